@@ -1,0 +1,1 @@
+"""The ledger: PostgreSQL + PostGIS tables, reads and idempotent writes."""

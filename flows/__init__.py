@@ -1,0 +1,1 @@
+"""Orchestration and I/O edges; the only package that imports prefect."""

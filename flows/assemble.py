@@ -1,0 +1,35 @@
+"""Composition root: settings -> database engine. The only place that knows where the ledger is."""
+
+from __future__ import annotations
+
+from sqlalchemy import Engine
+
+from segwatch.db.cluster import Cluster
+from segwatch.db.engine import make_engine
+from segwatch.flows.settings import FlowSettings
+
+
+def worker_url(settings: FlowSettings) -> str:
+    """Database URL with the worker's rights: the user's own server, or the embedded cluster."""
+    return _url(settings, "segwatch_worker")
+
+
+def owner_url(settings: FlowSettings) -> str:
+    """Database URL with the owner's rights, for migrations."""
+    return _url(settings, "segwatch_owner")
+
+
+def analyst_url(settings: FlowSettings) -> str:
+    """Read-only database URL for the analyst views."""
+    return _url(settings, "segwatch_analyst")
+
+
+def worker_engine(settings: FlowSettings) -> Engine:
+    """Engine of a flow run."""
+    return make_engine(worker_url(settings))
+
+
+def _url(settings: FlowSettings, role: str) -> str:
+    if settings.database_url is not None:
+        return settings.database_url.get_secret_value()
+    return Cluster(settings.home).info().url_for(role)

@@ -1,0 +1,5 @@
+"""``python -m segwatch.flows.cli``."""
+
+from segwatch.flows.cli.app import main
+
+main()

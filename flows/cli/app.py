@@ -1,0 +1,173 @@
+"""The command tree and the commands that work on the ledger."""
+
+from __future__ import annotations
+
+import logging
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from segwatch.flows.cli import database, local, models
+from segwatch.flows.cli.console import clear_errors, err, out, print_json, say
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, help="Standing watch over satellite imagery.")
+app.add_typer(database.app, name="db")
+app.add_typer(models.app, name="model")
+app.command()(local.demo)
+app.command()(local.stop)
+app.command()(local.status)
+app.command()(local.serve)
+
+Json = Annotated[bool, typer.Option("--json", help="print one JSON document")]
+
+
+@app.callback()
+def _setup(verbose: Annotated[bool, typer.Option("--verbose", "-v", help="log what happens")] = False) -> None:
+    logging.basicConfig(level=logging.INFO if verbose else logging.ERROR, format="%(levelname)s %(name)s %(message)s")
+
+
+def main() -> None:
+    """Entry point of ``python -m segwatch.flows.cli``."""
+    app()
+
+
+@app.command()
+def apply(
+    path: Annotated[Path, typer.Argument(help="watch file, or folder of watch files")], as_json: Json = False
+) -> None:
+    """Store watches in the ledger; a changed file becomes a new revision, an unchanged one nothing."""
+    from segwatch.db import watches  # noqa: PLC0415 - keeps --help fast
+    from segwatch.flows import assemble, watchfile  # noqa: PLC0415
+    from segwatch.flows.settings import load_settings  # noqa: PLC0415
+
+    with clear_errors():
+        loaded = list(watchfile.load_all(path))
+        engine = assemble.worker_engine(load_settings())
+        with engine.begin() as conn:
+            applied = [(watch, watches.apply(conn, watch)) for watch in loaded]
+            every = [watches.current(conn, name).watch for name in watches.names(conn)]
+        engine.dispose()
+        if "PREFECT_API_URL" in os.environ:
+            from segwatch.flows import deploy as deployment  # noqa: PLC0415
+
+            deployment.schedule(every)
+        elif any(watch.schedule for watch in loaded):
+            say("schedules are set by `segwatch deploy` once PREFECT_API_URL is set")
+    if as_json:
+        print_json([{"watch": w.name, "revision": a.revision_id, "created": a.created} for w, a in applied])
+        return
+    for watch, done in applied:
+        out.print(f"{watch.name}: {'new revision' if done.created else 'unchanged'} {done.revision_id}")
+
+
+@app.command()
+def run(
+    watch: Annotated[str, typer.Argument(help="name of an applied watch")],
+    since: Annotated[datetime | None, typer.Option("--from", help="only scenes acquired from here on (UTC)")] = None,
+    until: Annotated[datetime | None, typer.Option("--to", help="only scenes acquired before (UTC)")] = None,
+    as_json: Json = False,
+) -> None:
+    """Do the whole job for one watch in this process, without a Prefect server or worker."""
+    from segwatch.flows import assemble  # noqa: PLC0415
+    from segwatch.flows.observe import run_in_process  # noqa: PLC0415
+    from segwatch.flows.settings import load_settings  # noqa: PLC0415
+
+    with clear_errors(), _progress() as progress:
+        task = progress.add_task(f"{watch}: starting", total=None)
+        settings = load_settings()
+        engine = assemble.worker_engine(settings)
+        report = run_in_process(
+            engine,
+            settings,
+            watch,
+            start=_utc(since),
+            end=_utc(until),
+            progress=lambda text: progress.update(task, description=text),
+        )
+        engine.dispose()
+    if as_json:
+        print_json(report)
+    else:
+        _print_report(report)
+
+
+@app.command()
+def deploy(folder: Annotated[Path | None, typer.Option(help="folder with prefect.yaml")] = None) -> None:
+    """Create work pools, deployments and the watches' schedules on the server of PREFECT_API_URL."""
+    from segwatch.db import watches  # noqa: PLC0415
+    from segwatch.flows import assemble  # noqa: PLC0415
+    from segwatch.flows import deploy as deployment  # noqa: PLC0415
+    from segwatch.flows.errors import ConfigError  # noqa: PLC0415
+    from segwatch.flows.settings import load_settings  # noqa: PLC0415
+
+    with clear_errors():
+        if "PREFECT_API_URL" not in os.environ:
+            raise ConfigError("PREFECT_API_URL is not set; start a Prefect server and set it, e.g. http://HOST:4200/api")
+        deployment.deploy(folder or deployment.deployments_folder())
+        engine = assemble.worker_engine(load_settings())
+        with engine.begin() as conn:
+            every = [watches.current(conn, name).watch for name in watches.names(conn)]
+        engine.dispose()
+        deployment.schedule(every)
+    out.print("work pools, deployments and schedules are in place")
+
+
+@app.command()
+def coverage(watch: Annotated[str, typer.Argument(help="name of a watch")], as_json: Json = False) -> None:
+    """What was observed when, and what was not, and why."""
+    from segwatch.flows import assemble, reports  # noqa: PLC0415
+    from segwatch.flows.settings import load_settings  # noqa: PLC0415
+
+    with clear_errors():
+        rows = reports.coverage(assemble.worker_engine(load_settings()), watch)
+    if as_json:
+        print_json(rows)
+        return
+    table = Table("acquired", "state", "clear", "polygons", "reason", title=watch)
+    for row in rows:
+        clear = "" if row["clear_share"] is None else f"{row['clear_share']:.0%}"
+        acquired = row["acquired_at"].strftime("%Y-%m-%d %H:%M")
+        table.add_row(acquired, row["state"], clear, str(row["detections"]), row["reason"] or "")
+    out.print(table)
+
+
+@app.command("why-not")
+def why_not(
+    watch: str,
+    lon: Annotated[float, typer.Argument(min=-180, max=180)],
+    lat: Annotated[float, typer.Argument(min=-90, max=90)],
+    at: datetime,
+    as_json: Json = False,
+) -> None:
+    """Why is there no alert here? Write -- before negative coordinates."""
+    from segwatch.flows import assemble, reports  # noqa: PLC0415
+    from segwatch.flows.settings import load_settings  # noqa: PLC0415
+
+    with clear_errors():
+        rows = reports.why_not(assemble.worker_engine(load_settings()), watch, lon, lat, at.replace(tzinfo=UTC))
+    if as_json:
+        print_json(rows)
+        return
+    for row in rows:
+        out.print(f"{row['acquired_at']}  {row['answer']}")
+    if not rows:
+        err.print("no scene of this watch was found up to that time")
+
+
+def _progress() -> Progress:
+    return Progress(SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn(), console=err, transient=True)
+
+
+def _utc(moment: datetime | None) -> datetime | None:
+    return moment.replace(tzinfo=UTC) if moment is not None else None
+
+
+def _print_report(report: dict[str, dict[str, Any]]) -> None:
+    for step, counts in report.items():
+        shown = ", ".join(f"{name} {value}" for name, value in counts.items() if value not in ({}, None))
+        out.print(f"[bold]{step}[/bold]: {shown}")

@@ -1,0 +1,44 @@
+"""What every command shares: the console, JSON output, and errors as one clear line."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import typer
+from rich.console import Console
+from sqlalchemy.exc import OperationalError
+
+from segwatch.db.errors import DbError
+from segwatch.flows.errors import FlowError
+from segwatch.geo.errors import GeoError
+
+out = Console(soft_wrap=True, highlight=False)
+err = Console(stderr=True, soft_wrap=True, highlight=False)
+
+
+def print_json(value: Any) -> None:
+    """One JSON document on standard output."""
+    typer.echo(json.dumps(value, default=str))
+
+
+def say(text: str) -> None:
+    """Progress for people, on standard error so that output stays machine-readable."""
+    err.print(f"  {text}", markup=False)
+
+
+@contextmanager
+def clear_errors() -> Iterator[None]:
+    """Turn expected errors into a message and exit status 1; a traceback only with SEGWATCH_DEBUG=1."""
+    try:
+        yield
+    except (FlowError, GeoError, DbError, OperationalError, OSError) as error:
+        if os.environ.get("SEGWATCH_DEBUG") == "1":
+            raise
+        message = str(error.orig) if isinstance(error, OperationalError) else str(error)
+        err.print("[red]error:[/red] ", end="")
+        err.print(message, markup=False)
+        raise typer.Exit(1) from error

@@ -1,0 +1,60 @@
+"""``segwatch demo|stop|status|serve``: the local stack and the demonstration on real imagery."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from segwatch.flows.cli.console import clear_errors, out, print_json, say
+
+
+def demo(
+    folder: Annotated[Path, typer.Option(help="folder with watches/, imagery/ and stac/")] = Path("demo"),
+) -> None:
+    """Bring everything up and run the main job once on real imagery."""
+    from segwatch.flows import demonstration  # noqa: PLC0415 - keeps --help fast
+    from segwatch.flows.settings import load_settings  # noqa: PLC0415
+
+    with clear_errors():
+        demonstration.run(load_settings().home, folder, say=say, out=out)
+
+
+def stop() -> None:
+    """Stop everything this home folder started; data stays."""
+    from segwatch.flows.services.stack import Stack  # noqa: PLC0415
+    from segwatch.flows.settings import load_settings  # noqa: PLC0415
+
+    with clear_errors():
+        stopped = Stack(load_settings().home, say=say).down()
+    out.print("stopped: " + ", ".join(stopped) if stopped else "nothing was running")
+
+
+def status(as_json: Annotated[bool, typer.Option("--json", help="print one JSON document")] = False) -> None:
+    """What runs."""
+    from segwatch.flows.services.supervisor import Supervisor  # noqa: PLC0415
+    from segwatch.flows.settings import load_settings  # noqa: PLC0415
+
+    with clear_errors():
+        running = Supervisor(load_settings().home).running()
+    if as_json:
+        print_json([{"name": one.name, "pid": one.pid} for one in running])
+        return
+    for one in running:
+        out.print(f"{one.name}: pid {one.pid}")
+    if not running:
+        out.print("nothing runs")
+
+
+def serve(
+    port: Annotated[int, typer.Option(min=1, max=65535)] = 8080,
+    host: Annotated[str, typer.Option(help="address to listen on")] = "127.0.0.1",
+) -> None:
+    """Serve the map, OGC API Features and tiles of the analyst views, and the scenes' imagery."""
+    from segwatch.flows import assemble  # noqa: PLC0415
+    from segwatch.flows.settings import load_settings  # noqa: PLC0415
+    from segwatch.flows.web.server import serve as run_server  # noqa: PLC0415
+
+    with clear_errors():
+        run_server(assemble.analyst_url(load_settings()), host=host, port=port)

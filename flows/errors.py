@@ -1,0 +1,25 @@
+"""Errors of the orchestration edge.
+
+FlowError
+├── ConfigError         a setting, watch file or argument is wrong; names the field, the value and the fix
+├── SegmenterError      the segmenter could not be loaded
+└── ServiceError        a local service did not start or stop
+"""
+
+from __future__ import annotations
+
+
+class FlowError(Exception):
+    """Base of everything the flows package raises on purpose."""
+
+
+class ConfigError(FlowError):
+    """A setting, watch file or argument is wrong."""
+
+
+class SegmenterError(FlowError):
+    """The segmenter named in the settings could not be loaded."""
+
+
+class ServiceError(FlowError):
+    """A local service did not start or stop."""

@@ -1,0 +1,211 @@
+"""segment: lease scenes, read them, answer every pending instruction on them, store the answers.
+
+The flow drains: it loads the model once and works until the queue is empty and a linger time has passed.
+Reading the next scene overlaps computing this one. Inference runs outside any transaction.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import urlsplit
+from uuid import UUID
+
+from prefect import flow
+from sqlalchemy import Engine
+
+from segwatch.db import ledger
+from segwatch.db.errors import LeaseLost
+from segwatch.flows import segmenters
+from segwatch.flows.answering import Group, SceneUnusable, answer_group, read_group
+from segwatch.flows.assemble import worker_engine
+from segwatch.flows.settings import FlowSettings, load_settings
+from segwatch.geo.errors import GeoError
+from segwatch.geo.types import Item
+
+_log = logging.getLogger(__name__)
+
+Progress = Callable[[str], None]
+
+
+@dataclass(slots=True)
+class Drained:
+    """Counts of one drain."""
+
+    scenes: int = 0
+    inferred: int = 0
+    skipped: int = 0
+    failed: int = 0
+    """Attempts that failed; the ledger says whether another one follows."""
+
+
+class Drain:
+    """One worker's run over the queue."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        segmenter: segmenters.Segmenter,
+        settings: FlowSettings,
+        *,
+        watch: str | None = None,
+        progress: Progress = _log.info,
+    ) -> None:
+        self._engine = engine
+        self._segmenter = segmenter
+        self._settings = settings
+        self._watch = watch
+        self._progress = progress
+        self._worker = f"segment-{socket.gethostname()}-{os.getpid()}-{threading.get_ident()}"
+        self.total = Drained()
+
+    def run(self, stop: threading.Event | None = None) -> Drained:
+        """Work until the queue is empty and the linger time has passed, or ``stop`` is set."""
+        stop = stop or threading.Event()
+        try:
+            with self._heartbeat(), ThreadPoolExecutor(1, thread_name_prefix="read") as reader:
+                following = self._next(reader)
+                while following is not None or self._linger(stop):
+                    if following is None:
+                        following = self._next(reader)
+                        continue
+                    current = following
+                    following = None if stop.is_set() else self._next(reader)
+                    self._answer(*current)
+        finally:
+            with self._engine.begin() as conn:
+                ledger.release(conn, self._worker)
+        return self.total
+
+    def _next(self, reader: ThreadPoolExecutor) -> tuple[ledger.SceneLease, list[tuple[Group, Future[Any]]]] | None:
+        """Lease the best scene and start reading it in the background."""
+        with self._engine.begin() as conn:
+            lease = ledger.lease(
+                conn,
+                worker=self._worker,
+                seconds=self._settings.lease_seconds,
+                model_version=self._segmenter.version,
+                watch=self._watch,
+            )
+        if lease is None:
+            return None
+        groups = _groups(lease)
+        return lease, [(group, reader.submit(read_group, lease.scene, group)) for group in groups]
+
+    def _linger(self, stop: threading.Event) -> bool:
+        """Wait a little for new work; False once the linger time has passed without any."""
+        deadline = time.monotonic() + self._settings.linger_seconds
+        while not stop.is_set():
+            with self._engine.begin() as conn:
+                if ledger.waiting(conn, model_version=self._segmenter.version, watch=self._watch):
+                    return True
+            if time.monotonic() >= deadline:
+                return False
+            stop.wait(min(1.0, max(0.05, deadline - time.monotonic())))
+        return False
+
+    def _answer(self, lease: ledger.SceneLease, groups: list[tuple[Group, Future[Any]]]) -> None:
+        self.total.scenes += 1
+        for group, reading in groups:
+            try:
+                self._answer_group(group, reading)
+            except (GeoError, OSError, RuntimeError, ValueError) as error:
+                # the named border of one scene: whatever is wrong with it is recorded, the rest goes on
+                _log.exception("scene %s failed", lease.scene.key)
+                for observation in group.observations:
+                    self._fail(observation.id, f"{type(error).__name__}: {error}")
+            self._progress(f"{lease.scene.key}: {len(group.observations)} instruction(s)")
+
+    def _answer_group(self, group: Group, reading: Future[Any]) -> None:
+        window, read_at = reading.result()
+        for observation, result in answer_group(group, window, self._segmenter, self._settings.tile_batch):
+            if isinstance(result, SceneUnusable):
+                self._skip(observation.id, result.reason)
+                continue
+            timings = {"read_at": read_at, "inferred_at": datetime.now(UTC)}
+            if result.tiles_failed > observation.watch.max_failed_tiles * result.tiles:
+                self._fail(observation.id, f"{result.tiles_failed} of {result.tiles} tiles failed")
+                continue
+            try:
+                with self._engine.begin() as conn:
+                    ledger.save(conn, observation.id, self._worker, result, timings)
+            except LeaseLost:
+                _log.warning("observation %s: the lease ran out and was taken over; result dropped", observation.id)
+                continue
+            self.total.inferred += 1
+
+    def _skip(self, observation_id: UUID, reason: str) -> None:
+        with self._engine.begin() as conn:
+            ledger.skip(conn, observation_id, self._worker, reason)
+        self.total.skipped += 1
+
+    def _fail(self, observation_id: UUID, reason: str) -> None:
+        with self._engine.begin() as conn:
+            ledger.fail(
+                conn, observation_id, self._worker, reason, max_attempts=self._settings.max_attempts
+            )
+        self.total.failed += 1
+
+    @contextmanager
+    def _heartbeat(self) -> Iterator[None]:
+        """Renew this worker's leases three times a lease while the block runs."""
+        done = threading.Event()
+
+        def beat() -> None:
+            while not done.wait(self._settings.lease_seconds / 3):
+                with self._engine.begin() as conn:
+                    ledger.renew(conn, self._worker, self._settings.lease_seconds)
+
+        thread = threading.Thread(target=beat, name="heartbeat", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            done.set()
+            thread.join()
+
+
+def _groups(lease: ledger.SceneLease) -> list[Group]:
+    """Observations that look at the same pixels, so that these are read and encoded once."""
+    by_view: dict[tuple[str, bytes], list[ledger.LeasedObservation]] = defaultdict(list)
+    for observation in lease.observations:
+        watch = observation.watch
+        by_view[watch.profile.name, watch.area.wkb].append(observation)
+    return [
+        Group(tuple(members), frozenset(_hosts(members, lease.scene.items))) for members in by_view.values()
+    ]
+
+
+def _hosts(members: list[ledger.LeasedObservation], items: tuple[Item, ...]) -> Iterator[str]:
+    """Hosts pixels may come from: the catalog's own and those the profile names."""
+    for member in members:
+        yield from member.watch.profile.hosts
+        yield urlsplit(member.watch.catalog).hostname or ""
+
+
+def drain(
+    engine: Engine, settings: FlowSettings, *, watch: str | None = None, progress: Progress = _log.info
+) -> Drained:
+    """Load the configured segmenter and drain the queue."""
+    return Drain(engine, segmenters.load(settings), settings, watch=watch, progress=progress).run()
+
+
+@flow(name="segment", log_prints=False)
+def segment(watch: str | None = None) -> dict[str, Any]:
+    """Drain the queue, of one watch or of all."""
+    settings = load_settings()
+    engine = worker_engine(settings)
+    try:
+        return asdict(drain(engine, settings, watch=watch))
+    finally:
+        engine.dispose()

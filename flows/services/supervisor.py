@@ -1,0 +1,192 @@
+"""Start, watch and stop local background services, remembered in one JSON file.
+
+A service is identified by pid *and* the pid's start time, so a recycled pid is never taken for ours.
+Starting twice, stopping twice, and starting after a kill are all fine.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import httpx
+
+from segwatch.flows.errors import ServiceError
+
+_STOP_SECONDS = 15.0
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """One running process."""
+
+    name: str
+    pid: int
+    started: int
+    """Start time of the process in clock ticks since boot."""
+
+
+class Supervisor:
+    """Background services of one home folder."""
+
+    def __init__(self, home: Path) -> None:
+        self._folder = home.absolute() / "services"
+        self._logs = home.absolute() / "logs"
+
+    def port(self, name: str, preferred: int) -> int:
+        """The port of a service: chosen once, kept until the home is removed, so URLs stay valid.
+
+        Raises
+        ------
+        ServiceError
+            Another program took the remembered port meanwhile.
+        """
+        file = self._folder / f"{name}.port"
+        if file.exists():
+            port = int(file.read_text())
+            if self.find(name) is None and not _is_free(port):
+                raise ServiceError(
+                    f"port {port} of service {name} is used by another program; stop that program, "
+                    "or run `make clean` to let segwatch choose another port"
+                )
+            return port
+        port = preferred if _is_free(preferred) else _free_port()
+        self._folder.mkdir(parents=True, exist_ok=True)
+        file.write_text(str(port))
+        return port
+
+    def find(self, name: str) -> Service | None:
+        """The running service of that name."""
+        try:
+            service = Service(**json.loads((self._folder / f"{name}.json").read_text()))
+        except (FileNotFoundError, json.JSONDecodeError, TypeError):
+            return None
+        return service if _start_ticks(service.pid) == service.started else None
+
+    def running(self) -> list[Service]:
+        """All running services, by name."""
+        names = sorted(file.stem for file in self._folder.glob("*.json")) if self._folder.exists() else []
+        return [service for name in names if (service := self.find(name)) is not None]
+
+    def start(self, name: str, argv: Sequence[str], env: Mapping[str, str]) -> Service:
+        """Start a service unless it runs already; its output goes to ``logs/<name>.log``."""
+        found = self.find(name)
+        if found is not None:
+            return found
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._logs.mkdir(parents=True, exist_ok=True)
+        with (self._logs / f"{name}.log").open("ab") as log:
+            # a shell's background jobs ignore SIGINT, and Prefect's CLI stops its children with it
+            process = subprocess.Popen(
+                ["env", "--default-signal=INT", *argv],
+                env={**os.environ, **env},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        service = Service(name, process.pid, _start_ticks(process.pid) or 0)
+        (self._folder / f"{name}.json").write_text(json.dumps(asdict(service)))
+        return service
+
+    def wait(self, name: str, url: str, seconds: float = 90.0) -> None:
+        """Wait until ``url`` answers with success.
+
+        Raises
+        ------
+        ServiceError
+            The process ended or did not answer in time; the end of its log is in the message.
+        """
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            if self.find(name) is None:
+                raise ServiceError(f"service {name} ended while starting; {self._tail(name)}")
+            try:
+                if httpx.get(url, timeout=2.0).is_success:
+                    return
+            except httpx.HTTPError:
+                pass
+            time.sleep(0.2)
+        raise ServiceError(f"service {name} did not answer at {url} within {seconds:.0f} s; {self._tail(name)}")
+
+    def stop(self, name: str) -> bool:
+        """Stop a service and everything it started; False when it was not running."""
+        service = self.find(name)
+        if service is not None:
+            _stop_group(service)
+        (self._folder / f"{name}.json").unlink(missing_ok=True)
+        return service is not None
+
+    def stop_all(self) -> list[str]:
+        """Stop everything; names of what was running."""
+        return [service.name for service in self.running() if self.stop(service.name)]
+
+    def _tail(self, name: str) -> str:
+        log = self._logs / f"{name}.log"
+        if not log.exists():
+            return f"there is no {log}"
+        lines = log.read_text(errors="replace").splitlines()[-8:]
+        return f"the end of {log}:\n" + "\n".join(lines)
+
+
+def _stop_group(service: Service) -> None:
+    for sign in (signal.SIGTERM, signal.SIGKILL):
+        try:
+            os.killpg(service.pid, sign)
+        except ProcessLookupError:
+            return
+        deadline = time.monotonic() + _STOP_SECONDS
+        while time.monotonic() < deadline:
+            _reap(service.pid)
+            if not _group_alive(service.pid):
+                return
+            time.sleep(0.05)
+
+
+def _reap(pid: int) -> None:
+    """Collect the exit status when the process is our own child, so that it does not stay a zombie."""
+    try:
+        os.waitpid(pid, os.WNOHANG)
+    except ChildProcessError:
+        return
+
+
+def _group_alive(group: int) -> bool:
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def _start_ticks(pid: int) -> int | None:
+    """Start time of a living, non-zombie process (field 22 of /proc/PID/stat)."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    fields = stat.rsplit(")", 1)[1].split()
+    return None if fields[0] in {"Z", "X"} else int(fields[19])
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

@@ -1,0 +1,65 @@
+"""Settings of the flows, read from ``SEGWATCH_*`` environment variables when asked for, never at import."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Self
+
+from pydantic import Field, SecretStr, ValidationError, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from segwatch.flows.errors import ConfigError
+
+
+class FlowSettings(BaseSettings):
+    """What a worker or a command line needs to know about its surroundings."""
+
+    model_config = SettingsConfigDict(env_prefix="SEGWATCH_", extra="ignore")
+
+    home: Path = Field(Path(".segwatch"), description="folder of the embedded services' state")
+    database_url: SecretStr | None = Field(None, description="PostgreSQL URL; unset = the embedded cluster")
+    segmenter: str | None = Field(None, description="module:factory of a segmenter; unset = SegEarth-R2")
+    model_path: str | None = Field(None, description="folder or hub id of a checkpoint; unset = segearth-r2-tiny")
+    device: str = Field("auto", description="auto, cpu or cuda")
+    tile_batch: int = Field(4, ge=1, le=64, description="tiles answered together")
+    lease_seconds: float = Field(120.0, gt=0, description="how long a scene is held without a sign of life")
+    linger_seconds: float = Field(5.0, ge=0, description="how long an idle segment run waits for more work")
+    max_attempts: int = Field(3, ge=1, description="attempts before an observation or delivery fails")
+    delivery_attempts: int = Field(12, ge=1, description="attempts before a delivery is given up")
+    delivery_timeout_seconds: float = Field(10.0, gt=0)
+    webhook_secret: SecretStr | None = Field(None, description="Standard Webhooks secret, whsec_...")
+
+    @model_validator(mode="after")
+    def _segmenter_or_checkpoint(self) -> Self:
+        if self.segmenter and self.model_path:
+            raise ValueError(
+                f"SEGWATCH_SEGMENTER={self.segmenter} and SEGWATCH_MODEL_PATH={self.model_path} exclude each "
+                "other; unset one"
+            )
+        return self
+
+
+def load_settings() -> FlowSettings:
+    """Settings from the environment.
+
+    Raises
+    ------
+    ConfigError
+        Naming each variable, its value and what is wrong with it.
+    """
+    try:
+        return FlowSettings()
+    except ValidationError as error:
+        raise ConfigError(describe(error, prefix="SEGWATCH_")) from error
+
+
+def describe(error: ValidationError, *, prefix: str = "") -> str:
+    """Every problem of a pydantic error as ``field: message (got value)``, one a line."""
+    lines = []
+    for problem in error.errors(include_url=False):
+        where = ".".join(str(part) for part in problem["loc"])
+        where = f"{prefix}{where.upper()}" if prefix else where
+        got = problem.get("input")
+        shown = f" (got {got!r})" if isinstance(got, str | int | float | bool) else ""
+        lines.append(f"{where or 'value'}: {problem['msg']}{shown}")
+    return "\n".join(lines)

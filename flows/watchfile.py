@@ -1,0 +1,223 @@
+"""Watch files: YAML that a person writes -> :class:`segwatch.geo.types.Watch`.
+
+The format is validated once, here; every message names the file, the field, the value and the fix.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+from shapely.errors import GEOSException
+from shapely.geometry import box, shape
+from shapely.geometry.base import BaseGeometry
+
+from segwatch.flows.errors import ConfigError
+from segwatch.flows.settings import describe
+from segwatch.geo.errors import GeoError
+from segwatch.geo.sources import profiles
+from segwatch.geo.types import AlertRule, ChangeKind, Instruction, Profile, TrackingSettings, Watch
+
+_VARIABLE = re.compile(r"\$\{([A-Z][A-Z0-9_]*)\}")
+_URL = re.compile(r"^https?://[^\s/]+(/\S*)?$")
+
+
+def _expand(text: str) -> str:
+    """Replace ``${NAME}`` by the environment variable; an unset one is an error that names it."""
+
+    def value(match: re.Match[str]) -> str:
+        name = match.group(1)
+        if name not in os.environ:
+            raise ValueError(f"environment variable {name} is not set; set it or write the URL out")
+        return os.environ[name]
+
+    return _VARIABLE.sub(value, text)
+
+
+def _url(text: str) -> str:
+    expanded = _expand(text)
+    if not _URL.match(expanded):
+        raise ValueError("must be an http or https URL")
+    return expanded.rstrip("/")
+
+
+Url = Annotated[str, AfterValidator(_url)]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class _Area(_Part):
+    bbox: tuple[float, float, float, float] | None = Field(None, description="west, south, east, north; degrees")
+    geojson: dict[str, Any] | None = Field(None, description="Polygon or MultiPolygon, EPSG:4326")
+    file: str | None = Field(None, description="GeoJSON file, relative to the watch file")
+
+
+class _Source(_Part):
+    profile: str
+    catalog: Url | None = None
+
+
+class _Tracking(_Part):
+    visible_min: Share = 0.2
+    link_min: Share = 0.3
+    gone_visible: Share = 0.8
+    gone_after: int = Field(2, ge=1)
+    min_change_m2: float = Field(1000.0, ge=0)
+    min_change_ratio: float = Field(0.1, ge=0)
+    tolerance_m: float | None = Field(None, gt=0, description="default: one pixel of the source")
+
+
+class _Rule(_Part):
+    name: str
+    kinds: tuple[ChangeKind, ...] = tuple(ChangeKind)
+    min_area_m2: float = Field(0.0, ge=0)
+    min_score: Share = 0.0
+    include_baseline: bool = False
+    channels: tuple[Url, ...] = ()
+
+
+class _WatchFile(_Part):
+    """The whole file. ``version`` guards against files of a later format."""
+
+    version: Literal[1]
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")
+    instruction: str = Field(min_length=3, max_length=500)
+    targets: tuple[str, ...] = ()
+    area: _Area
+    source: _Source
+    start: AwareDatetime
+    end: AwareDatetime | None = None
+    schedule: str | None = None
+    priority: int = Field(100, ge=0, le=1000)
+    min_polygon_m2: float = Field(500.0, ge=0)
+    max_cloud_cover: Share = 1.0
+    max_failed_tiles: Share = 0.2
+    tracking: _Tracking = _Tracking()
+    rules: tuple[_Rule, ...] = ()
+
+
+def load(path: Path) -> Watch:
+    """Read one watch file.
+
+    Raises
+    ------
+    ConfigError
+        Naming the file, the field, the value and the fix.
+    """
+    try:
+        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"{path}: cannot be read as YAML: {error}") from error
+    return parse(document, base=path.parent, name=str(path))
+
+
+def load_all(path: Path) -> Iterator[Watch]:
+    """Every ``*.yaml``/``*.yml`` of a folder in name order, or the one file."""
+    if path.is_dir():
+        files = sorted(file for file in path.iterdir() if file.suffix in {".yaml", ".yml"})
+        if not files:
+            raise ConfigError(f"{path}: no .yaml file in this folder")
+    else:
+        files = [path]
+    return (load(file) for file in files)
+
+
+def parse(document: object, *, base: Path, name: str) -> Watch:
+    """Validate a parsed document; relative files are looked up under ``base``."""
+    if not isinstance(document, dict):
+        raise ConfigError(f"{name}: expected a mapping at the top, got {type(document).__name__}")
+    try:
+        file = _WatchFile.model_validate(document)
+    except ValidationError as error:
+        known = ", ".join(sorted(_WatchFile.model_fields))
+        raise ConfigError(f"{name}:\n{describe(error)}\nfields: {known}") from error
+    try:
+        profile = profiles.load(file.source.profile)
+    except GeoError as error:
+        raise ConfigError(f"{name}: source.profile: {error}") from error
+    return _build(file, profile, _area(file.area, base, name), name)
+
+
+def _build(file: _WatchFile, profile: Profile, area: BaseGeometry, name: str) -> Watch:
+    catalog = file.source.catalog or profile.catalog
+    if catalog is None:
+        raise ConfigError(f"{name}: source.catalog: profile {profile.name} names no catalog; write its URL here")
+    if file.end is not None and file.end <= file.start:
+        raise ConfigError(f"{name}: end {file.end.isoformat()} is not after start {file.start.isoformat()}")
+    tracking = file.tracking.model_dump()
+    tracking["tolerance_m"] = tracking["tolerance_m"] or profile.gsd_m
+    return Watch(
+        name=file.name,
+        instruction=Instruction(file.instruction, file.targets),
+        area=area,
+        profile=profile,
+        catalog=catalog,
+        start=_utc(file.start),
+        end=_utc(file.end) if file.end else None,
+        schedule=file.schedule,
+        priority=file.priority,
+        min_polygon_m2=file.min_polygon_m2,
+        max_cloud_cover=file.max_cloud_cover,
+        max_failed_tiles=file.max_failed_tiles,
+        tracking=TrackingSettings(**tracking),
+        rules=tuple(AlertRule(**rule.model_dump()) for rule in file.rules),
+    )
+
+
+def _utc(moment: datetime) -> datetime:
+    return moment.astimezone(UTC)
+
+
+def _area(area: _Area, base: Path, name: str) -> BaseGeometry:
+    given = [key for key in ("bbox", "geojson", "file") if getattr(area, key) is not None]
+    if len(given) != 1:
+        raise ConfigError(f"{name}: area: give exactly one of bbox, geojson, file; got {given or 'none'}")
+    if area.bbox is not None:
+        return _from_bbox(area.bbox, name)
+    document = area.geojson if area.geojson is not None else _read_geojson(base / str(area.file), name)
+    return _from_geojson(document, name)
+
+
+def _from_bbox(bbox: tuple[float, float, float, float], name: str) -> BaseGeometry:
+    west, south, east, north = bbox
+    if not (-180 <= west <= 180 and -180 <= east <= 180 and -90 <= south < north <= 90) or west == east:
+        raise ConfigError(f"{name}: area.bbox: {list(bbox)} is not west, south, east, north in degrees")
+    if west > east:  # GeoJSON's way to say that a box crosses the antimeridian
+        return box(west, south, 180, north).union(box(-180, south, east, north))
+    return box(west, south, east, north)
+
+
+def _read_geojson(path: Path, name: str) -> dict[str, Any]:
+    try:
+        document = yaml.safe_load(path.read_text(encoding="utf-8"))  # JSON is YAML
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"{name}: area.file: {path} cannot be read: {error}") from error
+    if not isinstance(document, dict):
+        raise ConfigError(f"{name}: area.file: {path} is not GeoJSON")
+    return document
+
+
+def _from_geojson(document: dict[str, Any], name: str) -> BaseGeometry:
+    features = document.get("features")
+    if isinstance(features, list) and len(features) == 1:
+        document = features[0]
+    geometry = document.get("geometry", document)
+    try:
+        area = shape(geometry)
+    except (GEOSException, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise ConfigError(f"{name}: area: not a GeoJSON geometry: {error}") from error
+    if area.geom_type not in {"Polygon", "MultiPolygon"} or area.is_empty or not area.is_valid:
+        raise ConfigError(f"{name}: area: a valid, non-empty Polygon or MultiPolygon is needed, got {area.geom_type}")
+    west, south, east, north = area.bounds
+    if west < -180 or east > 180 or south < -90 or north > 90:
+        raise ConfigError(f"{name}: area: coordinates must be longitude, latitude in degrees, got {area.bounds}")
+    return area

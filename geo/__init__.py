@@ -1,0 +1,1 @@
+"""Geometry, pixels and tracking: values in, values out. I/O only in ``sources``."""

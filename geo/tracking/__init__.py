@@ -1,0 +1,1 @@
+"""The tracking core: a pure fold of observations into tracks."""

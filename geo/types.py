@@ -1,0 +1,316 @@
+"""Frozen value types that cross folder borders. Standard library, numpy and shapely only.
+
+Geometries are shapely geometries in EPSG:4326 (longitude, latitude), valid and oriented, unless a
+docstring says otherwise. Times are timezone-aware UTC. Areas are geodesic square metres.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from typing import Any
+from uuid import UUID
+
+from shapely.geometry.base import BaseGeometry
+
+
+class ObservationState(enum.StrEnum):
+    """Where one observation stands. ``pending -> leased -> inferred -> observed`` is the good path."""
+
+    PENDING = "pending"
+    LEASED = "leased"
+    #: answered by the model, waiting for its place in the series' order; not yet shown to analysts
+    INFERRED = "inferred"
+    #: published: detections, footprint, tracks and changes are visible
+    OBSERVED = "observed"
+    #: nothing could be seen (cloud, nodata, no overlap); ``reason`` says which
+    SKIPPED = "skipped"
+    #: gave up after the allowed attempts; ``reason`` and ``attempts`` say why
+    FAILED = "failed"
+
+
+class ChangeKind(enum.StrEnum):
+    """Transitions of a track."""
+
+    APPEARED = "appeared"
+    GREW = "grew"
+    SHRANK = "shrank"
+    MOVED = "moved"
+    SPLIT = "split"
+    MERGED = "merged"
+    DISAPPEARED = "disappeared"
+    REAPPEARED = "reappeared"
+
+
+@dataclass(frozen=True, slots=True)
+class BandRef:
+    """One band of one asset."""
+
+    asset: str
+    """Asset key in the STAC item."""
+    index: int = 1
+    """1-based band number inside the asset's file."""
+
+
+@dataclass(frozen=True, slots=True)
+class CloudMask:
+    """How a collection marks pixels that show no ground."""
+
+    band: BandRef
+    unclear_values: tuple[int, ...] = ()
+    """Class values that mean cloud, cirrus or shadow."""
+    unclear_bits: tuple[int, ...] = ()
+    """Bit numbers (0 = least significant); any of them set means cloud, cirrus or shadow."""
+    invalid_values: tuple[int, ...] = ()
+    """Class values that mean no data."""
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """How one collection's imagery is found and rendered to 8-bit RGB for the model."""
+
+    name: str
+    title: str
+    collection: str
+    red: BandRef
+    green: BandRef
+    blue: BandRef
+    low: float
+    """Value (after scale and offset) rendered as 0."""
+    high: float
+    """Value (after scale and offset) rendered as 255."""
+    gsd_m: float
+    """Ground sample distance, metres, at which the model looks."""
+    catalog: str | None = None
+    """STAC API root; a watch may override it."""
+    scale: float = 1.0
+    offset: float = 0.0
+    nodata: float | None = None
+    gamma: float = 1.0
+    clouds: CloudMask | None = None
+    license: str = ""
+    attribution: str = ""
+    hosts: tuple[str, ...] = ()
+    """Host names assets may be read from, besides the catalog's own. ``*.example.org`` is allowed."""
+
+    def assets(self) -> tuple[str, ...]:
+        """Asset keys an item must have, without repeats, in band order, the mask last."""
+        bands = [self.red, self.green, self.blue, *([self.clouds.band] if self.clouds else [])]
+        return tuple(dict.fromkeys(band.asset for band in bands))
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One version of one STAC item, reduced to what segwatch uses."""
+
+    id: str
+    collection: str
+    href: str
+    """Self link; the row-level link an analyst follows."""
+    acquired_at: datetime
+    updated_at: datetime | None
+    platform: str
+    relative_orbit: str
+    """Relative orbit or path, empty when the catalog has none."""
+    processing_baseline: str
+    footprint: BaseGeometry
+    assets: Mapping[str, str]
+    """Asset key -> absolute href."""
+    properties: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """One acquisition over a watch's area: items of one collection, platform pass and solar day."""
+
+    collection: str
+    platform: str
+    relative_orbit: str
+    solar_day: date
+    acquired_at: datetime
+    """Earliest acquisition time of the items."""
+    items: tuple[Item, ...]
+    """Sorted by id."""
+    footprint: BaseGeometry
+
+    @property
+    def key(self) -> str:
+        """Identity of the acquisition, stable across reprocessing of its items."""
+        parts = (self.collection, self.platform, self.relative_orbit, self.solar_day.isoformat())
+        return "/".join(parts)
+
+
+@dataclass(frozen=True, slots=True)
+class TrackingSettings:
+    """Numbers of DESIGN's tracking steps."""
+
+    visible_min: float = 0.2
+    link_min: float = 0.3
+    gone_visible: float = 0.8
+    gone_after: int = 2
+    min_change_m2: float = 1000.0
+    min_change_ratio: float = 0.1
+    tolerance_m: float = 10.0
+    """Registration tolerance; one pixel."""
+
+
+@dataclass(frozen=True, slots=True)
+class AlertRule:
+    """Which changes alert."""
+
+    name: str
+    kinds: tuple[ChangeKind, ...]
+    min_area_m2: float = 0.0
+    """Least area gained or lost by the change."""
+    min_score: float = 0.0
+    include_baseline: bool = False
+    """Whether the first observation's appearances alert."""
+    channels: tuple[str, ...] = ()
+    """Webhook URLs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Instruction:
+    """A standing instruction. Its text and targets identify a revision."""
+
+    text: str
+    targets: tuple[str, ...] = ()
+    """Labels of targets 1..M in the order the model answers; further ones are ``target N``."""
+
+    def label(self, index: int) -> str:
+        """Label of the ``index``-th target, 0-based."""
+        return self.targets[index] if index < len(self.targets) else f"target {index + 1}"
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """Instruction x area x source x schedule, with tracking settings and alert rules."""
+
+    name: str
+    instruction: Instruction
+    area: BaseGeometry
+    """Polygon or MultiPolygon."""
+    profile: Profile
+    catalog: str
+    start: datetime
+    """Only scenes acquired from here on are observed."""
+    end: datetime | None = None
+    schedule: str | None = None
+    """Cron expression, UTC."""
+    priority: int = 100
+    """Higher is leased first."""
+    min_polygon_m2: float = 500.0
+    max_cloud_cover: float = 1.0
+    """Scenes whose clear share of the area is below ``1 - max_cloud_cover`` are skipped."""
+    max_failed_tiles: float = 0.2
+    """Past this share of failed tiles the observation fails."""
+    tracking: TrackingSettings = TrackingSettings()
+    rules: tuple[AlertRule, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Detection:
+    """One polygon of one observation."""
+
+    target: str
+    geometry: BaseGeometry
+    """Polygon (or MultiPolygon where the antimeridian splits it)."""
+    score: float
+    """Mean probability over the polygon, 0..1."""
+    area_m2: float
+
+
+@dataclass(frozen=True, slots=True)
+class ObservationResult:
+    """What one instruction's answer on one scene comes to."""
+
+    footprint: BaseGeometry
+    """Observed footprint: area of interest ∩ valid data - cloud and shadow - failed tiles."""
+    detections: tuple[Detection, ...]
+    answer: str = ""
+    """The model's text."""
+    tiles: int = 0
+    tiles_failed: int = 0
+    clear_share: float = 0.0
+    """Share of the area of interest observed, 0..1."""
+    bytes_read: int = 0
+    compute_seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class TrackedObservation:
+    """Input of the tracking core: one published answer, in the series' order."""
+
+    id: UUID
+    acquired_at: datetime
+    footprint: BaseGeometry
+    detections: tuple[Detection, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TrackState:
+    """One object as it is known after an observation."""
+
+    track_id: UUID
+    target: str
+    geometry: BaseGeometry
+    """Composite geometry: (old - observed footprint) ∪ (new within it)."""
+    area_m2: float
+    score: float
+    first_seen: datetime
+    last_seen: datetime
+    """Last observation with a detection."""
+    last_looked: datetime
+    """Last observation that saw enough of the object to decide."""
+    misses: int = 0
+    """Misses in a row that count."""
+    missed_since: datetime | None = None
+    """Time of the first of these misses."""
+    visible_share: float = 1.0
+    """Share of the object observed last time it was looked at."""
+    alive: bool = True
+    """False once disappeared or merged away; a disappeared one may reappear."""
+    merged_into: UUID | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One transition of one track."""
+
+    track_id: UUID
+    kind: ChangeKind
+    target: str
+    valid_at: datetime
+    """When it was so on the ground: acquisition time, or of the first miss for ``disappeared``."""
+    before_m2: float
+    after_m2: float
+    gained: BaseGeometry | None
+    lost: BaseGeometry | None
+    score: float
+    baseline: bool = False
+    """True for appearances of the series' first observation."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lineage:
+    """``child`` came out of ``parent`` (split) or ``parent`` ended in ``child`` (merge)."""
+
+    parent: UUID
+    child: UUID
+    kind: ChangeKind
+    valid_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class TrackingStep:
+    """What one observation did to a series."""
+
+    observation_id: UUID
+    states: tuple[TrackState, ...]
+    """New or changed states only; objects not listed are as before."""
+    changes: tuple[Change, ...]
+    lineage: tuple[Lineage, ...]
+    detection_tracks: tuple[UUID | None, ...]
+    """Track of each detection, in the observation's order."""
