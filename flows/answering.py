@@ -144,4 +144,3 @@ def _segment(
 
 def _cut(rgb: NDArray[np.uint8], tile: Tile) -> NDArray[np.uint8]:
     return np.ascontiguousarray(rgb[tile.row : tile.row + tile.height, tile.col : tile.col + tile.width])
-

@@ -62,9 +62,7 @@ def _deliver(
             total.delivered += 1
             return
         wait = min(_LONGEST_RETRY_SECONDS, _FIRST_RETRY_SECONDS * 2.0**one.attempts)
-        alerts.failed(
-            conn, one.id, problem, retry_in_seconds=wait, max_attempts=settings.delivery_attempts
-        )
+        alerts.failed(conn, one.id, problem, retry_in_seconds=wait, max_attempts=settings.delivery_attempts)
     total.failed += 1
     _log.warning("delivery %s to %s failed: %s", one.idempotency_key, httpx.URL(one.url).host, problem)
 

@@ -52,7 +52,9 @@ def run(home: Path, folder: Path, *, say: Say, out: Console) -> None:
     else:
         new = sum(report["discover"]["queued"] for report in reports_by_watch.values())
         out.print(f"{new} new observation(s).")
-    out.print(f"\nLook at it:  {' '.join(_quoted(stack.cluster.psql_argv()))} -c 'TABLE watch.objects_now LIMIT 5'")
+    out.print(
+        f"\nLook at it:  {' '.join(_quoted(stack.cluster.psql_argv()))} -c 'TABLE watch.objects_now LIMIT 5'"
+    )
     out.print(f"The map:     {stack.urls().web}/")
     out.print("End it:      make stop   (make clean also removes its state)")
     out.print(f"Took {time.monotonic() - started:.0f} s.")
@@ -87,13 +89,17 @@ def _run(watch: str, say: Say) -> dict[str, Any]:
     state = getattr(flow_run, "state", None)
     if state is None or not state.is_completed():
         why = state.message if state else f"it did not end within {_RUN_TIMEOUT_SECONDS} s"
-        raise FlowError(f"the run of watch {watch} did not complete: {why}; see the logs folder of the workers")
+        raise FlowError(
+            f"the run of watch {watch} did not complete: {why}; see the logs folder of the workers"
+        )
     report: dict[str, Any] = state.result(raise_on_failure=False)
     return report
 
 
 def _print(out: Console, rows: list[dict[str, Any]]) -> None:
-    table = Table("watch", "observed", "skipped", "failed", "objects", "hectares", "changes", "alerts (delivered)")
+    table = Table(
+        "watch", "observed", "skipped", "failed", "objects", "hectares", "changes", "alerts (delivered)"
+    )
     for row in rows:
         counts = [str(row[name]) for name in ("observed", "skipped", "failed", "objects")]
         alerts = f"{row['alerts']} ({row['delivered']})"

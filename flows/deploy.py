@@ -61,7 +61,9 @@ def schedule(watches: list[Watch]) -> None:
         try:
             deployment = client.read_deployment_by_name(_OBSERVE)
         except ObjectNotFound as error:
-            raise FlowError(f"deployment {_OBSERVE} is not on the server; run `segwatch deploy` first") from error
+            raise FlowError(
+                f"deployment {_OBSERVE} is not on the server; run `segwatch deploy` first"
+            ) from error
         _sync(client, deployment.id, {watch.name: watch.schedule for watch in watches if watch.schedule})
 
 
@@ -72,7 +74,10 @@ def _sync(client: SyncPrefectClient, deployment_id: Any, wanted: dict[str, str])
             client.delete_deployment_schedule(deployment_id, one.id)
     new = [
         DeploymentScheduleCreate(
-            schedule=CronSchedule(cron=cron, timezone="UTC"), parameters={"watch": name}, slug=name, active=True
+            schedule=CronSchedule(cron=cron, timezone="UTC"),
+            parameters={"watch": name},
+            slug=name,
+            active=True,
         )
         for name, cron in sorted(wanted.items())
         if name not in existing or getattr(existing[name].schedule, "cron", None) != cron

@@ -35,7 +35,12 @@ class Discovered:
 
 
 def discover_watch(
-    engine: Engine, name: str, *, model_version: str, start: datetime | None = None, end: datetime | None = None
+    engine: Engine,
+    name: str,
+    *,
+    model_version: str,
+    start: datetime | None = None,
+    end: datetime | None = None,
 ) -> Discovered:
     """Search the watch's catalog and queue what is new. ``start``/``end`` narrow the watch's own period.
 

@@ -65,15 +65,21 @@ def observe(watch: str, start: datetime | None = None, end: datetime | None = No
     engine = worker_engine(settings)
     try:
         found = discover_watch(engine, watch, model_version=version_of(settings), start=start, end=end)
-        report: Report = {"discover": asdict(found), "segment": _segment_on_gpu_pool(watch)}
+        report: Report = {"discover": asdict(found), "segment": _segment_on_gpu_pool(watch, settings)}
         return report | _finish(engine, settings)
     finally:
         engine.dispose()
 
 
-def _segment_on_gpu_pool(watch: str) -> dict[str, Any]:
+def _segment_on_gpu_pool(watch: str, settings: FlowSettings) -> dict[str, Any]:
+    # observations are queued for one model version, so the run that answers them must load the same
+    same = {"SEGWATCH_SEGMENTER": settings.segmenter, "SEGWATCH_MODEL_PATH": settings.model_path}
     run = run_deployment(
-        SEGMENT_DEPLOYMENT, parameters={"watch": watch}, timeout=_SEGMENT_TIMEOUT_SECONDS, poll_interval=1
+        SEGMENT_DEPLOYMENT,
+        parameters={"watch": watch},
+        job_variables={"env": {name: value for name, value in same.items() if value is not None}},
+        timeout=_SEGMENT_TIMEOUT_SECONDS,
+        poll_interval=1,
     )
     state: State[Any] | None = getattr(run, "state", None)
     if state is None or not state.is_completed():

@@ -87,7 +87,9 @@ class Drain:
                 ledger.release(conn, self._worker)
         return self.total
 
-    def _next(self, reader: ThreadPoolExecutor) -> tuple[ledger.SceneLease, list[tuple[Group, Future[Any]]]] | None:
+    def _next(
+        self, reader: ThreadPoolExecutor
+    ) -> tuple[ledger.SceneLease, list[tuple[Group, Future[Any]]]] | None:
         """Lease the best scene and start reading it in the background."""
         with self._engine.begin() as conn:
             lease = ledger.lease(
@@ -140,7 +142,9 @@ class Drain:
                 with self._engine.begin() as conn:
                     ledger.save(conn, observation.id, self._worker, result, timings)
             except LeaseLost:
-                _log.warning("observation %s: the lease ran out and was taken over; result dropped", observation.id)
+                _log.warning(
+                    "observation %s: the lease ran out and was taken over; result dropped", observation.id
+                )
                 continue
             self.total.inferred += 1
 
@@ -151,9 +155,7 @@ class Drain:
 
     def _fail(self, observation_id: UUID, reason: str) -> None:
         with self._engine.begin() as conn:
-            ledger.fail(
-                conn, observation_id, self._worker, reason, max_attempts=self._settings.max_attempts
-            )
+            ledger.fail(conn, observation_id, self._worker, reason, max_attempts=self._settings.max_attempts)
         self.total.failed += 1
 
     @contextmanager

@@ -52,7 +52,7 @@ class SegEarth:
 
     def __init__(self, settings: FlowSettings) -> None:
         # torch and transformers take seconds and a gigabyte: only the segment flow pays for them
-        from segwatch.model.predictor import Predictor  # noqa: PLC0415
+        from segwatch.model.predictor import Predictor
 
         self._predictor = Predictor.load(identity.resolve(settings.model_path), device=settings.device)
         self.version = self._predictor.version
@@ -81,5 +81,7 @@ def _plugin(name: str) -> Segmenter:
     try:
         factory = getattr(importlib.import_module(module_name), attribute)
     except (ImportError, AttributeError, ValueError) as error:
-        raise SegmenterError(f"SEGWATCH_SEGMENTER={name}: {error}; expected an importable module:factory") from error
+        raise SegmenterError(
+            f"SEGWATCH_SEGMENTER={name}: {error}; expected an importable module:factory"
+        ) from error
     return cast(Callable[[], Segmenter], factory)()

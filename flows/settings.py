@@ -19,7 +19,9 @@ class FlowSettings(BaseSettings):
     home: Path = Field(Path(".segwatch"), description="folder of the embedded services' state")
     database_url: SecretStr | None = Field(None, description="PostgreSQL URL; unset = the embedded cluster")
     segmenter: str | None = Field(None, description="module:factory of a segmenter; unset = SegEarth-R2")
-    model_path: str | None = Field(None, description="folder or hub id of a checkpoint; unset = segearth-r2-tiny")
+    model_path: str | None = Field(
+        None, description="folder or hub id of a checkpoint; unset = segearth-r2-tiny"
+    )
     device: str = Field("auto", description="auto, cpu or cuda")
     tile_batch: int = Field(4, ge=1, le=64, description="tiles answered together")
     lease_seconds: float = Field(120.0, gt=0, description="how long a scene is held without a sign of life")

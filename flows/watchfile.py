@@ -56,7 +56,9 @@ class _Part(BaseModel):
 
 
 class _Area(_Part):
-    bbox: tuple[float, float, float, float] | None = Field(None, description="west, south, east, north; degrees")
+    bbox: tuple[float, float, float, float] | None = Field(
+        None, description="west, south, east, north; degrees"
+    )
     geojson: dict[str, Any] | None = Field(None, description="Polygon or MultiPolygon, EPSG:4326")
     file: str | None = Field(None, description="GeoJSON file, relative to the watch file")
 
@@ -150,7 +152,9 @@ def parse(document: object, *, base: Path, name: str) -> Watch:
 def _build(file: _WatchFile, profile: Profile, area: BaseGeometry, name: str) -> Watch:
     catalog = file.source.catalog or profile.catalog
     if catalog is None:
-        raise ConfigError(f"{name}: source.catalog: profile {profile.name} names no catalog; write its URL here")
+        raise ConfigError(
+            f"{name}: source.catalog: profile {profile.name} names no catalog; write its URL here"
+        )
     if file.end is not None and file.end <= file.start:
         raise ConfigError(f"{name}: end {file.end.isoformat()} is not after start {file.start.isoformat()}")
     tracking = file.tracking.model_dump()
@@ -216,8 +220,12 @@ def _from_geojson(document: dict[str, Any], name: str) -> BaseGeometry:
     except (GEOSException, ValueError, TypeError, KeyError, AttributeError) as error:
         raise ConfigError(f"{name}: area: not a GeoJSON geometry: {error}") from error
     if area.geom_type not in {"Polygon", "MultiPolygon"} or area.is_empty or not area.is_valid:
-        raise ConfigError(f"{name}: area: a valid, non-empty Polygon or MultiPolygon is needed, got {area.geom_type}")
+        raise ConfigError(
+            f"{name}: area: a valid, non-empty Polygon or MultiPolygon is needed, got {area.geom_type}"
+        )
     west, south, east, north = area.bounds
     if west < -180 or east > 180 or south < -90 or north > 90:
-        raise ConfigError(f"{name}: area: coordinates must be longitude, latitude in degrees, got {area.bounds}")
+        raise ConfigError(
+            f"{name}: area: coordinates must be longitude, latitude in degrees, got {area.bounds}"
+        )
     return area

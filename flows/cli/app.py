@@ -27,8 +27,12 @@ Json = Annotated[bool, typer.Option("--json", help="print one JSON document")]
 
 
 @app.callback()
-def _setup(verbose: Annotated[bool, typer.Option("--verbose", "-v", help="log what happens")] = False) -> None:
-    logging.basicConfig(level=logging.INFO if verbose else logging.ERROR, format="%(levelname)s %(name)s %(message)s")
+def _setup(
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="log what happens")] = False,
+) -> None:
+    logging.basicConfig(
+        level=logging.INFO if verbose else logging.ERROR, format="%(levelname)s %(name)s %(message)s"
+    )
 
 
 def main() -> None:
@@ -41,9 +45,9 @@ def apply(
     path: Annotated[Path, typer.Argument(help="watch file, or folder of watch files")], as_json: Json = False
 ) -> None:
     """Store watches in the ledger; a changed file becomes a new revision, an unchanged one nothing."""
-    from segwatch.db import watches  # noqa: PLC0415 - keeps --help fast
-    from segwatch.flows import assemble, watchfile  # noqa: PLC0415
-    from segwatch.flows.settings import load_settings  # noqa: PLC0415
+    from segwatch.db import watches
+    from segwatch.flows import assemble, watchfile
+    from segwatch.flows.settings import load_settings
 
     with clear_errors():
         loaded = list(watchfile.load_all(path))
@@ -53,7 +57,7 @@ def apply(
             every = [watches.current(conn, name).watch for name in watches.names(conn)]
         engine.dispose()
         if "PREFECT_API_URL" in os.environ:
-            from segwatch.flows import deploy as deployment  # noqa: PLC0415
+            from segwatch.flows import deploy as deployment
 
             deployment.schedule(every)
         elif any(watch.schedule for watch in loaded):
@@ -68,14 +72,16 @@ def apply(
 @app.command()
 def run(
     watch: Annotated[str, typer.Argument(help="name of an applied watch")],
-    since: Annotated[datetime | None, typer.Option("--from", help="only scenes acquired from here on (UTC)")] = None,
+    since: Annotated[
+        datetime | None, typer.Option("--from", help="only scenes acquired from here on (UTC)")
+    ] = None,
     until: Annotated[datetime | None, typer.Option("--to", help="only scenes acquired before (UTC)")] = None,
     as_json: Json = False,
 ) -> None:
     """Do the whole job for one watch in this process, without a Prefect server or worker."""
-    from segwatch.flows import assemble  # noqa: PLC0415
-    from segwatch.flows.observe import run_in_process  # noqa: PLC0415
-    from segwatch.flows.settings import load_settings  # noqa: PLC0415
+    from segwatch.flows import assemble
+    from segwatch.flows.observe import run_in_process
+    from segwatch.flows.settings import load_settings
 
     with clear_errors(), _progress() as progress:
         task = progress.add_task(f"{watch}: starting", total=None)
@@ -99,15 +105,17 @@ def run(
 @app.command()
 def deploy(folder: Annotated[Path | None, typer.Option(help="folder with prefect.yaml")] = None) -> None:
     """Create work pools, deployments and the watches' schedules on the server of PREFECT_API_URL."""
-    from segwatch.db import watches  # noqa: PLC0415
-    from segwatch.flows import assemble  # noqa: PLC0415
-    from segwatch.flows import deploy as deployment  # noqa: PLC0415
-    from segwatch.flows.errors import ConfigError  # noqa: PLC0415
-    from segwatch.flows.settings import load_settings  # noqa: PLC0415
+    from segwatch.db import watches
+    from segwatch.flows import assemble
+    from segwatch.flows import deploy as deployment
+    from segwatch.flows.errors import ConfigError
+    from segwatch.flows.settings import load_settings
 
     with clear_errors():
         if "PREFECT_API_URL" not in os.environ:
-            raise ConfigError("PREFECT_API_URL is not set; start a Prefect server and set it, e.g. http://HOST:4200/api")
+            raise ConfigError(
+                "PREFECT_API_URL is not set; start a Prefect server and set it, e.g. http://HOST:4200/api"
+            )
         deployment.deploy(folder or deployment.deployments_folder())
         engine = assemble.worker_engine(load_settings())
         with engine.begin() as conn:
@@ -120,8 +128,8 @@ def deploy(folder: Annotated[Path | None, typer.Option(help="folder with prefect
 @app.command()
 def coverage(watch: Annotated[str, typer.Argument(help="name of a watch")], as_json: Json = False) -> None:
     """What was observed when, and what was not, and why."""
-    from segwatch.flows import assemble, reports  # noqa: PLC0415
-    from segwatch.flows.settings import load_settings  # noqa: PLC0415
+    from segwatch.flows import assemble, reports
+    from segwatch.flows.settings import load_settings
 
     with clear_errors():
         rows = reports.coverage(assemble.worker_engine(load_settings()), watch)
@@ -145,11 +153,13 @@ def why_not(
     as_json: Json = False,
 ) -> None:
     """Why is there no alert here? Write -- before negative coordinates."""
-    from segwatch.flows import assemble, reports  # noqa: PLC0415
-    from segwatch.flows.settings import load_settings  # noqa: PLC0415
+    from segwatch.flows import assemble, reports
+    from segwatch.flows.settings import load_settings
 
     with clear_errors():
-        rows = reports.why_not(assemble.worker_engine(load_settings()), watch, lon, lat, at.replace(tzinfo=UTC))
+        rows = reports.why_not(
+            assemble.worker_engine(load_settings()), watch, lon, lat, at.replace(tzinfo=UTC)
+        )
     if as_json:
         print_json(rows)
         return
@@ -160,7 +170,9 @@ def why_not(
 
 
 def _progress() -> Progress:
-    return Progress(SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn(), console=err, transient=True)
+    return Progress(
+        SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn(), console=err, transient=True
+    )
 
 
 def _utc(moment: datetime | None) -> datetime | None:

@@ -16,13 +16,13 @@ app = typer.Typer(no_args_is_help=True, help="The embedded PostgreSQL + PostGIS 
 @app.command()
 def up() -> None:
     """Start the cluster (made on first use), create roles, bring the schema up to date."""
-    from segwatch.flows.services.stack import Stack  # noqa: PLC0415 - keeps --help fast
-    from segwatch.flows.settings import load_settings  # noqa: PLC0415
+    from segwatch.flows.services.stack import Stack
+    from segwatch.flows.settings import load_settings
 
     with clear_errors():
         settings = load_settings()
         if settings.database_url is not None:
-            from segwatch.db.migrate import upgrade  # noqa: PLC0415
+            from segwatch.db.migrate import upgrade
 
             upgrade(settings.database_url.get_secret_value())
             out.print("the schema of SEGWATCH_DATABASE_URL is up to date")
@@ -63,7 +63,7 @@ def psql(context: typer.Context) -> None:
 
 
 def _cluster() -> Any:
-    from segwatch.db.cluster import Cluster  # noqa: PLC0415
-    from segwatch.flows.settings import load_settings  # noqa: PLC0415
+    from segwatch.db.cluster import Cluster
+    from segwatch.flows.settings import load_settings
 
     return Cluster(load_settings().home)

@@ -14,8 +14,8 @@ def demo(
     folder: Annotated[Path, typer.Option(help="folder with watches/, imagery/ and stac/")] = Path("demo"),
 ) -> None:
     """Bring everything up and run the main job once on real imagery."""
-    from segwatch.flows import demonstration  # noqa: PLC0415 - keeps --help fast
-    from segwatch.flows.settings import load_settings  # noqa: PLC0415
+    from segwatch.flows import demonstration
+    from segwatch.flows.settings import load_settings
 
     with clear_errors():
         demonstration.run(load_settings().home, folder, say=say, out=out)
@@ -23,8 +23,8 @@ def demo(
 
 def stop() -> None:
     """Stop everything this home folder started; data stays."""
-    from segwatch.flows.services.stack import Stack  # noqa: PLC0415
-    from segwatch.flows.settings import load_settings  # noqa: PLC0415
+    from segwatch.flows.services.stack import Stack
+    from segwatch.flows.settings import load_settings
 
     with clear_errors():
         stopped = Stack(load_settings().home, say=say).down()
@@ -33,8 +33,8 @@ def stop() -> None:
 
 def status(as_json: Annotated[bool, typer.Option("--json", help="print one JSON document")] = False) -> None:
     """What runs."""
-    from segwatch.flows.services.supervisor import Supervisor  # noqa: PLC0415
-    from segwatch.flows.settings import load_settings  # noqa: PLC0415
+    from segwatch.flows.services.supervisor import Supervisor
+    from segwatch.flows.settings import load_settings
 
     with clear_errors():
         running = Supervisor(load_settings().home).running()
@@ -52,9 +52,9 @@ def serve(
     host: Annotated[str, typer.Option(help="address to listen on")] = "127.0.0.1",
 ) -> None:
     """Serve the map, OGC API Features and tiles of the analyst views, and the scenes' imagery."""
-    from segwatch.flows import assemble  # noqa: PLC0415
-    from segwatch.flows.settings import load_settings  # noqa: PLC0415
-    from segwatch.flows.web.server import serve as run_server  # noqa: PLC0415
+    from segwatch.flows import assemble
+    from segwatch.flows.settings import load_settings
+    from segwatch.flows.web.server import serve as run_server
 
     with clear_errors():
         run_server(assemble.analyst_url(load_settings()), host=host, port=port)

@@ -15,13 +15,15 @@ app = typer.Typer(no_args_is_help=True, help="The segmentation model.")
 
 @app.command()
 def parity(
-    directory: Annotated[Path, typer.Argument(help="folder with config.json, weights.safetensors, stages.safetensors")],
+    directory: Annotated[
+        Path, typer.Argument(help="folder with config.json, weights.safetensors, stages.safetensors")
+    ],
     tolerance: Annotated[float, typer.Option(help="largest absolute difference allowed")] = 1e-4,
     as_json: Annotated[bool, typer.Option("--json", help="print one JSON document")] = False,
 ) -> None:
     """Compare every stage of the model with a reference; exit status 1 past the tolerance."""
-    from segwatch.model.errors import ModelError  # noqa: PLC0415 - torch takes seconds to import
-    from segwatch.model.parity import compare  # noqa: PLC0415
+    from segwatch.model.errors import ModelError
+    from segwatch.model.parity import compare
 
     with clear_errors():
         try:

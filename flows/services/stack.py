@@ -125,7 +125,9 @@ class Stack:
             stopped.append("postgres")
         return stopped
 
-    def _module(self, module: str, *arguments: str, name: str | None = None, env: dict[str, str] | None = None) -> None:
+    def _module(
+        self, module: str, *arguments: str, name: str | None = None, env: dict[str, str] | None = None
+    ) -> None:
         argv = [sys.executable, "-P", "-m", f"segwatch.flows.services.{module}", *arguments]
         self.supervisor.start(name or module, argv, self.environment() | (env or {}))
 

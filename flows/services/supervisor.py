@@ -114,7 +114,9 @@ class Supervisor:
             except httpx.HTTPError:
                 pass
             time.sleep(0.2)
-        raise ServiceError(f"service {name} did not answer at {url} within {seconds:.0f} s; {self._tail(name)}")
+        raise ServiceError(
+            f"service {name} did not answer at {url} within {seconds:.0f} s; {self._tail(name)}"
+        )
 
     def stop(self, name: str) -> bool:
         """Stop a service and everything it started; False when it was not running."""

@@ -1,0 +1,231 @@
+"""Every dimension of a SegEarth-R2 model, as frozen dataclasses with two presets.
+
+Source: SegEarth-R2, arXiv 2512.20013, and its published baseline.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from segwatch.model.errors import ConfigError
+
+FORMAT = "segwatch-segearth-r2/1"
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class PhiDims:
+    """The language model."""
+
+    vocab_size: int = 51200
+    hidden_size: int = 2560
+    intermediate_size: int = 10240
+    num_layers: int = 32
+    num_heads: int = 32
+    rotary_share: float = 0.4
+    """Share of each head's width that is rotated."""
+    max_positions: int = 2048
+    """Longest spliced sequence, image tokens included."""
+
+
+@dataclass(frozen=True)
+class SiglipDims:
+    """The vision tower of the language view."""
+
+    hidden_size: int = 1152
+    intermediate_size: int = 4304
+    num_layers: int = 27
+    num_heads: int = 16
+    image_size: int = 384
+    patch_size: int = 14
+    select_layer: int = -2
+    """Which hidden state is the feature, counted from the end; -1 is the last layer's output."""
+
+    @property
+    def layers_used(self) -> int:
+        """Encoder layers that run; later ones never reach the output."""
+        return self.num_layers + 1 + self.select_layer
+
+    @property
+    def grid_side(self) -> int:
+        """Image tokens per side."""
+        return self.image_size // self.patch_size
+
+
+@dataclass(frozen=True)
+class SwinDims:
+    """The encoder of the mask view."""
+
+    embed_dim: int = 128
+    depths: tuple[int, ...] = (2, 2, 18, 2)
+    num_heads: tuple[int, ...] = (4, 8, 16, 32)
+    window_size: int = 12
+
+    @property
+    def channels(self) -> tuple[int, ...]:
+        """Channels of res2..res5."""
+        return tuple(self.embed_dim * 2**level for level in range(len(self.depths)))
+
+
+@dataclass(frozen=True)
+class MaskDims:
+    """Pixel decoder and mask decoder."""
+
+    width: int = 256
+    num_heads: int = 8
+    encoder_layers: int = 6
+    encoder_feedforward: int = 1024
+    decoder_layers: int = 9
+    decoder_feedforward: int = 2048
+
+
+@dataclass(frozen=True)
+class SegEarthConfig:
+    """A whole model."""
+
+    name: str = "segearth-r2"
+    """First half of the version that every result carries."""
+    phi: PhiDims = field(default_factory=PhiDims)
+    siglip: SiglipDims = field(default_factory=SiglipDims)
+    swin: SwinDims = field(default_factory=SwinDims)
+    mask: MaskDims = field(default_factory=MaskDims)
+    image_size: int = 1024
+    """Side of the square mask view, pixels."""
+    seg_token_id: int = 50295
+    eos_token_id: int = 50256
+    max_new_tokens: int = 128
+    """Longest generated answer."""
+
+    def __post_init__(self) -> None:
+        """Refuse dimensions that cannot work, naming both values."""
+        if self.image_size % 32:
+            raise ConfigError(f"image_size={self.image_size} is not a multiple of 32, the coarsest stride")
+        if self.seg_token_id >= self.phi.vocab_size:
+            raise ConfigError(f"seg_token_id={self.seg_token_id} is outside vocab_size={self.phi.vocab_size}")
+        if self.mask.width % 32 or self.mask.width % self.mask.num_heads:
+            raise ConfigError(
+                f"mask.width={self.mask.width} must be a multiple of 32 and of num_heads={self.mask.num_heads}"
+            )
+        if not 0 < self.siglip.layers_used <= self.siglip.num_layers:
+            raise ConfigError(
+                f"siglip.select_layer={self.siglip.select_layer} points outside {self.siglip.num_layers} layers"
+            )
+        if len(self.swin.depths) != 4 or len(self.swin.num_heads) != 4:
+            raise ConfigError(f"swin needs four stages, got depths {self.swin.depths}, heads {self.swin.num_heads}")
+
+    @property
+    def num_image_tokens(self) -> int:
+        """Tokens that replace the image placeholder."""
+        return self.siglip.grid_side**2
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready mapping that :meth:`from_dict` reads back."""
+        return {"format": FORMAT, **dataclasses.asdict(self)}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> SegEarthConfig:
+        """Read what :meth:`to_dict` wrote.
+
+        Raises:
+            ConfigError: for another format or an unknown or missing field, by name.
+        """
+        values = dict(data)
+        found = values.pop("format", None)
+        if found != FORMAT:
+            raise ConfigError(f"configuration format is {found!r}, expected {FORMAT!r}")
+        parts = {"phi": PhiDims, "siglip": SiglipDims, "swin": SwinDims, "mask": MaskDims}
+        for key, kind in parts.items():
+            values[key] = _read(kind, values.get(key, {}), key)
+        return _read(cls, values, "model")
+
+    @classmethod
+    def from_oracle(cls, data: Mapping[str, Any]) -> SegEarthConfig:
+        """Read the configuration that the reference's numerical record carries."""
+        phi, siglip, swin, mask = data["phi"], data["siglip"], data["swin"], data["mask"]
+        return cls(
+            name="oracle",
+            phi=PhiDims(
+                vocab_size=phi["vocab_size"],
+                hidden_size=phi["hidden_size"],
+                intermediate_size=phi["intermediate_size"],
+                num_layers=phi["num_hidden_layers"],
+                num_heads=phi["num_attention_heads"],
+                rotary_share=phi["partial_rotary_factor"],
+            ),
+            siglip=SiglipDims(
+                hidden_size=siglip["hidden_size"],
+                intermediate_size=siglip["intermediate_size"],
+                num_layers=siglip["num_hidden_layers"],
+                num_heads=siglip["num_attention_heads"],
+                image_size=siglip["image_size"],
+                patch_size=siglip["patch_size"],
+                select_layer=siglip["mm_vision_select_layer"],
+            ),
+            swin=SwinDims(
+                embed_dim=swin["embed_dim"],
+                depths=tuple(swin["depths"]),
+                num_heads=tuple(swin["num_heads"]),
+                window_size=swin["window_size"],
+            ),
+            mask=MaskDims(
+                width=mask["hidden_dim"],
+                num_heads=mask["nheads"],
+                encoder_layers=mask["enc_layers"],
+                decoder_feedforward=mask["dim_feedforward"],
+                # the reference counts the prediction before the first layer as one
+                decoder_layers=mask["dec_layers"] - 1,
+            ),
+            image_size=data["image_size"],
+            seg_token_id=data["seg_token_id"],
+        )
+
+
+def base() -> SegEarthConfig:
+    """The official model: Phi-2, SigLIP so400m, Swin-B, 3.33 B parameters."""
+    return SegEarthConfig()
+
+
+def tiny() -> SegEarthConfig:
+    """The same architecture in about 4 M parameters, small enough to ship and to run on a laptop."""
+    return SegEarthConfig(
+        name="segearth-r2-tiny",
+        phi=PhiDims(
+            vocab_size=1024,
+            hidden_size=128,
+            intermediate_size=512,
+            num_layers=4,
+            num_heads=4,
+            rotary_share=0.5,
+            max_positions=512,
+        ),
+        siglip=SiglipDims(
+            hidden_size=96,
+            intermediate_size=256,
+            num_layers=4,
+            num_heads=4,
+            image_size=112,
+        ),
+        swin=SwinDims(embed_dim=32, depths=(2, 2, 2, 2), num_heads=(2, 4, 8, 16), window_size=8),
+        mask=MaskDims(
+            width=64,
+            encoder_layers=2,
+            encoder_feedforward=256,
+            decoder_layers=3,
+            decoder_feedforward=256,
+        ),
+        image_size=256,
+        seg_token_id=1023,
+        eos_token_id=1022,
+        max_new_tokens=24,
+    )
+
+
+def _read(kind: type[T], values: Mapping[str, Any], where: str) -> T:
+    known = {entry.name for entry in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    if surplus := sorted(set(values) - known):
+        raise ConfigError(f"unknown field {', '.join(surplus)} in {where}; known are {', '.join(sorted(known))}")
+    return kind(**{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()})

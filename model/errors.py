@@ -1,0 +1,30 @@
+"""Errors of the model package.
+
+ModelError
+├── ConfigError        a configuration that no model can be built from
+├── CheckpointError    weights that do not fit: missing, unexpected or misshapen keys, pickles
+├── InputError         arrays, ids or instructions that the model cannot take
+└── TokenizerError     no usable tokenizer beside the weights
+"""
+
+from __future__ import annotations
+
+
+class ModelError(Exception):
+    """Root of everything this package raises on purpose."""
+
+
+class ConfigError(ModelError):
+    """A configuration that no model can be built from."""
+
+
+class CheckpointError(ModelError):
+    """Weights that do not fit the model, or a file that is not safetensors."""
+
+
+class InputError(ModelError):
+    """Images, token ids or instructions that the model cannot take."""
+
+
+class TokenizerError(ModelError):
+    """No usable tokenizer beside the weights."""

@@ -1,0 +1,132 @@
+"""Language model: Phi without the bias on its head, and a way to read a few rows of its attention.
+
+Source: Phi as in transformers. Spatial attention supervision (arXiv 2512.20013) needs the attention of the
+[SEG] positions to the image tokens, summed over heads. Whole attention maps of every layer would take
+gigabytes, so only those rows are computed, beside the fused attention.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from transformers import AttentionInterface, AttentionMaskInterface, DynamicCache, PhiConfig, PhiModel
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import sdpa_mask
+
+from segwatch.model.config import PhiDims
+
+_ATTENTION = "segwatch_rows"
+
+
+@dataclass
+class RowProbe:
+    """Which attention rows to read, and what was read, layer by layer."""
+
+    batch: Tensor
+    """(T,) int64: sequence of each row."""
+    position: Tensor
+    """(T,) int64: query position of each row."""
+    start: Tensor
+    """(B,) int64: first image token of each sequence."""
+    count: int
+    """Image tokens per sequence."""
+    rows: list[Tensor] = field(default_factory=list)
+    """(T, count) per layer, after the softmax, summed over heads."""
+
+    def read(self, query: Tensor, key: Tensor, scaling: float) -> None:
+        """Add one layer's rows, from its rotated query and key (B, heads, L, head size)."""
+        rows, keys = query[self.batch, :, self.position], key[self.batch]
+        scores = (torch.einsum("thd,thkd->thk", rows, keys) * scaling).float()
+        later = torch.arange(key.shape[2], device=key.device) > self.position[:, None]
+        weights = scores.masked_fill(later[:, None], float("-inf")).softmax(dim=2).sum(dim=1)
+        columns = self.start[self.batch, None] + torch.arange(self.count, device=key.device)
+        self.rows.append(weights.gather(1, columns))
+
+
+def _attention(
+    module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **options: Any
+) -> tuple[Tensor, None]:
+    probe: RowProbe | None = options.pop("probe", None)
+    if probe is not None:
+        probe.read(query, key, options["scaling"])
+    return cast(
+        "tuple[Tensor, None]", sdpa_attention_forward(module, query, key, value, attention_mask, **options)
+    )
+
+
+AttentionInterface.register(_ATTENTION, _attention)
+AttentionMaskInterface.register(_ATTENTION, sdpa_mask)
+
+
+class LanguageModel(nn.Module):
+    """Embeddings in, hidden states and next-token logits out."""
+
+    def __init__(self, dims: PhiDims) -> None:
+        super().__init__()
+        config = PhiConfig(
+            vocab_size=dims.vocab_size,
+            hidden_size=dims.hidden_size,
+            intermediate_size=dims.intermediate_size,
+            num_hidden_layers=dims.num_layers,
+            num_attention_heads=dims.num_heads,
+            num_key_value_heads=dims.num_heads,
+            partial_rotary_factor=dims.rotary_share,
+            max_position_embeddings=dims.max_positions,
+            hidden_act="gelu_new",
+            layer_norm_eps=1e-5,
+            bos_token_id=None,
+            eos_token_id=None,
+            attn_implementation=_ATTENTION,
+        )
+        self.phi = PhiModel(config)
+        self.lm_head = nn.Linear(dims.hidden_size, dims.vocab_size, bias=False)
+        nn.init.normal_(self.lm_head.weight, std=0.02)
+
+    def embed(self, ids: Tensor) -> Tensor:
+        """(L,) int64 ids >= 0 -> (L, hidden)."""
+        return cast(Tensor, self.phi.embed_tokens(ids))
+
+    def forward(
+        self, embeds: Tensor, *, probe: RowProbe | None = None, all_layers: bool = False
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Causal pass over whole, right-padded sequences.
+
+        Padding needs no mask: it comes last, and no earlier position looks ahead.
+
+        Args:
+            embeds: (B, L, hidden).
+            probe: attention rows to read on the way.
+            all_layers: also return the hidden states before and after every layer.
+
+        Returns:
+            Last hidden states (B, L, hidden) after the final norm, and all hidden states or ().
+        """
+        options = {} if probe is None else {"probe": probe}
+        out = self.phi(
+            inputs_embeds=embeds, use_cache=False, output_hidden_states=all_layers, **options
+        )
+        return out.last_hidden_state, tuple(out.hidden_states or ())
+
+    def extend(self, embeds: Tensor, cache: DynamicCache, known: Tensor, positions: Tensor) -> Tensor:
+        """Causal pass over the next positions of cached sequences.
+
+        Args:
+            embeds: (B, n, hidden), appended to the cache.
+            cache: keys and values so far; changed in place.
+            known: (B, cached + n) bool, False where a column is padding.
+            positions: (B, n) int64 position of each new column in its own sequence.
+
+        Returns:
+            (B, n, hidden) last hidden states.
+        """
+        out = self.phi(
+            inputs_embeds=embeds,
+            past_key_values=cache,
+            attention_mask=known.long(),
+            position_ids=positions,
+            use_cache=True,
+        )
+        return cast(Tensor, out.last_hidden_state)

@@ -1,0 +1,187 @@
+"""SegEarth-R2: an image and an instruction to words and one mask per [SEG] among them.
+
+Source: SegEarth-R2, arXiv 2512.20013, and its published baseline (the code where the two differ).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from segwatch.model.config import SegEarthConfig
+from segwatch.model.errors import InputError
+from segwatch.model.language import LanguageModel, RowProbe
+from segwatch.model.mask_decoder import MaskDecoder
+from segwatch.model.mask_encoder import MaskEncoder
+from segwatch.model.pixel_decoder import PixelDecoder, PixelFeatures
+from segwatch.model.splice import Spliced, splice, spliced_labels
+from segwatch.model.vision_tower import VisionTower, projector
+
+
+@dataclass(frozen=True)
+class SegEarthOutput:
+    """Everything a loss needs. B sequences, T targets in order of sequence, then of appearance."""
+
+    logits: Tensor
+    """(B, L, vocabulary) next-token logits over the spliced, right-padded sequences."""
+    labels: Tensor | None
+    """(B, L) int64 labels moved to spliced positions, -100 where none; None if none were given."""
+    hidden: Tensor
+    """(B, L, hidden) last hidden states."""
+    lengths: list[int]
+    """True length of each spliced sequence."""
+    seg_counts: list[int]
+    """Targets of each sequence."""
+    seg_batch: Tensor
+    """(T,) int64 sequence of each target."""
+    seg_position: Tensor
+    """(T,) int64 spliced position of each target's [SEG]."""
+    seg_embedding: Tensor
+    """(T, width) segmentation queries."""
+    pred_masks: list[Tensor]
+    """(T, S / 4, S / 4) mask logits, before the first decoder layer and after each; the last one counts."""
+    attentions: list[Tensor] | None
+    """Per language layer (T, N) attention of each [SEG] to the image tokens, summed over heads."""
+
+
+class SegEarthR2(nn.Module):
+    """The whole model. The mask branch stays in float32 whatever the language half is kept in."""
+
+    def __init__(self, config: SegEarthConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.language = LanguageModel(config.phi)
+        self.vision_tower = VisionTower(config.siglip)
+        self.projector = projector(config.siglip.hidden_size, config.phi.hidden_size)
+        self.mask_encoder = MaskEncoder(config.swin)
+        self.pixel_decoder = PixelDecoder(config.mask, config.swin)
+        self.query_projector = nn.Linear(config.phi.hidden_size, config.mask.width)
+        self.mask_decoder = MaskDecoder(config.mask)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.query_projector.weight.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Type of the language model, the vision tower and the projector."""
+        return self.language.lm_head.weight.dtype
+
+    def cast_language(self, dtype: torch.dtype) -> SegEarthR2:
+        """Keep the language model, the vision tower and the projector in ``dtype``."""
+        for part in (self.language, self.vision_tower, self.projector):
+            part.to(dtype)
+        return self
+
+    def image_tokens(self, images_clip: Tensor) -> Tensor:
+        """Language view (B, 3, S, S) in -1..1 -> (B, N, hidden)."""
+        return cast(Tensor, self.projector(self.vision_tower(images_clip.to(self.dtype))))
+
+    def pixel_features(self, images: Tensor) -> PixelFeatures:
+        """Mask view (B, 3, S, S) normalised -> features the mask decoder reads."""
+        return cast(PixelFeatures, self.pixel_decoder(self.mask_encoder(images.float())))
+
+    def splice(
+        self, input_ids: Sequence[Tensor], image_tokens: Tensor, refer_ids: Sequence[Tensor] | None = None
+    ) -> Spliced:
+        """Embeddings with the placeholders replaced, see :func:`segwatch.model.splice.splice`."""
+        return splice(input_ids, image_tokens, refer_ids, self.language.embed)
+
+    def queries(self, hidden: Tensor) -> Tensor:
+        """(T, hidden) states at [SEG] -> (T, width) float32."""
+        return cast(Tensor, self.query_projector(hidden.float()))
+
+    def decode(self, pixels: PixelFeatures, queries: Tensor, batch: Tensor) -> list[Tensor]:
+        """Masks of all targets.
+
+        Args:
+            pixels: features of B images.
+            queries: (T, width).
+            batch: (T,) int64, ascending: image of each query.
+
+        Returns:
+            (T, S / 4, S / 4) logits, one tensor per prediction, the last one counts.
+        """
+        images = pixels.mask_features.shape[0]
+        counts = torch.bincount(batch, minlength=images)
+        most = max(int(counts.max()) if len(counts) else 0, 1)
+        # targets become rows of their image's block; spare rows hold zeros and are cut away again
+        row = torch.arange(len(batch), device=batch.device) - (counts.cumsum(0) - counts)[batch]
+        padded = queries.new_zeros(images, most, queries.shape[1]).index_put((batch, row), queries)
+        return [masks[batch, row] for masks in self.mask_decoder(pixels, padded)]
+
+    def forward(
+        self,
+        input_ids: Sequence[Tensor],
+        images: Tensor,
+        images_clip: Tensor,
+        *,
+        refer_ids: Sequence[Tensor] | None = None,
+        answer_start: Sequence[int] | None = None,
+        seg_token_mask: Sequence[Tensor] | None = None,
+        labels: Sequence[Tensor] | None = None,
+        output_attentions: bool = False,
+    ) -> SegEarthOutput:
+        """Teacher-forced pass over B image-and-answer pairs.
+
+        Args:
+            input_ids: B tensors (n,) int64 of ids, one -200 (image) and possibly one -204 (instruction).
+            images: (B, 3, S, S) float32 mask view, normalised.
+            images_clip: (B, 3, C, C) float32 language view in -1..1.
+            refer_ids: B tensors (m,) int64 that replace -204.
+            answer_start: per sequence, index into ``input_ids`` from which [SEG] counts as a target.
+            seg_token_mask: instead of ``answer_start``, B tensors (n,) that mark the targets.
+            labels: B tensors (n,) int64, -100 where a position does not count.
+            output_attentions: also read the attention rows of the targets.
+
+        Raises:
+            InputError: if placeholders, counts or both ways to mark targets do not fit together.
+        """
+        spliced = self.splice(input_ids, self.image_tokens(images_clip), refer_ids)
+        batch, position = self._targets(input_ids, spliced, answer_start, seg_token_mask)
+        probe = RowProbe(batch, position, spliced.image_start, self.config.num_image_tokens)
+        hidden, _ = self.language(spliced.embeds, probe=probe if output_attentions else None)
+        queries = self.queries(hidden[batch, position])
+        return SegEarthOutput(
+            logits=self.language.lm_head(hidden),
+            labels=None if labels is None else spliced_labels(labels, spliced),
+            hidden=hidden,
+            lengths=spliced.lengths,
+            seg_counts=torch.bincount(batch, minlength=len(input_ids)).tolist(),
+            seg_batch=batch,
+            seg_position=position,
+            seg_embedding=queries,
+            pred_masks=self.decode(self.pixel_features(images), queries, batch),
+            attentions=probe.rows if output_attentions else None,
+        )
+
+    def upsample(self, mask_logits: Tensor) -> Tensor:
+        """(T, h, w) logits -> (T, S, S) at the mask view's size."""
+        size = (self.config.image_size, self.config.image_size)
+        return F.interpolate(mask_logits[:, None], size=size, mode="bilinear", align_corners=False)[:, 0]
+
+    def _targets(
+        self,
+        input_ids: Sequence[Tensor],
+        spliced: Spliced,
+        answer_start: Sequence[int] | None,
+        seg_token_mask: Sequence[Tensor] | None,
+    ) -> tuple[Tensor, Tensor]:
+        if (answer_start is None) == (seg_token_mask is None):
+            raise InputError("give exactly one of answer_start and seg_token_mask: they say which [SEG] count")
+        batch, position = [], []
+        for index, (ids, place) in enumerate(zip(input_ids, spliced.places, strict=True)):
+            if seg_token_mask is not None:
+                counts = seg_token_mask[index].bool()
+            else:
+                begin = cast("Sequence[int]", answer_start)[index]
+                counts = (ids == self.config.seg_token_id) & (torch.arange(len(ids), device=ids.device) >= begin)
+            position.append(place[counts])
+            batch.append(torch.full_like(position[-1], index))
+        return torch.cat(batch), torch.cat(position)

@@ -1,0 +1,107 @@
+"""Watch files are validated once, with messages that name the file, the field, the value and the fix."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from segwatch.flows import watchfile
+from segwatch.flows.errors import ConfigError
+from segwatch.geo.types import ChangeKind
+
+BASE = Path()
+
+
+def document(**changes: Any) -> dict[str, Any]:
+    """A minimal valid watch file with some fields replaced."""
+    return {
+        "version": 1,
+        "name": "lake",
+        "instruction": "segment the water",
+        "area": {"bbox": [10.0, 45.0, 10.1, 45.1]},
+        "source": {"profile": "rgb-cog", "catalog": "https://stac.example.org/v1/"},
+        "start": "2020-01-01T00:00:00+02:00",
+    } | changes
+
+
+def test_a_minimal_file_gets_the_documented_defaults() -> None:
+    watch = watchfile.parse(document(), base=BASE, name="lake.yaml")
+    assert watch.start == datetime(2019, 12, 31, 22, tzinfo=UTC)
+    assert watch.catalog == "https://stac.example.org/v1"
+    assert watch.tracking.tolerance_m == watch.profile.gsd_m
+    assert watch.tracking.gone_after == 2
+    assert watch.area.bounds == (10.0, 45.0, 10.1, 45.1)
+
+
+def test_rules_keep_their_kinds() -> None:
+    rules = [{"name": "loss", "kinds": ["shrank", "disappeared"], "channels": ["https://hook.example.org/x"]}]
+    watch = watchfile.parse(document(rules=rules), base=BASE, name="lake.yaml")
+    assert watch.rules[0].kinds == (ChangeKind.SHRANK, ChangeKind.DISAPPEARED)
+
+
+@pytest.mark.parametrize(
+    ("changes", "field", "hint"),
+    [
+        ({"instrution": "typo"}, "instrution", "instruction"),
+        ({"name": "Bad Name"}, "name", "Bad Name"),
+        ({"start": "2020-01-01T00:00:00"}, "start", "timezone"),
+        ({"end": "2019-01-01T00:00:00Z"}, "end", "not after start"),
+        ({"area": {"bbox": [45.0, 100.0, 46.0, 101.0]}}, "area.bbox", "degrees"),
+        ({"area": {}}, "area", "exactly one"),
+        ({"area": {"geojson": {"type": "Point", "coordinates": [1, 2]}}}, "area", "Polygon"),
+        ({"area": {"file": "no-such.geojson"}}, "area.file", "no-such.geojson"),
+        ({"source": {"profile": "no-such-profile"}}, "source.profile", "no-such-profile"),
+        ({"source": {"profile": "rgb-cog"}}, "source.catalog", "catalog"),
+        ({"source": {"profile": "rgb-cog", "catalog": "file:///etc/passwd"}}, "source.catalog", "http"),
+        ({"source": {"profile": "rgb-cog", "catalog": "${UNSET_HERE}"}}, "source.catalog", "UNSET_HERE"),
+        ({"version": 2}, "version", "1"),
+        ({"max_cloud_cover": 80}, "max_cloud_cover", "80"),
+        ({"rules": [{"name": "x", "kinds": ["exploded"]}]}, "rules.0.kinds.0", "appeared"),
+    ],
+)
+def test_a_wrong_field_is_named_with_its_value(changes: dict[str, Any], field: str, hint: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        watchfile.parse(document(**changes), base=BASE, name="lake.yaml")
+    message = str(caught.value)
+    assert "lake.yaml" in message
+    assert field in message
+    assert hint in message
+
+
+def test_a_box_across_the_antimeridian_becomes_two_parts() -> None:
+    watch = watchfile.parse(
+        document(area={"bbox": [179.5, -17.0, -179.5, -16.0]}), base=BASE, name="fiji.yaml"
+    )
+    assert watch.area.geom_type == "MultiPolygon"
+    assert watch.area.area == pytest.approx(1.0)
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.floats() | st.text(),
+        lambda s: st.lists(s) | st.dictionaries(st.text(), s),
+    )
+)
+def test_any_other_document_is_refused_with_the_file_name(value: object) -> None:
+    with pytest.raises(ConfigError, match=r"odd\.yaml"):
+        watchfile.parse(value, base=BASE, name="odd.yaml")
+
+
+def test_environment_variables_fill_urls_only_when_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MY_CATALOG", "http://127.0.0.1:9/stac")
+    watch = watchfile.parse(
+        document(source={"profile": "rgb-cog", "catalog": "${MY_CATALOG}"}), base=BASE, name="lake.yaml"
+    )
+    assert watch.catalog == "http://127.0.0.1:9/stac"
+
+
+def test_the_demo_watches_are_valid(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SEGWATCH_STAC_URL", "http://127.0.0.1:1")
+    monkeypatch.setenv("SEGWATCH_RECEIVER_URL", "http://127.0.0.1:2")
+    folder = Path(__file__).parents[3] / "demo" / "watches"
+    assert {watch.name for watch in watchfile.load_all(folder)} == {"slovenia-forest", "cottonwood-water"}
