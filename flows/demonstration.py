@@ -42,7 +42,8 @@ def run(home: Path, folder: Path, *, say: Say, out: Console) -> None:
     out.print("[bold]2. Watches[/bold]")
     names = _apply(engine, folder / "watches", say)
     out.print("[bold]3. The main job, on the cpu and gpu pools[/bold]")
-    reports_by_watch = {name: _run(name, say) for name in names}
+    for name in names:
+        _run(name, say)
     stack.up_web()
     after = reports.summary(engine)
     engine.dispose()
@@ -50,8 +51,7 @@ def run(home: Path, folder: Path, *, say: Say, out: Console) -> None:
     if before == after:
         out.print("Nothing changed since the last run: every scene found was already observed.")
     else:
-        new = sum(report["discover"]["queued"] for report in reports_by_watch.values())
-        out.print(f"{new} new observation(s).")
+        out.print(f"{_answered(after) - _answered(before)} scene(s) newly answered.")
     out.print(
         f"\nLook at it:  {' '.join(_quoted(stack.cluster.psql_argv()))} -c 'TABLE watch.objects_now LIMIT 5'"
     )
@@ -81,7 +81,11 @@ def _apply(engine: Engine, folder: Path, say: Say) -> list[str]:
     return [watch.name for watch in loaded]
 
 
-def _run(watch: str, say: Say) -> dict[str, Any]:
+def _answered(rows: list[dict[str, Any]]) -> int:
+    return sum(row["observed"] + row["skipped"] + row["failed"] for row in rows)
+
+
+def _run(watch: str, say: Say) -> None:
     say(f"{watch}: deployment run observe/observe")
     flow_run = run_deployment(
         "observe/observe", parameters={"watch": watch}, timeout=_RUN_TIMEOUT_SECONDS, poll_interval=1
@@ -92,8 +96,6 @@ def _run(watch: str, say: Say) -> dict[str, Any]:
         raise FlowError(
             f"the run of watch {watch} did not complete: {why}; see the logs folder of the workers"
         )
-    report: dict[str, Any] = state.result(raise_on_failure=False)
-    return report
 
 
 def _print(out: Console, rows: list[dict[str, Any]]) -> None:

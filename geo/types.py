@@ -87,6 +87,8 @@ class Profile:
     """STAC API root; a watch may override it."""
     scale: float = 1.0
     offset: float = 0.0
+    offset_from_baseline: str = ""
+    """Processing baseline from which on ``offset`` applies (Sentinel-2: ``04.00``); empty = to every item."""
     nodata: float | None = None
     gamma: float = 1.0
     clouds: CloudMask | None = None

@@ -115,7 +115,9 @@ class SegEarthConfig:
                 f"siglip.select_layer={self.siglip.select_layer} points outside {self.siglip.num_layers} layers"
             )
         if len(self.swin.depths) != 4 or len(self.swin.num_heads) != 4:
-            raise ConfigError(f"swin needs four stages, got depths {self.swin.depths}, heads {self.swin.num_heads}")
+            raise ConfigError(
+                f"swin needs four stages, got depths {self.swin.depths}, heads {self.swin.num_heads}"
+            )
 
     @property
     def num_image_tokens(self) -> int:
@@ -227,5 +229,7 @@ def tiny() -> SegEarthConfig:
 def _read(kind: type[T], values: Mapping[str, Any], where: str) -> T:
     known = {entry.name for entry in dataclasses.fields(kind)}  # type: ignore[arg-type]
     if surplus := sorted(set(values) - known):
-        raise ConfigError(f"unknown field {', '.join(surplus)} in {where}; known are {', '.join(sorted(known))}")
+        raise ConfigError(
+            f"unknown field {', '.join(surplus)} in {where}; known are {', '.join(sorted(known))}"
+        )
     return kind(**{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()})

@@ -47,14 +47,17 @@ class RowProbe:
 
 
 def _attention(
-    module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **options: Any
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    **options: Any,
 ) -> tuple[Tensor, None]:
     probe: RowProbe | None = options.pop("probe", None)
     if probe is not None:
         probe.read(query, key, options["scaling"])
-    return cast(
-        "tuple[Tensor, None]", sdpa_attention_forward(module, query, key, value, attention_mask, **options)
-    )
+    return sdpa_attention_forward(module, query, key, value, attention_mask, **options)
 
 
 AttentionInterface.register(_ATTENTION, _attention)
@@ -66,22 +69,22 @@ class LanguageModel(nn.Module):
 
     def __init__(self, dims: PhiDims) -> None:
         super().__init__()
-        config = PhiConfig(
-            vocab_size=dims.vocab_size,
-            hidden_size=dims.hidden_size,
-            intermediate_size=dims.intermediate_size,
-            num_hidden_layers=dims.num_layers,
-            num_attention_heads=dims.num_heads,
-            num_key_value_heads=dims.num_heads,
-            partial_rotary_factor=dims.rotary_share,
-            max_position_embeddings=dims.max_positions,
-            hidden_act="gelu_new",
-            layer_norm_eps=1e-5,
-            bos_token_id=None,
-            eos_token_id=None,
-            attn_implementation=_ATTENTION,
-        )
-        self.phi = PhiModel(config)
+        options: dict[str, Any] = {
+            "vocab_size": dims.vocab_size,
+            "hidden_size": dims.hidden_size,
+            "intermediate_size": dims.intermediate_size,
+            "num_hidden_layers": dims.num_layers,
+            "num_attention_heads": dims.num_heads,
+            "num_key_value_heads": dims.num_heads,
+            "partial_rotary_factor": dims.rotary_share,
+            "max_position_embeddings": dims.max_positions,
+            "hidden_act": "gelu_new",
+            "layer_norm_eps": 1e-5,
+            "bos_token_id": None,
+            "eos_token_id": None,
+            "attn_implementation": _ATTENTION,
+        }
+        self.phi = PhiModel(PhiConfig(**options))
         self.lm_head = nn.Linear(dims.hidden_size, dims.vocab_size, bias=False)
         nn.init.normal_(self.lm_head.weight, std=0.02)
 
@@ -105,9 +108,7 @@ class LanguageModel(nn.Module):
             Last hidden states (B, L, hidden) after the final norm, and all hidden states or ().
         """
         options = {} if probe is None else {"probe": probe}
-        out = self.phi(
-            inputs_embeds=embeds, use_cache=False, output_hidden_states=all_layers, **options
-        )
+        out = self.phi(inputs_embeds=embeds, use_cache=False, output_hidden_states=all_layers, **options)
         return out.last_hidden_state, tuple(out.hidden_states or ())
 
     def extend(self, embeds: Tensor, cache: DynamicCache, known: Tensor, positions: Tensor) -> Tensor:

@@ -27,7 +27,9 @@ class MaskDecoder(nn.Module):
         super().__init__()
         width, heads = dims.width, dims.num_heads
         self.level_embed = nn.Embedding(_LEVELS, width)
-        self.cross_attention = nn.ModuleList(_CrossAttention(width, heads) for _ in range(dims.decoder_layers))
+        self.cross_attention = nn.ModuleList(
+            _CrossAttention(width, heads) for _ in range(dims.decoder_layers)
+        )
         self.self_attention = nn.ModuleList(_OwnValue(width, heads) for _ in range(dims.decoder_layers))
         self.feedforward = nn.ModuleList(
             _FeedForward(width, dims.decoder_feedforward) for _ in range(dims.decoder_layers)
@@ -48,7 +50,8 @@ class MaskDecoder(nn.Module):
         memory, keys = [], []
         for level, features in enumerate(pixels.scales):
             value = (features.flatten(2) + self.level_embed.weight[level][:, None]).transpose(1, 2)
-            position = sine_positions(*features.shape[2:], features.shape[1], features.device)
+            _, width, height, wide = features.shape
+            position = sine_positions(height, wide, width, features.device)
             memory.append(value)
             keys.append(value + position.flatten(2).transpose(1, 2).to(value.dtype))
         masks = [self._predict(queries, pixels.mask_features)]

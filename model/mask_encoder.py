@@ -6,7 +6,7 @@ every resolution, as Mask2Former's does, so it is used.
 
 from __future__ import annotations
 
-from typing import cast
+from typing import Any, cast
 
 from torch import Tensor, nn
 from transformers import SwinBackbone, SwinConfig
@@ -19,19 +19,18 @@ class MaskEncoder(nn.Module):
 
     def __init__(self, dims: SwinDims) -> None:
         super().__init__()
-        stages = [f"stage{index + 1}" for index in range(len(dims.depths))]
-        self.backbone = SwinBackbone(
-            SwinConfig(
-                embed_dim=dims.embed_dim,
-                depths=list(dims.depths),
-                num_heads=list(dims.num_heads),
-                window_size=dims.window_size,
-                drop_path_rate=0.0,
-                out_features=stages,
-            )
-        )
+        options: dict[str, Any] = {
+            "embed_dim": dims.embed_dim,
+            "depths": list(dims.depths),
+            "num_heads": list(dims.num_heads),
+            "window_size": dims.window_size,
+            "drop_path_rate": 0.0,
+            "out_features": [f"stage{index + 1}" for index in range(len(dims.depths))],
+        }
+        self.backbone = SwinBackbone(SwinConfig(**options))
         # classification's last norm: its output is not among the four maps
-        self.backbone.swin.layernorm = nn.Identity()
+        swin: Any = self.backbone.swin
+        swin.layernorm = nn.Identity()
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """(B, 3, S, S) normalised -> res2..res5, (B, C * 2**i, S / (4 * 2**i), S / (4 * 2**i))."""

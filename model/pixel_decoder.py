@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -41,7 +42,8 @@ class PixelDecoder(nn.Module):
         width = dims.width
         coarse_first = swin.channels[:0:-1]
         self.input_proj = nn.ModuleList(
-            nn.Sequential(nn.Conv2d(channels, width, 1), nn.GroupNorm(_GROUPS, width)) for channels in coarse_first
+            nn.Sequential(nn.Conv2d(channels, width, 1), nn.GroupNorm(_GROUPS, width))
+            for channels in coarse_first
         )
         self.level_embed = nn.Parameter(torch.empty(_LEVELS, width))
         config = Mask2FormerConfig(
@@ -81,9 +83,9 @@ class PixelDecoder(nn.Module):
                 reference_points=reference.expand(tokens.shape[0], -1, -1, -1),
                 spatial_shapes_list=shapes,
             )[0]
-        parts = tokens.split([height * wide for height, wide in shapes], dim=1)
+        parts = torch.split(tokens, [height * wide for height, wide in shapes], dim=1)
         s32, s16, s8 = (
-            part.transpose(1, 2).unflatten(2, shape) for part, shape in zip(parts, shapes, strict=True)
+            part.transpose(1, 2).reshape(-1, width, *shape) for part, shape in zip(parts, shapes, strict=True)
         )
         upsampled = F.interpolate(s8, size=res2.shape[-2:], mode="bilinear", align_corners=False)
         fine = self.layer_1(self.adapter_1(res2) + upsampled)
@@ -93,7 +95,9 @@ class PixelDecoder(nn.Module):
     def _reset(self, heads: int) -> None:
         """Start values of Deformable DETR: each head looks its own way, further out at each point."""
         nn.init.normal_(self.level_embed)
-        for project in self.input_proj:
+        projections: Any = self.input_proj
+        layers: Any = self.layers
+        for project in projections:
             nn.init.xavier_uniform_(project[0].weight)
             nn.init.zeros_(project[0].bias)
         angle = torch.arange(heads, dtype=torch.float32) * (2 * math.pi / heads)
@@ -101,7 +105,7 @@ class PixelDecoder(nn.Module):
         direction = direction / direction.abs().amax(dim=1, keepdim=True)
         reach = torch.arange(1, _POINTS + 1, dtype=torch.float32)
         bias = (direction[:, None, None] * reach[:, None]).expand(heads, _LEVELS, _POINTS, 2).flatten()
-        for layer in self.layers:
+        for layer in layers:
             attention = layer.self_attn
             nn.init.zeros_(attention.sampling_offsets.weight)
             if not attention.sampling_offsets.bias.is_meta:

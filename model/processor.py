@@ -26,7 +26,7 @@ def resized_shape(height: int, width: int, size: int) -> tuple[int, int]:
 
 def mask_view(rgb: NDArray[np.uint8], size: int) -> Tensor:
     """(H, W, 3) uint8 -> (3, size, size) float32: aspect kept, padded right or bottom, normalised."""
-    height, width = resized_shape(*_checked(rgb).shape[:2], size)
+    height, width = resized_shape(_checked(rgb).shape[0], rgb.shape[1], size)
     resized = _resize(rgb, height, width, "bilinear")
     padded = F.pad(resized, (0, size - width, 0, size - height), value=_PADDING)
     return (padded - torch.tensor(_MEAN)[:, None, None]) / torch.tensor(_STD)[:, None, None]

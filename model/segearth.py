@@ -73,10 +73,17 @@ class SegEarthR2(nn.Module):
         """Type of the language model, the vision tower and the projector."""
         return self.language.lm_head.weight.dtype
 
-    def cast_language(self, dtype: torch.dtype) -> SegEarthR2:
-        """Keep the language model, the vision tower and the projector in ``dtype``."""
-        for part in (self.language, self.vision_tower, self.projector):
-            part.to(dtype)
+    def keep_in(self, dtype: torch.dtype) -> SegEarthR2:
+        """Keep language model, vision tower and projector in ``dtype``, the mask branch in float32.
+
+        Only parameters are cast: rotary frequencies in half precision would misplace late positions.
+        """
+        language_half = (self.language, self.vision_tower, self.projector)
+        mask_half = (self.mask_encoder, self.pixel_decoder, self.query_projector, self.mask_decoder)
+        for parts, kind in ((language_half, dtype), (mask_half, torch.float32)):
+            for part in parts:
+                for parameter in part.parameters():
+                    parameter.data = parameter.data.to(kind)
         return self
 
     def image_tokens(self, images_clip: Tensor) -> Tensor:
@@ -174,14 +181,18 @@ class SegEarthR2(nn.Module):
         seg_token_mask: Sequence[Tensor] | None,
     ) -> tuple[Tensor, Tensor]:
         if (answer_start is None) == (seg_token_mask is None):
-            raise InputError("give exactly one of answer_start and seg_token_mask: they say which [SEG] count")
+            raise InputError(
+                "give exactly one of answer_start and seg_token_mask: they say which [SEG] count"
+            )
         batch, position = [], []
         for index, (ids, place) in enumerate(zip(input_ids, spliced.places, strict=True)):
             if seg_token_mask is not None:
                 counts = seg_token_mask[index].bool()
             else:
                 begin = cast("Sequence[int]", answer_start)[index]
-                counts = (ids == self.config.seg_token_id) & (torch.arange(len(ids), device=ids.device) >= begin)
+                counts = (ids == self.config.seg_token_id) & (
+                    torch.arange(len(ids), device=ids.device) >= begin
+                )
             position.append(place[counts])
             batch.append(torch.full_like(position[-1], index))
         return torch.cat(batch), torch.cat(position)

@@ -49,15 +49,21 @@ def splice(
         InputError: if placeholders and inputs do not fit together.
     """
     if len(input_ids) != image_tokens.shape[0]:
-        raise InputError(f"{len(input_ids)} id sequences for {image_tokens.shape[0]} images: give one per image")
+        raise InputError(
+            f"{len(input_ids)} id sequences for {image_tokens.shape[0]} images: give one per image"
+        )
     rows, places, starts = [], [], []
     for index, ids in enumerate(input_ids):
         images = (ids == IMAGE_ID).nonzero().flatten().tolist()
         if len(images) != 1:
-            raise InputError(f"sequence {index} holds {len(images)} image placeholders ({IMAGE_ID}); give exactly 1")
+            raise InputError(
+                f"sequence {index} holds {len(images)} image placeholders ({IMAGE_ID}); give exactly 1"
+            )
         refer = refer_ids[index] if refer_ids is not None else None
         if refer is None and bool((ids == REFER_ID).any()):
-            raise InputError(f"sequence {index} holds an instruction placeholder ({REFER_ID}) but no refer_ids")
+            raise InputError(
+                f"sequence {index} holds an instruction placeholder ({REFER_ID}) but no refer_ids"
+            )
         widths = torch.ones_like(ids)
         widths[ids == IMAGE_ID] = image_tokens.shape[1]
         if refer is not None:

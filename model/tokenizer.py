@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any, cast
 
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
@@ -27,7 +28,9 @@ def train_small(corpus: Iterable[str], vocab_size: int = 1024) -> PreTrainedToke
         TokenizerError: if ``vocab_size`` cannot hold all bytes and the special tokens.
     """
     if vocab_size < 258:
-        raise TokenizerError(f"vocab_size={vocab_size} cannot hold 256 bytes and 2 special tokens; give 258 or more")
+        raise TokenizerError(
+            f"vocab_size={vocab_size} cannot hold 256 bytes and 2 special tokens; give 258 or more"
+        )
     raw = Tokenizer(models.BPE())
     raw.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     raw.decoder = decoders.ByteLevel()
@@ -40,8 +43,10 @@ def train_small(corpus: Iterable[str], vocab_size: int = 1024) -> PreTrainedToke
     raw.train_from_iterator([*texts, *_fixed_words()], trainer)
     spare = [f"<|spare{index}|>" for index in range(vocab_size - 2 - raw.get_vocab_size())]
     raw.add_special_tokens([*spare, prompt.END, prompt.SEG])
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=raw, eos_token=prompt.END, pad_token=prompt.END)
-    return tokenizer
+    wrap: Any = PreTrainedTokenizerFast
+    return cast(
+        PreTrainedTokenizerFast, wrap(tokenizer_object=raw, eos_token=prompt.END, pad_token=prompt.END)
+    )
 
 
 def load(directory: Path) -> PreTrainedTokenizerBase:
@@ -51,12 +56,16 @@ def load(directory: Path) -> PreTrainedTokenizerBase:
         TokenizerError: if the folder holds none, or it lacks ``<|endoftext|>``.
     """
     if not any((directory / name).exists() for name in ("tokenizer.json", "vocab.json")):
-        raise TokenizerError(f"{directory}: neither tokenizer.json nor vocab.json; copy the tokenizer files there")
+        raise TokenizerError(
+            f"{directory}: neither tokenizer.json nor vocab.json; copy the tokenizer files there"
+        )
     # a path that exists is never looked up on the hub, and no code from the folder is run
     tokenizer = AutoTokenizer.from_pretrained(directory, local_files_only=True, trust_remote_code=False)
     vocabulary = tokenizer.get_vocab()
     if prompt.END not in vocabulary:
-        raise TokenizerError(f"{directory}: the tokenizer does not know {prompt.END}; use the checkpoint's own")
+        raise TokenizerError(
+            f"{directory}: the tokenizer does not know {prompt.END}; use the checkpoint's own"
+        )
     if prompt.SEG not in vocabulary:
         tokenizer.add_tokens([prompt.SEG])
     return tokenizer

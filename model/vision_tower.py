@@ -5,7 +5,7 @@ Source: SigLIP, arXiv 2303.15343; transformers' own module computes the same, so
 
 from __future__ import annotations
 
-from typing import cast
+from typing import Any, cast
 
 from torch import Tensor, nn
 from transformers import SiglipVisionConfig, SiglipVisionModel
@@ -29,8 +29,9 @@ class VisionTower(nn.Module):
             layer_norm_eps=1e-6,
             vision_use_head=False,
         )
-        self.siglip = SiglipVisionModel(config)
-        self.siglip.post_layernorm = nn.Identity()
+        tower: Any = SiglipVisionModel(config)
+        tower.post_layernorm = nn.Identity()
+        self.siglip = tower
 
     def forward(self, images: Tensor) -> Tensor:
         """(B, 3, S, S) in -1..1 -> (B, N, hidden), N = (S // patch) ** 2 in reading order."""

@@ -41,7 +41,9 @@ def attention_grid(masks: Tensor, side: int = 27) -> Tensor:
     Returns:
         (T, side, side) float32, 1 where the resized mask is above 0.
     """
-    at_reference = F.interpolate(masks[:, None].float(), size=(_REFERENCE_SIDE, _REFERENCE_SIDE), mode="nearest")
+    at_reference = F.interpolate(
+        masks[:, None].float(), size=(_REFERENCE_SIDE, _REFERENCE_SIDE), mode="nearest"
+    )
     at_tokens = F.interpolate(at_reference, size=(side, side), mode="bilinear", align_corners=False)
     return (at_tokens[:, 0] > 0).float()
 

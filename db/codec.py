@@ -1,0 +1,107 @@
+"""Watches as JSON: what is stored in ``watch.definition`` reads back as the same value.
+
+The field types of the dataclasses decide how each value is written and read, so a field added there needs
+no change here, and 500 and 500.0 are the same definition.
+"""
+
+from __future__ import annotations
+
+import enum
+import math
+import types
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
+from datetime import datetime
+from functools import cache
+from typing import Any, Union, get_args, get_origin, get_type_hints
+
+import shapely
+from shapely.geometry.base import BaseGeometry
+
+from segwatch.db.errors import CodecError
+from segwatch.geo.types import Watch
+
+
+def dump_watch(watch: Watch) -> dict[str, Any]:
+    """JSON-ready mapping with every field; geometries as WKB hex, so that no digit is lost."""
+    document: dict[str, Any] = _dump(watch, Watch)
+    return document
+
+
+def load_watch(document: Mapping[str, Any]) -> Watch:
+    """The watch that :func:`dump_watch` wrote. A field that is missing takes its default.
+
+    Raises
+    ------
+    CodecError
+        The document was written by another version of segwatch or changed by hand.
+    """
+    try:
+        watch: Watch = _load(document, Watch)
+    except (KeyError, TypeError, ValueError, AttributeError, shapely.errors.GEOSException) as error:
+        name = document.get("name", "?")
+        raise CodecError(
+            f"the stored definition of watch {name} cannot be read: {error}; apply its file again"
+        ) from error
+    return watch
+
+
+@cache
+def _hints(kind: type) -> dict[str, Any]:
+    return get_type_hints(kind)
+
+
+def _dump(value: Any, kind: Any) -> Any:  # noqa: PLR0911 - one line a kind
+    kind = _present(kind)
+    if value is None or kind is bool:
+        return value
+    if is_dataclass(kind) and isinstance(kind, type):
+        return {one.name: _dump(getattr(value, one.name), _hints(kind)[one.name]) for one in fields(kind)}
+    if get_origin(kind) is tuple:
+        return [_dump(one, get_args(kind)[0]) for one in value]
+    if kind is float:
+        number = float(value)
+        return number if math.isfinite(number) else str(number)  # JSON has no NaN
+    if isinstance(value, BaseGeometry):
+        return value.wkb_hex
+    if isinstance(value, datetime):
+        return value.isoformat()
+    return value.value if isinstance(value, enum.Enum) else value
+
+
+def _load(value: Any, kind: Any) -> Any:  # noqa: PLR0911 - one line a kind
+    kind = _present(kind)
+    if value is None:
+        return None
+    if is_dataclass(kind) and isinstance(kind, type):
+        hints = _hints(kind)
+        unknown = sorted(set(value) - set(hints))
+        if unknown:
+            raise ValueError(f"unknown field(s) {', '.join(unknown)}")
+        return kind(**{name: _load(one, hints[name]) for name, one in value.items()})
+    if get_origin(kind) is tuple:
+        return tuple(_load(one, get_args(kind)[0]) for one in value)
+    if kind is BaseGeometry:
+        return shapely.from_wkb(value)
+    if kind is datetime:
+        return datetime.fromisoformat(value)
+    if kind is float or (isinstance(kind, type) and issubclass(kind, enum.Enum)):
+        return kind(value)
+    return value
+
+
+def _present(kind: Any) -> Any:
+    """``X`` of ``X | None``."""
+    if get_origin(kind) in {Union, types.UnionType}:
+        (kind,) = (one for one in get_args(kind) if one is not types.NoneType)
+    return kind
+
+
+def ewkb(geometry: BaseGeometry | None) -> bytes | None:
+    """EWKB with SRID 4326, what PostGIS takes as input."""
+    return None if geometry is None else shapely.to_wkb(shapely.set_srid(geometry, 4326), include_srid=True)
+
+
+def from_ewkb(value: Any) -> BaseGeometry:
+    """A geometry column as psycopg returns it (hex EWKB)."""
+    return shapely.from_wkb(value if isinstance(value, bytes) else str(value))

@@ -1,0 +1,59 @@
+"""SQLAlchemy engines with the settings every segwatch connection relies on."""
+
+from __future__ import annotations
+
+from sqlalchemy import Engine, create_engine
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError
+
+from segwatch.db.errors import DbError
+
+_OPTIONS = " ".join(
+    (
+        "-c timezone=UTC",
+        "-c statement_timeout=300s",
+        "-c lock_timeout=60s",
+        # a worker that hangs inside a transaction must not hold row locks for ever
+        "-c idle_in_transaction_session_timeout=600s",
+    )
+)
+_CONNECT_SECONDS = 10
+
+
+def driver_url(url: str | URL) -> URL:
+    """The URL with the psycopg driver; ``postgresql://`` and ``postgres://`` are accepted.
+
+    Raises
+    ------
+    DbError
+        Not a PostgreSQL URL.
+    """
+    try:
+        parsed = make_url(url)
+    except ArgumentError as error:
+        raise DbError(
+            "the database URL cannot be parsed; use postgresql://user@host:port/database"
+        ) from error
+    if parsed.get_backend_name() not in {"postgresql", "postgres"}:
+        raise DbError(f"the database URL is for {parsed.get_backend_name()}; segwatch needs postgresql://")
+    return parsed.set(drivername="postgresql+psycopg")
+
+
+def make_engine(url: str | URL, *, application_name: str = "segwatch") -> Engine:
+    """Engine on UTC, with timeouts on connecting, statements, locks and idle transactions.
+
+    Raises
+    ------
+    DbError
+        Not a PostgreSQL URL.
+    """
+    return create_engine(
+        driver_url(url),
+        pool_pre_ping=True,
+        pool_size=5,
+        connect_args={
+            "options": _OPTIONS,
+            "connect_timeout": _CONNECT_SECONDS,
+            "application_name": application_name,
+        },
+    )

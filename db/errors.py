@@ -1,0 +1,76 @@
+# ruff: noqa: N818 - a domain event reads better without "Error" behind it
+"""Errors of the ledger.
+
+DbError
+├── ClusterError         the embedded PostgreSQL cluster
+│   ├── PostgresMissing  no PostgreSQL server binaries on this machine
+│   ├── PostgisMissing   PostgreSQL is there, its PostGIS extension is not
+│   ├── PortTaken        another program listens on the port asked for
+│   ├── DiskFull         no space left for the data
+│   ├── DataUnusable     the data directory cannot be used by this user or these binaries
+│   ├── StartFailed      the server did not start; the message ends with its last log lines
+│   └── ClusterDown      the cluster is not running
+├── SchemaError          extensions, roles or migrations could not be put in place
+├── CodecError           a stored definition cannot be read
+├── NotFound             a watch, scene or observation is not in the ledger
+├── LeaseLost            the lease ran out and the observation belongs to another worker, or is done
+└── PublishConflict      an observation cannot be published in its present state
+"""
+
+from __future__ import annotations
+
+
+class DbError(Exception):
+    """Base of everything the db package raises on purpose."""
+
+
+class ClusterError(DbError):
+    """Something is wrong with the embedded PostgreSQL cluster."""
+
+
+class PostgresMissing(ClusterError):
+    """No PostgreSQL server binaries on this machine."""
+
+
+class PostgisMissing(ClusterError):
+    """PostgreSQL is installed, its PostGIS extension is not."""
+
+
+class PortTaken(ClusterError):
+    """Another program listens on the port asked for."""
+
+
+class DiskFull(ClusterError):
+    """No space left for the data."""
+
+
+class DataUnusable(ClusterError):
+    """The data directory cannot be used by this user or these binaries."""
+
+
+class StartFailed(ClusterError):
+    """The server did not start."""
+
+
+class ClusterDown(ClusterError):
+    """The cluster is not running."""
+
+
+class SchemaError(DbError):
+    """Extensions, roles or migrations could not be put in place."""
+
+
+class CodecError(DbError):
+    """A stored definition cannot be read."""
+
+
+class NotFound(DbError):
+    """A watch, scene or observation is not in the ledger."""
+
+
+class LeaseLost(DbError):
+    """The lease ran out and the observation belongs to another worker, or is done."""
+
+
+class PublishConflict(DbError):
+    """An observation cannot be published in its present state."""

@@ -1,0 +1,262 @@
+"""The queue: lease the best scene, stay alive, and end each observation as inferred, skipped or failed.
+
+A lease is a worker's name and a time. It is ours until another worker takes it after that time; who lost
+it changes nothing any more. Every lease counts as an attempt, so a scene that kills its worker ends too.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Connection, text
+
+from segwatch.db import scenes
+from segwatch.db.codec import ewkb, load_watch
+from segwatch.db.errors import LeaseLost
+from segwatch.db.ids import make_id
+from segwatch.geo.types import Detection, ObservationResult, Scene, Watch
+
+_log = logging.getLogger(__name__)
+
+_DEFAULT_MAX_ATTEMPTS = 3
+
+#: An expired lease whose attempts are used up ends here; nobody else would end it.
+_GIVE_UP = text(
+    """
+    UPDATE segwatch.observation o
+    SET state = 'failed', lease_worker = NULL, lease_until = NULL, committed_at = clock_timestamp(),
+        reason = 'the worker died or hung: ' || o.attempts || ' lease(s) ran out, the last of ' || o.lease_worker
+    WHERE o.id IN (
+        SELECT e.id FROM segwatch.observation e
+        WHERE e.state = 'leased' AND e.lease_until < clock_timestamp() AND e.attempts >= :max_attempts
+        ORDER BY e.id FOR UPDATE SKIP LOCKED)
+    RETURNING o.id
+    """
+)
+_BEST = text(
+    """
+    SELECT o.scene_id FROM segwatch.observation o JOIN segwatch.watch w ON w.id = o.watch_id
+    WHERE (o.state = 'pending' OR (o.state = 'leased' AND o.lease_until < clock_timestamp()))
+      AND o.model_version = :model_version AND (CAST(:watch AS text) IS NULL OR w.name = :watch)
+    ORDER BY o.priority DESC, o.acquired_at, o.scene_id, o.id
+    LIMIT 1 FOR UPDATE OF o SKIP LOCKED
+    """
+)
+_TAKE = text(
+    """
+    WITH mine AS (
+        SELECT o.id FROM segwatch.observation o JOIN segwatch.watch w ON w.id = o.watch_id
+        WHERE o.scene_id = :scene_id AND o.model_version = :model_version
+          AND (o.state = 'pending' OR (o.state = 'leased' AND o.lease_until < clock_timestamp()))
+          AND (CAST(:watch AS text) IS NULL OR w.name = :watch)
+        ORDER BY o.id FOR UPDATE OF o SKIP LOCKED
+    )
+    UPDATE segwatch.observation o
+    SET state = 'leased', lease_worker = :worker, leased_at = clock_timestamp(), attempts = o.attempts + 1,
+        lease_until = clock_timestamp() + make_interval(secs => :seconds)
+    FROM mine, segwatch.watch w
+    WHERE o.id = mine.id AND w.id = o.watch_id
+    RETURNING o.id, o.watch_id, o.attempts, w.definition
+    """
+)
+_WAITING = text(
+    """
+    SELECT EXISTS (
+        SELECT 1 FROM segwatch.observation o JOIN segwatch.watch w ON w.id = o.watch_id
+        WHERE (o.state = 'pending' OR (o.state = 'leased' AND o.lease_until < clock_timestamp()))
+          AND o.model_version = :model_version AND (CAST(:watch AS text) IS NULL OR w.name = :watch))
+    """
+)
+_RENEW = text(
+    """
+    UPDATE segwatch.observation SET lease_until = clock_timestamp() + make_interval(secs => :seconds)
+    WHERE state = 'leased' AND lease_worker = :worker
+    """
+)
+#: Stopping when told to is no attempt.
+_RELEASE = text(
+    """
+    UPDATE segwatch.observation
+    SET state = 'pending', lease_worker = NULL, lease_until = NULL, attempts = greatest(attempts - 1, 0)
+    WHERE state = 'leased' AND lease_worker = :worker
+    """
+)
+_SKIP = text(
+    """
+    UPDATE segwatch.observation
+    SET state = 'skipped', reason = :reason, lease_worker = NULL, lease_until = NULL,
+        committed_at = clock_timestamp()
+    WHERE id = :id AND state = 'leased' AND lease_worker = :worker
+    """
+)
+_FAIL = text(
+    """
+    UPDATE segwatch.observation
+    SET state = CASE WHEN attempts >= :max_attempts THEN 'failed' ELSE 'pending' END, reason = :reason,
+        committed_at = CASE WHEN attempts >= :max_attempts THEN clock_timestamp() END,
+        lease_worker = NULL, lease_until = NULL
+    WHERE id = :id AND state = 'leased' AND lease_worker = :worker
+    """
+)
+_SAVE = text(
+    """
+    UPDATE segwatch.observation
+    SET state = 'inferred', reason = NULL, lease_worker = NULL, lease_until = NULL,
+        footprint = CAST(:footprint AS geometry), answer = :answer, tiles = :tiles, tiles_failed = :tiles_failed,
+        clear_share = :clear_share, bytes_read = :bytes_read, compute_seconds = :compute_seconds,
+        area_km2 = ST_Area(CAST(CAST(:footprint AS geometry) AS geography)) / 1e6,
+        read_at = coalesce(:read_at, read_at), inferred_at = coalesce(:inferred_at, clock_timestamp())
+    WHERE id = :id AND state = 'leased' AND lease_worker = :worker
+    """
+)
+_COPY_DETECTIONS = (
+    "COPY segwatch.detection (id, observation_id, ordinal, target, geom, score, area_m2) FROM STDIN"
+)
+_TIMINGS = frozenset({"read_at", "inferred_at"})
+
+
+@dataclass(frozen=True, slots=True)
+class LeasedObservation:
+    """One instruction to answer on a leased scene."""
+
+    id: UUID
+    watch_revision_id: UUID
+    watch: Watch
+    attempts: int
+    """Attempts with this one."""
+
+
+@dataclass(frozen=True, slots=True)
+class SceneLease:
+    """A scene and everything pending on it for one model."""
+
+    scene_id: UUID
+    scene: Scene
+    """With the items that meet an area of the observations."""
+    observations: tuple[LeasedObservation, ...]
+
+
+def lease(
+    conn: Connection,
+    *,
+    worker: str,
+    seconds: float,
+    model_version: str,
+    watch: str | None = None,
+    max_attempts: int = _DEFAULT_MAX_ATTEMPTS,
+) -> SceneLease | None:
+    """Lease the best scene (highest priority, then oldest) that no other worker holds; None if there is none.
+
+    Observations whose lease ran out ``max_attempts`` times end as failed on the way.
+    """
+    for row in conn.execute(_GIVE_UP, {"max_attempts": max_attempts}):
+        _log.warning("observation %s failed: its lease ran out %d time(s)", row.id, max_attempts)
+    wanted = {"model_version": model_version, "watch": watch}
+    best = conn.execute(_BEST, wanted).first()
+    if best is None:
+        return None
+    given = wanted | {"scene_id": best.scene_id, "worker": worker, "seconds": seconds}
+    rows = sorted(conn.execute(_TAKE, given), key=lambda row: str(row.id))
+    observations = tuple(
+        LeasedObservation(row.id, row.watch_id, load_watch(row.definition), row.attempts) for row in rows
+    )
+    return SceneLease(best.scene_id, _of_use(scenes.load(conn, best.scene_id), observations), observations)
+
+
+def _of_use(scene: Scene, observations: tuple[LeasedObservation, ...]) -> Scene:
+    """The scene without items far from every area: one pass may have been found by several watches."""
+    areas = [observation.watch.area for observation in observations]
+    items = tuple(item for item in scene.items if any(item.footprint.intersects(area) for area in areas))
+    return replace(scene, items=items or scene.items)
+
+
+def waiting(conn: Connection, *, model_version: str, watch: str | None = None) -> bool:
+    """Whether anything can be leased now."""
+    return bool(conn.execute(_WAITING, {"model_version": model_version, "watch": watch}).scalar_one())
+
+
+def renew(conn: Connection, worker: str, seconds: float) -> int:
+    """Prolong what this worker still holds; how many observations that is."""
+    return conn.execute(_RENEW, {"worker": worker, "seconds": seconds}).rowcount
+
+
+def release(conn: Connection, worker: str) -> int:
+    """Give back what this worker still holds, uncounted; how many observations that is."""
+    return conn.execute(_RELEASE, {"worker": worker}).rowcount
+
+
+def skip(conn: Connection, observation_id: UUID, worker: str, reason: str) -> bool:
+    """End an observation on which nothing can be seen; False when the lease was lost and nothing changed."""
+    return _end(conn, _SKIP, observation_id, worker, {"reason": reason})
+
+
+def fail(conn: Connection, observation_id: UUID, worker: str, reason: str, *, max_attempts: int) -> bool:
+    """Record a failed attempt: pending again until the attempts are used up, then failed.
+
+    False when the lease was lost and nothing changed.
+    """
+    return _end(conn, _FAIL, observation_id, worker, {"reason": reason, "max_attempts": max_attempts})
+
+
+def _end(conn: Connection, statement: Any, observation_id: UUID, worker: str, values: dict[str, Any]) -> bool:
+    done = conn.execute(statement, {"id": observation_id, "worker": worker, **values}).rowcount == 1
+    if not done:
+        _log.warning("observation %s is not leased by %s any more; nothing recorded", observation_id, worker)
+    return done
+
+
+def save(
+    conn: Connection,
+    observation_id: UUID,
+    worker: str,
+    result: ObservationResult,
+    timings: Mapping[str, datetime],
+) -> None:
+    """Store an answer: footprint, detections and times; the observation is inferred and waits for its turn.
+
+    ``timings`` may have ``read_at`` and ``inferred_at``.
+
+    Raises
+    ------
+    LeaseLost
+        The lease is not this worker's any more; nothing is stored.
+    """
+    unknown = set(timings) - _TIMINGS
+    if unknown:
+        raise ValueError(f"unknown timings {sorted(unknown)}; known: {sorted(_TIMINGS)}")
+    values = {
+        "id": observation_id,
+        "worker": worker,
+        "footprint": _hex(ewkb(result.footprint)),
+        "answer": result.answer,
+        "tiles": result.tiles,
+        "tiles_failed": result.tiles_failed,
+        "clear_share": result.clear_share,
+        "bytes_read": result.bytes_read,
+        "compute_seconds": result.compute_seconds,
+        "read_at": timings.get("read_at"),
+        "inferred_at": timings.get("inferred_at"),
+    }
+    if conn.execute(_SAVE, values).rowcount != 1:
+        raise LeaseLost(
+            f"observation {observation_id} is not leased by {worker} any more; its result is dropped"
+        )
+    _copy_detections(conn, observation_id, result.detections)
+
+
+def _copy_detections(conn: Connection, observation_id: UUID, detections: tuple[Detection, ...]) -> None:
+    driver: Any = conn.connection.driver_connection
+    with driver.cursor() as cursor, cursor.copy(_COPY_DETECTIONS) as copy:
+        for ordinal, one in enumerate(detections):
+            identity = make_id("detection", observation_id, ordinal)
+            geom = _hex(ewkb(one.geometry))
+            copy.write_row((identity, observation_id, ordinal, one.target, geom, one.score, one.area_m2))
+
+
+def _hex(value: bytes | None) -> str | None:
+    return None if value is None else value.hex()

@@ -1,0 +1,56 @@
+"""Bring a database's schema up to date."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from alembic.util import CommandError
+from sqlalchemy import Connection, text
+from sqlalchemy.exc import ProgrammingError
+
+from segwatch.db import roles
+from segwatch.db.engine import make_engine
+from segwatch.db.errors import SchemaError
+from segwatch.db.tables import SCHEMA
+
+#: Serialises concurrent upgrades of one database.
+_LOCK = 7_309_845_221
+
+
+def config(connection: Connection) -> Config:
+    """Alembic's configuration, in code: it needs no file beside the package."""
+    made = Config()
+    made.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    made.attributes["connection"] = connection
+    return made
+
+
+def upgrade(url: str, revision: str = "head") -> None:
+    """Create or upgrade the schema with the owner's rights; doing it twice changes nothing.
+
+    Raises
+    ------
+    SchemaError
+        An extension, a role or a right is missing; the message has the statements that add it.
+    """
+    engine = make_engine(url)
+    try:
+        with engine.begin() as conn:
+            conn.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
+            _require(conn)
+            roles.ensure(conn)
+            conn.execute(text(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}"))
+            command.upgrade(config(conn), revision)
+    except (CommandError, ProgrammingError) as error:
+        raise SchemaError(f"the schema could not be brought to {revision}: {error}") from error
+    finally:
+        engine.dispose()
+
+
+def _require(conn: Connection) -> None:
+    extensions = set(conn.execute(text("SELECT extname FROM pg_extension")).scalars())
+    missing = [f"CREATE EXTENSION {name};" for name in ("postgis", "btree_gist") if name not in extensions]
+    if missing:
+        raise SchemaError("run these as a superuser of this database, then try again:\n" + "\n".join(missing))

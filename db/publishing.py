@@ -1,0 +1,299 @@
+"""The rows that one published observation adds; called by :mod:`segwatch.db.tracks` only."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import shapely
+from psycopg.types.range import TimestamptzRange
+from shapely.geometry.base import BaseGeometry
+from sqlalchemy import Connection, text
+from sqlalchemy.dialects.postgresql import insert
+
+from segwatch.db import tables
+from segwatch.db.codec import ewkb
+from segwatch.db.errors import PublishConflict
+from segwatch.db.ids import make_id
+from segwatch.geo.types import AlertRule, Change, ChangeKind, TrackingStep, TrackState
+
+#: Later than everything recorded in the series, also within one transaction and when the clock stepped back.
+_MOMENT = text(
+    """
+    SELECT greatest(clock_timestamp(),
+                    (SELECT max(o.committed_at) FROM segwatch.observation o WHERE o.series_id = :series_id)
+                    + interval '1 microsecond')
+    """
+)
+_FINISH = text(
+    "UPDATE segwatch.observation SET state = 'observed', tracked = :tracked, committed_at = :now WHERE id = :id"
+)
+_SUPERSEDED = text(
+    """
+    SELECT t.id, t.track_id, t.observation_id, lower(t.valid) AS valid_from, n.valid_from AS valid_to
+    FROM segwatch.track_state t
+    JOIN unnest(CAST(:tracks AS uuid[]), CAST(:starts AS timestamptz[])) AS n(track_id, valid_from)
+      ON n.track_id = t.track_id
+    WHERE upper_inf(t.recorded) AND t.valid && tstzrange(n.valid_from, NULL)
+    ORDER BY t.id FOR UPDATE OF t
+    """
+)
+_CLOSE = text(
+    """
+    UPDATE segwatch.track_state SET recorded = tstzrange(lower(recorded), :now)
+    WHERE id = ANY(CAST(:ids AS uuid[]))
+    """
+)
+_TRUNCATED = text(
+    """
+    INSERT INTO segwatch.track_state (id, track_id, observation_id, valid, recorded, geom, area_m2, score,
+        first_seen, last_seen, last_looked, misses, missed_since, visible_share, alive, merged_into, change)
+    SELECT n.id, t.track_id, t.observation_id, tstzrange(lower(t.valid), n.valid_to), tstzrange(:now, NULL), t.geom,
+        t.area_m2, t.score, t.first_seen, t.last_seen, t.last_looked, t.misses, t.missed_since, t.visible_share,
+        t.alive, t.merged_into, t.change
+    FROM unnest(CAST(:old AS uuid[]), CAST(:new AS uuid[]), CAST(:ends AS timestamptz[])) AS n(old, id, valid_to)
+    JOIN segwatch.track_state t ON t.id = n.old
+    """
+)
+_COPY_STATES = (
+    "COPY segwatch.track_state (id, track_id, observation_id, valid, recorded, geom, area_m2, score, first_seen,"
+    " last_seen, last_looked, misses, missed_since, visible_share, alive, merged_into, change) FROM STDIN"
+)
+_LINK = text(
+    """
+    UPDATE segwatch.detection d SET track_id = n.track_id
+    FROM unnest(CAST(:ordinals AS int[]), CAST(:tracks AS uuid[])) AS n(ordinal, track_id)
+    WHERE d.observation_id = :id AND d.ordinal = n.ordinal
+    """
+)
+_CONTEXT = text(
+    """
+    SELECT p.watch, p.watch_revision, p.instruction, p.instruction_revision, p.model, p.scene_key, p.scene_id,
+           p.item_hrefs
+    FROM segwatch.provenance p WHERE p.observation_id = :id
+    """
+)
+
+
+def moment(conn: Connection, series_id: UUID) -> datetime:
+    """The recorded time of what is published now, UTC."""
+    now: datetime = conn.execute(_MOMENT, {"series_id": series_id}).scalar_one()
+    return now
+
+
+def finish(conn: Connection, observation_id: UUID, now: datetime, *, tracked: bool) -> None:
+    """The observation is visible from now on."""
+    conn.execute(_FINISH, {"id": observation_id, "now": now, "tracked": tracked})
+
+
+def add_tracks(conn: Connection, series_id: UUID, step: TrackingStep) -> None:
+    """Rows for objects seen for the first time."""
+    rows = [
+        {"id": track_id, "series_id": series_id, "target": target}
+        for track_id, target in sorted({(state.track_id, state.target) for state in step.states})
+    ]
+    if rows:
+        conn.execute(insert(tables.track).on_conflict_do_nothing(), rows)
+
+
+def add_states(conn: Connection, step: TrackingStep, acquired_at: datetime, now: datetime) -> None:
+    """Supersede and add states; see the module docstring of :mod:`segwatch.db.tracks`."""
+    starts = {state.track_id: _valid_from(state, step, acquired_at) for state in step.states}
+    if not starts:
+        return
+    old = conn.execute(_SUPERSEDED, {"tracks": list(starts), "starts": list(starts.values())}).all()
+    conn.execute(_CLOSE, {"ids": [row.id for row in old], "now": now})
+    kept = [row for row in old if row.valid_from < row.valid_to]
+    if kept:
+        values = {
+            "old": [row.id for row in kept],
+            "new": [_state_id(row.track_id, row.observation_id, row.valid_from, now) for row in kept],
+            "ends": [row.valid_to for row in kept],
+            "now": now,
+        }
+        conn.execute(_TRUNCATED, values)
+    kinds = {change.track_id: change.kind.value for change in reversed(step.changes)}
+    driver: Any = conn.connection.driver_connection
+    with driver.cursor() as cursor, cursor.copy(_COPY_STATES) as copy:
+        for state in step.states:
+            start = starts[state.track_id]
+            copy.write_row(_state_row(state, step.observation_id, start, now, kinds.get(state.track_id)))
+
+
+def _valid_from(state: TrackState, step: TrackingStep, acquired_at: datetime) -> datetime:
+    """A disappearance holds from the first miss on, anything else from this acquisition on."""
+    if state.alive:
+        return acquired_at
+    ends = [one.valid_at for one in step.changes if one.track_id == state.track_id]
+    return min([acquired_at, *(end for end in ends if end >= state.first_seen)])
+
+
+def _state_id(track_id: UUID, observation_id: UUID, valid_from: datetime, now: datetime) -> UUID:
+    return make_id("track_state", track_id, observation_id, valid_from.timestamp(), now.timestamp())
+
+
+def _state_row(
+    state: TrackState, observation_id: UUID, start: datetime, now: datetime, change: str | None
+) -> tuple[object, ...]:
+    return (
+        _state_id(state.track_id, observation_id, start, now),
+        state.track_id,
+        observation_id,
+        TimestamptzRange(start, None, "[)"),
+        TimestamptzRange(now, None, "[)"),
+        (ewkb(state.geometry) or b"").hex(),
+        state.area_m2,
+        state.score,
+        state.first_seen,
+        state.last_seen,
+        state.last_looked,
+        state.misses,
+        state.missed_since,
+        state.visible_share,
+        state.alive,
+        state.merged_into,
+        change,
+    )
+
+
+def add_lineage(conn: Connection, step: TrackingStep) -> None:
+    """Who came out of whom."""
+    rows = [
+        {
+            "parent": one.parent,
+            "child": one.child,
+            "kind": one.kind.value,
+            "valid_at": one.valid_at,
+            "observation_id": step.observation_id,
+        }
+        for one in step.lineage
+    ]
+    if rows:
+        conn.execute(insert(tables.track_lineage).on_conflict_do_nothing(), rows)
+
+
+def change_key(change: Change) -> tuple[UUID, ChangeKind, datetime]:
+    """What tells the changes of one observation apart."""
+    return change.track_id, change.kind, change.valid_at
+
+
+def add_changes(conn: Connection, step: TrackingStep, now: datetime) -> list[tuple[Change, UUID]]:
+    """Store the changes; each with its id."""
+    outlines = {state.track_id: state.geometry for state in step.states}
+    added: list[tuple[Change, UUID]] = []
+    rows = []
+    for one in step.changes:
+        identity = make_id("change", step.observation_id, *change_key(one))
+        added.append((one, identity))
+        geometry = _ground(one, outlines.get(one.track_id))
+        rows.append(
+            {
+                "id": identity,
+                "track_id": one.track_id,
+                "observation_id": step.observation_id,
+                "kind": one.kind.value,
+                "target": one.target,
+                "valid_at": one.valid_at,
+                "recorded_at": now,
+                "before_m2": one.before_m2,
+                "after_m2": one.after_m2,
+                "gained": _ewkt(one.gained),
+                "lost": _ewkt(one.lost),
+                "geom": _ewkt(geometry),
+                "score": one.score,
+                "baseline": one.baseline,
+            }
+        )
+    if rows:
+        conn.execute(insert(tables.change).on_conflict_do_nothing(), rows)
+    return added
+
+
+def _ground(change: Change, outline: BaseGeometry | None) -> BaseGeometry:
+    """Ground gained and lost; the whole object where neither is known."""
+    parts = [part for part in (change.gained, change.lost) if part is not None and not part.is_empty]
+    if parts:
+        return shapely.union_all(parts)
+    if outline is None:
+        raise PublishConflict(
+            f"track {change.track_id} {change.kind.value}, but the step has no state for it"
+        )
+    return outline
+
+
+def _ewkt(geometry: BaseGeometry | None) -> str | None:
+    return None if geometry is None or geometry.is_empty else f"SRID=4326;{geometry.wkt}"
+
+
+def link_detections(conn: Connection, step: TrackingStep) -> None:
+    """Which object each detection is part of."""
+    linked = [(ordinal, track) for ordinal, track in enumerate(step.detection_tracks) if track is not None]
+    if linked:
+        ordinals, tracks = zip(*linked, strict=True)
+        conn.execute(_LINK, {"id": step.observation_id, "ordinals": list(ordinals), "tracks": list(tracks)})
+
+
+def add_alerts(
+    conn: Connection, observation_id: UUID, chosen: Sequence[tuple[UUID, Change, AlertRule]], now: datetime
+) -> None:
+    """One alert a change and rule, one delivery a channel."""
+    if not chosen:
+        return
+    context = dict(conn.execute(_CONTEXT, {"id": observation_id}).mappings().one())
+    for change_id, change, rule in chosen:
+        alert_id = make_id("alert", change_id, rule.name)
+        alert = {
+            "id": alert_id,
+            "change_id": change_id,
+            "watch_id": context["watch_revision"],
+            "rule": rule.name,
+            "created_at": now,
+        }
+        conn.execute(insert(tables.alert).values(alert).on_conflict_do_nothing())
+        payload = _payload(
+            alert_id, change_id, change, rule, context | {"observation_id": observation_id}, now
+        )
+        for channel in dict.fromkeys(rule.channels):
+            delivery_id = make_id("delivery", alert_id, channel)
+            delivery = {
+                "id": delivery_id,
+                "alert_id": alert_id,
+                "channel": channel,
+                "idempotency_key": str(delivery_id),
+                "payload": payload,
+                "state": "pending",
+            }
+            conn.execute(insert(tables.delivery).values(delivery).on_conflict_do_nothing())
+
+
+def _payload(
+    alert_id: UUID,
+    change_id: UUID,
+    change: Change,
+    rule: AlertRule,
+    context: dict[str, Any],
+    now: datetime,
+) -> dict[str, Any]:
+    """The message as JSON, in the shape Standard Webhooks recommends: type, timestamp, data."""
+    shapes = [part for part in (change.gained, change.lost) if part is not None and not part.is_empty]
+    bounds = list(shapely.union_all(shapes).bounds) if shapes else None
+    data = {
+        "alert_id": alert_id,
+        "change_id": change_id,
+        "track_id": change.track_id,
+        "rule": rule.name,
+        "kind": change.kind.value,
+        "target": change.target,
+        "valid_at": change.valid_at.isoformat(),
+        "before_m2": change.before_m2,
+        "after_m2": change.after_m2,
+        "score": change.score,
+        "baseline": change.baseline,
+        "bbox": bounds,
+    }
+    plain = {
+        name: str(value) if isinstance(value, UUID) else value for name, value in (context | data).items()
+    }
+    return {"type": "segwatch.alert", "timestamp": now.isoformat(), "data": plain}

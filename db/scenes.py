@@ -1,0 +1,151 @@
+"""Scenes and the versions of their items."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Connection, func, or_, select, text
+from sqlalchemy.dialects.postgresql import insert
+
+from segwatch.db import tables
+from segwatch.db.codec import from_ewkb
+from segwatch.db.errors import NotFound
+from segwatch.db.ids import make_id
+from segwatch.geo.types import Item, Scene
+
+_item = tables.scene_item
+
+#: One version of an item is in force: the newest. Touches no row when that is so already.
+_SUPERSEDE = text(
+    """
+    WITH ranked AS (
+        SELECT id, row_number() OVER (
+            ORDER BY updated_at DESC NULLS LAST, processing_baseline DESC, id) = 1 AS newest
+        FROM segwatch.scene_item WHERE scene_id = :scene_id AND item_id = :item_id
+    )
+    UPDATE segwatch.scene_item i
+    SET superseded_at = CASE WHEN NOT r.newest THEN clock_timestamp() END
+    FROM ranked r WHERE i.id = r.id AND r.newest = (i.superseded_at IS NOT NULL)
+    """
+)
+
+
+def scene_id(scene: Scene) -> UUID:
+    """Id of an acquisition, stable across reprocessing."""
+    return make_id("scene", scene.key)
+
+
+def upsert(conn: Connection, scenes: Sequence[Scene]) -> list[UUID]:
+    """Store scenes and their items' versions; ids in order. The same again changes nothing.
+
+    A version is an item with an update time and a processing baseline; the newest one is in force whatever
+    the order of arrival, the others' rows stay. Links of a known version are refreshed, so that catalogs
+    may move or sign them anew.
+    """
+    return [_upsert(conn, scene) for scene in scenes]
+
+
+def _upsert(conn: Connection, scene: Scene) -> UUID:
+    identity = scene_id(scene)
+    row = {
+        "id": identity,
+        "key": scene.key,
+        "collection": scene.collection,
+        "platform": scene.platform,
+        "relative_orbit": scene.relative_orbit,
+        "solar_day": scene.solar_day,
+        "acquired_at": scene.acquired_at,
+        "footprint": f"SRID=4326;{scene.footprint.wkt}",
+    }
+    statement = insert(tables.scene).values(row)
+    known, given = tables.scene.c.footprint, statement.excluded.footprint
+    # another watch may have found other items of the same pass
+    grown = {"footprint": func.ST_Union(known, given)}
+    conn.execute(
+        statement.on_conflict_do_update(
+            index_elements=["id"], set_=grown, where=~func.ST_Covers(known, given)
+        )
+    )
+    for item in sorted(scene.items, key=lambda one: one.id):
+        _upsert_item(conn, identity, item)
+    return identity
+
+
+def _upsert_item(conn: Connection, scene: UUID, item: Item) -> None:
+    version = make_id("item", item.collection, item.id, item.updated_at, item.processing_baseline)
+    values: dict[str, Any] = {
+        "id": version,
+        "scene_id": scene,
+        "item_id": item.id,
+        "href": item.href,
+        "acquired_at": item.acquired_at,
+        "updated_at": item.updated_at,
+        "processing_baseline": item.processing_baseline,
+        "assets": dict(item.assets),
+        "properties": dict(item.properties),
+        "footprint": f"SRID=4326;{item.footprint.wkt}",
+    }
+    statement = insert(_item).values(values)
+    links = {"href": statement.excluded.href, "assets": statement.excluded.assets}
+    moved = or_(_item.c.href != links["href"], _item.c.assets != links["assets"])
+    conn.execute(statement.on_conflict_do_update(index_elements=["id"], set_=links, where=moved))
+    conn.execute(_SUPERSEDE, {"scene_id": scene, "item_id": item.id})
+
+
+def load(conn: Connection, identity: UUID) -> Scene:
+    """A scene with the items in force.
+
+    Raises
+    ------
+    NotFound
+        There is no such scene.
+    """
+    row = conn.execute(select(tables.scene).where(tables.scene.c.id == identity)).mappings().first()
+    if row is None:
+        raise NotFound(f"no scene {identity} in the ledger")
+    query = (
+        select(_item)
+        .where(_item.c.scene_id == identity, _item.c.superseded_at.is_(None))
+        .order_by(_item.c.item_id)
+    )
+    items = tuple(_load_item(one, row) for one in conn.execute(query).mappings())
+    return Scene(
+        row["collection"],
+        row["platform"],
+        row["relative_orbit"],
+        row["solar_day"],
+        row["acquired_at"],
+        items,
+        from_ewkb(row["footprint"].data),
+    )
+
+
+def _load_item(row: Any, scene: Any) -> Item:
+    return Item(
+        id=row["item_id"],
+        collection=scene["collection"],
+        href=row["href"],
+        acquired_at=row["acquired_at"],
+        updated_at=row["updated_at"],
+        platform=scene["platform"],
+        relative_orbit=scene["relative_orbit"],
+        processing_baseline=row["processing_baseline"],
+        footprint=from_ewkb(row["footprint"].data),
+        assets=row["assets"],
+        properties=row["properties"],
+    )
+
+
+def reject(conn: Connection, watch_id: UUID, item_id: str, collection: str, href: str, reason: str) -> None:
+    """Record an item that could not be used, so that nothing found is silently dropped."""
+    row = {
+        "id": make_id("rejected", watch_id, collection, item_id, reason),
+        "watch_id": watch_id,
+        "collection": collection,
+        "item_id": item_id,
+        "href": href,
+        "reason": reason,
+    }
+    conn.execute(insert(tables.rejected_item).values(row).on_conflict_do_nothing())

@@ -1,0 +1,326 @@
+"""The ledger's tables (schema ``segwatch``). Geometries are EPSG:4326, areas geodesic m², times UTC."""
+
+from __future__ import annotations
+
+from geoalchemy2 import Geometry
+from sqlalchemy import (
+    Boolean,
+    CheckConstraint,
+    Column,
+    Date,
+    DateTime,
+    Double,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    Table,
+    Text,
+    UniqueConstraint,
+    func,
+    text,
+)
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB, TSTZRANGE, UUID, ExcludeConstraint
+
+SCHEMA = "segwatch"
+#: No two rows of one track may say different things of the same instant at the same state of knowledge.
+TRACK_STATE_NO_OVERLAP = "track_state_no_overlap"
+TRACK_STATE_NOT_EMPTY = "track_state_ranges_not_empty"
+
+metadata = MetaData(
+    schema=SCHEMA,
+    naming_convention={
+        "pk": "%(table_name)s_pk",
+        "fk": "%(table_name)s_%(column_0_name)s_fk",
+        "uq": "%(table_name)s_%(column_0_name)s_key",
+    },
+)
+
+
+def _id() -> Column[object]:
+    return Column("id", UUID(as_uuid=True), primary_key=True)
+
+
+def _ref(name: str, table: str, *, nullable: bool = False) -> Column[object]:
+    return Column(name, UUID(as_uuid=True), ForeignKey(f"{SCHEMA}.{table}.id"), nullable=nullable)
+
+
+def _geom(name: str = "geom", *, nullable: bool = False) -> Column[object]:
+    return Column(name, Geometry("GEOMETRY", 4326, spatial_index=False), nullable=nullable)
+
+
+def _time(name: str, *, nullable: bool = False, now: bool = False) -> Column[object]:
+    default = func.clock_timestamp() if now else None
+    return Column(name, DateTime(timezone=True), nullable=nullable, server_default=default)
+
+
+def _text(name: str, *, nullable: bool = False) -> Column[object]:
+    return Column(name, Text, nullable=nullable)
+
+
+area = Table("area", metadata, _id(), _geom())
+
+instruction = Table(
+    "instruction", metadata, _id(), _text("text"), Column("targets", ARRAY(Text), nullable=False)
+)
+
+watch = Table(
+    "watch",
+    metadata,
+    _id(),
+    _text("name"),
+    _ref("instruction_id", "instruction"),
+    _ref("area_id", "area"),
+    Column("definition", JSONB, nullable=False),
+    Column("priority", Integer, nullable=False),
+    _time("created_at", now=True),
+    Index("watch_name_ix", "name"),
+)
+
+watch_head = Table(
+    "watch_head",
+    metadata,
+    Column("name", Text, primary_key=True),
+    _ref("watch_id", "watch"),
+    _time("applied_at", now=True),
+)
+
+series = Table(
+    "series",
+    metadata,
+    _id(),
+    _text("watch_name"),
+    _ref("instruction_id", "instruction"),
+    _text("model_version"),
+    Column("origin_lon", Double, nullable=False),
+    Column("origin_lat", Double, nullable=False),
+    UniqueConstraint("watch_name", "instruction_id", "model_version", name="series_identity"),
+)
+
+scene = Table(
+    "scene",
+    metadata,
+    _id(),
+    Column("key", Text, nullable=False, unique=True),
+    _text("collection"),
+    _text("platform"),
+    _text("relative_orbit"),
+    Column("solar_day", Date, nullable=False),
+    _time("acquired_at"),
+    _geom("footprint"),
+    _time("discovered_at", now=True),
+    Index("scene_footprint_ix", "footprint", postgresql_using="gist"),
+)
+
+scene_item = Table(
+    "scene_item",
+    metadata,
+    _id(),
+    _ref("scene_id", "scene"),
+    _text("item_id"),
+    _text("href"),
+    _time("acquired_at"),
+    _time("updated_at", nullable=True),
+    _text("processing_baseline"),
+    Column("assets", JSONB, nullable=False),
+    Column("properties", JSONB, nullable=False),
+    _geom("footprint"),
+    _time("recorded_at", now=True),
+    _time("superseded_at", nullable=True),
+    Index("scene_item_scene_ix", "scene_id"),
+)
+
+rejected_item = Table(
+    "rejected_item",
+    metadata,
+    _id(),
+    _ref("watch_id", "watch"),
+    _text("collection"),
+    _text("item_id"),
+    _text("href"),
+    _text("reason"),
+    _time("recorded_at", now=True),
+)
+
+observation = Table(
+    "observation",
+    metadata,
+    _id(),
+    _ref("series_id", "series"),
+    _ref("scene_id", "scene"),
+    _ref("watch_id", "watch"),
+    _text("model_version"),
+    _text("state"),
+    Column("priority", Integer, nullable=False),
+    _time("acquired_at"),
+    _text("lease_worker", nullable=True),
+    _time("lease_until", nullable=True),
+    Column("attempts", Integer, nullable=False, server_default="0"),
+    _text("reason", nullable=True),
+    _text("answer", nullable=True),
+    _geom("footprint", nullable=True),
+    Column("clear_share", Double),
+    Column("tiles", Integer),
+    Column("tiles_failed", Integer),
+    Column("tracked", Boolean, nullable=False, server_default=text("false")),
+    Column("area_km2", Double),
+    Column("bytes_read", Double),
+    Column("compute_seconds", Double),
+    _time("discovered_at", now=True),
+    _time("leased_at", nullable=True),
+    _time("read_at", nullable=True),
+    _time("inferred_at", nullable=True),
+    _time("committed_at", nullable=True),
+    UniqueConstraint("series_id", "scene_id", name="observation_identity"),
+    CheckConstraint(
+        "state IN ('pending', 'leased', 'inferred', 'observed', 'skipped', 'failed')", name="observation_state"
+    ),
+    Index(
+        "observation_open_ix",
+        text("priority DESC"),
+        "acquired_at",
+        postgresql_where=text("state IN ('pending', 'leased')"),
+    ),
+    Index("observation_series_ix", "series_id", "acquired_at", "scene_id"),
+    Index("observation_scene_ix", "scene_id"),
+    Index("observation_footprint_ix", "footprint", postgresql_using="gist"),
+)
+
+track = Table(
+    "track",
+    metadata,
+    _id(),
+    _ref("series_id", "series"),
+    _text("target"),
+    _time("created_at", now=True),
+    Index("track_series_ix", "series_id"),
+)
+
+detection = Table(
+    "detection",
+    metadata,
+    _id(),
+    _ref("observation_id", "observation"),
+    Column("ordinal", Integer, nullable=False),
+    _text("target"),
+    _geom(),
+    Column("score", Double, nullable=False),
+    Column("area_m2", Double, nullable=False),
+    _ref("track_id", "track", nullable=True),
+    UniqueConstraint("observation_id", "ordinal", name="detection_identity"),
+    Index("detection_geom_ix", "geom", postgresql_using="gist"),
+)
+
+track_state = Table(
+    "track_state",
+    metadata,
+    _id(),
+    _ref("track_id", "track"),
+    _ref("observation_id", "observation"),
+    Column("valid", TSTZRANGE, nullable=False),
+    Column("recorded", TSTZRANGE, nullable=False),
+    _geom(),
+    Column("area_m2", Double, nullable=False),
+    Column("score", Double, nullable=False),
+    _time("first_seen"),
+    _time("last_seen"),
+    _time("last_looked"),
+    Column("misses", Integer, nullable=False),
+    _time("missed_since", nullable=True),
+    Column("visible_share", Double, nullable=False),
+    Column("alive", Boolean, nullable=False),
+    _ref("merged_into", "track", nullable=True),
+    _text("change", nullable=True),
+    ExcludeConstraint(
+        ("track_id", "="), ("valid", "&&"), ("recorded", "&&"), name=TRACK_STATE_NO_OVERLAP, using="gist"
+    ),
+    CheckConstraint("NOT isempty(valid) AND NOT isempty(recorded)", name=TRACK_STATE_NOT_EMPTY),
+    Index(
+        "track_state_now_ix",
+        "geom",
+        postgresql_using="gist",
+        postgresql_where=text("upper_inf(valid) AND upper_inf(recorded)"),
+    ),
+    Index("track_state_track_ix", "track_id"),
+)
+
+track_lineage = Table(
+    "track_lineage",
+    metadata,
+    Column("parent", UUID(as_uuid=True), ForeignKey(f"{SCHEMA}.track.id"), primary_key=True),
+    Column("child", UUID(as_uuid=True), ForeignKey(f"{SCHEMA}.track.id"), primary_key=True),
+    Column("kind", Text, primary_key=True),
+    _time("valid_at"),
+    _ref("observation_id", "observation"),
+)
+
+change = Table(
+    "change",
+    metadata,
+    _id(),
+    _ref("track_id", "track"),
+    _ref("observation_id", "observation"),
+    _text("kind"),
+    _text("target"),
+    _time("valid_at"),
+    _time("recorded_at", now=True),
+    Column("before_m2", Double, nullable=False),
+    Column("after_m2", Double, nullable=False),
+    _geom("gained", nullable=True),
+    _geom("lost", nullable=True),
+    _geom(),
+    Column("score", Double, nullable=False),
+    Column("baseline", Boolean, nullable=False),
+    _time("retracted_at", nullable=True),
+    Index("change_geom_ix", "geom", postgresql_using="gist"),
+    Index("change_valid_ix", "valid_at"),
+    Index("change_track_ix", "track_id"),
+)
+
+alert = Table(
+    "alert",
+    metadata,
+    _id(),
+    _ref("change_id", "change"),
+    _ref("watch_id", "watch"),
+    _text("rule"),
+    _time("created_at", now=True),
+    UniqueConstraint("change_id", "rule", name="alert_identity"),
+)
+
+delivery = Table(
+    "delivery",
+    metadata,
+    _id(),
+    _ref("alert_id", "alert"),
+    _text("channel"),
+    Column("idempotency_key", Text, nullable=False, unique=True),
+    Column("payload", JSONB, nullable=False),
+    _text("state"),
+    Column("attempts", Integer, nullable=False, server_default="0"),
+    _time("next_attempt_at", now=True),
+    _text("lease_worker", nullable=True),
+    _time("lease_until", nullable=True),
+    _text("last_error", nullable=True),
+    _time("created_at", now=True),
+    _time("delivered_at", nullable=True),
+    UniqueConstraint("alert_id", "channel", name="delivery_identity"),
+    CheckConstraint("state IN ('pending', 'delivered', 'dead')", name="delivery_state"),
+    Index("delivery_due_ix", "next_attempt_at", postgresql_where=text("state = 'pending'")),
+)
+
+event = Table(
+    "event",
+    metadata,
+    _id(),
+    _text("source"),
+    _text("external_id"),
+    _text("revision"),
+    _text("kind"),
+    _text("title"),
+    _time("occurred_at", nullable=True),
+    _geom(nullable=True),
+    Column("properties", JSONB, nullable=False),
+    _time("recorded_at", now=True),
+    UniqueConstraint("source", "external_id", "revision", name="event_identity"),
+)

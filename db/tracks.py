@@ -1,0 +1,207 @@
+"""Series in order: what is ready, which objects it meets, and publishing a step in one transaction.
+
+Track states are bitemporal. A new state closes the recorded range of the rows it supersedes, adds their
+truncated copies and itself, all with one recorded time; no other row is touched.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from shapely.geometry.base import BaseGeometry
+from sqlalchemy import Connection, select, text
+
+from segwatch.db import publishing, tables
+from segwatch.db.codec import ewkb, from_ewkb, load_watch
+from segwatch.db.errors import NotFound, PublishConflict
+from segwatch.geo.types import (
+    AlertRule,
+    Change,
+    Detection,
+    TrackedObservation,
+    TrackingStep,
+    TrackState,
+    Watch,
+)
+
+_log = logging.getLogger(__name__)
+
+_LOCK = text("SELECT pg_advisory_xact_lock(hashtextextended(CAST(:series_id AS text), 0))")
+_READY_SERIES = text(
+    "SELECT DISTINCT series_id FROM segwatch.observation WHERE state = 'inferred' ORDER BY series_id"
+)
+#: The earliest answered observation, unless an earlier one is still to come; late ones are never waited for.
+_NEXT = text(
+    """
+    SELECT o.id, o.acquired_at, o.footprint, w.definition, s.origin_lon, s.origin_lat,
+           EXISTS (SELECT 1 FROM segwatch.observation p
+                   WHERE p.series_id = o.series_id AND p.state = 'observed' AND p.tracked
+                     AND (p.acquired_at, p.scene_id) > (o.acquired_at, o.scene_id)) AS late,
+           NOT EXISTS (SELECT 1 FROM segwatch.observation p
+                       WHERE p.series_id = o.series_id AND p.state = 'observed' AND p.tracked) AS baseline
+    FROM segwatch.observation o
+    JOIN segwatch.watch w ON w.id = o.watch_id
+    JOIN segwatch.series s ON s.id = o.series_id
+    WHERE o.series_id = :series_id AND o.state = 'inferred'
+      AND NOT EXISTS (SELECT 1 FROM segwatch.observation p
+                      WHERE p.series_id = o.series_id AND p.state IN ('pending', 'leased')
+                        AND (p.acquired_at, p.scene_id) < (o.acquired_at, o.scene_id))
+    ORDER BY o.acquired_at, o.scene_id LIMIT 1
+    """
+)
+_LIVE = text(
+    """
+    SELECT t.track_id, k.target, t.geom, t.area_m2, t.score, t.first_seen, t.last_seen, t.last_looked, t.misses,
+           t.missed_since, t.visible_share, t.alive, t.merged_into
+    FROM segwatch.track_state t JOIN segwatch.track k ON k.id = t.track_id
+    WHERE k.series_id = :series_id AND upper_inf(t.valid) AND upper_inf(t.recorded) AND t.merged_into IS NULL
+      AND ST_Intersects(t.geom, CAST(:footprint AS geometry))
+    ORDER BY t.track_id
+    """
+)
+_LOCKED = text(
+    """
+    SELECT o.state, o.acquired_at,
+           EXISTS (SELECT 1 FROM segwatch.observation p
+                   WHERE p.series_id = o.series_id AND p.state = 'observed' AND p.tracked
+                     AND (p.acquired_at, p.scene_id) > (o.acquired_at, o.scene_id)) AS late
+    FROM segwatch.observation o WHERE o.id = :id AND o.series_id = :series_id FOR UPDATE
+    """
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ReadyObservation:
+    """The next observation of a series, with what tracking needs to know."""
+
+    observation: TrackedObservation
+    watch: Watch
+    origin: tuple[float, float]
+    """Longitude and latitude of the series' local projection."""
+    baseline: bool
+    """Whether it is the first of its series."""
+
+
+def lock(conn: Connection, series_id: UUID) -> None:
+    """Hold the series until the end of this transaction; waits for who holds it."""
+    conn.execute(_LOCK, {"series_id": series_id})
+
+
+def ready_series(conn: Connection) -> list[UUID]:
+    """Series with answered observations that are not published."""
+    return list(conn.execute(_READY_SERIES).scalars())
+
+
+def next_ready(conn: Connection, series_id: UUID) -> ReadyObservation | None:
+    """The next observation whose earlier ones are all final; None when there is none.
+
+    Observations older than the newest tracked one of the series are published on the way, untracked:
+    their footprint and detections are shown and no track changes.
+    """
+    lock(conn, series_id)
+    while (row := conn.execute(_NEXT, {"series_id": series_id}).first()) is not None:
+        if row.late:
+            _log.warning("observation %s came after a newer one was tracked; it changes no track", row.id)
+            publishing.finish(conn, row.id, publishing.moment(conn, series_id), tracked=False)
+            continue
+        observation = TrackedObservation(
+            row.id, row.acquired_at, from_ewkb(row.footprint), _detections(conn, row.id)
+        )
+        origin = (row.origin_lon, row.origin_lat)
+        return ReadyObservation(observation, load_watch(row.definition), origin, row.baseline)
+    return None
+
+
+def _detections(conn: Connection, observation_id: UUID) -> tuple[Detection, ...]:
+    table = tables.detection.c
+    query = (
+        select(table.target, table.geom, table.score, table.area_m2)
+        .where(table.observation_id == observation_id)
+        .order_by(table.ordinal)
+    )
+    rows = conn.execute(query)
+    return tuple(Detection(row.target, from_ewkb(row.geom.data), row.score, row.area_m2) for row in rows)
+
+
+def live(conn: Connection, series_id: UUID, footprint: BaseGeometry) -> list[TrackState]:
+    """Present states of the objects that meet the footprint, disappeared ones included, merged ones not."""
+    values = {"series_id": series_id, "footprint": (ewkb(footprint) or b"").hex()}
+    return [
+        TrackState(
+            track_id=row.track_id,
+            target=row.target,
+            geometry=from_ewkb(row.geom),
+            area_m2=row.area_m2,
+            score=row.score,
+            first_seen=row.first_seen,
+            last_seen=row.last_seen,
+            last_looked=row.last_looked,
+            misses=row.misses,
+            missed_since=row.missed_since,
+            visible_share=row.visible_share,
+            alive=row.alive,
+            merged_into=row.merged_into,
+        )
+        for row in conn.execute(_LIVE, values)
+    ]
+
+
+def publish(
+    conn: Connection,
+    series_id: UUID,
+    observation_id: UUID,
+    step: TrackingStep,
+    alerts: Sequence[tuple[Change, AlertRule]],
+) -> None:
+    """Publish an observation and what it did to its series, in the caller's transaction.
+
+    An observation that is published already stays as it is; a late one changes no track.
+
+    Raises
+    ------
+    NotFound
+        The series has no such observation.
+    PublishConflict
+        It was not answered, or the step belongs to another observation.
+    """
+    lock(conn, series_id)
+    row = conn.execute(_LOCKED, {"id": observation_id, "series_id": series_id}).first()
+    if row is None:
+        raise NotFound(f"series {series_id} has no observation {observation_id}")
+    if step.observation_id != observation_id:
+        raise PublishConflict(f"the step is of observation {step.observation_id}, not of {observation_id}")
+    if row.state == "observed":
+        return
+    if row.state != "inferred":
+        raise PublishConflict(
+            f"observation {observation_id} is {row.state}; only an inferred one can be published"
+        )
+    now = publishing.moment(conn, series_id)
+    if not row.late:
+        _write(conn, series_id, row.acquired_at, now, step, alerts)
+    publishing.finish(conn, observation_id, now, tracked=not row.late)
+
+
+def _write(
+    conn: Connection,
+    series_id: UUID,
+    acquired_at: datetime,
+    now: datetime,
+    step: TrackingStep,
+    alerts: Sequence[tuple[Change, AlertRule]],
+) -> None:
+    publishing.add_tracks(conn, series_id, step)
+    publishing.add_states(conn, step, acquired_at, now)
+    publishing.add_lineage(conn, step)
+    change_ids = publishing.add_changes(conn, step, now)
+    publishing.link_detections(conn, step)
+    chosen: list[tuple[UUID, Change, AlertRule]] = []
+    known: dict[Any, UUID] = {publishing.change_key(one): identity for one, identity in change_ids}
+    for one, rule in alerts:
+        chosen.append((known[publishing.change_key(one)], one, rule))
+    publishing.add_alerts(conn, step.observation_id, chosen, now)

@@ -1,0 +1,99 @@
+"""Watches: immutable revisions, and which one is in force."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from uuid import UUID
+
+from sqlalchemy import Connection, select
+from sqlalchemy.dialects.postgresql import insert
+
+from segwatch.db import tables
+from segwatch.db.codec import dump_watch, load_watch
+from segwatch.db.errors import NotFound
+from segwatch.db.ids import make_id
+from segwatch.geo.types import Instruction, Watch
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """What :func:`apply` did."""
+
+    revision_id: UUID
+    created: bool
+    """True when the definition in force changed."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredWatch:
+    """A watch and the id of its revision."""
+
+    revision_id: UUID
+    watch: Watch
+
+
+def instruction_id(instruction: Instruction) -> UUID:
+    """Id of an instruction revision: its text and targets."""
+    return make_id("instruction", instruction.text, *instruction.targets)
+
+
+def apply(conn: Connection, watch: Watch) -> Applied:
+    """Put this definition in force. The same definition again changes nothing; an old one is taken up again."""
+    definition = dump_watch(watch)
+    revision = make_id("watch", json.dumps(definition, sort_keys=True))
+    area = make_id("area", watch.area.wkb_hex)
+    instruction = instruction_id(watch.instruction)
+    rows = (
+        (tables.area, {"id": area, "geom": f"SRID=4326;{watch.area.wkt}"}),
+        (
+            tables.instruction,
+            {"id": instruction, "text": watch.instruction.text, "targets": list(watch.instruction.targets)},
+        ),
+        (
+            tables.watch,
+            {
+                "id": revision,
+                "name": watch.name,
+                "instruction_id": instruction,
+                "area_id": area,
+                "definition": definition,
+                "priority": watch.priority,
+            },
+        ),
+    )
+    for table, row in rows:
+        conn.execute(insert(table).values(row).on_conflict_do_nothing())
+    head = insert(tables.watch_head).values(name=watch.name, watch_id=revision)
+    changed = conn.execute(
+        head.on_conflict_do_update(
+            index_elements=["name"],
+            set_={"watch_id": revision, "applied_at": head.excluded.applied_at},
+            where=tables.watch_head.c.watch_id != revision,
+        ).returning(tables.watch_head.c.watch_id)
+    ).first()
+    return Applied(revision, changed is not None)
+
+
+def current(conn: Connection, name: str) -> StoredWatch:
+    """The revision in force.
+
+    Raises
+    ------
+    NotFound
+        No watch of that name was applied.
+    """
+    query = (
+        select(tables.watch.c.id, tables.watch.c.definition)
+        .join(tables.watch_head, tables.watch_head.c.watch_id == tables.watch.c.id)
+        .where(tables.watch_head.c.name == name)
+    )
+    row = conn.execute(query).first()
+    if row is None:
+        raise NotFound(f"no watch named {name!r} in the ledger; store it with: segwatch apply FILE")
+    return StoredWatch(row.id, load_watch(row.definition))
+
+
+def names(conn: Connection) -> list[str]:
+    """Names of all watches, sorted."""
+    return list(conn.execute(select(tables.watch_head.c.name).order_by(tables.watch_head.c.name)).scalars())

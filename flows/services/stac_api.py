@@ -1,0 +1,111 @@
+"""The demo's STAC API: stac-fastapi on pgstac, in a database of its own.
+
+    SEGWATCH_STAC_DATABASE_URL=postgresql://... \\
+        python -m segwatch.flows.services.stac_api --port N --items demo/stac --imagery-url http://127.0.0.1:18082
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import uvicorn
+
+_DATABASE = "SEGWATCH_STAC_DATABASE_URL"
+_PLACEHOLDER = "{imagery}"
+_LANDING_PAGE = {
+    "STAC_FASTAPI_TITLE": "segwatch demo catalog",
+    "STAC_FASTAPI_DESCRIPTION": "Imagery of the segwatch demo",
+    "STAC_FASTAPI_LANDING_ID": "segwatch-demo",
+    "STAC_FASTAPI_VERSION": "1",
+}
+#: Without these a filter on update times compares text with time and fails.
+_QUERYABLES: dict[str, Any] = {
+    "$schema": "https://json-schema.org/draft/2019-09/schema",
+    "$id": "https://stac.example.org/queryables",
+    "type": "object",
+    "title": "Queryables",
+    "properties": {
+        "created": {"type": "string", "format": "date-time"},
+        "updated": {"type": "string", "format": "date-time"},
+        "eo:cloud_cover": {"type": "number"},
+        "platform": {"type": "string"},
+    },
+    "additionalProperties": True,
+}
+
+
+def prepare(database_url: str, items: Path | None = None, imagery_url: str = "") -> None:
+    """Bring the database to pgstac's current schema and load what ``items`` holds. Repeating changes nothing.
+
+    Parameters
+    ----------
+    database_url
+        ``postgresql://`` URL of an existing database, of a role that may create roles and extensions.
+    items
+        Folder with ``<collection>/collection.json`` and ``<collection>/items/*.json``.
+    imagery_url
+        Takes the place of ``{imagery}`` in asset hrefs.
+    """
+    from pypgstac.db import PgstacDB
+    from pypgstac.load import Loader, Methods
+    from pypgstac.migrate import Migrate
+
+    with PgstacDB(dsn=database_url) as database:
+        Migrate(database).run_migration()
+        if items is not None:
+            loader = Loader(database)
+            loader.load_collections(_documents(items, "*/collection.json", imagery_url), Methods.upsert)
+            loader.load_items(_documents(items, "*/items/*.json", imagery_url), Methods.upsert)
+        database.connect().execute(
+            "SELECT pgstac.upsert_queryables(%s::jsonb, NULL::text[], NULL::text[], false)",
+            [json.dumps(_QUERYABLES)],
+        )
+
+
+def _documents(folder: Path, pattern: str, imagery_url: str) -> Iterator[dict[str, Any]]:
+    for file in sorted(folder.glob(pattern)):
+        text = file.read_text(encoding="utf-8").replace(_PLACEHOLDER, imagery_url.rstrip("/"))
+        yield json.loads(text)
+
+
+def libpq_environment(database_url: str) -> dict[str, str]:
+    """The ``PG*`` variables that stac-fastapi reads."""
+    parts = urlsplit(database_url)
+    return {
+        "PGHOST": parts.hostname or "127.0.0.1",
+        "PGPORT": str(parts.port or 5432),
+        "PGUSER": unquote(parts.username or "postgres"),
+        # stac-fastapi insists on a password even where the server wants none
+        "PGPASSWORD": unquote(parts.password or "unused"),
+        "PGDATABASE": parts.path.lstrip("/"),
+    }
+
+
+def main() -> None:
+    """Prepare, load and serve on 127.0.0.1 until stopped."""
+    parser = argparse.ArgumentParser(description="STAC API on pgstac.")
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--items", type=Path, help="folder of collections and items to load")
+    parser.add_argument("--imagery-url", default="", help="takes the place of {imagery} in asset hrefs")
+    arguments = parser.parse_args()
+    database_url = os.environ.get(_DATABASE)
+    if not database_url:
+        parser.error(f"set {_DATABASE} to the postgresql:// URL of the STAC database")
+    if arguments.items is not None and not arguments.items.is_dir():
+        parser.error(f"--items {arguments.items} is not a folder")
+    prepare(database_url, arguments.items, arguments.imagery_url)
+    os.environ.update(libpq_environment(database_url) | _LANDING_PAGE)
+    # the application reads its settings while it is made
+    from stac_fastapi.pgstac.app import create_app
+
+    uvicorn.run(create_app(), host="127.0.0.1", port=arguments.port, log_level="warning")
+
+
+if __name__ == "__main__":
+    main()

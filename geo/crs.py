@@ -1,0 +1,86 @@
+"""Coordinate systems: the working CRS of an area, the equal-area CRS of a series, lon/lat order in one place."""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+
+import numpy as np
+import shapely
+from pyproj import CRS, Transformer
+from shapely.geometry.base import BaseGeometry
+
+LONLAT = CRS.from_epsg(4326)
+_UPS_NORTH, _UPS_SOUTH = 32661, 32761
+
+
+def crosses_antimeridian(geometry: BaseGeometry) -> bool:
+    """Whether an EPSG:4326 multipolygon touches both sides of 180 degrees."""
+    west, _, east, _ = geometry.bounds
+    return bool(geometry.geom_type.startswith("Multi") and west <= -180 + 1e-9 and east >= 180 - 1e-9)
+
+
+def unwrapped(geometry: BaseGeometry) -> BaseGeometry:
+    """The geometry with western longitudes moved to 180..360 when it crosses the antimeridian."""
+    if not crosses_antimeridian(geometry):
+        return geometry
+
+    def shift(coords: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> object:
+        coords[:, 0] = np.where(coords[:, 0] < 0, coords[:, 0] + 360, coords[:, 0])
+        return coords
+
+    return shapely.transform(geometry, shift)  # type: ignore[call-overload,no-any-return]
+
+
+def centre(geometry: BaseGeometry) -> tuple[float, float]:
+    """Longitude and latitude of the centre of the bounding box, longitude within -180..180."""
+    west, south, east, north = unwrapped(geometry).bounds
+    longitude = (west + east) / 2
+    return (longitude + 180) % 360 - 180, (south + north) / 2
+
+
+def utm(geometry: BaseGeometry) -> CRS:
+    """UTM zone of the geometry's centre; UPS beyond 84° N and 80° S."""
+    longitude, latitude = centre(geometry)
+    if latitude > 84:
+        return CRS.from_epsg(_UPS_NORTH)
+    if latitude < -80:
+        return CRS.from_epsg(_UPS_SOUTH)
+    zone = min(60, int((longitude + 180) // 6) + 1)
+    return CRS.from_epsg((32600 if latitude >= 0 else 32700) + zone)
+
+
+def local_equal_area(origin: tuple[float, float]) -> CRS:
+    """Lambert azimuthal equal-area CRS (metres, WGS 84) centred on ``origin`` (longitude, latitude)."""
+    longitude, latitude = origin
+    return _laea(round(longitude, 6), round(latitude, 6))
+
+
+@lru_cache(maxsize=256)
+def _laea(longitude: float, latitude: float) -> CRS:
+    return CRS.from_proj4(f"+proj=laea +lat_0={latitude} +lon_0={longitude} +datum=WGS84 +units=m +no_defs")
+
+
+@lru_cache(maxsize=256)
+def _transformer(source: CRS, target: CRS) -> Transformer:
+    return Transformer.from_crs(source, target, always_xy=True)
+
+
+def to_local(geometry: BaseGeometry, crs: CRS) -> BaseGeometry:
+    """EPSG:4326 -> ``crs``."""
+    return _apply(geometry, _transformer(LONLAT, crs))
+
+
+def to_lonlat(geometry: BaseGeometry, crs: CRS) -> BaseGeometry:
+    """``crs`` -> EPSG:4326, longitudes within -180..180 (not yet split at the antimeridian)."""
+    return _apply(geometry, _transformer(crs, LONLAT))
+
+
+def _apply(geometry: BaseGeometry, transformer: Transformer) -> BaseGeometry:
+    def convert(coords: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> object:
+        return np.column_stack(transformer.transform(coords[:, 0], coords[:, 1]))
+
+    moved = shapely.transform(geometry, convert)  # type: ignore[call-overload]
+    if not all(map(math.isfinite, moved.bounds)) and not moved.is_empty:
+        raise ValueError("geometry lies outside the area the projection is defined for")
+    return moved  # type: ignore[no-any-return]

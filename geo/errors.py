@@ -1,0 +1,64 @@
+"""Errors of geo.
+
+GeoError
+├── AreaError            an area of interest that cannot be watched as it is
+├── ProfileError         a source profile is unknown or invalid
+├── BadItem              a STAC item that cannot be used; carries ``item_id`` and ``reason``
+├── CatalogUnreachable   a catalog did not answer; carries ``url`` and ``reason``
+├── ReadFailed           pixels could not be read; carries ``asset``, ``href`` and ``reason``
+└── UnsafeHref           an href that must not be opened; carries ``href`` and ``reason``
+"""
+
+from __future__ import annotations
+
+
+class GeoError(Exception):
+    """Base of everything geo raises on purpose."""
+
+
+class AreaError(GeoError):
+    """An area of interest that cannot be watched as it is."""
+
+
+class ProfileError(GeoError):
+    """A source profile is unknown or invalid."""
+
+
+class BadItem(GeoError):
+    """A STAC item that cannot be used."""
+
+    def __init__(self, item_id: str, reason: str) -> None:
+        super().__init__(f"item {item_id}: {reason}")
+        self.item_id = item_id
+        self.reason = reason
+
+
+class CatalogUnreachable(GeoError):
+    """A catalog did not answer."""
+
+    def __init__(self, url: str, reason: str) -> None:
+        super().__init__(
+            f"catalog {url} did not answer: {reason}. Check the URL (open it in a browser: it must show a STAC "
+            "landing page), the network and any credentials, then run again; nothing was written"
+        )
+        self.url = url
+        self.reason = reason
+
+
+class ReadFailed(GeoError):
+    """Pixels of an asset could not be read."""
+
+    def __init__(self, asset: str, href: str, reason: str) -> None:
+        super().__init__(f"asset {asset} ({href}): {reason}")
+        self.asset = asset
+        self.href = href
+        self.reason = reason
+
+
+class UnsafeHref(GeoError):
+    """An href that must not be opened."""
+
+    def __init__(self, href: str, reason: str) -> None:
+        super().__init__(f"refused to open {href!r}: {reason}")
+        self.href = href
+        self.reason = reason

@@ -1,0 +1,22 @@
+"""Bands + profile -> 8-bit RGB, the same stretch for every scene so that the same ground looks the same."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segwatch.geo.types import Profile
+
+
+def render(bands: NDArray[np.float32], valid: NDArray[np.bool_], profile: Profile) -> NDArray[np.uint8]:
+    """(3, H, W) values (scale and offset applied) -> (H, W, 3) uint8; invalid pixels become 0.
+
+    ``profile.low`` maps to 0, ``profile.high`` to 255, with ``profile.gamma`` in between.
+    """
+    span = max(profile.high - profile.low, 1e-12)
+    unit = np.clip((np.nan_to_num(bands) - profile.low) / span, 0.0, 1.0)
+    if profile.gamma != 1.0:
+        unit = unit ** (1.0 / profile.gamma)
+    rgb = np.moveaxis(np.rint(unit * 255), 0, -1).astype(np.uint8)
+    rgb[~valid] = 0
+    return np.ascontiguousarray(rgb)

@@ -1,0 +1,261 @@
+"""STAC items -> :class:`Item` -> :class:`Scene`. Pure: no network, no files.
+
+Real catalogs differ in every optional field; what an item lacks is worked out here or named in
+:class:`segwatch.geo.errors.BadItem`, so that nothing is dropped without a reason.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+from urllib.parse import urljoin, urlsplit
+
+import pystac
+import shapely
+from shapely.errors import GEOSException
+from shapely.geometry import MultiPolygon, shape
+from shapely.geometry.base import BaseGeometry
+
+from segwatch.geo.antimeridian import split
+from segwatch.geo.crs import centre
+from segwatch.geo.errors import BadItem
+from segwatch.geo.types import Item, Profile, Scene
+
+_WEB = ("http", "https")
+_PRODUCT_ORBIT = re.compile(r"_R(\d{3})_")
+#: Properties of different catalogs that mean the same, the best first.
+_BASELINE = ("s2:processing_baseline", "processing:version", "sentinel:processing_baseline")
+_PRODUCT = ("s2:product_uri", "sentinel:product_id", "s2:product_id")
+_MADE = ("s2:generation_time", "processing:datetime", "published", "created")
+_TILE = ("grid:code", "s2:mgrs_tile", "landsat:wrs_row", "odc:region_code")
+_KEPT = ("eo:cloud_cover", "earthsearch:boa_offset_applied", "sentinel:boa_offset_applied", *_MADE, *_TILE)
+#: Two items of one tile and pass whose footprints share this much are versions of one acquisition.
+_SAME_GROUND = 0.5
+
+
+def parse_item(item: Mapping[str, Any] | pystac.Item, profile: Profile, *, base: str = "") -> Item:
+    """Reduce a STAC item to what segwatch uses.
+
+    Parameters
+    ----------
+    item
+        Item as JSON, or a pystac item.
+    profile
+        Names the collection and the assets that must be there.
+    base
+        URL the item was found at; stands in for a missing self link and completes a relative one.
+
+    Raises
+    ------
+    BadItem
+        With the item's id and what is wrong with it.
+    """
+    document = item.to_dict(transform_hrefs=False) if isinstance(item, pystac.Item) else item
+    identity = document.get("id")
+    if not isinstance(identity, str) or not identity:
+        raise BadItem(str(identity or "?"), "it has no id")
+    properties = document.get("properties")
+    if not isinstance(properties, Mapping):
+        raise BadItem(identity, "it has no properties")
+    collection = document.get("collection") or properties.get("collection") or profile.collection
+    if collection != profile.collection:
+        raise BadItem(identity, f"it is of collection {collection!r}, not {profile.collection!r}")
+    href = urljoin(base, _self_link(document))
+    return Item(
+        id=identity,
+        collection=collection,
+        href=href,
+        acquired_at=_acquired(identity, properties),
+        updated_at=_moment(properties.get("updated")),
+        platform=_platform(properties),
+        relative_orbit=_orbit(properties),
+        processing_baseline=_first(properties, _BASELINE),
+        footprint=_footprint(identity, document.get("geometry")),
+        assets=_assets(identity, document.get("assets"), profile, href),
+        properties={name: properties[name] for name in _KEPT if name in properties},
+    )
+
+
+def group(items: Sequence[Item]) -> list[Scene]:
+    """Scenes of the items: one for each collection, platform, relative orbit and solar day.
+
+    Of several versions of one acquisition the newest is kept. The result depends on the set of items only,
+    not on their order or repetition; scenes are in order of acquisition, then key.
+    """
+    passes: dict[tuple[str, str, str, date], list[Item]] = defaultdict(list)
+    for item in items:
+        day = solar_day(item.acquired_at, centre(item.footprint)[0])
+        passes[item.collection, item.platform, item.relative_orbit, day].append(item)
+    scenes = [_scene(key, newest(members)) for key, members in passes.items()]
+    return sorted(scenes, key=lambda scene: (scene.acquired_at, scene.key))
+
+
+def solar_day(moment: datetime, longitude: float) -> date:
+    """Date by the sun at a longitude (degrees), so that one pass never falls on two days at midnight UTC."""
+    return (moment.astimezone(UTC) + timedelta(hours=longitude / 15)).date()
+
+
+def newest(items: Sequence[Item]) -> list[Item]:
+    """One version of each acquisition, sorted by id.
+
+    The same id, or the same tile with mostly the same ground, is the same acquisition. Later processing
+    baseline wins, then later update, then later id.
+    """
+    kept: list[Item] = []
+    for item in sorted(items, key=_version, reverse=True):
+        if not any(_same_acquisition(item, other) for other in kept):
+            kept.append(item)
+    return sorted(kept, key=lambda item: item.id)
+
+
+def _scene(key: tuple[str, str, str, date], items: list[Item]) -> Scene:
+    collection, platform, orbit, day = key
+    footprint = shapely.union_all([item.footprint for item in items])
+    first = min(item.acquired_at for item in items)
+    return Scene(collection, platform, orbit, day, first, tuple(items), footprint)
+
+
+def _version(item: Item) -> tuple[Any, ...]:
+    """Sorts versions; every field takes part, so that ties do not depend on the order of arrival."""
+    baseline = tuple(int(part) for part in re.findall(r"\d+", item.processing_baseline))
+    long_ago = datetime.min.replace(tzinfo=UTC)
+    updated = item.updated_at or _moment(_first(item.properties, _MADE)) or long_ago
+    content = (repr(sorted(item.assets.items())), repr(sorted(item.properties.items())), item.footprint.wkb)
+    return baseline, updated, item.id, item.acquired_at, item.href, *content
+
+
+def _same_acquisition(one: Item, other: Item) -> bool:
+    if one.id == other.id:
+        return True
+    tile = _first(one.properties, _TILE)
+    if not tile or tile != _first(other.properties, _TILE):
+        return False
+    shared = one.footprint.intersection(other.footprint).area
+    # a tile at the end of a datastrip comes as two items that complement each other: both are kept
+    return bool(shared > _SAME_GROUND * min(one.footprint.area, other.footprint.area))
+
+
+def _self_link(document: Mapping[str, Any]) -> str:
+    links = document.get("links")
+    for link in links if isinstance(links, list) else ():
+        if isinstance(link, Mapping) and link.get("rel") == "self" and isinstance(link.get("href"), str):
+            return str(link["href"])
+    return ""
+
+
+def _first(properties: Mapping[str, Any], names: Sequence[str]) -> str:
+    return next((str(properties[name]) for name in names if properties.get(name) not in (None, "")), "")
+
+
+def _moment(value: object) -> datetime | None:
+    if not isinstance(value, str):
+        return None
+    try:
+        moment = datetime.fromisoformat(value)
+    except ValueError:
+        return None
+    # STAC times without a zone do occur; the specification says UTC
+    return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def _acquired(identity: str, properties: Mapping[str, Any]) -> datetime:
+    """``datetime``, else the middle of ``start_datetime`` and ``end_datetime``."""
+    moment = _moment(properties.get("datetime"))
+    if moment is not None:
+        return moment
+    start, end = (_moment(properties.get(name)) for name in ("start_datetime", "end_datetime"))
+    if start is None or end is None or end < start:
+        given = {name: properties.get(name) for name in ("datetime", "start_datetime", "end_datetime")}
+        raise BadItem(identity, f"its time is unknown: {given}")
+    return start + (end - start) / 2
+
+
+def _platform(properties: Mapping[str, Any]) -> str:
+    """Lower case with hyphens: catalogs write Sentinel-2A, sentinel-2a, LANDSAT_8."""
+    name = _first(properties, ("platform", "eo:platform"))
+    return re.sub(r"[\s_/]+", "-", name.strip().lower())
+
+
+def _orbit(properties: Mapping[str, Any]) -> str:
+    given = _first(properties, ("sat:relative_orbit", "landsat:wrs_path"))
+    if given.isdigit():
+        return str(int(given))
+    product = _PRODUCT_ORBIT.search(_first(properties, _PRODUCT))
+    return str(int(product.group(1))) if product else given
+
+
+def _footprint(identity: str, geometry: object) -> BaseGeometry:
+    if not isinstance(geometry, Mapping):
+        raise BadItem(identity, "it has no geometry")
+    try:
+        found = shapely.force_2d(shape(dict(geometry)))
+        # a longitude beyond 180 degrees becomes a jump, which split() understands
+        if found.bounds[0] < -180 or found.bounds[2] > 180:
+            found = shapely.transform(found, _wrap)
+        whole = _polygons_only(split(found))
+    except (GEOSException, ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
+        raise BadItem(identity, f"its geometry is unusable: {error}") from error
+    if whole.is_empty or not all(map(math.isfinite, whole.bounds)):
+        raise BadItem(identity, f"its geometry is no polygon with an area but {geometry.get('type')}")
+    return whole
+
+
+def _wrap(coords: Any) -> Any:
+    coords[:, 0] = (coords[:, 0] + 180) % 360 - 180
+    return coords
+
+
+def _polygons_only(geometry: BaseGeometry) -> BaseGeometry:
+    valid = geometry if geometry.is_valid else shapely.make_valid(geometry)
+    parts = [part for part in _parts(valid) if part.area > 0]
+    return parts[0] if len(parts) == 1 else MultiPolygon(parts)
+
+
+def _parts(geometry: BaseGeometry) -> Iterator[shapely.Polygon]:
+    if isinstance(geometry, shapely.Polygon):
+        yield geometry
+    for part in getattr(geometry, "geoms", ()):
+        yield from _parts(part)
+
+
+def _assets(identity: str, assets: object, profile: Profile, href: str) -> dict[str, str]:
+    present = assets if isinstance(assets, Mapping) else {}
+    found = {}
+    for name in profile.assets():
+        if name not in present:
+            has = ", ".join(sorted(present)) or "none"
+            raise BadItem(
+                identity, f"asset {name!r} is missing; it has {has}. Does profile {profile.name} fit?"
+            )
+        found[name] = _asset_href(identity, name, present[name], href)
+    return found
+
+
+def _asset_href(identity: str, name: str, asset: object, base: str) -> str:
+    """The asset's http(s) link: its own, else an alternate one."""
+    links = [link for link in _links(asset) if link]
+    if not links:
+        raise BadItem(identity, f"asset {name!r} has no href")
+    absolute = [urljoin(base, link) if not urlsplit(link).scheme else link for link in links]
+    for link in absolute:
+        if urlsplit(link).scheme in _WEB:
+            return link
+    if not urlsplit(absolute[0]).scheme:
+        raise BadItem(
+            identity, f"asset {name!r} has the relative href {links[0]!r} and the item no self link"
+        )
+    raise BadItem(identity, f"asset {name!r} has no http or https link but {absolute[0]!r}")
+
+
+def _links(asset: object) -> Iterator[str]:
+    if isinstance(asset, Mapping):
+        if isinstance(asset.get("href"), str):
+            yield asset["href"].strip()
+        alternate = asset.get("alternate")
+        for other in alternate.values() if isinstance(alternate, Mapping) else ():
+            if isinstance(other, Mapping) and isinstance(other.get("href"), str):
+                yield other["href"].strip()

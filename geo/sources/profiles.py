@@ -1,0 +1,159 @@
+"""Source profiles: TOML that a person writes -> :class:`segwatch.geo.types.Profile`.
+
+Shipped ones lie in ``profiles_data``; a path ending in ``.toml`` names one's own. Every message names the
+file, the field, the value and the fix.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from importlib import resources
+from importlib.resources.abc import Traversable
+from pathlib import Path
+from typing import Annotated, Self
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from segwatch.geo.errors import ProfileError
+from segwatch.geo.types import BandRef, CloudMask, Profile
+
+_HOST = re.compile(r"^(\*\.)?[a-z0-9]([a-z0-9.-]*[a-z0-9])?(:\d{1,5})?$")
+_BASELINE = r"^\d{2}\.\d{2}$"
+
+
+def _host(text: str) -> str:
+    if not _HOST.match(text):
+        raise ValueError(
+            "must be a lower-case host name like data.example.org or *.example.org, without scheme or path"
+        )
+    if text.startswith("*.") and text.count(".") < 2:
+        raise ValueError("is too wide; name at least two labels after the asterisk, like *.example.org")
+    return text
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class _Band(_Part):
+    asset: str = Field(min_length=1)
+    index: int = Field(1, ge=1)
+
+    def build(self) -> BandRef:
+        return BandRef(self.asset, self.index)
+
+
+class _Clouds(_Band):
+    unclear_values: tuple[int, ...] = ()
+    unclear_bits: tuple[Annotated[int, Field(ge=0, le=31)], ...] = ()
+    invalid_values: tuple[int, ...] = ()
+
+    @model_validator(mode="after")
+    def _means_something(self) -> Self:
+        if not (self.unclear_values or self.unclear_bits):
+            raise ValueError("give unclear_values or unclear_bits, otherwise the mask hides nothing")
+        return self
+
+
+class _Bands(_Part):
+    red: _Band
+    green: _Band
+    blue: _Band
+
+
+class _ProfileFile(_Part):
+    title: str
+    collection: str = Field(min_length=1)
+    catalog: str | None = Field(None, pattern=r"^https?://\S+$")
+    bands: _Bands
+    low: float
+    high: float
+    gsd_m: float = Field(gt=0, le=10_000)
+    scale: float = Field(1.0, gt=0)
+    offset: float = 0.0
+    offset_from_baseline: str = Field("", pattern=rf"{_BASELINE}|^$")
+    nodata: float | None = None
+    gamma: float = Field(1.0, gt=0, le=10)
+    clouds: _Clouds | None = None
+    license: str = ""
+    attribution: str = ""
+    hosts: tuple[Annotated[str, AfterValidator(_host)], ...] = ()
+
+    @model_validator(mode="after")
+    def _rising(self) -> Self:
+        if self.high <= self.low:
+            raise ValueError(f"high {self.high} must be greater than low {self.low}")
+        return self
+
+
+def names() -> list[str]:
+    """Names of the shipped profiles."""
+    return sorted(file.name.removesuffix(".toml") for file in _shipped() if file.name.endswith(".toml"))
+
+
+def load(name_or_path: str) -> Profile:
+    """A shipped profile by name, or one's own by the path of its ``.toml`` file.
+
+    Raises
+    ------
+    ProfileError
+        There is no such profile, or its file is not valid.
+    """
+    if name_or_path.endswith(".toml"):
+        path = Path(name_or_path)
+        return _parse(path.stem, _read(path), str(path))
+    known = names()
+    if name_or_path not in known:
+        raise ProfileError(
+            f"no profile {name_or_path!r}; shipped are {', '.join(known)}; or give the path of a .toml file"
+        )
+    file = next(one for one in _shipped() if one.name == f"{name_or_path}.toml")
+    return _parse(name_or_path, file.read_text(encoding="utf-8"), f"profile {name_or_path}")
+
+
+def _shipped() -> list[Traversable]:
+    return list((resources.files("segwatch.geo.sources") / "profiles_data").iterdir())
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ProfileError(f"profile {path} cannot be read: {error}") from error
+
+
+def _parse(name: str, text: str, where: str) -> Profile:
+    try:
+        file = _ProfileFile.model_validate(tomllib.loads(text))
+    except tomllib.TOMLDecodeError as error:
+        raise ProfileError(f"{where}: not valid TOML: {error}") from error
+    except ValidationError as error:
+        known = ", ".join(sorted(_ProfileFile.model_fields))
+        raise ProfileError(f"{where}:\n{_describe(error)}\nfields: {known}") from error
+    rest = file.model_dump(exclude={"bands", "clouds", "hosts"})
+    return Profile(
+        name=name,
+        red=file.bands.red.build(),
+        green=file.bands.green.build(),
+        blue=file.bands.blue.build(),
+        clouds=_clouds(file.clouds),
+        hosts=file.hosts,
+        **rest,
+    )
+
+
+def _clouds(part: _Clouds | None) -> CloudMask | None:
+    if part is None:
+        return None
+    return CloudMask(part.build(), part.unclear_values, part.unclear_bits, part.invalid_values)
+
+
+def _describe(error: ValidationError) -> str:
+    lines = []
+    for problem in error.errors(include_url=False):
+        where = ".".join(str(part) for part in problem["loc"]) or "file"
+        got = problem.get("input")
+        shown = f" (got {got!r})" if isinstance(got, str | int | float | bool) else ""
+        lines.append(f"{where}: {problem['msg']}{shown}")
+    return "\n".join(lines)

@@ -1,0 +1,138 @@
+"""A model from a folder, and a folder from a model."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import nn
+from transformers import PreTrainedTokenizerBase
+from transformers.models.phi.modeling_phi import PhiRotaryEmbedding
+from transformers.models.siglip.modeling_siglip import SiglipVisionEmbeddings
+from transformers.models.swin.modeling_swin import SwinRelativePositionBias
+
+from segwatch.model import checkpoint, prompt, tokenizer
+from segwatch.model.config import FORMAT, SegEarthConfig, base
+from segwatch.model.errors import CheckpointError
+from segwatch.model.segearth import SegEarthR2
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A model ready to answer, with its words."""
+
+    model: SegEarthR2
+    tokenizer: PreTrainedTokenizerBase
+    report: checkpoint.LoadReport
+
+
+def resolve_device(device: str | torch.device) -> torch.device:
+    """ "auto" is the first CUDA device if there is one, else the CPU."""
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(device)
+
+
+def read_config(directory: Path) -> SegEarthConfig:
+    """The folder's configuration; the official dimensions where it is not ours.
+
+    The vocabulary's size and the two special ids of an official folder come from its weights and its
+    tokenizer, because a released file has as many rows as its tokenizer has tokens.
+
+    Raises:
+        CheckpointError: if the folder holds no ``config.json`` or no weights.
+    """
+    file = directory / "config.json"
+    if not file.exists():
+        raise CheckpointError(
+            f"{directory}: no config.json; give a folder with config.json and *.safetensors"
+        )
+    data = json.loads(file.read_text(encoding="utf-8"))
+    if data.get("format") == FORMAT:
+        return SegEarthConfig.from_dict(data)
+    shapes = checkpoint.file_shapes(checkpoint.weight_files(directory))
+    rows = shapes.get("model.embed_tokens.weight", (base().phi.vocab_size,))[0]
+    words = tokenizer.load(directory)
+    return replace(
+        base(),
+        name=str(data.get("name", directory.name)),
+        phi=replace(base().phi, vocab_size=rows),
+        seg_token_id=tokenizer.token_id(words, prompt.SEG),
+        eos_token_id=tokenizer.token_id(words, prompt.END),
+    )
+
+
+def empty(config: SegEarthConfig) -> SegEarthR2:
+    """A model on the "meta" device: shapes without values."""
+    with torch.device("meta"):
+        return SegEarthR2(config)
+
+
+def from_weights(
+    config: SegEarthConfig,
+    files: list[Path],
+    *,
+    device: str | torch.device = "cpu",
+    dtype: torch.dtype = torch.float32,
+    prefix: str = "",
+) -> tuple[SegEarthR2, checkpoint.LoadReport]:
+    """A model in evaluation mode with the files' values.
+
+    Args:
+        config: dimensions.
+        files: safetensors files with the reference's key names.
+        device: where it shall run.
+        dtype: of the language model and the vision tower; the mask branch is always float32.
+        prefix: what stands before every key in the files.
+    """
+    model = empty(config)
+    report = checkpoint.load_into(model, files, config.siglip.layers_used, prefix=prefix)
+    _fill_buffers(model)
+    return model.keep_in(dtype).to(resolve_device(device)).eval().requires_grad_(False), report
+
+
+def from_pretrained(
+    directory: Path, device: str | torch.device = "auto", dtype: torch.dtype = torch.float32
+) -> Loaded:
+    """The model of a folder: ``config.json``, ``*.safetensors`` and tokenizer files.
+
+    Raises:
+        CheckpointError: if weights and configuration do not fit, by key.
+        TokenizerError: if there is no usable tokenizer.
+    """
+    config = read_config(directory)
+    model, report = from_weights(config, checkpoint.weight_files(directory), device=device, dtype=dtype)
+    return Loaded(model, tokenizer.load(directory), report)
+
+
+def save_pretrained(
+    model: SegEarthR2, words: PreTrainedTokenizerBase, directory: Path, dtype: torch.dtype | None = None
+) -> None:
+    """Write ``model.safetensors`` (as it is, or as ``dtype``), ``config.json`` and the tokenizer files."""
+    directory.mkdir(parents=True, exist_ok=True)
+    words.save_pretrained(directory)
+    checkpoint.save(model, directory / checkpoint.WEIGHTS, dtype)
+    text = json.dumps(model.config.to_dict(), indent=2) + "\n"
+    (directory / "config.json").write_text(text, encoding="utf-8")
+
+
+def _fill_buffers(model: nn.Module) -> None:
+    """Compute the tables that no file holds and that "meta" left without values."""
+    for module in model.modules():
+        if isinstance(module, PhiRotaryEmbedding):
+            frequencies, _ = module.compute_default_rope_parameters(module.config, device="cpu")
+            module.inv_freq = nn.Buffer(frequencies, persistent=False)
+            module.original_inv_freq = nn.Buffer(frequencies.clone(), persistent=False)
+        elif isinstance(module, SiglipVisionEmbeddings):
+            indices = torch.arange(module.num_positions).expand((1, -1))
+            module.position_ids = nn.Buffer(indices, persistent=False)
+        elif isinstance(module, SwinRelativePositionBias):
+            index = module._create_relative_position_index().view(-1)
+            module.relative_position_index = nn.Buffer(index, persistent=False)
+    left = [name for name, value in (*model.named_parameters(), *model.named_buffers()) if value.is_meta]
+    if left:
+        raise CheckpointError(
+            f"no values for {', '.join(left)}; this version of transformers is not supported"
+        )

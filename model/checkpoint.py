@@ -1,0 +1,263 @@
+"""Between the reference's key names and ours; safetensors only, every key accounted for by name.
+
+Files carry the reference's names, those we write too: one format, whoever made the weights. Pickles are
+refused, because reading one runs code.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from segwatch.model.errors import CheckpointError
+
+WEIGHTS = "model.safetensors"
+_INDEX = "model.safetensors.index.json"
+_SHOWN = 12
+
+# ours (a regular expression) -> the reference's; first match counts
+_RULES: tuple[tuple[str, str], ...] = (
+    (r"language\.lm_head\.", r"lm_head."),
+    (r"language\.phi\.", r"model."),
+    (r"vision_tower\.siglip\.", r"model.vision_tower.vision_model."),
+    (r"projector\.", r"model.mm_projector."),
+    (
+        r"mask_encoder\.backbone\.swin\.embeddings\.patch_embeddings\.projection\.",
+        r"model.vision_tower_mask.patch_embed.proj.",
+    ),
+    (r"mask_encoder\.backbone\.swin\.embeddings\.norm\.", r"model.vision_tower_mask.patch_embed.norm."),
+    (r"mask_encoder\.backbone\.swin\.encoder\.", r"model.vision_tower_mask."),
+    (r"pixel_decoder\.(level_embed)$", r"pixel_decoder.transformer.\1"),
+    (r"pixel_decoder\.layers\.", r"pixel_decoder.transformer.encoder.layers."),
+    (r"query_projector\.", r"SEG_token_projector."),
+    (
+        r"mask_decoder\.cross_attention\.(\d+)\.attention\.",
+        r"predictor.transformer_cross_attention_layers.\1.multihead_attn.",
+    ),
+    (r"mask_decoder\.cross_attention\.", r"predictor.transformer_cross_attention_layers."),
+    (
+        r"mask_decoder\.self_attention\.(\d+)\.attention\.",
+        r"predictor.transformer_self_attention_layers.\1.self_attn.",
+    ),
+    (r"mask_decoder\.self_attention\.", r"predictor.transformer_self_attention_layers."),
+    (r"mask_decoder\.feedforward\.", r"predictor.transformer_ffn_layers."),
+    (r"mask_decoder\.mask_embed\.", r"predictor.mask_embed.layers."),
+    (r"mask_decoder\.", r"predictor."),
+)
+_SWIN_RULES: tuple[tuple[str, str], ...] = (
+    (r"\.attention\.o_proj\.", r".attn.proj."),
+    (r"\.attention\.relative_position_bias\.", r".attn."),
+    (r"\.layernorm_before\.", r".norm1."),
+    (r"\.layernorm_after\.", r".norm2."),
+)
+_ENCODER_LAYER_RULES: tuple[tuple[str, str], ...] = (
+    (r"\.self_attn_layer_norm\.", r".norm1."),
+    (r"\.final_layer_norm\.", r".norm2."),
+    (r"\.fc([12])\.", r".linear\1."),
+)
+_SWIN_NORM = re.compile(r"mask_encoder\.backbone\.hidden_states_norms\.stage(\d+)\.(\w+)$")
+_SWIN_PART = re.compile(r"(.*)\.attention\.([qkv])_proj\.(weight|bias)$")
+_UNUSED = re.compile(
+    r"predictor\.(query_feat|query_embed|SEG_query_embed|new_query_embed|SEG_proj|CLASS_proj)\."
+    r"|criterion\."
+    r"|model\.vision_tower\.vision_model\.(head|post_layernorm)\."
+    r"|model\.vision_tower_mask\..*\.relative_position_index$"
+    r"|model\.layers\.\d+\.self_attn\.rotary_emb\.inv_freq$"
+    r"|model\.vision_tower\.vision_model\.embeddings\.position_ids$"
+)
+_SIGLIP_LAYER = re.compile(r"model\.vision_tower\.vision_model\.encoder\.layers\.(\d+)\.")
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where one of our tensors comes from in the reference's names."""
+
+    key: str
+    part: int | None
+    """Which third of the rows (query, key, value), None for the whole tensor."""
+
+
+@dataclass(frozen=True)
+class LoadReport:
+    """What a load did with the file's keys."""
+
+    loaded: int
+    """Keys whose values are in the model now."""
+    unused: tuple[str, ...]
+    """Keys the reference stores but no forward pass reads."""
+
+
+def source_of(name: str) -> Source:
+    """The reference's name of one of our parameters."""
+    if match := _SWIN_NORM.match(name):
+        return Source(f"model.vision_tower_mask.norm{int(match[1]) - 1}.{match[2]}", None)
+    part = None
+    key = name
+    if name.startswith("mask_encoder.") and (match := _SWIN_PART.match(name)):
+        part = "qkv".index(match[2])
+        key = f"{match[1]}.attn.qkv.{match[3]}"
+    extra = _SWIN_RULES if name.startswith("mask_encoder.") else ()
+    extra = _ENCODER_LAYER_RULES if name.startswith("pixel_decoder.layers.") else extra
+    for pattern, replacement in extra:
+        key = re.sub(pattern, replacement, key)
+    for pattern, replacement in _RULES:
+        key, hits = re.subn("^" + pattern, replacement, key)
+        if hits:
+            break
+    return Source(key, part)
+
+
+def expected_shapes(model: nn.Module) -> dict[str, tuple[int, ...]]:
+    """Shape of every key the model needs, in the reference's names."""
+    shapes: dict[str, tuple[int, ...]] = {}
+    for name, value in model.state_dict().items():
+        source = source_of(name)
+        shape = tuple(value.shape)
+        shapes[source.key] = shape if source.part is None else (3 * shape[0], *shape[1:])
+    return shapes
+
+
+def is_unused(key: str, siglip_layers_used: int) -> bool:
+    """True for keys that a reference file may hold although no forward pass reads them."""
+    if match := _SIGLIP_LAYER.match(key):
+        return int(match[1]) >= siglip_layers_used
+    return _UNUSED.match(key) is not None
+
+
+def check(
+    model: nn.Module, shapes: Mapping[str, tuple[int, ...]], siglip_layers_used: int, *, where: str
+) -> LoadReport:
+    """Compare a file's keys and shapes with what the model needs.
+
+    Raises:
+        CheckpointError: naming missing, unexpected and misshapen keys.
+    """
+    wanted = expected_shapes(model)
+    unused = tuple(sorted(key for key in shapes if key not in wanted and is_unused(key, siglip_layers_used)))
+    missing = sorted(set(wanted) - set(shapes))
+    surplus = sorted(set(shapes) - set(wanted) - set(unused))
+    misshapen = [
+        f"{key} {shapes[key]} instead of {wanted[key]}"
+        for key in sorted(set(wanted) & set(shapes))
+        if shapes[key] != wanted[key]
+    ]
+    problems = [
+        f"{word}: {_some(keys)}"
+        for word, keys in (("missing", missing), ("unexpected", surplus), ("misshapen", misshapen))
+        if keys
+    ]
+    if problems:
+        raise CheckpointError(
+            f"{where} does not fit the configuration; "
+            + "; ".join(problems)
+            + ". Use the config.json of these weights"
+        )
+    return LoadReport(loaded=len(wanted), unused=unused)
+
+
+def weight_files(directory: Path) -> list[Path]:
+    """The safetensors files of a folder, by its index if it has one.
+
+    Raises:
+        CheckpointError: if there are none, one is missing, or an index names a file elsewhere.
+    """
+    index = directory / _INDEX
+    if index.exists():
+        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+        if outside := [
+            name for name in names if Path(name).name != name or not name.endswith(".safetensors")
+        ]:
+            raise CheckpointError(f"{index}: {_some(outside)} is not a .safetensors file of this folder")
+        files = [directory / name for name in names]
+        if gone := [file.name for file in files if not file.exists()]:
+            raise CheckpointError(
+                f"{directory}: {_some(gone)} named in {_INDEX} is not there; download it again"
+            )
+        return files
+    files = sorted(directory.glob("*.safetensors"))
+    if not files:
+        pickles = sorted(
+            file.name for pattern in ("*.bin", "*.pt", "*.pth") for file in directory.glob(pattern)
+        )
+        hint = (
+            f" ({_some(pickles)} would run code when read: convert to safetensors first)" if pickles else ""
+        )
+        raise CheckpointError(f"{directory}: no .safetensors file{hint}")
+    return files
+
+
+def file_shapes(files: Iterable[Path], prefix: str = "") -> dict[str, tuple[int, ...]]:
+    """Shape of every tensor in the files, read from their headers, without ``prefix``."""
+    shapes: dict[str, tuple[int, ...]] = {}
+    for file in files:
+        with _open(file) as tensors:
+            for key in tensors.keys():  # noqa: SIM118 - not a mapping
+                shapes[key.removeprefix(prefix)] = tuple(tensors.get_slice(key).get_shape())
+    return shapes
+
+
+def load_into(
+    model: nn.Module, files: Iterable[Path], siglip_layers_used: int, *, prefix: str = ""
+) -> LoadReport:
+    """Fill a model, on any device or on "meta", with the values of the files.
+
+    Raises:
+        CheckpointError: for an unreadable file or keys that do not fit.
+    """
+    files = list(files)
+    where = ", ".join(str(file) for file in files)
+    report = check(model, file_shapes(files, prefix), siglip_layers_used, where=where)
+    place = {}
+    for file in files:
+        with _open(file) as tensors:
+            place.update({key.removeprefix(prefix): file for key in tensors.keys()})  # noqa: SIM118
+    by_file: dict[Path, list[str]] = {}
+    for name in model.state_dict():
+        by_file.setdefault(place[source_of(name).key], []).append(name)
+    for file, names in by_file.items():
+        with _open(file) as tensors:
+            state = {}
+            for name in names:
+                source = source_of(name)
+                value: Tensor = tensors.get_tensor(prefix + source.key)
+                state[name] = value if source.part is None else value.chunk(3)[source.part].clone()
+        model.load_state_dict(state, strict=False, assign=True)
+    return report
+
+
+def save(model: nn.Module, file: Path, dtype: torch.dtype | None = None) -> None:
+    """Write all parameters under the reference's names, as they are or as ``dtype``."""
+    whole: dict[str, Tensor] = {}
+    parts: dict[str, dict[int, Tensor]] = {}
+    for name, value in model.state_dict().items():
+        source = source_of(name)
+        stored = value.detach().to(device="cpu", dtype=dtype or value.dtype)
+        if source.part is None:
+            whole[source.key] = stored.contiguous()
+        else:
+            parts.setdefault(source.key, {})[source.part] = stored
+    for key, thirds in parts.items():
+        whole[key] = torch.cat([thirds[index] for index in range(3)])
+    save_file(whole, file, metadata={"format": "pt"})
+
+
+def _open(file: Path) -> safe_open:
+    try:
+        return safe_open(file, framework="pt")
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(
+            f"{file}: not a readable safetensors file ({error}); download it again"
+        ) from error
+
+
+def _some(names: list[str]) -> str:
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return ", ".join(names[:_SHOWN]) + more

@@ -1,0 +1,232 @@
+"""``python -m segwatch.model.evaluate``: a model against simple baselines on held-out scenes and imagery."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+from collections.abc import Container, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segwatch.model import metrics
+from segwatch.model.predictor import Predictor
+from segwatch.model.train import instructions, real, scenes
+
+_log = logging.getLogger(__name__)
+
+_FIRST_TUNING_SEED = 500_000
+_LEVELS = tuple(range(8, 256, 8))
+_MARGIN = 0.05
+
+
+@dataclass(frozen=True)
+class Example:
+    """One image, one target, its truth; an all-false truth means that the target is not there."""
+
+    image: NDArray[np.uint8]
+    target: str
+    truth: NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """A one-band rule: target where the band is at most (or above) a level."""
+
+    band: int
+    level: int
+    below: bool
+
+    def apply(self, image: NDArray[np.uint8]) -> NDArray[np.bool_]:
+        """(H, W, 3) -> (H, W) bool."""
+        dark = image[:, :, self.band] <= self.level
+        return dark if self.below else ~dark
+
+
+@dataclass(frozen=True)
+class Row:
+    """Results of one target in one set."""
+
+    dataset: str
+    target: str
+    targets: int
+    g_iou: float
+    c_iou: float
+    empty: float
+    """cIoU of predicting nothing."""
+    full: float
+    """cIoU of predicting everything."""
+    threshold: float
+    """cIoU of the best one-band threshold, tuned on training material of the same set."""
+    false_alarms: float | None
+    """Share of images without the target in which the model found some; None where there are none."""
+
+    @property
+    def beats_baselines(self) -> bool:
+        """Whether the model's cIoU is above every baseline's by a margin that is no accident."""
+        return self.c_iou > max(self.empty, self.full, self.threshold) + _MARGIN
+
+
+def best_threshold(examples: Sequence[Example]) -> Threshold:
+    """The one-band rule with the highest cIoU on the examples."""
+    rules = [
+        Threshold(band, level, below) for band in range(3) for level in _LEVELS for below in (True, False)
+    ]
+
+    def score(rule: Threshold) -> float:
+        found = [metrics.overlap(rule.apply(item.image), item.truth) for item in examples]
+        return metrics.summarise(found).c_iou
+
+    return max(rules, key=score)
+
+
+def predict(predictor: Predictor, image: NDArray[np.uint8], target: str) -> NDArray[np.bool_]:
+    """The model's mask of a target, asked in the plainest words; tiles as large as it takes.
+
+    Images larger than the predictor's tile are cut into tiles at full resolution, without overlap.
+    """
+    height, width = image.shape[:2]
+    found = np.zeros((height, width), dtype=np.bool_)
+    side = predictor.tile_px
+    instruction = f"segment the {instructions.NOUNS[target][0]}"
+    for top in range(0, height, side):
+        for left in range(0, width, side):
+            # the last tile is moved back so that it is whole wherever the image is large enough
+            row, column = max(min(top, height - side), 0), max(min(left, width - side), 0)
+            window = (slice(row, row + side), slice(column, column + side))
+            answer = predictor.answer(predictor.encode([image[window]]), [instruction])[0][0]
+            if len(answer.mask_logits):
+                found[window] |= answer.mask_logits[0] > 0
+    return found
+
+
+def made_examples(first_seed: int, count: int, *, simple: bool = False) -> list[Example]:
+    """Examples of every target from made scenes, present and surely absent ones."""
+    examples = []
+    for seed in range(first_seed, first_seed + count):
+        scene = scenes.simple(seed) if simple else scenes.make(seed)
+        empty = np.zeros(scene.image.shape[:2], dtype=np.bool_)
+        examples += [Example(scene.image, name, mask) for name, mask in scene.masks.items()]
+        examples += [Example(scene.image, name, empty) for name in scene.absent]
+    return examples
+
+
+def real_examples(
+    directory: Path, split: real.Split, source: str, *, dates: Container[str] | None = None
+) -> list[Example]:
+    """Whole held-out (or training) parts of a real source, of some dates only if they are given."""
+    return [
+        Example(picture.rgb, target, mask)
+        for picture in real.load(directory, split)
+        if picture.source == source and (dates is None or picture.date in dates)
+        for target, mask in picture.masks.items()
+    ]
+
+
+def compare(
+    predictor: Predictor, dataset: str, tuning: Sequence[Example], held_out: Sequence[Example]
+) -> list[Row]:
+    """One row per target of the held-out examples."""
+    rows = []
+    for target in sorted({item.target for item in held_out}):
+        present = [item for item in held_out if item.target == target and item.truth.any()]
+        absent = [item for item in held_out if item.target == target and not item.truth.any()]
+        if not present:
+            continue
+        rule = best_threshold([item for item in tuning if item.target == target and item.truth.any()])
+        scores = metrics.summarise(
+            [metrics.overlap(predict(predictor, item.image, target), item.truth) for item in present]
+        )
+        alarms = [predict(predictor, item.image, target).any() for item in absent]
+        rows.append(
+            Row(
+                dataset=dataset,
+                target=target,
+                targets=scores.targets,
+                g_iou=scores.g_iou,
+                c_iou=scores.c_iou,
+                empty=_c_iou([(np.zeros_like(item.truth), item.truth) for item in present]),
+                full=_c_iou([(np.ones_like(item.truth), item.truth) for item in present]),
+                threshold=_c_iou([(rule.apply(item.image), item.truth) for item in present]),
+                false_alarms=float(np.mean(alarms)) if alarms else None,
+            )
+        )
+        _log.info("%s", rows[-1])
+    return rows
+
+
+def evaluate(predictor: Predictor, data: Path, made: int = 40) -> list[Row]:
+    """All sets: made scenes, plain shapes, and each real source.
+
+    Args:
+        predictor: the model.
+        data: folder of real imagery, laid out like ``demo/imagery``.
+        made: held-out made scenes of each kind; their seeds are not among the training seeds.
+    """
+    rows = compare(predictor, "made scenes", made_examples(_FIRST_TUNING_SEED, made), made_examples(0, made))
+    rows += compare(
+        predictor,
+        "plain shapes",
+        made_examples(_FIRST_TUNING_SEED, made, simple=True),
+        made_examples(0, made, simple=True),
+    )
+    known = set(real.NAIP_DATES) - {real.HELD_OUT_NAIP}
+    for name, source, dates in (
+        ("naip, unseen ground", "naip", known),
+        ("naip, unseen flight", "naip", {real.HELD_OUT_NAIP}),
+        ("chesapeake", "chesapeake", {""}),
+        ("slovenia", "slovenia", set(real.SLOVENIA_DATES)),
+    ):
+        tuning = real_examples(data, "train", source)
+        rows += compare(predictor, name, tuning, real_examples(data, "held-out", source, dates=dates))
+    return rows
+
+
+def table(rows: Sequence[Row]) -> str:
+    """The rows as a Markdown table."""
+    lines = [
+        "| set | target | targets | gIoU | cIoU | nothing | everything | best one-band threshold | found where "
+        "absent | beats the baselines |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for row in rows:
+        alarms = "" if row.false_alarms is None else f"{row.false_alarms:.0%}"
+        lines.append(
+            f"| {row.dataset} | {row.target} | {row.targets} | {row.g_iou:.3f} | {row.c_iou:.3f} | "
+            f"{row.empty:.3f} | {row.full:.3f} | {row.threshold:.3f} | {alarms} | "
+            f"{'yes' if row.beats_baselines else 'no'} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def _c_iou(pairs: Sequence[tuple[NDArray[np.bool_], NDArray[np.bool_]]]) -> float:
+    return metrics.summarise([metrics.overlap(found, truth) for found, truth in pairs]).c_iou
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Evaluate a model; writes ``evaluation.json`` and ``evaluation.md`` into --out."""
+    parser = argparse.ArgumentParser(prog="python -m segwatch.model.evaluate", description=main.__doc__)
+    parser.add_argument(
+        "--model", type=Path, default=None, help="folder of the model; the shipped one by default"
+    )
+    parser.add_argument("--data", type=Path, default=Path("demo/imagery"))
+    parser.add_argument("--made", type=int, default=40, help="made scenes of each kind")
+    parser.add_argument("--out", type=Path, default=Path("."), help="folder that receives the two files")
+    options = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    predictor = Predictor.load(options.model, "cpu")
+    rows = evaluate(predictor, options.data, options.made)
+    options.out.mkdir(parents=True, exist_ok=True)
+    record = {
+        "model": predictor.version,
+        "rows": [{**asdict(row), "beats_baselines": row.beats_baselines} for row in rows],
+    }
+    (options.out / "evaluation.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    (options.out / "evaluation.md").write_text(table(rows), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,114 @@
+"""Batches: images in both views, instructions, answers and masks, a pure function of seed and step."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from segwatch.model import processor, prompt
+from segwatch.model.config import SegEarthConfig
+from segwatch.model.train import instructions, real
+from segwatch.model.train.losses import attention_grid
+from segwatch.model.train.scenes import Scene
+
+
+@dataclass(frozen=True)
+class Batch:
+    """B images with P instruction-and-answer pairs; T targets in order of pair, then of answer."""
+
+    images: Tensor
+    """(B, 3, S, S) mask views."""
+    images_clip: Tensor
+    """(B, 3, C, C) language views."""
+    image_of_pair: Tensor
+    """(P,) int64."""
+    ids: list[prompt.TrainingIds]
+    """P teacher-forced examples."""
+    masks: Tensor
+    """(T, S / 4, S / 4) share of each cell that the target covers, 0..1, in the mask view."""
+    grids: Tensor
+    """(T, g, g) cells of the language view that the target touches."""
+
+
+class Material:
+    """Everything that training draws from: made scenes kept in memory, and real pictures."""
+
+    def __init__(self, made: Sequence[Scene], pictures: Sequence[real.Picture], real_share: float) -> None:
+        self.made = list(made)
+        self.real_share = real_share if pictures else 0.0
+        self._by_source = [
+            [picture for picture in pictures if picture.source == source]
+            for source in sorted({picture.source for picture in pictures})
+        ]
+        self._chances = [2.0 if group[0].source == "naip" else 1.0 for group in self._by_source]
+
+    def draw(self, rng: np.random.Generator) -> Scene:
+        """One scene or crop, turned and lit at random."""
+        if rng.random() < self.real_share:
+            chances = np.array(self._chances) / sum(self._chances)
+            group = self._by_source[int(rng.choice(len(chances), p=chances))]
+            return real.crop(rng, group[int(rng.integers(len(group)))])
+        scene = self.made[int(rng.integers(len(self.made)))]
+        return real.turn(rng, Scene(real.jitter(rng, scene.image), scene.masks, scene.absent))
+
+
+def build(
+    material: Material,
+    tokenizer: Any,
+    config: SegEarthConfig,
+    *,
+    seed: int,
+    step: int,
+    images: int,
+    pairs_per_image: int,
+    size: int,
+) -> Batch:
+    """The batch of a step; the same arguments always give the same batch.
+
+    Args:
+        material: what to draw from.
+        tokenizer: of the model.
+        config: of the model.
+        seed: of the run.
+        step: of the run, from 0.
+        images: B.
+        pairs_per_image: instructions of each image.
+        size: side of the mask view, a multiple of 32; may be smaller than the model's own.
+    """
+    rng = np.random.default_rng((seed, step))
+    views, clips, owners, examples, masks, grids = [], [], [], [], [], []
+    for index in range(images):
+        scene = material.draw(rng)
+        views.append(processor.mask_view(scene.image, size))
+        clips.append(processor.language_view(scene.image, config.siglip.image_size))
+        for pair in instructions.pairs(rng, sorted(scene.masks), sorted(scene.absent), pairs_per_image):
+            layout: Literal["ask", "refer"] = "refer" if rng.random() < 0.1 else "ask"
+            examples.append(prompt.training_ids(tokenizer, pair.instruction, pair.answer, layout))
+            owners.append(index)
+            for target in pair.targets:
+                mask = torch.from_numpy(scene.masks[target]).float()
+                masks.append(mask_in_view(mask, size))
+                grids.append(attention_grid(mask[None], config.siglip.grid_side)[0])
+    side = config.siglip.grid_side
+    return Batch(
+        images=torch.stack(views),
+        images_clip=torch.stack(clips),
+        image_of_pair=torch.tensor(owners, dtype=torch.long),
+        ids=examples,
+        masks=torch.stack(masks) if masks else torch.zeros(0, size // 4, size // 4),
+        grids=torch.stack(grids) if grids else torch.zeros(0, side, side),
+    )
+
+
+def mask_in_view(mask: Tensor, size: int) -> Tensor:
+    """(H, W) mask of an image -> (size / 4, size / 4) covered shares, resized and padded as the mask view."""
+    height, width = processor.resized_shape(mask.shape[0], mask.shape[1], size)
+    resized = F.interpolate(mask[None, None], size=(height, width), mode="bilinear", antialias=True)
+    padded = F.pad(resized, (0, size - width, 0, size - height))
+    return F.avg_pool2d(padded, 4)[0, 0]

@@ -1,0 +1,105 @@
+"""A stage on pixels alone: tell the targets apart before instructions say which one is meant.
+
+Each target gets a query of its own; the language model is then taught to produce it. Every image then teaches all its
+targets at once, where a batch with instructions teaches only those that were asked for.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from segwatch.model import processor
+from segwatch.model.segearth import SegEarthR2
+from segwatch.model.train import batches, scenes
+from segwatch.model.train.losses import point_losses, sample_points
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class PixelsConfig:
+    """The stage's length and pace."""
+
+    seed: int = 7
+    steps: int = 400
+    images: int = 6
+    learning_rate: float = 1e-3
+    warmup_steps: int = 20
+    num_points: int = 1024
+    dense_weight: float = 5.0
+    """Weight of the loss over all cells of the finest feature map."""
+
+
+def train(model: SegEarthR2, material: batches.Material, config: PixelsConfig) -> Tensor:
+    """Teach the mask branch to tell the targets apart, on mask views of half the side.
+
+    Args:
+        model: its mask encoder, pixel decoder and mask decoder are changed in place.
+        material: what to draw from.
+        config: length and pace.
+
+    Returns:
+        (targets, width) the query that each target ended with, in order of ``scenes.TARGETS``.
+    """
+    names, width = scenes.TARGETS, model.config.mask.width
+    queries, heads = nn.Embedding(len(names), width), nn.Conv2d(width, len(names), 1)
+    parts: Sequence[nn.Module] = (model.mask_encoder, model.pixel_decoder, model.mask_decoder, queries, heads)
+    parameters = [parameter for part in parts for parameter in part.parameters()]
+    optimizer = torch.optim.AdamW(parameters, lr=config.learning_rate, weight_decay=0.01)
+    seen = []
+    for step in range(config.steps):
+        warm = min((step + 1) / max(config.warmup_steps, 1), 1.0)
+        for group in optimizer.param_groups:
+            group["lr"] = config.learning_rate * warm * (1.0 - 0.5 * step / config.steps)
+        rng = np.random.default_rng((config.seed, 2, step))
+        drawn = [material.draw(rng) for _ in range(config.images)]
+        loss = _loss(model, drawn, queries, heads, config, torch.Generator().manual_seed(config.seed + step))
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+        optimizer.step()
+        seen.append(float(loss.detach()))
+        if (step + 1) % 25 == 0:
+            _log.info("pixels step %d  loss %.3f", step + 1, sum(seen[-25:]) / 25)
+    return queries.weight.detach().clone()
+
+
+def _loss(
+    model: SegEarthR2,
+    drawn: Sequence[scenes.Scene],
+    queries: nn.Embedding,
+    heads: nn.Conv2d,
+    config: PixelsConfig,
+    generator: torch.Generator,
+) -> Tensor:
+    size = model.config.image_size // 2
+    pixels = model.pixel_features(torch.stack([processor.mask_view(scene.image, size) for scene in drawn]))
+    dense = heads(pixels.mask_features)
+    image, target, masks = [], [], []
+    cells = dense.new_zeros(())
+    for index, scene in enumerate(drawn):
+        for code, name in enumerate(scenes.TARGETS):
+            if name not in scene.masks and name not in scene.absent:
+                continue  # not labelled there
+            there = scene.masks.get(name, np.zeros(scene.image.shape[:2], dtype=np.bool_))
+            mask = batches.mask_in_view(torch.from_numpy(there).float(), size)
+            cells = cells + F.binary_cross_entropy_with_logits(dense[index, code], mask)
+            if name in scene.masks:
+                image.append(index)
+                target.append(code)
+                masks.append(mask)
+    total: Tensor = config.dense_weight * cells / len(drawn)
+    if masks:
+        predictions = model.decode(pixels, queries(torch.tensor(target)), torch.tensor(image))
+        truth = torch.stack(masks)
+        for logits in predictions:
+            parts = point_losses(logits, truth, sample_points(logits, config.num_points, generator))
+            total = total + 2.0 * (parts[0] + parts[1])
+    return total

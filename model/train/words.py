@@ -1,0 +1,87 @@
+"""A stage on words alone: learn which target an instruction asks for, before any image is shown.
+
+The whole model learns this too, but slowly: an image's batch holds few instructions and long prompts.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+from segwatch.model import prompt
+from segwatch.model.segearth import SegEarthR2
+from segwatch.model.splice import IMAGE_ID
+from segwatch.model.train import instructions, scenes
+from segwatch.model.train.losses import IGNORE_LABEL, language_loss
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class WordsConfig:
+    """The stage's length and pace."""
+
+    seed: int = 7
+    steps: int = 400
+    pairs: int = 48
+    """Instructions per step."""
+    learning_rate: float = 2e-3
+    warmup_steps: int = 20
+
+
+def train(model: SegEarthR2, tokenizer: Any, queries: Tensor, config: WordsConfig) -> list[float]:
+    """Teach the language model to name the targets of an instruction and to point at them.
+
+    Args:
+        model: its language model and query projector are changed in place.
+        tokenizer: of the model.
+        queries: (targets, width) what each target's [SEG] shall become, in order of ``scenes.TARGETS``.
+        config: length and pace.
+
+    Returns:
+        The loss of every step.
+    """
+    language = model.language
+    parameters = [*language.parameters(), *model.query_projector.parameters()]
+    optimizer = torch.optim.AdamW(parameters, lr=config.learning_rate, weight_decay=0.01)
+    seen = []
+    for step in range(config.steps):
+        warm = min((step + 1) / max(config.warmup_steps, 1), 1.0)
+        for group in optimizer.param_groups:
+            group["lr"] = config.learning_rate * warm * (1.0 - 0.7 * step / config.steps)
+        ids, labels, targets = _texts(np.random.default_rng((config.seed, 1, step)), tokenizer, config.pairs)
+        hidden, _ = language(language.embed(ids))
+        pointed = model.queries(hidden[labels == model.config.seg_token_id])
+        loss = language_loss(language.lm_head(hidden), labels) + F.mse_loss(pointed, queries[targets])
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+        optimizer.step()
+        seen.append(float(loss.detach()))
+        if (step + 1) % 50 == 0:
+            _log.info("words step %d  loss %.3f", step + 1, sum(seen[-50:]) / 50)
+    return seen
+
+
+def _texts(rng: np.random.Generator, tokenizer: Any, count: int) -> tuple[Tensor, Tensor, Tensor]:
+    """(count, L) ids and labels of what follows the image in the prompt; (T,) target of each [SEG]."""
+    names = sorted(instructions.NOUNS)
+    ids, labels, targets = [], [], []
+    for pair in instructions.pairs(rng, names, [], count):
+        example = prompt.training_ids(tokenizer, pair.instruction, pair.answer, "ask")
+        begin = int((example.input_ids == IMAGE_ID).nonzero()[0]) + 1
+        ids.append(example.input_ids[begin:])
+        labels.append(example.labels[begin:])
+        targets += [scenes.TARGETS.index(target) for target in pair.targets]
+    return (
+        pad_sequence(ids, batch_first=True),
+        pad_sequence(labels, batch_first=True, padding_value=IGNORE_LABEL),
+        torch.tensor(targets),
+    )

@@ -1,0 +1,53 @@
+"""The shipped weights beat the baselines on a little held-out material."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from segwatch.model import evaluate, metrics
+from segwatch.model.predictor import Predictor
+
+DATA = Path(__file__).parents[3] / "demo" / "imagery"
+
+
+@pytest.fixture(scope="module")
+def predictor() -> Predictor:
+    return Predictor.load(None, "cpu")
+
+
+def of_water(first_seed: int, count: int) -> list[evaluate.Example]:
+    examples = evaluate.made_examples(first_seed, count, simple=True)
+    return [item for item in examples if item.target == "water" and item.truth.any()]
+
+
+def test_water_on_plain_shapes(predictor: Predictor) -> None:
+    (row,) = evaluate.compare(predictor, "plain shapes", of_water(500_000, 30), of_water(0, 20))
+    assert row.targets >= 8
+    assert row.beats_baselines, row
+
+
+@pytest.mark.parametrize("land", [(95, 120, 75), (150, 130, 100), (60, 90, 50)])
+def test_a_blue_lake_on_land(predictor: Predictor, land: tuple[int, int, int]) -> None:
+    lake = np.zeros((256, 256), dtype=np.bool_)
+    lake[60:140, 80:200] = True
+    noise = np.random.default_rng(0).normal(0.0, 4.0, (256, 256, 3))
+    image = np.where(lake[:, :, None], (40, 75, 120), land) + noise
+    found = evaluate.predict(predictor, image.clip(0, 255).astype(np.uint8), "water")
+    assert metrics.overlap(found, lake).iou > 0.9
+
+
+def test_water_on_held_out_ground(predictor: Predictor) -> None:
+    held_out = evaluate.real_examples(DATA, "held-out", "naip", dates={"2009-08-18", "2010-06-29", "2014-07-20"})
+    tuning = evaluate.real_examples(DATA, "train", "naip")
+    (row,) = evaluate.compare(predictor, "naip", tuning, held_out)
+    assert row.beats_baselines, row
+
+
+def test_two_targets_come_in_order(predictor: Predictor) -> None:
+    image = evaluate.made_examples(0, 1)[0].image
+    ((answer,),) = predictor.answer(predictor.encode([image]), ["segment the water and the forest"])
+    assert answer.mask_logits.shape[0] <= 2
+    assert answer.mask_logits.shape[0] == answer.text.count("[SEG]")
