@@ -1,4 +1,3 @@
-# ruff: noqa: N818 - a domain event reads better without "Error" behind it
 """Errors of the ledger.
 
 DbError

@@ -173,7 +173,8 @@ observation = Table(
     _time("committed_at", nullable=True),
     UniqueConstraint("series_id", "scene_id", name="observation_identity"),
     CheckConstraint(
-        "state IN ('pending', 'leased', 'inferred', 'observed', 'skipped', 'failed')", name="observation_state"
+        "state IN ('pending', 'leased', 'inferred', 'observed', 'skipped', 'failed')",
+        name="observation_state",
     ),
     Index(
         "observation_open_ix",

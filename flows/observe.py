@@ -12,8 +12,8 @@ from datetime import datetime
 from typing import Any
 
 from prefect import flow
+from prefect.client.schemas.objects import State
 from prefect.deployments import run_deployment
-from prefect.states import State
 from sqlalchemy import Engine
 
 from segwatch.flows.assemble import worker_engine

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 import shapely
+from numpy.typing import NDArray
 from shapely.geometry import MultiPolygon, box
 from shapely.geometry.base import BaseGeometry
+
+from segwatch.geo.area import polygonal_parts
 
 _WEST = box(-540, -90, -180, 90)
 _MIDDLE = box(-180, -90, 180, 90)
 _EAST = box(180, -90, 540, 90)
+_TURN = np.array([360.0, 0.0])
 
 
 def split(geometry: BaseGeometry) -> BaseGeometry:
@@ -25,9 +29,9 @@ def split(geometry: BaseGeometry) -> BaseGeometry:
     if not continuous.is_valid:
         continuous = shapely.make_valid(continuous)
     parts = [
-        *_polygons(continuous.intersection(_MIDDLE)),
-        *_polygons(shapely.transform(continuous.intersection(_EAST), lambda c: c - [360, 0])),
-        *_polygons(shapely.transform(continuous.intersection(_WEST), lambda c: c + [360, 0])),
+        *polygonal_parts(continuous.intersection(_MIDDLE)),
+        *polygonal_parts(shapely.transform(continuous.intersection(_EAST), lambda c: c - _TURN)),
+        *polygonal_parts(shapely.transform(continuous.intersection(_WEST), lambda c: c + _TURN)),
     ]
     return parts[0] if len(parts) == 1 else MultiPolygon(parts)
 
@@ -36,7 +40,7 @@ def _jumps(geometry: BaseGeometry) -> bool:
     west, _, east, _ = geometry.bounds if not geometry.is_empty else (0, 0, 0, 0)
     if east - west <= 180:
         return False
-    for part in _polygons(geometry):
+    for part in polygonal_parts(geometry):
         for ring in (part.exterior, *part.interiors):
             longitudes = np.asarray(ring.coords)[:, 0]
             if np.any(np.abs(np.diff(longitudes)) > 180):
@@ -44,15 +48,7 @@ def _jumps(geometry: BaseGeometry) -> bool:
     return False
 
 
-def _unwrap(coords: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> object:
+def _unwrap(coords: NDArray[np.float64]) -> NDArray[np.float64]:
     """Shift western longitudes east so that the rings become continuous."""
     coords[:, 0] = np.where(coords[:, 0] < 0, coords[:, 0] + 360, coords[:, 0])
     return coords
-
-
-def _polygons(geometry: BaseGeometry) -> list[shapely.Polygon]:
-    if geometry.is_empty:
-        return []
-    if geometry.geom_type == "Polygon":
-        return [geometry]  # type: ignore[list-item]
-    return [polygon for part in getattr(geometry, "geoms", ()) for polygon in _polygons(part)]

@@ -7,6 +7,7 @@ from functools import lru_cache
 
 import numpy as np
 import shapely
+from numpy.typing import NDArray
 from pyproj import CRS, Transformer
 from shapely.geometry.base import BaseGeometry
 
@@ -25,11 +26,11 @@ def unwrapped(geometry: BaseGeometry) -> BaseGeometry:
     if not crosses_antimeridian(geometry):
         return geometry
 
-    def shift(coords: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> object:
+    def shift(coords: NDArray[np.float64]) -> NDArray[np.float64]:
         coords[:, 0] = np.where(coords[:, 0] < 0, coords[:, 0] + 360, coords[:, 0])
         return coords
 
-    return shapely.transform(geometry, shift)  # type: ignore[call-overload,no-any-return]
+    return shapely.transform(geometry, shift)
 
 
 def centre(geometry: BaseGeometry) -> tuple[float, float]:
@@ -77,10 +78,10 @@ def to_lonlat(geometry: BaseGeometry, crs: CRS) -> BaseGeometry:
 
 
 def _apply(geometry: BaseGeometry, transformer: Transformer) -> BaseGeometry:
-    def convert(coords: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> object:
+    def convert(coords: NDArray[np.float64]) -> NDArray[np.float64]:
         return np.column_stack(transformer.transform(coords[:, 0], coords[:, 1]))
 
-    moved = shapely.transform(geometry, convert)  # type: ignore[call-overload]
+    moved = shapely.transform(geometry, convert)
     if not all(map(math.isfinite, moved.bounds)) and not moved.is_empty:
         raise ValueError("geometry lies outside the area the projection is defined for")
-    return moved  # type: ignore[no-any-return]
+    return moved

@@ -17,7 +17,9 @@ from segwatch.geo.polygons import as_lonlat, clean
 def inside(area: BaseGeometry, grid: PixelGrid) -> NDArray[np.bool_]:
     """(H, W) True where a pixel's centre lies in the EPSG:4326 area."""
     local = to_local(area.segmentize(0.01), grid.crs)
-    burnt = rasterize([(local, 1)], out_shape=(grid.height, grid.width), transform=grid.transform, dtype="uint8")
+    burnt = rasterize(
+        [(local, 1)], out_shape=(grid.height, grid.width), transform=grid.transform, dtype="uint8"
+    )
     return np.asarray(burnt, dtype=bool)
 
 
@@ -26,5 +28,7 @@ def observed(area: BaseGeometry, seen: NDArray[np.bool_], grid: PixelGrid) -> Ba
     if not seen.any():
         return Polygon()
     burnt = seen.astype(np.uint8)
-    parts = [shape(outline) for outline, _ in shapes(burnt, mask=seen, connectivity=4, transform=grid.transform)]
+    parts = [
+        shape(outline) for outline, _ in shapes(burnt, mask=seen, connectivity=4, transform=grid.transform)
+    ]
     return clean(shapely.intersection(as_lonlat(parts, grid), area))

@@ -12,7 +12,7 @@ from shapely.geometry.base import BaseGeometry
 from shapely.geometry.polygon import orient
 
 from segwatch.geo.antimeridian import split
-from segwatch.geo.area import geodesic_m2
+from segwatch.geo.area import geodesic_m2, polygonal_parts
 from segwatch.geo.crs import to_lonlat
 from segwatch.geo.grid import PixelGrid
 from segwatch.geo.types import Detection
@@ -42,7 +42,9 @@ def trace(
     probability = 1 / (1 + np.exp(-logits.astype(np.float64)))
     scores = ndimage.mean(probability, labels, np.arange(1, count + 1))
     parts: dict[int, list[BaseGeometry]] = {}
-    for outline, label in shapes(labels.astype(np.int32), mask=mask, connectivity=4, transform=grid.transform):
+    for outline, label in shapes(
+        labels.astype(np.int32), mask=mask, connectivity=4, transform=grid.transform
+    ):
         parts.setdefault(int(label), []).append(shape(outline))
     found = []
     for label in sorted(parts):
@@ -55,7 +57,7 @@ def trace(
 
 def as_lonlat(parts: list[BaseGeometry], grid: PixelGrid) -> BaseGeometry:
     """Polygons in the grid's CRS -> one clean EPSG:4326 geometry."""
-    joined = parts[0] if len(parts) == 1 else MultiPolygon(parts)
+    joined = shapely.union_all(parts) if len(parts) > 1 else parts[0]
     longest = _LONGEST_EDGE_PX * abs(grid.transform.a)
     return clean(split(to_lonlat(joined.segmentize(longest), grid.crs)))
 
@@ -68,12 +70,3 @@ def clean(geometry: BaseGeometry) -> BaseGeometry:
     if not polygons:
         return Polygon()
     return polygons[0] if len(polygons) == 1 else MultiPolygon(polygons)
-
-
-def polygonal_parts(geometry: BaseGeometry) -> list[Polygon]:
-    """All polygons inside a geometry of any type, lines and points dropped."""
-    if geometry.is_empty:
-        return []
-    if isinstance(geometry, Polygon):
-        return [geometry]
-    return [polygon for part in getattr(geometry, "geoms", ()) for polygon in polygonal_parts(part)]

@@ -45,7 +45,9 @@ class Stitcher:
             If the logits do not have the tile's size.
         """
         if logits.ndim != 3 or logits.shape[1:] != (tile.height, tile.width):
-            raise ValueError(f"logits of shape {logits.shape} do not fit a tile of {tile.height} x {tile.width} px")
+            raise ValueError(
+                f"logits of shape {logits.shape} do not fit a tile of {tile.height} x {tile.width} px"
+            )
         rows = slice(tile.row, tile.row + tile.height)
         cols = slice(tile.col, tile.col + tile.width)
         weight = weights(tile, *self._shape, self._overlap)

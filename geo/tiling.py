@@ -29,7 +29,9 @@ def tiles(grid_height: int, grid_width: int, tile_px: int, overlap_px: int) -> l
         If the overlap is not smaller than the tile.
     """
     if not 0 <= overlap_px < tile_px:
-        raise ValueError(f"overlap of {overlap_px} px must be at least 0 and less than the tile's {tile_px} px")
+        raise ValueError(
+            f"overlap of {overlap_px} px must be at least 0 and less than the tile's {tile_px} px"
+        )
     rows = _starts(grid_height, tile_px, overlap_px)
     cols = _starts(grid_width, tile_px, overlap_px)
     height, width = min(tile_px, grid_height), min(tile_px, grid_width)

@@ -21,7 +21,7 @@ def resolve(path_or_hub_id: str | None) -> Path:
     local = Path(path_or_hub_id).expanduser()
     if local.exists():
         return local
-    from huggingface_hub import snapshot_download  # noqa: PLC0415 - needed for hub ids alone
+    from huggingface_hub import snapshot_download
 
     return Path(snapshot_download(path_or_hub_id, allow_patterns=["*.safetensors", "*.json", "*.txt"]))
 

@@ -12,7 +12,10 @@ from segwatch.db.tables import SCHEMA, metadata
 def _ours(obj: object, name: str | None, kind: str, reflected: bool, compare_to: object) -> bool:
     if kind == "table" and getattr(obj, "schema", None) != SCHEMA:
         return False
-    return bool(alembic_helpers.include_object(obj, name, kind, reflected, compare_to)) and name != "alembic_version"
+    return (
+        bool(alembic_helpers.include_object(obj, name, kind, reflected, compare_to))
+        and name != "alembic_version"
+    )
 
 
 connection = context.config.attributes["connection"]

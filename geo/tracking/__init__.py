@@ -1,1 +1,1 @@
-"""The tracking core: a pure fold of observations into tracks."""
+"""The tracking core: pure functions that fold observations into tracks (DESIGN: tracking, step by step)."""

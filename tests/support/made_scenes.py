@@ -202,7 +202,7 @@ def _lonlat(polygon: Polygon, epsg: int) -> Polygon:
         return np.column_stack(transformer.transform(coords[:, 0], coords[:, 1]))
 
     moved = shapely.transform(polygon, convert)
-    return Polygon(moved.exterior, moved.interiors)
+    return Polygon(moved.exterior, list(moved.interiors))
 
 
 def _land(spec: SeriesSpec) -> NDArray[np.float64]:

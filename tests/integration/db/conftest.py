@@ -51,10 +51,12 @@ class World:
             observations.enqueue(conn, self.revision, MODEL, ids)
         return ids
 
-    def lease(self, worker: str = "w", seconds: float = 60, **more: int) -> ledger.SceneLease | None:
+    def lease(
+        self, worker: str = "w", seconds: float = 60, watch: str | None = None
+    ) -> ledger.SceneLease | None:
         """Lease the best scene."""
         with self.engine.begin() as conn:
-            return ledger.lease(conn, worker=worker, seconds=seconds, model_version=MODEL, **more)
+            return ledger.lease(conn, worker=worker, seconds=seconds, model_version=MODEL, watch=watch)
 
     def answer(self, *shapes: BaseGeometry, footprint: BaseGeometry = AREA, worker: str = "w") -> UUID:
         """Lease the best scene and save these polygons as its answer; the observation's id."""
@@ -129,12 +131,13 @@ def change(track: UUID, kind: ChangeKind, number: int, shape: BaseGeometry | Non
 def make_watch() -> Watch:
     """A watch that uses every field."""
     clouds = CloudMask(BandRef("scl"), (3, 8, 9), (1,), (0,))
-    bands = {name: BandRef(name) for name in ("red", "green", "blue")}
     profile = Profile(
         "prof",
         "Title",
         "c",
-        **bands,
+        BandRef("red"),
+        BandRef("green"),
+        BandRef("blue"),
         low=0,
         high=0.3,
         gsd_m=10,

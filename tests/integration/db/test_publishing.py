@@ -127,6 +127,7 @@ def test_two_publications_in_one_transaction_leave_no_empty_range(world: Any, ki
     with world.engine.begin() as conn:
         for step in (_appear(kit), _grow(kit, 1), _grow(kit, 2)):
             ready = tracks.next_ready(conn, series)
+            assert ready is not None
             tracks.publish(conn, series, ready.observation.id, step(ready), [])
     states = _rows(world.engine, "SELECT * FROM watch.object_history")
     assert len(states) == 5
@@ -177,6 +178,7 @@ def test_a_crash_while_publishing_leaves_nothing(world: Any, kit: Any) -> None:
     before = _dump(world.engine)
     with pytest.raises(RuntimeError), world.engine.begin() as conn:
         ready = tracks.next_ready(conn, series)
+        assert ready is not None
         step = _appear(kit)(ready)
         tracks.publish(conn, series, ready.observation.id, step, [(step.changes[0], world.watch.rules[0])])
         raise RuntimeError("the process dies before the commit")
@@ -195,6 +197,7 @@ def test_an_observation_waits_for_earlier_ones(world: Any, kit: Any) -> None:
         assert ledger.skip(conn, first.observations[0].id, "other", "cloudy: nothing clear")
     with world.engine.begin() as conn:
         ready = tracks.next_ready(conn, series)
+        assert ready is not None
     assert ready.observation.acquired_at == kit.day(1)
     assert ready.baseline
     assert ready.origin == pytest.approx((10.05, 50.05))
@@ -221,7 +224,9 @@ def test_a_late_scene_is_shown_and_changes_no_track(world: Any, kit: Any) -> Non
     world.queue(2)
     world.answer(LAKE)
     with world.engine.begin() as conn:
-        assert not tracks.next_ready(conn, series).baseline
+        ready = tracks.next_ready(conn, series)
+    assert ready is not None
+    assert not ready.baseline
 
 
 def test_what_cannot_be_published_says_so(world: Any, kit: Any) -> None:
@@ -288,7 +293,7 @@ def test_an_alert_goes_once_to_each_channel(world: Any, kit: Any) -> None:
     with world.engine.begin() as conn:
         first = alerts.lease(conn, worker="d1", seconds=60, limit=10)
         assert alerts.lease(conn, worker="d2", seconds=60, limit=10) == []
-    assert [one.url for one in first] and {one.url for one in first} == set(world.watch.rules[0].channels)
+    assert {one.url for one in first} == set(world.watch.rules[0].channels)
     assert len({one.idempotency_key for one in first}) == 2
     assert {one.attempts for one in first} == {0}
     data = first[0].payload["data"]
@@ -366,6 +371,7 @@ def test_objects_of_an_older_model_are_not_shown_twice(world: Any, kit: Any) -> 
     with world.engine.begin() as conn:
         observations.enqueue(conn, world.revision, "newer@1", [scene])
         leased = ledger.lease(conn, worker="w", seconds=60, model_version="newer@1")
+        assert leased is not None
         ledger.save(conn, leased.observations[0].id, "w", kit.result(LAKE), {})
     other = UUID(int=9)
 

@@ -40,7 +40,9 @@ def test_a_blue_lake_on_land(predictor: Predictor, land: tuple[int, int, int]) -
 
 
 def test_water_on_held_out_ground(predictor: Predictor) -> None:
-    held_out = evaluate.real_examples(DATA, "held-out", "naip", dates={"2009-08-18", "2010-06-29", "2014-07-20"})
+    held_out = evaluate.real_examples(
+        DATA, "held-out", "naip", dates={"2009-08-18", "2010-06-29", "2014-07-20"}
+    )
     tuning = evaluate.real_examples(DATA, "train", "naip")
     (row,) = evaluate.compare(predictor, "naip", tuning, held_out)
     assert row.beats_baselines, row

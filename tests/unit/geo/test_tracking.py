@@ -1,0 +1,385 @@
+"""The tracking core on small worlds whose right answer is known.
+
+Shapes are given in metres east and north of an origin and put into EPSG:4326 through the series' projection.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from uuid import UUID, uuid5
+
+import pytest
+import shapely
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from shapely.geometry import Point, Polygon, box
+from shapely.geometry.base import BaseGeometry
+
+from segwatch.geo.area import geodesic_m2
+from segwatch.geo.crs import local_equal_area, to_local, to_lonlat
+from segwatch.geo.polygons import clean
+from segwatch.geo.tracking.replay import advance
+from segwatch.geo.tracking.rules import matching
+from segwatch.geo.types import (
+    AlertRule,
+    Change,
+    ChangeKind,
+    Detection,
+    TrackedObservation,
+    TrackingSettings,
+    TrackingStep,
+    TrackState,
+)
+
+ORIGIN = (15.0, 46.0)
+CRS = local_equal_area(ORIGIN)
+SERIES = UUID(int=1)
+START = datetime(2024, 5, 1, 10, tzinfo=UTC)
+EVERYTHING = box(-5000, -5000, 5000, 5000)
+NUMBERS = TrackingSettings(min_change_m2=500, gone_after=2)
+
+
+def day(number: int) -> datetime:
+    return START + timedelta(days=number)
+
+
+def ground(shape: BaseGeometry) -> BaseGeometry:
+    return clean(to_lonlat(shape.segmentize(200), CRS))
+
+
+def metres(geometry: BaseGeometry) -> BaseGeometry:
+    return to_local(geometry, CRS)
+
+
+class World:
+    """A series folded scene by scene; keeps the present state of every track."""
+
+    def __init__(self, numbers: TrackingSettings = NUMBERS) -> None:
+        self.numbers = numbers
+        self.tracks: dict[UUID, TrackState] = {}
+        self.steps: list[TrackingStep] = []
+
+    def look(
+        self, *found: BaseGeometry, footprint: BaseGeometry = EVERYTHING, target: str = "water"
+    ) -> TrackingStep:
+        """The next scene: clips what is there to what is seen."""
+        number = len(self.steps)
+        seen = [part for shape in found for part in _polygons(shape.intersection(footprint))]
+        detections = tuple(Detection(target, ground(one), 0.9, geodesic_m2(ground(one))) for one in seen)
+        observation = TrackedObservation(
+            uuid5(SERIES, str(number)), day(number), ground(footprint), detections
+        )
+        area = observation.footprint
+        live = [one for one in self.tracks.values() if not one.merged_into and one.geometry.intersects(area)]
+        step = advance(live, observation, self.numbers, series_id=SERIES, origin=ORIGIN, baseline=number == 0)
+        self.tracks |= {one.track_id: one for one in step.states}
+        self.steps.append(step)
+        return step
+
+    @property
+    def alive(self) -> list[TrackState]:
+        return [one for one in self.tracks.values() if one.alive]
+
+    def only(self) -> TrackState:
+        (one,) = self.alive
+        return one
+
+
+def _polygons(geometry: BaseGeometry) -> list[Polygon]:
+    return [part for part in shapely.get_parts(geometry) if isinstance(part, Polygon) and part.area > 1]
+
+
+def kinds(step: TrackingStep) -> list[str]:
+    return sorted(change.kind.value for change in step.changes)
+
+
+def same(one: BaseGeometry, other: BaseGeometry) -> bool:
+    return metres(one).symmetric_difference(other).area < 1e-3 * other.area
+
+
+LAKE = box(0, 0, 400, 400)
+POND = box(1000, 1000, 1200, 1200)
+
+
+def test_the_first_scene_is_the_baseline() -> None:
+    step = World().look(LAKE, POND)
+    assert kinds(step) == ["appeared", "appeared"]
+    assert all(change.baseline for change in step.changes)
+    assert None not in step.detection_tracks
+    assert {change.after_m2 for change in step.changes} == {state.area_m2 for state in step.states}
+
+
+def test_what_stays_has_no_change_and_keeps_its_coordinates() -> None:
+    world = World()
+    world.look(LAKE)
+    first = world.only()
+    for _ in range(5):
+        assert kinds(world.look(LAKE)) == []
+    last = world.only()
+    assert last.geometry.equals_exact(first.geometry, 0)
+    assert (last.track_id, last.first_seen, last.last_seen) == (first.track_id, day(0), day(5))
+
+
+def test_a_later_object_appears_outside_the_baseline() -> None:
+    world = World()
+    world.look(LAKE)
+    (change,) = world.look(LAKE, POND).changes
+    assert change.kind is ChangeKind.APPEARED
+    assert not change.baseline
+    assert change.before_m2 == 0
+    assert change.gained is not None
+    assert same(change.gained, POND)
+
+
+@pytest.mark.parametrize(
+    ("after", "kind"),
+    [
+        (box(0, 0, 500, 400), "grew"),
+        (box(0, 0, 300, 400), "shrank"),
+        (box(120, 0, 520, 400), "moved"),
+        (box(10, 10, 410, 410), None),
+        (box(0, 0, 405, 400), None),
+    ],
+)
+def test_growth_beyond_one_pixel_and_the_minimum_is_a_change(after: BaseGeometry, kind: str | None) -> None:
+    world = World()
+    world.look(LAKE)
+    step = world.look(after)
+    assert kinds(step) == ([kind] if kind else [])
+    assert same(world.only().geometry, after)
+    if kind:
+        (change,) = step.changes
+        gained = geodesic_m2(change.gained) if change.gained else 0
+        lost = geodesic_m2(change.lost) if change.lost else 0
+        assert change.after_m2 == pytest.approx(change.before_m2 + gained - lost, abs=2)
+
+
+def test_it_takes_two_misses_and_is_dated_to_the_first() -> None:
+    world = World()
+    world.look(LAKE)
+    assert kinds(world.look()) == []
+    assert world.only().misses == 1
+    (change,) = world.look().changes
+    assert (change.kind, change.valid_at, change.after_m2) == (ChangeKind.DISAPPEARED, day(1), 0)
+    assert world.alive == []
+    assert world.look().states == ()
+
+
+def test_a_sighting_forgets_a_miss() -> None:
+    world = World()
+    world.look(LAKE)
+    world.look()
+    world.look(LAKE)
+    world.look()
+    assert (world.only().misses, world.only().missed_since) == (1, day(3))
+
+
+def test_it_comes_back_under_the_same_id() -> None:
+    world = World()
+    world.look(LAKE)
+    before = world.only()
+    world.look()
+    world.look()
+    back = box(50, 50, 350, 350)
+    (change,) = world.look(back).changes
+    assert (change.kind, change.track_id, change.before_m2) == (ChangeKind.REAPPEARED, before.track_id, 0)
+    assert world.only().first_seen == day(0)
+    assert same(world.only().geometry, back)
+
+
+def test_a_split_keeps_the_identity_of_the_larger_part() -> None:
+    world = World()
+    world.look(LAKE)
+    whole = world.only()
+    large, small = box(0, 0, 250, 400), box(300, 0, 400, 400)
+    step = world.look(large, small)
+    assert kinds(step) == ["split", "split"]
+    (line,) = step.lineage
+    assert (line.parent, line.kind) == (whole.track_id, ChangeKind.SPLIT)
+    assert same(world.tracks[whole.track_id].geometry, large)
+    assert same(world.tracks[line.child].geometry, small)
+
+
+def test_a_merge_ends_the_smaller_one() -> None:
+    world = World()
+    large, small = box(0, 0, 250, 400), box(300, 0, 400, 400)
+    world.look(large, small)
+    keeper = max(world.alive, key=lambda one: one.area_m2)
+    step = world.look(LAKE)
+    assert kinds(step) == ["merged", "merged"]
+    (line,) = step.lineage
+    assert (line.child, line.kind) == (keeper.track_id, ChangeKind.MERGED)
+    ended = world.tracks[line.parent]
+    assert (ended.alive, ended.merged_into) == (False, keeper.track_id)
+    assert world.only().track_id == keeper.track_id
+
+
+def test_split_and_merge_at_once() -> None:
+    world = World()
+    left, right = box(0, 0, 400, 400), box(500, 0, 900, 400)
+    world.look(left, right)
+    before = {one.track_id: one for one in world.alive}
+    # the left one loses its west end; the rest of it joins the right one
+    step = world.look(box(0, 0, 150, 400), box(200, 0, 900, 400))
+    assert {one.track_id for one in world.alive} == set(before)
+    assert kinds(step)
+    assert len(world.alive) == 2
+
+
+def test_a_cloud_across_the_middle_splits_nothing() -> None:
+    world = World()
+    world.look(LAKE)
+    band = box(150, -5000, 250, 5000)
+    step = world.look(LAKE, footprint=EVERYTHING.difference(band))
+    assert kinds(step) == []
+    assert len(set(step.detection_tracks)) == 1
+    assert same(world.only().geometry, LAKE)
+
+
+def test_growth_beside_a_cloud_keeps_what_is_under_it() -> None:
+    world = World()
+    world.look(LAKE)
+    cloud = box(-5000, -5000, 100, 5000)
+    step = world.look(box(0, 0, 600, 400), footprint=EVERYTHING.difference(cloud))
+    assert kinds(step) == ["grew"]
+    assert same(world.only().geometry, box(0, 0, 600, 400))
+
+
+@pytest.mark.parametrize(("share", "misses"), [(0.5, 0), (0.79, 0), (0.85, 1)])
+def test_a_miss_counts_only_where_enough_was_seen(share: float, misses: int) -> None:
+    world = World()
+    world.look(LAKE)
+    world.look(footprint=box(-5000, -5000, 400 * share, 5000))
+    assert world.only().misses == misses
+    assert same(world.only().geometry, LAKE)
+
+
+def test_the_rim_of_a_hidden_lake_is_no_new_lake() -> None:
+    world = World()
+    world.look(LAKE)
+    step = world.look(LAKE, footprint=box(-5000, -5000, 60, 5000))
+    assert step.states == ()
+    assert step.detection_tracks == (next(iter(world.tracks)),)
+
+
+def test_a_pond_one_pixel_beside_a_lake_is_not_part_of_it() -> None:
+    world = World()
+    world.look(LAKE)
+    step = world.look(LAKE, box(410, 0, 440, 30))
+    assert kinds(step) == ["appeared"]
+    assert step.lineage == ()
+
+
+def test_a_road_one_pixel_aside_is_the_same_road() -> None:
+    world = World()
+    world.look(box(0, 0, 800, 10))
+    step = world.look(box(0, 10, 800, 20))
+    assert kinds(step) == []
+    assert len(world.tracks) == 1
+
+
+def test_holes_are_kept() -> None:
+    ring = Point(0, 0).buffer(300).difference(Point(0, 0).buffer(100))
+    world = World()
+    world.look(ring)
+    world.look(ring, footprint=EVERYTHING.difference(box(-5000, 50, 5000, 60)))
+    assert same(world.only().geometry, ring)
+
+
+def test_targets_do_not_meet() -> None:
+    world = World()
+    world.look(LAKE, target="water")
+    step = world.look(LAKE, target="forest")
+    assert kinds(step) == ["appeared"]
+    assert {one.target for one in world.alive} == {"water", "forest"}
+
+
+def test_ids_are_the_same_each_time() -> None:
+    first, second = World(), World()
+    for world in (first, second):
+        world.look(LAKE, POND)
+        world.look(LAKE)
+    assert first.steps == second.steps
+
+
+def squares(limit: int) -> st.SearchStrategy[list[BaseGeometry]]:
+    """Squares in separate cells of a grid, each perhaps there."""
+    cells = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), unique=True, min_size=0, max_size=limit)
+    return cells.map(
+        lambda chosen: [box(600 * c, 600 * r, 600 * c + 300, 600 * r + 300) for c, r in sorted(chosen)]
+    )
+
+
+clouds = st.builds(
+    lambda left, bottom, width, height: box(left, bottom, left + width, bottom + height),
+    st.integers(-100, 2000),
+    st.integers(-100, 2000),
+    st.integers(50, 1500),
+    st.integers(50, 1500),
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(squares(6), st.lists(clouds, max_size=6))
+def test_clouds_never_change_a_steady_world(
+    objects: Sequence[BaseGeometry], covers: list[BaseGeometry]
+) -> None:
+    """Nothing moves: after a clear first look no cloud makes, ends, splits or resizes an object."""
+    world = World()
+    world.look(*objects)
+    for cloud in covers:
+        step = world.look(*objects, footprint=EVERYTHING.difference(cloud))
+        assert step.changes == ()
+    assert len(world.tracks) == len(objects)
+    wanted = shapely.union_all([*objects, Polygon()])
+    reached = shapely.union_all([metres(one.geometry) for one in world.alive])
+    assert reached.symmetric_difference(wanted).area < 1e-4 * (1 + wanted.area)
+
+
+@settings(max_examples=60, deadline=None)
+@given(squares(5), squares(5), clouds)
+def test_absence_needs_evidence(
+    before: Sequence[BaseGeometry], after: Sequence[BaseGeometry], cloud: BaseGeometry
+) -> None:
+    """Under a cloud the state is the old one, whatever happened there."""
+    world = World(replace(NUMBERS, gone_after=1, gone_visible=1e-6, visible_min=1e-6))
+    world.look(*before)
+    seen = EVERYTHING.difference(cloud)
+    world.look(*after, footprint=seen)
+    now = shapely.union_all([metres(one.geometry) for one in world.alive if one.alive])
+    for one in world.alive:
+        assert one.geometry.is_valid
+    under_cloud = shapely.union_all([part.intersection(cloud) for part in before]) if before else Polygon()
+    gone = [one for one in world.tracks.values() if not one.alive]
+    lost = shapely.union_all([metres(one.geometry) for one in gone]) if gone else Polygon()
+    assert under_cloud.difference(now).difference(lost).area < 20.0
+    found = shapely.union_all([part.difference(cloud) for part in after]) if after else Polygon()
+    assert found.difference(now).area < 20.0
+
+
+def change(kind: ChangeKind = ChangeKind.GREW, **more: object) -> Change:
+    one = Change(UUID(int=1), kind, "water", day(0), 100.0, 200.0, ground(LAKE), None, 0.8)
+    return replace(one, **more)  # type: ignore[arg-type]
+
+
+def rule(**more: object) -> AlertRule:
+    return replace(AlertRule("r", (ChangeKind.GREW, ChangeKind.APPEARED)), **more)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("one", "by", "matched"),
+    [
+        (change(), rule(), True),
+        (change(ChangeKind.SHRANK), rule(), False),
+        (change(), rule(min_area_m2=159_000), True),
+        (change(), rule(min_area_m2=161_000), False),
+        (change(), rule(min_score=0.9), False),
+        (change(ChangeKind.APPEARED, baseline=True), rule(), False),
+        (change(ChangeKind.APPEARED, baseline=True), rule(include_baseline=True), True),
+        (change(gained=None, lost=ground(LAKE)), rule(min_area_m2=159_000), True),
+    ],
+)
+def test_rules(one: Change, by: AlertRule, matched: bool) -> None:
+    assert matching([by], [one]) == ([(one, by)] if matched else [])
