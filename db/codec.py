@@ -19,7 +19,7 @@ import shapely
 from shapely.geometry.base import BaseGeometry
 
 from segwatch.db.errors import CodecError
-from segwatch.geo.types import Watch
+from segwatch.geo.types import Profile, Watch
 
 
 def dump_watch(watch: Watch) -> dict[str, Any]:
@@ -44,6 +44,12 @@ def load_watch(document: Mapping[str, Any]) -> Watch:
             f"the stored definition of watch {name} cannot be read: {error}; apply its file again"
         ) from error
     return watch
+
+
+def load_profile(document: Mapping[str, Any]) -> Profile:
+    """The ``profile`` part of a watch's document."""
+    profile: Profile = _load(document, Profile)
+    return profile
 
 
 @cache

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from prefect.context import refresh_global_settings_context
 from prefect.deployments import run_deployment
 from rich.console import Console
 from rich.table import Table
@@ -67,6 +68,7 @@ def _bring_up(stack: Stack, folder: Path) -> None:
     stack.up_prefect()
     # this process talks to the same server, with the same settings, as the workers
     os.environ.update(stack.environment())
+    refresh_global_settings_context()
     deploy.deploy(deploy.deployments_folder())
     stack.up_workers()
 

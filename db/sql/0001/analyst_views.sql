@@ -78,6 +78,16 @@ SELECT o.id AS observation_id, p.watch, p.instruction, p.scene_key, o.acquired_a
 FROM segwatch.observation o
 JOIN segwatch.provenance p ON p.observation_id = o.id;
 
+CREATE VIEW watch.imagery AS
+SELECT w.name AS watch, s.id AS scene_id, s.key AS scene_key, s.collection, s.platform, s.relative_orbit,
+       s.solar_day, s.acquired_at, o.state, si.item_id, si.href AS item_href, si.acquired_at AS item_acquired_at,
+       si.updated_at, si.processing_baseline, si.assets, si.properties, si.footprint AS geom,
+       w.definition->'profile' AS profile, w.definition->>'catalog' AS catalog
+FROM segwatch.observation o
+JOIN segwatch.watch w ON w.id = o.watch_id
+JOIN segwatch.scene s ON s.id = o.scene_id
+JOIN segwatch.scene_item si ON si.scene_id = s.id AND si.superseded_at IS NULL;
+
 CREATE VIEW watch.rejected_items AS
 SELECT w.name AS watch, r.collection, r.item_id, r.href, r.reason, r.recorded_at
 FROM segwatch.rejected_item r JOIN segwatch.watch w ON w.id = r.watch_id;

@@ -112,6 +112,27 @@ COMMENT ON COLUMN watch.coverage.compute_seconds IS 'Seconds of model time.';
 COMMENT ON COLUMN watch.coverage.bytes_read IS 'Bytes of imagery read.';
 COMMENT ON COLUMN watch.coverage.area_km2 IS 'Observed area, geodesic square kilometres.';
 
+COMMENT ON VIEW watch.imagery IS 'The STAC items behind every observed scene, one row for each watch, scene and item in force.';
+COMMENT ON COLUMN watch.imagery.watch IS 'Name of the watch.';
+COMMENT ON COLUMN watch.imagery.scene_id IS 'Scene the item is part of.';
+COMMENT ON COLUMN watch.imagery.scene_key IS 'Collection, platform, relative orbit and solar day of the scene.';
+COMMENT ON COLUMN watch.imagery.collection IS 'STAC collection.';
+COMMENT ON COLUMN watch.imagery.platform IS 'Platform, empty when the catalog names none.';
+COMMENT ON COLUMN watch.imagery.relative_orbit IS 'Relative orbit or path, empty when the catalog names none.';
+COMMENT ON COLUMN watch.imagery.solar_day IS 'Day of the acquisition in local solar time.';
+COMMENT ON COLUMN watch.imagery.acquired_at IS 'Acquisition time of the scene.';
+COMMENT ON COLUMN watch.imagery.state IS 'State of the observation of this scene by this watch.';
+COMMENT ON COLUMN watch.imagery.item_id IS 'STAC item id.';
+COMMENT ON COLUMN watch.imagery.item_href IS 'Link to the STAC item.';
+COMMENT ON COLUMN watch.imagery.item_acquired_at IS 'Acquisition time of the item.';
+COMMENT ON COLUMN watch.imagery.updated_at IS 'When the catalog last changed the item.';
+COMMENT ON COLUMN watch.imagery.processing_baseline IS 'Processing baseline of the item, empty when the catalog has none.';
+COMMENT ON COLUMN watch.imagery.assets IS 'Asset key to href.';
+COMMENT ON COLUMN watch.imagery.properties IS 'Properties of the STAC item.';
+COMMENT ON COLUMN watch.imagery.geom IS 'Footprint of the item, EPSG:4326.';
+COMMENT ON COLUMN watch.imagery.profile IS 'How the imagery is rendered for the model.';
+COMMENT ON COLUMN watch.imagery.catalog IS 'STAC API root the item was found in.';
+
 COMMENT ON VIEW watch.rejected_items IS 'STAC items that could not be used, and why.';
 COMMENT ON COLUMN watch.rejected_items.watch IS 'Name of the watch.';
 COMMENT ON COLUMN watch.rejected_items.collection IS 'STAC collection.';

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import Engine, text
 from sqlalchemy.exc import DBAPIError
 
-VIEWS = ("objects_now", "object_history", "changes", "alerts", "coverage", "rejected_items")
+VIEWS = ("objects_now", "object_history", "changes", "alerts", "coverage", "imagery", "rejected_items")
 
 
 def _refused(engine: Engine, statement: str) -> None:

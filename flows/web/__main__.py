@@ -1,0 +1,25 @@
+"""``SEGWATCH_ANALYST_URL=postgresql://... python -m segwatch.flows.web --port N``: the map on loopback."""
+
+from __future__ import annotations
+
+import argparse
+import os
+
+from segwatch.flows.web.server import serve
+
+_DATABASE = "SEGWATCH_ANALYST_URL"
+
+
+def main() -> None:
+    """Serve until stopped."""
+    parser = argparse.ArgumentParser(description="Map and OGC API of the analyst views.")
+    parser.add_argument("--port", type=int, required=True)
+    arguments = parser.parse_args()
+    database_url = os.environ.get(_DATABASE)
+    if not database_url:
+        parser.error(f"set {_DATABASE} to the postgresql:// URL of a role that reads the schema watch")
+    serve(database_url, host="127.0.0.1", port=arguments.port)
+
+
+if __name__ == "__main__":
+    main()

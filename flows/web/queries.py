@@ -1,0 +1,63 @@
+"""What the map page asks the analyst views."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import Connection, text
+
+_WATCHES = text(
+    """
+    SELECT c.watch, min(c.instruction) AS instruction,
+           count(*) FILTER (WHERE c.state = 'observed') AS observed,
+           count(*) FILTER (WHERE c.state = 'skipped') AS skipped,
+           count(*) FILTER (WHERE c.state = 'failed') AS failed,
+           count(*) FILTER (WHERE c.state NOT IN ('observed', 'skipped', 'failed')) AS pending,
+           (SELECT count(*) FROM watch.objects_now n WHERE n.watch = c.watch) AS objects,
+           (SELECT coalesce(sum(n.area_m2), 0) / 1e4 FROM watch.objects_now n WHERE n.watch = c.watch) AS hectares,
+           ST_XMin(ST_Extent(c.geom)) AS west, ST_YMin(ST_Extent(c.geom)) AS south,
+           ST_XMax(ST_Extent(c.geom)) AS east, ST_YMax(ST_Extent(c.geom)) AS north
+    FROM watch.coverage c GROUP BY c.watch ORDER BY c.watch
+    """
+)
+_SCENES = text(
+    """
+    SELECT DISTINCT i.scene_id, i.acquired_at, i.state, i.profile->>'attribution' AS attribution
+    FROM watch.imagery i WHERE i.watch = :watch ORDER BY i.acquired_at, i.scene_id
+    """
+)
+_ALERTS = text(
+    """
+    SELECT a.alert_id, a.track_id, a.rule, a.kind, a.target, a.valid_at, a.before_m2, a.after_m2, a.delivered_at,
+           ST_XMin(a.geom) AS west, ST_YMin(a.geom) AS south, ST_XMax(a.geom) AS east, ST_YMax(a.geom) AS north
+    FROM watch.alerts a WHERE a.watch = :watch
+    ORDER BY a.valid_at DESC, abs(a.after_m2 - a.before_m2) DESC, a.alert_id LIMIT :limit
+    """
+)
+_IMAGERY = text("SELECT * FROM watch.imagery WHERE watch = :watch AND scene_id = :scene_id ORDER BY item_id")
+
+Rows = list[dict[str, Any]]
+
+
+def watches(conn: Connection) -> Rows:
+    """Every watch with its counts and the bounds of what was observed (None before the first observation)."""
+    return _rows(conn, _WATCHES)
+
+
+def scenes(conn: Connection, watch: str) -> Rows:
+    """The scenes of a watch by acquisition time."""
+    return _rows(conn, _SCENES, watch=watch)
+
+
+def alerts(conn: Connection, watch: str, limit: int) -> Rows:
+    """The newest alerts of a watch, larger ones first within one date."""
+    return _rows(conn, _ALERTS, watch=watch, limit=limit)
+
+
+def imagery(conn: Connection, watch: str, scene_id: str) -> Rows:
+    """The items in force of one scene."""
+    return _rows(conn, _IMAGERY, watch=watch, scene_id=scene_id)
+
+
+def _rows(conn: Connection, query: Any, **values: object) -> Rows:
+    return [dict(row) for row in conn.execute(query, values).mappings()]

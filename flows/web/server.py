@@ -1,0 +1,108 @@
+"""The web application: map page, its JSON, OGC API under ``/ogc`` and scene tiles under ``/imagery``."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import uvicorn
+from fastapi import FastAPI, Query, Request, Response
+from fastapi.responses import FileResponse, JSONResponse
+from fastapi.staticfiles import StaticFiles
+from sqlalchemy import Engine, text
+
+from segwatch.db.engine import driver_url, make_engine
+from segwatch.flows.web import imagery, ogc, queries
+from segwatch.geo.errors import GeoError
+
+_STATIC = Path(__file__).parent / "static"
+#: Nothing from outside, no inline script: names and texts of catalogs and models reach this page.
+_POLICY = "; ".join(
+    (
+        "default-src 'none'",
+        "script-src 'self'",
+        "worker-src 'self' blob:",
+        "style-src 'self'",
+        "img-src 'self' data: blob:",
+        "connect-src 'self'",
+        "base-uri 'none'",
+        "form-action 'none'",
+        "frame-ancestors 'none'",
+    )
+)
+_HEADERS = {
+    "Content-Security-Policy": _POLICY,
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+}
+
+
+def serve(database_url: str, *, host: str, port: int) -> None:
+    """Run until stopped; ``database_url`` needs no more than the analyst's rights."""
+    uvicorn.run(create_app(database_url), host=host, port=port, log_level="warning")
+
+
+def create_app(database_url: str) -> FastAPI:
+    """The whole application on the analyst views of one database."""
+    engine = make_engine(database_url, application_name="segwatch-web")
+    features = ogc.make_app()
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        plain = driver_url(database_url).set(drivername="postgresql")
+        await ogc.connect(features, plain.render_as_string(hide_password=False))
+        yield
+        await ogc.disconnect(features)
+        engine.dispose()
+
+    app = FastAPI(title="segwatch", lifespan=lifespan, docs_url=None, redoc_url=None)
+    app.middleware("http")(_harden)
+    app.add_exception_handler(GeoError, _unreadable)
+    _add_pages(app, engine)
+    app.include_router(imagery.router(engine), prefix="/imagery", tags=["imagery"])
+    app.mount("/ogc", features)
+    app.mount("/static", StaticFiles(directory=_STATIC), name="static")
+    return app
+
+
+def _add_pages(app: FastAPI, engine: Engine) -> None:
+    @app.get("/", include_in_schema=False)
+    def page() -> FileResponse:
+        return FileResponse(_STATIC / "index.html")
+
+    @app.get("/healthz")
+    def health() -> dict[str, str]:
+        """Whether the database answers."""
+        with engine.connect() as conn:
+            conn.execute(text("SELECT 1 FROM watch.objects_now LIMIT 1"))
+        return {"status": "ok"}
+
+    @app.get("/api/watches")
+    def watches() -> queries.Rows:
+        """Every watch with counts and bounds."""
+        with engine.connect() as conn:
+            return queries.watches(conn)
+
+    @app.get("/api/scenes")
+    def scenes(watch: str) -> queries.Rows:
+        """The scenes of a watch by acquisition time."""
+        with engine.connect() as conn:
+            return queries.scenes(conn, watch)
+
+    @app.get("/api/alerts")
+    def alerts(watch: str, limit: int = Query(200, ge=1, le=1000)) -> queries.Rows:
+        """The newest alerts of a watch."""
+        with engine.connect() as conn:
+            return queries.alerts(conn, watch, limit)
+
+
+async def _harden(request: Request, follow: Callable[[Request], Awaitable[Response]]) -> Response:
+    response = await follow(request)
+    for name, value in _HEADERS.items():
+        response.headers.setdefault(name, value)
+    return response
+
+
+def _unreadable(_: Request, error: Exception) -> Response:
+    return JSONResponse({"detail": str(error)}, status_code=502)
