@@ -34,7 +34,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--images", type=int, default=defaults.images, help="images per step")
     parser.add_argument("--learning-rate", type=float, default=defaults.learning_rate)
     parser.add_argument("--coarse-share", type=float, default=defaults.coarse_share)
-    parser.add_argument("--real-share", type=float, default=0.4, help="share of real crops among the images")
+    parser.add_argument("--real-share", type=float, default=0.5, help="share of real crops among the images")
     parser.add_argument("--word-steps", type=int, default=180, help="steps on words alone, after the pixels")
     parser.add_argument("--pixel-steps", type=int, default=380, help="steps on pixels alone, at the start")
     parser.add_argument("--threads", type=int, default=1)

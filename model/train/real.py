@@ -88,11 +88,12 @@ def crop(rng: np.random.Generator, picture: Picture) -> Scene:
 
 
 def jitter(rng: np.random.Generator, rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """The same view under another sun, gain and gamma; unchanged one time in four."""
+    """The same view by another camera under another sun: gain, gamma and colour mixing; unchanged one in four."""
     if rng.random() < 0.25:
         return rgb
-    gain = rng.uniform(0.75, 1.35) * rng.normal(1.0, 0.04, 3)
-    lit = np.clip(rgb * gain + rng.uniform(-10, 12), 0, 255) / 255.0
+    mixed = rgb @ (np.eye(3) + rng.normal(0.0, 0.06, (3, 3)))
+    gain = rng.uniform(0.7, 1.45) * rng.normal(1.0, 0.1, 3).clip(0.75, 1.3)
+    lit = np.clip(mixed * gain + rng.uniform(-12, 14), 0, 255) / 255.0
     return np.asarray((lit ** rng.uniform(0.85, 1.2) * 255.0).round(), dtype=np.uint8)
 
 
