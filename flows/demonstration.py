@@ -11,7 +11,7 @@ from typing import Any
 from prefect.context import refresh_global_settings_context
 from prefect.deployments import run_deployment
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 from sqlalchemy import Engine
 
 from segwatch.db import watches
@@ -101,12 +101,11 @@ def _run(watch: str, say: Say) -> None:
 
 
 def _print(out: Console, rows: list[dict[str, Any]]) -> None:
-    table = Table(
-        "watch", "observed", "skipped", "failed", "objects", "hectares", "changes", "alerts (delivered)"
-    )
+    names = Column("watch", min_width=max((len(row["watch"]) for row in rows), default=0))
+    table = Table(names, "observed", "skipped", "failed", "objects", "ha", "changes", "alerts", box=None)
     for row in rows:
         counts = [str(row[name]) for name in ("observed", "skipped", "failed", "objects")]
-        alerts = f"{row['alerts']} ({row['delivered']})"
+        alerts = f"{row['alerts']} ({row['delivered']} sent)"
         table.add_row(row["watch"], *counts, f"{row['hectares']:.1f}", str(row["changes"]), alerts)
     out.print(table)
 

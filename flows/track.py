@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections import Counter
 from dataclasses import asdict, dataclass, field
 from typing import Any
 from uuid import UUID
@@ -26,7 +25,7 @@ class Tracked:
 
     observations: int = 0
     alerts: int = 0
-    changes: Counter[str] = field(default_factory=Counter)
+    changes: dict[str, int] = field(default_factory=dict)
     """Changes by kind."""
 
 
@@ -69,7 +68,8 @@ def _publish_next(conn: Connection, series_id: UUID, total: Tracked) -> bool:
     tracks.publish(conn, series_id, ready.observation.id, step, alerts)
     total.observations += 1
     total.alerts += len(alerts)
-    total.changes.update(change.kind.value for change in step.changes)
+    for change in step.changes:
+        total.changes[change.kind.value] = total.changes.get(change.kind.value, 0) + 1
     return True
 
 

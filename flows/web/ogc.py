@@ -26,7 +26,7 @@ async def connect(app: FastAPI, database_url: str) -> None:
         schemas=[_SCHEMA], functions=[], exclude_function_schemas=[_SCHEMA, "public", "pg_temp"]
     )
     postgres = PostgresSettings(database_url=database_url, db_max_conn_size=4)
-    await connect_to_db(app, schemas=[_SCHEMA], settings=postgres)
+    await connect_to_db(app, schemas=[_SCHEMA], settings=postgres, server_settings={"timezone": "UTC"})
     await register_collection_catalog(app, db_settings=settings)
 
 

@@ -20,15 +20,18 @@ _WATCHES = text(
     FROM watch.coverage c GROUP BY c.watch ORDER BY c.watch
     """
 )
+#: Times that the page compares with those in vector tiles are sent as PostgreSQL writes them there.
 _SCENES = text(
     """
-    SELECT DISTINCT i.scene_id, i.acquired_at, i.state, i.profile->>'attribution' AS attribution
-    FROM watch.imagery i WHERE i.watch = :watch ORDER BY i.acquired_at, i.scene_id
+    SELECT DISTINCT i.scene_id, CAST(i.acquired_at AS text) AS acquired_at, i.state,
+           i.profile->>'attribution' AS attribution
+    FROM watch.imagery i WHERE i.watch = :watch ORDER BY 2, i.scene_id
     """
 )
 _ALERTS = text(
     """
-    SELECT a.alert_id, a.track_id, a.rule, a.kind, a.target, a.valid_at, a.before_m2, a.after_m2, a.delivered_at,
+    SELECT a.alert_id, a.track_id, a.rule, a.kind, a.target, CAST(a.valid_at AS text) AS valid_at,
+           a.before_m2, a.after_m2, a.delivered_at,
            ST_XMin(a.geom) AS west, ST_YMin(a.geom) AS south, ST_XMax(a.geom) AS east, ST_YMax(a.geom) AS north
     FROM watch.alerts a WHERE a.watch = :watch
     ORDER BY a.valid_at DESC, abs(a.after_m2 - a.before_m2) DESC, a.alert_id LIMIT :limit

@@ -32,7 +32,7 @@ async function get(path) {
 const day = (time) => time.slice(0, 10);
 const hectares = (squareMetres) => `${(squareMetres / 1e4).toLocaleString("en", { maximumFractionDigits: 1 })} ha`;
 
-/** Rows whose valid time holds the date and that are what is known now. Times are ISO texts in UTC: order is time. */
+/** Rows whose valid time holds the date and that are what is known now. Times are texts as PostgreSQL writes them, in UTC: order is time. */
 function validAt(time) {
   return ["all",
     ["==", ["get", "alive"], true],

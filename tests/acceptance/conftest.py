@@ -1,0 +1,174 @@
+"""The whole system with real parts, started as the demo starts it, on made scenes whose truth is known."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from shapely.geometry import mapping
+from sqlalchemy import Engine, text
+
+from segwatch.db.engine import make_engine
+from segwatch.flows.services.stack import Stack
+from tests.support.made_scenes import Lake, MadeSeries, SeriesSpec, make_series
+
+ROOT = Path(__file__).parents[2]
+
+#: One good scene, one whose file is cut, one under cloud, one without the image asset.
+BROKEN = SeriesSpec(
+    collection="made-broken",
+    days=("05-01", "05-11", "05-21", "05-31"),
+    lakes=(Lake("steady", 90, 100, (40,) * 4),),
+    clouds=(None, None, (0, 0, 200, 200), None),
+    size_px=200,
+    left=600_000.0,
+)
+
+_RUN = """
+import json, sys
+from prefect.deployments import run_deployment
+run = run_deployment("observe/observe", parameters={"watch": sys.argv[1]}, timeout=240, poll_interval=1,
+                     job_variables={"env": json.loads(sys.argv[2])})
+print(run.state.type.value, run.state.message or "")
+"""
+
+
+@dataclass(frozen=True)
+class System:
+    """The running system and the material it looks at."""
+
+    stack: Stack
+    lakes: MadeSeries
+    broken: MadeSeries
+    folder: Path
+
+    def url(self, role: str = "segwatch_worker") -> str:
+        """Database URL of a role."""
+        return self.stack.cluster.info().url_for(role)
+
+    def engine(self) -> Engine:
+        """A new engine with the worker's rights."""
+        return make_engine(self.url())
+
+    def environment(self, **more: str) -> dict[str, str]:
+        """Environment of a user's shell next to the running system."""
+        return {**os.environ, **self.stack.environment(), "PYTHONPATH": str(ROOT), **more}
+
+    def segwatch(self, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
+        """Run the command line."""
+        return _python("-m", "segwatch.flows.cli", *arguments, env=self.environment(**more))
+
+    def watch_file(self, name: str, series: MadeSeries, **more: Any) -> Path:
+        """Write a watch file over a made series."""
+        document = {
+            "version": 1,
+            "name": name,
+            "instruction": "segment the water",
+            "targets": ["water"],
+            "area": {"geojson": mapping(series.area)},
+            "source": {"profile": str(series.profile), "catalog": "${SEGWATCH_STAC_URL}"},
+            "start": "2024-01-01T00:00:00Z",
+            "end": "2025-01-01T00:00:00Z",
+            **more,
+        }
+        file = self.folder / f"{name}.yaml"
+        file.write_text(json.dumps(document), encoding="utf-8")  # JSON is YAML
+        return file
+
+    def apply(self, name: str, series: MadeSeries, **more: Any) -> None:
+        """Store a watch in the ledger, as a user does."""
+        done = self.segwatch("apply", str(self.watch_file(name, series, **more)))
+        assert done.returncode == 0, done.stderr
+
+    def observe(self, watch: str, environment: Mapping[str, str]) -> None:
+        """Trigger the deployment and wait for its run on the workers."""
+        done = _python("-c", _RUN, watch, json.dumps(dict(environment)), env=self.environment())
+        assert done.stdout.startswith("COMPLETED"), done.stdout + done.stderr
+
+    def query(self, statement: str, **values: object) -> list[dict[str, Any]]:
+        """Rows of a query with the worker's rights."""
+        engine = self.engine()
+        with engine.connect() as conn:
+            rows = [dict(row) for row in conn.execute(text(statement), values).mappings()]
+        engine.dispose()
+        return rows
+
+    def counts(self) -> dict[str, int]:
+        """Rows of every table."""
+        tables = self.query(
+            "SELECT table_name AS name FROM information_schema.tables "
+            "WHERE table_schema = 'segwatch' AND table_type = 'BASE TABLE' ORDER BY 1"
+        )
+        return {
+            row["name"]: self.query(f"SELECT count(*) AS n FROM segwatch.{row['name']}")[0]["n"]
+            for row in tables
+        }
+
+    def received(self) -> list[dict[str, Any]]:
+        """Messages the webhook receiver accepted."""
+        file = self.stack.home / "received.jsonl"
+        lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
+        return [json.loads(line) for line in lines]
+
+
+def _python(*arguments: str, env: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-P", *arguments],
+        env=dict(env),
+        capture_output=True,
+        text=True,
+        timeout=280,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="session")
+def system() -> Iterator[System]:
+    """Everything, up; made once for all acceptance tests."""
+    # not tmp_path: the server's account cannot enter it when the tests run as root
+    home = Path(tempfile.mkdtemp(prefix="segwatch-acceptance-", dir="/tmp"))
+    home.chmod(0o755)
+    folder = home / "material"
+    lakes = make_series(folder)
+    broken = _break(make_series(folder, BROKEN))
+    stack = Stack(home / "state", say=lambda _: None)
+    made = System(stack, lakes, broken, folder)
+    before = os.environ.get("PYTHONPATH")
+    os.environ["PYTHONPATH"] = str(ROOT)  # the workers import the tests' segmenter
+    try:
+        stack.up_database()
+        stack.up_catalog(folder / "imagery", folder / "stac")
+        stack.up_receiver()
+        stack.up_prefect()
+        deployed = made.segwatch("deploy")
+        assert deployed.returncode == 0, deployed.stderr
+        stack.up_workers()
+        stack.up_web()
+        yield made
+    finally:
+        if before is None:
+            del os.environ["PYTHONPATH"]
+        else:
+            os.environ["PYTHONPATH"] = before
+        stack.down()
+        stack.cluster.destroy()
+        shutil.rmtree(home, ignore_errors=True)
+
+
+def _break(series: MadeSeries) -> MadeSeries:
+    image = series.imagery / "made-broken" / "05-11.tif"
+    image.write_bytes(image.read_bytes()[: image.stat().st_size // 2])
+    item = series.stac / "made-broken" / "items" / "made-broken-2024-05-31.json"
+    document = json.loads(item.read_text(encoding="utf-8"))
+    del document["assets"]["image"]
+    item.write_text(json.dumps(document), encoding="utf-8")
+    return series
