@@ -149,7 +149,7 @@ def why_not(
     watch: str,
     lon: Annotated[float, typer.Argument(min=-180, max=180)],
     lat: Annotated[float, typer.Argument(min=-90, max=90)],
-    at: datetime,
+    at: Annotated[datetime | None, typer.Argument(help="scenes up to then (UTC); default: all")] = None,
     as_json: Json = False,
 ) -> None:
     """Why is there no alert here? Write -- before negative coordinates."""
@@ -157,9 +157,8 @@ def why_not(
     from segwatch.flows.settings import load_settings
 
     with clear_errors():
-        rows = reports.why_not(
-            assemble.worker_engine(load_settings()), watch, lon, lat, at.replace(tzinfo=UTC)
-        )
+        moment = at.replace(tzinfo=UTC) if at else datetime.now(UTC)
+        rows = reports.why_not(assemble.worker_engine(load_settings()), watch, lon, lat, moment)
     if as_json:
         print_json(rows)
         return

@@ -1,0 +1,136 @@
+"""The map in a real browser, the OGC API and the scene tiles over HTTP."""
+
+from __future__ import annotations
+
+import io
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+import rasterio
+from playwright.sync_api import ConsoleMessage, Page, Request, sync_playwright
+
+from tests.acceptance.conftest import System
+from tests.acceptance.test_main_job import COLOUR
+
+#: Screenshots and map tiles are pictures without a place.
+pytestmark = pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
+
+CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
+
+
+@pytest.fixture(scope="module")
+def mapped(system: System) -> str:
+    """URL of the map over a watch with alerts."""
+    rule = {"name": "any", "kinds": ["grew", "appeared"], "channels": []}
+    system.apply("mapped", system.lakes, rules=[rule])
+    done = system.segwatch("run", "mapped", **COLOUR)
+    assert done.returncode == 0, done.stderr
+    return system.stack.urls().web
+
+
+@pytest.fixture
+def page(mapped: str) -> Iterator[Page]:
+    """The map page, loaded; fails on any request to another host and on any error of the page."""
+    problems: list[str] = []
+    with sync_playwright() as play:
+        browser = play.chromium.launch(
+            executable_path=CHROMIUM, args=["--no-sandbox", "--enable-unsafe-swiftshader"]
+        )
+        opened = browser.new_page(viewport={"width": 1200, "height": 700})
+
+        def on_console(said: ConsoleMessage) -> None:
+            if said.type == "error":
+                problems.append(said.text)
+
+        def on_request(asked: Request) -> None:
+            if not asked.url.startswith((mapped, "blob:", "data:")):
+                problems.append(f"asked {asked.url}")
+
+        opened.on("pageerror", lambda error: problems.append(str(error)))
+        opened.on("console", on_console)
+        opened.on("request", on_request)
+        opened.goto(f"{mapped}/")
+        opened.wait_for_selector("body[data-ready=true]", timeout=60_000)
+        opened.select_option("#watch", "mapped")
+        opened.wait_for_function("document.querySelectorAll('#alerts li').length > 0")
+        yield opened
+        browser.close()
+    assert problems == []
+
+
+def test_the_page_shows_objects_dates_and_alerts(page: Page, tmp_path: Path) -> None:
+    assert "4 objects" not in page.inner_text("#summary")  # one lake is gone at the end
+    assert "3 objects" in page.inner_text("#summary")
+    assert page.inner_text("#date") == "2024-06-30"
+    assert len(page.query_selector_all("#alerts li")) == 2
+    page.wait_for_timeout(3000)
+    last = _picture(page, tmp_path / "last.png")
+    page.locator("#slider").fill("1")
+    assert page.inner_text("#date") == "2024-05-11"
+    page.wait_for_timeout(3000)
+    second = _picture(page, tmp_path / "second.png")
+    # orange is the colour of what appeared: the passing lake at the second date, nothing at the last
+    assert _share(second, (232, 89, 12)) > 2e-4
+    assert _share(last, (232, 89, 12)) < 1e-5
+    # pink is the colour of what grew
+    assert _share(second, (214, 51, 108)) > 2e-4
+    # the imagery is below: the ground is green and brown, not the page's grey
+    assert _share(second, (223, 229, 234)) < 0.6
+
+
+def test_an_alert_leads_to_its_place_and_date(page: Page) -> None:
+    page.locator("#alerts button").first.click()
+    assert page.inner_text("#date") == "2024-05-11"
+
+
+def test_names_from_outside_are_text(mapped: str) -> None:
+    policy = httpx.get(f"{mapped}/").headers["content-security-policy"]
+    assert "script-src 'self';" in policy
+    assert "unsafe" not in policy
+
+
+def test_features_of_the_analyst_views(mapped: str) -> None:
+    listed = httpx.get(f"{mapped}/ogc/collections").json()["collections"]
+    names = {one["id"] for one in listed}
+    assert names == {
+        f"watch.{view}"
+        for view in ("objects_now", "object_history", "changes", "alerts", "coverage", "imagery")
+    }
+    found = httpx.get(f"{mapped}/ogc/collections/watch.objects_now/items", params={"watch": "mapped"}).json()
+    assert found["numberMatched"] == 3
+    assert {one["geometry"]["type"] for one in found["features"]} == {"Polygon"}
+    assert httpx.get(f"{mapped}/ogc/collections/segwatch.delivery/items").status_code == 404
+
+
+def test_scene_tiles_show_the_scene_and_nothing_else(system: System, mapped: str) -> None:
+    scene = httpx.get(f"{mapped}/api/scenes", params={"watch": "mapped"}).json()[0]
+    middle = system.lakes.area.centroid
+    zoom = 13
+    column = int((middle.x + 180) / 360 * 2**zoom)
+    row = int((1 - np.arcsinh(np.tan(np.radians(middle.y))) / np.pi) / 2 * 2**zoom)
+    tile = f"{mapped}/imagery/tiles/WebMercatorQuad/{zoom}/{column}/{row}.png"
+    got = httpx.get(tile, params={"watch": "mapped", "scene": scene["scene_id"]}, timeout=60)
+    assert got.headers["content-type"] == "image/png"
+    with rasterio.open(io.BytesIO(got.content)) as image:
+        pixels = image.read()
+    assert pixels.shape == (4, 256, 256)
+    blue = (np.abs(pixels[:3].astype(int) - np.array([35, 70, 120])[:, None, None]) < 25).all(axis=0)
+    assert blue.mean() > 0.01
+    assert httpx.get(tile, params={"watch": "mapped", "scene": "0" * 32}).status_code == 404
+    assert httpx.get(tile, params={"url": "file:///etc/passwd"}).status_code == 422
+
+
+def _picture(page: Page, file: Path) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+    page.locator("#map").screenshot(path=file)
+    with rasterio.open(file) as image:
+        return np.asarray(image.read()[:3])
+
+
+def _share(picture: np.ndarray[tuple[int, ...], np.dtype[np.uint8]], colour: tuple[int, int, int]) -> float:
+    distance = np.abs(picture.astype(int) - np.array(colour)[:, None, None]).max(axis=0)
+    return float((distance < 12).mean())
