@@ -14,6 +14,7 @@ from urllib.parse import quote, urlsplit
 
 from pystac.errors import STACError
 from pystac_client import Client
+from pystac_client.errors import ClientTypeError
 from pystac_client.exceptions import APIError
 from pystac_client.stac_api_io import StacApiIO
 from pystac_client.warnings import PystacClientWarning
@@ -164,9 +165,11 @@ def _documents(
     while True:
         with _translated(url):
             page = next(pages, None)
-            features = page.get("features") if isinstance(page, dict) else None
-        if not isinstance(features, list):
+        if page is None:
             return
+        features = page.get("features") if isinstance(page, dict) else None
+        if not isinstance(features, list):
+            raise CatalogUnreachable(hrefs.shown(url), "a page of its search holds no list of features")
         documents = [feature for feature in features if isinstance(feature, dict)]
         new = {json.dumps(document, sort_keys=True) for document in documents} - known
         stale = 0 if new else stale + 1
@@ -201,7 +204,7 @@ def _translated(url: str) -> Iterator[None]:
         code = getattr(error, "status_code", None)
         status = f"HTTP {code}: " if code else ""
         raise CatalogUnreachable(hrefs.shown(url), f"{status}{_brief(error)}") from error
-    except (STACError, ValueError, TypeError, KeyError, AttributeError) as error:
+    except (STACError, ClientTypeError, ValueError, TypeError, KeyError, AttributeError) as error:
         reason = f"it does not answer as a STAC API ({type(error).__name__}: {_brief(error)})"
         raise CatalogUnreachable(hrefs.shown(url), reason) from error
 
