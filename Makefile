@@ -28,6 +28,7 @@ stop:
 	@if [ -x $(BIN)/segwatch ]; then $(BIN)/segwatch stop; else echo "nothing was running"; fi
 
 clean: stop
+	@if [ -x $(BIN)/segwatch ]; then $(BIN)/segwatch db destroy --yes; fi
 	rm -rf .segwatch
 
 train-tiny: setup

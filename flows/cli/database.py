@@ -40,6 +40,16 @@ def down() -> None:
 
 
 @app.command()
+def destroy(yes: Annotated[bool, typer.Option("--yes", help="really delete everything")] = False) -> None:
+    """Stop the cluster and delete its data, for good."""
+    if not yes:
+        typer.confirm("Delete every scene, polygon and alert of this home folder?", abort=True)
+    with clear_errors():
+        _cluster().destroy()
+    out.print("the cluster and its data are gone")
+
+
+@app.command()
 def status(as_json: Annotated[bool, typer.Option("--json", help="print one JSON document")] = False) -> None:
     """Whether the cluster runs, and where. Exit status 3 when it does not."""
     with clear_errors():
