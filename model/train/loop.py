@@ -38,7 +38,7 @@ class TrainConfig:
     """Everything that a run depends on."""
 
     seed: int = 7
-    steps: int = 2600
+    steps: int = 2400
     minutes: float | None = None
     """Time budget. With one, the schedule follows the clock where that is ahead of the steps, and a run is
     no longer a function of the seed alone."""

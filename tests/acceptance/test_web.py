@@ -57,7 +57,7 @@ def page(mapped: str) -> Iterator[Page]:
         opened.goto(f"{mapped}/")
         opened.wait_for_selector("body[data-ready=true]", timeout=60_000)
         opened.select_option("#watch", "mapped")
-        opened.wait_for_function("document.querySelectorAll('#alerts li').length > 0")
+        opened.wait_for_selector("body[data-watch=mapped]", timeout=60_000)
         yield opened
         browser.close()
     assert problems == []

@@ -95,18 +95,21 @@ function showObjects(name) {
 
 async function showWatch(watch) {
   state.watch = watch;
-  state.scenes = await get(`/api/scenes?${new URLSearchParams({ watch: watch.watch })}`);
+  const query = new URLSearchParams({ watch: watch.watch });
+  const [scenes, alerts] = await Promise.all([get(`/api/scenes?${query}`), get(`/api/alerts?${query}`)]);
+  if (state.watch !== watch) return; // another one was chosen meanwhile
+  state.scenes = scenes;
   element("summary").textContent = `“${watch.instruction}”: ${watch.objects} objects, `
     + `${watch.hectares.toFixed(1)} ha; ${watch.observed} scenes observed, ${watch.skipped} skipped, ${watch.failed} failed`;
   element("slider").max = String(Math.max(0, state.scenes.length - 1));
   showObjects(watch.watch);
   if (watch.west !== null) map.fitBounds(bounds(watch), { padding: 30, animate: false });
   showDate(state.scenes.length - 1);
-  await showAlerts(watch.watch);
+  showAlerts(alerts);
+  document.body.dataset.watch = watch.watch;
 }
 
-async function showAlerts(name) {
-  const alerts = await get(`/api/alerts?${new URLSearchParams({ watch: name })}`);
+function showAlerts(alerts) {
   element("count").textContent = `(${alerts.length})`;
   element("alerts").replaceChildren(...alerts.map((alert) => {
     const button = document.createElement("button");

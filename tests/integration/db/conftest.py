@@ -52,11 +52,18 @@ class World:
         return ids
 
     def lease(
-        self, worker: str = "w", seconds: float = 60, watch: str | None = None
+        self, worker: str = "w", seconds: float = 60, watch: str | None = None, max_attempts: int = 3
     ) -> ledger.SceneLease | None:
         """Lease the best scene."""
         with self.engine.begin() as conn:
-            return ledger.lease(conn, worker=worker, seconds=seconds, model_version=MODEL, watch=watch)
+            return ledger.lease(
+                conn,
+                worker=worker,
+                seconds=seconds,
+                model_version=MODEL,
+                watch=watch,
+                max_attempts=max_attempts,
+            )
 
     def answer(self, *shapes: BaseGeometry, footprint: BaseGeometry = AREA, worker: str = "w") -> UUID:
         """Lease the best scene and save these polygons as its answer; the observation's id."""
