@@ -47,9 +47,9 @@ def write_cog(
     """(bands, H, W) -> Cloud-Optimized GeoTIFF; ``valid`` (H, W) becomes the file's own mask."""
     path.parent.mkdir(parents=True, exist_ok=True)
     count, height, width = bands.shape
-    # so small an image needs no overviews, and bands compress better one by one
+    # so small an image needs no overviews
     options = {"compress": "deflate", "level": 9, "predictor": 2, "blocksize": 256}
-    options |= {"overviews": "NONE", "interleave": "band"}
+    options |= {"overviews": "NONE"}
     with (
         rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True),
         rasterio.open(

@@ -55,7 +55,7 @@ def page(mapped: str) -> Iterator[Page]:
         opened.on("console", on_console)
         opened.on("request", on_request)
         opened.goto(f"{mapped}/")
-        opened.wait_for_selector("body[data-ready=true]", timeout=60_000)
+        opened.wait_for_selector("#watch option", state="attached", timeout=60_000)
         opened.select_option("#watch", "mapped")
         opened.wait_for_selector("body[data-watch=mapped]", timeout=60_000)
         yield opened
@@ -68,11 +68,9 @@ def test_the_page_shows_objects_dates_and_alerts(page: Page, tmp_path: Path) -> 
     assert "3 objects" in page.inner_text("#summary")
     assert page.inner_text("#date") == "2024-06-30"
     assert len(page.query_selector_all("#alerts li")) == 2
-    page.wait_for_timeout(3000)
     last = _picture(page, tmp_path / "last.png")
     page.locator("#slider").fill("1")
     assert page.inner_text("#date") == "2024-05-11"
-    page.wait_for_timeout(3000)
     second = _picture(page, tmp_path / "second.png")
     # orange is the colour of what appeared: the passing lake at the second date, nothing at the last
     assert _share(second, (232, 89, 12)) > 2e-4
@@ -126,6 +124,7 @@ def test_scene_tiles_show_the_scene_and_nothing_else(system: System, mapped: str
 
 
 def _picture(page: Page, file: Path) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+    page.wait_for_selector("body[data-drawn=true]", timeout=120_000)
     page.locator("#map").screenshot(path=file)
     with rasterio.open(file) as image:
         return np.asarray(image.read()[:3])

@@ -52,6 +52,7 @@ function colourAt(time) {
 
 function showDate(index) {
   state.index = index;
+  document.body.dataset.drawn = "false";
   const scene = state.scenes[index];
   if (!scene) return;
   element("slider").value = String(index);
@@ -172,5 +173,5 @@ map.on("load", async () => {
   map.on("click", LAYER, (event) => showObject(event.features[0].properties));
   map.on("mouseenter", LAYER, () => { map.getCanvas().style.cursor = "pointer"; });
   map.on("mouseleave", LAYER, () => { map.getCanvas().style.cursor = ""; });
-  document.body.dataset.ready = "true";
+  map.on("idle", () => { document.body.dataset.drawn = "true"; });
 });
