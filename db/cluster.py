@@ -14,12 +14,11 @@ import os
 import re
 import secrets
 import shutil
-import socket
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, LiteralString, cast
+from typing import Any, LiteralString
 from urllib.parse import quote
 
 import psycopg
@@ -36,6 +35,7 @@ from segwatch.db.errors import (
     PostgisMissing,
     StartFailed,
 )
+from segwatch.db.ports import any_free, is_free
 
 _log = logging.getLogger(__name__)
 
@@ -358,14 +358,14 @@ class Cluster:
 
     def _choose_port(self, *, fresh: bool) -> int:
         if self._port is not None:
-            if not _free(self._port):
+            if not is_free(self._port):
                 raise PortTaken(
                     f"port {self._port} on 127.0.0.1 is taken; stop what listens there or choose another"
                 )
             port = self._port
         else:
             remembered = self._state().get("port", _FIRST_PORT)
-            port = remembered if not fresh and _free(remembered) else _any_free()
+            port = remembered if not fresh and is_free(remembered) else any_free()
         self._remember(port=port)
         return port
 
@@ -484,19 +484,3 @@ def _explain(output: str, data: Path, message: str) -> ClusterError:
     if re.search("Permission denied|has wrong ownership|has invalid permissions", output):
         return DataUnusable(f"the server may not use {data}. {message}")
     return StartFailed(message)
-
-
-def _free(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-    return True
-
-
-def _any_free() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return cast(int, probe.getsockname()[1])

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
@@ -18,6 +17,7 @@ from pathlib import Path
 
 import httpx
 
+from segwatch.db.ports import any_free, is_free
 from segwatch.flows.errors import ServiceError
 
 _STOP_SECONDS = 15.0
@@ -51,13 +51,13 @@ class Supervisor:
         file = self._folder / f"{name}.port"
         if file.exists():
             port = int(file.read_text())
-            if self.find(name) is None and not _is_free(port):
+            if self.find(name) is None and not is_free(port):
                 raise ServiceError(
                     f"port {port} of service {name} is used by another program; stop that program, "
                     "or run `make clean` to let segwatch choose another port"
                 )
             return port
-        port = preferred if _is_free(preferred) else _free_port()
+        port = preferred if is_free(preferred) else any_free()
         self._folder.mkdir(parents=True, exist_ok=True)
         file.write_text(str(port))
         return port
@@ -176,19 +176,3 @@ def _start_ticks(pid: int) -> int | None:
         return None
     fields = stat.rsplit(")", 1)[1].split()
     return None if fields[0] in {"Z", "X"} else int(fields[19])
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-    return True
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
