@@ -36,7 +36,7 @@ BROKEN = SeriesSpec(
 _RUN = """
 import json, sys
 from prefect.deployments import run_deployment
-run = run_deployment("observe/observe", parameters={"watch": sys.argv[1]}, timeout=240, poll_interval=1,
+run = run_deployment("observe/observe", parameters={"watch": sys.argv[1]}, timeout=500, poll_interval=1,
                      job_variables={"env": json.loads(sys.argv[2])})
 print(run.state.type.value, run.state.message or "")
 """
@@ -66,6 +66,15 @@ class System:
     def segwatch(self, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
         """Run the command line."""
         return _python("-m", "segwatch.flows.cli", *arguments, env=self.environment(**more))
+
+    def start(self, *arguments: str, **more: str) -> subprocess.Popen[bytes]:
+        """Start the command line and do not wait for it."""
+        return subprocess.Popen(
+            [sys.executable, "-P", "-m", "segwatch.flows.cli", *arguments],
+            env=self.environment(**more),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
 
     def watch_file(self, name: str, series: MadeSeries, **more: Any) -> Path:
         """Write a watch file over a made series."""
@@ -126,7 +135,7 @@ def _python(*arguments: str, env: Mapping[str, str]) -> subprocess.CompletedProc
         env=dict(env),
         capture_output=True,
         text=True,
-        timeout=280,
+        timeout=560,
         check=False,
     )
 

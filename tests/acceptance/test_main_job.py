@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import numpy as np
@@ -169,18 +170,30 @@ def test_the_shipped_model_sees_the_changes(system: System, tiny: str) -> None:
     assert missing == {}
 
 
+def test_a_killed_run_is_finished_by_the_next(system: System, exact: str) -> None:
+    system.apply("killed", system.lakes)
+    environment = COLOUR | {"SEGWATCH_LEASE_SECONDS": "2"}
+    with system.start("run", "killed", **environment) as run:
+        while not system.query("SELECT 1 FROM watch.coverage WHERE watch = 'killed' AND state = 'inferred'"):
+            assert run.poll() is None, "it ended before it could be killed"
+        run.kill()
+    states = system.query("SELECT state FROM watch.coverage WHERE watch = 'killed'")
+    assert {row["state"] for row in states} != {"observed", "skipped"}
+    time.sleep(2.1)  # until the dead worker's lease has run out
+    done = system.segwatch("run", "killed", **environment)
+    assert done.returncode == 0, done.stderr
+    assert _what_happened(system, "killed") == _what_happened(system, exact)
+
+
 def test_the_job_also_runs_in_one_process(system: System, exact: str) -> None:
     system.apply("in-process", system.lakes, rules=[ALERTING | {"channels": []}])
     done = system.segwatch("run", "in-process", "--json", **COLOUR)
     assert done.returncode == 0, done.stderr
-    one, other = changes(system, "in-process"), changes(system, exact)
-    assert [(row["kind"], row["valid_at"], row["after_m2"]) for row in sorted(one, key=_by_change)] == [
-        (row["kind"], row["valid_at"], row["after_m2"]) for row in sorted(other, key=_by_change)
-    ]
+    assert _what_happened(system, "in-process") == _what_happened(system, exact)
 
 
-def _by_change(row: dict[str, Any]) -> tuple[str, str, float]:
-    return row["kind"], str(row["valid_at"]), row["after_m2"]
+def _what_happened(system: System, watch: str) -> list[tuple[str, str, float]]:
+    return sorted((row["kind"], str(row["valid_at"]), row["after_m2"]) for row in changes(system, watch))
 
 
 def test_from_and_to_narrow_the_run(system: System) -> None:
