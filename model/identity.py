@@ -6,6 +6,8 @@ import hashlib
 import json
 from pathlib import Path
 
+from segwatch.model.errors import CheckpointError
+
 #: The model shipped with the product.
 TINY = Path(__file__).parent / "weights" / "tiny"
 
@@ -15,6 +17,11 @@ def resolve(path_or_hub_id: str | None) -> Path:
 
     A hub id that is not an existing folder is downloaded through ``huggingface_hub`` (safetensors,
     configuration and tokenizer files only).
+
+    Raises
+    ------
+    CheckpointError
+        There is no such folder, and nothing of that name can be downloaded.
     """
     if path_or_hub_id is None:
         return TINY
@@ -22,8 +29,15 @@ def resolve(path_or_hub_id: str | None) -> Path:
     if local.exists():
         return local
     from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
-    return Path(snapshot_download(path_or_hub_id, allow_patterns=["*.safetensors", "*.json", "*.txt"]))
+    try:
+        return Path(snapshot_download(path_or_hub_id, allow_patterns=["*.safetensors", "*.json", "*.txt"]))
+    except (HFValidationError, HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        raise CheckpointError(
+            f"model {path_or_hub_id}: there is no such folder, and no hub id of that name can be downloaded "
+            f"({type(error).__name__}); give a folder with config.json, *.safetensors and tokenizer files"
+        ) from error
 
 
 def version(directory: Path) -> str:
@@ -31,13 +45,16 @@ def version(directory: Path) -> str:
 
     Raises
     ------
-    FileNotFoundError
-        If the folder holds no ``config.json`` or no ``*.safetensors``.
+    CheckpointError
+        If the folder holds no readable ``config.json`` or no ``*.safetensors``.
     """
-    config = json.loads((directory / "config.json").read_text(encoding="utf-8"))
+    try:
+        config = json.loads((directory / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{directory}: no readable config.json: {error}") from error
     files = sorted(directory.glob("*.safetensors"))
     if not files:
-        raise FileNotFoundError(f"{directory}: no .safetensors file; convert the checkpoint first")
+        raise CheckpointError(f"{directory}: no .safetensors file; convert the checkpoint first")
     digest = hashlib.sha256()
     for file in files:
         with file.open("rb") as stream:

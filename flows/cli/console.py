@@ -15,9 +15,11 @@ from sqlalchemy.exc import OperationalError
 from segwatch.db.errors import DbError
 from segwatch.flows.errors import FlowError
 from segwatch.geo.errors import GeoError
+from segwatch.model.errors import ModelError
 
-out = Console(soft_wrap=True, highlight=False)
-err = Console(stderr=True, soft_wrap=True, highlight=False)
+# no emoji: ":x:" in a path or message is no picture
+out = Console(soft_wrap=True, highlight=False, emoji=False)
+err = Console(stderr=True, soft_wrap=True, highlight=False, emoji=False)
 
 
 def print_json(value: Any) -> None:
@@ -35,7 +37,7 @@ def clear_errors() -> Iterator[None]:
     """Turn expected errors into a message and exit status 1; a traceback only with SEGWATCH_DEBUG=1."""
     try:
         yield
-    except (FlowError, GeoError, DbError, OperationalError, OSError) as error:
+    except (FlowError, GeoError, DbError, ModelError, OperationalError, OSError) as error:
         if os.environ.get("SEGWATCH_DEBUG") == "1":
             raise
         message = str(error.orig) if isinstance(error, OperationalError) else str(error)

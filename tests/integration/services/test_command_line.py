@@ -25,10 +25,10 @@ def home() -> Iterator[Path]:
     shutil.rmtree(made, ignore_errors=True)
 
 
-def segwatch(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+def segwatch(home: Path, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-P", "-m", "segwatch.flows.cli", *arguments],
-        env=os.environ | {"SEGWATCH_HOME": str(home)},
+        env=os.environ | {"SEGWATCH_HOME": str(home)} | more,
         capture_output=True,
         text=True,
         timeout=120,
@@ -78,3 +78,20 @@ def test_mistakes_get_one_clear_message(
     assert "Traceback" not in done.stderr
     for word in words:
         assert word in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [
+        ({"SEGWATCH_MODEL_PATH": "/no/such/model"}, ("/no/such/model", "no such folder")),
+        ({"SEGWATCH_SEGMENTER": "nowhere:x"}, ("SEGWATCH_SEGMENTER=nowhere:x: No module", "module:factory")),
+        ({"SEGWATCH_TILE_BATCH": "0"}, ("SEGWATCH_TILE_BATCH", "0")),
+    ],
+)
+def test_wrong_settings_are_named(home: Path, setting: dict[str, str], words: tuple[str, ...]) -> None:
+    assert segwatch(home, "db", "up").returncode == 0
+    done = segwatch(home, "run", "anything", **setting)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    for word in words:
+        assert word in " ".join(done.stderr.split())
