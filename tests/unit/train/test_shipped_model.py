@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from segwatch.model import evaluate, metrics
+from segwatch.model import evaluate, identity, metrics
 from segwatch.model.predictor import Predictor
 
 DATA = Path(__file__).parents[3] / "demo" / "imagery"
@@ -53,3 +54,17 @@ def test_two_targets_come_in_order(predictor: Predictor) -> None:
     ((answer,),) = predictor.answer(predictor.encode([image]), ["segment the water and the forest"])
     assert answer.mask_logits.shape[0] <= 2
     assert answer.mask_logits.shape[0] == answer.text.count("[SEG]")
+
+
+def test_the_card_speaks_of_these_weights() -> None:
+    folder = identity.TINY
+    record = json.loads((folder / "evaluation.json").read_text(encoding="utf-8"))
+    assert record["model"] == identity.version(folder)
+    card = (folder / "MODEL_CARD.md").read_text(encoding="utf-8")
+    for row in record["rows"]:
+        wanted = f"| {row['dataset']} | {row['target']} | {row['targets']} | {row['g_iou']:.3f} | {row['c_iou']:.3f} |"
+        assert wanted in card
+        claim = f"- {row['target']} in "
+        shown = f"(cIoU {row['c_iou']:.2f}, best baseline"
+        claimed = any(line.startswith(claim) and shown in line for line in card.splitlines())
+        assert claimed == row["beats_baselines"], row
