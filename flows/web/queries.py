@@ -9,6 +9,7 @@ from sqlalchemy import Connection, text
 _WATCHES = text(
     """
     SELECT c.watch, min(c.instruction) AS instruction,
+           (array_agg(c.model ORDER BY c.committed_at DESC NULLS LAST))[1] AS model,
            count(*) FILTER (WHERE c.state = 'observed') AS observed,
            count(*) FILTER (WHERE c.state = 'skipped') AS skipped,
            count(*) FILTER (WHERE c.state = 'failed') AS failed,

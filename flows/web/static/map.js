@@ -81,10 +81,11 @@ function showImagery(scene) {
 
 const bounds = (row) => [row.west, row.south, row.east, row.north];
 
-function showObjects(name) {
+/** Only what the model in force says: an earlier model's objects would lie over it. */
+function showObjects(watch) {
   for (const layer of [LAYER, `${LAYER}-outline`]) if (map.getLayer(layer)) map.removeLayer(layer);
   if (map.getSource(LAYER)) map.removeSource(LAYER);
-  const query = new URLSearchParams({ watch: name, properties: FIELDS });
+  const query = new URLSearchParams({ watch: watch.watch, model: watch.model, properties: FIELDS });
   map.addSource(LAYER, {
     type: "vector", maxzoom: 16,
     tiles: [`${origin}/ogc/collections/watch.object_history/tiles/WebMercatorQuad/{z}/{x}/{y}?${query}`],
@@ -103,7 +104,7 @@ async function showWatch(watch) {
   element("summary").textContent = `“${watch.instruction}”: ${watch.objects} objects, `
     + `${watch.hectares.toFixed(1)} ha; ${watch.observed} scenes observed, ${watch.skipped} skipped, ${watch.failed} failed`;
   element("slider").max = String(Math.max(0, state.scenes.length - 1));
-  showObjects(watch.watch);
+  showObjects(watch);
   if (watch.west !== null) map.fitBounds(bounds(watch), { padding: 30, animate: false });
   showDate(state.scenes.length - 1);
   showAlerts(alerts);

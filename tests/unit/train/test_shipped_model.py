@@ -19,13 +19,16 @@ def predictor() -> Predictor:
     return Predictor.load(None, "cpu")
 
 
-def of_water(first_seed: int, count: int) -> list[evaluate.Example]:
-    examples = evaluate.made_examples(first_seed, count, simple=True)
-    return [item for item in examples if item.target == "water" and item.truth.any()]
+def examples_of(target: str, first_seed: int) -> list[evaluate.Example]:
+    """As many as the card's table has."""
+    examples = evaluate.made_examples(first_seed, 40, simple=True)
+    return [item for item in examples if item.target == target and item.truth.any()]
 
 
-def test_water_on_plain_shapes(predictor: Predictor) -> None:
-    (row,) = evaluate.compare(predictor, "plain shapes", of_water(500_000, 30), of_water(0, 20))
+@pytest.mark.parametrize("target", ["water", "burned"])
+def test_plain_shapes(predictor: Predictor, target: str) -> None:
+    tuning, held_out = examples_of(target, 500_000), examples_of(target, 0)
+    (row,) = evaluate.compare(predictor, "plain shapes", tuning, held_out)
     assert row.targets >= 8
     assert row.beats_baselines, row
 
