@@ -54,14 +54,19 @@ class SegEarth:
         # torch and transformers take seconds and a gigabyte: only the segment flow pays for them
         from segwatch.model.predictor import Predictor
 
-        self._predictor = Predictor.load(identity.resolve(settings.model_path), device=settings.device)
+        self._predictor = Predictor.load(
+            identity.resolve(settings.model_path),
+            settings.device,
+            dtype=None,
+            memory_gib=settings.memory_gib,
+            compiler="inductor" if settings.compile else None,
+        )
         self.version = self._predictor.version
         self.tile_px = self._predictor.tile_px
 
     def segment(self, tiles: Tiles, instructions: Sequence[str]) -> list[list[Answer]]:
         """See :meth:`Segmenter.segment`."""
-        answers = self._predictor.answer(self._predictor.encode(tiles), instructions)
-        return cast(list[list[Answer]], answers)
+        return cast(list[list[Answer]], self._predictor.segment(tiles, instructions))
 
 
 def load(settings: FlowSettings) -> Segmenter:

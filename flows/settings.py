@@ -23,7 +23,13 @@ class FlowSettings(BaseSettings):
         None, description="folder or hub id of a checkpoint; unset = segearth-r2-tiny"
     )
     device: str = Field("auto", description="auto, cpu or cuda")
-    tile_batch: int = Field(4, ge=1, le=64, description="tiles answered together")
+    memory_gib: float | None = Field(
+        None, gt=0, description="most GPU memory used, weights included; unset = what is free"
+    )
+    compile: bool = Field(
+        False, description="compile the model on its first tiles (minutes; needs a C compiler)"
+    )
+    tile_batch: int = Field(4, ge=1, le=64, description="tiles read and handed to the model together")
     lease_seconds: float = Field(120.0, gt=0, description="how long a scene is held without a sign of life")
     linger_seconds: float = Field(5.0, ge=0, description="how long an idle segment run waits for more work")
     max_attempts: int = Field(3, ge=1, description="attempts before an observation or delivery fails")

@@ -1,29 +1,16 @@
-"""Greedy answers to many instructions over cached images.
-
-Everything before the instruction is the same for all instructions on an image, so its keys and values
-are computed once per image and copied for each question.
-"""
+"""Answers to many instructions over encoded images, all in step."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import DynamicCache
 
+from segwatch.model.errors import InputError
+from segwatch.model.memory import Continuations, Prefix, Recorder
 from segwatch.model.segearth import SegEarthR2
-
-
-@dataclass(frozen=True)
-class Prefix:
-    """Keys and values of the shared beginning, one row per image."""
-
-    cache: DynamicCache
-    length: int
-    """Cached positions per row."""
 
 
 @dataclass(frozen=True)
@@ -31,75 +18,104 @@ class Generated:
     """One answer."""
 
     ids: Tensor
-    """(n,) int64, without the end of text."""
+    """(n,) int64 on the CPU, without the end of text."""
     hidden: Tensor
     """(n, hidden) last hidden state at each of them, the last one included."""
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """Draw tokens instead of taking the likeliest; the same seed gives the same answers in any batch."""
+
+    temperature: float
+    seed: int
+
+    def __post_init__(self) -> None:
+        """Refuse a temperature that is none."""
+        if not self.temperature > 0:
+            raise InputError(
+                f"temperature={self.temperature} must be above 0; leave sampling out for the likeliest answer"
+            )
+
+    def draws(self, count: int, steps: int) -> Tensor:
+        """(count, steps) float64 uniform in 0..1, row by row from the seed."""
+        generator = torch.Generator().manual_seed(self.seed)
+        return torch.rand(count, steps, generator=generator, dtype=torch.float64)
 
 
 @torch.inference_mode()
 def prefill(model: SegEarthR2, embeds: Tensor) -> Prefix:
     """Run the shared beginning (B, P, hidden) once."""
-    rows, length = embeds.shape[:2]
-    cache = DynamicCache()
-    known = torch.ones(rows, length, dtype=torch.bool, device=embeds.device)
-    positions = torch.arange(length, device=embeds.device).expand(rows, -1)
-    model.language.extend(embeds, cache, known, positions)
-    return Prefix(cache, length)
+    recorder = Recorder()
+    positions = torch.arange(embeds.shape[1], device=embeds.device).expand(embeds.shape[0], -1)
+    model.language.extend(embeds, recorder, positions)
+    return recorder.prefix()
 
 
 @torch.inference_mode()
-def greedy(
+def answers(
     model: SegEarthR2,
     prefix: Prefix,
-    rows: Tensor,
     suffixes: Sequence[Tensor],
     *,
-    kept: int | None = None,
     max_new_tokens: int,
+    temperature: float | None = None,
+    draws: Tensor | None = None,
 ) -> list[Generated]:
-    """The most likely answer to each question, all questions in step.
+    """Every question answered on every image, in step.
 
     A ``[SEG]`` that is the very last token allowed keeps its state here: one more step is run. (The
-    reference loses it.)
+    reference loses it.) The only wait for the device between two tokens is the question whether all answers
+    have ended.
 
     Args:
         model: in evaluation mode.
-        prefix: what comes before; not changed.
-        rows: (N,) int64, row of ``prefix`` that each question continues.
-        suffixes: N tensors (n, hidden), n >= 1.
-        kept: how many of the prefix's positions count, all by default.
+        prefix: of G images; not changed.
+        suffixes: Q tensors (n, hidden), n >= 1.
         max_new_tokens: longest answer.
+        temperature: sample at this temperature; None takes the likeliest token.
+        draws: (G * Q, max_new_tokens) in 0..1, what sampling decides by.
+
+    Returns:
+        G * Q answers, image by image, questions in order.
     """
-    device, begin = suffixes[0].device, prefix.length if kept is None else kept
-    cache = _copied(prefix.cache, rows, begin)
+    device, images = suffixes[0].device, prefix.images
     lengths = torch.tensor([len(suffix) for suffix in suffixes], device=device)
-    embeds = torch.nn.utils.rnn.pad_sequence(list(suffixes), batch_first=True)
-    columns = torch.arange(embeds.shape[1], device=device)
-    known = torch.cat([columns.new_ones(len(rows), begin).bool(), columns < lengths[:, None]], dim=1)
-    hidden = model.language.extend(embeds, cache, known, (begin + columns).expand(len(rows), -1))
-    last = hidden[torch.arange(len(rows), device=device), lengths - 1]
-    position, ended = begin + lengths, torch.zeros(len(rows), dtype=torch.bool, device=device)
+    asked = torch.nn.utils.rnn.pad_sequence(list(suffixes), batch_first=True)
+    columns = torch.arange(asked.shape[1], device=device)
+    own = Continuations(prefix, len(suffixes), asked.shape[1] + max_new_tokens)
+    rows = images * len(suffixes)
+    own.begin((columns < lengths[:, None]).repeat(images, 1))
+    hidden = model.language.extend(
+        asked.repeat(images, 1, 1), own, (prefix.length + columns).expand(rows, -1)
+    )
+    lengths = lengths.repeat(images)
+    last = hidden[torch.arange(rows, device=device), lengths - 1]
+    position, ended = prefix.length + lengths, torch.zeros(rows, dtype=torch.bool, device=device)
+    one = torch.ones(rows, 1, dtype=torch.bool, device=device)
     ids, states = [], []
-    for _ in range(max_new_tokens):
-        token = model.language.lm_head(last).argmax(dim=1)
+    for step in range(max_new_tokens):
+        logits = model.language.lm_head(last)
+        if temperature is None or draws is None:
+            token = logits.argmax(dim=1)
+        else:
+            token = _drawn(logits, temperature, draws[:, step].to(device))
         ended |= token == model.config.eos_token_id
         ids.append(token.masked_fill(ended, model.config.eos_token_id))
         if bool(ended.all()):
             break
-        known = torch.cat([known, known.new_ones(len(rows), 1)], dim=1)
-        embedded = model.language.embed(token)[:, None]
-        last = model.language.extend(embedded, cache, known, position[:, None])[:, 0]
+        own.begin(one)
+        last = model.language.extend(model.language.embed(ids[-1])[:, None], own, position[:, None])[:, 0]
         states.append(last)
         position = position + 1
-    table = torch.stack(ids, dim=1)
+    table = torch.stack(ids, dim=1).cpu()
     counts = (table != model.config.eos_token_id).sum(dim=1).tolist()
-    held = torch.stack(states, dim=1) if states else last.new_zeros(len(rows), 0, last.shape[1])
+    held = torch.stack(states, dim=1) if states else last.new_zeros(rows, 0, last.shape[1])
     return [Generated(table[row, :count], held[row, :count]) for row, count in enumerate(counts)]
 
 
-def _copied(cache: DynamicCache, rows: Tensor, length: int) -> DynamicCache:
-    copy = DynamicCache()
-    layers: list[Any] = list(cache.layers)
-    for index, layer in enumerate(layers):
-        copy.update(layer.keys[rows, :, :length], layer.values[rows, :, :length], index)
-    return copy
+def _drawn(logits: Tensor, temperature: float, uniform: Tensor) -> Tensor:
+    """The token at each draw's place in the cumulated chances."""
+    cumulated = (logits.double() / temperature).softmax(dim=1).cumsum(dim=1)
+    place = torch.searchsorted(cumulated, uniform[:, None] * cumulated[:, -1:])[:, 0]
+    return place.clamp(max=logits.shape[1] - 1)

@@ -1,18 +1,20 @@
-"""Language model: Phi without the bias on its head, and a way to read a few rows of its attention.
+"""Language model: Phi without the bias on its head, and two ways into its attention.
 
 Source: Phi as in transformers. Spatial attention supervision (arXiv 2512.20013) needs the attention of the
 [SEG] positions to the image tokens, summed over heads. Whole attention maps of every layer would take
-gigabytes, so only those rows are computed, beside the fused attention.
+gigabytes, so only those rows are computed, beside the fused attention (:class:`RowProbe`). Answering needs
+keys and values to be kept, and the shared beginning of many questions to be read once
+(:mod:`segwatch.model.memory`).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import torch
 from torch import Tensor, nn
-from transformers import AttentionInterface, AttentionMaskInterface, DynamicCache, PhiConfig, PhiModel
+from transformers import AttentionInterface, AttentionMaskInterface, PhiConfig, PhiModel
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
@@ -46,6 +48,13 @@ class RowProbe:
         self.rows.append(weights.gather(1, columns))
 
 
+class Attender(Protocol):
+    """Stands in for the plain attention of every layer, and remembers."""
+
+    def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scaling: float) -> Tensor:
+        """Rotated query, key and value (B, heads, n, head size) -> (B, n, heads, head size)."""
+
+
 def _attention(
     module: nn.Module,
     query: Tensor,
@@ -55,8 +64,12 @@ def _attention(
     **options: Any,
 ) -> tuple[Tensor, None]:
     probe: RowProbe | None = options.pop("probe", None)
+    attender: Attender | None = options.pop("attender", None)
     if probe is not None:
         probe.read(query, key, options["scaling"])
+    if attender is not None:
+        layer = cast(int, module.layer_idx)
+        return attender.attend(layer, query, key, value, options["scaling"]), None
     return sdpa_attention_forward(module, query, key, value, attention_mask, **options)
 
 
@@ -111,23 +124,23 @@ class LanguageModel(nn.Module):
         out = self.phi(inputs_embeds=embeds, use_cache=False, output_hidden_states=all_layers, **options)
         return out.last_hidden_state, tuple(out.hidden_states or ())
 
-    def extend(self, embeds: Tensor, cache: DynamicCache, known: Tensor, positions: Tensor) -> Tensor:
-        """Causal pass over the next positions of cached sequences.
+    def extend(self, embeds: Tensor, attender: Attender, positions: Tensor) -> Tensor:
+        """Pass over the next positions of sequences whose past the attender knows.
 
         Args:
-            embeds: (B, n, hidden), appended to the cache.
-            cache: keys and values so far; changed in place.
-            known: (B, cached + n) bool, False where a column is padding.
-            positions: (B, n) int64 position of each new column in its own sequence.
+            embeds: (B, n, hidden).
+            attender: computes every layer's attention.
+            positions: (B, n) int64 position of each column in its own sequence.
 
         Returns:
             (B, n, hidden) last hidden states.
         """
         out = self.phi(
             inputs_embeds=embeds,
-            past_key_values=cache,
-            attention_mask=known.long(),
+            # who may see whom is the attender's to say; a mask of four dimensions is handed on unread
+            attention_mask=embeds.new_ones(1, 1, 1, 1, dtype=torch.bool),
             position_ids=positions,
-            use_cache=True,
+            use_cache=False,
+            attender=attender,
         )
         return cast(Tensor, out.last_hidden_state)

@@ -148,12 +148,8 @@ def _generated_stages(
         clip = record["input.images_clip"][image : image + 1]
         embeds = model.splice([asked], model.image_tokens(clip)).embeds
         prefix = generate.prefill(model, embeds[:, :-1])
-        answer = generate.greedy(
-            model,
-            prefix,
-            torch.zeros(1, dtype=torch.long),
-            [embeds[0, -1:]],
-            max_new_tokens=len(recorded) - prompt_length,
+        answer = generate.answers(
+            model, prefix, [embeds[0, -1:]], max_new_tokens=len(recorded) - prompt_length
         )[0]
         yield f"stage.generated_ids.{image}", torch.cat([asked, answer.ids])
         # the reference drops the last token's state before it looks for [SEG]

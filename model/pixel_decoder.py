@@ -33,6 +33,11 @@ class PixelFeatures:
     scales: tuple[Tensor, Tensor, Tensor]
     """(B, width, h, w) at strides 32, 16, 8."""
 
+    def part(self, begin: int, end: int) -> PixelFeatures:
+        """Images ``begin`` to ``end``, without copying."""
+        s32, s16, s8 = (scale[begin:end] for scale in self.scales)
+        return PixelFeatures(self.mask_features[begin:end], (s32, s16, s8))
+
 
 class PixelDecoder(nn.Module):
     """res2..res5 to :class:`PixelFeatures`."""

@@ -7,6 +7,7 @@ image, however many instructions follow.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,13 +17,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from segwatch.model import build, generate, identity, processor, prompt
+from segwatch.model import budget, build, generate, identity, processor, prompt
 from segwatch.model.errors import InputError
+from segwatch.model.generate import Generated, Sampling
+from segwatch.model.memory import Prefix
 from segwatch.model.pixel_decoder import PixelFeatures
 from segwatch.model.segearth import SegEarthR2
 from segwatch.model.splice import IMAGE_ID
 
-_ROWS_PER_BATCH = 16
+Image = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
@@ -32,7 +35,7 @@ class EncodedImages:
     shapes: tuple[tuple[int, int], ...]
     """(height, width) of each image, pixels."""
     pixels: PixelFeatures
-    prefix: generate.Prefix
+    prefix: Prefix
 
 
 @dataclass(frozen=True)
@@ -45,8 +48,17 @@ class Answer:
     """(M, H, W) at the image's own size, one per ``[SEG]`` in order of appearance; > 0 is inside."""
 
 
+@dataclass(frozen=True)
+class _Views:
+    """Both views of one image as bytes, in page-locked memory where the model is on CUDA."""
+
+    shape: tuple[int, int]
+    mask: Tensor
+    language: Tensor
+
+
 class Predictor:
-    """SegEarth-R2 with greedy answers. Not safe for use from several threads at once."""
+    """SegEarth-R2 with reproducible answers. Not safe for use from several threads at once."""
 
     def __init__(
         self,
@@ -55,16 +67,24 @@ class Predictor:
         version: str,
         *,
         max_new_tokens: int | None = None,
+        memory_gib: float | None = None,
+        compiler: str | None = None,
     ) -> None:
         self.name = model.config.name
         self.version = version
         self.tile_px = model.config.image_size
         self.max_new_tokens = model.config.max_new_tokens if max_new_tokens is None else max_new_tokens
+        self.plan = budget.plan(model.config, model.dtype, budget.free_bytes(model.device, memory_gib))
         self._model = model.eval()
         self._tokenizer = tokenizer
         self._prefix_ids = _common(
             [prompt.inference_ids(tokenizer, "a").tolist(), prompt.inference_ids(tokenizer, "Q?").tolist()]
         )
+        self._tiles = budget.Batcher(self.plan.tiles)
+        self._rows = budget.Batcher(self.plan.rows)
+        if compiler is not None:
+            for part in (model.vision_tower, model.mask_encoder, model.pixel_decoder, model.language.phi):
+                part.compile(backend=compiler)
 
     @classmethod
     def load(
@@ -72,107 +92,231 @@ class Predictor:
         directory: Path | str | None = None,
         device: str = "auto",
         *,
-        dtype: torch.dtype = torch.float32,
+        dtype: torch.dtype | None = torch.float32,
         max_new_tokens: int | None = None,
+        memory_gib: float | None = None,
+        compiler: str | None = None,
     ) -> Predictor:
         """A predictor from a folder or a hub id; None is the model shipped with the product.
 
         Args:
             directory: folder with ``config.json``, ``*.safetensors`` and tokenizer files.
             device: "auto" is CUDA where there is one.
-            dtype: of language model and vision tower; the mask branch is always float32.
+            dtype: of language model and vision tower; the mask branch is always float32. None is bfloat16
+                on CUDA and float32 elsewhere.
             max_new_tokens: longest answer; the configuration's by default.
+            memory_gib: the most GPU memory to use, weights included (on a CPU: working memory).
+            compiler: backend of ``torch.compile``, such as "inductor"; None compiles nothing.
 
         Raises:
             CheckpointError: if weights and configuration do not fit.
+            InputError: if the weights do not fit into ``memory_gib``.
             TokenizerError: if there is no usable tokenizer.
         """
         folder = identity.resolve(None if directory is None else str(directory))
-        loaded = build.from_pretrained(folder, device, dtype)
-        version = identity.version(folder)
-        return cls(loaded.model, loaded.tokenizer, version, max_new_tokens=max_new_tokens)
+        place = build.resolve_device(device)
+        if dtype is None:
+            dtype = torch.bfloat16 if place.type == "cuda" else torch.float32
+        loaded = build.from_pretrained(folder, place, dtype)
+        return cls(
+            loaded.model,
+            loaded.tokenizer,
+            identity.version(folder),
+            max_new_tokens=max_new_tokens,
+            memory_gib=memory_gib,
+            compiler=compiler,
+        )
 
-    @torch.inference_mode()
-    def encode(self, images: Sequence[NDArray[np.uint8]]) -> EncodedImages:
-        """Work through the pixels of images, each (H, W, 3) uint8 RGB of any size.
+    def segment(
+        self, images: Sequence[Image], instructions: Sequence[str], sampling: Sampling | None = None
+    ) -> list[list[Answer]]:
+        """All instructions on all images, in batches that fit; coming images are prepared meanwhile.
+
+        Args:
+            images: each (H, W, 3) uint8 RGB of any size.
+            instructions: what to segment.
+            sampling: draw the words; None takes the likeliest.
+
+        Returns:
+            Answers as ``[image][instruction]``. An answer that points at nothing has no masks.
+
+        Raises:
+            InputError: for no images, one of another shape or type, or an instruction without words.
+            torch.OutOfMemoryError: if a single image or question does not fit.
+        """
+        asked, draws = self._asked(instructions), self._draws(len(images), len(instructions), sampling)
+        answers: list[list[Answer]] = []
+        with ThreadPoolExecutor(1, thread_name_prefix="views") as pool:
+            coming = [pool.submit(self._views, image) for image in _some(images)]
+            for encoded in self._tiles.run(
+                coming, lambda batch: self._encode([views.result() for views in batch])
+            ):
+                begin = len(answers)
+                some = None if draws is None else draws[begin : begin + len(encoded.shapes)]
+                answers += self._answers(encoded, asked, some)
+        return answers
+
+    def encode(self, images: Sequence[Image]) -> EncodedImages:
+        """Work through the pixels of images, each (H, W, 3) uint8 RGB of any size, all at once.
 
         Raises:
             InputError: for no images, or one of another shape or type.
         """
-        if not images:
-            raise InputError("no images: give at least one")
-        model, config = self._model, self._model.config
-        mask_views = torch.stack([processor.mask_view(image, config.image_size) for image in images])
-        clip_views = torch.stack(
-            [processor.language_view(image, config.siglip.image_size) for image in images]
-        )
-        ids = torch.tensor(self._prefix_ids, device=model.device)
-        tokens = model.image_tokens(clip_views.to(model.device))
-        return EncodedImages(
-            shapes=tuple((image.shape[0], image.shape[1]) for image in images),
-            pixels=model.pixel_features(mask_views.to(model.device)),
-            prefix=generate.prefill(model, model.splice([ids] * len(images), tokens).embeds),
-        )
+        return self._encode([self._views(image) for image in _some(images)])
 
-    @torch.inference_mode()
-    def answer(self, encoded: EncodedImages, instructions: Sequence[str]) -> list[list[Answer]]:
-        """Answers as ``[image][instruction]``. An answer that points at nothing has no masks.
+    def answer(
+        self, encoded: EncodedImages, instructions: Sequence[str], sampling: Sampling | None = None
+    ) -> list[list[Answer]]:
+        """Answers as ``[image][instruction]``, see :meth:`segment`.
 
         Raises:
             InputError: for an instruction without words.
         """
+        draws = self._draws(len(encoded.shapes), len(instructions), sampling)
+        return self._answers(encoded, self._asked(instructions), draws)
+
+    def _views(self, image: Image) -> _Views:
+        config = self._model.config
+        mask = processor.mask_pixels(image, config.image_size)
+        language = processor.language_pixels(image, config.siglip.image_size)
+        if self._model.device.type == "cuda":
+            mask, language = mask.pin_memory(), language.pin_memory()
+        return _Views((image.shape[0], image.shape[1]), mask, language)
+
+    @torch.inference_mode()
+    def _encode(self, views: Sequence[_Views]) -> EncodedImages:
+        model = self._model
+        mask, language = (
+            torch.stack([part.to(model.device, non_blocking=True) for part in parts])
+            for parts in zip(*((view.mask, view.language) for view in views), strict=True)
+        )
+        ids = torch.tensor(self._prefix_ids, device=model.device)
+        with torch.profiler.record_function("language view"):
+            tokens = model.image_tokens(processor.as_language_view(language))
+        with torch.profiler.record_function("shared prompt"):
+            prefix = generate.prefill(model, model.splice([ids] * len(views), tokens).embeds)
+        with torch.profiler.record_function("mask view"):
+            pixels = model.pixel_features(processor.as_mask_view(mask))
+        return EncodedImages(tuple(view.shape for view in views), pixels, prefix)
+
+    def _asked(self, instructions: Sequence[str]) -> list[list[int]]:
+        """Ids of the whole prompts."""
         if empty := [index for index, text in enumerate(instructions) if not text.strip()]:
             raise InputError(f"instruction {empty[0]} is empty: say what to segment")
-        asked = len(instructions)
-        pairs = self._generate(encoded, [text.strip() for text in instructions])
-        segs = [pair.hidden[pair.ids == self._model.config.seg_token_id] for pair in pairs]
-        batch = torch.tensor(
-            [index // asked for index, states in enumerate(segs) for _ in range(len(states))],
-            dtype=torch.long,
-            device=self._model.device,
-        )
-        masks = self._masks(encoded, torch.cat(segs), batch) if pairs else batch
-        parts = torch.split(masks, [len(states) for states in segs])
-        answers = [
-            Answer(self._text(pair.ids), self._at_image_size(part, encoded.shapes[index // asked]))
-            for index, (pair, part) in enumerate(zip(pairs, parts, strict=True))
-        ]
-        return [answers[row * asked : (row + 1) * asked] for row in range(len(encoded.shapes))]
+        return [prompt.inference_ids(self._tokenizer, text.strip()).tolist() for text in instructions]
 
-    def _generate(self, encoded: EncodedImages, instructions: list[str]) -> list[generate.Generated]:
-        """All answers, image by image, in order of the instructions."""
-        if not instructions:
-            return []
-        ids = [prompt.inference_ids(self._tokenizer, text).tolist() for text in instructions]
-        shared = min(len(_common([self._prefix_ids, *ids])), *(len(row) - 1 for row in ids))
+    def _draws(self, images: int, asked: int, sampling: Sampling | None) -> _Draws | None:
+        if sampling is None:
+            return None
+        table = sampling.draws(images * asked, self.max_new_tokens)
+        return _Draws(sampling.temperature, table.view(images, asked, -1))
+
+    @torch.inference_mode()
+    def _answers(
+        self, encoded: EncodedImages, asked: Sequence[list[int]], draws: _Draws | None
+    ) -> list[list[Answer]]:
+        images = len(encoded.shapes)
+        if not asked:
+            return [[] for _ in range(images)]
+        shared = min(len(_common([self._prefix_ids, *asked])), *(len(row) - 1 for row in asked))
         kept = shared - 1 + self._model.config.num_image_tokens
         device = self._model.device
-        suffixes = [self._model.language.embed(torch.tensor(row[shared:], device=device)) for row in ids]
-        pairs = [(image, suffix) for image in range(len(encoded.shapes)) for suffix in suffixes]
-        generated = []
-        for begin in range(0, len(pairs), _ROWS_PER_BATCH):
-            rows, parts = zip(*pairs[begin : begin + _ROWS_PER_BATCH], strict=True)
-            generated += generate.greedy(
-                self._model,
-                encoded.prefix,
-                torch.tensor(rows, device=device),
-                parts,
-                kept=kept,
-                max_new_tokens=self.max_new_tokens,
+        suffixes = [self._model.language.embed(torch.tensor(row[shared:], device=device)) for row in asked]
+
+        def ask(some: Sequence[int], questions: Sequence[int]) -> list[list[Answer]]:
+            return self._together(
+                encoded,
+                range(some[0], some[-1] + 1),
+                kept,
+                [suffixes[index] for index in questions],
+                None if draws is None else draws.of(some, questions),
             )
-        return generated
 
-    def _masks(self, encoded: EncodedImages, hidden: Tensor, batch: Tensor) -> Tensor:
-        """(T, S / 4, S / 4) logits of all targets."""
-        if len(batch) == 0:
-            return hidden.new_zeros(0, *encoded.pixels.mask_features.shape[2:])
-        return self._model.decode(encoded.pixels, self._model.queries(hidden), batch)[-1]
+        def ask_all(some: Sequence[int]) -> list[list[Answer]]:
+            rows: list[list[Answer]] = [[] for _ in some]
+            for part in self._rows.run(range(len(asked)), lambda questions: ask(some, questions)):
+                for row, more in zip(rows, part, strict=True):
+                    row.extend(more)
+            return rows
 
-    def _at_image_size(self, logits: Tensor, shape: tuple[int, int]) -> NDArray[np.float32]:
-        return processor.undo(logits.float(), *shape, self._model.config.image_size).cpu().numpy()
+        several = budget.Batcher(max(self._rows.size // len(asked), 1))
+        return [row for rows in several.run(range(images), ask_all) for row in rows]
+
+    def _together(
+        self,
+        encoded: EncodedImages,
+        images: range,
+        kept: int,
+        suffixes: Sequence[Tensor],
+        draws: _Draws | None,
+    ) -> list[list[Answer]]:
+        """Questions on consecutive images in one batch."""
+        model, asked = self._model, len(suffixes)
+        with torch.profiler.record_function("words"):
+            told = generate.answers(
+                model,
+                encoded.prefix.part(images.start, images.stop, kept),
+                suffixes,
+                max_new_tokens=self.max_new_tokens,
+                temperature=None if draws is None else draws.temperature,
+                draws=None if draws is None else draws.table.flatten(0, 1),
+            )
+        with torch.profiler.record_function("masks"):
+            counts, masks = self._masks(encoded.pixels.part(images.start, images.stop), told, asked)
+            rows: list[list[Answer]] = []
+            for index, (part, image) in enumerate(zip(masks, images, strict=True)):
+                full = processor.undo(part.float(), *encoded.shapes[image], model.config.image_size)
+                mine = counts[index * asked : (index + 1) * asked]
+                parts = torch.split(full.cpu(), mine)
+                words = told[index * asked : (index + 1) * asked]
+                rows.append(
+                    [
+                        Answer(self._text(said.ids), found.numpy())
+                        for said, found in zip(words, parts, strict=True)
+                    ]
+                )
+        return rows
+
+    def _masks(
+        self, pixels: PixelFeatures, told: Sequence[Generated], asked: int
+    ) -> tuple[list[int], list[Tensor]]:
+        """How many masks each answer has, and per image (T, S / 4, S / 4) logits of all its targets."""
+        model = self._model
+        places = [(said.ids == model.config.seg_token_id).nonzero()[:, 0].tolist() for said in told]
+        counts = [len(where) for where in places]
+        per_image = [sum(counts[begin : begin + asked]) for begin in range(0, len(told), asked)]
+        if not sum(counts):
+            none = pixels.mask_features.new_zeros(0, *pixels.mask_features.shape[2:])
+            return counts, [none] * len(per_image)
+        states = torch.cat([said.hidden[where] for said, where in zip(told, places, strict=True)])
+        batch = torch.arange(len(per_image)).repeat_interleave(torch.tensor(per_image))
+        masks = model.decode(pixels, model.queries(states), batch.to(model.device))[-1]
+        return counts, list(torch.split(masks, per_image))
 
     def _text(self, ids: Tensor) -> str:
         return str(self._tokenizer.decode(ids.tolist(), skip_special_tokens=False)).strip()
+
+
+@dataclass(frozen=True)
+class _Draws:
+    """What sampling decides by: (images, questions, steps) in 0..1."""
+
+    temperature: float
+    table: Tensor
+
+    def __getitem__(self, images: slice) -> _Draws:
+        return _Draws(self.temperature, self.table[images])
+
+    def of(self, images: Sequence[int], questions: Sequence[int]) -> _Draws:
+        """Draws of consecutive images and consecutive questions."""
+        cut = slice(images[0], images[-1] + 1), slice(questions[0], questions[-1] + 1)
+        return _Draws(self.temperature, self.table[cut])
+
+
+def _some(images: Sequence[Image]) -> Sequence[Image]:
+    if not images:
+        raise InputError("no images: give at least one")
+    return images
 
 
 def _common(rows: Sequence[Sequence[int]]) -> list[int]:

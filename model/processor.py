@@ -26,15 +26,35 @@ def resized_shape(height: int, width: int, size: int) -> tuple[int, int]:
 
 def mask_view(rgb: NDArray[np.uint8], size: int) -> Tensor:
     """(H, W, 3) uint8 -> (3, size, size) float32: aspect kept, padded right or bottom, normalised."""
+    return as_mask_view(mask_pixels(rgb, size))
+
+
+def mask_pixels(rgb: NDArray[np.uint8], size: int) -> Tensor:
+    """(H, W, 3) uint8 -> (3, size, size) uint8: aspect kept, padded right or bottom with grey."""
     height, width = resized_shape(_checked(rgb).shape[0], rgb.shape[1], size)
     resized = _resize(rgb, height, width, "bilinear")
-    padded = F.pad(resized, (0, size - width, 0, size - height), value=_PADDING)
-    return (padded - torch.tensor(_MEAN)[:, None, None]) / torch.tensor(_STD)[:, None, None]
+    return F.pad(resized, (0, size - width, 0, size - height), value=_PADDING)
+
+
+def as_mask_view(pixels: Tensor) -> Tensor:
+    """(..., 3, S, S) uint8 -> float32 normalised by the mean and spread of ImageNet."""
+    mean, std = (pixels.new_tensor(each, dtype=torch.float32)[:, None, None] for each in (_MEAN, _STD))
+    return (pixels.float() - mean) / std
 
 
 def language_view(rgb: NDArray[np.uint8], size: int) -> Tensor:
     """(H, W, 3) uint8 -> (3, size, size) float32 in -1..1: stretched, aspect not kept."""
-    return _resize(_checked(rgb), size, size, "bicubic") / 127.5 - 1.0
+    return as_language_view(language_pixels(rgb, size))
+
+
+def language_pixels(rgb: NDArray[np.uint8], size: int) -> Tensor:
+    """(H, W, 3) uint8 -> (3, size, size) uint8: stretched, aspect not kept."""
+    return _resize(_checked(rgb), size, size, "bicubic")
+
+
+def as_language_view(pixels: Tensor) -> Tensor:
+    """(..., 3, S, S) uint8 -> float32 in -1..1."""
+    return pixels.float() / 127.5 - 1.0
 
 
 def undo(logits: Tensor, height: int, width: int, size: int) -> Tensor:
@@ -66,8 +86,8 @@ def _checked(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def _resize(rgb: NDArray[np.uint8], height: int, width: int, mode: str) -> Tensor:
-    """(3, height, width) float32 holding whole numbers 0..255."""
+    """(3, height, width) uint8."""
     image = torch.from_numpy(np.ascontiguousarray(rgb)).permute(2, 0, 1)[None].float()
     if image.shape[2:] != (height, width):
         image = F.interpolate(image, size=(height, width), mode=mode, align_corners=False, antialias=True)
-    return image[0].round().clamp(0, 255)
+    return image[0].round().clamp(0, 255).to(torch.uint8)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerFast
 
-from segwatch.model import build, config, processor, prompt, tokenizer
+from segwatch.model import build, config, generate, processor, prompt, tokenizer
 from segwatch.model.errors import InputError, TokenizerError
 from segwatch.model.predictor import Predictor
 from segwatch.model.segearth import SegEarthR2
@@ -57,8 +57,11 @@ def test_cached_generation_equals_a_full_forward_pass(talkative: Predictor) -> N
     image = _image(256, 256)
     model, words = talkative._model, talkative._tokenizer
     encoded = talkative.encode([image])
-    generated = talkative._generate(encoded, [QUESTIONS[1]])[0]
-    ids = torch.cat([prompt.inference_ids(words, QUESTIONS[1]), generated.ids])
+    asked = prompt.inference_ids(words, QUESTIONS[1])
+    begin = len(talkative._prefix_ids)
+    suffix = model.language.embed(asked[begin:])
+    generated = generate.answers(model, encoded.prefix, [suffix], max_new_tokens=8)[0]
+    ids = torch.cat([asked, generated.ids])
     with torch.inference_mode():
         clip = processor.language_view(image, model.config.siglip.image_size)[None]
         view = processor.mask_view(image, model.config.image_size)[None]

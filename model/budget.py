@@ -1,0 +1,138 @@
+"""How many tiles and questions fit into memory at once, and what to do when they do not.
+
+Sizes come from arithmetic over the configuration. It leaves out fragmentation and what libraries allocate, so
+a batch may still not fit: then it is halved, and nothing that was answered before is lost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import torch
+
+from segwatch.model.config import SegEarthConfig
+from segwatch.model.errors import InputError
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+_GIB = 2**30
+#: Working memory on a CPU, where more at once computes no faster.
+CPU_BYTES = 2 * _GIB
+_SHARE_OF_FREE = 0.8
+_MOST_TILES, _MOST_ROWS = 64, 256
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Bytes that one more of each takes at the worst moment."""
+
+    tile: int
+    """A tile being encoded."""
+    row: int
+    """A question on a tile being answered, its masks included."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is worked on at once."""
+
+    tiles: int
+    rows: int
+    """Questions on tiles: tiles times instructions."""
+
+
+def sizes(config: SegEarthConfig, dtype: torch.dtype, question_tokens: int = 64) -> Sizes:
+    """Bytes by arithmetic, for questions of up to ``question_tokens``."""
+    item, full = dtype.itemsize, 4
+    phi, siglip, swin, mask = config.phi, config.siglip, config.swin, config.mask
+    prefix = config.num_image_tokens + 160
+    fine = (config.image_size // 4) ** 2
+    levels = fine // 4 + fine // 16 + fine // 64
+    kept = phi.num_layers * 2 * prefix * phi.hidden_size * item + (fine + levels) * mask.width * full
+    # tokens of the first stage: block input, normed, q, k, v, MLP's four widths; scores within windows
+    swin_peak = fine * full * (9 * swin.embed_dim + 2 * swin.num_heads[0] * swin.window_size**2)
+    # deformable sampling of every point for every head, and the three maps at stride 4
+    pixel_peak = full * (levels * (mask.encoder_feedforward + 14 * mask.width) + 4 * fine * mask.width)
+    language_peak = prefix * item * (3 * phi.intermediate_size + 6 * phi.hidden_size)
+    vision_peak = config.num_image_tokens * item * (3 * siglip.intermediate_size + 8 * siglip.hidden_size)
+    tile = kept + max(swin_peak, pixel_peak, language_peak, vision_peak)
+    columns = question_tokens + config.max_new_tokens
+    own = phi.num_layers * 2 * columns * phi.hidden_size * item
+    asking = question_tokens * (
+        phi.num_heads * (prefix + columns) * (2 * full + item) + 3 * phi.intermediate_size * item
+    )
+    masks = (mask.decoder_layers + 1) * fine * full + 2 * mask.num_heads * (fine // 4) * full
+    at_tile_size = 3 * config.image_size**2 * full
+    return Sizes(tile=tile, row=own + max(asking, masks + at_tile_size))
+
+
+def plan(config: SegEarthConfig, dtype: torch.dtype, free: int) -> Plan:
+    """Half of the free bytes for tiles, half for questions on them; at least one of each."""
+    each = sizes(config, dtype)
+    return Plan(
+        tiles=min(max(free // 2 // each.tile, 1), _MOST_TILES),
+        rows=min(max(free // 2 // each.row, 1), _MOST_ROWS),
+    )
+
+
+def free_bytes(device: torch.device, limit_gib: float | None) -> int:
+    """Bytes that may be used beside the weights, and on CUDA a bound on what may ever be allocated.
+
+    Args:
+        device: where the model is, weights loaded.
+        limit_gib: the most that the process may use there, weights included on CUDA; None is all that is
+            free on CUDA, 2 GiB of working memory on a CPU.
+
+    Raises:
+        InputError: if the limit does not leave room beside the weights.
+    """
+    if device.type != "cuda":
+        return CPU_BYTES if limit_gib is None else int(limit_gib * _GIB)
+    free, total = torch.cuda.mem_get_info(device)
+    if limit_gib is not None:
+        used = torch.cuda.memory_reserved(device)
+        if limit_gib * _GIB <= used:
+            raise InputError(
+                f"memory limit {limit_gib} GiB is less than the {used / _GIB:.1f} GiB the weights take; raise it"
+            )
+        torch.cuda.set_per_process_memory_fraction(min(limit_gib * _GIB / total, 1.0), device)
+        free = min(free, int(limit_gib * _GIB) - used)
+    return int(free * _SHARE_OF_FREE)
+
+
+class Batcher:
+    """Works through items in batches; one that does not fit is halved, and later ones stay small."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+
+    def run(self, items: Sequence[T], work: Callable[[Sequence[T]], R]) -> Iterator[R]:
+        """``work`` on consecutive batches of items, in order.
+
+        Raises:
+            torch.OutOfMemoryError: if a single item does not fit.
+        """
+        begin = 0
+        while begin < len(items):
+            batch = items[begin : begin + self.size]
+            result = self._tried(batch, work)
+            if result is None:
+                self.size = (len(batch) + 1) // 2
+                # the failed batch's memory is free only here, after its exception is gone
+                if torch.cuda.is_available():
+                    torch.cuda.empty_cache()
+                continue
+            begin += len(batch)
+            yield result
+
+    @staticmethod
+    def _tried(batch: Sequence[T], work: Callable[[Sequence[T]], R]) -> R | None:
+        try:
+            return work(batch)
+        except torch.OutOfMemoryError:
+            if len(batch) == 1:
+                raise
+            return None

@@ -1,0 +1,165 @@
+"""Many instructions and many images at once: same answers, bounded memory, nothing lost when it runs out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from transformers import PreTrainedTokenizerFast
+
+from segwatch.model import budget, config, prompt, tokenizer
+from segwatch.model.errors import InputError
+from segwatch.model.generate import Sampling
+from segwatch.model.predictor import Answer, Predictor
+from segwatch.model.segearth import SegEarthR2
+
+QUESTIONS = ("segment the water", "Which of all these roads are flooded, please?", "all buildings", "fields")
+
+
+@pytest.fixture(scope="module")
+def words() -> PreTrainedTokenizerFast:
+    return tokenizer.train_small(["segment the water", "find the buildings", "Sure, it is [SEG]."])
+
+
+@pytest.fixture(scope="module")
+def model() -> SegEarthR2:
+    """Random weights whose head is tilted so that some tokens, but not all, are [SEG]."""
+    torch.manual_seed(3)
+    made = SegEarthR2(config.tiny())
+    with torch.no_grad():
+        made.language.lm_head.weight[made.config.seg_token_id].mul_(4.0)
+    return made
+
+
+@pytest.fixture
+def predictor(model: SegEarthR2, words: PreTrainedTokenizerFast) -> Predictor:
+    return Predictor(model, words, "test@0", max_new_tokens=8)
+
+
+def _images(count: int) -> list[NDArray[np.uint8]]:
+    rng = np.random.default_rng(5)
+    return [rng.integers(0, 256, (200 + 40 * (n % 2), 240, 3), dtype=np.uint8) for n in range(count)]
+
+
+def _assert_same(ours: Sequence[Sequence[Answer]], theirs: Sequence[Sequence[Answer]]) -> None:
+    for one, other in zip(ours, theirs, strict=True):
+        for ask, again in zip(one, other, strict=True):
+            assert ask.text == again.text
+            np.testing.assert_allclose(ask.mask_logits, again.mask_logits, atol=1e-4)
+            certain = np.abs(again.mask_logits) > 1e-4
+            assert np.array_equal((ask.mask_logits > 0) & certain, (again.mask_logits > 0) & certain)
+
+
+@pytest.mark.parametrize(("tiles", "rows"), [(8, 64), (2, 3), (1, 1), (3, 8)])
+def test_any_batching_gives_the_answers_of_one_by_one(predictor: Predictor, tiles: int, rows: int) -> None:
+    images = _images(3)
+    alone = [
+        [predictor.answer(predictor.encode([image]), [question])[0][0] for question in QUESTIONS]
+        for image in images
+    ]
+    assert any(len(answer.mask_logits) for row in alone for answer in row)
+    predictor._tiles.size, predictor._rows.size = tiles, rows
+    _assert_same(predictor.segment(images, QUESTIONS), alone)
+
+
+def test_sampling_depends_on_its_seed_alone(predictor: Predictor) -> None:
+    images = _images(2)
+    likeliest = predictor.segment(images, QUESTIONS)
+    drawn = predictor.segment(images, QUESTIONS, Sampling(1.5, seed=1))
+    predictor._tiles.size, predictor._rows.size = 1, 3
+    _assert_same(predictor.segment(images, QUESTIONS, Sampling(1.5, seed=1)), drawn)
+    other = predictor.segment(images, QUESTIONS, Sampling(1.5, seed=2))
+    texts = [[answer.text for row in answers for answer in row] for answers in (likeliest, drawn, other)]
+    assert texts[0] != texts[1]
+    assert texts[1] != texts[2]
+    cold = predictor.segment(images, QUESTIONS, Sampling(1e-4, seed=2))
+    assert [answer.text for row in cold for answer in row] == texts[0]
+
+
+def test_a_temperature_is_above_nought() -> None:
+    with pytest.raises(InputError, match="temperature=0"):
+        Sampling(0.0, seed=1)
+
+
+def test_memory_that_runs_out_costs_no_answer(
+    predictor: Predictor, model: SegEarthR2, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = _images(5)
+    expected = predictor.segment(images, QUESTIONS)
+    encode, extend = model.image_tokens, model.language.extend
+    encoded: list[int] = []
+
+    def narrow(views: torch.Tensor) -> torch.Tensor:
+        encoded.append(len(views))
+        if len(views) > 2:
+            raise torch.OutOfMemoryError("made for this test")
+        return encode(views)
+
+    def few_rows(embeds: torch.Tensor, *rest: object) -> torch.Tensor:
+        if len(embeds) > 3:
+            raise torch.OutOfMemoryError("made for this test")
+        return extend(embeds, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(model, "image_tokens", narrow)
+    monkeypatch.setattr(model.language, "extend", few_rows)
+    _assert_same(predictor.segment(images, QUESTIONS), expected)
+    assert encoded == [5, 3, 2, 2, 1]
+    predictor.segment(images, QUESTIONS[:1])
+    assert encoded[5:] == [2, 2, 1], "what once did not fit is not tried again"
+
+    def never(embeds: torch.Tensor, *rest: object) -> torch.Tensor:
+        raise torch.OutOfMemoryError("made for this test")
+
+    monkeypatch.setattr(model.language, "extend", never)
+    with pytest.raises(torch.OutOfMemoryError):
+        predictor.segment(images[:1], QUESTIONS)
+
+
+@given(st.integers(0, 40), st.integers(1, 50), st.integers(1, 50))
+@settings(max_examples=100, deadline=None)
+def test_halving_keeps_order_and_loses_nothing(count: int, size: int, fits: int) -> None:
+    def work(batch: Sequence[int]) -> list[int]:
+        if len(batch) > fits:
+            raise torch.OutOfMemoryError("made for this test")
+        return list(batch)
+
+    batcher = budget.Batcher(size)
+    assert [item for part in batcher.run(range(count), work) for item in part] == list(range(count))
+    assert 1 <= batcher.size <= size
+
+
+def test_a_plan_follows_the_memory() -> None:
+    full = config.base()
+    small, large = (budget.plan(full, torch.bfloat16, gib * 2**30) for gib in (8, 120))
+    assert 1 <= small.tiles < large.tiles
+    assert 1 <= small.rows < large.rows
+    each = budget.sizes(full, torch.bfloat16)
+    assert large.tiles * each.tile + large.rows * each.row <= 120 * 2**30
+    assert budget.plan(full, torch.bfloat16, 0) == budget.Plan(1, 1)
+    # keys and values of 889 positions in 32 layers of width 2560, and the pixel features at stride 4
+    assert each.tile > 2 * 32 * 889 * 2560 * 2 + 256 * 256 * 256 * 4
+
+
+def test_a_prompt_of_many_lengths_reads_the_same_beginning(predictor: Predictor) -> None:
+    """Words that the tokenizer merges with the prompt's end shorten what is shared, not the answer."""
+    image = _images(1)
+    odd = ["\n\n  water", "[/INST] water", "w" * 300]
+    together = predictor.segment(image, [*odd, *QUESTIONS])
+    alone = [[predictor.segment(image, [text])[0][0] for text in [*odd, *QUESTIONS]]]
+    _assert_same(together, alone)
+    assert prompt.SEG in "".join(answer.text for answer in together[0])
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_compiled_answers_are_the_same(model: SegEarthR2, words: PreTrainedTokenizerFast) -> None:
+    images = _images(1)
+    plain = Predictor(model, words, "test@0", max_new_tokens=8).segment(images, QUESTIONS[:2])
+    copy = SegEarthR2(config.tiny())
+    copy.load_state_dict(model.state_dict())
+    compiled = Predictor(copy, words, "test@0", max_new_tokens=8, compiler="aot_eager")
+    _assert_same(compiled.segment(images, QUESTIONS[:2]), plain)
