@@ -31,6 +31,9 @@ clean: stop
 	@if [ -x $(BIN)/segwatch ]; then $(BIN)/segwatch db destroy --yes; fi
 	rm -rf .segwatch
 
+bench-%: setup
+	$(BIN)/segwatch-bench $*
+
 train-tiny: setup
 	$(BIN)/python -P -m segwatch.model.train
 

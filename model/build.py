@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -52,12 +53,22 @@ def read_config(directory: Path) -> SegEarthConfig:
     data = json.loads(file.read_text(encoding="utf-8"))
     if data.get("format") == FORMAT:
         return SegEarthConfig.from_dict(data)
-    shapes = checkpoint.file_shapes(checkpoint.weight_files(directory))
+    found = official_config(directory, checkpoint.file_shapes(checkpoint.weight_files(directory)))
+    return replace(found, name=str(data.get("name", found.name)))
+
+
+def official_config(directory: Path, shapes: Mapping[str, tuple[int, ...]]) -> SegEarthConfig:
+    """The official dimensions with the vocabulary of a folder's weights and the ids of its tokenizer.
+
+    Raises:
+        ConfigError: if the tokenizer knows more tokens than the weights have rows.
+        TokenizerError: if there is no usable tokenizer.
+    """
     rows = shapes.get("model.embed_tokens.weight", (base().phi.vocab_size,))[0]
     words = tokenizer.load(directory)
     return replace(
         base(),
-        name=str(data.get("name", directory.name)),
+        name=directory.resolve().name,
         phi=replace(base().phi, vocab_size=rows),
         seg_token_id=tokenizer.token_id(words, prompt.SEG),
         eos_token_id=tokenizer.token_id(words, prompt.END),

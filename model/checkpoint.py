@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from segwatch.model.errors import CheckpointError
 
 WEIGHTS = "model.safetensors"
-_INDEX = "model.safetensors.index.json"
+INDEX = "model.safetensors.index.json"
 _SHOWN = 12
 
 # ours (a regular expression) -> the reference's; first match counts
@@ -169,29 +169,44 @@ def weight_files(directory: Path) -> list[Path]:
     Raises:
         CheckpointError: if there are none, one is missing, or an index names a file elsewhere.
     """
-    index = directory / _INDEX
+    index = directory / INDEX
     if index.exists():
-        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
-        if outside := [
-            name for name in names if Path(name).name != name or not name.endswith(".safetensors")
-        ]:
-            raise CheckpointError(f"{index}: {_some(outside)} is not a .safetensors file of this folder")
-        files = [directory / name for name in names]
-        if gone := [file.name for file in files if not file.exists()]:
-            raise CheckpointError(
-                f"{directory}: {_some(gone)} named in {_INDEX} is not there; download it again"
-            )
-        return files
+        return indexed_files(index, ".safetensors")
     files = sorted(directory.glob("*.safetensors"))
     if not files:
         pickles = sorted(
             file.name for pattern in ("*.bin", "*.pt", "*.pth") for file in directory.glob(pattern)
         )
-        hint = (
-            f" ({_some(pickles)} would run code when read: convert to safetensors first)" if pickles else ""
-        )
+        hint = f" ({_some(pickles)} would run code when read; use segwatch model convert)" if pickles else ""
         raise CheckpointError(f"{directory}: no .safetensors file{hint}")
     return files
+
+
+def indexed_files(index: Path, suffix: str) -> list[Path]:
+    """The files that an index names, all of them in its own folder.
+
+    Raises:
+        CheckpointError: if the index is unreadable, a file is missing, or it names a file elsewhere.
+    """
+    try:
+        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CheckpointError(f"{index}: no readable index ({error}); download it again") from error
+    if outside := [name for name in names if Path(name).name != name or not name.endswith(suffix)]:
+        raise CheckpointError(f"{index}: {_some(outside)} is not a {suffix} file of this folder")
+    files = [index.parent / name for name in names]
+    if gone := [file.name for file in files if not file.exists()]:
+        raise CheckpointError(
+            f"{index.parent}: {_some(gone)} named in {index.name} is not there; download it again"
+        )
+    return files
+
+
+def tensors(file: Path, keys: Iterable[str]) -> Iterator[tuple[str, Tensor]]:
+    """Some tensors of a file, one at a time."""
+    with _open(file) as opened:
+        for key in keys:
+            yield key, opened.get_tensor(key)
 
 
 def file_shapes(files: Iterable[Path], prefix: str = "") -> dict[str, tuple[int, ...]]:

@@ -33,12 +33,17 @@ class StageDiff:
     stage: str
     shape: tuple[int, ...]
     max_abs_diff: float
-    """Infinite where shapes differ. For token ids and binary masks: how far the values differ, 0 if equal."""
+    """Infinite where shapes differ. For token ids: how far they differ, 0 if equal; for binary masks: the share
+    of pixels that differ."""
 
 
 @torch.inference_mode()
-def compare(directory: Path) -> list[StageDiff]:
-    """Run every recorded stage on CPU in float32.
+def compare(directory: Path, dtype: torch.dtype = torch.float32) -> list[StageDiff]:
+    """Run every recorded stage on CPU.
+
+    Args:
+        directory: the record.
+        dtype: of language model and vision tower, as :meth:`SegEarthR2.keep_in` has it.
 
     Raises:
         CheckpointError: if a file of the record is missing, the weights do not fit, or a recorded stage is
@@ -48,7 +53,7 @@ def compare(directory: Path) -> list[StageDiff]:
         raise CheckpointError(f"{directory}: no {', '.join(gone)}; give a folder with {', '.join(_FILES)}")
     settings = json.loads((directory / "config.json").read_text(encoding="utf-8"))
     config = SegEarthConfig.from_oracle(settings)
-    model, _ = build.from_weights(config, [directory / "weights.safetensors"], prefix="weights.")
+    model, _ = build.from_weights(config, [directory / "weights.safetensors"], dtype=dtype, prefix="weights.")
     record = load_file(directory / "stages.safetensors")
     wanted = {key for key in record if key.startswith("stage.")} - _NOT_COMPUTED
     diffs = []
@@ -65,7 +70,10 @@ def _diff(stage: str, ours: Tensor, theirs: Tensor) -> StageDiff:
     if ours.shape != theirs.shape:
         return StageDiff(stage, tuple(ours.shape), float("inf"))
     distance = (ours.double() - theirs.double()).abs()
-    return StageDiff(stage, tuple(ours.shape), float(distance.max()) if distance.numel() else 0.0)
+    if not distance.numel():
+        return StageDiff(stage, tuple(ours.shape), 0.0)
+    binary = ours.dtype == torch.uint8
+    return StageDiff(stage, tuple(ours.shape), float(distance.mean() if binary else distance.max()))
 
 
 def _stages(model: SegEarthR2, record: dict[str, Tensor], prompt_length: int) -> Iterator[tuple[str, Tensor]]:
@@ -84,7 +92,7 @@ def _stages(model: SegEarthR2, record: dict[str, Tensor], prompt_length: int) ->
 def _language_stages(
     model: SegEarthR2, record: dict[str, Tensor], ids: list[Tensor], out: SegEarthOutput
 ) -> Iterator[tuple[str, Tensor]]:
-    features = model.vision_tower(record["input.images_clip"])
+    features = model.vision_tower(record["input.images_clip"].to(model.dtype))
     tokens = model.projector(features)
     embeds = model.splice(ids, tokens).embeds
     _, layers = model.language(embeds, all_layers=True)

@@ -1,0 +1,1 @@
+"""How fast segwatch is, as ratios measured in one run on one machine."""

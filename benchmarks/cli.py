@@ -1,0 +1,27 @@
+"""``segwatch-bench NAME [--quick]``: run one benchmark; its last line is one JSON object of figures."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import sys
+
+NAMES = ("model",)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run a benchmark by name and print its figures."""
+    parser = argparse.ArgumentParser(prog="segwatch-bench", description=main.__doc__)
+    parser.add_argument("name", choices=NAMES)
+    parser.add_argument("--quick", action="store_true", help="a smaller one, under a minute on two cores")
+    parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
+    options = parser.parse_args(arguments)
+    benchmark = importlib.import_module(f"segwatch.benchmarks.{options.name}")
+    figures = benchmark.run(quick=options.quick, device=options.device)
+    sys.stdout.flush()
+    print(json.dumps(figures))
+
+
+if __name__ == "__main__":
+    main()

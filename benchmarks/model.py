@@ -1,0 +1,270 @@
+"""Many instructions on the same tile: shared work against one full pass per instruction.
+
+The loop that is compared does what the reference does: for every instruction it computes the image tokens, the
+whole prompt, the answer token by token with a cache, and the pixel features again. Weights, precision, prompts
+and answers are the same. Weights are random in the given dimensions, but for the head: it is set so that every
+answer is "Sure, it is [SEG]." and ends, as a trained model's is.
+"""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+from transformers import PreTrainedTokenizerBase
+
+from segwatch.benchmarks import machine
+from segwatch.model import build, generate, processor, prompt, tokenizer
+from segwatch.model.config import MaskDims, PhiDims, SegEarthConfig, SiglipDims, SwinDims, base
+from segwatch.model.predictor import Predictor
+from segwatch.model.segearth import SegEarthR2
+
+_ANSWER = "Sure, it is [SEG]."
+_STAGES = ("language view", "shared prompt", "mask view", "words", "masks")
+_VOCABULARY, _SEG, _END = 1024, 1023, 1022
+
+out = Console(width=110, highlight=False)
+
+
+@dataclass(frozen=True)
+class Result:
+    """One number of instructions, both ways."""
+
+    instructions: int
+    alone_seconds: float
+    shared_seconds: float
+    texts_equal: bool
+    masks_equal: float
+    """Share of pixels on the same side, where either is more than 1e-4 from the edge."""
+
+    @property
+    def gain(self) -> float:
+        """How many times faster shared work is."""
+        return self.alone_seconds / self.shared_seconds
+
+
+def mid() -> SegEarthConfig:
+    """The official model's proportions at about a twentieth of its size, for a CPU."""
+    return SegEarthConfig(
+        name="mid",
+        phi=PhiDims(_VOCABULARY, 640, 2560, 12, 8, 0.4, 2048),
+        siglip=SiglipDims(384, 1536, 12, 6, 384, 14),
+        swin=SwinDims(64, (2, 2, 6, 2), (2, 4, 8, 16), 12),
+        mask=MaskDims(128, 8, 4, 512, 9, 1024),
+        image_size=512,
+        seg_token_id=_SEG,
+        eos_token_id=_END,
+        max_new_tokens=32,
+    )
+
+
+def small() -> SegEarthConfig:
+    """Small enough for a minute."""
+    dims = mid()
+    return replace(
+        dims,
+        name="small",
+        phi=replace(dims.phi, hidden_size=320, intermediate_size=1280, num_layers=8),
+        siglip=replace(dims.siglip, hidden_size=192, intermediate_size=768, num_layers=8, num_heads=3),
+        swin=replace(dims.swin, embed_dim=32, depths=(2, 2, 2, 2)),
+        image_size=384,
+    )
+
+
+def full() -> SegEarthConfig:
+    """The official shapes."""
+    return replace(base(), seg_token_id=_SEG, eos_token_id=_END, max_new_tokens=32)
+
+
+def run(*, quick: bool, device: str) -> dict[str, Any]:
+    """Measure, print tables, and return the figures."""
+    place = build.resolve_device(device)
+    on_gpu = place.type == "cuda"
+    dtype = torch.bfloat16 if on_gpu else torch.float32
+    config = small() if quick else full() if on_gpu else mid()
+    counts = (1, 4, 16) if quick else (1, 4, 16, 64)
+    repeats = 2 if quick or not on_gpu else 3
+    model, words = _talking(config, place, dtype)
+    predictor = Predictor(model, words, f"{config.name}@random")
+    image = _image(config.image_size)
+    parameters = sum(value.numel() for value in model.parameters())
+    out.print(f"{config.name}: {parameters / 1e6:.0f} M parameters, {place}, {dtype}, one tile")
+    top = machine.peak(place, dtype)
+    out.print(f"measured peak: {top.flops / 1e12:.2f} TFLOP/s, {top.bytes_per_second / 1e9:.0f} GB/s")
+    results = [_compared(predictor, image, _questions(count), repeats) for count in counts]
+    _print_results(results)
+    asked = _questions(16)
+    work = _flops(lambda: predictor.segment([image], asked))
+    alone = _flops(lambda: _alone(predictor, image, asked[0]))
+    stages = _stages(predictor, image, asked)
+    shared_16 = next(result for result in results if result.instructions == 16)
+    weights = sum(value.numel() * value.element_size() for value in model.language.parameters())
+    steps = len(prompt.encode(words, _ANSWER)) + 2  # the question, each token, and the end
+    used = {
+        "flop_share_of_peak": work / shared_16.shared_seconds / top.flops,
+        "flop_share_of_peak_alone": 16 * alone / shared_16.alone_seconds / top.flops,
+        "words_bandwidth_share_of_peak": weights * steps / stages["words"] / top.bytes_per_second,
+    }
+    _print_stages(stages, used)
+    return {
+        "benchmark": "model",
+        "quick": quick,
+        "device": torch.cuda.get_device_name(place) if on_gpu else "cpu",
+        "threads": torch.get_num_threads(),
+        "dtype": str(dtype).removeprefix("torch."),
+        "parameters": parameters,
+        **{f"gain_k{result.instructions}": round(result.gain, 2) for result in results},
+        **{
+            f"tile_instructions_per_second_k{result.instructions}": round(
+                result.instructions / result.shared_seconds, 3
+            )
+            for result in results
+        },
+        "arithmetic_gain_k16": round(16 * alone / work, 2),
+        "texts_equal": all(result.texts_equal for result in results),
+        "masks_equal_least": round(min(result.masks_equal for result in results), 6),
+        **{name: round(value, 3) for name, value in used.items()},
+    }
+
+
+@torch.no_grad()
+def _talking(
+    config: SegEarthConfig, device: torch.device, dtype: torch.dtype
+) -> tuple[SegEarthR2, PreTrainedTokenizerBase]:
+    """Random weights that answer every question with the same words.
+
+    The embedding outweighs what the layers add, so the last state names the last token, and the head maps
+    each token of the answer to the next.
+    """
+    torch.manual_seed(0)
+    with torch.device(device):
+        model = SegEarthR2(config)
+    words = tokenizer.train_small([_ANSWER, *_questions(64)], _VOCABULARY)
+    phi: Any = model.language.phi
+    for layer in phi.layers:
+        layer.self_attn.dense.weight.mul_((2 * config.phi.num_layers) ** -0.5)
+        layer.mlp.fc2.weight.mul_((2 * config.phi.num_layers) ** -0.5)
+    phi.embed_tokens.weight.normal_()
+    head = model.language.lm_head.weight
+    head.normal_(std=1e-3)
+    asked = prompt.inference_ids(words, "a").tolist()
+    chain = [asked[-1], *dict.fromkeys(prompt.encode(words, _ANSWER)), _END]
+    for before, after in itertools.pairwise(chain):
+        state = phi.embed_tokens.weight[before]
+        head[after] += (state - state.mean()) / state.std()
+    return model.keep_in(dtype).eval().requires_grad_(False), words
+
+
+def _questions(count: int) -> list[str]:
+    kinds = ("water", "flooded roads", "buildings that are new", "burned ground near the river")
+    return [f"segment the {kinds[index % 4]} in part {index}" for index in range(count)]
+
+
+def _image(side: int) -> NDArray[np.uint8]:
+    return np.random.default_rng(1).integers(0, 256, (side, side, 3), dtype=np.uint8)
+
+
+@torch.inference_mode()
+def _alone(predictor: Predictor, image: NDArray[np.uint8], question: str) -> tuple[str, Tensor]:
+    """One instruction as the reference answers it: nothing kept from the instruction before."""
+    model, words = predictor._model, predictor._tokenizer
+    device = model.device
+    clip = processor.language_view(image, model.config.siglip.image_size)[None].to(device)
+    view = processor.mask_view(image, model.config.image_size)[None].to(device)
+    ids = prompt.inference_ids(words, question).to(device)
+    embeds = model.splice([ids], model.image_tokens(clip)).embeds
+    prefix = generate.prefill(model, embeds[:, :-1])
+    said = generate.answers(model, prefix, [embeds[0, -1:]], max_new_tokens=predictor.max_new_tokens)[0]
+    states = said.hidden[(said.ids == model.config.seg_token_id).to(device)]
+    pixels = model.pixel_features(view)
+    batch = torch.zeros(len(states), dtype=torch.long, device=device)
+    masks = model.decode(pixels, model.queries(states), batch)[-1]
+    height, width = image.shape[:2]
+    full_size = processor.undo(masks, height, width, model.config.image_size).cpu()
+    return str(words.decode(said.ids.tolist(), skip_special_tokens=False)).strip(), full_size
+
+
+def _compared(predictor: Predictor, image: NDArray[np.uint8], questions: list[str], repeats: int) -> Result:
+    device = predictor._model.device
+    # a loop of many equal passes is its own warm-up and its own repetition
+    looped = len(questions) >= 4
+    alone = machine.seconds(
+        lambda: [_alone(predictor, image, question) for question in questions],
+        device,
+        1 if looped else repeats,
+        warm=looped,
+    )
+    shared = machine.seconds(lambda: predictor.segment([image], questions), device, repeats)
+    together = predictor.segment([image], questions)[0]
+    one_by_one = [_alone(predictor, image, question) for question in questions[:4]]
+    same, certain = 0, 0
+    for answer, (_, masks) in zip(together, one_by_one, strict=False):
+        theirs = masks.numpy()
+        clear = np.abs(theirs) > 1e-4
+        same += int((((answer.mask_logits > 0) == (theirs > 0)) & clear).sum())
+        certain += int(clear.sum())
+    texts = [answer.text for answer in together]
+    return Result(
+        len(questions),
+        alone,
+        shared,
+        texts_equal=set(texts) == {one_by_one[0][0]} and prompt.SEG in texts[0],
+        masks_equal=same / max(certain, 1),
+    )
+
+
+def _flops(work: Any) -> int:
+    with FlopCounterMode(display=False) as counter:
+        work()
+    return int(counter.get_total_flops())
+
+
+def _stages(predictor: Predictor, image: NDArray[np.uint8], questions: list[str]) -> dict[str, float]:
+    """Seconds in each stage of one shared answer, on the device's clock where it has one."""
+    on_gpu = predictor._model.device.type == "cuda"
+    activities = [torch.profiler.ProfilerActivity.CPU]
+    if on_gpu:
+        activities.append(torch.profiler.ProfilerActivity.CUDA)
+    with torch.profiler.profile(activities=activities) as profile:
+        predictor.segment([image], questions)
+    found = {row.key: row for row in profile.key_averages()}
+    seconds = {}
+    for stage in _STAGES:
+        row: Any = found[stage]
+        seconds[stage] = (row.device_time_total if on_gpu else row.cpu_time_total) / 1e6
+    return seconds
+
+
+def _print_results(results: list[Result]) -> None:
+    table = Table("instructions", "one by one", "shared", "gain", "tile x instructions / s", "masks equal")
+    for result in results:
+        table.add_row(
+            str(result.instructions),
+            f"{result.alone_seconds:.2f} s",
+            f"{result.shared_seconds:.2f} s",
+            f"{result.gain:.1f}x",
+            f"{result.instructions / result.shared_seconds:.2f}",
+            f"{result.masks_equal:.4%}",
+        )
+    out.print(table)
+
+
+def _print_stages(stages: dict[str, float], used: dict[str, float]) -> None:
+    table = Table("stage, 16 instructions", "seconds", "share")
+    whole = sum(stages.values())
+    for stage, seconds in stages.items():
+        table.add_row(stage, f"{seconds:.3f}", f"{seconds / whole:.0%}")
+    out.print(table)
+    out.print(
+        f"shared: {used['flop_share_of_peak']:.0%} of the measured peak FLOP/s; one by one: "
+        f"{used['flop_share_of_peak_alone']:.0%}; words: {used['words_bandwidth_share_of_peak']:.0%} of the "
+        "measured bandwidth for the weights alone"
+    )

@@ -1,0 +1,251 @@
+"""An official checkpoint to safetensors: strict, and nothing executed."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+from typer.testing import CliRunner
+
+from segwatch.flows.cli import app
+from segwatch.model import build, checkpoint, config, parity, tokenizer
+from segwatch.model.config import SegEarthConfig
+from segwatch.model.convert import convert
+from segwatch.model.errors import CheckpointError
+from segwatch.model.predictor import Predictor
+from segwatch.model.segearth import SegEarthR2
+
+DATA = Path(__file__).parents[2] / "data"
+
+
+@pytest.fixture(scope="module")
+def manifest() -> dict[str, list[int]]:
+    tensors: dict[str, list[int]] = json.loads((DATA / "checkpoint_manifest.json").read_text())["tensors"]
+    return tensors
+
+
+@pytest.fixture(scope="module")
+def small() -> SegEarthConfig:
+    """Every part of the official model, with its depths, in few channels."""
+    official, tiny = config.base(), config.tiny()
+    return replace(
+        tiny,
+        name="small",
+        phi=replace(tiny.phi, hidden_size=32, intermediate_size=64, num_layers=official.phi.num_layers),
+        siglip=replace(
+            tiny.siglip, hidden_size=32, intermediate_size=64, num_layers=official.siglip.num_layers
+        ),
+        swin=replace(tiny.swin, embed_dim=16, depths=official.swin.depths, num_heads=(1, 2, 4, 8)),
+        mask=replace(
+            tiny.mask,
+            width=32,
+            encoder_layers=official.mask.encoder_layers,
+            decoder_layers=official.mask.decoder_layers,
+        ),
+    )
+
+
+@pytest.fixture(scope="module")
+def state(small: SegEarthConfig, manifest: dict[str, list[int]]) -> dict[str, Tensor]:
+    """Values for every key of the official file."""
+    torch.manual_seed(0)
+    wanted = checkpoint.expected_shapes(build.empty(small))
+    assert set(wanted) <= set(manifest)
+    made = {key: torch.randn(shape) * 0.05 for key, shape in wanted.items()}
+    spare = {key: torch.zeros(3) for key in manifest if key not in made}
+    return made | spare
+
+
+@pytest.fixture
+def official(tmp_path: Path, small: SegEarthConfig) -> Callable[..., Path]:
+    """Writes a checkpoint in the official layout."""
+
+    def write(state: dict[str, Tensor], shards: int = 3, form: str = "bin") -> Path:
+        folder = tmp_path / "official"
+        folder.mkdir()
+        tokenizer.train_small(["segment the water"]).save_pretrained(folder)
+        (folder / "config.json").write_text(json.dumps({"model_type": "llava_phi", "hidden_size": 32}))
+        (tmp_path / "small.json").write_text(json.dumps(small.to_dict()))
+        weight_map = {}
+        stem, suffix = ("pytorch_model", "bin") if form == "bin" else ("model", "safetensors")
+        for shard in range(shards):
+            name = f"{stem}-{shard + 1:05d}-of-{shards:05d}.{suffix}"
+            part = dict(list(state.items())[shard::shards])
+            if form == "bin":
+                torch.save(part, folder / name)
+            else:
+                save_file(part, folder / name)
+            weight_map.update(dict.fromkeys(part, name))
+        (folder / f"{stem}.{suffix}.index.json").write_text(json.dumps({"weight_map": weight_map}))
+        return folder
+
+    return write
+
+
+@pytest.mark.parametrize("form", ["bin", "safetensors"])
+def test_every_key_of_the_official_layout_arrives(
+    official: Callable[..., Path], state: dict[str, Tensor], tmp_path: Path, form: str
+) -> None:
+    source, target = official(state, form=form), tmp_path / "converted"
+    result = CliRunner().invoke(
+        app,
+        ["model", "convert", str(source), str(target), "--config", str(tmp_path / "small.json"), "--json"],
+    )
+    assert result.exit_code == 0, result.output
+    report = json.loads(result.stdout)
+    assert report["keys"] + len(report["unused"]) == len(state)
+    loaded = build.from_pretrained(target, "cpu")
+    ours = loaded.model.state_dict()
+    for name, value in ours.items():
+        origin = checkpoint.source_of(name)
+        theirs = state[origin.key]
+        expected = theirs if origin.part is None else theirs.chunk(3)[origin.part]
+        assert torch.equal(value, expected), name
+    predictor = Predictor.load(target, "cpu", max_new_tokens=2)
+    assert predictor.version == report["version"]
+    image = np.zeros((64, 64, 3), np.uint8)
+    assert len(predictor.segment([image], ["segment the water"])[0]) == 1
+
+
+def test_the_official_dimensions_need_no_configuration(
+    manifest: dict[str, list[int]], tmp_path: Path
+) -> None:
+    """At full size, on a device that holds shapes only."""
+    tokenizer.train_small(["water"]).save_pretrained(tmp_path)
+    shapes = {key: tuple(shape) for key, shape in manifest.items()}
+    found = build.official_config(tmp_path, shapes)
+    assert (found.phi.vocab_size, found.seg_token_id) == (51200, 1023)
+    report = checkpoint.check(build.empty(found), shapes, found.siglip.layers_used, where="manifest")
+    assert report.loaded + len(report.unused) == len(manifest)
+
+
+def test_keys_that_do_not_fit_are_listed(
+    official: Callable[..., Path], state: dict[str, Tensor], tmp_path: Path
+) -> None:
+    broken = dict(state)
+    del broken["lm_head.weight"]
+    broken["surprise.weight"] = torch.zeros(2)
+    broken["SEG_token_projector.bias"] = torch.zeros(7)
+    source = official(broken)
+    result = CliRunner().invoke(
+        app,
+        ["model", "convert", str(source), str(tmp_path / "out"), "--config", str(tmp_path / "small.json")],
+    )
+    assert result.exit_code == 1
+    text = " ".join(result.stderr.split())
+    assert "missing: lm_head.weight" in text
+    assert "unexpected: surprise.weight" in text
+    assert "misshapen: SEG_token_projector.bias (7,) instead of (32,)" in text
+    assert not (tmp_path / "out").exists()
+
+
+class _Payload:
+    def __init__(self, marker: Path) -> None:
+        self.marker = marker
+
+    def __reduce__(self) -> tuple[Any, tuple[str, ...]]:
+        return Path.touch, (self.marker,)  # type: ignore[return-value]
+
+
+def test_a_pickle_that_would_run_code_is_not_read(
+    official: Callable[..., Path], state: dict[str, Tensor], tmp_path: Path
+) -> None:
+    source, marker = official(state), tmp_path / "ran"
+    shard = sorted(source.glob("*.bin"))[1]
+    torch.save({"lm_head.weight": _Payload(marker)}, shard)
+    with pytest.raises(CheckpointError, match="would run code"):
+        convert(source, tmp_path / "out", config_file=tmp_path / "small.json")
+    shard.write_bytes(pickle.dumps(_Payload(marker)))
+    with pytest.raises(CheckpointError, match=r"would run code|not a readable checkpoint"):
+        convert(source, tmp_path / "out", config_file=tmp_path / "small.json")
+    assert not marker.exists()
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_cannot_be_a_checkpoint_is_named(
+    official: Callable[..., Path], state: dict[str, Tensor], tmp_path: Path
+) -> None:
+    source, small = official(state), tmp_path / "small.json"
+
+    def refused(message: str, folder: Path = source, target: Path = tmp_path / "out") -> None:
+        with pytest.raises(CheckpointError, match=message):
+            convert(folder, target, config_file=small)
+        assert not (tmp_path / "out").exists()
+        assert not (tmp_path / "out.partial").exists()
+
+    refused("no such folder", tmp_path / "nowhere")
+    refused("exists; give a new folder", target=source)
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    refused(r"neither \*\.safetensors nor", empty)
+    shards = sorted(source.glob("*.bin"))
+    whole = shards[0].read_bytes()
+    shards[0].write_bytes(whole[: len(whole) // 2])
+    refused("not a readable checkpoint")
+    shards[0].write_bytes(whole)
+    part = torch.load(shards[0], weights_only=True)
+    key = next(key for key in part if not key.startswith(("predictor.query", "model.vision_tower.")))
+    torch.save(part | {key: torch.full_like(part[key], float("nan"))}, shards[0])
+    refused(f"{key} holds values that are not finite")
+    torch.save(part | {"model.layers.0.self_attn.q_proj.lora_A.weight": torch.zeros(2)}, shards[0])
+    refused("LoRA weights beside the model's; merge them first")
+    torch.save([part], shards[0])
+    refused("not a mapping of names to tensors")
+    other = torch.load(shards[1], weights_only=True)
+    torch.save(part | dict(list(other.items())[:1]), shards[0])
+    refused("is in .* and in .*; remove the stale one")
+    index = source / "pytorch_model.bin.index.json"
+    index.write_text(json.dumps({"weight_map": {"lm_head.weight": "../../etc/passwd"}}))
+    refused("is not a .bin file of this folder")
+    index.write_text("[]")
+    refused("no readable index")
+
+
+def test_stored_precision_is_as_asked(
+    official: Callable[..., Path], state: dict[str, Tensor], tmp_path: Path
+) -> None:
+    source = official(state, shards=1)
+    target = tmp_path / "half"
+    convert(source, target, config_file=tmp_path / "small.json", dtype=torch.bfloat16)
+    shapes = checkpoint.file_shapes(checkpoint.weight_files(target))
+    assert shapes == {key: tuple(state[key].shape) for key in shapes}
+    stored = dict(checkpoint.tensors(checkpoint.weight_files(target)[0], ["lm_head.weight"]))
+    assert stored["lm_head.weight"].dtype == torch.bfloat16
+
+
+def test_half_precision_is_near_the_reference() -> None:
+    """bfloat16 in the language half: the tolerance that the README states."""
+    stages = {diff.stage: diff for diff in parity.compare(DATA / "oracle", torch.bfloat16)}
+    assert {name: diff.max_abs_diff for name, diff in stages.items() if not diff.max_abs_diff <= 0.15} == {}
+    for image in range(2):
+        assert stages[f"generated_ids.{image}"].max_abs_diff == 0
+        assert stages[f"generated_masks.{image}"].max_abs_diff < 0.02, "share of pixels"
+    exact = CliRunner().invoke(app, ["model", "parity", str(DATA / "oracle"), "--dtype", "bfloat16"])
+    assert exact.exit_code == 1, "past the tolerance of float32"
+    loose = CliRunner().invoke(
+        app, ["model", "parity", str(DATA / "oracle"), "--dtype", "bfloat16", "--tolerance", "0.15"]
+    )
+    assert loose.exit_code == 0
+
+
+def test_a_converted_model_answers_as_the_one_it_came_from(tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    words = tokenizer.train_small(["segment the water"])
+    build.save_pretrained(SegEarthR2(config.tiny()), words, tmp_path / "one")
+    convert(tmp_path / "one", tmp_path / "two", config_file=tmp_path / "one" / "config.json")
+    image = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    first, second = (
+        Predictor.load(tmp_path / name, "cpu", max_new_tokens=4).segment([image], ["water"])[0][0]
+        for name in ("one", "two")
+    )
+    assert first.text == second.text
+    assert np.array_equal(first.mask_logits, second.mask_logits)
