@@ -3,6 +3,7 @@
 ModelError
 ├── ConfigError        a configuration that no model can be built from
 ├── CheckpointError    weights that do not fit: missing, unexpected or misshapen keys, pickles
+├── DatasetError       a benchmark's folder, entry or file that cannot be read
 ├── InputError         arrays, ids or instructions that the model cannot take
 └── TokenizerError     no usable tokenizer beside the weights
 """
@@ -28,3 +29,7 @@ class InputError(ModelError):
 
 class TokenizerError(ModelError):
     """No usable tokenizer beside the weights."""
+
+
+class DatasetError(ModelError):
+    """A benchmark's folder, entry or file that is not laid out as it should be."""

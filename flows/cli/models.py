@@ -11,6 +11,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 from segwatch.flows.cli.console import clear_errors, err, out, print_json
+from segwatch.flows.settings import load_settings
 
 app = typer.Typer(no_args_is_help=True, help="The segmentation model.")
 
@@ -107,3 +108,58 @@ def convert(
             f"left out, because no forward pass reads them: {len(report.unused)} keys (--json lists them)"
         )
     out.print(f"use it: export SEGWATCH_MODEL_PATH={target}", soft_wrap=True)
+
+
+@app.command("eval")
+def evaluate(
+    dataset: Annotated[str, typer.Option(help="lasers, earthreason, rrsis-d, risbench or refsegrs")],
+    root: Annotated[Path, typer.Option(help="the data set's folder")],
+    split: Annotated[str, typer.Option(help="as the data set names it")] = "test",
+    model: Annotated[
+        str | None, typer.Option(help="folder or hub id of a checkpoint; the configured one by default")
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="only so many samples, from the beginning")] = None,
+    destination: Annotated[
+        Path, typer.Option("--out", help="folder for results.json, results.md and worst/*.png")
+    ] = Path("evaluation"),
+    worst: Annotated[int, typer.Option(min=0, help="how many of the worst to draw")] = 20,
+    as_json: Annotated[bool, typer.Option("--json", help="print the results as one JSON document")] = False,
+) -> None:
+    """Measure the model on a public benchmark: gIoU, cIoU, mIoU, Pr@0.5 to 0.9, by group."""
+    with clear_errors():
+        settings = load_settings()
+        from segwatch.model import identity
+        from segwatch.model.predictor import Predictor
+        from segwatch.model.referring import layouts, score
+
+        try:
+            chosen = layouts.Dataset(dataset)
+        except ValueError as error:
+            known = ", ".join(layouts.Dataset)
+            raise typer.BadParameter(f"{dataset!r} is none of {known}", param_hint="--dataset") from error
+        samples = layouts.samples(chosen, root, split)[:limit]
+        predictor = Predictor.load(
+            identity.resolve(model or settings.model_path),
+            settings.device,
+            dtype=None,
+            memory_gib=settings.memory_gib,
+        )
+        with Progress(console=err, transient=True) as progress:
+            task = progress.add_task(f"{chosen}, {split}", total=len(samples))
+            scores = score.score(
+                predictor,
+                samples,
+                overlays=destination / "worst" if worst else None,
+                worst=worst,
+                on_sample=lambda: progress.advance(task),
+            )
+        document = score.report(scores, dataset=chosen, split=split, model=predictor.version)
+        score.write(document, destination)
+    if as_json:
+        print_json({key: value for key, value in document.items() if key != "records"})
+    else:
+        out.print(score.markdown(document), markup=False)
+        out.print(f"written to {destination}")
+    if not scores.records:
+        err.print("error: no sample could be read; see the reasons in results.json", markup=False)
+        raise typer.Exit(1)

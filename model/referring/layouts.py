@@ -1,0 +1,220 @@
+"""The official layouts of LaSeRS, EarthReason, RRSIS-D, RISBench and RefSegRS.
+
+Nothing in a data set is executed: the pickle that REFER layouts carry is read by a reader that knows plain
+containers, words and numbers only.
+"""
+
+from __future__ import annotations
+
+import io
+import pickle
+import re
+from collections.abc import Callable, Iterator, Sequence
+from enum import StrEnum
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from segwatch.model import prompt
+from segwatch.model.errors import DatasetError
+from segwatch.model.referring.samples import (
+    Mask,
+    Sample,
+    coco_mask,
+    inside,
+    mask_file,
+    read_json,
+)
+
+_PICTURES = (".jpg", ".jpeg", ".png", ".tif", ".tiff")
+_LASERS_DIMENSIONS = ("granularity", "multiplicity", "reasoning", "language")
+
+
+class Dataset(StrEnum):
+    """Data sets by the name the command line has for them."""
+
+    LASERS = "lasers"
+    EARTHREASON = "earthreason"
+    RRSIS_D = "rrsis-d"
+    RISBENCH = "risbench"
+    REFSEGRS = "refsegrs"
+
+
+def samples(dataset: Dataset, root: Path, split: str) -> list[Sample]:
+    """All samples of a split.
+
+    Args:
+        dataset: which layout.
+        root: the data set's own folder.
+        split: as the data set names it, such as "test".
+
+    Raises:
+        DatasetError: if the folder has another layout, or the split no samples.
+    """
+    if not root.is_dir():
+        raise DatasetError(f"{root}: no such folder; give the folder that the data set was unpacked into")
+    readers: dict[Dataset, Callable[[Path, str], Iterator[Sample]]] = {
+        Dataset.LASERS: _lasers,
+        Dataset.EARTHREASON: _earthreason,
+        Dataset.RRSIS_D: _refer,
+        Dataset.RISBENCH: _refer,
+        Dataset.REFSEGRS: _refsegrs,
+    }
+    try:
+        found = list(readers[dataset](root, split))
+    except (KeyError, TypeError, IndexError, AttributeError) as error:
+        raise DatasetError(f"{root}: not laid out as {dataset} is ({error!r})") from error
+    if not found:
+        raise DatasetError(f"{root}: no samples in split {split!r} of {dataset}")
+    return found
+
+
+def _lasers(root: Path, split: str) -> Iterator[Sample]:
+    """``{split}/images`` and ``{split}/annotations/*.json``, masks as COCO run lengths."""
+    files = sorted((root / split / "annotations").glob("*.json"))
+    for file in files:
+        for entry in read_json(file):
+            if "mask" not in entry:
+                raise DatasetError(
+                    f"{file}: {entry['id']} has no masks; the truth of this split is not public"
+                )
+            coded = list(entry["mask"])
+            words = str(entry["description"]).strip()
+            given = {name: str(entry[name]) for name in _LASERS_DIMENSIONS if name in entry}
+            derived = {
+                "targets": ("none", "one")[len(coded)] if len(coded) < 2 else "several",
+                "form": "question" if words.endswith("?") else "statement",
+            }
+            by_file = {"annotation file": file.stem} if len(files) > 1 else {}
+            yield Sample(
+                name=f"{file.stem}/{entry['id']}",
+                image=inside(root / split / "images", entry["image_name"]),
+                instruction=words,
+                truth=partial(_run_lengths, coded, str(entry["answer"]).count(prompt.SEG)),
+                groups={**by_file, **derived, **given},
+            )
+
+
+def _run_lengths(coded: Sequence[Any], expected: int) -> list[Mask]:
+    if len(coded) != expected:
+        raise DatasetError(f"{len(coded)} masks for {expected} {prompt.SEG} in the answer")
+    try:
+        return [coco_mask(part, *map(int, part["size"])) for part in coded]
+    except (KeyError, TypeError, ValueError) as error:
+        raise DatasetError(f"not a COCO mask ({error!r})") from error
+
+
+def _earthreason(root: Path, split: str) -> Iterator[Sample]:
+    """``{split}/images``, ``labels`` and ``QAs``; the three of a sample share a place in sorted order."""
+    folder = next((path for path in (root / split, root / "RSReasonSeg" / split) if path.is_dir()), None)
+    if folder is None:
+        raise DatasetError(f"{root}: no folder {split}")
+    images, labels, asked = (
+        _sorted(folder / name, suffixes)
+        for name, suffixes in (("images", _PICTURES), ("labels", (".png",)), ("QAs", (".json", ".txt")))
+    )
+    if not len(images) == len(labels) == len(asked):
+        raise DatasetError(
+            f"{folder}: {len(images)} images, {len(labels)} labels and {len(asked)} QAs do not pair up"
+        )
+    for image, label, questions in zip(images, labels, asked, strict=True):
+        record = read_json(questions)
+        nothing = not record.get("answer")
+        yield Sample(
+            name=image.stem,
+            image=image,
+            instruction=str(record["questions"][0]).strip(),
+            truth=partial(_no_masks if nothing else _one_mask, label),
+            groups={"targets": "none" if nothing else "one"},
+        )
+
+
+def _refsegrs(root: Path, split: str) -> Iterator[Sample]:
+    """``images``, ``masks`` and ``output_phrase_{split}.txt`` with an image number and a phrase per line."""
+    listing = root / f"output_phrase_{split}.txt"
+    try:
+        lines = listing.read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise DatasetError(f"{listing}: not readable ({error.strerror})") from error
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        match = re.fullmatch(r"(\d+)\s+(.+)", line.strip())
+        if match is None:
+            raise DatasetError(f"{listing}:{number}: {line!r} is not an image number and a phrase")
+        yield Sample(
+            name=f"{number}/{match[1]}",
+            image=root / "images" / f"{match[1]}.tif",
+            instruction=match[2],
+            truth=partial(_one_mask, root / "masks" / f"{match[1]}.tif"),
+        )
+
+
+def _refer(root: Path, split: str) -> Iterator[Sample]:
+    """REFER's layout: references to COCO annotations, as a pickle or as JSON.
+
+    As the reference's evaluation does, the first sentence of each reference is asked.
+    """
+    folder = _only(root, ("instances.json",)).parent
+    instances = read_json(folder / "instances.json")
+    references = _only(folder, ("refs(unc).p", "refs.p", "refs.json", "refs(unc).json"))
+    refs = read_json(references) if references.suffix == ".json" else _plain_pickle(references)
+    images = {entry["id"]: entry for entry in instances["images"]}
+    annotations = {entry["id"]: entry for entry in instances["annotations"]}
+    categories = {entry["id"]: str(entry["name"]) for entry in instances.get("categories", [])}
+    pictures = {path.name: path for path in sorted(root.rglob("*")) if path.suffix.lower() in _PICTURES}
+    for ref in refs:
+        if ref["split"] != split:
+            continue
+        image, annotation = images[ref["image_id"]], annotations[ref["ann_id"]]
+        sentence = ref["sentences"][0]
+        name = Path(str(image["file_name"])).name
+        yield Sample(
+            name=str(ref["ref_id"]),
+            image=pictures.get(name, root / name),
+            instruction=str(sentence.get("raw") or sentence["sent"]).strip(),
+            truth=partial(_coco, annotation["segmentation"], int(image["height"]), int(image["width"])),
+            groups={"category": categories[ref["category_id"]]} if categories else {},
+        )
+
+
+def _one_mask(path: Path) -> list[Mask]:
+    return [mask_file(path)]
+
+
+def _no_masks(path: Path) -> list[Mask]:
+    return []
+
+
+def _coco(segmentation: Any, height: int, width: int) -> list[Mask]:
+    return [coco_mask(segmentation, height, width)]
+
+
+def _sorted(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
+    if not folder.is_dir():
+        raise DatasetError(f"{folder}: no such folder")
+    return sorted(path for path in folder.iterdir() if path.suffix.lower() in suffixes)
+
+
+def _only(root: Path, names: tuple[str, ...]) -> Path:
+    """The first file of one of these names, at any depth."""
+    for name in names:
+        if found := sorted(path for path in root.rglob("*") if path.name == name):
+            return found[0]
+    raise DatasetError(f"{root}: no {' or '.join(names)} anywhere below")
+
+
+class _Plain(pickle.Unpickler):
+    """Reads containers, words and numbers; whatever names a class or a function is refused."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        raise DatasetError(f"the pickle asks for {module}.{name}; only plain data is read from it")
+
+
+def _plain_pickle(path: Path) -> Any:
+    try:
+        return _Plain(io.BytesIO(path.read_bytes())).load()
+    except DatasetError as error:
+        raise DatasetError(f"{path}: {error}") from error
+    except (OSError, pickle.UnpicklingError, EOFError, ValueError, IndexError) as error:
+        raise DatasetError(f"{path}: not a readable pickle of plain data ({error})") from error

@@ -1,0 +1,112 @@
+"""One instruction on one image and its true masks, wherever they are stored."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+from pycocotools import mask as coco
+
+from segwatch.model.errors import DatasetError
+
+Mask = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One instruction on one image."""
+
+    name: str
+    """Unique in its data set."""
+    image: Path
+    instruction: str
+    truth: Callable[[], list[Mask]]
+    """Reads the true masks (H, W), in order of the answer; none if there is nothing to segment."""
+    groups: Mapping[str, str] = field(default_factory=dict)
+    """Dimension -> group that the sample belongs to."""
+
+
+def rgb(path: Path) -> NDArray[np.uint8]:
+    """(H, W, 3) uint8.
+
+    Raises:
+        DatasetError: if the file is missing or no picture.
+    """
+    try:
+        with Image.open(path) as picture:
+            return np.asarray(picture.convert("RGB"))
+    except (OSError, UnidentifiedImageError, Image.DecompressionBombError, ValueError) as error:
+        raise DatasetError(f"{path}: not a readable picture ({error})") from error
+
+
+def mask_file(path: Path) -> Mask:
+    """(H, W), True where the picture is not 0.
+
+    Raises:
+        DatasetError: if the file is missing or no picture.
+    """
+    try:
+        with Image.open(path) as picture:
+            values = np.asarray(picture)
+    except (OSError, UnidentifiedImageError, Image.DecompressionBombError, ValueError) as error:
+        raise DatasetError(f"{path}: not a readable mask ({error})") from error
+    return np.asarray(values.any(axis=2) if values.ndim == 3 else values != 0)
+
+
+def coco_mask(segmentation: Any, height: int, width: int) -> Mask:
+    """A mask in any of COCO's forms: compressed or plain run lengths, polygons, or a list of either.
+
+    Raises:
+        DatasetError: if it is none of these.
+    """
+    try:
+        parts = segmentation if isinstance(segmentation, list) else [segmentation]
+        if not parts:
+            return np.zeros((height, width), np.bool_)
+        if isinstance(parts[0], dict):
+            coded = [_compressed(part) for part in parts]
+        else:
+            coded = coco.frPyObjects(parts, height, width)
+        decoded = coco.decode(coco.merge(coded)).astype(np.bool_)
+    except (TypeError, ValueError, KeyError, IndexError, AttributeError) as error:
+        raise DatasetError(f"not a COCO mask ({error})") from error
+    if decoded.shape != (height, width):
+        raise DatasetError(f"COCO mask is {decoded.shape}, its image {(height, width)}")
+    return np.asarray(decoded)
+
+
+def read_json(path: Path) -> Any:
+    """A JSON document.
+
+    Raises:
+        DatasetError: if the file is missing or no JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DatasetError(f"{path}: not readable JSON ({error})") from error
+
+
+def inside(folder: Path, name: Any) -> Path:
+    """A file that a data set names, which must lie in the data set's folder.
+
+    Raises:
+        DatasetError: if it does not.
+    """
+    path = folder / str(name)
+    if not path.resolve().is_relative_to(folder.resolve()):
+        raise DatasetError(f"{name!r} points outside {folder}")
+    return path
+
+
+def _compressed(part: Any) -> Any:
+    if isinstance(part["counts"], list):
+        height, width = part["size"]
+        return coco.frPyObjects(part, height, width)
+    return part

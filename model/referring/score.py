@@ -1,0 +1,258 @@
+"""How a model does on a benchmark: one record per instruction, then tables over records."""
+
+from __future__ import annotations
+
+import heapq
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from segwatch.model import metrics
+from segwatch.model.errors import DatasetError
+from segwatch.model.metrics import Overlap, Summary
+from segwatch.model.predictor import Predictor
+from segwatch.model.referring.samples import Mask, Sample, rgb
+
+#: Colours of an overlay: found and true, found but not true, true but not found.
+HIT, WRONG, MISSED = (80, 220, 100), (240, 70, 70), (70, 120, 255)
+
+
+@dataclass(frozen=True)
+class Record:
+    """One instruction answered and compared."""
+
+    name: str
+    text: str
+    """The model's words."""
+    targets: int
+    """True masks."""
+    masks: int
+    """Masks that the model gave."""
+    in_order: tuple[Overlap, ...]
+    """Targets with masks in order of the [SEG] tokens, as the reference compares them."""
+    matched: tuple[Overlap, ...]
+    """Targets with masks in their best order."""
+    groups: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def iou(self) -> float:
+        """Mean over its targets, in order."""
+        return float(np.mean([part.iou for part in self.in_order]))
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A sample that could not be scored."""
+
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Scores:
+    """A whole run."""
+
+    records: tuple[Record, ...]
+    failures: tuple[Failure, ...]
+
+
+def score(
+    predictor: Predictor,
+    samples: Sequence[Sample],
+    *,
+    overlays: Path | None = None,
+    worst: int = 20,
+    on_sample: Callable[[], None] = lambda: None,
+) -> Scores:
+    """Answer and compare all samples; the pixels of an image are worked through once for all of them.
+
+    Args:
+        predictor: the model.
+        samples: of one benchmark.
+        overlays: folder that receives a picture of each of the worst; None draws none.
+        worst: how many of them.
+        on_sample: called after each sample.
+
+    Returns:
+        Records in order of the samples' images. A sample that cannot be read is a failure with its reason.
+    """
+    records: list[Record] = []
+    failures: list[Failure] = []
+    lowest: list[tuple[float, str]] = []
+    for image, group in groupby(sorted(samples, key=lambda sample: str(sample.image)), lambda s: s.image):
+        for record, failure, drawn in _scored(predictor, image, list(group)):
+            if failure is not None:
+                failures.append(failure)
+            if record is not None:
+                records.append(record)
+                if overlays is not None and drawn is not None:
+                    _keep(lowest, record, drawn, overlays, worst)
+            on_sample()
+    return Scores(tuple(records), tuple(failures))
+
+
+def _scored(
+    predictor: Predictor, image: Path, asked: list[Sample]
+) -> Iterator[tuple[Record | None, Failure | None, Callable[[Path], None] | None]]:
+    usable: list[tuple[Sample, list[Mask]]] = []
+    pixels: NDArray[np.uint8] | None = None
+    for sample in asked:
+        try:
+            pixels = rgb(image) if pixels is None else pixels
+            masks = sample.truth()
+            if any(mask.shape != pixels.shape[:2] for mask in masks):
+                raise DatasetError(f"mask is {masks[0].shape}, image is {pixels.shape[:2]}")
+            if not sample.instruction:
+                raise DatasetError("the instruction is empty")
+            usable.append((sample, masks))
+        except DatasetError as error:
+            yield None, Failure(sample.name, str(error)), None
+    if not usable or pixels is None:
+        return
+    answers = predictor.segment([pixels], [sample.instruction for sample, _ in usable])[0]
+    for (sample, truth), answer in zip(usable, answers, strict=True):
+        found = [logits > 0 for logits in answer.mask_logits]
+        record = compared(sample, truth, found, answer.text)
+        yield record, None, _drawing(pixels, truth, found)
+
+
+def compared(sample: Sample, truth: Sequence[Mask], found: Sequence[Mask], text: str) -> Record:
+    """One answer against its truth. With nothing to find, all that was found is compared with nothing."""
+    if truth:
+        in_order, matched = metrics.in_order(found, truth), metrics.in_best_order(found, truth)
+    else:
+        wrong = int(np.logical_or.reduce(found).sum()) if found else 0
+        in_order = matched = [Overlap(0, wrong)]
+    return Record(
+        sample.name, text, len(truth), len(found), tuple(in_order), tuple(matched), dict(sample.groups)
+    )
+
+
+def summaries(records: Sequence[Record]) -> dict[str, dict[str, Any]]:
+    """Group -> metrics, "all" first, then ``dimension: group``.
+
+    Raises:
+        InputError: for no records.
+    """
+    groups: dict[str, list[Record]] = {"all": list(records)}
+    for record in records:
+        for dimension, group in sorted(record.groups.items()):
+            groups.setdefault(f"{dimension}: {group}", []).append(record)
+    ordered = [name for name in groups if name != "all"]
+    return {name: _summary(groups[name]) for name in ["all", *sorted(ordered)]}
+
+
+def _summary(records: Sequence[Record]) -> dict[str, Any]:
+    ordered = metrics.summarise([part for record in records for part in record.in_order])
+    matched = metrics.summarise([part for record in records for part in record.matched])
+    return {
+        "instructions": len(records),
+        **_figures(ordered),
+        "matched": _figures(matched),
+        "too_few_masks": sum(record.masks < record.targets for record in records),
+        "too_many_masks": sum(record.masks > record.targets for record in records),
+    }
+
+
+def _figures(summary: Summary) -> dict[str, Any]:
+    return {
+        "targets": summary.targets,
+        "gIoU": summary.g_iou,
+        "cIoU": summary.c_iou,
+        "oIoU": summary.c_iou,
+        "mIoU": summary.g_iou,
+        **{f"Pr@{threshold}": share for threshold, share in summary.precision_at.items()},
+    }
+
+
+def report(scores: Scores, *, dataset: str, split: str, model: str) -> dict[str, Any]:
+    """Everything as one JSON-ready document."""
+    return {
+        "dataset": dataset,
+        "split": split,
+        "model": model,
+        "results": summaries(scores.records) if scores.records else {},
+        "failures": [asdict(failure) for failure in scores.failures],
+        "records": [
+            {
+                "name": record.name,
+                "text": record.text,
+                "targets": record.targets,
+                "masks": record.masks,
+                "iou": record.iou,
+                "groups": record.groups,
+            }
+            for record in scores.records
+        ],
+    }
+
+
+def markdown(document: dict[str, Any]) -> str:
+    """The document's results as a Markdown table."""
+    thresholds = [f"Pr@{value}" for value in metrics.THRESHOLDS]
+    columns = ["group", "instructions", "targets", "gIoU (mIoU)", "cIoU (oIoU)", *thresholds]
+    columns += ["gIoU, best order", "too few masks", "too many masks"]
+    lines = [
+        f"# {document['dataset']}, {document['split']}: {document['model']}",
+        "",
+        f"{len(document['failures'])} samples could not be read.",
+        "",
+        "| " + " | ".join(columns) + " |",
+        "| " + " | ".join("---" for _ in columns) + " |",
+    ]
+    for group, row in document["results"].items():
+        cells = [group, str(row["instructions"]), str(row["targets"])]
+        cells += [f"{row[name]:.4f}" for name in ("gIoU", "cIoU", *thresholds)]
+        cells += [f"{row['matched']['gIoU']:.4f}", str(row["too_few_masks"]), str(row["too_many_masks"])]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def write(document: dict[str, Any], folder: Path) -> None:
+    """``results.json`` and ``results.md``."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "results.json").write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+    (folder / "results.md").write_text(markdown(document), encoding="utf-8")
+
+
+def _drawing(
+    pixels: NDArray[np.uint8], truth: Sequence[Mask], found: Sequence[Mask]
+) -> Callable[[Path], None]:
+    def draw(path: Path) -> None:
+        empty = np.zeros(pixels.shape[:2], np.bool_)
+        true = np.logical_or.reduce([empty, *truth])
+        seen = np.logical_or.reduce([empty, *found])
+        picture = pixels.astype(np.float32)
+        for where, colour in ((true & seen, HIT), (seen & ~true, WRONG), (true & ~seen, MISSED)):
+            picture[where] = 0.45 * picture[where] + 0.55 * np.array(colour, np.float32)
+        Image.fromarray(picture.round().astype(np.uint8)).save(path)
+
+    return draw
+
+
+def _keep(
+    lowest: list[tuple[float, str]],
+    record: Record,
+    draw: Callable[[Path], None],
+    folder: Path,
+    worst: int,
+) -> None:
+    """Keep the pictures of the worst so far, and no others."""
+    name = "".join(letter if letter.isalnum() else "_" for letter in record.name)[:80] + ".png"
+    entry = (-record.iou, name)
+    if len(lowest) >= worst and entry <= lowest[0]:
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    draw(folder / name)
+    if len(lowest) < worst:
+        heapq.heappush(lowest, entry)
+    else:
+        _, gone = heapq.heapreplace(lowest, entry)
+        (folder / gone).unlink(missing_ok=True)
