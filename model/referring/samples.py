@@ -65,16 +65,13 @@ def coco_mask(segmentation: Any, height: int, width: int) -> Mask:
     Raises:
         DatasetError: if it is none of these.
     """
+    parts = segmentation if isinstance(segmentation, list) else [segmentation]
+    if not parts:
+        return np.zeros((height, width), np.bool_)
     try:
-        parts = segmentation if isinstance(segmentation, list) else [segmentation]
-        if not parts:
-            return np.zeros((height, width), np.bool_)
-        if isinstance(parts[0], dict):
-            coded = [_compressed(part) for part in parts]
-        else:
-            coded = coco.frPyObjects(parts, height, width)
-        decoded = coco.decode(coco.merge(coded)).astype(np.bool_)
-    except (TypeError, ValueError, KeyError, IndexError, AttributeError) as error:
+        coded = [_coded(part, height, width) for part in parts]
+        decoded = coco.decode(coco.merge([one for some in coded for one in some])).astype(np.bool_)
+    except (TypeError, ValueError, KeyError) as error:
         raise DatasetError(f"not a COCO mask ({error})") from error
     if decoded.shape != (height, width):
         raise DatasetError(f"COCO mask is {decoded.shape}, its image {(height, width)}")
@@ -105,8 +102,16 @@ def inside(folder: Path, name: Any) -> Path:
     return path
 
 
-def _compressed(part: Any) -> Any:
-    if isinstance(part["counts"], list):
-        height, width = part["size"]
-        return coco.frPyObjects(part, height, width)
-    return part
+def _coded(part: Any, height: int, width: int) -> list[Any]:
+    """One part as compressed run lengths."""
+    if isinstance(part, dict):
+        rows, columns = part["size"]
+        counts = part["counts"]
+        if isinstance(counts, list):
+            return [
+                coco.frPyObjects({"size": [rows, columns], "counts": [int(n) for n in counts]}, rows, columns)
+            ]
+        return [{"size": [int(rows), int(columns)], "counts": counts}]
+    if isinstance(part, list) and len(part) >= 6 and len(part) % 2 == 0:
+        return list(coco.frPyObjects([[float(number) for number in part]], height, width))
+    raise ValueError(f"{part!r:.40} is neither run lengths nor a polygon")
