@@ -35,7 +35,7 @@ bench-%: setup
 	$(BIN)/segwatch-bench $*
 
 train-tiny: setup
-	$(BIN)/python -P -m segwatch.model.train
+	$(BIN)/segwatch model train model/train/recipes/tiny.toml
 
 setup: system $(VENV)/.ready
 

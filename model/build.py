@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 from transformers.models.phi.modeling_phi import PhiRotaryEmbedding
 from transformers.models.siglip.modeling_siglip import SiglipVisionEmbeddings
@@ -119,12 +119,25 @@ def from_pretrained(
 
 
 def save_pretrained(
-    model: SegEarthR2, words: PreTrainedTokenizerBase, directory: Path, dtype: torch.dtype | None = None
+    model: SegEarthR2,
+    words: PreTrainedTokenizerBase,
+    directory: Path,
+    dtype: torch.dtype | None = None,
+    *,
+    state: Mapping[str, Tensor] | None = None,
 ) -> None:
-    """Write ``model.safetensors`` (as it is, or as ``dtype``), ``config.json`` and the tokenizer files."""
+    """Write ``model.safetensors`` (as it is, or as ``dtype``), ``config.json`` and the tokenizer files.
+
+    Args:
+        model: the model.
+        words: its tokenizer.
+        directory: made if need be.
+        dtype: what to store the weights as; as they are by default.
+        state: the weights, where they are not simply the model's.
+    """
     directory.mkdir(parents=True, exist_ok=True)
     words.save_pretrained(directory)
-    checkpoint.save(model, directory / checkpoint.WEIGHTS, dtype)
+    checkpoint.save(model.state_dict() if state is None else state, directory / checkpoint.WEIGHTS, dtype)
     text = json.dumps(model.config.to_dict(), indent=2) + "\n"
     (directory / "config.json").write_text(text, encoding="utf-8")
 

@@ -248,11 +248,11 @@ def load_into(
     return report
 
 
-def save(model: nn.Module, file: Path, dtype: torch.dtype | None = None) -> None:
-    """Write all parameters under the reference's names, as they are or as ``dtype``."""
+def save(state: Mapping[str, Tensor], file: Path, dtype: torch.dtype | None = None) -> None:
+    """Write a model's weights under the reference's names, as they are or as ``dtype``."""
     whole: dict[str, Tensor] = {}
     parts: dict[str, dict[int, Tensor]] = {}
-    for name, value in model.state_dict().items():
+    for name, value in state.items():
         source = source_of(name)
         stored = value.detach().to(device="cpu", dtype=dtype or value.dtype)
         if source.part is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -163,3 +164,29 @@ def evaluate(
     if not scores.records:
         err.print("error: no sample could be read; see the reasons in results.json", markup=False)
         raise typer.Exit(1)
+
+
+@app.command()
+def train(
+    config: Annotated[Path, typer.Argument(help="TOML file, such as model/train/recipes/tiny.toml")],
+    changes: Annotated[
+        list[str] | None, typer.Option("--set", help="section.field=value; may be given several times")
+    ] = None,
+    fresh: Annotated[bool, typer.Option(help="forget where an earlier run stopped")] = False,
+) -> None:
+    """Train a model; repeated, it goes on where it stopped.
+
+    Several processes: torchrun --nproc_per_node N -m segwatch.flows.cli model train CONFIG.
+    """
+    log = logging.getLogger("segwatch.model")
+    log.setLevel(logging.INFO)
+    log.addHandler(logging.StreamHandler())
+    log.propagate = False
+    with clear_errors():
+        from segwatch.model.train.config import load
+        from segwatch.model.train.run import train as run
+
+        chosen = load(config, changes or ())
+        trainer = run(chosen, fresh=fresh)
+    if trainer.accelerator.is_main_process:
+        out.print(f"{chosen.run.out}: {trainer.progress.step} steps")

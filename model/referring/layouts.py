@@ -91,6 +91,7 @@ def _lasers(root: Path, split: str) -> Iterator[Sample]:
                 image=inside(root / split / "images", entry["image_name"]),
                 instruction=words,
                 truth=partial(_run_lengths, coded, str(entry["answer"]).count(prompt.SEG)),
+                answer=str(entry["answer"]).strip(),
                 groups={**by_file, **derived, **given},
             )
 
@@ -125,6 +126,7 @@ def _earthreason(root: Path, split: str) -> Iterator[Sample]:
             image=image,
             instruction=str(record["questions"][0]).strip(),
             truth=partial(_no_masks if nothing else _one_mask, label),
+            answer=prompt.NOTHING if nothing else f"Sure, it is {prompt.SEG}. {record['answer'][0]}".strip(),
             groups={"targets": "none" if nothing else "one"},
         )
 

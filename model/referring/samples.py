@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 from pycocotools import mask as coco
 
+from segwatch.model import prompt
 from segwatch.model.errors import DatasetError
 
 Mask = NDArray[np.bool_]
@@ -28,6 +29,8 @@ class Sample:
     instruction: str
     truth: Callable[[], list[Mask]]
     """Reads the true masks (H, W), in order of the answer; none if there is nothing to segment."""
+    answer: str = f"Sure, it is {prompt.SEG}."
+    """What a model is to say, with one [SEG] per mask."""
     groups: Mapping[str, str] = field(default_factory=dict)
     """Dimension -> group that the sample belongs to."""
 

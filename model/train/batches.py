@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import dataclass, replace
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
 from segwatch.model import processor, prompt
 from segwatch.model.config import SegEarthConfig
+from segwatch.model.errors import DatasetError
+from segwatch.model.referring.samples import Sample, rgb
 from segwatch.model.train import instructions, real
 from segwatch.model.train.losses import attention_grid
 from segwatch.model.train.scenes import Scene
@@ -34,6 +37,51 @@ class Batch:
     """(T, S / 4, S / 4) share of each cell that the target covers, 0..1, in the mask view."""
     grids: Tensor
     """(T, g, g) cells of the language view that the target touches."""
+
+    def to(self, device: torch.device) -> Batch:
+        """The same batch on a device."""
+        return Batch(
+            images=self.images.to(device),
+            images_clip=self.images_clip.to(device),
+            image_of_pair=self.image_of_pair.to(device),
+            ids=[
+                replace(
+                    example,
+                    input_ids=example.input_ids.to(device),
+                    refer_ids=example.refer_ids.to(device),
+                    labels=example.labels.to(device),
+                )
+                for example in self.ids
+            ],
+            masks=self.masks.to(device),
+            grids=self.grids.to(device),
+        )
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One instruction, the answer to learn, and the masks of the answer's [SEG] in order."""
+
+    instruction: str
+    answer: str
+    masks: tuple[NDArray[np.bool_], ...]
+    """(H, W) each."""
+
+
+@dataclass(frozen=True)
+class Shown:
+    """An image and what is asked about it."""
+
+    image: NDArray[np.uint8]
+    """(H, W, 3)."""
+    asked: list[Asked]
+
+
+class Source(Protocol):
+    """Where images and instructions come from."""
+
+    def shown(self, rng: np.random.Generator, pairs: int) -> Shown:
+        """An image with up to ``pairs`` instructions, at least one."""
 
 
 class Material:
@@ -57,9 +105,53 @@ class Material:
         scene = self.made[int(rng.integers(len(self.made)))]
         return real.turn(rng, Scene(real.jitter(rng, scene.image), scene.masks, scene.absent))
 
+    def shown(self, rng: np.random.Generator, pairs: int) -> Shown:
+        """See :class:`Source`."""
+        scene = self.draw(rng)
+        made = instructions.pairs(rng, sorted(scene.masks), sorted(scene.absent), pairs)
+        return Shown(
+            scene.image,
+            [
+                Asked(pair.instruction, pair.answer, tuple(scene.masks[name] for name in pair.targets))
+                for pair in made
+            ],
+        )
+
+
+class Referring:
+    """A public data set, see :mod:`segwatch.model.referring`."""
+
+    def __init__(self, samples: Sequence[Sample]) -> None:
+        by_image: dict[str, list[Sample]] = {}
+        for sample in samples:
+            by_image.setdefault(str(sample.image), []).append(sample)
+        self._groups = list(by_image.values())
+
+    def shown(self, rng: np.random.Generator, pairs: int) -> Shown:
+        """See :class:`Source`.
+
+        Raises:
+            DatasetError: if a picture or a mask cannot be read.
+        """
+        group = self._groups[int(rng.integers(len(self._groups)))]
+        chosen = rng.permutation(len(group))[:pairs]
+        image = rgb(group[0].image)
+        asked = [
+            Asked(group[index].instruction, group[index].answer, tuple(group[index].truth()))
+            for index in chosen
+        ]
+        for one in asked:
+            if one.answer.count(prompt.SEG) != len(one.masks) or any(
+                mask.shape != image.shape[:2] for mask in one.masks
+            ):
+                raise DatasetError(
+                    f"{group[0].image}: masks of {one.instruction!r} do not fit answer or image"
+                )
+        return Shown(image, asked)
+
 
 def build(
-    material: Material,
+    source: Source,
     tokenizer: Any,
     config: SegEarthConfig,
     *,
@@ -72,7 +164,7 @@ def build(
     """The batch of a step; the same arguments always give the same batch.
 
     Args:
-        material: what to draw from.
+        source: what to draw from.
         tokenizer: of the model.
         config: of the model.
         seed: of the run.
@@ -84,15 +176,15 @@ def build(
     rng = np.random.default_rng((seed, step))
     views, clips, owners, examples, masks, grids = [], [], [], [], [], []
     for index in range(images):
-        scene = material.draw(rng)
-        views.append(processor.mask_view(scene.image, size))
-        clips.append(processor.language_view(scene.image, config.siglip.image_size))
-        for pair in instructions.pairs(rng, sorted(scene.masks), sorted(scene.absent), pairs_per_image):
+        shown = source.shown(rng, pairs_per_image)
+        views.append(processor.mask_view(shown.image, size))
+        clips.append(processor.language_view(shown.image, config.siglip.image_size))
+        for asked in shown.asked:
             layout: Literal["ask", "refer"] = "refer" if rng.random() < 0.1 else "ask"
-            examples.append(prompt.training_ids(tokenizer, pair.instruction, pair.answer, layout))
+            examples.append(prompt.training_ids(tokenizer, asked.instruction, asked.answer, layout))
             owners.append(index)
-            for target in pair.targets:
-                mask = torch.from_numpy(scene.masks[target]).float()
+            for part in asked.masks:
+                mask = torch.from_numpy(part).float()
                 masks.append(mask_in_view(mask, size))
                 grids.append(attention_grid(mask[None], config.siglip.grid_side)[0])
     side = config.siglip.grid_side

@@ -1,26 +1,32 @@
-"""The training loop: AdamW with warm-up and cosine decay, checkpoints that resume exactly."""
+"""The training loop: AdamW with warm-up and cosine decay, in one process or several, resumed exactly.
+
+Every pass draws its images, points and dropout from the run's seed and its own number alone, so a run that is
+killed and repeated, or spread over processes instead of passes, sees the same.
+"""
 
 from __future__ import annotations
 
+import json
 import logging
 import math
+import os
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
-from torch import Tensor
+from accelerate import Accelerator
+from accelerate.utils import DistributedDataParallelKwargs
+from torch import Tensor, nn
 
 from segwatch.model.errors import CheckpointError
 from segwatch.model.language import RowProbe
 from segwatch.model.segearth import SegEarthR2
 from segwatch.model.splice import spliced_labels
 from segwatch.model.train import batches
+from segwatch.model.train.config import Optimizer, TrainConfig
 from segwatch.model.train.losses import (
-    LossWeights,
     attention_loss,
     language_loss,
     point_losses,
@@ -29,33 +35,8 @@ from segwatch.model.train.losses import (
 
 _log = logging.getLogger(__name__)
 
-_MODEL_FILE = "training.safetensors"
-_STATE_FILE = "training.pt"
-
-
-@dataclass(frozen=True)
-class TrainConfig:
-    """Everything that a run depends on."""
-
-    seed: int = 7
-    steps: int = 2400
-    minutes: float | None = None
-    """Time budget. With one, the schedule follows the clock where that is ahead of the steps, and a run is
-    no longer a function of the seed alone."""
-    images: int = 6
-    """Images per step."""
-    pairs_per_image: int = 2
-    learning_rate: float = 6e-4
-    weight_decay: float = 0.01
-    warmup_steps: int = 60
-    clip_norm: float = 1.0
-    num_points: int = 2048
-    """Points per mask in the mask loss."""
-    coarse_share: float = 0.5
-    """Share of the run on mask views of half the side, at a quarter of the cost."""
-    checkpoint_minutes: float = 4.0
-    log_every: int = 20
-    weights: LossWeights = field(default_factory=LossWeights)
+STATE = "training.pt"
+LOSSES = "losses.jsonl"
 
 
 @dataclass
@@ -65,162 +46,230 @@ class Progress:
     step: int = 0
     seconds: float = 0.0
 
-    def share(self, config: TrainConfig) -> float:
+    def share(self, config: Optimizer) -> float:
         """0 at the start, 1 at the end."""
-        by_clock = 0.0 if config.minutes is None else self.seconds / (60.0 * config.minutes)
-        return min(max(self.step / config.steps, by_clock), 1.0)
+        return min(self.step / config.steps, 1.0)
 
 
-def losses(
-    model: SegEarthR2, batch: batches.Batch, num_points: int, generator: torch.Generator
-) -> dict[str, Tensor]:
-    """Unweighted losses of a batch: cross_entropy, dice, attention, language.
+class Objective(nn.Module):
+    """The model and its losses as one forward pass, which is what gradients are shared over."""
 
-    Pixels of an image are worked through once for all its instructions.
-    """
-    tokens = model.image_tokens(batch.images_clip)[batch.image_of_pair]
-    ids = [example.input_ids for example in batch.ids]
-    spliced = model.splice(ids, tokens, [example.refer_ids for example in batch.ids])
-    counted = [
-        (row == model.config.seg_token_id) & (torch.arange(len(row)) >= example.answer_start)
-        for row, example in zip(ids, batch.ids, strict=True)
-    ]
-    position = torch.cat([place[chosen] for place, chosen in zip(spliced.places, counted, strict=True)])
-    pair = torch.cat([torch.full((int(chosen.sum()),), index) for index, chosen in enumerate(counted)])
-    probe = RowProbe(pair, position, spliced.image_start, model.config.num_image_tokens)
-    hidden, _ = model.language(spliced.embeds, probe=probe if len(pair) else None)
-    labels = spliced_labels([example.labels for example in batch.ids], spliced)
-    words = language_loss(model.language.lm_head(hidden), labels)
-    if not len(pair):
-        zero = words * 0.0
-        return {"cross_entropy": zero, "dice": zero, "attention": zero, "language": words}
-    predictions = model.decode(
-        model.pixel_features(batch.images), model.queries(hidden[pair, position]), batch.image_of_pair[pair]
-    )
-    pairs = [
-        point_losses(logits, batch.masks, sample_points(logits, num_points, generator))
-        for logits in predictions
-    ]
-    return {
-        "cross_entropy": torch.stack([value for value, _ in pairs]).sum(),
-        "dice": torch.stack([value for _, value in pairs]).sum(),
-        "attention": torch.stack([attention_loss(rows, batch.grids) for rows in probe.rows]).sum(),
-        "language": words,
-    }
+    def __init__(self, model: SegEarthR2) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, batch: batches.Batch, num_points: int, seed: int) -> dict[str, Tensor]:
+        """Unweighted losses of a batch: cross_entropy, dice, attention, language.
+
+        Pixels of an image are worked through once for all its instructions.
+        """
+        model = self.model
+        tokens = model.image_tokens(batch.images_clip)[batch.image_of_pair]
+        ids = [example.input_ids for example in batch.ids]
+        spliced = model.splice(ids, tokens, [example.refer_ids for example in batch.ids])
+        counted = [
+            (row == model.config.seg_token_id)
+            & (torch.arange(len(row), device=row.device) >= example.answer_start)
+            for row, example in zip(ids, batch.ids, strict=True)
+        ]
+        position = torch.cat([place[chosen] for place, chosen in zip(spliced.places, counted, strict=True)])
+        pair = torch.cat(
+            [
+                torch.full_like(row[chosen], at)
+                for at, (row, chosen) in enumerate(zip(ids, counted, strict=True))
+            ]
+        )
+        probe = RowProbe(pair, position, spliced.image_start, model.config.num_image_tokens)
+        hidden, _ = model.language(spliced.embeds, probe=probe if len(pair) else None)
+        labels = spliced_labels([example.labels for example in batch.ids], spliced)
+        words = language_loss(model.language.lm_head(hidden), labels)
+        if not len(pair):
+            zero = words * 0.0
+            return {"cross_entropy": zero, "dice": zero, "attention": zero, "language": words}
+        predictions = model.decode(
+            model.pixel_features(batch.images),
+            model.queries(hidden[pair, position]),
+            batch.image_of_pair[pair],
+        )
+        generator = torch.Generator().manual_seed(seed)
+        pairs = [
+            point_losses(logits, batch.masks, sample_points(logits, num_points, generator))
+            for logits in predictions
+        ]
+        return {
+            "cross_entropy": torch.stack([value for value, _ in pairs]).sum(),
+            "dice": torch.stack([value for _, value in pairs]).sum(),
+            "attention": torch.stack([attention_loss(rows, batch.grids) for rows in probe.rows]).sum(),
+            "language": words,
+        }
 
 
-def learning_rate(config: TrainConfig, progress: Progress) -> float:
-    """Linear warm-up by steps, then half a cosine down to 2 %."""
+def learning_rate(config: Optimizer, progress: Progress) -> float:
+    """Linear warm-up, then half a cosine down to 2 %."""
     warm = min((progress.step + 1) / max(config.warmup_steps, 1), 1.0)
-    return (
-        config.learning_rate * warm * (0.02 + 0.98 * 0.5 * (1.0 + math.cos(math.pi * progress.share(config))))
-    )
+    fall = 0.5 * (1.0 + math.cos(math.pi * progress.share(config)))
+    return config.learning_rate * warm * (0.02 + 0.98 * fall)
 
 
 class Trainer:
     """A run: model, optimizer and where it stands."""
 
     def __init__(
-        self, model: SegEarthR2, tokenizer: Any, material: batches.Material, config: TrainConfig
+        self,
+        model: SegEarthR2,
+        tokenizer: Any,
+        source: batches.Source,
+        config: TrainConfig,
+        accelerator: Accelerator,
     ) -> None:
         self.model = model.train()
         self.tokenizer = tokenizer
-        self.material = material
+        self.source = source
         self.config = config
+        self.accelerator = accelerator
         self.progress = Progress()
-        self.optimizer = torch.optim.AdamW(
-            model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
+        optimizer = torch.optim.AdamW(
+            [parameter for parameter in model.parameters() if parameter.requires_grad],
+            lr=config.optimizer.learning_rate,
+            weight_decay=config.optimizer.weight_decay,
         )
+        self.objective, self.optimizer = accelerator.prepare(Objective(model), optimizer)
 
     def step(self) -> dict[str, float]:
-        """One optimizer step; the losses it saw."""
-        config, begun = self.config, time.monotonic()
-        share, full = self.progress.share(config), self.model.config.image_size
-        batch = batches.build(
-            self.material,
-            self.tokenizer,
-            self.model.config,
-            seed=config.seed,
-            step=self.progress.step,
-            images=config.images,
-            pairs_per_image=config.pairs_per_image,
-            size=full // 2 if share < config.coarse_share else full,
-        )
-        generator = torch.Generator().manual_seed(config.seed * 1_000_003 + self.progress.step)
-        parts = losses(self.model, batch, config.num_points, generator)
-        weights = asdict(config.weights)
-        total = torch.stack([parts[name] * weights[name] for name in weights]).sum()
+        """One optimizer step; the mean of the losses that its passes saw."""
+        config, begun = self.config.optimizer, time.monotonic()
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(config, self.progress)
-        self.optimizer.zero_grad(set_to_none=True)
-        total.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(self.model.parameters(), config.clip_norm)
-        self.optimizer.step()
+        seen = [self._pass(number) for number in range(config.accumulate)]
+        mean = self.accelerator.reduce(torch.stack(seen).mean(dim=0), reduction="mean")
         self.progress.step += 1
         self.progress.seconds += time.monotonic() - begun
-        return {
-            "total": float(total.detach()),
-            **{name: float(value.detach()) for name, value in parts.items()},
-        }
+        return dict(zip(("total", *self.config.loss.weights()), mean.tolist(), strict=True))
 
-    def run(self, directory: Path, on_checkpoint: Callable[[Trainer], None] | None = None) -> None:
-        """Train to the end, saving under ``directory`` every few minutes and at the end.
+    def _pass(self, number: int) -> Tensor:
+        """Forward and backward of one batch; total and terms."""
+        config, accelerator = self.config.optimizer, self.accelerator
+        passes = self.progress.step * config.accumulate + number
+        mine = passes * accelerator.num_processes + accelerator.process_index
+        full = self.model.config.image_size
+        batch = batches.build(
+            self.source,
+            self.tokenizer,
+            self.model.config,
+            seed=self.config.run.seed,
+            step=mine,
+            images=config.images,
+            pairs_per_image=config.pairs_per_image,
+            size=full // 2 if self.progress.share(config) < config.coarse_share else full,
+        ).to(accelerator.device)
+        seed = self.config.run.seed * 1_000_003 + mine
+        torch.manual_seed(seed)
+        with accelerator.accumulate(self.objective):
+            parts = self.objective(batch, self.config.loss.points, seed)
+            weights = self.config.loss.weights()
+            total = torch.stack([parts[name] * weights[name] for name in weights]).sum()
+            accelerator.backward(total)
+            if accelerator.sync_gradients:
+                accelerator.clip_grad_norm_(self.objective.parameters(), config.clip_norm)
+            self.optimizer.step()
+            self.optimizer.zero_grad(set_to_none=True)
+        return torch.stack([total, *(parts[name] for name in weights)]).detach().float()
+
+    def run(self, on_checkpoint: Callable[[Trainer], None] = lambda run: None) -> None:
+        """Train to the end, saving every few minutes and at the end.
 
         Args:
-            directory: receives the resumable state.
-            on_checkpoint: called with this trainer after each save.
+            on_checkpoint: called with this trainer after each save, in the first process alone.
         """
+        settings = self.config.run
         saved = self.progress.seconds
         mean: dict[str, float] = {}
-        while self.progress.share(self.config) < 1.0:
+        while self.progress.step < self.config.optimizer.steps:
             seen = self.step()
+            self._record(seen)
             mean = {name: 0.95 * mean.get(name, value) + 0.05 * value for name, value in seen.items()}
-            if self.progress.step % self.config.log_every == 0:
+            if self.progress.step % settings.log_every == 0 and self.accelerator.is_main_process:
                 _log.info(
-                    "step %d  %.0f s  share %.2f  %s",
+                    "step %d of %d  %.0f s  %s",
                     self.progress.step,
+                    self.config.optimizer.steps,
                     self.progress.seconds,
-                    self.progress.share(self.config),
                     "  ".join(f"{name} {value:.3f}" for name, value in mean.items()),
                 )
-            if self.progress.seconds - saved > 60 * self.config.checkpoint_minutes:
+            if self.progress.seconds - saved > 60 * settings.checkpoint_minutes:
                 saved = self.progress.seconds
-                self._saved(directory, on_checkpoint)
-        self._saved(directory, on_checkpoint)
+                self._saved(on_checkpoint)
+        self._saved(on_checkpoint)
 
-    def save(self, directory: Path) -> None:
-        """Weights as safetensors; optimizer and position as a file that loads with ``weights_only``."""
-        directory.mkdir(parents=True, exist_ok=True)
-        state = {name: value.contiguous().clone() for name, value in self.model.state_dict().items()}
-        save_file(state, directory / _MODEL_FILE)
+    def save(self) -> None:
+        """Everything a resumed run needs, whole or not at all, in a file that loads with ``weights_only``."""
+        folder = self.config.run.state
+        folder.mkdir(parents=True, exist_ok=True)
+        partial = folder / f"{STATE}.partial"
         torch.save(
             {
+                "model": self.model.state_dict(),
                 "optimizer": self.optimizer.state_dict(),
                 "step": self.progress.step,
                 "seconds": self.progress.seconds,
-                "seed": self.config.seed,
+                "learned": json.dumps(self.config.learned()),
             },
-            directory / _STATE_FILE,
+            partial,
         )
+        os.replace(partial, folder / STATE)
 
-    def resume(self, directory: Path) -> None:
+    def resume(self) -> None:
         """Go on from what :meth:`save` wrote.
 
         Raises:
-            CheckpointError: if the files are missing or belong to a run of another seed.
+            CheckpointError: if there is nothing, or it belongs to a run that learns something else.
         """
-        if not (directory / _STATE_FILE).exists():
-            raise CheckpointError(f"{directory} holds no {_STATE_FILE}; start without --resume")
-        state = torch.load(directory / _STATE_FILE, weights_only=True)
-        if state["seed"] != self.config.seed:
+        file = self.config.run.state / STATE
+        if not file.exists():
+            raise CheckpointError(f"{self.config.run.state} holds no {STATE}; start anew")
+        state = torch.load(file, map_location=self.accelerator.device, weights_only=True)
+        theirs, ours = json.loads(state["learned"]), self.config.learned()
+        if other := sorted(key for key in {*theirs, *ours} if theirs.get(key) != ours.get(key)):
             raise CheckpointError(
-                f"{directory} belongs to seed {state['seed']}, this run has {self.config.seed}; give the same --seed"
+                f"{file} belongs to a run with another {', '.join(other)}; use its configuration, another "
+                "run.state, or start anew"
             )
-        self.model.load_state_dict(load_file(directory / _MODEL_FILE))
+        self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.progress = Progress(int(state["step"]), float(state["seconds"]))
+        if self.accelerator.is_main_process:
+            self._forget_later_losses()
 
-    def _saved(self, directory: Path, on_checkpoint: Callable[[Trainer], None] | None) -> None:
-        self.save(directory)
-        if on_checkpoint is not None:
+    def _saved(self, on_checkpoint: Callable[[Trainer], None]) -> None:
+        if self.accelerator.is_main_process:
+            self.save()
             on_checkpoint(self)
+        self.accelerator.wait_for_everyone()
+
+    def _record(self, seen: dict[str, float]) -> None:
+        if not self.accelerator.is_main_process:
+            return
+        self.config.run.state.mkdir(parents=True, exist_ok=True)
+        row = json.dumps({"step": self.progress.step, **seen})
+        with (self.config.run.state / LOSSES).open("a", encoding="utf-8") as stream:
+            stream.write(row + "\n")
+
+    def _forget_later_losses(self) -> None:
+        """Steps after the last save will be done again."""
+        file = self.config.run.state / LOSSES
+        if not file.exists():
+            return
+        rows = [row for row in file.read_text(encoding="utf-8").splitlines() if row.endswith("}")]
+        kept = [row for row in rows if json.loads(row)["step"] <= self.progress.step]
+        file.write_text("".join(f"{row}\n" for row in kept), encoding="utf-8")
+
+
+def accelerator_for(config: TrainConfig) -> Accelerator:
+    """Device, precision, processes and accumulation of a run."""
+    return Accelerator(
+        cpu=config.run.device == "cpu",
+        mixed_precision=config.run.precision,
+        gradient_accumulation_steps=config.optimizer.accumulate,
+        # a batch whose answers point at nothing leaves the mask half without gradients
+        kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
+    )

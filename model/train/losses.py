@@ -1,12 +1,10 @@
 """The training objective: mask loss at sampled points, spatial attention supervision, language loss.
 
-Every function returns an unweighted scalar tensor; the weights live in :class:`LossWeights`.
+Every function returns an unweighted scalar tensor; the weights live in the run's configuration.
 Source: SegEarth-R2, arXiv 2512.20013; the point sampling is that of PointRend, arXiv 1912.08193.
 """
 
 from __future__ import annotations
-
-from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -19,16 +17,6 @@ _OVERSAMPLE = 3
 _UNCERTAIN_SHARE = 0.75
 _ATTENTION_EPSILON = 1e-8
 _REFERENCE_SIDE = 800  # masks pass through this side on their way to the attention grid
-
-
-@dataclass(frozen=True)
-class LossWeights:
-    """Weights of the four terms."""
-
-    cross_entropy: float = 5.0
-    dice: float = 5.0
-    attention: float = 0.01
-    language: float = 1.0
 
 
 def attention_grid(masks: Tensor, side: int = 27) -> Tensor:
@@ -90,18 +78,18 @@ def sample_points(logits: Tensor, num_points: int, generator: torch.Generator | 
     Args:
         logits: (T, h, w) mask logits.
         num_points: points per mask.
-        generator: random source on the device of ``logits``.
+        generator: random source on the CPU, so that every device draws the same points.
 
     Returns:
         (T, num_points, 2) float32, x then y in 0..1: 75 % the least certain of three times as many
         uniform candidates, the rest uniform.
     """
     targets, device = logits.shape[0], logits.device
-    candidates = torch.rand(targets, num_points * _OVERSAMPLE, 2, generator=generator, device=device)
+    candidates = torch.rand(targets, num_points * _OVERSAMPLE, 2, generator=generator).to(device)
     uncertain = int(_UNCERTAIN_SHARE * num_points)
     nearest_zero = (-_at_points(logits.float(), candidates).abs()).topk(uncertain, dim=1).indices
     chosen = torch.gather(candidates, 1, nearest_zero[:, :, None].expand(-1, -1, 2))
-    rest = torch.rand(targets, num_points - uncertain, 2, generator=generator, device=device)
+    rest = torch.rand(targets, num_points - uncertain, 2, generator=generator).to(device)
     return torch.cat([chosen, rest], dim=1)
 
 

@@ -1,20 +1,66 @@
-"""A run that is stopped and resumed equals one that is not."""
+"""A run that is killed and repeated, or spread over processes, equals one that is not."""
 
 from __future__ import annotations
 
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from accelerate.state import AcceleratorState
+from typer.testing import CliRunner
 
-from segwatch.model import tokenizer
+from segwatch.flows.cli import app
+from segwatch.model import build, checkpoint, prompt, tokenizer
 from segwatch.model.config import tiny
-from segwatch.model.errors import CheckpointError
+from segwatch.model.errors import CheckpointError, ConfigError, DatasetError
+from segwatch.model.predictor import Predictor
+from segwatch.model.referring.samples import Sample
 from segwatch.model.segearth import SegEarthR2
-from segwatch.model.train import batches, instructions, pixels, scenes, words
-from segwatch.model.train.loop import Progress, TrainConfig, Trainer, learning_rate
+from segwatch.model.train import batches, instructions, lora, pixels, scenes, words
+from segwatch.model.train.config import Lora, Optimizer, TrainConfig, load
+from segwatch.model.train.loop import LOSSES, Progress, Trainer, accelerator_for, learning_rate
+from segwatch.model.train.run import train
 
-CONFIG = TrainConfig(steps=4, images=1, pairs_per_image=2, num_points=64, coarse_share=1.0, warmup_steps=2)
+RECIPES = Path(__file__).parents[3] / "model" / "train" / "recipes"
+
+
+@pytest.fixture(autouse=True)
+def _no_shared_state() -> None:
+    """accelerate keeps precision and device for a process; these tests change them."""
+    AcceleratorState._reset_state(reset_partial_state=True)
+
+
+def config(folder: Path, **changes: Any) -> TrainConfig:
+    """A run of seconds."""
+    values: dict[str, Any] = {
+        "data": {"root": "nowhere", "scenes": 3, "scene_px": 64, "real_share": 0},
+        "optimizer": {
+            "steps": 4, "images": 1, "pairs_per_image": 2, "learning_rate": 1e-3, "warmup_steps": 2,
+            "coarse_share": 1.0,
+        },
+        "loss": {"points": 64},
+        "run": {"out": str(folder / "out"), "state": str(folder / "state"), "device": "cpu", "threads": 1},
+    }  # fmt: skip
+    for name, value in changes.items():
+        section, _, field = name.partition("__")
+        if field:
+            values.setdefault(section, {})[field] = value
+        else:
+            values[section] = value
+    return TrainConfig.model_validate(values)
+
+
+def curve(folder: Path) -> list[dict[str, float]]:
+    rows = (folder / "state" / LOSSES).read_text().splitlines()
+    return [json.loads(row) for row in rows]
 
 
 @pytest.fixture(scope="module")
@@ -22,48 +68,209 @@ def material() -> batches.Material:
     return batches.Material([scenes.make(seed, 64) for seed in (0, 3, 4)], [], 0.0)
 
 
-def trainer(material: batches.Material, config: TrainConfig = CONFIG) -> Trainer:
-    torch.set_num_threads(1)
+def _trainer(material: batches.Source, chosen: TrainConfig) -> Trainer:
     torch.manual_seed(0)
-    return Trainer(SegEarthR2(tiny()), tokenizer.train_small(instructions.corpus()[:50]), material, config)
+    made = tokenizer.train_small(instructions.corpus()[:50])
+    model = SegEarthR2(tiny())
+    if chosen.lora is not None:
+        lora.add(model, chosen.lora)
+    return Trainer(model, made, material, chosen, accelerator_for(chosen))
 
 
-def test_resuming_changes_nothing(material: batches.Material, tmp_path: Path) -> None:
-    whole = trainer(material)
-    whole.run(tmp_path / "whole")
-    first = trainer(material)
-    first.step()
-    first.step()
-    first.save(tmp_path / "part")
-    second = trainer(material)
-    second.resume(tmp_path / "part")
-    second.run(tmp_path / "part")
+@pytest.mark.parametrize("adapters", [None, {"rank": 2, "dropout": 0.3}])
+def test_resuming_changes_nothing(
+    material: batches.Material, tmp_path: Path, adapters: dict[str, Any] | None
+) -> None:
+    one, two = (config(tmp_path / name, lora=adapters) for name in ("one", "two"))
+    whole = _trainer(material, one)
+    whole.run()
+    first = _trainer(material, two)
+    first._record(first.step())
+    first._record(first.step())
+    first.save()
+    first._record(first.step())  # a step that is lost with the process
+    second = _trainer(material, two)
+    second.resume()
+    second.run()
     assert second.progress.step == whole.progress.step == 4
     for name, value in whole.model.state_dict().items():
         assert torch.equal(value, second.model.state_dict()[name]), name
+    assert curve(tmp_path / "one") == curve(tmp_path / "two")
 
 
-def test_another_seeds_state_is_refused(material: batches.Material, tmp_path: Path) -> None:
-    run = trainer(material)
-    run.save(tmp_path)
-    with pytest.raises(CheckpointError, match="seed 7"):
-        trainer(material, TrainConfig(seed=8)).resume(tmp_path)
-    with pytest.raises(CheckpointError, match="without --resume"):
-        run.resume(tmp_path / "nothing")
+def _command(folder: Path, *changes: str) -> list[str]:
+    file = folder / "run.toml"
+    file.write_text(
+        f"""
+        [data]
+        root = "nowhere"
+        scenes = 3
+        scene_px = 64
+        real_share = 0
+        [optimizer]
+        steps = 12
+        images = 1
+        pairs_per_image = 2
+        coarse_share = 1.0
+        [loss]
+        points = 64
+        [run]
+        out = "{folder / "out"}"
+        state = "{folder / "state"}"
+        device = "cpu"
+        threads = 1
+        checkpoint_minutes = 0.0001
+        """
+    )
+    return ["-m", "segwatch.flows.cli", "model", "train", str(file), *(f"--set={one}" for one in changes)]
+
+
+def test_a_killed_run_goes_on_and_loses_nothing(tmp_path: Path) -> None:
+    for name in ("whole", "killed"):
+        (tmp_path / name).mkdir()
+    subprocess.run([sys.executable, *_command(tmp_path / "whole")], check=True, capture_output=True)
+    running = subprocess.Popen(
+        [sys.executable, *_command(tmp_path / "killed")],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    deadline = time.monotonic() + 300
+    losses = tmp_path / "killed" / "state" / LOSSES
+    while not losses.exists() or len(losses.read_text().splitlines()) < 4:
+        assert time.monotonic() < deadline
+        assert running.poll() is None, "the run ended before it could be killed"
+        time.sleep(0.02)
+    os.kill(running.pid, signal.SIGKILL)
+    running.wait()
+    assert len(curve(tmp_path / "killed")) < 12
+    again = subprocess.run(
+        [sys.executable, *_command(tmp_path / "killed")], check=True, capture_output=True, text=True
+    )
+    assert "going on after step" in again.stderr
+    assert curve(tmp_path / "killed") == curve(tmp_path / "whole")
+    states = [
+        dict(checkpoint.tensors(file, checkpoint.file_shapes([file])))
+        for name in ("whole", "killed")
+        for file in checkpoint.weight_files(tmp_path / name / "out")
+    ]
+    assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
+
+
+def test_two_processes_learn_what_two_passes_learn(tmp_path: Path) -> None:
+    for name in ("passes", "processes"):
+        (tmp_path / name).mkdir()
+    shorter = "optimizer.steps=3"
+    one = _command(tmp_path / "passes", shorter, "optimizer.accumulate=2")
+    subprocess.run([sys.executable, *one], check=True, capture_output=True)
+    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    two = [*launch, *_command(tmp_path / "processes", shorter)]
+    done = subprocess.run([sys.executable, *two], check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    for ours, theirs in zip(curve(tmp_path / "passes"), curve(tmp_path / "processes"), strict=True):
+        assert ours == pytest.approx(theirs, rel=1e-4)
+
+
+def test_another_runs_state_is_refused(material: batches.Material, tmp_path: Path) -> None:
+    run = _trainer(material, config(tmp_path))
+    run.save()
+    with pytest.raises(CheckpointError, match="another loss, seed"):
+        _trainer(material, config(tmp_path, run__seed=8, loss__attention=0.0)).resume()
+    with pytest.raises(CheckpointError, match="start anew"):
+        _trainer(material, config(tmp_path / "nothing")).resume()
+
+
+def test_a_fresh_run_forgets_the_old_one(tmp_path: Path) -> None:
+    train(config(tmp_path, optimizer__steps=1))
+    with pytest.raises(CheckpointError, match="another optimizer"):
+        train(config(tmp_path, optimizer__steps=2))
+    train(config(tmp_path, optimizer__steps=2), fresh=True)
+    assert [row["step"] for row in curve(tmp_path)] == [1, 2]
+    assert Predictor.load(tmp_path / "out", "cpu").name == "segearth-r2-tiny"
 
 
 def test_learning_rate_warms_up_and_falls() -> None:
-    config = TrainConfig(steps=100, warmup_steps=10, learning_rate=1.0)
-    rates = [learning_rate(config, Progress(step)) for step in range(100)]
+    pace = Optimizer(steps=100, warmup_steps=10, learning_rate=1.0)
+    rates = [learning_rate(pace, Progress(step)) for step in range(100)]
     assert rates[0] == pytest.approx(0.1)
     assert max(rates) == max(rates[8:12])
     assert rates[-1] < 0.03
 
 
-def test_the_clock_moves_the_schedule_where_it_is_ahead() -> None:
-    config = TrainConfig(steps=100, minutes=1.0)
-    assert Progress(10, 30.0).share(config) == 0.5
-    assert Progress(60, 30.0).share(config) == 0.6
+def test_adapters_learn_alone_and_merge_into_plain_weights(
+    material: batches.Material, tmp_path: Path
+) -> None:
+    run = _trainer(material, config(tmp_path, lora={"rank": 2}, optimizer__learning_rate=0.05))
+    before = {name: value.clone() for name, value in run.model.state_dict().items()}
+    run.step()
+    run.step()
+    run.model.eval()
+    after = run.model.state_dict()
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert not any(name.endswith(("base_layer.weight", "base_layer.bias")) for name in changed)
+    assert not any(name.startswith("vision_tower.") for name in changed)
+    for part in (
+        "lora_A",
+        "lora_B",
+        "embed_tokens",
+        "lm_head",
+        "projector.",
+        "mask_decoder.",
+        "mask_encoder.",
+    ):
+        assert any(part in name for name in changed), part
+    build.save_pretrained(run.model, run.tokenizer, tmp_path / "merged", state=lora.merged_state(run.model))
+    plain = build.from_pretrained(tmp_path / "merged", "cpu").model
+    embeds = torch.randn(1, 9, tiny().phi.hidden_size)
+    with torch.inference_mode():
+        torch.testing.assert_close(
+            plain.language(embeds)[0], run.model.language(embeds)[0], atol=1e-5, rtol=1e-4
+        )
+
+
+def test_half_precision_follows_full_precision(material: batches.Material, tmp_path: Path) -> None:
+    full = _trainer(material, config(tmp_path)).step()
+    AcceleratorState._reset_state(reset_partial_state=True)
+    half = _trainer(material, config(tmp_path, run__precision="bf16")).step()
+    assert half["total"] == pytest.approx(full["total"], rel=0.05)
+    assert half != full
+
+
+def test_a_public_data_set_is_learned_from(tmp_path: Path) -> None:
+    from PIL import Image
+
+    picture = tmp_path / "a.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (48, 48, 3), dtype=np.uint8)).save(picture)
+    mask = np.zeros((48, 48), np.bool_)
+    mask[8:30, 8:30] = True
+    shown = [
+        Sample("1", picture, "the lake", lambda: [mask]),
+        Sample("2", picture, "the road", list, prompt.NOTHING),
+    ]
+    losses = _trainer(batches.Referring(shown), config(tmp_path)).step()
+    assert all(np.isfinite(value) for value in losses.values())
+    broken = batches.Referring([Sample("1", picture, "the lake", lambda: [mask[:3]])])
+    with pytest.raises(DatasetError, match="do not fit answer or image"):
+        broken.shown(np.random.default_rng(0), 1)
+
+
+def test_a_configuration_names_what_is_wrong(tmp_path: Path) -> None:
+    recipe = RECIPES / "tiny.toml"
+    assert load(recipe).optimizer.steps == 2400
+    changed = load(recipe, ["loss.attention=0", "run.out=here", "lora.rank=2"])
+    assert (changed.loss.attention, changed.run.out, changed.lora) == (0.0, Path("here"), Lora(rank=2))
+    for change, message in (
+        ("optimizer.steps=0", r"optimizer\.steps: .*greater than or equal to 1, got 0"),
+        ("optimizer.stepz=1", r"optimizer\.stepz: Extra inputs are not permitted"),
+        ("data.kind=lasers", r"data\.kind=lasers needs start\.checkpoint"),
+        ("start.checkpoint=x", r"begin from nothing; remove them"),
+        ("steps=3", "not of the form section.field=value"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            load(recipe, [change])
+    (tmp_path / "bad.toml").write_text("[data\n")
+    result = CliRunner().invoke(app, ["model", "train", str(tmp_path / "bad.toml")])
+    assert result.exit_code == 1
+    assert "not a readable TOML file" in result.stderr
 
 
 def test_the_first_stages_learn_and_repeat(material: batches.Material) -> None:

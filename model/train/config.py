@@ -1,0 +1,166 @@
+"""Everything that a training run depends on, read from a TOML file and checked once."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from segwatch.model.errors import ConfigError
+
+MADE = "made"
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Start(_Section):
+    """What the weights are before the first step."""
+
+    checkpoint: Path | None = Field(
+        None, description="folder of a model; unset = segearth-r2-tiny from nothing"
+    )
+    pixel_steps: int = Field(0, ge=0, description="steps on pixels alone, from nothing only")
+    word_steps: int = Field(0, ge=0, description="steps on words alone, from nothing only")
+
+
+class Data(_Section):
+    """What is shown."""
+
+    kind: Literal["made", "lasers", "earthreason", "rrsis-d", "risbench", "refsegrs"] = "made"
+    root: Path = Field(description="folder of real imagery (made) or of the data set")
+    split: str = "train"
+    scenes: int = Field(800, ge=1, description="made scenes kept in memory")
+    scene_px: int = Field(256, ge=32, description="side of a made scene")
+    real_share: float = Field(0.5, ge=0, le=1, description="share of real crops among made scenes")
+
+
+class Optimizer(_Section):
+    """Pace and length. The defaults are the released recipe's where it has one."""
+
+    steps: int = Field(5000, ge=1)
+    images: int = Field(1, ge=1, description="images per process and pass")
+    pairs_per_image: int = Field(1, ge=1, description="instructions of each image")
+    accumulate: int = Field(1, ge=1, description="passes per step")
+    learning_rate: float = Field(5e-5, gt=0)
+    weight_decay: float = Field(0.0, ge=0)
+    warmup_steps: int = Field(150, ge=0)
+    clip_norm: float = Field(1.0, gt=0)
+    coarse_share: float = Field(
+        0.0, ge=0, le=1, description="share of the run on mask views of half the side"
+    )
+
+
+class Loss(_Section):
+    """Weights of the terms, and where the mask loss looks."""
+
+    cross_entropy: float = Field(5.0, ge=0)
+    dice: float = Field(5.0, ge=0)
+    attention: float = Field(0.01, ge=0)
+    language: float = Field(1.0, ge=0)
+    points: int = Field(12_544, ge=1, description="points per mask")
+
+    def weights(self) -> dict[str, float]:
+        """Weight of each term by its name."""
+        return self.model_dump(exclude={"points"})
+
+
+class Lora(_Section):
+    """Low-rank adapters on the language model, whose own weights then stay as they are."""
+
+    rank: int = Field(4, ge=1)
+    alpha: int = Field(16, ge=1)
+    dropout: float = Field(0.05, ge=0, lt=1)
+
+
+class Run(_Section):
+    """Where and how; nothing here changes what is learned but seed and precision."""
+
+    seed: int = Field(7, ge=0)
+    out: Path = Field(description="folder that receives the model")
+    state: Path = Field(description="folder of the resumable state and losses.jsonl")
+    store: Literal["float32", "float16", "bfloat16"] = "float32"
+    precision: Literal["no", "bf16", "fp16"] = "no"
+    device: Literal["auto", "cpu"] = "auto"
+    threads: int | None = Field(None, ge=1)
+    checkpoint_minutes: float = Field(4.0, gt=0)
+    log_every: int = Field(20, ge=1)
+
+
+class TrainConfig(_Section):
+    """A whole run."""
+
+    start: Start = Start()
+    data: Data
+    optimizer: Optimizer = Optimizer()
+    loss: Loss = Loss()
+    lora: Lora | None = None
+    run: Run
+
+    @model_validator(mode="after")
+    def _stages_fit(self) -> TrainConfig:
+        if self.data.kind != MADE and self.start.checkpoint is None:
+            raise ValueError(
+                f"data.kind={self.data.kind} needs start.checkpoint: from nothing only made scenes can be learned"
+            )
+        if self.start.checkpoint is not None and (self.start.pixel_steps or self.start.word_steps):
+            raise ValueError(
+                "start.pixel_steps and start.word_steps begin from nothing; remove them or start.checkpoint"
+            )
+        return self
+
+    def learned(self) -> dict[str, Any]:
+        """What a resumed run must share with the one it goes on from."""
+        kept = self.model_dump(mode="json", exclude={"run"})
+        return {**kept, "seed": self.run.seed, "precision": self.run.precision}
+
+
+def load(file: Path, changes: Sequence[str] = ()) -> TrainConfig:
+    """Read a configuration.
+
+    Args:
+        file: TOML.
+        changes: ``section.field=value``, value in TOML or a bare word.
+
+    Raises:
+        ConfigError: naming each field, its value and what is wrong with it.
+    """
+    try:
+        values = tomllib.loads(file.read_text(encoding="utf-8"))
+    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{file}: not a readable TOML file ({error})") from error
+    for change in changes:
+        _apply(values, change)
+    try:
+        return TrainConfig.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError(f"{file}: {_problems(error)}") from error
+
+
+def _apply(values: dict[str, Any], change: str) -> None:
+    name, equals, text = change.partition("=")
+    section, dot, key = name.strip().partition(".")
+    if not equals or not dot or not key:
+        raise ConfigError(f"{change!r} is not of the form section.field=value")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text
+    part = values.setdefault(section, {})
+    if not isinstance(part, dict):
+        raise ConfigError(f"{section} is {part!r}, not a section")
+    part[key] = value
+
+
+def _problems(error: ValidationError) -> str:
+    lines = []
+    for problem in error.errors(include_url=False):
+        where = ".".join(str(part) for part in problem["loc"]) or "configuration"
+        got = problem.get("input")
+        shown = "" if isinstance(got, Mapping) else f", got {got!r}"
+        lines.append(f"{where}: {problem['msg']}{shown}")
+    return "; ".join(lines)

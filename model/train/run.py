@@ -1,0 +1,93 @@
+"""A whole training run from its configuration: material, first weights, loop, and the model written."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from collections.abc import Sequence
+
+import torch
+from transformers import PreTrainedTokenizerBase
+
+from segwatch.model import build, tokenizer
+from segwatch.model.config import tiny
+from segwatch.model.referring import layouts
+from segwatch.model.segearth import SegEarthR2
+from segwatch.model.train import batches, instructions, lora, pixels, real, scenes
+from segwatch.model.train import words as words_stage
+from segwatch.model.train.config import MADE, TrainConfig
+from segwatch.model.train.loop import STATE, Trainer, accelerator_for
+
+_log = logging.getLogger(__name__)
+
+FIRST_TRAINING_SEED = 1_000_000
+"""Scene seeds from here on are for training; evaluation uses lower ones."""
+
+
+def train(config: TrainConfig, *, fresh: bool = False) -> Trainer:
+    """Train to the end, going on where an earlier run of the same configuration stopped.
+
+    Args:
+        config: the run.
+        fresh: forget the earlier run.
+
+    Raises:
+        CheckpointError: if the state belongs to another run, or the first weights do not fit.
+        DatasetError: if the data set cannot be read.
+        InputError: if imagery is missing.
+    """
+    settings = config.run
+    if settings.threads is not None:
+        torch.set_num_threads(settings.threads)
+    accelerator = accelerator_for(config)
+    if fresh and accelerator.is_main_process:
+        shutil.rmtree(settings.state, ignore_errors=True)
+    accelerator.wait_for_everyone()
+    source = _source(config)
+    resuming = (settings.state / STATE).exists()
+    torch.manual_seed(settings.seed)
+    model, words = _first(config, source, resuming=resuming)
+    if config.lora is not None:
+        lora.add(model, config.lora)
+    trainer = Trainer(model, words, source, config, accelerator)
+    if resuming:
+        trainer.resume()
+        _log.info("going on after step %d of %d", trainer.progress.step, config.optimizer.steps)
+    trainer.run(_write)
+    return trainer
+
+
+def _write(run: Trainer) -> None:
+    settings = run.config.run
+    build.save_pretrained(
+        run.model,
+        run.tokenizer,
+        settings.out,
+        dtype=getattr(torch, settings.store),
+        state=lora.merged_state(run.model),
+    )
+
+
+def _source(config: TrainConfig) -> batches.Source:
+    data = config.data
+    if data.kind != MADE:
+        return batches.Referring(layouts.samples(layouts.Dataset(data.kind), data.root, data.split))
+    made = [scenes.make(FIRST_TRAINING_SEED + index, data.scene_px) for index in range(data.scenes)]
+    pictures: Sequence[real.Picture] = real.load(data.root, "train") if data.real_share else []
+    return batches.Material(made, pictures, data.real_share)
+
+
+def _first(
+    config: TrainConfig, source: batches.Source, *, resuming: bool
+) -> tuple[SegEarthR2, PreTrainedTokenizerBase]:
+    """The weights before the first step; where they will be replaced anyway, the stages are left out."""
+    start = config.start
+    if start.checkpoint is not None:
+        loaded = build.from_pretrained(start.checkpoint, "cpu")
+        return loaded.model.requires_grad_(True), loaded.tokenizer
+    model, words = SegEarthR2(tiny()), tokenizer.train_small(instructions.corpus())
+    if isinstance(source, batches.Material) and not resuming:
+        seed = config.run.seed
+        queries = pixels.train(model, source, pixels.PixelsConfig(seed=seed, steps=start.pixel_steps))
+        words_stage.train(model, words, queries, words_stage.WordsConfig(seed=seed, steps=start.word_steps))
+    return model, words
