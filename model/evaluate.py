@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 
 from segwatch.model import metrics
 from segwatch.model.predictor import Predictor
+from segwatch.model.referring.samples import Sample
+from segwatch.model.referring.score import Record, compared, summaries
 from segwatch.model.train import instructions, real, scenes
 
 _log = logging.getLogger(__name__)
@@ -21,6 +23,7 @@ _log = logging.getLogger(__name__)
 _FIRST_TUNING_SEED = 500_000
 _LEVELS = tuple(range(8, 256, 8))
 _MARGIN = 0.05
+_GUESSES = ("model", "nothing", "everything", "threshold")
 
 
 @dataclass(frozen=True)
@@ -70,6 +73,19 @@ class Row:
         return self.c_iou > max(self.empty, self.full, self.threshold) + _MARGIN
 
 
+@dataclass(frozen=True)
+class Dimension:
+    """Results of a group of instructions; the baselines' columns are their gIoU."""
+
+    group: str
+    instructions: int
+    g_iou: float
+    c_iou: float
+    empty: float
+    full: float
+    threshold: float
+
+
 def best_threshold(examples: Sequence[Example]) -> Threshold:
     """The one-band rule with the highest cIoU on the examples."""
     rules = [
@@ -97,7 +113,7 @@ def predict(predictor: Predictor, image: NDArray[np.uint8], target: str) -> NDAr
             # the last tile is moved back so that it is whole wherever the image is large enough
             row, column = max(min(top, height - side), 0), max(min(left, width - side), 0)
             window = (slice(row, row + side), slice(column, column + side))
-            answer = predictor.answer(predictor.encode([image[window]]), [instruction])[0][0]
+            answer = predictor.segment([image[window]], [instruction])[0][0]
             if len(answer.mask_logits):
                 found[window] |= answer.mask_logits[0] > 0
     return found
@@ -185,6 +201,80 @@ def evaluate(predictor: Predictor, data: Path, made: int = 40) -> list[Row]:
     return rows
 
 
+def by_dimension(predictor: Predictor, made: int = 40, *, asked: int = 4) -> list[Dimension]:
+    """Instructions of every kind on held-out made scenes, by number of targets, form and ground sample distance.
+
+    Args:
+        predictor: the model.
+        made: scenes.
+        asked: instructions on each.
+    """
+    rules = {
+        target: best_threshold(
+            [
+                item
+                for item in made_examples(_FIRST_TUNING_SEED, made)
+                if item.target == target and item.truth.any()
+            ]
+        )
+        for target in scenes.TARGETS
+    }
+    records: dict[str, list[Record]] = {name: [] for name in _GUESSES}
+    for seed in range(made):
+        scene = scenes.make(seed)
+        rng = np.random.default_rng((seed, 9))
+        pairs = instructions.pairs(rng, sorted(scene.masks), sorted(scene.absent), asked)
+        if not pairs:
+            continue
+        answers = predictor.segment([scene.image], [pair.instruction for pair in pairs])[0]
+        for pair, answer in zip(pairs, answers, strict=True):
+            truth = [scene.masks[target] for target in pair.targets]
+            whole = np.ones(scene.image.shape[:2], np.bool_)
+            # a rule cannot know whether the target is there; it marks what looks like what was asked for
+            wanted = pair.targets or (instructions.target_of(pair.instruction),)
+            guesses = {
+                "model": [logits > 0 for logits in answer.mask_logits],
+                "nothing": [],
+                "everything": [whole for _ in wanted],
+                "threshold": [rules[target].apply(scene.image) for target in wanted],
+            }
+            groups = {
+                "targets": ("none", "one", "two", "three")[len(truth)],
+                "form": instructions.form_of(pair.instruction),
+                "ground sample distance": f"{scene.gsd_m:.0f} m",
+            }
+            sample = Sample(str(seed), Path(), pair.instruction, lambda: [], groups=groups)
+            for name, found in guesses.items():
+                records[name].append(compared(sample, truth, found, answer.text))
+    tables = {name: summaries(made_records) for name, made_records in records.items()}
+    return [
+        Dimension(
+            group=group,
+            instructions=row["instructions"],
+            g_iou=row["gIoU"],
+            c_iou=row["cIoU"],
+            empty=tables["nothing"][group]["gIoU"],
+            full=tables["everything"][group]["gIoU"],
+            threshold=tables["threshold"][group]["gIoU"],
+        )
+        for group, row in tables["model"].items()
+    ]
+
+
+def dimension_table(rows: Sequence[Dimension]) -> str:
+    """The rows as a Markdown table."""
+    lines = [
+        "| group | instructions | gIoU | cIoU | nothing | everything | best one-band threshold |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    lines += [
+        f"| {row.group} | {row.instructions} | {row.g_iou:.3f} | {row.c_iou:.3f} | {row.empty:.3f} | {row.full:.3f} | "
+        f"{row.threshold:.3f} |"
+        for row in rows
+    ]
+    return "\n".join(lines) + "\n"
+
+
 def table(rows: Sequence[Row]) -> str:
     """The rows as a Markdown table."""
     lines = [
@@ -219,13 +309,17 @@ def main(arguments: list[str] | None = None) -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     predictor = Predictor.load(options.model, "cpu")
     rows = evaluate(predictor, options.data, options.made)
+    dimensions = by_dimension(predictor, options.made)
     options.out.mkdir(parents=True, exist_ok=True)
     record = {
         "model": predictor.version,
         "rows": [{**asdict(row), "beats_baselines": row.beats_baselines} for row in rows],
+        "dimensions": [asdict(row) for row in dimensions],
     }
     (options.out / "evaluation.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-    (options.out / "evaluation.md").write_text(table(rows), encoding="utf-8")
+    (options.out / "evaluation.md").write_text(
+        f"{table(rows)}\n{dimension_table(dimensions)}", encoding="utf-8"
+    )
 
 
 if __name__ == "__main__":
