@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -17,7 +17,8 @@ from segwatch.db import tables
 from segwatch.db.codec import ewkb
 from segwatch.db.errors import PublishConflict
 from segwatch.db.ids import make_id
-from segwatch.geo.types import AlertRule, Change, ChangeKind, TrackingStep, TrackState
+from segwatch.db.timeline import Segment, entries
+from segwatch.geo.types import AlertRule, Change, TrackingStep
 
 #: Later than everything recorded in the series, also within one transaction and when the clock stepped back.
 _MOMENT = text(
@@ -27,9 +28,7 @@ _MOMENT = text(
                     + interval '1 microsecond')
     """
 )
-_FINISH = text(
-    "UPDATE segwatch.observation SET state = 'observed', tracked = :tracked, committed_at = :now WHERE id = :id"
-)
+_FINISH = text("UPDATE segwatch.observation SET state = 'observed', committed_at = :now WHERE id = :id")
 _SUPERSEDED = text(
     """
     SELECT t.id, t.track_id, t.observation_id, lower(t.valid) AS valid_from, n.valid_from AS valid_to
@@ -83,9 +82,9 @@ def moment(conn: Connection, series_id: UUID) -> datetime:
     return now
 
 
-def finish(conn: Connection, observation_id: UUID, now: datetime, *, tracked: bool) -> None:
+def finish(conn: Connection, observation_id: UUID, now: datetime) -> None:
     """The observation is visible from now on."""
-    conn.execute(_FINISH, {"id": observation_id, "now": now, "tracked": tracked})
+    conn.execute(_FINISH, {"id": observation_id, "now": now})
 
 
 def add_tracks(conn: Connection, series_id: UUID, step: TrackingStep) -> None:
@@ -100,7 +99,8 @@ def add_tracks(conn: Connection, series_id: UUID, step: TrackingStep) -> None:
 
 def add_states(conn: Connection, step: TrackingStep, acquired_at: datetime, now: datetime) -> None:
     """Supersede and add states; see the module docstring of :mod:`segwatch.db.tracks`."""
-    starts = {state.track_id: _valid_from(state, step, acquired_at) for state in step.states}
+    added = entries(step, acquired_at)
+    starts = {track_id: entry.start for track_id, entry in added.items()}
     if not starts:
         return
     old = conn.execute(_SUPERSEDED, {"tracks": list(starts), "starts": list(starts.values())}).all()
@@ -109,39 +109,35 @@ def add_states(conn: Connection, step: TrackingStep, acquired_at: datetime, now:
     if kept:
         values = {
             "old": [row.id for row in kept],
-            "new": [_state_id(row.track_id, row.observation_id, row.valid_from, now) for row in kept],
+            "new": [state_id(row.track_id, row.observation_id, row.valid_from, now) for row in kept],
             "ends": [row.valid_to for row in kept],
             "now": now,
         }
         conn.execute(_TRUNCATED, values)
-    kinds = {change.track_id: change.kind.value for change in reversed(step.changes)}
+    copy_states(conn, [Segment(entry, None) for entry in added.values()], now)
+
+
+def copy_states(conn: Connection, segments: Iterable[Segment], now: datetime) -> None:
+    """Add segments, recorded from now on."""
     driver: Any = conn.connection.driver_connection
     with driver.cursor() as cursor, cursor.copy(_COPY_STATES) as copy:
-        for state in step.states:
-            start = starts[state.track_id]
-            copy.write_row(_state_row(state, step.observation_id, start, now, kinds.get(state.track_id)))
+        for segment in segments:
+            copy.write_row(_state_row(segment, now))
 
 
-def _valid_from(state: TrackState, step: TrackingStep, acquired_at: datetime) -> datetime:
-    """A disappearance holds from the first miss on, anything else from this acquisition on."""
-    if state.alive:
-        return acquired_at
-    ends = [one.valid_at for one in step.changes if one.track_id == state.track_id]
-    return min([acquired_at, *(end for end in ends if end >= state.first_seen)])
-
-
-def _state_id(track_id: UUID, observation_id: UUID, valid_from: datetime, now: datetime) -> UUID:
+def state_id(track_id: UUID, observation_id: UUID, valid_from: datetime, now: datetime) -> UUID:
+    """Id of a row of ``track_state``."""
     return make_id("track_state", track_id, observation_id, valid_from.timestamp(), now.timestamp())
 
 
-def _state_row(
-    state: TrackState, observation_id: UUID, start: datetime, now: datetime, change: str | None
-) -> tuple[object, ...]:
+def _state_row(segment: Segment, now: datetime) -> tuple[object, ...]:
+    entry = segment.entry
+    state = entry.state
     return (
-        _state_id(state.track_id, observation_id, start, now),
+        state_id(state.track_id, entry.observation_id, entry.start, now),
         state.track_id,
-        observation_id,
-        TimestamptzRange(start, None, "[)"),
+        entry.observation_id,
+        TimestamptzRange(entry.start, segment.end, "[)"),
         TimestamptzRange(now, None, "[)"),
         (ewkb(state.geometry) or b"").hex(),
         state.area_m2,
@@ -154,7 +150,7 @@ def _state_row(
         state.visible_share,
         state.alive,
         state.merged_into,
-        change,
+        entry.change,
     )
 
 
@@ -171,26 +167,36 @@ def add_lineage(conn: Connection, step: TrackingStep) -> None:
         for one in step.lineage
     ]
     if rows:
-        conn.execute(insert(tables.track_lineage).on_conflict_do_nothing(), rows)
+        # one that had been retracted holds again
+        again = insert(tables.track_lineage)
+        conn.execute(
+            again.on_conflict_do_update(
+                index_elements=["parent", "child", "kind"],
+                set_={
+                    "valid_at": again.excluded.valid_at,
+                    "observation_id": again.excluded.observation_id,
+                    "retracted_at": None,
+                },
+            ),
+            rows,
+        )
 
 
-def change_key(change: Change) -> tuple[UUID, ChangeKind, datetime]:
-    """What tells the changes of one observation apart."""
-    return change.track_id, change.kind, change.valid_at
+def change_id(observation_id: UUID, change: Change) -> UUID:
+    """Id of a change: what happened to which object in which observation, and by how much."""
+    sizes = (change.before_m2, change.after_m2, change.score, change.baseline)
+    return make_id("change", observation_id, change.track_id, change.kind.value, change.valid_at, *sizes)
 
 
-def add_changes(conn: Connection, step: TrackingStep, now: datetime) -> list[tuple[Change, UUID]]:
-    """Store the changes; each with its id."""
+def add_changes(conn: Connection, step: TrackingStep, now: datetime) -> None:
+    """Store the changes."""
     outlines = {state.track_id: state.geometry for state in step.states}
-    added: list[tuple[Change, UUID]] = []
     rows = []
     for one in step.changes:
-        identity = make_id("change", step.observation_id, *change_key(one))
-        added.append((one, identity))
         geometry = _ground(one, outlines.get(one.track_id))
         rows.append(
             {
-                "id": identity,
+                "id": change_id(step.observation_id, one),
                 "track_id": one.track_id,
                 "observation_id": step.observation_id,
                 "kind": one.kind.value,
@@ -207,8 +213,10 @@ def add_changes(conn: Connection, step: TrackingStep, now: datetime) -> list[tup
             }
         )
     if rows:
-        conn.execute(insert(tables.change).on_conflict_do_nothing(), rows)
-    return added
+        # the same ground may be outlined with other points once a late scene is folded in
+        added = insert(tables.change)
+        shapes = {name: added.excluded[name] for name in ("gained", "lost", "geom")}
+        conn.execute(added.on_conflict_do_update(index_elements=["id"], set_=shapes), rows)
 
 
 def _ground(change: Change, outline: BaseGeometry | None) -> BaseGeometry:
@@ -236,24 +244,25 @@ def link_detections(conn: Connection, step: TrackingStep) -> None:
 
 
 def add_alerts(
-    conn: Connection, observation_id: UUID, chosen: Sequence[tuple[UUID, Change, AlertRule]], now: datetime
+    conn: Connection, observation_id: UUID, chosen: Sequence[tuple[Change, AlertRule]], now: datetime
 ) -> None:
     """One alert a change and rule, one delivery a channel."""
     if not chosen:
         return
     context = dict(conn.execute(_CONTEXT, {"id": observation_id}).mappings().one())
-    for change_id, change, rule in chosen:
-        alert_id = make_id("alert", change_id, rule.name)
+    for change, rule in chosen:
+        identity = change_id(observation_id, change)
+        alert_id = make_id("alert", identity, rule.name)
         alert = {
             "id": alert_id,
-            "change_id": change_id,
+            "change_id": identity,
             "watch_id": context["watch_revision"],
             "rule": rule.name,
             "created_at": now,
         }
         conn.execute(insert(tables.alert).values(alert).on_conflict_do_nothing())
         payload = _payload(
-            alert_id, change_id, change, rule, context | {"observation_id": observation_id}, now
+            alert_id, identity, change, rule, context | {"observation_id": observation_id}, now
         )
         for channel in dict.fromkeys(rule.channels):
             delivery_id = make_id("delivery", alert_id, channel)
@@ -270,7 +279,7 @@ def add_alerts(
 
 def _payload(
     alert_id: UUID,
-    change_id: UUID,
+    identity: UUID,
     change: Change,
     rule: AlertRule,
     context: dict[str, Any],
@@ -281,7 +290,7 @@ def _payload(
     bounds = list(shapely.union_all(shapes).bounds) if shapes else None
     data = {
         "alert_id": alert_id,
-        "change_id": change_id,
+        "change_id": identity,
         "track_id": change.track_id,
         "rule": rule.name,
         "kind": change.kind.value,

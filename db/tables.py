@@ -162,7 +162,6 @@ observation = Table(
     Column("clear_share", Double),
     Column("tiles", Integer),
     Column("tiles_failed", Integer),
-    Column("tracked", Boolean, nullable=False, server_default=text("false")),
     Column("area_km2", Double),
     Column("bytes_read", Double),
     Column("compute_seconds", Double),
@@ -253,6 +252,7 @@ track_lineage = Table(
     Column("kind", Text, primary_key=True),
     _time("valid_at"),
     _ref("observation_id", "observation"),
+    _time("retracted_at", nullable=True),
 )
 
 change = Table(
@@ -305,7 +305,9 @@ delivery = Table(
     _text("last_error", nullable=True),
     _time("created_at", now=True),
     _time("delivered_at", nullable=True),
-    UniqueConstraint("alert_id", "channel", name="delivery_identity"),
+    #: 0 is the alert; odd ones say that it does not hold after all, further even ones that it does again
+    Column("ordinal", Integer, nullable=False, server_default="0"),
+    UniqueConstraint("alert_id", "channel", "ordinal", name="delivery_identity"),
     CheckConstraint("state IN ('pending', 'delivered', 'dead')", name="delivery_state"),
     Index("delivery_due_ix", "next_attempt_at", postgresql_where=text("state = 'pending'")),
 )

@@ -6,11 +6,9 @@ truncated copies and itself, all with one recorded time; no other row is touched
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 from uuid import UUID
 
 from shapely.geometry.base import BaseGeometry
@@ -29,21 +27,19 @@ from segwatch.geo.types import (
     Watch,
 )
 
-_log = logging.getLogger(__name__)
-
 _LOCK = text("SELECT pg_advisory_xact_lock(hashtextextended(CAST(:series_id AS text), 0))")
 _READY_SERIES = text(
     "SELECT DISTINCT series_id FROM segwatch.observation WHERE state = 'inferred' ORDER BY series_id"
 )
-#: The earliest answered observation, unless an earlier one is still to come; late ones are never waited for.
+#: The earliest answered observation, unless an earlier one is still to come.
 _NEXT = text(
     """
     SELECT o.id, o.acquired_at, o.footprint, w.definition, s.origin_lon, s.origin_lat,
            EXISTS (SELECT 1 FROM segwatch.observation p
-                   WHERE p.series_id = o.series_id AND p.state = 'observed' AND p.tracked
+                   WHERE p.series_id = o.series_id AND p.state = 'observed'
                      AND (p.acquired_at, p.scene_id) > (o.acquired_at, o.scene_id)) AS late,
            NOT EXISTS (SELECT 1 FROM segwatch.observation p
-                       WHERE p.series_id = o.series_id AND p.state = 'observed' AND p.tracked) AS baseline
+                       WHERE p.series_id = o.series_id AND p.state = 'observed') AS baseline
     FROM segwatch.observation o
     JOIN segwatch.watch w ON w.id = o.watch_id
     JOIN segwatch.series s ON s.id = o.series_id
@@ -68,7 +64,7 @@ _LOCKED = text(
     """
     SELECT o.state, o.acquired_at,
            EXISTS (SELECT 1 FROM segwatch.observation p
-                   WHERE p.series_id = o.series_id AND p.state = 'observed' AND p.tracked
+                   WHERE p.series_id = o.series_id AND p.state = 'observed'
                      AND (p.acquired_at, p.scene_id) > (o.acquired_at, o.scene_id)) AS late
     FROM segwatch.observation o WHERE o.id = :id AND o.series_id = :series_id FOR UPDATE
     """
@@ -85,6 +81,8 @@ class ReadyObservation:
     """Longitude and latitude of the series' local projection."""
     baseline: bool
     """Whether it is the first of its series."""
+    late: bool
+    """Whether a newer one is published already: see :mod:`segwatch.db.rederiving`."""
 
 
 def lock(conn: Connection, series_id: UUID) -> None:
@@ -98,26 +96,20 @@ def ready_series(conn: Connection) -> list[UUID]:
 
 
 def next_ready(conn: Connection, series_id: UUID) -> ReadyObservation | None:
-    """The next observation whose earlier ones are all final; None when there is none.
-
-    Observations older than the newest tracked one of the series are published on the way, untracked:
-    their footprint and detections are shown and no track changes.
-    """
+    """The next observation whose earlier ones are all final; None when there is none."""
     lock(conn, series_id)
-    while (row := conn.execute(_NEXT, {"series_id": series_id}).first()) is not None:
-        if row.late:
-            _log.warning("observation %s came after a newer one was tracked; it changes no track", row.id)
-            publishing.finish(conn, row.id, publishing.moment(conn, series_id), tracked=False)
-            continue
-        observation = TrackedObservation(
-            row.id, row.acquired_at, from_ewkb(row.footprint), _detections(conn, row.id)
-        )
-        origin = (row.origin_lon, row.origin_lat)
-        return ReadyObservation(observation, load_watch(row.definition), origin, row.baseline)
-    return None
+    row = conn.execute(_NEXT, {"series_id": series_id}).first()
+    if row is None:
+        return None
+    observation = TrackedObservation(
+        row.id, row.acquired_at, from_ewkb(row.footprint), detections(conn, row.id)
+    )
+    origin = (row.origin_lon, row.origin_lat)
+    return ReadyObservation(observation, load_watch(row.definition), origin, row.baseline, row.late)
 
 
-def _detections(conn: Connection, observation_id: UUID) -> tuple[Detection, ...]:
+def detections(conn: Connection, observation_id: UUID) -> tuple[Detection, ...]:
+    """What an observation found, in its order."""
     table = tables.detection.c
     query = (
         select(table.target, table.geom, table.score, table.area_m2)
@@ -160,14 +152,15 @@ def publish(
 ) -> None:
     """Publish an observation and what it did to its series, in the caller's transaction.
 
-    An observation that is published already stays as it is; a late one changes no track.
+    An observation that is published already stays as it is.
 
     Raises
     ------
     NotFound
         The series has no such observation.
     PublishConflict
-        It was not answered, or the step belongs to another observation.
+        It was not answered, the step belongs to another observation, or a newer one is published: late ones
+        are published by :mod:`segwatch.db.rederiving`.
     """
     lock(conn, series_id)
     row = conn.execute(_LOCKED, {"id": observation_id, "series_id": series_id}).first()
@@ -181,10 +174,11 @@ def publish(
         raise PublishConflict(
             f"observation {observation_id} is {row.state}; only an inferred one can be published"
         )
+    if row.late:
+        raise PublishConflict(f"observation {observation_id} is late; derive its series anew from it on")
     now = publishing.moment(conn, series_id)
-    if not row.late:
-        _write(conn, series_id, row.acquired_at, now, step, alerts)
-    publishing.finish(conn, observation_id, now, tracked=not row.late)
+    _write(conn, series_id, row.acquired_at, now, step, alerts)
+    publishing.finish(conn, observation_id, now)
 
 
 def _write(
@@ -198,10 +192,6 @@ def _write(
     publishing.add_tracks(conn, series_id, step)
     publishing.add_states(conn, step, acquired_at, now)
     publishing.add_lineage(conn, step)
-    change_ids = publishing.add_changes(conn, step, now)
+    publishing.add_changes(conn, step, now)
     publishing.link_detections(conn, step)
-    chosen: list[tuple[UUID, Change, AlertRule]] = []
-    known: dict[Any, UUID] = {publishing.change_key(one): identity for one, identity in change_ids}
-    for one, rule in alerts:
-        chosen.append((known[publishing.change_key(one)], one, rule))
-    publishing.add_alerts(conn, step.observation_id, chosen, now)
+    publishing.add_alerts(conn, step.observation_id, alerts, now)

@@ -10,11 +10,13 @@ from uuid import UUID
 from prefect import flow
 from sqlalchemy import Connection, Engine
 
-from segwatch.db import tracks
+from segwatch.db import rederiving, tracks
 from segwatch.flows.assemble import worker_engine
 from segwatch.flows.settings import load_settings
+from segwatch.geo.tracking.history import Look, refold
 from segwatch.geo.tracking.replay import advance
 from segwatch.geo.tracking.rules import matching
+from segwatch.geo.types import TrackingStep
 
 _log = logging.getLogger(__name__)
 
@@ -55,6 +57,9 @@ def _publish_next(conn: Connection, series_id: UUID, total: Tracked) -> bool:
     ready = tracks.next_ready(conn, series_id)
     if ready is None:
         return False
+    if ready.late:
+        _publish_late(conn, series_id, ready.origin, total)
+        return True
     live = tracks.live(conn, series_id, ready.observation.footprint)
     step = advance(
         live,
@@ -68,9 +73,30 @@ def _publish_next(conn: Connection, series_id: UUID, total: Tracked) -> bool:
     tracks.publish(conn, series_id, ready.observation.id, step, alerts)
     total.observations += 1
     total.alerts += len(alerts)
+    _count(total, step)
+    return True
+
+
+def _publish_late(conn: Connection, series_id: UUID, origin: tuple[float, float], total: Tracked) -> None:
+    """Fold everything from the earliest late observation on anew, and publish the difference."""
+    old = rederiving.past(conn, series_id, tracks.detections)
+    looks = [Look(one.observation, one.watch.tracking, one.baseline) for one in old.looks]
+    steps = refold(old.before, looks, series_id=series_id, origin=origin)
+    chosen = {
+        step.observation_id: matching(look.watch.rules, step.changes)
+        for look, step in zip(old.looks, steps, strict=True)
+    }
+    total.alerts += rederiving.publish(conn, series_id, old, steps, chosen)
+    total.observations += len(old.arriving)
+    for step in steps:
+        if step.observation_id in old.arriving:
+            _count(total, step)
+    _log.info("series %s: %d late observation(s), %d folded again", series_id, len(old.arriving), len(looks))
+
+
+def _count(total: Tracked, step: TrackingStep) -> None:
     for change in step.changes:
         total.changes[change.kind.value] = total.changes.get(change.kind.value, 0) + 1
-    return True
 
 
 @flow(name="track", log_prints=False)

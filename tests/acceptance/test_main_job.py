@@ -94,7 +94,7 @@ def changes(system: System, watch: str) -> list[dict[str, Any]]:
 
 def test_states_and_reasons(system: System, exact: str) -> None:
     rows = system.query(
-        "SELECT acquired_at, state, reason, tracked FROM watch.coverage WHERE watch = :watch ORDER BY 1",
+        "SELECT acquired_at, state, reason FROM watch.coverage WHERE watch = :watch ORDER BY 1",
         watch=exact,
     )
     assert [row["state"] for row in rows] == ["observed"] * 3 + ["skipped"] + ["observed"] * 3

@@ -138,3 +138,37 @@ def test_views_describe_themselves(empty: str) -> None:
     with engine.connect() as conn:
         assert list(conn.execute(query).scalars()) == []
     engine.dispose()
+
+
+_OLD_ROWS = """
+    INSERT INTO segwatch.area SELECT id, ST_MakeEnvelope(0, 0, 1, 1, 4326) FROM ids;
+    INSERT INTO segwatch.instruction SELECT id, 'water', '{water}' FROM ids;
+    INSERT INTO segwatch.watch (id, name, instruction_id, area_id, definition, priority)
+        SELECT id, 'w', id, id, '{}', 1 FROM ids;
+    INSERT INTO segwatch.series SELECT id, 'w', id, 'm@1', 0, 0 FROM ids;
+    INSERT INTO segwatch.scene (id, key, collection, platform, relative_orbit, solar_day, acquired_at, footprint)
+        SELECT gen_random_uuid(), n::text, 'c', 'p', '1', '2024-01-01', '2024-01-01', ST_MakeEnvelope(0, 0, 1, 1, 4326)
+        FROM generate_series(1, 2) n;
+    INSERT INTO segwatch.observation (id, series_id, scene_id, watch_id, model_version, state, priority, acquired_at,
+                                      footprint, tracked, committed_at)
+        SELECT gen_random_uuid(), ids.id, s.id, ids.id, 'm@1', 'observed', 1, s.acquired_at, s.footprint,
+               s.key = '1', now() FROM segwatch.scene s, ids;
+"""
+
+
+def test_scenes_that_had_been_left_out_are_tracked_after_the_upgrade(empty: str) -> None:
+    migrate.upgrade(empty, "0001")
+    engine = make_engine(empty)
+    with engine.begin() as conn:
+        conn.execute(text("CREATE TEMP TABLE ids AS SELECT gen_random_uuid() AS id"))
+        for statement in _OLD_ROWS.split(";"):
+            if statement.strip():
+                conn.execute(text(statement))
+    engine.dispose()
+    migrate.upgrade(empty)
+    engine = make_engine(empty)
+    with engine.connect() as conn:
+        query = "SELECT s.key, o.state FROM segwatch.observation o JOIN segwatch.scene s ON s.id = o.scene_id"
+        states = {row.key: row.state for row in conn.execute(text(query))}
+    engine.dispose()
+    assert states == {"1": "observed", "2": "inferred"}

@@ -205,28 +205,21 @@ def test_an_observation_waits_for_earlier_ones(world: Any, kit: Any) -> None:
     assert ready.observation.footprint.equals_exact(kit.area, 0)
 
 
-def test_a_late_scene_is_shown_and_changes_no_track(world: Any, kit: Any) -> None:
+def test_a_late_scene_is_not_published_out_of_its_place(world: Any, kit: Any) -> None:
     world.queue(1)
     world.answer(LAKE)
     series = world.series()
     world.publish(series, _appear(kit, 1))
     states = _rows(world.engine, "SELECT * FROM segwatch.track_state")
     world.queue(0)
-    world.answer(POND)
-    with world.engine.begin() as conn:
-        assert tracks.next_ready(conn, series) is None
-    assert _rows(world.engine, "SELECT * FROM segwatch.track_state") == states
-    coverage = _rows(
-        world.engine,
-        "SELECT state, tracked, geom IS NOT NULL AS seen FROM watch.coverage ORDER BY acquired_at",
-    )
-    assert [tuple(row.values()) for row in coverage] == [("observed", False, True), ("observed", True, True)]
-    world.queue(2)
-    world.answer(LAKE)
+    late = world.answer(POND)
     with world.engine.begin() as conn:
         ready = tracks.next_ready(conn, series)
-    assert ready is not None
-    assert not ready.baseline
+        assert ready is not None
+        assert (ready.late, ready.observation.id) == (True, late)
+        with pytest.raises(PublishConflict, match="is late; derive its series anew"):
+            tracks.publish(conn, series, late, TrackingStep(late, (), (), (), ()), [])
+    assert _rows(world.engine, "SELECT * FROM segwatch.track_state") == states
 
 
 def test_what_cannot_be_published_says_so(world: Any, kit: Any) -> None:

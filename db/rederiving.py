@@ -1,0 +1,345 @@
+"""Publishing late observations: what the series says now is compared with what is recorded, and only the
+difference is written.
+
+Nothing recorded is rewritten. Rows that no longer hold get their recorded range closed, rows that hold instead
+are added; changes and lineage that no longer hold are retracted, and alerts about them get a correction.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Connection, Row, text
+from sqlalchemy.dialects.postgresql import insert
+
+from segwatch.db import publishing, tables
+from segwatch.db.codec import from_ewkb, load_watch
+from segwatch.db.ids import make_id
+from segwatch.db.timeline import Entry, Segment, entries, timeline
+from segwatch.geo.types import AlertRule, Change, TrackedObservation, TrackingStep, TrackState, Watch
+
+#: Published observations, and answered ones that wait for nothing earlier.
+_ORDER = text(
+    """
+    SELECT o.id, o.acquired_at, o.scene_id, o.state = 'inferred' AS arriving
+    FROM segwatch.observation o
+    WHERE o.series_id = :series_id AND o.state IN ('observed', 'inferred')
+      AND (o.state = 'observed' OR NOT EXISTS (
+          SELECT 1 FROM segwatch.observation p
+          WHERE p.series_id = o.series_id AND p.state IN ('pending', 'leased')
+            AND (p.acquired_at, p.scene_id) < (o.acquired_at, o.scene_id)))
+    ORDER BY o.acquired_at, o.scene_id
+    """
+)
+#: A disappearance dated back to the first miss hides what the looks in between had made of the track.
+_BACKDATED = text(
+    """
+    SELECT t.observation_id, t.missed_since
+    FROM segwatch.track_state t JOIN segwatch.track k ON k.id = t.track_id
+    WHERE k.series_id = :series_id AND upper_inf(t.recorded) AND NOT t.alive AND t.merged_into IS NULL
+      AND t.missed_since IS NOT NULL
+    """
+)
+_LOOKS = text(
+    """
+    SELECT o.id, o.acquired_at, o.footprint, w.definition
+    FROM segwatch.observation o JOIN segwatch.watch w ON w.id = o.watch_id
+    WHERE o.id = ANY(CAST(:ids AS uuid[])) ORDER BY o.acquired_at, o.scene_id
+    """
+)
+_ROWS = text(
+    """
+    SELECT t.id, t.track_id, k.target, t.observation_id, lower(t.valid) AS valid_from, upper(t.valid) AS valid_to,
+           t.geom, t.area_m2, t.score, t.first_seen, t.last_seen, t.last_looked, t.misses, t.missed_since,
+           t.visible_share, t.alive, t.merged_into, t.change
+    FROM segwatch.track_state t
+    JOIN segwatch.track k ON k.id = t.track_id
+    JOIN segwatch.observation o ON o.id = t.observation_id
+    CROSS JOIN (
+        -- a track that was missed when the fold starts may turn out gone since its first miss
+        SELECT least(CAST(:since AS timestamptz), min(m.missed_since)) AS since
+        FROM segwatch.track_state m JOIN segwatch.track n ON n.id = m.track_id
+        WHERE n.series_id = :series_id AND upper_inf(m.recorded) AND m.alive AND m.missed_since IS NOT NULL
+          AND (upper_inf(m.valid) OR upper(m.valid) >= :since)) b
+    WHERE k.series_id = :series_id AND upper_inf(t.recorded)
+      AND (upper_inf(t.valid) OR upper(t.valid) >= b.since OR lower(t.valid) >= b.since)
+    ORDER BY t.track_id, o.acquired_at, o.scene_id
+    """
+)
+_CLOSE = text(
+    "UPDATE segwatch.track_state SET recorded = tstzrange(lower(recorded), :now)"
+    " WHERE id = ANY(CAST(:ids AS uuid[]))"
+)
+_RECORDED_CHANGES = text(
+    """
+    SELECT id, observation_id FROM segwatch.change
+    WHERE observation_id = ANY(CAST(:ids AS uuid[])) AND retracted_at IS NULL
+    """
+)
+_RETRACT_CHANGES = text(
+    "UPDATE segwatch.change SET retracted_at = :now WHERE id = ANY(CAST(:ids AS uuid[])) AND retracted_at IS NULL"
+)
+_HOLDS_AGAIN = text(
+    """
+    UPDATE segwatch.change SET retracted_at = NULL
+    WHERE id = ANY(CAST(:ids AS uuid[])) AND retracted_at IS NOT NULL RETURNING id
+    """
+)
+_RETRACT_LINEAGE = text(
+    """
+    UPDATE segwatch.track_lineage l SET retracted_at = :now
+    WHERE l.observation_id = ANY(CAST(:ids AS uuid[])) AND l.retracted_at IS NULL
+      AND NOT EXISTS (
+          SELECT 1 FROM unnest(CAST(:parents AS uuid[]), CAST(:children AS uuid[]), CAST(:kinds AS text[]))
+              AS n(parent, child, kind)
+          WHERE n.parent = l.parent AND n.child = l.child AND n.kind = l.kind)
+    """
+)
+_UNLINK = text(
+    """
+    UPDATE segwatch.detection d SET track_id = NULL
+    FROM unnest(CAST(:ordinals AS int[])) AS n(ordinal)
+    WHERE d.observation_id = :id AND d.ordinal = n.ordinal AND d.track_id IS NOT NULL
+    """
+)
+#: The message sent last to each channel of the alerts about some changes.
+_SAID = text(
+    """
+    SELECT DISTINCT ON (d.alert_id, d.channel) d.alert_id, d.channel, d.ordinal, d.payload
+    FROM segwatch.alert a JOIN segwatch.delivery d ON d.alert_id = a.id
+    WHERE a.change_id = ANY(CAST(:ids AS uuid[]))
+    ORDER BY d.alert_id, d.channel, d.ordinal DESC
+    """
+)
+
+
+@dataclass(frozen=True, slots=True)
+class LateLook:
+    """An observation to fold again, or for the first time."""
+
+    observation: TrackedObservation
+    watch: Watch
+    baseline: bool
+    """Whether it is the first of its series."""
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """What a series says before and from its first late observation on."""
+
+    looks: tuple[LateLook, ...]
+    """In order, from where the fold starts to the newest."""
+    arriving: frozenset[UUID]
+    """Those of them that are not published yet."""
+    before: tuple[TrackState, ...]
+    """States before the first look; merged tracks left out."""
+    rows: Mapping[UUID, tuple[Row[Any], ...]]
+    """Recorded rows of each track that may be affected, in order of observation."""
+
+
+def past(conn: Connection, series_id: UUID, detections: Any) -> Past:
+    """Load what folding the waiting observations of a series in their place takes.
+
+    Args:
+        conn: holds the series' lock.
+        series_id: has at least one answered observation.
+        detections: reads an observation's detections.
+    """
+    order = conn.execute(_ORDER, {"series_id": series_id}).all()
+    place = {row.id: position for position, row in enumerate(order)}
+    first = next(position for position, row in enumerate(order) if row.arriving)
+    backdated = conn.execute(_BACKDATED, {"series_id": series_id}).all()
+    first = _start(first, backdated, [row.acquired_at for row in order], place)
+    ids = [row.id for row in order[first:]]
+    looks = tuple(
+        LateLook(
+            TrackedObservation(row.id, row.acquired_at, from_ewkb(row.footprint), detections(conn, row.id)),
+            load_watch(row.definition),
+            baseline=position == 0,
+        )
+        for position, row in enumerate(conn.execute(_LOOKS, {"ids": ids}), start=first)
+    )
+    since = order[first].acquired_at
+    rows: dict[UUID, list[Row[Any]]] = defaultdict(list)
+    for row in conn.execute(_ROWS, {"series_id": series_id, "since": since}):
+        rows[row.track_id].append(row)
+    earlier = [[row for row in of_track if place[row.observation_id] < first] for of_track in rows.values()]
+    before = tuple(_state(some[-1]) for some in earlier if some and some[-1].merged_into is None)
+    return Past(
+        looks,
+        frozenset(row.id for row in order[first:] if row.arriving),
+        before,
+        {track_id: tuple(some) for track_id, some in rows.items()},
+    )
+
+
+def _start(
+    first: int, backdated: Sequence[Row[Any]], times: Sequence[datetime], place: Mapping[UUID, int]
+) -> int:
+    """Where the fold has to start so that no look between a first miss and its disappearance is cut off."""
+    while True:
+        reach = [
+            next(position for position, at in enumerate(times) if at >= row.missed_since)
+            for row in backdated
+            if place[row.observation_id] >= first
+        ]
+        earliest = min([first, *reach])
+        if earliest == first:
+            return first
+        first = earliest
+
+
+def _state(row: Row[Any]) -> TrackState:
+    return TrackState(
+        track_id=row.track_id,
+        target=row.target,
+        geometry=from_ewkb(row.geom),
+        area_m2=row.area_m2,
+        score=row.score,
+        first_seen=row.first_seen,
+        last_seen=row.last_seen,
+        last_looked=row.last_looked,
+        misses=row.misses,
+        missed_since=row.missed_since,
+        visible_share=row.visible_share,
+        alive=row.alive,
+        merged_into=row.merged_into,
+    )
+
+
+def publish(
+    conn: Connection,
+    series_id: UUID,
+    old: Past,
+    steps: Sequence[TrackingStep],
+    alerts: Mapping[UUID, Sequence[tuple[Change, AlertRule]]],
+) -> int:
+    """Write what the steps change, in the caller's transaction.
+
+    Args:
+        conn: holds the series' lock.
+        series_id: of all of it.
+        old: what :func:`past` loaded.
+        steps: one for each of its looks.
+        alerts: per observation, changes with the rules they match.
+
+    Returns:
+        How many alerts are new.
+    """
+    now = publishing.moment(conn, series_id)
+    folded = {look.observation.id for look in old.looks}
+    fresh: dict[UUID, list[Entry]] = defaultdict(list)
+    for look, step in zip(old.looks, steps, strict=True):
+        publishing.add_tracks(conn, series_id, step)
+        for track_id, entry in entries(step, look.observation.acquired_at).items():
+            fresh[track_id].append(entry)
+    closed: list[UUID] = []
+    added: list[Segment] = []
+    for track_id in sorted({*fresh, *old.rows}):
+        rows = old.rows.get(track_id, ())
+        gone, more = _difference(rows, folded, fresh.get(track_id, []))
+        closed += gone
+        added += more
+    if closed:
+        conn.execute(_CLOSE, {"ids": closed, "now": now})
+    publishing.copy_states(conn, added, now)
+    new_alerts = _changes(conn, folded, steps, alerts, now)
+    _lineage(conn, folded, steps, now)
+    for step in steps:
+        lost = [ordinal for ordinal, track in enumerate(step.detection_tracks) if track is None]
+        conn.execute(_UNLINK, {"id": step.observation_id, "ordinals": lost})
+        publishing.link_detections(conn, step)
+    for observation_id in sorted(old.arriving):
+        publishing.finish(conn, observation_id, now)
+    return new_alerts
+
+
+def _difference(
+    rows: Sequence[Row[Any]], folded: set[UUID], fresh: Sequence[Entry]
+) -> tuple[list[UUID], list[Segment]]:
+    """Ids of recorded rows that no longer hold, and segments that hold instead."""
+    kept = [
+        Entry(row.observation_id, row.valid_from, _state(row), row.change)
+        for row in rows
+        if row.observation_id not in folded
+    ]
+    recorded = {(row.observation_id, row.valid_from): row for row in rows}
+    holds: set[UUID] = set()
+    added = []
+    for segment in timeline([*kept, *fresh]):
+        row = recorded.get((segment.entry.observation_id, segment.entry.start))
+        if row is not None and row.valid_to == segment.end and _same(row, segment.entry):
+            holds.add(row.id)
+        else:
+            added.append(segment)
+    return [row.id for row in rows if row.id not in holds], added
+
+
+def _same(row: Row[Any], entry: Entry) -> bool:
+    return row.change == entry.change and _state(row) == entry.state
+
+
+def _changes(
+    conn: Connection,
+    folded: set[UUID],
+    steps: Sequence[TrackingStep],
+    alerts: Mapping[UUID, Sequence[tuple[Change, AlertRule]]],
+    now: datetime,
+) -> int:
+    """Retract what no longer holds, add what does, and say both to whom it was said before."""
+    recorded = {row.id for row in conn.execute(_RECORDED_CHANGES, {"ids": sorted(folded)})}
+    derived = {publishing.change_id(step.observation_id, one) for step in steps for one in step.changes}
+    gone = sorted(recorded - derived)
+    conn.execute(_RETRACT_CHANGES, {"ids": gone, "now": now})
+    again = list(conn.execute(_HOLDS_AGAIN, {"ids": sorted(derived - recorded)}).scalars())
+    _correct(conn, gone, "segwatch.alert.retracted", now)
+    _correct(conn, again, "segwatch.alert.reinstated", now)
+    count = 0
+    for step in steps:
+        publishing.add_changes(conn, step, now)
+        new = [
+            (one, rule)
+            for one, rule in alerts.get(step.observation_id, ())
+            if publishing.change_id(step.observation_id, one) not in {*recorded, *again}
+        ]
+        publishing.add_alerts(conn, step.observation_id, new, now)
+        count += len(new)
+    return count
+
+
+def _correct(conn: Connection, changes: Sequence[UUID], kind: str, now: datetime) -> None:
+    """A further message about each alert of these changes, to every channel that was told."""
+    for said in conn.execute(_SAID, {"ids": list(changes)}).all():
+        ordinal = said.ordinal + 1
+        identity = make_id("delivery", said.alert_id, said.channel, ordinal)
+        row = {
+            "id": identity,
+            "alert_id": said.alert_id,
+            "channel": said.channel,
+            "ordinal": ordinal,
+            "idempotency_key": str(identity),
+            "payload": {**said.payload, "type": kind, "timestamp": now.isoformat()},
+            "state": "pending",
+        }
+        conn.execute(insert(tables.delivery).values(row).on_conflict_do_nothing())
+
+
+def _lineage(conn: Connection, folded: set[UUID], steps: Sequence[TrackingStep], now: datetime) -> None:
+    lines = [line for step in steps for line in step.lineage]
+    conn.execute(
+        _RETRACT_LINEAGE,
+        {
+            "ids": sorted(folded),
+            "parents": [line.parent for line in lines],
+            "children": [line.child for line in lines],
+            "kinds": [line.kind.value for line in lines],
+            "now": now,
+        },
+    )
+    for step in steps:
+        publishing.add_lineage(conn, step)

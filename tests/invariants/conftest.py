@@ -1,0 +1,202 @@
+"""Worlds of rectangles, seen day by day through footprints, folded by the real flow into a real ledger."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import psycopg
+import pytest
+import shapely
+from psycopg import sql
+from shapely.geometry import box
+from shapely.geometry.base import BaseGeometry
+from sqlalchemy import Engine, text
+
+from segwatch.db import ledger, observations, scenes, watches
+from segwatch.flows.track import Tracked, track_ready
+from segwatch.geo.area import geodesic_m2, polygonal_parts
+from segwatch.geo.types import (
+    AlertRule,
+    BandRef,
+    ChangeKind,
+    Detection,
+    Instruction,
+    Item,
+    ObservationResult,
+    Profile,
+    Scene,
+    TrackingSettings,
+    Watch,
+)
+from tests.conftest import Database
+
+MODEL = "tiny@0123456789ab"
+START = datetime(2024, 1, 1, 10, tzinfo=UTC)
+CELL = 0.002
+SIDE = 8
+EVERYTHING = box(10.0, 50.0, 10.0 + SIDE * CELL, 50.0 + SIDE * CELL)
+_OBSERVATIONS = text("SELECT id FROM segwatch.observation")
+CHANNELS = ("https://hook.example/1", "https://hook.example/2")
+
+
+def cells(west: float, south: float, east: float, north: float) -> BaseGeometry:
+    """A rectangle in cells of about 140 x 220 m."""
+    return box(10.0 + west * CELL, 50.0 + south * CELL, 10.0 + east * CELL, 50.0 + north * CELL)
+
+
+@dataclass(frozen=True)
+class Look:
+    """What is on the ground, and what of it is seen."""
+
+    shapes: tuple[BaseGeometry, ...]
+    footprint: BaseGeometry = EVERYTHING
+
+    def result(self) -> ObservationResult:
+        """The answer of a perfect model."""
+        seen = [part for shape in self.shapes for part in polygonal_parts(shape.intersection(self.footprint))]
+        found = tuple(Detection("water", part, 0.75, geodesic_m2(part)) for part in seen)
+        return ObservationResult(self.footprint, found, "yes", 1, 0, 1.0, 1, 0.1)
+
+
+class Ledger:
+    """An empty ledger with one watch, to which scenes arrive in any order."""
+
+    def __init__(self, database: Database, engine: Engine, tracking: TrackingSettings) -> None:
+        self.engine = engine
+        _empty(database.superuser_url)
+        with engine.begin() as conn:
+            self.revision = watches.apply(conn, _watch(tracking)).revision_id
+
+    def arrive(self, world: Sequence[Look], days: Sequence[int]) -> Tracked:
+        """Scenes of these days are found, answered and tracked together."""
+        self.answer(world, days)
+        return self.track()
+
+    def find(self, days: Sequence[int]) -> list[UUID]:
+        """Scenes of these days are found; the observations that are new."""
+        with self.engine.begin() as conn:
+            ids = scenes.upsert(conn, [_scene(day) for day in days])
+            before = set(conn.execute(_OBSERVATIONS).scalars())
+            observations.enqueue(conn, self.revision, MODEL, ids)
+            return sorted(set(conn.execute(_OBSERVATIONS).scalars()) - before)
+
+    def answer(self, world: Sequence[Look], days: Sequence[int]) -> None:
+        """Scenes of these days are found and answered, and wait to be tracked."""
+        for _ in self.find(days):
+            with self.engine.begin() as conn:
+                leased = ledger.lease(
+                    conn, worker="w", seconds=60, model_version=MODEL, watch=None, max_attempts=3
+                )
+            assert leased is not None
+            day = (leased.scene.acquired_at - START).days
+            with self.engine.begin() as conn:
+                ledger.save(conn, leased.observations[0].id, "w", world[day].result(), {"read_at": START})
+
+    def track(self) -> Tracked:
+        """Whatever is ready is tracked."""
+        return track_ready(self.engine)
+
+    def rows(self, query: str, **values: object) -> list[dict[str, Any]]:
+        """What a query gives."""
+        with self.engine.connect() as conn:
+            return [dict(row) for row in conn.execute(text(query), values).mappings()]
+
+    def known(self) -> dict[str, list[dict[str, Any]]]:
+        """Everything that is held true now: objects, history, changes, lineage, and what shows what."""
+        return {
+            "history": self.rows(
+                "SELECT t.track_id, t.observation_id, t.valid, t.geom, t.area_m2, t.score, t.first_seen, t.last_seen,"
+                " t.last_looked, t.misses, t.missed_since, t.visible_share, t.alive, t.merged_into, t.change"
+                " FROM segwatch.track_state t WHERE upper_inf(t.recorded) ORDER BY t.track_id, lower(t.valid)"
+            ),
+            "changes": self.rows(
+                "SELECT id, track_id, observation_id, kind, target, valid_at, before_m2, after_m2, gained, lost, geom,"
+                " score, baseline FROM segwatch.change WHERE retracted_at IS NULL ORDER BY id"
+            ),
+            "lineage": self.rows(
+                "SELECT parent, child, kind, valid_at, observation_id FROM segwatch.track_lineage"
+                " WHERE retracted_at IS NULL ORDER BY parent, child, kind"
+            ),
+            "detections": self.rows(
+                "SELECT observation_id, ordinal, track_id FROM segwatch.detection ORDER BY observation_id, ordinal"
+            ),
+            "objects": self.rows(
+                "SELECT track_id, geom, last_change FROM watch.objects_now ORDER BY track_id"
+            ),
+        }
+
+    def everything(self) -> dict[str, list[dict[str, Any]]]:
+        """Every row of the tables that tracking writes."""
+        names = ("observation", "track", "track_state", "track_lineage", "change", "alert", "delivery")
+        return {name: self.rows(f"SELECT * FROM segwatch.{name} ORDER BY 1, 2, 3") for name in names}
+
+
+def merged(boxes: Iterable[tuple[float, float, float, float]]) -> tuple[BaseGeometry, ...]:
+    """Rectangles in cells, those that overlap or touch as one."""
+    return tuple(polygonal_parts(shapely.union_all([cells(*one) for one in boxes])))
+
+
+def day(number: int) -> datetime:
+    """Acquisition time of a day's scene."""
+    return START + timedelta(days=number)
+
+
+def _empty(url: str) -> None:
+    with psycopg.connect(url, autocommit=True) as conn:
+        names = [
+            row[0]
+            for row in conn.execute(
+                "SELECT tablename FROM pg_tables WHERE schemaname = 'segwatch' AND tablename <> 'alembic_version'"
+            )
+        ]
+        tables = sql.SQL(", ").join(sql.Identifier("segwatch", name) for name in names)
+        conn.execute(sql.SQL("TRUNCATE {}").format(tables))
+
+
+def _scene(number: int) -> Scene:
+    item = Item(
+        id=f"a-{number}", collection="c", href=f"https://stac.example/c/items/a-{number}", acquired_at=day(number),
+        updated_at=None, platform="p", relative_orbit="7", processing_baseline="", footprint=EVERYTHING,
+        assets={"red": f"https://img.example/{number}.tif"},
+    )  # fmt: skip
+    return Scene("c", "p", "7", day(number).date(), day(number), (item,), EVERYTHING)
+
+
+def _watch(tracking: TrackingSettings) -> Watch:
+    band = BandRef("red")
+    profile = Profile("prof", "Title", "c", band, band, band, low=0, high=1, gsd_m=10)
+    rule = AlertRule("any", tuple(ChangeKind), channels=CHANNELS)
+    watch = Watch(
+        "lakes", Instruction("segment the lakes", ("water",)), EVERYTHING, profile, "https://stac.example", START,
+        rules=(rule,),
+    )  # fmt: skip
+    return replace(watch, tracking=tracking)
+
+
+@pytest.fixture
+def ledgers(database: Database, engine: Engine) -> Any:
+    """Makes an empty ledger; the one before is emptied."""
+
+    def make(**numbers: Any) -> Ledger:
+        return Ledger(database, engine, TrackingSettings(**{"gone_after": 1, **numbers}))
+
+    return make
+
+
+@pytest.fixture
+def kit() -> Any:
+    """The makers of this file, for tests that cannot import it."""
+
+    class Kit:
+        look = Look
+        cells = staticmethod(cells)
+        merged = staticmethod(merged)
+        day = staticmethod(day)
+        everything = EVERYTHING
+        channels = CHANNELS
+
+    return Kit

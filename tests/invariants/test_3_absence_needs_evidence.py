@@ -1,0 +1,52 @@
+"""Invariant 3: what was not seen changes nothing, in whatever order it was not seen."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+LAKE, VIEWS = (
+    (2, 2, 6, 6),
+    [(0, 0, 1, 8), (0, 0, 2, 8), (0, 0, 3, 8), (0, 0, 8, 4), (4, 4, 8, 8), (0, 0, 8, 8)],
+)
+
+
+@given(st.lists(st.sampled_from(VIEWS), min_size=1, max_size=5), st.randoms(use_true_random=False))
+@settings(
+    max_examples=25,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+def test_clouds_over_a_steady_lake_change_nothing(
+    ledgers: Any, kit: Any, views: list[tuple[int, ...]], shuffle: Any
+) -> None:
+    lake = kit.cells(*LAKE)
+    world = [kit.look((lake,)), *(kit.look((lake,), kit.cells(*view)) for view in views)]
+    ledger = ledgers()
+    order = list(range(1, len(world)))
+    shuffle.shuffle(order)
+    for number in [0, *order]:
+        ledger.arrive(world, [number])
+    (only,) = ledger.rows(
+        "SELECT ST_Area(ST_SymDifference(geom, ST_GeomFromText(:lake, 4326))) / ST_Area(geom) AS off"
+        " FROM watch.objects_now",
+        lake=lake.wkt,
+    )
+    assert only["off"] < 1e-6
+    assert [row["kind"] for row in ledger.known()["changes"]] == ["appeared"]
+    assert ledger.rows("SELECT * FROM segwatch.alert") == []
+
+
+@given(st.permutations(range(4)))
+@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_lake_is_gone_only_where_it_was_looked_for(ledgers: Any, kit: Any, order: list[int]) -> None:
+    lake = kit.cells(*LAKE)
+    hidden, seen = kit.cells(0, 0, 4, 8), kit.everything
+    for last, alive in ((hidden, 1), (seen, 0)):
+        world = [kit.look((lake,)), kit.look((), hidden), kit.look((), hidden), kit.look((), last)]
+        ledger = ledgers()
+        for number in order:
+            ledger.arrive(world, [number])
+        assert len(ledger.known()["objects"]) == alive

@@ -1,0 +1,67 @@
+"""Invariant 6: broken off between any two statements and repeated, tracking ends as if undisturbed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from sqlalchemy import event
+
+
+class _Killed(Exception):
+    """The process dies here."""
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_every_kill_point_of_publishing_converges(ledgers: Any, kit: Any, late: bool) -> None:
+    whole, west, east = kit.cells(1, 1, 6, 4), kit.cells(1, 1, 3, 4), kit.cells(4, 1, 6, 4)
+    world = [kit.look((whole,)), kit.look((west, east)), kit.look((west,))]
+    first, then = ([0, 2], [1]) if late else ([0, 1], [2])
+
+    def prepared() -> Any:
+        ledger = ledgers()
+        ledger.arrive(world, first)
+        ledger.answer(world, then)
+        return ledger
+
+    undisturbed = prepared()
+    undisturbed.track()
+    expected = undisturbed.known()
+    messages = _messages(undisturbed)
+    assert expected["lineage"]
+    point = 0
+    while True:
+        ledger = prepared()
+        if not _killed_after(ledger, point):
+            break
+        ledger.track()
+        assert ledger.known() == expected, point
+        assert _messages(ledger) == messages, point
+        point += 1
+    assert point > 10, "each statement of the transaction was a kill point once"
+
+
+def _messages(ledger: Any) -> list[dict[str, Any]]:
+    query = "SELECT alert_id, channel, ordinal, idempotency_key FROM segwatch.delivery ORDER BY 1, 2, 3"
+    rows: list[dict[str, Any]] = ledger.rows(query)
+    return rows
+
+
+def _killed_after(ledger: Any, statements: int) -> bool:
+    """Track, and die before statement number ``statements``; False if it ended before that."""
+    seen = 0
+
+    def count(*_: Any) -> None:
+        nonlocal seen
+        if seen == statements:
+            raise _Killed
+        seen += 1
+
+    event.listen(ledger.engine, "before_cursor_execute", count)
+    try:
+        ledger.track()
+    except _Killed:
+        return True
+    finally:
+        event.remove(ledger.engine, "before_cursor_execute", count)
+    return False
