@@ -202,7 +202,7 @@ def evaluate(predictor: Predictor, data: Path, made: int = 40) -> list[Row]:
 
 
 def by_dimension(predictor: Predictor, made: int = 40, *, asked: int = 4) -> list[Dimension]:
-    """Instructions of every kind on held-out made scenes, by number of targets, form and ground sample distance.
+    """Instructions of every kind on held-out made scenes, by number of targets and by form.
 
     Args:
         predictor: the model.
@@ -239,9 +239,8 @@ def by_dimension(predictor: Predictor, made: int = 40, *, asked: int = 4) -> lis
                 "threshold": [rules[target].apply(scene.image) for target in wanted],
             }
             groups = {
-                "targets": ("none", "one", "two", "three")[len(truth)],
+                "targets": ("none", "one", "two")[len(truth)],
                 "form": instructions.form_of(pair.instruction),
-                "ground sample distance": f"{scene.gsd_m:.0f} m",
             }
             sample = Sample(str(seed), Path(), pair.instruction, lambda: [], groups=groups)
             for name, found in guesses.items():

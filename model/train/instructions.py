@@ -1,4 +1,4 @@
-"""Instructions and their answers: phrasings of what to segment, for up to three targets, or none that is there."""
+"""Instructions and their answers: phrasings of what to segment, for one target, two, or none that is there."""
 
 from __future__ import annotations
 
@@ -26,8 +26,6 @@ NOUNS: dict[str, tuple[str, ...]] = {
     "field": ("crop fields", "fields", "cropland", "farmland", "agricultural fields"),
     "burned": ("burned area", "burned ground", "burn scar", "burnt land", "fire damage"),
     "building": ("buildings", "houses", "built-up area", "rooftops", "built structures"),
-    "road": ("roads", "streets", "highways", "paved roads"),
-    "bare": ("bare ground", "bare soil", "open soil", "ground without plants"),
 }
 """Names of each target; the first is the one that claims are measured with."""
 
@@ -48,25 +46,9 @@ _ORDERS = (
     "{}",
 )
 _QUESTIONS = ("where is the {}?", "where are the {}?", "which parts are {}?", "can you segment the {}?")
-REASONS: dict[str, tuple[str, ...]] = {
-    "water": ("where could a boat go?", "where could one swim?"),
-    "forest": ("where could timber be cut?", "where would one walk in the shade of trees?"),
-    "field": ("where is food grown?", "where would a farmer work?"),
-    "burned": ("where has a fire been?", "what did the fire destroy?"),
-    "building": ("where do people live?", "where would one find a roof?"),
-    "road": ("where can cars drive?", "how could a truck get through?"),
-    "bare": ("where does nothing grow?", "where is the soil open to the wind?"),
-}
-"""Questions that do not name their target."""
-
 _PAIRS = ("{} and the {}", "{} and {}", "{} and also the {}", "{}, then the {}")
 
-_THREES = ("{}, the {} and the {}", "{}, {} and {}")
-
-SAID = {
-    "water": "water", "forest": "forest", "field": "fields", "burned": "burned", "building": "buildings",
-    "road": "roads", "bare": "bare",
-}  # fmt: skip
+SAID = {"water": "water", "forest": "forest", "field": "fields", "burned": "burned", "building": "buildings"}
 """What an answer calls each target. The word stands right before its [SEG], so that the language loss teaches
 which target was asked for and [SEG] has only to look one word back: without it, a model this small does not
 learn in minutes to tell instructions apart."""
@@ -74,10 +56,8 @@ learn in minutes to tell instructions apart."""
 
 WEIGHTS = {"water": 3.0, "forest": 2.0}
 """How much more often than the others a target is asked for."""
-_ABSENT_SHARE = 0.4
-_TWO_SHARE = 0.12
-_THREE_SHARE = 0.06
-_REASON_SHARE = 0.12
+_ABSENT_SHARE = 0.33
+_TWO_SHARE = 0.15
 
 
 @dataclass(frozen=True)
@@ -93,18 +73,13 @@ def answer(targets: Sequence[str]) -> str:
     """The answer to learn for targets that are there, or for none."""
     if not targets:
         return prompt.NOTHING
-    said = [f"{SAID[target]} {prompt.SEG}" for target in targets]
-    return f"Sure, it is {' and '.join(said)}."
+    return f"Sure, it is {' and '.join(f'{SAID[target]} {prompt.SEG}' for target in targets)}."
 
 
 def phrase(rng: np.random.Generator, targets: Sequence[str]) -> str:
-    """One of the phrasings of an instruction for one to three targets."""
-    if len(targets) == 1 and rng.random() < _REASON_SHARE:
-        question = str(rng.choice(REASONS[targets[0]]))
-        return question[0].upper() + question[1:] if rng.random() < 0.4 else question
+    """One of the phrasings of an instruction for one or two targets."""
     names = [str(rng.choice(NOUNS[target])) if rng.random() < 0.7 else NOUNS[target][0] for target in targets]
-    joints = {1: ("{}",), 2: _PAIRS, 3: _THREES}[len(names)]
-    what = str(rng.choice(joints)).format(*names)
+    what = names[0] if len(names) == 1 else str(rng.choice(_PAIRS)).format(*names)
     shape = str(rng.choice(_ORDERS if rng.random() < 0.8 else _QUESTIONS))
     text = shape.format(what)
     if rng.random() < 0.4:
@@ -115,17 +90,15 @@ def phrase(rng: np.random.Generator, targets: Sequence[str]) -> str:
 
 
 def form_of(instruction: str) -> str:
-    """ "statement", "question", or "unnamed" for a question that does not name its target."""
-    if instruction.lower() in {question for group in REASONS.values() for question in group}:
-        return "unnamed"
+    """ "question" or "statement"."""
     return "question" if instruction.endswith("?") else "statement"
 
 
 def target_of(instruction: str) -> str:
     """The target of an instruction made here for a single one; of several names that fit, the longest."""
     text = instruction.lower()
-    names = [(name, target) for group in (NOUNS, REASONS) for target, some in group.items() for name in some]
-    return max(((name, target) for name, target in names if name in text), key=lambda found: len(found[0]))[1]
+    names = [(name, target) for target, group in NOUNS.items() for name in group if name in text]
+    return max(names, key=lambda found: len(found[0]))[1]
 
 
 def pairs(rng: np.random.Generator, present: Sequence[str], absent: Sequence[str], count: int) -> list[Pair]:
@@ -138,8 +111,7 @@ def pairs(rng: np.random.Generator, present: Sequence[str], absent: Sequence[str
         count: how many.
 
     Returns:
-        ``count`` pairs: where it can be, two in five ask for what is absent, one in eight for two targets, one in
-        sixteen for three.
+        ``count`` pairs: about one in three asks for what is absent, one in seven for two targets.
     """
     made = []
     for _ in range(count):
@@ -147,10 +119,7 @@ def pairs(rng: np.random.Generator, present: Sequence[str], absent: Sequence[str
         if absent and (not present or roll < _ABSENT_SHARE):
             (target,) = _chosen(rng, absent, 1)
             made.append(Pair(phrase(rng, (target,)), answer(()), ()))
-        elif len(present) > 2 and roll < _ABSENT_SHARE + _THREE_SHARE:
-            chosen = _chosen(rng, present, 3)
-            made.append(Pair(phrase(rng, chosen), answer(chosen), chosen))
-        elif len(present) > 1 and roll < _ABSENT_SHARE + _THREE_SHARE + _TWO_SHARE:
+        elif len(present) > 1 and roll < _ABSENT_SHARE + _TWO_SHARE:
             chosen = _chosen(rng, present, 2)
             made.append(Pair(phrase(rng, chosen), answer(chosen), chosen))
         elif present:
@@ -173,6 +142,5 @@ def corpus() -> list[str]:
     double = [
         joint.format(first, second) for joint in _PAIRS for first in names[:6] for second in names[10:16]
     ]
-    reasons = [question for group in REASONS.values() for question in group]
-    capital = [text[0].upper() + text[1:] for text in [*single, *reasons]]
-    return [*single, *capital, *double, *reasons, *[answer((name,)) for name in NOUNS], prompt.NOTHING]
+    capital = [text[0].upper() + text[1:] for text in single]
+    return [*single, *capital, *double, *[answer((name,)) for name in NOUNS], prompt.NOTHING]

@@ -1,8 +1,7 @@
 """A stage on pixels alone: tell the targets apart before instructions say which one is meant.
 
-Each target gets a query of its own; the language model is then taught to produce it. The vision tower is taught to
-show in every image token what that part of the image holds, so that the language model has something to say no by.
-Every image then teaches all its targets at once, where a batch with instructions teaches only those asked for.
+Each target gets a query of its own; the language model is then taught to produce it. Every image then teaches all its
+targets at once, where a batch with instructions teaches only those that were asked for.
 """
 
 from __future__ import annotations
@@ -36,15 +35,13 @@ class PixelsConfig:
     num_points: int = 1024
     dense_weight: float = 5.0
     """Weight of the loss over all cells of the finest feature map."""
-    token_weight: float = 3.0
-    """Weight of the loss over the image tokens of the language view."""
 
 
 def train(model: SegEarthR2, material: batches.Material, config: PixelsConfig) -> Tensor:
-    """Teach both views to tell the targets apart, the mask view at half its side.
+    """Teach the mask branch to tell the targets apart, on mask views of half the side.
 
     Args:
-        model: all but its language model and query projector is changed in place.
+        model: its mask encoder, pixel decoder and mask decoder are changed in place.
         material: what to draw from.
         config: length and pace.
 
@@ -52,15 +49,8 @@ def train(model: SegEarthR2, material: batches.Material, config: PixelsConfig) -
         (targets, width) the query that each target ended with, in order of ``scenes.TARGETS``.
     """
     names, width = scenes.TARGETS, model.config.mask.width
-    heads = _Heads(
-        nn.Embedding(len(names), width),
-        nn.Conv2d(width, len(names), 1),
-        nn.Linear(model.config.phi.hidden_size, len(names)),
-    )
-    parts: Sequence[nn.Module] = (
-        model.mask_encoder, model.pixel_decoder, model.mask_decoder, model.vision_tower, model.projector,
-        heads.queries, heads.cells, heads.tokens,
-    )  # fmt: skip
+    queries, heads = nn.Embedding(len(names), width), nn.Conv2d(width, len(names), 1)
+    parts: Sequence[nn.Module] = (model.mask_encoder, model.pixel_decoder, model.mask_decoder, queries, heads)
     parameters = [parameter for part in parts for parameter in part.parameters()]
     optimizer = torch.optim.AdamW(parameters, lr=config.learning_rate, weight_decay=0.01)
     seen = []
@@ -70,7 +60,7 @@ def train(model: SegEarthR2, material: batches.Material, config: PixelsConfig) -
             group["lr"] = config.learning_rate * warm * (1.0 - 0.5 * step / config.steps)
         rng = np.random.default_rng((config.seed, 2, step))
         drawn = [material.draw(rng) for _ in range(config.images)]
-        loss = _loss(model, drawn, heads, config, torch.Generator().manual_seed(config.seed + step))
+        loss = _loss(model, drawn, queries, heads, config, torch.Generator().manual_seed(config.seed + step))
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
@@ -78,31 +68,20 @@ def train(model: SegEarthR2, material: batches.Material, config: PixelsConfig) -
         seen.append(float(loss.detach()))
         if (step + 1) % 25 == 0:
             _log.info("pixels step %d  loss %.3f", step + 1, sum(seen[-25:]) / 25)
-    return heads.queries.weight.detach().clone()
-
-
-@dataclass(frozen=True)
-class _Heads:
-    """What is learned beside the model and thrown away, but for the queries' values."""
-
-    queries: nn.Embedding
-    cells: nn.Conv2d
-    tokens: nn.Linear
+    return queries.weight.detach().clone()
 
 
 def _loss(
     model: SegEarthR2,
     drawn: Sequence[scenes.Scene],
-    heads: _Heads,
+    queries: nn.Embedding,
+    heads: nn.Conv2d,
     config: PixelsConfig,
     generator: torch.Generator,
 ) -> Tensor:
     size = model.config.image_size // 2
     pixels = model.pixel_features(torch.stack([processor.mask_view(scene.image, size) for scene in drawn]))
-    clips = [processor.language_view(scene.image, model.config.siglip.image_size) for scene in drawn]
-    told = heads.tokens(model.image_tokens(torch.stack(clips)))
-    grid = model.config.siglip.grid_side
-    dense = heads.cells(pixels.mask_features)
+    dense = heads(pixels.mask_features)
     image, target, masks = [], [], []
     cells = dense.new_zeros(())
     for index, scene in enumerate(drawn):
@@ -111,18 +90,14 @@ def _loss(
                 continue  # not labelled there
             there = scene.masks.get(name, np.zeros(scene.image.shape[:2], dtype=np.bool_))
             mask = batches.mask_in_view(torch.from_numpy(there).float(), size)
-            cells = cells + config.dense_weight * F.binary_cross_entropy_with_logits(dense[index, code], mask)
-            share = F.adaptive_avg_pool2d(torch.from_numpy(there).float()[None, None], grid).flatten()
-            cells = cells + config.token_weight * F.binary_cross_entropy_with_logits(
-                told[index, :, code], share
-            )
+            cells = cells + F.binary_cross_entropy_with_logits(dense[index, code], mask)
             if name in scene.masks:
                 image.append(index)
                 target.append(code)
                 masks.append(mask)
-    total: Tensor = cells / len(drawn)
+    total: Tensor = config.dense_weight * cells / len(drawn)
     if masks:
-        predictions = model.decode(pixels, heads.queries(torch.tensor(target)), torch.tensor(image))
+        predictions = model.decode(pixels, queries(torch.tensor(target)), torch.tensor(image))
         truth = torch.stack(masks)
         for logits in predictions:
             parts = point_losses(logits, truth, sample_points(logits, config.num_points, generator))

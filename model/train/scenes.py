@@ -14,13 +14,11 @@ from numpy.typing import NDArray
 from scipy import fft, ndimage
 
 SIDE = 256
-TARGETS = ("water", "forest", "field", "burned", "building", "road", "bare")
-"""Classes that can be asked for."""
+TARGETS = ("water", "forest", "field", "burned", "building")
+"""Classes that can be asked for; code in the class map = index + 2."""
 
 _GRASS, _BARE = 0, 1
-_CODE = {**{name: index + 2 for index, name in enumerate(TARGETS[:-1])}, "bare": _BARE}
-GSD_M = {0.5: 5.0, 1.0: 10.0, 2.0: 20.0}
-"""Side of the ground a landscape is made of, as a multiple of the image's -> ground sample distance in metres."""
+_CODE = {name: index + 2 for index, name in enumerate(TARGETS)}
 _LEAST_SHARE = 0.002  # a target below this share of the image counts as neither there nor absent
 
 Rgb = tuple[float, float, float]
@@ -62,10 +60,6 @@ _PALETTE: dict[str, _Colours] = {
         ((140, 75, 60), (190, 110, 90)),
         ((95, 95, 105), (140, 140, 150)),
     ),
-    "road": (
-        ((75, 75, 78), (120, 120, 122)),
-        ((165, 160, 150), (215, 210, 200)),
-    ),
     "grass": (
         ((75, 100, 55), (115, 135, 85)),
         ((95, 110, 75), (140, 145, 105)),
@@ -90,37 +84,28 @@ class Scene:
     """(H, W) per target that the image holds; disjoint."""
     absent: tuple[str, ...]
     """Targets that the image surely does not hold."""
-    gsd_m: float = GSD_M[1.0]
-    """Ground sample distance that the sizes of things imitate, metres."""
 
 
 def make(seed: int, side: int = SIDE) -> Scene:
-    """The scene of a seed: one in three is made of plain flat shapes, the others imitate landscapes.
-
-    Landscapes come at three ground sample distances: twice the ground on the same pixels halves all sizes.
-    """
+    """The scene of a seed: one in three is made of plain flat shapes, the others imitate landscapes."""
     rng = np.random.default_rng(seed)
     if rng.random() < 0.33:
         return simple(seed, side)
-    zoom = float(rng.choice([0.5, 1.0, 1.0, 2.0]))
-    codes = _landscape(rng, int(side * zoom))
-    image = _resampled(_paint(rng, codes, texture=1.0), side)
-    # the class in the middle of each pixel
-    picks = ((np.arange(side) + 0.5) * zoom).astype(int)
-    codes = codes[np.ix_(picks, picks)]
+    codes = _landscape(rng, side)
+    image = _paint(rng, codes, texture=1.0)
     image = _light(rng, image)
-    clouded = rng.random() < 0.2
-    if clouded:
+    if rng.random() < 0.2:
         image, hidden = _clouds(rng, image)
         codes = np.where(hidden, _GRASS, codes).astype(np.uint8)
-    return _scene(rng, image, codes, sure=not clouded, gsd_m=GSD_M[zoom])
+        return _scene(rng, image, codes, sure=False)
+    return _scene(rng, image, codes, sure=True)
 
 
 def simple(seed: int, side: int = SIDE) -> Scene:
     """Flat-coloured shapes with mild noise on vegetated or bare land."""
     rng = np.random.default_rng((seed, 1))
     codes = np.full((side, side), rng.choice([_GRASS, _BARE]), dtype=np.uint8)
-    for name in rng.permutation(np.array(TARGETS[:5]))[: int(rng.integers(1, 4))]:
+    for name in rng.permutation(np.array(TARGETS))[: int(rng.integers(1, 4))]:
         for _ in range(int(rng.integers(1, 4))):
             codes[_shape(rng, side)] = _CODE[str(name)]
     if rng.random() < 0.5:
@@ -131,35 +116,15 @@ def simple(seed: int, side: int = SIDE) -> Scene:
     return _scene(rng, image, codes, sure=True)
 
 
-def _resampled(image: Floats, side: int) -> Floats:
-    """(S, S, 3) -> (side, side, 3): means of whole pixels down, linear up."""
-    times = image.shape[0] // side
-    if times > 1:
-        return np.asarray(image.reshape(side, times, side, times, 3).mean(axis=(1, 3)), dtype=np.float32)
-    if image.shape[0] == side:
-        return image
-    zoom = side / image.shape[0]
-    grown = ndimage.zoom(image, (zoom, zoom, 1), order=1, mode="nearest", grid_mode=True)
-    return np.asarray(grown, dtype=np.float32)
-
-
-def _scene(
-    rng: np.random.Generator,
-    image: Floats,
-    codes: Codes,
-    *,
-    sure: bool,
-    gsd_m: float = GSD_M[1.0],
-) -> Scene:
+def _scene(rng: np.random.Generator, image: Floats, codes: Codes, *, sure: bool) -> Scene:
     noise = rng.normal(0.0, rng.uniform(0.5, 5.0), image.shape)
     pixels = np.clip(image + noise, 0, 255).round().astype(np.uint8)
     masks = {name: codes == code for name, code in _CODE.items()}
     present = {name: mask for name, mask in masks.items() if mask.mean() >= _LEAST_SHARE}
     gone = [name for name, mask in masks.items() if sure and not mask.any()]
-    if sure and "field" in present:
-        # ploughed soil can look burned, and harvested fields bare
-        gone = [name for name in gone if name not in {"burned", "bare"}]
-    return Scene(pixels, present, tuple(gone), gsd_m)
+    if codes.max() >= 2 and sure and "field" in present:
+        gone = [name for name in gone if name != "burned"]  # ploughed soil can look burned
+    return Scene(pixels, present, tuple(gone))
 
 
 def fractal(rng: np.random.Generator, side: int, slope: float) -> Floats:
@@ -180,7 +145,6 @@ def _landscape(rng: np.random.Generator, side: int) -> Codes:
         (0.25, _add_burn),
         (0.4, _add_buildings),
         (0.65, _add_water),
-        (0.35, _add_roads),
     ]
     for chance, add in layers:
         if rng.random() < chance:
@@ -209,16 +173,6 @@ def _add_water(rng: np.random.Generator, codes: Codes) -> None:
         codes[_blob(rng, side, 0.02, high)] = _CODE["water"]
     if rng.random() < 0.4:
         codes[_river(rng, side)] = _CODE["water"]
-
-
-def _add_roads(rng: np.random.Generator, codes: Codes) -> None:
-    """One to four straight roads across everything; narrower than most rivers, and never bending."""
-    y, x = np.mgrid[: codes.shape[0], : codes.shape[0]].astype(np.float32)
-    for _ in range(int(rng.integers(1, 5))):
-        angle, width = rng.uniform(0, np.pi), rng.uniform(1.5, 4.5)
-        at_y, at_x = rng.uniform(0.1, 0.9, 2) * codes.shape[0]
-        away = np.abs((x - at_x) * np.sin(angle) - (y - at_y) * np.cos(angle))
-        codes[away < width] = _CODE["road"]
 
 
 def _river(rng: np.random.Generator, side: int) -> NDArray[np.bool_]:
@@ -293,7 +247,6 @@ _ROUGHNESS = {
     "field": 0.06,
     "burned": 0.15,
     "building": 0.1,
-    "road": 0.04,
     "grass": 0.1,
     "bare": 0.08,
 }
@@ -303,7 +256,7 @@ def _paint(rng: np.random.Generator, codes: Codes, texture: float) -> Floats:
     side = codes.shape[0]
     image = np.zeros((side, side, 3), dtype=np.float32)
     broad, fine = fractal(rng, side, 1.5), fractal(rng, side, float(rng.uniform(0.1, 0.8)))
-    for kind, code in {"grass": _GRASS, **_CODE}.items():
+    for kind, code in {"grass": _GRASS, "bare": _BARE, **_CODE}.items():
         where = codes == code
         if not where.any():
             continue

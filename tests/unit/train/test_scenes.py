@@ -51,23 +51,7 @@ def test_every_instruction_tells_its_target() -> None:
         for pair in instructions.pairs(rng, [target], [], 60):
             assert instructions.target_of(pair.instruction) == target, pair
             forms.add(instructions.form_of(pair.instruction))
-    assert forms == {"statement", "question", "unnamed"}
-
-
-def test_up_to_three_targets_are_asked_for() -> None:
-    rng = np.random.default_rng(5)
-    pairs = instructions.pairs(rng, list(scenes.TARGETS[:4]), ["road"], 400)
-    counts = [len(pair.targets) for pair in pairs]
-    assert {counts.count(number) > 0 for number in range(4)} == {True}
-    assert 0.3 < counts.count(0) / 400 < 0.5
-
-
-@pytest.mark.parametrize("seed", range(3))
-def test_sizes_follow_the_ground_sample_distance(seed: int) -> None:
-    """The same number of pixels at every distance, and each distance among a few scenes."""
-    made = [scenes.make(number, 64) for number in range(40 * seed, 40 * seed + 40)]
-    assert {scene.gsd_m for scene in made} == set(scenes.GSD_M.values())
-    assert {scene.image.shape for scene in made} == {(64, 64, 3)}
+    assert forms == {"statement", "question"}
 
 
 def test_without_anything_known_there_is_no_pair() -> None:

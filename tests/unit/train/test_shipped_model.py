@@ -71,3 +71,6 @@ def test_the_card_speaks_of_these_weights() -> None:
         shown = f"(cIoU {row['c_iou']:.2f}, best baseline"
         claimed = any(line.startswith(claim) and shown in line for line in card.splitlines())
         assert claimed == row["beats_baselines"], row
+    for row in record["dimensions"]:
+        wanted = f"| {row['group']} | {row['instructions']} | {row['g_iou']:.3f} | {row['c_iou']:.3f} |"
+        assert wanted in card
