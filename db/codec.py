@@ -19,7 +19,7 @@ import shapely
 from shapely.geometry.base import BaseGeometry
 
 from segwatch.db.errors import CodecError
-from segwatch.geo.types import Profile, Watch
+from segwatch.geo.types import Profile, TrackState, Watch
 
 
 def dump_watch(watch: Watch) -> dict[str, Any]:
@@ -111,3 +111,22 @@ def ewkb(geometry: BaseGeometry | None) -> bytes | None:
 def from_ewkb(value: Any) -> BaseGeometry:
     """A geometry column as psycopg returns it (hex EWKB)."""
     return shapely.from_wkb(value if isinstance(value, bytes) else str(value))
+
+
+def track_state(row: Any) -> TrackState:
+    """A row that has the columns of ``track_state`` and the track's target."""
+    return TrackState(
+        track_id=row.track_id,
+        target=row.target,
+        geometry=from_ewkb(row.geom),
+        area_m2=row.area_m2,
+        score=row.score,
+        first_seen=row.first_seen,
+        last_seen=row.last_seen,
+        last_looked=row.last_looked,
+        misses=row.misses,
+        missed_since=row.missed_since,
+        visible_share=row.visible_share,
+        alive=row.alive,
+        merged_into=row.merged_into,
+    )

@@ -18,7 +18,7 @@ from sqlalchemy import Connection, Row, text
 from sqlalchemy.dialects.postgresql import insert
 
 from segwatch.db import publishing, tables
-from segwatch.db.codec import from_ewkb, load_watch
+from segwatch.db.codec import from_ewkb, load_watch, track_state
 from segwatch.db.ids import make_id
 from segwatch.db.timeline import Entry, Segment, entries, timeline
 from segwatch.geo.types import AlertRule, Change, TrackedObservation, TrackingStep, TrackState, Watch
@@ -169,7 +169,7 @@ def past(conn: Connection, series_id: UUID, detections: Any) -> Past:
     for row in conn.execute(_ROWS, {"series_id": series_id, "since": since}):
         rows[row.track_id].append(row)
     earlier = [[row for row in of_track if place[row.observation_id] < first] for of_track in rows.values()]
-    before = tuple(_state(some[-1]) for some in earlier if some and some[-1].merged_into is None)
+    before = tuple(track_state(some[-1]) for some in earlier if some and some[-1].merged_into is None)
     return Past(
         looks,
         frozenset(row.id for row in order[first:] if row.arriving),
@@ -192,24 +192,6 @@ def _start(
         if earliest == first:
             return first
         first = earliest
-
-
-def _state(row: Row[Any]) -> TrackState:
-    return TrackState(
-        track_id=row.track_id,
-        target=row.target,
-        geometry=from_ewkb(row.geom),
-        area_m2=row.area_m2,
-        score=row.score,
-        first_seen=row.first_seen,
-        last_seen=row.last_seen,
-        last_looked=row.last_looked,
-        misses=row.misses,
-        missed_since=row.missed_since,
-        visible_share=row.visible_share,
-        alive=row.alive,
-        merged_into=row.merged_into,
-    )
 
 
 def publish(
@@ -264,7 +246,7 @@ def _difference(
 ) -> tuple[list[UUID], list[Segment]]:
     """Ids of recorded rows that no longer hold, and segments that hold instead."""
     kept = [
-        Entry(row.observation_id, row.valid_from, _state(row), row.change)
+        Entry(row.observation_id, row.valid_from, track_state(row), row.change)
         for row in rows
         if row.observation_id not in folded
     ]
@@ -281,7 +263,7 @@ def _difference(
 
 
 def _same(row: Row[Any], entry: Entry) -> bool:
-    return row.change == entry.change and _state(row) == entry.state
+    return row.change == entry.change and track_state(row) == entry.state
 
 
 def _changes(

@@ -15,7 +15,7 @@ from shapely.geometry.base import BaseGeometry
 from sqlalchemy import Connection, select, text
 
 from segwatch.db import publishing, tables
-from segwatch.db.codec import ewkb, from_ewkb, load_watch
+from segwatch.db.codec import ewkb, from_ewkb, load_watch, track_state
 from segwatch.db.errors import NotFound, PublishConflict
 from segwatch.geo.types import (
     AlertRule,
@@ -123,24 +123,7 @@ def detections(conn: Connection, observation_id: UUID) -> tuple[Detection, ...]:
 def live(conn: Connection, series_id: UUID, footprint: BaseGeometry) -> list[TrackState]:
     """Present states of the objects that meet the footprint, disappeared ones included, merged ones not."""
     values = {"series_id": series_id, "footprint": (ewkb(footprint) or b"").hex()}
-    return [
-        TrackState(
-            track_id=row.track_id,
-            target=row.target,
-            geometry=from_ewkb(row.geom),
-            area_m2=row.area_m2,
-            score=row.score,
-            first_seen=row.first_seen,
-            last_seen=row.last_seen,
-            last_looked=row.last_looked,
-            misses=row.misses,
-            missed_since=row.missed_since,
-            visible_share=row.visible_share,
-            alive=row.alive,
-            merged_into=row.merged_into,
-        )
-        for row in conn.execute(_LIVE, values)
-    ]
+    return [track_state(row) for row in conn.execute(_LIVE, values)]
 
 
 def publish(
