@@ -96,6 +96,22 @@ class Ledger:
             with self.engine.begin() as conn:
                 ledger.save(conn, leased.observations[0].id, "w", world[day].result(), {"read_at": START})
 
+    def give_up(self, day: int, *, skipped: bool) -> None:
+        """The scene of a day is found and shows nothing, or cannot be read however often it is tried."""
+        self.find([day])
+        while True:
+            with self.engine.begin() as conn:
+                leased = ledger.lease(
+                    conn, worker="w", seconds=60, model_version=MODEL, watch=None, max_attempts=3
+                )
+                if leased is None:
+                    return
+                one = leased.observations[0].id
+                if skipped:
+                    ledger.skip(conn, one, "w", "cloudy: 0% of the area is clear")
+                else:
+                    ledger.fail(conn, one, "w", "the file is cut off", max_attempts=2)
+
     def track(self) -> Tracked:
         """Whatever is ready is tracked."""
         return track_ready(self.engine)
