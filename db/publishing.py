@@ -28,7 +28,14 @@ _MOMENT = text(
                     + interval '1 microsecond')
     """
 )
-_FINISH = text("UPDATE segwatch.observation SET state = 'observed', committed_at = :now WHERE id = :id")
+#: What has no footprint showed nothing: it only took back what an earlier look at its scene had said.
+_FINISH = text(
+    """
+    UPDATE segwatch.observation
+    SET state = CASE WHEN footprint IS NULL THEN 'skipped' ELSE 'observed' END, committed_at = :now
+    WHERE id = :id
+    """
+)
 _TRACKS = text(
     """
     INSERT INTO segwatch.track (id, series_id, target)

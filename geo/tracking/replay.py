@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+import math
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -33,6 +34,8 @@ from segwatch.geo.types import (
 
 Floats = NDArray[np.float64]
 
+#: Side of the cells, metres, that new tracks are named by.
+_PLACE_M = 100.0
 #: Objects visible to more than this share are whole: what is left is rounding along the footprint's edge.
 _WHOLE = 1 - 1e-6
 
@@ -106,6 +109,8 @@ class _Fold:
     changes: list[Change] = field(default_factory=list)
     lineage: list[Lineage] = field(default_factory=list)
     tracks: list[UUID | None] = field(init=False)
+    born: Counter[tuple[str, int, int]] = field(default_factory=Counter)
+    """New tracks by place."""
 
     def __post_init__(self) -> None:
         self.footprint = transitions.local(self.observation.footprint, self.crs)
@@ -339,11 +344,19 @@ class _Fold:
         return transitions.composite(rest, [self.observation.detections[index].geometry for index in found])
 
     def _new(self, *found: int) -> TrackState:
-        """A track that begins with these detections."""
+        """A track that begins with these detections, named by the scene and the place where it was first seen.
+
+        The place is coarse, so that a reprocessed scene, which shows the same object a little differently or
+        beside others, most often gives it the same name.
+        """
         at = self.observation.acquired_at
-        first = self.observation.detections[found[0]]
-        identity = uuid5(self.series_id, f"track/{self.observation.id}/{found[0]}")
-        start = TrackState(identity, first.target, Polygon(), 0.0, 0.0, at, at, at)
+        target = self.observation.detections[found[0]].target
+        middle = shapely.centroid(self.shapes[found[0]])
+        place = (target, math.floor(middle.x / _PLACE_M), math.floor(middle.y / _PLACE_M))
+        count = self.born[place]
+        self.born[place] += 1
+        name = "/".join(map(str, ("track", self.observation.scene_id, *place, count)))
+        start = TrackState(uuid5(self.series_id, name), target, Polygon(), 0.0, 0.0, at, at, at)
         return self._see(start, list(found), self._outline(list(found)), 1.0)
 
     def _see(self, old: TrackState, found: list[int], outline: BaseGeometry, share: float) -> TrackState:
