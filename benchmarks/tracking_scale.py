@@ -120,8 +120,7 @@ class World:
         with psycopg.connect(self.superuser_url, autocommit=True) as conn:
             for statement in _GROW:
                 conn.execute(statement.encode(), values)
-            for table in ("track", "track_state", "change", "observation"):
-                conn.execute(f"VACUUM ANALYZE segwatch.{table}".encode())
+            conn.execute("VACUUM ANALYZE")
         self.tracks = tracks
 
     def answer(self, block: BaseGeometry, detections: Sequence[Detection], at: datetime) -> None:

@@ -13,7 +13,8 @@ DbError
 ├── CodecError           a stored definition cannot be read
 ├── NotFound             a watch, scene or observation is not in the ledger
 ├── LeaseLost            the lease ran out and the observation belongs to another worker, or is done
-└── PublishConflict      an observation cannot be published in its present state
+├── PublishConflict      an observation cannot be published in its present state
+└── ReviewRefused        a verdict about an object lacks something or makes no sense
 """
 
 from __future__ import annotations
@@ -73,3 +74,7 @@ class LeaseLost(DbError):
 
 class PublishConflict(DbError):
     """An observation cannot be published in its present state."""
+
+
+class ReviewRefused(DbError):
+    """A verdict about an object lacks something or makes no sense."""

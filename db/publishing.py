@@ -13,7 +13,7 @@ from shapely.geometry.base import BaseGeometry
 from sqlalchemy import Connection, text
 from sqlalchemy.dialects.postgresql import insert
 
-from segwatch.db import tables
+from segwatch.db import reviews, tables
 from segwatch.db.codec import ewkb
 from segwatch.db.errors import PublishConflict
 from segwatch.db.ids import make_id
@@ -43,6 +43,7 @@ _TRACKS = text(
     FROM unnest(CAST(:ids AS uuid[]), CAST(:targets AS text[])) AS n(id, target)
     WHERE NOT EXISTS (SELECT 1 FROM segwatch.track k WHERE k.id = n.id)
     ORDER BY n.id
+    RETURNING id
     """
 )
 _SUPERSEDED = text(
@@ -104,11 +105,12 @@ def finish(conn: Connection, observation_id: UUID, now: datetime) -> None:
 
 
 def add_tracks(conn: Connection, series_id: UUID, step: TrackingStep) -> None:
-    """Rows for objects seen for the first time."""
+    """Rows for objects seen for the first time, with the verdicts that are known about their ground."""
     targets = {state.track_id: state.target for state in step.states}
     if targets:
         values = {"ids": list(targets), "targets": list(targets.values()), "series_id": series_id}
-        conn.execute(_TRACKS, values)
+        new = set(conn.execute(_TRACKS, values).scalars())
+        reviews.carry(conn, {one.track_id: one.geometry for one in step.states if one.track_id in new})
 
 
 def add_states(conn: Connection, step: TrackingStep, acquired_at: datetime, now: datetime) -> None:
@@ -259,10 +261,12 @@ def link_detections(conn: Connection, step: TrackingStep) -> None:
 
 def add_alerts(
     conn: Connection, observation_id: UUID, chosen: Sequence[tuple[Change, AlertRule]], now: datetime
-) -> None:
-    """One alert a change and rule, one delivery a channel."""
+) -> int:
+    """One alert a change and rule, one delivery a channel; none about rejected objects. How many alerts."""
+    silent = reviews.rejected(conn, {change.track_id for change, _ in chosen})
+    chosen = [(change, rule) for change, rule in chosen if change.track_id not in silent]
     if not chosen:
-        return
+        return 0
     context = dict(conn.execute(_CONTEXT, {"id": observation_id}).mappings().one())
     context["observation_id"] = observation_id
     alerts, deliveries = [], []
@@ -294,6 +298,7 @@ def add_alerts(
     conn.execute(insert(tables.alert).on_conflict_do_nothing(), alerts)
     if deliveries:
         conn.execute(insert(tables.delivery).on_conflict_do_nothing(), deliveries)
+    return len(alerts)
 
 
 def _payload(

@@ -316,8 +316,7 @@ def _changes(
             for one, rule in alerts.get(step.observation_id, ())
             if publishing.change_id(step.observation_id, one) not in {*recorded, *again}
         ]
-        publishing.add_alerts(conn, step.observation_id, new, now)
-        count += len(new)
+        count += publishing.add_alerts(conn, step.observation_id, new, now)
     return count
 
 

@@ -283,6 +283,30 @@ change = Table(
     Index("change_track_ix", "track_id"),
 )
 
+review = Table(
+    "review",
+    metadata,
+    _id(),
+    _ref("track_id", "track"),
+    #: counts the verdicts about one track; the highest holds
+    Column("ordinal", Integer, nullable=False),
+    _text("verdict"),
+    _text("reviewer"),
+    _text("reason"),
+    _time("decided_at", now=True),
+    _geom(nullable=True),
+    Column("area_m2", Double),
+    #: the object as it was; what is found there again under another identity gets the same verdict
+    _geom("outline"),
+    _time("looked_at"),
+    _ref("carried_from", "review", nullable=True),
+    UniqueConstraint("track_id", "ordinal", name="review_identity"),
+    CheckConstraint("verdict IN ('confirmed', 'rejected', 'edited')", name="review_verdict"),
+    CheckConstraint("(verdict = 'edited') = (geom IS NOT NULL)", name="review_edit_has_outline"),
+    Index("review_outline_ix", "outline", postgresql_using="gist"),
+    Index("review_geom_ix", "geom", postgresql_using="gist"),
+)
+
 alert = Table(
     "alert",
     metadata,

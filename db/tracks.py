@@ -14,7 +14,7 @@ from uuid import UUID
 from shapely.geometry.base import BaseGeometry
 from sqlalchemy import Connection, select, text
 
-from segwatch.db import publishing, tables
+from segwatch.db import publishing, series, tables
 from segwatch.db.codec import ewkb, from_ewkb, load_watch, track_state
 from segwatch.db.errors import NotFound, PublishConflict
 from segwatch.geo.types import (
@@ -27,7 +27,6 @@ from segwatch.geo.types import (
     Watch,
 )
 
-_LOCK = text("SELECT pg_advisory_xact_lock(hashtextextended(CAST(:series_id AS text), 0))")
 _READY_SERIES = text(
     "SELECT DISTINCT series_id FROM segwatch.observation WHERE state = 'inferred' ORDER BY series_id"
 )
@@ -95,11 +94,6 @@ class LateObservations:
     """Longitude and latitude of the series' local projection."""
 
 
-def lock(conn: Connection, series_id: UUID) -> None:
-    """Hold the series until the end of this transaction; waits for who holds it."""
-    conn.execute(_LOCK, {"series_id": series_id})
-
-
 def ready_series(conn: Connection) -> list[UUID]:
     """Series with answered observations that are not published."""
     return list(conn.execute(_READY_SERIES).scalars())
@@ -107,7 +101,7 @@ def ready_series(conn: Connection) -> list[UUID]:
 
 def next_ready(conn: Connection, series_id: UUID) -> ReadyObservation | LateObservations | None:
     """The next observation whose earlier ones are all final; None when there is none."""
-    lock(conn, series_id)
+    series.lock(conn, series_id)
     row = conn.execute(_NEXT, {"series_id": series_id}).first()
     if row is None:
         return None
@@ -144,10 +138,15 @@ def publish(
     observation_id: UUID,
     step: TrackingStep,
     alerts: Sequence[tuple[Change, AlertRule]],
-) -> None:
+) -> int:
     """Publish an observation and what it did to its series, in the caller's transaction.
 
     An observation that is published already stays as it is.
+
+    Returns
+    -------
+    int
+        How many alerts were raised: one a change and rule, none about objects that a review rejected.
 
     Raises
     ------
@@ -157,14 +156,14 @@ def publish(
         It was not answered, the step belongs to another observation, or a newer one is published: late ones
         are published by :mod:`segwatch.db.rederiving`.
     """
-    lock(conn, series_id)
+    series.lock(conn, series_id)
     row = conn.execute(_LOCKED, {"id": observation_id, "series_id": series_id}).first()
     if row is None:
         raise NotFound(f"series {series_id} has no observation {observation_id}")
     if step.observation_id != observation_id:
         raise PublishConflict(f"the step is of observation {step.observation_id}, not of {observation_id}")
     if row.state == "observed":
-        return
+        return 0
     if row.state != "inferred":
         raise PublishConflict(
             f"observation {observation_id} is {row.state}; only an inferred one can be published"
@@ -172,8 +171,9 @@ def publish(
     if row.late:
         raise PublishConflict(f"observation {observation_id} is late; derive its series anew from it on")
     now = publishing.moment(conn, series_id)
-    _write(conn, series_id, row.acquired_at, now, step, alerts)
+    count = _write(conn, series_id, row.acquired_at, now, step, alerts)
     publishing.finish(conn, observation_id, now)
+    return count
 
 
 def _write(
@@ -183,10 +183,10 @@ def _write(
     now: datetime,
     step: TrackingStep,
     alerts: Sequence[tuple[Change, AlertRule]],
-) -> None:
+) -> int:
     publishing.add_tracks(conn, series_id, step)
     publishing.add_states(conn, step, acquired_at, now)
     publishing.add_lineage(conn, step)
     publishing.add_changes(conn, step, now)
     publishing.link_detections(conn, step)
-    publishing.add_alerts(conn, step.observation_id, alerts, now)
+    return publishing.add_alerts(conn, step.observation_id, alerts, now)

@@ -15,6 +15,7 @@ _COVERAGE = text(
     """
 )
 _WHY_NOT = text("SELECT * FROM watch.why_not(:lon, :lat, :at, :watch) ORDER BY acquired_at")
+_REVIEWS = text("SELECT * FROM watch.reviews WHERE watch = :watch ORDER BY decided_at, review_id")
 _SUMMARY = text(
     """
     SELECT w.watch,
@@ -37,6 +38,12 @@ def coverage(engine: Engine, watch: str) -> list[dict[str, Any]]:
     """Every observation of a watch, oldest first, with its state and reason."""
     with engine.connect() as conn:
         return [dict(row) for row in conn.execute(_COVERAGE, {"watch": watch}).mappings()]
+
+
+def reviews(engine: Engine, watch: str) -> list[dict[str, Any]]:
+    """Every verdict about the objects of a watch, oldest first."""
+    with engine.connect() as conn:
+        return [dict(row) for row in conn.execute(_REVIEWS, {"watch": watch}).mappings()]
 
 
 def why_not(engine: Engine, watch: str, lon: float, lat: float, at: datetime) -> list[dict[str, Any]]:

@@ -35,6 +35,9 @@ class FlowSettings(BaseSettings):
     max_attempts: int = Field(3, ge=1, description="attempts before an observation or delivery fails")
     delivery_attempts: int = Field(12, ge=1, description="attempts before a delivery is given up")
     delivery_timeout_seconds: float = Field(10.0, gt=0)
+    review_token: SecretStr | None = Field(
+        None, min_length=16, description="who sends it may add reviews over HTTP; unset = nobody"
+    )
     webhook_secret: SecretStr | None = Field(None, description="Standard Webhooks secret, whsec_...")
 
     @model_validator(mode="after")

@@ -10,7 +10,7 @@ from uuid import UUID
 from prefect import flow
 from sqlalchemy import Connection, Engine
 
-from segwatch.db import rederiving, tracks
+from segwatch.db import rederiving, series, tracks
 from segwatch.flows.assemble import worker_engine
 from segwatch.flows.settings import load_settings
 from segwatch.geo.tracking.history import Look, refold
@@ -40,8 +40,8 @@ def track_ready(engine: Engine) -> Tracked:
     """
     total = Tracked()
     with engine.connect() as conn:
-        series = tracks.ready_series(conn)
-    for series_id in series:
+        waiting = tracks.ready_series(conn)
+    for series_id in waiting:
         while True:
             with engine.begin() as conn:
                 if not _publish_next(conn, series_id, total):
@@ -53,7 +53,7 @@ def track_ready(engine: Engine) -> Tracked:
 
 def _publish_next(conn: Connection, series_id: UUID, total: Tracked) -> bool:
     """Publish the series' next observation in this transaction; False when none is ready."""
-    tracks.lock(conn, series_id)
+    series.lock(conn, series_id)
     ready = tracks.next_ready(conn, series_id)
     if ready is None:
         return False
@@ -70,9 +70,8 @@ def _publish_next(conn: Connection, series_id: UUID, total: Tracked) -> bool:
         baseline=ready.baseline,
     )
     alerts = matching(ready.watch.rules, step.changes)
-    tracks.publish(conn, series_id, ready.observation.id, step, alerts)
+    total.alerts += tracks.publish(conn, series_id, ready.observation.id, step, alerts)
     total.observations += 1
-    total.alerts += len(alerts)
     _count(total, step)
     return True
 

@@ -51,10 +51,17 @@ def serve(
     port: Annotated[int, typer.Option(min=1, max=65535)] = 8080,
     host: Annotated[str, typer.Option(help="address to listen on")] = "127.0.0.1",
 ) -> None:
-    """Serve the map, OGC API Features and tiles of the analyst views, and the scenes' imagery."""
+    """Serve the map, OGC API Features and tiles of the analyst views, and the scenes' imagery.
+
+    With SEGWATCH_REVIEW_TOKEN set, who sends it may add reviews.
+    """
     from segwatch.flows import assemble
     from segwatch.flows.settings import load_settings
+    from segwatch.flows.web.reviews import Access
     from segwatch.flows.web.server import serve as run_server
 
     with clear_errors():
-        run_server(assemble.analyst_url(load_settings()), host=host, port=port)
+        settings = load_settings()
+        token = settings.review_token
+        access = Access(assemble.worker_engine(settings), token) if token else None
+        run_server(assemble.analyst_url(settings), host=host, port=port, access=access)

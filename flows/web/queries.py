@@ -18,7 +18,7 @@ _WATCHES = text(
            (SELECT coalesce(sum(n.area_m2), 0) / 1e4 FROM watch.objects_now n WHERE n.watch = c.watch) AS hectares,
            ST_XMin(ST_Extent(c.geom)) AS west, ST_YMin(ST_Extent(c.geom)) AS south,
            ST_XMax(ST_Extent(c.geom)) AS east, ST_YMax(ST_Extent(c.geom)) AS north
-    FROM watch.coverage c GROUP BY c.watch ORDER BY c.watch
+    FROM watch.coverage c WHERE c.superseded_at IS NULL GROUP BY c.watch ORDER BY c.watch
     """
 )
 #: Times that the page compares with those in vector tiles are sent as PostgreSQL writes them there.
@@ -36,6 +36,12 @@ _ALERTS = text(
            ST_XMin(a.geom) AS west, ST_YMin(a.geom) AS south, ST_XMax(a.geom) AS east, ST_YMax(a.geom) AS north
     FROM watch.alerts a WHERE a.watch = :watch
     ORDER BY a.valid_at DESC, abs(a.after_m2 - a.before_m2) DESC, a.alert_id LIMIT :limit
+    """
+)
+_REVIEWS = text(
+    """
+    SELECT review_id, track_id, target, verdict, reviewer, reason, decided_at, holds, carried_from
+    FROM watch.reviews WHERE watch = :watch ORDER BY decided_at, review_id
     """
 )
 _IMAGERY = text("SELECT * FROM watch.imagery WHERE watch = :watch AND scene_id = :scene_id ORDER BY item_id")
@@ -56,6 +62,11 @@ def scenes(conn: Connection, watch: str) -> Rows:
 def alerts(conn: Connection, watch: str, limit: int) -> Rows:
     """The newest alerts of a watch, larger ones first within one date."""
     return _rows(conn, _ALERTS, watch=watch, limit=limit)
+
+
+def reviews(conn: Connection, watch: str) -> Rows:
+    """Every verdict about the objects of a watch, oldest first."""
+    return _rows(conn, _REVIEWS, watch=watch)
 
 
 def imagery(conn: Connection, watch: str, scene_id: str) -> Rows:

@@ -13,7 +13,7 @@ from fastapi.staticfiles import StaticFiles
 from sqlalchemy import Engine, text
 
 from segwatch.db.engine import driver_url, make_engine
-from segwatch.flows.web import imagery, ogc, queries
+from segwatch.flows.web import imagery, ogc, queries, reviews
 from segwatch.geo.errors import GeoError
 
 _STATIC = Path(__file__).parent / "static"
@@ -38,13 +38,13 @@ _HEADERS = {
 }
 
 
-def serve(database_url: str, *, host: str, port: int) -> None:
+def serve(database_url: str, *, host: str, port: int, access: reviews.Access | None = None) -> None:
     """Run until stopped; ``database_url`` needs no more than the analyst's rights."""
-    uvicorn.run(create_app(database_url), host=host, port=port, log_level="warning")
+    uvicorn.run(create_app(database_url, access), host=host, port=port, log_level="warning")
 
 
-def create_app(database_url: str) -> FastAPI:
-    """The whole application on the analyst views of one database."""
+def create_app(database_url: str, access: reviews.Access | None = None) -> FastAPI:
+    """The whole application on the analyst views of one database; with ``access``, verdicts can be added."""
     engine = make_engine(database_url, application_name="segwatch-web")
     features = ogc.make_app()
 
@@ -60,6 +60,7 @@ def create_app(database_url: str) -> FastAPI:
     app.middleware("http")(_harden)
     app.add_exception_handler(GeoError, _unreadable)
     _add_pages(app, engine)
+    app.include_router(reviews.router(engine, access), prefix="/api", tags=["reviews"])
     app.include_router(imagery.router(engine), prefix="/imagery", tags=["imagery"])
     app.mount("/ogc", features)
     app.mount("/static", StaticFiles(directory=_STATIC), name="static")

@@ -1,0 +1,66 @@
+"""Outlines drawn by people: GeoJSON geometries and features as shapely polygons."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import shapely
+from shapely.geometry import shape
+from shapely.geometry.base import BaseGeometry
+
+from segwatch.flows.errors import ConfigError
+
+#: Larger files are no outline of one object.
+_MOST_BYTES = 16 * 2**20
+
+
+def from_file(path: Path) -> BaseGeometry:
+    """The outline in a GeoJSON file.
+
+    Raises
+    ------
+    ConfigError
+        The file is missing, too large, or holds something else.
+    """
+    try:
+        if path.stat().st_size > _MOST_BYTES:
+            raise ConfigError(
+                f"{path} is larger than {_MOST_BYTES // 2**20} MiB; give the outline of one object"
+            )
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ConfigError(f"{path}: there is no such file") from error
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"{path} is no GeoJSON: {error}") from error
+    return from_geojson(document, str(path))
+
+
+def from_geojson(document: Any, where: str) -> BaseGeometry:
+    """A GeoJSON geometry, feature, or collection of one feature.
+
+    Raises
+    ------
+    ConfigError
+        It is something else; the message begins with ``where``.
+    """
+    if isinstance(document, dict) and document.get("type") == "FeatureCollection":
+        features = document.get("features")
+        if not isinstance(features, list) or len(features) != 1:
+            raise ConfigError(f"{where}: give one feature, the outline of one object")
+        (document,) = features
+    if isinstance(document, dict) and document.get("type") == "Feature":
+        document = document.get("geometry")
+    try:
+        outline: BaseGeometry = shapely.force_2d(shape(document))
+    except (
+        KeyError,
+        TypeError,
+        ValueError,
+        AttributeError,
+        IndexError,
+        shapely.errors.ShapelyError,
+    ) as error:
+        raise ConfigError(f"{where}: no GeoJSON geometry ({error})") from error
+    return outline

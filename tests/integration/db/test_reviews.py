@@ -1,0 +1,181 @@
+"""Analysts confirm, reject and edit objects; what they say holds, also when the object comes up again."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import uuid4
+
+import pytest
+import shapely
+from shapely.geometry import LineString, MultiPolygon, Polygon, box
+from sqlalchemy.exc import ProgrammingError
+
+from segwatch.db import reviews
+from segwatch.db.errors import NotFound, ReviewRefused
+from segwatch.db.reviews import Verdict
+from tests.invariants.conftest import CHANNELS, EVERYTHING, Ledger, Look, cells, day
+from tests.invariants.conftest import ledgers as ledgers  # noqa: PLC0414 - a fixture of these tests, too
+
+LAKE, POND = cells(1, 1, 4, 4), cells(5, 5, 7, 7)
+WHY: dict[str, Any] = {"reviewer": "ada", "reason": "seen from the bridge"}
+
+
+def decide(ledger: Ledger, track: Any, verdict: Verdict, **more: Any) -> reviews.Review:
+    with ledger.engine.begin() as conn:
+        return reviews.decide(conn, track, verdict, **{**WHY, **more})
+
+
+def track_at(ledger: Ledger, place: Any) -> Any:
+    (row,) = ledger.rows(
+        "SELECT t.track_id FROM segwatch.track_state t WHERE upper_inf(t.recorded) AND upper_inf(t.valid)"
+        " AND t.alive AND ST_Intersects(t.geom, ST_GeomFromText(:place, 4326))",
+        place=place.representative_point().wkt,
+    )
+    return row["track_id"]
+
+
+def alerts(ledger: Ledger) -> list[tuple[str, Any]]:
+    return [
+        (r["kind"], r["valid_at"])
+        for r in ledger.rows("SELECT kind, valid_at FROM watch.alerts ORDER BY 2, 1")
+    ]
+
+
+def test_a_rejected_object_stays_rejected_when_it_is_found_again(ledgers: Any) -> None:
+    world = [Look(()), Look((LAKE, POND)), Look((POND,)), Look((LAKE, POND)), Look((cells(1, 1, 6, 4), POND))]
+    ledger = ledgers(gone_after=1)
+    ledger.arrive(world, [0, 1])
+    assert len(alerts(ledger)) == 2
+    lake = track_at(ledger, LAKE)
+    decide(ledger, lake, Verdict.REJECTED)
+    assert [row["track_id"] for row in ledger.rows("SELECT track_id FROM watch.objects_now")] == [
+        track_at(ledger, POND)
+    ]
+    ledger.arrive(world, [2])
+    ledger.arrive(world, [3])
+    ledger.arrive(world, [4])
+    kinds = ledger.rows(
+        "SELECT kind, review FROM watch.changes WHERE track_id = :lake ORDER BY valid_at", lake=lake
+    )
+    assert [(row["kind"], row["review"]) for row in kinds] == [
+        (kind, "rejected") for kind in ("appeared", "disappeared", "reappeared", "grew")
+    ]
+    assert len(alerts(ledger)) == 2, "neither going, coming back nor growing is told"
+    assert len(ledger.rows("SELECT 1 FROM watch.objects_now")) == 1
+    why = ledger.rows("SELECT answer FROM watch.why_not(10.004, 50.004, :at, 'lakes')", at=day(9))
+    assert [row["answer"] for row in why] == [
+        "suppressed",
+        "suppressed",
+        "suppressed",
+        "alerted",
+        "nothing found",
+    ]
+
+
+def test_what_was_not_sent_yet_is_not_sent_any_more(ledgers: Any) -> None:
+    ledger = ledgers()
+    ledger.arrive([Look(()), Look((LAKE, POND))], [0, 1])
+    decide(ledger, track_at(ledger, LAKE), Verdict.REJECTED)
+    rows = ledger.rows("SELECT state, last_error FROM segwatch.delivery ORDER BY state")
+    assert [row["state"] for row in rows] == ["dead"] * len(CHANNELS) + ["pending"] * len(CHANNELS)
+    assert rows[0]["last_error"] == "the object was rejected in review"
+
+
+def test_a_verdict_follows_the_ground_to_another_identity(ledgers: Any) -> None:
+    """A late scene shows the lake earlier, and names it anew; then it splits."""
+    west, east = cells(1, 1, 2.4, 4), cells(2.6, 1, 4, 4)
+    world = [Look(()), Look((LAKE, POND)), Look((LAKE, POND)), Look((west, east, POND))]
+    ledger = ledgers()
+    ledger.arrive(world, [0])
+    ledger.arrive(world, [2])
+    old, pond = track_at(ledger, LAKE), track_at(ledger, POND)
+    decide(ledger, old, Verdict.REJECTED)
+    decide(ledger, pond, Verdict.CONFIRMED)
+    ledger.arrive(world, [1])
+    new = track_at(ledger, LAKE)
+    assert new != old
+    (now,) = ledger.rows("SELECT track_id, review, reviewer FROM watch.objects_now")
+    assert (now["track_id"], now["review"], now["reviewer"]) == (track_at(ledger, POND), "confirmed", "ada")
+    told = len(alerts(ledger))
+    ledger.arrive(world, [3])
+    assert {track_at(ledger, west), track_at(ledger, east)} > {new}
+    assert len(ledger.rows("SELECT 1 FROM watch.objects_now")) == 1
+    assert len(alerts(ledger)) == told
+    carried = ledger.rows("SELECT verdict, carried_from FROM watch.reviews WHERE holds ORDER BY decided_at")
+    assert [(row["verdict"], row["carried_from"] is None) for row in carried] == [
+        ("rejected", True), ("confirmed", True), ("rejected", False), ("confirmed", False), ("rejected", False),
+    ]  # fmt: skip
+
+
+def test_an_edit_holds_until_the_object_changes_and_is_kept(ledgers: Any) -> None:
+    drawn = cells(1.2, 1.2, 3.9, 3.9)
+    world = [Look((LAKE,)), Look((LAKE,)), Look((cells(1, 1, 6, 4),))]
+    ledger = ledgers()
+    ledger.arrive(world, [0])
+    lake = track_at(ledger, LAKE)
+    decide(ledger, lake, Verdict.EDITED, outline=drawn)
+    query = "SELECT track_id, ST_AsText(geom) AS geom, round(area_m2::numeric) AS area, review FROM watch.objects_now"
+    (edited,) = ledger.rows(query)
+    assert (edited["track_id"], edited["review"]) == (lake, "edited")
+    assert shapely.from_wkt(edited["geom"]).equals(drawn)
+    ledger.arrive(world, [1])
+    assert ledger.rows(query) == [edited], "seen again as it was: the edit holds"
+    ledger.arrive(world, [2])
+    (grown,) = ledger.rows(query)
+    assert grown["area"] > edited["area"]
+    (kept,) = ledger.rows("SELECT verdict, ST_Equals(geom, ST_GeomFromText(:drawn, 4326)) AS same FROM watch.reviews",
+                          drawn=drawn.wkt)  # fmt: skip
+    assert (kept["verdict"], kept["same"]) == ("edited", True)
+
+
+def test_a_verdict_is_taken_back_by_the_next_and_said_once(ledgers: Any) -> None:
+    ledger = ledgers()
+    ledger.arrive([Look((LAKE,)), Look((LAKE,))], [0])
+    lake = track_at(ledger, LAKE)
+    assert decide(ledger, lake, Verdict.REJECTED).created
+    assert not decide(ledger, lake, Verdict.REJECTED).created
+    assert decide(ledger, lake, Verdict.CONFIRMED, reviewer="grace").created
+    assert [row["review"] for row in ledger.rows("SELECT review FROM watch.objects_now")] == ["confirmed"]
+    rows = ledger.rows("SELECT verdict, reviewer, reason, holds FROM watch.reviews ORDER BY decided_at")
+    assert [tuple(row.values()) for row in rows] == [
+        ("rejected", "ada", "seen from the bridge", False),
+        ("confirmed", "grace", "seen from the bridge", True),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("verdict", "more", "words"),
+    [
+        (Verdict.CONFIRMED, {"reviewer": " "}, "reviewer"),
+        (Verdict.REJECTED, {"reason": ""}, "reason"),
+        (Verdict.REJECTED, {"reason": "x" * 3000}, "got 3000"),
+        (Verdict.EDITED, {}, "outline"),
+        (Verdict.REJECTED, {"outline": LAKE}, "no other"),
+        (Verdict.EDITED, {"outline": LineString([(0, 0), (1, 1)])}, "Polygon"),
+        (Verdict.EDITED, {"outline": MultiPolygon()}, "Polygon"),
+        (Verdict.EDITED, {"outline": Polygon([(0, 0), (1, 1), (1, 0), (0, 1)])}, "Self-intersection"),
+        (Verdict.EDITED, {"outline": box(500_000, 0, 500_100, 100)}, "degrees"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(
+    ledgers: Any, verdict: Verdict, more: dict[str, Any], words: str
+) -> None:
+    ledger = ledgers()
+    ledger.arrive([Look((LAKE,))], [0])
+    lake = track_at(ledger, LAKE)
+    with pytest.raises(ReviewRefused, match=words):
+        decide(ledger, lake, verdict, **more)
+    assert ledger.rows("SELECT * FROM segwatch.review") == []
+
+
+def test_unknown_objects_are_named(ledgers: Any) -> None:
+    unknown = uuid4()
+    with pytest.raises(NotFound, match=str(unknown)):
+        decide(ledgers(), unknown, Verdict.CONFIRMED)
+
+
+def test_the_analyst_reads_reviews_and_writes_none(ledgers: Any, analyst_engine: Any) -> None:
+    ledger = ledgers()
+    ledger.arrive([Look((LAKE,), EVERYTHING)], [0])
+    with analyst_engine.begin() as conn, pytest.raises(ProgrammingError, match="permission denied"):
+        reviews.decide(conn, track_at(ledger, LAKE), Verdict.CONFIRMED, **WHY)
