@@ -185,8 +185,8 @@ _PLACED = """
         LEFT JOIN ranked l ON n.grew AND l.week = %(weeks)s / 2 + n.i / 3 %% (%(weeks)s / 2)) p
 """
 _TRACKS = """
-    INSERT INTO segwatch.track (id, series_id, target, created_at)
-    SELECT track_id, %(series)s, 'burned', seen FROM placed
+    INSERT INTO segwatch.track (id, series_id, target, created_at, object_id)
+    SELECT track_id, %(series)s, 'burned', seen, track_id FROM placed
 """
 _STATES = """
     INSERT INTO segwatch.track_state (id, track_id, observation_id, valid, recorded, geom, area_m2, score, first_seen,

@@ -13,12 +13,15 @@ from segwatch.db import tables
 from segwatch.db.codec import load_watch
 from segwatch.db.errors import NotFound
 from segwatch.db.ids import make_id
+from segwatch.db.series import begin
 from segwatch.geo.types import ObservationState
 
 #: What each scene shows of the watch's area now, and how often it was looked at before.
 _WANTED = text(
     """
     SELECT w.scene_id, w.acquired_at, w.items,
+           EXISTS (SELECT 1 FROM segwatch.observation o JOIN segwatch.series s ON s.seeded_from = o.series_id
+                   WHERE s.id = :series_id AND o.scene_id = w.scene_id) AS answered_before,
            (SELECT coalesce(max(o.version), 0) FROM segwatch.observation o
             WHERE o.series_id = :series_id AND o.scene_id = w.scene_id) AS versions
     FROM (
@@ -49,8 +52,16 @@ _OUTDATED = text(
 )
 
 
+_BEFORE_THE_SERIES = (
+    "not observed: acquired before the scene with which this model or instruction took over the watch"
+)
+
+
 def enqueue(conn: Connection, watch_revision_id: UUID, model_version: str, scene_ids: Sequence[UUID]) -> int:
     """Queue one observation a scene, in the series of this watch, instruction and model; new ones only.
+
+    A series that follows another one of the watch (a new model, a new instruction) begins with the last scene that
+    was answered before; older ones that nobody answered are skipped.
 
     A scene whose items were reprocessed, or of which more were found in the watch's area, is queued once more,
     behind scenes that were never looked at.
@@ -80,24 +91,28 @@ def enqueue(conn: Connection, watch_revision_id: UUID, model_version: str, scene
         "origin_lon": lon,
         "origin_lat": lat,
     }
-    conn.execute(insert(tables.series).values(series).on_conflict_do_nothing())
+    began = begin(conn, series)
     wanted = {"series_id": series_id, "area_id": watch["area_id"], "scenes": list(set(scene_ids))}
     # in one order, so that two concurrent calls cannot deadlock
-    rows = [
-        {
+    rows = []
+    for scene in conn.execute(_WANTED, wanted):
+        too_early = began is not None and scene.acquired_at < began
+        if too_early and scene.answered_before:
+            continue
+        row = {
             "id": make_id("observation", series_id, scene.scene_id, *scene.items),
             "series_id": series_id,
             "scene_id": scene.scene_id,
             "watch_id": watch_revision_id,
             "model_version": model_version,
-            "state": ObservationState.PENDING.value,
+            "state": ObservationState.SKIPPED.value if too_early else ObservationState.PENDING.value,
+            "reason": _BEFORE_THE_SERIES if too_early else None,
             "priority": watch["priority"] - (1 if scene.versions else 0),
             "acquired_at": scene.acquired_at,
             "items": scene.items,
             "version": scene.versions + 1,
         }
-        for scene in conn.execute(_WANTED, wanted)
-    ]
+        rows.append(row)
     if not rows:
         return 0
     added = (

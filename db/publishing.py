@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -38,9 +38,9 @@ _FINISH = text(
 )
 _TRACKS = text(
     """
-    INSERT INTO segwatch.track (id, series_id, target)
-    SELECT n.id, :series_id, n.target
-    FROM unnest(CAST(:ids AS uuid[]), CAST(:targets AS text[])) AS n(id, target)
+    INSERT INTO segwatch.track (id, series_id, target, object_id)
+    SELECT n.id, :series_id, n.target, n.object_id
+    FROM unnest(CAST(:ids AS uuid[]), CAST(:targets AS text[]), CAST(:objects AS uuid[])) AS n(id, target, object_id)
     WHERE NOT EXISTS (SELECT 1 FROM segwatch.track k WHERE k.id = n.id)
     ORDER BY n.id
     RETURNING id
@@ -104,11 +104,22 @@ def finish(conn: Connection, observation_id: UUID, now: datetime) -> None:
     conn.execute(_FINISH, {"id": observation_id, "now": now})
 
 
-def add_tracks(conn: Connection, series_id: UUID, step: TrackingStep) -> None:
-    """Rows for objects seen for the first time, with the verdicts that are known about their ground."""
+def add_tracks(
+    conn: Connection, series_id: UUID, step: TrackingStep, object_ids: Mapping[UUID, UUID] | None = None
+) -> None:
+    """Rows for objects seen for the first time, with the verdicts that are known about their ground.
+
+    ``object_ids`` names the first identity of objects that were taken over from another series.
+    """
     targets = {state.track_id: state.target for state in step.states}
     if targets:
-        values = {"ids": list(targets), "targets": list(targets.values()), "series_id": series_id}
+        first = object_ids or {}
+        values = {
+            "ids": list(targets),
+            "targets": list(targets.values()),
+            "objects": [first.get(track_id, track_id) for track_id in targets],
+            "series_id": series_id,
+        }
         new = set(conn.execute(_TRACKS, values).scalars())
         reviews.carry(conn, {one.track_id: one.geometry for one in step.states if one.track_id in new})
 

@@ -226,6 +226,7 @@ def publish(
     old: Past,
     steps: Sequence[TrackingStep],
     alerts: Mapping[UUID, Sequence[tuple[Change, AlertRule]]],
+    object_ids: Mapping[UUID, UUID] | None = None,
 ) -> int:
     """Write what the steps change, in the caller's transaction.
 
@@ -235,6 +236,7 @@ def publish(
         old: what :func:`past` loaded.
         steps: one for each of its looks.
         alerts: per observation, changes with the rules they match.
+        object_ids: the first identity of objects that the series takes over.
 
     Returns:
         How many alerts are new.
@@ -243,7 +245,7 @@ def publish(
     folded = {look.observation.id for look in old.looks} | old.replaced
     fresh: dict[UUID, list[Entry]] = defaultdict(list)
     for look, step in zip(old.looks, steps, strict=True):
-        publishing.add_tracks(conn, series_id, step)
+        publishing.add_tracks(conn, series_id, step, object_ids)
         for track_id, entry in entries(step, look.observation.acquired_at).items():
             fresh[track_id].append(entry)
     closed: list[UUID] = []

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
 from uuid import UUID
 
 from sqlalchemy import Connection, text
+
+from segwatch.db.codec import track_state
+from segwatch.geo.types import TrackState
 
 _LOCK = text("SELECT pg_advisory_xact_lock(hashtextextended(CAST(:series_id AS text), 0))")
 
@@ -12,3 +18,79 @@ _LOCK = text("SELECT pg_advisory_xact_lock(hashtextextended(CAST(:series_id AS t
 def lock(conn: Connection, series_id: UUID) -> None:
     """Hold the series until the end of this transaction; waits for who holds it."""
     conn.execute(_LOCK, {"series_id": series_id})
+
+
+#: The series of the watch that was published last, and its last scene.
+_PREDECESSOR = text(
+    """
+    SELECT o.series_id, o.acquired_at
+    FROM segwatch.observation o
+    WHERE o.state = 'observed' AND o.superseded_at IS NULL AND o.series_id = (
+        SELECT p.series_id FROM segwatch.observation p JOIN segwatch.series s ON s.id = p.series_id
+        WHERE s.watch_name = :watch_name AND p.state = 'observed' ORDER BY p.committed_at DESC, p.id LIMIT 1)
+    ORDER BY o.acquired_at DESC, o.scene_id DESC LIMIT 1
+    """
+)
+_ADD = text(
+    """
+    INSERT INTO segwatch.series (id, watch_name, instruction_id, model_version, origin_lon, origin_lat, seeded_from,
+                                 seed_valid_at, seed_known_at)
+    VALUES (:id, :watch_name, :instruction_id, :model_version, :origin_lon, :origin_lat, :seeded_from,
+            CAST(:seed_valid_at AS timestamptz),
+            CASE WHEN CAST(:seed_valid_at AS timestamptz) IS NOT NULL THEN clock_timestamp() END)
+    ON CONFLICT DO NOTHING
+    """
+)
+_SEED = text("SELECT seed_valid_at FROM segwatch.series WHERE id = :series_id")
+_TAKEN_OVER = text(
+    """
+    SELECT t.track_id, k.object_id, k.target, t.geom, t.area_m2, t.score, t.first_seen, t.last_seen, t.last_looked,
+           t.misses, t.missed_since, t.visible_share, t.alive, t.merged_into
+    FROM segwatch.series s
+    JOIN segwatch.track k ON k.series_id = s.seeded_from
+    JOIN segwatch.track_state t ON t.track_id = k.id
+    WHERE s.id = :series_id AND t.valid @> s.seed_valid_at AND t.recorded @> s.seed_known_at
+      AND t.merged_into IS NULL
+    ORDER BY t.track_id
+    """
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Seeds:
+    """Objects of the series before, as this one finds them."""
+
+    states: tuple[TrackState, ...]
+    """Under their identities in the series before."""
+    object_ids: Mapping[UUID, UUID]
+    """These identities -> the objects' first ones."""
+
+
+def begin(conn: Connection, series: Mapping[str, object]) -> datetime | None:
+    """Add a series unless it is there; one that follows another of its watch takes over its objects.
+
+    Args:
+        conn: a transaction.
+        series: id, watch_name, instruction_id, model_version, origin_lon and origin_lat.
+
+    Returns
+    -------
+    datetime | None
+        Acquisition time of the scene it begins with, where it follows another.
+    """
+    known = conn.execute(_SEED, {"series_id": series["id"]}).first()
+    if known is None:
+        before = conn.execute(_PREDECESSOR, {"watch_name": series["watch_name"]}).first()
+        seed = {"seeded_from": None, "seed_valid_at": None}
+        if before is not None:
+            seed = {"seeded_from": before.series_id, "seed_valid_at": before.acquired_at}
+        conn.execute(_ADD, {**series, **seed})
+        known = conn.execute(_SEED, {"series_id": series["id"]}).one()
+    began: datetime | None = known.seed_valid_at
+    return began
+
+
+def seeds(conn: Connection, series_id: UUID) -> Seeds:
+    """What the series takes over: the same whenever it is asked."""
+    rows = conn.execute(_TAKEN_OVER, {"series_id": series_id}).all()
+    return Seeds(tuple(track_state(row) for row in rows), {row.track_id: row.object_id for row in rows})

@@ -94,6 +94,10 @@ series = Table(
     _text("model_version"),
     Column("origin_lon", Double, nullable=False),
     Column("origin_lat", Double, nullable=False),
+    #: the series whose objects it took over, as they were at one time and as that was known at another
+    _ref("seeded_from", "series", nullable=True),
+    _time("seed_valid_at", nullable=True),
+    _time("seed_known_at", nullable=True),
     UniqueConstraint("watch_name", "instruction_id", "model_version", name="series_identity"),
 )
 
@@ -198,6 +202,9 @@ track = Table(
     _ref("series_id", "series"),
     _text("target"),
     _time("created_at", now=True),
+    #: the object's first identity; another one than its own where a new model or instruction took it over
+    Column("object_id", UUID(as_uuid=True), nullable=False),
+    Index("track_object_ix", "object_id"),
     Index("track_series_ix", "series_id"),
 )
 

@@ -6,7 +6,7 @@ truncated copies and itself, all with one recorded time; no other row is touched
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
@@ -34,7 +34,7 @@ _READY_SERIES = text(
 #: place or after it was published, or where the same scene was looked at more than once.
 _NEXT = text(
     """
-    SELECT o.id, o.scene_id, o.acquired_at, o.footprint, w.definition, s.origin_lon, s.origin_lat,
+    SELECT o.id, o.scene_id, o.acquired_at, o.footprint, w.definition, s.origin_lon, s.origin_lat, s.seed_valid_at,
            EXISTS (SELECT 1 FROM segwatch.observation p
                    WHERE p.series_id = o.series_id AND p.id <> o.id AND p.superseded_at IS NULL
                      AND (p.state = 'observed' AND (p.acquired_at, p.scene_id) >= (o.acquired_at, o.scene_id)
@@ -84,6 +84,8 @@ class ReadyObservation:
     """Longitude and latitude of the series' local projection."""
     baseline: bool
     """Whether it is the first of its series."""
+    since: datetime | None
+    """When the series took over another's objects, if it did."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +94,8 @@ class LateObservations:
 
     origin: tuple[float, float]
     """Longitude and latitude of the series' local projection."""
+    since: datetime | None
+    """When the series took over another's objects, if it did."""
 
 
 def ready_series(conn: Connection) -> list[UUID]:
@@ -107,11 +111,11 @@ def next_ready(conn: Connection, series_id: UUID) -> ReadyObservation | LateObse
         return None
     origin = (row.origin_lon, row.origin_lat)
     if row.late:
-        return LateObservations(origin)
+        return LateObservations(origin, row.seed_valid_at)
     observation = TrackedObservation(
         row.id, row.scene_id, row.acquired_at, from_ewkb(row.footprint), detections(conn, row.id)
     )
-    return ReadyObservation(observation, load_watch(row.definition), origin, row.baseline)
+    return ReadyObservation(observation, load_watch(row.definition), origin, row.baseline, row.seed_valid_at)
 
 
 def detections(conn: Connection, observation_id: UUID) -> tuple[Detection, ...]:
@@ -138,10 +142,12 @@ def publish(
     observation_id: UUID,
     step: TrackingStep,
     alerts: Sequence[tuple[Change, AlertRule]],
+    object_ids: Mapping[UUID, UUID] | None = None,
 ) -> int:
     """Publish an observation and what it did to its series, in the caller's transaction.
 
-    An observation that is published already stays as it is.
+    An observation that is published already stays as it is. ``object_ids`` names the first identity of objects
+    that the series takes over with it.
 
     Returns
     -------
@@ -171,20 +177,19 @@ def publish(
     if row.late:
         raise PublishConflict(f"observation {observation_id} is late; derive its series anew from it on")
     now = publishing.moment(conn, series_id)
-    count = _write(conn, series_id, row.acquired_at, now, step, alerts)
+    publishing.add_tracks(conn, series_id, step, object_ids)
+    count = _write(conn, row.acquired_at, now, step, alerts)
     publishing.finish(conn, observation_id, now)
     return count
 
 
 def _write(
     conn: Connection,
-    series_id: UUID,
     acquired_at: datetime,
     now: datetime,
     step: TrackingStep,
     alerts: Sequence[tuple[Change, AlertRule]],
 ) -> int:
-    publishing.add_tracks(conn, series_id, step)
     publishing.add_states(conn, step, acquired_at, now)
     publishing.add_lineage(conn, step)
     publishing.add_changes(conn, step, now)

@@ -16,6 +16,9 @@ _COVERAGE = text(
 )
 _WHY_NOT = text("SELECT * FROM watch.why_not(:lon, :lat, :at, :watch) ORDER BY acquired_at")
 _REVIEWS = text("SELECT * FROM watch.reviews WHERE watch = :watch ORDER BY decided_at, review_id")
+_UPGRADES = text(
+    "SELECT * FROM watch.upgrades WHERE watch = :watch AND objects > 0 ORDER BY seed_known_at, series_id, kind"
+)
 _SUMMARY = text(
     """
     SELECT w.watch,
@@ -44,6 +47,12 @@ def reviews(engine: Engine, watch: str) -> list[dict[str, Any]]:
     """Every verdict about the objects of a watch, oldest first."""
     with engine.connect() as conn:
         return [dict(row) for row in conn.execute(_REVIEWS, {"watch": watch}).mappings()]
+
+
+def upgrades(engine: Engine, watch: str) -> list[dict[str, Any]]:
+    """What each new model or instruction of a watch alone changed, by kind."""
+    with engine.connect() as conn:
+        return [dict(row) for row in conn.execute(_UPGRADES, {"watch": watch}).mappings()]
 
 
 def why_not(engine: Engine, watch: str, lon: float, lat: float, at: datetime) -> list[dict[str, Any]]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from datetime import datetime
+from typing import Any, Self
 from uuid import UUID
 
 from prefect import flow
@@ -13,10 +14,9 @@ from sqlalchemy import Connection, Engine
 from segwatch.db import rederiving, series, tracks
 from segwatch.flows.assemble import worker_engine
 from segwatch.flows.settings import load_settings
-from segwatch.geo.tracking.history import Look, refold
-from segwatch.geo.tracking.replay import advance
+from segwatch.geo.tracking.history import Look, refold, taken_over
 from segwatch.geo.tracking.rules import matching
-from segwatch.geo.types import TrackingStep
+from segwatch.geo.types import TrackingStep, TrackState
 
 _log = logging.getLogger(__name__)
 
@@ -58,34 +58,47 @@ def _publish_next(conn: Connection, series_id: UUID, total: Tracked) -> bool:
     if ready is None:
         return False
     if isinstance(ready, tracks.LateObservations):
-        _publish_late(conn, series_id, ready.origin, total)
+        _publish_late(conn, series_id, ready, total)
         return True
-    live = tracks.live(conn, series_id, ready.observation.footprint)
-    step = advance(
-        live,
-        ready.observation,
-        ready.watch.tracking,
-        series_id=series_id,
-        origin=ready.origin,
-        baseline=ready.baseline,
-    )
+    seeds = _Seeds.of(conn, series_id, ready.since) if ready.baseline and ready.since else _Seeds()
+    look = Look(ready.observation, ready.watch.tracking, ready.baseline)
+    live = seeds.states or tracks.live(conn, series_id, ready.observation.footprint)
+    (step,) = refold(live, [look], series_id=series_id, origin=ready.origin, since=ready.since)
     alerts = matching(ready.watch.rules, step.changes)
-    total.alerts += tracks.publish(conn, series_id, ready.observation.id, step, alerts)
+    total.alerts += tracks.publish(conn, series_id, ready.observation.id, step, alerts, seeds.object_ids)
     total.observations += 1
     _count(total, step)
     return True
 
 
-def _publish_late(conn: Connection, series_id: UUID, origin: tuple[float, float], total: Tracked) -> None:
+@dataclass(frozen=True, slots=True)
+class _Seeds:
+    """What a series takes over, under its own identities."""
+
+    states: tuple[TrackState, ...] = ()
+    object_ids: dict[UUID, UUID] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, conn: Connection, series_id: UUID, since: datetime) -> Self:
+        before = series.seeds(conn, series_id)
+        states = taken_over(before.states, series_id, since)
+        first = {states[track_id].track_id: one for track_id, one in before.object_ids.items()}
+        return cls(tuple(states.values()), first)
+
+
+def _publish_late(conn: Connection, series_id: UUID, late: tracks.LateObservations, total: Tracked) -> None:
     """Fold everything from the earliest late observation on anew, and publish the difference."""
     old = rederiving.past(conn, series_id, tracks.detections)
     looks = [Look(one.observation, one.watch.tracking, one.baseline) for one in old.looks]
-    steps = refold(old.before, looks, series_id=series_id, origin=origin)
+    first = bool(looks) and looks[0].baseline
+    seeds = _Seeds.of(conn, series_id, late.since) if first and late.since else _Seeds()
+    before = seeds.states or old.before
+    steps = refold(before, looks, series_id=series_id, origin=late.origin, since=late.since)
     chosen = {
         step.observation_id: matching(look.watch.rules, step.changes)
         for look, step in zip(old.looks, steps, strict=True)
     }
-    total.alerts += rederiving.publish(conn, series_id, old, steps, chosen)
+    total.alerts += rederiving.publish(conn, series_id, old, steps, chosen, seeds.object_ids)
     total.observations += len(old.arriving)
     for step in steps:
         if step.observation_id in old.arriving:

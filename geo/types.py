@@ -294,7 +294,7 @@ class Change:
     lost: BaseGeometry | None
     score: float
     baseline: bool = False
-    """True for appearances of the series' first observation."""
+    """True for what the first look of a series, or of a new model at an object, shows: nothing happened then."""
 
 
 @dataclass(frozen=True, slots=True)

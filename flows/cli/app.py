@@ -145,6 +145,28 @@ def coverage(watch: Annotated[str, typer.Argument(help="name of a watch")], as_j
     out.print(table)
 
 
+@app.command()
+def upgrades(watch: Annotated[str, typer.Argument(help="name of a watch")], as_json: Json = False) -> None:
+    """What a new model or instruction alone changed: the same scene answered before and after."""
+    from segwatch.flows import assemble, reports
+    from segwatch.flows.settings import load_settings
+
+    with clear_errors():
+        rows = reports.upgrades(assemble.worker_engine(load_settings()), watch)
+    if as_json:
+        print_json(rows)
+        return
+    table = Table("scene", "before", "after", "difference", "objects", "hectares", title=watch)
+    for row in rows:
+        scene = row["seed_valid_at"].strftime("%Y-%m-%d %H:%M")
+        hectares = (row["gained_m2"] - row["lost_m2"]) / 1e4
+        before, after = (row["model_before"], row["model"])
+        if before == after:
+            before, after = row["instruction_before"], row["instruction"]
+        table.add_row(scene, before, after, row["kind"], str(row["objects"]), f"{hectares:+.1f}")
+    out.print(table)
+
+
 @app.command("why-not")
 def why_not(
     watch: str,

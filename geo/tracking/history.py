@@ -8,8 +8,9 @@ of arrival ends in what the order of acquisition gives (DESIGN, invariant 2).
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from uuid import UUID
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from uuid import UUID, uuid5
 
 import numpy as np
 import shapely
@@ -29,15 +30,22 @@ class Look:
 
 
 def refold(
-    before: Iterable[TrackState], looks: Sequence[Look], *, series_id: UUID, origin: tuple[float, float]
+    before: Iterable[TrackState],
+    looks: Sequence[Look],
+    *,
+    series_id: UUID,
+    origin: tuple[float, float],
+    since: datetime | None = None,
 ) -> list[TrackingStep]:
     """Fold observations in order, each over the objects that meet its footprint.
 
     Args:
-        before: states of the series' objects before the first of them, disappeared ones included.
+        before: states of the series' objects before the first of them, disappeared ones included; where the first
+            look is the series' first, those it took over from another (:func:`taken_over`).
         looks: from the late observation to the newest.
         series_id: part of new tracks' ids.
         origin: longitude and latitude of the series' equal-area projection.
+        since: when the series took over another's objects, if it did.
     """
     known = {state.track_id: state for state in before}
     steps = []
@@ -49,10 +57,36 @@ def refold(
             series_id=series_id,
             origin=origin,
             baseline=look.baseline,
+            since=since,
         )
+        if look.baseline:
+            step = opening(step, known.values())
         known.update((state.track_id, state) for state in step.states)
         steps.append(step)
     return steps
+
+
+def taken_over(states: Iterable[TrackState], series_id: UUID, since: datetime) -> dict[UUID, TrackState]:
+    """The objects of an earlier series as the first ones of a new one, by their earlier identity.
+
+    They count as looked at before the new series began, so that its first look at each is told from later ones.
+    """
+    before = since - timedelta(microseconds=1)
+    return {
+        state.track_id: replace(
+            state,
+            track_id=uuid5(series_id, f"continues/{state.track_id}"),
+            last_looked=min(state.last_looked, before),
+        )
+        for state in states
+    }
+
+
+def opening(step: TrackingStep, before: Iterable[TrackState]) -> TrackingStep:
+    """A series' first step, with the objects that it took over and did not meet."""
+    met = {state.track_id for state in step.states}
+    every = [*step.states, *(state for state in before if state.track_id not in met)]
+    return replace(step, states=tuple(sorted(every, key=lambda state: state.track_id)))
 
 
 def _meeting(known: Mapping[UUID, TrackState], observation: TrackedObservation) -> list[TrackState]:

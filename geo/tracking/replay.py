@@ -48,6 +48,7 @@ def advance(
     series_id: UUID,
     origin: tuple[float, float],
     baseline: bool,
+    since: datetime | None = None,
 ) -> TrackingStep:
     """What the observation does to the objects that meet its footprint.
 
@@ -59,8 +60,10 @@ def advance(
         series_id: part of new tracks' ids.
         origin: longitude and latitude of the series' equal-area projection.
         baseline: whether it is the series' first observation.
+        since: for a series that took over another's objects, when; what its first look at one of them shows is the
+            difference of two models, not of the ground, and one miss is enough to say that it sees none there.
     """
-    fold = _Fold(observation, settings, series_id, local_equal_area(origin), baseline)
+    fold = _Fold(observation, settings, series_id, local_equal_area(origin), baseline, since)
     states = sorted(live, key=lambda state: state.track_id)
     for target in sorted({one.target for one in states} | {one.target for one in observation.detections}):
         fold.target(
@@ -102,6 +105,7 @@ class _Fold:
     series_id: UUID
     crs: CRS
     baseline: bool
+    since: datetime | None = None
     footprint: BaseGeometry = field(init=False)
     shapes: Geometries = field(init=False)
     """Detections in the local CRS."""
@@ -212,7 +216,7 @@ class _Fold:
             missed_since=old.missed_since or at,
             visible_share=one.share,
         )
-        gone = state.misses >= self.settings.gone_after
+        gone = state.misses >= (1 if self._inherited(old) else self.settings.gone_after)
         self.states[state.track_id] = replace(state, alive=not gone)
         if gone:
             self._change(old, ChangeKind.DISAPPEARED, lost=old.geometry, valid_at=state.missed_since)
@@ -336,7 +340,7 @@ class _Fold:
             self.lineage.append(Lineage(state.track_id, new.track_id, ChangeKind.MERGED, at))
         for group in children:
             state = self._new(*group)
-            self._change(state, ChangeKind.SPLIT, began=True, gained=state.geometry)
+            self._change(state, ChangeKind.SPLIT, began=True, gained=state.geometry, out_of=old)
             self.lineage.append(Lineage(old.track_id, state.track_id, ChangeKind.SPLIT, at))
 
     def _outline(self, found: list[int], rests: Sequence[BaseGeometry] = ()) -> BaseGeometry:
@@ -393,8 +397,12 @@ class _Fold:
         lost: BaseGeometry | None = None,
         began: bool = False,
         valid_at: datetime | None = None,
+        out_of: TrackState | None = None,
     ) -> None:
-        """Note a change of a track whose new state is in :attr:`states`; ``began``: there was nothing before."""
+        """Note a change of a track whose new state is in :attr:`states`.
+
+        ``began``: there was nothing before; ``out_of``: what it was part of.
+        """
         new = self.states[old.track_id]
         self.changes.append(
             Change(
@@ -407,9 +415,14 @@ class _Fold:
                 gained=gained,
                 lost=lost,
                 score=new.score,
-                baseline=self.baseline and kind is ChangeKind.APPEARED,
+                baseline=(self.baseline and (began or self.since is not None))
+                or self._inherited(out_of or old),
             )
         )
+
+    def _inherited(self, state: TrackState) -> bool:
+        """Whether nobody but the series before has looked at the object so far."""
+        return self.since is not None and state.last_looked < self.since
 
 
 def _score(seen: Sequence[Detection]) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -67,11 +67,20 @@ class Ledger:
 
     def __init__(self, database: Database, engine: Engine, tracking: TrackingSettings) -> None:
         self.engine = engine
+        self.model = MODEL
         _empty(database.superuser_url)
         with engine.begin() as conn:
             self.revision = watches.apply(conn, _watch(tracking)).revision_id
 
-    def arrive(self, world: Sequence[Look], days: Sequence[int], version: int = 0) -> Tracked:
+    def instruct(self, words: str) -> None:
+        """From now on the watch has another instruction."""
+        with self.engine.begin() as conn:
+            watch = replace(watches.current(conn, "lakes").watch, instruction=Instruction(words, ("water",)))
+            self.revision = watches.apply(conn, watch).revision_id
+
+    def arrive(
+        self, world: Sequence[Look] | Mapping[int, Look], days: Sequence[int], version: int = 0
+    ) -> Tracked:
         """Scenes of these days are found, answered and tracked together; ``version`` counts reprocessings."""
         self.answer(world, days, version)
         return self.track()
@@ -81,10 +90,12 @@ class Ledger:
         with self.engine.begin() as conn:
             ids = scenes.upsert(conn, [_scene(day, version) for day in days])
             before = set(conn.execute(_OBSERVATIONS).scalars())
-            observations.enqueue(conn, self.revision, MODEL, ids)
+            observations.enqueue(conn, self.revision, self.model, ids)
             return sorted(set(conn.execute(_OBSERVATIONS).scalars()) - before)
 
-    def answer(self, world: Sequence[Look], days: Sequence[int], version: int = 0) -> None:
+    def answer(
+        self, world: Sequence[Look] | Mapping[int, Look], days: Sequence[int], version: int = 0
+    ) -> None:
         """Scenes of these days are found and answered, and wait to be tracked."""
         for _ in self.find(days, version):
             self.answer_leased(world)
@@ -98,7 +109,7 @@ class Ledger:
         """A worker takes the scene whose turn it is."""
         with self.engine.begin() as conn:
             leased = ledger.lease(
-                conn, worker=worker, seconds=60, model_version=MODEL, watch=None, max_attempts=3
+                conn, worker=worker, seconds=60, model_version=self.model, watch=None, max_attempts=3
             )
         assert leased is not None
         return leased
@@ -114,7 +125,7 @@ class Ledger:
         while True:
             with self.engine.begin() as conn:
                 leased = ledger.lease(
-                    conn, worker="w", seconds=60, model_version=MODEL, watch=None, max_attempts=3
+                    conn, worker="w", seconds=60, model_version=self.model, watch=None, max_attempts=3
                 )
                 if leased is None:
                     return

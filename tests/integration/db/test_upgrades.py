@@ -1,0 +1,142 @@
+"""A new model or instruction takes over the objects of the one before, says what it alone changed, and wakes nobody."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from segwatch.db import reviews
+from tests.conftest import Database
+from tests.invariants.conftest import Ledger, Look, cells, day
+from tests.invariants.conftest import ledgers as ledgers  # noqa: PLC0414 - a fixture of these tests, too
+
+LAKE, POND, POOL = cells(1, 1, 4, 4), cells(5, 5, 7, 7), cells(5, 1, 6.5, 2.5)
+LARGER = cells(1, 1, 5, 4)
+UPGRADES = "SELECT kind, objects FROM watch.upgrades ORDER BY kind"
+
+
+def objects(ledger: Ledger) -> dict[Any, Any]:
+    return {
+        row["object_id"]: row["track_id"]
+        for row in ledger.rows("SELECT object_id, track_id FROM watch.objects_now")
+    }
+
+
+def upgraded(ledgers: Any, before: list[Look], after: dict[int, Look], **numbers: Any) -> Ledger:
+    """Scenes up to the upgrade by the old model, then the same last one and further ones by the new model."""
+    ledger: Ledger = ledgers(**numbers)
+    for number in range(len(before)):
+        ledger.arrive(before, [number])
+    ledger.model = "tiny@second"
+    for number, look in after.items():
+        ledger.arrive({number: look}, [number])
+    return ledger
+
+
+@pytest.mark.parametrize("what", ["model", "instruction"])
+def test_identity_is_carried_over_and_nobody_is_woken(ledgers: Any, what: str) -> None:
+    world = [Look(()), Look((LAKE, POND, POOL))]
+    ledger: Ledger = ledgers(gone_after=2)
+    for number in range(2):
+        ledger.arrive(world, [number])
+    before, told = objects(ledger), ledger.rows("SELECT * FROM segwatch.delivery ORDER BY id")
+    assert len(told) == 6
+    if what == "model":
+        ledger.model = "tiny@second"
+    else:
+        ledger.instruct("segment the lakes and the ponds")
+    # the new one sees more of the lake, no pool, and a puddle that the old one had not seen
+    puddle = cells(0, 6, 1, 7)
+    ledger.arrive({1: Look((LARGER, POND, puddle))}, [1])
+    assert ledger.rows("SELECT * FROM segwatch.delivery ORDER BY id") == told
+    after = objects(ledger)
+    assert len(set(after) & set(before)) == 2, "lake and pond are who they were"
+    assert not set(after.values()) & set(before.values())
+    assert [tuple(row.values()) for row in ledger.rows(UPGRADES)] == [
+        ("appeared", 1), ("disappeared", 1), ("grew", 1), ("unchanged", 1),
+    ]  # fmt: skip
+    (first,) = ledger.rows("SELECT DISTINCT first_seen FROM watch.objects_now WHERE track_id <> object_id")
+    assert first["first_seen"] == day(1)
+
+    # what the ground does afterwards is told as ever
+    ledger.arrive({2: Look((LARGER, cells(5, 5, 8, 8), puddle))}, [2])
+    (alert,) = ledger.rows("SELECT kind, track_id FROM watch.alerts WHERE valid_at > :at", at=day(1))
+    assert (alert["kind"], alert["track_id"] in after.values()) == ("grew", True)
+
+
+def test_the_report_names_model_and_differences(ledgers: Any, database: Database) -> None:
+    upgraded(ledgers, [Look((LAKE, POND))], {0: Look((LARGER, POND))})
+    done = subprocess.run(
+        [sys.executable, "-P", "-m", "segwatch.flows.cli", "upgrades", "lakes"],
+        env=os.environ | {"SEGWATCH_DATABASE_URL": database.url(), "COLUMNS": "200"},
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    rows = [
+        [cell.strip() for cell in line.split("│")[1:-1]] for line in done.stdout.splitlines() if "│" in line
+    ]
+    assert [row[1:5] for row in rows] == [
+        ["tiny@0123456789ab", "tiny@second", "grew", "1"],
+        ["tiny@0123456789ab", "tiny@second", "unchanged", "1"],
+    ]
+    assert float(rows[0][5]) > 0
+
+
+def test_older_scenes_are_not_answered_again(ledgers: Any) -> None:
+    world = [Look((LAKE,)), Look((LAKE,)), Look((LAKE,))]
+    ledger = upgraded(ledgers, world[:1], {})
+    ledger.model = "tiny@0123456789ab"
+    ledger.arrive(world, [2])
+    ledger.model = "tiny@second"
+    assert len(ledger.find([0, 2])) == 1, "the last scene only"
+    assert len(ledger.find([1])) == 1
+    query = "SELECT state, reason FROM watch.coverage WHERE model = 'tiny@second' AND acquired_at = :at"
+    (late,) = ledger.rows(query, at=day(1))
+    assert late["state"] == "skipped"
+    assert late["reason"].startswith("not observed: acquired before")
+
+
+def test_what_the_first_scene_hides_is_compared_when_it_is_seen(ledgers: Any) -> None:
+    """The lake lies under cloud when the new model begins; what it then says of it is no news."""
+    west, east = cells(0, 0, 4.5, 8), cells(4.5, 0, 8, 8)
+    ledger = upgraded(
+        ledgers,
+        [Look((LAKE, POND))],
+        {0: Look((POND,), east), 1: Look((cells(1, 1, 4, 4.6),), west), 2: Look((cells(1, 1, 4, 6),), west)},
+    )
+    rows = ledger.rows(
+        "SELECT kind, valid_at, baseline FROM watch.changes WHERE model = 'tiny@second' AND retracted_at IS NULL"
+        " ORDER BY valid_at"
+    )
+    assert [(row["kind"], row["valid_at"], row["baseline"]) for row in rows] == [
+        ("grew", day(1), True), ("grew", day(2), False),
+    ]  # fmt: skip
+    assert len(ledger.rows("SELECT 1 FROM watch.alerts")) == 1
+
+
+def test_any_arrival_after_an_upgrade_ends_the_same(ledgers: Any) -> None:
+    before = [Look((LAKE, POND))]
+    after = {0: Look((LARGER, POND)), 1: Look((LARGER,)), 2: Look((LARGER, POOL)), 3: Look((LAKE, POOL))}
+    straight = upgraded(ledgers, before, after)
+    expected = straight.known()
+    for order in ((3, 2, 1, 0), (1, 0, 3, 2), (2, 0, 1, 3)):
+        mixed = upgraded(ledgers, before, {number: after[number] for number in order})
+        found = mixed.known()
+        for part, rows in expected.items():
+            assert found[part] == rows, (order, part)
+
+
+def test_reviews_are_carried_over(ledgers: Any) -> None:
+    ledger = upgraded(ledgers, [Look((LAKE, POND))], {})
+    (lake,) = ledger.rows("SELECT track_id FROM watch.objects_now ORDER BY area_m2 DESC LIMIT 1")
+    with ledger.engine.begin() as conn:
+        reviews.decide(conn, lake["track_id"], reviews.Verdict.REJECTED, reviewer="ada", reason="a shadow")
+    ledger.arrive({0: Look((LAKE, POND))}, [0])
+    ledger.arrive({1: Look((LARGER, POND))}, [1])
+    (now,) = ledger.rows("SELECT model FROM watch.objects_now")
+    assert now["model"] == "tiny@second"
+    assert ledger.rows("SELECT 1 FROM watch.alerts") == []
