@@ -63,8 +63,8 @@ class World:
 
     def place(self, change: TrueChange) -> Mask:
         """(H, W) where a change happened: the object then, or just before if it is no longer there."""
-        now = self.labels[change.scene] == change.id
-        return now if now.any() else self.labels[change.scene - 1] == change.id
+        now, before = (self.labels[scene] == change.id for scene in (change.scene, change.scene - 1))
+        return np.asarray(now if now.any() else before)
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,7 +230,7 @@ def _cut(rng: np.random.Generator, whole: Mask) -> Labels:
     steps = np.indices(whole.shape)[0 if tall > wide else 1]
     sides = [whole & (steps < at - 1), whole & (steps > at + 1)]
     sides.sort(key=np.count_nonzero, reverse=True)
-    return (sides[0] + 2 * sides[1]).astype(np.int32)
+    return np.where(sides[0], 1, np.where(sides[1], 2, 0)).astype(np.int32)
 
 
 def _ids(labels: Labels) -> list[int]:
@@ -314,7 +314,5 @@ def _open(body: Mask, sky: Mask, known: Mask | None) -> bool:
 def _grid(height: int, width: int) -> PixelGrid:
     """Pixels north and east of the origin, in its UTM zone."""
     crs = utm(Point(ORIGIN))
-    corner = to_local(Point(ORIGIN), crs)
-    return PixelGrid(
-        crs, Affine(GSD_M, 0.0, corner.x, 0.0, -GSD_M, corner.y + height * GSD_M), height, width
-    )
+    left, bottom, _, _ = to_local(Point(ORIGIN), crs).bounds
+    return PixelGrid(crs, Affine(GSD_M, 0.0, left, 0.0, -GSD_M, bottom + height * GSD_M), height, width)

@@ -6,7 +6,7 @@ the series' equal-area CRS.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
 
 import shapely
 from pyproj import CRS
@@ -80,7 +80,7 @@ def local(geometry: BaseGeometry, crs: CRS) -> BaseGeometry:
     return _sound(to_local(geometry, crs))
 
 
-def _snapped(operation: Any, *operands: Any) -> BaseGeometry:
+def _snapped(operation: Callable[..., BaseGeometry], *operands: object) -> BaseGeometry:
     """The result of a shapely overlay on the finest grid that works, without one where none does."""
     for size in _SNAPS:
         try:
