@@ -156,15 +156,21 @@ class _Fold:
         edges = self._link([transitions.local(state.geometry, self.crs) for state in gone], free)
         if not len(edges.objects):
             return free
-        overlap = np.zeros((len(gone), len(free)))
-        overlap[edges.objects, edges.detections] = edges.overlap_m2
-        back = {position: gone[owner] for owner, position in assign(overlap)}
-        for position, state in back.items():
-            self._see(state, [free[position]], self._outline([free[position]]), 1.0)
+        linked = np.unique(edges.objects)
+        back = [gone[index] for index in linked]
+        overlap = np.zeros((len(back), len(free)))
+        overlap[np.searchsorted(linked, edges.objects), edges.detections] = edges.overlap_m2
+        groups = self._behind_clouds([self._hidden(self._meet(state)) for state in back], free, overlap)
+        shared = np.stack([overlap[:, group].sum(axis=1) for group in groups], axis=1)
+        taken: set[int] = set()
+        for row, column in assign(shared):
+            state, found = back[row], [free[position] for position in groups[column]]
+            self._see(state, found, self._outline(found), 1.0)
             self._change(
                 state, ChangeKind.REAPPEARED, began=True, gained=self.states[state.track_id].geometry
             )
-        return [index for position, index in enumerate(free) if position not in back]
+            taken.update(found)
+        return [index for index in free if index not in taken]
 
     def _appear(self, index: int) -> None:
         state = self._new(index)

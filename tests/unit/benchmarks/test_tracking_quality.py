@@ -14,6 +14,8 @@ from scipy import ndimage
 
 from segwatch.benchmarks import tracking_quality as quality
 from segwatch.benchmarks.tracking_rivals import (
+    COME_AND_GO,
+    KINDS,
     TRACKERS,
     Report,
     frame_to_frame,
@@ -72,7 +74,7 @@ def test_a_world_is_what_its_changes_say(seed: int) -> None:
                 assert new[one] < old[one] / 1.2
             elif kind is None:
                 assert new[one] == old[one]
-    assert {one.kind for one in world.changes} == set(quality.KINDS)
+    assert {one.kind for one in world.changes} == set(KINDS)
 
 
 def test_the_largest_part_keeps_the_identity() -> None:
@@ -140,19 +142,19 @@ def test_frames_hold_the_union_of_each_identity() -> None:
 
 
 def test_changes_are_paired_one_to_one() -> None:
-    kinds = quality.KINDS
     grew, new = ChangeKind.GREW, ChangeKind.APPEARED
     labels = masks((0, 0), (0, 5), (0, 5), (0, 9), (0, 9), (0, 9), (0, 9))
     world = World(labels, (TrueChange(1, new, 1), TrueChange(1, grew, 3)), decidable=False)
     exact = [report(new, 1, 0, 5), report(grew, 3, 0, 9)]
-    assert quality.changes_found(world, exact, kinds) == quality.Found(2, 2, 2)
+    assert quality.changes_found(world, exact, KINDS) == quality.Found(2, 2, 2)
     twice = [*exact, report(new, 2, 0, 5)]
-    found = quality.changes_found(world, twice, kinds)
-    assert (found.precision, found.recall) == (pytest.approx(2 / 3), 1.0)
+    found = quality.changes_found(world, twice, KINDS)
+    assert found.precision == pytest.approx(2 / 3)
+    assert found.recall == 1.0
     off = [report(new, 4, 0, 5), report(grew, 5, 0, 9), report(grew, 3, 12, 14)]
-    assert quality.changes_found(world, off, kinds) == quality.Found(2, 3, 1)
-    assert quality.changes_found(world, exact, quality.COME_AND_GO) == quality.Found(1, 1, 1)
-    assert quality.changes_found(world, [], kinds).recall == 0.0
+    assert quality.changes_found(world, off, KINDS) == quality.Found(2, 3, 1)
+    assert quality.changes_found(world, exact, COME_AND_GO) == quality.Found(1, 1, 1)
+    assert quality.changes_found(world, [], KINDS).recall == 0.0
 
 
 def test_delays_count_scenes_in_which_it_could_be_seen() -> None:
