@@ -7,7 +7,7 @@ import importlib
 import json
 import sys
 
-NAMES = ("model",)
+NAMES = ("model", "tracking")
 
 
 def main(arguments: list[str] | None = None) -> None:

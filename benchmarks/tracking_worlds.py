@@ -134,6 +134,7 @@ def look(world: World, noise: Noise, seed: int) -> list[SceneView]:
         found = trace(regions > 0, np.ones(regions.shape, np.float32), grid, target="object")
         observation = TrackedObservation(
             uuid5(SERIES, str(number)),
+            uuid5(SERIES, f"scene {number}"),
             _START + number * _REVISIT,
             observed(area, sky, grid),
             tuple(found),

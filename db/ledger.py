@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -40,7 +40,7 @@ _GIVE_UP = text(
 )
 _BEST = text(
     """
-    SELECT o.scene_id FROM segwatch.observation o JOIN segwatch.watch w ON w.id = o.watch_id
+    SELECT o.scene_id, o.items FROM segwatch.observation o JOIN segwatch.watch w ON w.id = o.watch_id
     WHERE (o.state = 'pending' OR (o.state = 'leased' AND o.lease_until < clock_timestamp()))
       AND o.model_version = :model_version AND (CAST(:watch AS text) IS NULL OR w.name = :watch)
     ORDER BY o.priority DESC, o.acquired_at, o.scene_id, o.id
@@ -52,6 +52,10 @@ _TAKE = text(
     WITH mine AS (
         SELECT o.id FROM segwatch.observation o JOIN segwatch.watch w ON w.id = o.watch_id
         WHERE o.scene_id = :scene_id AND o.model_version = :model_version
+          -- two versions of one item cannot be read together
+          AND (o.items = CAST(:items AS uuid[]) OR NOT EXISTS (
+              SELECT 1 FROM segwatch.scene_item i
+              WHERE i.superseded_at IS NOT NULL AND (i.id = ANY(o.items) OR i.id = ANY(CAST(:items AS uuid[])))))
           AND (o.state = 'pending' OR (o.state = 'leased' AND o.lease_until < clock_timestamp()))
           AND (CAST(:watch AS text) IS NULL OR w.name = :watch)
         ORDER BY o.id FOR UPDATE OF o SKIP LOCKED
@@ -61,7 +65,7 @@ _TAKE = text(
         lease_until = clock_timestamp() + make_interval(secs => :seconds)
     FROM mine, segwatch.watch w
     WHERE o.id = mine.id AND w.id = o.watch_id
-    RETURNING o.id, o.watch_id, o.attempts, w.definition
+    RETURNING o.id, o.watch_id, o.attempts, o.items, w.definition
     """
 )
 _WAITING = text(
@@ -86,12 +90,18 @@ _RELEASE = text(
     WHERE state = 'leased' AND lease_worker = :worker
     """
 )
+#: Where an earlier look at the scene was answered, tracking takes that back first.
 _SKIP = text(
     """
-    UPDATE segwatch.observation
-    SET state = 'skipped', reason = :reason, lease_worker = NULL, lease_until = NULL,
-        committed_at = clock_timestamp()
-    WHERE id = :id AND state = 'leased' AND lease_worker = :worker
+    UPDATE segwatch.observation o
+    SET state = CASE WHEN e.earlier THEN 'inferred' ELSE 'skipped' END, reason = :reason, lease_worker = NULL,
+        lease_until = NULL, committed_at = CASE WHEN e.earlier THEN NULL ELSE clock_timestamp() END
+    FROM (SELECT EXISTS (
+        SELECT 1 FROM segwatch.observation n
+        JOIN segwatch.observation p ON p.series_id = n.series_id AND p.scene_id = n.scene_id
+        WHERE n.id = :id AND p.version < n.version AND p.superseded_at IS NULL
+          AND p.state IN ('inferred', 'observed')) AS earlier) e
+    WHERE o.id = :id AND o.state = 'leased' AND o.lease_worker = :worker
     """
 )
 _FAIL = text(
@@ -137,7 +147,7 @@ class SceneLease:
 
     scene_id: UUID
     scene: Scene
-    """With the items that meet an area of the observations."""
+    """With the versions of items that the observations answer for."""
     observations: tuple[LeasedObservation, ...]
 
 
@@ -160,19 +170,18 @@ def lease(
     best = conn.execute(_BEST, wanted).first()
     if best is None:
         return None
-    given = wanted | {"scene_id": best.scene_id, "worker": worker, "seconds": seconds}
+    given = wanted | {
+        "scene_id": best.scene_id,
+        "items": best.items,
+        "worker": worker,
+        "seconds": seconds,
+    }
     rows = sorted(conn.execute(_TAKE, given), key=lambda row: str(row.id))
     observations = tuple(
         LeasedObservation(row.id, row.watch_id, load_watch(row.definition), row.attempts) for row in rows
     )
-    return SceneLease(best.scene_id, _of_use(scenes.load(conn, best.scene_id), observations), observations)
-
-
-def _of_use(scene: Scene, observations: tuple[LeasedObservation, ...]) -> Scene:
-    """The scene without items far from every area: one pass may have been found by several watches."""
-    areas = [observation.watch.area for observation in observations]
-    items = tuple(item for item in scene.items if any(item.footprint.intersects(area) for area in areas))
-    return replace(scene, items=items or scene.items)
+    versions = {version for row in rows for version in row.items}
+    return SceneLease(best.scene_id, scenes.load(conn, best.scene_id, versions), observations)
 
 
 def waiting(conn: Connection, *, model_version: str, watch: str | None = None) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from uuid import UUID
 
 from shapely.geometry.base import BaseGeometry
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, select, text
 from sqlalchemy.dialects.postgresql import insert
 
 from segwatch.db import tables
@@ -15,9 +15,45 @@ from segwatch.db.errors import NotFound
 from segwatch.db.ids import make_id
 from segwatch.geo.types import ObservationState
 
+#: What each scene shows of the watch's area now, and how often it was looked at before.
+_WANTED = text(
+    """
+    SELECT w.scene_id, w.acquired_at, w.items,
+           (SELECT coalesce(max(o.version), 0) FROM segwatch.observation o
+            WHERE o.series_id = :series_id AND o.scene_id = w.scene_id) AS versions
+    FROM (
+        SELECT s.id AS scene_id, s.acquired_at,
+               coalesce(array_agg(i.id ORDER BY i.id) FILTER (WHERE ST_Intersects(i.footprint, a.geom)),
+                        array_agg(i.id ORDER BY i.id)) AS items
+        FROM segwatch.scene s
+        JOIN segwatch.scene_item i ON i.scene_id = s.id AND i.superseded_at IS NULL
+        CROSS JOIN segwatch.area a
+        WHERE s.id = ANY(CAST(:scenes AS uuid[])) AND a.id = :area_id
+        GROUP BY s.id) w
+    WHERE NOT EXISTS (
+        SELECT 1 FROM segwatch.observation o
+        WHERE o.series_id = :series_id AND o.scene_id = w.scene_id AND o.items = w.items)
+    ORDER BY w.scene_id
+    """
+)
+#: Nobody needs the answer any more. Who holds a lease on it may finish; it is dropped when its turn comes.
+_OUTDATED = text(
+    """
+    UPDATE segwatch.observation o
+    SET state = 'skipped', reason = 'superseded: a newer version of its items was found',
+        superseded_at = clock_timestamp(), committed_at = clock_timestamp()
+    FROM segwatch.observation n
+    WHERE n.id = ANY(CAST(:ids AS uuid[])) AND o.series_id = n.series_id AND o.scene_id = n.scene_id
+      AND o.version < n.version AND o.state = 'pending'
+    """
+)
+
 
 def enqueue(conn: Connection, watch_revision_id: UUID, model_version: str, scene_ids: Sequence[UUID]) -> int:
     """Queue one observation a scene, in the series of this watch, instruction and model; new ones only.
+
+    A scene whose items were reprocessed, or of which more were found in the watch's area, is queued once more,
+    behind scenes that were never looked at.
 
     Returns
     -------
@@ -45,30 +81,31 @@ def enqueue(conn: Connection, watch_revision_id: UUID, model_version: str, scene
         "origin_lat": lat,
     }
     conn.execute(insert(tables.series).values(series).on_conflict_do_nothing())
+    wanted = {"series_id": series_id, "area_id": watch["area_id"], "scenes": list(set(scene_ids))}
     # in one order, so that two concurrent calls cannot deadlock
     rows = [
         {
-            "id": make_id("observation", series_id, scene.id),
+            "id": make_id("observation", series_id, scene.scene_id, *scene.items),
             "series_id": series_id,
-            "scene_id": scene.id,
+            "scene_id": scene.scene_id,
             "watch_id": watch_revision_id,
             "model_version": model_version,
             "state": ObservationState.PENDING.value,
-            "priority": watch["priority"],
+            "priority": watch["priority"] - (1 if scene.versions else 0),
             "acquired_at": scene.acquired_at,
+            "items": scene.items,
+            "version": scene.versions + 1,
         }
-        for scene in conn.execute(
-            select(tables.scene.c.id, tables.scene.c.acquired_at)
-            .where(tables.scene.c.id == func.any(list(set(scene_ids))))
-            .order_by(tables.scene.c.id)
-        )
+        for scene in conn.execute(_WANTED, wanted)
     ]
     if not rows:
         return 0
     added = (
         insert(tables.observation).values(rows).on_conflict_do_nothing().returning(tables.observation.c.id)
     )
-    return len(conn.execute(added).all())
+    new = list(conn.execute(added).scalars())
+    conn.execute(_OUTDATED, {"ids": new})
+    return len(new)
 
 
 def centre(area: BaseGeometry) -> tuple[float, float]:

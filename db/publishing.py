@@ -28,7 +28,23 @@ _MOMENT = text(
                     + interval '1 microsecond')
     """
 )
-_FINISH = text("UPDATE segwatch.observation SET state = 'observed', committed_at = :now WHERE id = :id")
+#: What has no footprint showed nothing: it only took back what an earlier look at its scene had said.
+_FINISH = text(
+    """
+    UPDATE segwatch.observation
+    SET state = CASE WHEN footprint IS NULL THEN 'skipped' ELSE 'observed' END, committed_at = :now
+    WHERE id = :id
+    """
+)
+_TRACKS = text(
+    """
+    INSERT INTO segwatch.track (id, series_id, target)
+    SELECT n.id, :series_id, n.target
+    FROM unnest(CAST(:ids AS uuid[]), CAST(:targets AS text[])) AS n(id, target)
+    WHERE NOT EXISTS (SELECT 1 FROM segwatch.track k WHERE k.id = n.id)
+    ORDER BY n.id
+    """
+)
 _SUPERSEDED = text(
     """
     SELECT t.id, t.track_id, t.observation_id, lower(t.valid) AS valid_from, n.valid_from AS valid_to
@@ -89,12 +105,10 @@ def finish(conn: Connection, observation_id: UUID, now: datetime) -> None:
 
 def add_tracks(conn: Connection, series_id: UUID, step: TrackingStep) -> None:
     """Rows for objects seen for the first time."""
-    rows = [
-        {"id": track_id, "series_id": series_id, "target": target}
-        for track_id, target in sorted({(state.track_id, state.target) for state in step.states})
-    ]
-    if rows:
-        conn.execute(insert(tables.track).on_conflict_do_nothing(), rows)
+    targets = {state.track_id: state.target for state in step.states}
+    if targets:
+        values = {"ids": list(targets), "targets": list(targets.values()), "series_id": series_id}
+        conn.execute(_TRACKS, values)
 
 
 def add_states(conn: Connection, step: TrackingStep, acquired_at: datetime, now: datetime) -> None:
@@ -250,31 +264,36 @@ def add_alerts(
     if not chosen:
         return
     context = dict(conn.execute(_CONTEXT, {"id": observation_id}).mappings().one())
+    context["observation_id"] = observation_id
+    alerts, deliveries = [], []
     for change, rule in chosen:
         identity = change_id(observation_id, change)
         alert_id = make_id("alert", identity, rule.name)
-        alert = {
-            "id": alert_id,
-            "change_id": identity,
-            "watch_id": context["watch_revision"],
-            "rule": rule.name,
-            "created_at": now,
-        }
-        conn.execute(insert(tables.alert).values(alert).on_conflict_do_nothing())
-        payload = _payload(
-            alert_id, identity, change, rule, context | {"observation_id": observation_id}, now
+        alerts.append(
+            {
+                "id": alert_id,
+                "change_id": identity,
+                "watch_id": context["watch_revision"],
+                "rule": rule.name,
+                "created_at": now,
+            }
         )
+        payload = _payload(alert_id, identity, change, rule, context, now)
         for channel in dict.fromkeys(rule.channels):
             delivery_id = make_id("delivery", alert_id, channel)
-            delivery = {
-                "id": delivery_id,
-                "alert_id": alert_id,
-                "channel": channel,
-                "idempotency_key": str(delivery_id),
-                "payload": payload,
-                "state": "pending",
-            }
-            conn.execute(insert(tables.delivery).values(delivery).on_conflict_do_nothing())
+            deliveries.append(
+                {
+                    "id": delivery_id,
+                    "alert_id": alert_id,
+                    "channel": channel,
+                    "idempotency_key": str(delivery_id),
+                    "payload": payload,
+                    "state": "pending",
+                }
+            )
+    conn.execute(insert(tables.alert).on_conflict_do_nothing(), alerts)
+    if deliveries:
+        conn.execute(insert(tables.delivery).on_conflict_do_nothing(), deliveries)
 
 
 def _payload(

@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import groupby
 from typing import Any
 from uuid import UUID
 
@@ -23,17 +24,20 @@ from segwatch.db.ids import make_id
 from segwatch.db.timeline import Entry, Segment, entries, timeline
 from segwatch.geo.types import AlertRule, Change, TrackedObservation, TrackingStep, TrackState, Watch
 
-#: Published observations, and answered ones that wait for nothing earlier.
+#: Published observations, and answered ones that wait for nothing earlier; of one scene the newest look last. A look
+#: is stale where a newer one showed nothing and is final.
 _ORDER = text(
     """
-    SELECT o.id, o.acquired_at, o.scene_id, o.state = 'inferred' AS arriving
+    SELECT o.id, o.acquired_at, o.scene_id, o.state = 'inferred' AS arriving, o.footprint IS NULL AS nothing,
+           EXISTS (SELECT 1 FROM segwatch.observation n
+                   WHERE n.series_id = o.series_id AND n.scene_id = o.scene_id AND n.version > o.version
+                     AND n.state = 'skipped') AS stale
     FROM segwatch.observation o
-    WHERE o.series_id = :series_id AND o.state IN ('observed', 'inferred')
-      AND (o.state = 'observed' OR NOT EXISTS (
-          SELECT 1 FROM segwatch.observation p
-          WHERE p.series_id = o.series_id AND p.state IN ('pending', 'leased')
-            AND (p.acquired_at, p.scene_id) < (o.acquired_at, o.scene_id)))
-    ORDER BY o.acquired_at, o.scene_id
+    WHERE o.series_id = :series_id AND o.superseded_at IS NULL
+      AND (o.state = 'observed' OR o.state = 'inferred' AND NOT EXISTS (
+          SELECT 1 FROM segwatch.unanswered p
+          WHERE p.series_id = o.series_id AND (p.acquired_at, p.scene_id) < (o.acquired_at, o.scene_id)))
+    ORDER BY o.acquired_at, o.scene_id, o.version
     """
 )
 #: A disappearance dated back to the first miss hides what the looks in between had made of the track.
@@ -47,7 +51,7 @@ _BACKDATED = text(
 )
 _LOOKS = text(
     """
-    SELECT o.id, o.acquired_at, o.footprint, w.definition
+    SELECT o.id, o.scene_id, o.acquired_at, o.footprint, w.definition
     FROM segwatch.observation o JOIN segwatch.watch w ON w.id = o.watch_id
     WHERE o.id = ANY(CAST(:ids AS uuid[])) ORDER BY o.acquired_at, o.scene_id
     """
@@ -69,6 +73,16 @@ _ROWS = text(
     WHERE k.series_id = :series_id AND upper_inf(t.recorded)
       AND (upper_inf(t.valid) OR upper(t.valid) >= b.since OR lower(t.valid) >= b.since)
     ORDER BY t.track_id, o.acquired_at, o.scene_id
+    """
+)
+#: An answer that was never published is nobody's knowledge; one that was stays visible in what was known.
+_REPLACED = text(
+    """
+    UPDATE segwatch.observation
+    SET superseded_at = :now, committed_at = coalesce(committed_at, :now),
+        reason = CASE WHEN state = 'inferred' THEN 'superseded: a newer version of its items was answered' END,
+        state = CASE WHEN state = 'inferred' THEN 'skipped' ELSE state END
+    WHERE id = ANY(CAST(:ids AS uuid[]))
     """
 )
 _CLOSE = text(
@@ -135,7 +149,9 @@ class Past:
     looks: tuple[LateLook, ...]
     """In order, from where the fold starts to the newest."""
     arriving: frozenset[UUID]
-    """Those of them that are not published yet."""
+    """Observations that are not published yet: those of the looks, and some that saw nothing."""
+    replaced: frozenset[UUID]
+    """Observations of the same scenes that these take the place of, published or not."""
     before: tuple[TrackState, ...]
     """States before the first look; merged tracks left out."""
     rows: Mapping[UUID, tuple[Row[Any], ...]]
@@ -150,21 +166,25 @@ def past(conn: Connection, series_id: UUID, detections: Any) -> Past:
         series_id: has at least one answered observation.
         detections: reads an observation's detections.
     """
-    order = conn.execute(_ORDER, {"series_id": series_id}).all()
-    place = {row.id: position for position, row in enumerate(order)}
-    first = next(position for position, row in enumerate(order) if row.arriving)
-    backdated = conn.execute(_BACKDATED, {"series_id": series_id}).all()
-    first = _start(first, backdated, [row.acquired_at for row in order], place)
-    ids = [row.id for row in order[first:]]
+    order = _scenes(conn.execute(_ORDER, {"series_id": series_id}).all())
+    place = {row.id: position for position, scene in enumerate(order) for row in scene}
+    times = [scene[-1].acquired_at for scene in order]
+    tops = [None if scene[-1].stale or scene[-1].nothing else scene[-1].id for scene in order]
+    first = next(position for position, scene in enumerate(order) if any(row.arriving for row in scene))
+    first = _start(first, conn.execute(_BACKDATED, {"series_id": series_id}).all(), times, place)
+    ids = [top for top in tops[first:] if top is not None]
+    opening = next((top for top in tops if top is not None), None)
     looks = tuple(
         LateLook(
-            TrackedObservation(row.id, row.acquired_at, from_ewkb(row.footprint), detections(conn, row.id)),
+            TrackedObservation(
+                row.id, row.scene_id, row.acquired_at, from_ewkb(row.footprint), detections(conn, row.id)
+            ),
             load_watch(row.definition),
-            baseline=position == 0,
+            baseline=row.id == opening,
         )
-        for position, row in enumerate(conn.execute(_LOOKS, {"ids": ids}), start=first)
+        for row in conn.execute(_LOOKS, {"ids": ids})
     )
-    since = order[first].acquired_at
+    since = times[first]
     rows: dict[UUID, list[Row[Any]]] = defaultdict(list)
     for row in conn.execute(_ROWS, {"series_id": series_id, "since": since}):
         rows[row.track_id].append(row)
@@ -172,10 +192,16 @@ def past(conn: Connection, series_id: UUID, detections: Any) -> Past:
     before = tuple(track_state(some[-1]) for some in earlier if some and some[-1].merged_into is None)
     return Past(
         looks,
-        frozenset(row.id for row in order[first:] if row.arriving),
+        frozenset(scene[-1].id for scene in order if scene[-1].arriving and not scene[-1].stale),
+        frozenset(row.id for scene in order for row in scene if row.stale or row is not scene[-1]),
         before,
         {track_id: tuple(some) for track_id, some in rows.items()},
     )
+
+
+def _scenes(rows: Sequence[Row[Any]]) -> list[list[Row[Any]]]:
+    """Looks in order -> the looks at each scene, the one that counts last."""
+    return [list(group) for _, group in groupby(rows, key=lambda row: (row.acquired_at, row.scene_id))]
 
 
 def _start(
@@ -214,7 +240,7 @@ def publish(
         How many alerts are new.
     """
     now = publishing.moment(conn, series_id)
-    folded = {look.observation.id for look in old.looks}
+    folded = {look.observation.id for look in old.looks} | old.replaced
     fresh: dict[UUID, list[Entry]] = defaultdict(list)
     for look, step in zip(old.looks, steps, strict=True):
         publishing.add_tracks(conn, series_id, step)
@@ -236,6 +262,7 @@ def publish(
         lost = [ordinal for ordinal, track in enumerate(step.detection_tracks) if track is None]
         conn.execute(_UNLINK, {"id": step.observation_id, "ordinals": lost})
         publishing.link_detections(conn, step)
+    conn.execute(_REPLACED, {"ids": sorted(old.replaced), "now": now})
     for observation_id in sorted(old.arriving):
         publishing.finish(conn, observation_id, now)
     return new_alerts

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -94,8 +94,8 @@ def _upsert_item(conn: Connection, scene: UUID, item: Item) -> None:
     conn.execute(_SUPERSEDE, {"scene_id": scene, "item_id": item.id})
 
 
-def load(conn: Connection, identity: UUID) -> Scene:
-    """A scene with the items in force.
+def load(conn: Connection, identity: UUID, versions: Collection[UUID] | None = None) -> Scene:
+    """A scene with these versions of its items, or with those in force.
 
     Raises
     ------
@@ -105,11 +105,8 @@ def load(conn: Connection, identity: UUID) -> Scene:
     row = conn.execute(select(tables.scene).where(tables.scene.c.id == identity)).mappings().first()
     if row is None:
         raise NotFound(f"no scene {identity} in the ledger")
-    query = (
-        select(_item)
-        .where(_item.c.scene_id == identity, _item.c.superseded_at.is_(None))
-        .order_by(_item.c.item_id)
-    )
+    chosen = _item.c.superseded_at.is_(None) if versions is None else _item.c.id.in_(versions)
+    query = select(_item).where(_item.c.scene_id == identity, chosen).order_by(_item.c.item_id, _item.c.id)
     items = tuple(_load_item(one, row) for one in conn.execute(query).mappings())
     return Scene(
         row["collection"],

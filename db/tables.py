@@ -170,7 +170,12 @@ observation = Table(
     _time("read_at", nullable=True),
     _time("inferred_at", nullable=True),
     _time("committed_at", nullable=True),
-    UniqueConstraint("series_id", "scene_id", name="observation_identity"),
+    #: the versions of the scene's items that it answers for, sorted
+    Column("items", ARRAY(UUID(as_uuid=True)), nullable=False),
+    #: counts the looks at one scene; the highest one that was answered is in force
+    Column("version", Integer, nullable=False, server_default="1"),
+    _time("superseded_at", nullable=True),
+    UniqueConstraint("series_id", "scene_id", "items", name="observation_identity"),
     CheckConstraint(
         "state IN ('pending', 'leased', 'inferred', 'observed', 'skipped', 'failed')",
         name="observation_state",

@@ -31,21 +31,24 @@ _LOCK = text("SELECT pg_advisory_xact_lock(hashtextextended(CAST(:series_id AS t
 _READY_SERIES = text(
     "SELECT DISTINCT series_id FROM segwatch.observation WHERE state = 'inferred' ORDER BY series_id"
 )
-#: The earliest answered observation, unless an earlier one is still to come.
+#: The earliest answered observation, unless an earlier one is still to come. It is late where something at its
+#: place or after it was published, or where the same scene was looked at more than once.
 _NEXT = text(
     """
-    SELECT o.id, o.acquired_at, o.footprint, w.definition, s.origin_lon, s.origin_lat,
+    SELECT o.id, o.scene_id, o.acquired_at, o.footprint, w.definition, s.origin_lon, s.origin_lat,
            EXISTS (SELECT 1 FROM segwatch.observation p
-                   WHERE p.series_id = o.series_id AND p.state = 'observed'
-                     AND (p.acquired_at, p.scene_id) > (o.acquired_at, o.scene_id)) AS late,
+                   WHERE p.series_id = o.series_id AND p.id <> o.id AND p.superseded_at IS NULL
+                     AND (p.state = 'observed' AND (p.acquired_at, p.scene_id) >= (o.acquired_at, o.scene_id)
+                          OR p.scene_id = o.scene_id AND p.state IN ('inferred', 'skipped'))) AS late,
            NOT EXISTS (SELECT 1 FROM segwatch.observation p
-                       WHERE p.series_id = o.series_id AND p.state = 'observed') AS baseline
+                       WHERE p.series_id = o.series_id AND p.state = 'observed'
+                         AND p.superseded_at IS NULL) AS baseline
     FROM segwatch.observation o
     JOIN segwatch.watch w ON w.id = o.watch_id
     JOIN segwatch.series s ON s.id = o.series_id
     WHERE o.series_id = :series_id AND o.state = 'inferred'
-      AND NOT EXISTS (SELECT 1 FROM segwatch.observation p
-                      WHERE p.series_id = o.series_id AND p.state IN ('pending', 'leased')
+      AND NOT EXISTS (SELECT 1 FROM segwatch.unanswered p
+                      WHERE p.series_id = o.series_id
                         AND (p.acquired_at, p.scene_id) < (o.acquired_at, o.scene_id))
     ORDER BY o.acquired_at, o.scene_id LIMIT 1
     """
@@ -64,8 +67,9 @@ _LOCKED = text(
     """
     SELECT o.state, o.acquired_at,
            EXISTS (SELECT 1 FROM segwatch.observation p
-                   WHERE p.series_id = o.series_id AND p.state = 'observed'
-                     AND (p.acquired_at, p.scene_id) > (o.acquired_at, o.scene_id)) AS late
+                   WHERE p.series_id = o.series_id AND p.id <> o.id AND p.state = 'observed'
+                     AND p.superseded_at IS NULL
+                     AND (p.acquired_at, p.scene_id) >= (o.acquired_at, o.scene_id)) AS late
     FROM segwatch.observation o WHERE o.id = :id AND o.series_id = :series_id FOR UPDATE
     """
 )
@@ -81,8 +85,14 @@ class ReadyObservation:
     """Longitude and latitude of the series' local projection."""
     baseline: bool
     """Whether it is the first of its series."""
-    late: bool
-    """Whether a newer one is published already: see :mod:`segwatch.db.rederiving`."""
+
+
+@dataclass(frozen=True, slots=True)
+class LateObservations:
+    """Answers that change what is published already: see :mod:`segwatch.db.rederiving`."""
+
+    origin: tuple[float, float]
+    """Longitude and latitude of the series' local projection."""
 
 
 def lock(conn: Connection, series_id: UUID) -> None:
@@ -95,17 +105,19 @@ def ready_series(conn: Connection) -> list[UUID]:
     return list(conn.execute(_READY_SERIES).scalars())
 
 
-def next_ready(conn: Connection, series_id: UUID) -> ReadyObservation | None:
+def next_ready(conn: Connection, series_id: UUID) -> ReadyObservation | LateObservations | None:
     """The next observation whose earlier ones are all final; None when there is none."""
     lock(conn, series_id)
     row = conn.execute(_NEXT, {"series_id": series_id}).first()
     if row is None:
         return None
-    observation = TrackedObservation(
-        row.id, row.acquired_at, from_ewkb(row.footprint), detections(conn, row.id)
-    )
     origin = (row.origin_lon, row.origin_lat)
-    return ReadyObservation(observation, load_watch(row.definition), origin, row.baseline, row.late)
+    if row.late:
+        return LateObservations(origin)
+    observation = TrackedObservation(
+        row.id, row.scene_id, row.acquired_at, from_ewkb(row.footprint), detections(conn, row.id)
+    )
+    return ReadyObservation(observation, load_watch(row.definition), origin, row.baseline)
 
 
 def detections(conn: Connection, observation_id: UUID) -> tuple[Detection, ...]:

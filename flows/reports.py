@@ -18,8 +18,10 @@ _WHY_NOT = text("SELECT * FROM watch.why_not(:lon, :lat, :at, :watch) ORDER BY a
 _SUMMARY = text(
     """
     SELECT w.watch,
-           (SELECT count(*) FROM watch.coverage c WHERE c.watch = w.watch AND c.state = 'observed') AS observed,
-           (SELECT count(*) FROM watch.coverage c WHERE c.watch = w.watch AND c.state = 'skipped') AS skipped,
+           (SELECT count(*) FROM watch.coverage c WHERE c.watch = w.watch AND c.state = 'observed'
+              AND c.superseded_at IS NULL) AS observed,
+           (SELECT count(*) FROM watch.coverage c WHERE c.watch = w.watch AND c.state = 'skipped'
+              AND c.superseded_at IS NULL) AS skipped,
            (SELECT count(*) FROM watch.coverage c WHERE c.watch = w.watch AND c.state = 'failed') AS failed,
            (SELECT count(*) FROM watch.objects_now o WHERE o.watch = w.watch) AS objects,
            (SELECT coalesce(sum(o.area_m2), 0) FROM watch.objects_now o WHERE o.watch = w.watch) / 1e4 AS hectares,

@@ -57,7 +57,7 @@ def _publish_next(conn: Connection, series_id: UUID, total: Tracked) -> bool:
     ready = tracks.next_ready(conn, series_id)
     if ready is None:
         return False
-    if ready.late:
+    if isinstance(ready, tracks.LateObservations):
         _publish_late(conn, series_id, ready.origin, total)
         return True
     live = tracks.live(conn, series_id, ready.observation.footprint)

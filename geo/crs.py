@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import shapely
@@ -69,19 +69,29 @@ def _transformer(source: CRS, target: CRS) -> Transformer:
 
 def to_local(geometry: BaseGeometry, crs: CRS) -> BaseGeometry:
     """EPSG:4326 -> ``crs``."""
-    return _apply(geometry, _transformer(LONLAT, crs))
+    moved: BaseGeometry = _apply(geometry, _transformer(LONLAT, crs))
+    return moved
+
+
+def to_local_all(geometries: NDArray[Any], crs: CRS) -> NDArray[Any]:
+    """(N,) EPSG:4326 geometries -> ``crs``."""
+    moved: NDArray[Any] = _apply(geometries, _transformer(LONLAT, crs))
+    return moved
 
 
 def to_lonlat(geometry: BaseGeometry, crs: CRS) -> BaseGeometry:
     """``crs`` -> EPSG:4326, longitudes within -180..180 (not yet split at the antimeridian)."""
-    return _apply(geometry, _transformer(crs, LONLAT))
-
-
-def _apply(geometry: BaseGeometry, transformer: Transformer) -> BaseGeometry:
-    def convert(coords: NDArray[np.float64]) -> NDArray[np.float64]:
-        return np.column_stack(transformer.transform(coords[:, 0], coords[:, 1]))
-
-    moved = shapely.transform(geometry, convert)
-    if not all(map(math.isfinite, moved.bounds)) and not moved.is_empty:
-        raise ValueError("geometry lies outside the area the projection is defined for")
+    moved: BaseGeometry = _apply(geometry, _transformer(crs, LONLAT))
     return moved
+
+
+def _apply(geometry: Any, transformer: Transformer) -> Any:
+    """One geometry or an array of them, all coordinates in one call."""
+
+    def convert(coords: NDArray[np.float64]) -> NDArray[np.float64]:
+        x, y = transformer.transform(coords[:, 0], coords[:, 1])
+        if not (np.isfinite(x).all() and np.isfinite(y).all()):
+            raise ValueError("geometry lies outside the area the projection is defined for")
+        return np.column_stack([x, y])
+
+    return shapely.transform(geometry, convert)

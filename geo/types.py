@@ -246,6 +246,8 @@ class TrackedObservation:
     """Input of the tracking core: one published answer, in the series' order."""
 
     id: UUID
+    scene_id: UUID
+    """The acquisition, the same however often it is reprocessed; identity of new tracks depends on it."""
     acquired_at: datetime
     footprint: BaseGeometry
     detections: tuple[Detection, ...]

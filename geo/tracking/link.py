@@ -6,7 +6,6 @@ Geometries here are in one equal-area CRS, metres.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import shapely
@@ -15,8 +14,8 @@ from scipy.optimize import linear_sum_assignment
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-Geometries = NDArray[Any]
-"""(N,) object array of shapely geometries."""
+from segwatch.geo.tracking.transitions import Geometries
+
 Indices = NDArray[np.intp]
 
 
@@ -42,6 +41,16 @@ class Component:
 
     objects: tuple[int, ...]
     detections: tuple[int, ...]
+    edges: Indices
+    """Which of the edges hold it together."""
+
+    def overlaps(self, edges: Edges) -> NDArray[np.float64]:
+        """(objects, detections) common areas, m²; ``edges`` are those that the component was made of."""
+        rows = np.searchsorted(self.objects, edges.objects[self.edges])
+        columns = np.searchsorted(self.detections, edges.detections[self.edges])
+        overlap = np.zeros((len(self.objects), len(self.detections)))
+        overlap[rows, columns] = edges.overlap_m2[self.edges]
+        return overlap
 
 
 def link(visible: Geometries, detections: Geometries, *, link_min: float, tolerance_m: float) -> Edges:
@@ -83,10 +92,16 @@ def components(object_count: int, detection_count: int, edges: Edges) -> list[Co
     )
     count, labels = connected_components(graph, directed=False)
     members: list[tuple[list[int], list[int]]] = [([], []) for _ in range(count)]
-    for node, label in enumerate(labels):
+    for node, label in enumerate(labels.tolist()):
         side = 0 if node < object_count else 1
         members[label][side].append(node if side == 0 else node - object_count)
-    return [Component(tuple(objects), tuple(found)) for objects, found in members]
+    of_edge = labels[edges.objects]
+    order = np.argsort(of_edge, kind="stable")
+    starts = np.searchsorted(of_edge[order], np.arange(count + 1)).tolist()
+    return [
+        Component(tuple(objects), tuple(found), order[starts[label] : starts[label + 1]])
+        for label, (objects, found) in enumerate(members)
+    ]
 
 
 def assign(overlap_m2: NDArray[np.float64]) -> list[tuple[int, int]]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+import math
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -18,7 +19,8 @@ from shapely.geometry.base import BaseGeometry
 from segwatch.geo.area import geodesic_m2, polygonal_parts
 from segwatch.geo.crs import local_equal_area
 from segwatch.geo.tracking import transitions
-from segwatch.geo.tracking.link import Component, Edges, Geometries, assign, components, link
+from segwatch.geo.tracking.link import Edges, assign, components, link
+from segwatch.geo.tracking.transitions import Geometries
 from segwatch.geo.types import (
     Change,
     ChangeKind,
@@ -32,6 +34,8 @@ from segwatch.geo.types import (
 
 Floats = NDArray[np.float64]
 
+#: Side of the cells, metres, that new tracks are named by.
+_PLACE_M = 100.0
 #: Objects visible to more than this share are whole: what is left is rounding along the footprint's edge.
 _WHOLE = 1 - 1e-6
 
@@ -71,10 +75,22 @@ class _Object:
     """One living object as this observation meets it."""
 
     state: TrackState
+    whole: BaseGeometry
+    """Its outline, local CRS."""
     visible: BaseGeometry
-    """Its part within the footprint, local CRS."""
+    """The part within the footprint, local CRS."""
     share: float
     """Visible share of its area."""
+
+
+@dataclass(slots=True)
+class _Continued:
+    """An object that goes on, before it is known whether its outline changed."""
+
+    one: _Object
+    new: TrackState
+    outline: BaseGeometry | None
+    """The new outline in the local CRS where that is at hand."""
 
 
 @dataclass(slots=True)
@@ -87,17 +103,19 @@ class _Fold:
     crs: CRS
     baseline: bool
     footprint: BaseGeometry = field(init=False)
-    shapes: list[BaseGeometry] = field(init=False)
+    shapes: Geometries = field(init=False)
     """Detections in the local CRS."""
     states: dict[UUID, TrackState] = field(default_factory=dict)
     changes: list[Change] = field(default_factory=list)
     lineage: list[Lineage] = field(default_factory=list)
     tracks: list[UUID | None] = field(init=False)
+    born: Counter[tuple[str, int, int]] = field(default_factory=Counter)
+    """New tracks by place."""
 
     def __post_init__(self) -> None:
         self.footprint = transitions.local(self.observation.footprint, self.crs)
         shapely.prepare(self.footprint)
-        self.shapes = [transitions.local(one.geometry, self.crs) for one in self.observation.detections]
+        self.shapes = transitions.local_all([one.geometry for one in self.observation.detections], self.crs)
         self.tracks = [None] * len(self.shapes)
 
     def step(self) -> TrackingStep:
@@ -112,36 +130,47 @@ class _Fold:
 
     def target(self, states: list[TrackState], found: list[int]) -> None:
         """Fold the objects and detections (indices) of one target."""
-        living = [self._meet(state) for state in states if state.alive]
+        living = self._meet([state for state in states if state.alive])
         clear = [one for one in living if one.share >= self.settings.visible_min]
         dim = [one for one in living if one.share < self.settings.visible_min]
         edges = self._link([one.visible for one in clear], found)
         free = []
+        continued: list[_Continued] = []
         for component in components(len(clear), len(found), edges):
             members = [clear[index] for index in component.objects]
-            if not component.detections:
+            seen = [found[index] for index in component.detections]
+            if not seen:
                 self._missed(members[0])
             elif not members:
-                free += [found[index] for index in component.detections]
+                free += seen
+            elif len(members) == len(seen) == 1 and members[0].share >= 1.0:
+                continued.append(self._go_on(members[0], seen, self._outline(seen)))
             else:
-                self._resolve(members, [found[index] for index in component.detections], component, edges)
+                continued += self._resolve(members, seen, component.overlaps(edges))
+        self._compare(continued)
         free = self._attribute(dim, free)
         free = self._reappear([state for state in states if not state.alive], free)
         for index in free:
             self._appear(index)
 
-    def _meet(self, state: TrackState) -> _Object:
-        whole = transitions.local(state.geometry, self.crs)
-        if self.footprint.covers(whole):
-            return _Object(state, whole, 1.0)
-        visible = whole.intersection(self.footprint)
-        share = visible.area / whole.area if whole.area else 0.0
-        return _Object(state, visible, 1.0 if share > _WHOLE else share)
+    def _meet(self, states: list[TrackState]) -> list[_Object]:
+        wholes = transitions.local_all([state.geometry for state in states], self.crs)
+        visible = wholes.copy()
+        partly = ~shapely.covers(self.footprint, wholes)
+        visible[partly] = shapely.intersection(wholes[partly], self.footprint)
+        areas = shapely.area(wholes)
+        shares = np.divide(shapely.area(visible), areas, out=np.zeros(len(states)), where=areas > 0)
+        shares[~partly | (shares > _WHOLE)] = 1.0
+        return [
+            _Object(*one)
+            for one in zip(states, wholes.tolist(), visible.tolist(), shares.tolist(), strict=True)
+        ]
 
     def _link(self, visible: list[BaseGeometry], found: list[int]) -> Edges:
-        shapes = _array([self.shapes[index] for index in found])
         numbers = self.settings
-        return link(_array(visible), shapes, link_min=numbers.link_min, tolerance_m=numbers.tolerance_m)
+        return link(
+            _array(visible), self.shapes[found], link_min=numbers.link_min, tolerance_m=numbers.tolerance_m
+        )
 
     def _attribute(self, dim: list[_Object], free: list[int]) -> list[int]:
         """Hand detections on the little that is seen of an object to it, unchanged; those left over."""
@@ -153,24 +182,26 @@ class _Fold:
 
     def _reappear(self, gone: list[TrackState], free: list[int]) -> list[int]:
         """Bring disappeared objects back under their id; the detections left over."""
-        edges = self._link([transitions.local(state.geometry, self.crs) for state in gone], free)
-        if not len(edges.objects):
-            return free
-        linked = np.unique(edges.objects)
-        back = [gone[index] for index in linked]
-        overlap = np.zeros((len(back), len(free)))
-        overlap[np.searchsorted(linked, edges.objects), edges.detections] = edges.overlap_m2
-        groups = self._behind_clouds([self._hidden(self._meet(state)) for state in back], free, overlap)
-        shared = np.stack([overlap[:, group].sum(axis=1) for group in groups], axis=1)
+        outlines = transitions.local_all([state.geometry for state in gone], self.crs)
+        edges = self._link(outlines.tolist(), free)
         taken: set[int] = set()
-        for row, column in assign(shared):
-            state, found = back[row], [free[position] for position in groups[column]]
-            self._see(state, found, self._outline(found), 1.0)
-            self._change(
-                state, ChangeKind.REAPPEARED, began=True, gained=self.states[state.track_id].geometry
-            )
-            taken.update(found)
+        for component in components(len(gone), len(free), edges):
+            if not (component.objects and component.detections):
+                continue
+            back = [gone[index] for index in component.objects]
+            found = [free[position] for position in component.detections]
+            overlap = component.overlaps(edges)
+            rests = [self._hidden(one) for one in self._meet(back)] if len(found) > 1 else []
+            groups = self._behind_clouds(rests, found, overlap)
+            shared = np.stack([overlap[:, group].sum(axis=1) for group in groups], axis=1)
+            for row, column in assign(shared):
+                self._come_back(back[row], [found[position] for position in groups[column]])
+                taken.update(found[position] for position in groups[column])
         return [index for index in free if index not in taken]
+
+    def _come_back(self, state: TrackState, found: list[int]) -> None:
+        new = self._see(state, found, self._outline(found), 1.0)
+        self._change(state, ChangeKind.REAPPEARED, began=True, gained=new.geometry)
 
     def _appear(self, index: int) -> None:
         state = self._new(index)
@@ -194,14 +225,8 @@ class _Fold:
         if gone:
             self._change(old, ChangeKind.DISAPPEARED, lost=old.geometry, valid_at=state.missed_since)
 
-    def _resolve(self, members: list[_Object], found: list[int], component: Component, edges: Edges) -> None:
+    def _resolve(self, members: list[_Object], found: list[int], overlap: Floats) -> list[_Continued]:
         """Continue, split and merge within one component of at least one object and one detection."""
-        inside = np.isin(edges.objects, component.objects)
-        rows = np.searchsorted(component.objects, edges.objects[inside])
-        columns = np.searchsorted(component.detections, edges.detections[inside])
-        overlap = np.zeros((len(members), len(found)))
-        overlap[rows, columns] = edges.overlap_m2[inside]
-
         rests = [self._hidden(one) for one in members]
         groups = self._behind_clouds(rests, found, overlap)
         shared = np.stack([overlap[:, group].sum(axis=1) for group in groups], axis=1)
@@ -216,14 +241,17 @@ class _Fold:
         for column in range(len(groups)):
             if column not in owner:
                 children[_largest(shared[:, column], list(kept))].append(column)
+        continued = []
         for row, column in kept.items():
-            self._continue(
-                members[row],
-                [found[index] for index in groups[column]],
-                [members[index] for index in ended[row]],
-                [[found[index] for index in groups[child]] for child in children[row]],
-                [rests[index] for index in (row, *ended[row])],
-            )
+            seen = [found[index] for index in groups[column]]
+            outline = self._outline(seen, [rests[index] for index in (row, *ended[row])])
+            if ended[row] or children[row]:
+                others = [members[index] for index in ended[row]]
+                pieces = [[found[index] for index in groups[child]] for child in children[row]]
+                self._reshape(members[row], seen, outline, others, pieces)
+            else:
+                continued.append(self._go_on(members[row], seen, outline))
+        return continued
 
     def _hidden(self, one: _Object) -> BaseGeometry:
         if one.share >= 1.0:
@@ -237,6 +265,8 @@ class _Fold:
 
         A cloud across the middle of a lake leaves two detections, and no split.
         """
+        if len(found) == 1 or all(rest.is_empty for rest in rests):
+            return [[position] for position in range(len(found))]
         pairs: list[tuple[int, int]] = []
         for row, rest in enumerate(rests):
             pieces = [transitions.local(part, self.crs) for part in polygonal_parts(rest)]
@@ -264,27 +294,48 @@ class _Fold:
             return {max(range(len(members)), key=lambda row: (areas[row], -row)): 0}
         return dict(assign(shared))
 
-    def _continue(
+    def _go_on(self, one: _Object, found: list[int], outline: BaseGeometry) -> _Continued:
+        """The object is still one thing; :meth:`_compare` says whether it changed."""
+        new = self._see(one.state, found, outline, one.share)
+        alone = len(found) == 1 and outline is self.observation.detections[found[0]].geometry
+        return _Continued(one, new, self.shapes[found[0]] if alone else None)
+
+    def _compare(self, continued: list[_Continued]) -> None:
+        """Note which of the objects that go on grew, shrank or moved."""
+        rest = [index for index, one in enumerate(continued) if one.outline is None]
+        after = _array([one.outline for one in continued])
+        after[rest] = transitions.local_all([continued[index].new.geometry for index in rest], self.crs)
+        kinds = transitions.compare(
+            _array([one.one.whole for one in continued]),
+            after,
+            np.array([one.one.state.area_m2 for one in continued]),
+            np.array([one.new.area_m2 for one in continued]),
+            self.settings,
+        )
+        for one, kind in zip(continued, kinds, strict=True):
+            if kind is not None:
+                self._reshaped(one.one.state, kind, one.new.geometry)
+
+    def _reshaped(self, old: TrackState, kind: ChangeKind, outline: BaseGeometry) -> None:
+        self._change(
+            old,
+            kind,
+            gained=transitions.gained(old.geometry, outline),
+            lost=transitions.gained(outline, old.geometry),
+        )
+
+    def _reshape(
         self,
         one: _Object,
         found: list[int],
+        outline: BaseGeometry,
         ended: list[_Object],
         children: list[list[int]],
-        rests: list[BaseGeometry],
     ) -> None:
         """The object goes on as ``found``; ``ended`` objects became part of it, ``children`` came off it."""
         old = one.state
-        outline = self._outline(found, rests)
         new = self._see(old, found, outline, one.share)
-        kind = transitions.compare(old.geometry, outline, self.crs, self.settings)
-        kind = ChangeKind.MERGED if ended else ChangeKind.SPLIT if children else kind
-        if kind is not None:
-            self._change(
-                old,
-                kind,
-                gained=transitions.gained(old.geometry, outline),
-                lost=transitions.gained(outline, old.geometry),
-            )
+        self._reshaped(old, ChangeKind.MERGED if ended else ChangeKind.SPLIT, outline)
         at = self.observation.acquired_at
         for other in ended:
             state = replace(other.state, alive=False, merged_into=old.track_id, last_looked=at)
@@ -301,11 +352,19 @@ class _Fold:
         return transitions.composite(rest, [self.observation.detections[index].geometry for index in found])
 
     def _new(self, *found: int) -> TrackState:
-        """A track that begins with these detections."""
+        """A track that begins with these detections, named by the scene and the place where it was first seen.
+
+        The place is coarse, so that a reprocessed scene, which shows the same object a little differently or
+        beside others, most often gives it the same name.
+        """
         at = self.observation.acquired_at
-        first = self.observation.detections[found[0]]
-        identity = uuid5(self.series_id, f"track/{self.observation.id}/{found[0]}")
-        start = TrackState(identity, first.target, Polygon(), 0.0, 0.0, at, at, at)
+        target = self.observation.detections[found[0]].target
+        middle = shapely.centroid(self.shapes[found[0]])
+        place = (target, math.floor(middle.x / _PLACE_M), math.floor(middle.y / _PLACE_M))
+        count = self.born[place]
+        self.born[place] += 1
+        name = "/".join(map(str, ("track", self.observation.scene_id, *place, count)))
+        start = TrackState(uuid5(self.series_id, name), target, Polygon(), 0.0, 0.0, at, at, at)
         return self._see(start, list(found), self._outline(list(found)), 1.0)
 
     def _see(self, old: TrackState, found: list[int], outline: BaseGeometry, share: float) -> TrackState:
@@ -317,7 +376,7 @@ class _Fold:
         state = replace(
             old,
             geometry=outline,
-            area_m2=geodesic_m2(outline),
+            area_m2=self._area_m2(outline, found),
             score=_score(seen),
             last_seen=at,
             last_looked=at,
@@ -328,6 +387,10 @@ class _Fold:
         )
         self.states[state.track_id] = state
         return state
+
+    def _area_m2(self, outline: BaseGeometry, found: list[int]) -> float:
+        first = self.observation.detections[found[0]]
+        return first.area_m2 if outline is first.geometry else geodesic_m2(outline)
 
     def _change(
         self,
@@ -365,7 +428,7 @@ def _score(seen: Sequence[Detection]) -> float:
     return sum(one.score * one.area_m2 for one in seen) / total
 
 
-def _array(geometries: Sequence[BaseGeometry]) -> Geometries:
+def _array(geometries: Sequence[BaseGeometry | None]) -> Geometries:
     made = np.empty(len(geometries), dtype=object)
     made[:] = geometries
     return made

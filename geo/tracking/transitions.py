@@ -6,17 +6,23 @@ the series' equal-area CRS.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
+import numpy as np
 import shapely
+from numpy.typing import NDArray
 from pyproj import CRS
 from shapely.geometry import Polygon
 from shapely.geometry.base import BaseGeometry
 
-from segwatch.geo.area import geodesic_m2, polygonal_parts
-from segwatch.geo.crs import to_local
+from segwatch.geo.area import polygonal_parts
+from segwatch.geo.crs import to_local, to_local_all
 from segwatch.geo.polygons import clean
 from segwatch.geo.types import ChangeKind, TrackingSettings
+
+Geometries = NDArray[Any]
+"""(N,) object array of shapely geometries."""
 
 #: Overlay operations snap to the first of these grids that works, degrees (0.1 mm to 1 mm): touching edges meet
 #: instead of leaving hairlines. On a given grid valid outlines may, rarely, snap into ones that cross.
@@ -55,21 +61,41 @@ def gained(before: BaseGeometry, after: BaseGeometry) -> BaseGeometry | None:
 
 
 def compare(
-    before: BaseGeometry, after: BaseGeometry, crs: CRS, settings: TrackingSettings
-) -> ChangeKind | None:
-    """Grew, shrank, moved or, within noise, nothing.
+    before: Geometries,
+    after: Geometries,
+    before_m2: NDArray[np.float64],
+    after_m2: NDArray[np.float64],
+    settings: TrackingSettings,
+) -> list[ChangeKind | None]:
+    """Grew, shrank, moved or, within noise, nothing; for each of N objects.
 
     Differences within one tolerance of the old boundary are registration; what is left must exceed both the
     absolute and the relative minimum. It moved when it lost about as much ground as it gained.
+
+    Args:
+        before: (N,) outlines in the series' equal-area CRS.
+        after: (N,) outlines there.
+        before_m2: (N,) geodesic areas.
+        after_m2: (N,) geodesic areas.
+        settings: the watch's numbers.
     """
-    old, new = _sound(to_local(before, crs)), _sound(to_local(after, crs))
-    tolerance = settings.tolerance_m
-    more = new.difference(old.buffer(tolerance)).area
-    less = old.buffer(-tolerance).difference(new).area
-    least = max(settings.min_change_m2, settings.min_change_ratio * old.area)
+    old_area = shapely.area(before)
+    least = np.maximum(settings.min_change_m2, settings.min_change_ratio * old_area)
+    # with the noise along the boundary or without: where even the whole difference is too little, nothing happened
+    common = shapely.area(shapely.intersection(before, after))
+    open_ = np.flatnonzero(old_area + shapely.area(after) - 2 * common > least)
+    kinds: list[ChangeKind | None] = [None] * len(before)
+    old, new = before[open_], after[open_]
+    more = shapely.area(shapely.difference(new, shapely.buffer(old, settings.tolerance_m)))
+    less = shapely.area(shapely.difference(shapely.buffer(old, -settings.tolerance_m), new))
+    for index, gain, loss in zip(open_.tolist(), more.tolist(), less.tolist(), strict=True):
+        kinds[index] = _kind(gain, loss, float(after_m2[index] - before_m2[index]), float(least[index]))
+    return kinds
+
+
+def _kind(more: float, less: float, net: float, least: float) -> ChangeKind | None:
     if more + less <= least:
         return None
-    net = geodesic_m2(after) - geodesic_m2(before)
     if min(more, less) > least / 2 and abs(net) <= least:
         return ChangeKind.MOVED
     return ChangeKind.GREW if net > 0 else ChangeKind.SHRANK
@@ -77,7 +103,8 @@ def compare(
 
 def local(geometry: BaseGeometry, crs: CRS) -> BaseGeometry:
     """EPSG:4326 -> the equal-area CRS, valid."""
-    return _sound(to_local(geometry, crs))
+    moved: BaseGeometry = local_all([geometry], crs)[0]
+    return moved
 
 
 def _snapped(operation: Callable[..., BaseGeometry], *operands: object) -> BaseGeometry:
@@ -90,9 +117,12 @@ def _snapped(operation: Callable[..., BaseGeometry], *operands: object) -> BaseG
     return operation(*operands)
 
 
-def _sound(geometry: BaseGeometry) -> BaseGeometry:
-    """Valid polygons: reprojection may make nearly touching edges cross."""
-    if geometry.is_valid:
-        return geometry
-    parts = polygonal_parts(shapely.make_valid(geometry))
-    return shapely.union_all(parts) if parts else Polygon()
+def local_all(geometries: Sequence[BaseGeometry], crs: CRS) -> Geometries:
+    """EPSG:4326 -> (N,) valid polygons in the equal-area CRS: reprojection may make nearly touching edges cross."""
+    given = np.empty(len(geometries), dtype=object)
+    given[:] = geometries
+    moved = to_local_all(given, crs)
+    for index in np.flatnonzero(~shapely.is_valid(moved)):
+        parts = polygonal_parts(shapely.make_valid(moved[index]))
+        moved[index] = shapely.union_all(parts) if parts else Polygon()
+    return moved

@@ -71,34 +71,46 @@ class Ledger:
         with engine.begin() as conn:
             self.revision = watches.apply(conn, _watch(tracking)).revision_id
 
-    def arrive(self, world: Sequence[Look], days: Sequence[int]) -> Tracked:
-        """Scenes of these days are found, answered and tracked together."""
-        self.answer(world, days)
+    def arrive(self, world: Sequence[Look], days: Sequence[int], version: int = 0) -> Tracked:
+        """Scenes of these days are found, answered and tracked together; ``version`` counts reprocessings."""
+        self.answer(world, days, version)
         return self.track()
 
-    def find(self, days: Sequence[int]) -> list[UUID]:
+    def find(self, days: Sequence[int], version: int = 0) -> list[UUID]:
         """Scenes of these days are found; the observations that are new."""
         with self.engine.begin() as conn:
-            ids = scenes.upsert(conn, [_scene(day) for day in days])
+            ids = scenes.upsert(conn, [_scene(day, version) for day in days])
             before = set(conn.execute(_OBSERVATIONS).scalars())
             observations.enqueue(conn, self.revision, MODEL, ids)
             return sorted(set(conn.execute(_OBSERVATIONS).scalars()) - before)
 
-    def answer(self, world: Sequence[Look], days: Sequence[int]) -> None:
+    def answer(self, world: Sequence[Look], days: Sequence[int], version: int = 0) -> None:
         """Scenes of these days are found and answered, and wait to be tracked."""
-        for _ in self.find(days):
-            with self.engine.begin() as conn:
-                leased = ledger.lease(
-                    conn, worker="w", seconds=60, model_version=MODEL, watch=None, max_attempts=3
-                )
-            assert leased is not None
-            day = (leased.scene.acquired_at - START).days
-            with self.engine.begin() as conn:
-                ledger.save(conn, leased.observations[0].id, "w", world[day].result(), {"read_at": START})
+        for _ in self.find(days, version):
+            self.answer_leased(world)
 
-    def give_up(self, day: int, *, skipped: bool) -> None:
+    def answer_leased(self, world: Any) -> None:
+        """The scene whose turn it is is answered; ``world`` gives the look of each day."""
+        leased = self.lease("w")
+        self.save(leased, "w", world[(leased.scene.acquired_at - START).days])
+
+    def lease(self, worker: str) -> ledger.SceneLease:
+        """A worker takes the scene whose turn it is."""
+        with self.engine.begin() as conn:
+            leased = ledger.lease(
+                conn, worker=worker, seconds=60, model_version=MODEL, watch=None, max_attempts=3
+            )
+        assert leased is not None
+        return leased
+
+    def save(self, leased: ledger.SceneLease, worker: str, look: Look) -> None:
+        """A worker is done with a scene."""
+        with self.engine.begin() as conn:
+            ledger.save(conn, leased.observations[0].id, worker, look.result(), {"read_at": START})
+
+    def give_up(self, day: int, *, skipped: bool, version: int = 0) -> None:
         """The scene of a day is found and shows nothing, or cannot be read however often it is tried."""
-        self.find([day])
+        self.find([day], version)
         while True:
             with self.engine.begin() as conn:
                 leased = ledger.lease(
@@ -138,7 +150,9 @@ class Ledger:
                 " WHERE retracted_at IS NULL ORDER BY parent, child, kind"
             ),
             "detections": self.rows(
-                "SELECT observation_id, ordinal, track_id FROM segwatch.detection ORDER BY observation_id, ordinal"
+                "SELECT d.observation_id, d.ordinal, d.track_id FROM segwatch.detection d"
+                " JOIN segwatch.observation o ON o.id = d.observation_id WHERE o.superseded_at IS NULL"
+                " ORDER BY d.observation_id, d.ordinal"
             ),
             "objects": self.rows(
                 "SELECT track_id, geom, last_change FROM watch.objects_now ORDER BY track_id"
@@ -173,10 +187,12 @@ def _empty(url: str) -> None:
         conn.execute(sql.SQL("TRUNCATE {}").format(tables))
 
 
-def _scene(number: int) -> Scene:
+def _scene(number: int, version: int = 0) -> Scene:
+    updated = day(number) + timedelta(days=100 * version) if version else None
+    href = f"https://stac.example/c/items/a-{number}?v={version}"
     item = Item(
-        id=f"a-{number}", collection="c", href=f"https://stac.example/c/items/a-{number}", acquired_at=day(number),
-        updated_at=None, platform="p", relative_orbit="7", processing_baseline="", footprint=EVERYTHING,
+        id=f"a-{number}", collection="c", href=href, acquired_at=day(number), updated_at=updated,
+        platform="p", relative_orbit="7", processing_baseline="", footprint=EVERYTHING,
         assets={"red": f"https://img.example/{number}.tif"},
     )  # fmt: skip
     return Scene("c", "p", "7", day(number).date(), day(number), (item,), EVERYTHING)

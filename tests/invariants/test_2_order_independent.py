@@ -57,3 +57,62 @@ def test_any_arrival_ends_in_the_same_state(
     before = mixed.everything()
     mixed.arrive(world, range(len(world)))
     assert mixed.everything() == before
+
+
+@st.composite
+def reprocessings(draw: st.DrawFn) -> tuple[list[list[Any]], list[list[tuple[int, int]]], int]:
+    """Versions of each day's scene (None: it shows nothing), and how they arrive, in batches."""
+    days = draw(st.lists(st.lists(st.none() | looks, min_size=1, max_size=3), min_size=1, max_size=4))
+    arrivals = draw(
+        st.permutations([(day, number) for day, some in enumerate(days) for number in range(len(some))])
+    )
+    cuts = sorted(draw(st.sets(st.integers(1, max(len(arrivals) - 1, 1)), max_size=len(arrivals))))
+    batches = [arrivals[begin:end] for begin, end in zip([0, *cuts], [*cuts, len(arrivals)], strict=True)]
+    return days, batches, draw(st.integers(1, 2))
+
+
+# a look is taken back, and the days after it are told anew without it
+@example(([[({0}, 0)], [({1}, 0), None], [({1}, 0)]], [[(0, 0)], [(1, 0)], [(2, 0)], [(1, 1)]], 1))
+@example(([[({0}, 0), ({0, 5}, 0)], [({0}, 0)]], [[(0, 0), (1, 0)], [(0, 1)]], 1))
+@given(reprocessings())
+@settings(
+    max_examples=40,
+    phases=[Phase.explicit, Phase.reuse, Phase.generate],
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+def test_reprocessed_scenes_end_as_if_only_their_newest_version_had_been(
+    ledgers: Any, kit: Any, arrival: tuple[list[list[Any]], list[list[tuple[int, int]]], int]
+) -> None:
+    drawn, batches, gone_after = arrival
+    note(f"batches {batches}, gone_after {gone_after}")
+    worlds = [
+        [None if one is None else kit.look(kit.merged(SHAPES[i] for i in sorted(one[0])), kit.cells(*VIEWS[one[1]]))
+         for one in some]
+        for some in drawn
+    ]  # fmt: skip
+
+    def look(ledger: Any, day: int, version: int) -> None:
+        seen = worlds[day][version]
+        if seen is None:
+            ledger.give_up(day, skipped=True, version=version)
+        else:
+            ledger.answer({day: seen}, [day], version)
+
+    straight = ledgers(gone_after=gone_after)
+    for day, versions in enumerate(worlds):
+        look(straight, day, len(versions) - 1)
+        straight.track()
+    expected = straight.known()
+    mixed = ledgers(gone_after=gone_after)
+    for batch in batches:
+        for day, version in batch:
+            look(mixed, day, version)
+        mixed.track()
+    found = mixed.known()
+    for part, rows in expected.items():
+        assert found[part] == rows, part
+    before = mixed.everything()
+    mixed.find(range(len(worlds)), 0)
+    mixed.track()
+    assert mixed.everything() == before

@@ -135,3 +135,92 @@ def test_the_first_scene_may_come_last(ledgers: Any, kit: Any) -> None:
     (held,) = ledger.known()["changes"]
     assert (held["baseline"], held["valid_at"]) == (True, kit.day(0))
     assert ledger.rows("SELECT * FROM segwatch.alert") == [], "a baseline does not alert"
+
+
+def test_a_reprocessed_scene_takes_the_place_of_the_old_answer(ledgers: Any, kit: Any) -> None:
+    lake, larger, speck = kit.cells(2, 2, 4, 4), kit.cells(2, 2, 4.05, 4), kit.cells(6, 6, 6.4, 6.4)
+    ledger = ledgers()
+    ledger.arrive([kit.look(()), kit.look((lake,)), kit.look((lake,))], [0, 1, 2])
+    (then,) = ledger.rows("SELECT track_id, item_hrefs FROM watch.objects_now")
+    known_then = datetime.now(UTC)
+    queued = ledger.find([1], version=1)
+    assert len(queued) == 1
+
+    # what is seen anew holds nobody up, and the old answer is in force meanwhile
+    ledger.arrive([kit.look((lake,))] * 4, [3])
+    assert [row["state"] for row in ledger.rows("SELECT state FROM watch.coverage ORDER BY acquired_at, version")] == [
+        "observed", "observed", "pending", "observed", "observed"
+    ]  # fmt: skip
+    assert [row["track_id"] for row in ledger.rows("SELECT track_id FROM watch.objects_now")] == [
+        then["track_id"]
+    ]
+
+    ledger.answer_leased({1: kit.look((speck, larger))})
+    ledger.track()
+    states = ledger.rows(
+        "SELECT version, state, superseded_at IS NULL AS held FROM watch.coverage ORDER BY acquired_at, version"
+    )
+    assert [(row["version"], row["held"]) for row in states if row["state"] == "observed"] == [
+        (1, True), (1, False), (2, True), (1, True), (1, True)
+    ]  # fmt: skip
+    # the object keeps its name although another one is first in the new answer
+    (larger_then,) = ledger.rows(
+        "SELECT track_id, item_hrefs FROM watch.objects_as_of(:valid) WHERE area_m2 > 100000",
+        valid=kit.day(1),
+    )
+    assert larger_then["track_id"] == then["track_id"]
+    (before,) = ledger.rows(AS_OF, valid=kit.day(1), known=known_then)
+    assert before["track_id"] == then["track_id"]
+    # each answer names the version of the item that it was read from
+    hrefs = {
+        row["version"]: row["item_hrefs"]
+        for row in ledger.rows(
+            "SELECT version, item_hrefs FROM watch.coverage WHERE acquired_at = :at", at=kit.day(1)
+        )
+    }
+    assert hrefs[1] != hrefs[2] == larger_then["item_hrefs"]
+
+
+def test_a_failed_second_look_leaves_the_first_in_force(ledgers: Any, kit: Any) -> None:
+    lake = kit.cells(1, 1, 4, 4)
+    ledger = ledgers()
+    ledger.arrive([kit.look((lake,)), kit.look((lake,))], [0, 1])
+    before = ledger.known()
+    ledger.give_up(1, skipped=False, version=1)
+    assert ledger.track().observations == 0
+    assert ledger.known() == before
+    ledger.arrive([kit.look(())] * 3, [2])
+    assert ledger.known()["objects"] == []
+
+
+def test_an_answer_that_comes_after_a_newer_one_is_dropped(ledgers: Any, kit: Any) -> None:
+    lake = kit.cells(1, 1, 4, 4)
+    ledger = ledgers()
+    ledger.arrive([kit.look((lake,))], [0])
+    ledger.find([1])
+    slow = ledger.lease("slow")
+    ledger.answer([kit.look(()), kit.look((lake,))], [1], version=1)
+    ledger.track()
+    before = ledger.known()
+    ledger.save(slow, "slow", kit.look(()))
+    ledger.track()
+    assert ledger.known() == before
+    (stale,) = ledger.rows(
+        "SELECT state, reason FROM watch.coverage WHERE version = 1 AND acquired_at = :at", at=kit.day(1)
+    )
+    assert (stale["state"], stale["reason"]) == (
+        "skipped",
+        "superseded: a newer version of its items was answered",
+    )
+    unused = ledger.everything()
+    ledger.track()
+    assert ledger.everything() == unused
+
+
+def test_what_was_not_answered_yet_is_not_answered_any_more(ledgers: Any, kit: Any) -> None:
+    ledger = ledgers()
+    ledger.find([0])
+    ledger.find([0], version=1)
+    rows = ledger.rows("SELECT version, state, reason FROM watch.coverage ORDER BY version")
+    assert [(row["version"], row["state"]) for row in rows] == [(1, "skipped"), (2, "pending")]
+    assert rows[0]["reason"].startswith("superseded")

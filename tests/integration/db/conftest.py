@@ -84,7 +84,7 @@ class World:
         """Publish the next observation with the step that ``make`` returns."""
         with self.engine.begin() as conn:
             ready = tracks.next_ready(conn, series)
-            assert ready is not None
+            assert isinstance(ready, tracks.ReadyObservation)
             step = make(ready)
             rules = ready.watch.rules
             chosen = [(one, rule) for one in step.changes for rule in rules if one.kind in rule.kinds]

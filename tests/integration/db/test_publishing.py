@@ -127,7 +127,7 @@ def test_two_publications_in_one_transaction_leave_no_empty_range(world: Any, ki
     with world.engine.begin() as conn:
         for step in (_appear(kit), _grow(kit, 1), _grow(kit, 2)):
             ready = tracks.next_ready(conn, series)
-            assert ready is not None
+            assert isinstance(ready, tracks.ReadyObservation)
             tracks.publish(conn, series, ready.observation.id, step(ready), [])
     states = _rows(world.engine, "SELECT * FROM watch.object_history")
     assert len(states) == 5
@@ -178,7 +178,7 @@ def test_a_crash_while_publishing_leaves_nothing(world: Any, kit: Any) -> None:
     before = _dump(world.engine)
     with pytest.raises(RuntimeError), world.engine.begin() as conn:
         ready = tracks.next_ready(conn, series)
-        assert ready is not None
+        assert isinstance(ready, tracks.ReadyObservation)
         step = _appear(kit)(ready)
         tracks.publish(conn, series, ready.observation.id, step, [(step.changes[0], world.watch.rules[0])])
         raise RuntimeError("the process dies before the commit")
@@ -197,7 +197,7 @@ def test_an_observation_waits_for_earlier_ones(world: Any, kit: Any) -> None:
         assert ledger.skip(conn, first.observations[0].id, "other", "cloudy: nothing clear")
     with world.engine.begin() as conn:
         ready = tracks.next_ready(conn, series)
-        assert ready is not None
+        assert isinstance(ready, tracks.ReadyObservation)
     assert ready.observation.acquired_at == kit.day(1)
     assert ready.baseline
     assert ready.origin == pytest.approx((10.05, 50.05))
@@ -214,9 +214,7 @@ def test_a_late_scene_is_not_published_out_of_its_place(world: Any, kit: Any) ->
     world.queue(0)
     late = world.answer(POND)
     with world.engine.begin() as conn:
-        ready = tracks.next_ready(conn, series)
-        assert ready is not None
-        assert (ready.late, ready.observation.id) == (True, late)
+        assert isinstance(tracks.next_ready(conn, series), tracks.LateObservations)
         with pytest.raises(PublishConflict, match="is late; derive its series anew"):
             tracks.publish(conn, series, late, TrackingStep(late, (), (), (), ()), [])
     assert _rows(world.engine, "SELECT * FROM segwatch.track_state") == states

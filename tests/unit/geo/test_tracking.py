@@ -69,7 +69,11 @@ class World:
         seen = [part for shape in found for part in _polygons(shape.intersection(footprint))]
         detections = tuple(Detection(target, ground(one), 0.9, geodesic_m2(ground(one))) for one in seen)
         observation = TrackedObservation(
-            uuid5(SERIES, str(number)), day(number), ground(footprint), detections
+            uuid5(SERIES, str(number)),
+            uuid5(SERIES, f"scene {number}"),
+            day(number),
+            ground(footprint),
+            detections,
         )
         area = observation.footprint
         live = [one for one in self.tracks.values() if not one.merged_into and one.geometry.intersects(area)]

@@ -37,7 +37,8 @@ def fold(*scenes: tuple[Sequence[BaseGeometry], BaseGeometry]) -> list[TrackingS
         found = [Detection("water", ground(one), 0.9, geodesic_m2(ground(one))) for one in pieces]
         when = datetime(2024, 5, 1, tzinfo=UTC) + timedelta(days=number)
         footprint = ground(EVERYTHING.difference(cloud))
-        observation = TrackedObservation(uuid5(SERIES, str(number)), when, footprint, tuple(found))
+        name = uuid5(SERIES, str(number))
+        observation = TrackedObservation(name, name, when, footprint, tuple(found))
         looks.append(Look(observation, TrackingSettings(), baseline=not number))
     return refold([], looks, series_id=SERIES, origin=ORIGIN)
 
