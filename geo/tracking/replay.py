@@ -188,16 +188,24 @@ class _Fold:
         """Bring disappeared objects back under their id; the detections left over."""
         outlines = transitions.local_all([state.geometry for state in gone], self.crs)
         edges = self._link(outlines.tolist(), free)
-        back: dict[int, TrackState] = {}
+        taken: set[int] = set()
         for component in components(len(gone), len(free), edges):
-            for row, column in assign(component.overlaps(edges)):
-                back[component.detections[column]] = gone[component.objects[row]]
-        for position, state in back.items():
-            self._see(state, [free[position]], self._outline([free[position]]), 1.0)
-            self._change(
-                state, ChangeKind.REAPPEARED, began=True, gained=self.states[state.track_id].geometry
-            )
-        return [index for position, index in enumerate(free) if position not in back]
+            if not (component.objects and component.detections):
+                continue
+            back = [gone[index] for index in component.objects]
+            found = [free[position] for position in component.detections]
+            overlap = component.overlaps(edges)
+            rests = [self._hidden(one) for one in self._meet(back)] if len(found) > 1 else []
+            groups = self._behind_clouds(rests, found, overlap)
+            shared = np.stack([overlap[:, group].sum(axis=1) for group in groups], axis=1)
+            for row, column in assign(shared):
+                self._come_back(back[row], [found[position] for position in groups[column]])
+                taken.update(found[position] for position in groups[column])
+        return [index for index in free if index not in taken]
+
+    def _come_back(self, state: TrackState, found: list[int]) -> None:
+        new = self._see(state, found, self._outline(found), 1.0)
+        self._change(state, ChangeKind.REAPPEARED, began=True, gained=new.geometry)
 
     def _appear(self, index: int) -> None:
         state = self._new(index)

@@ -6,7 +6,7 @@ the series' equal-area CRS.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,8 +24,9 @@ from segwatch.geo.types import ChangeKind, TrackingSettings
 Geometries = NDArray[Any]
 """(N,) object array of shapely geometries."""
 
-#: Overlay operations snap to this grid, degrees (0.1 mm): touching edges meet instead of leaving hairlines.
-_SNAP = 1e-9
+#: Overlay operations snap to the first of these grids that works, degrees (0.1 mm to 1 mm): touching edges meet
+#: instead of leaving hairlines. On a given grid valid outlines may, rarely, snap into ones that cross.
+_SNAPS = (1e-9, 2e-9, 1e-8)
 #: Left-over pieces below this share of the tolerance squared are rounding along the footprint's edge.
 _SLIVER = 0.01
 _METRES_PER_DEGREE = 111_320.0
@@ -37,7 +38,7 @@ def hidden(geometry: BaseGeometry, footprint: BaseGeometry, crs: CRS, tolerance_
     It reaches a hundredth of the tolerance into the footprint: one edge cut into different steps before
     reprojection bends differently, and what is found on the other side shall join without a hairline.
     """
-    rest = polygonal_parts(shapely.difference(geometry, footprint, grid_size=_SNAP))
+    rest = polygonal_parts(_snapped(shapely.difference, geometry, footprint))
     kept = [part for part in rest if to_local(part, crs).area > _SLIVER * tolerance_m**2]
     if not kept:
         return Polygon()
@@ -50,12 +51,12 @@ def composite(rest: BaseGeometry, found: list[BaseGeometry]) -> BaseGeometry:
     """(old outline - footprint) ∪ what was found within it, EPSG:4326."""
     if rest.is_empty and len(found) == 1:
         return found[0]
-    return clean(shapely.union_all([rest, *found], grid_size=_SNAP))
+    return clean(_snapped(shapely.union_all, [rest, *found]))
 
 
 def gained(before: BaseGeometry, after: BaseGeometry) -> BaseGeometry | None:
     """Ground in ``after`` only; None when there is none."""
-    part = clean(shapely.difference(after, before, grid_size=_SNAP))
+    part = clean(_snapped(shapely.difference, after, before))
     return None if part.is_empty else part
 
 
@@ -104,6 +105,16 @@ def local(geometry: BaseGeometry, crs: CRS) -> BaseGeometry:
     """EPSG:4326 -> the equal-area CRS, valid."""
     moved: BaseGeometry = local_all([geometry], crs)[0]
     return moved
+
+
+def _snapped(operation: Callable[..., BaseGeometry], *operands: object) -> BaseGeometry:
+    """The result of a shapely overlay on the finest grid that works, without one where none does."""
+    for size in _SNAPS:
+        try:
+            return operation(*operands, grid_size=size)
+        except shapely.errors.GEOSException:
+            continue
+    return operation(*operands)
 
 
 def local_all(geometries: Sequence[BaseGeometry], crs: CRS) -> Geometries:

@@ -1,0 +1,319 @@
+"""Made worlds whose objects are known at every time, and what a satellite and a model show of them.
+
+A world is a field of square plots, 10 m pixels. What happens to an object happens within its plot, so that no two
+plots ever touch. Identity follows DESIGN: the largest part of a split and the largest of the merged keep it.
+"""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from uuid import UUID, uuid5
+
+import numpy as np
+from affine import Affine
+from numpy.typing import NDArray
+from scipy import ndimage
+from shapely.geometry import Point, box
+
+from segwatch.geo.crs import to_local, utm
+from segwatch.geo.footprint import observed
+from segwatch.geo.grid import PixelGrid
+from segwatch.geo.polygons import as_lonlat, trace
+from segwatch.geo.types import ChangeKind, TrackedObservation
+
+Labels = NDArray[np.int32]
+Mask = NDArray[np.bool_]
+
+PLOT = 36
+"""Pixels along a plot's side; objects keep two from its edge."""
+GSD_M = 10.0
+LEAST_PX = 2
+"""Smaller pieces are not looked at, neither of the truth nor of what is found."""
+ORIGIN = (15.0, 46.0)
+"""Longitude and latitude of a world's south-west corner, and of its series' projection."""
+SERIES = UUID(int=7)
+_START = datetime(2024, 5, 1, 10, tzinfo=UTC)
+_REVISIT = timedelta(days=5)
+_STORIES = ("still", "grow", "shrink", "pulse", "move", "split", "merge")
+_STORY_SHARES = (0.25, 0.15, 0.15, 0.1, 0.1, 0.125, 0.125)
+
+
+@dataclass(frozen=True, slots=True)
+class TrueChange:
+    """Something that happened to one object."""
+
+    id: int
+    kind: ChangeKind
+    scene: int
+    """The first scene in which it holds."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class World:
+    """The truth: what is where in each scene."""
+
+    labels: Labels
+    """(S, H, W) id of the object at each pixel, 0 for none."""
+    changes: tuple[TrueChange, ...]
+    """After the first scene; in order of scene and id."""
+    decidable: bool
+    """Whether clouds are lifted where they would leave it open which object is which."""
+
+    def place(self, change: TrueChange) -> Mask:
+        """(H, W) where a change happened: the object then, or just before if it is no longer there."""
+        now, before = (self.labels[scene] == change.id for scene in (change.scene, change.scene - 1))
+        return np.asarray(now if now.any() else before)
+
+
+@dataclass(frozen=True, slots=True)
+class Noise:
+    """How much worse than the truth a scene is."""
+
+    missed: float = 0.1
+    """Share of objects the model does not find."""
+    false: float = 0.05
+    """Findings of nothing, as a share of the objects there."""
+    jitter_px: int = 1
+    """The whole scene is imaged up to so many pixels aside, each way."""
+    cloud: float = 0.4
+    """Share of the area that is not seen."""
+    blob_px: float = 6.0
+    """Width of the Gaussian that shapes the clouds."""
+
+
+PERFECT = Noise(missed=0.0, false=0.0, jitter_px=0)
+"""Everything that is seen is found, as it is."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SceneView:
+    """One scene: the truth that can be seen, and what every tracker is given."""
+
+    truth: Labels
+    """(H, W) ids of what can be seen."""
+    clear: Mask
+    """(H, W) observed footprint."""
+    regions: Labels
+    """(H, W) 1-based number of the detection at each pixel, 0 for none."""
+    observation: TrackedObservation
+    """The same detections and footprint in EPSG:4326."""
+
+
+def make(seed: int, *, scenes: int = 20, rows: int = 6, columns: int = 7, decidable: bool = False) -> World:
+    """A world of ``rows`` x ``columns`` plots with one object each, or two around a split or merge.
+
+    A decidable world leaves out what clouds can make ambiguous in itself: its objects do not move, and each
+    only grows or only shrinks.
+    """
+    rng = np.random.default_rng(seed)
+    labels = np.zeros((scenes, rows * PLOT, columns * PLOT), np.int32)
+    changes: list[TrueChange] = []
+    first = 1
+    for row, column in itertools.product(range(rows), range(columns)):
+        plot, events = _life(rng, scenes, decidable)
+        window = np.s_[:, row * PLOT : (row + 1) * PLOT, column * PLOT : (column + 1) * PLOT]
+        labels[window] = np.where(plot > 0, plot + first - 1, 0)
+        changes += [TrueChange(one.id + first - 1, one.kind, one.scene) for one in events]
+        first += 2
+    return World(labels, tuple(sorted(changes, key=lambda one: (one.scene, one.id))), decidable)
+
+
+def look(world: World, noise: Noise, seed: int) -> list[SceneView]:
+    """The world's scenes as seen through clouds and found by an imperfect model."""
+    rng = np.random.default_rng(seed)
+    clear = np.stack([_sky(rng, scene.shape, noise) for scene in world.labels])
+    if world.decidable:
+        _lift(world, clear)
+    grid = _grid(*clear.shape[1:])
+    area = as_lonlat([box(*grid.bounds).buffer(GSD_M, join_style="mitre")], grid)
+    views = []
+    for number, (truth, sky) in enumerate(zip(world.labels, clear, strict=True)):
+        regions = _found(rng, truth, sky, noise)
+        found = trace(regions > 0, np.ones(regions.shape, np.float32), grid, target="object")
+        observation = TrackedObservation(
+            uuid5(SERIES, str(number)),
+            uuid5(SERIES, f"scene {number}"),
+            _START + number * _REVISIT,
+            observed(area, sky, grid),
+            tuple(found),
+        )
+        seen = np.where(_without_crumbs((truth > 0) & sky), truth, 0)
+        views.append(SceneView(seen, sky, regions, observation))
+    return views
+
+
+def scene_of(when: datetime) -> int:
+    """Number of the scene acquired at that time."""
+    return round((when - _START) / _REVISIT)
+
+
+# ---- the truth
+
+
+def _life(
+    rng: np.random.Generator, scenes: int, decidable: bool
+) -> tuple[NDArray[np.int32], list[TrueChange]]:
+    """One plot: (S, PLOT, PLOT) ids 1 and 2, and what happened to them."""
+    story = str(rng.choice(_STORIES, p=_STORY_SHARES))
+    if decidable:
+        story = {"pulse": "grow", "move": "still"}.get(story, story)
+    born = 0 if rng.random() < 0.7 else int(rng.integers(2, scenes // 2))
+    dies = scenes if rng.random() < 0.7 else int(rng.integers(born + 6, scenes))
+    count = 1 if story in ("split", "merge") else 2
+    turns = sorted(rng.choice(np.arange(born + 2, dies - 1), count, replace=False).tolist())
+    bodies, kinds = _bodies(rng, story)
+    plot = np.zeros((scenes, PLOT, PLOT), np.int32)
+    for body, (begin, end) in zip(bodies, itertools.pairwise([born, *turns, dies]), strict=True):
+        plot[begin:end] = body
+    events = [
+        TrueChange(int(one), kind, turn)
+        for turn, kind in zip(turns, kinds, strict=True)
+        for one in _ids(plot[turn - 1 : turn + 1])
+        if kind is not ChangeKind.MOVED
+    ]
+    if born:
+        events += [TrueChange(one, ChangeKind.APPEARED, born) for one in _ids(plot[born])]
+    if dies < scenes:
+        events += [TrueChange(one, ChangeKind.DISAPPEARED, dies) for one in _ids(plot[dies - 1])]
+    return plot, events
+
+
+def _bodies(rng: np.random.Generator, story: str) -> tuple[list[Labels], list[ChangeKind]]:
+    """The plot between two turns of the story, one more than there are turns, and the kind of each turn."""
+    shape = _Shape.draw(rng)
+    if story in ("split", "merge"):
+        whole = shape.mask(float(rng.uniform(8, 12)))
+        parts = _cut(rng, whole)
+        if story == "split":
+            return [whole.astype(np.int32), parts], [ChangeKind.SPLIT]
+        return [parts, whole.astype(np.int32)], [ChangeKind.MERGED]
+    if story == "move":
+        steps = np.cumsum([[0, 0], *rng.integers(-2, 3, (2, 2))], axis=0)
+        body = shape.mask(float(rng.uniform(4, 10))).astype(np.int32)
+        return [np.roll(body, step, (0, 1)) for step in steps], [ChangeKind.MOVED] * 2
+    grew, shrank = ChangeKind.GREW, ChangeKind.SHRANK
+    small = float(rng.uniform(4, 6))
+    radii, kinds = {
+        "still": ([float(rng.uniform(3, 12))] * 3, [ChangeKind.MOVED] * 2),
+        "grow": ([small, small + 3, small + 6], [grew, grew]),
+        "shrink": ([small + 6, small + 3, small], [shrank, shrank]),
+        "pulse": ([small, small + 4, small], [grew, shrank]),
+    }[story]
+    return [shape.mask(radius).astype(np.int32) for radius in radii], kinds
+
+
+@dataclass(frozen=True, slots=True)
+class _Shape:
+    """A turned ellipse or a rounded rectangle; of the same shape the larger one covers the smaller."""
+
+    turn: float
+    aspect: float
+    power: int
+
+    @classmethod
+    def draw(cls, rng: np.random.Generator) -> _Shape:
+        return cls(rng.uniform(0, np.pi), rng.uniform(0.6, 1.0), int(rng.choice([2, 6])))
+
+    def mask(self, radius: float) -> Mask:
+        """(PLOT, PLOT) for a radius in pixels of at most 12."""
+        down, right = np.indices((PLOT, PLOT)) - (PLOT - 1) / 2
+        along = right * np.cos(self.turn) + down * np.sin(self.turn)
+        across = (down * np.cos(self.turn) - right * np.sin(self.turn)) / self.aspect
+        return np.asarray(np.abs(along) ** self.power + np.abs(across) ** self.power <= radius**self.power)
+
+
+def _cut(rng: np.random.Generator, whole: Mask) -> Labels:
+    """Cut off one end by a line three pixels wide: 1 the larger part, 2 the smaller."""
+    at = PLOT // 2 + int(rng.integers(2, 4)) * int(rng.choice([-1, 1]))
+    tall, wide = (int(whole.any(axis=axis).sum()) for axis in (1, 0))
+    steps = np.indices(whole.shape)[0 if tall > wide else 1]
+    sides = [whole & (steps < at - 1), whole & (steps > at + 1)]
+    sides.sort(key=np.count_nonzero, reverse=True)
+    return np.where(sides[0], 1, np.where(sides[1], 2, 0)).astype(np.int32)
+
+
+def _ids(labels: Labels) -> list[int]:
+    return [int(one) for one in np.unique(labels) if one]
+
+
+# ---- what is seen of it
+
+
+def _sky(rng: np.random.Generator, shape: tuple[int, ...], noise: Noise) -> Mask:
+    """(H, W) True where the ground is seen."""
+    field = ndimage.gaussian_filter(rng.standard_normal(shape), noise.blob_px, mode="wrap")
+    if noise.cloud >= 1:
+        return np.zeros(shape, bool)
+    return np.asarray(field >= np.quantile(field, noise.cloud)) if noise.cloud else np.ones(shape, bool)
+
+
+def _found(rng: np.random.Generator, truth: Labels, clear: Mask, noise: Noise) -> Labels:
+    """(H, W) numbered detections, in row-major order of their first pixels."""
+    there = np.unique(truth[truth > 0])
+    missed = there[rng.random(len(there)) < noise.missed]
+    mask = (truth > 0) & ~np.isin(truth, missed)
+    down, right = np.indices(truth.shape)
+    for _ in range(rng.poisson(noise.false * len(there))):
+        row, column = rng.uniform(0, truth.shape[0]), rng.uniform(0, truth.shape[1])
+        tall, wide = rng.uniform(1, 3.5, 2)
+        mask |= ((down - row) / tall) ** 2 + ((right - column) / wide) ** 2 <= 1
+    aside = rng.integers(-noise.jitter_px, noise.jitter_px + 1, 2)
+    regions, _ = ndimage.label(_without_crumbs(np.roll(mask, aside, (0, 1)) & clear))
+    return np.asarray(regions, np.int32)
+
+
+def _without_crumbs(mask: Mask) -> Mask:
+    """The mask without pieces below the least size."""
+    pieces, _ = ndimage.label(mask)
+    large = np.bincount(pieces.ravel()) >= LEAST_PX
+    return np.asarray(mask & large[pieces])
+
+
+def _lift(world: World, clear: Mask) -> None:
+    """Clear the sky, in place, over plots where it would leave open which object is which.
+
+    That is so around a split or merge, at an object's first sight, and where a part of an object does not show
+    enough of what was known of it. Known here is the object at the last clear look at its whole plot: it may
+    have grown behind clouds since, and a tracker that saw that knows more.
+    """
+    forced = {
+        (scene, one.id)
+        for one in world.changes
+        if one.kind in (ChangeKind.SPLIT, ChangeKind.MERGED)
+        for scene in (one.scene - 1, one.scene)
+    }
+    for row, column in itertools.product(*(range(0, side, PLOT) for side in clear.shape[1:])):
+        window = np.s_[:, row : row + PLOT, column : column + PLOT]
+        known: dict[int, Mask] = {}
+        for scene, (plot, sky) in enumerate(zip(world.labels[window], clear[window], strict=True)):
+            there = _ids(plot)
+            if any((scene, one) in forced or _open(plot == one, sky, known.get(one)) for one in there):
+                sky[:] = True
+            if sky.all():
+                known = {one: plot == one for one in there}
+
+
+def _open(body: Mask, sky: Mask, known: Mask | None) -> bool:
+    """Whether what is seen of an object does not say which object it is.
+
+    Each part must show at least half of itself or of all that was known and can be seen, and the parts must
+    hang together through what is known behind the clouds.
+    """
+    parts, count = ndimage.label(_without_crumbs(body & sky))
+    if not count:
+        return False
+    if known is None:
+        return True
+    common = np.bincount(parts[known & (parts > 0)], minlength=count + 1)[1:]
+    smaller = np.minimum(np.bincount(parts.ravel())[1:], (known & sky).sum())
+    together, _ = ndimage.label((parts > 0) | (known & ~sky))
+    return bool((2 * common < smaller).any() or not common.all() or len(np.unique(together[parts > 0])) > 1)
+
+
+def _grid(height: int, width: int) -> PixelGrid:
+    """Pixels north and east of the origin, in its UTM zone."""
+    crs = utm(Point(ORIGIN))
+    left, bottom, _, _ = to_local(Point(ORIGIN), crs).bounds
+    return PixelGrid(crs, Affine(GSD_M, 0.0, left, 0.0, -GSD_M, bottom + height * GSD_M), height, width)
