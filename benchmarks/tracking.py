@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from segwatch.benchmarks import tracking_scale
+from segwatch.benchmarks import tracking_quality, tracking_scale
 
 
 def run(*, quick: bool, device: str) -> dict[str, float | int]:
-    """Figures of :mod:`segwatch.benchmarks.tracking_scale`; nothing here runs on a GPU."""
+    """Figures of :mod:`segwatch.benchmarks.tracking_quality` and :mod:`segwatch.benchmarks.tracking_scale`.
+
+    Nothing here runs on a GPU; ``device`` is what every benchmark takes.
+    """
     del device
-    return tracking_scale.run(quick=quick)
+    return tracking_quality.run(quick=quick) | tracking_scale.run(quick=quick)
