@@ -97,7 +97,15 @@ def test_features_of_the_analyst_views(mapped: str) -> None:
     names = {one["id"] for one in listed}
     assert names == {
         f"watch.{view}"
-        for view in ("objects_now", "object_history", "changes", "alerts", "coverage", "imagery")
+        for view in (
+            "objects_now",
+            "object_history",
+            "changes",
+            "alerts",
+            "coverage",
+            "imagery",
+            "reviews",
+        )
     }
     found = httpx.get(f"{mapped}/ogc/collections/watch.objects_now/items", params={"watch": "mapped"}).json()
     assert found["numberMatched"] == 3
