@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid5
 
 import pytest
 import shapely
-from shapely.geometry import Polygon, box
+from affine import Affine
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pyproj import CRS as CRS_TYPE
+from rasterio.features import rasterize
+from rasterio.features import shapes as raster_shapes
+from shapely import affinity
+from shapely.geometry import Point, Polygon, box
 from shapely.geometry.base import BaseGeometry
 
 from segwatch.geo.area import geodesic_m2
-from segwatch.geo.crs import local_equal_area, to_lonlat
+from segwatch.geo.crs import local_equal_area, to_local, to_lonlat
 from segwatch.geo.polygons import clean
 from segwatch.geo.tracking.history import Look, refold
 from segwatch.geo.tracking.transitions import composite, gained, hidden
@@ -92,3 +100,109 @@ def test_outlines_that_cross_when_snapped_are_still_combined() -> None:
     assert hidden(outline, footprint, local_equal_area(ORIGIN), 10.0).is_empty
     assert gained(footprint, outline) is None
     assert composite(outline, [footprint]).area == pytest.approx(footprint.area, rel=1e-6)
+
+
+NOTHING = Polygon()
+
+
+def test_adjacent_objects_keep_their_names_when_their_common_border_moves() -> None:
+    """Two parcels that share an edge stay two; the edge moving takes neither's identity."""
+    first = [box(0, 0, 200, 400), box(200, 0, 400, 400)]
+    moved = [box(0, 0, 240, 400), box(240, 0, 400, 400)]
+    steps = fold((first, NOTHING), (first, NOTHING), (moved, NOTHING), (moved[::-1], NOTHING))
+    west, east = steps[0].detection_tracks
+    assert west != east
+    assert steps[1].detection_tracks == (west, east)
+    assert steps[2].detection_tracks == (west, east)
+    assert steps[3].detection_tracks == (east, west)
+    assert not [lineage for step in steps for lineage in step.lineage]
+
+
+def test_an_object_cut_by_the_border_of_the_area_is_one_object() -> None:
+    """Every look clips it at the same border; what it does inside is told, and that it is cut is no change."""
+    inside = box(4700, 0, 5000, 400)
+    grown = box(4400, 0, 5000, 400)
+    steps = fold(([inside], NOTHING), ([inside], NOTHING), ([grown], NOTHING))
+    assert [change.kind for change in steps[1].changes] == []
+    assert [change.kind for change in steps[2].changes] == [ChangeKind.GREW]
+    assert len({identity for step in steps for identity in step.detection_tracks}) == 1
+
+
+@given(
+    st.integers(-1, 1),
+    st.integers(-1, 1),
+    st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), unique=True),
+)
+@settings(max_examples=40, deadline=None)
+def test_a_scene_registered_one_pixel_aside_changes_nothing(
+    right: int, up: int, places: list[tuple[int, int]]
+) -> None:
+    """Everything ten metres aside at once, neighbours and roads of one pixel included, is what was there."""
+    there = [
+        box(x * 300, y * 300, x * 300 + 180, y * 300 + (10 if (x + y) % 3 == 0 else 120)) for x, y in places
+    ]
+    aside = [affinity.translate(shape, 10 * right, 10 * up) for shape in there]
+    steps = fold((there, NOTHING), (aside, NOTHING), (there, NOTHING))
+    assert not steps[1].changes
+    assert not steps[2].changes
+    assert steps[0].detection_tracks == steps[1].detection_tracks == steps[2].detection_tracks
+
+
+def pixels(
+    shapes: Sequence[BaseGeometry], zone: int, gsd_m: float, offset: float = 0.0
+) -> list[BaseGeometry]:
+    """Outlines in EPSG:4326 as a mask on the UTM zone's own pixel grid makes them."""
+    utm = CRS_TYPE.from_epsg(32600 + zone)
+    projected = [to_local(ground(shape), utm) for shape in shapes]
+    west, south, east, north = shapely.total_bounds(projected)
+    west, north = math.floor(west / gsd_m) * gsd_m - offset - gsd_m, math.ceil(north / gsd_m) * gsd_m + offset
+    size = math.ceil((north - south) / gsd_m) + 1, math.ceil((east - west) / gsd_m) + 1
+    transform = Affine(gsd_m, 0, west, 0, -gsd_m, north)
+    outlines = []
+    for shape in projected:
+        mask = rasterize([shape], out_shape=size, transform=transform, dtype="uint8")
+        parts = [polygon for polygon, _ in raster_shapes(mask, mask=mask == 1, transform=transform)]
+        outlines += [clean(to_lonlat(shapely.geometry.shape(one), utm)) for one in parts]
+    return outlines
+
+
+def on_grids(
+    *looks: tuple[Sequence[BaseGeometry], int, float, float], tolerance_m: float
+) -> list[TrackingStep]:
+    """Scenes of one series, each (shapes, UTM zone, ground sample distance, grid offset)."""
+    numbers = TrackingSettings(tolerance_m=tolerance_m)
+    folded = []
+    for number, (there, zone, gsd_m, offset) in enumerate(looks):
+        found = [Detection("water", one, 0.9, geodesic_m2(one)) for one in pixels(there, zone, gsd_m, offset)]
+        when = datetime(2024, 5, 1, tzinfo=UTC) + timedelta(days=number)
+        name = uuid5(SERIES, f"grid {number}")
+        observation = TrackedObservation(name, name, when, ground(EVERYTHING), tuple(found))
+        folded.append(Look(observation, numbers, baseline=not number))
+    return refold([], folded, series_id=SERIES, origin=ORIGIN)
+
+
+ROUND = [Point(0, 0).buffer(260), Point(1500, 300).buffer(140), box(-1500, -900, -900, -700)]
+
+
+@pytest.mark.parametrize("zones", [(33, 32, 33), (32, 33, 32)])
+def test_one_series_from_two_utm_zones_and_shifted_grids(zones: tuple[int, int, int]) -> None:
+    """The same ground on grids turned by the convergence of neighbouring zones and shifted by half a pixel."""
+    looks = [(ROUND, zone, 10.0, 5.0 * index) for index, zone in enumerate(zones)]
+    steps = on_grids(*looks, tolerance_m=10)
+    assert len(steps[0].detection_tracks) == len(ROUND)
+    assert steps[0].detection_tracks == steps[1].detection_tracks == steps[2].detection_tracks
+    assert not [change for step in steps[1:] for change in step.changes]
+
+
+def test_ground_sample_distance_that_changes_between_sources() -> None:
+    """10 m, 20 m and 10 m again, at the tolerance of the coarser source; real growth is still told, once."""
+    grown = [ROUND[0], Point(1500, 300).buffer(260), ROUND[2]]
+    steps = on_grids(
+        (ROUND, 33, 10.0, 0.0),
+        (ROUND, 33, 20.0, 0.0),
+        (ROUND, 33, 10.0, 0.0),
+        (grown, 33, 20.0, 0.0),
+        tolerance_m=20,
+    )
+    assert len({step.detection_tracks for step in steps}) == 1
+    assert [change.kind for step in steps[1:] for change in step.changes] == [ChangeKind.GREW]
