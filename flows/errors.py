@@ -3,6 +3,7 @@
 FlowError
 ├── ConfigError         a setting, watch file or argument is wrong; names the field, the value and the fix
 ├── SegmenterError      the segmenter could not be loaded
+├── FeedError           no event feed could be read
 └── ServiceError        a local service did not start or stop
 """
 
@@ -19,6 +20,10 @@ class ConfigError(FlowError):
 
 class SegmenterError(FlowError):
     """The segmenter named in the settings could not be loaded."""
+
+
+class FeedError(FlowError):
+    """No event feed could be read."""
 
 
 class ServiceError(FlowError):

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
+from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, ValidationError, model_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from segwatch.flows.errors import ConfigError
@@ -38,7 +39,25 @@ class FlowSettings(BaseSettings):
     review_token: SecretStr | None = Field(
         None, min_length=16, description="who sends it may add reviews over HTTP; unset = nobody"
     )
+    feeds: tuple[str, ...] = Field(
+        (
+            "https://www.gdacs.org/xml/rss.xml",
+            "https://earthquake.usgs.gov/earthquakes/feed/v1.0/summary/4.5_day.geojson",
+            "https://eonet.gsfc.nasa.gov/api/v3/events/geojson?status=open",
+        ),
+        description="addresses of event feeds: GDACS, USGS, EONET, GeoRSS or CAP 1.2; a JSON list",
+    )
+    feed_timeout_seconds: float = Field(30.0, gt=0, description="longest wait for one feed, all of it")
     webhook_secret: SecretStr | None = Field(None, description="Standard Webhooks secret, whsec_...")
+
+    @field_validator("feeds")
+    @classmethod
+    def _addresses(cls, feeds: tuple[str, ...]) -> tuple[str, ...]:
+        for feed in feeds:
+            parts = urlsplit(feed)
+            if parts.scheme not in {"http", "https"} or not parts.hostname:
+                raise ValueError(f"{feed!r} is no address of a feed; write https://HOST/PATH")
+        return feeds
 
     @model_validator(mode="after")
     def _segmenter_or_checkpoint(self) -> Self:
@@ -50,8 +69,8 @@ class FlowSettings(BaseSettings):
         return self
 
 
-def load_settings() -> FlowSettings:
-    """Settings from the environment.
+def load_settings(**given: Any) -> FlowSettings:
+    """Settings from the environment; those given take its place.
 
     Raises
     ------
@@ -59,7 +78,7 @@ def load_settings() -> FlowSettings:
         Naming each variable, its value and what is wrong with it.
     """
     try:
-        return FlowSettings()
+        return FlowSettings(**given)
     except ValidationError as error:
         raise ConfigError(describe(error, prefix="SEGWATCH_")) from error
 

@@ -4,6 +4,7 @@ GeoError
 ├── AreaError            an area of interest that cannot be watched as it is
 ├── ProfileError         a source profile is unknown or invalid
 ├── BadItem              a STAC item that cannot be used; carries ``item_id`` and ``reason``
+├── EventRefused         a feed, or one entry of it, tells no event; the message says why
 ├── CatalogUnreachable   a catalog did not answer; carries ``url`` and ``reason``
 ├── ReadFailed           pixels could not be read; carries ``asset``, ``href`` and ``reason``
 └── UnsafeHref           an href that must not be opened; carries ``href`` and ``reason``
@@ -31,6 +32,10 @@ class BadItem(GeoError):
         super().__init__(f"item {item_id}: {reason}")
         self.item_id = item_id
         self.reason = reason
+
+
+class EventRefused(GeoError):
+    """A feed, or one entry of it, tells no event that can be watched."""
 
 
 class CatalogUnreachable(GeoError):

@@ -318,3 +318,59 @@ class TrackingStep:
     lineage: tuple[Lineage, ...]
     detection_tracks: tuple[UUID | None, ...]
     """Track of each detection, in the observation's order."""
+
+
+class EventKind(enum.StrEnum):
+    """What happened in the world."""
+
+    EARTHQUAKE = "earthquake"
+    FLOOD = "flood"
+    WILDFIRE = "wildfire"
+    CYCLONE = "cyclone"
+    VOLCANO = "volcano"
+    LANDSLIDE = "landslide"
+    OIL_SPILL = "oil_spill"
+    DROUGHT = "drought"
+    TSUNAMI = "tsunami"
+
+
+class EventLevel(enum.StrEnum):
+    """How grave the publisher holds it to be; feeds without levels say nothing."""
+
+    GREEN = "green"
+    YELLOW = "yellow"
+    ORANGE = "orange"
+    RED = "red"
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One event as one feed tells it at one time."""
+
+    source: str
+    """``gdacs``, ``usgs``, ``eonet``, or ``cap:SENDER`` and ``georss:FEED``."""
+    external_id: str
+    """The feed's name for it; later revisions keep it."""
+    kind: EventKind
+    title: str
+    occurred_at: datetime
+    geometry: BaseGeometry
+    """Point, points of a track, line or area."""
+    updated_at: datetime | None = None
+    ended_at: datetime | None = None
+    level: EventLevel | None = None
+    magnitude: float | None = None
+    magnitude_unit: str = ""
+    population: int | None = None
+    """People exposed, by the feed's own rule."""
+    link: str = ""
+    cancelled: bool = False
+    """The publisher took it back."""
+
+
+@dataclass(frozen=True, slots=True)
+class RefusedEntry:
+    """An entry of a feed that is no event, and why."""
+
+    entry: str
+    reason: str

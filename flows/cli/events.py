@@ -1,0 +1,75 @@
+"""``segwatch event``: what happened in the world, as feeds tell it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from segwatch.flows.cli.console import clear_errors, err, out, print_json
+from segwatch.geo.types import EventKind
+
+app = typer.Typer(no_args_is_help=True, help="Events of the world: read the feeds, list what is known.")
+
+Json = Annotated[bool, typer.Option("--json", help="print one JSON document")]
+
+
+@app.command()
+def poll(
+    feeds: Annotated[
+        list[str] | None, typer.Argument(help="addresses of feeds; default: those of SEGWATCH_FEEDS")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Read feeds into the ledger now; exit status 1 if one of them could not be read."""
+    from segwatch.flows import assemble
+    from segwatch.flows.feeds import poll as poll_now
+    from segwatch.flows.settings import load_settings
+
+    with clear_errors():
+        settings = load_settings(feeds=tuple(feeds)) if feeds else load_settings()
+        engine = assemble.worker_engine(settings)
+        done = poll_now(engine, settings)
+        engine.dispose()
+    if as_json:
+        print_json([asdict(one) for one in done])
+    else:
+        for one in done:
+            counts = ", ".join(f"{count} {what}" for what, count in sorted(one.recorded.items()))
+            out.print(f"{escape(one.feed)}: {escape(one.reason) if one.reason else counts or 'no events'}")
+            for entry in one.refused:
+                err.print(f"  refused {escape(entry['entry'])}: {escape(entry['reason'])}")
+    if any(one.reason for one in done):
+        raise typer.Exit(1)
+
+
+@app.command("list")
+def list_(
+    kind: Annotated[EventKind | None, typer.Option(help="only events of this kind")] = None,
+    as_json: Json = False,
+) -> None:
+    """Every event as it is known today, newest first."""
+    from segwatch.db import events
+    from segwatch.flows import assemble
+    from segwatch.flows.settings import load_settings
+
+    with clear_errors():
+        engine = assemble.worker_engine(load_settings())
+        with engine.connect() as conn:
+            rows = events.current(conn, kind.value if kind else None)
+        engine.dispose()
+    if as_json:
+        print_json(rows)
+        return
+    table = Table("occurred", "kind", "level", "magnitude", "title", "id", "revisions")
+    for row in rows:
+        magnitude = "" if row["magnitude"] is None else f"{row['magnitude']:g} {row['magnitude_unit']}"
+        level = "cancelled" if row["cancelled"] else row["level"] or ""
+        name = f"{row['source']}/{row['external_id']}"
+        occurred = row["occurred_at"].strftime("%Y-%m-%d %H:%M")
+        cells = (occurred, row["kind"], level, magnitude, row["title"], name, str(row["revisions"]))
+        table.add_row(*(escape(cell) for cell in cells))
+    out.print(table)

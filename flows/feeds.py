@@ -1,0 +1,116 @@
+"""poll_feeds: read the event feeds into the ledger. A feed that fails says why; the others go on."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+from prefect import flow
+from sqlalchemy import Engine
+
+from segwatch.db import events
+from segwatch.flows.assemble import worker_engine
+from segwatch.flows.errors import FeedError
+from segwatch.flows.settings import FlowSettings, load_settings
+from segwatch.geo.errors import EventRefused
+from segwatch.geo.events.document import read
+from segwatch.geo.types import Event, RefusedEntry
+
+_log = logging.getLogger(__name__)
+#: The largest public feeds are a tenth of it.
+MOST_BYTES = 16 * 2**20
+
+
+@dataclass(slots=True)
+class Polled:
+    """What one feed gave."""
+
+    feed: str
+    """Host and path; a query may hold a key."""
+    reason: str | None = None
+    """Why it could not be read; nothing of it was kept then."""
+    recorded: dict[str, int] = field(default_factory=dict)
+    """Events by what they were to the ledger."""
+    refused: list[dict[str, str]] = field(default_factory=list)
+    """Entries that are no events, with the reason."""
+
+
+def poll(engine: Engine, settings: FlowSettings) -> list[Polled]:
+    """Read the feeds of the settings into the ledger."""
+    done = []
+    with httpx.Client(timeout=settings.feed_timeout_seconds, follow_redirects=False) as client:
+        for url in settings.feeds:
+            one = Polled(_name(url))
+            try:
+                _keep(engine, list(read(_fetch(client, url, settings), one.feed)), one)
+            except (EventRefused, httpx.HTTPError, httpx.InvalidURL) as error:
+                one.reason = str(error) or type(error).__name__
+                _log.warning("feed %s: %s", one.feed, one.reason)
+            done.append(one)
+    return done
+
+
+def _keep(engine: Engine, entries: Sequence[Event | RefusedEntry], one: Polled) -> None:
+    recorded: Counter[str] = Counter()
+    with engine.begin() as conn:
+        for entry in entries:
+            if isinstance(entry, Event):
+                recorded[events.record(conn, entry).value] += 1
+            else:
+                _log.warning("feed %s: %s refused: %s", one.feed, entry.entry, entry.reason)
+                one.refused.append(asdict(entry))
+    one.recorded = dict(recorded)
+    _log.info("feed %s: %s, %d refused", one.feed, one.recorded, len(one.refused))
+
+
+def _fetch(client: httpx.Client, url: str, settings: FlowSettings) -> bytes:
+    """The document, as sent: uncompressed, so that its size is what is counted."""
+    until = time.monotonic() + settings.feed_timeout_seconds
+    body = bytearray()
+    with client.stream("GET", url, headers={"accept-encoding": "identity"}) as response:
+        if response.is_redirect:
+            raise EventRefused(
+                f"HTTP {response.status_code}: it has moved to {_name(response.headers.get('location', ''))}; "
+                "put the new address into SEGWATCH_FEEDS"
+            )
+        if response.status_code != httpx.codes.OK:
+            raise EventRefused(f"HTTP {response.status_code}")
+        if response.headers.get("content-encoding", "identity") != "identity":
+            raise EventRefused("it is compressed though it was not asked for that way")
+        for chunk in response.iter_raw():
+            body += chunk
+            if len(body) > MOST_BYTES:
+                raise EventRefused(f"it is larger than {MOST_BYTES // 2**20} MiB")
+            if time.monotonic() > until:
+                raise EventRefused(
+                    f"it took more than {settings.feed_timeout_seconds:g} s; see SEGWATCH_FEED_TIMEOUT_SECONDS"
+                )
+    return bytes(body)
+
+
+def _name(url: str) -> str:
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return "an address that is none"
+    return f"{parts.hostname or ''}{parts.path}"
+
+
+@flow(name="poll-feeds", log_prints=False)
+def poll_feeds() -> list[dict[str, Any]]:
+    """Read every feed of the settings."""
+    settings = load_settings()
+    engine = worker_engine(settings)
+    try:
+        done = poll(engine, settings)
+    finally:
+        engine.dispose()
+    if done and all(one.reason for one in done):
+        raise FeedError("no feed could be read: " + "; ".join(f"{one.feed}: {one.reason}" for one in done))
+    return [asdict(one) for one in done]

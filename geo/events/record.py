@@ -1,0 +1,200 @@
+"""From a feed's words to a checked event. Everything here comes from outside."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any, TypeVar
+
+import numpy as np
+import shapely
+from shapely.geometry import MultiPoint, MultiPolygon, Point, shape
+from shapely.geometry.base import BaseGeometry
+
+from segwatch.geo.area import geodesic_m2, polygonal_parts
+from segwatch.geo.errors import EventRefused
+from segwatch.geo.types import Event, EventKind, RefusedEntry
+
+#: Larger than any country; an event of this size says nothing about where to look.
+LARGEST_M2 = 2e13
+MOST_ENTRIES = 5_000
+_MOST_VERTICES = 500_000
+_MOST_PEOPLE = 10**10
+_LONGEST_TITLE = 300
+_LONGEST_ID = 200
+_T = TypeVar("_T")
+_EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
+
+_WORDS = (
+    (EventKind.OIL_SPILL, r"oil (?:spill|slick)"),
+    (EventKind.EARTHQUAKE, r"earthquake|seismic"),
+    (EventKind.TSUNAMI, r"tsunami"),
+    (EventKind.VOLCANO, r"volcan|eruption|volcanic ash"),
+    (EventKind.LANDSLIDE, r"landslide|mudslide|mud ?flow|debris flow"),
+    (EventKind.CYCLONE, r"cyclone|hurricane|typhoon|tropical storm"),
+    (EventKind.WILDFIRE, r"wild ?fire|forest fire|bush ?fire"),
+    (EventKind.FLOOD, r"flood|inundation"),
+    (EventKind.DROUGHT, r"drought"),
+)
+
+
+def kind_of_words(*words: str) -> EventKind:
+    """Kind of an event that a feed names in words only.
+
+    Raises
+    ------
+    EventRefused
+        None of the words is a kind that can be watched.
+    """
+    said = " ".join(words).lower()
+    for kind, pattern in _WORDS:
+        if re.search(rf"\b(?:{pattern})", said):
+            return kind
+    raise EventRefused(f"{said[:80]!r} names no kind of event that is known ({', '.join(EventKind)})")
+
+
+def moment(said: object) -> datetime:
+    """A time as feeds write it: ISO 8601, RFC 2822, or milliseconds since 1970; without a zone it is UTC.
+
+    Raises
+    ------
+    EventRefused
+        It is none of these.
+    """
+    try:
+        if isinstance(said, int | float) and not isinstance(said, bool):
+            found = datetime.fromtimestamp(said / 1000, UTC)
+        elif isinstance(said, str) and re.match(r"\s*\d{4}-", said):
+            found = datetime.fromisoformat(said.strip())
+        elif isinstance(said, str):
+            found = parsedate_to_datetime(said.strip())
+        else:
+            raise ValueError
+        found = found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
+    except (ValueError, OverflowError, OSError, TypeError) as error:
+        raise EventRefused(f"{str(said)[:60]!r} is no time") from error
+    if found < _EARLIEST:
+        raise EventRefused(f"{found:%Y-%m-%d} is before any satellite image")
+    return found
+
+
+def number(said: object) -> float | None:
+    """A finite number, or nothing."""
+    if isinstance(said, bool) or not isinstance(said, int | float | str):
+        return None
+    try:
+        found = float(said)
+    except (ValueError, OverflowError):
+        return None
+    return found if math.isfinite(found) else None
+
+
+def mapping(said: object, name: str) -> Mapping[str, Any]:
+    """A JSON object.
+
+    Raises
+    ------
+    EventRefused
+        It is something else.
+    """
+    if not isinstance(said, dict):
+        raise EventRefused(f"{name} is {type(said).__name__}, not an object")
+    return said
+
+
+def geojson(said: object) -> BaseGeometry:
+    """A GeoJSON geometry, in two dimensions.
+
+    Raises
+    ------
+    EventRefused
+        It is none.
+    """
+    try:
+        return shapely.force_2d(shape(dict(mapping(said, "geometry"))))
+    except (
+        ValueError,
+        TypeError,
+        KeyError,
+        IndexError,
+        AttributeError,
+        shapely.errors.ShapelyError,
+    ) as error:
+        raise EventRefused(f"its geometry cannot be read ({error})") from error
+
+
+def track(parts: Iterable[BaseGeometry]) -> BaseGeometry:
+    """What one event covers that a feed tells place by place: its areas, or else all of its points in order."""
+    every = list(parts)
+    areas = [polygon for one in every for polygon in polygonal_parts(one)]
+    if areas:
+        whole = shapely.union_all(shapely.make_valid(areas))
+        return whole if whole.geom_type == "Polygon" else MultiPolygon(polygonal_parts(whole))
+    points = [point for one in every for point in shapely.get_coordinates(one).tolist()]
+    return Point(points[0]) if len(points) == 1 else MultiPoint(points)
+
+
+def checked(event: Event) -> Event:
+    """The event with its text cleaned.
+
+    Raises
+    ------
+    EventRefused
+        It has no name or place of its own, or one that cannot be.
+    """
+    geometry = event.geometry
+    if geometry.is_empty:
+        raise EventRefused("it has no place")
+    if shapely.get_num_coordinates(geometry) > _MOST_VERTICES:
+        raise EventRefused(f"its outline has more than {_MOST_VERTICES} vertices")
+    if not np.isfinite(shapely.get_coordinates(geometry)).all():
+        raise EventRefused("its place has a coordinate that is no number")
+    west, south, east, north = geometry.bounds
+    if not (-180 <= west <= east <= 180 and -90 <= south <= north <= 90):
+        raise EventRefused(f"its place {geometry.bounds} is not in degrees of longitude and latitude")
+    geometry = geometry if geometry.is_valid else shapely.make_valid(geometry)
+    covers = geodesic_m2(MultiPolygon(polygonal_parts(geometry)))
+    if covers > LARGEST_M2:
+        raise EventRefused(
+            f"it covers {covers / 1e6:.0f} km2; more than {LARGEST_M2 / 1e6:.0f} tells no place"
+        )
+    external_id = plain(event.external_id, _LONGEST_ID)
+    if not external_id or external_id != event.external_id.strip():
+        raise EventRefused(
+            f"its id {event.external_id[:40]!r} is empty, too long or holds control characters"
+        )
+    link = event.link if re.match(r"https?://[^\s<>\"']+\Z", event.link) and event.link.isprintable() else ""
+    people = event.population
+    return replace(
+        event,
+        source=plain(event.source, _LONGEST_ID),
+        geometry=geometry,
+        external_id=external_id,
+        title=plain(event.title, _LONGEST_TITLE) or event.kind.value,
+        link=link,
+        magnitude_unit=plain(event.magnitude_unit, 20),
+        population=people if people is not None and 0 <= people <= _MOST_PEOPLE else None,
+    )
+
+
+def plain(said: str, longest: int) -> str:
+    """One line of printable text; what is markup stays text."""
+    return re.sub(r"\s+", " ", "".join(c for c in said if c.isprintable() or c.isspace())).strip()[:longest]
+
+
+def each(
+    entries: Iterable[_T], name: Callable[[_T], str], read: Callable[[_T], Event]
+) -> Iterator[Event | RefusedEntry]:
+    """Every entry read and checked by itself, so that a bad one hides no other."""
+    for position, entry in enumerate(entries):
+        if position == MOST_ENTRIES:
+            yield RefusedEntry("the rest", f"the feed has more than {MOST_ENTRIES} entries")
+            return
+        try:
+            yield checked(read(entry))
+        except EventRefused as error:
+            yield RefusedEntry(plain(name(entry), _LONGEST_ID) or f"entry {position + 1}", str(error))

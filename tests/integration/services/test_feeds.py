@@ -1,0 +1,138 @@
+"""Feeds over HTTP end in the ledger: new, revised and unchanged events, and reasons for what is refused."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+
+import pytest
+from sqlalchemy import Engine, text
+
+from segwatch.db import events
+from segwatch.flows import feeds
+from segwatch.flows.errors import ConfigError
+from segwatch.flows.settings import load_settings
+
+FEEDS = Path(__file__).parents[2] / "data" / "feeds"
+Answer = tuple[int, dict[str, str], bytes]
+
+
+@contextmanager
+def serving(answers: dict[str, Answer]) -> Iterator[str]:
+    """A real HTTP server of fixed answers; its address."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            status, headers, body = answers[self.path.partition("?")[0]]
+            self.send_response(status)
+            for name, value in headers.items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def of(name: str) -> Answer:
+    return 200, {}, (FEEDS / name).read_bytes()
+
+
+def poll(engine: Engine, *urls: str) -> list[feeds.Polled]:
+    return feeds.poll(engine, load_settings(feeds=urls, feed_timeout_seconds=10))
+
+
+def rows(engine: Engine) -> int:
+    with engine.connect() as conn:
+        return int(conn.execute(text("SELECT count(*) FROM segwatch.event")).scalar_one())
+
+
+def test_recorded_feeds_end_in_the_ledger_once(engine: Engine) -> None:
+    names = ("gdacs-rss.xml", "usgs_event_detail_us6000pi9w.json", "eonet_v3_events_20201130.geojson")
+    with serving({f"/{name}": of(name) for name in names}) as base:
+        first = poll(engine, *(f"{base}/{name}?key=secret" for name in names))
+        held = rows(engine)
+        again = poll(engine, *(f"{base}/{name}" for name in names))
+    assert [one.reason for one in first] == [None] * 3
+    assert not [one for one in first if "secret" in one.feed]
+    assert held == sum(one.recorded["new"] for one in first)
+    assert held + sum(len(one.refused) for one in first) == 16 + 1 + 20
+    assert [set(one.recorded) for one in again] == [{"unchanged"}] * 3
+    assert rows(engine) == held
+    with engine.connect() as conn:
+        listed = events.current(conn)
+        quakes = events.current(conn, "earthquake")
+    assert len(listed) == held
+    assert quakes[0]["external_id"] == "us6000pi9w"
+    assert quakes[0]["place"].startswith("POINT(87.")
+
+
+def test_a_revision_is_kept_and_becomes_the_current_one(engine: Engine) -> None:
+    event = json.loads((FEEDS / "fl-1102983-ep1-event.json").read_bytes())
+    answers = {"/flood": of("fl-1102983-ep1-event.json")}
+
+    def say(**properties: object) -> dict[str, int]:
+        changed = event | {"properties": event["properties"] | properties}
+        answers["/flood"] = (200, {}, json.dumps(changed).encode())
+        return poll(engine, f"{base}/flood")[0].recorded
+
+    with serving(answers) as base:
+        assert poll(engine, f"{base}/flood")[0].recorded == {"new": 1}
+        assert say(alertlevel="Red") == {"revised": 1}
+        assert say() == {"revised": 1}, "a feed may go back to what it said"
+        assert say(alertlevel="Red", datemodified="2025-01-06T00:00:00") == {"revised": 1}
+        assert say() == {"stale": 1}, "an old copy takes nothing back"
+    with engine.connect() as conn:
+        (flood,) = events.current(conn)
+    assert (flood["revisions"], flood["level"]) == (4, "red")
+
+
+@pytest.mark.parametrize(
+    ("answer", "word"),
+    [
+        ((500, {}, b""), "500"),
+        (
+            (301, {"location": "https://elsewhere.example/feed?key=secret"}, b""),
+            "elsewhere.example/feed; put",
+        ),
+        ((301, {"location": "http://["}, b""), "moved"),
+        ((200, {"content-encoding": "gzip"}, b"x"), "compressed"),
+        ((200, {}, b"<html>no feed</html>"), "neither RSS"),
+        ((200, {}, b'<!DOCTYPE a [<!ENTITY b "c">]><rss>&b;</rss>'), "no safe XML"),
+        ((200, {}, b" " * (feeds.MOST_BYTES + 1)), "larger than 16 MiB"),
+        ((200, {"content-length": "1000"}, b"<rss/>"), "without sending complete"),
+    ],
+)
+def test_a_feed_that_fails_says_why_and_stops_no_other(engine: Engine, answer: Answer, word: str) -> None:
+    with serving({"/bad": answer, "/good": of("usgs_event_detail_us6000pi9w.json")}) as base:
+        bad, good = poll(engine, f"{base}/bad", f"{base}/good")
+    assert bad.reason is not None
+    assert word in bad.reason
+    assert "secret" not in bad.reason
+    assert good.recorded == {"new": 1}
+    assert rows(engine) == 1
+
+
+def test_an_unreachable_feed(engine: Engine) -> None:
+    with serving({}) as base:
+        pass
+    (one,) = poll(engine, f"{base}/gone")
+    assert one.reason
+
+
+@pytest.mark.parametrize("feed", ["file:///etc/passwd", "ftp://example.org/x", "gdacs", "http://"])
+def test_addresses_that_are_none(feed: str) -> None:
+    with pytest.raises(ConfigError, match="SEGWATCH_FEEDS"):
+        load_settings(feeds=(feed,))
