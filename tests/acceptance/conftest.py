@@ -36,8 +36,8 @@ BROKEN = SeriesSpec(
 _RUN = """
 import json, sys
 from prefect.deployments import run_deployment
-run = run_deployment("observe/observe", parameters={"watch": sys.argv[1]}, timeout=500, poll_interval=1,
-                     job_variables={"env": json.loads(sys.argv[2])})
+run = run_deployment(sys.argv[1], parameters=json.loads(sys.argv[2]), timeout=500, poll_interval=1,
+                     job_variables={"env": json.loads(sys.argv[3])})
 print(run.state.type.value, run.state.message or "")
 """
 
@@ -99,8 +99,13 @@ class System:
         assert done.returncode == 0, done.stderr
 
     def observe(self, watch: str, environment: Mapping[str, str]) -> None:
-        """Trigger the deployment and wait for its run on the workers."""
-        done = _python("-c", _RUN, watch, json.dumps(dict(environment)), env=self.environment())
+        """Trigger the main job's deployment and wait for its run on the workers."""
+        self.deployed("observe/observe", environment, watch=watch)
+
+    def deployed(self, name: str, environment: Mapping[str, str], **parameters: Any) -> None:
+        """Trigger a deployment and wait for its run on the workers."""
+        given = (json.dumps(parameters), json.dumps(dict(environment)))
+        done = _python("-c", _RUN, name, *given, env=self.environment())
         assert done.stdout.startswith("COMPLETED"), done.stdout + done.stderr
 
     def query(self, statement: str, **values: object) -> list[dict[str, Any]]:

@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 
 import pytest
 from sqlalchemy import Engine, text
@@ -16,34 +12,9 @@ from segwatch.db import events
 from segwatch.flows import feeds
 from segwatch.flows.errors import ConfigError
 from segwatch.flows.settings import load_settings
+from tests.support.serving import Answer, serving
 
 FEEDS = Path(__file__).parents[2] / "data" / "feeds"
-Answer = tuple[int, dict[str, str], bytes]
-
-
-@contextmanager
-def serving(answers: dict[str, Answer]) -> Iterator[str]:
-    """A real HTTP server of fixed answers; its address."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            status, headers, body = answers[self.path.partition("?")[0]]
-            self.send_response(status)
-            for name, value in headers.items():
-                self.send_header(name, value)
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, format: str, *args: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        server.server_close()
 
 
 def of(name: str) -> Answer:
