@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import logging
 import time
-from collections import Counter
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
@@ -14,13 +12,11 @@ import httpx
 from prefect import flow
 from sqlalchemy import Engine
 
-from segwatch.db import events
 from segwatch.flows.assemble import worker_engine
 from segwatch.flows.errors import FeedError
+from segwatch.flows.happenings import keep
 from segwatch.flows.settings import FlowSettings, load_settings
 from segwatch.geo.errors import EventRefused
-from segwatch.geo.events.document import read
-from segwatch.geo.types import Event, RefusedEntry
 
 _log = logging.getLogger(__name__)
 #: The largest public feeds are a tenth of it.
@@ -48,25 +44,13 @@ def poll(engine: Engine, settings: FlowSettings) -> list[Polled]:
         for url in settings.feeds:
             one = Polled(_name(url))
             try:
-                _keep(engine, list(read(_fetch(client, url, settings), one.feed)), one)
+                one.recorded, one.refused = keep(engine, _fetch(client, url, settings), one.feed)
+                _log.info("feed %s: %s, %d refused", one.feed, one.recorded, len(one.refused))
             except (EventRefused, httpx.HTTPError, httpx.InvalidURL) as error:
                 one.reason = str(error) or type(error).__name__
                 _log.warning("feed %s: %s", one.feed, one.reason)
             done.append(one)
     return done
-
-
-def _keep(engine: Engine, entries: Sequence[Event | RefusedEntry], one: Polled) -> None:
-    recorded: Counter[str] = Counter()
-    with engine.begin() as conn:
-        for entry in entries:
-            if isinstance(entry, Event):
-                recorded[events.record(conn, entry).value] += 1
-            else:
-                _log.warning("feed %s: %s refused: %s", one.feed, entry.entry, entry.reason)
-                one.refused.append(asdict(entry))
-    one.recorded = dict(recorded)
-    _log.info("feed %s: %s, %d refused", one.feed, one.recorded, len(one.refused))
 
 
 def _fetch(client: httpx.Client, url: str, settings: FlowSettings) -> bytes:

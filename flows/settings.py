@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
+from collections.abc import Collection
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, get_args
 from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
@@ -48,7 +50,22 @@ class FlowSettings(BaseSettings):
         description="addresses of event feeds: GDACS, USGS, EONET, GeoRSS or CAP 1.2; a JSON list",
     )
     feed_timeout_seconds: float = Field(30.0, gt=0, description="longest wait for one feed, all of it")
+    event_secret: SecretStr | None = Field(
+        None, description="Standard Webhooks secret, whsec_...; who signs with it may send events over HTTP"
+    )
     webhook_secret: SecretStr | None = Field(None, description="Standard Webhooks secret, whsec_...")
+
+    @field_validator("event_secret")
+    @classmethod
+    def _signs(cls, secret: SecretStr | None) -> SecretStr | None:
+        if secret is not None:
+            try:
+                key = base64.b64decode(secret.get_secret_value().removeprefix("whsec_"), validate=True)
+            except ValueError:
+                key = b""
+            if len(key) < 24:
+                raise ValueError("is no secret; write whsec_ and at least 24 random bytes in base64")
+        return secret
 
     @field_validator("feeds")
     @classmethod
@@ -69,6 +86,11 @@ class FlowSettings(BaseSettings):
         return self
 
 
+_SECRETS = frozenset(
+    name for name, given in FlowSettings.model_fields.items() if SecretStr in get_args(given.annotation)
+)
+
+
 def load_settings(**given: Any) -> FlowSettings:
     """Settings from the environment; those given take its place.
 
@@ -80,16 +102,17 @@ def load_settings(**given: Any) -> FlowSettings:
     try:
         return FlowSettings(**given)
     except ValidationError as error:
-        raise ConfigError(describe(error, prefix="SEGWATCH_")) from error
+        raise ConfigError(describe(error, prefix="SEGWATCH_", hidden=_SECRETS)) from error
 
 
-def describe(error: ValidationError, *, prefix: str = "") -> str:
-    """Every problem of a pydantic error as ``field: message (got value)``, one a line."""
+def describe(error: ValidationError, *, prefix: str = "", hidden: Collection[str] = ()) -> str:
+    """Every problem of a pydantic error as ``field: message (got value)``, one a line; hidden fields' values not."""
     lines = []
     for problem in error.errors(include_url=False):
         where = ".".join(str(part) for part in problem["loc"])
+        show = where not in hidden
         where = f"{prefix}{where.upper()}" if prefix else where
         got = problem.get("input")
-        shown = f" (got {got!r})" if isinstance(got, str | int | float | bool) else ""
+        shown = f" (got {got!r})" if show and isinstance(got, str | int | float | bool) else ""
         lines.append(f"{where or 'value'}: {problem['msg']}{shown}")
     return "\n".join(lines)

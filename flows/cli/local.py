@@ -53,15 +53,20 @@ def serve(
 ) -> None:
     """Serve the map, OGC API Features and tiles of the analyst views, and the scenes' imagery.
 
-    With SEGWATCH_REVIEW_TOKEN set, who sends it may add reviews.
+    With SEGWATCH_REVIEW_TOKEN set, who sends it may add reviews; with SEGWATCH_EVENT_SECRET, who signs may add events.
     """
     from segwatch.flows import assemble
     from segwatch.flows.settings import load_settings
-    from segwatch.flows.web.reviews import Access
+    from segwatch.flows.web import events, reviews
+    from segwatch.flows.web.server import Access
     from segwatch.flows.web.server import serve as run_server
 
     with clear_errors():
         settings = load_settings()
-        token = settings.review_token
-        access = Access(assemble.worker_engine(settings), token) if token else None
+        token, secret = settings.review_token, settings.event_secret
+        writing = assemble.worker_engine(settings)
+        access = Access(
+            reviews=reviews.Access(writing, token) if token else None,
+            events=events.Access(writing, secret) if secret else None,
+        )
         run_server(assemble.analyst_url(settings), host=host, port=port, access=access)

@@ -18,6 +18,7 @@ from segwatch.flows.errors import ConfigError
 from segwatch.flows.outlines import from_geojson
 from segwatch.flows.settings import describe
 from segwatch.flows.web import queries
+from segwatch.flows.web.bodies import limited
 
 _MOST_BYTES = 4 * 2**20
 
@@ -77,13 +78,9 @@ def _authorise(request: Request, token: SecretStr) -> None:
 
 
 async def _body(request: Request) -> Asked:
-    received = bytearray()
-    async for part in request.stream():
-        received += part
-        if len(received) > _MOST_BYTES:
-            raise HTTPException(413, f"at most {_MOST_BYTES // 2**20} MiB")
+    received = await limited(request, _MOST_BYTES)
     try:
-        return Asked.model_validate_json(bytes(received))
+        return Asked.model_validate_json(received)
     except ValidationError as error:
         raise HTTPException(422, describe(error)) from error
 

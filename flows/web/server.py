@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import uvicorn
@@ -13,7 +14,7 @@ from fastapi.staticfiles import StaticFiles
 from sqlalchemy import Engine, text
 
 from segwatch.db.engine import driver_url, make_engine
-from segwatch.flows.web import imagery, ogc, queries, reviews
+from segwatch.flows.web import events, imagery, ogc, queries, reviews
 from segwatch.geo.errors import GeoError
 
 _STATIC = Path(__file__).parent / "static"
@@ -38,13 +39,24 @@ _HEADERS = {
 }
 
 
-def serve(database_url: str, *, host: str, port: int, access: reviews.Access | None = None) -> None:
+@dataclass(frozen=True)
+class Access:
+    """Who may write, and what."""
+
+    reviews: reviews.Access | None = None
+    events: events.Access | None = None
+
+
+NOBODY = Access()
+
+
+def serve(database_url: str, *, host: str, port: int, access: Access = NOBODY) -> None:
     """Run until stopped; ``database_url`` needs no more than the analyst's rights."""
     uvicorn.run(create_app(database_url, access), host=host, port=port, log_level="warning")
 
 
-def create_app(database_url: str, access: reviews.Access | None = None) -> FastAPI:
-    """The whole application on the analyst views of one database; with ``access``, verdicts can be added."""
+def create_app(database_url: str, access: Access = NOBODY) -> FastAPI:
+    """The whole application on the analyst views of one database, and who may write."""
     engine = make_engine(database_url, application_name="segwatch-web")
     features = ogc.make_app()
 
@@ -60,7 +72,8 @@ def create_app(database_url: str, access: reviews.Access | None = None) -> FastA
     app.middleware("http")(_harden)
     app.add_exception_handler(GeoError, _unreadable)
     _add_pages(app, engine)
-    app.include_router(reviews.router(engine, access), prefix="/api", tags=["reviews"])
+    app.include_router(reviews.router(engine, access.reviews), prefix="/api", tags=["reviews"])
+    app.include_router(events.router(access.events), tags=["events"])
     app.include_router(imagery.router(engine), prefix="/imagery", tags=["imagery"])
     app.mount("/ogc", features)
     app.mount("/static", StaticFiles(directory=_STATIC), name="static")

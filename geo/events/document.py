@@ -17,7 +17,7 @@ from segwatch.geo.types import Event, RefusedEntry
 
 
 def read(document: bytes, feed: str) -> Iterator[Event | RefusedEntry]:
-    """Events of a document: GDACS, USGS or EONET GeoJSON, GDACS RSS, GeoRSS, or CAP 1.2.
+    """Events of a document: GeoJSON of GDACS, USGS, EONET or in the own form, GDACS RSS, GeoRSS, or CAP 1.2.
 
     Args:
         document: as received.
@@ -34,7 +34,7 @@ def read(document: bytes, feed: str) -> Iterator[Event | RefusedEntry]:
             parsed = json.loads(document)
         except (ValueError, RecursionError) as error:
             raise EventRefused(f"the document is no JSON: {error}") from error
-        yield from features(mapping(parsed, "the document"))
+        yield from features(mapping(parsed, "the document"), feed)
         return
     if start != b"<":
         raise EventRefused("the document is neither JSON nor XML")

@@ -1,4 +1,9 @@
-"""Events published as GeoJSON: GDACS, USGS earthquakes, NASA EONET."""
+"""Events published as GeoJSON: GDACS, USGS earthquakes, NASA EONET, and segwatch's own form for everyone else.
+
+The own form is a Feature with an ``id``, a ``geometry`` and the properties ``kind``, ``title``, ``occurred_at``,
+``updated_at`` (revisions are put in order by it) and, where known, ``ended_at``, ``level``, ``magnitude``,
+``magnitude_unit``, ``population``, ``link`` and ``cancelled``.
+"""
 
 from __future__ import annotations
 
@@ -29,13 +34,18 @@ EONET_KINDS = {
     "landslides": EventKind.LANDSLIDE,
     "drought": EventKind.DROUGHT,
 }
+_KINDS = {one.value: one for one in EventKind}
 _LEVELS = {one.value: one for one in EventLevel}
 
 Feature = Mapping[str, Any]
 
 
-def features(document: Mapping[str, Any]) -> Iterator[Event | RefusedEntry]:
+def features(document: Mapping[str, Any], feed: str) -> Iterator[Event | RefusedEntry]:
     """Events of a GeoJSON FeatureCollection or Feature; features of one EONET event are one event.
+
+    Args:
+        document: as parsed.
+        feed: short name of where it came from; part of the source of events in the own form.
 
     Raises
     ------
@@ -48,7 +58,7 @@ def features(document: Mapping[str, Any]) -> Iterator[Event | RefusedEntry]:
         found = document["features"]
     else:
         raise EventRefused("the document is JSON, but no GeoJSON FeatureCollection or Feature")
-    yield from each(_together(found), _name, _event)
+    yield from each(_together(found), _name, lambda group: _event(group, feed))
 
 
 def _together(found: list[Any]) -> list[list[Any]]:
@@ -67,7 +77,7 @@ def _name(group: list[Any]) -> str:
     return str(properties.get("id") or properties.get("eventid") or one.get("id") or "")
 
 
-def _event(group: list[Any]) -> Event:
+def _event(group: list[Any], feed: str) -> Event:
     properties = mapping(mapping(group[0], "the feature").get("properties"), "properties")
     if "eventtype" in properties:
         return _gdacs(group[0], properties)
@@ -75,7 +85,9 @@ def _event(group: list[Any]) -> Event:
         return _eonet(group, properties)
     if "mag" in properties:
         return _usgs(group[0], properties)
-    raise EventRefused("it has neither eventtype (GDACS), categories (EONET) nor mag (USGS)")
+    if "kind" in properties:
+        return _own(group[0], properties, feed)
+    raise EventRefused("it has neither kind, eventtype (GDACS), categories (EONET) nor mag (USGS)")
 
 
 def _gdacs(feature: Feature, properties: Feature) -> Event:
@@ -142,6 +154,32 @@ def _eonet(group: list[Any], properties: Feature) -> Event:
         magnitude=max(filter(None, (number(one.get("magnitudeValue")) for one in every)), default=None),
         magnitude_unit=str(properties.get("magnitudeUnit") or ""),
         link=str(properties.get("link") or ""),
+    )
+
+
+def _own(feature: Feature, properties: Feature, feed: str) -> Event:
+    kind = _KINDS.get(str(properties["kind"]))
+    if kind is None:
+        raise EventRefused(f"kind {str(properties['kind'])[:40]!r} is none of {', '.join(EventKind)}")
+    told = level(properties.get("level"))
+    if told is None and properties.get("level") is not None:
+        raise EventRefused(f"level {str(properties['level'])[:40]!r} is none of {', '.join(EventLevel)}")
+    people = number(properties.get("population"))
+    return Event(
+        source=f"geojson:{feed}",
+        external_id=str(feature.get("id") or ""),
+        kind=kind,
+        title=str(properties.get("title") or ""),
+        occurred_at=moment(properties.get("occurred_at")),
+        updated_at=moment(properties.get("updated_at")),
+        ended_at=moment(properties["ended_at"]) if properties.get("ended_at") else None,
+        geometry=geojson(feature.get("geometry")),
+        level=told,
+        magnitude=number(properties.get("magnitude")),
+        magnitude_unit=str(properties.get("magnitude_unit") or ""),
+        population=None if people is None else int(people),
+        link=str(properties.get("link") or ""),
+        cancelled=properties.get("cancelled") is True,
     )
 
 

@@ -16,8 +16,8 @@ from pydantic import SecretStr
 from shapely.geometry import mapping
 from sqlalchemy import Engine
 
-from segwatch.flows.web.reviews import Access
-from segwatch.flows.web.server import create_app
+from segwatch.flows.web import reviews
+from segwatch.flows.web.server import Access, create_app
 from tests.conftest import Database
 from tests.invariants.conftest import Ledger, Look, cells
 from tests.invariants.conftest import ledgers as ledgers  # noqa: PLC0414 - a fixture of these tests, too
@@ -37,7 +37,9 @@ def lake(ledgers: Any) -> tuple[Ledger, str]:
 
 @pytest.fixture
 def client(database: Database, engine: Engine) -> Iterator[TestClient]:
-    app = create_app(database.url("segwatch_analyst"), Access(engine, SecretStr(TOKEN)))
+    app = create_app(
+        database.url("segwatch_analyst"), Access(reviews=reviews.Access(engine, SecretStr(TOKEN)))
+    )
     with TestClient(app) as made:
         yield made
 
