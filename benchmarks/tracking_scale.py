@@ -121,6 +121,9 @@ class World:
             for statement in _GROW:
                 conn.execute(statement.encode(), values)
             conn.execute("VACUUM ANALYZE")
+            conn.execute(
+                "CHECKPOINT"
+            )  # a history was written long ago; its pages are not the scene's to write
         self.tracks = tracks
 
     def answer(self, block: BaseGeometry, detections: Sequence[Detection], at: datetime) -> None:
@@ -254,8 +257,8 @@ def run(*, quick: bool) -> dict[str, float | int]:
 def _measure(world: World, turn: int) -> Cost:
     block = box(_WEST, _SOUTH, _WEST + world.side * _STEP_LON, _SOUTH + world.side * _STEP_LAT)
     seconds = []
-    for repeat in range(2):
-        number = 2 * turn + repeat
+    for repeat in range(3):
+        number = 3 * turn + repeat
         found = _block_detections(world.side, seed=number)
         world.answer(block, found, _NOW + timedelta(days=number))
         before = world.rows_written()
@@ -265,10 +268,11 @@ def _measure(world: World, turn: int) -> Cost:
         seconds.append(time.perf_counter() - begun)
         assert tracked.observations == 1
         peak, rows = _peak_mib(), world.rows_written() - before
+    # the first one of each turn finds the block as the turn before left it: at the least history, never looked at
     begun = time.perf_counter()
     _overlay(world.engine, found)
     overlay = time.perf_counter() - begun
-    return Cost(world.tracks, min(seconds), rows, peak, overlay)
+    return Cost(world.tracks, min(seconds[1:]), rows, peak, overlay)
 
 
 def _block_detections(side: int, seed: int) -> list[Detection]:

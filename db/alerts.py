@@ -1,82 +1,113 @@
-"""The outbox: lease what is due, then mark it delivered or failed. At least once, under a stable key."""
+"""What people do about alerts: acknowledge, snooze, resolve, reopen. Every mark is kept; the last one holds."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import enum
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Connection, text
 
-_LEASE = text(
+from segwatch.db.errors import MarkRefused, NotFound
+from segwatch.db.ids import make_id
+
+LONGEST_TEXT = 2000
+
+
+class Mark(enum.StrEnum):
+    """What somebody did about an alert."""
+
+    ACKNOWLEDGED = "acknowledged"
+    """Somebody looks after it."""
+    SNOOZED = "snoozed"
+    """Messages about the object wait until a time."""
+    RESOLVED = "resolved"
+    """Nothing is left to do."""
+    REOPENED = "reopened"
+
+
+_LOCK = text(
     """
-    WITH due AS (
-        SELECT d.id FROM segwatch.delivery d
-        WHERE d.state = 'pending' AND d.next_attempt_at <= clock_timestamp()
-          AND (d.lease_until IS NULL OR d.lease_until < clock_timestamp())
-        ORDER BY d.next_attempt_at, d.id LIMIT :limit FOR UPDATE SKIP LOCKED
-    )
-    UPDATE segwatch.delivery d
-    SET lease_worker = :worker, lease_until = clock_timestamp() + make_interval(secs => :seconds),
-        attempts = d.attempts + 1
-    FROM due WHERE d.id = due.id
-    RETURNING d.id, d.channel, d.idempotency_key, d.payload, d.attempts - 1 AS attempts, d.next_attempt_at
-    """
-)
-_DELIVERED = text(
-    """
-    UPDATE segwatch.delivery
-    SET state = 'delivered', delivered_at = clock_timestamp(), lease_worker = NULL, lease_until = NULL,
-        last_error = NULL
-    WHERE id = :id AND state <> 'delivered'
-    """
-)
-_FAILED = text(
-    """
-    UPDATE segwatch.delivery
-    SET state = CASE WHEN attempts >= :max_attempts THEN 'dead' ELSE 'pending' END, last_error = :reason,
-        next_attempt_at = clock_timestamp() + make_interval(secs => :retry_in_seconds),
-        lease_worker = NULL, lease_until = NULL
-    WHERE id = :id AND state = 'pending'
+    SELECT c.track_id FROM segwatch.alert a JOIN segwatch.change c ON c.id = a.change_id
+    WHERE a.id = :id FOR UPDATE OF a
     """
 )
+_LAST = text("SELECT ordinal, mark, person, note, until FROM segwatch.alert_status WHERE alert_id = :id")
+_ADD = text(
+    """
+    INSERT INTO segwatch.alert_mark (id, alert_id, track_id, ordinal, mark, person, note, until)
+    VALUES (:id, :alert_id, :track_id, :ordinal, :mark, :person, :note, :until)
+    """
+)
+_LIST = text(
+    """
+    SELECT alert_id, created_at, rule, kind, target, valid_at, before_m2, after_m2, retracted_at, delivered_at,
+           deliveries_pending, deliveries_failed, status, status_by, status_note, snoozed_until
+    FROM watch.alerts WHERE watch = :watch AND (NOT CAST(:open AS boolean) OR status <> 'resolved')
+    ORDER BY created_at DESC, alert_id LIMIT :limit
+    """
+)
 
 
-@dataclass(frozen=True, slots=True)
-class DeliveryLease:
-    """One message to send to one channel."""
+def mark(
+    conn: Connection,
+    alert_id: UUID,
+    given: Mark,
+    *,
+    person: str,
+    note: str = "",
+    until: datetime | None = None,
+) -> bool:
+    """Mark an alert; False when the very same mark holds already.
 
-    id: UUID
-    url: str
-    idempotency_key: str
-    """The same however often it is sent."""
-    payload: dict[str, Any]
-    attempts: int
-    """Attempts before this one."""
-
-
-def lease(conn: Connection, *, worker: str, seconds: float, limit: int) -> list[DeliveryLease]:
-    """Lease up to ``limit`` deliveries that are due, the longest due first."""
-    rows = conn.execute(_LEASE, {"worker": worker, "seconds": seconds, "limit": limit}).all()
-    rows = sorted(rows, key=lambda row: (row.next_attempt_at, str(row.id)))
-    return [
-        DeliveryLease(row.id, row.channel, row.idempotency_key, row.payload, row.attempts) for row in rows
-    ]
-
-
-def delivered(conn: Connection, identity: UUID) -> None:
-    """The channel took it."""
-    conn.execute(_DELIVERED, {"id": identity})
-
-
-def failed(
-    conn: Connection, identity: UUID, reason: str, *, retry_in_seconds: float, max_attempts: int
-) -> None:
-    """The channel did not take it: due again after a while, dead once the attempts are used up."""
-    values = {
-        "id": identity,
-        "reason": reason,
-        "retry_in_seconds": retry_in_seconds,
-        "max_attempts": max_attempts,
+    Raises
+    ------
+    NotFound
+        There is no such alert.
+    MarkRefused
+        Nobody is named, a text is too long, or a time is missing, past or out of place.
+    """
+    person = person.strip()
+    if not person or len(person) > LONGEST_TEXT or len(note) > LONGEST_TEXT:
+        raise MarkRefused(
+            f"who and note: who must be named, and neither may be longer than {LONGEST_TEXT} characters"
+        )
+    if "\0" in person + note:
+        raise MarkRefused("who and note: may not contain the character NUL")
+    if (given is Mark.SNOOZED) != (until is not None):
+        raise MarkRefused("until: give it when snoozing, and only then")
+    if until is not None and until <= conn.execute(text("SELECT clock_timestamp()")).scalar_one():
+        raise MarkRefused(f"until: {until.isoformat()} is past; give a time to come")
+    track_id = conn.execute(_LOCK, {"id": alert_id}).scalar_one_or_none()
+    if track_id is None:
+        raise NotFound(f"there is no alert {alert_id}; `segwatch alert list WATCH` shows them")
+    last = conn.execute(_LAST, {"id": alert_id}).one_or_none()
+    if last is not None and (last.mark, last.person, last.note, last.until) == (
+        given.value,
+        person,
+        note,
+        until,
+    ):
+        return False
+    ordinal = 0 if last is None else last.ordinal + 1
+    row = {
+        "id": make_id("alert_mark", alert_id, ordinal),
+        "alert_id": alert_id,
+        "track_id": track_id,
+        "ordinal": ordinal,
+        "mark": given.value,
+        "person": person,
+        "note": note,
+        "until": until,
     }
-    conn.execute(_FAILED, values)
+    conn.execute(_ADD, row)
+    return True
+
+
+def listed(
+    conn: Connection, watch: str, *, unresolved: bool = False, limit: int = 200
+) -> list[dict[str, Any]]:
+    """The newest alerts of a watch with what was done about them."""
+    rows = conn.execute(_LIST, {"watch": watch, "open": unresolved, "limit": limit})
+    return [dict(row) for row in rows.mappings()]

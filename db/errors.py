@@ -78,3 +78,7 @@ class PublishConflict(DbError):
 
 class ReviewRefused(DbError):
     """A verdict about an object lacks something or makes no sense."""
+
+
+class MarkRefused(DbError):
+    """A mark on an alert that says too little or too much."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -13,7 +14,7 @@ from shapely.geometry.base import BaseGeometry
 from sqlalchemy import Connection, text
 from sqlalchemy.dialects.postgresql import insert
 
-from segwatch.db import reviews, tables
+from segwatch.db import messages, reviews, tables
 from segwatch.db.codec import ewkb
 from segwatch.db.errors import PublishConflict
 from segwatch.db.ids import make_id
@@ -84,10 +85,13 @@ _LINK = text(
     WHERE d.observation_id = :id AND d.ordinal = n.ordinal
     """
 )
+_NOTIFY = text("SELECT pg_notify('segwatch_alert', n.note) FROM unnest(CAST(:notes AS text[])) AS n(note)")
+#: A notification may have 8 000 bytes; who wants more asks for the alert.
+_NOTED = ("watch", "rule", "kind", "target", "track_id", "change_id", "valid_at")
 _CONTEXT = text(
     """
     SELECT p.watch, p.watch_revision, p.instruction, p.instruction_revision, p.model, p.scene_key, p.scene_id,
-           p.item_hrefs
+           p.item_hrefs, p.acquired_at
     FROM segwatch.provenance p WHERE p.observation_id = :id
     """
 )
@@ -271,16 +275,21 @@ def link_detections(conn: Connection, step: TrackingStep) -> None:
 
 
 def add_alerts(
-    conn: Connection, observation_id: UUID, chosen: Sequence[tuple[Change, AlertRule]], now: datetime
+    conn: Connection,
+    step: TrackingStep,
+    chosen: Sequence[tuple[Change, AlertRule]],
+    now: datetime,
 ) -> int:
     """One alert a change and rule, one delivery a channel; none about rejected objects. How many alerts."""
     silent = reviews.rejected(conn, {change.track_id for change, _ in chosen})
     chosen = [(change, rule) for change, rule in chosen if change.track_id not in silent]
     if not chosen:
         return 0
+    observation_id = step.observation_id
     context = dict(conn.execute(_CONTEXT, {"id": observation_id}).mappings().one())
     context["observation_id"] = observation_id
-    alerts, deliveries = [], []
+    outlines = {state.track_id: state.geometry for state in step.states}
+    alerts, deliveries, told = [], [], []
     for change, rule in chosen:
         identity = change_id(observation_id, change)
         alert_id = make_id("alert", identity, rule.name)
@@ -293,7 +302,9 @@ def add_alerts(
                 "created_at": now,
             }
         )
-        payload = _payload(alert_id, identity, change, rule, context, now)
+        ground = _ground(change, outlines.get(change.track_id))
+        data = messages.about(alert_id, identity, change, ground, rule, context)
+        told.append((alert_id, messages.ALERT, data))
         for channel in dict.fromkeys(rule.channels):
             delivery_id = make_id("delivery", alert_id, channel)
             deliveries.append(
@@ -302,42 +313,23 @@ def add_alerts(
                     "alert_id": alert_id,
                     "channel": channel,
                     "idempotency_key": str(delivery_id),
-                    "payload": payload,
+                    "payload": messages.message(messages.ALERT, delivery_id, data, now),
                     "state": "pending",
+                    "track_id": change.track_id,
                 }
             )
     conn.execute(insert(tables.alert).on_conflict_do_nothing(), alerts)
     if deliveries:
         conn.execute(insert(tables.delivery).on_conflict_do_nothing(), deliveries)
+    notify(conn, told)
     return len(alerts)
 
 
-def _payload(
-    alert_id: UUID,
-    identity: UUID,
-    change: Change,
-    rule: AlertRule,
-    context: dict[str, Any],
-    now: datetime,
-) -> dict[str, Any]:
-    """The message as JSON, in the shape Standard Webhooks recommends: type, timestamp, data."""
-    shapes = [part for part in (change.gained, change.lost) if part is not None and not part.is_empty]
-    bounds = list(shapely.union_all(shapes).bounds) if shapes else None
-    data = {
-        "alert_id": alert_id,
-        "change_id": identity,
-        "track_id": change.track_id,
-        "rule": rule.name,
-        "kind": change.kind.value,
-        "target": change.target,
-        "valid_at": change.valid_at.isoformat(),
-        "before_m2": change.before_m2,
-        "after_m2": change.after_m2,
-        "score": change.score,
-        "baseline": change.baseline,
-        "bbox": bounds,
-    }
-    plain = {
-        name: str(value) if isinstance(value, UUID) else value for name, value in (context | data).items()
-    }
-    return {"type": "segwatch.alert", "timestamp": now.isoformat(), "data": plain}
+def notify(conn: Connection, told: Sequence[tuple[UUID, str, Mapping[str, Any]]]) -> None:
+    """Tell who listens inside the database, once this transaction is committed: alert, type of message, data."""
+    notes = [
+        json.dumps({"type": kind, "alert_id": str(alert_id)} | {name: data[name] for name in _NOTED})
+        for alert_id, kind, data in told
+    ]
+    if notes:
+        conn.execute(_NOTIFY, {"notes": notes})

@@ -18,7 +18,7 @@ from uuid import UUID
 from sqlalchemy import Connection, Row, text
 from sqlalchemy.dialects.postgresql import insert
 
-from segwatch.db import publishing, tables
+from segwatch.db import messages, publishing, tables
 from segwatch.db.codec import from_ewkb, load_watch, track_state
 from segwatch.db.ids import make_id
 from segwatch.db.timeline import Entry, Segment, entries, timeline
@@ -124,7 +124,7 @@ _UNLINK = text(
 #: The message sent last to each channel of the alerts about some changes.
 _SAID = text(
     """
-    SELECT DISTINCT ON (d.alert_id, d.channel) d.alert_id, d.channel, d.ordinal, d.payload
+    SELECT DISTINCT ON (d.alert_id, d.channel) d.alert_id, d.channel, d.ordinal, d.payload, d.track_id
     FROM segwatch.alert a JOIN segwatch.delivery d ON d.alert_id = a.id
     WHERE a.change_id = ANY(CAST(:ids AS uuid[]))
     ORDER BY d.alert_id, d.channel, d.ordinal DESC
@@ -308,8 +308,8 @@ def _changes(
     gone = sorted(recorded - derived)
     conn.execute(_RETRACT_CHANGES, {"ids": gone, "now": now})
     again = list(conn.execute(_HOLDS_AGAIN, {"ids": sorted(derived - recorded)}).scalars())
-    _correct(conn, gone, "segwatch.alert.retracted", now)
-    _correct(conn, again, "segwatch.alert.reinstated", now)
+    _correct(conn, gone, messages.RETRACTED, now)
+    _correct(conn, again, messages.REINSTATED, now)
     count = 0
     for step in steps:
         publishing.add_changes(conn, step, now)
@@ -318,12 +318,13 @@ def _changes(
             for one, rule in alerts.get(step.observation_id, ())
             if publishing.change_id(step.observation_id, one) not in {*recorded, *again}
         ]
-        count += publishing.add_alerts(conn, step.observation_id, new, now)
+        count += publishing.add_alerts(conn, step, new, now)
     return count
 
 
 def _correct(conn: Connection, changes: Sequence[UUID], kind: str, now: datetime) -> None:
     """A further message about each alert of these changes, to every channel that was told."""
+    told: dict[UUID, tuple[UUID, str, Mapping[str, Any]]] = {}
     for said in conn.execute(_SAID, {"ids": list(changes)}).all():
         ordinal = said.ordinal + 1
         identity = make_id("delivery", said.alert_id, said.channel, ordinal)
@@ -333,10 +334,13 @@ def _correct(conn: Connection, changes: Sequence[UUID], kind: str, now: datetime
             "channel": said.channel,
             "ordinal": ordinal,
             "idempotency_key": str(identity),
-            "payload": {**said.payload, "type": kind, "timestamp": now.isoformat()},
+            "payload": messages.message(kind, identity, said.payload["data"], now),
             "state": "pending",
+            "track_id": said.track_id,
         }
         conn.execute(insert(tables.delivery).values(row).on_conflict_do_nothing())
+        told[said.alert_id] = (said.alert_id, kind, said.payload["data"])
+    publishing.notify(conn, list(told.values()))
 
 
 def _lineage(conn: Connection, folded: set[UUID], steps: Sequence[TrackingStep], now: datetime) -> None:

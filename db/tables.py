@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from geoalchemy2 import Geometry
 from sqlalchemy import (
+    BigInteger,
     Boolean,
     CheckConstraint,
     Column,
@@ -11,6 +12,7 @@ from sqlalchemy import (
     DateTime,
     Double,
     ForeignKey,
+    Identity,
     Index,
     Integer,
     MetaData,
@@ -343,9 +345,44 @@ delivery = Table(
     _time("delivered_at", nullable=True),
     #: 0 is the alert; odd ones say that it does not hold after all, further even ones that it does again
     Column("ordinal", Integer, nullable=False, server_default="0"),
+    _ref("track_id", "track"),
+    #: messages about one object reach a channel in this order
+    Column("sequence", BigInteger, Identity(), nullable=False),
+    #: given up some time after this; replaying begins anew
+    _time("tried_since", now=True),
     UniqueConstraint("alert_id", "channel", "ordinal", name="delivery_identity"),
     CheckConstraint("state IN ('pending', 'delivered', 'dead')", name="delivery_state"),
     Index("delivery_due_ix", "next_attempt_at", postgresql_where=text("state = 'pending'")),
+    Index("delivery_order_ix", "track_id", "channel", "sequence", postgresql_where=text("state = 'pending'")),
+)
+
+channel = Table(
+    "channel",
+    metadata,
+    Column("name", Text, primary_key=True),
+    #: in a row
+    Column("failures", Integer, nullable=False, server_default="0"),
+    _time("resting_until", nullable=True),
+    _text("last_error", nullable=True),
+    _time("changed_at", now=True),
+)
+
+alert_mark = Table(
+    "alert_mark",
+    metadata,
+    _id(),
+    _ref("alert_id", "alert"),
+    _ref("track_id", "track"),
+    Column("ordinal", Integer, nullable=False),
+    _text("mark"),
+    _text("person"),
+    _text("note"),
+    _time("until", nullable=True),
+    _time("marked_at", now=True),
+    UniqueConstraint("alert_id", "ordinal", name="alert_mark_identity"),
+    CheckConstraint("mark IN ('acknowledged', 'snoozed', 'resolved', 'reopened')", name="alert_mark_known"),
+    CheckConstraint("(mark = 'snoozed') = (until IS NOT NULL)", name="alert_mark_snooze_ends"),
+    Index("alert_mark_track_ix", "track_id"),
 )
 
 event = Table(

@@ -194,4 +194,4 @@ def _write(
     publishing.add_lineage(conn, step)
     publishing.add_changes(conn, step, now)
     publishing.link_detections(conn, step)
-    return publishing.add_alerts(conn, step.observation_id, alerts, now)
+    return publishing.add_alerts(conn, step, alerts, now)

@@ -1,28 +1,32 @@
-"""deliver: send the outbox to its webhooks, signed, at least once, with a stable idempotency key."""
+"""deliver: send the outbox to its channels, at least once, in order, under a stable idempotency key."""
 
 from __future__ import annotations
 
-import json
 import logging
 import os
+import random
 import socket
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from typing import Any
+from uuid import UUID
 
 import httpx
 from prefect import flow
 from sqlalchemy import Engine
-from standardwebhooks import Webhook
 
-from segwatch.db import alerts
+from segwatch.db import outbox
+from segwatch.flows import channels
 from segwatch.flows.assemble import worker_engine
 from segwatch.flows.settings import FlowSettings, load_settings
 
 _log = logging.getLogger(__name__)
-_BATCH = 50
-_FIRST_RETRY_SECONDS = 5.0
+_AT_ONCE = 8
+_BATCH = 8 * _AT_ONCE
 _LONGEST_RETRY_SECONDS = 3600.0
+#: A channel's first rest, in first waits of a message.
+_REST = 6.0
 
 
 @dataclass(slots=True)
@@ -37,60 +41,72 @@ class Delivered:
 def deliver_outbox(engine: Engine, settings: FlowSettings) -> Delivered:
     """Send everything that is due. Receivers must honour ``webhook-id``: a crash after sending repeats it."""
     total = Delivered()
-    worker = f"deliver-{socket.gethostname()}-{os.getpid()}"
-    lease_seconds = settings.delivery_timeout_seconds * _BATCH
-    with httpx.Client(timeout=settings.delivery_timeout_seconds, follow_redirects=False) as client:
+    # unique in time as well: what a dead namesake held is not ours to give back
+    worker = f"deliver-{socket.gethostname()}-{os.getpid()}-{random.getrandbits(32):08x}"
+    lease_seconds = settings.delivery_timeout_seconds * 1.5 * _BATCH / _AT_ONCE
+    with (
+        httpx.Client(timeout=settings.delivery_timeout_seconds, follow_redirects=False) as client,
+        ThreadPoolExecutor(_AT_ONCE) as pool,
+    ):
         while True:
             with engine.begin() as conn:
-                batch = alerts.lease(conn, worker=worker, seconds=lease_seconds, limit=_BATCH)
+                batch = outbox.lease(conn, worker=worker, seconds=lease_seconds, limit=_BATCH)
             if not batch:
                 break
-            for one in batch:
-                _deliver(engine, client, one, settings, total)
+            _send_batch(engine, client, pool, worker, batch, settings, total)
     if total.delivered or total.failed:
         _log.info("deliver %s", asdict(total))
     return total
 
 
-def _deliver(
-    engine: Engine, client: httpx.Client, one: alerts.DeliveryLease, settings: FlowSettings, total: Delivered
+def _send_batch(
+    engine: Engine,
+    client: httpx.Client,
+    pool: ThreadPoolExecutor,
+    worker: str,
+    batch: Sequence[outbox.DeliveryLease],
+    settings: FlowSettings,
+    total: Delivered,
 ) -> None:
-    problem = _post(client, one, settings)
+    """Send leased messages some at a time; once a channel rests, its others are given back untried."""
+    resting: set[str] = set()
+    untried: list[UUID] = []
+    for start in range(0, len(batch), _AT_ONCE):
+        several = batch[start : start + _AT_ONCE]
+        tried = [one for one in several if one.channel not in resting]
+        untried += [one.id for one in several if one.channel in resting]
+        problems = list(pool.map(lambda one: channels.send(client, one, settings), tried))
+        with engine.begin() as conn:
+            for one, problem in zip(tried, problems, strict=True):
+                if problem is None:
+                    outbox.delivered(conn, one.id)
+                    total.delivered += 1
+                    continue
+                total.failed += 1
+                _log.warning(
+                    "delivery %s to %s failed: %s",
+                    one.idempotency_key,
+                    channels.shown(one.channel),
+                    problem.reason,
+                )
+                first = settings.delivery_retry_seconds
+                if outbox.failed(
+                    conn,
+                    one.id,
+                    problem.reason,
+                    retry_in_seconds=max(problem.wait_seconds, _wait(first, one.attempts)),
+                    give_up_seconds=settings.delivery_hours * 3600,
+                    rest_seconds=_REST * first if problem.of_channel else None,
+                ):
+                    resting.add(one.channel)
     with engine.begin() as conn:
-        if problem is None:
-            alerts.delivered(conn, one.id)
-            total.delivered += 1
-            return
-        wait = min(_LONGEST_RETRY_SECONDS, _FIRST_RETRY_SECONDS * 2.0**one.attempts)
-        alerts.failed(conn, one.id, problem, retry_in_seconds=wait, max_attempts=settings.delivery_attempts)
-    total.failed += 1
-    _log.warning("delivery %s to %s failed: %s", one.idempotency_key, httpx.URL(one.url).host, problem)
+        outbox.release(conn, worker, untried)
 
 
-def _post(client: httpx.Client, one: alerts.DeliveryLease, settings: FlowSettings) -> str | None:
-    """Send one message; the reason if the receiver did not take it."""
-    body = json.dumps(one.payload, sort_keys=True, separators=(",", ":"), default=str)
-    try:
-        response = client.post(one.url, content=body.encode(), headers=_headers(one, body, settings))
-    except httpx.HTTPError as error:
-        return f"{type(error).__name__}: {error}"
-    if response.is_success:
-        return None
-    return f"HTTP {response.status_code}"
-
-
-def _headers(one: alerts.DeliveryLease, body: str, settings: FlowSettings) -> dict[str, str]:
-    """Standard Webhooks headers (https://www.standardwebhooks.com); signed when a secret is set."""
-    now = datetime.now(UTC)
-    headers = {
-        "content-type": "application/json",
-        "webhook-id": one.idempotency_key,
-        "webhook-timestamp": str(int(now.timestamp())),
-    }
-    if settings.webhook_secret is not None:
-        signer = Webhook(settings.webhook_secret.get_secret_value())
-        headers["webhook-signature"] = signer.sign(msg_id=one.idempotency_key, timestamp=now, data=body)
-    return headers
+def _wait(first: float, attempts: int) -> float:
+    """Exponential back-off; scattered, so that what failed together does not come again together."""
+    longest: float = min(_LONGEST_RETRY_SECONDS, first * 2.0 ** min(attempts, 30))
+    return longest * random.uniform(0.5, 1.0)  # noqa: S311
 
 
 @flow(name="deliver", log_prints=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any, Self, get_args
@@ -35,9 +36,16 @@ class FlowSettings(BaseSettings):
     tile_batch: int = Field(4, ge=1, le=64, description="tiles read and handed to the model together")
     lease_seconds: float = Field(120.0, gt=0, description="how long a scene is held without a sign of life")
     linger_seconds: float = Field(5.0, ge=0, description="how long an idle segment run waits for more work")
-    max_attempts: int = Field(3, ge=1, description="attempts before an observation or delivery fails")
-    delivery_attempts: int = Field(12, ge=1, description="attempts before a delivery is given up")
+    max_attempts: int = Field(3, ge=1, description="attempts before an observation fails")
+    delivery_hours: float = Field(
+        72.0, gt=0, description="how long a delivery is tried before it is given up"
+    )
+    delivery_retry_seconds: float = Field(5.0, gt=0, description="a delivery's first wait after a failure")
     delivery_timeout_seconds: float = Field(10.0, gt=0)
+    services: dict[str, SecretStr] = Field(
+        default_factory=dict,
+        description="notification services by name, as Apprise addresses; a JSON object",
+    )
     review_token: SecretStr | None = Field(
         None, min_length=16, description="who sends it may add reviews over HTTP; unset = nobody"
     )
@@ -67,6 +75,14 @@ class FlowSettings(BaseSettings):
                 raise ValueError("is no secret; write whsec_ and at least 24 random bytes in base64")
         return secret
 
+    @field_validator("services")
+    @classmethod
+    def _named(cls, services: dict[str, SecretStr]) -> dict[str, SecretStr]:
+        for name in services:
+            if not _SERVICE_NAME.fullmatch(name):
+                raise ValueError(f"{name!r} is no name of a service; use small letters, digits and hyphens")
+        return services
+
     @field_validator("feeds")
     @classmethod
     def _addresses(cls, feeds: tuple[str, ...]) -> tuple[str, ...]:
@@ -89,6 +105,7 @@ class FlowSettings(BaseSettings):
 _SECRETS = frozenset(
     name for name, given in FlowSettings.model_fields.items() if SecretStr in get_args(given.annotation)
 )
+_SERVICE_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 
 
 def load_settings(**given: Any) -> FlowSettings:
@@ -110,7 +127,7 @@ def describe(error: ValidationError, *, prefix: str = "", hidden: Collection[str
     lines = []
     for problem in error.errors(include_url=False):
         where = ".".join(str(part) for part in problem["loc"])
-        show = where not in hidden
+        show = not problem["loc"] or str(problem["loc"][0]) not in hidden
         where = f"{prefix}{where.upper()}" if prefix else where
         got = problem.get("input")
         shown = f" (got {got!r})" if show and isinstance(got, str | int | float | bool) else ""

@@ -18,6 +18,7 @@ from shapely.errors import GEOSException
 from shapely.geometry import box, shape
 from shapely.geometry.base import BaseGeometry
 
+from segwatch.flows.channels import SERVICE
 from segwatch.flows.errors import ConfigError
 from segwatch.flows.settings import describe
 from segwatch.geo.errors import GeoError
@@ -47,7 +48,17 @@ def _url(text: str) -> str:
     return expanded.rstrip("/")
 
 
+def _channel(text: str) -> str:
+    expanded = _expand(text)
+    if SERVICE.match(expanded):
+        return expanded
+    if not _URL.match(expanded):
+        raise ValueError("must be an http or https URL, or apprise:NAME of a service in SEGWATCH_SERVICES")
+    return expanded.rstrip("/")
+
+
 Url = Annotated[str, AfterValidator(_url)]
+Channel = Annotated[str, AfterValidator(_channel)]
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -84,7 +95,7 @@ class _Rule(_Part):
     min_area_m2: float = Field(0.0, ge=0)
     min_score: Share = 0.0
     include_baseline: bool = False
-    channels: tuple[Url, ...] = ()
+    channels: tuple[Channel, ...] = ()
 
 
 class _WatchFile(_Part):

@@ -170,7 +170,7 @@ class AlertRule:
     include_baseline: bool = False
     """Whether the first observation's appearances alert."""
     channels: tuple[str, ...] = ()
-    """Webhook URLs."""
+    """Webhook URLs, and ``apprise:NAME`` of services."""
 
 
 @dataclass(frozen=True, slots=True)

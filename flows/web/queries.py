@@ -32,7 +32,7 @@ _SCENES = text(
 _ALERTS = text(
     """
     SELECT a.alert_id, a.track_id, a.rule, a.kind, a.target, CAST(a.valid_at AS text) AS valid_at,
-           a.before_m2, a.after_m2, a.delivered_at,
+           a.before_m2, a.after_m2, a.delivered_at, a.status, a.status_by, a.snoozed_until,
            ST_XMin(a.geom) AS west, ST_YMin(a.geom) AS south, ST_XMax(a.geom) AS east, ST_YMax(a.geom) AS north
     FROM watch.alerts a WHERE a.watch = :watch
     ORDER BY a.valid_at DESC, abs(a.after_m2 - a.before_m2) DESC, a.alert_id LIMIT :limit

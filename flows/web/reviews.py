@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hmac
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -18,7 +17,7 @@ from segwatch.flows.errors import ConfigError
 from segwatch.flows.outlines import from_geojson
 from segwatch.flows.settings import describe
 from segwatch.flows.web import queries
-from segwatch.flows.web.bodies import limited
+from segwatch.flows.web.bodies import authorise, limited
 
 _MOST_BYTES = 4 * 2**20
 
@@ -62,19 +61,12 @@ def router(reading: Engine, access: Access | None) -> APIRouter:
             raise HTTPException(
                 403, "reviews are switched off here; start the server with SEGWATCH_REVIEW_TOKEN"
             )
-        _authorise(request, access.token)
+        authorise(request, access.token)
         made = await run_in_threadpool(_decide, access.engine, await _body(request))
         response.status_code = 201 if made.created else 200
         return {"review_id": made.id, "track_id": made.track_id, "verdict": made.verdict}
 
     return routes
-
-
-def _authorise(request: Request, token: SecretStr) -> None:
-    kind, _, given = request.headers.get("authorization", "").partition(" ")
-    expected = token.get_secret_value().encode()
-    if kind.lower() != "bearer" or not hmac.compare_digest(given.encode(), expected):
-        raise HTTPException(401, "send Authorization: Bearer TOKEN", {"WWW-Authenticate": "Bearer"})
 
 
 async def _body(request: Request) -> Asked:

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import uvicorn
-from fastapi import FastAPI, Query, Request, Response
+from fastapi import FastAPI, Request, Response
 from fastapi.responses import FileResponse, JSONResponse
 from fastapi.staticfiles import StaticFiles
 from sqlalchemy import Engine, text
 
 from segwatch.db.engine import driver_url, make_engine
-from segwatch.flows.web import events, imagery, ogc, queries, reviews
+from segwatch.flows.web import alerts, events, imagery, ogc, queries, reviews
 from segwatch.geo.errors import GeoError
 
 _STATIC = Path(__file__).parent / "static"
@@ -73,6 +73,7 @@ def create_app(database_url: str, access: Access = NOBODY) -> FastAPI:
     app.add_exception_handler(GeoError, _unreadable)
     _add_pages(app, engine)
     app.include_router(reviews.router(engine, access.reviews), prefix="/api", tags=["reviews"])
+    app.include_router(alerts.router(engine, access.reviews), prefix="/api", tags=["alerts"])
     app.include_router(events.router(access.events), tags=["events"])
     app.include_router(imagery.router(engine), prefix="/imagery", tags=["imagery"])
     app.mount("/ogc", features)
@@ -103,12 +104,6 @@ def _add_pages(app: FastAPI, engine: Engine) -> None:
         """The scenes of a watch by acquisition time."""
         with engine.connect() as conn:
             return queries.scenes(conn, watch)
-
-    @app.get("/api/alerts")
-    def alerts(watch: str, limit: int = Query(200, ge=1, le=1000)) -> queries.Rows:
-        """The newest alerts of a watch."""
-        with engine.connect() as conn:
-            return queries.alerts(conn, watch, limit)
 
 
 async def _harden(request: Request, follow: Callable[[Request], Awaitable[Response]]) -> Response:

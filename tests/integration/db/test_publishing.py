@@ -12,7 +12,7 @@ from shapely.geometry import box
 from sqlalchemy import Engine, text
 from sqlalchemy.exc import IntegrityError
 
-from segwatch.db import alerts, ledger, tracks
+from segwatch.db import ledger, outbox, tracks
 from segwatch.db.errors import NotFound, PublishConflict
 from segwatch.geo.types import ChangeKind, Lineage, TrackingStep
 
@@ -282,9 +282,9 @@ def test_an_alert_goes_once_to_each_channel(world: Any, kit: Any) -> None:
     world.answer(LAKE)
     world.publish(world.series(), _appear(kit))
     with world.engine.begin() as conn:
-        first = alerts.lease(conn, worker="d1", seconds=60, limit=10)
-        assert alerts.lease(conn, worker="d2", seconds=60, limit=10) == []
-    assert {one.url for one in first} == set(world.watch.rules[0].channels)
+        first = outbox.lease(conn, worker="d1", seconds=60, limit=10)
+        assert outbox.lease(conn, worker="d2", seconds=60, limit=10) == []
+    assert {one.channel for one in first} == set(world.watch.rules[0].channels)
     assert len({one.idempotency_key for one in first}) == 2
     assert {one.attempts for one in first} == {0}
     data = first[0].payload["data"]
@@ -296,18 +296,20 @@ def test_an_alert_goes_once_to_each_channel(world: Any, kit: Any) -> None:
     )
     assert data["item_hrefs"] == ["https://stac.example/c/items/a-0"]
     with world.engine.begin() as conn:
-        alerts.delivered(conn, first[0].id)
-        alerts.failed(conn, first[1].id, "HTTP 500", retry_in_seconds=0, max_attempts=2)
+        outbox.delivered(conn, first[0].id)
+        outbox.failed(
+            conn, first[1].id, "HTTP 500", retry_in_seconds=0, give_up_seconds=3600, rest_seconds=None
+        )
     (alert,) = _rows(world.engine, "SELECT * FROM watch.alerts")
     assert (alert["delivered_at"], alert["deliveries_pending"], alert["deliveries_failed"]) == (None, 1, 0)
     with world.engine.begin() as conn:
-        (again,) = alerts.lease(conn, worker="d1", seconds=60, limit=10)
+        (again,) = outbox.lease(conn, worker="d1", seconds=60, limit=10)
         assert (again.idempotency_key, again.attempts) == (first[1].idempotency_key, 1)
-        alerts.failed(conn, again.id, "HTTP 500", retry_in_seconds=0, max_attempts=2)
+        outbox.failed(conn, again.id, "HTTP 500", retry_in_seconds=0, give_up_seconds=0, rest_seconds=None)
     (alert,) = _rows(world.engine, "SELECT * FROM watch.alerts")
     assert (alert["deliveries_pending"], alert["deliveries_failed"]) == (0, 1)
     with world.engine.begin() as conn:
-        assert alerts.lease(conn, worker="d1", seconds=60, limit=10) == []
+        assert outbox.lease(conn, worker="d1", seconds=60, limit=10) == []
 
 
 def test_a_delivery_whose_worker_died_is_sent_again_under_the_same_key(world: Any, kit: Any) -> None:
@@ -315,10 +317,10 @@ def test_a_delivery_whose_worker_died_is_sent_again_under_the_same_key(world: An
     world.answer(LAKE)
     world.publish(world.series(), _appear(kit))
     with world.engine.begin() as conn:
-        first = alerts.lease(conn, worker="d1", seconds=0.01, limit=1)
+        first = outbox.lease(conn, worker="d1", seconds=0.01, limit=1)
     time.sleep(0.05)
     with world.engine.begin() as conn:
-        again = alerts.lease(conn, worker="d2", seconds=60, limit=2)
+        again = outbox.lease(conn, worker="d2", seconds=60, limit=2)
     assert first[0].idempotency_key in {one.idempotency_key for one in again}
 
 

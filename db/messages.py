@@ -1,0 +1,91 @@
+"""Messages about alerts: CloudEvents 1.0 in JSON, in the shape that Standard Webhooks recommends.
+
+https://github.com/cloudevents/spec (structured mode) and https://www.standardwebhooks.com (type, timestamp, data).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+from urllib.parse import quote
+from uuid import UUID
+
+import shapely
+from shapely.geometry.base import BaseGeometry
+
+from segwatch.geo.types import AlertRule, Change
+
+ALERT = "segwatch.alert"
+RETRACTED = "segwatch.alert.retracted"
+REINSTATED = "segwatch.alert.reinstated"
+#: Most receivers refuse bodies of more than 256 KiB; many queues behind them much less.
+_LARGEST_OUTLINE = 32_000
+_FIRST_TOLERANCE_DEGREES = 1e-5
+
+
+def about(
+    alert_id: UUID,
+    change_id: UUID,
+    change: Change,
+    ground: BaseGeometry,
+    rule: AlertRule,
+    context: Mapping[str, Any],
+) -> dict[str, Any]:
+    """``data`` of the messages about one alert, ready for JSON.
+
+    ``ground`` is what was gained and lost, or the whole object where neither is known.
+    """
+    outline, simplified = _outline(ground)
+    data = {
+        "alert_id": alert_id,
+        "change_id": change_id,
+        "track_id": change.track_id,
+        "rule": rule.name,
+        "kind": change.kind.value,
+        "target": change.target,
+        "valid_at": change.valid_at.isoformat(),
+        "before_m2": change.before_m2,
+        "after_m2": change.after_m2,
+        "score": change.score,
+        "baseline": change.baseline,
+        "bbox": list(ground.bounds),
+        "geometry": outline,
+        "geometry_simplified": simplified,
+    }
+    return {name: _plain(value) for name, value in {**context, **data}.items()}
+
+
+def message(kind: str, delivery_id: UUID, data: Mapping[str, Any], now: datetime) -> dict[str, Any]:
+    """One message; ``data`` is what :func:`about` made."""
+    return {
+        "specversion": "1.0",
+        "id": str(delivery_id),
+        "source": f"/watches/{quote(str(data['watch']), safe='')}",
+        "subject": str(data["track_id"]),
+        "type": kind,
+        "time": now.isoformat(),
+        "timestamp": now.isoformat(),
+        "datacontenttype": "application/json",
+        "data": dict(data),
+    }
+
+
+def _outline(ground: BaseGeometry) -> tuple[dict[str, Any], bool]:
+    """GeoJSON, simplified until it is small enough to be sent anywhere."""
+    shape, tolerance = ground, _FIRST_TOLERANCE_DEGREES
+    while len(shapely.to_geojson(shape)) > _LARGEST_OUTLINE:
+        if tolerance > 1:
+            shape = shapely.box(*ground.bounds)
+            break
+        shape = shapely.simplify(ground, tolerance)
+        tolerance *= 2
+    document: dict[str, Any] = json.loads(shapely.to_geojson(shape))
+    return document, shape is not ground
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, UUID):
+        return str(value)
+    return value.isoformat() if isinstance(value, datetime) else value

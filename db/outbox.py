@@ -1,0 +1,181 @@
+"""The outbox: lease what is due, then mark it delivered or failed. At least once, under a stable key.
+
+Messages about one object reach a channel in the order they were written: a later one waits until the earlier one
+is delivered or given up. A channel that fails again and again is left alone for a while (a circuit breaker), so that
+it takes no time from the others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Connection, text
+
+#: Failures in a row after which a channel is left alone.
+BREAKER_FAILURES = 5
+#: The longest rest, seconds.
+_LONGEST_REST_SECONDS = 900.0
+
+_LEASE = text(
+    """
+    WITH due AS (
+        SELECT d.id FROM segwatch.delivery d
+        WHERE d.state = 'pending' AND d.next_attempt_at <= clock_timestamp()
+          AND (d.lease_until IS NULL OR d.lease_until < clock_timestamp())
+          AND NOT EXISTS (SELECT 1 FROM segwatch.channel c
+                          WHERE c.name = d.channel AND c.resting_until > clock_timestamp())
+          AND NOT EXISTS (SELECT 1 FROM segwatch.delivery e
+                          WHERE e.channel = d.channel AND e.track_id = d.track_id AND e.state = 'pending'
+                            AND e.sequence < d.sequence)
+          AND NOT EXISTS (SELECT 1 FROM segwatch.alert_status s
+                          WHERE s.track_id = d.track_id AND s.mark = 'snoozed' AND s.until > clock_timestamp())
+        ORDER BY d.next_attempt_at, d.sequence LIMIT :limit FOR UPDATE OF d SKIP LOCKED
+    )
+    UPDATE segwatch.delivery d
+    SET lease_worker = :worker, lease_until = clock_timestamp() + make_interval(secs => :seconds),
+        attempts = d.attempts + 1
+    FROM due WHERE d.id = due.id
+    RETURNING d.id, d.channel, d.idempotency_key, d.payload, d.attempts - 1 AS attempts, d.next_attempt_at,
+        d.sequence
+    """
+)
+_DELIVERED = text(
+    """
+    UPDATE segwatch.delivery
+    SET state = 'delivered', delivered_at = clock_timestamp(), lease_worker = NULL, lease_until = NULL,
+        last_error = NULL
+    WHERE id = :id AND state <> 'delivered'
+    """
+)
+_WELL = text(
+    """
+    UPDATE segwatch.channel SET failures = 0, resting_until = NULL, changed_at = clock_timestamp()
+    WHERE name = (SELECT channel FROM segwatch.delivery WHERE id = :id) AND failures > 0
+    """
+)
+_FAILED = text(
+    """
+    UPDATE segwatch.delivery
+    SET state = CASE WHEN clock_timestamp() >= tried_since + make_interval(secs => :give_up_seconds) THEN 'dead'
+                     ELSE 'pending' END,
+        last_error = :reason, next_attempt_at = clock_timestamp() + make_interval(secs => :retry_in_seconds),
+        lease_worker = NULL, lease_until = NULL
+    WHERE id = :id AND state = 'pending'
+    """
+)
+#: What fails together counts once while the channel rests already.
+_ILL = text(
+    """
+    INSERT INTO segwatch.channel AS c (name, failures, last_error)
+    SELECT channel, 1, :reason FROM segwatch.delivery WHERE id = :id
+    ON CONFLICT (name) DO UPDATE
+    SET last_error = excluded.last_error, changed_at = clock_timestamp(),
+        failures = CASE WHEN c.resting_until > clock_timestamp() THEN c.failures ELSE c.failures + 1 END,
+        resting_until = CASE
+            WHEN c.resting_until > clock_timestamp() THEN c.resting_until
+            WHEN c.failures + 1 >= :threshold THEN clock_timestamp() + make_interval(secs =>
+                least(:longest, :rest_seconds * power(2, least(c.failures + 1 - :threshold, 20)))) END
+    RETURNING resting_until IS NOT NULL
+    """
+)
+_RELEASE = text(
+    """
+    UPDATE segwatch.delivery
+    SET lease_worker = NULL, lease_until = NULL, attempts = greatest(attempts - 1, 0)
+    WHERE id = ANY(CAST(:ids AS uuid[])) AND state = 'pending' AND lease_worker = :worker
+    """
+)
+#: What was corrected meanwhile is not said again: the newer message stands.
+_REPLAY = text(
+    """
+    UPDATE segwatch.delivery d
+    SET state = 'pending', next_attempt_at = clock_timestamp(), tried_since = clock_timestamp(), attempts = 0
+    WHERE d.state = 'dead' AND (CAST(:channel AS text) IS NULL OR d.channel = :channel)
+      AND (CAST(:alert_id AS uuid) IS NULL OR d.alert_id = :alert_id)
+      AND NOT EXISTS (SELECT 1 FROM segwatch.delivery n
+                      WHERE n.alert_id = d.alert_id AND n.channel = d.channel AND n.state = 'delivered'
+                        AND n.ordinal > d.ordinal)
+    RETURNING d.channel
+    """
+)
+_AWAKE = text(
+    """
+    UPDATE segwatch.channel SET failures = 0, resting_until = NULL, changed_at = clock_timestamp()
+    WHERE name = ANY(CAST(:names AS text[]))
+    """
+)
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryLease:
+    """One message to send to one channel."""
+
+    id: UUID
+    channel: str
+    """Address of a webhook, or the name of a service after ``apprise:``."""
+    idempotency_key: str
+    """The same however often it is sent."""
+    payload: dict[str, Any]
+    attempts: int
+    """Attempts before this one."""
+
+
+def lease(conn: Connection, *, worker: str, seconds: float, limit: int) -> list[DeliveryLease]:
+    """Lease up to ``limit`` deliveries that are due, the longest due first; one an object and channel."""
+    rows = conn.execute(_LEASE, {"worker": worker, "seconds": seconds, "limit": limit}).all()
+    rows = sorted(rows, key=lambda row: (row.next_attempt_at, row.sequence))
+    return [
+        DeliveryLease(row.id, row.channel, row.idempotency_key, row.payload, row.attempts) for row in rows
+    ]
+
+
+def delivered(conn: Connection, identity: UUID) -> None:
+    """The channel took it, and is well."""
+    conn.execute(_DELIVERED, {"id": identity})
+    conn.execute(_WELL, {"id": identity})
+
+
+def failed(
+    conn: Connection,
+    identity: UUID,
+    reason: str,
+    *,
+    retry_in_seconds: float,
+    give_up_seconds: float,
+    rest_seconds: float | None,
+) -> bool:
+    """The channel did not take it: due again after a while, dead once it was tried for long enough.
+
+    ``rest_seconds`` is the channel's first rest after :data:`BREAKER_FAILURES` failures in a row, doubled with each
+    further one; None where the failure says nothing about the channel.
+
+    Returns
+    -------
+    bool
+        Whether the channel rests now.
+    """
+    values = {"id": identity, "reason": reason, "retry_in_seconds": retry_in_seconds}
+    conn.execute(_FAILED, values | {"give_up_seconds": give_up_seconds})
+    if rest_seconds is None:
+        return False
+    ill = {"id": identity, "reason": reason, "rest_seconds": rest_seconds}
+    limits = {"threshold": BREAKER_FAILURES, "longest": _LONGEST_REST_SECONDS}
+    return bool(conn.execute(_ILL, ill | limits).scalar())
+
+
+def release(conn: Connection, worker: str, identities: Sequence[UUID]) -> None:
+    """Give leased deliveries back untried."""
+    conn.execute(_RELEASE, {"worker": worker, "ids": list(identities)})
+
+
+def replay(conn: Connection, *, channel: str | None = None, alert_id: UUID | None = None) -> int:
+    """Try again what was given up, of one channel or alert or of all; how many messages.
+
+    Messages that a delivered correction has overtaken stay given up.
+    """
+    names = conn.execute(_REPLAY, {"channel": channel, "alert_id": alert_id}).scalars().all()
+    conn.execute(_AWAKE, {"names": sorted(set(names))})
+    return len(names)

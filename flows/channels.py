@@ -1,0 +1,102 @@
+"""Where alerts go: signed webhooks, and the services that Apprise knows (e-mail, chat, SMS and the like)."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import apprise
+import httpx
+from standardwebhooks import Webhook
+
+from segwatch.db.outbox import DeliveryLease
+from segwatch.flows.settings import FlowSettings
+
+#: A rule names a service so; SEGWATCH_SERVICES has its address, which holds passwords and stays out of the ledger.
+SERVICE = re.compile(r"^apprise:([a-z0-9][a-z0-9-]{0,62})$")
+_LONGEST_WAIT_SECONDS = 3600.0
+#: They refuse the message itself; the next one may do.
+_ABOUT_THE_MESSAGE = frozenset({400, 413, 415, 422})
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Why a channel did not take a message."""
+
+    reason: str
+    of_channel: bool = True
+    """Whether others would fare no better there."""
+    wait_seconds: float = 0.0
+    """How long the receiver asks to be left alone."""
+
+
+def send(client: httpx.Client, one: DeliveryLease, settings: FlowSettings) -> Problem | None:
+    """Send one message; None if it was taken."""
+    service = SERVICE.match(one.channel)
+    return _notify(service.group(1), one, settings) if service else _post(client, one, settings)
+
+
+def shown(channel: str) -> str:
+    """A channel's name for logs: a webhook's path and query may hold a key."""
+    return channel if SERVICE.match(channel) else httpx.URL(channel).host
+
+
+def _post(client: httpx.Client, one: DeliveryLease, settings: FlowSettings) -> Problem | None:
+    body = json.dumps(one.payload, sort_keys=True, separators=(",", ":"), default=str)
+    try:
+        # the answer's body is nothing to us, however long it is
+        with client.stream(
+            "POST", one.channel, content=body.encode(), headers=_headers(one, body, settings)
+        ) as answer:
+            if answer.is_success:
+                return None
+            code, after = answer.status_code, answer.headers.get("retry-after", "")
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        return Problem(f"{type(error).__name__}: {error}")
+    wait = min(float(after), _LONGEST_WAIT_SECONDS) if after.isascii() and after.isdigit() else 0.0
+    return Problem(f"HTTP {code}", code not in _ABOUT_THE_MESSAGE, wait)
+
+
+def _headers(one: DeliveryLease, body: str, settings: FlowSettings) -> dict[str, str]:
+    """Standard Webhooks headers (https://www.standardwebhooks.com); signed when a secret is set."""
+    now = datetime.now(UTC)
+    headers = {
+        "content-type": "application/cloudevents+json",
+        "webhook-id": one.idempotency_key,
+        "webhook-timestamp": str(int(now.timestamp())),
+    }
+    if settings.webhook_secret is not None:
+        signer = Webhook(settings.webhook_secret.get_secret_value())
+        headers["webhook-signature"] = signer.sign(msg_id=one.idempotency_key, timestamp=now, data=body)
+    return headers
+
+
+def _notify(name: str, one: DeliveryLease, settings: FlowSettings) -> Problem | None:
+    address = settings.services.get(name)
+    if address is None:
+        return Problem(f"SEGWATCH_SERVICES names no service {name!r}; add it, or take it out of the rule")
+    title, body = words(one.payload)
+    service = apprise.Apprise()
+    if not service.add(address.get_secret_value()):
+        return Problem(f"the address of service {name!r} in SEGWATCH_SERVICES is none that Apprise knows")
+    sent = service.notify(body=body, title=title, body_format=apprise.NotifyFormat.TEXT)
+    return None if sent else Problem(f"service {name!r} did not take it")
+
+
+def words(payload: dict[str, Any]) -> tuple[str, str]:
+    """A message as a person reads it: title and text."""
+    data = payload["data"]
+    said = {"segwatch.alert.retracted": "Retracted: ", "segwatch.alert.reinstated": "Holds after all: "}
+    title = f"{said.get(payload['type'], '')}{data['watch']}: {data['target']} {data['kind']}"
+    west, south, east, north = data["bbox"]
+    lines = [
+        f"{data['before_m2'] / 1e4:.2f} ha -> {data['after_m2'] / 1e4:.2f} ha, score {data['score']:.2f}",
+        f"Seen {data['valid_at']} around {(south + north) / 2:.5f}, {(west + east) / 2:.5f} (latitude, longitude)",
+        f"Rule {data['rule']}; instruction: {data['instruction']}; model {data['model']}",
+        *data["item_hrefs"],
+        f"Object {data['track_id']}, alert {data['alert_id']}",
+    ]
+    return title, "\n".join(lines)

@@ -1,0 +1,119 @@
+"""``segwatch alert``: what alerted, what people did about it, and what could not be delivered."""
+
+from __future__ import annotations
+
+import getpass
+from datetime import UTC, datetime, timedelta
+from typing import Annotated
+from uuid import UUID
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from segwatch.flows.cli.console import clear_errors, out, print_json
+
+app = typer.Typer(no_args_is_help=True, help="List, acknowledge, snooze and resolve alerts; send again.")
+
+Alert = Annotated[UUID, typer.Argument(help="the alert's id, from `segwatch alert list`")]
+Note = Annotated[str, typer.Option("--note", help="for those who read it later")]
+By = Annotated[str | None, typer.Option("--by", help="who does it; default: the user of this machine")]
+Json = Annotated[bool, typer.Option("--json", help="print one JSON document")]
+
+
+@app.command("list")
+def list_(
+    watch: Annotated[str, typer.Argument(help="name of a watch")],
+    unresolved: Annotated[bool, typer.Option("--open", help="only those that are not resolved")] = False,
+    limit: Annotated[int, typer.Option(min=1)] = 200,
+    as_json: Json = False,
+) -> None:
+    """The newest alerts of a watch."""
+    from segwatch.db import alerts
+    from segwatch.flows import assemble
+    from segwatch.flows.settings import load_settings
+
+    with clear_errors():
+        engine = assemble.worker_engine(load_settings())
+        with engine.connect() as conn:
+            rows = alerts.listed(conn, watch, unresolved=unresolved, limit=limit)
+        engine.dispose()
+    if as_json:
+        print_json(rows)
+        return
+    table = Table("seen", "what", "rule", "hectares", "status", "delivery", "alert", title=escape(watch))
+    for row in rows:
+        what = f"{row['target']} {row['kind']}{' (retracted)' if row['retracted_at'] else ''}"
+        size = f"{row['before_m2'] / 1e4:.2f} -> {row['after_m2'] / 1e4:.2f}"
+        status = row["status"] if row["status_by"] is None else f"{row['status']}, {row['status_by']}"
+        sent = ", ".join(
+            f"{row[name]} {word}"
+            for name, word in (("deliveries_pending", "pending"), ("deliveries_failed", "given up"))
+            if row[name]
+        )
+        cells = (f"{row['valid_at']:%Y-%m-%d %H:%M}", what, row["rule"], size, status, sent or "done")
+        table.add_row(*(escape(cell) for cell in cells), str(row["alert_id"]))
+    out.print(table)
+
+
+@app.command()
+def ack(alert: Alert, note: Note = "", by: By = None) -> None:
+    """Somebody looks after it."""
+    _mark(alert, "acknowledged", note, by)
+
+
+@app.command()
+def snooze(
+    alert: Alert,
+    hours: Annotated[float, typer.Option("--hours", help="for how long", min=0.01)] = 24.0,
+    note: Note = "",
+    by: By = None,
+) -> None:
+    """Messages about the object wait; they come afterwards, in order."""
+    _mark(alert, "snoozed", note, by, datetime.now(UTC) + timedelta(hours=hours))
+
+
+@app.command()
+def resolve(alert: Alert, note: Note = "", by: By = None) -> None:
+    """Nothing is left to do."""
+    _mark(alert, "resolved", note, by)
+
+
+@app.command()
+def reopen(alert: Alert, note: Note = "", by: By = None) -> None:
+    """It is open again, and awake."""
+    _mark(alert, "reopened", note, by)
+
+
+@app.command()
+def replay(
+    alert: Annotated[UUID | None, typer.Argument(help="one alert; default: all that were given up")] = None,
+    channel: Annotated[str | None, typer.Option(help="only this channel, as the rule has it")] = None,
+) -> None:
+    """Try again what was given up."""
+    from segwatch.db import outbox
+    from segwatch.flows import assemble
+    from segwatch.flows.settings import load_settings
+
+    with clear_errors():
+        engine = assemble.worker_engine(load_settings())
+        with engine.begin() as conn:
+            count = outbox.replay(conn, channel=channel, alert_id=alert)
+        engine.dispose()
+    out.print(f"{count} message(s) will be sent again by the next `deliver`")
+
+
+def _mark(alert: UUID, mark: str, note: str, by: str | None, until: datetime | None = None) -> None:
+    from segwatch.db import alerts
+    from segwatch.flows import assemble
+    from segwatch.flows.settings import load_settings
+
+    with clear_errors():
+        engine = assemble.worker_engine(load_settings())
+        with engine.begin() as conn:
+            new = alerts.mark(
+                conn, alert, alerts.Mark(mark), person=by or getpass.getuser(), note=note, until=until
+            )
+        engine.dispose()
+    end = f" until {until:%Y-%m-%d %H:%M} UTC" if until else ""
+    out.print(f"{alert}: {mark}{end}{'' if new else ' (as before)'}")

@@ -1,0 +1,74 @@
+"""Alerts over HTTP: anyone who sees the map lists them, who holds the review token marks them."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+from fastapi import APIRouter, HTTPException, Query, Request, Response
+from fastapi.concurrency import run_in_threadpool
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+from sqlalchemy import Engine
+
+from segwatch.db import alerts
+from segwatch.db.errors import MarkRefused, NotFound
+from segwatch.flows.settings import describe
+from segwatch.flows.web import queries
+from segwatch.flows.web.bodies import authorise, limited
+from segwatch.flows.web.reviews import Access
+
+_MOST_BYTES = 2**20
+
+
+class Asked(BaseModel):
+    """Body of ``POST /api/alerts/ALERT/marks``."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    mark: alerts.Mark
+    person: str = Field(max_length=alerts.LONGEST_TEXT)
+    note: str = Field("", max_length=alerts.LONGEST_TEXT)
+    until: AwareDatetime | None = None
+    """For ``snoozed``."""
+
+
+def router(reading: Engine, access: Access | None) -> APIRouter:
+    """``GET /alerts?watch=`` and, with access, ``POST /alerts/ALERT/marks``."""
+    routes = APIRouter()
+
+    @routes.get("/alerts")
+    def listed(watch: str, limit: int = Query(200, ge=1, le=1000)) -> queries.Rows:
+        """The newest alerts of a watch."""
+        with reading.connect() as conn:
+            return queries.alerts(conn, watch, limit)
+
+    @routes.post("/alerts/{alert_id}/marks", status_code=201)
+    async def marked(alert_id: UUID, request: Request, response: Response) -> dict[str, Any]:
+        """Acknowledge, snooze, resolve or reopen; 200 instead of 201 when the very same mark held already."""
+        if access is None:
+            raise HTTPException(
+                403, "alerts cannot be marked here; start the server with SEGWATCH_REVIEW_TOKEN"
+            )
+        authorise(request, access.token)
+        received = await limited(request, _MOST_BYTES)
+        try:
+            asked = Asked.model_validate_json(received)
+        except ValidationError as error:
+            raise HTTPException(422, describe(error)) from error
+        new = await run_in_threadpool(_mark, access.engine, alert_id, asked)
+        response.status_code = 201 if new else 200
+        return {"alert_id": alert_id, "mark": asked.mark}
+
+    return routes
+
+
+def _mark(engine: Engine, alert_id: UUID, asked: Asked) -> bool:
+    try:
+        with engine.begin() as conn:
+            return alerts.mark(
+                conn, alert_id, asked.mark, person=asked.person, note=asked.note, until=asked.until
+            )
+    except NotFound as error:
+        raise HTTPException(404, str(error)) from error
+    except MarkRefused as error:
+        raise HTTPException(422, str(error)) from error
