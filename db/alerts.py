@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from shapely.geometry.base import BaseGeometry
 from sqlalchemy import Connection, text
 
+from segwatch.db.codec import from_ewkb
 from segwatch.db.errors import MarkRefused, NotFound
 from segwatch.db.ids import make_id
+from segwatch.geo.types import Change, ChangeKind
 
 LONGEST_TEXT = 2000
 
@@ -40,6 +44,7 @@ _ADD = text(
     VALUES (:id, :alert_id, :track_id, :ordinal, :mark, :person, :note, :until)
     """
 )
+_SEEN = text("UPDATE segwatch.alert SET escalate_at = NULL WHERE id = :id AND escalate_at IS NOT NULL")
 _LIST = text(
     """
     SELECT alert_id, created_at, rule, kind, target, valid_at, before_m2, after_m2, retracted_at, delivered_at,
@@ -59,7 +64,7 @@ def mark(
     note: str = "",
     until: datetime | None = None,
 ) -> bool:
-    """Mark an alert; False when the very same mark holds already.
+    """Mark an alert; False when the very same mark holds already. What somebody has marked escalates no more.
 
     Raises
     ------
@@ -102,7 +107,44 @@ def mark(
         "until": until,
     }
     conn.execute(_ADD, row)
+    conn.execute(_SEEN, {"id": alert_id})
     return True
+
+
+_CHANGES = text(
+    """
+    SELECT c.track_id, c.kind, c.target, c.valid_at, c.before_m2, c.after_m2, c.gained, c.lost, c.geom, c.score,
+           c.baseline
+    FROM segwatch.change c JOIN segwatch.provenance p ON p.observation_id = c.observation_id
+    WHERE p.watch = :watch AND c.retracted_at IS NULL
+      AND (CAST(:since AS timestamptz) IS NULL OR c.valid_at >= :since)
+      AND (CAST(:until AS timestamptz) IS NULL OR c.valid_at < :until)
+    ORDER BY c.recorded_at, c.valid_at, c.id
+    """
+)
+
+
+def changes(
+    conn: Connection, watch: str, since: datetime | None = None, until: datetime | None = None
+) -> Iterator[tuple[Change, BaseGeometry]]:
+    """Every change of a watch that holds, in the order in which it was recorded, with the changed ground."""
+    for row in conn.execution_options(yield_per=1000).execute(
+        _CHANGES, {"watch": watch, "since": since, "until": until}
+    ):
+        gained, lost = (None if part is None else from_ewkb(part) for part in (row.gained, row.lost))
+        change = Change(
+            row.track_id,
+            ChangeKind(row.kind),
+            row.target,
+            row.valid_at,
+            row.before_m2,
+            row.after_m2,
+            gained,
+            lost,
+            row.score,
+            row.baseline,
+        )
+        yield change, from_ewkb(row.geom)
 
 
 def listed(

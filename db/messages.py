@@ -18,6 +18,7 @@ from shapely.geometry.base import BaseGeometry
 from segwatch.geo.types import AlertRule, Change
 
 ALERT = "segwatch.alert"
+ESCALATED = "segwatch.alert.escalated"
 RETRACTED = "segwatch.alert.retracted"
 REINSTATED = "segwatch.alert.reinstated"
 #: Most receivers refuse bodies of more than 256 KiB; many queues behind them much less.

@@ -13,6 +13,10 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Connection, text
+from sqlalchemy.dialects.postgresql import insert
+
+from segwatch.db import messages, tables
+from segwatch.db.ids import make_id
 
 #: Failures in a row after which a channel is left alone.
 BREAKER_FAILURES = 5
@@ -109,6 +113,24 @@ _AWAKE = text(
 )
 
 
+#: Alerts whose time has come, that still hold and that nobody has marked; each is told once.
+_DUE_TO_ESCALATE = text(
+    """
+    WITH due AS (
+        SELECT a.id, c.track_id,
+               (SELECT d.payload -> 'data' FROM segwatch.delivery d WHERE d.alert_id = a.id
+                ORDER BY d.sequence LIMIT 1) AS data
+        FROM segwatch.alert a JOIN segwatch.change c ON c.id = a.change_id
+        WHERE a.escalate_at <= clock_timestamp() AND c.retracted_at IS NULL
+        ORDER BY a.escalate_at, a.id FOR UPDATE OF a SKIP LOCKED
+    )
+    UPDATE segwatch.alert a SET escalate_at = NULL FROM due
+    WHERE a.id = due.id AND due.data IS NOT NULL
+    RETURNING a.id, due.track_id, a.escalate_to, due.data, clock_timestamp() AS now
+    """
+)
+
+
 @dataclass(frozen=True, slots=True)
 class DeliveryLease:
     """One message to send to one channel."""
@@ -179,3 +201,26 @@ def replay(conn: Connection, *, channel: str | None = None, alert_id: UUID | Non
     names = conn.execute(_REPLAY, {"channel": channel, "alert_id": alert_id}).scalars().all()
     conn.execute(_AWAKE, {"names": sorted(set(names))})
     return len(names)
+
+
+def escalate(conn: Connection) -> int:
+    """Write the messages about alerts that nobody has marked in time; how many alerts."""
+    due = conn.execute(_DUE_TO_ESCALATE).all()
+    rows = []
+    for alert in due:
+        for channel in dict.fromkeys(alert.escalate_to):
+            identity = make_id("delivery", alert.id, channel, "escalated")
+            rows.append(
+                {
+                    "id": identity,
+                    "alert_id": alert.id,
+                    "channel": channel,
+                    "idempotency_key": str(identity),
+                    "payload": messages.message(messages.ESCALATED, identity, alert.data, alert.now),
+                    "state": "pending",
+                    "track_id": alert.track_id,
+                }
+            )
+    if rows:
+        conn.execute(insert(tables.delivery).on_conflict_do_nothing(), rows)
+    return len(due)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -20,6 +21,17 @@ from segwatch.db.errors import PublishConflict
 from segwatch.db.ids import make_id
 from segwatch.db.timeline import Segment, entries
 from segwatch.geo.types import AlertRule, Change, TrackingStep
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """A change that alerts, and by which rule."""
+
+    change: Change
+    rule: AlertRule
+    not_before: datetime | None = None
+    """When its first message may go out; None = at once."""
+
 
 #: Later than everything recorded in the series, also within one transaction and when the clock stepped back.
 _MOMENT = text(
@@ -83,6 +95,21 @@ _LINK = text(
     UPDATE segwatch.detection d SET track_id = n.track_id
     FROM unnest(CAST(:ordinals AS int[]), CAST(:tracks AS uuid[])) AS n(ordinal, track_id)
     WHERE d.observation_id = :id AND d.ordinal = n.ordinal
+    """
+)
+_SAID_OF = text(
+    """
+    SELECT DISTINCT c.track_id, a.rule FROM segwatch.change c JOIN segwatch.alert a ON a.change_id = c.id
+    WHERE c.track_id = ANY(CAST(:tracks AS uuid[])) AND c.retracted_at IS NULL
+    """
+)
+#: Messages of a rule to a channel in the hour before, and those that wait for their hour.
+_LATELY = text(
+    """
+    SELECT count(*) FROM segwatch.delivery d
+    JOIN segwatch.alert a ON a.id = d.alert_id JOIN segwatch.watch w ON w.id = a.watch_id
+    WHERE d.channel = :channel AND a.rule = :rule AND w.name = :watch AND d.ordinal = 0
+      AND (d.created_at > CAST(:now AS timestamptz) - interval '1 hour' OR d.next_attempt_at > :now)
     """
 )
 _NOTIFY = text("SELECT pg_notify('segwatch_alert', n.note) FROM unnest(CAST(:notes AS text[])) AS n(note)")
@@ -274,25 +301,26 @@ def link_detections(conn: Connection, step: TrackingStep) -> None:
         conn.execute(_LINK, {"id": step.observation_id, "ordinals": list(ordinals), "tracks": list(tracks)})
 
 
-def add_alerts(
-    conn: Connection,
-    step: TrackingStep,
-    chosen: Sequence[tuple[Change, AlertRule]],
-    now: datetime,
-) -> int:
-    """One alert a change and rule, one delivery a channel; none about rejected objects. How many alerts."""
-    silent = reviews.rejected(conn, {change.track_id for change, _ in chosen})
-    chosen = [(change, rule) for change, rule in chosen if change.track_id not in silent]
+def add_alerts(conn: Connection, step: TrackingStep, chosen: Sequence[Chosen], now: datetime) -> int:
+    """One alert a change and rule, one delivery a channel. How many alerts.
+
+    None about rejected objects, and one an object where the rule asks for that.
+    """
+    silent = reviews.rejected(conn, {one.change.track_id for one in chosen})
+    chosen = _once(conn, [one for one in chosen if one.change.track_id not in silent])
     if not chosen:
         return 0
     observation_id = step.observation_id
     context = dict(conn.execute(_CONTEXT, {"id": observation_id}).mappings().one())
     context["observation_id"] = observation_id
     outlines = {state.track_id: state.geometry for state in step.states}
+    crowd = _Crowd(conn, context["watch"], now)
     alerts, deliveries, told = [], [], []
-    for change, rule in chosen:
+    for one in chosen:
+        change, rule = one.change, one.rule
         identity = change_id(observation_id, change)
         alert_id = make_id("alert", identity, rule.name)
+        escalation = rule.escalation
         alerts.append(
             {
                 "id": alert_id,
@@ -300,6 +328,8 @@ def add_alerts(
                 "watch_id": context["watch_revision"],
                 "rule": rule.name,
                 "created_at": now,
+                "escalate_at": now + timedelta(minutes=escalation.after_minutes) if escalation else None,
+                "escalate_to": list(escalation.channels) if escalation else [],
             }
         )
         ground = _ground(change, outlines.get(change.track_id))
@@ -316,6 +346,7 @@ def add_alerts(
                     "payload": messages.message(messages.ALERT, delivery_id, data, now),
                     "state": "pending",
                     "track_id": change.track_id,
+                    "next_attempt_at": crowd.turn(rule, channel, one.not_before or now),
                 }
             )
     conn.execute(insert(tables.alert).on_conflict_do_nothing(), alerts)
@@ -323,6 +354,46 @@ def add_alerts(
         conn.execute(insert(tables.delivery).on_conflict_do_nothing(), deliveries)
     notify(conn, told)
     return len(alerts)
+
+
+def _once(conn: Connection, chosen: Sequence[Chosen]) -> list[Chosen]:
+    """Without what a rule says once an object, where it was said."""
+    asked = {one.change.track_id for one in chosen if one.rule.once}
+    said = (
+        {(row.track_id, row.rule) for row in conn.execute(_SAID_OF, {"tracks": list(asked)})}
+        if asked
+        else set()
+    )
+    kept = []
+    for one in chosen:
+        key = (one.change.track_id, one.rule.name)
+        if one.rule.once and key in said:
+            continue
+        said.add(key)
+        kept.append(one)
+    return kept
+
+
+class _Crowd:
+    """Gives each message of a rule with a limit its turn."""
+
+    def __init__(self, conn: Connection, watch: str, now: datetime) -> None:
+        self._conn = conn
+        self._watch = watch
+        self._now = now
+        self._counts: dict[tuple[str, str], int] = {}
+
+    def turn(self, rule: AlertRule, channel: str, earliest: datetime) -> datetime:
+        """When the next message of the rule may go to the channel: so many an hour, those that came first first."""
+        if rule.most_per_hour is None:
+            return earliest
+        key = (rule.name, channel)
+        if key not in self._counts:
+            values = {"watch": self._watch, "rule": rule.name, "channel": channel, "now": self._now}
+            self._counts[key] = self._conn.execute(_LATELY, values).scalar_one()
+        hours = self._counts[key] // rule.most_per_hour
+        self._counts[key] += 1
+        return earliest + timedelta(hours=hours)
 
 
 def notify(conn: Connection, told: Sequence[tuple[UUID, str, Mapping[str, Any]]]) -> None:

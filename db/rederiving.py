@@ -22,7 +22,7 @@ from segwatch.db import messages, publishing, tables
 from segwatch.db.codec import from_ewkb, load_watch, track_state
 from segwatch.db.ids import make_id
 from segwatch.db.timeline import Entry, Segment, entries, timeline
-from segwatch.geo.types import AlertRule, Change, TrackedObservation, TrackingStep, TrackState, Watch
+from segwatch.geo.types import TrackedObservation, TrackingStep, TrackState, Watch
 
 #: Published observations, and answered ones that wait for nothing earlier; of one scene the newest look last. A look
 #: is stale where a newer one showed nothing and is final.
@@ -225,7 +225,7 @@ def publish(
     series_id: UUID,
     old: Past,
     steps: Sequence[TrackingStep],
-    alerts: Mapping[UUID, Sequence[tuple[Change, AlertRule]]],
+    alerts: Mapping[UUID, Sequence[publishing.Chosen]],
     object_ids: Mapping[UUID, UUID] | None = None,
 ) -> int:
     """Write what the steps change, in the caller's transaction.
@@ -299,7 +299,7 @@ def _changes(
     conn: Connection,
     folded: set[UUID],
     steps: Sequence[TrackingStep],
-    alerts: Mapping[UUID, Sequence[tuple[Change, AlertRule]]],
+    alerts: Mapping[UUID, Sequence[publishing.Chosen]],
     now: datetime,
 ) -> int:
     """Retract what no longer holds, add what does, and say both to whom it was said before."""
@@ -314,9 +314,9 @@ def _changes(
     for step in steps:
         publishing.add_changes(conn, step, now)
         new = [
-            (one, rule)
-            for one, rule in alerts.get(step.observation_id, ())
-            if publishing.change_id(step.observation_id, one) not in {*recorded, *again}
+            one
+            for one in alerts.get(step.observation_id, ())
+            if publishing.change_id(step.observation_id, one.change) not in {*recorded, *again}
         ]
         count += publishing.add_alerts(conn, step, new, now)
     return count

@@ -324,7 +324,11 @@ alert = Table(
     _ref("watch_id", "watch"),
     _text("rule"),
     _time("created_at", now=True),
+    #: told to further channels then, unless somebody marked it
+    _time("escalate_at", nullable=True),
+    Column("escalate_to", ARRAY(Text), nullable=False, server_default="{}"),
     UniqueConstraint("change_id", "rule", name="alert_identity"),
+    Index("alert_escalate_ix", "escalate_at", postgresql_where=text("escalate_at IS NOT NULL")),
 )
 
 delivery = Table(

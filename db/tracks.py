@@ -18,8 +18,6 @@ from segwatch.db import publishing, series, tables
 from segwatch.db.codec import ewkb, from_ewkb, load_watch, track_state
 from segwatch.db.errors import NotFound, PublishConflict
 from segwatch.geo.types import (
-    AlertRule,
-    Change,
     Detection,
     TrackedObservation,
     TrackingStep,
@@ -141,7 +139,7 @@ def publish(
     series_id: UUID,
     observation_id: UUID,
     step: TrackingStep,
-    alerts: Sequence[tuple[Change, AlertRule]],
+    alerts: Sequence[publishing.Chosen],
     object_ids: Mapping[UUID, UUID] | None = None,
 ) -> int:
     """Publish an observation and what it did to its series, in the caller's transaction.
@@ -188,7 +186,7 @@ def _write(
     acquired_at: datetime,
     now: datetime,
     step: TrackingStep,
-    alerts: Sequence[tuple[Change, AlertRule]],
+    alerts: Sequence[publishing.Chosen],
 ) -> int:
     publishing.add_states(conn, step, acquired_at, now)
     publishing.add_lineage(conn, step)

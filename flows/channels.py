@@ -12,11 +12,17 @@ import apprise
 import httpx
 from standardwebhooks import Webhook
 
+from segwatch.db import messages
 from segwatch.db.outbox import DeliveryLease
 from segwatch.flows.settings import FlowSettings
 
 #: A rule names a service so; SEGWATCH_SERVICES has its address, which holds passwords and stays out of the ledger.
 SERVICE = re.compile(r"^apprise:([a-z0-9][a-z0-9-]{0,62})$")
+_SAID = {
+    messages.ESCALATED: "Not acknowledged: ",
+    messages.RETRACTED: "Retracted: ",
+    messages.REINSTATED: "Holds after all: ",
+}
 _LONGEST_WAIT_SECONDS = 3600.0
 #: They refuse the message itself; the next one may do.
 _ABOUT_THE_MESSAGE = frozenset({400, 413, 415, 422})
@@ -89,8 +95,7 @@ def _notify(name: str, one: DeliveryLease, settings: FlowSettings) -> Problem | 
 def words(payload: dict[str, Any]) -> tuple[str, str]:
     """A message as a person reads it: title and text."""
     data = payload["data"]
-    said = {"segwatch.alert.retracted": "Retracted: ", "segwatch.alert.reinstated": "Holds after all: "}
-    title = f"{said.get(payload['type'], '')}{data['watch']}: {data['target']} {data['kind']}"
+    title = f"{_SAID.get(payload['type'], '')}{data['watch']}: {data['target']} {data['kind']}"
     west, south, east, north = data["bbox"]
     lines = [
         f"{data['before_m2'] / 1e4:.2f} ha -> {data['after_m2'] / 1e4:.2f} ha, score {data['score']:.2f}",

@@ -48,6 +48,8 @@ def deliver_outbox(engine: Engine, settings: FlowSettings) -> Delivered:
         httpx.Client(timeout=settings.delivery_timeout_seconds, follow_redirects=False) as client,
         ThreadPoolExecutor(_AT_ONCE) as pool,
     ):
+        with engine.begin() as conn:
+            outbox.escalate(conn)
         while True:
             with engine.begin() as conn:
                 batch = outbox.lease(conn, worker=worker, seconds=lease_seconds, limit=_BATCH)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import asdict, dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Self
 from uuid import UUID
 
@@ -12,11 +12,12 @@ from prefect import flow
 from sqlalchemy import Connection, Engine
 
 from segwatch.db import rederiving, series, tracks
+from segwatch.db.publishing import Chosen
 from segwatch.flows.assemble import worker_engine
 from segwatch.flows.settings import load_settings
 from segwatch.geo.tracking.history import Look, refold, taken_over
-from segwatch.geo.tracking.rules import matching
-from segwatch.geo.types import TrackingStep, TrackState
+from segwatch.geo.tracking.rules import awake_from, matching
+from segwatch.geo.types import TrackingStep, TrackState, Watch
 
 _log = logging.getLogger(__name__)
 
@@ -64,7 +65,7 @@ def _publish_next(conn: Connection, series_id: UUID, total: Tracked) -> bool:
     look = Look(ready.observation, ready.watch.tracking, ready.baseline)
     live = seeds.states or tracks.live(conn, series_id, ready.observation.footprint)
     (step,) = refold(live, [look], series_id=series_id, origin=ready.origin, since=ready.since)
-    alerts = matching(ready.watch.rules, step.changes)
+    alerts = _chosen(ready.watch, step)
     total.alerts += tracks.publish(conn, series_id, ready.observation.id, step, alerts, seeds.object_ids)
     total.observations += 1
     _count(total, step)
@@ -95,8 +96,7 @@ def _publish_late(conn: Connection, series_id: UUID, late: tracks.LateObservatio
     before = seeds.states or old.before
     steps = refold(before, looks, series_id=series_id, origin=late.origin, since=late.since)
     chosen = {
-        step.observation_id: matching(look.watch.rules, step.changes)
-        for look, step in zip(old.looks, steps, strict=True)
+        step.observation_id: _chosen(look.watch, step) for look, step in zip(old.looks, steps, strict=True)
     }
     total.alerts += rederiving.publish(conn, series_id, old, steps, chosen, seeds.object_ids)
     total.observations += len(old.arriving)
@@ -104,6 +104,15 @@ def _publish_late(conn: Connection, series_id: UUID, late: tracks.LateObservatio
         if step.observation_id in old.arriving:
             _count(total, step)
     _log.info("series %s: %d late observation(s), %d folded again", series_id, len(old.arriving), len(looks))
+
+
+def _chosen(watch: Watch, step: TrackingStep) -> list[Chosen]:
+    """The changes that alert, and from when on: rules may have quiet hours."""
+    now = datetime.now(UTC)
+    return [
+        Chosen(change, rule, awake_from(rule.quiet, now) if rule.quiet else None)
+        for change, rule in matching(watch.rules, step)
+    ]
 
 
 def _count(total: Tracked, step: TrackingStep) -> None:

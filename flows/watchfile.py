@@ -10,10 +10,20 @@ import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
+from zoneinfo import available_timezones
 
 import yaml
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from shapely.errors import GEOSException
 from shapely.geometry import box, shape
 from shapely.geometry.base import BaseGeometry
@@ -23,7 +33,16 @@ from segwatch.flows.errors import ConfigError
 from segwatch.flows.settings import describe
 from segwatch.geo.errors import GeoError
 from segwatch.geo.sources import profiles
-from segwatch.geo.types import AlertRule, ChangeKind, Instruction, Profile, TrackingSettings, Watch
+from segwatch.geo.types import (
+    AlertRule,
+    ChangeKind,
+    Escalation,
+    Instruction,
+    Profile,
+    QuietHours,
+    TrackingSettings,
+    Watch,
+)
 
 _VARIABLE = re.compile(r"\$\{([A-Z][A-Z0-9_]*)\}")
 _URL = re.compile(r"^https?://[^\s/]+(/\S*)?$")
@@ -89,13 +108,53 @@ class _Tracking(_Part):
     tolerance_m: float | None = Field(None, gt=0, description="default: one pixel of the source")
 
 
+class _Near(_Area):
+    distance_m: float = Field(0.0, ge=0, le=100_000)
+
+
+class _Quiet(_Part):
+    begin: str = Field(pattern=r"^([01]\d|2[0-3]):[0-5]\d$")
+    end: str = Field(pattern=r"^([01]\d|2[0-3]):[0-5]\d$")
+    timezone: str = "UTC"
+
+    @field_validator("timezone")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        if name not in available_timezones():
+            raise ValueError("is no time zone; write an IANA name as Europe/Paris")
+        return name
+
+    @model_validator(mode="after")
+    def _not_all_day(self) -> Self:
+        if self.begin == self.end:
+            raise ValueError("begin and end are the same; leave quiet hours out, or name two times")
+        return self
+
+
+class _Escalate(_Part):
+    after_minutes: float = Field(gt=0)
+    channels: tuple[Channel, ...] = Field(min_length=1)
+
+
 class _Rule(_Part):
     name: str
     kinds: tuple[ChangeKind, ...] = tuple(ChangeKind)
     min_area_m2: float = Field(0.0, ge=0)
     min_score: Share = 0.0
+    min_growth: float = Field(0.0, ge=0, description="share of the area before")
+    near: _Near | None = Field(None, description="an area, and a distance from it")
+    once: bool = Field(False, description="only the first time, for each object")
     include_baseline: bool = False
     channels: tuple[Channel, ...] = ()
+    quiet: _Quiet | None = None
+    most_per_hour: int | None = Field(None, ge=1)
+    escalate: _Escalate | None = None
+
+    @model_validator(mode="after")
+    def _escalates_from_somewhere(self) -> Self:
+        if self.escalate and not self.channels:
+            raise ValueError("escalate: the rule has no channels of its own; name those that are told first")
+        return self
 
 
 class _WatchFile(_Part):
@@ -157,10 +216,21 @@ def parse(document: object, *, base: Path, name: str) -> Watch:
         profile = profiles.load(file.source.profile)
     except GeoError as error:
         raise ConfigError(f"{name}: source.profile: {error}") from error
-    return _build(file, profile, _area(file.area, base, name), name)
+    return _build(file, profile, base, name)
 
 
-def _build(file: _WatchFile, profile: Profile, area: BaseGeometry, name: str) -> Watch:
+def _rule(rule: _Rule, base: Path, name: str) -> AlertRule:
+    plain = rule.model_dump(exclude={"near", "quiet", "escalate"})
+    return AlertRule(
+        **plain,
+        region=_area(rule.near, base, f"{name}: rules.{rule.name}.near") if rule.near else None,
+        region_distance_m=rule.near.distance_m if rule.near else 0.0,
+        quiet=QuietHours(**rule.quiet.model_dump()) if rule.quiet else None,
+        escalation=Escalation(**rule.escalate.model_dump()) if rule.escalate else None,
+    )
+
+
+def _build(file: _WatchFile, profile: Profile, base: Path, name: str) -> Watch:
     catalog = file.source.catalog or profile.catalog
     if catalog is None:
         raise ConfigError(
@@ -173,7 +243,7 @@ def _build(file: _WatchFile, profile: Profile, area: BaseGeometry, name: str) ->
     return Watch(
         name=file.name,
         instruction=Instruction(file.instruction, file.targets),
-        area=area,
+        area=_area(file.area, base, name),
         profile=profile,
         catalog=catalog,
         start=_utc(file.start),
@@ -184,7 +254,7 @@ def _build(file: _WatchFile, profile: Profile, area: BaseGeometry, name: str) ->
         max_cloud_cover=file.max_cloud_cover,
         max_failed_tiles=file.max_failed_tiles,
         tracking=TrackingSettings(**tracking),
-        rules=tuple(AlertRule(**rule.model_dump()) for rule in file.rules),
+        rules=tuple(_rule(rule, base, name) for rule in file.rules),
     )
 
 

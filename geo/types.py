@@ -159,8 +159,28 @@ class TrackingSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class QuietHours:
+    """Hours of every day in which messages wait for their end."""
+
+    begin: str
+    """``HH:MM``."""
+    end: str
+    """``HH:MM``; before ``begin``: on the next day."""
+    timezone: str = "UTC"
+    """IANA name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Escalation:
+    """Who is told of an alert that nobody has looked at."""
+
+    after_minutes: float
+    channels: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class AlertRule:
-    """Which changes alert."""
+    """Which changes alert, and how loudly."""
 
     name: str
     kinds: tuple[ChangeKind, ...]
@@ -171,6 +191,18 @@ class AlertRule:
     """Whether the first observation's appearances alert."""
     channels: tuple[str, ...] = ()
     """Webhook URLs, and ``apprise:NAME`` of services."""
+    min_growth: float = 0.0
+    """Least difference of the areas before and after, as a share of the area before; what was not there grew by any."""
+    region: BaseGeometry | None = None
+    """Polygon or MultiPolygon that the changed ground must meet."""
+    region_distance_m: float = 0.0
+    """Metres from ``region`` at which it is still met."""
+    once: bool = False
+    """Only the first change of an object that matches."""
+    quiet: QuietHours | None = None
+    most_per_hour: int | None = None
+    """Messages an hour and channel; further ones wait for the hours after."""
+    escalation: Escalation | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from segwatch.flows.cli import alerts, database, events, local, models, reviews
+from segwatch.flows.cli import watches as watch_commands
 from segwatch.flows.cli.console import clear_errors, err, out, print_json, say
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Standing watch over satellite imagery.")
@@ -21,6 +22,7 @@ app.add_typer(models.app, name="model")
 app.add_typer(reviews.app, name="review")
 app.add_typer(events.app, name="event")
 app.add_typer(alerts.app, name="alert")
+app.add_typer(watch_commands.app, name="watch")
 app.command()(local.demo)
 app.command()(local.stop)
 app.command()(local.status)

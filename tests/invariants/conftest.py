@@ -72,6 +72,14 @@ class Ledger:
         with engine.begin() as conn:
             self.revision = watches.apply(conn, _watch(tracking)).revision_id
 
+    def rule(self, **more: Any) -> None:
+        """From now on the watch's rule also says this."""
+        with self.engine.begin() as conn:
+            watch = watches.current(conn, "lakes").watch
+            (rule,) = watch.rules
+            changed = replace(watch, rules=(replace(rule, **more),))
+            self.revision = watches.apply(conn, changed).revision_id
+
     def instruct(self, words: str) -> None:
         """From now on the watch has another instruction."""
         with self.engine.begin() as conn:

@@ -46,6 +46,14 @@ def upgrade() -> None:
         'delivery_order_ix', 'delivery', ['track_id', 'channel', 'sequence'], schema='segwatch',
         postgresql_where=sa.text("state = 'pending'"),
     )
+    op.add_column('alert', _time('escalate_at', nullable=True), schema='segwatch')
+    op.add_column(
+        'alert', sa.Column('escalate_to', sa.ARRAY(sa.Text()), server_default='{}', nullable=False), schema='segwatch'
+    )
+    op.create_index(
+        'alert_escalate_ix', 'alert', ['escalate_at'], schema='segwatch',
+        postgresql_where=sa.text('escalate_at IS NOT NULL'),
+    )
     op.create_table(
         'channel',
         sa.Column('name', sa.Text(), nullable=False),
@@ -89,6 +97,9 @@ def downgrade() -> None:
     )
     op.drop_table('alert_mark', schema='segwatch')
     op.drop_table('channel', schema='segwatch')
+    op.drop_index('alert_escalate_ix', 'alert', schema='segwatch')
+    for name in ("escalate_at", "escalate_to"):
+        op.drop_column('alert', name, schema='segwatch')
     op.drop_index('delivery_order_ix', 'delivery', schema='segwatch')
     op.drop_constraint('delivery_track_id_fk', 'delivery', schema='segwatch')
     for name in ("track_id", "sequence", "tried_since"):

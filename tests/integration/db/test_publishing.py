@@ -14,6 +14,7 @@ from sqlalchemy.exc import IntegrityError
 
 from segwatch.db import ledger, outbox, tracks
 from segwatch.db.errors import NotFound, PublishConflict
+from segwatch.db.publishing import Chosen
 from segwatch.geo.types import ChangeKind, Lineage, TrackingStep
 
 LAKE, BIGGER, POND = (
@@ -165,7 +166,7 @@ def test_publishing_again_changes_nothing(world: Any, kit: Any) -> None:
     before = _dump(world.engine)
     with world.engine.begin() as conn:
         rule = world.watch.rules[0]
-        tracks.publish(conn, series, observation, step, [(step.changes[0], rule)])
+        tracks.publish(conn, series, observation, step, [Chosen(step.changes[0], rule)])
         assert tracks.next_ready(conn, series) is None
         assert tracks.ready_series(conn) == []
     assert _dump(world.engine) == before
@@ -180,7 +181,9 @@ def test_a_crash_while_publishing_leaves_nothing(world: Any, kit: Any) -> None:
         ready = tracks.next_ready(conn, series)
         assert isinstance(ready, tracks.ReadyObservation)
         step = _appear(kit)(ready)
-        tracks.publish(conn, series, ready.observation.id, step, [(step.changes[0], world.watch.rules[0])])
+        tracks.publish(
+            conn, series, ready.observation.id, step, [Chosen(step.changes[0], world.watch.rules[0])]
+        )
         raise RuntimeError("the process dies before the commit")
     assert _dump(world.engine) == before
     world.publish(series, _appear(kit))

@@ -8,6 +8,8 @@ import random
 import time
 from collections import defaultdict
 from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +21,16 @@ from pydantic import SecretStr
 from sqlalchemy import Engine, text
 from standardwebhooks import Webhook
 
-from segwatch.db import alerts, outbox
+from segwatch.db import alerts, outbox, watches
 from segwatch.db.errors import MarkRefused, NotFound
 from segwatch.flows.deliver import deliver_outbox
+from segwatch.flows.rehearsal import rehearse
 from segwatch.flows.settings import load_settings
 from segwatch.flows.web import reviews
 from segwatch.flows.web.server import Access, create_app
+from segwatch.geo.types import ChangeKind, Escalation, QuietHours
 from tests.conftest import Database
-from tests.invariants.conftest import CHANNELS, Ledger, Look, cells
+from tests.invariants.conftest import CHANNELS, START, Ledger, Look, cells
 from tests.invariants.conftest import ledgers as ledgers  # noqa: PLC0414 - a fixture of these tests, too
 from tests.support.receiving import deliver_again_and_again, receiving
 
@@ -342,6 +346,87 @@ def test_a_service_of_apprise_gets_words(ledger: Ledger) -> None:
     assert title.startswith("lakes: water ")
     assert " ha -> " in body
     assert "https://stac.example" in body
+
+
+def test_a_rule_may_speak_once_about_an_object(ledgers: Any) -> None:
+    ledger: Ledger = ledgers()
+    ledger.rule(once=True)
+    for day in range(DAYS):
+        ledger.arrive([lakes(one) for one in range(DAYS)], [day])
+    per_object = ledger.rows("SELECT track_id, count(*) AS n FROM watch.alerts GROUP BY 1")
+    assert [row["n"] for row in per_object] == [1] * 6
+
+
+def test_messages_of_quiet_hours_wait_for_their_end_and_a_crowd_for_the_next_hours(ledgers: Any) -> None:
+    ledger: Ledger = ledgers()
+    now = datetime.now(UTC)
+    quiet = QuietHours(f"{now - timedelta(hours=1):%H:%M}", f"{now + timedelta(hours=2):%H:%M}")
+    ledger.rule(quiet=quiet, most_per_hour=4)
+    world = [lakes(one) for one in range(DAYS)]
+    ledger.arrive(world, [0])
+    ledger.arrive(world, [1])
+    ledger.arrive(world, [2])
+    waits = ledger.rows(
+        "SELECT channel, round(extract(epoch FROM next_attempt_at - clock_timestamp()) / 3600) AS hours"
+        " FROM segwatch.delivery ORDER BY channel, sequence"
+    )
+    for channel in CHANNELS:
+        hours = [int(row["hours"]) for row in waits if row["channel"] == channel]
+        assert hours == [2] * 4 + [3] * 4 + [4] * 4
+    with receiving() as taken:
+        redirect(ledger, {old: taken.url + httpx.URL(old).path for old in CHANNELS})
+        deliver_outbox(ledger.engine, settings())
+    assert taken.messages == []
+
+
+def test_an_alert_that_nobody_marks_is_told_to_others_once(ledgers: Any) -> None:
+    ledger: Ledger = ledgers()
+    with receiving() as taken:
+        ledger.rule(channels=(taken.url + "/duty",), escalation=Escalation(30, (taken.url + "/boss",)))
+        ledger.arrive([lakes(0), lakes(1)], [0, 1])
+        deliver_outbox(ledger.engine, settings())
+        assert {one["path"] for one in taken.messages} == {"/duty"}
+        seen, gone = (row["alert_id"] for row in ledger.rows("SELECT alert_id FROM watch.alerts LIMIT 2"))
+        with ledger.engine.begin() as conn:
+            alerts.mark(conn, seen, alerts.Mark.ACKNOWLEDGED, person="ada")
+            later = text("UPDATE segwatch.alert SET escalate_at = escalate_at - interval '31 minutes'")
+            conn.execute(later)
+            retract = "UPDATE segwatch.change SET retracted_at = now() WHERE id = (SELECT change_id FROM segwatch.alert"
+            conn.execute(text(f"{retract} WHERE id = :id)"), {"id": gone})
+        for _ in range(2):
+            deliver_outbox(ledger.engine, settings())
+    told = [one for one in taken.messages if one["path"] == "/boss"]
+    assert {one["type"] for one in told} == {"segwatch.alert.escalated"}
+    assert len(told) == 4
+    assert {str(seen), str(gone)}.isdisjoint({one["data"]["alert_id"] for one in told})
+    assert len({one["data"]["alert_id"] for one in told}) == 4
+
+
+def test_rules_are_tried_on_the_history_before_they_wake_somebody(ledger: Ledger, database: Database) -> None:
+    with ledger.engine.connect() as conn:
+        watch = watches.current(conn, "lakes").watch
+        (rule,) = watch.rules
+        tried = replace(
+            watch,
+            rules=(
+                rule,
+                replace(rule, name="growth", kinds=(ChangeKind.GREW,)),
+                replace(rule, name="once", once=True),
+                replace(rule, name="far", region=cells(100, 100, 101, 101)),
+                replace(rule, name="first lake", region=cells(0, 0, 1, 8)),
+            ),
+        )
+        count, results = rehearse(conn, tried)
+        said = {one.rule.name: (len(one.alerts), one.objects, one.busiest_day) for one in results}
+        _, late = rehearse(conn, tried, since=START + timedelta(days=3))
+    assert count == 36
+    alerted = ledger.rows("SELECT count(*) AS n FROM segwatch.alert")[0]["n"]
+    assert said[rule.name] == (alerted, 6, 6)
+    assert said["growth"][:2] == (15, 6)
+    assert said["once"] == (6, 6, 6)
+    assert said["far"] == (0, 0, 0)
+    assert said["first lake"] == (5, 1, 1)
+    assert len(late[0].alerts) == 18
 
 
 def test_services_passwords_are_in_no_message(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

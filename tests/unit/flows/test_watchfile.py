@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from segwatch.flows import watchfile
 from segwatch.flows.errors import ConfigError
-from segwatch.geo.types import ChangeKind
+from segwatch.geo.types import ChangeKind, Escalation, QuietHours
 
 BASE = Path()
 
@@ -44,10 +44,50 @@ def test_rules_keep_their_kinds() -> None:
     assert watch.rules[0].kinds == (ChangeKind.SHRANK, ChangeKind.DISAPPEARED)
 
 
+def test_a_rule_says_everything_that_rules_can_say() -> None:
+    rule = {
+        "name": "near the dam",
+        "near": {"bbox": [10.0, 45.0, 10.01, 45.01], "distance_m": 250},
+        "min_growth": 0.2,
+        "once": True,
+        "channels": ["apprise:duty"],
+        "quiet": {"begin": "22:00", "end": "06:00", "timezone": "Europe/Paris"},
+        "most_per_hour": 20,
+        "escalate": {"after_minutes": 30, "channels": ["apprise:boss"]},
+    }
+    (made,) = watchfile.parse(document(rules=[rule]), base=BASE, name="lake.yaml").rules
+    assert made.region is not None
+    assert made.region.bounds == (10.0, 45.0, 10.01, 45.01)
+    assert (made.region_distance_m, made.min_growth, made.once, made.most_per_hour) == (250, 0.2, True, 20)
+    assert (made.quiet, made.escalation) == (
+        QuietHours("22:00", "06:00", "Europe/Paris"),
+        Escalation(30, ("apprise:boss",)),
+    )
+    assert made.channels == ("apprise:duty",)
+
+
 @pytest.mark.parametrize(
     ("changes", "field", "hint"),
     [
         ({"instrution": "typo"}, "instrution", "instruction"),
+        (
+            {"rules": [{"name": "r", "quiet": {"begin": "25:00", "end": "06:00"}}]},
+            "rules.0.quiet.begin",
+            "25:00",
+        ),
+        ({"rules": [{"name": "r", "quiet": {"begin": "22:00", "end": "22:00"}}]}, "rules.0.quiet", "same"),
+        (
+            {"rules": [{"name": "r", "quiet": {"begin": "22:00", "end": "06:00", "timezone": "Mars"}}]},
+            "rules.0.quiet.timezone",
+            "Europe/Paris",
+        ),
+        ({"rules": [{"name": "r", "near": {"distance_m": 5}}]}, "rules.r.near", "exactly one"),
+        ({"rules": [{"name": "r", "channels": ["ftp://x.example"]}]}, "rules.0.channels", "apprise:NAME"),
+        (
+            {"rules": [{"name": "r", "escalate": {"after_minutes": 5, "channels": ["apprise:boss"]}}]},
+            "rules.0",
+            "no channels of its own",
+        ),
         ({"name": "Bad Name"}, "name", "Bad Name"),
         ({"start": "2020-01-01T00:00:00"}, "start", "timezone"),
         ({"end": "2019-01-01T00:00:00Z"}, "end", "not after start"),

@@ -21,12 +21,13 @@ from segwatch.geo.area import geodesic_m2
 from segwatch.geo.crs import local_equal_area, to_local, to_lonlat
 from segwatch.geo.polygons import clean
 from segwatch.geo.tracking.replay import advance
-from segwatch.geo.tracking.rules import matching
+from segwatch.geo.tracking.rules import awake_from, matching
 from segwatch.geo.types import (
     AlertRule,
     Change,
     ChangeKind,
     Detection,
+    QuietHours,
     TrackedObservation,
     TrackingSettings,
     TrackingStep,
@@ -372,6 +373,12 @@ def rule(**more: object) -> AlertRule:
     return replace(AlertRule("r", (ChangeKind.GREW, ChangeKind.APPEARED)), **more)  # type: ignore[arg-type]
 
 
+def _aside(metres: float) -> BaseGeometry:
+    """Ground that lies so far north of the lake."""
+    west, _, east, north = ground(LAKE).bounds
+    return box(west, north + metres / 111_250, east, north + 1)
+
+
 @pytest.mark.parametrize(
     ("one", "by", "matched"),
     [
@@ -383,7 +390,42 @@ def rule(**more: object) -> AlertRule:
         (change(ChangeKind.APPEARED, baseline=True), rule(), False),
         (change(ChangeKind.APPEARED, baseline=True), rule(include_baseline=True), True),
         (change(gained=None, lost=ground(LAKE)), rule(min_area_m2=159_000), True),
+        (change(), rule(min_growth=1.0), True),
+        (change(), rule(min_growth=1.1), False),
+        (change(after_m2=40.0), rule(min_growth=0.6), True),
+        (change(ChangeKind.APPEARED, before_m2=0.0), rule(min_growth=1000.0), True),
+        (change(), rule(region=ground(LAKE).buffer(1e-5)), True),
+        (change(), rule(region=_aside(500)), False),
+        (change(), rule(region=_aside(500), region_distance_m=490), False),
+        (change(), rule(region=_aside(500), region_distance_m=510), True),
+        (change(), rule(region=box(170, -60, 171, -59), region_distance_m=100_000), False),
+        (change(ChangeKind.GREW, gained=None), rule(region=ground(LAKE)), False),
     ],
 )
 def test_rules(one: Change, by: AlertRule, matched: bool) -> None:
-    assert matching([by], [one]) == ([(one, by)] if matched else [])
+    step = TrackingStep(UUID(int=0), (), (one,), (), ())
+    assert matching([by], step) == ([(one, by)] if matched else [])
+
+
+@pytest.mark.parametrize(
+    ("now", "expected"),
+    [
+        ("2026-01-10T20:59:59+00:00", None),  # 21:59:59 in Paris
+        ("2026-01-10T21:00:00+00:00", "2026-01-11T05:00:00+00:00"),
+        ("2026-01-11T04:59:00+00:00", "2026-01-11T05:00:00+00:00"),
+        ("2026-01-11T05:00:00+00:00", None),
+        # the night in which summer time begins ends an hour earlier
+        ("2026-03-28T23:00:00+00:00", "2026-03-29T04:00:00+00:00"),
+    ],
+)
+def test_quiet_hours_end_by_the_clock_on_the_wall(now: str, expected: str | None) -> None:
+    moment = datetime.fromisoformat(now)
+    end = awake_from(QuietHours("22:00", "06:00", "Europe/Paris"), moment)
+    assert end == (moment if expected is None else datetime.fromisoformat(expected))
+
+
+def test_quiet_hours_within_a_day_and_none() -> None:
+    noon = datetime(2026, 1, 10, 12, 30, tzinfo=UTC)
+    assert awake_from(QuietHours("12:00", "13:00"), noon) == noon + timedelta(minutes=30)
+    assert awake_from(QuietHours("13:00", "14:00"), noon) == noon
+    assert awake_from(None, noon) == noon

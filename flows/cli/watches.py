@@ -1,0 +1,82 @@
+"""``segwatch watch``: try a watch's rules before they wake somebody."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from segwatch.flows.cli.console import clear_errors, out, print_json
+
+app = typer.Typer(no_args_is_help=True, help="Try a watch's rules.")
+
+
+@app.command("test-rule")
+def try_rules(
+    file: Annotated[Path, typer.Argument(help="watch file; it is not applied")],
+    rule: Annotated[str | None, typer.Option("--rule", help="only this one")] = None,
+    since: Annotated[datetime | None, typer.Option("--from", help="only changes from here on (UTC)")] = None,
+    until: Annotated[datetime | None, typer.Option("--to", help="only changes before (UTC)")] = None,
+    limit: Annotated[int, typer.Option(min=0, help="alerts shown for each rule")] = 20,
+    as_json: Annotated[bool, typer.Option("--json", help="print one JSON document")] = False,
+) -> None:
+    """What the rules of a watch file would have said about what the ledger knows of the watch."""
+    from segwatch.flows import assemble, watchfile
+    from segwatch.flows.errors import ConfigError
+    from segwatch.flows.rehearsal import rehearse
+    from segwatch.flows.settings import load_settings
+
+    with clear_errors():
+        watch = watchfile.load(file)
+        if rule is not None and rule not in {one.name for one in watch.rules}:
+            known = ", ".join(one.name for one in watch.rules) or "none"
+            raise ConfigError(f"--rule: {file} has no rule {rule!r}; it has: {known}")
+        engine = assemble.worker_engine(load_settings())
+        with engine.connect() as conn:
+            count, results = rehearse(conn, watch, since=_utc(since), until=_utc(until))
+        engine.dispose()
+    results = [one for one in results if rule is None or one.rule.name == rule]
+    if as_json:
+        print_json(
+            [
+                {
+                    "rule": one.rule.name,
+                    "changes": count,
+                    "alerts": len(one.alerts),
+                    "objects": one.objects,
+                    "busiest_day": one.busiest_day,
+                    "first": [
+                        {
+                            "valid_at": change.valid_at,
+                            "kind": change.kind.value,
+                            "target": change.target,
+                            "track_id": change.track_id,
+                            "before_m2": change.before_m2,
+                            "after_m2": change.after_m2,
+                        }
+                        for change in one.alerts[:limit]
+                    ],
+                }
+                for one in results
+            ]
+        )
+        return
+    for one in results:
+        title = (
+            f"{one.rule.name}: {len(one.alerts)} of {count} changes, {one.objects} objects, "
+            f"at most {one.busiest_day} about one day"
+        )
+        table = Table("seen", "what", "hectares", "object", title=escape(title))
+        for change in one.alerts[:limit]:
+            size = f"{change.before_m2 / 1e4:.2f} -> {change.after_m2 / 1e4:.2f}"
+            what = escape(f"{change.target} {change.kind}")
+            table.add_row(f"{change.valid_at:%Y-%m-%d %H:%M}", what, size, str(change.track_id))
+        out.print(table)
+
+
+def _utc(moment: datetime | None) -> datetime | None:
+    return moment.replace(tzinfo=UTC) if moment is not None else None
