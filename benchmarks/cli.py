@@ -7,7 +7,7 @@ import importlib
 import json
 import sys
 
-NAMES = ("model", "tracking")
+NAMES = ("model", "tracking", "alerts")
 
 
 def main(arguments: list[str] | None = None) -> None:

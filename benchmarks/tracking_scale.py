@@ -107,7 +107,7 @@ class World:
         width, height = _BLOCKS * side * _STEP_LON, _BLOCKS * side * _STEP_LAT
         self.area = box(_WEST, _SOUTH, _WEST + width, _SOUTH + height)
         with self.engine.begin() as conn:
-            self.watch_id = watches.apply(conn, _watch(self.area)).revision_id
+            self.watch_id = watches.apply(conn, made_watch(self.area)).revision_id
         self.series_id = self._first_scenes()
 
     def grow(self, tracks: int) -> None:
@@ -130,7 +130,7 @@ class World:
         """A further scene over the block was answered and waits to be tracked."""
         self.scenes += 1
         with self.engine.begin() as conn:
-            ids = scenes.upsert(conn, [_scene(at, block)])
+            ids = scenes.upsert(conn, [made_scene(at, block)])
             observations.enqueue(conn, self.watch_id, MODEL, ids)
             leased = ledger.lease(
                 conn, worker="w", seconds=600, model_version=MODEL, watch=None, max_attempts=3
@@ -148,7 +148,7 @@ class World:
         return int(count)
 
     def _first_scenes(self) -> str:
-        made = [_scene(_BEGAN + timedelta(weeks=week), self.area) for week in range(_WEEKS)]
+        made = [made_scene(_BEGAN + timedelta(weeks=week), self.area) for week in range(_WEEKS)]
         with self.engine.begin() as conn:
             observations.enqueue(conn, self.watch_id, MODEL, scenes.upsert(conn, made))
         with psycopg.connect(self.superuser_url, autocommit=True) as conn:
@@ -226,7 +226,7 @@ def run(*, quick: bool) -> dict[str, float | int]:
     """Costs by size of history, a late scene, and the analysts' queries; see the module's docstring."""
     size = QUICK if quick else FULL
     figures: dict[str, float | int] = {}
-    with _cluster() as cluster:
+    with throwaway_cluster() as cluster:
         world = World(cluster, size.side)
         costs: list[Cost] = []
         for tracks in size.histories:
@@ -249,7 +249,7 @@ def run(*, quick: bool) -> dict[str, float | int]:
         figures |= _queries(world.analyst)
         world.engine.dispose()
         world.analyst.dispose()
-    with _cluster() as cluster:
+    with throwaway_cluster() as cluster:
         figures |= _late(World(cluster, size.late_objects_side), size)
     return figures
 
@@ -259,7 +259,7 @@ def _measure(world: World, turn: int) -> Cost:
     seconds = []
     for repeat in range(3):
         number = 3 * turn + repeat
-        found = _block_detections(world.side, seed=number)
+        found = block_detections(world.side, seed=number)
         world.answer(block, found, _NOW + timedelta(days=number))
         before = world.rows_written()
         _forget_peak()
@@ -275,7 +275,7 @@ def _measure(world: World, turn: int) -> Cost:
     return Cost(world.tracks, min(seconds[1:]), rows, peak, overlay)
 
 
-def _block_detections(side: int, seed: int) -> list[Detection]:
+def block_detections(side: int, seed: int) -> list[Detection]:
     """What a scene shows of the first block: nine in ten as before but for a pixel's noise, some larger, some gone."""
     rng = np.random.default_rng(seed)
     row, column = np.divmod(np.arange(side**2), side)
@@ -311,10 +311,10 @@ def _late(world: World, size: Size) -> dict[str, float | int]:
     begun = time.perf_counter()
     for number in range(size.late_scenes):
         if number != missing:
-            world.answer(block, _block_detections(world.side, number), _NOW + timedelta(days=number))
+            world.answer(block, block_detections(world.side, number), _NOW + timedelta(days=number))
             track_ready(world.engine)
     usual = (time.perf_counter() - begun) / (size.late_scenes - 1)
-    world.answer(block, _block_detections(world.side, missing), _NOW + timedelta(days=missing))
+    world.answer(block, block_detections(world.side, missing), _NOW + timedelta(days=missing))
     before = world.rows_written()
     begun = time.perf_counter()
     track_ready(world.engine)
@@ -362,7 +362,8 @@ def _slug(title: str) -> str:
     return "_".join(re.findall(r"[a-z]+", title.lower())[:3])
 
 
-def _watch(area: BaseGeometry) -> Watch:
+def made_watch(area: BaseGeometry) -> Watch:
+    """A watch of burned ground over an area."""
     band = BandRef("red")
     profile = Profile("bench", "Bench", "c", band, band, band, low=0, high=1, gsd_m=10)
     rule = AlertRule("large", (ChangeKind.GREW,), min_area_m2=5_000.0)
@@ -372,7 +373,8 @@ def _watch(area: BaseGeometry) -> Watch:
     )  # fmt: skip
 
 
-def _scene(at: datetime, footprint: BaseGeometry) -> Scene:
+def made_scene(at: datetime, footprint: BaseGeometry) -> Scene:
+    """One acquisition over a footprint."""
     name = f"bench-{at:%Y%m%d}"
     item = Item(
         id=name, collection="c", href=f"https://stac.example/items/{name}", acquired_at=at, updated_at=None,
@@ -383,7 +385,8 @@ def _scene(at: datetime, footprint: BaseGeometry) -> Scene:
 
 
 @contextmanager
-def _cluster() -> Iterator[Cluster]:
+def throwaway_cluster() -> Iterator[Cluster]:
+    """A server of its own, durable as in production, deleted afterwards."""
     # not the user's temporary folder: the server's account cannot always enter that
     home = Path(tempfile.mkdtemp(prefix="segwatch-bench-", dir="/tmp"))
     home.chmod(0o755)
