@@ -38,7 +38,7 @@ def about(
 
     ``ground`` is what was gained and lost, or the whole object where neither is known.
     """
-    outline, simplified = _outline(ground)
+    shape, simplified = outline(ground)
     data = {
         "alert_id": alert_id,
         "change_id": change_id,
@@ -52,7 +52,7 @@ def about(
         "score": change.score,
         "baseline": change.baseline,
         "bbox": list(ground.bounds),
-        "geometry": outline,
+        "geometry": shape,
         "geometry_simplified": simplified,
     }
     return {name: _plain(value) for name, value in {**context, **data}.items()}
@@ -73,8 +73,8 @@ def message(kind: str, delivery_id: UUID, data: Mapping[str, Any], now: datetime
     }
 
 
-def _outline(ground: BaseGeometry) -> tuple[dict[str, Any], bool]:
-    """GeoJSON, simplified until it is small enough to be sent anywhere."""
+def outline(ground: BaseGeometry) -> tuple[dict[str, Any], bool]:
+    """GeoJSON, simplified until it is small enough to be sent anywhere; whether it had to be."""
     shape, tolerance = ground, _FIRST_TOLERANCE_DEGREES
     while len(shapely.to_geojson(shape)) > _LARGEST_OUTLINE:
         if tolerance > 1:

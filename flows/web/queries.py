@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from uuid import UUID
 
 from sqlalchemy import Connection, text
 
@@ -38,6 +39,17 @@ _ALERTS = text(
     ORDER BY a.valid_at DESC, abs(a.after_m2 - a.before_m2) DESC, a.alert_id LIMIT :limit
     """
 )
+_TOLD = """
+    SELECT a.alert_id, a.track_id, a.watch, a.rule, a.kind, a.target, a.valid_at, a.created_at, a.before_m2, a.after_m2,
+           a.geom, a.retracted_at, a.item_hrefs, a.model, c.score, o.instruction
+    FROM watch.alerts a JOIN watch.changes c ON c.change_id = a.change_id
+    JOIN watch.coverage o ON o.observation_id = a.observation_id
+"""
+_FEED = text(
+    _TOLD
+    + " WHERE a.watch = :watch ORDER BY coalesce(a.retracted_at, a.created_at) DESC, a.alert_id LIMIT :limit"
+)
+_ALERT = text(_TOLD + " WHERE a.alert_id = :alert_id")
 _REVIEWS = text(
     """
     SELECT review_id, track_id, target, verdict, reviewer, reason, decided_at, holds, carried_from
@@ -62,6 +74,17 @@ def scenes(conn: Connection, watch: str) -> Rows:
 def alerts(conn: Connection, watch: str, limit: int) -> Rows:
     """The newest alerts of a watch, larger ones first within one date."""
     return _rows(conn, _ALERTS, watch=watch, limit=limit)
+
+
+def feed(conn: Connection, watch: str, limit: int) -> Rows:
+    """The alerts of a watch that were raised or retracted last, with all that a message says."""
+    return _rows(conn, _FEED, watch=watch, limit=limit)
+
+
+def alert(conn: Connection, alert_id: UUID) -> dict[str, Any] | None:
+    """One of these."""
+    rows = _rows(conn, _ALERT, alert_id=alert_id)
+    return rows[0] if rows else None
 
 
 def reviews(conn: Connection, watch: str) -> Rows:

@@ -14,7 +14,7 @@ from fastapi.staticfiles import StaticFiles
 from sqlalchemy import Engine, text
 
 from segwatch.db.engine import driver_url, make_engine
-from segwatch.flows.web import alerts, events, imagery, ogc, queries, reviews
+from segwatch.flows.web import alerts, events, feeds, imagery, ogc, queries, reviews
 from segwatch.geo.errors import GeoError
 
 _STATIC = Path(__file__).parent / "static"
@@ -75,6 +75,7 @@ def create_app(database_url: str, access: Access = NOBODY) -> FastAPI:
     app.include_router(reviews.router(engine, access.reviews), prefix="/api", tags=["reviews"])
     app.include_router(alerts.router(engine, access.reviews), prefix="/api", tags=["alerts"])
     app.include_router(events.router(access.events), tags=["events"])
+    app.include_router(feeds.router(engine), tags=["alerts"])
     app.include_router(imagery.router(engine), prefix="/imagery", tags=["imagery"])
     app.mount("/ogc", features)
     app.mount("/static", StaticFiles(directory=_STATIC), name="static")

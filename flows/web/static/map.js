@@ -111,6 +111,10 @@ async function showWatch(watch) {
   document.body.dataset.watch = watch.watch;
 }
 
+function marked(alert) {
+  return alert.status === "open" ? "" : `, ${alert.status} by ${alert.status_by}`;
+}
+
 function showAlerts(alerts) {
   element("count").textContent = `(${alerts.length})`;
   element("alerts").replaceChildren(...alerts.map((alert) => {
@@ -119,7 +123,7 @@ function showAlerts(alerts) {
     title.textContent = `${alert.target} ${alert.kind}`;
     const detail = document.createElement("small");
     const sent = alert.delivered_at ? "delivered" : "not delivered yet";
-    detail.textContent = ` ${day(alert.valid_at)}, ${hectares(alert.before_m2)} → ${hectares(alert.after_m2)}, ${sent}`;
+    detail.textContent = ` ${day(alert.valid_at)}, ${hectares(alert.before_m2)} → ${hectares(alert.after_m2)}, ${sent}${marked(alert)}`;
     button.append(title, detail);
     button.addEventListener("click", () => {
       const index = state.scenes.findIndex((scene) => scene.acquired_at === alert.valid_at);
