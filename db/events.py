@@ -10,9 +10,9 @@ from typing import Any
 
 from sqlalchemy import Connection, text
 
-from segwatch.db.codec import ewkb
+from segwatch.db.codec import ewkb, from_ewkb
 from segwatch.db.ids import make_id
-from segwatch.geo.types import Event
+from segwatch.geo.types import Event, EventKind, EventLevel
 
 
 class Recorded(enum.StrEnum):
@@ -59,6 +59,14 @@ _CURRENT = text(
 )
 
 
+_NEWEST_OF_EACH = text(
+    """
+    SELECT DISTINCT ON (source, external_id) source, external_id, kind, title, occurred_at, geom, properties
+    FROM segwatch.event ORDER BY source, external_id, recorded_at DESC
+    """
+)
+
+
 def record(conn: Connection, event: Event) -> Recorded:
     """Keep what a feed says of an event, if it is news; saying it again adds nothing."""
     conn.execute(_LOCK)
@@ -90,6 +98,27 @@ def record(conn: Connection, event: Event) -> Recorded:
 def current(conn: Connection, kind: str | None = None) -> list[dict[str, Any]]:
     """Every event as it is known today, newest first."""
     return [dict(row) for row in conn.execute(_CURRENT, {"kind": kind}).mappings()]
+
+
+def known(conn: Connection) -> list[Event]:
+    """Every event as it is known today, by source and name."""
+    return [_event(row) for row in conn.execute(_NEWEST_OF_EACH)]
+
+
+def _event(row: Any) -> Event:
+    said = {name: value for name, value in row.properties.items() if name != "digest"}
+    for name in ("updated_at", "ended_at"):
+        said[name] = datetime.fromisoformat(said[name]) if said.get(name) else None
+    said["level"] = EventLevel(said["level"]) if said.get("level") else None
+    return Event(
+        source=row.source,
+        external_id=row.external_id,
+        kind=EventKind(row.kind),
+        title=row.title,
+        occurred_at=row.occurred_at,
+        geometry=from_ewkb(row.geom),
+        **said,
+    )
 
 
 def _properties(event: Event) -> dict[str, Any]:

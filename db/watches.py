@@ -97,3 +97,13 @@ def current(conn: Connection, name: str) -> StoredWatch:
 def names(conn: Connection) -> list[str]:
     """Names of all watches, sorted."""
     return list(conn.execute(select(tables.watch_head.c.name).order_by(tables.watch_head.c.name)).scalars())
+
+
+def observed(conn: Connection, name: str) -> bool:
+    """Whether anything was ever queued for a watch of that name."""
+    query = (
+        select(tables.observation.c.id)
+        .join(tables.watch, tables.watch.c.id == tables.observation.c.watch_id)
+        .where(tables.watch.c.name == name)
+    )
+    return conn.execute(query.limit(1)).first() is not None

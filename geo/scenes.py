@@ -94,6 +94,20 @@ def group(items: Sequence[Item]) -> list[Scene]:
     return sorted(scenes, key=lambda scene: (scene.acquired_at, scene.key))
 
 
+def best(scenes: Sequence[Scene], area: BaseGeometry) -> Scene | None:
+    """The scene that shows most of the area clearly, by its items' cloud cover; of much the same the newest.
+
+    A tenth of the area more or less makes no difference: an older picture shows an older world.
+    """
+
+    def clear_tenths(scene: Scene) -> int:
+        clouds = [float(item.properties.get("eo:cloud_cover") or 0.0) for item in scene.items]
+        share = scene.footprint.intersection(area).area / area.area
+        return round(10 * share * (1 - min(100.0, max(0.0, sum(clouds) / len(clouds))) / 100))
+
+    return max(scenes, key=lambda one: (clear_tenths(one), one.acquired_at, one.key), default=None)
+
+
 def solar_day(moment: datetime, longitude: float) -> date:
     """Date by the sun at a longitude (degrees), so that one pass never falls on two days at midnight UTC."""
     return (moment.astimezone(UTC) + timedelta(hours=longitude / 15)).date()

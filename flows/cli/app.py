@@ -12,7 +12,7 @@ import typer
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from segwatch.flows.cli import alerts, database, events, local, models, reviews
+from segwatch.flows.cli import alerts, database, events, local, models, respond, reviews
 from segwatch.flows.cli import watches as watch_commands
 from segwatch.flows.cli.console import clear_errors, err, out, print_json, say
 
@@ -23,6 +23,7 @@ app.add_typer(reviews.app, name="review")
 app.add_typer(events.app, name="event")
 app.add_typer(alerts.app, name="alert")
 app.add_typer(watch_commands.app, name="watch")
+app.command()(respond.respond)
 app.command()(local.demo)
 app.command()(local.stop)
 app.command()(local.status)

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
+from typing import Any
+
+from shapely.geometry import mapping
 
 from tests.acceptance.conftest import System
 from tests.support.serving import Answer, serving
@@ -22,4 +26,94 @@ def test_feeds_are_polled_on_a_worker(system: System) -> None:
     assert json.loads(again.stdout)[0]["recorded"] == {"unchanged": 16}
     listed = json.loads(system.segwatch("event", "list", "--kind", "flood", "--json").stdout)
     assert [row["external_id"] for row in listed] == ["FL1102983"]
-    assert len(system.query("SELECT id FROM segwatch.event")) == 17
+    assert len(system.query("SELECT id FROM segwatch.event WHERE source = 'gdacs'")) == 17
+
+
+COLOUR = {"SEGWATCH_SEGMENTER": "tests.support.colour_segmenter:ColourSegmenter"}
+
+
+def playbook(system: System) -> Path:
+    """A folder with a playbook for floods that looks at the made lakes."""
+    folder = system.folder / "playbooks"
+    folder.mkdir(exist_ok=True)
+    document = {
+        "version": 1, "name": "flood", "title": "Flood", "radius_km": 1, "days": 3650,
+        "match": {"kinds": ["flood"], "min_level": "orange", "regions": [list(system.lakes.area.bounds)]},
+        "baseline": {"days": 60},
+        "sources": [
+            {"profile": str(system.lakes.profile), "catalog": "http://127.0.0.1:9/"},
+            {"profile": str(system.lakes.profile), "catalog": system.stack.urls().stac},
+        ],
+        "watch": {"instruction": "segment the water", "targets": ["water"], "priority": 900,
+                  "tracking": {"gone_after": 1}},
+    }  # fmt: skip
+    (folder / "flood.yaml").write_text(json.dumps(document), encoding="utf-8")
+    return folder
+
+
+def observed(system: System, watch: str) -> list[tuple[str, str]]:
+    rows = system.query(
+        "SELECT o.acquired_at, o.state, o.priority FROM segwatch.observation o"
+        " JOIN segwatch.watch w ON w.id = o.watch_id WHERE w.name = :watch ORDER BY o.acquired_at",
+        watch=watch,
+    )
+    assert {row["priority"] for row in rows} <= {900}
+    return [(f"{row['acquired_at']:%m-%d}", row["state"]) for row in rows]
+
+
+def test_a_disaster_run_by_hand_says_what_it_would_do_and_does_it(system: System) -> None:
+    area = system.folder / "town.geojson"
+    area.write_text(json.dumps(mapping(system.lakes.area)), encoding="utf-8")
+    more = COLOUR | {"SEGWATCH_PLAYBOOKS": str(playbook(system))}
+    command = ["respond", "--playbook", "flood", "--area", str(area), "--at", "2024-05-25T00:00:00", "--json"]
+    before = system.counts()
+    tried = system.segwatch(*command, "--dry-run", **more)
+    assert tried.returncode == 0, tried.stderr
+    would = json.loads(tried.stdout)
+    assert (would["baseline"].rpartition("/")[2], would["scenes_after"]) == ("2024-05-11", 4)
+    assert "did not answer" in would["unreachable"][0] or "127.0.0.1:9" in would["unreachable"][0]
+    assert system.counts() == before, "a dry run writes nothing"
+    without_server = {"PREFECT_API_URL": ""}
+    done = system.segwatch(*command, **more, **without_server)
+    assert done.returncode == 0, done.stderr
+    watch = json.loads(done.stdout)["watch"]
+    assert watch == would["watch"]
+    days = [day for day, _ in observed(system, watch)]
+    assert days == ["05-11", "05-31", "06-10", "06-20", "06-30"]
+    changes = system.query("SELECT valid_at, baseline FROM watch.changes WHERE watch = :watch", watch=watch)
+    assert {f"{row['valid_at']:%m-%d}" for row in changes if row["baseline"]} == {"05-11"}
+    assert any(not row["baseline"] for row in changes), "the lakes changed since"
+    wrong = system.segwatch("respond", "--playbook", "flood", "--event", "gdacs/none", **more)
+    assert wrong.returncode == 1
+    assert "segwatch event list" in wrong.stderr
+
+
+def test_an_event_of_several_feeds_starts_one_run_on_the_workers(system: System) -> None:
+    def told(identity: str, east: float) -> bytes:
+        place = system.lakes.area.centroid
+        document: dict[str, Any] = {
+            "type": "Feature", "id": identity,
+            "geometry": {"type": "Point", "coordinates": [place.x + east, place.y]},
+            "properties": {"kind": "flood", "title": "<b>Flood</b>", "occurred_at": "2024-05-25T00:00:00Z",
+                           "level": "red"},
+        }  # fmt: skip
+        return json.dumps({"type": "FeatureCollection", "features": [document]}).encode()
+
+    answers: dict[str, Answer] = {"/one": (200, {}, told("x", 0)), "/two": (200, {}, told("y", 0.01))}
+    with serving(answers) as base:
+        environment = COLOUR | {
+            "SEGWATCH_FEEDS": json.dumps([f"{base}/one", f"{base}/two"]),
+            "SEGWATCH_PLAYBOOKS": str(playbook(system)),
+        }
+        for _ in range(2):
+            system.deployed("respond/respond", environment)
+    names = system.query(
+        "SELECT name FROM segwatch.watch_head WHERE name LIKE 'flood-%' AND name NOT LIKE 'flood-town%'"
+    )
+    (watch,) = (row["name"] for row in names)
+    expected = ["05-11", "05-31", "06-10", "06-20", "06-30"]
+    until = time.monotonic() + 180
+    while [state for _, state in observed(system, watch)].count("observed") < 3:
+        assert time.monotonic() < until, observed(system, watch)
+        time.sleep(1)
+    assert [day for day, _ in observed(system, watch)] == expected

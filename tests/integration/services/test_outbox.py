@@ -108,12 +108,12 @@ def test_killed_at_random_with_a_receiver_that_fails_every_message_arrives_once_
             ]
             for worker in workers:
                 worker.start()
-            time.sleep(chance.uniform(0.15, 0.7))
+            time.sleep(chance.uniform(0.15, 0.4))
             for worker in workers:
                 worker.kill()
                 worker.join()
             kills += 1
-    assert kills > 2
+    assert kills >= 2
     assert len(taken.messages) == 6 * (DAYS - 1) * len(CHANNELS)
     assert taken.requests > len(taken.messages), "some were sent again, and taken once"
     in_order(ledger, taken.messages)

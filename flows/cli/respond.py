@@ -1,0 +1,102 @@
+"""``segwatch respond``: a disaster run by hand."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.markup import escape
+
+from segwatch.flows.cli.console import clear_errors, err, out, print_json, say
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
+    from segwatch.flows.playbooks import Playbook
+    from segwatch.flows.respond import Happening
+
+
+def respond(
+    playbook: Annotated[str, typer.Option("--playbook", help="its name; `--playbook list` shows them")],
+    area: Annotated[
+        Path | None, typer.Option("--area", help="GeoJSON of the ground, instead of an event")
+    ] = None,
+    event: Annotated[
+        str | None, typer.Option("--event", help="SOURCE/ID, from `segwatch event list`")
+    ] = None,
+    at: Annotated[datetime | None, typer.Option("--at", help="when it happened (UTC); default: now")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="only say what would be done")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="print one JSON document")] = False,
+) -> None:
+    """Watch the ground of an event: the best scene from before, then everything since, at top priority."""
+    from segwatch.flows import assemble, playbooks
+    from segwatch.flows import respond as responding
+    from segwatch.flows.errors import ConfigError
+    from segwatch.flows.observe import run_in_process
+    from segwatch.flows.settings import load_settings
+
+    with clear_errors():
+        settings = load_settings()
+        books = playbooks.load_all(settings.playbooks)
+        if playbook == "list":
+            for one in books:
+                out.print(f"{one.name}: {escape(one.title)} ({', '.join(one.match.kinds)})")
+            return
+        book = playbooks.by_name(books, playbook)
+        if (area is None) == (event is None):
+            raise ConfigError("give one of --area FILE and --event SOURCE/ID")
+        if event is not None and at is not None:
+            raise ConfigError("--at: an event says itself when it happened; leave it out")
+        engine = assemble.worker_engine(settings)
+        try:
+            happening = _from_file(area, at) if area is not None else _from_ledger(engine, str(event), book)
+            made, watch = responding.respond(engine, settings, book, happening, dry_run=dry_run)
+            report = None
+            if not dry_run and responding.on_a_server():
+                responding.start(engine, settings, watch.name)
+            elif not dry_run:
+                report = run_in_process(engine, settings, watch.name, progress=say)
+        finally:
+            engine.dispose()
+    if as_json:
+        print_json(asdict(made) | ({"run": report} if report else {}))
+        return
+    for reason in made.unreachable:
+        err.print(f"no answer from {escape(reason)}")
+    word = "would watch" if dry_run else "watches"
+    out.print(
+        f"{word} {made.area_km2:.0f} km2 as {made.watch} with {made.source}, {made.since} to {made.until}"
+    )
+    out.print(f"before: {made.baseline or 'no scene was found'}")
+    out.print(f"since: {made.scenes_after} scene(s) in the catalog now")
+    if made.seconds_per_scene is None:
+        out.print("cost: not known; this model has not observed anything here yet")
+    else:
+        out.print(
+            f"cost: about {made.seconds_per_scene:.0f} s of computing and {(made.bytes_per_scene or 0) / 1e6:.0f} MB"
+            " read for each scene, by what was observed so far"
+        )
+
+
+def _from_file(area: Path, at: datetime | None) -> Happening:
+    from segwatch.flows.outlines import from_file
+    from segwatch.flows.respond import Happening
+
+    shape = from_file(area)
+    moment = at.replace(tzinfo=UTC) if at else datetime.now(UTC)
+    return Happening(f"{area.stem} {shape.wkb_hex} {at.isoformat() if at else moment.date()}", shape, moment)
+
+
+def _from_ledger(engine: Engine, identity: str, book: Playbook) -> Happening:
+    from segwatch.db import events
+    from segwatch.flows.errors import ConfigError
+    from segwatch.flows.respond import happening_of
+
+    with engine.connect() as conn:
+        found = [one for one in events.known(conn) if f"{one.source}/{one.external_id}" == identity]
+    if not found:
+        raise ConfigError(f"--event: {identity!r} is not in the ledger; `segwatch event list` shows what is")
+    return happening_of(found[0], book)

@@ -1,0 +1,164 @@
+"""Playbooks: what to do about events of one kind, as YAML that a person writes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from hashlib import sha256
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from shapely.geometry import box, mapping
+from shapely.geometry.base import BaseGeometry
+
+from segwatch.flows import watchfile
+from segwatch.flows.errors import ConfigError
+from segwatch.flows.settings import describe
+from segwatch.geo.types import Event, EventKind, EventLevel, Watch
+
+_LEVELS = tuple(EventLevel)
+_SOMEWHERE = box(10.0, 45.0, 10.1, 45.1)
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Match(_Part):
+    """Which events it is for. What a feed does not say matches no bound on it."""
+
+    kinds: tuple[EventKind, ...] = Field(min_length=1)
+    min_level: EventLevel | None = None
+    min_magnitude: float | None = None
+    min_population: int | None = Field(None, ge=0, description="people exposed")
+    regions: tuple[tuple[float, float, float, float], ...] = Field(
+        (), description="west, south, east, north; degrees; empty = the world"
+    )
+
+
+class Baseline(_Part):
+    """Where to look for the picture from before."""
+
+    days: int = Field(90, ge=1, le=3650)
+
+
+class Source(_Part):
+    """One source of imagery."""
+
+    profile: str
+    catalog: str | None = None
+
+
+class Playbook(_Part):
+    """What to do about events of one kind."""
+
+    version: Literal[1]
+    name: str = Field(pattern=r"^[a-z][a-z0-9-]{0,30}$")
+    title: str
+    match: Match
+    radius_km: float = Field(gt=0, le=1000, description="around events without an area of their own")
+    largest_km2: float = Field(50_000, gt=0)
+    baseline: Baseline = Baseline()
+    sources: tuple[Source, ...] = Field(min_length=1, description="in order of preference")
+    days: float = Field(gt=0, description="how long to look, from the event on")
+    watch: dict[str, Any] = Field(
+        description="the rest of the watch file: instruction, targets, rules and the like"
+    )
+
+    def matches(self, event: Event) -> bool:
+        """Whether it is for this event."""
+        rule = self.match
+        return (
+            not event.cancelled
+            and event.kind in rule.kinds
+            and (
+                rule.min_level is None
+                or (event.level is not None and _LEVELS.index(event.level) >= _LEVELS.index(rule.min_level))
+            )
+            and (rule.min_magnitude is None or (event.magnitude or 0) >= rule.min_magnitude)
+            and (rule.min_population is None or (event.population or 0) >= rule.min_population)
+            and (not rule.regions or any(box(*region).intersects(event.geometry) for region in rule.regions))
+        )
+
+    def watch_over(self, area: BaseGeometry, since: datetime, identity: str, source: Source) -> Watch:
+        """The watch of one event; ``identity`` names the event, the same always."""
+        document = {
+            **self.watch,
+            "version": 1,
+            "name": watch_name(self, identity),
+            "area": {"geojson": mapping(area)},
+            "source": source.model_dump(exclude_none=True),
+            "start": since.isoformat(),
+            "end": (since + timedelta(days=self.days)).isoformat(),
+        }
+        return watchfile.parse(document, base=Path(), name=f"playbook {self.name}")
+
+
+def watch_name(playbook: Playbook, identity: str) -> str:
+    """Name of the watch of one event: readable, and no other event's."""
+    readable = re.sub(r"[^a-z0-9]+", "-", identity.lower()).strip("-")[:20].strip("-")
+    return f"{playbook.name}-{readable or 'event'}-{sha256(identity.encode()).hexdigest()[:8]}"
+
+
+def load_all(folder: Path | None = None) -> list[Playbook]:
+    """The playbooks of a folder, or those that ship with segwatch, by name.
+
+    Raises
+    ------
+    ConfigError
+        Naming the file, the field, the value and the fix.
+    """
+    where = folder if folder is not None else files("segwatch.flows") / "playbooks_data"
+    if not where.is_dir():
+        raise ConfigError(f"{folder}: no such folder of playbooks; see SEGWATCH_PLAYBOOKS")
+    found = sorted(
+        (one for one in where.iterdir() if one.name.endswith((".yaml", ".yml"))), key=lambda one: one.name
+    )
+    books = [_parse(one.read_text(encoding="utf-8"), str(one)) for one in found]
+    names = [one.name for one in books]
+    twice = {name for name in names if names.count(name) > 1}
+    if twice:
+        raise ConfigError(f"{folder}: two playbooks are named {', '.join(sorted(twice))}; names must differ")
+    return books
+
+
+def by_name(books: Sequence[Playbook], name: str) -> Playbook:
+    """One of them.
+
+    Raises
+    ------
+    ConfigError
+        There is none of that name.
+    """
+    for one in books:
+        if one.name == name:
+            return one
+    raise ConfigError(
+        f"no playbook is named {name!r}; there are: {', '.join(one.name for one in books) or 'none'}"
+    )
+
+
+def _parse(text: str, name: str) -> Playbook:
+    try:
+        document = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{name}: cannot be read as YAML: {error}") from error
+    if not isinstance(document, dict):
+        raise ConfigError(f"{name}: expected a mapping at the top, got {type(document).__name__}")
+    try:
+        book = Playbook.model_validate(document)
+    except ValidationError as error:
+        raise ConfigError(
+            f"{name}:\n{describe(error)}\nfields: {', '.join(sorted(Playbook.model_fields))}"
+        ) from error
+    begun = datetime.fromisoformat("2024-01-01T00:00:00+00:00")
+    for source in book.sources:
+        try:
+            book.watch_over(_SOMEWHERE, begun, "a try", source)
+        except ConfigError as error:
+            raise ConfigError(f"{name}: watch: {error}") from error
+    return book

@@ -1,0 +1,209 @@
+"""respond: from an event to a watch over its ground, the picture from before, and a run at top priority."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from prefect import flow
+from prefect.deployments import run_deployment
+from shapely.geometry.base import BaseGeometry
+from sqlalchemy import Engine, text
+
+from segwatch.db import events, observations, scenes, watches
+from segwatch.flows import deploy, feeds, playbooks
+from segwatch.flows.assemble import worker_engine
+from segwatch.flows.playbooks import Playbook, Source
+from segwatch.flows.segmenters import version_of
+from segwatch.flows.settings import FlowSettings, load_settings
+from segwatch.geo.area import geodesic_m2
+from segwatch.geo.errors import CatalogUnreachable, EventRefused
+from segwatch.geo.events.area import looked_at
+from segwatch.geo.events.linking import linked
+from segwatch.geo.scenes import best, group
+from segwatch.geo.sources.catalog import search
+from segwatch.geo.types import Event, Item, Scene, Watch
+
+_log = logging.getLogger(__name__)
+_OBSERVE_DEPLOYMENT = "observe/observe"
+#: What observing a square kilometre took so far, with the same model.
+_SO_FAR = text(
+    """
+    SELECT sum(compute_seconds) / nullif(sum(area_km2), 0) AS seconds,
+           sum(bytes_read) / nullif(sum(area_km2), 0) AS bytes
+    FROM segwatch.observation WHERE model_version = :model_version AND area_km2 > 0
+    """
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Happening:
+    """What a disaster run is about."""
+
+    identity: str
+    """Names the event, the same whoever asks and however often."""
+    area: BaseGeometry
+    occurred_at: datetime
+
+
+@dataclass(slots=True)
+class Response:
+    """What a disaster run does, or would do."""
+
+    watch: str
+    playbook: str
+    event: str
+    area_km2: float
+    source: str = ""
+    since: datetime | None = None
+    until: datetime | None = None
+    baseline: str | None = None
+    """Key of the scene from before; None = none was found."""
+    scenes_after: int = 0
+    """Scenes since the event that the catalog has now."""
+    unreachable: list[str] = field(default_factory=list)
+    """Sources that did not answer, and why."""
+    seconds_per_scene: float | None = None
+    """Computing, from what the same model took before; None = it has not observed anything yet."""
+    bytes_per_scene: float | None = None
+    begun: bool = False
+    """Whether the watch is new or changed; False in a dry run."""
+
+
+def happening_of(event: Event, book: Playbook) -> Happening:
+    """An event as a playbook looks at it.
+
+    Raises
+    ------
+    segwatch.geo.errors.EventRefused
+        Its area is too large, or none can be made of it.
+    """
+    area = looked_at(event, radius_km=book.radius_km, largest_km2=book.largest_km2)
+    return Happening(f"{event.source}/{event.external_id}", area, event.occurred_at)
+
+
+def respond(
+    engine: Engine, settings: FlowSettings, book: Playbook, happening: Happening, *, dry_run: bool = False
+) -> tuple[Response, Watch]:
+    """Store the watch and queue the best scene from before; scenes since then are found by observing the watch.
+
+    The first source that has a scene since the event is taken, else the first with one from before. Repeating it
+    changes nothing; an event whose area was revised gives the watch a new revision.
+    """
+    model_version = version_of(settings)
+    area_km2 = geodesic_m2(happening.area) / 1e6
+    made = Response("", book.name, happening.identity, area_km2)
+    source, before, made.scenes_after = _choose(book, happening, made.unreachable)
+    watch = book.watch_over(happening.area, happening.occurred_at, happening.identity, source)
+    baseline = best(before, happening.area)
+    made.watch, made.source = watch.name, watch.profile.name
+    made.since, made.until = watch.start, watch.end
+    made.baseline = baseline.key if baseline else None
+    with engine.begin() as conn:
+        so_far = conn.execute(_SO_FAR, {"model_version": model_version}).one()
+        if so_far.seconds is not None:
+            made.seconds_per_scene = float(so_far.seconds) * area_km2
+            made.bytes_per_scene = float(so_far.bytes) * area_km2
+        if not dry_run:
+            applied = watches.apply(conn, watch)
+            made.begun = applied.created
+            # an event that is revised keeps the picture from before that it began with
+            if baseline is not None and not watches.observed(conn, watch.name):
+                observations.enqueue(
+                    conn, applied.revision_id, model_version, scenes.upsert(conn, [baseline])
+                )
+    _log.info("respond %s", asdict(made))
+    return made, watch
+
+
+def _choose(book: Playbook, happening: Happening, unreachable: list[str]) -> tuple[Source, list[Scene], int]:
+    """Source, its scenes from before, and how many it has since."""
+    fallback: tuple[Source, list[Scene], int] | None = None
+    for source in book.sources:
+        watch = book.watch_over(happening.area, happening.occurred_at, happening.identity, source)
+        since = happening.occurred_at - timedelta(days=book.baseline.days)
+        until = min(datetime.now(UTC), watch.end or datetime.now(UTC))
+        try:
+            found = [
+                one
+                for one in search(watch.catalog, watch.profile, watch.area, since, until)
+                if isinstance(one, Item)
+            ]
+        except CatalogUnreachable as error:
+            unreachable.append(f"{source.profile}: {error}")
+            continue
+        every = group(found)
+        before = [scene for scene in every if scene.acquired_at < happening.occurred_at]
+        after = len(every) - len(before)
+        if after:
+            return source, before, after
+        if fallback is None or (before and not fallback[1]):
+            fallback = source, before, 0
+    return fallback or (book.sources[0], [], 0)
+
+
+def respond_to_events(
+    engine: Engine, settings: FlowSettings, books: Sequence[Playbook], *, now: datetime | None = None
+) -> Iterator[tuple[Response, Watch] | str]:
+    """Respond to every known event that a playbook is for and that is not over; what is refused says why.
+
+    Of events that several feeds tell of, one is responded to: the one that already was, else the first.
+    """
+    moment = now or datetime.now(UTC)
+    with engine.connect() as conn:
+        every = events.known(conn)
+        names = set(watches.names(conn))
+    for book in books:
+        current = [
+            event
+            for event in every
+            if book.matches(event)
+            and event.occurred_at <= moment < event.occurred_at + timedelta(days=book.days)
+        ]
+        for same in linked(current):
+            told = {one: playbooks.watch_name(book, f"{one.source}/{one.external_id}") for one in same}
+            chosen = next((one for one in same if told[one] in names), same[0])
+            try:
+                yield respond(engine, settings, book, happening_of(chosen, book))
+            except EventRefused as error:
+                _log.warning("playbook %s: %s", book.name, error)
+                yield str(error)
+
+
+@flow(name="respond", log_prints=False)
+def respond_flow() -> list[dict[str, Any]]:
+    """Read the feeds, respond to what playbooks are for, and start the runs of new watches."""
+    settings = load_settings()
+    engine = worker_engine(settings)
+    done: list[dict[str, Any]] = []
+    try:
+        feeds.poll(engine, settings)
+        for result in respond_to_events(engine, settings, playbooks.load_all(settings.playbooks)):
+            if isinstance(result, str):
+                done.append({"refused": result})
+                continue
+            made, _ = result
+            done.append(asdict(made))
+            if made.begun:
+                start(engine, settings, made.watch)
+    finally:
+        engine.dispose()
+    return done
+
+
+def start(engine: Engine, settings: FlowSettings, watch: str) -> None:
+    """Give the watch its schedule and start its first run, on the Prefect server of the environment."""
+    with engine.connect() as conn:
+        deploy.schedule([watches.current(conn, name).watch for name in watches.names(conn)])
+    same = {"SEGWATCH_SEGMENTER": settings.segmenter, "SEGWATCH_MODEL_PATH": settings.model_path}
+    variables = {"env": {name: value for name, value in same.items() if value is not None}}
+    run_deployment(_OBSERVE_DEPLOYMENT, parameters={"watch": watch}, job_variables=variables, timeout=0)
+
+
+def on_a_server() -> bool:
+    """Whether a Prefect server is named in the environment."""
+    return bool(os.environ.get("PREFECT_API_URL"))

@@ -1,0 +1,49 @@
+"""Where to look for what an event did to the ground."""
+
+from __future__ import annotations
+
+import shapely
+from shapely.geometry.base import BaseGeometry
+
+from segwatch.geo.antimeridian import split
+from segwatch.geo.area import geodesic_m2, polygonal_parts
+from segwatch.geo.crs import centre, local_equal_area, to_local, to_lonlat, unwrapped
+from segwatch.geo.errors import EventRefused
+from segwatch.geo.types import Event
+
+_WIDEST_DEGREES = 90.0
+
+
+def looked_at(event: Event, *, radius_km: float, largest_km2: float) -> BaseGeometry:
+    """The event's own area where it has one, else the ground within ``radius_km`` of its points and lines.
+
+    Returns
+    -------
+    Polygon or MultiPolygon, EPSG:4326, split at the antimeridian.
+
+    Raises
+    ------
+    EventRefused
+        It is larger than ``largest_km2``, or no area can be made of it.
+    """
+    own = shapely.union_all(polygonal_parts(event.geometry))
+    area = own if not own.is_empty else _around(event.geometry, radius_km * 1000)
+    if not area.is_valid or area.is_empty:
+        raise EventRefused(f"{event.source}/{event.external_id}: no area can be made of its place")
+    west, _, east, _ = unwrapped(area).bounds
+    # geodesic areas of more than a hemisphere have no inside
+    km2 = geodesic_m2(area) / 1e6 if east - west < _WIDEST_DEGREES else float("inf")
+    if km2 > largest_km2:
+        raise EventRefused(
+            f"{event.source}/{event.external_id}: its area of {km2:.0f} km2 is larger than the playbook's "
+            f"{largest_km2:g}; name a smaller one with --area"
+        )
+    return area
+
+
+def _around(place: BaseGeometry, metres: float) -> BaseGeometry:
+    crs = local_equal_area(centre(place))
+    try:
+        return split(to_lonlat(to_local(place, crs).buffer(metres, quad_segs=16), crs))
+    except ValueError as error:
+        raise EventRefused(f"its place cannot be projected: {error}") from error
