@@ -99,11 +99,13 @@ def names(conn: Connection) -> list[str]:
     return list(conn.execute(select(tables.watch_head.c.name).order_by(tables.watch_head.c.name)).scalars())
 
 
-def observed(conn: Connection, name: str) -> bool:
-    """Whether anything was ever queued for a watch of that name."""
+def observed(conn: Connection, name: str, *, answered: bool = False) -> bool:
+    """Whether anything was ever queued for a watch of that name; ``answered``: and is not waiting any more."""
     query = (
         select(tables.observation.c.id)
         .join(tables.watch, tables.watch.c.id == tables.observation.c.watch_id)
         .where(tables.watch.c.name == name)
     )
+    if answered:
+        query = query.where(tables.observation.c.state != "pending")
     return conn.execute(query.limit(1)).first() is not None

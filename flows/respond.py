@@ -71,7 +71,7 @@ class Response:
     """Computing, from what the same model took before; None = it has not observed anything yet."""
     bytes_per_scene: float | None = None
     begun: bool = False
-    """Whether the watch is new or changed; False in a dry run."""
+    """Whether a run is to start: the watch is new or changed, or nothing of it was answered yet; not in a dry run."""
 
 
 def happening_of(event: Event, book: Playbook) -> Happening:
@@ -110,7 +110,7 @@ def respond(
             made.bytes_per_scene = float(so_far.bytes) * area_km2
         if not dry_run:
             applied = watches.apply(conn, watch)
-            made.begun = applied.created
+            made.begun = applied.created or not watches.observed(conn, watch.name, answered=True)
             # an event that is revised keeps the picture from before that it began with
             if baseline is not None and not watches.observed(conn, watch.name):
                 observations.enqueue(
