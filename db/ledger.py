@@ -38,11 +38,17 @@ _GIVE_UP = text(
     RETURNING o.id
     """
 )
+_PRIORITY = text(
+    """
+    SELECT w.priority FROM segwatch.watch_head h JOIN segwatch.watch w ON w.id = h.watch_id WHERE h.name = :watch
+    """
+)
 _BEST = text(
     """
     SELECT o.scene_id, o.items FROM segwatch.observation o JOIN segwatch.watch w ON w.id = o.watch_id
     WHERE (o.state = 'pending' OR (o.state = 'leased' AND o.lease_until < clock_timestamp()))
-      AND o.model_version = :model_version AND (CAST(:watch AS text) IS NULL OR w.name = :watch)
+      AND o.model_version = :model_version
+      AND (CAST(:watch AS text) IS NULL OR w.name = :watch OR o.priority > CAST(:above AS int))
     ORDER BY o.priority DESC, o.acquired_at, o.scene_id, o.id
     LIMIT 1 FOR UPDATE OF o SKIP LOCKED
     """
@@ -57,7 +63,7 @@ _TAKE = text(
               SELECT 1 FROM segwatch.scene_item i
               WHERE i.superseded_at IS NOT NULL AND (i.id = ANY(o.items) OR i.id = ANY(CAST(:items AS uuid[])))))
           AND (o.state = 'pending' OR (o.state = 'leased' AND o.lease_until < clock_timestamp()))
-          AND (CAST(:watch AS text) IS NULL OR w.name = :watch)
+          AND (CAST(:watch AS text) IS NULL OR w.name = :watch OR o.priority > CAST(:above AS int))
         ORDER BY o.id FOR UPDATE OF o SKIP LOCKED
     )
     UPDATE segwatch.observation o
@@ -73,7 +79,8 @@ _WAITING = text(
     SELECT EXISTS (
         SELECT 1 FROM segwatch.observation o JOIN segwatch.watch w ON w.id = o.watch_id
         WHERE (o.state = 'pending' OR (o.state = 'leased' AND o.lease_until < clock_timestamp()))
-          AND o.model_version = :model_version AND (CAST(:watch AS text) IS NULL OR w.name = :watch))
+          AND o.model_version = :model_version
+      AND (CAST(:watch AS text) IS NULL OR w.name = :watch OR o.priority > CAST(:above AS int)))
     """
 )
 _RENEW = text(
@@ -162,11 +169,13 @@ def lease(
 ) -> SceneLease | None:
     """Lease the best scene (highest priority, then oldest) that no other worker holds; None if there is none.
 
+    With ``watch``: of this watch, or of others that have a higher priority.
+
     Observations whose lease ran out ``max_attempts`` times end as failed on the way.
     """
     for row in conn.execute(_GIVE_UP, {"max_attempts": max_attempts}):
         _log.warning("observation %s failed: its lease ran out %d time(s)", row.id, max_attempts)
-    wanted = {"model_version": model_version, "watch": watch}
+    wanted = _wanted(conn, model_version, watch)
     best = conn.execute(_BEST, wanted).first()
     if best is None:
         return None
@@ -186,7 +195,16 @@ def lease(
 
 def waiting(conn: Connection, *, model_version: str, watch: str | None = None) -> bool:
     """Whether anything can be leased now."""
-    return bool(conn.execute(_WAITING, {"model_version": model_version, "watch": watch}).scalar_one())
+    return bool(conn.execute(_WAITING, _wanted(conn, model_version, watch)).scalar_one())
+
+
+def _wanted(conn: Connection, model_version: str, watch: str | None) -> dict[str, Any]:
+    """Whose observations a run takes: all, or its own watch's and those that are more urgent.
+
+    So a worker that is busy with years of monitoring turns to the event of today after the scene at hand.
+    """
+    above = None if watch is None else conn.execute(_PRIORITY, {"watch": watch}).scalar()
+    return {"model_version": model_version, "watch": watch, "above": above}
 
 
 def renew(conn: Connection, worker: str, seconds: float) -> int:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
 import pytest
 from sqlalchemy import Engine, text
 
-from segwatch.db import ledger, observations
+from segwatch.db import ledger, observations, scenes, watches
 from segwatch.db.errors import LeaseLost, NotFound
 
 
@@ -42,6 +43,28 @@ def test_the_oldest_scene_comes_first_with_everything_pending_on_it(world: Any, 
         assert ledger.lease(conn, worker="w", seconds=9, model_version=kit.model, watch="no such") is None
         assert ledger.waiting(conn, model_version=kit.model, watch="lakes")
         assert not ledger.waiting(conn, model_version=kit.model, watch="no such")
+
+
+def test_a_run_for_one_watch_turns_to_what_is_more_urgent_between_scenes(world: Any, kit: Any) -> None:
+    world.queue(0, 1)
+
+    def lease(watch: str) -> str | None:
+        with world.engine.begin() as conn:
+            leased = ledger.lease(conn, worker="w", seconds=60, model_version=kit.model, watch=watch)
+        return None if leased is None else f"{leased.observations[0].watch.name} {leased.scene.solar_day:%d}"
+
+    assert lease("lakes") == "lakes 01"
+    with world.engine.begin() as conn:
+        for name, priority in (("flood", world.watch.priority + 1), ("archive", world.watch.priority)):
+            other = replace(world.watch, name=name, priority=priority)
+            revision = watches.apply(conn, other).revision_id
+            day = 5 if name == "flood" else 6
+            observations.enqueue(conn, revision, kit.model, scenes.upsert(conn, [kit.scene(day)]))
+    assert lease("lakes") == "flood 06", "before the rest of its own"
+    assert lease("lakes") == "lakes 02", "and then goes on"
+    assert lease("lakes") is None, "what is no more urgent is somebody else's"
+    assert lease("flood") is None
+    assert lease("archive") == "archive 07"
 
 
 def test_workers_never_hold_the_same_observation(world: Any) -> None:
