@@ -172,3 +172,39 @@ def test_scenes_that_had_been_left_out_are_tracked_after_the_upgrade(empty: str)
         states = {row.key: row.state for row in conn.execute(text(query))}
     engine.dispose()
     assert states == {"1": "observed", "2": "inferred"}
+
+
+_OLD_DELIVERIES = """
+    INSERT INTO segwatch.track (id, series_id, target, object_id) SELECT id, id, 'water', id FROM ids;
+    INSERT INTO segwatch.change (id, track_id, observation_id, kind, target, valid_at, recorded_at, before_m2, after_m2,
+                                 geom, score, baseline)
+        SELECT id, id, id, 'grew', 'water', now(), now(), 1, 2, ST_MakeEnvelope(0, 0, 1, 1, 4326), 1, false FROM ids;
+    INSERT INTO segwatch.alert (id, change_id, watch_id, rule) SELECT id, id, id, 'r' FROM ids;
+    INSERT INTO segwatch.delivery (id, alert_id, channel, idempotency_key, payload, state, ordinal, created_at)
+        SELECT gen_random_uuid(), id, 'https://hook.example', n::text, '{}', 'pending', n,
+               now() - (3 - n) * interval '1 minute'
+        FROM ids, generate_series(2, 0, -1) n;
+"""
+
+
+def test_messages_that_wait_keep_their_order_after_the_upgrade(cluster: Cluster, empty: str) -> None:
+    migrate.upgrade(empty, "0005")
+    with psycopg.connect(cluster.info().superuser_url("empty")) as conn:
+        # what they belong to is not looked at here
+        conn.execute("SET session_replication_role = replica")
+        conn.execute("CREATE TEMP TABLE ids AS SELECT gen_random_uuid() AS id")
+        for statement in _OLD_DELIVERIES.split(";"):
+            if statement.strip():
+                conn.execute(statement.encode())
+    migrate.upgrade(empty)
+    with psycopg.connect(cluster.info().superuser_url("empty")) as conn:
+        rows = conn.execute(
+            "SELECT d.idempotency_key, d.sequence, d.track_id = c.track_id, d.tried_since = d.created_at"
+            " FROM segwatch.delivery d JOIN segwatch.alert a ON a.id = d.alert_id"
+            " JOIN segwatch.change c ON c.id = a.change_id ORDER BY d.sequence"
+        ).fetchall()
+        following = conn.execute(
+            "SELECT nextval(pg_get_serial_sequence('segwatch.delivery', 'sequence'))"
+        ).fetchone()
+    assert rows == [("0", 1, True, True), ("1", 2, True, True), ("2", 3, True, True)]
+    assert following == (4,)
