@@ -7,6 +7,8 @@ from pathlib import Path
 
 import sqlalchemy as sa
 from alembic import op
+
+from segwatch.db.migrations import views
 from sqlalchemy.dialects import postgresql
 
 SQL = Path(__file__).parents[2] / "sql"
@@ -42,8 +44,4 @@ def downgrade() -> None:
     op.create_unique_constraint('observation_identity', 'observation', ['series_id', 'scene_id'], schema='segwatch')
     for name in ("superseded_at", "version", "items"):
         op.drop_column('observation', name, schema='segwatch')
-    # the first views were made over a column that the second migration dropped once it had replaced them
-    op.add_column('observation', sa.Column('tracked', sa.Boolean(), server_default=sa.text('true')), schema='segwatch')
-    for part in ("0001/analyst_views.sql", "0001/comments.sql", "0001/grants.sql", "0002/late_scenes.sql"):
-        op.execute(sa.text((SQL / part).read_text(encoding="utf-8").replace(":", "\\:")))
-    op.drop_column('observation', 'tracked', schema='segwatch')
+    views.restore(before=revision)

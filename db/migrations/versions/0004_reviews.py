@@ -7,6 +7,8 @@ from pathlib import Path
 
 import sqlalchemy as sa
 from alembic import op
+
+from segwatch.db.migrations import views
 from geoalchemy2 import Geometry
 
 SQL = Path(__file__).parents[2] / "sql"
@@ -55,14 +57,4 @@ def downgrade() -> None:
     op.drop_table('review', schema='segwatch')
     for table in ("watch", "watch_head", "instruction", "series", "area"):
         op.execute(f"ALTER TABLE segwatch.{table} RESET (autovacuum_analyze_threshold, autovacuum_analyze_scale_factor)")
-    # the first views were made over a column that the second migration dropped once it had replaced them
-    op.add_column('observation', sa.Column('tracked', sa.Boolean(), server_default=sa.text('true')), schema='segwatch')
-    for part in (
-        "0001/analyst_views.sql",
-        "0001/comments.sql",
-        "0001/grants.sql",
-        "0002/late_scenes.sql",
-        "0003/item_versions.sql",
-    ):
-        op.execute(sa.text((SQL / part).read_text(encoding="utf-8").replace(":", "\\:")))
-    op.drop_column('observation', 'tracked', schema='segwatch')
+    views.restore(before=revision)

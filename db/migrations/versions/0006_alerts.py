@@ -8,6 +8,8 @@ from pathlib import Path
 import sqlalchemy as sa
 from alembic import op
 
+from segwatch.db.migrations import views
+
 SQL = Path(__file__).parents[2] / "sql"
 
 revision = '0006'
@@ -104,16 +106,4 @@ def downgrade() -> None:
     op.drop_constraint('delivery_track_id_fk', 'delivery', schema='segwatch')
     for name in ("track_id", "sequence", "tried_since"):
         op.drop_column('delivery', name, schema='segwatch')
-    # the first views were made over a column that the second migration dropped once it had replaced them
-    op.add_column('observation', sa.Column('tracked', sa.Boolean(), server_default=sa.text('true')), schema='segwatch')
-    for part in (
-        "0001/analyst_views.sql",
-        "0001/comments.sql",
-        "0001/grants.sql",
-        "0002/late_scenes.sql",
-        "0003/item_versions.sql",
-        "0004/reviews.sql",
-        "0005/upgrades.sql",
-    ):
-        op.execute(sa.text((SQL / part).read_text(encoding="utf-8").replace(":", "\\:")))
-    op.drop_column('observation', 'tracked', schema='segwatch')
+    views.restore(before=revision)
