@@ -125,7 +125,7 @@ _SAVE = text(
     UPDATE segwatch.observation
     SET state = 'inferred', reason = NULL, lease_worker = NULL, lease_until = NULL,
         footprint = CAST(:footprint AS geometry), answer = :answer, tiles = :tiles, tiles_failed = :tiles_failed,
-        clear_share = :clear_share, bytes_read = :bytes_read, compute_seconds = :compute_seconds,
+        clear_share = :clear_share, bytes_read = :bytes_read, compute_seconds = :compute_seconds, evidence = :evidence,
         area_km2 = ST_Area(CAST(CAST(:footprint AS geometry) AS geography)) / 1e6,
         read_at = coalesce(:read_at, read_at), inferred_at = coalesce(:inferred_at, clock_timestamp())
     WHERE id = :id AND state = 'leased' AND lease_worker = :worker
@@ -243,10 +243,12 @@ def save(
     worker: str,
     result: ObservationResult,
     timings: Mapping[str, datetime],
+    *,
+    evidence: str | None = None,
 ) -> None:
     """Store an answer: footprint, detections and times; the observation is inferred and waits for its turn.
 
-    ``timings`` may have ``read_at`` and ``inferred_at``.
+    ``timings`` may have ``read_at`` and ``inferred_at``; ``evidence`` is the path of a picture of it.
 
     Raises
     ------
@@ -268,6 +270,7 @@ def save(
         "compute_seconds": result.compute_seconds,
         "read_at": timings.get("read_at"),
         "inferred_at": timings.get("inferred_at"),
+        "evidence": evidence,
     }
     if conn.execute(_SAVE, values).rowcount != 1:
         raise LeaseLost(

@@ -9,7 +9,6 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-import shapely
 from psycopg.types.range import TimestamptzRange
 from shapely.geometry.base import BaseGeometry
 from sqlalchemy import Connection, text
@@ -278,15 +277,12 @@ def add_changes(conn: Connection, step: TrackingStep, now: datetime) -> None:
 
 
 def _ground(change: Change, outline: BaseGeometry | None) -> BaseGeometry:
-    """Ground gained and lost; the whole object where neither is known."""
-    parts = [part for part in (change.gained, change.lost) if part is not None and not part.is_empty]
-    if parts:
-        return shapely.union_all(parts)
-    if outline is None:
+    ground = change.ground(outline)
+    if ground is None:
         raise PublishConflict(
             f"track {change.track_id} {change.kind.value}, but the step has no state for it"
         )
-    return outline
+    return ground
 
 
 def _ewkt(geometry: BaseGeometry | None) -> str | None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, func, or_, select, text
+from sqlalchemy import Connection, func, or_, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 
 from segwatch.db import tables
@@ -92,6 +92,34 @@ def _upsert_item(conn: Connection, scene: UUID, item: Item) -> None:
     moved = or_(_item.c.href != links["href"], _item.c.assets != links["assets"])
     conn.execute(statement.on_conflict_do_update(index_elements=["id"], set_=links, where=moved))
     conn.execute(_SUPERSEDE, {"scene_id": scene, "item_id": item.id})
+
+
+#: Scenes of which several items are in force.
+_SEVERAL = text(
+    """
+    SELECT scene_id FROM segwatch.scene_item
+    WHERE scene_id = ANY(CAST(:ids AS uuid[])) AND superseded_at IS NULL
+    GROUP BY scene_id HAVING count(*) > 1 ORDER BY scene_id
+    """
+)
+
+
+def settle(conn: Connection, ids: Sequence[UUID], newest: Callable[[Sequence[Item]], Sequence[Item]]) -> None:
+    """Supersede items that another one of the scene took the place of, under another id.
+
+    ``newest`` tells which items of a scene are in force.
+    """
+    for identity in conn.execute(_SEVERAL, {"ids": list(ids)}).scalars().all():
+        items = load(conn, identity).items
+        kept = {item.id for item in newest(items)}
+        gone = [item.id for item in items if item.id not in kept]
+        if gone:
+            chosen = (
+                _item.c.scene_id == identity,
+                _item.c.item_id.in_(gone),
+                _item.c.superseded_at.is_(None),
+            )
+            conn.execute(update(_item).where(*chosen).values(superseded_at=func.clock_timestamp()))
 
 
 def load(conn: Connection, identity: UUID, versions: Collection[UUID] | None = None) -> Scene:

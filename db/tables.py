@@ -136,6 +136,19 @@ scene_item = Table(
     Index("scene_item_scene_ix", "scene_id"),
 )
 
+#: How far the catalog of a watch was searched.
+watermark = Table(
+    "watermark",
+    metadata,
+    Column("watch_id", UUID(as_uuid=True), ForeignKey(f"{SCHEMA}.watch.id"), primary_key=True),
+    #: when everything the catalog holds was last compared with the ledger
+    _time("reconciled_at", nullable=True),
+    #: acquisition time up to which a comparison that goes on has come
+    _time("reconciling_to", nullable=True),
+    #: newest ``updated`` of the items seen; null when some item has none
+    _time("updated_to", nullable=True),
+)
+
 rejected_item = Table(
     "rejected_item",
     metadata,
@@ -181,6 +194,8 @@ observation = Table(
     #: counts the looks at one scene; the highest one that was answered is in force
     Column("version", Integer, nullable=False, server_default="1"),
     _time("superseded_at", nullable=True),
+    #: a small picture of what the model saw; a path below the folder or bucket of pictures
+    _text("evidence", nullable=True),
     UniqueConstraint("series_id", "scene_id", "items", name="observation_identity"),
     CheckConstraint(
         "state IN ('pending', 'leased', 'inferred', 'observed', 'skipped', 'failed')",

@@ -1,27 +1,31 @@
-"""Answer all instructions that look at the same pixels of one scene. No database, no prefect."""
+"""Answer all instructions that look at the same pixels of one scene, strip by strip. No database, no prefect."""
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from segwatch.db.ledger import LeasedObservation
+from segwatch.flows.evidence import Preview
+from segwatch.flows.reading import Reading, Strip, View
 from segwatch.flows.segmenters import Segmenter
 from segwatch.geo import grid as grids
-from segwatch.geo.observe import inside, observe
-from segwatch.geo.rendering import render
-from segwatch.geo.sources.pixels import SceneWindow, read
+from segwatch.geo.footprint import Inside
+from segwatch.geo.observe import Observer
+from segwatch.geo.sources.access import Credentials
 from segwatch.geo.stitch import Stitcher
 from segwatch.geo.tiling import Tile, tiles
-from segwatch.geo.types import ObservationResult, Profile, Scene
+from segwatch.geo.types import ObservationResult, Profile
 
 _log = logging.getLogger(__name__)
+#: The area in pixels is known to this part before all of it was seen.
+_MARGIN = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,116 +35,210 @@ class SceneUnusable:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Group:
     """Observations of one scene with the same area and profile."""
 
     observations: tuple[LeasedObservation, ...]
     hosts: frozenset[str]
     """Hosts pixels may be read from."""
+    credentials: Credentials = field(default_factory=dict)
+    """What the profile's access needs."""
 
     @property
     def profile(self) -> Profile:
         """The one profile of the group."""
         return self.observations[0].watch.profile
 
-    @property
-    def grid(self) -> grids.PixelGrid:
-        """The pixel grid of the group's area, the same for every scene."""
-        return grids.for_area(self.observations[0].watch.area, self.profile.gsd_m)
+    @cached_property
+    def view(self) -> View:
+        """The group's area on its pixel grid, the same for every scene."""
+        area = self.observations[0].watch.area
+        grid = grids.for_area(area, self.profile.gsd_m)
+        return View(Inside(area, grid), grid, self.profile, tuple(sorted(self.hosts)), self.credentials)
 
 
-def read_group(scene: Scene, group: Group) -> tuple[SceneWindow, datetime]:
-    """The area's pixels and when they were there."""
-    window = read(scene, group.profile, group.grid, allowed_hosts=sorted(group.hosts))
-    return window, datetime.now(UTC)
+def overlap(tile_px: int) -> int:
+    """Pixels that neighbouring tiles share."""
+    return tile_px // 4
 
 
 def answer_group(
-    group: Group, window: SceneWindow, segmenter: Segmenter, batch: int
+    group: Group, reading: Reading, segmenter: Segmenter, batch: int, preview: Preview | None = None
 ) -> Iterator[tuple[LeasedObservation, ObservationResult | SceneUnusable]]:
-    """Segment once for all observations that see enough, then post-process for each."""
-    grid = group.grid
-    area = group.observations[0].watch.area
-    within = inside(area, grid)
-    seen = window.valid & window.clear & within
-    imaged = _share(window.valid & within, within)
-    clear_share = _share(seen, within)
-    usable = []
+    """Segment once for all observations that see enough, then post-process for each; ``preview`` sees it, too."""
+    strips: Iterable[Strip] = reading
+    asked = list(group.observations)
+    if reading.whole:
+        # small enough to be looked at before the model is
+        strips = list(reading)
+        tally = _Tally()
+        for strip in strips:
+            tally.add(strip)
+        asked = [one for one in asked if not _too_cloudy(tally.clear, one)]
+    answering = _Answering(group, asked, segmenter, batch)
+    for strip in strips:
+        answering.add(strip)
+        if preview is not None:
+            preview.add(strip)
+        if not reading.whole:
+            answering.give_up()
+    answering.finish()
+    imaged, clear = answering.tally.imaged, answering.tally.clear
     for observation in group.observations:
-        reason = _why_unusable(imaged, clear_share, observation.watch.max_cloud_cover)
-        if reason is None:
-            usable.append(observation)
-        else:
-            yield observation, SceneUnusable(reason)
-    if not usable:
-        return
-    rgb = render(window.bands, window.valid, group.profile)
-    started = time.perf_counter()
-    instructions = [observation.watch.instruction.text for observation in usable]
-    stitchers, texts = _segment(rgb, instructions, segmenter, batch)
-    seconds = (time.perf_counter() - started) / len(usable)
-    for observation, stitcher, text in zip(usable, stitchers, texts, strict=True):
-        stitched = stitcher.result()
-        watch = observation.watch
-        footprint, detections = observe(
-            stitched, seen, area, grid, label=watch.instruction.label, min_polygon_m2=watch.min_polygon_m2
-        )
-        yield (
-            observation,
-            ObservationResult(
-                footprint=footprint,
-                detections=tuple(detections),
-                answer=text,
-                tiles=stitched.tiles,
-                tiles_failed=stitched.tiles_failed,
-                clear_share=clear_share,
-                bytes_read=window.bytes_read,
-                compute_seconds=seconds,
-            ),
-        )
+        if _too_cloudy(clear, observation):
+            yield observation, SceneUnusable(_why(imaged, clear, observation.watch.max_cloud_cover))
+            continue
+        yield observation, answering.result(observation, reading.bytes_read)
 
 
-def _share(part: NDArray[np.bool_], whole: NDArray[np.bool_]) -> float:
-    return float(part.sum() / max(1, int(whole.sum())))
+@dataclass(slots=True)
+class _Tally:
+    """Pixels of the area in the strips so far."""
+
+    within: int = 0
+    shown: int = 0
+    seen: int = 0
+
+    def add(self, strip: Strip) -> None:
+        """The next rows."""
+        self.within += strip.within
+        self.shown += strip.imaged
+        self.seen += int(strip.seen.sum())
+
+    @property
+    def imaged(self) -> float:
+        """Share of them that the scene shows."""
+        return self.shown / max(1, self.within)
+
+    @property
+    def clear(self) -> float:
+        """Share of them that is clear, too."""
+        return self.seen / max(1, self.within)
 
 
-def _why_unusable(imaged: float, clear: float, max_cloud_cover: float) -> str | None:
+def _too_cloudy(clear: float, observation: LeasedObservation) -> bool:
+    return clear == 0 or clear < 1 - observation.watch.max_cloud_cover
+
+
+def _why(imaged: float, clear: float, max_cloud_cover: float) -> str:
     """Why a scene of which this share of the area is imaged and clear is not observed."""
     if imaged == 0:
         return "not imaged: no valid pixel of this scene lies in the area"
     least = 1 - max_cloud_cover
-    if clear == 0 or clear < least:
-        return f"cloudy: {clear:.0%} of the area is clear ({imaged:.0%} imaged), at least {least:.0%} is asked for"
-    return None
+    return (
+        f"cloudy: {clear:.0%} of the area is clear ({imaged:.0%} imaged), at least {least:.0%} is asked for"
+    )
 
 
-def _segment(
-    rgb: NDArray[np.uint8], instructions: Sequence[str], segmenter: Segmenter, batch: int
-) -> tuple[list[Stitcher], list[str]]:
-    """All tiles through the segmenter; a tile that fails is unknown, not empty."""
-    height, width = rgb.shape[:2]
-    side = segmenter.tile_px
-    overlap = side // 4
-    plan = tiles(height, width, side, overlap)
-    stitchers = [Stitcher(height, width, side, overlap) for _ in instructions]
-    texts = [""] * len(instructions)
-    for start in range(0, len(plan), batch):
-        some = plan[start : start + batch]
+class _Answering:
+    """The model's work on one group: rows come in, tiles go to the model, finished rows become polygons."""
+
+    def __init__(
+        self, group: Group, asked: list[LeasedObservation], segmenter: Segmenter, batch: int
+    ) -> None:
+        self._segmenter = segmenter
+        self._batch = batch
+        self._asked = asked
+        self._view = group.view
+        grid, side = self._view.grid, segmenter.tile_px
+        self._plan = tiles(grid.height, grid.width, side, overlap(side))
+        self._waiting: list[tuple[Tile, NDArray[np.uint8]]] = []
+        self._top = 0
+        self._rgb: NDArray[np.uint8] = np.zeros((0, grid.width, 3), np.uint8)
+        self._seen: NDArray[np.bool_] = np.zeros((0, grid.width), bool)
+        self.tally = _Tally()
+        self._seconds = 0.0
+        self._texts: dict[object, str] = {}
+        self._stitchers = {one.id: Stitcher(grid.height, grid.width, side, overlap(side)) for one in asked}
+        self._observers = {one.id: _observer(one, grid) for one in asked}
+
+    def add(self, strip: Strip) -> None:
+        """The next rows."""
+        self.tally.add(strip)
+        self._rgb = np.concatenate([self._rgb, strip.rgb])
+        self._seen = np.concatenate([self._seen, strip.seen])
+        there = self._top + len(self._seen)
+        while self._plan and self._plan[0].row + self._plan[0].height <= there:
+            self._ask(self._plan.pop(0))
+        self._settle()
+
+    def finish(self) -> None:
+        """No more rows come."""
+        while self._waiting:
+            self._segment()
+        self._settle()
+
+    def result(self, observation: LeasedObservation, bytes_read: int) -> ObservationResult:
+        """What one instruction's answer comes to."""
+        stitcher = self._stitchers[observation.id]
+        footprint, detections = self._observers[observation.id].result()
+        return ObservationResult(
+            footprint=footprint,
+            detections=tuple(detections),
+            answer=self._texts.get(observation.id, ""),
+            tiles=stitcher.tiles,
+            tiles_failed=stitcher.tiles_failed,
+            clear_share=self.tally.clear,
+            bytes_read=bytes_read,
+            compute_seconds=self._seconds / len(self._asked),
+        )
+
+    def give_up(self) -> None:
+        """Ask no more for observations that cannot see enough however clear the rest is."""
+        within = self.tally.within
+        rest = max(0.0, (1 + _MARGIN) * self._view.area.pixels - within)
+        best = (self.tally.seen + rest) / max(1.0, within + rest)
+        self._asked = [one for one in self._asked if best >= 1 - one.watch.max_cloud_cover]
+
+    def _ask(self, tile: Tile) -> None:
+        rows = slice(tile.row - self._top, tile.row + tile.height - self._top)
+        cols = slice(tile.col, tile.col + tile.width)
+        if not (self._asked and self._seen[rows, cols].any()):
+            return  # what nobody can see needs no answer
+        self._waiting.append((tile, np.ascontiguousarray(self._rgb[rows, cols])))
+        if len(self._waiting) >= self._batch:
+            self._segment()
+
+    def _segment(self) -> None:
+        """The tiles that wait through the model; one that fails is unknown, not empty."""
+        begun = time.perf_counter()
+        some, self._waiting = self._waiting[: self._batch], self._waiting[self._batch :]
+        instructions = [one.watch.instruction.text for one in self._asked]
         try:
-            answers = segmenter.segment([_cut(rgb, tile) for tile in some], instructions)
+            answers = self._segmenter.segment([crop for _, crop in some], instructions)
         except RuntimeError as error:  # torch's own errors, out of memory among them
             _log.warning("%d tile(s) failed: %s", len(some), error)
-            for stitcher in stitchers:
-                for tile in some:
-                    stitcher.fail(tile)
-            continue
-        for tile, per_instruction in zip(some, answers, strict=True):
-            for index, answer in enumerate(per_instruction):
-                stitchers[index].add(tile, answer.mask_logits)
-                texts[index] = texts[index] or answer.text
-    return stitchers, texts
+            for one in self._asked:
+                for tile, _ in some:
+                    self._stitchers[one.id].fail(tile)
+            return
+        for (tile, _), per_instruction in zip(some, answers, strict=True):
+            for one, answer in zip(self._asked, per_instruction, strict=True):
+                self._stitchers[one.id].add(tile, answer.mask_logits)
+                self._texts[one.id] = self._texts.get(one.id) or answer.text
+        self._seconds += time.perf_counter() - begun
+
+    def _settle(self) -> None:
+        """Make polygons of the rows that no further tile reaches, and hold them no longer."""
+        open_rows = [tile.row for tile, _ in self._waiting[:1]] + [tile.row for tile in self._plan[:1]]
+        stop = min(open_rows, default=self._top + len(self._seen))
+        count = stop - self._top
+        if count <= 0:
+            return
+        for one in self._asked:
+            self._observers[one.id].add(self._stitchers[one.id].take(stop), self._seen[:count])
+        self._rgb, self._seen = self._rgb[count:].copy(), self._seen[count:].copy()
+        self._top = stop
 
 
-def _cut(rgb: NDArray[np.uint8], tile: Tile) -> NDArray[np.uint8]:
-    return np.ascontiguousarray(rgb[tile.row : tile.row + tile.height, tile.col : tile.col + tile.width])
+def _observer(observation: LeasedObservation, grid: grids.PixelGrid) -> Observer:
+    watch = observation.watch
+    return Observer(
+        watch.area,
+        grid,
+        label=watch.instruction.label,
+        min_polygon_m2=watch.min_polygon_m2,
+        connectivity=watch.connectivity,
+        simplify=watch.simplify,
+    )

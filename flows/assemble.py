@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from sqlalchemy import Engine
 
 from segwatch.db.cluster import Cluster
@@ -24,9 +27,14 @@ def analyst_url(settings: FlowSettings) -> str:
     return _url(settings, "segwatch_analyst")
 
 
-def worker_engine(settings: FlowSettings) -> Engine:
-    """Engine of a flow run."""
-    return make_engine(worker_url(settings))
+@contextmanager
+def worker_engine(settings: FlowSettings) -> Iterator[Engine]:
+    """Engine with the worker's rights, for the length of the block."""
+    engine = make_engine(worker_url(settings))
+    try:
+        yield engine
+    finally:
+        engine.dispose()
 
 
 def _url(settings: FlowSettings, role: str) -> str:

@@ -115,8 +115,5 @@ def _wait(first: float, attempts: int) -> float:
 def deliver() -> dict[str, Any]:
     """Send what is due."""
     settings = load_settings()
-    engine = worker_engine(settings)
-    try:
+    with worker_engine(settings) as engine:
         return asdict(deliver_outbox(engine, settings))
-    finally:
-        engine.dispose()

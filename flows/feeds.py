@@ -90,11 +90,8 @@ def _name(url: str) -> str:
 def poll_feeds() -> list[dict[str, Any]]:
     """Read every feed of the settings."""
     settings = load_settings()
-    engine = worker_engine(settings)
-    try:
+    with worker_engine(settings) as engine:
         done = poll(engine, settings)
-    finally:
-        engine.dispose()
     if done and all(one.reason for one in done):
         raise FeedError("no feed could be read: " + "; ".join(f"{one.feed}: {one.reason}" for one in done))
     return [asdict(one) for one in done]

@@ -12,10 +12,13 @@ from datetime import datetime
 from typing import Any
 
 from prefect import flow
+from prefect.artifacts import create_markdown_artifact
 from prefect.client.schemas.objects import State
 from prefect.deployments import run_deployment
 from sqlalchemy import Engine
 
+from segwatch.db import watches
+from segwatch.flows import situation
 from segwatch.flows.assemble import worker_engine
 from segwatch.flows.deliver import deliver_outbox
 from segwatch.flows.discover import discover_watch
@@ -47,7 +50,17 @@ def run_in_process(
     found = discover_watch(engine, watch, model_version=version_of(settings), start=start, end=end)
     progress(f"{watch}: {found.scenes} scene(s), {found.queued} new; loading the model")
     drained = drain(engine, settings, watch=watch, progress=progress)
-    return {"discover": asdict(found), "segment": asdict(drained)} | _finish(engine, settings)
+    report = {"discover": asdict(found), "segment": asdict(drained)} | _finish(engine, settings)
+    if ends(engine, watch):
+        _, where = situation.publish(engine, settings, watch)
+        progress(f"{watch}: situation report {where}")
+    return report
+
+
+def ends(engine: Engine, watch: str) -> bool:
+    """Whether the watch is for a while, as disaster runs are: each of its runs writes a situation report."""
+    with engine.connect() as conn:
+        return watches.current(conn, watch).watch.end is not None
 
 
 def _finish(engine: Engine, settings: FlowSettings) -> Report:
@@ -62,22 +75,25 @@ def observe(watch: str, start: datetime | None = None, end: datetime | None = No
     ledger and the next run of any watch finds it.
     """
     settings = load_settings()
-    engine = worker_engine(settings)
-    try:
+    with worker_engine(settings) as engine:
         found = discover_watch(engine, watch, model_version=version_of(settings), start=start, end=end)
         report: Report = {"discover": asdict(found), "segment": _segment_on_gpu_pool(watch, settings)}
-        return report | _finish(engine, settings)
-    finally:
-        engine.dispose()
+        report |= _finish(engine, settings)
+        if ends(engine, watch):
+            seen, where = situation.publish(engine, settings, watch)
+            create_markdown_artifact(
+                situation.as_markdown(seen, where),
+                key=f"situation-{watch}",
+                description=f"Situation of {watch}",
+            )
+        return report
 
 
 def _segment_on_gpu_pool(watch: str, settings: FlowSettings) -> dict[str, Any]:
-    # observations are queued for one model version, so the run that answers them must load the same
-    same = {"SEGWATCH_SEGMENTER": settings.segmenter, "SEGWATCH_MODEL_PATH": settings.model_path}
     run = run_deployment(
         SEGMENT_DEPLOYMENT,
         parameters={"watch": watch},
-        job_variables={"env": {name: value for name, value in same.items() if value is not None}},
+        job_variables={"env": settings.same_model()},
         timeout=_SEGMENT_TIMEOUT_SECONDS,
         poll_interval=1,
     )

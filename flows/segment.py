@@ -13,8 +13,8 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -26,12 +26,12 @@ from sqlalchemy import Engine
 
 from segwatch.db import ledger
 from segwatch.db.errors import LeaseLost
-from segwatch.flows import segmenters
-from segwatch.flows.answering import Group, SceneUnusable, answer_group, read_group
+from segwatch.flows import evidence, segmenters
+from segwatch.flows.answering import Group, SceneUnusable, answer_group, overlap
 from segwatch.flows.assemble import worker_engine
+from segwatch.flows.reading import Reading
 from segwatch.flows.settings import FlowSettings, load_settings
 from segwatch.geo.errors import GeoError
-from segwatch.geo.types import Item
 
 _log = logging.getLogger(__name__)
 
@@ -67,13 +67,17 @@ class Drain:
         self._watch = watch
         self._progress = progress
         self._worker = f"segment-{socket.gethostname()}-{os.getpid()}-{threading.get_ident()}"
+        self._readings: list[Reading] = []
         self.total = Drained()
 
     def run(self, stop: threading.Event | None = None) -> Drained:
         """Work until the queue is empty and the linger time has passed, or ``stop`` is set."""
         stop = stop or threading.Event()
         try:
-            with self._heartbeat(), ThreadPoolExecutor(1, thread_name_prefix="read") as reader:
+            with ExitStack() as stack:
+                stack.enter_context(self._heartbeat())
+                reader = stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="read"))
+                stack.callback(self._close_readings)
                 following = self._next(reader)
                 while following is not None or self._linger(stop):
                     if following is None:
@@ -89,7 +93,7 @@ class Drain:
 
     def _next(
         self, reader: ThreadPoolExecutor
-    ) -> tuple[ledger.SceneLease, list[tuple[Group, Future[Any]]]] | None:
+    ) -> tuple[ledger.SceneLease, list[tuple[Group, Reading]]] | None:
         """Lease the best scene and start reading it in the background."""
         with self._engine.begin() as conn:
             lease = ledger.lease(
@@ -101,8 +105,18 @@ class Drain:
             )
         if lease is None:
             return None
-        groups = _groups(lease)
-        return lease, [(group, reader.submit(read_group, lease.scene, group)) for group in groups]
+        side = self._segmenter.tile_px
+        rows = side - overlap(side)
+        groups = [
+            (group, Reading(reader, lease.scene, group.view, rows))
+            for group in _groups(lease, self._settings)
+        ]
+        self._readings += [reading for _, reading in groups]
+        return lease, groups
+
+    def _close_readings(self) -> None:
+        for reading in self._readings:
+            reading.close()
 
     def _linger(self, stop: threading.Event) -> bool:
         """Wait a little for new work; False once the linger time has passed without any."""
@@ -116,31 +130,35 @@ class Drain:
             stop.wait(min(1.0, max(0.05, deadline - time.monotonic())))
         return False
 
-    def _answer(self, lease: ledger.SceneLease, groups: list[tuple[Group, Future[Any]]]) -> None:
+    def _answer(self, lease: ledger.SceneLease, groups: list[tuple[Group, Reading]]) -> None:
         self.total.scenes += 1
         for group, reading in groups:
             try:
-                self._answer_group(group, reading)
+                with reading:
+                    self._answer_group(group, reading)
             except (GeoError, OSError, RuntimeError, ValueError) as error:
                 # the named border of one scene: whatever is wrong with it is recorded, the rest goes on
                 _log.exception("scene %s failed", lease.scene.key)
                 for observation in group.observations:
                     self._fail(observation.id, f"{type(error).__name__}: {error}")
+            self._readings.remove(reading)
             self._progress(f"{lease.scene.key}: {len(group.observations)} instruction(s)")
 
-    def _answer_group(self, group: Group, reading: Future[Any]) -> None:
-        window, read_at = reading.result()
-        for observation, result in answer_group(group, window, self._segmenter, self._settings.tile_batch):
+    def _answer_group(self, group: Group, reading: Reading) -> None:
+        preview = evidence.Preview(group.view.grid)
+        answers = answer_group(group, reading, self._segmenter, self._settings.tile_batch, preview)
+        for observation, result in answers:
             if isinstance(result, SceneUnusable):
                 self._skip(observation.id, result.reason)
                 continue
-            timings = {"read_at": read_at, "inferred_at": datetime.now(UTC)}
+            timings = {"read_at": reading.read_at, "inferred_at": datetime.now(UTC)}
             if result.tiles_failed > observation.watch.max_failed_tiles * result.tiles:
                 self._fail(observation.id, f"{result.tiles_failed} of {result.tiles} tiles failed")
                 continue
+            picture = evidence.write(self._settings, observation.watch.name, observation.id, preview, result)
             try:
                 with self._engine.begin() as conn:
-                    ledger.save(conn, observation.id, self._worker, result, timings)
+                    ledger.save(conn, observation.id, self._worker, result, timings, evidence=picture)
             except LeaseLost:
                 _log.warning(
                     "observation %s: the lease ran out and was taken over; result dropped", observation.id
@@ -177,18 +195,23 @@ class Drain:
             thread.join()
 
 
-def _groups(lease: ledger.SceneLease) -> list[Group]:
+def _groups(lease: ledger.SceneLease, settings: FlowSettings) -> list[Group]:
     """Observations that look at the same pixels, so that these are read and encoded once."""
     by_view: dict[tuple[str, bytes], list[ledger.LeasedObservation]] = defaultdict(list)
     for observation in lease.observations:
         watch = observation.watch
         by_view[watch.profile.name, watch.area.wkb].append(observation)
     return [
-        Group(tuple(members), frozenset(_hosts(members, lease.scene.items))) for members in by_view.values()
+        Group(
+            tuple(members),
+            frozenset(_hosts(members)),
+            settings.credentials_for(members[0].watch.profile.name),
+        )
+        for members in by_view.values()
     ]
 
 
-def _hosts(members: list[ledger.LeasedObservation], items: tuple[Item, ...]) -> Iterator[str]:
+def _hosts(members: list[ledger.LeasedObservation]) -> Iterator[str]:
     """Hosts pixels may come from: the catalog's own and those the profile names."""
     for member in members:
         yield from member.watch.profile.hosts
@@ -206,8 +229,5 @@ def drain(
 def segment(watch: str | None = None) -> dict[str, Any]:
     """Drain the queue, of one watch or of all."""
     settings = load_settings()
-    engine = worker_engine(settings)
-    try:
+    with worker_engine(settings) as engine:
         return asdict(drain(engine, settings, watch=watch))
-    finally:
-        engine.dispose()

@@ -6,7 +6,7 @@ import base64
 import re
 from collections.abc import Collection
 from pathlib import Path
-from typing import Any, Self, get_args
+from typing import Any, Self
 from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
@@ -45,6 +45,14 @@ class FlowSettings(BaseSettings):
     services: dict[str, SecretStr] = Field(
         default_factory=dict,
         description="notification services by name, as Apprise addresses; a JSON object",
+    )
+    credentials: dict[str, dict[str, SecretStr]] = Field(
+        default_factory=dict,
+        description="what sources want, by profile: token, username and password, or headers; a JSON object",
+    )
+    evidence: str | None = Field(
+        None,
+        description="folder or fsspec address of pictures; unset = evidence in the home folder; none = off",
     )
     review_token: SecretStr | None = Field(
         None, min_length=16, description="who sends it may add reviews over HTTP; unset = nobody"
@@ -102,9 +110,18 @@ class FlowSettings(BaseSettings):
             )
         return self
 
+    def credentials_for(self, profile: str) -> dict[str, str]:
+        """What the source of a profile wants, in the open."""
+        return {name: secret.get_secret_value() for name, secret in self.credentials.get(profile, {}).items()}
+
+    def same_model(self) -> dict[str, str]:
+        """Environment in which another run loads the same model: observations are queued for one version of it."""
+        given = {"SEGWATCH_SEGMENTER": self.segmenter, "SEGWATCH_MODEL_PATH": self.model_path}
+        return {name: value for name, value in given.items() if value is not None}
+
 
 _SECRETS = frozenset(
-    name for name, given in FlowSettings.model_fields.items() if SecretStr in get_args(given.annotation)
+    name for name, given in FlowSettings.model_fields.items() if "SecretStr" in str(given.annotation)
 )
 _SERVICE_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 

@@ -123,8 +123,5 @@ def _count(total: Tracked, step: TrackingStep) -> None:
 @flow(name="track", log_prints=False)
 def track() -> dict[str, Any]:
     """Publish what is ready."""
-    engine = worker_engine(load_settings())
-    try:
+    with worker_engine(load_settings()) as engine:
         return asdict(track_ready(engine))
-    finally:
-        engine.dispose()

@@ -171,6 +171,8 @@ class _WatchFile(_Part):
     schedule: str | None = None
     priority: int = Field(100, ge=0, le=1000)
     min_polygon_m2: float = Field(500.0, ge=0)
+    connectivity: Literal[4, 8] = 4
+    simplify: bool = False
     max_cloud_cover: Share = 1.0
     max_failed_tiles: Share = 0.2
     tracking: _Tracking = _Tracking()
@@ -251,6 +253,8 @@ def _build(file: _WatchFile, profile: Profile, base: Path, name: str) -> Watch:
         schedule=file.schedule,
         priority=file.priority,
         min_polygon_m2=file.min_polygon_m2,
+        connectivity=file.connectivity,
+        simplify=file.simplify,
         max_cloud_cover=file.max_cloud_cover,
         max_failed_tiles=file.max_failed_tiles,
         tracking=TrackingSettings(**tracking),

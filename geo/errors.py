@@ -7,6 +7,7 @@ GeoError
 ├── EventRefused         a feed, or one entry of it, tells no event; the message says why
 ├── CatalogUnreachable   a catalog did not answer; carries ``url`` and ``reason``
 ├── ReadFailed           pixels could not be read; carries ``asset``, ``href`` and ``reason``
+├── AccessDenied         a source wants credentials; carries ``source`` and ``reason``
 └── UnsafeHref           an href that must not be opened; carries ``href`` and ``reason``
 """
 
@@ -66,4 +67,13 @@ class UnsafeHref(GeoError):
     def __init__(self, href: str, reason: str) -> None:
         super().__init__(f"refused to open {href!r}: {reason}")
         self.href = href
+        self.reason = reason
+
+
+class AccessDenied(GeoError):
+    """A source wants credentials that it was not given, or does not take them."""
+
+    def __init__(self, source: str, reason: str) -> None:
+        super().__init__(f"source {source}: {reason}")
+        self.source = source
         self.reason = reason

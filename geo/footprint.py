@@ -2,33 +2,56 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import shapely
 from numpy.typing import NDArray
-from rasterio.features import rasterize, shapes
-from shapely.geometry import Polygon, shape
+from rasterio.features import rasterize
+from shapely.geometry import Polygon
 from shapely.geometry.base import BaseGeometry
 
 from segwatch.geo.crs import to_local
 from segwatch.geo.grid import PixelGrid
-from segwatch.geo.polygons import as_lonlat, clean
+from segwatch.geo.polygons import Region, Tracer, as_lonlat, clean
+
+
+class Inside:
+    """Which pixels' centres lie in an EPSG:4326 area."""
+
+    def __init__(self, area: BaseGeometry, grid: PixelGrid) -> None:
+        self._local = to_local(area.segmentize(0.01), grid.crs)
+        self._grid = grid
+
+    @property
+    def pixels(self) -> float:
+        """About how many they are."""
+        return float(self._local.area) / self._grid.pixel_area
+
+    def rows(self, start: int, stop: int) -> NDArray[np.bool_]:
+        """(stop - start, W)."""
+        window = self._grid.window(start, 0, stop - start, self._grid.width)
+        shape = (window.height, window.width)
+        burnt = rasterize([(self._local, 1)], out_shape=shape, transform=window.transform, dtype="uint8")
+        return np.asarray(burnt, dtype=bool)
 
 
 def inside(area: BaseGeometry, grid: PixelGrid) -> NDArray[np.bool_]:
     """(H, W) True where a pixel's centre lies in the EPSG:4326 area."""
-    local = to_local(area.segmentize(0.01), grid.crs)
-    burnt = rasterize(
-        [(local, 1)], out_shape=(grid.height, grid.width), transform=grid.transform, dtype="uint8"
-    )
-    return np.asarray(burnt, dtype=bool)
+    return Inside(area, grid).rows(0, grid.height)
 
 
 def observed(area: BaseGeometry, seen: NDArray[np.bool_], grid: PixelGrid) -> BaseGeometry:
-    """Footprint in EPSG:4326 of the seen pixels, clipped to the area; empty polygon when nothing is seen."""
-    if not seen.any():
+    """Footprint in EPSG:4326 of the seen (H, W) pixels, clipped to the area; empty polygon when nothing is seen."""
+    tracer = Tracer(grid.width)
+    return footprint(area, [*tracer.add(seen), *tracer.end()], grid)
+
+
+def footprint(area: BaseGeometry, regions: Sequence[Region], grid: PixelGrid) -> BaseGeometry:
+    """Footprint of the regions of seen pixels, see :func:`observed`."""
+    if not regions:
         return Polygon()
-    burnt = seen.astype(np.uint8)
-    parts = [
-        shape(outline) for outline, _ in shapes(burnt, mask=seen, connectivity=4, transform=grid.transform)
-    ]
-    return clean(shapely.intersection(as_lonlat(parts, grid), area))
+    outline = (
+        shapely.union_all([region.outline for region in regions]) if len(regions) > 1 else regions[0].outline
+    )
+    return clean(shapely.intersection(as_lonlat(outline, grid), area))

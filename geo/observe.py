@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import shapely
@@ -10,13 +11,104 @@ from numpy.typing import NDArray
 from shapely.geometry.base import BaseGeometry
 
 from segwatch.geo.area import geodesic_m2
-from segwatch.geo.footprint import inside, observed
+from segwatch.geo.footprint import Inside, footprint
 from segwatch.geo.grid import PixelGrid
-from segwatch.geo.polygons import clean, trace
+from segwatch.geo.polygons import Region, Tracer, clean, detection
+from segwatch.geo.simplifying import simplified
 from segwatch.geo.stitch import Stitched
 from segwatch.geo.types import Detection
 
-__all__ = ["inside", "observe"]
+
+class Observer:
+    """Footprint and detections of one instruction on one scene, whose rows come in strips from the top.
+
+    A pixel counts where it was seen, a tile answered it and its centre lies in the area. Detections are covered by the
+    footprint; regions that stick out of the area by part of a pixel are clipped to it.
+
+    Parameters
+    ----------
+    area
+        EPSG:4326.
+    label
+        Label of the target with an index, 0-based.
+    connectivity
+        As in :class:`segwatch.geo.polygons.Tracer`.
+    simplify
+        As :func:`segwatch.geo.simplifying.simplified` does.
+    """
+
+    def __init__(
+        self,
+        area: BaseGeometry,
+        grid: PixelGrid,
+        *,
+        label: Callable[[int], str],
+        min_polygon_m2: float,
+        connectivity: int = 4,
+        simplify: bool = False,
+    ) -> None:
+        self._area = area
+        self._grid = grid
+        self._label = label
+        self._least_m2 = min_polygon_m2
+        self._connectivity = connectivity
+        self._simplify = simplify
+        self._inside = Inside(area, grid)
+        self._row = 0
+        self._seen = Tracer(grid.width)
+        self._footprint: list[Region] = []
+        self._targets: list[Tracer] = []
+        self._found: list[tuple[int, Region]] = []
+        shapely.prepare(area)
+
+    def add(self, stitched: Stitched, seen: NDArray[np.bool_]) -> None:
+        """The next rows; ``seen`` is (h, W)."""
+        stop = self._row + len(seen)
+        usable = seen & stitched.known & self._inside.rows(self._row, stop)
+        self._footprint += self._seen.add(usable)
+        while len(self._targets) < len(stitched.logits):
+            # no row before has this target
+            self._targets.append(Tracer(self._grid.width, self._connectivity, row=self._row))
+        nothing = np.zeros_like(usable)
+        for index, tracer in enumerate(self._targets):
+            if index < len(stitched.logits):
+                logits = stitched.logits[index]
+                ended = tracer.add((logits > 0) & usable, logits)
+            else:
+                ended = tracer.add(nothing)
+            self._keep(index, ended)
+        self._row = stop
+
+    def result(self) -> tuple[BaseGeometry, list[Detection]]:
+        """Footprint, and the detections by target, in row-major order of their first pixels."""
+        self._footprint += self._seen.end()
+        for index, tracer in enumerate(self._targets):
+            self._keep(index, tracer.end())
+        self._found.sort(key=lambda one: (one[0], one[1].first))
+        if self._simplify:
+            self._make_simple()
+        found = []
+        for index, region in self._found:
+            one = detection(region, self._grid, self._label(index))
+            if one.area_m2 >= self._least_m2:
+                found.append(one)
+        return footprint(self._area, self._footprint, self._grid), _clip(found, self._area)
+
+    def _make_simple(self) -> None:
+        """All outlines together, the footprint's too: they share borders."""
+        regions = [*self._footprint, *(region for _, region in self._found)]
+        made = [
+            replace(region, outline=outline)
+            for region, outline in zip(regions, simplified([one.outline for one in regions]), strict=True)
+        ]
+        count = len(self._footprint)
+        self._footprint = made[:count]
+        self._found = [(index, one) for (index, _), one in zip(self._found, made[count:], strict=True)]
+
+    def _keep(self, index: int, regions: list[Region]) -> None:
+        # far too small ones are not carried to the end; a projected pixel is never half off
+        least = self._least_m2 / 2 / self._grid.pixel_area
+        self._found += [(index, one) for one in regions if one.outline.area >= least]
 
 
 def observe(
@@ -27,24 +119,15 @@ def observe(
     *,
     label: Callable[[int], str],
     min_polygon_m2: float,
+    connectivity: int = 4,
 ) -> tuple[BaseGeometry, list[Detection]]:
-    """Footprint and detections of one instruction on one scene.
-
-    A pixel counts where it was seen, a tile answered it and its centre lies in the area. Detections are
-    covered by the footprint; regions that stick out of the area by part of a pixel are clipped to it.
-    """
-    usable = seen & stitched.known & inside(area, grid)
-    footprint = observed(area, usable, grid)
-    found: list[Detection] = []
-    for index, logits in enumerate(stitched.logits):
-        mask = (logits > 0) & usable
-        traced = trace(mask, logits, grid, target=label(index), min_area_m2=min_polygon_m2)
-        found.extend(_clip(traced, area))
-    return footprint, found
+    """Footprint and detections of one instruction on one scene, all rows at once; see :class:`Observer`."""
+    observer = Observer(area, grid, label=label, min_polygon_m2=min_polygon_m2, connectivity=connectivity)
+    observer.add(stitched, seen)
+    return observer.result()
 
 
 def _clip(detections: list[Detection], area: BaseGeometry) -> list[Detection]:
-    shapely.prepare(area)
     clipped = []
     for one in detections:
         if area.covers(one.geometry):

@@ -1,13 +1,18 @@
-"""Mask -> valid, oriented polygons with holes."""
+"""Mask -> valid, oriented polygons with holes; the mask may come in strips of rows."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
+
 import numpy as np
 import shapely
+from affine import Affine
 from numpy.typing import NDArray
 from rasterio.features import shapes
 from scipy import ndimage
-from shapely.geometry import MultiPolygon, Polygon, shape
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+from shapely.geometry import MultiPolygon, Polygon
 from shapely.geometry.base import BaseGeometry
 from shapely.geometry.polygon import orient
 
@@ -19,6 +24,135 @@ from segwatch.geo.types import Detection
 
 #: Edges are cut to this many pixels before reprojection, so that a straight pixel edge stays on the ground.
 _LONGEST_EDGE_PX = 64
+
+_Labels = NDArray[np.int32]
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """A connected region of a mask."""
+
+    outline: BaseGeometry
+    """Along pixel edges, (column, row) of the whole grid; several polygons where they touch at corners only."""
+    first: tuple[int, int]
+    """Row and column of its first pixel."""
+    mean: float
+    """Mean probability over its pixels, 1 where none was given."""
+
+
+@dataclass(slots=True)
+class _Growing:
+    """A region whose end is not known yet."""
+
+    parts: list[BaseGeometry] = field(default_factory=list)
+    first: tuple[int, int] = (np.iinfo(np.int64).max, 0)
+    total: float = 0.0
+    count: int = 0
+
+    def absorb(self, other: _Growing) -> None:
+        self.parts += other.parts
+        self.first = min(self.first, other.first)
+        self.total += other.total
+        self.count += other.count
+
+    def region(self) -> Region:
+        # where strips meet, corners are left in the middle of straight edges
+        joined = self.parts[0] if len(self.parts) == 1 else shapely.union_all(self.parts).simplify(0)
+        return Region(joined, self.first, self.total / self.count)
+
+
+class Tracer:
+    """Connected regions of a mask whose rows come in strips, from the top.
+
+    What is held follows the regions that reach the last row, not the rows that were seen.
+
+    Parameters
+    ----------
+    width
+        Columns of the mask.
+    connectivity
+        4 or 8; regions that touch only at a corner are one with 8.
+    row
+        Of the grid, where the mask begins.
+    """
+
+    def __init__(self, width: int, connectivity: int = 4, *, row: int = 0) -> None:
+        self._structure = ndimage.generate_binary_structure(2, 1 if connectivity == 4 else 2)
+        self._reach = (0,) if connectivity == 4 else (-1, 0, 1)
+        self._row = row
+        self._open: list[_Growing] = []
+        self._last: _Labels = np.zeros(width, np.int32)
+        """Of the last row: 1 + index into the open regions, 0 = none."""
+
+    def add(self, mask: NDArray[np.bool_], logits: NDArray[np.float32] | None = None) -> list[Region]:
+        """The next (h, W) rows; gives the regions that ended."""
+        labels, count = ndimage.label(mask, self._structure)
+        labels = labels.astype(np.int32, copy=False)
+        pieces = self._pieces(labels, count, mask, logits)
+        known = len(self._open)
+        groups, of = self._joined(labels[0], known, count)
+        last = labels[-1]
+        reaching = np.unique(of[known + last[last > 0] - 1])
+        merged = [_Growing() for _ in range(groups)]
+        for node, piece in enumerate([*self._open, *pieces]):
+            merged[of[node]].absorb(piece)
+        still = np.zeros(groups, np.int32)
+        still[reaching] = np.arange(1, len(reaching) + 1)
+        self._last = np.where(last > 0, still[of[known + last - 1]] if count else 0, 0).astype(np.int32)
+        self._open = [merged[index] for index in reaching]
+        self._row += len(mask)
+        return [one.region() for index, one in enumerate(merged) if not still[index]]
+
+    def end(self) -> list[Region]:
+        """The regions that reach the last row."""
+        ended, self._open = [one.region() for one in self._open], []
+        self._last[:] = 0
+        return ended
+
+    def _pieces(
+        self, labels: _Labels, count: int, mask: NDArray[np.bool_], logits: NDArray[np.float32] | None
+    ) -> list[_Growing]:
+        pieces = [_Growing() for _ in range(count)]
+        if not count:
+            return pieces
+        flat = labels.ravel()
+        where = np.flatnonzero(flat)
+        of = flat[where]
+        first = np.zeros(count + 1, np.int64)
+        first[of[::-1]] = where[::-1]  # the last one written stays: the first pixel
+        counts = np.bincount(of, minlength=count + 1)
+        weights = None if logits is None else _sigmoid(logits.ravel()[where])
+        totals = np.bincount(of, weights=weights, minlength=count + 1)
+        for index, piece in enumerate(pieces, 1):
+            row, col = divmod(int(first[index]), labels.shape[1])
+            piece.first = (self._row + row, col)
+            piece.total, piece.count = float(totals[index]), int(counts[index])
+        below = Affine.translation(0, self._row)
+        for outline, label in shapes(labels, mask=mask, connectivity=4, transform=below):
+            rings = outline["coordinates"]
+            pieces[int(label) - 1].parts.append(Polygon(rings[0], rings[1:]))
+        return pieces
+
+    def _joined(self, top: _Labels, known: int, count: int) -> tuple[int, NDArray[np.int32]]:
+        """How many regions open ones and new pieces make together, and which each belongs to."""
+        width = len(top)
+        pairs = []
+        for shift in self._reach:
+            above = self._last[max(0, shift) : width + min(0, shift)]
+            below = top[max(0, -shift) : width + min(0, -shift)]
+            both = (above > 0) & (below > 0)
+            pairs.append(np.stack([above[both] - 1, known + below[both] - 1]))
+        one, other = np.unique(np.concatenate(pairs, axis=1), axis=1)
+        total = known + count
+        graph = coo_array((np.ones(len(one), bool), (one, other)), shape=(total, total))
+        groups, of = connected_components(graph, directed=False) if total else (0, np.zeros(0, np.int32))
+        return int(groups), of
+
+
+def detection(region: Region, grid: PixelGrid, target: str) -> Detection:
+    """A region of the grid on the ground; its mean is its score."""
+    geometry = as_lonlat(region.outline, grid)
+    return Detection(target, geometry, region.mean, geodesic_m2(geometry))
 
 
 def trace(
@@ -33,33 +167,28 @@ def trace(
     """One detection for each connected region of the mask, in row-major order of its first pixel.
 
     Edges follow pixel edges exactly; holes are kept; the score is the mean sigmoid of ``logits`` over the
-    region. ``connectivity`` is 4 or 8; regions that touch only at a corner are one with 8.
+    region. ``connectivity`` as in :class:`Tracer`.
     """
-    structure = ndimage.generate_binary_structure(2, 1 if connectivity == 4 else 2)
-    labels, count = ndimage.label(mask, structure)
-    if not count:
-        return []
-    probability = 1 / (1 + np.exp(-logits.astype(np.float64)))
-    scores = ndimage.mean(probability, labels, np.arange(1, count + 1))
-    parts: dict[int, list[BaseGeometry]] = {}
-    for outline, label in shapes(
-        labels.astype(np.int32), mask=mask, connectivity=4, transform=grid.transform
-    ):
-        parts.setdefault(int(label), []).append(shape(outline))
-    found = []
-    for label in sorted(parts):
-        geometry = as_lonlat(parts[label], grid)
-        area = geodesic_m2(geometry)
-        if area >= min_area_m2:
-            found.append(Detection(target, geometry, float(scores[label - 1]), area))
-    return found
+    tracer = Tracer(grid.width, connectivity)
+    regions = sorted([*tracer.add(mask, logits), *tracer.end()], key=lambda one: one.first)
+    found = (detection(region, grid, target) for region in regions)
+    return [one for one in found if one.area_m2 >= min_area_m2]
 
 
-def as_lonlat(parts: list[BaseGeometry], grid: PixelGrid) -> BaseGeometry:
-    """Polygons in the grid's CRS -> one clean EPSG:4326 geometry."""
-    joined = shapely.union_all(parts) if len(parts) > 1 else parts[0]
-    longest = _LONGEST_EDGE_PX * abs(grid.transform.a)
-    return clean(split(to_lonlat(joined.segmentize(longest), grid.crs)))
+def _sigmoid(logits: NDArray[np.float32]) -> NDArray[np.float64]:
+    return 1 / (1 + np.exp(-logits.astype(np.float64)))
+
+
+def as_lonlat(outline: BaseGeometry, grid: PixelGrid) -> BaseGeometry:
+    """Polygons in pixels of the grid -> one clean EPSG:4326 geometry."""
+    a, b, c, d, e, f, *_ = grid.transform
+    cut = outline.segmentize(_LONGEST_EDGE_PX)
+
+    def place(at: NDArray[np.float64]) -> NDArray[np.float64]:
+        col, row = at[:, 0], at[:, 1]
+        return np.column_stack([a * col + b * row + c, d * col + e * row + f])
+
+    return clean(split(to_lonlat(shapely.transform(cut, place), grid.crs)))
 
 
 def clean(geometry: BaseGeometry) -> BaseGeometry:

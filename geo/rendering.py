@@ -11,10 +11,16 @@ from segwatch.geo.types import Profile
 def render(bands: NDArray[np.float32], valid: NDArray[np.bool_], profile: Profile) -> NDArray[np.uint8]:
     """(3, H, W) values (scale and offset applied) -> (H, W, 3) uint8; invalid pixels become 0.
 
-    ``profile.low`` maps to 0, ``profile.high`` to 255, with ``profile.gamma`` in between.
+    ``profile.low`` (or the band's own) maps to 0, ``profile.high`` to 255, with ``profile.gamma`` in between.
     """
-    span = max(profile.high - profile.low, 1e-12)
-    unit = np.clip((np.nan_to_num(bands) - profile.low) / span, 0.0, 1.0)
+    shown = (profile.red, profile.green, profile.blue)
+    low = np.array([profile.low if band.low is None else band.low for band in shown], np.float32)[
+        :, None, None
+    ]
+    high = np.array([profile.high if band.high is None else band.high for band in shown], np.float32)[
+        :, None, None
+    ]
+    unit = np.clip((np.nan_to_num(bands) - low) / np.maximum(high - low, 1e-12), 0.0, 1.0)
     if profile.gamma != 1.0:
         unit = unit ** (1.0 / profile.gamma)
     rgb = np.moveaxis(np.rint(unit * 255), 0, -1).astype(np.uint8)

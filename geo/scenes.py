@@ -14,9 +14,10 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 
+import numpy as np
 import pystac
 import shapely
-from shapely.errors import GEOSException
+from shapely.errors import ShapelyError
 from shapely.geometry import MultiPolygon, shape
 from shapely.geometry.base import BaseGeometry
 
@@ -35,6 +36,12 @@ _TILE = ("grid:code", "s2:mgrs_tile", "landsat:wrs_row", "odc:region_code")
 _KEPT = ("eo:cloud_cover", "earthsearch:boa_offset_applied", "sentinel:boa_offset_applied", *_MADE, *_TILE)
 #: Two items of one tile and pass whose footprints share this much are versions of one acquisition.
 _SAME_GROUND = 0.5
+ANY_COLLECTION = "*"
+"""A profile's collection where each acquisition is one."""
+#: What reading a document of any shape can end in.
+_MALFORMED = (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError, RecursionError)
+#: No image is older; and what is later is a mistake.
+_FIRST_YEAR, _LAST_YEAR = 1900, 2200
 
 
 def parse_item(item: Mapping[str, Any] | pystac.Item, profile: Profile, *, base: str = "") -> Item:
@@ -62,15 +69,24 @@ def parse_item(item: Mapping[str, Any] | pystac.Item, profile: Profile, *, base:
     if not isinstance(properties, Mapping):
         raise BadItem(identity, "it has no properties")
     collection = document.get("collection") or properties.get("collection") or profile.collection
-    if collection != profile.collection:
+    if not isinstance(collection, str) or profile.collection not in {ANY_COLLECTION, collection}:
         raise BadItem(identity, f"it is of collection {collection!r}, not {profile.collection!r}")
+    try:
+        return _item(document, identity, properties, profile, base)
+    except _MALFORMED as error:
+        raise BadItem(identity, f"it is malformed: {error}") from error
+
+
+def _item(
+    document: Mapping[str, Any], identity: str, properties: Mapping[str, Any], profile: Profile, base: str
+) -> Item:
     href = urljoin(base, _self_link(document))
     return Item(
         id=identity,
-        collection=collection,
+        collection=str(document.get("collection") or profile.collection),
         href=href,
         acquired_at=_acquired(identity, properties),
-        updated_at=_moment(properties.get("updated")),
+        updated_at=moment_of(properties.get("updated")),
         platform=_platform(properties),
         relative_orbit=_orbit(properties),
         processing_baseline=_first(properties, _BASELINE),
@@ -137,7 +153,7 @@ def _version(item: Item) -> tuple[Any, ...]:
     """Sorts versions; every field takes part, so that ties do not depend on the order of arrival."""
     baseline = tuple(int(part) for part in re.findall(r"\d+", item.processing_baseline))
     long_ago = datetime.min.replace(tzinfo=UTC)
-    updated = item.updated_at or _moment(_first(item.properties, _MADE)) or long_ago
+    updated = item.updated_at or moment_of(_first(item.properties, _MADE)) or long_ago
     content = (repr(sorted(item.assets.items())), repr(sorted(item.properties.items())), item.footprint.wkb)
     return baseline, updated, item.id, item.acquired_at, item.href, *content
 
@@ -165,12 +181,15 @@ def _first(properties: Mapping[str, Any], names: Sequence[str]) -> str:
     return next((str(properties[name]) for name in names if properties.get(name) not in (None, "")), "")
 
 
-def _moment(value: object) -> datetime | None:
+def moment_of(value: object) -> datetime | None:
+    """The time that a STAC document writes, in UTC; None where it is none."""
     if not isinstance(value, str):
         return None
     try:
         moment = datetime.fromisoformat(value)
     except ValueError:
+        return None
+    if not _FIRST_YEAR <= moment.year <= _LAST_YEAR:
         return None
     # STAC times without a zone do occur; the specification says UTC
     return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
@@ -178,10 +197,10 @@ def _moment(value: object) -> datetime | None:
 
 def _acquired(identity: str, properties: Mapping[str, Any]) -> datetime:
     """``datetime``, else the middle of ``start_datetime`` and ``end_datetime``."""
-    moment = _moment(properties.get("datetime"))
+    moment = moment_of(properties.get("datetime"))
     if moment is not None:
         return moment
-    start, end = (_moment(properties.get(name)) for name in ("start_datetime", "end_datetime"))
+    start, end = (moment_of(properties.get(name)) for name in ("start_datetime", "end_datetime"))
     if start is None or end is None or end < start:
         given = {name: properties.get(name) for name in ("datetime", "start_datetime", "end_datetime")}
         raise BadItem(identity, f"its time is unknown: {given}")
@@ -207,11 +226,13 @@ def _footprint(identity: str, geometry: object) -> BaseGeometry:
         raise BadItem(identity, "it has no geometry")
     try:
         found = shapely.force_2d(shape(dict(geometry)))
+        if not np.isfinite(shapely.get_coordinates(found)).all():
+            raise ValueError("a coordinate is no number")
         # a longitude beyond 180 degrees becomes a jump, which split() understands
         if found.bounds[0] < -180 or found.bounds[2] > 180:
             found = shapely.transform(found, _wrap)
         whole = _polygons_only(split(found))
-    except (GEOSException, ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
+    except (ShapelyError, *_MALFORMED) as error:
         raise BadItem(identity, f"its geometry is unusable: {error}") from error
     if whole.is_empty or not all(map(math.isfinite, whole.bounds)):
         raise BadItem(identity, f"its geometry is no polygon with an area but {geometry.get('type')}")

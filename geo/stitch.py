@@ -15,26 +15,29 @@ ABSENT = -10.0
 
 @dataclass(frozen=True, slots=True)
 class Stitched:
-    """Blended logits of a whole grid."""
+    """Blended logits of neighbouring rows of a grid."""
 
     logits: NDArray[np.float32]
-    """(M, H, W), M targets; > 0 is inside. ``ABSENT`` where nothing is known."""
+    """(M, h, W), M targets named so far; > 0 is inside. ``ABSENT`` where nothing is known."""
     known: NDArray[np.bool_]
-    """(H, W); False where every tile failed: unknown, not empty."""
-    tiles: int
-    tiles_failed: int
+    """(h, W); False where every tile failed or none looked: unknown, not empty."""
 
 
 class Stitcher:
-    """Blends overlapping tiles as they come, in any order."""
+    """Blends overlapping tiles as they come, and gives away rows that no further tile reaches.
+
+    Tiles may come in any order as long as none reaches a row that was taken.
+    """
 
     def __init__(self, height: int, width: int, tile_px: int, overlap_px: int) -> None:
         self._shape = (height, width)
         self._overlap = min(overlap_px, tile_px - 1)
+        self._top = 0
         self._sums: list[NDArray[np.float32]] = []
-        self._weight: NDArray[np.float32] = np.zeros(self._shape, np.float32)
-        self._tiles = 0
-        self._failed = 0
+        self._weight: NDArray[np.float32] = np.zeros((0, width), np.float32)
+        self.tiles = 0
+        """Tiles that were asked, failed ones too."""
+        self.tiles_failed = 0
 
     def add(self, tile: Tile, logits: NDArray[np.float32]) -> None:
         """Blend in one tile's (M, height, width) logits; targets it does not have count as absent there.
@@ -42,13 +45,16 @@ class Stitcher:
         Raises
         ------
         ValueError
-            If the logits do not have the tile's size.
+            If the logits do not have the tile's size, or rows of the tile were taken already.
         """
         if logits.ndim != 3 or logits.shape[1:] != (tile.height, tile.width):
             raise ValueError(
                 f"logits of shape {logits.shape} do not fit a tile of {tile.height} x {tile.width} px"
             )
-        rows = slice(tile.row, tile.row + tile.height)
+        if tile.row < self._top:
+            raise ValueError(f"a tile from row {tile.row} on came after rows before {self._top} were taken")
+        self._reach(tile.row + tile.height)
+        rows = slice(tile.row - self._top, tile.row + tile.height - self._top)
         cols = slice(tile.col, tile.col + tile.width)
         weight = weights(tile, *self._shape, self._overlap)
         while len(self._sums) < len(logits):
@@ -58,18 +64,32 @@ class Stitcher:
             answer = logits[index] if index < len(logits) else np.float32(ABSENT)
             total[rows, cols] += weight * answer
         self._weight[rows, cols] += weight
-        self._tiles += 1
+        self.tiles += 1
 
     def fail(self, tile: Tile) -> None:
         """Count a tile that could not be answered; where no other tile answers, the ground is unknown."""
         del tile
-        self._tiles += 1
-        self._failed += 1
+        self.tiles += 1
+        self.tiles_failed += 1
 
-    def result(self) -> Stitched:
-        """The blended raster of everything added so far."""
-        known = self._weight > 0
-        safe = np.where(known, self._weight, 1)
-        logits = [np.where(known, total / safe, np.float32(ABSENT)) for total in self._sums]
-        stacked = np.stack(logits) if logits else np.zeros((0, *self._shape), np.float32)
-        return Stitched(stacked.astype(np.float32), known, self._tiles, self._failed)
+    def take(self, stop: int) -> Stitched:
+        """Rows from where the last call stopped to ``stop``; they are held no longer."""
+        self._reach(stop)
+        count = stop - self._top
+        weight = self._weight[:count]
+        known = weight > 0
+        safe = np.where(known, weight, 1)
+        logits = [np.where(known, total[:count] / safe, np.float32(ABSENT)) for total in self._sums]
+        stacked = np.stack(logits) if logits else np.zeros((0, *known.shape), np.float32)
+        self._weight = self._weight[count:].copy()
+        self._sums = [total[count:].copy() for total in self._sums]
+        self._top = stop
+        return Stitched(stacked.astype(np.float32, copy=False), known)
+
+    def _reach(self, stop: int) -> None:
+        """Hold rows up to ``stop``."""
+        missing = stop - self._top - len(self._weight)
+        if missing > 0:
+            empty = np.zeros((missing, self._shape[1]), np.float32)
+            self._weight = np.concatenate([self._weight, empty])
+            self._sums = [np.concatenate([total, empty]) for total in self._sums]

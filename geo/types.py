@@ -13,6 +13,7 @@ from datetime import date, datetime
 from typing import Any
 from uuid import UUID
 
+import shapely
 from shapely.geometry.base import BaseGeometry
 
 
@@ -52,6 +53,12 @@ class BandRef:
     """Asset key in the STAC item."""
     index: int = 1
     """1-based band number inside the asset's file."""
+    minus: BandRef | None = None
+    """Another band that is taken off, after scaling: of decibels that is a ratio."""
+    low: float | None = None
+    """Value rendered as 0, where it is not the profile's."""
+    high: float | None = None
+    """Value rendered as 255, where it is not the profile's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,12 +75,27 @@ class CloudMask:
 
 
 @dataclass(frozen=True, slots=True)
+class AssetAccess:
+    """How a source lets assets be read; the secrets themselves are settings."""
+
+    method: str
+    """``planetary-computer``, ``bearer``, ``headers`` or ``oauth2``."""
+    token_url: str = ""
+    """Where tokens come from."""
+    client_id: str = ""
+    """Of ``oauth2``."""
+    redirect_hosts: tuple[str, ...] = ()
+    """Hosts that assets may be redirected to, https only; they are sent no credentials."""
+
+
+@dataclass(frozen=True, slots=True)
 class Profile:
     """How one collection's imagery is found and rendered to 8-bit RGB for the model."""
 
     name: str
     title: str
     collection: str
+    """``*`` = any, of catalogs with a collection for each acquisition."""
     red: BandRef
     green: BandRef
     blue: BandRef
@@ -94,13 +116,25 @@ class Profile:
     clouds: CloudMask | None = None
     license: str = ""
     attribution: str = ""
+    decibels: bool = False
+    """Whether values become 10 log10 of themselves after scaling, as radar backscatter is shown."""
+    access: AssetAccess | None = None
+    """None = anybody may read."""
+    rescan_days: float | None = None
+    """Items of acquisitions longer ago are not expected to come any more, but for the daily comparison of everything;
+    None = they are at any time. For catalogs whose items do not say when they were updated."""
     hosts: tuple[str, ...] = ()
     """Host names assets may be read from, besides the catalog's own. ``*.example.org`` is allowed."""
 
     def assets(self) -> tuple[str, ...]:
         """Asset keys an item must have, without repeats, in band order, the mask last."""
-        bands = [self.red, self.green, self.blue, *([self.clouds.band] if self.clouds else [])]
+        bands = [*self.bands(), *([self.clouds.band] if self.clouds else [])]
         return tuple(dict.fromkeys(band.asset for band in bands))
+
+    def bands(self) -> tuple[BandRef, ...]:
+        """Bands that are read: red, green, blue, then those that are taken off."""
+        shown = (self.red, self.green, self.blue)
+        return (*shown, *(band.minus for band in shown if band.minus is not None))
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +176,18 @@ class Scene:
         """Identity of the acquisition, stable across reprocessing of its items."""
         parts = (self.collection, self.platform, self.relative_orbit, self.solar_day.isoformat())
         return "/".join(parts)
+
+
+@dataclass(frozen=True, slots=True)
+class Watermark:
+    """How far a catalog was searched."""
+
+    reconciled_at: datetime | None = None
+    """When everything it holds was last compared with what is known; None = never."""
+    reconciling_to: datetime | None = None
+    """Acquisition time up to which a comparison that goes on has come."""
+    updated_to: datetime | None = None
+    """Newest ``updated`` of the items seen; None = unknown, or some item has none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,6 +282,10 @@ class Watch:
     priority: int = 100
     """Higher is leased first."""
     min_polygon_m2: float = 500.0
+    connectivity: int = 4
+    """4 or 8: whether regions that touch only at a corner are one object (8)."""
+    simplify: bool = False
+    """Whether outlines lose vertices, no edge moving by more than half a pixel; else they follow pixel edges."""
     max_cloud_cover: float = 1.0
     """Scenes whose clear share of the area is below ``1 - max_cloud_cover`` are skipped."""
     max_failed_tiles: float = 0.2
@@ -327,6 +377,11 @@ class Change:
     score: float
     baseline: bool = False
     """True for what the first look of a series, or of a new model at an object, shows: nothing happened then."""
+
+    def ground(self, outline: BaseGeometry | None) -> BaseGeometry | None:
+        """Ground gained and lost; the whole object's ``outline`` where neither is known."""
+        parts = [part for part in (self.gained, self.lost) if part is not None and not part.is_empty]
+        return shapely.union_all(parts) if parts else outline
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,14 +11,12 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from segwatch.flows.cli.console import clear_errors, out, print_json
+from segwatch.flows.cli.console import By, Json, clear_errors, out, print_json
 
 app = typer.Typer(no_args_is_help=True, help="List, acknowledge, snooze and resolve alerts; send again.")
 
 Alert = Annotated[UUID, typer.Argument(help="the alert's id, from `segwatch alert list`")]
 Note = Annotated[str, typer.Option("--note", help="for those who read it later")]
-By = Annotated[str | None, typer.Option("--by", help="who does it; default: the user of this machine")]
-Json = Annotated[bool, typer.Option("--json", help="print one JSON document")]
 
 
 @app.command("list")
@@ -33,11 +31,8 @@ def list_(
     from segwatch.flows import assemble
     from segwatch.flows.settings import load_settings
 
-    with clear_errors():
-        engine = assemble.worker_engine(load_settings())
-        with engine.connect() as conn:
-            rows = alerts.listed(conn, watch, unresolved=unresolved, limit=limit)
-        engine.dispose()
+    with clear_errors(), assemble.worker_engine(load_settings()) as engine, engine.connect() as conn:
+        rows = alerts.listed(conn, watch, unresolved=unresolved, limit=limit)
     if as_json:
         print_json(rows)
         return
@@ -95,11 +90,8 @@ def replay(
     from segwatch.flows import assemble
     from segwatch.flows.settings import load_settings
 
-    with clear_errors():
-        engine = assemble.worker_engine(load_settings())
-        with engine.begin() as conn:
-            count = outbox.replay(conn, channel=channel, alert_id=alert)
-        engine.dispose()
+    with clear_errors(), assemble.worker_engine(load_settings()) as engine, engine.begin() as conn:
+        count = outbox.replay(conn, channel=channel, alert_id=alert)
     out.print(f"{count} message(s) will be sent again by the next `deliver`")
 
 
@@ -108,12 +100,9 @@ def _mark(alert: UUID, mark: str, note: str, by: str | None, until: datetime | N
     from segwatch.flows import assemble
     from segwatch.flows.settings import load_settings
 
-    with clear_errors():
-        engine = assemble.worker_engine(load_settings())
-        with engine.begin() as conn:
-            new = alerts.mark(
-                conn, alert, alerts.Mark(mark), person=by or getpass.getuser(), note=note, until=until
-            )
-        engine.dispose()
+    with clear_errors(), assemble.worker_engine(load_settings()) as engine, engine.begin() as conn:
+        new = alerts.mark(
+            conn, alert, alerts.Mark(mark), person=by or getpass.getuser(), note=note, until=until
+        )
     end = f" until {until:%Y-%m-%d %H:%M} UTC" if until else ""
     out.print(f"{alert}: {mark}{end}{'' if new else ' (as before)'}")

@@ -12,9 +12,9 @@ import typer
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from segwatch.flows.cli import alerts, database, events, local, models, respond, reviews
+from segwatch.flows.cli import alerts, database, events, local, models, respond, reviews, sources
 from segwatch.flows.cli import watches as watch_commands
-from segwatch.flows.cli.console import clear_errors, err, out, print_json, say
+from segwatch.flows.cli.console import Json, clear_errors, err, out, print_json, say, utc
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Standing watch over satellite imagery.")
 app.add_typer(database.app, name="db")
@@ -23,13 +23,12 @@ app.add_typer(reviews.app, name="review")
 app.add_typer(events.app, name="event")
 app.add_typer(alerts.app, name="alert")
 app.add_typer(watch_commands.app, name="watch")
+app.add_typer(sources.app, name="source")
 app.command()(respond.respond)
 app.command()(local.demo)
 app.command()(local.stop)
 app.command()(local.status)
 app.command()(local.serve)
-
-Json = Annotated[bool, typer.Option("--json", help="print one JSON document")]
 
 
 @app.callback()
@@ -57,11 +56,9 @@ def apply(
 
     with clear_errors():
         loaded = list(watchfile.load_all(path))
-        engine = assemble.worker_engine(load_settings())
-        with engine.begin() as conn:
+        with assemble.worker_engine(load_settings()) as engine, engine.begin() as conn:
             applied = [(watch, watches.apply(conn, watch)) for watch in loaded]
             every = [watches.current(conn, name).watch for name in watches.names(conn)]
-        engine.dispose()
         if "PREFECT_API_URL" in os.environ:
             from segwatch.flows import deploy as deployment
 
@@ -92,16 +89,15 @@ def run(
     with clear_errors(), _progress() as progress:
         task = progress.add_task(f"{watch}: starting", total=None)
         settings = load_settings()
-        engine = assemble.worker_engine(settings)
-        report = run_in_process(
-            engine,
-            settings,
-            watch,
-            start=_utc(since),
-            end=_utc(until),
-            progress=lambda text: progress.update(task, description=text),
-        )
-        engine.dispose()
+        with assemble.worker_engine(settings) as engine:
+            report = run_in_process(
+                engine,
+                settings,
+                watch,
+                start=utc(since),
+                end=utc(until),
+                progress=lambda text: progress.update(task, description=text),
+            )
     if as_json:
         print_json(report)
     else:
@@ -123,10 +119,8 @@ def deploy(folder: Annotated[Path | None, typer.Option(help="folder with prefect
                 "PREFECT_API_URL is not set; start a Prefect server and set it, e.g. http://HOST:4200/api"
             )
         deployment.deploy(folder or deployment.deployments_folder())
-        engine = assemble.worker_engine(load_settings())
-        with engine.begin() as conn:
+        with assemble.worker_engine(load_settings()) as engine, engine.begin() as conn:
             every = [watches.current(conn, name).watch for name in watches.names(conn)]
-        engine.dispose()
         deployment.schedule(every)
     out.print("work pools, deployments and schedules are in place")
 
@@ -137,8 +131,8 @@ def coverage(watch: Annotated[str, typer.Argument(help="name of a watch")], as_j
     from segwatch.flows import assemble, reports
     from segwatch.flows.settings import load_settings
 
-    with clear_errors():
-        rows = reports.coverage(assemble.worker_engine(load_settings()), watch)
+    with clear_errors(), assemble.worker_engine(load_settings()) as engine:
+        rows = reports.coverage(engine, watch)
     if as_json:
         print_json(rows)
         return
@@ -156,8 +150,8 @@ def upgrades(watch: Annotated[str, typer.Argument(help="name of a watch")], as_j
     from segwatch.flows import assemble, reports
     from segwatch.flows.settings import load_settings
 
-    with clear_errors():
-        rows = reports.upgrades(assemble.worker_engine(load_settings()), watch)
+    with clear_errors(), assemble.worker_engine(load_settings()) as engine:
+        rows = reports.upgrades(engine, watch)
     if as_json:
         print_json(rows)
         return
@@ -170,6 +164,27 @@ def upgrades(watch: Annotated[str, typer.Argument(help="name of a watch")], as_j
             before, after = row["instruction_before"], row["instruction"]
         table.add_row(scene, before, after, row["kind"], str(row["objects"]), f"{hectares:+.1f}")
     out.print(table)
+
+
+@app.command()
+def report(
+    watch: Annotated[str, typer.Argument(help="name of a watch")],
+    folder: Annotated[Path, typer.Option("--out", help="folder for situation.html and situation.pdf")] = Path(
+        "."
+    ),
+) -> None:
+    """The situation: pictures before and after, changes, coverage and gaps."""
+    from segwatch.flows import assemble, situation
+    from segwatch.flows.settings import load_settings
+
+    with clear_errors():
+        settings = load_settings()
+        with assemble.worker_engine(settings) as engine:
+            seen = situation.gather(engine, settings, watch)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "situation.html").write_text(situation.as_html(seen), encoding="utf-8")
+        (folder / "situation.pdf").write_bytes(situation.as_pdf(seen))
+    out.print(f"{folder / 'situation.html'}, {folder / 'situation.pdf'}", markup=False)
 
 
 @app.command("why-not")
@@ -186,7 +201,8 @@ def why_not(
 
     with clear_errors():
         moment = at.replace(tzinfo=UTC) if at else datetime.now(UTC)
-        rows = reports.why_not(assemble.worker_engine(load_settings()), watch, lon, lat, moment)
+        with assemble.worker_engine(load_settings()) as engine:
+            rows = reports.why_not(engine, watch, lon, lat, moment)
     if as_json:
         print_json(rows)
         return
@@ -200,10 +216,6 @@ def _progress() -> Progress:
     return Progress(
         SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn(), console=err, transient=True
     )
-
-
-def _utc(moment: datetime | None) -> datetime | None:
-    return moment.replace(tzinfo=UTC) if moment is not None else None
 
 
 def _print_report(report: dict[str, dict[str, Any]]) -> None:

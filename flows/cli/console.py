@@ -6,7 +6,8 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from datetime import UTC, datetime
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -17,6 +18,9 @@ from segwatch.flows.errors import FlowError
 from segwatch.geo.errors import GeoError
 from segwatch.model.errors import ModelError
 
+Json = Annotated[bool, typer.Option("--json", help="print one JSON document")]
+By = Annotated[str | None, typer.Option("--by", help="who does it; default: the user of this machine")]
+
 # no emoji: ":x:" in a path or message is no picture
 out = Console(soft_wrap=True, highlight=False, emoji=False)
 err = Console(stderr=True, soft_wrap=True, highlight=False, emoji=False)
@@ -25,6 +29,11 @@ err = Console(stderr=True, soft_wrap=True, highlight=False, emoji=False)
 def print_json(value: Any) -> None:
     """One JSON document on standard output."""
     typer.echo(json.dumps(value, default=str))
+
+
+def utc(moment: datetime | None) -> datetime | None:
+    """A time given on the command line; they are in UTC."""
+    return moment.replace(tzinfo=UTC) if moment is not None else None
 
 
 def say(text: str) -> None:

@@ -9,12 +9,10 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from segwatch.flows.cli.console import clear_errors, err, out, print_json
+from segwatch.flows.cli.console import Json, clear_errors, err, out, print_json
 from segwatch.geo.types import EventKind
 
 app = typer.Typer(no_args_is_help=True, help="Events of the world: read the feeds, list what is known.")
-
-Json = Annotated[bool, typer.Option("--json", help="print one JSON document")]
 
 
 @app.command()
@@ -31,9 +29,8 @@ def poll(
 
     with clear_errors():
         settings = load_settings(feeds=tuple(feeds)) if feeds else load_settings()
-        engine = assemble.worker_engine(settings)
-        done = poll_now(engine, settings)
-        engine.dispose()
+        with assemble.worker_engine(settings) as engine:
+            done = poll_now(engine, settings)
     if as_json:
         print_json([asdict(one) for one in done])
     else:
@@ -56,11 +53,8 @@ def list_(
     from segwatch.flows import assemble
     from segwatch.flows.settings import load_settings
 
-    with clear_errors():
-        engine = assemble.worker_engine(load_settings())
-        with engine.connect() as conn:
-            rows = events.current(conn, kind.value if kind else None)
-        engine.dispose()
+    with clear_errors(), assemble.worker_engine(load_settings()) as engine, engine.connect() as conn:
+        rows = events.current(conn, kind.value if kind else None)
     if as_json:
         print_json(rows)
         return

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from segwatch.flows.cli.console import clear_errors, out, print_json, say
+from segwatch.flows.cli.console import Json, clear_errors, out, print_json, say
 
 
 def demo(
@@ -31,7 +31,7 @@ def stop() -> None:
     out.print("stopped: " + ", ".join(stopped) if stopped else "nothing was running")
 
 
-def status(as_json: Annotated[bool, typer.Option("--json", help="print one JSON document")] = False) -> None:
+def status(as_json: Json = False) -> None:
     """What runs."""
     from segwatch.flows.services.supervisor import Supervisor
     from segwatch.flows.settings import load_settings
@@ -64,9 +64,10 @@ def serve(
     with clear_errors():
         settings = load_settings()
         token, secret = settings.review_token, settings.event_secret
-        writing = assemble.worker_engine(settings)
-        access = Access(
-            reviews=reviews.Access(writing, token) if token else None,
-            events=events.Access(writing, secret) if secret else None,
-        )
-        run_server(assemble.analyst_url(settings), host=host, port=port, access=access)
+        with assemble.worker_engine(settings) as writing:
+            access = Access(
+                reviews=reviews.Access(writing, token) if token else None,
+                events=events.Access(writing, secret) if secret else None,
+                credentials=settings.credentials_for,
+            )
+            run_server(assemble.analyst_url(settings), host=host, port=port, access=access)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.markup import escape
 
-from segwatch.flows.cli.console import clear_errors, err, out, print_json, say
+from segwatch.flows.cli.console import Json, clear_errors, err, out, print_json, say
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -29,7 +29,7 @@ def respond(
     ] = None,
     at: Annotated[datetime | None, typer.Option("--at", help="when it happened (UTC); default: now")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="only say what would be done")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="print one JSON document")] = False,
+    as_json: Json = False,
 ) -> None:
     """Watch the ground of an event: the best scene from before, then everything since, at top priority."""
     from segwatch.flows import assemble, playbooks
@@ -50,8 +50,7 @@ def respond(
             raise ConfigError("give one of --area FILE and --event SOURCE/ID")
         if event is not None and at is not None:
             raise ConfigError("--at: an event says itself when it happened; leave it out")
-        engine = assemble.worker_engine(settings)
-        try:
+        with assemble.worker_engine(settings) as engine:
             happening = _from_file(area, at) if area is not None else _from_ledger(engine, str(event), book)
             made, watch = responding.respond(engine, settings, book, happening, dry_run=dry_run)
             report = None
@@ -59,8 +58,6 @@ def respond(
                 responding.start(engine, settings, watch.name)
             elif not dry_run:
                 report = run_in_process(engine, settings, watch.name, progress=say)
-        finally:
-            engine.dispose()
     if as_json:
         print_json(asdict(made) | ({"run": report} if report else {}))
         return

@@ -10,14 +10,12 @@ from uuid import UUID
 import typer
 from rich.table import Table
 
-from segwatch.flows.cli.console import clear_errors, out, print_json
+from segwatch.flows.cli.console import By, Json, clear_errors, out, print_json
 
 app = typer.Typer(no_args_is_help=True, help="Confirm, reject or edit objects; every verdict is kept.")
 
 Track = Annotated[UUID, typer.Argument(help="the object's track_id, from watch.objects_now")]
 Why = Annotated[str, typer.Option("--why", help="the reason, for those who read it later")]
-By = Annotated[str | None, typer.Option("--by", help="who decides; default: the user of this machine")]
-Json = Annotated[bool, typer.Option("--json", help="print one JSON document")]
 
 
 @app.command("list")
@@ -26,8 +24,8 @@ def list_(watch: Annotated[str, typer.Argument(help="name of a watch")], as_json
     from segwatch.flows import assemble, reports
     from segwatch.flows.settings import load_settings
 
-    with clear_errors():
-        rows = reports.reviews(assemble.worker_engine(load_settings()), watch)
+    with clear_errors(), assemble.worker_engine(load_settings()) as engine:
+        rows = reports.reviews(engine, watch)
     if as_json:
         print_json(rows)
         return
@@ -75,8 +73,7 @@ def _decide(
 
     with clear_errors():
         drawn = None if outline is None else from_file(outline)
-        engine = assemble.worker_engine(load_settings())
-        with engine.begin() as conn:
+        with assemble.worker_engine(load_settings()) as engine, engine.begin() as conn:
             made = reviews.decide(
                 conn,
                 track,
@@ -85,7 +82,6 @@ def _decide(
                 reason=why,
                 outline=drawn,
             )
-        engine.dispose()
     if as_json:
         print_json({"review": made.id, "track": made.track_id, "verdict": verdict, "created": made.created})
     else:

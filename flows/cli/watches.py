@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -10,7 +10,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from segwatch.flows.cli.console import clear_errors, out, print_json
+from segwatch.flows.cli.console import Json, clear_errors, out, print_json, utc
 
 app = typer.Typer(no_args_is_help=True, help="Try a watch's rules.")
 
@@ -22,7 +22,7 @@ def try_rules(
     since: Annotated[datetime | None, typer.Option("--from", help="only changes from here on (UTC)")] = None,
     until: Annotated[datetime | None, typer.Option("--to", help="only changes before (UTC)")] = None,
     limit: Annotated[int, typer.Option(min=0, help="alerts shown for each rule")] = 20,
-    as_json: Annotated[bool, typer.Option("--json", help="print one JSON document")] = False,
+    as_json: Json = False,
 ) -> None:
     """What the rules of a watch file would have said about what the ledger knows of the watch."""
     from segwatch.flows import assemble, watchfile
@@ -35,10 +35,8 @@ def try_rules(
         if rule is not None and rule not in {one.name for one in watch.rules}:
             known = ", ".join(one.name for one in watch.rules) or "none"
             raise ConfigError(f"--rule: {file} has no rule {rule!r}; it has: {known}")
-        engine = assemble.worker_engine(load_settings())
-        with engine.connect() as conn:
-            count, results = rehearse(conn, watch, since=_utc(since), until=_utc(until))
-        engine.dispose()
+        with assemble.worker_engine(load_settings()) as engine, engine.connect() as conn:
+            count, results = rehearse(conn, watch, since=utc(since), until=utc(until))
     results = [one for one in results if rule is None or one.rule.name == rule]
     if as_json:
         print_json(
@@ -76,7 +74,3 @@ def try_rules(
             what = escape(f"{change.target} {change.kind}")
             table.add_row(f"{change.valid_at:%Y-%m-%d %H:%M}", what, size, str(change.track_id))
         out.print(table)
-
-
-def _utc(moment: datetime | None) -> datetime | None:
-    return moment.replace(tzinfo=UTC) if moment is not None else None

@@ -7,7 +7,7 @@ hold as in the flows, and a caller can only name scenes that the ledger knows, n
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, Self, cast
 from urllib.parse import urlsplit
 from uuid import UUID
@@ -28,6 +28,7 @@ from segwatch.flows.web import queries
 from segwatch.geo.crs import to_lonlat
 from segwatch.geo.grid import PixelGrid
 from segwatch.geo.rendering import render
+from segwatch.geo.sources.access import Credentials
 from segwatch.geo.sources.pixels import read
 from segwatch.geo.types import Item, Profile, Scene
 
@@ -42,6 +43,7 @@ class ShownScene:
     scene: Scene
     profile: Profile
     hosts: tuple[str, ...]
+    credentials: Credentials = field(default_factory=dict)
 
 
 class SceneReader:
@@ -73,7 +75,9 @@ class SceneReader:
         ground = to_lonlat(box(left, bottom, right, top), crs)
         shown = self._shown
         if ground.intersects(shown.scene.footprint):
-            window = read(shown.scene, shown.profile, grid, allowed_hosts=shown.hosts)
+            window = read(
+                shown.scene, shown.profile, grid, allowed_hosts=shown.hosts, credentials=shown.credentials
+            )
             rgb, valid = render(window.bands, window.valid, shown.profile), window.valid
         else:
             rgb, valid = np.zeros((size, size, 3), np.uint8), np.zeros((size, size), bool)
@@ -90,13 +94,13 @@ class SceneTiler(TilerFactory):
         self.tile()  # type: ignore[no-untyped-call]
 
 
-def router(engine: Engine) -> Any:
+def router(engine: Engine, credentials: Callable[[str], Credentials]) -> Any:
     """Routes ``/tiles/{tms}/{z}/{x}/{y}.png?watch=NAME&scene=ID``."""
     reader = cast(Any, SceneReader)  # TiTiler asks for a BaseReader and uses what SceneReader has
-    return SceneTiler(reader=reader, path_dependency=_finder(engine)).router
+    return SceneTiler(reader=reader, path_dependency=_finder(engine, credentials)).router
 
 
-def _finder(engine: Engine) -> Callable[..., ShownScene]:
+def _finder(engine: Engine, credentials: Callable[[str], Credentials]) -> Callable[..., ShownScene]:
     def find(
         watch: Annotated[str, Query(description="name of the watch")],
         scene: Annotated[UUID, Query(description="id of the scene")],
@@ -105,7 +109,8 @@ def _finder(engine: Engine) -> Callable[..., ShownScene]:
             rows = queries.imagery(conn, watch, str(scene))
         if not rows:
             raise HTTPException(404, f"watch {watch} has no scene {scene}")
-        return shown_scene(rows)
+        shown = shown_scene(rows)
+        return replace(shown, credentials=credentials(shown.profile.name))
 
     return find
 

@@ -16,6 +16,7 @@ from sqlalchemy import Engine, text
 from segwatch.db.engine import driver_url, make_engine
 from segwatch.flows.web import alerts, events, feeds, imagery, ogc, queries, reviews
 from segwatch.geo.errors import GeoError
+from segwatch.geo.sources.access import NO_CREDENTIALS, Credentials
 
 _STATIC = Path(__file__).parent / "static"
 #: Nothing from outside, no inline script: names and texts of catalogs and models reach this page.
@@ -41,10 +42,12 @@ _HEADERS = {
 
 @dataclass(frozen=True)
 class Access:
-    """Who may write, and what."""
+    """Who may write, and what; and what sources of imagery want."""
 
     reviews: reviews.Access | None = None
     events: events.Access | None = None
+    credentials: Callable[[str], Credentials] = lambda _: NO_CREDENTIALS
+    """By name of the profile."""
 
 
 NOBODY = Access()
@@ -76,7 +79,7 @@ def create_app(database_url: str, access: Access = NOBODY) -> FastAPI:
     app.include_router(alerts.router(engine, access.reviews), prefix="/api", tags=["alerts"])
     app.include_router(events.router(access.events), tags=["events"])
     app.include_router(feeds.router(engine), tags=["alerts"])
-    app.include_router(imagery.router(engine), prefix="/imagery", tags=["imagery"])
+    app.include_router(imagery.router(engine, access.credentials), prefix="/imagery", tags=["imagery"])
     app.mount("/ogc", features)
     app.mount("/static", StaticFiles(directory=_STATIC), name="static")
     return app

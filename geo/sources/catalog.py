@@ -1,16 +1,23 @@
-"""STAC search. Depends on pystac-client; everything it finds ends as an item or as a rejection with a reason."""
+"""STAC search. Depends on pystac-client; everything it finds ends as an item or as a rejection with a reason.
+
+A catalog is a STAC API, or plain files: a static catalog or collection whose links are followed, an item, or a
+FeatureCollection of items.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
+import time
 import warnings
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, urljoin, urlsplit
 
 from pystac.errors import STACError
 from pystac_client import Client
@@ -19,12 +26,13 @@ from pystac_client.exceptions import APIError
 from pystac_client.stac_api_io import StacApiIO
 from pystac_client.warnings import PystacClientWarning
 from requests import Response
-from shapely.geometry import mapping
+from requests.exceptions import ChunkedEncodingError
+from shapely.geometry import box, mapping
 from shapely.geometry.base import BaseGeometry
 from urllib3 import Retry
 
 from segwatch.geo.errors import BadItem, CatalogUnreachable, UnsafeHref
-from segwatch.geo.scenes import parse_item
+from segwatch.geo.scenes import ANY_COLLECTION, moment_of, parse_item
 from segwatch.geo.sources import hrefs
 from segwatch.geo.types import Item, Profile
 
@@ -32,12 +40,18 @@ _log = logging.getLogger(__name__)
 
 _TIMEOUT_SECONDS = (10.0, 60.0)
 _PAGE_ITEMS = 100
+#: So few that a sample has several pages.
+_SAMPLE_PAGE_ITEMS = 8
 _RETRIES = 5
 _CONNECT_RETRIES = 3
 _BACK_OFF_SECONDS = 0.5
 _LONGEST_WAIT_SECONDS = 30
 #: A catalog whose pages bring nothing new this often in a row repeats itself.
 _STALE_PAGES = 5
+#: Larger answers than any page of items.
+_LARGEST_BYTES = 64 * 1024**2
+#: A static catalog of more files is searched in no time that anybody waits for.
+_MOST_FILES = 100_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,9 +81,15 @@ class _GuardedIO(StacApiIO):
         )
         super().__init__(timeout=_TIMEOUT_SECONDS, max_retries=retry)
         self._host = host
-        self.session.hooks["response"].append(self._check_redirect)
+        self.session.hooks["response"].append(self._check_response)
 
-    def _check_redirect(self, response: Response, *_: object, **__: object) -> None:
+    def _check_response(self, response: Response, *_: object, **__: object) -> None:
+        declared = response.headers.get("content-length", "")
+        if declared.isdigit() and int(declared) > _LARGEST_BYTES:
+            response.close()
+            raise APIError(
+                f"an answer of {int(declared) / 1e6:.0f} MB, at most {_LARGEST_BYTES / 1e6:.0f} are read"
+            )
         if response.is_redirect:
             hrefs.check_redirect(str(response.url), response.headers["location"], [self._host])
 
@@ -81,7 +101,16 @@ class _GuardedIO(StacApiIO):
         parameters: dict[str, Any] | None = None,
     ) -> str:
         hrefs.check(href, [self._host])
-        return super().request(href, method, headers, parameters)
+        attempt = 1
+        while True:
+            try:
+                return super().request(href, method, headers, parameters)
+            except APIError as error:
+                # the session repeats what fails before the body comes, and not what is cut off within it
+                if attempt == _CONNECT_RETRIES or not isinstance(error.__context__, ChunkedEncodingError):
+                    raise
+            time.sleep(_BACK_OFF_SECONDS * 2**attempt)
+            attempt += 1
 
 
 def search(
@@ -96,12 +125,13 @@ def search(
     """Items of the profile's collection that meet the area and were acquired from ``start`` to ``end``.
 
     Every item version comes once, whatever the catalog's paging does. An item that cannot be used comes as
-    :class:`Rejected`. Items without an update time pass ``updated_after``: nothing is known against them.
+    :class:`Rejected`. ``updated_after`` is asked of catalogs that can search by it, and held against every item;
+    one without an update time passes: nothing is known against it.
 
     Parameters
     ----------
     catalog_url
-        Root of a STAC API, http or https.
+        Root of a STAC API, or a file of a static catalog, http or https.
     area
         EPSG:4326.
     start, end
@@ -113,15 +143,61 @@ def search(
         The catalog did not answer, or not as a STAC API, after retries with back-off.
     """
     seen: set[tuple[str, str]] = set()
-    for document in _documents(catalog_url, profile, area, start, end):
+    for document in _documents(catalog_url, profile, area, start, end, updated_after):
+        if isinstance(document, Rejected):
+            yield document
+            continue
         identity = str(document.get("id") or "?")
-        version = (identity, str(_property(document, "updated")))
+        version = (identity, str(property_of(document, "updated")))
         if version in seen:
             continue
         seen.add(version)
         found = _parse(document, identity, catalog_url, profile)
         if isinstance(found, Rejected) or _wanted(found, area, start, end, updated_after):
             yield found
+
+
+API, FILES = "STAC API", "static files"
+_CONFORMANCE = ("ITEM_SEARCH", "SORT", "QUERY", "FILTER")
+
+
+def describe(url: str) -> tuple[str, set[str]]:
+    """What a catalog is, and which of search, sort, query and filter it declares.
+
+    Raises
+    ------
+    CatalogUnreachable
+        It does not answer.
+    """
+    with _translated(url):
+        io, document = _read(url)
+        if not _is_api(document):
+            return FILES, set()
+        client = Client.open(url, stac_io=io)
+        return API, {name for name in _CONFORMANCE if client.conforms_to(name)}
+
+
+def sample(url: str, collection: str | None) -> Iterator[dict[str, Any]]:
+    """Items as they come, of a collection or of any.
+
+    Raises
+    ------
+    CatalogUnreachable
+        It does not answer.
+    """
+    with _translated(url):
+        io, document = _read(url)
+        client = _client(url, io) if _is_api(document) else None
+    if client is None:
+        everywhere = box(-180, -90, 180, 90)
+        always = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
+        files = _files(url, io, document, everywhere, *always)
+        yield from (one for one in files if isinstance(one, dict))
+        return
+    with _translated(url):
+        wanted = None if collection in {None, ANY_COLLECTION} else [collection]
+        pages = client.search(collections=wanted, limit=_SAMPLE_PAGE_ITEMS).pages_as_dicts()
+    yield from _features(url, pages)
 
 
 def _parse(document: dict[str, Any], identity: str, catalog_url: str, profile: Profile) -> Item | Rejected:
@@ -142,25 +218,54 @@ def _wanted(
     return start <= item.acquired_at <= end and bool(item.footprint.intersects(area))
 
 
-def _property(document: dict[str, Any], name: str) -> object:
+def property_of(document: dict[str, Any], name: str) -> object:
+    """A property of an item's document, None where it has none."""
     properties = document.get("properties")
     return properties.get(name) if isinstance(properties, dict) else None
 
 
 def _documents(
-    url: str, profile: Profile, area: BaseGeometry, start: datetime, end: datetime
-) -> Iterator[dict[str, Any]]:
-    """Features of all pages; ends when the pages repeat themselves."""
+    url: str,
+    profile: Profile,
+    area: BaseGeometry,
+    start: datetime,
+    end: datetime,
+    updated_after: datetime | None,
+) -> Iterator[dict[str, Any] | Rejected]:
     with _translated(url):
-        client = _open(url)
+        io, document = _read(url)
+    if _is_api(document):
+        with _translated(url):
+            client = _client(url, io)
+        yield from _pages(url, client, profile, area, start, end, updated_after)
+    else:
+        yield from _files(url, io, document, area, start, end)
+
+
+def _pages(
+    url: str,
+    client: Client,
+    profile: Profile,
+    area: BaseGeometry,
+    start: datetime,
+    end: datetime,
+    updated_after: datetime | None,
+) -> Iterator[dict[str, Any]]:
+    with _translated(url):
         query = client.search(
-            collections=[profile.collection],
+            collections=None if profile.collection == ANY_COLLECTION else [profile.collection],
             intersects=mapping(area),
             datetime=[_utc(start), _utc(end)],
             limit=_PAGE_ITEMS,
+            **_since(client, updated_after),
         )
         pages = query.pages_as_dicts()
-    known: set[str] = set()
+    yield from _features(url, pages)
+
+
+def _features(url: str, pages: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Features of all pages; ends when the pages repeat themselves."""
+    known: set[bytes] = set()
     stale = 0
     while True:
         with _translated(url):
@@ -171,7 +276,7 @@ def _documents(
         if not isinstance(features, list):
             raise CatalogUnreachable(hrefs.shown(url), "a page of its search holds no list of features")
         documents = [feature for feature in features if isinstance(feature, dict)]
-        new = {json.dumps(document, sort_keys=True) for document in documents} - known
+        new = {_digest(document) for document in documents} - known
         stale = 0 if new else stale + 1
         if stale >= _STALE_PAGES:
             _log.warning("catalog %s: %d pages in a row brought nothing new; paging ends", url, stale)
@@ -180,12 +285,136 @@ def _documents(
         yield from documents
 
 
-def _open(url: str) -> Client:
+def _digest(document: dict[str, Any]) -> bytes:
+    return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).digest()
+
+
+def _since(client: Client, moment: datetime | None) -> dict[str, Any]:
+    """How the catalog is asked for what was updated after a moment; empty where it cannot be."""
+    if moment is None:
+        return {}
+    text = _utc(moment).isoformat().replace("+00:00", "Z")
+    if client.conforms_to("QUERY"):
+        return {"query": {"updated": {"gt": text}}}
+    if client.conforms_to("FILTER"):
+        after = {"op": ">", "args": [{"property": "updated"}, {"timestamp": text}]}
+        return {"filter": after, "filter_lang": "cql2-json"}
+    return {}
+
+
+def _files(
+    url: str,
+    io: _GuardedIO,
+    document: dict[str, Any],
+    area: BaseGeometry,
+    start: datetime,
+    end: datetime,
+) -> Iterator[dict[str, Any] | Rejected]:
+    """Items of static files, by their links; collections elsewhere or of other times are not opened."""
+    waiting: deque[tuple[str, dict[str, Any] | None]] = deque([(url, document)])
+    known = {url}
+    while waiting:
+        at, content = waiting.popleft()
+        if content is None:
+            try:
+                with _translated(at):
+                    content = io.read_json(at)
+            except CatalogUnreachable as error:
+                yield Rejected(at.rsplit("/", 1)[-1], hrefs.shown(at), error.reason)
+                continue
+        kind = content.get("type")
+        if kind == "Feature":
+            yield _with_self_link(content, at)
+        elif kind == "FeatureCollection":
+            features = content.get("features")
+            for feature in features if isinstance(features, list) else ():
+                if isinstance(feature, dict):
+                    yield feature
+        elif kind != "Collection" or _may_hold(content, area, start, end):
+            for link in _links(content, at):
+                if link not in known and len(known) < _MOST_FILES:
+                    known.add(link)
+                    waiting.append((link, None))
+    if len(known) >= _MOST_FILES:
+        raise CatalogUnreachable(
+            hrefs.shown(url), f"it is made of more than {_MOST_FILES} files; name a part of it"
+        )
+
+
+def _with_self_link(item: dict[str, Any], at: str) -> dict[str, Any]:
+    """The item, found where it was: relative hrefs are relative to that."""
+    return {**item, "links": [{"rel": "self", "href": at}]}
+
+
+def _links(document: dict[str, Any], at: str) -> Iterator[str]:
+    links = document.get("links")
+    for link in links if isinstance(links, list) else ():
+        if isinstance(link, dict) and link.get("rel") in {"child", "item", "items", "next"}:
+            href = link.get("href")
+            if isinstance(href, str):
+                yield urljoin(at, href)
+
+
+def _may_hold(document: dict[str, Any], area: BaseGeometry, start: datetime, end: datetime) -> bool:
+    """Whether items of a static collection may be wanted, by its extent. What it does not say speaks for it."""
+    extent = document.get("extent")
+    if not isinstance(extent, dict):
+        return True
+    return _reaches(extent.get("spatial"), area) and _overlaps(extent.get("temporal"), start, end)
+
+
+def _reaches(spatial: object, area: BaseGeometry) -> bool:
+    boxes = spatial.get("bbox") if isinstance(spatial, dict) else None
+    if not isinstance(boxes, list) or not boxes:
+        return True
+    for one in boxes:
+        if not (
+            isinstance(one, list) and len(one) in {4, 6} and all(isinstance(n, int | float) for n in one)
+        ):
+            return True
+        west, south, east, north = one[0], one[1], one[len(one) // 2], one[len(one) // 2 + 1]
+        if west > east or box(west, south, east, north).intersects(area):
+            return True
+    return False
+
+
+def _overlaps(temporal: object, start: datetime, end: datetime) -> bool:
+    spans = temporal.get("interval") if isinstance(temporal, dict) else None
+    if not isinstance(spans, list) or not spans:
+        return True
+    for one in spans:
+        if not (isinstance(one, list) and len(one) == 2):
+            return True
+        first, last = (moment_of(value) for value in one)
+        if (first is None or first <= end) and (last is None or last >= start):
+            return True
+    return False
+
+
+def _read(url: str) -> tuple[_GuardedIO, dict[str, Any]]:
     # the library logs all request headers at debug level, credentials among them
     logging.getLogger("pystac_client").setLevel(logging.INFO)
-    parts = urlsplit(url)
-    hrefs.check(url, [parts.hostname or ""])
-    client = Client.open(url, stac_io=_GuardedIO(parts.hostname or ""))
+    host = urlsplit(url).hostname or ""
+    hrefs.check(url, [host])
+    io = _GuardedIO(host)
+    document = io.read_json(url)
+    if not isinstance(document, dict):
+        raise TypeError(f"{type(document).__name__} in place of an object")
+    return io, document
+
+
+def _is_api(document: dict[str, Any]) -> bool:
+    """Whether it is the root of an API; files list their items themselves."""
+    links = document.get("links")
+    rels = {link.get("rel") for link in links if isinstance(link, dict)} if isinstance(links, list) else set()
+    files = document.get("type") in {"Feature", "FeatureCollection", "Collection"} or bool(
+        rels & {"item", "child"}
+    )
+    return "conformsTo" in document or "search" in rels or not files
+
+
+def _client(url: str, io: _GuardedIO) -> Client:
+    client = Client.open(url, stac_io=io)
     if not client.conforms_to("ITEM_SEARCH"):
         # some catalogs search although they do not say so
         client.add_conforms_to("ITEM_SEARCH")

@@ -52,15 +52,30 @@ def check(href: str, allowed_hosts: Sequence[str]) -> str:
     return href
 
 
-def check_redirect(source: str, location: str, allowed_hosts: Sequence[str]) -> str:
+def matches(href: str, hosts: Sequence[str]) -> bool:
+    """Whether the href's host is one of these, as in :func:`check`."""
+    return any(_matches(*_origin(_split(href)), pattern) for pattern in hosts)
+
+
+def check_redirect(
+    source: str, location: str, allowed_hosts: Sequence[str], redirect_hosts: Sequence[str] = ()
+) -> str:
     """Absolute target of a redirect from ``source``, when it may be followed.
+
+    Parameters
+    ----------
+    redirect_hosts
+        Other hosts that may be redirected to, by https.
 
     Raises
     ------
     UnsafeHref
         The target is another host or port, or may not be opened at all.
     """
-    target = check(urljoin(source, location), allowed_hosts)
+    absolute = urljoin(source, location)
+    if redirect_hosts and _split(absolute).scheme == "https" and matches(absolute, redirect_hosts):
+        return check(absolute, redirect_hosts)
+    target = check(absolute, allowed_hosts)
     before, after = _split(source), _split(target)
     upgraded = before.scheme == "http" and after.scheme == "https"
     same_port = _origin(before)[1] == _origin(after)[1] and before.scheme == after.scheme

@@ -12,12 +12,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
-import httpx
 import numpy as np
 import rasterio
 from affine import Affine
 from numpy.typing import NDArray
 from pyproj import CRS, Transformer
+from rasterio.abc import MultiByteRangeResourceContainer
 from rasterio.enums import MaskFlags, Resampling
 from rasterio.errors import RasterioError
 from rasterio.io import DatasetReader
@@ -28,7 +28,8 @@ from segwatch.geo.clouds import clear_mask
 from segwatch.geo.errors import ReadFailed
 from segwatch.geo.grid import PixelGrid
 from segwatch.geo.sources import hrefs
-from segwatch.geo.sources.ranges import Cursor, RemoteFile, make_client
+from segwatch.geo.sources.access import NO_CREDENTIALS, Credentials
+from segwatch.geo.sources.ranges import Cursor, Network, RemoteFile, network
 from segwatch.geo.types import BandRef, CloudMask, Item, Profile, Scene
 
 Mask = NDArray[np.bool_]
@@ -41,15 +42,19 @@ _DRIVERS = {
     b"MM\x00+": "GTiff",
     b"\x00\x00\x00\x0c": "JP2OpenJPEG",
 }
+#: Decoded blocks that GDAL keeps: a row of blocks of some files.
+_CACHE_BYTES = 128 * 1024**2
 _ENVIRONMENT = {
     "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
     "CPL_VSIL_CURL_ALLOWED_EXTENSIONS": ".none",
     "GDAL_HTTP_MAX_RETRY": "0",
     "GDAL_PAM_ENABLED": "NO",
+    "GDAL_CACHEMAX": _CACHE_BYTES,
 }
-_NAME = "asset"
 #: A block (tile or strip) is decoded whole; larger ones are an attack or a file that is not cloud-optimized.
 _LARGEST_BLOCK_BYTES = 256 * 1024**2
+#: -60 dB, below every sensor's noise.
+_LEAST_POWER = np.float32(1e-6)
 _BOA_APPLIED = ("earthsearch:boa_offset_applied", "sentinel:boa_offset_applied")
 
 
@@ -64,7 +69,7 @@ class SceneWindow:
     clear: Mask
     """(H, W): imaged and free of cloud and shadow. Equal to ``valid`` when the profile has no mask."""
     bytes_read: int
-    """Bytes that came over the network."""
+    """Bytes that came over the network since the scene was opened."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,39 +81,112 @@ class _Part:
     clear: Mask
 
 
-def read(scene: Scene, profile: Profile, grid: PixelGrid, *, allowed_hosts: Sequence[str]) -> SceneWindow:
-    """Mosaic the scene's items on the grid.
+def read(
+    scene: Scene,
+    profile: Profile,
+    grid: PixelGrid,
+    *,
+    allowed_hosts: Sequence[str],
+    credentials: Credentials = NO_CREDENTIALS,
+) -> SceneWindow:
+    """The whole grid at once; see :func:`opened`."""
+    with opened(scene, profile, grid, allowed_hosts=allowed_hosts, credentials=credentials) as reader:
+        return reader.read(grid)
 
-    Items with less cloud come first, then newer ones; the first clear pixel wins, then the first valid one.
-    Bands are resampled bilinearly, masks by nearest neighbour.
+
+@contextmanager
+def opened(
+    scene: Scene,
+    profile: Profile,
+    grid: PixelGrid,
+    *,
+    allowed_hosts: Sequence[str],
+    credentials: Credentials = NO_CREDENTIALS,
+) -> Iterator[SceneReader]:
+    """The scene's files, opened when a window first needs them and closed after the block.
+
+    Parameters
+    ----------
+    grid
+        The whole that windows will be taken from.
+    allowed_hosts
+        As in :func:`segwatch.geo.sources.hrefs.check`.
+    credentials
+        What ``profile.access`` needs.
 
     Raises
     ------
     ReadFailed
-        An asset cannot be read; what was read of others is discarded, so that no gap passes for a scene.
+        An item lacks an asset, or one cannot be read; a window is given whole or not at all, so that no gap passes
+        for a scene.
     UnsafeHref
         An asset's href must not be opened.
     """
-    ordered = sorted(scene.items, key=_least_cloud_then_newest)
-    for item in ordered:
+    for item in scene.items:
         for name in profile.assets():
             if name not in item.assets:
                 raise ReadFailed(name, item.href, f"item {item.id} has no such asset")
             hrefs.check(item.assets[name], allowed_hosts)
-    bands = np.zeros((3, grid.height, grid.width), np.float32)
-    valid = np.zeros((grid.height, grid.width), bool)
-    clear = valid.copy()
-    with make_client() as client, rasterio.Env(**_ENVIRONMENT):
-        source = _Source(client, allowed_hosts)
-        for item in ordered:
-            part = _read_item(source, item, profile, grid)
+    with network(profile, credentials) as shared, rasterio.Env(**_ENVIRONMENT), ExitStack() as files:
+        yield SceneReader(scene, profile, _Source(shared, allowed_hosts, files, grid))
+
+
+class SceneReader:
+    """Windows of an open scene, for one thread."""
+
+    def __init__(self, scene: Scene, profile: Profile, source: _Source) -> None:
+        self._items = sorted(scene.items, key=_least_cloud_then_newest)
+        self._profile = profile
+        self._source = source
+
+    def read(self, grid: PixelGrid) -> SceneWindow:
+        """Mosaic the scene's items on a window of the whole grid.
+
+        Items with less cloud come first, then newer ones; the first clear pixel wins, then the first valid one.
+        Bands are resampled bilinearly, masks by nearest neighbour.
+        """
+        bands = np.zeros((3, grid.height, grid.width), np.float32)
+        valid = np.zeros((grid.height, grid.width), bool)
+        clear = valid.copy()
+        for item in self._items:
+            part = self._read_item(item, grid)
+            if part is None:
+                continue
             better = part.valid & (~valid | (part.clear & ~clear))
-            bands[:, better] = part.bands[:, better]
+            np.copyto(bands, part.bands, where=better)
             valid |= better
             clear |= better & part.clear
             if clear.all():
                 break
-    return SceneWindow(bands, valid, clear, source.bytes_read)
+        return SceneWindow(bands, valid, clear, self._source.bytes_read)
+
+    def _read_item(self, item: Item, grid: PixelGrid) -> _Part | None:
+        """None when the item does not reach the window."""
+        profile = self._profile
+        wanted = profile.bands()
+        bands = np.full((len(wanted), grid.height, grid.width), np.nan, np.float32)
+        for asset in dict.fromkeys(band.asset for band in wanted):
+            places = [place for place, band in enumerate(wanted) if band.asset == asset]
+            with self._source.use(asset, item.assets[asset]) as file:
+                cut = _cut(file, grid)
+                if cut is None:
+                    return None
+                indices = [wanted[place].index for place in places]
+                bands[places] = _warp_bands(file, indices, profile.nodata, grid, cut)
+        # a pixel that one file lacks is not imaged; within one file see _shown
+        valid: Mask = np.asarray(np.isfinite(bands).all(axis=0))
+        bands *= profile.scale
+        bands += offset(item, profile)
+        bands = _shown_values(bands, profile)
+        if profile.clouds is None or not valid.any():
+            return _Part(bands, valid, valid.copy())
+        return _Part(bands, valid, valid & self._read_clear(item, profile.clouds, grid))
+
+    def _read_clear(self, item: Item, clouds: CloudMask, grid: PixelGrid) -> Mask:
+        band: BandRef = clouds.band
+        with self._source.use(band.asset, item.assets[band.asset]) as file:
+            values, covered = _warp_classes(file, band.index, grid, _cut(file, grid))
+        return clear_mask(values, clouds) & covered
 
 
 def _least_cloud_then_newest(item: Item) -> tuple[float, float, str]:
@@ -117,28 +195,15 @@ def _least_cloud_then_newest(item: Item) -> tuple[float, float, str]:
     return cloud, -item.acquired_at.timestamp(), item.id
 
 
-def _read_item(source: _Source, item: Item, profile: Profile, grid: PixelGrid) -> _Part:
-    wanted = (profile.red, profile.green, profile.blue)
-    bands = np.full((3, grid.height, grid.width), np.nan, np.float32)
-    for asset in dict.fromkeys(band.asset for band in wanted):
-        places = [place for place, band in enumerate(wanted) if band.asset == asset]
-        with source.open(asset, item.assets[asset]) as (dataset, file):
-            indices = [wanted[place].index for place in places]
-            bands[places] = _warp_bands(dataset, file, indices, profile.nodata, grid)
-    # a pixel that one file lacks is not imaged; within one file see _without_nodata
-    valid: Mask = np.asarray(np.isfinite(bands).all(axis=0))
-    bands *= profile.scale
-    bands += offset(item, profile)
-    if profile.clouds is None or not valid.any():
-        return _Part(bands, valid, valid.copy())
-    return _Part(bands, valid, valid & _read_clear(source, item, profile.clouds, grid))
-
-
-def _read_clear(source: _Source, item: Item, clouds: CloudMask, grid: PixelGrid) -> Mask:
-    band: BandRef = clouds.band
-    with source.open(band.asset, item.assets[band.asset]) as (dataset, file):
-        values, covered = _warp_classes(dataset, file, band.index, grid)
-    return clear_mask(values, clouds) & covered
+def _shown_values(bands: NDArray[np.float32], profile: Profile) -> NDArray[np.float32]:
+    """(B, H, W) scaled values of ``profile.bands()`` -> (3, H, W) as they are rendered."""
+    if profile.decibels:
+        bands = 10 * np.log10(np.maximum(bands, _LEAST_POWER))
+    others = iter(bands[3:])
+    for place, band in enumerate((profile.red, profile.green, profile.blue)):
+        if band.minus is not None:
+            bands[place] -= next(others)
+    return bands[:3]
 
 
 def offset(item: Item, profile: Profile) -> float:
@@ -160,32 +225,61 @@ def _number(baseline: str) -> tuple[int, ...]:
     return tuple(int(part) for part in re.findall(r"\d+", baseline))
 
 
-class _Source:
-    """Opens assets and counts their bytes."""
+@dataclass(frozen=True, slots=True)
+class _Open:
+    """One asset's file."""
 
-    def __init__(self, client: httpx.Client, allowed_hosts: Sequence[str]) -> None:
-        self._client = client
+    remote: RemoteFile
+    dataset: DatasetReader
+    crs: CRS
+    to_file: Transformer
+    """From the grid's CRS."""
+    step: int
+    """See :func:`_step`; 0 where the file does not reach the grid."""
+
+
+class _Source:
+    """Opens assets once and counts their bytes."""
+
+    def __init__(
+        self, shared: Network, allowed_hosts: Sequence[str], files: ExitStack, whole: PixelGrid
+    ) -> None:
+        self._shared = shared
+        self._whole = whole
         self._allowed = allowed_hosts
-        self.bytes_read = 0
+        self._files = files
+        self._remote: dict[str, RemoteFile] = {}
+        self._open: dict[str, _Open] = {}
+
+    @property
+    def bytes_read(self) -> int:
+        """Bytes that came over the network so far."""
+        return sum(file.bytes_read for file in self._remote.values())
 
     @contextmanager
-    def open(self, asset: str, href: str) -> Iterator[tuple[DatasetReader, RemoteFile]]:
+    def use(self, asset: str, href: str) -> Iterator[_Open]:
         """The decoded asset; whatever goes wrong inside the block becomes ReadFailed or UnsafeHref."""
-        file = RemoteFile(self._client, asset, href, self._allowed)
-        with ExitStack() as stack:
-            stack.callback(self._count, file)
-            driver = _driver(file)
-            try:
-                dataset = stack.enter_context(rasterio.open(_NAME, driver=driver, opener=_opener(file)))
-                _check(dataset, file)
-                yield dataset, file
-            except (RasterioError, OSError) as error:
-                raise file.error or file.failure(f"it is damaged or cut off: {error}") from error
-            if file.error is not None:
-                raise file.error
+        if href not in self._remote:
+            self._remote[href] = RemoteFile(self._shared, asset, href, self._allowed)
+        remote = self._remote[href]
+        try:
+            if href not in self._open:
+                self._open[href] = self._opened(remote, len(self._open))
+            yield self._open[href]
+        except (RasterioError, OSError) as error:
+            raise remote.error or remote.failure(f"it is damaged or cut off: {error}") from error
+        if remote.error is not None:
+            raise remote.error
 
-    def _count(self, file: RemoteFile) -> None:
-        self.bytes_read += file.bytes_read
+    def _opened(self, remote: RemoteFile, number: int) -> _Open:
+        driver = _driver(remote)
+        # a name of its own: rasterio tells openers apart by it
+        dataset = rasterio.open(f"asset{number}", driver=driver, opener=_Opener(remote))
+        self._files.enter_context(dataset)
+        _check(dataset, remote)
+        crs = CRS.from_wkt(dataset.crs.to_wkt())
+        to_file = Transformer.from_crs(self._whole.crs, crs, always_xy=True)
+        return _Open(remote, dataset, crs, to_file, _step(dataset, to_file, self._whole))
 
 
 def _driver(file: RemoteFile) -> str:
@@ -196,14 +290,38 @@ def _driver(file: RemoteFile) -> str:
     raise file.failure(f"it is neither GeoTIFF nor JPEG 2000; it begins with {head[:16]!r}")
 
 
-class _opener:  # noqa: N801 - rasterio calls it like a function
+class _Opener:
     """Gives GDAL this one file, and no neighbour of it."""
 
     def __init__(self, file: RemoteFile) -> None:
         self._file = file
 
-    def __call__(self, path: str, mode: str = "rb", **_: object) -> Cursor:
+    def open(self, path: str, mode: str = "rb", **_: object) -> Cursor:
+        """A new view of the file."""
         return Cursor(self._file)
+
+    def isfile(self, path: str) -> bool:
+        """True."""
+        return True
+
+    def isdir(self, path: str) -> bool:
+        """False."""
+        return False
+
+    def ls(self, path: str) -> list[str]:
+        """Nothing lies beside it."""
+        return []
+
+    def mtime(self, path: str) -> int:
+        """Not known."""
+        return 0
+
+    def size(self, path: str) -> int:
+        """Bytes."""
+        return self._file.size
+
+
+MultiByteRangeResourceContainer.register(_Opener)
 
 
 def _check(dataset: DatasetReader, file: RemoteFile) -> None:
@@ -228,27 +346,43 @@ class _Cut:
     transform: Affine
 
 
-def _cut(dataset: DatasetReader, grid: PixelGrid) -> _Cut | None:
-    """None when the file does not reach the grid."""
-    to_file = Transformer.from_crs(grid.crs, CRS.from_wkt(dataset.crs.to_wkt()), always_xy=True)
+def _cut(file: _Open, grid: PixelGrid) -> _Cut | None:
+    """The part of the file that a window of the whole grid needs; None when the file does not reach it."""
+    dataset = file.dataset
+    reached = _reached(dataset, file.to_file, grid)
+    if reached is None or not file.step:
+        return None
+    at_col, at_row = reached
+    step = file.step
+    rim = 2 * step
+    # whole cells of ``step`` pixels from the file's corner on: every window then averages the same pixels
+    left, top = (max(0, math.floor(at.min()) - rim) // step * step for at in (at_col, at_row))
+    right = min(dataset.width // step * step, -(-(math.ceil(at_col.max()) + rim) // step) * step)
+    bottom = min(dataset.height // step * step, -(-(math.ceil(at_row.max()) + rim) // step) * step)
+    if left >= right or top >= bottom:
+        return None
+    shape = ((bottom - top) // step, (right - left) // step)
+    transform = dataset.transform @ Affine.translation(left, top) @ Affine.scale(step)
+    return _Cut(Window(left, top, right - left, bottom - top), shape, transform)
+
+
+def _step(dataset: DatasetReader, to_file: Transformer, whole: PixelGrid) -> int:
+    """How many of the file's pixels make one of the grid: the same for every window; 0 = it does not reach the grid."""
+    reached = _reached(dataset, to_file, whole)
+    if reached is None:
+        return 0
+    sizes = (np.ptp(at) / length for at, length in zip(reached, (whole.width, whole.height), strict=True))
+    return max(1, math.floor(min(sizes) + 1e-6))
+
+
+def _reached(dataset: DatasetReader, to_file: Transformer, grid: PixelGrid) -> tuple[_Points, _Points] | None:
+    """Columns and rows of the file that points all over the grid lie at; None when all lie nowhere."""
     # points all over the grid, not only its corners: edges bend between projections
     cols, rows = np.meshgrid(np.linspace(0, grid.width, 33), np.linspace(0, grid.height, 33))
     x, y = to_file.transform(*_apply(grid.transform, cols.ravel(), rows.ravel()))
     at_col, at_row = _apply(~dataset.transform, x, y)
     inside = np.isfinite(at_col) & np.isfinite(at_row)
-    if not inside.any():
-        return None
-    at_col, at_row = at_col[inside], at_row[inside]
-    step = max(1, math.floor(min(np.ptp(at_col) / grid.width, np.ptp(at_row) / grid.height)))
-    rim = 2 * step
-    left, right = max(0, math.floor(at_col.min()) - rim), min(dataset.width, math.ceil(at_col.max()) + rim)
-    top, bottom = max(0, math.floor(at_row.min()) - rim), min(dataset.height, math.ceil(at_row.max()) + rim)
-    if left >= right or top >= bottom:
-        return None
-    shape = (math.ceil((bottom - top) / step), math.ceil((right - left) / step))
-    scaling = Affine.scale((right - left) / shape[1], (bottom - top) / shape[0])
-    transform = dataset.transform @ Affine.translation(left, top) @ scaling
-    return _Cut(Window(left, top, right - left, bottom - top), shape, transform)
+    return (at_col[inside], at_row[inside]) if inside.any() else None
 
 
 def _apply(transform: Affine, cols: _Points, rows: _Points) -> tuple[_Points, _Points]:
@@ -259,25 +393,37 @@ def _apply(transform: Affine, cols: _Points, rows: _Points) -> tuple[_Points, _P
 
 
 def _warp_bands(
-    dataset: DatasetReader, file: RemoteFile, indices: list[int], nodata: float | None, grid: PixelGrid
+    file: _Open, indices: list[int], nodata: float | None, grid: PixelGrid, cut: _Cut
 ) -> NDArray[np.float32]:
     """(bands, H, W) on the grid, NaN where the file shows nothing."""
-    result = np.full((len(indices), grid.height, grid.width), np.nan, np.float32)
-    cut = _cut(dataset, grid)
-    if cut is None:
-        return result
-    _check_indices(dataset, file, indices)
+    dataset = file.dataset
+    _check_indices(file, indices)
     values = dataset.read(
         indices, window=cut.window, out_shape=(len(indices), *cut.shape), resampling=Resampling.average
     ).astype(np.float32)
     shown = _shown(dataset, values, indices, nodata, cut)
-    values[:, ~shown] = np.nan
+    np.copyto(values, np.nan, where=~shown)
+    at = _aligned(file, cut, grid)
+    if at is not None:
+        return np.ascontiguousarray(values[(slice(None), *at)])
+    result = np.full((len(indices), grid.height, grid.width), np.nan, np.float32)
     _reproject(values, result, cut, dataset, grid, Resampling.bilinear)
     imaged = np.zeros((grid.height, grid.width), np.uint8)
     _reproject(shown.astype(np.uint8), imaged, cut, dataset, grid, Resampling.nearest)
     # bilinear weights reach half a pixel beyond what was imaged
     result[:, imaged == 0] = np.nan
     return result
+
+
+def _aligned(file: _Open, cut: _Cut, grid: PixelGrid) -> tuple[slice, slice] | None:
+    """Rows and columns of the cut that are the grid's pixels; None when it must be resampled."""
+    offset = ~cut.transform @ grid.transform
+    col, row = round(offset.c), round(offset.f)
+    same = offset.almost_equals(Affine.translation(col, row), precision=1e-6)
+    whole = 0 <= row <= cut.shape[0] - grid.height and 0 <= col <= cut.shape[1] - grid.width
+    if not (same and whole and file.crs == grid.crs):
+        return None
+    return slice(row, row + grid.height), slice(col, col + grid.width)
 
 
 def _shown(
@@ -299,25 +445,25 @@ def _shown(
 
 
 def _warp_classes(
-    dataset: DatasetReader, file: RemoteFile, index: int, grid: PixelGrid
+    file: _Open, index: int, grid: PixelGrid, cut: _Cut | None
 ) -> tuple[NDArray[np.int32], Mask]:
     """(H, W) class values on the grid, and where the file reaches."""
     values = np.zeros((grid.height, grid.width), np.int32)
     covered = np.zeros((grid.height, grid.width), np.uint8)
-    cut = _cut(dataset, grid)
     if cut is None:
         return values, covered.astype(bool)
-    _check_indices(dataset, file, [index])
+    dataset = file.dataset
+    _check_indices(file, [index])
     found = dataset.read(index, window=cut.window, out_shape=cut.shape, resampling=Resampling.nearest)
     _reproject(found.astype(np.int32), values, cut, dataset, grid, Resampling.nearest)
     _reproject(np.ones(cut.shape, np.uint8), covered, cut, dataset, grid, Resampling.nearest)
     return values, covered.astype(bool)
 
 
-def _check_indices(dataset: DatasetReader, file: RemoteFile, indices: list[int]) -> None:
+def _check_indices(file: _Open, indices: list[int]) -> None:
     for index in indices:
-        if index > dataset.count:
-            raise file.failure(f"band {index} is asked for, it has {dataset.count}")
+        if index > file.dataset.count:
+            raise file.remote.failure(f"band {index} is asked for, it has {file.dataset.count}")
 
 
 def _reproject(

@@ -11,12 +11,12 @@ import tomllib
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from segwatch.geo.errors import ProfileError
-from segwatch.geo.types import BandRef, CloudMask, Profile
+from segwatch.geo.types import AssetAccess, BandRef, CloudMask, Profile
 
 _HOST = re.compile(r"^(\*\.)?[a-z0-9]([a-z0-9.-]*[a-z0-9])?(:\d{1,5})?$")
 _BASELINE = r"^\d{2}\.\d{2}$"
@@ -36,7 +36,7 @@ class _Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class _Band(_Part):
+class _Plain(_Part):
     asset: str = Field(min_length=1)
     index: int = Field(1, ge=1)
 
@@ -44,7 +44,30 @@ class _Band(_Part):
         return BandRef(self.asset, self.index)
 
 
-class _Clouds(_Band):
+class _Band(_Plain):
+    minus: _Plain | None = None
+    low: float | None = None
+    high: float | None = None
+
+    def build(self) -> BandRef:
+        minus = self.minus.build() if self.minus is not None else None
+        return BandRef(self.asset, self.index, minus, self.low, self.high)
+
+
+class _Access(_Part):
+    method: Literal["planetary-computer", "bearer", "headers", "oauth2"]
+    token_url: str = Field("", pattern=r"^(https?://\S+)?$")
+    client_id: str = ""
+    redirect_hosts: tuple[Annotated[str, AfterValidator(_host)], ...] = ()
+
+    @model_validator(mode="after")
+    def _tells_where(self) -> Self:
+        if self.method == "oauth2" and not self.token_url:
+            raise ValueError("oauth2 needs token_url, the address that gives tokens")
+        return self
+
+
+class _Clouds(_Plain):
     unclear_values: tuple[int, ...] = ()
     unclear_bits: tuple[Annotated[int, Field(ge=0, le=31)], ...] = ()
     invalid_values: tuple[int, ...] = ()
@@ -76,6 +99,9 @@ class _ProfileFile(_Part):
     nodata: float | None = None
     gamma: float = Field(1.0, gt=0, le=10)
     clouds: _Clouds | None = None
+    decibels: bool = False
+    access: _Access | None = None
+    rescan_days: float | None = Field(None, gt=0)
     license: str = ""
     attribution: str = ""
     hosts: tuple[Annotated[str, AfterValidator(_host)], ...] = ()
@@ -131,7 +157,7 @@ def _parse(name: str, text: str, where: str) -> Profile:
     except ValidationError as error:
         known = ", ".join(sorted(_ProfileFile.model_fields))
         raise ProfileError(f"{where}:\n{_describe(error)}\nfields: {known}") from error
-    rest = file.model_dump(exclude={"bands", "clouds", "hosts"})
+    rest = file.model_dump(exclude={"bands", "clouds", "hosts", "access"})
     return Profile(
         name=name,
         red=file.bands.red.build(),
@@ -139,6 +165,7 @@ def _parse(name: str, text: str, where: str) -> Profile:
         blue=file.bands.blue.build(),
         clouds=_clouds(file.clouds),
         hosts=file.hosts,
+        access=AssetAccess(**file.access.model_dump()) if file.access is not None else None,
         **rest,
     )
 

@@ -10,16 +10,31 @@ import logging
 import random
 import re
 import time
-from collections.abc import Sequence
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from threading import Lock
 
 import httpx
 
-from segwatch.geo.errors import ReadFailed, UnsafeHref
+from segwatch.geo.errors import AccessDenied, ReadFailed, UnsafeHref
 from segwatch.geo.sources import hrefs
+from segwatch.geo.sources.access import Credentials, Signer
+from segwatch.geo.types import Profile
 
 _log = logging.getLogger(__name__)
 
 _BLOCK = 32 * 1024
+#: Blocks of one file that are kept: what neighbouring rows of tiles share, not the whole file.
+_KEPT_BLOCKS = 1024
+_CONNECTIONS = 8
+#: Parts of one file that are asked for at the same time, and the longest of them.
+_AT_ONCE = 6
+_PART_BLOCKS = 32
+#: Blocks between two wanted ones that cost less than a request of their own.
+_GAP_BLOCKS = 1
 _ATTEMPTS = 4
 _BACK_OFF_SECONDS = 0.25
 _LONGEST_WAIT_SECONDS = 15.0
@@ -37,17 +52,41 @@ class _PassingError(Exception):
         self.wait_seconds = wait_seconds
 
 
-def make_client() -> httpx.Client:
-    """A client that follows no redirect by itself."""
+@dataclass(frozen=True, slots=True)
+class Network:
+    """What the files of one scene share."""
+
+    client: httpx.Client
+    """Follows no redirect by itself."""
+    threads: ThreadPoolExecutor
+    signer: Signer
+
+
+@contextmanager
+def network(profile: Profile, credentials: Credentials) -> Iterator[Network]:
+    """Connections, threads and tokens for the length of the block.
+
+    Raises
+    ------
+    AccessDenied
+        The profile needs other credentials.
+    """
     # these log whole URLs, signatures among them, and headers
     for name in ("httpx", "httpcore"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    limits = httpx.Limits(max_connections=8)
-    return httpx.Client(follow_redirects=False, timeout=httpx.Timeout(30.0, connect=10.0), limits=limits)
+    limits = httpx.Limits(max_connections=_CONNECTIONS)
+    timeout = httpx.Timeout(30.0, connect=10.0)
+    with (
+        httpx.Client(follow_redirects=False, timeout=timeout, limits=limits) as client,
+        ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="range") as threads,
+    ):
+        yield Network(client, threads, Signer(profile, credentials, client))
 
 
 class RemoteFile:
-    """One file behind one href; blocks once read are kept for the life of this object.
+    """One file behind one href; the blocks read last are kept.
+
+    One thread reads; it has several parts fetched at the same time.
 
     Parameters
     ----------
@@ -57,29 +96,36 @@ class RemoteFile:
         As in :func:`segwatch.geo.sources.hrefs.check`.
     """
 
-    def __init__(self, client: httpx.Client, asset: str, href: str, allowed_hosts: Sequence[str]) -> None:
-        self._client = client
+    def __init__(self, shared: Network, asset: str, href: str, allowed_hosts: Sequence[str]) -> None:
+        self._client = shared.client
+        self._threads = shared.threads
+        self._signer = shared.signer
         self._asset = asset
         self._href = hrefs.check(href, allowed_hosts)
         self._url = self._href
         self._allowed = allowed_hosts
-        self._blocks: dict[int, bytes] = {}
+        self._blocks: OrderedDict[int, bytes] = OrderedDict()
+        self._lock = Lock()
         self._size: int | None = None
         self._etag: str | None = None
         self.bytes_read = 0
         """Bytes of bodies that came over the network, repeated and cut off ones too."""
-        self.error: ReadFailed | UnsafeHref | None = None
+        self.error: ReadFailed | UnsafeHref | AccessDenied | None = None
         """The first failure; a caller in between may have swallowed the exception."""
 
     @property
     def size(self) -> int:
         """Length in bytes."""
         if self._size is None:
-            self._load(0, 0)
+            self._load([0])
         return self._size or 0
 
     def read(self, start: int, length: int) -> bytes:
-        """Bytes ``start`` to ``start + length``, fewer at the end of the file.
+        """Bytes ``start`` to ``start + length``, fewer at the end of the file; see :meth:`read_many`."""
+        return self.read_many([(start, length)])[0]
+
+    def read_many(self, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
+        """Bytes of several (start, length), fewer at the end of the file, fetched at the same time.
 
         Raises
         ------
@@ -88,11 +134,19 @@ class RemoteFile:
         UnsafeHref
             It redirects to where nothing may be read from.
         """
-        stop = min(start + length, self.size)
+        wanted = [(start, min(start + length, self.size)) for start, length in ranges]
+        self._load(
+            sorted({index for start, stop in wanted for index in range(start // _BLOCK, -(-stop // _BLOCK))})
+        )
+        found = [self._cut(start, stop) for start, stop in wanted]
+        while len(self._blocks) > _KEPT_BLOCKS:
+            self._blocks.popitem(last=False)
+        return found
+
+    def _cut(self, start: int, stop: int) -> bytes:
         if stop <= start:
             return b""
         first, last = start // _BLOCK, (stop - 1) // _BLOCK
-        self._load(first, last)
         joined = b"".join(self._blocks[index] for index in range(first, last + 1))
         return joined[start - first * _BLOCK : stop - first * _BLOCK]
 
@@ -100,24 +154,27 @@ class RemoteFile:
         """An error that names this file."""
         return ReadFailed(self._asset, hrefs.shown(self._href), reason)
 
-    def _load(self, first: int, last: int) -> None:
-        """Fetch the blocks first..last that are not here yet, neighbouring ones by one request."""
-        missing = [index for index in range(first, last + 1) if index not in self._blocks]
-        while missing:
-            end = 1
-            while end < len(missing) and missing[end] == missing[end - 1] + 1:
-                end += 1
-            content = self._fetch(missing[0] * _BLOCK, (missing[end - 1] + 1) * _BLOCK - 1)
-            for place, index in enumerate(missing[:end]):
+    def _load(self, wanted: Sequence[int]) -> None:
+        """Fetch the blocks (in rising order) that are not here yet, neighbouring ones by one request."""
+        for index in wanted:
+            if index in self._blocks:
+                self._blocks.move_to_end(index)
+        parts = _parts([index for index in wanted if index not in self._blocks])
+        bounds = [(first * _BLOCK, (last + 1) * _BLOCK - 1) for first, last in parts]
+        if len(bounds) == 1 or self._size is None:
+            contents = [self._fetch(*one) for one in bounds]
+        else:
+            contents = list(self._threads.map(lambda one: self._fetch(*one), bounds))
+        for (first, last), content in zip(parts, contents, strict=True):
+            for place, index in enumerate(range(first, last + 1)):
                 self._blocks[index] = content[place * _BLOCK : (place + 1) * _BLOCK]
-            missing = missing[end:]
 
     def _fetch(self, first: int, last: int) -> bytes:
         if self.error is not None:
             raise self.error
         try:
             return self._fetch_patiently(first, last)
-        except (ReadFailed, UnsafeHref) as error:
+        except (ReadFailed, UnsafeHref, AccessDenied) as error:
             self.error = error
             raise
 
@@ -138,12 +195,17 @@ class RemoteFile:
                 attempt += 1
 
     def _request(self, first: int, last: int) -> bytes:
-        headers = {"Range": f"bytes={first}-{last}", "Accept-Encoding": "identity"}
+        url = self._url
         for _ in range(_REDIRECTS + 1):
-            with self._client.stream("GET", self._url, headers=headers) as response:
+            signed, headers = self._signer.sign(url)
+            headers |= {"Range": f"bytes={first}-{last}", "Accept-Encoding": "identity"}
+            with self._client.stream("GET", signed, headers=headers) as response:
                 if response.has_redirect_location:
                     location = response.headers["location"]
-                    self._url = hrefs.check_redirect(self._url, location, self._allowed)
+                    elsewhere = self._signer.redirect_hosts
+                    url = hrefs.check_redirect(url, location, self._allowed, elsewhere)
+                    if not (elsewhere and hrefs.matches(url, elsewhere)):
+                        self._url = url  # a link to elsewhere is signed for a while only
                     continue
                 self._check_status(response, first, last)
                 expected = self._expected(response, first, last)
@@ -154,6 +216,8 @@ class RemoteFile:
         status = response.status_code
         if status in _PASSING:
             raise _PassingError(f"HTTP {status}", _retry_after(response))
+        if status in {401, 403} and self._signer.forget():
+            raise _PassingError(f"HTTP {status}; the link is signed anew")
         if status == 416:
             raise self.failure(f"the file is shorter than {first + 1} bytes")
         if status == 200 and first == 0 and 0 < int(response.headers.get("content-length", 0)) <= last + 1:
@@ -177,9 +241,10 @@ class RemoteFile:
         if start != first or stop != min(last, size - 1):
             raise self.failure(f"asked for bytes {first}-{last}, the server sent {start}-{stop} of {size}")
         etag = response.headers.get("etag")
-        if self._size is not None and (size, etag) != (self._size, self._etag):
-            raise self.failure("the file changed while it was read")
-        self._size, self._etag = size, etag
+        with self._lock:
+            if self._size is not None and (size, etag) != (self._size, self._etag):
+                raise self.failure("the file changed while it was read")
+            self._size, self._etag = size, etag
         return stop - start + 1
 
     def _body(self, response: httpx.Response, expected: int) -> bytes:
@@ -188,7 +253,8 @@ class RemoteFile:
         try:
             for chunk in response.iter_raw():
                 content += chunk
-                self.bytes_read += len(chunk)
+                with self._lock:
+                    self.bytes_read += len(chunk)
                 if len(content) > expected or time.monotonic() > deadline:
                     break
         except httpx.RemoteProtocolError as error:
@@ -224,15 +290,43 @@ class Cursor(io.RawIOBase):
         self._position = max(0, offset + base.get(whence, self._file.size))
         return self._position
 
+    def get_byte_ranges(self, offsets: Sequence[int], sizes: Sequence[int]) -> list[bytes]:
+        """Several parts at the same time; GDAL asks for all blocks of a window by this.
+
+        Each has the size that was asked for, as the caller copies that much: zeros when the remote file has failed or
+        ends before, see ``RemoteFile.error``.
+        """
+        try:
+            parts = self._file.read_many(list(zip(offsets, sizes, strict=True)))
+        except (ReadFailed, UnsafeHref, AccessDenied):
+            parts = [b""] * len(offsets)
+        for offset, size, part in zip(offsets, sizes, parts, strict=True):
+            if len(part) < size and self._file.error is None:
+                self._file.error = self._file.failure(
+                    f"it is damaged or cut off: bytes up to {offset + size} are needed, it has {self._file.size}"
+                )
+        return [part.ljust(size, b"\0") for part, size in zip(parts, sizes, strict=True)]
+
     def read(self, size: int | None = -1, /) -> bytes:
         """Up to ``size`` bytes; nothing when the remote file has failed, see ``RemoteFile.error``."""
         length = self._file.size - self._position if size is None or size < 0 else size
         try:
             content = self._file.read(self._position, length)
-        except (ReadFailed, UnsafeHref):
+        except (ReadFailed, UnsafeHref, AccessDenied):
             return b""  # GDAL cannot carry our exception; its caller looks at RemoteFile.error
         self._position += len(content)
         return content
+
+
+def _parts(blocks: Sequence[int]) -> list[tuple[int, int]]:
+    """First and last block of each request."""
+    parts: list[tuple[int, int]] = []
+    for index in blocks:
+        if parts and index - parts[-1][1] <= 1 + _GAP_BLOCKS and index - parts[-1][0] < _PART_BLOCKS:
+            parts[-1] = (parts[-1][0], index)
+        else:
+            parts.append((index, index))
+    return parts
 
 
 def _retry_after(response: httpx.Response) -> float:

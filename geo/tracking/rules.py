@@ -22,20 +22,14 @@ def matching(rules: Iterable[AlertRule], step: TrackingStep) -> list[tuple[Chang
         (change, rule)
         for change in step.changes
         for rule in rules
-        if matches(rule, change, ground(change, outlines.get(change.track_id)))
+        if matches(rule, change, change.ground(outlines.get(change.track_id)))
     ]
-
-
-def ground(change: Change, outline: BaseGeometry | None) -> BaseGeometry | None:
-    """Ground gained and lost; the whole object's ``outline`` where neither is known."""
-    parts = [part for part in (change.gained, change.lost) if part is not None and not part.is_empty]
-    return shapely.union_all(parts) if parts else outline
 
 
 def matches(rule: AlertRule, change: Change, changed: BaseGeometry | None) -> bool:
     """Whether a change is of the rule's kinds, large, certain and near enough, and no unwanted baseline.
 
-    ``changed`` is what :func:`ground` gives. Whether the object alerted before (``rule.once``) is not known here.
+    ``changed`` is what ``change.ground`` gives. Whether the object alerted before (``rule.once``) is not known here.
     """
     return (
         change.kind in rule.kinds

@@ -14,8 +14,9 @@ from shapely.geometry import Polygon, box
 
 from segwatch.geo.antimeridian import split
 from segwatch.geo.crs import to_local
+from segwatch.geo.footprint import inside
 from segwatch.geo.grid import for_area
-from segwatch.geo.observe import inside, observe
+from segwatch.geo.observe import observe
 from segwatch.geo.stitch import Stitcher
 from segwatch.geo.tiling import tiles
 
@@ -47,7 +48,7 @@ def test_polygons_are_the_stitched_mask(
         stitcher.add(tile, np.where(window, 4.0, -4.0).astype(np.float32)[None])
     seen = np.ones(mask.shape, np.bool_)
     footprint, found = observe(
-        stitcher.result(), seen, area, grid, label=lambda _: "water", min_polygon_m2=0.0
+        stitcher.take(grid.height), seen, area, grid, label=lambda _: "water", min_polygon_m2=0.0
     )
     for one in found:
         assert one.geometry.is_valid

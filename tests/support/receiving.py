@@ -8,8 +8,10 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
+
+from tests.support.serving import running
 
 
 @dataclass
@@ -70,15 +72,9 @@ def receiving(
         def log_message(self, format: str, *args: object) -> None:
             """Quiet."""
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    taken.url = f"http://127.0.0.1:{server.server_port}"
-    try:
+    with running(Handler) as url:
+        taken.url = url
         yield taken
-    finally:
-        server.shutdown()
-        server.server_close()
 
 
 def deliver_again_and_again(database_url: str, settings: dict[str, Any]) -> None:

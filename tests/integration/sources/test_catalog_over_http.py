@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from segwatch.geo.errors import CatalogUnreachable
 from segwatch.geo.sources import profiles
 from segwatch.geo.sources.catalog import Rejected, search
 from segwatch.geo.types import Item
+from tests.support.serving import running
 
 RECORDED = Path(__file__).parents[2] / "data" / "stac"
 LONG_AGO, NOW = datetime(2000, 1, 1, tzinfo=UTC), datetime(2030, 1, 1, tzinfo=UTC)
@@ -57,13 +57,8 @@ def catalog(pages: Pages) -> Iterator[str]:
             self.end_headers()
             self.wfile.write(body)
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{server.server_address[1]}"
-    finally:
-        server.shutdown()
-        server.server_close()
+    with running(Handler) as url:
+        yield url
 
 
 def landing(base: str) -> dict[str, Any]:

@@ -109,7 +109,7 @@ def test_seams_do_not_show(mask: NDArray[np.bool_], side: int, overlap: int) -> 
     for tile in tiles(40, 50, side, overlap):
         window = mask[tile.row : tile.row + tile.height, tile.col : tile.col + tile.width]
         stitcher.add(tile, sure(window)[None])
-    stitched = stitcher.result()
+    stitched = stitcher.take(40)
     np.testing.assert_array_equal(stitched.logits[0] > 0, mask)
     assert stitched.known.all()
 
@@ -121,10 +121,10 @@ def test_a_failed_tile_is_unknown_and_leaves_the_footprint() -> None:
     left, right = tiles(20, 40, 20, 0)
     stitcher.add(left, sure(np.ones((20, 20), bool))[None])
     stitcher.fail(right)
-    stitched = stitcher.result()
+    stitched = stitcher.take(20)
     area = clean(_lonlat(grid))
     footprint, (one,) = observe(stitched, mask, area, grid, label=lambda _: "water", min_polygon_m2=0)
-    assert (stitched.tiles, stitched.tiles_failed) == (2, 1)
+    assert (stitcher.tiles, stitcher.tiles_failed) == (2, 1)
     half = geodesic_m2(area) / 2
     assert geodesic_m2(footprint) == pytest.approx(half, rel=0.01)
     assert one.area_m2 == pytest.approx(half, rel=0.01)
@@ -135,7 +135,7 @@ def test_a_target_that_one_tile_does_not_name_is_absent_there() -> None:
     left, right = tiles(4, 8, 4, 0)
     stitcher.add(left, np.zeros((0, 4, 4), np.float32))
     stitcher.add(right, sure(np.ones((4, 4), bool))[None])
-    logits = stitcher.result().logits[0]
+    logits = stitcher.take(4).logits[0]
     assert (logits[:, :4] == ABSENT).all()
     assert (logits[:, 4:] > 0).all()
 
@@ -147,7 +147,7 @@ def test_detections_lie_within_the_footprint(mask: NDArray[np.bool_], seen: NDAr
     stitcher = Stitcher(16, 16, 16, 0)
     stitcher.add(tiles(16, 16, 16, 0)[0], sure(mask)[None])
     area = clean(_lonlat(grid).buffer(-1e-4))
-    footprint, found = observe(stitcher.result(), seen, area, grid, label=lambda _: "water", min_polygon_m2=0)
+    footprint, found = observe(stitcher.take(16), seen, area, grid, label=lambda _: "water", min_polygon_m2=0)
     together = shapely.union_all([one.geometry for one in found]) if found else Polygon()
     assert together.difference(footprint).area <= 1e-6 * area.area
     assert together.difference(area).area <= 1e-9 * area.area

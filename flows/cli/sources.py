@@ -1,0 +1,78 @@
+"""``segwatch source``: where imagery comes from, and what a catalog can do."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from segwatch.flows.cli.console import Json, clear_errors, out, print_json
+
+app = typer.Typer(no_args_is_help=True, help="List, show and check sources of imagery.")
+
+
+@app.command("list")
+def list_(as_json: Json = False) -> None:
+    """The profiles that ship with segwatch; the path of a .toml file names one's own."""
+    from segwatch.geo.sources import profiles
+
+    with clear_errors():
+        every = [profiles.load(name) for name in profiles.names()]
+    if as_json:
+        print_json([asdict(one) for one in every])
+        return
+    table = Table("profile", "gsd", "access", "title")
+    for one in every:
+        access = one.access.method if one.access is not None else "open"
+        table.add_row(one.name, f"{one.gsd_m:g} m", access, escape(one.title))
+    out.print(table)
+
+
+@app.command()
+def show(
+    profile: Annotated[str, typer.Argument(help="name, or path of a .toml file")], as_json: Json = False
+) -> None:
+    """Everything a profile says."""
+    from segwatch.geo.sources import profiles
+
+    with clear_errors():
+        said = asdict(profiles.load(profile))
+    if as_json:
+        print_json(said)
+        return
+    for name, value in said.items():
+        out.print(f"{name}: {value}", markup=False)
+
+
+@app.command()
+def check(
+    source: Annotated[str, typer.Argument(help="a profile, or the address of a catalog")],
+    profile: Annotated[str | None, typer.Option("--profile", help="whether it fits the catalog")] = None,
+    as_json: Json = False,
+) -> None:
+    """Ask a catalog what it can do and read a sample; exit status 1 if a watch on it would miss something."""
+    from segwatch.flows.errors import ConfigError
+    from segwatch.flows.settings import load_settings
+    from segwatch.geo.sources import profiles
+    from segwatch.geo.sources.inspection import inspect
+
+    with clear_errors():
+        is_address = source.startswith(("http://", "https://"))
+        name = profile if is_address else source
+        loaded = profiles.load(name) if name is not None else None
+        url = source if is_address else loaded.catalog if loaded is not None else None
+        if url is None:
+            raise ConfigError(f"profile {source} names no catalog; give its address and --profile {source}")
+        credentials = load_settings().credentials_for(loaded.name if loaded is not None else "")
+        findings = list(inspect(url, loaded, credentials=credentials))
+    if as_json:
+        print_json([asdict(one) for one in findings])
+    else:
+        for one in findings:
+            mark = "ok" if one.good else "[red]missing[/red]"
+            out.print(f"{mark:8} {one.about}: {escape(one.says)}")
+    if not all(one.good for one in findings):
+        raise typer.Exit(1)

@@ -1,0 +1,116 @@
+"""What the model saw: a small picture of each observation with the outlines it gave, in a folder or bucket."""
+
+from __future__ import annotations
+
+import logging
+import math
+from uuid import UUID
+
+import fsspec
+import numpy as np
+import rasterio
+import shapely
+from affine import Affine
+from numpy.typing import NDArray
+from rasterio.features import rasterize
+from shapely.geometry.base import BaseGeometry
+
+from segwatch.flows.reading import Strip
+from segwatch.flows.settings import FlowSettings
+from segwatch.geo.crs import to_local
+from segwatch.geo.grid import PixelGrid
+from segwatch.geo.types import ObservationResult
+
+_log = logging.getLogger(__name__)
+_LONGEST_PX = 768
+#: Colours of targets, in order, and of the border of what was observed.
+_COLOURS = ((255, 64, 64), (255, 200, 0), (255, 0, 255), (0, 255, 128))
+_BORDER = (255, 255, 255)
+
+
+class Preview:
+    """A scene on a grid, every so many pixels one; rows come in strips from the top."""
+
+    def __init__(self, grid: PixelGrid) -> None:
+        self._grid = grid
+        self._step = max(1, math.ceil(max(grid.height, grid.width) / _LONGEST_PX))
+        self._row = 0
+        self._rows: list[NDArray[np.uint8]] = []
+
+    def add(self, strip: Strip) -> None:
+        """The next rows."""
+        first = -self._row % self._step
+        self._rows.append(strip.rgb[first :: self._step, :: self._step].copy())
+        self._row += len(strip.rgb)
+
+    def drawn(self, result: ObservationResult) -> NDArray[np.uint8]:
+        """(h, w, 3): the picture, outlines of the detections by target, and the border of the observed ground."""
+        picture = np.concatenate(self._rows)
+        targets = list(dict.fromkeys(one.target for one in result.detections))
+        self._draw(picture, [result.footprint], _BORDER)
+        for index, target in enumerate(targets):
+            shapes = [one.geometry for one in result.detections if one.target == target]
+            self._draw(picture, shapes, _COLOURS[index % len(_COLOURS)])
+        return picture
+
+    def _draw(
+        self, picture: NDArray[np.uint8], shapes: list[BaseGeometry], colour: tuple[int, int, int]
+    ) -> None:
+        lines = [to_local(one, self._grid.crs).boundary for one in shapes if not one.is_empty]
+        lines = [one for one in lines if not shapely.is_empty(one)]
+        if lines:
+            transform = self._grid.transform @ Affine.scale(self._step)
+            drawn = rasterize(lines, out_shape=picture.shape[:2], transform=transform, all_touched=True)
+            picture[drawn > 0] = colour
+
+
+def write(
+    settings: FlowSettings, watch: str, observation: UUID, preview: Preview, result: ObservationResult
+) -> str | None:
+    """Store the picture; its path below ``SEGWATCH_EVIDENCE``, None where pictures are off or the place takes none.
+
+    The same observation again replaces its picture. An answer is never lost for want of its picture.
+    """
+    if settings.evidence == "none":
+        return None
+    path = f"{watch}/{observation}.jpg"
+    return path if put(settings, path, _jpeg(preview.drawn(result))) else None
+
+
+def put(settings: FlowSettings, path: str, content: bytes) -> str | None:
+    """Store a file below ``SEGWATCH_EVIDENCE`` in place of an earlier one; its address, None if that failed."""
+    try:
+        files, root = fsspec.url_to_fs(_place(settings))
+        files.makedirs(f"{root}/{path.rpartition('/')[0]}", exist_ok=True)
+        files.pipe_file(f"{root}/{path}", content)
+    except (OSError, ValueError, ImportError) as error:
+        _log.warning("%s could not be stored: %s", path, error)
+        return None
+    return str(files.unstrip_protocol(f"{root}/{path}"))
+
+
+def read(settings: FlowSettings, path: str) -> bytes | None:
+    """A file below ``SEGWATCH_EVIDENCE``; None when it is not there."""
+    try:
+        files, root = fsspec.url_to_fs(_place(settings))
+        content: bytes = files.cat_file(f"{root}/{path}")
+    except (OSError, ValueError, ImportError) as error:
+        _log.warning("%s could not be read: %s", path, error)
+        return None
+    return content
+
+
+def _place(settings: FlowSettings) -> str:
+    given = None if settings.evidence == "none" else settings.evidence
+    return given or str(settings.home.absolute() / "evidence")
+
+
+def _jpeg(picture: NDArray[np.uint8]) -> bytes:
+    height, width, _ = picture.shape
+    made = {"driver": "JPEG", "height": height, "width": width, "count": 3, "dtype": "uint8", "QUALITY": 85}
+    with rasterio.Env(GDAL_PAM_ENABLED="NO"), rasterio.MemoryFile(ext=".jpg") as memory:
+        # a transform keeps GDAL from warning that a picture has none
+        with memory.open(transform=Affine.translation(0, 1), **made) as file:
+            file.write(np.moveaxis(picture, -1, 0))
+        content: bytes = memory.read()
+        return content

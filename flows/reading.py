@@ -1,0 +1,152 @@
+"""The pixels of a scene over a group's area, strip by strip, read in the background while others are answered."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Iterator
+from concurrent.futures import Executor, Future
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segwatch.geo.footprint import Inside
+from segwatch.geo.grid import PixelGrid
+from segwatch.geo.rendering import render
+from segwatch.geo.sources.access import Credentials
+from segwatch.geo.sources.pixels import SceneReader, opened
+from segwatch.geo.types import Profile, Scene
+
+#: Pixels that are read ahead of the model, at 5 bytes each.
+_AHEAD_PX = 16_000_000
+#: Columns that are read and rendered at once: bands need several times the memory of what is kept of them.
+_PIECE_PX = 2048
+_LOOK_SECONDS = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class Strip:
+    """Some rows of the grid, ready for the model."""
+
+    rgb: NDArray[np.uint8]
+    """(h, W, 3), rendered by the profile; 0 where not imaged."""
+    within: int
+    """Pixels in the area."""
+    imaged: int
+    """Pixels in the area that the scene shows."""
+    seen: NDArray[np.bool_]
+    """(h, W) in the area, imaged, and free of cloud and shadow."""
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What is looked at: pixels of the area, and nothing outside it."""
+
+    area: Inside
+    grid: PixelGrid
+    profile: Profile
+    hosts: tuple[str, ...]
+    """Hosts pixels may be read from."""
+    credentials: Credentials = field(default_factory=dict)
+
+
+class Reading:
+    """Strips of a scene from the top, in order.
+
+    Used as a context manager it ends the reading when its block ends. So many strips are read ahead as make
+    16 million pixels, at least one.
+
+    Raises
+    ------
+    segwatch.geo.errors.ReadFailed, segwatch.geo.errors.UnsafeHref
+        While iterating: pixels could not be read.
+    """
+
+    def __init__(self, executor: Executor, scene: Scene, view: View, rows: int) -> None:
+        self._scene = scene
+        self._view = view
+        self._rows = rows
+        height, width = view.grid.height, view.grid.width
+        ahead = max(1, _AHEAD_PX // (rows * width))
+        self.whole = ahead * rows >= height
+        """Whether all strips are read ahead: what they show is known before the first is answered."""
+        self._strips: queue.Queue[Strip | None] = queue.Queue(ahead + 1)
+        self._stop = threading.Event()
+        self._done: Future[tuple[int, datetime]] = executor.submit(self._read)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Read no further."""
+        self._stop.set()
+
+    def __iter__(self) -> Iterator[Strip]:
+        while (strip := self._strips.get()) is not None:
+            yield strip
+        self._done.result()
+
+    @property
+    def bytes_read(self) -> int:
+        """Bytes that came over the network, once all strips were given."""
+        return self._done.result()[0]
+
+    @property
+    def read_at(self) -> datetime:
+        """When the last strip was there, once all were given."""
+        return self._done.result()[1]
+
+    def _read(self) -> tuple[int, datetime]:
+        try:
+            return self._read_all()
+        finally:
+            # wakes who waits for the next strip
+            self._hand_over(None)
+
+    def _read_all(self) -> tuple[int, datetime]:
+        view, grid, received = self._view, self._view.grid, 0
+        with opened(
+            self._scene, view.profile, grid, allowed_hosts=view.hosts, credentials=view.credentials
+        ) as reader:
+            for start in range(0, grid.height, self._rows):
+                stop = min(start + self._rows, grid.height)
+                strip, received = self._strip(reader, start, stop, received)
+                if not self._hand_over(strip):
+                    break
+        return received, datetime.now(UTC)
+
+    def _strip(self, reader: SceneReader, start: int, stop: int, received: int) -> tuple[Strip, int]:
+        view, grid = self._view, self._view.grid
+        within = view.area.rows(start, stop)
+        rgb = np.zeros((*within.shape, 3), np.uint8)
+        seen = np.zeros_like(within)
+        imaged = 0
+        for col in range(0, grid.width, _PIECE_PX):
+            wanted = within[:, col : col + _PIECE_PX]
+            if not wanted.any():
+                continue  # the ground outside the area is not read
+            window = reader.read(grid.window(start, col, *wanted.shape))
+            received = window.bytes_read
+            rgb[:, col : col + _PIECE_PX] = render(window.bands, window.valid, view.profile)
+            imaged += int((window.valid & wanted).sum())
+            seen[:, col : col + _PIECE_PX] = window.valid & window.clear & wanted
+        return Strip(rgb, int(within.sum()), imaged, seen), received
+
+    def _hand_over(self, strip: Strip | None) -> bool:
+        """False when nobody wants it any more."""
+        while not self._stop.is_set():
+            try:
+                self._strips.put(strip, timeout=_LOOK_SECONDS)
+            except queue.Full:
+                continue
+            return True
+        return False

@@ -1,0 +1,107 @@
+"""What a catalog can do, and whether a profile fits it: asked, not believed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+from urllib.parse import urlsplit
+
+import shapely
+
+from segwatch.geo import grid as grids
+from segwatch.geo.crs import to_local, to_lonlat, utm
+from segwatch.geo.errors import BadItem, GeoError
+from segwatch.geo.scenes import group, parse_item
+from segwatch.geo.sources import catalog
+from segwatch.geo.sources.access import NO_CREDENTIALS, Credentials
+from segwatch.geo.sources.pixels import read
+from segwatch.geo.types import Profile
+
+_SAMPLE_ITEMS = 20
+_SAMPLE_PX = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at."""
+
+    about: str
+    good: bool
+    """False = a watch on this source would miss it."""
+    says: str
+
+
+def inspect(
+    url: str, profile: Profile | None, *, credentials: Credentials = NO_CREDENTIALS
+) -> Iterator[Finding]:
+    """Look at a catalog, with the eyes of a profile where one is given; findings as they come.
+
+    Raises
+    ------
+    CatalogUnreachable
+        It does not answer at all.
+    """
+    kind, conforms = catalog.describe(url)
+    yield Finding("catalog", True, kind)
+    if kind == catalog.API:
+        yield Finding(
+            "search", "ITEM_SEARCH" in conforms, "declared" if "ITEM_SEARCH" in conforms else "not declared"
+        )
+        for name, what in (("SORT", "sort"), ("QUERY", "query"), ("FILTER", "filter")):
+            yield Finding(what, True, "declared" if name in conforms else "not declared")
+    pages = catalog.sample(url, None if profile is None else profile.collection)
+    documents = list(islice(pages, _SAMPLE_ITEMS))
+    names = sorted({str(document.get("collection")) for document in documents})
+    yield Finding(
+        "items", bool(documents), f"{len(documents)} looked at, of {', '.join(names) or 'no collection'}"
+    )
+    if not documents:
+        return
+    distinct = len({str(document.get("id")) for document in documents})
+    yield Finding("paging", distinct == len(documents), f"{distinct} different ids")
+    yield from _contents(documents)
+    if profile is not None:
+        yield from _fit(documents, profile, url, credentials)
+
+
+def _contents(documents: list[dict[str, Any]]) -> Iterator[Finding]:
+    updated = sum(1 for one in documents if catalog.property_of(one, "updated"))
+    all_say = updated == len(documents)
+    hint = "" if all_say else "; new items are found by asking for the whole period, or rescan_days of it"
+    yield Finding("updated", True, f"{updated} of {len(documents)} items say when{hint}")
+    assets = [set(one["assets"]) for one in documents if isinstance(one.get("assets"), dict)]
+    common = sorted(set.intersection(*assets)) if assets else []
+    yield Finding("assets", bool(common), ", ".join(common) or "no asset is in all items")
+    projected = sum(1 for one in documents if "proj:" in str(one.get("properties")) + str(one.get("assets")))
+    yield Finding("projection", True, f"{projected} of {len(documents)} items have the projection extension")
+
+
+def _fit(
+    documents: list[dict[str, Any]], profile: Profile, url: str, credentials: Credentials
+) -> Iterator[Finding]:
+    items, reasons = [], []
+    for document in documents:
+        try:
+            items.append(parse_item(document, profile, base=url))
+        except BadItem as error:
+            reasons.append(error.reason)
+    fits = f"{len(items)} of {len(documents)} items can be used"
+    yield Finding("profile", bool(items), f"{fits}{'; ' + reasons[0] if reasons else ''}")
+    if not items:
+        return
+    scene = group(items[:1])[0]
+    crs = utm(scene.footprint)
+    half = _SAMPLE_PX / 2 * profile.gsd_m
+    centre = to_local(scene.footprint.representative_point(), crs)
+    grid = grids.for_area(to_lonlat(shapely.box(*centre.buffer(half).bounds), crs), profile.gsd_m)
+    hosts = [*profile.hosts, urlsplit(url).hostname or ""]
+    try:
+        window = read(scene, profile, grid, allowed_hosts=hosts, credentials=credentials)
+    except GeoError as error:
+        yield Finding("sample read", False, str(error))
+        return
+    shares = f"{window.valid.mean():.0%} imaged, {window.clear.mean():.0%} clear"
+    size = f"{grid.width} x {grid.height} px of {scene.items[0].id}, {window.bytes_read / 1e6:.2f} MB read"
+    yield Finding("sample read", bool(window.valid.any()), f"{size}, {shares}")

@@ -1,0 +1,98 @@
+"""What to ask a catalog for, so that nothing is missed and little is asked twice. Pure.
+
+| a catalog whose items | is asked for |
+| --- | --- |
+| all say when they were updated | what was updated since the newest time seen, less an hour |
+| do not | acquisitions of the last ``rescan_days``, where the profile has that; else the whole period |
+
+Once a day everything it holds is compared with the ledger: an item may have been published with an old time, or
+have come into sight after a newer one. Never is an acquisition skipped because a later one was seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from segwatch.geo.types import Profile, Watermark
+
+RECONCILE_EVERY = timedelta(days=1)
+#: Catalogs index in the background, and on several machines: what was updated earlier may be seen later.
+OVERLAP = timedelta(hours=1)
+#: Longest period that is searched, stored and done with at a time.
+CHUNK = timedelta(days=366)
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """One search."""
+
+    start: datetime
+    end: datetime
+    """Of the acquisition, inclusive."""
+    updated_after: datetime | None = None
+    reconciles: bool = False
+    """Whether it is a part of comparing everything."""
+
+
+def looks(mark: Watermark, profile: Profile, start: datetime, end: datetime, now: datetime) -> Iterator[Look]:
+    """The searches that bring a watch of this period up to date, in order."""
+    if mark.reconciled_at is None or now - mark.reconciled_at >= RECONCILE_EVERY or mark.reconciling_to:
+        begin = max(start, mark.reconciling_to or start)
+        yield from chunks(begin, end, reconciles=True)
+    elif mark.updated_to is not None:
+        yield Look(start, end, updated_after=mark.updated_to - OVERLAP)
+    elif profile.rescan_days is not None:
+        yield from chunks(max(start, min(mark.reconciled_at, end) - timedelta(days=profile.rescan_days)), end)
+    else:
+        yield from chunks(start, end)
+
+
+def chunks(start: datetime, end: datetime, *, reconciles: bool = False) -> Iterator[Look]:
+    """The period in parts that are searched one by one; nothing where it has not begun."""
+    while start <= end:
+        stop = min(end, start + CHUNK)
+        yield Look(start, stop, reconciles=reconciles)
+        if stop == end:
+            return
+        start = stop
+
+
+def after(mark: Watermark, look: Look, updated: Updated, *, last: bool, now: datetime) -> Watermark:
+    """The mark once a search was stored.
+
+    Parameters
+    ----------
+    updated
+        What the items of all searches since the comparison began said.
+    now
+        No later time is believed of an item: what is updated until then would not be found.
+    last
+        Whether it was the last of :func:`looks`.
+    """
+    if look.reconciles:
+        if not last:
+            return replace(mark, reconciling_to=look.end, updated_to=None)
+        newest = min(updated.newest, now) if updated.newest is not None and updated.every else None
+        return Watermark(now, None, newest)
+    if look.updated_after is not None and updated.newest is not None:
+        newest = min(updated.newest, now)
+        return replace(mark, updated_to=max(newest, mark.updated_to or newest))
+    return mark
+
+
+@dataclass(slots=True)
+class Updated:
+    """What items say about when they were updated."""
+
+    newest: datetime | None = None
+    every: bool = True
+    """Whether each of them said it."""
+
+    def add(self, moment: datetime | None) -> None:
+        """One item more."""
+        if moment is None:
+            self.every = False
+        else:
+            self.newest = max(self.newest or moment, moment)

@@ -1,0 +1,183 @@
+"""Discovery into a real ledger: what is new, late or reprocessed is found once, whatever the catalog does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from shapely.geometry import box
+from sqlalchemy import Engine, text
+
+from segwatch.db import watches
+from segwatch.flows.discover import Discovered, discover_watch
+from segwatch.geo.errors import CatalogUnreachable
+from segwatch.geo.sources import profiles
+from segwatch.geo.types import Instruction, Watch
+from tests.support.stac_store import QUERY, Store, stac_store
+
+NOW = datetime(2024, 6, 1, 12, tzinfo=UTC)
+HOUR = timedelta(hours=1)
+
+
+class World:
+    """A watch over a catalog, and the clock."""
+
+    def __init__(self, engine: Engine, url: str, store: Store) -> None:
+        self.engine = engine
+        self.store = store
+        self.now = NOW
+        area = box(0.2, 0.2, 0.8, 0.8)
+        start = datetime(2020, 1, 1, tzinfo=UTC)
+        profile = profiles.load("rgb-cog")
+        with engine.begin() as conn:
+            watches.apply(conn, Watch("w", Instruction("segment the water"), area, profile, url, start))
+
+    def look(self, after: timedelta = HOUR) -> Discovered:
+        """Discover some time later."""
+        self.now += after
+        return discover_watch(self.engine, "w", model_version="m@1", now=self.now)
+
+    def rows(self, query: str) -> list[Any]:
+        with self.engine.connect() as conn:
+            return [tuple(row) for row in conn.execute(text(query))]
+
+
+@pytest.fixture
+def store() -> Store:
+    return Store()
+
+
+@pytest.fixture
+def world(engine: Engine, store: Store) -> Iterator[World]:
+    with stac_store(store) as url:
+        yield World(engine, url, store)
+
+
+def test_everything_is_found_once_in_parts_of_a_year(world: World) -> None:
+    for year in range(2020, 2025):
+        for day in range(1, 5):
+            world.store.put(f"{year}-{day}", f"{year}-03-0{day}T10:00:00Z", updated=f"{year}-03-09T00:00:00Z")
+    first = world.look()
+    assert (first.items, first.scenes, first.queued) == (20, 20, 20)
+    assert len(world.store.searches) == 5
+    # the newest are asked for again: what was updated at the same time may come into sight later
+    again = world.look()
+    assert (again.items, again.queued) == (4, 0)
+    assert len(world.store.searches) == 6
+
+
+def test_only_what_was_updated_since_is_asked_for(world: World) -> None:
+    world.store.put("a", "2024-05-01T10:00:00Z", updated="2024-05-02T00:00:00Z")
+    world.look()
+    world.store.searches.clear()
+    world.store.put("late", "2021-01-01T10:00:00Z", updated="2024-06-01T13:30:00Z")
+    assert world.look().queued == 1
+    (asked,) = world.store.searches
+    assert asked["query"]["updated"]["gt"] == "2024-05-01T23:00:00Z"
+    world.look()
+    assert world.store.searches[-1]["query"]["updated"]["gt"] == "2024-06-01T12:30:00Z"
+
+
+def test_an_item_published_with_an_old_time_is_found_within_a_day(world: World) -> None:
+    world.store.put("a", "2024-05-01T10:00:00Z", updated="2024-05-02T00:00:00Z")
+    world.look()
+    world.store.put("hidden", "2024-04-01T10:00:00Z", updated="2024-04-02T00:00:00Z")
+    assert world.look().queued == 0
+    assert world.look(timedelta(days=1)).queued == 1
+
+
+def test_a_time_in_the_future_does_not_blind(world: World) -> None:
+    world.store.put("a", "2024-05-01T10:00:00Z", updated="2099-01-01T00:00:00Z")
+    world.look()
+    world.store.put("b", "2024-05-02T10:00:00Z", updated="2024-06-01T13:00:00Z")
+    assert world.look().queued == 1
+
+
+@pytest.mark.parametrize("says", ["items", "catalog"])
+def test_without_update_times_everything_is_asked_each_time(world: World, says: str) -> None:
+    """Nothing is missed where an item does not say when it was updated, or the catalog cannot search by it."""
+    if says == "catalog":
+        world.store.conforms.remove(QUERY)
+    world.store.put("a", "2024-05-01T10:00:00Z", updated=None if says == "items" else "2024-05-02T00:00:00Z")
+    world.look()
+    world.store.put("b", "2020-05-02T10:00:00Z", updated=None if says == "items" else "2024-06-01T13:00:00Z")
+    assert world.look().queued == 1
+
+
+def test_a_reprocessed_item_is_observed_again_and_the_old_one_superseded(world: World) -> None:
+    world.store.put("a_0", "2024-05-01T10:00:00Z", updated="2024-05-02T00:00:00Z", **{"grid:code": "MGRS-1"})
+    assert world.look().queued == 1
+    again = {"grid:code": "MGRS-1", "s2:processing_baseline": "05.10"}
+    world.store.put("a_1", "2024-05-01T10:00:00Z", updated="2024-06-01T13:30:00Z", **again)
+    assert world.look().queued == 1
+    items = world.rows("SELECT item_id, superseded_at IS NULL FROM segwatch.scene_item ORDER BY item_id")
+    assert items == [("a_0", False), ("a_1", True)]
+    states = world.rows(
+        "SELECT version, state, cardinality(items) FROM segwatch.observation ORDER BY version"
+    )
+    assert states == [(1, "skipped", 1), (2, "pending", 1)]
+    # the old one turns up again
+    world.look(timedelta(days=2))
+    assert (
+        world.rows("SELECT item_id, superseded_at IS NULL FROM segwatch.scene_item ORDER BY item_id") == items
+    )
+    assert world.rows("SELECT count(*) FROM segwatch.observation") == [(2,)]
+
+
+def test_a_backfill_that_is_cut_off_goes_on(world: World) -> None:
+    for year in range(2020, 2025):
+        world.store.put(str(year), f"{year}-03-01T10:00:00Z", updated=f"{year}-03-02T00:00:00Z")
+    down = (503, {"retry-after": "0"}, b"{}")
+    world.store.fault = lambda number: down if number > 2 else None
+    with pytest.raises(CatalogUnreachable, match=r"503|error"):
+        world.look()
+    assert world.rows("SELECT count(*) FROM segwatch.observation") == [(2,)]
+    world.store.fault = lambda number: None
+    world.store.searches.clear()
+    assert world.look().queued == 3
+    begins = [one["datetime"][:4] for one in world.store.searches]
+    assert begins == ["2022", "2023", "2024"]
+    # what the first two parts held is not known any more, so nothing is taken for granted
+    world.store.put("late", "2020-03-05T10:00:00Z", updated="2020-03-06T00:00:00Z")
+    assert world.look().queued == 1
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        (429, {"retry-after": "0"}, b"{}"),
+        (500, {}, b"{}"),
+        (502, {}, b"<html>"),
+        (200, {"content-length": "5000"}, b'{"type": "FeatureColl'),
+    ],
+    ids=["429", "500", "502", "cut"],
+)
+def test_answers_that_fail_now_and_then(world: World, fault: tuple[int, dict[str, str], bytes]) -> None:
+    for day in range(1, 9):
+        world.store.put(f"a{day}", f"2024-05-0{day}T10:00:00Z")
+    world.store.fault = lambda number: fault if number % 3 == 2 else None
+    assert world.look().queued == 8
+
+
+def test_an_answer_of_no_end_is_refused(world: World) -> None:
+    world.store.fault = lambda number: (200, {"content-length": str(2**40)}, b"{")
+    with pytest.raises(CatalogUnreachable, match="at most 67 are read"):
+        world.look()
+
+
+def test_what_cannot_be_used_is_recorded_and_the_rest_goes_on(world: World) -> None:
+    world.store.put("good", "2024-05-01T10:00:00Z")
+    world.store.put("flat", "2024-05-02T10:00:00Z")
+    world.store.items["flat"]["geometry"] = None
+    world.store.put("timeless", "2024-05-03T10:00:00Z")
+    world.store.items["timeless"]["properties"]["datetime"] = None
+    world.store.put("bare", "2024-05-04T10:00:00Z")
+    world.store.items["bare"]["assets"] = {}
+    found = world.look()
+    assert (found.queued, found.rejected) == (1, 3)
+    reasons = dict(world.rows("SELECT item_id, reason FROM segwatch.rejected_item"))
+    assert "no geometry" in reasons["flat"]
+    assert "time is unknown" in reasons["timeless"]
+    assert "asset 'visual' is missing" in reasons["bare"]

@@ -1,0 +1,152 @@
+"""A mask that comes in strips gives the polygons of the whole mask, whatever the strips (invariant 4)."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import shapely
+from affine import Affine
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from numpy.typing import NDArray
+from pyproj import CRS
+from rasterio.features import rasterize, shapes
+from scipy import ndimage
+from shapely.geometry import shape
+
+from segwatch.geo.crs import to_lonlat
+from segwatch.geo.footprint import Inside, inside
+from segwatch.geo.grid import PixelGrid
+from segwatch.geo.observe import Observer, observe
+from segwatch.geo.polygons import Region, Tracer
+from segwatch.geo.stitch import Stitched, Stitcher
+from segwatch.geo.tiling import tiles
+
+HEIGHT, WIDTH = 30, 20
+GRID = PixelGrid(CRS.from_epsg(32633), Affine(10, 0, 500_000, 0, -10, 5_100_000), HEIGHT, WIDTH)
+masks = arrays(np.bool_, (HEIGHT, WIDTH))
+cuts = st.sets(st.integers(1, HEIGHT - 1)).map(lambda rows: [0, *sorted(rows), HEIGHT])
+
+
+def in_strips(mask: NDArray[np.bool_], edges: list[int], connectivity: int) -> list[Region]:
+    logits = np.linspace(-3, 3, mask.size, dtype=np.float32).reshape(mask.shape)
+    tracer = Tracer(WIDTH, connectivity)
+    found = []
+    for start, stop in pairwise(edges):
+        found += tracer.add(mask[start:stop], logits[start:stop])
+    return sorted([*found, *tracer.end()], key=lambda one: one.first)
+
+
+@given(masks, cuts, st.sampled_from([4, 8]))
+@settings(max_examples=150, deadline=None)
+def test_strips_give_the_regions_of_the_whole(
+    mask: NDArray[np.bool_], edges: list[int], connectivity: int
+) -> None:
+    found = in_strips(mask, edges, connectivity)
+    whole = in_strips(mask, [0, HEIGHT], connectivity)
+    assert [one.first for one in found] == [one.first for one in whole]
+    for one, other in zip(found, whole, strict=True):
+        assert one.outline.is_valid
+        assert one.outline.equals(other.outline)
+        assert one.mean == pytest.approx(other.mean)
+        assert shapely.get_num_coordinates(one.outline) <= shapely.get_num_coordinates(other.outline) + 1
+
+
+@given(masks, cuts, st.sampled_from([4, 8]))
+@settings(max_examples=100, deadline=None)
+def test_regions_are_those_of_the_labelled_raster(
+    mask: NDArray[np.bool_], edges: list[int], connectivity: int
+) -> None:
+    """Against scipy's labels and GDAL's polygons of the whole mask."""
+    found = in_strips(mask, edges, connectivity)
+    labels, count = ndimage.label(mask, np.ones((3, 3)) if connectivity == 8 else None)
+    assert len(found) == count
+    drawn = np.zeros(mask.shape, int)
+    for number, one in enumerate(found, 1):
+        inside_one = rasterize([one.outline], out_shape=mask.shape).astype(bool)
+        assert len(np.unique(labels[inside_one])) == 1
+        drawn[inside_one] = number
+    np.testing.assert_array_equal(drawn > 0, mask)
+    if connectivity == 4:
+        traced = [shape(outline) for outline, _ in shapes(mask.astype(np.uint8), mask=mask, connectivity=4)]
+        assert {one.normalize().wkb for one in traced} >= {
+            one.outline.normalize().wkb for one in in_strips(mask, [0, HEIGHT], 4)
+        }
+
+
+@given(masks, masks, cuts, st.integers(0, HEIGHT))
+@settings(max_examples=60, deadline=None)
+def test_observing_in_strips_is_observing_at_once(
+    mask: NDArray[np.bool_], seen: NDArray[np.bool_], edges: list[int], second_from: int
+) -> None:
+    """Also with a second target that the model names only from some row on."""
+    area = to_lonlat(shapely.box(*GRID.bounds).buffer(-25), GRID.crs)
+    logits = np.where(np.stack([mask, ~mask]), 3.0, -3.0).astype(np.float32)
+    logits[1, :second_from] = -10.0
+    known = np.ones_like(mask)
+    whole = observe(Stitched(logits, known), seen, area, GRID, label=str, min_polygon_m2=150)
+    observer = Observer(area, GRID, label=str, min_polygon_m2=150)
+    for start, stop in pairwise(edges):
+        named = 2 if stop > second_from else 1
+        observer.add(Stitched(logits[:named, start:stop], known[start:stop]), seen[start:stop])
+    footprint, found = observer.result()
+    assert footprint.equals_exact(whole[0], 1e-9, normalize=True) or footprint.equals(whole[0])
+    assert [one.target for one in found] == [one.target for one in whole[1]]
+    for one, other in zip(found, whole[1], strict=True):
+        assert one.geometry.symmetric_difference(other.geometry).area < 1e-16
+        assert one.area_m2 == pytest.approx(other.area_m2, rel=1e-6)
+
+
+@given(masks, masks)
+@settings(max_examples=60, deadline=None)
+def test_simple_outlines_stay_within_the_footprint(mask: NDArray[np.bool_], seen: NDArray[np.bool_]) -> None:
+    area = to_lonlat(shapely.box(*GRID.bounds).buffer(25), GRID.crs)
+    observer = Observer(area, GRID, label=str, min_polygon_m2=0, simplify=True)
+    logits = np.where(mask, 3.0, -3.0).astype(np.float32)[None]
+    observer.add(Stitched(logits, np.ones_like(mask)), seen)
+    footprint, found = observer.result()
+    together = shapely.union_all([one.geometry for one in found])
+    assert together.difference(footprint).area <= 1e-7 * area.length
+    assert all(one.geometry.is_valid for one in found)
+
+
+@given(
+    arrays(np.float32, (HEIGHT, WIDTH), elements=st.floats(-5, 5, width=32)),
+    st.integers(6, 16),
+    st.integers(0, 4),
+)
+@settings(max_examples=60, deadline=None)
+def test_rows_taken_early_are_the_rows_of_the_whole(
+    logits: NDArray[np.float32], side: int, overlap: int
+) -> None:
+    plan = tiles(HEIGHT, WIDTH, side, overlap)
+    early, late = (Stitcher(HEIGHT, WIDTH, side, overlap) for _ in range(2))
+    strips = []
+    top = 0
+    for place, tile in enumerate(plan):
+        part = logits[tile.row : tile.row + tile.height, tile.col : tile.col + tile.width][None]
+        early.add(tile, part)
+        late.add(tile, part)
+        following = plan[place + 1].row if place + 1 < len(plan) else HEIGHT
+        if following > top:
+            strips.append(early.take(following))
+            top = following
+    whole = late.take(HEIGHT)
+    np.testing.assert_array_equal(np.concatenate([one.logits for one in strips], axis=1), whole.logits)
+    np.testing.assert_array_equal(np.concatenate([one.known for one in strips]), whole.known)
+    with pytest.raises(ValueError, match="were taken"):
+        early.add(plan[0], np.zeros((1, plan[0].height, plan[0].width), np.float32))
+
+
+@given(cuts)
+@settings(max_examples=20, deadline=None)
+def test_rows_of_an_area_are_those_of_the_whole(edges: list[int]) -> None:
+    area = to_lonlat(shapely.Point(500_100, 5_099_850).buffer(95), GRID.crs)
+    rows = Inside(area, GRID)
+    parts = [rows.rows(start, stop) for start, stop in pairwise(edges)]
+    whole = inside(area, GRID)
+    np.testing.assert_array_equal(np.concatenate(parts), whole)
+    assert rows.pixels == pytest.approx(whole.sum(), rel=0.05)
