@@ -15,9 +15,9 @@ from shapely.geometry.base import BaseGeometry
 from sqlalchemy import Engine, text
 
 from segwatch.db import events, observations, scenes, watches
-from segwatch.flows import deploy, feeds, playbooks
+from segwatch.flows import deploy, feeds, happenings, playbooks
 from segwatch.flows.assemble import worker_engine
-from segwatch.flows.playbooks import Playbook, Source
+from segwatch.flows.playbooks import Playbook
 from segwatch.flows.segmenters import version_of
 from segwatch.flows.settings import FlowSettings, load_settings
 from segwatch.geo.area import geodesic_m2
@@ -97,8 +97,7 @@ def respond(
     model_version = version_of(settings)
     area_km2 = geodesic_m2(happening.area) / 1e6
     made = Response("", book.name, happening.identity, area_km2)
-    source, before, made.scenes_after = _choose(book, happening, made.unreachable)
-    watch = book.watch_over(happening.area, happening.occurred_at, happening.identity, source)
+    watch, before, made.scenes_after = _choose(book, happening, made.unreachable)
     baseline = best(before, happening.area)
     made.watch, made.source = watch.name, watch.profile.name
     made.since, made.until = watch.start, watch.end
@@ -120,11 +119,14 @@ def respond(
     return made, watch
 
 
-def _choose(book: Playbook, happening: Happening, unreachable: list[str]) -> tuple[Source, list[Scene], int]:
-    """Source, its scenes from before, and how many it has since."""
-    fallback: tuple[Source, list[Scene], int] | None = None
-    for source in book.sources:
-        watch = book.watch_over(happening.area, happening.occurred_at, happening.identity, source)
+def _choose(book: Playbook, happening: Happening, unreachable: list[str]) -> tuple[Watch, list[Scene], int]:
+    """The watch over the chosen source, the source's scenes from before, and how many it has since."""
+    fallback: tuple[Watch, list[Scene], int] | None = None
+    watches_over = [
+        book.watch_over(happening.area, happening.occurred_at, happening.identity, source)
+        for source in book.sources
+    ]
+    for watch in watches_over:
         since = happening.occurred_at - timedelta(days=book.baseline.days)
         until = min(datetime.now(UTC), watch.end or datetime.now(UTC))
         try:
@@ -134,16 +136,16 @@ def _choose(book: Playbook, happening: Happening, unreachable: list[str]) -> tup
                 if isinstance(one, Item)
             ]
         except CatalogUnreachable as error:
-            unreachable.append(f"{source.profile}: {error}")
+            unreachable.append(f"{watch.profile.name}: {error}")
             continue
         every = group(found)
         before = [scene for scene in every if scene.acquired_at < happening.occurred_at]
         after = len(every) - len(before)
         if after:
-            return source, before, after
+            return watch, before, after
         if fallback is None or (before and not fallback[1]):
-            fallback = source, before, 0
-    return fallback or (book.sources[0], [], 0)
+            fallback = watch, before, 0
+    return fallback or (watches_over[0], [], 0)
 
 
 def respond_to_events(
@@ -175,13 +177,23 @@ def respond_to_events(
 
 
 @flow(name="respond", log_prints=False)
-def respond_flow() -> list[dict[str, Any]]:
-    """Read the feeds, respond to what playbooks are for, and start the runs of new watches."""
+def respond_flow(document: str | None = None) -> list[dict[str, Any]]:
+    """Read the feeds, respond to what playbooks are for, and start the runs of new watches.
+
+    A ``document`` takes the place of the feeds: what a Prefect event carried, in any form that a feed may have.
+
+    Raises
+    ------
+    segwatch.geo.errors.EventRefused
+        The document is none of these.
+    """
     settings = load_settings()
-    engine = worker_engine(settings)
     done: list[dict[str, Any]] = []
-    try:
-        feeds.poll(engine, settings)
+    with worker_engine(settings) as engine:
+        if document is None:
+            feeds.poll(engine, settings)
+        else:
+            happenings.keep(engine, document.encode(), "prefect")
         for result in respond_to_events(engine, settings, playbooks.load_all(settings.playbooks)):
             if isinstance(result, str):
                 done.append({"refused": result})
@@ -190,8 +202,6 @@ def respond_flow() -> list[dict[str, Any]]:
             done.append(asdict(made))
             if made.begun:
                 start(engine, settings, made.watch)
-    finally:
-        engine.dispose()
     return done
 
 
@@ -199,8 +209,7 @@ def start(engine: Engine, settings: FlowSettings, watch: str) -> None:
     """Give the watch its schedule and start its first run, on the Prefect server of the environment."""
     with engine.connect() as conn:
         deploy.schedule([watches.current(conn, name).watch for name in watches.names(conn)])
-    same = {"SEGWATCH_SEGMENTER": settings.segmenter, "SEGWATCH_MODEL_PATH": settings.model_path}
-    variables = {"env": {name: value for name, value in same.items() if value is not None}}
+    variables = {"env": settings.same_model()}
     run_deployment(_OBSERVE_DEPLOYMENT, parameters={"watch": watch}, job_variables=variables, timeout=0)
 
 

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import json
+import shutil
+import subprocess
+import sys
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from playwright.sync_api import sync_playwright
 from shapely.geometry import mapping
 
 from tests.acceptance.conftest import System
@@ -61,6 +66,27 @@ def observed(system: System, watch: str) -> list[tuple[str, str]]:
     return [(f"{row['acquired_at']:%m-%d}", row["state"]) for row in rows]
 
 
+def picture_of_the_report(system: System, watch: str) -> None:
+    """The report as a browser shows it, and as paper."""
+    folder = system.stack.home / "evidence" / watch
+    html = (folder / "situation.html").read_text(encoding="utf-8")
+    assert (folder / "situation.pdf").read_bytes().startswith(b"%PDF-")
+    assert html.count("data:image/jpeg;base64,") == 2
+    with sync_playwright() as player:
+        browser = player.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
+        page = browser.new_page(viewport={"width": 1000, "height": 1200})
+        page.goto((folder / "situation.html").as_uri())
+        shown = page.inner_text("body")
+        widths = page.eval_on_selector_all("img", "all => all.map(one => one.naturalWidth)")
+        page.screenshot(path=folder / "situation.png", full_page=True)
+        browser.close()
+    assert min(widths) > 100
+    assert "before: 2024-05-11" in shown
+    assert "after: 2024-06-30" in shown
+    assert "water" in shown
+    assert "100 % of the area was observed" in shown
+
+
 def test_a_disaster_run_by_hand_says_what_it_would_do_and_does_it(system: System) -> None:
     area = system.folder / "town.geojson"
     area.write_text(json.dumps(mapping(system.lakes.area)), encoding="utf-8")
@@ -83,6 +109,7 @@ def test_a_disaster_run_by_hand_says_what_it_would_do_and_does_it(system: System
     changes = system.query("SELECT valid_at, baseline FROM watch.changes WHERE watch = :watch", watch=watch)
     assert {f"{row['valid_at']:%m-%d}" for row in changes if row["baseline"]} == {"05-11"}
     assert any(not row["baseline"] for row in changes), "the lakes changed since"
+    picture_of_the_report(system, watch)
     wrong = system.segwatch("respond", "--playbook", "flood", "--event", "gdacs/none", **more)
     assert wrong.returncode == 1
     assert "segwatch event list" in wrong.stderr
@@ -118,3 +145,35 @@ def test_an_event_of_several_feeds_starts_one_run_on_the_workers(system: System)
         assert time.monotonic() < until, observed(system, watch)
         time.sleep(1)
     assert [day for day, _ in observed(system, watch)] == expected
+
+
+_EMIT = """
+import json, sys
+from prefect.events import emit_event
+emit_event("segwatch.event", resource={"prefect.resource.id": "segwatch.event.test"}, payload=json.loads(sys.argv[1]))
+"""
+
+
+def test_a_prefect_event_becomes_an_event_of_the_ledger(system: System) -> None:
+    """Through the trigger of the deployment: what it carries is recorded by a run of respond.
+
+    No playbook is for a drought, so that no watch comes of it.
+    """
+    document = {
+        "type": "Feature", "id": "told-by-prefect",
+        "geometry": {"type": "Point", "coordinates": [10.0, 45.0]},
+        "properties": {"kind": "drought", "title": "Po", "occurred_at": datetime.now(UTC).isoformat(),
+                       "updated_at": datetime.now(UTC).isoformat(), "level": "red"},
+    }  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-c", _EMIT, json.dumps(document)],
+        env=system.environment(), capture_output=True, text=True, check=False, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    until = time.monotonic() + 120
+    while not (
+        rows := system.query("SELECT kind, title FROM segwatch.event WHERE external_id = 'told-by-prefect'")
+    ):
+        assert time.monotonic() < until, "no run recorded the event"
+        time.sleep(0.5)
+    assert rows == [{"kind": "drought", "title": "Po"}]

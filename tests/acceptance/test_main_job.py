@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import shapely
+from PIL import Image
 from pyproj import CRS
 from shapely import wkb
 from shapely.geometry import Polygon
@@ -111,6 +112,19 @@ def test_outlines_are_exact_to_half_a_pixel(system: System, exact: str) -> None:
             nearest = max(found, key=lambda one: float(one.intersection(outline).area))
             assert shapely.hausdorff_distance(nearest.boundary, outline.boundary) < HALF_PIXEL_M, name
             assert nearest.symmetric_difference(outline).area < 1e-4 * outline.area, name
+
+
+def test_each_answer_has_a_picture_of_what_the_model_saw(system: System, exact: str) -> None:
+    rows = system.query("SELECT * FROM watch.evidence WHERE watch = :watch ORDER BY acquired_at", watch=exact)
+    assert len(rows) == 6
+    for row in rows:
+        assert row["item_hrefs"]
+        with Image.open(system.stack.home / "evidence" / row["preview"]) as file:
+            picture = np.moveaxis(np.asarray(file).astype(int), -1, 0)
+        assert max(picture.shape[1:]) <= 768
+        red, green, blue = picture
+        assert ((red > 200) & (green < 120) & (blue < 120)).sum() > 20  # outlines of lakes
+        assert (picture.min(axis=0) > 220).sum() > 20  # the border of the observed ground
 
 
 def test_changes_are_those_on_the_ground(system: System, exact: str) -> None:

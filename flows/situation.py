@@ -1,0 +1,281 @@
+"""The situation over a watch's ground: pictures before and after, changes, coverage and gaps, as HTML and PDF."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import jinja2
+from fpdf import FPDF
+from sqlalchemy import Engine, RowMapping, text
+
+from segwatch.db import watches
+from segwatch.db.errors import NotFound
+from segwatch.flows import evidence
+from segwatch.flows.errors import ConfigError
+from segwatch.flows.settings import FlowSettings
+from segwatch.geo.area import geodesic_m2
+
+_LARGEST = 20
+_CHANGES = text(
+    """
+    SELECT target, kind, count(*) AS objects, sum(before_m2) AS before_m2, sum(after_m2) AS after_m2
+    FROM watch.changes
+    WHERE watch = :watch AND NOT baseline AND retracted_at IS NULL AND coalesce(review, '') <> 'rejected'
+    GROUP BY target, kind ORDER BY target, abs(sum(after_m2) - sum(before_m2)) DESC
+    """
+)
+_MOST = text(
+    """
+    SELECT valid_at, target, kind, before_m2, after_m2, track_id, ST_X(ST_PointOnSurface(geom)) AS lon,
+           ST_Y(ST_PointOnSurface(geom)) AS lat
+    FROM watch.changes
+    WHERE watch = :watch AND NOT baseline AND retracted_at IS NULL AND coalesce(review, '') <> 'rejected'
+    ORDER BY abs(after_m2 - before_m2) DESC, valid_at, track_id LIMIT :limit
+    """
+)
+_SCENES = text(
+    """
+    SELECT c.acquired_at, c.state, c.clear_share, c.reason, c.item_hrefs, c.model, e.preview
+    FROM watch.coverage c LEFT JOIN watch.evidence e ON e.observation_id = c.observation_id
+    WHERE c.watch = :watch AND c.superseded_at IS NULL ORDER BY c.acquired_at, c.observation_id
+    """
+)
+_SEEN = text(
+    """
+    SELECT coalesce(ST_Area(CAST(ST_Intersection(a.geom, ST_Union(c.geom)) AS geography)), 0) AS seen_m2
+    FROM segwatch.area a
+    JOIN segwatch.watch w ON w.area_id = a.id
+    LEFT JOIN watch.coverage c ON c.watch = w.name AND c.state = 'observed' AND c.superseded_at IS NULL
+      AND c.acquired_at >= :since
+    WHERE w.id = :revision GROUP BY a.geom
+    """
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A picture of what the model saw."""
+
+    title: str
+    acquired_at: datetime
+    content: bytes
+    """JPEG."""
+
+
+@dataclass(frozen=True, slots=True)
+class Situation:
+    """What is known about a watch's ground."""
+
+    watch: str
+    instruction: str
+    targets: tuple[str, ...]
+    model: str | None
+    attribution: str
+    area_km2: float
+    since: datetime
+    until: datetime | None
+    written_at: datetime
+    pictures: tuple[Picture, ...]
+    changes: Sequence[RowMapping]
+    largest: Sequence[RowMapping]
+    scenes: Sequence[RowMapping]
+    observed_share: float
+    gap_km2: float
+
+
+def gather(engine: Engine, settings: FlowSettings, name: str) -> Situation:
+    """The situation now. The picture from before is that of the first scene, the other that of the last.
+
+    Raises
+    ------
+    ConfigError
+        No such watch.
+    """
+    with engine.connect() as conn:
+        try:
+            stored = watches.current(conn, name)
+        except NotFound as error:
+            raise ConfigError(
+                f"watch {name!r} is not in the ledger; run `segwatch apply FILE` first"
+            ) from error
+        watch = stored.watch
+        scenes = conn.execute(_SCENES, {"watch": name}).mappings().all()
+        changes = conn.execute(_CHANGES, {"watch": name}).mappings().all()
+        largest = conn.execute(_MOST, {"watch": name, "limit": _LARGEST}).mappings().all()
+        seen = conn.execute(_SEEN, {"since": watch.start, "revision": stored.revision_id}).scalar()
+    whole = geodesic_m2(watch.area)
+    share = min(1.0, float(seen or 0) / whole)
+    answered = [row for row in scenes if row["state"] == "observed"]
+    return Situation(
+        watch=name,
+        instruction=watch.instruction.text,
+        targets=watch.instruction.targets,
+        model=answered[-1]["model"] if answered else None,
+        attribution=" ".join(filter(None, (watch.profile.attribution, watch.profile.license))),
+        area_km2=whole / 1e6,
+        since=watch.start,
+        until=watch.end,
+        written_at=datetime.now(UTC),
+        pictures=tuple(_pictures(settings, answered)),
+        changes=changes,
+        largest=largest,
+        scenes=scenes,
+        observed_share=share,
+        gap_km2=(1 - share) * whole / 1e6,
+    )
+
+
+def _pictures(settings: FlowSettings, answered: Sequence[RowMapping]) -> list[Picture]:
+    shown = [row for row in answered if row["preview"] is not None]
+    chosen = (
+        [("before", shown[0]), ("after", shown[-1])] if len(shown) > 1 else [("seen", row) for row in shown]
+    )
+    found = ((title, row, evidence.read(settings, row["preview"])) for title, row in chosen)
+    return [
+        Picture(title, row["acquired_at"], content) for title, row, content in found if content is not None
+    ]
+
+
+def as_html(situation: Situation) -> str:
+    """One file that needs no other; every word from outside is escaped."""
+    return _ENVIRONMENT.get_template("situation.html.j2").render(s=situation)
+
+
+def as_pdf(situation: Situation) -> bytes:
+    """The same on paper; letters beyond Latin-1 become question marks."""
+    pdf = FPDF(format="A4")
+    pdf.set_title(_latin(f"{situation.watch}: situation"))
+    pdf.set_auto_page_break(auto=True, margin=15)
+    pdf.add_page()
+    _line(pdf, situation.watch, size=18)
+    until = _day(situation.until) if situation.until else "open end"
+    _line(pdf, f"{situation.instruction}. {situation.area_km2:.1f} km2, {_day(situation.since)} to {until}.")
+    _line(pdf, f"Written {_moment(situation.written_at)}; model {situation.model or 'none yet'}.")
+    _put_pictures(pdf, situation.pictures)
+    _line(pdf, "Changes", size=13)
+    rows = [
+        (row["target"], row["kind"], str(row["objects"]), *_sizes(row["before_m2"], row["after_m2"]))
+        for row in situation.changes
+    ]
+    _table(pdf, ("target", "change", "objects", "ha before", "ha after", "difference"), rows)
+    _line(pdf, "Largest", size=13)
+    largest = [
+        (_moment(row["valid_at"]), row["target"], row["kind"], *_sizes(row["before_m2"], row["after_m2"]),
+         f"{row['lon']:.5f}, {row['lat']:.5f}")
+        for row in situation.largest
+    ]  # fmt: skip
+    _table(pdf, ("seen", "target", "change", "ha before", "ha after", "difference", "lon, lat"), largest)
+    _line(pdf, "Coverage", size=13)
+    _line(
+        pdf,
+        f"{situation.observed_share:.0%} of the area was observed at least once since {_day(situation.since)}; "
+        f"{situation.gap_km2:.1f} km2 never.",
+    )
+    scenes = [
+        (_moment(row["acquired_at"]), row["state"], "" if row["clear_share"] is None else f"{row['clear_share']:.0%}",
+         row["reason"] or "", " ".join(_name(href) for href in row["item_hrefs"]))
+        for row in situation.scenes
+    ]  # fmt: skip
+    _table(pdf, ("acquired", "outcome", "clear", "reason", "sources"), scenes)
+    _line(pdf, situation.attribution)
+    return bytes(pdf.output())
+
+
+def as_markdown(situation: Situation, where: str | None) -> str:
+    """A summary for the run that wrote it."""
+    lines = [f"# {_plain(situation.watch)}", "", f"{situation.observed_share:.0%} of the area observed.", ""]
+    lines += ["| target | change | objects | hectares before | after |", "| --- | --- | --- | --- | --- |"]
+    for row in situation.changes:
+        sizes = f"{row['before_m2'] / 1e4:.2f} | {row['after_m2'] / 1e4:.2f}"
+        lines.append(f"| {_plain(row['target'])} | {row['kind']} | {row['objects']} | {sizes} |")
+    states = [row["state"] for row in situation.scenes]
+    lines += [
+        "",
+        ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states)) or "no scene yet",
+    ]
+    return "\n".join([*lines, "", f"Report: {where}" if where else "The report could not be stored."])
+
+
+def publish(engine: Engine, settings: FlowSettings, name: str) -> tuple[Situation, str | None]:
+    """Write the report beside the watch's pictures; the situation, and the address of the HTML file."""
+    situation = gather(engine, settings, name)
+    where = evidence.put(settings, f"{name}/situation.html", as_html(situation).encode())
+    evidence.put(settings, f"{name}/situation.pdf", as_pdf(situation))
+    return situation, where
+
+
+def _put_pictures(pdf: FPDF, pictures: Sequence[Picture]) -> None:
+    if not pictures:
+        _line(pdf, "No scene was answered yet.")
+        return
+    width = pdf.epw / 2 - 2
+    top, lowest = pdf.get_y() + 2, 0.0
+    for index, one in enumerate(pictures):
+        left = pdf.l_margin + index * (width + 4)
+        placed = pdf.image(io.BytesIO(one.content), x=left, y=top, w=width)
+        bottom = top + placed.rendered_height
+        pdf.set_font("helvetica", size=8)
+        pdf.text(left, bottom + 4, _latin(f"{one.title}: {_moment(one.acquired_at)}"))
+        lowest = max(lowest, bottom + 8)
+    pdf.set_y(lowest)
+
+
+def _line(pdf: FPDF, words: str, size: int = 9) -> None:
+    pdf.set_font("helvetica", style="B" if size > 9 else "", size=size)
+    pdf.multi_cell(0, size * 0.55, _latin(words), new_x="LMARGIN", new_y="NEXT")
+
+
+def _table(pdf: FPDF, head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    if not rows:
+        _line(pdf, "None.")
+        return
+    pdf.set_font("helvetica", size=8)
+    with pdf.table(text_align="LEFT", line_height=4.5) as table:
+        for cells in (head, *rows):
+            row = table.row()
+            for cell in cells:
+                row.cell(_latin(cell))
+
+
+def _latin(words: str) -> str:
+    return words.encode("latin-1", "replace").decode("latin-1")
+
+
+def _plain(words: str) -> str:
+    """Words that mean nothing in Markdown."""
+    return "".join(letter if letter.isalnum() or letter in " .-_" else " " for letter in words)
+
+
+def _sizes(before: float, after: float) -> tuple[str, str, str]:
+    return f"{before / 1e4:.2f}", f"{after / 1e4:.2f}", f"{(after - before) / 1e4:+.2f}"
+
+
+def _day(at: datetime) -> str:
+    return f"{at:%Y-%m-%d}"
+
+
+def _moment(at: datetime) -> str:
+    return f"{at.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+
+
+def _name(href: str) -> str:
+    return href.rstrip("/").rpartition("/")[2]
+
+
+_ENVIRONMENT = jinja2.Environment(
+    loader=jinja2.PackageLoader("segwatch.flows"), autoescape=True, undefined=jinja2.StrictUndefined
+)
+_FILTERS: dict[str, Any] = {
+    "day": _day,
+    "moment": _moment,
+    "name": _name,
+    "hectares": lambda m2: f"{m2 / 1e4:.2f}",
+    "base64": lambda content: base64.b64encode(content).decode(),
+    "is_web": lambda href: href.startswith(("http://", "https://")),
+}
+_ENVIRONMENT.filters |= _FILTERS
