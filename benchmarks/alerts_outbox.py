@@ -6,7 +6,6 @@ One scene raises them all, through the real flow on a real PostGIS; delivery is 
 from __future__ import annotations
 
 import multiprocessing
-import socket
 import time
 from contextlib import suppress
 from dataclasses import replace
@@ -26,6 +25,7 @@ from segwatch.benchmarks import tracking_scale as scale
 from segwatch.db import ledger, observations, scenes, watches
 from segwatch.db.engine import make_engine
 from segwatch.db.migrate import upgrade
+from segwatch.db.ports import any_free
 from segwatch.flows.deliver import deliver_outbox
 from segwatch.flows.settings import load_settings
 from segwatch.flows.track import track_ready
@@ -43,7 +43,7 @@ out = Console(width=110, highlight=False)
 def run(*, quick: bool) -> dict[str, float | int]:
     """Alerts a second through the outbox, and what the database had to do for each."""
     side = 32 if quick else 103  # one in twenty is gone
-    port = _free_port()
+    port = any_free()
     sink = multiprocessing.get_context("spawn").Process(target=serve_sink, args=(port,), daemon=True)
     sink.start()
     try:
@@ -125,10 +125,3 @@ def _load(url: str) -> tuple[float, ...]:
     with psycopg.connect(url, autocommit=True) as conn:
         row = conn.execute(_LOAD).fetchone()
     return tuple(float(value) for value in row or ())
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

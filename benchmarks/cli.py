@@ -7,7 +7,7 @@ import importlib
 import json
 import sys
 
-NAMES = ("model", "tracking", "alerts")
+NAMES = ("model", "tracking", "imagery", "alerts")
 
 
 def main(arguments: list[str] | None = None) -> None:

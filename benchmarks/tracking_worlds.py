@@ -127,7 +127,7 @@ def look(world: World, noise: Noise, seed: int) -> list[SceneView]:
     if world.decidable:
         _lift(world, clear)
     grid = _grid(*clear.shape[1:])
-    area = as_lonlat([box(*grid.bounds).buffer(GSD_M, join_style="mitre")], grid)
+    area = as_lonlat(box(-1, -1, grid.width + 1, grid.height + 1), grid)
     views = []
     for number, (truth, sky) in enumerate(zip(world.labels, clear, strict=True)):
         regions = _found(rng, truth, sky, noise)
