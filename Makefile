@@ -50,7 +50,7 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --upgrade pip
 	$(BIN)/pip install --quiet -c constraints.txt $(TORCH_ARGS) torch
-	$(BIN)/pip install --quiet -c constraints.txt -e '.[model,serve,stac,train,dev]'
+	$(BIN)/pip install --quiet -c constraints.txt -e '.[model,serve,stac,train,aws,dev]'
 	@touch $@
 
 .PHONY: chromium

@@ -12,7 +12,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import quote, urljoin, urlsplit
 
 import numpy as np
 import pystac
@@ -24,9 +24,10 @@ from shapely.geometry.base import BaseGeometry
 from segwatch.geo.antimeridian import split
 from segwatch.geo.crs import centre
 from segwatch.geo.errors import BadItem
-from segwatch.geo.types import Item, Profile, Scene
+from segwatch.geo.types import AssetAccess, Item, Profile, Scene
 
 _WEB = ("http", "https")
+_BUCKET = re.compile(r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$")
 _PRODUCT_ORBIT = re.compile(r"_R(\d{3})_")
 #: Properties of different catalogs that mean the same, the best first.
 _BASELINE = ("s2:processing_baseline", "processing:version", "sentinel:processing_baseline")
@@ -266,16 +267,18 @@ def _assets(identity: str, assets: object, profile: Profile, href: str) -> dict[
             raise BadItem(
                 identity, f"asset {name!r} is missing; it has {has}. Does profile {profile.name} fit?"
             )
-        found[name] = _asset_href(identity, name, present[name], href)
+        found[name] = _asset_href(identity, name, present[name], href, profile.access)
     return found
 
 
-def _asset_href(identity: str, name: str, asset: object, base: str) -> str:
-    """The asset's http(s) link: its own, else an alternate one."""
+def _asset_href(identity: str, name: str, asset: object, base: str, access: AssetAccess | None) -> str:
+    """The asset's http(s) link: its own, else an alternate one; with s3 as ``access`` that to a bucket first."""
     links = [link for link in _links(asset) if link]
     if not links:
         raise BadItem(identity, f"asset {name!r} has no href")
     absolute = [urljoin(base, link) if not urlsplit(link).scheme else link for link in links]
+    if access is not None and access.method == "s3":
+        absolute = [*filter(None, (_bucket_address(link, access) for link in absolute)), *absolute]
     for link in absolute:
         if urlsplit(link).scheme in _WEB:
             return link
@@ -294,3 +297,15 @@ def _links(asset: object) -> Iterator[str]:
         for other in alternate.values() if isinstance(alternate, Mapping) else ():
             if isinstance(other, Mapping) and isinstance(other.get("href"), str):
                 yield other["href"].strip()
+
+
+def _bucket_address(link: str, access: AssetAccess) -> str | None:
+    """The https address of an object of a bucket; None for any other link."""
+    scheme, _, rest = link.partition("://")
+    bucket, _, key = rest.partition("/")
+    if scheme != "s3" or not _BUCKET.match(bucket) or not key:
+        return None
+    path = quote(key, safe="/~")
+    if access.endpoint:
+        return f"{access.endpoint}/{bucket}/{path}"
+    return f"https://{bucket}.s3.{access.region}.amazonaws.com/{path}"

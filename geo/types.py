@@ -79,11 +79,17 @@ class AssetAccess:
     """How a source lets assets be read; the secrets themselves are settings."""
 
     method: str
-    """``planetary-computer``, ``bearer``, ``headers`` or ``oauth2``."""
+    """``planetary-computer``, ``bearer``, ``headers``, ``oauth2`` or ``s3``."""
     token_url: str = ""
     """Where tokens come from."""
     client_id: str = ""
     """Of ``oauth2``."""
+    region: str = ""
+    """Of ``s3``: where the buckets are."""
+    endpoint: str = ""
+    """Of ``s3``: the address of a store that is not Amazon's; buckets are the first part of its paths."""
+    requester_pays: bool = False
+    """Of ``s3``: who reads is billed for it."""
     redirect_hosts: tuple[str, ...] = ()
     """Hosts that assets may be redirected to, https only; they are sent no credentials."""
 

@@ -6,6 +6,7 @@
 | ``bearer`` | ``token`` | ``Authorization: Bearer`` |
 | ``headers`` | any | the credentials, as headers |
 | ``oauth2`` | ``username``, ``password`` | a bearer token, got for them |
+| ``s3`` | ``access_key_id``, ``secret_access_key``, or those of the machine | AWS's signature, and who pays |
 
 Only hosts that the profile names are sent any of it. Messages never carry a query, a header or a secret.
 """
@@ -15,8 +16,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from functools import cache
 from threading import Lock
 from types import MappingProxyType
+from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
@@ -29,9 +32,18 @@ Credentials = Mapping[str, str]
 NO_CREDENTIALS: Credentials = MappingProxyType({})
 PLANETARY_COMPUTER = "https://planetarycomputer.microsoft.com/api/sas/v1/token"
 METHODS: Mapping[str, tuple[str, ...]] = MappingProxyType(
-    {"planetary-computer": (), "bearer": ("token",), "headers": (), "oauth2": ("username", "password")}
+    {
+        "planetary-computer": (),
+        "bearer": ("token",),
+        "headers": (),
+        "oauth2": ("username", "password"),
+        "s3": (),
+    }
 )
 """The credentials that each method needs."""
+_KEYS = ("access_key_id", "secret_access_key", "session_token")
+#: Stores other than Amazon's take it for theirs.
+_ANY_REGION = "us-east-1"
 _RENEW_BEFORE_SECONDS = 60.0
 _UNTOLD_SECONDS = 300.0
 _Key = tuple[AssetAccess, str, str]
@@ -84,10 +96,41 @@ class Signer:
             )
         if access.method == "headers":
             return url, dict(self._credentials)
+        if access.method == "s3":
+            return url, self._signature(access, url)
         if access.method == "bearer":
             return url, {"Authorization": f"Bearer {self._credentials['token']}"}
         token = self._token(access, "", lambda: self._oauth_token(access))
         return url, {"Authorization": f"Bearer {token}"}
+
+    def _signature(self, access: AssetAccess, url: str) -> dict[str, str]:
+        """Headers that sign a GET of the URL; ranges may be asked for under the same signature."""
+        try:
+            from botocore.auth import S3SigV4Auth
+            from botocore.awsrequest import AWSRequest
+        except ImportError as error:
+            raise AccessDenied(
+                self._profile.name, "it needs botocore; install it with pip install 'segwatch[aws]'"
+            ) from error
+        request = AWSRequest("GET", url)
+        if access.requester_pays:
+            request.headers["x-amz-request-payer"] = "requester"
+        S3SigV4Auth(self._keys(), "s3", access.region or _ANY_REGION).add_auth(request)
+        return dict(request.headers.items())
+
+    def _keys(self) -> Any:
+        """Keys as given, else those of the environment, the machine's files or its role, renewed by botocore."""
+        from botocore.credentials import Credentials as Keys
+
+        given = [self._credentials.get(name) for name in _KEYS]
+        found = Keys(*given) if given[0] and given[1] else _machine_keys()
+        if found is None:
+            raise AccessDenied(
+                self._profile.name,
+                "it needs access_key_id and secret_access_key in SEGWATCH_CREDENTIALS, or AWS_ACCESS_KEY_ID and "
+                "AWS_SECRET_ACCESS_KEY, or a role of the machine",
+            )
+        return found.get_frozen_credentials()
 
     def forget(self) -> bool:
         """Get new tokens, as the server took none of these; False when there are none to be had."""
@@ -154,3 +197,11 @@ def _container(url: str) -> str:
     """Storage account and container of a blob."""
     parts = urlsplit(url)
     return f"{(parts.hostname or '').split('.')[0]}/{parts.path.lstrip('/').split('/')[0]}"
+
+
+@cache
+def _machine_keys() -> Any:
+    """Credentials by AWS's usual chain, which renew themselves; None where there are none."""
+    import botocore.session
+
+    return botocore.session.get_session().get_credentials()

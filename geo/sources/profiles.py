@@ -55,15 +55,20 @@ class _Band(_Plain):
 
 
 class _Access(_Part):
-    method: Literal["planetary-computer", "bearer", "headers", "oauth2"]
+    method: Literal["planetary-computer", "bearer", "headers", "oauth2", "s3"]
     token_url: str = Field("", pattern=r"^(https?://\S+)?$")
     client_id: str = ""
+    region: str = Field("", pattern=r"^[a-z0-9-]*$")
+    endpoint: str = Field("", pattern=r"^(https?://[^\s/]+)?$")
+    requester_pays: bool = False
     redirect_hosts: tuple[Annotated[str, AfterValidator(_host)], ...] = ()
 
     @model_validator(mode="after")
     def _tells_where(self) -> Self:
         if self.method == "oauth2" and not self.token_url:
             raise ValueError("oauth2 needs token_url, the address that gives tokens")
+        if self.method == "s3" and not (self.region or self.endpoint):
+            raise ValueError("s3 needs region, that of the buckets, or the endpoint of another store")
         return self
 
 

@@ -72,7 +72,7 @@ def network(profile: Profile, credentials: Credentials) -> Iterator[Network]:
         The profile needs other credentials.
     """
     # these log whole URLs, signatures among them, and headers
-    for name in ("httpx", "httpcore"):
+    for name in ("httpx", "httpcore", "botocore"):
         logging.getLogger(name).setLevel(logging.WARNING)
     limits = httpx.Limits(max_connections=_CONNECTIONS)
     timeout = httpx.Timeout(30.0, connect=10.0)
