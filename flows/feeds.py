@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from dataclasses import asdict, dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
@@ -17,6 +16,7 @@ from segwatch.flows.errors import FeedError
 from segwatch.flows.happenings import keep
 from segwatch.flows.settings import FlowSettings, load_settings
 from segwatch.geo.errors import EventRefused
+from segwatch.geo.sources.deadline import within
 
 _log = logging.getLogger(__name__)
 #: The largest public feeds are a tenth of it.
@@ -55,7 +55,15 @@ def poll(engine: Engine, settings: FlowSettings) -> list[Polled]:
 
 def _fetch(client: httpx.Client, url: str, settings: FlowSettings) -> bytes:
     """The document, as sent: uncompressed, so that its size is what is counted."""
-    until = time.monotonic() + settings.feed_timeout_seconds
+    try:
+        return within(settings.feed_timeout_seconds, lambda: _download(client, url))
+    except TimeoutError as error:
+        raise EventRefused(
+            f"it took more than {settings.feed_timeout_seconds:g} s; see SEGWATCH_FEED_TIMEOUT_SECONDS"
+        ) from error
+
+
+def _download(client: httpx.Client, url: str) -> bytes:
     body = bytearray()
     with client.stream("GET", url, headers={"accept-encoding": "identity"}) as response:
         if response.is_redirect:
@@ -71,10 +79,6 @@ def _fetch(client: httpx.Client, url: str, settings: FlowSettings) -> bytes:
             body += chunk
             if len(body) > MOST_BYTES:
                 raise EventRefused(f"it is larger than {MOST_BYTES // 2**20} MiB")
-            if time.monotonic() > until:
-                raise EventRefused(
-                    f"it took more than {settings.feed_timeout_seconds:g} s; see SEGWATCH_FEED_TIMEOUT_SECONDS"
-                )
     return bytes(body)
 
 

@@ -34,11 +34,14 @@ from urllib3 import Retry
 from segwatch.geo.errors import BadItem, CatalogUnreachable, UnsafeHref
 from segwatch.geo.scenes import ANY_COLLECTION, moment_of, parse_item
 from segwatch.geo.sources import hrefs
+from segwatch.geo.sources.deadline import within
 from segwatch.geo.types import Item, Profile
 
 _log = logging.getLogger(__name__)
 
 _TIMEOUT_SECONDS = (10.0, 60.0)
+#: Of one answer, with all retries.
+_ANSWER_SECONDS = 300.0
 _PAGE_ITEMS = 100
 #: So few that a sample has several pages.
 _SAMPLE_PAGE_ITEMS = 8
@@ -50,6 +53,7 @@ _LONGEST_WAIT_SECONDS = 30
 _STALE_PAGES = 5
 #: Larger answers than any page of items.
 _LARGEST_BYTES = 64 * 1024**2
+_CHUNK_BYTES = 64 * 1024
 #: A static catalog of more files is searched in no time that anybody waits for.
 _MOST_FILES = 100_000
 
@@ -84,14 +88,16 @@ class _GuardedIO(StacApiIO):
         self.session.hooks["response"].append(self._check_response)
 
     def _check_response(self, response: Response, *_: object, **__: object) -> None:
-        declared = response.headers.get("content-length", "")
-        if declared.isdigit() and int(declared) > _LARGEST_BYTES:
-            response.close()
-            raise APIError(
-                f"an answer of {int(declared) / 1e6:.0f} MB, at most {_LARGEST_BYTES / 1e6:.0f} are read"
-            )
         if response.is_redirect:
             hrefs.check_redirect(str(response.url), response.headers["location"], [self._host])
+        # what its head says of its length may be wrong, or missing
+        content = bytearray()
+        for chunk in response.iter_content(_CHUNK_BYTES):
+            content += chunk
+            if len(content) > _LARGEST_BYTES:
+                response.close()
+                raise APIError(f"an answer of more than {_LARGEST_BYTES / 1e6:.0f} MB")
+        response._content = bytes(content)  # where the library keeps what it has read
 
     def request(
         self,
@@ -104,7 +110,12 @@ class _GuardedIO(StacApiIO):
         attempt = 1
         while True:
             try:
-                return super().request(href, method, headers, parameters)
+                return within(
+                    _ANSWER_SECONDS, lambda: StacApiIO.request(self, href, method, headers, parameters)
+                )
+            except TimeoutError as error:
+                self.session.close()
+                raise APIError(f"it has not answered within {_ANSWER_SECONDS:g} s") from error
             except APIError as error:
                 # the session repeats what fails before the body comes, and not what is cut off within it
                 if attempt == _CONNECT_RETRIES or not isinstance(error.__context__, ChunkedEncodingError):

@@ -22,6 +22,7 @@ import httpx
 from segwatch.geo.errors import AccessDenied, ReadFailed, UnsafeHref
 from segwatch.geo.sources import hrefs
 from segwatch.geo.sources.access import Credentials, Signer
+from segwatch.geo.sources.deadline import within
 from segwatch.geo.types import Profile
 
 _log = logging.getLogger(__name__)
@@ -38,7 +39,7 @@ _GAP_BLOCKS = 1
 _ATTEMPTS = 4
 _BACK_OFF_SECONDS = 0.25
 _LONGEST_WAIT_SECONDS = 15.0
-_REQUEST_SECONDS = 180.0
+_REQUEST_SECONDS = 90.0
 _REDIRECTS = 3
 _PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
 _CONTENT_RANGE = re.compile(r"^bytes (\d+)-(\d+)/(\d+)$")
@@ -182,9 +183,9 @@ class RemoteFile:
         attempt = 1
         while True:
             try:
-                return self._request(first, last)
-            except (_PassingError, httpx.TransportError) as error:
-                reason = str(error) or type(error).__name__
+                return within(_REQUEST_SECONDS, lambda: self._request(first, last))
+            except (_PassingError, httpx.TransportError, TimeoutError) as error:
+                reason = _reason(error)
                 if attempt == _ATTEMPTS:
                     raise self.failure(f"{reason} ({attempt} attempts)") from error
                 asked = error.wait_seconds if isinstance(error, _PassingError) else 0.0
@@ -248,14 +249,13 @@ class RemoteFile:
         return stop - start + 1
 
     def _body(self, response: httpx.Response, expected: int) -> bytes:
-        deadline = time.monotonic() + _REQUEST_SECONDS
         content = bytearray()
         try:
             for chunk in response.iter_raw():
                 content += chunk
                 with self._lock:
                     self.bytes_read += len(chunk)
-                if len(content) > expected or time.monotonic() > deadline:
+                if len(content) > expected:
                     break
         except httpx.RemoteProtocolError as error:
             raise _PassingError(f"the connection broke after {len(content)} of {expected} bytes") from error
@@ -333,3 +333,9 @@ def _retry_after(response: httpx.Response) -> float:
     """Seconds the server asks to wait; dates are left to the back-off."""
     value = response.headers.get("retry-after", "")
     return float(value) if value.isdigit() else 0.0
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, TimeoutError):
+        return f"nothing whole came within {_REQUEST_SECONDS:g} s"
+    return str(error) or type(error).__name__

@@ -12,6 +12,7 @@ from segwatch.db import events
 from segwatch.flows import feeds
 from segwatch.flows.errors import ConfigError
 from segwatch.flows.settings import load_settings
+from tests.support.dripping import Script, dripping, dripping_body, dripping_head
 from tests.support.serving import Answer, serving
 
 FEEDS = Path(__file__).parents[2] / "data" / "feeds"
@@ -94,6 +95,14 @@ def test_a_feed_that_fails_says_why_and_stops_no_other(engine: Engine, answer: A
     assert "secret" not in bad.reason
     assert good.recorded == {"new": 1}
     assert rows(engine) == 1
+
+
+@pytest.mark.parametrize("script", [dripping_head, dripping_body], ids=lambda one: one.__name__)
+def test_a_feed_that_drips_is_given_up(engine: Engine, script: Script) -> None:
+    with dripping(script) as base:
+        (one,) = feeds.poll(engine, load_settings(feeds=(base,), feed_timeout_seconds=1))
+    assert one.reason is not None
+    assert "more than 1 s" in one.reason
 
 
 def test_an_unreachable_feed(engine: Engine) -> None:

@@ -161,12 +161,6 @@ def test_answers_that_fail_now_and_then(world: World, fault: tuple[int, dict[str
     assert world.look().queued == 8
 
 
-def test_an_answer_of_no_end_is_refused(world: World) -> None:
-    world.store.fault = lambda number: (200, {"content-length": str(2**40)}, b"{")
-    with pytest.raises(CatalogUnreachable, match="at most 67 are read"):
-        world.look()
-
-
 def test_what_cannot_be_used_is_recorded_and_the_rest_goes_on(world: World) -> None:
     world.store.put("good", "2024-05-01T10:00:00Z")
     world.store.put("flat", "2024-05-02T10:00:00Z")

@@ -1,0 +1,54 @@
+"""Servers that send slowly, without end, or something else than HTTP: given up in time, with a reason."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime
+
+import pytest
+from shapely.geometry import box
+
+from segwatch.geo.errors import CatalogUnreachable, ReadFailed
+from segwatch.geo.sources import catalog, profiles, ranges
+from segwatch.geo.sources.pixels import read
+from segwatch.geo.types import Item, Scene
+from tests.integration.sources.test_access import GRID
+from tests.support import dripping as ways
+from tests.support.dripping import Script, dripping, timed
+
+#: Far above the limits that are set below, far below what the servers would take.
+PATIENCE_SECONDS = 20.0
+EVERYWHERE, ALWAYS = (
+    box(-170, -80, 170, 80),
+    (datetime(2000, 1, 1, tzinfo=UTC), datetime(2030, 1, 1, tzinfo=UTC)),
+)
+SCRIPTS = [ways.dripping_head, ways.dripping_body, ways.endless_head, ways.endless_body, ways.no_http]
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda one: one.__name__)
+def test_a_catalog_is_given_up(script: Script, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(catalog, "_ANSWER_SECONDS", 2.0)
+    monkeypatch.setattr(catalog, "_CONNECT_RETRIES", 1)
+
+    def look() -> None:
+        with pytest.raises(CatalogUnreachable):
+            list(catalog.search(url, profiles.load("rgb-cog"), EVERYWHERE, *ALWAYS))
+
+    with dripping(script) as url:
+        assert timed(look) < PATIENCE_SECONDS
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda one: one.__name__)
+def test_a_file_is_given_up(script: Script, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ranges, "_REQUEST_SECONDS", 1.0)
+    monkeypatch.setattr(ranges, "_ATTEMPTS", 2)
+
+    def look() -> None:
+        square = box(0, 0, 1, 1)
+        now = datetime.now(UTC)
+        item = Item("one", "visual", url, now, None, "made", "1", "", square, {"visual": f"{url}/a.tif"})
+        scene = Scene("visual", "made", "1", date(2024, 5, 1), now, (item,), square)
+        with pytest.raises(ReadFailed):
+            read(scene, profiles.load("rgb-cog"), GRID, allowed_hosts=["127.0.0.1"])
+
+    with dripping(script) as url:
+        assert timed(look) < PATIENCE_SECONDS
