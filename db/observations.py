@@ -115,10 +115,8 @@ def enqueue(conn: Connection, watch_revision_id: UUID, model_version: str, scene
         rows.append(row)
     if not rows:
         return 0
-    added = (
-        insert(tables.observation).values(rows).on_conflict_do_nothing().returning(tables.observation.c.id)
-    )
-    new = list(conn.execute(added).scalars())
+    added = insert(tables.observation).on_conflict_do_nothing().returning(tables.observation.c.id)
+    new = list(conn.execute(added, rows).scalars())
     conn.execute(_OUTDATED, {"ids": new})
     return len(new)
 

@@ -196,7 +196,6 @@ observation = Table(
     _time("superseded_at", nullable=True),
     #: a small picture of what the model saw; a path below the folder or bucket of pictures
     _text("evidence", nullable=True),
-    UniqueConstraint("series_id", "scene_id", "items", name="observation_identity"),
     CheckConstraint(
         "state IN ('pending', 'leased', 'inferred', 'observed', 'skipped', 'failed')",
         name="observation_state",
@@ -208,6 +207,8 @@ observation = Table(
         postgresql_where=text("state IN ('pending', 'leased')"),
     ),
     Index("observation_series_ix", "series_id", "acquired_at", "scene_id"),
+    # the id names series, scene and items; an index over all items of a large scene would have rows too long for a page
+    Index("observation_versions_ix", "series_id", "scene_id"),
     Index("observation_scene_ix", "scene_id"),
     Index("observation_footprint_ix", "footprint", postgresql_using="gist"),
 )

@@ -17,7 +17,7 @@ from segwatch.flows.errors import ConfigError
 from segwatch.flows.segmenters import version_of
 from segwatch.flows.settings import load_settings
 from segwatch.geo.scenes import group, newest
-from segwatch.geo.sources.catalog import Rejected, search
+from segwatch.geo.sources.catalog import Rejected, opened, search
 from segwatch.geo.sources.watermark import Look, Updated, after, chunks, looks
 from segwatch.geo.types import Item
 
@@ -66,7 +66,11 @@ def discover_watch(
     since = max(watch.start, start) if start else watch.start
     until = min(filter(None, (watch.end, end)), default=moment)
     narrowed = start is not None or end is not None
-    planned = chunks(since, until) if narrowed else looks(mark, watch.profile, since, until, moment)
+    catalog = opened(watch.catalog)
+    if narrowed:
+        planned = chunks(since, until, in_parts=catalog.is_api)
+    else:
+        planned = looks(mark, watch.profile, since, until, moment, in_parts=catalog.is_api)
     # what was seen before an interrupted comparison stopped is not known any more
     updated = Updated(every=mark.reconciling_to is None)
     report = Discovered(name, 0, 0, 0, 0)
@@ -74,7 +78,7 @@ def discover_watch(
     for look, last in _with_last(planned):
         found = list(
             search(
-                watch.catalog,
+                catalog,
                 watch.profile,
                 watch.area,
                 look.start,
@@ -88,7 +92,8 @@ def discover_watch(
         told |= rejected
         for item in items:
             updated.add(item.updated_at)
-        grouped = group(items)
+        # also what is superseded by something found with it: nothing that a catalog holds is passed over in silence
+        grouped = group(items, all_versions=True)
         with engine.begin() as conn:
             for one in sorted(rejected, key=lambda one: one.item_id):
                 _log.warning("watch %s: item %s rejected: %s", name, one.item_id, one.reason)

@@ -24,6 +24,7 @@ from shapely.geometry.base import BaseGeometry
 from segwatch.geo.antimeridian import split
 from segwatch.geo.crs import centre
 from segwatch.geo.errors import BadItem
+from segwatch.geo.storable import shortened, storable
 from segwatch.geo.types import AssetAccess, Item, Profile, Scene
 
 _WEB = ("http", "https")
@@ -41,6 +42,8 @@ ANY_COLLECTION = "*"
 """A profile's collection where each acquisition is one."""
 #: What reading a document of any shape can end in.
 _MALFORMED = (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError, RecursionError)
+#: Of ids, collections, platforms and orbits.
+_LONGEST_NAME = 255
 #: No image is older; and what is later is a mistake.
 _FIRST_YEAR, _LAST_YEAR = 1900, 2200
 
@@ -62,10 +65,17 @@ def parse_item(item: Mapping[str, Any] | pystac.Item, profile: Profile, *, base:
     BadItem
         With the item's id and what is wrong with it.
     """
-    document = item.to_dict(transform_hrefs=False) if isinstance(item, pystac.Item) else item
+    given = item.to_dict(transform_hrefs=False) if isinstance(item, pystac.Item) else dict(item)
+    try:
+        document = storable(given)
+    except RecursionError as error:
+        raise BadItem(_name(given.get("id")), "it is nested too deeply") from error
     identity = document.get("id")
     if not isinstance(identity, str) or not identity:
-        raise BadItem(str(identity or "?"), "it has no id")
+        raise BadItem(_name(identity), "it has no id")
+    for name, value in (("id", identity), ("collection", document.get("collection"))):
+        if isinstance(value, str) and len(value) > _LONGEST_NAME:
+            raise BadItem(_name(identity), f"its {name} has {len(value)} characters")
     properties = document.get("properties")
     if not isinstance(properties, Mapping):
         raise BadItem(identity, "it has no properties")
@@ -97,17 +107,24 @@ def _item(
     )
 
 
-def group(items: Sequence[Item]) -> list[Scene]:
+def _name(identity: object) -> str:
+    """What an item may be called in a report: something that can be stored, and not all of it."""
+    known = isinstance(identity, str | int | float) and identity != ""
+    return shortened(str(storable(identity)), _LONGEST_NAME) if known else "?"
+
+
+def group(items: Sequence[Item], *, all_versions: bool = False) -> list[Scene]:
     """Scenes of the items: one for each collection, platform, relative orbit and solar day.
 
-    Of several versions of one acquisition the newest is kept. The result depends on the set of items only,
-    not on their order or repetition; scenes are in order of acquisition, then key.
+    Of several versions of one acquisition the newest is kept, or with ``all_versions`` each. The result depends on the
+    set of items only, not on their order or repetition; scenes are in order of acquisition, then key.
     """
     passes: dict[tuple[str, str, str, date], list[Item]] = defaultdict(list)
     for item in items:
         day = solar_day(item.acquired_at, centre(item.footprint)[0])
         passes[item.collection, item.platform, item.relative_orbit, day].append(item)
-    scenes = [_scene(key, newest(members)) for key, members in passes.items()]
+    chosen = _in_order if all_versions else newest
+    scenes = [_scene(key, chosen(members)) for key, members in passes.items()]
     return sorted(scenes, key=lambda scene: (scene.acquired_at, scene.key))
 
 
@@ -118,9 +135,9 @@ def best(scenes: Sequence[Scene], area: BaseGeometry) -> Scene | None:
     """
 
     def clear_tenths(scene: Scene) -> int:
-        clouds = [float(item.properties.get("eo:cloud_cover") or 0.0) for item in scene.items]
+        clouds = [cloud_cover(item) or 0.0 for item in scene.items]
         share = scene.footprint.intersection(area).area / area.area
-        return round(10 * share * (1 - min(100.0, max(0.0, sum(clouds) / len(clouds))) / 100))
+        return round(10 * share * (1 - sum(clouds) / len(clouds) / 100))
 
     return max(scenes, key=lambda one: (clear_tenths(one), one.acquired_at, one.key), default=None)
 
@@ -140,7 +157,19 @@ def newest(items: Sequence[Item]) -> list[Item]:
     for item in sorted(items, key=_version, reverse=True):
         if not any(_same_acquisition(item, other) for other in kept):
             kept.append(item)
-    return sorted(kept, key=lambda item: item.id)
+    return _in_order(kept)
+
+
+def _in_order(items: Sequence[Item]) -> list[Item]:
+    return sorted(items, key=lambda item: (item.id, _version(item)))
+
+
+def cloud_cover(item: Item) -> float | None:
+    """Percent of the item that its catalog takes for clouds; None where it does not say."""
+    cover = item.properties.get("eo:cloud_cover")
+    if not isinstance(cover, int | float) or isinstance(cover, bool) or not 0 <= cover <= 100:
+        return None
+    return float(cover)
 
 
 def _scene(key: tuple[str, str, str, date], items: list[Item]) -> Scene:
@@ -210,7 +239,7 @@ def _acquired(identity: str, properties: Mapping[str, Any]) -> datetime:
 
 def _platform(properties: Mapping[str, Any]) -> str:
     """Lower case with hyphens: catalogs write Sentinel-2A, sentinel-2a, LANDSAT_8."""
-    name = _first(properties, ("platform", "eo:platform"))
+    name = shortened(_first(properties, ("platform", "eo:platform")), _LONGEST_NAME)
     return re.sub(r"[\s_/]+", "-", name.strip().lower())
 
 
@@ -219,7 +248,7 @@ def _orbit(properties: Mapping[str, Any]) -> str:
     if given.isdigit():
         return str(int(given))
     product = _PRODUCT_ORBIT.search(_first(properties, _PRODUCT))
-    return str(int(product.group(1))) if product else given
+    return str(int(product.group(1))) if product else shortened(given, _LONGEST_NAME)
 
 
 def _footprint(identity: str, geometry: object) -> BaseGeometry:

@@ -19,7 +19,7 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote, urljoin, urlsplit
 
-from pystac.errors import STACError
+from pystac.errors import STACError, STACTypeError
 from pystac_client import Client
 from pystac_client.errors import ClientTypeError
 from pystac_client.exceptions import APIError
@@ -35,6 +35,7 @@ from segwatch.geo.errors import BadItem, CatalogUnreachable, UnsafeHref
 from segwatch.geo.scenes import ANY_COLLECTION, moment_of, parse_item
 from segwatch.geo.sources import hrefs
 from segwatch.geo.sources.deadline import within
+from segwatch.geo.storable import shortened, storable
 from segwatch.geo.types import Item, Profile
 
 _log = logging.getLogger(__name__)
@@ -49,11 +50,15 @@ _RETRIES = 5
 _CONNECT_RETRIES = 3
 _BACK_OFF_SECONDS = 0.5
 _LONGEST_WAIT_SECONDS = 30
+#: What reading an answer of any shape can end in.
+_MALFORMED = (ValueError, TypeError, KeyError, AttributeError)
 #: A catalog whose pages bring nothing new this often in a row repeats itself.
 _STALE_PAGES = 5
 #: Larger answers than any page of items.
 _LARGEST_BYTES = 64 * 1024**2
 _CHUNK_BYTES = 64 * 1024
+#: Characters of a reason and of a name that are kept.
+_LONGEST_REASON = 500
 #: A static catalog of more files is searched in no time that anybody waits for.
 _MOST_FILES = 100_000
 
@@ -99,6 +104,11 @@ class _GuardedIO(StacApiIO):
                 raise APIError(f"an answer of more than {_LARGEST_BYTES / 1e6:.0f} MB")
         response._content = bytes(content)  # where the library keeps what it has read
 
+    def json_loads(self, txt: str, *_: Any, **__: Any) -> dict[str, Any]:
+        """Also with NaN and Infinity, which some catalogs write: what has them is refused by itself."""
+        document: dict[str, Any] = json.loads(txt)
+        return document
+
     def request(
         self,
         href: str,
@@ -124,8 +134,62 @@ class _GuardedIO(StacApiIO):
             attempt += 1
 
 
+@dataclass(frozen=True, slots=True)
+class Catalog:
+    """A catalog whose root was read."""
+
+    url: str
+    io: _GuardedIO
+    document: dict[str, Any]
+    """The root."""
+
+    @property
+    def is_api(self) -> bool:
+        """Whether it can be searched; files list their items themselves, and are read all for any part of them."""
+        links = self.document.get("links")
+        rels = (
+            {link.get("rel") for link in links if isinstance(link, dict)}
+            if isinstance(links, list)
+            else set()
+        )
+        files = self.document.get("type") in {"Feature", "FeatureCollection", "Collection"} or bool(
+            rels & {"item", "child"}
+        )
+        return "conformsTo" in self.document or "search" in rels or not files
+
+    def client(self) -> Client:
+        """Of an API."""
+        client = self.io.stac_object_from_dict(self.document, href=self.url)
+        if not isinstance(client, Client):
+            raise TypeError(f"its root is a {type(client).__name__}")
+        if not client.conforms_to("ITEM_SEARCH"):
+            # some catalogs search although they do not say so
+            client.add_conforms_to("ITEM_SEARCH")
+        return client
+
+
+def opened(url: str) -> Catalog:
+    """Read the root of a catalog.
+
+    Raises
+    ------
+    CatalogUnreachable
+        It does not answer.
+    """
+    # the library logs all request headers at debug level, credentials among them
+    logging.getLogger("pystac_client").setLevel(logging.INFO)
+    with _translated(url):
+        host = urlsplit(url).hostname or ""
+        hrefs.check(url, [host])
+        io = _GuardedIO(host)
+        document = io.read_json(url)
+        if not isinstance(document, dict):
+            raise TypeError(f"{type(document).__name__} in place of an object")
+    return Catalog(url, io, document)
+
+
 def search(
-    catalog_url: str,
+    catalog: str | Catalog,
     profile: Profile,
     area: BaseGeometry,
     start: datetime,
@@ -141,8 +205,8 @@ def search(
 
     Parameters
     ----------
-    catalog_url
-        Root of a STAC API, or a file of a static catalog, http or https.
+    catalog
+        Root of a STAC API, or a file of a static catalog, http or https; or one that is opened.
     area
         EPSG:4326.
     start, end
@@ -153,8 +217,9 @@ def search(
     CatalogUnreachable
         The catalog did not answer, or not as a STAC API, after retries with back-off.
     """
+    catalog = opened(catalog) if isinstance(catalog, str) else catalog
     seen: set[tuple[str, str]] = set()
-    for document in _documents(catalog_url, profile, area, start, end, updated_after):
+    for document in _documents(catalog, profile, area, start, end, updated_after):
         if isinstance(document, Rejected):
             yield document
             continue
@@ -163,7 +228,7 @@ def search(
         if version in seen:
             continue
         seen.add(version)
-        found = _parse(document, identity, catalog_url, profile)
+        found = _parse(document, identity, catalog.url, profile)
         if isinstance(found, Rejected) or _wanted(found, area, start, end, updated_after):
             yield found
 
@@ -172,23 +237,16 @@ API, FILES = "STAC API", "static files"
 _CONFORMANCE = ("ITEM_SEARCH", "SORT", "QUERY", "FILTER")
 
 
-def describe(url: str) -> tuple[str, set[str]]:
-    """What a catalog is, and which of search, sort, query and filter it declares.
-
-    Raises
-    ------
-    CatalogUnreachable
-        It does not answer.
-    """
-    with _translated(url):
-        io, document = _read(url)
-        if not _is_api(document):
-            return FILES, set()
-        client = Client.open(url, stac_io=io)
-        return API, {name for name in _CONFORMANCE if client.conforms_to(name)}
+def describe(catalog: Catalog) -> tuple[str, set[str]]:
+    """What a catalog is, and which of search, sort, query and filter it declares."""
+    if not catalog.is_api:
+        return FILES, set()
+    with _translated(catalog.url):
+        declared = Client.from_dict(catalog.document)
+        return API, {name for name in _CONFORMANCE if declared.conforms_to(name)}
 
 
-def sample(url: str, collection: str | None) -> Iterator[dict[str, Any]]:
+def sample(catalog: Catalog, collection: str | None) -> Iterator[dict[str, Any]]:
     """Items as they come, of a collection or of any.
 
     Raises
@@ -196,28 +254,26 @@ def sample(url: str, collection: str | None) -> Iterator[dict[str, Any]]:
     CatalogUnreachable
         It does not answer.
     """
-    with _translated(url):
-        io, document = _read(url)
-        client = _client(url, io) if _is_api(document) else None
-    if client is None:
+    if not catalog.is_api:
         everywhere = box(-180, -90, 180, 90)
         always = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
-        files = _files(url, io, document, everywhere, *always)
+        files = _files(catalog, everywhere, *always)
         yield from (one for one in files if isinstance(one, dict))
         return
-    with _translated(url):
+    with _translated(catalog.url):
         wanted = None if collection in {None, ANY_COLLECTION} else [collection]
-        pages = client.search(collections=wanted, limit=_SAMPLE_PAGE_ITEMS).pages_as_dicts()
-    yield from _features(url, pages)
+        pages = catalog.client().search(collections=wanted, limit=_SAMPLE_PAGE_ITEMS).pages_as_dicts()
+    yield from _features(catalog.url, pages)
 
 
 def _parse(document: dict[str, Any], identity: str, catalog_url: str, profile: Profile) -> Item | Rejected:
-    path = f"/collections/{quote(profile.collection, safe='')}/items/{quote(identity, safe='')}"
+    name = quote(shortened(str(storable(identity)), _LONGEST_REASON), safe="")
+    path = f"/collections/{quote(profile.collection, safe='')}/items/{name}"
     base = catalog_url.rstrip("/") + path
     try:
         return parse_item(document, profile, base=base)
     except BadItem as error:
-        return Rejected(identity, base, error.reason)
+        return Rejected(error.item_id, base, shortened(str(storable(error.reason)), _LONGEST_REASON))
 
 
 def _wanted(
@@ -236,33 +292,18 @@ def property_of(document: dict[str, Any], name: str) -> object:
 
 
 def _documents(
-    url: str,
+    catalog: Catalog,
     profile: Profile,
     area: BaseGeometry,
     start: datetime,
     end: datetime,
     updated_after: datetime | None,
 ) -> Iterator[dict[str, Any] | Rejected]:
-    with _translated(url):
-        io, document = _read(url)
-    if _is_api(document):
-        with _translated(url):
-            client = _client(url, io)
-        yield from _pages(url, client, profile, area, start, end, updated_after)
-    else:
-        yield from _files(url, io, document, area, start, end)
-
-
-def _pages(
-    url: str,
-    client: Client,
-    profile: Profile,
-    area: BaseGeometry,
-    start: datetime,
-    end: datetime,
-    updated_after: datetime | None,
-) -> Iterator[dict[str, Any]]:
-    with _translated(url):
+    if not catalog.is_api:
+        yield from _files(catalog, area, start, end)
+        return
+    with _translated(catalog.url):
+        client = catalog.client()
         query = client.search(
             collections=None if profile.collection == ANY_COLLECTION else [profile.collection],
             intersects=mapping(area),
@@ -271,7 +312,7 @@ def _pages(
             **_since(client, updated_after),
         )
         pages = query.pages_as_dicts()
-    yield from _features(url, pages)
+    yield from _features(catalog.url, pages)
 
 
 def _features(url: str, pages: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
@@ -314,22 +355,18 @@ def _since(client: Client, moment: datetime | None) -> dict[str, Any]:
 
 
 def _files(
-    url: str,
-    io: _GuardedIO,
-    document: dict[str, Any],
-    area: BaseGeometry,
-    start: datetime,
-    end: datetime,
+    catalog: Catalog, area: BaseGeometry, start: datetime, end: datetime
 ) -> Iterator[dict[str, Any] | Rejected]:
     """Items of static files, by their links; collections elsewhere or of other times are not opened."""
-    waiting: deque[tuple[str, dict[str, Any] | None]] = deque([(url, document)])
+    url = catalog.url
+    waiting: deque[tuple[str, dict[str, Any] | None]] = deque([(url, catalog.document)])
     known = {url}
     while waiting:
         at, content = waiting.popleft()
         if content is None:
             try:
                 with _translated(at):
-                    content = io.read_json(at)
+                    content = catalog.io.read_json(at)
             except CatalogUnreachable as error:
                 yield Rejected(at.rsplit("/", 1)[-1], hrefs.shown(at), error.reason)
                 continue
@@ -402,36 +439,6 @@ def _overlaps(temporal: object, start: datetime, end: datetime) -> bool:
     return False
 
 
-def _read(url: str) -> tuple[_GuardedIO, dict[str, Any]]:
-    # the library logs all request headers at debug level, credentials among them
-    logging.getLogger("pystac_client").setLevel(logging.INFO)
-    host = urlsplit(url).hostname or ""
-    hrefs.check(url, [host])
-    io = _GuardedIO(host)
-    document = io.read_json(url)
-    if not isinstance(document, dict):
-        raise TypeError(f"{type(document).__name__} in place of an object")
-    return io, document
-
-
-def _is_api(document: dict[str, Any]) -> bool:
-    """Whether it is the root of an API; files list their items themselves."""
-    links = document.get("links")
-    rels = {link.get("rel") for link in links if isinstance(link, dict)} if isinstance(links, list) else set()
-    files = document.get("type") in {"Feature", "FeatureCollection", "Collection"} or bool(
-        rels & {"item", "child"}
-    )
-    return "conformsTo" in document or "search" in rels or not files
-
-
-def _client(url: str, io: _GuardedIO) -> Client:
-    client = Client.open(url, stac_io=io)
-    if not client.conforms_to("ITEM_SEARCH"):
-        # some catalogs search although they do not say so
-        client.add_conforms_to("ITEM_SEARCH")
-    return client
-
-
 @contextmanager
 def _translated(url: str) -> Iterator[None]:
     try:
@@ -444,7 +451,7 @@ def _translated(url: str) -> Iterator[None]:
         code = getattr(error, "status_code", None)
         status = f"HTTP {code}: " if code else ""
         raise CatalogUnreachable(hrefs.shown(url), f"{status}{_brief(error)}") from error
-    except (STACError, ClientTypeError, ValueError, TypeError, KeyError, AttributeError) as error:
+    except (STACError, STACTypeError, ClientTypeError, RecursionError, *_MALFORMED) as error:
         reason = f"it does not answer as a STAC API ({type(error).__name__}: {_brief(error)})"
         raise CatalogUnreachable(hrefs.shown(url), reason) from error
 

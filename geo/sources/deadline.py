@@ -29,7 +29,7 @@ def within(seconds: float, call: Callable[[], T]) -> T:
     def run() -> None:
         try:
             future.set_result(call())
-        except BaseException as error:  # noqa: BLE001 - handed on, not handled
+        except BaseException as error:  # handed on, not handled
             future.set_exception(error)
 
     Thread(target=run, name="within", daemon=True).start()

@@ -43,7 +43,8 @@ def inspect(
     CatalogUnreachable
         It does not answer at all.
     """
-    kind, conforms = catalog.describe(url)
+    opened = catalog.opened(url)
+    kind, conforms = catalog.describe(opened)
     yield Finding("catalog", True, kind)
     if kind == catalog.API:
         yield Finding(
@@ -51,7 +52,7 @@ def inspect(
         )
         for name, what in (("SORT", "sort"), ("QUERY", "query"), ("FILTER", "filter")):
             yield Finding(what, True, "declared" if name in conforms else "not declared")
-    pages = catalog.sample(url, None if profile is None else profile.collection)
+    pages = catalog.sample(opened, None if profile is None else profile.collection)
     documents = list(islice(pages, _SAMPLE_ITEMS))
     names = sorted({str(document.get("collection")) for document in documents})
     yield Finding(

@@ -27,6 +27,7 @@ from rasterio.windows import Window
 from segwatch.geo.clouds import clear_mask
 from segwatch.geo.errors import ReadFailed
 from segwatch.geo.grid import PixelGrid
+from segwatch.geo.scenes import cloud_cover
 from segwatch.geo.sources import hrefs
 from segwatch.geo.sources.access import NO_CREDENTIALS, Credentials
 from segwatch.geo.sources.ranges import Cursor, Network, RemoteFile, network
@@ -190,9 +191,8 @@ class SceneReader:
 
 
 def _least_cloud_then_newest(item: Item) -> tuple[float, float, str]:
-    cover = item.properties.get("eo:cloud_cover")
-    cloud = float(cover) if isinstance(cover, int | float) else 101.0
-    return cloud, -item.acquired_at.timestamp(), item.id
+    cover = cloud_cover(item)
+    return 101.0 if cover is None else cover, -item.acquired_at.timestamp(), item.id
 
 
 def _shown_values(bands: NDArray[np.float32], profile: Profile) -> NDArray[np.float32]:

@@ -36,9 +36,16 @@ class Look:
     """Whether it is a part of comparing everything."""
 
 
-def looks(mark: Watermark, profile: Profile, start: datetime, end: datetime, now: datetime) -> Iterator[Look]:
-    """The searches that bring a watch of this period up to date, in order."""
-    if mark.reconciled_at is None or now - mark.reconciled_at >= RECONCILE_EVERY or mark.reconciling_to:
+def looks(
+    mark: Watermark, profile: Profile, start: datetime, end: datetime, now: datetime, *, in_parts: bool = True
+) -> Iterator[Look]:
+    """The searches that bring a watch of this period up to date, in order.
+
+    ``in_parts`` is False for a catalog that gives everything whatever it is asked for.
+    """
+    if not in_parts:
+        yield from chunks(start, end, reconciles=True, in_parts=False)
+    elif mark.reconciled_at is None or now - mark.reconciled_at >= RECONCILE_EVERY or mark.reconciling_to:
         begin = max(start, mark.reconciling_to or start)
         yield from chunks(begin, end, reconciles=True)
     elif mark.updated_to is not None:
@@ -49,10 +56,12 @@ def looks(mark: Watermark, profile: Profile, start: datetime, end: datetime, now
         yield from chunks(start, end)
 
 
-def chunks(start: datetime, end: datetime, *, reconciles: bool = False) -> Iterator[Look]:
+def chunks(
+    start: datetime, end: datetime, *, reconciles: bool = False, in_parts: bool = True
+) -> Iterator[Look]:
     """The period in parts that are searched one by one; nothing where it has not begun."""
     while start <= end:
-        stop = min(end, start + CHUNK)
+        stop = min(end, start + CHUNK) if in_parts else end
         yield Look(start, stop, reconciles=reconciles)
         if stop == end:
             return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -26,12 +27,15 @@ def running(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
 
 
 @contextmanager
-def serving(answers: Mapping[str, Answer]) -> Iterator[str]:
-    """Serve answers by path, whatever the query; gives the server's address."""
+def serving(answers: Mapping[str, Answer], asked: Counter[str] | None = None) -> Iterator[str]:
+    """Serve answers by path, whatever the query, and count in ``asked``; gives the server's address."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            status, headers, body = answers.get(self.path.partition("?")[0], (404, {}, b""))
+            path = self.path.partition("?")[0]
+            if asked is not None:
+                asked[path] += 1
+            status, headers, body = answers.get(path, (404, {}, b""))
             self.send_response(status)
             for name, value in headers.items():
                 self.send_header(name, value)

@@ -1,5 +1,5 @@
 # mypy: disable-error-code="attr-defined"
-"""How far each catalog was searched, and a picture of what the model saw."""
+"""How far each catalog was searched, a picture of what the model saw, and scenes of any number of items."""
 
 from __future__ import annotations
 
@@ -30,6 +30,8 @@ def upgrade() -> None:
         schema='segwatch',
     )
     op.add_column('observation', sa.Column('evidence', sa.Text(), nullable=True), schema='segwatch')
+    op.drop_constraint('observation_identity', 'observation', schema='segwatch')
+    op.create_index('observation_versions_ix', 'observation', ['series_id', 'scene_id'], schema='segwatch')
     op.execute(sa.text((SQL / "0007" / "evidence.sql").read_text(encoding="utf-8").replace(":", "\\:")))
 
 
@@ -40,5 +42,7 @@ def downgrade() -> None:
         " segwatch.current_series"
     )
     op.drop_column('observation', 'evidence', schema='segwatch')
+    op.drop_index('observation_versions_ix', 'observation', schema='segwatch')
+    op.create_unique_constraint('observation_identity', 'observation', ['series_id', 'scene_id', 'items'], schema='segwatch')
     op.drop_table('watermark', schema='segwatch')
     views.restore(before=revision)

@@ -126,6 +126,16 @@ def test_a_reprocessed_item_is_observed_again_and_the_old_one_superseded(world: 
     assert world.rows("SELECT count(*) FROM segwatch.observation") == [(2,)]
 
 
+def test_of_versions_found_together_the_older_are_recorded_too(world: World) -> None:
+    tile = {"grid:code": "MGRS-1"}
+    world.store.put("a_0", "2024-05-01T10:00:00Z", **tile)
+    world.store.put("a_1", "2024-05-01T10:00:00Z", **tile, **{"s2:processing_baseline": "05.10"})
+    assert world.look().queued == 1
+    items = world.rows("SELECT item_id, superseded_at IS NULL FROM segwatch.scene_item ORDER BY item_id")
+    assert items == [("a_0", False), ("a_1", True)]
+    assert world.rows("SELECT cardinality(items) FROM segwatch.observation") == [(1,)]
+
+
 def test_a_backfill_that_is_cut_off_goes_on(world: World) -> None:
     for year in range(2020, 2025):
         world.store.put(str(year), f"{year}-03-01T10:00:00Z", updated=f"{year}-03-02T00:00:00Z")

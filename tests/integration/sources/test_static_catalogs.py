@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from datetime import UTC, datetime
 from typing import Any
 
 from shapely.geometry import box
+from sqlalchemy import Engine
 
+from segwatch.db import watches
+from segwatch.flows.discover import discover_watch
 from segwatch.geo.sources import profiles
 from segwatch.geo.sources.catalog import Rejected, search
-from segwatch.geo.types import Item
+from segwatch.geo.types import Instruction, Item, Watch
 from tests.support.serving import Answer, serving
 
 AREA = box(0.2, 0.2, 0.8, 0.8)
@@ -100,3 +104,23 @@ def test_a_single_item_and_a_file_of_items() -> None:
     features = [item("a"), item("b", geometry=None), "no item"]
     results, _ = found({"/all.geojson": {"type": "FeatureCollection", "features": features}}, "/all.geojson")
     assert [type(one) for one in results] == [Item, Rejected]
+
+
+def test_years_are_found_by_reading_each_file_once(engine: Engine) -> None:
+    """A static catalog has no searches that could be narrowed to a year."""
+    asked: Counter[str] = Counter()
+    names = [f"{year}.json" for year in range(2015, 2025)]
+    files = {f"/{name}": item(name, f"{name[:4]}-05-01T10:00:00Z") for name in names}
+    files["/catalog.json"] = catalog(*names)
+    answers: dict[str, Answer] = {
+        name: (200, {}, json.dumps(content).encode()) for name, content in files.items()
+    }
+    with serving(answers, asked) as url:
+        start = datetime(2015, 1, 1, tzinfo=UTC)
+        profile = profiles.load("rgb-cog")
+        watch = Watch("w", Instruction("segment the water"), AREA, profile, f"{url}/catalog.json", start)
+        with engine.begin() as conn:
+            watches.apply(conn, watch)
+        report = discover_watch(engine, "w", model_version="m@1", now=END)
+    assert report.queued == len(names)
+    assert asked == Counter(dict.fromkeys(answers, 1))

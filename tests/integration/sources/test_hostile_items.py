@@ -1,0 +1,157 @@
+"""Ten thousand malformed items through one watch: each is used, or refused and recorded with its reason.
+
+They are made by Hypothesis from STAC's JSON schemas and from recorded items, with parts taken away or replaced by
+anything, and come to a real ledger from a catalog that is a file.
+"""
+
+from __future__ import annotations
+
+import json
+from contextlib import suppress
+from copy import deepcopy
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+from shapely.geometry import box
+from sqlalchemy import Engine, text
+
+from segwatch.db import watches
+from segwatch.flows.discover import discover_watch
+from segwatch.geo.errors import BadItem, UnsafeHref
+from segwatch.geo.scenes import group, parse_item
+from segwatch.geo.sources import hrefs, profiles
+from segwatch.geo.storable import shortened, storable
+from segwatch.geo.types import Instruction, Item, Profile, Watch
+from tests.support.serving import serving
+from tests.support.stac_schema import damaged, items, junk, numbers, texts
+
+DATA = Path(__file__).parents[2] / "data" / "stac"
+START, END = datetime(1900, 1, 1, tzinfo=UTC), datetime(2200, 12, 31, tzinfo=UTC)
+BASE = "https://stac.example.org/items/x"
+
+positions = st.lists(numbers, min_size=0, max_size=4)
+geometries = st.fixed_dictionaries(
+    {
+        "type": st.sampled_from(
+            ["Polygon", "MultiPolygon", "Point", "LineString", "GeometryCollection", "Circle"]
+        ),
+        "coordinates": st.lists(st.lists(positions, max_size=6), max_size=3) | junk,
+    },
+    optional={"geometries": junk},
+)
+PROPERTIES = [
+    "datetime",
+    "start_datetime",
+    "end_datetime",
+    "updated",
+    "platform",
+    "eo:cloud_cover",
+    "grid:code",
+]
+links = st.fixed_dictionaries({"rel": st.just("self"), "href": junk})
+assets = st.fixed_dictionaries({"href": junk}, optional={"alternate": junk}) | junk
+made_up = st.fixed_dictionaries(
+    {},
+    optional={
+        "id": texts | junk,
+        "type": st.just("Feature"),
+        "collection": st.just("visual") | junk,
+        "geometry": geometries | junk,
+        "properties": st.dictionaries(st.sampled_from(PROPERTIES), junk, max_size=5) | junk,
+        "links": st.lists(links, max_size=2) | junk,
+        "assets": st.fixed_dictionaries({"visual": assets}) | junk,
+    },
+)
+by_schema = items().flatmap(damaged)
+
+
+def _real(name: str) -> st.SearchStrategy[Any]:
+    document = json.loads((DATA / name).read_text(encoding="utf-8"))
+    first = document.get("response", document)["features"][0]
+    return st.builds(lambda: deepcopy(first)).flatmap(damaged)
+
+
+def _judged(document: Any, profile: Profile) -> Item | None:
+    """What discovery makes of an item; a refusal names it and says why."""
+    try:
+        item = parse_item(document, profile, base=BASE)
+    except BadItem as error:
+        said = error.item_id, error.reason
+    else:
+        _sound(item, profile)
+        return item
+    assert all(said)
+    return None
+
+
+def _sound(item: Item, profile: Profile) -> None:
+    assert item.footprint.is_valid
+    assert item.footprint.area > 0
+    west, _, east, _ = item.footprint.bounds
+    assert -180 <= west <= east <= 180
+    assert item.acquired_at.tzinfo is not None
+    assert set(item.assets) == set(profile.assets())
+    (scene,) = group([item, item])
+    assert scene.items == (item,)
+    for href in item.assets.values():
+        with suppress(UnsafeHref):
+            hrefs.check(href, ["data.example.org"])
+            assert href.startswith(("http://data.example.org", "https://data.example.org"))
+
+
+def _drawn(documents: st.SearchStrategy[Any], count: int, profile: Profile) -> list[tuple[Any, bool]]:
+    """Documents, and whether each can be used."""
+    found: list[tuple[Any, bool]] = []
+
+    @given(documents)
+    @settings(
+        max_examples=count, deadline=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck)
+    )
+    def draw(document: Any) -> None:
+        if isinstance(document.get("id"), str):
+            # several of one name would be versions of one item
+            document["id"] = f"{len(found)} {document['id']}"
+        found.append((document, _judged(document, profile) is not None))
+
+    draw()
+    return found
+
+
+@pytest.mark.parametrize(
+    ("documents", "count", "profile"),
+    [
+        (by_schema, 1500, "rgb-cog"),
+        (made_up, 4000, "rgb-cog"),
+        (_real("pc_s2_antimeridian.json"), 2250, "sentinel2-l2a-planetary"),
+        (_real("pc_naip_page1.json"), 2250, "naip-planetary"),
+    ],
+    ids=["by schema", "made up", "real Sentinel-2", "real NAIP"],
+)
+def test_each_is_used_or_refused_and_none_ends_the_run(
+    engine: Engine, documents: st.SearchStrategy[Any], count: int, profile: str
+) -> None:
+    loaded = profiles.load(profile)
+    drawn = _drawn(documents, count, loaded)
+    assert len(drawn) >= 0.9 * count
+    body = json.dumps({"type": "FeatureCollection", "features": [one for one, _ in drawn]}).encode()
+    with serving({"/items.json": (200, {"content-type": "application/json"}, body)}) as url:
+        everywhere = box(-180, -90, 180, 90)
+        watch = Watch("w", Instruction("segment the water"), everywhere, loaded, f"{url}/items.json", START)
+        with engine.begin() as conn:
+            watches.apply(conn, watch)
+        report = discover_watch(engine, "w", model_version="m@1", now=END)
+    with engine.connect() as conn:
+        refused = set(conn.execute(text("SELECT item_id FROM segwatch.rejected_item")).scalars())
+        kept = set(conn.execute(text("SELECT item_id FROM segwatch.scene_item")).scalars())
+        reasons = conn.execute(text("SELECT count(*) FROM segwatch.rejected_item WHERE reason = ''")).scalar()
+    assert reasons == 0
+    assert report.rejected >= len(refused) > 0
+    assert report.items >= len(kept)
+    for document, usable in drawn:
+        if isinstance(document.get("id"), str):
+            name = shortened(storable(document["id"]), 255) or "?"
+            assert name in (kept if usable else refused), (name, usable)

@@ -1,0 +1,88 @@
+"""Recorded exchanges with public catalogs, given again over real HTTP."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import yaml
+
+from tests.support.serving import running
+
+RECORDINGS = Path(__file__).parents[1] / "data" / "stac" / "recordings"
+
+
+def bodies(name: str) -> list[tuple[str, str, str]]:
+    """Method, address and body of each recorded answer, in order."""
+    with (RECORDINGS / name).open("rb") as file:
+        interactions = yaml.load(file, yaml.CSafeLoader)["interactions"]
+    return [
+        (one["request"]["method"], one["request"]["uri"], _text(one["response"]["body"]["string"]))
+        for one in interactions
+    ]
+
+
+def features(name: str) -> list[dict[str, Any]]:
+    """The items of all recorded answers."""
+    documents = [json.loads(body) for _, _, body in bodies(name)]
+    return [feature for document in documents for feature in document.get("features", [])]
+
+
+@contextmanager
+def replaying(name: str) -> Iterator[str]:
+    """A server that gives the answers to each method and path in the order of the recording, the last one again and
+    again, with its own address in the place of the catalog's. Gives that of the catalog's root.
+    """
+    recorded = bodies(name)
+    root = recorded[0][1].removesuffix("/search").rstrip("/")
+    answers: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for method, uri, body in recorded:
+        answers[method, urlsplit(uri).path.rstrip("/")].append(body)
+    path = urlsplit(root).path
+    answers.setdefault(("GET", path), [json.dumps(_landing(root))])
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self._answer("GET")
+
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["content-length"]))
+            self._answer("POST")
+
+        def _answer(self, method: str) -> None:
+            waiting = answers.get((method, self.path.partition("?")[0].rstrip("/")), [])
+            text = waiting.pop(0) if len(waiting) > 1 else "".join(waiting)
+            body = text.replace(root, f"http://{self.headers['host']}{path}").encode()
+            self.send_response(200 if body else 404)
+            self.send_header("content-type", "application/json")
+            self.send_header("content-length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Quiet."""
+
+    with running(Handler) as url:
+        yield f"{url}{path}"
+
+
+def _text(body: str | bytes) -> str:
+    if isinstance(body, str):
+        return body
+    return (gzip.decompress(body) if body.startswith(b"\x1f\x8b") else body).decode()
+
+
+def _landing(root: str) -> dict[str, Any]:
+    """For recordings that begin with the search."""
+    return {
+        "type": "Catalog", "id": "recorded", "description": "recorded", "stac_version": "1.0.0",
+        "conformsTo": ["https://api.stacspec.org/v1.0.0/core", "https://api.stacspec.org/v1.0.0/item-search"],
+        "links": [{"rel": "search", "href": f"{root}/search", "method": "POST"}],
+    }  # fmt: skip
