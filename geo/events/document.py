@@ -13,6 +13,7 @@ from segwatch.geo.errors import EventRefused
 from segwatch.geo.events.feature import features
 from segwatch.geo.events.markup import entries
 from segwatch.geo.events.record import mapping
+from segwatch.geo.storable import storable
 from segwatch.geo.types import Event, RefusedEntry
 
 
@@ -31,7 +32,7 @@ def read(document: bytes, feed: str) -> Iterator[Event | RefusedEntry]:
     start = document.lstrip(b"\xef\xbb\xbf \t\r\n")[:1]
     if start in {b"{", b"["}:
         try:
-            parsed = json.loads(document)
+            parsed = storable(json.loads(document))
         except (ValueError, RecursionError) as error:
             raise EventRefused(f"the document is no JSON: {error}") from error
         yield from features(mapping(parsed, "the document"), feed)

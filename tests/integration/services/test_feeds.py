@@ -97,6 +97,18 @@ def test_a_feed_that_fails_says_why_and_stops_no_other(engine: Engine, answer: A
     assert rows(engine) == 1
 
 
+def test_characters_that_no_database_stores_end_no_poll(engine: Engine) -> None:
+    document = {
+        "type": "Feature", "id": "one\x00", "geometry": {"type": "Point", "coordinates": [10, 45]},
+        "properties": {"kind": "flood", "title": "Po \ud800 \x00", "occurred_at": "2024-05-25T00:00:00Z",
+                       "updated_at": "2024-05-25T00:00:00Z"},
+    }  # fmt: skip
+    with serving({"/feed": (200, {}, json.dumps(document).encode())}) as base:
+        assert poll(engine, f"{base}/feed")[0].recorded == {"new": 1}
+    with engine.connect() as conn:
+        assert [one["title"] for one in events.current(conn)] == ["Po \ufffd \ufffd"]
+
+
 @pytest.mark.parametrize("script", [dripping_head, dripping_body], ids=lambda one: one.__name__)
 def test_a_feed_that_drips_is_given_up(engine: Engine, script: Script) -> None:
     with dripping(script) as base:
