@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 
@@ -47,3 +48,39 @@ def serving(answers: Mapping[str, Answer], asked: Counter[str] | None = None) ->
 
     with running(Handler) as url:
         yield url
+
+
+@dataclass
+class Files:
+    """Files on a server that gives ranges of them."""
+
+    url: str
+    asked: list[tuple[str, int, int]] = field(default_factory=list)
+    """Path, first and last byte of each request."""
+
+
+@contextmanager
+def serving_files(contents: Mapping[str, bytes]) -> Iterator[Files]:
+    """Serve files by ranges, as object stores do."""
+    files = Files("")
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            content = contents[self.path]
+            first, last = (int(part) for part in self.headers["range"].removeprefix("bytes=").split("-"))
+            last = min(last, len(content) - 1)
+            files.asked.append((self.path, first, last))
+            self.send_response(206)
+            self.send_header("content-range", f"bytes {first}-{last}/{len(content)}")
+            self.send_header("content-length", str(last - first + 1))
+            self.end_headers()
+            self.wfile.write(content[first : last + 1])
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Quiet."""
+
+    with running(Handler) as url:
+        files.url = url
+        yield files
