@@ -240,5 +240,5 @@ def _observer(observation: LeasedObservation, grid: grids.PixelGrid) -> Observer
         label=watch.instruction.label,
         min_polygon_m2=watch.min_polygon_m2,
         connectivity=watch.connectivity,
-        simplify=watch.simplify,
+        outlines=watch.outlines,
     )

@@ -38,6 +38,7 @@ from segwatch.geo.types import (
     ChangeKind,
     Escalation,
     Instruction,
+    Outlines,
     Profile,
     QuietHours,
     TrackingSettings,
@@ -172,7 +173,7 @@ class _WatchFile(_Part):
     priority: int = Field(100, ge=0, le=1000)
     min_polygon_m2: float = Field(500.0, ge=0)
     connectivity: Literal[4, 8] = 4
-    simplify: bool = False
+    outlines: Outlines = Outlines.EDGES
     max_cloud_cover: Share = 1.0
     max_failed_tiles: Share = 0.2
     tracking: _Tracking = _Tracking()
@@ -254,7 +255,7 @@ def _build(file: _WatchFile, profile: Profile, base: Path, name: str) -> Watch:
         priority=file.priority,
         min_polygon_m2=file.min_polygon_m2,
         connectivity=file.connectivity,
-        simplify=file.simplify,
+        outlines=file.outlines,
         max_cloud_cover=file.max_cloud_cover,
         max_failed_tiles=file.max_failed_tiles,
         tracking=TrackingSettings(**tracking),

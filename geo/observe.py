@@ -16,7 +16,7 @@ from segwatch.geo.grid import PixelGrid
 from segwatch.geo.polygons import Region, Tracer, clean, detection
 from segwatch.geo.simplifying import simplified
 from segwatch.geo.stitch import Stitched
-from segwatch.geo.types import Detection
+from segwatch.geo.types import Detection, Outlines
 
 
 class Observer:
@@ -33,8 +33,8 @@ class Observer:
         Label of the target with an index, 0-based.
     connectivity
         As in :class:`segwatch.geo.polygons.Tracer`.
-    simplify
-        As :func:`segwatch.geo.simplifying.simplified` does.
+    outlines
+        Other than along pixel edges they are drawn by :func:`segwatch.geo.simplifying.simplified`.
     """
 
     def __init__(
@@ -45,14 +45,14 @@ class Observer:
         label: Callable[[int], str],
         min_polygon_m2: float,
         connectivity: int = 4,
-        simplify: bool = False,
+        outlines: Outlines = Outlines.EDGES,
     ) -> None:
         self._area = area
         self._grid = grid
         self._label = label
         self._least_m2 = min_polygon_m2
         self._connectivity = connectivity
-        self._simplify = simplify
+        self._outlines = outlines
         self._inside = Inside(area, grid)
         self._row = 0
         self._seen = Tracer(grid.width)
@@ -85,8 +85,8 @@ class Observer:
         for index, tracer in enumerate(self._targets):
             self._keep(index, tracer.end())
         self._found.sort(key=lambda one: (one[0], one[1].first))
-        if self._simplify:
-            self._make_simple()
+        if self._outlines is not Outlines.EDGES:
+            self._draw_anew()
         found = []
         for index, region in self._found:
             one = detection(region, self._grid, self._label(index))
@@ -94,13 +94,11 @@ class Observer:
                 found.append(one)
         return footprint(self._area, self._footprint, self._grid), _clip(found, self._area)
 
-    def _make_simple(self) -> None:
+    def _draw_anew(self) -> None:
         """All outlines together, the footprint's too: they share borders."""
         regions = [*self._footprint, *(region for _, region in self._found)]
-        made = [
-            replace(region, outline=outline)
-            for region, outline in zip(regions, simplified([one.outline for one in regions]), strict=True)
-        ]
+        drawn = simplified([one.outline for one in regions], smooth=self._outlines is Outlines.SMOOTH)
+        made = [replace(region, outline=outline) for region, outline in zip(regions, drawn, strict=True)]
         count = len(self._footprint)
         self._footprint = made[:count]
         self._found = [(index, one) for (index, _), one in zip(self._found, made[count:], strict=True)]

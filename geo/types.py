@@ -45,6 +45,17 @@ class ChangeKind(enum.StrEnum):
     REAPPEARED = "reappeared"
 
 
+class Outlines(enum.StrEnum):
+    """How polygons are drawn; no edge is further than half a pixel from where the mask has it."""
+
+    #: along pixel edges
+    EDGES = "edges"
+    #: with fewer vertices, stairs being slopes
+    SIMPLE = "simple"
+    #: with rounder corners, and more vertices for it
+    SMOOTH = "smooth"
+
+
 @dataclass(frozen=True, slots=True)
 class BandRef:
     """One band of one asset."""
@@ -290,8 +301,7 @@ class Watch:
     min_polygon_m2: float = 500.0
     connectivity: int = 4
     """4 or 8: whether regions that touch only at a corner are one object (8)."""
-    simplify: bool = False
-    """Whether outlines lose vertices, no edge moving by more than half a pixel; else they follow pixel edges."""
+    outlines: Outlines = Outlines.EDGES
     max_cloud_cover: float = 1.0
     """Scenes whose clear share of the area is below ``1 - max_cloud_cover`` are skipped."""
     max_failed_tiles: float = 0.2

@@ -24,6 +24,7 @@ from segwatch.geo.observe import Observer, observe
 from segwatch.geo.polygons import Region, Tracer
 from segwatch.geo.stitch import Stitched, Stitcher
 from segwatch.geo.tiling import tiles
+from segwatch.geo.types import Outlines
 
 HEIGHT, WIDTH = 30, 20
 GRID = PixelGrid(CRS.from_epsg(32633), Affine(10, 0, 500_000, 0, -10, 5_100_000), HEIGHT, WIDTH)
@@ -100,11 +101,13 @@ def test_observing_in_strips_is_observing_at_once(
         assert one.area_m2 == pytest.approx(other.area_m2, rel=1e-6)
 
 
-@given(masks, masks)
+@given(masks, masks, st.sampled_from([Outlines.SIMPLE, Outlines.SMOOTH]))
 @settings(max_examples=60, deadline=None)
-def test_simple_outlines_stay_within_the_footprint(mask: NDArray[np.bool_], seen: NDArray[np.bool_]) -> None:
+def test_drawn_outlines_stay_within_the_footprint(
+    mask: NDArray[np.bool_], seen: NDArray[np.bool_], outlines: Outlines
+) -> None:
     area = to_lonlat(shapely.box(*GRID.bounds).buffer(25), GRID.crs)
-    observer = Observer(area, GRID, label=str, min_polygon_m2=0, simplify=True)
+    observer = Observer(area, GRID, label=str, min_polygon_m2=0, outlines=outlines)
     logits = np.where(mask, 3.0, -3.0).astype(np.float32)[None]
     observer.add(Stitched(logits, np.ones_like(mask)), seen)
     footprint, found = observer.result()
