@@ -69,7 +69,7 @@ class _Threshold:
 
 
 def run(*, quick: bool) -> dict[str, float | int]:
-    """Peak memory and time by size, beside holding all rows at once; bytes for a small area of the largest scene."""
+    """Peak memory and time by size, beside holding all rows at once, and of a small area of each scene."""
     figures: dict[str, float | int] = {}
     sides = _QUICK if quick else _FULL
     print(f"{'side':>7} {'what':<16} {'seconds':>8} {'MiB':>7} {'MB read':>8} {'regions':>8}")
@@ -80,20 +80,20 @@ def run(*, quick: bool) -> dict[str, float | int]:
             figures |= _measured(url, side, "in strips", f"strips_{side}")
             if side <= (4096 if quick else 10_980):
                 figures |= _measured(url, side, "all rows at once", f"whole_{side}")
-        figures |= _measured(url, sides[-1], "a small area", "small")
+            figures |= _measured(url, side, "a small area", f"small_{side}")
         figures["small_bytes_needed"] = _needed(Path(folder) / f"{sides[-1]}.tif")
-    figures["small_bytes_ratio"] = round(figures["small_bytes"] / figures["small_bytes_needed"], 2)
-    figures["mib_largest_to_smallest"] = round(
-        figures[f"strips_{sides[-1]}_mib"] / figures[f"strips_{sides[0]}_mib"], 2
-    )
-    middle = sides[1]
-    figures["whole_to_strips_mib"] = round(
-        figures[f"whole_{middle}_mib"] / figures[f"strips_{middle}_mib"], 2
-    )
-    figures["whole_to_strips_seconds"] = round(
-        figures[f"whole_{middle}_seconds"] / figures[f"strips_{middle}_seconds"], 2
-    )
-    return figures
+
+    def ratio(one: str, other: str) -> float:
+        return round(figures[one] / figures[other], 2)
+
+    first, middle, last = sides[0], sides[1], sides[-1]
+    return figures | {
+        "small_bytes_ratio": ratio(f"small_{last}_bytes", "small_bytes_needed"),
+        "small_mib_largest_to_smallest": ratio(f"small_{last}_mib", f"small_{first}_mib"),
+        "mib_largest_to_smallest": ratio(f"strips_{last}_mib", f"strips_{first}_mib"),
+        "whole_to_strips_mib": ratio(f"whole_{middle}_mib", f"strips_{middle}_mib"),
+        "whole_to_strips_seconds": ratio(f"whole_{middle}_seconds", f"strips_{middle}_seconds"),
+    }
 
 
 def _measured(url: str, side: int, what: str, name: str) -> dict[str, float | int]:
