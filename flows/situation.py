@@ -11,7 +11,7 @@ from typing import Any
 
 import jinja2
 from fpdf import FPDF
-from sqlalchemy import Engine, RowMapping, text
+from sqlalchemy import Connection, Engine, RowMapping, text
 
 from segwatch.db import watches
 from segwatch.db.errors import NotFound
@@ -36,6 +36,15 @@ _MOST = text(
     FROM watch.changes
     WHERE watch = :watch AND NOT baseline AND retracted_at IS NULL AND coalesce(review, '') <> 'rejected'
     ORDER BY abs(after_m2 - before_m2) DESC, valid_at, track_id LIMIT :limit
+    """
+)
+_TOTALS = text(
+    """
+    SELECT target, sum(m2) FILTER (WHERE before) AS before_m2, sum(m2) FILTER (WHERE NOT before) AS after_m2
+    FROM (
+        SELECT target, area_m2 AS m2, true AS before FROM watch.objects_as_of(:first) WHERE watch = :watch
+        UNION ALL SELECT target, area_m2, false FROM watch.objects_as_of(:last) WHERE watch = :watch
+    ) both_times GROUP BY target ORDER BY target
     """
 )
 _SCENES = text(
@@ -68,6 +77,17 @@ class Picture:
 
 
 @dataclass(frozen=True, slots=True)
+class Total:
+    """Ground that a target covers in all, geodesic m²."""
+
+    target: str
+    before_m2: float
+    """At the first scene."""
+    after_m2: float
+    """At the last."""
+
+
+@dataclass(frozen=True, slots=True)
 class Situation:
     """What is known about a watch's ground."""
 
@@ -81,6 +101,10 @@ class Situation:
     until: datetime | None
     written_at: datetime
     pictures: tuple[Picture, ...]
+    first: datetime | None
+    """When the first scene that was answered was acquired, and the last."""
+    last: datetime | None
+    totals: tuple[Total, ...]
     changes: Sequence[RowMapping]
     largest: Sequence[RowMapping]
     scenes: Sequence[RowMapping]
@@ -108,9 +132,11 @@ def gather(engine: Engine, settings: FlowSettings, name: str) -> Situation:
         changes = conn.execute(_CHANGES, {"watch": name}).mappings().all()
         largest = conn.execute(_MOST, {"watch": name, "limit": _LARGEST}).mappings().all()
         seen = conn.execute(_SEEN, {"since": watch.start, "revision": stored.revision_id}).scalar()
+        answered = [row for row in scenes if row["state"] == "observed"]
+        times = [row["acquired_at"] for row in answered]
+        totals = _totals(conn, name, times[0], times[-1]) if times else ()
     whole = geodesic_m2(watch.area)
     share = min(1.0, float(seen or 0) / whole)
-    answered = [row for row in scenes if row["state"] == "observed"]
     return Situation(
         watch=name,
         instruction=watch.instruction.text,
@@ -122,12 +148,20 @@ def gather(engine: Engine, settings: FlowSettings, name: str) -> Situation:
         until=watch.end,
         written_at=datetime.now(UTC),
         pictures=tuple(_pictures(settings, answered)),
+        first=times[0] if times else None,
+        last=times[-1] if times else None,
+        totals=totals,
         changes=changes,
         largest=largest,
         scenes=scenes,
         observed_share=share,
         gap_km2=(1 - share) * whole / 1e6,
     )
+
+
+def _totals(conn: Connection, name: str, first: datetime, last: datetime) -> tuple[Total, ...]:
+    rows = conn.execute(_TOTALS, {"watch": name, "first": first, "last": last})
+    return tuple(Total(row.target, float(row.before_m2 or 0), float(row.after_m2 or 0)) for row in rows)
 
 
 def _pictures(settings: FlowSettings, answered: Sequence[RowMapping]) -> list[Picture]:
@@ -157,6 +191,10 @@ def as_pdf(situation: Situation) -> bytes:
     _line(pdf, f"{situation.instruction}. {situation.area_km2:.1f} km2, {_day(situation.since)} to {until}.")
     _line(pdf, f"Written {_moment(situation.written_at)}; model {situation.model or 'none yet'}.")
     _put_pictures(pdf, situation.pictures)
+    _line(pdf, "In all", size=13)
+    totals = [(one.target, *_sizes(one.before_m2, one.after_m2)) for one in situation.totals]
+    days = (_day(one) if one else "-" for one in (situation.first, situation.last))
+    _table(pdf, ("target", *(f"ha {day}" for day in days), "difference"), totals)
     _line(pdf, "Changes", size=13)
     rows = [
         (row["target"], row["kind"], str(row["objects"]), *_sizes(row["before_m2"], row["after_m2"]))
@@ -189,6 +227,10 @@ def as_pdf(situation: Situation) -> bytes:
 def as_markdown(situation: Situation, where: str | None) -> str:
     """A summary for the run that wrote it."""
     lines = [f"# {_plain(situation.watch)}", "", f"{situation.observed_share:.0%} of the area observed.", ""]
+    lines += [
+        f"{_plain(one.target)}: {one.before_m2 / 1e4:.2f} ha at first, {one.after_m2 / 1e4:.2f} ha at last.\n"
+        for one in situation.totals
+    ]
     lines += ["| target | change | objects | hectares before | after |", "| --- | --- | --- | --- | --- |"]
     for row in situation.changes:
         sizes = f"{row['before_m2'] / 1e4:.2f} | {row['after_m2'] / 1e4:.2f}"
@@ -275,6 +317,7 @@ _FILTERS: dict[str, Any] = {
     "moment": _moment,
     "name": _name,
     "hectares": lambda m2: f"{m2 / 1e4:.2f}",
+    "signed_hectares": lambda m2: f"{m2 / 1e4:+.2f}",
     "base64": lambda content: base64.b64encode(content).decode(),
     "is_web": lambda href: href.startswith(("http://", "https://")),
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import pytest
 from playwright.sync_api import sync_playwright
 from shapely.geometry import mapping
 
@@ -66,6 +68,13 @@ def observed(system: System, watch: str) -> list[tuple[str, str]]:
     return [(f"{row['acquired_at']:%m-%d}", row["state"]) for row in rows]
 
 
+def page_of_totals(html: str) -> list[list[str]]:
+    """Rows of the table of what each target covers in all."""
+    table = html.partition("<h2>In all</h2>")[2].partition("</table>")[0]
+    rows = [re.findall(r"<td[^>]*>([^<]*)</td>", row) for row in table.split("<tr>")]
+    return [row for row in rows if row]
+
+
 def picture_of_the_report(system: System, watch: str) -> None:
     """The report as a browser shows it, and as paper."""
     folder = system.stack.home / "evidence" / watch
@@ -85,6 +94,12 @@ def picture_of_the_report(system: System, watch: str) -> None:
     assert "after: 2024-06-30" in shown
     assert "water" in shown
     assert "100 % of the area was observed" in shown
+    (total,) = page_of_totals(html)
+    now = system.query(
+        "SELECT sum(area_m2) / 1e4 AS hectares FROM watch.objects_now WHERE watch = :watch", watch=watch
+    )
+    assert float(total[2]) == pytest.approx(float(now[0]["hectares"]), abs=0.01)
+    assert float(total[3]) == pytest.approx(float(total[2]) - float(total[1]), abs=0.011)
 
 
 def test_a_disaster_run_by_hand_says_what_it_would_do_and_does_it(system: System) -> None:
