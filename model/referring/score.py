@@ -18,6 +18,7 @@ from segwatch.model import metrics
 from segwatch.model.errors import DatasetError
 from segwatch.model.metrics import Overlap, Summary
 from segwatch.model.predictor import Predictor
+from segwatch.model.referring import published
 from segwatch.model.referring.samples import Mask, Sample, rgb
 
 #: Colours of an overlay: found and true, found but not true, true but not found.
@@ -179,6 +180,10 @@ def report(scores: Scores, *, dataset: str, split: str, model: str) -> dict[str,
         "split": split,
         "model": model,
         "results": summaries(scores.records) if scores.records else {},
+        "published": {
+            "source": published.SOURCE,
+            "results": {group: asdict(one) for group, one in published.figures(dataset, split).items()},
+        },
         "failures": [asdict(failure) for failure in scores.failures],
         "records": [
             {
@@ -195,10 +200,13 @@ def report(scores: Scores, *, dataset: str, split: str, model: str) -> dict[str,
 
 
 def markdown(document: dict[str, Any]) -> str:
-    """The document's results as a Markdown table."""
+    """The document's results as a Markdown table, the paper's beside them where it has any."""
     thresholds = [f"Pr@{value}" for value in metrics.THRESHOLDS]
     columns = ["group", "instructions", "targets", "gIoU (mIoU)", "cIoU (oIoU)", *thresholds]
     columns += ["gIoU, best order", "too few masks", "too many masks"]
+    quoted = {group.casefold(): row for group, row in document["published"]["results"].items()}
+    if quoted:
+        columns += ["paper gIoU", "paper cIoU"]
     lines = [
         f"# {document['dataset']}, {document['split']}: {document['model']}",
         "",
@@ -211,8 +219,17 @@ def markdown(document: dict[str, Any]) -> str:
         cells = [group, str(row["instructions"]), str(row["targets"])]
         cells += [f"{row[name]:.4f}" for name in ("gIoU", "cIoU", *thresholds)]
         cells += [f"{row['matched']['gIoU']:.4f}", str(row["too_few_masks"]), str(row["too_many_masks"])]
+        if quoted:
+            theirs = quoted.get(group.casefold(), {})
+            cells += [_quoted(theirs.get(name)) for name in ("g_iou", "c_iou")]
         lines.append("| " + " | ".join(cells) + " |")
+    if quoted:
+        lines += ["", f"Paper: {document['published']['source']}."]
     return "\n".join(lines) + "\n"
+
+
+def _quoted(share: float | None) -> str:
+    return "" if share is None else f"{share:.3f}"
 
 
 def write(document: dict[str, Any], folder: Path) -> None:

@@ -288,11 +288,33 @@ def test_the_command_measures_and_writes(tmp_path: Path) -> None:
     assert stored["model"] == Predictor.load(None, "cpu").version
     assert [record["name"] for record in stored["records"]] == ["1/12", "3/12"]
     rows = (tmp_path / "out/results.md").read_text().splitlines()
-    assert rows[-1].startswith(f"| all | 2 | 2 | {stored['results']['all']['gIoU']:.4f} |")
+    (shown_row,) = [row for row in rows if row.startswith("| all ")]
+    assert shown_row.startswith(f"| all | 2 | 2 | {stored['results']['all']['gIoU']:.4f} |")
+    assert shown_row.endswith("| 0.748 |  |"), "the paper's gIoU on RefSegRS; its cIoU is not known here"
+    assert "2512.20013" in rows[-1]
     assert len(list((tmp_path / "out/worst").glob("*.png"))) == 1
     wrong = CliRunner().invoke(app, ["model", "eval", "--dataset", "coco", "--root", str(tmp_path)])
     assert wrong.exit_code == 2
     assert "none of lasers" in " ".join(wrong.output.split())
+
+
+def test_the_papers_figures_stand_beside_the_groups_they_are_of(tmp_path: Path) -> None:
+    _lasers(tmp_path)
+    made = [
+        score.compared(sample, sample.truth(), sample.truth(), "")
+        for sample in samples(Dataset.LASERS, tmp_path, "test")
+    ]
+    scores = score.Scores(tuple(made), ())
+    table = score.markdown(score.report(scores, dataset="lasers", split="test", model="m"))
+    quoted = {
+        row.split(" | ")[0][2:]: row.split(" | ")[-2:] for row in table.splitlines() if row.startswith("|")
+    }
+    assert quoted["all"] == ["0.572", "0.679 |"]
+    assert quoted["targets: several"] == ["0.383", "0.562 |"]
+    assert quoted["granularity: part"] == ["0.648", "0.683 |"]
+    assert quoted["form: question"] == ["", " |"]
+    alone = score.markdown(score.report(scores, dataset="lasers", split="train", model="m"))
+    assert "paper" not in alone
 
 
 _masks = st.lists(arrays(np.bool_, (4, 5)), min_size=0, max_size=4)

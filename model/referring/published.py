@@ -1,0 +1,44 @@
+"""What the paper reports for the official model (3 billion parameters), to stand beside what is measured.
+
+arXiv 2512.20013, CVPR 2026. The paper's own tables were not at hand: these are its figures as an open summary of it
+quotes them. "Single" and "multiple" are its names for instructions with one target and with several.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+SOURCE = "SegEarth-R2-3B in arXiv 2512.20013 (CVPR 2026), as an open summary of the paper quotes it"
+
+
+@dataclass(frozen=True)
+class Published:
+    """Shares, 0 to 1; None = not quoted."""
+
+    g_iou: float
+    c_iou: float | None = None
+
+
+_FIGURES: Mapping[tuple[str, str], Mapping[str, Published]] = MappingProxyType(
+    {
+        ("lasers", "test"): {
+            "all": Published(0.572, 0.679),
+            "granularity: part": Published(0.648, 0.683),
+            "targets: one": Published(0.551, 0.692),
+            "targets: several": Published(0.383, 0.562),
+            "reasoning: implicit": Published(0.428, 0.597),
+        },
+        ("earthreason", "val"): {"all": Published(0.723)},
+        ("earthreason", "test"): {"all": Published(0.735)},
+        ("rrsis-d", "test"): {"all": Published(0.679)},
+        ("risbench", "test"): {"all": Published(0.705)},
+        ("refsegrs", "test"): {"all": Published(0.748)},
+    }
+)
+
+
+def figures(dataset: str, split: str) -> Mapping[str, Published]:
+    """The paper's figures for groups as :func:`segwatch.model.referring.score.summaries` names them; empty for none."""
+    return _FIGURES.get((dataset, split), {})
