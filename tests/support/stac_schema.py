@@ -125,9 +125,7 @@ def _object(schema: _Schema, file: str) -> SearchStrategy[dict[str, Any]]:
     said = {name: _following(part, file) for name, part in schema.get("properties", {}).items()}
     required = {name: said.get(name, junk) for name in schema.get("required", ())}
     optional = {name: part for name, part in said.items() if name not in required}
-    fixed = st.lists(st.sampled_from(sorted(optional) or [""]), max_size=_MOST_OPTIONAL, unique=True).flatmap(
-        lambda names: st.fixed_dictionaries({**required, **{name: optional[name] for name in names if name}})
-    )
+    fixed = _drawn(required, optional)
     more = schema.get("additionalProperties")
     if isinstance(more, Mapping):
         others = st.dictionaries(
@@ -135,6 +133,18 @@ def _object(schema: _Schema, file: str) -> SearchStrategy[dict[str, Any]]:
         )
         return st.tuples(others, fixed).map(_together)
     return fixed
+
+
+@st.composite
+def _drawn(
+    draw: DrawFn, required: dict[str, SearchStrategy[Any]], optional: dict[str, SearchStrategy[Any]]
+) -> dict[str, Any]:
+    """An object with what it must have, and a little of what it may."""
+    names = list(required)
+    if optional:
+        some = st.lists(st.sampled_from(sorted(optional)), max_size=_MOST_OPTIONAL, unique=True)
+        names += draw(some)
+    return {name: draw((required | optional)[name]) for name in names}
 
 
 def _text(schema: _Schema) -> SearchStrategy[str]:
