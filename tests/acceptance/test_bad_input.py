@@ -121,3 +121,20 @@ def _state(system: System, watch: str, day: str) -> tuple[str, str | None]:
         d=day,
     )
     return row["state"], row["reason"]
+
+
+def test_a_source_is_checked_before_a_watch_relies_on_it(system: System) -> None:
+    """Against the STAC API of the stack; what a source lacks is named and the exit status says so."""
+    url = system.stack.urls().stac
+    good = system.segwatch("source", "check", url, "--profile", str(system.lakes.profile), "--json")
+    found = {row["about"]: row for row in json.loads(good.stdout)}
+    assert good.returncode == 0, good.stdout + good.stderr
+    assert found["search"]["good"]
+    assert "imaged" in found["sample read"]["says"]
+    wrong = system.segwatch("source", "check", url, "--profile", "rgb-cog")
+    assert wrong.returncode == 1
+    assert "missing" in wrong.stdout
+    listed = json.loads(system.segwatch("source", "list", "--json").stdout)
+    assert {"sentinel2-l2a-earthsearch", "sentinel1-rtc-planetary", "maxar-open-data"} <= {
+        one["name"] for one in listed
+    }

@@ -46,6 +46,21 @@ def test_all_shipped_profiles_load() -> None:
         assert profile.name == name
         assert profile.high > profile.low
         assert profile.hosts
+        # of one's own images nobody else knows the terms
+        assert (
+            name == "rgb-cog"
+            or (profile.license and profile.attribution and profile.catalog)
+            or "local" in name
+        )
+
+
+@pytest.mark.parametrize("kind", ["sentinel2", "landsat", "hls"])
+def test_optical_satellites_come_with_cloud_and_shadow(kind: str) -> None:
+    for name in profiles.names():
+        if name.startswith(kind):
+            clouds = profiles.load(name).clouds
+            assert clouds is not None
+            assert len(clouds.unclear_values) + len(clouds.unclear_bits) >= 3
 
 
 def test_own_file_loads(tmp_path: Path) -> None:
