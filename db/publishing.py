@@ -23,13 +23,21 @@ from segwatch.geo.types import AlertRule, Change, TrackingStep
 
 
 @dataclass(frozen=True, slots=True)
+class Turn:
+    """When what a rule says now may go out, UTC."""
+
+    not_before: datetime
+    digest_at: datetime | None = None
+    """The digest that an alert comes with; None = by itself."""
+
+
+@dataclass(frozen=True, slots=True)
 class Chosen:
     """A change that alerts, and by which rule."""
 
     change: Change
     rule: AlertRule
-    not_before: datetime | None = None
-    """When its first message may go out; None = at once."""
+    turn: Turn
 
 
 #: Later than everything recorded in the series, also within one transaction and when the clock stepped back.
@@ -316,18 +324,14 @@ def add_alerts(conn: Connection, step: TrackingStep, chosen: Sequence[Chosen], n
         change, rule = one.change, one.rule
         identity = change_id(observation_id, change)
         alert_id = make_id("alert", identity, rule.name)
-        escalation = rule.escalation
-        alerts.append(
-            {
-                "id": alert_id,
-                "change_id": identity,
-                "watch_id": context["watch_revision"],
-                "rule": rule.name,
-                "created_at": now,
-                "escalate_at": now + timedelta(minutes=escalation.after_minutes) if escalation else None,
-                "escalate_to": list(escalation.channels) if escalation else [],
-            }
-        )
+        row = {
+            "id": alert_id,
+            "change_id": identity,
+            "watch_id": context["watch_revision"],
+            "rule": rule.name,
+            "created_at": now,
+        }
+        alerts.append(row | _escalates(one))
         ground = _ground(change, outlines.get(change.track_id))
         data = messages.about(alert_id, identity, change, ground, rule, context)
         told.append((alert_id, messages.ALERT, data))
@@ -342,7 +346,8 @@ def add_alerts(conn: Connection, step: TrackingStep, chosen: Sequence[Chosen], n
                     "payload": messages.message(messages.ALERT, delivery_id, data, now),
                     "state": "pending",
                     "track_id": change.track_id,
-                    "next_attempt_at": crowd.turn(rule, channel, one.not_before or now),
+                    "next_attempt_at": one.turn.digest_at or crowd.turn(rule, channel, one.turn.not_before),
+                    "digest_at": one.turn.digest_at,
                 }
             )
     conn.execute(insert(tables.alert).on_conflict_do_nothing(), alerts)
@@ -350,6 +355,18 @@ def add_alerts(conn: Connection, step: TrackingStep, chosen: Sequence[Chosen], n
         conn.execute(insert(tables.delivery).on_conflict_do_nothing(), deliveries)
     notify(conn, told)
     return len(alerts)
+
+
+def _escalates(one: Chosen) -> dict[str, Any]:
+    """The wait begins when those who are told first may have been told."""
+    escalation = one.rule.escalation
+    if escalation is None:
+        return {"escalate_at": None, "escalate_to": []}
+    told = one.turn.digest_at or one.turn.not_before
+    return {
+        "escalate_at": told + timedelta(minutes=escalation.after_minutes),
+        "escalate_to": list(escalation.channels),
+    }
 
 
 def _once(conn: Connection, chosen: Sequence[Chosen]) -> list[Chosen]:

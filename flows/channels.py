@@ -24,6 +24,8 @@ _SAID = {
     messages.REINSTATED: "Holds after all: ",
 }
 _LONGEST_WAIT_SECONDS = 3600.0
+#: Alerts of a digest that a person is told one by one.
+_MOST_LINES = 20
 #: They refuse the message itself; the next one may do.
 _ABOUT_THE_MESSAGE = frozenset({400, 413, 415, 422})
 
@@ -95,6 +97,8 @@ def _notify(name: str, one: DeliveryLease, settings: FlowSettings) -> Problem | 
 def words(payload: dict[str, Any]) -> tuple[str, str]:
     """A message as a person reads it: title and text."""
     data = payload["data"]
+    if payload["type"] == messages.DIGEST:
+        return _digest_in_words(data)
     title = f"{_SAID.get(payload['type'], '')}{data['watch']}: {data['target']} {data['kind']}"
     west, south, east, north = data["bbox"]
     lines = [
@@ -105,3 +109,16 @@ def words(payload: dict[str, Any]) -> tuple[str, str]:
         f"Object {data['track_id']}, alert {data['alert_id']}",
     ]
     return title, "\n".join(lines)
+
+
+def _digest_in_words(data: dict[str, Any]) -> tuple[str, str]:
+    listed = data["alerts"][:_MOST_LINES]
+    lines = [f"{one['count']} x {one['target']} {one['kind']}" for one in data["totals"]]
+    lines += [
+        f"{one['valid_at']}: {one['target']} {one['kind']}, {one['before_m2'] / 1e4:.2f} ha -> "
+        f"{one['after_m2'] / 1e4:.2f} ha, alert {one['alert_id']}"
+        for one in listed
+    ]
+    if data["count"] > len(listed):
+        lines.append(f"and {data['count'] - len(listed)} more")
+    return f"{data['watch']}: {data['count']} alert(s) of rule {data['rule']}", "\n".join(lines)

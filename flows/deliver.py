@@ -16,7 +16,7 @@ import httpx
 from prefect import flow
 from sqlalchemy import Engine
 
-from segwatch.db import outbox
+from segwatch.db import digests, outbox
 from segwatch.flows import channels
 from segwatch.flows.assemble import worker_engine
 from segwatch.flows.settings import FlowSettings, load_settings
@@ -50,6 +50,7 @@ def deliver_outbox(engine: Engine, settings: FlowSettings) -> Delivered:
     ):
         with engine.begin() as conn:
             outbox.escalate(conn)
+            digests.gather(conn)
         while True:
             with engine.begin() as conn:
                 batch = outbox.lease(conn, worker=worker, seconds=lease_seconds, limit=_BATCH)
