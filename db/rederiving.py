@@ -409,6 +409,7 @@ def _tell(
             "payload": messages.message(kind, identity, said.payload["data"], now),
             "state": "pending",
             "track_id": said.track_id,
+            "next_attempt_at": turns[said.watch_id, said.rule].not_before,
         }
         conn.execute(insert(tables.delivery).values(row).on_conflict_do_nothing())
     publishing.notify(conn, list(told.values()))
