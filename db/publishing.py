@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -251,6 +251,18 @@ def change_id(observation_id: UUID, change: Change) -> UUID:
     """Id of a change: what happened to which object in which observation, and by how much."""
     sizes = (change.before_m2, change.after_m2, change.score, change.baseline)
     return make_id("change", observation_id, change.track_id, change.kind.value, change.valid_at, *sizes)
+
+
+def grounds(step: TrackingStep, among: Collection[UUID]) -> dict[UUID, str]:
+    """The changed ground of some changes by id, as it is stored: EWKT."""
+    outlines = {state.track_id: state.geometry for state in step.states}
+    named = {change_id(step.observation_id, one): one for one in step.changes}
+    found = {
+        identity: _ewkt(_ground(one, outlines.get(one.track_id)))
+        for identity, one in named.items()
+        if identity in among
+    }
+    return {identity: ground for identity, ground in found.items() if ground is not None}
 
 
 def add_changes(conn: Connection, step: TrackingStep, now: datetime) -> None:

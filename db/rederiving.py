@@ -141,6 +141,25 @@ _PUT_BACK = text(
     UPDATE segwatch.delivery SET state = 'pending', digest_at = :at, next_attempt_at = :at WHERE id = :id
     """
 )
+_NOTE = text(
+    """
+    INSERT INTO segwatch.alert_correction (alert_id, ordinal, kind, recorded_at)
+    SELECT a.id, 1 + coalesce(max(k.ordinal), 0), :kind, :now
+    FROM segwatch.alert a LEFT JOIN segwatch.alert_correction k ON k.alert_id = a.id
+    WHERE a.change_id = ANY(CAST(:ids AS uuid[])) GROUP BY a.id
+    """
+)
+_ALERTED = text("SELECT DISTINCT change_id FROM segwatch.alert WHERE change_id = ANY(CAST(:ids AS uuid[]))")
+#: Changes of the same size still, but of other ground; other points along the same outline are none.
+_RESHAPED = text(
+    """
+    SELECT c.id FROM segwatch.change c
+    JOIN unnest(CAST(:ids AS uuid[]), CAST(:grounds AS text[])) AS n(id, ground) ON n.id = c.id
+    CROSS JOIN LATERAL CAST(n.ground AS geometry) g
+    WHERE ST_AsBinary(c.geom) <> ST_AsBinary(g)
+      AND NOT ST_Equals(ST_CollectionExtract(c.geom, 3), ST_CollectionExtract(g, 3))
+    """
+)
 #: The message sent last to each channel of the alerts about some changes.
 _SAID = text(
     """
@@ -346,6 +365,8 @@ def _correct(
     for row in conn.execute(_WITHDRAWN, {"ids": again}).all():
         at = turns[row.watch_id, row.rule]
         conn.execute(_PUT_BACK, {"id": row.id, "at": at.digest_at or at.not_before})
+    conn.execute(_NOTE, {"ids": gone, "kind": "retracted", "now": now})
+    conn.execute(_NOTE, {"ids": again, "kind": "reinstated", "now": now})
     _tell(conn, gone, messages.RETRACTED, turns, now)
     _tell(conn, again, messages.REINSTATED, turns, now)
     return {*recorded, *again}
@@ -360,7 +381,12 @@ def _add(
 ) -> int:
     """Add what holds now, and alerts about what was not known; how many alerts."""
     count = 0
+    alerted = set(conn.execute(_ALERTED, {"ids": sorted(known)}).scalars())
     for step in steps:
+        grounds = publishing.grounds(step, alerted)
+        values = {"ids": list(grounds), "grounds": list(grounds.values())}
+        reshaped = list(conn.execute(_RESHAPED, values).scalars())
+        conn.execute(_NOTE, {"ids": reshaped, "kind": "updated", "now": now})
         publishing.add_changes(conn, step, now)
         new = [
             one

@@ -346,6 +346,17 @@ alert = Table(
     Index("alert_escalate_ix", "escalate_at", postgresql_where=text("escalate_at IS NOT NULL")),
 )
 
+alert_correction = Table(
+    "alert_correction",
+    metadata,
+    Column("alert_id", UUID(as_uuid=True), ForeignKey(f"{SCHEMA}.alert.id"), primary_key=True),
+    #: from 1 on; what a channel is told of them is in the outbox, and feeds have no channel
+    Column("ordinal", Integer, primary_key=True, autoincrement=False),
+    _text("kind"),
+    _time("recorded_at"),
+    CheckConstraint("kind IN ('retracted', 'reinstated', 'updated')", name="alert_correction_kind"),
+)
+
 delivery = Table(
     "delivery",
     metadata,

@@ -1,10 +1,16 @@
 # mypy: disable-error-code="attr-defined"
-"""Alerts that come together in a digest."""
+"""Alerts that come together in a digest, and every correction of an alert."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import sqlalchemy as sa
 from alembic import op
+
+from segwatch.db.migrations import views
+
+SQL = Path(__file__).parents[2] / "sql"
 
 revision = '0008'
 down_revision = '0007'
@@ -44,9 +50,33 @@ def upgrade() -> None:
         'delivery_digest_ix', 'delivery', ['digest_id'], schema='segwatch',
         postgresql_where=sa.text('digest_id IS NOT NULL'),
     )
+    op.create_table(
+        'alert_correction',
+        sa.Column('alert_id', sa.UUID(), nullable=False),
+        sa.Column('ordinal', sa.Integer(), nullable=False),
+        sa.Column('kind', sa.Text(), nullable=False),
+        sa.Column('recorded_at', sa.DateTime(timezone=True), nullable=False),
+        sa.CheckConstraint("kind IN ('retracted', 'reinstated', 'updated')", name='alert_correction_kind'),
+        sa.ForeignKeyConstraint(['alert_id'], ['segwatch.alert.id'], name=op.f('alert_correction_alert_id_fk')),
+        sa.PrimaryKeyConstraint('alert_id', 'ordinal', name=op.f('alert_correction_pk')),
+        schema='segwatch',
+    )
+    # of what was retracted and reinstated before this, only what holds now is known
+    op.execute(
+        "INSERT INTO segwatch.alert_correction (alert_id, ordinal, kind, recorded_at)"
+        " SELECT a.id, 1, 'retracted', c.retracted_at"
+        " FROM segwatch.alert a JOIN segwatch.change c ON c.id = a.change_id WHERE c.retracted_at IS NOT NULL"
+    )
+    op.execute(sa.text((SQL / "0008" / "corrections.sql").read_text(encoding="utf-8").replace(":", "\\:")))
 
 
 def downgrade() -> None:
+    op.execute("DROP SCHEMA watch CASCADE")
+    op.execute(
+        "DROP VIEW segwatch.alert_status, segwatch.drawn, segwatch.verdict, segwatch.unanswered, segwatch.provenance,"
+        " segwatch.current_series"
+    )
+    op.drop_table('alert_correction', schema='segwatch')
     for name in ("delivery_digest_ix", "delivery_digest_due_ix"):
         op.drop_index(name, 'delivery', schema='segwatch')
     for name in ("delivery_digest", "delivery_subject", "delivery_state"):
@@ -59,3 +89,4 @@ def downgrade() -> None:
     op.create_check_constraint('delivery_state', 'delivery', f"{_STATES})", schema='segwatch')
     for name in ("alert_id", "track_id"):
         op.alter_column('delivery', name, nullable=False, schema='segwatch')
+    views.restore(before=revision)
