@@ -28,6 +28,7 @@ _LEASE = text(
     WITH due AS (
         SELECT d.id FROM segwatch.delivery d
         WHERE d.state = 'pending' AND d.next_attempt_at <= clock_timestamp() AND d.digest_at IS NULL
+          AND d.channel <> ALL(CAST(:but_not AS text[]))
           AND (d.lease_until IS NULL OR d.lease_until < clock_timestamp())
           AND NOT EXISTS (SELECT 1 FROM segwatch.channel c
                           WHERE c.name = d.channel AND c.resting_until > clock_timestamp())
@@ -160,9 +161,15 @@ class DeliveryLease:
     """Attempts before this one."""
 
 
-def lease(conn: Connection, *, worker: str, seconds: float, limit: int) -> list[DeliveryLease]:
-    """Lease up to ``limit`` deliveries that are due, the longest due first; one an object and channel."""
-    rows = conn.execute(_LEASE, {"worker": worker, "seconds": seconds, "limit": limit}).all()
+def lease(
+    conn: Connection, *, worker: str, seconds: float, limit: int, but_not: Sequence[str] = ()
+) -> list[DeliveryLease]:
+    """Lease up to ``limit`` deliveries that are due, the longest due first; one an object and channel.
+
+    Channels of ``but_not`` are left out.
+    """
+    values = {"worker": worker, "seconds": seconds, "limit": limit, "but_not": list(but_not)}
+    rows = conn.execute(_LEASE, values).all()
     rows = sorted(rows, key=lambda row: (row.next_attempt_at, row.sequence))
     return [
         DeliveryLease(row.id, row.channel, row.idempotency_key, row.payload, row.attempts) for row in rows
