@@ -6,7 +6,9 @@ https://github.com/cloudevents/spec (structured mode) and https://www.standardwe
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from urllib.parse import quote
@@ -18,12 +20,26 @@ from shapely.geometry.base import BaseGeometry
 from segwatch.geo.types import AlertRule, Change
 
 ALERT = "segwatch.alert"
+DIGEST = "segwatch.alert.digest"
 ESCALATED = "segwatch.alert.escalated"
 RETRACTED = "segwatch.alert.retracted"
 REINSTATED = "segwatch.alert.reinstated"
 #: Most receivers refuse bodies of more than 256 KiB; many queues behind them much less.
 _LARGEST_OUTLINE = 32_000
 _FIRST_TOLERANCE_DEGREES = 1e-5
+#: Of a digest: alerts told one by one, and bytes that they may take.
+MOST_LISTED = 100
+_LARGEST_LIST = 200_000
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What a digest counts of an alert."""
+
+    target: str
+    kind: str
+    bbox: tuple[float, float, float, float]
+    """West, south, east, north; degrees."""
 
 
 def about(
@@ -59,12 +75,58 @@ def about(
 
 
 def message(kind: str, delivery_id: UUID, data: Mapping[str, Any], now: datetime) -> dict[str, Any]:
-    """One message; ``data`` is what :func:`about` made."""
+    """One message about one object; ``data`` is what :func:`about` made."""
+    return _event(kind, delivery_id, data["track_id"], data, now)
+
+
+def digest(
+    delivery_id: UUID, watch: str, rule: str, told: Sequence[Told], alerts: Iterable[Any], now: datetime
+) -> dict[str, Any]:
+    """One message about several alerts.
+
+    Args:
+        delivery_id: of the message.
+        watch: whose rule it is.
+        rule: name of the rule; the message's subject.
+        told: every alert of the digest.
+        alerts: ``data`` of the messages about the first of them; as many are listed as the message may be long.
+        now: its time.
+    """
+    totals = Counter((one.target, one.kind) for one in told)
+    west, south, east, north = zip(*(one.bbox for one in told), strict=True)
+    listed = list(_short(alerts))
+    data = {
+        "watch": watch,
+        "rule": rule,
+        "count": len(told),
+        "totals": [
+            {"target": target, "kind": kind, "count": count}
+            for (target, kind), count in sorted(totals.items())
+        ],
+        "bbox": [min(west), min(south), max(east), max(north)],
+        "alerts": listed,
+        "not_listed": len(told) - len(listed),
+    }
+    return _event(DIGEST, delivery_id, rule, data, now)
+
+
+def _short(alerts: Iterable[Any]) -> Iterator[Any]:
+    size = 0
+    for one in alerts:
+        size += len(json.dumps(one))
+        if size > _LARGEST_LIST:
+            return
+        yield one
+
+
+def _event(
+    kind: str, delivery_id: UUID, subject: object, data: Mapping[str, Any], now: datetime
+) -> dict[str, Any]:
     return {
         "specversion": "1.0",
         "id": str(delivery_id),
         "source": f"/watches/{quote(str(data['watch']), safe='')}",
-        "subject": str(data["track_id"]),
+        "subject": str(subject),
         "type": kind,
         "time": now.isoformat(),
         "timestamp": now.isoformat(),

@@ -27,13 +27,21 @@ _LEASE = text(
     """
     WITH due AS (
         SELECT d.id FROM segwatch.delivery d
-        WHERE d.state = 'pending' AND d.next_attempt_at <= clock_timestamp()
+        WHERE d.state = 'pending' AND d.next_attempt_at <= clock_timestamp() AND d.digest_at IS NULL
+          AND d.channel <> ALL(CAST(:but_not AS text[]))
           AND (d.lease_until IS NULL OR d.lease_until < clock_timestamp())
           AND NOT EXISTS (SELECT 1 FROM segwatch.channel c
                           WHERE c.name = d.channel AND c.resting_until > clock_timestamp())
           AND NOT EXISTS (SELECT 1 FROM segwatch.delivery e
                           WHERE e.channel = d.channel AND e.track_id = d.track_id AND e.state = 'pending'
-                            AND e.sequence < d.sequence)
+                            AND e.sequence < d.sequence
+                            -- a digest holds up only what corrects its alerts
+                            AND (e.digest_at IS NULL OR e.alert_id = d.alert_id))
+          AND (d.track_id IS NOT NULL OR NOT EXISTS (
+              SELECT 1 FROM segwatch.delivery e
+              WHERE e.channel = d.channel AND e.track_id IS NULL AND e.state = 'pending' AND e.sequence < d.sequence
+                AND e.payload ->> 'source' = d.payload ->> 'source'
+                AND e.payload ->> 'subject' = d.payload ->> 'subject'))
           AND NOT EXISTS (SELECT 1 FROM segwatch.alert_status s
                           WHERE s.track_id = d.track_id AND s.mark = 'snoozed' AND s.until > clock_timestamp())
         ORDER BY d.next_attempt_at, d.sequence LIMIT :limit FOR UPDATE OF d SKIP LOCKED
@@ -51,7 +59,7 @@ _DELIVERED = text(
     UPDATE segwatch.delivery
     SET state = 'delivered', delivered_at = clock_timestamp(), lease_worker = NULL, lease_until = NULL,
         last_error = NULL
-    WHERE id = :id AND state <> 'delivered'
+    WHERE (id = :id OR digest_id = :id) AND state <> 'delivered'
     """
 )
 _WELL = text(
@@ -62,12 +70,13 @@ _WELL = text(
 )
 _FAILED = text(
     """
-    UPDATE segwatch.delivery
-    SET state = CASE WHEN clock_timestamp() >= tried_since + make_interval(secs => :give_up_seconds) THEN 'dead'
+    UPDATE segwatch.delivery d
+    SET state = CASE WHEN clock_timestamp() >= m.tried_since + make_interval(secs => :give_up_seconds) THEN 'dead'
                      ELSE 'pending' END,
         last_error = :reason, next_attempt_at = clock_timestamp() + make_interval(secs => :retry_in_seconds),
         lease_worker = NULL, lease_until = NULL
-    WHERE id = :id AND state = 'pending'
+    FROM segwatch.delivery m
+    WHERE m.id = :id AND (d.id = m.id OR d.digest_id = m.id) AND d.state = 'pending'
     """
 )
 #: What fails together counts once while the channel rests already.
@@ -92,17 +101,24 @@ _RELEASE = text(
     WHERE id = ANY(CAST(:ids AS uuid[])) AND state = 'pending' AND lease_worker = :worker
     """
 )
-#: What was corrected meanwhile is not said again: the newer message stands.
+#: What was corrected meanwhile is not said again: the newer message stands. Alerts come back with their digest.
 _REPLAY = text(
     """
-    UPDATE segwatch.delivery d
-    SET state = 'pending', next_attempt_at = clock_timestamp(), tried_since = clock_timestamp(), attempts = 0
-    WHERE d.state = 'dead' AND (CAST(:channel AS text) IS NULL OR d.channel = :channel)
-      AND (CAST(:alert_id AS uuid) IS NULL OR d.alert_id = :alert_id)
-      AND NOT EXISTS (SELECT 1 FROM segwatch.delivery n
-                      WHERE n.alert_id = d.alert_id AND n.channel = d.channel AND n.state = 'delivered'
-                        AND n.ordinal > d.ordinal)
-    RETURNING d.channel
+    WITH again AS (
+        UPDATE segwatch.delivery d
+        SET state = 'pending', next_attempt_at = clock_timestamp(), tried_since = clock_timestamp(), attempts = 0
+        WHERE d.state = 'dead' AND d.digest_at IS NULL
+          AND (CAST(:channel AS text) IS NULL OR d.channel = :channel)
+          AND (CAST(:alert_id AS uuid) IS NULL OR d.alert_id = :alert_id
+               OR d.id IN (SELECT m.digest_id FROM segwatch.delivery m WHERE m.alert_id = :alert_id))
+          AND NOT EXISTS (SELECT 1 FROM segwatch.delivery n
+                          WHERE n.alert_id = d.alert_id AND n.channel = d.channel AND n.state = 'delivered'
+                            AND n.ordinal > d.ordinal)
+        RETURNING d.id, d.channel
+    ), members AS (
+        UPDATE segwatch.delivery m SET state = 'pending' FROM again WHERE m.digest_id = again.id AND m.state = 'dead'
+    )
+    SELECT channel FROM again
     """
 )
 _AWAKE = text(
@@ -145,9 +161,15 @@ class DeliveryLease:
     """Attempts before this one."""
 
 
-def lease(conn: Connection, *, worker: str, seconds: float, limit: int) -> list[DeliveryLease]:
-    """Lease up to ``limit`` deliveries that are due, the longest due first; one an object and channel."""
-    rows = conn.execute(_LEASE, {"worker": worker, "seconds": seconds, "limit": limit}).all()
+def lease(
+    conn: Connection, *, worker: str, seconds: float, limit: int, but_not: Sequence[str] = ()
+) -> list[DeliveryLease]:
+    """Lease up to ``limit`` deliveries that are due, the longest due first; one an object and channel.
+
+    Channels of ``but_not`` are left out.
+    """
+    values = {"worker": worker, "seconds": seconds, "limit": limit, "but_not": list(but_not)}
+    rows = conn.execute(_LEASE, values).all()
     rows = sorted(rows, key=lambda row: (row.next_attempt_at, row.sequence))
     return [
         DeliveryLease(row.id, row.channel, row.idempotency_key, row.payload, row.attempts) for row in rows

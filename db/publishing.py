@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -23,13 +23,21 @@ from segwatch.geo.types import AlertRule, Change, TrackingStep
 
 
 @dataclass(frozen=True, slots=True)
+class Turn:
+    """When what a rule says now may go out, UTC."""
+
+    not_before: datetime
+    digest_at: datetime | None = None
+    """The digest that an alert comes with; None = by itself."""
+
+
+@dataclass(frozen=True, slots=True)
 class Chosen:
     """A change that alerts, and by which rule."""
 
     change: Change
     rule: AlertRule
-    not_before: datetime | None = None
-    """When its first message may go out; None = at once."""
+    turn: Turn
 
 
 #: Later than everything recorded in the series, also within one transaction and when the clock stepped back.
@@ -245,6 +253,18 @@ def change_id(observation_id: UUID, change: Change) -> UUID:
     return make_id("change", observation_id, change.track_id, change.kind.value, change.valid_at, *sizes)
 
 
+def grounds(step: TrackingStep, among: Collection[UUID]) -> dict[UUID, str]:
+    """The changed ground of some changes by id, as it is stored: EWKT."""
+    outlines = {state.track_id: state.geometry for state in step.states}
+    named = {change_id(step.observation_id, one): one for one in step.changes}
+    found = {
+        identity: _ewkt(_ground(one, outlines.get(one.track_id)))
+        for identity, one in named.items()
+        if identity in among
+    }
+    return {identity: ground for identity, ground in found.items() if ground is not None}
+
+
 def add_changes(conn: Connection, step: TrackingStep, now: datetime) -> None:
     """Store the changes."""
     outlines = {state.track_id: state.geometry for state in step.states}
@@ -316,18 +336,14 @@ def add_alerts(conn: Connection, step: TrackingStep, chosen: Sequence[Chosen], n
         change, rule = one.change, one.rule
         identity = change_id(observation_id, change)
         alert_id = make_id("alert", identity, rule.name)
-        escalation = rule.escalation
-        alerts.append(
-            {
-                "id": alert_id,
-                "change_id": identity,
-                "watch_id": context["watch_revision"],
-                "rule": rule.name,
-                "created_at": now,
-                "escalate_at": now + timedelta(minutes=escalation.after_minutes) if escalation else None,
-                "escalate_to": list(escalation.channels) if escalation else [],
-            }
-        )
+        row = {
+            "id": alert_id,
+            "change_id": identity,
+            "watch_id": context["watch_revision"],
+            "rule": rule.name,
+            "created_at": now,
+        }
+        alerts.append(row | _escalates(one))
         ground = _ground(change, outlines.get(change.track_id))
         data = messages.about(alert_id, identity, change, ground, rule, context)
         told.append((alert_id, messages.ALERT, data))
@@ -342,7 +358,8 @@ def add_alerts(conn: Connection, step: TrackingStep, chosen: Sequence[Chosen], n
                     "payload": messages.message(messages.ALERT, delivery_id, data, now),
                     "state": "pending",
                     "track_id": change.track_id,
-                    "next_attempt_at": crowd.turn(rule, channel, one.not_before or now),
+                    "next_attempt_at": one.turn.digest_at or crowd.turn(rule, channel, one.turn.not_before),
+                    "digest_at": one.turn.digest_at,
                 }
             )
     conn.execute(insert(tables.alert).on_conflict_do_nothing(), alerts)
@@ -350,6 +367,18 @@ def add_alerts(conn: Connection, step: TrackingStep, chosen: Sequence[Chosen], n
         conn.execute(insert(tables.delivery).on_conflict_do_nothing(), deliveries)
     notify(conn, told)
     return len(alerts)
+
+
+def _escalates(one: Chosen) -> dict[str, Any]:
+    """The wait begins when those who are told first may have been told."""
+    escalation = one.rule.escalation
+    if escalation is None:
+        return {"escalate_at": None, "escalate_to": []}
+    told = one.turn.digest_at or one.turn.not_before
+    return {
+        "escalate_at": told + timedelta(minutes=escalation.after_minutes),
+        "escalate_to": list(escalation.channels),
+    }
 
 
 def _once(conn: Connection, chosen: Sequence[Chosen]) -> list[Chosen]:

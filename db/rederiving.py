@@ -8,7 +8,7 @@ are added; changes and lineage that no longer hold are retracted, and alerts abo
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import groupby
@@ -22,7 +22,7 @@ from segwatch.db import messages, publishing, tables
 from segwatch.db.codec import from_ewkb, load_watch, track_state
 from segwatch.db.ids import make_id
 from segwatch.db.timeline import Entry, Segment, entries, timeline
-from segwatch.geo.types import TrackedObservation, TrackingStep, TrackState, Watch
+from segwatch.geo.types import AlertRule, TrackedObservation, TrackingStep, TrackState, Watch
 
 #: Published observations, and answered ones that wait for nothing earlier; of one scene the newest look last. A look
 #: is stale where a newer one showed nothing and is final.
@@ -121,13 +121,62 @@ _UNLINK = text(
     WHERE d.observation_id = :id AND d.ordinal = n.ordinal AND d.track_id IS NOT NULL
     """
 )
+#: What no digest has told yet needs no correction: it is taken out, or put back.
+_TAKE_OUT = text(
+    """
+    UPDATE segwatch.delivery d SET state = 'withdrawn'
+    FROM segwatch.alert a
+    WHERE a.id = d.alert_id AND a.change_id = ANY(CAST(:ids AS uuid[]))
+      AND d.digest_at IS NOT NULL AND d.digest_id IS NULL AND d.state = 'pending'
+    """
+)
+_WITHDRAWN = text(
+    """
+    SELECT d.id, a.watch_id, a.rule FROM segwatch.alert a JOIN segwatch.delivery d ON d.alert_id = a.id
+    WHERE a.change_id = ANY(CAST(:ids AS uuid[])) AND d.state = 'withdrawn'
+    """
+)
+_PUT_BACK = text(
+    """
+    UPDATE segwatch.delivery SET state = 'pending', digest_at = :at, next_attempt_at = :at WHERE id = :id
+    """
+)
+_NOTE = text(
+    """
+    INSERT INTO segwatch.alert_correction (alert_id, ordinal, kind, recorded_at)
+    SELECT a.id, 1 + coalesce(max(k.ordinal), 0), :kind, :now
+    FROM segwatch.alert a LEFT JOIN segwatch.alert_correction k ON k.alert_id = a.id
+    WHERE a.change_id = ANY(CAST(:ids AS uuid[])) GROUP BY a.id
+    """
+)
+_ALERTED = text("SELECT DISTINCT change_id FROM segwatch.alert WHERE change_id = ANY(CAST(:ids AS uuid[]))")
+#: Changes of the same size still, but of other ground; other points along the same outline are none.
+_RESHAPED = text(
+    """
+    SELECT c.id FROM segwatch.change c
+    JOIN unnest(CAST(:ids AS uuid[]), CAST(:grounds AS text[])) AS n(id, ground) ON n.id = c.id
+    CROSS JOIN LATERAL CAST(n.ground AS geometry) g
+    WHERE ST_AsBinary(c.geom) <> ST_AsBinary(g)
+      AND NOT ST_Equals(ST_CollectionExtract(c.geom, 3), ST_CollectionExtract(g, 3))
+    """
+)
 #: The message sent last to each channel of the alerts about some changes.
 _SAID = text(
     """
-    SELECT DISTINCT ON (d.alert_id, d.channel) d.alert_id, d.channel, d.ordinal, d.payload, d.track_id
+    SELECT DISTINCT ON (d.alert_id, d.channel)
+           d.alert_id, d.channel, d.ordinal, d.payload, d.track_id, a.watch_id, a.rule,
+           d.digest_at IS NOT NULL AND d.digest_id IS NULL AS untold
     FROM segwatch.alert a JOIN segwatch.delivery d ON d.alert_id = a.id
     WHERE a.change_id = ANY(CAST(:ids AS uuid[]))
     ORDER BY d.alert_id, d.channel, d.ordinal DESC
+    """
+)
+#: Each watch revision that raised some of these alerts, and the one in force.
+_REVISIONS = text(
+    """
+    SELECT w.id, w.definition, n.definition AS in_force
+    FROM segwatch.watch w JOIN segwatch.watch_head h ON h.name = w.name JOIN segwatch.watch n ON n.id = h.watch_id
+    WHERE w.id IN (SELECT a.watch_id FROM segwatch.alert a WHERE a.change_id = ANY(CAST(:ids AS uuid[])))
     """
 )
 
@@ -226,6 +275,7 @@ def publish(
     old: Past,
     steps: Sequence[TrackingStep],
     alerts: Mapping[UUID, Sequence[publishing.Chosen]],
+    turn: Callable[[AlertRule], publishing.Turn],
     object_ids: Mapping[UUID, UUID] | None = None,
 ) -> int:
     """Write what the steps change, in the caller's transaction.
@@ -236,6 +286,7 @@ def publish(
         old: what :func:`past` loaded.
         steps: one for each of its looks.
         alerts: per observation, changes with the rules they match.
+        turn: when what a rule says now may go out; corrections wait like alerts.
         object_ids: the first identity of objects that the series takes over.
 
     Returns:
@@ -258,7 +309,8 @@ def publish(
     if closed:
         conn.execute(_CLOSE, {"ids": closed, "now": now})
     publishing.copy_states(conn, added, now)
-    new_alerts = _changes(conn, folded, steps, alerts, now)
+    known = _correct(conn, folded, steps, turn, now)
+    new_alerts = _add(conn, steps, alerts, known, now)
     _lineage(conn, folded, steps, now)
     for step in steps:
         lost = [ordinal for ordinal, track in enumerate(step.detection_tracks) if track is None]
@@ -295,37 +347,83 @@ def _same(row: Row[Any], entry: Entry) -> bool:
     return row.change == entry.change and track_state(row) == entry.state
 
 
-def _changes(
+def _correct(
     conn: Connection,
     folded: set[UUID],
     steps: Sequence[TrackingStep],
-    alerts: Mapping[UUID, Sequence[publishing.Chosen]],
+    turn: Callable[[AlertRule], publishing.Turn],
     now: datetime,
-) -> int:
-    """Retract what no longer holds, add what does, and say both to whom it was said before."""
+) -> set[UUID]:
+    """Retract changes that no longer hold, and say so to whom they were told; ids of those that were known."""
     recorded = {row.id for row in conn.execute(_RECORDED_CHANGES, {"ids": sorted(folded)})}
     derived = {publishing.change_id(step.observation_id, one) for step in steps for one in step.changes}
     gone = sorted(recorded - derived)
     conn.execute(_RETRACT_CHANGES, {"ids": gone, "now": now})
     again = list(conn.execute(_HOLDS_AGAIN, {"ids": sorted(derived - recorded)}).scalars())
-    _correct(conn, gone, messages.RETRACTED, now)
-    _correct(conn, again, messages.REINSTATED, now)
+    conn.execute(_TAKE_OUT, {"ids": gone})
+    turns = _turns(conn, [*gone, *again], turn)
+    for row in conn.execute(_WITHDRAWN, {"ids": again}).all():
+        at = turns[row.watch_id, row.rule]
+        conn.execute(_PUT_BACK, {"id": row.id, "at": at.digest_at or at.not_before})
+    conn.execute(_NOTE, {"ids": gone, "kind": "retracted", "now": now})
+    conn.execute(_NOTE, {"ids": again, "kind": "reinstated", "now": now})
+    _tell(conn, gone, messages.RETRACTED, turns, now)
+    _tell(conn, again, messages.REINSTATED, turns, now)
+    return {*recorded, *again}
+
+
+def _add(
+    conn: Connection,
+    steps: Sequence[TrackingStep],
+    alerts: Mapping[UUID, Sequence[publishing.Chosen]],
+    known: set[UUID],
+    now: datetime,
+) -> int:
+    """Add what holds now, and alerts about what was not known; how many alerts."""
     count = 0
+    alerted = set(conn.execute(_ALERTED, {"ids": sorted(known)}).scalars())
     for step in steps:
+        grounds = publishing.grounds(step, alerted)
+        values = {"ids": list(grounds), "grounds": list(grounds.values())}
+        reshaped = list(conn.execute(_RESHAPED, values).scalars())
+        conn.execute(_NOTE, {"ids": reshaped, "kind": "updated", "now": now})
         publishing.add_changes(conn, step, now)
         new = [
             one
             for one in alerts.get(step.observation_id, ())
-            if publishing.change_id(step.observation_id, one.change) not in {*recorded, *again}
+            if publishing.change_id(step.observation_id, one.change) not in known
         ]
         count += publishing.add_alerts(conn, step, new, now)
     return count
 
 
-def _correct(conn: Connection, changes: Sequence[UUID], kind: str, now: datetime) -> None:
-    """A further message about each alert of these changes, to every channel that was told."""
+def _turns(
+    conn: Connection, changes: Sequence[UUID], turn: Callable[[AlertRule], publishing.Turn]
+) -> dict[tuple[UUID, str], publishing.Turn]:
+    """When the rules that alerted about changes may speak now, by watch revision and name.
+
+    Hours are those of the rule in force; of a rule that is there no more, its own.
+    """
+    found: dict[tuple[UUID, str], publishing.Turn] = {}
+    for row in conn.execute(_REVISIONS, {"ids": list(changes)}).all():
+        for watch in (load_watch(row.definition), load_watch(row.in_force)):
+            found |= {(row.id, rule.name): turn(rule) for rule in watch.rules}
+    return found
+
+
+def _tell(
+    conn: Connection,
+    changes: Sequence[UUID],
+    kind: str,
+    turns: Mapping[tuple[UUID, str], publishing.Turn],
+    now: datetime,
+) -> None:
+    """A further message about each alert of these changes, to every channel that was told or is about to be."""
     told: dict[UUID, tuple[UUID, str, Mapping[str, Any]]] = {}
     for said in conn.execute(_SAID, {"ids": list(changes)}).all():
+        told[said.alert_id] = (said.alert_id, kind, said.payload["data"])
+        if said.untold:
+            continue
         ordinal = said.ordinal + 1
         identity = make_id("delivery", said.alert_id, said.channel, ordinal)
         row = {
@@ -337,9 +435,9 @@ def _correct(conn: Connection, changes: Sequence[UUID], kind: str, now: datetime
             "payload": messages.message(kind, identity, said.payload["data"], now),
             "state": "pending",
             "track_id": said.track_id,
+            "next_attempt_at": turns[said.watch_id, said.rule].not_before,
         }
         conn.execute(insert(tables.delivery).values(row).on_conflict_do_nothing())
-        told[said.alert_id] = (said.alert_id, kind, said.payload["data"])
     publishing.notify(conn, list(told.values()))
 
 

@@ -347,11 +347,23 @@ alert = Table(
     Index("alert_escalate_ix", "escalate_at", postgresql_where=text("escalate_at IS NOT NULL")),
 )
 
+alert_correction = Table(
+    "alert_correction",
+    metadata,
+    Column("alert_id", UUID(as_uuid=True), ForeignKey(f"{SCHEMA}.alert.id"), primary_key=True),
+    #: from 1 on; what a channel is told of them is in the outbox, and feeds have no channel
+    Column("ordinal", Integer, primary_key=True, autoincrement=False),
+    _text("kind"),
+    _time("recorded_at"),
+    CheckConstraint("kind IN ('retracted', 'reinstated', 'updated')", name="alert_correction_kind"),
+)
+
 delivery = Table(
     "delivery",
     metadata,
     _id(),
-    _ref("alert_id", "alert"),
+    #: null in the message of a digest, which is about several
+    _ref("alert_id", "alert", nullable=True),
     _text("channel"),
     Column("idempotency_key", Text, nullable=False, unique=True),
     Column("payload", JSONB, nullable=False),
@@ -365,13 +377,29 @@ delivery = Table(
     _time("delivered_at", nullable=True),
     #: 0 is the alert; odd ones say that it does not hold after all, further even ones that it does again
     Column("ordinal", Integer, nullable=False, server_default="0"),
-    _ref("track_id", "track"),
+    _ref("track_id", "track", nullable=True),
     #: messages about one object reach a channel in this order
     Column("sequence", BigInteger, Identity(), nullable=False),
     #: given up some time after this; replaying begins anew
     _time("tried_since", now=True),
+    #: not sent by itself but with a digest of then or later
+    _time("digest_at", nullable=True),
+    #: the message of that digest, once it is written
+    _ref("digest_id", "delivery", nullable=True),
     UniqueConstraint("alert_id", "channel", "ordinal", name="delivery_identity"),
-    CheckConstraint("state IN ('pending', 'delivered', 'dead')", name="delivery_state"),
+    CheckConstraint("state IN ('pending', 'delivered', 'dead', 'withdrawn')", name="delivery_state"),
+    CheckConstraint("(alert_id IS NULL) = (track_id IS NULL)", name="delivery_subject"),
+    CheckConstraint(
+        "CASE WHEN alert_id IS NULL THEN digest_at IS NULL AND digest_id IS NULL"
+        " ELSE digest_id IS NULL OR digest_at IS NOT NULL END",
+        name="delivery_digest",
+    ),
+    Index(
+        "delivery_digest_due_ix",
+        "digest_at",
+        postgresql_where=text("state = 'pending' AND digest_id IS NULL"),
+    ),
+    Index("delivery_digest_ix", "digest_id", postgresql_where=text("digest_id IS NOT NULL")),
     Index("delivery_due_ix", "next_attempt_at", postgresql_where=text("state = 'pending'")),
     Index("delivery_order_ix", "track_id", "channel", "sequence", postgresql_where=text("state = 'pending'")),
 )

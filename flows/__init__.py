@@ -1,1 +1,6 @@
 """Orchestration and I/O edges; the only package that imports prefect."""
+
+import logging
+
+# it writes every address in full, and those of webhooks, feeds and signed links hold keys
+logging.getLogger("httpx").setLevel(logging.WARNING)

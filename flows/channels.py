@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 from dataclasses import dataclass
@@ -24,6 +25,9 @@ _SAID = {
     messages.REINSTATED: "Holds after all: ",
 }
 _LONGEST_WAIT_SECONDS = 3600.0
+_LONGEST_REASON = 300
+#: Alerts of a digest that a person is told one by one.
+_MOST_LINES = 20
 #: They refuse the message itself; the next one may do.
 _ABOUT_THE_MESSAGE = frozenset({400, 413, 415, 422})
 
@@ -39,10 +43,22 @@ class Problem:
     """How long the receiver asks to be left alone."""
 
 
-def send(client: httpx.Client, one: DeliveryLease, settings: FlowSettings) -> Problem | None:
-    """Send one message; None if it was taken."""
+async def send(client: httpx.AsyncClient, one: DeliveryLease, settings: FlowSettings) -> Problem | None:
+    """Send one message; None if it was taken.
+
+    A webhook has the settings' time limit for all of it, from looking up its name to the end of its headers, however
+    it spends it; more than 100 KB of headers are refused (by h11), and of its body nothing is read.
+    """
     service = SERVICE.match(one.channel)
-    return _notify(service.group(1), one, settings) if service else _post(client, one, settings)
+    if service:
+        return await asyncio.to_thread(_notify, service.group(1), one, settings)
+    try:
+        async with asyncio.timeout(settings.delivery_timeout_seconds):
+            return await _post(client, one, settings)
+    except TimeoutError:
+        return Problem(f"no answer within {settings.delivery_timeout_seconds:g} s")
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        return Problem(_reason(error))
 
 
 def shown(channel: str) -> str:
@@ -50,20 +66,30 @@ def shown(channel: str) -> str:
     return channel if SERVICE.match(channel) else httpx.URL(channel).host
 
 
-def _post(client: httpx.Client, one: DeliveryLease, settings: FlowSettings) -> Problem | None:
+async def _post(client: httpx.AsyncClient, one: DeliveryLease, settings: FlowSettings) -> Problem | None:
     body = json.dumps(one.payload, sort_keys=True, separators=(",", ":"), default=str)
-    try:
-        # the answer's body is nothing to us, however long it is
-        with client.stream(
-            "POST", one.channel, content=body.encode(), headers=_headers(one, body, settings)
-        ) as answer:
-            if answer.is_success:
-                return None
-            code, after = answer.status_code, answer.headers.get("retry-after", "")
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
-        return Problem(f"{type(error).__name__}: {error}")
+    # the answer's body is nothing to us, however long it is
+    async with client.stream(
+        "POST", one.channel, content=body.encode(), headers=_headers(one, body, settings)
+    ) as answer:
+        if answer.is_success:
+            return None
+        code, after = answer.status_code, answer.headers.get("retry-after", "")
+    if answer.is_redirect:
+        return Problem(f"HTTP {code}: it has moved; put the new address into the rule")
     wait = min(float(after), _LONGEST_WAIT_SECONDS) if after.isascii() and after.isdigit() else 0.0
     return Problem(f"HTTP {code}", code not in _ABOUT_THE_MESSAGE, wait)
+
+
+def _reason(error: httpx.HTTPError | httpx.InvalidURL) -> str:
+    """Without a word of the receiver's, who may send back what it was sent: its address may hold a key."""
+    if isinstance(error, httpx.ConnectError):
+        return f"it cannot be reached: {error}"[:_LONGEST_REASON]
+    if isinstance(error, httpx.RemoteProtocolError):
+        return "it hung up, or what it answered is no HTTP"
+    if isinstance(error, httpx.NetworkError):
+        return "the connection broke"
+    return type(error).__name__
 
 
 def _headers(one: DeliveryLease, body: str, settings: FlowSettings) -> dict[str, str]:
@@ -95,6 +121,8 @@ def _notify(name: str, one: DeliveryLease, settings: FlowSettings) -> Problem | 
 def words(payload: dict[str, Any]) -> tuple[str, str]:
     """A message as a person reads it: title and text."""
     data = payload["data"]
+    if payload["type"] == messages.DIGEST:
+        return _digest_in_words(data)
     title = f"{_SAID.get(payload['type'], '')}{data['watch']}: {data['target']} {data['kind']}"
     west, south, east, north = data["bbox"]
     lines = [
@@ -105,3 +133,16 @@ def words(payload: dict[str, Any]) -> tuple[str, str]:
         f"Object {data['track_id']}, alert {data['alert_id']}",
     ]
     return title, "\n".join(lines)
+
+
+def _digest_in_words(data: dict[str, Any]) -> tuple[str, str]:
+    listed = data["alerts"][:_MOST_LINES]
+    lines = [f"{one['count']} x {one['target']} {one['kind']}" for one in data["totals"]]
+    lines += [
+        f"{one['valid_at']}: {one['target']} {one['kind']}, {one['before_m2'] / 1e4:.2f} ha -> "
+        f"{one['after_m2'] / 1e4:.2f} ha, alert {one['alert_id']}"
+        for one in listed
+    ]
+    if data["count"] > len(listed):
+        lines.append(f"and {data['count'] - len(listed)} more")
+    return f"{data['watch']}: {data['count']} alert(s) of rule {data['rule']}", "\n".join(lines)

@@ -2,28 +2,36 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import random
 import socket
+import time
+from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from typing import Any
-from uuid import UUID
 
 import httpx
 from prefect import flow
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 
-from segwatch.db import outbox
+from segwatch.db import digests, outbox
+from segwatch.db.outbox import DeliveryLease
 from segwatch.flows import channels
 from segwatch.flows.assemble import worker_engine
+from segwatch.flows.channels import Problem
 from segwatch.flows.settings import FlowSettings, load_settings
 
 _log = logging.getLogger(__name__)
-_AT_ONCE = 8
-_BATCH = 8 * _AT_ONCE
+_AT_ONCE = 32
+#: Of these, so that a channel that hangs leaves the most to others.
+_OF_A_CHANNEL = 8
+_BATCH = 64
+_MOST_LEASED = 4 * _BATCH
+_LOOK_EVERY_SECONDS = 0.25
 _LONGEST_RETRY_SECONDS = 3600.0
 #: A channel's first rest, in first waits of a message.
 _REST = 6.0
@@ -40,69 +48,120 @@ class Delivered:
 
 def deliver_outbox(engine: Engine, settings: FlowSettings) -> Delivered:
     """Send everything that is due. Receivers must honour ``webhook-id``: a crash after sending repeats it."""
-    total = Delivered()
-    # unique in time as well: what a dead namesake held is not ours to give back
-    worker = f"deliver-{socket.gethostname()}-{os.getpid()}-{random.getrandbits(32):08x}"
-    lease_seconds = settings.delivery_timeout_seconds * 1.5 * _BATCH / _AT_ONCE
-    with (
-        httpx.Client(timeout=settings.delivery_timeout_seconds, follow_redirects=False) as client,
-        ThreadPoolExecutor(_AT_ONCE) as pool,
-    ):
-        with engine.begin() as conn:
-            outbox.escalate(conn)
-        while True:
-            with engine.begin() as conn:
-                batch = outbox.lease(conn, worker=worker, seconds=lease_seconds, limit=_BATCH)
-            if not batch:
-                break
-            _send_batch(engine, client, pool, worker, batch, settings, total)
+    with engine.begin() as conn:
+        outbox.escalate(conn)
+        digests.gather(conn)
+    courier = _Courier(engine, settings)
+    asyncio.run(courier.run())
+    total = courier.total
     if total.delivered or total.failed:
         _log.info("deliver %s", asdict(total))
     return total
 
 
-def _send_batch(
-    engine: Engine,
-    client: httpx.Client,
-    pool: ThreadPoolExecutor,
-    worker: str,
-    batch: Sequence[outbox.DeliveryLease],
-    settings: FlowSettings,
-    total: Delivered,
-) -> None:
-    """Send leased messages some at a time; once a channel rests, its others are given back untried."""
-    resting: set[str] = set()
-    untried: list[UUID] = []
-    for start in range(0, len(batch), _AT_ONCE):
-        several = batch[start : start + _AT_ONCE]
-        tried = [one for one in several if one.channel not in resting]
-        untried += [one.id for one in several if one.channel in resting]
-        problems = list(pool.map(lambda one: channels.send(client, one, settings), tried))
-        with engine.begin() as conn:
-            for one, problem in zip(tried, problems, strict=True):
+class _Courier:
+    """Sends many messages at a time. One that takes its time limit holds up its own channel only."""
+
+    def __init__(self, engine: Engine, settings: FlowSettings) -> None:
+        self.total = Delivered()
+        self._engine = engine
+        self._settings = settings
+        # unique in time as well: what a dead namesake held is not ours to give back
+        self._worker = f"deliver-{socket.gethostname()}-{os.getpid()}-{random.getrandbits(32):08x}"
+        self._waiting: list[DeliveryLease] = []
+        self._sending: dict[asyncio.Task[Problem | None], DeliveryLease] = {}
+        self._in_vain: frozenset[str] = frozenset()
+        """Channels past which nothing was due at the last look."""
+        self._look_again_at = 0.0
+
+    async def run(self) -> None:
+        """Until nothing is due."""
+        loop = asyncio.get_running_loop()
+        # names are looked up and services notified there; whoever hangs must not hang the ledger, too
+        loop.set_default_executor(ThreadPoolExecutor(2 * _AT_ONCE))
+        with ThreadPoolExecutor(1) as ledger:
+            # the time limit is that of the whole exchange, see channels.send
+            async with httpx.AsyncClient(timeout=None, follow_redirects=False) as client:  # noqa: S113
+                while True:
+                    while self._looks_further():
+                        await loop.run_in_executor(ledger, self._lease)
+                        self._start(client)
+                    if not self._sending:
+                        return
+                    done, _ = await asyncio.wait(
+                        self._sending, timeout=_LOOK_EVERY_SECONDS, return_when=asyncio.FIRST_COMPLETED
+                    )
+                    results = [(self._sending.pop(task), task.result()) for task in done]
+                    # the next ones are on their way while the ledger is told of these
+                    self._start(client)
+                    await loop.run_in_executor(ledger, self._record, results)
+
+    def _start(self, client: httpx.AsyncClient) -> None:
+        """Send of what is leased as much as may be on the way at once."""
+        on_the_way = Counter(one.channel for one in self._sending.values())
+        left = []
+        for one in self._waiting:
+            if len(self._sending) < _AT_ONCE and on_the_way[one.channel] < _OF_A_CHANNEL:
+                on_the_way[one.channel] += 1
+                self._sending[asyncio.create_task(channels.send(client, one, self._settings))] = one
+            else:
+                left.append(one)
+        self._waiting = left
+
+    def _served(self) -> frozenset[str]:
+        """Channels of which there is as much as may be sent now."""
+        on_the_way = Counter(one.channel for one in self._sending.values())
+        full = {channel for channel, count in on_the_way.items() if count >= _OF_A_CHANNEL}
+        return frozenset(full | {one.channel for one in self._waiting})
+
+    def _looks_further(self) -> bool:
+        """Whether to lease more: for channels that are not served yet, as long as something goes on its way."""
+        if len(self._sending) >= _AT_ONCE or len(self._waiting) >= _MOST_LEASED:
+            return False
+        # past thousands of one channel, a look for others' costs as much as a lease
+        return not self._in_vain <= self._served() or time.monotonic() >= self._look_again_at
+
+    def _lease(self) -> None:
+        seconds = _BATCH / _OF_A_CHANNEL * 1.5 * self._settings.delivery_timeout_seconds
+        served = self._served()
+        with self._engine.begin() as conn:
+            found = outbox.lease(
+                conn, worker=self._worker, seconds=seconds, limit=_BATCH, but_not=sorted(served)
+            )
+        self._waiting += found
+        self._in_vain = served
+        self._look_again_at = 0.0 if len(found) == _BATCH else time.monotonic() + _LOOK_EVERY_SECONDS
+
+    def _record(self, results: Sequence[tuple[DeliveryLease, Problem | None]]) -> None:
+        """Once a channel rests, what was leased for it is given back untried."""
+        resting = set()
+        with self._engine.begin() as conn:
+            for one, problem in results:
                 if problem is None:
                     outbox.delivered(conn, one.id)
-                    total.delivered += 1
-                    continue
-                total.failed += 1
-                _log.warning(
-                    "delivery %s to %s failed: %s",
-                    one.idempotency_key,
-                    channels.shown(one.channel),
-                    problem.reason,
-                )
-                first = settings.delivery_retry_seconds
-                if outbox.failed(
-                    conn,
-                    one.id,
-                    problem.reason,
-                    retry_in_seconds=max(problem.wait_seconds, _wait(first, one.attempts)),
-                    give_up_seconds=settings.delivery_hours * 3600,
-                    rest_seconds=_REST * first if problem.of_channel else None,
-                ):
+                elif self._failed(conn, one, problem):
                     resting.add(one.channel)
-    with engine.begin() as conn:
-        outbox.release(conn, worker, untried)
+            untried = [one for one in self._waiting if one.channel in resting]
+            outbox.release(conn, self._worker, [one.id for one in untried])
+        self._waiting = [one for one in self._waiting if one.channel not in resting]
+        if any(one.channel not in self._in_vain for one, _ in results):
+            self._look_again_at = 0.0  # what waited behind these is due now
+        failed = sum(problem is not None for _, problem in results)
+        self.total.failed += failed
+        self.total.delivered += len(results) - failed
+
+    def _failed(self, conn: Connection, one: DeliveryLease, problem: Problem) -> bool:
+        shown = channels.shown(one.channel)
+        _log.warning("delivery %s to %s failed: %s", one.idempotency_key, shown, problem.reason)
+        first = self._settings.delivery_retry_seconds
+        return outbox.failed(
+            conn,
+            one.id,
+            problem.reason,
+            retry_in_seconds=max(problem.wait_seconds, _wait(first, one.attempts)),
+            give_up_seconds=self._settings.delivery_hours * 3600,
+            rest_seconds=_REST * first if problem.of_channel else None,
+        )
 
 
 def _wait(first: float, attempts: int) -> float:

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from sqlalchemy import Connection
 
 from segwatch.db import alerts, reviews
-from segwatch.geo.tracking.rules import matches
+from segwatch.geo.tracking.rules import digest_at, matches
 from segwatch.geo.types import AlertRule, Change, Watch
 
 
@@ -23,6 +23,8 @@ class Rehearsed:
     objects: int
     busiest_day: int
     """Most alerts about one day's imagery."""
+    digests: int | None
+    """Messages they would have come in, a channel, had every scene been known at once; None = one each."""
 
 
 def rehearse(
@@ -30,7 +32,8 @@ def rehearse(
 ) -> tuple[int, list[Rehearsed]]:
     """How many changes the ledger holds for the watch's name, and what each of its rules makes of them.
 
-    Objects that a review rejected stay silent. Quiet hours and limits delay messages; they are not looked at here.
+    Objects that a review rejected stay silent. Quiet hours and limits delay messages; of these only digests, whose
+    number they change, are looked at here.
     """
     history = list(alerts.changes(conn, watch.name, since, until))
     silent = reviews.rejected(conn, {change.track_id for change, _ in history})
@@ -45,5 +48,6 @@ def rehearse(
             said.add(change.track_id)
             chosen.append(change)
         days = Counter(one.valid_at.astimezone(UTC).date() for one in chosen)
-        results.append(Rehearsed(rule, tuple(chosen), len(said), max(days.values(), default=0)))
+        digests = len({digest_at(rule, one.valid_at) for one in chosen}) if rule.digest else None
+        results.append(Rehearsed(rule, tuple(chosen), len(said), max(days.values(), default=0), digests))
     return len(history), results

@@ -41,7 +41,7 @@ class FlowSettings(BaseSettings):
         72.0, gt=0, description="how long a delivery is tried before it is given up"
     )
     delivery_retry_seconds: float = Field(5.0, gt=0, description="a delivery's first wait after a failure")
-    delivery_timeout_seconds: float = Field(10.0, gt=0)
+    delivery_timeout_seconds: float = Field(10.0, gt=0, description="longest wait for a webhook, all of it")
     services: dict[str, SecretStr] = Field(
         default_factory=dict,
         description="notification services by name, as Apprise addresses; a JSON object",

@@ -12,12 +12,12 @@ from prefect import flow
 from sqlalchemy import Connection, Engine
 
 from segwatch.db import rederiving, series, tracks
-from segwatch.db.publishing import Chosen
+from segwatch.db.publishing import Chosen, Turn
 from segwatch.flows.assemble import worker_engine
 from segwatch.flows.settings import load_settings
 from segwatch.geo.tracking.history import Look, refold, taken_over
-from segwatch.geo.tracking.rules import awake_from, matching
-from segwatch.geo.types import TrackingStep, TrackState, Watch
+from segwatch.geo.tracking.rules import awake_from, digest_at, matching
+from segwatch.geo.types import AlertRule, TrackingStep, TrackState, Watch
 
 _log = logging.getLogger(__name__)
 
@@ -98,7 +98,7 @@ def _publish_late(conn: Connection, series_id: UUID, late: tracks.LateObservatio
     chosen = {
         step.observation_id: _chosen(look.watch, step) for look, step in zip(old.looks, steps, strict=True)
     }
-    total.alerts += rederiving.publish(conn, series_id, old, steps, chosen, seeds.object_ids)
+    total.alerts += rederiving.publish(conn, series_id, old, steps, chosen, _turn, seeds.object_ids)
     total.observations += len(old.arriving)
     for step in steps:
         if step.observation_id in old.arriving:
@@ -107,12 +107,13 @@ def _publish_late(conn: Connection, series_id: UUID, late: tracks.LateObservatio
 
 
 def _chosen(watch: Watch, step: TrackingStep) -> list[Chosen]:
-    """The changes that alert, and from when on: rules may have quiet hours."""
+    return [Chosen(change, rule, _turn(rule)) for change, rule in matching(watch.rules, step)]
+
+
+def _turn(rule: AlertRule) -> Turn:
+    """When what the rule says now may go out: it may have quiet hours, or a digest."""
     now = datetime.now(UTC)
-    return [
-        Chosen(change, rule, awake_from(rule.quiet, now) if rule.quiet else None)
-        for change, rule in matching(watch.rules, step)
-    ]
+    return Turn(awake_from(rule.quiet, now), digest_at(rule, now))
 
 
 def _count(total: Tracked, step: TrackingStep) -> None:

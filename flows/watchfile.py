@@ -21,7 +21,6 @@ from pydantic import (
     ConfigDict,
     Field,
     ValidationError,
-    field_validator,
     model_validator,
 )
 from shapely.errors import GEOSException
@@ -36,6 +35,7 @@ from segwatch.geo.sources import profiles
 from segwatch.geo.types import (
     AlertRule,
     ChangeKind,
+    Digest,
     Escalation,
     Instruction,
     Outlines,
@@ -47,6 +47,7 @@ from segwatch.geo.types import (
 
 _VARIABLE = re.compile(r"\$\{([A-Z][A-Z0-9_]*)\}")
 _URL = re.compile(r"^https?://[^\s/]+(/\S*)?$")
+_TIME_OF_DAY = re.compile(r"([01]\d|2[0-3]):[0-5]\d\Z")
 
 
 def _expand(text: str) -> str:
@@ -77,9 +78,23 @@ def _channel(text: str) -> str:
     return expanded.rstrip("/")
 
 
+def _time_of_day(text: str) -> str:
+    if not _TIME_OF_DAY.match(text):
+        raise ValueError('is no time of day; write hours and minutes in quotes as "07:00"')
+    return text
+
+
+def _zone(name: str) -> str:
+    if name not in available_timezones():
+        raise ValueError("is no time zone; write an IANA name as Europe/Paris")
+    return name
+
+
 Url = Annotated[str, AfterValidator(_url)]
 Channel = Annotated[str, AfterValidator(_channel)]
 Share = Annotated[float, Field(ge=0, le=1)]
+TimeOfDay = Annotated[str, AfterValidator(_time_of_day)]
+Zone = Annotated[str, AfterValidator(_zone)]
 
 
 class _Part(BaseModel):
@@ -114,22 +129,31 @@ class _Near(_Area):
 
 
 class _Quiet(_Part):
-    begin: str = Field(pattern=r"^([01]\d|2[0-3]):[0-5]\d$")
-    end: str = Field(pattern=r"^([01]\d|2[0-3]):[0-5]\d$")
-    timezone: str = "UTC"
-
-    @field_validator("timezone")
-    @classmethod
-    def _known(cls, name: str) -> str:
-        if name not in available_timezones():
-            raise ValueError("is no time zone; write an IANA name as Europe/Paris")
-        return name
+    begin: TimeOfDay
+    end: TimeOfDay
+    timezone: Zone = "UTC"
 
     @model_validator(mode="after")
     def _not_all_day(self) -> Self:
         if self.begin == self.end:
             raise ValueError("begin and end are the same; leave quiet hours out, or name two times")
         return self
+
+
+class _Digest(_Part):
+    at: TimeOfDay | None = Field(None, description="None = every full hour")
+    timezone: Zone = "UTC"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short(cls, given: Any) -> Any:
+        if isinstance(given, str):
+            return {} if given == "hourly" else {"at": given}
+        if not isinstance(given, dict) or given.get("at") is None:
+            raise ValueError(
+                'write hourly, a time of day in quotes as "07:00" (UTC), or {at: "07:00", timezone: Europe/Paris}'
+            )
+        return given
 
 
 class _Escalate(_Part):
@@ -150,6 +174,13 @@ class _Rule(_Part):
     quiet: _Quiet | None = None
     most_per_hour: int | None = Field(None, ge=1)
     escalate: _Escalate | None = None
+    digest: _Digest | None = None
+
+    @model_validator(mode="after")
+    def _a_digest_is_one_message(self) -> Self:
+        if self.digest and self.most_per_hour:
+            raise ValueError("most_per_hour: a digest is one message; leave out most_per_hour or digest")
+        return self
 
     @model_validator(mode="after")
     def _escalates_from_somewhere(self) -> Self:
@@ -223,13 +254,14 @@ def parse(document: object, *, base: Path, name: str) -> Watch:
 
 
 def _rule(rule: _Rule, base: Path, name: str) -> AlertRule:
-    plain = rule.model_dump(exclude={"near", "quiet", "escalate"})
+    plain = rule.model_dump(exclude={"near", "quiet", "escalate", "digest"})
     return AlertRule(
         **plain,
         region=_area(rule.near, base, f"{name}: rules.{rule.name}.near") if rule.near else None,
         region_distance_m=rule.near.distance_m if rule.near else 0.0,
         quiet=QuietHours(**rule.quiet.model_dump()) if rule.quiet else None,
         escalation=Escalation(**rule.escalate.model_dump()) if rule.escalate else None,
+        digest=Digest(**rule.digest.model_dump()) if rule.digest else None,
     )
 
 

@@ -234,6 +234,16 @@ class QuietHours:
 
 
 @dataclass(frozen=True, slots=True)
+class Digest:
+    """How often the alerts of a rule come together, as one message a channel."""
+
+    at: str | None = None
+    """``HH:MM`` of every day; None = every full hour."""
+    timezone: str = "UTC"
+    """IANA name."""
+
+
+@dataclass(frozen=True, slots=True)
 class Escalation:
     """Who is told of an alert that nobody has looked at."""
 
@@ -266,6 +276,8 @@ class AlertRule:
     most_per_hour: int | None = None
     """Messages an hour and channel; further ones wait for the hours after."""
     escalation: Escalation | None = None
+    digest: Digest | None = None
+    """None = a message for each alert."""
 
 
 @dataclass(frozen=True, slots=True)

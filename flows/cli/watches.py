@@ -47,6 +47,7 @@ def try_rules(
                     "alerts": len(one.alerts),
                     "objects": one.objects,
                     "busiest_day": one.busiest_day,
+                    "digests": one.digests,
                     "first": [
                         {
                             "valid_at": change.valid_at,
@@ -67,6 +68,7 @@ def try_rules(
         title = (
             f"{one.rule.name}: {len(one.alerts)} of {count} changes, {one.objects} objects, "
             f"at most {one.busiest_day} about one day"
+            + (f", in {one.digests} digest(s)" if one.digests is not None else "")
         )
         table = Table("seen", "what", "hectares", "object", title=escape(title))
         for change in one.alerts[:limit]:

@@ -1,14 +1,14 @@
 """Alerts as feeds: Atom (RFC 4287) with GeoRSS Simple, each entry with its alert as CAP 1.2 (OASIS).
 
 An alert keeps its id for good. What does not hold after all stays in the feed, changed, and its CAP message becomes a
-cancel of the first one.
+cancel of those before; should it hold again, or its ground be another one, an update of them.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 from xml.etree import ElementTree as ET  # writing only; nothing from outside is parsed here
@@ -25,6 +25,12 @@ from segwatch.geo.area import polygonal_parts
 _ATOM, _GEORSS = "http://www.w3.org/2005/Atom", "http://www.georss.org/georss"
 _CAP = "urn:oasis:names:tc:emergency:cap:1.2"
 _SENDER = "segwatch"
+#: What CAP calls a correction, and what it says to people.
+_CORRECTIONS = {
+    "retracted": ("Cancel", "The change does not hold after all."),
+    "reinstated": ("Update", "The change holds after all."),
+    "updated": ("Update", "The changed ground is another one than was told before."),
+}
 _MOST_ENTRIES = 200
 for _prefix, _space in (("", _ATOM), ("georss", _GEORSS), ("cap", _CAP)):
     ET.register_namespace(_prefix, _space)
@@ -49,7 +55,7 @@ def router(reading: Engine) -> APIRouter:
 
     @routes.get("/feeds/cap/{alert_id}.xml", response_class=Response)
     def cap(alert_id: UUID) -> Response:
-        """One alert as a CAP message: an alert, or its cancel once it was retracted."""
+        """One alert as a CAP message: the last one about it."""
         with reading.connect() as conn:
             row = queries.alert(conn, alert_id)
         if row is None:
@@ -100,20 +106,21 @@ def _place(shape: BaseGeometry) -> tuple[str, str]:
 
 def _message(row: dict[str, Any]) -> ET.Element:
     root = ET.Element(f"{{{_CAP}}}alert")
-    first = str(row["alert_id"])
-    retracted = row["retracted_at"] is not None
+    *earlier, (identifier, sent) = _said(row)
+    kind, note = _CORRECTIONS[row["corrections"][-1]] if earlier else ("Alert", "")
     _add(
         root,
         _CAP,
-        ("identifier", f"{first}.retracted" if retracted else first),
+        ("identifier", identifier),
         ("sender", _SENDER),
-        ("sent", _cap_time(_changed(row))),
+        ("sent", _cap_time(sent)),
         ("status", "Actual"),
-        ("msgType", "Cancel" if retracted else "Alert"),
+        ("msgType", kind),
         ("scope", "Public"),
     )
-    if retracted:
-        _add(root, _CAP, ("references", f"{_SENDER},{first},{_cap_time(row['created_at'])}"))
+    if earlier:
+        references = (f"{_SENDER},{name},{_cap_time(moment)}" for name, moment in earlier)
+        _add(root, _CAP, ("note", note), ("references", " ".join(references)))
     info = _under(root, _CAP, "info")
     _add(
         info,
@@ -155,8 +162,17 @@ def _description(row: dict[str, Any]) -> str:
     )
 
 
+def _said(row: dict[str, Any]) -> list[tuple[str, datetime]]:
+    """Identifier and time of every message about an alert; each in a whole second after the one before."""
+    said = [(str(row["alert_id"]), _utc(row["created_at"]))]
+    for ordinal, moment in enumerate(row["corrected_at"], start=1):
+        earliest = said[-1][1] + timedelta(seconds=1)
+        said.append((f"{row['alert_id']}.{ordinal}", max(_utc(moment), earliest)))
+    return said
+
+
 def _changed(row: dict[str, Any]) -> datetime:
-    return _utc(row["retracted_at"] or row["created_at"])
+    return _said(row)[-1][1]
 
 
 def _utc(moment: datetime) -> datetime:

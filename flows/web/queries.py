@@ -41,13 +41,18 @@ _ALERTS = text(
 )
 _TOLD = """
     SELECT a.alert_id, a.track_id, a.watch, a.rule, a.kind, a.target, a.valid_at, a.created_at, a.before_m2, a.after_m2,
-           a.geom, a.retracted_at, a.item_hrefs, a.model, c.score, o.instruction
+           a.geom, a.retracted_at, a.item_hrefs, a.model, c.score, o.instruction, k.corrections, k.corrected_at
     FROM watch.alerts a JOIN watch.changes c ON c.change_id = a.change_id
     JOIN watch.coverage o ON o.observation_id = a.observation_id
+    CROSS JOIN LATERAL (
+        SELECT coalesce(array_agg(n.kind ORDER BY n.ordinal), '{}') AS corrections,
+               coalesce(array_agg(n.recorded_at ORDER BY n.ordinal), '{}') AS corrected_at
+        FROM watch.alert_corrections n WHERE n.alert_id = a.alert_id) k
 """
 _FEED = text(
     _TOLD
-    + " WHERE a.watch = :watch ORDER BY coalesce(a.retracted_at, a.created_at) DESC, a.alert_id LIMIT :limit"
+    + " WHERE a.watch = :watch ORDER BY greatest(a.created_at, k.corrected_at[cardinality(k.corrected_at)]) DESC,"
+    " a.alert_id LIMIT :limit"
 )
 _ALERT = text(_TOLD + " WHERE a.alert_id = :alert_id")
 _REVIEWS = text(
@@ -77,7 +82,7 @@ def alerts(conn: Connection, watch: str, limit: int) -> Rows:
 
 
 def feed(conn: Connection, watch: str, limit: int) -> Rows:
-    """The alerts of a watch that were raised or retracted last, with all that a message says."""
+    """The alerts of a watch that were raised or corrected last, with all that a message says."""
     return _rows(conn, _FEED, watch=watch, limit=limit)
 
 

@@ -11,7 +11,7 @@ from shapely.geometry.base import BaseGeometry
 
 from segwatch.geo.area import geodesic_m2
 from segwatch.geo.crs import centre, local_equal_area, to_local
-from segwatch.geo.types import AlertRule, Change, QuietHours, TrackingStep
+from segwatch.geo.types import AlertRule, Change, Digest, QuietHours, TrackingStep
 
 
 def matching(rules: Iterable[AlertRule], step: TrackingStep) -> list[tuple[Change, AlertRule]]:
@@ -82,3 +82,21 @@ def awake_from(quiet: QuietHours | None, now: datetime) -> datetime:
         if starts <= local < ends:
             return ends.astimezone(UTC)
     return now
+
+
+def digest_at(rule: AlertRule, now: datetime) -> datetime | None:
+    """When the digest goes out that an alert of ``now`` comes with, UTC; None where the rule has none.
+
+    Quiet hours hold a digest back as they do a message.
+    """
+    return None if rule.digest is None else awake_from(rule.quiet, _next(rule.digest, now))
+
+
+def _next(digest: Digest, now: datetime) -> datetime:
+    if digest.at is None:
+        return now.astimezone(UTC).replace(minute=0, second=0, microsecond=0) + timedelta(hours=1)
+    zone, at = ZoneInfo(digest.timezone), time.fromisoformat(digest.at)
+    today = now.astimezone(zone).date()
+    # of three, because a day on which clocks are put back or forward is longer or shorter
+    days = [datetime.combine(today + timedelta(days=days), at, zone).astimezone(UTC) for days in range(3)]
+    return next(one for one in days if one > now)

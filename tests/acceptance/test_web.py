@@ -5,7 +5,9 @@ from __future__ import annotations
 import io
 import os
 import shutil
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
@@ -14,6 +16,7 @@ import pytest
 import rasterio
 from playwright.sync_api import ConsoleMessage, Page, Request, sync_playwright
 
+from segwatch.db.ports import any_free
 from tests.acceptance.conftest import System
 from tests.acceptance.test_main_job import COLOUR
 
@@ -35,30 +38,41 @@ def mapped(system: System) -> str:
 
 @pytest.fixture
 def page(mapped: str) -> Iterator[Page]:
-    """The map page, loaded; fails on any request to another host and on any error of the page."""
+    """The map page, loaded."""
+    with opened(mapped) as page:
+        yield page
+
+
+@contextmanager
+def opened(mapped: str, refusals: Sequence[int] = ()) -> Iterator[Page]:
+    """The map page, loaded; fails on any request to another host and on any error of the page.
+
+    The browser itself reports answers that refuse as errors; those of ``refusals`` are expected.
+    """
     problems: list[str] = []
+    expected = [f"the server responded with a status of {one}" for one in refusals]
     with sync_playwright() as play:
         browser = play.chromium.launch(
             executable_path=CHROMIUM, args=["--no-sandbox", "--enable-unsafe-swiftshader"]
         )
-        opened = browser.new_page(viewport={"width": 1200, "height": 700})
+        page = browser.new_page(viewport={"width": 1200, "height": 700})
 
         def on_console(said: ConsoleMessage) -> None:
-            if said.type == "error":
+            if said.type == "error" and not any(one in said.text for one in expected):
                 problems.append(said.text)
 
         def on_request(asked: Request) -> None:
             if not asked.url.startswith((mapped, "blob:", "data:")):
                 problems.append(f"asked {asked.url}")
 
-        opened.on("pageerror", lambda error: problems.append(str(error)))
-        opened.on("console", on_console)
-        opened.on("request", on_request)
-        opened.goto(f"{mapped}/")
-        opened.wait_for_selector("#watch option", state="attached", timeout=60_000)
-        opened.select_option("#watch", "mapped")
-        opened.wait_for_selector("body[data-watch=mapped]", timeout=60_000)
-        yield opened
+        page.on("pageerror", lambda error: problems.append(str(error)))
+        page.on("console", on_console)
+        page.on("request", on_request)
+        page.goto(f"{mapped}/")
+        page.wait_for_selector("#watch option", state="attached", timeout=60_000)
+        page.select_option("#watch", "mapped")
+        page.wait_for_selector("body[data-watch=mapped]", timeout=60_000)
+        yield page
         browser.close()
     assert problems == []
 
@@ -84,6 +98,89 @@ def test_the_page_shows_objects_dates_and_alerts(page: Page, tmp_path: Path) -> 
 def test_an_alert_leads_to_its_place_and_date(page: Page) -> None:
     page.locator("#alerts button").first.click()
     assert page.inner_text("#date") == "2024-05-11"
+
+
+TOKEN = "a-token-of-some-length"
+HOSTILE = "<img src=x onerror=document.title='run'>"
+
+
+@pytest.fixture
+def marking(system: System, mapped: str) -> Iterator[str]:
+    """URL of a map on which the same watch's alerts may be marked."""
+    url = f"http://127.0.0.1:{any_free()}"
+    server = system.start("serve", "--port", url.rpartition(":")[2], SEGWATCH_REVIEW_TOKEN=TOKEN)
+    until = time.monotonic() + 60
+    while not _answers(url):
+        assert time.monotonic() < until
+        time.sleep(0.1)
+    yield url
+    server.kill()
+    server.wait()
+
+
+def _answers(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/healthz").is_success
+    except httpx.TransportError:
+        return False
+
+
+def said(page: Page) -> str:
+    """What the page answers to a press of a button."""
+    page.wait_for_selector("#marks:not([disabled])")
+    return page.inner_text("#answer")
+
+
+def press(page: Page, name: str) -> str:
+    page.get_by_role("button", name=name, exact=True).click()
+    return said(page)
+
+
+def test_an_alert_is_marked_from_the_map(system: System, marking: str, tmp_path: Path) -> None:
+    def marks() -> list[tuple[str, ...]]:
+        rows = system.query("SELECT mark, person, note FROM segwatch.alert_mark ORDER BY marked_at")
+        return [tuple(row.values()) for row in rows]
+
+    asked: list[str] = []
+    with opened(marking, refusals=[401]) as page:
+        page.on("request", lambda request: asked.append(request.url))
+        assert not page.is_visible("#marking")
+        page.locator("#alerts button").first.click()
+        assert press(page, "Acknowledge").startswith("Write your name")
+        page.fill("#person", HOSTILE)
+        assert press(page, "Acknowledge").startswith("Write the token")
+        page.fill("#token", "a token \u20ac")
+        assert "characters" in press(page, "Acknowledge")
+        page.fill("#token", "another-token-of-some-length")
+        assert press(page, "Acknowledge") == "The token is not the right one; nothing was changed."
+        assert marks() == []
+        page.fill("#token", TOKEN)
+        page.fill("#note", "on it")
+        assert press(page, "Acknowledge") == "Done: acknowledged."
+        assert marks() == [("acknowledged", HOSTILE, "on it")]
+        assert f"acknowledged by {HOSTILE}" in page.locator("#alerts button").first.inner_text()
+        assert page.query_selector("aside img") is None
+        assert page.title() == "segwatch"
+        page.screenshot(path=tmp_path / "marked.png")
+        assert press(page, "Snooze") == "Done: snoozed."
+        assert "snoozed until 20" in page.inner_text("#marked")
+        assert press(page, "Resolve") == "Done: resolved."
+        assert press(page, "Reopen") == "Done: reopened."
+        assert [one[0] for one in marks()] == ["acknowledged", "snoozed", "resolved", "reopened"]
+        page.reload()
+        page.wait_for_selector("body[data-watch]", timeout=60_000)
+        assert page.input_value("#token") == TOKEN, "kept in this tab"
+        assert page.evaluate("localStorage.length") == 0
+        assert page.evaluate("document.cookie") == ""
+    assert not [url for url in asked if "token" in url]
+
+
+def test_a_map_that_cannot_mark_says_so(mapped: str) -> None:
+    with opened(mapped, refusals=[403]) as page:
+        page.locator("#alerts button").first.click()
+        page.fill("#person", "ada")
+        page.fill("#token", "x")
+        assert "SEGWATCH_REVIEW_TOKEN" in press(page, "Resolve")
 
 
 def test_names_from_outside_are_text(mapped: str) -> None:

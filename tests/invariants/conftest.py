@@ -180,7 +180,9 @@ class Ledger:
 
     def everything(self) -> dict[str, list[dict[str, Any]]]:
         """Every row of the tables that tracking writes."""
-        names = ("observation", "track", "track_state", "track_lineage", "change", "alert", "delivery")
+        names = (
+            "observation", "track", "track_state", "track_lineage", "change", "alert", "alert_correction", "delivery",
+        )  # fmt: skip
         return {name: self.rows(f"SELECT * FROM segwatch.{name} ORDER BY 1, 2, 3") for name in names}
 
 

@@ -1,5 +1,6 @@
 // The map page: objects as they were on the slider's date, coloured by the change that made them so.
 import * as maplibregl from "/static/vendor/maplibre-gl.mjs";
+import { hideMarks, showMarks, status } from "/static/marks.js";
 
 maplibregl.setWorkerUrl("/static/vendor/maplibre-gl-worker.mjs");
 
@@ -97,6 +98,10 @@ function showObjects(watch) {
 
 async function showWatch(watch) {
   state.watch = watch;
+  // nothing of the watch before can be pressed meanwhile
+  delete document.body.dataset.watch;
+  hideMarks();
+  element("alerts").replaceChildren();
   const query = new URLSearchParams({ watch: watch.watch });
   const [scenes, alerts] = await Promise.all([get(`/api/scenes?${query}`), get(`/api/alerts?${query}`)]);
   if (state.watch !== watch) return; // another one was chosen meanwhile
@@ -111,8 +116,14 @@ async function showWatch(watch) {
   document.body.dataset.watch = watch.watch;
 }
 
-function marked(alert) {
-  return alert.status === "open" ? "" : `, ${alert.status} by ${alert.status_by}`;
+/** Read the alerts again, and show what is known now of one of them. */
+async function refreshAlerts(alertId) {
+  const watch = state.watch;
+  const alerts = await get(`/api/alerts?${new URLSearchParams({ watch: watch.watch })}`);
+  if (state.watch !== watch) return;
+  showAlerts(alerts);
+  const alert = alerts.find((one) => one.alert_id === alertId);
+  if (alert) showMarks(alert, refreshAlerts);
 }
 
 function showAlerts(alerts) {
@@ -123,12 +134,13 @@ function showAlerts(alerts) {
     title.textContent = `${alert.target} ${alert.kind}`;
     const detail = document.createElement("small");
     const sent = alert.delivered_at ? "delivered" : "not delivered yet";
-    detail.textContent = ` ${day(alert.valid_at)}, ${hectares(alert.before_m2)} → ${hectares(alert.after_m2)}, ${sent}${marked(alert)}`;
+    detail.textContent = ` ${day(alert.valid_at)}, ${hectares(alert.before_m2)} → ${hectares(alert.after_m2)}, ${sent}${alert.status === "open" ? "" : `, ${status(alert)}`}`;
     button.append(title, detail);
     button.addEventListener("click", () => {
       const index = state.scenes.findIndex((scene) => scene.acquired_at === alert.valid_at);
       if (index >= 0) showDate(index);
       map.fitBounds(bounds(alert), { padding: 120, maxZoom: 16 });
+      showMarks(alert, refreshAlerts);
     });
     const line = document.createElement("li");
     line.append(button);

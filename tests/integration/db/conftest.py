@@ -13,7 +13,7 @@ from shapely.geometry.base import BaseGeometry
 from sqlalchemy import Engine
 
 from segwatch.db import ledger, observations, scenes, tracks, watches
-from segwatch.db.publishing import Chosen
+from segwatch.db.publishing import Chosen, Turn
 from segwatch.geo.types import (
     AlertRule,
     BandRef,
@@ -88,7 +88,12 @@ class World:
             assert isinstance(ready, tracks.ReadyObservation)
             step = make(ready)
             rules = ready.watch.rules
-            chosen = [Chosen(one, rule) for one in step.changes for rule in rules if one.kind in rule.kinds]
+            chosen = [
+                Chosen(one, rule, Turn(one.valid_at))
+                for one in step.changes
+                for rule in rules
+                if one.kind in rule.kinds
+            ]
             tracks.publish(conn, series, ready.observation.id, step, chosen)
         return step
 

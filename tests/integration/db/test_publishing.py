@@ -14,7 +14,7 @@ from sqlalchemy.exc import IntegrityError
 
 from segwatch.db import ledger, outbox, tracks
 from segwatch.db.errors import NotFound, PublishConflict
-from segwatch.db.publishing import Chosen
+from segwatch.db.publishing import Chosen, Turn
 from segwatch.geo.types import ChangeKind, Lineage, TrackingStep
 
 LAKE, BIGGER, POND = (
@@ -166,7 +166,9 @@ def test_publishing_again_changes_nothing(world: Any, kit: Any) -> None:
     before = _dump(world.engine)
     with world.engine.begin() as conn:
         rule = world.watch.rules[0]
-        tracks.publish(conn, series, observation, step, [Chosen(step.changes[0], rule)])
+        tracks.publish(
+            conn, series, observation, step, [Chosen(step.changes[0], rule, Turn(step.changes[0].valid_at))]
+        )
         assert tracks.next_ready(conn, series) is None
         assert tracks.ready_series(conn) == []
     assert _dump(world.engine) == before
@@ -182,7 +184,11 @@ def test_a_crash_while_publishing_leaves_nothing(world: Any, kit: Any) -> None:
         assert isinstance(ready, tracks.ReadyObservation)
         step = _appear(kit)(ready)
         tracks.publish(
-            conn, series, ready.observation.id, step, [Chosen(step.changes[0], world.watch.rules[0])]
+            conn,
+            series,
+            ready.observation.id,
+            step,
+            [Chosen(step.changes[0], world.watch.rules[0], Turn(step.changes[0].valid_at))],
         )
         raise RuntimeError("the process dies before the commit")
     assert _dump(world.engine) == before

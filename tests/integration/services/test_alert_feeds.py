@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import datetime
 from typing import Any
 from xml.etree import ElementTree as ET
 
 import pytest
 import shapely
 from fastapi.testclient import TestClient
-from sqlalchemy import text
+from sqlalchemy import Engine, text
 
+from segwatch.db import events
 from segwatch.flows.web.server import create_app
 from segwatch.geo.events.document import read
 from segwatch.geo.types import Event
@@ -91,6 +93,84 @@ def test_what_is_retracted_cancels_the_first_message_and_keeps_its_entry(
     named = ",".join(told(first, f"{CAP}{one}") for one in ("sender", "identifier", "sent"))
     assert told(cancel, f"{CAP}references") == named
     assert told(cancel, f"{CAP}identifier") != told(first, f"{CAP}identifier")
+
+
+def moment(element: ET.Element) -> datetime:
+    return datetime.fromisoformat(told(element, f"{CAP}sent"))
+
+
+def test_what_holds_again_or_is_elsewhere_updates_every_message_before(
+    client: TestClient, ledger: Ledger
+) -> None:
+    """Within one second, even: an update is later than what it updates."""
+    messages: list[ET.Element] = []
+    updated: list[datetime] = []
+
+    def look() -> None:
+        (entry,) = (one for one in entries(client) if told(one, f"{ATOM}id") == f"urn:uuid:{alert}")
+        messages.append(cap(client, entry))
+        updated.append(datetime.fromisoformat(told(entry, f"{ATOM}updated")))
+
+    ledger.arrive({3: Look((LAKE,))}, [3])
+    ledger.arrive({4: Look((LAKE, cells(5, 5, 7, 7)))}, [4])
+    (alert,) = (
+        str(row["alert_id"])
+        for row in ledger.rows("SELECT alert_id FROM watch.alerts ORDER BY valid_at DESC LIMIT 1")
+    )
+    look()
+    # a lake there on the day before: it appeared then
+    ledger.arrive({2: Look((LAKE, cells(5, 5, 7, 7)))}, [2])
+    look()
+    ledger.arrive({2: Look((LAKE,))}, [2], version=1)
+    look()
+    with ledger.engine.begin() as conn:
+        move = "UPDATE segwatch.change SET geom = ST_Translate(geom, 0.001, 0) WHERE id = (SELECT change_id"
+        conn.execute(text(f"{move} FROM segwatch.alert WHERE id = :id)"), {"id": alert})
+    ledger.arrive({2: Look((LAKE,))}, [2], version=2)
+    look()
+    assert [told(one, f"{CAP}msgType") for one in messages] == ["Alert", "Cancel", "Update", "Update"]
+    assert "holds after all" in told(messages[2], f"{CAP}note")
+    names = [told(one, f"{CAP}identifier") for one in messages]
+    assert names[0] == alert
+    assert len(set(names)) == 4
+    for count, one in enumerate(messages):
+        before = [",".join(told(each, f"{CAP}{name}") for name in ("sender", "identifier", "sent"))
+                  for each in messages[:count]]  # fmt: skip
+        assert one.findtext(f"{CAP}references", "").split() == before
+    assert [moment(one) for one in messages] == updated == sorted(set(updated))
+    # other points along the same outline are no news
+    with ledger.engine.begin() as conn:
+        conn.execute(text("UPDATE segwatch.change SET geom = ST_Segmentize(geom, 0.001)"))
+    ledger.arrive({2: Look((LAKE,))}, [2], version=3)
+    look()
+    assert names[-1] == told(messages[-1], f"{CAP}identifier")
+
+
+def test_the_reader_of_cap_feeds_follows_alert_cancel_and_update(
+    client: TestClient, ledger: Ledger, engine: Engine
+) -> None:
+    with ledger.engine.begin() as conn:
+        conn.execute(text("UPDATE segwatch.change SET target = 'flood'"))
+        (alert,) = conn.execute(text("SELECT id FROM segwatch.alert")).scalars()
+
+    def tell() -> tuple[events.Recorded, Event]:
+        (event,) = read(client.get(f"/feeds/cap/{alert}.xml").content, "feed")
+        assert isinstance(event, Event), event
+        with engine.begin() as conn:
+            return events.record(conn, event), event
+
+    def correct(kind: str) -> None:
+        add = "INSERT INTO segwatch.alert_correction SELECT :id, 1 + count(*), :kind, now()"
+        with ledger.engine.begin() as conn:
+            conn.execute(text(f"{add} FROM segwatch.alert_correction"), {"id": alert, "kind": kind})
+
+    said = [tell()]
+    for kind in ("retracted", "reinstated", "retracted"):
+        correct(kind)
+        said.append(tell())
+    assert [recorded.value for recorded, _ in said] == ["new", "revised", "revised", "revised"]
+    assert [event.cancelled for _, event in said] == [False, True, False, True]
+    assert {event.external_id for _, event in said} == {str(alert)}, "one event"
 
 
 def test_the_reader_of_cap_feeds_understands_the_message(client: TestClient, ledger: Ledger) -> None:

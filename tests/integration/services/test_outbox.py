@@ -379,6 +379,39 @@ def test_messages_of_quiet_hours_wait_for_their_end_and_a_crowd_for_the_next_hou
     assert taken.messages == []
 
 
+def test_corrections_keep_quiet_hours_too(ledgers: Any) -> None:
+    """Of an alert that was told before the quiet hours, and of one that waits for their end itself."""
+    ledger: Ledger = ledgers()
+    now = datetime.now(UTC)
+    quiet = QuietHours(f"{now - timedelta(hours=1):%H:%M}", f"{now + timedelta(hours=2):%H:%M}")
+    lake, other = cells(1, 1, 3, 3), cells(4, 4, 6, 6)
+    with receiving() as taken:
+        ledger.rule(channels=(taken.url + "/duty",))
+        ledger.arrive({1: Look(()), 2: Look((lake,))}, [1, 2])
+        deliver_outbox(ledger.engine, settings())
+        assert [one["type"] for one in taken.messages] == ["segwatch.alert"]
+        ledger.rule(quiet=quiet)
+        ledger.arrive({3: Look((lake, other))}, [3])
+        ledger.arrive({2: Look(())}, [2], version=1)
+        ledger.arrive({3: Look(())}, [3], version=1)
+        deliver_outbox(ledger.engine, settings())
+        assert len(taken.messages) == 1, "nobody is woken"
+        waits = ledger.rows(
+            "SELECT extract(epoch FROM next_attempt_at - clock_timestamp()) / 3600 AS hours"
+            " FROM segwatch.delivery WHERE state = 'pending'"
+        )
+        assert len(waits) == 5, "of three alerts one was told"
+        assert all(1.9 < row["hours"] <= 2 for row in waits)
+        with ledger.engine.begin() as conn:
+            conn.execute(text("UPDATE segwatch.delivery SET next_attempt_at = now() WHERE state = 'pending'"))
+        deliver_outbox(ledger.engine, settings())
+    in_order(ledger, taken.messages)
+    per_alert: dict[str, list[str]] = defaultdict(list)
+    for one in taken.messages:
+        per_alert[one["data"]["alert_id"]].append(one["type"])
+    assert list(per_alert.values()) == [["segwatch.alert", "segwatch.alert.retracted"]] * 3
+
+
 def test_an_alert_that_nobody_marks_is_told_to_others_once(ledgers: Any) -> None:
     ledger: Ledger = ledgers()
     with receiving() as taken:

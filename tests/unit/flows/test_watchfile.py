@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from segwatch.db.codec import dump_watch, load_watch
 from segwatch.flows import watchfile
 from segwatch.flows.errors import ConfigError
-from segwatch.geo.types import ChangeKind, Escalation, QuietHours
+from segwatch.geo.types import ChangeKind, Digest, Escalation, QuietHours
 
 BASE = Path()
 
@@ -88,6 +89,19 @@ def test_a_rule_says_everything_that_rules_can_say() -> None:
             "rules.0",
             "no channels of its own",
         ),
+        ({"rules": [{"name": "r", "digest": "7 o'clock"}]}, "rules.0.digest.at", 'got "7 o\'clock"'),
+        ({"rules": [{"name": "r", "digest": 720}]}, "rules.0.digest", "in quotes"),
+        ({"rules": [{"name": "r", "digest": {"every": "hour"}}]}, "rules.0.digest", "hourly"),
+        (
+            {"rules": [{"name": "r", "digest": {"at": "07:00", "timezone": "Mars"}}]},
+            "rules.0.digest.timezone",
+            "Europe/Paris",
+        ),
+        (
+            {"rules": [{"name": "r", "digest": "hourly", "most_per_hour": 2}]},
+            "rules.0",
+            "a digest is one message",
+        ),
         ({"name": "Bad Name"}, "name", "Bad Name"),
         ({"start": "2020-01-01T00:00:00"}, "start", "timezone"),
         ({"end": "2019-01-01T00:00:00Z"}, "end", "not after start"),
@@ -111,6 +125,20 @@ def test_a_wrong_field_is_named_with_its_value(changes: dict[str, Any], field: s
     assert "lake.yaml" in message
     assert field in message
     assert hint in message
+
+
+@pytest.mark.parametrize(
+    ("said", "meant"),
+    [
+        ("hourly", Digest()),
+        ("07:00", Digest("07:00")),
+        ({"at": "07:00", "timezone": "Europe/Paris"}, Digest("07:00", "Europe/Paris")),
+    ],
+)
+def test_a_rule_may_collect_its_alerts(said: object, meant: Digest) -> None:
+    watch = watchfile.parse(document(rules=[{"name": "r", "digest": said}]), base=BASE, name="lake.yaml")
+    assert watch.rules[0].digest == meant
+    assert load_watch(dump_watch(watch)) == watch
 
 
 def test_a_box_across_the_antimeridian_becomes_two_parts() -> None:

@@ -21,12 +21,13 @@ from segwatch.geo.area import geodesic_m2
 from segwatch.geo.crs import local_equal_area, to_local, to_lonlat
 from segwatch.geo.polygons import clean
 from segwatch.geo.tracking.replay import advance
-from segwatch.geo.tracking.rules import awake_from, matching
+from segwatch.geo.tracking.rules import awake_from, digest_at, matching
 from segwatch.geo.types import (
     AlertRule,
     Change,
     ChangeKind,
     Detection,
+    Digest,
     QuietHours,
     TrackedObservation,
     TrackingSettings,
@@ -429,3 +430,30 @@ def test_quiet_hours_within_a_day_and_none() -> None:
     assert awake_from(QuietHours("12:00", "13:00"), noon) == noon + timedelta(minutes=30)
     assert awake_from(QuietHours("13:00", "14:00"), noon) == noon
     assert awake_from(None, noon) == noon
+
+
+@pytest.mark.parametrize(
+    ("digest", "now", "expected"),
+    [
+        (Digest(), "2026-01-10T12:30:00+00:00", "2026-01-10T13:00:00+00:00"),
+        (Digest(), "2026-01-10T13:00:00+00:00", "2026-01-10T14:00:00+00:00"),
+        (Digest("07:00", "Europe/Paris"), "2026-01-10T05:59:59+00:00", "2026-01-10T06:00:00+00:00"),
+        (Digest("07:00", "Europe/Paris"), "2026-01-10T06:00:00+00:00", "2026-01-11T06:00:00+00:00"),
+        # clocks are put forward that night, and 02:30 is not on them
+        (Digest("02:30", "Europe/Paris"), "2026-03-28T12:00:00+00:00", "2026-03-29T01:30:00+00:00"),
+        (Digest("07:00", "Pacific/Auckland"), "2026-01-10T23:30:00+00:00", "2026-01-11T18:00:00+00:00"),
+    ],
+)
+def test_a_digest_comes_at_the_next_full_hour_or_the_hour_of_the_day(
+    digest: Digest, now: str, expected: str
+) -> None:
+    rule = AlertRule("r", tuple(ChangeKind), digest=digest)
+    assert digest_at(rule, datetime.fromisoformat(now)) == datetime.fromisoformat(expected)
+
+
+def test_quiet_hours_hold_a_digest_back() -> None:
+    night = datetime(2026, 1, 10, 23, 10, tzinfo=UTC)
+    rule = AlertRule("r", tuple(ChangeKind), quiet=QuietHours("22:00", "06:00"), digest=Digest())
+    later = [digest_at(rule, night + timedelta(hours=hours)) for hours in range(7)]
+    assert later == [datetime(2026, 1, 11, 6, tzinfo=UTC)] * 7, "the last at 05:10"
+    assert digest_at(AlertRule("r", tuple(ChangeKind)), night) is None

@@ -1,0 +1,63 @@
+"""Digests: alerts that a rule collects for a channel become one message once their time has come."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import groupby
+from typing import Any
+
+from sqlalchemy import Connection, Row, text
+from sqlalchemy.dialects.postgresql import insert
+
+from segwatch.db import messages, tables
+from segwatch.db.ids import make_id
+
+#: One at a time, so that two workers do not make two messages of one digest.
+_MINE = text("SELECT pg_try_advisory_xact_lock(hashtextextended('segwatch.digest', 0))")
+#: What is being retracted just now is locked, and left for the next look. A snoozed object's alerts come afterwards.
+_DUE = text(
+    """
+    SELECT d.id, d.channel, a.rule, w.name AS watch, d.payload #>> '{data,target}' AS target,
+           d.payload #>> '{data,kind}' AS kind, d.payload #> '{data,bbox}' AS bbox, clock_timestamp() AS now
+    FROM segwatch.delivery d
+    JOIN segwatch.alert a ON a.id = d.alert_id JOIN segwatch.watch w ON w.id = a.watch_id
+    WHERE d.state = 'pending' AND d.digest_id IS NULL AND d.digest_at <= clock_timestamp()
+      AND NOT EXISTS (SELECT 1 FROM segwatch.alert_status s
+                      WHERE s.track_id = d.track_id AND s.mark = 'snoozed' AND s.until > clock_timestamp())
+    ORDER BY w.name, a.rule, d.channel, d.sequence FOR UPDATE OF d SKIP LOCKED
+    """
+)
+_DATA = text(
+    """
+    SELECT payload -> 'data' AS data FROM segwatch.delivery WHERE id = ANY(CAST(:ids AS uuid[])) ORDER BY sequence
+    """
+)
+_TOLD_WITH = text("UPDATE segwatch.delivery SET digest_id = :digest_id WHERE id = ANY(CAST(:ids AS uuid[]))")
+
+
+def gather(conn: Connection) -> int:
+    """Write the digests that are due, in the caller's transaction; how many. None while another worker does."""
+    if not conn.execute(_MINE).scalar_one():
+        return 0
+    due = conn.execute(_DUE).all()
+    digests = [list(rows) for _, rows in groupby(due, key=lambda row: (row.watch, row.rule, row.channel))]
+    for rows in digests:
+        _write(conn, rows)
+    return len(digests)
+
+
+def _write(conn: Connection, rows: Sequence[Row[Any]]) -> None:
+    first = rows[0]
+    # an alert is in one digest only, so its first one names it, whoever writes it
+    identity = make_id("digest", first.id)
+    told = [messages.Told(row.target, row.kind, tuple(row.bbox)) for row in rows]
+    listed = conn.execute(_DATA, {"ids": [row.id for row in rows[: messages.MOST_LISTED]]}).scalars()
+    row = {
+        "id": identity,
+        "channel": first.channel,
+        "idempotency_key": str(identity),
+        "payload": messages.digest(identity, first.watch, first.rule, told, listed, first.now),
+        "state": "pending",
+    }
+    conn.execute(insert(tables.delivery).values(row))
+    conn.execute(_TOLD_WITH, {"digest_id": identity, "ids": [row.id for row in rows]})
