@@ -11,8 +11,9 @@ TORCH_ARGS ?=
 demo: setup
 	$(BIN)/segwatch demo
 
+# two at a time: one has the stack of the acceptance tests, the other all else
 test: setup chromium
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2 --dist loadgroup
 
 lint: setup
 	$(BIN)/ruff check .
