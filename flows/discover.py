@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from prefect import flow
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 
 from segwatch.db import observations, scenes, watches, watermarks
+from segwatch.db.watches import StoredWatch
 from segwatch.flows.assemble import worker_engine
 from segwatch.flows.errors import ConfigError
 from segwatch.flows.segmenters import version_of
@@ -19,20 +20,20 @@ from segwatch.flows.settings import load_settings
 from segwatch.geo.scenes import group, newest
 from segwatch.geo.sources.catalog import Rejected, opened, search
 from segwatch.geo.sources.watermark import Look, Updated, after, chunks, looks
-from segwatch.geo.types import Item
+from segwatch.geo.types import Item, Watermark
 
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Discovered:
     """Counts of one look into a catalog; ``items`` = usable ones, ``rejected`` = recorded with a reason."""
 
     watch: str
-    items: int
-    rejected: int
-    scenes: int
-    queued: int
+    items: int = 0
+    rejected: int = 0
+    scenes: int = 0
+    queued: int = 0
     """Observations that were not there before."""
 
 
@@ -65,55 +66,73 @@ def discover_watch(
     watch, moment = stored.watch, now or datetime.now(UTC)
     since = max(watch.start, start) if start else watch.start
     until = min(filter(None, (watch.end, end)), default=moment)
-    narrowed = start is not None or end is not None
     catalog = opened(watch.catalog)
-    if narrowed:
+    if start is not None or end is not None:
         planned = chunks(since, until, in_parts=catalog.is_api)
+        keeper = _Keeper(engine, stored, model_version, moment, None)
     else:
         planned = looks(mark, watch.profile, since, until, moment, in_parts=catalog.is_api)
-    # what was seen before an interrupted comparison stopped is not known any more
-    updated = Updated(every=mark.reconciling_to is None)
-    report = Discovered(name, 0, 0, 0, 0)
-    told: set[Rejected] = set()
+        keeper = _Keeper(engine, stored, model_version, moment, mark)
     for look, last in _with_last(planned):
-        found = list(
-            search(
-                catalog,
-                watch.profile,
-                watch.area,
-                look.start,
-                look.end,
-                updated_after=look.updated_after,
-            )
-        )
+        period = look.start, look.end
+        found = search(catalog, watch.profile, watch.area, *period, updated_after=look.updated_after)
+        keeper.keep(look, list(found), last=last)
+    _log.info("discover %s", asdict(keeper.report))
+    return keeper.report
+
+
+class _Keeper:
+    """Stores what searches find, each in one transaction with its queue and the watermark.
+
+    Parameters
+    ----------
+    mark
+        None = a narrowed period, which says nothing about how far the whole was searched.
+    """
+
+    def __init__(
+        self, engine: Engine, stored: StoredWatch, model_version: str, now: datetime, mark: Watermark | None
+    ) -> None:
+        self.report = Discovered(stored.watch.name)
+        self._engine = engine
+        self._stored = stored
+        self._model_version = model_version
+        self._now = now
+        self._mark = mark
+        # what was seen before an interrupted comparison stopped is not known any more
+        self._updated = Updated(every=mark is None or mark.reconciling_to is None)
+        self._told: set[Rejected] = set()
+
+    def keep(self, look: Look, found: Sequence[Item | Rejected], *, last: bool) -> None:
+        """What one search found; ``last`` as in :func:`segwatch.geo.sources.watermark.after`."""
         items = [one for one in found if isinstance(one, Item)]
         # an item without a time may be found in every part of the period
-        rejected = {one for one in found if isinstance(one, Rejected)} - told
-        told |= rejected
+        rejected = {one for one in found if isinstance(one, Rejected)} - self._told
+        self._told |= rejected
         for item in items:
-            updated.add(item.updated_at)
+            self._updated.add(item.updated_at)
         # also what is superseded by something found with it: nothing that a catalog holds is passed over in silence
         grouped = group(items, all_versions=True)
-        with engine.begin() as conn:
-            for one in sorted(rejected, key=lambda one: one.item_id):
-                _log.warning("watch %s: item %s rejected: %s", name, one.item_id, one.reason)
-                collection = watch.profile.collection
-                scenes.reject(conn, stored.revision_id, one.item_id, collection, one.href or "", one.reason)
+        with self._engine.begin() as conn:
+            self._reject(conn, rejected)
             scene_ids = scenes.upsert(conn, grouped)
             scenes.settle(conn, scene_ids, newest)
-            queued = observations.enqueue(conn, stored.revision_id, model_version, scene_ids)
-            if not narrowed:
-                mark = after(mark, look, updated, last=last, now=moment)
-                watermarks.save(conn, stored.revision_id, mark)
-        report = Discovered(
-            name,
-            report.items + len(items),
-            report.rejected + len(rejected),
-            report.scenes + len(grouped),
-            report.queued + queued,
-        )
-    _log.info("discover %s", asdict(report))
-    return report
+            revision = self._stored.revision_id
+            self.report.queued += observations.enqueue(conn, revision, self._model_version, scene_ids)
+            if self._mark is not None:
+                self._mark = after(self._mark, look, self._updated, last=last, now=self._now)
+                watermarks.save(conn, revision, self._mark)
+        self.report.items += len(items)
+        self.report.rejected += len(rejected)
+        self.report.scenes += len(grouped)
+
+    def _reject(self, conn: Connection, rejected: Iterable[Rejected]) -> None:
+        watch = self._stored.watch
+        for one in sorted(rejected, key=lambda one: one.item_id):
+            _log.warning("watch %s: item %s rejected: %s", watch.name, one.item_id, one.reason)
+            collection = watch.profile.collection
+            revision = self._stored.revision_id
+            scenes.reject(conn, revision, one.item_id, collection, one.href or "", one.reason)
 
 
 def _with_last(planned: Iterable[Look]) -> Iterator[tuple[Look, bool]]:
