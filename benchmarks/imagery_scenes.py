@@ -32,7 +32,7 @@ from rasterio.windows import Window
 
 from segwatch.db.ledger import LeasedObservation
 from segwatch.db.ports import any_free
-from segwatch.flows.answering import Group, SceneUnusable, answer_group, overlap
+from segwatch.flows.answering import Group, SceneUnusable, answer_group, bands, overlap
 from segwatch.flows.reading import Reading
 from segwatch.flows.segmenters import Answer
 from segwatch.flows.services.imagery import create_app
@@ -60,7 +60,7 @@ class _Threshold:
     """Answers with the bright pixels."""
 
     version = "threshold@1"
-    tile_px = 512
+    tile_px = 1024
 
     def segment(self, tiles: Sequence[NDArray[np.uint8]], instructions: Sequence[str]) -> list[list[Answer]]:
         """See :class:`segwatch.flows.segmenters.Segmenter`."""
@@ -79,7 +79,7 @@ def run(*, quick: bool) -> dict[str, float | int]:
         for side in sides:
             figures |= _measured(url, side, "in strips", f"strips_{side}")
             if side <= (4096 if quick else 10_980):
-                figures |= _measured(url, side, "all rows at once", f"whole_{side}")
+                figures |= _measured(url, side, "all at once", f"whole_{side}")
             figures |= _measured(url, side, "a small area", f"small_{side}")
         figures["small_bytes_needed"] = _needed(Path(folder) / f"{sides[-1]}.tif")
 
@@ -182,9 +182,11 @@ def _observe(url: str, side: int, what: str) -> dict[str, float | int]:
     scene, group = _group(url, side, what)
     segmenter = _Threshold()
     grid = group.view.grid
-    rows = grid.height if what == "all rows at once" else segmenter.tile_px - overlap(segmenter.tile_px)
+    side_px, at_once = segmenter.tile_px, what == "all at once"
+    rows = grid.height if at_once else side_px - overlap(side_px)
+    columns = bands(grid, side_px, grid.width) if at_once else bands(grid, side_px)
     begun = time.perf_counter()
-    with ThreadPoolExecutor(1) as executor, Reading(executor, scene, group.view, rows) as reading:
+    with ThreadPoolExecutor(1) as executor, Reading(executor, scene, group.view, columns, rows) as reading:
         ((_, result),) = answer_group(group, reading, segmenter, 4)
         if isinstance(result, SceneUnusable):
             raise TypeError(result.reason)

@@ -1,4 +1,7 @@
-"""Answer all instructions that look at the same pixels of one scene, strip by strip. No database, no prefect."""
+"""Answer all instructions that look at the same pixels of one scene, strip by strip. No database, no prefect.
+
+Tiles that two bands of columns share are answered for both.
+"""
 
 from __future__ import annotations
 
@@ -16,16 +19,19 @@ from segwatch.flows.evidence import Preview
 from segwatch.flows.reading import Reading, Strip, View
 from segwatch.flows.segmenters import Segmenter
 from segwatch.geo import grid as grids
+from segwatch.geo import tiling
 from segwatch.geo.footprint import Inside
 from segwatch.geo.observe import Observer
 from segwatch.geo.sources.access import Credentials
 from segwatch.geo.stitch import Stitcher
-from segwatch.geo.tiling import Tile, tiles
+from segwatch.geo.tiling import Band, Tile
 from segwatch.geo.types import ObservationResult, Profile
 
 _log = logging.getLogger(__name__)
 #: The area in pixels is known to this part before all of it was seen.
 _MARGIN = 0.01
+#: Columns of a band: a tenth of a wide area's tiles are answered twice then.
+_BAND_PX = 8192
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +67,11 @@ class Group:
 def overlap(tile_px: int) -> int:
     """Pixels that neighbouring tiles share."""
     return tile_px // 4
+
+
+def bands(grid: grids.PixelGrid, tile_px: int, most_px: int = _BAND_PX) -> list[Band]:
+    """The bands of columns that a grid is worked through in."""
+    return tiling.bands(grid.width, tile_px, overlap(tile_px), most_px)
 
 
 def answer_group(
@@ -104,7 +115,7 @@ class _Tally:
         """The next rows."""
         self.within += strip.within
         self.shown += strip.imaged
-        self.seen += int(strip.seen.sum())
+        self.seen += strip.clear
 
     @property
     def imaged(self) -> float:
@@ -141,44 +152,56 @@ class _Answering:
         self._batch = batch
         self._asked = asked
         self._view = group.view
-        grid, side = self._view.grid, segmenter.tile_px
-        self._plan = tiles(grid.height, grid.width, side, overlap(side))
+        self._band: Band | None = None
         self._waiting: list[tuple[Tile, NDArray[np.uint8]]] = []
-        self._top = 0
-        self._rgb: NDArray[np.uint8] = np.zeros((0, grid.width, 3), np.uint8)
-        self._seen: NDArray[np.bool_] = np.zeros((0, grid.width), bool)
         self.tally = _Tally()
         self._seconds = 0.0
         self._texts: dict[object, str] = {}
-        self._stitchers = {one.id: Stitcher(grid.height, grid.width, side, overlap(side)) for one in asked}
-        self._observers = {one.id: _observer(one, grid) for one in asked}
+        self._tiles = dict.fromkeys((one.id for one in asked), 0)
+        self._tiles_failed = self._tiles.copy()
+        self._observers = {one.id: _observer(one, self._view.grid) for one in asked}
+
+    def _begin(self, band: Band) -> None:
+        self._band = band
+        grid, side = self._view.grid, self._segmenter.tile_px
+        shape = (grid.height, grid.width, side, overlap(side))
+        self._plan = [tile for tile in tiling.tiles(*shape) if band.has(tile)]
+        self._top = 0
+        self._rgb: NDArray[np.uint8] = np.zeros((0, band.width, 3), np.uint8)
+        self._seen: NDArray[np.bool_] = np.zeros((0, band.width), bool)
+        self._stitchers = {one.id: Stitcher(*shape, band) for one in self._asked}
+        for one in self._asked:
+            self._observers[one.id].band(band.start, band.stop)
 
     def add(self, strip: Strip) -> None:
-        """The next rows."""
+        """The next rows, of a band from the top."""
+        if strip.band != self._band:
+            self.finish()
+            self._begin(strip.band)
         self.tally.add(strip)
         self._rgb = np.concatenate([self._rgb, strip.rgb])
         self._seen = np.concatenate([self._seen, strip.seen])
         there = self._top + len(self._seen)
         while self._plan and self._plan[0].row + self._plan[0].height <= there:
             self._ask(self._plan.pop(0))
-        self._settle()
+        self._settle(strip.band)
 
     def finish(self) -> None:
-        """No more rows come."""
+        """No more rows of this band come."""
         while self._waiting:
             self._segment()
-        self._settle()
+        if self._band is not None:
+            self._settle(self._band)
 
     def result(self, observation: LeasedObservation, bytes_read: int) -> ObservationResult:
         """What one instruction's answer comes to."""
-        stitcher = self._stitchers[observation.id]
         footprint, detections = self._observers[observation.id].result()
         return ObservationResult(
             footprint=footprint,
             detections=tuple(detections),
             answer=self._texts.get(observation.id, ""),
-            tiles=stitcher.tiles,
-            tiles_failed=stitcher.tiles_failed,
+            tiles=self._tiles[observation.id],
+            tiles_failed=self._tiles_failed[observation.id],
             clear_share=self.tally.clear,
             bytes_read=bytes_read,
             compute_seconds=self._seconds / len(self._asked),
@@ -193,7 +216,8 @@ class _Answering:
 
     def _ask(self, tile: Tile) -> None:
         rows = slice(tile.row - self._top, tile.row + tile.height - self._top)
-        cols = slice(tile.col, tile.col + tile.width)
+        left = self._band.left if self._band is not None else 0
+        cols = slice(tile.col - left, tile.col + tile.width - left)
         if not (self._asked and self._seen[rows, cols].any()):
             return  # what nobody can see needs no answer
         self._waiting.append((tile, np.ascontiguousarray(self._rgb[rows, cols])))
@@ -204,14 +228,17 @@ class _Answering:
         """The tiles that wait through the model; one that fails is unknown, not empty."""
         begun = time.perf_counter()
         some, self._waiting = self._waiting[: self._batch], self._waiting[self._batch :]
+        if not self._asked:
+            return  # given up since they were cut out
         instructions = [one.watch.instruction.text for one in self._asked]
+        for one in self._asked:
+            self._tiles[one.id] += len(some)
         try:
             answers = self._segmenter.segment([crop for _, crop in some], instructions)
         except RuntimeError as error:  # torch's own errors, out of memory among them
             _log.warning("%d tile(s) failed: %s", len(some), error)
             for one in self._asked:
-                for tile, _ in some:
-                    self._stitchers[one.id].fail(tile)
+                self._tiles_failed[one.id] += len(some)
             return
         for (tile, _), per_instruction in zip(some, answers, strict=True):
             for one, answer in zip(self._asked, per_instruction, strict=True):
@@ -219,7 +246,7 @@ class _Answering:
                 self._texts[one.id] = self._texts.get(one.id) or answer.text
         self._seconds += time.perf_counter() - begun
 
-    def _settle(self) -> None:
+    def _settle(self, band: Band) -> None:
         """Make polygons of the rows that no further tile reaches, and hold them no longer."""
         open_rows = [tile.row for tile, _ in self._waiting[:1]] + [tile.row for tile in self._plan[:1]]
         stop = min(open_rows, default=self._top + len(self._seen))
@@ -227,7 +254,7 @@ class _Answering:
         if count <= 0:
             return
         for one in self._asked:
-            self._observers[one.id].add(self._stitchers[one.id].take(stop), self._seen[:count])
+            self._observers[one.id].add(self._stitchers[one.id].take(stop), self._seen[:count, band.own])
         self._rgb, self._seen = self._rgb[count:].copy(), self._seen[count:].copy()
         self._top = stop
 

@@ -29,23 +29,25 @@ _BORDER = (255, 255, 255)
 
 
 class Preview:
-    """A scene on a grid, every so many pixels one; rows come in strips from the top."""
+    """A scene on a grid, every so many pixels one."""
 
     def __init__(self, grid: PixelGrid) -> None:
         self._grid = grid
         self._step = max(1, math.ceil(max(grid.height, grid.width) / _LONGEST_PX))
-        self._row = 0
-        self._rows: list[NDArray[np.uint8]] = []
+        height, width = (-(-side // self._step) for side in (grid.height, grid.width))
+        self._picture: NDArray[np.uint8] = np.zeros((height, width, 3), np.uint8)
 
     def add(self, strip: Strip) -> None:
-        """The next rows."""
-        first = -self._row % self._step
-        self._rows.append(strip.rgb[first :: self._step, :: self._step].copy())
-        self._row += len(strip.rgb)
+        """Some rows of a band."""
+        step, left = self._step, strip.band.left
+        first, start = -strip.row % step, -left % step
+        part = strip.rgb[first::step, start::step]
+        row, col = (strip.row + first) // step, (left + start) // step
+        self._picture[row : row + part.shape[0], col : col + part.shape[1]] = part
 
     def drawn(self, result: ObservationResult) -> NDArray[np.uint8]:
         """(h, w, 3): the picture, outlines of the detections by target, and the border of the observed ground."""
-        picture = np.concatenate(self._rows)
+        picture = self._picture.copy()
         targets = list(dict.fromkeys(one.target for one in result.detections))
         self._draw(picture, [result.footprint], _BORDER)
         for index, target in enumerate(targets):

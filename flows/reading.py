@@ -1,13 +1,18 @@
-"""The pixels of a scene over a group's area, strip by strip, read in the background while others are answered."""
+"""The pixels of a scene over a group's area, strip by strip, read in the background while others are answered.
+
+A strip is some rows of a band of columns; bands follow one another from the left, their strips from the top. What is in
+memory at a time depends on neither the area's height nor its width.
+"""
 
 from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import product
 from types import TracebackType
 from typing import Self
 
@@ -19,6 +24,7 @@ from segwatch.geo.grid import PixelGrid
 from segwatch.geo.rendering import render
 from segwatch.geo.sources.access import Credentials
 from segwatch.geo.sources.pixels import SceneReader, opened
+from segwatch.geo.tiling import Band
 from segwatch.geo.types import Profile, Scene
 
 #: Pixels that are read ahead of the model, at 5 bytes each.
@@ -30,16 +36,24 @@ _LOOK_SECONDS = 0.2
 
 @dataclass(frozen=True, slots=True)
 class Strip:
-    """Some rows of the grid, ready for the model."""
+    """Some rows of a band, ready for the model. It counts the band's own columns only."""
 
+    band: Band
+    row: int
+    """First of its rows."""
     rgb: NDArray[np.uint8]
-    """(h, W, 3), rendered by the profile; 0 where not imaged."""
+    """(h, w, 3), rendered by the profile; 0 where not imaged. w: the columns of the band's tiles."""
+    seen: NDArray[np.bool_]
+    """(h, w) in the area, imaged, and free of cloud and shadow."""
     within: int
     """Pixels in the area."""
     imaged: int
     """Pixels in the area that the scene shows."""
-    seen: NDArray[np.bool_]
-    """(h, W) in the area, imaged, and free of cloud and shadow."""
+
+    @property
+    def clear(self) -> int:
+        """Pixels that are seen."""
+        return int(self.seen[:, self.band.own].sum())
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,10 +69,17 @@ class View:
 
 
 class Reading:
-    """Strips of a scene from the top, in order.
+    """Strips of a scene, band by band, from the top.
 
     Used as a context manager it ends the reading when its block ends. So many strips are read ahead as make
     16 million pixels, at least one.
+
+    Parameters
+    ----------
+    bands
+        Of the view's grid, from the left.
+    rows
+        Of a strip.
 
     Raises
     ------
@@ -66,13 +87,15 @@ class Reading:
         While iterating: pixels could not be read.
     """
 
-    def __init__(self, executor: Executor, scene: Scene, view: View, rows: int) -> None:
+    def __init__(
+        self, executor: Executor, scene: Scene, view: View, bands: Sequence[Band], rows: int
+    ) -> None:
         self._scene = scene
         self._view = view
+        self._bands = bands
         self._rows = rows
-        height, width = view.grid.height, view.grid.width
-        ahead = max(1, _AHEAD_PX // (rows * width))
-        self.whole = ahead * rows >= height
+        ahead = max(1, _AHEAD_PX // (rows * max(band.width for band in bands)))
+        self.whole = len(bands) == 1 and ahead * rows >= view.grid.height
         """Whether all strips are read ahead: what they show is known before the first is answered."""
         self._strips: queue.Queue[Strip | None] = queue.Queue(ahead + 1)
         self._stop = threading.Event()
@@ -117,29 +140,32 @@ class Reading:
         with opened(
             self._scene, view.profile, grid, allowed_hosts=view.hosts, credentials=view.credentials
         ) as reader:
-            for start in range(0, grid.height, self._rows):
+            for band, start in product(self._bands, range(0, grid.height, self._rows)):
                 stop = min(start + self._rows, grid.height)
-                strip, received = self._strip(reader, start, stop, received)
+                strip, received = self._strip(reader, band, start, stop, received)
                 if not self._hand_over(strip):
                     break
         return received, datetime.now(UTC)
 
-    def _strip(self, reader: SceneReader, start: int, stop: int, received: int) -> tuple[Strip, int]:
+    def _strip(
+        self, reader: SceneReader, band: Band, start: int, stop: int, received: int
+    ) -> tuple[Strip, int]:
         view, grid = self._view, self._view.grid
-        within = view.area.rows(start, stop)
+        within = view.area.rows(start, stop, band.left, band.right)
         rgb = np.zeros((*within.shape, 3), np.uint8)
-        seen = np.zeros_like(within)
-        imaged = 0
-        for col in range(0, grid.width, _PIECE_PX):
-            wanted = within[:, col : col + _PIECE_PX]
+        seen, imaged = np.zeros_like(within), np.zeros_like(within)
+        for col in range(0, band.width, _PIECE_PX):
+            piece = np.s_[:, col : col + _PIECE_PX]
+            wanted = within[piece]
             if not wanted.any():
                 continue  # the ground outside the area is not read
-            window = reader.read(grid.window(start, col, *wanted.shape))
+            window = reader.read(grid.window(start, band.left + col, *wanted.shape))
             received = window.bytes_read
-            rgb[:, col : col + _PIECE_PX] = render(window.bands, window.valid, view.profile)
-            imaged += int((window.valid & wanted).sum())
-            seen[:, col : col + _PIECE_PX] = window.valid & window.clear & wanted
-        return Strip(rgb, int(within.sum()), imaged, seen), received
+            rgb[piece] = render(window.bands, window.valid, view.profile)
+            imaged[piece] = window.valid & wanted
+            seen[piece] = window.valid & window.clear & wanted
+        own = (int(part[:, band.own].sum()) for part in (within, imaged))
+        return Strip(band, start, rgb, seen, *own), received
 
     def _hand_over(self, strip: Strip | None) -> bool:
         """False when nobody wants it any more."""

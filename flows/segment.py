@@ -27,7 +27,7 @@ from sqlalchemy import Engine
 from segwatch.db import ledger
 from segwatch.db.errors import LeaseLost
 from segwatch.flows import evidence, segmenters
-from segwatch.flows.answering import Group, SceneUnusable, answer_group, overlap
+from segwatch.flows.answering import Group, SceneUnusable, answer_group, bands, overlap
 from segwatch.flows.assemble import worker_engine
 from segwatch.flows.reading import Reading
 from segwatch.flows.settings import FlowSettings, load_settings
@@ -108,7 +108,7 @@ class Drain:
         side = self._segmenter.tile_px
         rows = side - overlap(side)
         groups = [
-            (group, Reading(reader, lease.scene, group.view, rows))
+            (group, Reading(reader, lease.scene, group.view, bands(group.view.grid, side), rows))
             for group in _groups(lease, self._settings)
         ]
         self._readings += [reading for _, reading in groups]

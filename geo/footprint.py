@@ -28,9 +28,10 @@ class Inside:
         """About how many they are."""
         return float(self._local.area) / self._grid.pixel_area
 
-    def rows(self, start: int, stop: int) -> NDArray[np.bool_]:
-        """(stop - start, W)."""
-        window = self._grid.window(start, 0, stop - start, self._grid.width)
+    def rows(self, start: int, stop: int, left: int = 0, right: int | None = None) -> NDArray[np.bool_]:
+        """(stop - start, right - left), of all columns unless told."""
+        right = self._grid.width if right is None else right
+        window = self._grid.window(start, left, stop - start, right - left)
         shape = (window.height, window.width)
         burnt = rasterize([(self._local, 1)], out_shape=shape, transform=window.transform, dtype="uint8")
         return np.asarray(burnt, dtype=bool)

@@ -14,6 +14,7 @@ from segwatch.geo.area import geodesic_m2
 from segwatch.geo.footprint import Inside, footprint
 from segwatch.geo.grid import PixelGrid
 from segwatch.geo.polygons import Region, Tracer, clean, detection
+from segwatch.geo.seams import joined, touches
 from segwatch.geo.simplifying import simplified
 from segwatch.geo.stitch import Stitched
 from segwatch.geo.types import Detection, Outlines
@@ -22,8 +23,9 @@ from segwatch.geo.types import Detection, Outlines
 class Observer:
     """Footprint and detections of one instruction on one scene, whose rows come in strips from the top.
 
-    A pixel counts where it was seen, a tile answered it and its centre lies in the area. Detections are covered by the
-    footprint; regions that stick out of the area by part of a pixel are clipped to it.
+    A wide grid may come in several bands of columns, from the left, each from its top to its bottom. A pixel counts
+    where it was seen, a tile answered it and its centre lies in the area. Detections are covered by the footprint;
+    regions that stick out of the area by part of a pixel are clipped to it.
 
     Parameters
     ----------
@@ -54,21 +56,40 @@ class Observer:
         self._connectivity = connectivity
         self._outlines = outlines
         self._inside = Inside(area, grid)
-        self._row = 0
-        self._seen = Tracer(grid.width)
+        self._seams: list[int] = []
         self._footprint: list[Region] = []
-        self._targets: list[Tracer] = []
         self._found: list[tuple[int, Region]] = []
+        self._begin(0, grid.width)
         shapely.prepare(area)
 
+    def band(self, start: int, stop: int) -> None:
+        """The rows that follow are those of these columns, from the top."""
+        self._end()
+        if start:
+            self._seams.append(start)
+        self._begin(start, stop)
+
+    def _begin(self, start: int, stop: int) -> None:
+        self._columns = start, stop
+        self._row = 0
+        self._seen = Tracer(stop - start, col=start)
+        self._targets: list[Tracer] = []
+
+    def _end(self) -> None:
+        self._footprint += self._seen.end()
+        for index, tracer in enumerate(self._targets):
+            self._keep(index, tracer.end())
+
     def add(self, stitched: Stitched, seen: NDArray[np.bool_]) -> None:
-        """The next rows; ``seen`` is (h, W)."""
+        """The next rows; ``seen`` is (h, w) of the band's columns."""
+        start, end = self._columns
         stop = self._row + len(seen)
-        usable = seen & stitched.known & self._inside.rows(self._row, stop)
+        usable = seen & stitched.known & self._inside.rows(self._row, stop, start, end)
         self._footprint += self._seen.add(usable)
         while len(self._targets) < len(stitched.logits):
             # no row before has this target
-            self._targets.append(Tracer(self._grid.width, self._connectivity, row=self._row))
+            tracer = Tracer(end - start, self._connectivity, row=self._row, col=start)
+            self._targets.append(tracer)
         nothing = np.zeros_like(usable)
         for index, tracer in enumerate(self._targets):
             if index < len(stitched.logits):
@@ -81,9 +102,8 @@ class Observer:
 
     def result(self) -> tuple[BaseGeometry, list[Detection]]:
         """Footprint, and the detections by target, in row-major order of their first pixels."""
-        self._footprint += self._seen.end()
-        for index, tracer in enumerate(self._targets):
-            self._keep(index, tracer.end())
+        self._end()
+        self._join()
         self._found.sort(key=lambda one: (one[0], one[1].first))
         if self._outlines is not Outlines.EDGES:
             self._draw_anew()
@@ -93,6 +113,20 @@ class Observer:
             if one.area_m2 >= self._least_m2:
                 found.append(one)
         return footprint(self._area, self._footprint, self._grid), _clip(found, self._area)
+
+    def _join(self) -> None:
+        """Regions of several bands are one where they meet."""
+        if not self._seams:
+            return
+        self._footprint = joined(self._footprint, self._seams)
+        by_target: dict[int, list[Region]] = {}
+        for index, region in self._found:
+            by_target.setdefault(index, []).append(region)
+        self._found = [
+            (index, region)
+            for index, regions in by_target.items()
+            for region in joined(regions, self._seams, self._connectivity)
+        ]
 
     def _draw_anew(self) -> None:
         """All outlines together, the footprint's too: they share borders."""
@@ -106,7 +140,8 @@ class Observer:
     def _keep(self, index: int, regions: list[Region]) -> None:
         # far too small ones are not carried to the end; a projected pixel is never half off
         least = self._least_m2 / 2 / self._grid.pixel_area
-        self._found += [(index, one) for one in regions if one.outline.area >= least]
+        edges = self._columns
+        self._found += [(index, one) for one in regions if one.outline.area >= least or touches(one, edges)]
 
 
 def observe(

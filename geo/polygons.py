@@ -72,14 +72,14 @@ class Tracer:
         Columns of the mask.
     connectivity
         4 or 8; regions that touch only at a corner are one with 8.
-    row
+    row, col
         Of the grid, where the mask begins.
     """
 
-    def __init__(self, width: int, connectivity: int = 4, *, row: int = 0) -> None:
+    def __init__(self, width: int, connectivity: int = 4, *, row: int = 0, col: int = 0) -> None:
         self._structure = ndimage.generate_binary_structure(2, 1 if connectivity == 4 else 2)
         self._reach = (0,) if connectivity == 4 else (-1, 0, 1)
-        self._row = row
+        self._row, self._col = row, col
         self._open: list[_Growing] = []
         self._last: _Labels = np.zeros(width, np.int32)
         """Of the last row: 1 + index into the open regions, 0 = none."""
@@ -125,9 +125,9 @@ class Tracer:
         totals = np.bincount(of, weights=weights, minlength=count + 1)
         for index, piece in enumerate(pieces, 1):
             row, col = divmod(int(first[index]), labels.shape[1])
-            piece.first = (self._row + row, col)
+            piece.first = (self._row + row, self._col + col)
             piece.total, piece.count = float(totals[index]), int(counts[index])
-        below = Affine.translation(0, self._row)
+        below = Affine.translation(self._col, self._row)
         for outline, label in shapes(labels, mask=mask, connectivity=4, transform=below):
             rings = outline["coordinates"]
             pieces[int(label) - 1].parts.append(Polygon(rings[0], rings[1:]))

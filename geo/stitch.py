@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from segwatch.geo.tiling import Tile, weights
+from segwatch.geo.tiling import Band, Tile, weights
 
 #: Logit of a target that a tile's answer does not name: clearly outside, yet outvoted by a sure neighbour.
 ABSENT = -10.0
@@ -18,26 +18,33 @@ class Stitched:
     """Blended logits of neighbouring rows of a grid."""
 
     logits: NDArray[np.float32]
-    """(M, h, W), M targets named so far; > 0 is inside. ``ABSENT`` where nothing is known."""
+    """(M, h, w), M targets named so far; > 0 is inside. ``ABSENT`` where nothing is known."""
     known: NDArray[np.bool_]
-    """(h, W); False where every tile failed or none looked: unknown, not empty."""
+    """(h, w); False where every tile failed or none looked: unknown, not empty."""
 
 
 class Stitcher:
     """Blends overlapping tiles as they come, and gives away rows that no further tile reaches.
 
     Tiles may come in any order as long as none reaches a row that was taken.
+
+    Parameters
+    ----------
+    height, width
+        Of the whole grid.
+    band
+        Of its columns: its tiles come, its own columns are given away; None = all columns.
     """
 
-    def __init__(self, height: int, width: int, tile_px: int, overlap_px: int) -> None:
+    def __init__(
+        self, height: int, width: int, tile_px: int, overlap_px: int, band: Band | None = None
+    ) -> None:
         self._shape = (height, width)
         self._overlap = min(overlap_px, tile_px - 1)
+        self._band = band or Band(0, width, 0, width)
         self._top = 0
         self._sums: list[NDArray[np.float32]] = []
-        self._weight: NDArray[np.float32] = np.zeros((0, width), np.float32)
-        self.tiles = 0
-        """Tiles that were asked, failed ones too."""
-        self.tiles_failed = 0
+        self._weight: NDArray[np.float32] = np.zeros((0, self._band.width), np.float32)
 
     def add(self, tile: Tile, logits: NDArray[np.float32]) -> None:
         """Blend in one tile's (M, height, width) logits; targets it does not have count as absent there.
@@ -55,7 +62,7 @@ class Stitcher:
             raise ValueError(f"a tile from row {tile.row} on came after rows before {self._top} were taken")
         self._reach(tile.row + tile.height)
         rows = slice(tile.row - self._top, tile.row + tile.height - self._top)
-        cols = slice(tile.col, tile.col + tile.width)
+        cols = slice(tile.col - self._band.left, tile.col + tile.width - self._band.left)
         weight = weights(tile, *self._shape, self._overlap)
         while len(self._sums) < len(logits):
             # earlier tiles did not have this target: absent, with the weight they were blended with
@@ -64,32 +71,25 @@ class Stitcher:
             answer = logits[index] if index < len(logits) else np.float32(ABSENT)
             total[rows, cols] += weight * answer
         self._weight[rows, cols] += weight
-        self.tiles += 1
-
-    def fail(self, tile: Tile) -> None:
-        """Count a tile that could not be answered; where no other tile answers, the ground is unknown."""
-        del tile
-        self.tiles += 1
-        self.tiles_failed += 1
 
     def take(self, stop: int) -> Stitched:
         """Rows from where the last call stopped to ``stop``; they are held no longer."""
         self._reach(stop)
         count = stop - self._top
-        weight = self._weight[:count]
+        weight = self._weight[:count, self._band.own]
         known = weight > 0
-        safe = np.where(known, weight, 1)
-        logits = [np.where(known, total[:count] / safe, np.float32(ABSENT)) for total in self._sums]
-        stacked = np.stack(logits) if logits else np.zeros((0, *known.shape), np.float32)
+        stacked = np.full((len(self._sums), *known.shape), ABSENT, np.float32)
+        for logits, total in zip(stacked, self._sums, strict=True):
+            np.divide(total[:count, self._band.own], weight, out=logits, where=known)
         self._weight = self._weight[count:].copy()
         self._sums = [total[count:].copy() for total in self._sums]
         self._top = stop
-        return Stitched(stacked.astype(np.float32, copy=False), known)
+        return Stitched(stacked, known)
 
     def _reach(self, stop: int) -> None:
         """Hold rows up to ``stop``."""
         missing = stop - self._top - len(self._weight)
         if missing > 0:
-            empty = np.zeros((missing, self._shape[1]), np.float32)
+            empty = np.zeros((missing, self._band.width), np.float32)
             self._weight = np.concatenate([self._weight, empty])
             self._sums = [np.concatenate([total, empty]) for total in self._sums]

@@ -1,8 +1,9 @@
-"""Overlapping tiles on a grid and their blend weights."""
+"""Overlapping tiles on a grid, bands of their columns, and blend weights."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +37,48 @@ def tiles(grid_height: int, grid_width: int, tile_px: int, overlap_px: int) -> l
     cols = _starts(grid_width, tile_px, overlap_px)
     height, width = min(tile_px, grid_height), min(tile_px, grid_width)
     return [Tile(row, col, height, width) for row in rows for col in cols]
+
+
+@dataclass(frozen=True, slots=True)
+class Band:
+    """Neighbouring columns of a grid that are worked through by themselves, from the top to the bottom."""
+
+    start: int
+    stop: int
+    """Its own columns end before it; the bands of a grid share none."""
+    left: int
+    right: int
+    """Columns of all tiles that reach its own ones."""
+
+    @property
+    def own(self) -> slice:
+        """Its own columns among those of its tiles."""
+        return slice(self.start - self.left, self.stop - self.left)
+
+    @property
+    def width(self) -> int:
+        """Of its tiles' columns."""
+        return self.right - self.left
+
+    def has(self, tile: Tile) -> bool:
+        """Whether the tile reaches the band's own columns."""
+        return tile.col < self.stop and self.start < tile.col + tile.width
+
+
+def bands(grid_width: int, tile_px: int, overlap_px: int, most_px: int) -> list[Band]:
+    """Bands of about equal width, from the left, whose own columns are at most ``most_px``, or one tile's step.
+
+    Tiles as :func:`tiles` makes them.
+    """
+    starts = _starts(grid_width, tile_px, overlap_px)
+    step = tile_px - overlap_px
+    count = min(len(starts), -(-grid_width // max(most_px, step)))
+    edges = [round(grid_width * place / count) for place in range(count + 1)]
+    found = []
+    for start, stop in pairwise(edges):
+        reaching = [at for at in starts if at < stop and start < at + tile_px]
+        found.append(Band(start, stop, reaching[0], min(grid_width, reaching[-1] + tile_px)))
+    return found
 
 
 def _starts(length: int, tile_px: int, overlap_px: int) -> list[int]:

@@ -1,7 +1,8 @@
-"""A mask that comes in strips gives the polygons of the whole mask, whatever the strips (invariant 4)."""
+"""A mask that comes in strips and bands gives the polygons of the whole mask, whatever these are (invariant 4)."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -22,31 +23,37 @@ from segwatch.geo.footprint import Inside, inside
 from segwatch.geo.grid import PixelGrid
 from segwatch.geo.observe import Observer, observe
 from segwatch.geo.polygons import Region, Tracer
+from segwatch.geo.seams import joined
 from segwatch.geo.stitch import Stitched, Stitcher
-from segwatch.geo.tiling import tiles
+from segwatch.geo.tiling import bands, tiles
 from segwatch.geo.types import Outlines
 
 HEIGHT, WIDTH = 30, 20
 GRID = PixelGrid(CRS.from_epsg(32633), Affine(10, 0, 500_000, 0, -10, 5_100_000), HEIGHT, WIDTH)
 masks = arrays(np.bool_, (HEIGHT, WIDTH))
 cuts = st.sets(st.integers(1, HEIGHT - 1)).map(lambda rows: [0, *sorted(rows), HEIGHT])
+columns = st.sets(st.integers(1, WIDTH - 1), max_size=4).map(lambda cols: [0, *sorted(cols), WIDTH])
 
 
-def in_strips(mask: NDArray[np.bool_], edges: list[int], connectivity: int) -> list[Region]:
+def in_strips(
+    mask: NDArray[np.bool_], edges: list[int], connectivity: int, seams: Sequence[int] = (0, WIDTH)
+) -> list[Region]:
     logits = np.linspace(-3, 3, mask.size, dtype=np.float32).reshape(mask.shape)
-    tracer = Tracer(WIDTH, connectivity)
     found = []
-    for start, stop in pairwise(edges):
-        found += tracer.add(mask[start:stop], logits[start:stop])
-    return sorted([*found, *tracer.end()], key=lambda one: one.first)
+    for left, right in pairwise(seams):
+        tracer = Tracer(right - left, connectivity, col=left)
+        for start, stop in pairwise(edges):
+            found += tracer.add(mask[start:stop, left:right], logits[start:stop, left:right])
+        found += tracer.end()
+    return sorted(joined(found, seams[1:-1], connectivity), key=lambda one: one.first)
 
 
-@given(masks, cuts, st.sampled_from([4, 8]))
-@settings(max_examples=150, deadline=None)
-def test_strips_give_the_regions_of_the_whole(
-    mask: NDArray[np.bool_], edges: list[int], connectivity: int
+@given(masks, cuts, st.sampled_from([4, 8]), columns)
+@settings(max_examples=200, deadline=None)
+def test_strips_and_bands_give_the_regions_of_the_whole(
+    mask: NDArray[np.bool_], edges: list[int], connectivity: int, seams: list[int]
 ) -> None:
-    found = in_strips(mask, edges, connectivity)
+    found = in_strips(mask, edges, connectivity, seams)
     whole = in_strips(mask, [0, HEIGHT], connectivity)
     assert [one.first for one in found] == [one.first for one in whole]
     for one, other in zip(found, whole, strict=True):
@@ -78,10 +85,10 @@ def test_regions_are_those_of_the_labelled_raster(
         }
 
 
-@given(masks, masks, cuts, st.integers(0, HEIGHT))
-@settings(max_examples=60, deadline=None)
-def test_observing_in_strips_is_observing_at_once(
-    mask: NDArray[np.bool_], seen: NDArray[np.bool_], edges: list[int], second_from: int
+@given(masks, masks, cuts, st.integers(0, HEIGHT), columns)
+@settings(max_examples=80, deadline=None)
+def test_observing_in_strips_and_bands_is_observing_at_once(
+    mask: NDArray[np.bool_], seen: NDArray[np.bool_], edges: list[int], second_from: int, seams: list[int]
 ) -> None:
     """Also with a second target that the model names only from some row on."""
     area = to_lonlat(shapely.box(*GRID.bounds).buffer(-25), GRID.crs)
@@ -90,9 +97,12 @@ def test_observing_in_strips_is_observing_at_once(
     known = np.ones_like(mask)
     whole = observe(Stitched(logits, known), seen, area, GRID, label=str, min_polygon_m2=150)
     observer = Observer(area, GRID, label=str, min_polygon_m2=150)
-    for start, stop in pairwise(edges):
-        named = 2 if stop > second_from else 1
-        observer.add(Stitched(logits[:named, start:stop], known[start:stop]), seen[start:stop])
+    for left, right in pairwise(seams):
+        observer.band(left, right)
+        for start, stop in pairwise(edges):
+            named = 2 if stop > second_from else 1
+            part = np.s_[start:stop, left:right]
+            observer.add(Stitched(logits[:named][:, *part], known[part]), seen[part])
     footprint, found = observer.result()
     assert footprint.equals_exact(whole[0], 1e-9, normalize=True) or footprint.equals(whole[0])
     assert [one.target for one in found] == [one.target for one in whole[1]]
@@ -142,6 +152,46 @@ def test_rows_taken_early_are_the_rows_of_the_whole(
     np.testing.assert_array_equal(np.concatenate([one.known for one in strips]), whole.known)
     with pytest.raises(ValueError, match="were taken"):
         early.add(plan[0], np.zeros((1, plan[0].height, plan[0].width), np.float32))
+
+
+@given(
+    arrays(np.float32, (HEIGHT, 60), elements=st.floats(-5, 5, width=32)),
+    st.integers(6, 16),
+    st.integers(0, 4),
+    st.integers(8, 70),
+)
+@settings(max_examples=60, deadline=None)
+def test_bands_are_the_columns_of_the_whole(
+    logits: NDArray[np.float32], side: int, overlap: int, most: int
+) -> None:
+    height, width = logits.shape
+    plan = tiles(height, width, side, overlap)
+    found = bands(width, side, overlap, most)
+    assert [one.start for one in found] == [0, *(one.stop for one in found[:-1])]
+    assert found[-1].stop == width
+    assert all(0 < one.stop - one.start <= max(most, side - overlap) + 1 for one in found)
+    whole = Stitcher(height, width, side, overlap)
+    parts = []
+    for tile in plan:
+        whole.add(tile, logits[tile.row : tile.row + tile.height, tile.col : tile.col + tile.width][None])
+    for band in found:
+        stitcher = Stitcher(height, width, side, overlap, band)
+        for tile in (one for one in plan if band.has(one)):
+            assert band.left <= tile.col
+            assert tile.col + tile.width <= band.right
+            part = logits[tile.row : tile.row + tile.height, tile.col : tile.col + tile.width]
+            stitcher.add(tile, part[None])
+        parts.append(stitcher.take(height))
+    at_once = whole.take(height)
+    np.testing.assert_array_equal(np.concatenate([one.logits for one in parts], axis=2), at_once.logits)
+    np.testing.assert_array_equal(np.concatenate([one.known for one in parts], axis=1), at_once.known)
+
+
+@pytest.mark.parametrize(("connectivity", "count"), [(4, 2), (8, 1)])
+def test_corners_meet_across_a_seam_as_they_do_elsewhere(connectivity: int, count: int) -> None:
+    mask = np.zeros((HEIGHT, WIDTH), bool)
+    mask[3, 9] = mask[4, 10] = True
+    assert len(in_strips(mask, [0, HEIGHT], connectivity, (0, 10, WIDTH))) == count
 
 
 @given(cuts)

@@ -1,0 +1,73 @@
+"""Regions on both sides of a line between two bands of columns -> the regions of the whole."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+from shapely.geometry.base import BaseGeometry
+
+from segwatch.geo.polygons import Region
+
+_Pairs = NDArray[np.int64]
+
+
+def joined(regions: Sequence[Region], seams: Sequence[int], connectivity: int = 4) -> list[Region]:
+    """The regions, those that meet at a seam as one.
+
+    Parameters
+    ----------
+    regions
+        As :class:`segwatch.geo.polygons.Tracer` gives them, each band's by itself.
+    seams
+        Columns where a band ends and the next begins.
+    connectivity
+        4 or 8; regions that touch only at a corner are one with 8.
+    """
+    if not seams or len(regions) < 2:
+        return list(regions)
+    pairs = np.concatenate([_meeting(regions, seam, connectivity) for seam in seams], axis=1)
+    total = len(regions)
+    graph = coo_array((np.ones(pairs.shape[1], bool), (pairs[0], pairs[1])), shape=(total, total))
+    count, of = connected_components(graph, directed=False)
+    members: list[list[Region]] = [[] for _ in range(count)]
+    for region, group in zip(regions, of, strict=True):
+        members[group].append(region)
+    return [_one(group) if len(group) > 1 else group[0] for group in members]
+
+
+def touches(region: Region, seams: Sequence[int]) -> bool:
+    """Whether the region reaches a seam, and may be a part of a larger one."""
+    west, _, east, _ = region.outline.bounds
+    return west in seams or east in seams
+
+
+def _meeting(regions: Sequence[Region], seam: int, connectivity: int) -> _Pairs:
+    """(2, n) indices of regions that are neighbours across the seam."""
+    bounds = shapely.bounds([one.outline for one in regions])
+    left, right = (np.flatnonzero(bounds[:, side] == seam) for side in (2, 0))
+    if not (len(left) and len(right)):
+        return np.zeros((2, 0), np.int64)
+    top, bottom = bounds[:, 1].min(), bounds[:, 3].max()
+    line = shapely.LineString([(seam, top), (seam, bottom)])
+    one, other = (
+        shapely.intersection([regions[int(index)].outline for index in side], line) for side in (left, right)
+    )
+    first, second = shapely.STRtree(other).query(one, predicate="intersects")
+    if connectivity == 4:
+        # at more than a corner
+        shared = shapely.length(shapely.intersection(one[first], other[second])) > 0
+        first, second = first[shared], second[shared]
+    return np.stack([left[first], right[second]])
+
+
+def _one(regions: Sequence[Region]) -> Region:
+    # the seam leaves corners in the middle of straight edges
+    outline: BaseGeometry = shapely.union_all([one.outline for one in regions]).simplify(0)
+    pixels = np.array([one.outline.area for one in regions])
+    mean = float(np.average([one.mean for one in regions], weights=pixels))
+    return Region(outline, min(one.first for one in regions), mean)

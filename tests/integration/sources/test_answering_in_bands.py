@@ -1,0 +1,132 @@
+"""A scene that is read, answered and made into polygons band by band is the scene that is so at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime
+from uuid import UUID
+
+import numpy as np
+import pytest
+import rasterio
+import shapely
+from numpy.typing import NDArray
+from pyproj import CRS
+from rasterio.transform import from_origin
+from scipy import ndimage
+
+from segwatch.db.ledger import LeasedObservation
+from segwatch.flows.answering import Group, SceneUnusable, answer_group, bands
+from segwatch.flows.evidence import Preview
+from segwatch.flows.reading import Reading
+from segwatch.flows.segmenters import Answer
+from segwatch.geo.crs import to_lonlat
+from segwatch.geo.types import BandRef, CloudMask, Instruction, Item, ObservationResult, Profile, Scene, Watch
+from tests.support.serving import serving_files
+
+# rasterio silences this warning of its own in a way that two threads at a time undo
+pytestmark = pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
+
+SIDE, GSD_M, UTM = 600, 10.0, CRS.from_epsg(32633)
+WHOLE = shapely.box(500_000, 5_100_000 - SIDE * GSD_M, 500_000 + SIDE * GSD_M, 5_100_000)
+NOW = datetime(2024, 5, 1, 10, tzinfo=UTC)
+
+
+@dataclass(frozen=True)
+class Said:
+    text: str
+    mask_logits: NDArray[np.float32]
+
+
+class Bright:
+    """Answers with the bright pixels; does not get over tiles that hold one of pure red."""
+
+    version = "bright@1"
+    tile_px = 64
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def segment(self, tiles: Sequence[NDArray[np.uint8]], instructions: Sequence[str]) -> list[list[Answer]]:
+        self.asked += len(tiles)
+        if any((tile == (255, 0, 0)).all(axis=2).any() for tile in tiles):
+            raise RuntimeError("out of memory")
+        logits = [np.where(tile[:, :, 1] > 128, 4, -4).astype(np.float32)[None] for tile in tiles]
+        return [[Said("bright", one) for _ in instructions] for one in logits]
+
+
+def tiff(pixels: NDArray[np.uint8]) -> bytes:
+    made = {"driver": "GTiff", "width": SIDE, "height": SIDE, "count": len(pixels), "dtype": "uint8",
+            "tiled": True, "blockxsize": 128, "blockysize": 128, "compress": "deflate"}  # fmt: skip
+    with rasterio.MemoryFile() as memory:
+        with memory.open(crs=UTM.to_wkt(), transform=from_origin(500_000, 5_100_000, 10, 10), **made) as file:
+            file.write(pixels)
+        content: bytes = memory.read()
+        return content
+
+
+def ground(*, broken: bool) -> tuple[bytes, bytes]:
+    """An image with bright blobs across every seam, and its mask of clouds."""
+    rng = np.random.default_rng(5)
+    bright = ndimage.gaussian_filter(rng.standard_normal((SIDE, SIDE)), 12) > 0.01
+    image = np.repeat(np.where(bright, 200, 40).astype(np.uint8)[None], 3, axis=0)
+    if broken:
+        image[:, 300, 250] = (255, 0, 0)
+    clouds = ndimage.gaussian_filter(rng.standard_normal((SIDE, SIDE)), 25) > 0.012
+    return tiff(image), tiff(clouds.astype(np.uint8)[None])
+
+
+def group_of(url: str) -> tuple[Scene, Group]:
+    area = to_lonlat(WHOLE.buffer(-60), UTM)
+    assets = {"image": f"{url}/image.tif", "mask": f"{url}/mask.tif"}
+    item = Item("one", "c", f"{url}/one", NOW, None, "made", "1", "", area, assets)
+    scene = Scene("c", "made", "1", date(2024, 5, 1), NOW, (item,), area)
+    red, green, blue = (BandRef("image", index) for index in (1, 2, 3))
+    clouds = CloudMask(BandRef("mask"), unclear_values=(1,))
+    profile = Profile("p", "p", "c", red, green, blue, low=0, high=255, gsd_m=GSD_M, clouds=clouds)
+    watch = Watch("w", Instruction("segment it", ("bright",)), area, profile, url, NOW, min_polygon_m2=0)
+    watch = replace(watch, max_failed_tiles=1.0)
+    leased = LeasedObservation(UUID(int=1), UUID(int=2), watch, 1)
+    return scene, Group((leased,), frozenset({"127.0.0.1"}))
+
+
+@dataclass(frozen=True)
+class Seen:
+    result: ObservationResult
+    picture: NDArray[np.uint8]
+    asked: int
+
+
+def observe(url: str, most_px: int, rows: int) -> Seen:
+    scene, group = group_of(url)
+    segmenter, grid = Bright(), group.view.grid
+    preview = Preview(grid)
+    columns = bands(grid, segmenter.tile_px, most_px)
+    with (
+        ThreadPoolExecutor(1) as executor,
+        Reading(executor, scene, group.view, columns, rows) as reading,
+    ):
+        ((_, result),) = answer_group(group, reading, segmenter, 1, preview)
+    assert not isinstance(result, SceneUnusable)
+    return Seen(result, preview.drawn(result), segmenter.asked)
+
+
+@pytest.mark.parametrize(("most_px", "rows"), [(200, 48), (90, 100), (64, 17)])
+@pytest.mark.parametrize("broken", [False, True], ids=["all answered", "a tile fails"])
+def test_bands_and_strips_change_nothing(most_px: int, rows: int, broken: bool) -> None:
+    image, mask = ground(broken=broken)
+    with serving_files({"/image.tif": image, "/mask.tif": mask}) as files:
+        once = observe(files.url, SIDE, SIDE)
+        parts = observe(files.url, most_px, rows)
+    assert once.result.tiles_failed == 0 if not broken else once.result.tiles_failed >= 1
+    assert bool(parts.result.tiles_failed) == broken
+    assert parts.asked > once.asked, "tiles at seams are asked for twice"
+    assert parts.result.clear_share == once.result.clear_share < 1
+    assert parts.result.footprint.symmetric_difference(once.result.footprint).area < 1e-14
+    assert len(parts.result.detections) == len(once.result.detections) > 5
+    for one, other in zip(parts.result.detections, once.result.detections, strict=True):
+        assert one.geometry.symmetric_difference(other.geometry).area < 1e-14
+        assert one.score == pytest.approx(other.score)
+    np.testing.assert_array_equal(parts.picture, once.picture)
