@@ -13,7 +13,7 @@ demo: setup
 
 # two at a time: one has the stack of the acceptance tests, the other all else
 test: setup chromium
-	$(BIN)/pytest -n 2 --dist loadgroup
+	$(BIN)/pytest -n 2
 
 lint: setup
 	$(BIN)/ruff check .

@@ -20,16 +20,31 @@ import psycopg
 import pytest
 from psycopg import sql
 from sqlalchemy import Engine
+from xdist.scheduler import LoadScopeScheduling
 
 from segwatch.db.cluster import Cluster
 from segwatch.db.engine import make_engine
 from segwatch.db.migrate import upgrade
 
 _TEMPLATE = "segwatch"
+_ACCEPTANCE = "tests/acceptance/"
 
 for _name in list(os.environ):
     if _name.startswith(("SEGWATCH_", "PREFECT_", "PG")) and _name != "SEGWATCH_PG_BINDIR":
         del os.environ[_name]
+
+
+class _OneStack(LoadScopeScheduling):  # type: ignore[misc]  # it is not typed
+    """Tests one by one to whoever is free, but for those of the stack: one process starts it, and first of all."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return _ACCEPTANCE if nodeid.startswith(_ACCEPTANCE) else nodeid
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
+    """For several processes."""
+    return _OneStack(config, log)
 
 
 @dataclass(frozen=True)

@@ -42,13 +42,6 @@ print(run.state.type.value, run.state.message or "")
 """
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """All that need the stack run in one process, which starts it once."""
-    for item in items:
-        if Path(__file__).parent in item.path.parents:
-            item.add_marker(pytest.mark.xdist_group("stack"))
-
-
 @dataclass(frozen=True)
 class System:
     """The running system and the material it looks at."""
