@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
-import time
 from dataclasses import asdict, dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
@@ -40,24 +40,45 @@ class Polled:
 def poll(engine: Engine, settings: FlowSettings) -> list[Polled]:
     """Read the feeds of the settings into the ledger."""
     done = []
-    with httpx.Client(timeout=settings.feed_timeout_seconds, follow_redirects=False) as client:
-        for url in settings.feeds:
-            one = Polled(_name(url))
-            try:
-                one.recorded, one.refused = keep(engine, _fetch(client, url, settings), one.feed)
-                _log.info("feed %s: %s, %d refused", one.feed, one.recorded, len(one.refused))
-            except (EventRefused, httpx.HTTPError, httpx.InvalidURL) as error:
-                one.reason = str(error) or type(error).__name__
-                _log.warning("feed %s: %s", one.feed, one.reason)
-            done.append(one)
+    for url in settings.feeds:
+        one = Polled(_name(url))
+        try:
+            one.recorded, one.refused = keep(engine, fetch(url, settings), one.feed)
+            _log.info("feed %s: %s, %d refused", one.feed, one.recorded, len(one.refused))
+        except (EventRefused, httpx.HTTPError, httpx.InvalidURL) as error:
+            one.reason = str(error) or type(error).__name__
+            _log.warning("feed %s: %s", one.feed, one.reason)
+        done.append(one)
     return done
 
 
-def _fetch(client: httpx.Client, url: str, settings: FlowSettings) -> bytes:
-    """The document, as sent: uncompressed, so that its size is what is counted."""
-    until = time.monotonic() + settings.feed_timeout_seconds
+def fetch(url: str, settings: FlowSettings) -> bytes:
+    """A document, as sent: uncompressed, so that its size is what is counted.
+
+    Raises
+    ------
+    segwatch.geo.errors.EventRefused
+        It has moved, is compressed, larger than :data:`MOST_BYTES`, or takes longer than the settings allow, all told.
+    httpx.HTTPError, httpx.InvalidURL
+        It cannot be read.
+    """
+    return asyncio.run(_in_time(url, settings.feed_timeout_seconds))
+
+
+async def _in_time(url: str, seconds: float) -> bytes:
+    try:
+        async with (
+            asyncio.timeout(seconds),
+            httpx.AsyncClient(timeout=None, follow_redirects=False) as client,  # noqa: S113 - the one above
+        ):
+            return await _read(client, url)
+    except TimeoutError as error:
+        raise EventRefused(f"it took more than {seconds:g} s; see SEGWATCH_FEED_TIMEOUT_SECONDS") from error
+
+
+async def _read(client: httpx.AsyncClient, url: str) -> bytes:
     body = bytearray()
-    with client.stream("GET", url, headers={"accept-encoding": "identity"}) as response:
+    async with client.stream("GET", url, headers={"accept-encoding": "identity"}) as response:
         if response.is_redirect:
             raise EventRefused(
                 f"HTTP {response.status_code}: it has moved to {_name(response.headers.get('location', ''))}; "
@@ -67,14 +88,10 @@ def _fetch(client: httpx.Client, url: str, settings: FlowSettings) -> bytes:
             raise EventRefused(f"HTTP {response.status_code}")
         if response.headers.get("content-encoding", "identity") != "identity":
             raise EventRefused("it is compressed though it was not asked for that way")
-        for chunk in response.iter_raw():
+        async for chunk in response.aiter_raw():
             body += chunk
             if len(body) > MOST_BYTES:
                 raise EventRefused(f"it is larger than {MOST_BYTES // 2**20} MiB")
-            if time.monotonic() > until:
-                raise EventRefused(
-                    f"it took more than {settings.feed_timeout_seconds:g} s; see SEGWATCH_FEED_TIMEOUT_SECONDS"
-                )
     return bytes(body)
 
 

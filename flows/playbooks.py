@@ -8,10 +8,10 @@ from datetime import datetime, timedelta
 from hashlib import sha256
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from shapely.geometry import box, mapping
 from shapely.geometry.base import BaseGeometry
 
@@ -40,6 +40,17 @@ class Match(_Part):
     )
 
 
+class Area(_Part):
+    """Where to look, where the event tells more than a place."""
+
+    shake_intensity: float | None = Field(
+        None,
+        ge=1,
+        le=10,
+        description="ground that shook at least so much (modified Mercalli); None = do not ask",
+    )
+
+
 class Baseline(_Part):
     """Where to look for the picture from before."""
 
@@ -60,6 +71,7 @@ class Playbook(_Part):
     name: str = Field(pattern=r"^[a-z][a-z0-9-]{0,30}$")
     title: str
     match: Match
+    area: Area = Area()
     radius_km: float = Field(gt=0, le=1000, description="around events without an area of their own")
     largest_km2: float = Field(50_000, gt=0)
     baseline: Baseline = Baseline()
@@ -68,6 +80,12 @@ class Playbook(_Part):
     watch: dict[str, Any] = Field(
         description="the rest of the watch file: instruction, targets, rules and the like"
     )
+
+    @model_validator(mode="after")
+    def _only_earthquakes_shake(self) -> Self:
+        if self.area.shake_intensity is not None and EventKind.EARTHQUAKE not in self.match.kinds:
+            raise ValueError("area.shake_intensity: only earthquakes have one; leave it out")
+        return self
 
     def matches(self, event: Event) -> bool:
         """Whether it is for this event."""

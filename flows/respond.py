@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -15,7 +15,7 @@ from shapely.geometry.base import BaseGeometry
 from sqlalchemy import Engine, text
 
 from segwatch.db import events, observations, scenes, watches
-from segwatch.flows import deploy, feeds, happenings, playbooks
+from segwatch.flows import deploy, feeds, happenings, playbooks, shaking
 from segwatch.flows.assemble import worker_engine
 from segwatch.flows.playbooks import Playbook
 from segwatch.flows.segmenters import version_of
@@ -74,16 +74,31 @@ class Response:
     """Whether a run is to start: the watch is new or changed, or nothing of it was answered yet; not in a dry run."""
 
 
-def happening_of(event: Event, book: Playbook) -> Happening:
-    """An event as a playbook looks at it.
+def happening_of(
+    engine: Engine, settings: FlowSettings, book: Playbook, event: Event, told: Sequence[Event] = ()
+) -> Happening:
+    """An event as a playbook looks at it; ``told`` are further entries about it, which may tell more of its area.
 
     Raises
     ------
     segwatch.geo.errors.EventRefused
         Its area is too large, or none can be made of it.
     """
-    area = looked_at(event, radius_km=book.radius_km, largest_km2=book.largest_km2)
-    return Happening(f"{event.source}/{event.external_id}", area, event.occurred_at)
+    identity = f"{event.source}/{event.external_id}"
+    ground = None
+    if book.area.shake_intensity is not None:
+        least, largest = book.area.shake_intensity, book.largest_km2
+        ground = shaking.ground(settings, [event, *told], least=least, largest_km2=largest)
+        # contours that cannot be had today must not take the watch elsewhere
+        ground = ground or _watched(engine, playbooks.watch_name(book, identity))
+    place = event if ground is None else replace(event, geometry=ground)
+    area = looked_at(place, radius_km=book.radius_km, largest_km2=book.largest_km2)
+    return Happening(identity, area, event.occurred_at)
+
+
+def _watched(engine: Engine, name: str) -> BaseGeometry | None:
+    with engine.connect() as conn:
+        return watches.current(conn, name).watch.area if name in watches.names(conn) else None
 
 
 def respond(
@@ -170,7 +185,9 @@ def respond_to_events(
             told = {one: playbooks.watch_name(book, f"{one.source}/{one.external_id}") for one in same}
             chosen = next((one for one in same if told[one] in names), same[0])
             try:
-                yield respond(engine, settings, book, happening_of(chosen, book))
+                others = [one for one in same if one is not chosen]
+                happening = happening_of(engine, settings, book, chosen, others)
+                yield respond(engine, settings, book, happening)
             except EventRefused as error:
                 _log.warning("playbook %s: %s", book.name, error)
                 yield str(error)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import time
+from contextlib import suppress
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
@@ -12,7 +15,7 @@ from segwatch.db import events
 from segwatch.flows import feeds
 from segwatch.flows.errors import ConfigError
 from segwatch.flows.settings import load_settings
-from tests.support.serving import Answer, serving
+from tests.support.serving import Answer, running, serving
 
 FEEDS = Path(__file__).parents[2] / "data" / "feeds"
 
@@ -94,6 +97,27 @@ def test_a_feed_that_fails_says_why_and_stops_no_other(engine: Engine, answer: A
     assert "secret" not in bad.reason
     assert good.recorded == {"new": 1}
     assert rows(engine) == 1
+
+
+def test_a_feed_that_drips_costs_its_time_and_no_more(engine: Engine) -> None:
+    class Dripping(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            with suppress(OSError):
+                self.wfile.write(b"HTTP/1.1 200 OK\r\nx-slow: ")
+                while True:
+                    self.wfile.write(b"y")
+                    time.sleep(0.1)
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    begun = time.monotonic()
+    with running(Dripping) as slow, serving({"/good": of("usgs_event_detail_us6000pi9w.json")}) as base:
+        settings = load_settings(feeds=(f"{slow}/feed", f"{base}/good"), feed_timeout_seconds=1)
+        bad, good = feeds.poll(engine, settings)
+    assert time.monotonic() - begun < 3
+    assert bad.reason == "it took more than 1 s; see SEGWATCH_FEED_TIMEOUT_SECONDS"
+    assert good.recorded == {"new": 1}
 
 
 def test_an_unreachable_feed(engine: Engine) -> None:

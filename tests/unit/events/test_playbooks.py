@@ -103,6 +103,8 @@ def document(**more: Any) -> dict[str, Any]:
         ({"sources": [{"profile": "nowhere"}]}, "nowhere"),
         ({"watch": {"instruction": "x"}}, "instruction"),
         ({"watch": {"instruction": "segment the water", "colour": 1}}, "colour"),
+        ({"area": {"shake_intensity": 6}}, "only earthquakes"),
+        ({"match": {"kinds": ["earthquake"]}, "area": {"shake_intensity": 60}}, "area.shake_intensity"),
         ({"surprise": 1}, "surprise"),
     ],
 )
