@@ -62,6 +62,16 @@ class Source(_Part):
 
     profile: str
     catalog: str | None = None
+    instruction: str | None = Field(None, description="what to ask of it, where that differs")
+    targets: tuple[str, ...] | None = Field(None, description="of its instruction")
+    only_after: bool = Field(False, description="taken only if it has a scene since the event; none may come")
+    largest_km2: float | None = Field(None, gt=0, description="not asked about larger areas; None = any")
+
+    @model_validator(mode="after")
+    def _targets_of_its_own(self) -> Self:
+        if self.targets is not None and self.instruction is None:
+            raise ValueError("targets: they belong to an instruction; give both, or neither")
+        return self
 
 
 class Playbook(_Part):
@@ -87,6 +97,14 @@ class Playbook(_Part):
             raise ValueError("area.shake_intensity: only earthquakes have one; leave it out")
         return self
 
+    @model_validator(mode="after")
+    def _always_a_source(self) -> Self:
+        if all(one.only_after or one.largest_km2 is not None for one in self.sources):
+            raise ValueError(
+                "sources: one must be without only_after and largest_km2, to be taken when no other is"
+            )
+        return self
+
     def matches(self, event: Event) -> bool:
         """Whether it is for this event."""
         rule = self.match
@@ -104,12 +122,14 @@ class Playbook(_Part):
 
     def watch_over(self, area: BaseGeometry, since: datetime, identity: str, source: Source) -> Watch:
         """The watch of one event; ``identity`` names the event, the same always."""
+        asked = source.model_dump(include={"instruction", "targets"}, exclude_none=True)
         document = {
             **self.watch,
+            **({"targets": ()} | asked if asked else {}),
             "version": 1,
             "name": watch_name(self, identity),
             "area": {"geojson": mapping(area)},
-            "source": source.model_dump(exclude_none=True),
+            "source": source.model_dump(include={"profile", "catalog"}, exclude_none=True),
             "start": since.isoformat(),
             "end": (since + timedelta(days=self.days)).isoformat(),
         }

@@ -11,22 +11,21 @@ from typing import Any
 
 from prefect import flow
 from prefect.deployments import run_deployment
-from shapely.geometry.base import BaseGeometry
 from sqlalchemy import Engine, text
 
 from segwatch.db import events, observations, scenes, watches
 from segwatch.flows import deploy, feeds, happenings, playbooks, shaking
 from segwatch.flows.assemble import worker_engine
+from segwatch.flows.choosing import Happening, choose, running
 from segwatch.flows.playbooks import Playbook
 from segwatch.flows.segmenters import version_of
 from segwatch.flows.settings import FlowSettings, load_settings
 from segwatch.geo.area import geodesic_m2
-from segwatch.geo.errors import CatalogUnreachable, EventRefused
+from segwatch.geo.errors import EventRefused
 from segwatch.geo.events.area import looked_at
 from segwatch.geo.events.linking import linked
-from segwatch.geo.scenes import best, group
-from segwatch.geo.sources.catalog import search
-from segwatch.geo.types import Event, Item, Scene, Watch
+from segwatch.geo.scenes import best
+from segwatch.geo.types import Event, Watch
 
 _log = logging.getLogger(__name__)
 _OBSERVE_DEPLOYMENT = "observe/observe"
@@ -38,16 +37,6 @@ _SO_FAR = text(
     FROM segwatch.observation WHERE model_version = :model_version AND area_km2 > 0
     """
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Happening:
-    """What a disaster run is about."""
-
-    identity: str
-    """Names the event, the same whoever asks and however often."""
-    area: BaseGeometry
-    occurred_at: datetime
 
 
 @dataclass(slots=True)
@@ -89,16 +78,13 @@ def happening_of(
     if book.area.shake_intensity is not None:
         least, largest = book.area.shake_intensity, book.largest_km2
         ground = shaking.ground(settings, [event, *told], least=least, largest_km2=largest)
-        # contours that cannot be had today must not take the watch elsewhere
-        ground = ground or _watched(engine, playbooks.watch_name(book, identity))
+        if ground is None:
+            # contours that cannot be had today must not take the watch elsewhere
+            with engine.connect() as conn:
+                ground = next((run.area for run in running(conn, book, identity).values()), None)
     place = event if ground is None else replace(event, geometry=ground)
     area = looked_at(place, radius_km=book.radius_km, largest_km2=book.largest_km2)
     return Happening(identity, area, event.occurred_at)
-
-
-def _watched(engine: Engine, name: str) -> BaseGeometry | None:
-    with engine.connect() as conn:
-        return watches.current(conn, name).watch.area if name in watches.names(conn) else None
 
 
 def respond(
@@ -106,14 +92,19 @@ def respond(
 ) -> tuple[Response, Watch]:
     """Store the watch and queue the best scene from before; scenes since then are found by observing the watch.
 
-    The first source that has a scene since the event is taken, else the first with one from before. Repeating it
-    changes nothing; an event whose area was revised gives the watch a new revision.
+    The first source that has a scene since the event is taken, else the first with one from before; the run keeps it,
+    and a finer one that has a scene later gets a run beside it. Repeating it changes nothing; an event whose area was
+    revised gives the watch a new revision.
     """
     model_version = version_of(settings)
     area_km2 = geodesic_m2(happening.area) / 1e6
     made = Response("", book.name, happening.identity, area_km2)
-    watch, before, made.scenes_after = _choose(book, happening, made.unreachable)
-    baseline = best(before, happening.area)
+    with engine.connect() as conn:
+        runs = running(conn, book, happening.identity)
+    seconds = settings.source_timeout_seconds
+    choice = choose(book, happening, runs, seconds=seconds, unreachable=made.unreachable)
+    watch, made.scenes_after = choice.watch, choice.after
+    baseline = best(choice.before, happening.area)
     made.watch, made.source = watch.name, watch.profile.name
     made.since, made.until = watch.start, watch.end
     made.baseline = baseline.key if baseline else None
@@ -132,35 +123,6 @@ def respond(
                 )
     _log.info("respond %s", asdict(made))
     return made, watch
-
-
-def _choose(book: Playbook, happening: Happening, unreachable: list[str]) -> tuple[Watch, list[Scene], int]:
-    """The watch over the chosen source, the source's scenes from before, and how many it has since."""
-    fallback: tuple[Watch, list[Scene], int] | None = None
-    watches_over = [
-        book.watch_over(happening.area, happening.occurred_at, happening.identity, source)
-        for source in book.sources
-    ]
-    for watch in watches_over:
-        since = happening.occurred_at - timedelta(days=book.baseline.days)
-        until = min(datetime.now(UTC), watch.end or datetime.now(UTC))
-        try:
-            found = [
-                one
-                for one in search(watch.catalog, watch.profile, watch.area, since, until)
-                if isinstance(one, Item)
-            ]
-        except CatalogUnreachable as error:
-            unreachable.append(f"{watch.profile.name}: {error}")
-            continue
-        every = group(found)
-        before = [scene for scene in every if scene.acquired_at < happening.occurred_at]
-        after = len(every) - len(before)
-        if after:
-            return watch, before, after
-        if fallback is None or (before and not fallback[1]):
-            fallback = watch, before, 0
-    return fallback or (watches_over[0], [], 0)
 
 
 def respond_to_events(

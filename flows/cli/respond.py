@@ -15,8 +15,8 @@ from segwatch.flows.cli.console import Json, clear_errors, err, out, print_json,
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
+    from segwatch.flows.choosing import Happening
     from segwatch.flows.playbooks import Playbook
-    from segwatch.flows.respond import Happening
     from segwatch.flows.settings import FlowSettings
 
 
@@ -82,8 +82,8 @@ def respond(
 
 
 def _from_file(area: Path, at: datetime | None) -> Happening:
+    from segwatch.flows.choosing import Happening
     from segwatch.flows.outlines import from_file
-    from segwatch.flows.respond import Happening
 
     shape = from_file(area)
     moment = at.replace(tzinfo=UTC) if at else datetime.now(UTC)

@@ -13,6 +13,7 @@ from sqlalchemy import Engine
 
 from segwatch.db import events, watches
 from segwatch.flows import feeds, playbooks, respond
+from segwatch.flows.choosing import Happening
 from segwatch.flows.settings import FlowSettings, load_settings
 from segwatch.geo.area import geodesic_m2
 from tests.support.serving import Answer, serving
@@ -40,14 +41,14 @@ def summary(base: str) -> bytes:
     return json.dumps({"type": "FeatureCollection", "features": [document]}).encode()
 
 
-def looked(engine: Engine, settings: FlowSettings, **changes: Any) -> respond.Happening:
+def looked(engine: Engine, settings: FlowSettings, **changes: Any) -> Happening:
     with engine.connect() as conn:
         (event,) = events.known(conn)
     book = playbooks.by_name(playbooks.load_all(), "earthquake")
     return respond.happening_of(engine, settings, book, replace(event, **changes))
 
 
-def area(happening: respond.Happening) -> float:
+def area(happening: Happening) -> float:
     return geodesic_m2(happening.area) / 1e6
 
 
