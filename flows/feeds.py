@@ -40,30 +40,40 @@ class Polled:
 def poll(engine: Engine, settings: FlowSettings) -> list[Polled]:
     """Read the feeds of the settings into the ledger."""
     done = []
-    with httpx.Client(timeout=settings.feed_timeout_seconds, follow_redirects=False) as client:
-        for url in settings.feeds:
-            one = Polled(_name(url))
-            try:
-                one.recorded, one.refused = keep(engine, _fetch(client, url, settings), one.feed)
-                _log.info("feed %s: %s, %d refused", one.feed, one.recorded, len(one.refused))
-            except (EventRefused, httpx.HTTPError, httpx.InvalidURL) as error:
-                one.reason = str(error) or type(error).__name__
-                _log.warning("feed %s: %s", one.feed, one.reason)
-            done.append(one)
+    for url in settings.feeds:
+        one = Polled(_name(url))
+        try:
+            one.recorded, one.refused = keep(engine, fetch(url, settings), one.feed)
+            _log.info("feed %s: %s, %d refused", one.feed, one.recorded, len(one.refused))
+        except (EventRefused, httpx.HTTPError, httpx.InvalidURL) as error:
+            one.reason = str(error) or type(error).__name__
+            _log.warning("feed %s: %s", one.feed, one.reason)
+        done.append(one)
     return done
 
 
-def _fetch(client: httpx.Client, url: str, settings: FlowSettings) -> bytes:
-    """The document, as sent: uncompressed, so that its size is what is counted."""
-    try:
-        return within(settings.feed_timeout_seconds, lambda: _download(client, url))
-    except TimeoutError as error:
-        raise EventRefused(
-            f"it took more than {settings.feed_timeout_seconds:g} s; see SEGWATCH_FEED_TIMEOUT_SECONDS"
-        ) from error
+def fetch(url: str, settings: FlowSettings) -> bytes:
+    """A document, as sent: uncompressed, so that its size is what is counted.
+
+    Raises
+    ------
+    segwatch.geo.errors.EventRefused
+        It has moved, is compressed, larger than :data:`MOST_BYTES`, or takes longer than the settings allow, all told.
+    httpx.HTTPError, httpx.InvalidURL
+        It cannot be read.
+    """
+    seconds = settings.feed_timeout_seconds
+    # left too early, the block closes the connection that the reading waits for
+    with httpx.Client(timeout=seconds, follow_redirects=False) as client:
+        try:
+            return within(seconds, lambda: _read(client, url))
+        except TimeoutError as error:
+            raise EventRefused(
+                f"it took more than {seconds:g} s; see SEGWATCH_FEED_TIMEOUT_SECONDS"
+            ) from error
 
 
-def _download(client: httpx.Client, url: str) -> bytes:
+def _read(client: httpx.Client, url: str) -> bytes:
     body = bytearray()
     with client.stream("GET", url, headers={"accept-encoding": "identity"}) as response:
         if response.is_redirect:

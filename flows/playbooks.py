@@ -8,10 +8,10 @@ from datetime import datetime, timedelta
 from hashlib import sha256
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from shapely.geometry import box, mapping
 from shapely.geometry.base import BaseGeometry
 
@@ -40,6 +40,17 @@ class Match(_Part):
     )
 
 
+class Area(_Part):
+    """Where to look, where the event tells more than a place."""
+
+    shake_intensity: float | None = Field(
+        None,
+        ge=1,
+        le=10,
+        description="ground that shook at least so much (modified Mercalli); None = do not ask",
+    )
+
+
 class Baseline(_Part):
     """Where to look for the picture from before."""
 
@@ -51,6 +62,16 @@ class Source(_Part):
 
     profile: str
     catalog: str | None = None
+    instruction: str | None = Field(None, description="what to ask of it, where that differs")
+    targets: tuple[str, ...] | None = Field(None, description="of its instruction")
+    only_after: bool = Field(False, description="taken only if it has a scene since the event; none may come")
+    largest_km2: float | None = Field(None, gt=0, description="not asked about larger areas; None = any")
+
+    @model_validator(mode="after")
+    def _targets_of_its_own(self) -> Self:
+        if self.targets is not None and self.instruction is None:
+            raise ValueError("targets: they belong to an instruction; give both, or neither")
+        return self
 
 
 class Playbook(_Part):
@@ -60,6 +81,7 @@ class Playbook(_Part):
     name: str = Field(pattern=r"^[a-z][a-z0-9-]{0,30}$")
     title: str
     match: Match
+    area: Area = Area()
     radius_km: float = Field(gt=0, le=1000, description="around events without an area of their own")
     largest_km2: float = Field(50_000, gt=0)
     baseline: Baseline = Baseline()
@@ -68,6 +90,20 @@ class Playbook(_Part):
     watch: dict[str, Any] = Field(
         description="the rest of the watch file: instruction, targets, rules and the like"
     )
+
+    @model_validator(mode="after")
+    def _only_earthquakes_shake(self) -> Self:
+        if self.area.shake_intensity is not None and EventKind.EARTHQUAKE not in self.match.kinds:
+            raise ValueError("area.shake_intensity: only earthquakes have one; leave it out")
+        return self
+
+    @model_validator(mode="after")
+    def _always_a_source(self) -> Self:
+        if all(one.only_after or one.largest_km2 is not None for one in self.sources):
+            raise ValueError(
+                "sources: one must be without only_after and largest_km2, to be taken when no other is"
+            )
+        return self
 
     def matches(self, event: Event) -> bool:
         """Whether it is for this event."""
@@ -86,12 +122,14 @@ class Playbook(_Part):
 
     def watch_over(self, area: BaseGeometry, since: datetime, identity: str, source: Source) -> Watch:
         """The watch of one event; ``identity`` names the event, the same always."""
+        asked = source.model_dump(include={"instruction", "targets"}, exclude_none=True)
         document = {
             **self.watch,
+            **({"targets": ()} | asked if asked else {}),
             "version": 1,
             "name": watch_name(self, identity),
             "area": {"geojson": mapping(area)},
-            "source": source.model_dump(exclude_none=True),
+            "source": source.model_dump(include={"profile", "catalog"}, exclude_none=True),
             "start": since.isoformat(),
             "end": (since + timedelta(days=self.days)).isoformat(),
         }

@@ -5,28 +5,27 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from prefect import flow
 from prefect.deployments import run_deployment
-from shapely.geometry.base import BaseGeometry
 from sqlalchemy import Engine, text
 
 from segwatch.db import events, observations, scenes, watches
-from segwatch.flows import deploy, feeds, happenings, playbooks
+from segwatch.flows import deploy, feeds, happenings, playbooks, shaking
 from segwatch.flows.assemble import worker_engine
+from segwatch.flows.choosing import Happening, choose, running
 from segwatch.flows.playbooks import Playbook
 from segwatch.flows.segmenters import version_of
 from segwatch.flows.settings import FlowSettings, load_settings
 from segwatch.geo.area import geodesic_m2
-from segwatch.geo.errors import CatalogUnreachable, EventRefused
+from segwatch.geo.errors import EventRefused
 from segwatch.geo.events.area import looked_at
 from segwatch.geo.events.linking import linked
-from segwatch.geo.scenes import best, group
-from segwatch.geo.sources.catalog import search
-from segwatch.geo.types import Event, Item, Scene, Watch
+from segwatch.geo.scenes import best
+from segwatch.geo.types import Event, Watch
 
 _log = logging.getLogger(__name__)
 _OBSERVE_DEPLOYMENT = "observe/observe"
@@ -38,16 +37,6 @@ _SO_FAR = text(
     FROM segwatch.observation WHERE model_version = :model_version AND area_km2 > 0
     """
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Happening:
-    """What a disaster run is about."""
-
-    identity: str
-    """Names the event, the same whoever asks and however often."""
-    area: BaseGeometry
-    occurred_at: datetime
 
 
 @dataclass(slots=True)
@@ -74,16 +63,28 @@ class Response:
     """Whether a run is to start: the watch is new or changed, or nothing of it was answered yet; not in a dry run."""
 
 
-def happening_of(event: Event, book: Playbook) -> Happening:
-    """An event as a playbook looks at it.
+def happening_of(
+    engine: Engine, settings: FlowSettings, book: Playbook, event: Event, told: Sequence[Event] = ()
+) -> Happening:
+    """An event as a playbook looks at it; ``told`` are further entries about it, which may tell more of its area.
 
     Raises
     ------
     segwatch.geo.errors.EventRefused
         Its area is too large, or none can be made of it.
     """
-    area = looked_at(event, radius_km=book.radius_km, largest_km2=book.largest_km2)
-    return Happening(f"{event.source}/{event.external_id}", area, event.occurred_at)
+    identity = f"{event.source}/{event.external_id}"
+    ground = None
+    if book.area.shake_intensity is not None:
+        least, largest = book.area.shake_intensity, book.largest_km2
+        ground = shaking.ground(settings, [event, *told], least=least, largest_km2=largest)
+        if ground is None:
+            # contours that cannot be had today must not take the watch elsewhere
+            with engine.connect() as conn:
+                ground = next((run.area for run in running(conn, book, identity).values()), None)
+    place = event if ground is None else replace(event, geometry=ground)
+    area = looked_at(place, radius_km=book.radius_km, largest_km2=book.largest_km2)
+    return Happening(identity, area, event.occurred_at)
 
 
 def respond(
@@ -91,14 +92,19 @@ def respond(
 ) -> tuple[Response, Watch]:
     """Store the watch and queue the best scene from before; scenes since then are found by observing the watch.
 
-    The first source that has a scene since the event is taken, else the first with one from before. Repeating it
-    changes nothing; an event whose area was revised gives the watch a new revision.
+    The first source that has a scene since the event is taken, else the first with one from before; the run keeps it,
+    and a finer one that has a scene later gets a run beside it. Repeating it changes nothing; an event whose area was
+    revised gives the watch a new revision.
     """
     model_version = version_of(settings)
     area_km2 = geodesic_m2(happening.area) / 1e6
     made = Response("", book.name, happening.identity, area_km2)
-    watch, before, made.scenes_after = _choose(book, happening, made.unreachable)
-    baseline = best(before, happening.area)
+    with engine.connect() as conn:
+        runs = running(conn, book, happening.identity)
+    seconds = settings.source_timeout_seconds
+    choice = choose(book, happening, runs, seconds=seconds, unreachable=made.unreachable)
+    watch, made.scenes_after = choice.watch, choice.after
+    baseline = best(choice.before, happening.area)
     made.watch, made.source = watch.name, watch.profile.name
     made.since, made.until = watch.start, watch.end
     made.baseline = baseline.key if baseline else None
@@ -117,35 +123,6 @@ def respond(
                 )
     _log.info("respond %s", asdict(made))
     return made, watch
-
-
-def _choose(book: Playbook, happening: Happening, unreachable: list[str]) -> tuple[Watch, list[Scene], int]:
-    """The watch over the chosen source, the source's scenes from before, and how many it has since."""
-    fallback: tuple[Watch, list[Scene], int] | None = None
-    watches_over = [
-        book.watch_over(happening.area, happening.occurred_at, happening.identity, source)
-        for source in book.sources
-    ]
-    for watch in watches_over:
-        since = happening.occurred_at - timedelta(days=book.baseline.days)
-        until = min(datetime.now(UTC), watch.end or datetime.now(UTC))
-        try:
-            found = [
-                one
-                for one in search(watch.catalog, watch.profile, watch.area, since, until)
-                if isinstance(one, Item)
-            ]
-        except CatalogUnreachable as error:
-            unreachable.append(f"{watch.profile.name}: {error}")
-            continue
-        every = group(found)
-        before = [scene for scene in every if scene.acquired_at < happening.occurred_at]
-        after = len(every) - len(before)
-        if after:
-            return watch, before, after
-        if fallback is None or (before and not fallback[1]):
-            fallback = watch, before, 0
-    return fallback or (watches_over[0], [], 0)
 
 
 def respond_to_events(
@@ -170,7 +147,9 @@ def respond_to_events(
             told = {one: playbooks.watch_name(book, f"{one.source}/{one.external_id}") for one in same}
             chosen = next((one for one in same if told[one] in names), same[0])
             try:
-                yield respond(engine, settings, book, happening_of(chosen, book))
+                others = [one for one in same if one is not chosen]
+                happening = happening_of(engine, settings, book, chosen, others)
+                yield respond(engine, settings, book, happening)
             except EventRefused as error:
                 _log.warning("playbook %s: %s", book.name, error)
                 yield str(error)

@@ -66,6 +66,9 @@ class FlowSettings(BaseSettings):
         description="addresses of event feeds: GDACS, USGS, EONET, GeoRSS or CAP 1.2; a JSON list",
     )
     feed_timeout_seconds: float = Field(30.0, gt=0, description="longest wait for one feed, all of it")
+    source_timeout_seconds: float = Field(
+        60.0, gt=0, description="longest wait for a catalog while a disaster run chooses its source"
+    )
     playbooks: Path | None = Field(None, description="folder of playbooks; unset = those of segwatch")
     event_secret: SecretStr | None = Field(
         None, description="Standard Webhooks secret, whsec_...; who signs with it may send events over HTTP"

@@ -481,6 +481,8 @@ class Event:
     link: str = ""
     cancelled: bool = False
     """The publisher took it back."""
+    shaking: str = ""
+    """Of an earthquake: address of contours of intensity, or of the document that links to them."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,8 +15,9 @@ from segwatch.flows.cli.console import Json, clear_errors, err, out, print_json,
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
+    from segwatch.flows.choosing import Happening
     from segwatch.flows.playbooks import Playbook
-    from segwatch.flows.respond import Happening
+    from segwatch.flows.settings import FlowSettings
 
 
 def respond(
@@ -51,7 +52,9 @@ def respond(
         if event is not None and at is not None:
             raise ConfigError("--at: an event says itself when it happened; leave it out")
         with assemble.worker_engine(settings) as engine:
-            happening = _from_file(area, at) if area is not None else _from_ledger(engine, str(event), book)
+            happening = (
+                _from_file(area, at) if area is not None else _from_ledger(engine, settings, str(event), book)
+            )
             made, watch = responding.respond(engine, settings, book, happening, dry_run=dry_run)
             report = None
             if not dry_run and responding.on_a_server():
@@ -79,21 +82,24 @@ def respond(
 
 
 def _from_file(area: Path, at: datetime | None) -> Happening:
+    from segwatch.flows.choosing import Happening
     from segwatch.flows.outlines import from_file
-    from segwatch.flows.respond import Happening
 
     shape = from_file(area)
     moment = at.replace(tzinfo=UTC) if at else datetime.now(UTC)
     return Happening(f"{area.stem} {shape.wkb_hex} {at.isoformat() if at else moment.date()}", shape, moment)
 
 
-def _from_ledger(engine: Engine, identity: str, book: Playbook) -> Happening:
+def _from_ledger(engine: Engine, settings: FlowSettings, identity: str, book: Playbook) -> Happening:
     from segwatch.db import events
     from segwatch.flows.errors import ConfigError
     from segwatch.flows.respond import happening_of
+    from segwatch.geo.events.linking import same
 
     with engine.connect() as conn:
-        found = [one for one in events.known(conn) if f"{one.source}/{one.external_id}" == identity]
+        every = events.known(conn)
+    found = [one for one in every if f"{one.source}/{one.external_id}" == identity]
     if not found:
         raise ConfigError(f"--event: {identity!r} is not in the ledger; `segwatch event list` shows what is")
-    return happening_of(found[0], book)
+    told = [one for one in every if one is not found[0] and same(one, found[0])]
+    return happening_of(engine, settings, book, found[0], told)

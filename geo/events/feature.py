@@ -12,6 +12,7 @@ from typing import Any
 
 from segwatch.geo.errors import EventRefused
 from segwatch.geo.events.record import each, geojson, mapping, moment, number, track
+from segwatch.geo.events.shaking import contours_link
 from segwatch.geo.types import Event, EventKind, EventLevel, RefusedEntry
 
 #: Type codes of https://www.gdacs.org/ .
@@ -130,6 +131,7 @@ def _usgs(feature: Feature, properties: Feature) -> Event:
         magnitude_unit=str(properties.get("magType") or "M"),
         link=str(properties.get("url") or ""),
         cancelled=properties.get("status") == "deleted",
+        shaking=contours_link(properties),
     )
 
 

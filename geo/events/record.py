@@ -26,6 +26,7 @@ _MOST_VERTICES = 500_000
 _MOST_PEOPLE = 10**10
 _LONGEST_TITLE = 300
 _LONGEST_ID = 200
+_LONGEST_ADDRESS = 2_000
 _T = TypeVar("_T")
 _EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -107,7 +108,7 @@ def mapping(said: object, name: str) -> Mapping[str, Any]:
 
 
 def geojson(said: object) -> BaseGeometry:
-    """A GeoJSON geometry, in two dimensions.
+    """A GeoJSON geometry, in two dimensions; its coordinates are not looked at.
 
     Raises
     ------
@@ -115,7 +116,8 @@ def geojson(said: object) -> BaseGeometry:
         It is none.
     """
     try:
-        return shapely.force_2d(shape(dict(mapping(said, "geometry"))))
+        with np.errstate(invalid="ignore"):
+            return shapely.force_2d(shape(dict(mapping(said, "geometry"))))
     except (
         ValueError,
         TypeError,
@@ -167,7 +169,6 @@ def checked(event: Event) -> Event:
         raise EventRefused(
             f"its id {event.external_id[:40]!r} is empty, too long or holds control characters"
         )
-    link = event.link if re.match(r"https?://[^\s<>\"']+\Z", event.link) and event.link.isprintable() else ""
     people = event.population
     return replace(
         event,
@@ -175,10 +176,17 @@ def checked(event: Event) -> Event:
         geometry=geometry,
         external_id=external_id,
         title=plain(event.title, _LONGEST_TITLE) or event.kind.value,
-        link=link,
+        link=_address(event.link),
+        shaking=_address(event.shaking),
         magnitude_unit=plain(event.magnitude_unit, 20),
         population=people if people is not None and 0 <= people <= _MOST_PEOPLE else None,
     )
+
+
+def _address(said: str) -> str:
+    """An address of the web, or nothing."""
+    fits = len(said) <= _LONGEST_ADDRESS and said.isprintable() and re.match(r"https?://[^\s<>\"']+\Z", said)
+    return said if fits else ""
 
 
 def plain(said: str, longest: int) -> str:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import random
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -20,9 +23,10 @@ from segwatch.flows.deliver import deliver_outbox
 from segwatch.flows.rehearsal import rehearse
 from segwatch.flows.settings import load_settings
 from segwatch.geo.types import Digest, Escalation
+from tests.conftest import Database
 from tests.invariants.conftest import Ledger, Look, cells
 from tests.invariants.conftest import ledgers as ledgers  # noqa: PLC0414 - a fixture of these tests, too
-from tests.support.receiving import Taken, receiving
+from tests.support.receiving import Taken, deliver_again_and_again, receiving
 
 SECRET = "whsec_" + "c2Vnd2F0Y2ggc2Vnd2F0Y2ggc2Vnd2F0Y2g="
 LAKES = [cells(1.2 * k, 1, 1.2 * k + 0.9, 3) for k in range(6)]
@@ -256,3 +260,33 @@ def test_a_trial_of_a_rule_counts_its_digests(ledger: Ledger) -> None:
         _, (each,) = rehearse(conn, single)
     assert (len(hourly.alerts), hourly.digests) == (8, 2)
     assert each.digests is None
+
+
+def test_killed_at_random_every_alert_comes_in_one_digest(ledgers: Any, database: Database) -> None:
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["segwatch.flows.deliver", "tests.support.receiving"])
+    chance = random.Random(5)  # noqa: S311
+    ledger: Ledger = ledgers()
+    with receiving(failing=0.3) as taken:
+        ledger.rule(digest=Digest(), channels=(taken.url + "/1", taken.url + "/2"))
+        ledger.arrive(WORLD, [0])
+        quick = {"delivery_retry_seconds": 0.02, "delivery_timeout_seconds": 0.05}
+        until = time.monotonic() + 60
+        day = 0
+        while day < 5 or ledger.rows("SELECT 1 FROM segwatch.delivery WHERE state = 'pending'"):
+            assert time.monotonic() < until
+            worker = context.Process(
+                target=deliver_again_and_again, args=(database.url(), quick), daemon=True
+            )
+            worker.start()
+            if day < 5:
+                day += 1
+                ledger.arrive({day: WORLD[1 + day % 2]}, [day])
+                an_hour_passes(ledger)
+            time.sleep(chance.uniform(0.1, 0.3))
+            worker.kill()
+            worker.join()
+    for path in ("/1", "/2"):
+        told = [one["alert_id"] for message in of(taken, path) for one in message["data"]["alerts"]]
+        assert len(told) == len(set(told)) == len(ledger.rows("SELECT 1 FROM segwatch.alert")) > 8
+    assert {one["type"] for one in taken.messages} == {"segwatch.alert.digest"}

@@ -47,6 +47,20 @@ def test_every_kind_of_disaster_has_its_playbook() -> None:
         assert (watch.start, watch.end) == (WHEN, WHEN + timedelta(days=one.days))
 
 
+def test_shipped_playbooks_prefer_what_shows_most() -> None:
+    order = {one.name: [source.profile for source in one.sources] for one in playbooks.load_all()}
+    assert order["flood"][0] == order["oil-spill"][0] == "sentinel1-rtc-planetary", "through cloud"
+    for name in ("earthquake", "landslide"):
+        assert order[name][:2] == ["maxar-open-data", "openaerialmap"]
+        assert order[name][2:] == ["sentinel2-l2a-earthsearch", "sentinel2-l2a-planetary"]
+    for book in playbooks.load_all():
+        for source in book.sources:
+            watch = book.watch_over(box(10, 45, 10.1, 45.1), WHEN, "gdacs/1", source)
+            assert ("radar" in watch.instruction.text) == source.profile.startswith("sentinel1")
+            assert source.only_after == (watch.profile.gsd_m < 1), "nobody knows whether it will be taken"
+            assert source.only_after == (source.largest_km2 is not None)
+
+
 @pytest.mark.parametrize(
     ("event", "matches"),
     [
@@ -103,6 +117,8 @@ def document(**more: Any) -> dict[str, Any]:
         ({"sources": [{"profile": "nowhere"}]}, "nowhere"),
         ({"watch": {"instruction": "x"}}, "instruction"),
         ({"watch": {"instruction": "segment the water", "colour": 1}}, "colour"),
+        ({"area": {"shake_intensity": 6}}, "only earthquakes"),
+        ({"match": {"kinds": ["earthquake"]}, "area": {"shake_intensity": 60}}, "area.shake_intensity"),
         ({"surprise": 1}, "surprise"),
     ],
 )

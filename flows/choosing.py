@@ -1,0 +1,162 @@
+"""Which source of imagery a disaster run takes, and which runs an event has already."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+
+from shapely.geometry.base import BaseGeometry
+from sqlalchemy import Connection
+
+from segwatch.db import watches
+from segwatch.flows.playbooks import Playbook, watch_name
+from segwatch.geo.area import geodesic_m2
+from segwatch.geo.errors import CatalogUnreachable
+from segwatch.geo.scenes import group
+from segwatch.geo.sources import hrefs
+from segwatch.geo.sources.catalog import search
+from segwatch.geo.sources.deadline import within
+from segwatch.geo.types import Item, Scene, Watch
+
+#: A source that shows things so many times smaller is worth a run beside one that goes on.
+_FINER = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Happening:
+    """What a disaster run is about."""
+
+    identity: str
+    """Names the event, the same whoever asks and however often."""
+    area: BaseGeometry
+    occurred_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A watch over one source, and what the source has."""
+
+    watch: Watch
+    before: tuple[Scene, ...] = ()
+    after: int = 0
+    """Scenes since the event that the catalog has now."""
+
+
+def running(conn: Connection, book: Playbook, identity: str) -> dict[str, Watch]:
+    """The watches over an event, by the name of the source's profile."""
+    known = set(watches.names(conn))
+    told = [identity, *(_beside(identity, source.profile) for source in book.sources)]
+    found = [
+        watches.current(conn, name).watch for name in (watch_name(book, one) for one in told) if name in known
+    ]
+    return {watch.profile.name: watch for watch in found}
+
+
+def choose(
+    book: Playbook, happening: Happening, runs: Mapping[str, Watch], *, seconds: float, unreachable: list[str]
+) -> Choice:
+    """The first source that has a scene since the event, else the first of those that go on taking scenes.
+
+    A run keeps its source, so that scenes of one kind are compared. A further source gets a run of its own beside it:
+    one so much finer that it is worth it, or one of another kind while the run's own has nothing since the event.
+
+    Args:
+        book: names the sources, in order of preference.
+        happening: what it is about.
+        runs: what :func:`running` gives.
+        seconds: longest wait for one source.
+        unreachable: gets those that did not answer, with the reason.
+    """
+    fallback: Choice | None = None
+    instead: Choice | None = None
+    silent = False
+    candidates = _candidates(book, happening, runs)
+    for one in candidates:
+        try:
+            choice = _asked(one.watch, book.baseline.days, seconds)
+        except CatalogUnreachable as error:
+            unreachable.append(f"{one.watch.profile.name}: {error}")
+            silent = silent or one.kind is _Kind.OWN
+            continue
+        if choice.after and one.kind is not _Kind.INSTEAD:
+            return choice
+        if choice.after:
+            instead = instead or choice
+        elif one.goes_on and (fallback is None or (choice.before and not fallback.before)):
+            fallback = choice
+    # a run whose catalog does not answer today may have scenes all the same
+    if instead is not None and not silent:
+        return instead
+    return fallback or next(Choice(one.watch) for one in candidates if one.goes_on)
+
+
+class _Kind(enum.Enum):
+    OWN = enum.auto()
+    FINER = enum.auto()
+    INSTEAD = enum.auto()
+
+
+@dataclass(frozen=True, slots=True)
+class _Candidate:
+    watch: Watch
+    kind: _Kind
+    goes_on: bool
+    """Whether it may be taken without a scene since the event."""
+
+
+def _candidates(book: Playbook, happening: Happening, runs: Mapping[str, Watch]) -> list[_Candidate]:
+    km2 = geodesic_m2(happening.area) / 1e6
+    every = [
+        (source, book.watch_over(happening.area, happening.occurred_at, happening.identity, source))
+        for source in book.sources
+    ]
+    kept = [runs[watch.profile.name].profile for _, watch in every if watch.profile.name in runs]
+    found = []
+    for source, watch in every:
+        profile = watch.profile
+        if profile.name in runs:
+            found.append(_Candidate(replace(watch, name=runs[profile.name].name), _Kind.OWN, goes_on=True))
+        elif source.largest_km2 is not None and km2 > source.largest_km2:
+            continue
+        elif not kept:
+            found.append(_Candidate(watch, _Kind.OWN, goes_on=not source.only_after))
+        elif profile.collection not in {one.collection for one in kept}:
+            finer = profile.gsd_m * _FINER <= min(one.gsd_m for one in kept)
+            beside = replace(watch, name=watch_name(book, _beside(happening.identity, source.profile)))
+            found.append(_Candidate(beside, _Kind.FINER if finer else _Kind.INSTEAD, goes_on=False))
+    return found
+
+
+def _beside(identity: str, profile: str) -> str:
+    return f"{identity} {profile}"
+
+
+def _asked(watch: Watch, days_before: int, seconds: float) -> Choice:
+    now = datetime.now(UTC)
+    until = min(now, watch.end or now)
+    found = _in_time(watch, watch.start - timedelta(days=days_before), until, seconds)
+    every = group(found)
+    before = tuple(scene for scene in every if scene.acquired_at < watch.start)
+    return Choice(watch, before, len(every) - len(before))
+
+
+def _in_time(watch: Watch, since: datetime, until: datetime, seconds: float) -> list[Item]:
+    """The items of a catalog, if it gives them in time: retries and pages have limits of their own, which add up.
+
+    Raises
+    ------
+    CatalogUnreachable
+        It did not answer, or not in time.
+    """
+
+    def ask() -> list[Item]:
+        found = search(watch.catalog, watch.profile, watch.area, since, until)
+        return [one for one in found if isinstance(one, Item)]
+
+    try:
+        return within(seconds, ask)
+    except TimeoutError as error:
+        reason = f"no complete answer within {seconds:g} s"
+        raise CatalogUnreachable(hrefs.shown(watch.catalog), reason) from error
