@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import UTC, date, datetime
 
 import pytest
@@ -12,8 +13,8 @@ from segwatch.geo.sources import catalog, profiles, ranges
 from segwatch.geo.sources.pixels import read
 from segwatch.geo.types import Item, Scene
 from tests.integration.sources.test_access import GRID
-from tests.support import dripping as ways
-from tests.support.dripping import Script, dripping, timed
+from tests.support import behaving as ways
+from tests.support.behaving import Behaviour, behaving
 
 #: Far above the limits that are set below, far below what the servers would take.
 PATIENCE_SECONDS = 20.0
@@ -21,28 +22,30 @@ EVERYWHERE, ALWAYS = (
     box(-170, -80, 170, 80),
     (datetime(2000, 1, 1, tzinfo=UTC), datetime(2030, 1, 1, tzinfo=UTC)),
 )
-SCRIPTS = [ways.dripping_head, ways.dripping_body, ways.endless_head, ways.endless_body, ways.no_http]
+WAYS = [ways.dripping_headers, ways.dripping_body, ways.endless_headers, ways.endless_body, ways.no_http]
 
 
-@pytest.mark.parametrize("script", SCRIPTS, ids=lambda one: one.__name__)
-def test_a_catalog_is_given_up(script: Script, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("way", WAYS, ids=lambda one: one.__name__)
+def test_a_catalog_is_given_up(way: Behaviour, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(catalog, "_ANSWER_SECONDS", 2.0)
     monkeypatch.setattr(catalog, "_CONNECT_RETRIES", 1)
 
-    def look() -> None:
+    def look(url: str) -> None:
         with pytest.raises(CatalogUnreachable):
             list(catalog.search(url, profiles.load("rgb-cog"), EVERYWHERE, *ALWAYS))
 
-    with dripping(script) as url:
-        assert timed(look) < PATIENCE_SECONDS
+    with behaving(way) as server:
+        begun = time.monotonic()
+        look(server.url)
+        assert time.monotonic() - begun < PATIENCE_SECONDS
 
 
-@pytest.mark.parametrize("script", SCRIPTS, ids=lambda one: one.__name__)
-def test_a_file_is_given_up(script: Script, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("way", WAYS, ids=lambda one: one.__name__)
+def test_a_file_is_given_up(way: Behaviour, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ranges, "_REQUEST_SECONDS", 1.0)
     monkeypatch.setattr(ranges, "_ATTEMPTS", 2)
 
-    def look() -> None:
+    def look(url: str) -> None:
         square = box(0, 0, 1, 1)
         now = datetime.now(UTC)
         item = Item("one", "visual", url, now, None, "made", "1", "", square, {"visual": f"{url}/a.tif"})
@@ -50,5 +53,7 @@ def test_a_file_is_given_up(script: Script, monkeypatch: pytest.MonkeyPatch) -> 
         with pytest.raises(ReadFailed):
             read(scene, profiles.load("rgb-cog"), GRID, allowed_hosts=["127.0.0.1"])
 
-    with dripping(script) as url:
-        assert timed(look) < PATIENCE_SECONDS
+    with behaving(way) as server:
+        begun = time.monotonic()
+        look(server.url)
+        assert time.monotonic() - begun < PATIENCE_SECONDS
