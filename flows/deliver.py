@@ -92,9 +92,12 @@ class _Courier:
                         self._sending, timeout=_LOOK_EVERY_SECONDS, return_when=asyncio.FIRST_COMPLETED
                     )
                     results = [(self._sending.pop(task), task.result()) for task in done]
-                    # the next ones are on their way while the ledger is told of these
-                    self._start(client)
-                    await loop.run_in_executor(ledger, self._record, results)
+                    if all(problem is None for _, problem in results):
+                        # the next ones are on their way while the ledger is told of these
+                        self._start(client)
+                    if results:
+                        await loop.run_in_executor(ledger, self._record, results)
+                        self._start(client)
 
     def _start(self, client: httpx.AsyncClient) -> None:
         """Send of what is leased as much as may be on the way at once."""

