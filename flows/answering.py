@@ -30,8 +30,8 @@ from segwatch.geo.types import ObservationResult, Profile
 _log = logging.getLogger(__name__)
 #: The area in pixels is known to this part before all of it was seen.
 _MARGIN = 0.01
-#: Columns of a band: a tenth of a wide area's tiles are answered twice then.
-_BAND_PX = 8192
+#: Columns of a band: a seventh of a wide area's tiles are answered twice then.
+_BAND_PX = 5632
 
 
 @dataclass(frozen=True, slots=True)
