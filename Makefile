@@ -35,6 +35,7 @@ bench-%: setup
 	$(BIN)/segwatch-bench $*
 
 train-tiny: setup
+	$(BIN)/segwatch model train model/train/recipes/tiny-first.toml
 	$(BIN)/segwatch model train model/train/recipes/tiny.toml
 
 setup: system $(VENV)/.ready

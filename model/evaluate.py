@@ -17,6 +17,7 @@ from segwatch.model.predictor import Predictor
 from segwatch.model.referring.samples import Sample
 from segwatch.model.referring.score import Record, compared, summaries
 from segwatch.model.train import instructions, real, scenes
+from segwatch.model.train.config import Mix
 
 _log = logging.getLogger(__name__)
 
@@ -202,14 +203,14 @@ def evaluate(predictor: Predictor, data: Path, made: int = 40) -> list[Row]:
 
 
 def by_dimension(predictor: Predictor, made: int = 40, *, asked: int = 4) -> list[Dimension]:
-    """Instructions of every kind on held-out made scenes, by number of targets and by form.
+    """Instructions of every kind on held-out made scenes, by number of targets, form and ground sample distance.
 
     Args:
         predictor: the model.
         made: scenes.
         asked: instructions on each.
     """
-    rules = {
+    rules: dict[str, Threshold] = {
         target: best_threshold(
             [
                 item
@@ -223,7 +224,7 @@ def by_dimension(predictor: Predictor, made: int = 40, *, asked: int = 4) -> lis
     for seed in range(made):
         scene = scenes.make(seed)
         rng = np.random.default_rng((seed, 9))
-        pairs = instructions.pairs(rng, sorted(scene.masks), sorted(scene.absent), asked)
+        pairs = instructions.pairs(rng, sorted(scene.masks), sorted(scene.absent), asked, Mix())
         if not pairs:
             continue
         answers = predictor.segment([scene.image], [pair.instruction for pair in pairs])[0]
@@ -239,8 +240,9 @@ def by_dimension(predictor: Predictor, made: int = 40, *, asked: int = 4) -> lis
                 "threshold": [rules[target].apply(scene.image) for target in wanted],
             }
             groups = {
-                "targets": ("none", "one", "two")[len(truth)],
+                "targets": ("none", "one", "two", "three")[len(truth)],
                 "form": instructions.form_of(pair.instruction),
+                "ground sample distance": f"{scene.gsd_m} m",
             }
             sample = Sample(str(seed), Path(), pair.instruction, lambda: [], groups=groups)
             for name, found in guesses.items():
