@@ -73,6 +73,9 @@ class Optimizer(_Section):
     learning_rate: float = Field(5e-5, gt=0)
     weight_decay: float = Field(0.0, ge=0)
     warmup_steps: int = Field(150, ge=0)
+    decay_steps: int | None = Field(
+        None, ge=1, description="steps that the learning rate falls over; by default all of them"
+    )
     clip_norm: float = Field(1.0, gt=0)
     coarse_share: float = Field(
         0.0, ge=0, le=1, description="share of the run on mask views of half the side"

@@ -188,9 +188,10 @@ def test_a_fresh_run_forgets_the_old_one(tmp_path: Path) -> None:
     assert Predictor.load(tmp_path / "out", "cpu").name == "segearth-r2-tiny"
 
 
-def test_a_second_stage_goes_on_from_the_first(tmp_path: Path) -> None:
-    first, second = load(RECIPES / "tiny-first.toml"), load(RECIPES / "tiny.toml")
+def test_a_stage_goes_on_from_the_one_before(tmp_path: Path) -> None:
+    first, second, last = (load(RECIPES / f"{name}.toml") for name in ("tiny-first", "tiny-second", "tiny"))
     assert second.start.checkpoint == first.run.out
+    assert last.start.checkpoint == second.run.out
     few = {"targets": ["water", "forest"], "gsd_m": [10], "root": "nowhere", "scenes": 3, "scene_px": 64}
     train(config(tmp_path / "first", data={**few, "real_share": 0}, optimizer__steps=1))
     begun = build.from_pretrained(tmp_path / "first" / "out", "cpu")
@@ -213,6 +214,13 @@ def test_learning_rate_warms_up_and_falls() -> None:
     assert rates[0] == pytest.approx(0.1)
     assert max(rates) == max(rates[8:12])
     assert rates[-1] < 0.03
+
+
+def test_a_run_may_end_before_its_learning_rate_does() -> None:
+    whole = Optimizer(steps=100, warmup_steps=10, learning_rate=1.0)
+    cut = Optimizer(steps=60, decay_steps=100, warmup_steps=10, learning_rate=1.0)
+    for step in range(60):
+        assert learning_rate(cut, Progress(step)) == learning_rate(whole, Progress(step))
 
 
 def test_adapters_learn_alone_and_merge_into_plain_weights(
