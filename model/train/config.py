@@ -111,6 +111,12 @@ class Run(_Section):
     out: Path = Field(description="folder that receives the model")
     state: Path = Field(description="folder of the resumable state and losses.jsonl")
     store: Literal["float32", "float16", "bfloat16"] = "float32"
+    start_share: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="share of start.checkpoint in the weights written, the rest being learned",
+    )
     precision: Literal["no", "bf16", "fp16"] = "no"
     device: Literal["auto", "cpu"] = "auto"
     threads: int | None = Field(None, ge=1)
@@ -139,6 +145,8 @@ class TrainConfig(_Section):
             raise ValueError(
                 f"start.pixel_steps and start.word_steps need made scenes; remove them or data.kind={self.data.kind}"
             )
+        if self.run.start_share and self.start.checkpoint is None:
+            raise ValueError("run.start_share mixes with start.checkpoint; name one")
         return self
 
     def learned(self) -> dict[str, Any]:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
+from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from segwatch.model import build, tokenizer
@@ -58,14 +59,22 @@ def train(config: TrainConfig, *, fresh: bool = False) -> Trainer:
 
 
 def _write(run: Trainer) -> None:
-    settings = run.config.run
+    settings, state = run.config.run, lora.merged_state(run.model)
+    if settings.start_share and run.config.start.checkpoint is not None:
+        first = build.from_pretrained(run.config.start.checkpoint, "cpu").model.state_dict()
+        state = mixed(state, first, settings.start_share)
     build.save_pretrained(
         run.model,
         run.tokenizer,
         settings.out,
         dtype=getattr(torch, settings.store),
-        state=lora.merged_state(run.model),
+        state=state,
     )
+
+
+def mixed(state: Mapping[str, Tensor], first: Mapping[str, Tensor], share: float) -> dict[str, Tensor]:
+    """Means of weights that one run leads from and to: what lies between both in behaviour, too, or better."""
+    return {name: torch.lerp(value, first[name].to(value), share) for name, value in state.items()}
 
 
 def _source(config: TrainConfig) -> batches.Source:

@@ -208,6 +208,23 @@ def test_a_stage_goes_on_from_the_one_before(tmp_path: Path) -> None:
     torch.testing.assert_close(ended.model.state_dict(), begun.model.state_dict(), atol=1e-7, rtol=0)
 
 
+def test_what_is_written_may_keep_a_share_of_the_start(tmp_path: Path) -> None:
+    train(config(tmp_path / "first", optimizer__steps=1))
+    start = tmp_path / "first" / "out"
+    changes = {"start": {"checkpoint": str(start)}, "optimizer__learning_rate": 0.01}
+    run = train(config(tmp_path / "second", run__start_share=0.25, **changes))
+    begun, written = (
+        build.from_pretrained(folder, "cpu").model.state_dict()
+        for folder in (start, tmp_path / "second" / "out")
+    )
+    ended = run.model.state_dict()
+    assert any(not torch.equal(ended[name], begun[name]) for name in begun)
+    for name, value in written.items():
+        torch.testing.assert_close(value, 0.25 * begun[name] + 0.75 * ended[name])
+    with pytest.raises(ConfigError, match=r"run\.start_share mixes with start\.checkpoint"):
+        load(RECIPES / "tiny-first.toml", ["run.start_share=0.5"])
+
+
 def test_learning_rate_warms_up_and_falls() -> None:
     pace = Optimizer(steps=100, warmup_steps=10, learning_rate=1.0)
     rates = [learning_rate(pace, Progress(step)) for step in range(100)]
