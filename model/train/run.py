@@ -73,7 +73,7 @@ def _write(run: Trainer) -> None:
 
 
 def mixed(state: Mapping[str, Tensor], first: Mapping[str, Tensor], share: float) -> dict[str, Tensor]:
-    """Means of weights that one run leads from and to: what lies between both in behaviour, too, or better."""
+    """Weights between two models of the same names and shapes: ``share`` of the first, the rest of the state."""
     return {name: torch.lerp(value, first[name].to(value), share) for name, value in state.items()}
 
 
