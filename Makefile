@@ -36,6 +36,8 @@ bench-%: setup
 	$(BIN)/segwatch-bench $*
 
 train-tiny: setup
+	$(BIN)/segwatch model train model/train/recipes/tiny-first.toml
+	$(BIN)/segwatch model train model/train/recipes/tiny-second.toml
 	$(BIN)/segwatch model train model/train/recipes/tiny.toml
 
 setup: system $(VENV)/.ready

@@ -17,6 +17,7 @@ from segwatch.model.predictor import Predictor
 from segwatch.model.referring.samples import Sample
 from segwatch.model.referring.score import Record, compared, summaries
 from segwatch.model.train import instructions, real, scenes
+from segwatch.model.train.config import Mix
 
 _log = logging.getLogger(__name__)
 
@@ -66,6 +67,8 @@ class Row:
     """cIoU of the best one-band threshold, tuned on training material of the same set."""
     false_alarms: float | None
     """Share of images without the target in which the model found some; None where there are none."""
+    wrongly_marked: float | None
+    """Share of the pixels of these images that it marked."""
 
     @property
     def beats_baselines(self) -> bool:
@@ -156,7 +159,7 @@ def compare(
         scores = metrics.summarise(
             [metrics.overlap(predict(predictor, item.image, target), item.truth) for item in present]
         )
-        alarms = [predict(predictor, item.image, target).any() for item in absent]
+        marked = [float(predict(predictor, item.image, target).mean()) for item in absent]
         rows.append(
             Row(
                 dataset=dataset,
@@ -167,7 +170,8 @@ def compare(
                 empty=_c_iou([(np.zeros_like(item.truth), item.truth) for item in present]),
                 full=_c_iou([(np.ones_like(item.truth), item.truth) for item in present]),
                 threshold=_c_iou([(rule.apply(item.image), item.truth) for item in present]),
-                false_alarms=float(np.mean(alarms)) if alarms else None,
+                false_alarms=float(np.mean([share > 0 for share in marked])) if marked else None,
+                wrongly_marked=float(np.mean(marked)) if marked else None,
             )
         )
         _log.info("%s", rows[-1])
@@ -202,14 +206,14 @@ def evaluate(predictor: Predictor, data: Path, made: int = 40) -> list[Row]:
 
 
 def by_dimension(predictor: Predictor, made: int = 40, *, asked: int = 4) -> list[Dimension]:
-    """Instructions of every kind on held-out made scenes, by number of targets and by form.
+    """Instructions of every kind on held-out made scenes, by number of targets, form and ground sample distance.
 
     Args:
         predictor: the model.
         made: scenes.
         asked: instructions on each.
     """
-    rules = {
+    rules: dict[str, Threshold] = {
         target: best_threshold(
             [
                 item
@@ -223,7 +227,7 @@ def by_dimension(predictor: Predictor, made: int = 40, *, asked: int = 4) -> lis
     for seed in range(made):
         scene = scenes.make(seed)
         rng = np.random.default_rng((seed, 9))
-        pairs = instructions.pairs(rng, sorted(scene.masks), sorted(scene.absent), asked)
+        pairs = instructions.pairs(rng, sorted(scene.masks), sorted(scene.absent), asked, Mix())
         if not pairs:
             continue
         answers = predictor.segment([scene.image], [pair.instruction for pair in pairs])[0]
@@ -239,8 +243,9 @@ def by_dimension(predictor: Predictor, made: int = 40, *, asked: int = 4) -> lis
                 "threshold": [rules[target].apply(scene.image) for target in wanted],
             }
             groups = {
-                "targets": ("none", "one", "two")[len(truth)],
+                "targets": ("none", "one", "two", "three")[len(truth)],
                 "form": instructions.form_of(pair.instruction),
+                "ground sample distance": f"{scene.gsd_m} m",
             }
             sample = Sample(str(seed), Path(), pair.instruction, lambda: [], groups=groups)
             for name, found in guesses.items():
@@ -278,11 +283,11 @@ def table(rows: Sequence[Row]) -> str:
     """The rows as a Markdown table."""
     lines = [
         "| set | target | targets | gIoU | cIoU | nothing | everything | best one-band threshold | found where "
-        "absent | beats the baselines |",
+        "absent (pixels) | beats the baselines |",
         "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for row in rows:
-        alarms = "" if row.false_alarms is None else f"{row.false_alarms:.0%}"
+        alarms = "" if row.false_alarms is None else f"{row.false_alarms:.0%} ({row.wrongly_marked:.1%})"
         lines.append(
             f"| {row.dataset} | {row.target} | {row.targets} | {row.g_iou:.3f} | {row.c_iou:.3f} | "
             f"{row.empty:.3f} | {row.full:.3f} | {row.threshold:.3f} | {alarms} | "

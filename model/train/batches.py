@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol
@@ -17,6 +18,7 @@ from segwatch.model.config import SegEarthConfig
 from segwatch.model.errors import DatasetError
 from segwatch.model.referring.samples import Sample, rgb
 from segwatch.model.train import instructions, real
+from segwatch.model.train.config import Mix
 from segwatch.model.train.losses import attention_grid
 from segwatch.model.train.scenes import Scene
 
@@ -85,10 +87,14 @@ class Source(Protocol):
 
 
 class Material:
-    """Everything that training draws from: made scenes kept in memory, and real pictures."""
+    """Everything that training draws from: made scenes kept in memory, real pictures, and what is asked."""
 
-    def __init__(self, made: Sequence[Scene], pictures: Sequence[real.Picture], real_share: float) -> None:
+    def __init__(
+        self, made: Sequence[Scene], pictures: Sequence[real.Picture], real_share: float, mix: Mix
+    ) -> None:
         self.made = list(made)
+        self.mix = mix
+        self.weights = balanced(made) if mix.balanced else instructions.PLAIN
         self.real_share = real_share if pictures else 0.0
         self._by_source = [
             [picture for picture in pictures if picture.source == source]
@@ -103,19 +109,41 @@ class Material:
             group = self._by_source[int(rng.choice(len(chances), p=chances))]
             return real.crop(rng, group[int(rng.integers(len(group)))])
         scene = self.made[int(rng.integers(len(self.made)))]
-        return real.turn(rng, Scene(real.jitter(rng, scene.image), scene.masks, scene.absent))
+        return real.turn(rng, replace(scene, image=real.jitter(rng, scene.image)))
 
     def shown(self, rng: np.random.Generator, pairs: int) -> Shown:
         """See :class:`Source`."""
         scene = self.draw(rng)
-        made = instructions.pairs(rng, sorted(scene.masks), sorted(scene.absent), pairs)
+        made = instructions.pairs(
+            rng, sorted(scene.masks), sorted(scene.absent), pairs, self.mix, self.weights
+        )
+        empty = np.zeros(scene.image.shape[:2], dtype=np.bool_)
         return Shown(
             scene.image,
             [
-                Asked(pair.instruction, pair.answer, tuple(scene.masks[name] for name in pair.targets))
+                Asked(
+                    pair.instruction,
+                    pair.answer,
+                    tuple(scene.masks.get(name, empty) for name in pair.targets),
+                )
                 for pair in made
             ],
         )
+
+
+def balanced(made: Sequence[Scene]) -> instructions.Weights:
+    """The plain weights, each divided by how many scenes hold (or surely lack) the target.
+
+    A target that few scenes hold would otherwise be nearly always absent when it is asked for, and denied ever after.
+    """
+
+    def fair(scenes_of: Counter[str]) -> dict[str, float]:
+        return {name: instructions.WEIGHTS.get(name, 1.0) / count for name, count in scenes_of.items()}
+
+    return instructions.Weights(
+        fair(Counter(name for scene in made for name in scene.masks)),
+        fair(Counter(name for scene in made for name in scene.absent)),
+    )
 
 
 class Referring:

@@ -10,6 +10,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from segwatch.model.errors import ConfigError
+from segwatch.model.train.scenes import GSD_M, TARGETS, Gsd, Target
 
 MADE = "made"
 
@@ -24,8 +25,10 @@ class Start(_Section):
     checkpoint: Path | None = Field(
         None, description="folder of a model; unset = segearth-r2-tiny from nothing"
     )
-    pixel_steps: int = Field(0, ge=0, description="steps on pixels alone, from nothing only")
-    word_steps: int = Field(0, ge=0, description="steps on words alone, from nothing only")
+    pixel_steps: int = Field(0, ge=0, description="steps on pixels alone, of made scenes only")
+    pixel_rate: float = Field(1e-3, gt=0, description="learning rate of these")
+    word_steps: int = Field(0, ge=0, description="steps on words alone, of made scenes only")
+    word_rate: float = Field(2e-3, gt=0, description="learning rate of these")
 
 
 class Data(_Section):
@@ -36,7 +39,28 @@ class Data(_Section):
     split: str = "train"
     scenes: int = Field(800, ge=1, description="made scenes kept in memory")
     scene_px: int = Field(256, ge=32, description="side of a made scene")
+    targets: tuple[Target, ...] = Field(TARGETS, min_length=1, description="classes of made scenes")
+    gsd_m: tuple[Gsd, ...] = Field(
+        GSD_M, min_length=1, description="ground sample distances of made scenes, metres"
+    )
     real_share: float = Field(0.5, ge=0, le=1, description="share of real crops among made scenes")
+
+
+class Mix(_Section):
+    """What instructions on made scenes and real crops ask for. Shares hold where the image allows them."""
+
+    absent: float = Field(0.33, ge=0, le=1, description="share that asks for what is not there")
+    empty: float = Field(
+        0.0, ge=0, le=1, description="share of these whose answer points at an empty mask; the others deny"
+    )
+    two: float = Field(0.12, ge=0, le=1, description="share that asks for two targets")
+    three: float = Field(0.06, ge=0, le=1, description="share that asks for three")
+    unnamed: float = Field(
+        0.12, ge=0, le=1, description="share, of those for one target, of questions that do not name it"
+    )
+    balanced: bool = Field(
+        True, description="ask for targets that few scenes hold (or lack) as often as for the others"
+    )
 
 
 class Optimizer(_Section):
@@ -49,6 +73,9 @@ class Optimizer(_Section):
     learning_rate: float = Field(5e-5, gt=0)
     weight_decay: float = Field(0.0, ge=0)
     warmup_steps: int = Field(150, ge=0)
+    decay_steps: int | None = Field(
+        None, ge=1, description="steps that the learning rate falls over; by default all of them"
+    )
     clip_norm: float = Field(1.0, gt=0)
     coarse_share: float = Field(
         0.0, ge=0, le=1, description="share of the run on mask views of half the side"
@@ -84,6 +111,12 @@ class Run(_Section):
     out: Path = Field(description="folder that receives the model")
     state: Path = Field(description="folder of the resumable state and losses.jsonl")
     store: Literal["float32", "float16", "bfloat16"] = "float32"
+    start_share: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="share of start.checkpoint in the weights written, the rest being learned",
+    )
     precision: Literal["no", "bf16", "fp16"] = "no"
     device: Literal["auto", "cpu"] = "auto"
     threads: int | None = Field(None, ge=1)
@@ -96,6 +129,7 @@ class TrainConfig(_Section):
 
     start: Start = Start()
     data: Data
+    mix: Mix = Mix()
     optimizer: Optimizer = Optimizer()
     loss: Loss = Loss()
     lora: Lora | None = None
@@ -107,10 +141,12 @@ class TrainConfig(_Section):
             raise ValueError(
                 f"data.kind={self.data.kind} needs start.checkpoint: from nothing only made scenes can be learned"
             )
-        if self.start.checkpoint is not None and (self.start.pixel_steps or self.start.word_steps):
+        if self.data.kind != MADE and (self.start.pixel_steps or self.start.word_steps):
             raise ValueError(
-                "start.pixel_steps and start.word_steps begin from nothing; remove them or start.checkpoint"
+                f"start.pixel_steps and start.word_steps need made scenes; remove them or data.kind={self.data.kind}"
             )
+        if self.run.start_share and self.start.checkpoint is None:
+            raise ValueError("run.start_share mixes with start.checkpoint; name one")
         return self
 
     def learned(self) -> dict[str, Any]:

@@ -1,13 +1,14 @@
-"""Instructions and their answers: phrasings of what to segment, for one target, two, or none that is there."""
+"""Instructions and their answers: phrasings of what to segment, for up to three targets, or none that is there."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from segwatch.model import prompt
+from segwatch.model.train.config import Mix
 
 NOUNS: dict[str, tuple[str, ...]] = {
     "water": (
@@ -26,6 +27,8 @@ NOUNS: dict[str, tuple[str, ...]] = {
     "field": ("crop fields", "fields", "cropland", "farmland", "agricultural fields"),
     "burned": ("burned area", "burned ground", "burn scar", "burnt land", "fire damage"),
     "building": ("buildings", "houses", "built-up area", "rooftops", "built structures"),
+    "road": ("roads", "streets", "highways", "paved roads"),
+    "bare": ("bare ground", "bare soil", "open soil", "ground without plants"),
 }
 """Names of each target; the first is the one that claims are measured with."""
 
@@ -46,62 +49,113 @@ _ORDERS = (
     "{}",
 )
 _QUESTIONS = ("where is the {}?", "where are the {}?", "which parts are {}?", "can you segment the {}?")
-_PAIRS = ("{} and the {}", "{} and {}", "{} and also the {}", "{}, then the {}")
+REASONS: dict[str, tuple[str, ...]] = {
+    "water": ("where could a boat go?", "where could one swim?"),
+    "forest": ("where could timber be cut?", "where would one walk in the shade of trees?"),
+    "field": ("where is food grown?", "where would a farmer work?"),
+    "burned": ("where has a fire been?", "what did the fire destroy?"),
+    "building": ("where do people live?", "where would one find a roof?"),
+    "road": ("where can cars drive?", "how could a truck get through?"),
+    "bare": ("where does nothing grow?", "where is the soil open to the wind?"),
+}
+"""Questions that do not name their target."""
 
-SAID = {"water": "water", "forest": "forest", "field": "fields", "burned": "burned", "building": "buildings"}
+_PAIRS = ("{} and the {}", "{} and {}", "{} and also the {}", "{}, then the {}")
+_THREES = ("{}, the {} and the {}", "{}, {} and {}")
+_JOINTS = {2: _PAIRS, 3: _THREES}
+
+SAID = {
+    "water": "water", "forest": "forest", "field": "fields", "burned": "burned", "building": "buildings",
+    "road": "roads", "bare": "bare",
+}  # fmt: skip
 """What an answer calls each target. The word stands right before its [SEG], so that the language loss teaches
 which target was asked for and [SEG] has only to look one word back: without it, a model this small does not
 learn in minutes to tell instructions apart."""
 
-
 WEIGHTS = {"water": 3.0, "forest": 2.0}
 """How much more often than the others a target is asked for."""
-_ABSENT_SHARE = 0.33
-_TWO_SHARE = 0.15
 
 
 @dataclass(frozen=True)
 class Pair:
-    """An instruction, the answer to learn, and the targets in order of the answer's [SEG]."""
+    """An instruction, the answer to learn, and the targets in order of the answer's [SEG].
+
+    The answer to a target that is absent denies it and has no target, or points at it with an empty mask.
+    """
 
     instruction: str
     answer: str
     targets: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class Weights:
+    """How much more often than the others a target is asked for, where it is there and where it is not."""
+
+    present: Mapping[str, float]
+    absent: Mapping[str, float]
+
+
+PLAIN = Weights(WEIGHTS, WEIGHTS)
+
+
 def answer(targets: Sequence[str]) -> str:
-    """The answer to learn for targets that are there, or for none."""
+    """The answer to learn for targets that are pointed at, or for none."""
     if not targets:
         return prompt.NOTHING
     return f"Sure, it is {' and '.join(f'{SAID[target]} {prompt.SEG}' for target in targets)}."
 
 
-def phrase(rng: np.random.Generator, targets: Sequence[str]) -> str:
-    """One of the phrasings of an instruction for one or two targets."""
+def phrase(rng: np.random.Generator, targets: Sequence[str], unnamed: float = 0.0) -> str:
+    """One of the phrasings of an instruction for one to three targets.
+
+    Args:
+        rng: random source.
+        targets: asked for, in order.
+        unnamed: share of questions that do not name their one target.
+    """
+    if len(targets) == 1 and unnamed and rng.random() < unnamed:
+        question = str(rng.choice(REASONS[targets[0]]))
+        return _capital(question) if rng.random() < 0.4 else question
     names = [str(rng.choice(NOUNS[target])) if rng.random() < 0.7 else NOUNS[target][0] for target in targets]
-    what = names[0] if len(names) == 1 else str(rng.choice(_PAIRS)).format(*names)
+    what = names[0] if len(names) == 1 else str(rng.choice(_JOINTS[len(names)])).format(*names)
     shape = str(rng.choice(_ORDERS if rng.random() < 0.8 else _QUESTIONS))
     text = shape.format(what)
     if rng.random() < 0.4:
-        text = text[0].upper() + text[1:]
+        text = _capital(text)
     if rng.random() < 0.2 and not text.endswith("?"):
         text += "."
     return text
 
 
 def form_of(instruction: str) -> str:
-    """ "question" or "statement"."""
+    """ "statement", "question", or "unnamed" for a question that does not name its target."""
+    if instruction.lower() in {question for group in REASONS.values() for question in group}:
+        return "unnamed"
     return "question" if instruction.endswith("?") else "statement"
 
 
 def target_of(instruction: str) -> str:
     """The target of an instruction made here for a single one; of several names that fit, the longest."""
     text = instruction.lower()
-    names = [(name, target) for target, group in NOUNS.items() for name in group if name in text]
+    names = [
+        (name, target)
+        for said in (NOUNS, REASONS)
+        for target, group in said.items()
+        for name in group
+        if name in text
+    ]
     return max(names, key=lambda found: len(found[0]))[1]
 
 
-def pairs(rng: np.random.Generator, present: Sequence[str], absent: Sequence[str], count: int) -> list[Pair]:
+def pairs(
+    rng: np.random.Generator,
+    present: Sequence[str],
+    absent: Sequence[str],
+    count: int,
+    mix: Mix,
+    weights: Weights = PLAIN,
+) -> list[Pair]:
     """Instructions for one image.
 
     Args:
@@ -109,38 +163,54 @@ def pairs(rng: np.random.Generator, present: Sequence[str], absent: Sequence[str
         present: targets that the image holds.
         absent: targets that it surely does not hold.
         count: how many.
+        mix: how often what is asked for. Where nothing is absent its share asks for two targets; what else the
+            image does not allow asks for one.
+        weights: of the targets.
 
     Returns:
-        ``count`` pairs: about one in three asks for what is absent, one in seven for two targets.
+        ``count`` pairs, none where nothing is known of the image.
     """
     made = []
     for _ in range(count):
         roll = rng.random()
-        if absent and (not present or roll < _ABSENT_SHARE):
-            (target,) = _chosen(rng, absent, 1)
-            made.append(Pair(phrase(rng, (target,)), answer(()), ()))
-        elif len(present) > 1 and roll < _ABSENT_SHARE + _TWO_SHARE:
-            chosen = _chosen(rng, present, 2)
-            made.append(Pair(phrase(rng, chosen), answer(chosen), chosen))
+        if absent and (not present or roll < mix.absent):
+            asked = _chosen(rng, absent, 1, weights.absent)
+            pointed = asked if mix.empty and rng.random() < mix.empty else ()
         elif present:
-            (target,) = _chosen(rng, present, 1)
-            made.append(Pair(phrase(rng, (target,)), answer((target,)), (target,)))
+            some = _several(roll - mix.absent, len(present), mix)
+            asked = pointed = _chosen(rng, present, some, weights.present)
+        else:
+            continue
+        made.append(Pair(phrase(rng, asked, mix.unnamed), answer(pointed), pointed))
     return made
 
 
-def _chosen(rng: np.random.Generator, names: Sequence[str], count: int) -> tuple[str, ...]:
-    weights = np.array([WEIGHTS.get(name, 1.0) for name in names])
-    drawn = rng.choice(np.array(names), size=count, replace=False, p=weights / weights.sum())
+def _several(roll: float, most: int, mix: Mix) -> int:
+    """How many targets are asked for; ``roll`` is below 0 where nothing is absent that could be."""
+    if most > 2 and 0 <= roll < mix.three:
+        return 3
+    return 2 if most > 1 and roll < mix.three + mix.two else 1
+
+
+def _chosen(
+    rng: np.random.Generator, names: Sequence[str], count: int, weights: Mapping[str, float]
+) -> tuple[str, ...]:
+    chances = np.array([weights.get(name, 1.0) for name in names])
+    drawn = rng.choice(np.array(names), size=count, replace=False, p=chances / chances.sum())
     return tuple(str(name) for name in drawn)
 
 
-def corpus() -> list[str]:
-    """Every phrasing once, for the tokenizer."""
+def _capital(text: str) -> str:
+    return text[0].upper() + text[1:]
+
+
+def corpus(targets: Sequence[str]) -> list[str]:
+    """Every phrasing of some targets once, for the tokenizer."""
     shapes = [*_ORDERS, *_QUESTIONS]
-    names = [name for group in NOUNS.values() for name in group]
+    names = [name for target in targets for name in NOUNS[target]]
     single = [shape.format(name) for shape in shapes for name in names]
     double = [
         joint.format(first, second) for joint in _PAIRS for first in names[:6] for second in names[10:16]
     ]
-    capital = [text[0].upper() + text[1:] for text in single]
-    return [*single, *capital, *double, *[answer((name,)) for name in NOUNS], prompt.NOTHING]
+    capital = [_capital(text) for text in single]
+    return [*single, *capital, *double, *[answer((name,)) for name in targets], prompt.NOTHING]

@@ -107,7 +107,8 @@ class Objective(nn.Module):
 def learning_rate(config: Optimizer, progress: Progress) -> float:
     """Linear warm-up, then half a cosine down to 2 %."""
     warm = min((progress.step + 1) / max(config.warmup_steps, 1), 1.0)
-    fall = 0.5 * (1.0 + math.cos(math.pi * progress.share(config)))
+    gone = min(progress.step / (config.decay_steps or config.steps), 1.0)
+    fall = 0.5 * (1.0 + math.cos(math.pi * gone))
     return config.learning_rate * warm * (0.02 + 0.98 * fall)
 
 

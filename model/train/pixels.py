@@ -17,8 +17,9 @@ from torch import Tensor, nn
 
 from segwatch.model import processor
 from segwatch.model.segearth import SegEarthR2
-from segwatch.model.train import batches, scenes
+from segwatch.model.train import batches
 from segwatch.model.train.losses import point_losses, sample_points
+from segwatch.model.train.scenes import Scene
 
 _log = logging.getLogger(__name__)
 
@@ -37,19 +38,29 @@ class PixelsConfig:
     """Weight of the loss over all cells of the finest feature map."""
 
 
-def train(model: SegEarthR2, material: batches.Material, config: PixelsConfig) -> Tensor:
+def train(
+    model: SegEarthR2,
+    material: batches.Material,
+    targets: Sequence[str],
+    config: PixelsConfig,
+    known: Tensor | None = None,
+) -> Tensor:
     """Teach the mask branch to tell the targets apart, on mask views of half the side.
+
+    Where the material's instructions shall have empty masks, targets that are absent are taught here, too.
 
     Args:
         model: its mask encoder, pixel decoder and mask decoder are changed in place.
         material: what to draw from.
+        targets: that it holds.
         config: length and pace.
+        known: (targets, width) queries to begin with; at random by default.
 
     Returns:
-        (targets, width) the query that each target ended with, in order of ``scenes.TARGETS``.
+        (targets, width) the query that each target ended with, in order of ``targets``.
     """
-    names, width = scenes.TARGETS, model.config.mask.width
-    queries, heads = nn.Embedding(len(names), width), nn.Conv2d(width, len(names), 1)
+    width = model.config.mask.width
+    queries, heads = nn.Embedding(len(targets), width, _weight=known), nn.Conv2d(width, len(targets), 1)
     parts: Sequence[nn.Module] = (model.mask_encoder, model.pixel_decoder, model.mask_decoder, queries, heads)
     parameters = [parameter for part in parts for parameter in part.parameters()]
     optimizer = torch.optim.AdamW(parameters, lr=config.learning_rate, weight_decay=0.01)
@@ -60,7 +71,9 @@ def train(model: SegEarthR2, material: batches.Material, config: PixelsConfig) -
             group["lr"] = config.learning_rate * warm * (1.0 - 0.5 * step / config.steps)
         rng = np.random.default_rng((config.seed, 2, step))
         drawn = [material.draw(rng) for _ in range(config.images)]
-        loss = _loss(model, drawn, queries, heads, config, torch.Generator().manual_seed(config.seed + step))
+        generator = torch.Generator().manual_seed(config.seed + step)
+        empty = material.mix.empty > 0
+        loss = _loss(model, drawn, targets, queries, heads, config, generator, empty=empty)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
@@ -73,11 +86,14 @@ def train(model: SegEarthR2, material: batches.Material, config: PixelsConfig) -
 
 def _loss(
     model: SegEarthR2,
-    drawn: Sequence[scenes.Scene],
+    drawn: Sequence[Scene],
+    targets: Sequence[str],
     queries: nn.Embedding,
     heads: nn.Conv2d,
     config: PixelsConfig,
     generator: torch.Generator,
+    *,
+    empty: bool,
 ) -> Tensor:
     size = model.config.image_size // 2
     pixels = model.pixel_features(torch.stack([processor.mask_view(scene.image, size) for scene in drawn]))
@@ -85,13 +101,13 @@ def _loss(
     image, target, masks = [], [], []
     cells = dense.new_zeros(())
     for index, scene in enumerate(drawn):
-        for code, name in enumerate(scenes.TARGETS):
+        for code, name in enumerate(targets):
             if name not in scene.masks and name not in scene.absent:
                 continue  # not labelled there
             there = scene.masks.get(name, np.zeros(scene.image.shape[:2], dtype=np.bool_))
             mask = batches.mask_in_view(torch.from_numpy(there).float(), size)
             cells = cells + F.binary_cross_entropy_with_logits(dense[index, code], mask)
-            if name in scene.masks:
+            if name in scene.masks or empty:
                 image.append(index)
                 target.append(code)
                 masks.append(mask)

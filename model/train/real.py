@@ -6,7 +6,7 @@ plausible, not surveyed; see ``model/weights/tiny/MODEL_CARD.md``.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -106,7 +106,7 @@ def turn(rng: np.random.Generator, scene: Scene) -> Scene:
         return np.ascontiguousarray(turned[:, ::-1] if mirror else turned)
 
     masks = {name: moved(mask).astype(np.bool_) for name, mask in scene.masks.items()}
-    return Scene(moved(scene.image).astype(np.uint8), masks, scene.absent)
+    return replace(scene, image=moved(scene.image).astype(np.uint8), masks=masks)
 
 
 def _read(path: Path) -> Floats:

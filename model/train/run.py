@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
+from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from segwatch.model import build, tokenizer
@@ -58,36 +59,59 @@ def train(config: TrainConfig, *, fresh: bool = False) -> Trainer:
 
 
 def _write(run: Trainer) -> None:
-    settings = run.config.run
+    settings, state = run.config.run, lora.merged_state(run.model)
+    if settings.start_share and run.config.start.checkpoint is not None:
+        first = build.from_pretrained(run.config.start.checkpoint, "cpu").model.state_dict()
+        state = mixed(state, first, settings.start_share)
     build.save_pretrained(
         run.model,
         run.tokenizer,
         settings.out,
         dtype=getattr(torch, settings.store),
-        state=lora.merged_state(run.model),
+        state=state,
     )
+
+
+def mixed(state: Mapping[str, Tensor], first: Mapping[str, Tensor], share: float) -> dict[str, Tensor]:
+    """Weights between two models of the same names and shapes: ``share`` of the first, the rest of the state."""
+    return {name: torch.lerp(value, first[name].to(value), share) for name, value in state.items()}
 
 
 def _source(config: TrainConfig) -> batches.Source:
     data = config.data
     if data.kind != MADE:
         return batches.Referring(layouts.samples(layouts.Dataset(data.kind), data.root, data.split))
-    made = [scenes.make(FIRST_TRAINING_SEED + index, data.scene_px) for index in range(data.scenes)]
+    world = scenes.World(data.targets, data.gsd_m)
+    made = [scenes.make(FIRST_TRAINING_SEED + index, data.scene_px, world) for index in range(data.scenes)]
     pictures: Sequence[real.Picture] = real.load(data.root, "train") if data.real_share else []
-    return batches.Material(made, pictures, data.real_share)
+    return batches.Material(made, pictures, data.real_share, config.mix)
 
 
 def _first(
     config: TrainConfig, source: batches.Source, *, resuming: bool
 ) -> tuple[SegEarthR2, PreTrainedTokenizerBase]:
     """The weights before the first step; where they will be replaced anyway, the stages are left out."""
-    start = config.start
+    start, targets = config.start, config.data.targets
     if start.checkpoint is not None:
         loaded = build.from_pretrained(start.checkpoint, "cpu")
-        return loaded.model.requires_grad_(True), loaded.tokenizer
-    model, words = SegEarthR2(tiny()), tokenizer.train_small(instructions.corpus())
+        model, words = loaded.model.requires_grad_(True), loaded.tokenizer
+    else:
+        model, words = SegEarthR2(tiny()), tokenizer.train_small(instructions.corpus(targets))
     if isinstance(source, batches.Material) and not resuming:
-        seed = config.run.seed
-        queries = pixels.train(model, source, pixels.PixelsConfig(seed=seed, steps=start.pixel_steps))
-        words_stage.train(model, words, queries, words_stage.WordsConfig(seed=seed, steps=start.word_steps))
+        _stages(config, source, model, words)
     return model, words
+
+
+def _stages(
+    config: TrainConfig,
+    source: batches.Material,
+    model: SegEarthR2,
+    words: PreTrainedTokenizerBase,
+) -> None:
+    """Pixels alone, then words alone."""
+    seed, start, targets = config.run.seed, config.start, config.data.targets
+    known = words_stage.queries(model, words, targets) if start.checkpoint is not None else None
+    seen = pixels.PixelsConfig(seed=seed, steps=start.pixel_steps, learning_rate=start.pixel_rate)
+    queries = pixels.train(model, source, targets, seen, known)
+    said = words_stage.WordsConfig(seed=seed, steps=start.word_steps, learning_rate=start.word_rate)
+    words_stage.train(model, words, targets, queries, config.mix, said)

@@ -8,17 +8,29 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import fft, ndimage
 
 SIDE = 256
-TARGETS = ("water", "forest", "field", "burned", "building")
-"""Classes that can be asked for; code in the class map = index + 2."""
+Target = Literal["water", "forest", "field", "burned", "building", "road", "bare"]
+TARGETS: tuple[Target, ...] = get_args(Target)
+"""Classes that can be asked for."""
+Gsd = Literal[5, 10, 20]
+GSD_M: tuple[Gsd, ...] = get_args(Gsd)
+"""Ground sample distances that the sizes of things imitate, metres."""
 
 _GRASS, _BARE = 0, 1
-_CODE = {name: index + 2 for index, name in enumerate(TARGETS)}
+_CODE: dict[str, int] = {
+    "water": 2, "forest": 3, "field": 4, "burned": 5, "building": 6, "road": 7, "bare": _BARE,
+}  # fmt: skip
+_SHAPED = ("water", "forest", "field", "burned", "building")
+"""What plain flat shapes may be."""
+_DRAWN_AT_M: Gsd = 10
+"""Ground sample distance at which landscapes are drawn pixel by pixel."""
+_LIKE_FIELDS = ("burned", "bare")  # ploughed soil can look burned, and harvested fields bare
 _LEAST_SHARE = 0.002  # a target below this share of the image counts as neither there nor absent
 
 Rgb = tuple[float, float, float]
@@ -60,6 +72,10 @@ _PALETTE: dict[str, _Colours] = {
         ((140, 75, 60), (190, 110, 90)),
         ((95, 95, 105), (140, 140, 150)),
     ),
+    "road": (
+        ((75, 75, 78), (120, 120, 122)),
+        ((165, 160, 150), (215, 210, 200)),
+    ),
     "grass": (
         ((75, 100, 55), (115, 135, 85)),
         ((95, 110, 75), (140, 145, 105)),
@@ -84,28 +100,47 @@ class Scene:
     """(H, W) per target that the image holds; disjoint."""
     absent: tuple[str, ...]
     """Targets that the image surely does not hold."""
+    gsd_m: Gsd = _DRAWN_AT_M
+    """Ground sample distance that the sizes of things imitate, metres."""
 
 
-def make(seed: int, side: int = SIDE) -> Scene:
-    """The scene of a seed: one in three is made of plain flat shapes, the others imitate landscapes."""
+@dataclass(frozen=True)
+class World:
+    """What scenes are made of."""
+
+    targets: tuple[Target, ...] = TARGETS
+    """Classes that have masks; roads are drawn only where they are among them."""
+    gsd_m: tuple[Gsd, ...] = GSD_M
+    """Ground sample distances, each as likely as the others."""
+
+
+WHOLE = World()
+
+
+def make(seed: int, side: int = SIDE, world: World = WHOLE) -> Scene:
+    """The scene of a seed: one in three is made of plain flat shapes, the others imitate landscapes.
+
+    Twice the ground sample distance shows four times the ground, with everything half as large.
+    """
     rng = np.random.default_rng(seed)
     if rng.random() < 0.33:
-        return simple(seed, side)
-    codes = _landscape(rng, side)
-    image = _paint(rng, codes, texture=1.0)
-    image = _light(rng, image)
-    if rng.random() < 0.2:
+        return simple(seed, side, world)
+    gsd_m = world.gsd_m[rng.integers(len(world.gsd_m)) if len(world.gsd_m) > 1 else 0]
+    codes = _landscape(rng, side * gsd_m // _DRAWN_AT_M, world)
+    image = _light(rng, _resampled(_paint(rng, codes, texture=1.0), side))
+    codes = _sampled(codes, side)
+    clouded = rng.random() < 0.2
+    if clouded:
         image, hidden = _clouds(rng, image)
         codes = np.where(hidden, _GRASS, codes).astype(np.uint8)
-        return _scene(rng, image, codes, sure=False)
-    return _scene(rng, image, codes, sure=True)
+    return _scene(rng, image, codes, world, sure=not clouded, gsd_m=gsd_m)
 
 
-def simple(seed: int, side: int = SIDE) -> Scene:
+def simple(seed: int, side: int = SIDE, world: World = WHOLE) -> Scene:
     """Flat-coloured shapes with mild noise on vegetated or bare land."""
     rng = np.random.default_rng((seed, 1))
     codes = np.full((side, side), rng.choice([_GRASS, _BARE]), dtype=np.uint8)
-    for name in rng.permutation(np.array(TARGETS))[: int(rng.integers(1, 4))]:
+    for name in rng.permutation(np.array(_SHAPED))[: int(rng.integers(1, 4))]:
         for _ in range(int(rng.integers(1, 4))):
             codes[_shape(rng, side)] = _CODE[str(name)]
     if rng.random() < 0.5:
@@ -113,18 +148,44 @@ def simple(seed: int, side: int = SIDE) -> Scene:
     image = _paint(rng, codes, texture=float(rng.uniform(0.0, 0.3)))
     if rng.random() < 0.3:
         image = _light(rng, image)
-    return _scene(rng, image, codes, sure=True)
+    return _scene(rng, image, codes, world, sure=True)
 
 
-def _scene(rng: np.random.Generator, image: Floats, codes: Codes, *, sure: bool) -> Scene:
+def _resampled(image: Floats, side: int) -> Floats:
+    """(S, S, 3) -> (side, side, 3): means of whole pixels down, linear up."""
+    if image.shape[0] == side:
+        return image
+    if image.shape[0] > side:
+        times = image.shape[0] // side
+        return np.asarray(image.reshape(side, times, side, times, 3).mean(axis=(1, 3)), dtype=np.float32)
+    zoom = side / image.shape[0]
+    grown = ndimage.zoom(image, (zoom, zoom, 1), order=1, mode="nearest", grid_mode=True)
+    return np.asarray(grown, dtype=np.float32)
+
+
+def _sampled(codes: Codes, side: int) -> Codes:
+    """(S, S) -> (side, side): the class in the middle of each pixel."""
+    picks = ((np.arange(side) + 0.5) * codes.shape[0] / side).astype(np.int64)
+    return codes[np.ix_(picks, picks)]
+
+
+def _scene(
+    rng: np.random.Generator,
+    image: Floats,
+    codes: Codes,
+    world: World,
+    *,
+    sure: bool,
+    gsd_m: Gsd = _DRAWN_AT_M,
+) -> Scene:
     noise = rng.normal(0.0, rng.uniform(0.5, 5.0), image.shape)
     pixels = np.clip(image + noise, 0, 255).round().astype(np.uint8)
-    masks = {name: codes == code for name, code in _CODE.items()}
+    masks: dict[str, NDArray[np.bool_]] = {name: codes == _CODE[name] for name in world.targets}
     present = {name: mask for name, mask in masks.items() if mask.mean() >= _LEAST_SHARE}
     gone = [name for name, mask in masks.items() if sure and not mask.any()]
-    if codes.max() >= 2 and sure and "field" in present:
-        gone = [name for name in gone if name != "burned"]  # ploughed soil can look burned
-    return Scene(pixels, present, tuple(gone))
+    if "field" in present:
+        gone = [name for name in gone if name not in _LIKE_FIELDS]
+    return Scene(pixels, present, tuple(gone), gsd_m)
 
 
 def fractal(rng: np.random.Generator, side: int, slope: float) -> Floats:
@@ -137,7 +198,7 @@ def fractal(rng: np.random.Generator, side: int, slope: float) -> Floats:
     return np.asarray(field / field.std(), dtype=np.float32)
 
 
-def _landscape(rng: np.random.Generator, side: int) -> Codes:
+def _landscape(rng: np.random.Generator, side: int, world: World) -> Codes:
     codes = np.full((side, side), rng.choice([_GRASS, _GRASS, _BARE]), dtype=np.uint8)
     layers: list[tuple[float, Callable[[np.random.Generator, Codes], None]]] = [
         (0.45, _add_fields),
@@ -146,6 +207,8 @@ def _landscape(rng: np.random.Generator, side: int) -> Codes:
         (0.4, _add_buildings),
         (0.65, _add_water),
     ]
+    if "road" in world.targets:
+        layers.append((0.35, _add_roads))
     for chance, add in layers:
         if rng.random() < chance:
             add(rng, codes)
@@ -173,6 +236,16 @@ def _add_water(rng: np.random.Generator, codes: Codes) -> None:
         codes[_blob(rng, side, 0.02, high)] = _CODE["water"]
     if rng.random() < 0.4:
         codes[_river(rng, side)] = _CODE["water"]
+
+
+def _add_roads(rng: np.random.Generator, codes: Codes) -> None:
+    """One to four straight roads across everything; narrower than most rivers, and never bending."""
+    y, x = np.mgrid[: codes.shape[0], : codes.shape[0]].astype(np.float32)
+    for _ in range(int(rng.integers(1, 5))):
+        angle, half_width = rng.uniform(0, np.pi), rng.uniform(1.5, 4.5)
+        at_y, at_x = rng.uniform(0.1, 0.9, 2) * codes.shape[0]
+        away = np.abs((x - at_x) * np.sin(angle) - (y - at_y) * np.cos(angle))
+        codes[away < half_width] = _CODE["road"]
 
 
 def _river(rng: np.random.Generator, side: int) -> NDArray[np.bool_]:
@@ -247,6 +320,7 @@ _ROUGHNESS = {
     "field": 0.06,
     "burned": 0.15,
     "building": 0.1,
+    "road": 0.04,
     "grass": 0.1,
     "bare": 0.08,
 }

@@ -6,6 +6,7 @@ The whole model learns this too, but slowly: an image's batch holds few instruct
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +19,8 @@ from torch.nn.utils.rnn import pad_sequence
 from segwatch.model import prompt
 from segwatch.model.segearth import SegEarthR2
 from segwatch.model.splice import IMAGE_ID
-from segwatch.model.train import instructions, scenes
+from segwatch.model.train import instructions
+from segwatch.model.train.config import Mix
 from segwatch.model.train.losses import IGNORE_LABEL, language_loss
 
 _log = logging.getLogger(__name__)
@@ -36,13 +38,22 @@ class WordsConfig:
     warmup_steps: int = 20
 
 
-def train(model: SegEarthR2, tokenizer: Any, queries: Tensor, config: WordsConfig) -> list[float]:
+def train(
+    model: SegEarthR2,
+    tokenizer: Any,
+    targets: Sequence[str],
+    queries: Tensor,
+    mix: Mix,
+    config: WordsConfig,
+) -> list[float]:
     """Teach the language model to name the targets of an instruction and to point at them.
 
     Args:
         model: its language model and query projector are changed in place.
         tokenizer: of the model.
-        queries: (targets, width) what each target's [SEG] shall become, in order of ``scenes.TARGETS``.
+        targets: to learn the names of.
+        queries: (targets, width) what each target's [SEG] shall become, in order of ``targets``.
+        mix: of instructions.
         config: length and pace.
 
     Returns:
@@ -56,10 +67,12 @@ def train(model: SegEarthR2, tokenizer: Any, queries: Tensor, config: WordsConfi
         warm = min((step + 1) / max(config.warmup_steps, 1), 1.0)
         for group in optimizer.param_groups:
             group["lr"] = config.learning_rate * warm * (1.0 - 0.7 * step / config.steps)
-        ids, labels, targets = _texts(np.random.default_rng((config.seed, 1, step)), tokenizer, config.pairs)
+        rng = np.random.default_rng((config.seed, 1, step))
+        pairs = instructions.pairs(rng, sorted(targets), [], config.pairs, mix)
+        ids, labels, pointed_at = _texts(pairs, tokenizer, targets)
         hidden, _ = language(language.embed(ids))
         pointed = model.queries(hidden[labels == model.config.seg_token_id])
-        loss = language_loss(language.lm_head(hidden), labels) + F.mse_loss(pointed, queries[targets])
+        loss = language_loss(language.lm_head(hidden), labels) + F.mse_loss(pointed, queries[pointed_at])
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
@@ -70,18 +83,31 @@ def train(model: SegEarthR2, tokenizer: Any, queries: Tensor, config: WordsConfi
     return seen
 
 
-def _texts(rng: np.random.Generator, tokenizer: Any, count: int) -> tuple[Tensor, Tensor, Tensor]:
-    """(count, L) ids and labels of what follows the image in the prompt; (T,) target of each [SEG]."""
-    names = sorted(instructions.NOUNS)
-    ids, labels, targets = [], [], []
-    for pair in instructions.pairs(rng, names, [], count):
+@torch.no_grad()
+def queries(model: SegEarthR2, tokenizer: Any, targets: Sequence[str]) -> Tensor:
+    """(targets, width) what a model's [SEG] becomes for each target before it has seen an image."""
+    pairs = [
+        instructions.Pair(f"segment the {instructions.NOUNS[name][0]}", instructions.answer((name,)), (name,))
+        for name in targets
+    ]
+    ids, labels, _ = _texts(pairs, tokenizer, targets)
+    hidden, _ = model.language(model.language.embed(ids))
+    return model.queries(hidden[labels == model.config.seg_token_id])
+
+
+def _texts(
+    pairs: Sequence[instructions.Pair], tokenizer: Any, targets: Sequence[str]
+) -> tuple[Tensor, Tensor, Tensor]:
+    """(pairs, L) ids and labels of what follows the image in the prompt; (T,) target of each [SEG]."""
+    ids, labels, pointed_at = [], [], []
+    for pair in pairs:
         example = prompt.training_ids(tokenizer, pair.instruction, pair.answer, "ask")
         begin = int((example.input_ids == IMAGE_ID).nonzero()[0]) + 1
         ids.append(example.input_ids[begin:])
         labels.append(example.labels[begin:])
-        targets += [scenes.TARGETS.index(target) for target in pair.targets]
+        pointed_at += [targets.index(target) for target in pair.targets]
     return (
         pad_sequence(ids, batch_first=True),
         pad_sequence(labels, batch_first=True, padding_value=IGNORE_LABEL),
-        torch.tensor(targets),
+        torch.tensor(pointed_at),
     )

@@ -25,7 +25,7 @@ from segwatch.model.predictor import Predictor
 from segwatch.model.referring.samples import Sample
 from segwatch.model.segearth import SegEarthR2
 from segwatch.model.train import batches, instructions, lora, pixels, scenes, words
-from segwatch.model.train.config import Lora, Optimizer, TrainConfig, load
+from segwatch.model.train.config import Lora, Mix, Optimizer, TrainConfig, load
 from segwatch.model.train.loop import LOSSES, Progress, Trainer, accelerator_for, learning_rate
 from segwatch.model.train.run import train
 
@@ -65,12 +65,12 @@ def curve(folder: Path) -> list[dict[str, float]]:
 
 @pytest.fixture(scope="module")
 def material() -> batches.Material:
-    return batches.Material([scenes.make(seed, 64) for seed in (0, 3, 4)], [], 0.0)
+    return batches.Material([scenes.make(seed, 64) for seed in (0, 3, 4)], [], 0.0, Mix())
 
 
 def _trainer(material: batches.Source, chosen: TrainConfig) -> Trainer:
     torch.manual_seed(0)
-    made = tokenizer.train_small(instructions.corpus()[:50])
+    made = tokenizer.train_small(instructions.corpus(scenes.TARGETS)[:50])
     model = SegEarthR2(tiny())
     if chosen.lora is not None:
         lora.add(model, chosen.lora)
@@ -188,12 +188,56 @@ def test_a_fresh_run_forgets_the_old_one(tmp_path: Path) -> None:
     assert Predictor.load(tmp_path / "out", "cpu").name == "segearth-r2-tiny"
 
 
+def test_a_stage_goes_on_from_the_one_before(tmp_path: Path) -> None:
+    first, second, last = (load(RECIPES / f"{name}.toml") for name in ("tiny-first", "tiny-second", "tiny"))
+    assert second.start.checkpoint == first.run.out
+    assert last.start.checkpoint == second.run.out
+    few = {"targets": ["water", "forest"], "gsd_m": [10], "root": "nowhere", "scenes": 3, "scene_px": 64}
+    train(config(tmp_path / "first", data={**few, "real_share": 0}, optimizer__steps=1))
+    begun = build.from_pretrained(tmp_path / "first" / "out", "cpu")
+    train(
+        config(
+            tmp_path / "second",
+            start={"checkpoint": str(tmp_path / "first" / "out")},
+            optimizer__steps=1,
+            optimizer__learning_rate=1e-9,
+        )
+    )
+    ended = build.from_pretrained(tmp_path / "second" / "out", "cpu")
+    assert ended.tokenizer.get_vocab() == begun.tokenizer.get_vocab()
+    torch.testing.assert_close(ended.model.state_dict(), begun.model.state_dict(), atol=1e-7, rtol=0)
+
+
+def test_what_is_written_may_keep_a_share_of_the_start(tmp_path: Path) -> None:
+    train(config(tmp_path / "first", optimizer__steps=1))
+    start = tmp_path / "first" / "out"
+    changes = {"start": {"checkpoint": str(start)}, "optimizer__learning_rate": 0.01}
+    run = train(config(tmp_path / "second", run__start_share=0.25, **changes))
+    begun, written = (
+        build.from_pretrained(folder, "cpu").model.state_dict()
+        for folder in (start, tmp_path / "second" / "out")
+    )
+    ended = run.model.state_dict()
+    assert any(not torch.equal(ended[name], begun[name]) for name in begun)
+    for name, value in written.items():
+        torch.testing.assert_close(value, 0.25 * begun[name] + 0.75 * ended[name])
+    with pytest.raises(ConfigError, match=r"run\.start_share mixes with start\.checkpoint"):
+        load(RECIPES / "tiny-first.toml", ["run.start_share=0.5"])
+
+
 def test_learning_rate_warms_up_and_falls() -> None:
     pace = Optimizer(steps=100, warmup_steps=10, learning_rate=1.0)
     rates = [learning_rate(pace, Progress(step)) for step in range(100)]
     assert rates[0] == pytest.approx(0.1)
     assert max(rates) == max(rates[8:12])
     assert rates[-1] < 0.03
+
+
+def test_a_run_may_end_before_its_learning_rate_does() -> None:
+    whole = Optimizer(steps=100, warmup_steps=10, learning_rate=1.0)
+    cut = Optimizer(steps=60, decay_steps=100, warmup_steps=10, learning_rate=1.0)
+    for step in range(60):
+        assert learning_rate(cut, Progress(step)) == learning_rate(whole, Progress(step))
 
 
 def test_adapters_learn_alone_and_merge_into_plain_weights(
@@ -254,32 +298,64 @@ def test_a_public_data_set_is_learned_from(tmp_path: Path) -> None:
 
 
 def test_a_configuration_names_what_is_wrong(tmp_path: Path) -> None:
-    recipe = RECIPES / "tiny.toml"
+    recipe = RECIPES / "tiny-first.toml"
     assert load(recipe).optimizer.steps == 2400
     changed = load(recipe, ["loss.attention=0", "run.out=here", "lora.rank=2"])
     assert (changed.loss.attention, changed.run.out, changed.lora) == (0.0, Path("here"), Lora(rank=2))
     for change, message in (
         ("optimizer.steps=0", r"optimizer\.steps: .*greater than or equal to 1, got 0"),
+        ("data.gsd_m=[7]", r"data\.gsd_m\.0: Input should be 5, 10 or 20, got 7"),
+        ('data.targets=["sea"]', r"data\.targets\.0: Input should be 'water'.* got 'sea'"),
         ("optimizer.stepz=1", r"optimizer\.stepz: Extra inputs are not permitted"),
         ("data.kind=lasers", r"data\.kind=lasers needs start\.checkpoint"),
-        ("start.checkpoint=x", r"begin from nothing; remove them"),
         ("steps=3", "not of the form section.field=value"),
     ):
         with pytest.raises(ConfigError, match=message):
             load(recipe, [change])
+    with pytest.raises(ConfigError, match=r"need made scenes; remove them or data\.kind=lasers"):
+        load(recipe, ["data.kind=lasers", "start.checkpoint=x"])
     (tmp_path / "bad.toml").write_text("[data\n")
     result = CliRunner().invoke(app, ["model", "train", str(tmp_path / "bad.toml")])
     assert result.exit_code == 1
     assert "not a readable TOML file" in result.stderr
 
 
+@pytest.mark.parametrize("empty", [0.0, 0.5])
+def test_pixels_learn_empty_masks_where_the_mix_has_them(empty: float) -> None:
+    meadow = scenes.Scene(np.full((64, 64, 3), 90, np.uint8), {}, ("water", "road"))
+    material = batches.Material([meadow], [], 0.0, Mix(empty=empty))
+    torch.manual_seed(0)
+    model = SegEarthR2(tiny())
+    before = {name: value.clone() for name, value in model.mask_decoder.state_dict().items()}
+    stage = pixels.PixelsConfig(steps=1, images=1, num_points=64)
+    pixels.train(model, material, ["water", "road", "bare"], stage)
+    after = model.mask_decoder.state_dict()
+    assert any(not torch.equal(before[name], after[name]) for name in before) == (empty > 0)
+
+
+def test_a_second_stage_begins_with_the_queries_of_the_first(material: batches.Material) -> None:
+    torch.manual_seed(0)
+    model = SegEarthR2(tiny())
+    made = tokenizer.train_small(instructions.corpus(scenes.TARGETS)[:50])
+    known = words.queries(model, made, scenes.TARGETS)
+    assert known.shape == (len(scenes.TARGETS), tiny().mask.width)
+    kept = pixels.train(model, material, scenes.TARGETS, pixels.PixelsConfig(steps=0), known)
+    assert torch.equal(kept, known)
+    wanted = known - 2.0
+    words.train(model, made, scenes.TARGETS, wanted, Mix(), words.WordsConfig(steps=12, pairs=8))
+    now = words.queries(model, made, scenes.TARGETS)
+    assert (now - wanted).square().mean() < (known - wanted).square().mean()
+
+
 def test_the_first_stages_learn_and_repeat(material: batches.Material) -> None:
     def stages() -> tuple[torch.Tensor, list[float]]:
         torch.manual_seed(0)
         model = SegEarthR2(tiny())
-        queries = pixels.train(model, material, pixels.PixelsConfig(steps=2, images=2, num_points=64))
-        made = tokenizer.train_small(instructions.corpus()[:50])
-        return queries, words.train(model, made, queries, words.WordsConfig(steps=6, pairs=4, warmup_steps=1))
+        stage = pixels.PixelsConfig(steps=2, images=2, num_points=64)
+        queries = pixels.train(model, material, scenes.TARGETS, stage)
+        made = tokenizer.train_small(instructions.corpus(scenes.TARGETS)[:50])
+        names = words.WordsConfig(steps=6, pairs=4, warmup_steps=1)
+        return queries, words.train(model, made, scenes.TARGETS, queries, Mix(), names)
 
     queries, losses = stages()
     assert queries.shape == (len(scenes.TARGETS), tiny().mask.width)

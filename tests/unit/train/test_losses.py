@@ -67,6 +67,22 @@ def test_no_targets_give_zero() -> None:
     assert losses.attention_loss(torch.zeros(0, 9), torch.zeros(0, 3, 3)).item() == 0.0
 
 
+def test_an_empty_mask_can_be_learned() -> None:
+    """Without any true pixel the losses lead to no found one, and to nothing where that is sure."""
+    logits = torch.full((1, 16, 16), 2.0, requires_grad=True)
+    optimizer = torch.optim.SGD([logits], lr=20.0)
+    for step in range(200):
+        points = losses.sample_points(logits, 128, torch.Generator().manual_seed(step))
+        cross_entropy, dice = losses.point_losses(logits, torch.zeros(1, 16, 16), points)
+        optimizer.zero_grad()
+        (cross_entropy + dice).backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+    assert (logits < 0).all()
+    sure = losses.point_losses(torch.full((1, 16, 16), -20.0), torch.zeros(1, 16, 16), points)
+    assert sure[0].item() < 1e-6
+    assert sure[1].item() < 1e-3
+
+
 def test_empty_and_full_grids_stay_finite() -> None:
     rows = torch.full((2, 9), 1 / 9)
     grid = torch.stack([torch.zeros(3, 3), torch.ones(3, 3)])

@@ -25,7 +25,7 @@ def examples_of(target: str, first_seed: int) -> list[evaluate.Example]:
     return [item for item in examples if item.target == target and item.truth.any()]
 
 
-@pytest.mark.parametrize("target", ["water", "burned"])
+@pytest.mark.parametrize("target", ["water", "burned", "bare"])
 def test_plain_shapes(predictor: Predictor, target: str) -> None:
     tuning, held_out = examples_of(target, 500_000), examples_of(target, 0)
     (row,) = evaluate.compare(predictor, "plain shapes", tuning, held_out)
@@ -50,6 +50,14 @@ def test_water_on_held_out_ground(predictor: Predictor) -> None:
     tuning = evaluate.real_examples(DATA, "train", "naip")
     (row,) = evaluate.compare(predictor, "naip", tuning, held_out)
     assert row.beats_baselines, row
+
+
+@pytest.mark.parametrize(("target", "most"), [("burned", 0.25), ("building", 0.45)])
+def test_what_is_absent_is_mostly_not_found(predictor: Predictor, target: str, most: float) -> None:
+    examples = [item for item in evaluate.made_examples(0, 40, simple=True) if item.target == target]
+    (row,) = evaluate.compare(predictor, "plain shapes", examples_of(target, 500_000), examples)
+    assert row.false_alarms is not None
+    assert row.false_alarms < most, row
 
 
 def test_two_targets_come_in_order(predictor: Predictor) -> None:
