@@ -11,9 +11,10 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import httpx
 
@@ -21,6 +22,8 @@ from segwatch.db.ports import any_free, is_free
 from segwatch.flows.errors import ServiceError
 
 _STOP_SECONDS = 15.0
+_LISTEN = "0A"
+"""The state in /proc/net/tcp."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,19 +100,21 @@ class Supervisor:
         return service
 
     def wait(self, name: str, url: str, seconds: float = 90.0) -> None:
-        """Wait until ``url`` answers with success.
+        """Wait until the service answers ``url`` with success.
 
         Raises
         ------
         ServiceError
-            The process ended or did not answer in time; the end of its log is in the message.
+            The process ended or did not answer in time; the end of its log is in the message. Or another one answers.
         """
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
-            if self.find(name) is None:
+            service = self.find(name)
+            if service is None:
                 raise ServiceError(f"service {name} ended while starting; {self._tail(name)}")
             try:
                 if httpx.get(url, timeout=2.0).is_success:
+                    self._check_answers(service, url)
                     return
             except httpx.HTTPError:
                 pass
@@ -117,6 +122,18 @@ class Supervisor:
         raise ServiceError(
             f"service {name} did not answer at {url} within {seconds:.0f} s; {self._tail(name)}"
         )
+
+    def _check_answers(self, service: Service, url: str) -> None:
+        """Two that start at the same time may choose the same port; the second must not take the first for itself."""
+        port = urlsplit(url).port or 0
+        if not _listens(service.pid, port):
+            file = self._folder / f"{service.name}.port"
+            self.stop(service.name)
+            file.unlink(missing_ok=True)
+            raise ServiceError(
+                f"another program answers at port {port} in the place of service {service.name}; run it again, and "
+                "another port is chosen"
+            )
 
     def stop(self, name: str) -> bool:
         """Stop a service and everything it started; False when it was not running."""
@@ -166,6 +183,48 @@ def _group_alive(group: int) -> bool:
     except ProcessLookupError:
         return False
     return True
+
+
+def _listens(group: int, port: int) -> bool:
+    """Whether a process of the group accepts connections at the port, by /proc."""
+    inodes = {f"socket:[{inode}]" for inode in _listening(port)}
+    return any(
+        _link(file) in inodes
+        for folder in Path("/proc").glob("[0-9]*/fd")
+        if _group_of(int(folder.parent.name)) == group
+        for file in _files(folder)
+    )
+
+
+def _listening(port: int) -> Iterator[str]:
+    """Inodes of sockets that accept connections at the port."""
+    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+        lines = Path(table).read_text().splitlines()[1:] if Path(table).exists() else []
+        for fields in (line.split() for line in lines):
+            if fields[3] == _LISTEN and int(fields[1].rpartition(":")[2], 16) == port:
+                yield fields[9]
+
+
+def _group_of(pid: int) -> int | None:
+    try:
+        return os.getpgid(pid)
+    except ProcessLookupError:
+        return None
+
+
+def _files(folder: Path) -> list[Path]:
+    """Open files of a process that is there and ours."""
+    try:
+        return list(folder.iterdir())
+    except (FileNotFoundError, PermissionError, ProcessLookupError):
+        return []
+
+
+def _link(file: Path) -> str:
+    try:
+        return os.readlink(file)
+    except OSError:  # closed meanwhile
+        return ""
 
 
 def _start_ticks(pid: int) -> int | None:

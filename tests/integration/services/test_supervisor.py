@@ -15,6 +15,7 @@ import pytest
 
 from segwatch.flows.errors import ServiceError
 from segwatch.flows.services.supervisor import Supervisor
+from tests.support.serving import serving
 
 SLEEPER = [sys.executable, "-c", "import time; time.sleep(600)"]
 
@@ -92,3 +93,18 @@ def test_the_port_is_remembered_and_a_taken_one_explained(supervisor: Supervisor
         other.listen()
         with pytest.raises(ServiceError, match=f"port {port}.*make clean"):
             supervisor.port("web", taken)
+
+
+def test_a_stranger_that_answers_in_its_place_is_not_taken_for_the_service(supervisor: Supervisor) -> None:
+    """As when two stacks that start at the same time have chosen the same port."""
+    with serving({"/healthz": (200, {}, b"ok")}) as stranger:
+        supervisor.start("web", SLEEPER, {})
+        with pytest.raises(ServiceError, match="another program answers"):
+            supervisor.wait("web", f"{stranger}/healthz", seconds=20)
+    assert supervisor.running() == []
+    serves = (
+        "import http.server as h; h.HTTPServer(('127.0.0.1', {}), h.SimpleHTTPRequestHandler).serve_forever()"
+    )
+    port = supervisor.port("web", 1)
+    supervisor.start("web", [sys.executable, "-c", serves.format(port)], {})
+    supervisor.wait("web", f"http://127.0.0.1:{port}/", seconds=20)
