@@ -102,9 +102,10 @@ def _run(watch: str, say: Say) -> None:
 
 def _print(out: Console, rows: list[dict[str, Any]]) -> None:
     names = Column("watch", min_width=max((len(row["watch"]) for row in rows), default=0))
-    table = Table(names, "observed", "skipped", "failed", "objects", "ha", "changes", "alerts", box=None)
+    scenes = ("observed", "skipped", "failed", "waiting")
+    table = Table(names, *scenes, "objects", "ha", "changes", "alerts", box=None)
     for row in rows:
-        counts = [str(row[name]) for name in ("observed", "skipped", "failed", "objects")]
+        counts = [str(row[name]) for name in (*scenes, "objects")]
         alerts = f"{row['alerts']} ({row['delivered']} sent)"
         table.add_row(row["watch"], *counts, f"{row['hectares']:.1f}", str(row["changes"]), alerts)
     out.print(table)

@@ -27,6 +27,8 @@ _SUMMARY = text(
            (SELECT count(*) FROM watch.coverage c WHERE c.watch = w.watch AND c.state = 'skipped'
               AND c.superseded_at IS NULL) AS skipped,
            (SELECT count(*) FROM watch.coverage c WHERE c.watch = w.watch AND c.state = 'failed') AS failed,
+           (SELECT count(*) FROM watch.coverage c
+            WHERE c.watch = w.watch AND c.state IN ('pending', 'leased', 'inferred')) AS waiting,
            (SELECT count(*) FROM watch.objects_now o WHERE o.watch = w.watch) AS objects,
            (SELECT coalesce(sum(o.area_m2), 0) FROM watch.objects_now o WHERE o.watch = w.watch) / 1e4 AS hectares,
            (SELECT count(*) FROM watch.changes k WHERE k.watch = w.watch AND k.retracted_at IS NULL) AS changes,
