@@ -21,7 +21,7 @@ RECORDINGS = Path(__file__).parents[1] / "data" / "stac" / "recordings"
 
 def bodies(name: str) -> list[tuple[str, str, str]]:
     """Method, address and body of each recorded answer, in order."""
-    with (RECORDINGS / name).open("rb") as file:
+    with gzip.open(RECORDINGS / f"{name}.gz") as file:
         interactions = yaml.load(file, yaml.CSafeLoader)["interactions"]
     return [
         (one["request"]["method"], one["request"]["uri"], _text(one["response"]["body"]["string"]))
