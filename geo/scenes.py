@@ -40,8 +40,8 @@ _KEPT = ("eo:cloud_cover", "earthsearch:boa_offset_applied", "sentinel:boa_offse
 _SAME_GROUND = 0.5
 ANY_COLLECTION = "*"
 """A profile's collection where each acquisition is one."""
-#: What reading a document of any shape can end in.
-_MALFORMED = (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError, RecursionError)
+MALFORMED = (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError, RecursionError)
+"""What reading a document of any shape can end in."""
 #: Of ids, collections, platforms and orbits.
 _LONGEST_NAME = 255
 #: No image is older; and what is later is a mistake.
@@ -84,7 +84,7 @@ def parse_item(item: Mapping[str, Any] | pystac.Item, profile: Profile, *, base:
         raise BadItem(identity, f"it is of collection {collection!r}, not {profile.collection!r}")
     try:
         return _item(document, identity, properties, profile, base)
-    except _MALFORMED as error:
+    except MALFORMED as error:
         raise BadItem(identity, f"it is malformed: {error}") from error
 
 
@@ -262,7 +262,7 @@ def _footprint(identity: str, geometry: object) -> BaseGeometry:
         if found.bounds[0] < -180 or found.bounds[2] > 180:
             found = shapely.transform(found, _wrap)
         whole = _polygons_only(split(found))
-    except (ShapelyError, *_MALFORMED) as error:
+    except (ShapelyError, *MALFORMED) as error:
         raise BadItem(identity, f"its geometry is unusable: {error}") from error
     if whole.is_empty or not all(map(math.isfinite, whole.bounds)):
         raise BadItem(identity, f"its geometry is no polygon with an area but {geometry.get('type')}")

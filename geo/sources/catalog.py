@@ -32,7 +32,7 @@ from shapely.geometry.base import BaseGeometry
 from urllib3 import Retry
 
 from segwatch.geo.errors import BadItem, CatalogUnreachable, UnsafeHref
-from segwatch.geo.scenes import ANY_COLLECTION, moment_of, parse_item
+from segwatch.geo.scenes import ANY_COLLECTION, MALFORMED, moment_of, parse_item
 from segwatch.geo.sources import hrefs
 from segwatch.geo.sources.deadline import within
 from segwatch.geo.storable import shortened, storable
@@ -50,8 +50,6 @@ _RETRIES = 5
 _CONNECT_RETRIES = 3
 _BACK_OFF_SECONDS = 0.5
 _LONGEST_WAIT_SECONDS = 30
-#: What reading an answer of any shape can end in.
-_MALFORMED = (ValueError, TypeError, KeyError, AttributeError)
 #: A catalog whose pages bring nothing new this often in a row repeats itself.
 _STALE_PAGES = 5
 #: Larger answers than any page of items.
@@ -273,7 +271,13 @@ def _parse(document: dict[str, Any], identity: str, catalog_url: str, profile: P
     try:
         return parse_item(document, profile, base=base)
     except BadItem as error:
-        return Rejected(error.item_id, base, shortened(str(storable(error.reason)), _LONGEST_REASON))
+        return _rejected(error.item_id, base, error.reason)
+
+
+def _rejected(item_id: str, href: str, reason: str) -> Rejected:
+    """In words that can be stored: all of them are the catalog's."""
+    said = (shortened(str(storable(one)), _LONGEST_REASON) for one in (item_id, href, reason))
+    return Rejected(*said)
 
 
 def _wanted(
@@ -368,7 +372,7 @@ def _files(
                 with _translated(at):
                     content = catalog.io.read_json(at)
             except CatalogUnreachable as error:
-                yield Rejected(at.rsplit("/", 1)[-1], hrefs.shown(at), error.reason)
+                yield _rejected(at.rsplit("/", 1)[-1], hrefs.shown(at), error.reason)
                 continue
         kind = content.get("type")
         if kind == "Feature":
@@ -400,7 +404,7 @@ def _links(document: dict[str, Any], at: str) -> Iterator[str]:
         if isinstance(link, dict) and link.get("rel") in {"child", "item", "items", "next"}:
             href = link.get("href")
             if isinstance(href, str):
-                yield urljoin(at, href)
+                yield urljoin(at, str(storable(href)))
 
 
 def _may_hold(document: dict[str, Any], area: BaseGeometry, start: datetime, end: datetime) -> bool:
@@ -451,7 +455,7 @@ def _translated(url: str) -> Iterator[None]:
         code = getattr(error, "status_code", None)
         status = f"HTTP {code}: " if code else ""
         raise CatalogUnreachable(hrefs.shown(url), f"{status}{_brief(error)}") from error
-    except (STACError, STACTypeError, ClientTypeError, RecursionError, *_MALFORMED) as error:
+    except (STACError, STACTypeError, ClientTypeError, *MALFORMED) as error:
         reason = f"it does not answer as a STAC API ({type(error).__name__}: {_brief(error)})"
         raise CatalogUnreachable(hrefs.shown(url), reason) from error
 

@@ -124,3 +124,18 @@ def test_years_are_found_by_reading_each_file_once(engine: Engine) -> None:
         report = discover_watch(engine, "w", model_version="m@1", now=END)
     assert report.queued == len(names)
     assert asked == Counter(dict.fromkeys(answers, 1))
+
+
+def test_a_link_that_no_database_stores_is_recorded_and_the_rest_goes_on(engine: Engine) -> None:
+    files = {
+        "/catalog.json": catalog("a\x00\ud800.json", "b" * 5000, "good.json"),
+        "/good.json": item("good"),
+    }
+    answers: dict[str, Answer] = {name: (200, {}, json.dumps(one).encode()) for name, one in files.items()}
+    with serving(answers) as url:
+        profile = profiles.load("rgb-cog")
+        watch = Watch("w", Instruction("segment the water"), AREA, profile, f"{url}/catalog.json", START)
+        with engine.begin() as conn:
+            watches.apply(conn, watch)
+        report = discover_watch(engine, "w", model_version="m@1", now=END)
+    assert (report.queued, report.rejected) == (1, 2)
