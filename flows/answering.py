@@ -183,7 +183,7 @@ class _Answering:
         self._seen = np.concatenate([self._seen, strip.seen])
         there = self._top + len(self._seen)
         while self._plan and self._plan[0].row + self._plan[0].height <= there:
-            self._ask(self._plan.pop(0))
+            self._ask(strip.band, self._plan.pop(0))
         self._settle(strip.band)
 
     def finish(self) -> None:
@@ -214,10 +214,9 @@ class _Answering:
         best = (self.tally.seen + rest) / max(1.0, within + rest)
         self._asked = [one for one in self._asked if best >= 1 - one.watch.max_cloud_cover]
 
-    def _ask(self, tile: Tile) -> None:
+    def _ask(self, band: Band, tile: Tile) -> None:
         rows = slice(tile.row - self._top, tile.row + tile.height - self._top)
-        left = self._band.left if self._band is not None else 0
-        cols = slice(tile.col - left, tile.col + tile.width - left)
+        cols = slice(tile.col - band.left, tile.col + tile.width - band.left)
         if not (self._asked and self._seen[rows, cols].any()):
             return  # what nobody can see needs no answer
         self._waiting.append((tile, np.ascontiguousarray(self._rgb[rows, cols])))

@@ -49,11 +49,8 @@ class Strip:
     """Pixels in the area."""
     imaged: int
     """Pixels in the area that the scene shows."""
-
-    @property
-    def clear(self) -> int:
-        """Pixels that are seen."""
-        return int(self.seen[:, self.band.own].sum())
+    clear: int
+    """Pixels that are seen."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +161,7 @@ class Reading:
             rgb[piece] = render(window.bands, window.valid, view.profile)
             imaged[piece] = window.valid & wanted
             seen[piece] = window.valid & window.clear & wanted
-        own = (int(part[:, band.own].sum()) for part in (within, imaged))
+        own = (int(part[:, band.own].sum()) for part in (within, imaged, seen))
         return Strip(band, start, rgb, seen, *own), received
 
     def _hand_over(self, strip: Strip | None) -> bool:

@@ -18,7 +18,6 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
-from urllib.parse import urlsplit
 from uuid import UUID
 
 from prefect import flow
@@ -32,6 +31,7 @@ from segwatch.flows.assemble import worker_engine
 from segwatch.flows.reading import Reading
 from segwatch.flows.settings import FlowSettings, load_settings
 from segwatch.geo.errors import GeoError
+from segwatch.geo.sources import hrefs
 
 _log = logging.getLogger(__name__)
 
@@ -212,10 +212,8 @@ def _groups(lease: ledger.SceneLease, settings: FlowSettings) -> list[Group]:
 
 
 def _hosts(members: list[ledger.LeasedObservation]) -> Iterator[str]:
-    """Hosts pixels may come from: the catalog's own and those the profile names."""
     for member in members:
-        yield from member.watch.profile.hosts
-        yield urlsplit(member.watch.catalog).hostname or ""
+        yield from hrefs.readable_hosts(member.watch.profile, member.watch.catalog)
 
 
 def drain(

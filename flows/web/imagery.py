@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, Self, cast
-from urllib.parse import urlsplit
 from uuid import UUID
 
 import numpy as np
@@ -28,6 +27,7 @@ from segwatch.flows.web import queries
 from segwatch.geo.crs import to_lonlat
 from segwatch.geo.grid import PixelGrid
 from segwatch.geo.rendering import render
+from segwatch.geo.sources import hrefs
 from segwatch.geo.sources.access import Credentials
 from segwatch.geo.sources.pixels import read
 from segwatch.geo.types import Item, Profile, Scene
@@ -147,4 +147,4 @@ def shown_scene(rows: queries.Rows) -> ShownScene:
         items,
         footprint,
     )
-    return ShownScene(scene, profile, (*profile.hosts, urlsplit(first["catalog"]).hostname or ""))
+    return ShownScene(scene, profile, hrefs.readable_hosts(profile, first["catalog"]))

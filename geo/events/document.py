@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from xml.etree.ElementTree import ParseError
 
@@ -12,8 +11,7 @@ from defusedxml.ElementTree import fromstring
 from segwatch.geo.errors import EventRefused
 from segwatch.geo.events.feature import features
 from segwatch.geo.events.markup import entries
-from segwatch.geo.events.record import mapping
-from segwatch.geo.storable import storable
+from segwatch.geo.events.record import json_object
 from segwatch.geo.types import Event, RefusedEntry
 
 
@@ -31,11 +29,7 @@ def read(document: bytes, feed: str) -> Iterator[Event | RefusedEntry]:
     """
     start = document.lstrip(b"\xef\xbb\xbf \t\r\n")[:1]
     if start in {b"{", b"["}:
-        try:
-            parsed = storable(json.loads(document))
-        except (ValueError, RecursionError) as error:
-            raise EventRefused(f"the document is no JSON: {error}") from error
-        yield from features(mapping(parsed, "the document"), feed)
+        yield from features(json_object(document, to_be_stored=True), feed)
         return
     if start != b"<":
         raise EventRefused("the document is neither JSON nor XML")

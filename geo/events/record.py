@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -17,6 +18,7 @@ from shapely.geometry.base import BaseGeometry
 
 from segwatch.geo.area import geodesic_m2, polygonal_parts
 from segwatch.geo.errors import EventRefused
+from segwatch.geo.storable import storable
 from segwatch.geo.types import Event, EventKind, RefusedEntry
 
 #: Larger than any country; an event of this size says nothing about where to look.
@@ -105,6 +107,21 @@ def mapping(said: object, name: str) -> Mapping[str, Any]:
     if not isinstance(said, dict):
         raise EventRefused(f"{name} is {type(said).__name__}, not an object")
     return said
+
+
+def json_object(document: bytes, *, to_be_stored: bool = False) -> Mapping[str, Any]:
+    """A document that is a JSON object; what is ``to_be_stored`` in a form that can be.
+
+    Raises
+    ------
+    EventRefused
+        It is something else.
+    """
+    try:
+        said = json.loads(document)
+        return mapping(storable(said) if to_be_stored else said, "the document")
+    except (ValueError, RecursionError) as error:
+        raise EventRefused(f"the document is no JSON: {error}") from error
 
 
 def geojson(said: object) -> BaseGeometry:

@@ -6,7 +6,6 @@ the scale of Mercalli, named by the property ``value``.
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Mapping
 from typing import Any
@@ -20,7 +19,7 @@ from segwatch.geo.antimeridian import split
 from segwatch.geo.area import polygonal_parts
 from segwatch.geo.crs import centre, local_equal_area, to_local, to_lonlat
 from segwatch.geo.errors import EventRefused
-from segwatch.geo.events.record import geojson, mapping, number
+from segwatch.geo.events.record import geojson, json_object, mapping, number
 from segwatch.geo.types import Event
 
 #: The older name holds the same.
@@ -50,7 +49,7 @@ def contours_link(properties: Mapping[str, Any]) -> str:
 
 def link_in(document: bytes) -> str:
     """What :func:`contours_link` finds in an event's document; empty where the document is another one."""
-    properties = _json(document).get("properties")
+    properties = json_object(document).get("properties")
     return contours_link(properties) if isinstance(properties, dict) else ""
 
 
@@ -92,7 +91,7 @@ def shaken(document: bytes, event: Event, *, least: float, largest_km2: float) -
 
 def _contours(document: bytes) -> dict[float, list[BaseGeometry]]:
     """Lines by intensity."""
-    features = _json(document).get("features")
+    features = json_object(document).get("features")
     contours: dict[float, list[BaseGeometry]] = defaultdict(list)
     vertices = 0
     for feature in features if isinstance(features, list) else ():
@@ -124,10 +123,3 @@ def _enclosed(lines: list[BaseGeometry]) -> BaseGeometry:
     area = shapely.build_area(shapely.union_all(closed)) if closed else MultiPolygon()
     parts = polygonal_parts(shapely.make_valid(area))
     return parts[0] if len(parts) == 1 else MultiPolygon(parts)
-
-
-def _json(document: bytes) -> Mapping[str, Any]:
-    try:
-        return mapping(json.loads(document), "the document")
-    except (ValueError, RecursionError) as error:
-        raise EventRefused(f"the document is no JSON: {error}") from error

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from urllib.parse import SplitResult, urljoin, urlsplit, urlunsplit
 
 from segwatch.geo.errors import UnsafeHref
+from segwatch.geo.types import Profile
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _DISPUTED = re.compile(r"[\x00-\x20\x7f\\]")
@@ -50,6 +51,11 @@ def check(href: str, allowed_hosts: Sequence[str]) -> str:
             shown(href), f"host {host} is not allowed (allowed: {known}); add it to the profile's hosts"
         )
     return href
+
+
+def readable_hosts(profile: Profile, catalog: str) -> tuple[str, ...]:
+    """Hosts that pixels of a source may come from: those the profile names, and the catalog's own."""
+    return (*profile.hosts, urlsplit(catalog).hostname or "")
 
 
 def matches(href: str, hosts: Sequence[str]) -> bool:

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
-from urllib.parse import urlsplit
 
 import shapely
 
@@ -14,7 +13,7 @@ from segwatch.geo import grid as grids
 from segwatch.geo.crs import to_local, to_lonlat, utm
 from segwatch.geo.errors import BadItem, GeoError
 from segwatch.geo.scenes import group, parse_item
-from segwatch.geo.sources import catalog
+from segwatch.geo.sources import catalog, hrefs
 from segwatch.geo.sources.access import NO_CREDENTIALS, Credentials
 from segwatch.geo.sources.pixels import read
 from segwatch.geo.types import Profile
@@ -97,7 +96,7 @@ def _fit(
     half = _SAMPLE_PX / 2 * profile.gsd_m
     centre = to_local(scene.footprint.representative_point(), crs)
     grid = grids.for_area(to_lonlat(shapely.box(*centre.buffer(half).bounds), crs), profile.gsd_m)
-    hosts = [*profile.hosts, urlsplit(url).hostname or ""]
+    hosts = hrefs.readable_hosts(profile, url)
     try:
         window = read(scene, profile, grid, allowed_hosts=hosts, credentials=credentials)
     except GeoError as error:
