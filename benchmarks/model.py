@@ -179,14 +179,13 @@ def _alone(predictor: Predictor, image: NDArray[np.uint8], question: str) -> tup
     device = model.device
     clip = processor.language_view(image, model.config.siglip.image_size)[None].to(device)
     view = processor.mask_view(image, model.config.image_size)[None].to(device)
-    ids = prompt.inference_ids(words, question).to(device)
+    ids = prompt.inference_ids(words, question)
     embeds = model.splice([ids], model.image_tokens(clip)).embeds
     prefix = generate.prefill(model, embeds[:, :-1])
     said = generate.answers(model, prefix, [embeds[0, -1:]], max_new_tokens=predictor.max_new_tokens)[0]
     states = said.hidden[(said.ids == model.config.seg_token_id).to(device)]
     pixels = model.pixel_features(view)
-    batch = torch.zeros(len(states), dtype=torch.long, device=device)
-    masks = model.decode(pixels, model.queries(states), batch)[-1]
+    masks = model.decode(pixels, model.queries(states), [len(states)])[-1]
     height, width = image.shape[:2]
     full_size = processor.undo(masks, height, width, model.config.image_size).cpu()
     return str(words.decode(said.ids.tolist(), skip_special_tokens=False)).strip(), full_size

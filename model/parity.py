@@ -163,5 +163,5 @@ def _generated_stages(
         # the reference drops the last token's state before it looks for [SEG]
         states = answer.hidden[:-1][answer.ids[:-1] == model.config.seg_token_id]
         pixels = model.pixel_features(record["input.images"][image : image + 1])
-        masks = model.decode(pixels, model.queries(states), torch.zeros(len(states), dtype=torch.long))[-1]
+        masks = model.decode(pixels, model.queries(states), [len(states)])[-1]
         yield f"stage.generated_masks.{image}", (model.upsample(masks)[:, None] > 0).to(torch.uint8)

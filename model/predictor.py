@@ -190,7 +190,7 @@ class Predictor:
             torch.stack([part.to(model.device, non_blocking=True) for part in parts])
             for parts in zip(*((view.mask, view.language) for view in views), strict=True)
         )
-        ids = torch.tensor(self._prefix_ids, device=model.device)
+        ids = torch.tensor(self._prefix_ids)
         with torch.profiler.record_function("language view"):
             tokens = model.image_tokens(processor.as_language_view(language))
         with torch.profiler.record_function("shared prompt"):
@@ -289,8 +289,7 @@ class Predictor:
             none = pixels.mask_features.new_zeros(0, *pixels.mask_features.shape[2:])
             return counts, [none] * len(per_image)
         states = torch.cat([said.hidden[where] for said, where in zip(told, places, strict=True)])
-        batch = torch.arange(len(per_image)).repeat_interleave(torch.tensor(per_image))
-        masks = model.decode(pixels, model.queries(states), batch.to(model.device))[-1]
+        masks = model.decode(pixels, model.queries(states), per_image)[-1]
         return counts, list(torch.split(masks, per_image))
 
     def _text(self, ids: Tensor) -> str:

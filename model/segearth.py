@@ -104,24 +104,23 @@ class SegEarthR2(nn.Module):
         """(T, hidden) states at [SEG] -> (T, width) float32."""
         return cast(Tensor, self.query_projector(hidden.float()))
 
-    def decode(self, pixels: PixelFeatures, queries: Tensor, batch: Tensor) -> list[Tensor]:
+    def decode(self, pixels: PixelFeatures, queries: Tensor, counts: Sequence[int]) -> list[Tensor]:
         """Masks of all targets.
 
         Args:
             pixels: features of B images.
-            queries: (T, width).
-            batch: (T,) int64, ascending: image of each query.
+            queries: (T, width), image by image.
+            counts: B numbers: targets of each image.
 
         Returns:
             (T, S / 4, S / 4) logits, one tensor per prediction, the last one counts.
         """
-        images = pixels.mask_features.shape[0]
-        counts = torch.bincount(batch, minlength=images)
-        most = max(int(counts.max()) if len(counts) else 0, 1)
         # targets become rows of their image's block; spare rows hold zeros and are cut away again
-        row = torch.arange(len(batch), device=batch.device) - (counts.cumsum(0) - counts)[batch]
-        padded = queries.new_zeros(images, most, queries.shape[1]).index_put((batch, row), queries)
-        return [masks[batch, row] for masks in self.mask_decoder(pixels, padded)]
+        place = [(image, row) for image, count in enumerate(counts) for row in range(count)]
+        image, row = torch.tensor(place, dtype=torch.long).view(-1, 2).to(queries.device).unbind(1)
+        padded = queries.new_zeros(len(counts), max(*counts, 1), queries.shape[1])
+        padded = padded.index_put((image, row), queries)
+        return [masks[image, row] for masks in self.mask_decoder(pixels, padded)]
 
     def forward(
         self,
@@ -138,7 +137,8 @@ class SegEarthR2(nn.Module):
         """Teacher-forced pass over B image-and-answer pairs.
 
         Args:
-            input_ids: B tensors (n,) int64 of ids, one -200 (image) and possibly one -204 (instruction).
+            input_ids: B tensors (n,) int64 of ids, one -200 (image) and possibly one -204 (instruction);
+                ids, labels and marks are on the CPU.
             images: (B, 3, S, S) float32 mask view, normalised.
             images_clip: (B, 3, C, C) float32 language view in -1..1.
             refer_ids: B tensors (m,) int64 that replace -204.
@@ -151,7 +151,7 @@ class SegEarthR2(nn.Module):
             InputError: if placeholders, counts or both ways to mark targets do not fit together.
         """
         spliced = self.splice(input_ids, self.image_tokens(images_clip), refer_ids)
-        batch, position = self._targets(input_ids, spliced, answer_start, seg_token_mask)
+        counts, batch, position = self.targets(input_ids, spliced, answer_start, seg_token_mask)
         probe = RowProbe(batch, position, spliced.image_start, self.config.num_image_tokens)
         hidden, _ = self.language(spliced.embeds, probe=probe if output_attentions else None)
         queries = self.queries(hidden[batch, position])
@@ -160,11 +160,11 @@ class SegEarthR2(nn.Module):
             labels=None if labels is None else spliced_labels(labels, spliced),
             hidden=hidden,
             lengths=spliced.lengths,
-            seg_counts=torch.bincount(batch, minlength=len(input_ids)).tolist(),
+            seg_counts=counts,
             seg_batch=batch,
             seg_position=position,
             seg_embedding=queries,
-            pred_masks=self.decode(self.pixel_features(images), queries, batch),
+            pred_masks=self.decode(self.pixel_features(images), queries, counts),
             attentions=probe.rows if output_attentions else None,
         )
 
@@ -173,26 +173,34 @@ class SegEarthR2(nn.Module):
         size = (self.config.image_size, self.config.image_size)
         return F.interpolate(mask_logits[:, None], size=size, mode="bilinear", align_corners=False)[:, 0]
 
-    def _targets(
+    def targets(
         self,
         input_ids: Sequence[Tensor],
         spliced: Spliced,
         answer_start: Sequence[int] | None,
-        seg_token_mask: Sequence[Tensor] | None,
-    ) -> tuple[Tensor, Tensor]:
+        seg_token_mask: Sequence[Tensor] | None = None,
+    ) -> tuple[list[int], Tensor, Tensor]:
+        """Which [SEG] count, see :meth:`forward`.
+
+        Returns:
+            Targets of each sequence, and for each of the T targets its sequence and its spliced position, (T,)
+            int64 each.
+
+        Raises:
+            InputError: unless targets are marked in exactly one way.
+        """
         if (answer_start is None) == (seg_token_mask is None):
             raise InputError(
                 "give exactly one of answer_start and seg_token_mask: they say which [SEG] count"
             )
-        batch, position = [], []
+        position = []
         for index, (ids, place) in enumerate(zip(input_ids, spliced.places, strict=True)):
             if seg_token_mask is not None:
-                counts = seg_token_mask[index].bool()
+                chosen = seg_token_mask[index].bool()
             else:
                 begin = cast("Sequence[int]", answer_start)[index]
-                counts = (ids == self.config.seg_token_id) & (
-                    torch.arange(len(ids), device=ids.device) >= begin
-                )
-            position.append(place[counts])
-            batch.append(torch.full_like(position[-1], index))
-        return torch.cat(batch), torch.cat(position)
+                chosen = (ids == self.config.seg_token_id) & (torch.arange(len(ids)) >= begin)
+            position.append(place[chosen])
+        counts = [len(places) for places in position]
+        batch = torch.arange(len(counts)).repeat_interleave(torch.tensor(counts))
+        return counts, batch.to(self.device), torch.cat(position).to(self.device)

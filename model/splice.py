@@ -28,7 +28,7 @@ class Spliced:
     image_start: Tensor
     """(B,) int64 position of the first image token."""
     places: list[Tensor]
-    """Per sequence, position of each original id (of its first token where it was replaced)."""
+    """Per sequence, on the CPU, position of each original id (of its first token where it was replaced)."""
 
 
 def splice(
@@ -39,11 +39,13 @@ def splice(
 ) -> Spliced:
     """Replace placeholders and pad.
 
+    Where placeholders stand is worked out on the CPU, so that nothing waits for the device of the image tokens.
+
     Args:
-        input_ids: per sequence (n,) int64 with exactly one ``IMAGE_ID`` and any ``REFER_ID``.
+        input_ids: per sequence (n,) int64 with exactly one ``IMAGE_ID`` and any ``REFER_ID``, on the CPU.
         image_tokens: (B, N, hidden).
-        refer_ids: per sequence (m,) int64, needed where ``REFER_ID`` occurs.
-        embed: embedding of ids.
+        refer_ids: per sequence (m,) int64 on the CPU, needed where ``REFER_ID`` occurs.
+        embed: embedding of ids that are on the image tokens' device.
 
     Raises:
         InputError: if placeholders and inputs do not fit together.
@@ -52,6 +54,7 @@ def splice(
         raise InputError(
             f"{len(input_ids)} id sequences for {image_tokens.shape[0]} images: give one per image"
         )
+    device = image_tokens.device
     rows, places, starts = [], [], []
     for index, ids in enumerate(input_ids):
         images = (ids == IMAGE_ID).nonzero().flatten().tolist()
@@ -71,11 +74,11 @@ def splice(
         place = widths.cumsum(0) - widths
         places.append(place)
         starts.append(place[images[0]])
-        rows.append(torch.cat(_pieces(ids, image_tokens[index], refer, embed)))
+        rows.append(torch.cat(_pieces(ids, image_tokens[index], refer, lambda some: embed(some.to(device)))))
     return Spliced(
         embeds=torch.nn.utils.rnn.pad_sequence(rows, batch_first=True),
         lengths=[len(row) for row in rows],
-        image_start=torch.stack(starts),
+        image_start=torch.stack(starts).to(device),
         places=places,
     )
 
@@ -92,9 +95,14 @@ def _pieces(
 
 
 def spliced_labels(labels: Sequence[Tensor], spliced: Spliced) -> Tensor:
-    """(B, L) int64 labels at the spliced positions, ``IGNORE_LABEL`` at placeholders and padding."""
-    out = torch.full(spliced.embeds.shape[:2], IGNORE_LABEL, dtype=torch.long, device=spliced.embeds.device)
+    """(B, L) int64 labels at the spliced positions, ``IGNORE_LABEL`` at placeholders and padding.
+
+    Args:
+        labels: per sequence (n,) int64 on the CPU, below 0 where a position does not count.
+        spliced: the sequences.
+    """
+    out = torch.full(spliced.embeds.shape[:2], IGNORE_LABEL, dtype=torch.long)
     for row, (label, place) in enumerate(zip(labels, spliced.places, strict=True)):
         counts = label >= 0
         out[row, place[counts]] = label[counts]
-    return out
+    return out.to(spliced.embeds.device)

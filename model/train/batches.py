@@ -32,7 +32,7 @@ class Batch:
     images_clip: Tensor
     """(B, 3, C, C) language views."""
     image_of_pair: Tensor
-    """(P,) int64."""
+    """(P,) int64, ascending."""
     ids: list[prompt.TrainingIds]
     """P teacher-forced examples."""
     masks: Tensor
@@ -41,20 +41,11 @@ class Batch:
     """(T, g, g) cells of the language view that the target touches."""
 
     def to(self, device: torch.device) -> Batch:
-        """The same batch on a device."""
-        return Batch(
+        """The same batch with pixels and masks on a device; ids stay on the CPU, where they are read."""
+        return replace(
+            self,
             images=self.images.to(device),
             images_clip=self.images_clip.to(device),
-            image_of_pair=self.image_of_pair.to(device),
-            ids=[
-                replace(
-                    example,
-                    input_ids=example.input_ids.to(device),
-                    refer_ids=example.refer_ids.to(device),
-                    labels=example.labels.to(device),
-                )
-                for example in self.ids
-            ],
             masks=self.masks.to(device),
             grids=self.grids.to(device),
         )

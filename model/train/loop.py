@@ -67,18 +67,7 @@ class Objective(nn.Module):
         tokens = model.image_tokens(batch.images_clip)[batch.image_of_pair]
         ids = [example.input_ids for example in batch.ids]
         spliced = model.splice(ids, tokens, [example.refer_ids for example in batch.ids])
-        counted = [
-            (row == model.config.seg_token_id)
-            & (torch.arange(len(row), device=row.device) >= example.answer_start)
-            for row, example in zip(ids, batch.ids, strict=True)
-        ]
-        position = torch.cat([place[chosen] for place, chosen in zip(spliced.places, counted, strict=True)])
-        pair = torch.cat(
-            [
-                torch.full_like(row[chosen], at)
-                for at, (row, chosen) in enumerate(zip(ids, counted, strict=True))
-            ]
-        )
+        counts, pair, position = model.targets(ids, spliced, [example.answer_start for example in batch.ids])
         probe = RowProbe(pair, position, spliced.image_start, model.config.num_image_tokens)
         hidden, _ = model.language(spliced.embeds, probe=probe if len(pair) else None)
         labels = spliced_labels([example.labels for example in batch.ids], spliced)
@@ -86,10 +75,11 @@ class Objective(nn.Module):
         if not len(pair):
             zero = words * 0.0
             return {"cross_entropy": zero, "dice": zero, "attention": zero, "language": words}
+        per_image = [0] * len(batch.images)
+        for image, count in zip(batch.image_of_pair.tolist(), counts, strict=True):
+            per_image[image] += count
         predictions = model.decode(
-            model.pixel_features(batch.images),
-            model.queries(hidden[pair, position]),
-            batch.image_of_pair[pair],
+            model.pixel_features(batch.images), model.queries(hidden[pair, position]), per_image
         )
         generator = torch.Generator().manual_seed(seed)
         pairs = [

@@ -98,7 +98,7 @@ def _loss(
     size = model.config.image_size // 2
     pixels = model.pixel_features(torch.stack([processor.mask_view(scene.image, size) for scene in drawn]))
     dense = heads(pixels.mask_features)
-    image, target, masks = [], [], []
+    target, masks, counts = [], [], [0] * len(drawn)
     cells = dense.new_zeros(())
     for index, scene in enumerate(drawn):
         for code, name in enumerate(targets):
@@ -108,12 +108,12 @@ def _loss(
             mask = batches.mask_in_view(torch.from_numpy(there).float(), size)
             cells = cells + F.binary_cross_entropy_with_logits(dense[index, code], mask)
             if name in scene.masks or empty:
-                image.append(index)
+                counts[index] += 1
                 target.append(code)
                 masks.append(mask)
     total: Tensor = config.dense_weight * cells / len(drawn)
     if masks:
-        predictions = model.decode(pixels, queries(torch.tensor(target)), torch.tensor(image))
+        predictions = model.decode(pixels, queries(torch.tensor(target)), counts)
         truth = torch.stack(masks)
         for logits in predictions:
             parts = point_losses(logits, truth, sample_points(logits, config.num_points, generator))
