@@ -14,23 +14,17 @@ from urllib.parse import parse_qs, urlsplit
 
 import numpy as np
 import pytest
-import rasterio
-from affine import Affine
-from pyproj import CRS
-from rasterio.transform import from_origin
 from shapely.geometry import box
 
 from segwatch.geo.errors import AccessDenied, ReadFailed, UnsafeHref
-from segwatch.geo.grid import PixelGrid
 from segwatch.geo.rendering import render
 from segwatch.geo.sources import hrefs, profiles
 from segwatch.geo.sources.inspection import inspect
 from segwatch.geo.sources.pixels import SceneWindow, read
 from segwatch.geo.types import AssetAccess, Item, Profile, Scene
+from tests.support.images import GRID, image
 from tests.support.serving import running
 from tests.support.stac_store import Store, stac_store
-
-GRID = PixelGrid(CRS.from_epsg(32633), Affine(10, 0, 500_000, 0, -10, 5_100_000), 40, 40)
 
 
 @dataclass
@@ -52,17 +46,6 @@ class Source:
         made = f"secret-{self.tokens}"
         self.accepted = {made} if self.tokens > self.stale else set()
         return made
-
-
-def image(*values: float, dtype: str = "uint8") -> bytes:
-    """A GeoTIFF with a constant band of each value."""
-    made = {"driver": "GTiff", "width": 40, "height": 40, "count": len(values), "dtype": dtype}
-    with rasterio.MemoryFile() as memory:
-        with memory.open(crs="EPSG:32633", transform=from_origin(500_000, 5_100_000, 10, 10), **made) as file:
-            for index, value in enumerate(values, 1):
-                file.write(np.full((40, 40), value, dtype), index)
-        content: bytes = memory.read()
-        return content
 
 
 @contextmanager

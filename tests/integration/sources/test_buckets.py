@@ -22,7 +22,7 @@ from segwatch.geo.scenes import parse_item
 from segwatch.geo.sources import profiles
 from segwatch.geo.sources.pixels import SceneWindow, read
 from segwatch.geo.types import AssetAccess, Profile, Scene
-from tests.integration.sources.test_access import GRID, image
+from tests.support.images import GRID, image
 from tests.support.serving import running
 
 KEY, SECRET = "AKIDEXAMPLE", "kept-to-itself"

@@ -12,7 +12,7 @@ from shapely.geometry import box
 from segwatch.geo.sources import profiles
 from segwatch.geo.sources.pixels import read
 from segwatch.geo.types import Item, Scene
-from tests.integration.sources.test_access import GRID, image
+from tests.support.images import GRID, image
 from tests.support.serving import serving_files
 
 SENTINEL2 = [name for name in profiles.names() if name.startswith("sentinel2-l2a")]

@@ -12,9 +12,9 @@ from segwatch.geo.errors import CatalogUnreachable, ReadFailed
 from segwatch.geo.sources import catalog, profiles, ranges
 from segwatch.geo.sources.pixels import read
 from segwatch.geo.types import Item, Scene
-from tests.integration.sources.test_access import GRID
 from tests.support import behaving as ways
 from tests.support.behaving import Behaviour, behaving
+from tests.support.images import GRID
 
 #: Far above the limits that are set below, far below what the servers would take.
 PATIENCE_SECONDS = 20.0
