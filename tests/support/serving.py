@@ -1,16 +1,18 @@
-"""A real HTTP server of fixed answers."""
+"""Real HTTP servers of fixed answers, and of files that are read by ranges."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
+from threading import Lock, Thread
 
 #: Status, headers and body.
 Answer = tuple[int, dict[str, str], bytes]
+#: Number of the request and the right answer -> what is sent.
+Fault = Callable[[int, Answer], Answer]
 
 
 @contextmanager
@@ -58,11 +60,17 @@ class Files:
     asked: list[tuple[str, int, int]] = field(default_factory=list)
     """Path, first and last byte of each request."""
 
+    def bytes_asked(self, path: str) -> int:
+        """Length of all ranges of a file that were asked for."""
+        return sum(last - first + 1 for name, first, last in self.asked if name == path)
+
 
 @contextmanager
-def serving_files(contents: Mapping[str, bytes]) -> Iterator[Files]:
-    """Serve files by ranges, as object stores do."""
-    files = Files("")
+def serving_files(
+    contents: Mapping[str, bytes], fault: Fault = lambda number, right: right
+) -> Iterator[Files]:
+    """Serve files by ranges, as object stores do, and fail as a test wants it."""
+    files, lock = Files(""), Lock()
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -71,12 +79,18 @@ def serving_files(contents: Mapping[str, bytes]) -> Iterator[Files]:
             content = contents[self.path]
             first, last = (int(part) for part in self.headers["range"].removeprefix("bytes=").split("-"))
             last = min(last, len(content) - 1)
-            files.asked.append((self.path, first, last))
-            self.send_response(206)
-            self.send_header("content-range", f"bytes {first}-{last}/{len(content)}")
-            self.send_header("content-length", str(last - first + 1))
+            with lock:
+                files.asked.append((self.path, first, last))
+                number = len(files.asked)
+            part = {"content-range": f"bytes {first}-{last}/{len(content)}", "etag": '"one"'}
+            status, headers, body = fault(number, (206, part, content[first : last + 1]))
+            self.send_response(status)
+            for name, value in ({"content-length": str(len(body))} | headers).items():
+                self.send_header(name, value)
             self.end_headers()
-            self.wfile.write(content[first : last + 1])
+            self.wfile.write(body)
+            if "content-length" in headers:
+                self.close_connection = True  # the fault says another length than it sends
 
         def log_message(self, format: str, *args: object) -> None:
             """Quiet."""

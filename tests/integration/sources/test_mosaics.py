@@ -20,7 +20,7 @@ from segwatch.geo.grid import for_area
 from segwatch.geo.sources import profiles
 from segwatch.geo.sources.pixels import SceneWindow, read
 from segwatch.geo.types import BandRef, CloudMask, Item, Profile, Scene
-from tests.support.serving import Files, serving_files
+from tests.support.serving import serving_files
 
 #: Around 12 degrees east, where the zones 32 and 33 meet.
 AREA = box(11.96, 46.0, 12.04, 46.04)
@@ -135,12 +135,8 @@ def test_an_item_beside_the_area_is_not_read() -> None:
     far = box(13.0, 46.0, 13.1, 46.1)
     with serving_files({"/a.tif": tiff(33, AREA.buffer(0.01), 100), "/far.tif": tiff(33, far, 200)}) as files:
         window = look([item("far", files.url, cloud=0.0), item("a", files.url, cloud=50.0)])
-        asked = _asked(files, "/far.tif")
+        asked = files.bytes_asked("/far.tif")
     assert window.valid.all()
     assert set(np.unique(values(window))) == {100}
     # its head alone, to see where it lies
     assert asked <= 64 * 1024
-
-
-def _asked(files: Files, path: str) -> int:
-    return sum(last - first + 1 for name, first, last in files.asked if name == path)

@@ -4,12 +4,7 @@ from __future__ import annotations
 
 import io
 import os
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from datetime import UTC, date, datetime
-from http.server import BaseHTTPRequestHandler
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -25,13 +20,10 @@ from segwatch.geo.grid import PixelGrid
 from segwatch.geo.sources import profiles
 from segwatch.geo.sources.pixels import opened, read
 from segwatch.geo.types import Item, Scene
-from tests.support.serving import running
+from tests.support.serving import Answer, Fault, serving_files
 
 SIDE = 700
 GRID = PixelGrid(CRS.from_epsg(32633), Affine(10, 0, 500_000, 0, -10, 5_100_000), SIDE, SIDE)
-Answer = tuple[int, dict[str, str], bytes]
-#: Number of the request, first and last byte asked for, and the right answer -> what is sent.
-Fault = Callable[[int, int, int, Answer], Answer]
 
 
 @pytest.fixture(scope="module")
@@ -44,55 +36,22 @@ def image() -> tuple[bytes, NDArray[np.uint8]]:
         return memory.read(), pixels
 
 
-@contextmanager
-def serving(content: bytes, fault: Fault) -> Iterator[str]:
-    lock, count = threading.Lock(), [0]
-
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def do_GET(self) -> None:
-            first, last = (int(part) for part in self.headers["range"].removeprefix("bytes=").split("-"))
-            last = min(last, len(content) - 1)
-            with lock:
-                count[0] += 1
-                number = count[0]
-            body = content[first : last + 1]
-            headers = {"content-range": f"bytes {first}-{last}/{len(content)}", "etag": '"one"'}
-            status, headers, body = fault(number, first, last, (206, headers, body))
-            self.send_response(status)
-            for name, value in ({"content-length": str(len(body))} | headers).items():
-                self.send_header(name, value)
-            self.end_headers()
-            self.wfile.write(body)
-            if "content-length" in headers:
-                self.close_connection = True
-
-        def log_message(self, format: str, *args: object) -> None:
-            """Quiet."""
-
-    with running(Handler) as url:
-        yield f"{url}/a.tif"
-
-
-def scene(href: str) -> Scene:
+def scene(url: str) -> Scene:
     now = datetime.now(UTC)
     square = box(0, 0, 1, 1)
-    item = Item("one", "visual", href, now, None, "made", "1", "", square, {"visual": href})
+    item = Item("one", "visual", url, now, None, "made", "1", "", square, {"visual": f"{url}/a.tif"})
     return Scene("visual", "made", "1", date(2024, 5, 1), now, (item,), square)
 
 
-def pixels(href: str) -> NDArray[np.float32]:
-    return read(scene(href), profiles.load("rgb-cog"), GRID, allowed_hosts=["127.0.0.1"]).bands
+def pixels(url: str) -> NDArray[np.float32]:
+    return read(scene(url), profiles.load("rgb-cog"), GRID, allowed_hosts=["127.0.0.1"]).bands
 
 
 def _now_and_then(status: int) -> Fault:
-    return lambda number, first, last, right: (
-        (status, {"retry-after": "0"}, b"") if number % 3 == 2 else right
-    )
+    return lambda number, right: (status, {"retry-after": "0"}, b"") if number % 3 == 2 else right
 
 
-def _cut(number: int, first: int, last: int, right: Answer) -> Answer:
+def _cut(number: int, right: Answer) -> Answer:
     status, headers, body = right
     return (
         (status, {**headers, "content-length": str(len(body))}, body[: len(body) // 2])
@@ -104,31 +63,42 @@ def _cut(number: int, first: int, last: int, right: Answer) -> Answer:
 @pytest.mark.parametrize("fault", [_now_and_then(429), _now_and_then(500), _now_and_then(503), _cut])
 def test_what_passes_is_waited_for(image: tuple[bytes, NDArray[np.uint8]], fault: Fault) -> None:
     content, right = image
-    with serving(content, fault) as href:
-        np.testing.assert_array_equal(pixels(href), right)
+    with serving_files({"/a.tif": content}, fault) as files:
+        np.testing.assert_array_equal(pixels(files.url), right)
 
 
-def _wrong_range(number: int, first: int, last: int, right: Answer) -> Answer:
+def test_a_server_that_gives_no_etag_is_read(image: tuple[bytes, NDArray[np.uint8]]) -> None:
+    def without(number: int, right: Answer) -> Answer:
+        status, headers, body = right
+        return status, {"content-range": headers["content-range"]}, body
+
+    content, right = image
+    with serving_files({"/a.tif": content}, without) as files:
+        np.testing.assert_array_equal(pixels(files.url), right)
+    assert len(files.asked) > 1
+
+
+def _wrong_range(number: int, right: Answer) -> Answer:
     return (
         right
         if number < 3
-        else (206, {**right[1], "content-range": f"bytes 0-{last - first}/99999999"}, right[2])
+        else (206, {**right[1], "content-range": f"bytes 0-{len(right[2]) - 1}/99999999"}, right[2])
     )
 
 
-def _other_file(number: int, first: int, last: int, right: Answer) -> Answer:
+def _other_file(number: int, right: Answer) -> Answer:
     return right if number < 3 else (206, {**right[1], "etag": '"two"'}, right[2])
 
 
-def _no_ranges(number: int, first: int, last: int, right: Answer) -> Answer:
+def _no_ranges(number: int, right: Answer) -> Answer:
     return 200, {}, b"x" * 200_000
 
 
-def _forbidden(number: int, first: int, last: int, right: Answer) -> Answer:
+def _forbidden(number: int, right: Answer) -> Answer:
     return right if number < 3 else (403, {}, b"")
 
 
-def _gone_for_good(number: int, first: int, last: int, right: Answer) -> Answer:
+def _gone_for_good(number: int, right: Answer) -> Answer:
     return right if number < 3 else (503, {"retry-after": "0"}, b"")
 
 
@@ -143,8 +113,8 @@ def _gone_for_good(number: int, first: int, last: int, right: Answer) -> Answer:
     ],
 )
 def test_what_does_not_pass_is_said(image: tuple[bytes, NDArray[np.uint8]], fault: Fault, says: str) -> None:
-    with serving(image[0], fault) as href, pytest.raises(ReadFailed, match=says):
-        pixels(href)
+    with serving_files({"/a.tif": image[0]}, fault) as files, pytest.raises(ReadFailed, match=says):
+        pixels(files.url)
 
 
 @pytest.mark.parametrize("kept", [100, 20_000, 200_000, -70_000])
@@ -153,8 +123,8 @@ def test_a_file_that_is_shorter_than_it_should_be_shows_no_ground(
 ) -> None:
     """Never zeros in the place of what is missing."""
     content = image[0][:kept]
-    with serving(content, lambda number, first, last, right: right) as href, pytest.raises(GeoError):
-        pixels(href)
+    with serving_files({"/a.tif": content}) as files, pytest.raises(GeoError):
+        pixels(files.url)
 
 
 @pytest.mark.parametrize(
@@ -168,10 +138,10 @@ def test_a_file_that_is_shorter_than_it_should_be_shows_no_ground(
 )
 def test_redirects_to_elsewhere_are_not_followed(image: tuple[bytes, NDArray[np.uint8]], target: str) -> None:
     with (
-        serving(image[0], lambda number, first, last, right: (302, {"location": target}, b"")) as href,
+        serving_files({"/a.tif": image[0]}, lambda number, right: (302, {"location": target}, b"")) as files,
         pytest.raises(UnsafeHref),
     ):
-        pixels(href)
+        pixels(files.url)
 
 
 @pytest.mark.parametrize(
@@ -190,8 +160,8 @@ def test_redirects_to_elsewhere_are_not_followed(image: tuple[bytes, NDArray[np.
     ids=["vrt", "sqlite", "hdf", "zip", "wms", "empty", "noise", "broken tiff"],
 )
 def test_containers_that_can_point_elsewhere_are_not_opened(content: bytes) -> None:
-    with serving(content, lambda number, first, last, right: right) as href, pytest.raises(ReadFailed):
-        pixels(href)
+    with serving_files({"/a.tif": content}) as files, pytest.raises(ReadFailed):
+        pixels(files.url)
 
 
 def test_a_tiff_of_absurd_size_is_refused_before_it_is_read() -> None:
@@ -211,10 +181,10 @@ def test_a_tiff_of_absurd_size_is_refused_before_it_is_read() -> None:
             pass
         made.write(memory.read())
     with (
-        serving(made.getvalue(), lambda number, first, last, right: right) as href,
+        serving_files({"/a.tif": made.getvalue()}) as files,
         pytest.raises(ReadFailed, match="make it cloud-optimized"),
     ):
-        pixels(href)
+        pixels(files.url)
 
 
 def test_windows_are_the_whole_whatever_their_shape(image: tuple[bytes, NDArray[np.uint8]]) -> None:
@@ -223,9 +193,10 @@ def test_windows_are_the_whole_whatever_their_shape(image: tuple[bytes, NDArray[
         PixelGrid(GRID.crs, Affine(23, 0, 499_000, 0, -23, 5_101_000), 320, 330),
         PixelGrid(CRS.from_epsg(32632), Affine(10, 0, 962_000, 0, -10, 5_115_000), 500, 500),
     )
-    with serving(image[0], lambda number, first, last, right: right) as href:
+    with serving_files({"/a.tif": image[0]}) as files:
+        shown = scene(files.url)
         for grid in grids:
-            with opened(scene(href), profiles.load("rgb-cog"), grid, allowed_hosts=["127.0.0.1"]) as reader:
+            with opened(shown, profiles.load("rgb-cog"), grid, allowed_hosts=["127.0.0.1"]) as reader:
                 whole = reader.read(grid)
                 rows = [
                     reader.read(grid.window(row, 0, min(70, grid.height - row), grid.width))
@@ -240,17 +211,12 @@ def test_windows_are_the_whole_whatever_their_shape(image: tuple[bytes, NDArray[
             assert np.median(difference) < 6
 
 
-def test_only_what_the_area_needs_is_read(image: tuple[bytes, NDArray[np.uint8]], tmp_path: Path) -> None:
-    asked: list[int] = []
-
-    def count(number: int, first: int, last: int, right: Answer) -> Answer:
-        asked.append(last - first + 1)
-        return right
-
+def test_only_what_the_area_needs_is_read(image: tuple[bytes, NDArray[np.uint8]]) -> None:
     corner = GRID.window(0, 0, 50, 50)
-    with serving(image[0], count) as href:
-        window = read(scene(href), profiles.load("rgb-cog"), corner, allowed_hosts=["127.0.0.1"])
+    with serving_files({"/a.tif": image[0]}) as files:
+        window = read(scene(files.url), profiles.load("rgb-cog"), corner, allowed_hosts=["127.0.0.1"])
     assert window.valid.all()
-    assert window.bytes_read == sum(asked)
+    asked = files.bytes_asked("/a.tif")
+    assert window.bytes_read == asked
     # one block of 256 x 256 x 3 and what lies around it, of a file of nine and their overviews
-    assert sum(asked) < 0.35 * len(image[0])
+    assert asked < 0.35 * len(image[0])
