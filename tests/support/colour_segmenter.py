@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from segwatch.flows.segmenters import Answer, Tiles
 from tests.support.made_scenes import WATER
 
 #: Noise of the made scenes is far below this, the nearest other colour far above.
@@ -15,23 +16,22 @@ _REACH = 30.0
 
 
 @dataclass(frozen=True)
-class Answer:
-    """See :class:`segwatch.flows.segmenters.Answer`."""
-
+class _Answer:
     text: str
     mask_logits: NDArray[np.float32]
 
 
 class ColourSegmenter:
-    """Answers every instruction with the pixels that have the colour of made water."""
+    """Answers every instruction with the pixels that have its colour."""
 
     version = "colour@1"
     tile_px = 256
+    colour = WATER
 
-    def segment(self, tiles: Sequence[NDArray[np.uint8]], instructions: Sequence[str]) -> list[list[Answer]]:
+    def segment(self, tiles: Tiles, instructions: Sequence[str]) -> list[list[Answer]]:
         """See :class:`segwatch.flows.segmenters.Segmenter`."""
         return [[self._answer(tile) for _ in instructions] for tile in tiles]
 
     def _answer(self, tile: NDArray[np.uint8]) -> Answer:
-        distance = np.linalg.norm(tile.astype(np.float32) - np.array(WATER, np.float32), axis=-1)
-        return Answer("by colour", np.where(distance < _REACH, 8.0, -8.0).astype(np.float32)[None])
+        distance = np.linalg.norm(tile.astype(np.float32) - np.array(self.colour, np.float32), axis=-1)
+        return _Answer("by colour", np.where(distance < _REACH, 8.0, -8.0).astype(np.float32)[None])

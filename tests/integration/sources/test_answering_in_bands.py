@@ -21,9 +21,10 @@ from segwatch.db.ledger import LeasedObservation
 from segwatch.flows.answering import Group, SceneUnusable, answer_group, bands
 from segwatch.flows.evidence import Preview
 from segwatch.flows.reading import Reading
-from segwatch.flows.segmenters import Answer
+from segwatch.flows.segmenters import Answer, Tiles
 from segwatch.geo.crs import to_lonlat
 from segwatch.geo.types import BandRef, CloudMask, Instruction, Item, ObservationResult, Profile, Scene, Watch
+from tests.support.colour_segmenter import ColourSegmenter
 from tests.support.serving import serving_files
 
 # rasterio silences this warning of its own in a way that two threads at a time undo
@@ -32,29 +33,23 @@ pytestmark = pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreference
 SIDE, GSD_M, UTM = 600, 10.0, CRS.from_epsg(32633)
 WHOLE = shapely.box(500_000, 5_100_000 - SIDE * GSD_M, 500_000 + SIDE * GSD_M, 5_100_000)
 NOW = datetime(2024, 5, 1, 10, tzinfo=UTC)
+BRIGHT, DARK, RED = (200, 200, 200), (40, 40, 40), (255, 0, 0)
 
 
-@dataclass(frozen=True)
-class Said:
-    text: str
-    mask_logits: NDArray[np.float32]
-
-
-class Bright:
+class Frail(ColourSegmenter):
     """Answers with the bright pixels; does not get over tiles that hold one of pure red."""
 
-    version = "bright@1"
     tile_px = 64
+    colour = BRIGHT
 
     def __init__(self) -> None:
         self.asked = 0
 
-    def segment(self, tiles: Sequence[NDArray[np.uint8]], instructions: Sequence[str]) -> list[list[Answer]]:
+    def segment(self, tiles: Tiles, instructions: Sequence[str]) -> list[list[Answer]]:
         self.asked += len(tiles)
-        if any((tile == (255, 0, 0)).all(axis=2).any() for tile in tiles):
+        if any((tile == RED).all(axis=2).any() for tile in tiles):
             raise RuntimeError("out of memory")
-        logits = [np.where(tile[:, :, 1] > 128, 4, -4).astype(np.float32)[None] for tile in tiles]
-        return [[Said("bright", one) for _ in instructions] for one in logits]
+        return super().segment(tiles, instructions)
 
 
 def tiff(pixels: NDArray[np.uint8]) -> bytes:
@@ -71,9 +66,9 @@ def ground(*, broken: bool) -> tuple[bytes, bytes]:
     """An image with bright blobs across every seam, and its mask of clouds."""
     rng = np.random.default_rng(5)
     bright = ndimage.gaussian_filter(rng.standard_normal((SIDE, SIDE)), 12) > 0.01
-    image = np.repeat(np.where(bright, 200, 40).astype(np.uint8)[None], 3, axis=0)
+    image = np.where(bright[:, :, None], BRIGHT, DARK).astype(np.uint8).transpose(2, 0, 1)
     if broken:
-        image[:, 300, 250] = (255, 0, 0)
+        image[:, 300, 250] = RED
     clouds = ndimage.gaussian_filter(rng.standard_normal((SIDE, SIDE)), 25) > 0.012
     return tiff(image), tiff(clouds.astype(np.uint8)[None])
 
@@ -101,7 +96,7 @@ class Seen:
 
 def observe(url: str, most_px: int, rows: int) -> Seen:
     scene, group = group_of(url)
-    segmenter, grid = Bright(), group.view.grid
+    segmenter, grid = Frail(), group.view.grid
     preview = Preview(grid)
     columns = bands(grid, segmenter.tile_px, most_px)
     with (
