@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -52,6 +53,45 @@ def prefill(model: SegEarthR2, embeds: Tensor) -> Prefix:
     return recorder.prefix()
 
 
+class Dialogue:
+    """Every question on every image, in step: rows are image by image, questions in order.
+
+    Args:
+        model: in evaluation mode.
+        prefix: of G images; not changed.
+        suffixes: Q tensors (n, hidden), n >= 1.
+        most: tokens that may be said.
+    """
+
+    def __init__(self, model: SegEarthR2, prefix: Prefix, suffixes: Sequence[Tensor], most: int) -> None:
+        device, images = suffixes[0].device, prefix.images
+        lengths = torch.tensor([len(suffix) for suffix in suffixes]).to(device, non_blocking=True)
+        asked = torch.nn.utils.rnn.pad_sequence(list(suffixes), batch_first=True)
+        columns = torch.arange(asked.shape[1], device=device)
+        self.rows = images * len(suffixes)
+        self._language = model.language
+        self._own = Continuations(prefix, len(suffixes), asked.shape[1] + most)
+        self._own.begin((columns < lengths[:, None]).repeat(images, 1))
+        positions = (prefix.length + columns).expand(self.rows, -1)
+        hidden = self._language.extend(asked.repeat(images, 1, 1), self._own, positions)
+        lengths = lengths.repeat(images)
+        self._last = hidden[torch.arange(self.rows, device=device), lengths - 1]
+        self._position = prefix.length + lengths
+        self._one = torch.ones(self.rows, 1, dtype=torch.bool, device=device)
+
+    def logits(self) -> Tensor:
+        """(rows, vocabulary) of each next token."""
+        return cast(Tensor, self._language.lm_head(self._last))
+
+    def say(self, tokens: Tensor) -> Tensor:
+        """Go on with (rows,) int64; the hidden states (rows, hidden) at these tokens."""
+        self._own.begin(self._one)
+        embeds = self._language.embed(tokens)[:, None]
+        self._last = self._language.extend(embeds, self._own, self._position[:, None])[:, 0]
+        self._position = self._position + 1
+        return self._last
+
+
 @torch.inference_mode()
 def answers(
     model: SegEarthR2,
@@ -62,7 +102,7 @@ def answers(
     temperature: float | None = None,
     draws: Tensor | None = None,
 ) -> list[Generated]:
-    """Every question answered on every image, in step.
+    """Every question answered on every image, see :class:`Dialogue`.
 
     A ``[SEG]`` that is the very last token allowed keeps its state here: one more step is run. (The
     reference loses it.) The only wait for the device between two tokens is the question whether all answers
@@ -79,38 +119,25 @@ def answers(
     Returns:
         G * Q answers, image by image, questions in order.
     """
-    device, images = suffixes[0].device, prefix.images
-    lengths = torch.tensor([len(suffix) for suffix in suffixes], device=device)
-    asked = torch.nn.utils.rnn.pad_sequence(list(suffixes), batch_first=True)
-    columns = torch.arange(asked.shape[1], device=device)
-    own = Continuations(prefix, len(suffixes), asked.shape[1] + max_new_tokens)
-    rows = images * len(suffixes)
-    own.begin((columns < lengths[:, None]).repeat(images, 1))
-    hidden = model.language.extend(
-        asked.repeat(images, 1, 1), own, (prefix.length + columns).expand(rows, -1)
-    )
-    lengths = lengths.repeat(images)
-    last = hidden[torch.arange(rows, device=device), lengths - 1]
-    position, ended = prefix.length + lengths, torch.zeros(rows, dtype=torch.bool, device=device)
-    one = torch.ones(rows, 1, dtype=torch.bool, device=device)
+    device, end = suffixes[0].device, model.config.eos_token_id
+    talk = Dialogue(model, prefix, suffixes, max_new_tokens)
+    ended = torch.zeros(talk.rows, dtype=torch.bool, device=device)
+    uniform = None if draws is None else draws.to(device, non_blocking=True)
     ids, states = [], []
     for step in range(max_new_tokens):
-        logits = model.language.lm_head(last)
-        if temperature is None or draws is None:
+        logits = talk.logits()
+        if temperature is None or uniform is None:
             token = logits.argmax(dim=1)
         else:
-            token = _drawn(logits, temperature, draws[:, step].to(device))
-        ended |= token == model.config.eos_token_id
-        ids.append(token.masked_fill(ended, model.config.eos_token_id))
+            token = _drawn(logits, temperature, uniform[:, step])
+        ended |= token == end
+        ids.append(token.masked_fill(ended, end))
         if bool(ended.all()):
             break
-        own.begin(one)
-        last = model.language.extend(model.language.embed(ids[-1])[:, None], own, position[:, None])[:, 0]
-        states.append(last)
-        position = position + 1
+        states.append(talk.say(ids[-1]))
     table = torch.stack(ids, dim=1).cpu()
-    counts = (table != model.config.eos_token_id).sum(dim=1).tolist()
-    held = torch.stack(states, dim=1) if states else last.new_zeros(rows, 0, last.shape[1])
+    counts = (table != end).sum(dim=1).tolist()
+    held = torch.stack(states, dim=1) if states else logits.new_zeros(talk.rows, 0, suffixes[0].shape[1])
     return [Generated(table[row, :count], held[row, :count]) for row, count in enumerate(counts)]
 
 

@@ -221,7 +221,10 @@ class Predictor:
         shared = min(len(_common([self._prefix_ids, *asked])), *(len(row) - 1 for row in asked))
         kept = shared - 1 + self._model.config.num_image_tokens
         device = self._model.device
-        suffixes = [self._model.language.embed(torch.tensor(row[shared:], device=device)) for row in asked]
+        suffixes = [
+            self._model.language.embed(torch.tensor(row[shared:]).to(device, non_blocking=True))
+            for row in asked
+        ]
 
         def ask(some: Sequence[int], questions: Sequence[int]) -> list[list[Answer]]:
             return self._together(
@@ -282,13 +285,14 @@ class Predictor:
     ) -> tuple[list[int], list[Tensor]]:
         """How many masks each answer has, and per image (T, S / 4, S / 4) logits of all its targets."""
         model = self._model
-        places = [(said.ids == model.config.seg_token_id).nonzero()[:, 0].tolist() for said in told]
-        counts = [len(where) for where in places]
+        pointing = [said.ids == model.config.seg_token_id for said in told]
+        counts = [int(where.sum()) for where in pointing]
         per_image = [sum(counts[begin : begin + asked]) for begin in range(0, len(told), asked)]
         if not sum(counts):
             none = pixels.mask_features.new_zeros(0, *pixels.mask_features.shape[2:])
             return counts, [none] * len(per_image)
-        states = torch.cat([said.hidden[where] for said, where in zip(told, places, strict=True)])
+        where = torch.cat(pointing).nonzero()[:, 0].to(model.device, non_blocking=True)
+        states = torch.cat([said.hidden for said in told])[where]
         masks = model.decode(pixels, model.queries(states), per_image)[-1]
         return counts, list(torch.split(masks, per_image))
 

@@ -38,7 +38,9 @@ def mask_pixels(rgb: NDArray[np.uint8], size: int) -> Tensor:
 
 def as_mask_view(pixels: Tensor) -> Tensor:
     """(..., 3, S, S) uint8 -> float32 normalised by the mean and spread of ImageNet."""
-    mean, std = (pixels.new_tensor(each, dtype=torch.float32)[:, None, None] for each in (_MEAN, _STD))
+    mean, std = (
+        torch.tensor(each)[:, None, None].to(pixels.device, non_blocking=True) for each in (_MEAN, _STD)
+    )
     return (pixels.float() - mean) / std
 
 

@@ -117,7 +117,9 @@ class SegEarthR2(nn.Module):
         """
         # targets become rows of their image's block; spare rows hold zeros and are cut away again
         place = [(image, row) for image, count in enumerate(counts) for row in range(count)]
-        image, row = torch.tensor(place, dtype=torch.long).view(-1, 2).to(queries.device).unbind(1)
+        image, row = (
+            torch.tensor(place, dtype=torch.long).view(-1, 2).to(queries.device, non_blocking=True).unbind(1)
+        )
         padded = queries.new_zeros(len(counts), max(*counts, 1), queries.shape[1])
         padded = padded.index_put((image, row), queries)
         return [masks[image, row] for masks in self.mask_decoder(pixels, padded)]
@@ -203,4 +205,5 @@ class SegEarthR2(nn.Module):
             position.append(place[chosen])
         counts = [len(places) for places in position]
         batch = torch.arange(len(counts)).repeat_interleave(torch.tensor(counts))
-        return counts, batch.to(self.device), torch.cat(position).to(self.device)
+        batch, positions = (each.to(self.device, non_blocking=True) for each in (batch, torch.cat(position)))
+        return counts, batch, positions

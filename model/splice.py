@@ -55,6 +55,10 @@ def splice(
             f"{len(input_ids)} id sequences for {image_tokens.shape[0]} images: give one per image"
         )
     device = image_tokens.device
+
+    def embedded(some: Tensor) -> Tensor:
+        return embed(some.to(device, non_blocking=True))
+
     rows, places, starts = [], [], []
     for index, ids in enumerate(input_ids):
         images = (ids == IMAGE_ID).nonzero().flatten().tolist()
@@ -74,11 +78,11 @@ def splice(
         place = widths.cumsum(0) - widths
         places.append(place)
         starts.append(place[images[0]])
-        rows.append(torch.cat(_pieces(ids, image_tokens[index], refer, lambda some: embed(some.to(device)))))
+        rows.append(torch.cat(_pieces(ids, image_tokens[index], refer, embedded)))
     return Spliced(
         embeds=torch.nn.utils.rnn.pad_sequence(rows, batch_first=True),
         lengths=[len(row) for row in rows],
-        image_start=torch.stack(starts).to(device),
+        image_start=torch.stack(starts).to(device, non_blocking=True),
         places=places,
     )
 
@@ -105,4 +109,4 @@ def spliced_labels(labels: Sequence[Tensor], spliced: Spliced) -> Tensor:
     for row, (label, place) in enumerate(zip(labels, spliced.places, strict=True)):
         counts = label >= 0
         out[row, place[counts]] = label[counts]
-    return out.to(spliced.embeds.device)
+    return out.to(spliced.embeds.device, non_blocking=True)

@@ -64,7 +64,8 @@ class Objective(nn.Module):
         Pixels of an image are worked through once for all its instructions.
         """
         model = self.model
-        tokens = model.image_tokens(batch.images_clip)[batch.image_of_pair]
+        tokens = model.image_tokens(batch.images_clip)
+        tokens = tokens[batch.image_of_pair.to(tokens.device, non_blocking=True)]
         ids = [example.input_ids for example in batch.ids]
         spliced = model.splice(ids, tokens, [example.refer_ids for example in batch.ids])
         counts, pair, position = model.targets(ids, spliced, [example.answer_start for example in batch.ids])
