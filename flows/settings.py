@@ -26,7 +26,7 @@ class FlowSettings(BaseSettings):
     model_path: str | None = Field(
         None, description="folder or hub id of a checkpoint; unset = segearth-r2-tiny"
     )
-    device: str = Field("auto", description="auto, cpu or cuda")
+    device: str = Field("auto", description="auto, cpu, cuda or cuda:N")
     memory_gib: float | None = Field(
         None, gt=0, description="most GPU memory used, weights included; unset = what is free"
     )

@@ -16,7 +16,7 @@ from transformers.models.swin.modeling_swin import SwinRelativePositionBias
 
 from segwatch.model import checkpoint, prompt, tokenizer
 from segwatch.model.config import FORMAT, SegEarthConfig, base
-from segwatch.model.errors import CheckpointError
+from segwatch.model.errors import CheckpointError, InputError
 from segwatch.model.segearth import SegEarthR2
 
 
@@ -30,10 +30,23 @@ class Loaded:
 
 
 def resolve_device(device: str | torch.device) -> torch.device:
-    """ "auto" is the first CUDA device if there is one, else the CPU."""
+    """ "auto" is the first CUDA device if there is one, else the CPU.
+
+    Raises:
+        InputError: if there is no such device here.
+    """
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(device)
+    try:
+        place = torch.device(device)
+    except RuntimeError as error:
+        raise InputError(f"device {device!r} is unknown; give auto, cpu, cuda or cuda:N") from error
+    if place.type == "cuda" and (place.index or 0) >= (count := torch.cuda.device_count()):
+        raise InputError(
+            f"device {str(device)!r} is not here: torch {torch.__version__} sees {count} CUDA devices; give auto or "
+            "cpu, or install a CUDA build of torch and the GPU's driver"
+        )
+    return place
 
 
 def read_config(directory: Path) -> SegEarthConfig:

@@ -38,14 +38,18 @@ class StageDiff:
 
 
 @torch.inference_mode()
-def compare(directory: Path, dtype: torch.dtype = torch.float32) -> list[StageDiff]:
-    """Run every recorded stage on CPU.
+def compare(
+    directory: Path, dtype: torch.dtype = torch.float32, device: str | torch.device = "cpu"
+) -> list[StageDiff]:
+    """Run every recorded stage.
 
     Args:
         directory: the record.
         dtype: of language model and vision tower, as :meth:`SegEarthR2.keep_in` has it.
+        device: where to run them.
 
     Raises:
+        InputError: if there is no such device.
         CheckpointError: if a file of the record is missing, the weights do not fit, or a recorded stage is
             not one this comparison knows.
     """
@@ -53,14 +57,19 @@ def compare(directory: Path, dtype: torch.dtype = torch.float32) -> list[StageDi
         raise CheckpointError(f"{directory}: no {', '.join(gone)}; give a folder with {', '.join(_FILES)}")
     settings = json.loads((directory / "config.json").read_text(encoding="utf-8"))
     config = SegEarthConfig.from_oracle(settings)
-    model, _ = build.from_weights(config, [directory / "weights.safetensors"], dtype=dtype, prefix="weights.")
+    model, _ = build.from_weights(
+        config, [directory / "weights.safetensors"], device=device, dtype=dtype, prefix="weights."
+    )
     record = load_file(directory / "stages.safetensors")
+    # what stays on the CPU is read there
+    for key in ("images", "images_clip"):
+        record[f"input.{key}"] = record[f"input.{key}"].to(model.device)
     wanted = {key for key in record if key.startswith("stage.")} - _NOT_COMPUTED
     diffs = []
     for stage, ours in _stages(model, record, int(settings["prompt_length"])):
         if stage in wanted:
             wanted.remove(stage)
-            diffs.append(_diff(stage.removeprefix("stage."), ours, record[stage]))
+            diffs.append(_diff(stage.removeprefix("stage."), ours.cpu(), record[stage]))
     if wanted:
         raise CheckpointError(f"{directory}: no comparison for {', '.join(sorted(wanted))}")
     return diffs
@@ -133,14 +142,16 @@ def _mask_stages(model: SegEarthR2, out: SegEarthOutput) -> Iterator[tuple[str, 
 def _loss_stages(
     model: SegEarthR2, record: dict[str, Tensor], out: SegEarthOutput
 ) -> Iterator[tuple[str, Tensor]]:
-    truth = record["stage.gt_masks"][:, 0]
+    truth = record["stage.gt_masks"][:, 0].to(model.device)
     grid = losses.attention_grid(truth, model.config.siglip.grid_side)
     yield "stage.gt_masks_27", grid
     per_layer = [losses.attention_loss(rows, grid) for rows in out.attentions or []]
     for index, loss in enumerate(per_layer):
         yield f"stage.attention_loss.{index}", loss
     yield "stage.attention_loss_total", torch.stack(per_layer).sum()
-    cross_entropy, dice = losses.point_losses(out.pred_masks[-1], truth, record["stage.loss_points"])
+    cross_entropy, dice = losses.point_losses(
+        out.pred_masks[-1], truth, record["stage.loss_points"].to(model.device)
+    )
     yield "stage.loss_mask_at_points", cross_entropy
     yield "stage.loss_dice_at_points", dice
     if out.labels is not None:
@@ -161,7 +172,7 @@ def _generated_stages(
         )[0]
         yield f"stage.generated_ids.{image}", torch.cat([asked, answer.ids])
         # the reference drops the last token's state before it looks for [SEG]
-        states = answer.hidden[:-1][answer.ids[:-1] == model.config.seg_token_id]
+        states = answer.hidden[:-1][(answer.ids[:-1] == model.config.seg_token_id).to(model.device)]
         pixels = model.pixel_features(record["input.images"][image : image + 1])
         masks = model.decode(pixels, model.queries(states), [len(states)])[-1]
         yield f"stage.generated_masks.{image}", (model.upsample(masks)[:, None] > 0).to(torch.uint8)

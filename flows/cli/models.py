@@ -34,6 +34,7 @@ def parity(
     precision: Annotated[
         Precision, typer.Option("--dtype", help="of language model and vision tower")
     ] = Precision.FLOAT32,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N")] = "cpu",
     as_json: Annotated[bool, typer.Option("--json", help="print one JSON document")] = False,
 ) -> None:
     """Compare every stage of the model with a reference; exit status 1 past the tolerance."""
@@ -42,7 +43,7 @@ def parity(
     from segwatch.model.parity import compare
 
     with clear_errors():
-        stages = compare(directory, getattr(torch, precision))
+        stages = compare(directory, getattr(torch, precision), device)
     worst = max((stage.max_abs_diff for stage in stages), default=float("inf"))
     if as_json:
         rows = [{"stage": s.stage, "shape": list(s.shape), "max_abs_diff": s.max_abs_diff} for s in stages]

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from itertools import chain
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from typer.testing import CliRunner
 
-from segwatch.model import build, identity
+from segwatch.flows.cli import app
+from segwatch.model import build, identity, parity
+from segwatch.model.errors import InputError
 from segwatch.model.generate import Sampling
 from segwatch.model.predictor import Answer, Predictor
 from segwatch.model.train import batches, scenes
@@ -18,6 +22,7 @@ from segwatch.model.train.loop import Objective
 from tests.support.far_device import DEVICE, FarDevice
 
 QUESTIONS = ("segment the water", "Where are the roads?", "the forest")
+ORACLE = Path(__file__).parents[2] / "data" / "oracle"
 NUMBER, PICKED = "aten._local_scalar_dense.default", "aten.index.Tensor"
 BACK = MOVED = "aten._to_copy.default"
 MADE = "constructor"
@@ -79,6 +84,27 @@ def test_the_program_waits_once_a_token_and_once_a_result() -> None:
         # the same, and the masks of each image
         said = far.waits.count(NUMBER)
         assert far.waits == [NUMBER] * said + [BACK] * (1 + len(encoded.shapes))
+
+
+def test_a_device_computes_what_the_reference_computed() -> None:
+    with FarDevice():
+        diffs = parity.compare(ORACLE, device=DEVICE)
+    assert len(diffs) == 40
+    assert {diff.stage: diff.max_abs_diff for diff in diffs if not diff.max_abs_diff <= 1e-4} == {}
+
+
+@pytest.mark.parametrize(
+    ("device", "says"),
+    [
+        ("gpu", "'gpu' is unknown; give auto, cpu, cuda"),
+        ("cuda:99", "'cuda:99' is not here.* give auto or cpu"),
+    ],
+)
+def test_a_device_that_is_not_there_is_named(device: str, says: str) -> None:
+    with pytest.raises(InputError, match=says):
+        Predictor.load(device=device)
+    done = CliRunner().invoke(app, ["model", "parity", str(ORACLE), "--device", device])
+    assert (done.exit_code, done.stderr.startswith("error: device")) == (1, True)
 
 
 def test_a_training_step_gives_the_gradients_of_the_cpu() -> None:
