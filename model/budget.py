@@ -54,8 +54,8 @@ def sizes(config: SegEarthConfig, dtype: torch.dtype, question_tokens: int = 64)
     kept = phi.num_layers * 2 * prefix * phi.hidden_size * item + (fine + levels) * mask.width * full
     # tokens of the first stage: block input, normed, q, k, v, MLP's four widths; scores within windows
     swin_peak = fine * full * (9 * swin.embed_dim + 2 * swin.num_heads[0] * swin.window_size**2)
-    # deformable sampling of every point for every head, and the three maps at stride 4
-    pixel_peak = full * (levels * (mask.encoder_feedforward + 14 * mask.width) + 4 * fine * mask.width)
+    # what every head reads at 4 points of 3 levels, thrice, beside the layer's own and the four maps it started from
+    pixel_peak = full * (levels * mask.width * (3 * 12 + 10) + 2 * fine * swin.embed_dim)
     language_peak = prefix * item * (3 * phi.intermediate_size + 6 * phi.hidden_size)
     vision_peak = config.num_image_tokens * item * (3 * siglip.intermediate_size + 8 * siglip.hidden_size)
     tile = kept + max(swin_peak, pixel_peak, language_peak, vision_peak)
@@ -64,9 +64,11 @@ def sizes(config: SegEarthConfig, dtype: torch.dtype, question_tokens: int = 64)
     asking = question_tokens * (
         phi.num_heads * (prefix + columns) * (2 * full + item) + 3 * phi.intermediate_size * item
     )
-    masks = (mask.decoder_layers + 1) * fine * full + 2 * mask.num_heads * (fine // 4) * full
+    # of a question that is alone on its tile: keys and values of all levels, and what each attention copies
+    memory = full * (2 * levels + 3 * fine // 4) * mask.width
+    masks = full * ((mask.decoder_layers + 3) * fine + 2 * mask.num_heads * (fine // 4))
     at_tile_size = 3 * config.image_size**2 * full
-    return Sizes(tile=tile, row=own + max(asking, masks + at_tile_size))
+    return Sizes(tile=tile, row=max(own + asking, memory + max(masks, at_tile_size)))
 
 
 def plan(config: SegEarthConfig, dtype: torch.dtype, free: int) -> Plan:

@@ -12,11 +12,13 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerFast
 
-from segwatch.model import budget, config, prompt, tokenizer
+from segwatch.benchmarks import model as benchmark
+from segwatch.model import budget, build, config, generate, processor, prompt, tokenizer
 from segwatch.model.errors import InputError
-from segwatch.model.generate import Sampling
+from segwatch.model.generate import Generated, Sampling
 from segwatch.model.predictor import Answer, Predictor
 from segwatch.model.segearth import SegEarthR2
+from tests.support.live_bytes import LiveBytes
 
 QUESTIONS = ("segment the water", "Which of all these roads are flooded, please?", "all buildings", "fields")
 
@@ -143,6 +145,35 @@ def test_a_plan_follows_the_memory() -> None:
     assert budget.plan(full, torch.bfloat16, 0) == budget.Plan(1, 1)
     # keys and values of 889 positions in 32 layers of width 2560, and the pixel features at stride 4
     assert each.tile > 2 * 32 * 889 * 2560 * 2 + 256 * 256 * 256 * 4
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+@pytest.mark.parametrize("dims", [config.base(), benchmark.mid()], ids=["official", "mid"])
+def test_a_plan_covers_what_lives_at_the_worst_moment(
+    words: PreTrainedTokenizerFast, dims: config.SegEarthConfig, dtype: torch.dtype
+) -> None:
+    """Counted on tensors without values, where attention is not fused: on a GPU it is a little less."""
+    made = Predictor(build.empty(dims).keep_in(dtype).requires_grad_(False), words, "test@0")
+    each = budget.sizes(dims, dtype, question_tokens=20)
+    with LiveBytes("meta") as live:
+        encoded = made.encode(_images(3))
+    assert 0.8 * each.tile < live.peak / 3 <= each.tile
+    prefix, pixels = encoded.prefix.part(0, 1, encoded.prefix.length), encoded.pixels.part(0, 1)
+    for asked in (1, 16):
+        with LiveBytes("meta") as live, torch.inference_mode():
+            question = torch.empty(20, dims.phi.hidden_size, device="meta", dtype=dtype)
+            talk = generate.Dialogue(made._model, prefix, [question] * asked, dims.max_new_tokens)
+            for _ in range(2):
+                talk.logits()
+                hidden = talk.say(torch.empty(asked, dtype=torch.long, device="meta"))
+            del talk
+            pointing = torch.tensor([dims.seg_token_id])
+            told = [Generated(pointing, hidden[row : row + 1]) for row in range(asked)]
+            _, masks = made._masks(pixels, told, asked)
+            processor.undo(masks[0], 200, 240, dims.image_size)
+        assert live.peak / asked <= each.row
+        # sizes are for questions that are alone on their tile; more on one share its keys
+        assert asked > 1 or live.peak > 0.7 * each.row
 
 
 def test_a_prompt_of_many_lengths_reads_the_same_beginning(predictor: Predictor) -> None:
