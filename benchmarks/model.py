@@ -9,7 +9,9 @@ answer is "Sure, it is [SEG]." and ends, as a trained model's is.
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,13 +20,13 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor
-from torch.utils.flop_counter import FlopCounterMode
-from transformers import PreTrainedTokenizerBase
+from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
+from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from segwatch.benchmarks import machine
 from segwatch.model import build, generate, processor, prompt, tokenizer
 from segwatch.model.config import MaskDims, PhiDims, SegEarthConfig, SiglipDims, SwinDims, base
-from segwatch.model.predictor import Predictor
+from segwatch.model.predictor import EncodedImages, Predictor
 from segwatch.model.segearth import SegEarthR2
 
 _ANSWER = "Sure, it is [SEG]."
@@ -49,6 +51,19 @@ class Result:
     def gain(self) -> float:
         """How many times faster shared work is."""
         return self.alone_seconds / self.shared_seconds
+
+
+@dataclass(frozen=True)
+class Counted:
+    """Floating-point operations of a number of instructions on one tile, both ways."""
+
+    alone: int
+    shared: int
+
+    @property
+    def gain(self) -> float:
+        """How many times fewer shared work needs."""
+        return self.alone / self.shared
 
 
 def mid() -> SegEarthConfig:
@@ -114,6 +129,8 @@ def run(*, quick: bool, device: str) -> dict[str, Any]:
         "words_bandwidth_share_of_peak": weights * steps / stages["words"] / top.bytes_per_second,
     }
     _print_stages(stages, used)
+    official = _counted(full(), counts)
+    _print_official(official)
     return {
         "benchmark": "model",
         "quick": quick,
@@ -129,6 +146,10 @@ def run(*, quick: bool, device: str) -> dict[str, Any]:
             for result in results
         },
         "arithmetic_gain_k16": round(16 * alone / work, 2),
+        **{
+            f"official_arithmetic_gain_k{count}": round(counted.gain, 2)
+            for count, counted in official.items()
+        },
         "texts_equal": all(result.texts_equal for result in results),
         "masks_equal_least": round(min(result.masks_equal for result in results), 6),
         **{name: round(value, 3) for name, value in used.items()},
@@ -147,7 +168,7 @@ def _talking(
     torch.manual_seed(0)
     with torch.device(device):
         model = SegEarthR2(config)
-    words = tokenizer.train_small([_ANSWER, *_questions(64)], _VOCABULARY)
+    words = _words()
     phi: Any = model.language.phi
     for layer in phi.layers:
         layer.self_attn.dense.weight.mul_((2 * config.phi.num_layers) ** -0.5)
@@ -161,6 +182,10 @@ def _talking(
         state = phi.embed_tokens.weight[before]
         head[after] += (state - state.mean()) / state.std()
     return model.keep_in(dtype).eval().requires_grad_(False), words
+
+
+def _words() -> PreTrainedTokenizerFast:
+    return tokenizer.train_small([_ANSWER, *_questions(64)], _VOCABULARY)
 
 
 def _questions(count: int) -> list[str]:
@@ -221,9 +246,46 @@ def _compared(predictor: Predictor, image: NDArray[np.uint8], questions: list[st
 
 
 def _flops(work: Any) -> int:
-    with FlopCounterMode(display=False) as counter:
+    # torch counts attention that is fused on a GPU, and not where it is fused on a CPU
+    fused = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
+    with FlopCounterMode(display=False, custom_mapping={fused: _attention_flops}) as counter:
         work()
     return int(counter.get_total_flops())
+
+
+def _attention_flops(query: Any, key: Any, value: Any, *rest: Any, **options: Any) -> int:
+    """From shapes."""
+    return int(sdpa_flop_count(query, key, value))  # type: ignore[no-untyped-call]
+
+
+def _counted(config: SegEarthConfig, counts: Sequence[int]) -> dict[int, Counted]:
+    """Both ways with tensors that have no values: counted, not timed, so that any size will do."""
+    words = _words()
+    model = build.empty(config).keep_in(torch.bfloat16).requires_grad_(False)
+    predictor = Predictor(model, words, f"{config.name}@none")
+    seen: list[EncodedImages] = []
+    encoding = _flops(lambda: seen.append(predictor.encode([_image(config.image_size)])))
+    asked, said = _questions(max(counts)), len(prompt.encode(words, _ANSWER))
+
+    @torch.inference_mode()
+    def answer(count: int) -> None:
+        embedded = [
+            model.language.embed(prompt_end.to(model.device))
+            for prompt_end in (
+                prompt.inference_ids(words, one)[len(predictor._prefix_ids) :] for one in asked[:count]
+            )
+        ]
+        talk = generate.Dialogue(model, seen[0].prefix, embedded, said + 1)
+        for _ in range(said):
+            talk.logits()
+            hidden = talk.say(torch.empty(count, dtype=torch.long, device=model.device))
+        talk.logits()
+        model.decode(seen[0].pixels, model.queries(hidden), [count])
+
+    answering = {count: _flops(partial(answer, count)) for count in {1, *counts}}
+    return {
+        count: Counted(count * (encoding + answering[1]), encoding + answering[count]) for count in counts
+    }
 
 
 def _stages(predictor: Predictor, image: NDArray[np.uint8], questions: list[str]) -> dict[str, float]:
@@ -252,6 +314,15 @@ def _print_results(results: list[Result]) -> None:
             f"{result.gain:.1f}x",
             f"{result.instructions / result.shared_seconds:.2f}",
             f"{result.masks_equal:.4%}",
+        )
+    out.print(table)
+
+
+def _print_official(official: dict[int, Counted]) -> None:
+    table = Table("instructions, official shapes", "TFLOP one by one", "TFLOP shared", "ratio")
+    for count, counted in official.items():
+        table.add_row(
+            str(count), f"{counted.alone / 1e12:.1f}", f"{counted.shared / 1e12:.1f}", f"{counted.gain:.1f}x"
         )
     out.print(table)
 

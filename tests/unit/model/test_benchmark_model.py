@@ -49,6 +49,16 @@ def test_shared_work_is_less_work(predictor: Predictor) -> None:
     assert all(seconds > 0 for seconds in stages.values())
 
 
+def test_work_that_is_only_counted_is_the_work_that_is_done(predictor: Predictor) -> None:
+    image, asked = benchmark._image(128), benchmark._questions(8)
+    counted = benchmark._counted(predictor._model.config, (1, 8))
+    shared = benchmark._flops(lambda: predictor.segment([image], asked))
+    alone = benchmark._flops(lambda: [benchmark._alone(predictor, image, one) for one in asked])
+    assert counted[8].shared == pytest.approx(shared, rel=0.02)
+    assert counted[8].alone == pytest.approx(alone, rel=0.02)
+    assert counted[1].gain == 1.0
+
+
 def test_the_prompt_leaves_most_to_share(predictor: Predictor) -> None:
     ids = prompt.inference_ids(predictor._tokenizer, benchmark._questions(1)[0])
     assert len(predictor._prefix_ids) > 0.6 * len(ids)
