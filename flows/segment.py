@@ -22,6 +22,7 @@ from uuid import UUID
 
 from prefect import flow
 from sqlalchemy import Engine
+from sqlalchemy.exc import DBAPIError
 
 from segwatch.db import ledger
 from segwatch.db.errors import LeaseLost
@@ -183,8 +184,12 @@ class Drain:
 
         def beat() -> None:
             while not done.wait(self._settings.lease_seconds / 3):
-                with self._engine.begin() as conn:
-                    ledger.renew(conn, self._worker, self._settings.lease_seconds)
+                try:
+                    with self._engine.begin() as conn:
+                        ledger.renew(conn, self._worker, self._settings.lease_seconds)
+                except DBAPIError as error:
+                    # the next beat comes before the lease has run out
+                    _log.warning("leases could not be renewed, trying again: %s", error.orig)
 
         thread = threading.Thread(target=beat, name="heartbeat", daemon=True)
         thread.start()
