@@ -83,6 +83,12 @@ _WAITING = text(
       AND (CAST(:watch AS text) IS NULL OR w.name = :watch OR o.priority > CAST(:above AS int)))
     """
 )
+_UNTOUCHED = text(
+    """
+    SELECT o.id FROM segwatch.observation o JOIN segwatch.watch w ON w.id = o.watch_id
+    WHERE o.state = 'pending' AND o.leased_at IS NULL AND o.model_version = :model_version AND w.name = :watch
+    """
+)
 _RENEW = text(
     """
     UPDATE segwatch.observation SET lease_until = clock_timestamp() + make_interval(secs => :seconds)
@@ -196,6 +202,12 @@ def lease(
 def waiting(conn: Connection, *, model_version: str, watch: str | None = None) -> bool:
     """Whether anything can be leased now."""
     return bool(conn.execute(_WAITING, _wanted(conn, model_version, watch)).scalar_one())
+
+
+def untouched(conn: Connection, *, model_version: str, watch: str) -> frozenset[UUID]:
+    """Pending observations of a watch that no worker has ever taken up."""
+    found = conn.execute(_UNTOUCHED, {"model_version": model_version, "watch": watch})
+    return frozenset(row.id for row in found)
 
 
 def _wanted(conn: Connection, model_version: str, watch: str | None) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 from prefect import flow
 from prefect.artifacts import create_markdown_artifact
@@ -17,7 +18,7 @@ from prefect.client.schemas.objects import State
 from prefect.deployments import run_deployment
 from sqlalchemy import Engine
 
-from segwatch.db import watches
+from segwatch.db import ledger, watches
 from segwatch.flows import situation
 from segwatch.flows.assemble import worker_engine
 from segwatch.flows.deliver import deliver_outbox
@@ -77,7 +78,7 @@ def observe(watch: str, start: datetime | None = None, end: datetime | None = No
     settings = load_settings()
     with worker_engine(settings) as engine:
         found = discover_watch(engine, watch, model_version=version_of(settings), start=start, end=end)
-        report: Report = {"discover": asdict(found), "segment": _segment_on_gpu_pool(watch, settings)}
+        report: Report = {"discover": asdict(found), "segment": _segment_on_gpu_pool(engine, watch, settings)}
         report |= _finish(engine, settings)
         if ends(engine, watch):
             seen, where = situation.publish(engine, settings, watch)
@@ -89,7 +90,8 @@ def observe(watch: str, start: datetime | None = None, end: datetime | None = No
         return report
 
 
-def _segment_on_gpu_pool(watch: str, settings: FlowSettings) -> dict[str, Any]:
+def _segment_on_gpu_pool(engine: Engine, watch: str, settings: FlowSettings) -> dict[str, Any]:
+    before = _untouched(engine, watch, settings)
     run = run_deployment(
         SEGMENT_DEPLOYMENT,
         parameters={"watch": watch},
@@ -104,4 +106,15 @@ def _segment_on_gpu_pool(watch: str, settings: FlowSettings) -> dict[str, Any]:
         raise FlowError(
             f"the segment run {getattr(run, 'name', '?')} ended as {name}: {message}; what is pending stays queued"
         )
+    if left := before & _untouched(engine, watch, settings):
+        raise FlowError(
+            f"the segment run {getattr(run, 'name', '?')} completed and took up none of {len(left)} scene(s) of "
+            f"{watch}: the gpu pool's worker looks at another ledger or has another model; compare "
+            "SEGWATCH_DATABASE_URL and SEGWATCH_MODEL_PATH there and here. What is pending stays queued"
+        )
     return {"run": str(getattr(run, "id", "")), "state": state.name}
+
+
+def _untouched(engine: Engine, watch: str, settings: FlowSettings) -> frozenset[UUID]:
+    with engine.connect() as conn:
+        return ledger.untouched(conn, model_version=version_of(settings), watch=watch)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import socket
 
+import psycopg
 import pytest
 from shapely.geometry import box, mapping
 
+from segwatch.db.migrate import upgrade
 from tests.acceptance.conftest import System
 from tests.acceptance.test_main_job import COLOUR
 from tests.support.flaky import flaky_proxy
@@ -101,6 +103,25 @@ def test_an_area_without_scenes(system: System) -> None:
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)
     assert (report["discover"]["items"], report["discover"]["scenes"]) == (0, 0)
+
+
+def test_a_gpu_worker_that_looks_at_another_ledger_is_noticed(system: System) -> None:
+    cluster = system.stack.cluster
+    cluster.ensure_database("elsewhere", "segwatch_owner")
+    with psycopg.connect(cluster.info().superuser_url("elsewhere"), autocommit=True) as conn:
+        conn.execute("CREATE EXTENSION IF NOT EXISTS postgis")
+        conn.execute("CREATE EXTENSION IF NOT EXISTS btree_gist")
+    upgrade(cluster.info().url_for("segwatch_owner", database="elsewhere"))
+    there = COLOUR | {
+        "SEGWATCH_DATABASE_URL": cluster.info().url_for("segwatch_worker", database="elsewhere")
+    }
+    applied = system.segwatch("apply", str(system.watch_file("lost", system.lakes)), **there)
+    assert applied.returncode == 0, applied.stderr
+    ended = system.ended("observe/observe", there, watch="lost")
+    assert ended.startswith("FAILED")
+    assert "took up none of 7 scene(s) of lost" in ended
+    assert "compare SEGWATCH_DATABASE_URL" in ended
+    assert system.segwatch("run", "lost", **there).returncode == 0, "and nothing is lost"
 
 
 def test_a_watch_file_with_a_wrong_field(system: System) -> None:
