@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor
-from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
+from torch.utils.flop_counter import FlopCounterMode, bmm_flop, sdpa_flop_count
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from segwatch.benchmarks import machine
@@ -246,11 +246,18 @@ def _compared(predictor: Predictor, image: NDArray[np.uint8], questions: list[st
 
 
 def _flops(work: Any) -> int:
-    # torch counts attention that is fused on a GPU, and not where it is fused on a CPU
-    fused = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
-    with FlopCounterMode(display=False, custom_mapping={fused: _attention_flops}) as counter:
+    aten = torch.ops.aten
+    # torch counts attention that is fused on a GPU, and not where it is fused on a CPU; nor products whose result has
+    # another type
+    known = {aten._scaled_dot_product_flash_attention_for_cpu: _attention_flops, aten.bmm: _product_flops}
+    with FlopCounterMode(display=False, custom_mapping=known) as counter:
         work()
     return int(counter.get_total_flops())
+
+
+def _product_flops(one: Any, other: Any, *rest: Any, **options: Any) -> int:
+    """From shapes."""
+    return int(bmm_flop(one, other))
 
 
 def _attention_flops(query: Any, key: Any, value: Any, *rest: Any, **options: Any) -> int:

@@ -40,8 +40,9 @@ class RowProbe:
 
     def read(self, query: Tensor, key: Tensor, scaling: float) -> None:
         """Add one layer's rows, from its rotated query and key (B, heads, L, head size)."""
-        rows, keys = query[self.batch, :, self.position], key[self.batch]
-        scores = (torch.einsum("thd,thkd->thk", rows, keys) * scaling).float()
+        with torch.autocast(query.device.type, enabled=False):
+            rows, keys = query[self.batch, :, self.position].float(), key[self.batch].float()
+            scores = torch.einsum("thd,thkd->thk", rows, keys) * scaling
         later = torch.arange(key.shape[2], device=key.device) > self.position[:, None]
         weights = scores.masked_fill(later[:, None], float("-inf")).softmax(dim=2).sum(dim=1)
         columns = self.start[self.batch, None] + torch.arange(self.count, device=key.device)

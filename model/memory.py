@@ -39,6 +39,29 @@ class Prefix:
         return Prefix(tuple(each[cut] for each in self.keys), tuple(each[cut] for each in self.values))
 
 
+def scores(query: Tensor, key: Tensor, scaling: float) -> Tensor:
+    """Scaled products of queries and keys in float32, whatever type they have.
+
+    Phi's keys have a bias, which lifts all scores of a row together: softmax does not see that, but scores that
+    were rounded to bfloat16 before it would lose what sets them apart.
+
+    Args:
+        query: (B, heads, n, d).
+        key: (B, heads, m, d).
+        scaling: of the products.
+
+    Returns:
+        (B, heads, n, m).
+    """
+    across = key.transpose(2, 3)
+    if query.dtype == torch.float32:
+        return query @ across * scaling
+    if query.device.type == "cpu":
+        return query.float() @ across.float() * scaling
+    product = torch.bmm(query.flatten(0, 1), across.flatten(0, 1), out_dtype=torch.float32)
+    return product.view(*query.shape[:3], key.shape[2]) * scaling
+
+
 class Recorder:
     """Causal attention over the shared beginning that keeps every layer's keys and values."""
 
@@ -49,7 +72,8 @@ class Recorder:
     def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scaling: float) -> Tensor:
         """See :class:`segwatch.model.language.Attender`."""
         self._keys.append(key)
-        self._values.append(value)
+        # as they come from the projection, every product over several images would copy them first
+        self._values.append(value.contiguous())
         out = F.scaled_dot_product_attention(query, key, value, is_causal=True, scale=scaling)
         return out.transpose(1, 2)
 
@@ -107,9 +131,8 @@ class Continuations:
             parted = each.view(images, heads, asked, steps, -1).transpose(1, 2)
             return parted.reshape(rows, heads, steps, -1)
 
-        query = query * scaling
-        to_shared = one_by_one(side_by_side(query) @ shared_keys.transpose(2, 3))
-        to_own = (query @ keys.transpose(2, 3)).masked_fill(~self._mask, float("-inf"))
-        weights = torch.cat([to_shared, to_own], dim=3).float().softmax(dim=3).to(value.dtype)
+        to_shared = one_by_one(scores(side_by_side(query), shared_keys, scaling))
+        to_own = scores(query, keys, scaling).masked_fill(~self._mask, float("-inf"))
+        weights = torch.cat([to_shared, to_own], dim=3).softmax(dim=3).to(value.dtype)
         from_shared = one_by_one(side_by_side(weights[..., :length]) @ shared_values)
         return (from_shared + weights[..., length:] @ values).transpose(1, 2)

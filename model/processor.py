@@ -89,7 +89,8 @@ def _checked(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 def _resize(rgb: NDArray[np.uint8], height: int, width: int, mode: str) -> Tensor:
     """(3, height, width) uint8."""
-    image = torch.tensor(rgb).permute(2, 0, 1)[None].float()
+    image = torch.from_numpy(np.array(rgb, order="C")).permute(2, 0, 1)[None]
     if image.shape[2:] != (height, width):
+        # on bytes, as PIL does: it rounds after each of the two directions
         image = F.interpolate(image, size=(height, width), mode=mode, align_corners=False, antialias=True)
-    return image[0].round().clamp(0, 255).to(torch.uint8)
+    return image[0].contiguous()

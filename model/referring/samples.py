@@ -49,14 +49,15 @@ def rgb(path: Path) -> NDArray[np.uint8]:
 
 
 def mask_file(path: Path) -> Mask:
-    """(H, W), True where the picture is not 0.
+    """(H, W), True where the picture is not 0, however opaque it is there.
 
     Raises:
         DatasetError: if the file is missing or no picture.
     """
     try:
         with Image.open(path) as picture:
-            values = np.asarray(picture)
+            opaque = {"LA": "L", "RGBA": "RGB"}.get(picture.mode)
+            values = np.asarray(picture if opaque is None else picture.convert(opaque))
     except (OSError, UnidentifiedImageError, Image.DecompressionBombError, ValueError) as error:
         raise DatasetError(f"{path}: not a readable mask ({error})") from error
     return np.asarray(values.any(axis=2) if values.ndim == 3 else values != 0)

@@ -12,10 +12,18 @@ from typing import Any, ClassVar, Self
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
-from torch.utils.backend_registration import _setup_privateuseone_for_python_backend
+from torch.utils.backend_registration import _DummyBackendModule, _setup_privateuseone_for_python_backend
 
 _NAME = "far"
-_setup_privateuseone_for_python_backend(_NAME)
+
+
+class _Module(_DummyBackendModule):
+    def get_amp_supported_dtype(self) -> list[torch.dtype]:
+        """Asked where autocast is switched off, too."""
+        return [torch.bfloat16]
+
+
+_setup_privateuseone_for_python_backend(_NAME, backend_module=_Module())
 DEVICE = torch.device(_NAME, 0)
 
 _aten = torch.ops.aten
@@ -35,6 +43,12 @@ _WAITS = {
     _aten.masked_select.default,
     _aten.bincount.default,
     _aten._unique2.default,
+}
+
+
+#: What only a GPU has, by other means.
+_EMULATED = {
+    _aten.bmm.dtype: lambda one, other, dtype: torch.bmm(one.to(dtype), other.to(dtype)),
 }
 
 
@@ -134,7 +148,7 @@ class FarDevice(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if waits:
             self.waits.append(str(func))
         known = {id(_near(one)): one for one in tensors}
-        result = func(*tree_map(_near, args), **tree_map(_near, kwargs))
+        result = _EMULATED.get(func, func)(*tree_map(_near, args), **tree_map(_near, kwargs))
 
         def placed(leaf: Any) -> Any:
             if not isinstance(leaf, torch.Tensor):

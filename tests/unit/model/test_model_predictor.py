@@ -10,9 +10,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from PIL import Image
 from transformers import PreTrainedTokenizerFast
 
-from segwatch.model import build, config, generate, processor, prompt, tokenizer
+from segwatch.model import build, config, generate, memory, processor, prompt, tokenizer
 from segwatch.model.errors import InputError, TokenizerError
 from segwatch.model.predictor import Predictor
 from segwatch.model.segearth import SegEarthR2
@@ -92,6 +93,35 @@ def test_the_same_question_gives_the_same_bytes(talkative: Predictor) -> None:
 
 def test_no_questions_give_no_answers(talkative: Predictor) -> None:
     assert talkative.answer(talkative.encode([_image(32, 32)]), []) == [[]]
+
+
+@pytest.mark.parametrize("shift", [0.0, 30.0, 300.0])
+def test_scores_that_are_lifted_together_keep_what_sets_them_apart(shift: float) -> None:
+    """Phi's keys have a bias, which the softmax does not see; neither may half precision."""
+    torch.manual_seed(0)
+    heads, size, length, asked = 4, 80, 100, 3
+    along = torch.nn.functional.normalize(torch.randn(1, heads, 1, size), dim=3)
+    query = (torch.randn(asked, heads, 1, size) + along * 8).bfloat16()
+    keys = (torch.randn(1, heads, length, size) + along * shift * size**0.5 / 8).bfloat16()
+    values = torch.randn(1, heads, length, size).bfloat16()
+    talk = memory.Continuations(memory.Prefix((keys,), (values,)), asked, 2)
+    talk.begin(torch.ones(asked, 1, dtype=torch.bool))
+    own = (keys[:, :, :1].expand(asked, -1, -1, -1), values[:, :, :1].expand(asked, -1, -1, -1))
+    found = talk.attend(0, query, *own, size**-0.5).transpose(1, 2)
+    every_key, every_value = (
+        torch.cat([part.expand(asked, -1, -1, -1), one], dim=2).double()
+        for part, one in zip((keys, values), own, strict=True)
+    )
+    exact = torch.nn.functional.scaled_dot_product_attention(
+        query.double(), every_key, every_value, scale=size**-0.5
+    )
+    assert (found - exact).abs().mean() < 0.01 * exact.abs().mean()
+
+
+def test_what_is_kept_of_the_beginning_lies_as_it_is_read(talkative: Predictor) -> None:
+    """Every token reads it again, for all images at once: a copy each time would cost more than the product."""
+    kept = talkative.encode([_image(64, 64), _image(64, 64, seed=1)]).prefix
+    assert all(part.is_contiguous() for part in (*kept.keys, *kept.values))
 
 
 def test_bad_input_is_refused(talkative: Predictor) -> None:
@@ -210,6 +240,32 @@ def test_views_at_their_own_size_are_exact() -> None:
     back = back + torch.tensor([123.675, 116.28, 103.53])[:, None, None]
     assert np.array_equal(back.round().permute(1, 2, 0).numpy().astype(np.uint8), image)
     assert torch.equal(processor.language_view(image, 128).amax(), torch.tensor(1.0))
+
+
+@pytest.mark.parametrize(("height", "width"), [(300, 500), (97, 64), (512, 512)])
+def test_views_are_those_of_pil(height: int, width: int) -> None:
+    """The reference's views are PIL's; sums that end near a half may round the other way."""
+    coarse = Image.fromarray(_image(12, 12)).resize((width, height), Image.Resampling.BICUBIC)
+    pixels = np.asarray(coarse)
+    inner = processor.resized_shape(height, width, 256)
+    for ours, theirs in (
+        (
+            processor.mask_pixels(pixels, 256)[:, : inner[0], : inner[1]],
+            coarse.resize(inner[::-1], Image.Resampling.BILINEAR),
+        ),
+        (processor.language_pixels(pixels, 112), coarse.resize((112, 112), Image.Resampling.BICUBIC)),
+    ):
+        away = np.abs(ours.permute(1, 2, 0).numpy().astype(int) - np.asarray(theirs).astype(int))
+        assert away.max() <= 2
+        assert (away > 0).mean() < 0.01
+
+
+def test_views_of_an_array_that_is_read_backwards() -> None:
+    image = _image(40, 30)
+    assert torch.equal(
+        processor.mask_pixels(image[::-1, :, ::-1], 64),
+        processor.mask_pixels(np.ascontiguousarray(image[::-1, :, ::-1]), 64),
+    )
 
 
 def test_undo_puts_a_mask_back_where_it_was() -> None:

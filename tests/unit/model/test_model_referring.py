@@ -24,7 +24,7 @@ from segwatch.model.errors import DatasetError
 from segwatch.model.predictor import Answer, Predictor
 from segwatch.model.referring import score
 from segwatch.model.referring.layouts import Dataset, samples
-from segwatch.model.referring.samples import Mask, Sample, coco_mask
+from segwatch.model.referring.samples import Mask, Sample, coco_mask, mask_file
 
 SIDE = 24
 
@@ -347,3 +347,11 @@ def test_metrics_equal_an_independent_count(truth: list[Mask], found: list[Mask]
         assert table[f"Pr@{threshold}"] == pytest.approx(share)
     if len(found) >= len(truth):
         assert table["matched"]["gIoU"] >= table["gIoU"] - 1e-12
+
+
+@pytest.mark.parametrize("mode", ["L", "LA", "RGB", "RGBA", "1"])
+def test_a_mask_is_what_is_bright_however_opaque(tmp_path: Path, mode: str) -> None:
+    marked = np.zeros((8, 8), np.uint8)
+    marked[2:4, 2:4] = 255
+    Image.fromarray(marked).convert(mode).save(tmp_path / "mask.png")
+    assert np.array_equal(mask_file(tmp_path / "mask.png"), marked > 0)
