@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeVar
 
 import torch
@@ -71,9 +72,9 @@ def sizes(config: SegEarthConfig, dtype: torch.dtype, question_tokens: int = 64)
     return Sizes(tile=tile, row=max(own + asking, memory + max(masks, at_tile_size)))
 
 
-def plan(config: SegEarthConfig, dtype: torch.dtype, free: int) -> Plan:
+def plan(config: SegEarthConfig, dtype: torch.dtype, free: int, question_tokens: int = 64) -> Plan:
     """Half of the free bytes for tiles, half for questions on them; at least one of each."""
-    each = sizes(config, dtype)
+    each = sizes(config, dtype, question_tokens)
     return Plan(
         tiles=min(max(free // 2 // each.tile, 1), _MOST_TILES),
         rows=min(max(free // 2 // each.row, 1), _MOST_ROWS),
@@ -110,6 +111,33 @@ class Batcher:
 
     def __init__(self, size: int) -> None:
         self.size = size
+        """Items at once."""
+
+    def run_grid(self, rows: int, columns: int, most: int, work: Callable[[range, range], None]) -> None:
+        """``work`` on blocks of a grid whose cells are the items, in order of rows, then of columns.
+
+        A block is whole rows where they fit, else a part of one; parts of a row are about equally long.
+
+        Args:
+            rows: of the grid, at least 1.
+            columns: of the grid, at least 1.
+            most: cells at once, however many would fit.
+            work: given rows and columns.
+
+        Raises:
+            torch.OutOfMemoryError: if a single cell does not fit.
+        """
+        row = column = 0
+        while row < rows:
+            fit = max(min(self.size, most), 1)
+            if column == 0 and fit >= columns:
+                some, part = range(row, min(row + fit // columns, rows)), range(columns)
+            else:
+                left = columns - column
+                parts = -(-left // fit)
+                some, part = range(row, row + 1), range(column, column + -(-left // parts))
+            if self._tried(len(some) * len(part), partial(work, some, part)):
+                row, column = (some.stop, 0) if part.stop == columns else (row, part.stop)
 
     def run(self, items: Sequence[T], work: Callable[[Sequence[T]], R]) -> Iterator[R]:
         """``work`` on consecutive batches of items, in order.
@@ -119,22 +147,26 @@ class Batcher:
         """
         begin = 0
         while begin < len(items):
-            batch = items[begin : begin + self.size]
-            result = self._tried(batch, work)
-            if result is None:
-                self.size = (len(batch) + 1) // 2
-                # the failed batch's memory is free only here, after its exception is gone
-                if torch.cuda.is_available():
-                    torch.cuda.empty_cache()
-                continue
-            begin += len(batch)
-            yield result
+            batch, results = items[begin : begin + self.size], list[R]()
 
-    @staticmethod
-    def _tried(batch: Sequence[T], work: Callable[[Sequence[T]], R]) -> R | None:
+            def keep(batch: Sequence[T] = batch, results: list[R] = results) -> None:
+                results.append(work(batch))
+
+            if self._tried(len(batch), keep):
+                begin += len(batch)
+                yield results.pop()
+
+    def _tried(self, count: int, work: Callable[[], None]) -> bool:
+        """False when it did not fit; the size is then half of what was tried."""
         try:
-            return work(batch)
+            work()
         except torch.OutOfMemoryError:
-            if len(batch) == 1:
+            if count == 1:
                 raise
-            return None
+        else:
+            return True
+        # the failed batch's memory is free only here, after its exception is gone
+        self.size = (count + 1) // 2
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        return False

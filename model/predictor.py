@@ -74,7 +74,8 @@ class Predictor:
         self.version = version
         self.tile_px = model.config.image_size
         self.max_new_tokens = model.config.max_new_tokens if max_new_tokens is None else max_new_tokens
-        self.plan = budget.plan(model.config, model.dtype, budget.free_bytes(model.device, memory_gib))
+        self._free = budget.free_bytes(model.device, memory_gib)
+        self.plan = budget.plan(model.config, model.dtype, self._free)
         self._model = model.eval()
         self._tokenizer = tokenizer
         self._prefix_ids = _common(
@@ -226,24 +227,24 @@ class Predictor:
             for row in asked
         ]
 
-        def ask(some: Sequence[int], questions: Sequence[int]) -> list[list[Answer]]:
-            return self._together(
+        # all are as wide as the longest
+        longest = max(len(suffix) for suffix in suffixes)
+        most = budget.plan(self._model.config, self._model.dtype, self._free, longest).rows
+        rows: list[list[Answer]] = [[] for _ in range(images)]
+
+        def ask(some: range, questions: range) -> None:
+            part = self._together(
                 encoded,
-                range(some[0], some[-1] + 1),
+                some,
                 kept,
-                [suffixes[index] for index in questions],
+                suffixes[questions.start : questions.stop],
                 None if draws is None else draws.of(some, questions),
             )
+            for image, answers in zip(some, part, strict=True):
+                rows[image] += answers
 
-        def ask_all(some: Sequence[int]) -> list[list[Answer]]:
-            rows: list[list[Answer]] = [[] for _ in some]
-            for part in self._rows.run(range(len(asked)), lambda questions: ask(some, questions)):
-                for row, more in zip(rows, part, strict=True):
-                    row.extend(more)
-            return rows
-
-        several = budget.Batcher(max(self._rows.size // len(asked), 1))
-        return [row for rows in several.run(range(images), ask_all) for row in rows]
+        self._rows.run_grid(images, len(asked), most, ask)
+        return rows
 
     def _together(
         self,
@@ -310,10 +311,10 @@ class _Draws:
     def __getitem__(self, images: slice) -> _Draws:
         return _Draws(self.temperature, self.table[images])
 
-    def of(self, images: Sequence[int], questions: Sequence[int]) -> _Draws:
-        """Draws of consecutive images and consecutive questions."""
-        cut = slice(images[0], images[-1] + 1), slice(questions[0], questions[-1] + 1)
-        return _Draws(self.temperature, self.table[cut])
+    def of(self, images: range, questions: range) -> _Draws:
+        """Draws of some images and some questions."""
+        part = self.table[images.start : images.stop, questions.start : questions.stop]
+        return _Draws(self.temperature, part)
 
 
 def _some(images: Sequence[Image]) -> Sequence[Image]:

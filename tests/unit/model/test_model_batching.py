@@ -135,6 +135,73 @@ def test_halving_keeps_order_and_loses_nothing(count: int, size: int, fits: int)
     assert 1 <= batcher.size <= size
 
 
+@given(st.integers(1, 9), st.integers(1, 9), st.integers(1, 60), st.integers(1, 60), st.integers(1, 60))
+@settings(max_examples=200, deadline=None)
+def test_a_grid_is_worked_through_once_in_blocks_that_fit(
+    rows: int, columns: int, size: int, most: int, fits: int
+) -> None:
+    done: list[tuple[int, int]] = []
+    blocks: list[int] = []
+
+    def work(some: range, part: range) -> None:
+        cells = [(row, column) for row in some for column in part]
+        blocks.append(len(cells))
+        if len(cells) > fits:
+            raise torch.OutOfMemoryError("made for this test")
+        done.extend(cells)
+
+    batcher = budget.Batcher(size)
+    batcher.run_grid(rows, columns, most, work)
+    assert done == [(row, column) for row in range(rows) for column in range(columns)]
+    assert max(blocks) <= min(size, most)
+    # halved once for each time it has to be, and never further
+    assert batcher.size >= min(size, most, fits) // 2
+    assert sum(block > fits for block in blocks) <= 6
+
+
+def test_what_fits_is_counted_in_questions_on_tiles(
+    predictor: Predictor, model: SegEarthR2, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    extend, seen = model.language.extend, list[int]()
+
+    def some_rows(embeds: torch.Tensor, *rest: object) -> torch.Tensor:
+        seen.append(len(embeds))
+        if len(embeds) > 12:
+            raise torch.OutOfMemoryError("made for this test")
+        return extend(embeds, *rest)  # type: ignore[arg-type]
+
+    encoded = predictor.encode(_images(4))
+    monkeypatch.setattr(model.language, "extend", some_rows)
+    predictor.answer(encoded, QUESTIONS)
+    assert seen[0] == 16
+    assert set(seen[1:]) == {8}, "two tiles with all four questions each"
+    seen.clear()
+    predictor.answer(encoded, QUESTIONS)
+    assert set(seen) == {8}
+
+
+def test_long_questions_are_fewer_at_once(
+    predictor: Predictor, model: SegEarthR2, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All questions of a batch are as wide as its longest; memory is planned for that."""
+    extend, seen = model.language.extend, list[int]()
+
+    def counted(embeds: torch.Tensor, *rest: object) -> torch.Tensor:
+        seen.append(len(embeds))
+        return extend(embeds, *rest)  # type: ignore[arg-type]
+
+    encoded = predictor.encode(_images(4))
+    predictor._free = 80 * 2**20
+    monkeypatch.setattr(model.language, "extend", counted)
+    predictor.answer(encoded, QUESTIONS)
+    assert max(seen) == 16
+    seen.clear()
+    together = predictor.answer(encoded, [*QUESTIONS[:3], "the water " * 60])
+    assert max(seen) < 16
+    monkeypatch.undo()
+    _assert_same([row[:3] for row in together], [row[:3] for row in predictor.answer(encoded, QUESTIONS)])
+
+
 def test_a_plan_follows_the_memory() -> None:
     full = config.base()
     small, large = (budget.plan(full, torch.bfloat16, gib * 2**30) for gib in (8, 120))
