@@ -7,6 +7,7 @@ refused, because reading one runs code.
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -210,11 +211,20 @@ def tensors(file: Path, keys: Iterable[str]) -> Iterator[tuple[str, Tensor]]:
 
 
 def file_shapes(files: Iterable[Path], prefix: str = "") -> dict[str, tuple[int, ...]]:
-    """Shape of every tensor in the files, read from their headers, without ``prefix``."""
+    """Shape of every tensor in the files, read from their headers, without ``prefix``.
+
+    Raises:
+        CheckpointError: for an unreadable file, or a tensor that two files hold.
+    """
     shapes: dict[str, tuple[int, ...]] = {}
+    place: dict[str, Path] = {}
     for file in files:
         with _open(file) as tensors:
             for key in tensors.keys():  # noqa: SIM118 - not a mapping
+                if (other := place.setdefault(key, file)) != file:
+                    raise CheckpointError(
+                        f"{key} is in {other.name} and in {file.name} of {file.parent}; remove the stale one"
+                    )
                 shapes[key.removeprefix(prefix)] = tuple(tensors.get_slice(key).get_shape())
     return shapes
 
@@ -249,7 +259,12 @@ def load_into(
 
 
 def save(state: Mapping[str, Tensor], file: Path, dtype: torch.dtype | None = None) -> None:
-    """Write a model's weights under the reference's names, as they are or as ``dtype``."""
+    """Write a model's weights under the reference's names, as they are or as ``dtype``, whole or not at all.
+
+    Raises:
+        CheckpointError: if the folder holds other weights, see :func:`refuse_other_weights`.
+    """
+    refuse_other_weights(file.parent)
     whole: dict[str, Tensor] = {}
     parts: dict[str, dict[int, Tensor]] = {}
     for name, value in state.items():
@@ -261,7 +276,25 @@ def save(state: Mapping[str, Tensor], file: Path, dtype: torch.dtype | None = No
             parts.setdefault(source.key, {})[source.part] = stored
     for key, thirds in parts.items():
         whole[key] = torch.cat([thirds[index] for index in range(3)])
-    save_file(whole, file, metadata={"format": "pt"})
+    partial = file.with_name(file.name + ".partial")
+    save_file(whole, partial, metadata={"format": "pt"})
+    os.replace(partial, file)
+
+
+def refuse_other_weights(directory: Path) -> None:
+    """Make sure that what is saved there as ``model.safetensors`` is what will be read.
+
+    Raises:
+        CheckpointError: if the folder holds an index or further files of another model.
+    """
+    found = {file.name for file in directory.glob("*.safetensors")} | {
+        name for name in (INDEX,) if (directory / name).exists()
+    }
+    if other := sorted(found - {WEIGHTS}):
+        raise CheckpointError(
+            f"{directory} holds the weights of another model ({_some(other)}), which would be read in place of what is "
+            "saved there; give a new folder"
+        )
 
 
 def _open(file: Path) -> safe_open:

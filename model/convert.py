@@ -190,6 +190,11 @@ def _write(
                 raise CheckpointError(f"{file}: {key} holds values that are not finite; download it again")
             # shards of tied or sliced tensors share storage, which safetensors refuses
             state[key] = value.to(dtype or value.dtype, copy=True).contiguous()
+            if not bool(state[key].isfinite().all()):
+                raise CheckpointError(
+                    f"{file}: {key} holds values up to {float(value.abs().max()):.3g}, too large for {dtype}; convert "
+                    "to bfloat16 or leave the type as it is"
+                )
             parameters += value.numel()
             size += state[key].numel() * state[key].element_size()
         save_file(state, folder / name, metadata={"format": "pt"})

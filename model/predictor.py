@@ -45,7 +45,8 @@ class Answer:
     text: str
     """The model's words, ``[SEG]`` where it points at a target."""
     mask_logits: NDArray[np.float32]
-    """(M, H, W) at the image's own size, one per ``[SEG]`` in order of appearance; > 0 is inside."""
+    """(M, H, W) at the image's own size, one per ``[SEG]`` in order of appearance; > 0 is inside. Or (M, S, S) over the
+    mask view, where that was asked for."""
 
 
 @dataclass(frozen=True)
@@ -129,7 +130,12 @@ class Predictor:
         )
 
     def segment(
-        self, images: Sequence[Image], instructions: Sequence[str], sampling: Sampling | None = None
+        self,
+        images: Sequence[Image],
+        instructions: Sequence[str],
+        sampling: Sampling | None = None,
+        *,
+        in_view: bool = False,
     ) -> list[list[Answer]]:
         """All instructions on all images, in batches that fit; coming images are prepared meanwhile.
 
@@ -137,6 +143,7 @@ class Predictor:
             images: each (H, W, 3) uint8 RGB of any size.
             instructions: what to segment.
             sampling: draw the words; None takes the likeliest.
+            in_view: leave masks over the mask view, padding included, which is where benchmarks compare them.
 
         Returns:
             Answers as ``[image][instruction]``. An answer that points at nothing has no masks.
@@ -154,7 +161,7 @@ class Predictor:
             ):
                 begin = len(answers)
                 some = None if draws is None else draws[begin : begin + len(encoded.shapes)]
-                answers += self._answers(encoded, asked, some)
+                answers += self._answers(encoded, asked, some, in_view=in_view)
         return answers
 
     def encode(self, images: Sequence[Image]) -> EncodedImages:
@@ -214,7 +221,12 @@ class Predictor:
 
     @torch.inference_mode()
     def _answers(
-        self, encoded: EncodedImages, asked: Sequence[list[int]], draws: _Draws | None
+        self,
+        encoded: EncodedImages,
+        asked: Sequence[list[int]],
+        draws: _Draws | None,
+        *,
+        in_view: bool = False,
     ) -> list[list[Answer]]:
         images = len(encoded.shapes)
         if not asked:
@@ -239,6 +251,7 @@ class Predictor:
                 kept,
                 suffixes[questions.start : questions.stop],
                 None if draws is None else draws.of(some, questions),
+                in_view=in_view,
             )
             for image, answers in zip(some, part, strict=True):
                 rows[image] += answers
@@ -253,6 +266,8 @@ class Predictor:
         kept: int,
         suffixes: Sequence[Tensor],
         draws: _Draws | None,
+        *,
+        in_view: bool,
     ) -> list[list[Answer]]:
         """Questions on consecutive images in one batch."""
         model, asked = self._model, len(suffixes)
@@ -269,7 +284,10 @@ class Predictor:
             counts, masks = self._masks(encoded.pixels.part(images.start, images.stop), told, asked)
             rows: list[list[Answer]] = []
             for index, (part, image) in enumerate(zip(masks, images, strict=True)):
-                full = processor.undo(part.float(), *encoded.shapes[image], model.config.image_size)
+                if in_view:
+                    full = model.upsample(part.float())
+                else:
+                    full = processor.undo(part.float(), *encoded.shapes[image], model.config.image_size)
                 mine = counts[index * asked : (index + 1) * asked]
                 parts = torch.split(full.cpu(), mine)
                 words = told[index * asked : (index + 1) * asked]

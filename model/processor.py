@@ -59,6 +59,15 @@ def as_language_view(pixels: Tensor) -> Tensor:
     return pixels.float() / 127.5 - 1.0
 
 
+def truth_view(mask: NDArray[np.bool_], size: int) -> NDArray[np.bool_]:
+    """(H, W) mask of an image -> (size, size) as the mask view shows it: nearest, nothing in the padding."""
+    height, width = resized_shape(mask.shape[0], mask.shape[1], size)
+    view = torch.zeros(1, 1, size, size)
+    values = torch.tensor(mask)[None, None].float()
+    view[:, :, :height, :width] = F.interpolate(values, size=(height, width), mode="nearest-exact")
+    return view[0, 0].numpy() > 0
+
+
 def undo(logits: Tensor, height: int, width: int, size: int) -> Tensor:
     """Mask logits back at the image's own size.
 

@@ -1,4 +1,8 @@
-"""How a model does on a benchmark: one record per instruction, then tables over records."""
+"""How a model does on a benchmark: one record per instruction, then tables over records.
+
+Masks are compared over the model's square mask view, as the reference does, so that images weigh alike in the summed
+figures whatever their size.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from segwatch.model import metrics
+from segwatch.model import metrics, processor
 from segwatch.model.errors import DatasetError
 from segwatch.model.metrics import Overlap, Summary
 from segwatch.model.predictor import Predictor
@@ -117,11 +121,14 @@ def _scored(
             yield None, Failure(sample.name, str(error)), None
     if not usable or pixels is None:
         return
-    answers = predictor.segment([pixels], [sample.instruction for sample, _ in usable])[0]
-    for (sample, truth), answer in zip(usable, answers, strict=True):
+    asked_for = [sample.instruction for sample, _ in usable]
+    answers = predictor.segment([pixels], asked_for, in_view=True)[0]
+    side = predictor.tile_px
+    for (sample, masks), answer in zip(usable, answers, strict=True):
+        truth = [processor.truth_view(mask, side) for mask in masks]
         found = [logits > 0 for logits in answer.mask_logits]
         record = compared(sample, truth, found, answer.text)
-        yield record, None, _drawing(pixels, truth, found)
+        yield record, None, _drawing(pixels, side, truth, found)
 
 
 def compared(sample: Sample, truth: Sequence[Mask], found: Sequence[Mask], text: str) -> Record:
@@ -240,13 +247,15 @@ def write(document: dict[str, Any], folder: Path) -> None:
 
 
 def _drawing(
-    pixels: NDArray[np.uint8], truth: Sequence[Mask], found: Sequence[Mask]
+    pixels: NDArray[np.uint8], side: int, truth: Sequence[Mask], found: Sequence[Mask]
 ) -> Callable[[Path], None]:
     def draw(path: Path) -> None:
-        empty = np.zeros(pixels.shape[:2], np.bool_)
-        true = np.logical_or.reduce([empty, *truth])
-        seen = np.logical_or.reduce([empty, *found])
-        picture = pixels.astype(np.float32)
+        height, width = processor.resized_shape(pixels.shape[0], pixels.shape[1], side)
+        empty = np.zeros((side, side), np.bool_)
+        true = np.logical_or.reduce([empty, *truth])[:height, :width]
+        seen = np.logical_or.reduce([empty, *found])[:height, :width]
+        view = processor.mask_pixels(pixels, side)[:, :height, :width]
+        picture = view.permute(1, 2, 0).numpy().astype(np.float32)
         for where, colour in ((true & seen, HIT), (seen & ~true, WRONG), (true & ~seen, MISSED)):
             picture[where] = 0.45 * picture[where] + 0.55 * np.array(colour, np.float32)
         Image.fromarray(picture.round().astype(np.uint8)).save(path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -21,6 +22,11 @@ from segwatch.model.train import instructions, real
 from segwatch.model.train.config import Mix
 from segwatch.model.train.losses import attention_grid
 from segwatch.model.train.scenes import Scene
+
+_log = logging.getLogger(__name__)
+
+_DRAWS = 100
+"""Images drawn before giving up on finding one that can be asked about."""
 
 
 @dataclass(frozen=True)
@@ -103,11 +109,22 @@ class Material:
         return real.turn(rng, replace(scene, image=real.jitter(rng, scene.image)))
 
     def shown(self, rng: np.random.Generator, pairs: int) -> Shown:
-        """See :class:`Source`."""
-        scene = self.draw(rng)
-        made = instructions.pairs(
-            rng, sorted(scene.masks), sorted(scene.absent), pairs, self.mix, self.weights
-        )
+        """See :class:`Source`.
+
+        Raises:
+            DatasetError: if image after image there is nothing to ask.
+        """
+        for _ in range(_DRAWS):
+            scene = self.draw(rng)
+            made = instructions.pairs(
+                rng, sorted(scene.masks), sorted(scene.absent), pairs, self.mix, self.weights
+            )
+            if made:
+                break
+        else:
+            raise DatasetError(
+                f"{_DRAWS} images in a row have no target that is surely there or surely not; give others"
+            )
         empty = np.zeros(scene.image.shape[:2], dtype=np.bool_)
         return Shown(
             scene.image,
@@ -147,11 +164,20 @@ class Referring:
         self._groups = list(by_image.values())
 
     def shown(self, rng: np.random.Generator, pairs: int) -> Shown:
-        """See :class:`Source`.
+        """See :class:`Source`. What cannot be read is told, and another image drawn.
 
         Raises:
-            DatasetError: if a picture or a mask cannot be read.
+            DatasetError: if image after image cannot be read.
         """
+        for _ in range(_DRAWS):
+            try:
+                return self._drawn(rng, pairs)
+            except DatasetError as error:
+                _log.warning("left out: %s", error)
+                last = error
+        raise DatasetError(f"{_DRAWS} images in a row cannot be used, the last one: {last}") from last
+
+    def _drawn(self, rng: np.random.Generator, pairs: int) -> Shown:
         group = self._groups[int(rng.integers(len(self._groups)))]
         chosen = rng.permutation(len(group))[:pairs]
         image = rgb(group[0].image)

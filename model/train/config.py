@@ -151,7 +151,7 @@ class TrainConfig(_Section):
 
     def learned(self) -> dict[str, Any]:
         """What a resumed run must share with the one it goes on from."""
-        kept = self.model_dump(mode="json", exclude={"run"})
+        kept = self.model_dump(mode="json", exclude={"run": True, "optimizer": {"accumulate"}})
         return {**kept, "seed": self.run.seed, "precision": self.run.precision}
 
 

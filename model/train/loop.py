@@ -188,7 +188,7 @@ class Trainer:
                     self.progress.seconds,
                     "  ".join(f"{name} {value:.3f}" for name, value in mean.items()),
                 )
-            if self.progress.seconds - saved > 60 * settings.checkpoint_minutes:
+            if self._agreed(self.progress.seconds - saved > 60 * settings.checkpoint_minutes):
                 saved = self.progress.seconds
                 self._saved(on_checkpoint)
         self._saved(on_checkpoint)
@@ -198,13 +198,15 @@ class Trainer:
         folder = self.config.run.state
         folder.mkdir(parents=True, exist_ok=True)
         partial = folder / f"{STATE}.partial"
+        scaler = self.accelerator.scaler
         torch.save(
             {
-                "model": self.model.state_dict(),
+                "model": self._state(),
                 "optimizer": self.optimizer.state_dict(),
+                "scaler": None if scaler is None else scaler.state_dict(),
                 "step": self.progress.step,
                 "seconds": self.progress.seconds,
-                "learned": json.dumps(self.config.learned()),
+                "learned": json.dumps(self._learned()),
             },
             partial,
         )
@@ -220,17 +222,39 @@ class Trainer:
         if not file.exists():
             raise CheckpointError(f"{self.config.run.state} holds no {STATE}; start anew")
         state = torch.load(file, map_location=self.accelerator.device, weights_only=True)
-        theirs, ours = json.loads(state["learned"]), self.config.learned()
+        theirs, ours = json.loads(state["learned"]), self._learned()
         if other := sorted(key for key in {*theirs, *ours} if theirs.get(key) != ours.get(key)):
             raise CheckpointError(
                 f"{file} belongs to a run with another {', '.join(other)}; use its configuration, another "
                 "run.state, or start anew"
             )
-        self.model.load_state_dict(state["model"])
+        # what does not learn is as the run begins
+        self.model.load_state_dict({**self.model.state_dict(), **state["model"]})
         self.optimizer.load_state_dict(state["optimizer"])
+        if state["scaler"] is not None and self.accelerator.scaler is not None:
+            self.accelerator.scaler.load_state_dict(state["scaler"])
         self.progress = Progress(int(state["step"]), float(state["seconds"]))
         if self.accelerator.is_main_process:
             self._forget_later_losses()
+
+    def _state(self) -> dict[str, Tensor]:
+        """Weights that a resumed run cannot have otherwise: beside adapters most are still the checkpoint's."""
+        state: dict[str, Tensor] = self.model.state_dict()
+        start = self.config.start
+        if self.config.lora is None or start.checkpoint is None or start.pixel_steps or start.word_steps:
+            return state
+        still = {name for name, value in self.model.named_parameters() if not value.requires_grad}
+        return {name: value for name, value in state.items() if name not in still}
+
+    def _learned(self) -> dict[str, Any]:
+        """What a resumed run must share: passes may be spread over other processes, but not be more or fewer."""
+        passes = self.config.optimizer.accumulate * self.accelerator.num_processes
+        return {**self.config.learned(), "passes": passes}
+
+    def _agreed(self, wish: bool) -> bool:
+        """What the first process wishes, known to all: their clocks differ, and who saves waits for the others."""
+        told = torch.tensor(float(wish and self.accelerator.is_main_process), device=self.accelerator.device)
+        return bool(self.accelerator.reduce(told, reduction="sum") > 0)
 
     def _saved(self, on_checkpoint: Callable[[Trainer], None]) -> None:
         if self.accelerator.is_main_process:

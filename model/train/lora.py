@@ -37,7 +37,7 @@ def add(model: SegEarthR2, config: Lora) -> None:
 
 @torch.no_grad()
 def merged_state(model: SegEarthR2) -> dict[str, Tensor]:
-    """Weights under the names of a model without adapters, each adapter added to its layer."""
+    """Weights under the names of a model without adapters, each adapter added to its layer, on the CPU there."""
     state: dict[str, Tensor] = dict(model.state_dict())
     for name, module in model.named_modules():
         if not isinstance(module, LoraLayer):
@@ -46,7 +46,9 @@ def merged_state(model: SegEarthR2) -> dict[str, Tensor]:
         for key in [key for key in state if key.startswith(f"{name}.")]:
             value = state.pop(key)
             if key == f"{name}.base_layer.weight":
-                state[f"{name}.weight"] = value + layer.get_delta_weight(_ADAPTER).to(value.dtype)
+                merged = value + layer.get_delta_weight(_ADAPTER).to(value.dtype)
+                # a second copy of every layer would not fit beside the model
+                state[f"{name}.weight"] = merged.cpu()
             elif key == f"{name}.base_layer.bias":
                 state[f"{name}.bias"] = value
     return state

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from segwatch.model import build, tokenizer
+from segwatch.model import build, checkpoint, tokenizer
 from segwatch.model.config import tiny
 from segwatch.model.referring import layouts
 from segwatch.model.segearth import SegEarthR2
@@ -33,11 +33,13 @@ def train(config: TrainConfig, *, fresh: bool = False) -> Trainer:
         fresh: forget the earlier run.
 
     Raises:
-        CheckpointError: if the state belongs to another run, or the first weights do not fit.
+        CheckpointError: if the state belongs to another run, the first weights do not fit, or the folder for the
+            model holds another one's weights.
         DatasetError: if the data set cannot be read.
         InputError: if imagery is missing.
     """
     settings = config.run
+    checkpoint.refuse_other_weights(settings.out)
     if settings.threads is not None:
         torch.set_num_threads(settings.threads)
     accelerator = accelerator_for(config)

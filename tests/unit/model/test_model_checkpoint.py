@@ -154,6 +154,22 @@ def test_shards_load_by_their_index(saved: Path, tmp_path: Path) -> None:
         checkpoint.weight_files(tmp_path)
 
 
+def test_two_files_with_the_same_weights_are_refused(saved: Path, tmp_path: Path) -> None:
+    """Which of them were meant cannot be known."""
+    for file in saved.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    (tmp_path / "older.safetensors").write_bytes((saved / checkpoint.WEIGHTS).read_bytes())
+    with pytest.raises(CheckpointError, match=r"is in model\.safetensors and in older\.safetensors"):
+        build.from_weights(config.tiny(), checkpoint.weight_files(tmp_path))
+
+
+def test_nothing_is_saved_beside_another_models_weights(saved: Path, tmp_path: Path) -> None:
+    (tmp_path / checkpoint.INDEX).write_text("{}")
+    loaded = build.from_pretrained(saved, "cpu")
+    with pytest.raises(CheckpointError, match="weights of another model"):
+        build.save_pretrained(loaded.model, loaded.tokenizer, tmp_path)
+
+
 def test_an_official_folder_takes_vocabulary_and_ids_from_its_files(saved: Path, tmp_path: Path) -> None:
     for file in saved.iterdir():
         (tmp_path / file.name).write_bytes(file.read_bytes())

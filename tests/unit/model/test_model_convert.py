@@ -196,6 +196,11 @@ def test_what_cannot_be_a_checkpoint_is_named(
     key = next(key for key in part if not key.startswith(("predictor.query", "model.vision_tower.")))
     torch.save(part | {key: torch.full_like(part[key], float("nan"))}, shards[0])
     refused(f"{key} holds values that are not finite")
+    torch.save(part | {key: torch.full_like(part[key], 1e5, dtype=torch.float32)}, shards[0])
+    with pytest.raises(
+        CheckpointError, match=rf"{key} holds values up to 1e\+05, too large for torch.float16"
+    ):
+        convert(source, tmp_path / "out", config_file=small, dtype=torch.float16)
     torch.save(part | {"model.layers.0.self_attn.q_proj.lora_A.weight": torch.zeros(2)}, shards[0])
     refused("LoRA weights beside the model's; merge them first")
     torch.save([part], shards[0])

@@ -268,6 +268,21 @@ def test_views_of_an_array_that_is_read_backwards() -> None:
     )
 
 
+def test_masks_over_the_view_are_those_of_the_image(talkative: Predictor) -> None:
+    image = _image(200, 120)
+    own, viewed = (talkative.segment([image], QUESTIONS, in_view=way)[0] for way in (False, True))
+    assert any(len(answer.mask_logits) for answer in own)
+    for answer, view in zip(own, viewed, strict=True):
+        assert view.mask_logits.shape == (len(answer.mask_logits), 256, 256)
+        assert view.text == answer.text
+        height, width = processor.resized_shape(200, 120, 256)
+        for mask, seen in zip(answer.mask_logits > 0, view.mask_logits > 0, strict=True):
+            there = processor.truth_view(mask, 256)
+            assert (there[:height, :width] != seen[:height, :width]).mean() < 0.06
+            assert not there[height:].any()
+            assert not there[:, width:].any()
+
+
 def test_undo_puts_a_mask_back_where_it_was() -> None:
     logits = torch.full((1, 32, 32), -5.0)
     logits[:, :8, :16] = 5.0

@@ -220,8 +220,10 @@ class _Oracle:
 
     found: dict[str, list[Mask]]
     asked: list[tuple[int, int]]
+    tile_px = SIDE
 
-    def segment(self, images: list[Any], instructions: list[str]) -> list[list[Answer]]:
+    def segment(self, images: list[Any], instructions: list[str], *, in_view: bool) -> list[list[Answer]]:
+        assert in_view
         self.asked.append((len(images), len(instructions)))
         return [
             [
@@ -260,6 +262,20 @@ def test_scores_of_a_hand_computed_case(tmp_path: Path) -> None:
     assert [path.name for path in pictures] == ["test_1.png"]
     drawn = np.asarray(Image.open(pictures[0])).astype(int)
     assert (drawn[ONE | TWO][:, 1] > drawn[ONE | TWO][:, 0]).all(), "found and true is green"
+
+
+def test_images_weigh_alike_whatever_their_size(tmp_path: Path) -> None:
+    """A small one answered rightly, and one of sixteen times its side half found: 0.75 as the reference counts."""
+    half = np.zeros((SIDE, SIDE), np.bool_)
+    half[: SIDE // 2] = True
+    shown = []
+    for name, times in (("small", 1), ("large", 16)):
+        _picture(tmp_path / f"{name}.png", values=np.zeros((SIDE * times, SIDE * times, 3), np.uint8))
+        whole = np.ones((SIDE * times, SIDE * times), np.bool_)
+        shown.append(Sample(name, tmp_path / f"{name}.png", name, lambda whole=whole: [whole]))  # type: ignore[misc]
+    oracle = _Oracle({"small": [np.ones((SIDE, SIDE), np.bool_)], "large": [half]}, [])
+    scores = score.score(oracle, shown)  # type: ignore[arg-type]
+    assert score.summaries(scores.records)["all"]["cIoU"] == pytest.approx(0.75)
 
 
 def test_what_cannot_be_read_is_recorded_and_the_rest_goes_on(tmp_path: Path) -> None:

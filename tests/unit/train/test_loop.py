@@ -26,7 +26,7 @@ from segwatch.model.referring.samples import Sample
 from segwatch.model.segearth import SegEarthR2
 from segwatch.model.train import batches, instructions, lora, pixels, scenes, words
 from segwatch.model.train.config import Lora, Mix, Optimizer, TrainConfig, load
-from segwatch.model.train.loop import LOSSES, Progress, Trainer, accelerator_for, learning_rate
+from segwatch.model.train.loop import LOSSES, STATE, Progress, Trainer, accelerator_for, learning_rate
 from segwatch.model.train.run import train
 
 RECIPES = Path(__file__).parents[3] / "model" / "train" / "recipes"
@@ -170,6 +170,29 @@ def test_two_processes_learn_what_two_passes_learn(tmp_path: Path) -> None:
         assert ours == pytest.approx(theirs, rel=1e-4)
 
 
+_CLOCKS = """
+import os, time
+from segwatch.flows.cli import app
+from segwatch.model.train import loop
+true, pace = time.monotonic, 1 + 2 * int(os.environ["RANK"])
+loop.time = type("Fast", (), {"monotonic": staticmethod(lambda: true() * pace)})
+app()
+"""
+
+
+def test_processes_whose_clocks_differ_save_together(tmp_path: Path) -> None:
+    """One's goes three times as fast as the other's."""
+    clocks = tmp_path / "clocks.py"
+    clocks.write_text(_CLOCKS)
+    command = _command(tmp_path, "run.checkpoint_minutes=0.004", "optimizer.steps=25")[2:]
+    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", str(clocks)]
+    done = subprocess.run(
+        [sys.executable, *launch, *command], check=False, capture_output=True, text=True, timeout=240
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert len(curve(tmp_path)) == 25
+
+
 def test_another_runs_state_is_refused(material: batches.Material, tmp_path: Path) -> None:
     run = _trainer(material, config(tmp_path))
     run.save()
@@ -177,6 +200,57 @@ def test_another_runs_state_is_refused(material: batches.Material, tmp_path: Pat
         _trainer(material, config(tmp_path, run__seed=8, loss__attention=0.0)).resume()
     with pytest.raises(CheckpointError, match="start anew"):
         _trainer(material, config(tmp_path / "nothing")).resume()
+    # as many passes a step as before may be made by other processes, not more
+    with pytest.raises(CheckpointError, match="another passes"):
+        _trainer(material, config(tmp_path, optimizer__accumulate=2)).resume()
+
+
+def test_adapters_are_saved_without_what_they_adapt(tmp_path: Path) -> None:
+    train(config(tmp_path / "first", optimizer__steps=1))
+    AcceleratorState._reset_state(reset_partial_state=True)
+    changes: dict[str, Any] = {
+        "lora": {"rank": 2, "dropout": 0.3},
+        "start": {"checkpoint": str(tmp_path / "first" / "out")},
+        "optimizer__steps": 3,
+    }
+    whole = train(config(tmp_path / "whole", **changes))
+    kept = torch.load(tmp_path / "whole" / "state" / STATE, weights_only=True)["model"]
+    assert not any(name.startswith("vision_tower.") or "base_layer" in name for name in kept)
+    assert any("lora_A" in name for name in kept)
+    AcceleratorState._reset_state(reset_partial_state=True)
+    stopped = config(tmp_path / "cut", **changes, run__checkpoint_minutes=1e-9)
+
+    def dies(run: Trainer) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("segwatch.model.train.run._write", dies)
+        train(stopped)
+    AcceleratorState._reset_state(reset_partial_state=True)
+    again = train(stopped).model.state_dict()
+    assert curve(tmp_path / "cut") == curve(tmp_path / "whole")
+    for name, value in whole.model.state_dict().items():
+        assert torch.equal(value, again[name]), name
+
+
+def test_a_folder_with_another_models_weights_is_left_alone(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "model-00001-of-00002.safetensors").write_bytes(b"of another model")
+    with pytest.raises(CheckpointError, match=r"weights of another model .*give a new folder"):
+        train(config(tmp_path, optimizer__steps=1))
+    assert [file.name for file in out.iterdir()] == ["model-00001-of-00002.safetensors"]
+
+
+def test_an_image_without_anything_to_ask_is_drawn_again() -> None:
+    """A target that is hardly there is neither present nor absent."""
+    meadow = np.full((64, 64, 3), 90, np.uint8)
+    nothing = scenes.Scene(meadow, {}, ())
+    water = scenes.Scene(meadow, {"water": np.ones((64, 64), np.bool_)}, ())
+    mixed = batches.Material([nothing, nothing, water], [], 0.0, Mix(balanced=False))
+    assert all(mixed.shown(np.random.default_rng(seed), 1).asked for seed in range(20))
+    with pytest.raises(DatasetError, match="no target that is surely there"):
+        batches.Material([nothing], [], 0.0, Mix(balanced=False)).shown(np.random.default_rng(0), 1)
 
 
 def test_a_fresh_run_forgets_the_old_one(tmp_path: Path) -> None:
@@ -292,8 +366,11 @@ def test_a_public_data_set_is_learned_from(tmp_path: Path) -> None:
     ]
     losses = _trainer(batches.Referring(shown), config(tmp_path)).step()
     assert all(np.isfinite(value) for value in losses.values())
+    lost = Sample("3", tmp_path / "lost.png", "the lake", lambda: [mask])
+    mixed = batches.Referring([*shown, lost])
+    assert all(mixed.shown(np.random.default_rng(seed), 1).asked for seed in range(20))
     broken = batches.Referring([Sample("1", picture, "the lake", lambda: [mask[:3]])])
-    with pytest.raises(DatasetError, match="do not fit answer or image"):
+    with pytest.raises(DatasetError, match=r"in a row cannot be used.*do not fit answer or image"):
         broken.shown(np.random.default_rng(0), 1)
 
 
