@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 
 from segwatch.model import parity
 from segwatch.model.errors import CheckpointError
@@ -27,6 +28,14 @@ def test_every_stage_is_within_tolerance(diffs: dict[str, parity.StageDiff]) -> 
 )
 def test_generated_answers_are_equal(diffs: dict[str, parity.StageDiff], stage: str) -> None:
     assert diffs[stage].max_abs_diff == 0.0
+
+
+def test_half_precision_says_the_same_and_moves_hardly_a_pixel() -> None:
+    """What CUDA workers use: the language half in bfloat16, scores and the mask branch in float32."""
+    diffs = {diff.stage: diff.max_abs_diff for diff in parity.compare(ORACLE, torch.bfloat16)}
+    assert max(diffs.values()) < 0.13
+    assert {diffs[f"generated_ids.{image}"] for image in (0, 1)} == {0.0}
+    assert max(diffs[f"generated_masks.{image}"] for image in (0, 1)) < 1e-3
 
 
 def test_an_incomplete_record_is_named(tmp_path: Path) -> None:
