@@ -149,7 +149,7 @@ class Predictor:
             Answers as ``[image][instruction]``. An answer that points at nothing has no masks.
 
         Raises:
-            InputError: for no images, one of another shape or type, or an instruction without words.
+            InputError: for no images, one of another shape or type, or an instruction without words or with too many.
             torch.OutOfMemoryError: if a single image or question does not fit.
         """
         asked, draws = self._asked(instructions), self._draws(len(images), len(instructions), sampling)
@@ -178,7 +178,7 @@ class Predictor:
         """Answers as ``[image][instruction]``, see :meth:`segment`.
 
         Raises:
-            InputError: for an instruction without words.
+            InputError: for an instruction without words or with too many.
         """
         draws = self._draws(len(encoded.shapes), len(instructions), sampling)
         return self._answers(encoded, self._asked(instructions), draws)
@@ -207,10 +207,25 @@ class Predictor:
             pixels = model.pixel_features(processor.as_mask_view(mask))
         return EncodedImages(tuple(view.shape for view in views), pixels, prefix)
 
+    def refusal(self, instruction: str) -> str | None:
+        """Why an instruction cannot be answered on any image, and what to do; None if it can."""
+        if not instruction.strip():
+            return "it is empty: say what to segment"
+        config = self._model.config
+        tokens = len(prompt.inference_ids(self._tokenizer, instruction.strip()))
+        surplus = tokens - 1 + config.num_image_tokens + self.max_new_tokens - config.phi.max_positions
+        if surplus > 0:
+            return (
+                f"it is {surplus} tokens too long for {self.name}, which knows {config.phi.max_positions} "
+                "positions, image and answer included: say it in fewer words"
+            )
+        return None
+
     def _asked(self, instructions: Sequence[str]) -> list[list[int]]:
         """Ids of the whole prompts."""
-        if empty := [index for index, text in enumerate(instructions) if not text.strip()]:
-            raise InputError(f"instruction {empty[0]} is empty: say what to segment")
+        for index, text in enumerate(instructions):
+            if (why := self.refusal(text)) is not None:
+                raise InputError(f"instruction {index} cannot be answered: {why}")
         return [prompt.inference_ids(self._tokenizer, text.strip()).tolist() for text in instructions]
 
     def _draws(self, images: int, asked: int, sampling: Sampling | None) -> _Draws | None:

@@ -129,8 +129,22 @@ def test_bad_input_is_refused(talkative: Predictor) -> None:
         talkative.encode([])
     with pytest.raises(InputError, match="float64"):
         talkative.encode([np.zeros((4, 4, 3))])  # type: ignore[list-item]
-    with pytest.raises(InputError, match="instruction 1 is empty"):
+    with pytest.raises(InputError, match="instruction 1 cannot be answered: it is empty"):
         talkative.answer(talkative.encode([_image(8, 8)]), ["water", " \n"])
+
+
+def test_an_instruction_that_does_not_fit_is_refused(talkative: Predictor) -> None:
+    """Past the positions that a model was taught its answers mean nothing."""
+    assert talkative.refusal("the water " * 20) is None
+    longest = "щ" * 120
+    while talkative.refusal(longest) is None:
+        longest += "щ"
+    why = talkative.refusal(longest)
+    assert why is not None
+    assert "tokens too long for segearth-r2-tiny, which knows 512 positions" in why
+    with pytest.raises(InputError, match=r"instruction 1 cannot be answered: it is \d tokens too long"):
+        talkative.segment([_image(8, 8)], ["water", longest])
+    assert talkative.segment([_image(8, 8)], ["water", longest[:-1]])[0][1].text
 
 
 def test_loading_names_model_and_weights(tmp_path: Path, words: PreTrainedTokenizerFast) -> None:
