@@ -124,7 +124,10 @@ class FlowSettings(BaseSettings):
     )
     evidence: Annotated[str, AfterValidator(_expanded_address)] | None = Field(
         None,
-        description="folder or fsspec address of pictures; unset = evidence in the home folder; none = off",
+        description=(
+            "folder or fsspec address of pictures; unset = evidence in the home folder, with a database_url only if "
+            "home is set; none = off"
+        ),
     )
     review_token: SecretStr | None = Field(
         None, min_length=16, description="who sends it may add reviews over HTTP; unset = nobody"
