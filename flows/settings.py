@@ -50,7 +50,7 @@ def _expanded(path: Path) -> Path:
     try:
         return path.expanduser()
     except RuntimeError as error:
-        raise ValueError(f"is no folder: {str(error)[:1].lower()}{str(error)[1:]}") from error
+        raise ValueError("is no folder: nobody knows whose home ~ is here") from error
 
 
 def _expanded_address(place: str) -> str:
@@ -66,7 +66,11 @@ class FlowSettings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="SEGWATCH_", extra="ignore", hide_input_in_errors=True)
 
-    home: _Folder = Field(Path(".segwatch"), description="folder of the embedded services' state")
+    home: _Folder = Field(
+        Path(".segwatch"),
+        description="folder of the embedded services' state",
+        examples=["/var/lib/segwatch"],
+    )
     database_url: SecretStr | None = Field(None, description="PostgreSQL URL; unset = the embedded cluster")
     segmenter: str | None = Field(None, description="module:factory of a segmenter; unset = SegEarth-R2")
     model_path: str | None = Field(
@@ -128,6 +132,7 @@ class FlowSettings(BaseSettings):
             "folder or fsspec address of pictures; unset = evidence in the home folder, with a database_url only if "
             "home is set; none = off"
         ),
+        examples=["s3://BUCKET/evidence"],
     )
     review_token: SecretStr | None = Field(
         None, min_length=16, description="who sends it may add reviews over HTTP; unset = nobody"
@@ -151,7 +156,11 @@ class FlowSettings(BaseSettings):
         allow_inf_nan=False,
         description="longest wait for a catalog while a disaster run chooses its source",
     )
-    playbooks: _Folder | None = Field(None, description="folder of playbooks; unset = those of segwatch")
+    playbooks: _Folder | None = Field(
+        None,
+        description="folder of playbooks; unset = those of segwatch",
+        examples=["/etc/segwatch/playbooks"],
+    )
     event_secret: SecretStr | None = Field(
         None, description="Standard Webhooks secret, whsec_...; who signs with it may send events over HTTP"
     )

@@ -42,7 +42,9 @@ def refused(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> str:
         ("SEGWATCH_MEMORY_GIB", "inf", "write 40, say"),
         ("SEGWATCH_MEMORY_GIB", "80GB", "write 40, say"),
         ("SEGWATCH_MAX_ATTEMPTS", "", "write 3, say"),
-        ("SEGWATCH_HOME", "~nobody-of-this-name/state", ""),
+        ("SEGWATCH_HOME", "~nobody-of-this-name/state", "write /var/lib/segwatch, say"),
+        ("SEGWATCH_PLAYBOOKS", "~nobody-of-this-name/books", "write /etc/segwatch/playbooks, say"),
+        ("SEGWATCH_EVIDENCE", "~nobody-of-this-name/pictures", "write s3://BUCKET/evidence, say"),
     ],
 )
 def test_a_wrong_value_is_named_with_an_example(
