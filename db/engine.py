@@ -40,7 +40,7 @@ def driver_url(url: str | URL) -> URL:
 
 
 def make_engine(url: str | URL, *, application_name: str = "segwatch") -> Engine:
-    """Engine on UTC, with timeouts on connecting, statements, locks and idle transactions.
+    """Engine on UTC, with timeouts on connecting, statements, locks and idle transactions; errors hide values.
 
     Raises
     ------
@@ -51,6 +51,8 @@ def make_engine(url: str | URL, *, application_name: str = "segwatch") -> Engine
         driver_url(url),
         pool_pre_ping=True,
         pool_size=5,
+        # addresses of channels hold keys, and errors end in logs and in Prefect's database
+        hide_parameters=True,
         connect_args={
             "options": _OPTIONS,
             "connect_timeout": _CONNECT_SECONDS,

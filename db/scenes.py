@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
+from itertools import groupby
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, func, or_, select, text, update
+from sqlalchemy import Connection, func, or_, select, text
 from sqlalchemy.dialects.postgresql import insert
 
 from segwatch.db import tables
@@ -17,7 +18,8 @@ from segwatch.geo.types import Item, Scene
 
 _item = tables.scene_item
 
-#: One version of an item is in force: the newest. Touches no row when that is so already.
+#: Only the newest version of an item may be in force; whether it is, is for :func:`settle` to say. It stays the newest
+#: until a newer one comes, so nothing is put back here: what another item took the place of stays as it is.
 _SUPERSEDE = text(
     """
     WITH ranked AS (
@@ -25,9 +27,8 @@ _SUPERSEDE = text(
             ORDER BY updated_at DESC NULLS LAST, processing_baseline DESC, id) = 1 AS newest
         FROM segwatch.scene_item WHERE scene_id = :scene_id AND item_id = :item_id
     )
-    UPDATE segwatch.scene_item i
-    SET superseded_at = CASE WHEN NOT r.newest THEN clock_timestamp() END
-    FROM ranked r WHERE i.id = r.id AND r.newest = (i.superseded_at IS NOT NULL)
+    UPDATE segwatch.scene_item i SET superseded_at = clock_timestamp()
+    FROM ranked r WHERE i.id = r.id AND NOT r.newest AND i.superseded_at IS NULL
     """
 )
 
@@ -94,32 +95,38 @@ def _upsert_item(conn: Connection, scene: UUID, item: Item) -> None:
     conn.execute(_SUPERSEDE, {"scene_id": scene, "item_id": item.id})
 
 
-#: Scenes of which several items are in force.
-_SEVERAL = text(
+#: The newest version of each item of some scenes.
+_NEWEST = text(
     """
-    SELECT scene_id FROM segwatch.scene_item
-    WHERE scene_id = ANY(CAST(:ids AS uuid[])) AND superseded_at IS NULL
-    GROUP BY scene_id HAVING count(*) > 1 ORDER BY scene_id
+    SELECT DISTINCT ON (scene_id, item_id) scene_id, id, item_id, superseded_at IS NULL AS in_force
+    FROM segwatch.scene_item WHERE scene_id = ANY(CAST(:ids AS uuid[]))
+    ORDER BY scene_id, item_id, updated_at DESC NULLS LAST, processing_baseline DESC, id
+    """
+)
+_TURN = text(
+    """
+    UPDATE segwatch.scene_item
+    SET superseded_at = CASE WHEN superseded_at IS NULL THEN clock_timestamp() END
+    WHERE id = ANY(CAST(:ids AS uuid[]))
     """
 )
 
 
 def settle(conn: Connection, ids: Sequence[UUID], newest: Callable[[Sequence[Item]], Sequence[Item]]) -> None:
-    """Supersede items that another one of the scene took the place of, under another id.
+    """Supersede items that another one of the scene took the place of, under another id; the same again changes no row.
 
-    ``newest`` tells which items of a scene are in force.
+    ``newest`` tells which items of a scene are in force. It is asked about those that were superseded, too, so that
+    the order in which items are found makes no difference.
     """
-    for identity in conn.execute(_SEVERAL, {"ids": list(ids)}).scalars().all():
-        items = load(conn, identity).items
-        kept = {item.id for item in newest(items)}
-        gone = [item.id for item in items if item.id not in kept]
-        if gone:
-            chosen = (
-                _item.c.scene_id == identity,
-                _item.c.item_id.in_(gone),
-                _item.c.superseded_at.is_(None),
-            )
-            conn.execute(update(_item).where(*chosen).values(superseded_at=func.clock_timestamp()))
+    rows = conn.execute(_NEWEST, {"ids": list(ids)}).all()
+    for identity, group in groupby(rows, key=lambda row: row.scene_id):
+        found = list(group)
+        if len(found) > 1:
+            items = load(conn, identity, [row.id for row in found]).items
+            kept = {item.id for item in newest(items)}
+            turned = [row.id for row in found if row.in_force != (row.item_id in kept)]
+            if turned:
+                conn.execute(_TURN, {"ids": turned})
 
 
 def load(conn: Connection, identity: UUID, versions: Collection[UUID] | None = None) -> Scene:

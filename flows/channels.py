@@ -63,7 +63,12 @@ async def send(client: httpx.AsyncClient, one: DeliveryLease, settings: FlowSett
 
 def shown(channel: str) -> str:
     """A channel's name for logs: a webhook's path and query may hold a key."""
-    return channel if SERVICE.match(channel) else httpx.URL(channel).host
+    if SERVICE.match(channel):
+        return channel
+    try:
+        return httpx.URL(channel).host
+    except (httpx.InvalidURL, ValueError):
+        return "a webhook whose address is none"
 
 
 async def _post(client: httpx.AsyncClient, one: DeliveryLease, settings: FlowSettings) -> Problem | None:

@@ -8,10 +8,12 @@ import os
 import random
 import socket
 import time
+import traceback
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -106,10 +108,21 @@ class _Courier:
         for one in self._waiting:
             if len(self._sending) < _AT_ONCE and on_the_way[one.channel] < _OF_A_CHANNEL:
                 on_the_way[one.channel] += 1
-                self._sending[asyncio.create_task(channels.send(client, one, self._settings))] = one
+                self._sending[asyncio.create_task(self._send(client, one))] = one
             else:
                 left.append(one)
         self._waiting = left
+
+    async def _send(self, client: httpx.AsyncClient, one: DeliveryLease) -> Problem | None:
+        try:
+            return await channels.send(client, one, self._settings)
+        except Exception as error:
+            # whatever it is, it is this message's; without its words, which may quote the address or a secret
+            at = traceback.extract_tb(error.__traceback__)[-1]
+            reason = (
+                f"unexpected: {type(error).__name__} in {at.name} of {Path(at.filename).name}:{at.lineno}"
+            )
+            return Problem(reason, of_channel=False)
 
     def _served(self) -> frozenset[str]:
         """Channels of which there is as much as may be sent now."""

@@ -46,7 +46,8 @@ def discover_watch(
     end: datetime | None = None,
     now: datetime | None = None,
 ) -> Discovered:
-    """Search the watch's catalog and queue what is new. ``start``/``end`` narrow the watch's own period.
+    """Search the watch's catalog and queue what is new. ``start``/``end`` narrow the watch's own period, in UTC where
+    they name no zone.
 
     Without them the watch's watermark decides what has to be asked for, see :mod:`segwatch.geo.sources.watermark`. Each
     search is stored with its queue and the mark, so that one that is stopped goes on there.
@@ -64,6 +65,7 @@ def discover_watch(
         stored = watches.current(conn, name)
         mark = watermarks.load(conn, stored.revision_id)
     watch, moment = stored.watch, now or datetime.now(UTC)
+    start, end = _in_zone(start), _in_zone(end)
     since = max(watch.start, start) if start else watch.start
     until = min(filter(None, (watch.end, end)), default=moment)
     catalog = opened(watch.catalog)
@@ -79,6 +81,10 @@ def discover_watch(
         keeper.keep(look, list(found), last=last)
     _log.info("discover %s", asdict(keeper.report))
     return keeper.report
+
+
+def _in_zone(moment: datetime | None) -> datetime | None:
+    return moment.replace(tzinfo=UTC) if moment is not None and moment.tzinfo is None else moment
 
 
 class _Keeper:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import math
 from uuid import UUID
@@ -26,6 +27,11 @@ _LONGEST_PX = 768
 #: Colours of targets, in order, and of the border of what was observed.
 _COLOURS = ((255, 64, 64), (255, 200, 0), (255, 0, 255), (0, 255, 128))
 _BORDER = (255, 255, 255)
+#: Why nothing is kept where :func:`place` knows no place.
+HOMELESS = (
+    "the ledger is on a server of its own (SEGWATCH_DATABASE_URL) and no place is named that outlasts a run; set "
+    "SEGWATCH_EVIDENCE to a folder or bucket that all workers reach, or SEGWATCH_HOME"
+)
 
 
 class Preview:
@@ -69,11 +75,11 @@ class Preview:
 def write(
     settings: FlowSettings, watch: str, observation: UUID, preview: Preview, result: ObservationResult
 ) -> str | None:
-    """Store the picture; its path below ``SEGWATCH_EVIDENCE``, None where pictures are off or the place takes none.
+    """Store the picture; its path below ``SEGWATCH_EVIDENCE``, None where pictures are off or nothing takes them.
 
     The same observation again replaces its picture. An answer is never lost for want of its picture.
     """
-    if settings.evidence == "none":
+    if settings.evidence == "none" or not _has_place(settings):
         return None
     path = f"{watch}/{observation}.jpg"
     return path if put(settings, path, _jpeg(preview.drawn(result))) else None
@@ -81,8 +87,10 @@ def write(
 
 def put(settings: FlowSettings, path: str, content: bytes) -> str | None:
     """Store a file below ``SEGWATCH_EVIDENCE`` in place of an earlier one; its address, None if that failed."""
+    if not _has_place(settings):
+        return None
     try:
-        files, root = fsspec.url_to_fs(_place(settings))
+        files, root = fsspec.url_to_fs(place(settings))
         files.makedirs(f"{root}/{path.rpartition('/')[0]}", exist_ok=True)
         files.pipe_file(f"{root}/{path}", content)
     except (OSError, ValueError, ImportError) as error:
@@ -93,8 +101,10 @@ def put(settings: FlowSettings, path: str, content: bytes) -> str | None:
 
 def read(settings: FlowSettings, path: str) -> bytes | None:
     """A file below ``SEGWATCH_EVIDENCE``; None when it is not there."""
+    if not _has_place(settings):
+        return None
     try:
-        files, root = fsspec.url_to_fs(_place(settings))
+        files, root = fsspec.url_to_fs(place(settings))
         content: bytes = files.cat_file(f"{root}/{path}")
     except (OSError, ValueError, ImportError) as error:
         _log.warning("%s could not be read: %s", path, error)
@@ -102,9 +112,29 @@ def read(settings: FlowSettings, path: str) -> bytes | None:
     return content
 
 
-def _place(settings: FlowSettings) -> str:
+def place(settings: FlowSettings) -> str | None:
+    """Where pictures and reports lie: a folder or an fsspec address; None where no folder is meant to stay.
+
+    A worker may run each flow in a folder that is gone after it, and the default home is relative to that.
+    """
     given = None if settings.evidence == "none" else settings.evidence
+    if given is None and settings.database_url is not None and "home" not in settings.model_fields_set:
+        return None
     return given or str(settings.home.absolute() / "evidence")
+
+
+def _has_place(settings: FlowSettings) -> bool:
+    if place(settings) is None:
+        _warn_once()
+        return False
+    return True
+
+
+@functools.cache
+def _warn_once() -> None:
+    _log.warning(
+        "pictures and reports are not kept: %s; SEGWATCH_EVIDENCE=none asks for no pictures", HOMELESS
+    )
 
 
 def _jpeg(picture: NDArray[np.uint8]) -> bytes:

@@ -3,24 +3,74 @@
 from __future__ import annotations
 
 import base64
+import json
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Annotated, Any, Self
 from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from segwatch.flows.errors import ConfigError
+
+_HOUR, _DAY, _YEAR_HOURS = 3600.0, 86_400.0, 8760.0
+
+
+def _json(given: object, kind: type, name: str) -> object:
+    if not isinstance(given, str):
+        return given
+    try:
+        read = json.loads(given)
+    except (ValueError, RecursionError):
+        read = None
+    if not isinstance(read, kind):
+        raise ValueError(f"is no JSON {name}")
+    return read
+
+
+def _json_object(given: object) -> object:
+    return _json(given, dict, "object")
+
+
+def _json_list(given: object) -> object:
+    return _json(given, list, "list")
+
+
+def _expanded(path: Path) -> Path:
+    try:
+        return path.expanduser()
+    except RuntimeError as error:
+        raise ValueError("is no folder: nobody knows whose home ~ is here") from error
+
+
+def _expanded_address(place: str) -> str:
+    """Other addresses than those of folders are left as they are."""
+    return str(_expanded(Path(place))) if place.startswith("~") else place
+
+
+_Folder = Annotated[Path, AfterValidator(_expanded)]
 
 
 class FlowSettings(BaseSettings):
     """What a worker or a command line needs to know about its surroundings."""
 
-    model_config = SettingsConfigDict(env_prefix="SEGWATCH_", extra="ignore")
+    model_config = SettingsConfigDict(env_prefix="SEGWATCH_", extra="ignore", hide_input_in_errors=True)
 
-    home: Path = Field(Path(".segwatch"), description="folder of the embedded services' state")
+    home: _Folder = Field(
+        Path(".segwatch"),
+        description="folder of the embedded services' state",
+        examples=["/var/lib/segwatch"],
+    )
     database_url: SecretStr | None = Field(None, description="PostgreSQL URL; unset = the embedded cluster")
     segmenter: str | None = Field(None, description="module:factory of a segmenter; unset = SegEarth-R2")
     model_path: str | None = Field(
@@ -28,56 +78,102 @@ class FlowSettings(BaseSettings):
     )
     device: str = Field("auto", description="auto, cpu, cuda or cuda:N")
     memory_gib: float | None = Field(
-        None, gt=0, description="most GPU memory used, weights included; unset = what is free"
+        None,
+        gt=0,
+        allow_inf_nan=False,
+        description="most GPU memory used, weights included; unset = what is free",
+        examples=[40],
     )
     compile: bool = Field(
         False, description="compile the model on its first tiles (minutes; needs a C compiler)"
     )
     tile_batch: int = Field(4, ge=1, le=64, description="tiles read and handed to the model together")
-    lease_seconds: float = Field(120.0, gt=0, description="how long a scene is held without a sign of life")
-    linger_seconds: float = Field(5.0, ge=0, description="how long an idle segment run waits for more work")
+    lease_seconds: float = Field(
+        120.0,
+        ge=0.1,
+        le=_DAY,
+        allow_inf_nan=False,
+        description="how long a scene is held without a sign of life",
+    )
+    linger_seconds: float = Field(
+        5.0,
+        ge=0,
+        le=_DAY,
+        allow_inf_nan=False,
+        description="how long an idle segment run waits for more work",
+    )
     max_attempts: int = Field(3, ge=1, description="attempts before an observation fails")
     delivery_hours: float = Field(
-        72.0, gt=0, description="how long a delivery is tried before it is given up"
+        72.0,
+        gt=0,
+        le=_YEAR_HOURS,
+        allow_inf_nan=False,
+        description="how long a delivery is tried before it is given up",
     )
-    delivery_retry_seconds: float = Field(5.0, gt=0, description="a delivery's first wait after a failure")
-    delivery_timeout_seconds: float = Field(10.0, gt=0, description="longest wait for a webhook, all of it")
-    services: dict[str, SecretStr] = Field(
+    delivery_retry_seconds: float = Field(
+        5.0, gt=0, le=_HOUR, allow_inf_nan=False, description="a delivery's first wait after a failure"
+    )
+    delivery_timeout_seconds: float = Field(
+        10.0, gt=0, le=_HOUR, allow_inf_nan=False, description="longest wait for a webhook, all of it"
+    )
+    services: Annotated[dict[str, SecretStr], NoDecode, BeforeValidator(_json_object)] = Field(
         default_factory=dict,
         description="notification services by name, as Apprise addresses; a JSON object",
+        examples=['{"duty": "mailtos://USER:PASSWORD@example.org"}'],
     )
-    credentials: dict[str, dict[str, SecretStr]] = Field(
+    credentials: Annotated[dict[str, dict[str, SecretStr]], NoDecode, BeforeValidator(_json_object)] = Field(
         default_factory=dict,
         description="what sources want, by profile: token, username and password, or headers; a JSON object",
+        examples=['{"hls-s30": {"token": "TOKEN"}}'],
     )
-    evidence: str | None = Field(
+    evidence: Annotated[str, AfterValidator(_expanded_address)] | None = Field(
         None,
-        description="folder or fsspec address of pictures; unset = evidence in the home folder; none = off",
+        description=(
+            "folder or fsspec address of pictures; unset = evidence in the home folder, with a database_url only if "
+            "home is set; none = off"
+        ),
+        examples=["s3://BUCKET/evidence"],
     )
     review_token: SecretStr | None = Field(
         None, min_length=16, description="who sends it may add reviews over HTTP; unset = nobody"
     )
-    feeds: tuple[str, ...] = Field(
+    feeds: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_json_list)] = Field(
         (
             "https://www.gdacs.org/xml/rss.xml",
             "https://earthquake.usgs.gov/earthquakes/feed/v1.0/summary/4.5_day.geojson",
             "https://eonet.gsfc.nasa.gov/api/v3/events/geojson?status=open",
         ),
         description="addresses of event feeds: GDACS, USGS, EONET, GeoRSS or CAP 1.2; a JSON list",
+        examples=['["https://www.gdacs.org/xml/rss.xml"]'],
     )
-    feed_timeout_seconds: float = Field(30.0, gt=0, description="longest wait for one feed, all of it")
+    feed_timeout_seconds: float = Field(
+        30.0, gt=0, le=_HOUR, allow_inf_nan=False, description="longest wait for one feed, all of it"
+    )
     source_timeout_seconds: float = Field(
-        60.0, gt=0, description="longest wait for a catalog while a disaster run chooses its source"
+        60.0,
+        gt=0,
+        le=_HOUR,
+        allow_inf_nan=False,
+        description="longest wait for a catalog while a disaster run chooses its source",
     )
-    playbooks: Path | None = Field(None, description="folder of playbooks; unset = those of segwatch")
+    playbooks: _Folder | None = Field(
+        None,
+        description="folder of playbooks; unset = those of segwatch",
+        examples=["/etc/segwatch/playbooks"],
+    )
     event_secret: SecretStr | None = Field(
         None, description="Standard Webhooks secret, whsec_...; who signs with it may send events over HTTP"
     )
-    webhook_secret: SecretStr | None = Field(None, description="Standard Webhooks secret, whsec_...")
+    webhook_secret: SecretStr | None = Field(
+        None,
+        description="Standard Webhooks secret, whsec_..., that messages are signed with; unset = unsigned",
+    )
 
-    @field_validator("event_secret")
+    @field_validator("event_secret", "webhook_secret")
     @classmethod
     def _signs(cls, secret: SecretStr | None) -> SecretStr | None:
+        if secret is not None and not secret.get_secret_value():
+            return None  # as templates leave it where there is none
         if secret is not None:
             try:
                 key = base64.b64decode(secret.get_secret_value().removeprefix("whsec_"), validate=True)
@@ -126,6 +222,12 @@ class FlowSettings(BaseSettings):
 _SECRETS = frozenset(
     name for name, given in FlowSettings.model_fields.items() if "SecretStr" in str(given.annotation)
 )
+#: Values that would do, where a message about a wrong one can show them.
+_EXAMPLES = {
+    name: given.examples[0] if given.examples else f"{given.default:g}"
+    for name, given in FlowSettings.model_fields.items()
+    if given.examples or (isinstance(given.default, int | float) and not isinstance(given.default, bool))
+}
 _SERVICE_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 
 
@@ -135,22 +237,32 @@ def load_settings(**given: Any) -> FlowSettings:
     Raises
     ------
     ConfigError
-        Naming each variable, its value and what is wrong with it.
+        Naming each variable, its value (of secrets only the name) and what is wrong with it.
     """
     try:
         return FlowSettings(**given)
     except ValidationError as error:
-        raise ConfigError(describe(error, prefix="SEGWATCH_", hidden=_SECRETS)) from error
+        raise ConfigError(describe(error, prefix="SEGWATCH_", hidden=_SECRETS, examples=_EXAMPLES)) from error
 
 
-def describe(error: ValidationError, *, prefix: str = "", hidden: Collection[str] = ()) -> str:
-    """Every problem of a pydantic error as ``field: message (got value)``, one a line; hidden fields' values not."""
+def describe(
+    error: ValidationError,
+    *,
+    prefix: str = "",
+    hidden: Collection[str] = (),
+    examples: Mapping[str, object] | None = None,
+) -> str:
+    """Every problem of a pydantic error as ``field: message (got value)``, one a line; hidden fields' values not.
+
+    ``examples`` are values by field that would do.
+    """
     lines = []
     for problem in error.errors(include_url=False):
         where = ".".join(str(part) for part in problem["loc"])
-        show = not problem["loc"] or str(problem["loc"][0]) not in hidden
+        field = str(problem["loc"][0]) if problem["loc"] else ""
         where = f"{prefix}{where.upper()}" if prefix else where
         got = problem.get("input")
-        shown = f" (got {got!r})" if show and isinstance(got, str | int | float | bool) else ""
-        lines.append(f"{where or 'value'}: {problem['msg']}{shown}")
+        shown = f" (got {got!r})" if field not in hidden and isinstance(got, str | int | float | bool) else ""
+        instead = f"; write {examples[field]}, say" if examples and field in examples else ""
+        lines.append(f"{where or 'value'}: {problem['msg']}{shown}{instead}")
     return "\n".join(lines)

@@ -101,6 +101,8 @@ class Situation:
     until: datetime | None
     written_at: datetime
     pictures: tuple[Picture, ...]
+    without_pictures: str
+    """What to say where there is none."""
     first: datetime | None
     """When the first scene that was answered was acquired, and the last."""
     last: datetime | None
@@ -137,6 +139,7 @@ def gather(engine: Engine, settings: FlowSettings, name: str) -> Situation:
         totals = _totals(conn, name, times[0], times[-1]) if times else ()
     whole = geodesic_m2(watch.area)
     share = min(1.0, float(seen or 0) / whole)
+    pictures = tuple(_pictures(settings, answered))
     return Situation(
         watch=name,
         instruction=watch.instruction.text,
@@ -147,7 +150,8 @@ def gather(engine: Engine, settings: FlowSettings, name: str) -> Situation:
         since=watch.start,
         until=watch.end,
         written_at=datetime.now(UTC),
-        pictures=tuple(_pictures(settings, answered)),
+        pictures=pictures,
+        without_pictures=_why_without(settings, answered),
         first=times[0] if times else None,
         last=times[-1] if times else None,
         totals=totals,
@@ -175,6 +179,19 @@ def _pictures(settings: FlowSettings, answered: Sequence[RowMapping]) -> list[Pi
     ]
 
 
+def _why_without(settings: FlowSettings, answered: Sequence[RowMapping]) -> str:
+    if not answered:
+        return "No scene was answered yet."
+    if all(row["preview"] is None for row in answered):
+        return "No picture was kept of what was seen."
+    where = evidence.place(settings)
+    if where is None:
+        return (
+            "Pictures were kept; set SEGWATCH_EVIDENCE as the workers have it, and write this report again."
+        )
+    return f"Pictures were kept; none could be read below {where}."
+
+
 def as_html(situation: Situation) -> str:
     """One file that needs no other; every word from outside is escaped."""
     return _ENVIRONMENT.get_template("situation.html.j2").render(s=situation)
@@ -190,7 +207,7 @@ def as_pdf(situation: Situation) -> bytes:
     until = _day(situation.until) if situation.until else "open end"
     _line(pdf, f"{situation.instruction}. {situation.area_km2:.1f} km2, {_day(situation.since)} to {until}.")
     _line(pdf, f"Written {_moment(situation.written_at)}; model {situation.model or 'none yet'}.")
-    _put_pictures(pdf, situation.pictures)
+    _put_pictures(pdf, situation)
     _line(pdf, "In all", size=13)
     totals = [(one.target, *_sizes(one.before_m2, one.after_m2)) for one in situation.totals]
     days = (_day(one) if one else "-" for one in (situation.first, situation.last))
@@ -224,8 +241,8 @@ def as_pdf(situation: Situation) -> bytes:
     return bytes(pdf.output())
 
 
-def as_markdown(situation: Situation, where: str | None) -> str:
-    """A summary for the run that wrote it."""
+def as_markdown(situation: Situation, where: str) -> str:
+    """A summary for the run that wrote it; ``where`` as :func:`publish` says."""
     lines = [f"# {_plain(situation.watch)}", "", f"{situation.observed_share:.0%} of the area observed.", ""]
     lines += [
         f"{_plain(one.target)}: {one.before_m2 / 1e4:.2f} ha at first, {one.after_m2 / 1e4:.2f} ha at last.\n"
@@ -240,20 +257,24 @@ def as_markdown(situation: Situation, where: str | None) -> str:
         "",
         ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states)) or "no scene yet",
     ]
-    return "\n".join([*lines, "", f"Report: {where}" if where else "The report could not be stored."])
+    return "\n".join([*lines, "", f"Report: {where}"])
 
 
-def publish(engine: Engine, settings: FlowSettings, name: str) -> tuple[Situation, str | None]:
-    """Write the report beside the watch's pictures; the situation, and the address of the HTML file."""
+def publish(engine: Engine, settings: FlowSettings, name: str) -> tuple[Situation, str]:
+    """Write the report beside the watch's pictures; the situation, and where the HTML file is, or why it is nowhere."""
     situation = gather(engine, settings, name)
     where = evidence.put(settings, f"{name}/situation.html", as_html(situation).encode())
     evidence.put(settings, f"{name}/situation.pdf", as_pdf(situation))
+    if where is None:
+        why = evidence.HOMELESS if evidence.place(settings) is None else "it could not be stored, see the log"
+        where = f"not kept: {why}"
     return situation, where
 
 
-def _put_pictures(pdf: FPDF, pictures: Sequence[Picture]) -> None:
+def _put_pictures(pdf: FPDF, situation: Situation) -> None:
+    pictures = situation.pictures
     if not pictures:
-        _line(pdf, "No scene was answered yet.")
+        _line(pdf, situation.without_pictures)
         return
     width = pdf.epw / 2 - 2
     top, lowest = pdf.get_y() + 2, 0.0

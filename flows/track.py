@@ -10,16 +10,20 @@ from uuid import UUID
 
 from prefect import flow
 from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import DBAPIError
 
 from segwatch.db import rederiving, series, tracks
 from segwatch.db.publishing import Chosen, Turn
 from segwatch.flows.assemble import worker_engine
+from segwatch.flows.errors import FlowError
 from segwatch.flows.settings import load_settings
+from segwatch.geo.storable import shortened
 from segwatch.geo.tracking.history import Look, refold, taken_over
 from segwatch.geo.tracking.rules import awake_from, digest_at, matching
 from segwatch.geo.types import AlertRule, TrackingStep, TrackState, Watch
 
 _log = logging.getLogger(__name__)
+_LONGEST_REASON = 300
 
 
 @dataclass(slots=True)
@@ -31,30 +35,72 @@ class Tracked:
     changes: dict[str, int] = field(default_factory=dict)
     """Changes by kind."""
 
+    def add(self, more: Tracked) -> None:
+        """Count these, too."""
+        self.observations += more.observations
+        self.alerts += more.alerts
+        for kind, count in more.changes.items():
+            self.changes[kind] = self.changes.get(kind, 0) + count
+
 
 def track_ready(engine: Engine) -> Tracked:
     """Publish every observation whose turn has come, series by series, oldest first.
 
     An observation waits while an earlier one of its series is still pending or leased, so order inside
     a series is kept however many workers answer scenes. Killed at any point, the next pass goes on where
-    the last commit ended.
+    the last commit ended. A series that another session is tracking is left to it.
+
+    Raises
+    ------
+    FlowError
+        Naming each series that could not be tracked and why, once all others are tracked.
     """
     total = Tracked()
     with engine.connect() as conn:
         waiting = tracks.ready_series(conn)
+        watches = tracks.watch_names(conn, waiting)
+    failed = []
     for series_id in waiting:
-        while True:
-            with engine.begin() as conn:
-                if not _publish_next(conn, series_id, total):
-                    break
+        try:
+            _publish_series(engine, series_id, total)
+        except Exception as error:
+            # whatever it is, the other series have no part in it
+            where = f"series {series_id} of watch {watches[series_id]}"
+            # a database's own words may quote a row, and rows hold the addresses of channels
+            shown = None if isinstance(error, DBAPIError) else error
+            _log.error("%s could not be tracked: %s", where, _reason(error), exc_info=shown)
+            failed.append(f"{where}: {_reason(error)}")
     if total.observations:
         _log.info("track %s", asdict(total))
+    if failed:
+        raise FlowError(
+            f"{len(failed)} of {len(waiting)} series could not be tracked; their answers stay queued:\n"
+            + "\n".join(failed)
+        )
     return total
 
 
+def _reason(error: Exception) -> str:
+    said = str(error.orig if isinstance(error, DBAPIError) else error).strip().partition("\n")[0]
+    return shortened(f"{type(error).__name__}: {said}", _LONGEST_REASON)
+
+
+def _publish_series(engine: Engine, series_id: UUID, total: Tracked) -> None:
+    while True:
+        step = Tracked()
+        with engine.begin() as conn:
+            published = _publish_next(conn, series_id, step)
+        if not published:
+            return
+        # what a transaction that failed has counted did not happen
+        total.add(step)
+
+
 def _publish_next(conn: Connection, series_id: UUID, total: Tracked) -> bool:
-    """Publish the series' next observation in this transaction; False when none is ready."""
-    series.lock(conn, series_id)
+    """Publish the series' next observation in this transaction; False when none is ready, or another does it."""
+    if not tracks.take(conn, series_id):
+        _log.info("series %s is tracked by another session", series_id)
+        return False
     ready = tracks.next_ready(conn, series_id)
     if ready is None:
         return False

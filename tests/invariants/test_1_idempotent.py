@@ -2,7 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from itertools import permutations
 from typing import Any
+
+import pytest
+from shapely.geometry import box
+from sqlalchemy import Engine, text
+
+from segwatch.db import scenes
+from segwatch.geo.scenes import group, newest
+from segwatch.geo.types import Item
+
+START = datetime(2024, 1, 1, 10, tzinfo=UTC)
 
 
 def test_a_scene_that_arrives_twice_is_one_scene(ledgers: Any, kit: Any) -> None:
@@ -17,3 +30,79 @@ def test_a_scene_that_arrives_twice_is_one_scene(ledgers: Any, kit: Any) -> None
     assert again == []
     assert ledger.track().observations == 0
     assert ledger.everything() == before
+
+
+def item(identity: str, baseline: str, *, west: float = 10, days: int = 0) -> Item:
+    """An item of one tile and pass."""
+    return Item(
+        id=identity, collection="c", href=f"https://stac.example/{identity}?{days}", acquired_at=START,
+        updated_at=START + timedelta(days=days), platform="p", relative_orbit="7", processing_baseline=baseline,
+        footprint=box(west, 50, west + 1, 51), assets={"red": f"https://img.example/{identity}-{days}.tif"},
+        properties={"grid:code": "MGRS-31UDQ"},
+    )  # fmt: skip
+
+
+def look(engine: Engine, items: Sequence[Item]) -> None:
+    """Find these items, as :mod:`segwatch.flows.discover` does."""
+    with engine.begin() as conn:
+        scenes.settle(conn, scenes.upsert(conn, group(items, all_versions=True)), newest)
+
+
+def stored(engine: Engine, columns: str, table: str = "scene_item") -> list[tuple[Any, ...]]:
+    with engine.connect() as conn:
+        return [
+            tuple(row) for row in conn.execute(text(f"SELECT {columns} FROM segwatch.{table} ORDER BY id"))
+        ]
+
+
+OLD, NEW = item("S2_N0400", "04.00"), item("S2_N0500", "05.00")
+
+
+@pytest.mark.parametrize(
+    "items",
+    [
+        [OLD],
+        [OLD, item("S2_N0400", "04.00", days=1)],
+        [OLD, NEW],
+        # what the older id was updated to meanwhile is still older
+        [OLD, item("S2_N0400", "04.00", days=3), NEW, item("S2_N0500", "05.00", days=2)],
+        [item("west", "05.00"), item("east", "05.00", west=10.9)],
+    ],
+    ids=["one", "two versions", "two ids", "two versions of two ids", "two pieces"],
+)
+def test_looking_again_at_the_same_items_changes_no_row(engine: Engine, items: list[Item]) -> None:
+    look(engine, items)
+    every = "id, superseded_at, xmin"
+    before = stored(engine, every), stored(engine, "id, xmin", "scene")
+    for again in (items, items[::-1], items[:1], items[-1:]):
+        look(engine, again)
+        assert (stored(engine, every), stored(engine, "id, xmin", "scene")) == before
+
+
+@pytest.mark.parametrize("order", permutations(range(3)))
+def test_whatever_comes_first_the_same_items_are_in_force(engine: Engine, order: tuple[int, ...]) -> None:
+    """The newest is another version of the middle one, and that of the oldest; the two ends hardly meet."""
+    chain = [
+        item("oldest", "02.00", west=10),
+        item("middle", "03.00", west=10.4),
+        item("new", "04.00", west=10.8),
+    ]
+    for index in order:
+        look(engine, [chain[index]])
+    assert dict(stored(engine, "item_id, superseded_at IS NULL")) == {
+        "oldest": True,
+        "middle": False,
+        "new": True,
+    }
+
+
+def test_an_item_that_is_newer_than_what_took_its_place_is_in_force_again(engine: Engine) -> None:
+    look(engine, [OLD, NEW])
+    first = {row[0]: row for row in stored(engine, "id, superseded_at, xmin")}
+    look(engine, [item("S2_N0400", "06.00", days=5)])
+    rows = stored(engine, "item_id, processing_baseline, superseded_at IS NULL")
+    assert sorted(rows) == [
+        ("S2_N0400", "04.00", False), ("S2_N0400", "06.00", True), ("S2_N0500", "05.00", False)
+    ]  # fmt: skip
+    untouched = [row for row in stored(engine, "id, superseded_at, xmin") if row == first.get(row[0])]
+    assert len(untouched) == 1, "what was superseded before keeps its time"

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import event
 
 
-class _Killed(Exception):
+class _Killed(BaseException):
     """The process dies here."""
 
 

@@ -19,6 +19,7 @@ import pytest
 from fastapi.testclient import TestClient
 from pydantic import SecretStr
 from sqlalchemy import Engine, text
+from sqlalchemy.exc import DBAPIError
 from standardwebhooks import Webhook
 
 from segwatch.db import alerts, outbox, watches
@@ -323,6 +324,58 @@ def test_who_listens_in_the_database_is_told_when_the_alert_is_there(
         ledger.arrive({1: Look(())}, [1], version=1)
         (note,) = conn.notifies(timeout=5, stop_after=1)
         assert json.loads(note.payload)["type"] == "segwatch.alert.retracted"
+
+
+@pytest.mark.parametrize(
+    "address", ["http://127.0.0.1:99999/s3cret", "http://[::1/s3cret", "https://xn--0.example/s3cret"]
+)
+def test_an_address_that_breaks_what_sends_is_its_own_problem(
+    ledger: Ledger, address: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    bad, good = CHANNELS
+    with receiving() as taken:
+        redirect(ledger, {bad: address, good: taken.url + "/good"})
+        deliver_outbox(ledger.engine, load_settings(delivery_retry_seconds=60, delivery_timeout_seconds=2))
+    assert taken.paths == ["/good"] * 30
+    rows = ledger.rows("SELECT * FROM segwatch.delivery WHERE state = 'pending'")
+    assert len(rows) == 30
+    tried = [row for row in rows if row["last_error"] is not None]
+    assert tried
+    assert all(row["lease_until"] is None for row in rows), "it is tried again later"
+    assert all(row["attempts"] == 1 for row in tried)
+    assert "s3cret" not in caplog.text + str([row["last_error"] for row in tried])
+
+
+def test_a_message_that_breaks_what_sends_holds_up_no_other(ledger: Ledger) -> None:
+    plain, service = CHANNELS
+    with receiving() as taken:
+        chat = taken.url.replace("http://", "json://") + "/chat"
+        redirect(ledger, {plain: taken.url + "/plain", service: "apprise:chat"})
+        with ledger.engine.begin() as conn:
+            lose = "UPDATE segwatch.delivery SET payload = payload #- '{data,bbox}' WHERE id = :id"
+            query = (
+                "SELECT id FROM segwatch.delivery WHERE channel = 'apprise:chat' ORDER BY sequence LIMIT 1"
+            )
+            broken = conn.execute(text(query)).scalar_one()
+            conn.execute(text(lose), {"id": broken})
+        deliver_outbox(ledger.engine, load_settings(delivery_retry_seconds=60, services={"chat": chat}))
+    assert taken.paths.count("/plain") == 30
+    assert taken.paths.count("/chat") == 25, "all but those about the same object, which wait for it"
+    (row,) = ledger.rows("SELECT * FROM segwatch.delivery WHERE last_error IS NOT NULL")
+    assert row["id"] == broken
+    assert row["last_error"].startswith("unexpected: KeyError in words of channels.py")
+    assert (row["state"], row["attempts"], row["lease_until"]) == ("pending", 1, None)
+    assert row["next_attempt_at"] > datetime.now(UTC)
+    assert ledger.rows("SELECT * FROM segwatch.channel WHERE failures > 0") == []
+
+
+def test_errors_of_the_database_show_no_address(ledger: Ledger) -> None:
+    values = {"channel": "https://hook.example/s3cret", "n": 1}
+    wrong = text("SELECT 1 FROM segwatch.delivery WHERE channel = :channel AND :n / 0 = 1")
+    with pytest.raises(DBAPIError) as caught, ledger.engine.connect() as conn:
+        conn.execute(wrong, values)
+    assert "division by zero" in str(caught.value)
+    assert "s3cret" not in str(caught.value)
 
 
 def test_a_service_of_apprise_gets_words(ledger: Ledger) -> None:

@@ -136,6 +136,35 @@ def test_of_versions_found_together_the_older_are_recorded_too(world: World) -> 
     assert world.rows("SELECT cardinality(items) FROM segwatch.observation") == [(1,)]
 
 
+def test_a_time_without_a_zone_is_in_utc(world: World) -> None:
+    for day in range(1, 6):
+        world.store.put(f"a{day}", f"2024-05-0{day}T10:00:00Z")
+    start, end = datetime(2024, 5, 2, 10), datetime(2024, 5, 4, 9, 59)
+    found = discover_watch(world.engine, "w", model_version="m@1", start=start, end=end, now=NOW)
+    assert found.queued == 2
+    (asked,) = world.store.searches
+    assert asked["datetime"] == "2024-05-02T10:00:00Z/2024-05-04T09:59:00Z"
+
+
+def test_looking_again_changes_no_row_of_what_was_found(world: World) -> None:
+    """Neither the next look nor the daily one at everything, also with two products of one tile."""
+    tile = {"grid:code": "MGRS-1"}
+    world.store.put("a_0", "2024-05-01T10:00:00Z", updated="2024-05-03T00:00:00Z", **tile)
+    newer = {"updated": "2024-05-02T00:00:00Z", "s2:processing_baseline": "05.10"}
+    world.store.put("a_1", "2024-05-01T10:00:00Z", **tile, **newer)
+    world.store.put("b", "2024-05-02T10:00:00Z")
+    world.look()
+
+    def rows() -> list[list[Any]]:
+        names = ("scene", "scene_item", "observation")
+        return [world.rows(f"SELECT xmin, x.* FROM segwatch.{name} x ORDER BY x.id") for name in names]
+
+    before = rows()
+    for after in (HOUR, timedelta(days=1), timedelta(days=1)):
+        world.look(after)
+        assert rows() == before
+
+
 def test_a_backfill_that_is_cut_off_goes_on(world: World) -> None:
     for year in range(2020, 2025):
         world.store.put(str(year), f"{year}-03-01T10:00:00Z", updated=f"{year}-03-02T00:00:00Z")
