@@ -74,6 +74,12 @@ class FlowSettings(BaseSettings):
         None, description="Standard Webhooks secret, whsec_...; who signs with it may send events over HTTP"
     )
     webhook_secret: SecretStr | None = Field(None, description="Standard Webhooks secret, whsec_...")
+    retry_seconds: float = Field(
+        30.0,
+        ge=0,
+        le=3600,
+        description="how long a scene waits after its first failure; each doubles it, to an hour",
+    )
 
     @field_validator("event_secret")
     @classmethod
