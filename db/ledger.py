@@ -152,6 +152,21 @@ _FORGIVE = text(
     WHERE id = ANY(CAST(:ids AS uuid[])) AND state IN ('pending', 'failed')
     """
 )
+#: By the watch as it is now, and only what a worker of this model would take up and nothing newer has replaced.
+_RETRY = text(
+    """
+    UPDATE segwatch.observation o
+    SET state = 'pending', attempts = 0, not_before = NULL, reason = NULL, committed_at = NULL,
+        watch_id = w.id, priority = w.priority - (CASE WHEN o.version > 1 THEN 1 ELSE 0 END)
+    FROM segwatch.series s
+    JOIN segwatch.watch_head h ON h.name = s.watch_name
+    JOIN segwatch.watch w ON w.id = h.watch_id AND w.instruction_id = s.instruction_id
+    WHERE s.watch_name = :watch AND s.model_version = :model_version AND o.series_id = s.id AND o.state = 'failed'
+      AND NOT EXISTS (
+          SELECT 1 FROM segwatch.observation n
+          WHERE n.series_id = o.series_id AND n.scene_id = o.scene_id AND n.version > o.version)
+    """
+)
 _SAVE = text(
     """
     UPDATE segwatch.observation
@@ -325,6 +340,11 @@ def fail_held(
 def forgive(conn: Connection, observation_ids: Collection[UUID]) -> int:
     """Do not count the last attempt on these, which nobody holds; they wait as long as if it were counted."""
     return conn.execute(_FORGIVE, {"ids": list(observation_ids)}).rowcount
+
+
+def retry(conn: Connection, watch: str, *, model_version: str) -> int:
+    """Queue what failed of a watch again, with all attempts ahead; how many observations that is."""
+    return conn.execute(_RETRY, {"watch": watch, "model_version": model_version}).rowcount
 
 
 def _failure(reason: str, max_attempts: int, retry_seconds: float) -> dict[str, Any]:

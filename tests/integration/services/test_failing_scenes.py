@@ -10,9 +10,11 @@ import pytest
 from shapely.geometry import box
 from sqlalchemy import Engine, text
 from sqlalchemy.exc import OperationalError
+from typer.testing import CliRunner
 
 from segwatch.db import ledger
 from segwatch.flows import answering, segment
+from segwatch.flows.cli.app import app
 from segwatch.flows.errors import SegmenterError
 from segwatch.flows.segment import Drain
 from segwatch.flows.segmenters import Answer, Tiles
@@ -299,3 +301,28 @@ def test_being_told_to_stop_counts_no_attempt(engine: Engine) -> None:
         with pytest.raises(KeyboardInterrupt):
             Drain(engine, Stopped(), _settings()).run(stop)
     assert [(row.state, row.attempts) for row in _rows(engine)] == [("pending", 0)] * 2
+
+
+def test_what_failed_is_queued_again_when_asked(
+    database: Any, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SEGWATCH_DATABASE_URL", database.url())
+    monkeypatch.setenv("SEGWATCH_SEGMENTER", f"{Well.__module__}:{Well.__name__}")
+    command = CliRunner()
+    down = True
+    with serving_files({"/a.tif": PIXELS}, lambda _, right: (503, {}, b"") if down else right) as files:
+        queue(engine, files.url, Well.version, count=2)
+        queue(engine, files.url, Well.version, name="other", area=AREA.buffer(-1e-5))
+        Drain(engine, Well(), _settings(max_attempts=1)).run()
+        assert {(row.state, row.attempts) for row in _rows(engine)} == {("failed", 1)}
+        down = False
+        done = command.invoke(app, ["retry", "lakes"])
+        assert (done.exit_code, done.output) == (0, "lakes: 2 failed observation(s) queued again\n")
+        states = [(row.name, row.state, row.attempts, row.reason) for row in _rows(engine)]
+        assert states[:2] == [("lakes", "pending", 0, "")] * 2
+        assert states[2][:3] == ("other", "failed", 1), "another watch's"
+        assert command.invoke(app, ["retry", "lakes"]).output.startswith("lakes: 0 ")
+        assert Drain(engine, Well(), _settings()).run().inferred == 2
+    unknown = command.invoke(app, ["retry", "nowhere"])
+    assert unknown.exit_code == 1
+    assert "no watch named 'nowhere'" in unknown.output
