@@ -32,13 +32,13 @@ from rasterio.windows import Window
 
 from segwatch.db.ledger import LeasedObservation
 from segwatch.db.ports import any_free
-from segwatch.flows.answering import Group, SceneUnusable, answer_group, bands, overlap
+from segwatch.flows.answering import Group, answer_group, bands, overlap
 from segwatch.flows.reading import Reading
 from segwatch.flows.segmenters import Answer
 from segwatch.flows.services.imagery import create_app
 from segwatch.geo.antimeridian import split
 from segwatch.geo.crs import to_lonlat
-from segwatch.geo.types import BandRef, Instruction, Item, Profile, Scene, Watch
+from segwatch.geo.types import BandRef, Instruction, Item, ObservationResult, Profile, Scene, Watch
 
 _CRS = CRS.from_epsg(32633)
 _LEFT, _TOP = 300_000.0, 5_400_000.0
@@ -188,7 +188,7 @@ def _observe(url: str, side: int, what: str) -> dict[str, float | int]:
     begun = time.perf_counter()
     with ThreadPoolExecutor(1) as executor, Reading(executor, scene, group.view, columns, rows) as reading:
         ((_, result),) = answer_group(group, reading, segmenter, 4)
-        if isinstance(result, SceneUnusable):
+        if not isinstance(result, ObservationResult):
             raise TypeError(result.reason)
         return {
             "seconds": round(time.perf_counter() - begun, 2),

@@ -19,6 +19,9 @@ DbError
 
 from __future__ import annotations
 
+import psycopg
+from sqlalchemy.exc import DBAPIError
+
 
 class DbError(Exception):
     """Base of everything the db package raises on purpose."""
@@ -82,3 +85,19 @@ class ReviewRefused(DbError):
 
 class MarkRefused(DbError):
     """A mark on an alert that says too little or too much."""
+
+
+#: Classes of SQLSTATE: the connection, and a server that goes down or comes up.
+_AWAY = ("08", "57P")
+
+
+def connection_lost(error: BaseException) -> bool:
+    """Whether the database was not there: nothing is wrong with what was asked of it."""
+    if isinstance(error, DBAPIError):
+        if error.connection_invalidated:
+            return True
+        error = error.orig or error
+    if not isinstance(error, psycopg.OperationalError):
+        return False
+    # what the server itself refuses has a state; a connection that is cut or not made has none
+    return error.sqlstate is None or error.sqlstate.startswith(_AWAY)

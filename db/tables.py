@@ -196,6 +196,8 @@ observation = Table(
     _time("superseded_at", nullable=True),
     #: a small picture of what the model saw; a path below the folder or bucket of pictures
     _text("evidence", nullable=True),
+    #: a failed attempt waits until then
+    _time("not_before", nullable=True),
     CheckConstraint(
         "state IN ('pending', 'leased', 'inferred', 'observed', 'skipped', 'failed')",
         name="observation_state",

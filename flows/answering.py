@@ -24,6 +24,7 @@ from segwatch.geo.footprint import Inside
 from segwatch.geo.observe import Observer
 from segwatch.geo.sources.access import Credentials
 from segwatch.geo.stitch import Stitcher
+from segwatch.geo.storable import shortened, storable
 from segwatch.geo.tiling import Band, Tile
 from segwatch.geo.types import ObservationResult, Profile
 
@@ -32,6 +33,7 @@ _log = logging.getLogger(__name__)
 _MARGIN = 0.01
 #: Columns of a band: a seventh of a wide area's tiles are answered twice then.
 _BAND_PX = 5632
+_LONGEST_WORDS = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +41,21 @@ class SceneUnusable:
     """The scene shows too little of the area to be observed."""
 
     reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class TilesFailed:
+    """The segmenter failed on too many tiles of the scene."""
+
+    failed: int
+    tiles: int
+    error: str
+    """The segmenter's last one."""
+
+    @property
+    def reason(self) -> str:
+        """As it is recorded."""
+        return f"{self.failed} of {self.tiles} tiles failed, the last with {self.error}"
 
 
 @dataclass(frozen=True)
@@ -64,6 +81,12 @@ class Group:
         return View(Inside(area, grid), grid, self.profile, tuple(sorted(self.hosts)), self.credentials)
 
 
+def words(error: BaseException) -> str:
+    """An exception in words that can be stored."""
+    said = f"{type(error).__name__}: {error}".removesuffix(": ")
+    return shortened(str(storable(said)), _LONGEST_WORDS)
+
+
 def overlap(tile_px: int) -> int:
     """Pixels that neighbouring tiles share."""
     return tile_px // 4
@@ -76,7 +99,7 @@ def bands(grid: grids.PixelGrid, tile_px: int, most_px: int = _BAND_PX) -> list[
 
 def answer_group(
     group: Group, reading: Reading, segmenter: Segmenter, batch: int, preview: Preview | None = None
-) -> Iterator[tuple[LeasedObservation, ObservationResult | SceneUnusable]]:
+) -> Iterator[tuple[LeasedObservation, ObservationResult | SceneUnusable | TilesFailed]]:
     """Segment once for all observations that see enough, then post-process for each; ``preview`` sees it, too."""
     strips: Iterable[Strip] = reading
     asked = list(group.observations)
@@ -100,7 +123,8 @@ def answer_group(
         if _too_cloudy(clear, observation):
             yield observation, SceneUnusable(_why(imaged, clear, observation.watch.max_cloud_cover))
             continue
-        yield observation, answering.result(observation, reading.bytes_read)
+        failure = answering.failure(observation)
+        yield observation, failure or answering.result(observation, reading.bytes_read)
 
 
 @dataclass(slots=True)
@@ -156,6 +180,7 @@ class _Answering:
         self._waiting: list[tuple[Tile, NDArray[np.uint8]]] = []
         self.tally = _Tally()
         self._seconds = 0.0
+        self._error = ""
         self._texts: dict[object, str] = {}
         self._tiles = dict.fromkeys((one.id for one in asked), 0)
         self._tiles_failed = self._tiles.copy()
@@ -193,13 +218,20 @@ class _Answering:
         if self._band is not None:
             self._settle(self._band)
 
+    def failure(self, observation: LeasedObservation) -> TilesFailed | None:
+        """Why nothing can be said: past a share of failed tiles, and where none was answered."""
+        tiles, failed = self._tiles[observation.id], self._tiles_failed[observation.id]
+        if failed == 0 or (failed < tiles and failed <= observation.watch.max_failed_tiles * tiles):
+            return None
+        return TilesFailed(failed, tiles, self._error)
+
     def result(self, observation: LeasedObservation, bytes_read: int) -> ObservationResult:
         """What one instruction's answer comes to."""
         footprint, detections = self._observers[observation.id].result()
         return ObservationResult(
             footprint=footprint,
             detections=tuple(detections),
-            answer=self._texts.get(observation.id, ""),
+            answer=str(storable(self._texts.get(observation.id, ""))),
             tiles=self._tiles[observation.id],
             tiles_failed=self._tiles_failed[observation.id],
             clear_share=self.tally.clear,
@@ -234,8 +266,9 @@ class _Answering:
             self._tiles[one.id] += len(some)
         try:
             answers = self._segmenter.segment([crop for _, crop in some], instructions)
-        except RuntimeError as error:  # torch's own errors, out of memory among them
-            _log.warning("%d tile(s) failed: %s", len(some), error)
+        except Exception as error:  # torch's own errors, and whatever an operator's segmenter raises
+            self._error = words(error)
+            _log.warning("%d tile(s) failed: %s", len(some), self._error)
             for one in self._asked:
                 self._tiles_failed[one.id] += len(some)
             return

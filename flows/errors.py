@@ -2,7 +2,7 @@
 
 FlowError
 ├── ConfigError         a setting, watch file or argument is wrong; names the field, the value and the fix
-├── SegmenterError      the segmenter could not be loaded
+├── SegmenterError      the segmenter could not be loaded, or answers nothing any more
 ├── FeedError           no event feed could be read
 └── ServiceError        a local service did not start or stop
 """
@@ -19,7 +19,7 @@ class ConfigError(FlowError):
 
 
 class SegmenterError(FlowError):
-    """The segmenter named in the settings could not be loaded."""
+    """The segmenter named in the settings could not be loaded, or answers nothing any more."""
 
 
 class FeedError(FlowError):

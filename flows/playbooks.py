@@ -11,16 +11,19 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from shapely.geometry import box, mapping
 from shapely.geometry.base import BaseGeometry
 
 from segwatch.flows import watchfile
 from segwatch.flows.errors import ConfigError
 from segwatch.flows.settings import describe
+from segwatch.geo.grid import LONGEST_SIDE_M
 from segwatch.geo.types import Event, EventKind, EventLevel, Watch
 
 _LEVELS = tuple(EventLevel)
+#: A grid may be a little longer; projections stretch circles.
+_LONGEST_SIDE_KM = 0.96 * LONGEST_SIDE_M / 1000
 _SOMEWHERE = box(10.0, 45.0, 10.1, 45.1)
 
 
@@ -82,7 +85,7 @@ class Playbook(_Part):
     title: str
     match: Match
     area: Area = Area()
-    radius_km: float = Field(gt=0, le=1000, description="around events without an area of their own")
+    radius_km: float = Field(gt=0, description="around events without an area of their own")
     largest_km2: float = Field(50_000, gt=0)
     baseline: Baseline = Baseline()
     sources: tuple[Source, ...] = Field(min_length=1, description="in order of preference")
@@ -90,6 +93,15 @@ class Playbook(_Part):
     watch: dict[str, Any] = Field(
         description="the rest of the watch file: instruction, targets, rules and the like"
     )
+
+    @field_validator("radius_km")
+    @classmethod
+    def _one_grid_holds_it(cls, radius_km: float) -> float:
+        if 2 * radius_km > _LONGEST_SIDE_KM:
+            raise ValueError(
+                f"a circle of {2 * radius_km:g} km is too large for one watch; at most {_LONGEST_SIDE_KM / 2:g}"
+            )
+        return radius_km
 
     @model_validator(mode="after")
     def _only_earthquakes_shake(self) -> Self:

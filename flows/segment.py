@@ -2,6 +2,9 @@
 
 The flow drains: it loads the model once and works until the queue is empty and a linger time has passed.
 Reading the next scene overlaps computing this one. Inference runs outside any transaction.
+
+Whatever goes wrong with a scene is recorded as its failed attempt, and the rest goes on. The drain itself ends early
+when it is told to stop, when the database stays away, and when the segmenter answers nothing any more.
 """
 
 from __future__ import annotations
@@ -12,31 +15,40 @@ import socket
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
+import numpy as np
 from prefect import flow
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
 from segwatch.db import ledger
-from segwatch.db.errors import LeaseLost
+from segwatch.db.errors import LeaseLost, connection_lost
 from segwatch.flows import evidence, segmenters
-from segwatch.flows.answering import Group, SceneUnusable, answer_group, bands, overlap
+from segwatch.flows.answering import Group, SceneUnusable, TilesFailed, answer_group, bands, overlap, words
 from segwatch.flows.assemble import worker_engine
+from segwatch.flows.errors import SegmenterError
 from segwatch.flows.reading import Reading
 from segwatch.flows.settings import FlowSettings, load_settings
-from segwatch.geo.errors import GeoError
 from segwatch.geo.sources import hrefs
+from segwatch.geo.types import ObservationResult
 
 _log = logging.getLogger(__name__)
 
 Progress = Callable[[str], None]
+_T = TypeVar("_T")
+
+#: How long a database may be away before the drain ends; computed answers are held that long.
+_AWAY_SECONDS = 300.0
+_FIRST_WAIT_SECONDS, _LONGEST_WAIT_SECONDS = 0.2, 10.0
+#: So many scenes in a row of which no tile was answered make one look at the segmenter itself.
+_SUSPICIOUS = 3
 
 
 @dataclass(slots=True)
@@ -69,113 +81,224 @@ class Drain:
         self._progress = progress
         self._worker = f"segment-{socket.gethostname()}-{os.getpid()}-{threading.get_ident()}"
         self._readings: list[Reading] = []
+        self._stop = threading.Event()
+        self._unanswered: dict[UUID, list[UUID]] = {}
+        """Scenes in a row of which the segmenter answered nothing -> their observations."""
         self.total = Drained()
 
     def run(self, stop: threading.Event | None = None) -> Drained:
-        """Work until the queue is empty and the linger time has passed, or ``stop`` is set."""
-        stop = stop or threading.Event()
+        """Work until the queue is empty and the linger time has passed, or ``stop`` is set.
+
+        Raises
+        ------
+        SegmenterError
+            It answers nothing any more; attempts that it cost are not counted.
+        """
+        self._stop = stop or threading.Event()
         try:
             with ExitStack() as stack:
                 stack.enter_context(self._heartbeat())
                 reader = stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="read"))
                 stack.callback(self._close_readings)
                 following = self._next(reader)
-                while following is not None or self._linger(stop):
+                while following is not None or self._linger():
                     if following is None:
                         following = self._next(reader)
                         continue
                     current = following
-                    following = None if stop.is_set() else self._next(reader)
+                    following = None if self._stop.is_set() else self._next(reader)
                     self._answer(*current)
+        except Exception as error:
+            if not (isinstance(error, SegmenterError) or connection_lost(error)):
+                # uncounted, it would come back for ever
+                reason = words(error)
+                self._transaction(
+                    lambda conn: ledger.fail_held(conn, self._worker, reason, **self._retries())
+                )
+            raise
         finally:
+            self._release()
+        return self.total
+
+    def _release(self) -> None:
+        try:
             with self._engine.begin() as conn:
                 ledger.release(conn, self._worker)
-        return self.total
+        except DBAPIError as error:
+            if not connection_lost(error):
+                raise
+            _log.warning("leases could not be given back, they run out by themselves: %s", error.orig)
+
+    def _transaction(self, work: Callable[[Connection], _T]) -> _T:
+        """Do something in a transaction, again and again while the database is away."""
+        deadline, wait = time.monotonic() + _AWAY_SECONDS, _FIRST_WAIT_SECONDS
+        while True:
+            try:
+                with self._engine.begin() as conn:
+                    return work(conn)
+            except Exception as error:
+                if not connection_lost(error) or time.monotonic() >= deadline or self._stop.is_set():
+                    raise
+                _log.warning("the database is away, trying again: %s", error)
+            self._stop.wait(wait)
+            wait = min(2 * wait, _LONGEST_WAIT_SECONDS)
+
+    @contextmanager
+    def _border(self, key: str, observations: Sequence[ledger.LeasedObservation]) -> Iterator[None]:
+        """Whatever is wrong with a scene becomes the reason of its failed attempt, and the rest goes on."""
+        try:
+            yield
+        except Exception as error:
+            if connection_lost(error):
+                raise
+            _log.exception("scene %s failed", key)
+            for observation in observations:
+                self._fail(observation.id, words(error))
 
     def _next(
         self, reader: ThreadPoolExecutor
     ) -> tuple[ledger.SceneLease, list[tuple[Group, Reading]]] | None:
         """Lease the best scene and start reading it in the background."""
-        with self._engine.begin() as conn:
-            lease = ledger.lease(
+        lease = self._transaction(
+            lambda conn: ledger.lease(
                 conn,
                 worker=self._worker,
                 seconds=self._settings.lease_seconds,
                 model_version=self._segmenter.version,
                 watch=self._watch,
+                **self._retries(),
             )
+        )
         if lease is None:
             return None
         side = self._segmenter.tile_px
         rows = side - overlap(side)
-        groups = [
-            (group, Reading(reader, lease.scene, group.view, bands(group.view.grid, side), rows))
-            for group in _groups(lease, self._settings)
-        ]
-        self._readings += [reading for _, reading in groups]
+        groups = []
+        for members in _same_pixels(lease):
+            with self._border(lease.scene.key, members):
+                group = _group(members, self._settings)
+                view = group.view
+                reading = Reading(reader, lease.scene, view, bands(view.grid, side), rows)
+                self._readings.append(reading)
+                groups.append((group, reading))
         return lease, groups
 
     def _close_readings(self) -> None:
         for reading in self._readings:
             reading.close()
 
-    def _linger(self, stop: threading.Event) -> bool:
-        """Wait a little for new work; False once the linger time has passed without any."""
-        deadline = time.monotonic() + self._settings.linger_seconds
-        while not stop.is_set():
-            with self._engine.begin() as conn:
-                if ledger.waiting(conn, model_version=self._segmenter.version, watch=self._watch):
-                    return True
-            if time.monotonic() >= deadline:
+    def _linger(self) -> bool:
+        """Wait a little for new work; False once the linger time has passed without any.
+
+        Leases of a worker that was killed are waited for, too: they are not renewed, and run out in a lease time.
+        """
+        begun = time.monotonic()
+        suspects: dict[UUID, datetime] | None = None
+        while not self._stop.is_set():
+            others, waiting = self._transaction(self._look)
+            if waiting:
+                return True
+            before = others if suspects is None else suspects
+            suspects = {one: until for one, until in before.items() if others.get(one) == until}
+            longest = self._settings.linger_seconds
+            if suspects:
+                longest = max(longest, self._settings.lease_seconds + 1)
+            left = begun + longest - time.monotonic()
+            if left <= 0:
                 return False
-            stop.wait(min(1.0, max(0.05, deadline - time.monotonic())))
+            self._stop.wait(min(1.0, max(0.05, left)))
         return False
+
+    def _look(self, conn: Connection) -> tuple[dict[UUID, datetime], bool]:
+        whose: dict[str, Any] = {"model_version": self._segmenter.version, "watch": self._watch}
+        # in this order: a lease that runs out in between waits
+        others = ledger.held_by_others(conn, self._worker, **whose)
+        return others, ledger.waiting(conn, **whose)
 
     def _answer(self, lease: ledger.SceneLease, groups: list[tuple[Group, Reading]]) -> None:
         self.total.scenes += 1
         for group, reading in groups:
-            try:
-                with reading:
-                    self._answer_group(group, reading)
-            except (GeoError, OSError, RuntimeError, ValueError) as error:
-                # the named border of one scene: whatever is wrong with it is recorded, the rest goes on
-                _log.exception("scene %s failed", lease.scene.key)
-                for observation in group.observations:
-                    self._fail(observation.id, f"{type(error).__name__}: {error}")
+            with self._border(lease.scene.key, group.observations), reading:
+                self._answer_group(lease, group, reading)
             self._readings.remove(reading)
             self._progress(f"{lease.scene.key}: {len(group.observations)} instruction(s)")
+        if len(self._unanswered) >= _SUSPICIOUS:
+            self._check_segmenter()
 
-    def _answer_group(self, group: Group, reading: Reading) -> None:
+    def _answer_group(self, lease: ledger.SceneLease, group: Group, reading: Reading) -> None:
         preview = evidence.Preview(group.view.grid)
         answers = answer_group(group, reading, self._segmenter, self._settings.tile_batch, preview)
         for observation, result in answers:
-            if isinstance(result, SceneUnusable):
-                self._skip(observation.id, result.reason)
-                continue
-            timings = {"read_at": reading.read_at, "inferred_at": datetime.now(UTC)}
-            if result.tiles_failed > observation.watch.max_failed_tiles * result.tiles:
-                self._fail(observation.id, f"{result.tiles_failed} of {result.tiles} tiles failed")
-                continue
-            picture = evidence.write(self._settings, observation.watch.name, observation.id, preview, result)
-            try:
-                with self._engine.begin() as conn:
-                    ledger.save(conn, observation.id, self._worker, result, timings, evidence=picture)
-            except LeaseLost:
-                _log.warning(
-                    "observation %s: the lease ran out and was taken over; result dropped", observation.id
+            with self._border(lease.scene.key, [observation]):
+                if isinstance(result, SceneUnusable):
+                    self._skip(observation.id, result.reason)
+                elif isinstance(result, TilesFailed):
+                    if result.failed == result.tiles:
+                        self._unanswered.setdefault(lease.scene_id, []).append(observation.id)
+                    self._fail(observation.id, result.reason)
+                else:
+                    if result.tiles:
+                        self._unanswered.clear()
+                    self._save(observation, result, reading, preview)
+
+    def _save(
+        self,
+        observation: ledger.LeasedObservation,
+        result: ObservationResult,
+        reading: Reading,
+        preview: evidence.Preview,
+    ) -> None:
+        timings = {"read_at": reading.read_at, "inferred_at": datetime.now(UTC)}
+        picture = evidence.write(self._settings, observation.watch.name, observation.id, preview, result)
+        try:
+            self._transaction(
+                lambda conn: ledger.save(
+                    conn, observation.id, self._worker, result, timings, evidence=picture
                 )
-                continue
-            self.total.inferred += 1
+            )
+        except LeaseLost:
+            _log.warning(
+                "observation %s: the lease ran out and was taken over; result dropped", observation.id
+            )
+            return
+        self.total.inferred += 1
 
     def _skip(self, observation_id: UUID, reason: str) -> None:
-        with self._engine.begin() as conn:
-            ledger.skip(conn, observation_id, self._worker, reason)
-        self.total.skipped += 1
+        if self._transaction(lambda conn: ledger.skip(conn, observation_id, self._worker, reason)):
+            self.total.skipped += 1
 
     def _fail(self, observation_id: UUID, reason: str) -> None:
-        with self._engine.begin() as conn:
-            ledger.fail(conn, observation_id, self._worker, reason, max_attempts=self._settings.max_attempts)
-        self.total.failed += 1
+        if self._transaction(
+            lambda conn: ledger.fail(conn, observation_id, self._worker, reason, **self._retries())
+        ):
+            self.total.failed += 1
+
+    def _retries(self) -> dict[str, Any]:
+        return {
+            "max_attempts": self._settings.max_attempts,
+            "retry_seconds": self._settings.retry_seconds,
+        }
+
+    def _check_segmenter(self) -> None:
+        """Ask about nothing at all: what cannot answer that is broken, and no scene is to blame.
+
+        Raises
+        ------
+        SegmenterError
+            It is.
+        """
+        side = self._segmenter.tile_px
+        unanswered, self._unanswered = self._unanswered, {}
+        try:
+            self._segmenter.segment([np.zeros((side, side, 3), np.uint8)], ["water"])
+        except Exception as error:
+            ids = [one for observations in unanswered.values() for one in observations]
+            self._transaction(lambda conn: ledger.forgive(conn, ids))
+            raise SegmenterError(
+                f"the segmenter {self._segmenter.version} failed on every tile of {len(unanswered)} scenes in a row, "
+                f"and on an empty one with {words(error)}. Check the device (nvidia-smi) and its memory, then start "
+                "the run again; what is pending stays queued, and these attempts are not counted"
+            ) from error
 
     @contextmanager
     def _heartbeat(self) -> Iterator[None]:
@@ -200,20 +323,18 @@ class Drain:
             thread.join()
 
 
-def _groups(lease: ledger.SceneLease, settings: FlowSettings) -> list[Group]:
+def _same_pixels(lease: ledger.SceneLease) -> list[list[ledger.LeasedObservation]]:
     """Observations that look at the same pixels, so that these are read and encoded once."""
     by_view: dict[tuple[str, bytes], list[ledger.LeasedObservation]] = defaultdict(list)
     for observation in lease.observations:
         watch = observation.watch
         by_view[watch.profile.name, watch.area.wkb].append(observation)
-    return [
-        Group(
-            tuple(members),
-            frozenset(_hosts(members)),
-            settings.credentials_for(members[0].watch.profile.name),
-        )
-        for members in by_view.values()
-    ]
+    return list(by_view.values())
+
+
+def _group(members: list[ledger.LeasedObservation], settings: FlowSettings) -> Group:
+    profile = members[0].watch.profile
+    return Group(tuple(members), frozenset(_hosts(members)), settings.credentials_for(profile.name))
 
 
 def _hosts(members: list[ledger.LeasedObservation]) -> Iterator[str]:

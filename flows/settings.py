@@ -168,6 +168,12 @@ class FlowSettings(BaseSettings):
         None,
         description="Standard Webhooks secret, whsec_..., that messages are signed with; unset = unsigned",
     )
+    retry_seconds: float = Field(
+        30.0,
+        ge=0,
+        le=3600,
+        description="how long a scene waits after its first failure; each doubles it, to an hour",
+    )
 
     @field_validator("event_secret", "webhook_secret")
     @classmethod

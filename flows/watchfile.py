@@ -30,6 +30,7 @@ from shapely.geometry.base import BaseGeometry
 from segwatch.flows.channels import SERVICE
 from segwatch.flows.errors import ConfigError
 from segwatch.flows.settings import describe
+from segwatch.geo import grid as grids
 from segwatch.geo.errors import GeoError
 from segwatch.geo.sources import profiles
 from segwatch.geo.types import (
@@ -273,12 +274,17 @@ def _build(file: _WatchFile, profile: Profile, base: Path, name: str) -> Watch:
         )
     if file.end is not None and file.end <= file.start:
         raise ConfigError(f"{name}: end {file.end.isoformat()} is not after start {file.start.isoformat()}")
+    area = _area(file.area, base, name)
+    try:
+        grids.for_area(area, profile.gsd_m)
+    except GeoError as error:
+        raise ConfigError(f"{name}: area: {error}") from error
     tracking = file.tracking.model_dump()
     tracking["tolerance_m"] = tracking["tolerance_m"] or profile.gsd_m
     return Watch(
         name=file.name,
         instruction=Instruction(file.instruction, file.targets),
-        area=_area(file.area, base, name),
+        area=area,
         profile=profile,
         catalog=catalog,
         start=_utc(file.start),

@@ -105,6 +105,24 @@ def run(
 
 
 @app.command()
+def retry(watch: Annotated[str, typer.Argument(help="name of a watch")], as_json: Json = False) -> None:
+    """Queue again what failed of a watch; the next run takes it up, with all attempts ahead."""
+    from segwatch.db import ledger, watches
+    from segwatch.flows import assemble, segmenters
+    from segwatch.flows.settings import load_settings
+
+    with clear_errors():
+        settings = load_settings()
+        with assemble.worker_engine(settings) as engine, engine.begin() as conn:
+            watches.current(conn, watch)
+            count = ledger.retry(conn, watch, model_version=segmenters.version_of(settings))
+    if as_json:
+        print_json({"watch": watch, "queued": count})
+    else:
+        out.print(f"{watch}: {count} failed observation(s) queued again", markup=False)
+
+
+@app.command()
 def deploy(folder: Annotated[Path | None, typer.Option(help="folder with prefect.yaml")] = None) -> None:
     """Create work pools, deployments and the watches' schedules on the server of PREFECT_API_URL."""
     from segwatch.db import watches

@@ -8,10 +8,13 @@ from shapely.geometry.base import BaseGeometry
 from segwatch.geo.antimeridian import split
 from segwatch.geo.area import geodesic_m2, polygonal_parts
 from segwatch.geo.crs import centre, local_equal_area, to_local, to_lonlat, unwrapped
-from segwatch.geo.errors import EventRefused
+from segwatch.geo.errors import AreaError, EventRefused
+from segwatch.geo.grid import for_area
 from segwatch.geo.types import Event
 
 _WIDEST_DEGREES = 90.0
+#: Pixels of any size would do: whether one grid holds the area depends on its sides alone.
+_COARSE_M = 1000.0
 
 
 def looked_at(event: Event, *, radius_km: float, largest_km2: float) -> BaseGeometry:
@@ -24,7 +27,7 @@ def looked_at(event: Event, *, radius_km: float, largest_km2: float) -> BaseGeom
     Raises
     ------
     EventRefused
-        It is larger than ``largest_km2``, or no area can be made of it.
+        It is larger than ``largest_km2`` or too long for one grid, or no area can be made of it.
     """
     own = shapely.union_all(polygonal_parts(event.geometry))
     area = own if not own.is_empty else _around(event.geometry, radius_km * 1000)
@@ -38,6 +41,12 @@ def looked_at(event: Event, *, radius_km: float, largest_km2: float) -> BaseGeom
             f"{event.source}/{event.external_id}: its area of {km2:.0f} km2 is larger than the playbook's "
             f"{largest_km2:g}; name a smaller one with --area"
         )
+    try:
+        for_area(area, _COARSE_M)
+    except AreaError as error:
+        raise EventRefused(
+            f"{event.source}/{event.external_id}: {error}, or name a part of it with --area"
+        ) from error
     return area
 
 

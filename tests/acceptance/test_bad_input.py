@@ -19,7 +19,7 @@ from tests.support.flaky import flaky_proxy
 def broken(system: System) -> str:
     """A watch over one good scene and three that cannot be observed, run once."""
     system.apply("broken", system.broken)
-    done = system.segwatch("run", "broken", "--json", **COLOUR)
+    done = system.segwatch("run", "broken", "--json", **COLOUR, SEGWATCH_RETRY_SECONDS="0")
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)
     assert report["discover"]["items"] == 3

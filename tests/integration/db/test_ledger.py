@@ -143,6 +143,48 @@ def test_failures_are_tried_again_until_the_attempts_are_used_up(world: Any) -> 
     assert (row["state"], row["reason"], row["attempts"]) == ("failed", "HTTP 503", 3)
 
 
+def test_each_failure_doubles_the_wait_up_to_an_hour(world: Any, kit: Any) -> None:
+    world.queue(0)
+    waits = []
+    for _ in range(9):
+        one = world.lease().observations[0]
+        with world.engine.begin() as conn:
+            assert ledger.fail(conn, one.id, "w", "HTTP 503", max_attempts=10, retry_seconds=30)
+            asked = "SELECT extract(epoch FROM not_before - clock_timestamp()) FROM segwatch.observation"
+            waits.append(float(conn.execute(text(asked)).scalar_one()))
+        assert world.lease() is None
+        with world.engine.begin() as conn:
+            assert not ledger.waiting(conn, model_version=kit.model)
+            conn.execute(text("UPDATE segwatch.observation SET not_before = clock_timestamp()"))
+            assert ledger.waiting(conn, model_version=kit.model)
+    expected = [30, 60, 120, 240, 480, 960, 1920, 3600, 3600]
+    assert waits == [pytest.approx(seconds, abs=5) for seconds in expected]
+    one = world.lease().observations[0]
+    with world.engine.begin() as conn:
+        assert ledger.fail(conn, one.id, "w", "HTTP 503", max_attempts=10, retry_seconds=30)
+    row = _row(world.engine, one.id)
+    assert (row["state"], row["attempts"], row["not_before"]) == ("failed", 10, None)
+
+
+def test_a_scene_that_cannot_be_read_out_of_the_ledger_lets_the_next_one_by(
+    world: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken, good = world.queue(0, 1)
+    right = scenes.load
+
+    def load(conn: Any, identity: UUID, versions: Any) -> Any:
+        if identity == broken:
+            raise ValueError("no geometry")
+        return right(conn, identity, versions)
+
+    monkeypatch.setattr(scenes, "load", load)
+    assert world.lease().scene_id == good
+    with world.engine.connect() as conn:
+        query = "SELECT state, attempts, reason FROM segwatch.observation ORDER BY acquired_at LIMIT 1"
+        row = conn.execute(text(query)).one()
+    assert tuple(row) == ("failed", 3, "ValueError: no geometry"), "without a wait the attempts end at once"
+
+
 def test_being_told_to_stop_is_no_attempt(world: Any) -> None:
     world.queue(0)
     world.lease()

@@ -18,7 +18,7 @@ from rasterio.transform import from_origin
 from scipy import ndimage
 
 from segwatch.db.ledger import LeasedObservation
-from segwatch.flows.answering import Group, SceneUnusable, answer_group, bands
+from segwatch.flows.answering import Group, answer_group, bands
 from segwatch.flows.evidence import Preview
 from segwatch.flows.reading import Reading
 from segwatch.flows.segmenters import Answer, Tiles
@@ -104,7 +104,7 @@ def observe(url: str, most_px: int, rows: int) -> Seen:
         Reading(executor, scene, group.view, columns, rows) as reading,
     ):
         ((_, result),) = answer_group(group, reading, segmenter, 1, preview)
-    assert not isinstance(result, SceneUnusable)
+    assert isinstance(result, ObservationResult)
     return Seen(result, preview.drawn(result), segmenter.asked)
 
 

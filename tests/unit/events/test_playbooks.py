@@ -114,6 +114,7 @@ def document(**more: Any) -> dict[str, Any]:
     [
         ({"match": {"kinds": ["meteor"]}}, "match.kinds.0"),
         ({"radius_km": -1}, "radius_km"),
+        ({"radius_km": 300}, "radius_km: .* circle of 600 km .* at most 240"),
         ({"sources": []}, "sources"),
         ({"sources": [{"profile": "nowhere"}]}, "nowhere"),
         ({"watch": {"instruction": "x"}}, "instruction"),
@@ -172,6 +173,15 @@ def test_an_area_of_its_own_is_taken_and_an_absurd_one_refused() -> None:
     for absurd in (box(-180, -90, 180, 90), box(-170, -80, 170, 80), box(0, 0, 5, 5)):
         with pytest.raises(EventRefused, match="larger"):
             looked_at(replace(FLOOD, geometry=absurd), radius_km=10, largest_km2=5000)
+
+
+def test_an_area_that_no_one_grid_holds_is_refused_and_the_largest_circle_is_not() -> None:
+    long = replace(FLOOD, geometry=box(8, 45, 15.2, 45.05))
+    with pytest.raises(EventRefused, match=r"measures 5\d\d km on a side, at most 500 km .* --area"):
+        looked_at(long, radius_km=10, largest_km2=50_000)
+    for place in (Point(15, 45), Point(17.99, 65), Point(179.9, -17)):
+        area = looked_at(replace(FLOOD, geometry=place), radius_km=240, largest_km2=200_000)
+        assert geodesic_m2(area) == pytest.approx(1.81e11, rel=0.01)
 
 
 def test_entries_of_several_feeds_about_one_event_are_linked() -> None:

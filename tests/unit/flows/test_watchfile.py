@@ -72,6 +72,11 @@ def test_a_rule_says_everything_that_rules_can_say() -> None:
     [
         ({"instrution": "typo"}, "instrution", "instruction"),
         (
+            {"area": {"bbox": [8.0, 45.0, 15.2, 45.1]}},
+            "area",
+            "km on a side, at most 500 km are possible; cut it",
+        ),
+        (
             {"rules": [{"name": "r", "quiet": {"begin": "25:00", "end": "06:00"}}]},
             "rules.0.quiet.begin",
             "25:00",
