@@ -180,7 +180,9 @@ class _Answering:
         self._waiting: list[tuple[Tile, NDArray[np.uint8]]] = []
         self.tally = _Tally()
         self._seconds = 0.0
-        self._error = ""
+        self._errors: dict[object, str] = {}
+        self._apart: set[object] = set()
+        """Whose instruction failed where the others' did not: it is asked alone."""
         self._texts: dict[object, str] = {}
         self._tiles = dict.fromkeys((one.id for one in asked), 0)
         self._tiles_failed = self._tiles.copy()
@@ -223,7 +225,7 @@ class _Answering:
         tiles, failed = self._tiles[observation.id], self._tiles_failed[observation.id]
         if failed == 0 or (failed < tiles and failed <= observation.watch.max_failed_tiles * tiles):
             return None
-        return TilesFailed(failed, tiles, self._error)
+        return TilesFailed(failed, tiles, self._errors[observation.id])
 
     def result(self, observation: LeasedObservation, bytes_read: int) -> ObservationResult:
         """What one instruction's answer comes to."""
@@ -261,22 +263,39 @@ class _Answering:
         some, self._waiting = self._waiting[: self._batch], self._waiting[self._batch :]
         if not self._asked:
             return  # given up since they were cut out
-        instructions = [one.watch.instruction.text for one in self._asked]
         for one in self._asked:
             self._tiles[one.id] += len(some)
+        together = [one for one in self._asked if one.id not in self._apart]
+        alone = [one for one in self._asked if one.id in self._apart]
+        failed = self._failing(some, together)
+        if failed and len(together) > 1:
+            # one instruction may be to blame; the others' answers shall not depend on it
+            failed = [one for one in together if self._failing(some, [one])]
+            if len(failed) < len(together):
+                self._apart.update(one.id for one in failed)
+        for one in [*failed, *(one for one in alone if self._failing(some, [one]))]:
+            self._tiles_failed[one.id] += len(some)
+        self._seconds += time.perf_counter() - begun
+
+    def _failing(
+        self, some: list[tuple[Tile, NDArray[np.uint8]]], asked: list[LeasedObservation]
+    ) -> list[LeasedObservation]:
+        """Ask about some tiles and keep the answers; those who got none."""
+        if not asked:
+            return []
+        instructions = [one.watch.instruction.text for one in asked]
         try:
             answers = self._segmenter.segment([crop for _, crop in some], instructions)
         except Exception as error:  # torch's own errors, and whatever an operator's segmenter raises
-            self._error = words(error)
-            _log.warning("%d tile(s) failed: %s", len(some), self._error)
-            for one in self._asked:
-                self._tiles_failed[one.id] += len(some)
-            return
+            why = words(error)
+            self._errors.update({one.id: why for one in asked})
+            _log.warning("%d tile(s) failed for %d instruction(s): %s", len(some), len(asked), why)
+            return asked
         for (tile, _), per_instruction in zip(some, answers, strict=True):
-            for one, answer in zip(self._asked, per_instruction, strict=True):
+            for one, answer in zip(asked, per_instruction, strict=True):
                 self._stitchers[one.id].add(tile, answer.mask_logits)
                 self._texts[one.id] = self._texts.get(one.id) or answer.text
-        self._seconds += time.perf_counter() - begun
+        return []
 
     def _settle(self, band: Band) -> None:
         """Make polygons of the rows that no further tile reaches, and hold them no longer."""

@@ -13,7 +13,7 @@ from sqlalchemy.exc import OperationalError
 from typer.testing import CliRunner
 
 from segwatch.db import ledger
-from segwatch.flows import answering, segment
+from segwatch.flows import answering, segment, segmenters
 from segwatch.flows.cli.app import app
 from segwatch.flows.errors import SegmenterError
 from segwatch.flows.segment import Drain
@@ -125,6 +125,20 @@ def test_an_instruction_that_the_segmenter_fails_on_does_not_end_the_drain(engin
     rows = _rows(engine)
     assert [(row.name, row.state, row.attempts) for row in rows[4:]] == [("odd", "pending", 1)] * 4
     assert rows[4].reason == "1 of 1 tiles failed, the last with KeyError: 'odd'"
+
+
+def test_an_instruction_that_the_segmenter_fails_on_costs_the_others_nothing(engine: Engine) -> None:
+    """They look at the same pixels and are asked together; more words than the shipped model knows are its own."""
+    shipped = segmenters.load(_settings(segmenter=None))
+    with serving_files({"/a.tif": PIXELS}) as files:
+        queue(engine, files.url, shipped.version, name="a", words="segment the water")
+        queue(engine, files.url, shipped.version, name="b", words="\u0449" * 400)
+        queue(engine, files.url, shipped.version, name="c", words="segment the forest")
+        done = Drain(engine, shipped, _settings()).run()
+    assert (done.scenes, done.inferred, done.failed) == (1, 2, 1)
+    a, b, c = _rows(engine)
+    assert (a.state, b.state, c.state) == ("inferred", "pending", "inferred")
+    assert "tokens too long for segearth-r2-tiny" in b.reason
 
 
 def test_a_watch_that_cannot_be_looked_at_blocks_no_other(engine: Engine) -> None:
