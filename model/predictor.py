@@ -30,12 +30,14 @@ Image = NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class EncodedImages:
-    """What is known about images before any instruction; only the predictor that made it can use it."""
+    """Images worked through, and what is said to begin with; only the predictor that made it can use it."""
 
     shapes: tuple[tuple[int, int], ...]
     """(height, width) of each image, pixels."""
     pixels: PixelFeatures
     prefix: Prefix
+    begun: tuple[int, ...]
+    """Ids of the prompt's beginning that the prefix holds, the image's placeholder among them."""
 
 
 @dataclass(frozen=True)
@@ -153,11 +155,13 @@ class Predictor:
             torch.OutOfMemoryError: if a single image or question does not fit.
         """
         asked, draws = self._asked(instructions), self._draws(len(images), len(instructions), sampling)
+        # a single question goes through with what stands before it: a pass of its own would cost one more token
+        begun = _common([row[:-1] for row in asked]) if asked else self._prefix_ids
         answers: list[list[Answer]] = []
         with ThreadPoolExecutor(1, thread_name_prefix="views") as pool:
             coming = [pool.submit(self._views, image) for image in _some(images)]
             for encoded in self._tiles.run(
-                coming, lambda batch: self._encode([views.result() for views in batch])
+                coming, lambda batch: self._encode([views.result() for views in batch], begun)
             ):
                 begin = len(answers)
                 some = None if draws is None else draws[begin : begin + len(encoded.shapes)]
@@ -170,7 +174,7 @@ class Predictor:
         Raises:
             InputError: for no images, or one of another shape or type.
         """
-        return self._encode([self._views(image) for image in _some(images)])
+        return self._encode([self._views(image) for image in _some(images)], self._prefix_ids)
 
     def answer(
         self, encoded: EncodedImages, instructions: Sequence[str], sampling: Sampling | None = None
@@ -192,20 +196,20 @@ class Predictor:
         return _Views((image.shape[0], image.shape[1]), mask, language)
 
     @torch.inference_mode()
-    def _encode(self, views: Sequence[_Views]) -> EncodedImages:
+    def _encode(self, views: Sequence[_Views], begun: Sequence[int]) -> EncodedImages:
         model = self._model
         mask, language = (
             torch.stack([part.to(model.device, non_blocking=True) for part in parts])
             for parts in zip(*((view.mask, view.language) for view in views), strict=True)
         )
-        ids = torch.tensor(self._prefix_ids)
+        ids = torch.tensor(begun)
         with torch.profiler.record_function("language view"):
             tokens = model.image_tokens(processor.as_language_view(language))
         with torch.profiler.record_function("shared prompt"):
             prefix = generate.prefill(model, model.splice([ids] * len(views), tokens).embeds)
         with torch.profiler.record_function("mask view"):
             pixels = model.pixel_features(processor.as_mask_view(mask))
-        return EncodedImages(tuple(view.shape for view in views), pixels, prefix)
+        return EncodedImages(tuple(view.shape for view in views), pixels, prefix, tuple(begun))
 
     def refusal(self, instruction: str) -> str | None:
         """Why an instruction cannot be answered on any image, and what to do; None if it can."""
@@ -246,7 +250,7 @@ class Predictor:
         images = len(encoded.shapes)
         if not asked:
             return [[] for _ in range(images)]
-        shared = min(len(_common([self._prefix_ids, *asked])), *(len(row) - 1 for row in asked))
+        shared = len(_common([encoded.begun, *(row[:-1] for row in asked)]))
         kept = shared - 1 + self._model.config.num_image_tokens
         device = self._model.device
         suffixes = [
