@@ -49,6 +49,12 @@ def nowhere() -> Iterator[str]:
         yield f"http://127.0.0.1:{closed.getsockname()[1]}/"
 
 
+@pytest.fixture(autouse=True)
+def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No worker is there, and no test waits hours for it."""
+    monkeypatch.setattr(observe, "_SEGMENT_TIMEOUT_SECONDS", 2)
+
+
 def lakes(catalog: str, **more: Any) -> Watch:
     given = Watch("lakes", Instruction("the water", ("water",)), AREA, profiles.load("rgb-cog"), catalog, NOW)
     return replace(given, **more)
@@ -76,9 +82,8 @@ class Water(ColourSegmenter):
 
 
 def test_alerts_wait_neither_for_a_catalog_nor_for_a_gpu(
-    server: Server, worker: Engine, nowhere: str, monkeypatch: pytest.MonkeyPatch
+    server: Server, worker: Engine, nowhere: str
 ) -> None:
-    monkeypatch.setattr(observe, "_SEGMENT_TIMEOUT_SECONDS", 2)
     with serving_files({"/a.tif": image(10, 20, 30)}) as files, receiving() as taken:
         rule = AlertRule("any", tuple(ChangeKind), channels=(f"{taken.url}/alerts",), include_baseline=True)
         queue(worker, lakes(files.url, name="answered", rules=(rule,)), f"{files.url}/a.tif")
