@@ -86,11 +86,12 @@ def run_in_process(
     progress: Callable[[str], None] = _log.info,
 ) -> Report:
     """The whole job for one watch in this process; counts by step."""
+    version = version_of(settings)  # a wrong setting is told before anything is begun
     steps = _Steps()
 
     def discover() -> dict[str, Any]:
         progress(f"{watch}: searching the catalog")
-        found = discover_watch(engine, watch, model_version=version_of(settings), start=start, end=end)
+        found = discover_watch(engine, watch, model_version=version, start=start, end=end)
         progress(f"{watch}: {found.scenes} scene(s), {found.queued} new; loading the model")
         return asdict(found)
 
