@@ -50,6 +50,14 @@ _OUTDATED = text(
       AND o.version < n.version AND o.state = 'pending'
     """
 )
+_LEASED = text(
+    """
+    SELECT EXISTS (
+        SELECT 1 FROM segwatch.observation o JOIN segwatch.watch w ON w.id = o.watch_id
+        WHERE o.state = 'leased' AND o.model_version = :model_version
+          AND (CAST(:watch AS text) IS NULL OR w.name = :watch))
+    """
+)
 
 
 _BEFORE_THE_SERIES = (
@@ -136,3 +144,8 @@ def _west_east(part: BaseGeometry) -> tuple[float, float]:
     west, _, east, _ = part.bounds
     # -180 and 180 are one line; each part must keep to its own side of it
     return (west, 180.0) if east in {180.0, -180.0} and west > 0 else (west, east)
+
+
+def leased(conn: Connection, *, model_version: str, watch: str | None = None) -> bool:
+    """Whether a worker holds something of the watch, or of any."""
+    return bool(conn.execute(_LEASED, {"model_version": model_version, "watch": watch}).scalar_one())

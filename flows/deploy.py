@@ -1,4 +1,7 @@
-"""Put segwatch on a Prefect server: work pools, deployments, and one schedule per watch. Idempotent."""
+"""Put segwatch on a Prefect server: work pools, deployments, and one schedule per watch. Idempotent.
+
+What an operator set on the server stays: work pools that are there, and the schedules of deployments that are there.
+"""
 
 from __future__ import annotations
 
@@ -7,21 +10,34 @@ import logging
 import os
 import subprocess
 import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from importlib import resources
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
+import httpx
+import yaml
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.actions import DeploymentScheduleCreate, WorkPoolCreate
+from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterName
+from prefect.client.schemas.objects import DeploymentSchedule
 from prefect.client.schemas.schedules import CronSchedule
-from prefect.exceptions import ObjectNotFound
+from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
+from sqlalchemy import Engine
 
+from segwatch.db import watches
+from segwatch.db.errors import DbError
 from segwatch.flows.errors import ConfigError, FlowError
 from segwatch.geo.types import Watch
 
 _log = logging.getLogger(__name__)
 
 _OBSERVE = "observe/observe"
+#: How long a watch that is over is still looked after: scenes are published days after they were acquired.
+_GRACE = timedelta(days=7)
 
 
 def deployments_folder() -> Path:
@@ -35,10 +51,18 @@ def deployments_folder() -> Path:
 
 
 def deploy(folder: Path) -> None:
-    """Create or update the work pools and deployments of ``folder`` on the server of PREFECT_API_URL."""
+    """Create or update the deployments of ``folder`` on the server of PREFECT_API_URL, and the pools that it lacks."""
     with get_client(sync_client=True) as client:
         for file in sorted((folder / "work_pools").glob("*.json")):
-            client.create_work_pool(WorkPoolCreate(**json.loads(file.read_text())), overwrite=True)
+            try:
+                client.create_work_pool(WorkPoolCreate(**json.loads(file.read_text())))
+            except ObjectAlreadyExists:
+                _log.info("work pool %s is there and stays as it is", file.stem)
+        with _schedules_kept(client, folder):
+            _apply(folder)
+
+
+def _apply(folder: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-P", "-m", "prefect", "--no-prompt", "deploy", "--all"],
         cwd=folder,
@@ -52,35 +76,118 @@ def deploy(folder: Path) -> None:
         raise FlowError(f"prefect deploy failed:\n{done.stdout}{done.stderr}")
 
 
-def schedule(watches: list[Watch]) -> None:
-    """Give each watch with a cron expression its schedule on the observe deployment, and drop stale ones.
+@contextmanager
+def _schedules_kept(client: SyncPrefectClient, folder: Path) -> Iterator[None]:
+    """Deployments that are there have the same schedules after the block: ``prefect deploy`` replaces them."""
+    file = yaml.safe_load((folder / "prefect.yaml").read_text(encoding="utf-8"))
+    names = DeploymentFilterName(any_=[one["name"] for one in file["deployments"]])
+    there = client.read_deployments(deployment_filter=DeploymentFilter(name=names))
+    before = {one.id: _creatable(client.read_deployment_schedules(one.id)) for one in there}
+    try:
+        yield
+    finally:
+        for deployment_id, kept in before.items():
+            now = client.read_deployment_schedules(deployment_id)
+            if _creatable(now) == kept:
+                continue
+            for one in now:
+                _delete(client, deployment_id, one)
+            if kept:
+                client.create_deployment_schedules(deployment_id, kept)
 
-    The schedule's slug is the watch's name, so applying twice leaves one schedule.
+
+def _creatable(schedules: Sequence[DeploymentSchedule]) -> list[DeploymentScheduleCreate]:
+    made = [
+        DeploymentScheduleCreate(
+            schedule=one.schedule,
+            active=one.active,
+            max_scheduled_runs=one.max_scheduled_runs,
+            parameters=one.parameters,
+            slug=one.slug,
+        )
+        for one in schedules
+    ]
+    return sorted(made, key=str)
+
+
+def schedule_all(engine: Engine) -> None:
+    """Give every watch of the ledger its schedule, and drop those of watches that it does not know.
+
+    Raises
+    ------
+    FlowError
+        At the end, with the watches that could not be scheduled; what these had before stays.
     """
+    found: list[Watch] = []
+    failed: list[str] = []
+    with engine.connect() as conn:
+        names = watches.names(conn)
+        for name in names:
+            try:
+                found.append(watches.current(conn, name).watch)
+            except DbError as error:
+                failed.append(f"{name}: {error}")
+    _schedule(found, failed, set(names))
+
+
+def schedule(chosen: Sequence[Watch]) -> None:
+    """Give these watches their schedules on the observe deployment; those of others are left alone.
+
+    The schedule's slug is the watch's name, so doing it twice leaves one schedule. A schedule that was switched off
+    stays off. A watch that is over has none.
+
+    Raises
+    ------
+    FlowError
+        At the end, with the watches that could not be scheduled; what these had before stays.
+    """
+    _schedule(chosen, [], None)
+
+
+def over(watch: Watch) -> bool:
+    """Whether the watch's time has passed, and what was published late with it."""
+    return watch.end is not None and datetime.now(UTC) > watch.end + _GRACE
+
+
+def _schedule(chosen: Sequence[Watch], failed: list[str], known: set[str] | None) -> None:
     with get_client(sync_client=True) as client:
         try:
-            deployment = client.read_deployment_by_name(_OBSERVE)
+            deployment_id = client.read_deployment_by_name(_OBSERVE).id
         except ObjectNotFound as error:
             raise FlowError(
                 f"deployment {_OBSERVE} is not on the server; run `segwatch deploy` first"
             ) from error
-        _sync(client, deployment.id, {watch.name: watch.schedule for watch in watches if watch.schedule})
+        existing = client.read_deployment_schedules(deployment_id)
+        by_slug = {one.slug: one for one in existing}
+        for watch in chosen:
+            try:
+                _put(client, deployment_id, watch, by_slug.get(watch.name))
+            except (ValueError, httpx.HTTPError) as error:
+                failed.append(f"{watch.name}: schedule {watch.schedule!r}: {error}")
+        for one in existing:
+            ours = one.slug is not None and one.parameters == {"watch": one.slug}
+            if known is not None and ours and one.slug not in known:
+                _delete(client, deployment_id, one)
+    if failed:
+        raise FlowError("not scheduled, the other watches are: " + "; ".join(failed))
 
 
-def _sync(client: SyncPrefectClient, deployment_id: Any, wanted: dict[str, str]) -> None:
-    existing = {one.slug: one for one in client.read_deployment_schedules(deployment_id)}
-    for slug, one in existing.items():
-        if one.id is not None and (slug is None or wanted.get(slug) != getattr(one.schedule, "cron", None)):
-            client.delete_deployment_schedule(deployment_id, one.id)
-    new = [
-        DeploymentScheduleCreate(
-            schedule=CronSchedule(cron=cron, timezone="UTC"),
-            parameters={"watch": name},
-            slug=name,
-            active=True,
-        )
-        for name, cron in sorted(wanted.items())
-        if name not in existing or getattr(existing[name].schedule, "cron", None) != cron
-    ]
-    if new:
-        client.create_deployment_schedules(deployment_id, new)
+def _put(
+    client: SyncPrefectClient, deployment_id: UUID, watch: Watch, found: DeploymentSchedule | None
+) -> None:
+    if watch.schedule is None or over(watch):
+        if found is not None:
+            _delete(client, deployment_id, found)
+        return
+    wanted = CronSchedule(cron=watch.schedule, timezone="UTC")
+    parameters: dict[str, Any] = {"watch": watch.name}
+    if found is None:
+        new = DeploymentScheduleCreate(schedule=wanted, parameters=parameters, slug=watch.name, active=True)
+        client.create_deployment_schedules(deployment_id, [new])
+    elif found.id is not None and found.schedule != wanted:
+        client.update_deployment_schedule(deployment_id, found.id, schedule=wanted)
+
+
+def _delete(client: SyncPrefectClient, deployment_id: UUID, one: DeploymentSchedule) -> None:
+    if one.id is not None:
+        client.delete_deployment_schedule(deployment_id, one.id)

@@ -17,6 +17,7 @@ from segwatch.db import events, observations, scenes, watches
 from segwatch.flows import deploy, feeds, happenings, playbooks, shaking
 from segwatch.flows.assemble import worker_engine
 from segwatch.flows.choosing import Happening, choose, running
+from segwatch.flows.errors import FlowError
 from segwatch.flows.playbooks import Playbook
 from segwatch.flows.segmenters import version_of
 from segwatch.flows.settings import FlowSettings, load_settings
@@ -127,10 +128,11 @@ def respond(
 
 def respond_to_events(
     engine: Engine, settings: FlowSettings, books: Sequence[Playbook], *, now: datetime | None = None
-) -> Iterator[tuple[Response, Watch] | str]:
+) -> Iterator[tuple[Response, Watch] | str | FlowError]:
     """Respond to every known event that a playbook is for and that is not over; what is refused says why.
 
-    Of events that several feeds tell of, one is responded to: the one that already was, else the first.
+    What goes wrong with one event is given in its place, and the others follow. Of events that several feeds tell of,
+    one is responded to: the one that already was, else the first.
     """
     moment = now or datetime.now(UTC)
     with engine.connect() as conn:
@@ -149,15 +151,21 @@ def respond_to_events(
             try:
                 others = [one for one in same if one is not chosen]
                 happening = happening_of(engine, settings, book, chosen, others)
-                yield respond(engine, settings, book, happening)
+                made = respond(engine, settings, book, happening)
             except EventRefused as error:
                 _log.warning("playbook %s: %s", book.name, error)
                 yield str(error)
+            except Exception as error:
+                # one event must not keep the others waiting
+                _log.exception("playbook %s: event %s/%s", book.name, chosen.source, chosen.external_id)
+                yield FlowError(f"{chosen.source}/{chosen.external_id}: {type(error).__name__}: {error}")
+            else:
+                yield made
 
 
 @flow(name="respond", log_prints=False)
 def respond_flow(document: str | None = None) -> list[dict[str, Any]]:
-    """Read the feeds, respond to what playbooks are for, and start the runs of new watches.
+    """Read the feeds, respond to what playbooks are for, and start the runs of new watches, each event alone.
 
     A ``document`` takes the place of the feeds: what a Prefect event carried, in any form that a feed may have.
 
@@ -165,9 +173,12 @@ def respond_flow(document: str | None = None) -> list[dict[str, Any]]:
     ------
     segwatch.geo.errors.EventRefused
         The document is none of these.
+    FlowError
+        At the end, with what went wrong and with which event.
     """
     settings = load_settings()
     done: list[dict[str, Any]] = []
+    failed: list[str] = []
     with worker_engine(settings) as engine:
         if document is None:
             feeds.poll(engine, settings)
@@ -177,19 +188,32 @@ def respond_flow(document: str | None = None) -> list[dict[str, Any]]:
             if isinstance(result, str):
                 done.append({"refused": result})
                 continue
+            if isinstance(result, FlowError):
+                failed.append(str(result))
+                continue
             made, _ = result
             done.append(asdict(made))
             if made.begun:
-                start(engine, settings, made.watch)
+                try:
+                    start(engine, settings, made.watch)
+                except Exception as error:
+                    _log.exception("the run of %s", made.watch)
+                    failed.append(f"{made.event}, watch {made.watch}: {error}")
+    if failed:
+        raise FlowError("; ".join(failed))
     return done
 
 
 def start(engine: Engine, settings: FlowSettings, watch: str) -> None:
-    """Give the watch its schedule and start its first run, on the Prefect server of the environment."""
-    with engine.connect() as conn:
-        deploy.schedule([watches.current(conn, name).watch for name in watches.names(conn)])
+    """Start the watch's first run and give it its schedule, on the Prefect server of the environment.
+
+    The run comes first: it is what an event cannot wait for.
+    """
     variables = {"env": settings.same_model()}
     run_deployment(_OBSERVE_DEPLOYMENT, parameters={"watch": watch}, job_variables=variables, timeout=0)
+    with engine.connect() as conn:
+        stored = watches.current(conn, watch).watch
+    deploy.schedule([stored])
 
 
 def on_a_server() -> bool:

@@ -28,7 +28,7 @@ from prefect import flow
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
-from segwatch.db import ledger
+from segwatch.db import ledger, observations
 from segwatch.db.errors import LeaseLost, connection_lost
 from segwatch.flows import evidence, segmenters
 from segwatch.flows.answering import Group, SceneUnusable, TilesFailed, answer_group, bands, overlap, words
@@ -342,10 +342,21 @@ def _hosts(members: list[ledger.LeasedObservation]) -> Iterator[str]:
         yield from hrefs.readable_hosts(member.watch.profile, member.watch.catalog)
 
 
+def work_left(engine: Engine, settings: FlowSettings, watch: str | None = None) -> bool:
+    """Whether a run may find something to do: what waits, and what comes back when the worker that holds it is dead."""
+    version = segmenters.version_of(settings)
+    with engine.connect() as conn:
+        return ledger.waiting(conn, model_version=version, watch=watch) or observations.leased(
+            conn, model_version=version, watch=watch
+        )
+
+
 def drain(
     engine: Engine, settings: FlowSettings, *, watch: str | None = None, progress: Progress = _log.info
 ) -> Drained:
-    """Load the configured segmenter and drain the queue."""
+    """Load the configured segmenter and drain the queue; without work nothing is loaded."""
+    if not work_left(engine, settings, watch):
+        return Drained()
     return Drain(engine, segmenters.load(settings), settings, watch=watch, progress=progress).run()
 
 

@@ -85,6 +85,18 @@ def _time_of_day(text: str) -> str:
     return text
 
 
+def _cron(text: str) -> str:
+    from prefect.client.schemas.schedules import CronSchedule
+
+    try:
+        CronSchedule(cron=text)
+    except ValidationError as error:
+        raise ValueError(
+            'is no cron expression; write minute, hour, day, month and weekday (UTC) in quotes as "0 6 * * *"'
+        ) from error
+    return text
+
+
 def _zone(name: str) -> str:
     if name not in available_timezones():
         raise ValueError("is no time zone; write an IANA name as Europe/Paris")
@@ -96,6 +108,7 @@ Channel = Annotated[str, AfterValidator(_channel)]
 Share = Annotated[float, Field(ge=0, le=1)]
 TimeOfDay = Annotated[str, AfterValidator(_time_of_day)]
 Zone = Annotated[str, AfterValidator(_zone)]
+Cron = Annotated[str, AfterValidator(_cron)]
 
 
 class _Part(BaseModel):
@@ -201,7 +214,7 @@ class _WatchFile(_Part):
     source: _Source
     start: AwareDatetime
     end: AwareDatetime | None = None
-    schedule: str | None = None
+    schedule: Cron | None = None
     priority: int = Field(100, ge=0, le=1000)
     min_polygon_m2: float = Field(500.0, ge=0)
     connectivity: Literal[4, 8] = 4

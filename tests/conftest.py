@@ -27,7 +27,8 @@ from segwatch.db.engine import make_engine
 from segwatch.db.migrate import upgrade
 
 _TEMPLATE = "segwatch"
-_ACCEPTANCE = "tests/acceptance/"
+#: Folders whose tests share what is slow to start.
+_TOGETHER = ("tests/acceptance/", "tests/integration/runs/")
 
 for _name in list(os.environ):
     if _name.startswith(("SEGWATCH_", "PREFECT_", "PG")) and _name != "SEGWATCH_PG_BINDIR":
@@ -38,7 +39,7 @@ class _OneStack(LoadScopeScheduling):  # type: ignore[misc]  # it is not typed
     """Tests one by one to whoever is free, but for those of the stack: one process starts it, and first of all."""
 
     def _split_scope(self, nodeid: str) -> str:
-        return _ACCEPTANCE if nodeid.startswith(_ACCEPTANCE) else nodeid
+        return next((folder for folder in _TOGETHER if nodeid.startswith(folder)), nodeid)
 
 
 @pytest.hookimpl(optionalhook=True)

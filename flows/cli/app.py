@@ -58,18 +58,19 @@ def apply(
         loaded = list(watchfile.load_all(path))
         with assemble.worker_engine(load_settings()) as engine, engine.begin() as conn:
             applied = [(watch, watches.apply(conn, watch)) for watch in loaded]
-            every = [watches.current(conn, name).watch for name in watches.names(conn)]
+    # stored is stored, also when scheduling fails
+    if as_json:
+        print_json([{"watch": w.name, "revision": a.revision_id, "created": a.created} for w, a in applied])
+    else:
+        for watch, done in applied:
+            out.print(f"{watch.name}: {'new revision' if done.created else 'unchanged'} {done.revision_id}")
+    with clear_errors():
         if "PREFECT_API_URL" in os.environ:
             from segwatch.flows import deploy as deployment
 
-            deployment.schedule(every)
+            deployment.schedule(loaded)
         elif any(watch.schedule for watch in loaded):
             say("schedules are set by `segwatch deploy` once PREFECT_API_URL is set")
-    if as_json:
-        print_json([{"watch": w.name, "revision": a.revision_id, "created": a.created} for w, a in applied])
-        return
-    for watch, done in applied:
-        out.print(f"{watch.name}: {'new revision' if done.created else 'unchanged'} {done.revision_id}")
 
 
 @app.command()
@@ -124,8 +125,10 @@ def retry(watch: Annotated[str, typer.Argument(help="name of a watch")], as_json
 
 @app.command()
 def deploy(folder: Annotated[Path | None, typer.Option(help="folder with prefect.yaml")] = None) -> None:
-    """Create work pools, deployments and the watches' schedules on the server of PREFECT_API_URL."""
-    from segwatch.db import watches
+    """Create work pools, deployments and the watches' schedules on the server of PREFECT_API_URL.
+
+    What an operator set there stays: pools, their limits, and which schedules are switched on.
+    """
     from segwatch.flows import assemble
     from segwatch.flows import deploy as deployment
     from segwatch.flows.errors import ConfigError
@@ -137,9 +140,8 @@ def deploy(folder: Annotated[Path | None, typer.Option(help="folder with prefect
                 "PREFECT_API_URL is not set; start a Prefect server and set it, e.g. http://HOST:4200/api"
             )
         deployment.deploy(folder or deployment.deployments_folder())
-        with assemble.worker_engine(load_settings()) as engine, engine.begin() as conn:
-            every = [watches.current(conn, name).watch for name in watches.names(conn)]
-        deployment.schedule(every)
+        with assemble.worker_engine(load_settings()) as engine:
+            deployment.schedule_all(engine)
     out.print("work pools, deployments and schedules are in place")
 
 

@@ -107,6 +107,8 @@ class Stack:
             self._say(f"worker of the {pool} pool")
             argv = [sys.executable, "-P", "-m", "prefect", "worker", "start"]
             argv += ["--pool", pool, "--name", f"{pool}-1", "--type", "process"]
+            # each segment run loads the model: one at a time on one GPU
+            argv += ["--limit", "1"] if pool == "gpu" else []
             self.supervisor.start(f"worker-{pool}", argv, self.environment())
 
     def up_web(self) -> None:

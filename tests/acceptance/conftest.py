@@ -41,6 +41,15 @@ run = run_deployment(sys.argv[1], parameters=json.loads(sys.argv[2]), timeout=50
 print(run.state.type.value, run.state.message or "")
 """
 
+# a test sees what it starts itself: runs in the background have other channels and another segmenter than its own
+_NOTHING_BY_ITSELF = """
+from prefect.client.orchestration import get_client
+with get_client(sync_client=True) as client:
+    for one in client.read_deployments():
+        for each in client.read_deployment_schedules(one.id):
+            client.update_deployment_schedule(one.id, each.id, active=False)
+"""
+
 
 @dataclass(frozen=True)
 class System:
@@ -170,6 +179,8 @@ def system() -> Iterator[System]:
         stack.up_prefect()
         deployed = made.segwatch("deploy")
         assert deployed.returncode == 0, deployed.stderr
+        quiet = _python("-c", _NOTHING_BY_ITSELF, env=made.environment())
+        assert quiet.returncode == 0, quiet.stderr
         stack.up_workers()
         stack.up_web()
         yield made
