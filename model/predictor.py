@@ -6,9 +6,11 @@ image, however many instructions follow.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -139,7 +141,7 @@ class Predictor:
         *,
         in_view: bool = False,
     ) -> list[list[Answer]]:
-        """All instructions on all images, in batches that fit; coming images are prepared meanwhile.
+        """All instructions on all images, in batches that fit; for a GPU coming images are prepared meanwhile.
 
         Args:
             images: each (H, W, 3) uint8 RGB of any size.
@@ -158,10 +160,9 @@ class Predictor:
         # a single question goes through with what stands before it: a pass of its own would cost one more token
         begun = _common([row[:-1] for row in asked]) if asked else self._prefix_ids
         answers: list[list[Answer]] = []
-        with ThreadPoolExecutor(1, thread_name_prefix="views") as pool:
-            coming = [pool.submit(self._views, image) for image in _some(images)]
+        with self._preparing(_some(images)) as coming:
             for encoded in self._tiles.run(
-                coming, lambda batch: self._encode([views.result() for views in batch], begun)
+                coming, lambda batch: self._encode([views() for views in batch], begun)
             ):
                 begin = len(answers)
                 some = None if draws is None else draws[begin : begin + len(encoded.shapes)]
@@ -186,6 +187,15 @@ class Predictor:
         """
         draws = self._draws(len(encoded.shapes), len(instructions), sampling)
         return self._answers(encoded, self._asked(instructions), draws)
+
+    @contextmanager
+    def _preparing(self, images: Sequence[Image]) -> Iterator[list[Callable[[], _Views]]]:
+        """Views of images, for a GPU made beside its work; on a CPU a second thread would only take its cores."""
+        if self._model.device.type == "cpu":
+            yield [partial(self._views, image) for image in images]
+            return
+        with ThreadPoolExecutor(1, thread_name_prefix="views") as pool:
+            yield [pool.submit(self._views, image).result for image in images]
 
     def _views(self, image: Image) -> _Views:
         config = self._model.config
