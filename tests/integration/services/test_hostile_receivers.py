@@ -81,7 +81,8 @@ HANG = (dripping_headers, endless_patience, silence)
         (endless_body_of_a_failure, "HTTP 500"),
         (huge_body_of_a_good_answer, None),
         (dripping_body_of_a_failure, "HTTP 503"),
-        (hanging_up, "it hung up, or what it answered is no HTTP"),
+        # which of them depends on what was still on its way
+        (hanging_up, "it hung up, or what it answered is no HTTP|the connection broke"),
         (echo, "it hung up, or what it answered is no HTTP"),
     ],
 )
@@ -97,7 +98,7 @@ def test_each_ends_in_time_and_in_bounded_memory_with_a_reason(
         assert time.monotonic() - begun < LIMIT_SECONDS + SPARE_SECONDS
     rows = ledger.rows("SELECT state, last_error, attempts FROM segwatch.delivery")
     assert len(rows) == 6
-    assert {row["last_error"] for row in rows} == {reason}
+    assert {row["last_error"] for row in rows} <= ({None} if reason is None else set(reason.split("|")))
     assert {row["state"] for row in rows} == {"delivered" if reason is None else "pending"}
     assert {row["attempts"] for row in rows} == {1}
     # what the sockets' buffers take, however much is on offer
