@@ -287,10 +287,8 @@ def refuse_other_weights(directory: Path) -> None:
     Raises:
         CheckpointError: if the folder holds an index or further files of another model.
     """
-    found = {file.name for file in directory.glob("*.safetensors")} | {
-        name for name in (INDEX,) if (directory / name).exists()
-    }
-    if other := sorted(found - {WEIGHTS}):
+    found = [*directory.glob("*.safetensors"), *directory.glob(INDEX)]
+    if other := sorted(file.name for file in found if file.name != WEIGHTS):
         raise CheckpointError(
             f"{directory} holds the weights of another model ({_some(other)}), which would be read in place of what is "
             "saved there; give a new folder"

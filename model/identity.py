@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from functools import lru_cache
 from pathlib import Path
 
 from segwatch.model.errors import CheckpointError
@@ -55,9 +56,20 @@ def version(directory: Path) -> str:
     files = sorted(directory.glob("*.safetensors"))
     if not files:
         raise CheckpointError(f"{directory}: no .safetensors file; convert the checkpoint first")
+    stats = [file.stat() for file in files]
+    seen = tuple((one.st_dev, one.st_ino, one.st_size, one.st_mtime_ns, one.st_ctime_ns) for one in stats)
+    return f"{config.get('name', directory.name)}@{_digest(tuple(files), seen)[:12]}"
+
+
+@lru_cache(maxsize=8)
+def _digest(files: tuple[Path, ...], seen: tuple[tuple[int, ...], ...]) -> str:
+    """SHA-256 over files; each step of a run asks, and official weights take many seconds to read.
+
+    ``seen`` is how the files look from outside: others than were read once are read again.
+    """
     digest = hashlib.sha256()
     for file in files:
         with file.open("rb") as stream:
             while block := stream.read(1 << 20):
                 digest.update(block)
-    return f"{config.get('name', directory.name)}@{digest.hexdigest()[:12]}"
+    return digest.hexdigest()

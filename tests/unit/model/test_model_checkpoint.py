@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from segwatch.model import build, checkpoint, config, tokenizer
+from segwatch.model import build, checkpoint, config, identity, tokenizer
 from segwatch.model.errors import CheckpointError, ConfigError, TokenizerError
 from segwatch.model.segearth import SegEarthR2
 
@@ -161,6 +161,20 @@ def test_two_files_with_the_same_weights_are_refused(saved: Path, tmp_path: Path
     (tmp_path / "older.safetensors").write_bytes((saved / checkpoint.WEIGHTS).read_bytes())
     with pytest.raises(CheckpointError, match=r"is in model\.safetensors and in older\.safetensors"):
         build.from_weights(config.tiny(), checkpoint.weight_files(tmp_path))
+
+
+def test_weights_are_read_once_for_their_version_and_again_when_they_change(
+    saved: Path, tmp_path: Path
+) -> None:
+    """Every step of a run asks for it, and official weights take many seconds to read."""
+    target = _rewritten(saved, tmp_path / "copy")
+    first = identity.version(target)
+    hits = identity._digest.cache_info().hits
+    assert identity.version(target) == first
+    assert identity._digest.cache_info().hits == hits + 1
+    state = load_file(target / checkpoint.WEIGHTS)
+    save_file({**state, "lm_head.weight": state["lm_head.weight"] + 1}, target / checkpoint.WEIGHTS)
+    assert identity.version(target) != first
 
 
 def test_nothing_is_saved_beside_another_models_weights(saved: Path, tmp_path: Path) -> None:
