@@ -20,9 +20,6 @@ from segwatch.db.ports import any_free
 from tests.acceptance.conftest import System
 from tests.acceptance.test_main_job import COLOUR
 
-#: Screenshots and map tiles are pictures without a place.
-pytestmark = pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
-
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
 
 

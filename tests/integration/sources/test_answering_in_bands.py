@@ -27,9 +27,6 @@ from segwatch.geo.types import BandRef, CloudMask, Instruction, Item, Observatio
 from tests.support.colour_segmenter import ColourSegmenter
 from tests.support.serving import serving_files
 
-# rasterio silences this warning of its own in a way that two threads at a time undo
-pytestmark = pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
-
 SIDE, GSD_M, UTM = 600, 10.0, CRS.from_epsg(32633)
 WHOLE = shapely.box(500_000, 5_100_000 - SIDE * GSD_M, 500_000 + SIDE * GSD_M, 5_100_000)
 NOW = datetime(2024, 5, 1, 10, tzinfo=UTC)
