@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Engine, create_engine
-from sqlalchemy.engine import URL, make_url
+import psycopg
+from sqlalchemy import Engine, create_engine, event
+from sqlalchemy.engine import URL, ExceptionContext, make_url
 from sqlalchemy.exc import ArgumentError
 
 from segwatch.db.errors import DbError
@@ -40,18 +41,20 @@ def driver_url(url: str | URL) -> URL:
 
 
 def make_engine(url: str | URL, *, application_name: str = "segwatch") -> Engine:
-    """Engine on UTC, with timeouts on connecting, statements, locks and idle transactions; errors hide values.
+    """Engine on UTC, with timeouts on connecting, statements, locks and idle transactions.
+
+    Its errors show neither the values of statements nor rows: addresses of channels hold keys, and errors end in logs
+    and in Prefect's database.
 
     Raises
     ------
     DbError
         Not a PostgreSQL URL.
     """
-    return create_engine(
+    engine = create_engine(
         driver_url(url),
         pool_pre_ping=True,
         pool_size=5,
-        # addresses of channels hold keys, and errors end in logs and in Prefect's database
         hide_parameters=True,
         connect_args={
             "options": _OPTIONS,
@@ -59,3 +62,16 @@ def make_engine(url: str | URL, *, application_name: str = "segwatch") -> Engine
             "application_name": application_name,
         },
     )
+    event.listen(engine, "handle_error", _without_rows)
+    return engine
+
+
+def _without_rows(context: ExceptionContext) -> None:
+    """Take out of an error what the server adds to its message: it quotes the row that it refused."""
+    driver = context.original_exception
+    if not isinstance(driver, psycopg.Error):
+        return
+    for quoting in (driver.diag.message_detail, driver.diag.context):
+        for error in (driver, context.sqlalchemy_exception):
+            if quoting and error is not None:
+                error.args = tuple(str(one).replace(quoting, "(not shown)") for one in error.args)

@@ -22,6 +22,10 @@ from __future__ import annotations
 import psycopg
 from sqlalchemy.exc import DBAPIError
 
+from segwatch.geo.storable import shortened, storable
+
+_LONGEST_WORDS = 1000
+
 
 class DbError(Exception):
     """Base of everything the db package raises on purpose."""
@@ -85,6 +89,17 @@ class ReviewRefused(DbError):
 
 class MarkRefused(DbError):
     """A mark on an alert that says too little or too much."""
+
+
+def words(error: BaseException) -> str:
+    """An exception in one line that can be stored and shown; of the database's own, what the server said first."""
+    if isinstance(error, DBAPIError) and error.orig is not None:
+        error = error.orig
+    said = str(error)
+    if isinstance(error, psycopg.Error):
+        said = said.strip().partition("\n")[0]
+    line = " ".join(f"{type(error).__name__}: {said}".removesuffix(": ").split())
+    return shortened(str(storable(line)), _LONGEST_WORDS)
 
 
 #: Classes of SQLSTATE: the connection, and a server that goes down or comes up.

@@ -18,7 +18,7 @@ from sqlalchemy import Connection, Row, text
 
 from segwatch.db import scenes
 from segwatch.db.codec import ewkb, load_watch
-from segwatch.db.errors import CodecError, DbError, LeaseLost
+from segwatch.db.errors import CodecError, DbError, LeaseLost, words
 from segwatch.db.ids import make_id
 from segwatch.geo.types import Detection, ObservationResult, Scene, Watch
 
@@ -250,7 +250,7 @@ def _read(
         try:
             watch = load_watch(row.definition)
         except CodecError as error:
-            unreadable[row.id] = _reason(error)
+            unreadable[row.id] = words(error)
         else:
             observations.append(LeasedObservation(row.id, row.watch_id, watch, row.attempts))
     if not observations:
@@ -259,12 +259,8 @@ def _read(
     try:
         scene = scenes.load(conn, scene_id, versions)
     except (DbError, ShapelyError, KeyError, TypeError, ValueError) as error:
-        return None, unreadable | {one.id: _reason(error) for one in observations}
+        return None, unreadable | {one.id: words(error) for one in observations}
     return SceneLease(scene_id, scene, tuple(observations)), unreadable
-
-
-def _reason(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}"
 
 
 def waiting(conn: Connection, *, model_version: str, watch: str | None = None) -> bool:

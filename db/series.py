@@ -12,12 +12,24 @@ from sqlalchemy import Connection, text
 from segwatch.db.codec import track_state
 from segwatch.geo.types import TrackState
 
-_LOCK = text("SELECT pg_advisory_xact_lock(hashtextextended(CAST(:series_id AS text), 0))")
+_KEY = "hashtextextended(CAST(:series_id AS text), 0)"
+_LOCK = text(f"SELECT pg_advisory_xact_lock({_KEY})")
+_TRY_LOCK = text(f"SELECT pg_try_advisory_xact_lock({_KEY})")
+#: Folding is done outside the database, and takes longer than a worker that hangs would be given.
+_UNHURRIED = text("SET LOCAL idle_in_transaction_session_timeout = 0")
 
 
 def lock(conn: Connection, series_id: UUID) -> None:
     """Hold the series until the end of this transaction; waits for who holds it."""
     conn.execute(_LOCK, {"series_id": series_id})
+
+
+def take(conn: Connection, series_id: UUID) -> bool:
+    """Hold the series until the end of this transaction, however long it folds; False if another session holds it."""
+    taken = bool(conn.execute(_TRY_LOCK, {"series_id": series_id}).scalar_one())
+    if taken:
+        conn.execute(_UNHURRIED)
+    return taken
 
 
 #: The series of the watch that was published last, and its last scene.

@@ -25,10 +25,6 @@ from segwatch.geo.types import (
     Watch,
 )
 
-#: The lock of :func:`segwatch.db.series.lock`.
-_TAKE = text("SELECT pg_try_advisory_xact_lock(hashtextextended(CAST(:series_id AS text), 0))")
-#: Folding is done outside the database, and takes longer than a worker that hangs would be given.
-_UNHURRIED = text("SET LOCAL idle_in_transaction_session_timeout = 0")
 _WATCH_NAMES = text("SELECT id, watch_name FROM segwatch.series WHERE id = ANY(CAST(:ids AS uuid[]))")
 _READY_SERIES = text(
     "SELECT DISTINCT series_id FROM segwatch.observation WHERE state = 'inferred' ORDER BY series_id"
@@ -110,14 +106,6 @@ def watch_names(conn: Connection, series_ids: Sequence[UUID]) -> dict[UUID, str]
     """The watch of each series."""
     rows = conn.execute(_WATCH_NAMES, {"ids": list(series_ids)})
     return {row.id: row.watch_name for row in rows}
-
-
-def take(conn: Connection, series_id: UUID) -> bool:
-    """Hold the series until the end of this transaction, however long it folds; False if another session holds it."""
-    taken = bool(conn.execute(_TAKE, {"series_id": series_id}).scalar_one())
-    if taken:
-        conn.execute(_UNHURRIED)
-    return taken
 
 
 def next_ready(conn: Connection, series_id: UUID) -> ReadyObservation | LateObservations | None:

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
+from segwatch.db.errors import words
 from segwatch.db.ledger import LeasedObservation
 from segwatch.flows.evidence import Preview
 from segwatch.flows.reading import Reading, Strip, View
@@ -24,7 +25,7 @@ from segwatch.geo.footprint import Inside
 from segwatch.geo.observe import Observer
 from segwatch.geo.sources.access import Credentials
 from segwatch.geo.stitch import Stitcher
-from segwatch.geo.storable import shortened, storable
+from segwatch.geo.storable import storable
 from segwatch.geo.tiling import Band, Tile
 from segwatch.geo.types import ObservationResult, Profile
 
@@ -33,7 +34,6 @@ _log = logging.getLogger(__name__)
 _MARGIN = 0.01
 #: Columns of a band: a seventh of a wide area's tiles are answered twice then.
 _BAND_PX = 5632
-_LONGEST_WORDS = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,12 +81,6 @@ class Group:
         return View(Inside(area, grid), grid, self.profile, tuple(sorted(self.hosts)), self.credentials)
 
 
-def words(error: BaseException) -> str:
-    """An exception in words that can be stored."""
-    said = f"{type(error).__name__}: {error}".removesuffix(": ")
-    return shortened(str(storable(said)), _LONGEST_WORDS)
-
-
 def overlap(tile_px: int) -> int:
     """Pixels that neighbouring tiles share."""
     return tile_px // 4
@@ -98,9 +92,17 @@ def bands(grid: grids.PixelGrid, tile_px: int, most_px: int = _BAND_PX) -> list[
 
 
 def answer_group(
-    group: Group, reading: Reading, segmenter: Segmenter, batch: int, preview: Preview | None = None
+    group: Group,
+    reading: Reading,
+    segmenter: Segmenter,
+    batch: int,
+    preview: Preview | None = None,
+    alive: Callable[[], None] = lambda: None,
 ) -> Iterator[tuple[LeasedObservation, ObservationResult | SceneUnusable | TilesFailed]]:
-    """Segment once for all observations that see enough, then post-process for each; ``preview`` sees it, too."""
+    """Segment once for all observations that see enough, then post-process for each; ``preview`` sees it, too.
+
+    ``alive`` is called with each strip and each batch of tiles.
+    """
     strips: Iterable[Strip] = reading
     asked = list(group.observations)
     if reading.whole:
@@ -110,8 +112,9 @@ def answer_group(
         for strip in strips:
             tally.add(strip)
         asked = [one for one in asked if not _too_cloudy(tally.clear, one)]
-    answering = _Answering(group, asked, segmenter, batch)
+    answering = _Answering(group, asked, segmenter, batch, alive)
     for strip in strips:
+        alive()
         answering.add(strip)
         if preview is not None:
             preview.add(strip)
@@ -170,9 +173,15 @@ class _Answering:
     """The model's work on one group: rows come in, tiles go to the model, finished rows become polygons."""
 
     def __init__(
-        self, group: Group, asked: list[LeasedObservation], segmenter: Segmenter, batch: int
+        self,
+        group: Group,
+        asked: list[LeasedObservation],
+        segmenter: Segmenter,
+        batch: int,
+        alive: Callable[[], None],
     ) -> None:
         self._segmenter = segmenter
+        self._alive = alive
         self._batch = batch
         self._asked = asked
         self._view = group.view
@@ -284,6 +293,7 @@ class _Answering:
         if not asked:
             return []
         instructions = [one.watch.instruction.text for one in asked]
+        self._alive()
         try:
             answers = self._segmenter.segment([crop for _, crop in some], instructions)
         except Exception as error:  # torch's own errors, and whatever an operator's segmenter raises

@@ -4,11 +4,13 @@ The flow drains: it loads the model once and works until the queue is empty and 
 Reading the next scene overlaps computing this one. Inference runs outside any transaction.
 
 Whatever goes wrong with a scene is recorded as its failed attempt, and the rest goes on. The drain itself ends early
-when it is told to stop, when the database stays away, and when the segmenter answers nothing any more.
+when it is told to stop, when the database stays away, and when the segmenter answers nothing any more. A drain that
+shows no sign of life ends its process, and its scene goes to another one.
 """
 
 from __future__ import annotations
 
+import faulthandler
 import logging
 import os
 import socket
@@ -29,9 +31,9 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
 from segwatch.db import ledger, observations
-from segwatch.db.errors import LeaseLost, connection_lost
+from segwatch.db.errors import LeaseLost, connection_lost, words
 from segwatch.flows import evidence, segmenters
-from segwatch.flows.answering import Group, SceneUnusable, TilesFailed, answer_group, bands, overlap, words
+from segwatch.flows.answering import Group, SceneUnusable, TilesFailed, answer_group, bands, overlap
 from segwatch.flows.assemble import worker_engine
 from segwatch.flows.errors import SegmenterError
 from segwatch.flows.reading import Reading
@@ -47,6 +49,8 @@ _T = TypeVar("_T")
 #: How long a database may be away before the drain ends; computed answers are held that long.
 _AWAY_SECONDS = 300.0
 _FIRST_WAIT_SECONDS, _LONGEST_WAIT_SECONDS = 0.2, 10.0
+#: Of the process: what stands in for it in Python may be none.
+_STDERR = 2
 #: So many scenes in a row of which no tile was answered make one look at the segmenter itself.
 _SUSPICIOUS = 3
 
@@ -118,7 +122,17 @@ class Drain:
             raise
         finally:
             self._release()
+            faulthandler.cancel_dump_traceback_later()
         return self.total
+
+    def _alive(self) -> None:
+        """Put off the end of this process.
+
+        What hangs in a driver cannot be interrupted, not even from another thread where it holds the interpreter's
+        lock, and its scene would be held for as long as the heartbeat goes on. Where each thread was is written to
+        standard error then.
+        """
+        faulthandler.dump_traceback_later(self._settings.stall_seconds, exit=True, file=_STDERR)
 
     def _release(self) -> None:
         try:
@@ -127,19 +141,20 @@ class Drain:
         except DBAPIError as error:
             if not connection_lost(error):
                 raise
-            _log.warning("leases could not be given back, they run out by themselves: %s", error.orig)
+            _log.warning("leases could not be given back, they run out by themselves: %s", words(error))
 
     def _transaction(self, work: Callable[[Connection], _T]) -> _T:
         """Do something in a transaction, again and again while the database is away."""
         deadline, wait = time.monotonic() + _AWAY_SECONDS, _FIRST_WAIT_SECONDS
         while True:
+            self._alive()
             try:
                 with self._engine.begin() as conn:
                     return work(conn)
             except Exception as error:
                 if not connection_lost(error) or time.monotonic() >= deadline or self._stop.is_set():
                     raise
-                _log.warning("the database is away, trying again: %s", error)
+                _log.warning("the database is away, trying again: %s", words(error))
             self._stop.wait(wait)
             wait = min(2 * wait, _LONGEST_WAIT_SECONDS)
 
@@ -227,7 +242,9 @@ class Drain:
 
     def _answer_group(self, lease: ledger.SceneLease, group: Group, reading: Reading) -> None:
         preview = evidence.Preview(group.view.grid)
-        answers = answer_group(group, reading, self._segmenter, self._settings.tile_batch, preview)
+        answers = answer_group(
+            group, reading, self._segmenter, self._settings.tile_batch, preview, self._alive
+        )
         for observation, result in answers:
             with self._border(lease.scene.key, [observation]):
                 if isinstance(result, SceneUnusable):
@@ -312,7 +329,7 @@ class Drain:
                         ledger.renew(conn, self._worker, self._settings.lease_seconds)
                 except DBAPIError as error:
                     # the next beat comes before the lease has run out
-                    _log.warning("leases could not be renewed, trying again: %s", error.orig)
+                    _log.warning("leases could not be renewed, trying again: %s", words(error))
 
         thread = threading.Thread(target=beat, name="heartbeat", daemon=True)
         thread.start()

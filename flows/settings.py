@@ -95,6 +95,13 @@ class FlowSettings(BaseSettings):
         allow_inf_nan=False,
         description="how long a scene is held without a sign of life",
     )
+    stall_seconds: float = Field(
+        3600.0,
+        ge=1,
+        le=_DAY,
+        allow_inf_nan=False,
+        description="how long a batch of tiles or a strip of pixels may take before the worker's process ends as hung",
+    )
     linger_seconds: float = Field(
         5.0,
         ge=0,

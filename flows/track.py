@@ -10,20 +10,18 @@ from uuid import UUID
 
 from prefect import flow
 from sqlalchemy import Connection, Engine
-from sqlalchemy.exc import DBAPIError
 
 from segwatch.db import rederiving, series, tracks
+from segwatch.db.errors import words
 from segwatch.db.publishing import Chosen, Turn
 from segwatch.flows.assemble import worker_engine
 from segwatch.flows.errors import FlowError
 from segwatch.flows.settings import load_settings
-from segwatch.geo.storable import shortened
 from segwatch.geo.tracking.history import Look, refold, taken_over
 from segwatch.geo.tracking.rules import awake_from, digest_at, matching
 from segwatch.geo.types import AlertRule, TrackingStep, TrackState, Watch
 
 _log = logging.getLogger(__name__)
-_LONGEST_REASON = 300
 
 
 @dataclass(slots=True)
@@ -66,10 +64,8 @@ def track_ready(engine: Engine) -> Tracked:
         except Exception as error:
             # whatever it is, the other series have no part in it
             where = f"series {series_id} of watch {watches[series_id]}"
-            # a database's own words may quote a row, and rows hold the addresses of channels
-            shown = None if isinstance(error, DBAPIError) else error
-            _log.error("%s could not be tracked: %s", where, _reason(error), exc_info=shown)
-            failed.append(f"{where}: {_reason(error)}")
+            _log.exception("%s could not be tracked", where)
+            failed.append(f"{where}: {words(error)}")
     if total.observations:
         _log.info("track %s", asdict(total))
     if failed:
@@ -78,11 +74,6 @@ def track_ready(engine: Engine) -> Tracked:
             + "\n".join(failed)
         )
     return total
-
-
-def _reason(error: Exception) -> str:
-    said = str(error.orig if isinstance(error, DBAPIError) else error).strip().partition("\n")[0]
-    return shortened(f"{type(error).__name__}: {said}", _LONGEST_REASON)
 
 
 def _publish_series(engine: Engine, series_id: UUID, total: Tracked) -> None:
@@ -98,7 +89,7 @@ def _publish_series(engine: Engine, series_id: UUID, total: Tracked) -> None:
 
 def _publish_next(conn: Connection, series_id: UUID, total: Tracked) -> bool:
     """Publish the series' next observation in this transaction; False when none is ready, or another does it."""
-    if not tracks.take(conn, series_id):
+    if not series.take(conn, series_id):
         _log.info("series %s is tracked by another session", series_id)
         return False
     ready = tracks.next_ready(conn, series_id)
