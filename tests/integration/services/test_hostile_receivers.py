@@ -16,7 +16,8 @@ from tests.invariants.conftest import ledgers as ledgers  # noqa: PLC0414 - a fi
 from tests.support.behaving import Behaviour, Connection, Server, behaving, dripping_headers, endless_headers
 from tests.support.receiving import receiving
 
-LIMIT_SECONDS = 1.5
+#: For those that hang, and for all others: a busy machine is no failure.
+LIMIT_SECONDS, UNHURRIED_SECONDS = 1.5, 10.0
 #: What else a pass may take on a busy machine; those that hang would do so for ever.
 SPARE_SECONDS = 10.0
 KEY = "/hook/k3y-of-this-channel"
@@ -94,7 +95,7 @@ def test_each_ends_in_time_and_in_bounded_memory_with_a_reason(
         deliver(ledger, receiver.url)
         begun = time.monotonic()
         with caplog.at_level(logging.INFO):
-            send(ledger)
+            send(ledger, LIMIT_SECONDS if behave in HANG else UNHURRIED_SECONDS)
         assert time.monotonic() - begun < LIMIT_SECONDS + SPARE_SECONDS
     rows = ledger.rows("SELECT state, last_error, attempts FROM segwatch.delivery")
     assert len(rows) == 6
@@ -112,7 +113,7 @@ def deliver(ledger: Ledger, *urls: str) -> None:
     ledger.arrive(WORLD, [0, 1])
 
 
-def send(ledger: Ledger, limit: float = LIMIT_SECONDS) -> None:
+def send(ledger: Ledger, limit: float = UNHURRIED_SECONDS) -> None:
     deliver_outbox(ledger.engine, load_settings(delivery_timeout_seconds=limit, delivery_retry_seconds=60))
 
 

@@ -65,7 +65,7 @@ def redirect(ledger: Ledger, where: dict[str, str]) -> None:
 
 
 def settings(**more: Any) -> Any:
-    return load_settings(delivery_retry_seconds=0.01, delivery_timeout_seconds=2, **more)
+    return load_settings(delivery_retry_seconds=0.01, **more)
 
 
 def deliver_until_done(ledger: Ledger, given: Any) -> None:
@@ -148,7 +148,7 @@ def test_messages_are_signed_cloud_events_with_all_that_a_reader_needs(ledger: L
 def test_a_channel_that_is_down_rests_and_takes_nothing_from_the_others(ledger: Ledger) -> None:
     with receiving(answers={"/1": (503, {})}) as taken:
         redirect(ledger, {old: taken.url + httpx.URL(old).path for old in CHANNELS})
-        slow = load_settings(delivery_retry_seconds=60, delivery_timeout_seconds=2)
+        slow = load_settings(delivery_retry_seconds=60)
         for _ in range(3):
             deliver_outbox(ledger.engine, slow)
         tried = taken.paths.count("/1")
@@ -335,7 +335,7 @@ def test_an_address_that_breaks_what_sends_is_its_own_problem(
     bad, good = CHANNELS
     with receiving() as taken:
         redirect(ledger, {bad: address, good: taken.url + "/good"})
-        deliver_outbox(ledger.engine, load_settings(delivery_retry_seconds=60, delivery_timeout_seconds=2))
+        deliver_outbox(ledger.engine, load_settings(delivery_retry_seconds=60))
     assert taken.paths == ["/good"] * 30
     rows = ledger.rows("SELECT * FROM segwatch.delivery WHERE state = 'pending'")
     assert len(rows) == 30
