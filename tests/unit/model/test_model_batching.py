@@ -88,12 +88,26 @@ def test_a_temperature_is_above_nought() -> None:
         Sampling(0.0, seed=1)
 
 
+def _rows_at_once(model: SegEarthR2, monkeypatch: pytest.MonkeyPatch, most: int = 1000) -> list[int]:
+    """Rows of each pass of the language model from here on; more than ``most`` do not fit."""
+    extend, seen = model.language.extend, list[int]()
+
+    def counted(embeds: torch.Tensor, *rest: object) -> torch.Tensor:
+        seen.append(len(embeds))
+        if len(embeds) > most:
+            raise torch.OutOfMemoryError("made for this test")
+        return extend(embeds, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(model.language, "extend", counted)
+    return seen
+
+
 def test_memory_that_runs_out_costs_no_answer(
     predictor: Predictor, model: SegEarthR2, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     images = _images(5)
     expected = predictor.segment(images, QUESTIONS)
-    encode, extend = model.image_tokens, model.language.extend
+    encode = model.image_tokens
     encoded: list[int] = []
 
     def narrow(views: torch.Tensor) -> torch.Tensor:
@@ -102,22 +116,14 @@ def test_memory_that_runs_out_costs_no_answer(
             raise torch.OutOfMemoryError("made for this test")
         return encode(views)
 
-    def few_rows(embeds: torch.Tensor, *rest: object) -> torch.Tensor:
-        if len(embeds) > 3:
-            raise torch.OutOfMemoryError("made for this test")
-        return extend(embeds, *rest)  # type: ignore[arg-type]
-
     monkeypatch.setattr(model, "image_tokens", narrow)
-    monkeypatch.setattr(model.language, "extend", few_rows)
+    _rows_at_once(model, monkeypatch, 3)
     _assert_same(predictor.segment(images, QUESTIONS), expected)
     assert encoded == [5, 3, 2, 2, 1]
     predictor.segment(images, QUESTIONS[:1])
     assert encoded[5:] == [2, 2, 1], "what once did not fit is not tried again"
 
-    def never(embeds: torch.Tensor, *rest: object) -> torch.Tensor:
-        raise torch.OutOfMemoryError("made for this test")
-
-    monkeypatch.setattr(model.language, "extend", never)
+    _rows_at_once(model, monkeypatch, 0)
     with pytest.raises(torch.OutOfMemoryError):
         predictor.segment(images[:1], QUESTIONS)
 
@@ -162,16 +168,8 @@ def test_a_grid_is_worked_through_once_in_blocks_that_fit(
 def test_what_fits_is_counted_in_questions_on_tiles(
     predictor: Predictor, model: SegEarthR2, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    extend, seen = model.language.extend, list[int]()
-
-    def some_rows(embeds: torch.Tensor, *rest: object) -> torch.Tensor:
-        seen.append(len(embeds))
-        if len(embeds) > 12:
-            raise torch.OutOfMemoryError("made for this test")
-        return extend(embeds, *rest)  # type: ignore[arg-type]
-
     encoded = predictor.encode(_images(4))
-    monkeypatch.setattr(model.language, "extend", some_rows)
+    seen = _rows_at_once(model, monkeypatch, 12)
     predictor.answer(encoded, QUESTIONS)
     assert seen[0] == 16
     assert set(seen[1:]) == {8}, "two tiles with all four questions each"
@@ -184,15 +182,9 @@ def test_long_questions_are_fewer_at_once(
     predictor: Predictor, model: SegEarthR2, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """All questions of a batch are as wide as its longest; memory is planned for that."""
-    extend, seen = model.language.extend, list[int]()
-
-    def counted(embeds: torch.Tensor, *rest: object) -> torch.Tensor:
-        seen.append(len(embeds))
-        return extend(embeds, *rest)  # type: ignore[arg-type]
-
     encoded = predictor.encode(_images(4))
     predictor._free = 80 * 2**20
-    monkeypatch.setattr(model.language, "extend", counted)
+    seen = _rows_at_once(model, monkeypatch)
     predictor.answer(encoded, QUESTIONS)
     assert max(seen) == 16
     seen.clear()
