@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, cast
+from uuid import UUID
 
-from prefect.client.orchestration import get_client
-from prefect.client.schemas.objects import FlowRun
+import pytest
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.objects import FlowRun, State
 from prefect.deployments import run_deployment
-from sqlalchemy import Engine
+from sqlalchemy import Engine, text
 
 from tests.integration.runs.conftest import Server
+from tests.support.hanging import Frozen, Well
+from tests.support.images import image
+from tests.support.serving import serving_files
+from tests.support.small_queue import queue
 
 
 def test_no_deployment_has_a_step_that_needs_the_machine_it_came_from(server: Server) -> None:
@@ -34,21 +40,57 @@ def test_what_was_due_while_no_worker_was_there_is_not_all_run_at_once(
 ) -> None:
     due = {cast(FlowRun, run_deployment("deliver/deliver", timeout=0)).id for _ in range(3)}
     with working(server, "cpu"), get_client(sync_client=True) as client:
-        until = time.monotonic() + 120
-        while True:
-            states = [state for one in due if (state := client.read_flow_run(one).state) is not None]
-            if all(state.is_final() for state in states):
-                break
-            assert time.monotonic() < until, states
-            time.sleep(0.5)
+        states = _until(client, sorted(due), lambda one: one.is_final())
     ended = [state.name for state in states]
     assert ended.count("Cancelled") >= 2, ended  # the third, where none of the schedule came before it
 
 
+def test_a_run_that_hangs_leaves_its_place_and_its_scene_to_the_next(
+    server: Server, worker: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SEGWATCH_LEASE_SECONDS", "3")
+    monkeypatch.setenv("SEGWATCH_STALL_SECONDS", "5")
+    with (
+        serving_files({"/a.tif": image(10, 20, 30)}) as files,
+        working(server, "gpu", limit=1),
+        get_client(sync_client=True) as client,
+    ):
+        queue(worker, files.url, Well.version)
+        hung = _segment_with(Frozen)
+        _until(client, [hung], lambda one: one.is_running())
+        following = _segment_with(Well)
+        states = _until(client, [hung, following], lambda one: one.is_final())
+        first, second = (client.read_flow_run(one) for one in (hung, following))
+    assert [state.name for state in states] == ["Crashed", "Completed"]
+    assert first.end_time is not None
+    assert second.start_time is not None
+    assert first.end_time <= second.start_time, "one at a time"
+    with worker.connect() as conn:
+        rows = conn.execute(text("SELECT state, attempts FROM segwatch.observation")).all()
+    assert [tuple(row) for row in rows] == [("inferred", 2)]
+
+
+def _segment_with(segmenter: type[Well]) -> UUID:
+    env = {"SEGWATCH_SEGMENTER": f"{segmenter.__module__}:{segmenter.__name__}"}
+    return cast(FlowRun, run_deployment("segment/segment", timeout=0, job_variables={"env": env})).id
+
+
+def _until(client: SyncPrefectClient, runs: list[UUID], holds: Callable[[State], bool]) -> list[State]:
+    """Their states once this holds for each."""
+    until = time.monotonic() + 120
+    while True:
+        states = [state for one in runs if (state := client.read_flow_run(one).state) is not None]
+        if all(holds(state) for state in states):
+            return states
+        assert time.monotonic() < until, states
+        time.sleep(0.5)
+
+
 @contextmanager
-def working(server: Server, pool: str) -> Iterator[None]:
+def working(server: Server, pool: str, limit: int | None = None) -> Iterator[None]:
     """A worker of the pool for the length of the block."""
     argv = [sys.executable, "-P", "-m", "prefect", "worker", "start", "--pool", pool, "--type", "process"]
+    argv += [] if limit is None else ["--limit", str(limit)]
     server.supervisor.start("worker", argv, server.environment)
     try:
         yield

@@ -2,61 +2,27 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import subprocess
 import sys
-import time
 from typing import Any
 
 import pytest
 from sqlalchemy import Engine, text
 
-from segwatch.flows.segmenters import Answer, Tiles
-from tests.support.colour_segmenter import ColourSegmenter
+from tests.support.hanging import Frozen, Hanging, Slow, Well
 from tests.support.images import image
 from tests.support.serving import serving_files
 from tests.support.small_queue import queue
-
-
-class Well(ColourSegmenter):
-    """Answers."""
-
-    colour = (10, 20, 30)
-
-
-class Hanging(Well):
-    """Never comes back from a library's call, as a driver may; others of its process go on."""
-
-    def segment(self, tiles: Tiles, instructions: Any) -> list[list[Answer]]:
-        time.sleep(3600)
-        raise AssertionError
-
-
-class Frozen(Well):
-    """Never comes back, and keeps the interpreter to itself: no other thread of its process does anything any more."""
-
-    def segment(self, tiles: Tiles, instructions: Any) -> list[list[Answer]]:
-        ctypes.PyDLL(None).sleep(3600)
-        raise AssertionError
-
-
-class Slow(Well):
-    """Takes its time."""
-
-    def segment(self, tiles: Tiles, instructions: Any) -> list[list[Answer]]:
-        time.sleep(2)
-        return super().segment(tiles, instructions)
-
 
 _WORKER = """
 import sys, time
 from segwatch.db.engine import make_engine
 from segwatch.flows.segment import Drain
 from segwatch.flows.settings import load_settings
-from tests.integration.services import test_hanging
+from tests.support import hanging
 settings = load_settings()
-Drain(make_engine(settings.database_url.get_secret_value()), getattr(test_hanging, sys.argv[1])(), settings).run()
+Drain(make_engine(settings.database_url.get_secret_value()), getattr(hanging, sys.argv[1])(), settings).run()
 time.sleep(float(sys.argv[2]))
 """
 

@@ -1,0 +1,40 @@
+"""Segmenters that never come back, for processes that may be lost."""
+
+from __future__ import annotations
+
+import ctypes
+import time
+from typing import Any
+
+from segwatch.flows.segmenters import Answer, Tiles
+from tests.support.colour_segmenter import ColourSegmenter
+
+
+class Well(ColourSegmenter):
+    """Answers."""
+
+    colour = (10, 20, 30)
+
+
+class Hanging(Well):
+    """Never comes back from a library's call, as a driver may; others of its process go on."""
+
+    def segment(self, tiles: Tiles, instructions: Any) -> list[list[Answer]]:
+        time.sleep(3600)
+        raise AssertionError
+
+
+class Frozen(Well):
+    """Never comes back, and keeps the interpreter to itself: no other thread of its process does anything any more."""
+
+    def segment(self, tiles: Tiles, instructions: Any) -> list[list[Answer]]:
+        ctypes.PyDLL(None).sleep(3600)
+        raise AssertionError
+
+
+class Slow(Well):
+    """Takes its time."""
+
+    def segment(self, tiles: Tiles, instructions: Any) -> list[list[Answer]]:
+        time.sleep(2)
+        return super().segment(tiles, instructions)
