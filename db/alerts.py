@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -14,9 +14,11 @@ from sqlalchemy import Connection, text
 from segwatch.db.codec import from_ewkb
 from segwatch.db.errors import MarkRefused, NotFound
 from segwatch.db.ids import make_id
+from segwatch.geo.storable import storable
 from segwatch.geo.types import Change, ChangeKind
 
 LONGEST_TEXT = 2000
+LONGEST_SNOOZE = timedelta(days=3660)
 
 
 class Mark(enum.StrEnum):
@@ -71,19 +73,23 @@ def mark(
     NotFound
         There is no such alert.
     MarkRefused
-        Nobody is named, a text is too long, or a time is missing, past or out of place.
+        Nobody is named, a text is too long, or a time is missing, past, ten years off or out of place.
     """
     person = person.strip()
     if not person or len(person) > LONGEST_TEXT or len(note) > LONGEST_TEXT:
         raise MarkRefused(
             f"who and note: who must be named, and neither may be longer than {LONGEST_TEXT} characters"
         )
-    if "\0" in person + note:
-        raise MarkRefused("who and note: may not contain the character NUL")
+    if storable(person + note) != person + note:
+        raise MarkRefused("who and note: NUL and halves of surrogate pairs cannot be stored; leave them out")
     if (given is Mark.SNOOZED) != (until is not None):
         raise MarkRefused("until: give it when snoozing, and only then")
-    if until is not None and until <= conn.execute(text("SELECT clock_timestamp()")).scalar_one():
-        raise MarkRefused(f"until: {until.isoformat()} is past; give a time to come")
+    if until is not None:
+        ahead = until - conn.execute(text("SELECT clock_timestamp()")).scalar_one()
+        if not timedelta(0) < ahead <= LONGEST_SNOOZE:
+            raise MarkRefused(
+                f"until: {until.isoformat()} is past, or more than {LONGEST_SNOOZE.days} days ahead; give one between"
+            )
     track_id = conn.execute(_LOCK, {"id": alert_id}).scalar_one_or_none()
     if track_id is None:
         raise NotFound(f"there is no alert {alert_id}; `segwatch alert list WATCH` shows them")

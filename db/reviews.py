@@ -21,6 +21,7 @@ from segwatch.db import series
 from segwatch.db.codec import ewkb
 from segwatch.db.errors import NotFound, ReviewRefused
 from segwatch.db.ids import make_id
+from segwatch.geo.storable import storable
 
 #: Enough for any outline drawn by hand; more is a mistake or an attack.
 MOST_VERTICES = 100_000
@@ -181,6 +182,8 @@ def _check(verdict: Verdict, reviewer: str, reason: str, outline: BaseGeometry |
     for name, value in (("reviewer", reviewer), ("reason", reason)):
         if not value.strip() or len(value) > LONGEST_TEXT:
             raise ReviewRefused(f"{name}: write 1 to {LONGEST_TEXT} characters (got {len(value)})")
+        if storable(value) != value:
+            raise ReviewRefused(f"{name}: NUL and halves of surrogate pairs cannot be stored; leave them out")
     if (verdict is Verdict.EDITED) != (outline is not None):
         raise ReviewRefused("an outline belongs to the verdict edited, and to no other")
     if outline is None:

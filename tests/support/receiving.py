@@ -44,7 +44,10 @@ def receiving(
         protocol_version = "HTTP/1.1"
 
         def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["content-length"]))
+            length = int(self.headers["content-length"])
+            body = self.rfile.read(length)
+            if len(body) < length:
+                return  # who sent it was killed, or gave up, in the middle
             with lock:
                 taken.requests += 1
                 taken.paths.append(self.path)

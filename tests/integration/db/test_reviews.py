@@ -147,7 +147,9 @@ def test_a_verdict_is_taken_back_by_the_next_and_said_once(ledgers: Any) -> None
     ("verdict", "more", "words"),
     [
         (Verdict.CONFIRMED, {"reviewer": " "}, "reviewer"),
+        (Verdict.CONFIRMED, {"reviewer": "a\0"}, "reviewer: NUL"),
         (Verdict.REJECTED, {"reason": ""}, "reason"),
+        (Verdict.REJECTED, {"reason": "half \ud800"}, "reason: NUL"),
         (Verdict.REJECTED, {"reason": "x" * 3000}, "got 3000"),
         (Verdict.EDITED, {}, "outline"),
         (Verdict.REJECTED, {"outline": LAKE}, "no other"),

@@ -270,6 +270,7 @@ def test_marks_are_kept_and_the_last_one_holds(ledger: Ledger) -> None:
             ({"given": alerts.Mark.RESOLVED, "person": "ada", "until": past}, MarkRefused),
             ({"given": alerts.Mark.RESOLVED, "person": " "}, MarkRefused),
             ({"given": alerts.Mark.RESOLVED, "person": "a\0"}, MarkRefused),
+            ({"given": alerts.Mark.RESOLVED, "person": "ada", "note": "half \ud800"}, MarkRefused),
             ({"given": alerts.Mark.RESOLVED, "person": "ada", "note": "x" * 3000}, MarkRefused),
         ):
             with pytest.raises(error):
@@ -297,6 +298,11 @@ def test_alerts_are_marked_over_http(client: TestClient, ledger: Ledger) -> None
     body = {"mark": "acknowledged", "person": "ada", "note": "on it"}
     bearer = {"Authorization": f"Bearer {TOKEN}"}
     assert client.post(where, json=body).status_code == 401
+    # in UTC it is in a year that cannot be read again
+    never = {"mark": "snoozed", "person": "ada", "until": "9999-12-31T23:59:59-14:00"}
+    refused = client.post(where, json=never, headers=bearer)
+    assert refused.status_code == 422
+    assert "more than 3660 days ahead" in refused.text
     assert client.post(where, json=body, headers=bearer).status_code == 201
     assert client.post(where, json=body, headers=bearer).status_code == 200
     assert client.post(where, json=body | {"mark": "gone"}, headers=bearer).status_code == 422
