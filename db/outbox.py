@@ -108,6 +108,7 @@ _REPLAY = text(
         UPDATE segwatch.delivery d
         SET state = 'pending', next_attempt_at = clock_timestamp(), tried_since = clock_timestamp(), attempts = 0
         WHERE d.state = 'dead' AND d.digest_at IS NULL
+          AND NOT EXISTS (SELECT 1 FROM segwatch.verdict v WHERE v.track_id = d.track_id AND v.verdict = 'rejected')
           AND (CAST(:channel AS text) IS NULL OR d.channel = :channel)
           AND (CAST(:alert_id AS uuid) IS NULL OR d.alert_id = :alert_id
                OR d.id IN (SELECT m.digest_id FROM segwatch.delivery m WHERE m.alert_id = :alert_id))

@@ -248,9 +248,14 @@ def add_lineage(conn: Connection, step: TrackingStep) -> None:
 
 
 def change_id(observation_id: UUID, change: Change) -> UUID:
-    """Id of a change: what happened to which object in which observation, and by how much."""
-    sizes = (change.before_m2, change.after_m2, change.score, change.baseline)
-    return make_id("change", observation_id, change.track_id, change.kind.value, change.valid_at, *sizes)
+    """Id of a change: what happened to which object in which observation, and by how much.
+
+    Four digits are enough: what other looks make of the same outline differs by rounding, and the very same change
+    would be retracted and told anew over a square millimetre.
+    """
+    sizes = [f"{one:.4g}" for one in (change.before_m2, change.after_m2, change.score)]
+    what = (change.track_id, change.kind.value, change.valid_at, *sizes, change.baseline)
+    return make_id("change", observation_id, *what)
 
 
 def grounds(step: TrackingStep, among: Collection[UUID]) -> dict[UUID, str]:
@@ -290,10 +295,12 @@ def add_changes(conn: Connection, step: TrackingStep, now: datetime) -> None:
             }
         )
     if rows:
-        # the same ground may be outlined with other points once a late scene is folded in
+        # the same ground may be outlined with other points, and measured a hair differently, once a late scene is
+        # folded in
         added = insert(tables.change)
-        shapes = {name: added.excluded[name] for name in ("gained", "lost", "geom")}
-        conn.execute(added.on_conflict_do_update(index_elements=["id"], set_=shapes), rows)
+        measured = ("gained", "lost", "geom", "before_m2", "after_m2", "score")
+        anew = {name: added.excluded[name] for name in measured}
+        conn.execute(added.on_conflict_do_update(index_elements=["id"], set_=anew), rows)
 
 
 def _ground(change: Change, outline: BaseGeometry | None) -> BaseGeometry:

@@ -15,14 +15,18 @@ from itertools import groupby
 from typing import Any
 from uuid import UUID
 
+import shapely
 from sqlalchemy import Connection, Row, text
 from sqlalchemy.dialects.postgresql import insert
 
-from segwatch.db import messages, publishing, tables
-from segwatch.db.codec import from_ewkb, load_watch, track_state
+from segwatch.db import messages, publishing, reviews, tables
+from segwatch.db.codec import ewkb, from_ewkb, load_watch, track_state
 from segwatch.db.ids import make_id
 from segwatch.db.timeline import Entry, Segment, entries, timeline
 from segwatch.geo.types import AlertRule, TrackedObservation, TrackingStep, TrackState, Watch
+
+#: What two computations of one outline may differ by, some centimetres.
+_HAIR_DEG = 2e-7
 
 #: Published observations, and answered ones that wait for nothing earlier; of one scene the newest look last. A look
 #: is stale where a newer one showed nothing and is final.
@@ -56,8 +60,18 @@ _LOOKS = text(
     WHERE o.id = ANY(CAST(:ids AS uuid[])) ORDER BY o.acquired_at, o.scene_id
     """
 )
+#: Of tracks that the fold may change: those that one of its looks told something about, and those on its ground
+#: that none of them did.
 _ROWS = text(
     """
+    WITH touched AS MATERIALIZED (
+        SELECT s.track_id FROM segwatch.track_state s
+        WHERE upper_inf(s.recorded) AND s.observation_id = ANY(CAST(:folded AS uuid[]))
+        UNION
+        SELECT s.track_id FROM segwatch.track_state s JOIN segwatch.track k ON k.id = s.track_id
+        WHERE k.series_id = :series_id AND upper_inf(s.valid) AND upper_inf(s.recorded)
+          AND ST_Intersects(s.geom, CAST(:ground AS geometry))
+    )
     SELECT t.id, t.track_id, k.target, t.observation_id, lower(t.valid) AS valid_from, upper(t.valid) AS valid_to,
            t.geom, t.area_m2, t.score, t.first_seen, t.last_seen, t.last_looked, t.misses, t.missed_since,
            t.visible_share, t.alive, t.merged_into, t.change
@@ -67,10 +81,10 @@ _ROWS = text(
     CROSS JOIN (
         -- a track that was missed when the fold starts may turn out gone since its first miss
         SELECT least(CAST(:since AS timestamptz), min(m.missed_since)) AS since
-        FROM segwatch.track_state m JOIN segwatch.track n ON n.id = m.track_id
-        WHERE n.series_id = :series_id AND upper_inf(m.recorded) AND m.alive AND m.missed_since IS NOT NULL
+        FROM segwatch.track_state m JOIN touched n ON n.track_id = m.track_id
+        WHERE upper_inf(m.recorded) AND m.alive AND m.missed_since IS NOT NULL
           AND (upper_inf(m.valid) OR upper(m.valid) >= :since)) b
-    WHERE k.series_id = :series_id AND upper_inf(t.recorded)
+    WHERE t.track_id IN (SELECT track_id FROM touched) AND upper_inf(t.recorded)
       AND (upper_inf(t.valid) OR upper(t.valid) >= b.since OR lower(t.valid) >= b.since)
     ORDER BY t.track_id, o.acquired_at, o.scene_id
     """
@@ -150,14 +164,14 @@ _NOTE = text(
     """
 )
 _ALERTED = text("SELECT DISTINCT change_id FROM segwatch.alert WHERE change_id = ANY(CAST(:ids AS uuid[]))")
-#: Changes of the same size still, but of other ground; other points along the same outline are none.
+#: Changes of the same size still, but of other ground; other points along the same outline are none, nor is rounding.
 _RESHAPED = text(
     """
     SELECT c.id FROM segwatch.change c
     JOIN unnest(CAST(:ids AS uuid[]), CAST(:grounds AS text[])) AS n(id, ground) ON n.id = c.id
     CROSS JOIN LATERAL CAST(n.ground AS geometry) g
     WHERE ST_AsBinary(c.geom) <> ST_AsBinary(g)
-      AND NOT ST_Equals(ST_CollectionExtract(c.geom, 3), ST_CollectionExtract(g, 3))
+      AND coalesce(ST_HausdorffDistance(ST_CollectionExtract(c.geom, 3), ST_CollectionExtract(g, 3)), 1) > :hair
     """
 )
 #: The message sent last to each channel of the alerts about some changes.
@@ -235,14 +249,23 @@ def past(conn: Connection, series_id: UUID, detections: Any) -> Past:
     )
     since = times[first]
     rows: dict[UUID, list[Row[Any]]] = defaultdict(list)
-    for row in conn.execute(_ROWS, {"series_id": series_id, "since": since}):
+    arriving = frozenset(scene[-1].id for scene in order if scene[-1].arriving and not scene[-1].stale)
+    replaced = frozenset(row.id for scene in order for row in scene if row.stale or row is not scene[-1])
+    ground = shapely.union_all([look.observation.footprint for look in looks])
+    values = {
+        "series_id": series_id,
+        "since": since,
+        "folded": sorted({*ids, *replaced}),
+        "ground": (ewkb(ground) or b"").hex(),
+    }
+    for row in conn.execute(_ROWS, values):
         rows[row.track_id].append(row)
     earlier = [[row for row in of_track if place[row.observation_id] < first] for of_track in rows.values()]
     before = tuple(track_state(some[-1]) for some in earlier if some and some[-1].merged_into is None)
     return Past(
         looks,
-        frozenset(scene[-1].id for scene in order if scene[-1].arriving and not scene[-1].stale),
-        frozenset(row.id for scene in order for row in scene if row.stale or row is not scene[-1]),
+        arriving,
+        replaced,
         before,
         {track_id: tuple(some) for track_id, some in rows.items()},
     )
@@ -256,14 +279,17 @@ def _scenes(rows: Sequence[Row[Any]]) -> list[list[Row[Any]]]:
 def _start(
     first: int, backdated: Sequence[Row[Any]], times: Sequence[datetime], place: Mapping[UUID, int]
 ) -> int:
-    """Where the fold has to start so that no look between a first miss and its disappearance is cut off."""
+    """Where the fold has to start so that no look between a first miss and its disappearance is cut off.
+
+    Of looks at one moment all are folded: the row of the last one took the place of the others'.
+    """
     while True:
         reach = [
             next(position for position, at in enumerate(times) if at >= row.missed_since)
             for row in backdated
             if place[row.observation_id] >= first
         ]
-        earliest = min([first, *reach])
+        earliest = times.index(times[min([first, *reach])])
         if earliest == first:
             return first
         first = earliest
@@ -384,7 +410,7 @@ def _add(
     alerted = set(conn.execute(_ALERTED, {"ids": sorted(known)}).scalars())
     for step in steps:
         grounds = publishing.grounds(step, alerted)
-        values = {"ids": list(grounds), "grounds": list(grounds.values())}
+        values = {"ids": list(grounds), "grounds": list(grounds.values()), "hair": _HAIR_DEG}
         reshaped = list(conn.execute(_RESHAPED, values).scalars())
         conn.execute(_NOTE, {"ids": reshaped, "kind": "updated", "now": now})
         publishing.add_changes(conn, step, now)
@@ -420,7 +446,14 @@ def _tell(
 ) -> None:
     """A further message about each alert of these changes, to every channel that was told or is about to be."""
     told: dict[UUID, tuple[UUID, str, Mapping[str, Any]]] = {}
-    for said in conn.execute(_SAID, {"ids": list(changes)}).all():
+    every = conn.execute(_SAID, {"ids": list(changes)}).all()
+    # that something is gone is said of rejected objects, too; that it is back is not
+    silent = (
+        reviews.rejected(conn, {said.track_id for said in every}) if kind == messages.REINSTATED else set()
+    )
+    for said in every:
+        if said.track_id in silent:
+            continue
         told[said.alert_id] = (said.alert_id, kind, said.payload["data"])
         if said.untold:
             continue

@@ -69,12 +69,18 @@ _ADD = text(
             ST_Area(CAST(CAST(:geom AS geometry) AS geography)), CAST(:outline AS geometry), :looked_at)
     """
 )
-#: What was not sent yet about a rejected object is not sent any more.
+#: What was not sent yet about a rejected object is not sent any more, and nobody else is told instead.
 _SILENCE = text(
     """
+    WITH about AS (
+        SELECT a.id FROM segwatch.alert a JOIN segwatch.change c ON c.id = a.change_id
+        WHERE c.track_id = ANY(CAST(:tracks AS uuid[]))
+    ), unheard AS (
+        UPDATE segwatch.alert a SET escalate_at = NULL FROM about
+        WHERE a.id = about.id AND a.escalate_at IS NOT NULL
+    )
     UPDATE segwatch.delivery d SET state = 'dead', last_error = 'the object was rejected in review'
-    FROM segwatch.alert a JOIN segwatch.change c ON c.id = a.change_id
-    WHERE d.alert_id = a.id AND c.track_id = ANY(CAST(:tracks AS uuid[])) AND d.state = 'pending'
+    FROM about WHERE d.alert_id = about.id AND d.state IN ('pending', 'withdrawn')
     """
 )
 #: The verdict about the same ground of the same watch and target that overlaps a new track most: a rejection covers

@@ -274,6 +274,7 @@ track_state = Table(
         postgresql_where=text("upper_inf(valid) AND upper_inf(recorded)"),
     ),
     Index("track_state_track_ix", "track_id"),
+    Index("track_state_observation_ix", "observation_id", postgresql_where=text("upper_inf(recorded)")),
 )
 
 track_lineage = Table(
@@ -285,6 +286,7 @@ track_lineage = Table(
     _time("valid_at"),
     _ref("observation_id", "observation"),
     _time("retracted_at", nullable=True),
+    Index("track_lineage_observation_ix", "observation_id"),
 )
 
 change = Table(
@@ -308,6 +310,7 @@ change = Table(
     Index("change_geom_ix", "geom", postgresql_using="gist"),
     Index("change_valid_ix", "valid_at"),
     Index("change_track_ix", "track_id"),
+    Index("change_observation_ix", "observation_id"),
 )
 
 review = Table(

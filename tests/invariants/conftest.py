@@ -96,7 +96,7 @@ class Ledger:
     def find(self, days: Sequence[int], version: int = 0) -> list[UUID]:
         """Scenes of these days are found; the observations that are new."""
         with self.engine.begin() as conn:
-            ids = scenes.upsert(conn, [_scene(day, version) for day in days])
+            ids = scenes.upsert(conn, [scene(day, version) for day in days])
             before = set(conn.execute(_OBSERVATIONS).scalars())
             observations.enqueue(conn, self.revision, self.model, ids)
             return sorted(set(conn.execute(_OBSERVATIONS).scalars()) - before)
@@ -208,15 +208,16 @@ def _empty(url: str) -> None:
         conn.execute(sql.SQL("TRUNCATE {}").format(tables))
 
 
-def _scene(number: int, version: int = 0) -> Scene:
+def scene(number: int, version: int = 0, platform: str = "p") -> Scene:
+    """The scene of a day, by a platform; those of one day are of one moment."""
     updated = day(number) + timedelta(days=100 * version) if version else None
     href = f"https://stac.example/c/items/a-{number}?v={version}"
     item = Item(
-        id=f"a-{number}", collection="c", href=href, acquired_at=day(number), updated_at=updated,
-        platform="p", relative_orbit="7", processing_baseline="", footprint=EVERYTHING,
+        id=f"{platform}-{number}", collection="c", href=href, acquired_at=day(number), updated_at=updated,
+        platform=platform, relative_orbit="7", processing_baseline="", footprint=EVERYTHING,
         assets={"red": f"https://img.example/{number}.tif"},
     )  # fmt: skip
-    return Scene("c", "p", "7", day(number).date(), day(number), (item,), EVERYTHING)
+    return Scene("c", platform, "7", day(number).date(), day(number), (item,), EVERYTHING)
 
 
 def _watch(tracking: TrackingSettings) -> Watch:

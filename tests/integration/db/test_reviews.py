@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 from uuid import uuid4
 
@@ -10,9 +11,10 @@ import shapely
 from shapely.geometry import LineString, MultiPolygon, Polygon, box
 from sqlalchemy.exc import ProgrammingError
 
-from segwatch.db import reviews
+from segwatch.db import outbox, reviews
 from segwatch.db.errors import NotFound, ReviewRefused
 from segwatch.db.reviews import Verdict
+from segwatch.geo.types import Digest, Escalation
 from tests.invariants.conftest import CHANNELS, EVERYTHING, Ledger, Look, cells, day
 from tests.invariants.conftest import ledgers as ledgers  # noqa: PLC0414 - a fixture of these tests, too
 
@@ -79,6 +81,42 @@ def test_what_was_not_sent_yet_is_not_sent_any_more(ledgers: Any) -> None:
     rows = ledger.rows("SELECT state, last_error FROM segwatch.delivery ORDER BY state")
     assert [row["state"] for row in rows] == ["dead"] * len(CHANNELS) + ["pending"] * len(CHANNELS)
     assert rows[0]["last_error"] == "the object was rejected in review"
+
+
+def test_about_a_rejected_object_nobody_else_is_told_and_nothing_is_sent_again(ledgers: Any) -> None:
+    ledger = ledgers()
+    ledger.rule(escalation=Escalation(0.0001, ("https://hook.example/boss",)))
+    ledger.arrive([Look(()), Look((LAKE, POND))], [0, 1])
+    decide(ledger, track_at(ledger, LAKE), Verdict.REJECTED)
+    time.sleep(0.1)
+    with ledger.engine.begin() as conn:
+        assert outbox.escalate(conn) == 1
+        assert outbox.replay(conn) == 0
+    rows = ledger.rows("SELECT DISTINCT track_id FROM segwatch.delivery WHERE state = 'pending'")
+    assert [row["track_id"] for row in rows] == [track_at(ledger, POND)]
+    decide(ledger, track_at(ledger, LAKE), Verdict.CONFIRMED)
+    with ledger.engine.begin() as conn:
+        assert outbox.replay(conn) == len(CHANNELS), "who rejected it by mistake can have it sent"
+
+
+@pytest.mark.parametrize("digest", [None, Digest()], ids=["at once", "digest"])
+def test_that_a_rejected_object_is_there_after_all_is_not_told(ledgers: Any, digest: Digest | None) -> None:
+    """A late scene takes a change back, and a reprocessed one brings it again."""
+    ledger = ledgers()
+    ledger.rule(digest=digest)
+    grown = Look((cells(1, 1, 6, 4),))
+    world = [Look((LAKE,)), grown, grown]
+    ledger.arrive(world, [0])
+    ledger.arrive(world, [2])
+    ledger.arrive(world, [1])
+    assert len(ledger.rows("SELECT 1 FROM segwatch.change WHERE retracted_at IS NOT NULL")) == 1
+    decide(ledger, track_at(ledger, LAKE), Verdict.REJECTED)
+    ledger.give_up(1, skipped=True, version=1)
+    ledger.track()
+    (grew,) = ledger.rows("SELECT valid_at FROM segwatch.change WHERE retracted_at IS NULL AND kind = 'grew'")
+    assert grew["valid_at"] == day(2), "the change holds again"
+    query = "SELECT payload ->> 'type' AS kind FROM segwatch.delivery WHERE state = 'pending'"
+    assert {row["kind"] for row in ledger.rows(query)} <= {"segwatch.alert.retracted"}
 
 
 def test_a_verdict_follows_the_ground_to_another_identity(ledgers: Any) -> None:

@@ -1,0 +1,84 @@
+"""Scenes that arrive late, where what is recorded must not change over nothing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from segwatch.db import observations, rederiving, scenes, tracks
+from tests.invariants.conftest import Ledger, Look, cells, scene
+from tests.invariants.conftest import ledgers as ledgers  # noqa: PLC0414 - a fixture of these tests, too
+
+LAKE, GROWN = cells(0, 0, 2, 2), cells(0, 0, 4, 2)
+
+
+def arrive(ledger: Ledger, platform: str, look: Look, version: int = 0) -> None:
+    """A platform's scene of the first day."""
+    with ledger.engine.begin() as conn:
+        ids = scenes.upsert(conn, [scene(0, version, platform)])
+        observations.enqueue(conn, ledger.revision, ledger.model, ids)
+    ledger.save(ledger.lease("w"), "w", look)
+    ledger.track()
+
+
+def told(ledger: Ledger) -> list[str]:
+    rows = ledger.rows("SELECT payload ->> 'type' AS kind FROM segwatch.delivery ORDER BY sequence")
+    return [row["kind"] for row in rows]
+
+
+def test_a_late_look_at_an_object_that_was_the_same_retracts_nothing(ledgers: Any) -> None:
+    """Half of it is under clouds: the outline is composed of two looks', and its area a hair another one."""
+    lake, grown = cells(0.13, 0.17, 3.37, 3.71), cells(0.13, 0.17, 6.11, 3.71)
+    ledger = ledgers()
+    world = [Look((lake,)), Look((lake,), cells(0, 0, 1.777, 8)), Look((grown,))]
+    for number in (0, 2):
+        ledger.arrive(world, [number])
+    before = told(ledger)
+    (was,) = ledger.rows("SELECT id, before_m2 FROM segwatch.change WHERE kind = 'grew'")
+    ledger.arrive(world, [1])
+    assert told(ledger) == before == ["segwatch.alert"] * 2
+    (now,) = ledger.rows("SELECT id, before_m2, retracted_at FROM segwatch.change WHERE kind = 'grew'")
+    assert now["id"] == was["id"]
+    assert now["before_m2"] != was["before_m2"], "or this shows nothing"
+    assert ledger.rows("SELECT * FROM segwatch.alert_correction") == []
+
+
+def test_an_object_seen_twice_at_one_moment_keeps_its_identity_when_the_second_look_is_done_again(
+    ledgers: Any,
+) -> None:
+    first, second = sorted(["p1", "p2"], key=lambda name: str(scenes.scene_id(scene(0, 0, name))))
+    ledger = ledgers()
+    arrive(ledger, first, Look((LAKE,)))
+    arrive(ledger, second, Look((GROWN,)))
+    arrive(ledger, second, Look((GROWN,)), version=1)
+    known = ledger.known()
+    assert len({row["track_id"] for row in known["history"]}) == 1
+    assert sorted(row["kind"] for row in known["changes"]) == ["appeared", "grew"]
+    straight = ledgers()
+    arrive(straight, first, Look((LAKE,)))
+    arrive(straight, second, Look((GROWN,)), version=1)
+    assert straight.known()["history"] == known["history"]
+
+
+def test_a_late_scene_reads_what_it_may_change_and_no_more(ledgers: Any) -> None:
+    west, east = cells(0, 0, 3, 8), cells(5, 0, 8, 8)
+    here, there = cells(1, 1, 2, 2), cells(6, 1, 7, 2)
+    world = [Look((here, there)), Look((here,), west), Look((there,), east), Look((here,), west)]
+    ledger = ledgers()
+    for number in (0, 2, 3):
+        ledger.arrive(world, [number])
+    ledger.answer(world, [1])
+    with ledger.engine.begin() as conn:
+        (series_id,) = tracks.ready_series(conn)
+        old = rederiving.past(conn, series_id, tracks.detections)
+    named = {row["track_id"] for row in ledger.rows("SELECT track_id FROM segwatch.track_state")}
+    assert len(named) == 2
+    assert set(old.rows) == named, "the fold goes over a look in the east, too"
+    ledger.track()
+    ledger.answer(world, [3], version=1)
+    with ledger.engine.begin() as conn:
+        old = rederiving.past(conn, series_id, tracks.detections)
+    (seen,) = ledger.rows(
+        "SELECT track_id FROM watch.objects_now WHERE ST_Intersects(geom, ST_GeomFromText(:west, 4326))",
+        west=west.wkt,
+    )
+    assert set(old.rows) == {seen["track_id"]}
