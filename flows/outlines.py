@@ -60,6 +60,7 @@ def from_geojson(document: Any, where: str) -> BaseGeometry:
         ValueError,
         AttributeError,
         IndexError,
+        OverflowError,
         shapely.errors.ShapelyError,
     ) as error:
         raise ConfigError(f"{where}: no GeoJSON geometry ({error})") from error
