@@ -135,7 +135,10 @@ def own(name: str, place: object) -> bytes:
 
 
 def test_a_coordinate_beyond_all_numbers_is_refused_and_stops_no_other(engine: Engine) -> None:
-    answers = {"/bad": (200, {}, own("bad", [10**400, 45])), "/good": (200, {}, own("good", [10, 45]))}
+    answers: dict[str, Answer] = {
+        "/bad": (200, {}, own("bad", [10**400, 45])),
+        "/good": (200, {}, own("good", [10, 45])),
+    }
     with serving(answers) as base:
         bad, good = poll(engine, f"{base}/bad", f"{base}/good")
     assert bad.reason is None
@@ -148,7 +151,10 @@ def test_an_event_that_the_database_does_not_take_costs_its_feed_alone(
 ) -> None:
     with psycopg.connect(database.superuser_url, autocommit=True) as conn:
         conn.execute("ALTER TABLE segwatch.event ADD CONSTRAINT not_this CHECK (title <> 'bad')")
-    answers = {"/bad": (200, {}, own("bad", [10, 45])), "/good": (200, {}, own("good", [10, 45]))}
+    answers: dict[str, Answer] = {
+        "/bad": (200, {}, own("bad", [10, 45])),
+        "/good": (200, {}, own("good", [10, 45])),
+    }
     with serving(answers) as base:
         bad, good = poll(engine, f"{base}/bad", f"{base}/good")
     assert bad.reason is not None
