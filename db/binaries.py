@@ -61,6 +61,23 @@ def find(data_major: str | None = None) -> Binaries:
     )
 
 
+def psql() -> str:
+    """Path of a psql, of a server's installation or the client's alone.
+
+    Raises
+    ------
+    PostgresMissing
+        There is none.
+    """
+    for folder in _folders():
+        if os.access(folder / "psql", os.X_OK):
+            return str(folder / "psql")
+    on_path = shutil.which("psql")
+    if on_path is None:
+        raise PostgresMissing("no psql was found; install it with: apt-get install postgresql-client")
+    return on_path
+
+
 def _installations() -> Iterator[Binaries]:
     seen = set()
     for folder in _folders():

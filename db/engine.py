@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import psycopg
+from psycopg.conninfo import make_conninfo
 from sqlalchemy import Engine, create_engine, event
+from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 from sqlalchemy.engine import URL, ExceptionContext, make_url
 from sqlalchemy.exc import ArgumentError
 
@@ -31,13 +33,30 @@ def driver_url(url: str | URL) -> URL:
     """
     try:
         parsed = make_url(url)
-    except ArgumentError as error:
+    except (ArgumentError, ValueError):
+        # what could not be parsed may hold the password, also in the words of the error
         raise DbError(
-            "the database URL cannot be parsed; use postgresql://user@host:port/database"
-        ) from error
+            "the database URL cannot be parsed; use postgresql://user@host:port/database, the port a number"
+        ) from None
     if parsed.get_backend_name() not in {"postgresql", "postgres"}:
         raise DbError(f"the database URL is for {parsed.get_backend_name()}; segwatch needs postgresql://")
     return parsed.set(drivername="postgresql+psycopg")
+
+
+def for_libpq(url: str | URL) -> tuple[str, str | None]:
+    """The same database as programs of libpq name it: a connection string without the password, and the password.
+
+    Raises
+    ------
+    DbError
+        Not a PostgreSQL URL, or with an option that there is not.
+    """
+    _, given = PGDialect_psycopg().create_connect_args(driver_url(url))
+    password = given.pop("password", None)
+    try:
+        return make_conninfo(**given), password
+    except psycopg.ProgrammingError as error:
+        raise DbError(f"the database URL: {error}") from error
 
 
 def make_engine(url: str | URL, *, application_name: str = "segwatch") -> Engine:

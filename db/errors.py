@@ -116,3 +116,17 @@ def connection_lost(error: BaseException) -> bool:
         return False
     # what the server itself refuses has a state; a connection that is cut or not made has none
     return error.sqlstate is None or error.sqlstate.startswith(_AWAY)
+
+
+#: What a database says that has another schema than this version of segwatch, or none.
+_LACKING = (
+    psycopg.errors.InvalidSchemaName,
+    psycopg.errors.UndefinedColumn,
+    psycopg.errors.UndefinedFunction,
+    psycopg.errors.UndefinedTable,
+)
+
+
+def schema_lacking(error: BaseException) -> bool:
+    """Whether the database lacks a table, column or function that this version works with."""
+    return isinstance(error, DBAPIError) and isinstance(error.orig, _LACKING)

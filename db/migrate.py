@@ -6,17 +6,19 @@ from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
+from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import ProgrammingError
 
 from segwatch.db import roles
 from segwatch.db.engine import make_engine
-from segwatch.db.errors import SchemaError
+from segwatch.db.errors import SchemaError, schema_lacking
 from segwatch.db.tables import SCHEMA
 
 #: Serialises concurrent upgrades of one database.
 _LOCK = 7_309_845_221
+_REVISION = text("SELECT version_num FROM segwatch.alembic_version")
 
 
 def config(connection: Connection) -> Config:
@@ -47,6 +49,20 @@ def upgrade(url: str, revision: str = "head") -> None:
         raise SchemaError(f"the schema could not be brought to {revision}: {error}") from error
     finally:
         engine.dispose()
+
+
+def state(url: str) -> str:
+    """How far a database's schema is, in words; nothing is changed."""
+    engine = make_engine(url)
+    try:
+        with engine.connect() as conn:
+            newest = ScriptDirectory.from_config(config(conn)).get_current_head()
+            found = conn.execute(_REVISION).scalar()
+    except ProgrammingError as error:
+        return "none yet; run: segwatch db up" if schema_lacking(error) else "not shown to this role"
+    finally:
+        engine.dispose()
+    return "up to date" if found == newest else f"at {found} instead of {newest}; run: segwatch db up"
 
 
 def _require(conn: Connection) -> None:

@@ -20,6 +20,7 @@ from segwatch.geo.types import Instruction, Watch
 _ALONE = text(
     "SELECT pg_try_advisory_lock(hashtextextended('segwatch.observe ' || CAST(:revision_id AS text), 0))"
 )
+_SEES_WATCHES = text("SELECT has_schema_privilege('segwatch', 'USAGE')")
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +97,28 @@ def current(conn: Connection, name: str) -> StoredWatch:
     )
     row = conn.execute(query).first()
     if row is None:
-        raise NotFound(f"no watch named {name!r} in the ledger; store it with: segwatch apply FILE")
+        raise _unknown(name)
     return StoredWatch(row.id, load_watch(row.definition))
+
+
+def require(conn: Connection, name: str) -> None:
+    """Make sure that there is a watch of that name, so that nothing about it means that nothing happened.
+
+    Analysts see views alone, none of which has watches without a scene: to them nothing stays nothing.
+
+    Raises
+    ------
+    NotFound
+        No watch of that name was applied.
+    """
+    if not conn.execute(_SEES_WATCHES).scalar_one():
+        return
+    if conn.execute(select(tables.watch_head.c.name).where(tables.watch_head.c.name == name)).first() is None:
+        raise _unknown(name)
+
+
+def _unknown(name: str) -> NotFound:
+    return NotFound(f"no watch named {name!r} in the ledger; store it with: segwatch apply FILE")
 
 
 def names(conn: Connection) -> list[str]:

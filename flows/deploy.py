@@ -50,9 +50,34 @@ def deployments_folder() -> Path:
     raise ConfigError(f"prefect.yaml is neither in {folder} nor in {shipped}; give --folder")
 
 
+@contextmanager
+def reached() -> Iterator[None]:
+    """A block that talks to the server of PREFECT_API_URL.
+
+    Raises
+    ------
+    FlowError
+        Nobody answers there.
+    """
+    try:
+        yield
+    except httpx.TransportError as error:
+        where = os.environ.get("PREFECT_API_URL", "not set")
+        raise FlowError(
+            f"PREFECT_API_URL={where} does not answer: {error}; start the server with: prefect server start, or "
+            "correct the address, e.g. http://HOST:4200/api"
+        ) from error
+
+
 def deploy(folder: Path) -> None:
-    """Create or update the deployments of ``folder`` on the server of PREFECT_API_URL, and the pools that it lacks."""
-    with get_client(sync_client=True) as client:
+    """Create or update the deployments of ``folder`` on the server of PREFECT_API_URL, and the pools that it lacks.
+
+    Raises
+    ------
+    FlowError
+        The server does not answer, or does not take them.
+    """
+    with reached(), get_client(sync_client=True) as client:
         for file in sorted((folder / "work_pools").glob("*.json")):
             try:
                 client.create_work_pool(WorkPoolCreate(**json.loads(file.read_text())))
@@ -116,7 +141,8 @@ def schedule_all(engine: Engine) -> None:
     Raises
     ------
     FlowError
-        At the end, with the watches that could not be scheduled; what these had before stays.
+        The server does not answer; or, at the end, with the watches that could not be scheduled: what these had before
+        stays.
     """
     found: list[Watch] = []
     failed: list[str] = []
@@ -139,7 +165,8 @@ def schedule(chosen: Sequence[Watch]) -> None:
     Raises
     ------
     FlowError
-        At the end, with the watches that could not be scheduled; what these had before stays.
+        The server does not answer; or, at the end, with the watches that could not be scheduled: what these had before
+        stays.
     """
     _schedule(chosen, [], None)
 
@@ -150,7 +177,7 @@ def over(watch: Watch) -> bool:
 
 
 def _schedule(chosen: Sequence[Watch], failed: list[str], known: set[str] | None) -> None:
-    with get_client(sync_client=True) as client:
+    with reached(), get_client(sync_client=True) as client:
         try:
             deployment_id = client.read_deployment_by_name(_OBSERVE).id
         except ObjectNotFound as error:

@@ -11,6 +11,7 @@ import httpx
 from prefect import flow
 from sqlalchemy import Engine
 
+from segwatch.db.errors import connection_lost, schema_lacking, words
 from segwatch.flows.assemble import worker_engine
 from segwatch.flows.errors import FeedError
 from segwatch.flows.happenings import keep
@@ -38,7 +39,7 @@ class Polled:
 
 
 def poll(engine: Engine, settings: FlowSettings) -> list[Polled]:
-    """Read the feeds of the settings into the ledger."""
+    """Read the feeds of the settings into the ledger; what goes wrong with one is its reason, and the others follow."""
     done = []
     for url in settings.feeds:
         one = Polled(_name(url))
@@ -47,6 +48,11 @@ def poll(engine: Engine, settings: FlowSettings) -> list[Polled]:
             _log.info("feed %s: %s, %d refused", one.feed, one.recorded, len(one.refused))
         except (EventRefused, httpx.HTTPError, httpx.InvalidURL) as error:
             one.reason = str(error) or type(error).__name__
+            _log.warning("feed %s: %s", one.feed, one.reason)
+        except Exception as error:
+            if connection_lost(error) or schema_lacking(error):
+                raise  # no other feed would fare better
+            one.reason = words(error)
             _log.warning("feed %s: %s", one.feed, one.reason)
         done.append(one)
     return done

@@ -22,16 +22,18 @@ def from_file(path: Path) -> BaseGeometry:
     Raises
     ------
     ConfigError
-        The file is missing, too large, or holds something else.
+        The file cannot be read, is too large, or holds something else.
     """
     try:
         if path.stat().st_size > _MOST_BYTES:
             raise ConfigError(
                 f"{path} is larger than {_MOST_BYTES // 2**20} MiB; give the outline of one object"
             )
-        document = json.loads(path.read_text(encoding="utf-8"))
+        document = json.loads(path.read_bytes())
     except FileNotFoundError as error:
         raise ConfigError(f"{path}: there is no such file") from error
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}") from error
     except (ValueError, RecursionError) as error:
         raise ConfigError(f"{path} is no GeoJSON: {error}") from error
     return from_geojson(document, str(path))
@@ -60,6 +62,7 @@ def from_geojson(document: Any, where: str) -> BaseGeometry:
         ValueError,
         AttributeError,
         IndexError,
+        OverflowError,
         shapely.errors.ShapelyError,
     ) as error:
         raise ConfigError(f"{where}: no GeoJSON geometry ({error})") from error

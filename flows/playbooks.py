@@ -10,7 +10,6 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal, Self
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from shapely.geometry import box, mapping
 from shapely.geometry.base import BaseGeometry
@@ -168,7 +167,7 @@ def load_all(folder: Path | None = None) -> list[Playbook]:
     found = sorted(
         (one for one in where.iterdir() if one.name.endswith((".yaml", ".yml"))), key=lambda one: one.name
     )
-    books = [_parse(one.read_text(encoding="utf-8"), str(one)) for one in found]
+    books = [_parse(one.read_bytes(), str(one)) for one in found]
     names = [one.name for one in books]
     twice = {name for name in names if names.count(name) > 1}
     if twice:
@@ -192,11 +191,8 @@ def by_name(books: Sequence[Playbook], name: str) -> Playbook:
     )
 
 
-def _parse(text: str, name: str) -> Playbook:
-    try:
-        document = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{name}: cannot be read as YAML: {error}") from error
+def _parse(content: bytes, name: str) -> Playbook:
+    document = watchfile.from_yaml(content, name)
     if not isinstance(document, dict):
         raise ConfigError(f"{name}: expected a mapping at the top, got {type(document).__name__}")
     try:

@@ -1,4 +1,7 @@
-"""Questions people ask of the ledger, as rows. Reads only."""
+"""Questions people ask of the ledger, as rows. Reads only.
+
+About a watch that was never applied each raises :class:`segwatch.db.errors.NotFound`; see :func:`watches.require`.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,8 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Engine, text
+
+from segwatch.db import watches
 
 _COVERAGE = text(
     """
@@ -42,24 +47,28 @@ _SUMMARY = text(
 def coverage(engine: Engine, watch: str) -> list[dict[str, Any]]:
     """Every observation of a watch, oldest first, with its state and reason."""
     with engine.connect() as conn:
+        watches.require(conn, watch)
         return [dict(row) for row in conn.execute(_COVERAGE, {"watch": watch}).mappings()]
 
 
 def reviews(engine: Engine, watch: str) -> list[dict[str, Any]]:
     """Every verdict about the objects of a watch, oldest first."""
     with engine.connect() as conn:
+        watches.require(conn, watch)
         return [dict(row) for row in conn.execute(_REVIEWS, {"watch": watch}).mappings()]
 
 
 def upgrades(engine: Engine, watch: str) -> list[dict[str, Any]]:
     """What each new model or instruction of a watch alone changed, by kind."""
     with engine.connect() as conn:
+        watches.require(conn, watch)
         return [dict(row) for row in conn.execute(_UPGRADES, {"watch": watch}).mappings()]
 
 
 def why_not(engine: Engine, watch: str, lon: float, lat: float, at: datetime) -> list[dict[str, Any]]:
     """Why there is no alert at a point, for the observations up to ``at``."""
     with engine.connect() as conn:
+        watches.require(conn, watch)
         parameters = {"watch": watch, "lon": lon, "lat": lat, "at": at}
         return [dict(row) for row in conn.execute(_WHY_NOT, parameters).mappings()]
 

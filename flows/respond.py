@@ -210,7 +210,8 @@ def start(engine: Engine, settings: FlowSettings, watch: str) -> None:
     The run comes first: it is what an event cannot wait for.
     """
     variables = {"env": settings.same_model()}
-    run_deployment(_OBSERVE_DEPLOYMENT, parameters={"watch": watch}, job_variables=variables, timeout=0)
+    with deploy.reached():
+        run_deployment(_OBSERVE_DEPLOYMENT, parameters={"watch": watch}, job_variables=variables, timeout=0)
     with engine.connect() as conn:
         stored = watches.current(conn, watch).watch
     deploy.schedule([stored])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -14,13 +15,19 @@ from fpdf import FPDF
 from sqlalchemy import Connection, Engine, RowMapping, text
 
 from segwatch.db import watches
-from segwatch.db.errors import NotFound
+from segwatch.db.errors import NotFound, words
 from segwatch.flows import evidence
 from segwatch.flows.errors import ConfigError
 from segwatch.flows.settings import FlowSettings
 from segwatch.geo.area import geodesic_m2
+from segwatch.geo.storable import shortened
 
+_log = logging.getLogger(__name__)
 _LARGEST = 20
+#: On paper a row must fit on a page.
+_LONGEST_CELL = 300
+_MOST_NAMES = 5
+_LONGEST_NAME = 80
 _CHANGES = text(
     """
     SELECT target, kind, count(*) AS objects, sum(before_m2) AS before_m2, sum(after_m2) AS after_m2
@@ -198,7 +205,7 @@ def as_html(situation: Situation) -> str:
 
 
 def as_pdf(situation: Situation) -> bytes:
-    """The same on paper; letters beyond Latin-1 become question marks."""
+    """The same on paper, long reasons and lists of items cut short; letters beyond Latin-1 become question marks."""
     pdf = FPDF(format="A4")
     pdf.set_title(_latin(f"{situation.watch}: situation"))
     pdf.set_auto_page_break(auto=True, margin=15)
@@ -209,18 +216,18 @@ def as_pdf(situation: Situation) -> bytes:
     _line(pdf, f"Written {_moment(situation.written_at)}; model {situation.model or 'none yet'}.")
     _put_pictures(pdf, situation)
     _line(pdf, "In all", size=13)
-    totals = [(one.target, *_sizes(one.before_m2, one.after_m2)) for one in situation.totals]
+    totals = [(_cell(one.target), *_sizes(one.before_m2, one.after_m2)) for one in situation.totals]
     days = (_day(one) if one else "-" for one in (situation.first, situation.last))
     _table(pdf, ("target", *(f"ha {day}" for day in days), "difference"), totals)
     _line(pdf, "Changes", size=13)
     rows = [
-        (row["target"], row["kind"], str(row["objects"]), *_sizes(row["before_m2"], row["after_m2"]))
+        (_cell(row["target"]), row["kind"], str(row["objects"]), *_sizes(row["before_m2"], row["after_m2"]))
         for row in situation.changes
     ]
     _table(pdf, ("target", "change", "objects", "ha before", "ha after", "difference"), rows)
     _line(pdf, "Largest", size=13)
     largest = [
-        (_moment(row["valid_at"]), row["target"], row["kind"], *_sizes(row["before_m2"], row["after_m2"]),
+        (_moment(row["valid_at"]), _cell(row["target"]), row["kind"], *_sizes(row["before_m2"], row["after_m2"]),
          f"{row['lon']:.5f}, {row['lat']:.5f}")
         for row in situation.largest
     ]  # fmt: skip
@@ -233,7 +240,7 @@ def as_pdf(situation: Situation) -> bytes:
     )
     scenes = [
         (_moment(row["acquired_at"]), row["state"], "" if row["clear_share"] is None else f"{row['clear_share']:.0%}",
-         row["reason"] or "", " ".join(_name(href) for href in row["item_hrefs"]))
+         _cell(row["reason"] or ""), _first_names(row["item_hrefs"]))
         for row in situation.scenes
     ]  # fmt: skip
     _table(pdf, ("acquired", "outcome", "clear", "reason", "sources"), scenes)
@@ -264,7 +271,11 @@ def publish(engine: Engine, settings: FlowSettings, name: str) -> tuple[Situatio
     """Write the report beside the watch's pictures; the situation, and where the HTML file is, or why it is nowhere."""
     situation = gather(engine, settings, name)
     where = evidence.put(settings, f"{name}/situation.html", as_html(situation).encode())
-    evidence.put(settings, f"{name}/situation.pdf", as_pdf(situation))
+    try:
+        evidence.put(settings, f"{name}/situation.pdf", as_pdf(situation))
+    except Exception as error:
+        # paper is the second way to read it; a run does not fail for want of it
+        _log.warning("%s/situation.pdf could not be made: %s", name, words(error))
     if where is None:
         why = evidence.HOMELESS if evidence.place(settings) is None else "it could not be stored, see the log"
         where = f"not kept: {why}"
@@ -305,8 +316,18 @@ def _table(pdf: FPDF, head: Sequence[str], rows: Sequence[Sequence[str]]) -> Non
                 row.cell(_latin(cell))
 
 
+def _cell(words: str) -> str:
+    return shortened(" ".join(words.split()), _LONGEST_CELL)
+
+
+def _first_names(hrefs: Sequence[str]) -> str:
+    names = [shortened(_name(href), _LONGEST_NAME) for href in hrefs]
+    more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
+    return " ".join(names[:_MOST_NAMES]) + more
+
+
 def _latin(words: str) -> str:
-    return words.encode("latin-1", "replace").decode("latin-1")
+    return words.replace("…", "...").encode("latin-1", "replace").decode("latin-1")
 
 
 def _plain(words: str) -> str:

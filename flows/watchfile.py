@@ -23,16 +23,17 @@ from pydantic import (
     ValidationError,
     model_validator,
 )
-from shapely.errors import GEOSException
-from shapely.geometry import box, shape
+from shapely.geometry import box
 from shapely.geometry.base import BaseGeometry
 
 from segwatch.flows.channels import SERVICE
 from segwatch.flows.errors import ConfigError
+from segwatch.flows.outlines import from_file, from_geojson
 from segwatch.flows.settings import describe
 from segwatch.geo import grid as grids
 from segwatch.geo.errors import GeoError
 from segwatch.geo.sources import profiles
+from segwatch.geo.storable import storable
 from segwatch.geo.types import (
     AlertRule,
     ChangeKind,
@@ -63,7 +64,7 @@ def _expand(text: str) -> str:
     return _VARIABLE.sub(value, text)
 
 
-def _url(text: str) -> str:
+def _catalog(text: str) -> str:
     expanded = _expand(text)
     if not _URL.match(expanded):
         raise ValueError("must be an http or https URL")
@@ -72,11 +73,9 @@ def _url(text: str) -> str:
 
 def _channel(text: str) -> str:
     expanded = _expand(text)
-    if SERVICE.match(expanded):
-        return expanded
-    if not _URL.match(expanded):
+    if not SERVICE.match(expanded) and not _URL.match(expanded):
         raise ValueError("must be an http or https URL, or apprise:NAME of a service in SEGWATCH_SERVICES")
-    return expanded.rstrip("/")
+    return expanded
 
 
 def _time_of_day(text: str) -> str:
@@ -103,7 +102,7 @@ def _zone(name: str) -> str:
     return name
 
 
-Url = Annotated[str, AfterValidator(_url)]
+Catalog = Annotated[str, AfterValidator(_catalog)]
 Channel = Annotated[str, AfterValidator(_channel)]
 Share = Annotated[float, Field(ge=0, le=1)]
 TimeOfDay = Annotated[str, AfterValidator(_time_of_day)]
@@ -111,8 +110,24 @@ Zone = Annotated[str, AfterValidator(_zone)]
 Cron = Annotated[str, AfterValidator(_cron)]
 
 
+class _Loader(yaml.SafeLoader):
+    """A date that is none stays text, so that the field is named that it is in."""
+
+
+def _moment(loader: _Loader, node: yaml.ScalarNode) -> object:
+    try:
+        return loader.construct_yaml_timestamp(node)
+    except ValueError:
+        return node.value
+
+
+_Loader.add_constructor("tag:yaml.org,2002:timestamp", _moment)
+#: What a safe loader raises of values that are not what their tags say, and of depth, beside its own errors.
+_VALUES_THAT_ARE_NONE = (ValueError, LookupError, TypeError, AttributeError, RecursionError)
+
+
 class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class _Area(_Part):
@@ -125,7 +140,7 @@ class _Area(_Part):
 
 class _Source(_Part):
     profile: str
-    catalog: Url | None = None
+    catalog: Catalog | None = None
 
 
 class _Tracking(_Part):
@@ -234,10 +249,26 @@ def load(path: Path) -> Watch:
         Naming the file, the field, the value and the fix.
     """
     try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(f"{path}: cannot be read as YAML: {error}") from error
-    return parse(document, base=path.parent, name=str(path))
+        content = path.read_bytes()
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
+    return parse(from_yaml(content, str(path)), base=path.parent, name=str(path))
+
+
+def from_yaml(content: bytes, name: str) -> object:
+    """A YAML document that a person wrote.
+
+    Raises
+    ------
+    ConfigError
+        It is none; the message begins with ``name``.
+    """
+    try:
+        return yaml.load(content.decode("utf-8"), _Loader)  # noqa: S506 - a safe loader
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{name}: is no text in UTF-8: {error}; save it in this encoding") from error
+    except (yaml.YAMLError, *_VALUES_THAT_ARE_NONE) as error:
+        raise ConfigError(f"{name}: cannot be read as YAML: {error}") from error
 
 
 def load_all(path: Path) -> Iterator[Watch]:
@@ -260,11 +291,28 @@ def parse(document: object, *, base: Path, name: str) -> Watch:
     except ValidationError as error:
         known = ", ".join(sorted(_WatchFile.model_fields))
         raise ConfigError(f"{name}:\n{describe(error)}\nfields: {known}") from error
+    for where, text in _texts(file.model_dump()):
+        if storable(text) != text:
+            raise ConfigError(
+                f"{name}: {where}: a character that cannot be stored (got {text!r}); take it out"
+            )
     try:
         profile = profiles.load(file.source.profile)
     except GeoError as error:
         raise ConfigError(f"{name}: source.profile: {error}") from error
     return _build(file, profile, base, name)
+
+
+def _texts(value: object, where: str = "") -> Iterator[tuple[str, str]]:
+    """Every text of a document, with its place."""
+    if isinstance(value, str):
+        yield where, value
+    elif isinstance(value, dict):
+        for key, one in value.items():
+            yield from _texts(one, f"{where}.{key}".lstrip("."))
+    elif isinstance(value, list | tuple):
+        for position, one in enumerate(value):
+            yield from _texts(one, f"{where}.{position}")
 
 
 def _rule(rule: _Rule, base: Path, name: str) -> AlertRule:
@@ -324,8 +372,12 @@ def _area(area: _Area, base: Path, name: str) -> BaseGeometry:
         raise ConfigError(f"{name}: area: give exactly one of bbox, geojson, file; got {given or 'none'}")
     if area.bbox is not None:
         return _from_bbox(area.bbox, name)
-    document = area.geojson if area.geojson is not None else _read_geojson(base / str(area.file), name)
-    return _from_geojson(document, name)
+    try:
+        if area.file is not None:
+            return _in_degrees(from_file(base / area.file))
+        return _in_degrees(from_geojson(area.geojson, "GeoJSON"))
+    except ConfigError as error:
+        raise ConfigError(f"{name}: area.{given[0]}: {error}") from error
 
 
 def _from_bbox(bbox: tuple[float, float, float, float], name: str) -> BaseGeometry:
@@ -337,32 +389,10 @@ def _from_bbox(bbox: tuple[float, float, float, float], name: str) -> BaseGeomet
     return box(west, south, east, north)
 
 
-def _read_geojson(path: Path, name: str) -> dict[str, Any]:
-    try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))  # JSON is YAML
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(f"{name}: area.file: {path} cannot be read: {error}") from error
-    if not isinstance(document, dict):
-        raise ConfigError(f"{name}: area.file: {path} is not GeoJSON")
-    return document
-
-
-def _from_geojson(document: dict[str, Any], name: str) -> BaseGeometry:
-    features = document.get("features")
-    if isinstance(features, list) and len(features) == 1:
-        document = features[0]
-    geometry = document.get("geometry", document)
-    try:
-        area = shape(geometry)
-    except (GEOSException, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise ConfigError(f"{name}: area: not a GeoJSON geometry: {error}") from error
+def _in_degrees(area: BaseGeometry) -> BaseGeometry:
     if area.geom_type not in {"Polygon", "MultiPolygon"} or area.is_empty or not area.is_valid:
-        raise ConfigError(
-            f"{name}: area: a valid, non-empty Polygon or MultiPolygon is needed, got {area.geom_type}"
-        )
+        raise ConfigError(f"a valid, non-empty Polygon or MultiPolygon is needed, got {area.geom_type}")
     west, south, east, north = area.bounds
     if west < -180 or east > 180 or south < -90 or north > 90:
-        raise ConfigError(
-            f"{name}: area: coordinates must be longitude, latitude in degrees, got {area.bounds}"
-        )
+        raise ConfigError(f"coordinates must be longitude, latitude in degrees, got {area.bounds}")
     return area

@@ -16,6 +16,8 @@ from segwatch.flows.cli.console import By, Json, clear_errors, out, print_json
 app = typer.Typer(no_args_is_help=True, help="List, acknowledge, snooze and resolve alerts; send again.")
 
 Alert = Annotated[UUID, typer.Argument(help="the alert's id, from `segwatch alert list`")]
+#: Ten years.
+_MOST_HOURS = 87_600
 Note = Annotated[str, typer.Option("--note", help="for those who read it later")]
 
 
@@ -27,11 +29,12 @@ def list_(
     as_json: Json = False,
 ) -> None:
     """The newest alerts of a watch."""
-    from segwatch.db import alerts
+    from segwatch.db import alerts, watches
     from segwatch.flows import assemble
     from segwatch.flows.settings import load_settings
 
     with clear_errors(), assemble.worker_engine(load_settings()) as engine, engine.connect() as conn:
+        watches.require(conn, watch)
         rows = alerts.listed(conn, watch, unresolved=unresolved, limit=limit)
     if as_json:
         print_json(rows)
@@ -60,7 +63,7 @@ def ack(alert: Alert, note: Note = "", by: By = None) -> None:
 @app.command()
 def snooze(
     alert: Alert,
-    hours: Annotated[float, typer.Option("--hours", help="for how long", min=0.01)] = 24.0,
+    hours: Annotated[float, typer.Option("--hours", help="for how long", min=0.01, max=_MOST_HOURS)] = 24.0,
     note: Note = "",
     by: By = None,
 ) -> None:

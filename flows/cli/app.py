@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.markup import escape
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
@@ -156,11 +157,12 @@ def coverage(watch: Annotated[str, typer.Argument(help="name of a watch")], as_j
     if as_json:
         print_json(rows)
         return
-    table = Table("acquired", "state", "clear", "polygons", "reason", title=watch)
+    table = Table("acquired", "state", "clear", "polygons", "reason", title=escape(watch))
     for row in rows:
         clear = "" if row["clear_share"] is None else f"{row['clear_share']:.0%}"
         acquired = row["acquired_at"].strftime("%Y-%m-%d %H:%M")
-        table.add_row(acquired, row["state"], clear, str(row["detections"]), row["reason"] or "")
+        cells = (acquired, row["state"], clear, str(row["detections"]), row["reason"] or "")
+        table.add_row(*(escape(cell) for cell in cells))
     out.print(table)
 
 
@@ -175,14 +177,15 @@ def upgrades(watch: Annotated[str, typer.Argument(help="name of a watch")], as_j
     if as_json:
         print_json(rows)
         return
-    table = Table("scene", "before", "after", "difference", "objects", "hectares", title=watch)
+    table = Table("scene", "before", "after", "difference", "objects", "hectares", title=escape(watch))
     for row in rows:
         scene = row["seed_valid_at"].strftime("%Y-%m-%d %H:%M")
         hectares = (row["gained_m2"] - row["lost_m2"]) / 1e4
         before, after = (row["model_before"], row["model"])
         if before == after:
             before, after = row["instruction_before"], row["instruction"]
-        table.add_row(scene, before, after, row["kind"], str(row["objects"]), f"{hectares:+.1f}")
+        cells = (scene, before, after, row["kind"], str(row["objects"]), f"{hectares:+.1f}")
+        table.add_row(*(escape(cell) for cell in cells))
     out.print(table)
 
 
@@ -227,18 +230,23 @@ def why_not(
         print_json(rows)
         return
     for row in rows:
-        out.print(f"{row['acquired_at']}  {row['answer']}")
-    if not rows:
-        err.print("no scene of this watch was found up to that time")
+        if row["acquired_at"] is None:  # the ledger's answer about no scene
+            err.print("no scene of this watch was found up to that time")
+        else:
+            out.print(f"{row['acquired_at']}  {row['answer']}")
 
 
 def _progress() -> Progress:
     return Progress(
-        SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn(), console=err, transient=True
+        SpinnerColumn(),
+        TextColumn("{task.description}", markup=False),
+        TimeElapsedColumn(),
+        console=err,
+        transient=True,
     )
 
 
 def _print_report(report: dict[str, dict[str, Any]]) -> None:
     for step, counts in report.items():
         shown = ", ".join(f"{name} {value}" for name, value in counts.items() if value not in ({}, None))
-        out.print(f"[bold]{step}[/bold]: {shown}")
+        out.print(f"[bold]{escape(step)}[/bold]: {escape(shown)}")

@@ -11,9 +11,9 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import OperationalError, ProgrammingError
 
-from segwatch.db.errors import DbError
+from segwatch.db.errors import DbError, schema_lacking
 from segwatch.flows.errors import FlowError
 from segwatch.geo.errors import GeoError
 from segwatch.model.errors import ModelError
@@ -46,10 +46,15 @@ def clear_errors() -> Iterator[None]:
     """Turn expected errors into a message and exit status 1; a traceback only with SEGWATCH_DEBUG=1."""
     try:
         yield
-    except (FlowError, GeoError, DbError, ModelError, OperationalError, OSError) as error:
-        if os.environ.get("SEGWATCH_DEBUG") == "1":
+    except (FlowError, GeoError, DbError, ModelError, OperationalError, ProgrammingError, OSError) as error:
+        lacking = schema_lacking(error)
+        unexpected = isinstance(error, ProgrammingError) and not lacking
+        if unexpected or os.environ.get("SEGWATCH_DEBUG") == "1":
             raise
-        message = str(error.orig) if isinstance(error, OperationalError) else str(error)
+        if lacking:
+            message = "the database's schema is not up to date; run: segwatch db up"
+        else:
+            message = str(error.orig) if isinstance(error, OperationalError) else str(error)
         err.print("[red]error:[/red] ", end="")
         err.print(message, markup=False)
         raise typer.Exit(1) from error

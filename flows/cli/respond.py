@@ -68,9 +68,10 @@ def respond(
         err.print(f"no answer from {escape(reason)}")
     word = "would watch" if dry_run else "watches"
     out.print(
-        f"{word} {made.area_km2:.0f} km2 as {made.watch} with {made.source}, {made.since} to {made.until}"
+        f"{word} {made.area_km2:.0f} km2 as {made.watch} with {made.source}, {made.since} to {made.until}",
+        markup=False,
     )
-    out.print(f"before: {made.baseline or 'no scene was found'}")
+    out.print(f"before: {made.baseline or 'no scene was found'}", markup=False)
     out.print(f"since: {made.scenes_after} scene(s) in the catalog now")
     if made.seconds_per_scene is None:
         out.print("cost: not known; this model has not observed anything here yet")

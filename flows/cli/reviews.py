@@ -8,6 +8,7 @@ from typing import Annotated
 from uuid import UUID
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from segwatch.flows.cli.console import By, Json, clear_errors, out, print_json
@@ -29,11 +30,12 @@ def list_(watch: Annotated[str, typer.Argument(help="name of a watch")], as_json
     if as_json:
         print_json(rows)
         return
-    table = Table("decided", "verdict", "by", "why", "object", "holds", title=watch)
+    table = Table("decided", "verdict", "by", "why", "object", "holds", title=escape(watch))
     for row in rows:
         decided = row["decided_at"].strftime("%Y-%m-%d %H:%M")
         holds = "yes" if row["holds"] else ""
-        table.add_row(decided, row["verdict"], row["reviewer"], row["reason"], str(row["track_id"]), holds)
+        cells = (decided, row["verdict"], row["reviewer"], row["reason"], str(row["track_id"]), holds)
+        table.add_row(*(escape(cell) for cell in cells))
     out.print(table)
 
 

@@ -143,10 +143,15 @@ def _shapes(area: Element) -> Iterator[BaseGeometry]:
         yield _polygon(_pairs((ring.text or "").replace(",", " ")))
     for circle in area.findall("cap:circle", _NAMES):
         centre, _, radius = (circle.text or "").strip().partition(" ")
-        ((lon, lat),) = _pairs(centre.replace(",", " "))
+        pairs = _pairs(centre.replace(",", " "))
         km = number(radius)
         if km is None or not 0 <= km <= 5000:
             raise EventRefused(f"the radius {radius[:20]!r} km of its circle is none")
+        lon, lat = pairs[0]
+        if len(pairs) != 1 or abs(lat) > 90 or abs(lon) > 180:
+            raise EventRefused(
+                f"the centre {centre[:40]!r} of its circle is no latitude and longitude in degrees"
+            )
         yield _disc(lon, lat, km * 1000) if km else Point(lon, lat)
 
 

@@ -141,6 +141,7 @@ def geojson(said: object) -> BaseGeometry:
         KeyError,
         IndexError,
         AttributeError,
+        OverflowError,
         shapely.errors.ShapelyError,
     ) as error:
         raise EventRefused(f"its geometry cannot be read ({error})") from error
@@ -222,4 +223,12 @@ def each(
         try:
             yield checked(read(entry))
         except EventRefused as error:
-            yield RefusedEntry(plain(name(entry), _LONGEST_ID) or f"entry {position + 1}", str(error))
+            yield RefusedEntry(_named(entry, name, position), str(error))
+        except Exception as error:
+            # what nobody thought of in one entry must not keep the others from being read
+            reason = f"it cannot be read ({type(error).__name__})"
+            yield RefusedEntry(_named(entry, name, position), reason)
+
+
+def _named(entry: _T, name: Callable[[_T], str], position: int) -> str:
+    return plain(name(entry), _LONGEST_ID) or f"entry {position + 1}"

@@ -13,6 +13,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from sqlalchemy.engine import make_url
+
+from tests.conftest import Database
 
 
 @pytest.fixture
@@ -60,6 +63,30 @@ def test_nothing_is_deleted_without_a_yes(home: Path) -> None:
     assert segwatch(home, "db", "up").returncode == 0
     assert segwatch(home, "db", "destroy").returncode == 1
     assert segwatch(home, "db", "status").returncode == 0
+
+
+def test_psql_and_status_are_about_the_server_that_is_named(home: Path, database: Database) -> None:
+    url = make_url(database.url())
+    assert url.password
+    named = {"SEGWATCH_DATABASE_URL": url.render_as_string(hide_password=False)}
+    asked = segwatch(home, "db", "psql", "--", "-Atc", "SELECT current_user, current_database()", **named)
+    assert asked.stdout.strip() == f"segwatch_worker|{database.name}", asked.stderr
+    # a command of psql's shell sees what everybody on the machine sees
+    seen = segwatch(home, "db", "psql", "--", "-c", r"\! tr '\0' ' ' < /proc/$PPID/cmdline", **named)
+    assert database.name in seen.stdout
+    assert url.password not in seen.stdout
+    told = segwatch(home, "db", "status", "--json", **named)
+    state = json.loads(told.stdout)
+    assert (told.returncode, state["running"], state["schema"]) == (0, True, "up to date")
+    assert database.name in state["database"]
+    assert url.password not in told.stdout + told.stderr
+    away = {"SEGWATCH_DATABASE_URL": "postgresql://someone:hunter2@127.0.0.1:1/x"}
+    for arguments in (("db", "status"), ("db", "psql", "--", "-c", "SELECT 1")):
+        done = segwatch(home, *arguments, **away)
+        assert done.returncode != 0
+        assert "segwatch db up" not in done.stdout + done.stderr, "that is no cluster of ours"
+        assert "hunter2" not in done.stdout + done.stderr
+        assert "refused" in done.stdout + done.stderr
 
 
 @pytest.mark.parametrize(

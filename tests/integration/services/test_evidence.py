@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import re
+import zlib
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -11,9 +13,11 @@ from typing import Any
 import pytest
 from shapely.geometry import box
 from sqlalchemy import Engine, text
+from typer.testing import CliRunner
 
-from segwatch.db import observations, scenes, watches
+from segwatch.db import ledger, observations, scenes, watches
 from segwatch.flows import evidence, situation
+from segwatch.flows.cli.app import app
 from segwatch.flows.segment import Drain
 from segwatch.flows.settings import FlowSettings, load_settings
 from segwatch.flows.track import track_ready
@@ -130,6 +134,60 @@ def test_a_place_that_is_named_has_pictures_and_report(
     evidence._warn_once.cache_clear()
     elsewhere = situation.gather(engine, given(database), "lakes")
     assert "set SEGWATCH_EVIDENCE" in situation.as_html(elsewhere)
+
+
+@pytest.mark.usefixtures("url")
+def test_paper_that_cannot_be_made_costs_neither_the_page_nor_the_run(
+    engine: Engine, database: Database, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = given(database, evidence=str(tmp_path / "stays"))
+    for path in answered(engine, settings):
+        assert path is not None
+        (tmp_path / "stays" / path).write_bytes(b"no picture any more")
+    _, where = situation.publish(engine, settings, "lakes")
+    assert where.endswith("/lakes/situation.html")
+    assert (tmp_path / "stays" / "lakes" / "situation.html").exists()
+    assert "lakes/situation.pdf could not be made: UnidentifiedImageError" in caplog.text
+
+
+def letters(pdf: bytes) -> str:
+    """What is printed on a PDF of ours, without spaces."""
+    streams = re.findall(rb"stream\n(.*?)\nendstream", pdf, re.DOTALL)
+    lines = [line for one in streams for line in re.findall(rb"\((.*?)\) Tj", zlib.decompress(one))]
+    return b"".join(lines).decode("latin-1").replace(" ", "")
+
+
+def test_a_scene_of_many_items_and_a_long_reason_have_a_page_and_paper(
+    engine: Engine, database: Database, tmp_path: Path
+) -> None:
+    names = [f"S2B_MSIL2A_20190629T212529_R043_T{number:03d}VN_20201006T080531" for number in range(500)]
+    area = box(10.0, 50.0, 10.1, 50.1)
+    items = tuple(
+        Item(name, "s2", f"https://stac.example/items/{name}", NOW, None, "made", "1", "", area, {})
+        for name in names
+    )
+    watch = Watch(
+        "wide", Instruction("the water", ("water",)), area, profiles.load("rgb-cog"), "https://stac.example", NOW
+    )  # fmt: skip
+    with engine.begin() as conn:
+        revision = watches.apply(conn, watch).revision_id
+        scene = Scene("s2", "made", "1", NOW.date(), NOW, items, area)
+        observations.enqueue(conn, revision, "m@1", scenes.upsert(conn, [scene]))
+        leased = ledger.lease(conn, worker="w", seconds=60, model_version="m@1", watch=None, max_attempts=3)
+        assert leased is not None
+        reason = "the server said\n" * 50 + "something long " * 100 + "and its end"
+        ledger.skip(conn, leased.observations[0].id, "w", reason)
+    arguments = ["report", "wide", "--out", str(tmp_path)]
+    done = CliRunner().invoke(app, arguments, env={"SEGWATCH_DATABASE_URL": database.url()})
+    assert done.exit_code == 0, done.output
+    page = (tmp_path / "situation.html").read_text(encoding="utf-8")
+    assert all(name in page for name in names)
+    assert "and its end" in page
+    paper = letters((tmp_path / "situation.pdf").read_bytes())
+    assert paper.count("S2B_MSIL2A_") == 5
+    assert "and495more" in paper
+    assert "theserversaid" in paper
+    assert "anditsend" not in paper
 
 
 @pytest.mark.usefixtures("url")

@@ -6,13 +6,16 @@ import json
 import time
 from pathlib import Path
 
+import psycopg
 import pytest
 from sqlalchemy import Engine, text
+from sqlalchemy.exc import ProgrammingError
 
 from segwatch.db import events
 from segwatch.flows import feeds
 from segwatch.flows.errors import ConfigError
 from segwatch.flows.settings import load_settings
+from tests.conftest import Database
 from tests.support.behaving import Behaviour, behaving, dripping_body, dripping_headers
 from tests.support.serving import Answer, serving
 
@@ -119,6 +122,53 @@ def test_a_feed_that_drips_costs_its_time_and_no_more(engine: Engine, way: Behav
     assert time.monotonic() - begun < 20
     assert bad.reason == "it took more than 3 s; see SEGWATCH_FEED_TIMEOUT_SECONDS"
     assert good.recorded == {"new": 1}
+
+
+def own(name: str, place: object) -> bytes:
+    """A feed of one event in the own form."""
+    times = {"occurred_at": "2024-05-25T00:00:00Z", "updated_at": "2024-05-25T00:00:00Z"}
+    one = {
+        "type": "Feature", "id": name, "geometry": {"type": "Point", "coordinates": place},
+        "properties": {"kind": "flood", "title": name, **times},
+    }  # fmt: skip
+    return json.dumps(one).encode()
+
+
+def test_a_coordinate_beyond_all_numbers_is_refused_and_stops_no_other(engine: Engine) -> None:
+    answers: dict[str, Answer] = {
+        "/bad": (200, {}, own("bad", [10**400, 45])),
+        "/good": (200, {}, own("good", [10, 45])),
+    }
+    with serving(answers) as base:
+        bad, good = poll(engine, f"{base}/bad", f"{base}/good")
+    assert bad.reason is None
+    assert [one["entry"] for one in bad.refused] == ["bad"]
+    assert good.recorded == {"new": 1}
+
+
+def test_an_event_that_the_database_does_not_take_costs_its_feed_alone(
+    engine: Engine, database: Database
+) -> None:
+    with psycopg.connect(database.superuser_url, autocommit=True) as conn:
+        conn.execute("ALTER TABLE segwatch.event ADD CONSTRAINT not_this CHECK (title <> 'bad')")
+    answers: dict[str, Answer] = {
+        "/bad": (200, {}, own("bad", [10, 45])),
+        "/good": (200, {}, own("good", [10, 45])),
+    }
+    with serving(answers) as base:
+        bad, good = poll(engine, f"{base}/bad", f"{base}/good")
+    assert bad.reason is not None
+    assert "not_this" in bad.reason
+    assert "\n" not in bad.reason
+    assert good.recorded == {"new": 1}
+    assert rows(engine) == 1
+
+
+def test_a_ledger_that_is_not_there_is_no_feeds_fault(engine: Engine, database: Database) -> None:
+    with psycopg.connect(database.superuser_url, autocommit=True) as conn:
+        conn.execute("DROP SCHEMA segwatch CASCADE")
+    with serving({"/good": (200, {}, own("good", [10, 45]))}) as base, pytest.raises(ProgrammingError):
+        poll(engine, f"{base}/good")
 
 
 def test_an_unreachable_feed(engine: Engine) -> None:

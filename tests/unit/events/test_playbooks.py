@@ -131,6 +131,25 @@ def test_a_playbook_that_is_wrong_says_where(tmp_path: Path, more: dict[str, Any
     assert "p.yaml" in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("content", "hint"),
+    [
+        (b"\xff\xfe", "no text in UTF-8"),
+        (b"name: [", "cannot be read as YAML"),
+        (yaml.safe_dump(document(title="t")).encode() + b"days: 2024-02-30\n", "days: .*'2024-02-30'"),
+        (
+            yaml.safe_dump(document(watch={"instruction": "segment \0 it"})).encode(),
+            "instruction: a character that cannot be stored",
+        ),
+    ],
+)
+def test_a_playbook_that_cannot_be_read_is_named(tmp_path: Path, content: bytes, hint: str) -> None:
+    (tmp_path / "p.yaml").write_bytes(content)
+    with pytest.raises(ConfigError, match=hint) as caught:
+        playbooks.load_all(tmp_path)
+    assert "p.yaml" in str(caught.value)
+
+
 def test_two_playbooks_of_one_name_are_refused(tmp_path: Path) -> None:
     for name in ("a.yaml", "b.yaml"):
         (tmp_path / name).write_text(yaml.safe_dump(document()), encoding="utf-8")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 from segwatch.geo.area import geodesic_m2
 from segwatch.geo.errors import EventRefused
 from segwatch.geo.events.document import read
+from segwatch.geo.events.record import each
 from segwatch.geo.types import Event, EventKind, EventLevel, RefusedEntry
 
 FEEDS = Path(__file__).parents[2] / "data" / "feeds"
@@ -131,6 +133,9 @@ def test_cap_updates_and_cancels_keep_the_name_of_the_first() -> None:
         ({"area": ""}, "no place"),
         ({"area": "<polygon>46,15 46,16</polygon>"}, "four corners"),
         ({"area": "<circle>46,15 90000</circle>"}, "radius"),
+        ({"area": "<circle>99,1 5</circle>"}, "'99,1' of its circle is no latitude and longitude"),
+        ({"area": "<circle>1,181 5</circle>"}, "'1,181' of its circle is no latitude and longitude"),
+        ({"area": "<circle>1,1,2,2 5</circle>"}, "'1,1,2,2' of its circle is no latitude and longitude"),
         ({"area": "<polygon>95,15 96,15 96,16 95,15</polygon>"}, "degrees"),
         ({"area": "<polygon>-80,-170 -80,170 80,170 80,-170 -80,-170</polygon>"}, "km2"),
     ],
@@ -178,7 +183,7 @@ def test_a_bad_entry_hides_no_other() -> None:
     (good,) = (json.loads((FEEDS / "wf-1028649-event.json").read_bytes()),)
     bad = [None, 7, {}, {"properties": None}, {"properties": {"eventtype": "XX"}}]
     bad += [good | {"geometry": one} for one in (None, {}, {"type": "Point", "coordinates": [1e400, 0]})]
-    bad += [good | {"geometry": {"type": "Point", "coordinates": [500, 0]}}]
+    bad += [good | {"geometry": {"type": "Point", "coordinates": one}} for one in ([500, 0], [10**400, 45])]
     bad += [
         good | {"properties": good["properties"] | {"fromdate": one}} for one in (None, "soon", "0001-01-01")
     ]
@@ -186,6 +191,17 @@ def test_a_bad_entry_hides_no_other() -> None:
     assert [event.external_id for event in events] == ["WF1028649"]
     assert len(refused) == len(bad)
     assert all(one.reason for one in refused)
+
+
+def test_what_nobody_thought_of_hides_no_other_entry() -> None:
+    (good,), _ = recorded("wf-1028649-event.json")
+
+    def read_one(entry: int) -> Event:
+        return replace(good, magnitude=1 / entry)
+
+    events_and_refusals = list(each([1, 0, 2], str, read_one))
+    assert [type(one) for one in events_and_refusals] == [Event, RefusedEntry, Event]
+    assert events_and_refusals[1] == RefusedEntry("0", "it cannot be read (ZeroDivisionError)")
 
 
 _JSON = st.recursive(

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
+from shapely.geometry import box, mapping
 
 from segwatch.db.codec import dump_watch, load_watch
 from segwatch.flows import watchfile
@@ -117,6 +120,25 @@ def test_a_rule_says_everything_that_rules_can_say() -> None:
         ({"area": {}}, "area", "exactly one"),
         ({"area": {"geojson": {"type": "Point", "coordinates": [1, 2]}}}, "area", "Polygon"),
         ({"area": {"file": "no-such.geojson"}}, "area.file", "no-such.geojson"),
+        ({"area": {"file": "."}}, "area.file", "cannot be read: Is a directory"),
+        ({"area": {"geojson": {"type": "FeatureCollection", "features": [1]}}}, "area.geojson", "no GeoJSON"),
+        ({"area": {"geojson": {"type": "FeatureCollection", "features": []}}}, "area.geojson", "one feature"),
+        ({"area": {"geojson": {"type": "Feature", "geometry": None}}}, "area.geojson", "no GeoJSON"),
+        (
+            {
+                "area": {
+                    "geojson": {"type": "Polygon", "coordinates": [[[10**400, 45], [1, 1], [2, 2], [1, 1]]]}
+                }
+            },
+            "area.geojson",
+            "no GeoJSON geometry (int too large",
+        ),
+        ({"area": {"bbox": [float("nan"), 45.0, 10.1, 45.1]}}, "area.bbox.0", "finite"),
+        ({"min_polygon_m2": float("inf")}, "min_polygon_m2", "finite"),
+        ({"instruction": "segment \0 the water"}, "instruction", r"'segment \x00 the water'); take it out"),
+        ({"targets": ["water", "\ud800"]}, "targets.1", r"'\ud800'"),
+        ({"rules": [{"name": "r\0"}]}, "rules.0.name", r"'r\x00'"),
+        ({"rules": [{"name": "r", "channels": ["https://x.example/\0"]}]}, "rules.0.channels.0", r"/\x00'"),
         ({"source": {"profile": "no-such-profile"}}, "source.profile", "no-such-profile"),
         ({"source": {"profile": "rgb-cog"}}, "source.catalog", "catalog"),
         ({"source": {"profile": "rgb-cog", "catalog": "file:///etc/passwd"}}, "source.catalog", "http"),
@@ -147,6 +169,59 @@ def test_a_rule_may_collect_its_alerts(said: object, meant: Digest) -> None:
     watch = watchfile.parse(document(rules=[{"name": "r", "digest": said}]), base=BASE, name="lake.yaml")
     assert watch.rules[0].digest == meant
     assert load_watch(dump_watch(watch)) == watch
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("start: 2024-02-30T00:00:00Z", ("start: ", "got '2024-02-30T00:00:00Z'")),
+        ("start: 2024-01-01T00:00:00+99:00", ("start: ", "got '2024-01-01T00:00:00+99:00'")),
+        ("priority: !!int many", ("cannot be read as YAML", "many")),
+        ("priority: !!timestamp many", ("cannot be read as YAML",)),
+        ("priority: " + "[" * 5000, ("cannot be read as YAML", "recursion")),
+        ("instruction: caf\xe9 \xff", ("no text in UTF-8",)),
+    ],
+)
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, line: str, words: tuple[str, ...]) -> None:
+    file = tmp_path / "lake.yaml"
+    kept = {key: one for key, one in document().items() if key != line.partition(":")[0]}
+    file.write_bytes(f"{yaml.safe_dump(kept)}{line}\n".encode("latin-1"))
+    with pytest.raises(ConfigError) as caught:
+        watchfile.load(file)
+    for word in (str(file), *words):
+        assert word in str(caught.value)
+
+
+def test_dates_are_read_as_yaml_has_them(tmp_path: Path) -> None:
+    file = tmp_path / "lake.yaml"
+    file.write_text(yaml.safe_dump(document() | {"start": "X"}).replace("X", "2024-1-1 2:00:00 +2"))
+    assert watchfile.load(file).start == datetime(2024, 1, 1, tzinfo=UTC)
+
+
+@pytest.mark.parametrize("indent", ["\t", 2, None])
+def test_an_area_may_be_a_file_of_geojson_however_it_is_written(
+    tmp_path: Path, indent: str | int | None
+) -> None:
+    area = box(10.0, 45.0, 10.1, 45.1)
+    feature = {"type": "Feature", "properties": {}, "geometry": mapping(area)}
+    collection = {"type": "FeatureCollection", "features": [feature]}
+    for one in (collection, feature, mapping(area)):
+        (tmp_path / "area.geojson").write_text(json.dumps(one, indent=indent), encoding="utf-8-sig")
+        watch = watchfile.parse(document(area={"file": "area.geojson"}), base=tmp_path, name="lake.yaml")
+        assert watch.area.equals(area)
+
+
+def test_addresses_of_channels_stay_as_they_are_written() -> None:
+    told = (
+        "https://hooks.example.org/segwatch/",
+        "https://hooks.example.org/x?sig=abc/",
+        "https://x.example",
+    )
+    escalate = {"after_minutes": 5, "channels": list(told)}
+    rule = {"name": "r", "channels": list(told), "escalate": escalate}
+    (made,) = watchfile.parse(document(rules=[rule]), base=BASE, name="lake.yaml").rules
+    assert made.channels == told
+    assert made.escalation == Escalation(5, told)
 
 
 def test_a_box_across_the_antimeridian_becomes_two_parts() -> None:
