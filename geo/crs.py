@@ -16,9 +16,16 @@ _UPS_NORTH, _UPS_SOUTH = 32661, 32761
 
 
 def crosses_antimeridian(geometry: BaseGeometry) -> bool:
-    """Whether an EPSG:4326 multipolygon touches both sides of 180 degrees."""
-    west, _, east, _ = geometry.bounds
-    return bool(geometry.geom_type.startswith("Multi") and west <= -180 + 1e-9 and east >= 180 - 1e-9)
+    """Whether the parts of an EPSG:4326 geometry are closer together over 180 degrees than over 0."""
+    if not geometry.geom_type.startswith("Multi") or geometry.is_empty:
+        return False
+    bounds = shapely.bounds(shapely.get_parts(geometry))
+    west, east = bounds[:, 0], bounds[:, 2]
+    western = west < 0
+    if np.any(western & (east >= 0)):
+        return False
+    over = (east + 360 * western).max() - (west + 360 * western).min()
+    return bool(over < east.max() - west.min())
 
 
 def unwrapped(geometry: BaseGeometry) -> BaseGeometry:

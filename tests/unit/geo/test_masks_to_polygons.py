@@ -14,11 +14,11 @@ from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 from pyproj import CRS
 from rasterio.features import rasterize
-from shapely.geometry import Polygon, box
+from shapely.geometry import MultiPolygon, Point, Polygon, box
 
 from segwatch.geo.antimeridian import split
 from segwatch.geo.area import geodesic_m2
-from segwatch.geo.crs import centre, crosses_antimeridian, to_local, utm
+from segwatch.geo.crs import centre, crosses_antimeridian, to_local, to_lonlat, utm
 from segwatch.geo.errors import AreaError
 from segwatch.geo.grid import PixelGrid, for_area
 from segwatch.geo.observe import observe
@@ -187,6 +187,33 @@ def test_a_continent_is_no_area_of_interest() -> None:
 def test_utm_zones(longitude: float, latitude: float, epsg: int) -> None:
     area = box(longitude - 0.01, latitude - 0.01, longitude + 0.01, latitude + 0.01)
     assert utm(area).to_epsg() == epsg
+
+
+def test_islands_on_both_sides_of_the_antimeridian_that_do_not_touch_it() -> None:
+    islands = MultiPolygon([box(179.8, -17, 179.9, -16.9), box(-179.9, -17, -179.8, -16.9)])
+    assert abs(centre(islands)[0]) == pytest.approx(180)
+    grid = for_area(islands, 100.0)
+    assert grid.width * 100 == pytest.approx(42_600, rel=0.05)
+    corners = [
+        to_lonlat(Point(*(grid.transform * at)), grid.crs) for at in ((0, 0), (grid.width, grid.height))
+    ]
+    (west, north), (east, south) = ((one.x % 360, one.y) for one in corners)
+    assert west < 180 < east
+    assert north > south
+
+
+@pytest.mark.parametrize(
+    ("parts", "crosses"),
+    [
+        ([box(-10, 0, -9, 1), box(9, 0, 10, 1)], False),
+        ([box(-10, 0, 5, 1), box(170, 0, 180, 1)], False),
+        ([box(-180, 0, -179, 1), box(-1, 0, 0, 1)], False),
+        ([box(-170, 0, -160, 1), box(165, 0, 170, 1)], True),
+        ([box(-180, 0, -179, 1), box(-178, 0, -177, 1)], False),
+    ],
+)
+def test_which_areas_lie_across_the_antimeridian(parts: list[Polygon], crosses: bool) -> None:
+    assert crosses_antimeridian(MultiPolygon(parts)) is crosses
 
 
 def test_an_area_over_the_antimeridian() -> None:
