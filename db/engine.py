@@ -5,7 +5,6 @@ from __future__ import annotations
 import psycopg
 from psycopg.conninfo import make_conninfo
 from sqlalchemy import Engine, create_engine, event
-from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 from sqlalchemy.engine import URL, ExceptionContext, make_url
 from sqlalchemy.exc import ArgumentError
 
@@ -51,7 +50,9 @@ def for_libpq(url: str | URL) -> tuple[str, str | None]:
     DbError
         Not a PostgreSQL URL, or with an option that there is not.
     """
-    _, given = PGDialect_psycopg().create_connect_args(driver_url(url))
+    parsed = driver_url(url)
+    _, arguments = parsed.get_dialect()().create_connect_args(parsed)
+    given = dict(arguments)
     password = given.pop("password", None)
     try:
         return make_conninfo(**given), password

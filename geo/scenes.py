@@ -37,6 +37,8 @@ _MADE = ("s2:generation_time", "processing:datetime", "published", "created")
 _TILE = ("grid:code", "s2:mgrs_tile", "landsat:wrs_row", "odc:region_code")
 _KEPT = ("eo:cloud_cover", "earthsearch:boa_offset_applied", "sentinel:boa_offset_applied", *_MADE, *_TILE)
 #: Two items of one tile and pass whose footprints share this much are versions of one acquisition.
+#: Longitude, degrees: between Alaska and Chukotka; Samoa and Tonga are west of it, as their dates are.
+_DATE_LINE = -169.0
 _SAME_GROUND = 0.5
 ANY_COLLECTION = "*"
 """A profile's collection where each acquisition is one."""
@@ -143,8 +145,12 @@ def best(scenes: Sequence[Scene], area: BaseGeometry) -> Scene | None:
 
 
 def solar_day(moment: datetime, longitude: float) -> date:
-    """Date by the sun at a longitude (degrees), so that one pass never falls on two days at midnight UTC."""
-    return (moment.astimezone(UTC) + timedelta(hours=longitude / 15)).date()
+    """Date by the sun at a longitude (degrees), so that one pass never falls on two days at midnight UTC.
+
+    Dates change at 169 degrees west, where there is next to no land, and not at 180, which passes over islands cross.
+    """
+    east = longitude + 360 if longitude < _DATE_LINE else longitude
+    return (moment.astimezone(UTC) + timedelta(hours=east / 15)).date()
 
 
 def newest(items: Sequence[Item]) -> list[Item]:

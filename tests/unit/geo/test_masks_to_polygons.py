@@ -194,12 +194,12 @@ def test_islands_on_both_sides_of_the_antimeridian_that_do_not_touch_it() -> Non
     assert abs(centre(islands)[0]) == pytest.approx(180)
     grid = for_area(islands, 100.0)
     assert grid.width * 100 == pytest.approx(42_600, rel=0.05)
-    corners = [
-        to_lonlat(Point(*(grid.transform * at)), grid.crs) for at in ((0, 0), (grid.width, grid.height))
-    ]
-    (west, north), (east, south) = ((one.x % 360, one.y) for one in corners)
-    assert west < 180 < east
-    assert north > south
+    first, last = (
+        to_lonlat(Point(*(grid.transform * at)), grid.crs).bounds
+        for at in ((0, 0), (grid.width, grid.height))
+    )
+    assert first[0] % 360 < 180 < last[0] % 360, "the first pixel is in the west"
+    assert first[1] > last[1], "and in the north"
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from copy import deepcopy
 from dataclasses import replace
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -132,6 +132,22 @@ def test_tiles_next_to_the_antimeridian() -> None:
     assert scene.solar_day == date(2019, 1, 1)
     assert scene.footprint.bounds[0] >= -180
     assert scene.footprint.bounds[2] <= 180
+
+
+def test_a_pass_over_the_antimeridian_is_one_scene() -> None:
+    west, east = (
+        Item(name, "c", "https://stac.example.org/i", at, None, "p", "72", "", ground, {"red": "r"})
+        for name, ground, at in (
+            ("east", box(179.5, -17, 180, -16), datetime(2024, 5, 1, 22, 0, 10, tzinfo=UTC)),
+            ("west", box(-180, -17, -179.5, -16), datetime(2024, 5, 1, 22, 0, 0, tzinfo=UTC)),
+        )
+    )
+    (scene,) = group([west, east])
+    assert scene.solar_day == date(2024, 5, 2)
+    # the same without an orbit, a day later: two days are two scenes
+    later = [replace(one, acquired_at=one.acquired_at + timedelta(days=1)) for one in (west, east)]
+    days = group([replace(one, relative_orbit="") for one in (west, east, *later)], all_versions=True)
+    assert [(one.solar_day, len(one.items)) for one in days] == [(date(2024, 5, 2), 2), (date(2024, 5, 3), 2)]
 
 
 @pytest.mark.parametrize("shift", [0, 360, -360])
