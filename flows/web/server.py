@@ -12,6 +12,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.responses import FileResponse, JSONResponse
 from fastapi.staticfiles import StaticFiles
 from sqlalchemy import Engine, text
+from sqlalchemy.exc import DataError
 
 from segwatch.db.engine import driver_url, make_engine
 from segwatch.flows.web import alerts, events, feeds, imagery, ogc, queries, reviews
@@ -74,6 +75,7 @@ def create_app(database_url: str, access: Access = NOBODY) -> FastAPI:
     app = FastAPI(title="segwatch", lifespan=lifespan, docs_url=None, redoc_url=None)
     app.middleware("http")(_harden)
     app.add_exception_handler(GeoError, _unreadable)
+    app.add_exception_handler(DataError, _unfit)
     _add_pages(app, engine)
     app.include_router(reviews.router(engine, access.reviews), prefix="/api", tags=["reviews"])
     app.include_router(alerts.router(engine, access.reviews), prefix="/api", tags=["alerts"])
@@ -115,6 +117,12 @@ async def _harden(request: Request, follow: Callable[[Request], Awaitable[Respon
     for name, value in _HEADERS.items():
         response.headers.setdefault(name, value)
     return response
+
+
+def _unfit(_: Request, __: Exception) -> Response:
+    return JSONResponse(
+        {"detail": "a value of the request is none that the database can hold"}, status_code=422
+    )
 
 
 def _unreadable(_: Request, error: Exception) -> Response:
