@@ -61,7 +61,7 @@ def serve(database_url: str, *, host: str, port: int, access: Access = NOBODY) -
 
 def create_app(database_url: str, access: Access = NOBODY) -> FastAPI:
     """The whole application on the analyst views of one database, and who may write."""
-    engine = make_engine(database_url, application_name="segwatch-web")
+    engine = make_engine(database_url, application_name="segwatch-web", read_only=True)
     features = ogc.make_app()
 
     @asynccontextmanager
@@ -82,7 +82,7 @@ def create_app(database_url: str, access: Access = NOBODY) -> FastAPI:
     app.include_router(events.router(access.events), tags=["events"])
     app.include_router(feeds.router(engine), tags=["alerts"])
     app.include_router(imagery.router(engine, access.credentials), prefix="/imagery", tags=["imagery"])
-    app.mount("/ogc", features)
+    app.mount("/ogc", ogc.OwnRoot(features))
     app.mount("/static", StaticFiles(directory=_STATIC), name="static")
     return app
 
