@@ -14,6 +14,7 @@ from fastapi.staticfiles import StaticFiles
 from sqlalchemy import Engine, text
 from sqlalchemy.exc import DataError
 
+from segwatch.db import roles
 from segwatch.db.engine import driver_url, make_engine
 from segwatch.flows.web import alerts, events, feeds, imagery, ogc, queries, reviews
 from segwatch.geo.errors import GeoError
@@ -55,8 +56,24 @@ NOBODY = Access()
 
 
 def serve(database_url: str, *, host: str, port: int, access: Access = NOBODY) -> None:
-    """Run until stopped; ``database_url`` needs no more than the analyst's rights."""
+    """Run until stopped, with the analyst's rights: whoever asks has those of ``database_url``.
+
+    Raises
+    ------
+    MayWrite
+        It has more.
+    """
+    _require_reader(database_url)
     uvicorn.run(create_app(database_url, access), host=host, port=port, log_level="warning")
+
+
+def _require_reader(database_url: str) -> None:
+    engine = make_engine(database_url, application_name="segwatch-web")
+    try:
+        with engine.connect() as conn:
+            roles.require_reader(conn)
+    finally:
+        engine.dispose()
 
 
 def create_app(database_url: str, access: Access = NOBODY) -> FastAPI:
