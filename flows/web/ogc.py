@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import math
-import re
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -140,7 +139,7 @@ async def connect(app: FastAPI, database_url: str) -> None:
     for one in collections:
         one.id_column = one.get_column(_KEYS.get(one.table, ""))
         for column in one.geometry_columns:
-            west, south, east, north = column.bounds  # of an empty view, pole to pole
+            west, south, east, north = column.bounds or (-180, -90, 180, 90)  # an empty view's: pole to pole
             column.bounds = [west, max(south, -HIGHEST_LATITUDE), east, min(north, HIGHEST_LATITUDE)]
     app.state.collection_catalog = Catalog(
         collections={one.id: one for one in collections}, last_updated=datetime.now(UTC)
@@ -178,10 +177,19 @@ def _condition(
 
 
 def _order(collection: _Asked, sortby: _Text = None) -> str | None:
-    for one in sortby.strip().split(",") if sortby else ():
-        if collection.get_column(re.sub("^[+-]", "", one).strip()) is None:
-            raise HTTPException(400, f"sortby: there is no property {one}")
-    return sortby
+    if not sortby:
+        return None
+    wanted = []
+    for one in sortby.split(","):
+        sign, name = _signed(one.strip())
+        if collection.get_column(name) is None:
+            raise HTTPException(400, f"sortby: there is no property {name}")
+        wanted.append(sign + name)
+    return ",".join(wanted)
+
+
+def _signed(one: str) -> tuple[str, str]:
+    return (one[0], one[1:].strip()) if one.startswith(("+", "-")) else ("", one)
 
 
 def _ids(collection: _Asked, ids: _Text = None) -> list[str] | None:
@@ -227,15 +235,18 @@ def _refuse(status: int) -> Any:
 
 
 def _database(request: Request, error: Exception) -> Response:
-    _log.warning("%s: %s", request.url.path, error)
     state = str(getattr(error, "sqlstate", ""))
-    if state == _TOO_LONG:
-        return JSONResponse({"detail": f"this took more than {_SECONDS} s; ask for less"}, status_code=503)
-    if state.startswith(_SENSELESS) and state not in _OURS:
-        said = (
+    senseless = state.startswith(_SENSELESS) and state not in _OURS
+    # further lines quote rows
+    said = str(error).partition("\n")[0]
+    _log.log(logging.INFO if senseless else logging.WARNING, "%r: %s", request.url.path, said)
+    if senseless:
+        detail = (
             "the database cannot answer this; do types and values fit the properties they are compared with?"
         )
-        return JSONResponse({"detail": said}, status_code=400)
+        return JSONResponse({"detail": detail}, status_code=400)
+    if state == _TOO_LONG:
+        return JSONResponse({"detail": f"this took more than {_SECONDS} s; ask for less"}, status_code=503)
     return JSONResponse({"detail": "the database does not answer now"}, status_code=503)
 
 

@@ -175,7 +175,7 @@ def test_texts_are_texts_in_pages(client: TestClient, ledger: Ledger) -> None:
 
 
 def test_right_parameters_still_work(client: TestClient) -> None:
-    assert found(client, sortby="-area_m2,target", bbox="10,50,10.1,50.1") == 1
+    assert found(client, sortby="-area_m2,\n target", bbox="10,50,10.1,50.1") == 1
     assert found(client, bbox="10,50,0,10.1,50.1,0", datetime="2020-01-01T00:00:00Z/..") == 1
     assert found(client, watch="lakes", properties="target", simplify="0.001") == 1
     (feature,) = client.get(f"{OBJECTS}/items").json()["features"]
