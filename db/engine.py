@@ -60,8 +60,10 @@ def for_libpq(url: str | URL) -> tuple[str, str | None]:
         raise DbError(f"the database URL: {error}") from error
 
 
-def make_engine(url: str | URL, *, application_name: str = "segwatch") -> Engine:
+def make_engine(url: str | URL, *, application_name: str = "segwatch", read_only: bool = False) -> Engine:
     """Engine on UTC, with timeouts on connecting, statements, locks and idle transactions.
+
+    ``read_only`` guards against oversights; what a role may do guards against people.
 
     Its errors show neither the values of statements nor rows: addresses of channels hold keys, and errors end in logs
     and in Prefect's database.
@@ -77,7 +79,7 @@ def make_engine(url: str | URL, *, application_name: str = "segwatch") -> Engine
         pool_size=5,
         hide_parameters=True,
         connect_args={
-            "options": _OPTIONS,
+            "options": f"{_OPTIONS} -c default_transaction_read_only=on" if read_only else _OPTIONS,
             "connect_timeout": _CONNECT_SECONDS,
             "application_name": application_name,
         },

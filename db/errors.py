@@ -14,6 +14,7 @@ DbError
 ├── NotFound             a watch, scene or observation is not in the ledger
 ├── LeaseLost            the lease ran out and the observation belongs to another worker, or is done
 ├── PublishConflict      an observation cannot be published in its present state
+├── MayWrite             a role that serves anyone who asks may do more than read
 └── ReviewRefused        a verdict about an object lacks something or makes no sense
 """
 
@@ -65,6 +66,10 @@ class ClusterDown(ClusterError):
 
 class SchemaError(DbError):
     """Extensions, roles or migrations could not be put in place."""
+
+
+class MayWrite(DbError):
+    """A role that serves anyone who asks may do more than read."""
 
 
 class CodecError(DbError):

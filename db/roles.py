@@ -5,7 +5,7 @@ from __future__ import annotations
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import ProgrammingError
 
-from segwatch.db.errors import SchemaError
+from segwatch.db.errors import MayWrite, SchemaError
 
 OWNER = "segwatch_owner"
 """Owns the schemas and runs migrations."""
@@ -21,6 +21,19 @@ _CREATE = {
     WORKER: text("CREATE ROLE segwatch_worker NOLOGIN"),
     ANALYST: text("CREATE ROLE segwatch_analyst NOLOGIN"),
 }
+#: Membership counts even where rights are not inherited: SET ROLE would do.
+_MAY_WRITE = text(
+    """
+    SELECT current_user, rolsuper OR EXISTS (
+        SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+        WHERE n.nspname IN ('segwatch', 'watch') AND c.relkind IN ('r', 'p', 'v', 'm')
+          AND (pg_has_role(c.relowner, 'MEMBER')
+               OR has_table_privilege(c.oid, 'INSERT, UPDATE, DELETE, TRUNCATE')))
+        OR EXISTS (
+        SELECT FROM pg_roles w WHERE w.rolname = 'segwatch_worker' AND pg_has_role(w.oid, 'MEMBER'))
+    FROM pg_roles WHERE rolname = current_user
+    """
+)
 
 
 def ensure(conn: Connection) -> None:
@@ -40,3 +53,20 @@ def ensure(conn: Connection) -> None:
             raise SchemaError(
                 f"the database has no role {name} and this user may not create it; as an administrator run: {todo}"
             ) from error
+
+
+def require_reader(conn: Connection) -> None:
+    """Make sure that this user can change nothing of the ledger.
+
+    Raises
+    ------
+    MayWrite
+        It can; the message says what to do.
+    """
+    name, may_write = conn.execute(_MAY_WRITE).one()
+    if may_write:
+        raise MayWrite(
+            f"the map answers anyone who asks, and the role {name} may change the ledger; as an administrator run: "
+            "CREATE ROLE segwatch_map LOGIN PASSWORD '...' IN ROLE segwatch_analyst; and set SEGWATCH_ANALYST_URL to "
+            "the postgresql:// URL of that role"
+        )

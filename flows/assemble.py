@@ -23,7 +23,9 @@ def owner_url(settings: FlowSettings) -> str:
 
 
 def analyst_url(settings: FlowSettings) -> str:
-    """Read-only database URL for the analyst views."""
+    """Database URL for the analyst views; whoever serves with it makes sure that it only reads."""
+    if settings.analyst_url is not None:
+        return settings.analyst_url.get_secret_value()
     return _url(settings, "segwatch_analyst")
 
 

@@ -72,6 +72,10 @@ class FlowSettings(BaseSettings):
         examples=["/var/lib/segwatch"],
     )
     database_url: SecretStr | None = Field(None, description="PostgreSQL URL; unset = the embedded cluster")
+    analyst_url: SecretStr | None = Field(
+        None,
+        description="PostgreSQL URL of a role that only reads, for the map; unset = the same database as for all else",
+    )
     segmenter: str | None = Field(None, description="module:factory of a segmenter; unset = SegEarth-R2")
     model_path: str | None = Field(
         None, description="folder or hub id of a checkpoint; unset = segearth-r2-tiny"

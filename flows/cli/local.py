@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
@@ -53,6 +54,7 @@ def serve(
 ) -> None:
     """Serve the map, OGC API Features and tiles of the analyst views, and the scenes' imagery.
 
+    Who asks has the rights of SEGWATCH_ANALYST_URL's role, which may only read (unset: the embedded cluster's analyst).
     With SEGWATCH_REVIEW_TOKEN set, who sends it may add reviews; with SEGWATCH_EVENT_SECRET, who signs may add events.
     """
     from segwatch.flows import assemble
@@ -64,10 +66,11 @@ def serve(
     with clear_errors():
         settings = load_settings()
         token, secret = settings.review_token, settings.event_secret
-        with assemble.worker_engine(settings) as writing:
+        # a map that nobody may write through needs no role that may
+        with assemble.worker_engine(settings) if token or secret else nullcontext() as writing:
             access = Access(
-                reviews=reviews.Access(writing, token) if token else None,
-                events=events.Access(writing, secret) if secret else None,
+                reviews=reviews.Access(writing, token) if writing and token else None,
+                events=events.Access(writing, secret) if writing and secret else None,
                 credentials=settings.credentials_for,
             )
             run_server(assemble.analyst_url(settings), host=host, port=port, access=access)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 
+from segwatch.db.errors import DbError
 from segwatch.flows.web.server import serve
 
 _DATABASE = "SEGWATCH_ANALYST_URL"
@@ -18,7 +19,10 @@ def main() -> None:
     database_url = os.environ.get(_DATABASE)
     if not database_url:
         parser.error(f"set {_DATABASE} to the postgresql:// URL of a role that reads the schema watch")
-    serve(database_url, host="127.0.0.1", port=arguments.port)
+    try:
+        serve(database_url, host="127.0.0.1", port=arguments.port)
+    except DbError as error:
+        parser.error(str(error))
 
 
 if __name__ == "__main__":

@@ -13,17 +13,19 @@ from uuid import UUID
 
 import numpy as np
 from affine import Affine
-from fastapi import HTTPException, Query
+from fastapi import Depends, HTTPException, Query
 from morecantile import Tile, TileMatrixSet
 from pyproj import CRS
 from rio_tiler.models import ImageData
 from shapely import wkb
 from shapely.geometry import box
 from sqlalchemy import Engine
+from titiler.core.dependencies import DefaultDependency
 from titiler.core.factory import TilerFactory
 
 from segwatch.db.codec import load_profile
 from segwatch.flows.web import queries
+from segwatch.flows.web.tiles import GRIDS, asked_tile
 from segwatch.geo.crs import to_lonlat
 from segwatch.geo.grid import PixelGrid
 from segwatch.geo.rendering import render
@@ -87,7 +89,7 @@ class SceneReader:
 
 
 class SceneTiler(TilerFactory):
-    """Map tiles and nothing else of TiTiler's endpoints."""
+    """Map tiles and nothing else of TiTiler's endpoints, and none of its ways to compute and colour them."""
 
     def register_routes(self) -> None:
         """Only ``/tiles``."""
@@ -97,13 +99,28 @@ class SceneTiler(TilerFactory):
 def router(engine: Engine, credentials: Callable[[str], Credentials]) -> Any:
     """Routes ``/tiles/{tms}/{z}/{x}/{y}.png?watch=NAME&scene=ID``."""
     reader = cast(Any, SceneReader)  # TiTiler asks for a BaseReader and uses what SceneReader has
-    return SceneTiler(reader=reader, path_dependency=_finder(engine, credentials)).router
+    return SceneTiler(
+        reader=reader,
+        supported_tms=GRIDS,
+        path_dependency=_finder(engine, credentials),
+        layer_dependency=DefaultDependency,
+        dataset_dependency=DefaultDependency,
+        tile_dependency=DefaultDependency,
+        process_dependency=_nothing,
+        colormap_dependency=_nothing,
+        render_dependency=DefaultDependency,
+    ).router
+
+
+def _nothing() -> None:
+    """No parameter of the request is read."""
 
 
 def _finder(engine: Engine, credentials: Callable[[str], Credentials]) -> Callable[..., ShownScene]:
     def find(
         watch: Annotated[str, Query(description="name of the watch")],
         scene: Annotated[UUID, Query(description="id of the scene")],
+        _: Annotated[Tile, Depends(asked_tile)],
     ) -> ShownScene:
         with engine.connect() as conn:
             rows = queries.imagery(conn, watch, str(scene))

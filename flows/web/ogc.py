@@ -1,22 +1,123 @@
-"""OGC API Features and vector tiles of the schema ``watch``, by tipg; no other schema, no functions."""
+"""OGC API Features and vector tiles of the schema ``watch``, by tipg; no other schema, no functions.
+
+Anyone may ask, and tipg writes SQL from what is asked: every parameter of it is read here, against the collection's
+columns, and the database's own words, which can quote rows, are not passed on.
+"""
 
 from __future__ import annotations
 
-from fastapi import FastAPI
-from tipg.collections import register_collection_catalog
+import logging
+import math
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+import asyncpg
+import cql2
+import jinja2
+from ciso8601 import parse_rfc3339
+from fastapi import Depends, FastAPI, HTTPException, Query, Request, Response
+from fastapi.responses import JSONResponse, RedirectResponse
+from starlette.templating import Jinja2Templates
+from starlette.types import ASGIApp, Receive, Scope, Send
+from tipg import dependencies, errors
+from tipg.collections import Catalog, Collection, pg_get_collection_index
 from tipg.database import close_db_connection, connect_to_db
-from tipg.errors import DEFAULT_STATUS_CODES, add_exception_handlers
-from tipg.factory import Endpoints
+from tipg.factory import Endpoints, OGCFeaturesFactory, OGCTilesFactory
 from tipg.settings import DatabaseSettings, PostgresSettings
 
+from segwatch.flows.web import cql
+from segwatch.flows.web.tiles import GRIDS, HIGHEST_LATITUDE, asked_tile
+
+_log = logging.getLogger(__name__)
+
 _SCHEMA = "watch"
+_SECONDS = 15
+#: Views have no primary key; these columns are one. The rows of other views have no address of their own.
+_KEYS = {
+    "objects_now": "track_id",
+    "changes": "change_id",
+    "alerts": "alert_id",
+    "coverage": "observation_id",
+    "reviews": "review_id",
+}
+#: tipg's words for these name parameters of the request and nothing else.
+_REFUSALS = {
+    errors.NotFound: 404,
+    errors.InvalidPropertyName: 404,
+    errors.InvalidGeometryColumnName: 404,
+    errors.InvalidDatetimeColumnName: 404,
+    errors.MissingGeometryColumn: 404,
+    errors.MissingDatetimeColumn: 422,
+    errors.InvalidBBox: 422,
+    errors.InvalidDatetime: 422,
+    errors.InvalidLimit: 422,
+    errors.NoPrimaryKey: 422,
+}
+#: SQLSTATE: what was asked cannot be computed (XX: what PostGIS says about geometries), or took too long. What a view
+#: lacks, or a right to it, is nobody's question.
+_SENSELESS, _TOO_LONG, _OURS = ("22", "42", "54", "XX"), "57014", ("42501", "42P01")
+
+_Asked = Annotated[Collection, Depends(dependencies.CollectionParams)]
+_Text = Annotated[str | None, Query()]
+
+
+class _Features(OGCFeaturesFactory):
+    def url_for(self, request: Request, name: str, **path_params: Any) -> str:
+        """As tipg has it, but for rows without a key: their link leads to the collection."""
+        if name == "item":
+            catalog: Catalog = request.app.state.collection_catalog
+            collection = catalog["collections"].get(path_params["collectionId"])
+            if collection is not None and collection.id_column is None:
+                return str(super().url_for(request, "collection", collectionId=collection.id))
+        return str(super().url_for(request, name, **path_params))
+
+
+class _Endpoints(Endpoints):
+    def register_routes(self) -> None:
+        self.ogc_features = _Features(with_common=False, templates=self.templates)
+        self.ogc_tiles = OGCTilesFactory(
+            with_common=False, with_viewer=False, supported_tms=GRIDS, templates=self.templates
+        )
+        for part in (self.ogc_features, self.ogc_tiles):
+            self.router.include_router(part.router)
+
+
+class OwnRoot:
+    """A mounted application whose links begin where it is mounted, not where the outermost application is."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Starlette looks for routes and for the base of links in what the outer application left here."""
+        await self._app(
+            {name: value for name, value in scope.items() if name not in {"router", "app_root_path"}},
+            receive,
+            send,
+        )
 
 
 def make_app() -> FastAPI:
-    """The application; :func:`connect` it before the first request."""
+    """The application; :func:`connect` it before the first request, mount it as :class:`OwnRoot`."""
     app = FastAPI(title="segwatch: OGC API Features and Tiles", openapi_url="/api", docs_url=None)
-    app.include_router(Endpoints(title="segwatch", with_tiles_viewer=False).router)
-    add_exception_handlers(app, DEFAULT_STATUS_CODES)
+    # tipg links to it; a page for people would need scripts from elsewhere
+    app.add_api_route("/api.html", _described, name="swagger_ui_html", include_in_schema=False)
+    # tipg's own take texts of catalogs and models for markup
+    templates = jinja2.Environment(loader=jinja2.PackageLoader("tipg", "templates"), autoescape=True)
+    endpoints = _Endpoints(title="segwatch", templates=Jinja2Templates(env=templates))
+    app.include_router(endpoints.router, dependencies=[Depends(_storable)])
+    app.dependency_overrides = {
+        dependencies.filter_query: _condition,
+        dependencies.sortby_query: _order,
+        dependencies.ids_query: _ids,
+        dependencies.bbox_query: _bbox,
+        dependencies.datetime_query: _moments,
+        dependencies.TileParams: asked_tile,
+    }
+    for refusal, status in _REFUSALS.items():
+        app.add_exception_handler(refusal, _refuse(status))
+    app.add_exception_handler(asyncpg.PostgresError, _database)
+    app.add_exception_handler(Exception, _broken)
     return app
 
 
@@ -25,11 +126,129 @@ async def connect(app: FastAPI, database_url: str) -> None:
     settings = DatabaseSettings(
         schemas=[_SCHEMA], functions=[], exclude_function_schemas=[_SCHEMA, "public", "pg_temp"]
     )
-    postgres = PostgresSettings(database_url=database_url, db_max_conn_size=4)
-    await connect_to_db(app, schemas=[_SCHEMA], settings=postgres, server_settings={"timezone": "UTC"})
-    await register_collection_catalog(app, db_settings=settings)
+    await connect_to_db(
+        app,
+        schemas=[_SCHEMA],
+        settings=PostgresSettings(database_url=database_url, db_max_conn_size=4),
+        server_settings={"timezone": "UTC", "statement_timeout": f"{_SECONDS}s"},
+        setup=_read_only,
+    )
+    async with app.state.pool.acquire() as conn:
+        await conn.execute("SET statement_timeout = 0")  # it looks at every row; the pool takes this back
+        collections = await pg_get_collection_index(conn, settings=settings)
+    for one in collections:
+        one.id_column = one.get_column(_KEYS.get(one.table, ""))
+        for column in one.geometry_columns:
+            west, south, east, north = column.bounds or (-180, -90, 180, 90)  # an empty view's: pole to pole
+            column.bounds = [west, max(south, -HIGHEST_LATITUDE), east, min(north, HIGHEST_LATITUDE)]
+    app.state.collection_catalog = Catalog(
+        collections={one.id: one for one in collections}, last_updated=datetime.now(UTC)
+    )
 
 
 async def disconnect(app: FastAPI) -> None:
     """Close the pool."""
     await close_db_connection(app)
+
+
+async def _read_only(conn: asyncpg.Connection) -> None:
+    """For each request anew: tipg makes temporary functions in a new connection, and a pool resets what is set."""
+    await conn.execute("SET default_transaction_read_only = on")
+
+
+def _described(request: Request) -> Response:
+    return RedirectResponse(request.url_for("openapi"))
+
+
+def _storable(request: Request) -> None:
+    """PostgreSQL holds no NUL."""
+    texts = (*request.query_params.values(), *map(str, request.path_params.values()))
+    if any("\0" in one for one in texts):
+        raise HTTPException(422, "a parameter holds the character NUL")
+
+
+def _condition(
+    collection: _Asked,
+    given: Annotated[str | None, Query(alias="filter")] = None,
+) -> cql2.Expr | None:
+    if given is None:
+        return None
+    return cql.parse(given, {column.name for column in collection.properties})
+
+
+def _order(collection: _Asked, sortby: _Text = None) -> str | None:
+    if not sortby:
+        return None
+    wanted = []
+    for one in sortby.split(","):
+        sign, name = _signed(one.strip())
+        if collection.get_column(name) is None:
+            raise HTTPException(400, f"sortby: there is no property {name}")
+        wanted.append(sign + name)
+    return ",".join(wanted)
+
+
+def _signed(one: str) -> tuple[str, str]:
+    return (one[0], one[1:].strip()) if one.startswith(("+", "-")) else ("", one)
+
+
+def _ids(collection: _Asked, ids: _Text = None) -> list[str] | None:
+    if ids and collection.id_column is None:
+        raise errors.NoPrimaryKey(f"the rows of {collection.id} have no id")
+    return ids.split(",") if ids else None
+
+
+def _bbox(bbox: _Text = None) -> list[float] | None:
+    if not bbox:
+        return None
+    try:
+        numbers = [float(one) for one in bbox.split(",")]
+    except ValueError:
+        numbers = []
+    if len(numbers) not in {4, 6} or not all(map(math.isfinite, numbers)):
+        raise errors.InvalidBBox("bbox: write west,south,east,north in degrees")
+    return dependencies.bbox_query(bbox)
+
+
+def _moments(datetime: _Text = None) -> list[str] | None:
+    if not datetime:
+        return None
+    moments = datetime.split("/")
+    known = [one for one in moments if one not in {"", ".."}]
+    try:
+        for one in known:
+            parse_rfc3339(one)
+    except ValueError:
+        known = []
+    if not known or len(moments) > 2:
+        raise errors.InvalidDatetime(
+            "datetime: write a time as in RFC 3339, or two with / between, one of which may be .."
+        )
+    return moments
+
+
+def _refuse(status: int) -> Any:
+    def handler(_: Request, error: Exception) -> Response:
+        return JSONResponse({"detail": str(error) or "there is no such column"}, status_code=status)
+
+    return handler
+
+
+def _database(request: Request, error: Exception) -> Response:
+    state = str(getattr(error, "sqlstate", ""))
+    senseless = state.startswith(_SENSELESS) and state not in _OURS
+    # further lines quote rows
+    said = str(error).partition("\n")[0]
+    _log.log(logging.INFO if senseless else logging.WARNING, "%r: %s", request.url.path, said)
+    if senseless:
+        detail = (
+            "the database cannot answer this; do types and values fit the properties they are compared with?"
+        )
+        return JSONResponse({"detail": detail}, status_code=400)
+    if state == _TOO_LONG:
+        return JSONResponse({"detail": f"this took more than {_SECONDS} s; ask for less"}, status_code=503)
+    return JSONResponse({"detail": "the database does not answer now"}, status_code=503)
+
+
+def _broken(_: Request, __: Exception) -> Response:
+    return JSONResponse({"detail": "something went wrong here; the server's log says what"}, status_code=500)

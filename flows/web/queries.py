@@ -7,14 +7,18 @@ from uuid import UUID
 
 from sqlalchemy import Connection, text
 
+#: A scene counts once for a state, also when a new wording or model looks at it again. The wording in force is that of
+#: the objects; before it has found any, the one that was asked last.
 _WATCHES = text(
     """
-    SELECT c.watch, min(c.instruction) AS instruction,
+    SELECT c.watch,
+           coalesce((SELECT n.instruction FROM watch.objects_now n WHERE n.watch = c.watch LIMIT 1),
+                    (array_agg(c.instruction ORDER BY c.discovered_at DESC, c.acquired_at DESC))[1]) AS instruction,
            (array_agg(c.model ORDER BY c.committed_at DESC NULLS LAST))[1] AS model,
-           count(*) FILTER (WHERE c.state = 'observed') AS observed,
-           count(*) FILTER (WHERE c.state = 'skipped') AS skipped,
-           count(*) FILTER (WHERE c.state = 'failed') AS failed,
-           count(*) FILTER (WHERE c.state NOT IN ('observed', 'skipped', 'failed')) AS pending,
+           count(DISTINCT c.scene_key) FILTER (WHERE c.state = 'observed') AS observed,
+           count(DISTINCT c.scene_key) FILTER (WHERE c.state = 'skipped') AS skipped,
+           count(DISTINCT c.scene_key) FILTER (WHERE c.state = 'failed') AS failed,
+           count(DISTINCT c.scene_key) FILTER (WHERE c.state NOT IN ('observed', 'skipped', 'failed')) AS pending,
            (SELECT count(*) FROM watch.objects_now n WHERE n.watch = c.watch) AS objects,
            (SELECT coalesce(sum(n.area_m2), 0) / 1e4 FROM watch.objects_now n WHERE n.watch = c.watch) AS hectares,
            ST_XMin(ST_Extent(c.geom)) AS west, ST_YMin(ST_Extent(c.geom)) AS south,

@@ -12,7 +12,9 @@ from fastapi import FastAPI, Request, Response
 from fastapi.responses import FileResponse, JSONResponse
 from fastapi.staticfiles import StaticFiles
 from sqlalchemy import Engine, text
+from sqlalchemy.exc import DataError
 
+from segwatch.db import roles
 from segwatch.db.engine import driver_url, make_engine
 from segwatch.flows.web import alerts, events, feeds, imagery, ogc, queries, reviews
 from segwatch.geo.errors import GeoError
@@ -54,13 +56,29 @@ NOBODY = Access()
 
 
 def serve(database_url: str, *, host: str, port: int, access: Access = NOBODY) -> None:
-    """Run until stopped; ``database_url`` needs no more than the analyst's rights."""
+    """Run until stopped, with the analyst's rights: whoever asks has those of ``database_url``.
+
+    Raises
+    ------
+    MayWrite
+        It has more.
+    """
+    _require_reader(database_url)
     uvicorn.run(create_app(database_url, access), host=host, port=port, log_level="warning")
+
+
+def _require_reader(database_url: str) -> None:
+    engine = make_engine(database_url, application_name="segwatch-web")
+    try:
+        with engine.connect() as conn:
+            roles.require_reader(conn)
+    finally:
+        engine.dispose()
 
 
 def create_app(database_url: str, access: Access = NOBODY) -> FastAPI:
     """The whole application on the analyst views of one database, and who may write."""
-    engine = make_engine(database_url, application_name="segwatch-web")
+    engine = make_engine(database_url, application_name="segwatch-web", read_only=True)
     features = ogc.make_app()
 
     @asynccontextmanager
@@ -74,13 +92,14 @@ def create_app(database_url: str, access: Access = NOBODY) -> FastAPI:
     app = FastAPI(title="segwatch", lifespan=lifespan, docs_url=None, redoc_url=None)
     app.middleware("http")(_harden)
     app.add_exception_handler(GeoError, _unreadable)
+    app.add_exception_handler(DataError, _unfit)
     _add_pages(app, engine)
     app.include_router(reviews.router(engine, access.reviews), prefix="/api", tags=["reviews"])
     app.include_router(alerts.router(engine, access.reviews), prefix="/api", tags=["alerts"])
     app.include_router(events.router(access.events), tags=["events"])
     app.include_router(feeds.router(engine), tags=["alerts"])
     app.include_router(imagery.router(engine, access.credentials), prefix="/imagery", tags=["imagery"])
-    app.mount("/ogc", features)
+    app.mount("/ogc", ogc.OwnRoot(features))
     app.mount("/static", StaticFiles(directory=_STATIC), name="static")
     return app
 
@@ -115,6 +134,12 @@ async def _harden(request: Request, follow: Callable[[Request], Awaitable[Respon
     for name, value in _HEADERS.items():
         response.headers.setdefault(name, value)
     return response
+
+
+def _unfit(_: Request, __: Exception) -> Response:
+    return JSONResponse(
+        {"detail": "a value of the request is none that the database can hold"}, status_code=422
+    )
 
 
 def _unreadable(_: Request, error: Exception) -> Response:

@@ -1,0 +1,290 @@
+"""What anyone may ask the OGC API, and what it says: the real application on a real database."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import urlsplit
+
+import psycopg
+import pytest
+from fastapi.testclient import TestClient
+from morecantile import tms
+from sqlalchemy import text
+
+from segwatch.flows.web import ogc
+from segwatch.flows.web.server import create_app
+from tests.conftest import Database
+from tests.invariants.conftest import Ledger, Look, cells
+from tests.invariants.conftest import ledgers as ledgers  # noqa: PLC0414 - a fixture of these tests, too
+
+LAKE = cells(1, 1, 3, 3)
+OBJECTS = "/ogc/collections/watch.objects_now"
+TILE = f"{OBJECTS}/tiles/WebMercatorQuad/10/540/347"
+#: What PostgreSQL, PostGIS or asyncpg would say.
+WORDS = ("syntax", "operator does not", "HINT", "LINE 1", "invalid input", "SRID", "relation", "Traceback")
+
+
+@pytest.fixture
+def ledger(ledgers: Any) -> Ledger:
+    made: Ledger = ledgers()
+    made.arrive([Look(()), Look((LAKE,))], [0, 1])
+    return made
+
+
+@pytest.fixture
+def client(database: Database, ledger: Ledger) -> Iterator[TestClient]:
+    with TestClient(create_app(database.url("segwatch_analyst")), raise_server_exceptions=False) as made:
+        yield made
+
+
+def found(client: TestClient, **asked: str) -> int:
+    answer = client.get(f"{OBJECTS}/items", params=asked)
+    assert answer.status_code == 200, answer.text
+    return int(answer.json()["numberMatched"])
+
+
+def refused(answer: Any, *statuses: int) -> str:
+    """What it says, which is nothing of the database's."""
+    assert answer.status_code in (statuses or (400, 404, 422)), answer.text
+    said = str(answer.text)
+    assert not [word for word in WORDS if word in said]
+    return said
+
+
+RIGHT = [
+    ("area_m2 > 1 AND NOT last_change = 'grew'", 1),
+    ("target LIKE 'wa%' OR area_m2 BETWEEN 1 AND 2", 1),
+    ("CASEI(target) = CASEI('WATER')", 1),
+    ("target IN ('forest', 'roads')", 0),
+    ("review IS NULL AND area_m2 / 2 + 1 * 3 - 1 > 2 ^ 3", 1),
+    ("S_INTERSECTS(geom, POLYGON((10 50, 11 50, 11 51, 10 51, 10 50)))", 1),
+    ("S_WITHIN(geom, POLYGON((20 50, 21 50, 21 51, 20 51, 20 50)))", 0),
+    ("T_AFTER(first_seen, TIMESTAMP('2020-01-01T00:00:00Z'))", 1),
+    ("T_DURING(first_seen, INTERVAL('2020-01-01T00:00:00Z', '2021-01-01T00:00:00Z'))", 0),
+    ("A_CONTAINS(item_hrefs, ('https://stac.example/c/items/a-1?v=0'))", 1),
+    ('{"op": "=", "args": [{"property": "target"}, "water"]}', 1),
+    ("target = 'a'' OR ''1'' = ''1'", 0),
+    ('{"op": "=", "args": [{"property": "target"}, "\' OR 1=1 --"]}', 0),
+    ('{"op": "=", "args": [{"property": "target"}, "\\\\\' OR 1=1 --"]}', 0),
+]
+
+
+def test_filters_of_the_standard_work(client: TestClient) -> None:
+    for condition, matched in RIGHT:
+        assert found(client, filter=condition) == matched, condition
+        assert client.get(TILE, params={"filter": condition}).status_code == 200, condition
+
+
+WRONG = [
+    ("pg_sleep(600) IS NULL", "pg_sleep"),
+    ("pg_notify('segwatch_alert', '{}') IS NULL", "pg_notify"),
+    ("int4(text(query_to_xml('select 1', true, false, ''))) = 1", "int4"),
+    ("dropgeometrytable('segwatch', 'victim') = 'x'", "dropgeometrytable"),
+    ("area_m2 > 1 OR target IN (current_setting('data_directory'))", "current_setting"),
+    ("S_INTERSECTS(geom, pg_sleep(600))", "pg_sleep"),
+    ("ACCENTI(target) = 'x'", "accenti"),
+    ("'pg_sleep(600) IS NULL'", "no condition"),
+    ('{"op": "in", "args": [{"property": "area_m2"}, [{"op": "pg_sleep", "args": [600]}]]}', "pg_sleep"),
+    ('{"op": "(select 1)=1 or coalesce", "args": [true]}', "coalesce"),
+    ('{"op": "=", "args": [{"property": "x\\" = 1 or true --"}, 1]}', "no property"),
+    ("current_user = 'segwatch_analyst'", "current_user"),
+    ("tableoid = 1", "tableoid"),
+    ("target", "properties"),
+    ("", "CQL2"),
+    ('{"a": 1}', "CQL2"),
+    ('{"op": "not", "args": [' * 500 + "true" + "]}" * 500, "CQL2"),
+    ("(" * 5000 + "1", "characters"),  # these three would end the process, or keep it busy
+    ("(" * 40 + "1", "brackets"),
+    ("1=1" + "+1" * 4000, "characters"),
+    ("target = 1", "types"),
+    ("area_m2 / 0 > 1", "types"),
+    ("track_id = 'x'", "types"),
+]
+
+
+def test_other_filters_are_refused_by_name(client: TestClient) -> None:
+    for condition, named in WRONG:
+        for place in (f"{OBJECTS}/items", TILE):
+            began = time.monotonic()
+            assert named in refused(client.get(place, params={"filter": condition}), 400), condition
+            assert time.monotonic() - began < 5, condition
+
+
+def test_no_filter_reaches_those_who_listen(client: TestClient, database: Database) -> None:
+    url = database.url().replace("+psycopg", "")
+    with psycopg.connect(url, autocommit=True) as listening:
+        listening.execute("LISTEN segwatch_alert")
+        client.get(f"{OBJECTS}/items", params={"filter": "pg_notify('segwatch_alert', 'forged') IS NULL"})
+        assert list(listening.notifies(timeout=0.5)) == []
+
+
+PARAMETERS = [
+    {"sortby": "-x"},
+    {"sortby": "target;select"},
+    {"sortby": ","},
+    {"ids": "x"},
+    {"bbox": "x"},
+    {"bbox": "1,2,3"},
+    {"bbox": "nan,1,2,3"},
+    {"bbox": "500,1,600,2"},
+    {"datetime": "x"},
+    {"datetime": "../.."},
+    {"datetime": "2030-01-01T00:00:00Z/2020-01-01T00:00:00Z"},
+    {"datetime": "2020-01-01/2021-01-01/2022-01-01"},
+    {"geom-column": "x"},
+    {"datetime-column": "x", "datetime": "2020-01-01T00:00:00Z"},
+    {"limit": "-1"},
+    {"simplify": "nan"},
+    {"area_m2": "x"},
+    {"track_id": "x"},
+    {"geom": "x"},
+    {"watch": "\0"},
+]
+
+
+def test_wrong_parameters_are_refused_in_words_of_our_own(client: TestClient) -> None:
+    for asked in PARAMETERS:
+        for place in (f"{OBJECTS}/items", TILE):
+            refused(client.get(place, params=asked))
+
+
+def test_what_is_not_there_is_refused(client: TestClient) -> None:
+    refused(client.get(f"{OBJECTS}/items/x"))
+    refused(client.get(f"{OBJECTS}/items/%00"))
+    for tile in (
+        "WebMercatorQuad/5000/0/0",
+        "WebMercatorQuad/-5/0/0",
+        "WebMercatorQuad/5/99/0",
+        "NoGrid/0/0/0",
+    ):
+        refused(client.get(f"{OBJECTS}/tiles/{tile}"))
+
+
+def test_texts_are_texts_in_pages(client: TestClient, ledger: Ledger) -> None:
+    with ledger.engine.begin() as conn:
+        conn.execute(text("UPDATE segwatch.track SET target = '<img src=x>'"))
+    page = client.get(f"{OBJECTS}/items", headers={"accept": "text/html"})
+    assert page.headers["content-type"].startswith("text/html")
+    assert "&lt;img src=x&gt;" in page.text
+    assert "<img src=x>" not in page.text
+    for path in ("/ogc/", "/ogc/collections", OBJECTS, f"{OBJECTS}/queryables", f"{OBJECTS}/tiles"):
+        assert 'href="http://testserver/ogc' in client.get(path, params={"f": "html"}).text
+
+
+def test_right_parameters_still_work(client: TestClient) -> None:
+    assert found(client, sortby="-area_m2,\n target", bbox="10,50,10.1,50.1") == 1
+    assert found(client, bbox="10,50,0,10.1,50.1,0", datetime="2020-01-01T00:00:00Z/..") == 1
+    assert found(client, watch="lakes", properties="target", simplify="0.001") == 1
+    (feature,) = client.get(f"{OBJECTS}/items").json()["features"]
+    assert feature["id"] == feature["properties"]["track_id"]
+    assert found(client, ids=feature["id"]) == 1
+    assert client.get(f"{OBJECTS}/items/{feature['id']}").json()["geometry"] == feature["geometry"]
+
+
+def links(node: Any) -> Iterator[str]:
+    """Of a document, those without a template."""
+    if isinstance(node, dict):
+        href = node.get("href")
+        if isinstance(href, str) and not node.get("templated") and "{" not in href:
+            yield href
+        for value in node.values():
+            yield from links(value)
+    elif isinstance(node, list):
+        for value in node:
+            yield from links(value)
+
+
+def followed(client: TestClient, *, most: int = 400, but: str = "nothing") -> set[str]:
+    """Paths of all that can be reached from the landing page; each is there, and below it."""
+    waiting, seen = ["http://testserver/ogc/"], set[str]()
+    while waiting:
+        url = waiting.pop()
+        if url in seen or but in url:
+            continue
+        seen.add(url)
+        assert len(seen) < most
+        assert url.startswith("http://testserver/ogc/"), url
+        answer = client.get(url)
+        assert answer.status_code == 200, (url, answer.text)
+        if answer.headers["content-type"].partition(";")[0].endswith(("/json", "+json")):
+            waiting += links(answer.json())
+    return {urlsplit(one).path for one in seen}
+
+
+def test_every_link_leads_somewhere(client: TestClient) -> None:
+    paths = followed(client)
+    (feature,) = client.get(f"{OBJECTS}/items").json()["features"]
+    assert {
+        "/ogc/api",
+        OBJECTS,
+        f"{OBJECTS}/items",
+        f"{OBJECTS}/items/{feature['id']}",
+        f"{OBJECTS}/queryables",
+        f"{OBJECTS}/tiles/WebMercatorQuad",
+        "/ogc/tileMatrixSets/WebMercatorQuad",
+    } <= paths
+
+
+def test_every_link_of_an_empty_ledger_leads_somewhere(database: Database) -> None:
+    with TestClient(create_app(database.url("segwatch_analyst"))) as empty:
+        # tipg breaks CSV without rows off
+        assert "/ogc/collections/watch.reviews/tiles/WebMercatorQuad" in followed(empty, but="f=csv")
+
+
+def test_the_description_is_that_of_the_ogc_api(client: TestClient) -> None:
+    listed = client.get("/ogc/").json()["links"]
+    for rel in ("service-desc", "service-doc"):
+        (href,) = (one["href"] for one in listed if one["rel"] == rel)
+        assert "/collections/{collectionId}/items" in client.get(href).json()["paths"]
+
+
+def test_tilejson_leads_to_tiles(client: TestClient) -> None:
+    told = client.get(f"{OBJECTS}/tiles/WebMercatorQuad/tilejson.json").json()
+    (template,) = told["tiles"]
+    tile = tms.get("WebMercatorQuad").tile(LAKE.centroid.x, LAKE.centroid.y, 12)
+    address = template.format(z=tile.z, x=tile.x, y=tile.y)
+    answer = client.get(address)
+    assert answer.status_code == 200
+    assert answer.headers["content-type"] == "application/vnd.mapbox-vector-tile"
+    assert b"water" in answer.content
+
+
+def test_what_takes_too_long_is_ended(
+    database: Database, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ogc, "_SECONDS", 1)
+    with (
+        TestClient(create_app(database.url("segwatch_analyst"))) as client,
+        psycopg.connect(database.url("segwatch_owner").replace("+psycopg", "")) as holding,
+    ):
+        holding.execute("LOCK TABLE segwatch.track IN ACCESS EXCLUSIVE MODE")
+        assert "took more than 1 s" in refused(client.get(f"{OBJECTS}/items"), 503)
+        holding.rollback()
+        assert found(client) == 1
+
+
+def test_connections_only_read_also_when_they_are_used_again(database: Database) -> None:
+    async def settings() -> list[str]:
+        app = ogc.make_app()
+        await ogc.connect(app, database.url().replace("+psycopg", ""))
+        seen = []
+        for _ in range(2):
+            async with app.state.pool.acquire() as conn:
+                seen += [await conn.fetchval(f"SHOW {name}") for name in
+                         ("transaction_read_only", "statement_timeout")]  # fmt: skip
+                await conn.execute("SET statement_timeout = 0")
+        await ogc.disconnect(app)
+        return seen
+
+    assert asyncio.run(settings()) == ["on", "15s"] * 2
+
+
+def test_the_failure_of_the_database_is_told_without_its_words(
+    database: Database, ledger: Ledger, client: TestClient
+) -> None:
+    with psycopg.connect(database.url("segwatch_owner").replace("+psycopg", ""), autocommit=True) as owner:
+        owner.execute("REVOKE SELECT ON watch.objects_now FROM segwatch_analyst")
+    assert "objects_now" not in refused(client.get(f"{OBJECTS}/items"), 503)

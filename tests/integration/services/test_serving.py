@@ -1,0 +1,71 @@
+"""With whose rights ``segwatch serve`` answers anyone who asks: the real command on a real database."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+
+import httpx
+import psycopg
+import pytest
+
+from segwatch.db.ports import any_free
+from tests.conftest import Database
+
+
+def environment(**urls: str) -> dict[str, str]:
+    return os.environ | {f"SEGWATCH_{name.upper()}_URL": url for name, url in urls.items()}
+
+
+@pytest.mark.parametrize("role", ["segwatch_owner", "segwatch_worker", "heir"])
+def test_a_role_that_may_write_serves_nobody(database: Database, role: str) -> None:
+    given = {"database": database.url("segwatch_owner")}
+    if role == "heir":  # it could take the owner's rights, and has none by itself
+        with psycopg.connect(database.superuser_url, autocommit=True) as conn:
+            conn.execute("CREATE ROLE heir LOGIN NOINHERIT PASSWORD 'x' IN ROLE segwatch_owner")
+        port = database.cluster.info().port
+        given["analyst"] = f"postgresql://heir:x@127.0.0.1:{port}/{database.name}"
+    elif role == "segwatch_worker":
+        given["database"] = database.url(role)
+    try:
+        done = subprocess.run(
+            [sys.executable, "-P", "-m", "segwatch.flows.cli", "serve", "--port", str(any_free())],
+            env=environment(**given), capture_output=True, text=True, timeout=60, check=False,
+        )  # fmt: skip
+    finally:
+        with psycopg.connect(database.superuser_url, autocommit=True) as conn:
+            conn.execute("DROP ROLE IF EXISTS heir")
+    said = " ".join(done.stderr.split())
+    assert done.returncode == 1, said
+    assert f"the role {role} may change the ledger" in said
+    assert "SEGWATCH_ANALYST_URL" in said
+    assert "segwatch_analyst" in said
+    assert "Traceback" not in said
+    assert database.cluster.info().passwords["segwatch_owner"] not in said
+
+
+def test_the_map_takes_the_role_that_reads(database: Database) -> None:
+    """Also where nothing else is known: a map that nobody may write through needs no other role."""
+    port = any_free()
+    with subprocess.Popen(
+        [sys.executable, "-P", "-m", "segwatch.flows.cli", "serve", "--port", str(port)],
+        env=environment(analyst=database.url("segwatch_analyst")),
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    ) as server:  # fmt: skip
+        try:
+            until = time.monotonic() + 60
+            while not _answers(port):
+                assert time.monotonic() < until
+                assert server.poll() is None
+                time.sleep(0.1)
+        finally:
+            server.kill()
+
+
+def _answers(port: int) -> bool:
+    try:
+        return httpx.get(f"http://127.0.0.1:{port}/healthz").is_success
+    except httpx.TransportError:
+        return False
