@@ -9,11 +9,13 @@ from affine import Affine
 from pyproj import CRS
 from shapely.geometry.base import BaseGeometry
 
-from segwatch.geo.crs import to_local, utm
+from segwatch.geo.crs import to_local, unwrapped, utm
 from segwatch.geo.errors import AreaError
 
 #: Beyond this many metres a side one projected grid distorts too much; watch the area in parts.
 LONGEST_SIDE_M = 500_000.0
+#: A ring round a pole has no inside in degrees: nearly all of it would be lost.
+_MOST_DEGREES = 180.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +54,7 @@ def for_area(area: BaseGeometry, gsd_m: float) -> PixelGrid:
     Raises
     ------
     AreaError
-        The area is longer than 500 km on a side.
+        The area is longer than 500 km on a side, or goes round a pole.
     """
     crs = utm(area)
     left, bottom, right, top = to_local(area.segmentize(0.05), crs).bounds
@@ -61,6 +63,12 @@ def for_area(area: BaseGeometry, gsd_m: float) -> PixelGrid:
         raise AreaError(
             f"the area measures {side / 1000:.0f} km on a side, at most {LONGEST_SIDE_M / 1000:.0f} km are possible; "
             "cut it into several watches"
+        )
+    west, _, east, _ = unwrapped(area).bounds
+    if east - west > _MOST_DEGREES:
+        raise AreaError(
+            f"the area spans {east - west:.0f} degrees of longitude, at most {_MOST_DEGREES:.0f} are possible; "
+            "round a pole, cut it along meridians into several watches"
         )
     first_col, last_col = _snap(left, right, gsd_m)
     first_row, last_row = _snap(bottom, top, gsd_m)

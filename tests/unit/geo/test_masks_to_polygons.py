@@ -174,6 +174,12 @@ def test_a_continent_is_no_area_of_interest() -> None:
         for_area(box(0, 40, 30, 60), 10.0)
 
 
+def test_an_area_round_a_pole_is_cut_along_meridians() -> None:
+    with pytest.raises(AreaError, match=r"spans 360 degrees of longitude.*cut it along meridians"):
+        for_area(box(-180, 89.5, 180, 90), 100.0)
+    assert for_area(box(0, 89.5, 180, 90), 100.0).width > 500
+
+
 @pytest.mark.parametrize(
     ("longitude", "latitude", "epsg"),
     [
