@@ -247,21 +247,23 @@ def add_lineage(conn: Connection, step: TrackingStep) -> None:
         )
 
 
-def change_id(observation_id: UUID, change: Change) -> UUID:
-    """Id of a change: what happened to which object in which observation, and by how much.
+def change_id(scene_id: UUID, change: Change) -> UUID:
+    """Id of a change: what a scene shows to have happened to which object, and by how much.
 
-    Four digits are enough: what other looks make of the same outline differs by rounding, and the very same change
-    would be retracted and told anew over a square millimetre.
+    Whichever look at it: a scene that is looked at again, because its items were published anew, tells nobody the same
+    twice. Four digits are enough: what other looks make of the same outline differs by rounding, and the very same
+    change would be retracted and told anew over a square millimetre.
     """
     sizes = [f"{one:.4g}" for one in (change.before_m2, change.after_m2, change.score)]
-    what = (change.track_id, change.kind.value, change.valid_at, *sizes, change.baseline)
-    return make_id("change", observation_id, *what)
+    return make_id(
+        "change", scene_id, change.track_id, change.kind.value, change.valid_at, *sizes, change.baseline
+    )
 
 
 def grounds(step: TrackingStep, among: Collection[UUID]) -> dict[UUID, str]:
     """The changed ground of some changes by id, as it is stored: EWKT."""
     outlines = {state.track_id: state.geometry for state in step.states}
-    named = {change_id(step.observation_id, one): one for one in step.changes}
+    named = {change_id(step.scene_id, one): one for one in step.changes}
     found = {
         identity: _ewkt(_ground(one, outlines.get(one.track_id)))
         for identity, one in named.items()
@@ -278,7 +280,7 @@ def add_changes(conn: Connection, step: TrackingStep, now: datetime) -> None:
         geometry = _ground(one, outlines.get(one.track_id))
         rows.append(
             {
-                "id": change_id(step.observation_id, one),
+                "id": change_id(step.scene_id, one),
                 "track_id": one.track_id,
                 "observation_id": step.observation_id,
                 "kind": one.kind.value,
@@ -296,9 +298,9 @@ def add_changes(conn: Connection, step: TrackingStep, now: datetime) -> None:
         )
     if rows:
         # the same ground may be outlined with other points, and measured a hair differently, once a late scene is
-        # folded in
+        # folded in; and a newer look at the same scene may show it
         added = insert(tables.change)
-        measured = ("gained", "lost", "geom", "before_m2", "after_m2", "score")
+        measured = ("observation_id", "gained", "lost", "geom", "before_m2", "after_m2", "score")
         anew = {name: added.excluded[name] for name in measured}
         conn.execute(added.on_conflict_do_update(index_elements=["id"], set_=anew), rows)
 
@@ -341,7 +343,7 @@ def add_alerts(conn: Connection, step: TrackingStep, chosen: Sequence[Chosen], n
     alerts, deliveries, told = [], [], []
     for one in chosen:
         change, rule = one.change, one.rule
-        identity = change_id(observation_id, change)
+        identity = change_id(step.scene_id, change)
         alert_id = make_id("alert", identity, rule.name)
         row = {
             "id": alert_id,

@@ -382,7 +382,7 @@ def _correct(
 ) -> set[UUID]:
     """Retract changes that no longer hold, and say so to whom they were told; ids of those that were known."""
     recorded = {row.id for row in conn.execute(_RECORDED_CHANGES, {"ids": sorted(folded)})}
-    derived = {publishing.change_id(step.observation_id, one) for step in steps for one in step.changes}
+    derived = {publishing.change_id(step.scene_id, one) for step in steps for one in step.changes}
     gone = sorted(recorded - derived)
     conn.execute(_RETRACT_CHANGES, {"ids": gone, "now": now})
     again = list(conn.execute(_HOLDS_AGAIN, {"ids": sorted(derived - recorded)}).scalars())
@@ -417,7 +417,7 @@ def _add(
         new = [
             one
             for one in alerts.get(step.observation_id, ())
-            if publishing.change_id(step.observation_id, one.change) not in known
+            if publishing.change_id(step.scene_id, one.change) not in known
         ]
         count += publishing.add_alerts(conn, step, new, now)
     return count

@@ -427,6 +427,8 @@ class TrackingStep:
     """What one observation did to a series."""
 
     observation_id: UUID
+    scene_id: UUID
+    """What was looked at, whichever look at it this is."""
     states: tuple[TrackState, ...]
     """New or changed states only; objects not listed are as before."""
     changes: tuple[Change, ...]

@@ -126,6 +126,7 @@ class _Fold:
         """Everything collected, in a stable order."""
         return TrackingStep(
             self.observation.id,
+            self.observation.scene_id,
             tuple(self.states[identity] for identity in sorted(self.states)),
             tuple(sorted(self.changes, key=lambda one: (one.track_id, one.kind))),
             tuple(sorted(self.lineage, key=lambda one: (one.parent, one.child))),

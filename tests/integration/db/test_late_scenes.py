@@ -42,6 +42,25 @@ def test_a_late_look_at_an_object_that_was_the_same_retracts_nothing(ledgers: An
     assert ledger.rows("SELECT * FROM segwatch.alert_correction") == []
 
 
+def test_items_that_were_published_anew_and_show_the_same_tell_nobody_twice(ledgers: Any) -> None:
+    world = [Look((LAKE,)), Look((GROWN,)), Look((LAKE,))]
+    ledger = ledgers()
+    for number in (0, 1, 2):
+        ledger.arrive(world, [number])
+    before = told(ledger)
+    ledger.arrive(world, [1], version=1)
+    assert told(ledger) == before
+    rows = ledger.rows(
+        "SELECT c.kind, p.item_hrefs FROM segwatch.change c JOIN segwatch.provenance p USING (observation_id)"
+    )
+    (grew,) = (row["item_hrefs"] for row in rows if row["kind"] == "grew")
+    assert [href.endswith("v=1") for href in grew] == [True], "it is the newer version that shows it"
+    assert all(row["retracted_at"] is None for row in ledger.rows("SELECT retracted_at FROM segwatch.change"))
+    # what shows something else takes it back
+    ledger.arrive([Look(()), Look((LAKE,)), Look(())], [1], version=2)
+    assert told(ledger)[len(before) :] == ["segwatch.alert.retracted"] * 4, "neither growth nor shrinking"
+
+
 def test_an_object_seen_twice_at_one_moment_keeps_its_identity_when_the_second_look_is_done_again(
     ledgers: Any,
 ) -> None:

@@ -44,10 +44,20 @@ def _dump(engine: Engine) -> list[list[dict[str, Any]]]:
     return [_rows(engine, f"SELECT * FROM segwatch.{name} ORDER BY 1, 2, 3") for name in names]
 
 
+def _step(ready: tracks.ReadyObservation, *what: Any) -> TrackingStep:
+    return TrackingStep(ready.observation.id, ready.observation.scene_id, *what)
+
+
 def _appear(kit: Any, number: int = 0) -> Any:
     def step(ready: tracks.ReadyObservation) -> TrackingStep:
         change = kit.change(TRACK, ChangeKind.APPEARED, number, LAKE)
-        return TrackingStep(ready.observation.id, (kit.state(TRACK, LAKE, number),), (change,), (), (TRACK,))
+        return _step(
+            ready,
+            (kit.state(TRACK, LAKE, number),),
+            (change,),
+            (),
+            (TRACK,),
+        )
 
     return step
 
@@ -55,8 +65,12 @@ def _appear(kit: Any, number: int = 0) -> Any:
 def _grow(kit: Any, number: int) -> Any:
     def step(ready: tracks.ReadyObservation) -> TrackingStep:
         change = kit.change(TRACK, ChangeKind.GREW, number, BIGGER.difference(LAKE))
-        return TrackingStep(
-            ready.observation.id, (kit.state(TRACK, BIGGER, number),), (change,), (), (TRACK,)
+        return _step(
+            ready,
+            (kit.state(TRACK, BIGGER, number),),
+            (change,),
+            (),
+            (TRACK,),
         )
 
     return step
@@ -64,7 +78,7 @@ def _grow(kit: Any, number: int) -> Any:
 
 def _nothing(ready: tracks.ReadyObservation) -> TrackingStep:
     none = tuple(None for _ in ready.observation.detections)
-    return TrackingStep(ready.observation.id, (), (), (), none)
+    return _step(ready, (), (), (), none)
 
 
 def test_states_supersede_each_other_in_both_times(world: Any, kit: Any) -> None:
@@ -142,10 +156,16 @@ def test_a_disappearance_is_dated_to_the_first_miss(world: Any, kit: Any) -> Non
     series = world.series()
     world.publish(series, _appear(kit))
     missed = kit.state(TRACK, LAKE, 1, last_seen=kit.day(0), misses=1, missed_since=kit.day(1))
-    world.publish(series, lambda ready: TrackingStep(ready.observation.id, (missed,), (), (), ()))
+    world.publish(
+        series,
+        lambda ready: _step(ready, (missed,), (), (), ()),
+    )
     gone = kit.state(TRACK, LAKE, 2, last_seen=kit.day(0), misses=2, missed_since=kit.day(1), alive=False)
     change = kit.change(TRACK, ChangeKind.DISAPPEARED, 1, None)
-    world.publish(series, lambda ready: TrackingStep(ready.observation.id, (gone,), (change,), (), ()))
+    world.publish(
+        series,
+        lambda ready: _step(ready, (gone,), (change,), (), ()),
+    )
     assert _rows(world.engine, "SELECT * FROM watch.objects_now") == []
     query = (
         "SELECT valid_from, valid_to, alive FROM watch.object_history WHERE recorded_to IS NULL ORDER BY 1"
@@ -225,7 +245,7 @@ def test_a_late_scene_is_not_published_out_of_its_place(world: Any, kit: Any) ->
     with world.engine.begin() as conn:
         assert isinstance(tracks.next_ready(conn, series), tracks.LateObservations)
         with pytest.raises(PublishConflict, match="is late; derive its series anew"):
-            tracks.publish(conn, series, late, TrackingStep(late, (), (), (), ()), [])
+            tracks.publish(conn, series, late, TrackingStep(late, late, (), (), (), ()), [])
     assert _rows(world.engine, "SELECT * FROM segwatch.track_state") == states
 
 
@@ -236,11 +256,11 @@ def test_what_cannot_be_published_says_so(world: Any, kit: Any) -> None:
     pending = _rows(world.engine, "SELECT id FROM segwatch.observation WHERE state = 'pending'")[0]["id"]
     with world.engine.begin() as conn:
         with pytest.raises(NotFound):
-            tracks.publish(conn, series, uuid4(), TrackingStep(uuid4(), (), (), (), ()), [])
+            tracks.publish(conn, series, uuid4(), TrackingStep(uuid4(), uuid4(), (), (), (), ()), [])
         with pytest.raises(PublishConflict, match="pending"):
-            tracks.publish(conn, series, pending, TrackingStep(pending, (), (), (), ()), [])
+            tracks.publish(conn, series, pending, TrackingStep(pending, pending, (), (), (), ()), [])
         with pytest.raises(PublishConflict, match="not of"):
-            tracks.publish(conn, series, observation, TrackingStep(pending, (), (), (), ()), [])
+            tracks.publish(conn, series, observation, TrackingStep(pending, pending, (), (), (), ()), [])
 
 
 def test_the_database_refuses_two_states_at_one_moment(world: Any, kit: Any) -> None:
@@ -270,8 +290,8 @@ def test_split_keeps_its_lineage(world: Any, kit: Any) -> None:
     def split(ready: tracks.ReadyObservation) -> TrackingStep:
         states = (kit.state(TRACK, LAKE, 1), kit.state(child, POND, 1, first_seen=kit.day(1)))
         lineage = (Lineage(TRACK, child, ChangeKind.SPLIT, kit.day(1)),)
-        return TrackingStep(
-            ready.observation.id,
+        return _step(
+            ready,
             states,
             (kit.change(TRACK, ChangeKind.SPLIT, 1, None),),
             lineage,
@@ -378,7 +398,7 @@ def test_objects_of_an_older_model_are_not_shown_twice(world: Any, kit: Any) -> 
     other = UUID(int=9)
 
     def appear(ready: tracks.ReadyObservation) -> TrackingStep:
-        return TrackingStep(ready.observation.id, (kit.state(other, LAKE, 0),), (), (), (other,))
+        return _step(ready, (kit.state(other, LAKE, 0),), (), (), (other,))
 
     world.publish(world.series(), appear)
     (row,) = _rows(world.engine, "SELECT track_id, model FROM watch.objects_now")

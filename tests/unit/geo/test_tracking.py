@@ -404,7 +404,7 @@ def _aside(metres: float) -> BaseGeometry:
     ],
 )
 def test_rules(one: Change, by: AlertRule, matched: bool) -> None:
-    step = TrackingStep(UUID(int=0), (), (one,), (), ())
+    step = TrackingStep(UUID(int=0), UUID(int=0), (), (one,), (), ())
     assert matching([by], step) == ([(one, by)] if matched else [])
 
 
