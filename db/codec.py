@@ -108,6 +108,11 @@ def ewkb(geometry: BaseGeometry | None) -> bytes | None:
     return None if geometry is None else shapely.to_wkb(shapely.set_srid(geometry, 4326), include_srid=True)
 
 
+def hex_ewkb(geometry: BaseGeometry) -> str:
+    """EWKB with SRID 4326 in hexadecimal digits, for CAST(... AS geometry) and COPY."""
+    return (ewkb(geometry) or b"").hex()
+
+
 def from_ewkb(value: Any) -> BaseGeometry:
     """A geometry column as psycopg returns it (hex EWKB)."""
     return shapely.from_wkb(value if isinstance(value, bytes) else str(value))

@@ -17,7 +17,7 @@ from shapely.errors import ShapelyError
 from sqlalchemy import Connection, Row, text
 
 from segwatch.db import scenes
-from segwatch.db.codec import ewkb, load_watch
+from segwatch.db.codec import hex_ewkb, load_watch
 from segwatch.db.errors import CodecError, DbError, LeaseLost, words
 from segwatch.db.ids import make_id
 from segwatch.geo.types import Detection, ObservationResult, Scene, Watch
@@ -383,7 +383,7 @@ def save(
     values = {
         "id": observation_id,
         "worker": worker,
-        "footprint": _hex(ewkb(result.footprint)),
+        "footprint": hex_ewkb(result.footprint),
         "answer": result.answer,
         "tiles": result.tiles,
         "tiles_failed": result.tiles_failed,
@@ -406,9 +406,5 @@ def _copy_detections(conn: Connection, observation_id: UUID, detections: tuple[D
     with driver.cursor() as cursor, cursor.copy(_COPY_DETECTIONS) as copy:
         for ordinal, one in enumerate(detections):
             identity = make_id("detection", observation_id, ordinal)
-            geom = _hex(ewkb(one.geometry))
+            geom = hex_ewkb(one.geometry)
             copy.write_row((identity, observation_id, ordinal, one.target, geom, one.score, one.area_m2))
-
-
-def _hex(value: bytes | None) -> str | None:
-    return None if value is None else value.hex()

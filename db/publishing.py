@@ -15,7 +15,7 @@ from sqlalchemy import Connection, text
 from sqlalchemy.dialects.postgresql import insert
 
 from segwatch.db import messages, reviews, tables
-from segwatch.db.codec import ewkb
+from segwatch.db.codec import hex_ewkb
 from segwatch.db.errors import PublishConflict
 from segwatch.db.ids import make_id
 from segwatch.db.timeline import Segment, entries
@@ -204,7 +204,7 @@ def _state_row(segment: Segment, now: datetime) -> tuple[object, ...]:
         entry.observation_id,
         TimestamptzRange(entry.start, segment.end, "[)"),
         TimestamptzRange(now, None, "[)"),
-        (ewkb(state.geometry) or b"").hex(),
+        hex_ewkb(state.geometry),
         state.area_m2,
         state.score,
         state.first_seen,

@@ -20,7 +20,7 @@ from sqlalchemy import Connection, Row, text
 from sqlalchemy.dialects.postgresql import insert
 
 from segwatch.db import messages, publishing, reviews, tables
-from segwatch.db.codec import ewkb, from_ewkb, load_watch, track_state
+from segwatch.db.codec import from_ewkb, hex_ewkb, load_watch, track_state
 from segwatch.db.ids import make_id
 from segwatch.db.timeline import Entry, Segment, entries, timeline
 from segwatch.geo.types import AlertRule, TrackedObservation, TrackingStep, TrackState, Watch
@@ -256,7 +256,7 @@ def past(conn: Connection, series_id: UUID, detections: Any) -> Past:
         "series_id": series_id,
         "since": since,
         "folded": sorted({*ids, *replaced}),
-        "ground": (ewkb(ground) or b"").hex(),
+        "ground": hex_ewkb(ground),
     }
     for row in conn.execute(_ROWS, values):
         rows[row.track_id].append(row)

@@ -18,7 +18,7 @@ from shapely.geometry.base import BaseGeometry
 from sqlalchemy import Connection, text
 
 from segwatch.db import series
-from segwatch.db.codec import ewkb
+from segwatch.db.codec import hex_ewkb
 from segwatch.db.errors import NotFound, ReviewRefused
 from segwatch.db.ids import make_id
 from segwatch.geo.storable import storable
@@ -147,7 +147,7 @@ def decide(
         raise NotFound(f"no object {track_id} in the ledger; watch.objects_now lists those that hold")
     series.lock(conn, found.series_id)
     state = conn.execute(_STATE, values).one()
-    geom = None if outline is None else (ewkb(outline) or b"").hex()
+    geom = None if outline is None else hex_ewkb(outline)
     held = conn.execute(_HELD, values | {"geom": geom}).first()
     same = held is not None and (held.verdict, held.reviewer, held.reason, held.same_geom) == (
         verdict.value, reviewer, reason, True
@@ -175,7 +175,7 @@ def decide(
 def carry(conn: Connection, born: Mapping[UUID, BaseGeometry]) -> None:
     """Give tracks that begin the verdicts about the ground they begin on."""
     if born and conn.execute(_ANY).scalar_one():
-        outlines = [(ewkb(outline) or b"").hex() for outline in born.values()]
+        outlines = [hex_ewkb(outline) for outline in born.values()]
         conn.execute(_CARRY, {"ids": list(born), "outlines": outlines})
 
 

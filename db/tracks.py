@@ -15,7 +15,7 @@ from shapely.geometry.base import BaseGeometry
 from sqlalchemy import Connection, select, text
 
 from segwatch.db import publishing, series, tables
-from segwatch.db.codec import ewkb, from_ewkb, load_watch, track_state
+from segwatch.db.codec import from_ewkb, hex_ewkb, load_watch, track_state
 from segwatch.db.errors import NotFound, PublishConflict
 from segwatch.geo.types import (
     Detection,
@@ -137,7 +137,7 @@ def detections(conn: Connection, observation_id: UUID) -> tuple[Detection, ...]:
 
 def live(conn: Connection, series_id: UUID, footprint: BaseGeometry) -> list[TrackState]:
     """Present states of the objects that meet the footprint, disappeared ones included, merged ones not."""
-    values = {"series_id": series_id, "footprint": (ewkb(footprint) or b"").hex()}
+    values = {"series_id": series_id, "footprint": hex_ewkb(footprint)}
     return [track_state(row) for row in conn.execute(_LIVE, values)]
 
 

@@ -46,13 +46,11 @@ def poll(engine: Engine, settings: FlowSettings) -> list[Polled]:
         try:
             one.recorded, one.refused = keep(engine, fetch(url, settings), one.feed)
             _log.info("feed %s: %s, %d refused", one.feed, one.recorded, len(one.refused))
-        except (EventRefused, httpx.HTTPError, httpx.InvalidURL) as error:
-            one.reason = str(error) or type(error).__name__
-            _log.warning("feed %s: %s", one.feed, one.reason)
         except Exception as error:
             if connection_lost(error) or schema_lacking(error):
                 raise  # no other feed would fare better
-            one.reason = words(error)
+            told = str(error) if isinstance(error, EventRefused | httpx.HTTPError | httpx.InvalidURL) else ""
+            one.reason = told or words(error)
             _log.warning("feed %s: %s", one.feed, one.reason)
         done.append(one)
     return done

@@ -64,7 +64,9 @@ _Folder = Annotated[Path, AfterValidator(_expanded)]
 class FlowSettings(BaseSettings):
     """What a worker or a command line needs to know about its surroundings."""
 
-    model_config = SettingsConfigDict(env_prefix="SEGWATCH_", extra="ignore", hide_input_in_errors=True)
+    model_config = SettingsConfigDict(
+        env_prefix="SEGWATCH_", extra="ignore", hide_input_in_errors=True, allow_inf_nan=False
+    )
 
     home: _Folder = Field(
         Path(".segwatch"),
@@ -84,7 +86,6 @@ class FlowSettings(BaseSettings):
     memory_gib: float | None = Field(
         None,
         gt=0,
-        allow_inf_nan=False,
         description="most GPU memory used, weights included; unset = what is free",
         examples=[40],
     )
@@ -96,21 +97,18 @@ class FlowSettings(BaseSettings):
         120.0,
         ge=0.1,
         le=_DAY,
-        allow_inf_nan=False,
         description="how long a scene is held without a sign of life",
     )
     stall_seconds: float = Field(
         3600.0,
         ge=1,
         le=_DAY,
-        allow_inf_nan=False,
         description="how long a batch of tiles or a strip of pixels may take before the worker's process ends as hung",
     )
     linger_seconds: float = Field(
         5.0,
         ge=0,
         le=_DAY,
-        allow_inf_nan=False,
         description="how long an idle segment run waits for more work",
     )
     max_attempts: int = Field(3, ge=1, description="attempts before an observation fails")
@@ -118,14 +116,13 @@ class FlowSettings(BaseSettings):
         72.0,
         gt=0,
         le=_YEAR_HOURS,
-        allow_inf_nan=False,
         description="how long a delivery is tried before it is given up",
     )
     delivery_retry_seconds: float = Field(
-        5.0, gt=0, le=_HOUR, allow_inf_nan=False, description="a delivery's first wait after a failure"
+        5.0, gt=0, le=_HOUR, description="a delivery's first wait after a failure"
     )
     delivery_timeout_seconds: float = Field(
-        10.0, gt=0, le=_HOUR, allow_inf_nan=False, description="longest wait for a webhook, all of it"
+        10.0, gt=0, le=_HOUR, description="longest wait for a webhook, all of it"
     )
     services: Annotated[dict[str, SecretStr], NoDecode, BeforeValidator(_json_object)] = Field(
         default_factory=dict,
@@ -158,13 +155,12 @@ class FlowSettings(BaseSettings):
         examples=['["https://www.gdacs.org/xml/rss.xml"]'],
     )
     feed_timeout_seconds: float = Field(
-        30.0, gt=0, le=_HOUR, allow_inf_nan=False, description="longest wait for one feed, all of it"
+        30.0, gt=0, le=_HOUR, description="longest wait for one feed, all of it"
     )
     source_timeout_seconds: float = Field(
         60.0,
         gt=0,
         le=_HOUR,
-        allow_inf_nan=False,
         description="longest wait for a catalog while a disaster run chooses its source",
     )
     playbooks: _Folder | None = Field(

@@ -37,9 +37,9 @@ _MADE = ("s2:generation_time", "processing:datetime", "published", "created")
 _TILE = ("grid:code", "s2:mgrs_tile", "landsat:wrs_row", "odc:region_code")
 _KEPT = ("eo:cloud_cover", "earthsearch:boa_offset_applied", "sentinel:boa_offset_applied", *_MADE, *_TILE)
 #: Two items of one tile and pass whose footprints share this much are versions of one acquisition.
+_SAME_GROUND = 0.5
 #: Longitude, degrees: between Alaska and Chukotka; Samoa and Tonga are west of it, as their dates are.
 _DATE_LINE = -169.0
-_SAME_GROUND = 0.5
 ANY_COLLECTION = "*"
 """A profile's collection where each acquisition is one."""
 MALFORMED = (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError, RecursionError)

@@ -8,10 +8,8 @@ from typing import Annotated
 from uuid import UUID
 
 import typer
-from rich.markup import escape
-from rich.table import Table
 
-from segwatch.flows.cli.console import By, Json, clear_errors, out, print_json
+from segwatch.flows.cli.console import By, Json, clear_errors, out, print_json, print_table
 
 app = typer.Typer(no_args_is_help=True, help="List, acknowledge, snooze and resolve alerts; send again.")
 
@@ -39,7 +37,7 @@ def list_(
     if as_json:
         print_json(rows)
         return
-    table = Table("seen", "what", "rule", "hectares", "status", "delivery", "alert", title=escape(watch))
+    cells = []
     for row in rows:
         what = f"{row['target']} {row['kind']}{' (retracted)' if row['retracted_at'] else ''}"
         size = f"{row['before_m2'] / 1e4:.2f} -> {row['after_m2'] / 1e4:.2f}"
@@ -49,9 +47,9 @@ def list_(
             for name, word in (("deliveries_pending", "pending"), ("deliveries_failed", "given up"))
             if row[name]
         )
-        cells = (f"{row['valid_at']:%Y-%m-%d %H:%M}", what, row["rule"], size, status, sent or "done")
-        table.add_row(*(escape(cell) for cell in cells), str(row["alert_id"]))
-    out.print(table)
+        seen, alert = f"{row['valid_at']:%Y-%m-%d %H:%M}", str(row["alert_id"])
+        cells.append((seen, what, row["rule"], size, status, sent or "done", alert))
+    print_table(("seen", "what", "rule", "hectares", "status", "delivery", "alert"), cells, title=watch)
 
 
 @app.command()

@@ -11,11 +11,10 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-from rich.table import Table
 
 from segwatch.flows.cli import alerts, database, events, local, models, respond, reviews, sources
 from segwatch.flows.cli import watches as watch_commands
-from segwatch.flows.cli.console import Json, clear_errors, err, out, print_json, say, utc
+from segwatch.flows.cli.console import Json, clear_errors, err, out, print_json, print_table, say, utc
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Standing watch over satellite imagery.")
 app.add_typer(database.app, name="db")
@@ -157,13 +156,12 @@ def coverage(watch: Annotated[str, typer.Argument(help="name of a watch")], as_j
     if as_json:
         print_json(rows)
         return
-    table = Table("acquired", "state", "clear", "polygons", "reason", title=escape(watch))
+    cells = []
     for row in rows:
         clear = "" if row["clear_share"] is None else f"{row['clear_share']:.0%}"
         acquired = row["acquired_at"].strftime("%Y-%m-%d %H:%M")
-        cells = (acquired, row["state"], clear, str(row["detections"]), row["reason"] or "")
-        table.add_row(*(escape(cell) for cell in cells))
-    out.print(table)
+        cells.append((acquired, row["state"], clear, str(row["detections"]), row["reason"] or ""))
+    print_table(("acquired", "state", "clear", "polygons", "reason"), cells, title=watch)
 
 
 @app.command()
@@ -177,16 +175,15 @@ def upgrades(watch: Annotated[str, typer.Argument(help="name of a watch")], as_j
     if as_json:
         print_json(rows)
         return
-    table = Table("scene", "before", "after", "difference", "objects", "hectares", title=escape(watch))
+    cells = []
     for row in rows:
         scene = row["seed_valid_at"].strftime("%Y-%m-%d %H:%M")
         hectares = (row["gained_m2"] - row["lost_m2"]) / 1e4
         before, after = (row["model_before"], row["model"])
         if before == after:
             before, after = row["instruction_before"], row["instruction"]
-        cells = (scene, before, after, row["kind"], str(row["objects"]), f"{hectares:+.1f}")
-        table.add_row(*(escape(cell) for cell in cells))
-    out.print(table)
+        cells.append((scene, before, after, row["kind"], str(row["objects"]), f"{hectares:+.1f}"))
+    print_table(("scene", "before", "after", "difference", "objects", "hectares"), cells, title=watch)
 
 
 @app.command()

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
 from sqlalchemy.exc import OperationalError, ProgrammingError
 
 from segwatch.db.errors import DbError, schema_lacking
@@ -31,6 +33,14 @@ def print_json(value: Any) -> None:
     typer.echo(json.dumps(value, default=str))
 
 
+def print_table(head: Sequence[str], rows: Iterable[Sequence[str]], *, title: str = "") -> None:
+    """A table for people on standard output; nothing in it is markup, whoever wrote it."""
+    table = Table(*head, title=escape(title))
+    for row in rows:
+        table.add_row(*(escape(cell) for cell in row))
+    out.print(table)
+
+
 def utc(moment: datetime | None) -> datetime | None:
     """A time given on the command line; they are in UTC."""
     return moment.replace(tzinfo=UTC) if moment is not None else None
@@ -47,14 +57,15 @@ def clear_errors() -> Iterator[None]:
     try:
         yield
     except (FlowError, GeoError, DbError, ModelError, OperationalError, ProgrammingError, OSError) as error:
-        lacking = schema_lacking(error)
-        unexpected = isinstance(error, ProgrammingError) and not lacking
+        unexpected = isinstance(error, ProgrammingError) and not schema_lacking(error)
         if unexpected or os.environ.get("SEGWATCH_DEBUG") == "1":
             raise
-        if lacking:
-            message = "the database's schema is not up to date; run: segwatch db up"
-        else:
-            message = str(error.orig) if isinstance(error, OperationalError) else str(error)
         err.print("[red]error:[/red] ", end="")
-        err.print(message, markup=False)
+        err.print(_message(error), markup=False)
         raise typer.Exit(1) from error
+
+
+def _message(error: Exception) -> str:
+    if schema_lacking(error):
+        return "the database's schema is not up to date; run: segwatch db up"
+    return str(error.orig) if isinstance(error, OperationalError) else str(error)

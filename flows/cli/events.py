@@ -7,9 +7,8 @@ from typing import Annotated
 
 import typer
 from rich.markup import escape
-from rich.table import Table
 
-from segwatch.flows.cli.console import Json, clear_errors, err, out, print_json
+from segwatch.flows.cli.console import Json, clear_errors, err, out, print_json, print_table
 from segwatch.geo.types import EventKind
 
 app = typer.Typer(no_args_is_help=True, help="Events of the world: read the feeds, list what is known.")
@@ -58,12 +57,11 @@ def list_(
     if as_json:
         print_json(rows)
         return
-    table = Table("occurred", "kind", "level", "magnitude", "title", "id", "revisions")
+    cells = []
     for row in rows:
         magnitude = "" if row["magnitude"] is None else f"{row['magnitude']:g} {row['magnitude_unit']}"
         level = "cancelled" if row["cancelled"] else row["level"] or ""
         name = f"{row['source']}/{row['external_id']}"
         occurred = row["occurred_at"].strftime("%Y-%m-%d %H:%M")
-        cells = (occurred, row["kind"], level, magnitude, row["title"], name, str(row["revisions"]))
-        table.add_row(*(escape(cell) for cell in cells))
-    out.print(table)
+        cells.append((occurred, row["kind"], level, magnitude, row["title"], name, str(row["revisions"])))
+    print_table(("occurred", "kind", "level", "magnitude", "title", "id", "revisions"), cells)

@@ -8,10 +8,8 @@ from typing import Annotated
 from uuid import UUID
 
 import typer
-from rich.markup import escape
-from rich.table import Table
 
-from segwatch.flows.cli.console import By, Json, clear_errors, out, print_json
+from segwatch.flows.cli.console import By, Json, clear_errors, out, print_json, print_table
 
 app = typer.Typer(no_args_is_help=True, help="Confirm, reject or edit objects; every verdict is kept.")
 
@@ -30,13 +28,12 @@ def list_(watch: Annotated[str, typer.Argument(help="name of a watch")], as_json
     if as_json:
         print_json(rows)
         return
-    table = Table("decided", "verdict", "by", "why", "object", "holds", title=escape(watch))
+    cells = []
     for row in rows:
         decided = row["decided_at"].strftime("%Y-%m-%d %H:%M")
         holds = "yes" if row["holds"] else ""
-        cells = (decided, row["verdict"], row["reviewer"], row["reason"], str(row["track_id"]), holds)
-        table.add_row(*(escape(cell) for cell in cells))
-    out.print(table)
+        cells.append((decided, row["verdict"], row["reviewer"], row["reason"], str(row["track_id"]), holds))
+    print_table(("decided", "verdict", "by", "why", "object", "holds"), cells, title=watch)
 
 
 @app.command()

@@ -7,9 +7,8 @@ from typing import Annotated
 
 import typer
 from rich.markup import escape
-from rich.table import Table
 
-from segwatch.flows.cli.console import Json, clear_errors, out, print_json
+from segwatch.flows.cli.console import Json, clear_errors, out, print_json, print_table
 
 app = typer.Typer(no_args_is_help=True, help="List, show and check sources of imagery.")
 
@@ -24,11 +23,11 @@ def list_(as_json: Json = False) -> None:
     if as_json:
         print_json([asdict(one) for one in every])
         return
-    table = Table("profile", "gsd", "access", "title")
-    for one in every:
-        access = one.access.method if one.access is not None else "open"
-        table.add_row(one.name, f"{one.gsd_m:g} m", access, escape(one.title))
-    out.print(table)
+    cells = [
+        (one.name, f"{one.gsd_m:g} m", one.access.method if one.access is not None else "open", one.title)
+        for one in every
+    ]
+    print_table(("profile", "gsd", "access", "title"), cells)
 
 
 @app.command()

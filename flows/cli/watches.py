@@ -7,10 +7,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.markup import escape
-from rich.table import Table
 
-from segwatch.flows.cli.console import Json, clear_errors, out, print_json, utc
+from segwatch.flows.cli.console import Json, clear_errors, print_json, print_table, utc
 
 app = typer.Typer(no_args_is_help=True, help="Try a watch's rules.")
 
@@ -70,9 +68,13 @@ def try_rules(
             f"at most {one.busiest_day} about one day"
             + (f", in {one.digests} digest(s)" if one.digests is not None else "")
         )
-        table = Table("seen", "what", "hectares", "object", title=escape(title))
-        for change in one.alerts[:limit]:
-            size = f"{change.before_m2 / 1e4:.2f} -> {change.after_m2 / 1e4:.2f}"
-            what = escape(f"{change.target} {change.kind}")
-            table.add_row(f"{change.valid_at:%Y-%m-%d %H:%M}", what, size, str(change.track_id))
-        out.print(table)
+        cells = [
+            (
+                f"{change.valid_at:%Y-%m-%d %H:%M}",
+                f"{change.target} {change.kind}",
+                f"{change.before_m2 / 1e4:.2f} -> {change.after_m2 / 1e4:.2f}",
+                str(change.track_id),
+            )
+            for change in one.alerts[:limit]
+        ]
+        print_table(("seen", "what", "hectares", "object"), cells, title=title)
