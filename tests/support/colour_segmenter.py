@@ -35,3 +35,9 @@ class ColourSegmenter:
     def _answer(self, tile: NDArray[np.uint8]) -> Answer:
         distance = np.linalg.norm(tile.astype(np.float32) - np.array(self.colour, np.float32), axis=-1)
         return _Answer("by colour", np.where(distance < _REACH, 8.0, -8.0).astype(np.float32)[None])
+
+
+class Well(ColourSegmenter):
+    """Answers well: knows the colour of :func:`tests.support.images.image` ``(10, 20, 30)``."""
+
+    colour = (10, 20, 30)

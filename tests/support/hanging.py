@@ -7,13 +7,7 @@ import time
 from typing import Any
 
 from segwatch.flows.segmenters import Answer, Tiles
-from tests.support.colour_segmenter import ColourSegmenter
-
-
-class Well(ColourSegmenter):
-    """Answers."""
-
-    colour = (10, 20, 30)
+from tests.support.colour_segmenter import Well
 
 
 class Hanging(Well):

@@ -51,13 +51,7 @@ def _step(ready: tracks.ReadyObservation, *what: Any) -> TrackingStep:
 def _appear(kit: Any, number: int = 0) -> Any:
     def step(ready: tracks.ReadyObservation) -> TrackingStep:
         change = kit.change(TRACK, ChangeKind.APPEARED, number, LAKE)
-        return _step(
-            ready,
-            (kit.state(TRACK, LAKE, number),),
-            (change,),
-            (),
-            (TRACK,),
-        )
+        return _step(ready, (kit.state(TRACK, LAKE, number),), (change,), (), (TRACK,))
 
     return step
 
@@ -65,13 +59,7 @@ def _appear(kit: Any, number: int = 0) -> Any:
 def _grow(kit: Any, number: int) -> Any:
     def step(ready: tracks.ReadyObservation) -> TrackingStep:
         change = kit.change(TRACK, ChangeKind.GREW, number, BIGGER.difference(LAKE))
-        return _step(
-            ready,
-            (kit.state(TRACK, BIGGER, number),),
-            (change,),
-            (),
-            (TRACK,),
-        )
+        return _step(ready, (kit.state(TRACK, BIGGER, number),), (change,), (), (TRACK,))
 
     return step
 
@@ -156,16 +144,10 @@ def test_a_disappearance_is_dated_to_the_first_miss(world: Any, kit: Any) -> Non
     series = world.series()
     world.publish(series, _appear(kit))
     missed = kit.state(TRACK, LAKE, 1, last_seen=kit.day(0), misses=1, missed_since=kit.day(1))
-    world.publish(
-        series,
-        lambda ready: _step(ready, (missed,), (), (), ()),
-    )
+    world.publish(series, lambda ready: _step(ready, (missed,), (), (), ()))
     gone = kit.state(TRACK, LAKE, 2, last_seen=kit.day(0), misses=2, missed_since=kit.day(1), alive=False)
     change = kit.change(TRACK, ChangeKind.DISAPPEARED, 1, None)
-    world.publish(
-        series,
-        lambda ready: _step(ready, (gone,), (change,), (), ()),
-    )
+    world.publish(series, lambda ready: _step(ready, (gone,), (change,), (), ()))
     assert _rows(world.engine, "SELECT * FROM watch.objects_now") == []
     query = (
         "SELECT valid_from, valid_to, alive FROM watch.object_history WHERE recorded_to IS NULL ORDER BY 1"
@@ -290,13 +272,7 @@ def test_split_keeps_its_lineage(world: Any, kit: Any) -> None:
     def split(ready: tracks.ReadyObservation) -> TrackingStep:
         states = (kit.state(TRACK, LAKE, 1), kit.state(child, POND, 1, first_seen=kit.day(1)))
         lineage = (Lineage(TRACK, child, ChangeKind.SPLIT, kit.day(1)),)
-        return _step(
-            ready,
-            states,
-            (kit.change(TRACK, ChangeKind.SPLIT, 1, None),),
-            lineage,
-            (TRACK, child),
-        )
+        return _step(ready, states, (kit.change(TRACK, ChangeKind.SPLIT, 1, None),), lineage, (TRACK, child))
 
     world.publish(series, split)
     assert len(_rows(world.engine, "SELECT * FROM watch.objects_now")) == 2

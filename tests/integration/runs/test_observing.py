@@ -22,7 +22,7 @@ from segwatch.geo.crs import to_lonlat
 from segwatch.geo.sources import profiles
 from segwatch.geo.types import AlertRule, ChangeKind, Instruction, Item, Scene, Watch
 from tests.integration.runs.conftest import Server
-from tests.support.colour_segmenter import ColourSegmenter
+from tests.support.colour_segmenter import ColourSegmenter, Well
 from tests.support.images import GRID, image
 from tests.support.receiving import receiving
 from tests.support.serving import Answer, serving, serving_files
@@ -75,19 +75,13 @@ def states(engine: Engine) -> dict[str, str]:
         return {row.name: row.state for row in conn.execute(text(query))}
 
 
-class Water(ColourSegmenter):
-    """What the small picture shows."""
-
-    colour = (10, 20, 30)
-
-
 def test_alerts_wait_neither_for_a_catalog_nor_for_a_gpu(
     server: Server, worker: Engine, nowhere: str
 ) -> None:
     with serving_files({"/a.tif": image(10, 20, 30)}) as files, receiving() as taken:
         rule = AlertRule("any", tuple(ChangeKind), channels=(f"{taken.url}/alerts",), include_baseline=True)
         queue(worker, lakes(files.url, name="answered", rules=(rule,)), f"{files.url}/a.tif")
-        Drain(worker, Water(), load_settings()).run()
+        Drain(worker, Well(), load_settings()).run()
         assert states(worker) == {"answered": "inferred"}
         queue(worker, lakes(nowhere, name="out-of-reach"))
         with pytest.raises(FlowError) as caught:

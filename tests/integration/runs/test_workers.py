@@ -16,7 +16,8 @@ from prefect.deployments import run_deployment
 from sqlalchemy import Engine, text
 
 from tests.integration.runs.conftest import Server
-from tests.support.hanging import Frozen, Well
+from tests.support.colour_segmenter import Well
+from tests.support.hanging import Frozen
 from tests.support.images import image
 from tests.support.serving import serving_files
 from tests.support.small_queue import queue

@@ -17,20 +17,12 @@ from segwatch.flows.web.server import create_app
 from segwatch.geo.events.document import read
 from segwatch.geo.types import Event
 from tests.conftest import Database
+from tests.integration.services.conftest import LAKE
 from tests.invariants.conftest import Ledger, Look, cells
-from tests.invariants.conftest import ledgers as ledgers  # noqa: PLC0414 - a fixture of these tests, too
 
 ATOM = "{http://www.w3.org/2005/Atom}"
 GEORSS = "{http://www.georss.org/georss}"
 CAP = "{urn:oasis:names:tc:emergency:cap:1.2}"
-LAKE = cells(1, 1, 3, 3)
-
-
-@pytest.fixture
-def ledger(ledgers: Any) -> Ledger:
-    made: Ledger = ledgers()
-    made.arrive([Look(()), Look((LAKE,))], [0, 1])
-    return made
 
 
 @pytest.fixture

@@ -25,7 +25,6 @@ from segwatch.flows.settings import load_settings
 from segwatch.geo.types import Digest, Escalation
 from tests.conftest import Database
 from tests.invariants.conftest import Ledger, Look, cells
-from tests.invariants.conftest import ledgers as ledgers  # noqa: PLC0414 - a fixture of these tests, too
 from tests.support.receiving import Taken, deliver_again_and_again, receiving
 
 SECRET = "whsec_" + "c2Vnd2F0Y2ggc2Vnd2F0Y2ggc2Vnd2F0Y2g="

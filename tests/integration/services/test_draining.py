@@ -13,7 +13,7 @@ from sqlalchemy import Engine, text
 from segwatch.flows.segment import Drain
 from segwatch.flows.segmenters import Answer, Tiles
 from segwatch.flows.settings import load_settings
-from tests.support.colour_segmenter import ColourSegmenter
+from tests.support.colour_segmenter import Well
 from tests.support.images import image
 from tests.support.serving import serving_files
 from tests.support.small_queue import nobody_gets_in, queue
@@ -21,10 +21,8 @@ from tests.support.small_queue import nobody_gets_in, queue
 LEASE_SECONDS = 1.5
 
 
-class Slow(ColourSegmenter):
+class Slow(Well):
     """Says that it has begun, and takes until it is told."""
-
-    colour = (10, 20, 30)
 
     def __init__(self) -> None:
         self.begun, self.may_end = threading.Event(), threading.Event()

@@ -25,16 +25,12 @@ from segwatch.geo.crs import to_lonlat
 from segwatch.geo.sources import profiles
 from segwatch.geo.types import Instruction, Item, Scene, Watch
 from tests.conftest import Database
-from tests.support.colour_segmenter import ColourSegmenter
+from tests.support.colour_segmenter import Well
 from tests.support.images import GRID, image
 from tests.support.serving import serving_files
 
 NOW = datetime(2024, 5, 1, 10, tzinfo=UTC)
 DAYS = 2
-
-
-class Dark(ColourSegmenter):
-    colour = (10, 20, 30)
 
 
 @pytest.fixture(autouse=True)
@@ -74,13 +70,13 @@ def url(engine: Engine) -> Iterator[str]:
         )
         with engine.begin() as conn:
             revision = watches.apply(conn, watch).revision_id
-            observations.enqueue(conn, revision, Dark().version, scenes.upsert(conn, found))
+            observations.enqueue(conn, revision, Well().version, scenes.upsert(conn, found))
         yield files.url
 
 
 def answered(engine: Engine, settings: FlowSettings) -> list[str | None]:
     """Paths of pictures in the ledger, once a worker has answered everything."""
-    assert Drain(engine, Dark(), settings).run().inferred == DAYS
+    assert Drain(engine, Well(), settings).run().inferred == DAYS
     track_ready(engine)
     with engine.connect() as conn:
         query = text("SELECT evidence FROM segwatch.observation ORDER BY acquired_at")

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, text
 
-from tests.support.hanging import Frozen, Hanging, Slow, Well
+from tests.support.colour_segmenter import Well
+from tests.support.hanging import Frozen, Hanging, Slow
 from tests.support.images import image
 from tests.support.serving import serving_files
 from tests.support.small_queue import queue

@@ -12,7 +12,6 @@ import pytest
 from segwatch.flows.deliver import deliver_outbox
 from segwatch.flows.settings import load_settings
 from tests.invariants.conftest import Ledger, Look, cells
-from tests.invariants.conftest import ledgers as ledgers  # noqa: PLC0414 - a fixture of these tests, too
 from tests.support.behaving import Behaviour, Connection, Server, behaving, dripping_headers, endless_headers
 from tests.support.receiving import receiving
 

@@ -11,7 +11,6 @@ from fastapi.testclient import TestClient
 from segwatch.flows.web.server import create_app
 from tests.conftest import Database
 from tests.invariants.conftest import Ledger, Look, cells
-from tests.invariants.conftest import ledgers as ledgers  # noqa: PLC0414 - a fixture of these tests, too
 
 LAKE = cells(1, 1, 4, 4)
 WORLD = [Look((LAKE,))] * 4

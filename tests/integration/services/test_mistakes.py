@@ -25,7 +25,6 @@ from segwatch.db.ports import any_free
 from segwatch.flows.cli.app import app
 from tests.conftest import Database
 from tests.invariants.conftest import Ledger, Look, cells
-from tests.invariants.conftest import ledgers as ledgers  # noqa: PLC0414 - a fixture of these tests, too
 
 WATCH = {
     "version": 1, "name": "shore", "instruction": "segment the water", "start": "2024-01-01T00:00:00Z",

@@ -17,21 +17,13 @@ from sqlalchemy import text
 from segwatch.flows.web import ogc
 from segwatch.flows.web.server import create_app
 from tests.conftest import Database
-from tests.invariants.conftest import Ledger, Look, cells
-from tests.invariants.conftest import ledgers as ledgers  # noqa: PLC0414 - a fixture of these tests, too
+from tests.integration.services.conftest import LAKE
+from tests.invariants.conftest import Ledger
 
-LAKE = cells(1, 1, 3, 3)
 OBJECTS = "/ogc/collections/watch.objects_now"
 TILE = f"{OBJECTS}/tiles/WebMercatorQuad/10/540/347"
 #: What PostgreSQL, PostGIS or asyncpg would say.
 WORDS = ("syntax", "operator does not", "HINT", "LINE 1", "invalid input", "SRID", "relation", "Traceback")
-
-
-@pytest.fixture
-def ledger(ledgers: Any) -> Ledger:
-    made: Ledger = ledgers()
-    made.arrive([Look(()), Look((LAKE,))], [0, 1])
-    return made
 
 
 @pytest.fixture

@@ -32,7 +32,6 @@ from segwatch.flows.web.server import Access, create_app
 from segwatch.geo.types import ChangeKind, Escalation, QuietHours
 from tests.conftest import Database
 from tests.invariants.conftest import CHANNELS, START, Ledger, Look, cells
-from tests.invariants.conftest import ledgers as ledgers  # noqa: PLC0414 - a fixture of these tests, too
 from tests.support.receiving import deliver_again_and_again, receiving
 
 SECRET = "whsec_" + "c2Vnd2F0Y2ggc2Vnd2F0Y2ggc2Vnd2F0Y2g="

@@ -20,7 +20,6 @@ from segwatch.flows.web import reviews
 from segwatch.flows.web.server import Access, create_app
 from tests.conftest import Database
 from tests.invariants.conftest import Ledger, Look, cells
-from tests.invariants.conftest import ledgers as ledgers  # noqa: PLC0414 - a fixture of these tests, too
 
 TOKEN = "a token of some length"
 LAKE = cells(1, 1, 4, 4)

@@ -1,0 +1,20 @@
+"""What several of these tests look at: a ledger in which a lake appeared."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.invariants.conftest import Ledger, Look, cells
+from tests.invariants.conftest import ledgers as ledgers  # noqa: PLC0414 - a fixture of these tests, too
+
+LAKE = cells(1, 1, 3, 3)
+
+
+@pytest.fixture
+def ledger(ledgers: Any) -> Ledger:
+    """Its second day shows the lake."""
+    made: Ledger = ledgers()
+    made.arrive([Look(()), Look((LAKE,))], [0, 1])
+    return made
