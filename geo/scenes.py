@@ -264,6 +264,8 @@ def _footprint(identity: str, geometry: object) -> BaseGeometry:
         found = shapely.force_2d(shape(dict(geometry)))
         if not np.isfinite(shapely.get_coordinates(found)).all():
             raise ValueError("a coordinate is no number")
+        if found.bounds[1] < -90 or found.bounds[3] > 90:
+            raise ValueError("a latitude is beyond 90 degrees")
         # a longitude beyond 180 degrees becomes a jump, which split() understands
         if found.bounds[0] < -180 or found.bounds[2] > 180:
             found = shapely.transform(found, _wrap)

@@ -91,8 +91,9 @@ def _judged(document: Any, profile: Profile) -> Item | None:
 def _sound(item: Item, profile: Profile) -> None:
     assert item.footprint.is_valid
     assert item.footprint.area > 0
-    west, _, east, _ = item.footprint.bounds
+    west, south, east, north = item.footprint.bounds
     assert -180 <= west <= east <= 180
+    assert -90 <= south <= north <= 90
     assert item.acquired_at.tzinfo is not None
     assert set(item.assets) == set(profile.assets())
     (scene,) = group([item, item])

@@ -200,6 +200,13 @@ def test_relative_and_alternate_hrefs() -> None:
         ({"geometry": {"type": "Point", "coordinates": [1, 2]}}, "Point"),
         ({"geometry": {"type": "Polygon", "coordinates": [[[1, 1], [2]]]}}, "geometry"),
         ({"geometry": {"type": "Polygon", "coordinates": []}}, "Polygon"),
+        *(
+            (
+                {"geometry": {"type": "Polygon", "coordinates": [[[1, 1], [2, 1], [2, lat], [1, 1]]]}},
+                "a latitude",
+            )
+            for lat in (90.5, -91, 1e308)
+        ),
         ({"properties": {}}, "time is unknown"),
         ({"properties": {"datetime": "yesterday"}}, "yesterday"),
         ({"properties": None}, "no properties"),
