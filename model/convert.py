@@ -70,8 +70,8 @@ def convert(
     """
     if target.exists():
         raise CheckpointError(f"{target} exists; give a new folder, or remove it first")
-    files = _shards(source)
-    shapes, place = _shapes(files)
+    files = shards(source)
+    shapes, place = shard_shapes(files)
     if lora := sorted(key for key in shapes if _LORA.search(key)):
         raise CheckpointError(
             f"{source}: {lora[0]} and {len(lora) - 1} more are LoRA weights beside the model's; merge them first "
@@ -97,16 +97,28 @@ def convert(
 
 
 def _config(source: Path, file: Path | None, shapes: Mapping[str, tuple[int, ...]]) -> SegEarthConfig:
-    if file is None:
-        return build.official_config(source, shapes)
+    return build.official_config(source, shapes) if file is None else read_dimensions(file)
+
+
+def read_dimensions(file: Path) -> SegEarthConfig:
+    """A ``config.json`` in this project's form.
+
+    Raises:
+        CheckpointError: if it cannot be read.
+        ConfigError: for another form.
+    """
     try:
         return SegEarthConfig.from_dict(json.loads(file.read_text(encoding="utf-8")))
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{file}: no readable configuration: {error}") from error
 
 
-def _shards(source: Path) -> list[Path]:
-    """Safetensors if there are any, else pickled shards."""
+def shards(source: Path) -> list[Path]:
+    """Files of a published folder: safetensors if there are any, else pickled shards.
+
+    Raises:
+        CheckpointError: if there is neither.
+    """
     if not source.is_dir():
         raise CheckpointError(f"{source}: no such folder; give the folder of the official checkpoint")
     if (source / checkpoint.INDEX).exists() or any(source.glob("*.safetensors")):
@@ -119,7 +131,12 @@ def _shards(source: Path) -> list[Path]:
     return files
 
 
-def _shapes(files: list[Path]) -> tuple[dict[str, tuple[int, ...]], dict[str, Path]]:
+def shard_shapes(files: list[Path]) -> tuple[dict[str, tuple[int, ...]], dict[str, Path]]:
+    """Shape of every tensor in some shards, and the shard that holds it.
+
+    Raises:
+        CheckpointError: for an unreadable or unsafe shard, or a tensor that two shards hold.
+    """
     shapes: dict[str, tuple[int, ...]] = {}
     place: dict[str, Path] = {}
     for file in files:
@@ -138,7 +155,8 @@ def _shapes_of(file: Path) -> dict[str, tuple[int, ...]]:
     return {key: tuple(value.shape) for key, value in _unpickled(file).items()}
 
 
-def _tensors(file: Path, keys: list[str]) -> Iterator[tuple[str, Tensor]]:
+def shard_tensors(file: Path, keys: list[str]) -> Iterator[tuple[str, Tensor]]:
+    """Some tensors of a shard, one at a time."""
     if file.suffix == ".safetensors":
         yield from checkpoint.tensors(file, keys)
     else:
@@ -183,7 +201,7 @@ def _write(
         on_file(number - 1, len(sources))
         name = f"model-{number:05d}-of-{len(sources):05d}.safetensors"
         state: dict[str, Tensor] = {}
-        for key, value in _tensors(file, sorted(key for key in wanted if place[key] == file)):
+        for key, value in shard_tensors(file, sorted(key for key in wanted if place[key] == file)):
             if not value.is_floating_point():
                 raise CheckpointError(f"{file}: {key} is {value.dtype}; quantised weights are not supported")
             if not bool(value.isfinite().all()):

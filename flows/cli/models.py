@@ -112,6 +112,57 @@ def convert(
     out.print(f"use it: export SEGWATCH_MODEL_PATH={target}", soft_wrap=True)
 
 
+@app.command()
+def assemble(
+    mipha: Annotated[Path, typer.Option(help="folder of Mipha-3B: weights and tokenizer files")],
+    siglip: Annotated[Path, typer.Option(help="folder of SigLIP so400m patch14-384")],
+    mask2former: Annotated[Path, typer.Option(help=".pkl of Mask2Former, Swin-B, IN21k")],
+    out_folder: Annotated[Path, typer.Option("--out", help="folder to write; must not exist")],
+    config: Annotated[
+        Path | None,
+        typer.Option(help="config.json in this project's form, for parts of other than the official size"),
+    ] = None,
+    precision: Annotated[
+        Precision | None, typer.Option("--dtype", help="store as; as it is by default")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="print one JSON document")] = False,
+) -> None:
+    """Assemble SegEarth-R2 from its public parts, as the start of a training run; nothing in them is executed.
+
+    The result is untrained: its masks mean nothing before `segwatch model train` has run on it.
+    """
+    import torch
+
+    from segwatch.model.assemble import ACCOUNT
+    from segwatch.model.assemble import assemble as run
+    from segwatch.model.convert import read_dimensions
+
+    with clear_errors(), Progress(console=err, transient=True) as progress:
+        task = progress.add_task("assembling", total=None)
+        done = run(
+            mipha,
+            siglip,
+            mask2former,
+            out_folder,
+            dimensions=None if config is None else read_dimensions(config),
+            dtype=None if precision is None else getattr(torch, precision),
+            on_key=lambda count, keys: progress.update(task, completed=count, total=keys),
+        )
+    if as_json:
+        numbers = {part.value: count for part, count in done.parameters.items()}
+        document = {"target": str(out_folder), "version": done.version, "parameters": numbers}
+        print_json(document | done.account.to_dict())
+        return
+    table = Table("from", "parameters", "keys of it not used")
+    for part, count in done.parameters.items():
+        table.add_row(part.value, f"{count:,}", str(len(done.account.unused.get(part, ()))))
+    out.print(table)
+    out.print(f"{out_folder}: {done.version}, not trained; {ACCOUNT} tells where each parameter came from")
+    out.print(
+        "train it: segwatch model train RECIPE, with start.checkpoint naming this folder", soft_wrap=True
+    )
+
+
 @app.command("eval")
 def evaluate(
     dataset: Annotated[str, typer.Option(help="lasers, earthreason, rrsis-d, risbench or refsegrs")],

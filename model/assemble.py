@@ -1,0 +1,339 @@
+"""Assemble SegEarth-R2 from the public parts that its authors start from, ready to be trained.
+
+Language model, projector and tokenizer come from Mipha-3B, the vision tower from SigLIP so400m, mask encoder, pixel
+decoder and mask decoder from Mask2Former (Swin-B, IN21k). Every parameter is accounted for: taken from a named file, or
+freshly initialised in a stated way. Source of the recipe: SegEarth-R2, arXiv 2512.20013.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+import shutil
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
+
+from segwatch.model import arrays_pickle, build, checkpoint, convert, identity, prompt, tokenizer
+from segwatch.model.config import SegEarthConfig, base
+from segwatch.model.errors import CheckpointError
+
+ACCOUNT = "assembly.json"
+"""File of the assembled folder that tells where each parameter came from."""
+NAME = "segearth-r2-assembled"
+_SEED = 0
+_SHARD_BYTES = 2 * 1024**3
+_VOCABULARY = ("model.embed_tokens.weight", "lm_head.weight")
+
+
+class Part(StrEnum):
+    """Where values come from."""
+
+    MIPHA = "mipha"
+    SIGLIP = "siglip"
+    MASK2FORMER = "mask2former"
+    FRESH = "fresh"
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where one parameter of the assembled model comes from."""
+
+    part: Part
+    key: str
+    """Name in the part's file; for fresh ones how they are initialised."""
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """Every parameter's origin, and what the parts hold beyond that."""
+
+    origins: Mapping[str, Origin]
+    """By key of the assembled model, in the reference's names."""
+    unused: Mapping[Part, tuple[str, ...]]
+    """Keys of each part's file that the architecture has no place for."""
+
+    def to_dict(self) -> dict[str, object]:
+        """JSON-ready."""
+        return {
+            "origins": {key: [one.part.value, one.key] for key, one in sorted(self.origins.items())},
+            "unused": {part.value: list(keys) for part, keys in self.unused.items()},
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Assembled:
+    """What was written."""
+
+    version: str
+    parameters: Mapping[Part, int]
+    """Numbers by origin."""
+    account: Account
+
+
+Shapes = Mapping[str, tuple[int, ...]]
+
+
+class Weights(Protocol):
+    """Tensors of one part by name."""
+
+    @property
+    def shapes(self) -> Shapes:
+        """Shape by key."""
+
+    def get(self, key: str) -> Tensor:
+        """The values of one key."""
+
+
+# the part's names -> the reference's; a key that no rule fits has no place in the architecture
+_RULES: Mapping[Part, tuple[tuple[str, str], ...]] = {
+    Part.MIPHA: (
+        (r"(model\.(?:embed_tokens|final_layernorm|mm_projector)\..*)", r"\1"),
+        (r"(model\.layers\..*)", r"\1"),
+        (r"(lm_head\.weight)", r"\1"),
+    ),
+    Part.SIGLIP: ((r"(vision_model\..*)", r"model.vision_tower.\1"),),
+    Part.MASK2FORMER: (
+        (r"backbone\.(.*)", r"model.vision_tower_mask.\1"),
+        (r"sem_seg_head\.(pixel_decoder\.(?:adapter_1|layer_1))\.norm\.(.*)", r"\1.1.\2"),
+        (r"sem_seg_head\.(pixel_decoder\.(?:adapter_1|layer_1))\.(.*)", r"\1.0.\2"),
+        (r"sem_seg_head\.(pixel_decoder\..*)", r"\1"),
+        (r"sem_seg_head\.(predictor\..*)", r"\1"),
+    ),
+}
+#: What no part has: the query projector is SegEarth-R2's own; Mask2Former's two convolutions have no bias.
+_FRESH = {
+    "SEG_token_projector.weight": "uniform, +-1 / sqrt(inputs)",
+    "SEG_token_projector.bias": "uniform, +-1 / sqrt(inputs)",
+    "pixel_decoder.adapter_1.0.bias": "zeros",
+    "pixel_decoder.layer_1.0.bias": "zeros",
+}
+
+
+def plan(parts: Mapping[Part, Shapes], config: SegEarthConfig) -> Account:
+    """Find the origin of every parameter.
+
+    Parameters
+    ----------
+    parts
+        Shapes of each part's file, in its own names.
+    config
+        Dimensions; its vocabulary may be smaller than Mipha's, whose last rows are padding.
+
+    Raises
+    ------
+    CheckpointError
+        Naming the parameters that no part has, and those of another shape.
+    """
+    model = build.empty(config)
+    wanted = checkpoint.expected_shapes(model)
+    origins: dict[str, Origin] = {key: Origin(Part.FRESH, how) for key, how in _FRESH.items()}
+    unused: dict[Part, list[str]] = {part: [] for part in parts}
+    problems: list[str] = []
+    for part, shapes in parts.items():
+        for key, shape in sorted(shapes.items()):
+            ours = _renamed(part, key)
+            if ours not in wanted:
+                unused[part].append(key)
+            elif not _fits(ours, shape, wanted[ours]):
+                problems.append(f"{part}: {key} is {shape} instead of {wanted[ours]}")
+            else:
+                origins[ours] = Origin(part, key)
+    problems += [f"no part has {key}" for key in sorted(set(wanted) - set(origins))]
+    if problems:
+        more = f" and {len(problems) - 8} more" if len(problems) > 8 else ""
+        raise CheckpointError(
+            "the parts do not make a SegEarth-R2: "
+            + "; ".join(problems[:8])
+            + more
+            + ". Needed are Mipha-3B, "
+            "SigLIP so400m patch14-384 and Mask2Former Swin-B (IN21k)"
+        )
+    return Account(origins, {part: tuple(keys) for part, keys in unused.items()})
+
+
+def _renamed(part: Part, key: str) -> str | None:
+    for pattern, ours in _RULES[part]:
+        if match := re.fullmatch(pattern, key):
+            return match.expand(ours)
+    return None
+
+
+def _fits(key: str, shape: tuple[int, ...], wanted: tuple[int, ...]) -> bool:
+    if key in _VOCABULARY:
+        return len(shape) == 2 and shape[1] == wanted[1] and shape[0] >= wanted[0] - 1
+    return shape == wanted
+
+
+def assemble(
+    mipha: Path,
+    siglip: Path,
+    mask2former: Path,
+    out: Path,
+    *,
+    dimensions: SegEarthConfig | None = None,
+    dtype: torch.dtype | None = None,
+    on_key: Callable[[int, int], None] = lambda done, keys: None,
+) -> Assembled:
+    """Write a folder that :func:`segwatch.model.build.from_pretrained` takes; it appears whole or not at all.
+
+    The vocabulary is that of Mipha's tokenizer with ``[SEG]`` added; its row starts as the mean of the others.
+
+    Parameters
+    ----------
+    mipha, siglip
+        Folders as published, safetensors or ``pytorch_model*.bin``.
+    mask2former
+        The published ``.pkl`` of arrays.
+    out
+        New folder.
+    dimensions
+        Of the model; the official ones by default.
+    dtype
+        To store the weights as; as they are by default.
+    on_key
+        Called with (keys written, keys in all).
+
+    Raises
+    ------
+    CheckpointError
+        For a part that cannot be read, or that does not fit, by key; or if ``out`` exists.
+    TokenizerError
+        If Mipha's folder holds no usable tokenizer.
+    """
+    if out.exists():
+        raise CheckpointError(f"{out} exists; give a new folder, or remove it first")
+    words = tokenizer.load(mipha)
+    config = _sized(dimensions or base(), words)
+    parts: dict[Part, Weights] = {
+        Part.MIPHA: _Folder(mipha),
+        Part.SIGLIP: _Folder(siglip),
+        Part.MASK2FORMER: _Pickle(mask2former),
+    }
+    account = plan({part: weights.shapes for part, weights in parts.items()}, config)
+    partial = out.with_name(out.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    try:
+        words.save_pretrained(partial)
+        text = json.dumps(config.to_dict(), indent=2) + "\n"
+        (partial / "config.json").write_text(text, encoding="utf-8")
+        (partial / ACCOUNT).write_text(json.dumps(account.to_dict(), indent=1) + "\n", encoding="utf-8")
+        counts = _write(partial, _values(account, parts, config), len(account.origins), dtype, on_key)
+        version = identity.version(partial)
+        os.replace(partial, out)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+    numbers: Counter[Part] = Counter()
+    for key, count in counts.items():
+        numbers[account.origins[key].part] += count
+    return Assembled(version, dict(numbers), account)
+
+
+def _sized(dimensions: SegEarthConfig, words: PreTrainedTokenizerBase) -> SegEarthConfig:
+    seg = tokenizer.token_id(words, prompt.SEG)
+    return replace(
+        dimensions,
+        name=NAME,
+        phi=replace(dimensions.phi, vocab_size=seg + 1),
+        seg_token_id=seg,
+        eos_token_id=tokenizer.token_id(words, prompt.END),
+    )
+
+
+class _Folder:
+    """A published folder of shards; one shard is open at a time."""
+
+    def __init__(self, folder: Path) -> None:
+        self.shapes, self._place = convert.shard_shapes(convert.shards(folder))
+
+    def get(self, key: str) -> Tensor:
+        """The values of one key."""
+        return next(value for _, value in convert.shard_tensors(self._place[key], [key]))
+
+
+class _Pickle:
+    """Mask2Former's file."""
+
+    def __init__(self, file: Path) -> None:
+        self._arrays = arrays_pickle.read_arrays(file)
+        self.shapes: Shapes = {key: tuple(value.shape) for key, value in self._arrays.items()}
+
+    def get(self, key: str) -> Tensor:
+        """The values of one key."""
+        return torch.from_numpy(self._arrays[key].copy())
+
+
+def _values(
+    account: Account, parts: Mapping[Part, Weights], config: SegEarthConfig
+) -> Iterator[tuple[str, Tensor]]:
+    shapes = checkpoint.expected_shapes(build.empty(config))
+    generator = torch.Generator().manual_seed(_SEED)
+    for key, origin in sorted(account.origins.items()):
+        if origin.part is Part.FRESH:
+            yield key, _fresh(key, shapes[key], generator, config)
+            continue
+        value = parts[origin.part].get(origin.key)
+        if not value.is_floating_point() or not bool(value.isfinite().all()):
+            raise CheckpointError(f"{origin.part}: {origin.key} holds values that are no finite numbers")
+        yield key, _with_seg_row(value, config.seg_token_id) if key in _VOCABULARY else value
+
+
+def _fresh(key: str, shape: tuple[int, ...], generator: torch.Generator, config: SegEarthConfig) -> Tensor:
+    if _FRESH[key] == "zeros":
+        return torch.zeros(shape)
+    bound = 1 / math.sqrt(config.phi.hidden_size)
+    return (torch.rand(shape, generator=generator) * 2 - 1) * bound
+
+
+def _with_seg_row(rows: Tensor, seg: int) -> Tensor:
+    """The rows of known tokens, then that of [SEG], the newest one: their mean."""
+    known = rows[:seg]
+    return torch.cat([known, known.float().mean(dim=0, keepdim=True).to(known.dtype)])
+
+
+def _write(
+    folder: Path,
+    values: Iterator[tuple[str, Tensor]],
+    keys: int,
+    dtype: torch.dtype | None,
+    on_key: Callable[[int, int], None],
+) -> dict[str, int]:
+    """Shards of bounded size, and their index; how many numbers each key has."""
+    shard: dict[str, Tensor] = {}
+    weight_map: dict[str, str] = {}
+    counts: dict[str, int] = {}
+    size = total = 0
+
+    def flush() -> None:
+        nonlocal shard, size
+        if shard:
+            name = f"model-{len(set(weight_map.values())) + 1:05d}.safetensors"
+            save_file(shard, folder / name, metadata={"format": "pt"})
+            weight_map.update(dict.fromkeys(shard, name))
+            shard, size = {}, 0
+
+    for done, (key, value) in enumerate(values, start=1):
+        stored = value.to(dtype or value.dtype, copy=True).contiguous()
+        if size and size + stored.nbytes > _SHARD_BYTES:
+            flush()
+        shard[key] = stored
+        counts[key] = value.numel()
+        size += stored.nbytes
+        total += stored.nbytes
+        on_key(done, keys)
+    flush()
+    index = {"metadata": {"total_size": total}, "weight_map": dict(sorted(weight_map.items()))}
+    (folder / checkpoint.INDEX).write_text(json.dumps(index, indent=1) + "\n", encoding="utf-8")
+    return counts
