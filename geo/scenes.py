@@ -27,7 +27,7 @@ from segwatch.geo.antimeridian import split
 from segwatch.geo.crs import centre
 from segwatch.geo.errors import BadItem
 from segwatch.geo.storable import shortened, storable
-from segwatch.geo.types import MADE, AssetAccess, Item, Profile, Scene
+from segwatch.geo.types import MADE, AssetAccess, Item, Profile, Scene, baseline_number, made_of
 
 _WEB = ("http", "https")
 _BUCKET = re.compile(r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$")
@@ -143,8 +143,8 @@ def _baseline(
         raise BadItem(
             identity,
             "its processing baseline is unknown, and with it whether the producer's constant is in its values: it has "
-            "no s2:processing_baseline, and no product name (s2:product_uri) with an N and four digits. Ask the catalog "
-            f"for one of them, or use a profile of your own without offset_from_baseline in place of {profile.name}",
+            "no s2:processing_baseline, and no product name (s2:product_uri) with an N and four digits. Ask the "
+            f"catalog for one of them, or use a profile of your own without offset_from_baseline in place of {profile.name}",
         )
     return found
 
@@ -243,9 +243,9 @@ def _scene(key: _Pass, items: list[Item]) -> Scene:
 def _version(item: Item) -> tuple[Any, ...]:
     """Sorts versions; every field takes part, so that ties do not depend on the order of arrival."""
     long_ago = datetime.min.replace(tzinfo=UTC)
-    updated = item.updated_at or moment_of(item.made) or long_ago
+    updated = item.updated_at or moment_of(made_of(item.properties)) or long_ago
     content = (repr(sorted(item.assets.items())), repr(sorted(item.properties.items())), item.footprint.wkb)
-    return item.baseline_number, updated, item.id, item.acquired_at, item.href, *content
+    return baseline_number(item.processing_baseline), updated, item.id, item.acquired_at, item.href, *content
 
 
 def _supersedes(newer: Item, older: Item) -> bool:

@@ -165,6 +165,17 @@ class Profile:
 MADE = ("s2:generation_time", "processing:datetime", "published", "created")
 
 
+def made_of(properties: Mapping[str, Any]) -> str:
+    """When an item was made, in its catalog's words; empty where that does not say."""
+    given = (properties.get(name) for name in MADE)
+    return next((str(value) for value in given if value not in (None, "")), "")
+
+
+def baseline_number(baseline: str) -> tuple[int, ...]:
+    """A processing baseline as it sorts; empty where it is unknown, before every other one."""
+    return tuple(int(part) for part in re.findall(r"\d+", baseline))
+
+
 @dataclass(frozen=True, slots=True)
 class Item:
     """One version of one STAC item, reduced to what segwatch uses."""
@@ -187,17 +198,6 @@ class Item:
     """Identity of the catalog, see :mod:`segwatch.geo.identity`: ids are unique within one only. Empty = unknown."""
     store: str = ""
     """As :attr:`Profile.store` of the profile that the links were chosen for."""
-
-    @property
-    def made(self) -> str:
-        """When it was made, in its catalog's words; empty where that does not say."""
-        given = (self.properties.get(name) for name in MADE)
-        return next((str(value) for value in given if value not in (None, "")), "")
-
-    @property
-    def baseline_number(self) -> tuple[int, ...]:
-        """The processing baseline as it sorts; empty where it is unknown, before every other one."""
-        return tuple(int(part) for part in re.findall(r"\d+", self.processing_baseline))
 
 
 @dataclass(frozen=True, slots=True)

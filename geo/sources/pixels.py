@@ -26,7 +26,7 @@ from segwatch.geo.sources import hrefs
 from segwatch.geo.sources.access import NO_CREDENTIALS, Credentials
 from segwatch.geo.sources.files import ENVIRONMENT, Cut, OpenFile, Source, cut_of
 from segwatch.geo.sources.ranges import network
-from segwatch.geo.types import BandRef, CloudMask, Item, Profile, Scene
+from segwatch.geo.types import BandRef, CloudMask, Item, Profile, Scene, baseline_number
 
 Mask = NDArray[np.bool_]
 
@@ -197,8 +197,8 @@ def offset(item: Item, profile: Profile) -> float:
     if offset_unknown(item.properties, item.processing_baseline, item.acquired_at):
         reason = f"the processing baseline of item {item.id} is unknown, and with it the offset of its values"
         raise ReadFailed(profile.red.asset, item.href, reason)
-    first = tuple(int(part) for part in profile.offset_from_baseline.split("."))
-    if offset_taken_out(item.properties) or item.baseline_number < first:
+    first = baseline_number(profile.offset_from_baseline)
+    if offset_taken_out(item.properties) or baseline_number(item.processing_baseline) < first:
         return 0.0
     return profile.offset
 
