@@ -144,7 +144,7 @@ def _baseline(
             identity,
             "its processing baseline is unknown, and with it whether the producer's constant is in its values: it has "
             "no s2:processing_baseline, and no product name (s2:product_uri) with an N and four digits. Ask the "
-            f"catalog for one of them, or use a profile of your own without offset_from_baseline in place of {profile.name}",
+            "catalog for one of them, or use a profile of your own without offset_from_baseline",
         )
     return found
 
