@@ -66,10 +66,8 @@ _TAKE = text(
     WITH mine AS (
         SELECT o.id FROM segwatch.observation o JOIN segwatch.watch w ON w.id = o.watch_id
         WHERE o.scene_id = :scene_id AND o.model_version = :model_version
-          -- two versions of one item cannot be read together
-          AND (o.items = CAST(:items AS uuid[]) OR NOT EXISTS (
-              SELECT 1 FROM segwatch.scene_item i
-              WHERE i.superseded_at IS NOT NULL AND (i.id = ANY(o.items) OR i.id = ANY(CAST(:items AS uuid[])))))
+          -- what one watch reads may be what another one's profile cannot: only those of the same pixels go together
+          AND o.items = CAST(:items AS uuid[])
           AND {_FREE}
           AND {_WHOSE}
         ORDER BY o.id FOR UPDATE OF o SKIP LOCKED

@@ -16,26 +16,37 @@ from segwatch.db.ids import make_id
 from segwatch.db.series import begin
 from segwatch.geo.types import ObservationState
 
-#: What each scene shows of the watch's area now, and how often it was looked at before.
+#: What each scene shows of the watch's area now, and how often it was looked at before. Of a scene that several watches
+#: share, those items count that the watch's profile can read and that meet its area; if none does both, those that do
+#: one, so that the reason is found where the scene is read. Rows of one version are one: their links differ only.
 _WANTED = text(
     """
-    SELECT w.scene_id, w.acquired_at, w.items,
+    SELECT w.scene_id, w.acquired_at, w.items, w.versions,
            EXISTS (SELECT 1 FROM segwatch.observation o JOIN segwatch.series s ON s.seeded_from = o.series_id
                    WHERE s.id = :series_id AND o.scene_id = w.scene_id) AS answered_before,
            (SELECT coalesce(max(o.version), 0) FROM segwatch.observation o
-            WHERE o.series_id = :series_id AND o.scene_id = w.scene_id) AS versions
+            WHERE o.series_id = :series_id AND o.scene_id = w.scene_id) AS looks
     FROM (
-        SELECT s.id AS scene_id, s.acquired_at,
-               coalesce(array_agg(i.id ORDER BY i.id) FILTER (WHERE ST_Intersects(i.footprint, a.geom)),
-                        array_agg(i.id ORDER BY i.id)) AS items
-        FROM segwatch.scene s
-        JOIN segwatch.scene_item i ON i.scene_id = s.id AND i.superseded_at IS NULL
-        CROSS JOIN segwatch.area a
-        WHERE s.id = ANY(CAST(:scenes AS uuid[])) AND a.id = :area_id
-        GROUP BY s.id) w
+        SELECT f.scene_id, f.acquired_at, array_agg(f.id ORDER BY f.id) AS items,
+               array_agg(f.version_id ORDER BY f.version_id) AS versions
+        FROM (
+            SELECT i.scene_id, s.acquired_at, i.id, i.version_id, u.lack,
+                   min(u.lack) OVER (PARTITION BY i.scene_id) AS least
+            FROM segwatch.scene s
+            JOIN segwatch.scene_item i ON i.scene_id = s.id AND i.superseded_at IS NULL
+            CROSS JOIN segwatch.area a
+            CROSS JOIN LATERAL (
+                SELECT CASE WHEN i.store = :store AND i.assets ?& CAST(:assets AS text[]) THEN 0 ELSE 2 END
+                       + CASE WHEN ST_Intersects(i.footprint, a.geom) THEN 0 ELSE 1 END AS lack) u
+            WHERE s.id = ANY(CAST(:scenes AS uuid[])) AND a.id = :area_id) f
+        WHERE f.lack = f.least
+        GROUP BY f.scene_id, f.acquired_at) w
     WHERE NOT EXISTS (
         SELECT 1 FROM segwatch.observation o
-        WHERE o.series_id = :series_id AND o.scene_id = w.scene_id AND o.items = w.items)
+        WHERE o.series_id = :series_id AND o.scene_id = w.scene_id
+          AND (o.items = w.items OR w.versions = (
+              SELECT array_agg(i.version_id ORDER BY i.version_id) FROM segwatch.scene_item i
+              WHERE i.id = ANY(o.items))))
     ORDER BY w.scene_id
     """
 )
@@ -90,7 +101,8 @@ def enqueue(conn: Connection, watch_revision_id: UUID, model_version: str, scene
     if watch is None:
         raise NotFound(f"no watch revision {watch_revision_id} in the ledger")
     series_id = make_id("series", watch["name"], watch["instruction_id"], model_version)
-    lon, lat = centre(load_watch(watch["definition"]).area)
+    stored = load_watch(watch["definition"])
+    lon, lat = centre(stored.area)
     series = {
         "id": series_id,
         "watch_name": watch["name"],
@@ -100,7 +112,13 @@ def enqueue(conn: Connection, watch_revision_id: UUID, model_version: str, scene
         "origin_lat": lat,
     }
     began = begin(conn, series)
-    wanted = {"series_id": series_id, "area_id": watch["area_id"], "scenes": list(set(scene_ids))}
+    wanted = {
+        "series_id": series_id,
+        "area_id": watch["area_id"],
+        "scenes": list(set(scene_ids)),
+        "store": stored.profile.store,
+        "assets": list(stored.profile.assets()),
+    }
     # in one order, so that two concurrent calls cannot deadlock
     rows = []
     for scene in conn.execute(_WANTED, wanted):
@@ -108,17 +126,17 @@ def enqueue(conn: Connection, watch_revision_id: UUID, model_version: str, scene
         if too_early and scene.answered_before:
             continue
         row = {
-            "id": make_id("observation", series_id, scene.scene_id, *scene.items),
+            "id": make_id("observation", series_id, scene.scene_id, *scene.versions),
             "series_id": series_id,
             "scene_id": scene.scene_id,
             "watch_id": watch_revision_id,
             "model_version": model_version,
             "state": ObservationState.SKIPPED.value if too_early else ObservationState.PENDING.value,
             "reason": _BEFORE_THE_SERIES if too_early else None,
-            "priority": watch["priority"] - (1 if scene.versions else 0),
+            "priority": watch["priority"] - (1 if scene.looks else 0),
             "acquired_at": scene.acquired_at,
             "items": scene.items,
-            "version": scene.versions + 1,
+            "version": scene.looks + 1,
         }
         rows.append(row)
     if not rows:

@@ -1,4 +1,4 @@
-"""Scenes and the versions of their items."""
+"""Scenes: acquisitions of one catalog, and which versions of their items are in force."""
 
 from __future__ import annotations
 
@@ -7,100 +7,80 @@ from itertools import groupby
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, func, or_, select, text
+from sqlalchemy import Connection, select, text
 from sqlalchemy.dialects.postgresql import insert
 
-from segwatch.db import tables
-from segwatch.db.codec import from_ewkb
+from segwatch.db import items, tables
+from segwatch.db.codec import from_ewkb, hex_ewkb
 from segwatch.db.errors import NotFound
 from segwatch.db.ids import make_id
 from segwatch.geo.types import Item, Scene
 
 _item = tables.scene_item
 
-#: Only the newest version of an item may be in force; whether it is, is for :func:`settle` to say. It stays the newest
-#: until a newer one comes, so nothing is put back here: what another item took the place of stays as it is.
-_SUPERSEDE = text(
+_KNOWN = text(
     """
-    WITH ranked AS (
-        SELECT id, row_number() OVER (
-            ORDER BY updated_at DESC NULLS LAST, processing_baseline DESC, id) = 1 AS newest
-        FROM segwatch.scene_item WHERE scene_id = :scene_id AND item_id = :item_id
-    )
-    UPDATE segwatch.scene_item i SET superseded_at = clock_timestamp()
-    FROM ranked r WHERE i.id = r.id AND NOT r.newest AND i.superseded_at IS NULL
+    SELECT id, ST_Covers(footprint, CAST(:footprint AS geometry)) AS covered FROM segwatch.scene WHERE key = :key
+    FOR NO KEY UPDATE
+    """
+)
+#: Another watch may have found other items of the same pass.
+_GROW = text(
+    """
+    UPDATE segwatch.scene SET footprint = ST_Union(footprint, CAST(:footprint AS geometry)) WHERE id = :id
     """
 )
 
 
 def scene_id(scene: Scene) -> UUID:
-    """Id of an acquisition, stable across reprocessing."""
+    """Id that a new acquisition gets. One that was stored before catalogs had a part in it keeps its own."""
     return make_id("scene", scene.key)
 
 
 def upsert(conn: Connection, scenes: Sequence[Scene]) -> list[UUID]:
     """Store scenes and their items' versions; ids in order. The same again changes nothing.
 
-    A version is an item with an update time and a processing baseline; the newest one is in force whatever
-    the order of arrival, the others' rows stay. Links of a known version are refreshed, so that catalogs
-    may move or sign them anew.
+    A scene is found by its key, which names its catalog: what is found in another catalog, under whatever name,
+    changes nothing about it. See :mod:`segwatch.db.items` for what becomes of its items.
     """
-    return [_upsert(conn, scene) for scene in scenes]
+    # in one order, so that two that store the same scenes wait for each other
+    ids = {scene.key: _scene(conn, scene) for scene in sorted(scenes, key=lambda one: one.key)}
+    for scene in scenes:
+        items.keep(conn, ids[scene.key], scene)
+    return [ids[scene.key] for scene in scenes]
 
 
-def _upsert(conn: Connection, scene: Scene) -> UUID:
-    identity = scene_id(scene)
+def _scene(conn: Connection, scene: Scene) -> UUID:
+    """The scene's row, which stays locked."""
+    footprint = hex_ewkb(scene.footprint)
     row = {
-        "id": identity,
+        "id": scene_id(scene),
         "key": scene.key,
+        "catalog": scene.catalog,
         "collection": scene.collection,
         "platform": scene.platform,
         "relative_orbit": scene.relative_orbit,
         "solar_day": scene.solar_day,
         "acquired_at": scene.acquired_at,
-        "footprint": f"SRID=4326;{scene.footprint.wkt}",
+        "footprint": footprint,
     }
-    statement = insert(tables.scene).values(row)
-    known, given = tables.scene.c.footprint, statement.excluded.footprint
-    # another watch may have found other items of the same pass
-    grown = {"footprint": func.ST_Union(known, given)}
-    conn.execute(
-        statement.on_conflict_do_update(
-            index_elements=["id"], set_=grown, where=~func.ST_Covers(known, given)
-        )
-    )
-    for item in sorted(scene.items, key=lambda one: one.id):
-        _upsert_item(conn, identity, item)
+    wanted = {"key": scene.key, "footprint": footprint}
+    known = conn.execute(_KNOWN, wanted).first()
+    if known is None:
+        # another worker may be faster
+        conn.execute(insert(tables.scene).values(row).on_conflict_do_nothing(index_elements=["key"]))
+        known = conn.execute(_KNOWN, wanted).one()
+    if not known.covered:
+        conn.execute(_GROW, {"id": known.id, "footprint": footprint})
+    identity: UUID = known.id
     return identity
 
 
-def _upsert_item(conn: Connection, scene: UUID, item: Item) -> None:
-    version = make_id("item", item.collection, item.id, item.updated_at, item.processing_baseline)
-    values: dict[str, Any] = {
-        "id": version,
-        "scene_id": scene,
-        "item_id": item.id,
-        "href": item.href,
-        "acquired_at": item.acquired_at,
-        "updated_at": item.updated_at,
-        "processing_baseline": item.processing_baseline,
-        "assets": dict(item.assets),
-        "properties": dict(item.properties),
-        "footprint": f"SRID=4326;{item.footprint.wkt}",
-    }
-    statement = insert(_item).values(values)
-    links = {"href": statement.excluded.href, "assets": statement.excluded.assets}
-    moved = or_(_item.c.href != links["href"], _item.c.assets != links["assets"])
-    conn.execute(statement.on_conflict_do_update(index_elements=["id"], set_=links, where=moved))
-    conn.execute(_SUPERSEDE, {"scene_id": scene, "item_id": item.id})
-
-
-#: The newest version of each item of some scenes.
-_NEWEST = text(
+_EVERY = text(
     """
-    SELECT DISTINCT ON (scene_id, item_id) scene_id, id, item_id, superseded_at IS NULL AS in_force
-    FROM segwatch.scene_item WHERE scene_id = ANY(CAST(:ids AS uuid[]))
-    ORDER BY scene_id, item_id, updated_at DESC NULLS LAST, processing_baseline DESC, id
+    SELECT i.id, i.scene_id, i.store, i.version_id, i.superseded_at IS NULL AS in_force
+    FROM segwatch.scene_item i WHERE i.scene_id = ANY(CAST(:ids AS uuid[]))
+    ORDER BY i.scene_id, i.store, i.superseded_at IS NULL DESC, i.recorded_at DESC, i.id
     """
 )
 _TURN = text(
@@ -116,15 +96,19 @@ def settle(conn: Connection, ids: Sequence[UUID], newest: Callable[[Sequence[Ite
     """Supersede items that another one of the scene took the place of, under another id; the same again changes no row.
 
     ``newest`` tells which items of a scene are in force. It is asked about those that were superseded, too, so that
-    the order in which items are found makes no difference.
+    the order in which items are found makes no difference. Of the rows of one version the one in force speaks, else
+    the newest.
     """
-    rows = conn.execute(_NEWEST, {"ids": list(ids)}).all()
-    for identity, group in groupby(rows, key=lambda row: row.scene_id):
-        found = list(group)
-        if len(found) > 1:
-            items = load(conn, identity, [row.id for row in found]).items
-            kept = {item.id for item in newest(items)}
-            turned = [row.id for row in found if row.in_force != (row.item_id in kept)]
+    rows = conn.execute(_EVERY, {"ids": list(ids)}).all()
+    for (identity, _), group in groupby(rows, key=lambda row: (row.scene_id, row.store)):
+        speaking: dict[UUID, Any] = {}
+        for row in group:
+            speaking.setdefault(row.version_id, row)
+        if len(speaking) > 1:
+            known = _items(conn, identity, [row.id for row in speaking.values()])
+            kept = {id(item) for item in newest(list(known.values()))}
+            force = {row: id(item) in kept for row, item in known.items()}
+            turned = [row.id for row in speaking.values() if row.in_force != force[row.id]]
             if turned:
                 conn.execute(_TURN, {"ids": turned})
 
@@ -140,33 +124,46 @@ def load(conn: Connection, identity: UUID, versions: Collection[UUID] | None = N
     row = conn.execute(select(tables.scene).where(tables.scene.c.id == identity)).mappings().first()
     if row is None:
         raise NotFound(f"no scene {identity} in the ledger")
-    chosen = _item.c.superseded_at.is_(None) if versions is None else _item.c.id.in_(versions)
-    query = select(_item).where(_item.c.scene_id == identity, chosen).order_by(_item.c.item_id, _item.c.id)
-    items = tuple(_load_item(one, row) for one in conn.execute(query).mappings())
     return Scene(
         row["collection"],
         row["platform"],
         row["relative_orbit"],
         row["solar_day"],
         row["acquired_at"],
-        items,
+        tuple(_items(conn, identity, versions).values()),
         from_ewkb(row["footprint"].data),
+        row["catalog"],
     )
 
 
-def _load_item(row: Any, scene: Any) -> Item:
+def _items(conn: Connection, identity: UUID, rows: Collection[UUID] | None) -> dict[UUID, Item]:
+    """Items of a scene, of these rows or of those in force, by the rows' ids; in order of the items' ids."""
+    chosen = _item.c.superseded_at.is_(None) if rows is None else _item.c.id.in_(rows)
+    scene = tables.scene.c
+    query = (
+        select(_item, scene.catalog, scene.collection, scene.platform, scene.relative_orbit)
+        .join(tables.scene, scene.id == _item.c.scene_id)
+        .where(_item.c.scene_id == identity, chosen)
+        .order_by(_item.c.item_id, _item.c.id)
+    )
+    return {row["id"]: _load_item(row) for row in conn.execute(query).mappings()}
+
+
+def _load_item(row: Any) -> Item:
     return Item(
         id=row["item_id"],
-        collection=scene["collection"],
+        collection=row["collection"],
         href=row["href"],
         acquired_at=row["acquired_at"],
         updated_at=row["updated_at"],
-        platform=scene["platform"],
-        relative_orbit=scene["relative_orbit"],
+        platform=row["platform"],
+        relative_orbit=row["relative_orbit"],
         processing_baseline=row["processing_baseline"],
         footprint=from_ewkb(row["footprint"].data),
-        assets=row["assets"],
+        assets=row["assets"] | row["links"],
         properties=row["properties"],
+        catalog=row["catalog"],
+        store=row["store"],
     )
 
 

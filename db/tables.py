@@ -109,7 +109,10 @@ scene = Table(
     "scene",
     metadata,
     _id(),
+    #: begins with the catalog
     Column("key", Text, nullable=False, unique=True),
+    #: identity of the catalog; empty = unknown, of rows that nobody observed before it was kept
+    _text("catalog"),
     _text("collection"),
     _text("platform"),
     _text("relative_orbit"),
@@ -120,17 +123,25 @@ scene = Table(
     Index("scene_footprint_ix", "footprint", postgresql_using="gist"),
 )
 
+#: What an observation used stays as it is, but for ``links`` and ``superseded_at``.
 scene_item = Table(
     "scene_item",
     metadata,
     _id(),
     _ref("scene_id", "scene"),
+    #: the version of the item: rows of one version differ in their links only
+    Column("version_id", UUID(as_uuid=True), nullable=False),
     _text("item_id"),
+    #: the object store that the links are taken into; empty = web links
+    Column("store", Text, nullable=False, server_default=""),
     _text("href"),
     _time("acquired_at"),
     _time("updated_at", nullable=True),
     _text("processing_baseline"),
+    #: without signatures
     Column("assets", JSONB, nullable=False),
+    #: how assets are to be read now, where that is not the link in ``assets``: the catalog signed it anew
+    Column("links", JSONB, nullable=False, server_default="{}"),
     Column("properties", JSONB, nullable=False),
     _geom("footprint"),
     _time("recorded_at", now=True),

@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
+from shapely.geometry import box
 from shapely.geometry.base import BaseGeometry
 from sqlalchemy import Connection
 
 from segwatch.db import watches
-from segwatch.flows.playbooks import Playbook, watch_name
+from segwatch.flows.playbooks import Playbook, Source, watch_name
 from segwatch.geo.area import geodesic_m2
 from segwatch.geo.errors import CatalogUnreachable
+from segwatch.geo.identity import identity_of
 from segwatch.geo.scenes import group
 from segwatch.geo.sources import hrefs
 from segwatch.geo.sources.catalog import search
 from segwatch.geo.sources.deadline import within
 from segwatch.geo.types import Item, Scene, Watch
 
+#: A watch's file has an area and a time, which say nothing about its source.
+_SOMEWHERE, _ONCE = box(10.0, 45.0, 10.1, 45.1), datetime(2024, 1, 1, tzinfo=UTC)
 #: A source that shows things so many times smaller is worth a run beside one that goes on.
 _FINER = 2.0
 
@@ -45,13 +49,23 @@ class Choice:
 
 
 def running(conn: Connection, book: Playbook, identity: str) -> dict[str, Watch]:
-    """The watches over an event, by the name of the source's profile."""
+    """The watches over an event, by their sources: the profile's name, with the catalog where that is a second one."""
     known = set(watches.names(conn))
-    told = [identity, *(_beside(identity, source.profile) for source in book.sources)]
-    found = [
-        watches.current(conn, name).watch for name in (watch_name(book, one) for one in told) if name in known
-    ]
-    return {watch.profile.name: watch for watch in found}
+    sources = _sources(book, _SOMEWHERE, _ONCE, identity)
+    beside = {_name_beside(book, identity, source): label for label, source, _ in sources}
+    found: dict[str, Watch] = {}
+    for name in (watch_name(book, identity), *beside):
+        if name in known:
+            watch = watches.current(conn, name).watch
+            found[beside.get(name) or _source_of(watch, sources)] = watch
+    return found
+
+
+def _source_of(watch: Watch, sources: Sequence[tuple[str, Source, Watch]]) -> str:
+    """The source that a run was begun on: its profile in its catalog, else in whichever catalog that is now."""
+    same = [(label, one) for label, _, one in sources if one.profile.name == watch.profile.name]
+    exact = (label for label, one in same if identity_of(one) == identity_of(watch))
+    return next(iter((*exact, *(label for label, _ in same), watch.profile.name)))
 
 
 def choose(
@@ -108,29 +122,41 @@ class _Candidate:
 
 def _candidates(book: Playbook, happening: Happening, runs: Mapping[str, Watch]) -> list[_Candidate]:
     km2 = geodesic_m2(happening.area) / 1e6
-    every = [
-        (source, book.watch_over(happening.area, happening.occurred_at, happening.identity, source))
-        for source in book.sources
-    ]
-    kept = [runs[watch.profile.name].profile for _, watch in every if watch.profile.name in runs]
+    every = _sources(book, happening.area, happening.occurred_at, happening.identity)
+    kept = [runs[label].profile for label, _, _ in every if label in runs]
     found = []
-    for source, watch in every:
+    for label, source, watch in every:
         profile = watch.profile
-        if profile.name in runs:
-            found.append(_Candidate(replace(watch, name=runs[profile.name].name), _Kind.OWN, goes_on=True))
+        if label in runs:
+            found.append(_Candidate(replace(watch, name=runs[label].name), _Kind.OWN, goes_on=True))
         elif source.largest_km2 is not None and km2 > source.largest_km2:
             continue
         elif not kept:
             found.append(_Candidate(watch, _Kind.OWN, goes_on=not source.only_after))
+        # a mirror in another catalog has what the run's own has
         elif profile.collection not in {one.collection for one in kept}:
             finer = profile.gsd_m * _FINER <= min(one.gsd_m for one in kept)
-            beside = replace(watch, name=watch_name(book, _beside(happening.identity, source.profile)))
+            beside = replace(watch, name=_name_beside(book, happening.identity, source))
             found.append(_Candidate(beside, _Kind.FINER if finer else _Kind.INSTEAD, goes_on=False))
     return found
 
 
-def _beside(identity: str, profile: str) -> str:
-    return f"{identity} {profile}"
+def _sources(
+    book: Playbook, area: BaseGeometry, since: datetime, identity: str
+) -> list[tuple[str, Source, Watch]]:
+    """The sources of a playbook, each with the watch over it, by labels that tell them apart."""
+    every = [(source, book.watch_over(area, since, identity, source)) for source in book.sources]
+    return [(f"{watch.profile.name}{_elsewhere(book, source)}", source, watch) for source, watch in every]
+
+
+def _elsewhere(book: Playbook, source: Source) -> str:
+    """What tells a source from an earlier one of the same profile in another catalog; empty where none is."""
+    first = next(one for one in book.sources if one.profile == source.profile)
+    return "" if source is first else f" {source.catalog_name or source.catalog}"
+
+
+def _name_beside(book: Playbook, identity: str, source: Source) -> str:
+    return watch_name(book, f"{identity} {source.profile}{_elsewhere(book, source)}")
 
 
 def _asked(watch: Watch, days_before: int, seconds: float) -> Choice:
@@ -152,7 +178,8 @@ def _in_time(watch: Watch, since: datetime, until: datetime, seconds: float) -> 
     """
 
     def ask() -> list[Item]:
-        found = search(watch.catalog, watch.profile, watch.area, since, until)
+        identity = identity_of(watch)
+        found = search(watch.catalog, watch.profile, watch.area, since, until, identity=identity)
         return [one for one in found if isinstance(one, Item)]
 
     try:

@@ -17,6 +17,7 @@ from segwatch.flows.assemble import worker_engine
 from segwatch.flows.errors import ConfigError
 from segwatch.flows.segmenters import version_of
 from segwatch.flows.settings import load_settings
+from segwatch.geo.identity import identity_of
 from segwatch.geo.scenes import group, newest
 from segwatch.geo.sources.catalog import Rejected, opened, search
 from segwatch.geo.sources.watermark import Look, Updated, after, chunks, looks
@@ -77,7 +78,14 @@ def discover_watch(
         keeper = _Keeper(engine, stored, model_version, moment, mark)
     for look, last in _with_last(planned):
         period = look.start, look.end
-        found = search(catalog, watch.profile, watch.area, *period, updated_after=look.updated_after)
+        found = search(
+            catalog,
+            watch.profile,
+            watch.area,
+            *period,
+            updated_after=look.updated_after,
+            identity=identity_of(watch),
+        )
         keeper.keep(look, list(found), last=last)
     _log.info("discover %s", asdict(keeper.report))
     return keeper.report

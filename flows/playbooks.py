@@ -64,6 +64,7 @@ class Source(_Part):
 
     profile: str
     catalog: str | None = None
+    catalog_name: str | None = Field(None, description="as in a watch")
     instruction: str | None = Field(None, description="what to ask of it, where that differs")
     targets: tuple[str, ...] | None = Field(None, description="of its instruction")
     only_after: bool = Field(False, description="taken only if it has a scene since the event; none may come")
@@ -140,7 +141,7 @@ class Playbook(_Part):
             "version": 1,
             "name": watch_name(self, identity),
             "area": {"geojson": mapping(area)},
-            "source": source.model_dump(include={"profile", "catalog"}, exclude_none=True),
+            "source": source.model_dump(include={"profile", "catalog", "catalog_name"}, exclude_none=True),
             "start": since.isoformat(),
             "end": (since + timedelta(days=self.days)).isoformat(),
         }

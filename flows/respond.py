@@ -25,7 +25,7 @@ from segwatch.geo.area import geodesic_m2
 from segwatch.geo.errors import EventRefused
 from segwatch.geo.events.area import looked_at
 from segwatch.geo.events.linking import linked
-from segwatch.geo.scenes import best
+from segwatch.geo.scenes import best, newest
 from segwatch.geo.types import Event, Watch
 
 _log = logging.getLogger(__name__)
@@ -119,9 +119,9 @@ def respond(
             made.begun = applied.created or not watches.observed(conn, watch.name, answered=True)
             # an event that is revised keeps the picture from before that it began with
             if baseline is not None and not watches.observed(conn, watch.name):
-                observations.enqueue(
-                    conn, applied.revision_id, model_version, scenes.upsert(conn, [baseline])
-                )
+                found = scenes.upsert(conn, [baseline])
+                scenes.settle(conn, found, newest)
+                observations.enqueue(conn, applied.revision_id, model_version, found)
     _log.info("respond %s", asdict(made))
     return made, watch
 

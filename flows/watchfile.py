@@ -141,6 +141,11 @@ class _Area(_Part):
 class _Source(_Part):
     profile: str
     catalog: Catalog | None = None
+    catalog_name: str = Field(
+        "",
+        pattern=r"^([a-z0-9][a-z0-9-]{0,62})?$",
+        description="names the catalog whatever its address; catalogs of one name are one catalog",
+    )
 
 
 class _Tracking(_Part):
@@ -359,6 +364,7 @@ def _build(file: _WatchFile, profile: Profile, base: Path, name: str) -> Watch:
         max_failed_tiles=file.max_failed_tiles,
         tracking=TrackingSettings(**tracking),
         rules=tuple(_rule(rule, base, name) for rule in file.rules),
+        catalog_name=file.source.catalog_name,
     )
 
 

@@ -10,6 +10,7 @@ import math
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 from urllib.parse import quote, urljoin, urlsplit
@@ -21,23 +22,26 @@ from shapely.errors import ShapelyError
 from shapely.geometry import MultiPolygon, shape
 from shapely.geometry.base import BaseGeometry
 
+from segwatch.geo import products
 from segwatch.geo.antimeridian import split
 from segwatch.geo.crs import centre
 from segwatch.geo.errors import BadItem
 from segwatch.geo.storable import shortened, storable
-from segwatch.geo.types import AssetAccess, Item, Profile, Scene
+from segwatch.geo.types import MADE, AssetAccess, Item, Profile, Scene, baseline_number, made_of
 
 _WEB = ("http", "https")
 _BUCKET = re.compile(r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$")
 _PRODUCT_ORBIT = re.compile(r"_R(\d{3})_")
 #: Properties of different catalogs that mean the same, the best first.
 _BASELINE = ("s2:processing_baseline", "processing:version", "sentinel:processing_baseline")
-_PRODUCT = ("s2:product_uri", "sentinel:product_id", "s2:product_id")
-_MADE = ("s2:generation_time", "processing:datetime", "published", "created")
+_PROCESSED = ("s2:generation_time", "processing:datetime")
 _TILE = ("grid:code", "s2:mgrs_tile", "landsat:wrs_row", "odc:region_code")
-_KEPT = ("eo:cloud_cover", "earthsearch:boa_offset_applied", "sentinel:boa_offset_applied", *_MADE, *_TILE)
-#: Two items of one tile and pass whose footprints share this much are versions of one acquisition.
-_SAME_GROUND = 0.5
+_KEPT = (
+    "eo:cloud_cover", "earthsearch:boa_offset_applied", "sentinel:boa_offset_applied", "s2:datastrip_id", *MADE, *_TILE,
+)  # fmt: skip
+#: Outlines of one tile differ from version to version: half the width, degrees, of a rim that may be left uncovered,
+#: and as a share of the size of what is covered.
+_RIM, _RIM_SHARE = 0.001, 0.005
 #: Longitude, degrees: between Alaska and Chukotka; Samoa and Tonga are west of it, as their dates are.
 _DATE_LINE = -169.0
 ANY_COLLECTION = "*"
@@ -48,9 +52,15 @@ MALFORMED = (ValueError, TypeError, KeyError, IndexError, AttributeError, Overfl
 _LONGEST_NAME = 255
 #: No image is older; and what is later is a mistake.
 _FIRST_YEAR, _LAST_YEAR = 1900, 2200
+#: Percent: half of the ground, on average.
+_UNKNOWN_CLOUDS = 50.0
+#: Catalog, collection, platform, relative orbit and solar day.
+_Pass = tuple[str, str, str, str, date]
 
 
-def parse_item(item: Mapping[str, Any] | pystac.Item, profile: Profile, *, base: str = "") -> Item:
+def parse_item(
+    item: Mapping[str, Any] | pystac.Item, profile: Profile, *, base: str = "", catalog: str = ""
+) -> Item:
     """Reduce a STAC item to what segwatch uses.
 
     Parameters
@@ -61,6 +71,8 @@ def parse_item(item: Mapping[str, Any] | pystac.Item, profile: Profile, *, base:
         Names the collection and the assets that must be there.
     base
         URL the item was found at; stands in for a missing self link and completes a relative one.
+    catalog
+        Identity of the catalog it was found in.
 
     Raises
     ------
@@ -85,7 +97,12 @@ def parse_item(item: Mapping[str, Any] | pystac.Item, profile: Profile, *, base:
     if not isinstance(collection, str) or profile.collection not in {ANY_COLLECTION, collection}:
         raise BadItem(identity, f"it is of collection {collection!r}, not {profile.collection!r}")
     try:
-        return _item(document, identity, properties, profile, base)
+        return replace(
+            _item(document, identity, properties, profile, base),
+            collection=collection,
+            catalog=catalog,
+            store=profile.store,
+        )
     except MALFORMED as error:
         raise BadItem(identity, f"it is malformed: {error}") from error
 
@@ -94,19 +111,48 @@ def _item(
     document: Mapping[str, Any], identity: str, properties: Mapping[str, Any], profile: Profile, base: str
 ) -> Item:
     href = urljoin(base, _self_link(document))
+    acquired_at = _acquired(identity, properties)
+    assets = _assets(identity, document.get("assets"), profile, href)
     return Item(
         id=identity,
-        collection=str(document.get("collection") or profile.collection),
+        collection=profile.collection,
         href=href,
-        acquired_at=_acquired(identity, properties),
+        acquired_at=acquired_at,
         updated_at=moment_of(properties.get("updated")),
         platform=_platform(properties),
         relative_orbit=_orbit(properties),
-        processing_baseline=_first(properties, _BASELINE),
+        processing_baseline=_baseline(identity, properties, profile, acquired_at, (href, *assets.values())),
         footprint=_footprint(identity, document.get("geometry")),
-        assets=_assets(identity, document.get("assets"), profile, href),
+        assets=assets,
         properties={name: properties[name] for name in _KEPT if name in properties},
     )
+
+
+def _baseline(
+    identity: str,
+    properties: Mapping[str, Any],
+    profile: Profile,
+    acquired_at: datetime,
+    links: Sequence[str],
+) -> str:
+    """The processing baseline; where a profile's offset depends on it, it is not guessed."""
+    if not profile.offset_from_baseline:
+        return _first(properties, _BASELINE)
+    found = products.baseline(properties, (identity, *links))
+    if offset_unknown(properties, found, acquired_at):
+        raise BadItem(
+            identity,
+            "its processing baseline is unknown, and with it whether the producer's constant is in its values: it has "
+            "no s2:processing_baseline, and no product name (s2:product_uri) with an N and four digits. Ask the "
+            "catalog for one of them, or use a profile of your own without offset_from_baseline",
+        )
+    return found
+
+
+def offset_unknown(properties: Mapping[str, Any], baseline: str, acquired_at: datetime) -> bool:
+    """As :func:`segwatch.geo.products.offset_unknown`, for the properties of an item."""
+    processed = (moment_of(properties.get(name)) for name in _PROCESSED)
+    return products.offset_unknown(properties, baseline, acquired_at, *processed)
 
 
 def _name(identity: object) -> str:
@@ -116,15 +162,15 @@ def _name(identity: object) -> str:
 
 
 def group(items: Sequence[Item], *, all_versions: bool = False) -> list[Scene]:
-    """Scenes of the items: one for each collection, platform, relative orbit and solar day.
+    """Scenes of the items: one for each catalog, collection, platform, relative orbit and solar day.
 
     Of several versions of one acquisition the newest is kept, or with ``all_versions`` each. The result depends on the
     set of items only, not on their order or repetition; scenes are in order of acquisition, then key.
     """
-    passes: dict[tuple[str, str, str, date], list[Item]] = defaultdict(list)
+    passes: dict[_Pass, list[Item]] = defaultdict(list)
     for item in items:
         day = solar_day(item.acquired_at, centre(item.footprint)[0])
-        passes[item.collection, item.platform, item.relative_orbit, day].append(item)
+        passes[item.catalog, item.collection, item.platform, item.relative_orbit, day].append(item)
     chosen = _in_order if all_versions else newest
     scenes = [_scene(key, chosen(members)) for key, members in passes.items()]
     return sorted(scenes, key=lambda scene: (scene.acquired_at, scene.key))
@@ -136,8 +182,13 @@ def best(scenes: Sequence[Scene], area: BaseGeometry) -> Scene | None:
     A tenth of the area more or less makes no difference: an older picture shows an older world.
     """
 
+    # where only some say how cloudy they are, one that does not is no better than it may be
+    known = any(cloud_cover(item) is not None for scene in scenes for item in scene.items)
+    unsaid = _UNKNOWN_CLOUDS if known else 0.0
+
     def clear_tenths(scene: Scene) -> int:
-        clouds = [cloud_cover(item) or 0.0 for item in scene.items]
+        covers = [cloud_cover(item) for item in scene.items]
+        clouds = [unsaid if cover is None else cover for cover in covers]
         share = scene.footprint.intersection(area).area / area.area
         return round(10 * share * (1 - sum(clouds) / len(clouds) / 100))
 
@@ -154,16 +205,20 @@ def solar_day(moment: datetime, longitude: float) -> date:
 
 
 def newest(items: Sequence[Item]) -> list[Item]:
-    """One version of each acquisition, sorted by id.
+    """One version of each piece of ground, sorted by id; together they cover all that any version covers.
 
-    The same id, or the same tile with mostly the same ground, is the same acquisition. Later processing
-    baseline wins, then later update, then later id.
+    Later processing baseline wins, then later update, then later id. What wins takes the place of other versions of
+    its own id, and of items of the same tile and datastrip whose ground it covers. An item that shows further ground
+    stays beside it, as the pieces of a tile at the end of a datastrip do.
     """
-    kept: list[Item] = []
+    ids: set[str] = set()
+    kept: dict[str, list[Item]] = defaultdict(list)
     for item in sorted(items, key=_version, reverse=True):
-        if not any(_same_acquisition(item, other) for other in kept):
-            kept.append(item)
-    return _in_order(kept)
+        others = kept[_first(item.properties, _TILE)]
+        if item.id not in ids and not any(_supersedes(other, item) for other in others):
+            ids.add(item.id)
+            others.append(item)
+    return _in_order([item for some in kept.values() for item in some])
 
 
 def _in_order(items: Sequence[Item]) -> list[Item]:
@@ -178,31 +233,38 @@ def cloud_cover(item: Item) -> float | None:
     return float(cover)
 
 
-def _scene(key: tuple[str, str, str, date], items: list[Item]) -> Scene:
-    collection, platform, orbit, day = key
+def _scene(key: _Pass, items: list[Item]) -> Scene:
+    catalog, collection, platform, orbit, day = key
     footprint = shapely.union_all([item.footprint for item in items])
     first = min(item.acquired_at for item in items)
-    return Scene(collection, platform, orbit, day, first, tuple(items), footprint)
+    return Scene(collection, platform, orbit, day, first, tuple(items), footprint, catalog)
 
 
 def _version(item: Item) -> tuple[Any, ...]:
     """Sorts versions; every field takes part, so that ties do not depend on the order of arrival."""
-    baseline = tuple(int(part) for part in re.findall(r"\d+", item.processing_baseline))
     long_ago = datetime.min.replace(tzinfo=UTC)
-    updated = item.updated_at or moment_of(_first(item.properties, _MADE)) or long_ago
+    updated = item.updated_at or moment_of(made_of(item.properties)) or long_ago
     content = (repr(sorted(item.assets.items())), repr(sorted(item.properties.items())), item.footprint.wkb)
-    return baseline, updated, item.id, item.acquired_at, item.href, *content
+    return baseline_number(item.processing_baseline), updated, item.id, item.acquired_at, item.href, *content
 
 
-def _same_acquisition(one: Item, other: Item) -> bool:
-    if one.id == other.id:
-        return True
-    tile = _first(one.properties, _TILE)
-    if not tile or tile != _first(other.properties, _TILE):
+def _supersedes(newer: Item, older: Item) -> bool:
+    """Whether an item of the same pass takes the place of another one with another id."""
+    tile = _first(older.properties, _TILE)
+    if not tile or tile != _first(newer.properties, _TILE):
         return False
-    shared = one.footprint.intersection(other.footprint).area
-    # a tile at the end of a datastrip comes as two items that complement each other: both are kept
-    return bool(shared > _SAME_GROUND * min(one.footprint.area, other.footprint.area))
+    strips = {products.datastrip(one.properties) for one in (newer, older)}
+    # some catalogs give the square of the tile in place of what was imaged: then only this tells pieces apart
+    if len(strips) > 1 and "" not in strips:
+        return False
+    return _covers(newer.footprint, older.footprint)
+
+
+def _covers(newer: BaseGeometry, older: BaseGeometry) -> bool:
+    """Whether nothing but a thin rim of the older one is left uncovered."""
+    left = older.difference(newer)
+    rim = min(_RIM, _RIM_SHARE * math.sqrt(older.area))
+    return bool(left.is_empty or left.buffer(-rim).is_empty)
 
 
 def _self_link(document: Mapping[str, Any]) -> str:
@@ -253,7 +315,7 @@ def _orbit(properties: Mapping[str, Any]) -> str:
     given = _first(properties, ("sat:relative_orbit", "landsat:wrs_path"))
     if given.isdigit():
         return str(int(given))
-    product = _PRODUCT_ORBIT.search(_first(properties, _PRODUCT))
+    product = _PRODUCT_ORBIT.search(_first(properties, products.PRODUCT))
     return str(int(product.group(1))) if product else shortened(given, _LONGEST_NAME)
 
 

@@ -7,6 +7,7 @@ docstring says otherwise. Times are timezone-aware UTC. Areas are geodesic squar
 from __future__ import annotations
 
 import enum
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
@@ -143,6 +144,12 @@ class Profile:
     hosts: tuple[str, ...] = ()
     """Host names assets may be read from, besides the catalog's own. ``*.example.org`` is allowed."""
 
+    @property
+    def store(self) -> str:
+        """The object store that its links are taken into; empty = the web links that items give."""
+        access = self.access
+        return f"s3 {access.endpoint or access.region}" if access and access.method == "s3" else ""
+
     def assets(self) -> tuple[str, ...]:
         """Asset keys an item must have, without repeats, in band order, the mask last."""
         bands = [*self.bands(), *([self.clouds.band] if self.clouds else [])]
@@ -152,6 +159,21 @@ class Profile:
         """Bands that are read: red, green, blue, then those that are taken off."""
         shown = (self.red, self.green, self.blue)
         return (*shown, *(band.minus for band in shown if band.minus is not None))
+
+
+#: Properties of different catalogs that say when an item was made, the best first.
+MADE = ("s2:generation_time", "processing:datetime", "published", "created")
+
+
+def made_of(properties: Mapping[str, Any]) -> str:
+    """When an item was made, in its catalog's words; empty where that does not say."""
+    given = (properties.get(name) for name in MADE)
+    return next((str(value) for value in given if value not in (None, "")), "")
+
+
+def baseline_number(baseline: str) -> tuple[int, ...]:
+    """A processing baseline as it sorts; empty where it is unknown, before every other one."""
+    return tuple(int(part) for part in re.findall(r"\d+", baseline))
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,11 +194,15 @@ class Item:
     assets: Mapping[str, str]
     """Asset key -> absolute href."""
     properties: Mapping[str, Any] = field(default_factory=dict)
+    catalog: str = ""
+    """Identity of the catalog, see :mod:`segwatch.geo.identity`: ids are unique within one only. Empty = unknown."""
+    store: str = ""
+    """As :attr:`Profile.store` of the profile that the links were chosen for."""
 
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """One acquisition over a watch's area: items of one collection, platform pass and solar day."""
+    """One acquisition over a watch's area: items of one collection of one catalog, platform pass and solar day."""
 
     collection: str
     platform: str
@@ -187,12 +213,18 @@ class Scene:
     items: tuple[Item, ...]
     """Sorted by id."""
     footprint: BaseGeometry
+    catalog: str = ""
+    """Identity of the catalog that all items were found in. Empty = unknown."""
 
     @property
     def key(self) -> str:
-        """Identity of the acquisition, stable across reprocessing of its items."""
-        parts = (self.collection, self.platform, self.relative_orbit, self.solar_day.isoformat())
-        return "/".join(parts)
+        """Identity of the acquisition, stable across reprocessing of its items. Two catalogs never share one.
+
+        The last four parts hold no slash of their own, so what stands before them is the catalog.
+        """
+        names = (self.collection, self.platform, self.relative_orbit)
+        within = "/".join(one.replace("%", "%25").replace("/", "%2F") for one in names)
+        return "/".join(filter(None, (self.catalog, f"{within}/{self.solar_day.isoformat()}")))
 
 
 @dataclass(frozen=True, slots=True)
@@ -320,6 +352,8 @@ class Watch:
     """Past this share of failed tiles the observation fails."""
     tracking: TrackingSettings = TrackingSettings()
     rules: tuple[AlertRule, ...] = ()
+    catalog_name: str = ""
+    """Names the catalog, so that it stays the same one when its address changes; empty = its address names it."""
 
 
 @dataclass(frozen=True, slots=True)

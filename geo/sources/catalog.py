@@ -32,6 +32,7 @@ from shapely.geometry.base import BaseGeometry
 from urllib3 import Retry
 
 from segwatch.geo.errors import BadItem, CatalogUnreachable, UnsafeHref
+from segwatch.geo.identity import catalog_identity
 from segwatch.geo.scenes import ANY_COLLECTION, MALFORMED, moment_of, parse_item
 from segwatch.geo.sources import hrefs
 from segwatch.geo.sources.deadline import within
@@ -194,6 +195,7 @@ def search(
     end: datetime,
     *,
     updated_after: datetime | None = None,
+    identity: str = "",
 ) -> Iterator[Item | Rejected]:
     """Items of the profile's collection that meet the area and were acquired from ``start`` to ``end``.
 
@@ -209,6 +211,8 @@ def search(
         EPSG:4326.
     start, end
         Timezone-aware.
+    identity
+        Identity of the catalog that the items bear; empty = its address, as :func:`catalog_identity` takes it.
 
     Raises
     ------
@@ -216,17 +220,19 @@ def search(
         The catalog did not answer, or not as a STAC API, after retries with back-off.
     """
     catalog = opened(catalog) if isinstance(catalog, str) else catalog
-    seen: set[tuple[str, str]] = set()
+    source = identity or catalog_identity(catalog.url)
+    # ids are unique within a collection only
+    seen: set[tuple[str, str, str]] = set()
     for document in _documents(catalog, profile, area, start, end, updated_after):
         if isinstance(document, Rejected):
             yield document
             continue
-        identity = str(document.get("id") or "?")
-        version = (identity, str(property_of(document, "updated")))
+        name = str(document.get("id") or "?")
+        version = (str(document.get("collection")), name, str(property_of(document, "updated")))
         if version in seen:
             continue
         seen.add(version)
-        found = _parse(document, identity, catalog.url, profile)
+        found = _parse(document, name, catalog.url, profile, source)
         if isinstance(found, Rejected) or _wanted(found, area, start, end, updated_after):
             yield found
 
@@ -264,12 +270,14 @@ def sample(catalog: Catalog, collection: str | None) -> Iterator[dict[str, Any]]
     yield from _features(catalog.url, pages)
 
 
-def _parse(document: dict[str, Any], identity: str, catalog_url: str, profile: Profile) -> Item | Rejected:
-    name = quote(shortened(str(storable(identity)), _LONGEST_REASON), safe="")
+def _parse(
+    document: dict[str, Any], item_id: str, catalog_url: str, profile: Profile, source: str
+) -> Item | Rejected:
+    name = quote(shortened(str(storable(item_id)), _LONGEST_REASON), safe="")
     path = f"/collections/{quote(profile.collection, safe='')}/items/{name}"
     base = catalog_url.rstrip("/") + path
     try:
-        return parse_item(document, profile, base=base)
+        return parse_item(document, profile, base=base, catalog=source)
     except BadItem as error:
         return _rejected(error.item_id, base, error.reason)
 

@@ -5,7 +5,6 @@ Depends on rasterio for warping; see :mod:`segwatch.geo.sources.files` for how i
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -21,18 +20,18 @@ from rasterio.warp import reproject
 from segwatch.geo.clouds import clear_mask
 from segwatch.geo.errors import ReadFailed
 from segwatch.geo.grid import PixelGrid
-from segwatch.geo.scenes import cloud_cover
+from segwatch.geo.products import offset_taken_out
+from segwatch.geo.scenes import cloud_cover, offset_unknown
 from segwatch.geo.sources import hrefs
 from segwatch.geo.sources.access import NO_CREDENTIALS, Credentials
 from segwatch.geo.sources.files import ENVIRONMENT, Cut, OpenFile, Source, cut_of
 from segwatch.geo.sources.ranges import network
-from segwatch.geo.types import BandRef, CloudMask, Item, Profile, Scene
+from segwatch.geo.types import BandRef, CloudMask, Item, Profile, Scene, baseline_number
 
 Mask = NDArray[np.bool_]
 
 #: -60 dB, below every sensor's noise.
 _LEAST_POWER = np.float32(1e-6)
-_BOA_APPLIED = ("earthsearch:boa_offset_applied", "sentinel:boa_offset_applied")
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,18 +186,21 @@ def offset(item: Item, profile: Profile) -> float:
 
     Sentinel-2 producers add a constant since one processing baseline; some catalogs took it out again and
     say so in a property of the item.
+
+    Raises
+    ------
+    ReadFailed
+        Nothing tells whether the constant is in the values: a guess would be wrong by a tenth of all light.
     """
-    if any(item.properties.get(name) is True for name in _BOA_APPLIED):
-        return 0.0
-    if profile.offset_from_baseline and _number(item.processing_baseline) < _number(
-        profile.offset_from_baseline
-    ):
+    if not profile.offset_from_baseline:
+        return 0.0 if offset_taken_out(item.properties) else profile.offset
+    if offset_unknown(item.properties, item.processing_baseline, item.acquired_at):
+        reason = f"the processing baseline of item {item.id} is unknown, and with it the offset of its values"
+        raise ReadFailed(profile.red.asset, item.href, reason)
+    first = baseline_number(profile.offset_from_baseline)
+    if offset_taken_out(item.properties) or baseline_number(item.processing_baseline) < first:
         return 0.0
     return profile.offset
-
-
-def _number(baseline: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in re.findall(r"\d+", baseline))
 
 
 def _warp_bands(

@@ -32,12 +32,12 @@ def test_a_scene_that_arrives_twice_is_one_scene(ledgers: Any, kit: Any) -> None
     assert ledger.everything() == before
 
 
-def item(identity: str, baseline: str, *, west: float = 10, days: int = 0) -> Item:
+def item(identity: str, baseline: str, *, west: float = 10, days: int = 0, width: float = 1) -> Item:
     """An item of one tile and pass."""
     return Item(
         id=identity, collection="c", href=f"https://stac.example/{identity}?{days}", acquired_at=START,
         updated_at=START + timedelta(days=days), platform="p", relative_orbit="7", processing_baseline=baseline,
-        footprint=box(west, 50, west + 1, 51), assets={"red": f"https://img.example/{identity}-{days}.tif"},
+        footprint=box(west, 50, west + width, 51), assets={"red": f"https://img.example/{identity}-{days}.tif"},
         properties={"grid:code": "MGRS-31UDQ"},
     )  # fmt: skip
 
@@ -79,21 +79,20 @@ def test_looking_again_at_the_same_items_changes_no_row(engine: Engine, items: l
         assert (stored(engine, every), stored(engine, "id, xmin", "scene")) == before
 
 
-@pytest.mark.parametrize("order", permutations(range(3)))
+@pytest.mark.parametrize("order", permutations(range(4)))
 def test_whatever_comes_first_the_same_items_are_in_force(engine: Engine, order: tuple[int, ...]) -> None:
-    """The newest is another version of the middle one, and that of the oldest; the two ends hardly meet."""
-    chain = [
-        item("oldest", "02.00", west=10),
-        item("middle", "03.00", west=10.4),
-        item("new", "04.00", west=10.8),
+    """The whole takes the place of the piece within it, the newest piece beside it of nothing."""
+    tile = [
+        item("piece", "02.00", west=10.2, width=0.6),
+        item("whole", "03.00"),
+        item("small again", "04.00", width=0.3),
+        item("beyond", "05.00", west=10.6),
     ]
     for index in order:
-        look(engine, [chain[index]])
+        look(engine, [tile[index]])
     assert dict(stored(engine, "item_id, superseded_at IS NULL")) == {
-        "oldest": True,
-        "middle": False,
-        "new": True,
-    }
+        "piece": False, "whole": True, "small again": True, "beyond": True,
+    }  # fmt: skip
 
 
 def test_an_item_that_is_newer_than_what_took_its_place_is_in_force_again(engine: Engine) -> None:

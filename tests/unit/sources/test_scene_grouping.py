@@ -11,12 +11,13 @@ from typing import Any
 
 import pystac
 import pytest
+import shapely
 from hypothesis import given
 from hypothesis import strategies as st
 from shapely.geometry import box
 
 from segwatch.geo.errors import BadItem
-from segwatch.geo.scenes import group, parse_item
+from segwatch.geo.scenes import best, group, parse_item
 from segwatch.geo.sources import profiles
 from segwatch.geo.types import BandRef, CloudMask, Item, Profile
 
@@ -228,7 +229,9 @@ def test_missing_id() -> None:
         parse_item(changed(id=None), VISUAL)
 
 
-def item(name: str, *, tile: str = "", baseline: str = "", west: float = 0, hour: int = 10) -> Item:
+def item(
+    name: str, *, tile: str = "", baseline: str = "", west: float = 0, hour: int = 10, catalog: str = ""
+) -> Item:
     return Item(
         id=name,
         collection="c",
@@ -241,6 +244,7 @@ def item(name: str, *, tile: str = "", baseline: str = "", west: float = 0, hour
         footprint=box(west, 0, west + 1, 1),
         assets={},
         properties={"grid:code": tile} if tile else {},
+        catalog=catalog,
     )
 
 
@@ -277,6 +281,7 @@ ITEMS = st.lists(
         baseline=st.sampled_from(["", "02.09", "10.01"]),
         west=st.sampled_from([0.0, 0.2, 0.9, 40.0]),
         hour=st.integers(0, 23),
+        catalog=st.sampled_from(["", "https://a.example", "https://b.example"]),
     ),
     max_size=8,
 )
@@ -286,3 +291,50 @@ ITEMS = st.lists(
 def test_order_and_repetition_change_nothing(items: list[Item], data: st.DataObject) -> None:
     again = data.draw(st.permutations(items + items))
     assert group(again) == group(items)
+
+
+#: Pieces of one tile: west and east edges, and a version.
+PIECES = st.lists(st.tuples(st.integers(0, 9), st.integers(1, 10), st.integers(1, 4)), min_size=1, max_size=6)
+
+
+@given(pieces=PIECES, data=st.data())
+def test_what_is_kept_of_a_tile_covers_all_that_was_found(
+    pieces: list[tuple[int, int, int]], data: st.DataObject
+) -> None:
+    """In any order, by the same items; and the newest always is among them."""
+    found = [
+        replace(
+            item(f"{index}", tile="T", baseline=f"05.{version:02d}"),
+            footprint=box(west / 10, 0, (west + width) / 10, 1),
+        )
+        for index, (west, width, version) in enumerate(pieces)
+    ]
+    (scene,) = group(found)
+    everything = shapely.union_all([one.footprint for one in found])
+    assert everything.difference(scene.footprint).area == pytest.approx(0, abs=1e-9)
+    newest = max(found, key=lambda one: (one.processing_baseline, one.id))
+    assert newest in scene.items
+    assert group(data.draw(st.permutations(found))) == [scene]
+
+
+def test_a_scene_never_spans_two_catalogs() -> None:
+    one = replace(item("a"), catalog="https://one.example")
+    two = replace(item("a"), catalog="https://two.example", footprint=box(0.1, 0, 1.1, 1))
+    scenes = group([one, two, one])
+    assert [(scene.catalog, scene.items) for scene in scenes] == [(x.catalog, (x,)) for x in (one, two)]
+    assert len({scene.key for scene in scenes}) == 2
+    # what the items say of their collection, wherever they say it
+    stray = changed(collection=None)
+    stray["properties"]["collection"] = "visual"
+    assert parse_item(stray, replace(VISUAL, collection="*")).collection == "visual"
+
+
+def test_an_unknown_cloud_cover_is_not_a_clear_sky() -> None:
+    def of(cover: float | None, day: int) -> Any:
+        at = datetime(2024, 5, day, 10, tzinfo=UTC)
+        properties = {} if cover is None else {"eo:cloud_cover": cover}
+        return group([replace(item("a"), acquired_at=at, properties=properties)])[0]
+
+    clear, unsaid = of(10.0, 1), of(None, 2)
+    assert best([clear, unsaid], box(0, 0, 1, 1)) == clear
+    assert best([of(None, 1), unsaid], box(0, 0, 1, 1)) == unsaid

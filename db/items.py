@@ -1,0 +1,251 @@
+"""Versions of STAC items, and the links to their assets.
+
+A *version* is what a catalog held under an id at one time: catalog, collection and id, with an update time (or the time
+it was made) and a processing baseline. Another version is observed again. Rows of one version differ in their links:
+
+- What an observation used is never rewritten. Links that moved make a further row of the same version, which later
+  observations use; the scene is not observed again for it, as its pixels are the same.
+- Assets that another profile needs are added in the same two ways: to a row that nobody used, else in a further row.
+- Links that differ in their query only, as signed ones do, are no others: the row stays, and ``links`` holds the
+  newest ones for reading.
+- An observation that waits or failed has used nothing: it follows to the row in force.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Connection, func, insert, select, text, update
+
+from segwatch.db import tables
+from segwatch.db.ids import make_id
+from segwatch.geo.identity import place, unsigned
+from segwatch.geo.types import Item, Scene, baseline_number, made_of
+
+_item = tables.scene_item
+
+#: Whoever holds a lease may have read it. The lock keeps what waits from being leased meanwhile.
+_USES = text(
+    """
+    SELECT state NOT IN ('pending', 'failed') FROM segwatch.observation
+    WHERE scene_id = :scene_id AND :id = ANY(items) ORDER BY id FOR SHARE
+    """
+)
+#: What waits is read by the links in force, as the watch in force allows: it knows the host of a catalog that moved.
+_FOLLOW = text(
+    """
+    UPDATE segwatch.observation o SET items = n.items, watch_id = n.watch_id
+    FROM (
+        SELECT p.id, array_agg(coalesce(c.id, i.id) ORDER BY coalesce(c.id, i.id)) AS items,
+               coalesce((SELECT w.id FROM segwatch.series s
+                         JOIN segwatch.watch_head h ON h.name = s.watch_name
+                         JOIN segwatch.watch w ON w.id = h.watch_id AND w.instruction_id = s.instruction_id
+                         WHERE s.id = p.series_id), p.watch_id) AS watch_id
+        FROM segwatch.observation p
+        CROSS JOIN LATERAL unnest(p.items) AS u(id)
+        JOIN segwatch.scene_item i ON i.id = u.id
+        LEFT JOIN segwatch.scene_item c
+            ON i.superseded_at IS NOT NULL AND c.superseded_at IS NULL
+            AND c.scene_id = i.scene_id AND c.version_id = i.version_id AND c.store = i.store
+        WHERE p.scene_id = :scene_id AND p.state IN ('pending', 'failed')
+        GROUP BY p.id, p.series_id, p.watch_id) n
+    WHERE o.id = n.id AND (o.items, o.watch_id) <> (n.items, n.watch_id) AND o.state IN ('pending', 'failed')
+    """
+)
+
+
+@dataclass(slots=True)
+class _Row:
+    """A row of ``scene_item``, without its footprint."""
+
+    id: UUID
+    version_id: UUID
+    item_id: str
+    store: str
+    href: str
+    updated_at: datetime | None
+    processing_baseline: str
+    assets: dict[str, str]
+    links: dict[str, str]
+    properties: dict[str, Any]
+    recorded_at: datetime
+    superseded_at: datetime | None
+
+    def is_version_of(self, item: Item) -> bool:
+        """Whether the item is the version that this row is of."""
+        made = "" if self.updated_at is not None else made_of(self.properties)
+        return (self.updated_at, self.processing_baseline, made) == _version(item)
+
+    @property
+    def age(self) -> tuple[Any, ...]:
+        """Sorts the versions of one item: later baseline, later update, later making."""
+        when = self.updated_at or made_of(self.properties)
+        return baseline_number(self.processing_baseline), self.updated_at is not None, when, self.version_id
+
+    def leads_to(self, item: Item) -> bool:
+        """Whether its links lead to where the item's do."""
+        known = {name: place(href) for name, href in self.assets.items()}
+        return place(self.href) == place(item.href) and all(
+            known.get(name) == place(href) for name, href in item.assets.items()
+        )
+
+
+_Rows = dict[tuple[str, str], list[_Row]]
+_COLUMNS = [_item.c[name] for name in _Row.__dataclass_fields__]
+
+
+def keep(conn: Connection, scene_id: UUID, scene: Scene) -> None:
+    """Store the versions of a scene's items, as far as they are not known. The same again changes no row.
+
+    The newest version of each item is in force whatever the order of arrival, unless :func:`segwatch.db.scenes.settle`
+    found that another item took its place. The caller holds a lock on the scene's row.
+    """
+    known: _Rows = defaultdict(list)
+    query = select(*_COLUMNS).where(_item.c.scene_id == scene_id)
+    wanted = query.where(_item.c.item_id.in_({item.id for item in scene.items})).order_by(_item.c.id)
+    for row in conn.execute(wanted).mappings():
+        known[row["item_id"], row["store"]].append(_Row(**row))
+    ordered = sorted(scene.items, key=lambda one: (one.id, one.href))
+    moved = [_keep_item(conn, scene_id, scene, item, known) for item in ordered]
+    for rows in known.values():
+        newest = max(row.age for row in rows)
+        _end(conn, [row for row in rows if row.age != newest and row.superseded_at is None])
+    if any(moved) or any(len({row.version_id for row in rows}) < len(rows) for rows in known.values()):
+        conn.execute(_FOLLOW, {"scene_id": scene_id})
+
+
+def _keep_item(conn: Connection, scene_id: UUID, scene: Scene, item: Item, known: _Rows) -> bool:
+    """Whether links of a known version changed."""
+    same = [row for row in known[item.id, item.store] if row.is_version_of(item)]
+    if not same:
+        version_id = _version_id(scene, item, known)
+        identity = make_id("item", version_id, item.store) if item.store else version_id
+        known[item.id, item.store].append(_add(conn, scene_id, identity, version_id, item))
+        return False
+    current = max(same, key=lambda row: (row.superseded_at is None, row.recorded_at, row.id))
+    fitting = next((row for row in (current, *same) if row.leads_to(item)), None)
+    moved = fitting is not current
+    if fitting is None and _is_used(conn, scene_id, current.id):
+        fitting = _add_moved(conn, scene_id, item, current)
+        known[item.id, item.store].append(fitting)
+    elif fitting is None:
+        _move(conn, current, item)
+        fitting = current
+    if fitting is not current:
+        _put_in_place(conn, fitting, current)
+    _renew(conn, fitting, item)
+    return moved
+
+
+def _version(item: Item) -> tuple[datetime | None, str, str]:
+    made = "" if item.updated_at is not None else made_of(item.properties)
+    return item.updated_at, item.processing_baseline, made
+
+
+def _version_id(scene: Scene, item: Item, known: _Rows) -> UUID:
+    """The id of the version, also where it is known by links into another store."""
+    rows = (row for (item_id, _), some in known.items() if item_id == item.id for row in some)
+    found = next((row.version_id for row in rows if row.is_version_of(item)), None)
+    return found or make_id("item", scene.catalog, scene.collection, item.id, *_version(item))
+
+
+def _is_used(conn: Connection, scene_id: UUID, identity: UUID) -> bool:
+    return any(conn.execute(_USES, {"scene_id": scene_id, "id": identity}).scalars())
+
+
+def _add(
+    conn: Connection,
+    scene_id: UUID,
+    identity: UUID,
+    version_id: UUID,
+    item: Item,
+    superseded_at: datetime | None = None,
+    **parts: Any,
+) -> _Row:
+    values: dict[str, Any] = {
+        "id": identity,
+        "version_id": version_id,
+        "item_id": item.id,
+        "store": item.store,
+        "href": unsigned(item.href),
+        "updated_at": item.updated_at,
+        "processing_baseline": item.processing_baseline,
+        "assets": _unsigned(item),
+        "links": _signed(item, _unsigned(item)),
+        "properties": dict(item.properties),
+        "superseded_at": superseded_at,
+        **parts,
+    }
+    more = {
+        "scene_id": scene_id,
+        "acquired_at": item.acquired_at,
+        "footprint": f"SRID=4326;{item.footprint.wkt}",
+    }
+    statement = insert(_item).values(**values, **more).returning(_item.c.recorded_at)
+    return _Row(**values, recorded_at=conn.execute(statement).scalar_one())
+
+
+def _add_moved(conn: Connection, scene_id: UUID, item: Item, current: _Row) -> _Row:
+    """A further row of a version whose links lead elsewhere now; the assets of other profiles stay."""
+    assets = current.assets | _unsigned(item)
+    identity = make_id("item links", current.version_id, item.store, item.href, *sorted(assets.items()))
+    links = {name: href for name, href in current.links.items() if name not in item.assets}
+    return _add(
+        conn,
+        scene_id,
+        identity,
+        current.version_id,
+        item,
+        current.superseded_at,
+        assets=assets,
+        links=links | _signed(item, assets),
+        properties=dict(item.properties) | current.properties,
+    )
+
+
+def _move(conn: Connection, row: _Row, item: Item) -> None:
+    """Rewrite the links of a row that nobody used."""
+    row.href, row.assets = unsigned(item.href), row.assets | _unsigned(item)
+    values = {"href": row.href, "assets": row.assets}
+    conn.execute(update(_item).where(_item.c.id == row.id).values(values))
+
+
+def _put_in_place(conn: Connection, row: _Row, of: _Row) -> None:
+    """A row whose links hold takes the place of another one of the same version, in force or not."""
+    row.superseded_at = of.superseded_at
+    conn.execute(update(_item).where(_item.c.id == row.id).values(superseded_at=row.superseded_at))
+    _end(conn, [of] if of.superseded_at is None else [])
+
+
+def _end(conn: Connection, rows: Sequence[_Row]) -> None:
+    if rows:
+        ended = update(_item).where(_item.c.id.in_([row.id for row in rows]))
+        at = conn.execute(ended.values(superseded_at=func.clock_timestamp()).returning(_item.c.superseded_at))
+        moment = at.scalars().first()
+        for row in rows:
+            row.superseded_at = moment
+
+
+def _renew(conn: Connection, row: _Row, item: Item) -> None:
+    """Put down how assets are to be read now, and properties that were not kept before."""
+    kept = {name: href for name, href in row.links.items() if name not in item.assets}
+    links = kept | _signed(item, row.assets)
+    properties = dict(item.properties) | row.properties
+    if (links, properties) != (row.links, row.properties):
+        row.links, row.properties = links, properties
+        values = {"links": links, "properties": properties}
+        conn.execute(update(_item).where(_item.c.id == row.id).values(values))
+
+
+def _unsigned(item: Item) -> dict[str, str]:
+    return {name: unsigned(href) for name, href in item.assets.items()}
+
+
+def _signed(item: Item, assets: dict[str, str]) -> dict[str, str]:
+    """The item's links where they are not what is kept as the asset's."""
+    return {name: href for name, href in item.assets.items() if assets[name] != href}
