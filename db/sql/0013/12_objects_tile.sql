@@ -1,0 +1,88 @@
+-- The map's tile of a watch's objects at a time, as known now: Mapbox vector tile with three layers.
+--   objects  outlines, the largest first, simplified below half a pixel; `shows` says what the map tells by colour
+--   dots     what is smaller than a pixel, or beyond `most` outlines, counted by cells of four pixels: nothing is dropped
+--   summary  one point: how many objects begin in this tile (by the lower left corner of their box), and how many of
+--            them have an outline; so sums over tiles count every object once
+-- A plan is made for each tile: how many rows a box meets differs by orders of magnitude between zooms.
+CREATE FUNCTION watch.objects_tile(watch text, at timestamptz, z int, x int, y int, most int DEFAULT 5000)
+RETURNS bytea
+LANGUAGE plpgsql STABLE SECURITY DEFINER
+SET search_path = segwatch, public, pg_temp SET plan_cache_mode = force_custom_plan AS $$
+DECLARE
+    tiles CONSTANT float8 := 2.0 ^ z;
+    margin CONSTANT float8 := 64.0 / 4096;
+    west CONSTANT float8 := objects_tile.x / tiles * 360 - 180;
+    east CONSTANT float8 := (objects_tile.x + 1) / tiles * 360 - 180;
+    north CONSTANT float8 := degrees(atan(sinh(pi() * (1 - 2 * objects_tile.y / tiles))));
+    south CONSTANT float8 := degrees(atan(sinh(pi() * (1 - 2 * (objects_tile.y + 1) / tiles))));
+    bounds CONSTANT geometry := ST_TileEnvelope(objects_tile.z, objects_tile.x, objects_tile.y);
+    ground CONSTANT geometry := ST_MakeEnvelope(
+        greatest(-180, west - margin * 360 / tiles), greatest(-85.06, south - margin * (north - south)),
+        least(180, east + margin * 360 / tiles), least(85.06, north + margin * (north - south)), 4326);
+    -- of 512 in a tile, degrees
+    pixel CONSTANT float8 := 360 / tiles / 512;
+    pixel_north CONSTANT float8 := pixel * cos(radians((south + north) / 2));
+    made bytea;
+BEGIN
+    WITH shown AS (
+        SELECT h.track_id, h.observation_id, k.target, h.geom, h.area_m2, h.score, lower(h.valid) AS since,
+               lower(h.valid) = objects_tile.at AS fresh, h.change, h.alive, h.verdict, CAST(h.geom AS box2d) AS box
+        FROM segwatch.held_state h
+        JOIN segwatch.track k ON k.id = h.track_id
+        WHERE k.series_id IN (SELECT f.series_id FROM segwatch.series_in_force('infinity') f
+                              WHERE f.watch_name = objects_tile.watch AND f.valid @> objects_tile.at)
+          AND upper_inf(h.known) AND upper_inf(h.recorded) AND h.valid @> objects_tile.at AND h.geom && ground
+          AND (h.alive OR h.merged_into IS NULL)
+    ), sized AS MATERIALIZED (
+        SELECT s.*, ST_XMin(s.box) AS x0, ST_YMin(s.box) AS y0,
+               greatest((ST_XMax(s.box) - ST_XMin(s.box)) / pixel, (ST_YMax(s.box) - ST_YMin(s.box)) / pixel_north)
+                   AS pixels
+        FROM shown s
+    ), placed AS MATERIALIZED (
+        SELECT s.track_id, s.observation_id, s.target, s.area_m2, s.score, s.since, s.fresh, s.change, s.alive, s.pixels,
+               s.x0, s.y0, s.x0 >= west AND s.x0 < east AND s.y0 >= south AND s.y0 < north AS here,
+               CASE WHEN NOT s.alive AND s.fresh THEN 'disappeared' WHEN NOT s.alive THEN 'gone'
+                    WHEN NOT s.fresh OR s.change IS NULL THEN 'as before'
+                    WHEN EXISTS (SELECT 1 FROM segwatch.change c
+                                 WHERE c.track_id = s.track_id AND c.observation_id = s.observation_id
+                                   AND c.kind = s.change AND c.baseline) THEN 'baseline'
+                    ELSE s.change END AS shows
+        FROM sized s
+    ), chosen AS MATERIALIZED (
+        SELECT p.track_id FROM placed p WHERE p.pixels >= 1 ORDER BY p.area_m2 DESC, p.track_id LIMIT objects_tile.most
+    ), outlines AS (
+        SELECT p.track_id::text, p.target, p.area_m2, p.score, p.since::text, s.verdict AS review,
+               -- unchanged since its ground was first observed is not the same as changed some time ago
+               CASE WHEN p.shows = 'as before' AND NOT EXISTS (
+                        SELECT 1 FROM segwatch.change c
+                        WHERE c.track_id = p.track_id AND NOT c.baseline AND c.retracted_at IS NULL
+                          AND c.valid_at <= objects_tile.at) THEN 'baseline' ELSE p.shows END AS shows,
+               ST_AsMVTGeom(ST_Transform(ST_Simplify(
+                   CASE WHEN s.box @ ST_MakeEnvelope(-180, -85.06, 180, 85.06, 4326)::box2d THEN s.geom
+                        ELSE ST_ClipByBox2D(s.geom, ST_MakeEnvelope(-180, -85.06, 180, 85.06, 4326)::box2d) END,
+                   pixel_north / 2, true), 3857), bounds, 4096, 64, true) AS geom
+        FROM chosen n JOIN placed p USING (track_id) JOIN sized s USING (track_id)
+    ), dots AS (
+        SELECT p.shows, count(*) AS objects, sum(p.area_m2) AS area_m2,
+               ST_AsMVTGeom(ST_Transform(ST_SetSRID(ST_MakePoint(avg(p.x0), avg(p.y0)), 4326), 3857), bounds, 4096, 0)
+                   AS geom
+        FROM placed p
+        WHERE p.here AND NOT EXISTS (SELECT 1 FROM chosen n WHERE n.track_id = p.track_id)
+        GROUP BY p.shows, floor((p.x0 - west) / (4 * pixel)), floor((p.y0 - south) / (4 * pixel_north))
+    ), summary AS (
+        SELECT count(*) FILTER (WHERE p.here AND p.alive) AS objects,
+               count(*) FILTER (WHERE p.here AND p.alive AND n.track_id IS NOT NULL) AS outlined,
+               ST_AsMVTGeom(ST_Centroid(bounds), bounds, 4096, 0) AS geom
+        FROM placed p LEFT JOIN chosen n ON n.track_id = p.track_id
+    )
+    SELECT coalesce((SELECT ST_AsMVT(o.*, 'objects', 4096, 'geom' ORDER BY o.area_m2 DESC, o.track_id)
+                     FROM outlines o WHERE o.geom IS NOT NULL), '')
+        || coalesce((SELECT ST_AsMVT(d.*, 'dots', 4096, 'geom') FROM dots d), '')
+        || coalesce((SELECT ST_AsMVT(m.*, 'summary', 4096, 'geom') FROM summary m), '')
+    INTO made;
+    RETURN made;
+END
+$$;
+REVOKE ALL ON FUNCTION watch.objects_tile FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION watch.objects_tile TO segwatch_analyst, segwatch_worker;
+COMMENT ON FUNCTION watch.objects_tile IS 'The map''s vector tile of a watch''s objects at a time, as known now: outlines (largest first), dots for what is smaller than a pixel, and a summary of how many are drawn.';

@@ -1,0 +1,2 @@
+-- segwatch.held_state has taken its place
+DROP VIEW segwatch.drawn;
