@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from geoalchemy2 import Geometry
 from sqlalchemy import (
     BigInteger,
@@ -39,24 +41,24 @@ metadata = MetaData(
 )
 
 
-def _id() -> Column[object]:
+def _id() -> Column[Any]:
     return Column("id", UUID(as_uuid=True), primary_key=True)
 
 
-def _ref(name: str, table: str, *, nullable: bool = False) -> Column[object]:
+def _ref(name: str, table: str, *, nullable: bool = False) -> Column[Any]:
     return Column(name, UUID(as_uuid=True), ForeignKey(f"{SCHEMA}.{table}.id"), nullable=nullable)
 
 
-def _geom(name: str = "geom", *, nullable: bool = False) -> Column[object]:
+def _geom(name: str = "geom", *, nullable: bool = False) -> Column[Any]:
     return Column(name, Geometry("GEOMETRY", 4326, spatial_index=False), nullable=nullable)
 
 
-def _time(name: str, *, nullable: bool = False, now: bool = False) -> Column[object]:
+def _time(name: str, *, nullable: bool = False, now: bool = False) -> Column[Any]:
     default = func.clock_timestamp() if now else None
     return Column(name, DateTime(timezone=True), nullable=nullable, server_default=default)
 
 
-def _text(name: str, *, nullable: bool = False) -> Column[object]:
+def _text(name: str, *, nullable: bool = False) -> Column[Any]:
     return Column(name, Text, nullable=nullable)
 
 

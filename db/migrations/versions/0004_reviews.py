@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import sqlalchemy as sa
 from alembic import op
@@ -19,7 +20,7 @@ branch_labels = None
 depends_on = None
 
 
-def _geometry(name: str, *, nullable: bool) -> sa.Column[object]:
+def _geometry(name: str, *, nullable: bool) -> sa.Column[Any]:
     return sa.Column(name, Geometry(srid=4326, dimension=2, spatial_index=False), nullable=nullable)
 
 
