@@ -21,7 +21,7 @@ from segwatch.geo.identity import identity_of
 from segwatch.geo.scenes import group, newest
 from segwatch.geo.sources.catalog import Rejected, opened, search
 from segwatch.geo.sources.watermark import Look, Updated, after, chunks, looks
-from segwatch.geo.types import Item, Watermark
+from segwatch.geo.types import Item, Watch, Watermark
 
 _log = logging.getLogger(__name__)
 
@@ -56,7 +56,7 @@ def discover_watch(
     Raises
     ------
     ConfigError
-        The watch does not exist.
+        The watch does not exist, or nothing can lie in the period.
     segwatch.geo.errors.CatalogUnreachable
         The catalog did not answer after retries; of the search it was asked for nothing is written.
     """
@@ -67,6 +67,7 @@ def discover_watch(
         mark = watermarks.load(conn, stored.revision_id)
     watch, moment = stored.watch, now or datetime.now(UTC)
     start, end = _in_zone(start), _in_zone(end)
+    _check_period(watch, start, end)
     since = max(watch.start, start) if start else watch.start
     until = min(filter(None, (watch.end, end)), default=moment)
     catalog = opened(watch.catalog)
@@ -89,6 +90,18 @@ def discover_watch(
         keeper.keep(look, list(found), last=last)
     _log.info("discover %s", asdict(keeper.report))
     return keeper.report
+
+
+def _check_period(watch: Watch, start: datetime | None, end: datetime | None) -> None:
+    """A period in which nothing can be found is a mistake, not an empty answer."""
+    begins, ends = start or watch.start, end or watch.end
+    if start is not None and end is not None and end <= start:
+        raise ConfigError(f"the period ends at {end} before it begins at {start}; exchange the two")
+    if (start or end) and ((watch.end and begins >= watch.end) or (ends and ends <= watch.start)):
+        until = watch.end or "now"
+        raise ConfigError(
+            f"the period from {begins} to {ends or 'now'} is outside of the watch's own, {watch.start} to {until}"
+        )
 
 
 def _in_zone(moment: datetime | None) -> datetime | None:

@@ -15,6 +15,7 @@ from shapely.geometry import box, mapping
 from shapely.geometry.base import BaseGeometry
 
 from segwatch.flows import watchfile
+from segwatch.flows.cadence import GRACE, pauses_at_most
 from segwatch.flows.errors import ConfigError
 from segwatch.flows.settings import describe
 from segwatch.geo.grid import LONGEST_SIDE_M
@@ -23,11 +24,13 @@ from segwatch.geo.types import Event, EventKind, EventLevel, Watch
 _LEVELS = tuple(EventLevel)
 #: A grid may be a little longer; projections stretch circles.
 _LONGEST_SIDE_KM = 0.96 * LONGEST_SIDE_M / 1000
+#: An hour, and ten years.
+_MIN_DAYS, _MAX_DAYS = 1 / 24, 3650
 _SOMEWHERE = box(10.0, 45.0, 10.1, 45.1)
 
 
 class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Match(_Part):
@@ -89,7 +92,9 @@ class Playbook(_Part):
     largest_km2: float = Field(50_000, gt=0)
     baseline: Baseline = Baseline()
     sources: tuple[Source, ...] = Field(min_length=1, description="in order of preference")
-    days: float = Field(gt=0, description="how long to look, from the event on")
+    days: float = Field(
+        ge=_MIN_DAYS, le=_MAX_DAYS, description="how long to observe, from the event on; at least an hour"
+    )
     watch: dict[str, Any] = Field(
         description="the rest of the watch file: instruction, targets, rules and the like"
     )
@@ -200,7 +205,7 @@ def _parse(content: bytes, name: str) -> Playbook:
         book = Playbook.model_validate(document)
     except ValidationError as error:
         raise ConfigError(
-            f"{name}:\n{describe(error)}\nfields: {', '.join(sorted(Playbook.model_fields))}"
+            f"{name}:\n{describe(error, model=Playbook)}\nfields: {', '.join(sorted(Playbook.model_fields))}"
         ) from error
     begun = datetime.fromisoformat("2024-01-01T00:00:00+00:00")
     for source in book.sources:
@@ -208,4 +213,18 @@ def _parse(content: bytes, name: str) -> Playbook:
             book.watch_over(_SOMEWHERE, begun, "a try", source)
         except ConfigError as error:
             raise ConfigError(f"{name}: watch: {error}") from error
+    _check_cadence(book, name)
     return book
+
+
+def _check_cadence(book: Playbook, name: str) -> None:
+    """Whenever an event happens, the schedule comes while its watch lives: a disaster is no time to find out."""
+    cron = book.watch.get("schedule")
+    if cron is None:
+        return
+    lives = timedelta(days=book.days) + GRACE
+    if not pauses_at_most(cron, lives):
+        raise ConfigError(
+            f"{name}: watch.schedule: pauses for longer than a watch of this playbook lives, "
+            f"{lives / timedelta(days=1):g} days; let it come more often (got {cron!r})"
+        )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import logging
 import re
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -12,6 +13,7 @@ from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
+    BaseModel,
     BeforeValidator,
     Field,
     SecretStr,
@@ -22,7 +24,9 @@ from pydantic import (
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from segwatch.flows.errors import ConfigError
+from segwatch.geo.spelling import about_field
 
+_log = logging.getLogger(__name__)
 _HOUR, _DAY, _YEAR_HOURS = 3600.0, 86_400.0, 8760.0
 
 
@@ -252,6 +256,9 @@ def load_settings(**given: Any) -> FlowSettings:
     ConfigError
         Naming each variable, its value (of secrets only the name) and what is wrong with it.
     """
+    from segwatch.flows import variables
+
+    variables.warn_once(_log.warning)
     try:
         return FlowSettings(**given)
     except ValidationError as error:
@@ -264,10 +271,12 @@ def describe(
     prefix: str = "",
     hidden: Collection[str] = (),
     examples: Mapping[str, object] | None = None,
+    model: type[BaseModel] | None = None,
 ) -> str:
     """Every problem of a pydantic error as ``field: message (got value)``, one a line; hidden fields' values not.
 
-    ``examples`` are values by field that would do.
+    ``examples`` are values by field that would do. With ``model``, fields that it does not have are compared with
+    those that it has.
     """
     lines = []
     for problem in error.errors(include_url=False):
@@ -277,5 +286,5 @@ def describe(
         got = problem.get("input")
         shown = f" (got {got!r})" if field not in hidden and isinstance(got, str | int | float | bool) else ""
         instead = f"; write {examples[field]}, say" if examples and field in examples else ""
-        lines.append(f"{where or 'value'}: {problem['msg']}{shown}{instead}")
+        lines.append(f"{where or 'value'}: {about_field(problem, model)}{shown}{instead}")
     return "\n".join(lines)

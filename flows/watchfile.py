@@ -8,15 +8,12 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
-from zoneinfo import available_timezones
 
 import yaml
 from pydantic import (
     AfterValidator,
-    AwareDatetime,
     BaseModel,
     ConfigDict,
     Field,
@@ -26,8 +23,10 @@ from pydantic import (
 from shapely.geometry import box
 from shapely.geometry.base import BaseGeometry
 
+from segwatch.flows.cadence import GRACE, next_after, over
 from segwatch.flows.channels import SERVICE
 from segwatch.flows.errors import ConfigError
+from segwatch.flows.moments import Cron, Moment, Start, TimeOfDay, Zone
 from segwatch.flows.outlines import from_file, from_geojson
 from segwatch.flows.settings import describe
 from segwatch.geo import grid as grids
@@ -49,7 +48,6 @@ from segwatch.geo.types import (
 
 _VARIABLE = re.compile(r"\$\{([A-Z][A-Z0-9_]*)\}")
 _URL = re.compile(r"^https?://[^\s/]+(/\S*)?$")
-_TIME_OF_DAY = re.compile(r"([01]\d|2[0-3]):[0-5]\d\Z")
 
 
 def _expand(text: str) -> str:
@@ -78,36 +76,11 @@ def _channel(text: str) -> str:
     return expanded
 
 
-def _time_of_day(text: str) -> str:
-    if not _TIME_OF_DAY.match(text):
-        raise ValueError('is no time of day; write hours and minutes in quotes as "07:00"')
-    return text
-
-
-def _cron(text: str) -> str:
-    from prefect.client.schemas.schedules import CronSchedule
-
-    try:
-        CronSchedule(cron=text)
-    except ValidationError as error:
-        raise ValueError(
-            'is no cron expression; write minute, hour, day, month and weekday (UTC) in quotes as "0 6 * * *"'
-        ) from error
-    return text
-
-
-def _zone(name: str) -> str:
-    if name not in available_timezones():
-        raise ValueError("is no time zone; write an IANA name as Europe/Paris")
-    return name
-
-
 Catalog = Annotated[str, AfterValidator(_catalog)]
 Channel = Annotated[str, AfterValidator(_channel)]
 Share = Annotated[float, Field(ge=0, le=1)]
-TimeOfDay = Annotated[str, AfterValidator(_time_of_day)]
-Zone = Annotated[str, AfterValidator(_zone)]
-Cron = Annotated[str, AfterValidator(_cron)]
+#: 30 days.
+_MAX_ESCALATION_MINUTES = 43_200
 
 
 class _Loader(yaml.SafeLoader):
@@ -191,7 +164,7 @@ class _Digest(_Part):
 
 
 class _Escalate(_Part):
-    after_minutes: float = Field(gt=0)
+    after_minutes: float = Field(gt=0, le=_MAX_ESCALATION_MINUTES)
     channels: tuple[Channel, ...] = Field(min_length=1)
 
 
@@ -232,8 +205,8 @@ class _WatchFile(_Part):
     targets: tuple[str, ...] = ()
     area: _Area
     source: _Source
-    start: AwareDatetime
-    end: AwareDatetime | None = None
+    start: Start
+    end: Moment | None = None
     schedule: Cron | None = None
     priority: int = Field(100, ge=0, le=1000)
     min_polygon_m2: float = Field(500.0, ge=0)
@@ -295,7 +268,7 @@ def parse(document: object, *, base: Path, name: str) -> Watch:
         file = _WatchFile.model_validate(document)
     except ValidationError as error:
         known = ", ".join(sorted(_WatchFile.model_fields))
-        raise ConfigError(f"{name}:\n{describe(error)}\nfields: {known}") from error
+        raise ConfigError(f"{name}:\n{describe(error, model=_WatchFile)}\nfields: {known}") from error
     for where, text in _texts(file.model_dump()):
         if storable(text) != text:
             raise ConfigError(
@@ -340,6 +313,7 @@ def _build(file: _WatchFile, profile: Profile, base: Path, name: str) -> Watch:
         )
     if file.end is not None and file.end <= file.start:
         raise ConfigError(f"{name}: end {file.end.isoformat()} is not after start {file.start.isoformat()}")
+    _check_comes_in_time(file, name)
     area = _area(file.area, base, name)
     try:
         grids.for_area(area, profile.gsd_m)
@@ -353,8 +327,8 @@ def _build(file: _WatchFile, profile: Profile, base: Path, name: str) -> Watch:
         area=area,
         profile=profile,
         catalog=catalog,
-        start=_utc(file.start),
-        end=_utc(file.end) if file.end else None,
+        start=file.start,
+        end=file.end,
         schedule=file.schedule,
         priority=file.priority,
         min_polygon_m2=file.min_polygon_m2,
@@ -368,8 +342,17 @@ def _build(file: _WatchFile, profile: Profile, base: Path, name: str) -> Watch:
     )
 
 
-def _utc(moment: datetime) -> datetime:
-    return moment.astimezone(UTC)
+def _check_comes_in_time(file: _WatchFile, name: str) -> None:
+    """A schedule that first comes when the watch is over never comes."""
+    if file.schedule is None or file.end is None:
+        return
+    first = next_after(file.schedule, file.start)
+    if first is None or over(file.end, first):
+        when = "never comes" if first is None else f"first comes at {first:%Y-%m-%d %H:%M} UTC"
+        raise ConfigError(
+            f"{name}: schedule: {when}, and the watch is over {GRACE.days} days after its end "
+            f"{file.end:%Y-%m-%d %H:%M}; let it come more often (got {file.schedule!r})"
+        )
 
 
 def _area(area: _Area, base: Path, name: str) -> BaseGeometry:

@@ -14,7 +14,7 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from segwatch.flows.cli import alerts, database, events, local, models, respond, reviews, sources
 from segwatch.flows.cli import watches as watch_commands
-from segwatch.flows.cli.console import Json, clear_errors, err, out, print_json, print_table, say, utc
+from segwatch.flows.cli.console import Json, clear_errors, err, out, print_json, print_table, say, utc, warn
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Standing watch over satellite imagery.")
 app.add_typer(database.app, name="db")
@@ -38,6 +38,9 @@ def _setup(
     logging.basicConfig(
         level=logging.INFO if verbose else logging.ERROR, format="%(levelname)s %(name)s %(message)s"
     )
+    from segwatch.flows import variables
+
+    variables.warn_once(warn)
 
 
 def main() -> None:

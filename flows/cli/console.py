@@ -51,6 +51,12 @@ def say(text: str) -> None:
     err.print(f"  {text}", markup=False)
 
 
+def warn(text: str) -> None:
+    """What a person should know and may go on without, on standard error."""
+    err.print("[yellow]warning:[/yellow] ", end="")
+    err.print(text, markup=False)
+
+
 @contextmanager
 def clear_errors() -> Iterator[None]:
     """Turn expected errors into a message and exit status 1; a traceback only with SEGWATCH_DEBUG=1."""

@@ -29,6 +29,8 @@ def try_rules(
     from segwatch.flows.settings import load_settings
 
     with clear_errors():
+        if since is not None and until is not None and until <= since:
+            raise ConfigError(f"--to {until} is not after --from {since}")
         watch = watchfile.load(file)
         if rule is not None and rule not in {one.name for one in watch.rules}:
             known = ", ".join(one.name for one in watch.rules) or "none"

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 
 from segwatch.db.errors import DbError
+from segwatch.flows import variables
 from segwatch.flows.web.server import serve
 
 _DATABASE = "SEGWATCH_ANALYST_URL"
@@ -16,6 +18,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Map and OGC API of the analyst views.")
     parser.add_argument("--port", type=int, required=True)
     arguments = parser.parse_args()
+    variables.warn_once(lambda text: print(text, file=sys.stderr))  # noqa: T201
     database_url = os.environ.get(_DATABASE)
     if not database_url:
         parser.error(f"set {_DATABASE} to the postgresql:// URL of a role that reads the schema watch")

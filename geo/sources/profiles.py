@@ -16,9 +16,12 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from segwatch.geo.errors import ProfileError
+from segwatch.geo.spelling import about_field, nearest
 from segwatch.geo.types import AssetAccess, BandRef, CloudMask, Profile
 
 _HOST = re.compile(r"^(\*\.)?[a-z0-9]([a-z0-9.-]*[a-z0-9])?(:\d{1,5})?$")
+#: A century: what is meant to be all of the period leaves the field out.
+_MAX_RESCAN_DAYS = 36_525
 _BASELINE = r"^\d{2}\.\d{2}$"
 
 
@@ -106,7 +109,7 @@ class _ProfileFile(_Part):
     clouds: _Clouds | None = None
     decibels: bool = False
     access: _Access | None = None
-    rescan_days: float | None = Field(None, gt=0)
+    rescan_days: float | None = Field(None, gt=0, le=_MAX_RESCAN_DAYS)
     license: str = ""
     attribution: str = ""
     hosts: tuple[Annotated[str, AfterValidator(_host)], ...] = ()
@@ -136,8 +139,10 @@ def load(name_or_path: str) -> Profile:
         return _parse(path.stem, _read(path), str(path))
     known = names()
     if name_or_path not in known:
+        near = nearest(name_or_path, known)
+        meant = f"did you mean {near}? " if near else ""
         raise ProfileError(
-            f"no profile {name_or_path!r}; shipped are {', '.join(known)}; or give the path of a .toml file"
+            f"no profile {name_or_path!r}; {meant}shipped are {', '.join(known)}; or give the path of a .toml file"
         )
     file = next(one for one in _shipped() if one.name == f"{name_or_path}.toml")
     return _parse(name_or_path, file.read_text(encoding="utf-8"), f"profile {name_or_path}")
@@ -187,5 +192,5 @@ def _describe(error: ValidationError) -> str:
         where = ".".join(str(part) for part in problem["loc"]) or "file"
         got = problem.get("input")
         shown = f" (got {got!r})" if isinstance(got, str | int | float | bool) else ""
-        lines.append(f"{where}: {problem['msg']}{shown}")
+        lines.append(f"{where}: {about_field(problem, _ProfileFile)}{shown}")
     return "\n".join(lines)

@@ -122,6 +122,16 @@ def document(**more: Any) -> dict[str, Any]:
         ({"area": {"shake_intensity": 6}}, "only earthquakes"),
         ({"match": {"kinds": ["earthquake"]}, "area": {"shake_intensity": 60}}, "area.shake_intensity"),
         ({"surprise": 1}, "surprise"),
+        ({"match": {"kinds": ["flood"], "min_levl": "red"}}, r"match\.min_levl: .*did you mean min_level\?"),
+        ({"watch": {"instruction": "segment the water", "shedule": "0 * * * *"}}, "did you mean schedule"),
+        ({"watch": {"instruction": "segment the water", "schedule": "0 0 31 2 *"}}, "never comes"),
+        (
+            {"days": 5, "watch": {"instruction": "segment the water", "schedule": "0 6 1 * *"}},
+            "pauses for longer .* 12 days",
+        ),
+        ({"days": float("inf")}, "days"),
+        ({"days": 1e9}, "days: .*3650"),
+        ({"days": 0.001}, "days"),
     ],
 )
 def test_a_playbook_that_is_wrong_says_where(tmp_path: Path, more: dict[str, Any], hint: str) -> None:

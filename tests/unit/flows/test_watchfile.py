@@ -113,6 +113,48 @@ def test_a_rule_says_everything_that_rules_can_say() -> None:
         ({"schedule": "hourly"}, "schedule", "got 'hourly'"),
         ({"schedule": "0 25 * * *"}, "schedule", 'as "0 6 * * *"'),
         ({"schedule": "H * * * *"}, "schedule", "no cron expression"),
+        ({"schedule": "0 0 31 2 *"}, "schedule", "never comes"),
+        ({"schedule": "* * * * * *"}, "schedule", "five fields"),
+        ({"schedule": "0 6 1 12 *", "end": "2020-06-01T00:00:00Z"}, "schedule", "let it come more often"),
+        ({"start": "0001-01-01T00:00:00+02:00"}, "start", "beyond the calendar"),
+        ({"start": "1019-01-01T00:00:00Z"}, "start", "correct the year"),
+        ({"start": "2919-01-01T00:00:00Z"}, "start", "correct the year"),
+        ({"end": "9999-12-31T23:00:00-05:00"}, "end", "beyond the calendar"),
+        ({"rules": [{"name": "r", "quiet": {"begin": 1320, "end": "06:00"}}]}, "begin", 'write "22:00"'),
+        ({"rules": [{"name": "r", "quiet": {"begin": "22:00", "end": "24:00"}}]}, "end", '"00:00"'),
+        (
+            {"rules": [{"name": "r", "digest": {"at": "07:00", "timezone": "paris"}}]},
+            "rules.0.digest.timezone",
+            "Europe/Paris",
+        ),
+        (
+            {"rules": [{"name": "r", "digest": {"at": "07:00", "timezone": "Factory"}}]},
+            "rules.0.digest.timezone",
+            "no time zone",
+        ),
+        (
+            {
+                "rules": [
+                    {
+                        "name": "r",
+                        "channels": ["apprise:duty"],
+                        "escalate": {"after_minutes": 1e9, "channels": ["apprise:boss"]},
+                    }
+                ]
+            },
+            "rules.0.escalate.after_minutes",
+            "43200",
+        ),
+        ({"tracking": {"gone_aftr": 2}}, "tracking.gone_aftr", "did you mean gone_after?"),
+        ({"rules": [{"name": "r", "chanels": []}]}, "rules.0.chanels", "did you mean channels?"),
+        ({"Schedule": "0 6 * * *"}, "Schedule", "did you mean schedule?"),
+        ({"min-polygon-m2": 5}, "min-polygon-m2", "did you mean min_polygon_m2?"),
+        (
+            {"rules": [{"name": "r", "quiet": {"start": "22:00", "end": "06:00"}}]},
+            "rules.0.quiet.start",
+            "known here: begin, end, timezone",
+        ),
+        ({"source": {"profile": "rgb_cogs"}}, "source.profile", "did you mean rgb-cog?"),
         ({"name": "Bad Name"}, "name", "Bad Name"),
         ({"start": "2020-01-01T00:00:00"}, "start", "timezone"),
         ({"end": "2019-01-01T00:00:00Z"}, "end", "not after start"),

@@ -82,6 +82,9 @@ def test_own_file_loads(tmp_path: Path) -> None:
         ('collection = "c"', "", "collection", "required"),
         ("index = 3", "index = 0", "bands.blue.index", "0"),
         ("low = 0", "low =", "TOML", "mine.toml"),
+        ('title = "t"', 'title = "t"\nrescan_dais = 5', "rescan_dais", "did you mean rescan_days?"),
+        ('title = "t"', 'title = "t"\nrescan_days = inf', "rescan_days", "36525"),
+        ("index = 3", "idx = 3", "bands.blue.idx", "did you mean index?"),
     ],
 )
 def test_messages_name_field_and_value(tmp_path: Path, old: str, new: str, field: str, value: str) -> None:
@@ -94,5 +97,7 @@ def test_messages_name_field_and_value(tmp_path: Path, old: str, new: str, field
 def test_unknown_names_list_the_known() -> None:
     with pytest.raises(ProfileError, match="rgb-cog"):
         profiles.load("no-such-profile")
+    with pytest.raises(ProfileError, match="did you mean sentinel2-l2a-earthsearch"):
+        profiles.load("sentinel-2-l2a-earth-search")
     with pytest.raises(ProfileError, match="cannot be read"):
         profiles.load("/no/such/file.toml")
