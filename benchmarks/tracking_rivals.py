@@ -69,7 +69,7 @@ class _Places:
 
 def segwatch(views: Sequence[SceneView]) -> Tracked:
     """The tracking core."""
-    looks = [Look(view.observation, SETTINGS, baseline=not number) for number, view in enumerate(views)]
+    looks = [Look(view.observation, SETTINGS, first=not number) for number, view in enumerate(views)]
     steps = refold([], looks, series_id=SERIES, origin=ORIGIN)
     numbers: dict[object, int] = {}
     places = _Places({}, set())

@@ -15,6 +15,7 @@ from typing import Any
 from uuid import UUID
 
 import shapely
+from shapely.geometry import Polygon
 from shapely.geometry.base import BaseGeometry
 
 
@@ -293,7 +294,7 @@ class AlertRule:
     """Least area gained or lost by the change."""
     min_score: float = 0.0
     include_baseline: bool = False
-    """Whether the first observation's appearances alert."""
+    """Whether what is found on ground that is seen for the first time alerts."""
     channels: tuple[str, ...] = ()
     """Webhook URLs, and ``apprise:NAME`` of services."""
     min_growth: float = 0.0
@@ -398,6 +399,17 @@ class TrackedObservation:
 
 
 @dataclass(frozen=True, slots=True)
+class GroundPiece:
+    """Ground that one observation was the first of its series to see clearly."""
+
+    observation_id: UUID
+    geometry: BaseGeometry
+    """Disjoint from the pieces of the series' other observations."""
+    inherited: bool = False
+    """Whether the observation is of the series that this one took over from; it counts as seen before all others."""
+
+
+@dataclass(frozen=True, slots=True)
 class TrackState:
     """One object as it is known after an observation."""
 
@@ -438,7 +450,8 @@ class Change:
     lost: BaseGeometry | None
     score: float
     baseline: bool = False
-    """True for what the first look of a series, or of a new model at an object, shows: nothing happened then."""
+    """True for what the first observation of a piece of ground, or of a new model at an object, shows: nothing happened
+    then."""
 
     def ground(self, outline: BaseGeometry | None) -> BaseGeometry | None:
         """Ground gained and lost; the whole object's ``outline`` where neither is known."""
@@ -469,6 +482,8 @@ class TrackingStep:
     lineage: tuple[Lineage, ...]
     detection_tracks: tuple[UUID | None, ...]
     """Track of each detection, in the observation's order."""
+    first_seen: BaseGeometry = field(default_factory=Polygon)
+    """Ground that no earlier observation of the series saw clearly; empty where there is none."""
 
 
 class EventKind(enum.StrEnum):

@@ -12,11 +12,13 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from uuid import UUID, uuid5
 
-import numpy as np
 import shapely
+from shapely.geometry.base import BaseGeometry
 
+from segwatch.geo.tracking.ground import SeenGround, reach
 from segwatch.geo.tracking.replay import advance
-from segwatch.geo.types import TrackedObservation, TrackingSettings, TrackingStep, TrackState
+from segwatch.geo.tracking.transitions import array
+from segwatch.geo.types import GroundPiece, TrackedObservation, TrackingSettings, TrackingStep, TrackState
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,8 +27,10 @@ class Look:
 
     observation: TrackedObservation
     settings: TrackingSettings
-    baseline: bool
-    """Whether it is the first of the series."""
+    first: bool = False
+    """Whether it is the first of the series: then it takes over the objects of the one before."""
+    min_polygon_m2: float = 0.0
+    """What is smaller is no detection."""
 
 
 def refold(
@@ -36,8 +40,9 @@ def refold(
     series_id: UUID,
     origin: tuple[float, float],
     since: datetime | None = None,
+    seen: Iterable[GroundPiece] = (),
 ) -> list[TrackingStep]:
-    """Fold observations in order, each over the objects that meet its footprint.
+    """Fold observations in order, each over the objects that meet its footprint and the ground seen before it.
 
     Args:
         before: states of the series' objects before the first of them, disappeared ones included; where the first
@@ -46,20 +51,25 @@ def refold(
         series_id: part of new tracks' ids.
         origin: longitude and latitude of the series' equal-area projection.
         since: when the series took over another's objects, if it did.
+        seen: ground seen before the first of them, at least where their footprints are.
     """
     known = {state.track_id: state for state in before}
+    ground = SeenGround(seen)
     steps = []
     for look in looks:
+        new = ground.new(look.observation.footprint)
         step = advance(
-            _meeting(known, look.observation),
+            _meeting(known, reach(look.observation.footprint, look.settings.tolerance_m, new)),
             look.observation,
             look.settings,
             series_id=series_id,
             origin=origin,
-            baseline=look.baseline,
+            new=new,
             since=since,
+            min_polygon_m2=look.min_polygon_m2,
         )
-        if look.baseline:
+        ground.add(GroundPiece(look.observation.id, step.first_seen))
+        if look.first:
             step = opening(step, known.values())
         known.update((state.track_id, state) for state in step.states)
         steps.append(step)
@@ -89,10 +99,8 @@ def opening(step: TrackingStep, before: Iterable[TrackState]) -> TrackingStep:
     return replace(step, states=tuple(sorted(every, key=lambda state: state.track_id)))
 
 
-def _meeting(known: Mapping[UUID, TrackState], observation: TrackedObservation) -> list[TrackState]:
+def _meeting(known: Mapping[UUID, TrackState], where: BaseGeometry) -> list[TrackState]:
     present = [state for state in known.values() if state.merged_into is None]
-    shapely.prepare(observation.footprint)
-    outlines = np.empty(len(present), dtype=object)
-    outlines[:] = [state.geometry for state in present]
-    meets = shapely.intersects(observation.footprint, outlines)
+    shapely.prepare(where)
+    meets = shapely.intersects(where, array([state.geometry for state in present]))
     return [state for state, near in zip(present, meets, strict=True) if near]

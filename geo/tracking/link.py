@@ -5,6 +5,7 @@ Geometries here are in one equal-area CRS, metres.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -102,6 +103,19 @@ def components(object_count: int, detection_count: int, edges: Edges) -> list[Co
         Component(tuple(objects), tuple(found), order[starts[label] : starts[label + 1]])
         for label, (objects, found) in enumerate(members)
     ]
+
+
+def grouped(count: int, pairs: Sequence[tuple[int, int]]) -> list[list[int]]:
+    """Positions up to ``count``, those that pairs hold together in one group."""
+    if not pairs:
+        return [[position] for position in range(count)]
+    first, second = np.array(pairs, dtype=np.intp).T
+    # both sides are the same things here: link each to itself so that lone ones are groups, too
+    every = np.arange(count)
+    joined = Edges(
+        np.concatenate([every, first]), np.concatenate([every, second]), np.zeros(count + len(pairs))
+    )
+    return [list(one.detections) for one in components(count, count, joined)]
 
 
 def assign(overlap_m2: NDArray[np.float64]) -> list[tuple[int, int]]:

@@ -38,7 +38,7 @@ def hidden(geometry: BaseGeometry, footprint: BaseGeometry, crs: CRS, tolerance_
     It reaches a hundredth of the tolerance into the footprint: one edge cut into different steps before
     reprojection bends differently, and what is found on the other side shall join without a hairline.
     """
-    rest = polygonal_parts(_snapped(shapely.difference, geometry, footprint))
+    rest = polygonal_parts(snapped(shapely.difference, geometry, footprint))
     kept = [part for part in rest if to_local(part, crs).area > _SLIVER * tolerance_m**2]
     if not kept:
         return Polygon()
@@ -51,12 +51,27 @@ def composite(rest: BaseGeometry, found: list[BaseGeometry]) -> BaseGeometry:
     """(old outline - footprint) ∪ what was found within it, EPSG:4326."""
     if rest.is_empty and len(found) == 1:
         return found[0]
-    return clean(_snapped(shapely.union_all, [rest, *found]))
+    return clean(snapped(shapely.union_all, [rest, *found]))
+
+
+def joined(outlines: Sequence[BaseGeometry], tolerance_m: float) -> BaseGeometry:
+    """The union of outlines that were cut at one border, EPSG:4326.
+
+    One edge cut into different steps bends differently: hairlines between them are closed, up to a fiftieth of the
+    tolerance.
+    """
+    whole = composite(Polygon(), list(outlines))
+    if isinstance(whole, Polygon):
+        return whole
+    reach = _SLIVER * tolerance_m / _METRES_PER_DEGREE
+    closed = shapely.buffer(shapely.buffer(whole, reach, join_style="mitre"), -reach, join_style="mitre")
+    gaps = polygonal_parts(snapped(shapely.difference, closed, whole))
+    return composite(whole, list(gaps)) if gaps else whole
 
 
 def gained(before: BaseGeometry, after: BaseGeometry) -> BaseGeometry | None:
     """Ground in ``after`` only; None when there is none."""
-    part = clean(_snapped(shapely.difference, after, before))
+    part = clean(snapped(shapely.difference, after, before))
     return None if part.is_empty else part
 
 
@@ -66,6 +81,7 @@ def compare(
     before_m2: NDArray[np.float64],
     after_m2: NDArray[np.float64],
     settings: TrackingSettings,
+    least_m2: NDArray[np.float64],
 ) -> list[ChangeKind | None]:
     """Grew, shrank, moved or, within noise, nothing; for each of N objects.
 
@@ -78,9 +94,11 @@ def compare(
         before_m2: (N,) geodesic areas.
         after_m2: (N,) geodesic areas.
         settings: the watch's numbers.
+        least_m2: (N,) what must be exceeded besides, m².
     """
     old_area = shapely.area(before)
     least = np.maximum(settings.min_change_m2, settings.min_change_ratio * old_area)
+    least = np.maximum(least, least_m2)
     # with the noise along the boundary or without: where even the whole difference is too little, nothing happened
     common = shapely.area(shapely.intersection(before, after))
     open_ = np.flatnonzero(old_area + shapely.area(after) - 2 * common > least)
@@ -107,7 +125,7 @@ def local(geometry: BaseGeometry, crs: CRS) -> BaseGeometry:
     return moved
 
 
-def _snapped(operation: Callable[..., BaseGeometry], *operands: object) -> BaseGeometry:
+def snapped(operation: Callable[..., BaseGeometry], *operands: object) -> BaseGeometry:
     """The result of a shapely overlay on the finest grid that works, without one where none does."""
     for size in _SNAPS:
         try:
@@ -117,11 +135,16 @@ def _snapped(operation: Callable[..., BaseGeometry], *operands: object) -> BaseG
     return operation(*operands)
 
 
+def array(geometries: Sequence[BaseGeometry | None]) -> Geometries:
+    """(N,) object array of them."""
+    made = np.empty(len(geometries), dtype=object)
+    made[:] = geometries
+    return made
+
+
 def local_all(geometries: Sequence[BaseGeometry], crs: CRS) -> Geometries:
     """EPSG:4326 -> (N,) valid polygons in the equal-area CRS: reprojection may make nearly touching edges cross."""
-    given = np.empty(len(geometries), dtype=object)
-    given[:] = geometries
-    moved = to_local_all(given, crs)
+    moved = to_local_all(array(geometries), crs)
     for index in np.flatnonzero(~shapely.is_valid(moved)):
         parts = polygonal_parts(shapely.make_valid(moved[index]))
         moved[index] = shapely.union_all(parts) if parts else Polygon()

@@ -20,6 +20,7 @@ from shapely.geometry.base import BaseGeometry
 from segwatch.geo.area import geodesic_m2
 from segwatch.geo.crs import local_equal_area, to_local, to_lonlat
 from segwatch.geo.polygons import clean
+from segwatch.geo.tracking.ground import SeenGround, reach
 from segwatch.geo.tracking.replay import advance
 from segwatch.geo.tracking.rules import awake_from, digest_at, matching
 from segwatch.geo.types import (
@@ -28,6 +29,7 @@ from segwatch.geo.types import (
     ChangeKind,
     Detection,
     Digest,
+    GroundPiece,
     QuietHours,
     TrackedObservation,
     TrackingSettings,
@@ -62,6 +64,7 @@ class World:
         self.numbers = numbers
         self.tracks: dict[UUID, TrackState] = {}
         self.steps: list[TrackingStep] = []
+        self.seen = SeenGround()
 
     def look(
         self, *found: BaseGeometry, footprint: BaseGeometry = EVERYTHING, target: str = "water"
@@ -77,9 +80,11 @@ class World:
             ground(footprint),
             detections,
         )
-        area = observation.footprint
+        new = self.seen.new(observation.footprint)
+        area = reach(observation.footprint, self.numbers.tolerance_m, new)
         live = [one for one in self.tracks.values() if not one.merged_into and one.geometry.intersects(area)]
-        step = advance(live, observation, self.numbers, series_id=SERIES, origin=ORIGIN, baseline=number == 0)
+        step = advance(live, observation, self.numbers, series_id=SERIES, origin=ORIGIN, new=new)
+        self.seen.add(GroundPiece(observation.id, step.first_seen))
         self.tracks |= {one.track_id: one for one in step.states}
         self.steps.append(step)
         return step

@@ -47,7 +47,7 @@ def fold(*scenes: tuple[Sequence[BaseGeometry], BaseGeometry]) -> list[TrackingS
         footprint = ground(EVERYTHING.difference(cloud))
         name = uuid5(SERIES, str(number))
         observation = TrackedObservation(name, name, when, footprint, tuple(found))
-        looks.append(Look(observation, TrackingSettings(), baseline=not number))
+        looks.append(Look(observation, TrackingSettings(), first=not number))
     return refold([], looks, series_id=SERIES, origin=ORIGIN)
 
 
@@ -177,7 +177,7 @@ def on_grids(
         when = datetime(2024, 5, 1, tzinfo=UTC) + timedelta(days=number)
         name = uuid5(SERIES, f"grid {number}")
         observation = TrackedObservation(name, name, when, ground(EVERYTHING), tuple(found))
-        folded.append(Look(observation, numbers, baseline=not number))
+        folded.append(Look(observation, numbers, first=not number))
     return refold([], folded, series_id=SERIES, origin=ORIGIN)
 
 

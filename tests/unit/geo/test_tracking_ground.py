@@ -1,0 +1,324 @@
+"""Baseline belongs to ground: what is first seen there is no change, and objects go on across its border.
+
+Shapes are given in metres east and north of an origin and put into EPSG:4326 through the series' projection.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID, uuid5
+
+import pytest
+import shapely
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from shapely.geometry import Polygon, box
+from shapely.geometry.base import BaseGeometry
+
+from segwatch.geo.area import geodesic_m2, polygonal_parts
+from segwatch.geo.crs import local_equal_area, to_lonlat
+from segwatch.geo.polygons import clean
+from segwatch.geo.tracking import transitions
+from segwatch.geo.tracking.ground import SeenGround
+from segwatch.geo.tracking.history import Look, refold, taken_over
+from segwatch.geo.types import (
+    Change,
+    Detection,
+    GroundPiece,
+    TrackedObservation,
+    TrackingSettings,
+    TrackingStep,
+    TrackState,
+)
+
+ORIGIN = (15.0, 46.0)
+CRS = local_equal_area(ORIGIN)
+SERIES = UUID(int=1)
+START = datetime(2024, 5, 1, 10, tzinfo=UTC)
+WEST, EAST, BOTH = box(-2000, -2000, 0, 2000), box(0, -2000, 2000, 2000), box(-2000, -2000, 2000, 2000)
+NUMBERS = TrackingSettings(min_change_m2=500, gone_after=1)
+
+Scene = tuple[Sequence[BaseGeometry], BaseGeometry]
+
+
+def ground(shape: BaseGeometry) -> BaseGeometry:
+    return clean(to_lonlat(shape.segmentize(200), CRS))
+
+
+def metres(geometry: BaseGeometry) -> BaseGeometry:
+    return transitions.local(geometry, CRS)
+
+
+def looks(*scenes: Scene, numbers: TrackingSettings = NUMBERS, min_polygon_m2: float = 0.0) -> list[Look]:
+    """What there is, and what of it is seen, scene by scene."""
+    made = []
+    for number, (there, footprint) in enumerate(scenes):
+        seen = [part for shape in there for part in polygonal_parts(shape.intersection(footprint))]
+        outlines = [ground(part) for part in seen if part.area > max(1, min_polygon_m2)]
+        observation = TrackedObservation(
+            uuid5(SERIES, str(number)),
+            uuid5(SERIES, f"scene {number}"),
+            START + timedelta(days=number),
+            ground(footprint),
+            tuple(Detection("water", one, 0.9, geodesic_m2(one)) for one in outlines),
+        )
+        made.append(Look(observation, numbers, first=not number, min_polygon_m2=min_polygon_m2))
+    return made
+
+
+def fold(*scenes: Scene, **more: Any) -> list[TrackingStep]:
+    return refold([], looks(*scenes, **more), series_id=SERIES, origin=ORIGIN)
+
+
+def states(steps: Sequence[TrackingStep]) -> list[TrackState]:
+    known = {state.track_id: state for step in steps for state in step.states}
+    return [state for state in known.values() if state.alive]
+
+
+def news(steps: Sequence[TrackingStep]) -> list[Change]:
+    """Changes that are no baseline."""
+    return [change for step in steps for change in step.changes if not change.baseline]
+
+
+def same(one: BaseGeometry, other: BaseGeometry) -> bool:
+    return metres(one).symmetric_difference(other).area < 1e-3 * other.area
+
+
+LAKE = box(-600, 0, 900, 400)
+PONDS = (box(-1500, -1500, -1300, -1300), box(1300, 1300, 1500, 1500))
+
+
+@pytest.mark.parametrize("order", [(WEST, EAST), (EAST, WEST), (WEST, EAST, BOTH), (EAST, BOTH, WEST)])
+def test_one_half_and_then_the_other_is_no_change(order: Sequence[BaseGeometry]) -> None:
+    """Two footprints that only touch: the lake across their border goes on, ponds on either side are baseline."""
+    steps = fold(*(((LAKE, *PONDS), footprint) for footprint in order))
+    assert news(steps) == []
+    assert [change.kind for step in steps for change in step.changes] == ["appeared"] * 3
+    alive = states(steps)
+    assert len(alive) == 3
+    assert same(max(alive, key=lambda state: state.area_m2).geometry, LAKE)
+
+
+@pytest.mark.parametrize("gap_m", [-400, -100, -10, -3, 0, 3, 8])
+def test_footprints_need_not_meet_exactly(gap_m: float) -> None:
+    """They overlap a lot or by part of a pixel, or leave part of a pixel between them."""
+    east = box(gap_m, -2000, 2000, 2000)
+    steps = fold(((LAKE,), WEST), ((LAKE,), east), ((LAKE,), BOTH), ((LAKE,), BOTH))
+    assert news(steps) == []
+    (lake,) = states(steps)
+    assert same(lake.geometry, LAKE)
+
+
+def test_a_wide_gap_is_closed_by_what_shows_it() -> None:
+    """Both ends are known as two objects; the scene that shows the middle makes them one, and tells nobody."""
+    west, east, middle = box(-2000, -2000, -300, 2000), box(500, -2000, 2000, 2000), box(-350, -50, 550, 2000)
+    for last in (middle, BOTH):
+        steps = fold(((LAKE,), west), ((LAKE,), east), ((LAKE,), last), ((LAKE,), BOTH))
+        assert news(steps) == []
+        (lake,) = states(steps)
+        assert same(lake.geometry, LAKE)
+        (line,) = steps[2].lineage
+        ends = {state.track_id: state for state in steps[2].states}
+        assert line.kind == "merged"
+        assert ends[line.parent].merged_into == line.child == lake.track_id
+        assert set(steps[2].detection_tracks) == {lake.track_id}
+        assert ends[line.parent].area_m2 < ends[line.child].area_m2
+
+
+def test_a_cloudy_first_scene_leaves_the_rest_to_the_next() -> None:
+    cloud = box(-200, -2000, 1400, 2000)
+    steps = fold(((LAKE, *PONDS), BOTH.difference(cloud)), ((LAKE, *PONDS), BOTH), ((LAKE, *PONDS), BOTH))
+    assert news(steps) == []
+    assert len(states(steps)) == 3
+
+
+def test_what_happens_on_seen_ground_is_told_and_only_that() -> None:
+    """The lake grows in the west while the east is seen for the first time."""
+    grown = box(-1000, 0, 900, 400)
+    steps = fold(((LAKE,), WEST), ((grown,), BOTH))
+    (change,) = steps[1].changes
+    assert (change.kind, change.baseline) == ("grew", False)
+    assert change.gained is not None
+    assert change.lost is None or metres(change.lost).area < 10, "edges cut into other steps bend differently"
+    assert same(change.gained, box(-1000, 0, -600, 400))
+    assert change.after_m2 - change.before_m2 == pytest.approx(400 * 400, rel=1e-3)
+    assert change.after_m2 == states(steps)[0].area_m2
+
+
+def test_it_shrinks_on_seen_ground_while_it_goes_on_elsewhere() -> None:
+    steps = fold(((LAKE,), WEST), ((box(-200, 0, 1800, 400),), BOTH))
+    (change,) = steps[1].changes
+    assert change.kind == "shrank"
+    assert change.gained is None or metres(change.gained).area < 10
+    assert change.lost is not None
+    assert same(change.lost, box(-600, 0, -200, 400))
+
+
+@pytest.mark.parametrize(
+    ("there", "told"),
+    [
+        (box(-300, 0, 600, 400), True),
+        (box(-5, 0, 600, 400), False),
+        (box(0, 0, 600, 400), False),
+        (box(-400, 0, -1, 400), True),
+    ],
+    ids=["a third of it on seen ground", "half a pixel of it", "none of it", "all of it"],
+)
+def test_what_is_new_across_the_border_appeared_where_it_was_not_before(there: Polygon, told: bool) -> None:
+    steps = fold(((), WEST), ((there,), BOTH))
+    (change,) = steps[1].changes
+    assert change.kind == "appeared"
+    assert change.baseline is not told
+    assert change.gained is not None
+    assert same(change.gained, there.intersection(WEST) if told else there)
+    assert same(states(steps)[0].geometry, there)
+
+
+def test_what_was_too_small_to_be_found_is_baseline_when_more_of_it_is_seen() -> None:
+    """Of a lake a tip was on seen ground, below the least size of a polygon: nobody could have found it."""
+    lake = box(-60, 0, 600, 60)
+    steps = fold(((lake,), WEST), ((lake,), BOTH), min_polygon_m2=5000)
+    assert news(steps) == []
+    assert len(states(steps)) == 1
+    assert [change.baseline for change in fold(((), WEST), ((lake,), BOTH))[1].changes] == [False]
+
+
+def test_objects_that_meet_on_seen_ground_have_merged_whatever_else_is_seen() -> None:
+    west, east = box(-1500, 0, -900, 400), box(-700, 0, -100, 400)
+    bridge = box(-1500, 0, 900, 400)
+    steps = fold(((west, east), WEST), ((bridge,), BOTH))
+    assert sorted(change.kind for change in news(steps)) == ["merged", "merged"]
+
+
+def test_a_split_on_seen_ground_is_told_and_its_new_ground_is_not() -> None:
+    lake = box(-1500, 0, -100, 400)
+    west, east = box(-1500, 0, -900, 400), box(-700, 0, 1500, 400)
+    steps = fold(((lake,), WEST), ((west, east), BOTH))
+    changes = news(steps)
+    assert sorted(change.kind for change in changes) == ["split", "split"]
+    told = shapely.union_all([metres(part) for one in changes for part in (one.gained,) if part is not None])
+    assert told.difference(WEST.buffer(1)).area < 1
+
+
+def test_a_lake_that_went_is_gone_though_another_begins_at_the_border() -> None:
+    """The lake in the west was drained; what is found beyond the border does not carry its identity on."""
+    steps = fold(((LAKE,), WEST), ((box(0, 0, 900, 400),), BOTH))
+    assert sorted((change.kind, change.baseline) for change in steps[1].changes) == [
+        ("appeared", True),
+        ("disappeared", False),
+    ]
+
+
+def test_little_seen_of_an_object_still_carries_it_over_the_border() -> None:
+    """A twentieth of the lake is visible: too little to compare it, enough to know what goes on in the east."""
+    east = box(-30, -2000, 2000, 2000)
+    for there in (LAKE, box(-600, 0, 900, 300)):
+        steps = fold(((LAKE,), WEST), ((there,), east))
+        assert news(steps) == []
+        assert len(states(steps)) == 1
+        west = metres(states(steps)[0].geometry).intersection(WEST)
+        assert west.symmetric_difference(LAKE.intersection(WEST)).area < 1
+
+
+def test_a_miss_that_is_pending_stays_pending_where_the_object_is_hidden() -> None:
+    numbers = TrackingSettings(gone_after=2)
+    steps = fold(((LAKE,), WEST), ((), WEST), ((LAKE,), EAST), ((), WEST), numbers=numbers)
+    assert [state.misses for state in states(steps[:3])] == [1]
+    assert [change.kind for change in steps[3].changes] == []
+
+
+CELL = 250
+
+
+def cells(chosen: Iterable[int], shift_m: int = 0) -> BaseGeometry:
+    corners = ((index % 5 * CELL - 625 + shift_m, index // 5 * CELL - 625) for index in chosen)
+    return shapely.union_all([box(west, south, west + CELL, south + CELL) for west, south in corners])
+
+
+chosen = st.frozensets(st.integers(0, 24), min_size=1)
+
+
+@example(
+    water=frozenset({0, 1, 2, 7, 12, 17}),
+    views=[frozenset({0, 1, 2, 3, 4, 5, 6, 7, 17}), frozenset({0, 11}), frozenset({0, 17})],
+    shift_m=4,
+)
+@example(
+    water=frozenset({16, 17, 21}), views=[frozenset({17}), frozenset({21}), frozenset({0}), frozenset({16, 21})], shift_m=100
+)
+@example(water=frozenset({14, 18}), views=[frozenset({14}), frozenset({18})], shift_m=0)
+@example(water=frozenset({0, 1, 2}), views=[frozenset({0, 2}), frozenset({1})], shift_m=0)
+@given(
+    water=chosen,
+    views=st.lists(chosen, min_size=1, max_size=6),
+    shift_m=st.sampled_from([0, 0, 4, 100]),
+)
+@settings(max_examples=1500, deadline=None)
+def test_a_steady_world_has_no_change_whatever_is_seen_of_it(
+    water: frozenset[int], views: list[frozenset[int]], shift_m: int
+) -> None:
+    """Any swaths and clouds in any order: all there is to tell is what each piece of ground held when first seen."""
+    there = polygonal_parts(cells(water))
+    footprints = [cells(view, shift_m * (number % 2)) for number, view in enumerate(views)]
+    steps = fold(*((there, footprint) for footprint in footprints))
+    assert news(steps) == []
+    assert {change.kind for step in steps for change in step.changes} <= {"appeared"}
+    seen = shapely.union_all(footprints)
+    expected = shapely.union_all(there).intersection(seen)
+    alive = states(steps)
+    found = shapely.union_all([metres(state.geometry) for state in alive])
+    assert found.symmetric_difference(expected).area < 1e-3 * CELL**2
+    if not shift_m:
+        assert len(alive) == len(polygonal_parts(expected))
+
+
+@given(st.lists(chosen, min_size=1, max_size=6))
+@settings(max_examples=60, deadline=None)
+def test_pieces_of_seen_ground_are_disjoint_and_cover_what_was_seen(views: list[frozenset[int]]) -> None:
+    seen = SeenGround()
+    pieces: list[BaseGeometry] = []
+    for number, view in enumerate(views):
+        footprint = ground(cells(view))
+        new = seen.new(footprint)
+        assert new.own.equals(new.unseen)
+        unseen = cells(view.difference(*views[:number]))
+        assert metres(new.own).symmetric_difference(unseen).area < 1e-3 * CELL**2
+        pieces.append(new.own)
+        seen.add(GroundPiece(UUID(int=number), new.own))
+    assert metres(shapely.union_all(pieces)).area == pytest.approx(sum(metres(one).area for one in pieces))
+    assert seen.new(ground(cells(frozenset().union(*views)))).own.is_empty
+
+
+def test_a_series_that_takes_over_knows_its_ground_and_compares_what_it_has_not_seen_itself() -> None:
+    """The model before saw west and middle; what the new one finds there at its first look is no news."""
+    middle = box(-2000, -2000, 1000, 2000)
+    before = fold(((LAKE,), middle))
+    since = START + timedelta(hours=1)
+    taken = taken_over(states(before), SERIES, since)
+    inherited = [GroundPiece(step.observation_id, step.first_seen, inherited=True) for step in before]
+    puddle = box(200, -1000, 500, -700)
+    wider = box(-600, 0, 1400, 400)
+    steps = refold(
+        taken.values(),
+        looks(
+            ((LAKE,), WEST),
+            ((wider, puddle), BOTH),
+            ((wider, puddle, box(-1500, 1000, -1200, 1300)), BOTH),
+        ),
+        series_id=SERIES,
+        origin=ORIGIN,
+        since=since,
+        seen=inherited,
+    )
+    assert [change.kind for change in news(steps)] == ["appeared"]
+    assert news(steps)[0].valid_at == START + timedelta(days=2)
+    assert [change.baseline for change in steps[1].changes] == [True], "a puddle that the model before had missed"
+    lake = max(states(steps), key=lambda state: state.area_m2)
+    assert lake.track_id in taken_ids(taken)
+    assert same(lake.geometry, wider)
+
+
+def taken_ids(taken: dict[UUID, TrackState]) -> set[UUID]:
+    return {state.track_id for state in taken.values()}
