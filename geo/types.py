@@ -142,6 +142,12 @@ class Profile:
     None = they are at any time. For catalogs whose items do not say when they were updated."""
     hosts: tuple[str, ...] = ()
     """Host names assets may be read from, besides the catalog's own. ``*.example.org`` is allowed."""
+    finest_m: float | None = None
+    """Smallest pixel of a file, metres; None = an eighth of ``gsd_m``. Files beyond these two limits are refused."""
+    coarsest_m: float | None = None
+    """Largest pixel of a file, metres; None = twice ``gsd_m``."""
+    max_saturated: float = 0.8
+    """Share of a picture's clear values that may be clipped to black or to white, 0..1; 1 = all."""
 
     def assets(self) -> tuple[str, ...]:
         """Asset keys an item must have, without repeats, in band order, the mask last."""
