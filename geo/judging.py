@@ -7,6 +7,7 @@ desert, open sea, radar over water.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Self
 
@@ -104,30 +105,34 @@ class Shades:
 
 def misrendered(shades: Shades, profile: Profile) -> str | None:
     """Why a scene with these shades says nothing about the ground, with what to do; None = it may be answered."""
-    if shades.pixels < _MIN_PX:
+    if shades.pixels < _MIN_PX or profile.max_saturated >= 1:
         return None
-    most = profile.max_saturated
+    what = next(_faults(shades, profile.max_saturated), None)
+    return None if what is None else _said(what, shades, profile)
+
+
+def _faults(shades: Shades, most: float) -> Iterator[str]:
+    """What is wrong with the picture, the likeliest cause first."""
     white, black, below = (shades.share(one) for one in (shades.white, shades.black, shades.below))
-    if shades.share(shades.above) > _MAX_ABOVE_BYTE and most < 1:
-        return _said("it holds more than 8 bits", shades, profile)
+    if shades.share(shades.above) > _MAX_ABOVE_BYTE:
+        yield "the files hold more than 8 bits"
     if white > most:
-        return _said(f"{white:.0%} of it is white", shades, profile)
+        yield f"{white:.0%} of it is white"
     if below > most:
-        return _said(f"{below:.0%} of it is far below the profile's range", shades, profile)
+        yield f"{below:.0%} of it is far below what the profile renders"
     if black > max(most, _MAX_BLACK):
-        return _said(f"{black:.0%} of it is black", shades, profile)
-    if shades.colour is not None and shades.pixels >= _MIN_CONSTANT_PX and most < 1:
-        return _said(f"all of it has the colour {shades.colour}", shades, profile)
-    return None
+        yield f"{black:.0%} of it is black"
+    if shades.colour is not None and shades.pixels >= _MIN_CONSTANT_PX:
+        yield f"all of it has one colour, {shades.colour}"
 
 
 def _said(what: str, shades: Shades, profile: Profile) -> str:
     low, high = limits(profile)
     return (
-        f"the picture cannot be judged: {what}. Its clear pixels hold {min(shades.least):.6g} to {max(shades.most):.6g}, "
-        f"profile {profile.name} renders {low.min():.6g} to {high.max():.6g}. Set low, high, scale, offset and nodata of "
-        "the profile to what the files hold, or max_saturated if such pictures are wanted; then apply the watch "
-        "and run `segwatch retry`"
+        f"the picture cannot be judged: {what}. Its clear pixels hold {min(shades.least):.6g} to "
+        f"{max(shades.most):.6g}, profile {profile.name} renders {low.min():.6g} to {high.max():.6g}. Set low, high, "
+        "scale, offset and nodata of the profile to what the files hold (or max_saturated, if such pictures are "
+        "wanted), apply the watch again and run `segwatch retry`"
     )
 
 

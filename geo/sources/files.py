@@ -167,13 +167,12 @@ def _check(dataset: DatasetReader, file: RemoteFile) -> None:
     west, south, east, north = dataset.bounds
     if dataset.crs.is_geographic and max(abs(west), abs(east)) > _MAX_LONGITUDE:
         raise file.unfit(
-            f"its CRS is in degrees, its bounds {west:g}, {south:g}, {east:g}, {north:g} are not; it seems to be in metres"
+            f"its CRS is in degrees, its bounds {west:g}, {south:g}, {east:g}, {north:g} are not (metres?); give the "
+            "file the CRS of its coordinates"
         )
     for (height, width), dtype in zip(dataset.block_shapes, dataset.dtypes, strict=True):
         if height * width * np.dtype(dtype).itemsize > _LARGEST_BLOCK_BYTES:
-            raise file.unfit(
-                f"it is stored in blocks of {height} x {width} pixels; make it cloud-optimized"
-            )
+            raise file.unfit(f"it is stored in blocks of {height} x {width} pixels; make it cloud-optimized")
 
 
 def _pixel_m(dataset: DatasetReader, crs: CRS, to_file: Transformer, grid: PixelGrid) -> float | None:

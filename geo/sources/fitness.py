@@ -150,8 +150,9 @@ def _size_misfits(header: Header, profile: Profile) -> Iterator[str]:
     else:
         return
     yield (
-        f"its pixels are {header.pixel_m:.3g} m long, profile {profile.name} with gsd_m {profile.gsd_m:g} takes {limit}. "
-        f"Use a profile of this ground sample distance, or set {name} in the profile if it is meant to be resampled"
+        f"its pixels are {header.pixel_m:.3g} m long, profile {profile.name} with gsd_m {profile.gsd_m:g} takes "
+        f"{limit}. Use a profile of this ground sample distance, or set {name} in the profile if it is meant to be "
+        "resampled"
     )
 
 
