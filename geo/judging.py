@@ -111,6 +111,13 @@ def misrendered(shades: Shades, profile: Profile) -> str | None:
     return None if what is None else _said(what, shades, profile)
 
 
+def described(shades: Shades) -> str:
+    """A picture in words."""
+    white, black = (shades.share(one) for one in (shades.white, shades.black))
+    values = f"{min(shades.least):.6g} to {max(shades.most):.6g}"
+    return f"values from {values}; {white:.0%} of them rendered white, {black:.0%} black"
+
+
 def _faults(shades: Shades, most: float) -> Iterator[str]:
     """What is wrong with the picture, the likeliest cause first."""
     white, black, below = (shades.share(one) for one in (shades.white, shades.black, shades.below))

@@ -143,9 +143,8 @@ class Profile:
     hosts: tuple[str, ...] = ()
     """Host names assets may be read from, besides the catalog's own. ``*.example.org`` is allowed."""
     finest_m: float | None = None
-    """Smallest pixel of a file, metres; None = an eighth of ``gsd_m``. Files beyond these two limits are refused."""
     coarsest_m: float | None = None
-    """Largest pixel of a file, metres; None = twice ``gsd_m``."""
+    """Files with pixels (metres) between these are taken; None = an eighth of ``gsd_m``, and twice ``gsd_m``."""
     max_saturated: float = 0.8
     """Share of a picture's clear values that may be clipped to black or to white, 0..1; 1 = all."""
 

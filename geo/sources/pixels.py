@@ -146,6 +146,15 @@ class SceneReader:
                 found.append(file.header)
         return found
 
+    def mask_values(self, grid: PixelGrid) -> list[int]:
+        """Values that the cloud mask of the same item has on a window; empty without a mask."""
+        clouds, item = self._profile.clouds, self._items[0]
+        if clouds is None:
+            return []
+        with self._source.use(clouds.band.asset, item.assets[clouds.band.asset]) as file:
+            values, covered = _warp_classes(file, clouds, grid, cut_of(file, grid))
+        return [int(value) for value in np.unique(values[covered])]
+
     def _read_item(self, item: Item, grid: PixelGrid) -> _Part | None:
         """None when the item does not reach the window."""
         profile = self._profile
