@@ -315,7 +315,8 @@ def fail(
 ) -> bool:
     """Record a failed attempt: pending again until the attempts are used up, then failed.
 
-    The next attempt waits ``retry_seconds``, doubled by every failure, at most an hour.
+    The next attempt waits ``retry_seconds``, doubled by every failure, at most an hour. With ``max_attempts`` of 0
+    there is none: what another attempt would not change has failed.
 
     False when the lease was lost and nothing changed.
     """

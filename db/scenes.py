@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
+from datetime import datetime
 from itertools import groupby
 from typing import Any
 from uuid import UUID
 
+from shapely.geometry.base import BaseGeometry
 from sqlalchemy import Connection, select, text
 from sqlalchemy.dialects.postgresql import insert
 
@@ -167,8 +169,21 @@ def _load_item(row: Any) -> Item:
     )
 
 
-def reject(conn: Connection, watch_id: UUID, item_id: str, collection: str, href: str, reason: str) -> None:
-    """Record an item that could not be used, so that nothing found is silently dropped."""
+def reject(
+    conn: Connection,
+    watch_id: UUID,
+    item_id: str,
+    collection: str,
+    href: str,
+    reason: str,
+    *,
+    acquired_at: datetime | None = None,
+    footprint: BaseGeometry | None = None,
+) -> None:
+    """Record an item that could not be used, so that nothing found is silently dropped.
+
+    ``acquired_at`` and ``footprint`` are None where the item does not tell them.
+    """
     row = {
         "id": make_id("rejected", watch_id, collection, item_id, reason),
         "watch_id": watch_id,
@@ -176,5 +191,7 @@ def reject(conn: Connection, watch_id: UUID, item_id: str, collection: str, href
         "item_id": item_id,
         "href": href,
         "reason": reason,
+        "acquired_at": acquired_at,
+        "footprint": None if footprint is None else f"SRID=4326;{footprint.wkt}",
     }
     conn.execute(insert(tables.rejected_item).values(row).on_conflict_do_nothing())

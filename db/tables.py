@@ -147,6 +147,7 @@ scene_item = Table(
     _time("recorded_at", now=True),
     _time("superseded_at", nullable=True),
     Index("scene_item_scene_ix", "scene_id"),
+    Index("scene_item_item_ix", "item_id"),
 )
 
 #: How far the catalog of a watch was searched.
@@ -172,6 +173,10 @@ rejected_item = Table(
     _text("href"),
     _text("reason"),
     _time("recorded_at", now=True),
+    #: as far as the item tells them
+    _time("acquired_at", nullable=True),
+    _geom("footprint", nullable=True),
+    Index("rejected_item_item_ix", "item_id"),
 )
 
 observation = Table(

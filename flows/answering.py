@@ -22,6 +22,7 @@ from segwatch.flows.segmenters import Segmenter
 from segwatch.geo import grid as grids
 from segwatch.geo import tiling
 from segwatch.geo.footprint import Inside
+from segwatch.geo.judging import Shades, misrendered
 from segwatch.geo.observe import Observer
 from segwatch.geo.sources.access import Credentials
 from segwatch.geo.stitch import Stitcher
@@ -58,6 +59,13 @@ class TilesFailed:
         return f"{self.failed} of {self.tiles} tiles failed, the last with {self.error}"
 
 
+@dataclass(frozen=True, slots=True)
+class SceneMisrendered:
+    """The scene's picture says nothing about the ground; reading it again would not change that."""
+
+    reason: str
+
+
 @dataclass(frozen=True)
 class Group:
     """Observations of one scene with the same area and profile."""
@@ -91,6 +99,9 @@ def bands(grid: grids.PixelGrid, tile_px: int, most_px: int = _BAND_PX) -> list[
     return tiling.bands(grid.width, tile_px, overlap(tile_px), most_px)
 
 
+Outcome = ObservationResult | SceneUnusable | SceneMisrendered | TilesFailed
+
+
 def answer_group(
     group: Group,
     reading: Reading,
@@ -98,8 +109,11 @@ def answer_group(
     batch: int,
     preview: Preview | None = None,
     alive: Callable[[], None] = lambda: None,
-) -> Iterator[tuple[LeasedObservation, ObservationResult | SceneUnusable | TilesFailed]]:
+) -> Iterator[tuple[LeasedObservation, Outcome]]:
     """Segment once for all observations that see enough, then post-process for each; ``preview`` sees it, too.
+
+    The picture is judged over the whole area before anything is said of it: before the model is asked where all of it
+    is in memory, else once all strips were seen.
 
     ``alive`` is called with each strip and each batch of tiles.
     """
@@ -111,7 +125,8 @@ def answer_group(
         tally = _Tally()
         for strip in strips:
             tally.add(strip)
-        asked = [one for one in asked if not _too_cloudy(tally.clear, one)]
+        unfit = misrendered(tally.shades, group.profile) is not None
+        asked = [one for one in asked if not (unfit or _too_cloudy(tally.clear, one))]
     answering = _Answering(group, asked, segmenter, batch, alive)
     for strip in strips:
         alive()
@@ -122,9 +137,13 @@ def answer_group(
             answering.give_up()
     answering.finish()
     imaged, clear = answering.tally.imaged, answering.tally.clear
+    reason = misrendered(answering.tally.shades, group.profile)
     for observation in group.observations:
         if _too_cloudy(clear, observation):
             yield observation, SceneUnusable(_why(imaged, clear, observation.watch.max_cloud_cover))
+            continue
+        if reason is not None:
+            yield observation, SceneMisrendered(reason)
             continue
         failure = answering.failure(observation)
         yield observation, failure or answering.result(observation, reading.bytes_read)
@@ -137,12 +156,14 @@ class _Tally:
     within: int = 0
     shown: int = 0
     seen: int = 0
+    shades: Shades = field(default_factory=Shades)
 
     def add(self, strip: Strip) -> None:
         """The next rows."""
         self.within += strip.within
         self.shown += strip.imaged
         self.seen += strip.clear
+        self.shades += strip.shades
 
     @property
     def imaged(self) -> float:

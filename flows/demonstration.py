@@ -102,7 +102,7 @@ def _run(watch: str, say: Say) -> None:
 
 def _print(out: Console, rows: list[dict[str, Any]]) -> None:
     names = Column("watch", min_width=max((len(row["watch"]) for row in rows), default=0))
-    scenes = ("observed", "skipped", "failed", "waiting")
+    scenes = ("observed", "skipped", "failed", "waiting", "rejected")
     table = Table(names, *scenes, "objects", "ha", "changes", "alerts", box=None)
     for row in rows:
         counts = [str(row[name]) for name in (*scenes, "objects")]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -15,6 +15,7 @@ from segwatch.db import observations, scenes, watches, watermarks
 from segwatch.db.watches import StoredWatch
 from segwatch.flows.assemble import worker_engine
 from segwatch.flows.errors import ConfigError
+from segwatch.flows.reasons import Reasons
 from segwatch.flows.segmenters import version_of
 from segwatch.flows.settings import load_settings
 from segwatch.geo.identity import identity_of
@@ -36,6 +37,8 @@ class Discovered:
     scenes: int = 0
     queued: int = 0
     """Observations that were not there before."""
+    reasons: Reasons = field(default_factory=Reasons)
+    """Why items were rejected -> how many."""
 
 
 def discover_watch(
@@ -151,6 +154,8 @@ class _Keeper:
                 watermarks.save(conn, revision, self._mark)
         self.report.items += len(items)
         self.report.rejected += len(rejected)
+        for one in sorted(rejected, key=lambda one: (one.item_id, one.reason)):
+            self.report.reasons.add(one.reason)
         self.report.scenes += len(grouped)
 
     def _reject(self, conn: Connection, rejected: Iterable[Rejected]) -> None:
@@ -159,7 +164,16 @@ class _Keeper:
             _log.warning("watch %s: item %s rejected: %s", watch.name, one.item_id, one.reason)
             collection = watch.profile.collection
             revision = self._stored.revision_id
-            scenes.reject(conn, revision, one.item_id, collection, one.href or "", one.reason)
+            scenes.reject(
+                conn,
+                revision,
+                one.item_id,
+                collection,
+                one.href or "",
+                one.reason,
+                acquired_at=one.acquired_at,
+                footprint=one.footprint,
+            )
 
 
 def _with_last(planned: Iterable[Look]) -> Iterator[tuple[Look, bool]]:

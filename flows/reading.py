@@ -6,6 +6,7 @@ memory at a time depends on neither the area's height nor its width.
 
 from __future__ import annotations
 
+import math
 import queue
 import threading
 from collections.abc import Iterator, Sequence
@@ -21,9 +22,10 @@ from numpy.typing import NDArray
 
 from segwatch.geo.footprint import Inside
 from segwatch.geo.grid import PixelGrid
+from segwatch.geo.judging import SAMPLE_PX, Shades
 from segwatch.geo.rendering import render
 from segwatch.geo.sources.access import Credentials
-from segwatch.geo.sources.pixels import SceneReader, opened
+from segwatch.geo.sources.pixels import SceneReader, SceneWindow, opened
 from segwatch.geo.tiling import Band
 from segwatch.geo.types import Profile, Scene
 
@@ -51,6 +53,8 @@ class Strip:
     """Pixels in the area that the scene shows."""
     clear: int
     """Pixels that are seen."""
+    shades: Shades
+    """What a sample of the seen pixels looks like."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +67,11 @@ class View:
     hosts: tuple[str, ...]
     """Hosts pixels may be read from."""
     credentials: Credentials = field(default_factory=dict)
+
+    @property
+    def spacing(self) -> int:
+        """Pixels between those that are judged, along rows and columns: anchored to the grid, not to strips."""
+        return max(1, math.isqrt(int(self.area.pixels / SAMPLE_PX)))
 
 
 class Reading:
@@ -151,6 +160,7 @@ class Reading:
         within = view.area.rows(start, stop, band.left, band.right)
         rgb = np.zeros((*within.shape, 3), np.uint8)
         seen, imaged = np.zeros_like(within), np.zeros_like(within)
+        shades = Shades()
         for col in range(0, band.width, _PIECE_PX):
             piece = np.s_[:, col : col + _PIECE_PX]
             wanted = within[piece]
@@ -161,8 +171,24 @@ class Reading:
             rgb[piece] = render(window.bands, window.valid, view.profile)
             imaged[piece] = window.valid & wanted
             seen[piece] = window.valid & window.clear & wanted
-        own = (int(part[:, band.own].sum()) for part in (within, imaged, seen))
-        return Strip(band, start, rgb, seen, *own), received
+            shades += self._shades(window, rgb[piece], seen[piece], (start, band.left + col), band)
+        inside, shown, clear = (int(part[:, band.own].sum()) for part in (within, imaged, seen))
+        return Strip(band, start, rgb, seen, inside, shown, clear, shades), received
+
+    def _shades(
+        self,
+        window: SceneWindow,
+        rgb: NDArray[np.uint8],
+        seen: NDArray[np.bool_],
+        corner: tuple[int, int],
+        band: Band,
+    ) -> Shades:
+        """Of every so-manieth pixel of the band's own columns; ``corner`` is the window's row and column."""
+        step, (row, col) = self._view.spacing, corner
+        left, right = max(col, band.start), min(col + seen.shape[1], band.stop)
+        chosen = np.s_[-row % step :: step, left - col + -left % step : max(0, right - col) : step]
+        judged = seen[chosen]
+        return Shades.of(window.bands[:, *chosen][:, judged], rgb[chosen][judged], self._view.profile)
 
     def _hand_over(self, strip: Strip | None) -> bool:
         """False when nobody wants it any more."""

@@ -16,10 +16,18 @@ _COVERAGE = text(
     """
     SELECT c.observation_id, c.acquired_at, c.state, c.reason, c.attempts, c.clear_share, c.item_hrefs,
            (SELECT count(*) FROM segwatch.detection d WHERE d.observation_id = c.observation_id) AS detections
-    FROM watch.coverage c WHERE c.watch = :watch ORDER BY c.acquired_at, c.observation_id
+    FROM watch.coverage c
+    WHERE c.watch = :watch AND (c.state <> 'rejected' OR c.superseded_at IS NULL)
+    ORDER BY c.acquired_at NULLS LAST, c.observation_id
     """
 )
-_WHY_NOT = text("SELECT * FROM watch.why_not(:lon, :lat, :at, :watch) ORDER BY acquired_at")
+_WHY_NOT = text(
+    """
+    SELECT n.*, c.reason FROM watch.why_not(:lon, :lat, :at, :watch) n
+    LEFT JOIN watch.coverage c ON c.observation_id = n.observation_id
+    ORDER BY n.acquired_at NULLS LAST, n.observation_id
+    """
+)
 _REVIEWS = text("SELECT * FROM watch.reviews WHERE watch = :watch ORDER BY decided_at, review_id")
 _UPGRADES = text(
     "SELECT * FROM watch.upgrades WHERE watch = :watch AND objects > 0 ORDER BY seed_known_at, series_id, kind"
@@ -34,6 +42,8 @@ _SUMMARY = text(
            (SELECT count(*) FROM watch.coverage c WHERE c.watch = w.watch AND c.state = 'failed') AS failed,
            (SELECT count(*) FROM watch.coverage c
             WHERE c.watch = w.watch AND c.state IN ('pending', 'leased', 'inferred')) AS waiting,
+           (SELECT count(*) FROM watch.coverage c WHERE c.watch = w.watch AND c.state = 'rejected'
+              AND c.superseded_at IS NULL) AS rejected,
            (SELECT count(*) FROM watch.objects_now o WHERE o.watch = w.watch) AS objects,
            (SELECT coalesce(sum(o.area_m2), 0) FROM watch.objects_now o WHERE o.watch = w.watch) / 1e4 AS hectares,
            (SELECT count(*) FROM watch.changes k WHERE k.watch = w.watch AND k.retracted_at IS NULL) AS changes,
@@ -45,7 +55,10 @@ _SUMMARY = text(
 
 
 def coverage(engine: Engine, watch: str) -> list[dict[str, Any]]:
-    """Every observation of a watch, oldest first, with its state and reason."""
+    """Every observation and every rejected item of a watch, oldest first, with its state and reason.
+
+    Those of unknown time come last.
+    """
     with engine.connect() as conn:
         watches.require(conn, watch)
         return [dict(row) for row in conn.execute(_COVERAGE, {"watch": watch}).mappings()]
@@ -66,7 +79,7 @@ def upgrades(engine: Engine, watch: str) -> list[dict[str, Any]]:
 
 
 def why_not(engine: Engine, watch: str, lon: float, lat: float, at: datetime) -> list[dict[str, Any]]:
-    """Why there is no alert at a point, for the observations up to ``at``."""
+    """Why there is no alert at a point, for the observations and rejected items up to ``at``."""
     with engine.connect() as conn:
         watches.require(conn, watch)
         parameters = {"watch": watch, "lon": lon, "lat": lat, "at": at}

@@ -20,7 +20,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 from uuid import UUID
@@ -33,11 +33,21 @@ from sqlalchemy.exc import DBAPIError
 from segwatch.db import ledger, observations
 from segwatch.db.errors import LeaseLost, connection_lost, words
 from segwatch.flows import evidence, segmenters
-from segwatch.flows.answering import Group, SceneUnusable, TilesFailed, answer_group, bands, overlap
+from segwatch.flows.answering import (
+    Group,
+    SceneMisrendered,
+    SceneUnusable,
+    TilesFailed,
+    answer_group,
+    bands,
+    overlap,
+)
 from segwatch.flows.assemble import worker_engine
 from segwatch.flows.errors import SegmenterError
 from segwatch.flows.reading import Reading
+from segwatch.flows.reasons import Reasons
 from segwatch.flows.settings import FlowSettings, load_settings
+from segwatch.geo.errors import UnfitPixels
 from segwatch.geo.sources import hrefs
 from segwatch.geo.types import ObservationResult
 
@@ -64,6 +74,8 @@ class Drained:
     skipped: int = 0
     failed: int = 0
     """Attempts that failed; the ledger says whether another one follows."""
+    reasons: Reasons = field(default_factory=Reasons)
+    """Why observations were skipped or attempts failed -> how many."""
 
 
 class Drain:
@@ -168,7 +180,7 @@ class Drain:
                 raise
             _log.exception("scene %s failed", key)
             for observation in observations:
-                self._fail(observation.id, words(error))
+                self._fail(observation.id, words(error), permanent=isinstance(error, UnfitPixels))
 
     def _next(
         self, reader: ThreadPoolExecutor
@@ -249,6 +261,8 @@ class Drain:
             with self._border(lease.scene.key, [observation]):
                 if isinstance(result, SceneUnusable):
                     self._skip(observation.id, result.reason)
+                elif isinstance(result, SceneMisrendered):
+                    self._fail(observation.id, result.reason, permanent=True)
                 elif isinstance(result, TilesFailed):
                     if result.failed == result.tiles:
                         self._unanswered.setdefault(lease.scene_id, []).append(observation.id)
@@ -283,12 +297,14 @@ class Drain:
     def _skip(self, observation_id: UUID, reason: str) -> None:
         if self._transaction(lambda conn: ledger.skip(conn, observation_id, self._worker, reason)):
             self.total.skipped += 1
+            self.total.reasons.add(reason)
 
-    def _fail(self, observation_id: UUID, reason: str) -> None:
-        if self._transaction(
-            lambda conn: ledger.fail(conn, observation_id, self._worker, reason, **self._retries())
-        ):
+    def _fail(self, observation_id: UUID, reason: str, *, permanent: bool = False) -> None:
+        """Record a failed attempt; a permanent one is the last, however many are left."""
+        retries = self._retries() | ({"max_attempts": 0} if permanent else {})
+        if self._transaction(lambda conn: ledger.fail(conn, observation_id, self._worker, reason, **retries)):
             self.total.failed += 1
+            self.total.reasons.add(reason)
 
     def _retries(self) -> dict[str, Any]:
         return {

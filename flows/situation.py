@@ -19,6 +19,7 @@ from segwatch.db.errors import NotFound, words
 from segwatch.flows import evidence
 from segwatch.flows.errors import ConfigError
 from segwatch.flows.settings import FlowSettings
+from segwatch.flows.sizes import describe_limits
 from segwatch.geo.area import geodesic_m2
 from segwatch.geo.storable import shortened
 
@@ -58,7 +59,7 @@ _SCENES = text(
     """
     SELECT c.acquired_at, c.state, c.clear_share, c.reason, c.item_hrefs, c.model, e.preview
     FROM watch.coverage c LEFT JOIN watch.evidence e ON e.observation_id = c.observation_id
-    WHERE c.watch = :watch AND c.superseded_at IS NULL ORDER BY c.acquired_at, c.observation_id
+    WHERE c.watch = :watch AND c.superseded_at IS NULL ORDER BY c.acquired_at NULLS LAST, c.observation_id
     """
 )
 _SEEN = text(
@@ -119,6 +120,8 @@ class Situation:
     scenes: Sequence[RowMapping]
     observed_share: float
     gap_km2: float
+    limits: str
+    """What is too small to be reported."""
 
 
 def gather(engine: Engine, settings: FlowSettings, name: str) -> Situation:
@@ -167,6 +170,7 @@ def gather(engine: Engine, settings: FlowSettings, name: str) -> Situation:
         scenes=scenes,
         observed_share=share,
         gap_km2=(1 - share) * whole / 1e6,
+        limits=describe_limits(watch),
     )
 
 
@@ -214,6 +218,7 @@ def as_pdf(situation: Situation) -> bytes:
     until = _day(situation.until) if situation.until else "open end"
     _line(pdf, f"{situation.instruction}. {situation.area_km2:.1f} km2, {_day(situation.since)} to {until}.")
     _line(pdf, f"Written {_moment(situation.written_at)}; model {situation.model or 'none yet'}.")
+    _line(pdf, f"{situation.limits}.".replace("m²", "m2"))
     _put_pictures(pdf, situation)
     _line(pdf, "In all", size=13)
     totals = [(_cell(one.target), *_sizes(one.before_m2, one.after_m2)) for one in situation.totals]
@@ -251,6 +256,7 @@ def as_pdf(situation: Situation) -> bytes:
 def as_markdown(situation: Situation, where: str) -> str:
     """A summary for the run that wrote it; ``where`` as :func:`publish` says."""
     lines = [f"# {_plain(situation.watch)}", "", f"{situation.observed_share:.0%} of the area observed.", ""]
+    lines += [f"{situation.limits}.", ""]
     lines += [
         f"{_plain(one.target)}: {one.before_m2 / 1e4:.2f} ha at first, {one.after_m2 / 1e4:.2f} ha at last.\n"
         for one in situation.totals
@@ -343,8 +349,8 @@ def _day(at: datetime) -> str:
     return f"{at:%Y-%m-%d}"
 
 
-def _moment(at: datetime) -> str:
-    return f"{at.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+def _moment(at: datetime | None) -> str:
+    return "unknown" if at is None else f"{at.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
 
 
 def _name(href: str) -> str:

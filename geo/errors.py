@@ -7,6 +7,7 @@ GeoError
 ├── EventRefused         a feed, or one entry of it, tells no event; the message says why
 ├── CatalogUnreachable   a catalog did not answer; carries ``url`` and ``reason``
 ├── ReadFailed           pixels could not be read; carries ``asset``, ``href`` and ``reason``
+│   └── UnfitPixels      a file is not what its profile says; trying again changes nothing
 ├── AccessDenied         a source wants credentials; carries ``source`` and ``reason``
 └── UnsafeHref           an href that must not be opened; carries ``href`` and ``reason``
 """
@@ -59,6 +60,10 @@ class ReadFailed(GeoError):
         self.asset = asset
         self.href = href
         self.reason = reason
+
+
+class UnfitPixels(ReadFailed):
+    """Pixels that the profile cannot render: the file and the profile disagree, and will do so next time."""
 
 
 class UnsafeHref(GeoError):

@@ -10,6 +10,7 @@ import math
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -159,6 +160,17 @@ def _name(identity: object) -> str:
     """What an item may be called in a report: something that can be stored, and not all of it."""
     known = isinstance(identity, str | int | float) and identity != ""
     return shortened(str(storable(identity)), _LONGEST_NAME) if known else "?"
+
+
+def when_and_where(document: Mapping[str, Any]) -> tuple[datetime | None, BaseGeometry | None]:
+    """Acquisition time and footprint of an item that cannot be used, each as far as it tells them."""
+    acquired_at = footprint = None
+    given = document.get("properties")
+    with suppress(BadItem, *MALFORMED):
+        acquired_at = _acquired("", given if isinstance(given, Mapping) else {})
+    with suppress(BadItem, *MALFORMED):
+        footprint = _footprint("", document.get("geometry"))
+    return acquired_at, footprint
 
 
 def group(items: Sequence[Item], *, all_versions: bool = False) -> list[Scene]:

@@ -144,6 +144,11 @@ class Profile:
     None = they are at any time. For catalogs whose items do not say when they were updated."""
     hosts: tuple[str, ...] = ()
     """Host names assets may be read from, besides the catalog's own. ``*.example.org`` is allowed."""
+    finest_m: float | None = None
+    coarsest_m: float | None = None
+    """Files with pixels (metres) between these are taken; None = an eighth of ``gsd_m``, and twice ``gsd_m``."""
+    max_saturated: float = 0.8
+    """Share of a picture's clear values that may be clipped to black or to white, 0..1; 1 = all."""
 
     @property
     def store(self) -> str:

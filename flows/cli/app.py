@@ -56,6 +56,7 @@ def apply(
     from segwatch.db import watches
     from segwatch.flows import assemble, watchfile
     from segwatch.flows.settings import load_settings
+    from segwatch.flows.sizes import describe_limits, doubtful_limits
 
     with clear_errors():
         loaded = list(watchfile.load_all(path))
@@ -63,10 +64,25 @@ def apply(
             applied = [(watch, watches.apply(conn, watch)) for watch in loaded]
     # stored is stored, also when scheduling fails
     if as_json:
-        print_json([{"watch": w.name, "revision": a.revision_id, "created": a.created} for w, a in applied])
+        print_json(
+            [
+                {
+                    "watch": watch.name,
+                    "revision": done.revision_id,
+                    "created": done.created,
+                    "min_polygon_m2": watch.min_polygon_m2,
+                    "min_change_m2": watch.tracking.min_change_m2,
+                }
+                for watch, done in applied
+            ]
+        )
     else:
         for watch, done in applied:
             out.print(f"{watch.name}: {'new revision' if done.created else 'unchanged'} {done.revision_id}")
+            out.print(f"  {describe_limits(watch)}", markup=False)
+    for watch, _ in applied:
+        for doubt in doubtful_limits(watch):
+            say(f"{watch.name}: warning: {doubt}")
     with clear_errors():
         if "PREFECT_API_URL" in os.environ:
             from segwatch.flows import deploy as deployment
@@ -162,7 +178,7 @@ def coverage(watch: Annotated[str, typer.Argument(help="name of a watch")], as_j
     cells = []
     for row in rows:
         clear = "" if row["clear_share"] is None else f"{row['clear_share']:.0%}"
-        acquired = row["acquired_at"].strftime("%Y-%m-%d %H:%M")
+        acquired = _minute(row["acquired_at"])
         cells.append((acquired, row["state"], clear, str(row["detections"]), row["reason"] or ""))
     print_table(("acquired", "state", "clear", "polygons", "reason"), cells, title=watch)
 
@@ -230,10 +246,15 @@ def why_not(
         print_json(rows)
         return
     for row in rows:
-        if row["acquired_at"] is None:  # the ledger's answer about no scene
+        if row["observation_id"] is None:  # the ledger's answer about no scene
             err.print("no scene of this watch was found up to that time")
-        else:
-            out.print(f"{row['acquired_at']}  {row['answer']}")
+            continue
+        why = f": {row['reason']}" if row["reason"] and row["answer"] in {"failed", "rejected"} else ""
+        out.print(f"{row['acquired_at'] or 'unknown time'}  {row['answer']}{why}", markup=False)
+
+
+def _minute(moment: datetime | None) -> str:
+    return "unknown" if moment is None else moment.strftime("%Y-%m-%d %H:%M")
 
 
 def _progress() -> Progress:
@@ -247,6 +268,18 @@ def _progress() -> Progress:
 
 
 def _print_report(report: dict[str, dict[str, Any]]) -> None:
+    """Counts by step; last, why something of it is not observed."""
     for step, counts in report.items():
-        shown = ", ".join(f"{name} {value}" for name, value in counts.items() if value not in ({}, None))
+        shown = ", ".join(
+            f"{name} {value}"
+            for name, value in counts.items()
+            if value not in ({}, None) and name != "reasons"
+        )
         out.print(f"[bold]{escape(step)}[/bold]: {escape(shown)}")
+    reasons = [
+        (what, count, reason)
+        for step, what in (("discover", "rejected"), ("segment", "not observed"))
+        for reason, count in report.get(step, {}).get("reasons", {}).items()
+    ]
+    for what, count, reason in reasons:
+        out.print(f"{what}: {count} x {reason}", markup=False)

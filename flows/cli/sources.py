@@ -10,6 +10,9 @@ from rich.markup import escape
 
 from segwatch.flows.cli.console import Json, clear_errors, out, print_json, print_table
 
+#: Findings about what a catalog lacks; the others are about files that do not fit the profile.
+_OF_THE_CATALOG = {"search", "items", "paging", "assets", "profile"}
+
 app = typer.Typer(no_args_is_help=True, help="List, show and check sources of imagery.")
 
 
@@ -71,7 +74,8 @@ def check(
         print_json([asdict(one) for one in findings])
     else:
         for one in findings:
-            mark = "ok" if one.good else "[red]missing[/red]"
+            bad = "missing" if one.about in _OF_THE_CATALOG else "wrong"
+            mark = "ok" if one.good else f"[red]{bad}[/red]"
             out.print(f"{mark:8} {one.about}: {escape(one.says)}")
     if not all(one.good for one in findings):
         raise typer.Exit(1)

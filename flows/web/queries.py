@@ -18,7 +18,10 @@ _WATCHES = text(
            count(DISTINCT c.scene_key) FILTER (WHERE c.state = 'observed') AS observed,
            count(DISTINCT c.scene_key) FILTER (WHERE c.state = 'skipped') AS skipped,
            count(DISTINCT c.scene_key) FILTER (WHERE c.state = 'failed') AS failed,
-           count(DISTINCT c.scene_key) FILTER (WHERE c.state NOT IN ('observed', 'skipped', 'failed')) AS pending,
+           count(DISTINCT c.scene_key) FILTER (WHERE c.state IN ('pending', 'leased', 'inferred')) AS pending,
+           count(*) FILTER (WHERE c.state = 'rejected') AS rejected,
+           (SELECT w.min_polygon_m2 FROM watch.watches w WHERE w.watch = c.watch) AS min_polygon_m2,
+           (SELECT w.min_change_m2 FROM watch.watches w WHERE w.watch = c.watch) AS min_change_m2,
            (SELECT count(*) FROM watch.objects_now n WHERE n.watch = c.watch) AS objects,
            (SELECT coalesce(sum(n.area_m2), 0) / 1e4 FROM watch.objects_now n WHERE n.watch = c.watch) AS hectares,
            ST_XMin(ST_Extent(c.geom)) AS west, ST_YMin(ST_Extent(c.geom)) AS south,
@@ -65,6 +68,15 @@ _REVIEWS = text(
     FROM watch.reviews WHERE watch = :watch ORDER BY decided_at, review_id
     """
 )
+#: What is missing on the slider, and why: the newest first, those of unknown time before all.
+_UNUSED = text(
+    """
+    SELECT CAST(c.acquired_at AS text) AS acquired_at, c.state, c.reason, c.item_hrefs, count(*) OVER () AS of_all
+    FROM watch.coverage c
+    WHERE c.watch = :watch AND c.superseded_at IS NULL AND c.state IN ('skipped', 'failed', 'rejected')
+    ORDER BY c.acquired_at DESC NULLS FIRST, c.observation_id LIMIT :limit
+    """
+)
 _IMAGERY = text("SELECT * FROM watch.imagery WHERE watch = :watch AND scene_id = :scene_id ORDER BY item_id")
 
 Rows = list[dict[str, Any]]
@@ -78,6 +90,11 @@ def watches(conn: Connection) -> Rows:
 def scenes(conn: Connection, watch: str) -> Rows:
     """The scenes of a watch by acquisition time."""
     return _rows(conn, _SCENES, watch=watch)
+
+
+def unused(conn: Connection, watch: str, limit: int) -> Rows:
+    """Scenes that were skipped or failed and items that were rejected, with reasons; ``of_all`` = their number."""
+    return _rows(conn, _UNUSED, watch=watch, limit=limit)
 
 
 def alerts(conn: Connection, watch: str, limit: int) -> Rows:

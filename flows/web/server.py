@@ -6,9 +6,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import uvicorn
-from fastapi import FastAPI, Request, Response
+from fastapi import FastAPI, Query, Request, Response
 from fastapi.responses import FileResponse, JSONResponse
 from fastapi.staticfiles import StaticFiles
 from sqlalchemy import Engine, text
@@ -21,6 +22,7 @@ from segwatch.geo.errors import GeoError
 from segwatch.geo.sources.access import NO_CREDENTIALS, Credentials
 
 _STATIC = Path(__file__).parent / "static"
+_MAX_UNUSED = 1000
 #: Nothing from outside, no inline script: names and texts of catalogs and models reach this page.
 _POLICY = "; ".join(
     (
@@ -127,6 +129,12 @@ def _add_pages(app: FastAPI, engine: Engine) -> None:
         """The scenes of a watch by acquisition time."""
         with engine.connect() as conn:
             return queries.scenes(conn, watch)
+
+    @app.get("/api/unused")
+    def unused(watch: str, limit: Annotated[int, Query(ge=1, le=_MAX_UNUSED)] = 100) -> queries.Rows:
+        """Scenes and items of a watch that were not observed, and why, the newest first."""
+        with engine.connect() as conn:
+            return queries.unused(conn, watch, limit)
 
 
 async def _harden(request: Request, follow: Callable[[Request], Awaitable[Response]]) -> Response:

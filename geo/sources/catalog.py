@@ -14,7 +14,7 @@ import warnings
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote, urljoin, urlsplit
@@ -33,7 +33,7 @@ from urllib3 import Retry
 
 from segwatch.geo.errors import BadItem, CatalogUnreachable, UnsafeHref
 from segwatch.geo.identity import catalog_identity
-from segwatch.geo.scenes import ANY_COLLECTION, MALFORMED, moment_of, parse_item
+from segwatch.geo.scenes import ANY_COLLECTION, MALFORMED, moment_of, parse_item, when_and_where
 from segwatch.geo.sources import hrefs
 from segwatch.geo.sources.deadline import within
 from segwatch.geo.storable import shortened, storable
@@ -69,6 +69,10 @@ class Rejected:
     item_id: str
     href: str | None
     reason: str
+    acquired_at: datetime | None = None
+    """None where the item does not tell it."""
+    footprint: BaseGeometry | None = None
+    """None where the item does not tell it."""
 
 
 class _GuardedIO(StacApiIO):
@@ -279,13 +283,18 @@ def _parse(
     try:
         return parse_item(document, profile, base=base, catalog=source)
     except BadItem as error:
-        return _rejected(error.item_id, base, error.reason)
+        acquired_at, footprint = when_and_where(document)
+        return replace(
+            _rejected(error.item_id, base, error.reason), acquired_at=acquired_at, footprint=footprint
+        )
 
 
 def _rejected(item_id: str, href: str, reason: str) -> Rejected:
     """In words that can be stored: all of them are the catalog's."""
-    said = (shortened(str(storable(one)), _LONGEST_REASON) for one in (item_id, href, reason))
-    return Rejected(*said)
+    item_id, href, reason = (
+        shortened(str(storable(one)), _LONGEST_REASON) for one in (item_id, href, reason)
+    )
+    return Rejected(item_id, href, reason)
 
 
 def _wanted(

@@ -15,15 +15,17 @@ import numpy as np
 import rasterio
 from affine import Affine
 from numpy.typing import NDArray
-from pyproj import CRS, Transformer
+from pyproj import CRS, Geod, Transformer
 from rasterio.abc import MultiByteRangeResourceContainer
 from rasterio.errors import RasterioError
 from rasterio.io import DatasetReader
-from rasterio.vrt import WarpedVRT
 from rasterio.windows import Window
 
+from segwatch.geo.crs import LONLAT
 from segwatch.geo.grid import PixelGrid
+from segwatch.geo.sources.fitness import Header, header_of, misfits
 from segwatch.geo.sources.ranges import Cursor, Network, RemoteFile
+from segwatch.geo.types import Profile
 
 _Points = NDArray[np.float64]
 
@@ -45,7 +47,9 @@ ENVIRONMENT = {
 }
 #: A block (tile or strip) is decoded whole; larger ones are an attack or a file that is not cloud-optimized.
 _LARGEST_BLOCK_BYTES = 256 * 1024**2
-#: -60 dB, below every sensor's noise.
+#: Files over the antimeridian may go on beyond 180 degrees.
+_MAX_LONGITUDE = 540.0
+_ELLIPSOID = Geod(ellps="WGS84")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +63,7 @@ class OpenFile:
     """From the grid's CRS."""
     step: int
     """See :func:`_step`; 0 where the file does not reach the grid."""
+    header: Header
 
 
 class Source:
@@ -70,11 +75,11 @@ class Source:
         allowed_hosts: Sequence[str],
         files: ExitStack,
         whole: PixelGrid,
-        nodata: float | None,
+        profile: Profile,
     ) -> None:
         self._shared = shared
         self._whole = whole
-        self._nodata = nodata
+        self._profile = profile
         self._allowed = allowed_hosts
         self._files = files
         self._remote: dict[str, RemoteFile] = {}
@@ -93,14 +98,14 @@ class Source:
         remote = self._remote[href]
         try:
             if href not in self._open:
-                self._open[href] = self._opened(remote, len(self._open))
+                self._open[href] = self._opened(remote, asset, len(self._open))
             yield self._open[href]
         except (RasterioError, OSError) as error:
             raise remote.error or remote.failure(f"it is damaged or cut off: {error}") from error
         if remote.error is not None:
             raise remote.error
 
-    def _opened(self, remote: RemoteFile, number: int) -> OpenFile:
+    def _opened(self, remote: RemoteFile, asset: str, number: int) -> OpenFile:
         driver = _driver(remote)
         # a name of its own: rasterio tells openers apart by it
         dataset = rasterio.open(f"asset{number}", driver=driver, opener=_Opener(remote))
@@ -108,16 +113,10 @@ class Source:
         _check(dataset, remote)
         crs = CRS.from_wkt(dataset.crs.to_wkt())
         to_file = Transformer.from_crs(self._whole.crs, crs, always_xy=True)
-        step = _step(dataset, to_file, self._whole)
-        if step > 1 and self._nodata is not None and set(dataset.nodatavals) == {None}:
-            dataset = self._files.enter_context(_with_nodata(dataset, self._nodata))
-        return OpenFile(remote, dataset, crs, to_file, step)
-
-
-def _with_nodata(dataset: DatasetReader, nodata: float) -> WarpedVRT:
-    """The file with a value for no data that it does not declare: means of several pixels then leave these out."""
-    shape = {"width": dataset.width, "height": dataset.height, "transform": dataset.transform}
-    return WarpedVRT(dataset, crs=dataset.crs, src_nodata=nodata, nodata=nodata, **shape)
+        header = header_of(dataset, asset, _pixel_m(dataset, crs, to_file, self._whole))
+        for reason in misfits(header, self._profile):
+            raise remote.unfit(reason)
+        return OpenFile(remote, dataset, crs, to_file, _step(dataset, to_file, self._whole), header)
 
 
 def _driver(file: RemoteFile) -> str:
@@ -164,14 +163,34 @@ MultiByteRangeResourceContainer.register(_Opener)
 
 def _check(dataset: DatasetReader, file: RemoteFile) -> None:
     if dataset.crs is None or dataset.transform.is_identity:
-        raise file.failure("it has no georeference")
+        raise file.unfit("it has no georeference")
+    west, south, east, north = dataset.bounds
+    if dataset.crs.is_geographic and max(abs(west), abs(east)) > _MAX_LONGITUDE:
+        raise file.unfit(
+            f"its CRS is in degrees, its bounds {west:g}, {south:g}, {east:g}, {north:g} are not (metres?); give the "
+            "file the CRS of its coordinates"
+        )
     for (height, width), dtype in zip(dataset.block_shapes, dataset.dtypes, strict=True):
-        if np.dtype(dtype).kind == "c":
-            raise file.failure(f"values of type {dtype} cannot be rendered")
         if height * width * np.dtype(dtype).itemsize > _LARGEST_BLOCK_BYTES:
-            raise file.failure(
-                f"it is stored in blocks of {height} x {width} pixels; make it cloud-optimized"
-            )
+            raise file.unfit(f"it is stored in blocks of {height} x {width} pixels; make it cloud-optimized")
+
+
+def _pixel_m(dataset: DatasetReader, crs: CRS, to_file: Transformer, grid: PixelGrid) -> float | None:
+    """Length in metres of the longer side of a pixel of the file, at the grid where it reaches that."""
+    reached = _reached(dataset, to_file, grid)
+    col, row = dataset.width / 2, dataset.height / 2
+    if reached is not None:
+        col, row = (
+            float(np.clip((at.min() + at.max()) / 2, 0, size))
+            for at, size in zip(reached, (dataset.width, dataset.height), strict=True)
+        )
+    corners = np.array([col, col + 1, col]), np.array([row, row, row + 1])
+    to_lonlat = Transformer.from_crs(crs, LONLAT, always_xy=True)
+    lons, lats = to_lonlat.transform(*_apply(dataset.transform, *corners))
+    if not (np.isfinite(lons).all() and np.isfinite(lats).all()):
+        return None
+    _, _, lengths = _ELLIPSOID.inv([lons[0]] * 2, [lats[0]] * 2, lons[1:], lats[1:])
+    return float(max(lengths))
 
 
 @dataclass(frozen=True, slots=True)

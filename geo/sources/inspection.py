@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import Any
 
@@ -11,25 +10,21 @@ import shapely
 
 from segwatch.geo import grid as grids
 from segwatch.geo.crs import to_local, to_lonlat, utm
-from segwatch.geo.errors import BadItem, GeoError
+from segwatch.geo.errors import BadItem, GeoError, UnfitPixels
+from segwatch.geo.grid import PixelGrid
+from segwatch.geo.judging import Shades, described, misrendered
+from segwatch.geo.rendering import render
 from segwatch.geo.scenes import group, parse_item
 from segwatch.geo.sources import catalog, hrefs
 from segwatch.geo.sources.access import NO_CREDENTIALS, Credentials
-from segwatch.geo.sources.pixels import read
-from segwatch.geo.types import Profile
+from segwatch.geo.sources.comparing import Finding, compare
+from segwatch.geo.sources.pixels import opened
+from segwatch.geo.types import Profile, Scene
 
 _SAMPLE_ITEMS = 20
 _SAMPLE_PX = 64
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing that was looked at."""
-
-    about: str
-    good: bool
-    """False = a watch on this source would miss it."""
-    says: str
+#: Items of which the middle is read, until one can be judged.
+_SAMPLE_READS = 5
 
 
 def inspect(
@@ -42,8 +37,8 @@ def inspect(
     CatalogUnreachable
         It does not answer at all.
     """
-    opened = catalog.opened(url)
-    kind, conforms = catalog.describe(opened)
+    found = catalog.opened(url)
+    kind, conforms = catalog.describe(found)
     yield Finding("catalog", True, kind)
     if kind == catalog.API:
         yield Finding(
@@ -51,7 +46,7 @@ def inspect(
         )
         for name, what in (("SORT", "sort"), ("QUERY", "query"), ("FILTER", "filter")):
             yield Finding(what, True, "declared" if name in conforms else "not declared")
-    pages = catalog.sample(opened, None if profile is None else profile.collection)
+    pages = catalog.sample(found, None if profile is None else profile.collection)
     documents = list(islice(pages, _SAMPLE_ITEMS))
     names = sorted({str(document.get("collection")) for document in documents})
     yield Finding(
@@ -91,17 +86,48 @@ def _fit(
     yield Finding("profile", bool(items), f"{fits}{'; ' + reasons[0] if reasons else ''}")
     if not items:
         return
-    scene = group(items[:1])[0]
-    crs = utm(scene.footprint)
-    half = _SAMPLE_PX / 2 * profile.gsd_m
-    centre = to_local(scene.footprint.representative_point(), crs)
-    grid = grids.for_area(to_lonlat(shapely.box(*centre.buffer(half).bounds), crs), profile.gsd_m)
-    hosts = hrefs.readable_hosts(profile, url)
+    findings: list[Finding] = []
+    some = items[:_SAMPLE_READS]
+    for item in some:
+        scene = group([item])[0]
+        findings = list(_sample(scene, profile, hrefs.readable_hosts(profile, url), credentials))
+        if any(one.about == "rendering" for one in findings):
+            break  # judged; an item under clouds tells nothing, the next one may
+    else:
+        findings.append(
+            Finding("rendering", False, f"not judged: no clear pixel in {len(items[:_SAMPLE_READS])} samples")
+        )
+    yield from findings
+
+
+def _sample(
+    scene: Scene, profile: Profile, hosts: Sequence[str], credentials: Credentials
+) -> Iterator[Finding]:
+    """Read the middle of a scene; a finding about ``rendering`` comes only where it could be judged."""
+    grid = _middle(scene, profile)
     try:
-        window = read(scene, profile, grid, allowed_hosts=hosts, credentials=credentials)
+        with opened(scene, profile, grid, allowed_hosts=hosts, credentials=credentials) as reader:
+            headers, window, classes = reader.headers(), reader.read(grid), reader.mask_values(grid)
+    except UnfitPixels as error:
+        yield Finding("rendering", False, str(error))
+        return
     except GeoError as error:
         yield Finding("sample read", False, str(error))
         return
     shares = f"{window.valid.mean():.0%} imaged, {window.clear.mean():.0%} clear"
     size = f"{grid.width} x {grid.height} px of {scene.items[0].id}, {window.bytes_read / 1e6:.2f} MB read"
     yield Finding("sample read", bool(window.valid.any()), f"{size}, {shares}")
+    yield from compare(headers, classes, profile)
+    seen = window.valid & window.clear
+    if seen.any():
+        rgb = render(window.bands, window.valid, profile)
+        shades = Shades.of(window.bands[:, seen], rgb[seen], profile)
+        reason = misrendered(shades, profile)
+        yield Finding("rendering", reason is None, reason or described(shades))
+
+
+def _middle(scene: Scene, profile: Profile) -> PixelGrid:
+    crs = utm(scene.footprint)
+    half = _SAMPLE_PX / 2 * profile.gsd_m
+    centre = to_local(scene.footprint.representative_point(), crs)
+    return grids.for_area(to_lonlat(shapely.box(*centre.buffer(half).bounds), crs), profile.gsd_m)

@@ -13,25 +13,24 @@ import numpy as np
 import rasterio
 from affine import Affine
 from numpy.typing import NDArray
-from rasterio.enums import MaskFlags, Resampling
+from rasterio.enums import Resampling
 from rasterio.io import DatasetReader
 from rasterio.warp import reproject
 
 from segwatch.geo.clouds import clear_mask
-from segwatch.geo.errors import ReadFailed
+from segwatch.geo.errors import UnfitPixels
 from segwatch.geo.grid import PixelGrid
 from segwatch.geo.products import offset_taken_out
 from segwatch.geo.scenes import cloud_cover, offset_unknown
 from segwatch.geo.sources import hrefs
 from segwatch.geo.sources.access import NO_CREDENTIALS, Credentials
 from segwatch.geo.sources.files import ENVIRONMENT, Cut, OpenFile, Source, cut_of
+from segwatch.geo.sources.fitness import LEAST_POWER, Header
+from segwatch.geo.sources.nodata import mask_nodata, read_bands, read_classes
 from segwatch.geo.sources.ranges import network
-from segwatch.geo.types import BandRef, CloudMask, Item, Profile, Scene, baseline_number
+from segwatch.geo.types import CloudMask, Item, Profile, Scene, baseline_number
 
 Mask = NDArray[np.bool_]
-
-#: -60 dB, below every sensor's noise.
-_LEAST_POWER = np.float32(1e-6)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,18 +92,19 @@ def opened(
     Raises
     ------
     ReadFailed
-        An item lacks an asset, or one cannot be read; a window is given whole or not at all, so that no gap passes
-        for a scene.
+        An asset cannot be read; a window is given whole or not at all, so that no gap passes for a scene.
+    UnfitPixels
+        An item lacks an asset, or a file is not what the profile says.
     UnsafeHref
         An asset's href must not be opened.
     """
     for item in scene.items:
         for name in profile.assets():
             if name not in item.assets:
-                raise ReadFailed(name, item.href, f"item {item.id} has no such asset")
+                raise UnfitPixels(name, item.href, f"item {item.id} has no such asset")
             hrefs.check(item.assets[name], allowed_hosts)
     with network(profile, credentials) as shared, rasterio.Env(**ENVIRONMENT), ExitStack() as files:
-        yield SceneReader(scene, profile, Source(shared, allowed_hosts, files, grid, profile.nodata))
+        yield SceneReader(scene, profile, Source(shared, allowed_hosts, files, grid, profile))
 
 
 class SceneReader:
@@ -136,6 +136,23 @@ class SceneReader:
                 break
         return SceneWindow(bands, valid, clear, self._source.bytes_read)
 
+    def headers(self) -> list[Header]:
+        """What the files of the first item in order of preference say of themselves, by asset."""
+        item, found = self._items[0], []
+        for asset in self._profile.assets():
+            with self._source.use(asset, item.assets[asset]) as file:
+                found.append(file.header)
+        return found
+
+    def mask_values(self, grid: PixelGrid) -> list[int]:
+        """Values that the cloud mask of the same item has on a window; empty without a mask."""
+        clouds, item = self._profile.clouds, self._items[0]
+        if clouds is None:
+            return []
+        with self._source.use(clouds.band.asset, item.assets[clouds.band.asset]) as file:
+            values, covered = _warp_classes(file, clouds, grid, cut_of(file, grid))
+        return [int(value) for value in np.unique(values[covered])]
+
     def _read_item(self, item: Item, grid: PixelGrid) -> _Part | None:
         """None when the item does not reach the window."""
         profile = self._profile
@@ -149,7 +166,7 @@ class SceneReader:
                     return None
                 indices = [wanted[place].index for place in places]
                 bands[places] = _warp_bands(file, indices, profile.nodata, grid, cut)
-        # a pixel that one file lacks is not imaged; within one file see _shown
+        # a pixel that one file lacks is not imaged; within one file see nodata
         valid: Mask = np.asarray(np.isfinite(bands).all(axis=0))
         bands *= profile.scale
         bands += offset(item, profile)
@@ -159,9 +176,9 @@ class SceneReader:
         return _Part(bands, valid, valid & self._read_clear(item, profile.clouds, grid))
 
     def _read_clear(self, item: Item, clouds: CloudMask, grid: PixelGrid) -> Mask:
-        band: BandRef = clouds.band
-        with self._source.use(band.asset, item.assets[band.asset]) as file:
-            values, covered = _warp_classes(file, band.index, grid, cut_of(file, grid))
+        asset = clouds.band.asset
+        with self._source.use(asset, item.assets[asset]) as file:
+            values, covered = _warp_classes(file, clouds, grid, cut_of(file, grid))
         return clear_mask(values, clouds) & covered
 
 
@@ -173,7 +190,7 @@ def _least_cloud_then_newest(item: Item) -> tuple[float, float, str]:
 def _shown_values(bands: NDArray[np.float32], profile: Profile) -> NDArray[np.float32]:
     """(B, H, W) scaled values of ``profile.bands()`` -> (3, H, W) as they are rendered."""
     if profile.decibels:
-        bands = 10 * np.log10(np.maximum(bands, _LEAST_POWER))
+        bands = 10 * np.log10(np.maximum(bands, np.float32(LEAST_POWER)))
     others = iter(bands[3:])
     for place, band in enumerate((profile.red, profile.green, profile.blue)):
         if band.minus is not None:
@@ -189,14 +206,14 @@ def offset(item: Item, profile: Profile) -> float:
 
     Raises
     ------
-    ReadFailed
+    UnfitPixels
         Nothing tells whether the constant is in the values: a guess would be wrong by a tenth of all light.
     """
     if not profile.offset_from_baseline:
         return 0.0 if offset_taken_out(item.properties) else profile.offset
     if offset_unknown(item.properties, item.processing_baseline, item.acquired_at):
         reason = f"the processing baseline of item {item.id} is unknown, and with it the offset of its values"
-        raise ReadFailed(profile.red.asset, item.href, reason)
+        raise UnfitPixels(profile.red.asset, item.href, reason)
     first = baseline_number(profile.offset_from_baseline)
     if offset_taken_out(item.properties) or baseline_number(item.processing_baseline) < first:
         return 0.0
@@ -208,12 +225,7 @@ def _warp_bands(
 ) -> NDArray[np.float32]:
     """(bands, H, W) on the grid, NaN where the file shows nothing."""
     dataset = file.dataset
-    _check_indices(file, indices)
-    values = dataset.read(
-        indices, window=cut.window, out_shape=(len(indices), *cut.shape), resampling=Resampling.average
-    ).astype(np.float32)
-    shown = _shown(dataset, values, indices, nodata, cut)
-    np.copyto(values, np.nan, where=~shown)
+    values, shown = read_bands(dataset, indices, nodata, cut.window, cut.shape)
     at = _aligned(file, cut, grid)
     if at is not None:
         return np.ascontiguousarray(values[(slice(None), *at)])
@@ -237,44 +249,20 @@ def _aligned(file: OpenFile, cut: Cut, grid: PixelGrid) -> tuple[slice, slice] |
     return slice(row, row + grid.height), slice(col, col + grid.width)
 
 
-def _shown(
-    dataset: DatasetReader, values: NDArray[np.float32], indices: list[int], nodata: float | None, cut: Cut
-) -> Mask:
-    """(h, w): where the file shows ground.
-
-    Within one file a pixel is empty only when *all* bands hold the nodata value: one band alone may be that
-    dark (or bright) in truth.
-    """
-    shown: Mask = np.asarray(np.isfinite(values).all(axis=0))
-    empty = [dataset.nodatavals[index - 1] if nodata is None else nodata for index in indices]
-    if all(value is not None for value in empty):
-        shown &= (values != np.array(empty, np.float32)[:, None, None]).any(axis=0)
-    flags = dataset.mask_flag_enums[indices[0] - 1]
-    if MaskFlags.per_dataset in flags:
-        shown &= dataset.dataset_mask(window=cut.window, out_shape=cut.shape) != 0
-    return shown
-
-
 def _warp_classes(
-    file: OpenFile, index: int, grid: PixelGrid, cut: Cut | None
+    file: OpenFile, clouds: CloudMask, grid: PixelGrid, cut: Cut | None
 ) -> tuple[NDArray[np.int32], Mask]:
-    """(H, W) class values on the grid, and where the file reaches."""
+    """(H, W) class values on the grid, and where the file says anything."""
     values = np.zeros((grid.height, grid.width), np.int32)
     covered = np.zeros((grid.height, grid.width), np.uint8)
     if cut is None:
         return values, covered.astype(bool)
-    dataset = file.dataset
-    _check_indices(file, [index])
-    found = dataset.read(index, window=cut.window, out_shape=cut.shape, resampling=Resampling.nearest)
-    _reproject(found.astype(np.int32), values, cut, dataset, grid, Resampling.nearest)
-    _reproject(np.ones(cut.shape, np.uint8), covered, cut, dataset, grid, Resampling.nearest)
+    dataset, index = file.dataset, clouds.band.index
+    marks = mask_nodata(dataset, index, (*clouds.unclear_values, *clouds.invalid_values))
+    found, told = read_classes(dataset, index, marks, cut.window, cut.shape)
+    _reproject(found, values, cut, dataset, grid, Resampling.nearest)
+    _reproject(told.astype(np.uint8), covered, cut, dataset, grid, Resampling.nearest)
     return values, covered.astype(bool)
-
-
-def _check_indices(file: OpenFile, indices: list[int]) -> None:
-    for index in indices:
-        if index > file.dataset.count:
-            raise file.remote.failure(f"band {index} is asked for, it has {file.dataset.count}")
 
 
 def _reproject(

@@ -113,6 +113,17 @@ class _ProfileFile(_Part):
     license: str = ""
     attribution: str = ""
     hosts: tuple[Annotated[str, AfterValidator(_host)], ...] = ()
+    finest_m: float | None = Field(None, gt=0, le=10_000)
+    coarsest_m: float | None = Field(None, gt=0, le=100_000)
+    max_saturated: float = Field(0.8, gt=0, le=1)
+
+    @model_validator(mode="after")
+    def _limits_enclose_the_gsd(self) -> Self:
+        if self.finest_m is not None and self.finest_m > self.gsd_m:
+            raise ValueError(f"finest_m {self.finest_m} must not be greater than gsd_m {self.gsd_m}")
+        if self.coarsest_m is not None and self.coarsest_m < self.gsd_m:
+            raise ValueError(f"coarsest_m {self.coarsest_m} must not be less than gsd_m {self.gsd_m}")
+        return self
 
     @model_validator(mode="after")
     def _rising(self) -> Self:

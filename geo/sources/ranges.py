@@ -19,7 +19,7 @@ from threading import Lock
 
 import httpx
 
-from segwatch.geo.errors import AccessDenied, ReadFailed, UnsafeHref
+from segwatch.geo.errors import AccessDenied, ReadFailed, UnfitPixels, UnsafeHref
 from segwatch.geo.sources import hrefs
 from segwatch.geo.sources.access import Credentials, Signer
 from segwatch.geo.sources.deadline import within
@@ -154,6 +154,10 @@ class RemoteFile:
     def failure(self, reason: str) -> ReadFailed:
         """An error that names this file."""
         return ReadFailed(self._asset, hrefs.shown(self._href), reason)
+
+    def unfit(self, reason: str) -> UnfitPixels:
+        """An error that names this file, which reading it again would not mend."""
+        return UnfitPixels(self._asset, hrefs.shown(self._href), reason)
 
     def _load(self, wanted: Sequence[int]) -> None:
         """Fetch the blocks (in rising order) that are not here yet, neighbouring ones by one request."""

@@ -1,6 +1,7 @@
 // The map page: objects as they were on the slider's date, coloured by the change that made them so.
 import * as maplibregl from "/static/vendor/maplibre-gl.mjs";
 import { hideMarks, showMarks, status } from "/static/marks.js";
+import { showUnused } from "/static/unused.js";
 
 maplibregl.setWorkerUrl("/static/vendor/maplibre-gl-worker.mjs");
 
@@ -80,6 +81,12 @@ function showImagery(scene) {
   map.addLayer({ id: "imagery", type: "raster", source: "imagery" }, LAYER);
 }
 
+const squareMetres = (value) => `${Number(value).toLocaleString("en", { maximumFractionDigits: 1 })} m²`;
+
+/** What is too small to be reported; empty where the watch does not tell. */
+const sizes = (watch) => watch.min_polygon_m2 === null ? "" : `Not reported: objects under ${squareMetres(watch.min_polygon_m2)}, `
+  + `changes under ${squareMetres(watch.min_change_m2)}`;
+
 const bounds = (row) => [row.west, row.south, row.east, row.north];
 
 /** Only what the model in force says: an earlier model's objects would lie over it. */
@@ -103,11 +110,16 @@ async function showWatch(watch) {
   hideMarks();
   element("alerts").replaceChildren();
   const query = new URLSearchParams({ watch: watch.watch });
-  const [scenes, alerts] = await Promise.all([get(`/api/scenes?${query}`), get(`/api/alerts?${query}`)]);
+  const [scenes, alerts, unused] = await Promise.all([
+    get(`/api/scenes?${query}`), get(`/api/alerts?${query}`), get(`/api/unused?${query}`),
+  ]);
   if (state.watch !== watch) return; // another one was chosen meanwhile
   state.scenes = scenes;
   element("summary").textContent = `“${watch.instruction}”: ${watch.objects} objects, `
-    + `${watch.hectares.toFixed(1)} ha; ${watch.observed} scenes observed, ${watch.skipped} skipped, ${watch.failed} failed`;
+    + `${watch.hectares.toFixed(1)} ha; ${watch.observed} scenes observed, ${watch.skipped} skipped, ${watch.failed} failed; `
+    + `${watch.rejected} items rejected`;
+  element("sizes").textContent = sizes(watch);
+  showUnused(unused);
   element("slider").max = String(Math.max(0, state.scenes.length - 1));
   showObjects(watch);
   if (watch.west !== null) map.fitBounds(bounds(watch), { padding: 30, animate: false });

@@ -23,7 +23,7 @@ from segwatch.geo.sources import profiles
 from segwatch.geo.types import AlertRule, ChangeKind, Instruction, Item, Scene, Watch
 from tests.integration.runs.conftest import Server
 from tests.support.colour_segmenter import ColourSegmenter, Well
-from tests.support.images import GRID, image
+from tests.support.images import GRID, textured
 from tests.support.receiving import receiving
 from tests.support.serving import Answer, serving, serving_files
 
@@ -78,7 +78,7 @@ def states(engine: Engine) -> dict[str, str]:
 def test_alerts_wait_neither_for_a_catalog_nor_for_a_gpu(
     server: Server, worker: Engine, nowhere: str
 ) -> None:
-    with serving_files({"/a.tif": image(10, 20, 30)}) as files, receiving() as taken:
+    with serving_files({"/a.tif": textured(10, 20, 30)}) as files, receiving() as taken:
         rule = AlertRule("any", tuple(ChangeKind), channels=(f"{taken.url}/alerts",), include_baseline=True)
         queue(worker, lakes(files.url, name="answered", rules=(rule,)), f"{files.url}/a.tif")
         Drain(worker, Well(), load_settings()).run()
@@ -96,7 +96,7 @@ def test_alerts_wait_neither_for_a_catalog_nor_for_a_gpu(
 
 
 def test_in_one_process_alerts_do_not_wait_for_a_catalog_either(worker: Engine, nowhere: str) -> None:
-    with serving_files({"/a.tif": image(10, 20, 30)}) as files:
+    with serving_files({"/a.tif": textured(10, 20, 30)}) as files:
         queue(worker, lakes(nowhere), f"{files.url}/a.tif")
         with pytest.raises(Exception, match="did not answer"):
             observe.run_in_process(worker, load_settings(), "lakes")

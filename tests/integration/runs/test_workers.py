@@ -18,7 +18,7 @@ from sqlalchemy import Engine, text
 from tests.integration.runs.conftest import Server
 from tests.support.colour_segmenter import Well
 from tests.support.hanging import Frozen
-from tests.support.images import image
+from tests.support.images import textured
 from tests.support.serving import serving_files
 from tests.support.small_queue import queue
 
@@ -52,7 +52,7 @@ def test_a_run_that_hangs_leaves_its_place_and_its_scene_to_the_next(
     monkeypatch.setenv("SEGWATCH_LEASE_SECONDS", "3")
     monkeypatch.setenv("SEGWATCH_STALL_SECONDS", "5")
     with (
-        serving_files({"/a.tif": image(10, 20, 30)}) as files,
+        serving_files({"/a.tif": textured(10, 20, 30)}) as files,
         working(server, "gpu", limit=1),
         get_client(sync_client=True) as client,
     ):

@@ -14,7 +14,7 @@ from segwatch.flows.segment import Drain
 from segwatch.flows.segmenters import Answer, Tiles
 from segwatch.flows.settings import load_settings
 from tests.support.colour_segmenter import Well
-from tests.support.images import image
+from tests.support.images import textured
 from tests.support.serving import serving_files
 from tests.support.small_queue import nobody_gets_in, queue
 
@@ -47,7 +47,7 @@ def test_a_database_that_is_away_for_a_moment_costs_no_lease(
     settings = load_settings().model_copy(
         update={"lease_seconds": LEASE_SECONDS, "linger_seconds": 0.0, "evidence": "none"}
     )
-    with serving_files({"/a.tif": image(10, 20, 30)}) as files:
+    with serving_files({"/a.tif": textured(10, 20, 30)}) as files:
         queue(engine, files.url, segmenter.version)
         drain = Drain(engine, segmenter, settings)
         worker = threading.Thread(target=drain.run)

@@ -26,7 +26,7 @@ from segwatch.geo.sources import profiles
 from segwatch.geo.types import Instruction, Item, Scene, Watch
 from tests.conftest import Database
 from tests.support.colour_segmenter import Well
-from tests.support.images import GRID, image
+from tests.support.images import GRID, textured
 from tests.support.serving import serving_files
 
 NOW = datetime(2024, 5, 1, 10, tzinfo=UTC)
@@ -48,7 +48,7 @@ def run_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path
 def url(engine: Engine) -> Iterator[str]:
     """Files of a scene a day, each with an observation that is wanted."""
     area = to_lonlat(box(*GRID.bounds).buffer(-20), GRID.crs)
-    with serving_files({"/a.tif": image(10, 20, 30)}) as files:
+    with serving_files({"/a.tif": textured(10, 20, 30)}) as files:
         found = []
         for day in range(DAYS):
             at = NOW + timedelta(days=day)

@@ -20,11 +20,11 @@ from segwatch.flows.segment import Drain
 from segwatch.flows.segmenters import Answer, Tiles
 from segwatch.flows.settings import FlowSettings, load_settings
 from tests.support.colour_segmenter import Well
-from tests.support.images import image
+from tests.support.images import textured
 from tests.support.serving import serving_files
 from tests.support.small_queue import AREA, nobody_gets_in, queue
 
-PIXELS = image(10, 20, 30)
+PIXELS = textured(10, 20, 30)
 
 
 class Sick(Well):

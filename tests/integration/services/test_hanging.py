@@ -12,7 +12,7 @@ from sqlalchemy import Engine, text
 
 from tests.support.colour_segmenter import Well
 from tests.support.hanging import Frozen, Hanging, Slow
-from tests.support.images import image
+from tests.support.images import textured
 from tests.support.serving import serving_files
 from tests.support.small_queue import queue
 
@@ -56,7 +56,7 @@ def _attempts(engine: Engine) -> list[tuple[str, int]]:
 def test_a_worker_that_hangs_ends_and_its_scene_goes_to_another(
     database: Any, engine: Engine, how: type[Well]
 ) -> None:
-    with serving_files({"/a.tif": image(10, 20, 30)}) as files:
+    with serving_files({"/a.tif": textured(10, 20, 30)}) as files:
         queue(engine, files.url, how.version)
         hung = _drain(database, how)
         assert hung.returncode == 1
@@ -68,7 +68,7 @@ def test_a_worker_that_hangs_ends_and_its_scene_goes_to_another(
 
 
 def test_neither_slow_work_nor_a_process_without_work_hangs(database: Any, engine: Engine) -> None:
-    with serving_files({"/a.tif": image(10, 20, 30)}) as files:
+    with serving_files({"/a.tif": textured(10, 20, 30)}) as files:
         queue(engine, files.url, Slow.version, count=3)
         done = _drain(database, Slow, then_idle=5)
     assert done.returncode == 0, done.stderr

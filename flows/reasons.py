@@ -1,0 +1,30 @@
+"""Reasons counted by kind: those that differ in an address or a number alone are one."""
+
+from __future__ import annotations
+
+import re
+
+from segwatch.geo.storable import shortened
+
+#: Further kinds are counted together: reasons hold words of catalogs and servers.
+_MAX_KINDS = 20
+_MAX_LETTERS = 400
+OTHERS = "other reasons"
+_ADDRESS = re.compile(r"\(?https?://\S+")
+_NUMBER = re.compile(r"\d[\d.,]*")
+
+
+class Reasons(dict[str, int]):
+    """The first reason of each kind -> how many there were."""
+
+    def add(self, reason: str) -> None:
+        """Count one more."""
+        kind = _kind(reason)
+        known = next((one for one in self if _kind(one) == kind), None)
+        if known is None:
+            known = shortened(reason, _MAX_LETTERS) if len(self) < _MAX_KINDS else OTHERS
+        self[known] = self.get(known, 0) + 1
+
+
+def _kind(reason: str) -> str:
+    return _NUMBER.sub("#", _ADDRESS.sub("", shortened(reason, _MAX_LETTERS)))
