@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 import numpy as np
 import shapely
@@ -52,7 +53,7 @@ def split(geometry: BaseGeometry) -> BaseGeometry:
     """
     if not _needs_cutting(geometry):
         return geometry
-    return _collected([piece for part in _simple(geometry) for piece in _cut(_continuous(part))])
+    return _collected([piece for part in parts_of(geometry) for piece in _cut(_continuous(part))])
 
 
 def is_valid(geometry: BaseGeometry) -> bool:
@@ -96,7 +97,9 @@ def union_bounds(boxes: Iterable[Bounds]) -> Bounds:
     west, south, east, north = (np.array(side, float) for side in zip(*boxes, strict=True))
     over = west > east
     extents = np.stack([west, np.where(over, 180.0, east)], axis=1)
-    extents = np.concatenate([extents, [(-180.0, float(one)) for one in east[over]]]) if over.any() else extents
+    extents = (
+        np.concatenate([extents, [(-180.0, float(one)) for one in east[over]]]) if over.any() else extents
+    )
     arc = _arc(extents)
     return arc[0], float(south.min()), arc[1], float(north.max())
 
@@ -145,7 +148,7 @@ def box_of(bounds: Bounds) -> BaseGeometry:
     Its west may be east of its east, and longitudes may go on beyond 180. No edge is longer than 90 degrees, so that
     nobody takes one for a crossing.
     """
-    west, south, east, north = bounds
+    west, south, _, north = bounds
     ground = box(west, south, west + min(width(bounds), _TURN), north)
     return _collected(list(_cut(shapely.segmentize(ground, _LONGEST_EDGE))))
 
@@ -155,10 +158,7 @@ def meets(one: BaseGeometry, other: BaseGeometry) -> bool:
     if shapely.intersects(one, other):
         return True
     edges = np.abs(shapely.get_coordinates(one)[:, 0]) == 180
-    return bool(edges.any()) and any(
-        shapely.intersects(shapely.transform(one, lambda c, by=by: c + (by, 0.0)), other)
-        for by in (_TURN, -_TURN)
-    )
+    return bool(edges.any()) and any(shapely.intersects(_moved(one, by), other) for by in (_TURN, -_TURN))
 
 
 def name_place(place: tuple[float, float]) -> str:
@@ -178,18 +178,18 @@ def _wrapped(longitude: float) -> float:
     return longitude if -180 <= longitude <= 180 else (longitude + 180) % _TURN - 180
 
 
-def _simple(geometry: BaseGeometry) -> Iterator[BaseGeometry]:
+def parts_of(geometry: BaseGeometry) -> Iterator[BaseGeometry]:
     """Points, lines and polygons of a geometry, however nested."""
     if hasattr(geometry, "geoms"):
         for part in geometry.geoms:
-            yield from _simple(part)
+            yield from parts_of(part)
     elif not geometry.is_empty:
         yield geometry
 
 
 def _extents(geometry: BaseGeometry) -> NDArray[np.float64]:
     """(N, 2) western and eastern longitudes of the parts."""
-    parts = list(_simple(geometry))
+    parts = list(parts_of(geometry))
     return shapely.bounds(parts)[:, [0, 2]] if parts else np.empty((0, 2))
 
 
@@ -233,8 +233,8 @@ def _needs_cutting(geometry: BaseGeometry) -> bool:
 
 
 def _lines_of_longitudes(geometry: BaseGeometry) -> Iterator[Longitudes]:
-    for part in _simple(geometry):
-        if part.geom_type == "Polygon":
+    for part in parts_of(geometry):
+        if isinstance(part, Polygon):
             for ring in (part.exterior, *part.interiors):
                 yield shapely.get_coordinates(ring)[:, 0]
         else:
@@ -253,7 +253,7 @@ def _follow(longitudes: Longitudes) -> Longitudes:
 
 def _continuous(part: BaseGeometry) -> BaseGeometry:
     """A point, line or polygon with longitudes that go on beyond 180 degrees."""
-    if part.geom_type == "Polygon":
+    if isinstance(part, Polygon):
         return _continuous_polygon(part)
     coords = shapely.get_coordinates(part)
     coords[:, 0] = _follow(coords[:, 0])
@@ -263,10 +263,10 @@ def _continuous(part: BaseGeometry) -> BaseGeometry:
 def _continuous_polygon(polygon: Polygon) -> BaseGeometry:
     shell, *holes = (_enclosed(ring) for ring in (polygon.exterior, *polygon.interiors))
     west = shell.bounds[0]
-    holes = [_moved(hole, _TURN * math.ceil((west - hole.bounds[0] - 1e-9) / _TURN)) for hole in holes]
-    if any(width(one.bounds) == _TURN for one in (shell, *holes)):  # caps have edges along the pole in common
-        return shapely.difference(shapely.make_valid(shell), shapely.union_all(shapely.make_valid(holes)))
-    return Polygon(shell.exterior, [hole.exterior for hole in holes])
+    inner = [_moved(hole, _TURN * math.ceil((west - hole.bounds[0] - 1e-9) / _TURN)) for hole in holes]
+    if any(width(one.bounds) == _TURN for one in (shell, *inner)):  # caps have edges along the pole in common
+        return shapely.difference(shapely.make_valid(shell), shapely.union_all(shapely.make_valid(inner)))
+    return Polygon(shell.exterior, [shapely.get_coordinates(hole) for hole in inner])
 
 
 def _enclosed(ring: BaseGeometry) -> Polygon:
@@ -281,7 +281,9 @@ def _enclosed(ring: BaseGeometry) -> Polygon:
 
 
 def _moved(geometry: BaseGeometry, degrees: float) -> BaseGeometry:
-    return shapely.transform(geometry, lambda coords: coords + (degrees, 0.0)) if degrees else geometry
+    return (
+        shapely.transform(geometry, lambda coords: coords + np.array([degrees, 0.0])) if degrees else geometry
+    )
 
 
 def _cut(shape: BaseGeometry) -> Iterator[BaseGeometry]:
@@ -295,10 +297,10 @@ def _cut(shape: BaseGeometry) -> Iterator[BaseGeometry]:
     for turn in range(first, max(first + 1, math.ceil((east + 180) / _TURN))):
         by = _TURN * turn
         piece = _moved(whole.intersection(box(by - 180, -_TALL, by + 180, _TALL)), -by)
-        yield from (polygonal_parts(piece) if polygonal else _simple(piece))
+        yield from (polygonal_parts(piece) if polygonal else parts_of(piece))
 
 
-def _collected(parts: list[BaseGeometry]) -> BaseGeometry:
+def _collected(parts: list[Any]) -> BaseGeometry:
     if len(parts) == 1:
         return parts[0]
     kinds = {part.geom_type for part in parts}
@@ -312,4 +314,4 @@ def _collected(parts: list[BaseGeometry]) -> BaseGeometry:
 
 
 def _all_valid(geometry: BaseGeometry) -> bool:
-    return all(_continuous(part).is_valid for part in _simple(geometry)) and bool(split(geometry).is_valid)
+    return all(_continuous(part).is_valid for part in parts_of(geometry)) and bool(split(geometry).is_valid)

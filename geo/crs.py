@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pyproj import CRS, Transformer
 from shapely.geometry.base import BaseGeometry
 
-from segwatch.geo.antimeridian import centre as centre
+from segwatch.geo.antimeridian import centre
 
 LONLAT = CRS.from_epsg(4326)
 _UPS_NORTH, _UPS_SOUTH = 32661, 32761
