@@ -16,6 +16,7 @@ from standardwebhooks import Webhook
 from segwatch.db import messages
 from segwatch.db.outbox import DeliveryLease
 from segwatch.flows.settings import FlowSettings
+from segwatch.geo.antimeridian import centre_of, name_place
 
 #: A rule names a service so; SEGWATCH_SERVICES has its address, which holds passwords and stays out of the ledger.
 SERVICE = re.compile(r"^apprise:([a-z0-9][a-z0-9-]{0,62})$")
@@ -129,10 +130,9 @@ def words(payload: dict[str, Any]) -> tuple[str, str]:
     if payload["type"] == messages.DIGEST:
         return _digest_in_words(data)
     title = f"{_SAID.get(payload['type'], '')}{data['watch']}: {data['target']} {data['kind']}"
-    west, south, east, north = data["bbox"]
     lines = [
         f"{data['before_m2'] / 1e4:.2f} ha -> {data['after_m2'] / 1e4:.2f} ha, score {data['score']:.2f}",
-        f"Seen {data['valid_at']} around {(south + north) / 2:.5f}, {(west + east) / 2:.5f} (latitude, longitude)",
+        f"Seen {data['valid_at']} around {name_place(centre_of(data['bbox']))}",
         f"Rule {data['rule']}; instruction: {data['instruction']}; model {data['model']}",
         *data["item_hrefs"],
         f"Object {data['track_id']}, alert {data['alert_id']}",

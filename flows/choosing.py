@@ -18,7 +18,7 @@ from segwatch.geo.scenes import group
 from segwatch.geo.sources import hrefs
 from segwatch.geo.sources.catalog import search
 from segwatch.geo.sources.deadline import within
-from segwatch.geo.types import Item, Scene, Watch
+from segwatch.geo.types import Event, Item, Scene, Watch
 
 #: A source that shows things so many times smaller is worth a run beside one that goes on.
 _FINER = 2.0
@@ -42,6 +42,12 @@ class Choice:
     before: tuple[Scene, ...] = ()
     after: int = 0
     """Scenes since the event that the catalog has now."""
+
+
+def identities(event: Event) -> list[str]:
+    """Every name of an event as SOURCE/ID, the one in force first."""
+    names = ((event.source, event.external_id), *((one.source, one.external_id) for one in event.names))
+    return [f"{source}/{external_id}" for source, external_id in dict.fromkeys(names)]
 
 
 def running(conn: Connection, book: Playbook, identity: str) -> dict[str, Watch]:

@@ -127,19 +127,19 @@ def width(bounds: Bounds) -> float:
 def centre(geometry: BaseGeometry) -> tuple[float, float]:
     """Longitude and latitude of the centre of the bounding box, longitude within -180..180."""
     west, south, east, north = unwrap(geometry).bounds
-    return _wrapped((west + east) / 2), (south + north) / 2
+    return wrapped((west + east) / 2), (south + north) / 2
 
 
 def centre_of(bounds: Bounds) -> tuple[float, float]:
     """Longitude and latitude of the centre of a bounding box."""
     west, south, _, north = bounds
-    return _wrapped(west + width(bounds) / 2), (south + north) / 2
+    return wrapped(west + width(bounds) / 2), (south + north) / 2
 
 
 def centroid(geometry: BaseGeometry) -> tuple[float, float]:
     """Longitude and latitude of the centroid, longitude within -180..180."""
     middle = unwrap(geometry).centroid
-    return _wrapped(middle.x), middle.y
+    return wrapped(middle.x), middle.y
 
 
 def box_of(bounds: Bounds) -> BaseGeometry:
@@ -148,9 +148,20 @@ def box_of(bounds: Bounds) -> BaseGeometry:
     Its west may be east of its east, and longitudes may go on beyond 180. No edge is longer than 90 degrees, so that
     nobody takes one for a crossing.
     """
-    west, south, _, north = bounds
+    west, south, east, north = bounds
+    if -180 <= west < east <= 180 and east - west <= 180:
+        return box(west, south, east, north)
+    if -180 <= east < west <= 180:
+        return box(west, south, 180.0, north).union(box(-180.0, south, east, north))
     ground = box(west, south, west + min(width(bounds), _TURN), north)
     return _collected(list(_cut(shapely.segmentize(ground, _LONGEST_EDGE))))
+
+
+def is_box(bounds: Bounds) -> bool:
+    """Whether four numbers are west, south, east and north of some ground; longitudes may go on beyond 180."""
+    west, south, east, north = bounds
+    within = max(abs(west), abs(east)) <= _TURN and 0 < width(bounds) <= _TURN
+    return within and -90 <= south < north <= 90
 
 
 def meets(one: BaseGeometry, other: BaseGeometry) -> bool:
@@ -174,7 +185,8 @@ def name_bounds(bounds: Bounds) -> str:
     return f"latitude {south:.4f} to {north:.4f}, longitude {west:.4f} to {east:.4f}{over}"
 
 
-def _wrapped(longitude: float) -> float:
+def wrapped(longitude: float) -> float:
+    """A longitude within -180..180."""
     return longitude if -180 <= longitude <= 180 else (longitude + 180) % _TURN - 180
 
 
@@ -302,7 +314,8 @@ def _cut(shape: BaseGeometry) -> Iterator[BaseGeometry]:
 
 def _collected(parts: list[Any]) -> BaseGeometry:
     if len(parts) == 1:
-        return parts[0]
+        only: BaseGeometry = parts[0]
+        return only
     kinds = {part.geom_type for part in parts}
     if kinds <= {"Polygon"}:
         whole = MultiPolygon(parts)

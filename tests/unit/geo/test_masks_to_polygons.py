@@ -16,9 +16,9 @@ from pyproj import CRS
 from rasterio.features import rasterize
 from shapely.geometry import MultiPolygon, Point, Polygon, box
 
-from segwatch.geo.antimeridian import crosses, split
+from segwatch.geo.antimeridian import centre, crosses, split
 from segwatch.geo.area import geodesic_m2
-from segwatch.geo.crs import centre, to_local, to_lonlat, utm
+from segwatch.geo.crs import to_local, to_lonlat, utm
 from segwatch.geo.errors import AreaError
 from segwatch.geo.grid import PixelGrid, for_area
 from segwatch.geo.observe import observe
