@@ -1,18 +1,28 @@
-"""Events of the world in the ledger: one row per revision; nothing that a feed once said is lost."""
+"""Events of the world in the ledger: one row per revision; nothing that a feed once said is lost.
+
+An event has as many names as its publishers give it: each message of a chain of alerts, each network that measured an
+earthquake. Entries with a name in common are revisions of one event, also where that becomes known later: then its rows
+come together under the name of the earliest message, or else the one that was recorded first. The newest by the
+publisher's own time holds, whatever order entries arrive in.
+"""
 
 from __future__ import annotations
 
 import enum
 import hashlib
 import json
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, Row, text
 
 from segwatch.db.codec import ewkb, from_ewkb
 from segwatch.db.ids import make_id
-from segwatch.geo.types import Event, EventKind, EventLevel
+from segwatch.geo.antimeridian import centroid
+from segwatch.geo.types import Event, EventKind, EventLevel, EventName, Withdrawal
 
 
 class Recorded(enum.StrEnum):
@@ -23,16 +33,20 @@ class Recorded(enum.StrEnum):
     UNCHANGED = "unchanged"
     #: older than the revision that the ledger holds, as a cache between gives it
     STALE = "stale"
+    #: taken back before anything was said of it
+    WITHDRAWN = "withdrawn"
 
 
+_NEVER = datetime.min.replace(tzinfo=UTC)
 # one writer at a time: two polls that meet must not both take theirs for the newest
 _LOCK = text("SELECT pg_advisory_xact_lock(hashtextextended('segwatch.event', 0))")
+_COLUMNS = "source, external_id, revision, kind, title, occurred_at, geom, properties, recorded_at"
 _NEWEST = text(
-    """
-    SELECT revision, properties ->> 'digest' AS digest, CAST(properties ->> 'updated_at' AS timestamptz) AS updated_at
-    FROM segwatch.event WHERE source = :source AND external_id = :external_id
-    ORDER BY recorded_at DESC LIMIT 1
-    """
+    f"""
+    SELECT {_COLUMNS}, properties ->> 'digest' AS digest,
+           CAST(properties ->> 'updated_at' AS timestamptz) AS updated_at
+    FROM segwatch.event WHERE source = :source AND external_id = :external_id ORDER BY recorded_at DESC LIMIT 1
+    """  # noqa: S608 - our own columns
 )
 _ADD = text(
     """
@@ -45,7 +59,7 @@ _CURRENT = text(
     """
     SELECT * FROM (
         SELECT DISTINCT ON (source, external_id) source, external_id, kind, title, occurred_at,
-               ST_AsText(ST_Centroid(geom), 4) AS place, properties ->> 'level' AS level,
+               geom, properties ->> 'level' AS level,
                CAST(properties ->> 'magnitude' AS double precision) AS magnitude,
                properties ->> 'magnitude_unit' AS magnitude_unit,
                CAST(properties ->> 'population' AS bigint) AS population,
@@ -57,52 +71,186 @@ _CURRENT = text(
     ORDER BY occurred_at DESC, source, external_id
     """
 )
-
-
 _NEWEST_OF_EACH = text(
     """
     SELECT DISTINCT ON (source, external_id) source, external_id, kind, title, occurred_at, geom, properties
     FROM segwatch.event ORDER BY source, external_id, recorded_at DESC
     """
 )
+_NAMES = text(
+    """
+    SELECT event_source, event_external_id, source, external_id, since
+    FROM segwatch.event_name ORDER BY since NULLS LAST, recorded_at, source, external_id
+    """
+)
+#: All names of the events that one of the given names belongs to, the one that stays first.
+_RELATED = text(
+    """
+    SELECT n.source, n.external_id, n.event_source, n.event_external_id, n.since, n.withdrawn_at
+    FROM segwatch.event_name n
+    WHERE (n.event_source, n.event_external_id) IN (
+        SELECT k.event_source, k.event_external_id
+        FROM segwatch.event_name k
+        JOIN unnest(CAST(:sources AS text[]), CAST(:ids AS text[])) AS told (source, external_id)
+          ON k.source = told.source AND k.external_id = told.external_id)
+    ORDER BY n.since NULLS LAST, n.recorded_at, n.source, n.external_id
+    """
+)
+_NAME = text(
+    """
+    INSERT INTO segwatch.event_name AS n (source, external_id, event_source, event_external_id, since, withdrawn_at)
+    VALUES (:source, :external_id, :event_source, :event_external_id, :since, :withdrawn_at)
+    ON CONFLICT (source, external_id) DO UPDATE
+    SET event_source = excluded.event_source, event_external_id = excluded.event_external_id,
+        since = least(n.since, excluded.since), withdrawn_at = greatest(n.withdrawn_at, excluded.withdrawn_at)
+    """
+)
+#: Revisions are named anew, as two events may have been told in the same words.
+_JOIN = text(
+    """
+    UPDATE segwatch.event
+    SET source = :source, external_id = :external_id,
+        revision = left(md5(concat_ws(' ', source, external_id, revision)), 20)
+    WHERE source = :old_source AND external_id = :old_external_id
+    """
+)
 
 
-def record(conn: Connection, event: Event) -> Recorded:
+def record(conn: Connection, told: Event | Withdrawal) -> Recorded:
     """Keep what a feed says of an event, if it is news; saying it again adds nothing."""
     conn.execute(_LOCK)
-    name = {"source": event.source, "external_id": event.external_id}
+    if isinstance(told, Withdrawal):
+        return _withdraw(conn, told)
+    names = told.names or (EventName(told.source, told.external_id),)
+    name, withdrawn_at = _identify(conn, names)
     newest = conn.execute(_NEWEST, name).one_or_none()
-    geom = ewkb(event.geometry)
-    said = _properties(event)
-    digest = _digest(event.kind, event.title, event.occurred_at.astimezone(UTC).isoformat(), geom, said)
+    if withdrawn_at and told.updated_at and told.updated_at <= withdrawn_at:
+        told = replace(told, cancelled=True, updated_at=withdrawn_at)
     if newest is not None:
-        if newest.digest == digest:
+        if newest.digest == _digest_of(told):
             return Recorded.UNCHANGED
-        if event.updated_at and newest.updated_at and event.updated_at < newest.updated_at:
+        if told.updated_at and newest.updated_at and told.updated_at < newest.updated_at:
             return Recorded.STALE
+    _add(conn, name, told, newest)
+    return Recorded.NEW if newest is None else Recorded.REVISED
+
+
+def _withdraw(conn: Connection, told: Withdrawal) -> Recorded:
+    name, _ = _identify(conn, told.names, withdrawn_at=told.withdrawn_at)
+    newest = conn.execute(_NEWEST, name).one_or_none()
+    if newest is None:
+        return Recorded.WITHDRAWN
+    before = _event(newest)
+    if before.updated_at and before.updated_at > told.withdrawn_at:
+        return Recorded.STALE
+    if before.cancelled:
+        return Recorded.UNCHANGED
+    _add(conn, name, replace(before, cancelled=True, updated_at=told.withdrawn_at), newest)
+    return Recorded.REVISED
+
+
+def _add(conn: Connection, name: dict[str, str], event: Event, newest: Row[Any] | None) -> None:
+    digest = _digest_of(event)
     # named after the one before: a feed that goes back to what it said once makes a third revision, not the first
     revision = _digest(digest, newest.revision if newest else "")
     row = {
-        "id": make_id("event", event.source, event.external_id, revision),
+        "id": make_id("event", name["source"], name["external_id"], revision),
         "revision": revision,
         "kind": event.kind.value,
         "title": event.title,
         "occurred_at": event.occurred_at,
-        "geom": geom,
-        "properties": json.dumps({**said, "digest": digest}),
+        "geom": ewkb(event.geometry),
+        "properties": json.dumps({**_properties(event), "digest": digest}),
     }
     conn.execute(_ADD, name | row)
-    return Recorded.NEW if newest is None else Recorded.REVISED
+
+
+def _identify(
+    conn: Connection, names: Sequence[EventName], *, withdrawn_at: datetime | None = None
+) -> tuple[dict[str, str], datetime | None]:
+    """Under which name the ledger keeps the event of these names, and when it was taken back, if it was."""
+    told = {"sources": [one.source for one in names], "ids": [one.external_id for one in names]}
+    related = conn.execute(_RELATED, told).all()
+    known = [EventName(row.source, row.external_id, row.since) for row in related]
+    dated = [one for one in (*names, *known) if one.since is not None]
+    # without times, the name that was recorded first stays
+    event = min(dated, key=lambda one: (one.since, one.source, one.external_id), default=[*known, *names][0])
+    kept = {"source": event.source, "external_id": event.external_id}
+    events = dict.fromkeys((row.event_source, row.event_external_id) for row in related)
+    _join(conn, list(events), event)
+    held = {(row.source, row.external_id): row for row in related}
+    of = {"event_source": event.source, "event_external_id": event.external_id}
+    for one in (*known, *names):
+        row = {"source": one.source, "external_id": one.external_id, "since": one.since}
+        if not _holds(held.get((one.source, one.external_id)), row | of | {"withdrawn_at": withdrawn_at}):
+            conn.execute(_NAME, row | of | {"withdrawn_at": withdrawn_at})
+    taken_back = [row.withdrawn_at for row in related if row.withdrawn_at is not None]
+    return kept, max(taken_back, default=None)
+
+
+def _holds(held: Row[Any] | None, wanted: dict[str, Any]) -> bool:
+    """Whether the ledger has a name already as it is to be."""
+    if held is None:
+        return False
+    same = (held.event_source, held.event_external_id) == (
+        wanted["event_source"],
+        wanted["event_external_id"],
+    )
+    since, withdrawn_at = wanted["since"], wanted["withdrawn_at"]
+    dated = since is None or (held.since is not None and held.since <= since)
+    return same and dated and (withdrawn_at is None or (held.withdrawn_at or _NEVER) >= withdrawn_at)
+
+
+def _join(conn: Connection, events: Sequence[tuple[str, str]], event: EventName) -> None:
+    """Bring the rows of several events together under one name; the newest of what they said holds."""
+    if all(one == (event.source, event.external_id) for one in events):
+        return
+    newest = []
+    for source, external_id in events:
+        row = conn.execute(_NEWEST, {"source": source, "external_id": external_id}).one_or_none()
+        if row is not None:
+            newest.append(row)
+        if (source, external_id) != (event.source, event.external_id):
+            old = {"old_source": source, "old_external_id": external_id}
+            conn.execute(_JOIN, {"source": event.source, "external_id": event.external_id} | old)
+    if len(newest) < 2:
+        return
+    name = {"source": event.source, "external_id": event.external_id}
+    holds = max(newest, key=lambda row: (row.updated_at or row.recorded_at, row.recorded_at))
+    if holds.recorded_at != max(row.recorded_at for row in newest):
+        # what holds is what was recorded last
+        _add(conn, name, _event(holds), conn.execute(_NEWEST, name).one())
 
 
 def current(conn: Connection, kind: str | None = None) -> list[dict[str, Any]]:
     """Every event as it is known today, newest first."""
-    return [dict(row) for row in conn.execute(_CURRENT, {"kind": kind}).mappings()]
+    names = _names(conn)
+    rows = []
+    for found in conn.execute(_CURRENT, {"kind": kind}).mappings():
+        row = dict(found)
+        longitude, latitude = centroid(from_ewkb(row.pop("geom")))
+        row["place"] = f"POINT({round(longitude, 4):g} {round(latitude, 4):g})"
+        told = names[row["source"], row["external_id"]]
+        row["names"] = [f"{one.source}/{one.external_id}" for one in told]
+        rows.append(row)
+    return rows
 
 
 def known(conn: Connection) -> list[Event]:
-    """Every event as it is known today, by source and name."""
-    return [_event(row) for row in conn.execute(_NEWEST_OF_EACH)]
+    """Every event as it is known today with all of its names, by source and name."""
+    names = _names(conn)
+    return [
+        replace(_event(row), names=names[row.source, row.external_id])
+        for row in conn.execute(_NEWEST_OF_EACH)
+    ]
+
+
+def _names(conn: Connection) -> dict[tuple[str, str], tuple[EventName, ...]]:
+    """Names by event."""
+    found: dict[tuple[str, str], tuple[EventName, ...]] = defaultdict(tuple)
+    for row in conn.execute(_NAMES):
+        found[row.event_source, row.event_external_id] += (EventName(row.source, row.external_id, row.since),)
+    return found
 
 
 def _event(row: Any) -> Event:
@@ -122,12 +270,17 @@ def _event(row: Any) -> Event:
 
 
 def _properties(event: Event) -> dict[str, Any]:
-    columns = {"source", "external_id", "kind", "title", "occurred_at", "geometry"}
+    columns = {"source", "external_id", "kind", "title", "occurred_at", "geometry", "names"}
     every = {name: getattr(event, name) for name in type(event).__slots__ if name not in columns}
     return {
         name: value.astimezone(UTC).isoformat() if isinstance(value, datetime) else value
         for name, value in every.items()
     }
+
+
+def _digest_of(event: Event) -> str:
+    occurred_at = event.occurred_at.astimezone(UTC).isoformat()
+    return _digest(event.kind, event.title, occurred_at, ewkb(event.geometry), _properties(event))
 
 
 def _digest(*parts: object) -> str:

@@ -17,6 +17,7 @@ from uuid import UUID
 import shapely
 from shapely.geometry.base import BaseGeometry
 
+from segwatch.geo.antimeridian import bounds_of, box_of, union_bounds
 from segwatch.geo.types import AlertRule, Change
 
 ALERT = "segwatch.alert"
@@ -39,7 +40,7 @@ class Told:
     target: str
     kind: str
     bbox: tuple[float, float, float, float]
-    """West, south, east, north; degrees."""
+    """West, south, east, north; degrees. West is east of east where it crosses the antimeridian (RFC 7946)."""
 
 
 def about(
@@ -67,7 +68,7 @@ def about(
         "after_m2": change.after_m2,
         "score": change.score,
         "baseline": change.baseline,
-        "bbox": list(ground.bounds),
+        "bbox": list(bounds_of(ground)),
         "geometry": shape,
         "geometry_simplified": simplified,
     }
@@ -93,7 +94,6 @@ def digest(
         now: its time.
     """
     totals = Counter((one.target, one.kind) for one in told)
-    west, south, east, north = zip(*(one.bbox for one in told), strict=True)
     listed = list(_short(alerts))
     data = {
         "watch": watch,
@@ -103,7 +103,7 @@ def digest(
             {"target": target, "kind": kind, "count": count}
             for (target, kind), count in sorted(totals.items())
         ],
-        "bbox": [min(west), min(south), max(east), max(north)],
+        "bbox": list(union_bounds(one.bbox for one in told)),
         "alerts": listed,
         "not_listed": len(told) - len(listed),
     }
@@ -140,7 +140,7 @@ def outline(ground: BaseGeometry) -> tuple[dict[str, Any], bool]:
     shape, tolerance = ground, _FIRST_TOLERANCE_DEGREES
     while len(shapely.to_geojson(shape)) > _LARGEST_OUTLINE:
         if tolerance > 1:
-            shape = shapely.box(*ground.bounds)
+            shape = box_of(bounds_of(ground))
             break
         shape = shapely.simplify(ground, tolerance)
         tolerance *= 2

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from uuid import UUID
 
-from shapely.geometry.base import BaseGeometry
 from sqlalchemy import Connection, select, text
 from sqlalchemy.dialects.postgresql import insert
 
@@ -14,6 +13,7 @@ from segwatch.db.codec import load_watch
 from segwatch.db.errors import NotFound
 from segwatch.db.ids import make_id
 from segwatch.db.series import begin
+from segwatch.geo.antimeridian import centre
 from segwatch.geo.types import ObservationState
 
 #: What each scene shows of the watch's area now, and how often it was looked at before. Of a scene that several watches
@@ -145,23 +145,6 @@ def enqueue(conn: Connection, watch_revision_id: UUID, model_version: str, scene
     new = list(conn.execute(added, rows).scalars())
     conn.execute(_OUTDATED, {"ids": new})
     return len(new)
-
-
-def centre(area: BaseGeometry) -> tuple[float, float]:
-    """Longitude and latitude of the middle of an area's bounds, also where 180 degrees splits it."""
-    west, south, east, north = area.bounds
-    if east - west > 180 and hasattr(area, "geoms"):
-        # parts on both sides of the antimeridian: measure from 0 to 360 degrees
-        edges = [bound + 360 if bound < 0 else bound for part in area.geoms for bound in _west_east(part)]
-        west, east = min(edges), max(edges)
-    lon = (west + east) / 2
-    return (lon - 360 if lon > 180 else lon), (south + north) / 2
-
-
-def _west_east(part: BaseGeometry) -> tuple[float, float]:
-    west, _, east, _ = part.bounds
-    # -180 and 180 are one line; each part must keep to its own side of it
-    return (west, 180.0) if east in {180.0, -180.0} and west > 0 else (west, east)
 
 
 def leased(conn: Connection, *, model_version: str, watch: str | None = None) -> bool:

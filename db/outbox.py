@@ -31,7 +31,8 @@ _LEASE = text(
           AND d.channel <> ALL(CAST(:but_not AS text[]))
           AND (d.lease_until IS NULL OR d.lease_until < clock_timestamp())
           AND NOT EXISTS (SELECT 1 FROM segwatch.channel c
-                          WHERE c.name = d.channel AND c.resting_until > clock_timestamp())
+                          WHERE c.name = d.channel
+                            AND (c.resting_until > clock_timestamp() OR c.gone_at IS NOT NULL))
           AND NOT EXISTS (SELECT 1 FROM segwatch.delivery e
                           WHERE e.channel = d.channel AND e.track_id = d.track_id AND e.state = 'pending'
                             AND e.sequence < d.sequence
@@ -94,6 +95,38 @@ _ILL = text(
     RETURNING resting_until IS NOT NULL
     """
 )
+_GONE = text(
+    """
+    INSERT INTO segwatch.channel AS c (name, failures, last_error, gone_at)
+    SELECT channel, 1, :reason, clock_timestamp() FROM segwatch.delivery WHERE id = :id
+    ON CONFLICT (name) DO UPDATE
+    SET last_error = excluded.last_error, changed_at = clock_timestamp(), failures = c.failures + 1,
+        gone_at = coalesce(c.gone_at, excluded.gone_at), resting_until = NULL
+    """
+)
+#: What waits for its digest is given up with it, so that both can be sent again together.
+_GIVE_UP = text(
+    """
+    UPDATE segwatch.delivery d
+    SET state = 'dead', last_error = c.last_error, lease_worker = NULL, lease_until = NULL
+    FROM segwatch.channel c
+    WHERE c.name = d.channel AND c.gone_at IS NOT NULL AND d.state = 'pending'
+      AND (d.digest_at IS NULL OR d.digest_id IS NOT NULL)
+    """
+)
+_CHANNELS = text(
+    """
+    SELECT c.name, c.failures, c.resting_until, c.gone_at, c.last_error, c.changed_at,
+           count(d.id) FILTER (WHERE d.state = 'pending') AS pending,
+           count(d.id) FILTER (WHERE d.state = 'dead') AS given_up,
+           coalesce(array_agg(DISTINCT w.name || ', rule ' || a.rule) FILTER (WHERE a.id IS NOT NULL), '{}') AS rules
+    FROM segwatch.channel c
+    LEFT JOIN segwatch.delivery d ON d.channel = c.name AND d.state IN ('pending', 'dead')
+    LEFT JOIN segwatch.alert a ON a.id = d.alert_id LEFT JOIN segwatch.watch w ON w.id = a.watch_id
+    WHERE c.gone_at IS NOT NULL OR c.failures > 0
+    GROUP BY c.name ORDER BY c.gone_at NULLS LAST, c.name
+    """
+)
 _RELEASE = text(
     """
     UPDATE segwatch.delivery
@@ -124,7 +157,7 @@ _REPLAY = text(
 )
 _AWAKE = text(
     """
-    UPDATE segwatch.channel SET failures = 0, resting_until = NULL, changed_at = clock_timestamp()
+    UPDATE segwatch.channel SET failures = 0, resting_until = NULL, gone_at = NULL, changed_at = clock_timestamp()
     WHERE name = ANY(CAST(:names AS text[]))
     """
 )
@@ -211,6 +244,27 @@ def failed(
     return bool(conn.execute(_ILL, ill | limits).scalar())
 
 
+def gone(conn: Connection, identity: UUID, reason: str) -> int:
+    """The channel wants no message any more: it is set aside until :func:`replay` tries it again.
+
+    Returns
+    -------
+    Messages that are given up: this one and those that wait for the same channel.
+    """
+    conn.execute(_GONE, {"id": identity, "reason": reason})
+    return give_up_gone(conn)
+
+
+def give_up_gone(conn: Connection) -> int:
+    """Give up what has come meanwhile for channels that want no message any more; how many messages."""
+    return conn.execute(_GIVE_UP).rowcount
+
+
+def ailing_channels(conn: Connection) -> list[dict[str, Any]]:
+    """Channels that fail or are gone, with what waits for them, what was given up, and whose rules they are."""
+    return [dict(row) for row in conn.execute(_CHANNELS).mappings()]
+
+
 def release(conn: Connection, worker: str, identities: Sequence[UUID]) -> None:
     """Give leased deliveries back untried."""
     conn.execute(_RELEASE, {"worker": worker, "ids": list(identities)})
@@ -219,10 +273,10 @@ def release(conn: Connection, worker: str, identities: Sequence[UUID]) -> None:
 def replay(conn: Connection, *, channel: str | None = None, alert_id: UUID | None = None) -> int:
     """Try again what was given up, of one channel or alert or of all; how many messages.
 
-    Messages that a delivered correction has overtaken stay given up.
+    Messages that a delivered correction has overtaken stay given up. A channel that rests or is gone is tried again.
     """
     names = conn.execute(_REPLAY, {"channel": channel, "alert_id": alert_id}).scalars().all()
-    conn.execute(_AWAKE, {"names": sorted(set(names))})
+    conn.execute(_AWAKE, {"names": sorted({*names, *([channel] if channel else ())})})
     return len(names)
 
 

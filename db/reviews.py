@@ -21,6 +21,7 @@ from segwatch.db import series
 from segwatch.db.codec import hex_ewkb
 from segwatch.db.errors import NotFound, ReviewRefused
 from segwatch.db.ids import make_id
+from segwatch.geo.antimeridian import in_degrees
 from segwatch.geo.storable import storable
 
 #: Enough for any outline drawn by hand; more is a mistake or an attack.
@@ -200,6 +201,5 @@ def _check(verdict: Verdict, reviewer: str, reason: str, outline: BaseGeometry |
         raise ReviewRefused(f"outline: more than {MOST_VERTICES} vertices; simplify it")
     if not outline.is_valid:
         raise ReviewRefused(f"outline: {shapely.is_valid_reason(outline)}; repair it")
-    west, south, east, north = outline.bounds
-    if not (-180 <= west <= east <= 180 and -90 <= south <= north <= 90):
+    if not in_degrees(outline):
         raise ReviewRefused("outline: give longitude and latitude in degrees (EPSG:4326)")

@@ -436,6 +436,8 @@ channel = Table(
     _time("resting_until", nullable=True),
     _text("last_error", nullable=True),
     _time("changed_at", now=True),
+    #: it answered that it wants no more
+    _time("gone_at", nullable=True),
 )
 
 alert_mark = Table(
@@ -470,4 +472,18 @@ event = Table(
     Column("properties", JSONB, nullable=False),
     _time("recorded_at", now=True),
     UniqueConstraint("source", "external_id", "revision", name="event_identity"),
+)
+
+event_name = Table(
+    "event_name",
+    metadata,
+    Column("source", Text, primary_key=True),
+    Column("external_id", Text, primary_key=True),
+    #: of the event's rows
+    _text("event_source"),
+    _text("event_external_id"),
+    _time("since", nullable=True),
+    _time("withdrawn_at", nullable=True),
+    _time("recorded_at", now=True),
+    Index("event_name_event_ix", "event_source", "event_external_id"),
 )

@@ -16,6 +16,8 @@ from standardwebhooks import Webhook
 from segwatch.db import messages
 from segwatch.db.outbox import DeliveryLease
 from segwatch.flows.settings import FlowSettings
+from segwatch.geo.antimeridian import centre_of, name_place
+from segwatch.geo.sources.headers import retry_after
 
 #: A rule names a service so; SEGWATCH_SERVICES has its address, which holds passwords and stays out of the ledger.
 SERVICE = re.compile(r"^apprise:([a-z0-9][a-z0-9-]{0,62})$")
@@ -30,6 +32,8 @@ _LONGEST_REASON = 300
 _MOST_LINES = 20
 #: They refuse the message itself; the next one may do.
 _ABOUT_THE_MESSAGE = frozenset({400, 413, 415, 422})
+#: Redirects are not followed, as the secret signs for one receiver; further codes of 300 lead nowhere.
+_MOVED = {301: " for good", 302: "", 303: "", 307: "", 308: " for good"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +45,8 @@ class Problem:
     """Whether others would fare no better there."""
     wait_seconds: float = 0.0
     """How long the receiver asks to be left alone."""
+    gone: bool = False
+    """The receiver wants no message any more, this one or another."""
 
 
 async def send(client: httpx.AsyncClient, one: DeliveryLease, settings: FlowSettings) -> Problem | None:
@@ -79,10 +85,14 @@ async def _post(client: httpx.AsyncClient, one: DeliveryLease, settings: FlowSet
     ) as answer:
         if answer.is_success:
             return None
-        code, after = answer.status_code, answer.headers.get("retry-after", "")
-    if answer.is_redirect:
-        return Problem(f"HTTP {code}: it has moved; put the new address into the rule")
-    wait = min(float(after), _LONGEST_WAIT_SECONDS) if after.isascii() and after.isdigit() else 0.0
+        code = answer.status_code
+        wait = min(retry_after(answer.headers, datetime.now(UTC)), _LONGEST_WAIT_SECONDS)
+    if code == httpx.codes.GONE:
+        return Problem(f"HTTP {code}: it is gone; take it out of the rule", gone=True)
+    if code in _MOVED:
+        return Problem(
+            f"HTTP {code}: it has moved{_MOVED[code]}; put the new address into the rule", True, wait
+        )
     return Problem(f"HTTP {code}", code not in _ABOUT_THE_MESSAGE, wait)
 
 
@@ -129,10 +139,9 @@ def words(payload: dict[str, Any]) -> tuple[str, str]:
     if payload["type"] == messages.DIGEST:
         return _digest_in_words(data)
     title = f"{_SAID.get(payload['type'], '')}{data['watch']}: {data['target']} {data['kind']}"
-    west, south, east, north = data["bbox"]
     lines = [
         f"{data['before_m2'] / 1e4:.2f} ha -> {data['after_m2'] / 1e4:.2f} ha, score {data['score']:.2f}",
-        f"Seen {data['valid_at']} around {(south + north) / 2:.5f}, {(west + east) / 2:.5f} (latitude, longitude)",
+        f"Seen {data['valid_at']} around {name_place(centre_of(data['bbox']))}",
         f"Rule {data['rule']}; instruction: {data['instruction']}; model {data['model']}",
         *data["item_hrefs"],
         f"Object {data['track_id']}, alert {data['alert_id']}",

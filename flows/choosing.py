@@ -20,7 +20,7 @@ from segwatch.geo.scenes import group
 from segwatch.geo.sources import hrefs
 from segwatch.geo.sources.catalog import search
 from segwatch.geo.sources.deadline import within
-from segwatch.geo.types import Item, Scene, Watch
+from segwatch.geo.types import Event, Item, Scene, Watch
 
 #: A watch's file has an area and a time, which say nothing about its source.
 _SOMEWHERE, _ONCE = box(10.0, 45.0, 10.1, 45.1), datetime(2024, 1, 1, tzinfo=UTC)
@@ -46,6 +46,12 @@ class Choice:
     before: tuple[Scene, ...] = ()
     after: int = 0
     """Scenes since the event that the catalog has now."""
+
+
+def identities(event: Event) -> list[str]:
+    """Every name of an event as SOURCE/ID, the one in force first."""
+    names = ((event.source, event.external_id), *((one.source, one.external_id) for one in event.names))
+    return [f"{source}/{external_id}" for source, external_id in dict.fromkeys(names)]
 
 
 def running(conn: Connection, book: Playbook, identity: str) -> dict[str, Watch]:

@@ -53,6 +53,7 @@ def deliver_outbox(engine: Engine, settings: FlowSettings) -> Delivered:
     with engine.begin() as conn:
         outbox.escalate(conn)
         digests.gather(conn)
+        outbox.give_up_gone(conn)
     courier = _Courier(engine, settings)
     asyncio.run(courier.run())
     total = courier.total
@@ -169,6 +170,10 @@ class _Courier:
     def _failed(self, conn: Connection, one: DeliveryLease, problem: Problem) -> bool:
         shown = channels.shown(one.channel)
         _log.warning("delivery %s to %s failed: %s", one.idempotency_key, shown, problem.reason)
+        if problem.gone:
+            given_up = outbox.gone(conn, one.id, problem.reason)
+            _log.warning("channel %s is set aside: %d message(s) given up", shown, given_up)
+            return True
         first = self._settings.delivery_retry_seconds
         return outbox.failed(
             conn,

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import logging
+import re
+import zlib
 from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from hashlib import sha256
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import httpx
 from prefect import flow
@@ -17,11 +21,19 @@ from segwatch.flows.errors import FeedError
 from segwatch.flows.happenings import keep
 from segwatch.flows.settings import FlowSettings, load_settings
 from segwatch.geo.errors import EventRefused
+from segwatch.geo.sources import headers
 from segwatch.geo.sources.deadline import within
 
 _log = logging.getLogger(__name__)
 #: The largest public feeds are a tenth of it.
 MOST_BYTES = 16 * 2**20
+_PIECE = 2**20
+#: 203: passed on by a proxy that changed something.
+_WHOLE = frozenset({200, 203})
+_MOVED = {301: " for good", 302: "", 303: "", 307: "", 308: " for good"}
+_USUAL_PORTS = {"http": 80, "https": 443}
+#: Parameters that say who asks, not what for; they change while the feed stays the same.
+_SECRET = re.compile(r"key|token|secret|passw|auth|sig|cred|user|session|login|appid|client", re.IGNORECASE)
 
 
 @dataclass(slots=True)
@@ -44,7 +56,8 @@ def poll(engine: Engine, settings: FlowSettings) -> list[Polled]:
     for url in settings.feeds:
         one = Polled(_name(url))
         try:
-            one.recorded, one.refused = keep(engine, fetch(url, settings), one.feed)
+            document = fetch(url, settings)
+            one.recorded, one.refused = keep(engine, document.content, source_name(url), document.charset)
             _log.info("feed %s: %s, %d refused", one.feed, one.recorded, len(one.refused))
         except Exception as error:
             if connection_lost(error) or schema_lacking(error):
@@ -56,13 +69,23 @@ def poll(engine: Engine, settings: FlowSettings) -> list[Polled]:
     return done
 
 
-def fetch(url: str, settings: FlowSettings) -> bytes:
-    """A document, as sent: uncompressed, so that its size is what is counted.
+@dataclass(frozen=True, slots=True)
+class Document:
+    """What an address gave."""
+
+    content: bytes
+    charset: str = ""
+    """As the header ``content-type`` names it."""
+
+
+def fetch(url: str, settings: FlowSettings) -> Document:
+    """A document; of a compressed one, the size that it unfolds to is what is counted.
 
     Raises
     ------
     segwatch.geo.errors.EventRefused
-        It has moved, is compressed, larger than :data:`MOST_BYTES`, or takes longer than the settings allow, all told.
+        It has moved, is gone, compressed in a way that is not known, larger than :data:`MOST_BYTES`, or takes longer
+        than the settings allow, all told.
     httpx.HTTPError, httpx.InvalidURL
         It cannot be read.
     """
@@ -77,23 +100,59 @@ def fetch(url: str, settings: FlowSettings) -> bytes:
             ) from error
 
 
-def _read(client: httpx.Client, url: str) -> bytes:
-    body = bytearray()
+def _read(client: httpx.Client, url: str) -> Document:
     with client.stream("GET", url, headers={"accept-encoding": "identity"}) as response:
-        if response.is_redirect:
-            raise EventRefused(
-                f"HTTP {response.status_code}: it has moved to {_name(response.headers.get('location', ''))}; "
-                "put the new address into SEGWATCH_FEEDS"
-            )
-        if response.status_code != httpx.codes.OK:
-            raise EventRefused(f"HTTP {response.status_code}")
-        if response.headers.get("content-encoding", "identity") != "identity":
-            raise EventRefused("it is compressed though it was not asked for that way")
-        for chunk in response.iter_raw():
-            body += chunk
-            if len(body) > MOST_BYTES:
-                raise EventRefused(f"it is larger than {MOST_BYTES // 2**20} MiB")
-    return bytes(body)
+        _check(response)
+        encoding = response.headers.get("content-encoding", "")
+        chunks = response.iter_raw()
+        pieces = chunks if headers.is_plain(encoding) else headers.inflated(chunks, encoding, _PIECE)
+        if pieces is None:
+            raise EventRefused(f"it is compressed as {encoding[:40]!r} though it was not asked for that way")
+        body = bytearray()
+        try:
+            for piece in pieces:
+                body += piece
+                if len(body) > MOST_BYTES:
+                    raise EventRefused(f"it is larger than {MOST_BYTES // 2**20} MiB")
+        except zlib.error as error:
+            raise EventRefused(f"it is not compressed as {encoding[:40]!r}, as it says: {error}") from error
+        return Document(bytes(body), headers.charset(response.headers.get("content-type", "")))
+
+
+def _check(response: httpx.Response) -> None:
+    """Whether an answer has the whole document."""
+    code = response.status_code
+    if code in _WHOLE:
+        return
+    said = f"HTTP {code}"
+    wait = headers.retry_after(response.headers, datetime.now(UTC))
+    if code in _MOVED:
+        raise EventRefused(
+            f"{said}: it has moved{_MOVED[code]} to {_name(response.headers.get('location', ''))}; "
+            "put the new address into SEGWATCH_FEEDS"
+        )
+    if code == httpx.codes.GONE:
+        raise EventRefused(f"{said}: it is gone; take it out of SEGWATCH_FEEDS")
+    if response.is_success:
+        raise EventRefused(f"{said}: it sent no document, or a part of one")
+    raise EventRefused(f"{said}; it asks to be left alone for {wait:.0f} s" if wait else said)
+
+
+def source_name(url: str) -> str:
+    """What a feed's own ids are unique in: host, port, path, and of the query what is no secret."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        return _name(url)
+    given = sorted(
+        (name, value)
+        for name, value in parse_qsl(parts.query, keep_blank_values=True)
+        if not _SECRET.search(name)
+    )
+    usual = port is None or port == _USUAL_PORTS.get(parts.scheme)
+    query = f"?{sha256(urlencode(given).encode()).hexdigest()[:8]}" if given else ""
+    return f"{parts.hostname or ''}{'' if usual else f':{port}'}{parts.path}{query}"
 
 
 def _name(url: str) -> str:

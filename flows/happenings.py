@@ -10,13 +10,15 @@ from sqlalchemy import Engine
 
 from segwatch.db import events
 from segwatch.geo.events.document import read
-from segwatch.geo.types import Event
+from segwatch.geo.types import RefusedEntry
 
 _log = logging.getLogger(__name__)
 
 
-def keep(engine: Engine, document: bytes, feed: str) -> tuple[dict[str, int], list[dict[str, str]]]:
-    """Record what a document tells, all of it or nothing.
+def keep(
+    engine: Engine, document: bytes, feed: str, charset: str = ""
+) -> tuple[dict[str, int], list[dict[str, str]]]:
+    """Record what a document tells, all of it or nothing; ``charset`` is the one that HTTP named.
 
     Returns
     -------
@@ -29,12 +31,12 @@ def keep(engine: Engine, document: bytes, feed: str) -> tuple[dict[str, int], li
     """
     recorded: Counter[str] = Counter()
     refused = []
-    entries = list(read(document, feed))
+    entries = list(read(document, feed, charset))
     with engine.begin() as conn:
         for entry in entries:
-            if isinstance(entry, Event):
-                recorded[events.record(conn, entry).value] += 1
-            else:
+            if isinstance(entry, RefusedEntry):
                 _log.warning("feed %s: %s refused: %s", feed, entry.entry, entry.reason)
                 refused.append(asdict(entry))
+            else:
+                recorded[events.record(conn, entry).value] += 1
     return dict(recorded), refused

@@ -6,11 +6,13 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import shapely
 from shapely.geometry import shape
 from shapely.geometry.base import BaseGeometry
 
 from segwatch.flows.errors import ConfigError
+from segwatch.geo.antimeridian import in_degrees, is_valid, split
 
 #: Larger files are no outline of one object.
 _MOST_BYTES = 16 * 2**20
@@ -40,7 +42,7 @@ def from_file(path: Path) -> BaseGeometry:
 
 
 def from_geojson(document: Any, where: str) -> BaseGeometry:
-    """A GeoJSON geometry, feature, or collection of one feature.
+    """A GeoJSON geometry, feature, or collection of one feature, split at the antimeridian.
 
     Raises
     ------
@@ -66,4 +68,19 @@ def from_geojson(document: Any, where: str) -> BaseGeometry:
         shapely.errors.ShapelyError,
     ) as error:
         raise ConfigError(f"{where}: no GeoJSON geometry ({error})") from error
-    return outline
+    return _split(outline, where)
+
+
+def _split(outline: BaseGeometry, where: str) -> BaseGeometry:
+    """Split at the antimeridian; longitudes may go on beyond 180, as those of people who draw there do."""
+    if (
+        not in_degrees(outline, most_longitude=360.0)
+        or not np.isfinite(shapely.get_coordinates(outline)).all()
+    ):
+        return outline  # whoever asked for it says what it should be
+    ground = split(outline)
+    if ground is not outline and not is_valid(outline):
+        raise ConfigError(
+            f"{where}: the outline crosses itself where it goes on beyond 180 degrees; repair it"
+        )
+    return ground

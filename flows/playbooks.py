@@ -18,6 +18,7 @@ from segwatch.flows import watchfile
 from segwatch.flows.cadence import GRACE, pauses_at_most
 from segwatch.flows.errors import ConfigError
 from segwatch.flows.settings import describe
+from segwatch.geo.antimeridian import Bounds, box_of, is_box, meets
 from segwatch.geo.grid import LONGEST_SIDE_M
 from segwatch.geo.types import Event, EventKind, EventLevel, Watch
 
@@ -41,8 +42,17 @@ class Match(_Part):
     min_magnitude: float | None = None
     min_population: int | None = Field(None, ge=0, description="people exposed")
     regions: tuple[tuple[float, float, float, float], ...] = Field(
-        (), description="west, south, east, north; degrees; empty = the world"
+        (),
+        description="west, south, east, north; degrees; west > east across the antimeridian; empty = the world",
     )
+
+    @field_validator("regions")
+    @classmethod
+    def _in_degrees(cls, regions: tuple[Bounds, ...]) -> tuple[Bounds, ...]:
+        for one in regions:
+            if not is_box(one):
+                raise ValueError(f"{list(one)} is not west, south, east, north in degrees")
+        return regions
 
 
 class Area(_Part):
@@ -132,9 +142,9 @@ class Playbook(_Part):
                 rule.min_level is None
                 or (event.level is not None and _LEVELS.index(event.level) >= _LEVELS.index(rule.min_level))
             )
-            and (rule.min_magnitude is None or (event.magnitude or 0) >= rule.min_magnitude)
-            and (rule.min_population is None or (event.population or 0) >= rule.min_population)
-            and (not rule.regions or any(box(*region).intersects(event.geometry) for region in rule.regions))
+            and _reaches(event.magnitude, rule.min_magnitude)
+            and _reaches(event.population, rule.min_population)
+            and (not rule.regions or any(meets(event.geometry, box_of(one)) for one in rule.regions))
         )
 
     def watch_over(self, area: BaseGeometry, since: datetime, identity: str, source: Source) -> Watch:
@@ -151,6 +161,11 @@ class Playbook(_Part):
             "end": (since + timedelta(days=self.days)).isoformat(),
         }
         return watchfile.parse(document, base=Path(), name=f"playbook {self.name}")
+
+
+def _reaches(said: float | None, least: float | None) -> bool:
+    """Whether a bound is reached; what is not said reaches none."""
+    return least is None or (said is not None and said >= least)
 
 
 def watch_name(playbook: Playbook, identity: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -16,7 +16,7 @@ from sqlalchemy import Engine, text
 from segwatch.db import events, observations, scenes, watches
 from segwatch.flows import deploy, feeds, happenings, playbooks, shaking
 from segwatch.flows.assemble import worker_engine
-from segwatch.flows.choosing import Happening, choose, running
+from segwatch.flows.choosing import Happening, choose, identities, running
 from segwatch.flows.errors import FlowError
 from segwatch.flows.playbooks import Playbook
 from segwatch.flows.segmenters import version_of
@@ -74,7 +74,8 @@ def happening_of(
     segwatch.geo.errors.EventRefused
         Its area is too large, or none can be made of it.
     """
-    identity = f"{event.source}/{event.external_id}"
+    with engine.connect() as conn:
+        identity = _identity(book, event, set(watches.names(conn)))
     ground = None
     if book.area.shake_intensity is not None:
         least, largest = book.area.shake_intensity, book.largest_km2
@@ -86,6 +87,12 @@ def happening_of(
     place = event if ground is None else replace(event, geometry=ground)
     area = looked_at(place, radius_km=book.radius_km, largest_km2=book.largest_km2)
     return Happening(identity, area, event.occurred_at)
+
+
+def _identity(book: Playbook, event: Event, names: Collection[str]) -> str:
+    """The name of an event under which its run began, else the first."""
+    every = identities(event)
+    return next((one for one in every if playbooks.watch_name(book, one) in names), every[0])
 
 
 def respond(
@@ -139,6 +146,7 @@ def respond_to_events(
         every = events.known(conn)
         names = set(watches.names(conn))
     for book in books:
+        yield from _end_cancelled(engine, book, every, names)
         current = [
             event
             for event in every
@@ -146,8 +154,8 @@ def respond_to_events(
             and event.occurred_at <= moment < event.occurred_at + timedelta(days=book.days)
         ]
         for same in linked(current):
-            told = {one: playbooks.watch_name(book, f"{one.source}/{one.external_id}") for one in same}
-            chosen = next((one for one in same if told[one] in names), same[0])
+            begun = (one for one in same if playbooks.watch_name(book, _identity(book, one, names)) in names)
+            chosen = next(begun, same[0])
             try:
                 others = [one for one in same if one is not chosen]
                 happening = happening_of(engine, settings, book, chosen, others)
@@ -161,6 +169,27 @@ def respond_to_events(
                 yield FlowError(f"{chosen.source}/{chosen.external_id}: {type(error).__name__}: {error}")
             else:
                 yield made
+
+
+def _end_cancelled(
+    engine: Engine, book: Playbook, every: Sequence[Event], names: Collection[str]
+) -> Iterator[str]:
+    """Let the runs of events that were taken back end when they were."""
+    for event in every:
+        if not event.cancelled or event.updated_at is None:
+            continue
+        for identity in identities(event):
+            if playbooks.watch_name(book, identity) not in names:
+                continue
+            with engine.begin() as conn:
+                for watch in running(conn, book, identity).values():
+                    # a period that ends before it begins is none
+                    end = max(event.updated_at, watch.start + timedelta(seconds=1))
+                    if (watch.end is None or end < watch.end) and watches.apply(
+                        conn, replace(watch, end=end)
+                    ).created:
+                        _log.info("watch %s ends: %s was taken back", watch.name, identity)
+                        yield f"{identity} was taken back; its watch {watch.name} ends at {end.isoformat()}"
 
 
 @flow(name="respond", log_prints=False)

@@ -52,7 +52,7 @@ def _fetch(settings: FlowSettings, url: str) -> bytes:
     """Links come from outside: they lead nowhere but to where feeds are read from anyway."""
     if _host(url) not in {_host(feed) for feed in settings.feeds}:
         raise EventRefused("it leads to a host that is none of SEGWATCH_FEEDS")
-    return feeds.fetch(url, settings)
+    return feeds.fetch(url, settings).content
 
 
 def _host(url: str) -> tuple[str, str | None, int | None]:

@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
+import numpy as np
+import shapely
 import yaml
 from pydantic import (
     AfterValidator,
@@ -20,7 +22,6 @@ from pydantic import (
     ValidationError,
     model_validator,
 )
-from shapely.geometry import box
 from shapely.geometry.base import BaseGeometry
 
 from segwatch.flows.cadence import GRACE, next_after, over
@@ -30,6 +31,7 @@ from segwatch.flows.moments import Cron, Moment, Start, TimeOfDay, Zone
 from segwatch.flows.outlines import from_file, from_geojson
 from segwatch.flows.settings import describe
 from segwatch.geo import grid as grids
+from segwatch.geo.antimeridian import box_of, in_degrees, is_box
 from segwatch.geo.errors import GeoError
 from segwatch.geo.sources import profiles
 from segwatch.geo.storable import storable
@@ -105,7 +107,8 @@ class _Part(BaseModel):
 
 class _Area(_Part):
     bbox: tuple[float, float, float, float] | None = Field(
-        None, description="west, south, east, north; degrees"
+        None,
+        description="west, south, east, north; degrees; west > east, or east > 180, across the antimeridian",
     )
     geojson: dict[str, Any] | None = Field(None, description="Polygon or MultiPolygon, EPSG:4326")
     file: str | None = Field(None, description="GeoJSON file, relative to the watch file")
@@ -370,18 +373,15 @@ def _area(area: _Area, base: Path, name: str) -> BaseGeometry:
 
 
 def _from_bbox(bbox: tuple[float, float, float, float], name: str) -> BaseGeometry:
-    west, south, east, north = bbox
-    if not (-180 <= west <= 180 and -180 <= east <= 180 and -90 <= south < north <= 90) or west == east:
+    if not is_box(bbox):
         raise ConfigError(f"{name}: area.bbox: {list(bbox)} is not west, south, east, north in degrees")
-    if west > east:  # GeoJSON's way to say that a box crosses the antimeridian
-        return box(west, south, 180, north).union(box(-180, south, east, north))
-    return box(west, south, east, north)
+    return box_of(bbox)
 
 
 def _in_degrees(area: BaseGeometry) -> BaseGeometry:
     if area.geom_type not in {"Polygon", "MultiPolygon"} or area.is_empty or not area.is_valid:
         raise ConfigError(f"a valid, non-empty Polygon or MultiPolygon is needed, got {area.geom_type}")
-    west, south, east, north = area.bounds
-    if west < -180 or east > 180 or south < -90 or north > 90:
-        raise ConfigError(f"coordinates must be longitude, latitude in degrees, got {area.bounds}")
+    if not in_degrees(area):
+        furthest = np.abs(shapely.get_coordinates(area)).max(axis=0).tolist()
+        raise ConfigError(f"coordinates must be longitude, latitude in degrees, got up to {furthest}")
     return area

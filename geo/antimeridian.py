@@ -1,54 +1,330 @@
-"""Split polygons at 180 degrees, as RFC 7946 asks."""
+"""Longitude is a circle: the one place that cuts, joins, bounds and names EPSG:4326 geometry near 180 degrees.
+
+Geometry is stored as RFC 7946 asks: longitudes within -180..180, and shapes that cross the antimeridian cut there into
+parts. The bounding box, the centroid or the smallest longitude of such parts lie on the other side of the earth, so
+nobody else takes them; a test looks for it. A bounding box is west, south, east, north, and has its west east of its
+east where it crosses (RFC 7946, section 5.2).
+"""
 
 from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 import numpy as np
 import shapely
 from numpy.typing import NDArray
-from shapely.geometry import MultiPolygon, box
+from shapely.geometry import (
+    GeometryCollection,
+    LineString,
+    MultiLineString,
+    MultiPoint,
+    MultiPolygon,
+    Point,
+    Polygon,
+    box,
+)
 from shapely.geometry.base import BaseGeometry
 
 from segwatch.geo.area import polygonal_parts
 
-_WEST = box(-540, -90, -180, 90)
-_MIDDLE = box(-180, -90, 180, 90)
-_EAST = box(180, -90, 540, 90)
-_TURN = np.array([360.0, 0.0])
+Bounds = tuple[float, float, float, float]
+Longitudes = NDArray[np.float64]
+
+_TURN = 360.0
+#: A box is given corners so close together that no edge of it can be taken for one that crosses.
+_LONGEST_EDGE = 90.0
+#: Beyond all latitudes, so that a wrong one is not cut off but stays to be refused.
+_TALL = 1000.0
+#: Degrees, a tenth of a millimetre: what adding and subtracting 360 leaves is removed.
+_DECIMALS = 9
 
 
 def split(geometry: BaseGeometry) -> BaseGeometry:
-    """Cut an EPSG:4326 polygon whose rings jump over 180 degrees into parts within -180..180.
+    """Cut a geometry at the antimeridian into parts within -180..180.
 
-    A step of more than 180 degrees between neighbouring vertices is read as a crossing. Geometries that
-    do not cross come back unchanged.
+    A step of more than 180 degrees between neighbouring vertices is a crossing, and longitudes may go on beyond 180 in
+    either direction. A ring round a pole becomes the cap around it, of the hemisphere that it lies in. What is neither
+    comes back unchanged; so do edges from -180 to 180, which go the whole way round.
+
+    Args:
+        geometry: of any type, EPSG:4326.
     """
-    if not _jumps(geometry):
+    if not _needs_cutting(geometry):
+        return geometry
+    return _collected([piece for part in parts_of(geometry) for piece in _cut(_continuous(part))])
+
+
+def is_valid(geometry: BaseGeometry) -> bool:
+    """Whether a geometry is valid as it lies on the ground: rings that cross the antimeridian are followed across."""
+    return bool(geometry.is_valid) if not _needs_cutting(geometry) else _all_valid(geometry)
+
+
+def in_degrees(geometry: BaseGeometry, *, most_longitude: float = 180.0) -> bool:
+    """Whether every coordinate is a longitude and a latitude, in this order."""
+    coords = shapely.get_coordinates(geometry)
+    return bool((np.abs(coords) <= (most_longitude, 90.0)).all())
+
+
+def crosses(geometry: BaseGeometry) -> bool:
+    """Whether the parts of a split geometry lie closest together across the antimeridian."""
+    return _western_edge(_extents(geometry)) is not None
+
+
+def unwrap(geometry: BaseGeometry) -> BaseGeometry:
+    """A split geometry with continuous longitudes: beyond 180 east of the antimeridian where it crosses."""
+    start = _western_edge(_extents(geometry))
+    if start is None:
         return geometry
 
-    continuous = shapely.transform(geometry, _unwrap)
-    if not continuous.is_valid:
-        continuous = shapely.make_valid(continuous)
-    parts = [
-        *polygonal_parts(continuous.intersection(_MIDDLE)),
-        *polygonal_parts(shapely.transform(continuous.intersection(_EAST), lambda c: c - _TURN)),
-        *polygonal_parts(shapely.transform(continuous.intersection(_WEST), lambda c: c + _TURN)),
-    ]
-    return parts[0] if len(parts) == 1 else MultiPolygon(parts)
+    def move(coords: NDArray[np.float64]) -> NDArray[np.float64]:
+        coords[:, 0] = np.where(coords[:, 0] < start, coords[:, 0] + _TURN, coords[:, 0])
+        return coords
+
+    return shapely.transform(geometry, move)
 
 
-def _jumps(geometry: BaseGeometry) -> bool:
-    west, _, east, _ = geometry.bounds if not geometry.is_empty else (0, 0, 0, 0)
-    if east - west <= 180:
+def bounds_of(geometry: BaseGeometry) -> Bounds:
+    """Bounding box of a split geometry; its west is east of its east where it crosses the antimeridian."""
+    _, south, _, north = geometry.bounds
+    west, east = _arc(_extents(geometry))
+    return west, south, east, north
+
+
+def union_bounds(boxes: Iterable[Bounds]) -> Bounds:
+    """The narrowest bounding box around several."""
+    west, south, east, north = (np.array(side, float) for side in zip(*boxes, strict=True))
+    over = west > east
+    extents = np.stack([west, np.where(over, 180.0, east)], axis=1)
+    extents = (
+        np.concatenate([extents, [(-180.0, float(one)) for one in east[over]]]) if over.any() else extents
+    )
+    arc = _arc(extents)
+    return arc[0], float(south.min()), arc[1], float(north.max())
+
+
+def narrower(plain: Bounds, shifted: tuple[float, float]) -> Bounds:
+    """Bounding box from two measurements of one geometry, as SQL can make them.
+
+    Args:
+        plain: with longitudes within -180..180.
+        shifted: west and east with longitudes within 0..360 (``ST_ShiftLongitude``).
+    """
+    west, south, east, north = plain
+    if shifted[1] - shifted[0] >= east - west:
+        return plain
+    west, east = (one if one <= 180 else round(one - _TURN, _DECIMALS) for one in shifted)
+    return west, south, east, north
+
+
+def width(bounds: Bounds) -> float:
+    """Degrees of longitude from west to east."""
+    west, _, east, _ = bounds
+    return east - west if west <= east else east + _TURN - west
+
+
+def centre(geometry: BaseGeometry) -> tuple[float, float]:
+    """Longitude and latitude of the centre of the bounding box, longitude within -180..180."""
+    west, south, east, north = unwrap(geometry).bounds
+    return wrapped((west + east) / 2), (south + north) / 2
+
+
+def centre_of(bounds: Bounds) -> tuple[float, float]:
+    """Longitude and latitude of the centre of a bounding box."""
+    west, south, _, north = bounds
+    return wrapped(west + width(bounds) / 2), (south + north) / 2
+
+
+def centroid(geometry: BaseGeometry) -> tuple[float, float]:
+    """Longitude and latitude of the centroid, longitude within -180..180."""
+    middle = unwrap(geometry).centroid
+    return wrapped(middle.x), middle.y
+
+
+def box_of(bounds: Bounds) -> BaseGeometry:
+    """The ground of a bounding box, split at the antimeridian.
+
+    Its west may be east of its east, and longitudes may go on beyond 180. No edge is longer than 90 degrees, so that
+    nobody takes one for a crossing.
+    """
+    west, south, east, north = bounds
+    if -180 <= west < east <= 180 and east - west <= 180:
+        return box(west, south, east, north)
+    if -180 <= east < west <= 180:
+        return box(west, south, 180.0, north).union(box(-180.0, south, east, north))
+    ground = box(west, south, west + min(width(bounds), _TURN), north)
+    return _collected(list(_cut(shapely.segmentize(ground, _LONGEST_EDGE))))
+
+
+def is_box(bounds: Bounds) -> bool:
+    """Whether four numbers are west, south, east and north of some ground; longitudes may go on beyond 180."""
+    west, south, east, north = bounds
+    within = max(abs(west), abs(east)) <= _TURN and 0 < width(bounds) <= _TURN
+    return within and -90 <= south < north <= 90
+
+
+def meets(one: BaseGeometry, other: BaseGeometry) -> bool:
+    """Whether two split geometries share ground or a point; 180 and -180 degrees are one line."""
+    if shapely.intersects(one, other):
+        return True
+    edges = np.abs(shapely.get_coordinates(one)[:, 0]) == 180
+    return bool(edges.any()) and any(shapely.intersects(_moved(one, by), other) for by in (_TURN, -_TURN))
+
+
+def name_place(place: tuple[float, float]) -> str:
+    """A longitude and latitude as people read them: latitude first."""
+    longitude, latitude = place
+    return f"{latitude:.5f}, {longitude:.5f} (latitude, longitude)"
+
+
+def name_bounds(bounds: Bounds) -> str:
+    """A bounding box as people read it."""
+    west, south, east, north = bounds
+    over = ", across 180" if west > east else ""
+    return f"latitude {south:.4f} to {north:.4f}, longitude {west:.4f} to {east:.4f}{over}"
+
+
+def wrapped(longitude: float) -> float:
+    """A longitude within -180..180."""
+    return longitude if -180 <= longitude <= 180 else (longitude + 180) % _TURN - 180
+
+
+def parts_of(geometry: BaseGeometry) -> Iterator[BaseGeometry]:
+    """Points, lines and polygons of a geometry, however nested."""
+    if hasattr(geometry, "geoms"):
+        for part in geometry.geoms:
+            yield from parts_of(part)
+    elif not geometry.is_empty:
+        yield geometry
+
+
+def _extents(geometry: BaseGeometry) -> NDArray[np.float64]:
+    """(N, 2) western and eastern longitudes of the parts."""
+    parts = list(parts_of(geometry))
+    return shapely.bounds(parts)[:, [0, 2]] if parts else np.empty((0, 2))
+
+
+def _western_edge(extents: NDArray[np.float64]) -> float | None:
+    """Where the narrowest arc around all extents begins, if it goes on across 180 degrees."""
+    gap = _widest_gap(extents)
+    return None if gap is None else gap[1]
+
+
+def _widest_gap(extents: NDArray[np.float64]) -> tuple[float, float] | None:
+    """Its west and east, where it is wider than the one around the antimeridian."""
+    if len(extents) < 2:
+        return None
+    ordered = extents[np.argsort(extents[:, 0], kind="stable")]
+    reached = np.maximum.accumulate(ordered[:, 1])
+    gaps = ordered[1:, 0] - reached[:-1]
+    at = int(gaps.argmax())
+    if gaps[at] <= _TURN - (reached[-1] - ordered[0, 0]):
+        return None
+    return float(reached[at]), float(ordered[at + 1, 0])
+
+
+def _arc(extents: NDArray[np.float64]) -> tuple[float, float]:
+    gap = _widest_gap(extents)
+    if gap is None:
+        return float(extents[:, 0].min()), float(extents[:, 1].max())
+    east, west = gap
+    # what only touches the line from the east begins at -180
+    return (-180.0 if west == 180.0 else west), east
+
+
+def _needs_cutting(geometry: BaseGeometry) -> bool:
+    if geometry.is_empty:
         return False
-    for part in polygonal_parts(geometry):
-        for ring in (part.exterior, *part.interiors):
-            longitudes = np.asarray(ring.coords)[:, 0]
-            if np.any(np.abs(np.diff(longitudes)) > 180):
-                return True
-    return False
+    west, _, east, _ = geometry.bounds
+    if west < -180 or east > 180:
+        return True
+    return east - west > 180 and any(
+        not np.array_equal(lons, _follow(lons)) for lons in _lines_of_longitudes(geometry)
+    )
 
 
-def _unwrap(coords: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Shift western longitudes east so that the rings become continuous."""
-    coords[:, 0] = np.where(coords[:, 0] < 0, coords[:, 0] + 360, coords[:, 0])
-    return coords
+def _lines_of_longitudes(geometry: BaseGeometry) -> Iterator[Longitudes]:
+    for part in parts_of(geometry):
+        if isinstance(part, Polygon):
+            for ring in (part.exterior, *part.interiors):
+                yield shapely.get_coordinates(ring)[:, 0]
+        else:
+            yield shapely.get_coordinates(part)[:, 0]
+
+
+def _follow(longitudes: Longitudes) -> Longitudes:
+    """The longitudes of a line with every step taken the short way."""
+    steps = np.diff(longitudes)
+    turns = np.round(steps / _TURN)
+    followed = longitudes - _TURN * np.concatenate([[0.0], np.cumsum(turns)])
+    if np.all(steps[turns != 0] % _TURN == 0) and (followed[0] != followed[-1] or np.ptp(followed) == 0):
+        return longitudes  # from -180 to 180: the whole way round, no crossing
+    return followed
+
+
+def _continuous(part: BaseGeometry) -> BaseGeometry:
+    """A point, line or polygon with longitudes that go on beyond 180 degrees."""
+    if isinstance(part, Polygon):
+        return _continuous_polygon(part)
+    coords = shapely.get_coordinates(part)
+    coords[:, 0] = _follow(coords[:, 0])
+    return Point(coords[0]) if len(coords) == 1 else LineString(coords)
+
+
+def _continuous_polygon(polygon: Polygon) -> BaseGeometry:
+    shell, *holes = (_enclosed(ring) for ring in (polygon.exterior, *polygon.interiors))
+    west = shell.bounds[0]
+    inner = [_moved(hole, _TURN * math.ceil((west - hole.bounds[0] - 1e-9) / _TURN)) for hole in holes]
+    if any(width(one.bounds) == _TURN for one in (shell, *inner)):  # caps have edges along the pole in common
+        return shapely.difference(shapely.make_valid(shell), shapely.union_all(shapely.make_valid(inner)))
+    return Polygon(shell.exterior, [shapely.get_coordinates(hole) for hole in inner])
+
+
+def _enclosed(ring: BaseGeometry) -> Polygon:
+    """What a ring encloses; round a pole, which no ring in degrees can hold, the edge is led along the pole."""
+    coords = shapely.get_coordinates(ring)
+    coords[:, 0] = _follow(coords[:, 0])
+    first, last = coords[0, 0], coords[-1, 0]
+    if first == last:
+        return Polygon(coords)
+    pole = math.copysign(90.0, coords[:, 1].mean())
+    return Polygon([*coords, (last, pole), (first, pole)])
+
+
+def _moved(geometry: BaseGeometry, degrees: float) -> BaseGeometry:
+    return (
+        shapely.transform(geometry, lambda coords: coords + np.array([degrees, 0.0])) if degrees else geometry
+    )
+
+
+def _cut(shape: BaseGeometry) -> Iterator[BaseGeometry]:
+    """Pieces of a continuous shape within -180..180."""
+    whole = shape if shape.is_valid else shapely.make_valid(shape)
+    if whole.is_empty:
+        return
+    west, _, east, _ = whole.bounds
+    polygonal = bool(polygonal_parts(whole))
+    first = math.floor((west + 180) / _TURN)
+    for turn in range(first, max(first + 1, math.ceil((east + 180) / _TURN))):
+        by = _TURN * turn
+        piece = _moved(whole.intersection(box(by - 180, -_TALL, by + 180, _TALL)), -by)
+        yield from (polygonal_parts(piece) if polygonal else parts_of(piece))
+
+
+def _collected(parts: list[Any]) -> BaseGeometry:
+    if len(parts) == 1:
+        only: BaseGeometry = parts[0]
+        return only
+    kinds = {part.geom_type for part in parts}
+    if kinds <= {"Polygon"}:
+        whole = MultiPolygon(parts)
+        # pieces of a cap meet along a meridian inside it
+        return whole if whole.is_valid else shapely.union_all(parts)
+    if kinds == {"LineString"}:
+        return MultiLineString(parts)
+    return MultiPoint(parts) if kinds == {"Point"} else GeometryCollection(parts)
+
+
+def _all_valid(geometry: BaseGeometry) -> bool:
+    return all(_continuous(part).is_valid for part in parts_of(geometry)) and bool(split(geometry).is_valid)

@@ -2,16 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from pyproj import Geod
-from shapely.geometry import Polygon
+from shapely.geometry import Polygon, box
 from shapely.geometry.base import BaseGeometry
 
 _GEOD = Geod(ellps="WGS84")
+_STRIP_DEGREES = 90
 
 
 def geodesic_m2(geometry: BaseGeometry) -> float:
     """Area in m² of a polygonal EPSG:4326 geometry; holes are subtracted, orientation does not matter."""
-    return sum(_polygon_m2(part) for part in polygonal_parts(geometry))
+    return sum(_polygon_m2(strip) for part in polygonal_parts(geometry) for strip in _strips(part))
+
+
+def _strips(polygon: Polygon) -> Iterator[Polygon]:
+    """Parts that are narrow enough: the geodesic from -180 to 180 degrees has no length, and a ring no inside."""
+    west, south, east, north = polygon.bounds
+    if east - west <= 2 * _STRIP_DEGREES:
+        yield polygon
+        return
+    for edge in range(-180, 180, _STRIP_DEGREES):
+        strip = polygon.intersection(box(edge, south, edge + _STRIP_DEGREES, north))
+        # edges of so wide a shape follow parallels, not great circles
+        yield from (part.segmentize(1.0) for part in polygonal_parts(strip))
 
 
 def _polygon_m2(polygon: Polygon) -> float:

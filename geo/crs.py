@@ -11,40 +11,10 @@ from numpy.typing import NDArray
 from pyproj import CRS, Transformer
 from shapely.geometry.base import BaseGeometry
 
+from segwatch.geo.antimeridian import centre
+
 LONLAT = CRS.from_epsg(4326)
 _UPS_NORTH, _UPS_SOUTH = 32661, 32761
-
-
-def crosses_antimeridian(geometry: BaseGeometry) -> bool:
-    """Whether the parts of an EPSG:4326 geometry are closer together over 180 degrees than over 0."""
-    if not geometry.geom_type.startswith("Multi") or geometry.is_empty:
-        return False
-    bounds = shapely.bounds(shapely.get_parts(geometry))
-    west, east = bounds[:, 0], bounds[:, 2]
-    western = west < 0
-    if np.any(western & (east >= 0)):
-        return False
-    over = (east + 360 * western).max() - (west + 360 * western).min()
-    return bool(over < east.max() - west.min())
-
-
-def unwrapped(geometry: BaseGeometry) -> BaseGeometry:
-    """The geometry with western longitudes moved to 180..360 when it crosses the antimeridian."""
-    if not crosses_antimeridian(geometry):
-        return geometry
-
-    def shift(coords: NDArray[np.float64]) -> NDArray[np.float64]:
-        coords[:, 0] = np.where(coords[:, 0] < 0, coords[:, 0] + 360, coords[:, 0])
-        return coords
-
-    return shapely.transform(geometry, shift)
-
-
-def centre(geometry: BaseGeometry) -> tuple[float, float]:
-    """Longitude and latitude of the centre of the bounding box, longitude within -180..180."""
-    west, south, east, north = unwrapped(geometry).bounds
-    longitude = (west + east) / 2
-    return (longitude + 180) % 360 - 180, (south + north) / 2
 
 
 def utm(geometry: BaseGeometry) -> CRS:

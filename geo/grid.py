@@ -9,7 +9,8 @@ from affine import Affine
 from pyproj import CRS
 from shapely.geometry.base import BaseGeometry
 
-from segwatch.geo.crs import to_local, unwrapped, utm
+from segwatch.geo.antimeridian import bounds_of, width
+from segwatch.geo.crs import to_local, utm
 from segwatch.geo.errors import AreaError
 
 #: Beyond this many metres a side one projected grid distorts too much; watch the area in parts.
@@ -64,10 +65,10 @@ def for_area(area: BaseGeometry, gsd_m: float) -> PixelGrid:
             f"the area measures {side / 1000:.0f} km on a side, at most {LONGEST_SIDE_M / 1000:.0f} km are possible; "
             "cut it into several watches"
         )
-    west, _, east, _ = unwrapped(area).bounds
-    if east - west > _MOST_DEGREES:
+    degrees = width(bounds_of(area))
+    if degrees > _MOST_DEGREES:
         raise AreaError(
-            f"the area spans {east - west:.0f} degrees of longitude, at most {_MOST_DEGREES:.0f} are possible; "
+            f"the area spans {degrees:.0f} degrees of longitude, at most {_MOST_DEGREES:.0f} are possible; "
             "round a pole, cut it along meridians into several watches"
         )
     first_col, last_col = _snap(left, right, gsd_m)

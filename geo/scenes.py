@@ -24,8 +24,7 @@ from shapely.geometry import MultiPolygon, shape
 from shapely.geometry.base import BaseGeometry
 
 from segwatch.geo import products
-from segwatch.geo.antimeridian import split
-from segwatch.geo.crs import centre
+from segwatch.geo.antimeridian import centre, split
 from segwatch.geo.errors import BadItem
 from segwatch.geo.storable import shortened, storable
 from segwatch.geo.types import MADE, AssetAccess, Item, Profile, Scene, baseline_number, made_of

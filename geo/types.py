@@ -515,6 +515,16 @@ class EventLevel(enum.StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class EventName:
+    """One of the names that a publisher has for an event."""
+
+    source: str
+    external_id: str
+    since: datetime | None = None
+    """When the message of this name was sent, where that is stated."""
+
+
+@dataclass(frozen=True, slots=True)
 class Event:
     """One event as one feed tells it at one time."""
 
@@ -539,6 +549,18 @@ class Event:
     """The publisher took it back."""
     shaking: str = ""
     """Of an earthquake: address of contours of intensity, or of the document that links to them."""
+    names: tuple[EventName, ...] = ()
+    """All names that this entry gives the event: of the messages before it, of other networks. Entries that have one in
+    common are revisions of one event, whatever order they arrive in. Empty = ``source`` and ``external_id`` alone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Withdrawal:
+    """A publisher takes an event back and says no more about it: no kind, or no place."""
+
+    names: tuple[EventName, ...]
+    """Of the event; at least one."""
+    withdrawn_at: datetime
 
 
 @dataclass(frozen=True, slots=True)

@@ -96,6 +96,34 @@ def replay(
     out.print(f"{count} message(s) will be sent again by the next `deliver`")
 
 
+@app.command()
+def channels(as_json: Json = False) -> None:
+    """Channels that fail, rest or are gone, and what was given up for them."""
+    from segwatch.db import outbox
+    from segwatch.flows import assemble
+    from segwatch.flows.channels import shown
+    from segwatch.flows.settings import load_settings
+
+    with clear_errors(), assemble.worker_engine(load_settings()) as engine, engine.connect() as conn:
+        rows = outbox.ailing_channels(conn)
+    rows = [row | {"name": shown(row["name"])} for row in rows]
+    if as_json:
+        print_json(rows)
+        return
+    now = datetime.now(UTC)
+    cells = []
+    for row in rows:
+        if row["gone_at"] is not None:
+            state = f"gone since {row['gone_at']:%Y-%m-%d %H:%M}"
+        elif row["resting_until"] is not None and row["resting_until"] > now:
+            state = f"circuit open until {row['resting_until']:%Y-%m-%d %H:%M}"
+        else:
+            state = f"{row['failures']} failure(s) in a row"
+        counts = f"{row['pending']} pending, {row['given_up']} given up"
+        cells.append((row["name"], state, row["last_error"] or "", counts, "; ".join(row["rules"])))
+    print_table(("channel", "state", "reason", "messages", "used by"), cells)
+
+
 def _mark(alert: UUID, mark: str, note: str, by: str | None, until: datetime | None = None) -> None:
     from segwatch.db import alerts
     from segwatch.flows import assemble

@@ -229,7 +229,7 @@ def report(
 @app.command("why-not")
 def why_not(
     watch: str,
-    lon: Annotated[float, typer.Argument(min=-180, max=180)],
+    lon: Annotated[float, typer.Argument(min=-360, max=360)],
     lat: Annotated[float, typer.Argument(min=-90, max=90)],
     at: Annotated[datetime | None, typer.Argument(help="scenes up to then (UTC); default: all")] = None,
     as_json: Json = False,
@@ -237,11 +237,12 @@ def why_not(
     """Why is there no alert here? Write -- before negative coordinates."""
     from segwatch.flows import assemble, reports
     from segwatch.flows.settings import load_settings
+    from segwatch.geo.antimeridian import wrapped
 
     with clear_errors():
         moment = at.replace(tzinfo=UTC) if at else datetime.now(UTC)
         with assemble.worker_engine(load_settings()) as engine:
-            rows = reports.why_not(engine, watch, lon, lat, moment)
+            rows = reports.why_not(engine, watch, wrapped(lon), lat, moment)
     if as_json:
         print_json(rows)
         return

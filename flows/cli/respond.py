@@ -93,13 +93,14 @@ def _from_file(area: Path, at: datetime | None) -> Happening:
 
 def _from_ledger(engine: Engine, settings: FlowSettings, identity: str, book: Playbook) -> Happening:
     from segwatch.db import events
+    from segwatch.flows.choosing import identities
     from segwatch.flows.errors import ConfigError
     from segwatch.flows.respond import happening_of
     from segwatch.geo.events.linking import same
 
     with engine.connect() as conn:
         every = events.known(conn)
-    found = [one for one in every if f"{one.source}/{one.external_id}" == identity]
+    found = [one for one in every if identity in identities(one)]
     if not found:
         raise ConfigError(f"--event: {identity!r} is not in the ledger; `segwatch event list` shows what is")
     told = [one for one in every if one is not found[0] and same(one, found[0])]

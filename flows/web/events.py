@@ -19,6 +19,7 @@ from standardwebhooks.webhooks import WebhookVerificationError
 from segwatch.flows.happenings import keep
 from segwatch.flows.web.bodies import limited
 from segwatch.geo.errors import EventRefused
+from segwatch.geo.sources import headers
 
 _MOST_BYTES = 4 * 2**20
 
@@ -44,7 +45,8 @@ def router(access: Access | None) -> APIRouter:
         body = await limited(request, _MOST_BYTES)
         _authorise(request, body, access.secret)
         try:
-            recorded, refused = await run_in_threadpool(keep, access.engine, body, "webhook")
+            charset = headers.charset(request.headers.get("content-type", ""))
+            recorded, refused = await run_in_threadpool(keep, access.engine, body, "webhook", charset)
         except EventRefused as error:
             raise HTTPException(422, str(error)) from error
         if not recorded:

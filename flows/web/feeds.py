@@ -15,11 +15,13 @@ from xml.etree import ElementTree as ET  # writing only; nothing from outside is
 
 import shapely
 from fastapi import APIRouter, HTTPException, Request, Response
+from shapely.geometry import Polygon
 from shapely.geometry.base import BaseGeometry
 from sqlalchemy import Engine
 
 from segwatch.db.messages import outline
 from segwatch.flows.web import queries
+from segwatch.geo.antimeridian import bounds_of, box_of, crosses, name_bounds
 from segwatch.geo.area import polygonal_parts
 
 _ATOM, _GEORSS = "http://www.w3.org/2005/Atom", "http://www.georss.org/georss"
@@ -91,17 +93,24 @@ def _feed(watch: str, rows: queries.Rows, base: str) -> ET.Element:
         for href in row["item_hrefs"] or ():
             _under(entry, _ATOM, "link", rel="related", href=href)
         _under(entry, _ATOM, "category", term=row["kind"])
-        _add(entry, _GEORSS, _place(_shape(row)))
+        _add(entry, _GEORSS, *_place(_shape(row)))
     return root
 
 
-def _place(shape: BaseGeometry) -> tuple[str, str]:
-    """GeoRSS Simple has one ring without holes; what has more is told by its box. Latitude comes first."""
+def _place(shape: BaseGeometry) -> list[tuple[str, str]]:
+    """GeoRSS Simple has rings without holes; what has more is told by its box. Latitude comes first.
+
+    What the antimeridian splits is told in parts, as few readers know a box that crosses it.
+    """
     parts = polygonal_parts(shape)
-    if len(parts) == 1 and not parts[0].interiors:
-        return "polygon", " ".join(f"{y:.6f} {x:.6f}" for x, y in parts[0].exterior.coords)
-    west, south, east, north = shape.bounds
-    return "box", f"{south:.6f} {west:.6f} {north:.6f} {east:.6f}"
+    if (len(parts) == 1 or crosses(shape)) and not any(part.interiors for part in parts):
+        return [("polygon", _latitudes_first(part)) for part in parts]
+    boxes = [bounds_of(part) for part in polygonal_parts(box_of(bounds_of(shape)))]
+    return [("box", f"{south:.6f} {west:.6f} {north:.6f} {east:.6f}") for west, south, east, north in boxes]
+
+
+def _latitudes_first(part: Polygon) -> str:
+    return " ".join(f"{y:.6f} {x:.6f}" for x, y in part.exterior.coords)
 
 
 def _message(row: dict[str, Any]) -> ET.Element:
@@ -136,9 +145,8 @@ def _message(row: dict[str, Any]) -> ET.Element:
         ("description", _description(row)),
     )
     shape = _shape(row)
-    west, south, east, north = shape.bounds
     area = _under(info, _CAP, "area")
-    _add(area, _CAP, ("areaDesc", f"latitude {south:.4f} to {north:.4f}, longitude {west:.4f} to {east:.4f}"))
+    _add(area, _CAP, ("areaDesc", name_bounds(bounds_of(shape))))
     for polygon in polygonal_parts(shape):
         _add(area, _CAP, ("polygon", " ".join(f"{y:.6f},{x:.6f}" for x, y in polygon.exterior.coords)))
     return root

@@ -25,8 +25,8 @@ from tipg.database import close_db_connection, connect_to_db
 from tipg.factory import Endpoints, OGCFeaturesFactory, OGCTilesFactory
 from tipg.settings import DatabaseSettings, PostgresSettings
 
-from segwatch.flows.web import cql
-from segwatch.flows.web.tiles import GRIDS, HIGHEST_LATITUDE, asked_tile
+from segwatch.flows.web import cql, extents
+from segwatch.flows.web.tiles import GRIDS, asked_tile
 
 _log = logging.getLogger(__name__)
 
@@ -135,12 +135,9 @@ async def connect(app: FastAPI, database_url: str) -> None:
     )
     async with app.state.pool.acquire() as conn:
         await conn.execute("SET statement_timeout = 0")  # it looks at every row; the pool takes this back
-        collections = await pg_get_collection_index(conn, settings=settings)
+        collections = await extents.measured(conn, await pg_get_collection_index(conn, settings=settings))
     for one in collections:
         one.id_column = one.get_column(_KEYS.get(one.table, ""))
-        for column in one.geometry_columns:
-            west, south, east, north = column.bounds or (-180, -90, 180, 90)  # an empty view's: pole to pole
-            column.bounds = [west, max(south, -HIGHEST_LATITUDE), east, min(north, HIGHEST_LATITUDE)]
     app.state.collection_catalog = Catalog(
         collections={one.id: one for one in collections}, last_updated=datetime.now(UTC)
     )
@@ -170,10 +167,18 @@ def _storable(request: Request) -> None:
 def _condition(
     collection: _Asked,
     given: Annotated[str | None, Query(alias="filter")] = None,
+    bbox: _Text = None,
+    geometry: Annotated[str | None, Query(alias="geom-column")] = None,
 ) -> cql2.Expr | None:
-    if given is None:
-        return None
-    return cql.parse(given, {column.name for column in collection.properties})
+    """What is asked for beyond what tipg itself reads: the filter, and a box that crosses the antimeridian."""
+    asked = None
+    if given is not None:
+        asked = cql.parse(given, {column.name for column in collection.properties}).to_json()
+    ground = extents.crossing(_numbers(bbox)) if bbox else None
+    column = collection.get_geometry_column(geometry)
+    beyond = None if ground is None or column is None else extents.meets_box(column.name, ground)
+    conditions = extents.both(extents.split_shapes(asked), beyond)
+    return None if conditions is None else cql2.Expr(conditions)
 
 
 def _order(collection: _Asked, sortby: _Text = None) -> str | None:
@@ -201,13 +206,20 @@ def _ids(collection: _Asked, ids: _Text = None) -> list[str] | None:
 def _bbox(bbox: _Text = None) -> list[float] | None:
     if not bbox:
         return None
+    numbers = _numbers(bbox)
+    read: list[float] | None = dependencies.bbox_query(bbox)
+    # what crosses the antimeridian is a condition of its own
+    return None if extents.crossing(numbers) else read
+
+
+def _numbers(bbox: str) -> list[float]:
     try:
         numbers = [float(one) for one in bbox.split(",")]
     except ValueError:
         numbers = []
     if len(numbers) not in {4, 6} or not all(map(math.isfinite, numbers)):
         raise errors.InvalidBBox("bbox: write west,south,east,north in degrees")
-    return dependencies.bbox_query(bbox)
+    return numbers
 
 
 def _moments(datetime: _Text = None) -> list[str] | None:

@@ -7,6 +7,8 @@ from uuid import UUID
 
 from sqlalchemy import Connection, text
 
+from segwatch.geo.antimeridian import narrower
+
 #: A scene counts once for a state, also when a new wording or model looks at it again. The wording in force is that of
 #: the objects; before it has found any, the one that was asked last.
 _WATCHES = text(
@@ -25,7 +27,9 @@ _WATCHES = text(
            (SELECT count(*) FROM watch.objects_now n WHERE n.watch = c.watch) AS objects,
            (SELECT coalesce(sum(n.area_m2), 0) / 1e4 FROM watch.objects_now n WHERE n.watch = c.watch) AS hectares,
            ST_XMin(ST_Extent(c.geom)) AS west, ST_YMin(ST_Extent(c.geom)) AS south,
-           ST_XMax(ST_Extent(c.geom)) AS east, ST_YMax(ST_Extent(c.geom)) AS north
+           ST_XMax(ST_Extent(c.geom)) AS east, ST_YMax(ST_Extent(c.geom)) AS north,
+           ST_XMin(ST_Extent(ST_ShiftLongitude(c.geom))) AS west_to_360,
+           ST_XMax(ST_Extent(ST_ShiftLongitude(c.geom))) AS east_to_360
     FROM watch.coverage c WHERE c.superseded_at IS NULL GROUP BY c.watch ORDER BY c.watch
     """
 )
@@ -41,7 +45,8 @@ _ALERTS = text(
     """
     SELECT a.alert_id, a.track_id, a.rule, a.kind, a.target, CAST(a.valid_at AS text) AS valid_at,
            a.before_m2, a.after_m2, a.delivered_at, a.status, a.status_by, a.snoozed_until,
-           ST_XMin(a.geom) AS west, ST_YMin(a.geom) AS south, ST_XMax(a.geom) AS east, ST_YMax(a.geom) AS north
+           ST_XMin(a.geom) AS west, ST_YMin(a.geom) AS south, ST_XMax(a.geom) AS east, ST_YMax(a.geom) AS north,
+           ST_XMin(ST_ShiftLongitude(a.geom)) AS west_to_360, ST_XMax(ST_ShiftLongitude(a.geom)) AS east_to_360
     FROM watch.alerts a WHERE a.watch = :watch
     ORDER BY a.valid_at DESC, abs(a.after_m2 - a.before_m2) DESC, a.alert_id LIMIT :limit
     """
@@ -83,8 +88,11 @@ Rows = list[dict[str, Any]]
 
 
 def watches(conn: Connection) -> Rows:
-    """Every watch with its counts and the bounds of what was observed (None before the first observation)."""
-    return _rows(conn, _WATCHES)
+    """Every watch with its counts and the bounds of what was observed (None before the first observation).
+
+    ``west`` is east of ``east`` where they cross the antimeridian.
+    """
+    return [_bounded(row) for row in _rows(conn, _WATCHES)]
 
 
 def scenes(conn: Connection, watch: str) -> Rows:
@@ -98,8 +106,8 @@ def unused(conn: Connection, watch: str, limit: int) -> Rows:
 
 
 def alerts(conn: Connection, watch: str, limit: int) -> Rows:
-    """The newest alerts of a watch, larger ones first within one date."""
-    return _rows(conn, _ALERTS, watch=watch, limit=limit)
+    """The newest alerts of a watch with their bounds, larger ones first within one date."""
+    return [_bounded(row) for row in _rows(conn, _ALERTS, watch=watch, limit=limit)]
 
 
 def feed(conn: Connection, watch: str, limit: int) -> Rows:
@@ -121,6 +129,16 @@ def reviews(conn: Connection, watch: str) -> Rows:
 def imagery(conn: Connection, watch: str, scene_id: str) -> Rows:
     """The items in force of one scene."""
     return _rows(conn, _IMAGERY, watch=watch, scene_id=scene_id)
+
+
+def _bounded(row: dict[str, Any]) -> dict[str, Any]:
+    """A row whose bounds were measured with longitudes both to 180 and to 360 degrees, with the narrower ones."""
+    shifted = row.pop("west_to_360"), row.pop("east_to_360")
+    if row["west"] is None:
+        return row
+    sides = ("west", "south", "east", "north")
+    west, south, east, north = (row[side] for side in sides)
+    return row | dict(zip(sides, narrower((west, south, east, north), shifted), strict=True))
 
 
 def _rows(conn: Connection, query: Any, **values: object) -> Rows:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import shapely
 from shapely.geometry.base import BaseGeometry
 
-from segwatch.geo.antimeridian import split
+from segwatch.geo.antimeridian import bounds_of, centre, split, width
 from segwatch.geo.area import geodesic_m2, polygonal_parts
-from segwatch.geo.crs import centre, local_equal_area, to_local, to_lonlat, unwrapped
+from segwatch.geo.crs import local_equal_area, to_local, to_lonlat
 from segwatch.geo.errors import AreaError, EventRefused
 from segwatch.geo.grid import for_area
 from segwatch.geo.types import Event
@@ -33,13 +33,17 @@ def looked_at(event: Event, *, radius_km: float, largest_km2: float) -> BaseGeom
     area = own if not own.is_empty else _around(event.geometry, radius_km * 1000)
     if not area.is_valid or area.is_empty:
         raise EventRefused(f"{event.source}/{event.external_id}: no area can be made of its place")
-    west, _, east, _ = unwrapped(area).bounds
-    # geodesic areas of more than a hemisphere have no inside
-    km2 = geodesic_m2(area) / 1e6 if east - west < _WIDEST_DEGREES else float("inf")
+    degrees = width(bounds_of(area))
+    km2 = geodesic_m2(area) / 1e6
     if km2 > largest_km2:
         raise EventRefused(
             f"{event.source}/{event.external_id}: its area of {km2:.0f} km2 is larger than the playbook's "
             f"{largest_km2:g}; name a smaller one with --area"
+        )
+    if degrees > _WIDEST_DEGREES:
+        raise EventRefused(
+            f"{event.source}/{event.external_id}: its area spans {degrees:.0f} degrees of longitude; "
+            "name a part of it with --area"
         )
     try:
         for_area(area, _COARSE_M)

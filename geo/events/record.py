@@ -7,19 +7,19 @@ import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import Any, TypeVar
 
 import numpy as np
 import shapely
-from shapely.geometry import MultiPoint, MultiPolygon, Point, shape
+from shapely.geometry import GeometryCollection, MultiLineString, MultiPoint, MultiPolygon, Point, shape
 from shapely.geometry.base import BaseGeometry
 
+from segwatch.geo.antimeridian import in_degrees, parts_of, split
 from segwatch.geo.area import geodesic_m2, polygonal_parts
 from segwatch.geo.errors import EventRefused
+from segwatch.geo.events.dates import moment  # noqa: F401 - the times of a record
 from segwatch.geo.storable import storable
-from segwatch.geo.types import Event, EventKind, RefusedEntry
+from segwatch.geo.types import Event, EventKind, EventName, RefusedEntry, Withdrawal
 
 #: Larger than any country; an event of this size says nothing about where to look.
 LARGEST_M2 = 2e13
@@ -30,7 +30,6 @@ _LONGEST_TITLE = 300
 _LONGEST_ID = 200
 _LONGEST_ADDRESS = 2_000
 _T = TypeVar("_T")
-_EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
 
 _WORDS = (
     (EventKind.OIL_SPILL, r"oil (?:spill|slick)"),
@@ -60,31 +59,6 @@ def kind_of_words(*words: str) -> EventKind:
     raise EventRefused(f"{said[:80]!r} names no kind of event that is known ({', '.join(EventKind)})")
 
 
-def moment(said: object) -> datetime:
-    """A time as feeds write it: ISO 8601, RFC 2822, or milliseconds since 1970; without a zone it is UTC.
-
-    Raises
-    ------
-    EventRefused
-        It is none of these.
-    """
-    try:
-        if isinstance(said, int | float) and not isinstance(said, bool):
-            found = datetime.fromtimestamp(said / 1000, UTC)
-        elif isinstance(said, str) and re.match(r"\s*\d{4}-", said):
-            found = datetime.fromisoformat(said.strip())
-        elif isinstance(said, str):
-            found = parsedate_to_datetime(said.strip())
-        else:
-            raise ValueError
-        found = found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
-    except (ValueError, OverflowError, OSError, TypeError) as error:
-        raise EventRefused(f"{str(said)[:60]!r} is no time") from error
-    if found < _EARLIEST:
-        raise EventRefused(f"{found:%Y-%m-%d} is before any satellite image")
-    return found
-
-
 def number(said: object) -> float | None:
     """A finite number, or nothing."""
     if isinstance(said, bool) or not isinstance(said, int | float | str):
@@ -109,7 +83,7 @@ def mapping(said: object, name: str) -> Mapping[str, Any]:
     return said
 
 
-def json_object(document: bytes, *, to_be_stored: bool = False) -> Mapping[str, Any]:
+def json_object(document: bytes | str, *, to_be_stored: bool = False) -> Mapping[str, Any]:
     """A document that is a JSON object; what is ``to_be_stored`` in a form that can be.
 
     Raises
@@ -148,57 +122,99 @@ def geojson(said: object) -> BaseGeometry:
 
 
 def track(parts: Iterable[BaseGeometry]) -> BaseGeometry:
-    """What one event covers that a feed tells place by place: its areas, or else all of its points in order."""
-    every = list(parts)
-    areas = [polygon for one in every for polygon in polygonal_parts(one)]
-    if areas:
-        whole = shapely.union_all(shapely.make_valid(areas))
-        return whole if whole.geom_type == "Polygon" else MultiPolygon(polygonal_parts(whole))
-    points = [point for one in every for point in shapely.get_coordinates(one).tolist()]
-    return Point(points[0]) if len(points) == 1 else MultiPoint(points)
+    """What one event covers that a feed tells place by place: its areas, or else its lines and all points in order.
+
+    Returns
+    -------
+    In degrees and split at the antimeridian; empty without parts.
+
+    Raises
+    ------
+    EventRefused
+        A coordinate is none.
+    """
+    simple = [part for one in parts for part in parts_of(on_earth(one))]
+    areas = [one for one in simple if one.geom_type == "Polygon"]
+    # what an invalid area leaves may be a line
+    whole = polygonal_parts(shapely.union_all(shapely.make_valid(areas))) if areas else []
+    if whole:
+        return whole[0] if len(whole) == 1 else MultiPolygon(whole)
+    simple = [part for one in simple for part in parts_of(one if one.is_valid else shapely.make_valid(one))]
+    lines: list[Any] = [one for one in simple if not isinstance(one, Point)]
+    points = [one for one in simple if isinstance(one, Point)]
+    if lines and points:
+        return GeometryCollection([*lines, *points])
+    if lines:
+        return lines[0] if len(lines) == 1 else MultiLineString(lines)
+    return points[0] if len(points) == 1 else MultiPoint(points)
+
+
+def on_earth(place: BaseGeometry) -> BaseGeometry:
+    """A place with its longitudes brought into -180..180, and split at the antimeridian.
+
+    Raises
+    ------
+    EventRefused
+        It has too many vertices, or a coordinate that is no longitude or latitude in degrees.
+    """
+    if shapely.get_num_coordinates(place) > _MOST_VERTICES:
+        raise EventRefused(f"its outline has more than {_MOST_VERTICES} vertices")
+    coords = shapely.get_coordinates(place)
+    if not np.isfinite(coords).all():
+        raise EventRefused("its place has a coordinate that is no number")
+    if not in_degrees(place, most_longitude=360.0):
+        worst = tuple(np.abs(coords).max(axis=0).tolist())
+        raise EventRefused(
+            f"its place has coordinates up to {worst}, not in degrees of longitude and latitude"
+        )
+    return split(place)
 
 
 def checked(event: Event) -> Event:
-    """The event with its text cleaned.
+    """The event with its text cleaned, and its place split at the antimeridian.
 
     Raises
     ------
     EventRefused
         It has no name or place of its own, or one that cannot be.
     """
-    geometry = event.geometry
-    if geometry.is_empty:
+    if event.geometry.is_empty:
         raise EventRefused("it has no place")
-    if shapely.get_num_coordinates(geometry) > _MOST_VERTICES:
-        raise EventRefused(f"its outline has more than {_MOST_VERTICES} vertices")
-    if not np.isfinite(shapely.get_coordinates(geometry)).all():
-        raise EventRefused("its place has a coordinate that is no number")
-    west, south, east, north = geometry.bounds
-    if not (-180 <= west <= east <= 180 and -90 <= south <= north <= 90):
-        raise EventRefused(f"its place {geometry.bounds} is not in degrees of longitude and latitude")
+    geometry = on_earth(event.geometry)
     geometry = geometry if geometry.is_valid else shapely.make_valid(geometry)
-    covers = geodesic_m2(MultiPolygon(polygonal_parts(geometry)))
+    covers = geodesic_m2(geometry)
     if covers > LARGEST_M2:
         raise EventRefused(
             f"it covers {covers / 1e6:.0f} km2; more than {LARGEST_M2 / 1e6:.0f} tells no place"
         )
-    external_id = plain(event.external_id, _LONGEST_ID)
-    if not external_id or external_id != event.external_id.strip():
-        raise EventRefused(
-            f"its id {event.external_id[:40]!r} is empty, too long or holds control characters"
-        )
     people = event.population
+    own = checked_name(EventName(event.source, event.external_id))
     return replace(
         event,
-        source=plain(event.source, _LONGEST_ID),
+        source=own.source,
         geometry=geometry,
-        external_id=external_id,
+        external_id=own.external_id,
         title=plain(event.title, _LONGEST_TITLE) or event.kind.value,
         link=_address(event.link),
         shaking=_address(event.shaking),
         magnitude_unit=plain(event.magnitude_unit, 20),
         population=people if people is not None and 0 <= people <= _MOST_PEOPLE else None,
+        names=tuple(checked_name(one) for one in event.names),
     )
+
+
+def checked_name(name: EventName) -> EventName:
+    """A name that can be stored and compared.
+
+    Raises
+    ------
+    EventRefused
+        It is empty, too long or holds control characters.
+    """
+    external_id = plain(name.external_id, _LONGEST_ID)
+    if not external_id or external_id != name.external_id.strip():
+        raise EventRefused(f"its id {name.external_id[:40]!r} is empty, too long or holds control characters")
+    return replace(name, source=plain(name.source, _LONGEST_ID), external_id=external_id)
 
 
 def _address(said: str) -> str:
@@ -213,21 +229,26 @@ def plain(said: str, longest: int) -> str:
 
 
 def each(
-    entries: Iterable[_T], name: Callable[[_T], str], read: Callable[[_T], Event]
-) -> Iterator[Event | RefusedEntry]:
+    entries: Iterable[_T], name: Callable[[_T], str], read: Callable[[_T], Event | Withdrawal]
+) -> Iterator[Event | Withdrawal | RefusedEntry]:
     """Every entry read and checked by itself, so that a bad one hides no other."""
     for position, entry in enumerate(entries):
         if position == MOST_ENTRIES:
             yield RefusedEntry("the rest", f"the feed has more than {MOST_ENTRIES} entries")
             return
         try:
-            yield checked(read(entry))
+            found = read(entry)
+            yield checked(found) if isinstance(found, Event) else _checked_names(found)
         except EventRefused as error:
             yield RefusedEntry(_named(entry, name, position), str(error))
         except Exception as error:
             # what nobody thought of in one entry must not keep the others from being read
             reason = f"it cannot be read ({type(error).__name__})"
             yield RefusedEntry(_named(entry, name, position), reason)
+
+
+def _checked_names(withdrawal: Withdrawal) -> Withdrawal:
+    return replace(withdrawal, names=tuple(checked_name(one) for one in withdrawal.names))
 
 
 def _named(entry: _T, name: Callable[[_T], str], position: int) -> str:

@@ -15,9 +15,9 @@ import shapely
 from shapely.geometry import LineString, MultiPolygon, Point
 from shapely.geometry.base import BaseGeometry
 
-from segwatch.geo.antimeridian import split
+from segwatch.geo.antimeridian import centre, in_degrees, split
 from segwatch.geo.area import polygonal_parts
-from segwatch.geo.crs import centre, local_equal_area, to_local, to_lonlat
+from segwatch.geo.crs import local_equal_area, to_local, to_lonlat
 from segwatch.geo.errors import EventRefused
 from segwatch.geo.events.record import geojson, json_object, mapping, number
 from segwatch.geo.types import Event
@@ -25,6 +25,7 @@ from segwatch.geo.types import Event
 #: The older name holds the same.
 _FILES = ("download/cont_mmi.json", "download/cont_mi.json")
 _MOST_VERTICES = 200_000
+_PRECISION_M = 0.001
 #: The longest rupture ever recorded had 1 300 km; its map is around where it began.
 _FARTHEST_M = 1_500_000.0
 
@@ -101,7 +102,7 @@ def _contours(document: bytes) -> dict[float, list[BaseGeometry]]:
         if value is None or line.geom_type not in {"LineString", "MultiLineString"}:
             raise EventRefused(f"a contour is a {line.geom_type} of {value}, not a line with a value")
         points = shapely.get_coordinates(line)
-        if not np.isfinite(points).all() or (np.abs(points[:, 1]) > 90).any():
+        if not np.isfinite(points).all() or not in_degrees(line, most_longitude=540.0):
             raise EventRefused("a contour has a coordinate that is none")
         vertices += len(points)
         if vertices > _MOST_VERTICES:
@@ -114,7 +115,8 @@ def _contours(document: bytes) -> dict[float, list[BaseGeometry]]:
 
 def _enclosed(lines: list[BaseGeometry]) -> BaseGeometry:
     """What the lines enclose, rings within rings left out; lines that leave the map are closed straight."""
-    merged = shapely.line_merge(shapely.union_all(lines))
+    # where they were cut at 180 degrees, their ends are one point but for what the projection rounds
+    merged = shapely.line_merge(shapely.union_all(shapely.set_precision(lines, _PRECISION_M)))
     closed = []
     for line in shapely.get_parts(merged):
         points = shapely.get_coordinates(line)

@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from threading import Lock
 
 import httpx
@@ -23,6 +24,7 @@ from segwatch.geo.errors import AccessDenied, ReadFailed, UnfitPixels, UnsafeHre
 from segwatch.geo.sources import hrefs
 from segwatch.geo.sources.access import Credentials, Signer
 from segwatch.geo.sources.deadline import within
+from segwatch.geo.sources.headers import retry_after
 from segwatch.geo.types import Profile
 
 _log = logging.getLogger(__name__)
@@ -220,7 +222,7 @@ class RemoteFile:
     def _check_status(self, response: httpx.Response, first: int, last: int) -> None:
         status = response.status_code
         if status in _PASSING:
-            raise _PassingError(f"HTTP {status}", _retry_after(response))
+            raise _PassingError(f"HTTP {status}", retry_after(response.headers, datetime.now(UTC)))
         if status in {401, 403} and self._signer.forget():
             raise _PassingError(f"HTTP {status}; the link is signed anew")
         if status == 416:
@@ -331,12 +333,6 @@ def _parts(blocks: Sequence[int]) -> list[tuple[int, int]]:
         else:
             parts.append((index, index))
     return parts
-
-
-def _retry_after(response: httpx.Response) -> float:
-    """Seconds the server asks to wait; dates are left to the back-off."""
-    value = response.headers.get("retry-after", "")
-    return float(value) if value.isdigit() else 0.0
 
 
 def _reason(error: Exception) -> str:

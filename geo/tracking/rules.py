@@ -6,11 +6,11 @@ from collections.abc import Iterable
 from datetime import UTC, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
-import shapely
 from shapely.geometry.base import BaseGeometry
 
+from segwatch.geo.antimeridian import centre, meets
 from segwatch.geo.area import geodesic_m2
-from segwatch.geo.crs import centre, local_equal_area, to_local
+from segwatch.geo.crs import local_equal_area, to_local
 from segwatch.geo.types import AlertRule, Change, Digest, QuietHours, TrackingStep
 
 
@@ -58,7 +58,7 @@ def growth(change: Change) -> float:
 
 
 def _meets(changed: BaseGeometry, region: BaseGeometry, distance_m: float) -> bool:
-    if shapely.intersects(changed, region):
+    if meets(changed, region):
         return True
     if not distance_m:
         return False

@@ -75,7 +75,7 @@ function showImagery(scene) {
   if (!element("imagery").checked) return;
   const query = new URLSearchParams({ watch: state.watch.watch, scene: scene.scene_id });
   map.addSource("imagery", {
-    type: "raster", tileSize: 256, maxzoom: 18, bounds: bounds(state.watch),
+    type: "raster", tileSize: 256, maxzoom: 18, bounds: tileBounds(state.watch),
     tiles: [`${origin}/imagery/tiles/WebMercatorQuad/{z}/{x}/{y}.png?${query}`],
   });
   map.addLayer({ id: "imagery", type: "raster", source: "imagery" }, LAYER);
@@ -87,7 +87,11 @@ const squareMetres = (value) => `${Number(value).toLocaleString("en", { maximumF
 const sizes = (watch) => watch.min_polygon_m2 === null ? "" : `Not reported: objects under ${squareMetres(watch.min_polygon_m2)}, `
   + `changes under ${squareMetres(watch.min_change_m2)}`;
 
-const bounds = (row) => [row.west, row.south, row.east, row.north];
+/** West is east of east where the antimeridian is crossed: the map goes on beyond 180 degrees, */
+const bounds = (row) => [row.west, row.south, row.west > row.east ? row.east + 360 : row.east, row.north];
+
+/** and tiles lie on either side of it. */
+const tileBounds = (row) => row.west > row.east ? [-180, row.south, 180, row.north] : bounds(row);
 
 /** Only what the model in force says: an earlier model's objects would lie over it. */
 function showObjects(watch) {

@@ -14,6 +14,7 @@ from sqlalchemy import Engine, text
 
 from segwatch.db import ledger, observations, scenes, watches
 from segwatch.db.errors import LeaseLost, NotFound
+from segwatch.geo.antimeridian import centre
 
 
 def _row(engine: Engine, identity: UUID) -> Any:
@@ -233,9 +234,9 @@ def test_an_unknown_timing_is_refused(world: Any, kit: Any) -> None:
         ledger.save(conn, one.id, "w", kit.result(), {"sometime": kit.start})
 
 
-def test_the_middle_of_an_area_on_the_antimeridian() -> None:
+def test_the_origin_of_a_series_on_the_antimeridian() -> None:
     from shapely.geometry import box
 
     split = box(179, -10, 180, 10).union(box(-180, -10, -177, 10))
-    assert observations.centre(split) == (-179.0, 0.0)
-    assert observations.centre(box(10, 50, 12, 52)) == (11.0, 51.0)
+    assert centre(split) == (-179.0, 0.0)
+    assert centre(box(10, 50, 12, 52)) == (11.0, 51.0)

@@ -16,9 +16,9 @@ from pyproj import CRS
 from rasterio.features import rasterize
 from shapely.geometry import MultiPolygon, Point, Polygon, box
 
-from segwatch.geo.antimeridian import split
+from segwatch.geo.antimeridian import centre, crosses, split
 from segwatch.geo.area import geodesic_m2
-from segwatch.geo.crs import centre, crosses_antimeridian, to_local, to_lonlat, utm
+from segwatch.geo.crs import to_local, to_lonlat, utm
 from segwatch.geo.errors import AreaError
 from segwatch.geo.grid import PixelGrid, for_area
 from segwatch.geo.observe import observe
@@ -209,7 +209,7 @@ def test_islands_on_both_sides_of_the_antimeridian_that_do_not_touch_it() -> Non
 
 
 @pytest.mark.parametrize(
-    ("parts", "crosses"),
+    ("parts", "over"),
     [
         ([box(-10, 0, -9, 1), box(9, 0, 10, 1)], False),
         ([box(-10, 0, 5, 1), box(170, 0, 180, 1)], False),
@@ -218,14 +218,14 @@ def test_islands_on_both_sides_of_the_antimeridian_that_do_not_touch_it() -> Non
         ([box(-180, 0, -179, 1), box(-178, 0, -177, 1)], False),
     ],
 )
-def test_which_areas_lie_across_the_antimeridian(parts: list[Polygon], crosses: bool) -> None:
-    assert crosses_antimeridian(MultiPolygon(parts)) is crosses
+def test_which_areas_lie_across_the_antimeridian(parts: list[Polygon], over: bool) -> None:
+    assert crosses(MultiPolygon(parts)) is over
 
 
 def test_an_area_over_the_antimeridian() -> None:
     fiji = split(Polygon([(179.9, -17.0), (-179.9, -17.0), (-179.9, -16.8), (179.9, -16.8)]))
     assert fiji.geom_type == "MultiPolygon"
-    assert crosses_antimeridian(fiji)
+    assert crosses(fiji)
     assert abs(centre(fiji)[0]) == pytest.approx(180)
     grid = for_area(fiji, 100.0)
     assert grid.width * 100 == pytest.approx(
