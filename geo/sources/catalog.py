@@ -8,29 +8,22 @@ Searches of an API are shown to be complete, see :mod:`segwatch.geo.sources.comp
 from __future__ import annotations
 
 import logging
-import time
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import datetime
+from http import HTTPStatus
 from itertools import islice
 from typing import Any
 from urllib.parse import quote, urlsplit
 
-import requests
 from pystac_client.exceptions import APIError
-from pystac_client.stac_api_io import StacApiIO
-from requests import Response, codes
-from requests.exceptions import ChunkedEncodingError, RequestException
 from shapely.geometry.base import BaseGeometry
-from urllib3 import Retry
-from urllib3.exceptions import HTTPError
 
 from segwatch.geo.errors import BadItem, CatalogUnreachable, NoSuchCollection, SearchIncomplete, UnsafeHref
 from segwatch.geo.scenes import ANY_COLLECTION, MALFORMED, parse_item
-from segwatch.geo.sources import headers, hrefs
-from segwatch.geo.sources.answers import link_to_next, parse_json, read_body
+from segwatch.geo.sources import hrefs
 from segwatch.geo.sources.asking import (
     Endpoints,
     PropertyQuery,
@@ -42,7 +35,6 @@ from segwatch.geo.sources.asking import (
     request_for,
 )
 from segwatch.geo.sources.completing import Completing, Learned
-from segwatch.geo.sources.deadline import within
 from segwatch.geo.sources.holdings import Holding, Missing, look_up
 from segwatch.geo.sources.locating import (
     Location,
@@ -54,27 +46,23 @@ from segwatch.geo.sources.locating import (
     locate,
 )
 from segwatch.geo.sources.paging import Answer, Endless, NotAPage, Pager, Pages, features_of, follow
+from segwatch.geo.sources.stac_http import Patience, StacHttp
 from segwatch.geo.sources.static import Reach, Unfinished, Unread, walk
 from segwatch.geo.storable import shortened, storable
 from segwatch.geo.types import Item, Profile
 
 _log = logging.getLogger(__name__)
 
-_TIMEOUT_SECONDS = (10.0, 60.0)
 #: Of one answer, with all retries.
 _ANSWER_SECONDS = 300.0
 #: So few that a sample has several pages.
-_SAMPLE_PAGE_ITEMS = 8
-_RETRIES = 5
+SAMPLE_PAGE_ITEMS = 8
 _CONNECT_RETRIES = 3
 _BACK_OFF_SECONDS = 0.5
-_LONGEST_WAIT_SECONDS = 30
-_MAX_REDIRECTS = 5
 #: Forms of asking that are tried before a refusal is believed.
 _MAX_WAYS = 12
 #: Characters of a reason and of a name that are kept.
 _LONGEST_REASON = 500
-_ACCEPT = "application/geo+json, application/json;q=0.9, */*;q=0.1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,96 +72,6 @@ class Rejected:
     item_id: str
     href: str | None
     reason: str
-
-
-class _Retry(Retry):
-    """Waits as long as a server asks, in any form of the header; one that cannot be read is as good as none."""
-
-    def parse_retry_after(self, retry_after: str) -> float:
-        seconds = headers.parse_retry_after(retry_after, datetime.now(UTC)) or 0.0
-        return min(seconds, self.retry_after_max)
-
-
-class _GuardedIO(StacApiIO):
-    """Requests to one host only: the paging links of a catalog are its text, not ours."""
-
-    def __init__(self, host: str) -> None:
-        retry = _Retry(
-            total=_RETRIES,
-            connect=_CONNECT_RETRIES,
-            backoff_factor=_BACK_OFF_SECONDS,
-            backoff_max=_LONGEST_WAIT_SECONDS,
-            backoff_jitter=0.2,
-            status_forcelist=(429, 500, 502, 503, 504),
-            allowed_methods=None,  # searches by POST change nothing, so they may be repeated
-            respect_retry_after_header=True,
-            retry_after_max=_LONGEST_WAIT_SECONDS,
-            raise_on_status=False,
-        )
-        super().__init__(timeout=_TIMEOUT_SECONDS, max_retries=retry)
-        self._host = host
-
-    def answer(self, request: Request) -> Answer:
-        """The JSON document that a request is answered with.
-
-        Raises
-        ------
-        APIError
-            It was not answered, or with an error.
-        ValueError
-            The answer is no JSON.
-        segwatch.geo.errors.UnsafeHref
-            It, or what it redirects to, may not be asked.
-        """
-        attempt = 1
-        while True:
-            try:
-                return within(_ANSWER_SECONDS, lambda: self._answer(request))
-            except TimeoutError as error:
-                self.session.close()
-                raise APIError(f"it has not answered within {_ANSWER_SECONDS:g} s") from error
-            except APIError as error:
-                # the session repeats what fails before the body comes, and not what is cut off within it
-                if attempt == _CONNECT_RETRIES or not isinstance(error.__context__, ChunkedEncodingError):
-                    raise
-            time.sleep(_BACK_OFF_SECONDS * 2**attempt)
-            attempt += 1
-
-    def _answer(self, request: Request) -> Answer:
-        for _ in range(_MAX_REDIRECTS + 1):
-            hrefs.check(request.href, [self._host])
-            try:
-                response = self._send(request)
-                content = read_body(response)
-            except (RequestException, HTTPError) as error:
-                raise APIError(str(error)) from error
-            if response.is_redirect:
-                request = self._redirected(request, response)
-                continue
-            if not 200 <= response.status_code < 300:
-                refusal = APIError(content[:2000].decode("utf-8", "replace"))
-                refusal.status_code = response.status_code
-                raise refusal
-            href = str(response.url)
-            return Answer(parse_json(content, response.encoding), href, link_to_next(response))
-        raise APIError(f"more than {_MAX_REDIRECTS} redirects")
-
-    def _send(self, request: Request) -> Response:
-        given = {"Accept": _ACCEPT, **dict(request.headers)}
-        body = request.parameters if request.method == "POST" else None
-        query = request.parameters if request.method == "GET" else None
-        prepared = self.session.prepare_request(
-            requests.Request(request.method, request.href, headers=given, json=body, params=query)
-        )
-        settings = self.session.merge_environment_settings(str(prepared.url), {}, True, None, None)
-        return self.session.send(prepared, timeout=self.timeout, allow_redirects=False, **settings)
-
-    def _redirected(self, request: Request, response: Response) -> Request:
-        """The same request elsewhere: a search by POST that became a GET would ask for everything."""
-        target = hrefs.check_redirect(str(response.url), response.headers["location"], [self._host])
-        if request.method == "GET" or response.status_code == codes.see_other:
-            return Request("GET", target, {}, request.headers)
-        return replace(request, href=target)
 
 
 @dataclass(slots=True)
@@ -190,7 +88,7 @@ class Catalog:
 
     url: str
     """Of the root of an API, else the address that was given."""
-    io: _GuardedIO
+    io: StacHttp
     document: dict[str, Any]
     """The root."""
     location: Location | None = None
@@ -227,7 +125,7 @@ def opened(url: str) -> Catalog:
     with _translated(url):
         host = urlsplit(url).hostname or ""
         hrefs.check(url, [host])
-        io = _GuardedIO(host)
+        io = StacHttp(host, Patience(_ANSWER_SECONDS, _CONNECT_RETRIES, _BACK_OFF_SECONDS))
         document = _root(io, url)
         location = locate(url, document, lambda at: _readable(io, at))
         if location is None and not lists_files(document):
@@ -239,7 +137,7 @@ def opened(url: str) -> Catalog:
         return Catalog(at, io, found, location, _State(first_way(found, location)))
 
 
-def _root(io: _GuardedIO, url: str) -> dict[str, Any]:
+def _root(io: StacHttp, url: str) -> dict[str, Any]:
     """What is at an address; nothing where a part of an API refuses to show itself, as some searches do."""
     try:
         document = io.answer(Request("GET", url, {})).document
@@ -255,7 +153,7 @@ def _root(io: _GuardedIO, url: str) -> dict[str, Any]:
     return document
 
 
-def _readable(io: _GuardedIO, url: str) -> dict[str, Any] | None:
+def _readable(io: StacHttp, url: str) -> dict[str, Any] | None:
     try:
         document = io.answer(Request("GET", url, {})).document
     except (APIError, UnsafeHref, *MALFORMED):
@@ -361,7 +259,7 @@ def sample(catalog: Catalog, collection: str | None, count: int) -> tuple[list[d
         files = walk(catalog.url, catalog.document, lambda request: _fetched(catalog, request), Reach())
         return list(islice((one for one in files if isinstance(one, dict)), count)), None
     wanted = catalog.collection if collection in {None, ANY_COLLECTION} else collection
-    pager = _pages(catalog, Query(wanted), limit=_SAMPLE_PAGE_ITEMS)
+    pager = _pages(catalog, Query(wanted), limit=SAMPLE_PAGE_ITEMS)
     found: list[dict[str, Any]] = []
     while len(found) < count:
         try:
@@ -474,13 +372,13 @@ def _begun(catalog: Catalog, query: Query, limit: int | None) -> tuple[Request, 
             features_of(answer.document)
         except APIError as error:
             refusals.append(error)
-            status = _status(error)
-            if status is None:
+            code = _status(error)
+            if code is None:
                 break
-            ways.extend(fallbacks(way, status, str(error), query, endpoints))
+            ways.extend(fallbacks(way, code, str(error), query, endpoints))
         except NotAPage as error:
             refusals.append(error)
-            ways.extend(fallbacks(way, codes.method_not_allowed, "", query, endpoints))
+            ways.extend(fallbacks(way, HTTPStatus.METHOD_NOT_ALLOWED, "", query, endpoints))
         else:
             if refusals:
                 _log.info("catalog %s: asked by %s", hrefs.shown(catalog.url), way)

@@ -60,7 +60,9 @@ class Learned:
     """Whether it counted items that it does not have."""
 
 
-class _Verdict(Enum):
+class Verdict(Enum):
+    """What the pages of a search show."""
+
     COMPLETE = auto()
     CUT = auto()
     UNSURE = auto()
@@ -110,9 +112,9 @@ class Completing:
 
     def _resolved(self, query: Query, pages: Pages, depth: int) -> _Result:
         verdict = judge(pages, self._limit(), self._learned)
-        if verdict is _Verdict.COMPLETE:
+        if verdict is Verdict.COMPLETE:
             return pages.found
-        if verdict is _Verdict.UNSURE:
+        if verdict is Verdict.UNSURE:
             return (yield from self._checked(query, pages, depth))
         return (yield from self._split(query, pages, depth))
 
@@ -165,24 +167,25 @@ class Completing:
         return SearchIncomplete(self._url, reason)
 
 
-def judge(pages: Pages, limit: int | None, learned: Learned) -> _Verdict:
+def judge(pages: Pages, limit: int | None, learned: Learned | None = None) -> Verdict:
     """Whether the pages of a search hold everything it asked for; see the table above.
 
     A catalog that gives more than it is asked for keeps no ``limit``: then nothing is known of its own.
     """
+    learned = learned or Learned()
     length = _length(pages)
     before = 0 if pages.repeats else pages.largest_before
     as_told = length in {limit, pages.limit, before}
     if length and (as_told or (learned.limit is not None and length >= learned.limit)):
-        return _Verdict.CUT
+        return Verdict.CUT
     if _counts_more(pages) and not learned.miscounts:
-        return _Verdict.UNSURE
+        return Verdict.UNSURE
     if length < max(before, learned.largest):
-        return _Verdict.COMPLETE
+        return Verdict.COMPLETE
     if pages.repeats and length:
-        return _Verdict.UNSURE
+        return Verdict.UNSURE
     counted = pages.matched == len(pages.found) and not _may_be_a_limit(length)
-    return _Verdict.COMPLETE if length < 2 or counted else _Verdict.UNSURE
+    return Verdict.COMPLETE if length < 2 or counted else Verdict.UNSURE
 
 
 def _length(pages: Pages) -> int:
