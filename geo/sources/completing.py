@@ -128,7 +128,7 @@ class Completing:
         if set(again) - set(pages.found):
             self._learned.limit = min(filter(None, (self._learned.limit, _length(pages))), default=None)
             for part, one in answers:
-                again |= yield from self._resolved(part, one, depth + 1)
+                again |= yield from self._resolved(part, one, depth)
             return pages.found | again
         if tells_more:
             strays = any(_strays(part, one) for part, one in answers)
@@ -149,7 +149,8 @@ class Completing:
         again: Found = {}
         for part in parts:
             answer = yield from self._asked(part)
-            again |= yield from self._resolved(part, answer, depth + 1)
+            by_id = part.after_id is not None or part.to_id is not None
+            again |= yield from self._resolved(part, answer, depth + by_id)
         if lost := _lost(found, again, query):
             raise self._incomplete(
                 f"{_cut(pages)}, and asked for in parts it leaves out {len(lost)} of them, such as {min(lost)[1]}"
