@@ -17,7 +17,7 @@ from segwatch.db import messages
 from segwatch.db.outbox import DeliveryLease
 from segwatch.flows.settings import FlowSettings
 from segwatch.geo.antimeridian import centre_of, name_place
-from segwatch.geo.sources.headers import retry_after
+from segwatch.geo.sources.headers import parse_retry_after
 
 #: A rule names a service so; SEGWATCH_SERVICES has its address, which holds passwords and stays out of the ledger.
 SERVICE = re.compile(r"^apprise:([a-z0-9][a-z0-9-]{0,62})$")
@@ -86,7 +86,7 @@ async def _post(client: httpx.AsyncClient, one: DeliveryLease, settings: FlowSet
         if answer.is_success:
             return None
         code = answer.status_code
-        wait = min(retry_after(answer.headers, datetime.now(UTC)), _LONGEST_WAIT_SECONDS)
+        wait = min(parse_retry_after(answer.headers, datetime.now(UTC)), _LONGEST_WAIT_SECONDS)
     if code == httpx.codes.GONE:
         return Problem(f"HTTP {code}: it is gone; take it out of the rule", gone=True)
     if code in _MOVED:

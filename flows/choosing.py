@@ -18,7 +18,7 @@ from segwatch.geo.errors import CatalogUnreachable
 from segwatch.geo.identity import identity_of
 from segwatch.geo.scenes import group
 from segwatch.geo.sources import hrefs
-from segwatch.geo.sources.catalog import search
+from segwatch.geo.sources.catalog import opened, require_collection, search
 from segwatch.geo.sources.deadline import within
 from segwatch.geo.types import Event, Item, Scene, Watch
 
@@ -46,6 +46,8 @@ class Choice:
     before: tuple[Scene, ...] = ()
     after: int = 0
     """Scenes since the event that the catalog has now."""
+    answered: bool = True
+    """False = its catalog was not heard: nothing is known of its scenes."""
 
 
 def identities(event: Event) -> list[str]:
@@ -91,14 +93,14 @@ def choose(
     """
     fallback: Choice | None = None
     instead: Choice | None = None
-    silent = False
+    silent: set[str] = set()
     candidates = _candidates(book, happening, runs)
     for one in candidates:
         try:
             choice = _asked(one.watch, book.baseline.days, seconds)
         except CatalogUnreachable as error:
             unreachable.append(f"{one.watch.profile.name}: {error}")
-            silent = silent or one.kind is _Kind.OWN
+            silent.add(one.watch.name)
             continue
         if choice.after and one.kind is not _Kind.INSTEAD:
             return choice
@@ -107,9 +109,13 @@ def choose(
         elif one.goes_on and (fallback is None or (choice.before and not fallback.before)):
             fallback = choice
     # a run whose catalog does not answer today may have scenes all the same
-    if instead is not None and not silent:
+    if instead is not None and not any(
+        one.watch.name in silent for one in candidates if one.kind is _Kind.OWN
+    ):
         return instead
-    return fallback or next(Choice(one.watch) for one in candidates if one.goes_on)
+    return fallback or next(
+        Choice(one.watch, answered=one.watch.name not in silent) for one in candidates if one.goes_on
+    )
 
 
 class _Kind(enum.Enum):
@@ -184,8 +190,11 @@ def _in_time(watch: Watch, since: datetime, until: datetime, seconds: float) -> 
     """
 
     def ask() -> list[Item]:
-        identity = identity_of(watch)
-        found = search(watch.catalog, watch.profile, watch.area, since, until, identity=identity)
+        catalog = opened(watch.catalog)
+        found = list(search(catalog, watch.profile, watch.area, since, until, identity=identity_of(watch)))
+        if not found:
+            # a catalog without the collection finds nothing either
+            require_collection(catalog, watch.profile)
         return [one for one in found if isinstance(one, Item)]
 
     try:

@@ -18,9 +18,12 @@ from segwatch.flows.errors import ConfigError
 from segwatch.flows.reasons import Reasons
 from segwatch.flows.segmenters import version_of
 from segwatch.flows.settings import load_settings
+from segwatch.geo.errors import SearchIncomplete
 from segwatch.geo.identity import identity_of
 from segwatch.geo.scenes import group, newest
-from segwatch.geo.sources.catalog import Rejected, opened, search
+from segwatch.geo.sources import hrefs
+from segwatch.geo.sources.catalog import Catalog, Rejected, opened, require_collection, search
+from segwatch.geo.sources.holdings import Holding
 from segwatch.geo.sources.watermark import Look, Updated, after, chunks, looks
 from segwatch.geo.types import Item, Watch, Watermark
 
@@ -39,6 +42,8 @@ class Discovered:
     """Observations that were not there before."""
     reasons: Reasons = field(default_factory=Reasons)
     """Why items were rejected -> how many."""
+    note: str = ""
+    """Where nothing was found: what the catalog says of the collection."""
 
 
 def discover_watch(
@@ -62,6 +67,10 @@ def discover_watch(
         The watch does not exist, or nothing can lie in the period.
     segwatch.geo.errors.CatalogUnreachable
         The catalog did not answer after retries; of the search it was asked for nothing is written.
+    segwatch.geo.errors.SearchIncomplete
+        It cannot be shown that the catalog gave everything. What it gave is queued; the watermark stays where it is.
+    segwatch.geo.errors.NoSuchCollection
+        Nothing was found, as the catalog does not have the collection.
     """
     with engine.begin() as conn:
         if name not in watches.names(conn):
@@ -81,16 +90,15 @@ def discover_watch(
         planned = looks(mark, watch.profile, since, until, moment, in_parts=catalog.is_api)
         keeper = _Keeper(engine, stored, model_version, moment, mark)
     for look, last in _with_last(planned):
-        period = look.start, look.end
-        found = search(
-            catalog,
-            watch.profile,
-            watch.area,
-            *period,
-            updated_after=look.updated_after,
-            identity=identity_of(watch),
-        )
-        keeper.keep(look, list(found), last=last)
+        found, incomplete = _search(catalog, watch, look)
+        if not found and incomplete is None and look.updated_after is None and not keeper.report.note:
+            # a collection that is gone is answered like one without new items
+            held = require_collection(catalog, watch.profile)
+            keeper.report.note = _about(held, catalog, watch)
+        keeper.keep(look, found, last=last, complete=incomplete is None)
+        if incomplete is not None:
+            raise incomplete
+    keeper.report.note = keeper.report.note if not keeper.report.items else ""
     _log.info("discover %s", asdict(keeper.report))
     return keeper.report
 
@@ -105,6 +113,37 @@ def _check_period(watch: Watch, start: datetime | None, end: datetime | None) ->
         raise ConfigError(
             f"the period from {begins} to {ends or 'now'} is outside of the watch's own, {watch.start} to {until}"
         )
+
+
+def _search(
+    catalog: Catalog, watch: Watch, look: Look
+) -> tuple[list[Item | Rejected], SearchIncomplete | None]:
+    """What a search found, and why that may not be all."""
+    found: list[Item | Rejected] = []
+    period = look.start, look.end
+    try:
+        every = search(
+            catalog,
+            watch.profile,
+            watch.area,
+            *period,
+            updated_after=look.updated_after,
+            identity=identity_of(watch),
+        )
+        for one in every:
+            found.append(one)
+    except SearchIncomplete as error:
+        return found, error
+    return found, None
+
+
+def _about(held: Holding | None, catalog: Catalog, watch: Watch) -> str:
+    """What tells a person why nothing was found."""
+    where = hrefs.shown(catalog.url)
+    if held is None:
+        return f"{where} answered and has nothing here in this period"
+    covers = f", which covers {held.extent}," if held.extent else ""
+    return f"{where} has collection {held.name!r}{covers} and nothing of it here in this period"
 
 
 def _in_zone(moment: datetime | None) -> datetime | None:
@@ -133,8 +172,11 @@ class _Keeper:
         self._updated = Updated(every=mark is None or mark.reconciling_to is None)
         self._told: set[Rejected] = set()
 
-    def keep(self, look: Look, found: Sequence[Item | Rejected], *, last: bool) -> None:
-        """What one search found; ``last`` as in :func:`segwatch.geo.sources.watermark.after`."""
+    def keep(self, look: Look, found: Sequence[Item | Rejected], *, last: bool, complete: bool) -> None:
+        """What one search found; ``last`` as in :func:`segwatch.geo.sources.watermark.after`.
+
+        Only a search that is ``complete`` moves the watermark.
+        """
         items = [one for one in found if isinstance(one, Item)]
         # an item without a time may be found in every part of the period
         rejected = {one for one in found if isinstance(one, Rejected)} - self._told
@@ -149,7 +191,7 @@ class _Keeper:
             scenes.settle(conn, scene_ids, newest)
             revision = self._stored.revision_id
             self.report.queued += observations.enqueue(conn, revision, self._model_version, scene_ids)
-            if self._mark is not None:
+            if self._mark is not None and complete:
                 self._mark = after(self._mark, look, self._updated, last=last, now=self._now)
                 watermarks.save(conn, revision, self._mark)
         self.report.items += len(items)

@@ -125,7 +125,7 @@ def _check(response: httpx.Response) -> None:
     if code in _WHOLE:
         return
     said = f"HTTP {code}"
-    wait = headers.retry_after(response.headers, datetime.now(UTC))
+    wait = headers.parse_retry_after(response.headers, datetime.now(UTC))
     if code in _MOVED:
         raise EventRefused(
             f"{said}: it has moved{_MOVED[code]} to {_name(response.headers.get('location', ''))}; "

@@ -52,9 +52,11 @@ class Response:
     since: datetime | None = None
     until: datetime | None = None
     baseline: str | None = None
-    """Key of the scene from before; None = none was found."""
+    """Key of the scene from before; None = none was found, or the source was not heard, see ``answered``."""
     scenes_after: int = 0
     """Scenes since the event that the catalog has now."""
+    answered: bool = True
+    """Whether the source's catalog answered; False = nothing is known of its scenes."""
     unreachable: list[str] = field(default_factory=list)
     """Sources that did not answer, and why."""
     seconds_per_scene: float | None = None
@@ -111,7 +113,7 @@ def respond(
         runs = running(conn, book, happening.identity)
     seconds = settings.source_timeout_seconds
     choice = choose(book, happening, runs, seconds=seconds, unreachable=made.unreachable)
-    watch, made.scenes_after = choice.watch, choice.after
+    watch, made.scenes_after, made.answered = choice.watch, choice.after, choice.answered
     baseline = best(choice.before, happening.area)
     made.watch, made.source = watch.name, watch.profile.name
     made.since, made.until = watch.start, watch.end

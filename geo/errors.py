@@ -6,6 +6,8 @@ GeoError
 ├── BadItem              a STAC item that cannot be used; carries ``item_id`` and ``reason``
 ├── EventRefused         a feed, or one entry of it, tells no event; the message says why
 ├── CatalogUnreachable   a catalog did not answer; carries ``url`` and ``reason``
+│   ├── SearchIncomplete     it answered, but may hold more than it gave
+│   └── NoSuchCollection     it answered, and does not have the collection
 ├── ReadFailed           pixels could not be read; carries ``asset``, ``href`` and ``reason``
 │   └── UnfitPixels      a file is not what its profile says; trying again changes nothing
 ├── AccessDenied         a source wants credentials; carries ``source`` and ``reason``
@@ -44,12 +46,34 @@ class CatalogUnreachable(GeoError):
     """A catalog did not answer."""
 
     def __init__(self, url: str, reason: str) -> None:
-        super().__init__(
+        super().__init__(self._message(url, reason))
+        self.url = url
+        self.reason = reason
+
+    def _message(self, url: str, reason: str) -> str:
+        return (
             f"catalog {url} did not answer: {reason}. Check the URL (open it in a browser: it must show a STAC "
             "landing page), the network and any credentials, then run again; nothing was written"
         )
-        self.url = url
-        self.reason = reason
+
+
+class SearchIncomplete(CatalogUnreachable):
+    """A catalog answered a search, and it cannot be shown that it gave everything."""
+
+    def _message(self, url: str, reason: str) -> str:
+        return (
+            f"catalog {url} gave an incomplete answer: {reason}. What it gave can be used; the search is not taken "
+            "as done and is repeated by the next run. Tell the catalog's operators, or watch a smaller area"
+        )
+
+
+class NoSuchCollection(CatalogUnreachable):
+    """A catalog does not have the collection that a source names."""
+
+    def _message(self, url: str, reason: str) -> str:
+        return (
+            f"catalog {url} {reason}. Correct the collection of the profile, or source.catalog of the watch"
+        )
 
 
 class ReadFailed(GeoError):

@@ -6,7 +6,7 @@ import logging
 import os
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape
@@ -15,6 +15,9 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from segwatch.flows.cli import alerts, database, events, local, models, respond, reviews, sources
 from segwatch.flows.cli import watches as watch_commands
 from segwatch.flows.cli.console import Json, clear_errors, err, out, print_json, print_table, say, utc, warn
+
+if TYPE_CHECKING:
+    from segwatch.geo.types import Watch
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Standing watch over satellite imagery.")
 app.add_typer(database.app, name="db")
@@ -52,7 +55,10 @@ def main() -> None:
 def apply(
     path: Annotated[Path, typer.Argument(help="watch file, or folder of watch files")], as_json: Json = False
 ) -> None:
-    """Store watches in the ledger; a changed file becomes a new revision, an unchanged one nothing."""
+    """Store watches in the ledger; a changed file becomes a new revision, an unchanged one nothing.
+
+    Exit status 1 if a catalog answers and does not have the collection of a watch; the watch is stored all the same.
+    """
     from segwatch.db import watches
     from segwatch.flows import assemble, watchfile
     from segwatch.flows.settings import load_settings
@@ -62,6 +68,7 @@ def apply(
         loaded = list(watchfile.load_all(path))
         with assemble.worker_engine(load_settings()) as engine, engine.begin() as conn:
             applied = [(watch, watches.apply(conn, watch)) for watch in loaded]
+        unknown = _say_what_is_missing(loaded)
     # stored is stored, also when scheduling fails
     if as_json:
         print_json(
@@ -90,6 +97,20 @@ def apply(
             deployment.schedule(loaded)
         elif any(watch.schedule for watch in loaded):
             say("schedules are set by `segwatch deploy` once PREFECT_API_URL is set")
+    if unknown:
+        raise typer.Exit(1)
+
+
+def _say_what_is_missing(loaded: list[Watch]) -> bool:
+    """Tell of collections that catalogs do not have, and of catalogs that cannot be asked; whether one is missing."""
+    from segwatch.flows.checking import check_collections
+
+    missing = False
+    for told in check_collections(loaded):
+        missing = missing or told.missing
+        err.print("[red]error:[/red]" if told.missing else "warning:", end=" ")
+        err.print(f"{', '.join(told.watches)}: {told.reason}", markup=False)
+    return missing
 
 
 @app.command()
@@ -274,7 +295,7 @@ def _print_report(report: dict[str, dict[str, Any]]) -> None:
         shown = ", ".join(
             f"{name} {value}"
             for name, value in counts.items()
-            if value not in ({}, None) and name != "reasons"
+            if value not in ({}, None, "") and name != "reasons"
         )
         out.print(f"[bold]{escape(step)}[/bold]: {escape(shown)}")
     reasons = [

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from segwatch.flows.choosing import Happening
     from segwatch.flows.playbooks import Playbook
+    from segwatch.flows.respond import Response
     from segwatch.flows.settings import FlowSettings
 
 
@@ -71,8 +72,13 @@ def respond(
         f"{word} {made.area_km2:.0f} km2 as {made.watch} with {made.source}, {made.since} to {made.until}",
         markup=False,
     )
-    out.print(f"before: {made.baseline or 'no scene was found'}", markup=False)
-    out.print(f"since: {made.scenes_after} scene(s) in the catalog now")
+    out.print(f"before: {made.baseline or _no_scene(made)}", markup=False)
+    since = (
+        f"{made.scenes_after} scene(s) in the catalog now"
+        if made.answered
+        else f"not known; {made.source} did not answer"
+    )
+    out.print(f"since: {since}", markup=False)
     if made.seconds_per_scene is None:
         out.print("cost: not known; this model has not observed anything here yet")
     else:
@@ -80,6 +86,14 @@ def respond(
             f"cost: about {made.seconds_per_scene:.0f} s of computing and {(made.bytes_per_scene or 0) / 1e6:.0f} MB"
             " read for each scene, by what was observed so far"
         )
+
+
+def _no_scene(made: Response) -> str:
+    """Why no scene from before is named: a catalog that was not heard has said nothing of its scenes."""
+    silent = ", ".join(dict.fromkeys(reason.partition(":")[0] for reason in made.unreachable))
+    if not made.answered:
+        return f"not known; no answer from {silent}"
+    return f"no scene was found in {made.source}" + (f"; no answer from {silent}" if silent else "")
 
 
 def _from_file(area: Path, at: datetime | None) -> Happening:

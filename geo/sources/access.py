@@ -2,7 +2,7 @@
 
 | method | credentials | what is sent |
 | --- | --- | --- |
-| ``planetary-computer`` | none | a token of the asset's container, in the query |
+| ``planetary-computer`` | none | a token of the asset's container, in the query, in the place of any older one |
 | ``bearer`` | ``token`` | ``Authorization: Bearer`` |
 | ``headers`` | any | the credentials, as headers |
 | ``oauth2`` | ``username``, ``password`` | a bearer token, got for them |
@@ -26,6 +26,7 @@ import httpx
 
 from segwatch.geo.errors import AccessDenied
 from segwatch.geo.sources import hrefs
+from segwatch.geo.sources.signatures import unsigned, with_token
 from segwatch.geo.types import AssetAccess, Profile
 
 Credentials = Mapping[str, str]
@@ -83,28 +84,26 @@ class Signer:
         """Hosts that assets may be redirected to."""
         return self._access.redirect_hosts if self._access is not None else ()
 
-    def sign(self, url: str) -> tuple[str, dict[str, str]]:
-        """The URL and headers to send now."""
+    def sign(self, url: str, method: str = "GET") -> tuple[str, dict[str, str]]:
+        """The URL and headers to send now, by GET or HEAD."""
         access = self._access
         if access is None or not hrefs.matches(url, self._profile.hosts):
             return url, {}
         if access.method == "planetary-computer":
-            joint = "&" if urlsplit(url).query else "?"
-            return (
-                f"{url}{joint}{self._token(access, _container(url), lambda: self._container_token(access, url))}",
-                {},
-            )
+            token = self._token(access, _container(url), lambda: self._container_token(access, url))
+            return with_token(url, token), {}
         if access.method == "headers":
             return url, dict(self._credentials)
         if access.method == "s3":
-            return url, self._signature(access, url)
+            bare = unsigned(url)  # of two signatures a store takes none
+            return bare, self._signature(access, bare, method)
         if access.method == "bearer":
             return url, {"Authorization": f"Bearer {self._credentials['token']}"}
         token = self._token(access, "", lambda: self._oauth_token(access))
         return url, {"Authorization": f"Bearer {token}"}
 
-    def _signature(self, access: AssetAccess, url: str) -> dict[str, str]:
-        """Headers that sign a GET of the URL; ranges may be asked for under the same signature."""
+    def _signature(self, access: AssetAccess, url: str, method: str) -> dict[str, str]:
+        """Headers that sign a request of the URL; ranges may be asked for under the same signature."""
         try:
             from botocore.auth import S3SigV4Auth
             from botocore.awsrequest import AWSRequest
@@ -112,7 +111,7 @@ class Signer:
             raise AccessDenied(
                 self._profile.name, "it needs botocore; install it with pip install 'segwatch[aws]'"
             ) from error
-        request = AWSRequest("GET", url)
+        request = AWSRequest(method, url)
         if access.requester_pays:
             request.headers["x-amz-request-payer"] = "requester"
         S3SigV4Auth(self._keys(), "s3", access.region or _ANY_REGION).add_auth(request)

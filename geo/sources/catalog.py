@@ -1,65 +1,69 @@
 """STAC search. Depends on pystac-client; everything it finds ends as an item or as a rejection with a reason.
 
 A catalog is a STAC API, or plain files: a static catalog or collection whose links are followed, an item, or a
-FeatureCollection of items.
+FeatureCollection of items. The address of an API may be that of its root, of a collection, or of a list of items.
+Searches of an API are shown to be complete, see :mod:`segwatch.geo.sources.completing`, or end with an error.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
-import time
-import warnings
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from http import HTTPStatus
+from itertools import islice
 from typing import Any
-from urllib.parse import quote, urljoin, urlsplit
+from urllib.parse import quote, urlsplit
 
-from pystac.errors import STACError, STACTypeError
-from pystac_client import Client
-from pystac_client.errors import ClientTypeError
 from pystac_client.exceptions import APIError
-from pystac_client.stac_api_io import StacApiIO
-from pystac_client.warnings import PystacClientWarning
-from requests import Response
-from requests.exceptions import ChunkedEncodingError
-from shapely.geometry import box, mapping
 from shapely.geometry.base import BaseGeometry
-from urllib3 import Retry
 
-from segwatch.geo.errors import BadItem, CatalogUnreachable, UnsafeHref
+from segwatch.geo.errors import BadItem, CatalogUnreachable, NoSuchCollection, SearchIncomplete, UnsafeHref
 from segwatch.geo.identity import catalog_identity
-from segwatch.geo.scenes import ANY_COLLECTION, MALFORMED, moment_of, parse_item, when_and_where
+from segwatch.geo.scenes import ANY_COLLECTION, MALFORMED, parse_item, when_and_where
 from segwatch.geo.sources import hrefs
-from segwatch.geo.sources.deadline import within
+from segwatch.geo.sources.asking import (
+    Endpoints,
+    PropertyQuery,
+    Query,
+    Request,
+    Way,
+    fallbacks,
+    hemispheres,
+    request_for,
+)
+from segwatch.geo.sources.completing import Completing, Learned
+from segwatch.geo.sources.holdings import Holding, Missing, look_up
+from segwatch.geo.sources.locating import (
+    Location,
+    conforms,
+    endpoints_of,
+    first_way,
+    is_inside,
+    lists_files,
+    locate,
+)
+from segwatch.geo.sources.paging import Answer, Endless, NotAPage, Pager, Pages, features_of, follow
+from segwatch.geo.sources.stac_http import Patience, StacHttp
+from segwatch.geo.sources.static import Reach, Unfinished, Unread, walk
 from segwatch.geo.storable import shortened, storable
 from segwatch.geo.types import Item, Profile
 
 _log = logging.getLogger(__name__)
 
-_TIMEOUT_SECONDS = (10.0, 60.0)
 #: Of one answer, with all retries.
 _ANSWER_SECONDS = 300.0
-_PAGE_ITEMS = 100
 #: So few that a sample has several pages.
-_SAMPLE_PAGE_ITEMS = 8
-_RETRIES = 5
+SAMPLE_PAGE_ITEMS = 8
 _CONNECT_RETRIES = 3
 _BACK_OFF_SECONDS = 0.5
-_LONGEST_WAIT_SECONDS = 30
-#: A catalog whose pages bring nothing new this often in a row repeats itself.
-_STALE_PAGES = 5
-#: Larger answers than any page of items.
-_LARGEST_BYTES = 64 * 1024**2
-_CHUNK_BYTES = 64 * 1024
+#: Forms of asking that are tried before a refusal is believed.
+_MAX_WAYS = 12
 #: Characters of a reason and of a name that are kept.
 _LONGEST_REASON = 500
-#: A static catalog of more files is searched in no time that anybody waits for.
-_MOST_FILES = 100_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,66 +79,12 @@ class Rejected:
     """None where the item does not tell it."""
 
 
-class _GuardedIO(StacApiIO):
-    """Requests to one host only: the paging links of a catalog are its text, not ours."""
+@dataclass(slots=True)
+class _State:
+    """What a catalog's answers taught of how to ask it."""
 
-    def __init__(self, host: str) -> None:
-        retry = Retry(
-            total=_RETRIES,
-            connect=_CONNECT_RETRIES,
-            backoff_factor=_BACK_OFF_SECONDS,
-            backoff_max=_LONGEST_WAIT_SECONDS,
-            backoff_jitter=0.2,
-            status_forcelist=(429, 500, 502, 503, 504),
-            allowed_methods=None,  # searches by POST change nothing, so they may be repeated
-            respect_retry_after_header=True,
-            retry_after_max=_LONGEST_WAIT_SECONDS,
-            raise_on_status=False,
-        )
-        super().__init__(timeout=_TIMEOUT_SECONDS, max_retries=retry)
-        self._host = host
-        self.session.hooks["response"].append(self._check_response)
-
-    def _check_response(self, response: Response, *_: object, **__: object) -> None:
-        if response.is_redirect:
-            hrefs.check_redirect(str(response.url), response.headers["location"], [self._host])
-        # what its head says of its length may be wrong, or missing
-        content = bytearray()
-        for chunk in response.iter_content(_CHUNK_BYTES):
-            content += chunk
-            if len(content) > _LARGEST_BYTES:
-                response.close()
-                raise APIError(f"an answer of more than {_LARGEST_BYTES / 1e6:.0f} MB")
-        response._content = bytes(content)  # where the library keeps what it has read
-
-    def json_loads(self, txt: str, *_: Any, **__: Any) -> dict[str, Any]:
-        """Also with NaN and Infinity, which some catalogs write: what has them is refused by itself."""
-        document: dict[str, Any] = json.loads(txt)
-        return document
-
-    def request(
-        self,
-        href: str,
-        method: str | None = None,
-        headers: dict[str, str] | None = None,
-        parameters: dict[str, Any] | None = None,
-    ) -> str:
-        hrefs.check(href, [self._host])
-        attempt = 1
-        while True:
-            try:
-                return within(
-                    _ANSWER_SECONDS, lambda: StacApiIO.request(self, href, method, headers, parameters)
-                )
-            except TimeoutError as error:
-                self.session.close()
-                raise APIError(f"it has not answered within {_ANSWER_SECONDS:g} s") from error
-            except APIError as error:
-                # the session repeats what fails before the body comes, and not what is cut off within it
-                if attempt == _CONNECT_RETRIES or not isinstance(error.__context__, ChunkedEncodingError):
-                    raise
-            time.sleep(_BACK_OFF_SECONDS * 2**attempt)
-            attempt += 1
+    way: Way
+    paging: Learned = field(default_factory=Learned)
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,37 +92,33 @@ class Catalog:
     """A catalog whose root was read."""
 
     url: str
-    io: _GuardedIO
+    """Of the root of an API, else the address that was given."""
+    io: StacHttp
     document: dict[str, Any]
     """The root."""
+    location: Location | None = None
+    """None = files."""
+    state: _State = field(default_factory=lambda: _State(Way()), compare=False)
 
     @property
     def is_api(self) -> bool:
         """Whether it can be searched; files list their items themselves, and are read all for any part of them."""
-        links = self.document.get("links")
-        rels = (
-            {link.get("rel") for link in links if isinstance(link, dict)}
-            if isinstance(links, list)
-            else set()
-        )
-        files = self.document.get("type") in {"Feature", "FeatureCollection", "Collection"} or bool(
-            rels & {"item", "child"}
-        )
-        return "conformsTo" in self.document or "search" in rels or not files
+        return self.location is not None
 
-    def client(self) -> Client:
-        """Of an API."""
-        client = self.io.stac_object_from_dict(self.document, href=self.url)
-        if not isinstance(client, Client):
-            raise TypeError(f"its root is a {type(client).__name__}")
-        if not client.conforms_to("ITEM_SEARCH"):
-            # some catalogs search although they do not say so
-            client.add_conforms_to("ITEM_SEARCH")
-        return client
+    @property
+    def collection(self) -> str | None:
+        """The collection whose address was given; None for that of a whole catalog."""
+        return self.location.collection if self.location is not None else None
+
+    @property
+    def endpoints(self) -> Endpoints:
+        """Where an API is asked."""
+        found = self.location.endpoints if self.location is not None else None
+        return found or endpoints_of(self.url, self.document)
 
 
 def opened(url: str) -> Catalog:
-    """Read the root of a catalog.
+    """Read the root of a catalog, or of the one that an address is a part of.
 
     Raises
     ------
@@ -184,11 +130,65 @@ def opened(url: str) -> Catalog:
     with _translated(url):
         host = urlsplit(url).hostname or ""
         hrefs.check(url, [host])
-        io = _GuardedIO(host)
-        document = io.read_json(url)
-        if not isinstance(document, dict):
-            raise TypeError(f"{type(document).__name__} in place of an object")
-    return Catalog(url, io, document)
+        io = StacHttp(host, Patience(_ANSWER_SECONDS, _CONNECT_RETRIES, _BACK_OFF_SECONDS))
+        document = _root(io, url)
+        location = locate(url, document, lambda at: _readable(io, at))
+        if location is None and not lists_files(document):
+            if document.get("type") != "Catalog":
+                raise TypeError("neither a catalog nor items; give the address of the API's landing page")
+            location = Location(url, document)
+        found = location.document if location is not None else document
+        at = location.url if location is not None else url
+        return Catalog(at, io, found, location, _State(first_way(found, location)))
+
+
+def _root(io: StacHttp, url: str) -> dict[str, Any]:
+    """What is at an address; nothing where a part of an API refuses to show itself, as some searches do."""
+    try:
+        document = io.answer(Request("GET", url, {})).document
+    except APIError as error:
+        if _status(error) not in {400, 404, 405, 422} or not is_inside(url):
+            raise
+        location = locate(url, {}, lambda at: _readable(io, at))
+        if location is None:
+            raise
+        return {}
+    if not isinstance(document, dict):
+        raise TypeError(f"{type(document).__name__} in place of an object")
+    return document
+
+
+def _readable(io: StacHttp, url: str) -> dict[str, Any] | None:
+    try:
+        document = io.answer(Request("GET", url, {})).document
+    except (APIError, UnsafeHref, *MALFORMED):
+        return None
+    return document if isinstance(document, dict) else None
+
+
+def require_collection(catalog: Catalog, profile: Profile) -> Holding | None:
+    """The profile's collection, as an API describes it; None where that does not tell, and for files.
+
+    Raises
+    ------
+    NoSuchCollection
+        The catalog does not have it.
+    """
+    name = _collection_asked(catalog, profile)
+    collections = catalog.endpoints.collections
+    if not catalog.is_api or name is None or collections is None:
+        return None
+
+    def ask(request: Request) -> Answer | None:
+        try:
+            return catalog.io.answer(request)
+        except (APIError, UnsafeHref, *MALFORMED):
+            return None
+
+    found = look_up(collections, name, ask)
+    if isinstance(found, Missing):
+        raise NoSuchCollection(hrefs.shown(catalog.url), str(found))
+    return found
 
 
 def search(
@@ -210,7 +210,8 @@ def search(
     Parameters
     ----------
     catalog
-        Root of a STAC API, or a file of a static catalog, http or https; or one that is opened.
+        Root of a STAC API, or a collection or list of items in it, or a file of a static catalog, http or https; or
+        one that is opened.
     area
         EPSG:4326.
     start, end
@@ -222,6 +223,10 @@ def search(
     ------
     CatalogUnreachable
         The catalog did not answer, or not as a STAC API, after retries with back-off.
+    SearchIncomplete
+        After what was found: it cannot be shown that this is all.
+    NoSuchCollection
+        The address is of another collection than the profile's.
     """
     catalog = opened(catalog) if isinstance(catalog, str) else catalog
     source = identity or catalog_identity(catalog.url)
@@ -249,13 +254,11 @@ def describe(catalog: Catalog) -> tuple[str, set[str]]:
     """What a catalog is, and which of search, sort, query and filter it declares."""
     if not catalog.is_api:
         return FILES, set()
-    with _translated(catalog.url):
-        declared = Client.from_dict(catalog.document)
-        return API, {name for name in _CONFORMANCE if declared.conforms_to(name)}
+    return API, {name for name in _CONFORMANCE if conforms(catalog.document, name)}
 
 
-def sample(catalog: Catalog, collection: str | None) -> Iterator[dict[str, Any]]:
-    """Items as they come, of a collection or of any.
+def sample(catalog: Catalog, collection: str | None, count: int) -> tuple[list[dict[str, Any]], Pages | None]:
+    """The first items as they come, of a collection or of any, and what their pages showed if these were all.
 
     Raises
     ------
@@ -263,15 +266,17 @@ def sample(catalog: Catalog, collection: str | None) -> Iterator[dict[str, Any]]
         It does not answer.
     """
     if not catalog.is_api:
-        everywhere = box(-180, -90, 180, 90)
-        always = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
-        files = _files(catalog, everywhere, *always)
-        yield from (one for one in files if isinstance(one, dict))
-        return
-    with _translated(catalog.url):
-        wanted = None if collection in {None, ANY_COLLECTION} else [collection]
-        pages = catalog.client().search(collections=wanted, limit=_SAMPLE_PAGE_ITEMS).pages_as_dicts()
-    yield from _features(catalog.url, pages)
+        files = walk(catalog.url, catalog.document, lambda request: _fetched(catalog, request), Reach())
+        return list(islice((one for one in files if isinstance(one, dict)), count)), None
+    wanted = catalog.collection if collection in {None, ANY_COLLECTION} else collection
+    pager = _pages(catalog, Query(wanted), limit=SAMPLE_PAGE_ITEMS)
+    found: list[dict[str, Any]] = []
+    while len(found) < count:
+        try:
+            found.append(next(pager))
+        except StopIteration as end:
+            return found, end.value
+    return found, None
 
 
 def _parse(
@@ -321,166 +326,129 @@ def _documents(
     updated_after: datetime | None,
 ) -> Iterator[dict[str, Any] | Rejected]:
     if not catalog.is_api:
-        yield from _files(catalog, area, start, end)
+        yield from _files(catalog, Reach(area, start, end))
         return
-    with _translated(catalog.url):
-        client = catalog.client()
-        query = client.search(
-            collections=None if profile.collection == ANY_COLLECTION else [profile.collection],
-            intersects=mapping(area),
-            datetime=[_utc(start), _utc(end)],
-            limit=_PAGE_ITEMS,
-            **_since(client, updated_after),
+    query = Query(_collection_asked(catalog, profile), None, start, end, updated_after)
+    by_id = catalog.state.way.by_property is not PropertyQuery.NONE
+    for part in hemispheres(area):
+        searches = Completing(
+            hrefs.shown(catalog.url),
+            lambda one: _pages(catalog, one),
+            catalog.state.paging,
+            by_id=by_id,
+            limit=lambda: catalog.state.way.limit,
         )
-        pages = query.pages_as_dicts()
-    yield from _features(catalog.url, pages)
+        yield from searches.run(replace(query, area=part))
 
 
-def _features(url: str, pages: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    """Features of all pages; ends when the pages repeat themselves."""
-    known: set[bytes] = set()
-    stale = 0
-    while True:
-        with _translated(url):
-            page = next(pages, None)
-        if page is None:
-            return
-        features = page.get("features") if isinstance(page, dict) else None
-        if not isinstance(features, list):
-            raise CatalogUnreachable(hrefs.shown(url), "a page of its search holds no list of features")
-        documents = [feature for feature in features if isinstance(feature, dict)]
-        new = {_digest(document) for document in documents} - known
-        stale = 0 if new else stale + 1
-        if stale >= _STALE_PAGES:
-            _log.warning("catalog %s: %d pages in a row brought nothing new; paging ends", url, stale)
-            return
-        known |= new
-        yield from documents
-
-
-def _digest(document: dict[str, Any]) -> bytes:
-    return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).digest()
-
-
-def _since(client: Client, moment: datetime | None) -> dict[str, Any]:
-    """How the catalog is asked for what was updated after a moment; empty where it cannot be."""
-    if moment is None:
-        return {}
-    text = _utc(moment).isoformat().replace("+00:00", "Z")
-    if client.conforms_to("QUERY"):
-        return {"query": {"updated": {"gt": text}}}
-    if client.conforms_to("FILTER"):
-        after = {"op": ">", "args": [{"property": "updated"}, {"timestamp": text}]}
-        return {"filter": after, "filter_lang": "cql2-json"}
-    return {}
-
-
-def _files(
-    catalog: Catalog, area: BaseGeometry, start: datetime, end: datetime
-) -> Iterator[dict[str, Any] | Rejected]:
-    """Items of static files, by their links; collections elsewhere or of other times are not opened."""
-    url = catalog.url
-    waiting: deque[tuple[str, dict[str, Any] | None]] = deque([(url, catalog.document)])
-    known = {url}
-    while waiting:
-        at, content = waiting.popleft()
-        if content is None:
-            try:
-                with _translated(at):
-                    content = catalog.io.read_json(at)
-            except CatalogUnreachable as error:
-                yield _rejected(at.rsplit("/", 1)[-1], hrefs.shown(at), error.reason)
-                continue
-        kind = content.get("type")
-        if kind == "Feature":
-            yield _with_self_link(content, at)
-        elif kind == "FeatureCollection":
-            features = content.get("features")
-            for feature in features if isinstance(features, list) else ():
-                if isinstance(feature, dict):
-                    yield feature
-        elif kind != "Collection" or _may_hold(content, area, start, end):
-            for link in _links(content, at):
-                if link not in known and len(known) < _MOST_FILES:
-                    known.add(link)
-                    waiting.append((link, None))
-    if len(known) >= _MOST_FILES:
-        raise CatalogUnreachable(
-            hrefs.shown(url), f"it is made of more than {_MOST_FILES} files; name a part of it"
+def _collection_asked(catalog: Catalog, profile: Profile) -> str | None:
+    """The collection to search; None = every one."""
+    if profile.collection == ANY_COLLECTION:
+        return catalog.collection
+    if catalog.collection not in {None, profile.collection}:
+        raise NoSuchCollection(
+            hrefs.shown(catalog.url),
+            f"was given by the address of its collection {catalog.collection!r}, and profile {profile.name} asks for "
+            f"{profile.collection!r}",
         )
+    return profile.collection
 
 
-def _with_self_link(item: dict[str, Any], at: str) -> dict[str, Any]:
-    """The item, found where it was: relative hrefs are relative to that."""
-    return {**item, "links": [{"rel": "self", "href": at}]}
+def _pages(catalog: Catalog, query: Query, *, limit: int | None = None) -> Pager:
+    """Features of all pages of one search."""
+    at = catalog.url
+
+    def ask(request: Request) -> Answer:
+        with _translated(at):
+            return catalog.io.answer(request)
+
+    try:
+        with _translated(at):
+            request, answer = _begun(catalog, query, limit)
+        return (yield from follow(request, ask, answer))
+    except NotAPage as error:
+        raise CatalogUnreachable(hrefs.shown(at), str(error)) from error
+    except Endless as error:
+        raise SearchIncomplete(hrefs.shown(at), str(error)) from error
 
 
-def _links(document: dict[str, Any], at: str) -> Iterator[str]:
-    links = document.get("links")
-    for link in links if isinstance(links, list) else ():
-        if isinstance(link, dict) and link.get("rel") in {"child", "item", "items", "next"}:
-            href = link.get("href")
-            if isinstance(href, str):
-                yield urljoin(at, str(storable(href)))
+def _begun(catalog: Catalog, query: Query, limit: int | None) -> tuple[Request, Answer]:
+    """The first page, asked for in the form that the catalog takes, which is remembered."""
+    state, endpoints = catalog.state, catalog.endpoints
+    ways = deque([replace(state.way, limit=limit or state.way.limit)])
+    tried: set[str] = set()
+    refusals: list[Exception] = []
+    while ways and len(tried) < _MAX_WAYS:
+        way = ways.popleft()
+        request = request_for(query, way, endpoints)
+        if request.fingerprint in tried:
+            continue
+        tried.add(request.fingerprint)
+        try:
+            answer = catalog.io.answer(request)
+            features_of(answer.document)
+        except APIError as error:
+            refusals.append(error)
+            code = _status(error)
+            if code is None:
+                break
+            ways.extend(fallbacks(way, code, str(error), query, endpoints))
+        except NotAPage as error:
+            refusals.append(error)
+            ways.extend(fallbacks(way, HTTPStatus.METHOD_NOT_ALLOWED, "", query, endpoints))
+        else:
+            if refusals:
+                _log.info("catalog %s: asked by %s", hrefs.shown(catalog.url), way)
+            state.way = replace(way, limit=state.way.limit) if limit is not None else way
+            return request, answer
+    raise refusals[0]
 
 
-def _may_hold(document: dict[str, Any], area: BaseGeometry, start: datetime, end: datetime) -> bool:
-    """Whether items of a static collection may be wanted, by its extent. What it does not say speaks for it."""
-    extent = document.get("extent")
-    if not isinstance(extent, dict):
-        return True
-    return _reaches(extent.get("spatial"), area) and _overlaps(extent.get("temporal"), start, end)
+def _files(catalog: Catalog, reach: Reach) -> Iterator[dict[str, Any] | Rejected]:
+    """Items of static files."""
+    unfinished: str | None = None
+    for one in walk(catalog.url, catalog.document, lambda request: _fetched(catalog, request), reach):
+        if isinstance(one, Unread):
+            yield _rejected(one.href.rsplit("/", 1)[-1], hrefs.shown(one.href), one.reason)
+        elif isinstance(one, Unfinished):
+            unfinished = unfinished or one.reason
+        else:
+            yield one
+    if unfinished is not None:
+        raise SearchIncomplete(hrefs.shown(catalog.url), unfinished)
 
 
-def _reaches(spatial: object, area: BaseGeometry) -> bool:
-    boxes = spatial.get("bbox") if isinstance(spatial, dict) else None
-    if not isinstance(boxes, list) or not boxes:
-        return True
-    for one in boxes:
-        if not (
-            isinstance(one, list) and len(one) in {4, 6} and all(isinstance(n, int | float) for n in one)
-        ):
-            return True
-        west, south, east, north = one[0], one[1], one[len(one) // 2], one[len(one) // 2 + 1]
-        if west > east or box(west, south, east, north).intersects(area):
-            return True
-    return False
-
-
-def _overlaps(temporal: object, start: datetime, end: datetime) -> bool:
-    spans = temporal.get("interval") if isinstance(temporal, dict) else None
-    if not isinstance(spans, list) or not spans:
-        return True
-    for one in spans:
-        if not (isinstance(one, list) and len(one) == 2):
-            return True
-        first, last = (moment_of(value) for value in one)
-        if (first is None or first <= end) and (last is None or last >= start):
-            return True
-    return False
+def _fetched(catalog: Catalog, request: Request) -> Answer | Unread:
+    try:
+        with _translated(request.href):
+            return catalog.io.answer(request)
+    except CatalogUnreachable as error:
+        return Unread(request.href, error.reason)
 
 
 @contextmanager
 def _translated(url: str) -> Iterator[None]:
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", PystacClientWarning)
-            yield
+        yield
     except UnsafeHref as error:
         raise CatalogUnreachable(hrefs.shown(url), f"{error.reason}: {error.href}") from error
     except APIError as error:
-        code = getattr(error, "status_code", None)
+        code = _status(error)
         status = f"HTTP {code}: " if code else ""
         raise CatalogUnreachable(hrefs.shown(url), f"{status}{_brief(error)}") from error
-    except (STACError, STACTypeError, ClientTypeError, *MALFORMED) as error:
+    except NotAPage:
+        raise
+    except MALFORMED as error:
         reason = f"it does not answer as a STAC API ({type(error).__name__}: {_brief(error)})"
         raise CatalogUnreachable(hrefs.shown(url), reason) from error
+
+
+def _status(error: APIError) -> int | None:
+    """Of the answer; None where none came."""
+    code: int | None = getattr(error, "status_code", None)
+    return code
 
 
 def _brief(error: BaseException) -> str:
     text = " ".join(str(error).split())
     return text[:300] or type(error).__name__
-
-
-def _utc(moment: datetime) -> datetime:
-    return moment.astimezone(UTC)

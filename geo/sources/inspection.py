@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import islice
 from typing import Any
 
 import shapely
 
 from segwatch.geo import grid as grids
 from segwatch.geo.crs import to_local, to_lonlat, utm
-from segwatch.geo.errors import BadItem, GeoError, UnfitPixels
+from segwatch.geo.errors import BadItem, GeoError, NoSuchCollection, UnfitPixels
 from segwatch.geo.grid import PixelGrid
 from segwatch.geo.judging import Shades, described, misrendered
 from segwatch.geo.rendering import render
@@ -18,6 +17,8 @@ from segwatch.geo.scenes import group, parse_item
 from segwatch.geo.sources import catalog, hrefs
 from segwatch.geo.sources.access import NO_CREDENTIALS, Credentials
 from segwatch.geo.sources.comparing import Finding, compare
+from segwatch.geo.sources.completing import Verdict, judge
+from segwatch.geo.sources.paging import Pages
 from segwatch.geo.sources.pixels import opened
 from segwatch.geo.types import Profile, Scene
 
@@ -37,28 +38,52 @@ def inspect(
     CatalogUnreachable
         It does not answer at all.
     """
-    found = catalog.opened(url)
-    kind, conforms = catalog.describe(found)
-    yield Finding("catalog", True, kind)
+    reached = catalog.opened(url)
+    kind, conforms = catalog.describe(reached)
+    yield Finding("catalog", True, kind if reached.url == url else f"{kind} at {hrefs.shown(reached.url)}")
     if kind == catalog.API:
         yield Finding(
             "search", "ITEM_SEARCH" in conforms, "declared" if "ITEM_SEARCH" in conforms else "not declared"
         )
         for name, what in (("SORT", "sort"), ("QUERY", "query"), ("FILTER", "filter")):
             yield Finding(what, True, "declared" if name in conforms else "not declared")
-    pages = catalog.sample(found, None if profile is None else profile.collection)
-    documents = list(islice(pages, _SAMPLE_ITEMS))
+    if profile is not None:
+        yield from _collection(reached, profile)
+    wanted = None if profile is None else profile.collection
+    documents, pages = catalog.sample(reached, wanted, _SAMPLE_ITEMS)
     names = sorted({str(document.get("collection")) for document in documents})
     yield Finding(
         "items", bool(documents), f"{len(documents)} looked at, of {', '.join(names) or 'no collection'}"
     )
     if not documents:
         return
-    distinct = len({str(document.get("id")) for document in documents})
-    yield Finding("paging", distinct == len(documents), f"{distinct} different ids")
+    yield _paging(reached, documents, pages)
     yield from _contents(documents)
     if profile is not None:
         yield from _fit(documents, profile, url, credentials)
+
+
+def _collection(reached: catalog.Catalog, profile: Profile) -> Iterator[Finding]:
+    """Whether the catalog has the profile's collection; nothing where it does not tell."""
+    try:
+        held = catalog.require_collection(reached, profile)
+    except NoSuchCollection as error:
+        yield Finding("collection", False, f"the catalog {error.reason}")
+        return
+    if held is not None:
+        yield Finding("collection", True, ", ".join(filter(None, (held.name, held.extent))))
+
+
+def _paging(reached: catalog.Catalog, documents: list[dict[str, Any]], pages: Pages | None) -> Finding:
+    distinct = len({(str(one.get("collection")), str(one.get("id"))) for one in documents})
+    way = f", asked by {reached.state.way.method}" if reached.is_api else ""
+    cut = pages is not None and (pages.repeats or judge(pages, catalog.SAMPLE_PAGE_ITEMS) is Verdict.CUT)
+    hint = (
+        "; it does not link to the page after a full one: searches go on by parts of the period"
+        if cut
+        else ""
+    )
+    return Finding("paging", distinct == len(documents), f"{distinct} different ids{way}{hint}")
 
 
 def _contents(documents: list[dict[str, Any]]) -> Iterator[Finding]:

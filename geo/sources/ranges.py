@@ -8,7 +8,6 @@ from __future__ import annotations
 import io
 import logging
 import random
-import re
 import time
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
@@ -24,7 +23,17 @@ from segwatch.geo.errors import AccessDenied, ReadFailed, UnfitPixels, UnsafeHre
 from segwatch.geo.sources import hrefs
 from segwatch.geo.sources.access import Credentials, Signer
 from segwatch.geo.sources.deadline import within
-from segwatch.geo.sources.headers import retry_after
+from segwatch.geo.sources.headers import (
+    ContentRange,
+    Validator,
+    parse_boundary,
+    parse_content_range,
+    parse_length,
+    parse_retry_after,
+    parse_validator,
+    single_part,
+)
+from segwatch.geo.sources.signatures import expiry
 from segwatch.geo.types import Profile
 
 _log = logging.getLogger(__name__)
@@ -44,7 +53,9 @@ _LONGEST_WAIT_SECONDS = 15.0
 _REQUEST_SECONDS = 90.0
 _REDIRECTS = 3
 _PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
-_CONTENT_RANGE = re.compile(r"^bytes (\d+)-(\d+)/(\d+)$")
+_NO_RANGES = "the server ignores byte ranges; put the file on one that supports them"
+#: Heads and boundaries of an answer in parts.
+_MULTIPART_EXTRA = 4096
 
 
 class _PassingError(Exception):
@@ -110,7 +121,7 @@ class RemoteFile:
         self._blocks: OrderedDict[int, bytes] = OrderedDict()
         self._lock = Lock()
         self._size: int | None = None
-        self._etag: str | None = None
+        self._validator = Validator(None, None)
         self.bytes_read = 0
         """Bytes of bodies that came over the network, repeated and cut off ones too."""
         self.error: ReadFailed | UnsafeHref | AccessDenied | None = None
@@ -214,60 +225,115 @@ class RemoteFile:
                     if not (elsewhere and hrefs.matches(url, elsewhere)):
                         self._url = url  # a link to elsewhere is signed for a while only
                     continue
-                self._check_status(response, first, last)
-                expected = self._expected(response, first, last)
-                return self._body(response, expected)
+                self._check_status(response, first)
+                return self._content(response, first, last)
         raise self.failure(f"more than {_REDIRECTS} redirects")
 
-    def _check_status(self, response: httpx.Response, first: int, last: int) -> None:
+    def _check_status(self, response: httpx.Response, first: int) -> None:
         status = response.status_code
         if status in _PASSING:
-            raise _PassingError(f"HTTP {status}", retry_after(response.headers, datetime.now(UTC)))
+            raise _PassingError(f"HTTP {status}", parse_retry_after(response.headers, datetime.now(UTC)))
         if status in {401, 403} and self._signer.forget():
             raise _PassingError(f"HTTP {status}; the link is signed anew")
         if status == 416:
-            raise self.failure(f"the file is shorter than {first + 1} bytes")
-        if status == 200 and first == 0 and 0 < int(response.headers.get("content-length", 0)) <= last + 1:
-            return  # a server without ranges, but the file is small
-        if status == 200:
-            raise self.failure("the server ignores byte ranges; put the file on one that supports them")
-        if status != 206:
-            hint = "; the link may need signing or credentials" if status in {401, 403} else ""
-            raise self.failure(f"HTTP {status}{hint}")
+            told = parse_content_range(response.headers.get("content-range"))
+            size = f"; it has {told.size}" if told is not None and told.size is not None else ""
+            raise self.failure(f"the file is shorter than {first + 1} bytes{size}")
+        if status not in {200, 206}:
+            raise self.failure(f"HTTP {status}{self._access_hint() if status in {401, 403} else ''}")
+        encoding = response.headers.get("content-encoding", "").strip().lower()
+        if encoding not in {"", "identity"}:
+            raise self.failure(
+                f"the server sends it compressed ({encoding}) though it was not asked for that way"
+            )
 
-    def _expected(self, response: httpx.Response, first: int, last: int) -> int:
-        """Length of the body; checks that the answer is about the range asked for and the same file."""
+    def _access_hint(self) -> str:
+        until = expiry(self._url)
+        if until is not None and until < datetime.now(UTC):
+            return f"; the link was signed until {until:%Y-%m-%d %H:%M} UTC: the catalog must give a new one"
+        return "; the link may need signing or credentials"
+
+    def _content(self, response: httpx.Response, first: int, last: int) -> bytes:
+        """The bytes asked for, once the answer is shown to hold them and to be of the same file."""
         if response.status_code == 200:
-            start, size = 0, int(response.headers["content-length"])
-            stop = size - 1
-        else:
-            match = _CONTENT_RANGE.match(response.headers.get("content-range", ""))
-            if match is None:
-                raise self.failure(f"bad Content-Range {response.headers.get('content-range')!r}")
-            start, stop, size = (int(part) for part in match.groups())
-        if start != first or stop != min(last, size - 1):
+            return self._from_whole(response, first, last)
+        boundary = parse_boundary(response.headers.get("content-type"))
+        if boundary is not None:
+            return self._from_multipart(response, boundary, first, last)
+        given = parse_content_range(response.headers.get("content-range"))
+        if given is None:
+            raise self.failure(f"bad Content-Range {response.headers.get('content-range')!r}")
+        expected = self._expected(given, response, first, last)
+        return self._exactly(self._body(response, expected), expected)
+
+    def _from_whole(self, response: httpx.Response, first: int, last: int) -> bytes:
+        """Of a server without ranges, or one that sends all of a small file."""
+        length = parse_length(response.headers)
+        if first > 0 and self._size is not None:
+            raise _PassingError("the server sent the whole file in the place of a part")
+        if first > 0 or (length is not None and length > last + 1):
+            raise self.failure(_NO_RANGES)
+        content = self._body(response, last + 1)
+        if len(content) > last + 1:
+            raise self.failure(_NO_RANGES)
+        if length is not None:
+            self._exactly(content, length)
+        self._check_same(response, len(content))
+        return content
+
+    def _from_multipart(self, response: httpx.Response, boundary: bytes, first: int, last: int) -> bytes:
+        """One part, in the form for several."""
+        found = single_part(self._body(response, last - first + 1 + _MULTIPART_EXTRA), boundary)
+        if found is None:
+            raise self.failure("its answer of several parts holds none, or more than the one asked for")
+        given, content = found
+        return self._exactly(content, self._expected(given, response, first, last))
+
+    def _expected(self, given: ContentRange, response: httpx.Response, first: int, last: int) -> int:
+        """Length of the body; checks that the answer is about the range asked for and the same file."""
+        start, stop = given.first, given.last
+        size = given.size if given.size is not None else self._size or self._asked_size()
+        if start is None or stop is None or start != first or stop != min(last, size - 1):
             raise self.failure(f"asked for bytes {first}-{last}, the server sent {start}-{stop} of {size}")
-        etag = response.headers.get("etag")
-        with self._lock:
-            if self._size is not None and (size, etag) != (self._size, self._etag):
-                raise self.failure("the file changed while it was read")
-            self._size, self._etag = size, etag
+        self._check_same(response, size)
         return stop - start + 1
 
-    def _body(self, response: httpx.Response, expected: int) -> bytes:
+    def _check_same(self, response: httpx.Response, size: int) -> None:
+        validator = parse_validator(response.headers)
+        with self._lock:
+            changed = self._size is not None and size != self._size
+            if changed or validator.contradicts(self._validator):
+                raise self.failure("the file changed while it was read")
+            self._size, self._validator = size, self._validator.merge(validator)
+
+    def _asked_size(self) -> int:
+        """Length of the file as a HEAD request tells it, for servers whose ranges do not (``bytes 0-9/*``)."""
+        signed, headers = self._signer.sign(self._url, "HEAD")
+        response = self._client.head(signed, headers=headers | {"Accept-Encoding": "identity"})
+        size = parse_length(response.headers) if response.status_code == 200 else None
+        if size is None:
+            raise self.failure("the server does not tell how long the file is")
+        return size
+
+    def _body(self, response: httpx.Response, most: int) -> bytes:
+        """What was sent, up to just more than ``most`` bytes."""
         content = bytearray()
         try:
             for chunk in response.iter_raw():
                 content += chunk
                 with self._lock:
                     self.bytes_read += len(chunk)
-                if len(content) > expected:
+                if len(content) > most:
                     break
         except httpx.RemoteProtocolError as error:
-            raise _PassingError(f"the connection broke after {len(content)} of {expected} bytes") from error
+            raise _PassingError(f"the connection broke after {len(content)} of {most} bytes") from error
+        return bytes(content)
+
+    @staticmethod
+    def _exactly(content: bytes, expected: int) -> bytes:
         if len(content) != expected:
             raise _PassingError(f"got {len(content)} of {expected} bytes")
-        return bytes(content)
+        return content
 
 
 class Cursor(io.RawIOBase):

@@ -39,12 +39,16 @@ def features(name: str) -> list[dict[str, Any]]:
 def replaying(name: str) -> Iterator[str]:
     """A server that gives the answers to each method and path in the order of the recording, the last one again and
     again, with its own address in the place of the catalog's. Gives that of the catalog's root.
+
+    The recordings stop in the middle: their last page links to no further one and counts what was recorded.
     """
     recorded = bodies(name)
     root = recorded[0][1].removesuffix("/search").rstrip("/")
     answers: dict[tuple[str, str], list[str]] = defaultdict(list)
     for method, uri, body in recorded:
         answers[method, urlsplit(uri).path.rstrip("/")].append(body)
+    for pages in answers.values():
+        _end(pages)
     path = urlsplit(root).path
     answers.setdefault(("GET", path), [json.dumps(_landing(root))])
 
@@ -71,6 +75,22 @@ def replaying(name: str) -> Iterator[str]:
 
     with running(Handler) as url:
         yield f"{url}{path}"
+
+
+def _end(pages: list[str]) -> None:
+    """Make the last of some pages of items the last one: shorter than the others, without a link to more."""
+    last = json.loads(pages[-1]) if pages[-1] else None
+    if not isinstance(last, dict) or "features" not in last:
+        return
+    ended = last | {"links": [link for link in last["links"] if link["rel"] != "next"]}
+    if len(pages) > 1:
+        pages.append(json.dumps(ended | {"features": []}))
+    else:
+        pages[-1] = json.dumps(ended)
+    for at, page in enumerate(pages):
+        counted = json.loads(page) | {"context": {}}
+        counted.pop("numberMatched", None)
+        pages[at] = json.dumps(counted)
 
 
 def _text(body: str | bytes) -> str:

@@ -14,12 +14,15 @@ Answer = tuple[int, dict[str, str], bytes]
 #: Number of the request and the right answer -> what is sent.
 Fault = Callable[[int, Answer], Answer]
 
+#: How soon a server notices that it is to stop.
+_POLL_SECONDS = 0.02
+
 
 @contextmanager
 def running(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
     """A server of this handler on a free port; gives its address."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    thread = Thread(target=server.serve_forever, daemon=True)
+    thread = Thread(target=server.serve_forever, args=(_POLL_SECONDS,), daemon=True)
     thread.start()
     try:
         yield f"http://127.0.0.1:{server.server_port}"

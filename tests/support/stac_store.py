@@ -31,6 +31,8 @@ class Store:
     """Body of the first page's request of each search."""
     fault: Fault = lambda number: None
     requests: int = 0
+    matched: int | None = None
+    """What it counts whatever is asked; None = what is there."""
 
     def put(self, identity: str, at: str, *, updated: str | None = None, **properties: Any) -> None:
         """Hold an item over the square 0..1, acquired at a time."""
@@ -68,7 +70,7 @@ class Store:
             "type": "FeatureCollection",
             "features": found[begin : begin + PAGE],
             "links": links,
-            "numberMatched": 7_000_000,
+            "numberMatched": len(found) if self.matched is None else self.matched,
         }
 
 

@@ -14,7 +14,7 @@ from segwatch.db.migrations import views
 SQL = Path(__file__).parents[2] / "sql"
 
 revision = '0014'
-down_revision = '0010'
+down_revision = '0013'
 branch_labels = None
 depends_on = None
 

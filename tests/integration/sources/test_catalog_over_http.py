@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from shapely.geometry import box
 
-from segwatch.geo.errors import CatalogUnreachable
+from segwatch.geo.errors import CatalogUnreachable, SearchIncomplete
 from segwatch.geo.sources import profiles
 from segwatch.geo.sources.catalog import Rejected, search
 from segwatch.geo.types import Item
@@ -100,21 +100,26 @@ def test_all_pages_are_followed() -> None:
     def pages(base: str, number: int) -> tuple[int, dict[str, Any]]:
         if number == 1:
             return 200, follow(base, recorded("pc_naip_page1.json"))
-        return 200, recorded("pc_naip_page2.json")
+        return 200, shorter
 
+    # as long as the first it would not tell that it is the last
+    shorter = recorded("pc_naip_page2.json")
+    shorter["features"].pop()
     wanted = [
-        feature["id"]
-        for name in ("pc_naip_page1.json", "pc_naip_page2.json")
-        for feature in recorded(name)["features"]
+        feature["id"] for page in (recorded("pc_naip_page1.json"), shorter) for feature in page["features"]
     ]
     with catalog(pages) as url:
         items = found(url)
     assert [one.id for one in items if isinstance(one, Item)] == list(dict.fromkeys(wanted))
 
 
-def test_a_catalog_that_repeats_its_page_ends() -> None:
-    with catalog(lambda base, _: (200, follow(base, recorded("pc_naip_page1.json")))) as url:
-        items = found(url)
+def test_a_catalog_that_repeats_its_page_whatever_it_is_asked_has_more() -> None:
+    items: list[Item | Rejected] = []
+    with (
+        catalog(lambda base, _: (200, follow(base, recorded("pc_naip_page1.json")))) as url,
+        pytest.raises(SearchIncomplete, match="lead back"),
+    ):
+        items.extend(search(url, NAIP, EVERYWHERE, LONG_AGO, NOW))
     identities = [one.id for one in items if isinstance(one, Item)]
     assert len(identities) == len(set(identities)) == len(recorded("pc_naip_page1.json")["features"])
 

@@ -63,6 +63,7 @@ def test_a_check_reads_recorded_pages() -> None:
     profile = replace(profiles.load("sentinel2-l2a-earthsearch"), collection="*")
     with replaying("earthsearch_pages.yaml") as url:
         findings = {one.about: one for one in inspect(url, None)}
+    with replaying("earthsearch_pages.yaml") as url:
         fits = {one.about: one for one in inspect(url, profile)}
     assert findings["items"].good
     assert findings["paging"].good

@@ -246,7 +246,9 @@ chosen = st.frozensets(st.integers(0, 24), min_size=1)
     shift_m=4,
 )
 @example(
-    water=frozenset({16, 17, 21}), views=[frozenset({17}), frozenset({21}), frozenset({0}), frozenset({16, 21})], shift_m=100
+    water=frozenset({16, 17, 21}),
+    views=[frozenset({17}), frozenset({21}), frozenset({0}), frozenset({16, 21})],
+    shift_m=100,
 )
 @example(water=frozenset({14, 18}), views=[frozenset({14}), frozenset({18})], shift_m=0)
 @example(water=frozenset({0, 1, 2}), views=[frozenset({0, 2}), frozenset({1})], shift_m=0)
@@ -314,7 +316,9 @@ def test_a_series_that_takes_over_knows_its_ground_and_compares_what_it_has_not_
     )
     assert [change.kind for change in news(steps)] == ["appeared"]
     assert news(steps)[0].valid_at == START + timedelta(days=2)
-    assert [change.baseline for change in steps[1].changes] == [True], "a puddle that the model before had missed"
+    assert [change.baseline for change in steps[1].changes] == [True], (
+        "a puddle that the model before had missed"
+    )
     lake = max(states(steps), key=lambda state: state.area_m2)
     assert lake.track_id in taken_ids(taken)
     assert same(lake.geometry, wider)
