@@ -33,7 +33,10 @@ _WHOLE = frozenset({200, 203})
 _MOVED = {301: " for good", 302: "", 303: "", 307: "", 308: " for good"}
 _USUAL_PORTS = {"http": 80, "https": 443}
 #: Parameters that say who asks, not what for; they change while the feed stays the same.
-_SECRET = re.compile(r"key|token|secret|passw|auth|sig|cred|user|session|login|appid|client", re.IGNORECASE)
+_SECRET = re.compile(
+    r"(?:\A|[_-])(?:api|app|access|subscription)?[_-]?key\Z|token|secret|passw|auth|signature|\Asig\Z|credential|session",
+    re.IGNORECASE,
+)
 
 
 @dataclass(slots=True)

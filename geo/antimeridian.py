@@ -289,7 +289,9 @@ def _enclosed(ring: BaseGeometry) -> Polygon:
     if first == last:
         return Polygon(coords)
     pole = math.copysign(90.0, coords[:, 1].mean())
-    return Polygon([*coords, (last, pole), (first, pole)])
+    # in steps that nobody takes for a crossing
+    along_the_pole = [(longitude, pole) for longitude in np.linspace(last, first, 5)]
+    return Polygon([*coords, *along_the_pole])
 
 
 def _moved(geometry: BaseGeometry, degrees: float) -> BaseGeometry:

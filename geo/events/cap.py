@@ -157,6 +157,8 @@ def _place(infos: Sequence[_Info]) -> BaseGeometry:
     if not shapes and codes:
         named = ", ".join(dict.fromkeys(plain(one, 20) for one in codes))
         raise EventRefused(f"it has no place but codes of areas ({named[:80]}), no polygon or circle")
+    if not shapes:
+        raise EventRefused("it has no place")
     return track(shapes)
 
 

@@ -1,0 +1,102 @@
+"""Nobody but ``geo/antimeridian.py`` takes bounds, centres or hulls of geometry that may be split at 180 degrees."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).parents[3]
+HOME = "geo/antimeridian.py"
+#: Of shapely, as attributes of geometries or as functions.
+MEASURES = frozenset(
+    (
+        *("bounds", "total_bounds", "centroid", "representative_point", "point_on_surface", "convex_hull"),
+        *("concave_hull", "envelope", "buffer", "minimum_rotated_rectangle", "oriented_envelope"),
+        *("minimum_bounding_circle", "minimum_clearance"),
+    )
+)
+SQL = re.compile(
+    r"\bST_(?:[XY]M(?:in|ax)|3?D?Extent|EstimatedExtent|Envelope|MakeEnvelope|MakeBox2D|Expand|Centroid|PointOnSurface"
+    r"|GeometricMedian|ConvexHull|Buffer|OrientedEnvelope|MinimumBoundingCircle|X|Y)\b",
+    re.IGNORECASE,
+)
+#: Where it is right all the same, and why. Whoever adds a place says why, or uses ``geo/antimeridian.py``.
+ALLOWED = {
+    "geo/area.py:_strips": "one polygon, which lies on one side; its width alone",
+    "geo/grid.py:for_area": "projected, in metres",
+    "geo/scenes.py:_footprint": "as received, before it is split: whether its numbers are degrees",
+    "geo/seams.py:_meeting": "pixels",
+    "geo/seams.py:touches": "pixels",
+    "geo/events/xml.py:widened": "projected, in metres",
+    "geo/events/area.py:_around": "projected, in metres",
+    "geo/sources/inspection.py:_fit": "a point of the shape, on either side, then metres",
+    "geo/tracking/link.py": "projected, in metres",
+    "geo/tracking/replay.py": "projected, in metres",
+    "geo/tracking/transitions.py": "projected, in metres",
+    "flows/web/extents.py": "bounds of tipg's columns; SQL that measures with longitudes to 180 and to 360",
+    "flows/web/queries.py": "measures with longitudes to 180 and to 360; narrower() chooses",
+    "flows/situation.py:<module>": "a point on the surface lies on one of the parts",
+}  # fmt: skip
+
+
+def uses(name: str, source: str) -> Iterator[tuple[str, str]]:
+    """Place and word of every use in a Python file."""
+    tree = ast.parse(source)
+    functions = [one for one in ast.walk(tree) if isinstance(one, ast.FunctionDef | ast.AsyncFunctionDef)]
+    for node in ast.walk(tree):
+        words: list[str] = []
+        if isinstance(node, ast.Attribute) and node.attr in MEASURES:
+            words = [node.attr]
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            words = SQL.findall(node.value)
+        if words and isinstance(node, ast.expr):
+            line = node.lineno
+            around = [one for one in functions if one.lineno <= line <= (one.end_lineno or one.lineno)]
+            inner = max(around, key=lambda one: one.lineno, default=None)
+            yield f"{name}:{inner.name if inner else '<module>'}", words[0]
+
+
+def found() -> dict[str, set[str]]:
+    """Words by place."""
+    places: dict[str, set[str]] = {}
+    for folder in ("geo", "db", "flows"):
+        for path in sorted((ROOT / folder).rglob("*.py")):
+            name = path.relative_to(ROOT).as_posix()
+            if name != HOME:
+                for place, word in uses(name, path.read_text(encoding="utf-8")):
+                    places.setdefault(place, set()).add(word)
+    for path in sorted((ROOT / "db/sql").rglob("*.sql")):
+        for word in SQL.findall(path.read_text(encoding="utf-8")):
+            places.setdefault(path.relative_to(ROOT).as_posix(), set()).add(word)
+    return places
+
+
+def test_only_one_module_measures_what_180_degrees_may_split() -> None:
+    new = {
+        place: sorted(words)
+        for place, words in found().items()
+        if place not in ALLOWED and place.split(":")[0] not in ALLOWED
+    }
+    assert not new, (
+        f"{new}: a shape split at 180 degrees has its bounding box, centre and hull on the other side of the earth; "
+        f"use {HOME} (bounds_of, centre, centroid, box_of, meets), or say in ALLOWED why the shape cannot be split"
+    )
+
+
+def test_no_excuse_is_left_over() -> None:
+    used = {name for place in found() for name in (place, place.split(":")[0])}
+    assert set(ALLOWED) <= used
+
+
+def test_uses_are_found_in_code_and_in_sql() -> None:
+    code = """
+def somewhere(shape):
+    return shape.bounds, shapely.centroid(shape), "SELECT ST_Extent(geom), ST_Area(geom)"
+"""
+    assert sorted(uses("a.py", code)) == [
+        ("a.py:somewhere", "ST_Extent"),
+        ("a.py:somewhere", "bounds"),
+        ("a.py:somewhere", "centroid"),
+    ]
