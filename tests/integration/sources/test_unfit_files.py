@@ -97,8 +97,8 @@ def look(content: bytes, profile: Profile = RGB, **assets: bytes) -> SceneWindow
     ],
     ids=[
         "a palette as grey", "a palette as RGB", "one band", "transparency as red", "0 is white", "complex",
-        "8 bits as scaled", "8 bits as 16", "signed", "out of the type", "60 m", "30 m", "1 m", "degrees said to be metres",
-        "coarse degrees", "fine degrees", "metres said to be degrees",
+        "8 bits as scaled", "8 bits as 16", "signed", "out of the type", "60 m", "30 m", "1 m",
+        "degrees said to be metres", "coarse degrees", "fine degrees", "metres said to be degrees",
     ],
 )  # fmt: skip
 def test_a_file_that_does_not_fit_is_refused(content: Any, profile: Profile, why: str) -> None:
@@ -124,8 +124,8 @@ def test_a_file_that_does_not_fit_is_refused(content: Any, profile: Profile, why
         (lambda: in_degrees(0.0001), RGB),
     ],
     ids=[
-        "16 bits that may hold 8", "signed reflectance", "floats", "transparency beside", "inks", "JPEG's colours", "grey",
-        "8 bits, stretched", "20 m bands", "an eighth", "coarse and wanted", "fine and wanted", "degrees",
+        "16 bits that may hold 8", "signed reflectance", "floats", "transparency beside", "inks", "JPEG's colours",
+        "grey", "8 bits, stretched", "20 m bands", "an eighth", "coarse and wanted", "fine and wanted", "degrees",
     ],
 )  # fmt: skip
 def test_a_file_that_fits_is_read(content: Any, profile: Profile) -> None:
