@@ -143,6 +143,28 @@ class Ledger:
                 else:
                     ledger.fail(conn, one, "w", "the file is cut off", max_attempts=2)
 
+    def misrender(self, day: int) -> None:
+        """The scene of a day is found, and its picture says nothing about the ground."""
+        self.find([day])
+        leased = self.lease("w")
+        with self.engine.begin() as conn:
+            ledger.fail(conn, leased.observations[0].id, "w", "all of it is white", max_attempts=0)
+
+    def reject(self, day: int) -> None:
+        """An item of a day is found that cannot be used."""
+        (item,) = scene(day).items
+        with self.engine.begin() as conn:
+            scenes.reject(
+                conn,
+                self.revision,
+                item.id,
+                item.collection,
+                item.href,
+                "asset 'visual' is missing",
+                acquired_at=item.acquired_at,
+                footprint=item.footprint,
+            )
+
     def track(self) -> Tracked:
         """Whatever is ready is tracked."""
         return track_ready(self.engine)

@@ -1,11 +1,14 @@
-"""Invariant 7: every scene found ends as observed, skipped or failed, with its reason; counts add up."""
+"""Invariant 7: every scene found ends as observed, skipped or failed, an unusable item as rejected; counts add up."""
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
+from segwatch.flows import reports
 
 OUTCOMES = {
     "lake": ("observed", "alerted"),
@@ -13,7 +16,11 @@ OUTCOMES = {
     "clouded": ("observed", "cloudy"),
     "skipped": ("skipped", "cloudy"),
     "failed": ("failed", "failed"),
+    "misrendered": ("failed", "failed"),
+    "rejected": ("rejected", "rejected"),
 }
+#: Nothing is answered on these.
+UNANSWERED = {"skipped", "failed", "misrendered", "rejected"}
 
 
 @given(st.lists(st.sampled_from(sorted(OUTCOMES)), min_size=1, max_size=6), st.randoms(use_true_random=False))
@@ -34,7 +41,11 @@ def test_every_scene_has_an_outcome_and_a_reason(
     order = list(range(len(outcomes)))
     shuffle.shuffle(order)
     for number in order:
-        if outcomes[number] in {"skipped", "failed"}:
+        if outcomes[number] == "rejected":
+            ledger.reject(number)
+        elif outcomes[number] == "misrendered":
+            ledger.misrender(number)
+        elif outcomes[number] in UNANSWERED:
             ledger.give_up(number, skipped=outcomes[number] == "skipped")
         else:
             ledger.answer(world, [number])
@@ -42,8 +53,14 @@ def test_every_scene_has_an_outcome_and_a_reason(
     rows = ledger.rows("SELECT acquired_at, state, reason, attempts FROM watch.coverage ORDER BY acquired_at")
     assert [row["state"] for row in rows] == [OUTCOMES[outcome][0] for outcome in outcomes]
     for row in rows:
-        assert (row["reason"] is not None) == (row["state"] in {"skipped", "failed"})
-        assert row["attempts"] >= 1
+        assert (row["reason"] is not None) == (row["state"] in {"skipped", "failed", "rejected"})
+        assert (row["attempts"] >= 1) == (row["state"] != "rejected")
+    for row, outcome in zip(rows, outcomes, strict=True):
+        assert outcome != "misrendered" or row["attempts"] == 1, "what stays wrong is not tried again"
+    (counts,) = reports.summary(ledger.engine)
+    told = {name: counts[name] for name in ("observed", "skipped", "failed", "rejected") if counts[name]}
+    assert told == Counter(OUTCOMES[outcome][0] for outcome in outcomes)
+    assert counts["waiting"] == 0
     why = ledger.rows(
         "SELECT acquired_at, answer FROM watch.why_not(10.006, 50.006, :at, 'lakes') ORDER BY 1",
         at=kit.day(99),

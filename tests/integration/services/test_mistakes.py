@@ -216,3 +216,27 @@ def test_words_that_look_like_markup_are_shown_as_they_are(ledgers: Any, databas
     changed = shown("upgrades", "lakes")
     assert "see [/docs]" in changed
     assert "the [red] ones" in changed
+
+
+@pytest.mark.parametrize(
+    ("more", "warned"),
+    [
+        ({}, ()),
+        ({"min_polygon_m2": 50}, ("min_polygon_m2 50 is less than one pixel of the source (100 m²)",)),
+        ({"min_polygon_m2": 5e6}, ("min_polygon_m2 5e+06 is more than the whole area",)),
+        ({"tracking": {"min_change_m2": 1e7}}, ("tracking.min_change_m2 1e+07 is more than the whole area",)),
+    ],
+    ids=["fine", "below a pixel", "above the area", "a change above the area"],
+)
+def test_a_watch_tells_what_it_does_not_report(
+    tmp_path: Path, more: dict[str, Any], warned: tuple[str, ...]
+) -> None:
+    file = tmp_path / "shore.yaml"
+    file.write_text(json.dumps(WATCH | more))
+    done = segwatch("apply", str(file))
+    assert done.exit_code == 0, done.output
+    smallest = {50: "100", 5e6: "5,000,000"}.get(more.get("min_polygon_m2", 0), "500")
+    assert f"Not reported: objects under {smallest} m²; growth or shrinkage under" in done.output
+    assert done.output.count("warning:") == len(warned)
+    for words in warned:
+        assert words in done.output

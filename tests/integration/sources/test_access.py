@@ -224,6 +224,7 @@ def test_a_source_is_checked() -> None:
         # the file shows a part of the ground that the item says
         assert findings["sample read"].good
         assert "25% imaged" in findings["sample read"].says
+        assert not findings["rendering"].good, "of one colour"
         store.items["a3"]["assets"] = {}
         findings = {each.about: each for each in inspect(url, profiles.load("rgb-cog"))}
         assert findings["profile"].says.startswith("4 of 5 items can be used; asset 'visual' is missing")

@@ -18,7 +18,7 @@ from rasterio.transform import from_origin
 from scipy import ndimage
 
 from segwatch.db.ledger import LeasedObservation
-from segwatch.flows.answering import Group, answer_group, bands
+from segwatch.flows.answering import Group, Outcome, SceneMisrendered, answer_group, bands
 from segwatch.flows.evidence import Preview
 from segwatch.flows.reading import Reading
 from segwatch.flows.segmenters import Answer, Tiles
@@ -49,8 +49,8 @@ class Frail(ColourSegmenter):
         return super().segment(tiles, instructions)
 
 
-def tiff(pixels: NDArray[np.uint8]) -> bytes:
-    made = {"driver": "GTiff", "width": SIDE, "height": SIDE, "count": len(pixels), "dtype": "uint8",
+def tiff(pixels: NDArray[np.uint8 | np.uint16]) -> bytes:
+    made = {"driver": "GTiff", "width": SIDE, "height": SIDE, "count": len(pixels), "dtype": pixels.dtype,
             "tiled": True, "blockxsize": 128, "blockysize": 128, "compress": "deflate"}  # fmt: skip
     with rasterio.MemoryFile() as memory:
         with memory.open(crs=UTM.to_wkt(), transform=from_origin(500_000, 5_100_000, 10, 10), **made) as file:
@@ -91,6 +91,18 @@ class Seen:
     asked: int
 
 
+def outcome(url: str, most_px: int, rows: int) -> tuple[Outcome, Frail]:
+    scene, group = group_of(url)
+    segmenter = Frail()
+    columns = bands(group.view.grid, segmenter.tile_px, most_px)
+    with (
+        ThreadPoolExecutor(1) as executor,
+        Reading(executor, scene, group.view, columns, rows) as reading,
+    ):
+        ((_, result),) = answer_group(group, reading, segmenter, 1)
+    return result, segmenter
+
+
 def observe(url: str, most_px: int, rows: int) -> Seen:
     scene, group = group_of(url)
     segmenter, grid = Frail(), group.view.grid
@@ -122,3 +134,38 @@ def test_bands_and_strips_change_nothing(most_px: int, rows: int, broken: bool) 
         assert one.geometry.symmetric_difference(other.geometry).area < 1e-14
         assert one.score == pytest.approx(other.score)
     np.testing.assert_array_equal(parts.picture, once.picture)
+
+
+def clipped(share: float) -> tuple[bytes, bytes]:
+    """An image of which so many rows from the top are numbers of 16 bits, and no cloud."""
+    rng = np.random.default_rng(5)
+    image = rng.integers(20, 90, (3, SIDE, SIDE)).astype(np.uint16)
+    image[:, : int(share * SIDE)] += 2000
+    return tiff(image), tiff(np.zeros((1, SIDE, SIDE), np.uint8))
+
+
+@pytest.mark.parametrize(("most_px", "rows"), [(SIDE, SIDE), (200, 48), (64, 17)])
+@pytest.mark.parametrize("share", [1.0, 0.5, 0.03])
+def test_a_clipped_picture_is_no_observation_however_it_is_read(
+    share: float, most_px: int, rows: int
+) -> None:
+    image, mask = clipped(share)
+    with serving_files({"/image.tif": image, "/mask.tif": mask}) as files:
+        result, segmenter = outcome(files.url, most_px, rows)
+    assert isinstance(result, SceneMisrendered)
+    assert "more than 8 bits" in result.reason
+    if most_px == SIDE:
+        assert segmenter.asked == 0, "it is judged before the model is asked"
+
+
+def test_what_is_hidden_by_clouds_is_not_judged() -> None:
+    rng = np.random.default_rng(5)
+    image = rng.integers(20, 90, (3, SIDE, SIDE)).astype(np.uint8)
+    image[:, : SIDE - 40] = 255
+    mask = (image[:1] == 255).astype(np.uint8)
+    with serving_files({"/image.tif": tiff(image), "/mask.tif": tiff(mask)}) as files:
+        result, _ = outcome(files.url, 200, 48)
+        assert isinstance(result, ObservationResult)
+    with serving_files({"/image.tif": tiff(image), "/mask.tif": tiff(np.zeros_like(mask))}) as files:
+        result, _ = outcome(files.url, 200, 48)
+        assert isinstance(result, SceneMisrendered), "nor without the clouds"

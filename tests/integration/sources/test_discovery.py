@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -14,7 +15,7 @@ from segwatch.db import watches
 from segwatch.flows.discover import Discovered, discover_watch
 from segwatch.geo.errors import CatalogUnreachable
 from segwatch.geo.sources import profiles
-from segwatch.geo.types import Instruction, Watch
+from segwatch.geo.types import BandRef, Instruction, Watch
 from tests.support.stac_store import QUERY, Store, stac_store
 
 NOW = datetime(2024, 6, 1, 12, tzinfo=UTC)
@@ -214,3 +215,57 @@ def test_what_cannot_be_used_is_recorded_and_the_rest_goes_on(world: World) -> N
     assert "no geometry" in reasons["flat"]
     assert "time is unknown" in reasons["timeless"]
     assert "asset 'visual' is missing" in reasons["bare"]
+
+
+def test_rejected_items_are_covered_until_they_can_be_used(world: World) -> None:
+    held = (
+        "SELECT state, count(*) FROM watch.coverage WHERE superseded_at IS NULL GROUP BY state ORDER BY state"
+    )
+    world.store.put("good", "2024-05-01T10:00:00Z")
+    world.store.put("bare", "2024-05-04T10:00:00Z")
+    assets = world.store.items["bare"].pop("assets")
+    world.store.put("timeless", "2024-05-03T10:00:00Z")
+    world.store.items["timeless"]["properties"]["datetime"] = None
+    found = world.look()
+    assert sum(found.reasons.values()) == found.rejected == 2
+    assert world.rows(held) == [("pending", 1), ("rejected", 2)]
+    there = "SELECT answer FROM watch.why_not(0.5, 0.5, '2024-05-03T12:00Z', 'w') ORDER BY answer"
+    # the one without a time may have been taken before, the other one was not
+    assert world.rows(there) == [("pending",), ("rejected",)]
+    elsewhere = "SELECT answer FROM watch.why_not(0.1, 0.1, now(), 'w')"
+    assert set(world.rows(elsewhere)) == {("not imaged",)}
+    # rejected anew, for another reason
+    world.store.items["bare"] |= {"assets": assets, "geometry": None}
+    world.look()
+    assert world.rows(held) == [("pending", 1), ("rejected", 2)]
+    assert (
+        "no geometry"
+        in dict(world.rows("SELECT item_id, reason FROM watch.rejected_items WHERE superseded_at IS NULL"))[
+            "bare"
+        ]
+    )
+    world.store.put("bare", "2024-05-04T10:00:00Z")
+    world.look()
+    assert world.rows(held) == [("pending", 2), ("rejected", 1)]
+    world.look()
+    assert world.rows(held) == [("pending", 2), ("rejected", 1)]
+
+
+def test_an_item_that_another_watch_can_use_stays_rejected(world: World) -> None:
+    world.store.put("one", "2024-05-01T10:00:00Z")
+    world.store.items["one"]["assets"] = {"other": {"href": "https://data.example.org/one.tif"}}
+    world.look()
+    profile = profiles.load("rgb-cog")
+    other = replace(
+        profile, red=BandRef("other"), green=BandRef("other", 2), blue=BandRef("other", 3), name="other"
+    )
+    with world.engine.begin() as conn:
+        watch = watches.current(conn, "w").watch
+        watches.apply(conn, replace(watch, name="v", profile=other))
+    discover_watch(world.engine, "v", model_version="m@1", now=world.now)
+    states = "SELECT watch, state FROM watch.coverage WHERE superseded_at IS NULL ORDER BY watch"
+    assert world.rows(states) == [("v", "pending"), ("w", "rejected")]
+    with world.engine.begin() as conn:
+        watches.apply(conn, replace(watch, profile=other))
+    world.look()
+    assert world.rows(states) == [("v", "pending"), ("w", "pending")], "and its profile was mended"
