@@ -248,3 +248,34 @@ def test_the_baseline_counts_before_the_update(world: Any, kit: Any) -> None:
         scenes.upsert(conn, [version("05.09", 9)])
     query = "SELECT processing_baseline FROM segwatch.scene_item WHERE superseded_at IS NULL"
     assert rows(world, query) == [("05.11",)]
+
+
+def test_links_that_come_and_go_between_uses(world: Any, kit: Any) -> None:
+    """Each use keeps its row, and none of them is taken for another one."""
+    hosts, used = ["one", "two", "three", "two", "one"], []
+    for number, host in enumerate(hosts):
+        with world.engine.begin() as conn:
+            revision = watches.apply(conn, replace(kit.watch(), name=f"w{number}")).revision_id
+        if number == 2:
+            # nobody uses these: the row moves on
+            find(world, linked(kit.scene(0), host="unused"))
+        assert find(world, linked(kit.scene(0), host=host), revision) == 1
+        leased = lease(world)
+        used.append(leased.scene.items[0].assets["red"])
+        with world.engine.begin() as conn:
+            for one in leased.observations:
+                ledger.save(conn, one.id, "w", kit.result(), {})
+    assert used == [f"https://{host}.example/a-0/red.tif" for host in hosts]
+    query = "SELECT watch, item_hrefs FROM watch.coverage WHERE watch LIKE 'w%' ORDER BY watch"
+    assert rows(world, query) == [
+        (f"w{number}", [f"https://{host}.example/items/a-0"]) for number, host in enumerate(hosts)
+    ]
+
+
+def test_an_item_whose_time_was_corrected_is_observed_in_its_new_scene(world: Any, kit: Any) -> None:
+    scene = linked(kit.scene(0))
+    find(world, scene)
+    later = scene.acquired_at + timedelta(days=1)
+    items = (replace(scene.items[0], acquired_at=later),)
+    moved = replace(scene, solar_day=later.date(), acquired_at=later, items=items)
+    assert [find(world, one) for one in (moved, moved, scene)] == [1, 0, 0]
