@@ -131,7 +131,7 @@ def _keep_item(conn: Connection, scene_id: UUID, scene: Scene, item: Item, known
     fitting = next((row for row in (current, *same) if row.leads_to(item)), None)
     moved = fitting is not current
     if fitting is None and _is_used(conn, scene_id, current.id):
-        fitting = _add_moved(conn, scene_id, item, current)
+        fitting = _add_moved(conn, scene_id, item, current, len(same))
         known[item.id, item.store].append(fitting)
     elif fitting is None:
         _move(conn, current, item)
@@ -148,10 +148,13 @@ def _version(item: Item) -> tuple[datetime | None, str, str]:
 
 
 def _version_id(scene: Scene, item: Item, known: _Rows) -> UUID:
-    """The id of the version, also where it is known by links into another store."""
+    """The id of the version, also where it is known by links into another store.
+
+    It names the scene: an item whose time or platform was corrected is part of another one.
+    """
     rows = (row for (item_id, _), some in known.items() if item_id == item.id for row in some)
     found = next((row.version_id for row in rows if row.is_version_of(item)), None)
-    return found or make_id("item", scene.catalog, scene.collection, item.id, *_version(item))
+    return found or make_id("item", scene.key, item.id, *_version(item))
 
 
 def _is_used(conn: Connection, scene_id: UUID, identity: UUID) -> bool:
@@ -190,10 +193,11 @@ def _add(
     return _Row(**values, recorded_at=conn.execute(statement).scalar_one())
 
 
-def _add_moved(conn: Connection, scene_id: UUID, item: Item, current: _Row) -> _Row:
+def _add_moved(conn: Connection, scene_id: UUID, item: Item, current: _Row, ordinal: int) -> _Row:
     """A further row of a version whose links lead elsewhere now; the assets of other profiles stay."""
     assets = current.assets | _unsigned(item)
-    identity = make_id("item links", current.version_id, item.store, item.href, *sorted(assets.items()))
+    # rows that nobody used are rewritten, so that links would not name one
+    identity = make_id("item links", current.version_id, item.store, ordinal)
     links = {name: href for name, href in current.links.items() if name not in item.assets}
     return _add(
         conn,

@@ -93,10 +93,16 @@ class Ledger:
         self.answer(world, days, version)
         return self.track()
 
-    def find(self, days: Sequence[int], version: int = 0) -> list[UUID]:
-        """Scenes of these days are found; the observations that are new."""
+    def also_watch(self, name: str, catalog: str) -> UUID:
+        """A further watch over the same ground, in another catalog; its revision."""
         with self.engine.begin() as conn:
-            ids = scenes.upsert(conn, [scene(day, version) for day in days])
+            watch = watches.current(conn, "lakes").watch
+            return watches.apply(conn, replace(watch, name=name, catalog=catalog)).revision_id
+
+    def find(self, days: Sequence[int], version: int = 0, catalog: str = "") -> list[UUID]:
+        """Scenes of these days are found, in a catalog; the observations that are new."""
+        with self.engine.begin() as conn:
+            ids = scenes.upsert(conn, [scene(day, version, catalog=catalog) for day in days])
             before = set(conn.execute(_OBSERVATIONS).scalars())
             observations.enqueue(conn, self.revision, self.model, ids)
             return sorted(set(conn.execute(_OBSERVATIONS).scalars()) - before)
@@ -230,16 +236,16 @@ def _empty(url: str) -> None:
         conn.execute(sql.SQL("TRUNCATE {}").format(tables))
 
 
-def scene(number: int, version: int = 0, platform: str = "p") -> Scene:
-    """The scene of a day, by a platform; those of one day are of one moment."""
+def scene(number: int, version: int = 0, platform: str = "p", catalog: str = "") -> Scene:
+    """The scene of a day, by a platform, in a catalog; those of one day are of one moment."""
     updated = day(number) + timedelta(days=100 * version) if version else None
     href = f"https://stac.example/c/items/a-{number}?v={version}"
     item = Item(
         id=f"{platform}-{number}", collection="c", href=href, acquired_at=day(number), updated_at=updated,
         platform=platform, relative_orbit="7", processing_baseline="", footprint=EVERYTHING,
-        assets={"red": f"https://img.example/{number}.tif"},
+        assets={"red": f"https://img.example/{number}.tif"}, catalog=catalog,
     )  # fmt: skip
-    return Scene("c", platform, "7", day(number).date(), day(number), (item,), EVERYTHING)
+    return Scene("c", platform, "7", day(number).date(), day(number), (item,), EVERYTHING, catalog)
 
 
 def _watch(tracking: TrackingSettings) -> Watch:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import permutations
 from typing import Any
+from uuid import uuid4
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from shapely.geometry import box
 from sqlalchemy import Engine, text
 
@@ -32,13 +36,15 @@ def test_a_scene_that_arrives_twice_is_one_scene(ledgers: Any, kit: Any) -> None
     assert ledger.everything() == before
 
 
-def item(identity: str, baseline: str, *, west: float = 10, days: int = 0, width: float = 1) -> Item:
+def item(
+    identity: str, baseline: str, *, west: float = 10, days: int = 0, width: float = 1, catalog: str = ""
+) -> Item:
     """An item of one tile and pass."""
     return Item(
         id=identity, collection="c", href=f"https://stac.example/{identity}?{days}", acquired_at=START,
         updated_at=START + timedelta(days=days), platform="p", relative_orbit="7", processing_baseline=baseline,
         footprint=box(west, 50, west + width, 51), assets={"red": f"https://img.example/{identity}-{days}.tif"},
-        properties={"grid:code": "MGRS-31UDQ"},
+        properties={"grid:code": "MGRS-31UDQ"}, catalog=catalog,
     )  # fmt: skip
 
 
@@ -67,8 +73,12 @@ OLD, NEW = item("S2_N0400", "04.00"), item("S2_N0500", "05.00")
         # what the older id was updated to meanwhile is still older
         [OLD, item("S2_N0400", "04.00", days=3), NEW, item("S2_N0500", "05.00", days=2)],
         [item("west", "05.00"), item("east", "05.00", west=10.9)],
+        [
+            OLD,
+            *(item("S2_N0400", "04.00", catalog=name) for name in ("https://a.example", "https://b.example")),
+        ],
     ],
-    ids=["one", "two versions", "two ids", "two versions of two ids", "two pieces"],
+    ids=["one", "two versions", "two ids", "two versions of two ids", "two pieces", "three catalogs"],
 )
 def test_looking_again_at_the_same_items_changes_no_row(engine: Engine, items: list[Item]) -> None:
     look(engine, items)
@@ -105,3 +115,40 @@ def test_an_item_that_is_newer_than_what_took_its_place_is_in_force_again(engine
     ]  # fmt: skip
     untouched = [row for row in stored(engine, "id, superseded_at, xmin") if row == first.get(row[0])]
     assert len(untouched) == 1, "what was superseded before keeps its time"
+
+
+CATALOGS = ["", "https://a.example", "https://b.example"]
+FOUND = st.tuples(
+    st.sampled_from(CATALOGS),
+    st.sampled_from(["one", "two"]),
+    st.sampled_from(["04.00", "05.00"]),
+    st.sampled_from([10.0, 10.4]),
+    st.sampled_from([0.3, 1.0]),
+)
+
+
+@given(found=st.lists(FOUND, min_size=1, max_size=6, unique_by=lambda one: one[:3]), data=st.data())
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_of_each_catalog_the_newest_are_in_force(
+    engine: Engine, found: list[Any], data: st.DataObject
+) -> None:
+    """In any order, one by one or together, found once or twice; each catalog as if it were alone."""
+    collection = f"c{uuid4().hex}"
+    items = [
+        replace(item(name, baseline, west=west, width=width, catalog=catalog), collection=collection)
+        for catalog, name, baseline, west, width in found
+    ]
+    look(engine, items[: data.draw(st.integers(0, len(items)))])
+    for one in data.draw(st.permutations(items)):
+        look(engine, [one])
+    query = text(
+        "SELECT s.catalog, i.item_id, i.processing_baseline FROM segwatch.scene_item i"
+        " JOIN segwatch.scene s ON s.id = i.scene_id WHERE s.collection = :c AND i.superseded_at IS NULL"
+    )
+    with engine.connect() as conn:
+        in_force = {tuple(row) for row in conn.execute(query, {"c": collection})}
+    assert in_force == {
+        (catalog, one.id, one.processing_baseline)
+        for catalog in CATALOGS
+        for one in newest([x for x in items if x.catalog == catalog])
+    }

@@ -116,3 +116,62 @@ def test_reprocessed_scenes_end_as_if_only_their_newest_version_had_been(
     mixed.find(range(len(worlds)), 0)
     mixed.track()
     assert mixed.everything() == before
+
+
+CATALOGS = {"optical": "https://optical.example/v1", "radar": "https://radar.example/v1"}
+
+
+@st.composite
+def two_catalogs(draw: st.DrawFn) -> tuple[dict[str, list[Any]], list[tuple[str, int]]]:
+    """What each of two catalogs shows of the same ground on the same days, and how it arrives."""
+    worlds = {name: draw(st.lists(looks, min_size=1, max_size=3)) for name in CATALOGS}
+    scenes = [(name, day) for name, world in worlds.items() for day in range(len(world))]
+    return worlds, draw(st.permutations(scenes))
+
+
+@given(two_catalogs())
+@settings(
+    max_examples=12,
+    phases=[Phase.explicit, Phase.reuse, Phase.generate],
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+def test_what_one_catalog_shows_changes_nothing_of_what_another_one_does(
+    ledgers: Any, kit: Any, drawn: tuple[dict[str, list[Any]], list[tuple[str, int]]]
+) -> None:
+    """The same collection, days, platform and item ids in both; a watch on one of them ends as if it were alone."""
+    worlds, arrivals = drawn
+    note(f"arrivals {arrivals}")
+    shown = {
+        CATALOGS[name]: [
+            kit.look(kit.merged(SHAPES[i] for i in sorted(some)), kit.cells(*VIEWS[view]))
+            for some, view in world
+        ]
+        for name, world in worlds.items()
+    }
+
+    def told(names: list[str]) -> dict[str, Any]:
+        ledger = ledgers()
+        revisions = {name: ledger.also_watch(name, CATALOGS[name]) for name in names}
+        for name, day in (one for one in arrivals if one[0] in names):
+            ledger.revision = revisions[name]
+            for _ in ledger.find([day], catalog=CATALOGS[name]):
+                leased = ledger.lease("w")
+                ledger.save(leased, "w", shown[leased.scene.catalog][day])
+            ledger.track()
+        queries = {
+            "objects": "SELECT track_id, geom, last_change, item_hrefs FROM watch.objects_now WHERE watch = :name"
+            " ORDER BY track_id",
+            "changes": "SELECT change_id, track_id, kind, geom FROM watch.changes WHERE watch = :name"
+            " AND retracted_at IS NULL ORDER BY change_id",
+            "coverage": "SELECT observation_id, scene_key, catalog, state, geom FROM watch.coverage"
+            " WHERE watch = :name ORDER BY observation_id",
+        }
+        return {
+            name: {part: ledger.rows(query, name=name) for part, query in queries.items()} for name in names
+        }
+
+    both = told(list(CATALOGS))
+    for name, catalog in CATALOGS.items():
+        assert both[name] == told([name])[name]
+        assert {row["catalog"] for row in both[name]["coverage"]} == {catalog}

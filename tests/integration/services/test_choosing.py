@@ -210,3 +210,22 @@ def test_a_playbook_has_a_source_for_any_case(world: World) -> None:
         world.book(world.source("plane", only_after=True), world.source("radar", largest_km2=10))
     with pytest.raises(ConfigError, match="targets: they belong to an instruction"):
         world.book(world.source("plane", targets=["water"]))
+
+
+def test_two_catalogs_of_one_profile_are_two_sources(world: World, engine: Engine) -> None:
+    """A run keeps the catalog that it began on, and is told from one on the other by it."""
+    archive = {**world.source("optical"), "catalog": f"{world.source('radar')['catalog']}"}
+    book = world.book(world.source("optical"), archive)
+    world.has("optical", -3)
+    run = Run(engine, book)
+    begun = run.choose()
+    assert begun.watch.catalog.endswith("/optical.json")
+    world.has("optical", -3, 2)
+    assert run.choose().watch == begun.watch
+    with engine.connect() as conn:
+        assert list(running(conn, book, "gdacs/1")) == ["optical"]
+        turned = playbooks.Playbook(**{**book.model_dump(), "sources": [archive, world.source("optical")]})
+        (label,) = running(conn, turned, "gdacs/1")
+    assert label.startswith("optical ")
+    assert label.endswith("/optical.json")
+    assert run.names() == [begun.watch.name]

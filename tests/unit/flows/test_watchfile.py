@@ -16,6 +16,7 @@ from shapely.geometry import box, mapping
 from segwatch.db.codec import dump_watch, load_watch
 from segwatch.flows import watchfile
 from segwatch.flows.errors import ConfigError
+from segwatch.geo.identity import identity_of
 from segwatch.geo.types import ChangeKind, Digest, Escalation, QuietHours
 
 BASE = Path()
@@ -298,3 +299,20 @@ def test_the_demo_watches_are_valid(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SEGWATCH_RECEIVER_URL", "http://127.0.0.1:2")
     folder = Path(__file__).parents[3] / "demo" / "watches"
     assert {watch.name for watch in watchfile.load_all(folder)} == {"slovenia-forest", "cottonwood-water"}
+
+
+def test_a_catalog_may_have_a_name_that_outlasts_its_address() -> None:
+    source = {"profile": "rgb-cog", "catalog": "https://Stac.example.org:443/v1/", "catalog_name": "ours"}
+    named = watchfile.parse(document(source=source), base=BASE, name="lake.yaml")
+    assert identity_of(named) == "ours"
+    assert load_watch(dump_watch(named)).catalog_name == "ours"
+    del source["catalog_name"]
+    plain = watchfile.parse(document(source=source), base=BASE, name="lake.yaml")
+    assert identity_of(plain) == "https://stac.example.org/v1"
+    # definitions from before catalogs had names
+    old = dump_watch(plain)
+    del old["catalog_name"]
+    assert identity_of(load_watch(old)) == identity_of(plain)
+    for wrong in ("https://stac.example.org", "Two Words"):
+        with pytest.raises(ConfigError, match=r"source\.catalog_name"):
+            watchfile.parse(document(source=source | {"catalog_name": wrong}), base=BASE, name="lake.yaml")

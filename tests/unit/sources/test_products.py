@@ -77,7 +77,8 @@ def test_what_cannot_be_known_is_refused_with_a_way_out(profile: str, given: dic
 
 @pytest.mark.parametrize("said", [True, "true", 1])
 def test_where_the_offset_was_taken_out_no_baseline_is_needed(said: object) -> None:
-    item = parsed("sentinel2-l2a-earthsearch", **{"earthsearch:boa_offset_applied": said})
+    given: dict[str, Any] = {"earthsearch:boa_offset_applied": said}
+    item = parsed("sentinel2-l2a-earthsearch", **given)
     assert offset(item, profiles.load("sentinel2-l2a-earthsearch")) == 0.0
 
 
