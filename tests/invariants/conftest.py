@@ -173,6 +173,10 @@ class Ledger:
                 " JOIN segwatch.observation o ON o.id = d.observation_id WHERE o.superseded_at IS NULL"
                 " ORDER BY d.observation_id, d.ordinal"
             ),
+            "ground": self.rows(
+                "SELECT observation_id, inherited, geom FROM segwatch.seen_ground WHERE NOT ST_IsEmpty(geom)"
+                " ORDER BY observation_id"
+            ),
             "objects": self.rows(
                 "SELECT track_id, geom, last_change FROM watch.objects_now ORDER BY track_id"
             ),
@@ -182,6 +186,7 @@ class Ledger:
         """Every row of the tables that tracking writes."""
         names = (
             "observation", "track", "track_state", "track_lineage", "change", "alert", "alert_correction", "delivery",
+            "seen_ground", "watch_area",
         )  # fmt: skip
         return {name: self.rows(f"SELECT * FROM segwatch.{name} ORDER BY 1, 2, 3") for name in names}
 
