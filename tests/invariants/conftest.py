@@ -86,6 +86,12 @@ class Ledger:
             watch = replace(watches.current(conn, "lakes").watch, instruction=Instruction(words, ("water",)))
             self.revision = watches.apply(conn, watch).revision_id
 
+    def cover(self, area: BaseGeometry) -> None:
+        """From now on the watch has another area."""
+        with self.engine.begin() as conn:
+            watch = replace(watches.current(conn, "lakes").watch, area=area)
+            self.revision = watches.apply(conn, watch).revision_id
+
     def arrive(
         self, world: Sequence[Look] | Mapping[int, Look], days: Sequence[int], version: int = 0
     ) -> Tracked:
@@ -193,7 +199,12 @@ class Ledger:
 
 def merged(boxes: Iterable[tuple[float, float, float, float]]) -> tuple[BaseGeometry, ...]:
     """Rectangles in cells, those that overlap or touch as one."""
-    return tuple(polygonal_parts(shapely.union_all([cells(*one) for one in boxes])))
+    return tuple(polygonal_parts(union(boxes)))
+
+
+def union(boxes: Iterable[tuple[float, float, float, float]]) -> BaseGeometry:
+    """Rectangles in cells as one geometry."""
+    return shapely.union_all([cells(*one) for one in boxes])
 
 
 def day(number: int) -> datetime:
@@ -254,6 +265,7 @@ def kit() -> Any:
         look = Look
         cells = staticmethod(cells)
         merged = staticmethod(merged)
+        union = staticmethod(union)
         day = staticmethod(day)
         everything = EVERYTHING
         channels = CHANNELS
