@@ -16,14 +16,17 @@ from typing import Any
 from uuid import UUID
 
 import shapely
+from shapely.geometry.base import BaseGeometry
 from sqlalchemy import Connection, Row, text
 from sqlalchemy.dialects.postgresql import insert
 
-from segwatch.db import messages, publishing, reviews, tables
+from segwatch.db import ground, messages, publishing, reviews, tables
 from segwatch.db.codec import from_ewkb, hex_ewkb, load_watch, track_state
 from segwatch.db.ids import make_id
 from segwatch.db.timeline import Entry, Segment, entries, timeline
-from segwatch.geo.types import AlertRule, TrackedObservation, TrackingStep, TrackState, Watch
+from segwatch.geo.types import AlertRule, GroundPiece, TrackedObservation, TrackingStep, TrackState, Watch
+
+Around = Callable[[BaseGeometry, float], BaseGeometry]
 
 #: What two computations of one outline may differ by, some centimetres.
 _HAIR_DEG = 2e-7
@@ -201,7 +204,7 @@ class LateLook:
 
     observation: TrackedObservation
     watch: Watch
-    baseline: bool
+    first: bool
     """Whether it is the first of its series."""
 
 
@@ -219,15 +222,18 @@ class Past:
     """States before the first look; merged tracks left out."""
     rows: Mapping[UUID, tuple[Row[Any], ...]]
     """Recorded rows of each track that may be affected, in order of observation."""
+    seen: tuple[GroundPiece, ...]
+    """Ground seen before the first look, where the looks' footprints are."""
 
 
-def past(conn: Connection, series_id: UUID, detections: Any) -> Past:
+def past(conn: Connection, series_id: UUID, detections: Any, around: Around) -> Past:
     """Load what folding the waiting observations of a series in their place takes.
 
     Args:
         conn: holds the series' lock.
         series_id: has at least one answered observation.
         detections: reads an observation's detections.
+        around: widens ground by so many metres.
     """
     order = _scenes(conn.execute(_ORDER, {"series_id": series_id}).all())
     place = {row.id: position for position, scene in enumerate(order) for row in scene}
@@ -243,7 +249,7 @@ def past(conn: Connection, series_id: UUID, detections: Any) -> Past:
                 row.id, row.scene_id, row.acquired_at, from_ewkb(row.footprint), detections(conn, row.id)
             ),
             load_watch(row.definition),
-            baseline=row.id == opening,
+            first=row.id == opening,
         )
         for row in conn.execute(_LOOKS, {"ids": ids})
     )
@@ -251,12 +257,13 @@ def past(conn: Connection, series_id: UUID, detections: Any) -> Past:
     rows: dict[UUID, list[Row[Any]]] = defaultdict(list)
     arriving = frozenset(scene[-1].id for scene in order if scene[-1].arriving and not scene[-1].stale)
     replaced = frozenset(row.id for scene in order for row in scene if row.stale or row is not scene[-1])
-    ground = shapely.union_all([look.observation.footprint for look in looks])
+    where = shapely.union_all([look.observation.footprint for look in looks])
+    tolerance_m = max((look.watch.tracking.tolerance_m for look in looks), default=0.0)
     values = {
         "series_id": series_id,
         "since": since,
         "folded": sorted({*ids, *replaced}),
-        "ground": hex_ewkb(ground),
+        "ground": hex_ewkb(around(where, tolerance_m)),
     }
     for row in conn.execute(_ROWS, values):
         rows[row.track_id].append(row)
@@ -268,6 +275,7 @@ def past(conn: Connection, series_id: UUID, detections: Any) -> Past:
         replaced,
         before,
         {track_id: tuple(some) for track_id, some in rows.items()},
+        ground.near(conn, series_id, where, without={*ids, *replaced}),
     )
 
 
@@ -335,6 +343,7 @@ def publish(
     if closed:
         conn.execute(_CLOSE, {"ids": closed, "now": now})
     publishing.copy_states(conn, added, now)
+    ground.renew(conn, series_id, folded, steps)
     known = _correct(conn, folded, steps, turn, now)
     new_alerts = _add(conn, steps, alerts, known, now)
     _lineage(conn, folded, steps, now)

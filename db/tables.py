@@ -89,6 +89,19 @@ watch_head = Table(
     _time("applied_at", now=True),
 )
 
+#: The areas that a watch had in force, one after the other.
+watch_area = Table(
+    "watch_area",
+    metadata,
+    Column("watch_name", Text, primary_key=True),
+    Column("since", DateTime(timezone=True), primary_key=True),
+    #: null = it is in force
+    _time("until", nullable=True),
+    _ref("area_id", "area"),
+    #: whether some earlier area had ground that this one has not
+    Column("narrowed", Boolean, nullable=False),
+)
+
 series = Table(
     "series",
     metadata,
@@ -259,6 +272,19 @@ detection = Table(
     _ref("track_id", "track", nullable=True),
     UniqueConstraint("observation_id", "ordinal", name="detection_identity"),
     Index("detection_geom_ix", "geom", postgresql_using="gist"),
+)
+
+#: Ground that an observation was the first of its series to see clearly; the rows of a series are disjoint. Worked out
+#: from the footprints, like tracks, and made anew where a late scene saw it earlier.
+seen_ground = Table(
+    "seen_ground",
+    metadata,
+    Column("series_id", UUID(as_uuid=True), ForeignKey(f"{SCHEMA}.series.id"), primary_key=True),
+    Column("observation_id", UUID(as_uuid=True), ForeignKey(f"{SCHEMA}.observation.id"), primary_key=True),
+    #: whether the observation is of the series that this one took over from: it counts as earlier than all others
+    Column("inherited", Boolean, nullable=False),
+    _geom(),
+    Index("seen_ground_geom_ix", "series_id", "geom", postgresql_using="gist"),
 )
 
 track_state = Table(

@@ -14,7 +14,7 @@ from uuid import UUID
 from shapely.geometry.base import BaseGeometry
 from sqlalchemy import Connection, select, text
 
-from segwatch.db import publishing, series, tables
+from segwatch.db import ground, publishing, series, tables
 from segwatch.db.codec import from_ewkb, hex_ewkb, load_watch, track_state
 from segwatch.db.errors import NotFound, PublishConflict
 from segwatch.geo.types import (
@@ -40,7 +40,7 @@ _NEXT = text(
                           OR p.scene_id = o.scene_id AND p.state IN ('inferred', 'skipped'))) AS late,
            NOT EXISTS (SELECT 1 FROM segwatch.observation p
                        WHERE p.series_id = o.series_id AND p.state = 'observed'
-                         AND p.superseded_at IS NULL) AS baseline
+                         AND p.superseded_at IS NULL) AS first
     FROM segwatch.observation o
     JOIN segwatch.watch w ON w.id = o.watch_id
     JOIN segwatch.series s ON s.id = o.series_id
@@ -81,7 +81,7 @@ class ReadyObservation:
     watch: Watch
     origin: tuple[float, float]
     """Longitude and latitude of the series' local projection."""
-    baseline: bool
+    first: bool
     """Whether it is the first of its series."""
     since: datetime | None
     """When the series took over another's objects, if it did."""
@@ -120,7 +120,7 @@ def next_ready(conn: Connection, series_id: UUID) -> ReadyObservation | LateObse
     observation = TrackedObservation(
         row.id, row.scene_id, row.acquired_at, from_ewkb(row.footprint), detections(conn, row.id)
     )
-    return ReadyObservation(observation, load_watch(row.definition), origin, row.baseline, row.seed_valid_at)
+    return ReadyObservation(observation, load_watch(row.definition), origin, row.first, row.seed_valid_at)
 
 
 def detections(conn: Connection, observation_id: UUID) -> tuple[Detection, ...]:
@@ -135,9 +135,9 @@ def detections(conn: Connection, observation_id: UUID) -> tuple[Detection, ...]:
     return tuple(Detection(row.target, from_ewkb(row.geom.data), row.score, row.area_m2) for row in rows)
 
 
-def live(conn: Connection, series_id: UUID, footprint: BaseGeometry) -> list[TrackState]:
-    """Present states of the objects that meet the footprint, disappeared ones included, merged ones not."""
-    values = {"series_id": series_id, "footprint": hex_ewkb(footprint)}
+def live(conn: Connection, series_id: UUID, where: BaseGeometry) -> list[TrackState]:
+    """Present states of the objects that are there, disappeared ones included, merged ones not."""
+    values = {"series_id": series_id, "footprint": hex_ewkb(where)}
     return [track_state(row) for row in conn.execute(_LIVE, values)]
 
 
@@ -183,6 +183,7 @@ def publish(
         raise PublishConflict(f"observation {observation_id} is late; derive its series anew from it on")
     now = publishing.moment(conn, series_id)
     publishing.add_tracks(conn, series_id, step, object_ids)
+    ground.save(conn, series_id, [(observation_id, step.first_seen)])
     count = _write(conn, row.acquired_at, now, step, alerts)
     publishing.finish(conn, observation_id, now)
     return count

@@ -23,6 +23,25 @@ _ALONE = text(
 _SEES_WATCHES = text("SELECT has_schema_privilege('segwatch', 'USAGE')")
 
 
+#: The same area again changes nothing. An area that has not all that earlier ones had leaves ground.
+_AREA = text(
+    """
+    WITH before AS (
+        UPDATE segwatch.watch_area SET until = CAST(:now AS timestamptz)
+        WHERE watch_name = :name AND until IS NULL AND area_id <> :area
+    )
+    INSERT INTO segwatch.watch_area (watch_name, since, area_id, narrowed)
+    SELECT :name, CAST(:now AS timestamptz), n.id, EXISTS (
+        SELECT 1 FROM segwatch.watch_area e JOIN segwatch.area g ON g.id = e.area_id
+        WHERE e.watch_name = :name AND NOT ST_CoveredBy(g.geom, n.geom))
+    FROM segwatch.area n
+    WHERE n.id = :area AND NOT EXISTS (
+        SELECT 1 FROM segwatch.watch_area c WHERE c.watch_name = :name AND c.until IS NULL AND c.area_id = :area)
+    """
+)
+_NOW = text("SELECT clock_timestamp()")
+
+
 @dataclass(frozen=True, slots=True)
 class Applied:
     """What :func:`apply` did."""
@@ -46,7 +65,13 @@ def instruction_id(instruction: Instruction) -> UUID:
 
 
 def apply(conn: Connection, watch: Watch) -> Applied:
-    """Put this definition in force. The same definition again changes nothing; an old one is taken up again."""
+    """Put this definition in force. The same definition again changes nothing; an old one is taken up again.
+
+    Ground that leaves the watch's area with it ends: objects wholly on it hold no longer from now on, in no view of
+    what is there, without a change and without an alert. What was so before stays in the history, and when the area
+    comes back they hold again, as they were. Ground that comes into the area has never been seen: see
+    :mod:`segwatch.geo.tracking.ground`.
+    """
     definition = dump_watch(watch)
     revision = make_id("watch", json.dumps(definition, sort_keys=True))
     area = make_id("area", watch.area.wkb_hex)
@@ -79,6 +104,9 @@ def apply(conn: Connection, watch: Watch) -> Applied:
             where=tables.watch_head.c.watch_id != revision,
         ).returning(tables.watch_head.c.watch_id)
     ).first()
+    # the row of the head is locked now: who applies the same watch at once comes after this one
+    now = conn.execute(_NOW).scalar_one()
+    conn.execute(_AREA, {"name": watch.name, "area": area, "now": now})
     return Applied(revision, changed is not None)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Self
 from uuid import UUID
@@ -11,15 +11,16 @@ from uuid import UUID
 from prefect import flow
 from sqlalchemy import Connection, Engine
 
-from segwatch.db import rederiving, series, tracks
+from segwatch.db import ground, rederiving, series, tracks
 from segwatch.db.errors import words
 from segwatch.db.publishing import Chosen, Turn
 from segwatch.flows.assemble import worker_engine
 from segwatch.flows.errors import FlowError
 from segwatch.flows.settings import load_settings
+from segwatch.geo.tracking.ground import SeenGround, around, reach
 from segwatch.geo.tracking.history import Look, refold, taken_over
 from segwatch.geo.tracking.rules import awake_from, digest_at, matching
-from segwatch.geo.types import AlertRule, TrackingStep, TrackState, Watch
+from segwatch.geo.types import AlertRule, GroundPiece, TrackedObservation, TrackingStep, TrackState, Watch
 
 _log = logging.getLogger(__name__)
 
@@ -95,12 +96,16 @@ def _publish_next(conn: Connection, series_id: UUID, total: Tracked) -> bool:
     ready = tracks.next_ready(conn, series_id)
     if ready is None:
         return False
+    _know_ground(conn, series_id)
     if isinstance(ready, tracks.LateObservations):
         _publish_late(conn, series_id, ready, total)
         return True
-    seeds = _Seeds.of(conn, series_id, ready.since) if ready.baseline and ready.since else _Seeds()
-    look = Look(ready.observation, ready.watch.tracking, ready.baseline)
-    live = seeds.states or tracks.live(conn, series_id, ready.observation.footprint)
+    seeds = _Seeds.of(conn, series_id, ready.since) if ready.first and ready.since else _Seeds()
+    footprint = ready.observation.footprint
+    new = SeenGround(ground.near(conn, series_id, footprint)).new(footprint)
+    where = reach(footprint, ready.watch.tracking.tolerance_m, new)
+    live = seeds.states or tracks.live(conn, series_id, where)
+    look = replace(_look(ready.observation, ready.watch, ready.first), new=new)
     (step,) = refold(live, [look], series_id=series_id, origin=ready.origin, since=ready.since)
     alerts = _chosen(ready.watch, step)
     total.alerts += tracks.publish(conn, series_id, ready.observation.id, step, alerts, seeds.object_ids)
@@ -126,12 +131,12 @@ class _Seeds:
 
 def _publish_late(conn: Connection, series_id: UUID, late: tracks.LateObservations, total: Tracked) -> None:
     """Fold everything from the earliest late observation on anew, and publish the difference."""
-    old = rederiving.past(conn, series_id, tracks.detections)
-    looks = [Look(one.observation, one.watch.tracking, one.baseline) for one in old.looks]
-    first = bool(looks) and looks[0].baseline
+    old = rederiving.past(conn, series_id, tracks.detections, around)
+    looks = [_look(one.observation, one.watch, one.first) for one in old.looks]
+    first = bool(looks) and looks[0].first
     seeds = _Seeds.of(conn, series_id, late.since) if first and late.since else _Seeds()
     before = seeds.states or old.before
-    steps = refold(before, looks, series_id=series_id, origin=late.origin, since=late.since)
+    steps = refold(before, looks, series_id=series_id, origin=late.origin, since=late.since, seen=old.seen)
     chosen = {
         step.observation_id: _chosen(look.watch, step) for look, step in zip(old.looks, steps, strict=True)
     }
@@ -141,6 +146,26 @@ def _publish_late(conn: Connection, series_id: UUID, late: tracks.LateObservatio
         if step.observation_id in old.arriving:
             _count(total, step)
     _log.info("series %s: %d late observation(s), %d folded again", series_id, len(old.arriving), len(looks))
+
+
+def _look(observation: TrackedObservation, watch: Watch, first: bool) -> Look:
+    return Look(observation, watch.tracking, first, watch.min_polygon_m2)
+
+
+def _know_ground(conn: Connection, series_id: UUID) -> None:
+    """Work out once what a series has seen: it may have taken over another's, or be of a version that kept none."""
+    if ground.known(conn, series_id):
+        return
+    before = ground.predecessor(conn, series_id)
+    if before is not None:
+        series.lock(conn, before)
+        _know_ground(conn, before)
+        ground.inherit(conn, series_id)
+    seen = SeenGround()
+    for observation_id, footprint in ground.published(conn, series_id):
+        piece = seen.new(footprint).own
+        seen.add(GroundPiece(observation_id, piece))
+        ground.save(conn, series_id, [(observation_id, piece)])
 
 
 def _chosen(watch: Watch, step: TrackingStep) -> list[Chosen]:

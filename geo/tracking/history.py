@@ -15,7 +15,7 @@ from uuid import UUID, uuid5
 import shapely
 from shapely.geometry.base import BaseGeometry
 
-from segwatch.geo.tracking.ground import SeenGround, reach
+from segwatch.geo.tracking.ground import NewGround, SeenGround, reach
 from segwatch.geo.tracking.replay import advance
 from segwatch.geo.tracking.transitions import array
 from segwatch.geo.types import GroundPiece, TrackedObservation, TrackingSettings, TrackingStep, TrackState
@@ -31,6 +31,8 @@ class Look:
     """Whether it is the first of the series: then it takes over the objects of the one before."""
     min_polygon_m2: float = 0.0
     """What is smaller is no detection."""
+    new: NewGround | None = None
+    """What of it had never been seen, where that is at hand."""
 
 
 def refold(
@@ -57,7 +59,7 @@ def refold(
     ground = SeenGround(seen)
     steps = []
     for look in looks:
-        new = ground.new(look.observation.footprint)
+        new = look.new or ground.new(look.observation.footprint)
         step = advance(
             _meeting(known, reach(look.observation.footprint, look.settings.tolerance_m, new)),
             look.observation,

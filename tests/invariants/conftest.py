@@ -86,6 +86,12 @@ class Ledger:
             watch = replace(watches.current(conn, "lakes").watch, instruction=Instruction(words, ("water",)))
             self.revision = watches.apply(conn, watch).revision_id
 
+    def cover(self, area: BaseGeometry) -> None:
+        """From now on the watch has another area."""
+        with self.engine.begin() as conn:
+            watch = replace(watches.current(conn, "lakes").watch, area=area)
+            self.revision = watches.apply(conn, watch).revision_id
+
     def arrive(
         self, world: Sequence[Look] | Mapping[int, Look], days: Sequence[int], version: int = 0
     ) -> Tracked:
@@ -201,6 +207,10 @@ class Ledger:
                 " JOIN segwatch.observation o ON o.id = d.observation_id WHERE o.superseded_at IS NULL"
                 " ORDER BY d.observation_id, d.ordinal"
             ),
+            "ground": self.rows(
+                "SELECT observation_id, inherited, geom FROM segwatch.seen_ground WHERE NOT ST_IsEmpty(geom)"
+                " ORDER BY observation_id"
+            ),
             "objects": self.rows(
                 "SELECT track_id, geom, last_change FROM watch.objects_now ORDER BY track_id"
             ),
@@ -210,13 +220,19 @@ class Ledger:
         """Every row of the tables that tracking writes."""
         names = (
             "observation", "track", "track_state", "track_lineage", "change", "alert", "alert_correction", "delivery",
+            "seen_ground", "watch_area",
         )  # fmt: skip
         return {name: self.rows(f"SELECT * FROM segwatch.{name} ORDER BY 1, 2, 3") for name in names}
 
 
 def merged(boxes: Iterable[tuple[float, float, float, float]]) -> tuple[BaseGeometry, ...]:
     """Rectangles in cells, those that overlap or touch as one."""
-    return tuple(polygonal_parts(shapely.union_all([cells(*one) for one in boxes])))
+    return tuple(polygonal_parts(union(boxes)))
+
+
+def union(boxes: Iterable[tuple[float, float, float, float]]) -> BaseGeometry:
+    """Rectangles in cells as one geometry."""
+    return shapely.union_all([cells(*one) for one in boxes])
 
 
 def day(number: int) -> datetime:
@@ -277,6 +293,7 @@ def kit() -> Any:
         look = Look
         cells = staticmethod(cells)
         merged = staticmethod(merged)
+        union = staticmethod(union)
         day = staticmethod(day)
         everything = EVERYTHING
         channels = CHANNELS

@@ -1,11 +1,15 @@
-"""Invariant 3: what was not seen changes nothing, in whatever order it was not seen."""
+"""Invariant 3: what was not seen changes nothing, in whatever order it was not seen, and what is seen for the first
+time is baseline."""
 
 from __future__ import annotations
 
 from typing import Any
 
+import shapely
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
+from segwatch.geo.area import polygonal_parts
 
 LAKE, VIEWS = (
     (2, 2, 6, 6),
@@ -50,3 +54,39 @@ def test_a_lake_is_gone_only_where_it_was_looked_for(ledgers: Any, kit: Any, ord
         for number in order:
             ledger.arrive(world, [number])
         assert len(ledger.known()["objects"]) == alive
+
+
+SHAPES = [(0, 0, 3, 2), (2, 3, 7, 5), (4, 0, 5, 4), (6, 6, 8, 8), (0, 6, 2, 7), (3, 4, 4, 8)]
+SWATHS = [(0, 0, 4, 8), (4, 0, 8, 8), (0, 0, 8, 4), (0, 4, 8, 8), (2, 2, 6, 6), (0, 0, 8, 8), (5, 0, 8, 3)]
+
+
+@given(
+    st.sets(st.integers(0, len(SHAPES) - 1), min_size=1),
+    st.lists(st.sets(st.integers(0, len(SWATHS) - 1), min_size=1, max_size=3), min_size=1, max_size=5),
+    st.randoms(use_true_random=False),
+)
+@settings(
+    max_examples=25,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+def test_what_is_first_seen_on_new_ground_is_baseline(
+    ledgers: Any, kit: Any, there: set[int], views: list[set[int]], shuffle: Any
+) -> None:
+    """Nothing happens on the ground; swaths and clouds, and the order of arrival, are anything."""
+    ground = kit.merged(SHAPES[index] for index in there)
+    world = [kit.look(ground, kit.union(SWATHS[index] for index in view)) for view in views]
+    ledger = ledgers()
+    order = list(range(len(world)))
+    shuffle.shuffle(order)
+    for number in order:
+        ledger.arrive(world, [number])
+    changes = ledger.known()["changes"]
+    assert {(row["kind"], row["baseline"]) for row in changes} <= {("appeared", True)}
+    assert ledger.rows("SELECT * FROM segwatch.alert") == []
+    seen = shapely.union_all([look.footprint for look in world])
+    expected = kit.union(SHAPES[index] for index in there).intersection(seen)
+    objects = [shapely.from_wkb(str(row["geom"])) for row in ledger.known()["objects"]]
+    assert len(objects) == len(polygonal_parts(expected))
+    off = shapely.union_all(objects).symmetric_difference(expected).area
+    assert off < 1e-6 * kit.everything.area

@@ -210,7 +210,7 @@ def test_an_observation_waits_for_earlier_ones(world: Any, kit: Any) -> None:
         ready = tracks.next_ready(conn, series)
         assert isinstance(ready, tracks.ReadyObservation)
     assert ready.observation.acquired_at == kit.day(1)
-    assert ready.baseline
+    assert ready.first
     assert ready.origin == pytest.approx((10.05, 50.05))
     assert ready.observation.detections == kit.result(LAKE).detections
     assert ready.observation.footprint.equals_exact(kit.area, 0)
