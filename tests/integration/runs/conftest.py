@@ -39,6 +39,10 @@ class Server:
             found = client.read_deployment_schedules(client.read_deployment_by_name(deployment).id)
         return {one.slug or str(getattr(one.schedule, "cron", "?")): one for one in found}
 
+    def log(self) -> Path:
+        """What the server says."""
+        return Path(self.environment["PREFECT_HOME"]).parent / "logs" / "prefect.log"
+
     def watch_schedules(self) -> dict[str, list[DeploymentSchedule]]:
         """Schedules of each watch's own deployment, by watch."""
         with _client() as client:
@@ -115,6 +119,7 @@ def server(_server: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]
     with monkeypatch.context() as patch:
         _talk_to(_server.environment, patch)
         yield _server
+        _server.forget_watches()
     refresh_global_settings_context()
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -36,12 +35,6 @@ LAKES = Watch(
     datetime(2024, 1, 1, tzinfo=UTC),
     schedule="0 6 * * *",
 )
-
-
-@pytest.fixture(autouse=True)
-def _no_schedules(server: Server) -> Iterator[None]:
-    yield
-    server.forget_watches()
 
 
 def crons(server: Server) -> dict[str, tuple[str, bool]]:

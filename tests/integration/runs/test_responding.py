@@ -120,4 +120,3 @@ def _nothing_left(server: Server) -> Iterator[None]:
     with get_client(sync_client=True) as client:
         for one in client.read_flow_runs():
             client.delete_flow_run(one.id)
-    server.forget_watches()
