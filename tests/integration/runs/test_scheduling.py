@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.actions import DeploymentScheduleCreate
@@ -83,8 +84,8 @@ def test_a_schedule_that_cannot_be_computed_stops_no_other_watch(server: Server)
         # what was computed before, between the two calls, says nothing
         deploy.schedule([replace(LAKES, name="a-broken", schedule="30 8 * * *")])
         deploy.schedule([replace(LAKES, name="later", schedule="0 9 * * *")])
-        for name in ("watch-lakes", "watch-later"):
-            _until(90, lambda name=name: len(_automatic(client, f"observe/{name}")) >= 3)
+        for name in ("observe/watch-lakes", "observe/watch-later"):
+            _until(90, partial(_has_automatic, client, name))
         assert all(
             one.expected_start_time is None or one.expected_start_time.hour != 8
             for one in _automatic(client, "observe/watch-a-broken")
@@ -97,7 +98,7 @@ def test_the_scheduler_of_the_pinned_versions_works(server: Server) -> None:
         deploy.schedule(
             [replace(LAKES, schedule="0 6 29 2 *"), replace(LAKES, name="daily", schedule="0 6 * * *")]
         )
-        _until(60, lambda: len(_automatic(client, "observe/watch-daily")) >= 3)
+        _until(60, partial(_has_automatic, client, "observe/watch-daily"))
 
 
 @contextmanager
@@ -136,6 +137,10 @@ def _automatic(client: SyncPrefectClient, deployment: str, since: datetime | Non
         if one.auto_scheduled
         and (since is None or (one.expected_start_time is not None and one.expected_start_time >= since))
     ]
+
+
+def _has_automatic(client: SyncPrefectClient, deployment: str) -> bool:
+    return len(_automatic(client, deployment)) >= 3
 
 
 def _until(seconds: float, holds: Callable[[], bool]) -> None:
