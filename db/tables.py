@@ -164,6 +164,19 @@ scene_item = Table(
 )
 
 #: How far the catalog of a watch was searched.
+discovery = Table(
+    "discovery",
+    metadata,
+    Column("watch_name", Text, primary_key=True),
+    _time("attempted_at"),
+    #: the last time that the catalog answered
+    _time("answered_at", nullable=True),
+    #: in a row, up to the last attempt
+    Column("failures", Integer, nullable=False, server_default="0"),
+    _text("error", nullable=True),
+    CheckConstraint("(failures = 0) = (error IS NULL)", name="discovery_error"),
+)
+
 watermark = Table(
     "watermark",
     metadata,

@@ -1,6 +1,7 @@
-"""Put segwatch on a Prefect server: work pools, deployments, and one schedule per watch. Idempotent.
+"""Put segwatch on a Prefect server: work pools, deployments, and each watch's own with its schedule. Idempotent.
 
-What an operator set on the server stays: work pools that are there, and the schedules of deployments that are there.
+What an operator set on the server stays: work pools that are there, the schedules of deployments that are there (of a
+watch's own schedule, whether it is switched on), and whether a watch's deployment is paused.
 """
 
 from __future__ import annotations
@@ -12,11 +13,9 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from importlib import resources
 from pathlib import Path
-from typing import Any
-from uuid import UUID
 
 import httpx
 import yaml
@@ -24,20 +23,17 @@ from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.actions import DeploymentScheduleCreate, WorkPoolCreate
 from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterName
 from prefect.client.schemas.objects import DeploymentSchedule
-from prefect.client.schemas.schedules import CronSchedule
-from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
+from prefect.exceptions import ObjectAlreadyExists
 from sqlalchemy import Engine
 
 from segwatch.db import watches
 from segwatch.db.errors import DbError
+from segwatch.flows import cadence
 from segwatch.flows.errors import ConfigError, FlowError
+from segwatch.flows.watch_deployments import WatchDeployments
 from segwatch.geo.types import Watch
 
 _log = logging.getLogger(__name__)
-
-_OBSERVE = "observe/observe"
-#: How long a watch that is over is still looked after: scenes are published days after they were acquired.
-_GRACE = timedelta(days=7)
 
 
 def deployments_folder() -> Path:
@@ -116,7 +112,8 @@ def _schedules_kept(client: SyncPrefectClient, folder: Path) -> Iterator[None]:
             if _creatable(now) == kept:
                 continue
             for one in now:
-                _delete(client, deployment_id, one)
+                if one.id is not None:
+                    client.delete_deployment_schedule(deployment_id, one.id)
             if kept:
                 client.create_deployment_schedules(deployment_id, kept)
 
@@ -136,7 +133,7 @@ def _creatable(schedules: Sequence[DeploymentSchedule]) -> list[DeploymentSchedu
 
 
 def schedule_all(engine: Engine) -> None:
-    """Give every watch of the ledger its schedule, and drop those of watches that it does not know.
+    """Give every watch of the ledger its schedule, and drop the deployments of those that it does not know.
 
     Raises
     ------
@@ -157,10 +154,9 @@ def schedule_all(engine: Engine) -> None:
 
 
 def schedule(chosen: Sequence[Watch]) -> None:
-    """Give these watches their schedules on the observe deployment; those of others are left alone.
+    """Give these watches their schedules, each on a deployment of its own; those of others are left alone.
 
-    The schedule's slug is the watch's name, so doing it twice leaves one schedule. A schedule that was switched off
-    stays off. A watch that is over has none.
+    Doing it twice leaves one schedule. A schedule that was switched off stays off. A watch that is over has none.
 
     Raises
     ------
@@ -173,48 +169,37 @@ def schedule(chosen: Sequence[Watch]) -> None:
 
 def over(watch: Watch) -> bool:
     """Whether the watch's time has passed, and what was published late with it."""
-    return watch.end is not None and datetime.now(UTC) > watch.end + _GRACE
+    return cadence.over(watch.end, datetime.now(UTC))
 
 
 def _schedule(chosen: Sequence[Watch], failed: list[str], known: set[str] | None) -> None:
     with reached(), get_client(sync_client=True) as client:
-        try:
-            deployment_id = client.read_deployment_by_name(_OBSERVE).id
-        except ObjectNotFound as error:
-            raise FlowError(
-                f"deployment {_OBSERVE} is not on the server; run `segwatch deploy` first"
-            ) from error
-        existing = client.read_deployment_schedules(deployment_id)
-        by_slug = {one.slug: one for one in existing}
+        server = WatchDeployments(client)
         for watch in chosen:
             try:
-                _put(client, deployment_id, watch, by_slug.get(watch.name))
-            except (ValueError, httpx.HTTPError) as error:
+                _put(server, watch)
+            except (ValueError, httpx.HTTPStatusError) as error:
                 failed.append(f"{watch.name}: schedule {watch.schedule!r}: {error}")
-        for one in existing:
-            ours = one.slug is not None and one.parameters == {"watch": one.slug}
-            if known is not None and ours and one.slug not in known:
-                _delete(client, deployment_id, one)
+        if known is not None:
+            for name in server.not_moved():
+                if name in known:  # nobody can say what it should be; on its own, it stops no other
+                    server.isolate(name)
+                else:
+                    server.drop(name)
+            for name in server.watches():
+                if name not in known:
+                    server.drop(name)
     if failed:
         raise FlowError("not scheduled, the other watches are: " + "; ".join(failed))
 
 
-def _put(
-    client: SyncPrefectClient, deployment_id: UUID, watch: Watch, found: DeploymentSchedule | None
-) -> None:
+def _put(server: WatchDeployments, watch: Watch) -> None:
     if watch.schedule is None or over(watch):
-        if found is not None:
-            _delete(client, deployment_id, found)
+        server.put(watch.name, None)
         return
-    wanted = CronSchedule(cron=watch.schedule, timezone="UTC")
-    parameters: dict[str, Any] = {"watch": watch.name}
-    if found is None:
-        new = DeploymentScheduleCreate(schedule=wanted, parameters=parameters, slug=watch.name, active=True)
-        client.create_deployment_schedules(deployment_id, [new])
-    elif found.id is not None and found.schedule != wanted:
-        client.update_deployment_schedule(deployment_id, found.id, schedule=wanted)
-
-
-def _delete(client: SyncPrefectClient, deployment_id: UUID, one: DeploymentSchedule) -> None:
-    if one.id is not None:
-        client.delete_deployment_schedule(deployment_id, one.id)
+    try:
+        cron = cadence.check_cron(watch.schedule)
+    except ValueError:
+        server.isolate(watch.name)
+        raise
+    server.put(watch.name, cron)

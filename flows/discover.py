@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from functools import wraps
+from typing import Any, Concatenate, ParamSpec
 
 from prefect import flow
 from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import SQLAlchemyError
 
-from segwatch.db import observations, scenes, watches, watermarks
+from segwatch.db import discoveries, observations, scenes, watches, watermarks
+from segwatch.db.errors import words
 from segwatch.db.watches import StoredWatch
 from segwatch.flows.assemble import worker_engine
 from segwatch.flows.errors import ConfigError
@@ -28,6 +31,7 @@ from segwatch.geo.sources.watermark import Look, Updated, after, chunks, looks
 from segwatch.geo.types import Item, Watch, Watermark
 
 _log = logging.getLogger(__name__)
+_P = ParamSpec("_P")
 
 
 @dataclass(slots=True)
@@ -46,6 +50,37 @@ class Discovered:
     """Where nothing was found: what the catalog says of the collection."""
 
 
+def _recorded(
+    search_all: Callable[Concatenate[Engine, str, _P], Discovered],
+) -> Callable[Concatenate[Engine, str, _P], Discovered]:
+    """Keep in the ledger whether the watch's catalog answered, whoever asked: silence is not "nothing new"."""
+
+    @wraps(search_all)
+    def searched(engine: Engine, name: str, /, *args: _P.args, **kwargs: _P.kwargs) -> Discovered:
+        try:
+            found = search_all(engine, name, *args, **kwargs)
+        except ConfigError:
+            raise  # the catalog was not asked
+        except Exception as error:
+            reason = words(error)
+            _record(engine, lambda conn: discoveries.failed(conn, name, reason))
+            raise
+        _record(engine, lambda conn: discoveries.answered(conn, name))
+        return found
+
+    return searched
+
+
+def _record(engine: Engine, write: Callable[[Connection], None]) -> None:
+    """What cannot be recorded must not hide what it is about."""
+    try:
+        with engine.begin() as conn:
+            write(conn)
+    except SQLAlchemyError as error:
+        _log.warning("the outcome of the search could not be recorded: %s", words(error))
+
+
+@_recorded
 def discover_watch(
     engine: Engine,
     name: str,

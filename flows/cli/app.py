@@ -12,7 +12,7 @@ import typer
 from rich.markup import escape
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from segwatch.flows.cli import alerts, database, events, local, models, respond, reviews, sources
+from segwatch.flows.cli import alerts, database, doctor, events, local, models, respond, reviews, sources
 from segwatch.flows.cli import watches as watch_commands
 from segwatch.flows.cli.console import Json, clear_errors, err, out, print_json, print_table, say, utc, warn
 
@@ -31,6 +31,7 @@ app.command()(respond.respond)
 app.command()(local.demo)
 app.command()(local.stop)
 app.command()(local.status)
+app.command()(doctor.doctor)
 app.command()(local.serve)
 
 

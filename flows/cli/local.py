@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import nullcontext
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -16,10 +18,12 @@ def demo(
 ) -> None:
     """Bring everything up and run the main job once on real imagery."""
     from segwatch.flows import demonstration
+    from segwatch.flows.cli.doctor import examine, print_short
     from segwatch.flows.settings import load_settings
 
     with clear_errors():
         demonstration.run(load_settings().home, folder, say=say, out=out)
+        print_short(out, examine(load_settings()))
 
 
 def stop() -> None:
@@ -33,19 +37,27 @@ def stop() -> None:
 
 
 def status(as_json: Json = False) -> None:
-    """What runs."""
+    """What this home folder started, and what `segwatch doctor` finds wrong, in short."""
+    from segwatch.flows.cli.doctor import examine, print_short
     from segwatch.flows.services.supervisor import Supervisor
     from segwatch.flows.settings import load_settings
 
     with clear_errors():
-        running = Supervisor(load_settings().home).running()
+        settings = load_settings()
+        running = Supervisor(settings.home).running()
+        # where nothing was started and nothing is named, there is nothing to examine
+        elsewhere = settings.database_url is not None or "PREFECT_API_URL" in os.environ
+        findings = examine(settings) if running or elsewhere else []
     if as_json:
-        print_json([{"name": one.name, "pid": one.pid} for one in running])
+        services = [{"name": one.name, "pid": one.pid} for one in running]
+        print_json({"services": services, "findings": [asdict(one) for one in findings]})
         return
     for one in running:
         out.print(f"{one.name}: pid {one.pid}")
     if not running:
         out.print("nothing runs")
+    if findings:
+        print_short(out, findings)
 
 
 def serve(

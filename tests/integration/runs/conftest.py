@@ -39,6 +39,34 @@ class Server:
             found = client.read_deployment_schedules(client.read_deployment_by_name(deployment).id)
         return {one.slug or str(getattr(one.schedule, "cron", "?")): one for one in found}
 
+    def log(self) -> Path:
+        """What the server says."""
+        return Path(self.environment["PREFECT_HOME"]).parent / "logs" / "prefect.log"
+
+    def watch_schedules(self) -> dict[str, list[DeploymentSchedule]]:
+        """Schedules of each watch's own deployment, by watch."""
+        with _client() as client:
+            return {
+                one.name.removeprefix("watch-"): client.read_deployment_schedules(one.id)
+                for one in client.read_deployments()
+                if one.name.startswith("watch-")
+            }
+
+    def scheduled(self) -> set[str]:
+        """Watches that have a schedule."""
+        return {name for name, schedules in self.watch_schedules().items() if schedules}
+
+    def forget_watches(self) -> None:
+        """Without the deployments of watches, and without what was scheduled on the shared one."""
+        with _client() as client:
+            for one in client.read_deployments():
+                if one.name.startswith("watch-"):
+                    client.delete_deployment(one.id)
+            observe = client.read_deployment_by_name("observe/observe")
+            for each in client.read_deployment_schedules(observe.id):
+                assert each.id is not None
+                client.delete_deployment_schedule(observe.id, each.id)
+
     def runs(self, flow: str, **parameters: Any) -> list[FlowRun]:
         """Runs of a deployment that were asked for with these parameters."""
         with _client() as client:
@@ -91,6 +119,7 @@ def server(_server: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]
     with monkeypatch.context() as patch:
         _talk_to(_server.environment, patch)
         yield _server
+        _server.forget_watches()
     refresh_global_settings_context()
 
 

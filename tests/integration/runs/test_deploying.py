@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -12,8 +11,8 @@ from typing import Any
 import psycopg
 import pytest
 from prefect.client.orchestration import get_client
-from prefect.client.schemas.actions import DeploymentScheduleCreate, WorkPoolUpdate
-from prefect.client.schemas.schedules import IntervalSchedule
+from prefect.client.schemas.actions import DeploymentScheduleCreate, DeploymentUpdate, WorkPoolUpdate
+from prefect.client.schemas.schedules import CronSchedule, IntervalSchedule
 from shapely.geometry import box
 from sqlalchemy import Engine
 from typer.testing import CliRunner
@@ -38,22 +37,26 @@ LAKES = Watch(
 )
 
 
-@pytest.fixture(autouse=True)
-def _no_schedules(server: Server) -> Iterator[None]:
-    yield
-    with get_client(sync_client=True) as client:
-        observe = client.read_deployment_by_name(OBSERVE)
-        for one in client.read_deployment_schedules(observe.id):
-            assert one.id is not None
-            client.delete_deployment_schedule(observe.id, one.id)
-
-
 def crons(server: Server) -> dict[str, tuple[str, bool]]:
-    """Watch -> its schedule, and whether it is switched on."""
+    """Watch -> the schedule of its own deployment, and whether it is switched on."""
     return {
         name: (getattr(one.schedule, "cron", ""), one.active)
-        for name, one in server.schedules(OBSERVE).items()
+        for name, schedules in server.watch_schedules().items()
+        for one in schedules
+        if one.slug is not None
     }
+
+
+def put_on_the_shared(server: Server, **schedules: tuple[str, bool]) -> None:
+    """As earlier versions did: watch -> schedule and whether it is switched on, on the one deployment of all."""
+    made = [
+        DeploymentScheduleCreate(
+            schedule=CronSchedule(cron=cron, timezone="UTC"), active=on, parameters={"watch": name}, slug=name
+        )
+        for name, (cron, on) in schedules.items()
+    ]
+    with get_client(sync_client=True) as client:
+        client.create_deployment_schedules(client.read_deployment_by_name(OBSERVE).id, made)
 
 
 def test_what_is_to_be_sent_does_not_wait_for_an_operator(server: Server) -> None:
@@ -67,24 +70,29 @@ def test_deploying_again_keeps_what_an_operator_set(server: Server) -> None:
     hourly = DeploymentScheduleCreate(
         schedule=IntervalSchedule(interval=timedelta(hours=1)), active=True, parameters={"watch": "lakes"}
     )
+    extra = DeploymentScheduleCreate(schedule=IntervalSchedule(interval=timedelta(hours=2)), active=True)
     with get_client(sync_client=True) as client:
         ids = {one.name: one.id for one in client.read_deployments()}
         template = client.read_work_pool("gpu").base_job_template
         mine = json.loads(json.dumps(template).replace("Environment Variables", "Variables"))
         client.create_deployment_schedules(ids["observe"], [hourly])
+        client.create_deployment_schedules(ids["watch-lakes"], [extra])
         client.update_work_pool("gpu", WorkPoolUpdate(concurrency_limit=1, base_job_template=mine))
         switches = (
             ("respond", "*/5 * * * *", True),
             ("deliver", "*/5 * * * *", False),
-            ("observe", "shore", False),
+            ("watch-shore", "shore", False),
         )
         for name, key, active in switches:
-            schedule_id = server.schedules(f"{name}/{name}")[key].id
+            flow = "observe" if name.startswith("watch-") else name
+            schedule_id = server.schedules(f"{flow}/{name}")[key].id
             assert schedule_id is not None
             client.update_deployment_schedule(ids[name], schedule_id, active=active)
         deploy.deploy(deploy.deployments_folder())
         deploy.schedule([LAKES, shore])
-        assert crons(server) == {"lakes": ("0 6 * * *", True), "shore": ("0 6 * * *", False), "?": ("", True)}
+        assert crons(server) == {"lakes": ("0 6 * * *", True), "shore": ("0 6 * * *", False)}
+        assert len(server.schedules(OBSERVE)) == 1, "the operator's own stays"
+        assert len(server.watch_schedules()["lakes"]) == 2, "the operator's own stays"
         assert [one.active for one in server.schedules("respond/respond").values()] == [True]
         assert [one.active for one in server.schedules("deliver/deliver").values()] == [False]
         assert client.read_work_pool("gpu").concurrency_limit == 1
@@ -143,3 +151,91 @@ def test_applying_a_watch_does_not_depend_on_the_others(
     assert CliRunner().invoke(app, ["apply", str(file)]).exit_code == 1
     with worker.connect() as conn:
         assert watches.names(conn) == ["b-wrong", "shore"], "a wrong schedule is not stored"
+
+
+def test_schedules_of_earlier_versions_move_to_their_watches_as_they_were(
+    server: Server, engine: Engine
+) -> None:
+    never = replace(LAKES, name="never", schedule="0 0 31 2 *")
+    with engine.begin() as conn:
+        for watch in (
+            LAKES,
+            replace(LAKES, name="off"),
+            replace(LAKES, name="changed", schedule="30 7 * * *"),
+            never,
+        ):
+            watches.apply(conn, watch)
+    put_on_the_shared(
+        server, lakes=("0 6 * * *", True), off=("0 6 * * *", False), changed=("0 6 * * *", True),
+        never=("0 0 31 2 *", True), gone=("0 6 * * *", True),
+    )  # fmt: skip
+    expected = {
+        "lakes": ("0 6 * * *", True),
+        "off": ("0 6 * * *", False),
+        "changed": ("30 7 * * *", True),
+        "never": ("0 0 31 2 *", True),
+    }
+    for _ in range(2):
+        with pytest.raises(FlowError, match=r"never: schedule '0 0 31 2 \*': never comes"):
+            deploy.schedule_all(engine)
+        assert crons(server) == expected
+        assert server.schedules(OBSERVE) == {}
+
+
+def test_applying_one_watch_moves_it_alone(server: Server) -> None:
+    put_on_the_shared(server, lakes=("0 6 * * *", False), shore=("0 6 * * *", True))
+    deploy.schedule([LAKES])
+    assert crons(server) == {"lakes": ("0 6 * * *", False)}
+    assert set(server.schedules(OBSERVE)) == {"shore"}
+
+
+def test_who_paused_the_deployment_of_all_finds_its_watches_paused(server: Server) -> None:
+    put_on_the_shared(server, lakes=("0 6 * * *", True))
+    with get_client(sync_client=True) as client:
+        shared = client.read_deployment_by_name(OBSERVE)
+        client.pause_deployment(shared.id)
+        try:
+            deploy.schedule([LAKES, replace(LAKES, name="shore")])
+        finally:
+            client.resume_deployment(shared.id)
+        assert client.read_deployment_by_name("observe/watch-lakes").paused
+        assert not client.read_deployment_by_name("observe/watch-shore").paused
+
+
+def test_a_watch_has_the_code_and_the_pool_of_the_shared_deployment(server: Server) -> None:
+    odd = replace(LAKES, name="observe")
+    deploy.schedule([LAKES, odd])
+    with get_client(sync_client=True) as client:
+        shared, own = (client.read_deployment_by_name(one) for one in (OBSERVE, "observe/watch-lakes"))
+        for name in (
+            "entrypoint",
+            "pull_steps",
+            "path",
+            "work_pool_name",
+            "work_queue_name",
+            "job_variables",
+        ):
+            assert getattr(own, name) == getattr(shared, name), name
+        assert own.parameters == {"watch": "lakes"}
+        assert client.read_deployment_by_name("observe/watch-observe").parameters == {"watch": "observe"}
+        assert shared.parameters == {}
+        before = own.updated
+        deploy.schedule([LAKES])
+        assert client.read_deployment_by_name("observe/watch-lakes").updated == before, (
+            "nothing to do, nothing done"
+        )
+        client.update_deployment(shared.id, DeploymentUpdate(job_variables={"env": {"A": "1"}}))
+        try:
+            deploy.schedule([LAKES])
+            assert client.read_deployment_by_name("observe/watch-lakes").job_variables == {"env": {"A": "1"}}
+        finally:
+            client.update_deployment(shared.id, DeploymentUpdate(job_variables=shared.job_variables))
+    assert crons(server)["lakes"] == ("0 6 * * *", True)
+
+
+def test_what_the_ledger_does_not_know_has_no_deployment(server: Server, engine: Engine) -> None:
+    deploy.schedule([LAKES, replace(LAKES, name="shore")])
+    with engine.begin() as conn:
+        watches.apply(conn, replace(LAKES, name="shore", schedule=None))
+    deploy.schedule_all(engine)
+    assert server.watch_schedules() == {"shore": []}

@@ -150,8 +150,8 @@ def test_a_watch_is_observed_by_one_run_at_a_time(server: Server, worker: Engine
 def test_a_watch_that_is_over_ends_its_schedule(server: Server, worker: Engine, catalog: str) -> None:
     daily = lakes(catalog, name="over", schedule="0 6 * * *")
     deploy.schedule([daily])
-    assert "over" in server.schedules("observe/observe")
+    assert "over" in server.scheduled()
     with worker.begin() as conn:
         watches.apply(conn, replace(daily, end=NOW + timedelta(days=1)))
     observe.observe("over")
-    assert "over" not in server.schedules("observe/observe")
+    assert "over" not in server.scheduled()

@@ -78,7 +78,7 @@ def test_what_goes_wrong_with_one_event_does_not_stop_the_next(
     with pytest.raises(FlowError, match=r"test/b: MemoryError: contours"):
         respond.respond_flow.fn()
     assert len(started(server, worker)) == 2
-    assert set(started(server, worker)) <= set(server.schedules("observe/observe"))
+    assert set(started(server, worker)) <= server.scheduled()
 
 
 def test_a_watch_that_cannot_be_used_does_not_stop_a_disaster_run(
@@ -97,7 +97,7 @@ def test_a_watch_that_cannot_be_used_does_not_stop_a_disaster_run(
     floods(worker, "a")
     (made,) = respond.respond_flow.fn()
     assert started(server, worker) == [made["watch"]]
-    assert made["watch"] in server.schedules("observe/observe")
+    assert made["watch"] in server.scheduled()
 
 
 def test_the_run_is_started_also_where_scheduling_fails(
@@ -118,9 +118,5 @@ def _nothing_left(server: Server) -> Iterator[None]:
     """The names of the watches come from the events, so that the next test would find these runs."""
     yield
     with get_client(sync_client=True) as client:
-        observe = client.read_deployment_by_name("observe/observe")
         for one in client.read_flow_runs():
             client.delete_flow_run(one.id)
-        for each in client.read_deployment_schedules(observe.id):
-            if each.id is not None:
-                client.delete_deployment_schedule(observe.id, each.id)

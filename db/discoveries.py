@@ -1,0 +1,32 @@
+"""What became of the last search of each watch's catalog: silence is told apart from "nothing new"."""
+
+from __future__ import annotations
+
+from sqlalchemy import Connection, text
+
+_ANSWERED = text(
+    """
+    INSERT INTO segwatch.discovery AS d (watch_name, attempted_at, answered_at)
+    SELECT name, clock_timestamp(), clock_timestamp() FROM segwatch.watch_head WHERE name = :watch
+    ON CONFLICT (watch_name) DO UPDATE
+    SET attempted_at = excluded.attempted_at, answered_at = excluded.answered_at, failures = 0, error = NULL
+    """
+)
+_FAILED = text(
+    """
+    INSERT INTO segwatch.discovery AS d (watch_name, attempted_at, failures, error)
+    SELECT name, clock_timestamp(), 1, :error FROM segwatch.watch_head WHERE name = :watch
+    ON CONFLICT (watch_name) DO UPDATE
+    SET attempted_at = excluded.attempted_at, failures = d.failures + 1, error = excluded.error
+    """
+)
+
+
+def answered(conn: Connection, watch: str) -> None:
+    """The catalog of a watch answered; of a watch that is not in the ledger nothing is kept."""
+    conn.execute(_ANSWERED, {"watch": watch})
+
+
+def failed(conn: Connection, watch: str, error: str) -> None:
+    """The search of a watch's catalog failed, for this reason."""
+    conn.execute(_FAILED, {"watch": watch, "error": error})

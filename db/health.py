@@ -1,0 +1,105 @@
+"""Whether the ledger moves: leases, the outbox, and the last search of each watch. Reads only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import Connection, text
+
+_NOW = text("SELECT clock_timestamp()")
+_WATCHES = text(
+    """
+    SELECT h.name, w.definition ->> 'schedule' AS schedule, CAST(w.definition ->> 'end' AS timestamptz) AS ends_at,
+           h.applied_at, d.attempted_at, d.answered_at, coalesce(d.failures, 0) AS failures, d.error
+    FROM segwatch.watch_head h
+    JOIN segwatch.watch w ON w.id = h.watch_id
+    LEFT JOIN segwatch.discovery d ON d.watch_name = h.name
+    ORDER BY h.name
+    """
+)
+_LEASES = text(
+    """
+    SELECT count(*) AS expired, min(lease_until) AS since FROM segwatch.observation
+    WHERE state = 'leased' AND lease_until < clock_timestamp()
+    """
+)
+#: Due, and held back neither by its channel's rest, nor by a snooze, nor by an earlier message that waits itself.
+_OUTBOX = text(
+    """
+    SELECT count(*) AS due, min(coalesce(d.digest_at, d.next_attempt_at)) AS since FROM segwatch.delivery d
+    WHERE d.state = 'pending' AND d.digest_id IS NULL
+      AND coalesce(d.digest_at, d.next_attempt_at) <= clock_timestamp()
+      AND NOT EXISTS (SELECT 1 FROM segwatch.channel c
+                      WHERE c.name = d.channel AND c.resting_until > clock_timestamp())
+      AND NOT EXISTS (SELECT 1 FROM segwatch.alert_status s
+                      WHERE s.track_id = d.track_id AND s.mark = 'snoozed' AND s.until > clock_timestamp())
+      AND NOT EXISTS (SELECT 1 FROM segwatch.delivery e
+                      WHERE e.channel = d.channel AND e.track_id = d.track_id AND e.state = 'pending'
+                        AND e.sequence < d.sequence
+                        AND coalesce(e.digest_at, e.next_attempt_at) > clock_timestamp())
+    """
+)
+_DEAD = text("SELECT count(*) FROM segwatch.delivery WHERE state = 'dead'")
+_OPEN = text(
+    """
+    SELECT name, failures, resting_until, last_error FROM segwatch.channel
+    WHERE resting_until > clock_timestamp() ORDER BY name
+    """
+)
+
+
+@dataclass(frozen=True, slots=True)
+class WatchHealth:
+    """A watch, and what became of the last search of its catalog; times UTC."""
+
+    name: str
+    schedule: str | None
+    ends_at: datetime | None
+    applied_at: datetime
+    attempted_at: datetime | None
+    """None = its catalog was never asked."""
+    answered_at: datetime | None
+    failures: int
+    """In a row, up to the last attempt."""
+    error: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class OpenCircuit:
+    """A channel that failed again and again and is left alone for a while."""
+
+    channel: str
+    failures: int
+    until: datetime
+    error: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerHealth:
+    """The ledger at one moment."""
+
+    now: datetime
+    watches: tuple[WatchHealth, ...]
+    expired_leases: int
+    expired_since: datetime | None
+    messages_due: int
+    due_since: datetime | None
+    messages_dead: int
+    """Given up, for good unless somebody replays them."""
+    circuits: tuple[OpenCircuit, ...]
+
+
+def read(conn: Connection) -> LedgerHealth:
+    """The ledger as it is now."""
+    leases, outbox = conn.execute(_LEASES).one(), conn.execute(_OUTBOX).one()
+    return LedgerHealth(
+        now=conn.execute(_NOW).scalar_one(),
+        watches=tuple(WatchHealth(*row) for row in conn.execute(_WATCHES)),
+        expired_leases=leases.expired,
+        expired_since=leases.since,
+        messages_due=outbox.due,
+        due_since=outbox.since,
+        messages_dead=conn.execute(_DEAD).scalar_one(),
+        circuits=tuple(OpenCircuit(*row) for row in conn.execute(_OPEN)),
+    )

@@ -1,0 +1,62 @@
+"""``segwatch doctor``: does what should run by itself run? And the same in short."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from segwatch.flows.cli.console import Json, clear_errors, out, print_json
+
+if TYPE_CHECKING:
+    from segwatch.flows.doctor.checks import Finding
+    from segwatch.flows.settings import FlowSettings
+
+_MARKS = {"ok": "ok", "note": "[yellow]note[/yellow]", "wrong": "[red]wrong[/red]"}
+
+
+def doctor(as_json: Json = False) -> None:
+    """Whether schedules fire, workers poll, the outbox moves and catalogs answer; exit status 1 where one does not."""
+    from segwatch.flows.settings import load_settings
+
+    with clear_errors():
+        findings = examine(load_settings())
+    wrong = _wrong(findings)
+    if as_json:
+        print_json({"wrong": len(wrong), "findings": [asdict(one) for one in findings]})
+    else:
+        for one in findings:
+            _print(out, one)
+    if wrong:
+        raise typer.Exit(1)
+
+
+def examine(settings: FlowSettings) -> list[Finding]:
+    """Every finding about the ledger and the server of these settings."""
+    from segwatch.flows.doctor.checks import check
+    from segwatch.flows.doctor.gathering import gather
+
+    return check(gather(settings))
+
+
+def print_short(console: Console, findings: list[Finding]) -> None:
+    """What is wrong; one line where nothing is."""
+    wrong = _wrong(findings)
+    for one in wrong:
+        _print(console, one)
+    if not wrong:
+        areas = dict.fromkeys(one.about for one in findings if one.level == "ok")
+        console.print(f"well: {', '.join(areas)}   (segwatch doctor tells more)")
+
+
+def _wrong(findings: list[Finding]) -> list[Finding]:
+    return [one for one in findings if one.level == "wrong"]
+
+
+def _print(console: Console, one: Finding) -> None:
+    console.print(f"{_MARKS[one.level]} {one.about}: {escape(one.says)}")
+    if one.fix:
+        console.print(f"      {one.fix}", markup=False)

@@ -1,0 +1,282 @@
+"""Judge the facts: pure functions, one for each thing that may have fallen silent."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from segwatch.db.health import WatchHealth
+from segwatch.flows import cadence
+from segwatch.flows.channels import shown
+from segwatch.flows.doctor.facts import DeploymentFacts, Facts, PoolFacts, PrefectFacts, WorkerFacts
+from segwatch.flows.watch_deployments import name_of
+
+#: Prefect makes runs within a minute of a change.
+SCHEDULER_LATE = timedelta(minutes=3)
+#: A worker asks for work every few seconds; starting a run takes some more.
+RUN_LATE = timedelta(minutes=5)
+#: `deliver` runs every five minutes.
+OUTBOX_LATE = timedelta(minutes=15)
+#: A look at a catalog may wait for a worker, and takes its time.
+LOOK_LATE = timedelta(minutes=30)
+LEASE_LATE = timedelta(minutes=10)
+#: Prefect takes a worker for lost after three silent heartbeats.
+_HEARTBEATS = 3
+_ALWAYS = ("track/track", "deliver/deliver")
+
+
+class Level(StrEnum):
+    """How bad it is."""
+
+    OK = "ok"
+    NOTE = "note"
+    """Worth knowing; perhaps it was meant so."""
+    WRONG = "wrong"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was checked."""
+
+    about: str
+    level: Level
+    says: str
+    fix: str = ""
+    """What to do; empty where nothing is to be done."""
+
+
+def check(facts: Facts) -> list[Finding]:
+    """Every finding, in the order in which things depend on each other."""
+    return [
+        *_variables(facts),
+        *_ledger(facts),
+        *_prefect(facts),
+        *_schedules(facts),
+        *_workers(facts),
+        *_catalogs(facts),
+        *_leases(facts),
+        *_outbox(facts),
+    ]
+
+
+def _variables(facts: Facts) -> Iterator[Finding]:
+    for one in facts.unread:
+        # one that is like no setting may be a watch file's own
+        level = Level.NOTE if one.meant is None else Level.WRONG
+        yield Finding("settings", level, str(one), f"unset {one.name}, or correct its name")
+
+
+def _ledger(facts: Facts) -> Iterator[Finding]:
+    if facts.ledger_error is not None:
+        fix = "run: segwatch db up; or correct SEGWATCH_DATABASE_URL"
+        yield Finding("ledger", Level.WRONG, facts.ledger_error, fix)
+    elif facts.ledger is not None:
+        yield Finding(
+            "ledger", Level.OK, f"answers, its schema is up to date, {len(facts.ledger.watches)} watch(es)"
+        )
+
+
+def _prefect(facts: Facts) -> Iterator[Finding]:
+    server = facts.prefect
+    if server is None:
+        fix = "set PREFECT_API_URL, e.g. http://HOST:4200/api, to have the server, schedules and workers checked"
+        yield Finding("prefect", Level.NOTE, "no server is named here, so nothing runs by itself", fix)
+    elif server.error is not None:
+        fix = "start it with: prefect server start; or correct PREFECT_API_URL"
+        yield Finding("prefect", Level.WRONG, f"{server.url} does not answer: {server.error}", fix)
+    else:
+        yield Finding("prefect", Level.OK, f"{server.url} answers, {len(server.names)} deployment(s)")
+
+
+def _schedules(facts: Facts) -> Iterator[Finding]:
+    server = facts.prefect
+    if server is None or server.error is not None:
+        return
+    yield from _missing(facts, server)
+    switched_on = [one for one in server.scheduled if one.on]
+    for one in server.scheduled:
+        if not one.on and one.name not in (
+            "poll-feeds/poll-feeds",
+            "respond/respond",
+        ):  # shipped switched off
+            says = f"{one.name}: its schedule is switched off"
+            yield Finding("schedules", Level.NOTE, says, "switch it on in Prefect, if that is not on purpose")
+    silent = [one for one in switched_on if _is_silent(one, facts.now)]
+    if silent and len(silent) == len(switched_on):
+        yield Finding(
+            "schedules",
+            Level.WRONG,
+            "the Prefect server schedules no run at all",
+            "look for errors of the scheduler in its log; SQLAlchemy 2.1 breaks Prefect 3.8: "
+            "pip install 'sqlalchemy<2.1' where the server runs, and start it again",
+        )
+    else:
+        for one in silent:
+            yield Finding(
+                "schedules",
+                Level.WRONG,
+                f"{one.name}: the server makes no run of its schedule",
+                "its schedule probably never comes: correct it, and run: segwatch apply FILE",
+            )
+    troubled = [found for one in switched_on for found in _runs(one, facts.now)]
+    yield from troubled
+    if not silent and not troubled and switched_on:
+        last = max((one.last.expected_at for one in switched_on if one.last is not None), default=None)
+        fired = f", the last run was due at {_at(last)}" if last is not None else ", no run was due yet"
+        yield Finding("schedules", Level.OK, f"{len(switched_on)} deployment(s) have a next run{fired}")
+
+
+def _missing(facts: Facts, server: PrefectFacts) -> Iterator[Finding]:
+    scheduled = {one.name for one in server.scheduled}
+    for name in _ALWAYS:
+        if name not in scheduled:
+            yield Finding("schedules", Level.WRONG, f"{name} is not scheduled", "run: segwatch deploy")
+    for watch in _live(facts):
+        if watch.schedule is not None and name_of(watch.name) not in scheduled:
+            says = f"watch {watch.name}: its schedule {watch.schedule!r} is not on the server"
+            yield Finding("schedules", Level.WRONG, says, "run: segwatch deploy")
+
+
+def _is_silent(one: DeploymentFacts, now: datetime) -> bool:
+    return one.next_at is None and one.late == 0 and now - one.changed_at > SCHEDULER_LATE
+
+
+def _runs(one: DeploymentFacts, now: datetime) -> Iterator[Finding]:
+    if one.late and one.late_since is not None and now - one.late_since > RUN_LATE:
+        yield Finding(
+            "schedules",
+            Level.WRONG,
+            f"{one.name}: {one.late} run(s) wait for a worker, the oldest since {_at(one.late_since)}",
+            f"start a worker: prefect worker start --pool {one.pool or 'cpu'}",
+        )
+    if one.last is not None and one.last.bad:
+        yield Finding(
+            "schedules",
+            Level.WRONG,
+            f"{one.name}: the run of {_at(one.last.expected_at)} ended as {one.last.state}: {one.last.message}",
+            "see the run's log in Prefect; the next run tries again",
+        )
+
+
+def _workers(facts: Facts) -> Iterator[Finding]:
+    for pool in facts.prefect.pools if facts.prefect is not None else ():
+        yield from _pool(pool, facts.now)
+
+
+def _pool(pool: PoolFacts, now: datetime) -> Iterator[Finding]:
+    online = [one for one in pool.workers if not _is_lost(one, now)]
+    start = f"prefect worker start --pool {pool.name}{' --limit 1' if pool.name == 'gpu' else ''}"
+    if pool.paused:
+        yield Finding(
+            "workers", Level.WRONG, f"pool {pool.name} is paused", f"prefect work-pool resume {pool.name}"
+        )
+    if not online:
+        seen = max((one.heartbeat_at for one in pool.workers if one.heartbeat_at is not None), default=None)
+        since = f"; the last was heard of at {_at(seen)}" if seen is not None else ""
+        yield Finding(
+            "workers", Level.WRONG, f"no worker polls the pool {pool.name}{since}", f"start one: {start}"
+        )
+        return
+    yield Finding("workers", Level.OK, f"pool {pool.name}: {len(online)} worker(s) poll")
+    for one in pool.workers:
+        recent = one.heartbeat_at is not None and now - one.heartbeat_at < timedelta(days=1)
+        if _is_lost(one, now) and recent and one.heartbeat_at is not None:
+            says = f"worker {one.name} of pool {pool.name} was last heard of at {_at(one.heartbeat_at)}"
+            yield Finding("workers", Level.NOTE, says, f"unless it was stopped on purpose: {start}")
+
+
+def _is_lost(one: WorkerFacts, now: datetime) -> bool:
+    silence = timedelta(seconds=_HEARTBEATS * one.heartbeat_seconds)
+    return one.heartbeat_at is None or now - one.heartbeat_at > silence
+
+
+def _catalogs(facts: Facts) -> Iterator[Finding]:
+    well = 0
+    for watch in _live(facts):
+        found = list(_catalog(watch, facts.now))
+        yield from found
+        well += not found and watch.answered_at is not None
+    if well:
+        yield Finding("catalogs", Level.OK, f"{well} watch(es): the catalog answered when it was last asked")
+
+
+def _catalog(watch: WatchHealth, now: datetime) -> Iterator[Finding]:
+    if watch.failures:
+        since = f"since {_at(watch.answered_at)}" if watch.answered_at is not None else "yet"
+        yield Finding(
+            "catalogs",
+            Level.WRONG,
+            f"watch {watch.name}: the catalog has not answered {since}; {watch.failures} failure(s) in a row: "
+            f"{watch.error}",
+            "segwatch source check PROFILE says what its catalog can do; the next run asks again",
+        )
+    due = _due(watch)
+    if due is not None and now - due > LOOK_LATE:
+        last = f"last at {_at(watch.attempted_at)}" if watch.attempted_at is not None else "never"
+        yield Finding(
+            "catalogs",
+            Level.WRONG,
+            f"watch {watch.name}: its catalog was to be asked at {_at(due)} and was not; {last}",
+            f"see the findings about schedules and workers; by hand: segwatch run {watch.name}",
+        )
+
+
+def _due(watch: WatchHealth) -> datetime | None:
+    """When the watch was to look next after its last look."""
+    if watch.schedule is None:
+        return None
+    since = max(watch.applied_at, watch.attempted_at or watch.applied_at)
+    try:
+        return cadence.next_after(watch.schedule, since)
+    except ValueError:
+        return None
+
+
+def _live(facts: Facts) -> list[WatchHealth]:
+    watches = facts.ledger.watches if facts.ledger is not None else ()
+    return [one for one in watches if not cadence.over(one.ends_at, facts.now)]
+
+
+def _leases(facts: Facts) -> Iterator[Finding]:
+    ledger = facts.ledger
+    if ledger is None or ledger.expired_since is None or facts.now - ledger.expired_since < LEASE_LATE:
+        return
+    yield Finding(
+        "leases",
+        Level.WRONG,
+        f"{ledger.expired_leases} scene(s) are held by a worker that is gone, since {_at(ledger.expired_since)}",
+        "the next segment run takes them: start a worker of the gpu pool, or run: segwatch run WATCH",
+    )
+
+
+def _outbox(facts: Facts) -> Iterator[Finding]:
+    ledger = facts.ledger
+    if ledger is None:
+        return
+    stuck = ledger.due_since is not None and facts.now - ledger.due_since > OUTBOX_LATE
+    if stuck and ledger.due_since is not None:
+        yield Finding(
+            "outbox",
+            Level.WRONG,
+            f"{ledger.messages_due} message(s) are due and not sent, the oldest since {_at(ledger.due_since)}",
+            "see that the deployment deliver/deliver runs, and a worker of the cpu pool",
+        )
+    for one in ledger.circuits:
+        yield Finding(
+            "outbox",
+            Level.WRONG,
+            f"channel {shown(one.channel)}: circuit open until {_at(one.until)} after {one.failures} failures "
+            f"in a row: {one.error}",
+            "correct the receiver or its address; what waits is sent when the circuit closes",
+        )
+    if ledger.messages_dead:
+        says = f"{ledger.messages_dead} message(s) were given up"
+        yield Finding("outbox", Level.NOTE, says, "once the channel is well, run: segwatch alert replay")
+    if not stuck and not ledger.circuits:
+        yield Finding("outbox", Level.OK, f"moves; {ledger.messages_due} message(s) are due now")
+
+
+def _at(moment: datetime) -> str:
+    return f"{moment:%Y-%m-%d %H:%M} UTC"

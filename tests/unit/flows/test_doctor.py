@@ -1,0 +1,186 @@
+"""What the doctor makes of facts: each silence is a finding with its fix, and what is well is no alarm."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from segwatch.db.health import LedgerHealth, OpenCircuit, WatchHealth
+from segwatch.flows.doctor.checks import Finding, Level, check
+from segwatch.flows.doctor.facts import DeploymentFacts, Facts, LastRun, PoolFacts, PrefectFacts, WorkerFacts
+from segwatch.flows.variables import Unread
+
+NOW = datetime(2026, 11, 28, 12, tzinfo=UTC)
+LONG_AGO = NOW - timedelta(days=3)
+SOON = NOW + timedelta(minutes=5)
+LAKES = WatchHealth(
+    "lakes", "0 6 * * *", None, LONG_AGO, NOW - timedelta(hours=6), NOW - timedelta(hours=6), 0, None
+)
+LEDGER = LedgerHealth(NOW, (LAKES,), 0, None, 0, None, 0, ())
+DONE = LastRun(NOW - timedelta(minutes=5), "Completed", False, "")
+
+
+def deployment(name: str, **changes: Any) -> DeploymentFacts:
+    made = DeploymentFacts(name, "cpu", True, LONG_AGO, SOON, 0, None, DONE)
+    return replace(made, **changes)
+
+
+def pool(name: str, *silent_seconds: float) -> PoolFacts:
+    workers = (WorkerFacts(f"w{i}", NOW - timedelta(seconds=s), 30.0) for i, s in enumerate(silent_seconds))
+    return PoolFacts(name, False, tuple(workers))
+
+
+ALL = tuple(deployment(name) for name in ("track/track", "deliver/deliver", "observe/watch-lakes"))
+SERVER = PrefectFacts(
+    "http://h/api", None, frozenset(one.name for one in ALL), ALL, (pool("cpu", 10), pool("gpu", 20))
+)
+WELL = Facts(NOW, (), LEDGER, None, SERVER)
+
+
+def wrong(facts: Facts) -> list[Finding]:
+    return [one for one in check(facts) if one.level is Level.WRONG]
+
+
+def with_ledger(**changes: Any) -> Facts:
+    return replace(WELL, ledger=replace(LEDGER, **changes))
+
+
+def with_server(**changes: Any) -> Facts:
+    return replace(WELL, prefect=replace(SERVER, **changes))
+
+
+def instead(**changes: Any) -> Facts:
+    return with_server(scheduled=(*ALL[:2], replace(ALL[2], **changes)))
+
+
+def test_what_is_well_is_told_and_is_no_alarm() -> None:
+    found = check(WELL)
+    assert {one.about for one in found} == {"ledger", "prefect", "schedules", "workers", "catalogs", "outbox"}
+    assert all(one.level is Level.OK for one in found)
+
+
+@pytest.mark.parametrize(
+    ("facts", "about", "says", "fix"),
+    [
+        (replace(WELL, ledger=None, ledger_error="refused"), "ledger", "refused", "segwatch db up"),
+        (with_server(error="refused"), "prefect", "does not answer: refused", "prefect server start"),
+        (
+            with_server(scheduled=tuple(replace(one, next_at=None) for one in ALL)),
+            "schedules",
+            "schedules no run at all",
+            "sqlalchemy<2.1",
+        ),
+        (
+            instead(next_at=None),
+            "schedules",
+            "observe/watch-lakes: the server makes no run",
+            "segwatch apply",
+        ),
+        (
+            instead(late=3, late_since=NOW - timedelta(hours=1)),
+            "schedules",
+            "3 run(s) wait for a worker",
+            "prefect worker start --pool cpu",
+        ),
+        (
+            instead(last=LastRun(NOW, "Crashed", True, "killed")),
+            "schedules",
+            "ended as Crashed: killed",
+            "log",
+        ),
+        (with_server(scheduled=ALL[:2]), "schedules", "watch lakes: its schedule", "segwatch deploy"),
+        (with_server(scheduled=ALL[1:]), "schedules", "track/track is not scheduled", "segwatch deploy"),
+        (
+            with_server(pools=(pool("cpu", 3600),)),
+            "workers",
+            "no worker polls the pool cpu; the last",
+            "--pool cpu",
+        ),
+        (
+            with_server(pools=(pool("gpu"),)),
+            "workers",
+            "no worker polls the pool gpu",
+            "--pool gpu --limit 1",
+        ),
+        (with_server(pools=(replace(pool("cpu", 1), paused=True),)), "workers", "paused", "resume cpu"),
+        (
+            with_ledger(watches=(replace(LAKES, failures=4, error="CatalogUnreachable: timed out"),)),
+            "catalogs",
+            "has not answered since 2026-11-28 06:00 UTC; 4 failure(s) in a row: CatalogUnreachable",
+            "segwatch source check",
+        ),
+        (
+            with_ledger(watches=(replace(LAKES, answered_at=None, failures=1, error="x"),)),
+            "catalogs",
+            "has not answered yet",
+            "source check",
+        ),
+        (
+            with_ledger(watches=(replace(LAKES, attempted_at=NOW - timedelta(days=2)),)),
+            "catalogs",
+            "was to be asked at 2026-11-27 06:00 UTC and was not; last at",
+            "segwatch run lakes",
+        ),
+        (
+            with_ledger(watches=(replace(LAKES, attempted_at=None, answered_at=None),)),
+            "catalogs",
+            "and was not; never",
+            "segwatch run lakes",
+        ),
+        (
+            with_ledger(expired_leases=2, expired_since=NOW - timedelta(hours=1)),
+            "leases",
+            "2 scene(s) are held by a worker that is gone",
+            "gpu pool",
+        ),
+        (
+            with_ledger(messages_due=7, due_since=NOW - timedelta(hours=1)),
+            "outbox",
+            "7 message(s) are due and not sent",
+            "deliver/deliver",
+        ),
+        (
+            with_ledger(circuits=(OpenCircuit("https://hook.example.org/hunter2", 5, SOON, "HTTP 500"),)),
+            "outbox",
+            "channel hook.example.org: circuit open until 2026-11-28 12:05 UTC",
+            "receiver",
+        ),
+        (
+            replace(WELL, unread=(Unread("SEGWATCH_HOM", "SEGWATCH_HOME"),)),
+            "settings",
+            "did you mean SEGWATCH_HOME?",
+            "SEGWATCH_HOM",
+        ),
+    ],
+)
+def test_each_silence_is_one_finding_with_its_fix(facts: Facts, about: str, says: str, fix: str) -> None:
+    (found,) = wrong(facts)
+    assert found.about == about
+    assert says in found.says
+    assert fix in found.fix
+    assert "hunter2" not in str(found)
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        replace(WELL, prefect=None),
+        instead(on=False, next_at=None),
+        instead(next_at=None, changed_at=NOW - timedelta(seconds=30)),
+        instead(late=1, late_since=NOW - timedelta(seconds=30)),
+        instead(last=None),
+        with_server(pools=(pool("cpu", 10, 4000),)),
+        with_ledger(watches=(replace(LAKES, schedule=None, attempted_at=LONG_AGO),)),
+        with_ledger(watches=(replace(LAKES, ends_at=LONG_AGO - timedelta(days=9), failures=3, error="x"),)),
+        with_ledger(watches=(replace(LAKES, attempted_at=None, answered_at=None, applied_at=NOW),)),
+        with_ledger(messages_due=7, due_since=NOW - timedelta(minutes=2)),
+        with_ledger(messages_dead=7),
+        with_ledger(expired_leases=2, expired_since=NOW - timedelta(seconds=5)),
+        replace(WELL, unread=(Unread("SEGWATCH_HOOK", None),)),
+    ],
+)
+def test_what_is_young_over_or_meant_is_no_alarm(facts: Facts) -> None:
+    assert wrong(facts) == []
