@@ -131,6 +131,7 @@ def words(payload: dict[str, Any]) -> tuple[str, str]:
     title = f"{_SAID.get(payload['type'], '')}{data['watch']}: {data['target']} {data['kind']}"
     west, south, east, north = data["bbox"]
     lines = [
+        *((f"Because: {data['note']}",) if data.get("note") else ()),
         f"{data['before_m2'] / 1e4:.2f} ha -> {data['after_m2'] / 1e4:.2f} ha, score {data['score']:.2f}",
         f"Seen {data['valid_at']} around {(south + north) / 2:.5f}, {(west + east) / 2:.5f} (latitude, longitude)",
         f"Rule {data['rule']}; instruction: {data['instruction']}; model {data['model']}",
