@@ -15,7 +15,8 @@ from morecantile import tms
 from sqlalchemy import text
 
 from segwatch.db import reviews
-from segwatch.flows.web import asked, collections, ogc
+from segwatch.flows.web import asked as bounded
+from segwatch.flows.web import collections, ogc
 from segwatch.flows.web.server import create_app
 from tests.conftest import Database
 from tests.integration.services.conftest import LAKE
@@ -334,8 +335,9 @@ def test_datetime_is_the_time_of_what_was_seen(client: TestClient, ledger: Ledge
         assert answer.json()["numberMatched"] == matched, asked
     described = client.get(f"/ogc/collections/watch.{name}").json()
     assert "The parameter datetime filters " in described["description"]
-    (begin, _) = described["extent"]["temporal"]["interval"][0]
-    assert begin.startswith("2024-01-0")
+    if name != "reviews":  # there was none when the server started
+        (begin, _) = described["extent"]["temporal"]["interval"][0]
+        assert begin.startswith("2024-01-0")
 
 
 def test_a_state_ends_before_the_next_begins(client: TestClient, ledger: Ledger) -> None:
@@ -359,7 +361,7 @@ def test_another_column_of_times_may_be_asked_for(client: TestClient) -> None:
 
 
 def test_a_limit_above_the_most_is_lowered(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(asked, "MAX_FEATURES", 1)
+    monkeypatch.setattr(bounded, "MAX_FEATURES", 1)
     items = "/ogc/collections/watch.coverage/items"
     for limit in ("1", "2", "100000", "9" * 400, "007"):
         answer = client.get(items, params={"limit": limit})
