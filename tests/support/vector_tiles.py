@@ -79,7 +79,7 @@ def _value(message: bytes) -> Any:
         return value.decode()
     if number in {2, 3}:
         return struct.unpack("<f" if number == 2 else "<d", value)[0]
-    return {6: _zigzag, 7: bool}.get(number, int)(value)
+    return _zigzag(value) if number == 6 else bool(value) if number == 7 else value
 
 
 def _feature(message: bytes, keys: list[str], values: list[Any]) -> Feature:
