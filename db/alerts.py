@@ -56,6 +56,13 @@ _LIST = text(
     """
 )
 
+_COUNT = text(
+    """
+    SELECT count(*) FROM watch.alerts
+    WHERE watch = :watch AND (NOT CAST(:open AS boolean) OR status <> 'resolved')
+    """
+)
+
 
 def mark(
     conn: Connection,
@@ -121,7 +128,7 @@ _CHANGES = text(
     """
     SELECT c.track_id, c.kind, c.target, c.valid_at, c.before_m2, c.after_m2, c.gained, c.lost, c.geom, c.score,
            c.baseline
-    FROM segwatch.change c JOIN segwatch.provenance p ON p.observation_id = c.observation_id
+    FROM segwatch.held_change c JOIN segwatch.provenance p ON p.observation_id = c.observation_id
     WHERE p.watch = :watch AND c.retracted_at IS NULL
       AND (CAST(:since AS timestamptz) IS NULL OR c.valid_at >= :since)
       AND (CAST(:until AS timestamptz) IS NULL OR c.valid_at < :until)
@@ -159,3 +166,8 @@ def listed(
     """The newest alerts of a watch with what was done about them."""
     rows = conn.execute(_LIST, {"watch": watch, "open": unresolved, "limit": limit})
     return [dict(row) for row in rows.mappings()]
+
+
+def count(conn: Connection, watch: str, *, unresolved: bool = False) -> int:
+    """How many alerts :func:`listed` would give without a limit."""
+    return int(conn.execute(_COUNT, {"watch": watch, "open": unresolved}).scalar_one())

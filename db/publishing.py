@@ -14,7 +14,7 @@ from shapely.geometry.base import BaseGeometry
 from sqlalchemy import Connection, text
 from sqlalchemy.dialects.postgresql import insert
 
-from segwatch.db import messages, reviews, tables
+from segwatch.db import messages, tables, verdicts
 from segwatch.db.codec import hex_ewkb
 from segwatch.db.errors import PublishConflict
 from segwatch.db.ids import make_id
@@ -159,7 +159,7 @@ def add_tracks(
             "series_id": series_id,
         }
         new = set(conn.execute(_TRACKS, values).scalars())
-        reviews.carry(conn, {one.track_id: one.geometry for one in step.states if one.track_id in new})
+        verdicts.carry(conn, {one.track_id: one.geometry for one in step.states if one.track_id in new})
 
 
 def add_states(conn: Connection, step: TrackingStep, acquired_at: datetime, now: datetime) -> None:
@@ -331,7 +331,7 @@ def add_alerts(conn: Connection, step: TrackingStep, chosen: Sequence[Chosen], n
 
     None about rejected objects, and one an object where the rule asks for that.
     """
-    silent = reviews.rejected(conn, {one.change.track_id for one in chosen})
+    silent = verdicts.rejected(conn, {one.change.track_id for one in chosen})
     chosen = _once(conn, [one for one in chosen if one.change.track_id not in silent])
     if not chosen:
         return 0

@@ -18,11 +18,9 @@ from uuid import UUID
 import shapely
 from shapely.geometry.base import BaseGeometry
 from sqlalchemy import Connection, Row, text
-from sqlalchemy.dialects.postgresql import insert
 
-from segwatch.db import ground, messages, publishing, reviews, tables
+from segwatch.db import corrections, ground, publishing, verdicts
 from segwatch.db.codec import from_ewkb, hex_ewkb, load_watch, track_state
-from segwatch.db.ids import make_id
 from segwatch.db.timeline import Entry, Segment, entries, timeline
 from segwatch.geo.types import AlertRule, GroundPiece, TrackedObservation, TrackingStep, TrackState, Watch
 
@@ -138,34 +136,6 @@ _UNLINK = text(
     WHERE d.observation_id = :id AND d.ordinal = n.ordinal AND d.track_id IS NOT NULL
     """
 )
-#: What no digest has told yet needs no correction: it is taken out, or put back.
-_TAKE_OUT = text(
-    """
-    UPDATE segwatch.delivery d SET state = 'withdrawn'
-    FROM segwatch.alert a
-    WHERE a.id = d.alert_id AND a.change_id = ANY(CAST(:ids AS uuid[]))
-      AND d.digest_at IS NOT NULL AND d.digest_id IS NULL AND d.state = 'pending'
-    """
-)
-_WITHDRAWN = text(
-    """
-    SELECT d.id, a.watch_id, a.rule FROM segwatch.alert a JOIN segwatch.delivery d ON d.alert_id = a.id
-    WHERE a.change_id = ANY(CAST(:ids AS uuid[])) AND d.state = 'withdrawn'
-    """
-)
-_PUT_BACK = text(
-    """
-    UPDATE segwatch.delivery SET state = 'pending', digest_at = :at, next_attempt_at = :at WHERE id = :id
-    """
-)
-_NOTE = text(
-    """
-    INSERT INTO segwatch.alert_correction (alert_id, ordinal, kind, recorded_at)
-    SELECT a.id, 1 + coalesce(max(k.ordinal), 0), :kind, :now
-    FROM segwatch.alert a LEFT JOIN segwatch.alert_correction k ON k.alert_id = a.id
-    WHERE a.change_id = ANY(CAST(:ids AS uuid[])) GROUP BY a.id
-    """
-)
 _ALERTED = text("SELECT DISTINCT change_id FROM segwatch.alert WHERE change_id = ANY(CAST(:ids AS uuid[]))")
 #: Changes of the same size still, but of other ground; other points along the same outline are none, nor is rounding.
 _RESHAPED = text(
@@ -175,25 +145,6 @@ _RESHAPED = text(
     CROSS JOIN LATERAL CAST(n.ground AS geometry) g
     WHERE ST_AsBinary(c.geom) <> ST_AsBinary(g)
       AND coalesce(ST_HausdorffDistance(ST_CollectionExtract(c.geom, 3), ST_CollectionExtract(g, 3)), 1) > :hair
-    """
-)
-#: The message sent last to each channel of the alerts about some changes.
-_SAID = text(
-    """
-    SELECT DISTINCT ON (d.alert_id, d.channel)
-           d.alert_id, d.channel, d.ordinal, d.payload, d.track_id, a.watch_id, a.rule,
-           d.digest_at IS NOT NULL AND d.digest_id IS NULL AS untold
-    FROM segwatch.alert a JOIN segwatch.delivery d ON d.alert_id = a.id
-    WHERE a.change_id = ANY(CAST(:ids AS uuid[]))
-    ORDER BY d.alert_id, d.channel, d.ordinal DESC
-    """
-)
-#: Each watch revision that raised some of these alerts, and the one in force.
-_REVISIONS = text(
-    """
-    SELECT w.id, w.definition, n.definition AS in_force
-    FROM segwatch.watch w JOIN segwatch.watch_head h ON h.name = w.name JOIN segwatch.watch n ON n.id = h.watch_id
-    WHERE w.id IN (SELECT a.watch_id FROM segwatch.alert a WHERE a.change_id = ANY(CAST(:ids AS uuid[])))
     """
 )
 
@@ -333,6 +284,8 @@ def publish(
         publishing.add_tracks(conn, series_id, step, object_ids)
         for track_id, entry in entries(step, look.observation.acquired_at).items():
             fresh[track_id].append(entry)
+    # an identity that comes back has no row now, and may have missed a verdict about its ground meanwhile
+    verdicts.carry(conn, {one: some[0].state.geometry for one, some in fresh.items() if one not in old.rows})
     closed: list[UUID] = []
     added: list[Segment] = []
     for track_id in sorted({*fresh, *old.rows}):
@@ -395,15 +348,8 @@ def _correct(
     gone = sorted(recorded - derived)
     conn.execute(_RETRACT_CHANGES, {"ids": gone, "now": now})
     again = list(conn.execute(_HOLDS_AGAIN, {"ids": sorted(derived - recorded)}).scalars())
-    conn.execute(_TAKE_OUT, {"ids": gone})
-    turns = _turns(conn, [*gone, *again], turn)
-    for row in conn.execute(_WITHDRAWN, {"ids": again}).all():
-        at = turns[row.watch_id, row.rule]
-        conn.execute(_PUT_BACK, {"id": row.id, "at": at.digest_at or at.not_before})
-    conn.execute(_NOTE, {"ids": gone, "kind": "retracted", "now": now})
-    conn.execute(_NOTE, {"ids": again, "kind": "reinstated", "now": now})
-    _tell(conn, gone, messages.RETRACTED, turns, now)
-    _tell(conn, again, messages.REINSTATED, turns, now)
+    corrections.retract(conn, gone, turn, now)
+    corrections.reinstate(conn, again, turn, now)
     return {*recorded, *again}
 
 
@@ -421,7 +367,7 @@ def _add(
         grounds = publishing.grounds(step, alerted)
         values = {"ids": list(grounds), "grounds": list(grounds.values()), "hair": _HAIR_DEG}
         reshaped = list(conn.execute(_RESHAPED, values).scalars())
-        conn.execute(_NOTE, {"ids": reshaped, "kind": "updated", "now": now})
+        corrections.update(conn, reshaped, now)
         publishing.add_changes(conn, step, now)
         new = [
             one
@@ -430,57 +376,6 @@ def _add(
         ]
         count += publishing.add_alerts(conn, step, new, now)
     return count
-
-
-def _turns(
-    conn: Connection, changes: Sequence[UUID], turn: Callable[[AlertRule], publishing.Turn]
-) -> dict[tuple[UUID, str], publishing.Turn]:
-    """When the rules that alerted about changes may speak now, by watch revision and name.
-
-    Hours are those of the rule in force; of a rule that is there no more, its own.
-    """
-    found: dict[tuple[UUID, str], publishing.Turn] = {}
-    for row in conn.execute(_REVISIONS, {"ids": list(changes)}).all():
-        for watch in (load_watch(row.definition), load_watch(row.in_force)):
-            found |= {(row.id, rule.name): turn(rule) for rule in watch.rules}
-    return found
-
-
-def _tell(
-    conn: Connection,
-    changes: Sequence[UUID],
-    kind: str,
-    turns: Mapping[tuple[UUID, str], publishing.Turn],
-    now: datetime,
-) -> None:
-    """A further message about each alert of these changes, to every channel that was told or is about to be."""
-    told: dict[UUID, tuple[UUID, str, Mapping[str, Any]]] = {}
-    every = conn.execute(_SAID, {"ids": list(changes)}).all()
-    # that something is gone is said of rejected objects, too; that it is back is not
-    silent = (
-        reviews.rejected(conn, {said.track_id for said in every}) if kind == messages.REINSTATED else set()
-    )
-    for said in every:
-        if said.track_id in silent:
-            continue
-        told[said.alert_id] = (said.alert_id, kind, said.payload["data"])
-        if said.untold:
-            continue
-        ordinal = said.ordinal + 1
-        identity = make_id("delivery", said.alert_id, said.channel, ordinal)
-        row = {
-            "id": identity,
-            "alert_id": said.alert_id,
-            "channel": said.channel,
-            "ordinal": ordinal,
-            "idempotency_key": str(identity),
-            "payload": messages.message(kind, identity, said.payload["data"], now),
-            "state": "pending",
-            "track_id": said.track_id,
-            "next_attempt_at": turns[said.watch_id, said.rule].not_before,
-        }
-        conn.execute(insert(tables.delivery).values(row).on_conflict_do_nothing())
-    publishing.notify(conn, list(told.values()))
 
 
 def _lineage(conn: Connection, folded: set[UUID], steps: Sequence[TrackingStep], now: datetime) -> None:

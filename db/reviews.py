@@ -8,25 +8,34 @@ carried over, so that what was rejected stays rejected.
 from __future__ import annotations
 
 import enum
-from collections.abc import Collection, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
 import shapely
 from shapely.geometry import MultiPolygon, Polygon
 from shapely.geometry.base import BaseGeometry
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, Row, text
 
-from segwatch.db import series
+from segwatch.db import corrections, publishing, series
 from segwatch.db.codec import hex_ewkb
 from segwatch.db.errors import NotFound, ReviewRefused
 from segwatch.db.ids import make_id
+from segwatch.db.publishing import Turn
 from segwatch.geo.antimeridian import in_degrees
 from segwatch.geo.storable import storable
+from segwatch.geo.types import AlertRule
 
 #: Enough for any outline drawn by hand; more is a mistake or an attack.
 MOST_VERTICES = 100_000
 LONGEST_TEXT = 2_000
+#: Of the smaller of a drawn outline and the object as observed, how much the two share at least.
+MIN_SHARED = 0.1
+#: How many times larger or smaller than the object as observed a drawn outline may be.
+MAX_GROWTH = 100
+MAX_SHRINKAGE = 1000
 
 
 class Verdict(enum.StrEnum):
@@ -58,60 +67,27 @@ _STATE = text(
 )
 _HELD = text(
     """
-    SELECT id, ordinal, verdict, reviewer, reason, looked_at,
+    SELECT id, ordinal, verdict, reviewer, reason, looked_at, decided_at,
            ST_AsBinary(geom) IS NOT DISTINCT FROM ST_AsBinary(CAST(:geom AS geometry)) AS same_geom
     FROM segwatch.verdict WHERE track_id = :track_id
     """
 )
 _ADD = text(
     """
-    INSERT INTO segwatch.review (id, track_id, ordinal, verdict, reviewer, reason, geom, area_m2, outline, looked_at)
-    VALUES (:id, :track_id, :ordinal, :verdict, :reviewer, :reason, CAST(:geom AS geometry),
-            ST_Area(CAST(CAST(:geom AS geometry) AS geography)), CAST(:outline AS geometry), :looked_at)
-    """
-)
-#: What was not sent yet about a rejected object is not sent any more, and nobody else is told instead.
-_SILENCE = text(
-    """
-    WITH about AS (
-        SELECT a.id FROM segwatch.alert a JOIN segwatch.change c ON c.id = a.change_id
-        WHERE c.track_id = ANY(CAST(:tracks AS uuid[]))
-    ), unheard AS (
-        UPDATE segwatch.alert a SET escalate_at = NULL FROM about
-        WHERE a.id = about.id AND a.escalate_at IS NOT NULL
-    )
-    UPDATE segwatch.delivery d SET state = 'dead', last_error = 'the object was rejected in review'
-    FROM about WHERE d.alert_id = about.id AND d.state IN ('pending', 'withdrawn')
-    """
-)
-#: The verdict about the same ground of the same watch and target that overlaps a new track most: a rejection covers
-#: whatever lies half in it, the others must be about the same outline.
-_CARRY = text(
-    """
     INSERT INTO segwatch.review (id, track_id, ordinal, verdict, reviewer, reason, geom, area_m2, outline, looked_at,
-                                 carried_from)
-    SELECT DISTINCT ON (n.id)
-           uuid_in(md5(n.id::text || v.id::text)::cstring), n.id, 1, v.verdict, v.reviewer, v.reason, v.geom,
-           v.area_m2, v.outline, v.looked_at, v.id
-    FROM (SELECT b.id, CAST(b.outline AS geometry) AS geom
-          FROM unnest(CAST(:ids AS uuid[]), CAST(:outlines AS text[])) AS b(id, outline)) n
-    JOIN segwatch.track k ON k.id = n.id
-    JOIN segwatch.series s ON s.id = k.series_id
-    JOIN segwatch.verdict v ON v.outline && n.geom
-    JOIN segwatch.track j ON j.id = v.track_id AND j.target = k.target AND j.id <> k.id
-    JOIN segwatch.series r ON r.id = j.series_id AND r.watch_name = s.watch_name
-    CROSS JOIN LATERAL (
-        SELECT ST_Area(ST_Intersection(v.outline, n.geom)) AS common, ST_Area(v.outline) AS before,
-               ST_Area(n.geom) AS now) size
-    WHERE size.common >= 0.5 * CASE WHEN v.verdict = 'rejected' THEN least(size.before, size.now)
-                                    ELSE size.before + size.now - size.common END
-      AND NOT EXISTS (SELECT 1 FROM segwatch.review e WHERE e.track_id = n.id)
-    ORDER BY n.id, size.common DESC, v.decided_at DESC, v.id
+                                 decided_at)
+    VALUES (:id, :track_id, :ordinal, :verdict, :reviewer, :reason, CAST(:geom AS geometry),
+            ST_Area(CAST(CAST(:geom AS geometry) AS geography)), CAST(:outline AS geometry), :looked_at, :decided_at)
     """
 )
-_ANY = text("SELECT EXISTS (SELECT 1 FROM segwatch.review)")
-_REJECTED = text(
-    "SELECT track_id FROM segwatch.verdict WHERE verdict = 'rejected' AND track_id = ANY(CAST(:ids AS uuid[]))"
+#: How a drawn outline lies to the object as it was observed, geodesic.
+_RELATION = text(
+    """
+    SELECT ST_Area(CAST(d AS geography)) AS drawn_m2, ST_Area(CAST(o AS geography)) AS observed_m2,
+           ST_Area(CAST(ST_CollectionExtract(ST_Intersection(d, o), 3) AS geography)) AS common_m2,
+           ST_Distance(CAST(d AS geography), CAST(o AS geography)) AS apart_m
+    FROM (SELECT CAST(:drawn AS geometry) AS d, CAST(:observed AS geometry) AS o) g
+    """
 )
 
 
@@ -123,8 +99,11 @@ def decide(
     reviewer: str,
     reason: str,
     outline: BaseGeometry | None = None,
+    turn: Callable[[AlertRule], Turn] | None = None,
 ) -> Review:
     """Record a verdict. The one that holds already, given again, adds nothing.
+
+    A rejection takes back what was told about the object, another verdict after it says it again.
 
     Args:
         conn: a transaction of a role that may add reviews.
@@ -133,32 +112,34 @@ def decide(
         reviewer: who says it.
         reason: why.
         outline: for an edit, the object's ground as the analyst sees it: polygons, EPSG:4326.
+        turn: when what a rule says now may go out; corrections wait like alerts. None: at once.
 
     Raises
     ------
     NotFound
         There is no such object, or it never held.
     ReviewRefused
-        Name or reason are missing, or the outline is missing, invalid, or not asked for.
+        Name or reason are missing, or the outline is missing, invalid, of other ground, or not asked for.
     """
     _check(verdict, reviewer, reason, outline)
-    values = {"track_id": track_id}
-    found = conn.execute(_STATE, values).first()
-    if found is None:
-        raise NotFound(f"no object {track_id} in the ledger; watch.objects_now lists those that hold")
-    series.lock(conn, found.series_id)
-    state = conn.execute(_STATE, values).one()
+    state = _locked_state(conn, track_id)
     geom = None if outline is None else hex_ewkb(outline)
-    held = conn.execute(_HELD, values | {"geom": geom}).first()
+    if geom is not None:
+        _check_relation(conn, track_id, geom, state.geom)
+    held = conn.execute(_HELD, {"track_id": track_id, "geom": geom}).first()
     same = held is not None and (held.verdict, held.reviewer, held.reason, held.same_geom) == (
         verdict.value, reviewer, reason, True
     )  # fmt: skip
     if held is not None and same and (verdict is not Verdict.EDITED or held.looked_at == state.last_looked):
         return Review(held.id, track_id, verdict, created=False)
+    now = publishing.moment(conn, state.series_id)
+    if held is not None:
+        # verdicts follow each other, also when the clock was set back
+        now = max(now, held.decided_at + timedelta(microseconds=1))
     ordinal = 1 if held is None else held.ordinal + 1
-    identity = make_id("review", track_id, ordinal)
-    row = values | {
-        "id": identity,
+    row = {
+        "id": make_id("review", track_id, ordinal),
+        "track_id": track_id,
         "ordinal": ordinal,
         "verdict": verdict.value,
         "reviewer": reviewer,
@@ -166,23 +147,49 @@ def decide(
         "geom": geom,
         "outline": state.geom,
         "looked_at": state.last_looked,
+        "decided_at": now,
     }
     conn.execute(_ADD, row)
+    was_rejected = held is not None and held.verdict == Verdict.REJECTED.value
+    turn = turn or (lambda _: Turn(now))
     if verdict is Verdict.REJECTED:
-        conn.execute(_SILENCE, {"tracks": [track_id]})
-    return Review(identity, track_id, verdict, created=True)
+        corrections.reject(conn, track_id, turn, now, reason)
+    elif was_rejected:
+        corrections.accept(conn, track_id, turn, now)
+    return Review(row["id"], track_id, verdict, created=True)
 
 
-def carry(conn: Connection, born: Mapping[UUID, BaseGeometry]) -> None:
-    """Give tracks that begin the verdicts about the ground they begin on."""
-    if born and conn.execute(_ANY).scalar_one():
-        outlines = [hex_ewkb(outline) for outline in born.values()]
-        conn.execute(_CARRY, {"ids": list(born), "outlines": outlines})
+def _locked_state(conn: Connection, track_id: UUID) -> Row[Any]:
+    """The last state of an object, in its series that nobody else writes meanwhile."""
+    values = {"track_id": track_id}
+    found = conn.execute(_STATE, values).first()
+    if found is not None:
+        series.lock(conn, found.series_id)
+        found = conn.execute(_STATE, values).first()
+    if found is None:
+        raise NotFound(f"no object {track_id} in the ledger; watch.objects_now lists those that hold")
+    return found
 
 
-def rejected(conn: Connection, track_ids: Collection[UUID]) -> set[UUID]:
-    """Which of these objects are rejected."""
-    return set(conn.execute(_REJECTED, {"ids": list(track_ids)}).scalars()) if track_ids else set()
+def _check_relation(conn: Connection, track_id: UUID, drawn: str, observed: Any) -> None:
+    """An edit corrects an object's outline: it neither moves the object elsewhere nor makes another one of it."""
+    row = conn.execute(_RELATION, {"drawn": drawn, "observed": observed}).one()
+    where = f"draw the outline of object {track_id}, or review the object that lies there"
+    if row.apart_m > 0:
+        raise ReviewRefused(f"outline: it lies {row.apart_m:.0f} m away from the object; {where}")
+    share = row.common_m2 / max(min(row.drawn_m2, row.observed_m2), 1e-9)
+    if share < MIN_SHARED:
+        raise ReviewRefused(
+            f"outline: it shares {share:.1%} with the object, of the smaller of the two; at least "
+            f"{MIN_SHARED:.0%} is needed; {where}"
+        )
+    sizes = f"it has {row.drawn_m2 / 1e4:.4g} ha, the object as observed has {row.observed_m2 / 1e4:.4g} ha"
+    if row.drawn_m2 > MAX_GROWTH * row.observed_m2:
+        raise ReviewRefused(f"outline: {sizes}; an edit makes it at most {MAX_GROWTH} times as large")
+    if row.drawn_m2 * MAX_SHRINKAGE < row.observed_m2:
+        raise ReviewRefused(
+            f"outline: {sizes}; less than 1/{MAX_SHRINKAGE} of it is no edit, reject the object instead"
+        )
 
 
 def _check(verdict: Verdict, reviewer: str, reason: str, outline: BaseGeometry | None) -> None:

@@ -140,6 +140,7 @@ def words(payload: dict[str, Any]) -> tuple[str, str]:
         return _digest_in_words(data)
     title = f"{_SAID.get(payload['type'], '')}{data['watch']}: {data['target']} {data['kind']}"
     lines = [
+        *((f"Because: {data['note']}",) if data.get("note") else ()),
         f"{data['before_m2'] / 1e4:.2f} ha -> {data['after_m2'] / 1e4:.2f} ha, score {data['score']:.2f}",
         f"Seen {data['valid_at']} around {name_place(centre_of(data['bbox']))}",
         f"Rule {data['rule']}; instruction: {data['instruction']}; model {data['model']}",

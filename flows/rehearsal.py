@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 from sqlalchemy import Connection
 
-from segwatch.db import alerts, reviews
+from segwatch.db import alerts, verdicts
 from segwatch.geo.tracking.rules import digest_at, matches
 from segwatch.geo.types import AlertRule, Change, Watch
 
@@ -36,7 +36,7 @@ def rehearse(
     number they change, are looked at here.
     """
     history = list(alerts.changes(conn, watch.name, since, until))
-    silent = reviews.rejected(conn, {change.track_id for change, _ in history})
+    silent = verdicts.rejected(conn, {change.track_id for change, _ in history})
     results = []
     for rule in watch.rules:
         chosen: list[Change] = []

@@ -47,8 +47,9 @@ _SUMMARY = text(
            (SELECT count(*) FROM watch.objects_now o WHERE o.watch = w.watch) AS objects,
            (SELECT coalesce(sum(o.area_m2), 0) FROM watch.objects_now o WHERE o.watch = w.watch) / 1e4 AS hectares,
            (SELECT count(*) FROM watch.changes k WHERE k.watch = w.watch AND k.retracted_at IS NULL) AS changes,
-           (SELECT count(*) FROM watch.alerts a WHERE a.watch = w.watch) AS alerts,
-           (SELECT count(*) FROM watch.alerts a WHERE a.watch = w.watch AND a.delivered_at IS NOT NULL) AS delivered
+           (SELECT count(*) FROM watch.alerts a WHERE a.watch = w.watch AND a.retracted_at IS NULL) AS alerts,
+           (SELECT count(*) FROM watch.alerts a WHERE a.watch = w.watch AND a.retracted_at IS NULL
+              AND a.delivered_at IS NOT NULL) AS delivered
     FROM (SELECT DISTINCT watch FROM watch.coverage) w ORDER BY w.watch
     """
 )

@@ -33,7 +33,7 @@ _CHANGES = text(
     """
     SELECT target, kind, count(*) AS objects, sum(before_m2) AS before_m2, sum(after_m2) AS after_m2
     FROM watch.changes
-    WHERE watch = :watch AND NOT baseline AND retracted_at IS NULL AND coalesce(review, '') <> 'rejected'
+    WHERE watch = :watch AND NOT baseline AND retracted_at IS NULL
     GROUP BY target, kind ORDER BY target, abs(sum(after_m2) - sum(before_m2)) DESC
     """
 )
@@ -42,7 +42,7 @@ _MOST = text(
     SELECT valid_at, target, kind, before_m2, after_m2, track_id, ST_X(ST_PointOnSurface(geom)) AS lon,
            ST_Y(ST_PointOnSurface(geom)) AS lat
     FROM watch.changes
-    WHERE watch = :watch AND NOT baseline AND retracted_at IS NULL AND coalesce(review, '') <> 'rejected'
+    WHERE watch = :watch AND NOT baseline AND retracted_at IS NULL
     ORDER BY abs(after_m2 - before_m2) DESC, valid_at, track_id LIMIT :limit
     """
 )
@@ -122,6 +122,11 @@ class Situation:
     gap_km2: float
     limits: str
     """What is too small to be reported."""
+
+    @property
+    def largest_share(self) -> str:
+        """How many of the changes are listed as the largest."""
+        return f"{len(self.largest)} of {sum(row['objects'] for row in self.changes)} changes"
 
 
 def gather(engine: Engine, settings: FlowSettings, name: str) -> Situation:
@@ -230,7 +235,7 @@ def as_pdf(situation: Situation) -> bytes:
         for row in situation.changes
     ]
     _table(pdf, ("target", "change", "objects", "ha before", "ha after", "difference"), rows)
-    _line(pdf, "Largest", size=13)
+    _line(pdf, f"Largest: {situation.largest_share}", size=13)
     largest = [
         (_moment(row["valid_at"]), _cell(row["target"]), row["kind"], *_sizes(row["before_m2"], row["after_m2"]),
          f"{row['lon']:.5f}, {row['lat']:.5f}")

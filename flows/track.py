@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import asdict, dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Self
 from uuid import UUID
 
@@ -13,14 +13,15 @@ from sqlalchemy import Connection, Engine
 
 from segwatch.db import ground, rederiving, series, tracks
 from segwatch.db.errors import words
-from segwatch.db.publishing import Chosen, Turn
+from segwatch.db.publishing import Chosen
 from segwatch.flows.assemble import worker_engine
 from segwatch.flows.errors import FlowError
 from segwatch.flows.settings import load_settings
+from segwatch.flows.turns import turn
 from segwatch.geo.tracking.ground import SeenGround, around, reach
 from segwatch.geo.tracking.history import Look, refold, taken_over
-from segwatch.geo.tracking.rules import awake_from, digest_at, matching
-from segwatch.geo.types import AlertRule, GroundPiece, TrackedObservation, TrackingStep, TrackState, Watch
+from segwatch.geo.tracking.rules import matching
+from segwatch.geo.types import GroundPiece, TrackedObservation, TrackingStep, TrackState, Watch
 
 _log = logging.getLogger(__name__)
 
@@ -140,7 +141,7 @@ def _publish_late(conn: Connection, series_id: UUID, late: tracks.LateObservatio
     chosen = {
         step.observation_id: _chosen(look.watch, step) for look, step in zip(old.looks, steps, strict=True)
     }
-    total.alerts += rederiving.publish(conn, series_id, old, steps, chosen, _turn, seeds.object_ids)
+    total.alerts += rederiving.publish(conn, series_id, old, steps, chosen, turn, seeds.object_ids)
     total.observations += len(old.arriving)
     for step in steps:
         if step.observation_id in old.arriving:
@@ -169,13 +170,7 @@ def _know_ground(conn: Connection, series_id: UUID) -> None:
 
 
 def _chosen(watch: Watch, step: TrackingStep) -> list[Chosen]:
-    return [Chosen(change, rule, _turn(rule)) for change, rule in matching(watch.rules, step)]
-
-
-def _turn(rule: AlertRule) -> Turn:
-    """When what the rule says now may go out: it may have quiet hours, or a digest."""
-    now = datetime.now(UTC)
-    return Turn(awake_from(rule.quiet, now), digest_at(rule, now))
+    return [Chosen(change, rule, turn(rule)) for change, rule in matching(watch.rules, step)]
 
 
 def _count(total: Tracked, step: TrackingStep) -> None:

@@ -34,6 +34,7 @@ def list_(
     with clear_errors(), assemble.worker_engine(load_settings()) as engine, engine.connect() as conn:
         watches.require(conn, watch)
         rows = alerts.listed(conn, watch, unresolved=unresolved, limit=limit)
+        count = alerts.count(conn, watch, unresolved=unresolved)
     if as_json:
         print_json(rows)
         return
@@ -49,7 +50,15 @@ def list_(
         )
         seen, alert = f"{row['valid_at']:%Y-%m-%d %H:%M}", str(row["alert_id"])
         cells.append((seen, what, row["rule"], size, status, sent or "done", alert))
-    print_table(("seen", "what", "rule", "hectares", "status", "delivery", "alert"), cells, title=watch)
+    print_table(
+        ("seen", "what", "rule", "hectares", "status", "delivery", "alert"),
+        cells,
+        title=_title(watch, len(rows), count),
+    )
+
+
+def _title(watch: str, shown: int, count: int) -> str:
+    return watch if shown == count else f"{watch}: {shown} of {count}, see --limit"
 
 
 @app.command()

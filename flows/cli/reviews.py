@@ -69,6 +69,7 @@ def _decide(
     from segwatch.flows import assemble
     from segwatch.flows.outlines import from_file
     from segwatch.flows.settings import load_settings
+    from segwatch.flows.turns import turn
 
     with clear_errors():
         drawn = None if outline is None else from_file(outline)
@@ -80,6 +81,7 @@ def _decide(
                 reviewer=by or getpass.getuser(),
                 reason=why,
                 outline=drawn,
+                turn=turn,
             )
     if as_json:
         print_json({"review": made.id, "track": made.track_id, "verdict": verdict, "created": made.created})

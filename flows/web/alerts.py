@@ -37,10 +37,12 @@ def router(reading: Engine, access: Access | None) -> APIRouter:
     routes = APIRouter()
 
     @routes.get("/alerts")
-    def listed(watch: str, limit: int = Query(200, ge=1, le=1000)) -> queries.Rows:
-        """The newest alerts of a watch."""
+    def listed(watch: str, response: Response, limit: int = Query(200, ge=1, le=1000)) -> queries.Rows:
+        """The newest alerts of a watch; the header ``X-Total-Count`` says how many there are."""
         with reading.connect() as conn:
-            return queries.alerts(conn, watch, limit)
+            rows, count = queries.alerts(conn, watch, limit)
+        response.headers["X-Total-Count"] = str(count)
+        return rows
 
     @routes.post("/alerts/{alert_id}/marks", status_code=201)
     async def marked(alert_id: UUID, request: Request, response: Response) -> dict[str, Any]:

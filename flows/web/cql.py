@@ -7,6 +7,7 @@ bracket, and deep nesting ends the process. So size comes first, and what is che
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
+from typing import Any
 
 import cql2
 from fastapi import HTTPException
@@ -50,7 +51,7 @@ def parse(given: str, columns: Collection[str]) -> cql2.Expr:
         if not isinstance(tree, dict):  # a lone string would be read as a text once more
             raise _refused("it is no condition")
         # geometries get their reference system on the way through JSON only
-        expression = cql2.Expr(tree)
+        expression = cql2.Expr(_spelled_out(tree))
         tree = expression.to_json()
     except HTTPException:
         raise
@@ -62,6 +63,31 @@ def parse(given: str, columns: Collection[str]) -> cql2.Expr:
         if name == "property" and value not in columns:
             raise _refused(f"there is no property {value}; there are {', '.join(sorted(columns))}")
     return expression
+
+
+def any_of(operand: object, values: list[Any]) -> dict[str, Any]:
+    """The operand is one of the values, as comparisons of it with each.
+
+    cql2 writes a list as an array of texts, which PostgreSQL compares with nothing but texts; a text by itself takes
+    the type of what it is compared with.
+    """
+    each = [{"op": "=", "args": [operand, one]} for one in values]
+    return each[0] if len(each) == 1 else {"op": "or", "args": each}
+
+
+def _spelled_out(tree: Any) -> Any:
+    """With ``in`` as :func:`any_of` has it."""
+    if isinstance(tree, list):
+        return [_spelled_out(one) for one in tree]
+    if not isinstance(tree, dict):
+        return tree
+    node = {name: _spelled_out(value) for name, value in tree.items()}
+    operands = node.get("args")
+    if str(node.get("op")).lower() == "in" and isinstance(operands, list) and len(operands) == 2:
+        operand, values = operands
+        if isinstance(values, list) and values:
+            return any_of(operand, values)
+    return node
 
 
 def _bound(text: str) -> None:

@@ -82,17 +82,6 @@ def crossing(bbox: Sequence[float]) -> dict[str, Any] | None:
     return dict(mapping(box_of((west, south, east, north)))) if west > east else None
 
 
-def both(*conditions: dict[str, Any] | None) -> dict[str, Any] | None:
-    """One condition of several in CQL2 JSON."""
-    given = [one for one in conditions if one is not None]
-    return given[0] if len(given) == 1 else {"op": "and", "args": given} if given else None
-
-
-def meets_box(column: str, ground: dict[str, Any]) -> dict[str, Any]:
-    """A condition in CQL2 JSON."""
-    return {"op": "s_intersects", "args": [{"property": column}, ground]}
-
-
 def split_shapes(tree: Any) -> Any:
     """A condition in CQL2 JSON with the boxes and shapes split that cross the antimeridian."""
     if isinstance(tree, list):

@@ -25,6 +25,7 @@ from segwatch.geo.antimeridian import bounds_of, box_of, crosses, name_bounds
 from segwatch.geo.area import polygonal_parts
 
 _ATOM, _GEORSS = "http://www.w3.org/2005/Atom", "http://www.georss.org/georss"
+_OPENSEARCH = "http://a9.com/-/spec/opensearch/1.1/"
 _CAP = "urn:oasis:names:tc:emergency:cap:1.2"
 _SENDER = "segwatch"
 #: What CAP calls a correction, and what it says to people.
@@ -34,7 +35,7 @@ _CORRECTIONS = {
     "updated": ("Update", "The changed ground is another one than was told before."),
 }
 _MOST_ENTRIES = 200
-for _prefix, _space in (("", _ATOM), ("georss", _GEORSS), ("cap", _CAP)):
+for _prefix, _space in (("", _ATOM), ("georss", _GEORSS), ("cap", _CAP), ("opensearch", _OPENSEARCH)):
     ET.register_namespace(_prefix, _space)
 #: What XML 1.0 cannot hold, in whatever way it is written.
 _NO_XML = re.compile("[^\\t\\n\\r\\x20-\\ud7ff\\ue000-\\ufffd\\U00010000-\\U0010ffff]")
@@ -50,10 +51,10 @@ def router(reading: Engine) -> APIRouter:
     def atom(watch: str, request: Request) -> Response:
         """The newest alerts of a watch, as an Atom feed."""
         with reading.connect() as conn:
-            rows = queries.feed(conn, watch, _MOST_ENTRIES)
+            rows, count = queries.feed(conn, watch, _MOST_ENTRIES)
             if not rows and watch not in {one["watch"] for one in queries.watches(conn)}:
                 raise HTTPException(404, f"no watch named {watch!r} has been observed")
-        return _answer(_feed(watch, rows, str(request.base_url)), "application/atom+xml")
+        return _answer(_feed(watch, rows, count, str(request.base_url)), "application/atom+xml")
 
     @routes.get("/feeds/cap/{alert_id}.xml", response_class=Response)
     def cap(alert_id: UUID) -> Response:
@@ -71,11 +72,13 @@ def _answer(root: ET.Element, kind: str) -> Response:
     return Response(ET.tostring(root, encoding="utf-8", xml_declaration=True), media_type=kind)
 
 
-def _feed(watch: str, rows: queries.Rows, base: str) -> ET.Element:
+def _feed(watch: str, rows: queries.Rows, count: int, base: str) -> ET.Element:
     root = ET.Element(f"{{{_ATOM}}}feed")
     newest = max((_changed(row) for row in rows), default=datetime.fromtimestamp(0, UTC))
     _add(root, _ATOM, ("id", f"urn:segwatch:watch:{watch}"), ("title", f"Alerts of {watch}"))
     _add(root, _ATOM, ("updated", newest.isoformat()))
+    _add(root, _ATOM, ("subtitle", f"{len(rows)} of {count} alerts, those raised or corrected last"))
+    _add(root, _OPENSEARCH, ("totalResults", str(count)), ("itemsPerPage", str(_MOST_ENTRIES)))
     _add(_under(root, _ATOM, "author"), _ATOM, ("name", _SENDER))
     for row in rows:
         entry = _under(root, _ATOM, "entry")
@@ -163,7 +166,8 @@ def _headline(row: dict[str, Any]) -> str:
 
 
 def _description(row: dict[str, Any]) -> str:
-    return (
+    because = f"Retracted: {row['retracted_because']}. " if row["retracted_because"] else ""
+    return because + (
         f"{row['before_m2'] / 1e4:.2f} ha before, {row['after_m2'] / 1e4:.2f} ha after, score {row['score']:.2f}; "
         f"seen {_utc(row['valid_at']).isoformat()}; rule {row['rule']}; instruction: {row['instruction']}; "
         f"model {row['model']}; object {row['track_id']}"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import math
+import re
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -16,30 +17,28 @@ import cql2
 import jinja2
 from ciso8601 import parse_rfc3339
 from fastapi import Depends, FastAPI, HTTPException, Query, Request, Response
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, RedirectResponse
 from starlette.templating import Jinja2Templates
 from starlette.types import ASGIApp, Receive, Scope, Send
-from tipg import dependencies, errors
+from tipg import dependencies, errors, factory
 from tipg.collections import Catalog, Collection, pg_get_collection_index
 from tipg.database import close_db_connection, connect_to_db
 from tipg.factory import Endpoints, OGCFeaturesFactory, OGCTilesFactory
 from tipg.settings import DatabaseSettings, PostgresSettings
 
 from segwatch.flows.web import cql, extents
+from segwatch.flows.web.asked import Bounded, csv_rows, known_parameters, refusal
+from segwatch.flows.web.collections import ViewCollection
 from segwatch.flows.web.tiles import GRIDS, asked_tile
 
 _log = logging.getLogger(__name__)
 
 _SCHEMA = "watch"
 _SECONDS = 15
-#: Views have no primary key; these columns are one. The rows of other views have no address of their own.
-_KEYS = {
-    "objects_now": "track_id",
-    "changes": "change_id",
-    "alerts": "alert_id",
-    "coverage": "observation_id",
-    "reviews": "review_id",
-}
+_DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
+# tipg's own breaks off where there are no rows
+factory.create_csv_rows = csv_rows  # type: ignore[assignment]
 #: tipg's words for these name parameters of the request and nothing else.
 _REFUSALS = {
     errors.NotFound: 404,
@@ -47,10 +46,10 @@ _REFUSALS = {
     errors.InvalidGeometryColumnName: 404,
     errors.InvalidDatetimeColumnName: 404,
     errors.MissingGeometryColumn: 404,
-    errors.MissingDatetimeColumn: 422,
-    errors.InvalidBBox: 422,
-    errors.InvalidDatetime: 422,
-    errors.InvalidLimit: 422,
+    errors.MissingDatetimeColumn: 400,
+    errors.InvalidBBox: 400,
+    errors.InvalidDatetime: 400,
+    errors.InvalidLimit: 400,
     errors.NoPrimaryKey: 422,
 }
 #: SQLSTATE: what was asked cannot be computed (XX: what PostGIS says about geometries), or took too long. What a view
@@ -105,7 +104,8 @@ def make_app() -> FastAPI:
     # tipg's own take texts of catalogs and models for markup
     templates = jinja2.Environment(loader=jinja2.PackageLoader("tipg", "templates"), autoescape=True)
     endpoints = _Endpoints(title="segwatch", templates=Jinja2Templates(env=templates))
-    app.include_router(endpoints.router, dependencies=[Depends(_storable)])
+    app.include_router(endpoints.router, dependencies=[Depends(_storable), Depends(known_parameters)])
+    app.add_middleware(Bounded)
     app.dependency_overrides = {
         dependencies.filter_query: _condition,
         dependencies.sortby_query: _order,
@@ -114,8 +114,10 @@ def make_app() -> FastAPI:
         dependencies.datetime_query: _moments,
         dependencies.TileParams: asked_tile,
     }
-    for refusal, status in _REFUSALS.items():
-        app.add_exception_handler(refusal, _refuse(status))
+    for kind, status in _REFUSALS.items():
+        app.add_exception_handler(kind, _refuse(status))
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(HTTPException, _told)
     app.add_exception_handler(asyncpg.PostgresError, _database)
     app.add_exception_handler(Exception, _broken)
     return app
@@ -136,11 +138,24 @@ async def connect(app: FastAPI, database_url: str) -> None:
     async with app.state.pool.acquire() as conn:
         await conn.execute("SET statement_timeout = 0")  # it looks at every row; the pool takes this back
         collections = await extents.measured(conn, await pg_get_collection_index(conn, settings=settings))
-    for one in collections:
-        one.id_column = one.get_column(_KEYS.get(one.table, ""))
+    views = [_view(one) for one in collections]
     app.state.collection_catalog = Catalog(
-        collections={one.id: one for one in collections}, last_updated=datetime.now(UTC)
+        collections={one.id: one for one in views}, last_updated=datetime.now(UTC)
     )
+
+
+def _view(one: Collection) -> ViewCollection:
+    view = ViewCollection.model_validate({**dict(one), "schema": _SCHEMA})
+    traits = view.traits
+    if traits is not None:
+        view.id_column = view.get_column(traits.key or "")
+        view.datetime_column = view.get_datetime_column(traits.begin)
+        for column in view.datetime_columns:
+            if column.name not in {traits.begin, traits.end}:
+                # the extent in time is that of valid times
+                column.mindt = column.maxdt = None
+        view.description = f"{view.description or view.id} The parameter datetime filters {traits.meaning}."
+    return view
 
 
 async def disconnect(app: FastAPI) -> None:
@@ -167,18 +182,12 @@ def _storable(request: Request) -> None:
 def _condition(
     collection: _Asked,
     given: Annotated[str | None, Query(alias="filter")] = None,
-    bbox: _Text = None,
-    geometry: Annotated[str | None, Query(alias="geom-column")] = None,
 ) -> cql2.Expr | None:
-    """What is asked for beyond what tipg itself reads: the filter, and a box that crosses the antimeridian."""
-    asked = None
-    if given is not None:
-        asked = cql.parse(given, {column.name for column in collection.properties}).to_json()
-    ground = extents.crossing(_numbers(bbox)) if bbox else None
-    column = collection.get_geometry_column(geometry)
-    beyond = None if ground is None or column is None else extents.meets_box(column.name, ground)
-    conditions = extents.both(extents.split_shapes(asked), beyond)
-    return None if conditions is None else cql2.Expr(conditions)
+    """The filter, with shapes that cross the antimeridian split: the database measures in the plane."""
+    if given is None:
+        return None
+    asked = cql.parse(given, {column.name for column in collection.properties}).to_json()
+    return cql2.Expr(extents.split_shapes(asked))
 
 
 def _order(collection: _Asked, sortby: _Text = None) -> str | None:
@@ -206,44 +215,71 @@ def _ids(collection: _Asked, ids: _Text = None) -> list[str] | None:
 def _bbox(bbox: _Text = None) -> list[float] | None:
     if not bbox:
         return None
-    numbers = _numbers(bbox)
-    read: list[float] | None = dependencies.bbox_query(bbox)
-    # what crosses the antimeridian is a condition of its own
-    return None if extents.crossing(numbers) else read
-
-
-def _numbers(bbox: str) -> list[float]:
     try:
         numbers = [float(one) for one in bbox.split(",")]
     except ValueError:
         numbers = []
     if len(numbers) not in {4, 6} or not all(map(math.isfinite, numbers)):
         raise errors.InvalidBBox("bbox: write west,south,east,north in degrees")
-    return numbers
+    south, north = numbers[1], numbers[len(numbers) // 2 + 1]
+    if south > north:
+        raise errors.InvalidBBox("bbox: south is above north; write west,south,east,north in degrees")
+    # a box whose west lies east of its east goes across 180 degrees
+    return dependencies.bbox_query(bbox)
 
 
 def _moments(datetime: _Text = None) -> list[str] | None:
-    if not datetime:
+    """Begin and end of what is asked, both included, in RFC 3339 or ``..``."""
+    if datetime is None:
         return None
-    moments = datetime.split("/")
-    known = [one for one in moments if one not in {"", ".."}]
+    parts = datetime.split("/")
     try:
-        for one in known:
-            parse_rfc3339(one)
+        spans = [None if one in {"", ".."} else _span(one) for one in parts]
     except ValueError:
-        known = []
-    if not known or len(moments) > 2:
+        spans = []
+    known = [one for one in spans if one is not None]
+    if not known or len(parts) > 2:
         raise errors.InvalidDatetime(
             "datetime: write a time as in RFC 3339, or two with / between, one of which may be .."
         )
-    return moments
+    first, last = spans[0], spans[-1]
+    if first is not None and last is not None and first[0] > last[1]:
+        raise errors.InvalidDatetime("datetime: the end lies before the beginning")
+    return [_rfc3339(first and first[0]), _rfc3339(last and last[1])]
+
+
+def _span(one: str) -> tuple[datetime, datetime]:
+    """A time; a date is all of its day, UTC."""
+    if _DATE.fullmatch(one):
+        day = parse_rfc3339(f"{one}T00:00:00Z")
+        return day, day.replace(hour=23, minute=59, second=59, microsecond=999_999)
+    moment = parse_rfc3339(one).astimezone(UTC)
+    return moment, moment
+
+
+def _rfc3339(moment: datetime | None) -> str:
+    return ".." if moment is None else moment.isoformat().replace("+00:00", "Z")
 
 
 def _refuse(status: int) -> Any:
     def handler(_: Request, error: Exception) -> Response:
-        return JSONResponse({"detail": str(error) or "there is no such column"}, status_code=status)
+        code = "NotFound" if status == 404 else "InvalidParameterValue"
+        return JSONResponse(refusal(code, str(error) or "there is no such column"), status_code=status)
 
     return handler
+
+
+def _invalid(_: Request, error: Any) -> Response:
+    """What FastAPI finds wrong with a parameter; of a path, that it leads nowhere."""
+    wrong = error.errors()[0]
+    place, *name = (str(one) for one in wrong["loc"])
+    words = f"{'.'.join(name) or place}: {wrong['msg']}"
+    return JSONResponse(refusal("InvalidParameterValue", words), status_code=404 if place == "path" else 400)
+
+
+def _told(_: Request, error: Any) -> Response:
+    code = "NotFound" if error.status_code == 404 else "InvalidParameterValue"
+    return JSONResponse(refusal(code, str(error.detail)), error.status_code, error.headers)
 
 
 def _database(request: Request, error: Exception) -> Response:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 from uuid import UUID
 
+from morecantile import Tile
 from sqlalchemy import Connection, text
 
 from segwatch.geo.antimeridian import narrower
@@ -43,8 +44,10 @@ _SCENES = text(
 )
 _ALERTS = text(
     """
-    SELECT a.alert_id, a.track_id, a.rule, a.kind, a.target, CAST(a.valid_at AS text) AS valid_at,
-           a.before_m2, a.after_m2, a.delivered_at, a.status, a.status_by, a.snoozed_until,
+    SELECT count(*) OVER () AS of_all, a.alert_id, a.track_id, a.rule,
+           a.kind, a.target, CAST(a.valid_at AS text) AS valid_at,
+           a.before_m2, a.after_m2, a.delivered_at, a.status, a.status_by, a.status_note, a.snoozed_until,
+           a.retracted_at, a.retracted_because,
            ST_XMin(a.geom) AS west, ST_YMin(a.geom) AS south, ST_XMax(a.geom) AS east, ST_YMax(a.geom) AS north,
            ST_XMin(ST_ShiftLongitude(a.geom)) AS west_to_360, ST_XMax(ST_ShiftLongitude(a.geom)) AS east_to_360
     FROM watch.alerts a WHERE a.watch = :watch
@@ -53,7 +56,8 @@ _ALERTS = text(
 )
 _TOLD = """
     SELECT a.alert_id, a.track_id, a.watch, a.rule, a.kind, a.target, a.valid_at, a.created_at, a.before_m2, a.after_m2,
-           a.geom, a.retracted_at, a.item_hrefs, a.model, c.score, o.instruction, k.corrections, k.corrected_at
+           a.geom, a.retracted_at, a.retracted_because, a.item_hrefs, a.model, c.score, o.instruction,
+           k.corrections, k.corrected_at
     FROM watch.alerts a JOIN watch.changes c ON c.change_id = a.change_id
     JOIN watch.coverage o ON o.observation_id = a.observation_id
     CROSS JOIN LATERAL (
@@ -67,6 +71,8 @@ _FEED = text(
     " a.alert_id LIMIT :limit"
 )
 _ALERT = text(_TOLD + " WHERE a.alert_id = :alert_id")
+_FEED_SIZE = text("SELECT count(*) FROM watch.alerts WHERE watch = :watch")
+_TILE = text("SELECT watch.objects_tile(:watch, CAST(:at AS timestamptz), :z, :x, :y)")
 _REVIEWS = text(
     """
     SELECT review_id, track_id, target, verdict, reviewer, reason, decided_at, holds, carried_from
@@ -105,14 +111,23 @@ def unused(conn: Connection, watch: str, limit: int) -> Rows:
     return _rows(conn, _UNUSED, watch=watch, limit=limit)
 
 
-def alerts(conn: Connection, watch: str, limit: int) -> Rows:
-    """The newest alerts of a watch with their bounds, larger ones first within one date."""
-    return [_bounded(row) for row in _rows(conn, _ALERTS, watch=watch, limit=limit)]
+def alerts(conn: Connection, watch: str, limit: int) -> tuple[Rows, int]:
+    """The newest alerts of a watch with their bounds, larger ones first within one date; and how many there are."""
+    rows = [_bounded(row) for row in _rows(conn, _ALERTS, watch=watch, limit=limit)]
+    counts = [row.pop("of_all") for row in rows]
+    return rows, counts[0] if counts else 0
 
 
-def feed(conn: Connection, watch: str, limit: int) -> Rows:
-    """The alerts of a watch that were raised or corrected last, with all that a message says."""
-    return _rows(conn, _FEED, watch=watch, limit=limit)
+def tile(conn: Connection, watch: str, at: str, place: Tile) -> bytes:
+    """The vector tile of a watch's objects as they were at a time: see the database's ``watch.objects_tile``."""
+    values = {"watch": watch, "at": at, "z": place.z, "x": place.x, "y": place.y}
+    return bytes(conn.execute(_TILE, values).scalar_one())
+
+
+def feed(conn: Connection, watch: str, limit: int) -> tuple[Rows, int]:
+    """The alerts of a watch that were raised or corrected last, as messages tell them; and how many there are."""
+    rows = _rows(conn, _FEED, watch=watch, limit=limit)
+    return rows, conn.execute(_FEED_SIZE, {"watch": watch}).scalar_one()
 
 
 def alert(conn: Connection, alert_id: UUID) -> dict[str, Any] | None:

@@ -16,6 +16,7 @@ from segwatch.db.errors import NotFound, ReviewRefused
 from segwatch.flows.errors import ConfigError
 from segwatch.flows.outlines import from_geojson
 from segwatch.flows.settings import describe
+from segwatch.flows.turns import turn
 from segwatch.flows.web import queries
 from segwatch.flows.web.bodies import authorise, limited
 
@@ -88,6 +89,7 @@ def _decide(engine: Engine, asked: Asked) -> reviews.Review:
                 reviewer=asked.reviewer,
                 reason=asked.reason,
                 outline=outline,
+                turn=turn,
             )
     except NotFound as error:
         raise HTTPException(404, str(error)) from error

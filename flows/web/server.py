@@ -9,15 +9,17 @@ from pathlib import Path
 from typing import Annotated
 
 import uvicorn
-from fastapi import FastAPI, Query, Request, Response
+from fastapi import Depends, FastAPI, Query, Request, Response
 from fastapi.responses import FileResponse, JSONResponse
 from fastapi.staticfiles import StaticFiles
+from morecantile import Tile
 from sqlalchemy import Engine, text
 from sqlalchemy.exc import DataError
 
 from segwatch.db import roles
 from segwatch.db.engine import driver_url, make_engine
 from segwatch.flows.web import alerts, events, feeds, imagery, ogc, queries, reviews
+from segwatch.flows.web.tiles import asked_mercator_tile
 from segwatch.geo.errors import GeoError
 from segwatch.geo.sources.access import NO_CREDENTIALS, Credentials
 
@@ -135,6 +137,16 @@ def _add_pages(app: FastAPI, engine: Engine) -> None:
         """Scenes and items of a watch that were not observed, and why, the newest first."""
         with engine.connect() as conn:
             return queries.unused(conn, watch, limit)
+
+    @app.get("/api/tiles/{z}/{x}/{y}.mvt", response_class=Response)
+    def objects(watch: str, at: str, place: Annotated[Tile, Depends(asked_mercator_tile)]) -> Response:
+        """The objects of a watch as they were at a time, as a vector tile: see ``watch.objects_tile``."""
+        with engine.connect() as conn:
+            made = queries.tile(conn, watch, at, place)
+        # what holds may change at any moment: another scene, a verdict
+        return Response(
+            made, media_type="application/vnd.mapbox-vector-tile", headers={"Cache-Control": "no-cache"}
+        )
 
 
 async def _harden(request: Request, follow: Callable[[Request], Awaitable[Response]]) -> Response:

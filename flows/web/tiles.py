@@ -25,3 +25,10 @@ def asked_tile(
     if tileMatrixSetId in GRIDS.list() and not GRIDS.get(tileMatrixSetId).is_valid(Tile(x, y, z)):
         raise HTTPException(404, f"{tileMatrixSetId} has no such tile")
     return Tile(x, y, z)
+
+
+def asked_mercator_tile(
+    z: Annotated[int, Path(ge=0)], x: Annotated[int, Path(ge=0)], y: Annotated[int, Path(ge=0)]
+) -> Tile:
+    """The tile of a path of the web's common grid; 404 when it has no such tile."""
+    return asked_tile("WebMercatorQuad", z, x, y)

@@ -14,7 +14,7 @@ from segwatch.db.migrations import views
 SQL = Path(__file__).parents[2] / "sql"
 
 revision = '0012'
-down_revision = '0010'
+down_revision = '0011'
 branch_labels = None
 depends_on = None
 

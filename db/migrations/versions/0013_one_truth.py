@@ -13,7 +13,7 @@ from segwatch.db.migrations import views
 SQL = Path(__file__).parents[2] / "sql"
 
 revision = '0013'
-down_revision = '0011'
+down_revision = '0012'
 branch_labels = None
 depends_on = None
 

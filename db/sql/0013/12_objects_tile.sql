@@ -70,7 +70,8 @@ BEGIN
         WHERE p.here AND NOT EXISTS (SELECT 1 FROM chosen n WHERE n.track_id = p.track_id)
         GROUP BY p.shows, floor((p.x0 - west) / (4 * pixel)), floor((p.y0 - south) / (4 * pixel_north))
     ), summary AS (
-        SELECT count(*) FILTER (WHERE p.here AND p.alive) AS objects,
+        SELECT concat_ws('/', objects_tile.z, objects_tile.x, objects_tile.y) AS tile,
+               count(*) FILTER (WHERE p.here AND p.alive) AS objects,
                count(*) FILTER (WHERE p.here AND p.alive AND n.track_id IS NOT NULL) AS outlined,
                ST_AsMVTGeom(ST_Centroid(bounds), bounds, 4096, 0) AS geom
         FROM placed p LEFT JOIN chosen n ON n.track_id = p.track_id

@@ -5,12 +5,17 @@ import { showUnused } from "/static/unused.js";
 
 maplibregl.setWorkerUrl("/static/vendor/maplibre-gl-worker.mjs");
 
+// What an outline tells by its colour; the last two are of objects that are not there any more.
 const COLOURS = {
-  appeared: "#e8590c", grew: "#d6336c", reappeared: "#f08c00", merged: "#9c36b5",
-  split: "#6741d9", moved: "#0c8599", shrank: "#1971c2", "as before": "#ffd43b",
+  baseline: "#5c940d", appeared: "#e8590c", grew: "#d6336c", reappeared: "#f08c00", merged: "#9c36b5",
+  split: "#6741d9", moved: "#0c8599", shrank: "#1971c2", "as before": "#ffd43b", disappeared: "#c92a2a", gone: "#868e96",
 };
+const WORDS = {
+  baseline: "there since first observed", "as before": "changed earlier", disappeared: "disappeared now",
+  gone: "disappeared earlier",
+};
+const GONE = ["disappeared", "gone"];
 const LAYER = "objects";
-const FIELDS = "track_id,target,area_m2,score,valid_from,valid_to,recorded_to,change,alive,model,observation_id";
 const element = (id) => document.getElementById(id);
 const origin = window.location.origin;
 const state = { watch: null, scenes: [], index: 0 };
@@ -31,41 +36,32 @@ async function get(path) {
   return answer.json();
 }
 
+/** Rows, and how many there would be without a limit. */
+async function getSome(path) {
+  const answer = await fetch(path);
+  if (!answer.ok) throw new Error(`${path}: ${answer.status}`);
+  return { rows: await answer.json(), count: Number(answer.headers.get("X-Total-Count")) };
+}
+
 const day = (time) => time.slice(0, 10);
 const hectares = (squareMetres) => `${(squareMetres / 1e4).toLocaleString("en", { maximumFractionDigits: 1 })} ha`;
 
-/** Rows whose valid time holds the date and that are what is known now. Times are texts as PostgreSQL writes them, in UTC: order is time. */
-function validAt(time) {
-  return ["all",
-    ["==", ["get", "alive"], true],
-    ["!", ["has", "recorded_to"]],
-    ["<=", ["get", "valid_from"], time],
-    ["any", ["!", ["has", "valid_to"]], [">", ["get", "valid_to"], time]],
-  ];
-}
-
-/** A state that began at the date shows its change; one that began before is as it was. */
-function colourAt(time) {
-  const kinds = Object.entries(COLOURS).filter(([kind]) => kind !== "as before").flat();
-  return ["case", ["==", ["get", "valid_from"], time],
-    ["match", ["coalesce", ["get", "change"], ""], ...kinds, COLOURS["as before"]],
-    COLOURS["as before"]];
-}
+const colour = ["match", ["get", "shows"], ...Object.entries(COLOURS).flat(), COLOURS["as before"]];
+const isGone = ["in", ["get", "shows"], ["literal", GONE]];
 
 function showDate(index) {
   state.index = index;
   document.body.dataset.drawn = "false";
   const scene = state.scenes[index];
-  if (!scene) return;
+  if (!scene) {
+    map.getSource(LAYER)?.setTiles([]);
+    return;
+  }
   element("slider").value = String(index);
   element("date").textContent = day(scene.acquired_at);
   element("state").textContent = `scene ${index + 1} of ${state.scenes.length}: ${scene.state}`;
   element("attribution").textContent = scene.attribution ?? "";
-  const time = scene.acquired_at;
-  map.setFilter(LAYER, validAt(time));
-  map.setFilter(`${LAYER}-outline`, validAt(time));
-  map.setPaintProperty(LAYER, "fill-color", colourAt(time));
-  map.setPaintProperty(`${LAYER}-outline`, "line-color", colourAt(time));
+  showObjects(scene.acquired_at);
   showImagery(scene);
 }
 
@@ -93,18 +89,46 @@ const bounds = (row) => [row.west, row.south, row.west > row.east ? row.east + 3
 /** and tiles lie on either side of it. */
 const tileBounds = (row) => row.west > row.east ? [-180, row.south, 180, row.north] : bounds(row);
 
-/** Only what the model in force says: an earlier model's objects would lie over it. */
-function showObjects(watch) {
-  for (const layer of [LAYER, `${LAYER}-outline`]) if (map.getLayer(layer)) map.removeLayer(layer);
-  if (map.getSource(LAYER)) map.removeSource(LAYER);
-  const query = new URLSearchParams({ watch: watch.watch, model: watch.model, properties: FIELDS });
-  map.addSource(LAYER, {
-    type: "vector", maxzoom: 16,
-    tiles: [`${origin}/ogc/collections/watch.object_history/tiles/WebMercatorQuad/{z}/{x}/{y}?${query}`],
+/** The objects as they were at a time, as is known now; the server generalises and keeps the largest outlines. */
+function showObjects(time) {
+  const query = new URLSearchParams({ watch: state.watch.watch, at: time });
+  const tiles = [`${origin}/api/tiles/{z}/{x}/{y}.mvt?${query}`];
+  const source = map.getSource(LAYER);
+  if (source) return source.setTiles(tiles);
+  map.addSource(LAYER, { type: "vector", maxzoom: 16, tiles });
+  const outlines = { source: LAYER, "source-layer": "objects" };
+  map.addLayer({
+    id: LAYER, type: "fill", ...outlines, filter: ["!", isGone],
+    paint: { "fill-color": colour, "fill-opacity": 0.35 },
   });
-  const shared = { source: LAYER, "source-layer": "default", filter: ["boolean", false] };
-  map.addLayer({ id: LAYER, type: "fill", paint: { "fill-opacity": 0.35 }, ...shared });
-  map.addLayer({ id: `${LAYER}-outline`, type: "line", paint: { "line-width": 2 }, ...shared });
+  map.addLayer({
+    id: `${LAYER}-outline`, type: "line", ...outlines, filter: ["!", isGone],
+    paint: { "line-color": colour, "line-width": 2 },
+  });
+  map.addLayer({
+    id: `${LAYER}-gone`, type: "line", ...outlines, filter: isGone,
+    paint: { "line-color": colour, "line-width": 1.5, "line-dasharray": [2, 2] },
+  });
+  return map.addLayer({
+    id: `${LAYER}-dots`, type: "circle", source: LAYER, "source-layer": "dots",
+    paint: {
+      "circle-color": colour, "circle-opacity": ["case", isGone, 0.3, 0.8],
+      "circle-radius": ["interpolate", ["linear"], ["ln", ["get", "objects"]], 0, 1.5, 7, 5],
+    },
+  });
+}
+
+/** Say how many of the objects in view have an outline; the others are dots until one zooms in. */
+function showCounts() {
+  if (!map.getSource(LAYER)) return;
+  const tiles = new Map();
+  for (const { id, properties } of map.querySourceFeatures(LAYER, { sourceLayer: "summary" })) {
+    tiles.set(properties.tile ?? id, properties);
+  }
+  const sum = (name) => [...tiles.values()].reduce((total, one) => total + one[name], 0);
+  const [outlined, objects] = [sum("outlined"), sum("objects")];
+  element("drawn").textContent = outlined === objects ? ""
+    : `${outlined} of ${objects} objects in view have an outline; the smaller ones are dots: zoom in.`;
 }
 
 async function showWatch(watch) {
@@ -115,7 +139,7 @@ async function showWatch(watch) {
   element("alerts").replaceChildren();
   const query = new URLSearchParams({ watch: watch.watch });
   const [scenes, alerts, unused] = await Promise.all([
-    get(`/api/scenes?${query}`), get(`/api/alerts?${query}`), get(`/api/unused?${query}`),
+    get(`/api/scenes?${query}`), getSome(`/api/alerts?${query}`), get(`/api/unused?${query}`),
   ]);
   if (state.watch !== watch) return; // another one was chosen meanwhile
   state.scenes = scenes;
@@ -125,7 +149,6 @@ async function showWatch(watch) {
   element("sizes").textContent = sizes(watch);
   showUnused(unused);
   element("slider").max = String(Math.max(0, state.scenes.length - 1));
-  showObjects(watch);
   if (watch.west !== null) map.fitBounds(bounds(watch), { padding: 30, animate: false });
   showDate(state.scenes.length - 1);
   showAlerts(alerts);
@@ -135,19 +158,21 @@ async function showWatch(watch) {
 /** Read the alerts again, and show what is known now of one of them. */
 async function refreshAlerts(alertId) {
   const watch = state.watch;
-  const alerts = await get(`/api/alerts?${new URLSearchParams({ watch: watch.watch })}`);
+  const alerts = await getSome(`/api/alerts?${new URLSearchParams({ watch: watch.watch })}`);
   if (state.watch !== watch) return;
   showAlerts(alerts);
-  const alert = alerts.find((one) => one.alert_id === alertId);
+  const alert = alerts.rows.find((one) => one.alert_id === alertId);
   if (alert) showMarks(alert, refreshAlerts);
 }
 
-function showAlerts(alerts) {
-  element("count").textContent = `(${alerts.length})`;
-  element("alerts").replaceChildren(...alerts.map((alert) => {
+function showAlerts({ rows, count }) {
+  element("count").textContent = rows.length < count ? `(${rows.length} of ${count})` : `(${count})`;
+  element("alerts").replaceChildren(...rows.map((alert) => {
     const button = document.createElement("button");
     const title = document.createElement("strong");
     title.textContent = `${alert.target} ${alert.kind}`;
+    if (alert.retracted_at) button.title = alert.retracted_because;
+    button.classList.toggle("retracted", Boolean(alert.retracted_at));
     const detail = document.createElement("small");
     const sent = alert.delivered_at ? "delivered" : "not delivered yet";
     detail.textContent = ` ${day(alert.valid_at)}, ${hectares(alert.before_m2)} → ${hectares(alert.after_m2)}, ${sent}${alert.status === "open" ? "" : `, ${status(alert)}`}`;
@@ -167,11 +192,12 @@ function showAlerts(alerts) {
 function showObject(properties) {
   const rows = [
     ["target", properties.target],
-    ["change", properties.change ?? "none"],
+    ["change", WORDS[properties.shows] ?? properties.shows],
     ["area", hectares(properties.area_m2)],
     ["score", properties.score.toFixed(2)],
-    ["since", day(properties.valid_from)],
-    ["model", properties.model],
+    ["since", day(properties.since)],
+    ["review", properties.review ?? "none"],
+    ["model", state.watch.model],
     ["track", properties.track_id],
   ];
   const list = document.createElement("dl");
@@ -186,11 +212,12 @@ function showObject(properties) {
   element("object").hidden = false;
 }
 
-element("legend").replaceChildren(...Object.entries(COLOURS).map(([kind, colour]) => {
+element("legend").replaceChildren(...Object.entries(COLOURS).map(([kind, shade]) => {
   const line = document.createElement("li");
   const swatch = document.createElement("i");
-  swatch.style.background = colour;
-  line.append(swatch, kind);
+  if (GONE.includes(kind)) swatch.style.border = `2px dashed ${shade}`;
+  else swatch.style.background = shade;
+  line.append(swatch, WORDS[kind] ?? kind);
   return line;
 }));
 element("slider").addEventListener("input", (event) => showDate(Number(event.target.value)));
@@ -203,8 +230,13 @@ map.on("load", async () => {
     showWatch(watches.find((row) => row.watch === event.target.value)));
   if (watches.length) await showWatch(watches[0]);
   else element("summary").textContent = "No watch has looked at anything yet.";
-  map.on("click", LAYER, (event) => showObject(event.features[0].properties));
+  for (const layer of [LAYER, `${LAYER}-gone`]) {
+    map.on("click", layer, (event) => showObject(event.features[0].properties));
+  }
   map.on("mouseenter", LAYER, () => { map.getCanvas().style.cursor = "pointer"; });
   map.on("mouseleave", LAYER, () => { map.getCanvas().style.cursor = ""; });
-  map.on("idle", () => { document.body.dataset.drawn = "true"; });
+  map.on("idle", () => {
+    showCounts();
+    document.body.dataset.drawn = "true";
+  });
 });

@@ -14,11 +14,14 @@ from fastapi.testclient import TestClient
 from morecantile import tms
 from sqlalchemy import text
 
-from segwatch.flows.web import ogc
+from segwatch.db import reviews
+from segwatch.flows.web import asked as bounded
+from segwatch.flows.web import collections, ogc
 from segwatch.flows.web.server import create_app
 from tests.conftest import Database
 from tests.integration.services.conftest import LAKE
-from tests.invariants.conftest import Ledger
+from tests.invariants.conftest import Ledger, Look, cells
+from tests.support.vector_tiles import decoded
 
 OBJECTS = "/ogc/collections/watch.objects_now"
 TILE = f"{OBJECTS}/tiles/WebMercatorQuad/10/540/347"
@@ -51,6 +54,8 @@ RIGHT = [
     ("target LIKE 'wa%' OR area_m2 BETWEEN 1 AND 2", 1),
     ("CASEI(target) = CASEI('WATER')", 1),
     ("target IN ('forest', 'roads')", 0),
+    ("area_m2 IN (1, 2) OR first_seen IN (TIMESTAMP('2024-01-02T10:00:00Z'))", 1),
+    ("track_id IN ('6f1d3f0e-5a0b-5b5e-9a53-6a1f5c7f2a10', '6f1d3f0e-5a0b-5b5e-9a53-6a1f5c7f2a11')", 0),
     ("review IS NULL AND area_m2 / 2 + 1 * 3 - 1 > 2 ^ 3", 1),
     ("S_INTERSECTS(geom, POLYGON((10 50, 11 50, 11 51, 10 51, 10 50)))", 1),
     ("S_WITHIN(geom, POLYGON((20 50, 21 50, 21 51, 20 51, 20 50)))", 0),
@@ -129,6 +134,17 @@ PARAMETERS = [
     {"geom-column": "x"},
     {"datetime-column": "x", "datetime": "2020-01-01T00:00:00Z"},
     {"limit": "-1"},
+    {"limit": "0"},
+    {"limit": "x"},
+    {"limit": "1.5"},
+    {"bbox": "10,51,11,50"},
+    {"bbox": "10,51,0,11,50,0"},
+    {"datetime": ""},
+    {"datetime": "2024-13-01T00:00:00Z"},
+    {"datetime": "2024-01-01T00:00:00"},
+    {"wacth": "lakes"},
+    {"crs": "http://www.opengis.net/def/crs/EPSG/0/3857"},
+    {"bbox-crs": "http://www.opengis.net/def/crs/EPSG/0/4326", "bbox": "50,10,51,11"},
     {"simplify": "nan"},
     {"area_m2": "x"},
     {"track_id": "x"},
@@ -222,8 +238,14 @@ def test_every_link_leads_somewhere(client: TestClient) -> None:
 
 def test_every_link_of_an_empty_ledger_leads_somewhere(database: Database) -> None:
     with TestClient(create_app(database.url("segwatch_analyst"))) as empty:
-        # tipg breaks CSV without rows off
-        assert "/ogc/collections/watch.reviews/tiles/WebMercatorQuad" in followed(empty, but="f=csv")
+        assert "/ogc/collections/watch.reviews/tiles/WebMercatorQuad" in followed(empty)
+        for name in ("objects_now", "object_history", "changes"):
+            answer = empty.get(f"/ogc/collections/watch.{name}/items", params={"f": "csv"})
+            assert answer.status_code == 200
+            head, *rows = answer.text.splitlines()
+            assert head.startswith("collectionId,itemId,")
+            assert "track_id" in head
+            assert rows == []
 
 
 def test_the_description_is_that_of_the_ogc_api(client: TestClient) -> None:
@@ -280,3 +302,144 @@ def test_the_failure_of_the_database_is_told_without_its_words(
     with psycopg.connect(database.url("segwatch_owner").replace("+psycopg", ""), autocommit=True) as owner:
         owner.execute("REVOKE SELECT ON watch.objects_now FROM segwatch_analyst")
     assert "objects_now" not in refused(client.get(f"{OBJECTS}/items"), 503)
+
+
+#: The lake is there from the second day on; the scenes were recorded today.
+TIMES = {
+    "objects_now": {"2024-01-01": 0, "2024-01-02": 1, "2024-06-01": 1, "../2024-01-02T09:59:59Z": 0},
+    "object_history": {"2024-01-01": 0, "2024-01-02": 1, "2024-06-01": 1, "2024-01-02T10:00:00Z": 1},
+    "changes": {
+        "2024-01-01": 0,
+        "2024-01-02": 1,
+        "2024-06-01": 0,
+        "2024-01-02T10:00:00Z": 1,
+        "2026-01-01/..": 0,
+    },
+    "alerts": {"2024-01-01/2024-01-02": 1, "2024-01-03T00:00:00Z/..": 0, "/2024-01-02T10:00:00Z": 1},
+    "coverage": {"2024-01-01T10:00:00Z/2024-01-02T10:00:00Z": 2, "2024-01-02t11:00:00+01:00": 1},
+    "imagery": {"2024-01-01": 1, "2024-01-01/2024-01-31": 2},
+    "reviews": {"2024-01-02": 1, "2024-01-03/..": 0},
+}
+
+
+@pytest.mark.parametrize("name", TIMES)
+def test_datetime_is_the_time_of_what_was_seen(client: TestClient, ledger: Ledger, name: str) -> None:
+    (lake,) = ledger.rows("SELECT track_id FROM watch.objects_now")
+    with ledger.engine.begin() as conn:
+        reviews.decide(conn, lake["track_id"], reviews.Verdict.CONFIRMED, reviewer="ada", reason="seen")
+    # of the history, what was recorded before the verdict is no longer what is known
+    more = {"filter": "recorded_to IS NULL"} if name == "object_history" else {}
+    for asked, matched in TIMES[name].items():
+        answer = client.get(f"/ogc/collections/watch.{name}/items", params={"datetime": asked, **more})
+        assert answer.status_code == 200, answer.text
+        assert answer.json()["numberMatched"] == matched, asked
+    described = client.get(f"/ogc/collections/watch.{name}").json()
+    assert "The parameter datetime filters " in described["description"]
+    if name != "reviews":  # there was none when the server started
+        (begin, _) = described["extent"]["temporal"]["interval"][0]
+        assert begin.startswith("2024-01-0")
+
+
+def test_a_state_ends_before_the_next_begins(client: TestClient, ledger: Ledger) -> None:
+    ledger.arrive({2: Look((cells(1, 1, 5, 3),))}, [2])
+    for asked, states in {
+        "2024-01-03T09:59:59Z": 1,
+        "2024-01-03T10:00:00Z": 1,
+        "2024-01-02/2024-01-03": 2,
+    }.items():
+        answer = client.get(
+            "/ogc/collections/watch.object_history/items",
+            params={"datetime": asked, "filter": "recorded_to IS NULL"},
+        )
+        assert answer.json()["numberMatched"] == states, asked
+
+
+def test_another_column_of_times_may_be_asked_for(client: TestClient) -> None:
+    wanted = {"datetime": "2024-01-02", "datetime-column": "recorded_at"}
+    answer = client.get("/ogc/collections/watch.changes/items", params=wanted)
+    assert answer.json()["numberMatched"] == 0
+
+
+def test_a_limit_above_the_most_is_lowered(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bounded, "MAX_FEATURES", 1)
+    items = "/ogc/collections/watch.coverage/items"
+    for limit in ("1", "2", "100000", "9" * 400, "007"):
+        answer = client.get(items, params={"limit": limit})
+        assert answer.status_code == 200, limit
+        page = answer.json()
+        assert (page["numberMatched"], page["numberReturned"]) == (2, 1)
+        (following,) = (one["href"] for one in page["links"] if one["rel"] == "next")
+    second = client.get(following).json()
+    assert second["numberReturned"] == 1
+    assert second["features"][0]["id"] != page["features"][0]["id"]
+    assert client.get("/ogc/collections", params={"limit": "99999"}).status_code == 200
+    assert client.get(f"{TILE}", params={"limit": "99999"}).status_code == 200
+    refusal = client.get(items, params={"limit": "0"}).json()
+    assert refusal["code"] == "InvalidParameterValue"
+    assert "from 1 to" in refusal["description"]
+
+
+def test_formats_without_a_place_for_it_say_in_headers_what_they_leave_out(client: TestClient) -> None:
+    answer = client.get("/ogc/collections/watch.coverage/items", params={"limit": "1", "f": "csv"})
+    assert len(answer.text.splitlines()) == 2
+    assert (answer.headers["OGC-NumberMatched"], answer.headers["OGC-NumberReturned"]) == ("2", "1")
+    following = answer.links["next"]["url"]
+    rest = client.get(following)
+    assert len(rest.text.splitlines()) == 2
+    assert rest.text != answer.text
+    assert "next" not in rest.links
+
+
+def test_a_page_beyond_the_end_is_empty(client: TestClient) -> None:
+    page = client.get(f"{OBJECTS}/items", params={"offset": "50"}).json()
+    assert (page["numberMatched"], page["numberReturned"], page["features"]) == (1, 0, [])
+
+
+def test_a_box_may_go_across_180_degrees(client: TestClient) -> None:
+    assert found(client, bbox="170,40,20,60") == 1
+    assert found(client, bbox="170,40,-170,60") == 0
+    assert found(client, bbox="170,40,0,20,60,0") == 1
+
+
+def test_several_ids_are_found(client: TestClient, ledger: Ledger) -> None:
+    ledger.arrive({2: Look((LAKE, cells(5, 5, 7, 7)))}, [2])
+    ids = [str(row["track_id"]) for row in ledger.rows("SELECT track_id FROM watch.objects_now")]
+    assert found(client, ids=",".join(ids)) == 2
+    assert found(client, filter=f"track_id IN ('{ids[0]}', '{ids[1]}')") == 2
+    assert found(client, filter=f"track_id IN ('{ids[0]}')") == 1
+
+
+def test_the_reference_system_may_be_named(client: TestClient) -> None:
+    crs84 = "http://www.opengis.net/def/crs/OGC/1.3/CRS84"
+    assert found(client, bbox="10,50,10.1,50.1", **{"crs": crs84, "bbox-crs": crs84}) == 1
+
+
+def test_pages_of_rows_without_a_key_neither_repeat_nor_skip(client: TestClient, ledger: Ledger) -> None:
+    for number in range(2, 6):
+        ledger.arrive({number: Look((LAKE,))}, [number])
+    url: str | None = "/ogc/collections/watch.object_history/items?limit=2"
+    seen = []
+    while url:
+        page = client.get(url).json()
+        seen += [tuple(one["properties"][name] for name in ("track_id", "valid_from", "recorded_from"))
+                 for one in page["features"]]  # fmt: skip
+        url = next((one["href"] for one in page["links"] if one["rel"] == "next"), None)
+    assert len(seen) == len(set(seen)) == page["numberMatched"]
+
+
+def test_a_tile_of_the_world_keeps_small_and_prefers_large(
+    client: TestClient, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = cells(5, 5, 5.1, 5.1)
+    ledger.arrive({2: Look((LAKE, small))}, [2])
+    for zoom in ("0/0/0", "3/4/2", "10/540/347"):
+        answer = client.get(f"{OBJECTS}/tiles/WebMercatorQuad/{zoom}")
+        assert len(decoded(answer.content)["default"]) == 2, zoom
+        assert answer.headers["OGC-NumberReturned"] == answer.headers["OGC-NumberMatched"] == "2"
+    monkeypatch.setattr(collections, "MAX_FEATURES", 1)
+    answer = client.get(f"{OBJECTS}/tiles/WebMercatorQuad/0/0/0")
+    (largest,) = decoded(answer.content)["default"]
+    assert largest.properties["area_m2"] == max(
+        row["area_m2"] for row in ledger.rows("SELECT area_m2 FROM watch.objects_now")
+    )
+    assert (answer.headers["OGC-NumberMatched"], answer.headers["OGC-NumberReturned"]) == ("2", "1")

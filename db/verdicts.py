@@ -1,0 +1,53 @@
+"""Verdicts in force, as publishing asks for them: which objects are rejected, and which new ones inherit a verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from uuid import UUID
+
+from shapely.geometry.base import BaseGeometry
+from sqlalchemy import Connection, text
+
+from segwatch.db.codec import hex_ewkb
+
+#: The verdict about the same ground of the same watch and target that overlaps a new track most: a rejection covers
+#: whatever lies half in it, the others must be about the same outline.
+_CARRY = text(
+    """
+    INSERT INTO segwatch.review (id, track_id, ordinal, verdict, reviewer, reason, geom, area_m2, outline, looked_at,
+                                 carried_from)
+    SELECT DISTINCT ON (n.id)
+           uuid_in(md5(n.id::text || v.id::text)::cstring), n.id, 1, v.verdict, v.reviewer, v.reason, v.geom,
+           v.area_m2, v.outline, v.looked_at, v.id
+    FROM (SELECT b.id, CAST(b.outline AS geometry) AS geom
+          FROM unnest(CAST(:ids AS uuid[]), CAST(:outlines AS text[])) AS b(id, outline)) n
+    JOIN segwatch.track k ON k.id = n.id
+    JOIN segwatch.series s ON s.id = k.series_id
+    JOIN segwatch.verdict v ON v.outline && n.geom
+    JOIN segwatch.track j ON j.id = v.track_id AND j.target = k.target AND j.id <> k.id
+    JOIN segwatch.series r ON r.id = j.series_id AND r.watch_name = s.watch_name
+    CROSS JOIN LATERAL (
+        SELECT ST_Area(ST_Intersection(v.outline, n.geom)) AS common, ST_Area(v.outline) AS before,
+               ST_Area(n.geom) AS now) size
+    WHERE size.common >= 0.5 * CASE WHEN v.verdict = 'rejected' THEN least(size.before, size.now)
+                                    ELSE size.before + size.now - size.common END
+      AND NOT EXISTS (SELECT 1 FROM segwatch.review e WHERE e.track_id = n.id)
+    ORDER BY n.id, size.common DESC, v.decided_at DESC, v.id
+    """
+)
+_ANY = text("SELECT EXISTS (SELECT 1 FROM segwatch.review)")
+_REJECTED = text(
+    "SELECT track_id FROM segwatch.verdict WHERE verdict = 'rejected' AND track_id = ANY(CAST(:ids AS uuid[]))"
+)
+
+
+def carry(conn: Connection, born: Mapping[UUID, BaseGeometry]) -> None:
+    """Give tracks that begin, or begin again, the verdicts about the ground they begin on; one of their own stays."""
+    if born and conn.execute(_ANY).scalar_one():
+        outlines = [hex_ewkb(outline) for outline in born.values()]
+        conn.execute(_CARRY, {"ids": list(born), "outlines": outlines})
+
+
+def rejected(conn: Connection, track_ids: Collection[UUID]) -> set[UUID]:
+    """Which of these objects are rejected."""
+    return set(conn.execute(_REJECTED, {"ids": list(track_ids)}).scalars()) if track_ids else set()
