@@ -146,6 +146,20 @@ def test_a_collection_that_is_there_and_empty(engine: Engine, segwatch: Command,
         assert "nothing of it here in this period" in words(run)
 
 
+def test_coverage_and_why_not_tell_a_catalog_that_was_never_heard(
+    engine: Engine, segwatch: Command, tmp_path: Path
+) -> None:
+    catalog = OddCatalog([], broken=404, collections=None)
+    with odd_catalog(catalog) as url:
+        segwatch("apply", watch_file(tmp_path, url))
+        assert segwatch("run", "renamed").exit_code == 1
+        asked = (("coverage", "renamed", "--json"), ("why-not", "renamed", "0.205", "0.205"))
+        assert ["never searched to the end" in words(segwatch(*one)) for one in asked] == [True, True]
+        catalog.broken = 0
+        assert segwatch("run", "renamed").exit_code == 0
+        assert ["never searched to the end" in words(segwatch(*one)) for one in asked] == [False, False]
+
+
 @pytest.mark.parametrize("names", [None, ("visual",)])
 def test_a_catalog_that_does_not_list_its_collections_is_believed(
     engine: Engine, names: tuple[str, ...] | None
