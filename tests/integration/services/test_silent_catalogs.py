@@ -134,6 +134,17 @@ def test_a_collection_that_is_gone(engine: Engine, segwatch: Command, tmp_path: 
         assert "renamed" in watches.names(conn)
 
 
+@pytest.mark.parametrize("status", [400, 404, 422])
+def test_a_search_that_is_refused_for_its_collection(engine: Engine, status: int) -> None:
+    catalog = OddCatalog([], collections=("visual_2.0",), broken=status)
+    with odd_catalog(catalog) as url:
+        with pytest.raises(NoSuchCollection, match=r"no collection 'visual'; it has visual_2\.0"):
+            discover(engine, url)
+        catalog.collections = ("visual",)
+        with pytest.raises(CatalogUnreachable, match=f"did not answer: HTTP {status}"):
+            discover(engine, url)
+
+
 def test_a_collection_that_is_there_and_empty(engine: Engine, segwatch: Command, tmp_path: Path) -> None:
     with odd_catalog(OddCatalog([])) as url:
         found = discover(engine, url)
