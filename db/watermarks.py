@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from uuid import UUID
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, select, text
 from sqlalchemy.dialects.postgresql import insert
 
 from segwatch.db import tables
 from segwatch.geo.types import Watermark
+
+_SEES_WATERMARKS = text("SELECT has_schema_privilege('segwatch', 'USAGE')")
 
 
 def load(conn: Connection, watch_revision_id: UUID) -> Watermark:
@@ -17,6 +19,23 @@ def load(conn: Connection, watch_revision_id: UUID) -> Watermark:
     query = select(columns.reconciled_at, columns.reconciling_to, columns.updated_to)
     row = conn.execute(query.where(columns.watch_id == watch_revision_id)).first()
     return Watermark(*row) if row is not None else Watermark()
+
+
+def unsearched(conn: Connection, watch: str) -> bool:
+    """Whether the catalog of a watch in force was never searched to the end, so that no scene means little.
+
+    False for roles that see the analyst views alone, to whom this is not told.
+    """
+    if not conn.execute(_SEES_WATERMARKS).scalar_one():
+        return False
+    head, mark = tables.watch_head, tables.watermark
+    query = (
+        select(mark.c.reconciled_at)
+        .select_from(head.outerjoin(mark, mark.c.watch_id == head.c.watch_id))
+        .where(head.c.name == watch)
+    )
+    row = conn.execute(query).first()
+    return row is not None and row.reconciled_at is None
 
 
 def save(conn: Connection, watch_revision_id: UUID, mark: Watermark) -> None:

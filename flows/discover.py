@@ -133,7 +133,8 @@ def discover_watch(
         keeper.keep(look, found, last=last, complete=incomplete is None)
         if incomplete is not None:
             raise incomplete
-    keeper.report.note = keeper.report.note if not keeper.report.items else ""
+    if keeper.report.items or keeper.report.rejected:
+        keeper.report.note = ""
     _log.info("discover %s", asdict(keeper.report))
     return keeper.report
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlalchemy import Engine, text
 
-from segwatch.db import watches
+from segwatch.db import watches, watermarks
 
 _COVERAGE = text(
     """
@@ -85,6 +85,12 @@ def why_not(engine: Engine, watch: str, lon: float, lat: float, at: datetime) ->
         watches.require(conn, watch)
         parameters = {"watch": watch, "lon": lon, "lat": lat, "at": at}
         return [dict(row) for row in conn.execute(_WHY_NOT, parameters).mappings()]
+
+
+def unsearched(engine: Engine, watch: str) -> bool:
+    """Whether the catalog of a watch was never searched to the end: scenes that are missing here may be there."""
+    with engine.connect() as conn:
+        return watermarks.unsearched(conn, watch)
 
 
 def summary(engine: Engine) -> list[dict[str, Any]]:

@@ -17,6 +17,8 @@ from segwatch.flows.cli import watches as watch_commands
 from segwatch.flows.cli.console import Json, clear_errors, err, out, print_json, print_table, say, utc, warn
 
 if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
     from segwatch.geo.types import Watch
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Standing watch over satellite imagery.")
@@ -194,6 +196,7 @@ def coverage(watch: Annotated[str, typer.Argument(help="name of a watch")], as_j
 
     with clear_errors(), assemble.worker_engine(load_settings()) as engine:
         rows = reports.coverage(engine, watch)
+        _say_unsearched(engine, watch)
     if as_json:
         print_json(rows)
         return
@@ -265,6 +268,7 @@ def why_not(
         moment = at.replace(tzinfo=UTC) if at else datetime.now(UTC)
         with assemble.worker_engine(load_settings()) as engine:
             rows = reports.why_not(engine, watch, wrapped(lon), lat, moment)
+            _say_unsearched(engine, watch)
     if as_json:
         print_json(rows)
         return
@@ -278,6 +282,16 @@ def why_not(
 
 def _minute(moment: datetime | None) -> str:
     return "unknown" if moment is None else moment.strftime("%Y-%m-%d %H:%M")
+
+
+def _say_unsearched(engine: Engine, watch: str) -> None:
+    """Keep a catalog that was not heard from passing for one without scenes."""
+    from segwatch.flows import reports
+
+    if reports.unsearched(engine, watch):
+        say(
+            f"the catalog of {watch} was never searched to the end: scenes may be missing; see: segwatch run {watch}"
+        )
 
 
 def _progress() -> Progress:

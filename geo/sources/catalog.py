@@ -60,6 +60,8 @@ _ANSWER_SECONDS = 300.0
 SAMPLE_PAGE_ITEMS = 8
 _CONNECT_RETRIES = 3
 _BACK_OFF_SECONDS = 0.5
+#: Refusals that may be about the collection that was asked for.
+_OF_THE_QUESTION = frozenset({400, 404, 422})
 #: Forms of asking that are tried before a refusal is believed.
 _MAX_WAYS = 12
 #: Characters of a reason and of a name that are kept.
@@ -174,7 +176,10 @@ def require_collection(catalog: Catalog, profile: Profile) -> Holding | None:
     NoSuchCollection
         The catalog does not have it.
     """
-    name = _collection_asked(catalog, profile)
+    return _looked_up(catalog, _collection_asked(catalog, profile))
+
+
+def _looked_up(catalog: Catalog, name: str | None) -> Holding | None:
     collections = catalog.endpoints.collections
     if not catalog.is_api or name is None or collections is None:
         return None
@@ -401,6 +406,8 @@ def _begun(catalog: Catalog, query: Query, limit: int | None) -> tuple[Request, 
                 _log.info("catalog %s: asked by %s", hrefs.shown(catalog.url), way)
             state.way = replace(way, limit=state.way.limit) if limit is not None else way
             return request, answer
+    if isinstance(refusals[0], APIError) and _status(refusals[0]) in _OF_THE_QUESTION:
+        _looked_up(catalog, query.collection)
     raise refusals[0]
 
 

@@ -143,6 +143,13 @@ def test_links_are_signed_and_signed_anew_when_they_expire(caplog: pytest.LogCap
     assert "secret-" not in caplog.text
 
 
+def test_a_link_that_was_signed_before_is_sent_with_the_new_token_alone() -> None:
+    with source() as one:
+        profile = guarded("planetary-computer", f"{one.url}/token")
+        assert look(one, profile, "/a.tif?v=1&se=2020-01-02&SIG=OLD%3D").valid.all()
+        assert {seen.partition("?")[2] for seen in one.seen} == {"v=1&sig=secret-1"}
+
+
 def test_a_token_that_is_not_taken_is_renewed_once() -> None:
     with source() as one:
         profile = guarded("planetary-computer", f"{one.url}/token")

@@ -78,6 +78,24 @@ def test_a_server_that_gives_no_etag_is_read(image: tuple[bytes, NDArray[np.uint
     assert len(files.asked) > 1
 
 
+@pytest.mark.parametrize(
+    "tags", [('"a"', 'W/"a"'), ('W/"a"', '"a"'), ('"a"', None), (None, '"a"'), ('"a"', "a"), (None, None)]
+)
+def test_one_file_behind_several_servers_is_read(
+    image: tuple[bytes, NDArray[np.uint8]], tags: tuple[str | None, ...]
+) -> None:
+    def another(number: int, right: Answer) -> Answer:
+        status, headers, body = right
+        tag = tags[number % 2]
+        given = {"content-range": headers["content-range"]} | ({"etag": tag} if tag else {})
+        return status, given, body
+
+    content, right = image
+    with serving_files({"/a.tif": content}, another) as files:
+        np.testing.assert_array_equal(pixels(files.url), right)
+    assert len(files.asked) > 2
+
+
 def _wrong_range(number: int, right: Answer) -> Answer:
     return (
         right
@@ -88,6 +106,20 @@ def _wrong_range(number: int, right: Answer) -> Answer:
 
 def _other_file(number: int, right: Answer) -> Answer:
     return right if number < 3 else (206, {**right[1], "etag": '"two"'}, right[2])
+
+
+def _other_tag_after_none(number: int, right: Answer) -> Answer:
+    tags = {1: '"one"', 2: ""}
+    return 206, {**right[1], "etag": tags.get(number, 'W/"two"')}, right[2]
+
+
+def _other_time(number: int, right: Answer) -> Answer:
+    seconds = "07" if number < 3 else "08"
+    given = {
+        "content-range": right[1]["content-range"],
+        "last-modified": f"Fri, 27 Nov 2026 10:00:{seconds} GMT",
+    }
+    return 206, given, right[2]
 
 
 def _no_ranges(number: int, right: Answer) -> Answer:
@@ -107,6 +139,8 @@ def _gone_for_good(number: int, right: Answer) -> Answer:
     [
         (_wrong_range, "asked for bytes"),
         (_other_file, "changed while it was read"),
+        (_other_tag_after_none, "changed while it was read"),
+        (_other_time, "changed while it was read"),
         (_no_ranges, "ignores byte ranges"),
         (_forbidden, "signing or credentials"),
         (_gone_for_good, "HTTP 503"),
