@@ -181,11 +181,7 @@ def _make_id(kind: str, *parts: object) -> UUID:
 
 def downgrade() -> None:
     _check_that_all_is_old()
-    op.execute("DROP SCHEMA watch CASCADE")
-    op.execute(
-        "DROP VIEW segwatch.alert_status, segwatch.drawn, segwatch.verdict, segwatch.unanswered, segwatch.provenance,"
-        " segwatch.current_series"
-    )
+    views.drop()
     op.execute(f"UPDATE segwatch.scene s SET key = {_KEY.format(catalog='NULL')} WHERE catalog <> ''")
     for name in ('links', 'store', 'version_id'):
         op.drop_column('scene_item', name, schema='segwatch')

@@ -66,11 +66,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    op.execute("DROP SCHEMA watch CASCADE")
-    op.execute(
-        "DROP VIEW segwatch.narrowed_area, segwatch.alert_status, segwatch.drawn, segwatch.verdict, segwatch.unanswered,"
-        " segwatch.provenance, segwatch.current_series"
-    )
+    views.drop()
     op.drop_table('watch_area', schema='segwatch')
     op.drop_table('seen_ground', schema='segwatch')
     views.restore(before=revision)

@@ -37,11 +37,5 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    op.execute("DROP SCHEMA watch CASCADE")
-    op.execute(
-        "DROP VIEW segwatch.held_state, segwatch.held_change, segwatch.verdict_span, segwatch.alert_status,"
-        " segwatch.verdict, segwatch.unanswered, segwatch.provenance, segwatch.current_series"
-    )
-    for name in ("series_in_force", "drawn_while", "change_rank"):
-        op.execute(f"DROP FUNCTION segwatch.{name}")
+    views.drop()
     views.restore(before=revision)

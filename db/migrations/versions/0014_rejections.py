@@ -30,11 +30,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    op.execute("DROP SCHEMA watch CASCADE")
-    op.execute(
-        "DROP VIEW segwatch.rejection, segwatch.alert_status, segwatch.drawn, segwatch.verdict, segwatch.unanswered,"
-        " segwatch.provenance, segwatch.current_series"
-    )
+    views.drop()
     op.drop_index('scene_item_item_ix', 'scene_item', schema='segwatch')
     op.drop_index('rejected_item_item_ix', 'rejected_item', schema='segwatch')
     for name in ("footprint", "acquired_at"):

@@ -12,7 +12,12 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = segwatch, public, pg_temp
       ON f.series_id = k.series_id AND f.valid @> objects_as_of.valid_at
     JOIN segwatch.provenance p ON p.observation_id = t.observation_id
     WHERE t.valid @> objects_as_of.valid_at AND t.recorded @> objects_as_of.known_at AND t.alive
+      -- nor on ground that had left the area of the watch by then, as far as that was known
+      AND NOT EXISTS (SELECT 1 FROM segwatch.narrowed_area n WHERE n.watch_name = p.watch
+                      AND n.since <= least(objects_as_of.valid_at, objects_as_of.known_at)
+                      AND (n.until IS NULL OR n.until > least(objects_as_of.valid_at, objects_as_of.known_at))
+                      AND (NOT ST_Intersects(t.geom, n.geom) OR ST_Touches(t.geom, n.geom)))
 $$;
 REVOKE ALL ON FUNCTION watch.objects_as_of FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION watch.objects_as_of TO segwatch_analyst, segwatch_worker;
-COMMENT ON FUNCTION watch.objects_as_of IS 'Objects that were on the ground at valid_at, as it was known at known_at: with the verdicts given by then, from the series that spoke for its watch then.';
+COMMENT ON FUNCTION watch.objects_as_of IS 'Objects that were on the ground at valid_at, as it was known at known_at: with the verdicts given by then, from the series that spoke for its watch then, within what the watch had for its area.';

@@ -33,6 +33,11 @@ BEGIN
                               WHERE f.watch_name = objects_tile.watch AND f.valid @> objects_tile.at)
           AND upper_inf(h.known) AND upper_inf(h.recorded) AND h.valid @> objects_tile.at AND h.geom && ground
           AND (h.alive OR h.merged_into IS NULL)
+          -- ground that has left the area of the watch, as in watch.objects_as_of
+          AND NOT EXISTS (SELECT 1 FROM segwatch.narrowed_area n WHERE n.watch_name = objects_tile.watch
+                          AND n.since <= least(objects_tile.at, now())
+                          AND (n.until IS NULL OR n.until > least(objects_tile.at, now()))
+                          AND (NOT ST_Intersects(h.geom, n.geom) OR ST_Touches(h.geom, n.geom)))
     ), sized AS MATERIALIZED (
         SELECT s.*, ST_XMin(s.box) AS x0, ST_YMin(s.box) AS y0,
                greatest((ST_XMax(s.box) - ST_XMin(s.box)) / pixel, (ST_YMax(s.box) - ST_YMin(s.box)) / pixel_north)
