@@ -189,6 +189,8 @@ def _schedule(chosen: Sequence[Watch], failed: list[str], known: set[str] | None
             for name in server.watches():
                 if name not in known:
                     server.drop(name)
+            for watch in filter(over, chosen):
+                server.drop_idle(watch.name)
     if failed:
         raise FlowError("not scheduled, the other watches are: " + "; ".join(failed))
 

@@ -110,6 +110,12 @@ class WatchDeployments:
         if found is not None:
             self._client.delete_deployment(found.id)
 
+    def drop_idle(self, watch: str) -> None:
+        """A watch that is over: its deployment goes, unless somebody gave it a schedule."""
+        found = self._find(watch)
+        if found is not None and not found.schedules:
+            self._client.delete_deployment(found.id)
+
     def watches(self) -> list[str]:
         """Watches that have a deployment of their own here."""
         return sorted(one.name.removeprefix(PREFIX) for one in self._every())

@@ -129,6 +129,7 @@ def test_a_watch_that_is_over_has_no_schedule(server: Server, engine: Engine) ->
             watches.apply(conn, watch)
     deploy.schedule_all(engine)
     assert set(crons(server)) == {"late"}, "what is published late is still found"
+    assert set(server.watch_schedules()) == {"late"}, "disaster runs do not pile up there"
 
 
 def test_applying_a_watch_does_not_depend_on_the_others(
