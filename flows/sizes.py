@@ -23,8 +23,8 @@ def doubtful_limits(watch: Watch) -> Iterator[str]:
     pixel, whole = _pixel_m2(watch), geodesic_m2(watch.area)
     if watch.min_polygon_m2 < pixel:
         yield (
-            f"min_polygon_m2 {watch.min_polygon_m2:g} is less than one pixel of the source ({pixel:g} m²), the smallest "
-            f"object there is; write at least {pixel:g}"
+            f"min_polygon_m2 {watch.min_polygon_m2:g} is less than one pixel of the source ({pixel:g} m²), the "
+            f"smallest object there is; write at least {pixel:g}"
         )
     if watch.min_polygon_m2 > whole:
         yield (

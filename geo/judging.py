@@ -18,7 +18,7 @@ from segwatch.geo.rendering import limits
 from segwatch.geo.types import Profile
 
 #: About so many pixels of an area are judged, spread evenly over it.
-SAMPLE_PX = 250_000
+SAMPLE_PX = 65_536
 #: Fewer pixels of one colour may be chance: a pond of 8 x 8 pixels.
 _MIN_CONSTANT_PX = 64
 _MIN_PX = 16
@@ -72,16 +72,16 @@ class Shades:
         low, high = limits(profile)
         far = (low - _BELOW * (high - low))[:, None]
         above = bands > _LARGEST_BYTE if _is_8_bit(profile) else np.zeros_like(bands, bool)
-        first = rgb[0]
+        channels, first = np.ascontiguousarray(rgb.T), rgb[0]
         return cls(
             count,
-            _counted(rgb.T == 255),
-            _counted(rgb.T == 0),
+            _counted(channels == 255),
+            _counted(channels == 0),
             _counted(bands < far),
             _counted(above),
             _three(bands.min(axis=1)),
             _three(bands.max(axis=1)),
-            tuple(int(one) for one in first) if bool((rgb == first).all()) else None,
+            tuple(int(one) for one in first) if bool((channels == first[:, None]).all()) else None,
         )
 
     def __add__(self, other: Self) -> Shades:

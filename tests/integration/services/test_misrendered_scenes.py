@@ -106,7 +106,7 @@ def mixed(engine: Engine) -> Engine:
         Drain(engine, Well(), _settings()).run()
     with engine.begin() as conn:
         revision = watches.current(conn, "lakes").revision_id
-        known = {"acquired_at": NOW, "footprint": AREA}
+        known: dict[str, Any] = {"acquired_at": NOW, "footprint": AREA}
         link = "https://stac.example.org/"
         scenes.reject(conn, revision, "bare", "visual", f"{link}bare", "asset 'visual' is missing", **known)
         scenes.reject(conn, revision, "timeless", "visual", f"{link}timeless", "its time is unknown")
