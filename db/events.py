@@ -83,6 +83,12 @@ _NAMES = text(
     FROM segwatch.event_name ORDER BY since NULLS LAST, recorded_at, source, external_id
     """
 )
+_WITHDRAWN = text(
+    """
+    SELECT event_source, event_external_id, max(withdrawn_at) AS at FROM segwatch.event_name
+    WHERE withdrawn_at IS NOT NULL GROUP BY 1, 2
+    """
+)
 #: All names of the events that one of the given names belongs to, the one that stays first.
 _RELATED = text(
     """
@@ -123,9 +129,9 @@ def record(conn: Connection, told: Event | Withdrawal) -> Recorded:
         return _withdraw(conn, told)
     names = told.names or (EventName(told.source, told.external_id),)
     name, withdrawn_at = _identify(conn, names)
-    newest = conn.execute(_NEWEST, name).one_or_none()
-    if withdrawn_at and told.updated_at and told.updated_at <= withdrawn_at:
-        told = replace(told, cancelled=True, updated_at=withdrawn_at)
+    newest = _settled(conn, name, withdrawn_at)
+    if _is_before(told.updated_at, withdrawn_at):
+        told = replace(told, cancelled=True)
     if newest is not None:
         if newest.digest == _digest_of(told):
             return Recorded.UNCHANGED
@@ -136,17 +142,31 @@ def record(conn: Connection, told: Event | Withdrawal) -> Recorded:
 
 
 def _withdraw(conn: Connection, told: Withdrawal) -> Recorded:
-    name, _ = _identify(conn, told.names, withdrawn_at=told.withdrawn_at)
-    newest = conn.execute(_NEWEST, name).one_or_none()
-    if newest is None:
+    name, withdrawn_at = _identify(conn, told.names, withdrawn_at=told.withdrawn_at)
+    before = conn.execute(_NEWEST, name).one_or_none()
+    after = _settled(conn, name, withdrawn_at)
+    if before is None or after is None:
         return Recorded.WITHDRAWN
-    before = _event(newest)
-    if before.updated_at and before.updated_at > told.withdrawn_at:
-        return Recorded.STALE
-    if before.cancelled:
-        return Recorded.UNCHANGED
-    _add(conn, name, replace(before, cancelled=True, updated_at=told.withdrawn_at), newest)
-    return Recorded.REVISED
+    if before.digest != after.digest:
+        return Recorded.REVISED
+    return Recorded.UNCHANGED if _is_before(before.updated_at, told.withdrawn_at) else Recorded.STALE
+
+
+def _settled(conn: Connection, name: dict[str, str], withdrawn_at: datetime | None) -> Row[Any] | None:
+    """What the ledger holds of an event, cancelled if it was taken back since it was said."""
+    newest = conn.execute(_NEWEST, name).one_or_none()
+    if newest is None or not _is_before(newest.updated_at, withdrawn_at):
+        return newest
+    event = _event(newest)
+    if event.cancelled:
+        return newest
+    # its time stays that of what was said, so that nothing older is taken for newer
+    _add(conn, name, replace(event, cancelled=True), newest)
+    return conn.execute(_NEWEST, name).one()
+
+
+def _is_before(said_at: datetime | None, withdrawn_at: datetime | None) -> bool:
+    return said_at is not None and withdrawn_at is not None and said_at <= withdrawn_at
 
 
 def _add(conn: Connection, name: dict[str, str], event: Event, newest: Row[Any] | None) -> None:
@@ -184,8 +204,8 @@ def _identify(
         row = {"source": one.source, "external_id": one.external_id, "since": one.since}
         if not _holds(held.get((one.source, one.external_id)), row | of | {"withdrawn_at": withdrawn_at}):
             conn.execute(_NAME, row | of | {"withdrawn_at": withdrawn_at})
-    taken_back = [row.withdrawn_at for row in related if row.withdrawn_at is not None]
-    return kept, max(taken_back, default=None)
+    taken_back = [withdrawn_at, *(row.withdrawn_at for row in related)]
+    return kept, max(filter(None, taken_back), default=None)
 
 
 def _holds(held: Row[Any] | None, wanted: dict[str, Any]) -> bool:
@@ -237,12 +257,18 @@ def current(conn: Connection, kind: str | None = None) -> list[dict[str, Any]]:
 
 
 def known(conn: Connection) -> list[Event]:
-    """Every event as it is known today with all of its names, by source and name."""
+    """Every event as it is known today with all of its names, by source and name.
+
+    One that was taken back was updated when that was said.
+    """
     names = _names(conn)
-    return [
-        replace(_event(row), names=names[row.source, row.external_id])
-        for row in conn.execute(_NEWEST_OF_EACH)
-    ]
+    withdrawn = {(row.event_source, row.event_external_id): row.at for row in conn.execute(_WITHDRAWN)}
+    found = []
+    for row in conn.execute(_NEWEST_OF_EACH):
+        event, key = _event(row), (row.source, row.external_id)
+        times = filter(None, (event.updated_at, withdrawn.get(key) if event.cancelled else None))
+        found.append(replace(event, names=names[key], updated_at=max(times, default=None)))
+    return found
 
 
 def _names(conn: Connection) -> dict[tuple[str, str], tuple[EventName, ...]]:

@@ -15,10 +15,13 @@ import yaml
 from shapely.geometry import box, mapping
 from sqlalchemy import Engine
 
-from segwatch.db import watches
+from segwatch.db import events, watches
 from segwatch.flows import playbooks
 from segwatch.flows.choosing import Choice, Happening, choose, running
 from segwatch.flows.errors import ConfigError
+from segwatch.flows.respond import respond_to_events
+from segwatch.flows.settings import load_settings
+from segwatch.geo.types import Event, EventKind, EventName
 from tests.support.serving import Answer, serving
 
 WHEN = datetime(2024, 5, 25, tzinfo=UTC)
@@ -229,3 +232,39 @@ def test_two_catalogs_of_one_profile_are_two_sources(world: World, engine: Engin
     assert label.startswith("optical ")
     assert label.endswith("/optical.json")
     assert run.names() == [begun.watch.name]
+
+
+def flood(updated: int, *names: str, cancelled: bool = False) -> Event:
+    """What a feed says of one flood an hour after the one before; the first name is its own."""
+    every = tuple(EventName("cap:met", one, WHEN + timedelta(hours=int(one[1:]))) for one in names)
+    return Event(
+        "cap:met", names[0], EventKind.FLOOD, "Flood", WHEN, AREA, updated_at=WHEN + timedelta(hours=updated),
+        cancelled=cancelled, names=every,
+    )  # fmt: skip
+
+
+def test_a_run_keeps_its_name_and_ends_when_its_event_is_taken_back(world: World, engine: Engine) -> None:
+    book = world.book(world.source("optical"))
+    world.has("optical", -3, 2)
+
+    def respond(event: Event) -> list[Any]:
+        with engine.begin() as conn:
+            events.record(conn, event)
+        return list(respond_to_events(engine, load_settings(), [book], now=WHEN + timedelta(days=3)))
+
+    (begun,) = respond(flood(2, "C2"))
+    with engine.connect() as conn:
+        (name,) = watches.names(conn)
+        planned = watches.current(conn, name).watch.end
+    assert begun[0].watch == name
+    # the message that began it comes later, and with it another name
+    (again,) = respond(flood(3, "C3", "C1", "C2"))
+    assert (again[0].watch, again[0].event) == (name, "cap:met/C2")
+    (told,) = respond(flood(4, "C4", "C3", cancelled=True))
+    assert told.startswith("cap:met/C2 was taken back; its watch")
+    assert respond(flood(4, "C4", "C3", cancelled=True)) == [], "once is enough"
+    with engine.connect() as conn:
+        assert watches.names(conn) == [name]
+        ended = watches.current(conn, name).watch.end
+    assert planned is not None
+    assert ended == WHEN + timedelta(hours=4) < planned

@@ -16,8 +16,10 @@ from pydantic import SecretStr
 from shapely.geometry import mapping
 from sqlalchemy import Engine
 
+from segwatch.flows.outlines import from_geojson
 from segwatch.flows.web import reviews
 from segwatch.flows.web.server import Access, create_app
+from segwatch.geo.antimeridian import bounds_of
 from tests.conftest import Database
 from tests.invariants.conftest import Ledger, Look, cells
 
@@ -62,6 +64,19 @@ def test_a_verdict_is_added_once_and_read_by_anyone(client: TestClient, lake: tu
         "ada",
         True,
     )
+
+
+def test_an_outline_beyond_180_degrees_is_stored_split(client: TestClient, lake: tuple[Ledger, str]) -> None:
+    outline = from_geojson(
+        {"type": "Polygon", "coordinates": [[[179, 0], [181, 0], [181, 1], [179, 0]]]}, "x"
+    )
+    assert outline.geom_type == "MultiPolygon"
+    assert bounds_of(outline) == (179, 0, -179, 1)
+    crossed = {"type": "Polygon", "coordinates": [[[179, 0], [-179, 1], [-179, 0], [179, 1], [179, 0]]]}
+    _, track = lake
+    answer = client.post("/api/reviews", json=body(track, verdict="edited", outline=crossed), headers=BEARER)
+    assert answer.status_code == 422
+    assert "crosses itself" in answer.json()["detail"]
 
 
 def test_an_outline_is_taken_as_geojson(client: TestClient, lake: tuple[Ledger, str]) -> None:

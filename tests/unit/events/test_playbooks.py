@@ -12,6 +12,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 from shapely.geometry import LineString, MultiPoint, Point, box
+from shapely.geometry.base import BaseGeometry
 
 from segwatch.flows import playbooks
 from segwatch.flows.errors import ConfigError
@@ -90,6 +91,35 @@ def test_bounds_on_what_a_feed_does_not_say_match_nothing() -> None:
     assert not there.matches(replace(FLOOD, geometry=Point(0, 0)))
 
 
+@pytest.mark.parametrize(
+    ("region", "inside"),
+    [
+        ((175.0, -20.0, -175.0, -10.0), True),
+        ((175.0, -20.0, 185.0, -10.0), True),
+        ((-180.0, -20.0, -175.0, -10.0), True),
+        ((-180.0, -90.0, 180.0, 90.0), True),
+        ((-175.0, -20.0, 175.0, -10.0), False),
+        ((170.0, -20.0, 175.0, -10.0), False),
+    ],
+)
+@pytest.mark.parametrize(
+    "place", [Point(180, -17), Point(-180, -17), MultiPoint([(179.9, -17), (-179.9, -17)])]
+)
+def test_regions_across_180_degrees(
+    region: tuple[float, float, float, float], inside: bool, place: BaseGeometry
+) -> None:
+    book = shipped("flood")
+    there = book.model_copy(update={"match": book.match.model_copy(update={"regions": (region,)})})
+    assert there.matches(replace(FLOOD, geometry=place)) is inside
+
+
+def test_no_magnitude_is_not_a_magnitude_of_zero() -> None:
+    book = shipped("flood")
+    weak = book.model_copy(update={"match": book.match.model_copy(update={"min_magnitude": -1.0})})
+    assert not weak.matches(FLOOD)
+    assert weak.matches(replace(FLOOD, magnitude=0.0))
+
+
 def test_recorded_events_start_the_right_playbooks() -> None:
     started: dict[str, set[EventKind]] = {}
     for file in sorted(FEEDS.iterdir()):
@@ -114,6 +144,8 @@ def document(**more: Any) -> dict[str, Any]:
     [
         ({"match": {"kinds": ["meteor"]}}, "match.kinds.0"),
         ({"radius_km": -1}, "radius_km"),
+        ({"match": {"kinds": ["flood"], "regions": [[10, 46, 11, 45]]}}, "match.regions.* is not west"),
+        ({"match": {"kinds": ["flood"], "regions": [[500, 45, 501, 46]]}}, "in degrees"),
         ({"radius_km": 300}, "radius_km: .* circle of 600 km .* at most 240"),
         ({"sources": []}, "sources"),
         ({"sources": [{"profile": "nowhere"}]}, "nowhere"),

@@ -16,9 +16,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pyproj import Geod
-from shapely.geometry import Point
+from shapely.geometry import MultiLineString, Point
 from shapely.geometry.base import BaseGeometry
 
+from segwatch.geo.antimeridian import parts_of, split
 from segwatch.geo.area import geodesic_m2
 from segwatch.geo.errors import EventRefused
 from segwatch.geo.events.document import read
@@ -102,6 +103,17 @@ def test_ground_anywhere_on_earth(place: tuple[float, float]) -> None:
     assert km2(ground) == pytest.approx(math.pi * 40**2, rel=0.01)
     west, _, east, _ = ground.bounds
     assert -180 <= west < east <= 180
+
+
+def test_contours_that_are_cut_at_180_degrees_are_closed_across_it() -> None:
+    place = (179.9, 52.0)
+    whole = MultiLineString([ring(40, place), ring(10, place)])
+    cut = [[list(point) for point in part.coords] for part in parts_of(split(whole))]
+    jumping = [[[(lon + 180) % 360 - 180, lat] for lon, lat in ring(40, place)], ring(10, place)]
+    for lines in (cut, jumping):
+        _, ground = shaken(contours({6.0: lines}), quake(place), least=6, largest_km2=1e5)
+        # what lies within both rings shook less
+        assert km2(ground) == pytest.approx(math.pi * (40**2 - 10**2), rel=0.01)
 
 
 def feature(**more: Any) -> bytes:

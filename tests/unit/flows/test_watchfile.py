@@ -16,6 +16,7 @@ from shapely.geometry import box, mapping
 from segwatch.db.codec import dump_watch, load_watch
 from segwatch.flows import watchfile
 from segwatch.flows.errors import ConfigError
+from segwatch.geo.antimeridian import bounds_of
 from segwatch.geo.identity import identity_of
 from segwatch.geo.types import ChangeKind, Digest, Escalation, QuietHours
 
@@ -41,6 +42,63 @@ def test_a_minimal_file_gets_the_documented_defaults() -> None:
     assert watch.tracking.tolerance_m == watch.profile.gsd_m
     assert watch.tracking.gone_after == 2
     assert watch.area.bounds == (10.0, 45.0, 10.1, 45.1)
+
+
+FIJI = (179.8, -17.0, -179.8, -16.8)
+ACROSS = [[179.8, -17.0], [-179.8, -17.0], [-179.8, -16.8], [179.8, -16.8], [179.8, -17.0]]
+BEYOND = [[lon % 360, lat] for lon, lat in ACROSS]
+
+
+@pytest.mark.parametrize(
+    "area",
+    [
+        {"bbox": list(FIJI)},
+        {"bbox": [179.8, -17.0, 180.2, -16.8]},
+        {"bbox": [-180.2, -17.0, -179.8, -16.8]},
+        {"geojson": {"type": "Polygon", "coordinates": [ACROSS]}},
+        {"geojson": {"type": "Polygon", "coordinates": [BEYOND]}},
+        {"geojson": {"type": "Polygon", "coordinates": [[[lon - 360, lat] for lon, lat in BEYOND]]}},
+        {"geojson": mapping(box(179.8, -17, 180, -16.8).union(box(-180, -17, -179.8, -16.8)))},
+        {"file": "fiji.geojson"},
+    ],
+)
+def test_an_area_across_180_degrees_in_every_form(tmp_path: Path, area: dict[str, Any]) -> None:
+    feature = {"type": "Feature", "properties": {}, "geometry": {"type": "Polygon", "coordinates": [BEYOND]}}
+    (tmp_path / "fiji.geojson").write_text(json.dumps(feature), encoding="utf-8")
+    near = [{"name": "near", "near": area}]
+    watch = watchfile.parse(document(area=area, rules=near), base=tmp_path, name="fiji.yaml")
+    (rule,) = watch.rules
+    for ground in (watch.area, rule.region):
+        assert ground is not None
+        assert bounds_of(ground) == pytest.approx(FIJI)
+        assert ground.area == pytest.approx(0.08)
+    assert load_watch(dump_watch(watch)) == watch
+
+
+@pytest.mark.parametrize(
+    "area",
+    [
+        {"bbox": [180, -17, -180, -16]},
+        {"bbox": [500, -17, 501, -16]},
+        {
+            "geojson": {
+                "type": "Polygon",
+                "coordinates": [[[4e5, 5e6], [4.1e5, 5e6], [4.1e5, 5.1e6], [4e5, 5e6]]],
+            }
+        },
+    ],
+)
+def test_numbers_that_are_no_degrees_are_refused(area: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match="degrees"):
+        watchfile.parse(document(area=area), base=BASE, name="fiji.yaml")
+
+
+def test_a_ring_that_crosses_itself_beyond_180_degrees_is_refused() -> None:
+    bow = [[179.8, -17.0], [-179.8, -16.8], [-179.8, -17.0], [179.8, -16.8], [179.8, -17.0]]
+    with pytest.raises(ConfigError, match="crosses itself"):
+        watchfile.parse(
+            document(area={"geojson": {"type": "Polygon", "coordinates": [bow]}}), base=BASE, name="fiji.yaml"
+        )
 
 
 def test_rules_keep_their_kinds() -> None:
