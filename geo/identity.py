@@ -51,7 +51,6 @@ def catalog_identity(url: str, name: str = "") -> str:
     """
     if name:
         return name
-    # a dot segment or a double slash at the end is a slash to servers
     found = place(url).rstrip("/")
     shorter = _WITHIN_AN_API.sub("", found)
     return shorter.rstrip("/") if urlsplit(shorter).netloc else found

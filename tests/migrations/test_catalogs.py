@@ -227,7 +227,8 @@ def test_what_waits_for_a_mixed_scene_is_queued_anew(old: Old, upgraded: Any) ->
     assert [(one.catalog, one.id) for one in leased.scene.items] == [(B, "x0")]
 
 
-def test_going_back_is_possible_until_something_new_was_found(old: Old, upgraded: Any) -> None:
+@pytest.mark.parametrize("further", [False, True], ids=["a scene", "an item of an old scene"])
+def test_going_back_is_possible_until_something_new_was_found(old: Old, upgraded: Any, further: bool) -> None:
     lakes = watch("lakes", A)
     old.observe(old.apply(lakes), lakes, scene(0, "http://a.example/v1"))
     engine = upgraded()
@@ -235,6 +236,12 @@ def test_going_back_is_possible_until_something_new_was_found(old: Old, upgraded
         command.downgrade(migrate.config(conn), "0010")
     assert rows(engine, "SELECT key FROM segwatch.scene") == [("visual/p/1/2024-01-01",)]
     migrate.upgrade(old.url)
-    find(engine, "lakes", scene(1, "http://a.example/v1", catalog="http://a.example/v1"))
-    with pytest.raises(RuntimeError, match=r"1 scene\(s\) .* restore the backup"), engine.begin() as conn:
+    more = (
+        scene(0, "http://a.example/v1", "i", "j", catalog="http://a.example/v1")
+        if further
+        else scene(1, "http://a.example/v1", catalog="http://a.example/v1")
+    )
+    find(engine, "lakes", more)
+    words = rf"{0 if further else 1} scene\(s\) and 1 item\(s\) .* restore the backup"
+    with pytest.raises(RuntimeError, match=words), engine.begin() as conn:
         command.downgrade(migrate.config(conn), "0010")

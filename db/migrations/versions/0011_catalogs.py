@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import re
+from datetime import UTC
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
@@ -189,6 +190,11 @@ def downgrade() -> None:
     views.restore(before=revision)
 
 
+def _old_item_id(row: Any) -> UUID:
+    updated = row.updated_at.replace(tzinfo=UTC) if row.updated_at is not None else None
+    return _make_id("item", row.collection, row.item_id, updated, row.processing_baseline)
+
+
 def _check_that_all_is_old() -> None:
     """Stop where scenes or items were found since: an earlier version would not know them by their ids."""
     conn = op.get_bind()
@@ -196,7 +202,11 @@ def _check_that_all_is_old() -> None:
         f"SELECT s.id, {_KEY.format(catalog='NULL')} AS key FROM segwatch.scene s WHERE s.catalog <> ''"
     ))
     new = sum(row.id != _make_id("scene", row.key) for row in keys)
-    items = conn.execute(sa.text("SELECT count(*) FROM segwatch.scene_item WHERE id <> version_id")).scalar_one()
+    rows = conn.execute(sa.text(
+        "SELECT i.id, s.collection, i.item_id, i.updated_at AT TIME ZONE 'UTC' AS updated_at, i.processing_baseline"
+        " FROM segwatch.scene_item i JOIN segwatch.scene s ON s.id = i.scene_id WHERE s.catalog <> ''"
+    ))
+    items = sum(row.id != _old_item_id(row) for row in rows)
     if new or items:
         raise RuntimeError(
             f"{new} scene(s) and {items} item(s) were found since this ledger was upgraded, and an earlier version would"

@@ -16,3 +16,4 @@ WHERE NOT EXISTS (
     SELECT 1 FROM segwatch.observation n
     WHERE n.series_id = o.series_id AND n.scene_id = o.scene_id AND n.version > o.version);
 COMMENT ON COLUMN watch.imagery.assets IS 'Asset names and the links they are read by.';
+COMMENT ON COLUMN watch.imagery.scene_key IS 'Catalog, collection, platform, relative orbit and solar day of the scene.';

@@ -12,7 +12,7 @@ from typing import Any
 import pystac
 import pytest
 import shapely
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from shapely.geometry import box
 
@@ -297,6 +297,7 @@ def test_order_and_repetition_change_nothing(items: list[Item], data: st.DataObj
 PIECES = st.lists(st.tuples(st.integers(0, 9), st.integers(1, 10), st.integers(1, 4)), min_size=1, max_size=6)
 
 
+@settings(deadline=None)
 @given(pieces=PIECES, data=st.data())
 def test_what_is_kept_of_a_tile_covers_all_that_was_found(
     pieces: list[tuple[int, int, int]], data: st.DataObject
