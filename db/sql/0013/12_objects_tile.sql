@@ -22,30 +22,39 @@ DECLARE
     -- of 512 in a tile, degrees
     pixel CONSTANT float8 := 360 / tiles / 512;
     pixel_north CONSTANT float8 := pixel * cos(radians((south + north) / 2));
+    speaking CONSTANT uuid[] := ARRAY(
+        SELECT f.series_id FROM segwatch.series_in_force('infinity') f
+        WHERE f.watch_name = objects_tile.watch AND f.valid @> objects_tile.at);
+    -- after the last observation every state in force is one that has not ended, which has an index
+    latest CONSTANT bool := NOT EXISTS (
+        SELECT 1 FROM segwatch.observation o
+        WHERE o.series_id = ANY(speaking) AND o.state = 'observed' AND o.acquired_at > objects_tile.at);
     made bytea;
 BEGIN
-    WITH shown AS (
+    WITH boxed AS (
         SELECT h.track_id, h.observation_id, k.target, h.geom, h.area_m2, h.score, lower(h.valid) AS since,
-               lower(h.valid) = objects_tile.at AS fresh, h.change, h.alive, h.verdict, CAST(h.geom AS box2d) AS box
+               lower(h.valid) = objects_tile.at AS fresh, h.change, h.alive, h.verdict,
+               CAST(CAST(h.geom AS box2d) AS box3d) AS box
         FROM segwatch.held_state h
         JOIN segwatch.track k ON k.id = h.track_id
-        WHERE k.series_id IN (SELECT f.series_id FROM segwatch.series_in_force('infinity') f
-                              WHERE f.watch_name = objects_tile.watch AND f.valid @> objects_tile.at)
-          AND upper_inf(h.known) AND upper_inf(h.recorded) AND h.valid @> objects_tile.at AND h.geom && ground
+        WHERE k.series_id = ANY(speaking) AND upper_inf(h.known) AND upper_inf(h.recorded)
+          AND (NOT latest OR upper_inf(h.valid)) AND (latest OR h.valid @> objects_tile.at) AND h.geom && ground
           AND (h.alive OR h.merged_into IS NULL)
           -- ground that has left the area of the watch, as in watch.objects_as_of
           AND NOT EXISTS (SELECT 1 FROM segwatch.narrowed_area n WHERE n.watch_name = objects_tile.watch
                           AND n.since <= least(objects_tile.at, now())
                           AND (n.until IS NULL OR n.until > least(objects_tile.at, now()))
                           AND (NOT ST_Intersects(h.geom, n.geom) OR ST_Touches(h.geom, n.geom)))
-    ), sized AS MATERIALIZED (
-        SELECT s.*, ST_XMin(s.box) AS x0, ST_YMin(s.box) AS y0,
-               greatest((ST_XMax(s.box) - ST_XMin(s.box)) / pixel, (ST_YMax(s.box) - ST_YMin(s.box)) / pixel_north)
-                   AS pixels
-        FROM shown s
-    ), placed AS MATERIALIZED (
-        SELECT s.track_id, s.observation_id, s.target, s.area_m2, s.score, s.since, s.fresh, s.change, s.alive, s.pixels,
-               s.x0, s.y0, s.x0 >= west AND s.x0 < east AND s.y0 >= south AND s.y0 < north AS here,
+    ), sized AS (
+        SELECT b.*, ST_XMin(b.box) AS x0, ST_YMin(b.box) AS y0,
+               greatest((ST_XMax(b.box) - ST_XMin(b.box)) / pixel, (ST_YMax(b.box) - ST_YMin(b.box)) / pixel_north) >= 1
+                   AS visible
+        FROM boxed b
+    ), placed AS (
+        SELECT s.track_id, s.target, s.area_m2, s.score, s.since, s.alive, s.verdict, s.visible, s.x0, s.y0,
+               s.x0 >= west AND s.x0 < east AND s.y0 >= south AND s.y0 < north AS here,
+               -- of what becomes a dot no outline is kept: a hundred thousand of them would be written to disk
+               CASE WHEN s.visible THEN s.geom END AS geom, ST_YMax(s.box) > 85.06 OR s.y0 < -85.06 AS polar,
                CASE WHEN NOT s.alive AND s.fresh THEN 'disappeared' WHEN NOT s.alive THEN 'gone'
                     WHEN NOT s.fresh OR s.change IS NULL THEN 'as before'
                     WHEN EXISTS (SELECT 1 FROM segwatch.change c
@@ -53,33 +62,37 @@ BEGIN
                                    AND c.kind = s.change AND c.baseline) THEN 'baseline'
                     ELSE s.change END AS shows
         FROM sized s
-    ), chosen AS MATERIALIZED (
-        SELECT p.track_id FROM placed p WHERE p.pixels >= 1 ORDER BY p.area_m2 DESC, p.track_id LIMIT objects_tile.most
+    ), ranked AS MATERIALIZED (
+        SELECT p.*, p.visible AND row_number() OVER (PARTITION BY p.visible ORDER BY p.area_m2 DESC, p.track_id)
+                                  <= objects_tile.most AS outlined
+        FROM placed p
     ), outlines AS (
-        SELECT p.track_id::text, p.target, p.area_m2, p.score, p.since::text, s.verdict AS review,
+        SELECT p.track_id::text, p.target, p.area_m2, p.score, p.since::text, p.verdict AS review,
                -- unchanged since its ground was first observed is not the same as changed some time ago
                CASE WHEN p.shows = 'as before' AND NOT EXISTS (
                         SELECT 1 FROM segwatch.change c
                         WHERE c.track_id = p.track_id AND NOT c.baseline AND c.retracted_at IS NULL
                           AND c.valid_at <= objects_tile.at) THEN 'baseline' ELSE p.shows END AS shows,
                ST_AsMVTGeom(ST_Transform(ST_Simplify(
-                   CASE WHEN s.box @ ST_MakeEnvelope(-180, -85.06, 180, 85.06, 4326)::box2d THEN s.geom
-                        ELSE ST_ClipByBox2D(s.geom, ST_MakeEnvelope(-180, -85.06, 180, 85.06, 4326)::box2d) END,
+                   CASE WHEN p.polar
+                        THEN ST_ClipByBox2D(p.geom, ST_MakeEnvelope(-180, -85.06, 180, 85.06, 4326)::box2d)
+                        ELSE p.geom END,
                    pixel_north / 2, true), 3857), bounds, 4096, 64, true) AS geom
-        FROM chosen n JOIN placed p USING (track_id) JOIN sized s USING (track_id)
+        FROM ranked p
+        WHERE p.outlined
     ), dots AS (
         SELECT p.shows, count(*) AS objects, sum(p.area_m2) AS area_m2,
                ST_AsMVTGeom(ST_Transform(ST_SetSRID(ST_MakePoint(avg(p.x0), avg(p.y0)), 4326), 3857), bounds, 4096, 0)
                    AS geom
-        FROM placed p
-        WHERE p.here AND NOT EXISTS (SELECT 1 FROM chosen n WHERE n.track_id = p.track_id)
+        FROM ranked p
+        WHERE p.here AND NOT p.outlined
         GROUP BY p.shows, floor((p.x0 - west) / (4 * pixel)), floor((p.y0 - south) / (4 * pixel_north))
     ), summary AS (
         SELECT concat_ws('/', objects_tile.z, objects_tile.x, objects_tile.y) AS tile,
                count(*) FILTER (WHERE p.here AND p.alive) AS objects,
-               count(*) FILTER (WHERE p.here AND p.alive AND n.track_id IS NOT NULL) AS outlined,
+               count(*) FILTER (WHERE p.here AND p.alive AND p.outlined) AS outlined,
                ST_AsMVTGeom(ST_Centroid(bounds), bounds, 4096, 0) AS geom
-        FROM placed p LEFT JOIN chosen n ON n.track_id = p.track_id
+        FROM ranked p
     )
     SELECT coalesce((SELECT ST_AsMVT(o.*, 'objects', 4096, 'geom' ORDER BY o.area_m2 DESC, o.track_id)
                      FROM outlines o WHERE o.geom IS NOT NULL), '')

@@ -113,7 +113,7 @@ function showObjects(time) {
     id: `${LAYER}-dots`, type: "circle", source: LAYER, "source-layer": "dots",
     paint: {
       "circle-color": colour, "circle-opacity": ["case", isGone, 0.3, 0.8],
-      "circle-radius": ["interpolate", ["linear"], ["ln", ["get", "objects"]], 0, 1.5, 7, 5],
+      "circle-radius": ["interpolate", ["linear"], ["ln", ["get", "objects"]], 0, 2, 7, 6],
     },
   });
 }

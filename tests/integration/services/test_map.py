@@ -11,6 +11,7 @@ from fastapi.testclient import TestClient
 from segwatch.flows.web.server import create_app
 from tests.conftest import Database
 from tests.invariants.conftest import Ledger, Look, cells
+from tests.support.vector_tiles import decoded
 
 LAKE = cells(1, 1, 4, 4)
 WORLD = [Look((LAKE,))] * 4
@@ -100,3 +101,67 @@ def test_a_tile_is_as_the_model_sees_it_whatever_else_is_asked(
         {"buffer": "-1"},
     ):
         assert client.get(f"{TILES}/5/0/0.png", params=scene | more).content == plain.content, more
+
+
+MAP = "/api/tiles/{}.mvt"
+NOW = {"watch": "lakes", "at": "2024-02-01T00:00:00Z"}
+
+
+def counted(layers: dict[str, list[Any]]) -> tuple[int, int]:
+    """How many objects begin in a tile, and how many of them are outlined."""
+    (summary,) = layers["summary"]
+    return summary.properties["objects"], summary.properties["outlined"]
+
+
+def test_what_is_smaller_than_a_pixel_is_a_dot_and_counted(client: TestClient, ledger: Ledger) -> None:
+    ledger.arrive([Look((LAKE,))] * 2 + [Look((LAKE, cells(6, 6, 6.1, 6.1)))], [2])
+    world = decoded(client.get(MAP.format("0/0/0"), params=NOW).content)
+    assert counted(world) == (2, 0)
+    assert "objects" not in world
+    assert sum(one.properties["objects"] for one in world["dots"]) == 2
+    near = decoded(client.get(MAP.format("11/1080/694"), params=NOW).content)
+    assert counted(near) == (2, 1)
+    assert len(near["objects"]) == len(near["dots"]) == 1
+    assert near["dots"][0].properties["shows"] == "as before"
+
+
+def test_beyond_the_most_the_largest_have_outlines_and_none_is_dropped(
+    client: TestClient, ledger: Ledger
+) -> None:
+    ponds = tuple(cells(1 + x, 5 + y, 1.5 + x, 5.5 + y) for x in range(6) for y in range(2))
+    ledger.arrive([Look((LAKE,))] * 2 + [Look((LAKE, *ponds))], [2])
+    query = "SELECT watch.objects_tile('lakes', '2024-02-01Z', 11, 1080, 694, :most) AS tile"
+    for most in (1, 5, 100):
+        (row,) = ledger.rows(query, most=most)
+        layers = decoded(bytes(row["tile"]))
+        objects, outlined = counted(layers)
+        assert (objects, outlined) == (13, min(13, most))
+        assert sum(one.properties["objects"] for one in layers.get("dots", [])) == objects - outlined
+        areas = [one.properties["area_m2"] for one in layers["objects"]]
+        assert areas == sorted(areas, reverse=True)
+    assert areas[0] > 4 * areas[1]
+
+
+def test_tiles_of_a_watch_that_is_not_there_or_elsewhere_are_empty(
+    client: TestClient, ledger: Ledger
+) -> None:
+    for place, more in (
+        ("5/0/0", {}),
+        ("0/0/0", {"watch": "other"}),
+        ("0/0/0", {"at": "2020-01-01T00:00:00Z"}),
+    ):
+        answer = client.get(MAP.format(place), params={**NOW, **more})
+        assert answer.status_code == 200
+        assert answer.headers["cache-control"] == "no-cache"
+        assert counted(decoded(answer.content)) == (0, 0)
+    for place in ("0/1/0", "99/0/0", "0/-1/0", "x/0/0"):
+        assert client.get(MAP.format(place), params=NOW).status_code in {404, 422}, place
+    assert client.get(MAP.format("0/0/0"), params={**NOW, "at": "yesterday or so"}).status_code == 422
+
+
+def test_a_list_of_alerts_says_how_many_there_are(client: TestClient, ledgers: Any) -> None:
+    ledger = ledgers()
+    ledger.arrive([Look(()), Look((LAKE, cells(5, 5, 6, 6), cells(5, 1, 6, 2)))], [0, 1])
+    answer = client.get("/api/alerts", params={"watch": "lakes", "limit": 2})
+    assert (len(answer.json()), answer.headers["X-Total-Count"]) == (2, "3")
+    assert b"3 of 3 alerts" in client.get("/feeds/lakes/atom.xml").content
