@@ -28,16 +28,20 @@ app.command()(respond.respond)
 app.command()(local.demo)
 app.command()(local.stop)
 app.command()(local.status)
+app.command("env")(local.print_environment)
+app.command()(local.clean)
 app.command()(local.serve)
 
 
 @app.callback()
 def _setup(
+    context: typer.Context,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="log what happens")] = False,
 ) -> None:
     logging.basicConfig(
         level=logging.INFO if verbose else logging.ERROR, format="%(levelname)s %(name)s %(message)s"
     )
+    local.find_services(context)
 
 
 def main() -> None:

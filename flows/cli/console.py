@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 from sqlalchemy.exc import OperationalError, ProgrammingError
 
 from segwatch.db.errors import DbError, schema_lacking
@@ -23,6 +23,8 @@ from segwatch.model.errors import ModelError
 Json = Annotated[bool, typer.Option("--json", help="print one JSON document")]
 By = Annotated[str | None, typer.Option("--by", help="who does it; default: the user of this machine")]
 
+#: As many as a row may need: a file or a program that reads it has no edge.
+_NO_TERMINAL_COLUMNS = 10_000
 # no emoji: ":x:" in a path or message is no picture
 out = Console(soft_wrap=True, highlight=False, emoji=False)
 err = Console(stderr=True, soft_wrap=True, highlight=False, emoji=False)
@@ -34,11 +36,20 @@ def print_json(value: Any) -> None:
 
 
 def print_table(head: Sequence[str], rows: Iterable[Sequence[str]], *, title: str = "") -> None:
-    """A table for people on standard output; nothing in it is markup, whoever wrote it."""
-    table = Table(*head, title=escape(title))
-    for row in rows:
+    """A table for people on standard output; nothing in it is markup, whoever wrote it.
+
+    What is copied from it, such as ids, stays whole: only columns with blanks in them are folded, and none is where
+    the output is no terminal.
+    """
+    cells = [tuple(row) for row in rows]
+    whole = [not any(" " in row[index] for row in cells) for index in range(len(head))]
+    columns = [Column(name, no_wrap=one, overflow="fold") for name, one in zip(head, whole, strict=True)]
+    table = Table(*columns, title=escape(title) or None, title_justify="left")
+    for row in cells:
         table.add_row(*(escape(cell) for cell in row))
-    out.print(table)
+    out.print(table, width=None if out.is_terminal else _NO_TERMINAL_COLUMNS)
+    if not cells:
+        out.print("(none)")
 
 
 def utc(moment: datetime | None) -> datetime | None:
