@@ -21,7 +21,7 @@ from segwatch.db.engine import make_engine
 from segwatch.flows import deploy, reports, watchfile
 from segwatch.flows.errors import ConfigError, FlowError
 from segwatch.flows.services import secrets
-from segwatch.flows.services.progress import EVERY_SECONDS, Say, step
+from segwatch.flows.services.progress import EVERY_SECONDS, Say, print_table, step
 from segwatch.flows.services.stack import Stack
 
 _OBSERVE = "observe/observe"
@@ -159,15 +159,16 @@ def _phase(engine: Engine, watch: str, state: State[Any] | None) -> str:
     """What a run that is under way does, as far as Prefect and the ledger can tell."""
     if state is None or not state.is_running():
         return "the cpu pool's worker starts the run"
-    row = next((one for one in reports.summary(engine) if one["watch"] == watch), None)
-    if row is None:
+    counts = reports.states(engine, watch)
+    if not counts:
         return "searching the catalog"
-    done = _answered([row])
-    if row["waiting"] == 0:
-        return f"{done} of {done} scenes done; tracking, alerts and report"
-    if done == 0:
-        return f"0 of {row['waiting']} scenes done; the gpu pool's worker starts and loads the model"
-    return f"{done} of {done + row['waiting']} scenes done"
+    known, queued, at_work = sum(counts.values()), counts.get("pending", 0), counts.get("leased", 0)
+    done = f"{known - queued - at_work} of {known} scenes done"
+    if at_work:
+        return f"{done}, {at_work} at work"
+    if queued:
+        return f"{done}; the gpu pool's worker starts and loads the model"
+    return f"{done}; tracking, alerts and report"
 
 
 def _print(out: Console, rows: list[dict[str, Any]]) -> None:
@@ -178,4 +179,4 @@ def _print(out: Console, rows: list[dict[str, Any]]) -> None:
         counts = [str(row[name]) for name in (*scenes, "objects")]
         alerts = f"{row['alerts']} ({row['delivered']} sent)"
         table.add_row(row["watch"], *counts, f"{row['hectares']:.1f}", str(row["changes"]), alerts)
-    out.print(table, width=max(out.width, 120))
+    print_table(out, table, at_least=120)

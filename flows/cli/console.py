@@ -17,14 +17,13 @@ from sqlalchemy.exc import OperationalError, ProgrammingError
 
 from segwatch.db.errors import DbError, schema_lacking
 from segwatch.flows.errors import FlowError
+from segwatch.flows.services import progress
 from segwatch.geo.errors import GeoError
 from segwatch.model.errors import ModelError
 
 Json = Annotated[bool, typer.Option("--json", help="print one JSON document")]
 By = Annotated[str | None, typer.Option("--by", help="who does it; default: the user of this machine")]
 
-#: As many as a row may need: a file or a program that reads it has no edge.
-_NO_TERMINAL_COLUMNS = 10_000
 # no emoji: ":x:" in a path or message is no picture
 out = Console(soft_wrap=True, highlight=False, emoji=False)
 err = Console(stderr=True, soft_wrap=True, highlight=False, emoji=False)
@@ -47,7 +46,7 @@ def print_table(head: Sequence[str], rows: Iterable[Sequence[str]], *, title: st
     table = Table(*columns, title=escape(title) or None, title_justify="left")
     for row in cells:
         table.add_row(*(escape(cell) for cell in row))
-    out.print(table, width=None if out.is_terminal else _NO_TERMINAL_COLUMNS)
+    progress.print_table(out, table)
     if not cells:
         out.print("(none)")
 

@@ -13,6 +13,9 @@ import typer
 
 from segwatch.flows.cli.console import Json, clear_errors, out, print_json, say
 
+#: Commands that start, stop or name the home's own services, whatever the environment says of others.
+_ABOUT_THE_HOME = frozenset({"demo", "stop", "clean", "env"})
+
 
 def find_services(context: typer.Context) -> None:
     """For the length of one command, complete the environment by the services that run in the home folder."""
@@ -20,6 +23,8 @@ def find_services(context: typer.Context) -> None:
     from segwatch.flows.services import environment
     from segwatch.flows.settings import load_settings
 
+    if context.invoked_subcommand in _ABOUT_THE_HOME:
+        return
     try:
         found = environment.lacking(load_settings().home, os.environ)
     except (ConfigError, OSError):
