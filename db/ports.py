@@ -35,6 +35,13 @@ def any_free() -> int:
         return cast(int, probe.getsockname()[1])
 
 
+def reserve() -> socket.socket:
+    """A socket bound to a port of its own, for a server that takes sockets: nobody can get the port in between."""
+    held = socket.socket()
+    held.bind(("127.0.0.1", 0))
+    return held
+
+
 def candidates(home: Path, service: str) -> Iterator[int]:
     """Ports for a service of a home, best first; the same ones in the same order whenever asked.
 

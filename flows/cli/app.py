@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from datetime import UTC, datetime
+from datetime import UTC, datetime, time, timedelta
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -216,7 +216,9 @@ def why_not(
     watch: str,
     lon: Annotated[float, typer.Argument(min=-180, max=180)],
     lat: Annotated[float, typer.Argument(min=-90, max=90)],
-    at: Annotated[datetime | None, typer.Argument(help="scenes up to then (UTC); default: all")] = None,
+    at: Annotated[
+        datetime | None, typer.Argument(help="scenes up to then (UTC; of a day: all of it); default: all")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Why is there no alert here? Write -- before negative coordinates."""
@@ -224,7 +226,7 @@ def why_not(
     from segwatch.flows.settings import load_settings
 
     with clear_errors():
-        moment = at.replace(tzinfo=UTC) if at else datetime.now(UTC)
+        moment = _end_of(at) if at else datetime.now(UTC)
         with assemble.worker_engine(load_settings()) as engine:
             rows = reports.why_not(engine, watch, lon, lat, moment)
     if as_json:
@@ -235,6 +237,12 @@ def why_not(
             err.print("no scene of this watch was found up to that time")
         else:
             out.print(f"{row['acquired_at']}  {row['answer']}")
+
+
+def _end_of(at: datetime) -> datetime:
+    """The end of a day that was given without a time; another time as it is."""
+    moment = at.replace(tzinfo=UTC)
+    return moment + timedelta(days=1) - timedelta(microseconds=1) if at.time() == time.min else moment
 
 
 def _progress() -> Progress:
