@@ -78,6 +78,7 @@ def run(*, quick: bool) -> dict[str, float | int]:
             after = _load(info.superuser_url())
     finally:
         sink.kill()
+        held.close()
         sink.join()
     if done.delivered != alerts or done.failed:
         raise RuntimeError(

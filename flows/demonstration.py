@@ -20,7 +20,7 @@ from segwatch.db import watches
 from segwatch.db.engine import make_engine
 from segwatch.flows import deploy, reports, watchfile
 from segwatch.flows.errors import ConfigError, FlowError
-from segwatch.flows.services import secrets
+from segwatch.flows.services import environment, secrets
 from segwatch.flows.services.progress import EVERY_SECONDS, Say, print_table, step
 from segwatch.flows.services.stack import Stack
 
@@ -48,8 +48,9 @@ def run(home: Path, folder: Path, *, say: Say, out: Console) -> None:
     if not (folder / "watches").is_dir():
         raise ConfigError(f"{folder}/watches does not exist; run from the repository's root or give --folder")
     started = time.monotonic()
+    ours = environment.of_running(home)
     for name in _OTHER_SYSTEM:
-        if os.environ.pop(name, None):
+        if os.environ.pop(name, None) not in {None, "", ours.get(name)}:
             say(
                 f"{name} is set here: the demo has its own database and Prefect server, and leaves yours alone"
             )
