@@ -3,8 +3,11 @@ SHELL := /bin/bash
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+PROGRESS := deployments/with_progress.sh
 # For a CPU-only torch where the index offers one, e.g. make demo TORCH_ARGS="--index-url <URL of the CPU wheels>"
 TORCH_ARGS ?=
+CLEAN_ARGS ?=
+HOME_FOLDER := $(or $(SEGWATCH_HOME),.segwatch)
 
 .PHONY: demo test lint stop clean setup system train-tiny fmt
 
@@ -25,12 +28,13 @@ fmt: setup
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+# without the virtual environment nothing can be stopped, and what runs would go on unseen
 stop:
-	@if [ -x $(BIN)/segwatch ]; then $(BIN)/segwatch stop; else echo "nothing was running"; fi
+	@if [ ! -e "$(HOME_FOLDER)" ]; then echo "nothing was running"; else $(MAKE) --no-print-directory setup && $(BIN)/segwatch stop; fi
 
-clean: stop
-	@if [ -x $(BIN)/segwatch ]; then $(BIN)/segwatch db destroy --yes; fi
-	rm -rf .segwatch
+# says what it removes, and asks where somebody can answer; make clean CLEAN_ARGS=--yes does not ask
+clean:
+	@if [ ! -e "$(HOME_FOLDER)" ]; then echo "nothing to remove: there is no $(HOME_FOLDER)"; else $(MAKE) --no-print-directory setup && $(BIN)/segwatch clean $(CLEAN_ARGS); fi
 
 bench-%: setup
 	$(BIN)/segwatch-bench $*
@@ -50,10 +54,11 @@ chromium:
 
 $(VENV)/.ready: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; set PYTHON=/path/to/python3"; exit 1; }
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --upgrade pip
-	$(BIN)/pip install --quiet -c constraints.txt $(TORCH_ARGS) torch
-	$(BIN)/pip install --quiet -c constraints.txt -e '.[model,serve,stac,train,aws,dev]'
+	@echo "Setting up $(VENV), once: some minutes and 1.5 to 6 GB, by the build of torch"
+	@$(PROGRESS) "virtual environment" $(PYTHON) -m venv $(VENV)
+	@$(PROGRESS) "pip" $(BIN)/pip install --quiet --upgrade pip
+	@$(PROGRESS) "torch" $(BIN)/pip install --quiet -c constraints.txt $(TORCH_ARGS) torch
+	@$(PROGRESS) "segwatch and what it needs" $(BIN)/pip install --quiet -c constraints.txt -e '.[model,serve,stac,train,aws,dev]'
 	@touch $@
 
 .PHONY: chromium

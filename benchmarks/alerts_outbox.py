@@ -6,6 +6,7 @@ One scene raises them all, through the real flow on a real PostGIS; delivery is 
 from __future__ import annotations
 
 import multiprocessing
+import socket
 import time
 from contextlib import suppress
 from dataclasses import replace
@@ -25,7 +26,7 @@ from segwatch.benchmarks import tracking_scale as scale
 from segwatch.db import ledger, observations, scenes, watches
 from segwatch.db.engine import make_engine
 from segwatch.db.migrate import upgrade
-from segwatch.db.ports import any_free
+from segwatch.db.ports import reserve
 from segwatch.flows.deliver import deliver_outbox
 from segwatch.flows.settings import load_settings
 from segwatch.flows.track import track_ready
@@ -43,8 +44,9 @@ out = Console(width=110, highlight=False)
 def run(*, quick: bool) -> dict[str, float | int]:
     """Alerts a second through the outbox, and what the database had to do for each."""
     side = 32 if quick else 103  # one in twenty is gone
-    port = any_free()
-    sink = multiprocessing.get_context("spawn").Process(target=serve_sink, args=(port,), daemon=True)
+    held = reserve()
+    port = held.getsockname()[1]
+    sink = multiprocessing.get_context("spawn").Process(target=serve_sink, args=(held,), daemon=True)
     sink.start()
     try:
         with scale.throwaway_cluster() as cluster:
@@ -76,6 +78,7 @@ def run(*, quick: bool) -> dict[str, float | int]:
             after = _load(info.superuser_url())
     finally:
         sink.kill()
+        held.close()
         sink.join()
     if done.delivered != alerts or done.failed:
         raise RuntimeError(
@@ -99,7 +102,7 @@ def run(*, quick: bool) -> dict[str, float | int]:
     }
 
 
-def serve_sink(port: int) -> None:
+def serve_sink(held: socket.socket) -> None:
     """Take everything, keep nothing."""
 
     async def take(request: Request) -> Response:
@@ -107,7 +110,7 @@ def serve_sink(port: int) -> None:
         return Response(status_code=204)
 
     app = Starlette(routes=[Route("/alerts", take, methods=["POST"])])
-    uvicorn.run(app, host="127.0.0.1", port=port, log_level="error")
+    uvicorn.Server(uvicorn.Config(app, log_level="error")).run(sockets=[held])
 
 
 def _wait(url: str) -> None:

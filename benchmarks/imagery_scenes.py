@@ -31,7 +31,7 @@ from rasterio.transform import from_origin
 from rasterio.windows import Window
 
 from segwatch.db.ledger import LeasedObservation
-from segwatch.db.ports import any_free
+from segwatch.db.ports import reserve
 from segwatch.flows.answering import Group, answer_group, bands, overlap
 from segwatch.flows.reading import Reading
 from segwatch.flows.segmenters import Answer
@@ -146,10 +146,10 @@ def _needed(path: Path) -> int:
 
 @contextmanager
 def _served(folder: Path) -> Iterator[str]:
-    port = any_free()
-    config = uvicorn.Config(create_app(folder), host="127.0.0.1", port=port, log_level="warning")
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run, daemon=True)
+    held = reserve()
+    port = held.getsockname()[1]
+    server = uvicorn.Server(uvicorn.Config(create_app(folder), log_level="warning"))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [held]}, daemon=True)
     thread.start()
     while not server.started:
         time.sleep(0.02)

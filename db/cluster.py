@@ -14,7 +14,7 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -35,13 +35,13 @@ from segwatch.db.errors import (
     PostgisMissing,
     StartFailed,
 )
-from segwatch.db.ports import any_free, is_free
+from segwatch.db.ports import choose, is_free
 
 _log = logging.getLogger(__name__)
 
 SUPERUSER = "postgres"
 _DATABASE = "segwatch"
-_FIRST_PORT = 15432
+_PORT_TRIES = 5
 _FALLBACK = Path("/var/lib/segwatch")
 _START_SECONDS = 60
 _EXTENSIONS: tuple[LiteralString, ...] = (
@@ -110,7 +110,7 @@ class Cluster:
         Folder of the state; its ``postgres`` subfolder holds the data. When the server's account cannot
         enter it (root's own folders), the data goes to ``/var/lib/segwatch/<hash of the home>``.
     port
-        Port to listen on; None takes a free one and remembers it.
+        Port to listen on; None takes a free one and remembers it, and another one should that be taken later.
     durable
         False turns fsync off: for tests, whose data may be lost.
     """
@@ -215,7 +215,7 @@ class Cluster:
             return {}
         except (OSError, ValueError) as error:
             raise DataUnusable(
-                f"{self._state_file} cannot be read: {error}; remove it and try again"
+                f"{self._state_file} cannot be read: {error}; remove this file, which holds no data, and try again"
             ) from error
         return state
 
@@ -292,13 +292,16 @@ class Cluster:
         if not (self._data / "PG_VERSION").exists():
             self._initdb(programs, account)
         self._make_socket_dir(account)
-        for attempt in range(3):
-            port = self._choose_port(fresh=attempt > 0)
+        lost: set[int] = set()
+        while True:
+            port = self._choose_port(lost)
             self._configure(account, port)
             try:
                 self._launch(programs, account)
             except PortTaken:
-                if self._port is not None or attempt == 2:
+                # another server began to listen there after this one looked
+                lost.add(port)
+                if self._port is not None or len(lost) == _PORT_TRIES:
                     raise
                 continue
             return
@@ -356,7 +359,7 @@ class Cluster:
             )
         account.own_folder(self.socket_dir)
 
-    def _choose_port(self, *, fresh: bool) -> int:
+    def _choose_port(self, lost: Collection[int]) -> int:
         if self._port is not None:
             if not is_free(self._port):
                 raise PortTaken(
@@ -364,8 +367,8 @@ class Cluster:
                 )
             port = self._port
         else:
-            remembered = self._state().get("port", _FIRST_PORT)
-            port = remembered if not fresh and is_free(remembered) else any_free()
+            remembered = self._state().get("port")
+            port = choose(self.home, "postgres", remembered=remembered, lost=lost)
         self._remember(port=port)
         return port
 

@@ -31,10 +31,11 @@ else
 fi
 
 echo "installing $1 with apt-get"
-"${sudo[@]}" apt-get update -qq
+progress="$(dirname "$0")/with_progress.sh"
+"$progress" "package lists" "${sudo[@]}" apt-get update -qq
 if [ "$1" = postgis ]; then
   # the distribution's own PostgreSQL major version names the PostGIS package
   major=$(apt-cache depends postgresql | sed -n 's/.*Depends: postgresql-\([0-9]\+\)$/\1/p' | head -n 1)
   packages=("postgresql-$major" "postgresql-$major-postgis-3")
 fi
-"${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq "${packages[@]}" >/dev/null
+"$progress" "${packages[*]}" "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq "${packages[@]}"

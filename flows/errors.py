@@ -5,6 +5,7 @@ FlowError
 ├── SegmenterError      the segmenter could not be loaded, or answers nothing any more
 ├── FeedError           no event feed could be read
 └── ServiceError        a local service did not start or stop
+    └── PortLost        another program listens at the port that a service was to have
 """
 
 from __future__ import annotations
@@ -28,3 +29,7 @@ class FeedError(FlowError):
 
 class ServiceError(FlowError):
     """A local service did not start or stop."""
+
+
+class PortLost(ServiceError):
+    """Another program listens at the port that a service was to have."""

@@ -54,6 +54,16 @@ _SUMMARY = text(
     """
 )
 
+_STATES = text(
+    "SELECT state, count(*) AS n FROM watch.coverage WHERE watch = :watch AND superseded_at IS NULL GROUP BY state"
+)
+
+
+def states(engine: Engine, watch: str) -> dict[str, int]:
+    """Number of current observations of a watch by state; empty before the first scene was found."""
+    with engine.connect() as conn:
+        return {row.state: row.n for row in conn.execute(_STATES, {"watch": watch})}
+
 
 def coverage(engine: Engine, watch: str) -> list[dict[str, Any]]:
     """Every observation and every rejected item of a watch, oldest first, with its state and reason.

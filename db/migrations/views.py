@@ -17,7 +17,9 @@ def drop() -> None:
     names = "SELECT viewname FROM pg_views WHERE schemaname = 'segwatch' ORDER BY 1"
     for name in conn.execute(sa.text(names)).scalars().all():
         op.execute(f'DROP VIEW IF EXISTS segwatch."{name}" CASCADE')
-    functions = "SELECT oid::regprocedure::text FROM pg_proc WHERE pronamespace = 'segwatch'::regnamespace ORDER BY 1"
+    functions = (
+        "SELECT oid::regprocedure::text FROM pg_proc WHERE pronamespace = 'segwatch'::regnamespace ORDER BY 1"
+    )
     for signature in conn.execute(sa.text(functions)).scalars().all():
         op.execute(f"DROP FUNCTION {signature}")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from datetime import UTC, datetime
+from datetime import UTC, datetime, time, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -34,11 +34,14 @@ app.command()(local.demo)
 app.command()(local.stop)
 app.command()(local.status)
 app.command()(doctor.doctor)
+app.command("env")(local.print_environment)
+app.command()(local.clean)
 app.command()(local.serve)
 
 
 @app.callback()
 def _setup(
+    context: typer.Context,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="log what happens")] = False,
 ) -> None:
     logging.basicConfig(
@@ -47,6 +50,7 @@ def _setup(
     from segwatch.flows import variables
 
     variables.warn_once(warn)
+    local.find_services(context)
 
 
 def main() -> None:
@@ -256,7 +260,9 @@ def why_not(
     watch: str,
     lon: Annotated[float, typer.Argument(min=-360, max=360)],
     lat: Annotated[float, typer.Argument(min=-90, max=90)],
-    at: Annotated[datetime | None, typer.Argument(help="scenes up to then (UTC); default: all")] = None,
+    at: Annotated[
+        datetime | None, typer.Argument(help="scenes up to then (UTC; of a day: all of it); default: all")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Why is there no alert here? Write -- before negative coordinates."""
@@ -265,7 +271,7 @@ def why_not(
     from segwatch.geo.antimeridian import wrapped
 
     with clear_errors():
-        moment = at.replace(tzinfo=UTC) if at else datetime.now(UTC)
+        moment = _end_of(at) if at else datetime.now(UTC)
         with assemble.worker_engine(load_settings()) as engine:
             rows = reports.why_not(engine, watch, wrapped(lon), lat, moment)
             _say_unsearched(engine, watch)
@@ -292,6 +298,12 @@ def _say_unsearched(engine: Engine, watch: str) -> None:
         say(
             f"the catalog of {watch} was never searched to the end: scenes may be missing; see: segwatch run {watch}"
         )
+
+
+def _end_of(at: datetime) -> datetime:
+    """The end of a day that was given without a time; another time as it is."""
+    moment = at.replace(tzinfo=UTC)
+    return moment + timedelta(days=1) - timedelta(microseconds=1) if at.time() == time.min else moment
 
 
 def _progress() -> Progress:

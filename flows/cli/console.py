@@ -12,11 +12,12 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 from sqlalchemy.exc import OperationalError, ProgrammingError
 
 from segwatch.db.errors import DbError, schema_lacking
 from segwatch.flows.errors import FlowError
+from segwatch.flows.services import progress
 from segwatch.geo.errors import GeoError
 from segwatch.model.errors import ModelError
 
@@ -34,11 +35,20 @@ def print_json(value: Any) -> None:
 
 
 def print_table(head: Sequence[str], rows: Iterable[Sequence[str]], *, title: str = "") -> None:
-    """A table for people on standard output; nothing in it is markup, whoever wrote it."""
-    table = Table(*head, title=escape(title))
-    for row in rows:
+    """A table for people on standard output; nothing in it is markup, whoever wrote it.
+
+    What is copied from it, such as ids, stays whole: only columns with blanks in them are folded, and none is where
+    the output is no terminal.
+    """
+    cells = [tuple(row) for row in rows]
+    whole = [not any(" " in row[index] for row in cells) for index in range(len(head))]
+    columns = [Column(name, no_wrap=one, overflow="fold") for name, one in zip(head, whole, strict=True)]
+    table = Table(*columns, title=escape(title) or None, title_justify="left")
+    for row in cells:
         table.add_row(*(escape(cell) for cell in row))
-    out.print(table)
+    progress.print_table(out, table)
+    if not cells:
+        out.print("(none)")
 
 
 def utc(moment: datetime | None) -> datetime | None:

@@ -69,6 +69,7 @@ def try_rules(
             f"{one.rule.name}: {len(one.alerts)} of {count} changes, {one.objects} objects, "
             f"at most {one.busiest_day} about one day"
             + (f", in {one.digests} digest(s)" if one.digests is not None else "")
+            + (f"; the first {limit}" if len(one.alerts) > limit else "")
         )
         cells = [
             (

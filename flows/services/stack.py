@@ -5,21 +5,37 @@ PostgreSQL + PostGIS is started by ``segwatch.db.cluster``; the rest are process
 
 from __future__ import annotations
 
-import secrets
+import fcntl
+import shutil
 import sys
-from base64 import b64encode
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 from segwatch.db.cluster import Cluster
 from segwatch.db.migrate import upgrade
+from segwatch.flows.errors import PortLost
+from segwatch.flows.services import environment
+from segwatch.flows.services.progress import Say, step
+from segwatch.flows.services.secrets import prefect_secret
 from segwatch.flows.services.supervisor import Supervisor
 
-Say = Callable[[str], None]
-
-#: Preferred ports; another one is taken, and remembered, when these are in use.
-_PORTS = {"stac": 18081, "imagery": 18082, "receiver": 18083, "prefect": 14200, "web": 18080}
+_PORT_TRIES = 5
+#: What lies in a home folder.
+_STATE = {
+    "postgres": "the database: every watch, scene, polygon, alert and verdict, and Prefect's runs",
+    "evidence": "pictures of observations, and situation reports",
+    "received.jsonl": "messages that the demo's webhook receiver got",
+    "prefect": "files of the Prefect server and its workers",
+    "logs": "logs of the services",
+    "services": "their ports and process ids",
+    "webhook.secret": "secret that webhooks are signed with",
+    "prefect.secret": "password of the Prefect server",
+    "postgres.json": "port of the database",
+    "postgres.passwords": "passwords of its roles",
+    "postgres.lock": "lock of its start",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,64 +58,85 @@ class Stack:
         self.supervisor = Supervisor(self.home)
         self._say = say
 
+    @contextmanager
+    def exclusive(self) -> Iterator[None]:
+        """One process at a time brings up the services of a home; a second one waits."""
+        folder = self.home / "services"
+        folder.mkdir(parents=True, exist_ok=True)
+        with (folder / "up.lock").open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                with step(
+                    self._say, f"another process is starting the services of {self.home}; waiting for it"
+                ):
+                    fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
     def urls(self) -> Urls:
         """Base URLs; choosing the ports on the first call."""
-        return Urls(**{n: f"http://127.0.0.1:{self.supervisor.port(n, p)}" for n, p in _PORTS.items()})
+        return Urls(
+            **{one.name: f"http://127.0.0.1:{self.supervisor.port(one.name)}" for one in fields(Urls)}
+        )
 
     def environment(self) -> dict[str, str]:
         """Environment of every segwatch process of this home."""
         urls = self.urls()
-        return {
-            "SEGWATCH_HOME": str(self.home),
-            "SEGWATCH_STAC_URL": urls.stac,
-            "SEGWATCH_RECEIVER_URL": urls.receiver,
-            "SEGWATCH_WEBHOOK_SECRET": self._webhook_secret(),
-            "PREFECT_HOME": str(self.home / "prefect"),
-            "PREFECT_API_URL": f"{urls.prefect}/api",
-            "PREFECT_LOGGING_EXTRA_LOGGERS": "segwatch",
-            "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-            "PREFECT_WORKER_QUERY_SECONDS": "1",
-            "DO_NOT_TRACK": "1",
-        }
+        return environment.variables(
+            self.home, {"stac": urls.stac, "receiver": urls.receiver, "prefect": urls.prefect}
+        )
 
     def up_database(self) -> None:
         """PostGIS with the current schema."""
-        self._say("PostgreSQL + PostGIS")
-        info = self.cluster.up()
-        upgrade(info.url_for("segwatch_owner"))
+        before = self.cluster.status().port
+        with step(self._say, "PostgreSQL + PostGIS"):
+            info = self.cluster.up()
+            upgrade(info.url_for("segwatch_owner"))
+        if before is not None and before != info.port:
+            self._say(f"PostgreSQL: another program has port {before}, it listens at {info.port} from now on")
 
     def up_catalog(self, imagery: Path, stac: Path) -> None:
         """The demo's STAC API and the imagery behind it."""
-        urls = self.urls()
-        self._say(f"imagery server {urls.imagery}")
-        self._module("imagery", "--port", _port(urls.imagery), "--root", str(imagery.absolute()))
+        root = str(imagery.absolute())
+        where = self._up(
+            "imagery", "imagery server", "/healthz", lambda port: _module("imagery", port, "--root", root)
+        )
         self.cluster.ensure_database("stac", owner="segwatch_owner")
-        self._say(f"STAC API {urls.stac}")
-        stac_arguments = ["--items", str(stac.absolute()), "--imagery-url", urls.imagery]
+        items = ("--items", str(stac.absolute()), "--imagery-url", where)
         database = {"SEGWATCH_STAC_DATABASE_URL": self.cluster.info().superuser_url("stac")}
-        self._module("stac_api", "--port", _port(urls.stac), *stac_arguments, name="stac", env=database)
-        self.supervisor.wait("imagery", f"{urls.imagery}/healthz")
-        self.supervisor.wait("stac", f"{urls.stac}/_mgmt/ping")
+        self._up("stac", "STAC API", "/_mgmt/ping", lambda port: _module("stac_api", port, *items), database)
 
     def up_receiver(self) -> None:
         """The demo's webhook receiver."""
-        url = self.urls().receiver
-        self._say(f"webhook receiver {url}")
-        self._module("receiver", "--port", _port(url), "--file", str(self.home / "received.jsonl"))
-        self.supervisor.wait("receiver", f"{url}/healthz")
+        file = str(self.home / "received.jsonl")
+        self._up(
+            "receiver", "webhook receiver", "/healthz", lambda port: _module("receiver", port, "--file", file)
+        )
 
     def up_prefect(self) -> None:
-        """A Prefect server on PostgreSQL."""
-        url = self.urls().prefect
-        self._say(f"Prefect server {url}")
+        """A Prefect server on PostgreSQL, with its UI."""
         info = self.cluster.info()
         self.cluster.ensure_database("prefect", owner="segwatch_owner")
         database = info.url_for("segwatch_owner", database="prefect").replace("+psycopg", "+asyncpg")
-        argv = [sys.executable, "-P", "-m", "prefect", "server", "start", "--no-ui"]
-        argv += ["--host", "127.0.0.1", "--port", _port(url)]
-        env = {"PREFECT_SERVER_DATABASE_CONNECTION_URL": database}
-        self.supervisor.start("prefect", argv, self.environment() | env)
-        self.supervisor.wait("prefect", f"{url}/api/health")
+        argv = [
+            sys.executable,
+            "-P",
+            "-m",
+            "prefect",
+            "server",
+            "start",
+            "--ui",
+            "--host",
+            "127.0.0.1",
+            "--port",
+        ]
+        env = {
+            "PREFECT_SERVER_DATABASE_CONNECTION_URL": database,
+            "PREFECT_SERVER_API_AUTH_STRING": prefect_secret(self.home),
+            "PREFECT_SERVER_UI_STATIC_DIRECTORY": str(self.home / "prefect" / "ui"),
+            "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
+        }
+        self._up("prefect", "Prefect server and UI", "/api/health", lambda port: [*argv, str(port)], env)
 
     def up_workers(self) -> None:
         """One process worker for each work pool."""
@@ -113,12 +150,9 @@ class Stack:
 
     def up_web(self) -> None:
         """The map and the OGC API."""
-        url = self.urls().web
-        self._say(f"map {url}")
-        argv = [sys.executable, "-P", "-m", "segwatch.flows.web", "--port", _port(url)]
+        argv = [sys.executable, "-P", "-m", "segwatch.flows.web", "--port"]
         env = {"SEGWATCH_ANALYST_URL": self.cluster.info().url_for("segwatch_analyst")}
-        self.supervisor.start("web", argv, self.environment() | env)
-        self.supervisor.wait("web", f"{url}/healthz")
+        self._up("web", "map", "/healthz", lambda port: [*argv, str(port)], env)
 
     def down(self) -> list[str]:
         """Stop everything; names of what was running."""
@@ -127,21 +161,78 @@ class Stack:
             stopped.append("postgres")
         return stopped
 
-    def _module(
-        self, module: str, *arguments: str, name: str | None = None, env: dict[str, str] | None = None
-    ) -> None:
-        argv = [sys.executable, "-P", "-m", f"segwatch.flows.services.{module}", *arguments]
-        self.supervisor.start(name or module, argv, self.environment() | (env or {}))
+    def state(self) -> list[tuple[Path, str]]:
+        """What segwatch keeps of this home, with what it is; only what is there."""
+        database = Path(self.cluster.status().data_dir).parent
+        every = [(self.home / name, what) for name, what in _STATE.items()]
+        if database != self.home / "postgres":
+            every.append((database, _STATE["postgres"]))
+        return [(path, what) for path, what in every if path.exists()]
 
-    def _webhook_secret(self) -> str:
-        """A random Standard Webhooks secret, made once, readable by this user only."""
-        file = self.home / "webhook.secret"
-        if not file.exists():
-            self.home.mkdir(parents=True, exist_ok=True)
-            file.touch(mode=0o600)
-            file.write_text("whsec_" + b64encode(secrets.token_bytes(24)).decode())
-        return file.read_text().strip()
+    def remove(self) -> None:
+        """Stop everything and delete the state of this home, and nothing else that lies in its folder."""
+        self.down()
+        found = self.state()
+        self.cluster.destroy()
+        for path, _ in found:
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
+        if self.home.is_dir() and not any(self.home.iterdir()):
+            self.home.rmdir()
+
+    def _up(
+        self,
+        name: str,
+        what: str,
+        path: str,
+        command: Callable[[int], list[str]],
+        env: Mapping[str, str] | None = None,
+    ) -> str:
+        """Start a service and wait until ``path`` answers; its base URL.
+
+        The service's own attempt to listen decides whether it has the port. Where another program was quicker, it gets
+        the next one: so two homes may start at the same moment.
+
+        Raises
+        ------
+        ServiceError
+            It did not start.
+        """
+        before = self.supervisor.remembered_port(name)
+        lost = 0
+        while True:
+            port = self.supervisor.port(name)
+            if before not in {None, port}:
+                self._say(f"{what}: another program has port {before}, so it moves to {port}")
+            url = f"http://127.0.0.1:{port}"
+            try:
+                with step(self._say, f"{what} {url}"):
+                    self.supervisor.start(
+                        name, command(port), self._environment_of(name, url) | dict(env or {})
+                    )
+                    self.supervisor.wait(name, f"{url}{path}")
+            except PortLost:
+                lost += 1
+                if lost == _PORT_TRIES:
+                    raise
+                before = port
+                self.supervisor.change_port(name)
+            else:
+                return url
+
+    def _environment_of(self, name: str, url: str) -> dict[str, str]:
+        """What one service gets to know: as little as it needs, so that it need not be restarted when others move."""
+        if name != "prefect":
+            return environment.variables(self.home, {})
+        port = url.rsplit(":", 1)[1]
+        # pages that may call the server from a browser: its own UI, by either name of this machine
+        origins = f"{url},http://localhost:{port}"
+        return environment.variables(self.home, {"prefect": url}) | {
+            "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": origins
+        }
 
 
-def _port(url: str) -> str:
-    return url.rsplit(":", 1)[1]
+def _module(name: str, port: int, *arguments: str) -> list[str]:
+    return [sys.executable, "-P", "-m", f"segwatch.flows.services.{name}", "--port", str(port), *arguments]

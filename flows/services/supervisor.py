@@ -1,13 +1,16 @@
-"""Start, watch and stop local background services, remembered in one JSON file.
+"""Start, watch and stop local background services, remembered in one JSON file each.
 
 A service is identified by pid *and* the pid's start time, so a recycled pid is never taken for ours.
-Starting twice, stopping twice, and starting after a kill are all fine.
+Starting twice, stopping twice, and starting after a kill are all fine. A service whose command or environment is
+another than before is started anew.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import re
 import signal
 import subprocess
 import time
@@ -16,12 +19,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-import httpx
-
-from segwatch.db.ports import any_free, is_free
-from segwatch.flows.errors import ServiceError
+from segwatch.db import ports
+from segwatch.flows.errors import PortLost, ServiceError
 
 _STOP_SECONDS = 15.0
+#: What uvicorn and Prefect say of a port that they do not get.
+_IN_USE = re.compile("address already in use|is already in use|already running on port", re.IGNORECASE)
 _LISTEN = "0A"
 """The state in /proc/net/tcp."""
 
@@ -34,35 +37,43 @@ class Service:
     pid: int
     started: int
     """Start time of the process in clock ticks since boot."""
+    command: str = ""
+    """Digest of its command and of the environment that it was given."""
 
 
 class Supervisor:
     """Background services of one home folder."""
 
     def __init__(self, home: Path) -> None:
-        self._folder = home.absolute() / "services"
-        self._logs = home.absolute() / "logs"
+        self._home = home.absolute()
+        self._folder = self._home / "services"
+        self._logs = self._home / "logs"
+        self._log_starts: dict[str, int] = {}
 
-    def port(self, name: str, preferred: int) -> int:
-        """The port of a service: chosen once, kept until the home is removed, so URLs stay valid.
+    def port(self, name: str) -> int:
+        """The port of a service: chosen once and kept, so that URLs stay valid.
 
-        Raises
-        ------
-        ServiceError
-            Another program took the remembered port meanwhile.
+        Should another program have taken it while the service was down, another port is chosen.
         """
-        file = self._folder / f"{name}.port"
-        if file.exists():
-            port = int(file.read_text())
-            if self.find(name) is None and not is_free(port):
-                raise ServiceError(
-                    f"port {port} of service {name} is used by another program; stop that program, "
-                    "or run `make clean` to let segwatch choose another port"
-                )
-            return port
-        port = preferred if is_free(preferred) else any_free()
-        self._folder.mkdir(parents=True, exist_ok=True)
-        file.write_text(str(port))
+        remembered = self.remembered_port(name)
+        if remembered is not None and (self.find(name) is not None or ports.is_free(remembered)):
+            return remembered
+        return self._choose_port(name, remembered)
+
+    def remembered_port(self, name: str) -> int | None:
+        """The port that was chosen for a service; chooses none."""
+        try:
+            return int((self._folder / f"{name}.port").read_text())
+        except (FileNotFoundError, ValueError):
+            return None
+
+    def change_port(self, name: str) -> int:
+        """Another port for a service, whose own one was lost to another program."""
+        return self._choose_port(name, self.remembered_port(name))
+
+    def _choose_port(self, name: str, lost: int | None) -> int:
+        port = ports.choose(self._home, name, lost=() if lost is None else (lost,))
+        _write(self._folder / f"{name}.port", str(port))
         return port
 
     def find(self, name: str) -> Service | None:
@@ -79,13 +90,16 @@ class Supervisor:
         return [service for name in names if (service := self.find(name)) is not None]
 
     def start(self, name: str, argv: Sequence[str], env: Mapping[str, str]) -> Service:
-        """Start a service unless it runs already; its output goes to ``logs/<name>.log``."""
+        """Start a service unless it runs already, as it is asked for; its output goes to ``logs/<name>.log``."""
+        command = hashlib.sha256(json.dumps([list(argv), sorted(env.items())]).encode()).hexdigest()[:16]
         found = self.find(name)
-        if found is not None:
+        if found is not None and found.command == command:
             return found
-        self._folder.mkdir(parents=True, exist_ok=True)
+        if found is not None:
+            self.stop(name)
         self._logs.mkdir(parents=True, exist_ok=True)
         with (self._logs / f"{name}.log").open("ab") as log:
+            self._log_starts[name] = log.tell()
             # a shell's background jobs ignore SIGINT, and Prefect's CLI stops its children with it
             process = subprocess.Popen(
                 ["env", "--default-signal=INT", *argv],
@@ -95,8 +109,8 @@ class Supervisor:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-        service = Service(name, process.pid, _start_ticks(process.pid) or 0)
-        (self._folder / f"{name}.json").write_text(json.dumps(asdict(service)))
+        service = Service(name, process.pid, _start_ticks(process.pid) or 0, command)
+        _write(self._folder / f"{name}.json", json.dumps(asdict(service)))
         return service
 
     def wait(self, name: str, url: str, seconds: float = 90.0) -> None:
@@ -104,14 +118,18 @@ class Supervisor:
 
         Raises
         ------
+        PortLost
+            Another program listens at the port of ``url``.
         ServiceError
-            The process ended or did not answer in time; the end of its log is in the message. Or another one answers.
+            The process ended or did not answer in time; the end of its log is in the message.
         """
+        import httpx
+
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             service = self.find(name)
             if service is None:
-                raise ServiceError(f"service {name} ended while starting; {self._tail(name)}")
+                raise self._ended(name, url)
             try:
                 if httpx.get(url, timeout=2.0).is_success:
                     self._check_answers(service, url)
@@ -123,17 +141,19 @@ class Supervisor:
             f"service {name} did not answer at {url} within {seconds:.0f} s; {self._tail(name)}"
         )
 
+    def _ended(self, name: str, url: str) -> ServiceError:
+        """Why a service ended while starting."""
+        log = self._logs / f"{name}.log"
+        said = log.read_bytes()[self._log_starts.get(name, 0) :].decode(errors="replace")
+        if _IN_USE.search(said) or not ports.is_free(urlsplit(url).port or 0):
+            return PortLost(f"service {name} could not listen at {url}: another program does")
+        return ServiceError(f"service {name} ended while starting; {self._tail(name)}")
+
     def _check_answers(self, service: Service, url: str) -> None:
         """Two that start at the same time may choose the same port; the second must not take the first for itself."""
-        port = urlsplit(url).port or 0
-        if not _listens(service.pid, port):
-            file = self._folder / f"{service.name}.port"
+        if not _listens(service.pid, urlsplit(url).port or 0):
             self.stop(service.name)
-            file.unlink(missing_ok=True)
-            raise ServiceError(
-                f"another program answers at port {port} in the place of service {service.name}; run it again, and "
-                "another port is chosen"
-            )
+            raise PortLost(f"another program answers at {url} in the place of service {service.name}")
 
     def stop(self, name: str) -> bool:
         """Stop a service and everything it started; False when it was not running."""
@@ -153,6 +173,14 @@ class Supervisor:
             return f"there is no {log}"
         lines = log.read_text(errors="replace").splitlines()[-8:]
         return f"the end of {log}:\n" + "\n".join(lines)
+
+
+def _write(file: Path, text: str) -> None:
+    """The whole text or the old one, whatever is killed when."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    new = file.with_name(f"{file.name}.new")
+    new.write_text(text)
+    new.replace(file)
 
 
 def _stop_group(service: Service) -> None:

@@ -9,14 +9,19 @@ import socket
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from segwatch.flows.errors import ServiceError
+from segwatch.db.ports import PLACES
+from segwatch.flows.errors import PortLost, ServiceError
 from segwatch.flows.services.supervisor import Supervisor
 from tests.support.serving import serving
 
+_SERVES = (
+    "import http.server as h; h.HTTPServer(('127.0.0.1', {}), h.SimpleHTTPRequestHandler).serve_forever()"
+)
 SLEEPER = [sys.executable, "-c", "import time; time.sleep(600)"]
 
 
@@ -53,8 +58,7 @@ def test_children_are_stopped_with_their_parent(supervisor: Supervisor, tmp_path
         time.sleep(0.05)
     child = int(pid_file.read_text())
     supervisor.stop("parent")
-    stat = Path(f"/proc/{child}/stat")
-    assert not stat.exists() or stat.read_text().rsplit(")", 1)[1].split()[0] in {"Z", "X"}
+    assert not _lives(child)
 
 
 def test_a_killed_service_starts_again(supervisor: Supervisor) -> None:
@@ -80,31 +84,63 @@ def test_a_service_that_ends_shows_its_log(supervisor: Supervisor) -> None:
         supervisor.wait("broken", "http://127.0.0.1:9/", seconds=20)
 
 
-def test_the_port_is_remembered_and_a_taken_one_explained(supervisor: Supervisor) -> None:
-    with socket.socket() as other:
-        other.bind(("127.0.0.1", 0))
-        other.listen()
-        taken = other.getsockname()[1]
-        port = supervisor.port("web", taken)
-        assert port != taken
-    assert supervisor.port("web", taken) == port
-    with socket.socket() as other:
-        other.bind(("127.0.0.1", port))
-        other.listen()
-        with pytest.raises(ServiceError, match=f"port {port}.*make clean"):
-            supervisor.port("web", taken)
+def test_a_port_is_kept_until_another_program_has_it(supervisor: Supervisor) -> None:
+    port = supervisor.port("web")
+    assert supervisor.port("web") == port == supervisor.remembered_port("web")
+    with _listener(port):
+        moved = supervisor.port("web")
+        assert moved != port
+    assert supervisor.port("web") == moved, "and the new one is kept"
+
+
+def test_homes_have_ports_of_their_own(tmp_path: Path) -> None:
+    """Also while one of them is stopped: its URLs are in its ledger."""
+    homes = [Supervisor(tmp_path / name) for name in ("one", "two", "three")]
+    ports = [one.port(name) for one in homes for name in PLACES]
+    assert len(set(ports)) == len(ports)
+    assert [one.port(name) for one in homes for name in PLACES] == ports
+    client_ports = Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()
+    assert max(ports) < 30_000 or max(ports) < int(client_ports[0])
+
+
+def test_a_service_is_started_anew_when_it_is_to_be_another(supervisor: Supervisor) -> None:
+    first = supervisor.start("one", SLEEPER, {"WHERE": "here"})
+    second = supervisor.start("one", SLEEPER, {"WHERE": "there"})
+    assert first.pid != second.pid
+    assert not _lives(first.pid)
+    assert supervisor.start("one", SLEEPER, {"WHERE": "there"}) == second
+
+
+def test_a_service_that_cannot_listen_has_lost_its_port(supervisor: Supervisor) -> None:
+    port = supervisor.port("web")
+    with _listener(port):
+        supervisor.start("web", [sys.executable, "-c", _SERVES.format(port)], {})
+        with pytest.raises(PortLost, match=str(port)):
+            supervisor.wait("web", f"http://127.0.0.1:{port}/", seconds=20)
+    moved = supervisor.change_port("web")
+    assert moved != port
+    supervisor.start("web", [sys.executable, "-c", _SERVES.format(moved)], {})
+    supervisor.wait("web", f"http://127.0.0.1:{moved}/", seconds=20)
 
 
 def test_a_stranger_that_answers_in_its_place_is_not_taken_for_the_service(supervisor: Supervisor) -> None:
     """As when two stacks that start at the same time have chosen the same port."""
     with serving({"/healthz": (200, {}, b"ok")}) as stranger:
         supervisor.start("web", SLEEPER, {})
-        with pytest.raises(ServiceError, match="another program answers"):
+        with pytest.raises(PortLost, match="another program answers"):
             supervisor.wait("web", f"{stranger}/healthz", seconds=20)
     assert supervisor.running() == []
-    serves = (
-        "import http.server as h; h.HTTPServer(('127.0.0.1', {}), h.SimpleHTTPRequestHandler).serve_forever()"
-    )
-    port = supervisor.port("web", 1)
-    supervisor.start("web", [sys.executable, "-c", serves.format(port)], {})
-    supervisor.wait("web", f"http://127.0.0.1:{port}/", seconds=20)
+
+
+@contextmanager
+def _listener(port: int) -> Iterator[None]:
+    with socket.socket() as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        other.bind(("127.0.0.1", port))
+        other.listen()
+        yield
+
+
+def _lives(pid: int) -> bool:
+    stat = Path(f"/proc/{pid}/stat")
+    return stat.exists() and stat.read_text().rsplit(")", 1)[1].split()[0] not in {"Z", "X"}

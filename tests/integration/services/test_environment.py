@@ -1,0 +1,117 @@
+"""The command line finds the services of its home, and what is set in the environment comes before them."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from segwatch.flows.services import environment, secrets
+from segwatch.flows.services.progress import step
+from segwatch.flows.services.stack import Stack
+from segwatch.flows.services.supervisor import Supervisor
+
+_SLEEPER = [sys.executable, "-c", "import time; time.sleep(600)"]
+_OWN_SERVER = {"PREFECT_API_URL": "http://prefect.example.org/api"}
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Iterator[Path]:
+    """A home folder in which a catalog, a receiver and a Prefect server run."""
+    home = tmp_path / ".segwatch"
+    supervisor = Supervisor(home)
+    for name in ("stac", "receiver", "prefect"):
+        supervisor.port(name)
+        supervisor.start(name, _SLEEPER, {})
+    yield home
+    supervisor.stop_all()
+
+
+def test_what_runs_is_found(home: Path) -> None:
+    found = environment.lacking(home, {})
+    supervisor = Supervisor(home)
+    assert found["SEGWATCH_STAC_URL"] == f"http://127.0.0.1:{supervisor.remembered_port('stac')}"
+    assert found["PREFECT_API_URL"] == f"http://127.0.0.1:{supervisor.remembered_port('prefect')}/api"
+    assert found["PREFECT_API_AUTH_STRING"] == secrets.prefect_secret(home)
+    supervisor.stop("stac")
+    assert "SEGWATCH_STAC_URL" not in environment.lacking(home, {}), "a catalog that is down is not promised"
+    supervisor.stop_all()
+    assert environment.lacking(home, {}) == {}
+
+
+def test_what_is_set_comes_first(home: Path) -> None:
+    given = {"SEGWATCH_STAC_URL": "https://stac.example.org"}
+    assert "SEGWATCH_STAC_URL" not in environment.lacking(home, given)
+    assert "SEGWATCH_RECEIVER_URL" in environment.lacking(home, given)
+    assert environment.lacking(home, {"SEGWATCH_DATABASE_URL": "postgresql://db.example.org/segwatch"}) == {}
+
+
+@pytest.mark.parametrize("given", [_OWN_SERVER, {"PREFECT_API_KEY": "key"}, {"PREFECT_PROFILE": "cloud"}])
+def test_no_server_gets_the_credentials_of_another(home: Path, given: dict[str, str]) -> None:
+    found = environment.lacking(home, given)
+    assert not [name for name in found if name.startswith("PREFECT_")]
+    assert "SEGWATCH_STAC_URL" in found
+
+
+def test_a_home_of_another_user_says_nothing(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    somebody_else = os.geteuid() + 1
+    monkeypatch.setattr(os, "geteuid", lambda: somebody_else)
+    assert environment.lacking(home, {}) == {}
+
+
+def test_the_printed_environment_is_the_same_for_a_shell_and_shows_no_secret(home: Path) -> None:
+    line = f"{sys.executable} -P -m segwatch.flows.cli env"
+    shell = {name: value for name, value in os.environ.items() if name in {"PATH", "HOME", "PYTHONPATH"}}
+    script = f'{line}; eval "$({line})"; echo "GOT $SEGWATCH_STAC_URL $PREFECT_API_AUTH_STRING"'
+    done = subprocess.run(
+        ["bash", "-c", script],
+        cwd=home.parent,
+        env=shell,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    printed, _, got = done.stdout.partition("GOT ")
+    found = environment.of_running(home)
+    assert got.split() == [found["SEGWATCH_STAC_URL"], found["PREFECT_API_AUTH_STRING"]]
+    assert found["PREFECT_API_AUTH_STRING"] not in printed
+    assert found["SEGWATCH_WEBHOOK_SECRET"] not in printed
+
+
+def test_secrets_are_made_once_whoever_asks_first(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        made = set(pool.map(lambda _: secrets.prefect_secret(tmp_path), range(32)))
+    assert len(made) == 1
+    assert (tmp_path / secrets.PREFECT).stat().st_mode & 0o077 == 0
+    assert [file.name for file in tmp_path.iterdir()] == [secrets.PREFECT]
+
+
+def test_a_home_is_removed_and_nothing_beside_it(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    secrets.webhook_secret(home)
+    (home / "notes.txt").write_text("mine")
+    for _ in range(2):
+        Stack(home, say=lambda _: None).remove()
+        assert [file.name for file in home.iterdir()] == ["notes.txt"]
+
+
+def test_a_long_step_says_that_it_goes_on() -> None:
+    told: list[str] = []
+    enough = threading.Event()
+
+    def say(text: str) -> None:
+        told.append(text)
+        if len(told) == 3:
+            enough.set()
+
+    with step(say, "a step", every_seconds=0.05):
+        assert enough.wait(30)
+    assert told[0] == "a step"
+    assert all(text.startswith("a step: ") and text.endswith(" so far") for text in told[1:])
