@@ -35,14 +35,19 @@ NOW = datetime(2026, 11, 27, 10, 0, 0, tzinfo=UTC)
         ("Fri Nov 27 10:00:30 2026", 30.0),
         ("Fri, 27 Nov 2026 11:00:30 +0100", 30.0),
         ("Fri, 27 Nov 2026 09:00:00 GMT", 0.0),
-        ("soon", None),
-        ("-3", None),
-        ("", None),
-        (None, None),
+        ("soon", 0.0),
+        ("-3", 0.0),
+        ("", 0.0),
+        (None, 0.0),
     ],
 )
-def test_how_long_to_wait(value: str | None, seconds: float | None) -> None:
-    assert parse_retry_after(value, NOW) == seconds
+def test_how_long_to_wait(value: str | None, seconds: float) -> None:
+    assert parse_retry_after({} if value is None else {"retry-after": value}, NOW) == seconds
+
+
+def test_a_date_to_wait_for_is_by_the_clock_of_the_server() -> None:
+    fast = {"date": "Fri, 27 Nov 2026 12:00:00 GMT", "retry-after": "Fri, 27 Nov 2026 12:00:20 GMT"}
+    assert parse_retry_after(fast, NOW) == 20.0
 
 
 @pytest.mark.parametrize(
@@ -124,7 +129,7 @@ def test_an_answer_in_parts() -> None:
 def test_no_header_raises(value: str) -> None:
     for read in (parse_content_range, parse_etag, parse_date, parse_boundary):
         read(value)
-    assert (parse_retry_after(value, NOW) or 0) >= 0
+    assert parse_retry_after({"retry-after": value, "date": value}, NOW) >= 0
     parse_length({"content-length": value})
 
 
@@ -132,4 +137,5 @@ def test_no_header_raises(value: str) -> None:
 def test_dates_and_seconds_say_the_same(moment: datetime, seconds: int) -> None:
     now = moment.replace(microsecond=0, tzinfo=UTC)
     then = now + timedelta(seconds=seconds)
-    assert parse_retry_after(f"{then:%a, %d %b %Y %H:%M:%S} GMT", now) == parse_retry_after(str(seconds), now)
+    date, number = ({"retry-after": said} for said in (f"{then:%a, %d %b %Y %H:%M:%S} GMT", str(seconds)))
+    assert parse_retry_after(date, now) == parse_retry_after(number, now)
