@@ -211,7 +211,7 @@ def test_an_item_with_other_assets_takes_the_place_of_none_that_is_read(world: A
 
     def tile(name: str, baseline: str, assets: str) -> Scene:
         scene = linked(kit.scene(0, item_ids=(name,)), names=assets)
-        more = {"processing_baseline": baseline, "properties": {"grid:code": "MGRS-33TVL"}}
+        more: Any = {"processing_baseline": baseline, "properties": {"grid:code": "MGRS-33TVL"}}
         return replace(scene, items=(replace(scene.items[0], **more),))
 
     by_colour, by_number = tile("a", "05.09", "red green blue scl"), tile("b", "05.11", "B04 B03 B02")
