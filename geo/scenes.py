@@ -264,6 +264,9 @@ def _supersedes(newer: Item, older: Item) -> bool:
     tile = _first(older.properties, _TILE)
     if not tile or tile != _first(newer.properties, _TILE):
         return False
+    # what has none of the assets is no use to whom reads the older one
+    if older.assets and not older.assets.keys() & newer.assets.keys():
+        return False
     strips = {products.datastrip(one.properties) for one in (newer, older)}
     # some catalogs give the square of the tile in place of what was imaged: then only this tells pieces apart
     if len(strips) > 1 and "" not in strips:

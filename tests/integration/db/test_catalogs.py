@@ -202,6 +202,28 @@ def test_an_item_that_a_profile_cannot_read_is_no_part_of_its_scene(world: Any, 
     assert len(lease(world).scene.items) == 2
 
 
+def test_an_item_with_other_assets_takes_the_place_of_none_that_is_read(world: Any, kit: Any) -> None:
+    """One catalog may hold a tile twice, in the styles of two others."""
+    bands = {name: BandRef(asset) for name, asset in (("red", "B04"), ("green", "B03"), ("blue", "B02"))}
+    profile = replace(kit.watch().profile, name="numbered", clouds=None, **bands)
+    with world.engine.begin() as conn:
+        numbered = watches.apply(conn, replace(kit.watch(), name="numbered", profile=profile)).revision_id
+
+    def tile(name: str, baseline: str, assets: str) -> Scene:
+        scene = linked(kit.scene(0, item_ids=(name,)), names=assets)
+        more: Any = {"processing_baseline": baseline, "properties": {"grid:code": "MGRS-33TVL"}}
+        return replace(scene, items=(replace(scene.items[0], **more),))
+
+    by_colour, by_number = tile("a", "05.09", "red green blue scl"), tile("b", "05.11", "B04 B03 B02")
+    found = [find(world, by_colour), find(world, by_number, numbered), find(world, by_colour)]
+    assert found == [1, 1, 0]
+    seen = {}
+    for leased in (lease(world), lease(world)):
+        (one,) = leased.observations
+        seen[one.watch.name] = [item.id for item in leased.scene.items]
+    assert seen == {"lakes": ["a-0"], "numbered": ["b-0"]}
+
+
 def test_profiles_that_reach_assets_by_other_doors_have_links_of_their_own(world: Any, kit: Any) -> None:
     """One reads by the web, the other one in the bucket; searches by turns take nobody's links away."""
     bucket = replace(kit.watch().profile, name="bucket", access=AssetAccess("s3", region="eu-central-1"))
