@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import gzip
+import json
+import os
+import subprocess
+import sys
 import zlib
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -16,6 +20,7 @@ from segwatch.db import events, outbox
 from segwatch.flows import feeds
 from segwatch.flows.deliver import deliver_outbox
 from segwatch.flows.settings import load_settings
+from tests.conftest import Database
 from tests.invariants.conftest import Ledger, Look, cells
 from tests.support.receiving import receiving
 from tests.support.serving import Answer, serving
@@ -61,6 +66,23 @@ def test_a_channel_that_is_gone_is_set_aside_until_it_is_tried_again_by_hand(led
                      {"to": again.url + "/gone", "old": gone})  # fmt: skip
         assert outbox.replay(conn, channel=again.url + "/gone") == 12
         assert outbox.ailing_channels(conn) == []
+
+
+def test_the_command_line_lists_what_is_gone_without_its_key(database: Database, ledgers: Any) -> None:
+    ledger: Ledger = ledgers()
+    with receiving(answers={"/k3y": (410, {})}) as taken:
+        ledger.rule(channels=(taken.url + "/k3y",))
+        ledger.arrive(WORLD, [0, 1])
+        deliver(ledger)
+    done = subprocess.run(
+        [sys.executable, "-P", "-m", "segwatch.flows.cli", "alert", "channels", "--json"],
+        env=os.environ | {"SEGWATCH_DATABASE_URL": database.url()},
+        capture_output=True, text=True, timeout=60, check=True,
+    )  # fmt: skip
+    (row,) = json.loads(done.stdout)
+    assert (row["given_up"], row["rules"]) == (6, ["lakes, rule any"])
+    assert row["gone_at"]
+    assert "k3y" not in done.stdout
 
 
 def _in(seconds: float) -> str:

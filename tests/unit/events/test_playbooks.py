@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from shapely.geometry import LineString, MultiPoint, Point, box
 from shapely.geometry.base import BaseGeometry
@@ -202,6 +202,7 @@ def test_two_playbooks_of_one_name_are_refused(tmp_path: Path) -> None:
 
 
 @given(st.text(max_size=60), st.text(max_size=60))
+@settings(deadline=None)
 def test_watch_names_are_names_and_no_two_events_share_one(one: str, other: str) -> None:
     book = shipped("flood")
     name = playbooks.watch_name(book, one)
