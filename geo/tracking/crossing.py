@@ -15,7 +15,8 @@ import shapely
 from shapely.geometry.base import BaseGeometry
 
 from segwatch.geo.area import geodesic_m2
-from segwatch.geo.tracking import ground, transitions
+from segwatch.geo.polygons import clean
+from segwatch.geo.tracking import transitions
 from segwatch.geo.tracking.link import Edges, components
 from segwatch.geo.tracking.recording import Continued, Object, Record, score
 from segwatch.geo.tracking.transitions import array
@@ -78,10 +79,13 @@ def _contacts(
     hidden: dict[int, BaseGeometry] = {}
     pairs = []
     for band, other in zip(first.tolist(), second.tolist(), strict=True):
-        outline = objects[other].state.geometry
+        outline, state = objects[other].state.geometry, record.now(objects[other].state)
+        if (state.merged_into or state.track_id) in record.shown[numbers[band]]:
+            continue
         if other not in hidden:
             hidden[other] = transitions.hidden(outline, footprint, record.crs, tolerance_m)
-        shown = ground.on(outline, record.observation.detections[numbers[band]].geometry)
+        detection = record.observation.detections[numbers[band]].geometry
+        shown = clean(transitions.snapped(shapely.intersection, outline, detection))
         there = transitions.local_all([hidden[other], shown], record.crs)
         met = shapely.area(shapely.intersection(there, bands[band])).sum()
         if met >= _CONTACT * tolerance_m**2:

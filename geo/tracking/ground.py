@@ -18,7 +18,7 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 from pyproj import CRS
-from shapely.geometry import Polygon
+from shapely.geometry import MultiPolygon, Polygon
 from shapely.geometry.base import BaseGeometry
 
 from segwatch.geo.area import polygonal_parts
@@ -74,6 +74,7 @@ class SeenGround:
     def new(self, footprint: BaseGeometry) -> NewGround:
         """What of the footprint was not seen."""
         own = _without(footprint, self._own)
+        # the very same geometry where nothing was taken over
         return NewGround(_without(own, self._inherited), own)
 
 
@@ -106,6 +107,43 @@ def _without_hairlines(geometry: BaseGeometry) -> BaseGeometry:
     return clean(shapely.union_all(shapely.intersection(polygons[wide], opened)))
 
 
+class Ground:
+    """Ground whose polygons are found by place, so that cutting an outline costs what lies there.
+
+    Parameters
+    ----------
+    geometry
+        EPSG:4326.
+    """
+
+    def __init__(self, geometry: BaseGeometry) -> None:
+        self.geometry = geometry
+        self._polygons = transitions.array(polygonal_parts(geometry))
+        self._tree = shapely.STRtree(self._polygons)
+        shapely.prepare(geometry)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is none."""
+        return self.geometry.is_empty
+
+    def meets(self, outline: BaseGeometry) -> bool:
+        """Whether an outline (EPSG:4326) touches it."""
+        return not self.is_empty and bool(shapely.intersects(self.geometry, outline))
+
+    def on(self, outline: BaseGeometry) -> BaseGeometry:
+        """The part of an outline on it, EPSG:4326."""
+        return clean(transitions.snapped(shapely.intersection, outline, self._near(outline)))
+
+    def off(self, outline: BaseGeometry) -> BaseGeometry:
+        """The part of an outline elsewhere, EPSG:4326."""
+        return clean(transitions.snapped(shapely.difference, outline, self._near(outline)))
+
+    def _near(self, outline: BaseGeometry) -> BaseGeometry:
+        near: list[Polygon] = self._polygons[np.sort(self._tree.query(outline))].tolist()
+        return MultiPolygon(near)
+
+
 @dataclass(frozen=True, slots=True)
 class Cut:
     """Detections, cut at the border of new ground."""
@@ -123,7 +161,8 @@ class Cut:
 def cut(
     detections: Sequence[BaseGeometry],
     shapes: NDArray[Any],
-    unseen: BaseGeometry,
+    footprint: BaseGeometry,
+    unseen: Ground,
     crs: CRS,
     tolerance_m: float,
 ) -> Cut:
@@ -132,7 +171,8 @@ def cut(
     Args:
         detections: N outlines, EPSG:4326.
         shapes: (N,) the same in ``crs``.
-        unseen: new ground, EPSG:4326.
+        footprint: what they lie within, EPSG:4326.
+        unseen: new ground.
         crs: the series' equal-area CRS.
         tolerance_m: one pixel, metres.
     """
@@ -140,9 +180,9 @@ def cut(
     if unseen.is_empty or not len(given):
         every = tuple((index,) for index in range(len(given)))
         return Cut(shapes, tuple(range(len(given))), every, {})
-    shapely.prepare(unseen)
-    meets = shapely.intersects(unseen, given)
-    inside = shapely.covers(unseen, given)
+    everywhere = unseen.geometry is footprint
+    meets = np.ones(len(given), bool) if everywhere else shapely.intersects(unseen.geometry, given)
+    inside = meets if everywhere else shapely.covers(unseen.geometry, given)
     fresh: dict[int, BaseGeometry] = {}
     pieces: list[list[BaseGeometry]] = []
     for index, (geometry, shape) in enumerate(zip(given, shapes, strict=True)):
@@ -150,26 +190,16 @@ def cut(
             fresh[index] = geometry
             pieces.append([])
             continue
-        part = on(geometry, unseen) if meets[index] else Polygon()
-        if not _wide(part, crs, tolerance_m):
+        part = unseen.on(geometry) if meets[index] else Polygon()
+        if part.is_empty or not _wide(part, crs, tolerance_m):
             pieces.append([shape])
             continue
         fresh[index] = part
-        pieces.append(_wide(off(geometry, unseen), crs, tolerance_m))
+        pieces.append(_wide(unseen.off(geometry), crs, tolerance_m))
     source = [index for index, some in enumerate(pieces) for _ in some]
     numbers = iter(range(len(source)))
     of = tuple(tuple(next(numbers) for _ in some) for some in pieces)
     return Cut(transitions.array([one for some in pieces for one in some]), tuple(source), of, fresh)
-
-
-def on(geometry: BaseGeometry, ground: BaseGeometry) -> BaseGeometry:
-    """The part on that ground, EPSG:4326."""
-    return clean(transitions.snapped(shapely.intersection, geometry, ground))
-
-
-def off(geometry: BaseGeometry, ground: BaseGeometry) -> BaseGeometry:
-    """The part on other ground, EPSG:4326."""
-    return clean(transitions.snapped(shapely.difference, geometry, ground))
 
 
 def _wide(geometry: BaseGeometry, crs: CRS, tolerance_m: float) -> list[BaseGeometry]:
@@ -186,39 +216,40 @@ def _wide(geometry: BaseGeometry, crs: CRS, tolerance_m: float) -> list[BaseGeom
 
 
 def seen_before(
-    geometry: BaseGeometry, own: BaseGeometry, crs: CRS, tolerance_m: float
+    geometry: BaseGeometry, own: Ground, crs: CRS, tolerance_m: float
 ) -> tuple[BaseGeometry, float]:
     """The part of an outline on ground that was seen before.
 
     Args:
         geometry: EPSG:4326.
-        own: new ground, EPSG:4326.
+        own: new ground.
         crs: the series' equal-area CRS.
         tolerance_m: one pixel, metres.
 
     Returns:
         The part, EPSG:4326, and how much of it is more than the tolerance away from new ground, m².
     """
-    part = off(geometry, own)
+    part = own.off(geometry)
     if part.is_empty:
         return part, 0.0
-    fresh = on(geometry, own)
+    fresh = own.on(geometry)
     if fresh.is_empty:
         return geometry, float(transitions.local(geometry, crs).area)
     band = transitions.local(fresh, crs).buffer(tolerance_m)
     return part, float(transitions.local(part, crs).difference(band).area)
 
 
-def as_if_seen(before: BaseGeometry, after: BaseGeometry, ground: BaseGeometry) -> BaseGeometry | None:
+def as_if_seen(before: BaseGeometry, after: BaseGeometry, ground: Ground) -> BaseGeometry | None:
     """The outline before, with what is on new ground now as if it had been known; None where that is the same.
 
     What differs from it differs on ground that was seen before.
     """
-    if ground.is_empty or not (shapely.intersects(ground, after) or shapely.intersects(ground, before)):
+    if not (ground.meets(after) or ground.meets(before)):
         return None
-    kept = transitions.snapped(shapely.difference, before, ground)
-    found = transitions.snapped(shapely.intersection, after, ground)
-    return clean(transitions.snapped(shapely.union_all, [kept, found]))
+    found = ground.on(after)
+    if found.is_empty and ground.on(before).is_empty:
+        return None
+    return clean(transitions.snapped(shapely.union_all, [ground.off(before), found]))
 
 
 def reach(footprint: BaseGeometry, tolerance_m: float, new: NewGround) -> BaseGeometry:

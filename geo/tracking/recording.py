@@ -16,7 +16,7 @@ from shapely.geometry.base import BaseGeometry
 
 from segwatch.geo.area import geodesic_m2
 from segwatch.geo.tracking import ground, transitions
-from segwatch.geo.tracking.ground import Cut, NewGround
+from segwatch.geo.tracking.ground import Cut, Ground, NewGround
 from segwatch.geo.tracking.transitions import Geometries
 from segwatch.geo.types import (
     Change,
@@ -69,6 +69,9 @@ class Record:
     min_polygon_m2: float = 0.0
     footprint: BaseGeometry = field(init=False)
     """Local CRS."""
+    unseen: Ground = field(init=False)
+    own: Ground = field(init=False)
+    """As of ``new``."""
     shapes: Geometries = field(init=False)
     """Detections in the local CRS."""
     cut: Cut = field(init=False)
@@ -87,11 +90,13 @@ class Record:
 
     def __post_init__(self) -> None:
         self.footprint = transitions.local(self.observation.footprint, self.crs)
-        for geometry in (self.footprint, self.new.unseen, self.new.own):
-            shapely.prepare(geometry)
+        shapely.prepare(self.footprint)
+        self.unseen = Ground(self.new.unseen)
+        self.own = self.unseen if self.new.own is self.new.unseen else Ground(self.new.own)
         outlines = [one.geometry for one in self.observation.detections]
         self.shapes = transitions.local_all(outlines, self.crs)
-        self.cut = ground.cut(outlines, self.shapes, self.new.unseen, self.crs, self.settings.tolerance_m)
+        footprint, tolerance_m = self.observation.footprint, self.settings.tolerance_m
+        self.cut = ground.cut(outlines, self.shapes, footprint, self.unseen, self.crs, tolerance_m)
         self.tracks = [None] * len(self.shapes)
 
     def step(self) -> TrackingStep:
@@ -202,15 +207,15 @@ class Record:
 
         Of an object that only the series before had looked at, what this one sees otherwise is told as baseline.
         """
-        unknown = self.new.unseen if self.inherited(old) else self.new.own
+        unknown = self.unseen if self.inherited(old) else self.own
         geometry = ground.as_if_seen(old.geometry, outline, unknown)
         return old if geometry is None else replace(old, geometry=geometry, area_m2=geodesic_m2(geometry))
 
     def on_seen(self, outline: BaseGeometry) -> BaseGeometry:
         """The part on ground that was seen before, or all of it where that is nothing."""
-        if self.new.unseen.is_empty or not shapely.intersects(self.new.unseen, outline):
+        if not self.unseen.meets(outline):
             return outline
-        part = ground.off(outline, self.new.unseen)
+        part = self.unseen.off(outline)
         return outline if part.is_empty else part
 
 

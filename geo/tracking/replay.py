@@ -155,13 +155,6 @@ class _Fold(Record):
         new = self.see(state, found, self.outline(found), 1.0)
         self.change(state, ChangeKind.REAPPEARED, began=True, gained=self.on_seen(new.geometry))
 
-    def _on_seen(self, outline: BaseGeometry) -> BaseGeometry:
-        """The part on ground that was seen before, or all of it where that is nothing."""
-        if self.new.unseen.is_empty or not shapely.intersects(self.new.unseen, outline):
-            return outline
-        part = ground.off(outline, self.new.unseen)
-        return outline if part.is_empty else part
-
     def _appear(self, index: int) -> None:
         state = self.begin([index])
         gained = self._appeared_on(state)
@@ -178,12 +171,12 @@ class _Fold(Record):
 
         Less than a detection may have, or than a change must have, may have been there unnoticed.
         """
-        own, numbers = self.new.own, self.settings
-        if own is self.observation.footprint:
+        numbers = self.settings
+        if self.new.own is self.observation.footprint:
             return None
-        if own.is_empty or not shapely.intersects(own, state.geometry):
+        if not self.own.meets(state.geometry):
             return state.geometry
-        part, far_m2 = ground.seen_before(state.geometry, own, self.crs, numbers.tolerance_m)
+        part, far_m2 = ground.seen_before(state.geometry, self.own, self.crs, numbers.tolerance_m)
         least = max(self.min_polygon_m2, min(numbers.min_change_m2, state.area_m2 / 2))
         return part if far_m2 >= least else None
 
