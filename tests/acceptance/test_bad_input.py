@@ -24,6 +24,11 @@ def broken(system: System) -> str:
     report = json.loads(done.stdout)
     assert report["discover"]["items"] == 3
     assert report["discover"]["rejected"] == 1
+    ((reason, count),) = report["discover"]["reasons"].items()
+    assert "is missing" in reason
+    assert count == 1
+    # three attempts at the file that is cut off, and the scene under clouds
+    assert sorted(report["segment"]["reasons"].values()) == [1, 3]
     assert report["discover"]["scenes"] == 3
     return "broken"
 
@@ -61,7 +66,7 @@ def test_an_item_without_the_asset_is_rejected(system: System, broken: str) -> N
 
 def test_the_command_line_tells_all_of_it(system: System, broken: str) -> None:
     done = system.segwatch("coverage", broken, "--json")
-    assert [row["state"] for row in json.loads(done.stdout)] == ["observed", "failed", "skipped"]
+    assert [row["state"] for row in json.loads(done.stdout)] == ["observed", "failed", "skipped", "rejected"]
     point = system.broken.area.centroid
     asked = ("why-not", broken, "--json", "--", str(point.x), str(point.y))
     told = system.segwatch(*asked)
@@ -69,6 +74,13 @@ def test_the_command_line_tells_all_of_it(system: System, broken: str) -> None:
     answers = {row["acquired_at"][:10]: row["answer"] for row in json.loads(told.stdout)}
     assert answers["2024-05-11"] == "failed"
     assert answers["2024-05-21"] == "cloudy"
+    assert answers["2024-05-31"] == "rejected"
+
+
+def test_a_runs_last_lines_say_why_not_all_was_observed(system: System, broken: str) -> None:
+    done = system.segwatch("run", broken, **COLOUR)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1].startswith("rejected: 1 x ")
 
 
 def test_an_unreachable_catalog(system: System) -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from fastapi.testclient import TestClient
+from shapely.geometry import mapping
 from sqlalchemy import Engine, text
 from typer.testing import CliRunner
 
@@ -23,6 +26,7 @@ from tests.support.colour_segmenter import Well
 from tests.support.images import GRID, image, textured, tiff
 from tests.support.serving import serving_files
 from tests.support.small_queue import AREA, NOW, queue
+from tests.support.stac_store import Store, stac_store
 
 NUMBERS = np.random.default_rng(2).integers(300, 3000, (3, GRID.height, GRID.width)).astype(np.uint16)
 
@@ -92,6 +96,31 @@ def test_a_mended_profile_and_a_retry_observe_what_failed(
         assert "1 failed observation(s) queued again" in segwatch("retry", "lakes")
         Drain(engine, Well(), _settings()).run()
     assert [row.state for row in _rows(engine)] == ["inferred"]
+
+
+def test_a_runs_last_lines_say_why_not_all_was_observed(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("SEGWATCH_SEGMENTER", "tests.support.colour_segmenter:Well")
+    monkeypatch.setenv("SEGWATCH_EVIDENCE", "none")
+    monkeypatch.setenv("SEGWATCH_LINGER_SECONDS", "0")
+    store = Store()
+    with stac_store(store) as url, serving_files({"/a.tif": tiff(NUMBERS)}) as files:
+        for day in range(1, 5):
+            store.put(f"a{day}", f"2024-05-0{day}T10:00:00Z")
+            assets = {"visual": {"href": f"{files.url}/a.tif"}} if day < 3 else {}
+            store.items[f"a{day}"] |= {"geometry": mapping(AREA), "assets": assets}
+        watch = {"version": 1, "name": "lakes", "instruction": "the water", "start": "2024-01-01T00:00:00Z"}
+        source = {"area": {"geojson": mapping(AREA)}, "source": {"profile": "rgb-cog", "catalog": url}}
+        (tmp_path / "lakes.yaml").write_text(json.dumps(watch | source))
+        segwatch("apply", str(tmp_path / "lakes.yaml"))
+        done = CliRunner().invoke(app, ["run", "lakes"])
+    assert done.exit_code == 0, done.output
+    rejected, failed = done.stdout.splitlines()[-2:]
+    assert rejected.startswith("rejected: 2 x asset 'visual' is missing")
+    assert failed.startswith(
+        "not observed: 2 x the picture cannot be judged: the files hold more than 8 bits"
+    )
 
 
 @pytest.fixture
