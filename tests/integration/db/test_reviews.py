@@ -259,7 +259,9 @@ def test_a_rejection_closes_alerts_and_corrects_those_who_were_told(ledgers: Any
     assert messages_by_channel(ledger, lake) == [
         ("1", "alert", None, "delivered"), ("2", "alert", None, "dead"), ("1", "retracted", "rejected", "pending"),
     ]  # fmt: skip
-    query = "SELECT status, status_by, status_note, retracted_at IS NULL AS holds FROM watch.alerts WHERE track_id = :lake"
+    query = """
+        SELECT status, status_by, status_note, retracted_at IS NULL AS holds FROM watch.alerts WHERE track_id = :lake
+    """
     (closed,) = ledger.rows(query, lake=lake)
     assert (closed["status"], closed["status_by"], closed["holds"]) == ("resolved", "ada", False)
     assert closed["status_note"] == "the object was rejected in review: seen from the bridge"
