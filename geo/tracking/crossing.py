@@ -87,8 +87,9 @@ def _contacts(
         detection = record.observation.detections[numbers[band]].geometry
         shown = clean(transitions.snapped(shapely.intersection, outline, detection))
         there = transitions.local_all([hidden[other], shown], record.crs)
-        met = shapely.area(shapely.intersection(there, bands[band])).sum()
-        if met >= _CONTACT * tolerance_m**2:
+        # several corners are no border
+        met = shapely.get_parts(shapely.intersection(there, bands[band])).tolist()
+        if max((part.area for part in met), default=0.0) >= _CONTACT * tolerance_m**2:
             pairs.append((numbers[band], other))
     return pairs
 

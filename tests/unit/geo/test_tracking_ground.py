@@ -250,6 +250,11 @@ chosen = st.frozensets(st.integers(0, 24), min_size=1)
     views=[frozenset({17}), frozenset({21}), frozenset({0}), frozenset({16, 21})],
     shift_m=100,
 )
+@example(
+    water=frozenset({6, 7, 10, 12, 16, 17}),
+    views=[frozenset({10}), frozenset({6, 7, 12, 16, 17})],
+    shift_m=0,
+)
 @example(water=frozenset({14, 18}), views=[frozenset({14}), frozenset({18})], shift_m=0)
 @example(water=frozenset({0, 1, 2}), views=[frozenset({0, 2}), frozenset({1})], shift_m=0)
 @given(
