@@ -176,7 +176,8 @@ def test_scenes_that_had_been_left_out_are_tracked_after_the_upgrade(empty: str)
 
 
 _MOVED = """
-    INSERT INTO segwatch.area VALUES (:west, ST_MakeEnvelope(0, 0, 1, 1, 4326)), (:both, ST_MakeEnvelope(0, 0, 2, 1, 4326));
+    INSERT INTO segwatch.area
+        VALUES (:west, ST_MakeEnvelope(0, 0, 1, 1, 4326)), (:both, ST_MakeEnvelope(0, 0, 2, 1, 4326));
     INSERT INTO segwatch.instruction VALUES (:both, 'water', '{water}');
     INSERT INTO segwatch.watch (id, name, instruction_id, area_id, definition, priority)
         VALUES (:west, 'w', :both, :west, '{}', 1), (:both, 'w', :both, :both, '{}', 1);
