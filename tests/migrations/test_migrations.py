@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Iterator
+from uuid import UUID
 
 import psycopg
 import pytest
@@ -172,6 +173,33 @@ def test_scenes_that_had_been_left_out_are_tracked_after_the_upgrade(empty: str)
         states = {row.key: row.state for row in conn.execute(text(query))}
     engine.dispose()
     assert states == {"1": "observed", "2": "inferred"}
+
+
+_MOVED = """
+    INSERT INTO segwatch.area
+        VALUES (:west, ST_MakeEnvelope(0, 0, 1, 1, 4326)), (:both, ST_MakeEnvelope(0, 0, 2, 1, 4326));
+    INSERT INTO segwatch.instruction VALUES (:both, 'water', '{water}');
+    INSERT INTO segwatch.watch (id, name, instruction_id, area_id, definition, priority)
+        VALUES (:west, 'w', :both, :west, '{}', 1), (:both, 'w', :both, :both, '{}', 1);
+    INSERT INTO segwatch.watch_head (name, watch_id) VALUES ('w', :head)
+"""
+
+
+@pytest.mark.parametrize("narrowed", [False, True])
+def test_the_upgrade_knows_whether_an_area_left_ground(empty: str, narrowed: bool) -> None:
+    migrate.upgrade(empty, "0010")
+    engine = make_engine(empty)
+    ids = {"west": UUID(int=1), "both": UUID(int=2)}
+    with engine.begin() as conn:
+        for statement in _MOVED.split(";"):
+            conn.execute(text(statement), ids | {"head": ids["west" if narrowed else "both"]})
+    engine.dispose()
+    migrate.upgrade(empty)
+    engine = make_engine(empty)
+    with engine.connect() as conn:
+        (row,) = conn.execute(text("SELECT area_id, until, narrowed FROM segwatch.watch_area"))
+    engine.dispose()
+    assert tuple(row) == (ids["west" if narrowed else "both"], None, narrowed)
 
 
 _OLD_DELIVERIES = """
