@@ -15,7 +15,7 @@ from email.message import Message
 from email.utils import parsedate_to_datetime
 
 _CONTENT_RANGE = re.compile(r"^\s*bytes[\s=:]+(?:(\d+)\s*-\s*(\d+)|\*)\s*/\s*(\d+|\*)\s*$", re.IGNORECASE)
-_SECONDS = re.compile(r"^\s*(\d{1,12})(?:\.\d*)?\s*$")
+_SECONDS = re.compile(r"^\s*(\d+)(?:\.\d*)?\s*$", re.ASCII)
 _BOUNDARY = re.compile(r'boundary\s*=\s*(?:"([^"]{1,200})"|([^\s;"]{1,200}))', re.IGNORECASE)
 #: Names that the registry has, and the older ones of RFC 9110 for them.
 _PLAIN = frozenset({"", "identity"})
