@@ -76,6 +76,13 @@ TRAITS = {
         "looked_at", "looked_at", "looked_at, when the scene was acquired that the verdict is about",
         ("review_id",), "review_id",
     ),
+    "rejected_items": ViewTraits(
+        "acquired_at", "acquired_at", "acquired_at, when the item was acquired",
+        ("watch", "collection", "item_id", "recorded_at", "reason"),
+    ),
+    "watches": ViewTraits(
+        "starts_at", "ends_at", "when scenes are observed: from starts_at to before ends_at", ("watch",), "watch"
+    ),
 }  # fmt: skip
 
 

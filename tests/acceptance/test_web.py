@@ -198,7 +198,9 @@ def test_features_of_the_analyst_views(mapped: str) -> None:
             "alerts",
             "coverage",
             "imagery",
+            "rejected_items",
             "reviews",
+            "watches",
         )
     }
     found = httpx.get(f"{mapped}/ogc/collections/watch.objects_now/items", params={"watch": "mapped"}).json()

@@ -14,7 +14,7 @@ SELECT r.id, r.watch_name, i.text, NULL, r.acquired_at, 'rejected', r.reason, 0,
        r.recorded_at, NULL, NULL, NULL, 1, r.superseded_at,
        -- as the identity of a catalog is: its name, else its address without query
        coalesce(nullif(w.definition->>'catalog_name', ''),
-                rtrim(regexp_replace(w.definition->>'catalog', '[?#].*$', ''), '/'))
+                rtrim(regexp_replace(regexp_replace(w.definition->>'catalog', '[?#].*$', ''), '//[^/@]*@', '//'), '/'))
 FROM segwatch.rejection r
 JOIN segwatch.watch w ON w.id = r.watch_id
 JOIN segwatch.instruction i ON i.id = w.instruction_id;

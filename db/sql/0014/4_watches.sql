@@ -1,7 +1,8 @@
 CREATE VIEW watch.watches AS
 SELECT h.name AS watch, w.id AS watch_revision, i.text AS instruction, i.targets, w.instruction_id AS instruction_revision,
        w.definition->'profile'->>'name' AS profile, w.definition->'profile'->>'collection' AS collection,
-       w.definition->>'catalog' AS catalog,
+       -- user information and query may be secrets
+       regexp_replace(regexp_replace(w.definition->>'catalog', '[?#].*$', ''), '//[^/@]*@', '//') AS catalog,
        CAST(w.definition->'profile'->>'gsd_m' AS float8) AS gsd_m,
        greatest(CAST(w.definition->>'min_polygon_m2' AS float8),
                 power(CAST(w.definition->'profile'->>'gsd_m' AS float8), 2)) AS min_polygon_m2,

@@ -241,5 +241,7 @@ def test_what_is_rejected_is_each_watchs_own(engine: Engine, database: Database)
         assert row["watch"] == "radar"
         assert row["href"].startswith(world.catalogs["radar"])
         world.answer()
-        covered = {(one["watch"], one["state"]) for one in world.rows("SELECT watch, state FROM watch.coverage")}
+        covered = {
+            (one["watch"], one["state"]) for one in world.rows("SELECT watch, state FROM watch.coverage")
+        }
         assert covered == {("optical", "observed"), ("radar", "rejected")}
