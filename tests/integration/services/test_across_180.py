@@ -150,4 +150,4 @@ def test_requests_across_180_degrees_find_what_lies_there(
 
 def test_boxes_that_are_none_are_still_refused(client: TestClient) -> None:
     for bbox in ("1,2,3", "nan,1,2,3", "400,1,2,3", "170,99,-170,100"):
-        assert client.get(f"{OBJECTS}/items", params={"bbox": bbox}).status_code == 422, bbox
+        assert client.get(f"{OBJECTS}/items", params={"bbox": bbox}).status_code == 400, bbox
