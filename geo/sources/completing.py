@@ -12,7 +12,8 @@ lowered, links that lead back to the first page. A search is taken as complete o
 | whatever, where the catalog counts more than it gave | checked, until its counts turned out to be wrong |
 
 The check asks for the period in two parts, each with an item that the other cannot have: if the answer was cut, one of
-the parts must bring something new. It is left out where the catalog counts as many items as it gave, unless
+the parts must bring something new. Where a catalog counts more than it gave and a part is as long as the whole, the
+answer is taken as cut. The check is left out where the catalog counts as many items as it gave, unless
 their number is one that a limit may have. Counts alone decide nothing.
 
 What is cut is asked for in parts: halves of the period; where that is a moment, quarters of the area or ranges of
@@ -134,6 +135,9 @@ class Completing:
             strays = any(_strays(part, one) for part, one in answers)
             if not answers or strays or _lost(pages.found, again, query):
                 raise self._incomplete(_more_than_given(pages))
+            if any(_length(one) >= max(2, _length(pages)) for _, one in answers):
+                # a part as long as the whole may have been cut in the same way, and shows nothing
+                return (yield from self._split(query, pages, depth))
             self._learned.miscounts = self._learned.miscounts or _counts_more(pages)
         return pages.found
 

@@ -237,6 +237,7 @@ def test_a_watch_tells_what_it_does_not_report(
     assert done.exit_code == 0, done.output
     smallest = {50: "100", 5e6: "5,000,000"}.get(more.get("min_polygon_m2", 0), "500")
     assert f"Not reported: objects under {smallest} m²; growth or shrinkage under" in done.output
-    assert done.output.count("warning:") == len(warned)
+    # its catalog does not answer here, which is one more
+    assert done.output.count("warning:") == len(warned) + 1
     for words in warned:
         assert words in done.output

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from shapely.geometry import box
 
@@ -77,6 +77,7 @@ def test_with_ranges_of_ids_everything_comes(
     st.lists(st.tuples(st.one_of(MOMENTS, FEW_MOMENTS), PLACES), max_size=60),
     st.sampled_from([2, 3, 5, 10, 16, 25, 50, 100]),
 )
+@example([(BEGIN, (0.0, 0.0, 4.0, 4.0))] * 3, 2)
 def test_without_them_everything_comes_or_an_error(held: list[tuple[datetime, Place]], most: int) -> None:
     catalog = Cutting(held, most, counts=True, by_id=False)
     try:
