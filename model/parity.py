@@ -2,6 +2,9 @@
 
 A record is a folder with ``config.json``, ``weights.safetensors`` and ``stages.safetensors``: small random
 weights, two images, teacher-forced answers, and what the reference computed at every stage.
+
+A stage is recorded whole as ``stage.NAME``, or thinned: ``shape.NAME``, every n-th element in C order as
+``sampled.NAME``, and for each axis longer than one ``mean.NAME.AXIS``, the means over all other axes.
 """
 
 from __future__ import annotations
@@ -64,25 +67,47 @@ def compare(
     # what stays on the CPU is read there
     for key in ("images", "images_clip"):
         record[f"input.{key}"] = record[f"input.{key}"].to(model.device)
-    wanted = {key for key in record if key.startswith("stage.")} - _NOT_COMPUTED
+    wanted = _recorded(record) - _NOT_COMPUTED
     diffs = []
     for stage, ours in _stages(model, record, int(settings["prompt_length"])):
         if stage in wanted:
             wanted.remove(stage)
-            diffs.append(_diff(stage.removeprefix("stage."), ours.cpu(), record[stage]))
+            diffs.append(_diff(stage.removeprefix("stage."), ours.cpu(), record))
     if wanted:
         raise CheckpointError(f"{directory}: no comparison for {', '.join(sorted(wanted))}")
     return diffs
 
 
-def _diff(stage: str, ours: Tensor, theirs: Tensor) -> StageDiff:
-    if ours.shape != theirs.shape:
+def _recorded(record: dict[str, Tensor]) -> set[str]:
+    """Return the keys of the recorded stages, whole or thinned, as ``stage.NAME``."""
+    whole = {key for key in record if key.startswith("stage.")}
+    return whole | {f"stage.{key.removeprefix('shape.')}" for key in record if key.startswith("shape.")}
+
+
+def _diff(stage: str, ours: Tensor, record: dict[str, Tensor]) -> StageDiff:
+    theirs = record.get(f"stage.{stage}")
+    shape = record[f"shape.{stage}"].tolist() if theirs is None else theirs.shape
+    if list(ours.shape) != list(shape):
         return StageDiff(stage, tuple(ours.shape), float("inf"))
-    distance = (ours.double() - theirs.double()).abs()
-    if not distance.numel():
-        return StageDiff(stage, tuple(ours.shape), 0.0)
+    pairs = _thinned_pairs(stage, ours, record) if theirs is None else [(ours, theirs)]
+    distances = [(one.double() - other.double()).abs() for one, other in pairs if one.numel()]
     binary = ours.dtype == torch.uint8
-    return StageDiff(stage, tuple(ours.shape), float(distance.mean() if binary else distance.max()))
+    return StageDiff(
+        stage,
+        tuple(ours.shape),
+        max((float(distance.mean() if binary else distance.max()) for distance in distances), default=0.0),
+    )
+
+
+def _thinned_pairs(stage: str, ours: Tensor, record: dict[str, Tensor]) -> list[tuple[Tensor, Tensor]]:
+    sampled = record[f"sampled.{stage}"]
+    step = -(-ours.numel() // len(sampled))
+    pairs = [(ours.flatten()[::step], sampled)]
+    for axis in range(ours.ndim):
+        if (means := record.get(f"mean.{stage}.{axis}")) is not None:
+            others = [other for other in range(ours.ndim) if other != axis]
+            pairs.append((ours.double().mean(others), means))
+    return pairs
 
 
 def _stages(model: SegEarthR2, record: dict[str, Tensor], prompt_length: int) -> Iterator[tuple[str, Tensor]]:
@@ -142,7 +167,7 @@ def _mask_stages(model: SegEarthR2, out: SegEarthOutput) -> Iterator[tuple[str, 
 def _loss_stages(
     model: SegEarthR2, record: dict[str, Tensor], out: SegEarthOutput
 ) -> Iterator[tuple[str, Tensor]]:
-    truth = record["stage.gt_masks"][:, 0].to(model.device)
+    truth = record["stage.gt_masks"][:, 0].float().to(model.device)
     grid = losses.attention_grid(truth, model.config.siglip.grid_side)
     yield "stage.gt_masks_27", grid
     per_layer = [losses.attention_loss(rows, grid) for rows in out.attentions or []]

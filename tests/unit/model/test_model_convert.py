@@ -227,17 +227,17 @@ def test_stored_precision_is_as_asked(
     assert stored["lm_head.weight"].dtype == torch.bfloat16
 
 
-def test_half_precision_is_near_the_reference() -> None:
+def test_half_precision_is_near_the_reference(oracle: Path) -> None:
     """bfloat16 in the language half: the tolerance that the README states."""
-    stages = {diff.stage: diff for diff in parity.compare(DATA / "oracle", torch.bfloat16)}
+    stages = {diff.stage: diff for diff in parity.compare(oracle, torch.bfloat16)}
     assert {name: diff.max_abs_diff for name, diff in stages.items() if not diff.max_abs_diff <= 0.15} == {}
     for image in range(2):
         assert stages[f"generated_ids.{image}"].max_abs_diff == 0
         assert stages[f"generated_masks.{image}"].max_abs_diff < 0.02, "share of pixels"
-    exact = CliRunner().invoke(app, ["model", "parity", str(DATA / "oracle"), "--dtype", "bfloat16"])
+    exact = CliRunner().invoke(app, ["model", "parity", str(oracle), "--dtype", "bfloat16"])
     assert exact.exit_code == 1, "past the tolerance of float32"
     loose = CliRunner().invoke(
-        app, ["model", "parity", str(DATA / "oracle"), "--dtype", "bfloat16", "--tolerance", "0.15"]
+        app, ["model", "parity", str(oracle), "--dtype", "bfloat16", "--tolerance", "0.15"]
     )
     assert loose.exit_code == 0
 

@@ -22,7 +22,6 @@ from segwatch.model.train.loop import Objective
 from tests.support.far_device import DEVICE, FarDevice
 
 QUESTIONS = ("segment the water", "Where are the roads?", "the forest")
-ORACLE = Path(__file__).parents[2] / "data" / "oracle"
 NUMBER, PICKED = "aten._local_scalar_dense.default", "aten.index.Tensor"
 BACK = MOVED = "aten._to_copy.default"
 MADE = "constructor"
@@ -86,9 +85,9 @@ def test_the_program_waits_once_a_token_and_once_a_result() -> None:
         assert far.waits == [NUMBER] * said + [BACK] * (1 + len(encoded.shapes))
 
 
-def test_a_device_computes_what_the_reference_computed() -> None:
+def test_a_device_computes_what_the_reference_computed(oracle: Path) -> None:
     with FarDevice():
-        diffs = parity.compare(ORACLE, device=DEVICE)
+        diffs = parity.compare(oracle, device=DEVICE)
     assert len(diffs) == 40
     assert {diff.stage: diff.max_abs_diff for diff in diffs if not diff.max_abs_diff <= 1e-4} == {}
 
@@ -100,10 +99,10 @@ def test_a_device_computes_what_the_reference_computed() -> None:
         ("cuda:99", "'cuda:99' is not here.* give auto or cpu"),
     ],
 )
-def test_a_device_that_is_not_there_is_named(device: str, says: str) -> None:
+def test_a_device_that_is_not_there_is_named(device: str, says: str, oracle: Path) -> None:
     with pytest.raises(InputError, match=says):
         Predictor.load(device=device)
-    done = CliRunner().invoke(app, ["model", "parity", str(ORACLE), "--device", device])
+    done = CliRunner().invoke(app, ["model", "parity", str(oracle), "--device", device])
     assert (done.exit_code, done.stderr.startswith("error: device")) == (1, True)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import pytest
 import torch
@@ -11,15 +10,14 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from segwatch.model.train import losses
-
-ORACLE = Path(__file__).parents[2] / "data" / "oracle"
+from tests.support import oracle
 
 
 @pytest.fixture(scope="module")
 def stages() -> dict[str, Tensor]:
-    if not (ORACLE / "stages.safetensors").exists():
-        pytest.skip("no oracle beside the tests")
-    return load_file(ORACLE / "stages.safetensors")
+    recorded = load_file(oracle.FOLDER / "stages.safetensors")
+    recorded["stage.gt_masks"] = recorded["stage.gt_masks"].float()
+    return recorded
 
 
 def test_attention_grid_is_the_references(stages: dict[str, Tensor]) -> None:
@@ -43,7 +41,7 @@ def test_mask_losses_are_the_references(stages: dict[str, Tensor]) -> None:
 
 
 def test_language_loss_is_the_references(stages: dict[str, Tensor]) -> None:
-    answers = torch.tensor(json.loads((ORACLE / "config.json").read_text())["answers"])
+    answers = torch.tensor(json.loads((oracle.FOLDER / "config.json").read_text())["answers"])
     # the first row of logits belongs to the last prompt token, whose own label does not count
     labels = torch.cat([torch.full((2, 1), losses.IGNORE_LABEL), answers], dim=1)
     torch.testing.assert_close(
