@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +18,7 @@ from sqlalchemy.exc import DataError
 
 from segwatch.db import roles
 from segwatch.db.engine import driver_url, make_engine
+from segwatch.flows.hosts import KnownHosts, is_loopback
 from segwatch.flows.web import alerts, events, feeds, imagery, ogc, queries, reviews
 from segwatch.flows.web.tiles import asked_mercator_tile
 from segwatch.geo.errors import GeoError
@@ -59,8 +60,12 @@ class Access:
 NOBODY = Access()
 
 
-def serve(database_url: str, *, host: str, port: int, access: Access = NOBODY) -> None:
+def serve(
+    database_url: str, *, host: str, port: int, access: Access = NOBODY, names: Collection[str] = ()
+) -> None:
     """Run until stopped, with the analyst's rights: whoever asks has those of ``database_url``.
+
+    Requests by another name than ``names``, loopback's and, beyond loopback, any address are refused.
 
     Raises
     ------
@@ -68,7 +73,8 @@ def serve(database_url: str, *, host: str, port: int, access: Access = NOBODY) -
         It has more.
     """
     _require_reader(database_url)
-    uvicorn.run(create_app(database_url, access), host=host, port=port, log_level="warning")
+    app = KnownHosts(create_app(database_url, access), names, any_address=not is_loopback(host))
+    uvicorn.run(app, host=host, port=port, log_level="warning")
 
 
 def _require_reader(database_url: str) -> None:
