@@ -23,7 +23,7 @@ from urllib.parse import quote
 
 import psycopg
 
-from segwatch.db import binaries, logins, roles
+from segwatch.db import binaries, logins, roles, server_conf
 from segwatch.db.account import Account, server_account
 from segwatch.db.errors import (
     ClusterDown,
@@ -47,7 +47,6 @@ _EXTENSIONS: tuple[LiteralString, ...] = (
     "CREATE EXTENSION IF NOT EXISTS postgis",
     "CREATE EXTENSION IF NOT EXISTS btree_gist",
 )
-_FAST = "fsync = off\nsynchronous_commit = off\nfull_page_writes = off\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,23 +224,31 @@ class Cluster:
 
     def _state(self) -> dict[str, Any]:
         try:
-            state: dict[str, Any] = json.loads(self._state_file.read_text())
+            state = json.loads(self._state_file.read_text())
         except FileNotFoundError:
-            return {}
-        except (OSError, ValueError) as error:
-            raise DataUnusable(
-                f"{self._state_file} cannot be read: {error}; remove this file, which holds no data, and try again"
-            ) from error
-        return state
+            state = None
+        except OSError as error:
+            raise DataUnusable(f"{self._state_file} cannot be read: {error}") from error
+        except ValueError:
+            state = None
+        # a file that is lost or spoiled, as by a full disk, costs no data: its port is chosen anew, the data is found
+        return state if isinstance(state, dict) else self._found()
+
+    def _found(self) -> dict[str, Any]:
+        folders = (self.home / "postgres" / "data", self._fallback / "data")
+        there = [one for one in folders if (one / "PG_VERSION").exists()]
+        return {"data_dir": str(there[0])} if there else {}
 
     def _remember(self, **values: Any) -> None:
         new = self._state_file.with_suffix(".new")
+        new.touch(mode=0o600)
         new.write_text(json.dumps(self._state() | values, sort_keys=True))
         new.replace(self._state_file)
 
     def _make_home(self) -> None:
         try:
-            self.home.mkdir(parents=True, exist_ok=True)
+            # the server's account passes through it where this is root
+            self.home.mkdir(mode=0o711 if os.geteuid() == 0 else 0o700, parents=True, exist_ok=True)
         except OSError as error:
             raise DataUnusable(
                 f"cannot make {self.home}: {error}; set SEGWATCH_HOME to another folder"
@@ -250,7 +257,10 @@ class Cluster:
     @contextmanager
     def _exclusive(self) -> Iterator[None]:
         """One starter or stopper at a time."""
-        with (self.home / "postgres.lock").open("w") as file:
+        # who may open it may lock it, and keep us waiting
+        descriptor = os.open(self.home / "postgres.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        os.fchmod(descriptor, 0o600)
+        with os.fdopen(descriptor, "w") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
 
@@ -370,7 +380,8 @@ class Cluster:
         found = self.socket_dir.lstat()
         if self.socket_dir.is_symlink() or found.st_uid not in {account.uid, os.geteuid()}:
             raise DataUnusable(
-                f"{self.socket_dir} belongs to user id {found.st_uid}; remove it and try again"
+                f"{self.socket_dir} belongs to user id {found.st_uid}; ask them to give up the name, or set "
+                "SEGWATCH_HOME to another folder"
             )
         account.own_folder(self.socket_dir)
 
@@ -388,18 +399,7 @@ class Cluster:
         return port
 
     def _configure(self, account: Account, port: int) -> None:
-        lines = [
-            "listen_addresses = '127.0.0.1'",
-            f"port = {port}",
-            f"unix_socket_directories = '{self.socket_dir}'",
-            "password_encryption = 'scram-sha-256'",
-            "max_connections = 100",
-            f"shared_buffers = {_shared_buffers_mib()}MB",
-            "max_wal_size = 4GB",  # a checkpoint makes every page it touches next be logged whole
-            "timezone = 'UTC'",
-            "log_timezone = 'UTC'",
-        ]
-        text = "\n".join(lines) + "\n" + ("" if self._durable else _FAST)
+        text = server_conf.text(port, self.socket_dir, durable=self._durable)
         try:
             self._write(account, "segwatch.conf", text)
             self._write(account, "pg_hba.conf", logins.hba())
@@ -473,12 +473,6 @@ class Cluster:
                 ) from error
             except psycopg.errors.DiskFull as error:
                 raise _explain("No space left on device", self._data, str(error)) from error
-
-
-def _shared_buffers_mib() -> int:
-    """A quarter of the memory, as the PostgreSQL manual advises, and no more than the indexes of a long history."""
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2**20
-    return max(128, min(memory // 4, 1024))
 
 
 def _explain(output: str, data: Path, message: str) -> ClusterError:

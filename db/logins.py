@@ -91,7 +91,7 @@ def close_to_others(conn: psycopg.Connection[Any], database: str, *members: str)
     """Let only these roles connect to a database; by default every role of the cluster may."""
     acl = conn.execute(
         "SELECT EXISTS (SELECT FROM aclexplode(coalesce(datacl, acldefault('d', datdba))) "
-        "WHERE grantee = 0) FROM pg_database WHERE datname = %s",
+        "WHERE grantee = 0 AND privilege_type = 'CONNECT') FROM pg_database WHERE datname = %s",
         (database,),
     )
     row = acl.fetchone()
@@ -99,8 +99,8 @@ def close_to_others(conn: psycopg.Connection[Any], database: str, *members: str)
         return  # closed, and since then an operator may have let in others
     name, allowed = sql.Identifier(database), sql.SQL(", ").join(map(sql.Identifier, members))
     with conn.transaction():
-        conn.execute(sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(name))
-        conn.execute(sql.SQL("GRANT CONNECT, TEMPORARY ON DATABASE {} TO {}").format(name, allowed))
+        conn.execute(sql.SQL("REVOKE CONNECT ON DATABASE {} FROM PUBLIC").format(name))
+        conn.execute(sql.SQL("GRANT CONNECT ON DATABASE {} TO {}").format(name, allowed))
 
 
 def ensure_owner(conn: psycopg.Connection[Any], owner: str) -> None:

@@ -1,8 +1,8 @@
 """Put segwatch on a Prefect server: work pools, deployments, and each watch's own with its schedule. Idempotent.
 
 What an operator set on the server stays: work pools that are there (but for a template by which a run could execute
-commands), the schedules of deployments that are there (of a watch's own schedule, whether it is switched on), and whether
-a watch's deployment is paused.
+commands), the schedules of deployments that are there (of a watch's own schedule, whether it is switched on), and
+whether a watch's deployment is paused.
 """
 
 from __future__ import annotations

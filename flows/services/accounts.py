@@ -43,7 +43,8 @@ class Account:
     def environment(self) -> dict[str, str]:
         """Variables that programs look the user up by, who is in no list of users."""
         name = f"segwatch-{self.folder.name}"
-        return {"HOME": str(self.folder), "USER": name, "LOGNAME": name}
+        # Prefect keeps what workers share in one folder below that of temporary files
+        return {"HOME": str(self.folder), "USER": name, "LOGNAME": name, "TMPDIR": str(self.folder / "tmp")}
 
     def own(self, path: Path) -> None:
         """Give it a file or folder, and nobody else."""
@@ -63,7 +64,9 @@ def account(home: Path, service: str) -> Account | None:
     folder.mkdir(parents=True, exist_ok=True)
     folder.parent.chmod(0o711)
     made = Account(uid, gid, groups, folder, 0o007 if service in WORKERS else 0o077)
-    made.own(folder)
+    (folder / "tmp").mkdir(exist_ok=True)
+    for one in (folder, folder / "tmp"):
+        made.own(one)
     return made
 
 

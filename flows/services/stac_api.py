@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+import psycopg
 import uvicorn
 from psycopg import sql
 
@@ -68,11 +69,11 @@ def prepare(database_url: str, reader: str, items: Path | None = None, imagery_u
             loader = Loader(database)
             loader.load_collections(_documents(items, "*/collection.json", imagery_url), Methods.upsert)
             loader.load_items(_documents(items, "*/items/*.json", imagery_url), Methods.upsert)
-        conn = database.connect()
-        conn.execute(
+        database.connect().execute(
             "SELECT pgstac.upsert_queryables(%s::jsonb, NULL::text[], NULL::text[], false)",
             [json.dumps(_QUERYABLES)],
         )
+    with psycopg.connect(database_url) as conn:  # the other one is pgstac's administrator by now
         conn.execute(sql.SQL("GRANT pgstac_read TO {}").format(sql.Identifier(reader)))
 
 

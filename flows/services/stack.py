@@ -25,7 +25,7 @@ from segwatch.flows.services.supervisor import Supervisor
 
 _PORT_TRIES = 5
 #: Secrets of the shell that the flows of each pool need: discovery and reading, and on the cpu pool also delivery.
-_NEEDS = {
+NEEDS = {
     "cpu": frozenset({"SEGWATCH_CREDENTIALS", "SEGWATCH_SERVICES", "SEGWATCH_WEBHOOK_SECRET"}),
     "gpu": frozenset({"SEGWATCH_CREDENTIALS"}),
 }
@@ -168,7 +168,7 @@ class Stack:
     def up_workers(self) -> None:
         """One process worker for each work pool, each with the secrets that its flows need."""
         database = {"SEGWATCH_DATABASE_URL": self.cluster.info().url_for(roles.WORKER)}
-        for pool, needs in _NEEDS.items():
+        for pool, needs in NEEDS.items():
             name = f"worker-{pool}"
             self._say(f"worker of the {pool} pool")
             argv = [sys.executable, "-P", "-m", "prefect", "worker", "start"]

@@ -25,8 +25,10 @@ from segwatch.flows.errors import PortLost, ServiceError
 from segwatch.flows.services.accounts import Account
 
 _STOP_SECONDS = 15.0
-#: What uvicorn and Prefect say of a port that they do not get.
-_IN_USE = re.compile("address already in use|is already in use|already running on port", re.IGNORECASE)
+#: What services say of a port that they do not get.
+_IN_USE = re.compile(
+    "address already in use|is already in use|already running on port|port \\d+ is taken", re.IGNORECASE
+)
 _LISTEN = "0A"
 """The state in /proc/net/tcp."""
 
@@ -181,7 +183,9 @@ class Supervisor:
         log = self._logs / f"{name}.log"
         said = log.read_bytes()[self._log_starts.get(name, 0) :].decode(errors="replace")
         if _IN_USE.search(said) or not ports.is_free(urlsplit(url).port or 0):
-            return PortLost(f"service {name} could not listen at {url}: another program does")
+            return PortLost(
+                f"service {name} could not listen at {url}: another program does; try again, it takes another"
+            )
         return ServiceError(f"service {name} ended while starting; {self._tail(name)}")
 
     def _check_answers(self, service: Service, url: str) -> None:

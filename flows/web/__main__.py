@@ -8,7 +8,7 @@ import sys
 
 from segwatch.db.errors import DbError
 from segwatch.flows import variables
-from segwatch.flows.errors import ConfigError
+from segwatch.flows.errors import FlowError
 from segwatch.flows.settings import load_settings
 from segwatch.flows.web.server import serve
 
@@ -26,7 +26,7 @@ def main() -> None:
         parser.error(f"set {_DATABASE} to the postgresql:// URL of a role that reads the schema watch")
     try:
         serve(database_url, host="127.0.0.1", port=arguments.port, names=load_settings().hosts)
-    except (ConfigError, DbError) as error:
+    except (DbError, FlowError) as error:
         parser.error(str(error))
 
 
