@@ -231,13 +231,16 @@ class Cluster:
             raise DataUnusable(f"{self._state_file} cannot be read: {error}") from error
         except ValueError:
             state = None
-        # a file that is lost or spoiled, as by a full disk, costs no data: its port is chosen anew, the data is found
+        # a file that is lost or spoiled, as by a full disk, costs no data: what it said is found
         return state if isinstance(state, dict) else self._found()
 
     def _found(self) -> dict[str, Any]:
         folders = (self.home / "postgres" / "data", self._fallback / "data")
-        there = [one for one in folders if (one / "PG_VERSION").exists()]
-        return {"data_dir": str(there[0])} if there else {}
+        data = next((one for one in folders if (one / "PG_VERSION").exists()), None)
+        if data is None:
+            return {}
+        port = server_conf.port_of(data / "segwatch.conf")
+        return {"data_dir": str(data)} | ({} if port is None else {"port": port})
 
     def _remember(self, **values: Any) -> None:
         new = self._state_file.with_suffix(".new")

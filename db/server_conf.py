@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 _FAST = "fsync = off\nsynchronous_commit = off\nfull_page_writes = off\n"
@@ -22,6 +23,15 @@ def text(port: int, socket_dir: Path, *, durable: bool) -> str:
         "log_timezone = 'UTC'",
     ]
     return "\n".join(lines) + "\n" + ("" if durable else _FAST)
+
+
+def port_of(file: Path) -> int | None:
+    """The port in a file with such a text; None where the file is not there."""
+    try:
+        found = re.search(r"^port = (\d+)$", file.read_text(), re.MULTILINE)
+    except FileNotFoundError:
+        return None
+    return None if found is None else int(found[1])
 
 
 def _shared_buffers_mib() -> int:

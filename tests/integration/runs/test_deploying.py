@@ -75,7 +75,7 @@ def test_deploying_again_keeps_what_an_operator_set(server: Server) -> None:
     with get_client(sync_client=True) as client:
         ids = {one.name: one.id for one in client.read_deployments()}
         template = client.read_work_pool("gpu").base_job_template
-        mine = template | {"job_configuration": {"stream_output": False, "labels": "{{ labels }}"}}
+        mine = template | {"job_configuration": {"stream_output": False}}
         client.create_deployment_schedules(ids["observe"], [hourly])
         client.create_deployment_schedules(ids["watch-lakes"], [extra])
         client.update_work_pool("gpu", WorkPoolUpdate(concurrency_limit=1, base_job_template=mine))
@@ -107,9 +107,15 @@ def test_a_pool_of_before_is_closed(server: Server, caplog: pytest.LogCaptureFix
         closed = client.read_work_pool("cpu").base_job_template
         opened = ProcessWorker.get_default_base_job_template()
         client.update_work_pool("cpu", WorkPoolUpdate(concurrency_limit=3, base_job_template=opened))
+        shared = client.read_deployment_by_name(OBSERVE)
+        client.update_deployment(shared.id, DeploymentUpdate(job_variables={"env": {"A": "1"}}))
+        deploy.schedule([LAKES])
         deploy.deploy(deploy.deployments_folder())
+        deploy.schedule([LAKES])
         pool = client.read_work_pool("cpu")
         client.update_work_pool("cpu", WorkPoolUpdate(concurrency_limit=None))
+        variables = client.read_deployment_by_name("observe/watch-lakes").job_variables
+    assert variables == {}, "what no run may bring, no deployment keeps"
     assert pool.base_job_template == closed
     assert pool.concurrency_limit == 3, "the operator's own stays"
     assert "let a run set command, env, working_dir" in caplog.text
