@@ -14,7 +14,7 @@ import os
 import pwd
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,6 +27,17 @@ WORKERS = frozenset({"worker-cpu", "worker-gpu"})
 _DEVICES = ("nvidia*", "dri/*", "kfd")
 _TRIES = 20
 _PROBE_SECONDS = 60.0
+_PROBE = """
+import importlib.util, os, sys
+import segwatch.flows
+for how, path in ((one[0], one[1:]) for one in sys.argv[1:]):
+    access = os.access(path, os.R_OK if how == "r" else os.W_OK) and (os.path.isfile(path) or os.access(path, os.X_OK))
+    if not access:
+        sys.exit(f"it may not {'read' if how == 'r' else 'write to'} {path}")
+segmenter = os.environ.get("SEGWATCH_SEGMENTER", "").partition(":")[0]
+if segmenter and importlib.util.find_spec(segmenter) is None:
+    sys.exit(f"it finds no {segmenter}")
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,12 +81,24 @@ def account(home: Path, service: str) -> Account | None:
     return made
 
 
-def why_not(one: Account, environment: Mapping[str, str]) -> str | None:
-    """Why a service cannot run as this account; None where it can."""
-    argv = [sys.executable, "-P", "-c", "import os, sys, segwatch.flows; os.listdir(sys.argv[1])"]
+def why_not(
+    one: Account, environment: Mapping[str, str], *, reads: Iterable[Path] = (), writes: Iterable[Path] = ()
+) -> str | None:
+    """Why a service cannot run as this account; None where it can.
+
+    Parameters
+    ----------
+    one
+        The account.
+    environment
+        What the service inherits; a segmenter that it names must be found, too.
+    reads, writes
+        Further files and folders that it must read, and folders that it must write to.
+    """
+    needed = [f"r{path}" for path in reads] + [f"w{path}" for path in (one.folder, *writes)]
     try:
         done = subprocess.run(
-            [*argv, str(one.folder)],
+            [sys.executable, "-P", "-c", _PROBE, *needed],
             env={**environment, **one.environment()},
             cwd="/",
             user=one.uid,

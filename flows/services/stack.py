@@ -22,6 +22,7 @@ from segwatch.flows.services import accounts, environment, inherited
 from segwatch.flows.services.progress import Say, step
 from segwatch.flows.services.secrets import prefect_secret, webhook_secret
 from segwatch.flows.services.supervisor import Supervisor
+from segwatch.flows.settings import load_settings
 
 _PORT_TRIES = 5
 #: Secrets of the shell that the flows of each pool need: discovery and reading, and on the cpu pool also delivery.
@@ -65,8 +66,9 @@ class Stack:
         self.cluster = Cluster(self.home)
         self.supervisor = Supervisor(self.home)
         self._say = say
-        self._warned = False
-        self._probed: list[str | None] = []
+        self._warned: set[str] = set()
+        self._probed: dict[str, str | None] = {}
+        self._reads: dict[str, list[Path]] = {}
 
     @contextmanager
     def exclusive(self) -> Iterator[None]:
@@ -109,6 +111,7 @@ class Stack:
     def up_catalog(self, imagery: Path, stac: Path) -> None:
         """The demo's STAC API and the imagery behind it."""
         root = str(imagery.absolute())
+        self._reads["imagery"] = [imagery.absolute()]
         where = self._up(
             "imagery", "imagery server", "/healthz", lambda port: _module("imagery", port, "--root", root), {}
         )
@@ -263,21 +266,34 @@ class Stack:
     def _account(self, name: str) -> accounts.Account | None:
         """Who a service runs as; None for this process's user."""
         who = accounts.account(self.home, name)
-        if who is None or (reason := self._unfit(who)) is None:
+        if who is None or (reason := self._unfit(name, who)) is None:
             return who
-        if not self._warned:
-            self._warned = True
+        if reason not in self._warned:
+            self._warned.add(reason)
             self._say(
-                f"the services run as root: a user of their own ({who.uid}) cannot run segwatch here: {reason}; let "
-                f"others enter the folders of {sys.prefix}, of segwatch's code and of {self.home}: chmod o+x FOLDER"
+                f"{name} runs as root: a user of its own ({who.uid}) cannot run it here: {reason}; let others enter "
+                f"the folders of {sys.prefix}, segwatch, {self.home} and what it names: chmod o+x FOLDER"
             )
         return None
 
-    def _unfit(self, who: accounts.Account) -> str | None:
-        """Why services cannot have users of their own here; asked once."""
-        if not self._probed:
-            self._probed.append(accounts.why_not(who, inherited.for_server(os.environ)))
-        return self._probed[0]
+    def _unfit(self, name: str, who: accounts.Account) -> str | None:
+        """Why a service cannot have a user of its own here; asked once."""
+        if name not in self._probed:
+            reads, writes = self._reached(name)
+            given = inherited.for_server(os.environ)
+            self._probed[name] = accounts.why_not(who, given, reads=reads, writes=writes)
+        return self._probed[name]
+
+    def _reached(self, name: str) -> tuple[list[Path], list[Path]]:
+        """Files and folders beside its own that a service reads, and folders that it writes to, by the settings."""
+        if name not in accounts.WORKERS:
+            return self._reads.get(name, []), []
+        settings = load_settings()
+        model = Path(settings.model_path) if settings.model_path else None
+        reads = [one for one in (model, settings.playbooks) if one is not None and one.exists()]
+        evidence = Path(settings.evidence) if settings.evidence else None
+        writes = [one for one in (evidence,) if one is not None and one.is_dir()]
+        return reads, writes
 
     def _prefect_home(self, name: str) -> Path:
         """Where Prefect keeps files in a service: of its own where the service has a user of its own."""
