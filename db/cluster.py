@@ -1,7 +1,7 @@
 """An embedded PostgreSQL + PostGIS cluster: one home folder, one server, loopback only.
 
 TCP asks for a password (SCRAM) kept in a file only this user can read; the Unix socket lies in a folder
-only the server's account can enter and trusts who gets there.
+only the server's account can enter and takes the operating system's word on who connects.
 """
 
 from __future__ import annotations
@@ -22,9 +22,8 @@ from typing import Any, LiteralString
 from urllib.parse import quote
 
 import psycopg
-from psycopg import sql
 
-from segwatch.db import binaries, roles
+from segwatch.db import binaries, logins, roles, server_conf
 from segwatch.db.account import Account, server_account
 from segwatch.db.errors import (
     ClusterDown,
@@ -39,8 +38,8 @@ from segwatch.db.ports import choose, is_free
 
 _log = logging.getLogger(__name__)
 
-SUPERUSER = "postgres"
-_DATABASE = "segwatch"
+SUPERUSER = logins.SUPERUSER
+_DATABASE = logins.LEDGER
 _PORT_TRIES = 5
 _FALLBACK = Path("/var/lib/segwatch")
 _START_SECONDS = 60
@@ -48,12 +47,6 @@ _EXTENSIONS: tuple[LiteralString, ...] = (
     "CREATE EXTENSION IF NOT EXISTS postgis",
     "CREATE EXTENSION IF NOT EXISTS btree_gist",
 )
-_FAST = "fsync = off\nsynchronous_commit = off\nfull_page_writes = off\n"
-_HBA = """\
-# written by segwatch at every start
-local all all trust
-host all all 127.0.0.1/32 scram-sha-256
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +68,10 @@ class ClusterInfo:
             The cluster has no such role.
         """
         return self._url("postgresql+psycopg", role, database)
+
+    def service_url(self, database: str) -> str:
+        """Plain ``postgresql://`` URL of the role of the service that has this database."""
+        return self._url("postgresql", logins.SERVICES[database], database)
 
     def superuser_url(self, database: str = _DATABASE) -> str:
         """Plain ``postgresql://`` URL of the superuser; only for setting databases up."""
@@ -191,7 +188,24 @@ class Cluster:
     def ensure_database(self, name: str, owner: str) -> None:
         """Create a database unless it exists."""
         with closing(self._connect("postgres")) as conn:
-            self._ensure_database(conn, name, owner)
+            logins.ensure_database(conn, name, owner)
+
+    def ensure_service_database(self, name: str, *, owner: str | None = None) -> None:
+        """Create the database of a service, which only the service's role and ``owner`` may connect to.
+
+        Parameters
+        ----------
+        name
+            One of ``logins.SERVICES``.
+        owner
+            Who owns it; None for the service's own role. That of a home from before gets this owner, too.
+        """
+        role = logins.SERVICES[name]
+        with closing(self._connect("postgres")) as conn:
+            logins.ensure_database(conn, name, owner or role)
+            logins.close_to_others(conn, name, role)
+        with closing(self._connect(name)) as conn:
+            logins.ensure_owner(conn, owner or role)
 
     def destroy(self) -> None:
         """Stop the server and delete its data, for good."""
@@ -210,23 +224,34 @@ class Cluster:
 
     def _state(self) -> dict[str, Any]:
         try:
-            state: dict[str, Any] = json.loads(self._state_file.read_text())
+            state = json.loads(self._state_file.read_text())
         except FileNotFoundError:
+            state = None
+        except OSError as error:
+            raise DataUnusable(f"{self._state_file} cannot be read: {error}") from error
+        except ValueError:
+            state = None
+        # a file that is lost or spoiled, as by a full disk, costs no data: what it said is found
+        return state if isinstance(state, dict) else self._found()
+
+    def _found(self) -> dict[str, Any]:
+        folders = (self.home / "postgres" / "data", self._fallback / "data")
+        data = next((one for one in folders if (one / "PG_VERSION").exists()), None)
+        if data is None:
             return {}
-        except (OSError, ValueError) as error:
-            raise DataUnusable(
-                f"{self._state_file} cannot be read: {error}; remove this file, which holds no data, and try again"
-            ) from error
-        return state
+        port = server_conf.port_of(data / "segwatch.conf")
+        return {"data_dir": str(data)} | ({} if port is None else {"port": port})
 
     def _remember(self, **values: Any) -> None:
         new = self._state_file.with_suffix(".new")
+        new.touch(mode=0o600)
         new.write_text(json.dumps(self._state() | values, sort_keys=True))
         new.replace(self._state_file)
 
     def _make_home(self) -> None:
         try:
-            self.home.mkdir(parents=True, exist_ok=True)
+            # the server's account passes through it where this is root
+            self.home.mkdir(mode=0o711 if os.geteuid() == 0 else 0o700, parents=True, exist_ok=True)
         except OSError as error:
             raise DataUnusable(
                 f"cannot make {self.home}: {error}; set SEGWATCH_HOME to another folder"
@@ -235,12 +260,15 @@ class Cluster:
     @contextmanager
     def _exclusive(self) -> Iterator[None]:
         """One starter or stopper at a time."""
-        with (self.home / "postgres.lock").open("w") as file:
+        # who may open it may lock it, and keep us waiting
+        descriptor = os.open(self.home / "postgres.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        os.fchmod(descriptor, 0o600)
+        with os.fdopen(descriptor, "w") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
 
     def _passwords(self) -> dict[str, str]:
-        wanted = (SUPERUSER, *roles.ALL)
+        wanted = logins.ALL
         known: dict[str, str] = {}
         if self._password_file.exists():
             known = json.loads(self._password_file.read_text())
@@ -355,7 +383,8 @@ class Cluster:
         found = self.socket_dir.lstat()
         if self.socket_dir.is_symlink() or found.st_uid not in {account.uid, os.geteuid()}:
             raise DataUnusable(
-                f"{self.socket_dir} belongs to user id {found.st_uid}; remove it and try again"
+                f"{self.socket_dir} belongs to user id {found.st_uid}; ask them to give up the name, or set "
+                "SEGWATCH_HOME to another folder"
             )
         account.own_folder(self.socket_dir)
 
@@ -373,21 +402,11 @@ class Cluster:
         return port
 
     def _configure(self, account: Account, port: int) -> None:
-        lines = [
-            "listen_addresses = '127.0.0.1'",
-            f"port = {port}",
-            f"unix_socket_directories = '{self.socket_dir}'",
-            "password_encryption = 'scram-sha-256'",
-            "max_connections = 100",
-            f"shared_buffers = {_shared_buffers_mib()}MB",
-            "max_wal_size = 4GB",  # a checkpoint makes every page it touches next be logged whole
-            "timezone = 'UTC'",
-            "log_timezone = 'UTC'",
-        ]
-        text = "\n".join(lines) + "\n" + ("" if self._durable else _FAST)
+        text = server_conf.text(port, self.socket_dir, durable=self._durable)
         try:
             self._write(account, "segwatch.conf", text)
-            self._write(account, "pg_hba.conf", _HBA)
+            self._write(account, "pg_hba.conf", logins.hba())
+            self._write(account, "pg_ident.conf", logins.ident())
             main = self._data / "postgresql.conf"
             include = "include_if_exists = 'segwatch.conf'"
             present = main.read_text()
@@ -444,8 +463,9 @@ class Cluster:
     def _set_up(self, info: ClusterInfo) -> None:
         with closing(self._connect("postgres")) as conn:
             for role, password in info.passwords.items():
-                self._ensure_login(conn, role, password)
-            self._ensure_database(conn, _DATABASE, roles.OWNER)
+                logins.ensure_login(conn, role, password)
+            logins.ensure_database(conn, _DATABASE, roles.OWNER)
+            logins.close_to_others(conn, _DATABASE, *roles.ALL)
         with closing(self._connect(_DATABASE)) as conn:
             try:
                 for statement in _EXTENSIONS:
@@ -456,34 +476,6 @@ class Cluster:
                 ) from error
             except psycopg.errors.DiskFull as error:
                 raise _explain("No space left on device", self._data, str(error)) from error
-
-    def _ensure_login(self, conn: psycopg.Connection[Any], role: str, password: str) -> None:
-        name = sql.Identifier(role)
-        if conn.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", (role,)).fetchone() is None:
-            conn.execute(sql.SQL("CREATE ROLE {}").format(name))
-        stored = conn.execute(
-            "SELECT shobj_description(oid, 'pg_authid') FROM pg_roles WHERE rolname = %s", (role,)
-        )
-        row = stored.fetchone()
-        mark = "segwatch " + hashlib.sha256(password.encode()).hexdigest()[:16]
-        if row is not None and row[0] == mark:
-            return  # nothing to change, so that a second up writes nothing
-        # hashed here, so that the password itself never reaches the server's log
-        hashed = conn.pgconn.encrypt_password(password.encode(), role.encode(), b"scram-sha-256").decode()
-        conn.execute(sql.SQL("ALTER ROLE {} LOGIN PASSWORD {}").format(name, sql.Literal(hashed)))
-        conn.execute(sql.SQL("COMMENT ON ROLE {} IS {}").format(name, sql.Literal(mark)))
-
-    @staticmethod
-    def _ensure_database(conn: psycopg.Connection[Any], name: str, owner: str) -> None:
-        if conn.execute("SELECT 1 FROM pg_database WHERE datname = %s", (name,)).fetchone() is None:
-            statement = sql.SQL("CREATE DATABASE {} OWNER {}")
-            conn.execute(statement.format(sql.Identifier(name), sql.Identifier(owner)))
-
-
-def _shared_buffers_mib() -> int:
-    """A quarter of the memory, as the PostgreSQL manual advises, and no more than the indexes of a long history."""
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2**20
-    return max(128, min(memory // 4, 1024))
 
 
 def _explain(output: str, data: Path, message: str) -> ClusterError:

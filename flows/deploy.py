@@ -1,7 +1,8 @@
 """Put segwatch on a Prefect server: work pools, deployments, and each watch's own with its schedule. Idempotent.
 
-What an operator set on the server stays: work pools that are there, the schedules of deployments that are there (of a
-watch's own schedule, whether it is switched on), and whether a watch's deployment is paused.
+What an operator set on the server stays: work pools that are there (but for a template by which a run could execute
+commands), the schedules of deployments that are there (of a watch's own schedule, whether it is switched on), and
+whether a watch's deployment is paused.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from pathlib import Path
 import httpx
 import yaml
 from prefect.client.orchestration import SyncPrefectClient, get_client
-from prefect.client.schemas.actions import DeploymentScheduleCreate, WorkPoolCreate
+from prefect.client.schemas.actions import DeploymentScheduleCreate, WorkPoolCreate, WorkPoolUpdate
 from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterName
 from prefect.client.schemas.objects import DeploymentSchedule
 from prefect.exceptions import ObjectAlreadyExists
@@ -28,7 +29,7 @@ from sqlalchemy import Engine
 
 from segwatch.db import watches
 from segwatch.db.errors import DbError
-from segwatch.flows import cadence
+from segwatch.flows import cadence, pools
 from segwatch.flows.errors import ConfigError, FlowError
 from segwatch.flows.watch_deployments import WatchDeployments
 from segwatch.geo.types import Watch
@@ -75,12 +76,36 @@ def deploy(folder: Path) -> None:
     """
     with reached(), get_client(sync_client=True) as client:
         for file in sorted((folder / "work_pools").glob("*.json")):
-            try:
-                client.create_work_pool(WorkPoolCreate(**json.loads(file.read_text())))
-            except ObjectAlreadyExists:
-                _log.info("work pool %s is there and stays as it is", file.stem)
+            _put_pool(client, WorkPoolCreate(**json.loads(file.read_text())))
         with _schedules_kept(client, folder):
             _apply(folder)
+
+
+def _put_pool(client: SyncPrefectClient, wanted: WorkPoolCreate) -> None:
+    """Make a pool that is not there, and close the template of one that is."""
+    try:
+        client.create_work_pool(wanted)
+    except ObjectAlreadyExists:
+        found = client.read_work_pool(wanted.name)
+        opened = pools.settable(found.type, found.base_job_template)
+        if not opened:
+            _log.info("work pool %s is there and stays as it is", wanted.name)
+        elif found.type == wanted.type:
+            _log.warning(
+                "work pool %s: its template let a run set %s, and is replaced; what it set for all runs belongs in the "
+                "environment of its workers",
+                wanted.name,
+                ", ".join(opened),
+            )
+            client.update_work_pool(wanted.name, WorkPoolUpdate(base_job_template=wanted.base_job_template))
+        else:
+            _log.warning(
+                "work pool %s is of type %s and stays as it is, though its template lets a run set %s; see "
+                "docs/control-plane.md",
+                wanted.name,
+                found.type,
+                ", ".join(opened),
+            )
 
 
 def _apply(folder: Path) -> None:

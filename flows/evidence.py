@@ -5,6 +5,9 @@ from __future__ import annotations
 import functools
 import logging
 import math
+import os
+import stat
+from pathlib import Path
 from uuid import UUID
 
 import fsspec
@@ -12,6 +15,7 @@ import numpy as np
 import rasterio
 import shapely
 from affine import Affine
+from fsspec.implementations.local import LocalFileSystem
 from numpy.typing import NDArray
 from rasterio.features import rasterize
 from shapely.geometry.base import BaseGeometry
@@ -93,10 +97,24 @@ def put(settings: FlowSettings, path: str, content: bytes) -> str | None:
         files, root = fsspec.url_to_fs(place(settings))
         files.makedirs(f"{root}/{path.rpartition('/')[0]}", exist_ok=True)
         files.pipe_file(f"{root}/{path}", content)
+        if isinstance(files, LocalFileSystem):
+            _share(Path(root), Path(root) / path)
     except (OSError, ValueError, ImportError) as error:
         _log.warning("%s could not be stored: %s", path, error)
         return None
     return str(files.unstrip_protocol(f"{root}/{path}"))
+
+
+def _share(root: Path, file: Path) -> None:
+    """Where the workers share the folder by its group (``services.accounts``), let them write this file, too."""
+    mode = root.stat().st_mode
+    if not mode & stat.S_ISGID:
+        return
+    for path in (file, *file.parents):
+        if path == root:
+            return
+        if path.stat().st_uid == os.geteuid():
+            path.chmod(0o660 if path == file else stat.S_IMODE(mode))
 
 
 def read(settings: FlowSettings, path: str) -> bytes | None:

@@ -172,7 +172,6 @@ def _segment_on_gpu_pool(engine: Engine, watch: str, settings: FlowSettings) -> 
         run_deployment(
             SEGMENT_DEPLOYMENT,
             parameters={"watch": watch},
-            job_variables={"env": settings.same_model()},
             timeout=_SEGMENT_TIMEOUT_SECONDS,
             poll_interval=1,
         ),
@@ -193,7 +192,8 @@ def _segment_on_gpu_pool(engine: Engine, watch: str, settings: FlowSettings) -> 
         raise FlowError(
             f"the segment run {name} completed and took up none of {len(left)} scene(s) of "
             f"{watch}: the gpu pool's worker looks at another ledger or has another model; compare "
-            "SEGWATCH_DATABASE_URL and SEGWATCH_MODEL_PATH there and here. What is pending stays queued"
+            "SEGWATCH_DATABASE_URL, SEGWATCH_MODEL_PATH and SEGWATCH_SEGMENTER of its worker with those of the cpu "
+            "pool's. What is pending stays queued"
         )
     return {"run": str(run.id), "state": state.name}
 

@@ -226,7 +226,7 @@ def respond_flow(document: str | None = None) -> list[dict[str, Any]]:
             done.append(asdict(made))
             if made.begun:
                 try:
-                    start(engine, settings, made.watch)
+                    start(engine, made.watch)
                 except Exception as error:
                     _log.exception("the run of %s", made.watch)
                     failed.append(f"{made.event}, watch {made.watch}: {error}")
@@ -235,14 +235,13 @@ def respond_flow(document: str | None = None) -> list[dict[str, Any]]:
     return done
 
 
-def start(engine: Engine, settings: FlowSettings, watch: str) -> None:
+def start(engine: Engine, watch: str) -> None:
     """Start the watch's first run and give it its schedule, on the Prefect server of the environment.
 
     The run comes first: it is what an event cannot wait for.
     """
-    variables = {"env": settings.same_model()}
     with deploy.reached():
-        run_deployment(_OBSERVE_DEPLOYMENT, parameters={"watch": watch}, job_variables=variables, timeout=0)
+        run_deployment(_OBSERVE_DEPLOYMENT, parameters={"watch": watch}, timeout=0)
     with engine.connect() as conn:
         stored = watches.current(conn, watch).watch
     deploy.schedule([stored])

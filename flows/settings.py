@@ -185,6 +185,14 @@ class FlowSettings(BaseSettings):
         le=3600,
         description="how long a scene waits after its first failure; each doubles it, to an hour",
     )
+    hosts: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_json_list)] = Field(
+        (),
+        description=(
+            "names by which the map and the embedded Prefect server are called beside localhost, and beyond loopback "
+            "beside addresses; a JSON list. Requests by other names are refused"
+        ),
+        examples=['["map.example.org"]'],
+    )
 
     @field_validator("event_secret", "webhook_secret")
     @classmethod
@@ -217,6 +225,14 @@ class FlowSettings(BaseSettings):
                 raise ValueError(f"{feed!r} is no address of a feed; write https://HOST/PATH")
         return feeds
 
+    @field_validator("hosts")
+    @classmethod
+    def _host_names(cls, hosts: tuple[str, ...]) -> tuple[str, ...]:
+        for host in hosts:
+            if not _HOST.fullmatch(host):
+                raise ValueError(f"{host!r} is no name of a host; write it without https:// and port")
+        return hosts
+
     @model_validator(mode="after")
     def _segmenter_or_checkpoint(self) -> Self:
         if self.segmenter and self.model_path:
@@ -230,11 +246,6 @@ class FlowSettings(BaseSettings):
         """What the source of a profile wants, in the open."""
         return {name: secret.get_secret_value() for name, secret in self.credentials.get(profile, {}).items()}
 
-    def same_model(self) -> dict[str, str]:
-        """Environment in which another run loads the same model: observations are queued for one version of it."""
-        given = {"SEGWATCH_SEGMENTER": self.segmenter, "SEGWATCH_MODEL_PATH": self.model_path}
-        return {name: value for name, value in given.items() if value is not None}
-
 
 _SECRETS = frozenset(
     name for name, given in FlowSettings.model_fields.items() if "SecretStr" in str(given.annotation)
@@ -245,6 +256,9 @@ _EXAMPLES = {
     for name, given in FlowSettings.model_fields.items()
     if given.examples or (isinstance(given.default, int | float) and not isinstance(given.default, bool))
 }
+#: Variables of the settings that are secret.
+SECRET_VARIABLES = frozenset(f"SEGWATCH_{name.upper()}" for name in _SECRETS)
+_HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?|\[?[0-9A-Fa-f:]{2,39}\]?")
 _SERVICE_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 
 

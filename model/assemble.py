@@ -212,7 +212,7 @@ def assemble(
         If Mipha's folder holds no usable tokenizer.
     """
     if out.exists():
-        raise CheckpointError(f"{out} exists; give a new folder, or remove it first")
+        raise CheckpointError(f"{out} exists and is left as it is; give a folder that does not exist")
     words = tokenizer.load(mipha)
     config = _sized(dimensions or base(), words)
     parts: dict[Part, Weights] = {

@@ -223,7 +223,7 @@ def file_shapes(files: Iterable[Path], prefix: str = "") -> dict[str, tuple[int,
             for key in tensors.keys():  # noqa: SIM118 - not a mapping
                 if (other := place.setdefault(key, file)) != file:
                     raise CheckpointError(
-                        f"{key} is in {other.name} and in {file.name} of {file.parent}; remove the stale one"
+                        f"{key} is in {other.name} and in {file.name} of {file.parent}; give a folder with one of them"
                     )
                 shapes[key.removeprefix(prefix)] = tuple(tensors.get_slice(key).get_shape())
     return shapes

@@ -69,7 +69,7 @@ def convert(
         ConfigError: for dimensions that no model can have.
     """
     if target.exists():
-        raise CheckpointError(f"{target} exists; give a new folder, or remove it first")
+        raise CheckpointError(f"{target} exists and is left as it is; give a folder that does not exist")
     files = shards(source)
     shapes, place = shard_shapes(files)
     if lora := sorted(key for key in shapes if _LORA.search(key)):
@@ -143,7 +143,7 @@ def shard_shapes(files: list[Path]) -> tuple[dict[str, tuple[int, ...]], dict[st
         for key, shape in _shapes_of(file).items():
             if key in place:
                 raise CheckpointError(
-                    f"{key} is in {place[key].name} and in {file.name}; remove the stale one"
+                    f"{key} is in {place[key].name} and in {file.name}; give a folder with one of them"
                 )
             shapes[key], place[key] = shape, file
     return shapes, place

@@ -136,6 +136,7 @@ def serve(
 
     Who asks has the rights of SEGWATCH_ANALYST_URL's role, which may only read (unset: the embedded cluster's analyst).
     With SEGWATCH_REVIEW_TOKEN set, who sends it may add reviews; with SEGWATCH_EVENT_SECRET, who signs may add events.
+    Requests must name localhost or, beyond loopback, an address or a name of SEGWATCH_HOSTS, a JSON list.
     """
     from segwatch.flows import assemble
     from segwatch.flows.settings import load_settings
@@ -153,4 +154,5 @@ def serve(
                 events=events.Access(writing, secret) if writing and secret else None,
                 credentials=settings.credentials_for,
             )
-            run_server(assemble.analyst_url(settings), host=host, port=port, access=access)
+            url = assemble.analyst_url(settings)
+            run_server(url, host=host, port=port, access=access, names=settings.hosts)

@@ -59,7 +59,7 @@ def respond(
             made, watch = responding.respond(engine, settings, book, happening, dry_run=dry_run)
             report = None
             if not dry_run and responding.on_a_server():
-                responding.start(engine, settings, watch.name)
+                responding.start(engine, watch.name)
             elif not dry_run:
                 report = run_in_process(engine, settings, watch.name, progress=say)
     if as_json:

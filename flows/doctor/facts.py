@@ -4,9 +4,30 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 
 from segwatch.db.health import LedgerHealth
 from segwatch.flows.variables import Unread
+
+
+class Level(StrEnum):
+    """How bad it is."""
+
+    OK = "ok"
+    NOTE = "note"
+    """Worth knowing; perhaps it was meant so."""
+    WRONG = "wrong"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was checked."""
+
+    about: str
+    level: Level
+    says: str
+    fix: str = ""
+    """What to do; empty where nothing is to be done."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +77,29 @@ class PoolFacts:
     name: str
     paused: bool
     workers: tuple[WorkerFacts, ...]
+    settable: tuple[str, ...] = ()
+    """What a run may decide and should not, by the pool's template."""
+
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    """How an API answers those that it should not."""
+
+    open: bool = False
+    """It answers without credentials."""
+    any_origin: bool = False
+    """Pages of any site may call it."""
+    any_host: bool = False
+    """It takes any Host header."""
+
+
+@dataclass(frozen=True, slots=True)
+class RootWorker:
+    """A worker's process that runs as root."""
+
+    pid: int
+    service: str | None
+    """Its name where it is a service of the home."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +113,7 @@ class PrefectFacts:
     """Every deployment, as FLOW/NAME."""
     scheduled: tuple[DeploymentFacts, ...] = ()
     pools: tuple[PoolFacts, ...] = ()
+    door: Door = Door()
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,3 +127,4 @@ class Facts:
     """Why there is no ledger, or what its schema lacks."""
     prefect: PrefectFacts | None = None
     """None = no server is known here."""
+    root_workers: tuple[RootWorker, ...] = ()

@@ -18,7 +18,7 @@ from prefect.client.schemas.filters import (
     FlowRunFilterStateType,
     FlowRunFilterTags,
 )
-from prefect.client.schemas.objects import StateType
+from prefect.client.schemas.objects import StateType, WorkPool
 from prefect.client.schemas.responses import DeploymentResponse
 from prefect.client.schemas.sorting import FlowRunSort
 from prefect.exceptions import PrefectException
@@ -29,9 +29,12 @@ from segwatch.db import health, migrate
 from segwatch.db.engine import make_engine
 from segwatch.db.errors import DbError, words
 from segwatch.flows import assemble, variables
+from segwatch.flows.doctor import access
 from segwatch.flows.doctor.facts import DeploymentFacts, Facts, LastRun, PoolFacts, PrefectFacts, WorkerFacts
 from segwatch.flows.errors import FlowError
+from segwatch.flows.pools import settable
 from segwatch.flows.services.stack import Stack
+from segwatch.flows.services.supervisor import Supervisor
 from segwatch.flows.settings import FlowSettings
 
 _PAGE = 200
@@ -53,8 +56,13 @@ def gather(settings: FlowSettings) -> Facts:
         unread=tuple(variables.unread(os.environ)),
         ledger=ledger,
         ledger_error=problem,
-        prefect=_prefect(settings, now),
+        prefect=(prefect := _prefect(settings, now)),
+        root_workers=() if prefect is None else tuple(access.root_workers(prefect.url, _services(settings))),
     )
+
+
+def _services(settings: FlowSettings) -> dict[int, str]:
+    return {one.pid: one.name for one in Supervisor(settings.home).running()}
 
 
 def _ledger(settings: FlowSettings) -> tuple[health.LedgerHealth | None, str | None]:
@@ -112,8 +120,14 @@ def _read(client: SyncPrefectClient, url: str, now: datetime) -> PrefectFacts:
         url,
         names=frozenset(name for name, _ in named),
         scheduled=tuple(_deployment(client, name, one, now) for name, one in scheduled),
-        pools=tuple(PoolFacts(one.name, one.is_paused, _workers(client, one.name)) for one in pools),
+        pools=tuple(_pool(client, one) for one in pools),
+        door=access.door(url),
     )
+
+
+def _pool(client: SyncPrefectClient, one: WorkPool) -> PoolFacts:
+    open_to_runs = settable(one.type, one.base_job_template)
+    return PoolFacts(one.name, one.is_paused, _workers(client, one.name), tuple(open_to_runs))
 
 
 def _deployments(client: SyncPrefectClient) -> Iterator[DeploymentResponse]:

@@ -25,10 +25,15 @@ _OTHER_PREFECT = frozenset(
 SECRETS = {"SEGWATCH_WEBHOOK_SECRET": secrets.WEBHOOK, "PREFECT_API_AUTH_STRING": secrets.PREFECT}
 
 
-def variables(home: Path, urls: Mapping[str, str]) -> dict[str, str]:
-    """Environment in which a process uses the services of a home, by the URLs of those that it may use."""
+def variables(home: Path, urls: Mapping[str, str], *, sends: bool = True) -> dict[str, str]:
+    """Environment in which a process uses the services of a home, by the URLs of those that it may use.
+
+    Without ``sends`` it does not get the secret that messages are signed with.
+    """
     found = {name: urls[service] for service, name in _ADDRESSES.items() if service in urls}
-    found |= {"SEGWATCH_HOME": str(home), "SEGWATCH_WEBHOOK_SECRET": secrets.webhook_secret(home)}
+    found |= {"SEGWATCH_HOME": str(home)}
+    if sends:
+        found |= {"SEGWATCH_WEBHOOK_SECRET": secrets.webhook_secret(home)}
     if "prefect" in urls:
         found |= {
             "PREFECT_API_URL": f"{urls['prefect']}/api",

@@ -15,6 +15,8 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
+from segwatch.flows.hosts import KnownHosts
+
 
 def create_app(root: Path) -> Starlette:
     """The files below ``root`` by GET and HEAD: 206 for ranges, 416 beyond the end, nothing outside ``root``."""
@@ -34,7 +36,9 @@ def main() -> None:
     arguments = parser.parse_args()
     if not arguments.root.is_dir():
         parser.error(f"--root {arguments.root} is not a folder")
-    uvicorn.run(create_app(arguments.root), host="127.0.0.1", port=arguments.port, log_level="warning")
+    uvicorn.run(
+        KnownHosts(create_app(arguments.root)), host="127.0.0.1", port=arguments.port, log_level="warning"
+    )
 
 
 if __name__ == "__main__":

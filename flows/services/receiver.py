@@ -21,6 +21,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from segwatch.flows.hosts import KnownHosts
+
 _SECRET = "SEGWATCH_WEBHOOK_SECRET"  # noqa: S105 - the variable's name
 _LARGEST_BODY = 1_000_000
 
@@ -111,7 +113,10 @@ def main() -> None:
     if not secret:
         parser.error(f"set {_SECRET} to the secret that the messages are signed with")
     uvicorn.run(
-        create_app(arguments.file, secret), host="127.0.0.1", port=arguments.port, log_level="warning"
+        KnownHosts(create_app(arguments.file, secret)),
+        host="127.0.0.1",
+        port=arguments.port,
+        log_level="warning",
     )
 
 

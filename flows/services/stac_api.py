@@ -1,7 +1,8 @@
-"""The demo's STAC API: stac-fastapi on pgstac, in a database of its own.
+"""The demo's STAC API: stac-fastapi on pgstac, in a database of its own, with a role that reads.
 
-    SEGWATCH_STAC_DATABASE_URL=postgresql://... \\
-        python -m segwatch.flows.services.stac_api --port N --items demo/stac --imagery-url http://127.0.0.1:18082
+    SEGWATCH_STAC_DATABASE_URL=postgresql://... python -m segwatch.flows.services.stac_api --port N
+
+Whoever starts it has prepared the database and loaded the catalog, with :func:`prepare`.
 """
 
 from __future__ import annotations
@@ -14,7 +15,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+import psycopg
 import uvicorn
+from psycopg import sql
+
+from segwatch.flows.hosts import KnownHosts
 
 _DATABASE = "SEGWATCH_STAC_DATABASE_URL"
 _PLACEHOLDER = "{imagery}"
@@ -40,13 +45,15 @@ _QUERYABLES: dict[str, Any] = {
 }
 
 
-def prepare(database_url: str, items: Path | None = None, imagery_url: str = "") -> None:
+def prepare(database_url: str, reader: str, items: Path | None = None, imagery_url: str = "") -> None:
     """Bring the database to pgstac's current schema and load what ``items`` holds. Repeating changes nothing.
 
     Parameters
     ----------
     database_url
         ``postgresql://`` URL of an existing database, of a role that may create roles and extensions.
+    reader
+        The role that the API connects with.
     items
         Folder with ``<collection>/collection.json`` and ``<collection>/items/*.json``.
     imagery_url
@@ -66,6 +73,8 @@ def prepare(database_url: str, items: Path | None = None, imagery_url: str = "")
             "SELECT pgstac.upsert_queryables(%s::jsonb, NULL::text[], NULL::text[], false)",
             [json.dumps(_QUERYABLES)],
         )
+    with psycopg.connect(database_url) as conn:  # the other one is pgstac's administrator by now
+        conn.execute(sql.SQL("GRANT pgstac_read TO {}").format(sql.Identifier(reader)))
 
 
 def _documents(folder: Path, pattern: str, imagery_url: str) -> Iterator[dict[str, Any]]:
@@ -88,23 +97,18 @@ def libpq_environment(database_url: str) -> dict[str, str]:
 
 
 def main() -> None:
-    """Prepare, load and serve on 127.0.0.1 until stopped."""
+    """Serve on 127.0.0.1 until stopped."""
     parser = argparse.ArgumentParser(description="STAC API on pgstac.")
     parser.add_argument("--port", type=int, required=True)
-    parser.add_argument("--items", type=Path, help="folder of collections and items to load")
-    parser.add_argument("--imagery-url", default="", help="takes the place of {imagery} in asset hrefs")
     arguments = parser.parse_args()
     database_url = os.environ.get(_DATABASE)
     if not database_url:
         parser.error(f"set {_DATABASE} to the postgresql:// URL of the STAC database")
-    if arguments.items is not None and not arguments.items.is_dir():
-        parser.error(f"--items {arguments.items} is not a folder")
-    prepare(database_url, arguments.items, arguments.imagery_url)
     os.environ.update(libpq_environment(database_url) | _LANDING_PAGE)
     # the application reads its settings while it is made
     from stac_fastapi.pgstac.app import create_app
 
-    uvicorn.run(create_app(), host="127.0.0.1", port=arguments.port, log_level="warning")
+    uvicorn.run(KnownHosts(create_app()), host="127.0.0.1", port=arguments.port, log_level="warning")
 
 
 if __name__ == "__main__":

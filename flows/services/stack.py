@@ -6,6 +6,7 @@ PostgreSQL + PostGIS is started by ``segwatch.db.cluster``; the rest are process
 from __future__ import annotations
 
 import fcntl
+import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -13,15 +14,22 @@ from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
 
+from segwatch.db import logins, roles
 from segwatch.db.cluster import Cluster
 from segwatch.db.migrate import upgrade
 from segwatch.flows.errors import PortLost
-from segwatch.flows.services import environment
+from segwatch.flows.services import accounts, environment, inherited
 from segwatch.flows.services.progress import Say, step
-from segwatch.flows.services.secrets import prefect_secret
+from segwatch.flows.services.secrets import prefect_secret, webhook_secret
 from segwatch.flows.services.supervisor import Supervisor
+from segwatch.flows.settings import load_settings
 
 _PORT_TRIES = 5
+#: Secrets of the shell that the flows of each pool need: discovery and reading, and on the cpu pool also delivery.
+NEEDS = {
+    "cpu": frozenset({"SEGWATCH_CREDENTIALS", "SEGWATCH_SERVICES", "SEGWATCH_WEBHOOK_SECRET"}),
+    "gpu": frozenset({"SEGWATCH_CREDENTIALS"}),
+}
 #: What lies in a home folder.
 _STATE = {
     "postgres": "the database: every watch, scene, polygon, alert and verdict, and Prefect's runs",
@@ -30,6 +38,7 @@ _STATE = {
     "prefect": "files of the Prefect server and its workers",
     "logs": "logs of the services",
     "services": "their ports and process ids",
+    "accounts": "files of the services' own, where each runs as a user of its own",
     "webhook.secret": "secret that webhooks are signed with",
     "prefect.secret": "password of the Prefect server",
     "postgres.json": "port of the database",
@@ -57,12 +66,17 @@ class Stack:
         self.cluster = Cluster(self.home)
         self.supervisor = Supervisor(self.home)
         self._say = say
+        self._warned: set[str] = set()
+        self._probed: dict[str, str | None] = {}
+        self._reads: dict[str, list[Path]] = {}
 
     @contextmanager
     def exclusive(self) -> Iterator[None]:
         """One process at a time brings up the services of a home; a second one waits."""
         folder = self.home / "services"
-        folder.mkdir(parents=True, exist_ok=True)
+        # root's services have users of their own, who pass through the home
+        self.home.mkdir(mode=0o711 if os.geteuid() == 0 else 0o700, parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, exist_ok=True)
         with (folder / "up.lock").open("w") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -79,12 +93,11 @@ class Stack:
             **{one.name: f"http://127.0.0.1:{self.supervisor.port(one.name)}" for one in fields(Urls)}
         )
 
-    def environment(self) -> dict[str, str]:
-        """Environment of every segwatch process of this home."""
+    def environment(self, *, sends: bool = True) -> dict[str, str]:
+        """Environment in which segwatch uses this home; see ``environment.variables``."""
         urls = self.urls()
-        return environment.variables(
-            self.home, {"stac": urls.stac, "receiver": urls.receiver, "prefect": urls.prefect}
-        )
+        where = {"stac": urls.stac, "receiver": urls.receiver, "prefect": urls.prefect}
+        return environment.variables(self.home, where, sends=sends)
 
     def up_database(self) -> None:
         """PostGIS with the current schema."""
@@ -98,60 +111,82 @@ class Stack:
     def up_catalog(self, imagery: Path, stac: Path) -> None:
         """The demo's STAC API and the imagery behind it."""
         root = str(imagery.absolute())
+        self._reads["imagery"] = [imagery.absolute()]
         where = self._up(
-            "imagery", "imagery server", "/healthz", lambda port: _module("imagery", port, "--root", root)
+            "imagery", "imagery server", "/healthz", lambda port: _module("imagery", port, "--root", root), {}
         )
-        self.cluster.ensure_database("stac", owner="segwatch_owner")
-        items = ("--items", str(stac.absolute()), "--imagery-url", where)
-        database = {"SEGWATCH_STAC_DATABASE_URL": self.cluster.info().superuser_url("stac")}
-        self._up("stac", "STAC API", "/_mgmt/ping", lambda port: _module("stac_api", port, *items), database)
+        self.cluster.ensure_service_database("stac", owner=logins.SUPERUSER)
+        info = self.cluster.info()
+        with step(self._say, "catalog of the demo"):
+            # here, for only who may create roles and extensions can: the service gets a role that reads
+            from segwatch.flows.services import stac_api
+
+            stac_api.prepare(info.superuser_url("stac"), logins.STAC, stac.absolute(), where)
+        database = {"SEGWATCH_STAC_DATABASE_URL": info.service_url("stac")}
+        self._up("stac", "STAC API", "/_mgmt/ping", lambda port: _module("stac_api", port), database)
 
     def up_receiver(self) -> None:
         """The demo's webhook receiver."""
-        file = str(self.home / "received.jsonl")
+        file = self.home / "received.jsonl"
+        file.touch(mode=0o600)
+        if (who := self._account("receiver")) is not None:
+            who.own(file)
+        else:
+            file.chmod(0o600)
         self._up(
-            "receiver", "webhook receiver", "/healthz", lambda port: _module("receiver", port, "--file", file)
+            "receiver",
+            "webhook receiver",
+            "/healthz",
+            lambda port: _module("receiver", port, "--file", str(file)),
+            {"SEGWATCH_WEBHOOK_SECRET": webhook_secret(self.home)},
         )
 
     def up_prefect(self) -> None:
         """A Prefect server on PostgreSQL, with its UI."""
-        info = self.cluster.info()
-        self.cluster.ensure_database("prefect", owner="segwatch_owner")
-        database = info.url_for("segwatch_owner", database="prefect").replace("+psycopg", "+asyncpg")
-        argv = [
-            sys.executable,
-            "-P",
-            "-m",
+        self.cluster.ensure_service_database("prefect")
+        database = (
+            self.cluster.info().service_url("prefect").replace("postgresql://", "postgresql+asyncpg://")
+        )
+
+        def settings(port: int) -> dict[str, str]:
+            url = f"http://127.0.0.1:{port}"
+            return environment.variables(self.home, {"prefect": url}, sends=False) | {
+                "PREFECT_SERVER_DATABASE_CONNECTION_URL": database,
+                "PREFECT_SERVER_API_AUTH_STRING": prefect_secret(self.home),
+                # pages that may call the server from a browser: its own UI, by either name of this machine
+                "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": f"{url},http://localhost:{port}",
+                "PREFECT_SERVER_UI_STATIC_DIRECTORY": str(self._prefect_home("prefect") / "ui"),
+                "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
+                "PREFECT_HOME": str(self._prefect_home("prefect")),
+            }
+
+        self._up(
             "prefect",
-            "server",
-            "start",
-            "--ui",
-            "--host",
-            "127.0.0.1",
-            "--port",
-        ]
-        env = {
-            "PREFECT_SERVER_DATABASE_CONNECTION_URL": database,
-            "PREFECT_SERVER_API_AUTH_STRING": prefect_secret(self.home),
-            "PREFECT_SERVER_UI_STATIC_DIRECTORY": str(self.home / "prefect" / "ui"),
-            "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
-        }
-        self._up("prefect", "Prefect server and UI", "/api/health", lambda port: [*argv, str(port)], env)
+            "Prefect server and UI",
+            "/api/health",
+            lambda port: _module("prefect_server", port),
+            settings,
+        )
 
     def up_workers(self) -> None:
-        """One process worker for each work pool."""
-        for pool in ("cpu", "gpu"):
+        """One process worker for each work pool, each with the secrets that its flows need."""
+        database = {"SEGWATCH_DATABASE_URL": self.cluster.info().url_for(roles.WORKER)}
+        for pool, needs in NEEDS.items():
+            name = f"worker-{pool}"
             self._say(f"worker of the {pool} pool")
             argv = [sys.executable, "-P", "-m", "prefect", "worker", "start"]
             argv += ["--pool", pool, "--name", f"{pool}-1", "--type", "process"]
             # each segment run loads the model: one at a time on one GPU
             argv += ["--limit", "1"] if pool == "gpu" else []
-            self.supervisor.start(f"worker-{pool}", argv, self.environment())
+            env = self.environment(sends="SEGWATCH_WEBHOOK_SECRET" in needs) | database
+            env |= {"PREFECT_HOME": str(self._prefect_home(name))}
+            self._share_evidence(name)
+            self._start(name, argv, env, inherited.for_worker(os.environ, needs))
 
     def up_web(self) -> None:
         """The map and the OGC API."""
         argv = [sys.executable, "-P", "-m", "segwatch.flows.web", "--port"]
-        env = {"SEGWATCH_ANALYST_URL": self.cluster.info().url_for("segwatch_analyst")}
+        env = {"SEGWATCH_ANALYST_URL": self.cluster.info().url_for(roles.ANALYST)}
         self._up("web", "map", "/healthz", lambda port: [*argv, str(port)], env)
 
     def down(self) -> list[str]:
@@ -188,7 +223,7 @@ class Stack:
         what: str,
         path: str,
         command: Callable[[int], list[str]],
-        env: Mapping[str, str] | None = None,
+        env: Mapping[str, str] | Callable[[int], dict[str, str]],
     ) -> str:
         """Start a service and wait until ``path`` answers; its base URL.
 
@@ -209,9 +244,8 @@ class Stack:
             url = f"http://127.0.0.1:{port}"
             try:
                 with step(self._say, f"{what} {url}"):
-                    self.supervisor.start(
-                        name, command(port), self._environment_of(name, url) | dict(env or {})
-                    )
+                    told = env(port) if callable(env) else env
+                    self._start(name, command(port), told, inherited.for_server(os.environ))
                     self.supervisor.wait(name, f"{url}{path}")
             except PortLost:
                 lost += 1
@@ -222,16 +256,53 @@ class Stack:
             else:
                 return url
 
-    def _environment_of(self, name: str, url: str) -> dict[str, str]:
-        """What one service gets to know: as little as it needs, so that it need not be restarted when others move."""
-        if name != "prefect":
-            return environment.variables(self.home, {})
-        port = url.rsplit(":", 1)[1]
-        # pages that may call the server from a browser: its own UI, by either name of this machine
-        origins = f"{url},http://localhost:{port}"
-        return environment.variables(self.home, {"prefect": url}) | {
-            "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": origins
-        }
+    def _start(self, name: str, argv: list[str], env: Mapping[str, str], given: Mapping[str, str]) -> None:
+        """Start a service with the least that it needs: of the environment, and of the system's rights."""
+        who = self._account(name)
+        if who is not None:
+            env = {**env, **who.environment()}
+        self.supervisor.start(name, argv, env, inherited=given, account=who)
+
+    def _account(self, name: str) -> accounts.Account | None:
+        """Who a service runs as; None for this process's user."""
+        who = accounts.account(self.home, name)
+        if who is None or (reason := self._unfit(name, who)) is None:
+            return who
+        if reason not in self._warned:
+            self._warned.add(reason)
+            self._say(
+                f"{name} runs as root: a user of its own ({who.uid}) cannot run it here: {reason}; let others enter "
+                f"the folders of {sys.prefix}, segwatch, {self.home} and what it names: chmod o+x FOLDER"
+            )
+        return None
+
+    def _unfit(self, name: str, who: accounts.Account) -> str | None:
+        """Why a service cannot have a user of its own here; asked once."""
+        if name not in self._probed:
+            reads, writes = self._reached(name)
+            given = inherited.for_server(os.environ)
+            self._probed[name] = accounts.why_not(who, given, reads=reads, writes=writes)
+        return self._probed[name]
+
+    def _reached(self, name: str) -> tuple[list[Path], list[Path]]:
+        """Files and folders beside its own that a service reads, and folders that it writes to, by the settings."""
+        if name not in accounts.WORKERS:
+            return self._reads.get(name, []), []
+        settings = load_settings()
+        model = Path(settings.model_path) if settings.model_path else None
+        reads = [one for one in (model, settings.playbooks) if one is not None and one.exists()]
+        evidence = Path(settings.evidence) if settings.evidence else None
+        writes = [one for one in (evidence,) if one is not None and one.is_dir()]
+        return reads, writes
+
+    def _prefect_home(self, name: str) -> Path:
+        """Where Prefect keeps files in a service: of its own where the service has a user of its own."""
+        who = self._account(name)
+        return self.home / "prefect" if who is None else who.folder / "prefect"
+
+    def _share_evidence(self, name: str) -> None:
+        if (who := self._account(name)) is not None:
+            accounts.share_evidence(self.home, who)
 
 
 def _module(name: str, port: int, *arguments: str) -> list[str]:

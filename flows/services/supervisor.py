@@ -17,14 +17,18 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import BinaryIO
 from urllib.parse import urlsplit
 
 from segwatch.db import ports
 from segwatch.flows.errors import PortLost, ServiceError
+from segwatch.flows.services.accounts import Account
 
 _STOP_SECONDS = 15.0
-#: What uvicorn and Prefect say of a port that they do not get.
-_IN_USE = re.compile("address already in use|is already in use|already running on port", re.IGNORECASE)
+#: What services say of a port that they do not get.
+_IN_USE = re.compile(
+    "address already in use|is already in use|already running on port|port \\d+ is taken", re.IGNORECASE
+)
 _LISTEN = "0A"
 """The state in /proc/net/tcp."""
 
@@ -89,29 +93,62 @@ class Supervisor:
         names = sorted(file.stem for file in self._folder.glob("*.json")) if self._folder.exists() else []
         return [service for name in names if (service := self.find(name)) is not None]
 
-    def start(self, name: str, argv: Sequence[str], env: Mapping[str, str]) -> Service:
-        """Start a service unless it runs already, as it is asked for; its output goes to ``logs/<name>.log``."""
-        command = hashlib.sha256(json.dumps([list(argv), sorted(env.items())]).encode()).hexdigest()[:16]
+    def start(
+        self,
+        name: str,
+        argv: Sequence[str],
+        env: Mapping[str, str],
+        *,
+        inherited: Mapping[str, str] | None = None,
+        account: Account | None = None,
+    ) -> Service:
+        """Start a service unless it runs already, as it is asked for; its output goes to ``logs/<name>.log``.
+
+        Parameters
+        ----------
+        name
+            Of the service.
+        argv
+            Its command, which everybody on the machine may read.
+        env
+            What it is told; another ``env`` starts it anew.
+        inherited
+            What it gets beside ``env``; None for all that this process has.
+        account
+            Who it runs as; None for this process's user.
+        """
+        asked = [list(argv), sorted(env.items()), None if account is None else account.uid]
+        command = hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:16]
         found = self.find(name)
         if found is not None and found.command == command:
             return found
         if found is not None:
             self.stop(name)
-        self._logs.mkdir(parents=True, exist_ok=True)
-        with (self._logs / f"{name}.log").open("ab") as log:
+        with self._log(name) as log:
             self._log_starts[name] = log.tell()
             # a shell's background jobs ignore SIGINT, and Prefect's CLI stops its children with it
             process = subprocess.Popen(
                 ["env", "--default-signal=INT", *argv],
-                env={**os.environ, **env},
+                env={**(os.environ if inherited is None else inherited), **env},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                umask=0o077 if account is None else account.umask,
+                user=None if account is None else account.uid,
+                group=None if account is None else account.gid,
+                extra_groups=None if account is None else list(account.groups),
             )
         service = Service(name, process.pid, _start_ticks(process.pid) or 0, command)
         _write(self._folder / f"{name}.json", json.dumps(asdict(service)))
         return service
+
+    def _log(self, name: str) -> BinaryIO:
+        """The log of a service, which only this user can read, open for appending."""
+        _make_private(self._logs)
+        file = (self._logs / f"{name}.log").open("ab")
+        os.fchmod(file.fileno(), 0o600)
+        return file
 
     def wait(self, name: str, url: str, seconds: float = 90.0) -> None:
         """Wait until the service answers ``url`` with success.
@@ -146,7 +183,9 @@ class Supervisor:
         log = self._logs / f"{name}.log"
         said = log.read_bytes()[self._log_starts.get(name, 0) :].decode(errors="replace")
         if _IN_USE.search(said) or not ports.is_free(urlsplit(url).port or 0):
-            return PortLost(f"service {name} could not listen at {url}: another program does")
+            return PortLost(
+                f"service {name} could not listen at {url}: another program does; try again, it takes another"
+            )
         return ServiceError(f"service {name} ended while starting; {self._tail(name)}")
 
     def _check_answers(self, service: Service, url: str) -> None:
@@ -177,10 +216,16 @@ class Supervisor:
 
 def _write(file: Path, text: str) -> None:
     """The whole text or the old one, whatever is killed when."""
-    file.parent.mkdir(parents=True, exist_ok=True)
+    _make_private(file.parent)
     new = file.with_name(f"{file.name}.new")
     new.write_text(text)
     new.replace(file)
+
+
+def _make_private(folder: Path) -> None:
+    """Make a folder that only this user can enter."""
+    folder.mkdir(parents=True, exist_ok=True)
+    folder.chmod(0o700)
 
 
 def _stop_group(service: Service) -> None:
@@ -215,7 +260,12 @@ def _group_alive(group: int) -> bool:
 
 def _listens(group: int, port: int) -> bool:
     """Whether a process of the group accepts connections at the port, by /proc."""
-    inodes = {f"socket:[{inode}]" for inode in _listening(port)}
+    sockets = list(_listening(port))
+    owner = _user_of(group)
+    if owner not in {None, os.geteuid()}:
+        # the files of another user's process are not shown to all; but nobody else has the account of a service
+        return any(uid == owner for _, uid in sockets)
+    inodes = {f"socket:[{inode}]" for inode, _ in sockets}
     return any(
         _link(file) in inodes
         for folder in Path("/proc").glob("[0-9]*/fd")
@@ -224,13 +274,20 @@ def _listens(group: int, port: int) -> bool:
     )
 
 
-def _listening(port: int) -> Iterator[str]:
-    """Inodes of sockets that accept connections at the port."""
+def _user_of(pid: int) -> int | None:
+    try:
+        return Path(f"/proc/{pid}").stat().st_uid
+    except FileNotFoundError:
+        return None
+
+
+def _listening(port: int) -> Iterator[tuple[str, int]]:
+    """Inodes and users of sockets that accept connections at the port."""
     for table in ("/proc/net/tcp", "/proc/net/tcp6"):
         lines = Path(table).read_text().splitlines()[1:] if Path(table).exists() else []
         for fields in (line.split() for line in lines):
             if fields[3] == _LISTEN and int(fields[1].rpartition(":")[2], 16) == port:
-                yield fields[9]
+                yield fields[9], int(fields[7])
 
 
 def _group_of(pid: int) -> int | None:

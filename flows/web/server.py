@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+import errno
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +20,9 @@ from sqlalchemy.exc import DataError
 
 from segwatch.db import roles
 from segwatch.db.engine import driver_url, make_engine
+from segwatch.db.ports import any_free
+from segwatch.flows.errors import ServiceError
+from segwatch.flows.hosts import KnownHosts, is_loopback
 from segwatch.flows.web import alerts, events, feeds, imagery, ogc, queries, reviews
 from segwatch.flows.web.tiles import asked_mercator_tile
 from segwatch.geo.errors import GeoError
@@ -59,16 +64,38 @@ class Access:
 NOBODY = Access()
 
 
-def serve(database_url: str, *, host: str, port: int, access: Access = NOBODY) -> None:
+def serve(
+    database_url: str, *, host: str, port: int, access: Access = NOBODY, names: Collection[str] = ()
+) -> None:
     """Run until stopped, with the analyst's rights: whoever asks has those of ``database_url``.
+
+    Requests by another name than ``names``, loopback's and, beyond loopback, any address are refused.
 
     Raises
     ------
     MayWrite
         It has more.
+    ServiceError
+        Another program has the port; the message offers one that is free.
     """
     _require_reader(database_url)
-    uvicorn.run(create_app(database_url, access), host=host, port=port, log_level="warning")
+    _require_port(host, port)
+    app = KnownHosts(create_app(database_url, access), names, any_address=not is_loopback(host))
+    uvicorn.run(app, host=host, port=port, log_level="warning")
+
+
+def _require_port(host: str, port: int) -> None:
+    try:
+        with socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET):
+            return
+    except socket.gaierror:
+        return  # a name that only the server itself knows how to look up
+    except OSError as error:
+        if error.errno != errno.EADDRINUSE:
+            raise ServiceError(f"cannot listen at {host}, port {port}: {error.strerror or error}") from error
+    raise ServiceError(
+        f"port {port} is taken by another program; choose another: --port {any_free()} is free"
+    )
 
 
 def _require_reader(database_url: str) -> None:

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,9 @@ from segwatch.flows.services.stack import Stack
 from tests.support.made_scenes import Lake, MadeSeries, SeriesSpec, make_series
 
 ROOT = Path(__file__).parents[2]
+
+#: The segmenter that knows the truth.
+COLOUR = {"SEGWATCH_SEGMENTER": "tests.support.colour_segmenter:ColourSegmenter"}
 
 #: One good scene, one whose file is cut, one under cloud, one without the image asset.
 BROKEN = SeriesSpec(
@@ -36,8 +39,7 @@ BROKEN = SeriesSpec(
 _RUN = """
 import json, sys
 from prefect.deployments import run_deployment
-run = run_deployment(sys.argv[1], parameters=json.loads(sys.argv[2]), timeout=500, poll_interval=1,
-                     job_variables={"env": json.loads(sys.argv[3])})
+run = run_deployment(sys.argv[1], parameters=json.loads(sys.argv[2]), timeout=500, poll_interval=1)
 print(run.state.type.value, run.state.message or "")
 """
 
@@ -59,6 +61,22 @@ class System:
     lakes: MadeSeries
     broken: MadeSeries
     folder: Path
+    _given: dict[str, str] = field(default_factory=dict)
+    """What the workers were started with, beside what is their own."""
+
+    def work(self, environment: Mapping[str, str]) -> None:
+        """Have the workers run with this environment: no run brings its own along."""
+        pools = ("worker-cpu", "worker-gpu")
+        if dict(environment) == self._given and all(map(self.stack.supervisor.find, pools)):
+            return
+        for name in pools:
+            self.stack.supervisor.stop(name)
+        with pytest.MonkeyPatch.context() as patch:
+            for name, value in environment.items():
+                patch.setenv(name, value)
+            self.stack.up_workers()
+        self._given.clear()
+        self._given.update(environment)
 
     def url(self, role: str = "segwatch_worker") -> str:
         """Database URL of a role."""
@@ -108,18 +126,18 @@ class System:
         assert done.returncode == 0, done.stderr
 
     def observe(self, watch: str, environment: Mapping[str, str]) -> None:
-        """Trigger the main job's deployment and wait for its run on the workers."""
+        """Trigger the main job's deployment and wait for its run on workers with this environment."""
         self.deployed("observe/observe", environment, watch=watch)
 
     def deployed(self, name: str, environment: Mapping[str, str], **parameters: Any) -> None:
-        """Trigger a deployment and wait for its run on the workers."""
-        ended = self.ended(name, environment, **parameters)
+        """Trigger a deployment and wait for its run on workers with this environment."""
+        self.work(environment)
+        ended = self.ended(name, **parameters)
         assert ended.startswith("COMPLETED"), ended
 
-    def ended(self, name: str, environment: Mapping[str, str], **parameters: Any) -> str:
+    def ended(self, name: str, **parameters: Any) -> str:
         """Trigger a deployment; how its run ended, and what it said."""
-        given = (json.dumps(parameters), json.dumps(dict(environment)))
-        done = _python("-c", _RUN, name, *given, env=self.environment())
+        done = _python("-c", _RUN, name, json.dumps(parameters), env=self.environment())
         return done.stdout + done.stderr
 
     def query(self, statement: str, **values: object) -> list[dict[str, Any]]:
@@ -181,7 +199,7 @@ def system() -> Iterator[System]:
         assert deployed.returncode == 0, deployed.stderr
         quiet = _python("-c", _NOTHING_BY_ITSELF, env=made.environment())
         assert quiet.returncode == 0, quiet.stderr
-        stack.up_workers()
+        made.work(COLOUR)
         stack.up_web()
         yield made
     finally:

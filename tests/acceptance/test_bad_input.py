@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import socket
+import sys
 
 import psycopg
 import pytest
 from shapely.geometry import box, mapping
 
 from segwatch.db.migrate import upgrade
-from tests.acceptance.conftest import System
-from tests.acceptance.test_main_job import COLOUR
+from tests.acceptance.conftest import COLOUR, System
 from tests.support.flaky import flaky_proxy
 
 
@@ -129,7 +129,13 @@ def test_a_gpu_worker_that_looks_at_another_ledger_is_noticed(system: System) ->
     }
     applied = system.segwatch("apply", str(system.watch_file("lost", system.lakes)), **there)
     assert applied.returncode == 0, applied.stderr
-    ended = system.ended("observe/observe", there, watch="lost")
+    system.stack.supervisor.stop("worker-cpu")
+    argv = [sys.executable, "-P", "-m", "prefect", "worker", "start", "--pool", "cpu", "--type", "process"]
+    system.stack.supervisor.start("worker-cpu", argv, system.environment(**there))
+    try:
+        ended = system.ended("observe/observe", watch="lost")
+    finally:
+        system.stack.supervisor.stop("worker-cpu")
     assert ended.startswith("FAILED")
     assert "took up none of 7 scene(s) of lost" in ended
     assert "compare SEGWATCH_DATABASE_URL" in ended

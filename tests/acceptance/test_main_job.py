@@ -15,12 +15,11 @@ from shapely.geometry import Polygon
 from shapely.geometry.base import BaseGeometry
 
 from segwatch.geo.crs import to_local
-from tests.acceptance.conftest import System
+from tests.acceptance.conftest import COLOUR, System
 from tests.support.made_scenes import MadeDate
 
 UTM = CRS.from_epsg(32633)
 HALF_PIXEL_M = 5.0
-COLOUR = {"SEGWATCH_SEGMENTER": "tests.support.colour_segmenter:ColourSegmenter"}
 ALERTING = {
     "name": "any-change",
     "kinds": ["appeared", "grew", "shrank", "disappeared"],
@@ -155,8 +154,8 @@ def test_every_polygon_leads_back_to_its_imagery(system: System, exact: str) -> 
 
 def test_a_second_run_adds_no_row(system: System, exact: str, tiny: str) -> None:
     before, messages = system.counts(), len(system.received())
+    system.observe(tiny, {})  # first, for the workers have its environment
     system.observe(exact, COLOUR)
-    system.observe(tiny, {})
     assert system.counts() == before
     assert len(system.received()) == messages
 

@@ -23,7 +23,7 @@ from segwatch.db.ports import PLACES, any_free
 from segwatch.flows.services import environment
 from segwatch.flows.services.secrets import prefect_secret
 from segwatch.flows.services.stack import Stack
-from tests.acceptance.test_main_job import COLOUR
+from tests.acceptance.conftest import COLOUR
 from tests.support.made_scenes import Lake, SeriesSpec, make_series
 
 ROOT = Path(__file__).parents[2]

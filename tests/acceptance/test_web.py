@@ -17,8 +17,7 @@ import rasterio
 from playwright.sync_api import ConsoleMessage, Page, Request, sync_playwright
 
 from segwatch.db.ports import any_free
-from tests.acceptance.conftest import System
-from tests.acceptance.test_main_job import COLOUR
+from tests.acceptance.conftest import COLOUR, System
 
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
 

@@ -7,6 +7,7 @@ import time
 from typing import Any
 
 from segwatch.flows.segmenters import Answer, Tiles
+from segwatch.flows.settings import load_settings
 from tests.support.colour_segmenter import Well
 
 
@@ -24,6 +25,17 @@ class Frozen(Well):
     def segment(self, tiles: Tiles, instructions: Any) -> list[list[Answer]]:
         ctypes.PyDLL(None).sleep(3600)
         raise AssertionError
+
+
+class FrozenOnce(Frozen):
+    """As :class:`Frozen` in the first process of a home that comes here; well in the next ones."""
+
+    def segment(self, tiles: Tiles, instructions: Any) -> list[list[Answer]]:
+        try:
+            (load_settings().home / "frozen-once").touch(exist_ok=False)
+        except FileExistsError:
+            return Well.segment(self, tiles, instructions)
+        return super().segment(tiles, instructions)
 
 
 class Slow(Well):

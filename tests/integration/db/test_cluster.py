@@ -133,7 +133,11 @@ def test_a_remembered_port_that_is_taken_is_given_up(home: Path) -> None:
 def test_passwords_are_asked_for_and_kept_private(home: Path) -> None:
     cluster = Cluster(home, durable=False)
     info = cluster.up()
-    assert (home / "postgres.passwords").stat().st_mode & 0o077 == 0
+    assert [
+        name
+        for name in ("postgres.passwords", "postgres.json", "postgres.lock")
+        if (home / name).stat().st_mode & 0o077
+    ] == []
     assert info.passwords["segwatch_worker"] not in repr(info)
     assert info.passwords["segwatch_worker"] not in (home / "postgres" / "server.log").read_text()
     wrong = f"postgresql://segwatch_worker:wrong@127.0.0.1:{info.port}/segwatch"
@@ -168,6 +172,19 @@ def test_databases_are_made_once(home: Path) -> None:
     assert (
         _scalar(info.url_for("segwatch_owner", database="stac"), b"SELECT current_user") == "segwatch_owner"
     )
+
+
+@pytest.mark.parametrize("left", [None, "", "{", "[]", '"x"'])
+def test_a_lost_or_spoiled_file_of_the_port_costs_no_data(home: Path, left: str | None) -> None:
+    cluster = Cluster(home, durable=False)
+    with psycopg.connect(cluster.up().superuser_url()) as conn:
+        conn.execute("CREATE TABLE kept AS SELECT 7 AS n")
+    if left is None:
+        (home / "postgres.json").unlink()
+    else:
+        (home / "postgres.json").write_text(left)
+    again = Cluster(home, durable=False).up()
+    assert _scalar(again.superuser_url(), b"SELECT n FROM kept") == 7
 
 
 def test_no_binaries(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,6 +13,7 @@ import pytest
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import DeploymentScheduleCreate, DeploymentUpdate, WorkPoolUpdate
 from prefect.client.schemas.schedules import CronSchedule, IntervalSchedule
+from prefect.workers.process import ProcessWorker
 from shapely.geometry import box
 from sqlalchemy import Engine
 from typer.testing import CliRunner
@@ -74,7 +75,7 @@ def test_deploying_again_keeps_what_an_operator_set(server: Server) -> None:
     with get_client(sync_client=True) as client:
         ids = {one.name: one.id for one in client.read_deployments()}
         template = client.read_work_pool("gpu").base_job_template
-        mine = json.loads(json.dumps(template).replace("Environment Variables", "Variables"))
+        mine = template | {"job_configuration": {"stream_output": False}}
         client.create_deployment_schedules(ids["observe"], [hourly])
         client.create_deployment_schedules(ids["watch-lakes"], [extra])
         client.update_work_pool("gpu", WorkPoolUpdate(concurrency_limit=1, base_job_template=mine))
@@ -99,6 +100,25 @@ def test_deploying_again_keeps_what_an_operator_set(server: Server) -> None:
         assert client.read_work_pool("gpu").base_job_template == mine
     deploy.schedule([replace(shore, schedule="30 7 * * *")])
     assert crons(server)["shore"] == ("30 7 * * *", False), "a new time does not switch it on"
+
+
+def test_a_pool_of_before_is_closed(server: Server, caplog: pytest.LogCaptureFixture) -> None:
+    with get_client(sync_client=True) as client:
+        closed = client.read_work_pool("cpu").base_job_template
+        opened = ProcessWorker.get_default_base_job_template()
+        client.update_work_pool("cpu", WorkPoolUpdate(concurrency_limit=3, base_job_template=opened))
+        shared = client.read_deployment_by_name(OBSERVE)
+        client.update_deployment(shared.id, DeploymentUpdate(job_variables={"env": {"A": "1"}}))
+        deploy.schedule([LAKES])
+        deploy.deploy(deploy.deployments_folder())
+        deploy.schedule([LAKES])
+        pool = client.read_work_pool("cpu")
+        client.update_work_pool("cpu", WorkPoolUpdate(concurrency_limit=None))
+        variables = client.read_deployment_by_name("observe/watch-lakes").job_variables
+    assert variables == {}, "what no run may bring, no deployment keeps"
+    assert pool.base_job_template == closed
+    assert pool.concurrency_limit == 3, "the operator's own stays"
+    assert "let a run set command, env, working_dir" in caplog.text
 
 
 def test_a_watch_that_cannot_be_scheduled_does_not_stop_the_others(
@@ -225,12 +245,12 @@ def test_a_watch_has_the_code_and_the_pool_of_the_shared_deployment(server: Serv
         assert client.read_deployment_by_name("observe/watch-lakes").updated == before, (
             "nothing to do, nothing done"
         )
-        client.update_deployment(shared.id, DeploymentUpdate(job_variables={"env": {"A": "1"}}))
+        client.update_deployment(shared.id, DeploymentUpdate(tags=["ours"]))
         try:
             deploy.schedule([LAKES])
-            assert client.read_deployment_by_name("observe/watch-lakes").job_variables == {"env": {"A": "1"}}
+            assert client.read_deployment_by_name("observe/watch-lakes").tags == ["ours"]
         finally:
-            client.update_deployment(shared.id, DeploymentUpdate(job_variables=shared.job_variables))
+            client.update_deployment(shared.id, DeploymentUpdate(tags=shared.tags))
     assert crons(server)["lakes"] == ("0 6 * * *", True)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import time
 from collections.abc import Iterator
@@ -14,8 +15,9 @@ from typing import Any
 import psycopg
 import pytest
 from prefect.client.orchestration import get_client
-from prefect.client.schemas.actions import DeploymentScheduleCreate
+from prefect.client.schemas.actions import DeploymentScheduleCreate, WorkPoolUpdate
 from prefect.client.schemas.schedules import CronSchedule
+from prefect.workers.process import ProcessWorker
 from sqlalchemy import Engine, text
 from typer.testing import CliRunner
 
@@ -68,6 +70,28 @@ def test_what_is_well_and_what_is_not(server: Server, worker: Engine) -> None:
         # no worker of it is started here; that of an earlier test counts as polling until its heartbeats are old
         _until(lambda: any("no worker polls the pool gpu" in one and "--pool gpu" in one for one in wrong()))
         assert doctor()[0] == 1
+
+
+def test_who_may_decide_what_the_workers_run_is_told(server: Server, worker: Engine) -> None:
+    """This server has no password, takes pages of any site and any name, as `prefect server start` alone does."""
+    with get_client(sync_client=True) as client, working(server, "cpu"):
+        closed = client.read_work_pool("cpu").base_job_template
+        opened = ProcessWorker.get_default_base_job_template()
+        client.update_work_pool("cpu", WorkPoolUpdate(base_job_template=opened))
+        try:
+            found = [one for one in wrong() if one.startswith("access")]
+        finally:
+            client.update_work_pool("cpu", WorkPoolUpdate(base_job_template=closed))
+        after = [one for one in wrong() if one.startswith("access")]
+    for part in (
+        "answers without credentials",
+        "lets pages of any site call it",
+        "DNS rebinding",
+        "pool cpu: its template lets a run set command, env, working_dir",
+    ):
+        assert any(part in one for one in found), part
+    assert any("runs as root" in one for one in found) is (os.geteuid() == 0)
+    assert not any("pool cpu" in one for one in after)
 
 
 def test_a_schedule_that_the_server_cannot_compute_is_named(

@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, cast
 from uuid import UUID
 
@@ -13,11 +14,12 @@ import pytest
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.objects import FlowRun, State
 from prefect.deployments import run_deployment
+from prefect.exceptions import PrefectHTTPStatusError
 from sqlalchemy import Engine, text
 
 from tests.integration.runs.conftest import Server
 from tests.support.colour_segmenter import Well
-from tests.support.hanging import Frozen
+from tests.support.hanging import FrozenOnce
 from tests.support.images import textured
 from tests.support.serving import serving_files
 from tests.support.small_queue import queue
@@ -49,6 +51,7 @@ def test_what_was_due_while_no_worker_was_there_is_not_all_run_at_once(
 def test_a_run_that_hangs_leaves_its_place_and_its_scene_to_the_next(
     server: Server, worker: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("SEGWATCH_SEGMENTER", f"{FrozenOnce.__module__}:{FrozenOnce.__name__}")
     monkeypatch.setenv("SEGWATCH_LEASE_SECONDS", "3")
     monkeypatch.setenv("SEGWATCH_STALL_SECONDS", "5")
     with (
@@ -57,9 +60,9 @@ def test_a_run_that_hangs_leaves_its_place_and_its_scene_to_the_next(
         get_client(sync_client=True) as client,
     ):
         queue(worker, files.url, Well.version)
-        hung = _segment_with(Frozen)
+        hung = _segment()
         _until(client, [hung], lambda one: one.is_running())
-        following = _segment_with(Well)
+        following = _segment()
         states = _until(client, [hung, following], lambda one: one.is_final())
         first, second = (client.read_flow_run(one) for one in (hung, following))
     assert [state.name for state in states] == ["Crashed", "Completed"]
@@ -71,9 +74,49 @@ def test_a_run_that_hangs_leaves_its_place_and_its_scene_to_the_next(
     assert [tuple(row) for row in rows] == [("inferred", 2)]
 
 
-def _segment_with(segmenter: type[Well]) -> UUID:
-    env = {"SEGWATCH_SEGMENTER": f"{segmenter.__module__}:{segmenter.__name__}"}
-    return cast(FlowRun, run_deployment("segment/segment", timeout=0, job_variables={"env": env})).id
+def _segment() -> UUID:
+    return cast(FlowRun, run_deployment("segment/segment", timeout=0)).id
+
+
+def test_what_a_run_brings_along_is_not_executed(server: Server, worker: Engine, tmp_path: Path) -> None:
+    """Whoever may create runs: through the deployment they are refused, and what gets past that is not heeded."""
+    sign = tmp_path / "executed"
+    command = f"touch {sign}"
+    attacks: list[dict[str, Any]] = [
+        {"command": command},
+        {"env": {"PYTHONSTARTUP": str(sign), "SEGWATCH_SEGMENTER": "antigravity:geohash"}},
+        {"env.SEGWATCH_SEGMENTER": "antigravity:geohash"},
+        {"working_dir": str(tmp_path)},
+        {"stream_output": False, "command": command},
+    ]
+    with get_client(sync_client=True) as client, working(server, "gpu"):
+        deployment = client.read_deployment_by_name("segment/segment")
+        for attack in attacks:
+            with pytest.raises(PrefectHTTPStatusError) as refused:
+                client.create_flow_run_from_deployment(deployment.id, job_variables=attack)
+            assert refused.value.response.status_code in {409, 422}, attack
+        everything = {name: value for attack in attacks for name, value in attack.items()}
+        past = _past_the_deployment(client, deployment, everything)
+        (state,) = _until(client, [past], lambda one: one.is_final())
+    assert state.name == "Completed"
+    assert not sign.exists()
+
+
+def _past_the_deployment(client: SyncPrefectClient, deployment: Any, variables: dict[str, Any]) -> UUID:
+    """A run whose variables the server compares with nothing."""
+    made = client.request(
+        "POST",
+        "/flow_runs/",
+        json={
+            "flow_id": str(deployment.flow_id),
+            "deployment_id": str(deployment.id),
+            "work_pool_name": "gpu",
+            "work_queue_name": deployment.work_queue_name,
+            "job_variables": variables,
+            "state": {"type": "SCHEDULED"},
+        },
+    )
+    return UUID(made.json()["id"])
 
 
 def _until(client: SyncPrefectClient, runs: list[UUID], holds: Callable[[State], bool]) -> list[State]:

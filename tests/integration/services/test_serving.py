@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import time
@@ -11,6 +12,7 @@ import httpx
 import psycopg
 import pytest
 
+from segwatch.db import ports
 from segwatch.db.ports import any_free
 from tests.conftest import Database
 
@@ -51,7 +53,7 @@ def test_the_map_takes_the_role_that_reads(database: Database) -> None:
     port = any_free()
     with subprocess.Popen(
         [sys.executable, "-P", "-m", "segwatch.flows.cli", "serve", "--port", str(port)],
-        env=environment(analyst=database.url("segwatch_analyst")),
+        env=environment(analyst=database.url("segwatch_analyst")) | {"SEGWATCH_HOSTS": '["map.example.org"]'},
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     ) as server:  # fmt: skip
         try:
@@ -60,8 +62,30 @@ def test_the_map_takes_the_role_that_reads(database: Database) -> None:
                 assert time.monotonic() < until
                 assert server.poll() is None
                 time.sleep(0.1)
+            hosts = ("map.example.org", "localhost", "evil.example", "10.0.0.1")
+            got = [httpx.get(f"http://127.0.0.1:{port}/api/watches", headers={"Host": one}) for one in hosts]
+            assert [one.status_code for one in got] == [200, 200, 400, 400]
+            assert "SEGWATCH_HOSTS" in got[2].text
         finally:
             server.kill()
+
+
+def test_a_port_that_is_taken_is_named_with_one_that_is_free(database: Database) -> None:
+    with ports.reserve() as other:
+        other.listen()
+        port = other.getsockname()[1]
+        done = subprocess.run(
+            [sys.executable, "-P", "-m", "segwatch.flows.cli", "serve", "--port", str(port)],
+            env=environment(analyst=database.url("segwatch_analyst")),
+            capture_output=True, text=True, timeout=60, check=False,
+        )  # fmt: skip
+    said = " ".join(done.stderr.split())
+    assert done.returncode == 1
+    assert f"port {port} is taken" in said
+    offered = re.search(r"--port (\d+) is free", said)
+    assert offered is not None
+    assert ports.is_free(int(offered[1]))
+    assert "Traceback" not in said
 
 
 def _answers(port: int) -> bool:

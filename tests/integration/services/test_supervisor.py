@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import socket
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,14 +16,18 @@ from pathlib import Path
 
 import pytest
 
-from segwatch.db.ports import PLACES
+from segwatch.db.ports import PLACES, any_free
+from segwatch.flows import evidence
 from segwatch.flows.errors import PortLost, ServiceError
+from segwatch.flows.services import accounts
 from segwatch.flows.services.supervisor import Supervisor
+from segwatch.flows.settings import FlowSettings
 from tests.support.serving import serving
 
 _SERVES = (
     "import http.server as h; h.HTTPServer(('127.0.0.1', {}), h.SimpleHTTPRequestHandler).serve_forever()"
 )
+SLEEPER_SH = ["/bin/sleep", "600"]
 SLEEPER = [sys.executable, "-c", "import time; time.sleep(600)"]
 
 
@@ -144,3 +150,107 @@ def _listener(port: int) -> Iterator[None]:
 def _lives(pid: int) -> bool:
     stat = Path(f"/proc/{pid}/stat")
     return stat.exists() and stat.read_text().rsplit(")", 1)[1].split()[0] not in {"Z", "X"}
+
+
+def test_a_service_has_an_account_of_its_own_and_nothing_else() -> None:
+    """As root; an ordinary user has none to give away."""
+    # not tmp_path: other users cannot enter that of root
+    home = Path(tempfile.mkdtemp(prefix="segwatch-accounts-", dir="/tmp"))
+    home.chmod(0o711)
+    (home / "secret").write_text("x")
+    (home / "secret").chmod(0o600)
+    made = [accounts.account(home, name) for name in ("web", "worker-cpu", "worker-gpu")]
+    supervisor = Supervisor(home)
+    try:
+        if os.geteuid() != 0:
+            assert made == [None] * 3
+            return
+        web, cpu, gpu = (one for one in made if one is not None)
+        assert len({web.uid, cpu.uid, gpu.uid, 0}) == 4
+        assert cpu.gid == gpu.gid != web.gid
+        script = (
+            'id -u; id -G; umask; echo "$KEPT $GONE"; cat "$1/secret"; ls "$1/accounts/worker-cpu"; '
+            'touch "$HOME/mine" && stat -c %a "$HOME/mine"'
+        )
+        supervisor.start(
+            "web",
+            ["/bin/sh", "-c", script, "sh", str(home)],
+            web.environment(),
+            inherited={"PATH": os.environ["PATH"], "KEPT": "kept"},
+            account=web,
+        )
+        said = _log_of(home, "web", until="600")
+        assert said.splitlines()[:4] == [str(web.uid), str(web.gid), "0077", "kept "]
+        assert said.count("Permission denied") == 2
+        assert (home / "logs" / "web.log").stat().st_mode & 0o077 == 0
+        assert (home / "logs").stat().st_mode & 0o077 == 0
+    finally:
+        supervisor.stop_all()
+        shutil.rmtree(home)
+
+
+def test_an_account_that_cannot_run_segwatch_is_told_why() -> None:
+    if (
+        who := accounts.account(Path(tempfile.mkdtemp(prefix="segwatch-accounts-", dir="/tmp")), "web")
+    ) is None:
+        assert os.geteuid() != 0
+        return
+    home = who.folder.parents[1]
+    try:
+        home.chmod(0o700)
+        assert "ermission" in str(accounts.why_not(who, {}))
+    finally:
+        shutil.rmtree(home)
+
+
+def test_a_port_of_a_service_with_an_account_is_known_for_its_own() -> None:
+    home = Path(tempfile.mkdtemp(prefix="segwatch-accounts-", dir="/tmp"))
+    home.chmod(0o711)
+    supervisor = Supervisor(home)
+    python = shutil.which("python3", path="/usr/bin:/bin") or sys.executable
+    try:
+        who = accounts.account(home, "web")
+        port = any_free()
+        supervisor.start("web", [python, "-c", _SERVES.format(port)], {}, account=who)
+        supervisor.wait("web", f"http://127.0.0.1:{port}/")
+        with serving({"/": (200, {}, b"x")}) as other:
+            supervisor.start("receiver", SLEEPER_SH, {}, account=accounts.account(home, "receiver"))
+            with pytest.raises(PortLost):
+                supervisor.wait("receiver", f"{other}/")
+    finally:
+        supervisor.stop_all()
+        shutil.rmtree(home)
+
+
+def test_evidence_of_before_is_shared_by_the_workers(tmp_path: Path) -> None:
+    if os.geteuid() != 0:
+        assert accounts.account(tmp_path, "worker-cpu") is None
+        return
+    (tmp_path / "evidence" / "lakes").mkdir(parents=True)
+    picture = tmp_path / "evidence" / "lakes" / "one.jpg"
+    picture.write_text("x")
+    (tmp_path / "evidence" / "away").symlink_to("/etc/passwd")
+    before = Path("/etc/passwd").stat()
+    cpu, gpu = (accounts.account(tmp_path, name) for name in ("worker-cpu", "worker-gpu"))
+    assert cpu is not None
+    assert gpu is not None
+    for who in (cpu, gpu):
+        accounts.share_evidence(tmp_path, who)
+    assert Path("/etc/passwd").stat() == before
+    assert (picture.stat().st_gid, picture.stat().st_mode & 0o777) == (cpu.gid, 0o660)
+    # what this process, root, adds later is shared, too
+    settings = FlowSettings(home=tmp_path)
+    assert evidence.put(settings, "shore/deep/two.jpg", b"x") is not None
+    for path in ("shore", "shore/deep", "shore/deep/two.jpg"):
+        found = (tmp_path / "evidence" / path).stat()
+        assert found.st_gid == cpu.gid
+        assert found.st_mode & 0o070 == (0o060 if path.endswith(".jpg") else 0o070)
+        assert found.st_mode & 0o007 == 0
+
+
+def _log_of(home: Path, name: str, *, until: str) -> str:
+    deadline = time.monotonic() + 20
+    file = home / "logs" / f"{name}.log"
+    while until not in (said := file.read_text()) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return said

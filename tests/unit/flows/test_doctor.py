@@ -10,7 +10,16 @@ import pytest
 
 from segwatch.db.health import LedgerHealth, OpenCircuit, WatchHealth
 from segwatch.flows.doctor.checks import Finding, Level, check
-from segwatch.flows.doctor.facts import DeploymentFacts, Facts, LastRun, PoolFacts, PrefectFacts, WorkerFacts
+from segwatch.flows.doctor.facts import (
+    DeploymentFacts,
+    Door,
+    Facts,
+    LastRun,
+    PoolFacts,
+    PrefectFacts,
+    RootWorker,
+    WorkerFacts,
+)
 from segwatch.flows.variables import Unread
 
 NOW = datetime(2026, 11, 28, 12, tzinfo=UTC)
@@ -184,3 +193,45 @@ def test_each_silence_is_one_finding_with_its_fix(facts: Facts, about: str, says
 )
 def test_what_is_young_over_or_meant_is_no_alarm(facts: Facts) -> None:
     assert wrong(facts) == []
+
+
+OPENED = replace(SERVER.pools[0], settable=("command", "env"))
+
+
+@pytest.mark.parametrize(
+    ("facts", "level", "says", "fix"),
+    [
+        (
+            with_server(door=Door(open=True)),
+            Level.WRONG,
+            "without credentials",
+            "PREFECT_SERVER_API_AUTH_STRING",
+        ),
+        (
+            with_server(door=Door(any_origin=True)),
+            Level.NOTE,
+            "any site",
+            "PREFECT_SERVER_CORS_ALLOWED_ORIGINS",
+        ),
+        (with_server(door=Door(any_host=True)), Level.NOTE, "DNS rebinding", "proxy"),
+        (with_server(pools=(OPENED, SERVER.pools[1])), Level.WRONG, "set command, env", "segwatch deploy"),
+        (replace(WELL, root_workers=(RootWorker(7, None),)), Level.WRONG, "process 7", "a user of its own"),
+        (
+            replace(WELL, root_workers=(RootWorker(7, "worker-cpu"),)),
+            Level.NOTE,
+            "worker-cpu",
+            "ordinary user",
+        ),
+    ],
+)
+def test_who_may_decide_what_the_workers_run(facts: Facts, level: Level, says: str, fix: str) -> None:
+    (found,) = [one for one in check(facts) if one.level is not Level.OK]
+    assert (found.about, found.level) == ("access", level)
+    assert says in found.says
+    assert fix in found.fix
+    assert "docs/control-plane.md" in found.fix
+
+
+def test_an_open_server_that_any_page_may_call_is_no_matter_of_taste() -> None:
+    found = wrong(with_server(door=Door(open=True, any_origin=True, any_host=True)))
+    assert [one.about for one in found] == ["access"] * 3

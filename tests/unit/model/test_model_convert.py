@@ -207,7 +207,7 @@ def test_what_cannot_be_a_checkpoint_is_named(
     refused("not a mapping of names to tensors")
     other = torch.load(shards[1], weights_only=True)
     torch.save(part | dict(list(other.items())[:1]), shards[0])
-    refused("is in .* and in .*; remove the stale one")
+    refused("is in .* and in .*; give a folder with one of them")
     index = source / "pytorch_model.bin.index.json"
     index.write_text(json.dumps({"weight_map": {"lm_head.weight": "../../etc/passwd"}}))
     refused("is not a .bin file of this folder")
