@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import datetime, timedelta
-from enum import StrEnum
 
 from segwatch.db.health import WatchHealth
 from segwatch.flows import cadence
 from segwatch.flows.channels import shown
+from segwatch.flows.doctor import stuck
 from segwatch.flows.doctor.facts import DeploymentFacts, Facts, PoolFacts, PrefectFacts, WorkerFacts
+from segwatch.flows.doctor.findings import Finding, Level
 from segwatch.flows.watch_deployments import name_of
+
+__all__ = ["Finding", "Level", "check"]
 
 #: Prefect makes runs within a minute of a change.
 SCHEDULER_LATE = timedelta(minutes=3)
@@ -27,26 +29,6 @@ _HEARTBEATS = 3
 _ALWAYS = ("track/track", "deliver/deliver")
 
 
-class Level(StrEnum):
-    """How bad it is."""
-
-    OK = "ok"
-    NOTE = "note"
-    """Worth knowing; perhaps it was meant so."""
-    WRONG = "wrong"
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing that was checked."""
-
-    about: str
-    level: Level
-    says: str
-    fix: str = ""
-    """What to do; empty where nothing is to be done."""
-
-
 def check(facts: Facts) -> list[Finding]:
     """Every finding, in the order in which things depend on each other."""
     return [
@@ -58,6 +40,7 @@ def check(facts: Facts) -> list[Finding]:
         *_catalogs(facts),
         *_leases(facts),
         *_outbox(facts),
+        *stuck.check(facts.stuck, facts.now),
     ]
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from segwatch.db.health import LedgerHealth
+from segwatch.db.stuck import StuckWork
 from segwatch.flows.variables import Unread
 
 
@@ -82,3 +83,4 @@ class Facts:
     """Why there is no ledger, or what its schema lacks."""
     prefect: PrefectFacts | None = None
     """None = no server is known here."""
+    stuck: StuckWork = field(default_factory=StuckWork)
