@@ -133,16 +133,22 @@ class Following:
         if sight.run is not None and sight.run.lost:
             end_lost(self.engine)
             return self._ended(End.LOST, sight, f"the {sight.run} sends no heartbeat any more")
-        if self.state is not None and self.state.is_final():
-            said = f"ended as {self.state.name}" + (f": {self.state.message}" if self.state.message else "")
-            return self._ended(End.ENDED, sight, said)
+        if (over := self._over(sight, now)) is not None:
+            return self._ended(End.ENDED, sight, over)
+        return self._stalled(sight, now)
+
+    def _over(self, sight: _Sight, now: float) -> str | None:
+        """How the run ended; None while it goes on, or left only what workers that are alive hold."""
+        state = self.state
+        if state is not None and state.is_completed() and not sight.left.free:
+            return None
+        if state is not None and state.is_final():
+            return f"ended as {state.name}" + (f": {state.message}" if state.message else "")
         if sight.run is None or sight.run.ended_at is None:
             self._ended_at = now
         elif now - self._ended_at > _MAX_SILENCE_SECONDS:
-            return self._ended(
-                End.ENDED, sight, f"{sight.run.outcome}, as the ledger says; Prefect does not tell"
-            )
-        return self._stalled(sight, now)
+            return f"{sight.run.outcome}, as the ledger says; Prefect does not tell"
+        return None
 
     def _stalled(self, sight: _Sight, now: float) -> Followed | None:
         silent, still = now - self._seen_alive, now - self._moved

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
-import os
 
 import httpx
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.exceptions import ObjectNotFound, PrefectException
+from prefect.settings import get_current_settings
 from prefect.states import Crashed
 from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
@@ -28,7 +28,7 @@ def end_lost(engine: Engine) -> list[str]:
     try:
         with engine.begin() as conn:
             found = runs.end_lost(conn)
-        if not found or "PREFECT_API_URL" not in os.environ:
+        if not found or get_current_settings().api.url is None:
             return done
         with get_client(sync_client=True) as client:
             for run in found:
