@@ -9,11 +9,9 @@ from typing import Any
 from sqlalchemy import Connection, Row, text
 from sqlalchemy.dialects.postgresql import insert
 
-from segwatch.db import messages, tables
+from segwatch.db import messages, mutexes, tables
 from segwatch.db.ids import make_id
 
-#: One at a time, so that two workers do not make two messages of one digest.
-_MINE = text("SELECT pg_try_advisory_xact_lock(hashtextextended('segwatch.digest', 0))")
 #: What is being retracted just now is locked, and left for the next look. A snoozed object's alerts come afterwards.
 _DUE = text(
     """
@@ -37,7 +35,8 @@ _TOLD_WITH = text("UPDATE segwatch.delivery SET digest_id = :digest_id WHERE id 
 
 def gather(conn: Connection) -> int:
     """Write the digests that are due, in the caller's transaction; how many. None while another worker does."""
-    if not conn.execute(_MINE).scalar_one():
+    # one at a time, so that two workers do not make two messages of one digest
+    if not mutexes.try_lock(conn, "digest"):
         return 0
     due = conn.execute(_DUE).all()
     digests = [list(rows) for _, rows in groupby(due, key=lambda row: (row.watch, row.rule, row.channel))]

@@ -17,9 +17,13 @@ _OPTIONS = " ".join(
         "-c lock_timeout=60s",
         # a worker that hangs inside a transaction must not hold row locks for ever
         "-c idle_in_transaction_session_timeout=600s",
+        # a machine that is gone must not hold them for the two hours that TCP would wait; nothing to Unix sockets
+        "-c tcp_keepalives_idle=30 -c tcp_keepalives_interval=10 -c tcp_keepalives_count=3",
     )
 )
 _CONNECT_SECONDS = 10
+#: Seconds, and how often; for a server that is gone.
+_KEEPALIVES = {"keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3}
 
 
 def driver_url(url: str | URL) -> URL:
@@ -82,6 +86,7 @@ def make_engine(url: str | URL, *, application_name: str = "segwatch", read_only
             "options": f"{_OPTIONS} -c default_transaction_read_only=on" if read_only else _OPTIONS,
             "connect_timeout": _CONNECT_SECONDS,
             "application_name": application_name,
+            **_KEEPALIVES,
         },
     )
     event.listen(engine, "handle_error", _without_rows)

@@ -19,6 +19,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, text
 
+from segwatch.db import mutexes
 from segwatch.db.codec import ewkb, from_ewkb
 from segwatch.db.ids import make_id
 from segwatch.geo.antimeridian import centroid
@@ -38,8 +39,6 @@ class Recorded(enum.StrEnum):
 
 
 _NEVER = datetime.min.replace(tzinfo=UTC)
-# one writer at a time: two polls that meet must not both take theirs for the newest
-_LOCK = text("SELECT pg_advisory_xact_lock(hashtextextended('segwatch.event', 0))")
 _COLUMNS = "source, external_id, revision, kind, title, occurred_at, geom, properties, recorded_at"
 _NEWEST = text(
     f"""
@@ -124,7 +123,8 @@ _JOIN = text(
 
 def record(conn: Connection, told: Event | Withdrawal) -> Recorded:
     """Keep what a feed says of an event, if it is news; saying it again adds nothing."""
-    conn.execute(_LOCK)
+    # one writer at a time: two polls that meet must not both take theirs for the newest
+    mutexes.lock(conn, "event")
     if isinstance(told, Withdrawal):
         return _withdraw(conn, told)
     names = told.names or (EventName(told.source, told.external_id),)

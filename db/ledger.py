@@ -102,6 +102,24 @@ _UNTOUCHED = text(
     WHERE o.state = 'pending' AND o.leased_at IS NULL AND o.model_version = :model_version AND w.name = :watch
     """
 )
+#: What is open of a watch: free, held, or waiting for its next attempt.
+_OPEN = text(
+    f"""
+    SELECT count(*) FILTER (WHERE f.free) AS free,
+           count(*) FILTER (WHERE f.expired) AS expired, min(o.lease_until) FILTER (WHERE f.expired) AS expired_since,
+           count(*) FILTER (WHERE o.state = 'leased' AND NOT f.expired) AS held,
+           max(o.lease_until) FILTER (WHERE o.state = 'leased' AND NOT f.expired) AS held_until,
+           coalesce(array_agg(DISTINCT o.lease_worker ORDER BY o.lease_worker)
+                    FILTER (WHERE o.state = 'leased' AND NOT f.expired), '{{}}') AS workers,
+           count(*) FILTER (WHERE o.state = 'pending' AND NOT f.free) AS later,
+           min(o.not_before) FILTER (WHERE o.state = 'pending' AND NOT f.free) AS next_at,
+           max(o.leased_at) AS leased_at
+    FROM segwatch.observation o JOIN segwatch.watch w ON w.id = o.watch_id
+    CROSS JOIN LATERAL (
+        SELECT {_FREE} AS free, o.state = 'leased' AND o.lease_until < clock_timestamp() AS expired) f
+    WHERE o.state IN ('pending', 'leased') AND o.model_version = :model_version AND w.name = :watch
+    """  # noqa: S608 - parts of this file
+)
 _RENEW = text(
     """
     UPDATE segwatch.observation SET lease_until = clock_timestamp() + make_interval(secs => :seconds)
@@ -203,6 +221,44 @@ class SceneLease:
     observations: tuple[LeasedObservation, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class OpenWork:
+    """Observations of a watch that are not answered yet, for one model; times UTC."""
+
+    free: int
+    """Can be leased now, those with an expired lease included."""
+    expired: int
+    """Of these, the leases of workers that are gone."""
+    expired_since: datetime | None
+    held: int
+    """Leased by workers that are alive, as far as anybody knows."""
+    held_until: datetime | None
+    """When the last of these leases expires unless it is renewed."""
+    workers: tuple[str, ...]
+    """Who holds them."""
+    later: int
+    """Wait for their next attempt."""
+    next_at: datetime | None
+    """When the first of them may be tried."""
+    leased_at: datetime | None
+    """When the newest lease on what is open was taken."""
+
+    def __str__(self) -> str:
+        parts = []
+        if self.free > self.expired:
+            parts.append(f"{self.free - self.expired} scene(s) wait and no worker holds them")
+        if self.expired and self.expired_since is not None:
+            since = f"{self.expired_since:%Y-%m-%d %H:%M:%S} UTC"
+            parts.append(f"{self.expired} scene(s) have a lease that expired, the oldest at {since}")
+        if self.held and self.held_until is not None:
+            until = f"{self.held_until:%Y-%m-%d %H:%M:%S} UTC"
+            parts.append(f"{self.held} scene(s) are held by {', '.join(self.workers)} until {until}")
+        if self.later:
+            when = f", the first at {self.next_at:%Y-%m-%d %H:%M:%S} UTC" if self.next_at else ""
+            parts.append(f"{self.later} scene(s) wait for their next attempt{when}")
+        return "; ".join(parts) or "nothing is left"
+
+
 def lease(
     conn: Connection,
     *,
@@ -272,6 +328,12 @@ def held_by_others(
     """Leases of other workers that hold, and until when: they are free then unless their worker renews them."""
     found = conn.execute(_HELD_BY_OTHERS, _wanted(conn, model_version, watch) | {"worker": worker})
     return {row.id: row.lease_until for row in found}
+
+
+def open_work(conn: Connection, *, model_version: str, watch: str) -> OpenWork:
+    """What is left of a watch for one model."""
+    row = conn.execute(_OPEN, {"model_version": model_version, "watch": watch}).one()
+    return OpenWork(**{**row._mapping, "workers": tuple(row.workers)})
 
 
 def untouched(conn: Connection, *, model_version: str, watch: str) -> frozenset[UUID]:

@@ -4,20 +4,31 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import psycopg
 from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
-from sqlalchemy import Connection, text
-from sqlalchemy.exc import ProgrammingError
+from sqlalchemy import Connection, Engine, text
+from sqlalchemy.exc import IntegrityError, OperationalError, ProgrammingError
 
 from segwatch.db import roles
 from segwatch.db.engine import make_engine
 from segwatch.db.errors import SchemaError, schema_lacking
 from segwatch.db.tables import SCHEMA
 
-#: Serialises concurrent upgrades of one database.
-_LOCK = 7_309_845_221
+#: As Alembic would make it; made before it, to be locked.
+_VERSIONS = text(
+    """
+    CREATE TABLE IF NOT EXISTS segwatch.alembic_version (
+        version_num varchar(32) NOT NULL CONSTRAINT alembic_version_pkc PRIMARY KEY)
+    """
+)
+#: Serialises concurrent upgrades of one database. Who only reads the table can neither take this nor block it.
+_LOCK = text("LOCK TABLE segwatch.alembic_version IN SHARE ROW EXCLUSIVE MODE")
+#: Two who prepare an empty database at once meet in the system's catalogs; the second finds all of it in place.
+_ATTEMPTS = 5
+_MET = (psycopg.errors.UniqueViolation, psycopg.errors.DuplicateObject, psycopg.errors.DuplicateTable)
 _REVISION = text("SELECT version_num FROM segwatch.alembic_version")
 
 
@@ -39,16 +50,37 @@ def upgrade(url: str, revision: str = "head") -> None:
     """
     engine = make_engine(url)
     try:
+        _prepare(engine)
         with engine.begin() as conn:
-            conn.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
-            _require(conn)
-            roles.ensure(conn)
-            conn.execute(text(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}"))
+            conn.execute(_LOCK)
             command.upgrade(config(conn), revision)
     except (CommandError, ProgrammingError) as error:
         raise SchemaError(f"the schema could not be brought to {revision}: {error}") from error
+    except OperationalError as error:
+        if not isinstance(error.orig, psycopg.errors.LockNotAvailable):
+            raise
+        raise SchemaError(
+            "another session has held the ledger's tables or views for a minute: wait for another upgrade, or end the "
+            "transactions that SELECT pid, usename, xact_start FROM pg_stat_activity shows, then try again"
+        ) from error
     finally:
         engine.dispose()
+
+
+def _prepare(engine: Engine) -> None:
+    """Make sure of the extensions, the roles, the schema and the table to lock."""
+    for left in reversed(range(_ATTEMPTS)):
+        try:
+            with engine.begin() as conn:
+                _require(conn)
+                roles.ensure(conn)
+                conn.execute(text(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}"))
+                conn.execute(_VERSIONS)
+        except (IntegrityError, ProgrammingError) as error:
+            if not left or not isinstance(error.orig, _MET):
+                raise
+        else:
+            return
 
 
 def state(url: str) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -134,6 +135,41 @@ _RELEASE = text(
     WHERE id = ANY(CAST(:ids AS uuid[])) AND state = 'pending' AND lease_worker = :worker
     """
 )
+_RELEASE_ALL = text(
+    """
+    UPDATE segwatch.delivery
+    SET lease_worker = NULL, lease_until = NULL, attempts = greatest(attempts - 1, 0)
+    WHERE state = 'pending' AND lease_worker = :worker
+    """
+)
+_RENEW = text(
+    """
+    UPDATE segwatch.delivery SET lease_until = clock_timestamp() + make_interval(secs => :seconds)
+    WHERE state = 'pending' AND lease_worker = :worker
+    """
+)
+_HELD_BY_OTHERS = text(
+    """
+    SELECT lease_worker AS worker, count(*) AS messages, max(lease_until) AS until FROM segwatch.delivery
+    WHERE state = 'pending' AND lease_worker <> :worker AND lease_until >= clock_timestamp()
+    GROUP BY lease_worker ORDER BY lease_worker
+    """
+)
+#: What is pending, but for what a courier has leased; digests wait for their time like single messages.
+_WAITING = text(
+    """
+    SELECT count(*) FILTER (WHERE t.resting) AS resting,
+           min(c.resting_until) FILTER (WHERE t.resting) AS resting_until,
+           count(*) FILTER (WHERE NOT t.resting AND t.due > clock_timestamp()) AS later,
+           min(t.due) FILTER (WHERE NOT t.resting AND t.due > clock_timestamp()) AS later_at
+    FROM segwatch.delivery d
+    LEFT JOIN segwatch.channel c ON c.name = d.channel
+    CROSS JOIN LATERAL (
+        SELECT coalesce(d.digest_at, d.next_attempt_at) AS due,
+               coalesce(c.resting_until > clock_timestamp(), false) AS resting) t
+    WHERE d.state = 'pending' AND d.digest_id IS NULL AND (d.lease_until IS NULL OR d.lease_until < clock_timestamp())
+    """
+)
 #: What was corrected meanwhile is not said again: the newer message stands. Alerts come back with their digest.
 _REPLAY = text(
     """
@@ -193,6 +229,19 @@ class DeliveryLease:
     payload: dict[str, Any]
     attempts: int
     """Attempts before this one."""
+
+
+@dataclass(frozen=True, slots=True)
+class HeldMessages:
+    """Messages that another courier has leased."""
+
+    worker: str
+    messages: int
+    until: datetime
+    """When the last of its leases expires unless it is renewed, UTC."""
+
+    def __str__(self) -> str:
+        return f"{self.messages} message(s) held by {self.worker} until {self.until:%H:%M:%S} UTC"
 
 
 def lease(
@@ -268,6 +317,34 @@ def ailing_channels(conn: Connection) -> list[dict[str, Any]]:
 def release(conn: Connection, worker: str, identities: Sequence[UUID]) -> None:
     """Give leased deliveries back untried."""
     conn.execute(_RELEASE, {"worker": worker, "ids": list(identities)})
+
+
+def release_all(conn: Connection, worker: str) -> int:
+    """Give back every message that a courier holds, uncounted; how many."""
+    return conn.execute(_RELEASE_ALL, {"worker": worker}).rowcount
+
+
+def renew(conn: Connection, worker: str, seconds: float) -> int:
+    """Extend the leases that a courier holds by so many seconds from now; how many."""
+    return conn.execute(_RENEW, {"worker": worker, "seconds": seconds}).rowcount
+
+
+def held_by_others(conn: Connection, worker: str) -> list[HeldMessages]:
+    """Leases of other couriers that have not expired: they are free then unless their courier renews them."""
+    return [HeldMessages(*row) for row in conn.execute(_HELD_BY_OTHERS, {"worker": worker})]
+
+
+def waiting(conn: Connection) -> list[str]:
+    """What is pending and may not be sent yet, in words; empty where there is nothing of the kind."""
+    row = conn.execute(_WAITING).one()
+    said = []
+    if row.resting:
+        until = f"{row.resting_until:%Y-%m-%d %H:%M:%S} UTC"
+        said.append(f"{row.resting} message(s) of channels whose circuit is open, the first until {until}")
+    if row.later:
+        at = f"{row.later_at:%Y-%m-%d %H:%M:%S} UTC"
+        said.append(f"{row.later} message(s) whose time comes later, the first at {at}")
+    return said
 
 
 def replay(conn: Connection, *, channel: str | None = None, alert_id: UUID | None = None) -> int:

@@ -119,7 +119,13 @@ _LATELY = text(
       AND (d.created_at > CAST(:now AS timestamptz) - interval '1 hour' OR d.next_attempt_at > :now)
     """
 )
-_NOTIFY = text("SELECT pg_notify('segwatch_alert', n.note) FROM unnest(CAST(:notes AS text[])) AS n(note)")
+#: Any role can fill the queue of notifications, and a full one would refuse the commit.
+_NOTIFY = text(
+    """
+    SELECT pg_notify('segwatch_alert', n.note) FROM unnest(CAST(:notes AS text[])) AS n(note)
+    WHERE pg_notification_queue_usage() < 0.5
+    """
+)
 #: A notification may have 8 000 bytes; who wants more asks for the alert.
 _NOTED = ("watch", "rule", "kind", "target", "track_id", "change_id", "valid_at")
 _CONTEXT = text(
@@ -431,7 +437,10 @@ class _Crowd:
 
 
 def notify(conn: Connection, told: Sequence[tuple[UUID, str, Mapping[str, Any]]]) -> None:
-    """Tell who listens inside the database, once this transaction is committed: alert, type of message, data."""
+    """Tell who listens inside the database, once this transaction is committed: alert, type of message, data.
+
+    A hint, no proof: any role can send the same. The function ``watch.notified`` tells what the ledger says of it.
+    """
     notes = [
         json.dumps({"type": kind, "alert_id": str(alert_id)} | {name: data[name] for name in _NOTED})
         for alert_id, kind, data in told

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import psycopg
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import ProgrammingError
 
@@ -49,6 +50,8 @@ def ensure(conn: Connection) -> None:
         try:
             conn.execute(_CREATE[name])
         except ProgrammingError as error:
+            if isinstance(error.orig, psycopg.errors.DuplicateObject):
+                raise  # another session has just made it
             todo = " ".join(f"CREATE ROLE {one};" for one in missing)
             raise SchemaError(
                 f"the database has no role {name} and this user may not create it; as an administrator run: {todo}"

@@ -12,24 +12,69 @@ from sqlalchemy import Connection, text
 from segwatch.db.codec import track_state
 from segwatch.geo.types import TrackState
 
-_KEY = "hashtextextended(CAST(:series_id AS text), 0)"
-_LOCK = text(f"SELECT pg_advisory_xact_lock({_KEY})")
-_TRY_LOCK = text(f"SELECT pg_try_advisory_xact_lock({_KEY})")
-#: Folding is done outside the database, and takes longer than a worker that hangs would be given.
-_UNHURRIED = text("SET LOCAL idle_in_transaction_session_timeout = 0")
+#: The row itself is the lock: only workers may lock it, and queueing scenes of the series goes on meanwhile.
+_LOCK = text("SELECT id FROM segwatch.series WHERE id = :series_id FOR NO KEY UPDATE")
+_TRY_LOCK = text("SELECT id FROM segwatch.series WHERE id = :series_id FOR NO KEY UPDATE SKIP LOCKED")
+#: Folding is done outside the database, and takes longer than a worker that hangs would be given. The name tells others
+#: who holds the series.
+_HOLD = text(
+    """
+    SELECT set_config('idle_in_transaction_session_timeout', :patience, true),
+           set_config('application_name', :name, true)
+    """
+)
+#: A process that was stopped in the middle of a fold loses the series after that time.
+_MAX_FOLD = "3600s"
+_HOLDER = text(
+    """
+    SELECT a.pid, host(a.client_addr) AS host, a.xact_start AS since FROM pg_stat_activity a
+    WHERE a.datname = current_database() AND a.application_name = :name AND a.pid <> pg_backend_pid()
+      AND pg_has_role(a.usesysid, 'segwatch_worker', 'MEMBER')
+    ORDER BY a.xact_start LIMIT 1
+    """
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """A session that holds a series."""
+
+    pid: int
+    """Of the session's process on the database server."""
+    host: str | None
+    """Where the session comes from; None = the same machine."""
+    since: datetime | None
+    """When its transaction began, UTC; None = this role is not shown it."""
+
+    def __str__(self) -> str:
+        since = f" since {self.since:%Y-%m-%d %H:%M:%S} UTC" if self.since else ""
+        return f"session {self.pid}{f' from {self.host}' if self.host else ''}{since}"
 
 
 def lock(conn: Connection, series_id: UUID) -> None:
-    """Hold the series until the end of this transaction; waits for who holds it."""
+    """Hold the series until the end of this transaction; waits for whoever holds it."""
     conn.execute(_LOCK, {"series_id": series_id})
 
 
 def take(conn: Connection, series_id: UUID) -> bool:
-    """Hold the series until the end of this transaction, however long it folds; False if another session holds it."""
-    taken = bool(conn.execute(_TRY_LOCK, {"series_id": series_id}).scalar_one())
+    """Hold the series until the end of this transaction; False if another session holds it.
+
+    A fold may take an hour without a word to the database.
+    """
+    taken = conn.execute(_TRY_LOCK, {"series_id": series_id}).first() is not None
     if taken:
-        conn.execute(_UNHURRIED)
+        conn.execute(_HOLD, {"patience": _MAX_FOLD, "name": _name(series_id)})
     return taken
+
+
+def holder(conn: Connection, series_id: UUID) -> Holder | None:
+    """The session that tracks a series, as far as the server tells; None if there is none any more."""
+    found = conn.execute(_HOLDER, {"name": _name(series_id)}).first()
+    return None if found is None else Holder(*found)
+
+
+def _name(series_id: UUID) -> str:
+    return f"segwatch track {series_id}"
 
 
 #: The series of the watch that was published last, and its last scene.

@@ -497,6 +497,37 @@ alert_mark = Table(
     Index("alert_mark_track_ix", "track_id"),
 )
 
+#: Rows that are locked where only one session may do something at a time.
+mutex = Table("mutex", metadata, Column("name", Text, primary_key=True))
+
+#: Runs at work, and what became of those of the last days.
+run = Table(
+    "run",
+    metadata,
+    _id(),
+    _text("flow"),
+    #: null = no watch in particular
+    _text("watch", nullable=True),
+    #: what only one run at a time may work on
+    _text("subject", nullable=True),
+    #: host and process id
+    _text("worker"),
+    #: null = Prefect has no part in it
+    Column("flow_run_id", UUID(as_uuid=True), nullable=True),
+    _time("started_at", now=True),
+    _time("heartbeat_at", now=True),
+    _time("lease_until"),
+    _time("ended_at", nullable=True),
+    #: completed, failed, stopped or lost
+    _text("outcome", nullable=True),
+    #: when Prefect was told that the run is lost
+    _time("reported_at", nullable=True),
+    CheckConstraint("(ended_at IS NULL) = (outcome IS NULL)", name="run_ended"),
+    Index("run_alone_ix", "subject", unique=True, postgresql_where=text("ended_at IS NULL")),
+    Index("run_flow_run_ix", "flow_run_id"),
+    Index("run_ended_ix", "ended_at"),
+)
+
 event = Table(
     "event",
     metadata,

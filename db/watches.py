@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from uuid import UUID
 
-from sqlalchemy import Connection, Engine, select, text
+from sqlalchemy import Connection, select, text
 from sqlalchemy.dialects.postgresql import insert
 
 from segwatch.db import tables
@@ -17,9 +15,6 @@ from segwatch.db.errors import NotFound
 from segwatch.db.ids import make_id
 from segwatch.geo.types import Instruction, Watch
 
-_ALONE = text(
-    "SELECT pg_try_advisory_lock(hashtextextended('segwatch.observe ' || CAST(:revision_id AS text), 0))"
-)
 _SEES_WATCHES = text("SELECT has_schema_privilege('segwatch', 'USAGE')")
 
 
@@ -164,16 +159,3 @@ def observed(conn: Connection, name: str, *, answered: bool = False) -> bool:
     if answered:
         query = query.where(tables.observation.c.state != "pending")
     return conn.execute(query.limit(1)).first() is not None
-
-
-@contextmanager
-def alone(engine: Engine, revision_id: UUID) -> Iterator[bool]:
-    """Hold a revision for the length of the block; False when another session holds it.
-
-    A process that is killed holds it no longer.
-    """
-    with engine.connect() as conn:
-        # a session of its own, idle outside any transaction: closing it is what gives the revision back
-        conn.execution_options(isolation_level="AUTOCOMMIT")
-        conn.detach()
-        yield bool(conn.execute(_ALONE, {"revision_id": revision_id}).scalar_one())

@@ -7,24 +7,31 @@ import logging
 import os
 import random
 import socket
+import threading
 import time
 import traceback
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import httpx
 from prefect import flow
 from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import DBAPIError
 
 from segwatch.db import digests, outbox
+from segwatch.db.errors import words
 from segwatch.db.outbox import DeliveryLease
-from segwatch.flows import channels
+from segwatch.flows import channels, stopping
 from segwatch.flows.assemble import worker_engine
 from segwatch.flows.channels import Problem
+from segwatch.flows.lost import end_lost
+from segwatch.flows.running import registered
 from segwatch.flows.settings import FlowSettings, load_settings
 
 _log = logging.getLogger(__name__)
@@ -34,6 +41,8 @@ _OF_A_CHANNEL = 8
 _BATCH = 64
 _MOST_LEASED = 4 * _BATCH
 _LOOK_EVERY_SECONDS = 0.25
+#: A message waits so long for a courier that died.
+_MAX_LEASE_SECONDS = 60.0
 _LONGEST_RETRY_SECONDS = 3600.0
 #: A channel's first rest, in first waits of a message.
 _REST = 6.0
@@ -46,16 +55,24 @@ class Delivered:
     delivered: int = 0
     failed: int = 0
     """Attempts that failed; the row stays in the outbox and is tried again later."""
+    held: list[str] = field(default_factory=list)
+    """What other couriers that are alive still had to send at the end."""
 
 
 def deliver_outbox(engine: Engine, settings: FlowSettings) -> Delivered:
-    """Send everything that is due. Receivers must honour ``webhook-id``: a crash after sending repeats it."""
+    """Send everything that is due. Receivers must honour ``webhook-id``: a crash after sending repeats it.
+
+    What a courier that died had leased is waited for, and sent: its leases are not renewed, and run out in a minute.
+    """
     with engine.begin() as conn:
         outbox.escalate(conn)
         digests.gather(conn)
         outbox.give_up_gone(conn)
     courier = _Courier(engine, settings)
-    asyncio.run(courier.run())
+    with courier.alive():
+        asyncio.run(courier.run())
+        while courier.outlives_others():
+            asyncio.run(courier.run())
     total = courier.total
     if total.delivered or total.failed:
         _log.info("deliver %s", asdict(total))
@@ -71,21 +88,71 @@ class _Courier:
         self._settings = settings
         # unique in time as well: what a dead namesake held is not ours to give back
         self._worker = f"deliver-{socket.gethostname()}-{os.getpid()}-{random.getrandbits(32):08x}"
+        self._lease_seconds = min(settings.lease_seconds, _MAX_LEASE_SECONDS)
         self._waiting: list[DeliveryLease] = []
         self._sending: dict[asyncio.Task[Problem | None], DeliveryLease] = {}
         self._in_vain: frozenset[str] = frozenset()
         """Channels past which nothing was due at the last look."""
         self._look_again_at = 0.0
 
+    @contextmanager
+    def alive(self) -> Iterator[None]:
+        """Renew the leases while the block runs; what it still holds at its end is given back."""
+        done = threading.Event()
+
+        def beat() -> None:
+            while not done.wait(self._lease_seconds / 4):
+                try:
+                    with self._engine.begin() as conn:
+                        outbox.renew(conn, self._worker, self._lease_seconds)
+                except DBAPIError as error:
+                    # the next beat comes before the lease has run out
+                    _log.warning("leases could not be renewed, trying again: %s", words(error))
+
+        thread = threading.Thread(target=beat, name="courier-heartbeat", daemon=True)
+        thread.start()
+        try:
+            with stopping.giving_back("message(s)", self._give_back):
+                yield
+        finally:
+            done.set()
+            thread.join()
+            if self._waiting or self._sending:
+                self._give_back()
+
+    def _give_back(self) -> int:
+        with self._engine.begin() as conn:
+            return outbox.release_all(conn, self._worker)
+
+    def outlives_others(self) -> bool:
+        """Wait until the leases of couriers that died have run out; False once only living ones hold any."""
+        first: dict[str, datetime] | None = None
+        while not stopping.requested.is_set():
+            with self._engine.connect() as conn:
+                found = outbox.held_by_others(conn, self._worker)
+            now = {one.worker: one.until for one in found}
+            suspects = (
+                now if first is None else {one: first[one] for one in first if now.get(one) == first[one]}
+            )
+            if first is not None and any(one not in now for one in first):
+                return True
+            self.total.held = [str(one) for one in found]
+            if not suspects:
+                return False
+            first = suspects
+            stopping.requested.wait(_LOOK_EVERY_SECONDS)
+        return False
+
     async def run(self) -> None:
-        """Until nothing is due."""
+        """Until nothing is due, or the process is to stop."""
+        self._look_again_at = 0.0
         loop = asyncio.get_running_loop()
         # names are looked up and services notified there; whoever hangs must not hang the ledger, too
         loop.set_default_executor(ThreadPoolExecutor(2 * _AT_ONCE))
         with ThreadPoolExecutor(1) as ledger:
             # the time limit is that of the whole exchange, see channels.send
             async with httpx.AsyncClient(timeout=None, follow_redirects=False) as client:  # noqa: S113
-                while True:
+                while not stopping.requested.is_set():
                     while self._looks_further():
                         await loop.run_in_executor(ledger, self._lease)
                         self._start(client)
@@ -139,11 +206,10 @@ class _Courier:
         return not self._in_vain <= self._served() or time.monotonic() >= self._look_again_at
 
     def _lease(self) -> None:
-        seconds = _BATCH / _OF_A_CHANNEL * 1.5 * self._settings.delivery_timeout_seconds
         served = self._served()
         with self._engine.begin() as conn:
             found = outbox.lease(
-                conn, worker=self._worker, seconds=seconds, limit=_BATCH, but_not=sorted(served)
+                conn, worker=self._worker, seconds=self._lease_seconds, limit=_BATCH, but_not=sorted(served)
             )
         self._waiting += found
         self._in_vain = served
@@ -195,5 +261,6 @@ def _wait(first: float, attempts: int) -> float:
 def deliver() -> dict[str, Any]:
     """Send what is due."""
     settings = load_settings()
-    with worker_engine(settings) as engine:
+    with worker_engine(settings) as engine, registered(engine, settings, "deliver"):
+        end_lost(engine)
         return asdict(deliver_outbox(engine, settings))

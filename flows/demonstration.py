@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Column, Table
 from sqlalchemy import Engine
 
-from segwatch.db import watches
+from segwatch.db import runs, watches
 from segwatch.db.engine import make_engine
 from segwatch.flows import deploy, reports, watchfile
 from segwatch.flows.errors import ConfigError, FlowError
@@ -148,12 +148,21 @@ def _followed(engine: Engine, watch: str, flow_run: FlowRun, say: Say) -> State[
             state = client.read_flow_run(flow_run.id).state
             if state is not None and state.is_final():
                 return state
+            _require_life(engine, flow_run)
             phase = _phase(engine, watch, state)
             if phase != told or now - told_at >= EVERY_SECONDS:
                 say(f"{watch}: {phase} ({now - begun:.0f} s)")
                 told, told_at = phase, now
             time.sleep(_POLL_SECONDS)
     return None
+
+
+def _require_life(engine: Engine, flow_run: FlowRun) -> None:
+    """Make sure that the run's process is not gone; Prefect would show it as Running for ever."""
+    with engine.connect() as conn:
+        run = runs.of_flow_run(conn, flow_run.id)
+    if run is not None and run.lost:
+        raise FlowError(f"the {run} sends no heartbeat any more; see the logs folder of the workers")
 
 
 def _phase(engine: Engine, watch: str, state: State[Any] | None) -> str:

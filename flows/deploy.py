@@ -36,6 +36,9 @@ from segwatch.geo.types import Watch
 
 _log = logging.getLogger(__name__)
 
+#: Seconds; it takes a few.
+_MAX_DEPLOY_SECONDS = 600.0
+
 
 def deployments_folder() -> Path:
     """The folder with ``prefect.yaml`` and the work pools: of the checkout, or shipped in the package."""
@@ -109,15 +112,22 @@ def _put_pool(client: SyncPrefectClient, wanted: WorkPoolCreate) -> None:
 
 
 def _apply(folder: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-P", "-m", "prefect", "--no-prompt", "deploy", "--all"],
-        cwd=folder,
-        env=os.environ.copy(),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    try:
+        done = subprocess.run(
+            [sys.executable, "-P", "-m", "prefect", "--no-prompt", "deploy", "--all"],
+            cwd=folder,
+            env=os.environ.copy(),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=_MAX_DEPLOY_SECONDS,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise FlowError(
+            f"prefect deploy did not end within {_MAX_DEPLOY_SECONDS:.0f} s; see that the server answers, and run: "
+            "segwatch deploy"
+        ) from error
     if done.returncode:
         raise FlowError(f"prefect deploy failed:\n{done.stdout}{done.stderr}")
 

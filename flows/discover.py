@@ -19,6 +19,7 @@ from segwatch.db.watches import StoredWatch
 from segwatch.flows.assemble import worker_engine
 from segwatch.flows.errors import ConfigError
 from segwatch.flows.reasons import Reasons
+from segwatch.flows.running import registered
 from segwatch.flows.segmenters import version_of
 from segwatch.flows.settings import load_settings
 from segwatch.geo.errors import SearchIncomplete
@@ -264,5 +265,5 @@ def _with_last(planned: Iterable[Look]) -> Iterator[tuple[Look, bool]]:
 def discover(watch: str, start: datetime | None = None, end: datetime | None = None) -> dict[str, Any]:
     """Queue the new scenes of one watch."""
     settings = load_settings()
-    with worker_engine(settings) as engine:
+    with worker_engine(settings) as engine, registered(engine, settings, "discover", watch=watch):
         return asdict(discover_watch(engine, watch, model_version=version_of(settings), start=start, end=end))

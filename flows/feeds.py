@@ -19,6 +19,8 @@ from segwatch.db.errors import connection_lost, schema_lacking, words
 from segwatch.flows.assemble import worker_engine
 from segwatch.flows.errors import FeedError
 from segwatch.flows.happenings import keep
+from segwatch.flows.lost import end_lost
+from segwatch.flows.running import registered
 from segwatch.flows.settings import FlowSettings, load_settings
 from segwatch.geo.errors import EventRefused
 from segwatch.geo.sources import headers
@@ -170,7 +172,8 @@ def _name(url: str) -> str:
 def poll_feeds() -> list[dict[str, Any]]:
     """Read every feed of the settings."""
     settings = load_settings()
-    with worker_engine(settings) as engine:
+    with worker_engine(settings) as engine, registered(engine, settings, "poll-feeds"):
+        end_lost(engine)
         done = poll(engine, settings)
     if done and all(one.reason for one in done):
         raise FeedError("no feed could be read: " + "; ".join(f"{one.feed}: {one.reason}" for one in done))

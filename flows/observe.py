@@ -9,33 +9,30 @@ import logging
 from collections.abc import Callable
 from dataclasses import asdict
 from datetime import datetime
-from typing import Any, cast
-from uuid import UUID
+from typing import Any
 
 from prefect import flow
 from prefect.artifacts import create_markdown_artifact
-from prefect.client.orchestration import get_client
-from prefect.client.schemas.objects import FlowRun
-from prefect.deployments import run_deployment
-from prefect.states import Cancelling
+from prefect.client.schemas.objects import State
+from prefect.states import Completed
 from sqlalchemy import Engine
 
-from segwatch.db import ledger, watches
-from segwatch.flows import deploy, situation
+from segwatch.db import ledger, outbox, runs, watches
+from segwatch.flows import deploy, situation, stopping
 from segwatch.flows.assemble import worker_engine
 from segwatch.flows.deliver import deliver_outbox
 from segwatch.flows.discover import discover_watch
 from segwatch.flows.errors import FlowError
-from segwatch.flows.segment import drain, work_left
+from segwatch.flows.gpu_pool import segment_on_pool
+from segwatch.flows.lost import end_lost
+from segwatch.flows.running import registered
+from segwatch.flows.segment import drain
 from segwatch.flows.segmenters import version_of
 from segwatch.flows.settings import FlowSettings, load_settings
 from segwatch.flows.track import track_ready
 from segwatch.geo.types import Watch
 
 _log = logging.getLogger(__name__)
-
-SEGMENT_DEPLOYMENT = "segment/segment"
-_SEGMENT_TIMEOUT_SECONDS = 6 * 3600
 
 Report = dict[str, dict[str, Any]]
 
@@ -48,7 +45,9 @@ class _Steps:
         self._failed: list[tuple[str, Exception]] = []
 
     def do(self, name: str, step: Callable[[], dict[str, Any]]) -> None:
-        """Do it; what goes wrong is raised at the end."""
+        """Do it, unless the process is to stop; what goes wrong is raised at the end."""
+        if stopping.requested.is_set():
+            return
         try:
             self.report[name] = step()
         except Exception as error:
@@ -102,34 +101,55 @@ def run_in_process(
 
     with engine.connect() as conn:
         ends = watches.current(conn, watch).watch.end is not None
-    steps.do("discover", discover)
-    steps.do("segment", lambda: asdict(drain(engine, settings, watch=watch, progress=progress)))
-    steps.finish(engine, settings)
-    if ends:
-        steps.do("situation", report)
+    with registered(engine, settings, "run", watch=watch):
+        steps.do("discover", discover)
+        steps.do("segment", lambda: asdict(drain(engine, settings, watch=watch, progress=progress)))
+        steps.finish(engine, settings)
+        if ends:
+            steps.do("situation", report)
+        steps.do("left", lambda: _left(engine, settings, watch))
     return steps.ended()
 
 
+def _left(engine: Engine, settings: FlowSettings, watch: str) -> dict[str, Any]:
+    """What is still to be done of a watch, and until when it waits.
+
+    Raises
+    ------
+    FlowError
+        It could be done now, and nobody does it.
+    """
+    with engine.connect() as conn:
+        left = ledger.open_work(conn, model_version=version_of(settings), watch=watch)
+        waiting = outbox.waiting(conn)
+    if left.free:
+        raise FlowError(f"{watch} is not done: {left}. Run it again: segwatch run {watch}")
+    return {"pending": ([str(left)] if left.held or left.later else []) + waiting}
+
+
 @flow(name="observe", log_prints=False)
-def observe(watch: str, start: datetime | None = None, end: datetime | None = None) -> Report:
+def observe(watch: str, start: datetime | None = None, end: datetime | None = None) -> Report | State[Report]:
     """Look for new scenes of a watch and carry them through to delivered alerts.
 
-    Segmentation is a run of its own on the gpu pool; when it is lost, what is pending stays in the
-    ledger and the next run of any watch finds it. A run of the whole watch beside one that is under way does nothing.
+    Segmentation is a run of its own on the gpu pool; when it is lost, another one takes its place, and what is pending
+    stays in the ledger. A run of the whole watch beside one that is at work does nothing but take over what a lost
+    worker held; it ends as Skipped and says which run it leaves the watch to.
     """
     settings = load_settings()
     with worker_engine(settings) as engine:
+        end_lost(engine)
         with engine.connect() as conn:
             stored = watches.current(conn, watch)
-        if start is not None or end is not None:
-            return _observe(engine, settings, stored.watch, start, end)
-        with watches.alone(engine, stored.revision_id) as alone:
-            if not alone:
-                _log.warning(
-                    "%s: another run looks after this watch, nothing is left to do for this one", watch
-                )
-                return {"observe": {"under_way": "another run"}}
-            return _observe(engine, settings, stored.watch, start, end)
+        # a period that is asked for is nobody else's
+        subject = None if start is not None or end is not None else f"observe {stored.revision_id}"
+        with registered(engine, settings, "observe", watch=watch, subject=subject) as holder:
+            if holder is None:
+                return _observe(engine, settings, stored.watch, start, end)
+            done = _leave_to(engine, settings, watch, holder)
+    if "segment" in done:
+        return done
+    said = f"did nothing: {watch} is observed by the {holder}; {done['observe']['left']}"
+    return Completed(name="Skipped", message=said, data=done)
 
 
 def _observe(
@@ -154,7 +174,7 @@ def _observe(
 
     steps = _Steps()
     steps.do("discover", discover)
-    steps.do("segment", lambda: _segment_on_gpu_pool(engine, watch.name, settings))
+    steps.do("segment", lambda: segment_on_pool(engine, settings, watch.name))
     steps.finish(engine, settings)
     if watch.end is not None:
         steps.do("situation", report)
@@ -163,46 +183,20 @@ def _observe(
     return steps.ended()
 
 
-def _segment_on_gpu_pool(engine: Engine, watch: str, settings: FlowSettings) -> dict[str, Any]:
-    if not work_left(engine, settings, watch):
-        return {"run": None}
-    before = _untouched(engine, watch, settings)
-    run = cast(
-        FlowRun,
-        run_deployment(
-            SEGMENT_DEPLOYMENT,
-            parameters={"watch": watch},
-            timeout=_SEGMENT_TIMEOUT_SECONDS,
-            poll_interval=1,
-        ),
-    )
-    name, state = run.name, run.state
-    if state is None or not state.is_final():
-        # left alone, the runs of an absent worker would pile up and all begin when it comes back
-        _cancel(run.id)
-        raise FlowError(
-            f"the segment run {name} was {state.name if state else 'unknown'} after {_SEGMENT_TIMEOUT_SECONDS} s and "
-            "was cancelled; see that a worker of the gpu pool runs. What is pending stays queued"
-        )
-    if not state.is_completed():
-        raise FlowError(
-            f"the segment run {name} ended as {state.name}: {state.message}; what is pending stays queued"
-        )
-    if left := before & _untouched(engine, watch, settings):
-        raise FlowError(
-            f"the segment run {name} completed and took up none of {len(left)} scene(s) of "
-            f"{watch}: the gpu pool's worker looks at another ledger or has another model; compare "
-            "SEGWATCH_DATABASE_URL, SEGWATCH_MODEL_PATH and SEGWATCH_SEGMENTER of its worker with those of the cpu "
-            "pool's. What is pending stays queued"
-        )
-    return {"run": str(run.id), "state": state.name}
-
-
-def _cancel(run_id: UUID) -> None:
-    with get_client(sync_client=True) as client:
-        client.set_flow_run_state(run_id, Cancelling(message="its time was over"))
-
-
-def _untouched(engine: Engine, watch: str, settings: FlowSettings) -> frozenset[UUID]:
+def _leave_to(engine: Engine, settings: FlowSettings, watch: str, holder: runs.Run) -> Report:
+    """What a run does beside the one that observes the watch: nothing, unless work lies there that nobody holds."""
     with engine.connect() as conn:
-        return ledger.untouched(conn, model_version=version_of(settings), watch=watch)
+        left = ledger.open_work(conn, model_version=version_of(settings), watch=watch)
+    _log.warning("%s is observed by another run, the %s; left: %s", watch, holder, left)
+    steps = _Steps()
+    steps.report["observe"] = {
+        "under_way": str(holder),
+        "lease_until": holder.lease_until,
+        "expired_leases": left.expired,
+        "left": str(left),
+    }
+    if left.expired:
+        # the worker that held these is gone; whoever comes by takes them over
+        steps.do("segment", lambda: segment_on_pool(engine, settings, watch))
+        steps.finish(engine, settings)
+    return steps.ended()

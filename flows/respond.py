@@ -18,7 +18,9 @@ from segwatch.flows import deploy, feeds, happenings, playbooks, shaking
 from segwatch.flows.assemble import worker_engine
 from segwatch.flows.choosing import Happening, choose, identities, running
 from segwatch.flows.errors import FlowError
+from segwatch.flows.lost import end_lost
 from segwatch.flows.playbooks import Playbook
+from segwatch.flows.running import registered
 from segwatch.flows.segmenters import version_of
 from segwatch.flows.settings import FlowSettings, load_settings
 from segwatch.geo.area import geodesic_m2
@@ -210,7 +212,8 @@ def respond_flow(document: str | None = None) -> list[dict[str, Any]]:
     settings = load_settings()
     done: list[dict[str, Any]] = []
     failed: list[str] = []
-    with worker_engine(settings) as engine:
+    with worker_engine(settings) as engine, registered(engine, settings, "respond"):
+        end_lost(engine)
         if document is None:
             feeds.poll(engine, settings)
         else:

@@ -32,7 +32,7 @@ from sqlalchemy.exc import DBAPIError
 
 from segwatch.db import ledger, observations
 from segwatch.db.errors import LeaseLost, connection_lost, words
-from segwatch.flows import evidence, segmenters
+from segwatch.flows import evidence, segmenters, stopping
 from segwatch.flows.answering import (
     Group,
     SceneMisrendered,
@@ -44,8 +44,10 @@ from segwatch.flows.answering import (
 )
 from segwatch.flows.assemble import worker_engine
 from segwatch.flows.errors import SegmenterError
+from segwatch.flows.lost import end_lost
 from segwatch.flows.reading import Reading
 from segwatch.flows.reasons import Reasons
+from segwatch.flows.running import registered
 from segwatch.flows.settings import FlowSettings, load_settings
 from segwatch.geo.errors import UnfitPixels
 from segwatch.geo.sources import hrefs
@@ -114,6 +116,7 @@ class Drain:
         try:
             with ExitStack() as stack:
                 stack.enter_context(self._heartbeat())
+                stack.enter_context(stopping.giving_back("observation(s)", self._give_back))
                 reader = stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="read"))
                 stack.callback(self._close_readings)
                 following = self._next(reader)
@@ -122,7 +125,7 @@ class Drain:
                         following = self._next(reader)
                         continue
                     current = following
-                    following = None if self._stop.is_set() else self._next(reader)
+                    following = self._next(reader)
                     self._answer(*current)
         except Exception as error:
             if not (isinstance(error, SegmenterError) or connection_lost(error)):
@@ -148,12 +151,15 @@ class Drain:
 
     def _release(self) -> None:
         try:
-            with self._engine.begin() as conn:
-                ledger.release(conn, self._worker)
+            self._give_back()
         except DBAPIError as error:
             if not connection_lost(error):
                 raise
             _log.warning("leases could not be given back, they run out by themselves: %s", words(error))
+
+    def _give_back(self) -> int:
+        with self._engine.begin() as conn:
+            return ledger.release(conn, self._worker)
 
     def _transaction(self, work: Callable[[Connection], _T]) -> _T:
         """Do something in a transaction, again and again while the database is away."""
@@ -185,7 +191,9 @@ class Drain:
     def _next(
         self, reader: ThreadPoolExecutor
     ) -> tuple[ledger.SceneLease, list[tuple[Group, Reading]]] | None:
-        """Lease the best scene and start reading it in the background."""
+        """Lease the best scene and start reading it in the background; None once the drain is to stop."""
+        if self._stop.is_set():
+            return None
         lease = self._transaction(
             lambda conn: ledger.lease(
                 conn,
@@ -390,12 +398,14 @@ def drain(
     """Load the configured segmenter and drain the queue; without work nothing is loaded."""
     if not work_left(engine, settings, watch):
         return Drained()
-    return Drain(engine, segmenters.load(settings), settings, watch=watch, progress=progress).run()
+    segmenter = segmenters.load(settings)
+    return Drain(engine, segmenter, settings, watch=watch, progress=progress).run(stopping.requested)
 
 
 @flow(name="segment", log_prints=False)
 def segment(watch: str | None = None) -> dict[str, Any]:
     """Drain the queue, of one watch or of all."""
     settings = load_settings()
-    with worker_engine(settings) as engine:
+    with worker_engine(settings) as engine, registered(engine, settings, "segment", watch=watch):
+        end_lost(engine)
         return asdict(drain(engine, settings, watch=watch))

@@ -109,6 +109,16 @@ class FlowSettings(BaseSettings):
         le=_DAY,
         description="how long a batch of tiles or a strip of pixels may take before the worker's process ends as hung",
     )
+    segment_wait_seconds: float = Field(
+        1800.0,
+        ge=1,
+        le=_DAY,
+        description="how long an observing run waits while no worker of the gpu pool does anything for its watch",
+    )
+    segment_here: bool = Field(
+        False,
+        description="an observing run segments in its own process what no worker of the gpu pool takes or ends",
+    )
     linger_seconds: float = Field(
         5.0,
         ge=0,

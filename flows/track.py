@@ -14,8 +14,12 @@ from sqlalchemy import Connection, Engine
 from segwatch.db import ground, rederiving, series, tracks
 from segwatch.db.errors import words
 from segwatch.db.publishing import Chosen
+from segwatch.flows import stopping
 from segwatch.flows.assemble import worker_engine
 from segwatch.flows.errors import FlowError
+from segwatch.flows.lost import end_lost
+from segwatch.flows.reasons import Reasons
+from segwatch.flows.running import registered
 from segwatch.flows.settings import load_settings
 from segwatch.flows.turns import turn
 from segwatch.geo.tracking.ground import SeenGround, around, reach
@@ -34,6 +38,10 @@ class Tracked:
     alerts: int = 0
     changes: dict[str, int] = field(default_factory=dict)
     """Changes by kind."""
+    skipped: int = 0
+    """Series that another session held."""
+    reasons: Reasons = field(default_factory=Reasons)
+    """Which these are and who holds them -> how many."""
 
     def add(self, more: Tracked) -> None:
         """Count these, too."""
@@ -48,7 +56,7 @@ def track_ready(engine: Engine) -> Tracked:
 
     An observation waits while an earlier one of its series is still pending or leased, so order inside
     a series is kept however many workers answer scenes. Killed at any point, the next pass goes on where
-    the last commit ended. A series that another session is tracking is left to it.
+    the last commit ended. A series that another session is tracking is left to it, and counted.
 
     Raises
     ------
@@ -62,7 +70,8 @@ def track_ready(engine: Engine) -> Tracked:
     failed = []
     for series_id in waiting:
         try:
-            _publish_series(engine, series_id, total)
+            if not _publish_series(engine, series_id, total):
+                _skip(engine, series_id, watches[series_id], total)
         except Exception as error:
             # whatever it is, the other series have no part in it
             where = f"series {series_id} of watch {watches[series_id]}"
@@ -78,22 +87,33 @@ def track_ready(engine: Engine) -> Tracked:
     return total
 
 
-def _publish_series(engine: Engine, series_id: UUID, total: Tracked) -> None:
-    while True:
+def _publish_series(engine: Engine, series_id: UUID, total: Tracked) -> bool:
+    """Publish what is ready of a series; False if another session holds it."""
+    while not stopping.requested.is_set():
         step = Tracked()
         with engine.begin() as conn:
+            if not series.take(conn, series_id):
+                return False
             published = _publish_next(conn, series_id, step)
         if not published:
-            return
+            break
         # what a transaction that failed has counted did not happen
         total.add(step)
+    return True
+
+
+def _skip(engine: Engine, series_id: UUID, watch: str, total: Tracked) -> None:
+    with engine.connect() as conn:
+        holder = series.holder(conn, series_id)
+    # kinds of reasons differ in more than numbers, so the watch is named first
+    reason = f"watch {watch}: another tracker holds series {series_id} ({holder or 'it has just ended'})"
+    _log.warning("%s", reason)
+    total.skipped += 1
+    total.reasons.add(reason)
 
 
 def _publish_next(conn: Connection, series_id: UUID, total: Tracked) -> bool:
-    """Publish the series' next observation in this transaction; False when none is ready, or another does it."""
-    if not series.take(conn, series_id):
-        _log.info("series %s is tracked by another session", series_id)
-        return False
+    """Publish the series' next observation in this transaction, which holds it; False when none is ready."""
     ready = tracks.next_ready(conn, series_id)
     if ready is None:
         return False
@@ -181,5 +201,7 @@ def _count(total: Tracked, step: TrackingStep) -> None:
 @flow(name="track", log_prints=False)
 def track() -> dict[str, Any]:
     """Publish what is ready."""
-    with worker_engine(load_settings()) as engine:
+    settings = load_settings()
+    with worker_engine(settings) as engine, registered(engine, settings, "track"):
+        end_lost(engine)
         return asdict(track_ready(engine))

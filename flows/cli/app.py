@@ -14,7 +14,18 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from segwatch.flows.cli import alerts, database, doctor, events, local, models, respond, reviews, sources
 from segwatch.flows.cli import watches as watch_commands
-from segwatch.flows.cli.console import Json, clear_errors, err, out, print_json, print_table, say, utc, warn
+from segwatch.flows.cli.console import (
+    Json,
+    clear_errors,
+    err,
+    out,
+    print_json,
+    print_table,
+    say,
+    stoppable,
+    utc,
+    warn,
+)
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -134,7 +145,7 @@ def run(
     from segwatch.flows.observe import run_in_process
     from segwatch.flows.settings import load_settings
 
-    with clear_errors(), _progress() as progress:
+    with clear_errors(), stoppable(), _progress() as progress:
         task = progress.add_task(f"{watch}: starting", total=None)
         settings = load_settings()
         with assemble.worker_engine(settings) as engine:
@@ -322,13 +333,17 @@ def _print_report(report: dict[str, dict[str, Any]]) -> None:
         shown = ", ".join(
             f"{name} {value}"
             for name, value in counts.items()
-            if value not in ({}, None, "") and name != "reasons"
+            if value not in ({}, [], None, "") and name not in {"reasons", "held"}
         )
         out.print(f"[bold]{escape(step)}[/bold]: {escape(shown)}")
     reasons = [
         (what, count, reason)
-        for step, what in (("discover", "rejected"), ("segment", "not observed"))
+        for step, what in (("discover", "rejected"), ("segment", "not observed"), ("track", "not tracked"))
         for reason, count in report.get(step, {}).get("reasons", {}).items()
     ]
     for what, count, reason in reasons:
         out.print(f"{what}: {count} x {reason}", markup=False)
+    for one in report.get("deliver", {}).get("held", []):
+        out.print(f"not sent here: {one}, which is at work", markup=False)
+    for one in report.get("left", {}).get("pending", []):
+        out.print(f"pending: {one}", markup=False)

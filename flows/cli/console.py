@@ -81,6 +81,19 @@ def clear_errors() -> Iterator[None]:
         raise typer.Exit(1) from error
 
 
+@contextmanager
+def stoppable() -> Iterator[None]:
+    """A block that SIGTERM, SIGINT and SIGHUP end at once: what the process has leased goes back."""
+    from segwatch.flows import stopping
+
+    def tell(text: str) -> None:
+        err.show_cursor(True)
+        say(text)
+
+    with stopping.on_signals(tell):
+        yield
+
+
 def _message(error: Exception) -> str:
     if schema_lacking(error):
         return "the database's schema is not up to date; run: segwatch db up"

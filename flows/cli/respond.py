@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.markup import escape
 
-from segwatch.flows.cli.console import Json, clear_errors, err, out, print_json, say
+from segwatch.flows.cli.console import Json, clear_errors, err, out, print_json, say, stoppable
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -40,7 +40,7 @@ def respond(
     from segwatch.flows.observe import run_in_process
     from segwatch.flows.settings import load_settings
 
-    with clear_errors():
+    with clear_errors(), stoppable():
         settings = load_settings()
         books = playbooks.load_all(settings.playbooks)
         if playbook == "list":

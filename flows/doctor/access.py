@@ -8,7 +8,8 @@ from pathlib import Path
 
 import httpx
 
-from segwatch.flows.doctor.facts import Door, Facts, Finding, Level, RootWorker
+from segwatch.flows.doctor.facts import Door, Facts, RootWorker
+from segwatch.flows.doctor.findings import Finding, Level
 
 _SECONDS = 10.0
 #: A site that nobody has: the name is reserved.

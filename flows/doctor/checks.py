@@ -8,16 +8,9 @@ from datetime import datetime, timedelta
 from segwatch.db.health import WatchHealth
 from segwatch.flows import cadence
 from segwatch.flows.channels import shown
-from segwatch.flows.doctor import access
-from segwatch.flows.doctor.facts import (
-    DeploymentFacts,
-    Facts,
-    Finding,
-    Level,
-    PoolFacts,
-    PrefectFacts,
-    WorkerFacts,
-)
+from segwatch.flows.doctor import access, stuck
+from segwatch.flows.doctor.facts import DeploymentFacts, Facts, PoolFacts, PrefectFacts, WorkerFacts
+from segwatch.flows.doctor.findings import Finding, Level
 from segwatch.flows.watch_deployments import name_of
 
 __all__ = ["Finding", "Level", "check"]
@@ -48,6 +41,7 @@ def check(facts: Facts) -> list[Finding]:
         *_catalogs(facts),
         *_leases(facts),
         *_outbox(facts),
+        *stuck.check(facts.stuck, facts.now),
     ]
 
 

@@ -2,32 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
-from enum import StrEnum
 
 from segwatch.db.health import LedgerHealth
+from segwatch.db.stuck import StuckWork
 from segwatch.flows.variables import Unread
-
-
-class Level(StrEnum):
-    """How bad it is."""
-
-    OK = "ok"
-    NOTE = "note"
-    """Worth knowing; perhaps it was meant so."""
-    WRONG = "wrong"
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing that was checked."""
-
-    about: str
-    level: Level
-    says: str
-    fix: str = ""
-    """What to do; empty where nothing is to be done."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,3 +108,4 @@ class Facts:
     prefect: PrefectFacts | None = None
     """None = no server is known here."""
     root_workers: tuple[RootWorker, ...] = ()
+    stuck: StuckWork = field(default_factory=StuckWork)

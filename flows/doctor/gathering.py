@@ -25,7 +25,7 @@ from prefect.exceptions import PrefectException
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from sqlalchemy.exc import SQLAlchemyError
 
-from segwatch.db import health, migrate
+from segwatch.db import health, migrate, stuck
 from segwatch.db.engine import make_engine
 from segwatch.db.errors import DbError, words
 from segwatch.flows import assemble, variables
@@ -50,12 +50,13 @@ _BAD = (StateType.FAILED, StateType.CRASHED)
 def gather(settings: FlowSettings) -> Facts:
     """The facts of this moment."""
     now = datetime.now(UTC)
-    ledger, problem = _ledger(settings)
+    ledger, work, problem = _ledger(settings)
     return Facts(
         now=now if ledger is None else ledger.now,
         unread=tuple(variables.unread(os.environ)),
         ledger=ledger,
         ledger_error=problem,
+        stuck=work,
         prefect=(prefect := _prefect(settings, now)),
         root_workers=() if prefect is None else tuple(access.root_workers(prefect.url, _services(settings))),
     )
@@ -65,20 +66,20 @@ def _services(settings: FlowSettings) -> dict[int, str]:
     return {one.pid: one.name for one in Supervisor(settings.home).running()}
 
 
-def _ledger(settings: FlowSettings) -> tuple[health.LedgerHealth | None, str | None]:
+def _ledger(settings: FlowSettings) -> tuple[health.LedgerHealth | None, stuck.StuckWork, str | None]:
     try:
         url = assemble.worker_url(settings)
         state = migrate.state(url)
         engine = make_engine(url)
         try:
             with engine.connect() as conn:
-                found = health.read(conn)
+                found, work = health.read(conn), stuck.read(conn)
         finally:
             engine.dispose()
     except (DbError, SQLAlchemyError, OSError) as error:
-        return None, words(error)
+        return None, stuck.StuckWork(), words(error)
     up_to_date = state in ("up to date", "not shown to this role")
-    return found, None if up_to_date else f"the schema is {state}"
+    return found, work, None if up_to_date else f"the schema is {state}"
 
 
 def _prefect(settings: FlowSettings, now: datetime) -> PrefectFacts | None:

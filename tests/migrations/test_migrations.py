@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from uuid import UUID
 
 import psycopg
@@ -117,6 +118,16 @@ def test_upgrading_twice_changes_nothing(cluster: Cluster, empty: str) -> None:
     before = _dump(cluster, empty)
     migrate.upgrade(empty)
     assert _dump(cluster, empty) == before
+
+
+def test_two_upgrades_of_an_empty_database_at_once_both_succeed(cluster: Cluster, empty: str) -> None:
+    """A reader that takes every advisory lock there was holds up neither."""
+    with psycopg.connect(cluster.info().superuser_url("empty"), autocommit=True) as reader:
+        reader.execute("SELECT pg_advisory_lock(7309845221)")
+        with ThreadPoolExecutor(2) as pool:
+            for done in [pool.submit(migrate.upgrade, empty) for _ in range(2)]:
+                done.result(120)
+    assert migrate.state(empty) == "up to date"
 
 
 def test_a_missing_extension_is_named(cluster: Cluster) -> None:

@@ -80,13 +80,18 @@ def serving_files(
 
         def do_GET(self) -> None:
             content = contents[self.path]
+            if self.headers["range"] is None:
+                self._give(200, {}, content)
+                return
             first, last = (int(part) for part in self.headers["range"].removeprefix("bytes=").split("-"))
             last = min(last, len(content) - 1)
             with lock:
                 files.asked.append((self.path, first, last))
                 number = len(files.asked)
             part = {"content-range": f"bytes {first}-{last}/{len(content)}", "etag": '"one"'}
-            status, headers, body = fault(number, (206, part, content[first : last + 1]))
+            self._give(*fault(number, (206, part, content[first : last + 1])))
+
+        def _give(self, status: int, headers: dict[str, str], body: bytes) -> None:
             self.send_response(status)
             for name, value in ({"content-length": str(len(body))} | headers).items():
                 self.send_header(name, value)

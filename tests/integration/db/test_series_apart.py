@@ -95,7 +95,7 @@ def test_what_was_rolled_back_is_not_counted(
     def dies(_conn: Any, _cursor: Any, statement: str, values: Any, *_: Any) -> None:
         if "committed_at = " in statement and waiting["b"] in held:
             raise RuntimeError("the server is gone")
-        if "pg_try_advisory_xact_lock" in statement:
+        if "FOR NO KEY UPDATE SKIP LOCKED" in statement:
             held[:] = [values["series_id"]]
 
     held: list[UUID] = []

@@ -3,30 +3,41 @@
 from __future__ import annotations
 
 import json
+import signal
 import socket
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
-from typing import Any
+from typing import Any, cast
 
 import pytest
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.objects import FlowRun, State
+from prefect.deployments import run_deployment
+from prefect.states import Running
 from shapely.geometry import box
 from sqlalchemy import Engine, text
 
-from segwatch.db import ledger, observations, scenes, watches
+from segwatch.db import ledger, observations, runs, scenes, watches
 from segwatch.flows import deploy, observe, segmenters
 from segwatch.flows.errors import FlowError
+from segwatch.flows.running import registered
 from segwatch.flows.segment import Drain, segment
 from segwatch.flows.settings import load_settings
 from segwatch.geo.crs import to_lonlat
 from segwatch.geo.sources import profiles
 from segwatch.geo.types import AlertRule, ChangeKind, Instruction, Item, Scene, Watch
 from tests.integration.runs.conftest import Server
+from tests.support import at_work
 from tests.support.colour_segmenter import ColourSegmenter, Well
 from tests.support.images import GRID, textured
 from tests.support.receiving import receiving
 from tests.support.serving import Answer, serving, serving_files
 
+WELL = f"{Well.__module__}:{Well.__name__}"
 NOW = datetime(2024, 5, 1, 10, tzinfo=UTC)
 AREA = to_lonlat(box(*GRID.bounds).buffer(-20), GRID.crs)
 EMPTY: dict[str, Answer] = {
@@ -52,7 +63,7 @@ def nowhere() -> Iterator[str]:
 @pytest.fixture(autouse=True)
 def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """No worker is there, and no test waits hours for it."""
-    monkeypatch.setattr(observe, "_SEGMENT_TIMEOUT_SECONDS", 2)
+    monkeypatch.setenv("SEGWATCH_SEGMENT_WAIT_SECONDS", "2")
 
 
 def lakes(catalog: str, **more: Any) -> Watch:
@@ -60,19 +71,48 @@ def lakes(catalog: str, **more: Any) -> Watch:
     return replace(given, **more)
 
 
-def queue(engine: Engine, watch: Watch, image_url: str = "http://127.0.0.1:9/a.tif") -> None:
+def queue(
+    engine: Engine,
+    watch: Watch,
+    image_url: str = "http://127.0.0.1:9/a.tif",
+    version: str = ColourSegmenter.version,
+) -> None:
     """Store the watch, and let one scene wait for it."""
     item = Item("one", "visual", image_url, NOW, None, "made", "1", "", AREA, {"visual": image_url})
     scene = Scene("visual", "made", "1", date(2024, 5, 1), NOW, (item,), AREA)
     with engine.begin() as conn:
         revision = watches.apply(conn, watch).revision_id
-        observations.enqueue(conn, revision, ColourSegmenter.version, scenes.upsert(conn, [scene]))
+        observations.enqueue(conn, revision, version, scenes.upsert(conn, [scene]))
 
 
 def states(engine: Engine) -> dict[str, str]:
     query = "SELECT w.name, o.state FROM segwatch.observation o JOIN segwatch.watch w ON w.id = o.watch_id"
     with engine.connect() as conn:
         return {row.name: row.state for row in conn.execute(text(query))}
+
+
+def observed(watch: str, **period: Any) -> dict[str, Any]:
+    """The report of an observing run that did something."""
+    report = observe.observe.fn(watch, **period)
+    assert isinstance(report, dict)
+    return report
+
+
+@contextmanager
+def observing(engine: Engine) -> Iterator[None]:
+    """Another run observes the watch lakes."""
+    with engine.connect() as conn:
+        subject = f"observe {watches.current(conn, 'lakes').revision_id}"
+    with registered(engine, load_settings(), "observe", watch="lakes", subject=subject) as holder:
+        assert holder is None
+        yield
+
+
+def until(holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
 
 
 def test_alerts_wait_neither_for_a_catalog_nor_for_a_gpu(
@@ -88,7 +128,9 @@ def test_alerts_wait_neither_for_a_catalog_nor_for_a_gpu(
             observe.observe.fn("out-of-reach")
     assert "discover: " in str(caught.value)
     assert nowhere.rstrip("/") in str(caught.value)
-    assert "after 2 s and was cancelled; see that a worker of the gpu pool runs" in str(caught.value)
+    said = str(caught.value)
+    assert "after 2 s, no worker of the gpu pool shows any sign of life, and was cancelled; see that" in said
+    assert "1 scene(s) wait and no worker holds them" in said
     assert states(worker) == {"answered": "observed", "out-of-reach": "pending"}
     assert len(taken.messages) == 1
     (run,) = server.runs("segment/segment", watch="out-of-reach")
@@ -106,7 +148,7 @@ def test_in_one_process_alerts_do_not_wait_for_a_catalog_either(worker: Engine, 
 def test_where_nothing_waits_no_segment_run_is_started(server: Server, worker: Engine, catalog: str) -> None:
     with worker.begin() as conn:
         watches.apply(conn, lakes(catalog, name="quiet"))
-    report = observe.observe.fn("quiet")
+    report = observed("quiet")
     assert report["discover"]["scenes"] == 0
     assert report["segment"] == {"run": None}
     assert server.runs("segment/segment", watch="quiet") == []
@@ -134,18 +176,96 @@ def test_the_model_is_loaded_for_work_only(worker: Engine, monkeypatch: pytest.M
 
 def test_a_watch_is_observed_by_one_run_at_a_time(server: Server, worker: Engine, catalog: str) -> None:
     with worker.begin() as conn:
-        revision = watches.apply(conn, lakes(catalog)).revision_id
-    with watches.alone(worker, revision) as alone:
-        assert alone
-        assert observe.observe.fn("lakes") == {"observe": {"under_way": "another run"}}
-        asked_for = observe.observe.fn("lakes", start=NOW)
+        watches.apply(conn, lakes(catalog))
+    with observing(worker):
+        skipped = observe.observe.fn("lakes")
+        assert isinstance(skipped, State)
+        assert (skipped.name, skipped.is_completed()) == ("Skipped", True)
+        assert str(skipped.message).startswith(
+            "did nothing: lakes is observed by the observe run of lakes on "
+        )
+        assert "last heartbeat" in str(skipped.message)
+        assert "nothing is left" in str(skipped.message)
+        asked_for = observed("lakes", start=NOW)
         assert asked_for["discover"]["items"] == 0, "a period that is asked for is nobody else's"
         with worker.begin() as conn:
             watches.apply(conn, lakes(catalog, priority=900))
-        assert "discover" in observe.observe.fn("lakes"), "the run under way looks with the old definition"
+        assert "discover" in observed("lakes"), "the run under way looks with the old definition"
     with worker.begin() as conn:
         watches.apply(conn, lakes(catalog))
-    assert "discover" in observe.observe.fn("lakes"), "it is over"
+    assert "discover" in observed("lakes"), "it is over"
+
+
+def test_beside_another_run_what_a_lost_worker_held_is_taken_over(
+    server: Server, worker: Engine, catalog: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SEGWATCH_SEGMENT_HERE", "true")
+    monkeypatch.setenv("SEGWATCH_SEGMENTER", WELL)
+    with serving_files({"/a.tif": textured(10, 20, 30)}) as files:
+        queue(worker, lakes(catalog), f"{files.url}/a.tif", Well.version)
+        with worker.begin() as conn:
+            assert ledger.lease(conn, worker="gone", seconds=0.01, model_version=Well.version)
+        with observing(worker):
+            report = observed("lakes")
+    assert report["observe"]["expired_leases"] == 1
+    assert report["segment"]["here"]["inferred"] == 1
+    assert "no worker of the gpu pool" in report["segment"]["troubles"][0]
+    assert states(worker) == {"lakes": "observed"}
+
+
+def test_an_observing_run_that_is_stopped_loses_its_watch(
+    server: Server, worker: Engine, catalog: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SEGWATCH_LEASE_SECONDS", "2")
+    with worker.begin() as conn:
+        watches.apply(conn, lakes(catalog))
+    with at_work.process("observe", "lakes") as process:
+        time.sleep(2.5)
+        assert isinstance(observe.observe.fn("lakes"), State), "it is at work, longer than a lease"
+        process.send_signal(signal.SIGSTOP)
+        until(lambda: not isinstance(observe.observe.fn("lakes"), State))
+    with worker.connect() as conn:
+        outcomes = conn.execute(text("SELECT outcome FROM segwatch.run ORDER BY started_at")).scalars().all()
+    assert outcomes == ["lost", "completed"]
+
+
+def test_a_worker_that_is_killed_with_its_run_does_not_stall_its_watch(
+    server: Server, worker: Engine, catalog: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Prefect shows the run as Running for ever; the second one is taken by nobody."""
+    monkeypatch.setenv("SEGWATCH_LEASE_SECONDS", "2")
+    monkeypatch.setenv("SEGWATCH_SEGMENT_HERE", "true")
+    monkeypatch.setenv("SEGWATCH_SEGMENTER", WELL)
+    with serving_files({"/a.tif": textured(10, 20, 30)}) as files, ThreadPoolExecutor(1) as pool:
+        queue(worker, lakes(catalog), f"{files.url}/a.tif", Well.version)
+        with at_work.process("work") as process:
+            running = pool.submit(observed, "lakes")
+            until(lambda: states(worker) == {"lakes": "leased"})
+            process.kill()
+            begun = time.monotonic()
+            report = running.result(60)
+    assert time.monotonic() - begun < 30
+    lost, idle = report["segment"]["troubles"][0].split("; ")[:2]
+    assert "sends no heartbeat any more" in lost
+    assert "no worker of the gpu pool shows any sign of life, and was cancelled" in idle
+    assert states(worker) == {"lakes": "observed"}
+    every = server.runs("segment/segment", watch="lakes")
+    assert {str(one.state_name) for one in every} >= {"Cancelled", "Crashed"}
+
+
+def test_zombies_of_dead_workers_are_ended_in_prefect(server: Server, worker: Engine, catalog: str) -> None:
+    with worker.begin() as conn:
+        watches.apply(conn, lakes(catalog))
+    with get_client(sync_client=True) as client:
+        zombie = cast(FlowRun, run_deployment("segment/segment", timeout=0)).id
+        client.set_flow_run_state(zombie, Running(), force=True)
+        with worker.begin() as conn:
+            runs.begin(conn, flow="segment", worker="host-7", seconds=0.01, flow_run_id=zombie)
+        observe.observe.fn("lakes")
+        state = client.read_flow_run(zombie).state
+    assert state is not None
+    assert state.is_crashed()
+    assert "lost: the ledger has heard nothing of the segment run on host-7 (started" in str(state.message)
 
 
 def test_a_watch_that_is_over_ends_its_schedule(server: Server, worker: Engine, catalog: str) -> None:

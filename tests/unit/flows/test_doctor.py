@@ -5,10 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 import pytest
 
 from segwatch.db.health import LedgerHealth, OpenCircuit, WatchHealth
+from segwatch.db.runs import Run
+from segwatch.db.stuck import HeldSeries, IdleScenes, StuckWork
 from segwatch.flows.doctor.checks import Finding, Level, check
 from segwatch.flows.doctor.facts import (
     DeploymentFacts,
@@ -235,3 +238,54 @@ def test_who_may_decide_what_the_workers_run(facts: Facts, level: Level, says: s
 def test_an_open_server_that_any_page_may_call_is_no_matter_of_taste() -> None:
     found = wrong(with_server(door=Door(open=True, any_origin=True, any_host=True)))
     assert [one.about for one in found] == ["access"] * 3
+LOST = Run(UUID(int=1), "segment", "lakes", "gpu1-7", None, LONG_AGO, LONG_AGO, LONG_AGO, None, None, True)
+
+
+@pytest.mark.parametrize(
+    ("stuck", "about", "says", "fix"),
+    [
+        (
+            StuckWork(lost_runs=(LOST,)),
+            "runs",
+            "the segment run of lakes on gpu1-7",
+            "start its worker again",
+        ),
+        (
+            StuckWork(idle=(IdleScenes("lakes", 3, LONG_AGO),)),
+            "scenes",
+            "watch lakes: 3 scene(s) wait since 2026-11-25 12:00 UTC, and no segment run is at work",
+            "segwatch run lakes",
+        ),
+        (
+            StuckWork(held_series=(HeldSeries("lakes", 77, LONG_AGO),)),
+            "series",
+            "watch lakes: session 77 holds a series since",
+            "pg_terminate_backend(77)",
+        ),
+        (
+            StuckWork(expired_messages=63, expired_since=LONG_AGO),
+            "outbox",
+            "63 message(s) are held by a courier that is gone",
+            "deliver/deliver",
+        ),
+    ],
+)
+def test_stuck_work_is_told(stuck: StuckWork, about: str, says: str, fix: str) -> None:
+    (found,) = wrong(replace(WELL, stuck=stuck))
+    assert found.about == about
+    assert says in found.says
+    assert fix in found.fix
+
+
+def test_work_that_waits_for_a_moment_is_not_stuck() -> None:
+    now = NOW - timedelta(seconds=20)
+    young = StuckWork(
+        (replace(LOST, lease_until=now),),
+        (IdleScenes("w", 3, now),),
+        False,
+        63,
+        now,
+        (HeldSeries("w", 7, now),),
+    )
+    busy = StuckWork(idle=(IdleScenes("w", 3, LONG_AGO),), segmenting=True)
+    assert wrong(replace(WELL, stuck=young)) == wrong(replace(WELL, stuck=busy)) == []
