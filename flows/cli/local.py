@@ -152,5 +152,6 @@ def serve(
                 reviews=reviews.Access(writing, token) if writing and token else None,
                 events=events.Access(writing, secret) if writing and secret else None,
                 credentials=settings.credentials_for,
+                imagery_hosts=settings.imagery_hosts,
             )
             run_server(assemble.analyst_url(settings), host=host, port=port, access=access)

@@ -82,9 +82,13 @@ class Stack:
     def environment(self) -> dict[str, str]:
         """Environment of every segwatch process of this home."""
         urls = self.urls()
-        return environment.variables(
-            self.home, {"stac": urls.stac, "receiver": urls.receiver, "prefect": urls.prefect}
-        )
+        used = {
+            "stac": urls.stac,
+            "imagery": urls.imagery,
+            "receiver": urls.receiver,
+            "prefect": urls.prefect,
+        }
+        return environment.variables(self.home, used)
 
     def up_database(self) -> None:
         """PostGIS with the current schema."""
@@ -151,7 +155,10 @@ class Stack:
     def up_web(self) -> None:
         """The map and the OGC API."""
         argv = [sys.executable, "-P", "-m", "segwatch.flows.web", "--port"]
-        env = {"SEGWATCH_ANALYST_URL": self.cluster.info().url_for("segwatch_analyst")}
+        env = {
+            "SEGWATCH_ANALYST_URL": self.cluster.info().url_for("segwatch_analyst"),
+            "SEGWATCH_IMAGERY_HOSTS": self.environment()["SEGWATCH_IMAGERY_HOSTS"],
+        }
         self._up("web", "map", "/healthz", lambda port: [*argv, str(port)], env)
 
     def down(self) -> list[str]:

@@ -8,7 +8,9 @@ import sys
 
 from segwatch.db.errors import DbError
 from segwatch.flows import variables
-from segwatch.flows.web.server import serve
+from segwatch.flows.errors import ConfigError
+from segwatch.flows.settings import load_settings
+from segwatch.flows.web.server import Access, serve
 
 _DATABASE = "SEGWATCH_ANALYST_URL"
 
@@ -23,8 +25,13 @@ def main() -> None:
     if not database_url:
         parser.error(f"set {_DATABASE} to the postgresql:// URL of a role that reads the schema watch")
     try:
-        serve(database_url, host="127.0.0.1", port=arguments.port)
-    except DbError as error:
+        serve(
+            database_url,
+            host="127.0.0.1",
+            port=arguments.port,
+            access=Access(imagery_hosts=load_settings().imagery_hosts),
+        )
+    except (DbError, ConfigError) as error:
         parser.error(str(error))
 
 

@@ -54,6 +54,8 @@ class Access:
     events: events.Access | None = None
     credentials: Callable[[str], Credentials] = lambda _: NO_CREDENTIALS
     """By name of the profile."""
+    imagery_hosts: tuple[str, ...] = ()
+    """See :attr:`segwatch.flows.settings.FlowSettings.imagery_hosts`."""
 
 
 NOBODY = Access()
@@ -102,7 +104,9 @@ def create_app(database_url: str, access: Access = NOBODY) -> FastAPI:
     app.include_router(alerts.router(engine, access.reviews), prefix="/api", tags=["alerts"])
     app.include_router(events.router(access.events), tags=["events"])
     app.include_router(feeds.router(engine), tags=["alerts"])
-    app.include_router(imagery.router(engine, access.credentials), prefix="/imagery", tags=["imagery"])
+    app.include_router(
+        imagery.router(engine, access.credentials, access.imagery_hosts), prefix="/imagery", tags=["imagery"]
+    )
     app.mount("/ogc", ogc.OwnRoot(features))
     app.mount("/static", StaticFiles(directory=_STATIC), name="static")
     return app

@@ -20,7 +20,7 @@ from threading import Lock
 import httpx
 
 from segwatch.geo.errors import AccessDenied, ReadFailed, UnfitPixels, UnsafeHref
-from segwatch.geo.sources import hrefs
+from segwatch.geo.sources import faults, hrefs
 from segwatch.geo.sources.access import Credentials, Signer
 from segwatch.geo.sources.deadline import within
 from segwatch.geo.sources.headers import (
@@ -243,9 +243,7 @@ class RemoteFile:
             raise self.failure(f"HTTP {status}{self._access_hint() if status in {401, 403} else ''}")
         encoding = response.headers.get("content-encoding", "").strip().lower()
         if encoding not in {"", "identity"}:
-            raise self.failure(
-                f"the server sends it compressed ({encoding}) though it was not asked for that way"
-            )
+            raise self.failure("the server sends it compressed though it was not asked for that way")
 
     def _access_hint(self) -> str:
         until = expiry(self._url)
@@ -262,7 +260,7 @@ class RemoteFile:
             return self._from_multipart(response, boundary, first, last)
         given = parse_content_range(response.headers.get("content-range"))
         if given is None:
-            raise self.failure(f"bad Content-Range {response.headers.get('content-range')!r}")
+            raise self.failure("bad Content-Range: missing or invalid")
         expected = self._expected(given, response, first, last)
         return self._exactly(self._body(response, expected), expected)
 
@@ -404,4 +402,4 @@ def _parts(blocks: Sequence[int]) -> list[tuple[int, int]]:
 def _reason(error: Exception) -> str:
     if isinstance(error, TimeoutError):
         return f"nothing whole came within {_REQUEST_SECONDS:g} s"
-    return str(error) or type(error).__name__
+    return str(error) if isinstance(error, _PassingError) else faults.describe(error)
