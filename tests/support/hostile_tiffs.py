@@ -56,14 +56,14 @@ def mask(width: int, height: int, **more: Any) -> Page:
     return Page(width, height, 1, role=_MASK, **more)
 
 
-def hostile_tiff(*pages: Page, loop: bool = False, georeferenced: bool = True) -> bytes:
-    """A classic little-endian TIFF of these images, 10 m pixels in EPSG:32633; ``loop`` chains the last to the first."""
+def hostile_tiff(*pages: Page, loop: bool = False, pixel_m: float = 10.0) -> bytes:
+    """A classic little-endian TIFF of these images in EPSG:32633; ``loop`` chains the last to the first."""
     content = bytearray(b"II*\x00" + bytes(4))
     link, first = 4, 0
     for number, page in enumerate(pages):
         fields = _fields(page, content)
-        if number == 0 and georeferenced:
-            fields[33550] = _DOUBLE, (10.0, 10.0, 0.0)
+        if number == 0:
+            fields[33550] = _DOUBLE, (pixel_m, pixel_m, 0.0)
             fields[33922] = _DOUBLE, (0.0, 0.0, 0.0, 500_000.0, 5_100_000.0, 0.0)
             fields[34735] = _SHORT, _GEO_KEYS
         at = _directory(content, fields)
