@@ -24,14 +24,12 @@ from titiler.core.dependencies import DefaultDependency
 from titiler.core.factory import TilerFactory
 
 from segwatch.db.codec import load_profile
-from segwatch.flows.web import queries
+from segwatch.flows.web import decoding, queries
 from segwatch.flows.web.tiles import GRIDS, asked_tile
 from segwatch.geo.crs import to_lonlat
 from segwatch.geo.grid import PixelGrid
-from segwatch.geo.rendering import render
 from segwatch.geo.sources import hrefs
 from segwatch.geo.sources.access import Credentials
-from segwatch.geo.sources.pixels import read
 from segwatch.geo.types import Item, Profile, Scene
 
 _TILE_PX = 256
@@ -67,7 +65,7 @@ class SceneReader:
         Raises
         ------
         ReadFailed, UnsafeHref
-            See :func:`segwatch.geo.sources.pixels.read`.
+            See :func:`segwatch.flows.web.decoding.render`.
         """
         size = min(tilesize or _TILE_PX, _LARGEST_TILE_PX)
         left, bottom, right, top = self._tms.xy_bounds(Tile(x, y, z))
@@ -77,10 +75,10 @@ class SceneReader:
         ground = to_lonlat(box(left, bottom, right, top), crs)
         shown = self._shown
         if ground.intersects(shown.scene.footprint):
-            window = read(
+            rendered = decoding.render(
                 shown.scene, shown.profile, grid, allowed_hosts=shown.hosts, credentials=shown.credentials
             )
-            rgb, valid = render(window.bands, window.valid, shown.profile), window.valid
+            rgb, valid = rendered.rgb, rendered.valid
         else:
             rgb, valid = np.zeros((size, size, 3), np.uint8), np.zeros((size, size), bool)
         mask = np.broadcast_to(~valid, (3, size, size))

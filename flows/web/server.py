@@ -19,6 +19,7 @@ from sqlalchemy.exc import DataError
 from segwatch.db import roles
 from segwatch.db.engine import driver_url, make_engine
 from segwatch.flows.web import alerts, events, feeds, imagery, ogc, queries, reviews
+from segwatch.flows.web.decoding import DecodersBusy
 from segwatch.flows.web.tiles import asked_mercator_tile
 from segwatch.geo.errors import GeoError
 from segwatch.geo.sources.access import NO_CREDENTIALS, Credentials
@@ -99,6 +100,7 @@ def create_app(database_url: str, access: Access = NOBODY) -> FastAPI:
     app.middleware("http")(_harden)
     app.add_exception_handler(GeoError, _unreadable)
     app.add_exception_handler(DataError, _unfit)
+    app.add_exception_handler(DecodersBusy, _busy)
     _add_pages(app, engine)
     app.include_router(reviews.router(engine, access.reviews), prefix="/api", tags=["reviews"])
     app.include_router(alerts.router(engine, access.reviews), prefix="/api", tags=["alerts"])
@@ -164,6 +166,11 @@ def _unfit(_: Request, __: Exception) -> Response:
     return JSONResponse(
         {"detail": "a value of the request is none that the database can hold"}, status_code=422
     )
+
+
+def _busy(_: Request, error: Exception) -> Response:
+    seconds = error.retry_seconds if isinstance(error, DecodersBusy) else 1
+    return JSONResponse({"detail": str(error)}, status_code=503, headers={"Retry-After": str(seconds)})
 
 
 def _unreadable(_: Request, error: Exception) -> Response:

@@ -46,9 +46,9 @@ class Page:
         return -(-self.width // width) * -(-self.height // height) * planes
 
 
-def overview(*given: Any, **more: Any) -> Page:
+def overview(width: int, height: int, bands: int = 3, **more: Any) -> Page:
     """An overview."""
-    return Page(*given, role=_OVERVIEW, **more)
+    return Page(width, height, bands, role=_OVERVIEW, **more)
 
 
 def mask(width: int, height: int, **more: Any) -> Page:
@@ -97,7 +97,12 @@ def _fields(page: Page, content: bytearray) -> dict[int, Any]:
         fields |= {273: (_LONG, offsets), 278: (_LONG, (page.height,)), 279: (_LONG, lengths)}
     else:
         width, height = page.tile
-        fields |= {322: (_LONG, (width,)), 323: (_LONG, (height,)), 324: (_LONG, offsets), 325: (_LONG, lengths)}
+        fields |= {
+            322: (_LONG, (width,)),
+            323: (_LONG, (height,)),
+            324: (_LONG, offsets),
+            325: (_LONG, lengths),
+        }
     return fields | page.more
 
 

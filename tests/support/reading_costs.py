@@ -35,12 +35,14 @@ def main() -> None:
         except GeoError as error:
             reason = f"{type(error).__name__}: {error}"
         told.append([name, reason, _peak_mib(), time.monotonic() - began])
-    print(json.dumps(told))
+    sys.stdout.write(json.dumps(told))
 
 
 def _peak_mib() -> float:
     (line,) = (
-        one for one in Path("/proc/self/status").read_text(encoding="ascii").splitlines() if one.startswith("VmHWM")
+        one
+        for one in Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+        if one.startswith("VmHWM")
     )
     return int(line.split()[1]) / 1024
 

@@ -222,7 +222,9 @@ def test_a_source_is_checked() -> None:
             ground = [[[14.9, 46.0], [15.1, 46.0], [15.1, 46.1], [14.9, 46.1], [14.9, 46.0]]]
             store.items[f"a{day}"]["geometry"]["coordinates"] = ground
             store.items[f"a{day}"]["assets"]["visual"]["href"] = f"{one.url}/a.tif"
-        findings = {each.about: each for each in inspect(url, profiles.load("rgb-cog"), imagery_hosts=["127.0.0.1:*"])}
+        findings = {
+            each.about: each for each in inspect(url, profiles.load("rgb-cog"), imagery_hosts=["127.0.0.1:*"])
+        }
         assert findings["catalog"].says == "STAC API"
         assert "not declared" in findings["sort"].says
         assert findings["updated"].says.startswith("5 of 5")
@@ -233,7 +235,9 @@ def test_a_source_is_checked() -> None:
         assert "25% imaged" in findings["sample read"].says
         assert not findings["rendering"].good, "of one colour"
         store.items["a3"]["assets"] = {}
-        findings = {each.about: each for each in inspect(url, profiles.load("rgb-cog"), imagery_hosts=["127.0.0.1:*"])}
+        findings = {
+            each.about: each for each in inspect(url, profiles.load("rgb-cog"), imagery_hosts=["127.0.0.1:*"])
+        }
         assert findings["profile"].says.startswith("4 of 5 items can be used; asset 'visual' is missing")
         store.items.clear()
         findings = {each.about: each for each in inspect(url, None)}
