@@ -36,8 +36,7 @@ class Page:
             return b""
         width, height = self.tile or (self.width, self.height)
         count = width * height * (1 if self.separate else self.bands) * self.bits // 8
-        raw = bytes([self.filled]) * count
-        return zlib.compress(raw, 1) if self.compression == 8 else raw
+        return _deflated(self.filled, count) if self.compression == 8 else bytes([self.filled]) * count
 
     def blocks(self) -> int:
         """How many it has."""
@@ -73,6 +72,13 @@ def hostile_tiff(*pages: Page, loop: bool = False, pixel_m: float = 10.0) -> byt
     if loop:
         struct.pack_into("<I", content, link, first)
     return bytes(content)
+
+
+def _deflated(value: int, count: int) -> bytes:
+    """At least so many equal bytes, compressed, quickly: one piece that is repeated."""
+    packer = zlib.compressobj(1, wbits=-zlib.MAX_WBITS)
+    piece = packer.compress(bytes([value]) * 2**20) + packer.flush(zlib.Z_FULL_FLUSH)
+    return b"\x78\x01" + piece * -(-count // 2**20)
 
 
 def _fields(page: Page, content: bytearray) -> dict[int, Any]:
