@@ -104,15 +104,30 @@ def check_redirect(
         The target is another host or port, or may not be opened at all.
     """
     absolute = urljoin(source, location)
-    if redirect_hosts and _split(absolute).scheme == "https" and matches(absolute, redirect_hosts):
-        return check(absolute, redirect_hosts)
-    target = check(absolute, allowed_hosts)
+    try:
+        if redirect_hosts and _split(absolute).scheme == "https" and matches(absolute, redirect_hosts):
+            return check(absolute, redirect_hosts)
+        target = check(absolute, allowed_hosts)
+    except UnsafeHref as error:
+        raise UnsafeHref(
+            shown(source), f"it redirects to {_place(absolute)}, where {error.reason}"
+        ) from error
     before, after = _split(source), _split(target)
     upgraded = before.scheme == "http" and after.scheme == "https"
     same_port = _origin(before)[1] == _origin(after)[1] and before.scheme == after.scheme
     if before.hostname != after.hostname or not (same_port or (upgraded and after.port in {None, 443})):
-        raise UnsafeHref(shown(target), f"{shown(source)} redirects there, to another host or port")
+        raise UnsafeHref(shown(source), f"it redirects to {_place(target)}, another host or port")
     return target
+
+
+def _place(href: str) -> str:
+    """Scheme, host and port of what a server sent; the rest of it may be anything, and is not ours to tell."""
+    try:
+        parts = _split(href)
+    except UnsafeHref:
+        return "an address that is not valid"
+    host, port = _origin(parts)
+    return f"{parts.scheme}://{host}:{port}"[:100]
 
 
 def shown(href: str) -> str:
