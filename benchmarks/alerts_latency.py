@@ -153,7 +153,7 @@ def _watch(stack: Stack) -> Watch:
     inset = 0.002
     red, green, blue = (BandRef("visual", band) for band in (1, 2, 3))
     profile = Profile(
-        "bench", "Bench", _COLLECTION, red, green, blue, low=0, high=255, gsd_m=_GSD_M, hosts=("127.0.0.1",)
+        "bench", "Bench", _COLLECTION, red, green, blue, low=0, high=255, gsd_m=_GSD_M, hosts=("127.0.0.1:*",)
     )
     rule = AlertRule("any", tuple(ChangeKind), channels=(f"{stack.urls().receiver}/alerts",))
     return Watch(

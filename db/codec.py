@@ -52,6 +52,12 @@ def load_profile(document: Mapping[str, Any]) -> Profile:
     return profile
 
 
+def dump_profile(profile: Profile) -> dict[str, Any]:
+    """What :func:`load_profile` reads."""
+    document: dict[str, Any] = _dump(profile, Profile)
+    return document
+
+
 @cache
 def _hints(kind: type) -> dict[str, Any]:
     return get_type_hints(kind)

@@ -17,6 +17,7 @@ from segwatch.db import messages
 from segwatch.db.outbox import DeliveryLease
 from segwatch.flows.settings import FlowSettings
 from segwatch.geo.antimeridian import centre_of, name_place
+from segwatch.geo.sources import faults
 from segwatch.geo.sources.headers import parse_retry_after
 
 #: A rule names a service so; SEGWATCH_SERVICES has its address, which holds passwords and stays out of the ledger.
@@ -27,7 +28,6 @@ _SAID = {
     messages.REINSTATED: "Holds after all: ",
 }
 _LONGEST_WAIT_SECONDS = 3600.0
-_LONGEST_REASON = 300
 #: Alerts of a digest that a person is told one by one.
 _MOST_LINES = 20
 #: They refuse the message itself; the next one may do.
@@ -99,7 +99,7 @@ async def _post(client: httpx.AsyncClient, one: DeliveryLease, settings: FlowSet
 def _reason(error: httpx.HTTPError | httpx.InvalidURL) -> str:
     """Without a word of the receiver's, who may send back what it was sent: its address may hold a key."""
     if isinstance(error, httpx.ConnectError):
-        return f"it cannot be reached: {error}"[:_LONGEST_REASON]
+        return f"it cannot be reached: {faults.describe(error)}"
     if isinstance(error, httpx.RemoteProtocolError):
         return "it hung up, or what it answered is no HTTP"
     if isinstance(error, httpx.NetworkError):

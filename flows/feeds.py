@@ -23,7 +23,7 @@ from segwatch.flows.lost import end_lost
 from segwatch.flows.running import registered
 from segwatch.flows.settings import FlowSettings, load_settings
 from segwatch.geo.errors import EventRefused
-from segwatch.geo.sources import headers
+from segwatch.geo.sources import faults, headers
 from segwatch.geo.sources.deadline import within
 
 _log = logging.getLogger(__name__)
@@ -67,11 +67,17 @@ def poll(engine: Engine, settings: FlowSettings) -> list[Polled]:
         except Exception as error:
             if connection_lost(error) or schema_lacking(error):
                 raise  # no other feed would fare better
-            told = str(error) if isinstance(error, EventRefused | httpx.HTTPError | httpx.InvalidURL) else ""
-            one.reason = told or words(error)
+            one.reason = told(error) or words(error)
             _log.warning("feed %s: %s", one.feed, one.reason)
         done.append(one)
     return done
+
+
+def told(error: Exception) -> str:
+    """Why a feed could not be read, without a byte of what was answered; empty for errors that are not of the feed."""
+    if isinstance(error, EventRefused):
+        return str(error)
+    return faults.describe(error) if isinstance(error, httpx.HTTPError | httpx.InvalidURL) else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +118,7 @@ def _read(client: httpx.Client, url: str) -> Document:
         chunks = response.iter_raw()
         pieces = chunks if headers.is_plain(encoding) else headers.inflated(chunks, encoding, _PIECE)
         if pieces is None:
-            raise EventRefused(f"it is compressed as {encoding[:40]!r} though it was not asked for that way")
+            raise EventRefused("it is compressed in a way that it was not asked for")
         body = bytearray()
         try:
             for piece in pieces:
@@ -120,7 +126,7 @@ def _read(client: httpx.Client, url: str) -> Document:
                 if len(body) > MOST_BYTES:
                     raise EventRefused(f"it is larger than {MOST_BYTES // 2**20} MiB")
         except zlib.error as error:
-            raise EventRefused(f"it is not compressed as {encoding[:40]!r}, as it says: {error}") from error
+            raise EventRefused("it is not compressed as it says") from error
         return Document(bytes(body), headers.charset(response.headers.get("content-type", "")))
 
 

@@ -375,12 +375,12 @@ def _same_pixels(lease: ledger.SceneLease) -> list[list[ledger.LeasedObservation
 
 def _group(members: list[ledger.LeasedObservation], settings: FlowSettings) -> Group:
     profile = members[0].watch.profile
-    return Group(tuple(members), frozenset(_hosts(members)), settings.credentials_for(profile.name))
+    return Group(tuple(members), frozenset(_hosts(members, settings)), settings.credentials_for(profile.name))
 
 
-def _hosts(members: list[ledger.LeasedObservation]) -> Iterator[str]:
+def _hosts(members: list[ledger.LeasedObservation], settings: FlowSettings) -> Iterator[str]:
     for member in members:
-        yield from hrefs.readable_hosts(member.watch.profile, member.watch.catalog)
+        yield from hrefs.readable_hosts(member.watch.profile, member.watch.catalog, settings.imagery_hosts)
 
 
 def work_left(engine: Engine, settings: FlowSettings, watch: str | None = None) -> bool:

@@ -148,6 +148,14 @@ class FlowSettings(BaseSettings):
         description="what sources want, by profile: token, username and password, or headers; a JSON object",
         examples=['{"hls-s30": {"token": "TOKEN"}}'],
     )
+    imagery_hosts: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_json_list)] = Field(
+        (),
+        description=(
+            "hosts with a port, host:8443 or host:* for every port, that imagery may be read from besides those of the "
+            "profiles (http on 80, https on 443) and of the catalogs; a JSON list"
+        ),
+        examples=['["images.example.org:8443"]'],
+    )
     evidence: Annotated[str, AfterValidator(_expanded_address)] | None = Field(
         None,
         description=(
@@ -226,6 +234,14 @@ class FlowSettings(BaseSettings):
                 raise ValueError(f"{name!r} is no name of a service; use small letters, digits and hyphens")
         return services
 
+    @field_validator("imagery_hosts")
+    @classmethod
+    def _origins(cls, hosts: tuple[str, ...]) -> tuple[str, ...]:
+        for host in hosts:
+            if not _HOST_AND_PORT.fullmatch(str(host)):
+                raise ValueError(f"{host!r} is not a host with a port; write images.example.org:8443")
+        return hosts
+
     @field_validator("feeds")
     @classmethod
     def _addresses(cls, feeds: tuple[str, ...]) -> tuple[str, ...]:
@@ -269,6 +285,7 @@ _EXAMPLES = {
 #: Variables of the settings that are secret.
 SECRET_VARIABLES = frozenset(f"SEGWATCH_{name.upper()}" for name in _SECRETS)
 _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?|\[?[0-9A-Fa-f:]{2,39}\]?")
+_HOST_AND_PORT = re.compile(r"([a-z0-9][a-z0-9.-]*|\[[0-9a-f:.]+\]):(\d{1,5}|\*)")
 _SERVICE_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 
 

@@ -33,7 +33,7 @@ def ground(
             document = _contours(settings, event.shaking)
             intensity, area = shaking.shaken(document, event, least=least, largest_km2=largest_km2)
         except (EventRefused, httpx.HTTPError, httpx.InvalidURL) as error:
-            _log.warning("%s: no contours of shaking: %s", name, str(error) or type(error).__name__)
+            _log.warning("%s: no contours of shaking: %s", name, feeds.told(error))
             continue
         _log.info("%s: looking at the ground that shook with an intensity of %g or more", name, intensity)
         return area

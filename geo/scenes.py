@@ -396,10 +396,15 @@ def _asset_href(identity: str, name: str, asset: object, base: str, access: Asse
         if urlsplit(link).scheme in _WEB:
             return link
     if not urlsplit(absolute[0]).scheme:
-        raise BadItem(
-            identity, f"asset {name!r} has the relative href {links[0]!r} and the item no self link"
-        )
-    raise BadItem(identity, f"asset {name!r} has no http or https link but {absolute[0]!r}")
+        raise BadItem(identity, f"asset {name!r} has a relative href and the item no self link")
+    raise BadItem(identity, f"asset {name!r} has no http or https link but {_without_query(absolute[0])!r}")
+
+
+def _without_query(link: str) -> str:
+    """A link without what may be a secret: user information, query and fragment."""
+    scheme, mark, rest = link.partition("://")
+    bare = re.split(r"[?#]", rest, maxsplit=1)[0].rpartition("@")[2] if mark else re.split(r"[?#]", scheme)[0]
+    return f"{scheme}{mark}{bare}"[:200] if mark else bare[:200]
 
 
 def _links(asset: object) -> Iterator[str]:

@@ -33,6 +33,8 @@ _TOGETHER = ("tests/acceptance/", "tests/integration/runs/")
 for _name in list(os.environ):
     if _name.startswith(("SEGWATCH_", "PREFECT_", "PG")) and _name != "SEGWATCH_PG_BINDIR":
         del os.environ[_name]
+#: The tests' servers choose their ports.
+os.environ["SEGWATCH_IMAGERY_HOSTS"] = '["127.0.0.1:*", "localhost:*"]'
 
 
 class _OneStack(LoadScopeScheduling):  # type: ignore[misc]  # it is not typed

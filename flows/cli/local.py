@@ -153,6 +153,7 @@ def serve(
                 reviews=reviews.Access(writing, token) if writing and token else None,
                 events=events.Access(writing, secret) if writing and secret else None,
                 credentials=settings.credentials_for,
+                imagery_hosts=settings.imagery_hosts,
             )
             url = assemble.analyst_url(settings)
             run_server(url, host=host, port=port, access=access, names=settings.hosts)

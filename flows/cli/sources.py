@@ -68,8 +68,9 @@ def check(
         url = source if is_address else loaded.catalog if loaded is not None else None
         if url is None:
             raise ConfigError(f"profile {source} names no catalog; give its address and --profile {source}")
-        credentials = load_settings().credentials_for(loaded.name if loaded is not None else "")
-        findings = list(inspect(url, loaded, credentials=credentials))
+        settings = load_settings()
+        credentials = settings.credentials_for(loaded.name if loaded is not None else "")
+        findings = list(inspect(url, loaded, credentials=credentials, imagery_hosts=settings.imagery_hosts))
     if as_json:
         print_json([asdict(one) for one in findings])
     else:

@@ -8,9 +8,11 @@ of Prefect's variables is, so that no server gets the credentials of another.
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from segwatch.flows.services import secrets
 from segwatch.flows.services.supervisor import Supervisor
@@ -31,6 +33,8 @@ def variables(home: Path, urls: Mapping[str, str], *, sends: bool = True) -> dic
     Without ``sends`` it does not get the secret that messages are signed with.
     """
     found = {name: urls[service] for service, name in _ADDRESSES.items() if service in urls}
+    if "imagery" in urls:
+        found["SEGWATCH_IMAGERY_HOSTS"] = json.dumps([urlsplit(urls["imagery"]).netloc])
     found |= {"SEGWATCH_HOME": str(home)}
     if sends:
         found |= {"SEGWATCH_WEBHOOK_SECRET": secrets.webhook_secret(home)}

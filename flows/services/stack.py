@@ -96,8 +96,13 @@ class Stack:
     def environment(self, *, sends: bool = True) -> dict[str, str]:
         """Environment in which segwatch uses this home; see ``environment.variables``."""
         urls = self.urls()
-        where = {"stac": urls.stac, "receiver": urls.receiver, "prefect": urls.prefect}
-        return environment.variables(self.home, where, sends=sends)
+        used = {
+            "stac": urls.stac,
+            "imagery": urls.imagery,
+            "receiver": urls.receiver,
+            "prefect": urls.prefect,
+        }
+        return environment.variables(self.home, used, sends=sends)
 
     def up_database(self) -> None:
         """PostGIS with the current schema."""
@@ -186,7 +191,10 @@ class Stack:
     def up_web(self) -> None:
         """The map and the OGC API."""
         argv = [sys.executable, "-P", "-m", "segwatch.flows.web", "--port"]
-        env = {"SEGWATCH_ANALYST_URL": self.cluster.info().url_for(roles.ANALYST)}
+        env = {
+            "SEGWATCH_ANALYST_URL": self.cluster.info().url_for(roles.ANALYST),
+            "SEGWATCH_IMAGERY_HOSTS": self.environment(sends=False)["SEGWATCH_IMAGERY_HOSTS"],
+        }
         self._up("web", "map", "/healthz", lambda port: [*argv, str(port)], env)
 
     def down(self) -> list[str]:

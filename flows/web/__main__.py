@@ -10,7 +10,7 @@ from segwatch.db.errors import DbError
 from segwatch.flows import variables
 from segwatch.flows.errors import FlowError
 from segwatch.flows.settings import load_settings
-from segwatch.flows.web.server import serve
+from segwatch.flows.web.server import Access, serve
 
 _DATABASE = "SEGWATCH_ANALYST_URL"
 
@@ -25,7 +25,14 @@ def main() -> None:
     if not database_url:
         parser.error(f"set {_DATABASE} to the postgresql:// URL of a role that reads the schema watch")
     try:
-        serve(database_url, host="127.0.0.1", port=arguments.port, names=load_settings().hosts)
+        settings = load_settings()
+        serve(
+            database_url,
+            host="127.0.0.1",
+            port=arguments.port,
+            access=Access(imagery_hosts=settings.imagery_hosts),
+            names=settings.hosts,
+        )
     except (DbError, FlowError) as error:
         parser.error(str(error))
 

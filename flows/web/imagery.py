@@ -6,7 +6,7 @@ hold as in the flows, and a caller can only name scenes that the ledger knows, n
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, Self, cast
 from uuid import UUID
@@ -24,14 +24,12 @@ from titiler.core.dependencies import DefaultDependency
 from titiler.core.factory import TilerFactory
 
 from segwatch.db.codec import load_profile
-from segwatch.flows.web import queries
+from segwatch.flows.web import decoding, queries
 from segwatch.flows.web.tiles import GRIDS, asked_tile
 from segwatch.geo.crs import to_lonlat
 from segwatch.geo.grid import PixelGrid
-from segwatch.geo.rendering import render
 from segwatch.geo.sources import hrefs
 from segwatch.geo.sources.access import Credentials
-from segwatch.geo.sources.pixels import read
 from segwatch.geo.types import Item, Profile, Scene
 
 _TILE_PX = 256
@@ -67,7 +65,7 @@ class SceneReader:
         Raises
         ------
         ReadFailed, UnsafeHref
-            See :func:`segwatch.geo.sources.pixels.read`.
+            See :func:`segwatch.flows.web.decoding.render`.
         """
         size = min(tilesize or _TILE_PX, _LARGEST_TILE_PX)
         left, bottom, right, top = self._tms.xy_bounds(Tile(x, y, z))
@@ -77,10 +75,10 @@ class SceneReader:
         ground = to_lonlat(box(left, bottom, right, top), crs)
         shown = self._shown
         if ground.intersects(shown.scene.footprint):
-            window = read(
+            rendered = decoding.render(
                 shown.scene, shown.profile, grid, allowed_hosts=shown.hosts, credentials=shown.credentials
             )
-            rgb, valid = render(window.bands, window.valid, shown.profile), window.valid
+            rgb, valid = rendered.rgb, rendered.valid
         else:
             rgb, valid = np.zeros((size, size, 3), np.uint8), np.zeros((size, size), bool)
         mask = np.broadcast_to(~valid, (3, size, size))
@@ -96,13 +94,13 @@ class SceneTiler(TilerFactory):
         self.tile()  # type: ignore[no-untyped-call]
 
 
-def router(engine: Engine, credentials: Callable[[str], Credentials]) -> Any:
-    """Routes ``/tiles/{tms}/{z}/{x}/{y}.png?watch=NAME&scene=ID``."""
+def router(engine: Engine, credentials: Callable[[str], Credentials], hosts: Sequence[str] = ()) -> Any:
+    """Routes ``/tiles/{tms}/{z}/{x}/{y}.png?watch=NAME&scene=ID``; ``hosts`` may be read from besides the sources'."""
     reader = cast(Any, SceneReader)  # TiTiler asks for a BaseReader and uses what SceneReader has
     return SceneTiler(
         reader=reader,
         supported_tms=GRIDS,
-        path_dependency=_finder(engine, credentials),
+        path_dependency=_finder(engine, credentials, hosts),
         layer_dependency=DefaultDependency,
         dataset_dependency=DefaultDependency,
         tile_dependency=DefaultDependency,
@@ -116,7 +114,9 @@ def _nothing() -> None:
     """No parameter of the request is read."""
 
 
-def _finder(engine: Engine, credentials: Callable[[str], Credentials]) -> Callable[..., ShownScene]:
+def _finder(
+    engine: Engine, credentials: Callable[[str], Credentials], hosts: Sequence[str]
+) -> Callable[..., ShownScene]:
     def find(
         watch: Annotated[str, Query(description="name of the watch")],
         scene: Annotated[UUID, Query(description="id of the scene")],
@@ -126,13 +126,13 @@ def _finder(engine: Engine, credentials: Callable[[str], Credentials]) -> Callab
             rows = queries.imagery(conn, watch, str(scene))
         if not rows:
             raise HTTPException(404, f"watch {watch} has no scene {scene}")
-        shown = shown_scene(rows)
+        shown = shown_scene(rows, hosts)
         return replace(shown, credentials=credentials(shown.profile.name))
 
     return find
 
 
-def shown_scene(rows: queries.Rows) -> ShownScene:
+def shown_scene(rows: queries.Rows, hosts: Sequence[str] = ()) -> ShownScene:
     """The items of one scene, as ``watch.imagery`` has them."""
     first = rows[0]
     profile = load_profile(first["profile"])
@@ -164,4 +164,4 @@ def shown_scene(rows: queries.Rows) -> ShownScene:
         items,
         footprint,
     )
-    return ShownScene(scene, profile, hrefs.readable_hosts(profile, first["catalog"]))
+    return ShownScene(scene, profile, hrefs.readable_hosts(profile, first["catalog"], hosts))

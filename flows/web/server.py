@@ -24,6 +24,7 @@ from segwatch.db.ports import any_free
 from segwatch.flows.errors import ServiceError
 from segwatch.flows.hosts import KnownHosts, is_loopback
 from segwatch.flows.web import alerts, events, feeds, imagery, ogc, queries, reviews
+from segwatch.flows.web.decoding import DecodersBusy
 from segwatch.flows.web.tiles import asked_mercator_tile
 from segwatch.geo.errors import GeoError
 from segwatch.geo.sources.access import NO_CREDENTIALS, Credentials
@@ -59,6 +60,8 @@ class Access:
     events: events.Access | None = None
     credentials: Callable[[str], Credentials] = lambda _: NO_CREDENTIALS
     """By name of the profile."""
+    imagery_hosts: tuple[str, ...] = ()
+    """See :attr:`segwatch.flows.settings.FlowSettings.imagery_hosts`."""
 
 
 NOBODY = Access()
@@ -124,12 +127,15 @@ def create_app(database_url: str, access: Access = NOBODY) -> FastAPI:
     app.middleware("http")(_harden)
     app.add_exception_handler(GeoError, _unreadable)
     app.add_exception_handler(DataError, _unfit)
+    app.add_exception_handler(DecodersBusy, _busy)
     _add_pages(app, engine)
     app.include_router(reviews.router(engine, access.reviews), prefix="/api", tags=["reviews"])
     app.include_router(alerts.router(engine, access.reviews), prefix="/api", tags=["alerts"])
     app.include_router(events.router(access.events), tags=["events"])
     app.include_router(feeds.router(engine), tags=["alerts"])
-    app.include_router(imagery.router(engine, access.credentials), prefix="/imagery", tags=["imagery"])
+    app.include_router(
+        imagery.router(engine, access.credentials, access.imagery_hosts), prefix="/imagery", tags=["imagery"]
+    )
     app.mount("/ogc", ogc.OwnRoot(features))
     app.mount("/static", StaticFiles(directory=_STATIC), name="static")
     return app
@@ -187,6 +193,11 @@ def _unfit(_: Request, __: Exception) -> Response:
     return JSONResponse(
         {"detail": "a value of the request is none that the database can hold"}, status_code=422
     )
+
+
+def _busy(_: Request, error: Exception) -> Response:
+    seconds = error.retry_seconds if isinstance(error, DecodersBusy) else 1
+    return JSONResponse({"detail": str(error)}, status_code=503, headers={"Retry-After": str(seconds)})
 
 
 def _unreadable(_: Request, error: Exception) -> Response:

@@ -53,7 +53,9 @@ def read(document: bytes, feed: str, charset: str = "") -> Iterator[Event | With
     try:
         root = fromstring(text, forbid_dtd=True)
     except (ParseError, DefusedXmlException, ValueError, LookupError) as error:
-        raise EventRefused(f"the document is no safe XML: {error}") from error
+        at = getattr(error, "position", None)
+        where = f" (line {at[0]}, column {at[1]})" if at else ""
+        raise EventRefused(f"the document is no safe XML{where}") from error
     yield from entries(root, feed)
 
 

@@ -87,7 +87,7 @@ class Signer:
     def sign(self, url: str, method: str = "GET") -> tuple[str, dict[str, str]]:
         """The URL and headers to send now, by GET or HEAD."""
         access = self._access
-        if access is None or not hrefs.matches(url, self._profile.hosts):
+        if access is None or not hrefs.matches(url, hrefs.profile_hosts(self._profile)):
             return url, {}
         if access.method == "planetary-computer":
             token = self._token(access, _container(url), lambda: self._container_token(access, url))

@@ -16,7 +16,7 @@ from datetime import datetime
 from http import HTTPStatus
 from itertools import islice
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 from pystac_client.exceptions import APIError
 from shapely.geometry.base import BaseGeometry
@@ -24,7 +24,7 @@ from shapely.geometry.base import BaseGeometry
 from segwatch.geo.errors import BadItem, CatalogUnreachable, NoSuchCollection, SearchIncomplete, UnsafeHref
 from segwatch.geo.identity import catalog_identity
 from segwatch.geo.scenes import ANY_COLLECTION, MALFORMED, parse_item, when_and_where
-from segwatch.geo.sources import hrefs
+from segwatch.geo.sources import faults, hrefs
 from segwatch.geo.sources.asking import (
     Endpoints,
     PropertyQuery,
@@ -47,7 +47,7 @@ from segwatch.geo.sources.locating import (
     locate,
 )
 from segwatch.geo.sources.paging import Answer, Endless, NotAPage, Pager, Pages, features_of, follow
-from segwatch.geo.sources.stac_http import Patience, StacHttp
+from segwatch.geo.sources.stac_http import Patience, Refusal, StacHttp
 from segwatch.geo.sources.static import Reach, Unfinished, Unread, walk
 from segwatch.geo.storable import shortened, storable
 from segwatch.geo.types import Item, Profile
@@ -119,6 +119,10 @@ class Catalog:
         return found or endpoints_of(self.url, self.document)
 
 
+class NotACatalog(TypeError):
+    """What is at an address is no part of a catalog; the message holds nothing of it."""
+
+
 def opened(url: str) -> Catalog:
     """Read the root of a catalog, or of the one that an address is a part of.
 
@@ -130,14 +134,14 @@ def opened(url: str) -> Catalog:
     # the library logs all request headers at debug level, credentials among them
     logging.getLogger("pystac_client").setLevel(logging.INFO)
     with _translated(url):
-        host = urlsplit(url).hostname or ""
-        hrefs.check(url, [host])
-        io = StacHttp(host, Patience(_ANSWER_SECONDS, _CONNECT_RETRIES, _BACK_OFF_SECONDS))
+        hosts = hrefs.own_hosts(url)
+        hrefs.check(url, hosts)
+        io = StacHttp(hosts, Patience(_ANSWER_SECONDS, _CONNECT_RETRIES, _BACK_OFF_SECONDS))
         document = _root(io, url)
         location = locate(url, document, lambda at: _readable(io, at))
         if location is None and not lists_files(document):
             if document.get("type") != "Catalog":
-                raise TypeError("neither a catalog nor items; give the address of the API's landing page")
+                raise NotACatalog("neither a catalog nor items; give the address of the API's landing page")
             location = Location(url, document)
         found = location.document if location is not None else document
         at = location.url if location is not None else url
@@ -156,7 +160,7 @@ def _root(io: StacHttp, url: str) -> dict[str, Any]:
             raise
         return {}
     if not isinstance(document, dict):
-        raise TypeError(f"{type(document).__name__} in place of an object")
+        raise NotACatalog(f"{type(document).__name__} in place of an object")
     return document
 
 
@@ -397,7 +401,7 @@ def _begun(catalog: Catalog, query: Query, limit: int | None) -> tuple[Request, 
             code = _status(error)
             if code is None:
                 break
-            ways.extend(fallbacks(way, code, str(error), query, endpoints))
+            ways.extend(fallbacks(way, code, _words(error), query, endpoints))
         except NotAPage as error:
             refusals.append(error)
             ways.extend(fallbacks(way, HTTPStatus.METHOD_NOT_ALLOWED, "", query, endpoints))
@@ -441,12 +445,12 @@ def _translated(url: str) -> Iterator[None]:
         raise CatalogUnreachable(hrefs.shown(url), f"{error.reason}: {error.href}") from error
     except APIError as error:
         code = _status(error)
-        status = f"HTTP {code}: " if code else ""
-        raise CatalogUnreachable(hrefs.shown(url), f"{status}{_brief(error)}") from error
+        raise CatalogUnreachable(hrefs.shown(url), f"HTTP {code}" if code else _brief(error)) from error
     except NotAPage:
         raise
     except MALFORMED as error:
-        reason = f"it does not answer as a STAC API ({type(error).__name__}: {_brief(error)})"
+        told = _brief(error) if isinstance(error, NotACatalog) else faults.describe(error)
+        reason = f"it does not answer as a STAC API ({told})"
         raise CatalogUnreachable(hrefs.shown(url), reason) from error
 
 
@@ -454,6 +458,11 @@ def _status(error: APIError) -> int | None:
     """Of the answer; None where none came."""
     code: int | None = getattr(error, "status_code", None)
     return code
+
+
+def _words(error: APIError) -> str:
+    """What a catalog that refused said, to find what it would take."""
+    return error.words if isinstance(error, Refusal) else ""
 
 
 def _brief(error: BaseException) -> str:

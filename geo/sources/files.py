@@ -6,10 +6,14 @@ file that lies beside.
 
 from __future__ import annotations
 
+import logging
 import math
-from collections.abc import Iterator, Sequence
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
+from itertools import count
 
 import numpy as np
 import rasterio
@@ -23,21 +27,29 @@ from rasterio.windows import Window
 
 from segwatch.geo.crs import LONLAT
 from segwatch.geo.grid import PixelGrid
+from segwatch.geo.sources.budget import GATE, DecodingBudget
 from segwatch.geo.sources.fitness import Header, header_of, misfits
+from segwatch.geo.sources.jpeg2000 import jpeg2000
 from segwatch.geo.sources.ranges import Cursor, Network, RemoteFile
+from segwatch.geo.sources.structure import Read, Structure, UnfitStructure, tiff
 from segwatch.geo.types import Profile
 
+_log = logging.getLogger(__name__)
 _Points = NDArray[np.float64]
 
-_DRIVERS = {
-    b"II*\x00": "GTiff",
-    b"MM\x00*": "GTiff",
-    b"II+\x00": "GTiff",
-    b"MM\x00+": "GTiff",
-    b"\x00\x00\x00\x0c": "JP2OpenJPEG",
+#: By how a file begins: GDAL's driver, and what tells the structure.
+_FORMATS: Mapping[bytes, tuple[str, Callable[[Read], Structure]]] = {
+    b"II*\x00": ("GTiff", tiff),
+    b"MM\x00*": ("GTiff", tiff),
+    b"II+\x00": ("GTiff", tiff),
+    b"MM\x00+": ("GTiff", tiff),
+    b"\x00\x00\x00\x0c": ("JP2OpenJPEG", jpeg2000),
 }
 #: Decoded blocks that GDAL keeps: a row of blocks of some files.
 _CACHE_BYTES = 128 * 1024**2
+#: Files of one scene that are open, and what GDAL may hold for them: those used longest ago are closed.
+_MAX_OPEN_FILES = 64
+_MAX_OPEN_BYTES = 256 * 1024**2
 ENVIRONMENT = {
     "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
     "CPL_VSIL_CURL_ALLOWED_EXTENSIONS": ".none",
@@ -45,29 +57,61 @@ ENVIRONMENT = {
     "GDAL_PAM_ENABLED": "NO",
     "GDAL_CACHEMAX": _CACHE_BYTES,
 }
-#: A block (tile or strip) is decoded whole; larger ones are an attack or a file that is not cloud-optimized.
-_LARGEST_BLOCK_BYTES = 256 * 1024**2
 #: Files over the antimeridian may go on beyond 180 degrees.
 _MAX_LONGITUDE = 540.0
 _ELLIPSOID = Geod(ellps="WGS84")
 
 
 @dataclass(frozen=True, slots=True)
+class Layout:
+    """Where the pixels of a file lie."""
+
+    width: int
+    height: int
+    transform: Affine
+    crs: rasterio.crs.CRS
+
+
+@dataclass(frozen=True, slots=True)
 class OpenFile:
-    """One asset's file."""
+    """One asset's file: what is known of it, also while it is closed."""
 
     remote: RemoteFile
-    dataset: DatasetReader
+    layout: Layout
+    structure: Structure
     crs: CRS
     to_file: Transformer
     """From the grid's CRS."""
     step: int
     """See :func:`_step`; 0 where the file does not reach the grid."""
     header: Header
+    budget: DecodingBudget
+    open: Callable[[], DatasetReader]
+
+    @contextmanager
+    def decoding(self, cut: Cut, bands: int) -> Iterator[DatasetReader]:
+        """The file as GDAL reads it, to decode a cut of some bands.
+
+        Raises
+        ------
+        UnfitPixels
+            More would be decoded than the scene may have decoded in all.
+        """
+        window = cut.window
+        left, top = window.col_off, window.row_off
+        sides = (left, top, left + window.width, top + window.height)
+        count = self.structure.decoded_bytes(sides, self.step, bands, masked=True)
+        if not self.budget.spend(count):
+            raise self.remote.unfit(
+                f"more than {self.budget.total / 1e9:.0f} GB would be decoded for this scene; make its files "
+                "cloud-optimized, with overviews, small tiles and bands that are not interleaved"
+            )
+        with GATE.hold(2 * self.structure.largest_block):
+            yield self.open()
 
 
 class Source:
-    """Opens assets once and counts their bytes."""
+    """Opens assets when they are needed, closes those that are not, and counts their bytes."""
 
     def __init__(
         self,
@@ -81,9 +125,13 @@ class Source:
         self._whole = whole
         self._profile = profile
         self._allowed = allowed_hosts
-        self._files = files
         self._remote: dict[str, RemoteFile] = {}
-        self._open: dict[str, OpenFile] = {}
+        self._known: dict[str, OpenFile] = {}
+        self._budget = DecodingBudget(whole)
+        #: With the bytes that GDAL holds for each; those used last at the end.
+        self._open: OrderedDict[str, tuple[DatasetReader, int]] = OrderedDict()
+        self._names = count()
+        files.callback(self._close_all)
 
     @property
     def bytes_read(self) -> int:
@@ -97,49 +145,89 @@ class Source:
             self._remote[href] = RemoteFile(self._shared, asset, href, self._allowed)
         remote = self._remote[href]
         try:
-            if href not in self._open:
-                self._open[href] = self._opened(remote, asset, len(self._open))
-            yield self._open[href]
+            if href not in self._known:
+                self._known[href] = self._look(remote, asset, href)
+            yield self._known[href]
+        except UnfitStructure as error:
+            raise remote.error or remote.unfit(str(error)) from error
         except (RasterioError, OSError) as error:
-            raise remote.error or remote.failure(f"it is damaged or cut off: {error}") from error
+            # GDAL's words hold values of the file, which need not be the file that was meant
+            _log.debug("%s: %r", asset, str(error))
+            raise remote.error or remote.failure(
+                f"it is damaged or cut off ({type(error).__name__})"
+            ) from error
         if remote.error is not None:
             raise remote.error
 
-    def _opened(self, remote: RemoteFile, asset: str, number: int) -> OpenFile:
-        driver = _driver(remote)
-        # a name of its own: rasterio tells openers apart by it
-        dataset = rasterio.open(f"asset{number}", driver=driver, opener=_Opener(remote))
-        self._files.enter_context(dataset)
+    def _look(self, remote: RemoteFile, asset: str, href: str) -> OpenFile:
+        driver, structure = _recognized(remote)
+        dataset = self._dataset(remote, href, driver, structure)
         _check(dataset, remote)
-        crs = CRS.from_wkt(dataset.crs.to_wkt())
+        layout = Layout(dataset.width, dataset.height, dataset.transform, dataset.crs)
+        crs = CRS.from_wkt(layout.crs.to_wkt())
         to_file = Transformer.from_crs(self._whole.crs, crs, always_xy=True)
-        header = header_of(dataset, asset, _pixel_m(dataset, crs, to_file, self._whole))
+        header = header_of(dataset, asset, _pixel_m(layout, crs, to_file, self._whole))
         for reason in misfits(header, self._profile):
             raise remote.unfit(reason)
-        return OpenFile(remote, dataset, crs, to_file, _step(dataset, to_file, self._whole), header)
+        return OpenFile(
+            remote,
+            layout,
+            structure,
+            crs,
+            to_file,
+            _step(layout, to_file, self._whole),
+            header,
+            self._budget,
+            partial(self._dataset, remote, href, driver, structure),
+        )
+
+    def _dataset(self, remote: RemoteFile, href: str, driver: str, structure: Structure) -> DatasetReader:
+        """The open file; others are closed for it where too many are open."""
+        if href not in self._open:
+            held = structure.held_bytes
+            while self._open and not self._has_room(held):
+                _, (oldest, _) = self._open.popitem(last=False)
+                oldest.close()
+            # a name of its own: rasterio tells openers apart by it
+            name = f"asset{next(self._names)}"
+            self._open[href] = rasterio.open(name, driver=driver, opener=_Opener(remote, name)), held
+        self._open.move_to_end(href)
+        return self._open[href][0]
+
+    def _has_room(self, held: int) -> bool:
+        others = sum(one for _, one in self._open.values())
+        return len(self._open) < _MAX_OPEN_FILES and others + held <= _MAX_OPEN_BYTES
+
+    def _close_all(self) -> None:
+        while self._open:
+            _, (dataset, _) = self._open.popitem()
+            dataset.close()
 
 
-def _driver(file: RemoteFile) -> str:
+def _recognized(file: RemoteFile) -> tuple[str, Structure]:
     head = file.read(0, 64)
-    for magic, driver in _DRIVERS.items():
+    for magic, (driver, structure) in _FORMATS.items():
         if head.startswith(magic):
-            return driver
-    raise file.failure(f"it is neither GeoTIFF nor JPEG 2000; it begins with {head[:16]!r}")
+            return driver, structure(file.read)
+    raise file.failure("it is neither GeoTIFF nor JPEG 2000")
 
 
 class _Opener:
     """Gives GDAL this one file, and no neighbour of it."""
 
-    def __init__(self, file: RemoteFile) -> None:
+    def __init__(self, file: RemoteFile, name: str) -> None:
         self._file = file
+        self._name = name
 
     def open(self, path: str, mode: str = "rb", **_: object) -> Cursor:
         """A new view of the file."""
+        if not self.isfile(path):
+            raise FileNotFoundError(path)
         return Cursor(self._file)
 
     def isfile(self, path: str) -> bool:
-        """True."""
-        return True
+        """Whether it is this file."""
+        return path.rpartition("/")[2] == self._name
 
     def isdir(self, path: str) -> bool:
         """False."""
@@ -170,23 +258,20 @@ def _check(dataset: DatasetReader, file: RemoteFile) -> None:
             f"its CRS is in degrees, its bounds {west:g}, {south:g}, {east:g}, {north:g} are not (metres?); give the "
             "file the CRS of its coordinates"
         )
-    for (height, width), dtype in zip(dataset.block_shapes, dataset.dtypes, strict=True):
-        if height * width * np.dtype(dtype).itemsize > _LARGEST_BLOCK_BYTES:
-            raise file.unfit(f"it is stored in blocks of {height} x {width} pixels; make it cloud-optimized")
 
 
-def _pixel_m(dataset: DatasetReader, crs: CRS, to_file: Transformer, grid: PixelGrid) -> float | None:
+def _pixel_m(layout: Layout, crs: CRS, to_file: Transformer, grid: PixelGrid) -> float | None:
     """Length in metres of the longer side of a pixel of the file, at the grid where it reaches that."""
-    reached = _reached(dataset, to_file, grid)
-    col, row = dataset.width / 2, dataset.height / 2
+    reached = _reached(layout, to_file, grid)
+    col, row = layout.width / 2, layout.height / 2
     if reached is not None:
         col, row = (
             float(np.clip((at.min() + at.max()) / 2, 0, size))
-            for at, size in zip(reached, (dataset.width, dataset.height), strict=True)
+            for at, size in zip(reached, (layout.width, layout.height), strict=True)
         )
     corners = np.array([col, col + 1, col]), np.array([row, row, row + 1])
     to_lonlat = Transformer.from_crs(crs, LONLAT, always_xy=True)
-    lons, lats = to_lonlat.transform(*_apply(dataset.transform, *corners))
+    lons, lats = to_lonlat.transform(*_apply(layout.transform, *corners))
     if not (np.isfinite(lons).all() and np.isfinite(lats).all()):
         return None
     _, _, lengths = _ELLIPSOID.inv([lons[0]] * 2, [lats[0]] * 2, lons[1:], lats[1:])
@@ -205,8 +290,8 @@ class Cut:
 
 def cut_of(file: OpenFile, grid: PixelGrid) -> Cut | None:
     """The part of the file that a window of the whole grid needs; None when the file does not reach it."""
-    dataset = file.dataset
-    reached = _reached(dataset, file.to_file, grid)
+    layout = file.layout
+    reached = _reached(layout, file.to_file, grid)
     if reached is None or not file.step:
         return None
     at_col, at_row = reached
@@ -214,30 +299,30 @@ def cut_of(file: OpenFile, grid: PixelGrid) -> Cut | None:
     rim = 2 * step
     # whole cells of ``step`` pixels from the file's corner on: every window then averages the same pixels
     left, top = (max(0, math.floor(at.min()) - rim) // step * step for at in (at_col, at_row))
-    right = min(dataset.width // step * step, -(-(math.ceil(at_col.max()) + rim) // step) * step)
-    bottom = min(dataset.height // step * step, -(-(math.ceil(at_row.max()) + rim) // step) * step)
+    right = min(layout.width // step * step, -(-(math.ceil(at_col.max()) + rim) // step) * step)
+    bottom = min(layout.height // step * step, -(-(math.ceil(at_row.max()) + rim) // step) * step)
     if left >= right or top >= bottom:
         return None
     shape = ((bottom - top) // step, (right - left) // step)
-    transform = dataset.transform @ Affine.translation(left, top) @ Affine.scale(step)
+    transform = layout.transform @ Affine.translation(left, top) @ Affine.scale(step)
     return Cut(Window(left, top, right - left, bottom - top), shape, transform)
 
 
-def _step(dataset: DatasetReader, to_file: Transformer, whole: PixelGrid) -> int:
+def _step(layout: Layout, to_file: Transformer, whole: PixelGrid) -> int:
     """How many of the file's pixels make one of the grid: the same for every window; 0 = it does not reach the grid."""
-    reached = _reached(dataset, to_file, whole)
+    reached = _reached(layout, to_file, whole)
     if reached is None:
         return 0
     sizes = (np.ptp(at) / length for at, length in zip(reached, (whole.width, whole.height), strict=True))
     return max(1, math.floor(min(sizes) + 1e-6))
 
 
-def _reached(dataset: DatasetReader, to_file: Transformer, grid: PixelGrid) -> tuple[_Points, _Points] | None:
+def _reached(layout: Layout, to_file: Transformer, grid: PixelGrid) -> tuple[_Points, _Points] | None:
     """Columns and rows of the file that points all over the grid lie at; None when all lie nowhere."""
     # points all over the grid, not only its corners: edges bend between projections
     cols, rows = np.meshgrid(np.linspace(0, grid.width, 33), np.linspace(0, grid.height, 33))
     x, y = to_file.transform(*_apply(grid.transform, cols.ravel(), rows.ravel()))
-    at_col, at_row = _apply(~dataset.transform, x, y)
+    at_col, at_row = _apply(~layout.transform, x, y)
     inside = np.isfinite(at_col) & np.isfinite(at_row)
     return (at_col[inside], at_row[inside]) if inside.any() else None
 

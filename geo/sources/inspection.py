@@ -29,9 +29,18 @@ _SAMPLE_READS = 5
 
 
 def inspect(
-    url: str, profile: Profile | None, *, credentials: Credentials = NO_CREDENTIALS
+    url: str,
+    profile: Profile | None,
+    *,
+    credentials: Credentials = NO_CREDENTIALS,
+    imagery_hosts: Sequence[str] = (),
 ) -> Iterator[Finding]:
     """Look at a catalog, with the eyes of a profile where one is given; findings as they come.
+
+    Parameters
+    ----------
+    imagery_hosts
+        Hosts that samples may be read from besides those of the profile and the catalog.
 
     Raises
     ------
@@ -60,7 +69,8 @@ def inspect(
     yield _paging(reached, documents, pages)
     yield from _contents(documents)
     if profile is not None:
-        yield from _fit(documents, profile, url, credentials)
+        hosts = hrefs.readable_hosts(profile, url, imagery_hosts)
+        yield from _fit(documents, profile, url, credentials, hosts)
 
 
 def _collection(reached: catalog.Catalog, profile: Profile) -> Iterator[Finding]:
@@ -99,7 +109,11 @@ def _contents(documents: list[dict[str, Any]]) -> Iterator[Finding]:
 
 
 def _fit(
-    documents: list[dict[str, Any]], profile: Profile, url: str, credentials: Credentials
+    documents: list[dict[str, Any]],
+    profile: Profile,
+    url: str,
+    credentials: Credentials,
+    hosts: Sequence[str],
 ) -> Iterator[Finding]:
     items, reasons = [], []
     for document in documents:
@@ -115,7 +129,7 @@ def _fit(
     some = items[:_SAMPLE_READS]
     for item in some:
         scene = group([item])[0]
-        findings = list(_sample(scene, profile, hrefs.readable_hosts(profile, url), credentials))
+        findings = list(_sample(scene, profile, hosts, credentials))
         if any(one.about == "rendering" for one in findings):
             break  # judged; an item under clouds tells nothing, the next one may
     else:

@@ -14,7 +14,6 @@ import rasterio
 from affine import Affine
 from numpy.typing import NDArray
 from rasterio.enums import Resampling
-from rasterio.io import DatasetReader
 from rasterio.warp import reproject
 
 from segwatch.geo.clouds import clear_mask
@@ -224,15 +223,16 @@ def _warp_bands(
     file: OpenFile, indices: list[int], nodata: float | None, grid: PixelGrid, cut: Cut
 ) -> NDArray[np.float32]:
     """(bands, H, W) on the grid, NaN where the file shows nothing."""
-    dataset = file.dataset
-    values, shown = read_bands(dataset, indices, nodata, cut.window, cut.shape)
+    with file.decoding(cut, len(indices)) as dataset:
+        values, shown = read_bands(dataset, indices, nodata, cut.window, cut.shape)
+    crs = file.layout.crs
     at = _aligned(file, cut, grid)
     if at is not None:
         return np.ascontiguousarray(values[(slice(None), *at)])
     result = np.full((len(indices), grid.height, grid.width), np.nan, np.float32)
-    _reproject(values, result, cut, dataset, grid, Resampling.bilinear)
+    _reproject(values, result, cut, crs, grid, Resampling.bilinear)
     imaged = np.zeros((grid.height, grid.width), np.uint8)
-    _reproject(shown.astype(np.uint8), imaged, cut, dataset, grid, Resampling.nearest)
+    _reproject(shown.astype(np.uint8), imaged, cut, crs, grid, Resampling.nearest)
     # bilinear weights reach half a pixel beyond what was imaged
     result[:, imaged == 0] = np.nan
     return result
@@ -257,11 +257,12 @@ def _warp_classes(
     covered = np.zeros((grid.height, grid.width), np.uint8)
     if cut is None:
         return values, covered.astype(bool)
-    dataset, index = file.dataset, clouds.band.index
-    marks = mask_nodata(dataset, index, (*clouds.unclear_values, *clouds.invalid_values))
-    found, told = read_classes(dataset, index, marks, cut.window, cut.shape)
-    _reproject(found, values, cut, dataset, grid, Resampling.nearest)
-    _reproject(told.astype(np.uint8), covered, cut, dataset, grid, Resampling.nearest)
+    index, crs = clouds.band.index, file.layout.crs
+    with file.decoding(cut, 1) as dataset:
+        marks = mask_nodata(dataset, index, (*clouds.unclear_values, *clouds.invalid_values))
+        found, told = read_classes(dataset, index, marks, cut.window, cut.shape)
+    _reproject(found, values, cut, crs, grid, Resampling.nearest)
+    _reproject(told.astype(np.uint8), covered, cut, crs, grid, Resampling.nearest)
     return values, covered.astype(bool)
 
 
@@ -269,7 +270,7 @@ def _reproject(
     values: NDArray[np.generic],
     result: NDArray[np.generic],
     cut: Cut,
-    dataset: DatasetReader,
+    crs: rasterio.crs.CRS,
     grid: PixelGrid,
     resampling: Resampling,
 ) -> None:
@@ -279,7 +280,7 @@ def _reproject(
         values,
         result,
         src_transform=cut.transform,
-        src_crs=dataset.crs,
+        src_crs=crs,
         dst_transform=grid.transform,
         dst_crs=grid.crs.to_wkt(),
         resampling=resampling,

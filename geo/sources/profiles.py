@@ -19,7 +19,7 @@ from segwatch.geo.errors import ProfileError
 from segwatch.geo.spelling import about_field, nearest
 from segwatch.geo.types import AssetAccess, BandRef, CloudMask, Profile
 
-_HOST = re.compile(r"^(\*\.)?[a-z0-9]([a-z0-9.-]*[a-z0-9])?(:\d{1,5})?$")
+_HOST = re.compile(r"^(\*\.)?[a-z0-9]([a-z0-9.-]*[a-z0-9])?(:(\d{1,5}|\*))?$")
 #: A century: what is meant to be all of the period leaves the field out.
 _MAX_RESCAN_DAYS = 36_525
 _BASELINE = r"^\d{2}\.\d{2}$"
@@ -28,7 +28,8 @@ _BASELINE = r"^\d{2}\.\d{2}$"
 def _host(text: str) -> str:
     if not _HOST.match(text):
         raise ValueError(
-            "must be a lower-case host name like data.example.org or *.example.org, without scheme or path"
+            "must be a lower-case host name like data.example.org, data.example.org:8443 or *.example.org, without "
+            "scheme or path"
         )
     if text.startswith("*.") and text.count(".") < 2:
         raise ValueError("is too wide; name at least two labels after the asterisk, like *.example.org")

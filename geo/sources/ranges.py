@@ -13,14 +13,14 @@ from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from threading import Lock
 
 import httpx
 
 from segwatch.geo.errors import AccessDenied, ReadFailed, UnfitPixels, UnsafeHref
-from segwatch.geo.sources import hrefs
+from segwatch.geo.sources import faults, hrefs
 from segwatch.geo.sources.access import Credentials, Signer
 from segwatch.geo.sources.deadline import within
 from segwatch.geo.sources.headers import (
@@ -41,6 +41,10 @@ _log = logging.getLogger(__name__)
 _BLOCK = 32 * 1024
 #: Blocks of one file that are kept: what neighbouring rows of tiles share, not the whole file.
 _KEPT_BLOCKS = 1024
+#: And of all files of a scene together, 96 MiB: a mosaic may have hundreds.
+_KEPT_SCENE_BLOCKS = 3072
+#: Bytes that are read at once. No decoder needs more; a header may claim that a block is that long.
+MAX_READ_BYTES = 256 * 1024**2
 _CONNECTIONS = 8
 #: Parts of one file that are asked for at the same time, and the longest of them.
 _AT_ONCE = 6
@@ -66,6 +70,27 @@ class _PassingError(Exception):
         self.wait_seconds = wait_seconds
 
 
+class Kept:
+    """Which blocks of a scene's files are kept: those used last, of all files together; for one thread."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._order: OrderedDict[tuple[RemoteFile, int], None] = OrderedDict()
+
+    def use(self, file: RemoteFile, index: int) -> None:
+        """A block was used now."""
+        self._order[file, index] = None
+        self._order.move_to_end((file, index))
+
+    def trim(self, file: RemoteFile) -> None:
+        """Drop the blocks that were not used for longest, of the file where it has many, and of all."""
+        for index in list(file.blocks)[: max(0, len(file.blocks) - _KEPT_BLOCKS)]:
+            del file.blocks[index], self._order[file, index]
+        while len(self._order) > self._limit:
+            (other, index), _ = self._order.popitem(last=False)
+            del other.blocks[index]
+
+
 @dataclass(frozen=True, slots=True)
 class Network:
     """What the files of one scene share."""
@@ -74,6 +99,7 @@ class Network:
     """Follows no redirect by itself."""
     threads: ThreadPoolExecutor
     signer: Signer
+    kept: Kept = field(default_factory=lambda: Kept(_KEPT_SCENE_BLOCKS))
 
 
 @contextmanager
@@ -118,7 +144,9 @@ class RemoteFile:
         self._href = hrefs.check(href, allowed_hosts)
         self._url = self._href
         self._allowed = allowed_hosts
-        self._blocks: OrderedDict[int, bytes] = OrderedDict()
+        self._kept = shared.kept
+        self.blocks: OrderedDict[int, bytes] = OrderedDict()
+        """Blocks that are here, those used last at the end."""
         self._lock = Lock()
         self._size: int | None = None
         self._validator = Validator(None, None)
@@ -149,19 +177,24 @@ class RemoteFile:
             It redirects to where nothing may be read from.
         """
         wanted = [(start, min(start + length, self.size)) for start, length in ranges]
+        count = sum(max(0, stop - start) for start, stop in wanted)
+        if count > MAX_READ_BYTES:
+            self.error = self.error or self.unfit(
+                f"{count} bytes of it are needed at once; make it cloud-optimized"
+            )
+            raise self.error
         self._load(
             sorted({index for start, stop in wanted for index in range(start // _BLOCK, -(-stop // _BLOCK))})
         )
         found = [self._cut(start, stop) for start, stop in wanted]
-        while len(self._blocks) > _KEPT_BLOCKS:
-            self._blocks.popitem(last=False)
+        self._kept.trim(self)
         return found
 
     def _cut(self, start: int, stop: int) -> bytes:
         if stop <= start:
             return b""
         first, last = start // _BLOCK, (stop - 1) // _BLOCK
-        joined = b"".join(self._blocks[index] for index in range(first, last + 1))
+        joined = b"".join(self.blocks[index] for index in range(first, last + 1))
         return joined[start - first * _BLOCK : stop - first * _BLOCK]
 
     def failure(self, reason: str) -> ReadFailed:
@@ -175,9 +208,10 @@ class RemoteFile:
     def _load(self, wanted: Sequence[int]) -> None:
         """Fetch the blocks (in rising order) that are not here yet, neighbouring ones by one request."""
         for index in wanted:
-            if index in self._blocks:
-                self._blocks.move_to_end(index)
-        parts = _parts([index for index in wanted if index not in self._blocks])
+            if index in self.blocks:
+                self.blocks.move_to_end(index)
+                self._kept.use(self, index)
+        parts = _parts([index for index in wanted if index not in self.blocks])
         bounds = [(first * _BLOCK, (last + 1) * _BLOCK - 1) for first, last in parts]
         if len(bounds) == 1 or self._size is None:
             contents = [self._fetch(*one) for one in bounds]
@@ -185,7 +219,8 @@ class RemoteFile:
             contents = list(self._threads.map(lambda one: self._fetch(*one), bounds))
         for (first, last), content in zip(parts, contents, strict=True):
             for place, index in enumerate(range(first, last + 1)):
-                self._blocks[index] = content[place * _BLOCK : (place + 1) * _BLOCK]
+                self.blocks[index] = content[place * _BLOCK : (place + 1) * _BLOCK]
+                self._kept.use(self, index)
 
     def _fetch(self, first: int, last: int) -> bytes:
         if self.error is not None:
@@ -243,9 +278,7 @@ class RemoteFile:
             raise self.failure(f"HTTP {status}{self._access_hint() if status in {401, 403} else ''}")
         encoding = response.headers.get("content-encoding", "").strip().lower()
         if encoding not in {"", "identity"}:
-            raise self.failure(
-                f"the server sends it compressed ({encoding}) though it was not asked for that way"
-            )
+            raise self.failure("the server sends it compressed though it was not asked for that way")
 
     def _access_hint(self) -> str:
         until = expiry(self._url)
@@ -262,7 +295,7 @@ class RemoteFile:
             return self._from_multipart(response, boundary, first, last)
         given = parse_content_range(response.headers.get("content-range"))
         if given is None:
-            raise self.failure(f"bad Content-Range {response.headers.get('content-range')!r}")
+            raise self.failure("bad Content-Range: missing or invalid")
         expected = self._expected(given, response, first, last)
         return self._exactly(self._body(response, expected), expected)
 
@@ -404,4 +437,4 @@ def _parts(blocks: Sequence[int]) -> list[tuple[int, int]]:
 def _reason(error: Exception) -> str:
     if isinstance(error, TimeoutError):
         return f"nothing whole came within {_REQUEST_SECONDS:g} s"
-    return str(error) or type(error).__name__
+    return str(error) if isinstance(error, _PassingError) else faults.describe(error)

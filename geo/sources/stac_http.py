@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
@@ -14,7 +15,7 @@ from requests.exceptions import ChunkedEncodingError, RequestException
 from urllib3 import Retry
 from urllib3.exceptions import HTTPError
 
-from segwatch.geo.sources import headers, hrefs
+from segwatch.geo.sources import faults, headers, hrefs
 from segwatch.geo.sources.answers import link_to_next, parse_json, read_body
 from segwatch.geo.sources.asking import Request
 from segwatch.geo.sources.deadline import within
@@ -38,6 +39,15 @@ class Patience:
     """Before the first retry; doubled before each further one."""
 
 
+class Refusal(APIError):
+    """A catalog answered with an error. Its words serve to find another way to ask; they are no part of a message."""
+
+    def __init__(self, status: int, words: str) -> None:
+        super().__init__("")
+        self.status_code = status
+        self.words = words
+
+
 class _Retry(Retry):
     """Waits as long as a server asks, in any form of the header; one that cannot be read is as good as none."""
 
@@ -47,9 +57,15 @@ class _Retry(Retry):
 
 
 class StacHttp(StacApiIO):
-    """Requests to one host only: the paging links of a catalog are its text, not ours."""
+    """Requests to one host only: the paging links of a catalog are its text, not ours.
 
-    def __init__(self, host: str, patience: Patience) -> None:
+    Parameters
+    ----------
+    hosts
+        As in :func:`segwatch.geo.sources.hrefs.check`.
+    """
+
+    def __init__(self, hosts: Sequence[str], patience: Patience) -> None:
         self._patience = patience
         retry = _Retry(
             total=_RETRIES,
@@ -64,7 +80,7 @@ class StacHttp(StacApiIO):
             raise_on_status=False,
         )
         super().__init__(timeout=_TIMEOUT_SECONDS, max_retries=retry)
-        self._host = host
+        self._hosts = tuple(hosts)
 
     def answer(self, request: Request) -> Answer:
         """The JSON document that a request is answered with.
@@ -96,19 +112,17 @@ class StacHttp(StacApiIO):
 
     def _answer(self, request: Request) -> Answer:
         for _ in range(_MAX_REDIRECTS + 1):
-            hrefs.check(request.href, [self._host])
+            hrefs.check(request.href, self._hosts)
             try:
                 response = self._send(request)
                 content = read_body(response)
             except (RequestException, HTTPError) as error:
-                raise APIError(str(error)) from error
+                raise APIError(faults.describe(error)) from error
             if response.is_redirect:
                 request = self._redirected(request, response)
                 continue
             if not 200 <= response.status_code < 300:
-                refusal = APIError(content[:2000].decode("utf-8", "replace"))
-                refusal.status_code = response.status_code
-                raise refusal
+                raise Refusal(response.status_code, content[:2000].decode("utf-8", "replace"))
             href = str(response.url)
             return Answer(parse_json(content, response.encoding), href, link_to_next(response))
         raise APIError(f"more than {_MAX_REDIRECTS} redirects")
@@ -125,7 +139,7 @@ class StacHttp(StacApiIO):
 
     def _redirected(self, request: Request, response: Response) -> Request:
         """The same request elsewhere: a search by POST that became a GET would ask for everything."""
-        target = hrefs.check_redirect(str(response.url), response.headers["location"], [self._host])
+        target = hrefs.check_redirect(str(response.url), response.headers["location"], self._hosts)
         if request.method == "GET" or response.status_code == codes.see_other:
             return Request("GET", target, {}, request.headers)
         return replace(request, href=target)

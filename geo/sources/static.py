@@ -16,6 +16,7 @@ from shapely.geometry import box
 from shapely.geometry.base import BaseGeometry
 
 from segwatch.geo.scenes import moment_of
+from segwatch.geo.sources import hrefs
 from segwatch.geo.sources.asking import Request
 from segwatch.geo.sources.locating import absolute, links_of
 from segwatch.geo.sources.paging import Answer, next_request
@@ -65,7 +66,7 @@ def walk(
         step = waiting.popleft()
         answer = step.answer or fetch(step.request)
         if isinstance(answer, Unread):
-            reason = f"its further page {answer.href} cannot be had: {answer.reason}"
+            reason = f"its further page {hrefs.shown(answer.href)} cannot be had: {answer.reason}"
             yield Unfinished(reason) if step.page else answer
             continue
         yield from _items(answer)

@@ -117,12 +117,12 @@ def scene(**assets: str) -> Scene:
 
 def guarded(method: str, at: str, **more: Any) -> Profile:
     access = AssetAccess(method, token_url=at, client_id="me", **more)
-    return replace(profiles.load("rgb-cog"), access=access, hosts=("127.0.0.1",))
+    return replace(profiles.load("rgb-cog"), access=access, hosts=("127.0.0.1:*",))
 
 
 def look(one: Source, profile: Profile, path: str = "/a.tif", **credentials: str) -> SceneWindow:
     shown = scene(visual=one.url + path)
-    return read(shown, profile, GRID, allowed_hosts=["127.0.0.1"], credentials=credentials)
+    return read(shown, profile, GRID, allowed_hosts=["127.0.0.1:*"], credentials=credentials)
 
 
 def test_links_are_signed_and_signed_anew_when_they_expire(caplog: pytest.LogCaptureFixture) -> None:
@@ -207,7 +207,7 @@ def test_radar_is_shown_in_decibels_with_the_ratio_as_blue() -> None:
         one.accepted = other.accepted = {""}
         one.content, other.content = image(0.1, dtype="float32"), image(0.01, dtype="float32")
         shown = scene(vv=f"{one.url}/a.tif", vh=f"{other.url}/a.tif")
-        window = read(shown, profile, GRID, allowed_hosts=["127.0.0.1"])
+        window = read(shown, profile, GRID, allowed_hosts=["127.0.0.1:*"])
     np.testing.assert_allclose(window.bands[:, 0, 0], [-10, -20, 10], atol=1e-4)
     rgb = render(window.bands, window.valid, profile)
     assert rgb[0, 0].tolist() == [128, 89, 170]
@@ -222,7 +222,9 @@ def test_a_source_is_checked() -> None:
             ground = [[[14.9, 46.0], [15.1, 46.0], [15.1, 46.1], [14.9, 46.1], [14.9, 46.0]]]
             store.items[f"a{day}"]["geometry"]["coordinates"] = ground
             store.items[f"a{day}"]["assets"]["visual"]["href"] = f"{one.url}/a.tif"
-        findings = {each.about: each for each in inspect(url, profiles.load("rgb-cog"))}
+        findings = {
+            each.about: each for each in inspect(url, profiles.load("rgb-cog"), imagery_hosts=["127.0.0.1:*"])
+        }
         assert findings["catalog"].says == "STAC API"
         assert "not declared" in findings["sort"].says
         assert findings["updated"].says.startswith("5 of 5")
@@ -233,7 +235,9 @@ def test_a_source_is_checked() -> None:
         assert "25% imaged" in findings["sample read"].says
         assert not findings["rendering"].good, "of one colour"
         store.items["a3"]["assets"] = {}
-        findings = {each.about: each for each in inspect(url, profiles.load("rgb-cog"))}
+        findings = {
+            each.about: each for each in inspect(url, profiles.load("rgb-cog"), imagery_hosts=["127.0.0.1:*"])
+        }
         assert findings["profile"].says.startswith("4 of 5 items can be used; asset 'visual' is missing")
         store.items.clear()
         findings = {each.about: each for each in inspect(url, None)}

@@ -57,7 +57,7 @@ def item(name: str, base: str, *, cloud: float | None = None, minutes: int = 0, 
 def look(items: list[Item], profile: Profile | None = None, area: Any = AREA) -> SceneWindow:
     scene = Scene("visual", "made", "1", date(2024, 5, 1), NOW, tuple(items), AREA)
     profile = profile or replace(profiles.load("rgb-cog"), nodata=0)
-    return read(scene, profile, for_area(area, 20.0), allowed_hosts=["127.0.0.1"])
+    return read(scene, profile, for_area(area, 20.0), allowed_hosts=["127.0.0.1:*"])
 
 
 def values(window: SceneWindow) -> NDArray[np.float32]:

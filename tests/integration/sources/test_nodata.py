@@ -62,7 +62,7 @@ def look(content: bytes, profile: Profile, step: int, **assets: bytes) -> SceneW
         item = Item("one", "visual", served.url, now, None, "made", "1", "", AREA, hrefs)
         scene = Scene("visual", "made", "1", date(2024, 5, 1), now, (item,), AREA)
         profile = replace(profile, gsd_m=10.0 * step)
-        return read(scene, profile, for_area(AREA, profile.gsd_m), allowed_hosts=["127.0.0.1"])
+        return read(scene, profile, for_area(AREA, profile.gsd_m), allowed_hosts=["127.0.0.1:*"])
 
 
 def shares(window: SceneWindow) -> tuple[float, set[float]]:

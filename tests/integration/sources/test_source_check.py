@@ -58,7 +58,7 @@ def check(profile: Profile, *items: Mapping[str, bytes]) -> dict[str, Finding]:
             store.put(name, f"2024-05-0{number + 1}T10:00:00Z")
             hrefs = {asset: {"href": f"{served.url}/{number}/{asset}.tif"} for asset in item}
             store.items[name] |= {"geometry": mapping(GROUND), "assets": hrefs}
-        return {one.about: one for one in inspect(url, profile)}
+        return {one.about: one for one in inspect(url, profile, imagery_hosts=["127.0.0.1:*"])}
 
 
 def test_a_source_that_fits_is_ok_and_says_what_it_holds() -> None:

@@ -71,7 +71,7 @@ def look(content: bytes, profile: Profile = RGB, **assets: bytes) -> SceneWindow
         hrefs = {name: f"{served.url}/{name}.tif" for name in ("visual", *assets)}
         item = Item("one", "visual", served.url, now, None, "made", "1", "", AREA, hrefs)
         scene = Scene("visual", "made", "1", date(2024, 5, 1), now, (item,), AREA)
-        return read(scene, profile, for_area(AREA, profile.gsd_m), allowed_hosts=["127.0.0.1"])
+        return read(scene, profile, for_area(AREA, profile.gsd_m), allowed_hosts=["127.0.0.1:*"])
 
 
 @pytest.mark.parametrize(

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from segwatch.geo.errors import UnsafeHref
-from segwatch.geo.sources import hrefs
+from segwatch.geo.sources import hrefs, profiles
+from segwatch.geo.types import AssetAccess
 
 ALLOWED = ["data.example.org", "*.blob.example.net", "127.0.0.1:8080"]
 
@@ -14,7 +17,7 @@ ALLOWED = ["data.example.org", "*.blob.example.net", "127.0.0.1:8080"]
     "href",
     [
         "https://data.example.org/a.tif",
-        "http://DATA.example.org:9000/a.tif?sig=1",
+        "http://DATA.example.org:80/a.tif?sig=1",
         "https://x.blob.example.net/a.tif",
         "http://127.0.0.1:8080/a.tif",
     ],
@@ -86,3 +89,51 @@ def test_signatures_are_not_shown() -> None:
         hrefs.check("https://me:pw@other.example.org/a.tif?sig=SECRET", ALLOWED)
     assert "SECRET" not in str(caught.value)
     assert "pw" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("href", "allowed"),
+    [
+        ("http://data.example.org/a", True),
+        ("http://data.example.org:80/a", True),
+        ("https://data.example.org:443/a", True),
+        ("http://data.example.org:443/a", False),
+        ("https://data.example.org:80/a", False),
+        ("http://data.example.org:22/a", False),
+        ("https://data.example.org:5432/a", False),
+        ("http://tiles.example.org:8443/a", True),
+        ("http://tiles.example.org/a", False),
+        ("http://any.example.org:5432/a", True),
+        ("http://[::1]/a", True),
+        ("http://[::1]:22/a", False),
+        ("http://[::2]:9000/a", True),
+        ("http://x.wide.example.org:9000/a", True),
+        ("http://x.wide.example.org:9001/a", False),
+    ],
+)
+def test_a_host_is_allowed_with_its_ports(href: str, allowed: bool) -> None:
+    hosts = ["data.example.org", "tiles.example.org:8443", "any.example.org:*", "[::1]", "[::2]:9000"]
+    assert hrefs.matches(href, [*hosts, "*.wide.example.org:9000"]) is allowed
+
+
+def test_a_catalog_and_a_store_are_read_on_their_own_ports() -> None:
+    profile = replace(
+        profiles.load("rgb-cog"),
+        hosts=("minio.example.org",),
+        access=AssetAccess("s3", endpoint="http://minio.example.org:9000"),
+    )
+    hosts = hrefs.readable_hosts(profile, "http://stac.example.org:8081/api", ["images.example.org:8443"])
+    for allowed in (
+        "minio.example.org:9000",
+        "minio.example.org",
+        "stac.example.org:8081",
+        "images.example.org:8443",
+    ):
+        assert hrefs.matches(f"http://{allowed}/a.tif", hosts), allowed
+    for refused in (
+        "minio.example.org:9001",
+        "stac.example.org:22",
+        "images.example.org",
+        "stac.example.org:9000",
+    ):
+        assert not hrefs.matches(f"http://{refused}/a.tif", hosts), refused
