@@ -136,6 +136,8 @@ def serve(
 
     Who asks has the rights of SEGWATCH_ANALYST_URL's role, which may only read (unset: the embedded cluster's analyst).
     With SEGWATCH_REVIEW_TOKEN set, who sends it may add reviews; with SEGWATCH_EVENT_SECRET, who signs may add events.
+    Each client may ask 50 times a second; behind a proxy, name it in SEGWATCH_TRUSTED_PROXIES, or all clients count as
+    one. /healthz says whether the server lives, /readyz whether its database answers.
     """
     from segwatch.flows import assemble
     from segwatch.flows.settings import load_settings
@@ -153,4 +155,10 @@ def serve(
                 events=events.Access(writing, secret) if writing and secret else None,
                 credentials=settings.credentials_for,
             )
-            run_server(assemble.analyst_url(settings), host=host, port=port, access=access)
+            run_server(
+                assemble.analyst_url(settings),
+                host=host,
+                port=port,
+                access=access,
+                trusted_proxies=settings.trusted_proxies,
+            )

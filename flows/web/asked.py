@@ -11,13 +11,15 @@ from urllib.parse import parse_qsl, urlencode
 
 from fastapi import HTTPException, Request
 from fastapi.dependencies.models import Dependant
-from starlette.datastructures import MutableHeaders
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from segwatch.flows.web.collections import MAX_FEATURES, Counted, counted
 from segwatch.flows.web.refusals import refuse
 
 _MAX_COLLECTIONS = 1000
+#: A page for people is written by the one thread that serves all requests.
+_MAX_HTML_FEATURES = 200
 #: The only reference system in which coordinates are given and taken; parameters may name it.
 _CRS84 = {
     "http://www.opengis.net/def/crs/OGC/1.3/CRS84",
@@ -42,7 +44,7 @@ class Bounded:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        most = _MAX_COLLECTIONS if scope["path"].endswith("/collections") else MAX_FEATURES
+        most = _max_limit(scope)
         asked = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
         limits = [value for name, value in asked if name == "limit"]
         if any(not _is_limit(one) for one in limits):
@@ -57,6 +59,16 @@ class Bounded:
             await self._app(scope, receive, _counting(scope, send, told))
         finally:
             counted.reset(token)
+
+
+def _max_limit(scope: Scope) -> int:
+    if scope["path"].endswith("/collections"):
+        return _MAX_COLLECTIONS
+    query = scope["query_string"].decode("latin-1")
+    forms = [value.lower() for name, value in parse_qsl(query) if name == "f"]
+    accepted = Headers(scope=scope).get("accept", "")
+    html = "html" in forms or (not forms and ("text/html" in accepted or "text/*" in accepted))
+    return _MAX_HTML_FEATURES if html else MAX_FEATURES
 
 
 def _is_limit(text: str) -> bool:

@@ -6,6 +6,7 @@ import asyncio
 import resource
 from collections import Counter, OrderedDict
 from collections.abc import Sequence
+from ipaddress import ip_network
 from typing import Any
 
 import uvicorn
@@ -31,7 +32,7 @@ class Connections:
     def __init__(self, most: int, most_of_client: int, unlimited: Sequence[str] = ()) -> None:
         self._most = most
         self._most_of_client = most_of_client
-        self._unlimited = frozenset(unlimited)
+        self._unlimited = [ip_network(one, strict=False) for one in unlimited]
         self._of_client: Counter[str] = Counter()
         self._idle: OrderedDict[LimitedProtocol, str] = OrderedDict()
         """Without a request, the newest last."""
@@ -39,10 +40,17 @@ class Connections:
     def opened(self, one: LimitedProtocol, client: str) -> None:
         """Count it; make room for it, or close it where nobody can make room."""
         self._of_client[client] += 1
-        if client not in self._unlimited and self._of_client[client] > self._most_of_client:
+        if self._of_client[client] > self._most_of_client and not self._is_unlimited(client):
             self._make_room(one, client)
         elif self._of_client.total() > self._most:
             self._make_room(one, None)
+
+    def _is_unlimited(self, client: str) -> bool:
+        try:
+            address = ip_network(client)
+        except ValueError:
+            return False
+        return any(address.version == one.version and address.overlaps(one) for one in self._unlimited)
 
     def closed(self, one: LimitedProtocol, client: str) -> None:
         """Forget it."""
