@@ -179,6 +179,7 @@ async def _deliver(answer: Buffered, scope: Scope, send: Send) -> None:
         if abort is None:
             raise
         abort()
+        await asyncio.sleep(0)  # until the server knows that the connection is gone
 
 
 class _Caller:

@@ -26,6 +26,10 @@ class Circuits:
         self._clock = clock
         self._hosts: OrderedDict[str, _Circuit] = OrderedDict()
 
+    def __len__(self) -> int:
+        """Hosts that failed lately."""
+        return len(self._hosts)
+
     def open_seconds(self, hosts: Collection[str]) -> float:
         """For how long one of the hosts is left alone; 0: they may be asked."""
         known = [self._hosts[one] for one in hosts if one in self._hosts]

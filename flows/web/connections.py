@@ -18,7 +18,6 @@ from segwatch.flows.web.sending import ABORT
 
 #: Of all clients together; fewer where the process may open fewer files.
 MAX_CONNECTIONS = 1000
-MAX_CONNECTIONS_OF_CLIENT = 200
 #: From connecting, or from the last answer, until all of the next request's head is there.
 HEAD_SECONDS = 10.0
 _MAX_HEAD_BYTES = 64 * 1024
@@ -137,28 +136,39 @@ class _Abortable:
         await self._app(scope, receive, send)
 
 
-def run(app: ASGIApp, *, host: str, port: int, trusted_proxies: Sequence[str] = ()) -> None:
-    """Serve until stopped.
+def make_server(
+    app: ASGIApp,
+    *,
+    host: str,
+    port: int,
+    trusted_proxies: Sequence[str] = (),
+    connections: int = MAX_CONNECTIONS,
+) -> uvicorn.Server:
+    """A server that is not running yet.
 
     Parameters
     ----------
     trusted_proxies
         Addresses or networks whose ``X-Forwarded-For`` and ``-Proto`` are believed. Nobody else's are: who writes them
         would have a new name for each request.
+    connections
+        At most this many at a time; a fifth of them for one client that is not a trusted proxy.
     """
-    most = min(MAX_CONNECTIONS, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2)
-    limits = Connections(most, min(most, MAX_CONNECTIONS_OF_CLIENT), trusted_proxies)
+    most = min(connections, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2)
+    limits = Connections(most, max(1, most // 5), trusted_proxies)
     protocol: Any = type("Protocol", (LimitedProtocol,), {"connections_of": limits})
-    uvicorn.run(
-        _Abortable(app),
-        host=host,
-        port=port,
-        log_level="warning",
-        http=protocol,
-        ws="none",
-        proxy_headers=bool(trusted_proxies),
-        forwarded_allow_ips=list(trusted_proxies),
-        server_header=False,
-        h11_max_incomplete_event_size=_MAX_HEAD_BYTES,
-        timeout_graceful_shutdown=_STOP_SECONDS,
+    return uvicorn.Server(
+        uvicorn.Config(
+            _Abortable(app),
+            host=host,
+            port=port,
+            log_level="warning",
+            http=protocol,
+            ws="none",
+            proxy_headers=bool(trusted_proxies),
+            forwarded_allow_ips=list(trusted_proxies),
+            server_header=False,
+            h11_max_incomplete_event_size=_MAX_HEAD_BYTES,
+            timeout_graceful_shutdown=_STOP_SECONDS,
+        )
     )

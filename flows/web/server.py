@@ -35,7 +35,7 @@ from segwatch.flows.web import (
 )
 from segwatch.flows.web.admission import POOLS, RequestPools
 from segwatch.flows.web.caching import answer
-from segwatch.flows.web.limits import RateLimit
+from segwatch.flows.web.limits import REQUESTS, Rate, RateLimit
 from segwatch.flows.web.refusals import refusal
 from segwatch.flows.web.tiles import asked_mercator_tile
 from segwatch.geo.errors import GeoError
@@ -45,6 +45,7 @@ _log = logging.getLogger(__name__)
 
 #: Of one statement of the map's own; OGC API has its own limit.
 _STATEMENT_SECONDS = 10
+_NOT_STARTED = 3
 _STATIC = Path(__file__).parent / "static"
 _MAX_UNUSED = 1000
 #: Nothing from outside, no inline script: names and texts of catalogs and models reach this page.
@@ -94,7 +95,7 @@ def serve(
     Parameters
     ----------
     trusted_proxies
-        See :func:`segwatch.flows.web.connections.run`.
+        See :func:`segwatch.flows.web.connections.make_server`.
 
     Raises
     ------
@@ -102,7 +103,11 @@ def serve(
         It has more.
     """
     _require_reader(database_url)
-    connections.run(create_app(database_url, access), host=host, port=port, trusted_proxies=trusted_proxies)
+    app = create_app(database_url, access)
+    server = connections.make_server(app, host=host, port=port, trusted_proxies=trusted_proxies)
+    server.run()
+    if not server.started:  # the log says why
+        raise SystemExit(_NOT_STARTED)
 
 
 def _require_reader(database_url: str) -> None:
@@ -141,8 +146,8 @@ class Engines:
             engine.dispose()
 
 
-def create_app(database_url: str, access: Access = NOBODY) -> FastAPI:
-    """The whole application on the analyst views of one database, and who may write."""
+def create_app(database_url: str, access: Access = NOBODY, rate: Rate = REQUESTS) -> FastAPI:
+    """The whole application on the analyst views of one database, who may write, and how often one client may ask."""
     engines = Engines.on(database_url)
     features = ogc.make_app()
 
@@ -157,7 +162,7 @@ def create_app(database_url: str, access: Access = NOBODY) -> FastAPI:
     app = FastAPI(title="segwatch", lifespan=lifespan, docs_url=None, redoc_url=None)
     # the last one is the first that a request meets
     app.add_middleware(RequestPools)
-    app.add_middleware(RateLimit)
+    app.add_middleware(RateLimit, rate=rate)
     app.add_middleware(_Hardened)
     app.add_exception_handler(GeoError, _unreadable)
     app.add_exception_handler(DataError, _unfit)
