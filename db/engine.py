@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Any
+
 import psycopg
 from psycopg.conninfo import make_conninfo
 from sqlalchemy import Engine, create_engine, event
@@ -64,10 +67,45 @@ def for_libpq(url: str | URL) -> tuple[str, str | None]:
         raise DbError(f"the database URL: {error}") from error
 
 
-def make_engine(url: str | URL, *, application_name: str = "segwatch", read_only: bool = False) -> Engine:
+@dataclass(frozen=True, slots=True)
+class ShortPatience:
+    """Limits of connections on which somebody waits for an answer."""
+
+    connections: int
+    """All there are; who wants one more waits for a tenth of a second."""
+    statement_seconds: int
+    connect_seconds: int = 3
+    lost_seconds: int = 10
+    """After which a connection counts as lost whose other end acknowledges nothing."""
+
+    @property
+    def options(self) -> str:
+        """For the server."""
+        return f"-c timezone=UTC -c statement_timeout={self.statement_seconds}s -c lock_timeout=2s"
+
+    @property
+    def connect_args(self) -> dict[str, int]:
+        """For libpq, which counts the last in milliseconds."""
+        return {
+            "connect_timeout": self.connect_seconds,
+            "keepalives_idle": 5,
+            "keepalives_interval": 2,
+            "keepalives_count": 3,
+            "tcp_user_timeout": self.lost_seconds * 1000,
+        }
+
+
+def make_engine(
+    url: str | URL,
+    *,
+    application_name: str = "segwatch",
+    read_only: bool = False,
+    patience: ShortPatience | None = None,
+) -> Engine:
     """Engine on UTC, with timeouts on connecting, statements, locks and idle transactions.
 
-    ``read_only`` guards against oversights; what a role may do guards against people.
+    ``read_only`` guards against oversights; what a role may do guards against people. ``patience`` is for servers on
+    whose answer somebody waits.
 
     Its errors show neither the values of statements nor rows: addresses of channels hold keys, and errors end in logs
     and in Prefect's database.
@@ -77,17 +115,22 @@ def make_engine(url: str | URL, *, application_name: str = "segwatch", read_only
     DbError
         Not a PostgreSQL URL.
     """
+    options = _OPTIONS if patience is None else patience.options
+    pool: dict[str, Any] = {"pool_size": 5}
+    if patience is not None:
+        pool = {"pool_size": patience.connections, "max_overflow": 0, "pool_timeout": 0.1}
     engine = create_engine(
         driver_url(url),
         pool_pre_ping=True,
-        pool_size=5,
         hide_parameters=True,
         connect_args={
-            "options": f"{_OPTIONS} -c default_transaction_read_only=on" if read_only else _OPTIONS,
+            "options": f"{options} -c default_transaction_read_only=on" if read_only else options,
             "connect_timeout": _CONNECT_SECONDS,
             "application_name": application_name,
             **_KEEPALIVES,
+            **({} if patience is None else patience.connect_args),
         },
+        **pool,
     )
     event.listen(engine, "handle_error", _without_rows)
     return engine

@@ -7,6 +7,7 @@ import json
 import logging
 import re
 from collections.abc import Collection, Mapping
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Self
 from urllib.parse import urlsplit
@@ -167,6 +168,14 @@ class FlowSettings(BaseSettings):
     review_token: SecretStr | None = Field(
         None, min_length=16, description="who sends it may add reviews over HTTP; unset = nobody"
     )
+    trusted_proxies: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_json_list)] = Field(
+        (),
+        description=(
+            "addresses or networks of proxies in front of the map whose X-Forwarded-For is believed; a JSON list; "
+            "unset = nobody's"
+        ),
+        examples=['["10.0.0.5"]'],
+    )
     feeds: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_json_list)] = Field(
         (
             "https://www.gdacs.org/xml/rss.xml",
@@ -241,6 +250,16 @@ class FlowSettings(BaseSettings):
             if not _HOST_AND_PORT.fullmatch(str(host)):
                 raise ValueError(f"{host!r} is not a host with a port; write images.example.org:8443")
         return hosts
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _networks(cls, proxies: tuple[str, ...]) -> tuple[str, ...]:
+        for proxy in proxies:
+            try:
+                ip_network(str(proxy), strict=False)
+            except ValueError:
+                raise ValueError(f"{proxy!r} is neither an IP address nor a network") from None
+        return proxies
 
     @field_validator("feeds")
     @classmethod

@@ -137,6 +137,8 @@ def serve(
     Who asks has the rights of SEGWATCH_ANALYST_URL's role, which may only read (unset: the embedded cluster's analyst).
     With SEGWATCH_REVIEW_TOKEN set, who sends it may add reviews; with SEGWATCH_EVENT_SECRET, who signs may add events.
     Requests must name localhost or, beyond loopback, an address or a name of SEGWATCH_HOSTS, a JSON list.
+    Each client may ask 50 times a second; behind a proxy, name it in SEGWATCH_TRUSTED_PROXIES, or all clients count as
+    one. /healthz says whether the server lives, /readyz whether its database answers.
     """
     from segwatch.flows import assemble
     from segwatch.flows.settings import load_settings
@@ -155,5 +157,11 @@ def serve(
                 credentials=settings.credentials_for,
                 imagery_hosts=settings.imagery_hosts,
             )
-            url = assemble.analyst_url(settings)
-            run_server(url, host=host, port=port, access=access, names=settings.hosts)
+            run_server(
+                assemble.analyst_url(settings),
+                host=host,
+                port=port,
+                access=access,
+                names=settings.hosts,
+                trusted_proxies=settings.trusted_proxies,
+            )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from collections.abc import Generator, Iterable
 from itertools import chain
 from typing import Any
@@ -12,12 +11,15 @@ from urllib.parse import parse_qsl, urlencode
 
 from fastapi import HTTPException, Request
 from fastapi.dependencies.models import Dependant
-from starlette.datastructures import MutableHeaders
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from segwatch.flows.web.collections import MAX_FEATURES, Counted, counted
+from segwatch.flows.web.refusals import refuse
 
 _MAX_COLLECTIONS = 1000
+#: A page for people is written by the one thread that serves all requests.
+_MAX_HTML_FEATURES = 200
 #: The only reference system in which coordinates are given and taken; parameters may name it.
 _CRS84 = {
     "http://www.opengis.net/def/crs/OGC/1.3/CRS84",
@@ -25,11 +27,6 @@ _CRS84 = {
     "[OGC:CRS84]",
 }
 _CRS_PARAMETERS = {"crs", "bbox-crs", "filter-crs"}
-
-
-def refusal(code: str, words: str) -> dict[str, str]:
-    """The body of an answer that refuses, as OGC API Common asks; ``detail`` is as in the rest of segwatch."""
-    return {"code": code, "description": words, "detail": words}
 
 
 class Bounded:
@@ -47,11 +44,11 @@ class Bounded:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        most = _MAX_COLLECTIONS if scope["path"].endswith("/collections") else MAX_FEATURES
+        most = _max_limit(scope)
         asked = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
         limits = [value for name, value in asked if name == "limit"]
         if any(not _is_limit(one) for one in limits):
-            await _refuse(send, f"limit: write a whole number from 1 to {most}")
+            await refuse(scope, send, 400, f"limit: write a whole number from 1 to {most}")
             return
         if limits:
             lowered = [(name, _at_most(value, most) if name == "limit" else value) for name, value in asked]
@@ -64,6 +61,16 @@ class Bounded:
             counted.reset(token)
 
 
+def _max_limit(scope: Scope) -> int:
+    if scope["path"].endswith("/collections"):
+        return _MAX_COLLECTIONS
+    query = scope["query_string"].decode("latin-1")
+    forms = [value.lower() for name, value in parse_qsl(query) if name == "f"]
+    accepted = Headers(scope=scope).get("accept", "")
+    html = "html" in forms or (not forms and ("text/html" in accepted or "text/*" in accepted))
+    return _MAX_HTML_FEATURES if html else MAX_FEATURES
+
+
 def _is_limit(text: str) -> bool:
     return text.isascii() and text.isdigit() and text.strip("0") != ""
 
@@ -71,13 +78,6 @@ def _is_limit(text: str) -> bool:
 def _at_most(text: str, most: int) -> str:
     digits = text.lstrip("0")
     return str(most) if len(digits) > len(str(most)) or int(digits) > most else digits
-
-
-async def _refuse(send: Send, words: str) -> None:
-    body = json.dumps(refusal("InvalidParameterValue", words)).encode()
-    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
-    await send({"type": "http.response.start", "status": 400, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
 
 
 def _counting(scope: Scope, send: Send, told: Counted) -> Send:

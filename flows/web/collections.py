@@ -6,7 +6,7 @@ own, which ``datetime-column`` chooses.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import reduce
@@ -27,6 +27,7 @@ from tipg.errors import (
 
 from segwatch.flows.web.cql import any_of
 from segwatch.flows.web.extents import MeasuredCollection
+from segwatch.flows.web.pages import BATCH, Page
 
 #: Features in one answer and in one tile.
 MAX_FEATURES = 10_000
@@ -187,6 +188,14 @@ class ViewCollection(MeasuredCollection):
             told.next_offset = found["next"]
             told.columns = tuple(self.columns(asked.get("properties")))
         return found
+
+    async def _features_query(
+        self, conn: asyncpg.Connection, *, limit: int | None = None, **asked: Any
+    ) -> AsyncIterator[Any]:
+        """As tipg's; long pages end where an answer may hold no more."""
+        source = Page(conn) if limit and limit > BATCH else conn
+        async for feature in super()._features_query(source, limit=limit, **asked):
+            yield feature
 
     async def get_tile(
         self,

@@ -65,6 +65,7 @@ def _answer(request: dict[str, Any]) -> bytes:
             grid,
             allowed_hosts=request["hosts"],
             credentials=request["credentials"],
+            seconds=request["reading_seconds"],
         )
         rgb = render(window.bands, window.valid, profile)
     except GeoError as error:

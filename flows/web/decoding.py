@@ -57,8 +57,10 @@ class Limits:
     waiting: int = 32
     """Requests that wait for a process; further ones are refused."""
     wait_seconds: float = 10.0
+    reading_seconds: float = 10.0
+    """For the network: a host that does not answer in this time is given up."""
     seconds: float = 20.0
-    """For one tile, network included."""
+    """For one tile, network included; then its process ends."""
     memory_bytes: int = 512 * MiB
     """Of one process, besides what it has when it starts."""
 
@@ -115,7 +117,7 @@ class Decoders:
         DecodersBusy
             No process is free in time.
         """
-        message = _request(scene, profile, grid, allowed_hosts, credentials)
+        message = _request(scene, profile, grid, allowed_hosts, credentials, self.limits.reading_seconds)
         with self._process() as process:
             head, body = process.ask(message, self.limits.seconds, grid)
         if head is None:
@@ -270,7 +272,12 @@ def _close(pipe: IO[bytes]) -> None:
 
 
 def _request(
-    scene: Scene, profile: Profile, grid: PixelGrid, hosts: Sequence[str], credentials: Credentials
+    scene: Scene,
+    profile: Profile,
+    grid: PixelGrid,
+    hosts: Sequence[str],
+    credentials: Credentials,
+    reading_seconds: float,
 ) -> bytes:
     if grid.width > _MAX_SIDE or grid.height > _MAX_SIDE:
         raise ValueError(f"a tile of {grid.width} x {grid.height} pixels is larger than {_MAX_SIDE}")
@@ -282,6 +289,7 @@ def _request(
         "size": [grid.width, grid.height],
         "hosts": list(hosts),
         "credentials": dict(credentials),
+        "reading_seconds": reading_seconds,
     }
     return json.dumps(document).encode()
 

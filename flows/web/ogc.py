@@ -28,14 +28,17 @@ from tipg.factory import Endpoints, OGCFeaturesFactory, OGCTilesFactory
 from tipg.settings import DatabaseSettings, PostgresSettings
 
 from segwatch.flows.web import cql, extents
-from segwatch.flows.web.asked import Bounded, csv_rows, known_parameters, refusal
+from segwatch.flows.web.admission import OGC_CONNECTIONS
+from segwatch.flows.web.asked import Bounded, csv_rows, known_parameters
 from segwatch.flows.web.collections import ViewCollection
+from segwatch.flows.web.refusals import refusal
 from segwatch.flows.web.tiles import GRIDS, asked_tile
 
 _log = logging.getLogger(__name__)
 
 _SCHEMA = "watch"
 _SECONDS = 15
+_CONNECT_SECONDS = 3
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 # tipg's own breaks off where there are no rows
 factory.create_csv_rows = csv_rows  # type: ignore[assignment]
@@ -119,6 +122,8 @@ def make_app() -> FastAPI:
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _told)
     app.add_exception_handler(asyncpg.PostgresError, _database)
+    for lost in (asyncpg.InterfaceError, OSError, TimeoutError):  # no connection, or none any more
+        app.add_exception_handler(lost, _unavailable)
     app.add_exception_handler(Exception, _broken)
     return app
 
@@ -131,8 +136,9 @@ async def connect(app: FastAPI, database_url: str) -> None:
     await connect_to_db(
         app,
         schemas=[_SCHEMA],
-        settings=PostgresSettings(database_url=database_url, db_max_conn_size=4),
+        settings=PostgresSettings(database_url=database_url, db_max_conn_size=OGC_CONNECTIONS),
         server_settings={"timezone": "UTC", "statement_timeout": f"{_SECONDS}s"},
+        timeout=_CONNECT_SECONDS,
         setup=_read_only,
     )
     async with app.state.pool.acquire() as conn:
@@ -294,8 +300,17 @@ def _database(request: Request, error: Exception) -> Response:
         )
         return JSONResponse({"detail": detail}, status_code=400)
     if state == _TOO_LONG:
-        return JSONResponse({"detail": f"this took more than {_SECONDS} s; ask for less"}, status_code=503)
-    return JSONResponse({"detail": "the database does not answer now"}, status_code=503)
+        return _later(f"this took more than {_SECONDS} s; ask for less")
+    return _later("the database does not answer now")
+
+
+def _unavailable(request: Request, error: Exception) -> Response:
+    _log.warning("%r: the database does not answer: %s", request.url.path, error)
+    return _later("the database does not answer now")
+
+
+def _later(words: str) -> Response:
+    return JSONResponse(refusal("ServiceUnavailable", words), 503, {"Retry-After": "5"})
 
 
 def _broken(_: Request, __: Exception) -> Response:

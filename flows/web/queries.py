@@ -72,7 +72,13 @@ _FEED = text(
 )
 _ALERT = text(_TOLD + " WHERE a.alert_id = :alert_id")
 _FEED_SIZE = text("SELECT count(*) FROM watch.alerts WHERE watch = :watch")
-_TILE = text("SELECT watch.objects_tile(:watch, CAST(:at AS timestamptz), :z, :x, :y)")
+#: Two equal texts are two snapshots that see the same transactions.
+_SNAPSHOT = text("SELECT CAST(pg_current_snapshot() AS text)")
+_TILE = text(
+    "SELECT CAST(pg_current_snapshot() AS text),"
+    " watch.objects_tile(:watch, CAST(:at AS timestamptz), :z, :x, :y)"
+)
+_PROBE = text("SELECT 1 FROM watch.objects_now LIMIT 1")
 _REVIEWS = text(
     """
     SELECT review_id, track_id, target, verdict, reviewer, reason, decided_at, holds, carried_from
@@ -118,10 +124,24 @@ def alerts(conn: Connection, watch: str, limit: int) -> tuple[Rows, int]:
     return rows, counts[0] if counts else 0
 
 
-def tile(conn: Connection, watch: str, at: str, place: Tile) -> bytes:
-    """The vector tile of a watch's objects as they were at a time: see the database's ``watch.objects_tile``."""
+def snapshot(conn: Connection) -> str:
+    """Which transactions the database shows now: whatever is read stays the same as long as this does."""
+    return str(conn.execute(_SNAPSHOT).scalar_one())
+
+
+def tile(conn: Connection, watch: str, at: str, place: Tile) -> tuple[str, bytes]:
+    """The vector tile of a watch's objects as they were at a time, and the snapshot that it was made from.
+
+    See the database's ``watch.objects_tile``.
+    """
     values = {"watch": watch, "at": at, "z": place.z, "x": place.x, "y": place.y}
-    return bytes(conn.execute(_TILE, values).scalar_one())
+    seen, made = conn.execute(_TILE, values).one()
+    return str(seen), bytes(made)
+
+
+def probe(conn: Connection) -> None:
+    """Read something, to see whether the database answers."""
+    conn.execute(_PROBE)
 
 
 def feed(conn: Connection, watch: str, limit: int) -> tuple[Rows, int]:

@@ -3,32 +3,55 @@
 from __future__ import annotations
 
 import errno
+import logging
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-import uvicorn
 from fastapi import Depends, FastAPI, Query, Request, Response
 from fastapi.responses import FileResponse, JSONResponse
 from fastapi.staticfiles import StaticFiles
 from morecantile import Tile
-from sqlalchemy import Engine, text
-from sqlalchemy.exc import DataError
+from sqlalchemy import Engine
+from sqlalchemy.exc import DataError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as NoConnection
+from starlette.datastructures import MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from segwatch.db import roles
-from segwatch.db.engine import driver_url, make_engine
+from segwatch.db.engine import ShortPatience, driver_url, make_engine
 from segwatch.db.ports import any_free
 from segwatch.flows.errors import ServiceError
 from segwatch.flows.hosts import KnownHosts, is_loopback
-from segwatch.flows.web import alerts, events, feeds, imagery, ogc, queries, reviews
+from segwatch.flows.web import (
+    alerts,
+    connections,
+    events,
+    feeds,
+    health,
+    imagery,
+    ogc,
+    queries,
+    reviews,
+    vector,
+)
+from segwatch.flows.web.admission import POOLS, RequestPools
+from segwatch.flows.web.caching import answer
 from segwatch.flows.web.decoding import DecodersBusy
+from segwatch.flows.web.limits import REQUESTS, Rate, RateLimit
+from segwatch.flows.web.refusals import refusal
 from segwatch.flows.web.tiles import asked_mercator_tile
 from segwatch.geo.errors import GeoError
 from segwatch.geo.sources.access import NO_CREDENTIALS, Credentials
 
+_log = logging.getLogger(__name__)
+
+#: Of one statement of the map's own; OGC API has its own limit.
+_STATEMENT_SECONDS = 10
+_NOT_STARTED = 3
 _STATIC = Path(__file__).parent / "static"
 _MAX_UNUSED = 1000
 #: Nothing from outside, no inline script: names and texts of catalogs and models reach this page.
@@ -68,11 +91,22 @@ NOBODY = Access()
 
 
 def serve(
-    database_url: str, *, host: str, port: int, access: Access = NOBODY, names: Collection[str] = ()
+    database_url: str,
+    *,
+    host: str,
+    port: int,
+    access: Access = NOBODY,
+    names: Collection[str] = (),
+    trusted_proxies: Sequence[str] = (),
 ) -> None:
     """Run until stopped, with the analyst's rights: whoever asks has those of ``database_url``.
 
-    Requests by another name than ``names``, loopback's and, beyond loopback, any address are refused.
+    Parameters
+    ----------
+    names
+        Requests by another name than these, loopback's and, beyond loopback, any address are refused.
+    trusted_proxies
+        See :func:`segwatch.flows.web.connections.make_server`.
 
     Raises
     ------
@@ -84,7 +118,10 @@ def serve(
     _require_reader(database_url)
     _require_port(host, port)
     app = KnownHosts(create_app(database_url, access), names, any_address=not is_loopback(host))
-    uvicorn.run(app, host=host, port=port, log_level="warning")
+    server = connections.make_server(app, host=host, port=port, trusted_proxies=trusted_proxies)
+    server.run()
+    if not server.started:  # the log says why
+        raise SystemExit(_NOT_STARTED)
 
 
 def _require_port(host: str, port: int) -> None:
@@ -110,9 +147,36 @@ def _require_reader(database_url: str) -> None:
         engine.dispose()
 
 
-def create_app(database_url: str, access: Access = NOBODY) -> FastAPI:
-    """The whole application on the analyst views of one database, and who may write."""
-    engine = make_engine(database_url, application_name="segwatch-web", read_only=True)
+@dataclass(frozen=True, slots=True)
+class Engines:
+    """Connections of each kind of request, so that none can take those of another."""
+
+    api: Engine
+    tiles: Engine
+    imagery: Engine
+    health: Engine
+
+    @classmethod
+    def on(cls, database_url: str) -> Engines:
+        """Of the analyst, who only reads."""
+
+        def make(connections: int, seconds: int = _STATEMENT_SECONDS) -> Engine:
+            patience = ShortPatience(connections, seconds)
+            return make_engine(
+                database_url, application_name="segwatch-web", read_only=True, patience=patience
+            )
+
+        return cls(make(POOLS["api"].running), make(vector.CONNECTIONS), make(imagery.LOOKUPS), make(1, 1))
+
+    def dispose(self) -> None:
+        """Close all connections."""
+        for engine in (self.api, self.tiles, self.imagery, self.health):
+            engine.dispose()
+
+
+def create_app(database_url: str, access: Access = NOBODY, rate: Rate = REQUESTS) -> FastAPI:
+    """The whole application on the analyst views of one database, who may write, and how often one client may ask."""
+    engines = Engines.on(database_url)
     features = ogc.make_app()
 
     @asynccontextmanager
@@ -121,37 +185,40 @@ def create_app(database_url: str, access: Access = NOBODY) -> FastAPI:
         await ogc.connect(features, plain.render_as_string(hide_password=False))
         yield
         await ogc.disconnect(features)
-        engine.dispose()
+        engines.dispose()
 
     app = FastAPI(title="segwatch", lifespan=lifespan, docs_url=None, redoc_url=None)
-    app.middleware("http")(_harden)
+    # the last one is the first that a request meets
+    app.add_middleware(RequestPools)
+    app.add_middleware(RateLimit, rate=rate)
+    app.add_middleware(_Hardened)
     app.add_exception_handler(GeoError, _unreadable)
     app.add_exception_handler(DataError, _unfit)
     app.add_exception_handler(DecodersBusy, _busy)
-    _add_pages(app, engine)
-    app.include_router(reviews.router(engine, access.reviews), prefix="/api", tags=["reviews"])
-    app.include_router(alerts.router(engine, access.reviews), prefix="/api", tags=["alerts"])
+    for lost in (OperationalError, InterfaceError, NoConnection):
+        app.add_exception_handler(lost, _unavailable)
+    app.include_router(health.router(engines.health))
+    _add_pages(app, engines)
+    app.include_router(reviews.router(engines.api, access.reviews), prefix="/api", tags=["reviews"])
+    app.include_router(alerts.router(engines.api, access.reviews), prefix="/api", tags=["alerts"])
     app.include_router(events.router(access.events), tags=["events"])
-    app.include_router(feeds.router(engine), tags=["alerts"])
+    app.include_router(feeds.router(engines.api), tags=["alerts"])
     app.include_router(
-        imagery.router(engine, access.credentials, access.imagery_hosts), prefix="/imagery", tags=["imagery"]
+        imagery.router(engines.imagery, access.credentials, access.imagery_hosts),
+        prefix="/imagery",
+        tags=["imagery"],
     )
     app.mount("/ogc", ogc.OwnRoot(features))
     app.mount("/static", StaticFiles(directory=_STATIC), name="static")
     return app
 
 
-def _add_pages(app: FastAPI, engine: Engine) -> None:
+def _add_pages(app: FastAPI, engines: Engines) -> None:
+    engine, tiles = engines.api, vector.VectorTiles(engines.tiles)
+
     @app.get("/", include_in_schema=False)
     def page() -> FileResponse:
         return FileResponse(_STATIC / "index.html")
-
-    @app.get("/healthz")
-    def health() -> dict[str, str]:
-        """Whether the database answers."""
-        with engine.connect() as conn:
-            conn.execute(text("SELECT 1 FROM watch.objects_now LIMIT 1"))
-        return {"status": "ok"}
 
     @app.get("/api/watches")
     def watches() -> queries.Rows:
@@ -172,21 +239,32 @@ def _add_pages(app: FastAPI, engine: Engine) -> None:
             return queries.unused(conn, watch, limit)
 
     @app.get("/api/tiles/{z}/{x}/{y}.mvt", response_class=Response)
-    def objects(watch: str, at: str, place: Annotated[Tile, Depends(asked_mercator_tile)]) -> Response:
+    async def objects(
+        request: Request, watch: str, at: str, place: Annotated[Tile, Depends(asked_mercator_tile)]
+    ) -> Response:
         """The objects of a watch as they were at a time, as a vector tile: see ``watch.objects_tile``."""
-        with engine.connect() as conn:
-            made = queries.tile(conn, watch, at, place)
+        made = await tiles.tile(vector.TileKey(watch, at, place))
         # what holds may change at any moment: another scene, a verdict
-        return Response(
-            made, media_type="application/vnd.mapbox-vector-tile", headers={"Cache-Control": "no-cache"}
-        )
+        return answer(request, made, "no-cache")
 
 
-async def _harden(request: Request, follow: Callable[[Request], Awaitable[Response]]) -> Response:
-    response = await follow(request)
-    for name, value in _HEADERS.items():
-        response.headers.setdefault(name, value)
-    return response
+class _Hardened:
+    """Adds the headers that keep browsers from doing what the page does not need."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Whatever the answer is."""
+
+        async def hardened(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in _HEADERS.items():
+                    headers.setdefault(name, value)
+            await send(message)
+
+        await self._app(scope, receive, hardened if scope["type"] == "http" else send)
 
 
 def _unfit(_: Request, __: Exception) -> Response:
@@ -197,7 +275,13 @@ def _unfit(_: Request, __: Exception) -> Response:
 
 def _busy(_: Request, error: Exception) -> Response:
     seconds = error.retry_seconds if isinstance(error, DecodersBusy) else 1
-    return JSONResponse({"detail": str(error)}, status_code=503, headers={"Retry-After": str(seconds)})
+    return JSONResponse(refusal("ServiceUnavailable", str(error)), 503, {"Retry-After": str(seconds)})
+
+
+def _unavailable(request: Request, error: Exception) -> Response:
+    _log.warning("%r: the database does not answer: %s", request.url.path, str(error).partition("\n")[0])
+    words = "the database does not answer now, or this takes it too long; ask again later"
+    return JSONResponse(refusal("ServiceUnavailable", words), 503, {"Retry-After": "5"})
 
 
 def _unreadable(_: Request, error: Exception) -> Response:

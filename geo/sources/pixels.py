@@ -5,6 +5,7 @@ Depends on rasterio for warping; see :mod:`segwatch.geo.sources.files` for how i
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -62,9 +63,12 @@ def read(
     *,
     allowed_hosts: Sequence[str],
     credentials: Credentials = NO_CREDENTIALS,
+    seconds: float = math.inf,
 ) -> SceneWindow:
     """The whole grid at once; see :func:`opened`."""
-    with opened(scene, profile, grid, allowed_hosts=allowed_hosts, credentials=credentials) as reader:
+    with opened(
+        scene, profile, grid, allowed_hosts=allowed_hosts, credentials=credentials, seconds=seconds
+    ) as reader:
         return reader.read(grid)
 
 
@@ -76,6 +80,7 @@ def opened(
     *,
     allowed_hosts: Sequence[str],
     credentials: Credentials = NO_CREDENTIALS,
+    seconds: float = math.inf,
 ) -> Iterator[SceneReader]:
     """The scene's files, opened when a window first needs them and closed after the block.
 
@@ -87,6 +92,8 @@ def opened(
         As in :func:`segwatch.geo.sources.hrefs.check`.
     credentials
         What ``profile.access`` needs.
+    seconds
+        After which the network is given up, for readers on whom somebody waits.
 
     Raises
     ------
@@ -102,7 +109,7 @@ def opened(
             if name not in item.assets:
                 raise UnfitPixels(name, item.href, f"item {item.id} has no such asset")
             hrefs.check(item.assets[name], allowed_hosts)
-    with network(profile, credentials) as shared, rasterio.Env(**ENVIRONMENT), ExitStack() as files:
+    with network(profile, credentials, seconds) as shared, rasterio.Env(**ENVIRONMENT), ExitStack() as files:
         yield SceneReader(scene, profile, Source(shared, allowed_hosts, files, grid, profile))
 
 

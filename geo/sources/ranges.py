@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import logging
+import math
 import random
 import time
 from collections import OrderedDict
@@ -100,11 +101,13 @@ class Network:
     threads: ThreadPoolExecutor
     signer: Signer
     kept: Kept = field(default_factory=lambda: Kept(_KEPT_SCENE_BLOCKS))
+    until: float = math.inf
+    """When reading ends, on the monotonic clock: attempts and waits are cut short then."""
 
 
 @contextmanager
-def network(profile: Profile, credentials: Credentials) -> Iterator[Network]:
-    """Connections, threads and tokens for the length of the block.
+def network(profile: Profile, credentials: Credentials, seconds: float = math.inf) -> Iterator[Network]:
+    """Connections, threads and tokens for the length of the block; its files can be read for so many seconds.
 
     Raises
     ------
@@ -120,7 +123,7 @@ def network(profile: Profile, credentials: Credentials) -> Iterator[Network]:
         httpx.Client(follow_redirects=False, timeout=timeout, limits=limits) as client,
         ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="range") as threads,
     ):
-        yield Network(client, threads, Signer(profile, credentials, client))
+        yield Network(client, threads, Signer(profile, credentials, client), until=time.monotonic() + seconds)
 
 
 class RemoteFile:
@@ -140,6 +143,7 @@ class RemoteFile:
         self._client = shared.client
         self._threads = shared.threads
         self._signer = shared.signer
+        self._until = shared.until
         self._asset = asset
         self._href = hrefs.check(href, allowed_hosts)
         self._url = self._href
@@ -235,17 +239,20 @@ class RemoteFile:
         attempt = 1
         while True:
             try:
-                return within(_REQUEST_SECONDS, lambda: self._request(first, last))
+                return within(self._seconds_left(_REQUEST_SECONDS), lambda: self._request(first, last))
             except (_PassingError, httpx.TransportError, TimeoutError) as error:
                 reason = _reason(error)
-                if attempt == _ATTEMPTS:
+                if attempt == _ATTEMPTS or time.monotonic() >= self._until:
                     raise self.failure(f"{reason} ({attempt} attempts)") from error
                 asked = error.wait_seconds if isinstance(error, _PassingError) else 0.0
                 jitter = random.uniform(0.5, 1.5)  # noqa: S311 - spreads retries, guards nothing
                 wait = min(_LONGEST_WAIT_SECONDS, max(asked, _BACK_OFF_SECONDS * 2**attempt * jitter))
                 _log.info("asset %s: %s; next attempt in %.1f s", self._asset, reason, wait)
-                time.sleep(wait)
+                time.sleep(self._seconds_left(wait))
                 attempt += 1
+
+    def _seconds_left(self, most: float) -> float:
+        return max(0.0, min(most, self._until - time.monotonic()))
 
     def _request(self, first: int, last: int) -> bytes:
         url = self._url

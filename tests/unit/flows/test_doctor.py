@@ -238,6 +238,8 @@ def test_who_may_decide_what_the_workers_run(facts: Facts, level: Level, says: s
 def test_an_open_server_that_any_page_may_call_is_no_matter_of_taste() -> None:
     found = wrong(with_server(door=Door(open=True, any_origin=True, any_host=True)))
     assert [one.about for one in found] == ["access"] * 3
+
+
 LOST = Run(UUID(int=1), "segment", "lakes", "gpu1-7", None, LONG_AGO, LONG_AGO, LONG_AGO, None, None, True)
 
 
