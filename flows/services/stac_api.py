@@ -104,7 +104,9 @@ def main() -> None:
     database_url = os.environ.get(_DATABASE)
     if not database_url:
         parser.error(f"set {_DATABASE} to the postgresql:// URL of the STAC database")
-    os.environ.update(libpq_environment(database_url) | _LANDING_PAGE)
+    # pages of other sites may not read it from a browser
+    own = {"CORS_ORIGINS": f"http://127.0.0.1:{arguments.port}"}
+    os.environ.update(libpq_environment(database_url) | _LANDING_PAGE | own)
     # the application reads its settings while it is made
     from stac_fastapi.pgstac.app import create_app
 
