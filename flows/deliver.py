@@ -43,6 +43,7 @@ _MOST_LEASED = 4 * _BATCH
 _LOOK_EVERY_SECONDS = 0.25
 #: A message waits so long for a courier that died.
 _MAX_LEASE_SECONDS = 60.0
+_LEASE_TIMEOUTS = 12.0
 _LONGEST_RETRY_SECONDS = 3600.0
 #: A channel's first rest, in first waits of a message.
 _REST = 6.0
@@ -88,7 +89,10 @@ class _Courier:
         self._settings = settings
         # unique in time as well: what a dead namesake held is not ours to give back
         self._worker = f"deliver-{socket.gethostname()}-{os.getpid()}-{random.getrandbits(32):08x}"
-        self._lease_seconds = min(settings.lease_seconds, _MAX_LEASE_SECONDS)
+        # renewed while it works, so it need not last as long as a batch
+        self._lease_seconds = min(
+            settings.lease_seconds, _MAX_LEASE_SECONDS, _LEASE_TIMEOUTS * settings.delivery_timeout_seconds
+        )
         self._waiting: list[DeliveryLease] = []
         self._sending: dict[asyncio.Task[Problem | None], DeliveryLease] = {}
         self._in_vain: frozenset[str] = frozenset()
