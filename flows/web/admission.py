@@ -29,12 +29,12 @@ from segwatch.flows.web.sending import ABORT, Budget, Buffered, SlowReader, TooL
 
 #: Those that run on the shared threads of the web framework (api, writes, pages) are fewer than its 40 threads.
 POOLS: Mapping[str, Bounds] = {
-    "imagery": Bounds(running=64, waiting=64, wait_seconds=5, seconds=25),
-    "tiles": Bounds(running=64, waiting=128, wait_seconds=5, seconds=20),
+    "imagery": Bounds(running=24, waiting=96, wait_seconds=5, seconds=25),
+    "tiles": Bounds(running=16, waiting=128, wait_seconds=5, seconds=20),
     "features": Bounds(running=4, waiting=32, wait_seconds=5, seconds=20),
     "heavy": Bounds(running=2, waiting=8, wait_seconds=5, seconds=20, work=Rate(per_second=0.5, burst=60)),
     "api": Bounds(running=8, waiting=64, wait_seconds=5, seconds=20),
-    "writes": Bounds(running=4, waiting=16, wait_seconds=10, seconds=60),
+    "writes": Bounds(running=12, waiting=24, wait_seconds=10, seconds=60),
     "pages": Bounds(running=16, waiting=128, wait_seconds=5, seconds=20),
 }
 #: Connections that tipg's own pool needs, so that nobody waits for one.

@@ -14,8 +14,8 @@ from fastapi import Request, Response
 K = TypeVar("K", bound=Hashable)
 T = TypeVar("T")
 
-#: What an entry costs besides its bytes.
-_ENTRY_BYTES = 500
+#: What an entry costs besides its bytes, with the longest names in its key.
+_ENTRY_BYTES = 3000
 
 
 @dataclass(frozen=True, slots=True)
