@@ -7,6 +7,9 @@ from datetime import datetime
 
 from sqlalchemy import Connection, text
 
+from segwatch.db.circuits import OpenCircuit as OpenSource
+from segwatch.db.circuits import open_now
+
 _NOW = text("SELECT clock_timestamp()")
 _WATCHES = text(
     """
@@ -88,6 +91,8 @@ class LedgerHealth:
     messages_dead: int
     """Given up, for good unless somebody replays them."""
     circuits: tuple[OpenCircuit, ...]
+    sources: tuple[OpenSource, ...] = ()
+    """Sources of imagery that are out."""
 
 
 def read(conn: Connection) -> LedgerHealth:
@@ -102,4 +107,5 @@ def read(conn: Connection) -> LedgerHealth:
         due_since=outbox.since,
         messages_dead=conn.execute(_DEAD).scalar_one(),
         circuits=tuple(OpenCircuit(*row) for row in conn.execute(_OPEN)),
+        sources=tuple(open_now(conn)),
     )

@@ -26,6 +26,7 @@ from segwatch.flows.assemble import worker_engine
 from segwatch.flows.deliver import deliver_outbox
 from segwatch.flows.discover import discover_watch
 from segwatch.flows.errors import FlowError
+from segwatch.flows.outages import require_sources
 from segwatch.flows.segment import drain, work_left
 from segwatch.flows.segmenters import version_of
 from segwatch.flows.settings import FlowSettings, load_settings
@@ -50,10 +51,15 @@ class _Steps:
     def do(self, name: str, step: Callable[[], dict[str, Any]]) -> None:
         """Do it; what goes wrong is raised at the end."""
         try:
-            self.report[name] = step()
+            if found := step():
+                self.report[name] = found
         except Exception as error:
             _log.warning("%s failed, the other steps go on: %s", name, error)
             self._failed.append((name, error))
+
+    def went_wrong(self, name: str) -> bool:
+        """Whether a step was done and failed."""
+        return any(one == name for one, _ in self._failed)
 
     def finish(self, engine: Engine, settings: FlowSettings) -> None:
         """Publish what is answered and send what is to be sent, of every watch."""
@@ -104,6 +110,7 @@ def run_in_process(
         ends = watches.current(conn, watch).watch.end is not None
     steps.do("discover", discover)
     steps.do("segment", lambda: asdict(drain(engine, settings, watch=watch, progress=progress)))
+    steps.do("sources", lambda: require_sources(engine, watch))
     steps.finish(engine, settings)
     if ends:
         steps.do("situation", report)
@@ -155,10 +162,11 @@ def _observe(
     steps = _Steps()
     steps.do("discover", discover)
     steps.do("segment", lambda: _segment_on_gpu_pool(engine, watch.name, settings))
+    steps.do("sources", lambda: require_sources(engine, watch.name))
     steps.finish(engine, settings)
     if watch.end is not None:
         steps.do("situation", report)
-    if deploy.over(watch):
+    if deploy.over(watch) and not steps.went_wrong("sources"):
         steps.do("schedule", unschedule)
     return steps.ended()
 

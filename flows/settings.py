@@ -116,6 +116,12 @@ class FlowSettings(BaseSettings):
         description="how long an idle segment run waits for more work",
     )
     max_attempts: int = Field(3, ge=1, description="attempts before an observation fails")
+    outage_hours: float = Field(
+        72.0,
+        gt=0,
+        le=_YEAR_HOURS,
+        description="how long a source that serves others may refuse a scene before that counts as attempts",
+    )
     delivery_hours: float = Field(
         72.0,
         gt=0,

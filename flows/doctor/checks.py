@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from segwatch.db.health import WatchHealth
-from segwatch.flows import cadence
+from segwatch.flows import cadence, outages
 from segwatch.flows.channels import shown
 from segwatch.flows.doctor.facts import DeploymentFacts, Facts, PoolFacts, PrefectFacts, WorkerFacts
 from segwatch.flows.watch_deployments import name_of
@@ -56,6 +56,7 @@ def check(facts: Facts) -> list[Finding]:
         *_schedules(facts),
         *_workers(facts),
         *_catalogs(facts),
+        *_sources(facts),
         *_leases(facts),
         *_outbox(facts),
     ]
@@ -221,6 +222,12 @@ def _catalog(watch: WatchHealth, now: datetime) -> Iterator[Finding]:
             f"watch {watch.name}: its catalog was to be asked at {_at(due)} and was not; {last}",
             f"see the findings about schedules and workers; by hand: segwatch run {watch.name}",
         )
+
+
+def _sources(facts: Facts) -> Iterator[Finding]:
+    for one in facts.ledger.sources if facts.ledger is not None else ():
+        fix = "if it does not come back, correct the host or the credentials; at once: segwatch retry WATCH"
+        yield Finding("sources", Level.WRONG, outages.describe(one), fix)
 
 
 def _due(watch: WatchHealth) -> datetime | None:

@@ -22,6 +22,7 @@ from rasterio.io import DatasetReader
 from rasterio.windows import Window
 
 from segwatch.geo.crs import LONLAT
+from segwatch.geo.errors import is_of_machine
 from segwatch.geo.grid import PixelGrid
 from segwatch.geo.sources.fitness import Header, header_of, misfits
 from segwatch.geo.sources.ranges import Cursor, Network, RemoteFile
@@ -101,6 +102,8 @@ class Source:
                 self._open[href] = self._opened(remote, asset, len(self._open))
             yield self._open[href]
         except (RasterioError, OSError) as error:
+            if remote.error is None and is_of_machine(error):
+                raise
             raise remote.error or remote.failure(f"it is damaged or cut off: {error}") from error
         if remote.error is not None:
             raise remote.error
