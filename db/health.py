@@ -44,6 +44,10 @@ _OUTBOX = text(
     """
 )
 _DEAD = text("SELECT count(*) FROM segwatch.delivery WHERE state = 'dead'")
+_WITHDRAWN = text(
+    "SELECT count(*) FROM segwatch.delivery"
+    " WHERE state = 'withdrawn' AND last_error IS NOT NULL AND alert_id IS NOT NULL"
+)
 _OPEN = text(
     """
     SELECT name, failures, resting_until, last_error FROM segwatch.channel
@@ -93,6 +97,8 @@ class LedgerHealth:
     circuits: tuple[OpenCircuit, ...]
     sources: tuple[OpenSource, ...] = ()
     """Sources of imagery that are out."""
+    messages_withdrawn: int = 0
+    """Not sent, as their rule does not name the channel any more."""
 
 
 def read(conn: Connection) -> LedgerHealth:
@@ -107,5 +113,6 @@ def read(conn: Connection) -> LedgerHealth:
         due_since=outbox.since,
         messages_dead=conn.execute(_DEAD).scalar_one(),
         circuits=tuple(OpenCircuit(*row) for row in conn.execute(_OPEN)),
+        messages_withdrawn=conn.execute(_WITHDRAWN).scalar_one(),
         sources=tuple(open_now(conn)),
     )

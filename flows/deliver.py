@@ -20,7 +20,7 @@ import httpx
 from prefect import flow
 from sqlalchemy import Connection, Engine
 
-from segwatch.db import digests, outbox
+from segwatch.db import digests, outbox, withdrawing
 from segwatch.db.outbox import DeliveryLease
 from segwatch.flows import channels
 from segwatch.flows.assemble import worker_engine
@@ -34,6 +34,8 @@ _OF_A_CHANNEL = 8
 _BATCH = 64
 _MOST_LEASED = 4 * _BATCH
 _LOOK_EVERY_SECONDS = 0.25
+#: So soon a message follows a watch that was applied anew.
+_CHECK_EVERY_SECONDS = 0.1
 _LONGEST_RETRY_SECONDS = 3600.0
 #: A channel's first rest, in first waits of a message.
 _REST = 6.0
@@ -46,18 +48,22 @@ class Delivered:
     delivered: int = 0
     failed: int = 0
     """Attempts that failed; the row stays in the outbox and is tried again later."""
+    withdrawn: int = 0
+    """Messages that are not sent any more: the watch in force does not name their channel."""
 
 
 def deliver_outbox(engine: Engine, settings: FlowSettings) -> Delivered:
     """Send everything that is due. Receivers must honour ``webhook-id``: a crash after sending repeats it."""
     with engine.begin() as conn:
         outbox.escalate(conn)
+    courier = _Courier(engine, settings)
+    courier.check_channels()
+    with engine.begin() as conn:
         digests.gather(conn)
         outbox.give_up_gone(conn)
-    courier = _Courier(engine, settings)
     asyncio.run(courier.run())
     total = courier.total
-    if total.delivered or total.failed:
+    if total.delivered or total.failed or total.withdrawn:
         _log.info("deliver %s", asdict(total))
     return total
 
@@ -76,6 +82,20 @@ class _Courier:
         self._in_vain: frozenset[str] = frozenset()
         """Channels past which nothing was due at the last look."""
         self._look_again_at = 0.0
+        self._configuration: tuple[Any, ...] = ()
+        """Of the watches, when channels were checked last."""
+        self._check_at = 0.0
+
+    def check_channels(self) -> None:
+        """Withdraw what the watches in force do not name any more, also of what is leased and not on its way yet."""
+        with self._engine.begin() as conn:
+            configuration = withdrawing.configuration(conn)
+            if configuration != self._configuration:
+                count, withdrawn = withdrawing.withdraw(conn)
+                self.total.withdrawn += count
+                self._waiting = [one for one in self._waiting if one.id not in withdrawn]
+        self._configuration = configuration
+        self._check_at = time.monotonic() + _CHECK_EVERY_SECONDS
 
     async def run(self) -> None:
         """Until nothing is due."""
@@ -88,7 +108,7 @@ class _Courier:
                 while True:
                     while self._looks_further():
                         await loop.run_in_executor(ledger, self._lease)
-                        self._start(client)
+                        await self._start_checked(client, ledger)
                     if not self._sending:
                         return
                     done, _ = await asyncio.wait(
@@ -97,10 +117,16 @@ class _Courier:
                     results = [(self._sending.pop(task), task.result()) for task in done]
                     if all(problem is None for _, problem in results):
                         # the next ones are on their way while the ledger is told of these
-                        self._start(client)
+                        await self._start_checked(client, ledger)
                     if results:
                         await loop.run_in_executor(ledger, self._record, results)
-                        self._start(client)
+                        await self._start_checked(client, ledger)
+
+    async def _start_checked(self, client: httpx.AsyncClient, ledger: ThreadPoolExecutor) -> None:
+        """Send of what is leased what the watches in force still want sent."""
+        if self._waiting and time.monotonic() >= self._check_at:
+            await asyncio.get_running_loop().run_in_executor(ledger, self.check_channels)
+        self._start(client)
 
     def _start(self, client: httpx.AsyncClient) -> None:
         """Send of what is leased as much as may be on the way at once."""
@@ -180,7 +206,7 @@ class _Courier:
             one.id,
             problem.reason,
             retry_in_seconds=max(problem.wait_seconds, _wait(first, one.attempts)),
-            give_up_seconds=self._settings.delivery_hours * 3600,
+            give_up_seconds=None if problem.of_channel else self._settings.delivery_hours * 3600,
             rest_seconds=_REST * first if problem.of_channel else None,
         )
 

@@ -126,7 +126,7 @@ class FlowSettings(BaseSettings):
         72.0,
         gt=0,
         le=_YEAR_HOURS,
-        description="how long a delivery is tried before it is given up",
+        description="how long a message is tried that its channel refuses; one whose channel is out is kept",
     )
     delivery_retry_seconds: float = Field(
         5.0, gt=0, le=_HOUR, description="a delivery's first wait after a failure"

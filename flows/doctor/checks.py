@@ -281,6 +281,10 @@ def _outbox(facts: Facts) -> Iterator[Finding]:
     if ledger.messages_dead:
         says = f"{ledger.messages_dead} message(s) were given up"
         yield Finding("outbox", Level.NOTE, says, "once the channel is well, run: segwatch alert replay")
+    if ledger.messages_withdrawn:
+        says = f"{ledger.messages_withdrawn} message(s) were withdrawn, as their rule no longer names the channel"
+        fix = "if that was a mistake: put the channel back, and run: segwatch alert replay"
+        yield Finding("outbox", Level.NOTE, says, fix)
     if not stuck and not ledger.circuits:
         yield Finding("outbox", Level.OK, f"moves; {ledger.messages_due} message(s) are due now")
 

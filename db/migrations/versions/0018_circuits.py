@@ -1,13 +1,18 @@
 # mypy: disable-error-code="attr-defined"
-"""Circuits of sources that fail; failed attempts that are not counted."""
+"""Circuits of sources that fail; failed attempts that are not counted; messages that were withdrawn."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import postgresql
+
+from segwatch.db.migrations import views
+
+SQL = Path(__file__).parents[2] / "sql"
 
 revision = '0018'
 down_revision = '0016'
@@ -47,9 +52,13 @@ def upgrade() -> None:
     op.execute('GRANT SELECT, INSERT, UPDATE ON segwatch.circuit TO segwatch_worker')
     for column in _added():
         op.add_column('observation', column, schema='segwatch')
+    for part in sorted((SQL / "0018").glob("*.sql")):
+        op.execute(sa.text(part.read_text(encoding="utf-8").replace(":", "\\:")))
 
 
 def downgrade() -> None:
+    views.drop()
     for column in reversed(_added()):
         op.drop_column('observation', column.name, schema='segwatch')
     op.drop_table('circuit', schema='segwatch')
+    views.restore(before=revision)

@@ -127,17 +127,18 @@ def _answers(status: int, headers: dict[str, str] | None = None) -> Fault:
 
 
 def test_a_status_that_is_about_the_host_costs_no_attempt_and_one_about_the_file_does(engine: Engine) -> None:
-    status = 0
-    with serving_files({"/a.tif": PIXELS}, lambda _, right: (status, {}, b"")) as files:
+    now = [0]
+    with serving_files({"/a.tif": PIXELS}, lambda _, right: (now[0], {}, b"")) as files:
         queue(engine, files.url, Well.version)
         for status in (408, 429, 500, 501, 502, 503, 504, 507, 520, 522, 401):
+            now[0] = status
             drain(engine, max_attempts=1)
             (row,) = rows(engine)
             assert (row.state, row.attempts) == ("pending", 0)
             assert f"HTTP {status}" in row.reason
             assert is_open(engine)
             rest_over(engine)
-        for status in (403, 404, 410, 416):
+        for now[0] in (403, 404, 410, 416):
             drain(engine, max_attempts=1)
             (row,) = rows(engine)
             assert (row.state, row.attempts) == ("failed", 1)
@@ -235,7 +236,7 @@ def test_a_half_open_circuit_is_probed_by_one_scene_and_not_always_by_the_same(e
             )
 
     probed = []
-    for turn in range(4):
+    for _ in range(4):
         with engine.begin() as conn:
             circuits.failed(conn, "example.org", "refused", first_seconds=600)
         assert lease("other") is None, "it rests"
@@ -343,14 +344,21 @@ def test_an_outage_is_told_and_retry_tries_at_once(database: Database, engine: E
     def command(*words: str) -> subprocess.CompletedProcess[str]:
         argv = [sys.executable, "-P", "-m", "segwatch.flows.cli", *words]
         return subprocess.run(
-            argv, env=environment | {"PYTHONPATH": "."}, capture_output=True, text=True, timeout=120, check=False
+            argv,
+            env=environment | {"PYTHONPATH": "."},
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
         )
 
     down = True
     with serving_files({"/a.tif": PIXELS}, lambda _, right: (503, {}, b"") if down else right) as files:
         queue(engine, files.url, Well.version, count=2)
         drain(engine)
-        with pytest.raises(SourceOut, match=r"lakes: 2 scene\(s\) wait for the host 127\.0\.0\.1:\d+: circuit open"):
+        with pytest.raises(
+            SourceOut, match=r"lakes: 2 scene\(s\) wait for the host 127\.0\.0\.1:\d+: circuit open"
+        ):
             require_sources(engine, "lakes")
         lon, lat = (str(one) for one in _centre())
         why = command("why-not", "lakes", "--", lon, lat)
