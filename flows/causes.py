@@ -17,6 +17,7 @@ from enum import StrEnum
 from segwatch.db.errors import connection_lost
 from segwatch.geo.errors import (
     AccessDenied,
+    AddressRefused,
     ReadFailed,
     SourceFailed,
     UnfitPixels,
@@ -57,6 +58,8 @@ def cause_of(error: BaseException) -> Cause:
         return Cause(Blame.SOURCE, error.circuit, error.wait_seconds)
     if isinstance(error, AccessDenied):
         return Cause(Blame.SOURCE, circuits.of_credentials(error.source))
+    if isinstance(error, AddressRefused):
+        return Cause(Blame.SOURCE, circuits.of_host(f"//{error.href}"))
     if is_of_machine(error) or out_of_device_memory(error):
         return Cause(Blame.MACHINE)
     return Cause(

@@ -15,8 +15,10 @@ from standardwebhooks import Webhook
 
 from segwatch.db import messages
 from segwatch.db.outbox import DeliveryLease
+from segwatch.flows.guarding import guarding
 from segwatch.flows.settings import FlowSettings
 from segwatch.geo.antimeridian import centre_of, name_place
+from segwatch.geo.errors import AddressRefused
 from segwatch.geo.sources.headers import parse_retry_after
 
 #: A rule names a service so; SEGWATCH_SERVICES has its address, which holds passwords and stays out of the ledger.
@@ -63,6 +65,8 @@ async def send(client: httpx.AsyncClient, one: DeliveryLease, settings: FlowSett
             return await _post(client, one, settings)
     except TimeoutError:
         return Problem(f"no answer within {settings.delivery_timeout_seconds:g} s")
+    except AddressRefused as error:
+        return Problem(f"refused: {error.reason}"[:_LONGEST_REASON])
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         return Problem(_reason(error))
 
@@ -129,7 +133,10 @@ def _notify(name: str, one: DeliveryLease, settings: FlowSettings) -> Problem | 
     service = apprise.Apprise()
     if not service.add(address.get_secret_value()):
         return Problem(f"the address of service {name!r} in SEGWATCH_SERVICES is none that Apprise knows")
-    sent = service.notify(body=body, title=title, body_format=apprise.NotifyFormat.TEXT)
+    with guarding(settings.permitted_addresses) as guard:
+        sent = service.notify(body=body, title=title, body_format=apprise.NotifyFormat.TEXT)
+    if guard.refused:
+        return Problem(f"service {name!r} is refused: {guard.refused}"[:_LONGEST_REASON])
     return None if sent else Problem(f"service {name!r} did not take it")
 
 

@@ -26,6 +26,7 @@ from segwatch.flows import channels
 from segwatch.flows.assemble import worker_engine
 from segwatch.flows.channels import Problem
 from segwatch.flows.settings import FlowSettings, load_settings
+from segwatch.geo.sources import egress
 
 _log = logging.getLogger(__name__)
 _AT_ONCE = 32
@@ -104,7 +105,8 @@ class _Courier:
         loop.set_default_executor(ThreadPoolExecutor(2 * _AT_ONCE))
         with ThreadPoolExecutor(1) as ledger:
             # the time limit is that of the whole exchange, see channels.send
-            async with httpx.AsyncClient(timeout=None, follow_redirects=False) as client:  # noqa: S113
+            allowed = self._settings.permitted_addresses
+            async with egress.async_client(allowed, timeout=None, follow_redirects=False) as client:
                 while True:
                     while self._looks_further():
                         await loop.run_in_executor(ledger, self._lease)

@@ -20,8 +20,8 @@ from segwatch.flows.assemble import worker_engine
 from segwatch.flows.errors import FeedError
 from segwatch.flows.happenings import keep
 from segwatch.flows.settings import FlowSettings, load_settings
-from segwatch.geo.errors import EventRefused
-from segwatch.geo.sources import headers
+from segwatch.geo.errors import EventRefused, UnsafeHref
+from segwatch.geo.sources import egress, headers
 from segwatch.geo.sources.deadline import within
 
 _log = logging.getLogger(__name__)
@@ -65,7 +65,11 @@ def poll(engine: Engine, settings: FlowSettings) -> list[Polled]:
         except Exception as error:
             if connection_lost(error) or schema_lacking(error):
                 raise  # no other feed would fare better
-            told = str(error) if isinstance(error, EventRefused | httpx.HTTPError | httpx.InvalidURL) else ""
+            told = (
+                str(error)
+                if isinstance(error, EventRefused | UnsafeHref | httpx.HTTPError | httpx.InvalidURL)
+                else ""
+            )
             one.reason = told or words(error)
             _log.warning("feed %s: %s", one.feed, one.reason)
         done.append(one)
@@ -94,7 +98,7 @@ def fetch(url: str, settings: FlowSettings) -> Document:
     """
     seconds = settings.feed_timeout_seconds
     # left too early, the block closes the connection that the reading waits for
-    with httpx.Client(timeout=seconds, follow_redirects=False) as client:
+    with egress.client(timeout=seconds, follow_redirects=False) as client:
         try:
             return within(seconds, lambda: _read(client, url))
         except TimeoutError as error:

@@ -13,6 +13,7 @@ GeoError
 │   └── SourceFailed     the source did not serve a file; nothing is known against the file itself
 ├── AccessDenied         a source wants credentials; carries ``source`` and ``reason``
 └── UnsafeHref           an href that must not be opened; carries ``href`` and ``reason``
+    └── AddressRefused       its host was resolved as an address that must not be connected to
 """
 
 from __future__ import annotations
@@ -133,6 +134,15 @@ class UnsafeHref(GeoError):
         super().__init__(f"refused to open {href!r}: {reason}")
         self.href = href
         self.reason = reason
+
+
+class AddressRefused(UnsafeHref):
+    """A host was resolved as an address that must not be connected to: now, it may be another one later."""
+
+    def __init__(self, host: str, port: int, reason: str) -> None:
+        super().__init__(f"{host}:{port}", reason)
+        self.host = host
+        self.port = port
 
 
 class AccessDenied(GeoError):

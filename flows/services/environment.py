@@ -8,9 +8,11 @@ of Prefect's variables is, so that no server gets the credentials of another.
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from segwatch.flows.services import secrets
 from segwatch.flows.services.supervisor import Supervisor
@@ -29,6 +31,9 @@ def variables(home: Path, urls: Mapping[str, str]) -> dict[str, str]:
     """Environment in which a process uses the services of a home, by the URLs of those that it may use."""
     found = {name: urls[service] for service, name in _ADDRESSES.items() if service in urls}
     found |= {"SEGWATCH_HOME": str(home), "SEGWATCH_WEBHOOK_SECRET": secrets.webhook_secret(home)}
+    if "receiver" in urls:
+        # the demo's own receiver, and nothing else of this machine
+        found["SEGWATCH_ALLOWED_ADDRESSES"] = json.dumps([urlsplit(urls["receiver"]).netloc])
     if "prefect" in urls:
         found |= {
             "PREFECT_API_URL": f"{urls['prefect']}/api",

@@ -20,7 +20,7 @@ from threading import Lock
 import httpx
 
 from segwatch.geo.errors import AccessDenied, ReadFailed, SourceFailed, UnfitPixels, UnsafeHref
-from segwatch.geo.sources import circuits, hrefs
+from segwatch.geo.sources import circuits, egress, hrefs
 from segwatch.geo.sources.access import Credentials, Signer
 from segwatch.geo.sources.deadline import within
 from segwatch.geo.sources.headers import (
@@ -93,7 +93,7 @@ def network(profile: Profile, credentials: Credentials) -> Iterator[Network]:
     limits = httpx.Limits(max_connections=_CONNECTIONS)
     timeout = httpx.Timeout(30.0, connect=10.0)
     with (
-        httpx.Client(follow_redirects=False, timeout=timeout, limits=limits) as client,
+        egress.client(follow_redirects=False, timeout=timeout, limits=limits) as client,
         ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="range") as threads,
     ):
         yield Network(client, threads, Signer(profile, credentials, client))

@@ -14,7 +14,7 @@ from requests.exceptions import ChunkedEncodingError, RequestException
 from urllib3 import Retry
 from urllib3.exceptions import HTTPError
 
-from segwatch.geo.sources import headers, hrefs
+from segwatch.geo.sources import egress, headers, hrefs
 from segwatch.geo.sources.answers import link_to_next, parse_json, read_body
 from segwatch.geo.sources.asking import Request
 from segwatch.geo.sources.deadline import within
@@ -64,6 +64,7 @@ class StacHttp(StacApiIO):
             raise_on_status=False,
         )
         super().__init__(timeout=_TIMEOUT_SECONDS, max_retries=retry)
+        egress.check_session(self.session)
         self._host = host
 
     def answer(self, request: Request) -> Answer:
