@@ -8,13 +8,19 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
+import fsspec
 import pytest
 import torch
+from fsspec.implementations.memory import MemoryFileSystem
+from shapely.geometry import box
 from sqlalchemy import Engine, text
 
 from segwatch.db import admission, circuits, ledger
+from segwatch.flows import evidence, spool
 from segwatch.flows.doctor import checks
 from segwatch.flows.doctor.gathering import gather
 from segwatch.flows.errors import SourceOut
@@ -22,13 +28,14 @@ from segwatch.flows.outages import require_sources
 from segwatch.flows.segment import Drain
 from segwatch.flows.segmenters import Answer, Tiles
 from segwatch.flows.settings import FlowSettings, load_settings
-from segwatch.geo.errors import AccessDenied, ReadFailed
-from segwatch.geo.sources import ranges
+from segwatch.geo.errors import AccessDenied, ReadFailed, SearchIncomplete
+from segwatch.geo.sources import profiles, ranges
+from segwatch.geo.sources.catalog import Rejected, search
 from tests.conftest import Database
 from tests.support.colour_segmenter import Well
 from tests.support.images import textured
 from tests.support.serving import Answer as Served
-from tests.support.serving import serving_files
+from tests.support.serving import serving, serving_files
 from tests.support.small_queue import queue
 
 PIXELS = textured(10, 20, 30)
@@ -379,3 +386,69 @@ def _centre() -> tuple[float, float]:
     from tests.support.small_queue import AREA
 
     return AREA.centroid.x, AREA.centroid.y
+
+
+class _Store(MemoryFileSystem):  # type: ignore[misc]  # it is not typed
+    """A store of quicklooks that is out now and then, with an error of its own."""
+
+    protocol = "outstore"
+    down = False
+
+    def pipe_file(self, path: str, value: bytes, *given: Any, **more: Any) -> None:
+        if _Store.down:
+            raise RuntimeError("could not connect to the endpoint")
+        super().pipe_file(path, value, *given, **more)
+
+
+def test_quicklooks_of_an_outage_are_stored_once_their_store_is_back(engine: Engine, tmp_path: Path) -> None:
+    fsspec.register_implementation("outstore", _Store, clobber=True)
+    given = load_settings(home=tmp_path, evidence="outstore://pictures", linger_seconds=0.0)
+    _Store.down = True
+    with serving_files({"/a.tif": PIXELS}) as files:
+        queue(engine, files.url, Well.version, count=3)
+        assert Drain(engine, Well(), given).run().inferred == 3
+        query = text("SELECT evidence FROM segwatch.observation ORDER BY 1")
+        with engine.connect() as conn:
+            paths = list(conn.execute(query).scalars())
+        assert len(paths) == 3
+        assert not any(evidence.read(given, path) for path in paths)
+        _Store.down = False
+        queue(engine, files.url, Well.version, first=3)
+        assert Drain(engine, Well(), given).run().inferred == 1
+    assert all(evidence.read(given, path) for path in paths)
+    assert not any(one.is_file() for one in (tmp_path / "quicklooks-to-store").rglob("*"))
+
+
+def test_what_is_kept_for_a_store_that_is_out_is_bounded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(spool, "MAX_BYTES", 25)
+    assert spool.keep(tmp_path, "w/1.jpg", b"x" * 10)
+    assert spool.keep(tmp_path, "w/2.jpg", b"x" * 10)
+    assert not spool.keep(tmp_path, "w/3.jpg", b"x" * 10)
+    stored: dict[str, bytes] = {}
+    assert spool.send(tmp_path, stored.setdefault) == 2
+    assert sorted(stored) == ["w/1.jpg", "w/2.jpg"]
+
+
+@pytest.mark.parametrize("status", [503, 429, 404])
+def test_an_item_that_an_outage_hides_is_not_rejected(status: int) -> None:
+    collection = {
+        "type": "Catalog", "id": "c", "stac_version": "1.0.0", "description": "files",
+        "links": [{"rel": "item", "href": "./one.json"}],
+    }  # fmt: skip
+    answers = {
+        "/": (200, {"content-type": "application/json"}, json.dumps(collection).encode()),
+        "/one.json": (status, {"retry-after": "0"}, b"no"),
+    }
+    found: list[Any] = []
+    begin, end = datetime(2020, 1, 1, tzinfo=UTC), datetime(2030, 1, 1, tzinfo=UTC)
+    with serving(answers) as url:
+        looking = search(url + "/", profiles.load("rgb-cog"), box(0, 0, 1, 1), begin, end)
+        if status == 404:
+            found += looking
+            assert [type(one) for one in found] == [Rejected]
+            return
+        with pytest.raises(SearchIncomplete, match=f"cannot be had now: HTTP {status}"):
+            found += looking
+    assert found == []
