@@ -55,11 +55,10 @@ class Delivered:
 
 def deliver_outbox(engine: Engine, settings: FlowSettings) -> Delivered:
     """Send everything that is due. Receivers must honour ``webhook-id``: a crash after sending repeats it."""
+    courier = _Courier(engine, settings)
     with engine.begin() as conn:
         outbox.escalate(conn)
-    courier = _Courier(engine, settings)
-    courier.check_channels()
-    with engine.begin() as conn:
+        courier.check_channels(conn)
         digests.gather(conn)
         outbox.give_up_gone(conn)
     asyncio.run(courier.run())
@@ -87,16 +86,19 @@ class _Courier:
         """Of the watches, when channels were checked last."""
         self._check_at = 0.0
 
-    def check_channels(self) -> None:
+    def check_channels(self, conn: Connection) -> None:
         """Withdraw what the watches in force do not name any more, also of what is leased and not on its way yet."""
-        with self._engine.begin() as conn:
-            configuration = withdrawing.configuration(conn)
-            if configuration != self._configuration:
-                count, withdrawn = withdrawing.withdraw(conn)
-                self.total.withdrawn += count
-                self._waiting = [one for one in self._waiting if one.id not in withdrawn]
+        configuration = withdrawing.configuration(conn)
+        if configuration != self._configuration:
+            count, withdrawn = withdrawing.withdraw(conn)
+            self.total.withdrawn += count
+            self._waiting = [one for one in self._waiting if one.id not in withdrawn]
         self._configuration = configuration
         self._check_at = time.monotonic() + _CHECK_EVERY_SECONDS
+
+    def _check(self) -> None:
+        with self._engine.begin() as conn:
+            self.check_channels(conn)
 
     async def run(self) -> None:
         """Until nothing is due."""
@@ -127,7 +129,7 @@ class _Courier:
     async def _start_checked(self, client: httpx.AsyncClient, ledger: ThreadPoolExecutor) -> None:
         """Send of what is leased what the watches in force still want sent."""
         if self._waiting and time.monotonic() >= self._check_at:
-            await asyncio.get_running_loop().run_in_executor(ledger, self.check_channels)
+            await asyncio.get_running_loop().run_in_executor(ledger, self._check)
         self._start(client)
 
     def _start(self, client: httpx.AsyncClient) -> None:
