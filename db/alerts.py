@@ -50,7 +50,7 @@ _SEEN = text("UPDATE segwatch.alert SET escalate_at = NULL WHERE id = :id AND es
 _LIST = text(
     """
     SELECT alert_id, created_at, rule, kind, target, valid_at, before_m2, after_m2, retracted_at, delivered_at,
-           deliveries_pending, deliveries_failed, status, status_by, status_note, snoozed_until
+           deliveries_pending, deliveries_failed, deliveries_withdrawn, status, status_by, status_note, snoozed_until
     FROM watch.alerts WHERE watch = :watch AND (NOT CAST(:open AS boolean) OR status <> 'resolved')
     ORDER BY created_at DESC, alert_id LIMIT :limit
     """

@@ -107,20 +107,24 @@ def words(error: BaseException) -> str:
     return shortened(str(storable(line)), _LONGEST_WORDS)
 
 
-#: Classes of SQLSTATE: the connection, and a server that goes down or comes up.
-_AWAY = ("08", "57P")
+#: Classes and codes of SQLSTATE that tell of the server and not of what was asked: the connection (08), no disk,
+#: memory or connections left (53), a server that goes down or comes up (57P), its files (58), a standby that was
+#: promoted or not yet (25006), and what others held at the same time (40001, 40P01, 55P03).
+_AWAY = ("08", "53", "57P", "58", "25006", "40001", "40P01", "55P03")
 
 
 def connection_lost(error: BaseException) -> bool:
-    """Whether the database was not there: nothing is wrong with what was asked of it."""
+    """Whether the database was not there, or could not work: nothing is wrong with what was asked of it."""
     if isinstance(error, DBAPIError):
         if error.connection_invalidated:
             return True
         error = error.orig or error
-    if not isinstance(error, psycopg.OperationalError):
+    if not isinstance(error, psycopg.Error):
         return False
     # what the server itself refuses has a state; a connection that is cut or not made has none
-    return error.sqlstate is None or error.sqlstate.startswith(_AWAY)
+    if error.sqlstate is None:
+        return isinstance(error, psycopg.OperationalError)
+    return error.sqlstate.startswith(_AWAY)
 
 
 #: What a database says that has another schema than this version of segwatch, or none.

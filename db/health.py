@@ -7,6 +7,9 @@ from datetime import datetime
 
 from sqlalchemy import Connection, text
 
+from segwatch.db.circuits import OpenCircuit as OpenSource
+from segwatch.db.circuits import open_now
+
 _NOW = text("SELECT clock_timestamp()")
 _WATCHES = text(
     """
@@ -41,6 +44,10 @@ _OUTBOX = text(
     """
 )
 _DEAD = text("SELECT count(*) FROM segwatch.delivery WHERE state = 'dead'")
+_WITHDRAWN = text(
+    "SELECT count(*) FROM segwatch.delivery"
+    " WHERE state = 'withdrawn' AND last_error IS NOT NULL AND alert_id IS NOT NULL"
+)
 _OPEN = text(
     """
     SELECT name, failures, resting_until, last_error FROM segwatch.channel
@@ -88,6 +95,10 @@ class LedgerHealth:
     messages_dead: int
     """Given up, for good unless somebody replays them."""
     circuits: tuple[OpenCircuit, ...]
+    sources: tuple[OpenSource, ...] = ()
+    """Sources of imagery that are out."""
+    messages_withdrawn: int = 0
+    """Not sent, as their rule does not name the channel any more."""
 
 
 def read(conn: Connection) -> LedgerHealth:
@@ -102,4 +113,6 @@ def read(conn: Connection) -> LedgerHealth:
         due_since=outbox.since,
         messages_dead=conn.execute(_DEAD).scalar_one(),
         circuits=tuple(OpenCircuit(*row) for row in conn.execute(_OPEN)),
+        messages_withdrawn=conn.execute(_WITHDRAWN).scalar_one(),
+        sources=tuple(open_now(conn)),
     )

@@ -1,13 +1,16 @@
 """The queue: lease the best scene, stay alive, and end each observation as inferred, skipped or failed.
 
 A lease is a worker's name and a time. It is ours until another worker takes it after that time; who lost
-it changes nothing any more. Every lease counts as an attempt, so a scene that kills its worker ends too.
+it changes nothing any more. A lease counts as an attempt once its worker says what became of it. Leases that run out
+say nothing about the scene, as workers are killed for many reasons; only a scene whose leases ran out
+:data:`MAX_LOST_LEASES` times in a row is taken to kill its workers. Neither does a source or a machine that fails:
+see :func:`segwatch.db.admission.refuse`.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -16,7 +19,8 @@ from uuid import UUID
 from shapely.errors import ShapelyError
 from sqlalchemy import Connection, Row, text
 
-from segwatch.db import scenes
+from segwatch.db import admission, scenes
+from segwatch.db.admission import FREE, WHOSE
 from segwatch.db.codec import hex_ewkb, load_watch
 from segwatch.db.errors import CodecError, DbError, LeaseLost, words
 from segwatch.db.ids import make_id
@@ -27,21 +31,21 @@ _log = logging.getLogger(__name__)
 _DEFAULT_MAX_ATTEMPTS = 3
 _LONGEST_WAIT_SECONDS = 3600.0
 
-#: What nobody holds, and need not wait after a failure.
-_FREE = """((o.state = 'pending' AND (o.not_before IS NULL OR o.not_before <= clock_timestamp()))
-            OR (o.state = 'leased' AND o.lease_until < clock_timestamp()))"""
-#: All, or the watch's own and what is more urgent.
-_WHOSE = "(CAST(:watch AS text) IS NULL OR w.name = :watch OR o.priority > CAST(:above AS int))"
+#: How long the outcome of a probe is waited for: reading a scene takes no longer where the source works.
+PROBE_SECONDS = 600.0
+#: A worker is killed more often than that by no machine that works at all.
+MAX_LOST_LEASES = 10
 
-#: An expired lease whose attempts are used up ends here; nobody else would end it.
+#: A scene that kills its workers ends here; nobody else would end it.
 _GIVE_UP = text(
     """
     UPDATE segwatch.observation o
     SET state = 'failed', lease_worker = NULL, lease_until = NULL, committed_at = clock_timestamp(),
-        reason = 'the worker died or hung: ' || o.attempts || ' lease(s) ran out, the last of ' || o.lease_worker
+        attempts = o.attempts + 1, lost_leases = o.lost_leases + 1,
+        reason = 'the worker died or hung: ' || o.lost_leases + 1 || ' lease(s) ran out, the last of ' || o.lease_worker
     WHERE o.id IN (
         SELECT e.id FROM segwatch.observation e
-        WHERE e.state = 'leased' AND e.lease_until < clock_timestamp() AND e.attempts >= :max_attempts
+        WHERE e.state = 'leased' AND e.lease_until < clock_timestamp() AND e.lost_leases + 1 >= :max_lost
         ORDER BY e.id FOR UPDATE SKIP LOCKED)
     RETURNING o.id
     """
@@ -54,9 +58,9 @@ _PRIORITY = text(
 _BEST = text(
     f"""
     SELECT o.scene_id, o.items FROM segwatch.observation o JOIN segwatch.watch w ON w.id = o.watch_id
-    WHERE {_FREE}
+    WHERE {FREE}
       AND o.model_version = :model_version
-      AND {_WHOSE}
+      AND {WHOSE}
     ORDER BY o.priority DESC, o.acquired_at, o.scene_id, o.id
     LIMIT 1 FOR UPDATE OF o SKIP LOCKED
     """  # noqa: S608 - parts of this file
@@ -68,32 +72,34 @@ _TAKE = text(
         WHERE o.scene_id = :scene_id AND o.model_version = :model_version
           -- what one watch reads may be what another one's profile cannot: only those of the same pixels go together
           AND o.items = CAST(:items AS uuid[])
-          AND {_FREE}
-          AND {_WHOSE}
+          AND {FREE}
+          AND {WHOSE}
         ORDER BY o.id FOR UPDATE OF o SKIP LOCKED
     )
     UPDATE segwatch.observation o
-    SET state = 'leased', lease_worker = :worker, leased_at = clock_timestamp(), attempts = o.attempts + 1,
+    SET state = 'leased', lease_worker = :worker, leased_at = clock_timestamp(),
+        attempts = o.attempts + (CASE WHEN o.state = 'leased' THEN 0 ELSE 1 END),
+        lost_leases = o.lost_leases + (CASE WHEN o.state = 'leased' THEN 1 ELSE 0 END),
         lease_until = clock_timestamp() + make_interval(secs => :seconds), not_before = NULL
     FROM mine, segwatch.watch w
     WHERE o.id = mine.id AND w.id = o.watch_id
-    RETURNING o.id, o.watch_id, o.attempts, o.items, w.definition
+    RETURNING o.id, o.watch_id, o.attempts, o.items, o.refused_at, w.definition
     """  # noqa: S608 - parts of this file
 )
 _WAITING = text(
     f"""
     SELECT EXISTS (
         SELECT 1 FROM segwatch.observation o JOIN segwatch.watch w ON w.id = o.watch_id
-        WHERE {_FREE}
+        WHERE {FREE}
           AND o.model_version = :model_version
-          AND {_WHOSE})
+          AND {WHOSE})
     """  # noqa: S608 - parts of this file
 )
 _HELD_BY_OTHERS = text(
     f"""
     SELECT o.id, o.lease_until FROM segwatch.observation o JOIN segwatch.watch w ON w.id = o.watch_id
     WHERE o.state = 'leased' AND o.lease_worker <> :worker AND o.lease_until >= clock_timestamp()
-      AND o.model_version = :model_version AND {_WHOSE}
+      AND o.model_version = :model_version AND {WHOSE}
     """  # noqa: S608 - parts of this file
 )
 _UNTOUCHED = text(
@@ -116,7 +122,7 @@ _OPEN = text(
            max(o.leased_at) AS leased_at
     FROM segwatch.observation o JOIN segwatch.watch w ON w.id = o.watch_id
     CROSS JOIN LATERAL (
-        SELECT {_FREE} AS free, o.state = 'leased' AND o.lease_until < clock_timestamp() AS expired) f
+        SELECT {FREE} AS free, o.state = 'leased' AND o.lease_until < clock_timestamp() AS expired) f
     WHERE o.state IN ('pending', 'leased') AND o.model_version = :model_version AND w.name = :watch
     """  # noqa: S608 - parts of this file
 )
@@ -156,7 +162,7 @@ _FAIL = text(
         committed_at = CASE WHEN attempts >= :max_attempts THEN clock_timestamp() END,
         not_before = CASE WHEN attempts < :max_attempts THEN clock_timestamp() + make_interval(
             secs => least(:longest, :retry_seconds * power(2.0, least(greatest(attempts - 1, 0), 30)))) END,
-        lease_worker = NULL, lease_until = NULL
+        lease_worker = NULL, lease_until = NULL, lost_leases = 0
     WHERE (CAST(:id AS uuid) IS NULL OR id = :id) AND state = 'leased' AND lease_worker = :worker
     """
 )
@@ -172,7 +178,8 @@ _FORGIVE = text(
 _RETRY = text(
     """
     UPDATE segwatch.observation o
-    SET state = 'pending', attempts = 0, not_before = NULL, reason = NULL, committed_at = NULL,
+    SET state = 'pending', attempts = 0, not_before = NULL, reason = NULL, committed_at = NULL, refusals = 0,
+        refused_since = NULL, refused_at = NULL, lost_leases = 0,
         watch_id = w.id, priority = w.priority - (CASE WHEN o.version > 1 THEN 1 ELSE 0 END)
     FROM segwatch.series s
     JOIN segwatch.watch_head h ON h.name = s.watch_name
@@ -186,7 +193,8 @@ _RETRY = text(
 _SAVE = text(
     """
     UPDATE segwatch.observation
-    SET state = 'inferred', reason = NULL, lease_worker = NULL, lease_until = NULL,
+    SET state = 'inferred', reason = NULL, lease_worker = NULL, lease_until = NULL, refusals = 0,
+        refused_since = NULL, refused_at = NULL, lost_leases = 0,
         footprint = CAST(:footprint AS geometry), answer = :answer, tiles = :tiles, tiles_failed = :tiles_failed,
         clear_share = :clear_share, bytes_read = :bytes_read, compute_seconds = :compute_seconds, evidence = :evidence,
         area_km2 = ST_Area(CAST(CAST(:footprint AS geometry) AS geography)) / 1e6,
@@ -198,6 +206,14 @@ _COPY_DETECTIONS = (
     "COPY segwatch.detection (id, observation_id, ordinal, target, geom, score, area_m2) FROM STDIN"
 )
 _TIMINGS = frozenset({"read_at", "inferred_at"})
+
+
+#: Names of the circuits that a watch needs closed to read a scene.
+CircuitsOf = Callable[[Scene, Watch], Collection[str]]
+
+
+def _no_circuits(scene: Scene, watch: Watch) -> Collection[str]:
+    return ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,31 +284,54 @@ def lease(
     watch: str | None = None,
     max_attempts: int = _DEFAULT_MAX_ATTEMPTS,
     retry_seconds: float = 0.0,
+    circuits_of: CircuitsOf = _no_circuits,
+    left_alone: Collection[str] = (),
 ) -> SceneLease | None:
     """Lease the best scene (highest priority, then oldest) that no other worker holds; None if there is none.
 
     With ``watch``: of this watch, or of others that have a higher priority.
 
-    Observations whose lease ran out ``max_attempts`` times end as failed on the way. Those that cannot be read out of
-    the ledger are a failed attempt each, and the next best scene takes their place.
+    Observations whose lease ran out :data:`MAX_LOST_LEASES` times end as failed on the way. Those that cannot be read
+    out of the ledger are a failed attempt each, and the next best scene takes their place.
+
+    Parameters
+    ----------
+    circuits_of
+        Names of the circuits that a watch needs closed to read a scene.
+    left_alone
+        Circuits that this worker does not try.
     """
-    for row in conn.execute(_GIVE_UP, {"max_attempts": max_attempts}):
-        _log.warning("observation %s failed: its lease ran out %d time(s)", row.id, max_attempts)
-    wanted = _wanted(conn, model_version, watch)
+    for row in conn.execute(_GIVE_UP, {"max_lost": MAX_LOST_LEASES}):
+        _log.warning("observation %s failed: its lease ran out %d time(s)", row.id, MAX_LOST_LEASES)
+    wanted = _wanted(conn, model_version, watch, worker, left_alone)
     while (best := conn.execute(_BEST, wanted).first()) is not None:
         given = wanted | {
             "scene_id": best.scene_id,
             "items": best.items,
-            "worker": worker,
             "seconds": seconds,
         }
         rows = sorted(conn.execute(_TAKE, given), key=lambda row: str(row.id))
         found, unreadable = _read(conn, best.scene_id, rows)
         for observation_id, reason in unreadable.items():
             fail(conn, observation_id, worker, reason, max_attempts=max_attempts, retry_seconds=retry_seconds)
-        if found is not None:
-            return found
+        if found is not None and (admitted := _admitted(conn, found, rows, wanted, circuits_of)):
+            return admitted
     return None
+
+
+def _admitted(
+    conn: Connection,
+    found: SceneLease,
+    rows: Sequence[Row[Any]],
+    wanted: Mapping[str, Any],
+    circuits_of: CircuitsOf,
+) -> SceneLease | None:
+    """What is left of a lease without what waits for an open circuit; None where nothing is."""
+    needs = {one.id: circuits_of(found.scene, one.watch) for one in found.observations}
+    refused_at = max((row.refused_at for row in rows if row.refused_at is not None), default=None)
+    admitted = admission.admit(conn, wanted, needs, refused_at, PROBE_SECONDS)
+    left = tuple(one for one in found.observations if one.id in admitted)
+    return SceneLease(found.scene_id, found.scene, left) if left else None
 
 
 def _read(
@@ -317,22 +356,30 @@ def _read(
     return SceneLease(scene_id, scene, tuple(observations)), unreadable
 
 
-def waiting(conn: Connection, *, model_version: str, watch: str | None = None) -> bool:
-    """Whether anything can be leased now."""
-    return bool(conn.execute(_WAITING, _wanted(conn, model_version, watch)).scalar_one())
+def waiting(
+    conn: Connection,
+    *,
+    model_version: str,
+    watch: str | None = None,
+    worker: str = "",
+    left_alone: Collection[str] = (),
+) -> bool:
+    """Whether anything can be leased now; see :func:`lease`."""
+    return bool(conn.execute(_WAITING, _wanted(conn, model_version, watch, worker, left_alone)).scalar_one())
 
 
 def held_by_others(
     conn: Connection, worker: str, *, model_version: str, watch: str | None = None
 ) -> dict[UUID, datetime]:
     """Leases of other workers that hold, and until when: they are free then unless their worker renews them."""
-    found = conn.execute(_HELD_BY_OTHERS, _wanted(conn, model_version, watch) | {"worker": worker})
+    found = conn.execute(_HELD_BY_OTHERS, _wanted(conn, model_version, watch, worker))
     return {row.id: row.lease_until for row in found}
 
 
 def open_work(conn: Connection, *, model_version: str, watch: str) -> OpenWork:
     """What is left of a watch for one model."""
-    row = conn.execute(_OPEN, {"model_version": model_version, "watch": watch}).one()
+    values = {"model_version": model_version, "watch": watch, "worker": "", "left_alone": []}
+    row = conn.execute(_OPEN, values).one()
     return OpenWork(**{**row._mapping, "workers": tuple(row.workers)})
 
 
@@ -342,13 +389,25 @@ def untouched(conn: Connection, *, model_version: str, watch: str) -> frozenset[
     return frozenset(row.id for row in found)
 
 
-def _wanted(conn: Connection, model_version: str, watch: str | None) -> dict[str, Any]:
+def _wanted(
+    conn: Connection,
+    model_version: str,
+    watch: str | None,
+    worker: str,
+    left_alone: Collection[str] = (),
+) -> dict[str, Any]:
     """Whose observations a run takes: all, or its own watch's and those that are more urgent.
 
     So a worker that is busy with years of monitoring turns to the event of today after the scene at hand.
     """
     above = None if watch is None else conn.execute(_PRIORITY, {"watch": watch}).scalar()
-    return {"model_version": model_version, "watch": watch, "above": above}
+    return {
+        "model_version": model_version,
+        "watch": watch,
+        "above": above,
+        "worker": worker,
+        "left_alone": sorted(left_alone),
+    }
 
 
 def renew(conn: Connection, worker: str, seconds: float) -> int:

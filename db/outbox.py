@@ -18,6 +18,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from segwatch.db import messages, tables
 from segwatch.db.ids import make_id
+from segwatch.db.withdrawing import NAMED
 
 #: Failures in a row after which a channel is left alone.
 BREAKER_FAILURES = 5
@@ -73,8 +74,8 @@ _WELL = text(
 _FAILED = text(
     """
     UPDATE segwatch.delivery d
-    SET state = CASE WHEN clock_timestamp() >= m.tried_since + make_interval(secs => :give_up_seconds) THEN 'dead'
-                     ELSE 'pending' END,
+    SET state = CASE WHEN clock_timestamp() >= m.tried_since + make_interval(secs => CAST(:give_up_seconds AS float8))
+                     THEN 'dead' ELSE 'pending' END,
         last_error = :reason, next_attempt_at = clock_timestamp() + make_interval(secs => :retry_in_seconds),
         lease_worker = NULL, lease_until = NULL
     FROM segwatch.delivery m
@@ -120,9 +121,10 @@ _CHANNELS = text(
     SELECT c.name, c.failures, c.resting_until, c.gone_at, c.last_error, c.changed_at,
            count(d.id) FILTER (WHERE d.state = 'pending') AS pending,
            count(d.id) FILTER (WHERE d.state = 'dead') AS given_up,
+           count(d.id) FILTER (WHERE d.state = 'withdrawn' AND d.last_error IS NOT NULL) AS withdrawn,
            coalesce(array_agg(DISTINCT w.name || ', rule ' || a.rule) FILTER (WHERE a.id IS NOT NULL), '{}') AS rules
     FROM segwatch.channel c
-    LEFT JOIN segwatch.delivery d ON d.channel = c.name AND d.state IN ('pending', 'dead')
+    LEFT JOIN segwatch.delivery d ON d.channel = c.name AND d.state IN ('pending', 'dead', 'withdrawn')
     LEFT JOIN segwatch.alert a ON a.id = d.alert_id LEFT JOIN segwatch.watch w ON w.id = a.watch_id
     WHERE c.gone_at IS NOT NULL OR c.failures > 0
     GROUP BY c.name ORDER BY c.gone_at NULLS LAST, c.name
@@ -170,13 +172,19 @@ _WAITING = text(
     WHERE d.state = 'pending' AND d.digest_id IS NULL AND (d.lease_until IS NULL OR d.lease_until < clock_timestamp())
     """
 )
-#: What was corrected meanwhile is not said again: the newer message stands. Alerts come back with their digest.
+#: What was withdrawn comes back once its rule names the channel again. What was corrected meanwhile is not said
+#: again: the newer message stands. Alerts come back with their digest.
 _REPLAY = text(
-    """
+    f"""
     WITH again AS (
         UPDATE segwatch.delivery d
         SET state = 'pending', next_attempt_at = clock_timestamp(), tried_since = clock_timestamp(), attempts = 0
-        WHERE d.state = 'dead' AND d.digest_at IS NULL
+        WHERE d.digest_at IS NULL
+          AND (d.state = 'dead' OR d.state = 'withdrawn' AND d.last_error IS NOT NULL AND EXISTS (
+              SELECT 1 FROM segwatch.alert a
+              WHERE (a.id = d.alert_id
+                     OR a.id IN (SELECT m.alert_id FROM segwatch.delivery m WHERE m.digest_id = d.id))
+                AND {NAMED}))
           AND NOT EXISTS (SELECT 1 FROM segwatch.verdict v WHERE v.track_id = d.track_id AND v.verdict = 'rejected')
           AND (CAST(:channel AS text) IS NULL OR d.channel = :channel)
           AND (CAST(:alert_id AS uuid) IS NULL OR d.alert_id = :alert_id
@@ -186,10 +194,11 @@ _REPLAY = text(
                             AND n.ordinal > d.ordinal)
         RETURNING d.id, d.channel
     ), members AS (
-        UPDATE segwatch.delivery m SET state = 'pending' FROM again WHERE m.digest_id = again.id AND m.state = 'dead'
+        UPDATE segwatch.delivery m SET state = 'pending' FROM again
+        WHERE m.digest_id = again.id AND m.state IN ('dead', 'withdrawn')
     )
     SELECT channel FROM again
-    """
+    """  # noqa: S608 - a part of another file
 )
 _AWAKE = text(
     """
@@ -271,11 +280,12 @@ def failed(
     reason: str,
     *,
     retry_in_seconds: float,
-    give_up_seconds: float,
+    give_up_seconds: float | None,
     rest_seconds: float | None,
 ) -> bool:
-    """The channel did not take it: due again after a while, dead once it was tried for long enough.
+    """The channel did not take it: due again after a while, dead once it was tried for ``give_up_seconds``.
 
+    None of these where the channel is to blame: however long it is out, it gets its messages once it is back.
     ``rest_seconds`` is the channel's first rest after :data:`BREAKER_FAILURES` failures in a row, doubled with each
     further one; None where the failure says nothing about the channel.
 

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, text
 from segwatch.db import runs
 from segwatch.db.runs import Run
 
-#: Free, and for how long: since it was found, given back or allowed another attempt.
+#: Free and behind no open circuit, and for how long: since it was found, given back or allowed another attempt.
 _IDLE = text(
     """
     SELECT w.name AS watch, count(*) AS scenes,
@@ -18,6 +18,7 @@ _IDLE = text(
                         coalesce(o.leased_at, o.discovered_at))) AS since
     FROM segwatch.observation o JOIN segwatch.watch w ON w.id = o.watch_id
     WHERE o.state = 'pending' AND (o.not_before IS NULL OR o.not_before <= clock_timestamp())
+      AND NOT EXISTS (SELECT 1 FROM segwatch.circuit c WHERE c.name = ANY(o.circuits) AND c.failures > 0)
     GROUP BY w.name ORDER BY w.name
     """
 )

@@ -242,6 +242,15 @@ observation = Table(
     _text("evidence", nullable=True),
     #: a failed attempt waits until then
     _time("not_before", nullable=True),
+    #: circuits that must be closed for its pixels to be read; known once one of them was open
+    Column("circuits", ARRAY(Text), nullable=False, server_default="{}"),
+    #: attempts that were not counted, since the source or the machine was to blame, in a row
+    Column("refusals", Integer, nullable=False, server_default="0"),
+    #: the first and the last of them
+    _time("refused_since", nullable=True),
+    _time("refused_at", nullable=True),
+    #: leases that ran out, in a row: a killed worker costs no attempt, a scene that kills its workers still ends
+    Column("lost_leases", Integer, nullable=False, server_default="0"),
     CheckConstraint(
         "state IN ('pending', 'leased', 'inferred', 'observed', 'skipped', 'failed')",
         name="observation_state",
@@ -477,6 +486,25 @@ channel = Table(
     _time("changed_at", now=True),
     #: it answered that it wants no more
     _time("gone_at", nullable=True),
+)
+
+#: Hosts and credentials that failed: shared by all workers, so that an outage is found once and not by every scene.
+circuit = Table(
+    "circuit",
+    metadata,
+    Column("name", Text, primary_key=True),
+    #: in a row; 0 = closed
+    Column("failures", Integer, nullable=False, server_default="0"),
+    _time("opened_at", nullable=True),
+    #: then one scene is tried
+    _time("retry_at", nullable=True),
+    #: the worker that tries it, and until when it is waited for
+    _text("probe_worker", nullable=True),
+    _time("probe_until", nullable=True),
+    _text("error", nullable=True),
+    #: the last time that it closed
+    _time("closed_at", nullable=True),
+    CheckConstraint("(failures = 0) = (retry_at IS NULL)", name="circuit_open"),
 )
 
 alert_mark = Table(

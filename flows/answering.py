@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from segwatch.db.errors import words
 from segwatch.db.ledger import LeasedObservation
+from segwatch.flows.causes import out_of_device_memory
 from segwatch.flows.evidence import Preview
 from segwatch.flows.reading import Reading, Strip, View
 from segwatch.flows.segmenters import Segmenter
@@ -52,6 +53,8 @@ class TilesFailed:
     tiles: int
     error: str
     """The segmenter's last one."""
+    of_machine: bool = False
+    """Whether the device had no memory left."""
 
     @property
     def reason(self) -> str:
@@ -211,6 +214,7 @@ class _Answering:
         self.tally = _Tally()
         self._seconds = 0.0
         self._errors: dict[object, str] = {}
+        self._of_machine: set[object] = set()
         self._apart: set[object] = set()
         """Whose instruction failed where the others' did not: it is asked alone."""
         self._texts: dict[object, str] = {}
@@ -255,7 +259,8 @@ class _Answering:
         tiles, failed = self._tiles[observation.id], self._tiles_failed[observation.id]
         if failed == 0 or (failed < tiles and failed <= observation.watch.max_failed_tiles * tiles):
             return None
-        return TilesFailed(failed, tiles, self._errors[observation.id])
+        why = self._errors[observation.id]
+        return TilesFailed(failed, tiles, why, of_machine=observation.id in self._of_machine)
 
     def result(self, observation: LeasedObservation, bytes_read: int) -> ObservationResult:
         """What one instruction's answer comes to."""
@@ -320,6 +325,8 @@ class _Answering:
         except Exception as error:  # torch's own errors, and whatever an operator's segmenter raises
             why = words(error)
             self._errors.update({one.id: why for one in asked})
+            if out_of_device_memory(error):
+                self._of_machine.update(one.id for one in asked)
             _log.warning("%d tile(s) failed for %d instruction(s): %s", len(some), len(asked), why)
             return asked
         for (tile, _), per_instruction in zip(some, answers, strict=True):

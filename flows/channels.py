@@ -15,8 +15,10 @@ from standardwebhooks import Webhook
 
 from segwatch.db import messages
 from segwatch.db.outbox import DeliveryLease
+from segwatch.flows.guarding import guarding
 from segwatch.flows.settings import FlowSettings
 from segwatch.geo.antimeridian import centre_of, name_place
+from segwatch.geo.errors import AddressRefused
 from segwatch.geo.sources import faults
 from segwatch.geo.sources.headers import parse_retry_after
 
@@ -28,6 +30,8 @@ _SAID = {
     messages.REINSTATED: "Holds after all: ",
 }
 _LONGEST_WAIT_SECONDS = 3600.0
+#: Of a reason, characters.
+_MAX_REASON = 300
 #: Alerts of a digest that a person is told one by one.
 _MOST_LINES = 20
 #: They refuse the message itself; the next one may do.
@@ -63,6 +67,8 @@ async def send(client: httpx.AsyncClient, one: DeliveryLease, settings: FlowSett
             return await _post(client, one, settings)
     except TimeoutError:
         return Problem(f"no answer within {settings.delivery_timeout_seconds:g} s")
+    except AddressRefused as error:
+        return Problem(f"refused: {error.reason}"[:_MAX_REASON])
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         return Problem(_reason(error))
 
@@ -129,7 +135,10 @@ def _notify(name: str, one: DeliveryLease, settings: FlowSettings) -> Problem | 
     service = apprise.Apprise()
     if not service.add(address.get_secret_value()):
         return Problem(f"the address of service {name!r} in SEGWATCH_SERVICES is none that Apprise knows")
-    sent = service.notify(body=body, title=title, body_format=apprise.NotifyFormat.TEXT)
+    with guarding(settings.permitted_addresses) as guard:
+        sent = service.notify(body=body, title=title, body_format=apprise.NotifyFormat.TEXT)
+    if guard.refused:
+        return Problem(f"service {name!r} is refused: {guard.refused}"[:_MAX_REASON])
     return None if sent else Problem(f"service {name!r} did not take it")
 
 

@@ -24,7 +24,7 @@ from prefect import flow
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
-from segwatch.db import digests, outbox
+from segwatch.db import digests, outbox, withdrawing
 from segwatch.db.errors import words
 from segwatch.db.outbox import DeliveryLease
 from segwatch.flows import channels, stopping
@@ -33,6 +33,7 @@ from segwatch.flows.channels import Problem
 from segwatch.flows.lost import end_lost
 from segwatch.flows.running import registered
 from segwatch.flows.settings import FlowSettings, load_settings
+from segwatch.geo.sources import egress
 
 _log = logging.getLogger(__name__)
 _AT_ONCE = 32
@@ -44,6 +45,8 @@ _LOOK_EVERY_SECONDS = 0.25
 #: A message waits so long for a courier that died.
 _MAX_LEASE_SECONDS = 60.0
 _LEASE_TIMEOUTS = 12.0
+#: So soon a message follows a watch that was applied anew.
+_CHECK_EVERY_SECONDS = 0.1
 _LONGEST_RETRY_SECONDS = 3600.0
 #: A channel's first rest, in first waits of a message.
 _REST = 6.0
@@ -58,6 +61,8 @@ class Delivered:
     """Attempts that failed; the row stays in the outbox and is tried again later."""
     held: list[str] = field(default_factory=list)
     """What other couriers that are alive still had to send at the end."""
+    withdrawn: int = 0
+    """Messages that are not sent any more: the watch in force does not name their channel."""
 
 
 def deliver_outbox(engine: Engine, settings: FlowSettings) -> Delivered:
@@ -65,17 +70,18 @@ def deliver_outbox(engine: Engine, settings: FlowSettings) -> Delivered:
 
     What a courier that died had leased is waited for, and sent: its leases are not renewed, and run out in a minute.
     """
+    courier = _Courier(engine, settings)
     with engine.begin() as conn:
         outbox.escalate(conn)
+        courier.check_channels(conn)
         digests.gather(conn)
         outbox.give_up_gone(conn)
-    courier = _Courier(engine, settings)
     with courier.alive():
         asyncio.run(courier.run())
         while courier.outlives_others():
             asyncio.run(courier.run())
     total = courier.total
-    if total.delivered or total.failed:
+    if total.delivered or total.failed or total.withdrawn:
         _log.info("deliver %s", asdict(total))
     return total
 
@@ -98,6 +104,23 @@ class _Courier:
         self._in_vain: frozenset[str] = frozenset()
         """Channels past which nothing was due at the last look."""
         self._look_again_at = 0.0
+        self._configuration: tuple[Any, ...] = ()
+        """Of the watches, when channels were checked last."""
+        self._check_at = 0.0
+
+    def check_channels(self, conn: Connection) -> None:
+        """Withdraw what the watches in force do not name any more, also of what is leased and not on its way yet."""
+        configuration = withdrawing.configuration(conn)
+        if configuration != self._configuration:
+            count, withdrawn = withdrawing.withdraw(conn)
+            self.total.withdrawn += count
+            self._waiting = [one for one in self._waiting if one.id not in withdrawn]
+        self._configuration = configuration
+        self._check_at = time.monotonic() + _CHECK_EVERY_SECONDS
+
+    def _check(self) -> None:
+        with self._engine.begin() as conn:
+            self.check_channels(conn)
 
     @contextmanager
     def alive(self) -> Iterator[None]:
@@ -155,11 +178,12 @@ class _Courier:
         loop.set_default_executor(ThreadPoolExecutor(2 * _AT_ONCE))
         with ThreadPoolExecutor(1) as ledger:
             # the time limit is that of the whole exchange, see channels.send
-            async with httpx.AsyncClient(timeout=None, follow_redirects=False) as client:  # noqa: S113
+            allowed = self._settings.permitted_addresses
+            async with egress.async_client(allowed, timeout=None, follow_redirects=False) as client:
                 while not stopping.requested.is_set():
                     while self._looks_further():
                         await loop.run_in_executor(ledger, self._lease)
-                        self._start(client)
+                        await self._start_checked(client, ledger)
                     if not self._sending:
                         return
                     done, _ = await asyncio.wait(
@@ -168,10 +192,16 @@ class _Courier:
                     results = [(self._sending.pop(task), task.result()) for task in done]
                     if all(problem is None for _, problem in results):
                         # the next ones are on their way while the ledger is told of these
-                        self._start(client)
+                        await self._start_checked(client, ledger)
                     if results:
                         await loop.run_in_executor(ledger, self._record, results)
-                        self._start(client)
+                        await self._start_checked(client, ledger)
+
+    async def _start_checked(self, client: httpx.AsyncClient, ledger: ThreadPoolExecutor) -> None:
+        """Send of what is leased what the watches in force still want sent."""
+        if self._waiting and time.monotonic() >= self._check_at:
+            await asyncio.get_running_loop().run_in_executor(ledger, self._check)
+        self._start(client)
 
     def _start(self, client: httpx.AsyncClient) -> None:
         """Send of what is leased as much as may be on the way at once."""
@@ -250,7 +280,7 @@ class _Courier:
             one.id,
             problem.reason,
             retry_in_seconds=max(problem.wait_seconds, _wait(first, one.attempts)),
-            give_up_seconds=self._settings.delivery_hours * 3600,
+            give_up_seconds=None if problem.of_channel else self._settings.delivery_hours * 3600,
             rest_seconds=_REST * first if problem.of_channel else None,
         )
 

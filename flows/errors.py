@@ -4,6 +4,7 @@ FlowError
 ├── ConfigError         a setting, watch file or argument is wrong; names the field, the value and the fix
 ├── SegmenterError      the segmenter could not be loaded, or answers nothing any more
 ├── FeedError           no event feed could be read
+├── SourceOut           scenes wait for a source that is out; they come back by themselves
 └── ServiceError        a local service did not start or stop
     └── PortLost        another program listens at the port that a service was to have
 """
@@ -25,6 +26,10 @@ class SegmenterError(FlowError):
 
 class FeedError(FlowError):
     """No event feed could be read."""
+
+
+class SourceOut(FlowError):
+    """Scenes wait for a source that is out; they come back by themselves."""
 
 
 class ServiceError(FlowError):

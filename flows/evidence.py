@@ -20,6 +20,8 @@ from numpy.typing import NDArray
 from rasterio.features import rasterize
 from shapely.geometry.base import BaseGeometry
 
+from segwatch.db.errors import words
+from segwatch.flows import spool
 from segwatch.flows.reading import Strip
 from segwatch.flows.settings import FlowSettings
 from segwatch.geo.crs import to_local
@@ -81,12 +83,20 @@ def write(
 ) -> str | None:
     """Store the picture; its path below ``SEGWATCH_EVIDENCE``, None where pictures are off or nothing takes them.
 
-    The same observation again replaces its picture. An answer is never lost for want of its picture.
+    The same observation again replaces its picture. An answer is never lost for want of its picture. One that the store
+    does not take now is kept in the home folder, and stored with the next one that it takes.
     """
     if settings.evidence == "none" or not _has_place(settings):
         return None
-    path = f"{watch}/{observation}.jpg"
-    return path if put(settings, path, _jpeg(preview.drawn(result))) else None
+    path, content = f"{watch}/{observation}.jpg", _jpeg(preview.drawn(result))
+    if put(settings, path, content):
+        spool.send(_spooled(settings), lambda one, kept: put(settings, one, kept))
+        return path
+    return path if spool.keep(_spooled(settings), path, content) else None
+
+
+def _spooled(settings: FlowSettings) -> Path:
+    return settings.home.absolute() / "quicklooks-to-store"
 
 
 def put(settings: FlowSettings, path: str, content: bytes) -> str | None:
@@ -99,8 +109,8 @@ def put(settings: FlowSettings, path: str, content: bytes) -> str | None:
         files.pipe_file(f"{root}/{path}", content)
         if isinstance(files, LocalFileSystem):
             _share(Path(root), Path(root) / path)
-    except (OSError, ValueError, ImportError) as error:
-        _log.warning("%s could not be stored: %s", path, error)
+    except Exception as error:  # stores are plugins of fsspec, which raise errors of their own
+        _log.warning("%s could not be stored: %s", path, words(error))
         return None
     return str(files.unstrip_protocol(f"{root}/{path}"))
 
@@ -124,8 +134,8 @@ def read(settings: FlowSettings, path: str) -> bytes | None:
     try:
         files, root = fsspec.url_to_fs(place(settings))
         content: bytes = files.cat_file(f"{root}/{path}")
-    except (OSError, ValueError, ImportError) as error:
-        _log.warning("%s could not be read: %s", path, error)
+    except Exception as error:  # as above
+        _log.warning("%s could not be read: %s", path, words(error))
         return None
     return content
 

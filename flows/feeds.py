@@ -22,8 +22,8 @@ from segwatch.flows.happenings import keep
 from segwatch.flows.lost import end_lost
 from segwatch.flows.running import registered
 from segwatch.flows.settings import FlowSettings, load_settings
-from segwatch.geo.errors import EventRefused
-from segwatch.geo.sources import faults, headers
+from segwatch.geo.errors import EventRefused, UnsafeHref
+from segwatch.geo.sources import egress, faults, headers
 from segwatch.geo.sources.deadline import within
 
 _log = logging.getLogger(__name__)
@@ -75,7 +75,7 @@ def poll(engine: Engine, settings: FlowSettings) -> list[Polled]:
 
 def told(error: Exception) -> str:
     """Why a feed could not be read, without a byte of what was answered; empty for errors that are not of the feed."""
-    if isinstance(error, EventRefused):
+    if isinstance(error, EventRefused | UnsafeHref):
         return str(error)
     return faults.describe(error) if isinstance(error, httpx.HTTPError | httpx.InvalidURL) else ""
 
@@ -102,7 +102,7 @@ def fetch(url: str, settings: FlowSettings) -> Document:
     """
     seconds = settings.feed_timeout_seconds
     # left too early, the block closes the connection that the reading waits for
-    with httpx.Client(timeout=seconds, follow_redirects=False) as client:
+    with egress.client(timeout=seconds, follow_redirects=False) as client:
         try:
             return within(seconds, lambda: _read(client, url))
         except TimeoutError as error:

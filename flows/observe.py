@@ -25,6 +25,7 @@ from segwatch.flows.discover import discover_watch
 from segwatch.flows.errors import FlowError
 from segwatch.flows.gpu_pool import segment_on_pool
 from segwatch.flows.lost import end_lost
+from segwatch.flows.outages import require_sources
 from segwatch.flows.running import registered
 from segwatch.flows.segment import drain
 from segwatch.flows.segmenters import version_of
@@ -49,10 +50,15 @@ class _Steps:
         if stopping.requested.is_set():
             return
         try:
-            self.report[name] = step()
+            if found := step():
+                self.report[name] = found
         except Exception as error:
             _log.warning("%s failed, the other steps go on: %s", name, error)
             self._failed.append((name, error))
+
+    def went_wrong(self, name: str) -> bool:
+        """Whether a step was done and failed."""
+        return any(one == name for one, _ in self._failed)
 
     def finish(self, engine: Engine, settings: FlowSettings) -> None:
         """Publish what is answered and send what is to be sent, of every watch."""
@@ -104,6 +110,7 @@ def run_in_process(
     with registered(engine, settings, "run", watch=watch):
         steps.do("discover", discover)
         steps.do("segment", lambda: asdict(drain(engine, settings, watch=watch, progress=progress)))
+        steps.do("sources", lambda: require_sources(engine, watch))
         steps.finish(engine, settings)
         if ends:
             steps.do("situation", report)
@@ -175,10 +182,11 @@ def _observe(
     steps = _Steps()
     steps.do("discover", discover)
     steps.do("segment", lambda: segment_on_pool(engine, settings, watch.name))
+    steps.do("sources", lambda: require_sources(engine, watch.name))
     steps.finish(engine, settings)
     if watch.end is not None:
         steps.do("situation", report)
-    if deploy.over(watch):
+    if deploy.over(watch) and not steps.went_wrong("sources"):
         steps.do("schedule", unschedule)
     return steps.ended()
 

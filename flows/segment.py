@@ -3,9 +3,11 @@
 The flow drains: it loads the model once and works until the queue is empty and a linger time has passed.
 Reading the next scene overlaps computing this one. Inference runs outside any transaction.
 
-Whatever goes wrong with a scene is recorded as its failed attempt, and the rest goes on. The drain itself ends early
-when it is told to stop, when the database stays away, and when the segmenter answers nothing any more. A drain that
-shows no sign of life ends its process, and its scene goes to another one.
+Whatever goes wrong with a scene is recorded as its failed attempt, and the rest goes on. What goes wrong with its
+source or this machine is not counted (:mod:`segwatch.flows.causes`): the source's circuit opens, and its scenes wait
+until it works again. The drain itself ends early when it is told to stop, when the database stays away, and when the
+segmenter answers nothing any more. A drain that shows no sign of life ends its process, and its scene goes to another
+one.
 """
 
 from __future__ import annotations
@@ -13,11 +15,12 @@ from __future__ import annotations
 import faulthandler
 import logging
 import os
+import random
 import socket
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
@@ -30,7 +33,7 @@ from prefect import flow
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
-from segwatch.db import ledger, observations
+from segwatch.db import admission, circuits, ledger, observations
 from segwatch.db.errors import LeaseLost, connection_lost, words
 from segwatch.flows import evidence, segmenters, stopping
 from segwatch.flows.answering import (
@@ -43,15 +46,16 @@ from segwatch.flows.answering import (
     overlap,
 )
 from segwatch.flows.assemble import worker_engine
+from segwatch.flows.causes import Blame, Cause, cause_of
 from segwatch.flows.errors import SegmenterError
 from segwatch.flows.lost import end_lost
 from segwatch.flows.reading import Reading
 from segwatch.flows.reasons import Reasons
 from segwatch.flows.running import registered
 from segwatch.flows.settings import FlowSettings, load_settings
-from segwatch.geo.errors import UnfitPixels
 from segwatch.geo.sources import hrefs
-from segwatch.geo.types import ObservationResult
+from segwatch.geo.sources.circuits import of_scene
+from segwatch.geo.types import ObservationResult, Scene, Watch
 
 _log = logging.getLogger(__name__)
 
@@ -63,8 +67,8 @@ _AWAY_SECONDS = 300.0
 _FIRST_WAIT_SECONDS, _LONGEST_WAIT_SECONDS = 0.2, 10.0
 #: Of the process: what stands in for it in Python may be none.
 _STDERR = 2
-#: So many scenes in a row of which no tile was answered make one look at the segmenter itself.
-_SUSPICIOUS = 3
+#: After so many failures of one circuit this drain leaves it alone for a while, however short its rests are.
+_LEFT_ALONE_AFTER, _LEFT_ALONE_SECONDS = 2, 60.0
 
 
 @dataclass(slots=True)
@@ -76,8 +80,10 @@ class Drained:
     skipped: int = 0
     failed: int = 0
     """Attempts that failed; the ledger says whether another one follows."""
+    waiting: int = 0
+    """Observations whose source or machine failed: not counted as attempts, and taken up again once it works."""
     reasons: Reasons = field(default_factory=Reasons)
-    """Why observations were skipped or attempts failed -> how many."""
+    """Why observations were skipped, failed or wait -> how many."""
 
 
 class Drain:
@@ -101,7 +107,9 @@ class Drain:
         self._readings: list[Reading] = []
         self._stop = threading.Event()
         self._unanswered: dict[UUID, list[UUID]] = {}
-        """Scenes in a row of which the segmenter answered nothing -> their observations."""
+        """Scenes of which the segmenter answered nothing -> their observations."""
+        self._outages: dict[str, tuple[int, float]] = {}
+        """Circuits -> how often they failed since they worked last, and when last (monotonic)."""
         self.total = Drained()
 
     def run(self, stop: threading.Event | None = None) -> Drained:
@@ -159,6 +167,7 @@ class Drain:
 
     def _give_back(self) -> int:
         with self._engine.begin() as conn:
+            circuits.release(conn, self._worker)
             return ledger.release(conn, self._worker)
 
     def _transaction(self, work: Callable[[Connection], _T]) -> _T:
@@ -177,16 +186,67 @@ class Drain:
             wait = min(2 * wait, _LONGEST_WAIT_SECONDS)
 
     @contextmanager
-    def _border(self, key: str, observations: Sequence[ledger.LeasedObservation]) -> Iterator[None]:
+    def _border(self, scene: Scene, observations: Sequence[ledger.LeasedObservation]) -> Iterator[None]:
         """Whatever is wrong with a scene becomes the reason of its failed attempt, and the rest goes on."""
         try:
             yield
         except Exception as error:
             if connection_lost(error):
                 raise
-            _log.exception("scene %s failed", key)
-            for observation in observations:
-                self._fail(observation.id, words(error), permanent=isinstance(error, UnfitPixels))
+            key, cause = scene.key, cause_of(error)
+            if cause.blame is Blame.SCENE:
+                _log.exception("scene %s failed", key)
+            else:
+                _log.warning("scene %s waits: %s", key, words(error))
+            self._settle(scene, observations, cause, words(error))
+
+    def _settle(
+        self, scene: Scene, observations: Sequence[ledger.LeasedObservation], cause: Cause, reason: str
+    ) -> None:
+        """Record a failure of observations of one scene, with what it says about their source."""
+        if cause.blame is Blame.SCENE:
+            for one in observations:
+                self._fail(one.id, reason, permanent=cause.permanent)
+            if cause.answered:
+                self._works(scene, observations)
+            return
+        for one in observations:
+            self._refuse(one.id, reason, cause, circuits_of(scene, one.watch))
+        self._outage(cause, reason)
+
+    def _outage(self, cause: Cause, reason: str) -> None:
+        """Open the circuit, and leave the others to be probed by other workers."""
+        if cause.circuit:
+            count, _ = self._outages.get(cause.circuit, (0, 0.0))
+            self._outages[cause.circuit] = count + 1, time.monotonic()
+
+        def record(conn: Connection) -> None:
+            if cause.circuit:
+                circuits.failed(
+                    conn,
+                    cause.circuit,
+                    reason,
+                    first_seconds=self._settings.retry_seconds,
+                    asked_seconds=cause.asked_seconds,
+                    jitter=random.uniform(0.8, 1.2),  # noqa: S311 - spreads probes, guards nothing
+                )
+            circuits.release(conn, self._worker)
+
+        self._transaction(record)
+
+    def _works(self, scene: Scene, observations: Sequence[ledger.LeasedObservation]) -> None:
+        """The sources of these observations answered."""
+        names = {name for one in observations for name in circuits_of(scene, one.watch)}
+        for name in names:
+            self._outages.pop(name, None)
+        if self._transaction(lambda conn: circuits.answered(conn, names)):
+            _log.info("sources answer again: %s", ", ".join(sorted(names)))
+
+    def _left_alone(self) -> list[str]:
+        since = time.monotonic() - _LEFT_ALONE_SECONDS
+        return [
+            name for name, (count, at) in self._outages.items() if count >= _LEFT_ALONE_AFTER and at > since
+        ]
 
     def _next(
         self, reader: ThreadPoolExecutor
@@ -201,6 +261,8 @@ class Drain:
                 seconds=self._settings.lease_seconds,
                 model_version=self._segmenter.version,
                 watch=self._watch,
+                circuits_of=circuits_of,
+                left_alone=self._left_alone(),
                 **self._retries(),
             )
         )
@@ -210,7 +272,7 @@ class Drain:
         rows = side - overlap(side)
         groups = []
         for members in _same_pixels(lease):
-            with self._border(lease.scene.key, members):
+            with self._border(lease.scene, members):
                 group = _group(members, self._settings)
                 view = group.view
                 reading = Reading(reader, lease.scene, view, bands(view.grid, side), rows)
@@ -248,16 +310,17 @@ class Drain:
         whose: dict[str, Any] = {"model_version": self._segmenter.version, "watch": self._watch}
         # in this order: a lease that runs out in between waits
         others = ledger.held_by_others(conn, self._worker, **whose)
-        return others, ledger.waiting(conn, **whose)
+        waiting = ledger.waiting(conn, **whose, worker=self._worker, left_alone=self._left_alone())
+        return others, waiting
 
     def _answer(self, lease: ledger.SceneLease, groups: list[tuple[Group, Reading]]) -> None:
         self.total.scenes += 1
         for group, reading in groups:
-            with self._border(lease.scene.key, group.observations), reading:
+            with self._border(lease.scene, group.observations), reading:
                 self._answer_group(lease, group, reading)
             self._readings.remove(reading)
             self._progress(f"{lease.scene.key}: {len(group.observations)} instruction(s)")
-        if len(self._unanswered) >= _SUSPICIOUS:
+        if self._unanswered:
             self._check_segmenter()
 
     def _answer_group(self, lease: ledger.SceneLease, group: Group, reading: Reading) -> None:
@@ -265,8 +328,12 @@ class Drain:
         answers = answer_group(
             group, reading, self._segmenter, self._settings.tile_batch, preview, self._alive
         )
+        read = False
         for observation, result in answers:
-            with self._border(lease.scene.key, [observation]):
+            if not read:
+                read = True
+                self._works(lease.scene, group.observations)
+            with self._border(lease.scene, [observation]):
                 if isinstance(result, SceneUnusable):
                     self._skip(observation.id, result.reason)
                 elif isinstance(result, SceneMisrendered):
@@ -274,7 +341,10 @@ class Drain:
                 elif isinstance(result, TilesFailed):
                     if result.failed == result.tiles:
                         self._unanswered.setdefault(lease.scene_id, []).append(observation.id)
-                    self._fail(observation.id, result.reason)
+                    if result.of_machine:
+                        self._refuse(observation.id, result.reason, Cause(Blame.MACHINE))
+                    else:
+                        self._fail(observation.id, result.reason)
                 else:
                     if result.tiles:
                         self._unanswered.clear()
@@ -314,6 +384,25 @@ class Drain:
             self.total.failed += 1
             self.total.reasons.add(reason)
 
+    def _refuse(self, observation_id: UUID, reason: str, cause: Cause, needs: Collection[str] = ()) -> None:
+        """Put back what its source or this machine kept from being observed."""
+        refused = self._transaction(
+            lambda conn: admission.refuse(
+                conn,
+                observation_id,
+                self._worker,
+                reason,
+                circuit=cause.circuit,
+                needs=needs,
+                asked_seconds=cause.asked_seconds,
+                patience_seconds=self._settings.outage_hours * 3600,
+                **self._retries(),
+            )
+        )
+        if refused:
+            self.total.waiting += 1
+            self.total.reasons.add(reason)
+
     def _retries(self) -> dict[str, Any]:
         return {
             "max_attempts": self._settings.max_attempts,
@@ -336,7 +425,7 @@ class Drain:
             ids = [one for observations in unanswered.values() for one in observations]
             self._transaction(lambda conn: ledger.forgive(conn, ids))
             raise SegmenterError(
-                f"the segmenter {self._segmenter.version} failed on every tile of {len(unanswered)} scenes in a row, "
+                f"the segmenter {self._segmenter.version} failed on every tile of {len(unanswered)} scene(s), "
                 f"and on an empty one with {words(error)}. Check the device (nvidia-smi) and its memory, then start "
                 "the run again; what is pending stays queued, and these attempts are not counted"
             ) from error
@@ -362,6 +451,11 @@ class Drain:
         finally:
             done.set()
             thread.join()
+
+
+def circuits_of(scene: Scene, watch: Watch) -> frozenset[str]:
+    """Circuits that a watch needs closed to read a scene."""
+    return of_scene(scene, watch.profile)
 
 
 def _same_pixels(lease: ledger.SceneLease) -> list[list[ledger.LeasedObservation]]:

@@ -25,6 +25,8 @@ from pydantic import (
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from segwatch.flows.errors import ConfigError
+from segwatch.geo.sources import egress
+from segwatch.geo.sources.addresses import Allowed, parse_allowed
 from segwatch.geo.spelling import about_field
 
 _log = logging.getLogger(__name__)
@@ -127,11 +129,17 @@ class FlowSettings(BaseSettings):
         description="how long an idle segment run waits for more work",
     )
     max_attempts: int = Field(3, ge=1, description="attempts before an observation fails")
+    outage_hours: float = Field(
+        72.0,
+        gt=0,
+        le=_YEAR_HOURS,
+        description="how long a source that serves others may refuse a scene before that counts as attempts",
+    )
     delivery_hours: float = Field(
         72.0,
         gt=0,
         le=_YEAR_HOURS,
-        description="how long a delivery is tried before it is given up",
+        description="how long a message is tried that its channel refuses; one whose channel is out is kept",
     )
     delivery_retry_seconds: float = Field(
         5.0, gt=0, le=_HOUR, description="a delivery's first wait after a failure"
@@ -143,6 +151,12 @@ class FlowSettings(BaseSettings):
         default_factory=dict,
         description="notification services by name, as Apprise addresses; a JSON object",
         examples=['{"duty": "mailtos://USER:PASSWORD@example.org"}'],
+    )
+    allowed_addresses: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_json_list)] = Field(
+        (),
+        description="hosts, addresses and networks that are not public and that webhooks, services, catalogs and feeds "
+        "may be at, with ports; a JSON list",
+        examples=['["10.1.0.0/16:443", "127.0.0.1:8080", "hooks.example:443"]'],
     )
     credentials: Annotated[dict[str, dict[str, SecretStr]], NoDecode, BeforeValidator(_json_object)] = Field(
         default_factory=dict,
@@ -278,6 +292,18 @@ class FlowSettings(BaseSettings):
                 raise ValueError(f"{host!r} is no name of a host; write it without https:// and port")
         return hosts
 
+    @field_validator("allowed_addresses")
+    @classmethod
+    def _parsed(cls, given: tuple[str, ...]) -> tuple[str, ...]:
+        for one in given:
+            parse_allowed(one)
+        return given
+
+    @property
+    def permitted_addresses(self) -> tuple[Allowed, ...]:
+        """``allowed_addresses``, parsed."""
+        return tuple(parse_allowed(one) for one in self.allowed_addresses)
+
     @model_validator(mode="after")
     def _segmenter_or_checkpoint(self) -> Self:
         if self.segmenter and self.model_path:
@@ -320,7 +346,10 @@ def load_settings(**given: Any) -> FlowSettings:
 
     variables.warn_once(_log.warning)
     try:
-        return FlowSettings(**given)
+        made = FlowSettings(**given)
+        # what is read needs it in places that know no settings
+        egress.permit(made.permitted_addresses)
+        return made
     except ValidationError as error:
         raise ConfigError(describe(error, prefix="SEGWATCH_", hidden=_SECRETS, examples=_EXAMPLES)) from error
 

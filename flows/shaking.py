@@ -11,7 +11,7 @@ from shapely.geometry.base import BaseGeometry
 
 from segwatch.flows import feeds
 from segwatch.flows.settings import FlowSettings
-from segwatch.geo.errors import EventRefused
+from segwatch.geo.errors import EventRefused, UnsafeHref
 from segwatch.geo.events import shaking
 from segwatch.geo.types import Event
 
@@ -32,7 +32,7 @@ def ground(
         try:
             document = _contours(settings, event.shaking)
             intensity, area = shaking.shaken(document, event, least=least, largest_km2=largest_km2)
-        except (EventRefused, httpx.HTTPError, httpx.InvalidURL) as error:
+        except (EventRefused, UnsafeHref, httpx.HTTPError, httpx.InvalidURL) as error:
             _log.warning("%s: no contours of shaking: %s", name, feeds.told(error))
             continue
         _log.info("%s: looking at the ground that shook with an intensity of %g or more", name, intensity)

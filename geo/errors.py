@@ -9,12 +9,29 @@ GeoError
 │   ├── SearchIncomplete     it answered, but may hold more than it gave
 │   └── NoSuchCollection     it answered, and does not have the collection
 ├── ReadFailed           pixels could not be read; carries ``asset``, ``href`` and ``reason``
-│   └── UnfitPixels      a file is not what its profile says; trying again changes nothing
+│   ├── UnfitPixels      a file is not what its profile says; trying again changes nothing
+│   └── SourceFailed     the source did not serve a file; nothing is known against the file itself
 ├── AccessDenied         a source wants credentials; carries ``source`` and ``reason``
 └── UnsafeHref           an href that must not be opened; carries ``href`` and ``reason``
+    └── AddressRefused       its host was resolved as an address that must not be connected to
 """
 
 from __future__ import annotations
+
+import errno
+
+#: What the operating system says when this machine lacks something, whatever was asked of it.
+_OF_MACHINE = frozenset(
+    {
+        errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN,
+        errno.ENODEV,
+    }
+)  # fmt: skip
+
+
+def is_of_machine(error: BaseException) -> bool:
+    """Whether this machine failed: a full disk, no file descriptors, no memory for the system."""
+    return isinstance(error, OSError) and error.errno in _OF_MACHINE
 
 
 class GeoError(Exception):
@@ -90,6 +107,26 @@ class UnfitPixels(ReadFailed):
     """Pixels that the profile cannot render: the file and the profile disagree, and will do so next time."""
 
 
+class SourceFailed(ReadFailed):
+    """The source did not serve a file: an outage, a refused credential or an expired link, not a fault of the file.
+
+    Parameters
+    ----------
+    circuit
+        Name of the circuit that it opens, see :mod:`segwatch.geo.sources.circuits`; empty where it says nothing about
+        other files, as an expired link does.
+    wait_seconds
+        How long the server asks to be left alone.
+    """
+
+    def __init__(
+        self, asset: str, href: str, reason: str, *, circuit: str = "", wait_seconds: float = 0.0
+    ) -> None:
+        super().__init__(asset, href, reason)
+        self.circuit = circuit
+        self.wait_seconds = wait_seconds
+
+
 class UnsafeHref(GeoError):
     """An href that must not be opened."""
 
@@ -97,6 +134,15 @@ class UnsafeHref(GeoError):
         super().__init__(f"refused to open {href!r}: {reason}")
         self.href = href
         self.reason = reason
+
+
+class AddressRefused(UnsafeHref):
+    """A host was resolved as an address that must not be connected to: now, it may be another one later."""
+
+    def __init__(self, host: str, port: int, reason: str) -> None:
+        super().__init__(f"{host}:{port}", reason)
+        self.host = host
+        self.port = port
 
 
 class AccessDenied(GeoError):

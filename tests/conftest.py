@@ -36,6 +36,9 @@ for _name in list(os.environ):
 #: The tests' servers choose their ports.
 os.environ["SEGWATCH_IMAGERY_HOSTS"] = '["127.0.0.1:*", "localhost:*"]'
 
+# servers of tests are on this machine; what is refused without this has tests of its own
+os.environ["SEGWATCH_ALLOWED_ADDRESSES"] = '["127.0.0.0/8", "::1"]'
+
 
 class _OneStack(LoadScopeScheduling):  # type: ignore[misc]  # it is not typed
     """Tests one by one to whoever is free, but for those of the stack: one process starts it, and first of all."""

@@ -45,7 +45,11 @@ def list_(
         status = row["status"] if row["status_by"] is None else f"{row['status']}, {row['status_by']}"
         sent = ", ".join(
             f"{row[name]} {word}"
-            for name, word in (("deliveries_pending", "pending"), ("deliveries_failed", "given up"))
+            for name, word in (
+                ("deliveries_pending", "pending"),
+                ("deliveries_failed", "given up"),
+                ("deliveries_withdrawn", "withdrawn"),
+            )
             if row[name]
         )
         seen, alert = f"{row['valid_at']:%Y-%m-%d %H:%M}", str(row["alert_id"])
@@ -128,7 +132,7 @@ def channels(as_json: Json = False) -> None:
             state = f"circuit open until {row['resting_until']:%Y-%m-%d %H:%M}"
         else:
             state = f"{row['failures']} failure(s) in a row"
-        counts = f"{row['pending']} pending, {row['given_up']} given up"
+        counts = f"{row['pending']} pending, {row['given_up']} given up, {row['withdrawn']} withdrawn"
         cells.append((row["name"], state, row["last_error"] or "", counts, "; ".join(row["rules"])))
     print_table(("channel", "state", "reason", "messages", "used by"), cells)
 

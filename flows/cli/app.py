@@ -165,8 +165,11 @@ def run(
 
 @app.command()
 def retry(watch: Annotated[str, typer.Argument(help="name of a watch")], as_json: Json = False) -> None:
-    """Queue again what failed of a watch; the next run takes it up, with all attempts ahead."""
-    from segwatch.db import ledger, watches
+    """Queue again what failed of a watch; the next run takes it up, with all attempts ahead.
+
+    What waits for a source that was out is tried by the next run, too, whenever the source would have been tried.
+    """
+    from segwatch.db import circuits, ledger, watches
     from segwatch.flows import assemble, segmenters
     from segwatch.flows.settings import load_settings
 
@@ -175,6 +178,7 @@ def retry(watch: Annotated[str, typer.Argument(help="name of a watch")], as_json
         with assemble.worker_engine(settings) as engine, engine.begin() as conn:
             watches.current(conn, watch)
             count = ledger.retry(conn, watch, model_version=segmenters.version_of(settings))
+            circuits.try_now(conn, watch)
     if as_json:
         print_json({"watch": watch, "queued": count})
     else:
@@ -293,7 +297,11 @@ def why_not(
         if row["observation_id"] is None:  # the ledger's answer about no scene
             err.print("no scene of this watch was found up to that time")
             continue
-        why = f": {row['reason']}" if row["reason"] and row["answer"] in {"failed", "rejected"} else ""
+        why = (
+            f": {row['reason']}"
+            if row["reason"] and row["answer"] in {"failed", "rejected", "pending"}
+            else ""
+        )
         out.print(f"{row['acquired_at'] or 'unknown time'}  {row['answer']}{why}", markup=False)
 
 

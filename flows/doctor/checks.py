@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 
 from segwatch.db.health import WatchHealth
-from segwatch.flows import cadence
+from segwatch.flows import cadence, outages
 from segwatch.flows.channels import shown
 from segwatch.flows.doctor import access, stuck
 from segwatch.flows.doctor.facts import DeploymentFacts, Facts, PoolFacts, PrefectFacts, WorkerFacts
@@ -39,6 +39,7 @@ def check(facts: Facts) -> list[Finding]:
         *_schedules(facts),
         *_workers(facts),
         *_catalogs(facts),
+        *_sources(facts),
         *_leases(facts),
         *_outbox(facts),
         *stuck.check(facts.stuck, facts.now),
@@ -207,6 +208,12 @@ def _catalog(watch: WatchHealth, now: datetime) -> Iterator[Finding]:
         )
 
 
+def _sources(facts: Facts) -> Iterator[Finding]:
+    for one in facts.ledger.sources if facts.ledger is not None else ():
+        fix = "if it does not come back, correct the host or the credentials; at once: segwatch retry WATCH"
+        yield Finding("sources", Level.WRONG, outages.describe(one), fix)
+
+
 def _due(watch: WatchHealth) -> datetime | None:
     """When the watch was to look next after its last look."""
     if watch.schedule is None:
@@ -258,6 +265,10 @@ def _outbox(facts: Facts) -> Iterator[Finding]:
     if ledger.messages_dead:
         says = f"{ledger.messages_dead} message(s) were given up"
         yield Finding("outbox", Level.NOTE, says, "once the channel is well, run: segwatch alert replay")
+    if ledger.messages_withdrawn:
+        says = f"{ledger.messages_withdrawn} message(s) were withdrawn, as their rule no longer names the channel"
+        fix = "if that was a mistake: put the channel back, and run: segwatch alert replay"
+        yield Finding("outbox", Level.NOTE, says, fix)
     if not stuck and not ledger.circuits:
         yield Finding("outbox", Level.OK, f"moves; {ledger.messages_due} message(s) are due now")
 

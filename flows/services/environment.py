@@ -35,6 +35,9 @@ def variables(home: Path, urls: Mapping[str, str], *, sends: bool = True) -> dic
     found = {name: urls[service] for service, name in _ADDRESSES.items() if service in urls}
     if "imagery" in urls:
         found["SEGWATCH_IMAGERY_HOSTS"] = json.dumps([urlsplit(urls["imagery"]).netloc])
+    if "receiver" in urls:
+        # the demo's own receiver, and nothing else of this machine
+        found["SEGWATCH_ALLOWED_ADDRESSES"] = json.dumps([urlsplit(urls["receiver"]).netloc])
     found |= {"SEGWATCH_HOME": str(home)}
     if sends:
         found |= {"SEGWATCH_WEBHOOK_SECRET": secrets.webhook_secret(home)}

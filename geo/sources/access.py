@@ -84,10 +84,19 @@ class Signer:
         """Hosts that assets may be redirected to."""
         return self._access.redirect_hosts if self._access is not None else ()
 
+    @property
+    def source(self) -> str:
+        """Name of the profile."""
+        return self._profile.name
+
+    def signs(self, url: str) -> bool:
+        """Whether requests of the URL carry credentials."""
+        return self._access is not None and hrefs.matches(url, hrefs.profile_hosts(self._profile))
+
     def sign(self, url: str, method: str = "GET") -> tuple[str, dict[str, str]]:
         """The URL and headers to send now, by GET or HEAD."""
         access = self._access
-        if access is None or not hrefs.matches(url, hrefs.profile_hosts(self._profile)):
+        if access is None or not self.signs(url):
             return url, {}
         if access.method == "planetary-computer":
             token = self._token(access, _container(url), lambda: self._container_token(access, url))

@@ -21,7 +21,14 @@ from urllib.parse import quote
 from pystac_client.exceptions import APIError
 from shapely.geometry.base import BaseGeometry
 
-from segwatch.geo.errors import BadItem, CatalogUnreachable, NoSuchCollection, SearchIncomplete, UnsafeHref
+from segwatch.geo.errors import (
+    AddressRefused,
+    BadItem,
+    CatalogUnreachable,
+    NoSuchCollection,
+    SearchIncomplete,
+    UnsafeHref,
+)
 from segwatch.geo.identity import catalog_identity
 from segwatch.geo.scenes import ANY_COLLECTION, MALFORMED, parse_item, when_and_where
 from segwatch.geo.sources import faults, hrefs
@@ -62,6 +69,8 @@ _CONNECT_RETRIES = 3
 _BACK_OFF_SECONDS = 0.5
 #: Refusals that may be about the collection that was asked for.
 _OF_THE_QUESTION = frozenset({400, 404, 422})
+#: Refusals that are not about what was asked for, beside all of 500 and more.
+_OF_THE_SERVER = frozenset({401, 408, 425, 429})
 #: Forms of asking that are tried before a refusal is believed.
 _MAX_WAYS = 12
 #: Characters of a reason and of a name that are kept.
@@ -419,7 +428,10 @@ def _files(catalog: Catalog, reach: Reach) -> Iterator[dict[str, Any] | Rejected
     """Items of static files."""
     unfinished: str | None = None
     for one in walk(catalog.url, catalog.document, lambda request: _fetched(catalog, request), reach):
-        if isinstance(one, Unread):
+        if isinstance(one, Unread) and one.passing:
+            # taken as rejected it would be forgotten once the watermark has passed it
+            unfinished = unfinished or f"{hrefs.shown(one.href)} cannot be had now: {one.reason}"
+        elif isinstance(one, Unread):
             yield _rejected(one.href.rsplit("/", 1)[-1], hrefs.shown(one.href), one.reason)
         elif isinstance(one, Unfinished):
             unfinished = unfinished or one.reason
@@ -434,7 +446,7 @@ def _fetched(catalog: Catalog, request: Request) -> Answer | Unread:
         with _translated(request.href):
             return catalog.io.answer(request)
     except CatalogUnreachable as error:
-        return Unread(request.href, error.reason)
+        return Unread(request.href, error.reason, passing=_is_outage(error.__cause__))
 
 
 @contextmanager
@@ -452,6 +464,16 @@ def _translated(url: str) -> Iterator[None]:
         told = _brief(error) if isinstance(error, NotACatalog) else faults.describe(error)
         reason = f"it does not answer as a STAC API ({told})"
         raise CatalogUnreachable(hrefs.shown(url), reason) from error
+
+
+def _is_outage(cause: BaseException | None) -> bool:
+    """Whether no answer came, or one that tells of the server and not of what was asked for."""
+    if isinstance(cause, AddressRefused):
+        return True
+    if not isinstance(cause, APIError):
+        return False
+    code = _status(cause)
+    return code is None or code in _OF_THE_SERVER or code >= HTTPStatus.INTERNAL_SERVER_ERROR
 
 
 def _status(error: APIError) -> int | None:

@@ -26,6 +26,7 @@ from rasterio.io import DatasetReader
 from rasterio.windows import Window
 
 from segwatch.geo.crs import LONLAT
+from segwatch.geo.errors import is_of_machine
 from segwatch.geo.grid import PixelGrid
 from segwatch.geo.sources.budget import GATE, DecodingBudget
 from segwatch.geo.sources.fitness import Header, header_of, misfits
@@ -151,6 +152,8 @@ class Source:
         except UnfitStructure as error:
             raise remote.error or remote.unfit(str(error)) from error
         except (RasterioError, OSError) as error:
+            if remote.error is None and is_of_machine(error):
+                raise
             # GDAL's words hold values of the file, which need not be the file that was meant
             _log.debug("%s: %r", asset, str(error))
             raise remote.error or remote.failure(

@@ -20,8 +20,8 @@ from threading import Lock
 
 import httpx
 
-from segwatch.geo.errors import AccessDenied, ReadFailed, UnfitPixels, UnsafeHref
-from segwatch.geo.sources import faults, hrefs
+from segwatch.geo.errors import AccessDenied, ReadFailed, SourceFailed, UnfitPixels, UnsafeHref
+from segwatch.geo.sources import circuits, egress, faults, hrefs
 from segwatch.geo.sources.access import Credentials, Signer
 from segwatch.geo.sources.deadline import within
 from segwatch.geo.sources.headers import (
@@ -34,7 +34,7 @@ from segwatch.geo.sources.headers import (
     parse_validator,
     single_part,
 )
-from segwatch.geo.sources.signatures import expiry
+from segwatch.geo.sources.signatures import expiry, unsigned
 from segwatch.geo.types import Profile
 
 _log = logging.getLogger(__name__)
@@ -57,7 +57,9 @@ _BACK_OFF_SECONDS = 0.25
 _LONGEST_WAIT_SECONDS = 15.0
 _REQUEST_SECONDS = 90.0
 _REDIRECTS = 3
-_PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
+_PASSING = frozenset({408, 425, 429})
+_SERVER_ERRORS = 500
+_LONGEST_ASKED_SECONDS = 6 * 3600.0
 _NO_RANGES = "the server ignores byte ranges; put the file on one that supports them"
 #: Heads and boundaries of an answer in parts.
 _MULTIPART_EXTRA = 4096
@@ -120,7 +122,7 @@ def network(profile: Profile, credentials: Credentials, seconds: float = math.in
     limits = httpx.Limits(max_connections=_CONNECTIONS)
     timeout = httpx.Timeout(30.0, connect=10.0)
     with (
-        httpx.Client(follow_redirects=False, timeout=timeout, limits=limits) as client,
+        egress.client(follow_redirects=False, timeout=timeout, limits=limits) as client,
         ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="range") as threads,
     ):
         yield Network(client, threads, Signer(profile, credentials, client), until=time.monotonic() + seconds)
@@ -205,6 +207,16 @@ class RemoteFile:
         """An error that names this file."""
         return ReadFailed(self._asset, hrefs.shown(self._href), reason)
 
+    def _outage(self, reason: str, wait_seconds: float = 0.0) -> SourceFailed:
+        """An error that blames the host."""
+        return SourceFailed(
+            self._asset,
+            hrefs.shown(self._href),
+            reason,
+            circuit=circuits.of_host(self._href),
+            wait_seconds=min(wait_seconds, _LONGEST_ASKED_SECONDS),
+        )
+
     def unfit(self, reason: str) -> UnfitPixels:
         """An error that names this file, which reading it again would not mend."""
         return UnfitPixels(self._asset, hrefs.shown(self._href), reason)
@@ -242,9 +254,9 @@ class RemoteFile:
                 return within(self._seconds_left(_REQUEST_SECONDS), lambda: self._request(first, last))
             except (_PassingError, httpx.TransportError, TimeoutError) as error:
                 reason = _reason(error)
-                if attempt == _ATTEMPTS or time.monotonic() >= self._until:
-                    raise self.failure(f"{reason} ({attempt} attempts)") from error
                 asked = error.wait_seconds if isinstance(error, _PassingError) else 0.0
+                if attempt == _ATTEMPTS or asked > _LONGEST_WAIT_SECONDS or time.monotonic() >= self._until:
+                    raise self._outage(f"{reason} ({attempt} attempts)", asked) from error
                 jitter = random.uniform(0.5, 1.5)  # noqa: S311 - spreads retries, guards nothing
                 wait = min(_LONGEST_WAIT_SECONDS, max(asked, _BACK_OFF_SECONDS * 2**attempt * jitter))
                 _log.info("asset %s: %s; next attempt in %.1f s", self._asset, reason, wait)
@@ -273,7 +285,7 @@ class RemoteFile:
 
     def _check_status(self, response: httpx.Response, first: int) -> None:
         status = response.status_code
-        if status in _PASSING:
+        if status in _PASSING or status >= _SERVER_ERRORS:
             raise _PassingError(f"HTTP {status}", parse_retry_after(response.headers, datetime.now(UTC)))
         if status in {401, 403} and self._signer.forget():
             raise _PassingError(f"HTTP {status}; the link is signed anew")
@@ -281,11 +293,28 @@ class RemoteFile:
             told = parse_content_range(response.headers.get("content-range"))
             size = f"; it has {told.size}" if told is not None and told.size is not None else ""
             raise self.failure(f"the file is shorter than {first + 1} bytes{size}")
+        if status in {400, 401, 403}:
+            self._check_access(status)
         if status not in {200, 206}:
             raise self.failure(f"HTTP {status}{self._access_hint() if status in {401, 403} else ''}")
         encoding = response.headers.get("content-encoding", "").strip().lower()
         if encoding not in {"", "identity"}:
             raise self.failure("the server sends it compressed though it was not asked for that way")
+
+    def _check_access(self, status: int) -> None:
+        """Blame a refusal on the link or the credentials that were sent, where there are any.
+
+        A plain 403 is left to the file: object stores answer so for files that are not there.
+        """
+        until = expiry(self._url)
+        expired = until is not None and until < datetime.now(UTC)
+        signs = self._signer.signs(self._url)
+        reason = f"HTTP {status}{self._access_hint()}"
+        if expired or (status == 403 and not signs and unsigned(self._url) != self._url):
+            raise SourceFailed(self._asset, hrefs.shown(self._href), reason)
+        if status == 401 or (status == 403 and signs):
+            circuit = circuits.of_credentials(self._signer.source)
+            raise SourceFailed(self._asset, hrefs.shown(self._href), reason, circuit=circuit)
 
     def _access_hint(self) -> str:
         until = expiry(self._url)
@@ -350,6 +379,8 @@ class RemoteFile:
         """Length of the file as a HEAD request tells it, for servers whose ranges do not (``bytes 0-9/*``)."""
         signed, headers = self._signer.sign(self._url, "HEAD")
         response = self._client.head(signed, headers=headers | {"Accept-Encoding": "identity"})
+        if response.status_code in _PASSING or response.status_code >= _SERVER_ERRORS:
+            raise _PassingError(f"HTTP {response.status_code}")
         size = parse_length(response.headers) if response.status_code == 200 else None
         if size is None:
             raise self.failure("the server does not tell how long the file is")

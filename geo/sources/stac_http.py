@@ -15,7 +15,7 @@ from requests.exceptions import ChunkedEncodingError, RequestException
 from urllib3 import Retry
 from urllib3.exceptions import HTTPError
 
-from segwatch.geo.sources import faults, headers, hrefs
+from segwatch.geo.sources import egress, faults, headers, hrefs
 from segwatch.geo.sources.answers import link_to_next, parse_json, read_body
 from segwatch.geo.sources.asking import Request
 from segwatch.geo.sources.deadline import within
@@ -81,6 +81,7 @@ class StacHttp(StacApiIO):
         )
         super().__init__(timeout=_TIMEOUT_SECONDS, max_retries=retry)
         self._hosts = tuple(hosts)
+        egress.check_session(self.session)
 
     def answer(self, request: Request) -> Answer:
         """The JSON document that a request is answered with.

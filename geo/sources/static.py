@@ -34,6 +34,8 @@ class Unread:
 
     href: str
     reason: str
+    passing: bool = False
+    """Whether it is an outage that keeps it: nothing is known against the file."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -64,7 +64,7 @@ def test_a_worker_that_hangs_ends_and_its_scene_goes_to_another(
         assert _attempts(engine) == [("leased", 1)]
         next_one = _drain(database, Well)
     assert next_one.returncode == 0, next_one.stderr
-    assert _attempts(engine) == [("inferred", 2)]
+    assert _attempts(engine) == [("inferred", 1)]
 
 
 def test_neither_slow_work_nor_a_process_without_work_hangs(database: Any, engine: Engine) -> None:

@@ -1,0 +1,76 @@
+"""Withdrawing: messages whose channel the watch in force does not name any more are not sent.
+
+A rule names a channel while the revision in force of its watch has a rule of that name with the channel among its own
+or those it escalates to. A watch that is gone names none.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Connection, text
+
+_NAMES = """EXISTS (
+    SELECT 1 FROM jsonb_array_elements(w.definition -> 'rules') r
+    WHERE r ->> 'name' = {rule} AND (r -> 'channels' ? {channel} OR r #> '{{escalation,channels}}' ? {channel}))"""
+#: Of ``segwatch.delivery d`` and its ``segwatch.alert a``: the watch in force names the channel.
+NAMED = f"""EXISTS (
+    SELECT 1 FROM segwatch.watch raised JOIN segwatch.watch_head h ON h.name = raised.name
+    JOIN segwatch.watch w ON w.id = h.watch_id
+    WHERE raised.id = a.watch_id AND {_NAMES.format(rule="a.rule", channel="d.channel")})"""  # noqa: S608
+
+_CONFIGURATION = text("SELECT count(*) AS n, max(applied_at) AS at FROM segwatch.watch_head")
+#: What another courier records just now is locked, and left to it.
+_WITHDRAW = text(
+    f"""
+    WITH meant AS (
+        SELECT DISTINCT w.name AS watch, a.rule, d.channel
+        FROM segwatch.delivery d JOIN segwatch.alert a ON a.id = d.alert_id JOIN segwatch.watch w ON w.id = a.watch_id
+        WHERE d.state = 'pending'
+    ), removed AS (
+        SELECT m.* FROM meant m
+        WHERE NOT EXISTS (SELECT 1 FROM segwatch.watch_head h JOIN segwatch.watch w ON w.id = h.watch_id
+                          WHERE h.name = m.watch AND {_NAMES.format(rule="m.rule", channel="m.channel")})
+          AND EXISTS (SELECT 1 FROM segwatch.watch w
+                      WHERE w.name = m.watch AND {_NAMES.format(rule="m.rule", channel="m.channel")})
+    ), due AS (
+        SELECT d.id, x.watch, x.rule FROM removed x
+        JOIN segwatch.watch w ON w.name = x.watch
+        JOIN segwatch.alert a ON a.watch_id = w.id AND a.rule = x.rule
+        JOIN segwatch.delivery d ON d.alert_id = a.id AND d.channel = x.channel AND d.state = 'pending'
+        ORDER BY d.id FOR UPDATE OF d SKIP LOCKED
+    )
+    UPDATE segwatch.delivery d
+    SET state = 'withdrawn', lease_worker = NULL, lease_until = NULL,
+        last_error = 'rule ' || due.rule || ' of watch ' || due.watch || ' does not name the channel any more'
+    FROM due WHERE d.id = due.id
+    RETURNING d.id
+    """  # noqa: S608 - parts of this file
+)
+#: A digest is withdrawn with the last of its alerts.
+_WITHDRAW_DIGESTS = text(
+    """
+    UPDATE segwatch.delivery d
+    SET state = 'withdrawn', lease_worker = NULL, lease_until = NULL, last_error = (
+        SELECT min(m.last_error) FROM segwatch.delivery m WHERE m.digest_id = d.id)
+    WHERE d.id IN (
+        SELECT e.id FROM segwatch.delivery e
+        WHERE e.state = 'pending' AND e.alert_id IS NULL
+          AND EXISTS (SELECT 1 FROM segwatch.delivery m WHERE m.digest_id = e.id)
+          AND NOT EXISTS (SELECT 1 FROM segwatch.delivery m WHERE m.digest_id = e.id AND m.state <> 'withdrawn')
+        ORDER BY e.id FOR UPDATE SKIP LOCKED)
+    RETURNING d.id
+    """
+)
+
+
+def configuration(conn: Connection) -> tuple[Any, ...]:
+    """Another value whenever a watch was applied or removed."""
+    return tuple(conn.execute(_CONFIGURATION).one())
+
+
+def withdraw(conn: Connection) -> tuple[int, frozenset[UUID]]:
+    """Withdraw what is not to be sent any more; how many messages about alerts, and the ids of all."""
+    alerts = frozenset(conn.execute(_WITHDRAW).scalars())
+    return len(alerts), alerts | frozenset(conn.execute(_WITHDRAW_DIGESTS).scalars())
