@@ -28,6 +28,7 @@ from shapely.geometry import (
 from shapely.geometry.base import BaseGeometry
 
 from segwatch.geo.area import polygonal_parts
+from segwatch.geo.bounded import operations
 
 Bounds = tuple[float, float, float, float]
 Longitudes = NDArray[np.float64]
@@ -277,7 +278,10 @@ def _continuous_polygon(polygon: Polygon) -> BaseGeometry:
     west = shell.bounds[0]
     inner = [_moved(hole, _TURN * math.ceil((west - hole.bounds[0] - 1e-9) / _TURN)) for hole in holes]
     if any(width(one.bounds) == _TURN for one in (shell, *inner)):  # caps have edges along the pole in common
-        return shapely.difference(shapely.make_valid(shell), shapely.union_all(shapely.make_valid(inner)))
+        return operations.difference(
+            operations.make_valid(shell),
+            operations.union_all([operations.make_valid(hole) for hole in inner]),
+        )
     return Polygon(shell.exterior, [shapely.get_coordinates(hole) for hole in inner])
 
 
@@ -302,7 +306,7 @@ def _moved(geometry: BaseGeometry, degrees: float) -> BaseGeometry:
 
 def _cut(shape: BaseGeometry) -> Iterator[BaseGeometry]:
     """Pieces of a continuous shape within -180..180."""
-    whole = shape if shape.is_valid else shapely.make_valid(shape)
+    whole = shape if shape.is_valid else operations.make_valid(shape)
     if whole.is_empty:
         return
     west, _, east, _ = whole.bounds
@@ -322,7 +326,7 @@ def _collected(parts: list[Any]) -> BaseGeometry:
     if kinds <= {"Polygon"}:
         whole = MultiPolygon(parts)
         # pieces of a cap meet along a meridian inside it
-        return whole if whole.is_valid else shapely.union_all(parts)
+        return whole if whole.is_valid else operations.union_all(parts)
     if kinds == {"LineString"}:
         return MultiLineString(parts)
     return MultiPoint(parts) if kinds == {"Point"} else GeometryCollection(parts)

@@ -20,12 +20,14 @@ import numpy as np
 import pystac
 import shapely
 from shapely.errors import ShapelyError
-from shapely.geometry import MultiPolygon, shape
+from shapely.geometry import MultiPolygon, Polygon
 from shapely.geometry.base import BaseGeometry
 
 from segwatch.geo import products
-from segwatch.geo.antimeridian import centre, split
-from segwatch.geo.errors import BadItem
+from segwatch.geo.antimeridian import bounds_of, box_of, centre, split, union_bounds
+from segwatch.geo.bounded import operations
+from segwatch.geo.bounded.geojson import read_geometry
+from segwatch.geo.errors import BadItem, TooComplex
 from segwatch.geo.storable import shortened, storable
 from segwatch.geo.types import MADE, AssetAccess, Item, Profile, Scene, baseline_number, made_of
 
@@ -50,6 +52,8 @@ MALFORMED = (ValueError, TypeError, KeyError, IndexError, AttributeError, Overfl
 """What reading a document of any shape can end in."""
 #: Of ids, collections, platforms and orbits.
 _LONGEST_NAME = 255
+#: Of a footprint; catalogs that trace the valid pixels have some thousand.
+_MAX_VERTICES = 20_000
 #: No image is older; and what is later is a mistake.
 _FIRST_YEAR, _LAST_YEAR = 1900, 2200
 #: Percent: half of the ground, on average.
@@ -200,10 +204,17 @@ def best(scenes: Sequence[Scene], area: BaseGeometry) -> Scene | None:
     def clear_tenths(scene: Scene) -> int:
         covers = [cloud_cover(item) for item in scene.items]
         clouds = [unsaid if cover is None else cover for cover in covers]
-        share = scene.footprint.intersection(area).area / area.area
+        share = _shared(scene.footprint, area).area / area.area
         return round(10 * share * (1 - sum(clouds) / len(clouds) / 100))
 
     return max(scenes, key=lambda one: (clear_tenths(one), one.acquired_at, one.key), default=None)
+
+
+def _shared(footprint: BaseGeometry, area: BaseGeometry) -> BaseGeometry:
+    try:
+        return operations.intersection(footprint, area)
+    except TooComplex:  # nobody can say how much it shows
+        return Polygon()
 
 
 def solar_day(moment: datetime, longitude: float) -> date:
@@ -246,9 +257,20 @@ def cloud_cover(item: Item) -> float | None:
 
 def _scene(key: _Pass, items: list[Item]) -> Scene:
     catalog, collection, platform, orbit, day = key
-    footprint = shapely.union_all([item.footprint for item in items])
+    footprint = covered_by([item.footprint for item in items])
     first = min(item.acquired_at for item in items)
     return Scene(collection, platform, orbit, day, first, tuple(items), footprint, catalog)
+
+
+def covered_by(footprints: Sequence[BaseGeometry]) -> BaseGeometry:
+    """What several footprints cover; the box around them where that takes too much to compute.
+
+    A footprint says where to look. What is observed there is for the pixels to say.
+    """
+    try:
+        return operations.union_all(footprints)
+    except TooComplex:
+        return box_of(union_bounds(map(bounds_of, footprints)))
 
 
 def _version(item: Item) -> tuple[Any, ...]:
@@ -276,9 +298,12 @@ def _supersedes(newer: Item, older: Item) -> bool:
 
 def _covers(newer: BaseGeometry, older: BaseGeometry) -> bool:
     """Whether nothing but a thin rim of the older one is left uncovered."""
-    left = older.difference(newer)
     rim = min(_RIM, _RIM_SHARE * math.sqrt(older.area))
-    return bool(left.is_empty or left.buffer(-rim).is_empty)
+    try:
+        left = operations.difference(older, newer)
+        return bool(left.is_empty or operations.buffer(left, -rim).is_empty)
+    except TooComplex:  # both are kept
+        return False
 
 
 def _self_link(document: Mapping[str, Any]) -> str:
@@ -337,7 +362,8 @@ def _footprint(identity: str, geometry: object) -> BaseGeometry:
     if not isinstance(geometry, Mapping):
         raise BadItem(identity, "it has no geometry")
     try:
-        found = shapely.force_2d(shape(dict(geometry)))
+        found = read_geometry(geometry, most_vertices=_MAX_VERTICES)
+        operations.check(found)
         if not np.isfinite(shapely.get_coordinates(found)).all():
             raise ValueError("a coordinate is no number")
         if found.bounds[1] < -90 or found.bounds[3] > 90:
@@ -346,7 +372,7 @@ def _footprint(identity: str, geometry: object) -> BaseGeometry:
         if found.bounds[0] < -180 or found.bounds[2] > 180:
             found = shapely.transform(found, _wrap)
         whole = _polygons_only(split(found))
-    except (ShapelyError, *MALFORMED) as error:
+    except (TooComplex, ShapelyError, *MALFORMED) as error:
         raise BadItem(identity, f"its geometry is unusable: {error}") from error
     if whole.is_empty or not all(map(math.isfinite, whole.bounds)):
         raise BadItem(identity, f"its geometry is no polygon with an area but {geometry.get('type')}")
@@ -359,7 +385,7 @@ def _wrap(coords: Any) -> Any:
 
 
 def _polygons_only(geometry: BaseGeometry) -> BaseGeometry:
-    valid = geometry if geometry.is_valid else shapely.make_valid(geometry)
+    valid = geometry if geometry.is_valid else operations.make_valid(geometry)
     parts = [part for part in _parts(valid) if part.area > 0]
     return parts[0] if len(parts) == 1 else MultiPolygon(parts)
 
