@@ -9,7 +9,7 @@ east where it crosses (RFC 7946, section 5.2).
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -29,6 +29,7 @@ from shapely.geometry.base import BaseGeometry
 
 from segwatch.geo.area import polygonal_parts
 from segwatch.geo.bounded import operations
+from segwatch.geo.errors import TooComplex
 
 Bounds = tuple[float, float, float, float]
 Longitudes = NDArray[np.float64]
@@ -156,6 +157,17 @@ def box_of(bounds: Bounds) -> BaseGeometry:
         return box(west, south, 180.0, north).union(box(-180.0, south, east, north))
     ground = box(west, south, west + min(width(bounds), _TURN), north)
     return _collected(list(_cut(shapely.segmentize(ground, _LONGEST_EDGE))))
+
+
+def covered_by(footprints: Sequence[BaseGeometry]) -> BaseGeometry:
+    """What several footprints cover; the box around them where that takes too much to compute.
+
+    A footprint says where to look. What is observed there is for the pixels to say.
+    """
+    try:
+        return operations.union_all(footprints)
+    except TooComplex:
+        return box_of(union_bounds(map(bounds_of, footprints)))
 
 
 def is_box(bounds: Bounds) -> bool:

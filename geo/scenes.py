@@ -24,7 +24,7 @@ from shapely.geometry import MultiPolygon, Polygon
 from shapely.geometry.base import BaseGeometry
 
 from segwatch.geo import products
-from segwatch.geo.antimeridian import bounds_of, box_of, centre, split, union_bounds
+from segwatch.geo.antimeridian import centre, covered_by, split
 from segwatch.geo.bounded import operations
 from segwatch.geo.bounded.geojson import read_geometry
 from segwatch.geo.errors import BadItem, TooComplex
@@ -260,17 +260,6 @@ def _scene(key: _Pass, items: list[Item]) -> Scene:
     footprint = covered_by([item.footprint for item in items])
     first = min(item.acquired_at for item in items)
     return Scene(collection, platform, orbit, day, first, tuple(items), footprint, catalog)
-
-
-def covered_by(footprints: Sequence[BaseGeometry]) -> BaseGeometry:
-    """What several footprints cover; the box around them where that takes too much to compute.
-
-    A footprint says where to look. What is observed there is for the pixels to say.
-    """
-    try:
-        return operations.union_all(footprints)
-    except TooComplex:
-        return box_of(union_bounds(map(bounds_of, footprints)))
 
 
 def _version(item: Item) -> tuple[Any, ...]:

@@ -26,6 +26,7 @@ from titiler.core.factory import TilerFactory
 from segwatch.db.codec import load_profile
 from segwatch.flows.web import queries
 from segwatch.flows.web.tiles import GRIDS, asked_tile
+from segwatch.geo.antimeridian import covered_by
 from segwatch.geo.crs import to_lonlat
 from segwatch.geo.grid import PixelGrid
 from segwatch.geo.rendering import render
@@ -152,9 +153,6 @@ def shown_scene(rows: queries.Rows) -> ShownScene:
         )
         for row in rows
     )
-    footprint = items[0].footprint
-    for item in items[1:]:
-        footprint = footprint.union(item.footprint)
     scene = Scene(
         first["collection"],
         first["platform"],
@@ -162,6 +160,6 @@ def shown_scene(rows: queries.Rows) -> ShownScene:
         first["solar_day"],
         first["acquired_at"],
         items,
-        footprint,
+        covered_by([item.footprint for item in items]),
     )
     return ShownScene(scene, profile, hrefs.readable_hosts(profile, first["catalog"]))
