@@ -155,7 +155,7 @@ def _load_item(row: Any) -> Item:
         collection=row["collection"],
         href=row["href"],
         acquired_at=row["acquired_at"],
-        updated_at=row["updated_at"],
+        updated_at=items.believed_update(row["updated_at"], row["recorded_at"]),
         platform=row["platform"],
         relative_orbit=row["relative_orbit"],
         processing_baseline=row["processing_baseline"],

@@ -27,6 +27,7 @@ from segwatch.geo import products
 from segwatch.geo.antimeridian import centre, covered_by, split
 from segwatch.geo.bounded import operations
 from segwatch.geo.bounded.geojson import read_geometry
+from segwatch.geo.clock import ITEM_TOLERANCE, believable, is_ahead
 from segwatch.geo.errors import BadItem, TooComplex
 from segwatch.geo.storable import shortened, storable
 from segwatch.geo.types import MADE, AssetAccess, Item, Profile, Scene, baseline_number, made_of
@@ -170,7 +171,7 @@ def when_and_where(document: Mapping[str, Any]) -> tuple[datetime | None, BaseGe
     acquired_at = footprint = None
     given = document.get("properties")
     with suppress(BadItem, *MALFORMED):
-        acquired_at = _acquired("", given if isinstance(given, Mapping) else {})
+        acquired_at = _claimed("", given if isinstance(given, Mapping) else {})
     with suppress(BadItem, *MALFORMED):
         footprint = _footprint("", document.get("geometry"))
     return acquired_at, footprint
@@ -265,7 +266,8 @@ def _scene(key: _Pass, items: list[Item]) -> Scene:
 def _version(item: Item) -> tuple[Any, ...]:
     """Sorts versions; every field takes part, so that ties do not depend on the order of arrival."""
     long_ago = datetime.min.replace(tzinfo=UTC)
-    updated = item.updated_at or moment_of(made_of(item.properties)) or long_ago
+    claimed = item.updated_at or moment_of(made_of(item.properties)) or long_ago
+    updated = believable(claimed, datetime.now(UTC), ITEM_TOLERANCE)
     content = (repr(sorted(item.assets.items())), repr(sorted(item.properties.items())), item.footprint.wkb)
     return baseline_number(item.processing_baseline), updated, item.id, item.acquired_at, item.href, *content
 
@@ -323,6 +325,13 @@ def moment_of(value: object) -> datetime | None:
 
 def _acquired(identity: str, properties: Mapping[str, Any]) -> datetime:
     """``datetime``, else the middle of ``start_datetime`` and ``end_datetime``."""
+    moment = _claimed(identity, properties)
+    if is_ahead(moment, datetime.now(UTC), ITEM_TOLERANCE):
+        raise BadItem(identity, f"its time {moment.isoformat()} lies in the future")
+    return moment
+
+
+def _claimed(identity: str, properties: Mapping[str, Any]) -> datetime:
     moment = moment_of(properties.get("datetime"))
     if moment is not None:
         return moment

@@ -9,6 +9,7 @@ import sys
 from typing import BinaryIO
 
 import shapely
+from shapely.geometry.base import BaseGeometry
 
 from segwatch.geo.bounded import tasks
 
@@ -35,7 +36,7 @@ def main(max_bytes: int, max_seconds: float) -> None:
         signal.alarm(0)
 
 
-def _answer(answers: BinaryIO, asked: tuple[tasks.Task, list[shapely.Geometry], list[float]]) -> None:
+def _answer(answers: BinaryIO, asked: tuple[tasks.Task, list[BaseGeometry], list[float]]) -> None:
     try:
         content = shapely.to_wkb(tasks.compute(*asked))
     except (MemoryError, shapely.errors.ShapelyError):

@@ -7,6 +7,8 @@ soon as there are too many.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import shapely
 from numpy.typing import NDArray
@@ -60,8 +62,8 @@ def check_crossings(*geometries: BaseGeometry, most: int = MAX_CROSSINGS) -> int
     begins, ends = _edges(geometries)
     if len(begins) < 2:
         return 0
-    tree = shapely.STRtree(shapely.linestrings(np.stack([begins, ends], axis=1)))
-    boxes = shapely.box(*np.minimum(begins, ends).T, *np.maximum(begins, ends).T)
+    boxes: NDArray[Any] = np.asarray(shapely.box(*np.minimum(begins, ends).T, *np.maximum(begins, ends).T))
+    tree = shapely.STRtree(boxes)
     step = max(1, _PAIRS_AT_ONCE // len(begins))
     near = found = 0
     for start in range(0, len(begins), step):
@@ -93,7 +95,7 @@ def _lines(geometry: BaseGeometry) -> list[BaseGeometry]:
     while (shapely.get_type_id(parts) > _LAST_SIMPLE).any():
         parts = shapely.get_parts(parts)
     polygons = shapely.get_type_id(parts) == shapely.GeometryType.POLYGON
-    rings = shapely.get_rings(parts[polygons]) if polygons.any() else []
+    rings: list[BaseGeometry] = list(shapely.get_rings(parts[polygons])) if polygons.any() else []
     return [*rings, *(one for one in parts[~polygons] if one.geom_type in {"LineString", "LinearRing"})]
 
 

@@ -36,9 +36,9 @@ def compute(task: Task, geometries: Sequence[BaseGeometry], numbers: Sequence[fl
         case Task.UNION_ALL:
             return shapely.union_all(list(geometries))
         case Task.INTERSECTION:
-            return shapely.intersection(*geometries)
+            return shapely.intersection(geometries[0], geometries[1])
         case Task.DIFFERENCE:
-            return shapely.difference(*geometries)
+            return shapely.difference(geometries[0], geometries[1])
         case Task.BUFFER:
             distance, quad_segs = numbers
             return shapely.buffer(geometries[0], distance, quad_segs=int(quad_segs))
