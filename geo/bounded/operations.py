@@ -15,8 +15,8 @@ from segwatch.geo.bounded.tasks import Task, compute
 
 #: More crossings, or more vertices than :data:`segwatch.geo.bounded.screen.FEW_VERTICES` to buffer, go to the child.
 _FEW_CROSSINGS = 100
-#: Overlays of more vertices go to the child.
-_MANY_VERTICES = 5_000
+#: Overlays of more vertices and crossings go to the child.
+_MANY_VERTICES = 20_000
 
 
 def make_valid(geometry: BaseGeometry) -> BaseGeometry:

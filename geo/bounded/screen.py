@@ -27,7 +27,7 @@ MAX_CROSSINGS = 100_000
 #: Geometries of no more vertices are taken as they are, unless they are invalid.
 FEW_VERTICES = 300
 #: Pairs of edges whose boxes meet, whether they cross or not: what is beyond takes GEOS seconds.
-_MAX_NEAR_PAIRS = 5_000_000
+_MAX_NEAR_PAIRS = 2_000_000
 _PAIRS_AT_ONCE = 200_000
 
 
