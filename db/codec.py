@@ -11,7 +11,7 @@ import math
 import types
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import cache
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
@@ -38,7 +38,15 @@ def load_watch(document: Mapping[str, Any]) -> Watch:
     """
     try:
         watch: Watch = _load(document, Watch)
-    except (KeyError, TypeError, ValueError, AttributeError, shapely.errors.GEOSException) as error:
+    except (
+        KeyError,
+        TypeError,
+        ValueError,
+        AttributeError,
+        OverflowError,
+        RecursionError,
+        shapely.errors.GEOSException,
+    ) as error:
         name = document.get("name", "?")
         raise CodecError(
             f"the stored definition of watch {name} cannot be read: {error}; apply its file again"
@@ -96,7 +104,8 @@ def _load(value: Any, kind: Any) -> Any:  # noqa: PLR0911 - one line a kind
     if kind is BaseGeometry:
         return shapely.from_wkb(value)
     if kind is datetime:
-        return datetime.fromisoformat(value)
+        moment = datetime.fromisoformat(value)
+        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
     if kind is float or (isinstance(kind, type) and issubclass(kind, enum.Enum)):
         return kind(value)
     return value

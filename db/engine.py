@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 import psycopg
+from psycopg.abc import Buffer
 from psycopg.conninfo import make_conninfo
+from psycopg.types.datetime import TimestamptzLoader
 from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.engine import URL, ExceptionContext, make_url
 from sqlalchemy.exc import ArgumentError
@@ -133,7 +136,27 @@ def make_engine(
         **pool,
     )
     event.listen(engine, "handle_error", _without_rows)
+    event.listen(engine, "connect", _bounded_times)
     return engine
+
+
+class _BoundedTimestamp(TimestamptzLoader):
+    """A time beyond the calendar of Python, as ``infinity`` is, becomes its first or last moment.
+
+    One such row must not keep all others from being read.
+    """
+
+    def load(self, data: Buffer) -> datetime:
+        try:
+            return super().load(data)
+        except psycopg.DataError:
+            said = bytes(data)
+            early = said.endswith(b"BC") or said == b"-infinity"
+            return (datetime.min if early else datetime.max).replace(tzinfo=UTC)
+
+
+def _bounded_times(connection: psycopg.Connection, _: object) -> None:
+    connection.adapters.register_loader("timestamptz", _BoundedTimestamp)
 
 
 def _without_rows(context: ExceptionContext) -> None:

@@ -3,7 +3,8 @@
 An event has as many names as its publishers give it: each message of a chain of alerts, each network that measured an
 earthquake. Entries with a name in common are revisions of one event, also where that becomes known later: then its rows
 come together under the name of the earliest message, or else the one that was recorded first. The newest by the
-publisher's own time holds, whatever order entries arrive in.
+publisher's own time holds, whatever order entries arrive in; a time ahead of ours counts as that of its receipt (see
+:mod:`segwatch.geo.clock`).
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from segwatch.db import mutexes
 from segwatch.db.codec import ewkb, from_ewkb
 from segwatch.db.ids import make_id
 from segwatch.geo.antimeridian import centroid
+from segwatch.geo.clock import EVENT_TOLERANCE, believable, is_ahead
 from segwatch.geo.types import Event, EventKind, EventLevel, EventName, Withdrawal
 
 
@@ -38,12 +40,15 @@ class Recorded(enum.StrEnum):
     WITHDRAWN = "withdrawn"
 
 
+#: Properties that no publisher said.
+_OURS = frozenset({"digest", "believed_at"})
 _NEVER = datetime.min.replace(tzinfo=UTC)
 _COLUMNS = "source, external_id, revision, kind, title, occurred_at, geom, properties, recorded_at"
 _NEWEST = text(
     f"""
     SELECT {_COLUMNS}, properties ->> 'digest' AS digest,
-           CAST(properties ->> 'updated_at' AS timestamptz) AS updated_at
+           CAST(properties ->> 'updated_at' AS timestamptz) AS updated_at,
+           CAST(properties ->> 'believed_at' AS timestamptz) AS believed_at
     FROM segwatch.event WHERE source = :source AND external_id = :external_id ORDER BY recorded_at DESC LIMIT 1
     """  # noqa: S608 - our own columns
 )
@@ -72,10 +77,20 @@ _CURRENT = text(
 )
 _NEWEST_OF_EACH = text(
     """
-    SELECT DISTINCT ON (source, external_id) source, external_id, kind, title, occurred_at, geom, properties
+    SELECT DISTINCT ON (source, external_id) source, external_id, kind, title, occurred_at, geom, properties,
+           recorded_at, CAST(properties ->> 'updated_at' AS timestamptz) AS updated_at,
+           CAST(properties ->> 'believed_at' AS timestamptz) AS believed_at
     FROM segwatch.event ORDER BY source, external_id, recorded_at DESC
     """
 )
+#: When the very same was said of an event for the first time.
+_SAID_BEFORE = text(
+    """
+    SELECT min(coalesce(CAST(properties ->> 'believed_at' AS timestamptz), recorded_at)) FROM segwatch.event
+    WHERE source = :source AND external_id = :external_id AND properties ->> 'digest' = ANY(:digests)
+    """
+)
+_NOW = text("SELECT clock_timestamp()")
 _NAMES = text(
     """
     SELECT event_source, event_external_id, source, external_id, since
@@ -130,18 +145,41 @@ def record(conn: Connection, told: Event | Withdrawal) -> Recorded:
     names = told.names or (EventName(told.source, told.external_id),)
     name, withdrawn_at = _identify(conn, names)
     newest = _settled(conn, name, withdrawn_at)
-    if _is_before(told.updated_at, withdrawn_at):
+    told_at = _believable(conn, name, told)
+    if _is_before(told_at, withdrawn_at):
         told = replace(told, cancelled=True)
     if newest is not None:
+        newest_at = _believed(newest)
         if newest.digest == _digest_of(told):
             return Recorded.UNCHANGED
-        if told.updated_at and newest.updated_at and told.updated_at < newest.updated_at:
+        if told_at and newest_at and told_at < newest_at:
             return Recorded.STALE
-    _add(conn, name, told, newest)
+    _add(conn, name, told, newest, told_at)
     return Recorded.NEW if newest is None else Recorded.REVISED
 
 
+def _believable(conn: Connection, name: dict[str, str], told: Event) -> datetime | None:
+    """When an event was updated; where that lies ahead, when the ledger was told so first."""
+    now: datetime = conn.execute(_NOW).scalar_one()
+    if told.updated_at is None or not is_ahead(told.updated_at, now, EVENT_TOLERANCE):
+        return told.updated_at
+    digests = [_digest_of(one) for one in (told, replace(told, cancelled=True))]
+    before: datetime | None = conn.execute(_SAID_BEFORE, name | {"digests": digests}).scalar_one()
+    return before or now
+
+
+def _believed(row: Row[Any]) -> datetime | None:
+    """When a revision counts as updated."""
+    if row.believed_at is not None or row.updated_at is None:
+        known: datetime | None = row.believed_at
+        return known
+    return believable(row.updated_at, row.recorded_at, EVENT_TOLERANCE)
+
+
 def _withdraw(conn: Connection, told: Withdrawal) -> Recorded:
+    now: datetime = conn.execute(_NOW).scalar_one()
+    if is_ahead(told.withdrawn_at, now, EVENT_TOLERANCE):
+        told = replace(told, withdrawn_at=_withdrawn_first(conn, told.names) or now)
     name, withdrawn_at = _identify(conn, told.names, withdrawn_at=told.withdrawn_at)
     before = conn.execute(_NEWEST, name).one_or_none()
     after = _settled(conn, name, withdrawn_at)
@@ -149,19 +187,26 @@ def _withdraw(conn: Connection, told: Withdrawal) -> Recorded:
         return Recorded.WITHDRAWN
     if before.digest != after.digest:
         return Recorded.REVISED
-    return Recorded.UNCHANGED if _is_before(before.updated_at, told.withdrawn_at) else Recorded.STALE
+    return Recorded.UNCHANGED if _is_before(_believed(before), told.withdrawn_at) else Recorded.STALE
+
+
+def _withdrawn_first(conn: Connection, names: Sequence[EventName]) -> datetime | None:
+    """When an event of these names was taken back, if it was: saying it again does not say it later."""
+    told = {"sources": [one.source for one in names], "ids": [one.external_id for one in names]}
+    times = [row.withdrawn_at for row in conn.execute(_RELATED, told) if row.withdrawn_at is not None]
+    return max(times, default=None)
 
 
 def _settled(conn: Connection, name: dict[str, str], withdrawn_at: datetime | None) -> Row[Any] | None:
     """What the ledger holds of an event, cancelled if it was taken back since it was said."""
     newest = conn.execute(_NEWEST, name).one_or_none()
-    if newest is None or not _is_before(newest.updated_at, withdrawn_at):
+    if newest is None or not _is_before(_believed(newest), withdrawn_at):
         return newest
     event = _event(newest)
     if event.cancelled:
         return newest
     # its time stays that of what was said, so that nothing older is taken for newer
-    _add(conn, name, replace(event, cancelled=True), newest)
+    _add(conn, name, replace(event, cancelled=True), newest, _believed(newest))
     return conn.execute(_NEWEST, name).one()
 
 
@@ -169,10 +214,19 @@ def _is_before(said_at: datetime | None, withdrawn_at: datetime | None) -> bool:
     return said_at is not None and withdrawn_at is not None and said_at <= withdrawn_at
 
 
-def _add(conn: Connection, name: dict[str, str], event: Event, newest: Row[Any] | None) -> None:
+def _add(
+    conn: Connection,
+    name: dict[str, str],
+    event: Event,
+    newest: Row[Any] | None,
+    believed_at: datetime | None,
+) -> None:
     digest = _digest_of(event)
     # named after the one before: a feed that goes back to what it said once makes a third revision, not the first
     revision = _digest(digest, newest.revision if newest else "")
+    # what is claimed stays; revisions are put in order by what can be believed of it
+    claimed = event.updated_at
+    believed = {"believed_at": believed_at.isoformat()} if believed_at and believed_at != claimed else {}
     row = {
         "id": make_id("event", name["source"], name["external_id"], revision),
         "revision": revision,
@@ -180,7 +234,7 @@ def _add(conn: Connection, name: dict[str, str], event: Event, newest: Row[Any] 
         "title": event.title,
         "occurred_at": event.occurred_at,
         "geom": ewkb(event.geometry),
-        "properties": json.dumps({**_properties(event), "digest": digest}),
+        "properties": json.dumps({**_properties(event), "digest": digest, **believed}),
     }
     conn.execute(_ADD, name | row)
 
@@ -236,10 +290,10 @@ def _join(conn: Connection, events: Sequence[tuple[str, str]], event: EventName)
     if len(newest) < 2:
         return
     name = {"source": event.source, "external_id": event.external_id}
-    holds = max(newest, key=lambda row: (row.updated_at or row.recorded_at, row.recorded_at))
+    holds = max(newest, key=lambda row: (_believed(row) or row.recorded_at, row.recorded_at))
     if holds.recorded_at != max(row.recorded_at for row in newest):
         # what holds is what was recorded last
-        _add(conn, name, _event(holds), conn.execute(_NEWEST, name).one())
+        _add(conn, name, _event(holds), conn.execute(_NEWEST, name).one(), _believed(holds))
 
 
 def current(conn: Connection, kind: str | None = None) -> list[dict[str, Any]]:
@@ -259,14 +313,14 @@ def current(conn: Connection, kind: str | None = None) -> list[dict[str, Any]]:
 def known(conn: Connection) -> list[Event]:
     """Every event as it is known today with all of its names, by source and name.
 
-    One that was taken back was updated when that was said.
+    One that was taken back was updated when that was said; a time that lies ahead is that of its receipt.
     """
     names = _names(conn)
     withdrawn = {(row.event_source, row.event_external_id): row.at for row in conn.execute(_WITHDRAWN)}
     found = []
     for row in conn.execute(_NEWEST_OF_EACH):
         event, key = _event(row), (row.source, row.external_id)
-        times = filter(None, (event.updated_at, withdrawn.get(key) if event.cancelled else None))
+        times = filter(None, (_believed(row), withdrawn.get(key) if event.cancelled else None))
         found.append(replace(event, names=names[key], updated_at=max(times, default=None)))
     return found
 
@@ -280,7 +334,7 @@ def _names(conn: Connection) -> dict[tuple[str, str], tuple[EventName, ...]]:
 
 
 def _event(row: Any) -> Event:
-    said = {name: value for name, value in row.properties.items() if name != "digest"}
+    said = {name: value for name, value in row.properties.items() if name not in _OURS}
     for name in ("updated_at", "ended_at"):
         said[name] = datetime.fromisoformat(said[name]) if said.get(name) else None
     said["level"] = EventLevel(said["level"]) if said.get("level") else None

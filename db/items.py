@@ -24,6 +24,7 @@ from sqlalchemy import Connection, func, insert, select, text, update
 
 from segwatch.db import tables
 from segwatch.db.ids import make_id
+from segwatch.geo.clock import ITEM_TOLERANCE, believable
 from segwatch.geo.identity import place, unsigned
 from segwatch.geo.types import Item, Scene, baseline_number, made_of
 
@@ -84,7 +85,7 @@ class _Row:
     @property
     def age(self) -> tuple[Any, ...]:
         """Sorts the versions of one item: later baseline, later update, later making."""
-        when = self.updated_at or made_of(self.properties)
+        when = believed_update(self.updated_at, self.recorded_at) or made_of(self.properties)
         return baseline_number(self.processing_baseline), self.updated_at is not None, when, self.version_id
 
     def leads_to(self, item: Item) -> bool:
@@ -93,6 +94,11 @@ class _Row:
         return place(self.href) == place(item.href) and all(
             known.get(name) == place(href) for name, href in item.assets.items()
         )
+
+
+def believed_update(updated_at: datetime | None, recorded_at: datetime) -> datetime | None:
+    """When an item was updated, or recorded if it claims to be updated later."""
+    return None if updated_at is None else believable(updated_at, recorded_at, ITEM_TOLERANCE)
 
 
 _Rows = dict[tuple[str, str], list[_Row]]

@@ -20,11 +20,13 @@ from shapely.geometry.base import BaseGeometry
 from sqlalchemy import Connection, Row, text
 
 from segwatch.db import corrections, publishing, series
-from segwatch.db.codec import hex_ewkb
+from segwatch.db.codec import from_ewkb, hex_ewkb
 from segwatch.db.errors import NotFound, ReviewRefused
 from segwatch.db.ids import make_id
 from segwatch.db.publishing import Turn
 from segwatch.geo.antimeridian import in_degrees
+from segwatch.geo.bounded import operations
+from segwatch.geo.errors import TooComplex
 from segwatch.geo.storable import storable
 from segwatch.geo.types import AlertRule
 
@@ -84,7 +86,7 @@ _ADD = text(
 _RELATION = text(
     """
     SELECT ST_Area(CAST(d AS geography)) AS drawn_m2, ST_Area(CAST(o AS geography)) AS observed_m2,
-           ST_Area(CAST(ST_CollectionExtract(ST_Intersection(d, o), 3) AS geography)) AS common_m2,
+           ST_Area(CAST(ST_CollectionExtract(CAST(:common AS geometry), 3) AS geography)) AS common_m2,
            ST_Distance(CAST(d AS geography), CAST(o AS geography)) AS apart_m
     FROM (SELECT CAST(:drawn AS geometry) AS d, CAST(:observed AS geometry) AS o) g
     """
@@ -124,8 +126,8 @@ def decide(
     _check(verdict, reviewer, reason, outline)
     state = _locked_state(conn, track_id)
     geom = None if outline is None else hex_ewkb(outline)
-    if geom is not None:
-        _check_relation(conn, track_id, geom, state.geom)
+    if outline is not None:
+        _check_relation(conn, track_id, outline, state.geom)
     held = conn.execute(_HELD, {"track_id": track_id, "geom": geom}).first()
     same = held is not None and (held.verdict, held.reviewer, held.reason, held.same_geom) == (
         verdict.value, reviewer, reason, True
@@ -171,9 +173,14 @@ def _locked_state(conn: Connection, track_id: UUID) -> Row[Any]:
     return found
 
 
-def _check_relation(conn: Connection, track_id: UUID, drawn: str, observed: Any) -> None:
+def _check_relation(conn: Connection, track_id: UUID, drawn: BaseGeometry, observed: Any) -> None:
     """An edit corrects an object's outline: it neither moves the object elsewhere nor makes another one of it."""
-    row = conn.execute(_RELATION, {"drawn": drawn, "observed": observed}).one()
+    try:
+        common = operations.intersection(drawn, from_ewkb(observed))
+    except TooComplex as error:
+        raise ReviewRefused(f"outline: {error}; simplify it") from error
+    values = {"drawn": hex_ewkb(drawn), "observed": observed, "common": hex_ewkb(common)}
+    row = conn.execute(_RELATION, values).one()
     where = f"draw the outline of object {track_id}, or review the object that lies there"
     if row.apart_m > 0:
         raise ReviewRefused(f"outline: it lies {row.apart_m:.0f} m away from the object; {where}")
@@ -204,8 +211,10 @@ def _check(verdict: Verdict, reviewer: str, reason: str, outline: BaseGeometry |
         return
     if not isinstance(outline, Polygon | MultiPolygon) or outline.is_empty:
         raise ReviewRefused(f"outline: give a Polygon or MultiPolygon (got {outline.geom_type})")
-    if shapely.get_num_coordinates(outline) > MOST_VERTICES:
-        raise ReviewRefused(f"outline: more than {MOST_VERTICES} vertices; simplify it")
+    try:
+        operations.check(outline, most_vertices=MOST_VERTICES)
+    except TooComplex as error:
+        raise ReviewRefused(f"outline: {error}; simplify it") from error
     if not outline.is_valid:
         raise ReviewRefused(f"outline: {shapely.is_valid_reason(outline)}; repair it")
     if not in_degrees(outline):

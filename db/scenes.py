@@ -16,22 +16,18 @@ from segwatch.db import items, tables
 from segwatch.db.codec import from_ewkb, hex_ewkb
 from segwatch.db.errors import NotFound
 from segwatch.db.ids import make_id
+from segwatch.geo.antimeridian import covered_by
 from segwatch.geo.types import Item, Scene
 
 _item = tables.scene_item
 
 _KNOWN = text(
     """
-    SELECT id, ST_Covers(footprint, CAST(:footprint AS geometry)) AS covered FROM segwatch.scene WHERE key = :key
-    FOR NO KEY UPDATE
+    SELECT id, footprint, ST_Covers(footprint, CAST(:footprint AS geometry)) AS covered FROM segwatch.scene
+    WHERE key = :key FOR NO KEY UPDATE
     """
 )
-#: Another watch may have found other items of the same pass.
-_GROW = text(
-    """
-    UPDATE segwatch.scene SET footprint = ST_Union(footprint, CAST(:footprint AS geometry)) WHERE id = :id
-    """
-)
+_GROW = text("UPDATE segwatch.scene SET footprint = CAST(:footprint AS geometry) WHERE id = :id")
 
 
 def scene_id(scene: Scene) -> UUID:
@@ -73,7 +69,9 @@ def _scene(conn: Connection, scene: Scene) -> UUID:
         conn.execute(insert(tables.scene).values(row).on_conflict_do_nothing(index_elements=["key"]))
         known = conn.execute(_KNOWN, wanted).one()
     if not known.covered:
-        conn.execute(_GROW, {"id": known.id, "footprint": footprint})
+        # another watch may have found other items of the same pass
+        grown = covered_by([from_ewkb(known.footprint), scene.footprint])
+        conn.execute(_GROW, {"id": known.id, "footprint": hex_ewkb(grown)})
     identity: UUID = known.id
     return identity
 
@@ -157,7 +155,7 @@ def _load_item(row: Any) -> Item:
         collection=row["collection"],
         href=row["href"],
         acquired_at=row["acquired_at"],
-        updated_at=row["updated_at"],
+        updated_at=items.believed_update(row["updated_at"], row["recorded_at"]),
         platform=row["platform"],
         relative_orbit=row["relative_orbit"],
         processing_baseline=row["processing_baseline"],

@@ -213,7 +213,7 @@ def _schedule(chosen: Sequence[Watch], failed: list[str], known: set[str] | None
         for watch in chosen:
             try:
                 _put(server, watch)
-            except (ValueError, httpx.HTTPStatusError) as error:
+            except (ValueError, TypeError, ArithmeticError, httpx.HTTPStatusError) as error:
                 failed.append(f"{watch.name}: schedule {watch.schedule!r}: {error}")
         if known is not None:
             for name in server.not_moved():

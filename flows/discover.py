@@ -22,6 +22,7 @@ from segwatch.flows.reasons import Reasons
 from segwatch.flows.running import registered
 from segwatch.flows.segmenters import version_of
 from segwatch.flows.settings import load_settings
+from segwatch.geo.clock import ITEM_TOLERANCE
 from segwatch.geo.errors import SearchIncomplete
 from segwatch.geo.identity import identity_of
 from segwatch.geo.scenes import group, newest
@@ -117,7 +118,9 @@ def discover_watch(
     start, end = _in_zone(start), _in_zone(end)
     _check_period(watch, start, end)
     since = max(watch.start, start) if start else watch.start
-    until = min(filter(None, (watch.end, end)), default=moment)
+    # nothing was acquired later, whatever a catalog says; and people write 9999-12-31 for "never"
+    latest = max(moment, datetime.now(UTC)) + ITEM_TOLERANCE
+    until = min(filter(None, (watch.end, end, latest if watch.end or end else moment)))
     catalog = opened(watch.catalog)
     if start is not None or end is not None:
         planned = chunks(since, until, in_parts=catalog.is_api)
@@ -219,7 +222,7 @@ class _Keeper:
         rejected = {one for one in found if isinstance(one, Rejected)} - self._told
         self._told |= rejected
         for item in items:
-            self._updated.add(item.updated_at)
+            self._updated.add(item.updated_at, self._now)
         # also what is superseded by something found with it: nothing that a catalog holds is passed over in silence
         grouped = group(items, all_versions=True)
         with self._engine.begin() as conn:

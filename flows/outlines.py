@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import shapely
-from shapely.geometry import shape
 from shapely.geometry.base import BaseGeometry
 
 from segwatch.flows.errors import ConfigError
 from segwatch.geo.antimeridian import in_degrees, is_valid, split
+from segwatch.geo.bounded import operations
+from segwatch.geo.bounded.documents import parse_json
+from segwatch.geo.bounded.geojson import MALFORMED, read_geometry
+from segwatch.geo.errors import TooComplex
 
 #: Larger files are no outline of one object.
 _MOST_BYTES = 16 * 2**20
@@ -31,12 +33,12 @@ def from_file(path: Path) -> BaseGeometry:
             raise ConfigError(
                 f"{path} is larger than {_MOST_BYTES // 2**20} MiB; give the outline of one object"
             )
-        document = json.loads(path.read_bytes())
+        document = parse_json(path.read_bytes())
     except FileNotFoundError as error:
         raise ConfigError(f"{path}: there is no such file") from error
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror}") from error
-    except (ValueError, RecursionError) as error:
+    except (ValueError, TooComplex) as error:
         raise ConfigError(f"{path} is no GeoJSON: {error}") from error
     return from_geojson(document, str(path))
 
@@ -57,18 +59,13 @@ def from_geojson(document: Any, where: str) -> BaseGeometry:
     if isinstance(document, dict) and document.get("type") == "Feature":
         document = document.get("geometry")
     try:
-        outline: BaseGeometry = shapely.force_2d(shape(document))
-    except (
-        KeyError,
-        TypeError,
-        ValueError,
-        AttributeError,
-        IndexError,
-        OverflowError,
-        shapely.errors.ShapelyError,
-    ) as error:
+        outline = read_geometry(document)
+        operations.check(outline)
+        return _split(outline, where)
+    except TooComplex as error:
+        raise ConfigError(f"{where}: {error}; simplify it") from error
+    except MALFORMED as error:
         raise ConfigError(f"{where}: no GeoJSON geometry ({error})") from error
-    return _split(outline, where)
 
 
 def _split(outline: BaseGeometry, where: str) -> BaseGeometry:

@@ -18,6 +18,7 @@ from segwatch.flows import watchfile
 from segwatch.flows.cadence import GRACE, pauses_at_most
 from segwatch.flows.errors import ConfigError
 from segwatch.flows.settings import describe
+from segwatch.flows.yamldoc import MAX_BYTES, from_yaml
 from segwatch.geo.antimeridian import Bounds, box_of, is_box, meets
 from segwatch.geo.grid import LONGEST_SIDE_M
 from segwatch.geo.types import Event, EventKind, EventLevel, Watch
@@ -174,13 +175,13 @@ def watch_name(playbook: Playbook, identity: str) -> str:
     return f"{playbook.name}-{readable or 'event'}-{sha256(identity.encode()).hexdigest()[:8]}"
 
 
-def load_all(folder: Path | None = None) -> list[Playbook]:
-    """The playbooks of a folder, or those that ship with segwatch, by name.
+def load_each(folder: Path | None = None) -> tuple[list[Playbook], list[str]]:
+    """The playbooks of a folder, or those that ship with segwatch, by name; and why other files cannot be used.
 
     Raises
     ------
     ConfigError
-        Naming the file, the field, the value and the fix.
+        There is no such folder.
     """
     where = folder if folder is not None else files("segwatch.flows") / "playbooks_data"
     if not where.is_dir():
@@ -188,11 +189,36 @@ def load_all(folder: Path | None = None) -> list[Playbook]:
     found = sorted(
         (one for one in where.iterdir() if one.name.endswith((".yaml", ".yml"))), key=lambda one: one.name
     )
-    books = [_parse(one.read_bytes(), str(one)) for one in found]
+    books: list[Playbook] = []
+    failed: list[str] = []
+    for one in found:
+        try:
+            with one.open("rb") as file:
+                content = file.read(MAX_BYTES + 1)
+            books.append(_parse(content, str(one)))
+        except ConfigError as error:
+            failed.append(str(error))
+        except OSError as error:
+            failed.append(f"{one}: cannot be read: {error.strerror}")
     names = [one.name for one in books]
     twice = {name for name in names if names.count(name) > 1}
     if twice:
-        raise ConfigError(f"{folder}: two playbooks are named {', '.join(sorted(twice))}; names must differ")
+        failed.append(f"{where}: two playbooks are named {', '.join(sorted(twice))}; names must differ")
+    # nobody can say which of two is meant
+    return [one for one in books if one.name not in twice], failed
+
+
+def load_all(folder: Path | None = None) -> list[Playbook]:
+    """As :func:`load_each`, where every file can be used.
+
+    Raises
+    ------
+    ConfigError
+        Naming the file, the field, the value and the fix.
+    """
+    books, failed = load_each(folder)
+    if failed:
+        raise ConfigError("\n".join(failed))
     return books
 
 
@@ -213,7 +239,7 @@ def by_name(books: Sequence[Playbook], name: str) -> Playbook:
 
 
 def _parse(content: bytes, name: str) -> Playbook:
-    document = watchfile.from_yaml(content, name)
+    document = from_yaml(content, name)
     if not isinstance(document, dict):
         raise ConfigError(f"{name}: expected a mapping at the top, got {type(document).__name__}")
     try:

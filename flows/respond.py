@@ -155,7 +155,9 @@ def respond_to_events(
             event
             for event in every
             if book.matches(event)
-            and event.occurred_at <= moment < event.occurred_at + timedelta(days=book.days)
+            # added on the other side: an event may name the last day of the calendar
+            and event.occurred_at <= moment
+            and moment - timedelta(days=book.days) < event.occurred_at
         ]
         for same in linked(current):
             begun = (one for one in same if playbooks.watch_name(book, _identity(book, one, names)) in names)
@@ -218,7 +220,9 @@ def respond_flow(document: str | None = None) -> list[dict[str, Any]]:
             feeds.poll(engine, settings)
         else:
             happenings.keep(engine, document.encode(), "prefect")
-        for result in respond_to_events(engine, settings, playbooks.load_all(settings.playbooks)):
+        books, unusable = playbooks.load_each(settings.playbooks)
+        failed += unusable
+        for result in respond_to_events(engine, settings, books):
             if isinstance(result, str):
                 done.append({"refused": result})
                 continue

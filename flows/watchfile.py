@@ -13,7 +13,6 @@ from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 import shapely
-import yaml
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -30,6 +29,7 @@ from segwatch.flows.errors import ConfigError
 from segwatch.flows.moments import Cron, Moment, Start, TimeOfDay, Zone
 from segwatch.flows.outlines import from_file, from_geojson
 from segwatch.flows.settings import describe
+from segwatch.flows.yamldoc import MAX_BYTES, from_yaml
 from segwatch.geo import grid as grids
 from segwatch.geo.antimeridian import box_of, in_degrees, is_box
 from segwatch.geo.errors import GeoError
@@ -83,22 +83,6 @@ Channel = Annotated[str, AfterValidator(_channel)]
 Share = Annotated[float, Field(ge=0, le=1)]
 #: 30 days.
 _MAX_ESCALATION_MINUTES = 43_200
-
-
-class _Loader(yaml.SafeLoader):
-    """A date that is none stays text, so that the field is named that it is in."""
-
-
-def _moment(loader: _Loader, node: yaml.ScalarNode) -> object:
-    try:
-        return loader.construct_yaml_timestamp(node)
-    except ValueError:
-        return node.value
-
-
-_Loader.add_constructor("tag:yaml.org,2002:timestamp", _moment)
-#: What a safe loader raises of values that are not what their tags say, and of depth, beside its own errors.
-_VALUES_THAT_ARE_NONE = (ValueError, LookupError, TypeError, AttributeError, RecursionError)
 
 
 class _Part(BaseModel):
@@ -230,37 +214,42 @@ def load(path: Path) -> Watch:
         Naming the file, the field, the value and the fix.
     """
     try:
-        content = path.read_bytes()
+        with path.open("rb") as file:
+            content = file.read(MAX_BYTES + 1)
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
     return parse(from_yaml(content, str(path)), base=path.parent, name=str(path))
 
 
-def from_yaml(content: bytes, name: str) -> object:
-    """A YAML document that a person wrote.
-
-    Raises
-    ------
-    ConfigError
-        It is none; the message begins with ``name``.
-    """
-    try:
-        return yaml.load(content.decode("utf-8"), _Loader)  # noqa: S506 - a safe loader
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{name}: is no text in UTF-8: {error}; save it in this encoding") from error
-    except (yaml.YAMLError, *_VALUES_THAT_ARE_NONE) as error:
-        raise ConfigError(f"{name}: cannot be read as YAML: {error}") from error
-
-
 def load_all(path: Path) -> Iterator[Watch]:
-    """Every ``*.yaml``/``*.yml`` of a folder in name order, or the one file."""
-    if path.is_dir():
-        files = sorted(file for file in path.iterdir() if file.suffix in {".yaml", ".yml"})
-        if not files:
-            raise ConfigError(f"{path}: no .yaml file in this folder")
-    else:
-        files = [path]
-    return (load(file) for file in files)
+    """Every ``*.yaml``/``*.yml`` of a folder in name order, or the one file; the first invalid one ends it."""
+    return (load(file) for file in _files(path))
+
+
+def load_each(path: Path) -> tuple[list[Watch], list[str]]:
+    """The watches of :func:`load_all`, and why each of the others cannot be used."""
+    loaded: dict[str, tuple[Path, Watch]] = {}
+    failed: list[str] = []
+    for file in _files(path):
+        try:
+            watch = load(file)
+        except ConfigError as error:
+            failed.append(str(error))
+            continue
+        if watch.name in loaded:
+            failed.append(f"{file}: name: {loaded[watch.name][0]} has it too; names must differ")
+            continue
+        loaded[watch.name] = file, watch
+    return [watch for _, watch in loaded.values()], failed
+
+
+def _files(path: Path) -> list[Path]:
+    if not path.is_dir():
+        return [path]
+    files = sorted(file for file in path.iterdir() if file.suffix in {".yaml", ".yml"})
+    if not files:
+        raise ConfigError(f"{path}: no .yaml file in this folder")
+    return files
 
 
 def parse(document: object, *, base: Path, name: str) -> Watch:

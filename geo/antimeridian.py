@@ -9,7 +9,7 @@ east where it crosses (RFC 7946, section 5.2).
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -28,6 +28,8 @@ from shapely.geometry import (
 from shapely.geometry.base import BaseGeometry
 
 from segwatch.geo.area import polygonal_parts
+from segwatch.geo.bounded import operations
+from segwatch.geo.errors import TooComplex
 
 Bounds = tuple[float, float, float, float]
 Longitudes = NDArray[np.float64]
@@ -157,6 +159,17 @@ def box_of(bounds: Bounds) -> BaseGeometry:
     return _collected(list(_cut(shapely.segmentize(ground, _LONGEST_EDGE))))
 
 
+def covered_by(footprints: Sequence[BaseGeometry]) -> BaseGeometry:
+    """What several footprints cover; the box around them where that takes too much to compute.
+
+    A footprint says where to look. What is observed there is for the pixels to say.
+    """
+    try:
+        return operations.union_all(footprints)
+    except TooComplex:
+        return box_of(union_bounds(map(bounds_of, footprints)))
+
+
 def is_box(bounds: Bounds) -> bool:
     """Whether four numbers are west, south, east and north of some ground; longitudes may go on beyond 180."""
     west, south, east, north = bounds
@@ -277,7 +290,10 @@ def _continuous_polygon(polygon: Polygon) -> BaseGeometry:
     west = shell.bounds[0]
     inner = [_moved(hole, _TURN * math.ceil((west - hole.bounds[0] - 1e-9) / _TURN)) for hole in holes]
     if any(width(one.bounds) == _TURN for one in (shell, *inner)):  # caps have edges along the pole in common
-        return shapely.difference(shapely.make_valid(shell), shapely.union_all(shapely.make_valid(inner)))
+        return operations.difference(
+            operations.make_valid(shell),
+            operations.union_all([operations.make_valid(hole) for hole in inner]),
+        )
     return Polygon(shell.exterior, [shapely.get_coordinates(hole) for hole in inner])
 
 
@@ -302,7 +318,7 @@ def _moved(geometry: BaseGeometry, degrees: float) -> BaseGeometry:
 
 def _cut(shape: BaseGeometry) -> Iterator[BaseGeometry]:
     """Pieces of a continuous shape within -180..180."""
-    whole = shape if shape.is_valid else shapely.make_valid(shape)
+    whole = shape if shape.is_valid else operations.make_valid(shape)
     if whole.is_empty:
         return
     west, _, east, _ = whole.bounds
@@ -322,7 +338,7 @@ def _collected(parts: list[Any]) -> BaseGeometry:
     if kinds <= {"Polygon"}:
         whole = MultiPolygon(parts)
         # pieces of a cap meet along a meridian inside it
-        return whole if whole.is_valid else shapely.union_all(parts)
+        return whole if whole.is_valid else operations.union_all(parts)
     if kinds == {"LineString"}:
         return MultiLineString(parts)
     return MultiPoint(parts) if kinds == {"Point"} else GeometryCollection(parts)

@@ -2,6 +2,7 @@
 
 GeoError
 ├── AreaError            an area of interest that cannot be watched as it is
+├── TooComplex           a geometry or document costs more memory or time than it may
 ├── ProfileError         a source profile is unknown or invalid
 ├── BadItem              a STAC item that cannot be used; carries ``item_id`` and ``reason``
 ├── EventRefused         a feed, or one entry of it, tells no event; the message says why
@@ -40,6 +41,10 @@ class GeoError(Exception):
 
 class AreaError(GeoError):
     """An area of interest that cannot be watched as it is."""
+
+
+class TooComplex(GeoError):
+    """A geometry or document from outside costs more memory or time than it may; the message says why."""
 
 
 class ProfileError(GeoError):

@@ -20,12 +20,15 @@ import numpy as np
 import pystac
 import shapely
 from shapely.errors import ShapelyError
-from shapely.geometry import MultiPolygon, shape
+from shapely.geometry import MultiPolygon, Polygon
 from shapely.geometry.base import BaseGeometry
 
 from segwatch.geo import products
-from segwatch.geo.antimeridian import centre, split
-from segwatch.geo.errors import BadItem
+from segwatch.geo.antimeridian import centre, covered_by, split
+from segwatch.geo.bounded import operations
+from segwatch.geo.bounded.geojson import read_geometry
+from segwatch.geo.clock import ITEM_TOLERANCE, believable, is_ahead
+from segwatch.geo.errors import BadItem, TooComplex
 from segwatch.geo.storable import shortened, storable
 from segwatch.geo.types import MADE, AssetAccess, Item, Profile, Scene, baseline_number, made_of
 
@@ -50,6 +53,8 @@ MALFORMED = (ValueError, TypeError, KeyError, IndexError, AttributeError, Overfl
 """What reading a document of any shape can end in."""
 #: Of ids, collections, platforms and orbits.
 _LONGEST_NAME = 255
+#: Of a footprint; catalogs that trace the valid pixels have some thousand.
+_MAX_VERTICES = 20_000
 #: No image is older; and what is later is a mistake.
 _FIRST_YEAR, _LAST_YEAR = 1900, 2200
 #: Percent: half of the ground, on average.
@@ -166,7 +171,7 @@ def when_and_where(document: Mapping[str, Any]) -> tuple[datetime | None, BaseGe
     acquired_at = footprint = None
     given = document.get("properties")
     with suppress(BadItem, *MALFORMED):
-        acquired_at = _acquired("", given if isinstance(given, Mapping) else {})
+        acquired_at = _claimed("", given if isinstance(given, Mapping) else {})
     with suppress(BadItem, *MALFORMED):
         footprint = _footprint("", document.get("geometry"))
     return acquired_at, footprint
@@ -200,10 +205,17 @@ def best(scenes: Sequence[Scene], area: BaseGeometry) -> Scene | None:
     def clear_tenths(scene: Scene) -> int:
         covers = [cloud_cover(item) for item in scene.items]
         clouds = [unsaid if cover is None else cover for cover in covers]
-        share = scene.footprint.intersection(area).area / area.area
+        share = _shared(scene.footprint, area).area / area.area
         return round(10 * share * (1 - sum(clouds) / len(clouds) / 100))
 
     return max(scenes, key=lambda one: (clear_tenths(one), one.acquired_at, one.key), default=None)
+
+
+def _shared(footprint: BaseGeometry, area: BaseGeometry) -> BaseGeometry:
+    try:
+        return operations.intersection(footprint, area)
+    except TooComplex:  # nobody can say how much it shows
+        return Polygon()
 
 
 def solar_day(moment: datetime, longitude: float) -> date:
@@ -246,7 +258,7 @@ def cloud_cover(item: Item) -> float | None:
 
 def _scene(key: _Pass, items: list[Item]) -> Scene:
     catalog, collection, platform, orbit, day = key
-    footprint = shapely.union_all([item.footprint for item in items])
+    footprint = covered_by([item.footprint for item in items])
     first = min(item.acquired_at for item in items)
     return Scene(collection, platform, orbit, day, first, tuple(items), footprint, catalog)
 
@@ -254,7 +266,8 @@ def _scene(key: _Pass, items: list[Item]) -> Scene:
 def _version(item: Item) -> tuple[Any, ...]:
     """Sorts versions; every field takes part, so that ties do not depend on the order of arrival."""
     long_ago = datetime.min.replace(tzinfo=UTC)
-    updated = item.updated_at or moment_of(made_of(item.properties)) or long_ago
+    claimed = item.updated_at or moment_of(made_of(item.properties)) or long_ago
+    updated = believable(claimed, datetime.now(UTC), ITEM_TOLERANCE)
     content = (repr(sorted(item.assets.items())), repr(sorted(item.properties.items())), item.footprint.wkb)
     return baseline_number(item.processing_baseline), updated, item.id, item.acquired_at, item.href, *content
 
@@ -276,9 +289,12 @@ def _supersedes(newer: Item, older: Item) -> bool:
 
 def _covers(newer: BaseGeometry, older: BaseGeometry) -> bool:
     """Whether nothing but a thin rim of the older one is left uncovered."""
-    left = older.difference(newer)
     rim = min(_RIM, _RIM_SHARE * math.sqrt(older.area))
-    return bool(left.is_empty or left.buffer(-rim).is_empty)
+    try:
+        left = operations.difference(older, newer)
+        return bool(left.is_empty or operations.buffer(left, -rim).is_empty)
+    except TooComplex:  # both are kept
+        return False
 
 
 def _self_link(document: Mapping[str, Any]) -> str:
@@ -309,6 +325,13 @@ def moment_of(value: object) -> datetime | None:
 
 def _acquired(identity: str, properties: Mapping[str, Any]) -> datetime:
     """``datetime``, else the middle of ``start_datetime`` and ``end_datetime``."""
+    moment = _claimed(identity, properties)
+    if is_ahead(moment, datetime.now(UTC), ITEM_TOLERANCE):
+        raise BadItem(identity, f"its time {moment.isoformat()} lies in the future")
+    return moment
+
+
+def _claimed(identity: str, properties: Mapping[str, Any]) -> datetime:
     moment = moment_of(properties.get("datetime"))
     if moment is not None:
         return moment
@@ -337,7 +360,8 @@ def _footprint(identity: str, geometry: object) -> BaseGeometry:
     if not isinstance(geometry, Mapping):
         raise BadItem(identity, "it has no geometry")
     try:
-        found = shapely.force_2d(shape(dict(geometry)))
+        found = read_geometry(geometry, most_vertices=_MAX_VERTICES)
+        operations.check(found)
         if not np.isfinite(shapely.get_coordinates(found)).all():
             raise ValueError("a coordinate is no number")
         if found.bounds[1] < -90 or found.bounds[3] > 90:
@@ -346,7 +370,7 @@ def _footprint(identity: str, geometry: object) -> BaseGeometry:
         if found.bounds[0] < -180 or found.bounds[2] > 180:
             found = shapely.transform(found, _wrap)
         whole = _polygons_only(split(found))
-    except (ShapelyError, *MALFORMED) as error:
+    except (TooComplex, ShapelyError, *MALFORMED) as error:
         raise BadItem(identity, f"its geometry is unusable: {error}") from error
     if whole.is_empty or not all(map(math.isfinite, whole.bounds)):
         raise BadItem(identity, f"its geometry is no polygon with an area but {geometry.get('type')}")
@@ -359,7 +383,7 @@ def _wrap(coords: Any) -> Any:
 
 
 def _polygons_only(geometry: BaseGeometry) -> BaseGeometry:
-    valid = geometry if geometry.is_valid else shapely.make_valid(geometry)
+    valid = geometry if geometry.is_valid else operations.make_valid(geometry)
     parts = [part for part in _parts(valid) if part.area > 0]
     return parts[0] if len(parts) == 1 else MultiPolygon(parts)
 

@@ -75,17 +75,31 @@ def apply(
 ) -> None:
     """Store watches in the ledger; a changed file becomes a new revision, an unchanged one nothing.
 
-    Exit status 1 if a catalog answers and does not have the collection of a watch; the watch is stored all the same.
+    Exit status 1 if a file cannot be used, and the watches of the others are stored; or if a catalog answers and does
+    not have the collection of a watch, and the watch is stored all the same.
     """
+    from sqlalchemy.exc import DataError
+
     from segwatch.db import watches
+    from segwatch.db.errors import DbError, words
     from segwatch.flows import assemble, watchfile
+    from segwatch.flows.errors import ConfigError
     from segwatch.flows.settings import load_settings
     from segwatch.flows.sizes import describe_limits, doubtful_limits
 
     with clear_errors():
-        loaded = list(watchfile.load_all(path))
-        with assemble.worker_engine(load_settings()) as engine, engine.begin() as conn:
-            applied = [(watch, watches.apply(conn, watch)) for watch in loaded]
+        given, failed = watchfile.load_each(path)
+        if not given:
+            raise ConfigError("\n".join(failed))
+        applied = []
+        with assemble.worker_engine(load_settings()) as engine:
+            for watch in given:
+                try:
+                    with engine.begin() as conn:
+                        applied.append((watch, watches.apply(conn, watch)))
+                except (DbError, DataError) as error:
+                    failed.append(f"{watch.name}: {words(error)}")
+        loaded = [watch for watch, _ in applied]
         unknown = _say_what_is_missing(loaded)
     # stored is stored, also when scheduling fails
     if as_json:
@@ -115,7 +129,10 @@ def apply(
             deployment.schedule(loaded)
         elif any(watch.schedule for watch in loaded):
             say("schedules are set by `segwatch deploy` once PREFECT_API_URL is set")
-    if unknown:
+    for reason in failed:
+        err.print("[red]error:[/red]", end=" ")
+        err.print(reason, markup=False)
+    if unknown or failed:
         raise typer.Exit(1)
 
 

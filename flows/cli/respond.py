@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.markup import escape
 
-from segwatch.flows.cli.console import Json, clear_errors, err, out, print_json, say, stoppable
+from segwatch.flows.cli.console import Json, clear_errors, err, out, print_json, say, stoppable, warn
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -42,7 +42,9 @@ def respond(
 
     with clear_errors(), stoppable():
         settings = load_settings()
-        books = playbooks.load_all(settings.playbooks)
+        books, unusable = playbooks.load_each(settings.playbooks)
+        for reason in unusable:
+            warn(reason)
         if playbook == "list":
             for one in books:
                 out.print(f"{one.name}: {escape(one.title)} ({', '.join(one.match.kinds)})")

@@ -5,12 +5,11 @@ tipg measures and filters in the plane; what crosses the antimeridian is put rig
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 import asyncpg
-import shapely
+from fastapi import HTTPException
 from psycopg import sql
 from shapely.geometry import mapping
 from tipg.collections import Collection, Column, PgCollection
@@ -18,7 +17,12 @@ from tipg.model import Extent
 
 from segwatch.flows.web.tiles import HIGHEST_LATITUDE
 from segwatch.geo.antimeridian import Bounds, box_of, narrower, split, union_bounds
+from segwatch.geo.bounded import operations
+from segwatch.geo.bounded.geojson import MALFORMED, read_geometry
+from segwatch.geo.errors import TooComplex
 
+#: Of one shape; a filter is a part of an address.
+_MAX_VERTICES = 5_000
 _WORLD = (-180.0, -90.0, 180.0, 90.0)
 _SHIFTED = sql.SQL(
     "SELECT ST_XMin(around) AS west, ST_XMax(around) AS east"
@@ -98,8 +102,11 @@ def split_shapes(tree: Any) -> Any:
 
 def _split_geojson(given: dict[str, Any]) -> dict[str, Any]:
     try:
-        shape = shapely.from_geojson(json.dumps(given))
+        shape = read_geometry(given, most_vertices=_MAX_VERTICES)
+        operations.check(shape)
         ground = split(shape)
-    except (ValueError, shapely.errors.ShapelyError):
+    except TooComplex as error:
+        raise HTTPException(400, f"filter: {error}") from error
+    except MALFORMED:
         return given  # the database says what is wrong with it
     return given if ground is shape else dict(mapping(ground))

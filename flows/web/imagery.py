@@ -35,6 +35,7 @@ from segwatch.flows.web import decoding, queries
 from segwatch.flows.web.caching import Flights, Made, TileCache, answer, is_known, unchanged
 from segwatch.flows.web.renders import Renders
 from segwatch.flows.web.tiles import GRIDS, asked_tile
+from segwatch.geo.antimeridian import covered_by
 from segwatch.geo.crs import to_lonlat
 from segwatch.geo.grid import PixelGrid
 from segwatch.geo.sources import hrefs
@@ -229,9 +230,6 @@ def shown_scene(rows: queries.Rows, hosts: Sequence[str] = ()) -> ShownScene:
         )
         for row in rows
     )
-    footprint = items[0].footprint
-    for item in items[1:]:
-        footprint = footprint.union(item.footprint)
     scene = Scene(
         first["collection"],
         first["platform"],
@@ -239,6 +237,6 @@ def shown_scene(rows: queries.Rows, hosts: Sequence[str] = ()) -> ShownScene:
         first["solar_day"],
         first["acquired_at"],
         items,
-        footprint,
+        covered_by([item.footprint for item in items]),
     )
     return ShownScene(scene, profile, hrefs.readable_hosts(profile, first["catalog"], hosts))

@@ -241,7 +241,7 @@ def _moments(datetime: _Text = None) -> list[str] | None:
     parts = datetime.split("/")
     try:
         spans = [None if one in {"", ".."} else _span(one) for one in parts]
-    except ValueError:
+    except (ValueError, OverflowError):
         spans = []
     known = [one for one in spans if one is not None]
     if not known or len(parts) > 2:

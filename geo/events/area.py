@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import shapely
 from shapely.geometry.base import BaseGeometry
 
 from segwatch.geo.antimeridian import bounds_of, centre, split, width
 from segwatch.geo.area import geodesic_m2, polygonal_parts
+from segwatch.geo.bounded import operations
 from segwatch.geo.crs import local_equal_area, to_local, to_lonlat
-from segwatch.geo.errors import AreaError, EventRefused
+from segwatch.geo.errors import AreaError, EventRefused, TooComplex
 from segwatch.geo.grid import for_area
 from segwatch.geo.types import Event
 
@@ -29,8 +29,11 @@ def looked_at(event: Event, *, radius_km: float, largest_km2: float) -> BaseGeom
     EventRefused
         It is larger than ``largest_km2`` or too long for one grid, or no area can be made of it.
     """
-    own = shapely.union_all(polygonal_parts(event.geometry))
-    area = own if not own.is_empty else _around(event.geometry, radius_km * 1000)
+    try:
+        own = operations.union_all(polygonal_parts(event.geometry))
+        area = own if not own.is_empty else _around(event.geometry, radius_km * 1000)
+    except TooComplex as error:
+        raise EventRefused(f"{event.source}/{event.external_id}: {error}") from error
     if not area.is_valid or area.is_empty:
         raise EventRefused(f"{event.source}/{event.external_id}: no area can be made of its place")
     degrees = width(bounds_of(area))
@@ -57,6 +60,6 @@ def looked_at(event: Event, *, radius_km: float, largest_km2: float) -> BaseGeom
 def _around(place: BaseGeometry, metres: float) -> BaseGeometry:
     crs = local_equal_area(centre(place))
     try:
-        return split(to_lonlat(to_local(place, crs).buffer(metres, quad_segs=16), crs))
+        return split(to_lonlat(operations.buffer(to_local(place, crs), metres, quad_segs=16), crs))
     except ValueError as error:
         raise EventRefused(f"its place cannot be projected: {error}") from error

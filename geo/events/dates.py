@@ -13,6 +13,8 @@ from email.utils import parsedate_to_datetime
 from segwatch.geo.errors import EventRefused
 
 _EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
+_LAST_YEAR = 2200
+_LONGEST_TIME = 100
 _CLOCK = re.compile(r"\d{1,2}:\d{2}(?::\d{2}(?:[.,]\d+)?)?")
 _COMMENT = re.compile(r"\([^()]*\)")
 _OFFSET = re.compile(r"(?:UTC|GMT|UT)?\s*([+-])(\d{1,2}):?(\d{2})?\Z", re.IGNORECASE)
@@ -51,7 +53,7 @@ def moment(said: object, *, zone_required: bool = False) -> datetime:
     Raises
     ------
     EventRefused
-        It is none of these, in no zone that is known for certain, or before 1970.
+        It is none of these, in no zone that is known for certain, before 1970 or after 2200.
     """
     try:
         found = _read(said, zone_required)
@@ -59,6 +61,8 @@ def moment(said: object, *, zone_required: bool = False) -> datetime:
         raise EventRefused(f"{str(said)[:60]!r} is no time") from error
     if found < _EARLIEST:
         raise EventRefused(f"{found:%Y-%m-%d} is before any satellite image")
+    if found.year > _LAST_YEAR:
+        raise EventRefused(f"{found:%Y-%m-%d} is after the year {_LAST_YEAR}")
     return found
 
 
@@ -68,6 +72,8 @@ def _read(said: object, zone_required: bool) -> datetime:
     if not isinstance(said, str) or not said.strip():
         raise ValueError
     text = said.strip()
+    if len(text) > _LONGEST_TIME:
+        raise ValueError
     if re.match(r"\d{4}-", text):
         return _iso(text, zone_required)
     clock, zone = _zone_after_clock(_COMMENT.sub(" ", text))

@@ -29,6 +29,9 @@ _ENCODINGS = re.compile(
     r"(?:ascii|utf-(?:8|16|32)(?:-[lb]e)?|iso8859-\d+|cp\d+|koi8-[ru]|gb2312|gbk|gb18030|big5|shift_jis|euc_(?:jp|kr))\Z"
 )
 
+#: Beginnings and ends of elements; each element takes some hundred bytes of memory.
+_MAX_TAGS = 2_000_000
+
 
 def read(document: bytes, feed: str, charset: str = "") -> Iterator[Event | Withdrawal | RefusedEntry]:
     """Events of a document: GeoJSON of GDACS, USGS, EONET or in the own form, GDACS RSS, GeoRSS, or CAP 1.2.
@@ -50,6 +53,8 @@ def read(document: bytes, feed: str, charset: str = "") -> Iterator[Event | With
         return
     if start != "<":
         raise EventRefused("the document is neither JSON nor XML")
+    if text.count("<") > _MAX_TAGS:
+        raise EventRefused(f"the document has more than {_MAX_TAGS} tags")
     try:
         root = fromstring(text, forbid_dtd=True)
     except (ParseError, DefusedXmlException, ValueError, LookupError) as error:

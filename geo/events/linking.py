@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
+import shapely
 from shapely.geometry.base import BaseGeometry
 
 from segwatch.geo.antimeridian import centre
@@ -24,6 +25,10 @@ _NEAR: dict[EventKind, tuple[float, timedelta]] = {
     EventKind.FLOOD: (100.0, timedelta(days=5)),
     EventKind.DROUGHT: (500.0, timedelta(days=60)),
 }
+
+
+#: No degree of latitude is shorter, and the projection shortens none to less than this near its centre.
+_LEAST_DEGREE_M = 75_000.0
 
 
 def linked(events: Sequence[Event]) -> list[list[Event]]:
@@ -50,15 +55,22 @@ def same(one: Event, other: Event) -> bool:
     kilometres, between = _NEAR[one.kind]
     if abs(one.occurred_at - other.occurred_at) > between:
         return False
-    return _metres(one.geometry, other.geometry) <= kilometres * 1000
+    return _are_near(one.geometry, other.geometry, kilometres * 1000)
 
 
-def _metres(one: BaseGeometry, other: BaseGeometry) -> float:
+def _are_near(one: BaseGeometry, other: BaseGeometry, metres: float) -> bool:
+    _, south, _, north = one.bounds
+    _, other_south, _, other_north = other.bounds
+    if max(south - other_north, other_south - north) * _LEAST_DEGREE_M > metres:
+        return False  # too far apart north to south
     crs = local_equal_area(centre(one))
     try:
-        return float(to_local(one, crs).distance(to_local(other, crs)))
+        local, other_local = to_local(one, crs), to_local(other, crs)
     except ValueError:  # on the other side of the world
-        return float("inf")
+        return False
+    # a prepared shape has an index of its edges: without it every edge is held against every other one
+    shapely.prepare(local)
+    return bool(shapely.dwithin(local, other_local, metres))
 
 
 def _order(event: Event) -> tuple[datetime, str, str]:

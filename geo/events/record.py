@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -11,12 +10,15 @@ from typing import Any, TypeVar
 
 import numpy as np
 import shapely
-from shapely.geometry import GeometryCollection, MultiLineString, MultiPoint, MultiPolygon, Point, shape
+from shapely.geometry import GeometryCollection, MultiLineString, MultiPoint, MultiPolygon, Point
 from shapely.geometry.base import BaseGeometry
 
 from segwatch.geo.antimeridian import in_degrees, parts_of, split
 from segwatch.geo.area import geodesic_m2, polygonal_parts
-from segwatch.geo.errors import EventRefused
+from segwatch.geo.bounded import operations
+from segwatch.geo.bounded.documents import parse_json
+from segwatch.geo.bounded.geojson import MALFORMED, read_geometry
+from segwatch.geo.errors import EventRefused, TooComplex
 from segwatch.geo.events.dates import moment  # noqa: F401 - the times of a record
 from segwatch.geo.storable import storable
 from segwatch.geo.types import Event, EventKind, EventName, RefusedEntry, Withdrawal
@@ -24,7 +26,6 @@ from segwatch.geo.types import Event, EventKind, EventName, RefusedEntry, Withdr
 #: Larger than any country; an event of this size says nothing about where to look.
 LARGEST_M2 = 2e13
 MOST_ENTRIES = 5_000
-_MOST_VERTICES = 500_000
 _MOST_PEOPLE = 10**10
 _LONGEST_TITLE = 300
 _LONGEST_ID = 200
@@ -92,10 +93,18 @@ def json_object(document: bytes | str, *, to_be_stored: bool = False) -> Mapping
         It is something else.
     """
     try:
-        said = json.loads(document)
-        return mapping(storable(said) if to_be_stored else said, "the document")
-    except (ValueError, RecursionError) as error:
+        said = parse_json(document)
+        return mapping(_storable(said, document) if to_be_stored else said, "the document")
+    except (ValueError, RecursionError, TooComplex) as error:
         raise EventRefused(f"the document is no JSON: {error}") from error
+
+
+def _storable(said: object, document: bytes | str) -> object:
+    try:
+        return storable(said)
+    except RecursionError:
+        # one entry that is nested too deeply hides no other
+        return storable(parse_json(document, shallow=True))
 
 
 def geojson(said: object) -> BaseGeometry:
@@ -107,17 +116,8 @@ def geojson(said: object) -> BaseGeometry:
         It is none.
     """
     try:
-        with np.errstate(invalid="ignore"):
-            return shapely.force_2d(shape(dict(mapping(said, "geometry"))))
-    except (
-        ValueError,
-        TypeError,
-        KeyError,
-        IndexError,
-        AttributeError,
-        OverflowError,
-        shapely.errors.ShapelyError,
-    ) as error:
+        return read_geometry(mapping(said, "geometry"))
+    except (TooComplex, *MALFORMED) as error:
         raise EventRefused(f"its geometry cannot be read ({error})") from error
 
 
@@ -136,10 +136,13 @@ def track(parts: Iterable[BaseGeometry]) -> BaseGeometry:
     simple = [part for one in parts for part in parts_of(on_earth(one))]
     areas = [one for one in simple if one.geom_type == "Polygon"]
     # what an invalid area leaves may be a line
-    whole = polygonal_parts(shapely.union_all(shapely.make_valid(areas))) if areas else []
+    valid = [one if one.is_valid else operations.make_valid(one) for one in areas]
+    whole = polygonal_parts(operations.union_all(valid))
     if whole:
         return whole[0] if len(whole) == 1 else MultiPolygon(whole)
-    simple = [part for one in simple for part in parts_of(one if one.is_valid else shapely.make_valid(one))]
+    simple = [
+        part for one in simple for part in parts_of(one if one.is_valid else operations.make_valid(one))
+    ]
     lines: list[Any] = [one for one in simple if not isinstance(one, Point)]
     points = [one for one in simple if isinstance(one, Point)]
     if lines and points:
@@ -155,10 +158,12 @@ def on_earth(place: BaseGeometry) -> BaseGeometry:
     Raises
     ------
     EventRefused
-        It has too many vertices, or a coordinate that is no longitude or latitude in degrees.
+        It is too complex, or has a coordinate that is no longitude or latitude in degrees.
     """
-    if shapely.get_num_coordinates(place) > _MOST_VERTICES:
-        raise EventRefused(f"its outline has more than {_MOST_VERTICES} vertices")
+    try:
+        operations.check(place)
+    except TooComplex as error:
+        raise EventRefused(str(error)) from error
     coords = shapely.get_coordinates(place)
     if not np.isfinite(coords).all():
         raise EventRefused("its place has a coordinate that is no number")
@@ -181,7 +186,7 @@ def checked(event: Event) -> Event:
     if event.geometry.is_empty:
         raise EventRefused("it has no place")
     geometry = on_earth(event.geometry)
-    geometry = geometry if geometry.is_valid else shapely.make_valid(geometry)
+    geometry = geometry if geometry.is_valid else operations.make_valid(geometry)
     covers = geodesic_m2(geometry)
     if covers > LARGEST_M2:
         raise EventRefused(
@@ -239,7 +244,7 @@ def each(
         try:
             found = read(entry)
             yield checked(found) if isinstance(found, Event) else _checked_names(found)
-        except EventRefused as error:
+        except (EventRefused, TooComplex) as error:
             yield RefusedEntry(_named(entry, name, position), str(error))
         except Exception as error:
             # what nobody thought of in one entry must not keep the others from being read

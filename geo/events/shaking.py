@@ -17,14 +17,15 @@ from shapely.geometry.base import BaseGeometry
 
 from segwatch.geo.antimeridian import centre, in_degrees, split
 from segwatch.geo.area import polygonal_parts
+from segwatch.geo.bounded import operations, screen
+from segwatch.geo.bounded.screen import MAX_VERTICES
 from segwatch.geo.crs import local_equal_area, to_local, to_lonlat
-from segwatch.geo.errors import EventRefused
+from segwatch.geo.errors import EventRefused, TooComplex
 from segwatch.geo.events.record import geojson, json_object, mapping, number
 from segwatch.geo.types import Event
 
 #: The older name holds the same.
 _FILES = ("download/cont_mmi.json", "download/cont_mi.json")
-_MOST_VERTICES = 200_000
 _PRECISION_M = 0.001
 #: The longest rupture ever recorded had 1 300 km; its map is around where it began.
 _FARTHEST_M = 1_500_000.0
@@ -80,7 +81,7 @@ def shaken(document: bytes, event: Event, *, least: float, largest_km2: float) -
     for intensity in sorted(one for one in contours if one >= lowest):
         try:
             ground = _enclosed([to_local(line, crs) for line in contours[intensity]])
-        except (ValueError, shapely.errors.GEOSException) as error:
+        except (ValueError, shapely.errors.GEOSException, TooComplex) as error:
             raise EventRefused(f"its contours enclose no ground: {error}") from error
         if ground.is_empty or ground.area / 1e6 > largest_km2:
             continue
@@ -105,8 +106,8 @@ def _contours(document: bytes) -> dict[float, list[BaseGeometry]]:
         if not np.isfinite(points).all() or not in_degrees(line, most_longitude=540.0):
             raise EventRefused("a contour has a coordinate that is none")
         vertices += len(points)
-        if vertices > _MOST_VERTICES:
-            raise EventRefused(f"its contours have more than {_MOST_VERTICES} vertices")
+        if vertices > MAX_VERTICES:
+            raise EventRefused(f"its contours have more than {MAX_VERTICES} vertices")
         contours[value].append(line)
     if not contours:
         raise EventRefused("the document holds no contours")
@@ -115,13 +116,14 @@ def _contours(document: bytes) -> dict[float, list[BaseGeometry]]:
 
 def _enclosed(lines: list[BaseGeometry]) -> BaseGeometry:
     """What the lines enclose, rings within rings left out; lines that leave the map are closed straight."""
+    screen.check_crossings(*lines)
     # where they were cut at 180 degrees, their ends are one point but for what the projection rounds
-    merged = shapely.line_merge(shapely.union_all(shapely.set_precision(lines, _PRECISION_M)))
+    merged = shapely.line_merge(operations.union_all(list(shapely.set_precision(lines, _PRECISION_M))))
     closed = []
     for line in shapely.get_parts(merged):
         points = shapely.get_coordinates(line)
         if len(points) > 2:
             closed.append(LineString([*points, points[0]]))
-    area = shapely.build_area(shapely.union_all(closed)) if closed else MultiPolygon()
-    parts = polygonal_parts(shapely.make_valid(area))
+    area = shapely.build_area(operations.union_all(closed)) if closed else MultiPolygon()
+    parts = polygonal_parts(operations.make_valid(area))
     return parts[0] if len(parts) == 1 else MultiPolygon(parts)

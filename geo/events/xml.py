@@ -10,6 +10,8 @@ from shapely.geometry import LineString, Point, Polygon
 from shapely.geometry.base import BaseGeometry
 
 from segwatch.geo.antimeridian import box_of, centre, split
+from segwatch.geo.bounded import operations
+from segwatch.geo.bounded.screen import MAX_VERTICES
 from segwatch.geo.crs import local_equal_area, to_local, to_lonlat
 from segwatch.geo.errors import EventRefused
 from segwatch.geo.events.record import number, on_earth
@@ -26,6 +28,9 @@ _GEOD = Geod(ellps="WGS84")
 #: An event of a larger radius says nothing about where to look.
 LARGEST_RADIUS_M = 5_000_000.0
 Pairs = list[tuple[float, float]]
+_NUMBER = re.compile(r"[^\s,]+")
+#: Vertices may have a height.
+_MAX_NUMBERS = 3 * MAX_VERTICES
 
 
 def text_of(one: Element, path: str) -> str:
@@ -47,9 +52,16 @@ def numbers(said: str) -> list[float]:
     EventRefused
         There are none, or something else is among them.
     """
-    found = [number(one) for one in re.split(r"[\s,]+", said.strip(" \t\r\n,"))]
-    values = [one for one in found if one is not None]
-    if not values or len(values) != len(found):
+    values: list[float] = []
+    for one in _NUMBER.finditer(said):
+        value = number(one[0])
+        if value is None:
+            values = []
+            break
+        values.append(value)
+        if len(values) > _MAX_NUMBERS:
+            raise EventRefused(f"its outline has more than {MAX_VERTICES} vertices")
+    if not values:
         raise EventRefused(f"{said.strip()[:60]!r} are no pairs of latitude and longitude")
     return values
 
@@ -116,7 +128,7 @@ def widened(place: BaseGeometry, metres: float) -> BaseGeometry:
         return split(_disc(whole.x, whole.y, metres))
     crs = local_equal_area(centre(whole))
     try:
-        return split(to_lonlat(to_local(whole, crs).buffer(metres, quad_segs=18), crs))
+        return split(to_lonlat(operations.buffer(to_local(whole, crs), metres, quad_segs=18), crs))
     except ValueError as error:
         raise EventRefused(f"its place cannot be projected: {error}") from error
 

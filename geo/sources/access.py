@@ -47,6 +47,8 @@ _KEYS = ("access_key_id", "secret_access_key", "session_token")
 _ANY_REGION = "us-east-1"
 _RENEW_BEFORE_SECONDS = 60.0
 _UNTOLD_SECONDS = 300.0
+#: A token is asked for anew at least once a day, whatever is said of how long it holds.
+_MAX_TOKEN_SECONDS = 86_400.0
 _Key = tuple[AssetAccess, str, str]
 #: Tokens of this process and until when they hold: every scene of a source is read with the same.
 _TOKENS: dict[_Key, tuple[str, float]] = {}
@@ -162,9 +164,9 @@ class Signer:
         expires = document.get("msft:expiry")
         try:
             until = datetime.fromisoformat(str(expires)).replace(tzinfo=UTC).timestamp()
-        except ValueError:
+        except (ValueError, OverflowError):
             until = time.time() + _UNTOLD_SECONDS
-        return self._said(document, "token"), until
+        return self._said(document, "token"), min(until, time.time() + _MAX_TOKEN_SECONDS)
 
     def _oauth_token(self, access: AssetAccess) -> tuple[str, float]:
         form = {
@@ -175,9 +177,8 @@ class Signer:
         }
         document = self._asked("POST", access.token_url, form)
         seconds = document.get("expires_in")
-        return self._said(document, "access_token"), time.time() + (
-            float(seconds) if isinstance(seconds, int | float) else _UNTOLD_SECONDS
-        )
+        lives = seconds if isinstance(seconds, int | float) and seconds >= 0 else _UNTOLD_SECONDS
+        return self._said(document, "access_token"), time.time() + min(lives, _MAX_TOKEN_SECONDS)
 
     def _asked(self, method: str, url: str, form: Mapping[str, str] | None = None) -> dict[str, object]:
         try:

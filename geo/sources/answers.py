@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 from urllib.parse import urljoin
 
 from pystac_client.exceptions import APIError
 from requests import Response
+
+from segwatch.geo.bounded import documents
+from segwatch.geo.errors import TooComplex
 
 #: Larger answers than any page of items.
 _LARGEST_BYTES = 64 * 1024**2
@@ -34,15 +36,27 @@ def read_body(response: Response) -> bytes:
 def parse_json(content: bytes, charset: str | None) -> Any:
     """A JSON document: in Unicode as the standard has it, else in the charset that its head names.
 
-    Also with NaN and Infinity, which some catalogs write: what has them is refused by itself.
+    Also with NaN and Infinity, which some catalogs write, with numbers of any length and lists of any depth: what has
+    them is refused by itself.
+
+    Raises
+    ------
+    APIError
+        It has more values than any page of items.
     """
     try:
-        return json.loads(content)
+        return documents.parse_json(content)
     except UnicodeDecodeError:
-        try:
-            return json.loads(content.decode(charset or "latin-1"))
-        except LookupError:
-            return json.loads(content.decode("latin-1"))
+        return documents.parse_json(_decode(content, charset or "latin-1"))
+    except TooComplex as error:
+        raise APIError(str(error)) from error
+
+
+def _decode(content: bytes, charset: str) -> str:
+    try:
+        return content.decode(charset)
+    except LookupError:
+        return content.decode("latin-1")
 
 
 def link_to_next(response: Response) -> str | None:

@@ -14,8 +14,11 @@ from datetime import UTC, datetime
 from email.message import Message
 from email.utils import parsedate_to_datetime
 
-_CONTENT_RANGE = re.compile(r"^\s*bytes[\s=:]+(?:(\d+)\s*-\s*(\d+)|\*)\s*/\s*(\d+|\*)\s*$", re.IGNORECASE)
-_SECONDS = re.compile(r"^\s*(\d+)(?:\.\d*)?\s*$", re.ASCII)
+_CONTENT_RANGE = re.compile(
+    r"^\s*bytes[\s=:]+(?:(\d{1,18})\s*-\s*(\d{1,18})|\*)\s*/\s*(\d{1,18}|\*)\s*$", re.IGNORECASE
+)
+_MAX_DIGITS = 18
+_SECONDS = re.compile(r"^\s*(\d{1,300})(?:\.\d*)?\s*$", re.ASCII)
 _BOUNDARY = re.compile(r'boundary\s*=\s*(?:"([^"]{1,200})"|([^\s;"]{1,200}))', re.IGNORECASE)
 #: Names that the registry has, and the older ones of RFC 9110 for them.
 _PLAIN = frozenset({"", "identity"})
@@ -90,7 +93,7 @@ def parse_length(headers: Mapping[str, str]) -> int | None:
     """Content-Length in bytes; None where it is missing or invalid. Repeated equal values are one."""
     values = {part.strip() for part in headers.get("content-length", "").split(",")}
     value = values.pop() if len(values) == 1 else ""
-    return int(value) if value.isascii() and value.isdigit() else None
+    return int(value) if value.isascii() and value.isdigit() and len(value) <= _MAX_DIGITS else None
 
 
 def parse_retry_after(headers: Mapping[str, str], now: datetime) -> float:
@@ -112,9 +115,9 @@ def parse_date(value: str | None) -> datetime | None:
     """An HTTP date (IMF-fixdate, RFC 850 or asctime) in UTC; None where it is none."""
     try:
         moment = parsedate_to_datetime(" ".join((value or "").split()))
+        return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
     except (ValueError, TypeError, IndexError, OverflowError):
         return None
-    return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def parse_boundary(content_type: str | None) -> bytes | None:

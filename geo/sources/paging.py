@@ -140,11 +140,18 @@ def _unknown(documents: list[Document], known: set[bytes]) -> list[Document]:
     """Those that are not known, each once; now they are."""
     new = []
     for one in documents:
-        digest = hashlib.sha256(json.dumps(one, sort_keys=True).encode()).digest()
+        digest = hashlib.sha256(_spelled(one).encode()).digest()
         if digest not in known:
             known.add(digest)
             new.append(one)
     return new
+
+
+def _spelled(document: Document) -> str:
+    try:
+        return json.dumps(document, sort_keys=True)
+    except RecursionError:  # whoever reads the item refuses it
+        return json.dumps(str(document.get("id")))
 
 
 def _note(result: Pages, document: Document, count: int, new: list[Document]) -> None:

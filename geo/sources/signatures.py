@@ -48,7 +48,13 @@ def with_token(url: str, token: str) -> str:
 
 def expiry(url: str) -> datetime | None:
     """Until when the signature of a link holds, in UTC; None where it has none or does not say."""
-    given = dict(_pairs(urlsplit(url).query))
+    try:
+        return _expiry(dict(_pairs(urlsplit(url).query)))
+    except (ValueError, OverflowError):  # numbers of any length, and days after the last of the calendar
+        return None
+
+
+def _expiry(given: dict[str, str]) -> datetime | None:
     if "sig" in given and (moment := _moment(given.get("se", ""))) is not None:
         return moment
     for prefix in _BUCKET_PREFIXES:
@@ -79,6 +85,6 @@ def _moment(text: str) -> datetime | None:
     basic = _BASIC_TIME.match(text)
     try:
         moment = datetime(*map(int, basic.groups())) if basic else datetime.fromisoformat(text)  # type: ignore[arg-type]
-    except ValueError:
+        return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):
         return None
-    return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)

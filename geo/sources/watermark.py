@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
+from segwatch.geo.clock import ITEM_TOLERANCE, is_ahead
 from segwatch.geo.types import Profile, Watermark
 
 RECONCILE_EVERY = timedelta(days=1)
@@ -45,15 +46,20 @@ def looks(
     """
     if not in_parts:
         yield from chunks(start, end, reconciles=True, in_parts=False)
-    elif mark.reconciled_at is None or now - mark.reconciled_at >= RECONCILE_EVERY or mark.reconciling_to:
+    elif mark.reconciled_at is None or _is_due(mark.reconciled_at, now) or mark.reconciling_to:
         begin = max(start, mark.reconciling_to or start)
         yield from chunks(begin, end, reconciles=True)
     elif mark.updated_to is not None:
-        yield Look(start, end, updated_after=mark.updated_to - OVERLAP)
+        yield Look(start, end, updated_after=min(mark.updated_to, now) - OVERLAP)
     elif profile.rescan_days is not None:
         yield from chunks(max(start, min(mark.reconciled_at, end) - timedelta(days=profile.rescan_days)), end)
     else:
         yield from chunks(start, end)
+
+
+def _is_due(reconciled_at: datetime, now: datetime) -> bool:
+    """Whether the last comparison is a day ago, or lies ahead, as after a clock was set back."""
+    return now - reconciled_at >= RECONCILE_EVERY or is_ahead(reconciled_at, now, ITEM_TOLERANCE)
 
 
 def chunks(
@@ -99,9 +105,9 @@ class Updated:
     every: bool = True
     """Whether each of them said it."""
 
-    def add(self, moment: datetime | None) -> None:
-        """One item more."""
+    def add(self, moment: datetime | None, now: datetime) -> None:
+        """One item more. A time that lies ahead says nothing of how far the catalog was searched."""
         if moment is None:
             self.every = False
-        else:
+        elif not is_ahead(moment, now, ITEM_TOLERANCE):
             self.newest = max(self.newest or moment, moment)

@@ -279,7 +279,7 @@ def test_a_rule_may_collect_its_alerts(said: object, meant: Digest) -> None:
         ("start: 2024-01-01T00:00:00+99:00", ("start: ", "got '2024-01-01T00:00:00+99:00'")),
         ("priority: !!int many", ("cannot be read as YAML", "many")),
         ("priority: !!timestamp many", ("cannot be read as YAML",)),
-        ("priority: " + "[" * 5000, ("cannot be read as YAML", "recursion")),
+        ("priority: " + "[" * 5000, ("cannot be read as YAML", "nested more than")),
         ("instruction: caf\xe9 \xff", ("no text in UTF-8",)),
     ],
 )

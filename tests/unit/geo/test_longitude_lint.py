@@ -27,6 +27,8 @@ ALLOWED = {
     "geo/area.py:_strips": "one polygon, which lies on one side; its width alone",
     "geo/grid.py:for_area": "projected, in metres",
     "geo/scenes.py:_footprint": "as received, before it is split: whether its numbers are degrees",
+    "geo/bounded/__main__.py:main": "standard input and output",
+    "geo/bounded/tasks.py:compute": "for those who call it",
     "geo/seams.py:_meeting": "pixels",
     "geo/seams.py:touches": "pixels",
     "geo/events/xml.py:widened": "projected, in metres",

@@ -1,0 +1,1 @@
+"""Geometry from outside, at a bounded cost of memory and time."""
