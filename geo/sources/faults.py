@@ -18,6 +18,8 @@ import httpx
 import requests
 from urllib3 import exceptions as urllib3
 
+#: Part of what httpx says of it.
+_CUT_OFF = "without sending complete message body"
 _NOT_HTTP = "what it answered is not HTTP, or the connection broke"
 _NOT_COMPRESSED = "its answer is not compressed as it says"
 _TIMEOUT = "it did not answer in time"
@@ -45,6 +47,8 @@ def describe(error: BaseException) -> str:
     found = [one for one in _chain(error) if isinstance(one, json.JSONDecodeError)]
     if found:
         return f"it is not JSON (line {found[0].lineno}, column {found[0].colno})"
+    if any(isinstance(one, httpx.RemoteProtocolError) and _CUT_OFF in str(one) for one in _chain(error)):
+        return "its answer is cut off"
     for kinds, words in _KINDS:
         if any(isinstance(one, kinds) for one in _chain(error)):
             return words
