@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -35,8 +36,6 @@ _STAGES = (
     _Stage(4, 5, 2, 6, 192),
     _Stage(1, 3, 1, 6, 320),
 )
-CHANNELS = (24, 40, 112, 320)
-"""Channels of res2..res5."""
 
 
 class LiteEncoder(nn.Module):
@@ -55,7 +54,7 @@ class LiteEncoder(nn.Module):
         self._blocks = nn.ModuleList(blocks)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """(B, 3, S, S) normalised -> res2..res5, (B, CHANNELS[i], S / (4 * 2**i), S / (4 * 2**i))."""
+        """(B, 3, S, S) normalised -> res2..res5, (B, LITE_CHANNELS[i], S / (4 * 2**i), S / (4 * 2**i))."""
         features = F.relu6(self._bn0(self._conv_stem(images)))
         maps = []
         for index, block in enumerate(self._blocks):
@@ -102,14 +101,21 @@ class _SameConv(nn.Conv2d):
         return super().forward(F.pad(inputs, (before, after, before, after)))
 
 
-class _FrozenNorm(nn.BatchNorm2d):
+class _FrozenNorm(nn.Module):
     """Batch norm with fixed statistics and learned scale and shift."""
 
+    running_mean: Tensor
+    running_var: Tensor
+
     def __init__(self, channels: int) -> None:
-        super().__init__(channels, eps=_EPSILON)
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(channels))
+        self.bias = nn.Parameter(torch.zeros(channels))
+        self.register_buffer("running_mean", torch.zeros(channels))
+        self.register_buffer("running_var", torch.ones(channels))
 
     def forward(self, inputs: Tensor) -> Tensor:
         """As in evaluation, whatever the mode."""
         return F.batch_norm(
-            inputs, self.running_mean, self.running_var, self.weight, self.bias, training=False, eps=self.eps
+            inputs, self.running_mean, self.running_var, self.weight, self.bias, training=False, eps=_EPSILON
         )

@@ -14,6 +14,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 import rasterio
@@ -28,10 +29,23 @@ Rgb = NDArray[np.uint8]
 
 PRESENT, ABSENT, UNKNOWN = np.int8(1), np.int8(0), np.int8(-1)
 
-_HELD_OUT_SHARE = 5  # one place in five
-#: Towns, and of the few sharp pictures of mixed origin two: one in five by chance would be all or nothing.
-_HELD_OUT = {"kampala", "massachusetts_22978945_15", "bakerlake_nb/nb_2of2"}
-_KEPT = {"zanzibar", "banepa", "philippines", "bakerlake_nb/nb_1of2", "quebec_tile1", "sn7_L15-0331E-1257N"}
+Part = Literal["train", "calibrate", "judge"]
+"""What a place is used for, and nothing else: learning, fitting the presence head's calibration, or measuring."""
+
+_ONE_IN_JUDGES = 5
+_ONE_IN_CALIBRATES = 8  # of the places that do not judge
+#: Towns, and the few sharp pictures of mixed origin, by name: shares of so few by chance would be all or nothing.
+_NAMED: dict[str, Part] = {
+    "kampala": "judge",
+    "massachusetts_22978945_15": "judge",
+    "bakerlake_nb/nb_2of2": "judge",
+    "philippines": "calibrate",
+    "zanzibar": "train",
+    "banepa": "train",
+    "bakerlake_nb/nb_1of2": "train",
+    "quebec_tile1": "train",
+    "sn7_L15-0331E-1257N": "train",
+}
 _LEAST_BURN_CONTRAST = 0.2
 _WHITE_REFLECTANCE = 3000.0  # reflectance 0.3 x 10 000
 _WORLDCOVER = {"forest": (10,), "field": (40,), "bare": (60,)}
@@ -70,8 +84,8 @@ class Sample:
         return np.zeros(self.rgb.shape[:2], np.int8) if target in self.absent else None
 
 
-def load(root: Path, *, held_out: bool) -> list[Sample]:
-    """Samples of all sets below ``root``, of the places for training or of those held out.
+def load(root: Path, part: Part) -> list[Sample]:
+    """Samples of all sets below ``root``, of the places of one part.
 
     Raises
     ------
@@ -82,15 +96,18 @@ def load(root: Path, *, held_out: bool) -> list[Sample]:
     for name, read in _READERS.items():
         if not (root / name).is_dir():
             raise DatasetError(f"{root / name} is missing; give the folder that holds {', '.join(_READERS)}")
-        samples += [one for one in read(root / name) if is_held_out(one.place) == held_out]
+        samples += [one for one in read(root / name) if part_of(one.place) == part]
     return samples
 
 
-def is_held_out(place: str) -> bool:
-    """Whether a place is kept from training: one in five by its name's digest, of the two sets of few places by name."""
-    if place in _HELD_OUT | _KEPT:
-        return place in _HELD_OUT
-    return hashlib.sha256(place.encode()).digest()[0] % _HELD_OUT_SHARE == 0
+def part_of(place: str) -> Part:
+    """What a place is used for, by the digest of its name; in the two sets of few places by the name itself."""
+    if place in _NAMED:
+        return _NAMED[place]
+    digest = hashlib.sha256(place.encode()).digest()
+    if digest[0] % _ONE_IN_JUDGES == 0:
+        return "judge"
+    return "calibrate" if digest[2] % _ONE_IN_CALIBRATES == 0 else "train"
 
 
 def _rows(folder: Path) -> Iterator[dict[str, str]]:
@@ -131,7 +148,7 @@ def _buildings_oam(folder: Path) -> Iterator[Sample]:
     for row in _rows(folder):
         rgb = _as_bytes(_bands(folder / row["image"])[:3])
         mask = _gray(folder / row["label"])
-        labels = {"building": _of(mask, present=mask > 0, absent=mask == 0)}
+        labels = {"building": _of(mask, present=mask != 0, absent=mask == 0)}
         gsd_m = 0.3 if row["place"] == "banepa" else 0.15
         yield Sample("buildings-oam", row["place"], gsd_m, rgb, labels, ("burned",))
 
@@ -177,10 +194,9 @@ def _fields(folder: Path) -> Iterator[Sample]:
         yield Sample("fields-naip", row["place"], 1.5, rgb, labels, ("burned",))
 
 
-def _regions(found: object) -> Iterator[list[tuple[float, float]]]:
-    regions = found.values() if isinstance(found, dict) else found
-    assert isinstance(regions, list | type({}.values()))
-    for region in regions:
+def _regions(found: Any) -> Iterator[list[tuple[float, float]]]:
+    """Polygons of a picture; the annotator wrote some as a list and some as a mapping."""
+    for region in found.values() if isinstance(found, dict) else found:
         shape = region["shape_attributes"]
         if shape["name"] == "polygon" and len(shape["all_points_x"]) > 2:
             yield list(zip(shape["all_points_x"], shape["all_points_y"], strict=True))
@@ -222,7 +238,9 @@ def _bands(path: Path) -> NDArray[np.generic]:
 
 
 def _gray(path: Path) -> NDArray[np.generic]:
-    return _bands(path)[0]
+    """(H, W)."""
+    first: NDArray[np.generic] = _bands(path)[0]
+    return first
 
 
 def _as_bytes(bands: NDArray[np.generic]) -> Rgb:
