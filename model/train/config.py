@@ -175,7 +175,7 @@ class TrainConfig(_Section):
             )
         if self.lora is not None and self.optimizer.average:
             raise ValueError("optimizer.average averages whole weights; remove it or [lora]")
-        if self.data.kind not in {MADE, LABELLED} and self.start.checkpoint is None:
+        if self.data.kind != MADE and self.masks is None and self.start.checkpoint is None:
             raise ValueError(
                 f"data.kind={self.data.kind} needs start.checkpoint: from nothing only made scenes can be learned"
             )

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs
 from torch import Tensor, nn
@@ -59,7 +60,7 @@ class Objective(nn.Module):
         self.model = model
 
     def forward(self, batch: batches.Batch, num_points: int, seed: int) -> dict[str, Tensor]:
-        """Unweighted losses of a batch: cross_entropy, dice, attention, language.
+        """Unweighted losses of a batch: cross_entropy, dice, attention, language, presence.
 
         Pixels of an image are worked through once for all its instructions.
         """
@@ -75,23 +76,32 @@ class Objective(nn.Module):
         words = language_loss(model.language.lm_head(hidden), labels)
         if not len(pair):
             zero = words * 0.0
-            return {"cross_entropy": zero, "dice": zero, "attention": zero, "language": words}
+            return {
+                "cross_entropy": zero,
+                "dice": zero,
+                "attention": zero,
+                "language": words,
+                "presence": zero,
+            }
         per_image = [0] * len(batch.images)
         for image, count in zip(batch.image_of_pair.tolist(), counts, strict=True):
             per_image[image] += count
-        predictions = model.decode(
+        decoded = model.decode_targets(
             model.pixel_features(batch.images), model.queries(hidden[pair, position]), per_image
         )
         generator = torch.Generator().manual_seed(seed)
         pairs = [
-            point_losses(logits, batch.masks, sample_points(logits, num_points, generator))
-            for logits in predictions
+            point_losses(logits, batch.masks, sample_points(logits, num_points, generator), batch.known)
+            for logits in decoded.masks
         ]
         return {
             "cross_entropy": torch.stack([value for value, _ in pairs]).sum(),
             "dice": torch.stack([value for _, value in pairs]).sum(),
             "attention": torch.stack([attention_loss(rows, batch.grids) for rows in probe.rows]).sum(),
             "language": words,
+            "presence": words * 0.0
+            if decoded.presence is None
+            else F.binary_cross_entropy_with_logits(decoded.presence.float(), batch.present),
         }
 
 

@@ -82,12 +82,15 @@ class Crop:
     def state(self, target: str) -> bool | None:
         """Whether a target is there; None where too little of the crop is labelled to say, or hardly any is there."""
         label = self.labels.get(target)
-        if label is None:
-            return None
-        known, share = float((label != UNKNOWN).mean()), float((label > 0).mean())
-        if share >= LEAST_PRESENT and known >= LEAST_KNOWN:
-            return True
-        return False if share == 0 and known >= ENOUGH_KNOWN else None
+        return None if label is None else state(label)
+
+
+def state(label: Labels) -> bool | None:
+    """Whether a target is there, see :meth:`Crop.state`."""
+    known, share = float((label != UNKNOWN).mean()), float((label > 0).mean())
+    if share >= LEAST_PRESENT and known >= LEAST_KNOWN:
+        return True
+    return False if share == 0 and known >= ENOUGH_KNOWN else None
 
 
 class Pool:
@@ -118,7 +121,7 @@ class Pool:
         self._gone: _Able = {target: self._groups(_lacks, target) for target in self.targets}
         self._partly: _Able = {target: self._groups(_lacks_in_parts, target) for target in self.targets}
         self._scene: Callable[[int], Sample] = lru_cache(maxsize=None)(
-            lambda index: _scene_sample(FIRST_SEED + index, world)
+            lambda index: scene_sample(FIRST_SEED + index, world)
         )
 
     def draw(self, rng: np.random.Generator, target: str, side: int, *, present: bool) -> Crop:
@@ -223,7 +226,8 @@ def demo_samples(directory: Path) -> list[Sample]:
     ]
 
 
-def _scene_sample(seed: int, world: scenes.World) -> Sample:
+def scene_sample(seed: int, world: scenes.World) -> Sample:
+    """A made scene as a labelled picture."""
     scene = scenes.make(seed, scenes.SIDE, world)
     labels = {name: mask.astype(np.int8) for name, mask in scene.masks.items()}
     return Sample(MADE, str(seed), float(scene.gsd_m), scene.image, labels, scene.absent)

@@ -16,9 +16,19 @@ from segwatch.model import build, checkpoint, tokenizer
 from segwatch.model.config import tiny
 from segwatch.model.referring import layouts
 from segwatch.model.segearth import SegEarthR2
-from segwatch.model.train import batches, instructions, lora, mask_stage, pixels, real, scenes
+from segwatch.model.train import (
+    batches,
+    instructions,
+    labelled_instructions,
+    lora,
+    mask_stage,
+    pixels,
+    pool,
+    real,
+    scenes,
+)
 from segwatch.model.train import words as words_stage
-from segwatch.model.train.config import MADE, TrainConfig
+from segwatch.model.train.config import LABELLED, MADE, TrainConfig
 from segwatch.model.train.loop import STATE, Trainer, accelerator_for
 
 _log = logging.getLogger(__name__)
@@ -100,6 +110,11 @@ def mixed(state: Mapping[str, Tensor], first: Mapping[str, Tensor], share: float
 
 def _source(config: TrainConfig) -> batches.Source:
     data = config.data
+    if data.kind == LABELLED:
+        world = scenes.World(data.targets, data.gsd_m)
+        return labelled_instructions.Labelled(
+            pool.load(data.root, data.demo, data.scenes, data.made_share, world), config.mix, data.scene_px
+        )
     if data.kind != MADE:
         return batches.Referring(layouts.samples(layouts.Dataset(data.kind), data.root, data.split))
     world = scenes.World(data.targets, data.gsd_m)
