@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from segwatch.model import judging
 from segwatch.model.predictor import Predictor
 from segwatch.model.train import instructions, scenes
-from segwatch.model.train.labelled import UNKNOWN, Part, Sample
+from segwatch.model.train.labelled import Part
+from segwatch.model.train.sample import UNKNOWN, Sample
 
 _log = logging.getLogger(__name__)
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from segwatch.model.train import labelled, real
-from segwatch.model.train.labelled import UNKNOWN, Labels, Part, Rgb, Sample
+from segwatch.model.train.labelled import Part
+from segwatch.model.train.sample import UNKNOWN, Labels, Rgb, Sample
 
 MOSAIC_SIDE = 4
 """Chips of EuroSAT per side of a picture: alone they are smaller than anything that would be segmented."""
@@ -60,11 +62,14 @@ def pictures(root: Path, demo: Path | None, part: Part, most: int) -> list[Sampl
     found = []
     for source, samples in by_set.items():
         if source.startswith("eurosat-"):
-            found += _mosaics(samples)[:most]
+            found += [replace(one, labels={}) for one in _mosaics(samples)[:most]]
         elif source == "buildings-oam":
             found += [_halved(sample) for sample in samples[:most]]
         else:
             found += samples[:most]
+    found += _patchworks({name: group for name, group in by_set.items() if name.startswith("eurosat-")})[
+        :most
+    ]
     return found if demo is None or part == "calibrate" else [*found, *_demo(demo, part)]
 
 
@@ -134,20 +139,40 @@ def _mosaics(chips: Sequence[Sample]) -> list[Sample]:
     """Pictures of :data:`MOSAIC_SIDE` ** 2 chips of one class; what is left over is left out."""
     each = MOSAIC_SIDE**2
     groups = [chips[begin : begin + each] for begin in range(0, len(chips) - each + 1, each)]
-    return [
-        replace(
-            group[0],
-            rgb=_laid([chip.rgb for chip in group]),
-            labels={
-                target: _laid([chip.labels[target] for chip in group]).astype(np.int8)
-                for target in group[0].labels
-            },
+    return [replace(group[0], rgb=_laid([chip.rgb for chip in group])) for group in groups]
+
+
+def _patchworks(classes: Mapping[str, Sequence[Sample]]) -> list[Sample]:
+    """Pictures of four classes, a quarter each of 2 x 2 chips: presence is told where other ground is beside it."""
+    names = sorted(classes)
+    half = MOSAIC_SIDE // 2
+    quarters = {
+        name: [classes[name][begin : begin + half**2] for begin in range(0, len(classes[name]) - 3, half**2)]
+        for name in names
+    }
+    made = []
+    for number in range(min((len(group) for group in quarters.values()), default=0)):
+        chosen = [names[(number + step) % len(names)] for step in range(4)]
+        some = [quarters[name][number] for name in chosen]
+        chips = [
+            some[2 * (row // half) + column // half][2 * (row % half) + column % half]
+            for row in range(MOSAIC_SIDE)
+            for column in range(MOSAIC_SIDE)
+        ]
+        targets = sorted({target for chip in chips for target in (*chip.labels, *chip.absent)})
+        labels = {target: _laid([_of(chip, target) for chip in chips]).astype(np.int8) for target in targets}
+        made.append(
+            Sample("eurosat-mixed", f"mixed {number}", 10.0, _laid([chip.rgb for chip in chips]), labels)
         )
-        for group in groups
-    ]
+    return made
 
 
-def _laid(chips: Sequence[NDArray[np.generic]]) -> NDArray[np.uint8]:
+def _of(chip: Sample, target: str) -> Labels:
+    label = chip.label(target)
+    return np.full(chip.rgb.shape[:2], UNKNOWN) if label is None else label
+
+
+def _laid(chips: Sequence[NDArray[Any]]) -> NDArray[Any]:
     rows = [np.concatenate(chips[row : row + MOSAIC_SIDE], 1) for row in range(0, len(chips), MOSAIC_SIDE)]
     return np.asarray(np.concatenate(rows, 0))
 

@@ -318,12 +318,13 @@ class Predictor:
             rows: list[list[Answer]] = []
             for index, (found, image) in enumerate(zip(decoded, images, strict=True)):
                 part = found.masks[-1]
-                if found.presence is not None:
-                    part = capped(part, found.presence)
                 if in_view:
                     full = model.upsample(part.float())
                 else:
                     full = processor.undo(part.float(), *encoded.shapes[image], model.config.image_size)
+                if found.presence is not None:
+                    # at full size: capped before, a mask's edge would move where it is interpolated
+                    full = capped(full, found.presence)
                 mine = counts[index * asked : (index + 1) * asked]
                 words = told[index * asked : (index + 1) * asked]
                 rows.append(self._worded(words, torch.split(full.cpu(), mine), found.presence))

@@ -24,7 +24,7 @@ from segwatch.model.errors import CheckpointError
 from segwatch.model.predictor import Predictor
 from segwatch.model.segearth import SegEarthR2
 from segwatch.model.train import bank, instructions, pool, scenes
-from segwatch.model.train.labelled import Sample
+from segwatch.model.train.sample import Sample
 
 _log = logging.getLogger(__name__)
 

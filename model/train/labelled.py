@@ -11,8 +11,7 @@ import csv
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,11 +22,8 @@ from PIL import Image
 from PIL.ImageDraw import Draw
 
 from segwatch.model.errors import DatasetError
-
-Labels = NDArray[np.int8]
-Rgb = NDArray[np.uint8]
-
-PRESENT, ABSENT, UNKNOWN = np.int8(1), np.int8(0), np.int8(-1)
+from segwatch.model.train import archive
+from segwatch.model.train.sample import ABSENT, PRESENT, UNKNOWN, Labels, Rgb, Sample
 
 Part = Literal["train", "calibrate", "judge"]
 """What a place is used for, and nothing else: learning, fitting the presence head's calibration, or measuring."""
@@ -61,43 +57,29 @@ _EUROSAT: dict[str, tuple[str | None, tuple[str, ...]]] = {
 }
 
 
-@dataclass(frozen=True)
-class Sample:
-    """One labelled picture."""
-
-    source: str
-    """Name of the set."""
-    place: str
-    gsd_m: float
-    """Ground sample distance, metres."""
-    rgb: Rgb
-    """(H, W, 3)."""
-    labels: Mapping[str, Labels] = field(default_factory=dict)
-    """Per target (H, W): 1 present, 0 absent, -1 unknown."""
-    absent: tuple[str, ...] = ()
-    """Targets surely nowhere in the picture."""
-
-    def label(self, target: str) -> Labels | None:
-        """(H, W) of a target, None where nothing is known of it."""
-        if target in self.labels:
-            return self.labels[target]
-        return np.zeros(self.rgb.shape[:2], np.int8) if target in self.absent else None
-
-
 def load(root: Path, part: Part) -> list[Sample]:
-    """Samples of all sets below ``root``, of the places of one part.
+    """Samples of one part of the places, see :func:`load_all`."""
+    return [sample for sample in load_all(root) if part_of(sample.place) == part]
+
+
+def load_all(root: Path) -> Iterator[Sample]:
+    """Samples of all sets below a folder, or of an archive of them.
 
     Raises
     ------
     DatasetError
         A file is missing or has another form, by path.
     """
-    samples: list[Sample] = []
-    for name, read in _READERS.items():
+    if root.is_file():
+        yield from archive.unpack(root)
+        return
+    for name in _READERS:
         if not (root / name).is_dir():
-            raise DatasetError(f"{root / name} is missing; give the folder that holds {', '.join(_READERS)}")
-        samples += [one for one in read(root / name) if part_of(one.place) == part]
-    return samples
+            raise DatasetError(
+                f"{root / name} is missing; give the folder that holds {', '.join(_READERS)}, or a packed archive"
+            )
+    for name, read in _READERS.items():
+        yield from read(root / name)
 
 
 def part_of(place: str) -> Part:

@@ -25,8 +25,8 @@ from segwatch.model.segearth import SegEarthR2
 from segwatch.model.train import bank, lite_weights, pool, scenes
 from segwatch.model.train.ahead import Ahead
 from segwatch.model.train.config import TrainConfig
-from segwatch.model.train.labelled import UNKNOWN, Labels
 from segwatch.model.train.loop import Trainer
+from segwatch.model.train.sample import UNKNOWN, Labels
 
 _EARLIER = 0.4  # weight of the predictions before the last
 _EMPTY_DICE = 0.35  # weight of the dice loss where the target is absent

@@ -17,7 +17,7 @@ from PIL import Image
 
 from segwatch.model.errors import DatasetError
 from segwatch.model.train import augment, labelled, real, scenes
-from segwatch.model.train.labelled import ABSENT, UNKNOWN, Labels, Rgb, Sample
+from segwatch.model.train.sample import ABSENT, UNKNOWN, Labels, Rgb, Sample
 
 MADE = "made"
 FIRST_SEED = 1_000_000
@@ -138,7 +138,8 @@ class Pool:
         length = int(np.exp(rng.uniform(np.log(rule.smallest), np.log(rule.largest + 1))))
         rgb, labels = sample.rgb, _known(sample)
         if min(rgb.shape[:2]) < length:
-            rgb, labels = self._mosaic(rng, sample, rule, length)
+            others = self._by_source if present else self._gone[target]
+            rgb, labels = self._mosaic(rng, sample, others.get(sample.source, [sample]), rule, length)
         window = _window(rng, rgb.shape[:2], labels.get(target), length, present=present)
         return _finished(rng, sample.source, rgb[window], {k: v[window] for k, v in labels.items()}, side)
 
@@ -192,13 +193,13 @@ class Pool:
         return scene
 
     def _mosaic(
-        self, rng: np.random.Generator, first: Sample, rule: Rule, side: int
+        self, rng: np.random.Generator, first: Sample, others: Sequence[Sample], rule: Rule, side: int
     ) -> tuple[Rgb, dict[str, Labels]]:
-        """A picture of ``side`` x ``side`` from pictures of one source, each perhaps mirrored, ``first`` first."""
+        """A picture of ``side`` x ``side`` from one and others of its source, each perhaps mirrored."""
         step = min(first.rgb.shape[:2])
         rgb = np.zeros((side, side, 3), np.uint8)
         labels = {target: np.full((side, side), UNKNOWN) for target in self.targets}
-        group = [first] if rule.alone else self._by_source.get(first.source, [first])
+        group = [first] if rule.alone else others
         count = -(-side // step)
         for row in range(count):
             for column in range(count):
