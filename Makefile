@@ -9,7 +9,7 @@ TORCH_ARGS ?=
 CLEAN_ARGS ?=
 HOME_FOLDER := $(or $(SEGWATCH_HOME),.segwatch)
 
-.PHONY: demo test lint stop clean setup system train-tiny fmt
+.PHONY: demo test lint stop clean setup system train train-tiny fmt
 
 demo: setup
 	$(BIN)/segwatch demo
@@ -38,6 +38,17 @@ clean:
 
 bench-%: setup
 	$(BIN)/segwatch-bench $*
+
+# hours, at low priority; stopped or killed and repeated, it goes on where it was. TRAINING_DATA is the folder of the
+# labelled sets or an archive that python -m segwatch.model.train.archive made of them
+TRAINING_DATA ?= training-data
+TRAINED = $(HOME)/.cache/segwatch/default/model
+
+train: setup
+	$(BIN)/segwatch model train model/train/recipes/default.toml --set data.root=$(TRAINING_DATA)
+	$(BIN)/segwatch model train model/train/recipes/default-instruct.toml --set data.root=$(TRAINING_DATA)
+	$(BIN)/python -m segwatch.model.train.calibrate --model $(TRAINED) --data $(TRAINING_DATA)
+	$(BIN)/python -m segwatch.model.judge --model $(TRAINED) --data $(TRAINING_DATA) --out $(TRAINED)
 
 train-tiny: setup
 	$(BIN)/segwatch model train model/train/recipes/tiny-first.toml

@@ -54,12 +54,15 @@ def sizes(config: SegEarthConfig, dtype: torch.dtype, question_tokens: int = 64)
     levels = fine // 4 + fine // 16 + fine // 64
     kept = phi.num_layers * 2 * prefix * phi.hidden_size * item + (fine + levels) * mask.width * full
     # tokens of the first stage: block input, normed, q, k, v, MLP's four widths; scores within windows
-    swin_peak = fine * full * (9 * swin.embed_dim + 2 * swin.num_heads[0] * swin.window_size**2)
+    encoder_peak = fine * full * (9 * swin.embed_dim + 2 * swin.num_heads[0] * swin.window_size**2)
+    if config.mask_encoder == "lite0":
+        # 96 channels at stride 2 before and after the first block that strides, padded once more
+        encoder_peak = 4 * fine * full * 3 * 96
     # what every head reads at 4 points of 3 levels, thrice, beside the layer's own and the four maps it started from
-    pixel_peak = full * (levels * mask.width * (3 * 12 + 10) + 2 * fine * swin.embed_dim)
+    pixel_peak = full * (levels * mask.width * (3 * 12 + 10) + 2 * fine * config.mask_channels[0])
     language_peak = prefix * item * (3 * phi.intermediate_size + 6 * phi.hidden_size)
     vision_peak = config.num_image_tokens * item * (3 * siglip.intermediate_size + 8 * siglip.hidden_size)
-    tile = kept + max(swin_peak, pixel_peak, language_peak, vision_peak)
+    tile = kept + max(encoder_peak, pixel_peak, language_peak, vision_peak)
     columns = question_tokens + config.max_new_tokens
     own = phi.num_layers * 2 * columns * phi.hidden_size * item
     asking = question_tokens * (

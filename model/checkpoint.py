@@ -23,6 +23,8 @@ from segwatch.model.errors import CheckpointError
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 _SHOWN = 12
+#: Fixed statistics of norms: small, and too wide in range for half precision.
+_STATISTICS = (".running_mean", ".running_var")
 
 # ours (a regular expression) -> the reference's; first match counts
 _RULES: tuple[tuple[str, str], ...] = (
@@ -269,7 +271,8 @@ def save(state: Mapping[str, Tensor], file: Path, dtype: torch.dtype | None = No
     parts: dict[str, dict[int, Tensor]] = {}
     for name, value in state.items():
         source = source_of(name)
-        stored = value.detach().to(device="cpu", dtype=dtype or value.dtype)
+        kept = value.dtype if dtype is None or name.endswith(_STATISTICS) else dtype
+        stored = value.detach().to(device="cpu", dtype=kept)
         if source.part is None:
             whole[source.key] = stored.contiguous()
         else:

@@ -8,11 +8,15 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar, get_args
 
 from segwatch.model.errors import ConfigError
 
 FORMAT = "segwatch-segearth-r2/1"
+
+Encoder = Literal["swin", "lite0"]
+LITE_CHANNELS = (24, 40, 112, 320)
+"""Channels of res2..res5 of EfficientNet-lite0."""
 
 T = TypeVar("T")
 
@@ -99,6 +103,10 @@ class SegEarthConfig:
     eos_token_id: int = 50256
     max_new_tokens: int = 128
     """Longest generated answer."""
+    mask_encoder: Encoder = "swin"
+    """Encoder of the mask view. The published architecture has Swin; small models may have EfficientNet-lite0."""
+    presence_targets: int = 0
+    """Targets whose presence can be calibrated apart; 0 = the model has no presence head, as published."""
 
     def __post_init__(self) -> None:
         """Refuse dimensions that cannot work, naming both values."""
@@ -114,6 +122,14 @@ class SegEarthConfig:
             raise ConfigError(
                 f"siglip.select_layer={self.siglip.select_layer} points outside {self.siglip.num_layers} layers"
             )
+        if self.mask_encoder not in get_args(Encoder):
+            raise ConfigError(
+                f"mask_encoder={self.mask_encoder!r} is unknown; known are {', '.join(get_args(Encoder))}"
+            )
+        if self.presence_targets < 0:
+            raise ConfigError(
+                f"presence_targets={self.presence_targets} is negative; 0 means no presence head"
+            )
         if len(self.swin.depths) != 4 or len(self.swin.num_heads) != 4:
             raise ConfigError(
                 f"swin needs four stages, got depths {self.swin.depths}, heads {self.swin.num_heads}"
@@ -123,6 +139,11 @@ class SegEarthConfig:
     def num_image_tokens(self) -> int:
         """Tokens that replace the image placeholder."""
         return self.siglip.grid_side**2
+
+    @property
+    def mask_channels(self) -> tuple[int, ...]:
+        """Channels of res2..res5 of the mask view's encoder."""
+        return LITE_CHANNELS if self.mask_encoder == "lite0" else self.swin.channels
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready mapping that :meth:`from_dict` reads back."""

@@ -38,6 +38,10 @@ class MaskDecoder(nn.Module):
         self.mask_embed = nn.ModuleList(nn.Linear(width, width) for _ in range(3))
 
     def forward(self, pixels: PixelFeatures, queries: Tensor) -> list[Tensor]:
+        """Masks alone, see :meth:`decode`."""
+        return self.decode(pixels, queries)[0]
+
+    def decode(self, pixels: PixelFeatures, queries: Tensor) -> tuple[list[Tensor], Tensor]:
         """Masks of Q queries per image.
 
         Args:
@@ -45,7 +49,8 @@ class MaskDecoder(nn.Module):
             queries: (B, Q, width).
 
         Returns:
-            Mask logits (B, Q, S / 4, S / 4), one tensor before the first layer and one after each.
+            Mask logits (B, Q, S / 4, S / 4), one tensor before the first layer and one after each, and the queries
+            (B, Q, width) as the last layer leaves them.
         """
         memory, keys = [], []
         for level, features in enumerate(pixels.scales):
@@ -62,7 +67,7 @@ class MaskDecoder(nn.Module):
             queries = self.self_attention[index](queries)
             queries = self.feedforward[index](queries)
             masks.append(self._predict(queries, pixels.mask_features))
-        return masks
+        return masks, queries
 
     def _predict(self, queries: Tensor, mask_features: Tensor) -> Tensor:
         embedding = self.decoder_norm(queries)

@@ -7,6 +7,7 @@ not: here both convolutions carry a bias and both end in a ReLU.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +17,7 @@ from torch import Tensor, nn
 from transformers import Mask2FormerConfig
 from transformers.models.mask2former.modeling_mask2former import Mask2FormerPixelDecoderEncoderLayer
 
-from segwatch.model.config import MaskDims, SwinDims
+from segwatch.model.config import MaskDims
 from segwatch.model.positions import sine_positions
 
 _LEVELS = 3
@@ -42,13 +43,13 @@ class PixelFeatures:
 class PixelDecoder(nn.Module):
     """res2..res5 to :class:`PixelFeatures`."""
 
-    def __init__(self, dims: MaskDims, swin: SwinDims) -> None:
+    def __init__(self, dims: MaskDims, channels: Sequence[int]) -> None:
         super().__init__()
         width = dims.width
-        coarse_first = swin.channels[:0:-1]
+        coarse_first = channels[:0:-1]
         self.input_proj = nn.ModuleList(
-            nn.Sequential(nn.Conv2d(channels, width, 1), nn.GroupNorm(_GROUPS, width))
-            for channels in coarse_first
+            nn.Sequential(nn.Conv2d(inputs, width, 1), nn.GroupNorm(_GROUPS, width))
+            for inputs in coarse_first
         )
         self.level_embed = nn.Parameter(torch.empty(_LEVELS, width))
         config = Mask2FormerConfig(
@@ -60,13 +61,13 @@ class PixelDecoder(nn.Module):
         self.layers = nn.ModuleList(
             Mask2FormerPixelDecoderEncoderLayer(config) for _ in range(dims.encoder_layers)
         )
-        self.adapter_1 = _conv_norm_relu(swin.channels[0], width, kernel=1)
+        self.adapter_1 = _conv_norm_relu(channels[0], width, kernel=1)
         self.layer_1 = _conv_norm_relu(width, width, kernel=3)
         self.mask_features = nn.Conv2d(width, width, 1)
         self._reset(dims.num_heads)
 
     def forward(self, maps: tuple[Tensor, Tensor, Tensor, Tensor]) -> PixelFeatures:
-        """Four maps of :class:`~segwatch.model.mask_encoder.MaskEncoder`, finest first."""
+        """Four maps of the mask view's encoder, finest first."""
         res2, *rest = maps
         inputs = [project(level) for project, level in zip(self.input_proj, reversed(rest), strict=True)]
         shapes = [(level.shape[2], level.shape[3]) for level in inputs]

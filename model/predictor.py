@@ -24,7 +24,8 @@ from segwatch.model.errors import InputError
 from segwatch.model.generate import Generated, Sampling
 from segwatch.model.memory import Prefix
 from segwatch.model.pixel_decoder import PixelFeatures
-from segwatch.model.segearth import SegEarthR2
+from segwatch.model.presence import capped
+from segwatch.model.segearth import Decoded, SegEarthR2
 from segwatch.model.splice import IMAGE_ID
 
 Image = NDArray[np.uint8]
@@ -50,7 +51,10 @@ class Answer:
     """The model's words, ``[SEG]`` where it points at a target."""
     mask_logits: NDArray[np.float32]
     """(M, H, W) at the image's own size, one per ``[SEG]`` in order of appearance; > 0 is inside. Or (M, S, S) over the
-    mask view, where that was asked for."""
+    mask view, where that was asked for. With a presence head nowhere above the target's presence, so that what is
+    likelier absent has an empty mask."""
+    presence: NDArray[np.float32] | None = None
+    """(M,) logits, > 0 where the target is likelier somewhere in the image than not; None without a presence head."""
 
 
 @dataclass(frozen=True)
@@ -310,39 +314,56 @@ class Predictor:
                 draws=None if draws is None else draws.table.flatten(0, 1),
             )
         with torch.profiler.record_function("masks"):
-            counts, masks = self._masks(encoded.pixels.part(images.start, images.stop), told, asked)
+            counts, decoded = self._masks(encoded.pixels.part(images.start, images.stop), told, asked)
             rows: list[list[Answer]] = []
-            for index, (part, image) in enumerate(zip(masks, images, strict=True)):
+            for index, (found, image) in enumerate(zip(decoded, images, strict=True)):
+                part = found.masks[-1]
                 if in_view:
                     full = model.upsample(part.float())
                 else:
                     full = processor.undo(part.float(), *encoded.shapes[image], model.config.image_size)
+                if found.presence is not None:
+                    # at full size: capped before, a mask's edge would move where it is interpolated
+                    full = capped(full, found.presence)
                 mine = counts[index * asked : (index + 1) * asked]
-                parts = torch.split(full.cpu(), mine)
                 words = told[index * asked : (index + 1) * asked]
-                rows.append(
-                    [
-                        Answer(self._text(said.ids), found.numpy())
-                        for said, found in zip(words, parts, strict=True)
-                    ]
-                )
+                rows.append(self._worded(words, torch.split(full.cpu(), mine), found.presence))
         return rows
+
+    def _worded(
+        self, words: Sequence[Generated], masks: Sequence[Tensor], presence: Tensor | None
+    ) -> list[Answer]:
+        """One image's answers: its words with the (M, H, W) masks of each, and the (T,) presence of all."""
+        if presence is None:
+            return [
+                Answer(self._text(said.ids), mask.numpy()) for said, mask in zip(words, masks, strict=True)
+            ]
+        parts = torch.split(presence.float().cpu(), [len(mask) for mask in masks])
+        return [
+            Answer(self._text(said.ids), mask.numpy(), part.numpy())
+            for said, mask, part in zip(words, masks, parts, strict=True)
+        ]
 
     def _masks(
         self, pixels: PixelFeatures, told: Sequence[Generated], asked: int
-    ) -> tuple[list[int], list[Tensor]]:
-        """How many masks each answer has, and per image (T, S / 4, S / 4) logits of all its targets."""
+    ) -> tuple[list[int], list[Decoded]]:
+        """How many masks each answer has, and per image the last masks and the presence of all its targets."""
         model = self._model
         pointing = [said.ids == model.config.seg_token_id for said in told]
         counts = [int(where.sum()) for where in pointing]
         per_image = [sum(counts[begin : begin + asked]) for begin in range(0, len(told), asked)]
         if not sum(counts):
             none = pixels.mask_features.new_zeros(0, *pixels.mask_features.shape[2:])
-            return counts, [none] * len(per_image)
+            nobody = None if model.presence is None else none.new_zeros(0)
+            return counts, [Decoded([none], nobody)] * len(per_image)
         where = torch.cat(pointing).nonzero()[:, 0].to(model.device, non_blocking=True)
         states = torch.cat([said.hidden for said in told])[where]
-        masks = model.decode(pixels, model.queries(states), per_image)[-1]
-        return counts, list(torch.split(masks, per_image))
+        decoded = model.decode_targets(pixels, model.queries(states), per_image)
+        masks = torch.split(decoded.masks[-1], per_image)
+        presence = (
+            [None] * len(masks) if decoded.presence is None else torch.split(decoded.presence, per_image)
+        )
+        return counts, [Decoded([mask], part) for mask, part in zip(masks, presence, strict=True)]
 
     def _text(self, ids: Tensor) -> str:
         return str(self._tokenizer.decode(ids.tolist(), skip_special_tokens=False)).strip()

@@ -16,9 +16,11 @@ from torch import Tensor, nn
 from segwatch.model.config import SegEarthConfig
 from segwatch.model.errors import InputError
 from segwatch.model.language import LanguageModel, RowProbe
+from segwatch.model.lite_encoder import LiteEncoder
 from segwatch.model.mask_decoder import MaskDecoder
 from segwatch.model.mask_encoder import MaskEncoder
 from segwatch.model.pixel_decoder import PixelDecoder, PixelFeatures
+from segwatch.model.presence import PresenceHead
 from segwatch.model.splice import Spliced, splice, spliced_labels
 from segwatch.model.vision_tower import VisionTower, projector
 
@@ -45,8 +47,20 @@ class SegEarthOutput:
     """(T, width) segmentation queries."""
     pred_masks: list[Tensor]
     """(T, S / 4, S / 4) mask logits, before the first decoder layer and after each; the last one counts."""
+    presence: Tensor | None
+    """(T,) see :class:`Decoded`."""
     attentions: list[Tensor] | None
     """Per language layer (T, N) attention of each [SEG] to the image tokens, summed over heads."""
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """What the mask half makes of T targets."""
+
+    masks: list[Tensor]
+    """(T, S / 4, S / 4) logits, one tensor per prediction; the last one counts."""
+    presence: Tensor | None
+    """(T,) calibrated logits, above 0 where the target is likelier there than not; None without a presence head."""
 
 
 class SegEarthR2(nn.Module):
@@ -58,10 +72,20 @@ class SegEarthR2(nn.Module):
         self.language = LanguageModel(config.phi)
         self.vision_tower = VisionTower(config.siglip)
         self.projector = projector(config.siglip.hidden_size, config.phi.hidden_size)
-        self.mask_encoder = MaskEncoder(config.swin)
-        self.pixel_decoder = PixelDecoder(config.mask, config.swin)
+        lite = config.mask_encoder == "lite0"
+        self.mask_encoder: nn.Module = LiteEncoder() if lite else MaskEncoder(config.swin)
+        self.pixel_decoder = PixelDecoder(config.mask, config.mask_channels)
         self.query_projector = nn.Linear(config.phi.hidden_size, config.mask.width)
         self.mask_decoder = MaskDecoder(config.mask)
+        self.presence = (
+            PresenceHead(config.mask.width, config.presence_targets) if config.presence_targets else None
+        )
+
+    @property
+    def mask_half(self) -> tuple[nn.Module, ...]:
+        """The parts that make masks of queries and pixels."""
+        parts = (self.mask_encoder, self.pixel_decoder, self.query_projector, self.mask_decoder)
+        return parts if self.presence is None else (*parts, self.presence)
 
     @property
     def device(self) -> torch.device:
@@ -76,14 +100,16 @@ class SegEarthR2(nn.Module):
     def keep_in(self, dtype: torch.dtype) -> SegEarthR2:
         """Keep language model, vision tower and projector in ``dtype``, the mask branch in float32.
 
-        Only parameters are cast: rotary frequencies in half precision would misplace late positions.
+        Of the language half only parameters are cast: rotary frequencies in half precision would misplace late
+        positions.
         """
-        language_half = (self.language, self.vision_tower, self.projector)
-        mask_half = (self.mask_encoder, self.pixel_decoder, self.query_projector, self.mask_decoder)
-        for parts, kind in ((language_half, dtype), (mask_half, torch.float32)):
-            for part in parts:
-                for parameter in part.parameters():
-                    parameter.data = parameter.data.to(kind)
+        for part in (self.language, self.vision_tower, self.projector):
+            for parameter in part.parameters():
+                parameter.data = parameter.data.to(dtype)
+        for module in self.mask_half:
+            for value in (*module.parameters(), *module.buffers()):
+                if value.is_floating_point():
+                    value.data = value.data.float()
         return self
 
     def image_tokens(self, images_clip: Tensor) -> Tensor:
@@ -115,6 +141,10 @@ class SegEarthR2(nn.Module):
         Returns:
             (T, S / 4, S / 4) logits, one tensor per prediction, the last one counts.
         """
+        return self.decode_targets(pixels, queries, counts).masks
+
+    def decode_targets(self, pixels: PixelFeatures, queries: Tensor, counts: Sequence[int]) -> Decoded:
+        """Masks and presence of all targets; arguments as of :meth:`decode`."""
         # targets become rows of their image's block; spare rows hold zeros and are cut away again
         place = [(image, row) for image, count in enumerate(counts) for row in range(count)]
         image, row = (
@@ -122,7 +152,11 @@ class SegEarthR2(nn.Module):
         )
         padded = queries.new_zeros(len(counts), max(*counts, 1), queries.shape[1])
         padded = padded.index_put((image, row), queries)
-        return [masks[image, row] for masks in self.mask_decoder(pixels, padded)]
+        masks, decoded = self.mask_decoder.decode(pixels, padded)
+        presence = None
+        if self.presence is not None:
+            presence = self.presence(pixels, padded, decoded, masks[-1])[image, row]
+        return Decoded([each[image, row] for each in masks], presence)
 
     def forward(
         self,
@@ -157,6 +191,7 @@ class SegEarthR2(nn.Module):
         probe = RowProbe(batch, position, spliced.image_start, self.config.num_image_tokens)
         hidden, _ = self.language(spliced.embeds, probe=probe if output_attentions else None)
         queries = self.queries(hidden[batch, position])
+        decoded = self.decode_targets(self.pixel_features(images), queries, counts)
         return SegEarthOutput(
             logits=self.language.lm_head(hidden),
             labels=None if labels is None else spliced_labels(labels, spliced),
@@ -166,7 +201,8 @@ class SegEarthR2(nn.Module):
             seg_batch=batch,
             seg_position=position,
             seg_embedding=queries,
-            pred_masks=self.decode(self.pixel_features(images), queries, counts),
+            pred_masks=decoded.masks,
+            presence=decoded.presence,
             attentions=probe.rows if output_attentions else None,
         )
 

@@ -45,6 +45,10 @@ class Batch:
     """(T, S / 4, S / 4) share of each cell that the target covers, 0..1, in the mask view."""
     grids: Tensor
     """(T, g, g) cells of the language view that the target touches."""
+    known: Tensor
+    """(T, S / 4, S / 4) share of each cell that is labelled, 0..1; what is not does not count in the mask losses."""
+    present: Tensor
+    """(T,) 1 where the target is in the image, 0 where its mask is empty."""
 
     def to(self, device: torch.device) -> Batch:
         """The same batch with pixels and masks on a device; ids stay on the CPU, where they are read."""
@@ -54,6 +58,8 @@ class Batch:
             images_clip=self.images_clip.to(device),
             masks=self.masks.to(device),
             grids=self.grids.to(device),
+            known=self.known.to(device),
+            present=self.present.to(device),
         )
 
 
@@ -65,6 +71,8 @@ class Asked:
     answer: str
     masks: tuple[NDArray[np.bool_], ...]
     """(H, W) each."""
+    known: tuple[NDArray[np.bool_], ...] | None = None
+    """(H, W) each, where the masks are labelled; None = everywhere."""
 
 
 @dataclass(frozen=True)
@@ -219,7 +227,7 @@ def build(
         size: side of the mask view, a multiple of 32; may be smaller than the model's own.
     """
     rng = np.random.default_rng((seed, step))
-    views, clips, owners, examples, masks, grids = [], [], [], [], [], []
+    views, clips, owners, examples, masks, grids, known = [], [], [], [], [], [], []
     for index in range(images):
         shown = source.shown(rng, pairs_per_image)
         views.append(processor.mask_view(shown.image, size))
@@ -232,14 +240,19 @@ def build(
                 mask = torch.from_numpy(part).float()
                 masks.append(mask_in_view(mask, size))
                 grids.append(attention_grid(mask[None], config.siglip.grid_side)[0])
+            for where in asked.known or [np.ones_like(part) for part in asked.masks]:
+                known.append(mask_in_view(torch.from_numpy(where).float(), size))
     side = config.siglip.grid_side
+    truth = torch.stack(masks) if masks else torch.zeros(0, size // 4, size // 4)
     return Batch(
         images=torch.stack(views),
         images_clip=torch.stack(clips),
         image_of_pair=torch.tensor(owners, dtype=torch.long),
         ids=examples,
-        masks=torch.stack(masks) if masks else torch.zeros(0, size // 4, size // 4),
+        masks=truth,
         grids=torch.stack(grids) if grids else torch.zeros(0, side, side),
+        known=torch.stack(known) if known else torch.zeros(0, size // 4, size // 4),
+        present=(truth.flatten(1).amax(1) > 0).float() if masks else torch.zeros(0),
     )
 
 

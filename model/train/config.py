@@ -5,14 +5,15 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from segwatch.model.errors import ConfigError
 from segwatch.model.train.scenes import GSD_M, TARGETS, Gsd, Target
 
-MADE = "made"
+MADE, LABELLED = "made", "labelled"
+Folder = Annotated[Path, AfterValidator(Path.expanduser)]
 
 
 class _Section(BaseModel):
@@ -22,7 +23,7 @@ class _Section(BaseModel):
 class Start(_Section):
     """What the weights are before the first step."""
 
-    checkpoint: Path | None = Field(
+    checkpoint: Folder | None = Field(
         None, description="folder of a model; unset = segearth-r2-tiny from nothing"
     )
     pixel_steps: int = Field(0, ge=0, description="steps on pixels alone, of made scenes only")
@@ -34,8 +35,14 @@ class Start(_Section):
 class Data(_Section):
     """What is shown."""
 
-    kind: Literal["made", "lasers", "earthreason", "rrsis-d", "risbench", "refsegrs"] = "made"
-    root: Path = Field(description="folder of real imagery (made) or of the data set")
+    kind: Literal["made", "labelled", "lasers", "earthreason", "rrsis-d", "risbench", "refsegrs"] = "made"
+    root: Path = Field(
+        description="folder of real imagery (made), of the labelled sets or their packed archive, or of the data set"
+    )
+    demo: Path | None = Field(
+        None, description="folder of real imagery that is drawn from beside labelled sets"
+    )
+    made_share: float = Field(0.28, ge=0, le=1, description="share of made scenes beside labelled sets")
     split: str = "train"
     scenes: int = Field(800, ge=1, description="made scenes kept in memory")
     scene_px: int = Field(256, ge=32, description="side of a made scene")
@@ -63,6 +70,20 @@ class Mix(_Section):
     )
 
 
+class Masks(_Section):
+    """A run on the mask branch alone: its queries are what a frozen language half makes of [SEG]."""
+
+    encoder: Path | None = Field(
+        None, description="file of EfficientNet-lite0 weights; by default the installed package's"
+    )
+    encoder_share: float = Field(
+        1.0, gt=0, description="learning rate of the mask encoder relative to the run's"
+    )
+    phrases: int = Field(60, ge=1, description="instructions of each target whose [SEG] are kept")
+    targets_per_image: float = Field(3, ge=1, description="about how many targets are asked for on each crop")
+    workers: int = Field(0, ge=0, description="processes that prepare batches; 0 = the one that trains")
+
+
 class Optimizer(_Section):
     """Pace and length. The defaults are the released recipe's where it has one."""
 
@@ -77,6 +98,12 @@ class Optimizer(_Section):
         None, ge=1, description="steps that the learning rate falls over; by default all of them"
     )
     clip_norm: float = Field(1.0, gt=0)
+    average: float | None = Field(
+        None,
+        gt=0,
+        lt=1,
+        description="what a running average of the weights keeps each step; it is what is written",
+    )
     coarse_share: float = Field(
         0.0, ge=0, le=1, description="share of the run on mask views of half the side"
     )
@@ -89,6 +116,7 @@ class Loss(_Section):
     dice: float = Field(5.0, ge=0)
     attention: float = Field(0.01, ge=0)
     language: float = Field(1.0, ge=0)
+    presence: float = Field(0.0, ge=0)
     points: int = Field(12_544, ge=1, description="points per mask")
 
     def weights(self) -> dict[str, float]:
@@ -108,8 +136,8 @@ class Run(_Section):
     """Where and how; nothing here changes what is learned but seed and precision."""
 
     seed: int = Field(7, ge=0)
-    out: Path = Field(description="folder that receives the model")
-    state: Path = Field(description="folder of the resumable state and losses.jsonl")
+    out: Folder = Field(description="folder that receives the model")
+    state: Folder = Field(description="folder of the resumable state and losses.jsonl")
     store: Literal["float32", "float16", "bfloat16"] = "float32"
     start_share: float = Field(
         0.0,
@@ -120,6 +148,9 @@ class Run(_Section):
     precision: Literal["no", "bf16", "fp16"] = "no"
     device: Literal["auto", "cpu"] = "auto"
     threads: int | None = Field(None, ge=1)
+    nice: int = Field(
+        0, ge=0, le=19, description="how much other processes go before this one; 19 = before all"
+    )
     checkpoint_minutes: float = Field(4.0, gt=0)
     log_every: int = Field(20, ge=1)
 
@@ -130,6 +161,7 @@ class TrainConfig(_Section):
     start: Start = Start()
     data: Data
     mix: Mix = Mix()
+    masks: Masks | None = None
     optimizer: Optimizer = Optimizer()
     loss: Loss = Loss()
     lora: Lora | None = None
@@ -137,7 +169,13 @@ class TrainConfig(_Section):
 
     @model_validator(mode="after")
     def _stages_fit(self) -> TrainConfig:
-        if self.data.kind != MADE and self.start.checkpoint is None:
+        if (self.masks is not None) != (self.data.kind == LABELLED and self.lora is None):
+            raise ValueError(
+                "[masks] goes with data.kind=labelled and without [lora]; labelled sets with instructions need [lora]"
+            )
+        if self.lora is not None and self.optimizer.average:
+            raise ValueError("optimizer.average averages whole weights; remove it or [lora]")
+        if self.data.kind != MADE and self.masks is None and self.start.checkpoint is None:
             raise ValueError(
                 f"data.kind={self.data.kind} needs start.checkpoint: from nothing only made scenes can be learned"
             )
@@ -151,7 +189,14 @@ class TrainConfig(_Section):
 
     def learned(self) -> dict[str, Any]:
         """What a resumed run must share with the one it goes on from."""
-        kept = self.model_dump(mode="json", exclude={"run": True, "optimizer": {"accumulate"}})
+        # neither where the material lies nor who prepares batches changes what is learned
+        without: Any = {
+            "run": True,
+            "optimizer": {"accumulate"},
+            "masks": {"workers", "encoder"},
+            "data": {"root", "demo"},
+        }
+        kept = self.model_dump(mode="json", exclude=without)
         return {**kept, "seed": self.run.seed, "precision": self.run.precision}
 
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs
 from torch import Tensor, nn
@@ -59,7 +60,7 @@ class Objective(nn.Module):
         self.model = model
 
     def forward(self, batch: batches.Batch, num_points: int, seed: int) -> dict[str, Tensor]:
-        """Unweighted losses of a batch: cross_entropy, dice, attention, language.
+        """Unweighted losses of a batch: cross_entropy, dice, attention, language, presence.
 
         Pixels of an image are worked through once for all its instructions.
         """
@@ -75,23 +76,32 @@ class Objective(nn.Module):
         words = language_loss(model.language.lm_head(hidden), labels)
         if not len(pair):
             zero = words * 0.0
-            return {"cross_entropy": zero, "dice": zero, "attention": zero, "language": words}
+            return {
+                "cross_entropy": zero,
+                "dice": zero,
+                "attention": zero,
+                "language": words,
+                "presence": zero,
+            }
         per_image = [0] * len(batch.images)
         for image, count in zip(batch.image_of_pair.tolist(), counts, strict=True):
             per_image[image] += count
-        predictions = model.decode(
+        decoded = model.decode_targets(
             model.pixel_features(batch.images), model.queries(hidden[pair, position]), per_image
         )
         generator = torch.Generator().manual_seed(seed)
         pairs = [
-            point_losses(logits, batch.masks, sample_points(logits, num_points, generator))
-            for logits in predictions
+            point_losses(logits, batch.masks, sample_points(logits, num_points, generator), batch.known)
+            for logits in decoded.masks
         ]
         return {
             "cross_entropy": torch.stack([value for value, _ in pairs]).sum(),
             "dice": torch.stack([value for _, value in pairs]).sum(),
             "attention": torch.stack([attention_loss(rows, batch.grids) for rows in probe.rows]).sum(),
             "language": words,
+            "presence": words * 0.0
+            if decoded.presence is None
+            else F.binary_cross_entropy_with_logits(decoded.presence.float(), batch.present),
         }
 
 
@@ -121,20 +131,48 @@ class Trainer:
         self.accelerator = accelerator
         self.progress = Progress()
         optimizer = torch.optim.AdamW(
-            [parameter for parameter in model.parameters() if parameter.requires_grad],
-            lr=config.optimizer.learning_rate,
-            weight_decay=config.optimizer.weight_decay,
+            self.groups(), lr=config.optimizer.learning_rate, weight_decay=config.optimizer.weight_decay
         )
-        self.objective, self.optimizer = accelerator.prepare(Objective(model), optimizer)
+        self.objective, self.optimizer = accelerator.prepare(self.losses(), optimizer)
+        self.average = self._learning() if config.optimizer.average else {}
+        """Running average of the weights that learn, by name; empty unless the run wants one."""
+
+    def losses(self) -> nn.Module:
+        """What gradients are of: called with a batch, a number of points and a seed, it gives unweighted losses."""
+        return Objective(self.model)
+
+    def groups(self) -> list[dict[str, Any]]:
+        """Weights that learn; a group's ``share`` is its learning rate relative to the run's."""
+        learning = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
+        return [{"params": learning, "share": 1.0}]
+
+    def batch(self, number: int, size: int) -> Any:
+        """The batch of a pass, on the CPU: a pure function of the run's seed and the pass.
+
+        Args:
+            number: of the pass, counted over all processes.
+            size: side of the mask view, pixels.
+        """
+        return batches.build(
+            self.source,
+            self.tokenizer,
+            self.model.config,
+            seed=self.config.run.seed,
+            step=number,
+            images=self.config.optimizer.images,
+            pairs_per_image=self.config.optimizer.pairs_per_image,
+            size=size,
+        )
 
     def step(self) -> dict[str, float]:
         """One optimizer step; the mean of the losses that its passes saw."""
         config, begun = self.config.optimizer, time.monotonic()
         for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(config, self.progress)
+            group["lr"] = group["share"] * learning_rate(config, self.progress)
         seen = [self._pass(number) for number in range(config.accumulate)]
         mean = self.accelerator.reduce(torch.stack(seen).mean(dim=0), reduction="mean")
         self.progress.step += 1
+        self._follow()
         self.progress.seconds += time.monotonic() - begun
         return dict(zip(("total", *self.config.loss.weights()), mean.tolist(), strict=True))
 
@@ -144,16 +182,8 @@ class Trainer:
         passes = self.progress.step * config.accumulate + number
         mine = passes * accelerator.num_processes + accelerator.process_index
         full = self.model.config.image_size
-        batch = batches.build(
-            self.source,
-            self.tokenizer,
-            self.model.config,
-            seed=self.config.run.seed,
-            step=mine,
-            images=config.images,
-            pairs_per_image=config.pairs_per_image,
-            size=full // 2 if self.progress.share(config) < config.coarse_share else full,
-        ).to(accelerator.device)
+        coarse = self.progress.share(config) < config.coarse_share
+        batch = self.batch(mine, full // 2 if coarse else full).to(accelerator.device)
         seed = self.config.run.seed * 1_000_003 + mine
         torch.manual_seed(seed)
         with accelerator.accumulate(self.objective):
@@ -182,10 +212,13 @@ class Trainer:
             mean = {name: 0.95 * mean.get(name, value) + 0.05 * value for name, value in seen.items()}
             if self.progress.step % settings.log_every == 0 and self.accelerator.is_main_process:
                 _log.info(
-                    "step %d of %d  %.0f s  %s",
+                    "step %d of %d  %.0f s, %.0f s left  %s",
                     self.progress.step,
                     self.config.optimizer.steps,
                     self.progress.seconds,
+                    self.progress.seconds
+                    / self.progress.step
+                    * (self.config.optimizer.steps - self.progress.step),
                     "  ".join(f"{name} {value:.3f}" for name, value in mean.items()),
                 )
             if self._agreed(self.progress.seconds - saved > 60 * settings.checkpoint_minutes):
@@ -202,6 +235,7 @@ class Trainer:
         torch.save(
             {
                 "model": self._state(),
+                "average": self.average,
                 "optimizer": self.optimizer.state_dict(),
                 "scaler": None if scaler is None else scaler.state_dict(),
                 "step": self.progress.step,
@@ -231,11 +265,29 @@ class Trainer:
         # what does not learn is as the run begins
         self.model.load_state_dict({**self.model.state_dict(), **state["model"]})
         self.optimizer.load_state_dict(state["optimizer"])
+        self.average = state["average"]
         if state["scaler"] is not None and self.accelerator.scaler is not None:
             self.accelerator.scaler.load_state_dict(state["scaler"])
         self.progress = Progress(int(state["step"]), float(state["seconds"]))
         if self.accelerator.is_main_process:
             self._forget_later_losses()
+
+    def _learning(self) -> dict[str, Tensor]:
+        """Copies of the weights that learn, by name."""
+        return {
+            name: value.detach().clone()
+            for name, value in self.model.named_parameters()
+            if value.requires_grad
+        }
+
+    @torch.no_grad()
+    def _follow(self) -> None:
+        """Move the average towards the weights, faster in the first steps."""
+        wanted = self.config.optimizer.average or 0.0
+        keep = min(wanted, (1.0 + self.progress.step) / (10.0 + self.progress.step))
+        own = dict(self.model.named_parameters())
+        for name, value in self.average.items():
+            value.lerp_(own[name].detach(), 1.0 - keep)
 
     def _state(self) -> dict[str, Tensor]:
         """Weights that a resumed run cannot have otherwise: beside adapters most are still the checkpoint's."""

@@ -93,13 +93,16 @@ def sample_points(logits: Tensor, num_points: int, generator: torch.Generator | 
     return torch.cat([chosen, rest], dim=1)
 
 
-def point_losses(logits: Tensor, masks: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
+def point_losses(
+    logits: Tensor, masks: Tensor, points: Tensor, known: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     """Sigmoid cross-entropy and dice at given points.
 
     Args:
         logits: (T, h, w) predicted mask logits at any size.
         masks: (T, H, W) truth, 0 or 1.
         points: (T, P, 2), x then y in 0..1.
+        known: (T, H, W) how much a point counts, 0..1; None is 1 everywhere.
 
     Returns:
         Two scalars, each summed over targets and divided by their number (0 without targets).
@@ -109,8 +112,14 @@ def point_losses(logits: Tensor, masks: Tensor, points: Tensor) -> tuple[Tensor,
     predicted = _at_points(logits.float(), points)
     with torch.no_grad():
         truth = _at_points(masks.float(), points)
-    cross_entropy = F.binary_cross_entropy_with_logits(predicted, truth, reduction="none").mean(1)
+        counts = None if known is None else _at_points(known.float(), points)
+    each = F.binary_cross_entropy_with_logits(predicted, truth, reduction="none")
     share = predicted.sigmoid()
+    if counts is None:
+        cross_entropy = each.mean(1)
+    else:
+        cross_entropy = (each * counts).sum(1) / counts.sum(1).clamp(min=1.0)
+        share, truth = share * counts, truth * counts
     dice = 1.0 - (2.0 * (share * truth).sum(1) + 1.0) / (share.sum(1) + truth.sum(1) + 1.0)
     return cross_entropy.mean(), dice.mean()
 

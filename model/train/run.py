@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+import os
 import shutil
 from collections.abc import Mapping, Sequence
 
 import torch
+from accelerate import Accelerator
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
@@ -14,9 +16,19 @@ from segwatch.model import build, checkpoint, tokenizer
 from segwatch.model.config import tiny
 from segwatch.model.referring import layouts
 from segwatch.model.segearth import SegEarthR2
-from segwatch.model.train import batches, instructions, lora, pixels, real, scenes
+from segwatch.model.train import (
+    batches,
+    instructions,
+    labelled_instructions,
+    lora,
+    mask_stage,
+    pixels,
+    pool,
+    real,
+    scenes,
+)
 from segwatch.model.train import words as words_stage
-from segwatch.model.train.config import MADE, TrainConfig
+from segwatch.model.train.config import LABELLED, MADE, TrainConfig
 from segwatch.model.train.loop import STATE, Trainer, accelerator_for
 
 _log = logging.getLogger(__name__)
@@ -40,12 +52,16 @@ def train(config: TrainConfig, *, fresh: bool = False) -> Trainer:
     """
     settings = config.run
     checkpoint.refuse_other_weights(settings.out)
+    if settings.nice:
+        os.nice(settings.nice)
     if settings.threads is not None:
         torch.set_num_threads(settings.threads)
     accelerator = accelerator_for(config)
     if fresh and accelerator.is_main_process:
         shutil.rmtree(settings.state, ignore_errors=True)
     accelerator.wait_for_everyone()
+    if config.masks is not None:
+        return _train_masks(config, accelerator)
     source = _source(config)
     resuming = (settings.state / STATE).exists()
     torch.manual_seed(settings.seed)
@@ -60,8 +76,21 @@ def train(config: TrainConfig, *, fresh: bool = False) -> Trainer:
     return trainer
 
 
+def _train_masks(config: TrainConfig, accelerator: Accelerator) -> Trainer:
+    """A run on the mask branch alone."""
+    resuming = (config.run.state / STATE).exists()
+    torch.manual_seed(config.run.seed)
+    model, words = mask_stage.first(config, resuming=resuming)
+    with mask_stage.MaskTrainer(model, words, config, accelerator) as trainer:
+        if resuming:
+            trainer.resume()
+            _log.info("going on after step %d of %d", trainer.progress.step, config.optimizer.steps)
+        trainer.run(_write)
+    return trainer
+
+
 def _write(run: Trainer) -> None:
-    settings, state = run.config.run, lora.merged_state(run.model)
+    settings, state = run.config.run, {**lora.merged_state(run.model), **run.average}
     if settings.start_share and run.config.start.checkpoint is not None:
         first = build.from_pretrained(run.config.start.checkpoint, "cpu").model.state_dict()
         state = mixed(state, first, settings.start_share)
@@ -81,6 +110,11 @@ def mixed(state: Mapping[str, Tensor], first: Mapping[str, Tensor], share: float
 
 def _source(config: TrainConfig) -> batches.Source:
     data = config.data
+    if data.kind == LABELLED:
+        world = scenes.World(data.targets, data.gsd_m)
+        return labelled_instructions.Labelled(
+            pool.load(data.root, data.demo, data.scenes, data.made_share, world), config.mix, data.scene_px
+        )
     if data.kind != MADE:
         return batches.Referring(layouts.samples(layouts.Dataset(data.kind), data.root, data.split))
     world = scenes.World(data.targets, data.gsd_m)

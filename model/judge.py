@@ -1,0 +1,295 @@
+"""``python -m segwatch.model.judge``: the model card's table of held-out places, the same for every model."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import time
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segwatch.model import judging
+from segwatch.model.predictor import Predictor
+from segwatch.model.train import instructions, scenes
+from segwatch.model.train.labelled import Part
+from segwatch.model.train.sample import UNKNOWN, Sample
+
+_log = logging.getLogger(__name__)
+
+Masks = dict[str, NDArray[np.bool_]]
+_SHIFTS = ((0, 7), (11, 0), (5, 37))
+_LIGHTS = (0.9, 1.1)
+_STABLE_SIDE = 300
+"""Side of the areas that are moved and lit anew, pixels."""
+_LEAST_MARKED = 0.005  # of an area, in one answer or the other
+
+
+@dataclass(frozen=True)
+class Row:
+    """Results of one target in one set, over the pictures that hold it."""
+
+    dataset: str
+    target: str
+    pictures: int
+    places: int
+    c_iou: float
+    low: float
+    """Lower end of the 95 % interval by place."""
+    high: float
+    everything: float
+    """cIoU of marking all."""
+    rule: float
+    """cIoU of the best threshold on a band or an index, tuned on training places of the set."""
+    rule_name: str
+
+    @property
+    def ahead(self) -> bool:
+        """Whether it is ahead of marking all and of the rule."""
+        return self.c_iou > max(self.everything, self.rule)
+
+
+@dataclass(frozen=True)
+class Absence:
+    """Results of one target in one set, over the pictures that surely lack it."""
+
+    dataset: str
+    target: str
+    pictures: int
+    marked: float
+    """Share of the pictures with any pixel marked."""
+    pixels: float
+    """Share of their pixels."""
+
+
+@dataclass(frozen=True)
+class Stability:
+    """Agreement of a model with itself on the same ground: intersection over union of its own masks."""
+
+    shifted: float
+    lit: float
+    areas: int
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """Everything about one model."""
+
+    model: str
+    rows: list[Row]
+    absences: list[Absence]
+    stability: Stability
+    tile_s: float
+    """Seconds that a tile took with all its instructions."""
+
+    def summary(self) -> dict[str, float]:
+        """The figures that models are compared by."""
+        without = [row.c_iou for row in self.rows if row.dataset != "eurosat"]
+        count = sum(row.pictures for row in self.absences)
+        return {
+            "rows": len(self.rows),
+            "mean cIoU": float(np.mean([row.c_iou for row in self.rows])),
+            "mean cIoU without EuroSAT": float(np.mean(without)) if without else 0.0,
+            "ahead of the baselines": sum(row.ahead for row in self.rows),
+            "absent pictures": count,
+            "absent pictures marked": sum(row.marked * row.pictures for row in self.absences) / max(count, 1),
+            "absent pixels marked": sum(row.pixels * row.pictures for row in self.absences) / max(count, 1),
+            "same under shifts": self.stability.shifted,
+            "same under light": self.stability.lit,
+            "seconds a tile": self.tile_s,
+        }
+
+
+def predict(predictor: Predictor, rgb: NDArray[np.uint8], targets: Sequence[str]) -> Masks:
+    """Masks of targets asked for in the plainest words, in tiles without overlap, borders mirrored."""
+    height, width = rgb.shape[:2]
+    side = predictor.tile_px
+    down, right = -height % side, -width % side
+    padded = np.pad(rgb, ((0, down), (0, right), (0, 0)), mode="symmetric")
+    found = {target: np.zeros(padded.shape[:2], np.bool_) for target in targets}
+    asked = [f"segment the {instructions.NOUNS[target][0]}" for target in targets]
+    for top in range(0, padded.shape[0], side):
+        for left in range(0, padded.shape[1], side):
+            window = (slice(top, top + side), slice(left, left + side))
+            (answers,) = predictor.segment([np.ascontiguousarray(padded[window])], asked)
+            for target, answer in zip(targets, answers, strict=True):
+                if len(answer.mask_logits):
+                    found[target][window] = answer.mask_logits[0] > 0
+    return {target: mask[:height, :width] for target, mask in found.items()}
+
+
+def judge(
+    predictor: Predictor, root: Path, demo: Path | None, part: Part = "judge", most: int = 40
+) -> Judgement:
+    """Judge a model on one part of the places.
+
+    Args:
+        predictor: the model.
+        root: folder of the labelled sets, or their archive.
+        demo: folder of the demo's imagery, None to leave it out.
+        part: of the places; "judge" for what is published, "calibrate" for choices between models.
+        most: pictures of each set.
+    """
+    held, tuning = judging.pictures(root, demo, part, most), judging.pictures(root, demo, "train", most)
+    counts: dict[tuple[str, str], _Counts] = defaultdict(_Counts)
+    rules: dict[tuple[str, str], judging.Rule] = {}
+    begun, tiles = time.perf_counter(), 0
+    for number, sample in enumerate(held):
+        dataset = judging.dataset_of(sample)
+        targets = [name for name in scenes.TARGETS if judging.presence(sample, name) is not None]
+        masks = predict(predictor, sample.rgb, targets)
+        tiles += int(np.prod([-(-length // predictor.tile_px) for length in sample.rgb.shape[:2]]))
+        for target in targets:
+            key = (dataset, target)
+            if key not in rules:
+                rules[key] = judging.best_rule(
+                    [one for one in tuning if judging.dataset_of(one) == dataset], target
+                )
+            counts[key].add(sample, target, masks[target], rules[key].apply(sample.rgb))
+        _log.info("%d of %d: %s %s", number + 1, len(held), dataset, sample.place)
+    seconds = (time.perf_counter() - begun) / max(tiles, 1)
+    rows = [one.row(*key, str(rules[key])) for key, one in sorted(counts.items()) if one.places]
+    absences = [one.absence(*key) for key, one in sorted(counts.items()) if one.absent]
+    return Judgement(predictor.version, rows, absences, stability(predictor, held), seconds)
+
+
+class _Counts:
+    """Pixels of one target in one set."""
+
+    def __init__(self) -> None:
+        self.places: dict[str, NDArray[np.int64]] = {}
+        """Place -> intersection and union of the model, of everything, and of the rule."""
+        self.pictures = 0
+        self.absent: list[float] = []
+        """Share marked of each picture without the target."""
+
+    def add(self, sample: Sample, target: str, found: NDArray[np.bool_], ruled: NDArray[np.bool_]) -> None:
+        """Count a picture; what is not labelled does not count."""
+        label = sample.label(target)
+        assert label is not None  # noqa: S101 - of a target whose presence is known
+        known, truth = label != UNKNOWN, label > 0
+        if not truth.any():
+            self.absent.append(float((found & known).sum() / known.sum()))
+            return
+        self.pictures += 1
+        pixels = [
+            count
+            for guess in (found, np.ones_like(found), ruled)
+            for count in ((guess & truth).sum(), ((guess | truth) & known).sum())
+        ]
+        place = self.places.setdefault(sample.place, np.zeros(6, np.int64))
+        place += np.array(pixels)
+
+    def row(self, dataset: str, target: str, rule_name: str) -> Row:
+        """Of the pictures with the target."""
+        model, everything, rule = (
+            {place: (int(counts[at]), int(counts[at + 1])) for place, counts in self.places.items()}
+            for at in (0, 2, 4)
+        )
+        low, high = judging.bootstrap(model)
+        return Row(
+            dataset, target, self.pictures, len(self.places), _c_iou(model), low, high, _c_iou(everything),
+            _c_iou(rule), rule_name,
+        )  # fmt: skip
+
+    def absence(self, dataset: str, target: str) -> Absence:
+        """Of the pictures without it."""
+        marked = float(np.mean([share > 0 for share in self.absent]))
+        return Absence(dataset, target, len(self.absent), marked, float(np.mean(self.absent)))
+
+
+def _c_iou(parts: dict[str, tuple[int, int]]) -> float:
+    return sum(part[0] for part in parts.values()) / max(sum(part[1] for part in parts.values()), 1)
+
+
+def stability(predictor: Predictor, samples: Sequence[Sample], most: int = 16) -> Stability:
+    """Ask again about the same ground, in areas that begin some pixels further on, and in other light."""
+    needed = _STABLE_SIDE + max(max(shift) for shift in _SHIFTS)
+    large = [sample for sample in samples if min(sample.rgb.shape[:2]) >= needed]
+    shifted, lit = [0, 0], [0, 0]
+    chosen = large[:: max(-(-len(large) // most), 1)]
+    for sample in chosen:
+        targets = [name for name in scenes.TARGETS if judging.presence(sample, name)] or ["water"]
+        first = predict(predictor, sample.rgb[:_STABLE_SIDE, :_STABLE_SIDE], targets)
+        for down, right in _SHIFTS:
+            window = sample.rgb[down : down + _STABLE_SIDE, right : right + _STABLE_SIDE]
+            again = predict(predictor, window, targets)
+            for name in targets:
+                inner = again[name][: _STABLE_SIDE - down, : _STABLE_SIDE - right]
+                _agree(shifted, first[name][down:, right:], inner)
+        for factor in _LIGHTS:
+            bright = (
+                np.clip(sample.rgb[:_STABLE_SIDE, :_STABLE_SIDE] * factor, 0, 255).round().astype(np.uint8)
+            )
+            again = predict(predictor, bright, targets)
+            for name in targets:
+                _agree(lit, first[name], again[name])
+    return Stability(shifted[0] / max(shifted[1], 1), lit[0] / max(lit[1], 1), len(chosen))
+
+
+def _agree(sums: list[int], one: NDArray[np.bool_], two: NDArray[np.bool_]) -> None:
+    """Add pixels of intersection and union, unless neither answer marks enough to speak of."""
+    if max(one.mean(), two.mean()) >= _LEAST_MARKED:
+        sums[0] += int((one & two).sum())
+        sums[1] += int((one | two).sum())
+
+
+def tables(judgement: Judgement) -> str:
+    """The judgement in Markdown."""
+    lines = [
+        "| set | target | pictures (places) | cIoU | 95 % by place | everything | best threshold | ahead |"
+    ]
+    lines += ["| --- | --- | --- | --- | --- | --- | --- | --- |"]
+    lines += [
+        f"| {row.dataset} | {row.target} | {row.pictures} ({row.places}) | {row.c_iou:.3f} | "
+        f"{row.low:.2f} to {row.high:.2f} | {row.everything:.3f} | {row.rule:.3f} ({row.rule_name}) | "
+        f"{'yes' if row.ahead else 'no'} |"
+        for row in judgement.rows
+    ]
+    lines += ["", "| set | absent target | pictures | marked | pixels |", "| --- | --- | --- | --- | --- |"]
+    lines += [
+        f"| {row.dataset} | {row.target} | {row.pictures} | {row.marked:.0%} | {row.pixels:.2%} |"
+        for row in judgement.absences
+    ]
+    lines += ["", "| figure | value |", "| --- | --- |"]
+    lines += [f"| {name} | {value:.3f} |" for name, value in judgement.summary().items()]
+    return "\n".join(lines) + "\n"
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Judge a model; writes ``judgement.json`` and ``judgement.md`` into --out."""
+    parser = argparse.ArgumentParser(prog="python -m segwatch.model.judge", description=main.__doc__)
+    parser.add_argument(
+        "--model", type=Path, default=None, help="folder of the model; the shipped one by default"
+    )
+    parser.add_argument(
+        "--data", type=Path, required=True, help="folder of the labelled sets, or their archive"
+    )
+    parser.add_argument(
+        "--demo", type=Path, default=Path("demo/imagery"), help="folder of the demo's imagery"
+    )
+    parser.add_argument("--part", choices=get_args(Part), default="judge")
+    parser.add_argument("--most", type=int, default=40, help="pictures of each set")
+    parser.add_argument("--out", type=Path, default=Path("."), help="folder that receives the two files")
+    options = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    predictor = Predictor.load(options.model, "cpu")
+    found = judge(predictor, options.data, options.demo, options.part, options.most)
+    options.out.mkdir(parents=True, exist_ok=True)
+    record = {
+        **asdict(found),
+        "rows": [{**asdict(row), "ahead": row.ahead} for row in found.rows],
+        "summary": found.summary(),
+    }
+    (options.out / "judgement.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    (options.out / "judgement.md").write_text(tables(found), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

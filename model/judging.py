@@ -1,0 +1,202 @@
+"""What a model is judged on: held-out places of labelled imagery, and rules so simple that it must be ahead of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from segwatch.model.train import labelled, real
+from segwatch.model.train.labelled import Part
+from segwatch.model.train.sample import UNKNOWN, Labels, Rgb, Sample
+
+MOSAIC_SIDE = 4
+"""Chips of EuroSAT per side of a picture: alone they are smaller than anything that would be segmented."""
+
+_TUNING_PIXELS = 4000  # of each picture
+_TUNING_PICTURES = 40
+_INDICES = ((1, 0), (2, 0), (1, 2))  # green-red, blue-red, green-blue
+_LEVELS = tuple(range(8, 256, 8))
+_INDEX_LEVELS = tuple(round(-0.5 + 0.05 * step, 2) for step in range(21))
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A threshold on a band, on brightness, or on the normalised difference of two bands, as NDWI without infrared."""
+
+    bands: tuple[int, ...]
+    """One band, two for their normalised difference, or all three for their mean."""
+    level: float
+    above: bool
+
+    def apply(self, rgb: NDArray[np.uint8]) -> NDArray[np.bool_]:
+        """(..., 3) -> (...) bool."""
+        parts = [rgb[..., band].astype(np.float32) for band in self.bands]
+        value = np.mean(parts, axis=0)
+        if len(parts) == 2:
+            value = (parts[0] - parts[1]) / np.maximum(parts[0] + parts[1], 1.0)
+        return np.asarray(value > self.level if self.above else value <= self.level)
+
+    def __str__(self) -> str:
+        name = "rgb" if len(self.bands) == 3 else "-".join("rgb"[band] for band in self.bands)
+        return f"{name} {'>' if self.above else '<='} {self.level}"
+
+
+def pictures(root: Path, demo: Path | None, part: Part, most: int) -> list[Sample]:
+    """Pictures of one part of the places as they are judged, sets in order.
+
+    Args:
+        root: folder of the labelled sets, or their archive.
+        demo: folder of the demo's imagery, whose held-out parts judge and whose other parts tune; None leaves it out.
+        part: of the places.
+        most: pictures of each set.
+    """
+    by_set: dict[str, list[Sample]] = {}
+    for sample in labelled.load(root, part):
+        by_set.setdefault(sample.source, []).append(sample)
+    found = []
+    for source, samples in by_set.items():
+        if source.startswith("eurosat-"):
+            found += [replace(one, labels={}) for one in _mosaics(samples)[:most]]
+        elif source == "buildings-oam":
+            found += [_halved(sample) for sample in samples[:most]]
+        else:
+            found += samples[:most]
+    found += _patchworks({name: group for name, group in by_set.items() if name.startswith("eurosat-")})[
+        :most
+    ]
+    return found if demo is None or part == "calibrate" else [*found, *_demo(demo, part)]
+
+
+def dataset_of(sample: Sample) -> str:
+    """Name of the set in tables; EuroSAT's classes are one set."""
+    return "eurosat" if sample.source.startswith("eurosat-") else sample.source
+
+
+def presence(sample: Sample, target: str) -> bool | None:
+    """Whether a target is in a picture; None where too little is labelled to say that it is not."""
+    label = sample.label(target)
+    if label is None:
+        return None
+    if (label > 0).any():
+        return True
+    return False if (label != UNKNOWN).mean() >= 0.9 else None
+
+
+def best_rule(samples: Sequence[Sample], target: str) -> Rule:
+    """The rule with the highest IoU on a sample of the labelled pixels of (training) pictures with the target."""
+    rng = np.random.default_rng(0)
+    colours, truths = [np.zeros((0, 3), np.uint8)], [np.zeros(0, np.bool_)]
+    with_target = [sample for sample in samples if presence(sample, target)]
+    for sample in with_target[:_TUNING_PICTURES]:
+        label = sample.labels[target].ravel()
+        known = np.flatnonzero(label != UNKNOWN)
+        chosen = known[rng.integers(len(known), size=min(_TUNING_PIXELS, len(known)))]
+        colours.append(sample.rgb.reshape(-1, 3)[chosen])
+        truths.append(label[chosen] > 0)
+    rgb, truth = np.concatenate(colours), np.concatenate(truths)
+
+    def score(rule: Rule) -> float:
+        found = rule.apply(rgb)
+        return float((found & truth).sum() / max((found | truth).sum(), 1))
+
+    return max(_rules(), key=score)
+
+
+def bootstrap(
+    parts: Mapping[str, tuple[int, int]], draws: int = 1000, share: float = 0.95
+) -> tuple[float, float]:
+    """Interval of a cIoU by drawing places with replacement.
+
+    Args:
+        parts: place -> pixels of intersection and of union.
+        draws: repetitions.
+        share: of the draws that lie within.
+    """
+    pixels = np.array(list(parts.values()), dtype=np.float64)
+    picks = np.random.default_rng(0).integers(len(pixels), size=(draws, len(pixels)))
+    sums = pixels[picks].sum(1)
+    scores = sums[:, 0] / np.maximum(sums[:, 1], 1.0)
+    low, high = np.quantile(scores, [(1 - share) / 2, (1 + share) / 2])
+    return float(low), float(high)
+
+
+def _rules() -> list[Rule]:
+    levels: list[tuple[tuple[int, ...], Sequence[float]]] = [
+        *[((band,), _LEVELS) for band in range(3)],
+        ((0, 1, 2), _LEVELS),
+        *[(index, _INDEX_LEVELS) for index in _INDICES],
+    ]
+    return [Rule(bands, level, above) for bands, some in levels for level in some for above in (True, False)]
+
+
+def _mosaics(chips: Sequence[Sample]) -> list[Sample]:
+    """Pictures of :data:`MOSAIC_SIDE` ** 2 chips of one class; what is left over is left out."""
+    each = MOSAIC_SIDE**2
+    groups = [chips[begin : begin + each] for begin in range(0, len(chips) - each + 1, each)]
+    return [replace(group[0], rgb=_laid([chip.rgb for chip in group])) for group in groups]
+
+
+def _patchworks(classes: Mapping[str, Sequence[Sample]]) -> list[Sample]:
+    """Pictures of four classes, a quarter each of 2 x 2 chips: presence is told where other ground is beside it."""
+    names = sorted(classes)
+    half = MOSAIC_SIDE // 2
+    quarters = {
+        name: [classes[name][begin : begin + half**2] for begin in range(0, len(classes[name]) - 3, half**2)]
+        for name in names
+    }
+    made = []
+    for number in range(min((len(group) for group in quarters.values()), default=0)):
+        chosen = [names[(number + step) % len(names)] for step in range(4)]
+        some = [quarters[name][number] for name in chosen]
+        chips = [
+            some[2 * (row // half) + column // half][2 * (row % half) + column % half]
+            for row in range(MOSAIC_SIDE)
+            for column in range(MOSAIC_SIDE)
+        ]
+        targets = sorted({target for chip in chips for target in (*chip.labels, *chip.absent)})
+        labels = {target: _laid([_of(chip, target) for chip in chips]).astype(np.int8) for target in targets}
+        made.append(
+            Sample("eurosat-mixed", f"mixed {number}", 10.0, _laid([chip.rgb for chip in chips]), labels)
+        )
+    return made
+
+
+def _of(chip: Sample, target: str) -> Labels:
+    label = chip.label(target)
+    return np.full(chip.rgb.shape[:2], UNKNOWN) if label is None else label
+
+
+def _laid(chips: Sequence[NDArray[Any]]) -> NDArray[Any]:
+    rows = [np.concatenate(chips[row : row + MOSAIC_SIDE], 1) for row in range(0, len(chips), MOSAIC_SIDE)]
+    return np.asarray(np.concatenate(rows, 0))
+
+
+def _halved(sample: Sample) -> Sample:
+    """At half the resolution: 0.3 m instead of 0.15 m, which is finer than what the model is for."""
+    height, width = sample.rgb.shape[0] // 2, sample.rgb.shape[1] // 2
+    rgb: Rgb = np.asarray(Image.fromarray(sample.rgb).resize((width, height), Image.Resampling.BOX))
+    labels: dict[str, Labels] = {
+        target: np.ascontiguousarray(label[: 2 * height : 2, : 2 * width : 2])
+        for target, label in sample.labels.items()
+    }
+    return replace(sample, gsd_m=sample.gsd_m * 2, rgb=rgb, labels=labels)
+
+
+def _demo(directory: Path, part: Part) -> list[Sample]:
+    return [
+        Sample(
+            f"demo-{picture.source}",
+            f"{picture.source} {picture.date} {index}",
+            10.0,
+            picture.rgb,
+            {name: mask.astype(np.int8) for name, mask in picture.masks.items()},
+            picture.absent,
+        )
+        for index, picture in enumerate(real.load(directory, "held-out" if part == "judge" else "train"))
+    ]

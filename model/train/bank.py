@@ -1,0 +1,83 @@
+"""What a language half makes of [SEG] for each target, over many instructions and pictures: a bank of queries.
+
+The mask branch can be trained on these without running the language half, which is most of a step's time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from segwatch.model import processor, prompt
+from segwatch.model.segearth import SegEarthR2
+from segwatch.model.train import instructions
+
+FILE = "queries.safetensors"
+_UNNAMED = 0.05  # share of questions that do not name their target
+Bank = dict[str, Tensor]
+"""Target -> (phrases, width)."""
+
+
+@torch.no_grad()
+def queries(
+    model: SegEarthR2,
+    tokenizer: Any,
+    targets: Sequence[str],
+    pictures: Sequence[NDArray[np.uint8]],
+    phrases: int,
+    seed: int,
+) -> Bank:
+    """Queries of ``phrases`` instructions for each target, each asked on one of the pictures.
+
+    Args:
+        model: whose language half is asked.
+        tokenizer: of the model.
+        targets: to ask for, one at a time.
+        pictures: (H, W, 3) each.
+        phrases: instructions of each target.
+        seed: of the choice of words.
+    """
+    rng = np.random.default_rng((seed, 3))
+    views = [processor.language_view(picture, model.config.siglip.image_size) for picture in pictures]
+    tokens = model.image_tokens(torch.stack(views))
+    return {
+        target: torch.stack(
+            [
+                _asked(model, tokenizer, instructions.phrase(rng, (target,), _UNNAMED), target, token)
+                for _, token in zip(range(phrases), _around(tokens), strict=False)
+            ]
+        )
+        for target in targets
+    }
+
+
+def kept(file: Path) -> Bank:
+    """The bank that an earlier start of the run saved."""
+    return load_file(file)
+
+
+def keep(bank: Bank, file: Path) -> None:
+    """Save a bank: resumed on another machine, a run shall see the very same queries."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    save_file({target: value.contiguous() for target, value in bank.items()}, file)
+
+
+def _around(tokens: Tensor) -> Any:
+    while True:
+        yield from tokens
+
+
+def _asked(model: SegEarthR2, tokenizer: Any, text: str, target: str, token: Tensor) -> Tensor:
+    """(width,) query of the answer's [SEG]."""
+    example = prompt.training_ids(tokenizer, text, instructions.answer((target,)), "ask")
+    spliced = model.splice([example.input_ids], token[None], [example.refer_ids])
+    _, batch, position = model.targets([example.input_ids], spliced, [example.answer_start])
+    hidden, _ = model.language(spliced.embeds)
+    return model.queries(hidden[batch, position])[0]

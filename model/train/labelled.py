@@ -1,0 +1,248 @@
+"""Real labelled imagery of seven open sets, split by place.
+
+Every reader turns a set's own layout into :class:`Sample`: an RGB picture as segwatch renders it, and for each target a
+map of what is surely there, surely not there, or unknown. Sources, licences and cautions of the sets are in the model
+card.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import rasterio
+from numpy.typing import NDArray
+from PIL import Image
+from PIL.ImageDraw import Draw
+
+from segwatch.model.errors import DatasetError
+from segwatch.model.train import archive
+from segwatch.model.train.sample import ABSENT, PRESENT, UNKNOWN, Labels, Rgb, Sample
+
+Part = Literal["train", "calibrate", "judge"]
+"""What a place is used for, and nothing else: learning, fitting the presence head's calibration, or measuring."""
+
+_ONE_IN_JUDGES = 5
+_ONE_IN_CALIBRATES = 8  # of the places that do not judge
+#: Towns, and the few sharp pictures of mixed origin, by name: shares of so few by chance would be all or nothing.
+_NAMED: dict[str, Part] = {
+    "kampala": "judge",
+    "massachusetts_22978945_15": "judge",
+    "bakerlake_nb/nb_2of2": "judge",
+    "philippines": "calibrate",
+    "zanzibar": "train",
+    "banepa": "train",
+    "bakerlake_nb/nb_1of2": "train",
+    "quebec_tile1": "train",
+    "sn7_L15-0331E-1257N": "train",
+}
+_LEAST_BURN_CONTRAST = 0.2
+_WHITE_REFLECTANCE = 3000.0  # reflectance 0.3 x 10 000
+_WORLDCOVER = {"forest": (10,), "field": (40,), "bare": (60,)}
+#: Classes of ESA WorldCover too close to a target to count as its absence.
+_UNSURE = {"forest": (20, 90, 95), "field": (30, 90), "bare": (20, 30, 100)}
+_EUROSAT: dict[str, tuple[str | None, tuple[str, ...]]] = {
+    "Forest": ("forest", ("building", "burned", "field", "water", "bare", "road")),
+    "SeaLake": ("water", ("building", "burned", "field", "forest", "bare", "road")),
+    "AnnualCrop": ("field", ("water", "burned", "forest")),
+    "Pasture": (None, ("building", "burned", "water", "bare")),
+    "Residential": (None, ("water", "burned")),
+    "Industrial": (None, ("water", "burned", "forest")),
+}
+
+
+def load(root: Path, part: Part) -> list[Sample]:
+    """Samples of one part of the places, see :func:`load_all`."""
+    return [sample for sample in load_all(root) if part_of(sample.place) == part]
+
+
+def load_all(root: Path) -> Iterator[Sample]:
+    """Samples of all sets below a folder, or of an archive of them.
+
+    Raises
+    ------
+    DatasetError
+        A file is missing or has another form, by path.
+    """
+    if root.is_file():
+        yield from archive.unpack(root)
+        return
+    for name in _READERS:
+        if not (root / name).is_dir():
+            raise DatasetError(
+                f"{root / name} is missing; give the folder that holds {', '.join(_READERS)}, or a packed archive"
+            )
+    for name, read in _READERS.items():
+        yield from read(root / name)
+
+
+def part_of(place: str) -> Part:
+    """What a place is used for, by the digest of its name; in the two sets of few places by the name itself."""
+    if place in _NAMED:
+        return _NAMED[place]
+    digest = hashlib.sha256(place.encode()).digest()
+    if digest[0] % _ONE_IN_JUDGES == 0:
+        return "judge"
+    return "calibrate" if digest[2] % _ONE_IN_CALIBRATES == 0 else "train"
+
+
+def _rows(folder: Path) -> Iterator[dict[str, str]]:
+    with (folder / "index.csv").open(encoding="utf-8", newline="") as stream:
+        yield from csv.DictReader(stream)
+
+
+def _forest(folder: Path) -> Iterator[Sample]:
+    for row in _rows(folder):
+        rgb = _stretched(_bands(folder / row["image"])[:3])
+        mask = _gray(folder / row["label"])[: rgb.shape[0], : rgb.shape[1]]
+        rgb = rgb[: mask.shape[0], : mask.shape[1]]
+        labels = _of(mask, present=mask == 1, absent=mask == 2)
+        yield Sample("amazon-forest", row["place"], 10.0, rgb, {"forest": labels})
+
+
+def _buildings_mixed(folder: Path) -> Iterator[Sample]:
+    for row in _rows(folder):
+        bands = _bands(folder / row["image"])
+        rgb = _as_bytes(bands[:3]) if bands.dtype == np.uint8 else _stretched(bands[:3])
+        mask = _gray(folder / row["label"])
+        classes = {"building": 4, "forest": 1, "water": 2, "road": 3}
+        if row["place"] != "bakerlake_nb":
+            classes = {"building": 1}
+        known = mask != 255
+        labels = {
+            name: _of(mask, present=mask == code, absent=known & (mask != code))
+            for name, code in classes.items()
+        }
+        gsd_m = float(re.findall(r"[\d.]+(?=m)", row["note"])[0])
+        place = row["place"]
+        if place == "bakerlake_nb":
+            place = f"{place}/{Path(row['image']).stem}"  # halves of one town, the only roads and waters this sharp
+        yield Sample("buildings-mixed", place, gsd_m, rgb, labels, ("burned",))
+
+
+def _buildings_oam(folder: Path) -> Iterator[Sample]:
+    for row in _rows(folder):
+        rgb = _as_bytes(_bands(folder / row["image"])[:3])
+        mask = _gray(folder / row["label"])
+        labels = {"building": _of(mask, present=mask != 0, absent=mask == 0)}
+        gsd_m = 0.3 if row["place"] == "banepa" else 0.15
+        yield Sample("buildings-oam", row["place"], gsd_m, rgb, labels, ("burned",))
+
+
+def _burned(folder: Path) -> Iterator[Sample]:
+    for row in _rows(folder):
+        mask = _gray(folder / row["label"])
+        contrast = float(row["contrast"].partition("=")[2] or 0)
+        after = _rendered(folder / row["image"], row["note"])
+        if contrast >= _LEAST_BURN_CONTRAST:
+            labels = {"burned": _of(mask, present=mask == 1, absent=mask == 0)}
+            yield Sample("burned-s2", row["place"], 20.0, after, labels, ("building",))
+        before = folder / row["image"].replace("post_fire", "pre_fire")
+        if before.exists():
+            yield Sample("burned-s2", row["place"], 20.0, _rendered(before, row["note"]), {}, ("burned",))
+
+
+def _rendered(path: Path, note: str) -> Rgb:
+    bands = _bands(path)
+    if "B2,B3,B4" in note:
+        reflectance = bands[[2, 1, 0]].astype(np.float32)
+        return _as_bytes(np.clip(reflectance / _WHITE_REFLECTANCE * 255.0, 0, 255).round())
+    return _as_bytes(bands[:3])
+
+
+def _eurosat(folder: Path) -> Iterator[Sample]:
+    for kind, (present, absent) in _EUROSAT.items():
+        for file in sorted((folder / kind).glob("*.jpg")):
+            rgb = np.asarray(Image.open(file).convert("RGB"))
+            labels = {present: np.ones(rgb.shape[:2], np.int8)} if present else {}
+            yield Sample(f"eurosat-{kind}", file.stem, 10.0, rgb, labels, absent)
+
+
+def _fields(folder: Path) -> Iterator[Sample]:
+    notes = json.loads((folder / "annotations.json").read_text(encoding="utf-8"))
+    shapes = {Path(one["filename"]).name: one["regions"] for one in notes.values()}
+    for row in _rows(folder):
+        rgb = np.asarray(Image.open(folder / row["image"]).convert("RGB"))
+        canvas = Image.new("L", (rgb.shape[1], rgb.shape[0]))
+        for region in _regions(shapes[Path(row["image"]).name]):
+            Draw(canvas).polygon(region, fill=1)
+        labels = {"field": np.asarray(canvas).astype(np.int8)}
+        yield Sample("fields-naip", row["place"], 1.5, rgb, labels, ("burned",))
+
+
+def _regions(found: Any) -> Iterator[list[tuple[float, float]]]:
+    """Polygons of a picture; the annotator wrote some as a list and some as a mapping."""
+    for region in found.values() if isinstance(found, dict) else found:
+        shape = region["shape_attributes"]
+        if shape["name"] == "polygon" and len(shape["all_points_x"]) > 2:
+            yield list(zip(shape["all_points_x"], shape["all_points_y"], strict=True))
+
+
+def _floods(folder: Path) -> Iterator[Sample]:
+    for row in _rows(folder):
+        bands = _bands(folder / row["image"]).astype(np.float32)
+        drawn = _gray(folder / row["label"]) == 1
+        wet = (_index(bands[2], bands[4]) > 0) | (_index(bands[2], bands[5]) > 0)
+        cover = bands[10].astype(int)
+        labels = {"water": _of(cover, present=drawn & wet, absent=~drawn)}
+        for target, classes in _WORLDCOVER.items():
+            there, unsure = np.isin(cover, classes), np.isin(cover, _UNSURE[target])
+            # flooded land is not what the yearly map says it is
+            labels[target] = _of(cover, present=there & ~drawn, absent=~there & ~unsure)
+        rgb = _as_bytes(np.clip(bands[[3, 2, 1]] / _WHITE_REFLECTANCE * 255.0, 0, 255).round())
+        yield Sample("flood-water-s2", row["place"], 30.0, rgb, labels, ("burned",))
+
+
+_READERS: dict[str, Callable[[Path], Iterator[Sample]]] = {
+    "amazon-forest": _forest,
+    "buildings-mixed": _buildings_mixed,
+    "buildings-oam": _buildings_oam,
+    "burned-s2": _burned,
+    "eurosat-rgb": _eurosat,
+    "fields-naip": _fields,
+    "flood-water-s2": _floods,
+}
+
+
+def _bands(path: Path) -> NDArray[np.generic]:
+    """(C, H, W)."""
+    try:
+        with rasterio.open(path) as file:
+            return np.asarray(file.read())
+    except rasterio.errors.RasterioIOError as error:
+        raise DatasetError(f"{path} cannot be read: {error}") from error
+
+
+def _gray(path: Path) -> NDArray[np.generic]:
+    """(H, W)."""
+    first: NDArray[np.generic] = _bands(path)[0]
+    return first
+
+
+def _as_bytes(bands: NDArray[np.generic]) -> Rgb:
+    """(3, H, W) values 0..255 -> (H, W, 3)."""
+    return np.ascontiguousarray(bands.transpose(1, 2, 0)).astype(np.uint8)
+
+
+def _stretched(bands: NDArray[np.generic]) -> Rgb:
+    """(3, H, W) -> (H, W, 3), each band's 1st to 99th percentile to 0..255."""
+    values = bands.astype(np.float32)
+    low, high = np.percentile(values, [1, 99], axis=(1, 2), keepdims=True)
+    return _as_bytes(np.clip((values - low) / np.maximum(high - low, 1e-6) * 255.0, 0, 255).round())
+
+
+def _of(like: NDArray[np.generic], *, present: NDArray[np.bool_], absent: NDArray[np.bool_]) -> Labels:
+    labels = np.full(like.shape, UNKNOWN)
+    labels[absent] = ABSENT
+    labels[present] = PRESENT
+    return labels
+
+
+def _index(high: NDArray[np.float32], low: NDArray[np.float32]) -> NDArray[np.float32]:
+    return np.asarray((high - low) / np.maximum(np.abs(high + low), 1e-6), dtype=np.float32)

@@ -1,0 +1,311 @@
+"""Labelled pictures and made scenes as one pool, from which crops are drawn by what they shall show.
+
+A crop is drawn for a target that shall be there, or shall not. Drawing pictures first and asking about whatever they
+show makes rare targets nearly always absent when they are asked for, and a model then denies them always.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from segwatch.model.errors import DatasetError
+from segwatch.model.train import augment, labelled, real, scenes
+from segwatch.model.train.sample import ABSENT, UNKNOWN, Labels, Rgb, Sample
+
+MADE = "made"
+FIRST_SEED = 1_000_000
+"""Scene seeds from here on are for training; evaluation uses lower ones."""
+LEAST_PRESENT = 0.0008
+"""A target on a smaller share of a crop counts as neither there nor absent."""
+LEAST_KNOWN = 0.05
+"""Share of a crop that must be labelled for a target to be asked about."""
+ENOUGH_KNOWN = 0.9
+"""Share of a crop that must be labelled to call a target absent from it."""
+
+_DRAWS = 40
+_WINDOWS = 4
+_ABSENT_SHARE = 0.3  # of a picture, so that windows without the target are worth trying
+_PARTLY_SHARE = 0.3  # of crops for an absent target that come from pictures that hold it elsewhere
+_ESTIMATED_FROM, _ESTIMATED_AT = 200, 32  # crops and their side
+_Able = dict[str, dict[str, list[Sample]]]  # target -> source -> samples
+_ONE_PICTURE_SHARE = 0.4  # of the crops for one thing from a single real picture, beside made scenes
+_DRAWN_FOR = {"water": 1.5}
+"""How much more often than the others a target is what a crop is drawn for."""
+_DEMO_GSD_M = {"naip": 1.0, "chesapeake": 10.0, "slovenia": 10.0}
+
+
+@dataclass(frozen=True)
+class Rule:
+    """How pictures of a source are used."""
+
+    weight: float
+    """How often, relative to the other real sources that can show what is wanted."""
+    smallest: int
+    """Shortest side of a crop, pixels of the source."""
+    largest: int
+    alone: bool = False
+    """Whether a picture that is smaller than its crop is continued by its own mirror image, not by other pictures."""
+
+
+RULES: Mapping[str, Rule] = {
+    "amazon-forest": Rule(8, 160, 512),
+    "buildings-mixed": Rule(8, 160, 512),
+    "buildings-oam": Rule(10, 400, 1024),
+    "burned-s2": Rule(10, 100, 256, alone=True),
+    "fields-naip": Rule(8, 220, 1024),
+    "flood-water-s2": Rule(12, 110, 256),
+    "demo-naip": Rule(7, 120, 400),
+    "demo-chesapeake": Rule(3, 120, 300),
+    "demo-slovenia": Rule(1, 32, 64, alone=True),
+    MADE: Rule(0, 96, 256),
+}
+_OTHER = Rule(1.4, 128, 256)  # EuroSAT, one source a class
+
+
+@dataclass(frozen=True)
+class Crop:
+    """A part of the ground: its picture, and what is known of it."""
+
+    source: str
+    image: Rgb
+    """(S, S, 3) at the side asked for."""
+    labels: Mapping[str, Labels]
+    """Per target (s, s) on the same ground at the source's own resolution."""
+
+    def state(self, target: str) -> bool | None:
+        """Whether a target is there; None where too little of the crop is labelled to say, or hardly any is there."""
+        label = self.labels.get(target)
+        return None if label is None else state(label)
+
+
+def state(label: Labels) -> bool | None:
+    """Whether a target is there, see :meth:`Crop.state`."""
+    known, share = float((label != UNKNOWN).mean()), float((label > 0).mean())
+    if share >= LEAST_PRESENT and known >= LEAST_KNOWN:
+        return True
+    return False if share == 0 and known >= ENOUGH_KNOWN else None
+
+
+class Pool:
+    """Samples by what they can show.
+
+    Args:
+        samples: labelled pictures.
+        made: how many made scenes, of seeds from :data:`FIRST_SEED` on.
+        made_share: share of crops from made scenes.
+        world: what made scenes hold.
+    """
+
+    def __init__(
+        self,
+        samples: Sequence[Sample],
+        made: int,
+        made_share: float,
+        world: scenes.World = scenes.WHOLE,
+    ) -> None:
+        if not samples and not made:
+            raise DatasetError("there is neither a labelled picture nor a made scene to draw from")
+        self._made, self._made_share = made, made_share if made else 0.0
+        self._by_source: dict[str, list[Sample]] = {}
+        for sample in samples:
+            self._by_source.setdefault(sample.source, []).append(sample)
+        self.targets: tuple[str, ...] = world.targets
+        self._there: _Able = {target: self._groups(_shows, target) for target in self.targets}
+        self._gone: _Able = {target: self._groups(_lacks, target) for target in self.targets}
+        self._partly: _Able = {target: self._groups(_lacks_in_parts, target) for target in self.targets}
+        self._scene: Callable[[int], Sample] = lru_cache(maxsize=None)(
+            lambda index: scene_sample(FIRST_SEED + index, world)
+        )
+
+    def draw(self, rng: np.random.Generator, target: str, side: int, *, present: bool) -> Crop:
+        """A crop that shows a target, or surely does not, where the sources allow.
+
+        Args:
+            rng: random source.
+            target: what shall be there or absent.
+            side: S of the crop's picture, pixels.
+            present: which of the two.
+        """
+        sample = self._sample(rng, target, present=present)
+        rule = RULES.get(sample.source, _OTHER)
+        length = int(np.exp(rng.uniform(np.log(rule.smallest), np.log(rule.largest + 1))))
+        rgb, labels = sample.rgb, _known(sample)
+        if min(rgb.shape[:2]) < length:
+            others = self._by_source if present else self._gone[target]
+            rgb, labels = self._mosaic(rng, sample, others.get(sample.source, [sample]), rule, length)
+        window = _window(rng, rgb.shape[:2], labels.get(target), length, present=present)
+        return _finished(rng, sample.source, rgb[window], {k: v[window] for k, v in labels.items()}, side)
+
+    def draw_any(self, rng: np.random.Generator, side: int) -> tuple[Crop, str]:
+        """A crop drawn for some target, as often to show it as to lack it, and that target."""
+        chances = np.array([_DRAWN_FOR.get(name, 1.0) for name in self.targets])
+        target = str(rng.choice(np.array(self.targets), p=chances / chances.sum()))
+        return self.draw(rng, target, side, present=bool(rng.random() < 0.5)), target
+
+    @cached_property
+    def shares(self) -> dict[tuple[str, bool], float]:
+        """Share of crops, drawn for whatever, that show a target, or surely lack it: estimated once, from some."""
+        rng = np.random.default_rng(0)
+        seen = dict.fromkeys([(name, state) for name in self.targets for state in (True, False)], 1.0)
+        for _ in range(_ESTIMATED_FROM):
+            crop, _ = self.draw_any(rng, _ESTIMATED_AT)
+            for name in self.targets:
+                if (state := crop.state(name)) is not None:
+                    seen[name, state] += 1.0
+        return {key: count / _ESTIMATED_FROM for key, count in seen.items()}
+
+    def _groups(self, fits: Callable[[Sample, str], bool], target: str) -> dict[str, list[Sample]]:
+        able = {
+            source: [one for one in group if fits(one, target)] for source, group in self._by_source.items()
+        }
+        return {source: group for source, group in able.items() if group}
+
+    def _sample(self, rng: np.random.Generator, target: str, *, present: bool) -> Sample:
+        groups = self._there[target] if present else self._gone[target]
+        if not present and self._partly[target] and rng.random() < _PARTLY_SHARE:
+            groups = self._partly[target]
+        pictures = sum(len(group) for group in groups.values())
+        made_share = max(self._made_share, 1.0 - _ONE_PICTURE_SHARE * pictures)
+        if self._made and rng.random() < made_share:
+            return self._made_sample(rng, target, present=present)
+        if not groups:
+            raise DatasetError(
+                f"no picture {'shows' if present else 'surely lacks'} {target}; add made scenes"
+            )
+        names = sorted(groups)
+        chances = np.array([RULES.get(name, _OTHER).weight for name in names])
+        group = groups[names[int(rng.choice(len(names), p=chances / chances.sum()))]]
+        return group[int(rng.integers(len(group)))]
+
+    def _made_sample(self, rng: np.random.Generator, target: str, *, present: bool) -> Sample:
+        """A made scene that shows (or lacks) the target; the last one drawn if it is in none of many."""
+        for _ in range(_DRAWS):
+            scene = self._scene(int(rng.integers(self._made)))
+            if (target in scene.labels) if present else (target in scene.absent):
+                break
+        return scene
+
+    def _mosaic(
+        self, rng: np.random.Generator, first: Sample, others: Sequence[Sample], rule: Rule, side: int
+    ) -> tuple[Rgb, dict[str, Labels]]:
+        """A picture of ``side`` x ``side`` from one and others of its source, each perhaps mirrored."""
+        step = min(first.rgb.shape[:2])
+        rgb = np.zeros((side, side, 3), np.uint8)
+        labels = {target: np.full((side, side), UNKNOWN) for target in self.targets}
+        group = [first] if rule.alone else others
+        count = -(-side // step)
+        for row in range(count):
+            for column in range(count):
+                other = first if row == column == 0 else group[int(rng.integers(len(group)))]
+                flips = (row % 2, column % 2) if rule.alone else tuple(rng.integers(2, size=2))
+                part = (slice(row * step, (row + 1) * step), slice(column * step, (column + 1) * step))
+                _paste(rgb[part], other.rgb, step, flips)
+                for target, label in _known(other).items():
+                    _paste(labels[target][part], label, step, flips)
+        return rgb, {target: label for target, label in labels.items() if (label != UNKNOWN).any()}
+
+
+def demo_samples(directory: Path) -> list[Sample]:
+    """The training part of the demo's imagery with its weak labels, see :mod:`segwatch.model.train.real`."""
+    return [
+        Sample(
+            f"demo-{picture.source}",
+            picture.date,
+            _DEMO_GSD_M[picture.source],
+            picture.rgb,
+            {name: mask.astype(np.int8) for name, mask in picture.masks.items()},
+            picture.absent,
+        )
+        for picture in real.load(directory, "train")
+    ]
+
+
+def scene_sample(seed: int, world: scenes.World) -> Sample:
+    """A made scene as a labelled picture."""
+    scene = scenes.make(seed, scenes.SIDE, world)
+    labels = {name: mask.astype(np.int8) for name, mask in scene.masks.items()}
+    return Sample(MADE, str(seed), float(scene.gsd_m), scene.image, labels, scene.absent)
+
+
+def _known(sample: Sample) -> dict[str, Labels]:
+    """Labels of all targets of which something is known."""
+    absent = {target: np.full(sample.rgb.shape[:2], ABSENT) for target in sample.absent}
+    return {**absent, **sample.labels}
+
+
+def _shows(sample: Sample, target: str) -> bool:
+    label = sample.label(target)
+    return label is not None and bool((label > 0).mean() >= LEAST_PRESENT)
+
+
+def _lacks(sample: Sample, target: str) -> bool:
+    label = sample.label(target)
+    return label is not None and not (label > 0).any() and bool((label == ABSENT).mean() >= ENOUGH_KNOWN)
+
+
+def _lacks_in_parts(sample: Sample, target: str) -> bool:
+    """Whether there is room beside the target for a crop without it."""
+    label = sample.label(target)
+    return label is not None and bool((label > 0).any()) and bool((label == ABSENT).mean() >= _ABSENT_SHARE)
+
+
+def _paste(place: NDArray[np.generic], values: NDArray[np.generic], step: int, flips: Sequence[int]) -> None:
+    """The beginning of an array, mirrored where wished, into the beginning of a place."""
+    part = values[:step, :step][:: -1 if flips[0] else 1, :: -1 if flips[1] else 1]
+    part = part[: place.shape[0], : place.shape[1]]
+    place[: part.shape[0], : part.shape[1]] = part
+
+
+def _window(
+    rng: np.random.Generator, shape: Sequence[int], label: Labels | None, side: int, *, present: bool
+) -> tuple[slice, slice]:
+    """A window of ``side`` x ``side`` around a pixel of the target, or one without any if a few tries find it."""
+    highest, leftmost = shape[0] - side, shape[1] - side
+    inside = np.flatnonzero(label > 0) if label is not None else np.zeros(0, np.int64)
+    if present and len(inside):
+        row, column = divmod(int(inside[int(rng.integers(len(inside)))]), shape[1])
+        top = int(rng.integers(max(row - side + 1, 0), min(row, highest) + 1))
+        left = int(rng.integers(max(column - side + 1, 0), min(column, leftmost) + 1))
+        return slice(top, top + side), slice(left, left + side)
+    for _ in range(_WINDOWS):
+        top, left = int(rng.integers(highest + 1)), int(rng.integers(leftmost + 1))
+        window = (slice(top, top + side), slice(left, left + side))
+        if label is None or not (label[window] > 0).any():
+            break
+    return window
+
+
+def _finished(
+    rng: np.random.Generator, source: str, rgb: Rgb, labels: Mapping[str, Labels], side: int
+) -> Crop:
+    """Resized, turned, mirrored and retouched; labels are turned and mirrored alike."""
+    smooth = Image.Resampling.BOX if len(rgb) > side and rng.random() < 0.5 else Image.Resampling.BILINEAR
+    resized = np.asarray(Image.fromarray(rgb).resize((side, side), smooth))
+    quarter, mirror = int(rng.integers(4)), bool(rng.integers(2))
+
+    def turned(array: NDArray[np.generic]) -> NDArray[np.generic]:
+        moved = np.rot90(array, quarter)
+        return np.ascontiguousarray(moved[:, ::-1] if mirror else moved)
+
+    image = augment.retouch(rng, turned(resized).astype(np.uint8))
+    return Crop(source, image, {target: turned(label).astype(np.int8) for target, label in labels.items()})
+
+
+def load(root: Path, demo: Path | None, made: int, made_share: float, world: scenes.World) -> Pool:
+    """The pool of a run: the training places of the labelled sets, the demo's imagery, and made scenes.
+
+    Raises:
+        DatasetError: if a set cannot be read.
+        InputError: if the demo's imagery is missing.
+    """
+    samples = labelled.load(root, "train")
+    if demo is not None:
+        samples += demo_samples(demo)
+    return Pool(samples, made, made_share, world)
