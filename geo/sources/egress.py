@@ -103,7 +103,8 @@ class _AsyncBackend(httpcore.AsyncNetworkBackend):
         """See the base class."""
         loop = asyncio.get_running_loop()
         try:
-            found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            # an address in its usual form needs no thread to look it up
+            found = _literal(host) or await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
         except OSError as error:
             raise httpcore.ConnectError(str(error)) from error
         addresses = permitted(host, port, found, self._allowed, trusts_literals=False)
@@ -119,6 +120,14 @@ class _AsyncBackend(httpcore.AsyncNetworkBackend):
     async def sleep(self, seconds: float) -> None:
         """See the base class."""
         await self._inner.sleep(seconds)
+
+
+def _literal(host: str) -> list[Any]:
+    """What ``getaddrinfo`` finds for an address in its usual form, as far as it is used; empty for anything else."""
+    try:
+        return [(None, None, None, "", (str(ip_address(host)),))]
+    except ValueError:
+        return []
 
 
 def _limit(timeout: float | None, more: bool) -> float | None:

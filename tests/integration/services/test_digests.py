@@ -283,7 +283,7 @@ def test_killed_at_random_every_alert_comes_in_one_digest(ledgers: Any, database
                 ledger.arrive({day: WORLD[1 + day % 2]}, [day])
                 an_hour_passes(ledger)
             # a machine that has more to do needs longer lives for the same work
-            time.sleep(chance.uniform(0.1, 0.3) * (1 + kills / 20))
+            time.sleep(chance.uniform(0.15, 0.4) * (1 + kills / 5))
             worker.kill()
             worker.join()
             kills += 1
