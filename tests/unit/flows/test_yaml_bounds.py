@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from pathlib import Path
 
@@ -23,7 +24,7 @@ start: {start}
 def aliases(make: str) -> bytes:
     names = "abcdefghijklmnop"
     lines = ["a: &a {x: 1, y: 2}"]
-    for before, name in zip(names, names[1:], strict=False):
+    for before, name in itertools.pairwise(names):
         lines.append(f"{name}: &{name} " + make.replace("#", ", ".join([f"*{before}"] * 9)))
     return "\n".join(lines).encode()
 

@@ -124,7 +124,7 @@ def test_nested_collections_are_refused() -> None:
     deep: Any = [0, 0]
     for _ in range(900):
         deep = [deep]
-    with pytest.raises(TooComplex, match="nested|parts"):
+    with pytest.raises(TooComplex, match=r"nested|parts"):
         read_geometry({"type": "Polygon", "coordinates": deep})
 
 

@@ -42,7 +42,7 @@ def test_a_knot_as_a_footprint_is_refused_with_its_reason() -> None:
 
 def test_an_item_of_the_future_is_refused_and_its_time_is_kept() -> None:
     found = document(datetime="2099-01-01T00:00:00Z")
-    with pytest.raises(BadItem, match="2099-01-01.* lies in the future"):
+    with pytest.raises(BadItem, match=r"2099-01-01.* lies in the future"):
         parse_item(found, PROFILE)
     assert when_and_where(found)[0] == datetime(2099, 1, 1, tzinfo=UTC)
     tomorrow = (NOW + timedelta(hours=14)).isoformat()
