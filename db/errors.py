@@ -23,7 +23,7 @@ from __future__ import annotations
 import psycopg
 from sqlalchemy.exc import DBAPIError
 
-from segwatch.geo.storable import shortened, storable
+from segwatch.geo.printable import clean
 
 _LONGEST_WORDS = 1000
 
@@ -104,7 +104,7 @@ def words(error: BaseException) -> str:
     if isinstance(error, psycopg.Error):
         said = said.strip().partition("\n")[0]
     line = " ".join(f"{type(error).__name__}: {said}".removesuffix(": ").split())
-    return shortened(str(storable(line)), _LONGEST_WORDS)
+    return clean(line, _LONGEST_WORDS)
 
 
 #: Classes of SQLSTATE: the connection, and a server that goes down or comes up.

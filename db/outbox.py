@@ -17,6 +17,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from segwatch.db import messages, tables
 from segwatch.db.ids import make_id
+from segwatch.geo.printable import clean
 
 #: Failures in a row after which a channel is left alone.
 BREAKER_FAILURES = 5
@@ -235,6 +236,7 @@ def failed(
     bool
         Whether the channel rests now.
     """
+    reason = clean(reason)
     values = {"id": identity, "reason": reason, "retry_in_seconds": retry_in_seconds}
     conn.execute(_FAILED, values | {"give_up_seconds": give_up_seconds})
     if rest_seconds is None:
@@ -251,7 +253,7 @@ def gone(conn: Connection, identity: UUID, reason: str) -> int:
     -------
     Messages that are given up: this one and those that wait for the same channel.
     """
-    conn.execute(_GONE, {"id": identity, "reason": reason})
+    conn.execute(_GONE, {"id": identity, "reason": clean(reason)})
     return give_up_gone(conn)
 
 

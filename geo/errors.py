@@ -16,9 +16,17 @@ GeoError
 
 from __future__ import annotations
 
+from segwatch.geo.addresses import public, redacted
+
 
 class GeoError(Exception):
-    """Base of everything geo raises on purpose."""
+    """Base of everything geo raises on purpose.
+
+    Its words end in the ledger, in logs and in Prefect's database, and quote addresses: secrets are taken out of them.
+    """
+
+    def __str__(self) -> str:
+        return redacted(super().__str__())
 
 
 class AreaError(GeoError):
@@ -35,7 +43,7 @@ class BadItem(GeoError):
     def __init__(self, item_id: str, reason: str) -> None:
         super().__init__(f"item {item_id}: {reason}")
         self.item_id = item_id
-        self.reason = reason
+        self.reason = redacted(reason)
 
 
 class EventRefused(GeoError):
@@ -47,8 +55,8 @@ class CatalogUnreachable(GeoError):
 
     def __init__(self, url: str, reason: str) -> None:
         super().__init__(self._message(url, reason))
-        self.url = url
-        self.reason = reason
+        self.url = public(url)
+        self.reason = redacted(reason)
 
     def _message(self, url: str, reason: str) -> str:
         return (
@@ -82,8 +90,8 @@ class ReadFailed(GeoError):
     def __init__(self, asset: str, href: str, reason: str) -> None:
         super().__init__(f"asset {asset} ({href}): {reason}")
         self.asset = asset
-        self.href = href
-        self.reason = reason
+        self.href = public(href)
+        self.reason = redacted(reason)
 
 
 class UnfitPixels(ReadFailed):
@@ -95,8 +103,8 @@ class UnsafeHref(GeoError):
 
     def __init__(self, href: str, reason: str) -> None:
         super().__init__(f"refused to open {href!r}: {reason}")
-        self.href = href
-        self.reason = reason
+        self.href = public(href)
+        self.reason = redacted(reason)
 
 
 class AccessDenied(GeoError):
@@ -105,4 +113,4 @@ class AccessDenied(GeoError):
     def __init__(self, source: str, reason: str) -> None:
         super().__init__(f"source {source}: {reason}")
         self.source = source
-        self.reason = reason
+        self.reason = redacted(reason)
