@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
 import psycopg
 from psycopg.conninfo import make_conninfo
 from sqlalchemy import Engine, create_engine, event
@@ -60,9 +63,16 @@ def for_libpq(url: str | URL) -> tuple[str, str | None]:
         raise DbError(f"the database URL: {error}") from error
 
 
-def make_engine(url: str | URL, *, application_name: str = "segwatch", read_only: bool = False) -> Engine:
+def make_engine(
+    url: str | URL,
+    *,
+    application_name: str = "segwatch",
+    read_only: bool = False,
+    settings: Mapping[str, str] = MappingProxyType({}),
+) -> Engine:
     """Engine on UTC, with timeouts on connecting, statements, locks and idle transactions.
 
+    ``settings`` are those that every session begins with, and goes back to.
     ``read_only`` guards against oversights; what a role may do guards against people.
 
     Its errors show neither the values of statements nor rows: addresses of channels hold keys, and errors end in logs
@@ -73,13 +83,16 @@ def make_engine(url: str | URL, *, application_name: str = "segwatch", read_only
     DbError
         Not a PostgreSQL URL.
     """
+    if read_only:
+        settings = {**settings, "default_transaction_read_only": "on"}
+    options = " ".join((_OPTIONS, *(f"-c {name}={value}" for name, value in settings.items())))
     engine = create_engine(
         driver_url(url),
         pool_pre_ping=True,
         pool_size=5,
         hide_parameters=True,
         connect_args={
-            "options": f"{_OPTIONS} -c default_transaction_read_only=on" if read_only else _OPTIONS,
+            "options": options,
             "connect_timeout": _CONNECT_SECONDS,
             "application_name": application_name,
         },

@@ -15,6 +15,7 @@ DbError
 ├── LeaseLost            the lease ran out and the observation belongs to another worker, or is done
 ├── PublishConflict      an observation cannot be published in its present state
 ├── MayWrite             a role that serves anyone who asks may do more than read
+├── TokenRefused         an access token that says too little or nothing sensible
 └── ReviewRefused        a verdict about an object lacks something or makes no sense
 """
 
@@ -90,6 +91,10 @@ class PublishConflict(DbError):
 
 class ReviewRefused(DbError):
     """A verdict about an object lacks something or makes no sense."""
+
+
+class TokenRefused(DbError):
+    """An access token that cannot be named, may do nothing, or has ended already."""
 
 
 class MarkRefused(DbError):

@@ -15,6 +15,7 @@ from segwatch.db import tables
 from segwatch.db.codec import dump_watch, load_watch
 from segwatch.db.errors import NotFound
 from segwatch.db.ids import make_id
+from segwatch.geo.addresses import public
 from segwatch.geo.types import Instruction, Watch
 
 _ALONE = text(
@@ -90,6 +91,7 @@ def apply(conn: Connection, watch: Watch) -> Applied:
                 "instruction_id": instruction,
                 "area_id": area,
                 "definition": definition,
+                "catalog": public(watch.catalog, query=False),
                 "priority": watch.priority,
             },
         ),

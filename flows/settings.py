@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import json
 import logging
 import re
 from collections.abc import Collection, Mapping
@@ -21,33 +20,22 @@ from pydantic import (
     field_validator,
     model_validator,
 )
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import NoDecode, SettingsConfigDict
 
 from segwatch.flows.errors import ConfigError
+from segwatch.flows.site_settings import SiteSettings, read_json
 from segwatch.geo.spelling import about_field
 
 _log = logging.getLogger(__name__)
 _HOUR, _DAY, _YEAR_HOURS = 3600.0, 86_400.0, 8760.0
 
 
-def _json(given: object, kind: type, name: str) -> object:
-    if not isinstance(given, str):
-        return given
-    try:
-        read = json.loads(given)
-    except (ValueError, RecursionError):
-        read = None
-    if not isinstance(read, kind):
-        raise ValueError(f"is no JSON {name}")
-    return read
-
-
 def _json_object(given: object) -> object:
-    return _json(given, dict, "object")
+    return read_json(given, dict, "object")
 
 
 def _json_list(given: object) -> object:
-    return _json(given, list, "list")
+    return read_json(given, list, "list")
 
 
 def _expanded(path: Path) -> Path:
@@ -65,7 +53,7 @@ def _expanded_address(place: str) -> str:
 _Folder = Annotated[Path, AfterValidator(_expanded)]
 
 
-class FlowSettings(BaseSettings):
+class FlowSettings(SiteSettings):
     """What a worker or a command line needs to know about its surroundings."""
 
     model_config = SettingsConfigDict(

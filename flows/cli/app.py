@@ -14,7 +14,19 @@ from rich.markup import escape
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from segwatch.flows import logs
-from segwatch.flows.cli import alerts, database, doctor, events, local, models, respond, reviews, sources
+from segwatch.flows.cli import (
+    alerts,
+    database,
+    doctor,
+    events,
+    local,
+    models,
+    respond,
+    reviews,
+    serving,
+    sources,
+    tokens,
+)
 from segwatch.flows.cli import watches as watch_commands
 from segwatch.flows.cli.console import Json, clear_errors, err, out, print_json, print_table, say, utc, warn
 from segwatch.geo.printable import one_line
@@ -45,7 +57,8 @@ app.command()(local.status)
 app.command()(doctor.doctor)
 app.command("env")(local.print_environment)
 app.command()(local.clean)
-app.command()(local.serve)
+app.add_typer(tokens.app, name="token")
+app.command()(serving.serve)
 
 
 @app.callback()

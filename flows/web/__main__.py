@@ -8,9 +8,12 @@ import sys
 
 from segwatch.db.errors import DbError
 from segwatch.flows import variables
-from segwatch.flows.web.server import serve
+from segwatch.flows.errors import FlowError
+from segwatch.flows.settings import load_settings
+from segwatch.flows.web.server import Access, serve
+from segwatch.flows.web.site import site_of
 
-_DATABASE = "SEGWATCH_ANALYST_URL"
+_DATABASE, _HOST = "SEGWATCH_ANALYST_URL", "127.0.0.1"
 
 
 def main() -> None:
@@ -23,8 +26,9 @@ def main() -> None:
     if not database_url:
         parser.error(f"set {_DATABASE} to the postgresql:// URL of a role that reads the schema watch")
     try:
-        serve(database_url, host="127.0.0.1", port=arguments.port)
-    except DbError as error:
+        access = Access(site=site_of(load_settings(), _HOST))
+        serve(database_url, host=_HOST, port=arguments.port, access=access)
+    except (DbError, FlowError) as error:
         parser.error(str(error))
 
 

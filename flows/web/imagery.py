@@ -133,7 +133,7 @@ def _finder(engine: Engine, credentials: Callable[[str], Credentials]) -> Callab
 
 
 def shown_scene(rows: queries.Rows) -> ShownScene:
-    """The items of one scene, as ``watch.imagery`` has them."""
+    """The items of one scene, as ``watch.readable_imagery`` gives them."""
     first = rows[0]
     profile = load_profile(first["profile"])
     items = tuple(
@@ -147,7 +147,7 @@ def shown_scene(rows: queries.Rows) -> ShownScene:
             relative_orbit=row["relative_orbit"],
             processing_baseline=row["processing_baseline"],
             footprint=wkb.loads(row["geom"], hex=True),
-            assets=row["assets"],
+            assets=row["assets"] | row["links"],
             properties=row["properties"],
         )
         for row in rows

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hmac
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
@@ -16,9 +17,11 @@ from morecantile import Tile
 from sqlalchemy import Engine, text
 from sqlalchemy.exc import DataError
 
-from segwatch.db import roles
+from segwatch.db import readers, roles, tokens
 from segwatch.db.engine import driver_url, make_engine
-from segwatch.flows.web import alerts, events, feeds, imagery, ogc, queries, reviews
+from segwatch.flows.web import alerts, events, feeds, imagery, login, ogc, queries, reviews
+from segwatch.flows.web.access import Door, Gate, sight
+from segwatch.flows.web.site import Site
 from segwatch.flows.web.tiles import asked_mercator_tile
 from segwatch.geo.errors import GeoError
 from segwatch.geo.sources.access import NO_CREDENTIALS, Credentials
@@ -54,6 +57,9 @@ class Access:
     events: events.Access | None = None
     credentials: Callable[[str], Credentials] = lambda _: NO_CREDENTIALS
     """By name of the profile."""
+    site: Site = field(default_factory=Site)
+    closed: bool = False
+    """Whether who reads needs to be known."""
 
 
 NOBODY = Access()
@@ -68,7 +74,15 @@ def serve(database_url: str, *, host: str, port: int, access: Access = NOBODY) -
         It has more.
     """
     _require_reader(database_url)
-    uvicorn.run(create_app(database_url, access), host=host, port=port, log_level="warning")
+    # which proxies are believed, and what of what they say, is decided in one place: flows/web/site.py
+    uvicorn.run(
+        create_app(database_url, access),
+        host=host,
+        port=port,
+        log_level="warning",
+        proxy_headers=False,
+        server_header=False,
+    )
 
 
 def _require_reader(database_url: str) -> None:
@@ -82,7 +96,7 @@ def _require_reader(database_url: str) -> None:
 
 def create_app(database_url: str, access: Access = NOBODY) -> FastAPI:
     """The whole application on the analyst views of one database, and who may write."""
-    engine = make_engine(database_url, application_name="segwatch-web", read_only=True)
+    engine = readers.engine_for(database_url, sight, application_name="segwatch-web")
     features = ogc.make_app()
 
     @asynccontextmanager
@@ -94,10 +108,13 @@ def create_app(database_url: str, access: Access = NOBODY) -> FastAPI:
         engine.dispose()
 
     app = FastAPI(title="segwatch", lifespan=lifespan, docs_url=None, redoc_url=None)
+    door = _door(engine, access)
+    app.add_middleware(Gate, door=door)
     app.middleware("http")(_harden)
     app.add_exception_handler(GeoError, _unreadable)
     app.add_exception_handler(DataError, _unfit)
     _add_pages(app, engine)
+    app.include_router(login.router(door.find))
     app.include_router(reviews.router(engine, access.reviews), prefix="/api", tags=["reviews"])
     app.include_router(alerts.router(engine, access.reviews), prefix="/api", tags=["alerts"])
     app.include_router(events.router(access.events), tags=["events"])
@@ -106,6 +123,19 @@ def create_app(database_url: str, access: Access = NOBODY) -> FastAPI:
     app.mount("/ogc", ogc.OwnRoot(features))
     app.mount("/static", StaticFiles(directory=_STATIC), name="static")
     return app
+
+
+def _door(engine: Engine, access: Access) -> Door:
+    def find(given: str) -> tokens.Token | None:
+        token = access.reviews.token if access.reviews is not None else None
+        if token is not None and hmac.compare_digest(given.encode(), token.get_secret_value().encode()):
+            return tokens.Token("review token", None, frozenset({tokens.Scope.READ, tokens.Scope.REVIEW}))
+        with engine.connect() as conn:
+            return tokens.find(conn, given)
+
+    on = {tokens.Scope.REVIEW: access.reviews, tokens.Scope.EVENTS: access.events}
+    taken = frozenset(scope for scope, part in on.items() if part is not None)
+    return Door(find, access.closed, taken, access.site)
 
 
 def _add_pages(app: FastAPI, engine: Engine) -> None:
