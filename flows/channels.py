@@ -17,6 +17,7 @@ from segwatch.db import messages
 from segwatch.db.outbox import DeliveryLease
 from segwatch.flows.settings import FlowSettings
 from segwatch.geo.antimeridian import centre_of, name_place
+from segwatch.geo.printable import for_chat, link_for_chat
 from segwatch.geo.sources.headers import parse_retry_after
 
 #: A rule names a service so; SEGWATCH_SERVICES has its address, which holds passwords and stays out of the ledger.
@@ -135,7 +136,7 @@ def _notify(name: str, one: DeliveryLease, settings: FlowSettings) -> Problem | 
 
 def words(payload: dict[str, Any]) -> tuple[str, str]:
     """A message as a person reads it: title and text."""
-    data = payload["data"]
+    data = _plain(payload["data"])
     if payload["type"] == messages.DIGEST:
         return _digest_in_words(data)
     title = f"{_SAID.get(payload['type'], '')}{data['watch']}: {data['target']} {data['kind']}"
@@ -148,6 +149,15 @@ def words(payload: dict[str, Any]) -> tuple[str, str]:
         f"Object {data['track_id']}, alert {data['alert_id']}",
     ]
     return title, "\n".join(lines)
+
+
+def _plain(value: Any, name: str = "") -> Any:
+    """Texts of catalogs, models and people, which nothing in a chat or mail takes for more than texts."""
+    if isinstance(value, str):
+        return link_for_chat(value) if name == "item_hrefs" else for_chat(value)
+    if isinstance(value, dict):
+        return {key: _plain(one, key) for key, one in value.items()}
+    return [_plain(one, name) for one in value] if isinstance(value, list | tuple) else value
 
 
 def _digest_in_words(data: dict[str, Any]) -> tuple[str, str]:

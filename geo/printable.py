@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from urllib.parse import quote
 
 from segwatch.geo.addresses import redacted
 from segwatch.geo.storable import shortened
@@ -19,6 +20,9 @@ MAX_MESSAGE = 8000
 _HIDDEN_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 #: Joiners that scripts and emoji need, between letters that show.
 _JOINERS = frozenset("\u200c\u200d")
+_ACTS_IN_CHAT = "<>@`|*\"'"
+#: Look-alikes of the characters with which mentions (``<!channel>``, ``@everyone``), links and code begin.
+_CHAT = str.maketrans({"<": "\u2039", ">": "\u203a", "@": "\uff20", "`": "'"})
 _PLAIN = re.compile(r"[\x20-\x7e]*")
 _NAMED = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
@@ -48,6 +52,16 @@ def clean(text: str, most: int = MAX_MESSAGE) -> str:
     """One line of bounded length without secrets: a reason that is stored, a message of a log."""
     # cut before, as looking for secrets takes time; and after, as a secret that a cut goes through is not recognised
     return one_line(redacted(text[: 2 * most + MAX_MESSAGE]), most)
+
+
+def for_chat(text: str) -> str:
+    """A text in a message to people: services take no part of it for a mention, a link, markup or a header."""
+    return clean(text).translate(_CHAT).replace("](", "] (")
+
+
+def link_for_chat(href: str) -> str:
+    """An address in such a message; it leads where it led."""
+    return "".join(quote(one) if one in _ACTS_IN_CHAT or one.isspace() else one for one in clean(href))
 
 
 def _visible(character: str) -> str:

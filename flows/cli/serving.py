@@ -34,7 +34,7 @@ def serve(
 ) -> None:
     """Serve the map, OGC API Features and tiles of the analyst views, and the scenes' imagery.
 
-    It reads with the rights of SEGWATCH_ANALYST_URL's role, which may only read (unset: the embedded cluster's analyst).
+    It reads with the rights of SEGWATCH_ANALYST_URL's role, which may only read (unset: the embedded cluster's).
     As soon as others than this machine reach it (--host, or a proxy in front of it: SEGWATCH_PUBLIC_URL,
     SEGWATCH_ALLOWED_HOSTS, SEGWATCH_TRUSTED_PROXIES), readers need a token of `segwatch token create`, or a proxy that
     names them (SEGWATCH_PROXY_USER_HEADER, SEGWATCH_PROXY_USERS); --public leaves that out.

@@ -62,7 +62,9 @@ def _scopes(given: list[str]) -> list[Scope]:
     for one in given:
         if one not in known:
             raise ConfigError(f"--scope: {one!r} is unknown; there are {', '.join(known)}")
-    return [Scope(one) for one in given]
+    scopes = {Scope(one) for one in given}
+    # who reviews looks at what there is to review
+    return sorted(scopes | {Scope.READ} if Scope.REVIEW in scopes else scopes)
 
 
 @app.command("list")

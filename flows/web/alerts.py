@@ -71,7 +71,7 @@ def _mark(engine: Engine, alert_id: UUID, asked: Asked) -> bool:
     try:
         with engine.begin() as conn:
             if not sees_alert(conn, sight(), alert_id):
-                raise NotFound(f"there is no alert {alert_id}")
+                raise alerts.unknown(alert_id)
             return alerts.mark(
                 conn, alert_id, asked.mark, person=asked.person, note=asked.note, until=asked.until
             )

@@ -87,7 +87,7 @@ def _decide(engine: Engine, asked: Asked) -> reviews.Review:
         outline = None if asked.outline is None else from_geojson(asked.outline, "outline")
         with engine.begin() as conn:
             if not sees_track(conn, sight(), asked.track_id):
-                raise NotFound(f"there is no object {asked.track_id}")
+                raise reviews.unknown(asked.track_id)
             return reviews.decide(
                 conn,
                 asked.track_id,
