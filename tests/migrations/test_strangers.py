@@ -17,19 +17,21 @@ ROWS = f"""
     INSERT INTO segwatch.area SELECT id, ST_MakeEnvelope(0, 0, 1, 1, 4326) FROM ids;
     INSERT INTO segwatch.instruction SELECT id, 'water', '{{water}}' FROM ids;
     INSERT INTO segwatch.watch (id, name, instruction_id, area_id, definition, priority) SELECT id, 'w', id, id,
-        '{{"catalog": "https://me:{SECRET}@a.example/api_key={SECRET}/v1?token={SECRET}", "profile": {{}}}}', 1 FROM ids;
+        '{{"catalog": "https://me:{SECRET}@a.example/api_key={SECRET}/v1?token={SECRET}", "profile": {{}}}}', 1
+        FROM ids;
     INSERT INTO segwatch.watch_head (name, watch_id) SELECT 'w', id FROM ids;
     INSERT INTO segwatch.series (id, watch_name, instruction_id, model_version, origin_lon, origin_lat)
         SELECT id, 'w', id, 'm@1', 0, 0 FROM ids;
-    INSERT INTO segwatch.scene (id, key, catalog, collection, platform, relative_orbit, solar_day, acquired_at, footprint)
+    INSERT INTO segwatch.scene (id, key, catalog, collection, platform, relative_orbit, solar_day, acquired_at,
+                                footprint)
         SELECT id, 'https://a.example/api_key={SECRET}/v1/c/p/1/2024-01-01', 'https://a.example/api_key={SECRET}/v1',
                'c', 'p', '1', '2024-01-01', '2024-01-01', ST_MakeEnvelope(0, 0, 1, 1, 4326) FROM ids;
     INSERT INTO segwatch.scene_item (id, scene_id, version_id, item_id, href, acquired_at, processing_baseline, assets,
                                      properties, footprint)
         SELECT id, id, id, 'i', 'https://me:{SECRET}@a.example/i', now(), '', '{{"red": "{LINK}"}}', '{{}}',
                ST_MakeEnvelope(0, 0, 1, 1, 4326) FROM ids;
-    INSERT INTO segwatch.observation (id, series_id, scene_id, watch_id, model_version, state, priority, acquired_at, items,
-                                      version, reason)
+    INSERT INTO segwatch.observation (id, series_id, scene_id, watch_id, model_version, state, priority, acquired_at,
+                                      items, version, reason)
         SELECT id, id, id, id, 'm@1', 'failed', 1, now(), ARRAY[id], 1, 'GET /search?token={SECRET} failed' FROM ids;
     INSERT INTO segwatch.rejected_item (id, watch_id, collection, item_id, href, reason)
         SELECT id, id, 'c', 'x', '{LINK}', 'no ' || '{LINK}' FROM ids

@@ -64,6 +64,42 @@ def test_the_map_takes_the_role_that_reads(database: Database) -> None:
             server.kill()
 
 
+def _segwatch(*arguments: str, **urls: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-P", "-m", "segwatch.flows.cli", *arguments],
+        env=environment(**urls), capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+
+
+def test_a_server_beyond_loopback_wants_a_token(database: Database) -> None:
+    urls = {"database": database.url(), "analyst": database.url("segwatch_analyst")}
+    made = _segwatch("token", "create", "ada", "--all-watches", **urls)
+    assert made.returncode == 0, made.stderr
+    secret = made.stdout.strip()
+    listed = _segwatch("token", "list", "--json", **urls).stdout
+    assert '"ada"' in listed
+    assert secret.rpartition("_")[2] not in listed
+    port = any_free()
+    with subprocess.Popen(
+        [sys.executable, "-P", "-m", "segwatch.flows.cli", "serve", "--host", "0.0.0.0", "--port", str(port)],
+        env=environment(**urls), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    ) as server:  # fmt: skip
+        try:
+            until = time.monotonic() + 60
+            while not _answers(port):
+                assert time.monotonic() < until
+                assert server.poll() is None
+                time.sleep(0.1)
+            url = f"http://127.0.0.1:{port}/api/watches"
+            assert httpx.get(url).status_code == 401
+            assert httpx.get(url, headers={"Authorization": f"Bearer {secret}"}).json() == []
+            assert httpx.get(url, headers={"Host": "evil.example"}).status_code == 400
+            assert _segwatch("token", "revoke", "ada", **urls).returncode == 0
+            assert httpx.get(url, headers={"Authorization": f"Bearer {secret}"}).status_code == 401
+        finally:
+            server.kill()
+
+
 def _answers(port: int) -> bool:
     try:
         return httpx.get(f"http://127.0.0.1:{port}/healthz").is_success
