@@ -99,7 +99,7 @@ def mark(
             )
     track_id = conn.execute(_LOCK, {"id": alert_id}).scalar_one_or_none()
     if track_id is None:
-        raise NotFound(f"there is no alert {alert_id}; `segwatch alert list WATCH` shows them")
+        raise unknown(alert_id)
     last = conn.execute(_LAST, {"id": alert_id}).one_or_none()
     if last is not None and (last.mark, last.person, last.note, last.until) == (
         given.value,
@@ -171,3 +171,8 @@ def listed(
 def count(conn: Connection, watch: str, *, unresolved: bool = False) -> int:
     """How many alerts :func:`listed` would give without a limit."""
     return int(conn.execute(_COUNT, {"watch": watch, "open": unresolved}).scalar_one())
+
+
+def unknown(alert_id: UUID) -> NotFound:
+    """What is said of an alert that is not there, and of one that the asker may not know of."""
+    return NotFound(f"there is no alert {alert_id}; `segwatch alert list WATCH` shows them")

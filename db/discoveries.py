@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from sqlalchemy import Connection, text
 
+from segwatch.geo.printable import clean
+
 _ANSWERED = text(
     """
     INSERT INTO segwatch.discovery AS d (watch_name, attempted_at, answered_at)
@@ -29,4 +31,4 @@ def answered(conn: Connection, watch: str) -> None:
 
 def failed(conn: Connection, watch: str, error: str) -> None:
     """The search of a watch's catalog failed, for this reason."""
-    conn.execute(_FAILED, {"watch": watch, "error": error})
+    conn.execute(_FAILED, {"watch": watch, "error": clean(error)})

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Any
 
 import psycopg
@@ -104,11 +106,12 @@ def make_engine(
     application_name: str = "segwatch",
     read_only: bool = False,
     patience: ShortPatience | None = None,
+    settings: Mapping[str, str] = MappingProxyType({}),
 ) -> Engine:
     """Engine on UTC, with timeouts on connecting, statements, locks and idle transactions.
 
     ``read_only`` guards against oversights; what a role may do guards against people. ``patience`` is for servers on
-    whose answer somebody waits.
+    whose answer somebody waits. ``settings`` are those that every session begins with, and goes back to.
 
     Its errors show neither the values of statements nor rows: addresses of channels hold keys, and errors end in logs
     and in Prefect's database.
@@ -118,7 +121,10 @@ def make_engine(
     DbError
         Not a PostgreSQL URL.
     """
-    options = _OPTIONS if patience is None else patience.options
+    limits = _OPTIONS if patience is None else patience.options
+    if read_only:
+        settings = {**settings, "default_transaction_read_only": "on"}
+    options = " ".join((limits, *(f"-c {name}={value}" for name, value in settings.items())))
     pool: dict[str, Any] = {"pool_size": 5}
     if patience is not None:
         pool = {"pool_size": patience.connections, "max_overflow": 0, "pool_timeout": 0.1}
@@ -127,7 +133,7 @@ def make_engine(
         pool_pre_ping=True,
         hide_parameters=True,
         connect_args={
-            "options": f"{options} -c default_transaction_read_only=on" if read_only else options,
+            "options": options,
             "connect_timeout": _CONNECT_SECONDS,
             "application_name": application_name,
             **_KEEPALIVES,

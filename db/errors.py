@@ -15,6 +15,7 @@ DbError
 ├── LeaseLost            the lease ran out and the observation belongs to another worker, or is done
 ├── PublishConflict      an observation cannot be published in its present state
 ├── MayWrite             a role that serves anyone who asks may do more than read
+├── TokenRefused         an access token that says too little or nothing sensible
 └── ReviewRefused        a verdict about an object lacks something or makes no sense
 """
 
@@ -23,7 +24,7 @@ from __future__ import annotations
 import psycopg
 from sqlalchemy.exc import DBAPIError
 
-from segwatch.geo.storable import shortened, storable
+from segwatch.geo.printable import clean
 
 _LONGEST_WORDS = 1000
 
@@ -92,6 +93,10 @@ class ReviewRefused(DbError):
     """A verdict about an object lacks something or makes no sense."""
 
 
+class TokenRefused(DbError):
+    """An access token that cannot be named, may do nothing, or has ended already."""
+
+
 class MarkRefused(DbError):
     """A mark on an alert that says too little or too much."""
 
@@ -104,7 +109,7 @@ def words(error: BaseException) -> str:
     if isinstance(error, psycopg.Error):
         said = said.strip().partition("\n")[0]
     line = " ".join(f"{type(error).__name__}: {said}".removesuffix(": ").split())
-    return shortened(str(storable(line)), _LONGEST_WORDS)
+    return clean(line, _LONGEST_WORDS)
 
 
 #: Classes and codes of SQLSTATE that tell of the server and not of what was asked: the connection (08), no disk,

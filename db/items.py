@@ -24,8 +24,9 @@ from sqlalchemy import Connection, func, insert, select, text, update
 
 from segwatch.db import tables
 from segwatch.db.ids import make_id
+from segwatch.geo.addresses import public
 from segwatch.geo.clock import ITEM_TOLERANCE, believable
-from segwatch.geo.identity import place, unsigned
+from segwatch.geo.identity import place
 from segwatch.geo.types import Item, Scene, baseline_number, made_of
 
 _item = tables.scene_item
@@ -91,8 +92,8 @@ class _Row:
     def leads_to(self, item: Item) -> bool:
         """Whether its links lead to where the item's do."""
         known = {name: place(href) for name, href in self.assets.items()}
-        return place(self.href) == place(item.href) and all(
-            known.get(name) == place(href) for name, href in item.assets.items()
+        return place(self.href) == place(public(item.href)) and all(
+            known.get(name) == place(public(href)) for name, href in item.assets.items()
         )
 
 
@@ -181,11 +182,11 @@ def _add(
         "version_id": version_id,
         "item_id": item.id,
         "store": item.store,
-        "href": unsigned(item.href),
+        "href": public(item.href),
         "updated_at": item.updated_at,
         "processing_baseline": item.processing_baseline,
-        "assets": _unsigned(item),
-        "links": _signed(item, _unsigned(item)),
+        "assets": _shown(item),
+        "links": _signed(item, _shown(item)),
         "properties": dict(item.properties),
         "superseded_at": superseded_at,
         **parts,
@@ -201,7 +202,7 @@ def _add(
 
 def _add_moved(conn: Connection, scene_id: UUID, item: Item, current: _Row, ordinal: int) -> _Row:
     """A further row of a version whose links lead elsewhere now; the assets of other profiles stay."""
-    assets = current.assets | _unsigned(item)
+    assets = current.assets | _shown(item)
     # rows that nobody used are rewritten, so that links would not name one
     identity = make_id("item links", current.version_id, item.store, ordinal)
     links = {name: href for name, href in current.links.items() if name not in item.assets}
@@ -220,7 +221,7 @@ def _add_moved(conn: Connection, scene_id: UUID, item: Item, current: _Row, ordi
 
 def _move(conn: Connection, row: _Row, item: Item) -> None:
     """Rewrite the links of a row that nobody used."""
-    row.href, row.assets = unsigned(item.href), row.assets | _unsigned(item)
+    row.href, row.assets = public(item.href), row.assets | _shown(item)
     values = {"href": row.href, "assets": row.assets}
     conn.execute(update(_item).where(_item.c.id == row.id).values(values))
 
@@ -252,8 +253,8 @@ def _renew(conn: Connection, row: _Row, item: Item) -> None:
         conn.execute(update(_item).where(_item.c.id == row.id).values(values))
 
 
-def _unsigned(item: Item) -> dict[str, str]:
-    return {name: unsigned(href) for name, href in item.assets.items()}
+def _shown(item: Item) -> dict[str, str]:
+    return {name: public(href) for name, href in item.assets.items()}
 
 
 def _signed(item: Item, assets: dict[str, str]) -> dict[str, str]:

@@ -24,6 +24,7 @@ from segwatch.db.admission import FREE, WHOSE
 from segwatch.db.codec import hex_ewkb, load_watch
 from segwatch.db.errors import CodecError, DbError, LeaseLost, words
 from segwatch.db.ids import make_id
+from segwatch.geo.printable import clean
 from segwatch.geo.types import Detection, ObservationResult, Scene, Watch
 
 _log = logging.getLogger(__name__)
@@ -422,7 +423,7 @@ def release(conn: Connection, worker: str) -> int:
 
 def skip(conn: Connection, observation_id: UUID, worker: str, reason: str) -> bool:
     """End an observation on which nothing can be seen; False when the lease was lost and nothing changed."""
-    return _end(conn, _SKIP, observation_id, worker, {"reason": reason})
+    return _end(conn, _SKIP, observation_id, worker, {"reason": clean(reason)})
 
 
 def fail(
@@ -465,7 +466,7 @@ def retry(conn: Connection, watch: str, *, model_version: str) -> int:
 
 def _failure(reason: str, max_attempts: int, retry_seconds: float) -> dict[str, Any]:
     return {
-        "reason": reason,
+        "reason": clean(reason),
         "max_attempts": max_attempts,
         "retry_seconds": retry_seconds,
         "longest": _LONGEST_WAIT_SECONDS,

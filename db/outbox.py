@@ -19,6 +19,7 @@ from sqlalchemy.dialects.postgresql import insert
 from segwatch.db import messages, tables
 from segwatch.db.ids import make_id
 from segwatch.db.withdrawing import NAMED
+from segwatch.geo.printable import clean
 
 #: Failures in a row after which a channel is left alone.
 BREAKER_FAILURES = 5
@@ -294,6 +295,7 @@ def failed(
     bool
         Whether the channel rests now.
     """
+    reason = clean(reason)
     values = {"id": identity, "reason": reason, "retry_in_seconds": retry_in_seconds}
     conn.execute(_FAILED, values | {"give_up_seconds": give_up_seconds})
     if rest_seconds is None:
@@ -310,7 +312,7 @@ def gone(conn: Connection, identity: UUID, reason: str) -> int:
     -------
     Messages that are given up: this one and those that wait for the same channel.
     """
-    conn.execute(_GONE, {"id": identity, "reason": reason})
+    conn.execute(_GONE, {"id": identity, "reason": clean(reason)})
     return give_up_gone(conn)
 
 

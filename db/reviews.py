@@ -169,8 +169,13 @@ def _locked_state(conn: Connection, track_id: UUID) -> Row[Any]:
         series.lock(conn, found.series_id)
         found = conn.execute(_STATE, values).first()
     if found is None:
-        raise NotFound(f"no object {track_id} in the ledger; watch.objects_now lists those that hold")
+        raise unknown(track_id)
     return found
+
+
+def unknown(track_id: UUID) -> NotFound:
+    """What is said of an object that is not there, and of one that the asker may not know of."""
+    return NotFound(f"no object {track_id} in the ledger; watch.objects_now lists those that hold")
 
 
 def _check_relation(conn: Connection, track_id: UUID, drawn: BaseGeometry, observed: Any) -> None:

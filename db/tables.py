@@ -17,6 +17,7 @@ from sqlalchemy import (
     Identity,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     Table,
     Text,
@@ -78,6 +79,8 @@ watch = Table(
     Column("definition", JSONB, nullable=False),
     Column("priority", Integer, nullable=False),
     _time("created_at", now=True),
+    #: its address as strangers may see it
+    Column("catalog", Text, nullable=False, server_default=""),
     Index("watch_name_ix", "name"),
 )
 
@@ -584,4 +587,22 @@ event_name = Table(
     _time("withdrawn_at", nullable=True),
     _time("recorded_at", now=True),
     Index("event_name_event_ix", "event_source", "event_external_id"),
+)
+
+#: Who may read over HTTP, and do more. Of the secret a digest is kept alone.
+access_token = Table(
+    "access_token",
+    metadata,
+    Column("id", Text, primary_key=True),
+    _text("name"),
+    #: SHA-256
+    Column("digest", LargeBinary, nullable=False),
+    #: null = all, those that come later too
+    Column("watches", ARRAY(Text)),
+    Column("scopes", ARRAY(Text), nullable=False),
+    _time("created_at", now=True),
+    _time("expires_at", nullable=True),
+    _time("revoked_at", nullable=True),
+    CheckConstraint("octet_length(digest) = 32", name="access_token_digest"),
+    Index("access_token_name_ix", "name", unique=True, postgresql_where=text("revoked_at IS NULL")),
 )

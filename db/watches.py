@@ -13,6 +13,7 @@ from segwatch.db import tables
 from segwatch.db.codec import dump_watch, load_watch
 from segwatch.db.errors import NotFound
 from segwatch.db.ids import make_id
+from segwatch.geo.addresses import public
 from segwatch.geo.types import Instruction, Watch
 
 _SEES_WATCHES = text("SELECT has_schema_privilege('segwatch', 'USAGE')")
@@ -85,6 +86,7 @@ def apply(conn: Connection, watch: Watch) -> Applied:
                 "instruction_id": instruction,
                 "area_id": area,
                 "definition": definition,
+                "catalog": public(watch.catalog, query=False),
                 "priority": watch.priority,
             },
         ),

@@ -2,5 +2,8 @@
 
 import logging
 
+from segwatch.flows import logs
+
 # it writes every address in full, and those of webhooks, feeds and signed links hold keys
 logging.getLogger("httpx").setLevel(logging.WARNING)
+logs.install()

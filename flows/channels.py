@@ -19,6 +19,7 @@ from segwatch.flows.guarding import guarding
 from segwatch.flows.settings import FlowSettings
 from segwatch.geo.antimeridian import centre_of, name_place
 from segwatch.geo.errors import AddressRefused
+from segwatch.geo.printable import for_chat, link_for_chat
 from segwatch.geo.sources import faults
 from segwatch.geo.sources.headers import parse_retry_after
 
@@ -144,7 +145,7 @@ def _notify(name: str, one: DeliveryLease, settings: FlowSettings) -> Problem | 
 
 def words(payload: dict[str, Any]) -> tuple[str, str]:
     """A message as a person reads it: title and text."""
-    data = payload["data"]
+    data = _plain(payload["data"])
     if payload["type"] == messages.DIGEST:
         return _digest_in_words(data)
     title = f"{_SAID.get(payload['type'], '')}{data['watch']}: {data['target']} {data['kind']}"
@@ -157,6 +158,15 @@ def words(payload: dict[str, Any]) -> tuple[str, str]:
         f"Object {data['track_id']}, alert {data['alert_id']}",
     ]
     return title, "\n".join(lines)
+
+
+def _plain(value: Any, name: str = "") -> Any:
+    """Texts of catalogs, models and people, which nothing in a chat or mail takes for more than texts."""
+    if isinstance(value, str):
+        return link_for_chat(value) if name == "item_hrefs" else for_chat(value)
+    if isinstance(value, dict):
+        return {key: _plain(one, key) for key, one in value.items()}
+    return [_plain(one, name) for one in value] if isinstance(value, list | tuple) else value
 
 
 def _digest_in_words(data: dict[str, Any]) -> tuple[str, str]:

@@ -40,7 +40,7 @@ class KnownHosts:
         if scope["type"] in {"http", "websocket"}:
             given = [value.decode("latin-1") for name, value in scope["headers"] if name == b"host"]
             if not given or not all(map(self._is_known, given)):
-                says = "this server is not known by the name in the Host header; SEGWATCH_HOSTS adds names"
+                says = "this server is not known by the name in the Host header; SEGWATCH_ALLOWED_HOSTS adds names"
                 await PlainTextResponse(says, status_code=400)(scope, receive, send)
                 return
         await self._app(scope, receive, send)

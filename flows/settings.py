@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import base64
-import json
 import logging
 import re
 from collections.abc import Collection, Mapping
-from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Self
 from urllib.parse import urlsplit
@@ -22,9 +20,10 @@ from pydantic import (
     field_validator,
     model_validator,
 )
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import NoDecode, SettingsConfigDict
 
 from segwatch.flows.errors import ConfigError
+from segwatch.flows.site_settings import SiteSettings, read_json
 from segwatch.geo.sources import egress
 from segwatch.geo.sources.addresses import Allowed, parse_allowed
 from segwatch.geo.spelling import about_field
@@ -33,24 +32,12 @@ _log = logging.getLogger(__name__)
 _HOUR, _DAY, _YEAR_HOURS = 3600.0, 86_400.0, 8760.0
 
 
-def _json(given: object, kind: type, name: str) -> object:
-    if not isinstance(given, str):
-        return given
-    try:
-        read = json.loads(given)
-    except (ValueError, RecursionError):
-        read = None
-    if not isinstance(read, kind):
-        raise ValueError(f"is no JSON {name}")
-    return read
-
-
 def _json_object(given: object) -> object:
-    return _json(given, dict, "object")
+    return read_json(given, dict, "object")
 
 
 def _json_list(given: object) -> object:
-    return _json(given, list, "list")
+    return read_json(given, list, "list")
 
 
 def _expanded(path: Path) -> Path:
@@ -68,7 +55,7 @@ def _expanded_address(place: str) -> str:
 _Folder = Annotated[Path, AfterValidator(_expanded)]
 
 
-class FlowSettings(BaseSettings):
+class FlowSettings(SiteSettings):
     """What a worker or a command line needs to know about its surroundings."""
 
     model_config = SettingsConfigDict(
@@ -182,14 +169,6 @@ class FlowSettings(BaseSettings):
     review_token: SecretStr | None = Field(
         None, min_length=16, description="who sends it may add reviews over HTTP; unset = nobody"
     )
-    trusted_proxies: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_json_list)] = Field(
-        (),
-        description=(
-            "addresses or networks of proxies in front of the map whose X-Forwarded-For is believed; a JSON list; "
-            "unset = nobody's"
-        ),
-        examples=['["10.0.0.5"]'],
-    )
     feeds: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_json_list)] = Field(
         (
             "https://www.gdacs.org/xml/rss.xml",
@@ -226,14 +205,6 @@ class FlowSettings(BaseSettings):
         le=3600,
         description="how long a scene waits after its first failure; each doubles it, to an hour",
     )
-    hosts: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_json_list)] = Field(
-        (),
-        description=(
-            "names by which the map and the embedded Prefect server are called beside localhost, and beyond loopback "
-            "beside addresses; a JSON list. Requests by other names are refused"
-        ),
-        examples=['["map.example.org"]'],
-    )
 
     @field_validator("event_secret", "webhook_secret")
     @classmethod
@@ -265,16 +236,6 @@ class FlowSettings(BaseSettings):
                 raise ValueError(f"{host!r} is not a host with a port; write images.example.org:8443")
         return hosts
 
-    @field_validator("trusted_proxies")
-    @classmethod
-    def _networks(cls, proxies: tuple[str, ...]) -> tuple[str, ...]:
-        for proxy in proxies:
-            try:
-                ip_network(str(proxy), strict=False)
-            except ValueError:
-                raise ValueError(f"{proxy!r} is neither an IP address nor a network") from None
-        return proxies
-
     @field_validator("feeds")
     @classmethod
     def _addresses(cls, feeds: tuple[str, ...]) -> tuple[str, ...]:
@@ -283,14 +244,6 @@ class FlowSettings(BaseSettings):
             if parts.scheme not in {"http", "https"} or not parts.hostname:
                 raise ValueError(f"{feed!r} is no address of a feed; write https://HOST/PATH")
         return feeds
-
-    @field_validator("hosts")
-    @classmethod
-    def _host_names(cls, hosts: tuple[str, ...]) -> tuple[str, ...]:
-        for host in hosts:
-            if not _HOST.fullmatch(host):
-                raise ValueError(f"{host!r} is no name of a host; write it without https:// and port")
-        return hosts
 
     @field_validator("allowed_addresses")
     @classmethod

@@ -21,6 +21,7 @@ from segwatch.flows.errors import ConfigError
 from segwatch.flows.settings import FlowSettings
 from segwatch.flows.sizes import describe_limits
 from segwatch.geo.area import geodesic_m2
+from segwatch.geo.printable import clean
 from segwatch.geo.storable import shortened
 
 _log = logging.getLogger(__name__)
@@ -275,7 +276,7 @@ def as_markdown(situation: Situation, where: str) -> str:
         "",
         ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states)) or "no scene yet",
     ]
-    return "\n".join([*lines, "", f"Report: {where}"])
+    return "\n".join([*lines, "", f"Report: {clean(where)}"])
 
 
 def publish(engine: Engine, settings: FlowSettings, name: str) -> tuple[Situation, str]:

@@ -31,6 +31,7 @@ from segwatch.flows.outlines import from_file, from_geojson
 from segwatch.flows.settings import describe
 from segwatch.flows.yamldoc import MAX_BYTES, from_yaml
 from segwatch.geo import grid as grids
+from segwatch.geo.addresses import open_address
 from segwatch.geo.antimeridian import box_of, in_degrees, is_box
 from segwatch.geo.errors import GeoError
 from segwatch.geo.sources import profiles
@@ -68,7 +69,7 @@ def _catalog(text: str) -> str:
     expanded = _expand(text)
     if not _URL.match(expanded):
         raise ValueError("must be an http or https URL")
-    return expanded.rstrip("/")
+    return open_address(expanded).rstrip("/")
 
 
 def _channel(text: str) -> str:

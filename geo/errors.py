@@ -21,6 +21,8 @@ from __future__ import annotations
 
 import errno
 
+from segwatch.geo.addresses import public, redacted
+
 #: What the operating system says when this machine lacks something, whatever was asked of it.
 _OF_MACHINE = frozenset(
     {
@@ -36,7 +38,13 @@ def is_of_machine(error: BaseException) -> bool:
 
 
 class GeoError(Exception):
-    """Base of everything geo raises on purpose."""
+    """Base of everything geo raises on purpose.
+
+    Its words end in the ledger, in logs and in Prefect's database, and quote addresses: secrets are taken out of them.
+    """
+
+    def __str__(self) -> str:
+        return redacted(super().__str__())
 
 
 class AreaError(GeoError):
@@ -57,7 +65,7 @@ class BadItem(GeoError):
     def __init__(self, item_id: str, reason: str) -> None:
         super().__init__(f"item {item_id}: {reason}")
         self.item_id = item_id
-        self.reason = reason
+        self.reason = redacted(reason)
 
 
 class EventRefused(GeoError):
@@ -69,8 +77,8 @@ class CatalogUnreachable(GeoError):
 
     def __init__(self, url: str, reason: str) -> None:
         super().__init__(self._message(url, reason))
-        self.url = url
-        self.reason = reason
+        self.url = public(url)
+        self.reason = redacted(reason)
 
     def _message(self, url: str, reason: str) -> str:
         return (
@@ -104,8 +112,8 @@ class ReadFailed(GeoError):
     def __init__(self, asset: str, href: str, reason: str) -> None:
         super().__init__(f"asset {asset} ({href}): {reason}")
         self.asset = asset
-        self.href = href
-        self.reason = reason
+        self.href = public(href)
+        self.reason = redacted(reason)
 
 
 class UnfitPixels(ReadFailed):
@@ -137,8 +145,8 @@ class UnsafeHref(GeoError):
 
     def __init__(self, href: str, reason: str) -> None:
         super().__init__(f"refused to open {href!r}: {reason}")
-        self.href = href
-        self.reason = reason
+        self.href = public(href)
+        self.reason = redacted(reason)
 
 
 class AddressRefused(UnsafeHref):
@@ -156,4 +164,4 @@ class AccessDenied(GeoError):
     def __init__(self, source: str, reason: str) -> None:
         super().__init__(f"source {source}: {reason}")
         self.source = source
-        self.reason = reason
+        self.reason = redacted(reason)

@@ -9,38 +9,21 @@ from __future__ import annotations
 import re
 from urllib.parse import urlsplit, urlunsplit
 
+from segwatch.geo.addresses import public
 from segwatch.geo.types import Watch
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 #: A search, a collection or its items, given in the place of the API's root: the same catalog.
 _WITHIN_AN_API = re.compile(r"/(search|collections(/[^/]+(/items)?)?)$")
-#: Query parameters that hold a signature or a token by themselves.
-_TOKENS = frozenset(
-    {
-        "token", "access_token", "auth_token", "api_key", "apikey", "api-key", "subscription-key", "jwt", "sas",
-        "awsaccesskeyid", "googleaccessid", "ossaccesskeyid", "key-pair-id", "x-goog-signature",
-    }
-)  # fmt: skip
-_TOKEN_PREFIXES = ("x-amz-", "x-goog-", "x-oss-", "x-cos-", "q-sign-")
-#: Parameters that are part of a signature where the first one is there, too: Azure's, and those of CDNs and stores.
-_SIGNED_WITH = {
-    "sig": frozenset(
-        {
-            "sig", "sv", "ss", "srt", "se", "st", "sp", "sr", "spr", "sip", "si", "sdd", "ses", "scid",
-            "skoid", "sktid", "skt", "ske", "sks", "skv", "saoid", "suoid",
-        }
-    ),
-    "signature": frozenset({"signature", "expires", "policy"}),
-}  # fmt: skip
 
 
 def catalog_identity(url: str, name: str = "") -> str:
     """Identity of a catalog: the name that its user gave it, else its address.
 
     A name keeps the identity of a catalog that moves. Without one, the address counts as far as it says where the
-    catalog is: scheme and host in lower case, no default port, user information, query, fragment or slash at the end.
-    The address of an API's search, or of one of its collections, is that of the API: items found through either
-    are the same items. ``http`` and ``https`` are two addresses.
+    catalog is: scheme and host in lower case, no default port, user information, query, fragment or slash at the end,
+    and no secret in the path, as strangers see it. The address of an API's search, or of one of its collections, is
+    that of the API: items found through either are the same items. ``http`` and ``https`` are two addresses.
 
     Parameters
     ----------
@@ -51,7 +34,7 @@ def catalog_identity(url: str, name: str = "") -> str:
     """
     if name:
         return name
-    found = place(url).rstrip("/")
+    found = place(public(url)).rstrip("/")
     shorter = _WITHIN_AN_API.sub("", found)
     return shorter.rstrip("/") if urlsplit(shorter).netloc else found
 
@@ -73,25 +56,3 @@ def place(href: str) -> str:
     host = f"[{host}]" if ":" in host else host
     shown_port = "" if port in {None, _DEFAULT_PORTS.get(scheme)} else f":{port}"
     return urlunsplit((scheme, f"{host}{shown_port}", parts.path, "", ""))
-
-
-def unsigned(href: str) -> str:
-    """The link without signatures and tokens in its query: what is kept as provenance.
-
-    Other parameters stay, as they may say which file it is.
-    """
-    head, mark, query = href.partition("?")
-    if not mark:
-        return href
-    query, hash_mark, fragment = query.partition("#")
-    parameters = query.split("&")
-    names = {_name(one) for one in parameters}
-    dropped = _TOKENS.union(*(those for first, those in _SIGNED_WITH.items() if first in names))
-    kept = [
-        one for one in parameters if _name(one) not in dropped and not _name(one).startswith(_TOKEN_PREFIXES)
-    ]
-    return f"{head}{mark if kept else ''}{'&'.join(kept)}{hash_mark}{fragment}"
-
-
-def _name(parameter: str) -> str:
-    return parameter.partition("=")[0].lower()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 from datetime import UTC, datetime, time, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,7 +13,20 @@ import typer
 from rich.markup import escape
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from segwatch.flows.cli import alerts, database, doctor, events, local, models, respond, reviews, sources
+from segwatch.flows import logs
+from segwatch.flows.cli import (
+    alerts,
+    database,
+    doctor,
+    events,
+    local,
+    models,
+    respond,
+    reviews,
+    serving,
+    sources,
+    tokens,
+)
 from segwatch.flows.cli import watches as watch_commands
 from segwatch.flows.cli.console import (
     Json,
@@ -26,13 +40,20 @@ from segwatch.flows.cli.console import (
     utc,
     warn,
 )
+from segwatch.geo.printable import one_line
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
     from segwatch.geo.types import Watch
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, help="Standing watch over satellite imagery.")
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    help="Standing watch over satellite imagery.",
+    # its pictures of tracebacks may show values of variables, passwords among them
+    pretty_exceptions_enable=False,
+)
 app.add_typer(database.app, name="db")
 app.add_typer(models.app, name="model")
 app.add_typer(reviews.app, name="review")
@@ -47,7 +68,8 @@ app.command()(local.status)
 app.command()(doctor.doctor)
 app.command("env")(local.print_environment)
 app.command()(local.clean)
-app.command()(local.serve)
+app.add_typer(tokens.app, name="token")
+app.command()(serving.serve)
 
 
 @app.callback()
@@ -65,8 +87,12 @@ def _setup(
 
 
 def main() -> None:
-    """Entry point of ``python -m segwatch.flows.cli``."""
-    app()
+    """Entry point of ``segwatch`` and ``python -m segwatch.flows.cli``."""
+    try:
+        app()
+    except Exception as error:
+        logs.print_traceback(error)
+        sys.exit(1)
 
 
 @app.command()
@@ -172,7 +198,7 @@ def run(
                 watch,
                 start=utc(since),
                 end=utc(until),
-                progress=lambda text: progress.update(task, description=text),
+                progress=lambda text: progress.update(task, description=one_line(text)),
             )
     if as_json:
         print_json(report)

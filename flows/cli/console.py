@@ -10,7 +10,6 @@ from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
 from sqlalchemy.exc import OperationalError, ProgrammingError
@@ -18,20 +17,29 @@ from sqlalchemy.exc import OperationalError, ProgrammingError
 from segwatch.db.errors import DbError, schema_lacking
 from segwatch.flows.errors import FlowError
 from segwatch.flows.services import progress
+from segwatch.flows.terminal import SafeConsole
+from segwatch.geo.addresses import redacted
 from segwatch.geo.errors import GeoError
 from segwatch.model.errors import ModelError
 
 Json = Annotated[bool, typer.Option("--json", help="print one JSON document")]
 By = Annotated[str | None, typer.Option("--by", help="who does it; default: the user of this machine")]
 
-# no emoji: ":x:" in a path or message is no picture
-out = Console(soft_wrap=True, highlight=False, emoji=False)
-err = Console(stderr=True, soft_wrap=True, highlight=False, emoji=False)
+out = SafeConsole(soft_wrap=True)
+err = SafeConsole(stderr=True, soft_wrap=True)
 
 
 def print_json(value: Any) -> None:
-    """One JSON document on standard output."""
-    typer.echo(json.dumps(value, default=str))
+    """One JSON document on standard output, without the secrets of the addresses in it."""
+    typer.echo(json.dumps(_open(json.loads(json.dumps(value, default=str)))))
+
+
+def _open(value: Any) -> Any:
+    if isinstance(value, str):
+        return redacted(value)
+    if isinstance(value, dict):
+        return {key: _open(one) for key, one in value.items()}
+    return [_open(one) for one in value] if isinstance(value, list) else value
 
 
 def print_table(head: Sequence[str], rows: Iterable[Sequence[str]], *, title: str = "") -> None:

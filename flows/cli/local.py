@@ -1,11 +1,10 @@
-"""``segwatch demo|stop|clean|status|env|serve``: the local stack and the demonstration on real imagery."""
+"""``segwatch demo|stop|clean|status|env``: the local stack and the demonstration on real imagery."""
 
 from __future__ import annotations
 
 import os
 import shlex
 import sys
-from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -126,42 +125,3 @@ def status(as_json: Json = False) -> None:
         out.print("nothing runs")
     if findings:
         print_short(out, findings)
-
-
-def serve(
-    port: Annotated[int, typer.Option(min=1, max=65535)] = 8080,
-    host: Annotated[str, typer.Option(help="address to listen on")] = "127.0.0.1",
-) -> None:
-    """Serve the map, OGC API Features and tiles of the analyst views, and the scenes' imagery.
-
-    Who asks has the rights of SEGWATCH_ANALYST_URL's role, which may only read (unset: the embedded cluster's analyst).
-    With SEGWATCH_REVIEW_TOKEN set, who sends it may add reviews; with SEGWATCH_EVENT_SECRET, who signs may add events.
-    Requests must name localhost or, beyond loopback, an address or a name of SEGWATCH_HOSTS, a JSON list.
-    Each client may ask 50 times a second; behind a proxy, name it in SEGWATCH_TRUSTED_PROXIES, or all clients count as
-    one. /healthz says whether the server lives, /readyz whether its database answers.
-    """
-    from segwatch.flows import assemble
-    from segwatch.flows.settings import load_settings
-    from segwatch.flows.web import events, reviews
-    from segwatch.flows.web.server import Access
-    from segwatch.flows.web.server import serve as run_server
-
-    with clear_errors():
-        settings = load_settings()
-        token, secret = settings.review_token, settings.event_secret
-        # a map that nobody may write through needs no role that may
-        with assemble.worker_engine(settings) if token or secret else nullcontext() as writing:
-            access = Access(
-                reviews=reviews.Access(writing, token) if writing and token else None,
-                events=events.Access(writing, secret) if writing and secret else None,
-                credentials=settings.credentials_for,
-                imagery_hosts=settings.imagery_hosts,
-            )
-            run_server(
-                assemble.analyst_url(settings),
-                host=host,
-                port=port,
-                access=access,
-                names=settings.hosts,
-                trusted_proxies=settings.trusted_proxies,
-            )

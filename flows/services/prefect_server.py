@@ -31,7 +31,7 @@ def main() -> None:
 
     api = get_current_settings().server.api
     uvicorn.run(
-        KnownHosts(create_app(final=True), load_settings().hosts),
+        KnownHosts(create_app(final=True), load_settings().allowed_hosts),
         host="127.0.0.1",
         port=arguments.port,
         timeout_keep_alive=api.keepalive_timeout,

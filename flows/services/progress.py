@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.table import Table
 
+from segwatch.flows.terminal import SafeConsole
+
 #: As many columns as a row may need: a file or a program that reads it has no edge.
 _NO_EDGE = 10_000
 
@@ -41,4 +43,4 @@ def step(say: Say, what: str, *, every_seconds: float = EVERY_SECONDS) -> Iterat
 def print_table(out: Console, table: Table, *, at_least: int = 0) -> None:
     """Print a table as wide as the terminal (or ``at_least`` so wide), and as it needs where there is no terminal."""
     width = max(out.width, at_least) if out.is_terminal else _NO_EDGE
-    Console(file=out.file, width=width, soft_wrap=True, highlight=False, emoji=False).print(table)
+    SafeConsole(file=out.file, width=width, soft_wrap=True).print(table)

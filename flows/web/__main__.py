@@ -11,8 +11,9 @@ from segwatch.flows import variables
 from segwatch.flows.errors import FlowError
 from segwatch.flows.settings import load_settings
 from segwatch.flows.web.server import Access, serve
+from segwatch.flows.web.site import site_of
 
-_DATABASE = "SEGWATCH_ANALYST_URL"
+_DATABASE, _HOST = "SEGWATCH_ANALYST_URL", "127.0.0.1"
 
 
 def main() -> None:
@@ -26,13 +27,8 @@ def main() -> None:
         parser.error(f"set {_DATABASE} to the postgresql:// URL of a role that reads the schema watch")
     try:
         settings = load_settings()
-        serve(
-            database_url,
-            host="127.0.0.1",
-            port=arguments.port,
-            access=Access(imagery_hosts=settings.imagery_hosts),
-            names=settings.hosts,
-        )
+        access = Access(imagery_hosts=settings.imagery_hosts, site=site_of(settings, _HOST))
+        serve(database_url, host=_HOST, port=arguments.port, access=access)
     except (DbError, FlowError) as error:
         parser.error(str(error))
 

@@ -26,6 +26,7 @@ from segwatch.flows.web.limits import UNLIMITED, Rate, client_of
 from segwatch.flows.web.pools import Bounds, Full, Pool
 from segwatch.flows.web.refusals import refuse
 from segwatch.flows.web.sending import ABORT, Budget, Buffered, SlowReader, TooLarge, deliver
+from segwatch.flows.web.site import path_of
 
 #: Those that run on the shared threads of the web framework (api, writes, pages) are fewer than its 40 threads.
 POOLS: Mapping[str, Bounds] = {
@@ -46,7 +47,7 @@ _MAX_LIGHT = {"limit": 1000, "offset": 10_000}
 
 def pool_of(scope: Scope) -> str:
     """Name of the pool that a request belongs to."""
-    path: str = scope["path"]
+    path = path_of(scope)
     if scope["method"] not in {"GET", "HEAD", "OPTIONS"}:
         return "writes"
     for prefix, name in (

@@ -1,4 +1,4 @@
-"""Alerts over HTTP: anyone who sees the map lists them, who holds the review token marks them."""
+"""Alerts over HTTP: anyone who sees the map lists them, who may review marks them and sees who did."""
 
 from __future__ import annotations
 
@@ -12,9 +12,12 @@ from sqlalchemy import Engine
 
 from segwatch.db import alerts
 from segwatch.db.errors import MarkRefused, NotFound
+from segwatch.db.readers import sees_alert
+from segwatch.db.tokens import Scope
 from segwatch.flows.settings import describe
 from segwatch.flows.web import queries
-from segwatch.flows.web.bodies import authorise, limited
+from segwatch.flows.web.access import require, sight
+from segwatch.flows.web.bodies import limited
 from segwatch.flows.web.reviews import Access
 
 _MOST_BYTES = 2**20
@@ -51,7 +54,7 @@ def router(reading: Engine, access: Access | None) -> APIRouter:
             raise HTTPException(
                 403, "alerts cannot be marked here; start the server with SEGWATCH_REVIEW_TOKEN"
             )
-        authorise(request, access.token)
+        require(Scope.REVIEW)
         received = await limited(request, _MOST_BYTES)
         try:
             asked = Asked.model_validate_json(received)
@@ -67,6 +70,8 @@ def router(reading: Engine, access: Access | None) -> APIRouter:
 def _mark(engine: Engine, alert_id: UUID, asked: Asked) -> bool:
     try:
         with engine.begin() as conn:
+            if not sees_alert(conn, sight(), alert_id):
+                raise alerts.unknown(alert_id)
             return alerts.mark(
                 conn, alert_id, asked.mark, person=asked.person, note=asked.note, until=asked.until
             )

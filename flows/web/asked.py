@@ -26,6 +26,7 @@ _CRS84 = {
     "https://www.opengis.net/def/crs/OGC/1.3/CRS84",
     "[OGC:CRS84]",
 }
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 _CRS_PARAMETERS = {"crs", "bbox-crs", "filter-crs"}
 
 
@@ -128,6 +129,11 @@ def csv_rows(rows: Iterable[dict[str, Any]]) -> Generator[str, None, None]:
     return _lines(list(names if first is None else first), () if first is None else chain((first,), rows))
 
 
+def _cell(value: Any) -> Any:
+    """Spreadsheets compute texts that begin so, whoever wrote them; an apostrophe before one makes it a text."""
+    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
+
+
 def _lines(names: list[str], rows: Iterable[dict[str, Any]]) -> Generator[str, None, None]:
     buffer = io.StringIO()
     writer = csv.DictWriter(buffer, names)
@@ -136,5 +142,5 @@ def _lines(names: list[str], rows: Iterable[dict[str, Any]]) -> Generator[str, N
     for row in rows:
         buffer.seek(0)
         buffer.truncate()
-        writer.writerow(row)
+        writer.writerow({name: _cell(value) for name, value in row.items()})
         yield buffer.getvalue()

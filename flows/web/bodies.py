@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import hmac
 
 from fastapi import HTTPException, Request
-from pydantic import SecretStr
 
 #: For all of a body.
 BODY_SECONDS = 20.0
@@ -33,11 +31,3 @@ async def limited(request: Request, most_bytes: int) -> bytes:
     except TimeoutError:
         raise HTTPException(408, f"all of it has to come within {BODY_SECONDS:g} s") from None
     return bytes(received)
-
-
-def authorise(request: Request, token: SecretStr) -> None:
-    """401 unless the request bears the token."""
-    kind, _, given = request.headers.get("authorization", "").partition(" ")
-    expected = token.get_secret_value().encode()
-    if kind.lower() != "bearer" or not hmac.compare_digest(given.encode(), expected):
-        raise HTTPException(401, "send Authorization: Bearer TOKEN", {"WWW-Authenticate": "Bearer"})

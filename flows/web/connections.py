@@ -141,21 +141,21 @@ def make_server(
     *,
     host: str,
     port: int,
-    trusted_proxies: Sequence[str] = (),
+    proxies: Sequence[str] = (),
     connections: int = MAX_CONNECTIONS,
 ) -> uvicorn.Server:
     """A server that is not running yet.
 
     Parameters
     ----------
-    trusted_proxies
-        Addresses or networks whose ``X-Forwarded-For`` and ``-Proto`` are believed. Nobody else's are: who writes them
-        would have a new name for each request.
+    proxies
+        Addresses or networks that may have any share of the connections. What they say of a request is judged by
+        :mod:`segwatch.flows.web.site`.
     connections
-        At most this many at a time; a fifth of them for one client that is not a trusted proxy.
+        At most this many at a time; a fifth of them for one client that is no such proxy.
     """
     most = min(connections, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2)
-    limits = Connections(most, max(1, most // 5), trusted_proxies)
+    limits = Connections(most, max(1, most // 5), proxies)
     protocol: Any = type("Protocol", (LimitedProtocol,), {"connections_of": limits})
     return uvicorn.Server(
         uvicorn.Config(
@@ -165,8 +165,7 @@ def make_server(
             log_level="warning",
             http=protocol,
             ws="none",
-            proxy_headers=bool(trusted_proxies),
-            forwarded_allow_ips=list(trusted_proxies),
+            proxy_headers=False,
             server_header=False,
             h11_max_incomplete_event_size=_MAX_HEAD_BYTES,
             timeout_graceful_shutdown=_STOP_SECONDS,

@@ -39,8 +39,11 @@ _LONGEST_TEXT = 2000
 _DEEPEST = 10
 
 
-def parse(given: str, columns: Collection[str]) -> cql2.Expr:
-    """A filter in CQL2 text or JSON as an expression that may become SQL; 400 where it may not."""
+def parse(given: str, columns: Collection[str], *, arithmetic: bool = True) -> cql2.Expr:
+    """A filter in CQL2 text or JSON as an expression that may become SQL; 400 where it may not.
+
+    ``arithmetic``: whether it may compute, for those who may see all rows that it could fail on.
+    """
     try:
         if given.lstrip().startswith("{"):
             read = cql2.parse_json(given)  # which bounds nesting itself
@@ -58,6 +61,8 @@ def parse(given: str, columns: Collection[str]) -> cql2.Expr:
     except Exception as error:  # whatever the library raises: its own kinds and plain Exception
         raise _refused("it is no CQL2") from error
     for name, value in _named(tree):
+        if name == "op" and not arithmetic and str(value).lower() in _ARITHMETIC:
+            raise _refused(f"{value} is not allowed to readers of some watches only; compare with a number")
         if name == "op" and str(value).lower() not in _OPERATORS:
             raise _refused(f"{value} is not allowed; {_ALLOWED}")
         if name == "property" and value not in columns:

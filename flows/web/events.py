@@ -1,4 +1,4 @@
-"""``POST /events``: whoever holds the secret tells of events, signed as Standard Webhooks asks.
+"""``POST /events``: whoever holds the secret sends events, signed as Standard Webhooks asks, or with a token for it.
 
 https://www.standardwebhooks.com: the signature covers id, time and body; a message more than five minutes old or
 ahead is refused. One that is sent again within that time adds nothing, as its events are not newer than those held.
@@ -16,7 +16,9 @@ from sqlalchemy import Engine
 from standardwebhooks import Webhook
 from standardwebhooks.webhooks import WebhookVerificationError
 
+from segwatch.db.tokens import Scope
 from segwatch.flows.happenings import keep
+from segwatch.flows.web.access import reader
 from segwatch.flows.web.bodies import limited
 from segwatch.geo.errors import EventRefused
 from segwatch.geo.sources import headers
@@ -30,7 +32,8 @@ class Access:
 
     engine: Engine
     """Of a role that may add events; the map's own may not."""
-    secret: SecretStr
+    secret: SecretStr | None = None
+    """That events are signed with; None = only readers with the right to send events may."""
 
 
 def router(access: Access | None) -> APIRouter:
@@ -43,7 +46,8 @@ def router(access: Access | None) -> APIRouter:
         if access is None:
             raise HTTPException(403, "events are not taken here; start the server with SEGWATCH_EVENT_SECRET")
         body = await limited(request, _MOST_BYTES)
-        _authorise(request, body, access.secret)
+        if Scope.EVENTS not in reader().scopes:
+            _authorise(request, body, access.secret)
         try:
             charset = headers.charset(request.headers.get("content-type", ""))
             recorded, refused = await run_in_threadpool(keep, access.engine, body, "webhook", charset)
@@ -57,7 +61,9 @@ def router(access: Access | None) -> APIRouter:
     return routes
 
 
-def _authorise(request: Request, body: bytes, secret: SecretStr) -> None:
+def _authorise(request: Request, body: bytes, secret: SecretStr | None) -> None:
+    if secret is None:
+        raise HTTPException(401, "send Authorization: Bearer TOKEN", {"WWW-Authenticate": "Bearer"})
     try:
         Webhook(secret.get_secret_value()).verify(body, dict(request.headers), json_parse=False)
     except (WebhookVerificationError, ValueError) as error:  # ValueError: what is no base64 or no text

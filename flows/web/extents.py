@@ -15,6 +15,7 @@ from shapely.geometry import mapping
 from tipg.collections import Collection, Column, PgCollection
 from tipg.model import Extent
 
+from segwatch.flows.web.access import sight
 from segwatch.flows.web.tiles import HIGHEST_LATITUDE
 from segwatch.geo.antimeridian import Bounds, box_of, narrower, split, union_bounds
 from segwatch.geo.bounded import operations
@@ -36,6 +37,8 @@ class MeasuredCollection(PgCollection):
     @property
     def extent(self) -> Extent | None:
         """Of all geometry columns, and of each."""
+        if sight().watches is not None:
+            return None  # it would tell where watches are that this reader may not see
         found: Extent | None = super().extent
         if found is not None and found.spatial is not None and len(self.geometry_columns) > 1:
             found.spatial.bbox[0] = list(union_bounds(_four(column) for column in self.geometry_columns))
@@ -44,6 +47,8 @@ class MeasuredCollection(PgCollection):
     @property
     def bounds(self) -> list[float] | None:
         """For tiles, which number columns from west to east: all of them where the antimeridian is crossed."""
+        if sight().watches is not None:
+            return [-180.0, -HIGHEST_LATITUDE, 180.0, HIGHEST_LATITUDE]
         found: list[float] | None = super().bounds
         if found is None or found[0] <= found[2]:
             return found

@@ -32,6 +32,7 @@ from titiler.core.utils import render_image
 
 from segwatch.db.codec import load_profile
 from segwatch.flows.web import decoding, queries
+from segwatch.flows.web.access import for_reader
 from segwatch.flows.web.caching import Flights, Made, TileCache, answer, is_known, unchanged
 from segwatch.flows.web.renders import Renders
 from segwatch.flows.web.tiles import GRIDS, asked_tile
@@ -153,7 +154,7 @@ class SceneTiles:
     async def answer(self, request: Request, watch: str, scene: UUID, asked: AskedTile) -> Response:
         """The tile; 304 for who has it already; 404 where the watch has no such scene."""
         loop = asyncio.get_running_loop()
-        found = await loop.run_in_executor(self._lookups, self._find, watch, scene)
+        found = await loop.run_in_executor(self._lookups, for_reader(self._find), watch, scene)
         # of what the tile is made from, so that who has it needs no rendering to hear that it is the same
         key = hashlib.sha256(f"{found.digest} {asked!r}".encode()).hexdigest()
         etag = f'"{key[:32]}"'
@@ -211,7 +212,7 @@ def router(engine: Engine, credentials: Callable[[str], Credentials], hosts: Seq
 
 
 def shown_scene(rows: queries.Rows, hosts: Sequence[str] = ()) -> ShownScene:
-    """The items of one scene, as ``watch.imagery`` has them."""
+    """The items of one scene, as ``watch.readable_imagery`` gives them."""
     first = rows[0]
     profile = load_profile(first["profile"])
     items = tuple(
@@ -225,7 +226,7 @@ def shown_scene(rows: queries.Rows, hosts: Sequence[str] = ()) -> ShownScene:
             relative_orbit=row["relative_orbit"],
             processing_baseline=row["processing_baseline"],
             footprint=wkb.loads(row["geom"], hex=True),
-            assets=row["assets"],
+            assets=row["assets"] | row["links"],
             properties=row["properties"],
         )
         for row in rows

@@ -12,6 +12,7 @@ from ipaddress import IPv6Address, ip_address, ip_network
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from segwatch.flows.web.refusals import refuse
+from segwatch.flows.web.site import path_of
 
 #: Clients that are remembered; whoever asked longest ago is forgotten first.
 MAX_CLIENTS = 10_000
@@ -99,7 +100,7 @@ class RateLimit:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The health of the server is never refused."""
-        if scope["type"] == "http" and scope["path"] not in UNLIMITED:
+        if scope["type"] == "http" and path_of(scope) not in UNLIMITED:
             client = client_of(scope)
             wait = self._limiter.wait_seconds(client)
             if wait > 0:

@@ -27,7 +27,9 @@ from tipg.database import close_db_connection, connect_to_db
 from tipg.factory import Endpoints, OGCFeaturesFactory, OGCTilesFactory
 from tipg.settings import DatabaseSettings, PostgresSettings
 
+from segwatch.db import readers
 from segwatch.flows.web import cql, extents
+from segwatch.flows.web.access import sight
 from segwatch.flows.web.admission import OGC_CONNECTIONS
 from segwatch.flows.web.asked import Bounded, csv_rows, known_parameters
 from segwatch.flows.web.collections import ViewCollection
@@ -137,12 +139,13 @@ async def connect(app: FastAPI, database_url: str) -> None:
         app,
         schemas=[_SCHEMA],
         settings=PostgresSettings(database_url=database_url, db_max_conn_size=OGC_CONNECTIONS),
-        server_settings={"timezone": "UTC", "statement_timeout": f"{_SECONDS}s"},
+        server_settings={"timezone": "UTC", "statement_timeout": f"{_SECONDS}s", **readers.BEGIN},
         timeout=_CONNECT_SECONDS,
-        setup=_read_only,
+        setup=_for_the_reader,
     )
     async with app.state.pool.acquire() as conn:
         await conn.execute("SET statement_timeout = 0")  # it looks at every row; the pool takes this back
+        await conn.execute(readers.SET_SESSION, *readers.EVERYTHING.settings)
         collections = await extents.measured(conn, await pg_get_collection_index(conn, settings=settings))
     views = [_view(one) for one in collections]
     app.state.collection_catalog = Catalog(
@@ -169,9 +172,10 @@ async def disconnect(app: FastAPI) -> None:
     await close_db_connection(app)
 
 
-async def _read_only(conn: asyncpg.Connection) -> None:
+async def _for_the_reader(conn: asyncpg.Connection) -> None:
     """For each request anew: tipg makes temporary functions in a new connection, and a pool resets what is set."""
     await conn.execute("SET default_transaction_read_only = on")
+    await conn.execute(readers.SET_SESSION, *sight().settings)
 
 
 def _described(request: Request) -> Response:
@@ -192,7 +196,10 @@ def _condition(
     """The filter, with shapes that cross the antimeridian split: the database measures in the plane."""
     if given is None:
         return None
-    asked = cql.parse(given, {column.name for column in collection.properties}).to_json()
+    # an error of a row that may not be seen would tell of it: those of arithmetic depend on values
+    asked = cql.parse(
+        given, {column.name for column in collection.properties}, arithmetic=sight().watches is None
+    ).to_json()
     return cql2.Expr(extents.split_shapes(asked))
 
 

@@ -94,7 +94,7 @@ _UNUSED = text(
     ORDER BY c.acquired_at DESC NULLS FIRST, c.observation_id LIMIT :limit
     """
 )
-_IMAGERY = text("SELECT * FROM watch.imagery WHERE watch = :watch AND scene_id = :scene_id ORDER BY item_id")
+_IMAGERY = text("SELECT * FROM watch.readable_imagery(:watch, CAST(:scene_id AS uuid)) ORDER BY item_id")
 
 Rows = list[dict[str, Any]]
 

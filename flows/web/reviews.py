@@ -1,4 +1,4 @@
-"""Verdicts over HTTP: anyone who sees the map reads them, who holds the token adds them."""
+"""Verdicts over HTTP: anyone who sees the map reads them, who may review adds them and sees who gave them."""
 
 from __future__ import annotations
 
@@ -13,12 +13,15 @@ from sqlalchemy import Engine
 
 from segwatch.db import reviews
 from segwatch.db.errors import NotFound, ReviewRefused
+from segwatch.db.readers import sees_track
+from segwatch.db.tokens import Scope
 from segwatch.flows.errors import ConfigError
 from segwatch.flows.outlines import from_geojson
 from segwatch.flows.settings import describe
 from segwatch.flows.turns import turn
 from segwatch.flows.web import queries
-from segwatch.flows.web.bodies import authorise, limited
+from segwatch.flows.web.access import require, sight
+from segwatch.flows.web.bodies import limited
 
 _MOST_BYTES = 4 * 2**20
 
@@ -29,7 +32,8 @@ class Access:
 
     engine: Engine
     """Of a role that may add reviews; the map's own may not."""
-    token: SecretStr
+    token: SecretStr | None = None
+    """Would do by itself; None = only readers with the right to review may."""
 
 
 class Asked(BaseModel):
@@ -62,7 +66,7 @@ def router(reading: Engine, access: Access | None) -> APIRouter:
             raise HTTPException(
                 403, "reviews are switched off here; start the server with SEGWATCH_REVIEW_TOKEN"
             )
-        authorise(request, access.token)
+        require(Scope.REVIEW)
         made = await run_in_threadpool(_decide, access.engine, await _body(request))
         response.status_code = 201 if made.created else 200
         return {"review_id": made.id, "track_id": made.track_id, "verdict": made.verdict}
@@ -82,6 +86,8 @@ def _decide(engine: Engine, asked: Asked) -> reviews.Review:
     try:
         outline = None if asked.outline is None else from_geojson(asked.outline, "outline")
         with engine.begin() as conn:
+            if not sees_track(conn, sight(), asked.track_id):
+                raise reviews.unknown(asked.track_id)
             return reviews.decide(
                 conn,
                 asked.track_id,

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import errno
+import hmac
 import logging
 import socket
-from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
@@ -21,11 +22,10 @@ from sqlalchemy.exc import TimeoutError as NoConnection
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from segwatch.db import roles
+from segwatch.db import readers, roles, tokens
 from segwatch.db.engine import ShortPatience, driver_url, make_engine
 from segwatch.db.ports import any_free
 from segwatch.flows.errors import ServiceError
-from segwatch.flows.hosts import KnownHosts, is_loopback
 from segwatch.flows.web import (
     alerts,
     connections,
@@ -33,16 +33,19 @@ from segwatch.flows.web import (
     feeds,
     health,
     imagery,
+    login,
     ogc,
     queries,
     reviews,
     vector,
 )
+from segwatch.flows.web.access import LOOKUPS, Arrivals, Door, Gate, sight
 from segwatch.flows.web.admission import POOLS, RequestPools
 from segwatch.flows.web.caching import answer
 from segwatch.flows.web.decoding import DecodersBusy
 from segwatch.flows.web.limits import REQUESTS, Rate, RateLimit
 from segwatch.flows.web.refusals import refusal
+from segwatch.flows.web.site import Site
 from segwatch.flows.web.tiles import asked_mercator_tile
 from segwatch.geo.errors import GeoError
 from segwatch.geo.sources.access import NO_CREDENTIALS, Credentials
@@ -85,6 +88,9 @@ class Access:
     """By name of the profile."""
     imagery_hosts: tuple[str, ...] = ()
     """See :attr:`segwatch.flows.settings.FlowSettings.imagery_hosts`."""
+    site: Site = field(default_factory=Site)
+    closed: bool = False
+    """Whether who reads needs to be known."""
 
 
 NOBODY = Access()
@@ -96,17 +102,8 @@ def serve(
     host: str,
     port: int,
     access: Access = NOBODY,
-    names: Collection[str] = (),
-    trusted_proxies: Sequence[str] = (),
 ) -> None:
     """Run until stopped, with the analyst's rights: whoever asks has those of ``database_url``.
-
-    Parameters
-    ----------
-    names
-        Requests by another name than these, loopback's and, beyond loopback, any address are refused.
-    trusted_proxies
-        See :func:`segwatch.flows.web.connections.make_server`.
 
     Raises
     ------
@@ -117,8 +114,8 @@ def serve(
     """
     _require_reader(database_url)
     _require_port(host, port)
-    app = KnownHosts(create_app(database_url, access), names, any_address=not is_loopback(host))
-    server = connections.make_server(app, host=host, port=port, trusted_proxies=trusted_proxies)
+    proxies = [str(one) for one in access.site.proxies]
+    server = connections.make_server(create_app(database_url, access), host=host, port=port, proxies=proxies)
     server.run()
     if not server.started:  # the log says why
         raise SystemExit(_NOT_STARTED)
@@ -154,23 +151,28 @@ class Engines:
     api: Engine
     tiles: Engine
     imagery: Engine
+    tokens: Engine
     health: Engine
 
     @classmethod
     def on(cls, database_url: str) -> Engines:
-        """Of the analyst, who only reads."""
+        """Of the analyst, who only reads, and sees what the reader of the request may see."""
 
         def make(connections: int, seconds: int = _STATEMENT_SECONDS) -> Engine:
             patience = ShortPatience(connections, seconds)
-            return make_engine(
-                database_url, application_name="segwatch-web", read_only=True, patience=patience
-            )
+            return readers.engine_for(database_url, sight, application_name="segwatch-web", patience=patience)
 
-        return cls(make(POOLS["api"].running), make(vector.CONNECTIONS), make(imagery.LOOKUPS), make(1, 1))
+        return cls(
+            api=make(POOLS["api"].running),
+            tiles=make(vector.CONNECTIONS),
+            imagery=make(imagery.LOOKUPS),
+            tokens=make(LOOKUPS),
+            health=make(1, 1),
+        )
 
     def dispose(self) -> None:
         """Close all connections."""
-        for engine in (self.api, self.tiles, self.imagery, self.health):
+        for engine in (self.api, self.tiles, self.imagery, self.tokens, self.health):
             engine.dispose()
 
 
@@ -188,9 +190,12 @@ def create_app(database_url: str, access: Access = NOBODY, rate: Rate = REQUESTS
         engines.dispose()
 
     app = FastAPI(title="segwatch", lifespan=lifespan, docs_url=None, redoc_url=None)
+    door = _door(engines.tokens, access)
     # the last one is the first that a request meets
     app.add_middleware(RequestPools)
+    app.add_middleware(Gate, door=door)
     app.add_middleware(RateLimit, rate=rate)
+    app.add_middleware(Arrivals, site=access.site)
     app.add_middleware(_Hardened)
     app.add_exception_handler(GeoError, _unreadable)
     app.add_exception_handler(DataError, _unfit)
@@ -199,6 +204,7 @@ def create_app(database_url: str, access: Access = NOBODY, rate: Rate = REQUESTS
         app.add_exception_handler(lost, _unavailable)
     app.include_router(health.router(engines.health))
     _add_pages(app, engines)
+    app.include_router(login.router(door.find))
     app.include_router(reviews.router(engines.api, access.reviews), prefix="/api", tags=["reviews"])
     app.include_router(alerts.router(engines.api, access.reviews), prefix="/api", tags=["alerts"])
     app.include_router(events.router(access.events), tags=["events"])
@@ -211,6 +217,19 @@ def create_app(database_url: str, access: Access = NOBODY, rate: Rate = REQUESTS
     app.mount("/ogc", ogc.OwnRoot(features))
     app.mount("/static", StaticFiles(directory=_STATIC), name="static")
     return app
+
+
+def _door(engine: Engine, access: Access) -> Door:
+    def find(given: str) -> tokens.Token | None:
+        token = access.reviews.token if access.reviews is not None else None
+        if token is not None and hmac.compare_digest(given.encode(), token.get_secret_value().encode()):
+            return tokens.Token("review token", None, frozenset({tokens.Scope.READ, tokens.Scope.REVIEW}))
+        with engine.connect() as conn:
+            return tokens.find(conn, given)
+
+    on = {tokens.Scope.REVIEW: access.reviews, tokens.Scope.EVENTS: access.events}
+    taken = frozenset(scope for scope, part in on.items() if part is not None)
+    return Door(find, access.closed, taken, access.site)
 
 
 def _add_pages(app: FastAPI, engines: Engines) -> None:
@@ -243,7 +262,7 @@ def _add_pages(app: FastAPI, engines: Engines) -> None:
         request: Request, watch: str, at: str, place: Annotated[Tile, Depends(asked_mercator_tile)]
     ) -> Response:
         """The objects of a watch as they were at a time, as a vector tile: see ``watch.objects_tile``."""
-        made = await tiles.tile(vector.TileKey(watch, at, place))
+        made = await tiles.tile(vector.TileKey(watch, at, place, sight().settings))
         # what holds may change at any moment: another scene, a verdict
         return answer(request, made, "no-cache")
 

@@ -14,6 +14,7 @@ from morecantile import Tile
 from sqlalchemy import Engine
 
 from segwatch.flows.web import queries
+from segwatch.flows.web.access import for_reader
 from segwatch.flows.web.caching import Flights, Made, TileCache
 
 #: Tiles that are made at a time, and connections that it takes: one more asks for snapshots.
@@ -32,6 +33,8 @@ class TileKey:
     watch: str
     at: str
     place: Tile
+    seen_by: tuple[str, str]
+    """Settings of who may see it: readers of different watches share no tile."""
 
 
 class Snapshots:
@@ -82,7 +85,7 @@ class VectorTiles:
         return await self._flights.join((key, now), lambda: self._make(key))
 
     async def _make(self, key: TileKey) -> Made:
-        made = await asyncio.get_running_loop().run_in_executor(self._threads, self._read, key)
+        made = await asyncio.get_running_loop().run_in_executor(self._threads, for_reader(self._read), key)
         if max(len(key.watch), len(key.at)) <= _MAX_KEPT_NAME:
             self._kept.put(key, made)
         return made

@@ -24,9 +24,10 @@ from urllib.parse import urlsplit
 
 import httpx
 
+from segwatch.geo.addresses import unsigned
 from segwatch.geo.errors import AccessDenied
 from segwatch.geo.sources import hrefs
-from segwatch.geo.sources.signatures import unsigned, with_token
+from segwatch.geo.sources.signatures import with_token
 from segwatch.geo.types import AssetAccess, Profile
 
 Credentials = Mapping[str, str]

@@ -21,6 +21,7 @@ from urllib.parse import quote
 from pystac_client.exceptions import APIError
 from shapely.geometry.base import BaseGeometry
 
+from segwatch.geo.addresses import public
 from segwatch.geo.errors import (
     AddressRefused,
     BadItem,
@@ -30,6 +31,7 @@ from segwatch.geo.errors import (
     UnsafeHref,
 )
 from segwatch.geo.identity import catalog_identity
+from segwatch.geo.printable import clean
 from segwatch.geo.scenes import ANY_COLLECTION, MALFORMED, parse_item, when_and_where
 from segwatch.geo.sources import faults, hrefs
 from segwatch.geo.sources.asking import (
@@ -302,7 +304,7 @@ def _parse(
 ) -> Item | Rejected:
     name = quote(shortened(str(storable(item_id)), _LONGEST_REASON), safe="")
     path = f"/collections/{quote(profile.collection, safe='')}/items/{name}"
-    base = catalog_url.rstrip("/") + path
+    base = public(catalog_url, query=False).rstrip("/") + path
     try:
         return parse_item(document, profile, base=base, catalog=source)
     except BadItem as error:
@@ -313,11 +315,9 @@ def _parse(
 
 
 def _rejected(item_id: str, href: str, reason: str) -> Rejected:
-    """In words that can be stored: all of them are the catalog's."""
-    item_id, href, reason = (
-        shortened(str(storable(one)), _LONGEST_REASON) for one in (item_id, href, reason)
-    )
-    return Rejected(item_id, href, reason)
+    """In words that can be stored and shown: all of them are the catalog's."""
+    item_id, href = (shortened(str(storable(one)), _LONGEST_REASON) for one in (item_id, public(href)))
+    return Rejected(item_id, href, clean(reason, _LONGEST_REASON))
 
 
 def _wanted(

@@ -15,8 +15,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from urllib.parse import SplitResult, urljoin, urlsplit, urlunsplit
+from urllib.parse import SplitResult, urljoin, urlsplit
 
+from segwatch.geo.addresses import public
 from segwatch.geo.errors import UnsafeHref
 from segwatch.geo.types import Profile
 
@@ -44,7 +45,9 @@ def check(href: str, allowed_hosts: Sequence[str]) -> str:
     if parts.scheme not in _DEFAULT_PORTS:
         raise UnsafeHref(shown(href), f"scheme {parts.scheme or 'none'!r} is not http or https")
     if "@" in parts.netloc:
-        raise UnsafeHref(shown(href), "it carries user information")
+        raise UnsafeHref(
+            shown(href), "it carries user information; credentials belong into SEGWATCH_CREDENTIALS"
+        )
     host, port = _origin(parts)
     if not host:
         raise UnsafeHref(shown(href), "it names no host")
@@ -132,12 +135,7 @@ def _place(href: str) -> str:
 
 def shown(href: str) -> str:
     """The href as it may be logged: without query (signatures) and user information."""
-    try:
-        parts = urlsplit(href)
-    except ValueError:
-        return href[:200]
-    netloc = parts.netloc.rpartition("@")[2]
-    return urlunsplit((parts.scheme, netloc, parts.path, "", ""))[:500]
+    return public(href, query=False, most=500)
 
 
 def _split(href: str) -> SplitResult:

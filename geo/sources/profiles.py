@@ -15,6 +15,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from segwatch.geo.addresses import open_address
 from segwatch.geo.errors import ProfileError
 from segwatch.geo.spelling import about_field, nearest
 from segwatch.geo.types import AssetAccess, BandRef, CloudMask, Profile
@@ -58,12 +59,16 @@ class _Band(_Plain):
         return BandRef(self.asset, self.index, minus, self.low, self.high)
 
 
+#: Of a service; who shows a profile shows it.
+_Address = Annotated[str, AfterValidator(open_address)]
+
+
 class _Access(_Part):
     method: Literal["planetary-computer", "bearer", "headers", "oauth2", "s3"]
-    token_url: str = Field("", pattern=r"^(https?://\S+)?$")
+    token_url: _Address = Field("", pattern=r"^(https?://\S+)?$")
     client_id: str = ""
     region: str = Field("", pattern=r"^[a-z0-9-]*$")
-    endpoint: str = Field("", pattern=r"^(https?://[^\s/]+)?$")
+    endpoint: _Address = Field("", pattern=r"^(https?://[^\s/]+)?$")
     requester_pays: bool = False
     redirect_hosts: tuple[Annotated[str, AfterValidator(_host)], ...] = ()
 
@@ -97,7 +102,7 @@ class _Bands(_Part):
 class _ProfileFile(_Part):
     title: str
     collection: str = Field(min_length=1)
-    catalog: str | None = Field(None, pattern=r"^https?://\S+$")
+    catalog: _Address | None = Field(None, pattern=r"^https?://\S+$")
     bands: _Bands
     low: float
     high: float

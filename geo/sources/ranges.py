@@ -20,6 +20,7 @@ from threading import Lock
 
 import httpx
 
+from segwatch.geo.addresses import unsigned
 from segwatch.geo.errors import AccessDenied, ReadFailed, SourceFailed, UnfitPixels, UnsafeHref
 from segwatch.geo.sources import circuits, egress, faults, hrefs
 from segwatch.geo.sources.access import Credentials, Signer
@@ -34,7 +35,7 @@ from segwatch.geo.sources.headers import (
     parse_validator,
     single_part,
 )
-from segwatch.geo.sources.signatures import expiry, unsigned
+from segwatch.geo.sources.signatures import expiry
 from segwatch.geo.types import Profile
 
 _log = logging.getLogger(__name__)

@@ -30,15 +30,22 @@ const map = new maplibregl.Map({
 map.addControl(new maplibregl.NavigationControl({ showCompass: false }), "top-left");
 map.addControl(new maplibregl.ScaleControl(), "bottom-left");
 
-async function get(path) {
+/** Whoever is not known (any more) logs in. */
+async function fetched(path) {
   const answer = await fetch(path);
+  if (answer.status === 401) location.assign("/login");
+  return answer;
+}
+
+async function get(path) {
+  const answer = await fetched(path);
   if (!answer.ok) throw new Error(`${path}: ${answer.status}`);
   return answer.json();
 }
 
 /** Rows, and how many there would be without a limit. */
 async function getSome(path) {
-  const answer = await fetch(path);
+  const answer = await fetched(path);
   if (!answer.ok) throw new Error(`${path}: ${answer.status}`);
   return { rows: await answer.json(), count: Number(answer.headers.get("X-Total-Count")) };
 }

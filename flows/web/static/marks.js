@@ -10,7 +10,7 @@ for (const [id, key] of Object.entries(KEPT)) element(id).value = sessionStorage
 export function status(alert) {
   if (alert.status === "open") return "open";
   const until = alert.status === "snoozed" ? ` until ${minute(alert.snoozed_until)} UTC` : "";
-  return `${alert.status}${until} by ${alert.status_by}`;
+  return `${alert.status}${until}${alert.status_by ? ` by ${alert.status_by}` : ""}`;
 }
 
 /** Show the panel of an alert; `changed` is called once a mark was recorded. */

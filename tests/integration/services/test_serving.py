@@ -53,7 +53,7 @@ def test_the_map_takes_the_role_that_reads(database: Database) -> None:
     port = any_free()
     with subprocess.Popen(
         [sys.executable, "-P", "-m", "segwatch.flows.cli", "serve", "--port", str(port)],
-        env=environment(analyst=database.url("segwatch_analyst")) | {"SEGWATCH_HOSTS": '["map.example.org"]'},
+        env=environment(analyst=database.url("segwatch_analyst")) | {"SEGWATCH_ALLOWED_HOSTS": '["map.example.org"]'},
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     ) as server:  # fmt: skip
         try:
@@ -65,7 +65,7 @@ def test_the_map_takes_the_role_that_reads(database: Database) -> None:
             hosts = ("map.example.org", "localhost", "evil.example", "10.0.0.1")
             got = [httpx.get(f"http://127.0.0.1:{port}/api/watches", headers={"Host": one}) for one in hosts]
             assert [one.status_code for one in got] == [200, 200, 400, 400]
-            assert "SEGWATCH_HOSTS" in got[2].text
+            assert "SEGWATCH_ALLOWED_HOSTS" in got[2].text
         finally:
             server.kill()
 
@@ -86,6 +86,42 @@ def test_a_port_that_is_taken_is_named_with_one_that_is_free(database: Database)
     assert offered is not None
     assert ports.is_free(int(offered[1]))
     assert "Traceback" not in said
+
+
+def _segwatch(*arguments: str, **urls: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-P", "-m", "segwatch.flows.cli", *arguments],
+        env=environment(**urls), capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+
+
+def test_a_server_beyond_loopback_wants_a_token(database: Database) -> None:
+    urls = {"database": database.url(), "analyst": database.url("segwatch_analyst")}
+    made = _segwatch("token", "create", "ada", "--all-watches", **urls)
+    assert made.returncode == 0, made.stderr
+    secret = made.stdout.strip()
+    listed = _segwatch("token", "list", "--json", **urls).stdout
+    assert '"ada"' in listed
+    assert secret.rpartition("_")[2] not in listed
+    port = any_free()
+    with subprocess.Popen(
+        [sys.executable, "-P", "-m", "segwatch.flows.cli", "serve", "--host", "0.0.0.0", "--port", str(port)],
+        env=environment(**urls), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    ) as server:  # fmt: skip
+        try:
+            until = time.monotonic() + 60
+            while not _answers(port):
+                assert time.monotonic() < until
+                assert server.poll() is None
+                time.sleep(0.1)
+            url = f"http://127.0.0.1:{port}/api/watches"
+            assert httpx.get(url).status_code == 401
+            assert httpx.get(url, headers={"Authorization": f"Bearer {secret}"}).json() == []
+            assert httpx.get(url, headers={"Host": "evil.example"}).status_code == 400
+            assert _segwatch("token", "revoke", "ada", **urls).returncode == 0
+            assert httpx.get(url, headers={"Authorization": f"Bearer {secret}"}).status_code == 401
+        finally:
+            server.kill()
 
 
 def _answers(port: int) -> bool:

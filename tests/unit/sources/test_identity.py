@@ -8,7 +8,8 @@ from datetime import UTC, datetime
 import pytest
 from shapely.geometry import box
 
-from segwatch.geo.identity import catalog_identity, place, unsigned
+from segwatch.geo.addresses import public
+from segwatch.geo.identity import catalog_identity, place
 from segwatch.geo.types import Scene
 
 
@@ -70,7 +71,7 @@ def test_the_root_of_a_host_and_of_an_address_without_a_name() -> None:
     ],
 )
 def test_signatures_are_no_part_of_a_link(signed: str, kept: str) -> None:
-    assert unsigned(signed) == kept
+    assert public(signed) == kept
     assert place(signed) == place(kept)
 
 

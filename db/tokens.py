@@ -1,0 +1,156 @@
+"""Tokens of those who read, review or send events over HTTP: 256 random bits, of which a SHA-256 digest is kept.
+
+A token is ``segwatch_ID_SECRET``: by its id it is found, by the digest it is known.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+import secrets
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import Connection, insert, select, text, update
+from sqlalchemy.exc import IntegrityError
+
+from segwatch.db import tables, watches
+from segwatch.db.errors import NotFound, TokenRefused
+
+PREFIX = "segwatch_"
+MAX_TOKEN = 200
+_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9._@-]{0,62}")
+_TOKEN = re.compile(rf"{PREFIX}([0-9a-f]{{16}})_([A-Za-z0-9_-]{{43}})")
+_FIND = text("SELECT name, digest, watches, scopes, expires_at FROM watch.access_token(:id)")
+_NOW = text("SELECT clock_timestamp()")
+
+
+class Scope(StrEnum):
+    """What a token may do."""
+
+    READ = "read"
+    REVIEW = "review"
+    """Review objects, mark alerts, and see who did."""
+    EVENTS = "events"
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """A token that holds, without its secret."""
+
+    name: str
+    watches: frozenset[str] | None
+    """None = all, those that come later too."""
+    scopes: frozenset[Scope]
+    expires_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Created:
+    """A new token; it is shown once and kept nowhere."""
+
+    id: str
+    secret: str = field(repr=False)
+
+
+def create(
+    conn: Connection,
+    name: str,
+    *,
+    watch_names: Collection[str] | None,
+    scopes: Collection[Scope],
+    expires_at: datetime | None,
+) -> Created:
+    """Make a token.
+
+    Parameters
+    ----------
+    watch_names
+        What it may see; None = every watch, those that come later too.
+
+    Raises
+    ------
+    TokenRefused
+        The name cannot be one, or is taken; or there is nothing that the token may do.
+    NotFound
+        There is no such watch.
+    """
+    _check(conn, name, watch_names, scopes, expires_at)
+    identity, secret = secrets.token_hex(8), secrets.token_urlsafe(32)
+    made = Created(identity, f"{PREFIX}{identity}_{secret}")
+    row = {
+        "id": identity,
+        "name": name,
+        "digest": _digest(made.secret),
+        "watches": None if watch_names is None else sorted(set(watch_names)),
+        "scopes": sorted(set(scopes)),
+        "expires_at": expires_at,
+    }
+    try:
+        conn.execute(insert(tables.access_token).values(row))
+    except IntegrityError as error:
+        raise TokenRefused(
+            f"there is a token named {name!r}; revoke it first: segwatch token revoke {name}"
+        ) from error
+    return made
+
+
+def _check(
+    conn: Connection,
+    name: str,
+    watch_names: Collection[str] | None,
+    scopes: Collection[Scope],
+    expires_at: datetime | None,
+) -> None:
+    if not _NAME.fullmatch(name):
+        raise TokenRefused(f"{name!r} cannot name a token; use letters, digits and . _ @ - (at most 63)")
+    if not scopes or (watch_names is not None and not watch_names):
+        raise TokenRefused("a token needs a scope, and a watch or all of them")
+    if expires_at is not None and expires_at <= conn.execute(_NOW).scalar_one():
+        raise TokenRefused(f"{expires_at:%Y-%m-%d %H:%M} UTC has passed; choose a later end")
+    for one in watch_names or ():
+        watches.require(conn, one)
+
+
+def listed(conn: Connection) -> list[dict[str, Any]]:
+    """Every token that was not revoked, by name; of secrets nothing."""
+    table = tables.access_token
+    columns = (table.c[name] for name in ("id", "name", "watches", "scopes", "created_at", "expires_at"))
+    query = select(*columns).where(table.c.revoked_at.is_(None)).order_by(table.c.name)
+    return [dict(row) for row in conn.execute(query).mappings()]
+
+
+def revoke(conn: Connection, name: str) -> None:
+    """End a token from now on.
+
+    Raises
+    ------
+    NotFound
+        There is none of that name.
+    """
+    table = tables.access_token
+    ended = update(table).where(table.c.name == name, table.c.revoked_at.is_(None))
+    if conn.execute(ended.values(revoked_at=text("clock_timestamp()"))).rowcount == 0:
+        raise NotFound(f"no token named {name!r}; see: segwatch token list")
+
+
+def find(conn: Connection, given: str) -> Token | None:
+    """The token that somebody gave, if it holds now; the analyst's rights are enough to ask."""
+    match = _TOKEN.fullmatch(given)
+    if match is None:
+        return None
+    row = conn.execute(_FIND, {"id": match[1]}).first()
+    # in constant time: how long it takes must not tell how much of it is right
+    if row is None or not hmac.compare_digest(bytes(row.digest), _digest(given)):
+        return None
+    watches = None if row.watches is None else frozenset(row.watches)
+    scopes = frozenset(one for one in Scope if one.value in row.scopes)
+    return Token(row.name, watches, scopes, row.expires_at)
+
+
+def _digest(token: str) -> bytes:
+    return hashlib.sha256(token.encode()).digest()

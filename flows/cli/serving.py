@@ -1,0 +1,85 @@
+"""``segwatch serve``: the map, for this machine, for those with a token, or for everyone."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from segwatch.flows.cli.console import clear_errors, say, warn
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
+    from segwatch.flows.settings import FlowSettings
+    from segwatch.flows.web.server import Access
+
+
+def serve(
+    port: Annotated[int, typer.Option(min=1, max=65535)] = 8080,
+    host: Annotated[str, typer.Option(help="address to listen on")] = "127.0.0.1",
+    public: Annotated[
+        bool, typer.Option("--public", help="let everyone read who reaches it, without a token")
+    ] = False,
+    closed: Annotated[
+        bool, typer.Option("--closed", help="ask for tokens on this machine alone, too")
+    ] = False,
+    writing: Annotated[
+        bool,
+        typer.Option(
+            "--writing", help="let tokens with the scopes review and events write, as SEGWATCH_DATABASE_URL"
+        ),
+    ] = False,
+) -> None:
+    """Serve the map, OGC API Features and tiles of the analyst views, and the scenes' imagery.
+
+    It reads with the rights of SEGWATCH_ANALYST_URL's role, which may only read (unset: the embedded cluster's).
+    As soon as others than this machine reach it (--host, or a proxy in front of it: SEGWATCH_PUBLIC_URL,
+    SEGWATCH_ALLOWED_HOSTS, SEGWATCH_TRUSTED_PROXIES), readers need a token of `segwatch token create`, or a proxy that
+    names them (SEGWATCH_PROXY_USER_HEADER, SEGWATCH_PROXY_USERS); --public leaves that out.
+    Each client may ask 50 times a second; behind a proxy that SEGWATCH_TRUSTED_PROXIES does not name, all count as
+    one. /healthz says whether the server lives, /readyz whether its database answers.
+    With SEGWATCH_REVIEW_TOKEN set, who sends it may add reviews; with SEGWATCH_EVENT_SECRET, who signs may add events.
+    """
+    from segwatch.flows import assemble
+    from segwatch.flows.errors import ConfigError
+    from segwatch.flows.settings import load_settings
+    from segwatch.flows.web.server import serve as run_server
+    from segwatch.flows.web.site import is_reached_from_elsewhere
+
+    with clear_errors():
+        settings = load_settings()
+        if public and closed:
+            raise ConfigError("--public and --closed exclude each other; leave one out")
+        elsewhere = is_reached_from_elsewhere(settings, host)
+        needed = closed or (elsewhere and not public)
+        if needed:
+            say(
+                "readers need a token: segwatch token create NAME --watch WATCH; see also: segwatch serve --help"
+            )
+        elif elsewhere:
+            warn("--public: everyone who reaches this server reads every watch")
+        writes = writing or settings.review_token or settings.event_secret
+        # a map that nobody may write through needs no role that may
+        with assemble.worker_engine(settings) if writes else nullcontext() as engine:
+            access = _access(settings, host, engine, closed=needed, writing=writing)
+            run_server(assemble.analyst_url(settings), host=host, port=port, access=access)
+
+
+def _access(
+    settings: FlowSettings, host: str, engine: Engine | None, *, closed: bool, writing: bool
+) -> Access:
+    from segwatch.flows.web import events, reviews
+    from segwatch.flows.web.server import Access
+    from segwatch.flows.web.site import site_of
+
+    token, secret = settings.review_token, settings.event_secret
+    return Access(
+        reviews=reviews.Access(engine, token) if engine is not None and (token or writing) else None,
+        events=events.Access(engine, secret) if engine is not None and (secret or writing) else None,
+        credentials=settings.credentials_for,
+        imagery_hosts=settings.imagery_hosts,
+        site=site_of(settings, host),
+        closed=closed,
+    )
