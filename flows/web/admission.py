@@ -145,7 +145,7 @@ class RequestPools:
 
         task.add_done_callback(left)
         try:
-            done, _ = await asyncio.wait({task}, timeout=pool.bounds.seconds)
+            done, _ = await asyncio.wait({task}, timeout=pool.limits.seconds)
             if not done:
                 return _LATE
             task.result()

@@ -19,7 +19,7 @@ from segwatch.flows.web.refusals import refuse
 
 _MAX_COLLECTIONS = 1000
 #: A page for people is written by the one thread that serves all requests.
-_MAX_HTML_FEATURES = 200
+_MAX_HTML_FEATURES = 100
 #: The only reference system in which coordinates are given and taken; parameters may name it.
 _CRS84 = {
     "http://www.opengis.net/def/crs/OGC/1.3/CRS84",

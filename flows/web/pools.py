@@ -31,7 +31,7 @@ class Pool:
     """Places for requests; who waits longest comes first, but one client never gets all of them."""
 
     def __init__(self, bounds: Bounds) -> None:
-        self.bounds = bounds
+        self.limits = bounds
         self.work = None if bounds.work is None else RateLimiter(bounds.work)
         self._running: Counter[str] = Counter()
         self._waiting: deque[tuple[str, asyncio.Future[None]]] = deque()
@@ -50,12 +50,12 @@ class Pool:
             self._running[client] += 1
             return
         waiting = sum(1 for one, _ in self._waiting if one == client)
-        if len(self._waiting) >= self.bounds.waiting or waiting >= self._most_waiting:
+        if len(self._waiting) >= self.limits.waiting or waiting >= self._most_waiting:
             raise Full
         place: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append((client, place))
         try:
-            async with asyncio.timeout(self.bounds.wait_seconds):
+            async with asyncio.timeout(self.limits.wait_seconds):
                 await place
         except (TimeoutError, asyncio.CancelledError) as error:
             if place.done() and not place.cancelled():
@@ -79,4 +79,4 @@ class Pool:
                 return
 
     def _may_run(self, client: str) -> bool:
-        return self._running.total() < self.bounds.running and self._running[client] < self._most_running
+        return self._running.total() < self.limits.running and self._running[client] < self._most_running

@@ -378,4 +378,4 @@ def test_long_pages_end_where_an_answer_may_hold_no_more(
         assert len(seen) == len(set(seen)) == page["numberMatched"]
         assert rounds > 2
         html = httpx.get(f"{base}/ogc/collections/watch.objects_now/items?limit=10000&f=html")
-        assert re.search(r"limit=200", html.text)
+        assert re.search(r"limit=100", html.text)

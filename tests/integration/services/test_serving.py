@@ -52,7 +52,7 @@ def test_the_map_takes_the_role_that_reads(database: Database) -> None:
     """Also where nothing else is known: a map that nobody may write through needs no other role."""
     port = any_free()
     with subprocess.Popen(
-        [sys.executable, "-P", "-m", "segwatch.flows.cli", "serve", "--port", str(port)],
+        [sys.executable, "-P", "-m", "segwatch.flows.cli", "serve", "--public", "--port", str(port)],
         env=environment(analyst=database.url("segwatch_analyst")) | {"SEGWATCH_ALLOWED_HOSTS": '["map.example.org"]'},
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     ) as server:  # fmt: skip
