@@ -281,11 +281,12 @@ def test_instructions_teach_presence(source: pool.Pool, tmp_path: Path) -> None:
     lora.add(model.requires_grad_(True), recipe.lora)
     run = Trainer(model, shipped.tokenizer, told, recipe, accelerator_for(recipe))
     assert model.presence is not None
-    before = model.presence.layers[-1].weight.clone()
+    last = cast(torch.nn.Linear, model.presence.layers[-1])
+    before = last.weight.clone()
     first = run.step()
     assert first["presence"] > 0
     assert all(np.isfinite(value) for value in first.values())
-    assert not torch.equal(before, model.presence.layers[-1].weight)
+    assert not torch.equal(before, last.weight)
 
 
 def small_model(*, presence: int = 7) -> SegEarthR2:
