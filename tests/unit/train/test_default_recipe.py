@@ -31,6 +31,7 @@ from segwatch.model.train import (
     labelled,
     labelled_instructions,
     lite_weights,
+    lora,
     losses,
     mask_stage,
     pool,
@@ -38,7 +39,7 @@ from segwatch.model.train import (
 )
 from segwatch.model.train.ahead import Ahead
 from segwatch.model.train.config import Mix, TrainConfig, load
-from segwatch.model.train.loop import LOSSES
+from segwatch.model.train.loop import LOSSES, Trainer, accelerator_for
 from segwatch.model.train.run import train
 from segwatch.model.train.sample import UNKNOWN, Sample
 
@@ -131,7 +132,7 @@ def test_what_is_not_labelled_does_not_count() -> None:
     known[:, :, 5:] = 0.0
     logits = torch.randn(2, 8, 8, generator=torch.Generator().manual_seed(1), requires_grad=True)
     batch = mask_stage.MaskBatch(torch.zeros(1), (2,), torch.zeros(1), truth, known, torch.ones(2))
-    sum(mask_stage.cell_losses(logits, batch)).backward()  # type: ignore[union-attr, no-untyped-call]
+    sum(mask_stage.cell_losses(logits, batch)).backward()  # type: ignore[union-attr]
     assert logits.grad is not None
     assert (logits.grad[:, :, 5:] == 0).all()
     assert (logits.grad[:, :, :5] != 0).all()
@@ -243,6 +244,49 @@ def test_calibration_moves_the_threshold_between_the_classes() -> None:
     assert (found.present, found.absent) == (20, 300)
     few = calibrate.fit([1.0, 2.0, 3.0], [True, True, False])
     assert (few.scale, few.shift) == (1.0, 0.0)
+
+
+def test_a_calibrated_model_is_another_version(tmp_path: Path, samples: list[Sample]) -> None:
+    made = _with_head(2.0)
+    build.save_pretrained(made._model, made._tokenizer, tmp_path / "model", torch.float16)
+    before = identity.version(tmp_path / "model")
+    places = (f"p{number}" for number in range(10_000))
+    chosen = [place for place in places if labelled.part_of(place) == "calibrate"][:6]
+    some = [picture("water", number) for number in range(6)]
+    file = tmp_path / "training.zip"
+    archive.pack([replace(one, place=place) for one, place in zip(some, chosen, strict=True)], file)
+    found = calibrate.calibrate(tmp_path / "model", file, made=1)
+    assert found["water"].present >= 6
+    assert found["road"].absent >= 5
+    assert identity.version(tmp_path / "model") != before
+    head = build.from_pretrained(tmp_path / "model", "cpu").model.presence
+    assert head is not None
+    assert (head.anchors.abs().sum(1) > 0).all()
+    shipped = build.from_pretrained(identity.TINY, "cpu")
+    build.save_pretrained(shipped.model, shipped.tokenizer, tmp_path / "plain")
+    with pytest.raises(CheckpointError, match="no presence head for 7 targets"):
+        calibrate.calibrate(tmp_path / "plain", file)
+
+
+def test_instructions_teach_presence(source: pool.Pool, tmp_path: Path) -> None:
+    told = labelled_instructions.Labelled(source, Mix(absent=0.5, empty=1.0), 64)
+    shipped = build.from_pretrained(identity.TINY, "cpu")
+    torch.manual_seed(0)
+    model = mask_stage._renewed(shipped.model, mask_stage.renewed_config(shipped.model.config, 7))
+    recipe = load(
+        RECIPES / "default-instruct.toml",
+        ["optimizer.images=1", "optimizer.coarse_share=1", "loss.points=64", f'run.state="{tmp_path}"'],
+    )
+    assert recipe.lora is not None
+    lora.add(model.requires_grad_(True), recipe.lora)
+    run = Trainer(model, shipped.tokenizer, told, recipe, accelerator_for(recipe))
+    assert model.presence is not None
+    last = cast(torch.nn.Linear, model.presence.layers[-1])
+    before = last.weight.clone()
+    first = run.step()
+    assert first["presence"] > 0
+    assert all(np.isfinite(value) for value in first.values())
+    assert not torch.equal(before, last.weight)
 
 
 def small_model(*, presence: int = 7) -> SegEarthR2:
