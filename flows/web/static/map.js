@@ -30,9 +30,10 @@ const map = new maplibregl.Map({
 map.addControl(new maplibregl.NavigationControl({ showCompass: false }), "top-left");
 map.addControl(new maplibregl.ScaleControl(), "bottom-left");
 
-/** Whoever is not known (any more) logs in. */
+/** With the token of this tab, who reviewed is shown, too. Whoever is not known (any more) logs in. */
 async function fetched(path) {
-  const answer = await fetch(path);
+  const token = sessionStorage.getItem("segwatch.token");
+  const answer = await fetch(path, token ? { headers: { "Authorization": `Bearer ${token}` } } : {});
   if (answer.status === 401) location.assign("/login");
   return answer;
 }
