@@ -174,7 +174,9 @@ class TrainConfig(_Section):
                 "[masks] goes with data.kind=labelled and without [lora]; labelled sets with instructions need [lora]"
             )
         if self.lora is not None and self.optimizer.average:
-            raise ValueError("optimizer.average averages whole weights, and [lora] trains adapters; set one of the two")
+            raise ValueError(
+                "optimizer.average averages whole weights, and [lora] trains adapters; set one of the two"
+            )
         if self.data.kind != MADE and self.masks is None and self.start.checkpoint is None:
             raise ValueError(
                 f"data.kind={self.data.kind} needs start.checkpoint: from nothing only made scenes can be learned"
