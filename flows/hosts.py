@@ -26,14 +26,11 @@ class KnownHosts:
         What answers the others.
     names
         Names and addresses beside those of loopback, without port.
-    any_address
-        Take every IP address, for a server that listens beyond loopback and cannot know all of its own.
     """
 
-    def __init__(self, app: ASGIApp, names: Collection[str] = (), *, any_address: bool = False) -> None:
+    def __init__(self, app: ASGIApp, names: Collection[str] = ()) -> None:
         self._app = app
         self._names = LOOPBACK | {_bare(name) for name in names}
-        self._any_address = any_address
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer, or hand on."""
@@ -53,8 +50,7 @@ class KnownHosts:
             return False
         if name is None or parts.username is not None or parts.path or parts.query or parts.fragment:
             return False
-        name = name.rstrip(".")
-        return name in self._names or (self._any_address and _is_address(name))
+        return name.rstrip(".") in self._names
 
 
 def is_loopback(host: str) -> bool:
@@ -69,11 +65,3 @@ def is_loopback(host: str) -> bool:
 
 def _bare(name: str) -> str:
     return name.strip().lower().removeprefix("[").removesuffix("]").rstrip(".")
-
-
-def _is_address(name: str) -> bool:
-    try:
-        ipaddress.ip_address(name)
-    except ValueError:
-        return False
-    return True

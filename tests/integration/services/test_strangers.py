@@ -228,8 +228,9 @@ def test_views_and_functions_hold_nothing_that_a_session_may_not_see(
         notice = (
             conn.execute(
                 text(
-                    "SELECT CAST(jsonb_build_object('type', 'segwatch.alert', 'alert_id', alert_id, 'change_id', change_id,"
-                    " 'track_id', track_id, 'valid_at', valid_at, 'watch', watch, 'rule', rule, 'kind', kind,"
+                    "SELECT CAST(jsonb_build_object('type', 'segwatch.alert', 'alert_id', alert_id,"
+                    " 'change_id', change_id, 'track_id', track_id, 'valid_at', valid_at, 'watch', watch,"
+                    " 'rule', rule, 'kind', kind,"
                     " 'target', target) AS text) FROM watch.alerts WHERE watch = 'lakes'"
                 )
             )
