@@ -149,10 +149,10 @@ class System:
         return rows
 
     def counts(self) -> dict[str, int]:
-        """Rows of every table."""
+        """Rows of every table but the log of runs."""
         tables = self.query(
             "SELECT table_name AS name FROM information_schema.tables "
-            "WHERE table_schema = 'segwatch' AND table_type = 'BASE TABLE' ORDER BY 1"
+            "WHERE table_schema = 'segwatch' AND table_type = 'BASE TABLE' AND table_name <> 'run' ORDER BY 1"
         )
         return {
             row["name"]: self.query(f"SELECT count(*) AS n FROM segwatch.{row['name']}")[0]["n"]
