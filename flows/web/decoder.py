@@ -82,7 +82,7 @@ def _told(error: GeoError) -> dict[str, Any]:
         values = [error.source, error.reason]
     else:
         values = []
-    name = next((name for name, kind in ERRORS.items() if type(error) is kind), "")
+    name = next((name for name, kind in ERRORS.items() if isinstance(error, kind)), "")
     return {"error": name, "values": [one[:2000] for one in values]}
 
 

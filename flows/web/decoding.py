@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segwatch.db.codec import dump_profile
-from segwatch.geo.errors import AccessDenied, GeoError, ReadFailed, UnfitPixels, UnsafeHref
+from segwatch.geo.errors import AccessDenied, GeoError, ReadFailed, SourceFailed, UnfitPixels, UnsafeHref
 from segwatch.geo.grid import PixelGrid
 from segwatch.geo.sources import hrefs
 from segwatch.geo.sources.access import NO_CREDENTIALS, Credentials
@@ -43,9 +43,9 @@ _FRUGAL = {"MALLOC_ARENA_MAX": "1", "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREAD
 _START_SECONDS = 60.0
 #: What it sends first.
 READY = b"ready"
-#: Errors that a process tells of by name and values.
+#: Errors that a process tells of by name and values; an error is told as the first of these that it is.
 ERRORS: Mapping[str, type[GeoError]] = {
-    one.__name__: one for one in (ReadFailed, UnfitPixels, UnsafeHref, AccessDenied)
+    one.__name__: one for one in (SourceFailed, UnfitPixels, ReadFailed, UnsafeHref, AccessDenied)
 }
 
 

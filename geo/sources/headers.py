@@ -18,7 +18,9 @@ _CONTENT_RANGE = re.compile(
     r"^\s*bytes[\s=:]+(?:(\d{1,18})\s*-\s*(\d{1,18})|\*)\s*/\s*(\d{1,18}|\*)\s*$", re.IGNORECASE
 )
 _MAX_DIGITS = 18
-_SECONDS = re.compile(r"^\s*(\d{1,300})(?:\.\d*)?\s*$", re.ASCII)
+_SECONDS = re.compile(r"^\s*(\d+)(?:\.\d*)?\s*$", re.ASCII)
+#: No server means more; a longer number counts as this.
+_MAX_WAIT_SECONDS = 366 * 86400.0
 _BOUNDARY = re.compile(r'boundary\s*=\s*(?:"([^"]{1,200})"|([^\s;"]{1,200}))', re.IGNORECASE)
 #: Names that the registry has, and the older ones of RFC 9110 for them.
 _PLAIN = frozenset({"", "identity"})
@@ -104,7 +106,7 @@ def parse_retry_after(headers: Mapping[str, str], now: datetime) -> float:
     said = headers.get("retry-after")
     match = _SECONDS.match(said or "")
     if match is not None:
-        return float(match.group(1))
+        return min(float(match.group(1)), _MAX_WAIT_SECONDS)
     until = parse_date(said)
     if until is None:
         return 0.0

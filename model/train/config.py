@@ -183,7 +183,8 @@ class TrainConfig(_Section):
             )
         if self.data.kind != MADE and (self.start.pixel_steps or self.start.word_steps):
             raise ValueError(
-                f"start.pixel_steps and start.word_steps need made scenes; leave out them or data.kind={self.data.kind}"
+                "start.pixel_steps and start.word_steps need made scenes; leave them out, or "
+                f"data.kind={self.data.kind}"
             )
         if self.run.start_share and self.start.checkpoint is None:
             raise ValueError("run.start_share mixes with start.checkpoint; name one")

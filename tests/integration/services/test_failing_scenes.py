@@ -148,7 +148,7 @@ def test_whatever_one_scene_raises_is_its_reason_and_the_drain_goes_on(
         done = Drain(engine, Well(), _settings()).run()
     first, second = _rows(engine)
     assert (done.failed, done.inferred) == (1, 1)
-    assert (first.state, first.attempts, first.reason) == ("pending", 1, "MemoryError: no room\ufffd")
+    assert (first.state, first.attempts, first.reason) == ("pending", 1, "MemoryError: no room\\x00")
     assert second.state == "inferred"
 
 

@@ -12,6 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
+from ipaddress import ip_network
 from threading import Thread
 from typing import Any
 
@@ -30,9 +31,9 @@ from segwatch.flows.web import (
     bodies,
     circuits,
     connections,
+    decoding,
     events,
     health,
-    imagery,
     pages,
     queries,
     renders,
@@ -41,6 +42,7 @@ from segwatch.flows.web import (
 from segwatch.flows.web.admission import RequestPools
 from segwatch.flows.web.limits import Rate
 from segwatch.flows.web.server import Access, create_app
+from segwatch.flows.web.site import Site
 from tests.conftest import Database
 from tests.integration.services.conftest import LAKE
 from tests.invariants.conftest import Ledger, Look, cells
@@ -107,10 +109,15 @@ def meanwhile(base: str, paths: list[str]) -> Iterator[list[httpx.Response]]:
 def test_a_host_of_imagery_that_never_answers_stops_nothing_else(
     database: Database, url: str, scene: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(imagery, "READ_SECONDS", 2.0)
+    impatient = decoding.Decoders(decoding.Limits(reading_seconds=2.0))
+    monkeypatch.setattr(decoding, "_shared", lambda: impatient)
     monkeypatch.setattr(renders, "_SLOW_SECONDS", 1.0)
     monkeypatch.setattr(circuits, "OPEN_SECONDS", 4.0)
-    with silent_host() as (picture_url, host_answers), live(create_app(url)) as base:
+    with (
+        closing(impatient),
+        silent_host() as (picture_url, host_answers),
+        live(create_app(url)) as base,
+    ):
         show_from(database, picture_url)
         with meanwhile(base, [f"{scene}&tilesize={200 + one}" for one in range(60)]) as flood:
             soon(base, "/readyz", *ALONE, *ASKING)
@@ -256,8 +263,9 @@ def test_a_query_ends_when_nobody_waits_for_it(database: Database, url: str, led
 
 
 def test_one_client_that_asks_too_often_waits_and_others_do_not(url: str, ledger: Ledger) -> None:
-    app = create_app(url, rate=Rate(per_second=1, burst=20))
-    with live(app, trusted_proxies=["127.0.0.1"]) as base, httpx.Client(base_url=base) as client:
+    site = Site(proxies=(ip_network("127.0.0.1"),))
+    app = create_app(url, Access(site=site), rate=Rate(per_second=1, burst=20))
+    with live(app) as base, httpx.Client(base_url=base) as client:
         known = {"X-Forwarded-For": "203.0.113.9, 198.51.100.7"}
         found = [client.get("/", headers=known) for _ in range(30)]
         refused = [one for one in found if one.status_code == 429]

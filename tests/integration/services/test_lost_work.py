@@ -158,7 +158,7 @@ def test_what_a_killed_run_had_to_send_is_sent_by_the_next_one(
         with segwatch_run(database, tmp_path, Well) as second:
             out, said = second.communicate(timeout=60)
     report = json.loads(out)
-    assert report["deliver"] == {"delivered": 1, "failed": 0, "held": []}, said
+    assert report["deliver"] == {"delivered": 1, "failed": 0, "held": [], "withdrawn": 0}, said
     assert report["left"] == {"pending": []}
     assert len(set(hook.taken)) == 1
 

@@ -183,7 +183,7 @@ def test_what_cannot_be_a_checkpoint_is_named(
         assert not (tmp_path / "out.partial").exists()
 
     refused("no such folder", tmp_path / "nowhere")
-    refused("exists; give a new folder", target=source)
+    refused("exists and is left as it is; give a folder that does not exist", target=source)
     empty = tmp_path / "empty"
     empty.mkdir()
     refused(r"neither \*\.safetensors nor", empty)

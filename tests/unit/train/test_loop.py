@@ -389,7 +389,7 @@ def test_a_configuration_names_what_is_wrong(tmp_path: Path) -> None:
     ):
         with pytest.raises(ConfigError, match=message):
             load(recipe, [change])
-    with pytest.raises(ConfigError, match=r"need made scenes; remove them or data\.kind=lasers"):
+    with pytest.raises(ConfigError, match=r"need made scenes; leave them out, or data\.kind=lasers"):
         load(recipe, ["data.kind=lasers", "start.checkpoint=x"])
     (tmp_path / "bad.toml").write_text("[data\n")
     result = CliRunner().invoke(app, ["model", "train", str(tmp_path / "bad.toml")])
