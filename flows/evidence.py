@@ -105,6 +105,9 @@ def put(settings: FlowSettings, path: str, content: bytes) -> str | None:
         return None
     try:
         files, root = fsspec.url_to_fs(place(settings))
+        if isinstance(files, LocalFileSystem):
+            # other users of the machine see nothing of it, unless somebody made the folder for them
+            Path(root).mkdir(0o700, parents=True, exist_ok=True)
         files.makedirs(f"{root}/{path.rpartition('/')[0]}", exist_ok=True)
         files.pipe_file(f"{root}/{path}", content)
         if isinstance(files, LocalFileSystem):

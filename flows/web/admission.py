@@ -30,7 +30,7 @@ from segwatch.flows.web.site import path_of
 
 #: Those that run on the shared threads of the web framework (api, writes, pages) are fewer than its 40 threads.
 POOLS: Mapping[str, Bounds] = {
-    "imagery": Bounds(running=24, waiting=96, wait_seconds=5, seconds=25),
+    "imagery": Bounds(running=24, waiting=96, wait_seconds=15, seconds=45),
     "tiles": Bounds(running=16, waiting=128, wait_seconds=5, seconds=20),
     "features": Bounds(running=4, waiting=32, wait_seconds=5, seconds=20),
     "heavy": Bounds(running=2, waiting=8, wait_seconds=5, seconds=20, work=Rate(per_second=0.5, burst=60)),

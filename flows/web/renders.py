@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 #: Tiles that are rendered at a time, fewer of one host: another host's tiles go on when one does not answer.
 #: No more than there are processes that decode.
-RENDERS = Bounds(running=Limits().processes, waiting=64, wait_seconds=5, seconds=Limits().seconds)
+RENDERS = Bounds(running=Limits().processes, waiting=64, wait_seconds=15, seconds=Limits().seconds)
 #: A file that is damaged or not there is told sooner than this; what fails later failed by not answering.
 _SLOW_SECONDS = 2.5
 _RETRY_SECONDS = 5

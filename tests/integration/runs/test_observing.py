@@ -162,7 +162,7 @@ def test_the_model_is_loaded_for_work_only(worker: Engine, monkeypatch: pytest.M
         return ColourSegmenter()
 
     monkeypatch.setattr(segmenters, "load", load)
-    nothing = {"scenes": 0, "inferred": 0, "skipped": 0, "failed": 0, "reasons": {}}
+    nothing = {"scenes": 0, "inferred": 0, "skipped": 0, "failed": 0, "waiting": 0, "reasons": {}}
     assert segment.fn() == nothing
     assert loaded == []
     queue(worker, lakes("http://127.0.0.1:9/"))

@@ -95,7 +95,11 @@ def segwatch_run(
         "PYTHONPATH": str(at_work.ROOT),
     }
     argv = [sys.executable, "-P", "-m", "segwatch.flows.cli", "run", "lakes", "--json"]
+    # tests that run in the background ignore both, and so would their children
+    before = {number: signal.signal(number, signal.SIG_DFL) for number in (signal.SIGINT, signal.SIGHUP)}
     made = subprocess.Popen(argv, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    for number, handler in before.items():
+        signal.signal(number, handler)
     try:
         yield made
     finally:
