@@ -14,9 +14,9 @@ HOME_FOLDER := $(or $(SEGWATCH_HOME),.segwatch)
 demo: setup
 	$(BIN)/segwatch demo
 
-# two at a time: one has the stack of the acceptance tests, the other all else
+# three at a time on two cores: much of what they do is waiting; folders that share a stack stay together
 test: setup chromium
-	$(BIN)/pytest -n 2
+	$(BIN)/pytest -n 3
 
 lint: setup
 	$(BIN)/ruff check .
