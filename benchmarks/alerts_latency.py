@@ -129,8 +129,15 @@ def _services(device: str) -> Iterator[tuple[Stack, Engine, FlowSettings]]:
         stack.up_database()
         stack.up_catalog(imagery, stac)
         stack.up_receiver()
-        secret = stack.environment()["SEGWATCH_WEBHOOK_SECRET"]
-        settings = load_settings(home=home, device=device, linger_seconds=0.0, webhook_secret=secret)
+        given = stack.environment()
+        settings = load_settings(
+            home=home,
+            device=device,
+            linger_seconds=0.0,
+            webhook_secret=given["SEGWATCH_WEBHOOK_SECRET"],
+            allowed_addresses=tuple(json.loads(given["SEGWATCH_ALLOWED_ADDRESSES"])),
+            imagery_hosts=tuple(json.loads(given["SEGWATCH_IMAGERY_HOSTS"])),
+        )
         engine = make_engine(stack.cluster.info().url_for("segwatch_worker"))
         with engine.begin() as conn:
             watches.apply(conn, _watch(stack))
