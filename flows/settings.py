@@ -23,21 +23,13 @@ from pydantic import (
 from pydantic_settings import NoDecode, SettingsConfigDict
 
 from segwatch.flows.errors import ConfigError
-from segwatch.flows.site_settings import SiteSettings, read_json
+from segwatch.flows.site_settings import SiteSettings, json_list, json_object
 from segwatch.geo.sources import egress
 from segwatch.geo.sources.addresses import Allowed, parse_allowed
 from segwatch.geo.spelling import about_field
 
 _log = logging.getLogger(__name__)
 _HOUR, _DAY, _YEAR_HOURS = 3600.0, 86_400.0, 8760.0
-
-
-def _json_object(given: object) -> object:
-    return read_json(given, dict, "object")
-
-
-def _json_list(given: object) -> object:
-    return read_json(given, list, "list")
 
 
 def _expanded(path: Path) -> Path:
@@ -134,23 +126,23 @@ class FlowSettings(SiteSettings):
     delivery_timeout_seconds: float = Field(
         10.0, gt=0, le=_HOUR, description="longest wait for a webhook, all of it"
     )
-    services: Annotated[dict[str, SecretStr], NoDecode, BeforeValidator(_json_object)] = Field(
+    services: Annotated[dict[str, SecretStr], NoDecode, BeforeValidator(json_object)] = Field(
         default_factory=dict,
         description="notification services by name, as Apprise addresses; a JSON object",
         examples=['{"duty": "mailtos://USER:PASSWORD@example.org"}'],
     )
-    allowed_addresses: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_json_list)] = Field(
+    allowed_addresses: Annotated[tuple[str, ...], NoDecode, BeforeValidator(json_list)] = Field(
         (),
         description="hosts, addresses and networks that are not public and that webhooks, services, catalogs and feeds "
         "may be at, with ports; a JSON list",
         examples=['["10.1.0.0/16:443", "127.0.0.1:8080", "hooks.example:443"]'],
     )
-    credentials: Annotated[dict[str, dict[str, SecretStr]], NoDecode, BeforeValidator(_json_object)] = Field(
+    credentials: Annotated[dict[str, dict[str, SecretStr]], NoDecode, BeforeValidator(json_object)] = Field(
         default_factory=dict,
         description="what sources want, by profile: token, username and password, or headers; a JSON object",
         examples=['{"hls-s30": {"token": "TOKEN"}}'],
     )
-    imagery_hosts: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_json_list)] = Field(
+    imagery_hosts: Annotated[tuple[str, ...], NoDecode, BeforeValidator(json_list)] = Field(
         (),
         description=(
             "hosts with a port, host:8443 or host:* for every port, that imagery may be read from besides those of the "
@@ -169,7 +161,7 @@ class FlowSettings(SiteSettings):
     review_token: SecretStr | None = Field(
         None, min_length=16, description="who sends it may add reviews over HTTP; unset = nobody"
     )
-    feeds: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_json_list)] = Field(
+    feeds: Annotated[tuple[str, ...], NoDecode, BeforeValidator(json_list)] = Field(
         (
             "https://www.gdacs.org/xml/rss.xml",
             "https://earthquake.usgs.gov/earthquakes/feed/v1.0/summary/4.5_day.geojson",
@@ -282,7 +274,6 @@ _EXAMPLES = {
 }
 #: Variables of the settings that are secret.
 SECRET_VARIABLES = frozenset(f"SEGWATCH_{name.upper()}" for name in _SECRETS)
-_HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?|\[?[0-9A-Fa-f:]{2,39}\]?")
 _HOST_AND_PORT = re.compile(r"([a-z0-9][a-z0-9.-]*|\[[0-9a-f:.]+\]):(\d{1,5}|\*)")
 _SERVICE_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 

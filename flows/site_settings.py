@@ -15,7 +15,7 @@ _HEADER = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,63}")
 _HOST = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9]([a-z0-9.-]*[a-z0-9])?)")
 
 
-def read_json(given: object, kind: type, name: str) -> object:
+def _read_json(given: object, kind: type, name: str) -> object:
     """A value of an environment variable that is JSON; others as they are."""
     if not isinstance(given, str):
         return given
@@ -28,12 +28,14 @@ def read_json(given: object, kind: type, name: str) -> object:
     return read
 
 
-def _json_object(given: object) -> object:
-    return read_json(given, dict, "object")
+def json_object(given: object) -> object:
+    """An environment variable that is a JSON object, read; what is no text as it is."""
+    return _read_json(given, dict, "object")
 
 
-def _json_list(given: object) -> object:
-    return read_json(given, list, "list")
+def json_list(given: object) -> object:
+    """As :func:`json_object`, for a JSON list."""
+    return _read_json(given, list, "list")
 
 
 class ProxyUser(BaseModel):
@@ -54,7 +56,7 @@ class SiteSettings(BaseSettings):
         description="address of the map as readers know it, which links begin with; unset = the host that they ask for",
         examples=["https://maps.example.org"],
     )
-    allowed_hosts: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_json_list)] = Field(
+    allowed_hosts: Annotated[tuple[str, ...], NoDecode, BeforeValidator(json_list)] = Field(
         (),
         description=(
             "further hosts that the map and the embedded Prefect server answer for, beside loopback names, --host "
@@ -62,7 +64,7 @@ class SiteSettings(BaseSettings):
         ),
         examples=['["maps.example.org"]'],
     )
-    trusted_proxies: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_json_list)] = Field(
+    trusted_proxies: Annotated[tuple[str, ...], NoDecode, BeforeValidator(json_list)] = Field(
         (),
         description="addresses or networks of proxies whose X-Forwarded-* and user header are believed; a JSON list",
         examples=['["10.0.0.5"]'],
@@ -77,7 +79,7 @@ class SiteSettings(BaseSettings):
         description="header in which trusted proxies name who logged in; unset = they name nobody",
         examples=["X-Forwarded-Email"],
     )
-    proxy_users: Annotated[dict[str, ProxyUser], NoDecode, BeforeValidator(_json_object)] = Field(
+    proxy_users: Annotated[dict[str, ProxyUser], NoDecode, BeforeValidator(json_object)] = Field(
         default_factory=dict,
         description="what those may do whom a trusted proxy names; * = whoever is not named; a JSON object",
         examples=['{"ada@example.org": {"watches": ["lakes"], "scopes": ["read", "review"]}}'],
