@@ -242,7 +242,9 @@ def test_views_and_functions_hold_nothing_that_a_session_may_not_see(
         "why_not": "SELECT CAST(r AS text) FROM watch.why_not(10.0015, 50.0015, now(), 'lakes') r"
         " WHERE r.observation_id IS NOT NULL",
         "readable_imagery": f"SELECT CAST(r AS text) FROM watch.readable_imagery('lakes', '{scene}') r",
-        "notified": "SELECT CAST(r AS text) FROM watch.notified('{}') r".format(str(notice).replace(":", r"\:")),
+        "notified": "SELECT CAST(r AS text) FROM watch.notified('{}') r".format(
+            str(notice).replace(":", r"\:")
+        ),
         "objects_tile": "SELECT encode(watch.objects_tile('lakes', now(), 0, 0, 0), 'escape')",
         # what it says depends on an id that nobody can guess
         "access_token": "SELECT CAST(r AS text) FROM watch.access_token('x') r",
