@@ -33,15 +33,17 @@ from sqlalchemy import Engine, text
 
 from segwatch.db import watches
 from segwatch.db.engine import make_engine
-from segwatch.flows import segmenters
+from segwatch.flows.config.settings import FlowSettings, load_settings
 from segwatch.flows.deliver import deliver_outbox
 from segwatch.flows.discover import discover_watch
+from segwatch.flows.inference import segmenters
 from segwatch.flows.segment import Drain
 from segwatch.flows.services.stack import Stack
-from segwatch.flows.settings import FlowSettings, load_settings
 from segwatch.flows.track import track_ready
 from segwatch.geo.crs import to_lonlat, utm
-from segwatch.geo.types import AlertRule, BandRef, ChangeKind, Instruction, Profile, TrackingSettings, Watch
+from segwatch.geo.types.source import BandRef, Profile
+from segwatch.geo.types.tracking import ChangeKind
+from segwatch.geo.types.watch import AlertRule, Instruction, TrackingSettings, Watch
 
 _COLLECTION = "bench"
 _SIDE = 512

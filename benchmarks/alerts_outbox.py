@@ -24,13 +24,14 @@ from starlette.routing import Route
 
 from segwatch.benchmarks import tracking_scale as scale
 from segwatch.db import ledger, observations, scenes, watches
+from segwatch.db.embedded.ports import reserve
 from segwatch.db.engine import make_engine
 from segwatch.db.migrate import upgrade
-from segwatch.db.ports import reserve
+from segwatch.flows.config.settings import load_settings
 from segwatch.flows.deliver import deliver_outbox
-from segwatch.flows.settings import load_settings
 from segwatch.flows.track import track_ready
-from segwatch.geo.types import AlertRule, ChangeKind, ObservationResult
+from segwatch.geo.types.tracking import ChangeKind, ObservationResult
+from segwatch.geo.types.watch import AlertRule
 
 _SECRET = "whsec_c2Vnd2F0Y2ggc2Vnd2F0Y2ggc2Vnd2F0Y2g="  # noqa: S105 - of nobody
 _LOAD = """

@@ -30,15 +30,18 @@ from pyproj import CRS
 from rasterio.transform import from_origin
 from rasterio.windows import Window
 
+from segwatch.db.embedded.ports import reserve
 from segwatch.db.ledger import LeasedObservation
-from segwatch.db.ports import reserve
-from segwatch.flows.answering import Group, answer_group, bands, overlap
-from segwatch.flows.reading import Reading
-from segwatch.flows.segmenters import Answer
+from segwatch.flows.inference.segmenters import Answer
+from segwatch.flows.inference.strips import Reading
+from segwatch.flows.inference.tiled import Group, answer_group, bands, overlap
 from segwatch.flows.services.imagery import create_app
 from segwatch.geo.antimeridian import split
 from segwatch.geo.crs import to_lonlat
-from segwatch.geo.types import BandRef, Instruction, Item, ObservationResult, Profile, Scene, Watch
+from segwatch.geo.types.scene import Item, Scene
+from segwatch.geo.types.source import BandRef, Profile
+from segwatch.geo.types.tracking import ObservationResult
+from segwatch.geo.types.watch import Instruction, Watch
 
 _CRS = CRS.from_epsg(32633)
 _LEFT, _TOP = 300_000.0, 5_400_000.0
@@ -63,7 +66,7 @@ class _Threshold:
     tile_px = 1024
 
     def segment(self, tiles: Sequence[NDArray[np.uint8]], instructions: Sequence[str]) -> list[list[Answer]]:
-        """See :class:`segwatch.flows.segmenters.Segmenter`."""
+        """See :class:`segwatch.flows.inference.segmenters.Segmenter`."""
         logits = (np.where(tile[:, :, 0] > 128, 4, -4).astype(np.float32)[None] for tile in tiles)
         return [[_Answer("bright", one) for _ in instructions] for one in logits]
 

@@ -21,7 +21,7 @@ from scipy.sparse import csr_array
 from segwatch.benchmarks.tracking_rivals import COME_AND_GO, KINDS, TRACKERS, Report, Tracked, segwatch
 from segwatch.benchmarks.tracking_scores import Frame, hota, idf1, scot
 from segwatch.benchmarks.tracking_worlds import PERFECT, Mask, Noise, SceneView, TrueChange, World, look, make
-from segwatch.geo.types import ChangeKind
+from segwatch.geo.types.tracking import ChangeKind
 
 SLACK_SCENES = 2
 """A change counts as found when it is dated at most so many scenes off."""

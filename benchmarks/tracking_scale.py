@@ -29,24 +29,15 @@ from shapely.geometry.base import BaseGeometry
 from sqlalchemy import Engine, text
 
 from segwatch.db import ledger, observations, scenes, watches
-from segwatch.db.cluster import Cluster
+from segwatch.db.embedded.cluster import Cluster
 from segwatch.db.engine import make_engine
 from segwatch.db.migrate import upgrade
 from segwatch.flows.track import track_ready
 from segwatch.geo.area import geodesic_m2
-from segwatch.geo.types import (
-    AlertRule,
-    BandRef,
-    ChangeKind,
-    Detection,
-    Instruction,
-    Item,
-    ObservationResult,
-    Profile,
-    Scene,
-    TrackingSettings,
-    Watch,
-)
+from segwatch.geo.types.scene import Item, Scene
+from segwatch.geo.types.source import BandRef, Profile
+from segwatch.geo.types.tracking import ChangeKind, Detection, ObservationResult
+from segwatch.geo.types.watch import AlertRule, Instruction, TrackingSettings, Watch
 
 MODEL = "bench@0"
 COOKBOOK = Path(__file__).resolve().parents[1] / "docs" / "cookbook.md"

@@ -21,7 +21,7 @@ from segwatch.geo.crs import to_local, utm
 from segwatch.geo.footprint import observed
 from segwatch.geo.grid import PixelGrid
 from segwatch.geo.polygons import as_lonlat, trace
-from segwatch.geo.types import ChangeKind, TrackedObservation
+from segwatch.geo.types.tracking import ChangeKind, TrackedObservation
 
 Labels = NDArray[np.int32]
 Mask = NDArray[np.bool_]

@@ -15,7 +15,7 @@ from segwatch.db.codec import from_ewkb
 from segwatch.db.errors import MarkRefused, NotFound
 from segwatch.db.ids import make_id
 from segwatch.geo.storable import storable
-from segwatch.geo.types import Change, ChangeKind
+from segwatch.geo.types.tracking import Change, ChangeKind
 
 LONGEST_TEXT = 2000
 LONGEST_SNOOZE = timedelta(days=3660)

@@ -95,7 +95,7 @@ class OpenCircuit:
     """A source that failed and is left alone for a while; times UTC."""
 
     name: str
-    """See :mod:`segwatch.geo.sources.circuits`."""
+    """See :mod:`segwatch.geo.sources.http.circuits`."""
     failures: int
     """In a row."""
     opened_at: datetime

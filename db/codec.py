@@ -19,7 +19,9 @@ import shapely
 from shapely.geometry.base import BaseGeometry
 
 from segwatch.db.errors import CodecError
-from segwatch.geo.types import Profile, TrackState, Watch
+from segwatch.geo.types.source import Profile
+from segwatch.geo.types.tracking import TrackState
+from segwatch.geo.types.watch import Watch
 
 
 def dump_watch(watch: Watch) -> dict[str, Any]:

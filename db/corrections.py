@@ -21,7 +21,7 @@ from segwatch.db import messages, tables
 from segwatch.db.codec import load_watch
 from segwatch.db.ids import make_id
 from segwatch.db.publishing import Turn, notify
-from segwatch.geo.types import AlertRule
+from segwatch.geo.types.watch import AlertRule
 
 #: Why a delivery was given up without an attempt; what says so comes back when the rejection is taken back.
 _REJECTED = "the object was rejected in review"

@@ -25,7 +25,7 @@ from segwatch.db.codec import ewkb, from_ewkb
 from segwatch.db.ids import make_id
 from segwatch.geo.antimeridian import centroid
 from segwatch.geo.clock import EVENT_TOLERANCE, believable, is_ahead
-from segwatch.geo.types import Event, EventKind, EventLevel, EventName, Withdrawal
+from segwatch.geo.types.event import Event, EventKind, EventLevel, EventName, Withdrawal
 
 
 class Recorded(enum.StrEnum):

@@ -15,7 +15,7 @@ from shapely.geometry.base import BaseGeometry
 from sqlalchemy import Connection, text
 
 from segwatch.db.codec import from_ewkb, hex_ewkb
-from segwatch.geo.types import GroundPiece, TrackingStep
+from segwatch.geo.types.tracking import GroundPiece, TrackingStep
 
 _KNOWN = text("SELECT EXISTS (SELECT 1 FROM segwatch.seen_ground WHERE series_id = :series_id)")
 _NEAR = text(

@@ -27,7 +27,7 @@ from segwatch.db.ids import make_id
 from segwatch.geo.addresses import public
 from segwatch.geo.clock import ITEM_TOLERANCE, believable
 from segwatch.geo.identity import place
-from segwatch.geo.types import Item, Scene, baseline_number, made_of
+from segwatch.geo.types.scene import Item, Scene, baseline_number, made_of
 
 _item = tables.scene_item
 

@@ -25,7 +25,9 @@ from segwatch.db.codec import hex_ewkb, load_watch
 from segwatch.db.errors import CodecError, DbError, LeaseLost, words
 from segwatch.db.ids import make_id
 from segwatch.geo.printable import clean
-from segwatch.geo.types import Detection, ObservationResult, Scene, Watch
+from segwatch.geo.types.scene import Scene
+from segwatch.geo.types.tracking import Detection, ObservationResult
+from segwatch.geo.types.watch import Watch
 
 _log = logging.getLogger(__name__)
 

@@ -18,7 +18,8 @@ import shapely
 from shapely.geometry.base import BaseGeometry
 
 from segwatch.geo.antimeridian import bounds_of, box_of, union_bounds
-from segwatch.geo.types import AlertRule, Change
+from segwatch.geo.types.tracking import Change
+from segwatch.geo.types.watch import AlertRule
 
 ALERT = "segwatch.alert"
 DIGEST = "segwatch.alert.digest"

@@ -14,7 +14,7 @@ from segwatch.db.errors import NotFound
 from segwatch.db.ids import make_id
 from segwatch.db.series import begin
 from segwatch.geo.antimeridian import centre
-from segwatch.geo.types import ObservationState
+from segwatch.geo.types.tracking import ObservationState
 
 #: What each scene shows of the watch's area now, and how often it was looked at before. Of a scene that several watches
 #: share, those items count that the watch's profile can read and that meet its area; if none does both, those that do

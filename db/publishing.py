@@ -19,7 +19,8 @@ from segwatch.db.codec import hex_ewkb
 from segwatch.db.errors import PublishConflict
 from segwatch.db.ids import make_id
 from segwatch.db.timeline import Segment, entries
-from segwatch.geo.types import AlertRule, Change, TrackingStep
+from segwatch.geo.types.tracking import Change, TrackingStep
+from segwatch.geo.types.watch import AlertRule
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,7 +28,7 @@ from segwatch.geo.antimeridian import in_degrees
 from segwatch.geo.bounded import operations
 from segwatch.geo.errors import TooComplex
 from segwatch.geo.storable import storable
-from segwatch.geo.types import AlertRule
+from segwatch.geo.types.watch import AlertRule
 
 #: Enough for any outline drawn by hand; more is a mistake or an attack.
 MOST_VERTICES = 100_000

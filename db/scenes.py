@@ -17,7 +17,7 @@ from segwatch.db.codec import from_ewkb, hex_ewkb
 from segwatch.db.errors import NotFound
 from segwatch.db.ids import make_id
 from segwatch.geo.antimeridian import covered_by
-from segwatch.geo.types import Item, Scene
+from segwatch.geo.types.scene import Item, Scene
 
 _item = tables.scene_item
 

@@ -10,7 +10,7 @@ from uuid import UUID
 from sqlalchemy import Connection, text
 
 from segwatch.db.codec import track_state
-from segwatch.geo.types import TrackState
+from segwatch.geo.types.tracking import TrackState
 
 #: The row itself is the lock: only workers may lock it, and queueing scenes of the series goes on meanwhile.
 _LOCK = text("SELECT id FROM segwatch.series WHERE id = :series_id FOR NO KEY UPDATE")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from segwatch.geo.types import TrackingStep, TrackState
+from segwatch.geo.types.tracking import TrackingStep, TrackState
 
 
 @dataclass(frozen=True, slots=True)

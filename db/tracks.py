@@ -17,13 +17,8 @@ from sqlalchemy import Connection, select, text
 from segwatch.db import ground, publishing, series, tables
 from segwatch.db.codec import from_ewkb, hex_ewkb, load_watch, track_state
 from segwatch.db.errors import NotFound, PublishConflict
-from segwatch.geo.types import (
-    Detection,
-    TrackedObservation,
-    TrackingStep,
-    TrackState,
-    Watch,
-)
+from segwatch.geo.types.tracking import Detection, TrackedObservation, TrackingStep, TrackState
+from segwatch.geo.types.watch import Watch
 
 _WATCH_NAMES = text("SELECT id, watch_name FROM segwatch.series WHERE id = ANY(CAST(:ids AS uuid[]))")
 _READY_SERIES = text(
@@ -89,7 +84,7 @@ class ReadyObservation:
 
 @dataclass(frozen=True, slots=True)
 class LateObservations:
-    """Answers that change what is published already: see :mod:`segwatch.db.rederiving`."""
+    """Answers that change what is published already: see :mod:`segwatch.db.late_observations`."""
 
     origin: tuple[float, float]
     """Longitude and latitude of the series' local projection."""
@@ -165,7 +160,7 @@ def publish(
         The series has no such observation.
     PublishConflict
         It was not answered, the step belongs to another observation, or a newer one is published: late ones
-        are published by :mod:`segwatch.db.rederiving`.
+        are published by :mod:`segwatch.db.late_observations`.
     """
     series.lock(conn, series_id)
     row = conn.execute(_LOCKED, {"id": observation_id, "series_id": series_id}).first()

@@ -8,7 +8,7 @@ from sqlalchemy import Connection, select, text
 from sqlalchemy.dialects.postgresql import insert
 
 from segwatch.db import tables
-from segwatch.geo.types import Watermark
+from segwatch.geo.types.scene import Watermark
 
 _SEES_WATERMARKS = text("SELECT has_schema_privilege('segwatch', 'USAGE')")
 

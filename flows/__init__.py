@@ -2,7 +2,7 @@
 
 import logging
 
-from segwatch.flows import logs
+from segwatch.flows.runtime import logs
 
 # it writes every address in full, and those of webhooks, feeds and signed links hold keys
 logging.getLogger("httpx").setLevel(logging.WARNING)

@@ -27,13 +27,14 @@ from sqlalchemy.exc import DBAPIError
 from segwatch.db import digests, outbox, withdrawing
 from segwatch.db.errors import words
 from segwatch.db.outbox import DeliveryLease
-from segwatch.flows import channels, stopping
-from segwatch.flows.assemble import worker_engine
-from segwatch.flows.channels import Problem
-from segwatch.flows.lost import end_lost
-from segwatch.flows.running import registered
-from segwatch.flows.settings import FlowSettings, load_settings
-from segwatch.geo.sources import egress
+from segwatch.flows.alerting import channels
+from segwatch.flows.alerting.channels import Problem
+from segwatch.flows.config.settings import FlowSettings, load_settings
+from segwatch.flows.orchestration.heartbeats import registered
+from segwatch.flows.orchestration.lost_runs import end_lost
+from segwatch.flows.runtime import stopping
+from segwatch.flows.runtime.assemble import worker_engine
+from segwatch.geo.sources.http import egress
 
 _log = logging.getLogger(__name__)
 _AT_ONCE = 32

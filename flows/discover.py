@@ -16,21 +16,22 @@ from sqlalchemy.exc import SQLAlchemyError
 from segwatch.db import discoveries, observations, scenes, watches, watermarks
 from segwatch.db.errors import words
 from segwatch.db.watches import StoredWatch
-from segwatch.flows.assemble import worker_engine
+from segwatch.flows.config.settings import load_settings
 from segwatch.flows.errors import ConfigError
-from segwatch.flows.reasons import Reasons
-from segwatch.flows.running import registered
-from segwatch.flows.segmenters import version_of
-from segwatch.flows.settings import load_settings
+from segwatch.flows.failures.reasons import Reasons
+from segwatch.flows.inference.segmenters import version_of
+from segwatch.flows.orchestration.heartbeats import registered
+from segwatch.flows.runtime.assemble import worker_engine
 from segwatch.geo.clock import ITEM_TOLERANCE
 from segwatch.geo.errors import SearchIncomplete
 from segwatch.geo.identity import identity_of
 from segwatch.geo.scenes import group, newest
-from segwatch.geo.sources import hrefs
-from segwatch.geo.sources.catalog import Catalog, Rejected, opened, require_collection, search
-from segwatch.geo.sources.holdings import Holding
-from segwatch.geo.sources.watermark import Look, Updated, after, chunks, looks
-from segwatch.geo.types import Item, Watch, Watermark
+from segwatch.geo.sources.http import hrefs
+from segwatch.geo.sources.search.catalog import Catalog, Rejected, opened, require_collection, search
+from segwatch.geo.sources.search.collections import Holding
+from segwatch.geo.sources.search.watermark import Look, Updated, after, chunks, looks
+from segwatch.geo.types.scene import Item, Watermark
+from segwatch.geo.types.watch import Watch
 
 _log = logging.getLogger(__name__)
 _P = ParamSpec("_P")
@@ -95,8 +96,9 @@ def discover_watch(
     """Search the watch's catalog and queue what is new. ``start``/``end`` narrow the watch's own period, in UTC where
     they name no zone.
 
-    Without them the watch's watermark decides what has to be asked for, see :mod:`segwatch.geo.sources.watermark`. Each
-    search is stored with its queue and the mark, so that one that is stopped goes on there.
+    Without them the watch's watermark decides what has to be asked for, see
+    :mod:`segwatch.geo.sources.search.watermark`. Each search is stored with its queue and the mark, so that one that is
+    stopped goes on there.
 
     Raises
     ------
@@ -213,7 +215,7 @@ class _Keeper:
         self._told: set[Rejected] = set()
 
     def keep(self, look: Look, found: Sequence[Item | Rejected], *, last: bool, complete: bool) -> None:
-        """What one search found; ``last`` as in :func:`segwatch.geo.sources.watermark.after`.
+        """What one search found; ``last`` as in :func:`segwatch.geo.sources.search.watermark.after`.
 
         Only a search that is ``complete`` moves the watermark.
         """

@@ -16,15 +16,15 @@ from prefect import flow
 from sqlalchemy import Engine
 
 from segwatch.db.errors import connection_lost, schema_lacking, words
-from segwatch.flows.assemble import worker_engine
+from segwatch.flows.config.settings import FlowSettings, load_settings
 from segwatch.flows.errors import FeedError
-from segwatch.flows.happenings import keep
-from segwatch.flows.lost import end_lost
-from segwatch.flows.running import registered
-from segwatch.flows.settings import FlowSettings, load_settings
+from segwatch.flows.events.ingest import keep
+from segwatch.flows.orchestration.heartbeats import registered
+from segwatch.flows.orchestration.lost_runs import end_lost
+from segwatch.flows.runtime.assemble import worker_engine
 from segwatch.geo.errors import EventRefused, UnsafeHref
-from segwatch.geo.sources import egress, faults, headers
-from segwatch.geo.sources.deadline import within
+from segwatch.geo.sources.http import egress, faults, headers
+from segwatch.geo.sources.http.deadline import within
 
 _log = logging.getLogger(__name__)
 #: The largest public feeds are a tenth of it.

@@ -18,20 +18,22 @@ from prefect.states import Completed
 from sqlalchemy import Engine
 
 from segwatch.db import ledger, outbox, runs, watches
-from segwatch.flows import deploy, situation, stopping
-from segwatch.flows.assemble import worker_engine
+from segwatch.flows.config.settings import FlowSettings, load_settings
 from segwatch.flows.deliver import deliver_outbox
 from segwatch.flows.discover import discover_watch
 from segwatch.flows.errors import FlowError
-from segwatch.flows.gpu_pool import segment_on_pool
-from segwatch.flows.lost import end_lost
-from segwatch.flows.outages import require_sources
-from segwatch.flows.running import registered
+from segwatch.flows.failures.outages import require_sources
+from segwatch.flows.inference.segmenters import version_of
+from segwatch.flows.orchestration import deploy
+from segwatch.flows.orchestration.gpu_pool import segment_on_pool
+from segwatch.flows.orchestration.heartbeats import registered
+from segwatch.flows.orchestration.lost_runs import end_lost
+from segwatch.flows.report import situation
+from segwatch.flows.runtime import stopping
+from segwatch.flows.runtime.assemble import worker_engine
 from segwatch.flows.segment import drain
-from segwatch.flows.segmenters import version_of
-from segwatch.flows.settings import FlowSettings, load_settings
 from segwatch.flows.track import track_ready
-from segwatch.geo.types import Watch
+from segwatch.geo.types.watch import Watch
 
 _log = logging.getLogger(__name__)
 

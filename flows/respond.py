@@ -14,21 +14,24 @@ from prefect.deployments import run_deployment
 from sqlalchemy import Engine, text
 
 from segwatch.db import events, observations, scenes, watches
-from segwatch.flows import deploy, feeds, happenings, playbooks, shaking
-from segwatch.flows.assemble import worker_engine
-from segwatch.flows.choosing import Happening, choose, identities, running
+from segwatch.flows import feeds
+from segwatch.flows.config.settings import FlowSettings, load_settings
 from segwatch.flows.errors import FlowError
-from segwatch.flows.lost import end_lost
-from segwatch.flows.playbooks import Playbook
-from segwatch.flows.running import registered
-from segwatch.flows.segmenters import version_of
-from segwatch.flows.settings import FlowSettings, load_settings
+from segwatch.flows.events import ingest, playbooks, shakemap
+from segwatch.flows.events.playbooks import Playbook
+from segwatch.flows.events.source_selection import Happening, choose, identities, running
+from segwatch.flows.inference.segmenters import version_of
+from segwatch.flows.orchestration import deploy
+from segwatch.flows.orchestration.heartbeats import registered
+from segwatch.flows.orchestration.lost_runs import end_lost
+from segwatch.flows.runtime.assemble import worker_engine
 from segwatch.geo.area import geodesic_m2
 from segwatch.geo.errors import EventRefused
 from segwatch.geo.events.area import looked_at
 from segwatch.geo.events.linking import linked
 from segwatch.geo.scenes import best, newest
-from segwatch.geo.types import Event, Watch
+from segwatch.geo.types.event import Event
+from segwatch.geo.types.watch import Watch
 
 _log = logging.getLogger(__name__)
 _OBSERVE_DEPLOYMENT = "observe/observe"
@@ -83,7 +86,7 @@ def happening_of(
     ground = None
     if book.area.shake_intensity is not None:
         least, largest = book.area.shake_intensity, book.largest_km2
-        ground = shaking.ground(settings, [event, *told], least=least, largest_km2=largest)
+        ground = shakemap.ground(settings, [event, *told], least=least, largest_km2=largest)
         if ground is None:
             # contours that cannot be had today must not take the watch elsewhere
             with engine.connect() as conn:
@@ -219,7 +222,7 @@ def respond_flow(document: str | None = None) -> list[dict[str, Any]]:
         if document is None:
             feeds.poll(engine, settings)
         else:
-            happenings.keep(engine, document.encode(), "prefect")
+            ingest.keep(engine, document.encode(), "prefect")
         books, unusable = playbooks.load_each(settings.playbooks)
         failed += unusable
         for result in respond_to_events(engine, settings, books):

@@ -4,10 +4,10 @@ The flow drains: it loads the model once and works until the queue is empty and 
 Reading the next scene overlaps computing this one. Inference runs outside any transaction.
 
 Whatever goes wrong with a scene is recorded as its failed attempt, and the rest goes on. What goes wrong with its
-source or this machine is not counted (:mod:`segwatch.flows.causes`): the source's circuit opens, and its scenes wait
-until it works again. The drain itself ends early when it is told to stop, when the database stays away, and when the
-segmenter answers nothing any more. A drain that shows no sign of life ends its process, and its scene goes to another
-one.
+source or this machine is not counted (:mod:`segwatch.flows.failures.blame`): the source's circuit opens, and its scenes
+wait until it works again. The drain itself ends early when it is told to stop, when the database stays away, and when
+the segmenter answers nothing any more. A drain that shows no sign of life ends its process, and its scene goes to
+another one.
 """
 
 from __future__ import annotations
@@ -35,8 +35,13 @@ from sqlalchemy.exc import DBAPIError
 
 from segwatch.db import admission, circuits, ledger, observations
 from segwatch.db.errors import LeaseLost, connection_lost, words
-from segwatch.flows import evidence, segmenters, stopping
-from segwatch.flows.answering import (
+from segwatch.flows.config.settings import FlowSettings, load_settings
+from segwatch.flows.errors import SegmenterError
+from segwatch.flows.failures.blame import Blame, Cause, cause_of
+from segwatch.flows.failures.reasons import Reasons
+from segwatch.flows.inference import quicklooks, segmenters
+from segwatch.flows.inference.strips import Reading
+from segwatch.flows.inference.tiled import (
     Group,
     SceneMisrendered,
     SceneUnusable,
@@ -45,17 +50,15 @@ from segwatch.flows.answering import (
     bands,
     overlap,
 )
-from segwatch.flows.assemble import worker_engine
-from segwatch.flows.causes import Blame, Cause, cause_of
-from segwatch.flows.errors import SegmenterError
-from segwatch.flows.lost import end_lost
-from segwatch.flows.reading import Reading
-from segwatch.flows.reasons import Reasons
-from segwatch.flows.running import registered
-from segwatch.flows.settings import FlowSettings, load_settings
-from segwatch.geo.sources import hrefs
-from segwatch.geo.sources.circuits import of_scene
-from segwatch.geo.types import ObservationResult, Scene, Watch
+from segwatch.flows.orchestration.heartbeats import registered
+from segwatch.flows.orchestration.lost_runs import end_lost
+from segwatch.flows.runtime import stopping
+from segwatch.flows.runtime.assemble import worker_engine
+from segwatch.geo.sources.http import hrefs
+from segwatch.geo.sources.http.circuits import of_scene
+from segwatch.geo.types.scene import Scene
+from segwatch.geo.types.tracking import ObservationResult
+from segwatch.geo.types.watch import Watch
 
 _log = logging.getLogger(__name__)
 
@@ -324,7 +327,7 @@ class Drain:
             self._check_segmenter()
 
     def _answer_group(self, lease: ledger.SceneLease, group: Group, reading: Reading) -> None:
-        preview = evidence.Preview(group.view.grid)
+        preview = quicklooks.Preview(group.view.grid)
         answers = answer_group(
             group, reading, self._segmenter, self._settings.tile_batch, preview, self._alive
         )
@@ -355,10 +358,10 @@ class Drain:
         observation: ledger.LeasedObservation,
         result: ObservationResult,
         reading: Reading,
-        preview: evidence.Preview,
+        preview: quicklooks.Preview,
     ) -> None:
         timings = {"read_at": reading.read_at, "inferred_at": datetime.now(UTC)}
-        picture = evidence.write(self._settings, observation.watch.name, observation.id, preview, result)
+        picture = quicklooks.write(self._settings, observation.watch.name, observation.id, preview, result)
         try:
             self._transaction(
                 lambda conn: ledger.save(

@@ -11,21 +11,22 @@ from uuid import UUID
 from prefect import flow
 from sqlalchemy import Connection, Engine
 
-from segwatch.db import ground, rederiving, series, tracks
+from segwatch.db import ground, late_observations, series, tracks
 from segwatch.db.errors import words
 from segwatch.db.publishing import Chosen
-from segwatch.flows import stopping
-from segwatch.flows.assemble import worker_engine
+from segwatch.flows.alerting.send_times import turn
+from segwatch.flows.config.settings import load_settings
 from segwatch.flows.errors import FlowError
-from segwatch.flows.lost import end_lost
-from segwatch.flows.reasons import Reasons
-from segwatch.flows.running import registered
-from segwatch.flows.settings import load_settings
-from segwatch.flows.turns import turn
+from segwatch.flows.failures.reasons import Reasons
+from segwatch.flows.orchestration.heartbeats import registered
+from segwatch.flows.orchestration.lost_runs import end_lost
+from segwatch.flows.runtime import stopping
+from segwatch.flows.runtime.assemble import worker_engine
 from segwatch.geo.tracking.ground import SeenGround, around, reach
 from segwatch.geo.tracking.history import Look, refold, taken_over
 from segwatch.geo.tracking.rules import matching
-from segwatch.geo.types import GroundPiece, TrackedObservation, TrackingStep, TrackState, Watch
+from segwatch.geo.types.tracking import GroundPiece, TrackedObservation, TrackingStep, TrackState
+from segwatch.geo.types.watch import Watch
 
 _log = logging.getLogger(__name__)
 
@@ -152,7 +153,7 @@ class _Seeds:
 
 def _publish_late(conn: Connection, series_id: UUID, late: tracks.LateObservations, total: Tracked) -> None:
     """Fold everything from the earliest late observation on anew, and publish the difference."""
-    old = rederiving.past(conn, series_id, tracks.detections, around)
+    old = late_observations.past(conn, series_id, tracks.detections, around)
     looks = [_look(one.observation, one.watch, one.first) for one in old.looks]
     first = bool(looks) and looks[0].first
     seeds = _Seeds.of(conn, series_id, late.since) if first and late.since else _Seeds()
@@ -161,7 +162,7 @@ def _publish_late(conn: Connection, series_id: UUID, late: tracks.LateObservatio
     chosen = {
         step.observation_id: _chosen(look.watch, step) for look, step in zip(old.looks, steps, strict=True)
     }
-    total.alerts += rederiving.publish(conn, series_id, old, steps, chosen, turn, seeds.object_ids)
+    total.alerts += late_observations.publish(conn, series_id, old, steps, chosen, turn, seeds.object_ids)
     total.observations += len(old.arriving)
     for step in steps:
         if step.observation_id in old.arriving:

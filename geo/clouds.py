@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from segwatch.geo.types import CloudMask
+from segwatch.geo.types.source import CloudMask
 
 
 def clear_mask(values: NDArray[np.integer], mask: CloudMask) -> NDArray[np.bool_]:

@@ -126,10 +126,8 @@ class SourceFailed(ReadFailed):
     Parameters
     ----------
     circuit
-        Name of the circuit that it opens, see :mod:`segwatch.geo.sources.circuits`; empty where it says nothing about
-        other files, as an expired link does.
-    wait_seconds
-        How long the server asks to be left alone.
+        Name of the circuit that it opens, see :mod:`segwatch.geo.sources.http.circuits`; empty where it says nothing
+        about other files, as an expired link does. wait_seconds How long the server asks to be left alone.
     """
 
     def __init__(

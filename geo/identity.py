@@ -10,7 +10,7 @@ import re
 from urllib.parse import urlsplit, urlunsplit
 
 from segwatch.geo.addresses import public
-from segwatch.geo.types import Watch
+from segwatch.geo.types.watch import Watch
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 #: A search, a collection or its items, given in the place of the API's root: the same catalog.

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segwatch.geo.rendering import limits
-from segwatch.geo.types import Profile
+from segwatch.geo.types.source import Profile
 
 #: About so many pixels of an area are judged, spread evenly over it.
 SAMPLE_PX = 65_536

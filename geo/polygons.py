@@ -20,7 +20,7 @@ from segwatch.geo.antimeridian import split
 from segwatch.geo.area import geodesic_m2, polygonal_parts
 from segwatch.geo.crs import to_lonlat
 from segwatch.geo.grid import PixelGrid
-from segwatch.geo.types import Detection
+from segwatch.geo.types.tracking import Detection
 
 #: Edges are cut to this many pixels before reprojection, so that a straight pixel edge stays on the ground.
 _LONGEST_EDGE_PX = 64

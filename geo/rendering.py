@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from segwatch.geo.types import Profile
+from segwatch.geo.types.source import Profile
 
 
 def render(bands: NDArray[np.float32], valid: NDArray[np.bool_], profile: Profile) -> NDArray[np.uint8]:

@@ -30,7 +30,8 @@ from segwatch.geo.bounded.geojson import read_geometry
 from segwatch.geo.clock import ITEM_TOLERANCE, believable, is_ahead
 from segwatch.geo.errors import BadItem, TooComplex
 from segwatch.geo.storable import shortened, storable
-from segwatch.geo.types import MADE, AssetAccess, Item, Profile, Scene, baseline_number, made_of
+from segwatch.geo.types.scene import MADE, Item, Scene, baseline_number, made_of
+from segwatch.geo.types.source import AssetAccess, Profile
 
 _WEB = ("http", "https")
 _BUCKET = re.compile(r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$")

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from segwatch.model.errors import InputError
-from segwatch.model.memory import Continuations, Prefix, Recorder
+from segwatch.model.kv_cache import Continuations, Prefix, Recorder
 from segwatch.model.segearth import SegEarthR2
 
 

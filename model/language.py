@@ -4,7 +4,7 @@ Source: Phi as in transformers. Spatial attention supervision (arXiv 2512.20013)
 [SEG] positions to the image tokens, summed over heads. Whole attention maps of every layer would take
 gigabytes, so only those rows are computed, beside the fused attention (:class:`RowProbe`). Answering needs
 keys and values to be kept, and the shared beginning of many questions to be read once
-(:mod:`segwatch.model.memory`).
+(:mod:`segwatch.model.kv_cache`).
 """
 
 from __future__ import annotations

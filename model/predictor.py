@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from segwatch.model import budget, build, generate, identity, processor, prompt
+from segwatch.model import build, generate, gpu_memory, identity, processor, prompt
 from segwatch.model.errors import InputError
 from segwatch.model.generate import Generated, Sampling
-from segwatch.model.memory import Prefix
+from segwatch.model.kv_cache import Prefix
 from segwatch.model.pixel_decoder import PixelFeatures
 from segwatch.model.presence import capped
 from segwatch.model.segearth import Decoded, SegEarthR2
@@ -83,15 +83,15 @@ class Predictor:
         self.version = version
         self.tile_px = model.config.image_size
         self.max_new_tokens = model.config.max_new_tokens if max_new_tokens is None else max_new_tokens
-        self._free = budget.free_bytes(model.device, memory_gib)
-        self.plan = budget.plan(model.config, model.dtype, self._free)
+        self._free = gpu_memory.free_bytes(model.device, memory_gib)
+        self.plan = gpu_memory.plan(model.config, model.dtype, self._free)
         self._model = model.eval()
         self._tokenizer = tokenizer
         self._prefix_ids = _common(
             [prompt.inference_ids(tokenizer, "a").tolist(), prompt.inference_ids(tokenizer, "Q?").tolist()]
         )
-        self._tiles = budget.Batcher(self.plan.tiles)
-        self._rows = budget.Batcher(self.plan.rows)
+        self._tiles = gpu_memory.Batcher(self.plan.tiles)
+        self._rows = gpu_memory.Batcher(self.plan.rows)
         if compiler is not None:
             for part in (model.vision_tower, model.mask_encoder, model.pixel_decoder, model.language.phi):
                 part.compile(backend=compiler)
@@ -274,7 +274,7 @@ class Predictor:
 
         # all are as wide as the longest
         longest = max(len(suffix) for suffix in suffixes)
-        most = budget.plan(self._model.config, self._model.dtype, self._free, longest).rows
+        most = gpu_memory.plan(self._model.config, self._model.dtype, self._free, longest).rows
         rows: list[list[Answer]] = [[] for _ in range(images)]
 
         def ask(some: range, questions: range) -> None:

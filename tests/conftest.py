@@ -22,7 +22,7 @@ from psycopg import sql
 from sqlalchemy import Engine
 from xdist.scheduler import LoadScopeScheduling
 
-from segwatch.db.cluster import Cluster
+from segwatch.db.embedded.cluster import Cluster
 from segwatch.db.engine import make_engine
 from segwatch.db.migrate import upgrade
 

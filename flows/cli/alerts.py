@@ -28,8 +28,8 @@ def list_(
 ) -> None:
     """The newest alerts of a watch."""
     from segwatch.db import alerts, watches
-    from segwatch.flows import assemble
-    from segwatch.flows.settings import load_settings
+    from segwatch.flows.config.settings import load_settings
+    from segwatch.flows.runtime import assemble
 
     with clear_errors(), assemble.worker_engine(load_settings()) as engine, engine.connect() as conn:
         watches.require(conn, watch)
@@ -101,8 +101,8 @@ def replay(
 ) -> None:
     """Try again what was given up."""
     from segwatch.db import outbox
-    from segwatch.flows import assemble
-    from segwatch.flows.settings import load_settings
+    from segwatch.flows.config.settings import load_settings
+    from segwatch.flows.runtime import assemble
 
     with clear_errors(), assemble.worker_engine(load_settings()) as engine, engine.begin() as conn:
         count = outbox.replay(conn, channel=channel, alert_id=alert)
@@ -113,9 +113,9 @@ def replay(
 def channels(as_json: Json = False) -> None:
     """Channels that fail, rest or are gone, and what was given up for them."""
     from segwatch.db import outbox
-    from segwatch.flows import assemble
-    from segwatch.flows.channels import shown
-    from segwatch.flows.settings import load_settings
+    from segwatch.flows.alerting.channels import shown
+    from segwatch.flows.config.settings import load_settings
+    from segwatch.flows.runtime import assemble
 
     with clear_errors(), assemble.worker_engine(load_settings()) as engine, engine.connect() as conn:
         rows = outbox.ailing_channels(conn)
@@ -139,8 +139,8 @@ def channels(as_json: Json = False) -> None:
 
 def _mark(alert: UUID, mark: str, note: str, by: str | None, until: datetime | None = None) -> None:
     from segwatch.db import alerts
-    from segwatch.flows import assemble
-    from segwatch.flows.settings import load_settings
+    from segwatch.flows.config.settings import load_settings
+    from segwatch.flows.runtime import assemble
 
     with clear_errors(), assemble.worker_engine(load_settings()) as engine, engine.begin() as conn:
         new = alerts.mark(

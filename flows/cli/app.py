@@ -13,7 +13,6 @@ import typer
 from rich.markup import escape
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from segwatch.flows import logs
 from segwatch.flows.cli import (
     alerts,
     database,
@@ -40,12 +39,13 @@ from segwatch.flows.cli.console import (
     utc,
     warn,
 )
+from segwatch.flows.runtime import logs
 from segwatch.geo.printable import one_line
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
-    from segwatch.geo.types import Watch
+    from segwatch.geo.types.watch import Watch
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -80,7 +80,7 @@ def _setup(
     logging.basicConfig(
         level=logging.INFO if verbose else logging.ERROR, format="%(levelname)s %(name)s %(message)s"
     )
-    from segwatch.flows import variables
+    from segwatch.flows.config import variables
 
     variables.warn_once(warn)
     local.find_services(context)
@@ -108,10 +108,11 @@ def apply(
 
     from segwatch.db import watches
     from segwatch.db.errors import DbError, words
-    from segwatch.flows import assemble, watchfile
+    from segwatch.flows.config import watchfile
+    from segwatch.flows.config.settings import load_settings
+    from segwatch.flows.config.sizes import describe_limits, doubtful_limits
     from segwatch.flows.errors import ConfigError
-    from segwatch.flows.settings import load_settings
-    from segwatch.flows.sizes import describe_limits, doubtful_limits
+    from segwatch.flows.runtime import assemble
 
     with clear_errors():
         given, failed = watchfile.load_each(path)
@@ -150,7 +151,7 @@ def apply(
             say(f"{watch.name}: warning: {doubt}")
     with clear_errors():
         if "PREFECT_API_URL" in os.environ:
-            from segwatch.flows import deploy as deployment
+            from segwatch.flows.orchestration import deploy as deployment
 
             deployment.schedule(loaded)
         elif any(watch.schedule for watch in loaded):
@@ -164,7 +165,7 @@ def apply(
 
 def _say_what_is_missing(loaded: list[Watch]) -> bool:
     """Tell of collections that catalogs do not have, and of catalogs that cannot be asked; whether one is missing."""
-    from segwatch.flows.checking import check_collections
+    from segwatch.flows.config.catalog_check import check_collections
 
     missing = False
     for told in check_collections(loaded):
@@ -184,9 +185,9 @@ def run(
     as_json: Json = False,
 ) -> None:
     """Do the whole job for one watch in this process, without a Prefect server or worker."""
-    from segwatch.flows import assemble
+    from segwatch.flows.config.settings import load_settings
     from segwatch.flows.observe import run_in_process
-    from segwatch.flows.settings import load_settings
+    from segwatch.flows.runtime import assemble
 
     with clear_errors(), stoppable(), _progress() as progress:
         task = progress.add_task(f"{watch}: starting", total=None)
@@ -213,8 +214,9 @@ def retry(watch: Annotated[str, typer.Argument(help="name of a watch")], as_json
     What waits for a source that was out is tried by the next run, too, whenever the source would have been tried.
     """
     from segwatch.db import circuits, ledger, watches
-    from segwatch.flows import assemble, segmenters
-    from segwatch.flows.settings import load_settings
+    from segwatch.flows.config.settings import load_settings
+    from segwatch.flows.inference import segmenters
+    from segwatch.flows.runtime import assemble
 
     with clear_errors():
         settings = load_settings()
@@ -234,10 +236,10 @@ def deploy(folder: Annotated[Path | None, typer.Option(help="folder with prefect
 
     What an operator set there stays: pools, their limits, and which schedules are switched on.
     """
-    from segwatch.flows import assemble
-    from segwatch.flows import deploy as deployment
+    from segwatch.flows.config.settings import load_settings
     from segwatch.flows.errors import ConfigError
-    from segwatch.flows.settings import load_settings
+    from segwatch.flows.orchestration import deploy as deployment
+    from segwatch.flows.runtime import assemble
 
     with clear_errors():
         if "PREFECT_API_URL" not in os.environ:
@@ -253,8 +255,9 @@ def deploy(folder: Annotated[Path | None, typer.Option(help="folder with prefect
 @app.command()
 def coverage(watch: Annotated[str, typer.Argument(help="name of a watch")], as_json: Json = False) -> None:
     """What was observed when, and what was not, and why."""
-    from segwatch.flows import assemble, reports
-    from segwatch.flows.settings import load_settings
+    from segwatch.flows import reports
+    from segwatch.flows.config.settings import load_settings
+    from segwatch.flows.runtime import assemble
 
     with clear_errors(), assemble.worker_engine(load_settings()) as engine:
         rows = reports.coverage(engine, watch)
@@ -273,8 +276,9 @@ def coverage(watch: Annotated[str, typer.Argument(help="name of a watch")], as_j
 @app.command()
 def upgrades(watch: Annotated[str, typer.Argument(help="name of a watch")], as_json: Json = False) -> None:
     """What a new model or instruction alone changed: the same scene answered before and after."""
-    from segwatch.flows import assemble, reports
-    from segwatch.flows.settings import load_settings
+    from segwatch.flows import reports
+    from segwatch.flows.config.settings import load_settings
+    from segwatch.flows.runtime import assemble
 
     with clear_errors(), assemble.worker_engine(load_settings()) as engine:
         rows = reports.upgrades(engine, watch)
@@ -300,8 +304,9 @@ def report(
     ),
 ) -> None:
     """The situation: pictures before and after, changes, coverage and gaps."""
-    from segwatch.flows import assemble, situation
-    from segwatch.flows.settings import load_settings
+    from segwatch.flows.config.settings import load_settings
+    from segwatch.flows.report import situation
+    from segwatch.flows.runtime import assemble
 
     with clear_errors():
         settings = load_settings()
@@ -324,8 +329,9 @@ def why_not(
     as_json: Json = False,
 ) -> None:
     """Why is there no alert here? Write -- before negative coordinates."""
-    from segwatch.flows import assemble, reports
-    from segwatch.flows.settings import load_settings
+    from segwatch.flows import reports
+    from segwatch.flows.config.settings import load_settings
+    from segwatch.flows.runtime import assemble
     from segwatch.geo.antimeridian import wrapped
 
     with clear_errors():

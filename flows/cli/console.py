@@ -16,8 +16,8 @@ from sqlalchemy.exc import OperationalError, ProgrammingError
 
 from segwatch.db.errors import DbError, schema_lacking
 from segwatch.flows.errors import FlowError
+from segwatch.flows.runtime.terminal import SafeConsole
 from segwatch.flows.services import progress
-from segwatch.flows.terminal import SafeConsole
 from segwatch.geo.addresses import redacted
 from segwatch.geo.errors import GeoError
 from segwatch.model.errors import ModelError
@@ -92,7 +92,7 @@ def clear_errors() -> Iterator[None]:
 @contextmanager
 def stoppable() -> Iterator[None]:
     """A block that SIGTERM, SIGINT and SIGHUP end at once: what the process has leased goes back."""
-    from segwatch.flows import stopping
+    from segwatch.flows.runtime import stopping
 
     def tell(text: str) -> None:
         err.show_cursor(True)

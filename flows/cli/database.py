@@ -12,7 +12,7 @@ from sqlalchemy.exc import OperationalError
 from segwatch.flows.cli.console import clear_errors, out, print_json, say
 
 if TYPE_CHECKING:
-    from segwatch.db.cluster import Cluster
+    from segwatch.db.embedded.cluster import Cluster
 
 app = typer.Typer(no_args_is_help=True, help="The PostgreSQL + PostGIS cluster.")
 
@@ -20,8 +20,8 @@ app = typer.Typer(no_args_is_help=True, help="The PostgreSQL + PostGIS cluster."
 @app.command()
 def up() -> None:
     """Start the cluster (made on first use), create roles, bring the schema up to date."""
+    from segwatch.flows.config.settings import load_settings
     from segwatch.flows.services.stack import Stack
-    from segwatch.flows.settings import load_settings
 
     with clear_errors():
         settings = load_settings()
@@ -78,14 +78,14 @@ def psql(context: typer.Context) -> None:
 
 
 def _cluster() -> Cluster:
-    from segwatch.db.cluster import Cluster
-    from segwatch.flows.settings import load_settings
+    from segwatch.db.embedded.cluster import Cluster
+    from segwatch.flows.config.settings import load_settings
 
     return Cluster(load_settings().home)
 
 
 def _own_url() -> str | None:
-    from segwatch.flows.settings import load_settings
+    from segwatch.flows.config.settings import load_settings
 
     url = load_settings().database_url
     return None if url is None else url.get_secret_value()
@@ -105,7 +105,7 @@ def _status_of(url: str) -> dict[str, Any]:
 
 def _psql_of(url: str) -> tuple[list[str], dict[str, str]]:
     """Command and environment: everybody on the machine may read the arguments, but not the environment."""
-    from segwatch.db import binaries
+    from segwatch.db.embedded import binaries
     from segwatch.db.engine import for_libpq
 
     where, password = for_libpq(url)

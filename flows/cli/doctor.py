@@ -12,15 +12,15 @@ from rich.markup import escape
 from segwatch.flows.cli.console import Json, clear_errors, out, print_json
 
 if TYPE_CHECKING:
+    from segwatch.flows.config.settings import FlowSettings
     from segwatch.flows.doctor.checks import Finding
-    from segwatch.flows.settings import FlowSettings
 
 _MARKS = {"ok": "ok", "note": "[yellow]note[/yellow]", "wrong": "[red]wrong[/red]"}
 
 
 def doctor(as_json: Json = False) -> None:
     """Whether schedules fire, workers poll, the outbox moves and catalogs answer; exit status 1 where one does not."""
-    from segwatch.flows.settings import load_settings
+    from segwatch.flows.config.settings import load_settings
 
     with clear_errors():
         findings = examine(load_settings())

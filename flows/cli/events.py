@@ -9,7 +9,7 @@ import typer
 from rich.markup import escape
 
 from segwatch.flows.cli.console import Json, clear_errors, err, out, print_json, print_table
-from segwatch.geo.types import EventKind
+from segwatch.geo.types.event import EventKind
 
 app = typer.Typer(no_args_is_help=True, help="Events of the world: read the feeds, list what is known.")
 
@@ -22,9 +22,9 @@ def poll(
     as_json: Json = False,
 ) -> None:
     """Read feeds into the ledger now; exit status 1 if one of them could not be read."""
-    from segwatch.flows import assemble
+    from segwatch.flows.config.settings import load_settings
     from segwatch.flows.feeds import poll as poll_now
-    from segwatch.flows.settings import load_settings
+    from segwatch.flows.runtime import assemble
 
     with clear_errors():
         settings = load_settings(feeds=tuple(feeds)) if feeds else load_settings()
@@ -49,8 +49,8 @@ def list_(
 ) -> None:
     """Every event as it is known today, newest first."""
     from segwatch.db import events
-    from segwatch.flows import assemble
-    from segwatch.flows.settings import load_settings
+    from segwatch.flows.config.settings import load_settings
+    from segwatch.flows.runtime import assemble
 
     with clear_errors(), assemble.worker_engine(load_settings()) as engine, engine.connect() as conn:
         rows = events.current(conn, kind.value if kind else None)

@@ -19,9 +19,9 @@ _ABOUT_THE_HOME = frozenset({"demo", "stop", "clean", "env"})
 
 def find_services(context: typer.Context) -> None:
     """For the length of one command, complete the environment by the services that run in the home folder."""
+    from segwatch.flows.config.settings import load_settings
     from segwatch.flows.errors import ConfigError
     from segwatch.flows.services import environment
-    from segwatch.flows.settings import load_settings
 
     if context.invoked_subcommand in _ABOUT_THE_HOME:
         return
@@ -37,9 +37,9 @@ def demo(
     folder: Annotated[Path, typer.Option(help="folder with watches/, imagery/ and stac/")] = Path("demo"),
 ) -> None:
     """Bring everything up and run the main job once on real imagery."""
-    from segwatch.flows import demonstration
     from segwatch.flows.cli.doctor import examine, print_short
-    from segwatch.flows.settings import load_settings
+    from segwatch.flows.config.settings import load_settings
+    from segwatch.flows.services import demonstration
 
     with clear_errors():
         demonstration.run(load_settings().home, folder, say=say, out=out)
@@ -48,8 +48,8 @@ def demo(
 
 def stop() -> None:
     """Stop everything this home folder started; data stays."""
+    from segwatch.flows.config.settings import load_settings
     from segwatch.flows.services.stack import Stack
-    from segwatch.flows.settings import load_settings
 
     with clear_errors():
         stopped = Stack(load_settings().home, say=say).down()
@@ -60,8 +60,8 @@ def clean(
     yes: Annotated[bool, typer.Option("--yes", help="do not ask")] = False,
 ) -> None:
     """Stop everything and delete the home folder's state: the database with every scene, polygon and alert, too."""
+    from segwatch.flows.config.settings import load_settings
     from segwatch.flows.services.stack import Stack
-    from segwatch.flows.settings import load_settings
 
     with clear_errors():
         stack = Stack(load_settings().home, say=say)
@@ -85,9 +85,9 @@ def print_environment() -> None:
     .segwatch in the current folder), unless SEGWATCH_DATABASE_URL names another database. Secrets are not printed, but
     where they are read from.
     """
+    from segwatch.flows.config.settings import load_settings
     from segwatch.flows.errors import ServiceError
     from segwatch.flows.services import environment
-    from segwatch.flows.settings import load_settings
 
     with clear_errors():
         home = load_settings().home.absolute()
@@ -106,8 +106,8 @@ def print_environment() -> None:
 def status(as_json: Json = False) -> None:
     """What this home folder started, and what `segwatch doctor` finds wrong, in short."""
     from segwatch.flows.cli.doctor import examine, print_short
+    from segwatch.flows.config.settings import load_settings
     from segwatch.flows.services.supervisor import Supervisor
-    from segwatch.flows.settings import load_settings
 
     with clear_errors():
         settings = load_settings()

@@ -12,7 +12,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 from segwatch.flows.cli.console import clear_errors, err, out, print_json
-from segwatch.flows.settings import load_settings
+from segwatch.flows.config.settings import load_settings
 
 app = typer.Typer(no_args_is_help=True, help="The segmentation model.")
 

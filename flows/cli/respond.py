@@ -15,10 +15,10 @@ from segwatch.flows.cli.console import Json, clear_errors, err, out, print_json,
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
-    from segwatch.flows.choosing import Happening
-    from segwatch.flows.playbooks import Playbook
+    from segwatch.flows.config.settings import FlowSettings
+    from segwatch.flows.events.playbooks import Playbook
+    from segwatch.flows.events.source_selection import Happening
     from segwatch.flows.respond import Response
-    from segwatch.flows.settings import FlowSettings
 
 
 def respond(
@@ -34,11 +34,12 @@ def respond(
     as_json: Json = False,
 ) -> None:
     """Watch the ground of an event: the best scene from before, then everything since, at top priority."""
-    from segwatch.flows import assemble, playbooks
     from segwatch.flows import respond as responding
+    from segwatch.flows.config.settings import load_settings
     from segwatch.flows.errors import ConfigError
+    from segwatch.flows.events import playbooks
     from segwatch.flows.observe import run_in_process
-    from segwatch.flows.settings import load_settings
+    from segwatch.flows.runtime import assemble
 
     with clear_errors(), stoppable():
         settings = load_settings()
@@ -99,8 +100,8 @@ def _no_scene(made: Response) -> str:
 
 
 def _from_file(area: Path, at: datetime | None) -> Happening:
-    from segwatch.flows.choosing import Happening
-    from segwatch.flows.outlines import from_file
+    from segwatch.flows.config.geojson import from_file
+    from segwatch.flows.events.source_selection import Happening
 
     shape = from_file(area)
     moment = at.replace(tzinfo=UTC) if at else datetime.now(UTC)
@@ -109,8 +110,8 @@ def _from_file(area: Path, at: datetime | None) -> Happening:
 
 def _from_ledger(engine: Engine, settings: FlowSettings, identity: str, book: Playbook) -> Happening:
     from segwatch.db import events
-    from segwatch.flows.choosing import identities
     from segwatch.flows.errors import ConfigError
+    from segwatch.flows.events.source_selection import identities
     from segwatch.flows.respond import happening_of
     from segwatch.geo.events.linking import same
 

@@ -20,8 +20,9 @@ Why = Annotated[str, typer.Option("--why", help="the reason, for those who read 
 @app.command("list")
 def list_(watch: Annotated[str, typer.Argument(help="name of a watch")], as_json: Json = False) -> None:
     """Every verdict about the objects of a watch, oldest first."""
-    from segwatch.flows import assemble, reports
-    from segwatch.flows.settings import load_settings
+    from segwatch.flows import reports
+    from segwatch.flows.config.settings import load_settings
+    from segwatch.flows.runtime import assemble
 
     with clear_errors(), assemble.worker_engine(load_settings()) as engine:
         rows = reports.reviews(engine, watch)
@@ -66,10 +67,10 @@ def _decide(
     track: UUID, verdict: str, why: str, by: str | None, outline: Path | None, *, as_json: bool
 ) -> None:
     from segwatch.db import reviews
-    from segwatch.flows import assemble
-    from segwatch.flows.outlines import from_file
-    from segwatch.flows.settings import load_settings
-    from segwatch.flows.turns import turn
+    from segwatch.flows.alerting.send_times import turn
+    from segwatch.flows.config.geojson import from_file
+    from segwatch.flows.config.settings import load_settings
+    from segwatch.flows.runtime import assemble
 
     with clear_errors():
         drawn = None if outline is None else from_file(outline)

@@ -12,7 +12,7 @@ from segwatch.flows.cli.console import clear_errors, say, warn
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
-    from segwatch.flows.settings import FlowSettings
+    from segwatch.flows.config.settings import FlowSettings
     from segwatch.flows.web.server import Access
 
 
@@ -42,11 +42,11 @@ def serve(
     one. /healthz says whether the server lives, /readyz whether its database answers.
     With SEGWATCH_REVIEW_TOKEN set, who sends it may add reviews; with SEGWATCH_EVENT_SECRET, who signs may add events.
     """
-    from segwatch.flows import assemble
+    from segwatch.flows.config.settings import load_settings
     from segwatch.flows.errors import ConfigError
-    from segwatch.flows.settings import load_settings
+    from segwatch.flows.runtime import assemble
+    from segwatch.flows.web.guards.site import is_reached_from_elsewhere
     from segwatch.flows.web.server import serve as run_server
-    from segwatch.flows.web.site import is_reached_from_elsewhere
 
     with clear_errors():
         settings = load_settings()
@@ -71,8 +71,8 @@ def _access(
     settings: FlowSettings, host: str, engine: Engine | None, *, closed: bool, writing: bool
 ) -> Access:
     from segwatch.flows.web import events, reviews
+    from segwatch.flows.web.guards.site import site_of
     from segwatch.flows.web.server import Access
-    from segwatch.flows.web.site import site_of
 
     token, secret = settings.review_token, settings.event_secret
     return Access(

@@ -56,10 +56,10 @@ def check(
     as_json: Json = False,
 ) -> None:
     """Ask a catalog what it can do and read a sample; exit status 1 if a watch on it would miss something."""
+    from segwatch.flows.config.settings import load_settings
     from segwatch.flows.errors import ConfigError
-    from segwatch.flows.settings import load_settings
     from segwatch.geo.sources import profiles
-    from segwatch.geo.sources.inspection import inspect
+    from segwatch.geo.sources.search.inspection import inspect
 
     with clear_errors():
         is_address = source.startswith(("http://", "https://"))

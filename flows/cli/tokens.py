@@ -35,9 +35,9 @@ def create(
 ) -> None:
     """Make a token and print it, once: of its secret a digest is kept alone."""
     from segwatch.db import tokens
-    from segwatch.flows import assemble
+    from segwatch.flows.config.settings import load_settings
     from segwatch.flows.errors import ConfigError
-    from segwatch.flows.settings import load_settings
+    from segwatch.flows.runtime import assemble
 
     with clear_errors():
         if every == bool(watch):
@@ -71,8 +71,8 @@ def _scopes(given: list[str]) -> list[Scope]:
 def list_(as_json: Json = False) -> None:
     """Every token that was not revoked; of secrets nothing."""
     from segwatch.db import tokens
-    from segwatch.flows import assemble
-    from segwatch.flows.settings import load_settings
+    from segwatch.flows.config.settings import load_settings
+    from segwatch.flows.runtime import assemble
 
     with clear_errors(), assemble.worker_engine(load_settings()) as engine, engine.connect() as conn:
         rows = tokens.listed(conn)
@@ -96,8 +96,8 @@ def list_(as_json: Json = False) -> None:
 def revoke(name: Annotated[str, typer.Argument(help="name of the token")]) -> None:
     """End a token at once."""
     from segwatch.db import tokens
-    from segwatch.flows import assemble
-    from segwatch.flows.settings import load_settings
+    from segwatch.flows.config.settings import load_settings
+    from segwatch.flows.runtime import assemble
 
     with clear_errors(), assemble.worker_engine(load_settings()) as engine, engine.begin() as conn:
         tokens.revoke(conn, name)

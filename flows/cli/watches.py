@@ -23,10 +23,11 @@ def try_rules(
     as_json: Json = False,
 ) -> None:
     """What the rules of a watch file would have said about what the ledger knows of the watch."""
-    from segwatch.flows import assemble, watchfile
+    from segwatch.flows.alerting.backtest import rehearse
+    from segwatch.flows.config import watchfile
+    from segwatch.flows.config.settings import load_settings
     from segwatch.flows.errors import ConfigError
-    from segwatch.flows.rehearsal import rehearse
-    from segwatch.flows.settings import load_settings
+    from segwatch.flows.runtime import assemble
 
     with clear_errors():
         if since is not None and until is not None and until <= since:

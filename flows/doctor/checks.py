@@ -6,12 +6,13 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 
 from segwatch.db.health import WatchHealth
-from segwatch.flows import cadence, outages
-from segwatch.flows.channels import shown
+from segwatch.flows.alerting.channels import shown
+from segwatch.flows.config import cadence
 from segwatch.flows.doctor import access, stuck
 from segwatch.flows.doctor.facts import DeploymentFacts, Facts, PoolFacts, PrefectFacts, WorkerFacts
 from segwatch.flows.doctor.findings import Finding, Level
-from segwatch.flows.watch_deployments import name_of
+from segwatch.flows.failures import outages
+from segwatch.flows.orchestration.watch_deployments import name_of
 
 __all__ = ["Finding", "Level", "check"]
 

@@ -7,7 +7,7 @@ from datetime import datetime
 
 from segwatch.db.health import LedgerHealth
 from segwatch.db.stuck import StuckWork
-from segwatch.flows.variables import Unread
+from segwatch.flows.config.variables import Unread
 
 
 @dataclass(frozen=True, slots=True)

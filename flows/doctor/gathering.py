@@ -28,14 +28,15 @@ from sqlalchemy.exc import SQLAlchemyError
 from segwatch.db import health, migrate, stuck
 from segwatch.db.engine import make_engine
 from segwatch.db.errors import DbError, words
-from segwatch.flows import assemble, variables
+from segwatch.flows.config import variables
+from segwatch.flows.config.settings import FlowSettings
 from segwatch.flows.doctor import access
 from segwatch.flows.doctor.facts import DeploymentFacts, Facts, LastRun, PoolFacts, PrefectFacts, WorkerFacts
 from segwatch.flows.errors import FlowError
-from segwatch.flows.pools import settable
+from segwatch.flows.orchestration.work_pools import settable
+from segwatch.flows.runtime import assemble
 from segwatch.flows.services.stack import Stack
 from segwatch.flows.services.supervisor import Supervisor
-from segwatch.flows.settings import FlowSettings
 
 _PAGE = 200
 #: More scheduled deployments than that are not looked at one by one.

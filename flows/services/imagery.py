@@ -15,7 +15,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from segwatch.flows.hosts import KnownHosts
+from segwatch.flows.runtime.hosts import KnownHosts
 
 
 def create_app(root: Path) -> Starlette:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping
 
-from segwatch.flows.settings import SECRET_VARIABLES
+from segwatch.flows.config.settings import SECRET_VARIABLES
 
 _PLAIN = frozenset(
     {

@@ -12,8 +12,8 @@ import os
 
 import uvicorn
 
-from segwatch.flows.hosts import KnownHosts
-from segwatch.flows.settings import load_settings
+from segwatch.flows.config.settings import load_settings
+from segwatch.flows.runtime.hosts import KnownHosts
 
 _AUTH = "PREFECT_SERVER_API_AUTH_STRING"
 

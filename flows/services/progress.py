@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.table import Table
 
-from segwatch.flows.terminal import SafeConsole
+from segwatch.flows.runtime.terminal import SafeConsole
 
 #: As many columns as a row may need: a file or a program that reads it has no edge.
 _NO_EDGE = 10_000

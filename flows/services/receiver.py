@@ -21,7 +21,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from segwatch.flows.hosts import KnownHosts
+from segwatch.flows.runtime.hosts import KnownHosts
 
 _SECRET = "SEGWATCH_WEBHOOK_SECRET"  # noqa: S105 - the variable's name
 _LARGEST_BODY = 1_000_000

@@ -19,7 +19,7 @@ import psycopg
 import uvicorn
 from psycopg import sql
 
-from segwatch.flows.hosts import KnownHosts
+from segwatch.flows.runtime.hosts import KnownHosts
 
 _DATABASE = "SEGWATCH_STAC_DATABASE_URL"
 _PLACEHOLDER = "{imagery}"

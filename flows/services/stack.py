@@ -1,6 +1,6 @@
 """The local stack: every service the main job needs, with real parts, on loopback ports.
 
-PostgreSQL + PostGIS is started by ``segwatch.db.cluster``; the rest are processes of the supervisor.
+PostgreSQL + PostGIS is started by ``segwatch.db.embedded.cluster``; the rest are processes of the supervisor.
 """
 
 from __future__ import annotations
@@ -14,15 +14,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-from segwatch.db import logins, roles
-from segwatch.db.cluster import Cluster
+from segwatch.db import roles
+from segwatch.db.embedded import logins
+from segwatch.db.embedded.cluster import Cluster
 from segwatch.db.migrate import upgrade
+from segwatch.flows.config.settings import load_settings
 from segwatch.flows.errors import PortLost
 from segwatch.flows.services import accounts, environment, inherited
 from segwatch.flows.services.progress import Say, step
 from segwatch.flows.services.secrets import prefect_secret, webhook_secret
 from segwatch.flows.services.supervisor import Supervisor
-from segwatch.flows.settings import load_settings
 
 _PORT_TRIES = 5
 #: Secrets of the shell that the flows of each pool need: discovery and reading, and on the cpu pool also delivery.

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import BinaryIO
 from urllib.parse import urlsplit
 
-from segwatch.db import ports
+from segwatch.db.embedded import ports
 from segwatch.flows.errors import PortLost, ServiceError
 from segwatch.flows.services.accounts import Account
 

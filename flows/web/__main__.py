@@ -7,11 +7,11 @@ import os
 import sys
 
 from segwatch.db.errors import DbError
-from segwatch.flows import variables
+from segwatch.flows.config import variables
+from segwatch.flows.config.settings import load_settings
 from segwatch.flows.errors import FlowError
-from segwatch.flows.settings import load_settings
+from segwatch.flows.web.guards.site import site_of
 from segwatch.flows.web.server import Access, serve
-from segwatch.flows.web.site import site_of
 
 _DATABASE, _HOST = "SEGWATCH_ANALYST_URL", "127.0.0.1"
 

@@ -14,10 +14,10 @@ from segwatch.db import alerts
 from segwatch.db.errors import MarkRefused, NotFound
 from segwatch.db.readers import sees_alert
 from segwatch.db.tokens import Scope
-from segwatch.flows.settings import describe
+from segwatch.flows.config.settings import describe
 from segwatch.flows.web import queries
-from segwatch.flows.web.access import require, sight
-from segwatch.flows.web.bodies import limited
+from segwatch.flows.web.guards.access import require, sight
+from segwatch.flows.web.guards.bodies import limited
 from segwatch.flows.web.reviews import Access
 
 _MOST_BYTES = 2**20

@@ -17,11 +17,11 @@ from standardwebhooks import Webhook
 from standardwebhooks.webhooks import WebhookVerificationError
 
 from segwatch.db.tokens import Scope
-from segwatch.flows.happenings import keep
-from segwatch.flows.web.access import reader
-from segwatch.flows.web.bodies import limited
+from segwatch.flows.events.ingest import keep
+from segwatch.flows.web.guards.access import reader
+from segwatch.flows.web.guards.bodies import limited
 from segwatch.geo.errors import EventRefused
-from segwatch.geo.sources import headers
+from segwatch.geo.sources.http import headers
 
 _MOST_BYTES = 4 * 2**20
 

@@ -15,13 +15,13 @@ from segwatch.db import reviews
 from segwatch.db.errors import NotFound, ReviewRefused
 from segwatch.db.readers import sees_track
 from segwatch.db.tokens import Scope
+from segwatch.flows.alerting.send_times import turn
+from segwatch.flows.config.geojson import from_geojson
+from segwatch.flows.config.settings import describe
 from segwatch.flows.errors import ConfigError
-from segwatch.flows.outlines import from_geojson
-from segwatch.flows.settings import describe
-from segwatch.flows.turns import turn
 from segwatch.flows.web import queries
-from segwatch.flows.web.access import require, sight
-from segwatch.flows.web.bodies import limited
+from segwatch.flows.web.guards.access import require, sight
+from segwatch.flows.web.guards.bodies import limited
 
 _MOST_BYTES = 4 * 2**20
 

@@ -23,32 +23,23 @@ from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from segwatch.db import readers, roles, tokens
+from segwatch.db.embedded.ports import any_free
 from segwatch.db.engine import ShortPatience, driver_url, make_engine
-from segwatch.db.ports import any_free
 from segwatch.flows.errors import ServiceError
-from segwatch.flows.web import (
-    alerts,
-    connections,
-    events,
-    feeds,
-    health,
-    imagery,
-    login,
-    ogc,
-    queries,
-    reviews,
-    vector,
-)
-from segwatch.flows.web.access import LOOKUPS, Arrivals, Door, Gate, sight
-from segwatch.flows.web.admission import POOLS, RequestPools
+from segwatch.flows.web import alert_feeds, alerts, events, health, queries, reviews
 from segwatch.flows.web.caching import answer
-from segwatch.flows.web.decoding import DecodersBusy
-from segwatch.flows.web.limits import REQUESTS, Rate, RateLimit
-from segwatch.flows.web.refusals import refusal
-from segwatch.flows.web.site import Site
+from segwatch.flows.web.guards import connections, login
+from segwatch.flows.web.guards.access import LOOKUPS, Arrivals, Door, Gate, sight
+from segwatch.flows.web.guards.admission import POOLS, RequestPools
+from segwatch.flows.web.guards.rate_limits import REQUESTS, Rate, RateLimit
+from segwatch.flows.web.guards.refusals import refusal
+from segwatch.flows.web.guards.site import Site
+from segwatch.flows.web.ogcapi import application, vector_tiles
+from segwatch.flows.web.pixels import imagery
+from segwatch.flows.web.pixels.decoding import DecodersBusy
 from segwatch.flows.web.tiles import asked_mercator_tile
 from segwatch.geo.errors import GeoError
-from segwatch.geo.sources.access import NO_CREDENTIALS, Credentials
+from segwatch.geo.sources.http.credentials import NO_CREDENTIALS, Credentials
 
 _log = logging.getLogger(__name__)
 
@@ -87,7 +78,7 @@ class Access:
     credentials: Callable[[str], Credentials] = lambda _: NO_CREDENTIALS
     """By name of the profile."""
     imagery_hosts: tuple[str, ...] = ()
-    """See :attr:`segwatch.flows.settings.FlowSettings.imagery_hosts`."""
+    """See :attr:`segwatch.flows.config.settings.FlowSettings.imagery_hosts`."""
     site: Site = field(default_factory=Site)
     closed: bool = False
     """Whether who reads needs to be known."""
@@ -164,7 +155,7 @@ class Engines:
 
         return cls(
             api=make(POOLS["api"].running),
-            tiles=make(vector.CONNECTIONS),
+            tiles=make(vector_tiles.CONNECTIONS),
             imagery=make(imagery.LOOKUPS),
             tokens=make(LOOKUPS),
             health=make(1, 1),
@@ -179,14 +170,14 @@ class Engines:
 def create_app(database_url: str, access: Access = NOBODY, rate: Rate = REQUESTS) -> FastAPI:
     """The whole application on the analyst views of one database, who may write, and how often one client may ask."""
     engines = Engines.on(database_url)
-    features = ogc.make_app()
+    features = application.make_app()
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         plain = driver_url(database_url).set(drivername="postgresql")
-        await ogc.connect(features, plain.render_as_string(hide_password=False))
+        await application.connect(features, plain.render_as_string(hide_password=False))
         yield
-        await ogc.disconnect(features)
+        await application.disconnect(features)
         engines.dispose()
 
     app = FastAPI(title="segwatch", lifespan=lifespan, docs_url=None, redoc_url=None)
@@ -208,13 +199,13 @@ def create_app(database_url: str, access: Access = NOBODY, rate: Rate = REQUESTS
     app.include_router(reviews.router(engines.api, access.reviews), prefix="/api", tags=["reviews"])
     app.include_router(alerts.router(engines.api, access.reviews), prefix="/api", tags=["alerts"])
     app.include_router(events.router(access.events), tags=["events"])
-    app.include_router(feeds.router(engines.api), tags=["alerts"])
+    app.include_router(alert_feeds.router(engines.api), tags=["alerts"])
     app.include_router(
         imagery.router(engines.imagery, access.credentials, access.imagery_hosts),
         prefix="/imagery",
         tags=["imagery"],
     )
-    app.mount("/ogc", ogc.OwnRoot(features))
+    app.mount("/ogc", application.OwnRoot(features))
     app.mount("/static", StaticFiles(directory=_STATIC), name="static")
     return app
 
@@ -233,7 +224,7 @@ def _door(engine: Engine, access: Access) -> Door:
 
 
 def _add_pages(app: FastAPI, engines: Engines) -> None:
-    engine, tiles = engines.api, vector.VectorTiles(engines.tiles)
+    engine, tiles = engines.api, vector_tiles.VectorTiles(engines.tiles)
 
     @app.get("/", include_in_schema=False)
     def page() -> FileResponse:
@@ -262,7 +253,7 @@ def _add_pages(app: FastAPI, engines: Engines) -> None:
         request: Request, watch: str, at: str, place: Annotated[Tile, Depends(asked_mercator_tile)]
     ) -> Response:
         """The objects of a watch as they were at a time, as a vector tile: see ``watch.objects_tile``."""
-        made = await tiles.tile(vector.TileKey(watch, at, place, sight().settings))
+        made = await tiles.tile(vector_tiles.TileKey(watch, at, place, sight().settings))
         # what holds may change at any moment: another scene, a verdict
         return answer(request, made, "no-cache")
 

@@ -10,7 +10,7 @@ from segwatch.geo.bounded import operations
 from segwatch.geo.crs import local_equal_area, to_local, to_lonlat
 from segwatch.geo.errors import AreaError, EventRefused, TooComplex
 from segwatch.geo.grid import for_area
-from segwatch.geo.types import Event
+from segwatch.geo.types.event import Event
 
 _WIDEST_DEGREES = 90.0
 #: Pixels of any size would do: whether one grid holds the area depends on its sides alone.

@@ -21,7 +21,7 @@ from segwatch.geo.errors import EventRefused
 from segwatch.geo.events.dates import moment
 from segwatch.geo.events.record import each, kind_of_words, plain, track
 from segwatch.geo.events.xml import NAMES, numbers, pairs, polygon_of, text_of, texts_of, widened
-from segwatch.geo.types import Event, EventKind, EventLevel, EventName, RefusedEntry, Withdrawal
+from segwatch.geo.types.event import Event, EventKind, EventLevel, EventName, RefusedEntry, Withdrawal
 
 _LEVELS = {
     "extreme": EventLevel.RED,

@@ -11,10 +11,10 @@ from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import fromstring
 
 from segwatch.geo.errors import EventRefused
-from segwatch.geo.events.feature import features
-from segwatch.geo.events.markup import entries
+from segwatch.geo.events.json_feeds import features
 from segwatch.geo.events.record import json_object
-from segwatch.geo.types import Event, RefusedEntry, Withdrawal
+from segwatch.geo.events.xml_feeds import entries
+from segwatch.geo.types.event import Event, RefusedEntry, Withdrawal
 
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8"),

@@ -10,7 +10,7 @@ from shapely.geometry.base import BaseGeometry
 
 from segwatch.geo.antimeridian import centre
 from segwatch.geo.crs import local_equal_area, to_local
-from segwatch.geo.types import Event, EventKind
+from segwatch.geo.types.event import Event, EventKind
 
 #: Feeds agree on an earthquake's place and time; they name a flood's or a fire's start days apart, and its place by
 #: a town of the region. (kilometres, time between the beginnings)

@@ -22,7 +22,7 @@ from segwatch.geo.bounded.screen import MAX_VERTICES
 from segwatch.geo.crs import local_equal_area, to_local, to_lonlat
 from segwatch.geo.errors import EventRefused, TooComplex
 from segwatch.geo.events.record import geojson, json_object, mapping, number
-from segwatch.geo.types import Event
+from segwatch.geo.types.event import Event
 
 #: The older name holds the same.
 _FILES = ("download/cont_mmi.json", "download/cont_mi.json")

@@ -1,4 +1,4 @@
-"""Source profiles: TOML that a person writes -> :class:`segwatch.geo.types.Profile`.
+"""Source profiles: TOML that a person writes -> :class:`segwatch.geo.types.source.Profile`.
 
 Shipped ones lie in ``profiles_data``; a path ending in ``.toml`` names one's own. Every message names the
 file, the field, the value and the fix.
@@ -18,7 +18,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from segwatch.geo.addresses import open_address
 from segwatch.geo.errors import ProfileError
 from segwatch.geo.spelling import about_field, nearest
-from segwatch.geo.types import AssetAccess, BandRef, CloudMask, Profile
+from segwatch.geo.types.source import AssetAccess, BandRef, CloudMask, Profile
 
 _HOST = re.compile(r"^(\*\.)?[a-z0-9]([a-z0-9.-]*[a-z0-9])?(:(\d{1,5}|\*))?$")
 #: A century: what is meant to be all of the period leaves the field out.

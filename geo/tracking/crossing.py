@@ -20,7 +20,7 @@ from segwatch.geo.tracking import transitions
 from segwatch.geo.tracking.link import Edges, components
 from segwatch.geo.tracking.recording import Continued, Object, Record, score
 from segwatch.geo.tracking.transitions import array
-from segwatch.geo.types import ChangeKind, Detection, Lineage, TrackState
+from segwatch.geo.types.tracking import ChangeKind, Detection, Lineage, TrackState
 
 #: Least contact, as a share of the tolerance squared: about a pixel along the border, and more than a corner.
 _CONTACT = 0.9

@@ -24,7 +24,7 @@ from shapely.geometry.base import BaseGeometry
 from segwatch.geo.area import polygonal_parts
 from segwatch.geo.polygons import clean
 from segwatch.geo.tracking import transitions
-from segwatch.geo.types import GroundPiece
+from segwatch.geo.types.tracking import GroundPiece
 
 #: Gaps between pieces narrower than this, degrees (a centimetre), come from rounding: nobody was to see them.
 _HAIRLINE_DEG = 1e-7

@@ -18,7 +18,8 @@ from shapely.geometry.base import BaseGeometry
 from segwatch.geo.tracking.ground import NewGround, SeenGround, reach
 from segwatch.geo.tracking.replay import advance
 from segwatch.geo.tracking.transitions import array
-from segwatch.geo.types import GroundPiece, TrackedObservation, TrackingSettings, TrackingStep, TrackState
+from segwatch.geo.types.tracking import GroundPiece, TrackedObservation, TrackingStep, TrackState
+from segwatch.geo.types.watch import TrackingSettings
 
 
 @dataclass(frozen=True, slots=True)

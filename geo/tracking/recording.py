@@ -18,16 +18,16 @@ from segwatch.geo.area import geodesic_m2
 from segwatch.geo.tracking import ground, transitions
 from segwatch.geo.tracking.ground import Cut, Ground, NewGround
 from segwatch.geo.tracking.transitions import Geometries
-from segwatch.geo.types import (
+from segwatch.geo.types.tracking import (
     Change,
     ChangeKind,
     Detection,
     Lineage,
     TrackedObservation,
-    TrackingSettings,
     TrackingStep,
     TrackState,
 )
+from segwatch.geo.types.watch import TrackingSettings
 
 #: Side of the cells, metres, that new tracks are named by.
 _PLACE_M = 100.0

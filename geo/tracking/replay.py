@@ -21,14 +21,8 @@ from segwatch.geo.tracking.ground import NewGround
 from segwatch.geo.tracking.link import Edges, assign, components, grouped, link
 from segwatch.geo.tracking.recording import Continued, Object, Record
 from segwatch.geo.tracking.transitions import array
-from segwatch.geo.types import (
-    ChangeKind,
-    Lineage,
-    TrackedObservation,
-    TrackingSettings,
-    TrackingStep,
-    TrackState,
-)
+from segwatch.geo.types.tracking import ChangeKind, Lineage, TrackedObservation, TrackingStep, TrackState
+from segwatch.geo.types.watch import TrackingSettings
 
 Floats = NDArray[np.float64]
 

@@ -11,7 +11,8 @@ from shapely.geometry.base import BaseGeometry
 from segwatch.geo.antimeridian import centre, meets
 from segwatch.geo.area import geodesic_m2
 from segwatch.geo.crs import local_equal_area, to_local
-from segwatch.geo.types import AlertRule, Change, Digest, QuietHours, TrackingStep
+from segwatch.geo.types.tracking import Change, TrackingStep
+from segwatch.geo.types.watch import AlertRule, Digest, QuietHours
 
 
 def matching(rules: Iterable[AlertRule], step: TrackingStep) -> list[tuple[Change, AlertRule]]:

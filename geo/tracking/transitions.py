@@ -19,7 +19,8 @@ from shapely.geometry.base import BaseGeometry
 from segwatch.geo.area import polygonal_parts
 from segwatch.geo.crs import to_local, to_local_all
 from segwatch.geo.polygons import clean
-from segwatch.geo.types import ChangeKind, TrackingSettings
+from segwatch.geo.types.tracking import ChangeKind
+from segwatch.geo.types.watch import TrackingSettings
 
 Geometries = NDArray[Any]
 """(N,) object array of shapely geometries."""

@@ -27,7 +27,7 @@ from segwatch.model.train import (
     real,
     scenes,
 )
-from segwatch.model.train import words as words_stage
+from segwatch.model.train import text_stage as words_stage
 from segwatch.model.train.config import LABELLED, MADE, TrainConfig
 from segwatch.model.train.loop import STATE, Trainer, accelerator_for
 

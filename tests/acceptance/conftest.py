@@ -20,8 +20,7 @@ from sqlalchemy import Engine, text
 from segwatch.db.engine import make_engine
 from segwatch.flows.services.stack import Stack
 from tests.support.made_scenes import Lake, MadeSeries, SeriesSpec, make_series
-
-ROOT = Path(__file__).parents[2]
+from tests.support.paths import ROOT
 
 #: The segmenter that knows the truth.
 COLOUR = {"SEGWATCH_SEGMENTER": "tests.support.colour_segmenter:ColourSegmenter"}

@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from segwatch.db import logins
+from segwatch.db.embedded import logins
 from segwatch.flows.services import accounts
 from segwatch.flows.services.inherited import for_server
 from segwatch.flows.services.secrets import prefect_secret, webhook_secret

@@ -17,9 +17,10 @@ from playwright.sync_api import sync_playwright
 from shapely.geometry import mapping
 
 from tests.acceptance.conftest import COLOUR, System
+from tests.support.paths import DATA
 from tests.support.serving import Answer, serving
 
-FEEDS = Path(__file__).parents[1] / "data" / "feeds"
+FEEDS = DATA / "feeds"
 
 
 def test_feeds_are_polled_on_a_worker(system: System) -> None:

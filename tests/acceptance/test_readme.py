@@ -18,11 +18,11 @@ import pytest
 import typer
 import yaml
 
-from segwatch.flows import watchfile
 from segwatch.flows.cli import app
+from segwatch.flows.config import watchfile
 from segwatch.flows.services.stack import Stack
+from tests.support.paths import ROOT
 
-ROOT = Path(__file__).parents[2]
 #: Commands of the blocks marked ``sh`` that this test does not run, and why.
 NOT_RUN = {
     "make demo": "installs packages; its last step, `segwatch demo`, is what the fixture runs",

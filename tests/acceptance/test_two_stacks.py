@@ -19,14 +19,13 @@ import pytest
 from psycopg.rows import dict_row
 from shapely.geometry import mapping
 
-from segwatch.db.ports import PLACES, any_free
+from segwatch.db.embedded.ports import PLACES, any_free
 from segwatch.flows.services import environment
 from segwatch.flows.services.secrets import prefect_secret
 from segwatch.flows.services.stack import Stack
 from tests.acceptance.conftest import COLOUR
 from tests.support.made_scenes import Lake, SeriesSpec, make_series
-
-ROOT = Path(__file__).parents[2]
+from tests.support.paths import ROOT
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ import pytest
 import rasterio
 from playwright.sync_api import ConsoleMessage, Page, Request, sync_playwright
 
-from segwatch.db.ports import any_free
+from segwatch.db.embedded.ports import any_free
 from tests.acceptance.conftest import COLOUR, System
 
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")

@@ -19,19 +19,10 @@ from sqlalchemy import Engine, text
 from segwatch.db import ledger, observations, scenes, watches
 from segwatch.flows.track import Tracked, track_ready
 from segwatch.geo.area import geodesic_m2, polygonal_parts
-from segwatch.geo.types import (
-    AlertRule,
-    BandRef,
-    ChangeKind,
-    Detection,
-    Instruction,
-    Item,
-    ObservationResult,
-    Profile,
-    Scene,
-    TrackingSettings,
-    Watch,
-)
+from segwatch.geo.types.scene import Item, Scene
+from segwatch.geo.types.source import BandRef, Profile
+from segwatch.geo.types.tracking import ChangeKind, Detection, ObservationResult
+from segwatch.geo.types.watch import AlertRule, Instruction, TrackingSettings, Watch
 from tests.conftest import Database
 
 MODEL = "tiny@0123456789ab"

@@ -22,8 +22,9 @@ from shapely.geometry.base import BaseGeometry
 
 from segwatch.db import alerts, outbox, reviews
 from segwatch.db.reviews import Verdict
-from segwatch.flows import reports, situation
-from segwatch.flows.settings import FlowSettings
+from segwatch.flows import reports
+from segwatch.flows.config.settings import FlowSettings
+from segwatch.flows.report import situation
 from segwatch.flows.web.server import create_app
 from segwatch.geo.area import geodesic_m2
 from tests.conftest import Database

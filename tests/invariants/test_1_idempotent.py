@@ -17,7 +17,7 @@ from sqlalchemy import Engine, text
 
 from segwatch.db import scenes
 from segwatch.geo.scenes import group, newest
-from segwatch.geo.types import Item
+from segwatch.geo.types.scene import Item
 
 START = datetime(2024, 1, 1, 10, tzinfo=UTC)
 

@@ -14,9 +14,9 @@ from shapely.geometry import Polygon, box
 
 from segwatch.geo.antimeridian import split
 from segwatch.geo.crs import to_local
+from segwatch.geo.detect import observe
 from segwatch.geo.footprint import inside
 from segwatch.geo.grid import for_area
-from segwatch.geo.observe import observe
 from segwatch.geo.stitch import Stitcher
 from segwatch.geo.tiling import tiles
 

@@ -17,13 +17,14 @@ from shapely.geometry import box
 from sqlalchemy import Engine, text
 
 from segwatch.db import ledger, migrate, observations, scenes, watches
-from segwatch.db.cluster import Cluster
 from segwatch.db.codec import dump_watch
+from segwatch.db.embedded.cluster import Cluster
 from segwatch.db.engine import make_engine
 from segwatch.db.ids import make_id
 from segwatch.geo.scenes import newest
 from segwatch.geo.sources import profiles
-from segwatch.geo.types import Instruction, Item, Scene, Watch
+from segwatch.geo.types.scene import Item, Scene
+from segwatch.geo.types.watch import Instruction, Watch
 
 MODEL = "m@1"
 START = datetime(2024, 1, 1, 10, tzinfo=UTC)

@@ -17,7 +17,7 @@ from psycopg import sql
 from sqlalchemy import Connection, text
 
 from segwatch.db import migrate, tables
-from segwatch.db.cluster import Cluster
+from segwatch.db.embedded.cluster import Cluster
 from segwatch.db.engine import make_engine
 from segwatch.db.errors import SchemaError
 

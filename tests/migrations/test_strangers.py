@@ -9,7 +9,7 @@ import pytest
 from psycopg import sql
 
 from segwatch.db import migrate
-from segwatch.db.cluster import Cluster
+from segwatch.db.embedded.cluster import Cluster
 
 SECRET = "s3cr3tValue0123456789"
 LINK = f"https://a.example/a.tif?id=7&token={SECRET}"

@@ -11,10 +11,9 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from uuid import UUID
 
-ROOT = Path(__file__).parents[2]
+from tests.support.paths import ROOT
 
 
 @contextmanager
@@ -47,9 +46,9 @@ def _hold() -> None:
 def observe(watch: str) -> None:
     """Observe a watch."""
     from segwatch.db import watches
-    from segwatch.flows.assemble import worker_engine
-    from segwatch.flows.running import registered
-    from segwatch.flows.settings import load_settings
+    from segwatch.flows.config.settings import load_settings
+    from segwatch.flows.orchestration.heartbeats import registered
+    from segwatch.flows.runtime.assemble import worker_engine
 
     settings = load_settings()
     with worker_engine(settings) as engine:
@@ -63,8 +62,8 @@ def observe(watch: str) -> None:
 def track(series: str) -> None:
     """Hold a series in the middle of a fold."""
     from segwatch.db.series import take
-    from segwatch.flows.assemble import worker_engine
-    from segwatch.flows.settings import load_settings
+    from segwatch.flows.config.settings import load_settings
+    from segwatch.flows.runtime.assemble import worker_engine
 
     with worker_engine(load_settings()) as engine, engine.begin() as conn:
         assert take(conn, UUID(series))
@@ -73,9 +72,9 @@ def track(series: str) -> None:
 
 def deliver() -> None:
     """Send what is due, to whoever never answers."""
-    from segwatch.flows.assemble import worker_engine
+    from segwatch.flows.config.settings import load_settings
     from segwatch.flows.deliver import deliver_outbox
-    from segwatch.flows.settings import load_settings
+    from segwatch.flows.runtime.assemble import worker_engine
 
     settings = load_settings()
     with worker_engine(settings) as engine:
@@ -89,10 +88,10 @@ def work() -> None:
     from prefect.states import Running
 
     from segwatch.db import ledger, runs
-    from segwatch.flows.assemble import worker_engine
-    from segwatch.flows.running import worker_name
-    from segwatch.flows.segmenters import version_of
-    from segwatch.flows.settings import load_settings
+    from segwatch.flows.config.settings import load_settings
+    from segwatch.flows.inference.segmenters import version_of
+    from segwatch.flows.orchestration.heartbeats import worker_name
+    from segwatch.flows.runtime.assemble import worker_engine
 
     settings, taken = load_settings(), None
     _say_ready()

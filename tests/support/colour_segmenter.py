@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from segwatch.flows.segmenters import Answer, Tiles
+from segwatch.flows.inference.segmenters import Answer, Tiles
 from tests.support.made_scenes import WATER
 
 #: Noise of the made scenes is far below this, the nearest other colour far above.
@@ -29,7 +29,7 @@ class ColourSegmenter:
     colour = WATER
 
     def segment(self, tiles: Tiles, instructions: Sequence[str]) -> list[list[Answer]]:
-        """See :class:`segwatch.flows.segmenters.Segmenter`."""
+        """See :class:`segwatch.flows.inference.segmenters.Segmenter`."""
         return [[self._answer(tile) for _ in instructions] for tile in tiles]
 
     def _answer(self, tile: NDArray[np.uint8]) -> Answer:

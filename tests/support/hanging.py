@@ -6,8 +6,8 @@ import ctypes
 import time
 from typing import Any
 
-from segwatch.flows.segmenters import Answer, Tiles
-from segwatch.flows.settings import load_settings
+from segwatch.flows.config.settings import load_settings
+from segwatch.flows.inference.segmenters import Answer, Tiles
 from tests.support.colour_segmenter import Well
 
 

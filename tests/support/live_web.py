@@ -13,8 +13,8 @@ from urllib.parse import urlsplit
 
 from starlette.types import ASGIApp
 
-from segwatch.db.ports import any_free
-from segwatch.flows.web.connections import make_server
+from segwatch.db.embedded.ports import any_free
+from segwatch.flows.web.guards.connections import make_server
 
 
 @contextmanager

@@ -19,7 +19,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-FOLDER = Path(__file__).parents[1] / "data" / "oracle"
+from tests.support.paths import DATA
+
+FOLDER = DATA / "oracle"
 _SEG_ROW = "weights.lm_head.weight[50295]"
 
 

@@ -15,8 +15,8 @@ from shapely.geometry import box
 
 from segwatch.geo.errors import GeoError
 from segwatch.geo.sources import profiles
-from segwatch.geo.sources.pixels import read
-from segwatch.geo.types import Item, Scene
+from segwatch.geo.sources.rasters.pixels import read
+from segwatch.geo.types.scene import Item, Scene
 from tests.support.images import GRID
 
 _SQUARE = box(14, 45, 16, 47)

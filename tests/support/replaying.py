@@ -8,15 +8,15 @@ from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import yaml
 
+from tests.support.paths import DATA
 from tests.support.serving import running
 
-RECORDINGS = Path(__file__).parents[1] / "data" / "stac" / "recordings"
+RECORDINGS = DATA / "stac" / "recordings"
 
 
 def bodies(name: str) -> list[tuple[str, str, str]]:

@@ -16,7 +16,8 @@ from sqlalchemy import Engine
 from segwatch.db import observations, scenes, watches
 from segwatch.geo.crs import to_lonlat
 from segwatch.geo.sources import profiles
-from segwatch.geo.types import Instruction, Item, Scene, Watch
+from segwatch.geo.types.scene import Item, Scene
+from segwatch.geo.types.watch import Instruction, Watch
 from tests.support.images import GRID
 
 NOW = datetime(2024, 5, 1, 10, tzinfo=UTC)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from tests.support.paths import ROOT
+
 FOLDERS = ("benchmarks", "db", "deployments", "flows", "geo", "model", "demo", "docs", ".github")
 _VERB = r"(?:remov|delet|eras|wip|reset|destroy|drop|purg|discard|truncat)(?:e|es|ing|t?ing)?"
 ADVICE = re.compile(
@@ -25,8 +25,14 @@ ALLOWED = {
     ("README.md", "make clean"): "says what the command does, beside the one that keeps the data",
     ("README.md", "removes the"): "the same",
     ("deployments/with_progress.sh", "rm -f"): "the script removes its own temporary log",
-    ("flows/demonstration.py", "removes it"): "says what the command does, after the one that keeps the data",
-    ("flows/demonstration.py", "make clean"): "says what the command does, after the one that keeps the data",
+    (
+        "flows/services/demonstration.py",
+        "removes it",
+    ): "says what the command does, after the one that keeps the data",
+    (
+        "flows/services/demonstration.py",
+        "make clean",
+    ): "says what the command does, after the one that keeps the data",
     ("CONTRIBUTING.md", "make clean"): "says what the command does",
     ("flows/cli/local.py", "delete the"): "help of the command itself, which asks before",
     ("flows/cli/local.py", "Remove it"): "the question itself",

@@ -14,22 +14,17 @@ from sqlalchemy import Engine
 
 from segwatch.db import ledger, observations, scenes, tracks, watches
 from segwatch.db.publishing import Chosen, Turn
-from segwatch.geo.types import (
-    AlertRule,
-    BandRef,
+from segwatch.geo.types.scene import Item, Scene
+from segwatch.geo.types.source import BandRef, CloudMask, Profile
+from segwatch.geo.types.tracking import (
     Change,
     ChangeKind,
-    CloudMask,
     Detection,
-    Instruction,
-    Item,
     ObservationResult,
-    Profile,
-    Scene,
     TrackingStep,
     TrackState,
-    Watch,
 )
+from segwatch.geo.types.watch import AlertRule, Instruction, Watch
 
 MODEL = "tiny@0123456789ab"
 START = datetime(2024, 1, 1, 10, tzinfo=UTC)

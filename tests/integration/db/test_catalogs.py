@@ -12,7 +12,8 @@ from sqlalchemy import text
 
 from segwatch.db import ledger, observations, scenes, watches
 from segwatch.geo.scenes import newest
-from segwatch.geo.types import AssetAccess, BandRef, Scene
+from segwatch.geo.types.scene import Scene
+from segwatch.geo.types.source import AssetAccess, BandRef
 
 A, B = "https://a.example/v1", "https://b.example/v1"
 FIXED = "id, scene_id, version_id, item_id, href, assets, footprint, processing_baseline, updated_at"

@@ -17,7 +17,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from segwatch.db.cluster import Cluster
+from segwatch.db.embedded.cluster import Cluster
 from segwatch.db.errors import (
     ClusterDown,
     ClusterError,

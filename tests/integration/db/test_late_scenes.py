@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from segwatch.db import observations, rederiving, scenes, tracks
+from segwatch.db import late_observations, observations, scenes, tracks
 from segwatch.geo.tracking.ground import around
 from tests.invariants.conftest import Ledger, Look, cells, scene
 from tests.invariants.conftest import ledgers as ledgers  # noqa: PLC0414 - a fixture of these tests, too
@@ -89,14 +89,14 @@ def test_a_late_scene_reads_what_it_may_change_and_no_more(ledgers: Any) -> None
     ledger.answer(world, [1])
     with ledger.engine.begin() as conn:
         (series_id,) = tracks.ready_series(conn)
-        old = rederiving.past(conn, series_id, tracks.detections, around)
+        old = late_observations.past(conn, series_id, tracks.detections, around)
     named = {row["track_id"] for row in ledger.rows("SELECT track_id FROM segwatch.track_state")}
     assert len(named) == 2
     assert set(old.rows) == named, "the fold goes over a look in the east, too"
     ledger.track()
     ledger.answer(world, [3], version=1)
     with ledger.engine.begin() as conn:
-        old = rederiving.past(conn, series_id, tracks.detections, around)
+        old = late_observations.past(conn, series_id, tracks.detections, around)
     (seen,) = ledger.rows(
         "SELECT track_id FROM watch.objects_now WHERE ST_Intersects(geom, ST_GeomFromText(:west, 4326))",
         west=west.wkt,

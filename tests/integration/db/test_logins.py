@@ -8,8 +8,9 @@ from contextlib import closing
 import psycopg
 import pytest
 
-from segwatch.db import logins, roles
-from segwatch.db.cluster import Cluster
+from segwatch.db import roles
+from segwatch.db.embedded import logins
+from segwatch.db.embedded.cluster import Cluster
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from sqlalchemy.exc import IntegrityError
 from segwatch.db import ledger, outbox, tracks
 from segwatch.db.errors import NotFound, PublishConflict
 from segwatch.db.publishing import Chosen, Turn
-from segwatch.geo.types import ChangeKind, Lineage, TrackingStep
+from segwatch.geo.types.tracking import ChangeKind, Lineage, TrackingStep
 
 LAKE, BIGGER, POND = (
     box(10.01, 50.01, 10.02, 50.02),

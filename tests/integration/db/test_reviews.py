@@ -14,7 +14,7 @@ from sqlalchemy.exc import ProgrammingError
 from segwatch.db import outbox, reviews
 from segwatch.db.errors import NotFound, ReviewRefused
 from segwatch.db.reviews import Verdict
-from segwatch.geo.types import Digest, Escalation
+from segwatch.geo.types.watch import Digest, Escalation
 from tests.invariants.conftest import CHANNELS, EVERYTHING, Ledger, Look, cells, day
 from tests.invariants.conftest import ledgers as ledgers  # noqa: PLC0414 - a fixture of these tests, too
 

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[3]
+from tests.support.paths import ROOT
+
 NEEDED = (
     "segwatch/flows/deployments/prefect.yaml",
     "segwatch/flows/deployments/work_pools/gpu.json",
@@ -25,10 +26,10 @@ NEEDED = (
     "segwatch/geo/py.typed",
 )
 PROBE = """
-import segwatch.flows.deploy, segwatch.geo.sources.profiles, segwatch.model.identity, segwatch.db.migrate
+import segwatch.flows.orchestration.deploy, segwatch.geo.sources.profiles, segwatch.model.identity, segwatch.db.migrate
 from segwatch.model import identity
-print(segwatch.flows.deploy.__file__)
-print(segwatch.flows.deploy.deployments_folder())
+print(segwatch.flows.orchestration.deploy.__file__)
+print(segwatch.flows.orchestration.deploy.deployments_folder())
 print(len(segwatch.geo.sources.profiles.names()))
 print(identity.version(identity.resolve(None)))
 """

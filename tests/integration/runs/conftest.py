@@ -15,12 +15,12 @@ from prefect.client.schemas.objects import DeploymentSchedule, FlowRun
 from prefect.context import refresh_global_settings_context
 from sqlalchemy import Engine
 
-from segwatch.db.ports import any_free
-from segwatch.flows import deploy
+from segwatch.db.embedded.ports import any_free
+from segwatch.flows.orchestration import deploy
 from segwatch.flows.services.supervisor import Supervisor
 from tests.support.colour_segmenter import ColourSegmenter
+from tests.support.paths import ROOT
 
-ROOT = Path(__file__).parents[3]
 COLOUR = f"{ColourSegmenter.__module__}:{ColourSegmenter.__name__}"
 
 

@@ -19,11 +19,11 @@ from sqlalchemy import Engine
 from typer.testing import CliRunner
 
 from segwatch.db import watches
-from segwatch.flows import deploy
 from segwatch.flows.cli.app import app
 from segwatch.flows.errors import FlowError
+from segwatch.flows.orchestration import deploy
 from segwatch.geo.sources import profiles
-from segwatch.geo.types import Instruction, Watch
+from segwatch.geo.types.watch import Instruction, Watch
 from tests.integration.runs.conftest import Server
 
 OBSERVE = "observe/observe"

@@ -22,14 +22,18 @@ from shapely.geometry import box
 from sqlalchemy import Engine, text
 
 from segwatch.db import ledger, observations, runs, scenes, watches
-from segwatch.flows import deploy, observe, segmenters
+from segwatch.flows import observe
+from segwatch.flows.config.settings import load_settings
 from segwatch.flows.errors import FlowError
-from segwatch.flows.running import registered
+from segwatch.flows.inference import segmenters
+from segwatch.flows.orchestration import deploy
+from segwatch.flows.orchestration.heartbeats import registered
 from segwatch.flows.segment import Drain, segment
-from segwatch.flows.settings import load_settings
 from segwatch.geo.crs import to_lonlat
 from segwatch.geo.sources import profiles
-from segwatch.geo.types import AlertRule, ChangeKind, Instruction, Item, Scene, Watch
+from segwatch.geo.types.scene import Item, Scene
+from segwatch.geo.types.tracking import ChangeKind
+from segwatch.geo.types.watch import AlertRule, Instruction, Watch
 from tests.integration.runs.conftest import Server
 from tests.support import at_work
 from tests.support.colour_segmenter import ColourSegmenter, Well

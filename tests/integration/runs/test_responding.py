@@ -15,10 +15,13 @@ from shapely.geometry import box
 from sqlalchemy import Engine
 
 from segwatch.db import watches
-from segwatch.flows import deploy, happenings, respond
+from segwatch.flows import respond
 from segwatch.flows.errors import FlowError
+from segwatch.flows.events import ingest
+from segwatch.flows.orchestration import deploy
 from segwatch.geo.sources import profiles
-from segwatch.geo.types import Event, Instruction, Watch
+from segwatch.geo.types.event import Event
+from segwatch.geo.types.watch import Instruction, Watch
 from tests.integration.runs.conftest import Server
 from tests.support.serving import serving
 
@@ -53,7 +56,7 @@ def floods(engine: Engine, *names: str) -> None:
         }
         for number, name in enumerate(names)
     ]  # fmt: skip
-    happenings.keep(engine, json.dumps({"type": "FeatureCollection", "features": features}).encode(), "test")
+    ingest.keep(engine, json.dumps({"type": "FeatureCollection", "features": features}).encode(), "test")
 
 
 def started(server: Server, engine: Engine) -> list[str]:

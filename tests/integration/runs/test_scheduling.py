@@ -19,9 +19,9 @@ from shapely.geometry import box
 from sqlalchemy import Engine
 
 from segwatch.db import watches
-from segwatch.flows import deploy
+from segwatch.flows.orchestration import deploy
 from segwatch.geo.sources import profiles
-from segwatch.geo.types import Instruction, Watch
+from segwatch.geo.types.watch import Instruction, Watch
 from tests.integration.runs.conftest import Server
 from tests.integration.runs.test_workers import working
 from tests.support.serving import Answer, serving

@@ -20,7 +20,8 @@ from segwatch.flows.cli.app import app
 from segwatch.flows.discover import Discovered, discover_watch
 from segwatch.geo.errors import CatalogUnreachable, NoSuchCollection, SearchIncomplete
 from segwatch.geo.sources import profiles
-from segwatch.geo.types import Instruction, Watch, Watermark
+from segwatch.geo.types.scene import Watermark
+from segwatch.geo.types.watch import Instruction, Watch
 from tests.conftest import Database
 from tests.support.odd_catalog import OddCatalog, items, odd_catalog
 
@@ -34,7 +35,7 @@ Command = Callable[..., Result]
 def segwatch(database: Database, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Command:
     monkeypatch.setenv("SEGWATCH_DATABASE_URL", database.url())
     monkeypatch.setenv("SEGWATCH_HOME", str(tmp_path))
-    monkeypatch.setattr("segwatch.geo.sources.catalog._BACK_OFF_SECONDS", 0.02)
+    monkeypatch.setattr("segwatch.geo.sources.search.catalog._BACK_OFF_SECONDS", 0.02)
     return lambda *arguments: CliRunner().invoke(app, list(arguments))
 
 

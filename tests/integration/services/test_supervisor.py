@@ -16,12 +16,12 @@ from pathlib import Path
 
 import pytest
 
-from segwatch.db.ports import PLACES, any_free
-from segwatch.flows import evidence
+from segwatch.db.embedded.ports import PLACES, any_free
+from segwatch.flows.config.settings import FlowSettings
 from segwatch.flows.errors import PortLost, ServiceError
+from segwatch.flows.inference import quicklooks
 from segwatch.flows.services import accounts
 from segwatch.flows.services.supervisor import Supervisor
-from segwatch.flows.settings import FlowSettings
 from tests.support.serving import serving
 
 _SERVES = (
@@ -240,7 +240,7 @@ def test_evidence_of_before_is_shared_by_the_workers(tmp_path: Path) -> None:
     assert (picture.stat().st_gid, picture.stat().st_mode & 0o777) == (cpu.gid, 0o660)
     # what this process, root, adds later is shared, too
     settings = FlowSettings(home=tmp_path)
-    assert evidence.put(settings, "shore/deep/two.jpg", b"x") is not None
+    assert quicklooks.put(settings, "shore/deep/two.jpg", b"x") is not None
     for path in ("shore", "shore/deep", "shore/deep/two.jpg"):
         found = (tmp_path / "evidence" / path).stat()
         assert found.st_gid == cpu.gid

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from segwatch.geo.sources import catalog, ranges
+from segwatch.geo.sources.http import ranges
+from segwatch.geo.sources.search import catalog
 
 
 @pytest.fixture(autouse=True)

@@ -18,10 +18,12 @@ from shapely.geometry import box
 
 from segwatch.geo.errors import AccessDenied, ReadFailed, UnsafeHref
 from segwatch.geo.rendering import render
-from segwatch.geo.sources import hrefs, profiles
-from segwatch.geo.sources.inspection import inspect
-from segwatch.geo.sources.pixels import SceneWindow, read
-from segwatch.geo.types import AssetAccess, Item, Profile, Scene
+from segwatch.geo.sources import profiles
+from segwatch.geo.sources.http import hrefs
+from segwatch.geo.sources.rasters.pixels import SceneWindow, read
+from segwatch.geo.sources.search.inspection import inspect
+from segwatch.geo.types.scene import Item, Scene
+from segwatch.geo.types.source import AssetAccess, Profile
 from tests.support.images import GRID, image
 from tests.support.serving import running
 from tests.support.stac_store import Store, stac_store

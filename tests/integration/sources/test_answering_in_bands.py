@@ -18,12 +18,15 @@ from rasterio.transform import from_origin
 from scipy import ndimage
 
 from segwatch.db.ledger import LeasedObservation
-from segwatch.flows.answering import Group, Outcome, SceneMisrendered, answer_group, bands
-from segwatch.flows.evidence import Preview
-from segwatch.flows.reading import Reading
-from segwatch.flows.segmenters import Answer, Tiles
+from segwatch.flows.inference.quicklooks import Preview
+from segwatch.flows.inference.segmenters import Answer, Tiles
+from segwatch.flows.inference.strips import Reading
+from segwatch.flows.inference.tiled import Group, Outcome, SceneMisrendered, answer_group, bands
 from segwatch.geo.crs import to_lonlat
-from segwatch.geo.types import BandRef, CloudMask, Instruction, Item, ObservationResult, Profile, Scene, Watch
+from segwatch.geo.types.scene import Item, Scene
+from segwatch.geo.types.source import BandRef, CloudMask, Profile
+from segwatch.geo.types.tracking import ObservationResult
+from segwatch.geo.types.watch import Instruction, Watch
 from tests.support.colour_segmenter import ColourSegmenter
 from tests.support.serving import serving_files
 

@@ -13,11 +13,13 @@ import pytest
 from shapely.geometry import box
 
 from segwatch.flows import feeds
-from segwatch.flows.settings import load_settings
+from segwatch.flows.config.settings import load_settings
 from segwatch.geo.errors import CatalogUnreachable, EventRefused, ReadFailed, UnsafeHref
-from segwatch.geo.sources import catalog, hrefs, profiles
-from segwatch.geo.sources.pixels import read
-from segwatch.geo.types import Item, Scene
+from segwatch.geo.sources import profiles
+from segwatch.geo.sources.http import hrefs
+from segwatch.geo.sources.rasters.pixels import read
+from segwatch.geo.sources.search import catalog
+from segwatch.geo.types.scene import Item, Scene
 from tests.support.images import GRID
 from tests.support.serving import serving
 
@@ -108,8 +110,8 @@ def poll(url: str) -> None:
 def test_no_byte_of_an_answer_is_part_of_a_reason(
     ask: Callable[[str], None], answer: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("segwatch.geo.sources.ranges._BACK_OFF_SECONDS", 0.001)
-    monkeypatch.setattr("segwatch.geo.sources.catalog._BACK_OFF_SECONDS", 0.001)
+    monkeypatch.setattr("segwatch.geo.sources.http.ranges._BACK_OFF_SECONDS", 0.001)
+    monkeypatch.setattr("segwatch.geo.sources.search.catalog._BACK_OFF_SECONDS", 0.001)
     with (
         saying(ANSWERS[answer].encode("latin-1")) as (url, _),
         pytest.raises((ReadFailed, UnsafeHref, CatalogUnreachable, EventRefused)) as told,

@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from http.server import BaseHTTPRequestHandler
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,13 +19,15 @@ from shapely.geometry import box
 from segwatch.geo.errors import AccessDenied, BadItem, ReadFailed
 from segwatch.geo.scenes import parse_item
 from segwatch.geo.sources import profiles
-from segwatch.geo.sources.pixels import SceneWindow, read
-from segwatch.geo.types import AssetAccess, Profile, Scene
+from segwatch.geo.sources.rasters.pixels import SceneWindow, read
+from segwatch.geo.types.scene import Scene
+from segwatch.geo.types.source import AssetAccess, Profile
 from tests.support.images import GRID, image
+from tests.support.paths import DATA
 from tests.support.serving import running
 
 KEY, SECRET = "AKIDEXAMPLE", "kept-to-itself"
-LANDSAT = Path(__file__).parents[2] / "data" / "stac" / "earthsearch_landsat.json"
+LANDSAT = DATA / "stac" / "earthsearch_landsat.json"
 
 
 def signature(secret: str, headers: dict[str, str], path: str, signed: str, scope: str) -> str:
@@ -113,20 +114,20 @@ def test_requests_are_signed_and_say_who_pays(caplog: pytest.LogCaptureFixture) 
 
 
 def test_keys_of_the_machine_are_taken_where_none_are_given(monkeypatch: pytest.MonkeyPatch) -> None:
-    from segwatch.geo.sources import access
+    from segwatch.geo.sources.http import credentials
 
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/nowhere")
     monkeypatch.setenv("AWS_CONFIG_FILE", "/nowhere")
     with bucket(image(10, 20, 30), []) as url:
-        access._machine_keys.cache_clear()
+        credentials._machine_keys.cache_clear()
         with pytest.raises(AccessDenied, match="AWS_ACCESS_KEY_ID"):
             look(paying(url))
         monkeypatch.setenv("AWS_ACCESS_KEY_ID", KEY)
         monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
-        access._machine_keys.cache_clear()
+        credentials._machine_keys.cache_clear()
         assert look(paying(url)).valid.all()
-        access._machine_keys.cache_clear()
+        credentials._machine_keys.cache_clear()
 
 
 def test_wrong_keys_are_said_and_not_shown() -> None:

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,11 +14,12 @@ from shapely.geometry import box
 
 from segwatch.geo.errors import CatalogUnreachable, SearchIncomplete
 from segwatch.geo.sources import profiles
-from segwatch.geo.sources.catalog import Rejected, search
-from segwatch.geo.types import Item
+from segwatch.geo.sources.search.catalog import Rejected, search
+from segwatch.geo.types.scene import Item
+from tests.support.paths import DATA
 from tests.support.serving import running
 
-RECORDED = Path(__file__).parents[2] / "data" / "stac"
+RECORDED = DATA / "stac"
 LONG_AGO, NOW = datetime(2000, 1, 1, tzinfo=UTC), datetime(2030, 1, 1, tzinfo=UTC)
 EVERYWHERE = box(-179, -80, 179, 80)
 NAIP = profiles.load("naip-planetary")

@@ -10,8 +10,8 @@ from shapely.geometry.base import BaseGeometry
 
 from segwatch.geo.errors import NoSuchCollection, SearchIncomplete
 from segwatch.geo.sources import profiles
-from segwatch.geo.sources.catalog import search
-from segwatch.geo.types import Item
+from segwatch.geo.sources.search.catalog import search
+from segwatch.geo.types.scene import Item
 from tests.support.odd_catalog import CORE, FILTER, QUERY, OddCatalog, items, odd_catalog
 
 AREA = box(0.2, 0.2, 0.8, 0.8)

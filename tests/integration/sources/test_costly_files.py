@@ -16,16 +16,17 @@ from affine import Affine
 from shapely.geometry import box
 
 from segwatch.geo.errors import UnfitPixels
-from segwatch.geo.sources import files as source_files
-from segwatch.geo.sources import profiles, ranges
-from segwatch.geo.sources.budget import DecodingBudget
-from segwatch.geo.sources.pixels import opened, read
-from segwatch.geo.types import Item, Scene
+from segwatch.geo.sources import profiles
+from segwatch.geo.sources.http import ranges
+from segwatch.geo.sources.rasters import files as source_files
+from segwatch.geo.sources.rasters.decode_budget import DecodingBudget
+from segwatch.geo.sources.rasters.pixels import opened, read
+from segwatch.geo.types.scene import Item, Scene
 from tests.support.hostile_tiffs import Page, hostile_tiff, mask, overview, text
 from tests.support.images import GRID, textured, tiff
+from tests.support.paths import ROOT
 from tests.support.serving import serving_files
 
-ROOT = Path(__file__).parents[3]
 PROFILE = profiles.load("rgb-cog")
 #: What reading may take besides what a process has anyway.
 MAX_MIB = 350

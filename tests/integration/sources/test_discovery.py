@@ -15,7 +15,8 @@ from segwatch.db import watches
 from segwatch.flows.discover import Discovered, discover_watch
 from segwatch.geo.errors import CatalogUnreachable
 from segwatch.geo.sources import profiles
-from segwatch.geo.types import BandRef, Instruction, Watch
+from segwatch.geo.types.source import BandRef
+from segwatch.geo.types.watch import Instruction, Watch
 from tests.support.stac_store import QUERY, Store, stac_store
 
 NOW = datetime(2024, 6, 1, 12, tzinfo=UTC)

@@ -10,7 +10,6 @@ import json
 from contextlib import suppress
 from copy import deepcopy
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,13 +22,17 @@ from segwatch.db import watches
 from segwatch.flows.discover import discover_watch
 from segwatch.geo.errors import BadItem, UnsafeHref
 from segwatch.geo.scenes import group, parse_item
-from segwatch.geo.sources import hrefs, profiles
+from segwatch.geo.sources import profiles
+from segwatch.geo.sources.http import hrefs
 from segwatch.geo.storable import shortened, storable
-from segwatch.geo.types import Instruction, Item, Profile, Watch
+from segwatch.geo.types.scene import Item
+from segwatch.geo.types.source import Profile
+from segwatch.geo.types.watch import Instruction, Watch
+from tests.support.paths import DATA
 from tests.support.serving import serving
 from tests.support.stac_schema import damaged, items, junk, numbers, texts
 
-DATA = Path(__file__).parents[2] / "data" / "stac"
+DATA = DATA / "stac"
 START, END = datetime(1900, 1, 1, tzinfo=UTC), datetime(2200, 12, 31, tzinfo=UTC)
 BASE = "https://stac.example.org/items/x"
 

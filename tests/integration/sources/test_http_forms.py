@@ -20,9 +20,9 @@ from shapely.geometry import box
 
 from segwatch.geo.errors import CatalogUnreachable, ReadFailed
 from segwatch.geo.sources import profiles
-from segwatch.geo.sources.catalog import search
-from segwatch.geo.sources.pixels import read
-from segwatch.geo.types import Item, Scene
+from segwatch.geo.sources.rasters.pixels import read
+from segwatch.geo.sources.search.catalog import search
+from segwatch.geo.types.scene import Item, Scene
 from tests.support.images import GRID, image
 from tests.support.odd_catalog import OddCatalog, items
 from tests.support.serving import Answer, running

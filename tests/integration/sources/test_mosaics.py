@@ -18,8 +18,9 @@ from shapely.geometry.base import BaseGeometry
 from segwatch.geo.crs import to_local
 from segwatch.geo.grid import for_area
 from segwatch.geo.sources import profiles
-from segwatch.geo.sources.pixels import SceneWindow, read
-from segwatch.geo.types import BandRef, CloudMask, Item, Profile, Scene
+from segwatch.geo.sources.rasters.pixels import SceneWindow, read
+from segwatch.geo.types.scene import Item, Scene
+from segwatch.geo.types.source import BandRef, CloudMask, Profile
 from tests.support.serving import serving_files
 
 #: Around 12 degrees east, where the zones 32 and 33 meet.

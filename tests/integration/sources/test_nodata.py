@@ -18,8 +18,9 @@ from shapely.geometry import box
 from segwatch.geo.crs import to_lonlat
 from segwatch.geo.grid import for_area
 from segwatch.geo.sources import profiles
-from segwatch.geo.sources.pixels import SceneWindow, read
-from segwatch.geo.types import BandRef, CloudMask, Item, Profile, Scene
+from segwatch.geo.sources.rasters.pixels import SceneWindow, read
+from segwatch.geo.types.scene import Item, Scene
+from segwatch.geo.types.source import BandRef, CloudMask, Profile
 from tests.support.images import GRID, tiff
 from tests.support.serving import serving_files
 

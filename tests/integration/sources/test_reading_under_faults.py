@@ -18,8 +18,8 @@ from shapely.geometry import box
 from segwatch.geo.errors import GeoError, ReadFailed, UnsafeHref
 from segwatch.geo.grid import PixelGrid
 from segwatch.geo.sources import profiles
-from segwatch.geo.sources.pixels import opened, read
-from segwatch.geo.types import Item, Scene
+from segwatch.geo.sources.rasters.pixels import opened, read
+from segwatch.geo.types.scene import Item, Scene
 from tests.support.serving import Answer, Fault, serving_files
 
 SIDE = 700

@@ -10,9 +10,9 @@ from shapely.geometry import box
 
 from segwatch.geo.scenes import group, parse_item
 from segwatch.geo.sources import profiles
-from segwatch.geo.sources.catalog import Rejected, describe, opened, search
-from segwatch.geo.sources.inspection import inspect
-from segwatch.geo.types import Item
+from segwatch.geo.sources.search.catalog import Rejected, describe, opened, search
+from segwatch.geo.sources.search.inspection import inspect
+from segwatch.geo.types.scene import Item
 from tests.support.replaying import features, replaying
 
 EVERYWHERE = box(-180, -90, 180, 90)

@@ -11,8 +11,8 @@ from shapely.geometry import box
 
 from segwatch.geo.errors import ReadFailed
 from segwatch.geo.sources import profiles
-from segwatch.geo.sources.pixels import read
-from segwatch.geo.types import Item, Scene
+from segwatch.geo.sources.rasters.pixels import read
+from segwatch.geo.types.scene import Item, Scene
 from tests.support.images import GRID, image
 from tests.support.serving import serving_files
 

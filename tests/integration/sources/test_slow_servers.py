@@ -9,9 +9,11 @@ import pytest
 from shapely.geometry import box
 
 from segwatch.geo.errors import CatalogUnreachable, ReadFailed
-from segwatch.geo.sources import catalog, profiles, ranges
-from segwatch.geo.sources.pixels import read
-from segwatch.geo.types import Item, Scene
+from segwatch.geo.sources import profiles
+from segwatch.geo.sources.http import ranges
+from segwatch.geo.sources.rasters.pixels import read
+from segwatch.geo.sources.search import catalog
+from segwatch.geo.types.scene import Item, Scene
 from tests.support import behaving as ways
 from tests.support.behaving import Behaviour, behaving
 from tests.support.images import GRID

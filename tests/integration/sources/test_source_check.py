@@ -16,9 +16,9 @@ from shapely.geometry import box, mapping
 
 from segwatch.geo.crs import to_lonlat
 from segwatch.geo.sources import profiles
-from segwatch.geo.sources.comparing import Finding
-from segwatch.geo.sources.inspection import inspect
-from segwatch.geo.types import BandRef, CloudMask, Profile
+from segwatch.geo.sources.search.inspection import inspect
+from segwatch.geo.sources.search.profile_check import Finding
+from segwatch.geo.types.source import BandRef, CloudMask, Profile
 from tests.support.images import GRID, tiff
 from tests.support.serving import serving_files
 from tests.support.stac_store import Store, stac_store

@@ -13,8 +13,9 @@ from sqlalchemy import Engine
 from segwatch.db import watches
 from segwatch.flows.discover import discover_watch
 from segwatch.geo.sources import profiles
-from segwatch.geo.sources.catalog import Rejected, search
-from segwatch.geo.types import Instruction, Item, Watch
+from segwatch.geo.sources.search.catalog import Rejected, search
+from segwatch.geo.types.scene import Item
+from segwatch.geo.types.watch import Instruction, Watch
 from tests.support.serving import Answer, serving
 
 AREA = box(0.2, 0.2, 0.8, 0.8)

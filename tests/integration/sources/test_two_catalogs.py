@@ -18,14 +18,15 @@ from shapely.geometry.base import BaseGeometry
 from sqlalchemy import Engine, text
 
 from segwatch.db import watches
+from segwatch.flows.config.settings import load_settings
 from segwatch.flows.discover import discover_watch
 from segwatch.flows.segment import Drain
-from segwatch.flows.settings import load_settings
 from segwatch.flows.track import track_ready
 from segwatch.geo.crs import to_lonlat
 from segwatch.geo.identity import catalog_identity
 from segwatch.geo.sources import profiles
-from segwatch.geo.types import BandRef, Instruction, Profile, Watch
+from segwatch.geo.types.source import BandRef, Profile
+from segwatch.geo.types.watch import Instruction, Watch
 from tests.conftest import Database
 from tests.support.colour_segmenter import Well
 from tests.support.images import GRID
@@ -171,7 +172,7 @@ def test_the_map_shows_each_watch_its_own_pixels(
     engine: Engine, database: Database, analyst_engine: Engine
 ) -> None:
     from segwatch.flows.web import queries
-    from segwatch.flows.web.imagery import shown_scene
+    from segwatch.flows.web.pixels.imagery import shown_scene
 
     with catalogs(engine, database, RADAR, 0) as (world, _, files):
         for name in world.grounds:

@@ -25,7 +25,7 @@ from segwatch.benchmarks.tracking_rivals import (
 )
 from segwatch.benchmarks.tracking_scores import scot
 from segwatch.benchmarks.tracking_worlds import PERFECT, Noise, SceneView, TrueChange, World, look, make
-from segwatch.geo.types import ChangeKind
+from segwatch.geo.types.tracking import ChangeKind
 
 
 def masks(*spans: tuple[int, int]) -> NDArray[np.int32]:

@@ -16,13 +16,14 @@ from numpy.typing import NDArray
 from segwatch.geo.judging import Shades, misrendered
 from segwatch.geo.rendering import render
 from segwatch.geo.sources import profiles
-from segwatch.geo.types import Profile
+from segwatch.geo.types.source import Profile
+from tests.support.paths import ROOT
 
 BYTES = profiles.load("rgb-cog")
 #: Reflectance 0 to 0.3, stored times 10 000.
 REFLECTANCE = replace(profiles.load("local-sentinel2"), clouds=None)
 RADAR = profiles.load("sentinel1-rtc-planetary")
-DEMO = Path(__file__).parents[3] / "demo" / "imagery"
+DEMO = ROOT / "demo" / "imagery"
 RNG = np.random.default_rng(3)
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
-from pathlib import Path
 
-ROOT = Path(__file__).parents[3]
+from tests.support.paths import ROOT
+
 HOME = "geo/antimeridian.py"
 #: Of shapely, as attributes of geometries or as functions.
 MEASURES = frozenset(
@@ -35,24 +35,24 @@ ALLOWED = {
     "geo/events/linking.py:_are_near": "south and north alone",
     "geo/events/area.py:_around": "projected, in metres",
     "geo/scenes.py:_covers": "a hair around one footprint, on either side",
-    "geo/sources/asking.py:hemispheres": "tells the parts on both sides apart",
-    "geo/sources/asking.py:_parameters": "of one hemisphere",
-    "geo/sources/asking.py:quarters": "of one hemisphere",
-    "geo/sources/completing.py:_areas": "of one hemisphere",
-    "geo/sources/files.py:_check": "of a raster in its own CRS",
-    "geo/sources/inspection.py:_middle": "a point of the shape, on either side, then metres",
+    "geo/sources/search/requests.py:hemispheres": "tells the parts on both sides apart",
+    "geo/sources/search/requests.py:_parameters": "of one hemisphere",
+    "geo/sources/search/requests.py:quarters": "of one hemisphere",
+    "geo/sources/search/completeness.py:_areas": "of one hemisphere",
+    "geo/sources/rasters/files.py:_check": "of a raster in its own CRS",
+    "geo/sources/search/inspection.py:_middle": "a point of the shape, on either side, then metres",
     "geo/tracking/crossing.py": "projected, in metres",
     "geo/tracking/ground.py": "in degrees around parts that lie on one side, or projected",
     "geo/tracking/recording.py:begin": "projected, in metres",
-    "flows/web/collections.py": "one tile, which lies on one side",
+    "flows/web/ogcapi/collections.py": "one tile, which lies on one side",
     "db/sql/0013/12_objects_tile.sql": "one tile, which lies on one side",
     "geo/tracking/link.py": "projected, in metres",
     "geo/tracking/replay.py": "projected, in metres",
     "geo/tracking/transitions.py": "projected, in metres",
-    "flows/web/decoder.py:main": "standard input",
-    "flows/web/extents.py": "bounds of tipg's columns; SQL that measures with longitudes to 180 and to 360",
+    "flows/web/pixels/decoder.py:main": "standard input",
+    "flows/web/ogcapi/extents.py": "bounds of tipg's columns; SQL that measures with longitudes to 180 and to 360",
     "flows/web/queries.py": "measures with longitudes to 180 and to 360; narrower() chooses",
-    "flows/situation.py:<module>": "a point on the surface lies on one of the parts",
+    "flows/report/situation.py:<module>": "a point on the surface lies on one of the parts",
 }  # fmt: skip
 
 

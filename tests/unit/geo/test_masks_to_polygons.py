@@ -19,9 +19,9 @@ from shapely.geometry import MultiPolygon, Point, Polygon, box
 from segwatch.geo.antimeridian import centre, crosses, split
 from segwatch.geo.area import geodesic_m2
 from segwatch.geo.crs import to_local, to_lonlat, utm
+from segwatch.geo.detect import observe
 from segwatch.geo.errors import AreaError
 from segwatch.geo.grid import PixelGrid, for_area
-from segwatch.geo.observe import observe
 from segwatch.geo.polygons import clean, trace
 from segwatch.geo.stitch import ABSENT, Stitcher
 from segwatch.geo.tiling import tiles, weights

@@ -19,14 +19,14 @@ from scipy import ndimage
 from shapely.geometry import shape
 
 from segwatch.geo.crs import to_lonlat
+from segwatch.geo.detect import Observer, observe
 from segwatch.geo.footprint import Inside, inside
 from segwatch.geo.grid import PixelGrid
-from segwatch.geo.observe import Observer, observe
 from segwatch.geo.polygons import Region, Tracer
 from segwatch.geo.seams import joined
 from segwatch.geo.stitch import Stitched, Stitcher
 from segwatch.geo.tiling import bands, tiles
-from segwatch.geo.types import Outlines
+from segwatch.geo.types.watch import Outlines
 
 HEIGHT, WIDTH = 30, 20
 GRID = PixelGrid(CRS.from_epsg(32633), Affine(10, 0, 500_000, 0, -10, 5_100_000), HEIGHT, WIDTH)

@@ -23,19 +23,16 @@ from segwatch.geo.polygons import clean
 from segwatch.geo.tracking.ground import SeenGround, reach
 from segwatch.geo.tracking.replay import advance
 from segwatch.geo.tracking.rules import awake_from, digest_at, matching
-from segwatch.geo.types import (
-    AlertRule,
+from segwatch.geo.types.tracking import (
     Change,
     ChangeKind,
     Detection,
-    Digest,
     GroundPiece,
-    QuietHours,
     TrackedObservation,
-    TrackingSettings,
     TrackingStep,
     TrackState,
 )
+from segwatch.geo.types.watch import AlertRule, Digest, QuietHours, TrackingSettings
 
 ORIGIN = (15.0, 46.0)
 CRS = local_equal_area(ORIGIN)

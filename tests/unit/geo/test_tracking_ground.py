@@ -23,15 +23,15 @@ from segwatch.geo.polygons import clean
 from segwatch.geo.tracking import transitions
 from segwatch.geo.tracking.ground import SeenGround
 from segwatch.geo.tracking.history import Look, refold, taken_over
-from segwatch.geo.types import (
+from segwatch.geo.types.tracking import (
     Change,
     Detection,
     GroundPiece,
     TrackedObservation,
-    TrackingSettings,
     TrackingStep,
     TrackState,
 )
+from segwatch.geo.types.watch import TrackingSettings
 
 ORIGIN = (15.0, 46.0)
 CRS = local_equal_area(ORIGIN)

@@ -24,7 +24,8 @@ from segwatch.geo.crs import local_equal_area, to_local, to_lonlat
 from segwatch.geo.polygons import clean
 from segwatch.geo.tracking.history import Look, refold
 from segwatch.geo.tracking.transitions import composite, gained, hidden
-from segwatch.geo.types import ChangeKind, Detection, TrackedObservation, TrackingSettings, TrackingStep
+from segwatch.geo.types.tracking import ChangeKind, Detection, TrackedObservation, TrackingStep
+from segwatch.geo.types.watch import TrackingSettings
 
 ORIGIN = (15.0, 46.0)
 CRS = local_equal_area(ORIGIN)

@@ -23,8 +23,8 @@ from segwatch.model.assemble import Part
 from segwatch.model.config import SegEarthConfig
 from segwatch.model.errors import CheckpointError
 from segwatch.model.predictor import Predictor
+from tests.support.paths import DATA
 
-DATA = Path(__file__).parents[2] / "data"
 _FRESH = ("SEG_token_projector.", "pixel_decoder.adapter_1.0.bias", "pixel_decoder.layer_1.0.bias")
 #: What Mask2Former calls its two convolutions and their norms.
 _CONVOLUTIONS = {

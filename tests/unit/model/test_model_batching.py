@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerFast
 
 from segwatch.benchmarks import model as benchmark
-from segwatch.model import budget, build, config, generate, processor, prompt, tokenizer
+from segwatch.model import build, config, generate, gpu_memory, processor, prompt, tokenizer
 from segwatch.model.errors import InputError
 from segwatch.model.generate import Generated, Sampling
 from segwatch.model.predictor import Answer, Predictor
@@ -136,7 +136,7 @@ def test_halving_keeps_order_and_loses_nothing(count: int, size: int, fits: int)
             raise torch.OutOfMemoryError("made for this test")
         return list(batch)
 
-    batcher = budget.Batcher(size)
+    batcher = gpu_memory.Batcher(size)
     assert [item for part in batcher.run(range(count), work) for item in part] == list(range(count))
     assert 1 <= batcher.size <= size
 
@@ -156,7 +156,7 @@ def test_a_grid_is_worked_through_once_in_blocks_that_fit(
             raise torch.OutOfMemoryError("made for this test")
         done.extend(cells)
 
-    batcher = budget.Batcher(size)
+    batcher = gpu_memory.Batcher(size)
     batcher.run_grid(rows, columns, most, work)
     assert done == [(row, column) for row in range(rows) for column in range(columns)]
     assert max(blocks) <= min(size, most)
@@ -196,12 +196,12 @@ def test_long_questions_are_fewer_at_once(
 
 def test_a_plan_follows_the_memory() -> None:
     full = config.base()
-    small, large = (budget.plan(full, torch.bfloat16, gib * 2**30) for gib in (8, 120))
+    small, large = (gpu_memory.plan(full, torch.bfloat16, gib * 2**30) for gib in (8, 120))
     assert 1 <= small.tiles < large.tiles
     assert 1 <= small.rows < large.rows
-    each = budget.sizes(full, torch.bfloat16)
+    each = gpu_memory.sizes(full, torch.bfloat16)
     assert large.tiles * each.tile + large.rows * each.row <= 120 * 2**30
-    assert budget.plan(full, torch.bfloat16, 0) == budget.Plan(1, 1)
+    assert gpu_memory.plan(full, torch.bfloat16, 0) == gpu_memory.Plan(1, 1)
     # keys and values of 889 positions in 32 layers of width 2560, and the pixel features at stride 4
     assert each.tile > 2 * 32 * 889 * 2560 * 2 + 256 * 256 * 256 * 4
 
@@ -213,7 +213,7 @@ def test_a_plan_covers_what_lives_at_the_worst_moment(
 ) -> None:
     """Counted on tensors without values, where attention is not fused: on a GPU it is a little less."""
     made = Predictor(build.empty(dims).keep_in(dtype).requires_grad_(False), words, "test@0")
-    each = budget.sizes(dims, dtype, question_tokens=20)
+    each = gpu_memory.sizes(dims, dtype, question_tokens=20)
     with LiveBytes("meta") as live:
         encoded = made.encode(_images(3))
     assert 0.8 * each.tile < live.peak / 3 <= each.tile

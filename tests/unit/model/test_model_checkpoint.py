@@ -13,8 +13,9 @@ from torch import Tensor
 from segwatch.model import build, checkpoint, config, identity, tokenizer
 from segwatch.model.errors import CheckpointError, ConfigError, TokenizerError
 from segwatch.model.segearth import SegEarthR2
+from tests.support.paths import DATA
 
-MANIFEST = Path(__file__).parents[2] / "data" / "checkpoint_manifest.json"
+MANIFEST = DATA / "checkpoint_manifest.json"
 
 
 @pytest.fixture(scope="module")

@@ -23,8 +23,7 @@ from segwatch.model.convert import convert
 from segwatch.model.errors import CheckpointError
 from segwatch.model.predictor import Predictor
 from segwatch.model.segearth import SegEarthR2
-
-DATA = Path(__file__).parents[2] / "data"
+from tests.support.paths import DATA
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from transformers import PreTrainedTokenizerFast
 
-from segwatch.model import build, config, generate, memory, processor, prompt, tokenizer
+from segwatch.model import build, config, generate, kv_cache, processor, prompt, tokenizer
 from segwatch.model.errors import InputError, TokenizerError
 from segwatch.model.predictor import Predictor
 from segwatch.model.segearth import SegEarthR2
@@ -104,7 +104,7 @@ def test_scores_that_are_lifted_together_keep_what_sets_them_apart(shift: float)
     query = (torch.randn(asked, heads, 1, size) + along * 8).bfloat16()
     keys = (torch.randn(1, heads, length, size) + along * shift * size**0.5 / 8).bfloat16()
     values = torch.randn(1, heads, length, size).bfloat16()
-    talk = memory.Continuations(memory.Prefix((keys,), (values,)), asked, 2)
+    talk = kv_cache.Continuations(kv_cache.Prefix((keys,), (values,)), asked, 2)
     talk.begin(torch.ones(asked, 1, dtype=torch.bool))
     own = (keys[:, :, :1].expand(asked, -1, -1, -1), values[:, :, :1].expand(asked, -1, -1, -1))
     found = talk.attend(0, query, *own, size**-0.5).transpose(1, 2)

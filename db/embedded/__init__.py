@@ -1,0 +1,1 @@
+"""An embedded PostgreSQL + PostGIS cluster: binaries, operating system account, ports."""

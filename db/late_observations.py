@@ -1,0 +1,395 @@
+"""Publishing late observations: what the series says now is compared with what is recorded, and only the
+difference is written.
+
+Nothing recorded is rewritten. Rows that no longer hold get their recorded range closed, rows that hold instead
+are added; changes and lineage that no longer hold are retracted, and alerts about them get a correction.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import groupby
+from typing import Any
+from uuid import UUID
+
+import shapely
+from shapely.geometry.base import BaseGeometry
+from sqlalchemy import Connection, Row, text
+
+from segwatch.db import corrections, ground, publishing, verdicts
+from segwatch.db.codec import from_ewkb, hex_ewkb, load_watch, track_state
+from segwatch.db.timeline import Entry, Segment, entries, timeline
+from segwatch.geo.types.tracking import GroundPiece, TrackedObservation, TrackingStep, TrackState
+from segwatch.geo.types.watch import AlertRule, Watch
+
+Around = Callable[[BaseGeometry, float], BaseGeometry]
+
+#: What two computations of one outline may differ by, some centimetres.
+_HAIR_DEG = 2e-7
+
+#: Published observations, and answered ones that wait for nothing earlier; of one scene the newest look last. A look
+#: is stale where a newer one showed nothing and is final.
+_ORDER = text(
+    """
+    SELECT o.id, o.acquired_at, o.scene_id, o.state = 'inferred' AS arriving, o.footprint IS NULL AS nothing,
+           EXISTS (SELECT 1 FROM segwatch.observation n
+                   WHERE n.series_id = o.series_id AND n.scene_id = o.scene_id AND n.version > o.version
+                     AND n.state = 'skipped') AS stale
+    FROM segwatch.observation o
+    WHERE o.series_id = :series_id AND o.superseded_at IS NULL
+      AND (o.state = 'observed' OR o.state = 'inferred' AND NOT EXISTS (
+          SELECT 1 FROM segwatch.unanswered p
+          WHERE p.series_id = o.series_id AND (p.acquired_at, p.scene_id) < (o.acquired_at, o.scene_id)))
+    ORDER BY o.acquired_at, o.scene_id, o.version
+    """
+)
+#: A disappearance dated back to the first miss hides what the looks in between had made of the track.
+_BACKDATED = text(
+    """
+    SELECT t.observation_id, t.missed_since
+    FROM segwatch.track_state t JOIN segwatch.track k ON k.id = t.track_id
+    WHERE k.series_id = :series_id AND upper_inf(t.recorded) AND NOT t.alive AND t.merged_into IS NULL
+      AND t.missed_since IS NOT NULL
+    """
+)
+_LOOKS = text(
+    """
+    SELECT o.id, o.scene_id, o.acquired_at, o.footprint, w.definition
+    FROM segwatch.observation o JOIN segwatch.watch w ON w.id = o.watch_id
+    WHERE o.id = ANY(CAST(:ids AS uuid[])) ORDER BY o.acquired_at, o.scene_id
+    """
+)
+#: Of tracks that the fold may change: those that one of its looks told something about, and those on its ground
+#: that none of them did.
+_ROWS = text(
+    """
+    WITH touched AS MATERIALIZED (
+        SELECT s.track_id FROM segwatch.track_state s
+        WHERE upper_inf(s.recorded) AND s.observation_id = ANY(CAST(:folded AS uuid[]))
+        UNION
+        SELECT s.track_id FROM segwatch.track_state s JOIN segwatch.track k ON k.id = s.track_id
+        WHERE k.series_id = :series_id AND upper_inf(s.valid) AND upper_inf(s.recorded)
+          AND ST_Intersects(s.geom, CAST(:ground AS geometry))
+    )
+    SELECT t.id, t.track_id, k.target, t.observation_id, lower(t.valid) AS valid_from, upper(t.valid) AS valid_to,
+           t.geom, t.area_m2, t.score, t.first_seen, t.last_seen, t.last_looked, t.misses, t.missed_since,
+           t.visible_share, t.alive, t.merged_into, t.change
+    FROM segwatch.track_state t
+    JOIN segwatch.track k ON k.id = t.track_id
+    JOIN segwatch.observation o ON o.id = t.observation_id
+    CROSS JOIN (
+        -- a track that was missed when the fold starts may turn out gone since its first miss
+        SELECT least(CAST(:since AS timestamptz), min(m.missed_since)) AS since
+        FROM segwatch.track_state m JOIN touched n ON n.track_id = m.track_id
+        WHERE upper_inf(m.recorded) AND m.alive AND m.missed_since IS NOT NULL
+          AND (upper_inf(m.valid) OR upper(m.valid) >= :since)) b
+    WHERE t.track_id IN (SELECT track_id FROM touched) AND upper_inf(t.recorded)
+      AND (upper_inf(t.valid) OR upper(t.valid) >= b.since OR lower(t.valid) >= b.since)
+    ORDER BY t.track_id, o.acquired_at, o.scene_id
+    """
+)
+#: An answer that was never published is nobody's knowledge; one that was stays visible in what was known.
+_REPLACED = text(
+    """
+    UPDATE segwatch.observation
+    SET superseded_at = :now, committed_at = coalesce(committed_at, :now),
+        reason = CASE WHEN state = 'inferred' THEN 'superseded: a newer version of its items was answered' END,
+        state = CASE WHEN state = 'inferred' THEN 'skipped' ELSE state END
+    WHERE id = ANY(CAST(:ids AS uuid[]))
+    """
+)
+_CLOSE = text(
+    "UPDATE segwatch.track_state SET recorded = tstzrange(lower(recorded), :now)"
+    " WHERE id = ANY(CAST(:ids AS uuid[]))"
+)
+_RECORDED_CHANGES = text(
+    """
+    SELECT id, observation_id FROM segwatch.change
+    WHERE observation_id = ANY(CAST(:ids AS uuid[])) AND retracted_at IS NULL
+    """
+)
+_RETRACT_CHANGES = text(
+    "UPDATE segwatch.change SET retracted_at = :now WHERE id = ANY(CAST(:ids AS uuid[])) AND retracted_at IS NULL"
+)
+_HOLDS_AGAIN = text(
+    """
+    UPDATE segwatch.change SET retracted_at = NULL
+    WHERE id = ANY(CAST(:ids AS uuid[])) AND retracted_at IS NOT NULL RETURNING id
+    """
+)
+_RETRACT_LINEAGE = text(
+    """
+    UPDATE segwatch.track_lineage l SET retracted_at = :now
+    WHERE l.observation_id = ANY(CAST(:ids AS uuid[])) AND l.retracted_at IS NULL
+      AND NOT EXISTS (
+          SELECT 1 FROM unnest(CAST(:parents AS uuid[]), CAST(:children AS uuid[]), CAST(:kinds AS text[]))
+              AS n(parent, child, kind)
+          WHERE n.parent = l.parent AND n.child = l.child AND n.kind = l.kind)
+    """
+)
+_UNLINK = text(
+    """
+    UPDATE segwatch.detection d SET track_id = NULL
+    FROM unnest(CAST(:ordinals AS int[])) AS n(ordinal)
+    WHERE d.observation_id = :id AND d.ordinal = n.ordinal AND d.track_id IS NOT NULL
+    """
+)
+_ALERTED = text("SELECT DISTINCT change_id FROM segwatch.alert WHERE change_id = ANY(CAST(:ids AS uuid[]))")
+#: Changes of the same size still, but of other ground; other points along the same outline are none, nor is rounding.
+_RESHAPED = text(
+    """
+    SELECT c.id FROM segwatch.change c
+    JOIN unnest(CAST(:ids AS uuid[]), CAST(:grounds AS text[])) AS n(id, ground) ON n.id = c.id
+    CROSS JOIN LATERAL CAST(n.ground AS geometry) g
+    WHERE ST_AsBinary(c.geom) <> ST_AsBinary(g)
+      AND coalesce(ST_HausdorffDistance(ST_CollectionExtract(c.geom, 3), ST_CollectionExtract(g, 3)), 1) > :hair
+    """
+)
+
+
+@dataclass(frozen=True, slots=True)
+class LateLook:
+    """An observation to fold again, or for the first time."""
+
+    observation: TrackedObservation
+    watch: Watch
+    first: bool
+    """Whether it is the first of its series."""
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """What a series says before and from its first late observation on."""
+
+    looks: tuple[LateLook, ...]
+    """In order, from where the fold starts to the newest."""
+    arriving: frozenset[UUID]
+    """Observations that are not published yet: those of the looks, and some that saw nothing."""
+    replaced: frozenset[UUID]
+    """Observations of the same scenes that these take the place of, published or not."""
+    before: tuple[TrackState, ...]
+    """States before the first look; merged tracks left out."""
+    rows: Mapping[UUID, tuple[Row[Any], ...]]
+    """Recorded rows of each track that may be affected, in order of observation."""
+    seen: tuple[GroundPiece, ...]
+    """Ground seen before the first look, where the looks' footprints are."""
+
+
+def past(conn: Connection, series_id: UUID, detections: Any, around: Around) -> Past:
+    """Load what folding the waiting observations of a series in their place takes.
+
+    Args:
+        conn: holds the series' lock.
+        series_id: has at least one answered observation.
+        detections: reads an observation's detections.
+        around: widens ground by so many metres.
+    """
+    order = _scenes(conn.execute(_ORDER, {"series_id": series_id}).all())
+    place = {row.id: position for position, scene in enumerate(order) for row in scene}
+    times = [scene[-1].acquired_at for scene in order]
+    tops = [None if scene[-1].stale or scene[-1].nothing else scene[-1].id for scene in order]
+    first = next(position for position, scene in enumerate(order) if any(row.arriving for row in scene))
+    first = _start(first, conn.execute(_BACKDATED, {"series_id": series_id}).all(), times, place)
+    ids = [top for top in tops[first:] if top is not None]
+    opening = next((top for top in tops if top is not None), None)
+    looks = tuple(
+        LateLook(
+            TrackedObservation(
+                row.id, row.scene_id, row.acquired_at, from_ewkb(row.footprint), detections(conn, row.id)
+            ),
+            load_watch(row.definition),
+            first=row.id == opening,
+        )
+        for row in conn.execute(_LOOKS, {"ids": ids})
+    )
+    since = times[first]
+    rows: dict[UUID, list[Row[Any]]] = defaultdict(list)
+    arriving = frozenset(scene[-1].id for scene in order if scene[-1].arriving and not scene[-1].stale)
+    replaced = frozenset(row.id for scene in order for row in scene if row.stale or row is not scene[-1])
+    where = shapely.union_all([look.observation.footprint for look in looks])
+    tolerance_m = max((look.watch.tracking.tolerance_m for look in looks), default=0.0)
+    values = {
+        "series_id": series_id,
+        "since": since,
+        "folded": sorted({*ids, *replaced}),
+        "ground": hex_ewkb(around(where, tolerance_m)),
+    }
+    for row in conn.execute(_ROWS, values):
+        rows[row.track_id].append(row)
+    earlier = [[row for row in of_track if place[row.observation_id] < first] for of_track in rows.values()]
+    before = tuple(track_state(some[-1]) for some in earlier if some and some[-1].merged_into is None)
+    return Past(
+        looks,
+        arriving,
+        replaced,
+        before,
+        {track_id: tuple(some) for track_id, some in rows.items()},
+        ground.near(conn, series_id, where, without={*ids, *replaced}),
+    )
+
+
+def _scenes(rows: Sequence[Row[Any]]) -> list[list[Row[Any]]]:
+    """Looks in order -> the looks at each scene, the one that counts last."""
+    return [list(group) for _, group in groupby(rows, key=lambda row: (row.acquired_at, row.scene_id))]
+
+
+def _start(
+    first: int, backdated: Sequence[Row[Any]], times: Sequence[datetime], place: Mapping[UUID, int]
+) -> int:
+    """Where the fold has to start so that no look between a first miss and its disappearance is cut off.
+
+    Of looks at one moment all are folded: the row of the last one took the place of the others'.
+    """
+    while True:
+        reach = [
+            next(position for position, at in enumerate(times) if at >= row.missed_since)
+            for row in backdated
+            if place[row.observation_id] >= first
+        ]
+        earliest = times.index(times[min([first, *reach])])
+        if earliest == first:
+            return first
+        first = earliest
+
+
+def publish(
+    conn: Connection,
+    series_id: UUID,
+    old: Past,
+    steps: Sequence[TrackingStep],
+    alerts: Mapping[UUID, Sequence[publishing.Chosen]],
+    turn: Callable[[AlertRule], publishing.Turn],
+    object_ids: Mapping[UUID, UUID] | None = None,
+) -> int:
+    """Write what the steps change, in the caller's transaction.
+
+    Args:
+        conn: holds the series' lock.
+        series_id: of all of it.
+        old: what :func:`past` loaded.
+        steps: one for each of its looks.
+        alerts: per observation, changes with the rules they match.
+        turn: when what a rule says now may go out; corrections wait like alerts.
+        object_ids: the first identity of objects that the series takes over.
+
+    Returns:
+        How many alerts are new.
+    """
+    now = publishing.moment(conn, series_id)
+    folded = {look.observation.id for look in old.looks} | old.replaced
+    fresh: dict[UUID, list[Entry]] = defaultdict(list)
+    for look, step in zip(old.looks, steps, strict=True):
+        publishing.add_tracks(conn, series_id, step, object_ids)
+        for track_id, entry in entries(step, look.observation.acquired_at).items():
+            fresh[track_id].append(entry)
+    # an identity that comes back has no row now, and may have missed a verdict about its ground meanwhile
+    verdicts.carry(conn, {one: some[0].state.geometry for one, some in fresh.items() if one not in old.rows})
+    closed: list[UUID] = []
+    added: list[Segment] = []
+    for track_id in sorted({*fresh, *old.rows}):
+        rows = old.rows.get(track_id, ())
+        gone, more = _difference(rows, folded, fresh.get(track_id, []))
+        closed += gone
+        added += more
+    if closed:
+        conn.execute(_CLOSE, {"ids": closed, "now": now})
+    publishing.copy_states(conn, added, now)
+    ground.renew(conn, series_id, folded, steps)
+    known = _correct(conn, folded, steps, turn, now)
+    new_alerts = _add(conn, steps, alerts, known, now)
+    _lineage(conn, folded, steps, now)
+    for step in steps:
+        lost = [ordinal for ordinal, track in enumerate(step.detection_tracks) if track is None]
+        conn.execute(_UNLINK, {"id": step.observation_id, "ordinals": lost})
+        publishing.link_detections(conn, step)
+    conn.execute(_REPLACED, {"ids": sorted(old.replaced), "now": now})
+    for observation_id in sorted(old.arriving):
+        publishing.finish(conn, observation_id, now)
+    return new_alerts
+
+
+def _difference(
+    rows: Sequence[Row[Any]], folded: set[UUID], fresh: Sequence[Entry]
+) -> tuple[list[UUID], list[Segment]]:
+    """Ids of recorded rows that no longer hold, and segments that hold instead."""
+    kept = [
+        Entry(row.observation_id, row.valid_from, track_state(row), row.change)
+        for row in rows
+        if row.observation_id not in folded
+    ]
+    recorded = {(row.observation_id, row.valid_from): row for row in rows}
+    holds: set[UUID] = set()
+    added = []
+    for segment in timeline([*kept, *fresh]):
+        row = recorded.get((segment.entry.observation_id, segment.entry.start))
+        if row is not None and row.valid_to == segment.end and _same(row, segment.entry):
+            holds.add(row.id)
+        else:
+            added.append(segment)
+    return [row.id for row in rows if row.id not in holds], added
+
+
+def _same(row: Row[Any], entry: Entry) -> bool:
+    return row.change == entry.change and track_state(row) == entry.state
+
+
+def _correct(
+    conn: Connection,
+    folded: set[UUID],
+    steps: Sequence[TrackingStep],
+    turn: Callable[[AlertRule], publishing.Turn],
+    now: datetime,
+) -> set[UUID]:
+    """Retract changes that no longer hold, and say so to whom they were told; ids of those that were known."""
+    recorded = {row.id for row in conn.execute(_RECORDED_CHANGES, {"ids": sorted(folded)})}
+    derived = {publishing.change_id(step.scene_id, one) for step in steps for one in step.changes}
+    gone = sorted(recorded - derived)
+    conn.execute(_RETRACT_CHANGES, {"ids": gone, "now": now})
+    again = list(conn.execute(_HOLDS_AGAIN, {"ids": sorted(derived - recorded)}).scalars())
+    corrections.retract(conn, gone, turn, now)
+    corrections.reinstate(conn, again, turn, now)
+    return {*recorded, *again}
+
+
+def _add(
+    conn: Connection,
+    steps: Sequence[TrackingStep],
+    alerts: Mapping[UUID, Sequence[publishing.Chosen]],
+    known: set[UUID],
+    now: datetime,
+) -> int:
+    """Add what holds now, and alerts about what was not known; how many alerts."""
+    count = 0
+    alerted = set(conn.execute(_ALERTED, {"ids": sorted(known)}).scalars())
+    for step in steps:
+        grounds = publishing.grounds(step, alerted)
+        values = {"ids": list(grounds), "grounds": list(grounds.values()), "hair": _HAIR_DEG}
+        reshaped = list(conn.execute(_RESHAPED, values).scalars())
+        corrections.update(conn, reshaped, now)
+        publishing.add_changes(conn, step, now)
+        new = [
+            one
+            for one in alerts.get(step.observation_id, ())
+            if publishing.change_id(step.scene_id, one.change) not in known
+        ]
+        count += publishing.add_alerts(conn, step, new, now)
+    return count
+
+
+def _lineage(conn: Connection, folded: set[UUID], steps: Sequence[TrackingStep], now: datetime) -> None:
+    lines = [line for step in steps for line in step.lineage]
+    conn.execute(
+        _RETRACT_LINEAGE,
+        {
+            "ids": sorted(folded),
+            "parents": [line.parent for line in lines],
+            "children": [line.child for line in lines],
+            "kinds": [line.kind.value for line in lines],
+            "now": now,
+        },
+    )
+    for step in steps:
+        publishing.add_lineage(conn, step)

@@ -1,0 +1,58 @@
+"""Whether the catalogs of watches have their collections: asked when watches are applied, and only for a while."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from segwatch.geo.errors import CatalogUnreachable, NoSuchCollection
+from segwatch.geo.sources.http import hrefs
+from segwatch.geo.sources.http.deadline import within
+from segwatch.geo.sources.search.catalog import opened, require_collection
+from segwatch.geo.types.watch import Watch
+
+#: For each catalog; storing a watch is not to wait for one that is down.
+_CATALOG_SECONDS = 15.0
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What is to be said of the collection of some watches."""
+
+    watches: tuple[str, ...]
+    reason: str
+    missing: bool
+    """False where the catalog could not be asked."""
+
+
+def check_collections(loaded: Sequence[Watch]) -> Iterator[Told]:
+    """What speaks against the collections of watches; each collection is asked for once."""
+    names: dict[tuple[str, str], list[Watch]] = defaultdict(list)
+    for watch in loaded:
+        names[watch.catalog, watch.profile.collection].append(watch)
+    silent: dict[str, str] = {}
+    for (catalog, _), watches in names.items():
+        affected = tuple(watch.name for watch in watches)
+        if catalog not in silent:
+            try:
+                _check(watches[0])
+            except NoSuchCollection as error:
+                yield Told(affected, f"{error}. Until then it finds nothing", missing=True)
+                continue
+            except CatalogUnreachable as error:
+                silent[catalog] = error.reason
+        if catalog in silent:
+            reason = f"catalog {hrefs.shown(catalog)} did not answer, so its collection was not checked"
+            yield Told(affected, f"{reason}: {silent[catalog]}", missing=False)
+
+
+def _check(watch: Watch) -> None:
+    def ask() -> None:
+        require_collection(opened(watch.catalog), watch.profile)
+
+    try:
+        within(_CATALOG_SECONDS, ask)
+    except TimeoutError as error:
+        reason = f"nothing within {_CATALOG_SECONDS:g} s"
+        raise CatalogUnreachable(hrefs.shown(watch.catalog), reason) from error

@@ -1,0 +1,1 @@
+"""Which part failed, what that costs, and how it is reported. No prefect."""

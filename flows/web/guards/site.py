@@ -1,0 +1,191 @@
+"""Under which names the server is asked, and by whom: hosts, proxies, and the users that a proxy tells.
+
+Nothing that a request says of itself is believed: its ``Host`` must be on a list, and ``X-Forwarded-*`` and the header
+that names a user count only from a proxy whose address, and secret where there is one, are known. All of these headers
+end here; the application behind sees one host, scheme and client.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hmac
+import ipaddress
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from urllib.parse import urlsplit
+
+from pydantic import SecretStr
+from starlette.types import Scope as AsgiScope
+
+from segwatch.db.tokens import Scope
+from segwatch.flows.config.site_settings import SiteSettings
+from segwatch.flows.errors import ConfigError
+from segwatch.flows.runtime.hosts import is_loopback
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+SECRET_HEADER = "x-segwatch-proxy-secret"  # noqa: S105 - the header's name
+LOOPBACK = frozenset({"localhost", "127.0.0.1", "[::1]"})
+_FORWARDED = ("forwarded", "x-forwarded-", "x-real-ip", "x-original-")
+_HOST = re.compile(r"(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9_.-]+)(?::(\d{1,5}))?")
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """What somebody may do whom a proxy names."""
+
+    watches: frozenset[str] | None
+    """None = all."""
+    scopes: frozenset[Scope]
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """Where the server is reached, and which proxies are in front of it."""
+
+    public_url: str = ""
+    """Links begin with it; empty = with the host that a request names."""
+    hosts: frozenset[str] | None = None
+    """Names that requests may ask for, in small letters without a port; None = any."""
+    proxies: tuple[Network, ...] = ()
+    proxy_secret: SecretStr | None = None
+    """What a proxy sends in :data:`SECRET_HEADER`; None = its address is enough."""
+    user_header: str = ""
+    """In which a proxy names its user; empty = it does not."""
+    users: Mapping[str, User] = field(default_factory=lambda: MappingProxyType({}))
+    """By name; ``*`` = whom no other entry names."""
+
+    def user(self, name: str) -> User | None:
+        """What a user of the proxy may do."""
+        return self.users.get(name) or self.users.get("*")
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """A request as the application may see it."""
+
+    scope: AsgiScope
+    host_known: bool
+    user: str | None
+    """As a trusted proxy names it."""
+
+
+def arrive(site: Site, scope: AsgiScope) -> Arrival:
+    """Take a request in: what a trusted proxy says of it counts, and what anyone else says is taken out."""
+    headers = [(bytes(name).lower(), bytes(value)) for name, value in scope["headers"]]
+    trusted = _trusted(site, scope, headers)
+    user = _one(headers, site.user_header) if trusted and site.user_header else None
+    hosts = [value.decode("latin-1") for name, value in headers if name == b"host"]
+    kept = [(name, value) for name, value in headers if not _ends_here(site, name.decode("latin-1"))]
+    seen = {**scope, "headers": kept}
+    if trusted:
+        _believe(seen, headers)
+    known = len(hosts) == 1 and _is_known(site, hosts[0], scope)
+    if site.public_url:
+        _name(seen, site.public_url)
+    return Arrival(seen, known, user or None)
+
+
+def _trusted(site: Site, scope: AsgiScope, headers: list[tuple[bytes, bytes]]) -> bool:
+    peer = scope.get("client")
+    if peer is None or not site.proxies:
+        return False
+    try:
+        address = ipaddress.ip_address(peer[0])
+    except ValueError:
+        return False
+    address = getattr(address, "ipv4_mapped", None) or address
+    if not any(address in network for network in site.proxies):
+        return False
+    if site.proxy_secret is None:
+        return True
+    given = _one(headers, SECRET_HEADER) or ""
+    return hmac.compare_digest(given.encode(), site.proxy_secret.get_secret_value().encode())
+
+
+def _believe(seen: AsgiScope, headers: list[tuple[bytes, bytes]]) -> None:
+    client = (_one(headers, "x-forwarded-for") or "").rpartition(",")[2].strip()
+    with contextlib.suppress(ValueError):
+        seen["client"] = (str(ipaddress.ip_address(client)), 0)
+    scheme = (_one(headers, "x-forwarded-proto") or "").lower()
+    if scheme in {"http", "https"}:
+        seen["scheme"] = scheme
+
+
+def _one(headers: Iterable[tuple[bytes, bytes]], name: str) -> str | None:
+    """The header's value where it comes once: of two, one may be the stranger's."""
+    found = [value.decode("latin-1") for key, value in headers if key == name.lower().encode()]
+    return found[0] if len(found) == 1 else None
+
+
+def _ends_here(site: Site, name: str) -> bool:
+    return name.startswith(_FORWARDED) or name in {SECRET_HEADER, site.user_header.lower()}
+
+
+def _is_known(site: Site, host: str, scope: AsgiScope) -> bool:
+    match = _HOST.fullmatch(host)
+    if match is None:
+        return False
+    name = match[1].lower().rstrip(".")
+    if site.hosts is None or name in site.hosts:
+        return True
+    # the address that was connected to: no name that somebody else may point here
+    server = scope.get("server")
+    return server is not None and name.strip("[]") == str(server[0])
+
+
+def _name(seen: AsgiScope, public_url: str) -> None:
+    parts = urlsplit(public_url)
+    headers = [(name, value) for name, value in seen["headers"] if name != b"host"]
+    seen["headers"] = [(b"host", parts.netloc.encode()), *headers]
+    seen["scheme"] = parts.scheme
+    root = parts.path.rstrip("/")
+    if root:
+        seen["root_path"] = root
+        if not seen["path"].startswith(f"{root}/"):
+            seen["path"] = root + seen["path"]
+
+
+def path_of(scope: AsgiScope) -> str:
+    """The path below where the server is mounted."""
+    root = scope.get("root_path", "")
+    path = str(scope["path"])
+    return path[len(root) :] if root and path.startswith(f"{root}/") else path
+
+
+def is_reached_from_elsewhere(settings: SiteSettings, host: str) -> bool:
+    """Whether others than this machine's users reach the server: it listens for them, or a proxy passes them on."""
+    return not is_loopback(host) or bool(
+        settings.public_url or settings.allowed_hosts or settings.trusted_proxies
+    )
+
+
+def site_of(settings: SiteSettings, host: str) -> Site:
+    """The site that the settings describe, of a server that listens at ``host``.
+
+    Raises
+    ------
+    ConfigError
+        Users are to be named by a proxy, and no proxy is trusted.
+    """
+    if settings.proxy_user_header and not settings.trusted_proxies:
+        raise ConfigError(
+            "SEGWATCH_PROXY_USER_HEADER is set, and nobody is trusted to send it; set SEGWATCH_TRUSTED_PROXIES to the "
+            'proxy\'s address, e.g. ["10.0.0.5"]'
+        )
+    shown = urlsplit(settings.public_url).hostname or ""
+    own = f"[{host}]" if ":" in host and not host.startswith("[") else host
+    names = {*LOOPBACK, *settings.allowed_hosts, shown, own.lower()} - {"", "0.0.0.0", "[::]"}  # noqa: S104
+    users = {
+        name: User(None if one.watches is None else frozenset(one.watches), frozenset(map(Scope, one.scopes)))
+        for name, one in settings.proxy_users.items()
+    }
+    return Site(
+        public_url=settings.public_url,
+        hosts=frozenset(names),
+        proxies=tuple(ipaddress.ip_network(one, strict=False) for one in settings.trusted_proxies),
+        proxy_secret=settings.proxy_secret,
+        user_header=settings.proxy_user_header,
+        users=users,
+    )

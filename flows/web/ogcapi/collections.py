@@ -1,0 +1,287 @@
+"""The views of schema ``watch`` as collections: a feature's time, the order of pages, what a tile holds.
+
+Each collection has one valid time, when it was so on the ground; what was recorded or decided when has columns of its
+own, which ``datetime-column`` chooses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextvars import ContextVar
+from dataclasses import dataclass
+from functools import reduce
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+from cql2 import Expr
+from morecantile import Tile, TileMatrixSet
+from tipg.collections import Column, ItemList, _s_intersects_bbox
+from tipg.errors import (
+    InvalidDatetimeColumnName,
+    InvalidGeometryColumnName,
+    MissingDatetimeColumn,
+    NoPrimaryKey,
+    NotFound,
+)
+
+from segwatch.flows.web.ogcapi.cql import any_of
+from segwatch.flows.web.ogcapi.extents import MeasuredCollection
+from segwatch.flows.web.ogcapi.pages import BATCH, Page
+
+#: Features in one answer and in one tile.
+MAX_FEATURES = 10_000
+_TILE_PIXELS = 512
+
+
+@dataclass(frozen=True, slots=True)
+class ViewTraits:
+    """What a view's columns mean."""
+
+    begin: str
+    """Column of the valid time, or of its beginning."""
+    end: str | None
+    """Column of its end, exclusive; null there, or no such column, is still so. The same as ``begin``: a moment."""
+    meaning: str
+    """In words, for the description of the collection."""
+    order: tuple[str, ...]
+    """Columns that together name a row: pages would repeat and leave out rows without a total order."""
+    key: str | None = None
+    """Column that alone names a row; views have no primary key. The rows of others have no address."""
+
+
+TRAITS = {
+    "objects_now": ViewTraits(
+        "first_seen", None, "when the object was there: from first_seen on", ("track_id",), "track_id"
+    ),
+    "object_history": ViewTraits(
+        "valid_from",
+        "valid_to",
+        "when the object was in this state: from valid_from to before valid_to",
+        ("track_id", "valid_from", "recorded_from", "observation_id"),
+    ),
+    "changes": ViewTraits(
+        "valid_at", "valid_at", "valid_at, when it was so on the ground", ("change_id",), "change_id"
+    ),
+    "alerts": ViewTraits(
+        "valid_at", "valid_at", "valid_at, when it was so on the ground", ("alert_id",), "alert_id"
+    ),
+    "coverage": ViewTraits(
+        "acquired_at", "acquired_at", "acquired_at, when the scene was acquired", ("observation_id",),
+        "observation_id",
+    ),
+    "imagery": ViewTraits(
+        "acquired_at", "acquired_at", "acquired_at, when the scene was acquired", ("watch", "scene_id", "item_id")
+    ),
+    "reviews": ViewTraits(
+        "looked_at", "looked_at", "looked_at, when the scene was acquired that the verdict is about",
+        ("review_id",), "review_id",
+    ),
+    "rejected_items": ViewTraits(
+        "acquired_at", "acquired_at", "acquired_at, when the item was acquired",
+        ("watch", "collection", "item_id", "recorded_at", "reason"),
+    ),
+    "watches": ViewTraits(
+        "starts_at", "ends_at", "when scenes are observed: from starts_at to before ends_at", ("watch",), "watch"
+    ),
+}  # fmt: skip
+
+
+@dataclass(slots=True)
+class Counted:
+    """How much of what was asked for an answer holds; filled while it is made."""
+
+    matched: int | None = None
+    returned: int = 0
+    next_offset: int | None = None
+    columns: tuple[str, ...] = ()
+
+
+#: Of the request that is being answered.
+counted: ContextVar[Counted | None] = ContextVar("counted", default=None)
+
+
+class ViewCollection(MeasuredCollection):
+    """A view whose traits are known; others are as tipg has them."""
+
+    @property
+    def traits(self) -> ViewTraits | None:
+        """What the columns mean."""
+        return TRAITS.get(self.table)
+
+    @property
+    def datetime_columns(self) -> list[Column]:
+        """The valid time first: tipg takes the temporal extent from these."""
+        every: list[Column] = super().datetime_columns
+        wanted = [] if self.traits is None else [self.traits.begin, self.traits.end or ""]
+        return sorted(every, key=lambda one: one.name not in wanted)
+
+    def cql_where(
+        self,
+        ids: list[str] | None = None,
+        datetime: list[str] | None = None,
+        bbox: list[float] | None = None,
+        properties: list[tuple[str, Any]] | None = None,
+        cql: Expr | None = None,
+        geom: str | None = None,
+        dt: str | None = None,
+        tile: Tile | None = None,
+        tms: TileMatrixSet | None = None,
+    ) -> Expr | None:
+        """As tipg's, but for ids of any type, valid times, and boxes across 180 degrees."""
+        found = super().cql_where(properties=properties, cql=cql, geom=geom, tile=tile, tms=tms)
+        parts = [] if found is None else [found]
+        if ids:
+            parts.append(self._of_ids(ids))
+        column = self.get_geometry_column(geom)
+        if bbox is not None and column is not None:
+            parts.append(_in_box(column.name, bbox))
+        if datetime:
+            parts.append(Expr(self._at(datetime, dt)))
+        return reduce(lambda one, other: one + other, parts) if parts else None
+
+    def _of_ids(self, ids: Sequence[str]) -> Expr:
+        if self.id_column is None:
+            raise NoPrimaryKey(f"the rows of {self.id} have no id")
+        for one in ids:
+            if self.id_column.type == "uuid" and not _is_uuid(one):
+                raise NotFound(f"{one!r} is not an id of {self.id}")
+        return Expr(any_of({"property": self.id_column.name}, list(ids)))
+
+    def _at(self, interval: Sequence[str], asked: str | None) -> dict[str, Any]:
+        begin, end, still = self._time(asked)
+        first, last = interval
+        conditions: list[dict[str, Any]] = []
+        if last != "..":
+            conditions.append({"op": "<=", "args": [{"property": begin}, {"timestamp": last}]})
+        if first != ".." and end is not None:
+            # a moment counts at its own time; a span ends before its end, or goes on
+            reached = {"op": ">" if still else ">=", "args": [{"property": end}, {"timestamp": first}]}
+            goes_on = {"op": "isNull", "args": [{"property": end}]}
+            conditions.append({"op": "or", "args": [goes_on, reached]} if still else reached)
+        if not conditions:
+            conditions.append({"op": "not", "args": [{"op": "isNull", "args": [{"property": begin}]}]})
+        return conditions[0] if len(conditions) == 1 else {"op": "and", "args": conditions}
+
+    def _time(self, asked: str | None) -> tuple[str, str | None, bool]:
+        if not self.datetime_columns:
+            raise MissingDatetimeColumn("the features of this collection have no time")
+        if asked is None and self.traits is not None:
+            return self.traits.begin, self.traits.end, self.traits.end != self.traits.begin
+        column = self.get_datetime_column(asked)
+        if column is None:
+            raise InvalidDatetimeColumnName(f"there is no column of times named {asked}")
+        return column.name, column.name, False
+
+    def _sort_expressions(self, sortby: str | None) -> list[tuple[str, str]]:
+        """In a total order: what ``sortby`` leaves open is ordered by what names a row."""
+        asked: list[tuple[str, str]] = super()._sort_expressions(sortby) if sortby or not self.traits else []
+        order = self.traits.order if self.traits else ()
+        return asked + [(one, f'"{one}"') for one in order if one not in {name for name, _ in asked}]
+
+    async def features(self, conn: asyncpg.Connection, **asked: Any) -> ItemList:
+        """As tipg's; counts what is answered."""
+        found: ItemList = await super().features(conn, **asked)
+        told = counted.get()
+        if told is not None:
+            told.matched, told.returned = found["matched"], len(found["items"])
+            told.next_offset = found["next"]
+            told.columns = tuple(self.columns(asked.get("properties")))
+        return found
+
+    async def _features_query(
+        self, conn: asyncpg.Connection, *, limit: int | None = None, **asked: Any
+    ) -> AsyncIterator[Any]:
+        """As tipg's; long pages end where an answer may hold no more."""
+        source = Page(conn) if limit and limit > BATCH else conn
+        async for feature in super()._features_query(source, limit=limit, **asked):
+            yield feature
+
+    async def get_tile(
+        self,
+        conn: asyncpg.Connection,
+        *,
+        tms: TileMatrixSet,
+        tile: Tile,
+        properties: list[str] | None = None,
+        sortby: str | None = None,
+        limit: int | None = None,
+        simplify: float | None = None,
+        ids_filter: list[str] | None = None,
+        bbox_filter: list[float] | None = None,
+        datetime_filter: list[str] | None = None,
+        properties_filter: list[tuple[str, str]] | None = None,
+        cql_filter: Expr | None = None,
+        geom: str | None = None,
+        dt: str | None = None,
+        **_: Any,
+    ) -> bytes:
+        """A vector tile with the largest features first; what is too small for an outline becomes a point."""
+        column = self.get_geometry_column(geom)
+        if column is None:
+            raise InvalidGeometryColumnName(f"there is no geometry column {geom}")
+        where = self.cql_where(
+            ids=ids_filter, datetime=datetime_filter, bbox=bbox_filter, properties=properties_filter,
+            cql=cql_filter, geom=geom, dt=dt, tms=tms, tile=tile,
+        )  # fmt: skip
+        most = min(limit or MAX_FEATURES, MAX_FEATURES)
+        size = f'CAST("{column.name}" AS box2d)'
+        largest = f"(ST_XMax({size}) - ST_XMin({size})) * (ST_YMax({size}) - ST_YMin({size})) DESC"
+        order = ", ".join(sql for _, sql in self._sort_expressions(sortby))
+        query = " ".join(
+            (
+                self._select_small(properties, column, tms, tile, simplify),
+                f"FROM {self._qualified_name}",
+                self._where_clause(where),
+                f"ORDER BY {order}" if sortby else f"ORDER BY {largest}, {order}",
+                f"LIMIT {most}",
+            )
+        )
+        told = counted.get()
+        # of identifiers that tipg quotes, numbers, and conditions that cql2 has written
+        made = await conn.fetchrow(
+            f"WITH t AS ({query}) SELECT ST_AsMVT(t.*, 'default'), count(*) AS features FROM t"  # noqa: S608
+        )
+        if told is not None:
+            told.returned = told.matched = made["features"]
+            if told.returned == most:
+                told.matched = await self._features_count_query(conn, where=where, function_parameters=None)
+        return bytes(made[0])
+
+    def _select_small(
+        self,
+        properties: list[str] | None,
+        column: Column,
+        tms: TileMatrixSet,
+        tile: Tile,
+        simplify: float | None,
+    ) -> str:
+        """Columns and geometry, without detail below half a pixel; points where nothing of an outline is left."""
+        bounds = tms.bounds(tile)
+        tolerance = simplify or min(bounds.right - bounds.left, bounds.top - bounds.bottom) / _TILE_PIXELS / 2
+        stored = f'CAST("{column.name}" AS geometry)'
+        written: str = self._select_mvt(properties, column, tms, tile)
+        columns, _, placed = written.rpartition("ST_AsMVTGeom(")
+        placed = "ST_AsMVTGeom(" + placed.removesuffix(" AS geom")
+        outline = placed.replace(stored, f"ST_Simplify({stored}, {float(tolerance)}, true)")
+        point = placed.replace(stored, f"ST_PointOnSurface({stored})")
+        return f"{columns}coalesce({outline}, {point}) AS geom"
+
+
+def _in_box(name: str, bbox: Sequence[float]) -> Expr:
+    west, south, east, north = bbox if len(bbox) == 4 else (bbox[0], bbox[1], bbox[3], bbox[4])
+    if west <= east:
+        return _s_intersects_bbox(name, west, south, east, north)
+    across = (
+        _s_intersects_bbox(name, west, south, 180, north),
+        _s_intersects_bbox(name, -180, south, east, north),
+    )
+    return Expr({"op": "or", "args": [one.to_json() for one in across]})
+
+
+def _is_uuid(text: str) -> bool:
+    try:
+        UUID(text)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,1 @@
+"""Imagery tiles: rendered as the model sees them, decoded in processes of their own."""

@@ -1,0 +1,1 @@
+"""Requests to machines of others: which may be made, how they are repeated, and byte ranges of remote files."""

@@ -1,0 +1,216 @@
+"""Connections that are checked where they are made: the address that a name was resolved as is the one connected to.
+
+Clients of httpx and sessions of requests are given a way to connect that resolves the name once, judges every address
+(:mod:`segwatch.geo.sources.http.addresses`) and connects to one that may be connected to. TLS goes on checking the
+name. Where the environment names a proxy, the proxy connects, and has to judge itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Iterable, Sequence
+from ipaddress import ip_address
+from typing import Any
+
+import httpcore
+import httpx
+import requests
+from httpcore._backends.auto import AutoBackend
+from requests.adapters import HTTPAdapter
+from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.exceptions import NameResolutionError
+
+from segwatch.geo.errors import AddressRefused
+from segwatch.geo.sources.http.addresses import Allowed, IPAddress, refusal
+
+#: Of one address, while others are left to try.
+_CONNECT_SECONDS = 5.0
+#: What the operator allows in this process, see :func:`permit`.
+_PERMITTED: list[Allowed] = []
+
+
+def permit(allowed: Iterable[Allowed]) -> None:
+    """From now on, sources and feeds may be read from these addresses in this process."""
+    _PERMITTED[:] = allowed
+
+
+def permitted(
+    host: str, port: int, found: Iterable[Any], allowed: Sequence[Allowed], *, trusts_literals: bool
+) -> list[str]:
+    """Addresses that may be connected to, of what ``getaddrinfo`` found.
+
+    Raises
+    ------
+    AddressRefused
+        None of them.
+    """
+    addresses: dict[IPAddress, None] = dict.fromkeys(ip_address(one[4][0].partition("%")[0]) for one in found)
+    reasons = {one: refusal(host, one, port, allowed, trusts_literals=trusts_literals) for one in addresses}
+    good = [str(one) for one, reason in reasons.items() if reason is None]
+    if not good:
+        raise AddressRefused(host, port, next((one for one in reasons.values() if one), "no address"))
+    return good
+
+
+class _Backend(httpcore.NetworkBackend):
+    """Connects to permitted addresses, for sources and feeds."""
+
+    def __init__(self) -> None:
+        self._inner = httpcore.SyncBackend()
+
+    def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
+    ) -> httpcore.NetworkStream:
+        """See the base class."""
+        try:
+            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        except OSError as error:
+            raise httpcore.ConnectError(str(error)) from error
+        addresses = permitted(host, port, found, _PERMITTED, trusts_literals=True)
+        while True:
+            address = addresses.pop(0)
+            limit = _limit(timeout, bool(addresses))
+            try:
+                return self._inner.connect_tcp(address, port, limit, local_address, socket_options)
+            except (httpcore.ConnectError, httpcore.ConnectTimeout):
+                if not addresses:
+                    raise
+
+
+class _AsyncBackend(httpcore.AsyncNetworkBackend):
+    """Connects to permitted addresses, for webhooks."""
+
+    def __init__(self, allowed: Sequence[Allowed]) -> None:
+        self._inner = AutoBackend()
+        self._allowed = allowed
+
+    async def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
+    ) -> httpcore.AsyncNetworkStream:
+        """See the base class."""
+        loop = asyncio.get_running_loop()
+        try:
+            # an address in its usual form needs no thread to look it up
+            found = _literal(host) or await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        except OSError as error:
+            raise httpcore.ConnectError(str(error)) from error
+        addresses = permitted(host, port, found, self._allowed, trusts_literals=False)
+        while True:
+            address = addresses.pop(0)
+            limit = _limit(timeout, bool(addresses))
+            try:
+                return await self._inner.connect_tcp(address, port, limit, local_address, socket_options)
+            except (httpcore.ConnectError, httpcore.ConnectTimeout):
+                if not addresses:
+                    raise
+
+    async def sleep(self, seconds: float) -> None:
+        """See the base class."""
+        await self._inner.sleep(seconds)
+
+
+def _literal(host: str) -> list[Any]:
+    """What ``getaddrinfo`` finds for an address in its usual form, as far as it is used; empty for anything else."""
+    try:
+        return [(None, None, None, "", (str(ip_address(host)),))]
+    except ValueError:
+        return []
+
+
+def _limit(timeout: float | None, more: bool) -> float | None:
+    if not more:
+        return timeout
+    return _CONNECT_SECONDS if timeout is None else min(timeout, _CONNECT_SECONDS)
+
+
+def client(**given: Any) -> httpx.Client:
+    """A client for sources and feeds, as httpx makes it, whose connections are checked."""
+    made = httpx.Client(**given)
+    _direct(made)._network_backend = _Backend()
+    return made
+
+
+def async_client(allowed: Sequence[Allowed], **given: Any) -> httpx.AsyncClient:
+    """A client for webhooks, as httpx makes it, whose connections are checked."""
+    made = httpx.AsyncClient(**given)
+    _direct(made)._network_backend = _AsyncBackend(allowed)
+    return made
+
+
+def _direct(made: httpx.Client | httpx.AsyncClient) -> Any:
+    """The pool of connections that are made without a proxy."""
+    transport: Any = made._transport
+    return transport._pool
+
+
+class _Checked(HTTPConnection):
+    def _new_conn(self) -> socket.socket:
+        return _connected(self)
+
+
+class _CheckedTLS(HTTPSConnection):
+    def _new_conn(self) -> socket.socket:
+        return _connected(self)
+
+
+def _connected(connection: HTTPConnection) -> socket.socket:
+    """A socket to a permitted address, with urllib3's own errors."""
+    host = connection._dns_host
+    port = connection.port or 0
+    try:
+        found = socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM)
+    except socket.gaierror as error:
+        raise NameResolutionError(connection.host, connection, error) from error
+    addresses = permitted(host, port, found, _PERMITTED, trusts_literals=True)
+    for address in addresses[:-1]:
+        with contextlib.suppress(OSError):
+            return _socket(connection, address)
+    connection._dns_host = addresses[-1]
+    try:
+        return HTTPConnection._new_conn(connection)
+    finally:
+        connection._dns_host = host
+
+
+def _socket(connection: HTTPConnection, address: str) -> socket.socket:
+    made = socket.create_connection(
+        (address, connection.port or 0), _CONNECT_SECONDS, source_address=connection.source_address
+    )
+    made.settimeout(connection.timeout if isinstance(connection.timeout, int | float) else None)
+    for option in connection.socket_options or ():
+        made.setsockopt(*option)
+    return made
+
+
+class _Pool(HTTPConnectionPool):
+    ConnectionCls = _Checked
+
+
+class _PoolTLS(HTTPSConnectionPool):
+    ConnectionCls = _CheckedTLS
+
+
+class _Adapter(HTTPAdapter):
+    def init_poolmanager(self, *args: Any, **given: Any) -> None:
+        super().init_poolmanager(*args, **given)
+        self.poolmanager.pool_classes_by_scheme = {"http": _Pool, "https": _PoolTLS}
+
+
+def check_session(session: requests.Session) -> None:
+    """Have every connection of a session checked that is made without a proxy; retries stay as they are."""
+    for prefix in ("http://", "https://"):
+        before = session.get_adapter(prefix)
+        session.mount(prefix, _Adapter(max_retries=getattr(before, "max_retries", 0)))

@@ -1,0 +1,1 @@
+"""STAC search: endpoints, request forms, paging, completeness, static catalogs, watermarks."""

@@ -1,0 +1,183 @@
+"""Channels are checked when messages are sent: what the watch in force does not name gets none."""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import replace
+from http.server import BaseHTTPRequestHandler
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+
+from segwatch.db import outbox, watches
+from segwatch.flows.config.settings import load_settings
+from segwatch.flows.deliver import Delivered, deliver_outbox
+from segwatch.flows.doctor import checks
+from segwatch.flows.doctor.gathering import gather
+from segwatch.geo.types.watch import Digest, Escalation
+from tests.conftest import Database
+from tests.invariants.conftest import Ledger, Look, cells
+from tests.support.receiving import receiving
+from tests.support.serving import running
+
+WORLD = [Look(()), Look(tuple(cells(1.2 * k, 1, 1.2 * k + 0.9, 3) for k in range(6)))]
+
+
+def deliver(ledger: Ledger) -> Delivered:
+    return deliver_outbox(ledger.engine, load_settings(delivery_retry_seconds=60))
+
+
+def states(ledger: Ledger) -> dict[str, dict[str, int]]:
+    found: dict[str, dict[str, int]] = {}
+    query = "SELECT channel, state, count(*) AS n FROM segwatch.delivery GROUP BY 1, 2"
+    for row in ledger.rows(query):
+        found.setdefault(row["channel"].rsplit("/", 1)[-1], {})[row["state"]] = row["n"]
+    return found
+
+
+def test_a_removed_channel_gets_nothing_and_what_waited_for_it_is_withdrawn_and_counted(
+    ledgers: Any, database: Database
+) -> None:
+    ledger: Ledger = ledgers()
+    with receiving() as taken:
+        kept, removed = taken.url + "/kept", taken.url + "/removed"
+        ledger.rule(channels=(kept, removed))
+        ledger.arrive(WORLD, [0, 1])
+        ledger.rule(channels=(kept,))
+        done = deliver(ledger)
+        assert (done.delivered, done.withdrawn, done.failed) == (6, 6, 0)
+        assert set(taken.paths) == {"/kept"}
+        assert states(ledger) == {"kept": {"delivered": 6}, "removed": {"withdrawn": 6}}
+        (row,) = ledger.rows("SELECT DISTINCT last_error FROM segwatch.delivery WHERE state = 'withdrawn'")
+        assert row["last_error"] == "rule any of watch lakes does not name the channel any more"
+        (alert,) = ledger.rows(
+            "SELECT sum(deliveries_withdrawn) AS n, count(delivered_at) AS told FROM watch.alerts"
+        )
+        assert (alert["n"], alert["told"]) == (6, 6)
+        findings = checks.check(gather(load_settings(database_url=database.url())))
+        assert any(one.about == "outbox" and "6 message(s) were withdrawn" in one.says for one in findings)
+        with ledger.engine.begin() as conn:
+            assert outbox.replay(conn) == 0, "it is not named yet"
+        ledger.rule(channels=(kept, removed))
+        assert deliver(ledger).delivered == 0, "nothing comes back by itself"
+        with ledger.engine.begin() as conn:
+            assert outbox.replay(conn) == 6
+        assert deliver(ledger).delivered == 6
+    assert taken.paths.count("/removed") == 6
+
+
+def _another_address(ledger: Ledger, url: str) -> None:
+    ledger.rule(channels=(url + "/new",))
+
+
+def _another_rule(ledger: Ledger, url: str) -> None:
+    ledger.rule(name="renamed")
+
+
+def _no_rule(ledger: Ledger, url: str) -> None:
+    with ledger.engine.begin() as conn:
+        watches.apply(conn, replace(watches.current(conn, "lakes").watch, rules=()))
+
+
+def _no_watch(ledger: Ledger, url: str) -> None:
+    with ledger.engine.begin() as conn:
+        conn.execute(text("UPDATE segwatch.watch_head SET name = 'archived'"))
+
+
+@pytest.mark.parametrize("change", [_another_address, _another_rule, _no_rule, _no_watch])
+def test_other_ways_to_lose_a_channel(ledgers: Any, change: Any) -> None:
+    ledger: Ledger = ledgers()
+    with receiving() as taken:
+        ledger.rule(channels=(taken.url + "/old",))
+        ledger.arrive(WORLD, [0, 1])
+        change(ledger, taken.url)
+        assert deliver(ledger).withdrawn == 6
+        assert taken.requests == 0
+    assert states(ledger) == {"old": {"withdrawn": 6}}
+
+
+def test_digests_escalations_and_retractions_follow_the_watch_in_force(ledgers: Any) -> None:
+    ledger: Ledger = ledgers()
+    with receiving() as taken:
+        ledger.rule(channels=(taken.url + "/digest",), digest=Digest())
+        ledger.arrive(WORLD, [0, 1])
+        with ledger.engine.begin() as conn:
+            conn.execute(text("UPDATE segwatch.delivery SET digest_at = clock_timestamp()"))
+        escalation = Escalation(1.0, (taken.url + "/boss",))
+        ledger.rule(channels=(taken.url + "/now",), digest=None, escalation=escalation)
+        assert deliver(ledger).withdrawn == 6
+        assert taken.requests == 0
+        ledger.arrive([*WORLD, Look(())], [2])
+        deliver(ledger)
+        assert taken.paths.count("/now") == 6
+        with ledger.engine.begin() as conn:
+            conn.execute(
+                text("UPDATE segwatch.alert SET escalate_at = clock_timestamp() WHERE escalate_at > now()")
+            )
+        ledger.rule(channels=(taken.url + "/now",), escalation=None)
+        assert deliver(ledger).withdrawn == 6
+        assert "/boss" not in taken.paths
+        ledger.rule(channels=(taken.url + "/other",))
+        ledger.arrive({2: WORLD[1]}, [2], version=1)
+        deliver(ledger)
+    assert taken.paths.count("/now") == 6, "what it was told is not retracted there"
+
+
+def test_a_channel_that_is_removed_while_messages_are_sent_gets_no_more_of_them(ledgers: Any) -> None:
+    ledger: Ledger = ledgers()
+    got: list[str] = []
+    begun, go_on = threading.Event(), threading.Event()
+
+    class Slow(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["content-length"]))
+            got.append(self.path)
+            begun.set()
+            assert go_on.wait(30)
+            self.send_response(204)
+            self.end_headers()
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Quiet."""
+
+    with running(Slow) as url:
+        ledger.rule(channels=(url + "/removed",))
+        many = [Look(tuple(cells(0.5 * k, y, 0.5 * k + 0.4, y + 1) for k in range(12) for y in (1, 3, 5)))]
+        ledger.arrive([Look(()), *many], [0, 1])
+        sending = threading.Thread(target=lambda: deliver(ledger))
+        sending.start()
+        assert begun.wait(30)
+        ledger.rule(channels=())
+        time.sleep(0.2)
+        go_on.set()
+        sending.join(60)
+    assert len(got) <= 8, "those on their way, and no other"
+    counts = states(ledger)["removed"]
+    assert counts == {"delivered": len(got), "withdrawn": 36 - len(got)}
+
+
+def test_a_receiver_that_is_out_for_days_gets_its_messages_when_it_is_back(ledgers: Any) -> None:
+    ledger: Ledger = ledgers()
+    answers: dict[str, tuple[int, dict[str, str]]] = {"/out": (503, {})}
+    with receiving(answers=answers) as taken:
+        ledger.rule(channels=(taken.url + "/out",))
+        ledger.arrive(WORLD, [0, 1])
+        for _ in range(3):
+            with ledger.engine.begin() as conn:
+                conn.execute(
+                    text(
+                        "UPDATE segwatch.delivery SET tried_since = tried_since - interval '9 days',"
+                        " next_attempt_at = clock_timestamp()"
+                    )
+                )
+                conn.execute(text("UPDATE segwatch.channel SET resting_until = NULL"))
+            assert deliver(ledger).failed
+        assert states(ledger) == {"out": {"pending": 6}}
+        answers.clear()
+        with ledger.engine.begin() as conn:
+            conn.execute(text("UPDATE segwatch.delivery SET next_attempt_at = clock_timestamp()"))
+            conn.execute(text("UPDATE segwatch.channel SET resting_until = NULL"))
+        assert deliver(ledger).delivered == 6
+    assert len(taken.messages) == 6

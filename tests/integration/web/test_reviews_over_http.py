@@ -1,0 +1,153 @@
+"""Reviews through the web application and the command line, on a real database."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+from pydantic import SecretStr
+from shapely.geometry import mapping
+from sqlalchemy import Engine
+
+from segwatch.flows.config.geojson import from_geojson
+from segwatch.flows.web import reviews
+from segwatch.flows.web.server import Access, create_app
+from segwatch.geo.antimeridian import bounds_of
+from tests.conftest import Database
+from tests.invariants.conftest import Ledger, Look, cells
+
+TOKEN = "a token of some length"
+LAKE = cells(1, 1, 4, 4)
+
+
+@pytest.fixture
+def lake(ledgers: Any) -> tuple[Ledger, str]:
+    """A ledger with one object, and its track."""
+    ledger: Ledger = ledgers()
+    ledger.arrive([Look((LAKE,))], [0])
+    (row,) = ledger.rows("SELECT track_id FROM watch.objects_now")
+    return ledger, str(row["track_id"])
+
+
+@pytest.fixture
+def client(database: Database, engine: Engine) -> Iterator[TestClient]:
+    app = create_app(
+        database.url("segwatch_analyst"), Access(reviews=reviews.Access(engine, SecretStr(TOKEN)))
+    )
+    with TestClient(app) as made:
+        yield made
+
+
+def body(track: str, **more: Any) -> dict[str, Any]:
+    return {"track_id": track, "verdict": "rejected", "reviewer": "ada", "reason": "a shadow", **more}
+
+
+BEARER = {"Authorization": f"Bearer {TOKEN}"}
+
+
+def test_a_verdict_is_added_once_and_read_by_anyone(client: TestClient, lake: tuple[Ledger, str]) -> None:
+    ledger, track = lake
+    assert client.post("/api/reviews", json=body(track), headers=BEARER).status_code == 201
+    assert client.post("/api/reviews", json=body(track), headers=BEARER).status_code == 200
+    assert ledger.rows("SELECT * FROM watch.objects_now") == []
+    (row,) = client.get("/api/reviews", params={"watch": "lakes"}).json()
+    # who gave it is for those who may review
+    assert (row["track_id"], row["verdict"], row["reviewer"], row["holds"]) == (track, "rejected", None, True)
+    (row,) = client.get("/api/reviews", params={"watch": "lakes"}, headers=BEARER).json()
+    assert row["reviewer"] == "ada"
+
+
+def test_an_outline_beyond_180_degrees_is_stored_split(client: TestClient, lake: tuple[Ledger, str]) -> None:
+    outline = from_geojson(
+        {"type": "Polygon", "coordinates": [[[179, 0], [181, 0], [181, 1], [179, 0]]]}, "x"
+    )
+    assert outline.geom_type == "MultiPolygon"
+    assert bounds_of(outline) == (179, 0, -179, 1)
+    crossed = {"type": "Polygon", "coordinates": [[[179, 0], [-179, 1], [-179, 0], [179, 1], [179, 0]]]}
+    _, track = lake
+    answer = client.post("/api/reviews", json=body(track, verdict="edited", outline=crossed), headers=BEARER)
+    assert answer.status_code == 422
+    assert "crosses itself" in answer.json()["detail"]
+
+
+def test_an_outline_is_taken_as_geojson(client: TestClient, lake: tuple[Ledger, str]) -> None:
+    ledger, track = lake
+    outline = {"type": "Feature", "properties": {}, "geometry": mapping(cells(1, 1, 3.5, 4))}
+    answer = client.post("/api/reviews", json=body(track, verdict="edited", outline=outline), headers=BEARER)
+    assert answer.status_code == 201, answer.text
+    (now,) = ledger.rows("SELECT review, ST_XMax(geom) AS east FROM watch.objects_now")
+    assert (now["review"], now["east"]) == ("edited", pytest.approx(10.007))
+
+
+@pytest.mark.parametrize(
+    "headers", [{}, {"Authorization": "Bearer wrong"}, {"Authorization": f"Basic {TOKEN}"}]
+)
+def test_without_the_token_nothing_is_added(
+    client: TestClient, lake: tuple[Ledger, str], headers: dict[str, str]
+) -> None:
+    answer = client.post("/api/reviews", json=body(lake[1]), headers=headers)
+    assert answer.status_code == 401
+    assert TOKEN not in answer.text
+    assert lake[0].rows("SELECT * FROM segwatch.review") == []
+
+
+def test_without_access_reviews_are_off(database: Database, lake: tuple[Ledger, str]) -> None:
+    with TestClient(create_app(database.url("segwatch_analyst"))) as plain:
+        assert plain.post("/api/reviews", json=body(lake[1]), headers=BEARER).status_code == 403
+
+
+@pytest.mark.parametrize(
+    ("change", "status", "words"),
+    [
+        ({"track_id": "6f1d3f0e-5a0b-5b5e-9a53-6a1f5c7f2a10"}, 404, "6f1d3f0e"),
+        ({"track_id": "x"}, 422, "track_id"),
+        ({"verdict": "perhaps"}, 422, "verdict"),
+        ({"reason": ""}, 422, "reason"),
+        ({"more": 1}, 422, "more"),
+        ({"verdict": "edited", "outline": {"type": "Point", "coordinates": [0, 0]}}, 422, "Polygon"),
+        ({"verdict": "edited", "outline": {"type": "Nonsense"}}, 422, "outline"),
+        ({"verdict": "edited", "outline": {"type": "Polygon", "coordinates": "x"}}, 422, "outline"),
+        ({"reason": "x" * 5_000_000}, 413, "MiB"),
+    ],
+)
+def test_nonsense_is_refused_by_name(
+    client: TestClient, lake: tuple[Ledger, str], change: dict[str, Any], status: int, words: str
+) -> None:
+    answer = client.post("/api/reviews", json=body(lake[1], **change), headers=BEARER)
+    assert answer.status_code == status, answer.text[:300]
+    assert words in answer.text
+    assert lake[0].rows("SELECT * FROM segwatch.review") == []
+
+
+def test_the_command_line_does_the_same(database: Database, lake: tuple[Ledger, str], tmp_path: Path) -> None:
+    ledger, track = lake
+
+    def review(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-P", "-m", "segwatch.flows.cli", "review", *arguments],
+            env=os.environ | {"SEGWATCH_DATABASE_URL": database.url()},
+            capture_output=True, text=True, timeout=60, check=False,
+        )  # fmt: skip
+
+    assert "confirmed" in review("confirm", track, "--why", "walked there", "--by", "ada").stdout
+    assert "as before" in review("confirm", track, "--why", "walked there", "--by", "ada").stdout
+    outline = tmp_path / "outline.geojson"
+    outline.write_text(json.dumps(mapping(cells(1, 1, 3.5, 4))), encoding="utf-8")
+    done = review("edit", track, str(outline), "--why", "the jetty is none", "--by", "ada", "--json")
+    assert json.loads(done.stdout)["verdict"] == "edited", done.stderr
+    assert review("reject", track, "--why", "a shadow", "--by", "grace").returncode == 0
+    listed = json.loads(review("list", "lakes", "--json").stdout)
+    assert [row["verdict"] for row in listed] == ["confirmed", "edited", "rejected"]
+    assert ledger.rows("SELECT * FROM watch.objects_now") == []
+    outline.write_text("[", encoding="utf-8")
+    wrong = review("edit", track, str(outline), "--why", "x")
+    assert wrong.returncode == 1
+    assert "no GeoJSON" in wrong.stderr
+    assert "Traceback" not in wrong.stderr

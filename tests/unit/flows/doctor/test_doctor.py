@@ -1,0 +1,293 @@
+"""What the doctor makes of facts: each silence is a finding with its fix, and what is well is no alarm."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from segwatch.db.health import LedgerHealth, OpenCircuit, WatchHealth
+from segwatch.db.runs import Run
+from segwatch.db.stuck import HeldSeries, IdleScenes, StuckWork
+from segwatch.flows.config.variables import Unread
+from segwatch.flows.doctor.checks import Finding, Level, check
+from segwatch.flows.doctor.facts import (
+    DeploymentFacts,
+    Door,
+    Facts,
+    LastRun,
+    PoolFacts,
+    PrefectFacts,
+    RootWorker,
+    WorkerFacts,
+)
+
+NOW = datetime(2026, 11, 28, 12, tzinfo=UTC)
+LONG_AGO = NOW - timedelta(days=3)
+SOON = NOW + timedelta(minutes=5)
+LAKES = WatchHealth(
+    "lakes", "0 6 * * *", None, LONG_AGO, NOW - timedelta(hours=6), NOW - timedelta(hours=6), 0, None
+)
+LEDGER = LedgerHealth(NOW, (LAKES,), 0, None, 0, None, 0, ())
+DONE = LastRun(NOW - timedelta(minutes=5), "Completed", False, "")
+
+
+def deployment(name: str, **changes: Any) -> DeploymentFacts:
+    made = DeploymentFacts(name, "cpu", True, LONG_AGO, SOON, 0, None, DONE)
+    return replace(made, **changes)
+
+
+def pool(name: str, *silent_seconds: float) -> PoolFacts:
+    workers = (WorkerFacts(f"w{i}", NOW - timedelta(seconds=s), 30.0) for i, s in enumerate(silent_seconds))
+    return PoolFacts(name, False, tuple(workers))
+
+
+ALL = tuple(deployment(name) for name in ("track/track", "deliver/deliver", "observe/watch-lakes"))
+SERVER = PrefectFacts(
+    "http://h/api", None, frozenset(one.name for one in ALL), ALL, (pool("cpu", 10), pool("gpu", 20))
+)
+WELL = Facts(NOW, (), LEDGER, None, SERVER)
+
+
+def wrong(facts: Facts) -> list[Finding]:
+    return [one for one in check(facts) if one.level is Level.WRONG]
+
+
+def with_ledger(**changes: Any) -> Facts:
+    return replace(WELL, ledger=replace(LEDGER, **changes))
+
+
+def with_server(**changes: Any) -> Facts:
+    return replace(WELL, prefect=replace(SERVER, **changes))
+
+
+def instead(**changes: Any) -> Facts:
+    return with_server(scheduled=(*ALL[:2], replace(ALL[2], **changes)))
+
+
+def test_what_is_well_is_told_and_is_no_alarm() -> None:
+    found = check(WELL)
+    assert {one.about for one in found} == {"ledger", "prefect", "schedules", "workers", "catalogs", "outbox"}
+    assert all(one.level is Level.OK for one in found)
+
+
+@pytest.mark.parametrize(
+    ("facts", "about", "says", "fix"),
+    [
+        (replace(WELL, ledger=None, ledger_error="refused"), "ledger", "refused", "segwatch db up"),
+        (with_server(error="refused"), "prefect", "does not answer: refused", "prefect server start"),
+        (
+            with_server(scheduled=tuple(replace(one, next_at=None) for one in ALL)),
+            "schedules",
+            "schedules no run at all",
+            "sqlalchemy<2.1",
+        ),
+        (
+            instead(next_at=None),
+            "schedules",
+            "observe/watch-lakes: the server makes no run",
+            "segwatch apply",
+        ),
+        (
+            instead(late=3, late_since=NOW - timedelta(hours=1)),
+            "schedules",
+            "3 run(s) wait for a worker",
+            "prefect worker start --pool cpu",
+        ),
+        (
+            instead(last=LastRun(NOW, "Crashed", True, "killed")),
+            "schedules",
+            "ended as Crashed: killed",
+            "log",
+        ),
+        (with_server(scheduled=ALL[:2]), "schedules", "watch lakes: its schedule", "segwatch deploy"),
+        (with_server(scheduled=ALL[1:]), "schedules", "track/track is not scheduled", "segwatch deploy"),
+        (
+            with_server(pools=(pool("cpu", 3600),)),
+            "workers",
+            "no worker polls the pool cpu; the last",
+            "--pool cpu",
+        ),
+        (
+            with_server(pools=(pool("gpu"),)),
+            "workers",
+            "no worker polls the pool gpu",
+            "--pool gpu --limit 1",
+        ),
+        (with_server(pools=(replace(pool("cpu", 1), paused=True),)), "workers", "paused", "resume cpu"),
+        (
+            with_ledger(watches=(replace(LAKES, failures=4, error="CatalogUnreachable: timed out"),)),
+            "catalogs",
+            "has not answered since 2026-11-28 06:00 UTC; 4 failure(s) in a row: CatalogUnreachable",
+            "segwatch source check",
+        ),
+        (
+            with_ledger(watches=(replace(LAKES, answered_at=None, failures=1, error="x"),)),
+            "catalogs",
+            "has not answered yet",
+            "source check",
+        ),
+        (
+            with_ledger(watches=(replace(LAKES, attempted_at=NOW - timedelta(days=2)),)),
+            "catalogs",
+            "was to be asked at 2026-11-27 06:00 UTC and was not; last at",
+            "segwatch run lakes",
+        ),
+        (
+            with_ledger(watches=(replace(LAKES, attempted_at=None, answered_at=None),)),
+            "catalogs",
+            "and was not; never",
+            "segwatch run lakes",
+        ),
+        (
+            with_ledger(expired_leases=2, expired_since=NOW - timedelta(hours=1)),
+            "leases",
+            "2 scene(s) are held by a worker that is gone",
+            "gpu pool",
+        ),
+        (
+            with_ledger(messages_due=7, due_since=NOW - timedelta(hours=1)),
+            "outbox",
+            "7 message(s) are due and not sent",
+            "deliver/deliver",
+        ),
+        (
+            with_ledger(circuits=(OpenCircuit("https://hook.example.org/hunter2", 5, SOON, "HTTP 500"),)),
+            "outbox",
+            "channel hook.example.org: circuit open until 2026-11-28 12:05 UTC",
+            "receiver",
+        ),
+        (
+            replace(WELL, unread=(Unread("SEGWATCH_HOM", "SEGWATCH_HOME"),)),
+            "settings",
+            "did you mean SEGWATCH_HOME?",
+            "SEGWATCH_HOM",
+        ),
+    ],
+)
+def test_each_silence_is_one_finding_with_its_fix(facts: Facts, about: str, says: str, fix: str) -> None:
+    (found,) = wrong(facts)
+    assert found.about == about
+    assert says in found.says
+    assert fix in found.fix
+    assert "hunter2" not in str(found)
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        replace(WELL, prefect=None),
+        instead(on=False, next_at=None),
+        instead(next_at=None, changed_at=NOW - timedelta(seconds=30)),
+        instead(late=1, late_since=NOW - timedelta(seconds=30)),
+        instead(last=None),
+        with_server(pools=(pool("cpu", 10, 4000),)),
+        with_ledger(watches=(replace(LAKES, schedule=None, attempted_at=LONG_AGO),)),
+        with_ledger(watches=(replace(LAKES, ends_at=LONG_AGO - timedelta(days=9), failures=3, error="x"),)),
+        with_ledger(watches=(replace(LAKES, attempted_at=None, answered_at=None, applied_at=NOW),)),
+        with_ledger(messages_due=7, due_since=NOW - timedelta(minutes=2)),
+        with_ledger(messages_dead=7),
+        with_ledger(expired_leases=2, expired_since=NOW - timedelta(seconds=5)),
+        replace(WELL, unread=(Unread("SEGWATCH_HOOK", None),)),
+    ],
+)
+def test_what_is_young_over_or_meant_is_no_alarm(facts: Facts) -> None:
+    assert wrong(facts) == []
+
+
+OPENED = replace(SERVER.pools[0], settable=("command", "env"))
+
+
+@pytest.mark.parametrize(
+    ("facts", "level", "says", "fix"),
+    [
+        (
+            with_server(door=Door(open=True)),
+            Level.WRONG,
+            "without credentials",
+            "PREFECT_SERVER_API_AUTH_STRING",
+        ),
+        (
+            with_server(door=Door(any_origin=True)),
+            Level.NOTE,
+            "any site",
+            "PREFECT_SERVER_CORS_ALLOWED_ORIGINS",
+        ),
+        (with_server(door=Door(any_host=True)), Level.NOTE, "DNS rebinding", "proxy"),
+        (with_server(pools=(OPENED, SERVER.pools[1])), Level.WRONG, "set command, env", "segwatch deploy"),
+        (replace(WELL, root_workers=(RootWorker(7, None),)), Level.WRONG, "process 7", "a user of its own"),
+        (
+            replace(WELL, root_workers=(RootWorker(7, "worker-cpu"),)),
+            Level.NOTE,
+            "worker-cpu",
+            "ordinary user",
+        ),
+    ],
+)
+def test_who_may_decide_what_the_workers_run(facts: Facts, level: Level, says: str, fix: str) -> None:
+    (found,) = [one for one in check(facts) if one.level is not Level.OK]
+    assert (found.about, found.level) == ("access", level)
+    assert says in found.says
+    assert fix in found.fix
+    assert "docs/control-plane.md" in found.fix
+
+
+def test_an_open_server_that_any_page_may_call_is_no_matter_of_taste() -> None:
+    found = wrong(with_server(door=Door(open=True, any_origin=True, any_host=True)))
+    assert [one.about for one in found] == ["access"] * 3
+
+
+LOST = Run(UUID(int=1), "segment", "lakes", "gpu1-7", None, LONG_AGO, LONG_AGO, LONG_AGO, None, None, True)
+
+
+@pytest.mark.parametrize(
+    ("stuck", "about", "says", "fix"),
+    [
+        (
+            StuckWork(lost_runs=(LOST,)),
+            "runs",
+            "the segment run of lakes on gpu1-7",
+            "start its worker again",
+        ),
+        (
+            StuckWork(idle=(IdleScenes("lakes", 3, LONG_AGO),)),
+            "scenes",
+            "watch lakes: 3 scene(s) wait since 2026-11-25 12:00 UTC, and no segment run is at work",
+            "segwatch run lakes",
+        ),
+        (
+            StuckWork(held_series=(HeldSeries("lakes", 77, LONG_AGO),)),
+            "series",
+            "watch lakes: session 77 holds a series since",
+            "pg_terminate_backend(77)",
+        ),
+        (
+            StuckWork(expired_messages=63, expired_since=LONG_AGO),
+            "outbox",
+            "63 message(s) are held by a courier that is gone",
+            "deliver/deliver",
+        ),
+    ],
+)
+def test_stuck_work_is_told(stuck: StuckWork, about: str, says: str, fix: str) -> None:
+    (found,) = wrong(replace(WELL, stuck=stuck))
+    assert found.about == about
+    assert says in found.says
+    assert fix in found.fix
+
+
+def test_work_that_waits_for_a_moment_is_not_stuck() -> None:
+    now = NOW - timedelta(seconds=20)
+    young = StuckWork(
+        (replace(LOST, lease_until=now),),
+        (IdleScenes("w", 3, now),),
+        False,
+        63,
+        now,
+        (HeldSeries("w", 7, now),),
+    )
+    busy = StuckWork(idle=(IdleScenes("w", 3, LONG_AGO),), segmenting=True)
+    assert wrong(replace(WELL, stuck=young)) == wrong(replace(WELL, stuck=busy)) == []

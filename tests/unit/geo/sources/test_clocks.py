@@ -1,0 +1,102 @@
+"""Times of catalogs and servers that cannot be right do not stop what comes after them."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from segwatch.geo.errors import BadItem
+from segwatch.geo.scenes import newest, parse_item, when_and_where
+from segwatch.geo.sources import profiles
+from segwatch.geo.sources.http import headers, signatures
+from segwatch.geo.sources.search.watermark import Updated, after, looks
+from segwatch.geo.types.scene import Watermark
+from tests.support.hostile_shapes import as_geojson, knot
+
+PROFILE = profiles.load("local-sentinel2")
+NOW = datetime.now(UTC)
+BOX = {"type": "Polygon", "coordinates": [[[15, 46], [16, 46], [16, 47], [15, 47], [15, 46]]]}
+
+
+def document(*, geometry: dict[str, Any] = BOX, **properties: Any) -> dict[str, Any]:
+    assets = {name: {"href": f"https://example.org/{name}.tif"} for name in PROFILE.assets()}
+    said = {"datetime": "2024-05-01T10:00:00Z"} | properties
+    return {
+        "type": "Feature",
+        "id": "one",
+        "collection": PROFILE.collection,
+        "geometry": geometry,
+        "properties": said,
+        "assets": assets,
+    }
+
+
+def test_a_knot_as_a_footprint_is_refused_with_its_reason() -> None:
+    begun = time.monotonic()
+    with pytest.raises(BadItem, match="cross each other"):
+        parse_item(document(geometry=as_geojson(knot(6000))), PROFILE)
+    assert time.monotonic() - begun < 20
+
+
+def test_an_item_of_the_future_is_refused_and_its_time_is_kept() -> None:
+    found = document(datetime="2099-01-01T00:00:00Z")
+    with pytest.raises(BadItem, match=r"2099-01-01.* lies in the future"):
+        parse_item(found, PROFILE)
+    assert when_and_where(found)[0] == datetime(2099, 1, 1, tzinfo=UTC)
+    tomorrow = (NOW + timedelta(hours=14)).isoformat()
+    parse_item(document(datetime=tomorrow), PROFILE)
+
+
+def test_an_update_of_the_future_is_kept_and_beats_no_update_after_it() -> None:
+    bogus = parse_item(document(updated="2099-01-01T00:00:00Z"), PROFILE)
+    assert bogus.updated_at == datetime(2099, 1, 1, tzinfo=UTC)
+    later = parse_item(document(updated=(NOW + timedelta(hours=1)).isoformat()), PROFILE)
+    assert newest([bogus, later]) == newest([later, bogus]) == [later]
+
+
+def test_one_item_of_the_future_moves_no_watermark() -> None:
+    updated = Updated()
+    seen = NOW - timedelta(hours=3)
+    for moment in (seen, NOW + timedelta(days=3650)):
+        updated.add(moment, NOW)
+    start = NOW - timedelta(days=30)
+    (look,) = looks(Watermark(), PROFILE, start, NOW, NOW)
+    mark = after(Watermark(), look, updated, last=True, now=NOW)
+    assert mark == Watermark(NOW, None, seen)
+
+
+def test_a_mark_of_the_future_is_due() -> None:
+    ahead = NOW + timedelta(days=3650)
+    (look,) = looks(Watermark(ahead, None, ahead), PROFILE, NOW - timedelta(days=30), NOW, NOW)
+    assert look.reconciles
+
+
+@pytest.mark.parametrize("digits", ["9" * 5000, "9" * 400, "\u0663" * 5])
+def test_numbers_of_headers_have_a_length(digits: str) -> None:
+    assert headers.parse_length({"content-length": digits}) is None
+    found = headers.parse_content_range(f"bytes 0-1/{digits}")
+    assert found is None or found.size == int(digits)
+    assert 0.0 <= headers.parse_retry_after({"retry-after": digits}, NOW) <= 366 * 86400
+
+
+@pytest.mark.parametrize("zone", ["-0500", "+0500"])
+def test_dates_at_the_borders_of_the_calendar_are_none(zone: str) -> None:
+    for date in (f"Fri, 31 Dec 9999 23:59:59 {zone}", f"Mon, 01 Jan 0001 00:00:00 {zone}"):
+        moment = headers.parse_date(date)
+        assert moment is None or moment.tzinfo is UTC
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "X-Amz-Date=99991231T235959Z&X-Amz-Expires=999999999",
+        "X-Amz-Date=20240101T000000Z&X-Amz-Expires=" + "9" * 5000,
+        "sig=a&se=9999-12-31T23:59:59-05:00",
+        "Signature=a&Expires=" + "9" * 5000,
+    ],
+)
+def test_signatures_that_end_beyond_the_calendar_say_nothing(query: str) -> None:
+    assert signatures.expiry(f"https://example.org/a.tif?{query}") is None

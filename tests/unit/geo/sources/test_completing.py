@@ -1,0 +1,110 @@
+"""Whatever a catalog holds and however it cuts its answers: everything comes, or an error does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from hypothesis import example, given
+from hypothesis import strategies as st
+from shapely.geometry import box
+
+from segwatch.geo.errors import SearchIncomplete
+from segwatch.geo.sources.search.completeness import Completing, Learned, Verdict, judge
+from segwatch.geo.sources.search.paging import Pager, Pages, Seen
+from segwatch.geo.sources.search.requests import Query
+
+BEGIN = datetime(2024, 1, 1, tzinfo=UTC)
+WHOLE = Query("c", box(0, 0, 4, 4), BEGIN, BEGIN + timedelta(days=366))
+Place = tuple[float, float, float, float]
+
+
+class Cutting:
+    """A catalog that gives the first items of what it holds, and no word of the others."""
+
+    def __init__(self, held: list[tuple[datetime, Place]], most: int, *, counts: bool, by_id: bool) -> None:
+        self.held = {f"i{number:03d}": one for number, one in enumerate(held)}
+        self.most = most
+        self.counts = counts
+        self.by_id = by_id
+
+    def search(self, query: Query) -> Pager:
+        wanted = [
+            name for name, (moment, place) in self.held.items() if self._wanted(query, name, moment, place)
+        ]
+        given = wanted[: self.most]
+        found = {("c", name): Seen(*self.held[name]) for name in given}
+        yield from ({"id": name} for name in given)
+        matched = len(wanted) if self.counts else None
+        return Pages(found, pages=1, last=len(given), matched=matched)
+
+    def _wanted(self, query: Query, name: str, moment: datetime, place: Place) -> bool:
+        assert query.start is not None
+        assert query.end is not None
+        assert query.area is not None
+        inside = query.start <= moment <= query.end and query.area.intersects(box(*place))
+        return inside and (query.after_id or "") < name <= (query.to_id or "~")
+
+    def everything(self) -> Iterator[dict[str, Any]]:
+        searches = Completing("c", self.search, Learned(), by_id=self.by_id, limit=lambda: 100)
+        return searches.run(WHOLE)
+
+
+MOMENTS = st.builds(lambda seconds: BEGIN + timedelta(seconds=seconds), st.integers(0, 365 * 86400))
+FEW_MOMENTS = st.sampled_from([BEGIN + timedelta(days=day) for day in (0, 1, 1, 200)])
+PLACES = st.sampled_from(
+    [(0.0, 0.0, 4.0, 4.0), (0.1, 0.1, 0.9, 0.9), (3.1, 3.1, 3.9, 3.9), (0.1, 3.1, 0.9, 3.9)]
+)
+
+
+@given(
+    st.lists(st.tuples(st.one_of(MOMENTS, FEW_MOMENTS), PLACES), max_size=60),
+    st.sampled_from([2, 3, 5, 10, 16, 25, 50, 100]),
+    st.booleans(),
+)
+def test_with_ranges_of_ids_everything_comes(
+    held: list[tuple[datetime, Place]], most: int, counts: bool
+) -> None:
+    catalog = Cutting(held, most, counts=counts, by_id=True)
+    # a few items of one moment that are uncounted cannot be told from all there are
+    if not counts and len({moment for moment, _ in held[:most]}) < 2:
+        return
+    assert {one["id"] for one in catalog.everything()} == set(catalog.held)
+
+
+@given(
+    st.lists(st.tuples(st.one_of(MOMENTS, FEW_MOMENTS), PLACES), max_size=60),
+    st.sampled_from([2, 3, 5, 10, 16, 25, 50, 100]),
+)
+@example([(BEGIN, (0.0, 0.0, 4.0, 4.0))] * 3, 2)
+def test_without_them_everything_comes_or_an_error(held: list[tuple[datetime, Place]], most: int) -> None:
+    catalog = Cutting(held, most, counts=True, by_id=False)
+    try:
+        found = {one["id"] for one in catalog.everything()}
+    except SearchIncomplete:
+        assert len(held) > most
+    else:
+        assert found == set(catalog.held)
+
+
+def pages(last: int, *, before: int = 0, matched: int | None = None, repeats: bool = False) -> Pages:
+    found = {("c", str(number)): Seen(BEGIN, None) for number in range(last)}
+    return Pages(found, pages=1, last=last, largest_before=before, matched=matched, repeats=repeats)
+
+
+def test_what_a_last_page_shows() -> None:
+    complete, cut, unsure = Verdict.COMPLETE, Verdict.CUT, Verdict.UNSURE
+    assert judge(pages(0), 100) is judge(pages(1), 100) is complete
+    assert judge(pages(100), 100) is cut
+    assert judge(pages(99, before=100), 100) is complete
+    assert judge(pages(30, before=30), 100) is cut
+    assert judge(pages(37), 100) is judge(pages(40, matched=40), 100) is unsure
+    assert judge(pages(37, matched=37), 100) is complete
+    assert judge(pages(37, matched=36), 100) is unsure
+    assert judge(pages(37, matched=250), 100) is judge(pages(0, matched=250), 100) is unsure
+    assert judge(pages(37), 100, Learned(largest=50)) is complete
+    assert judge(pages(37, matched=250), 100, Learned(largest=50, miscounts=True)) is complete
+    assert judge(pages(37), 100, Learned(largest=50, limit=37)) is cut
+    assert judge(pages(250), 100) is unsure, "it keeps no limit"
+    assert judge(pages(37, before=37, repeats=True), 100) is unsure

@@ -1,0 +1,443 @@
+"""A run that is killed and repeated, or spread over processes, equals one that is not."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from accelerate.state import AcceleratorState
+from typer.testing import CliRunner
+
+from segwatch.flows.cli import app
+from segwatch.model import build, checkpoint, prompt, tokenizer
+from segwatch.model.config import tiny
+from segwatch.model.errors import CheckpointError, ConfigError, DatasetError
+from segwatch.model.predictor import Predictor
+from segwatch.model.referring.samples import Sample
+from segwatch.model.segearth import SegEarthR2
+from segwatch.model.train import batches, instructions, lora, pixels, scenes, text_stage
+from segwatch.model.train.config import Lora, Mix, Optimizer, TrainConfig, load
+from segwatch.model.train.loop import LOSSES, STATE, Progress, Trainer, accelerator_for, learning_rate
+from segwatch.model.train.run import train
+from tests.support.paths import ROOT
+
+RECIPES = ROOT / "model" / "train" / "recipes"
+
+
+@pytest.fixture(autouse=True)
+def _no_shared_state() -> None:
+    """accelerate keeps precision and device for a process; these tests change them."""
+    AcceleratorState._reset_state(reset_partial_state=True)
+
+
+def config(folder: Path, **changes: Any) -> TrainConfig:
+    """A run of seconds."""
+    values: dict[str, Any] = {
+        "data": {"root": "nowhere", "scenes": 3, "scene_px": 64, "real_share": 0},
+        "optimizer": {
+            "steps": 4, "images": 1, "pairs_per_image": 2, "learning_rate": 1e-3, "warmup_steps": 2,
+            "coarse_share": 1.0,
+        },
+        "loss": {"points": 64},
+        "run": {"out": str(folder / "out"), "state": str(folder / "state"), "device": "cpu", "threads": 1},
+    }  # fmt: skip
+    for name, value in changes.items():
+        section, _, field = name.partition("__")
+        if field:
+            values.setdefault(section, {})[field] = value
+        else:
+            values[section] = value
+    return TrainConfig.model_validate(values)
+
+
+def curve(folder: Path) -> list[dict[str, float]]:
+    rows = (folder / "state" / LOSSES).read_text().splitlines()
+    return [json.loads(row) for row in rows]
+
+
+@pytest.fixture(scope="module")
+def material() -> batches.Material:
+    return batches.Material([scenes.make(seed, 64) for seed in (0, 3, 4)], [], 0.0, Mix())
+
+
+def _trainer(material: batches.Source, chosen: TrainConfig) -> Trainer:
+    torch.manual_seed(0)
+    made = tokenizer.train_small(instructions.corpus(scenes.TARGETS)[:50])
+    model = SegEarthR2(tiny())
+    if chosen.lora is not None:
+        lora.add(model, chosen.lora)
+    return Trainer(model, made, material, chosen, accelerator_for(chosen))
+
+
+@pytest.mark.parametrize("adapters", [None, {"rank": 2, "dropout": 0.3}])
+def test_resuming_changes_nothing(
+    material: batches.Material, tmp_path: Path, adapters: dict[str, Any] | None
+) -> None:
+    one, two = (config(tmp_path / name, lora=adapters) for name in ("one", "two"))
+    whole = _trainer(material, one)
+    whole.run()
+    first = _trainer(material, two)
+    first._record(first.step())
+    first._record(first.step())
+    first.save()
+    first._record(first.step())  # a step that is lost with the process
+    second = _trainer(material, two)
+    second.resume()
+    second.run()
+    assert second.progress.step == whole.progress.step == 4
+    for name, value in whole.model.state_dict().items():
+        assert torch.equal(value, second.model.state_dict()[name]), name
+    assert curve(tmp_path / "one") == curve(tmp_path / "two")
+
+
+def _command(folder: Path, *changes: str) -> list[str]:
+    file = folder / "run.toml"
+    file.write_text(
+        f"""
+        [data]
+        root = "nowhere"
+        scenes = 3
+        scene_px = 64
+        real_share = 0
+        [optimizer]
+        steps = 12
+        images = 1
+        pairs_per_image = 2
+        coarse_share = 1.0
+        [loss]
+        points = 64
+        [run]
+        out = "{folder / "out"}"
+        state = "{folder / "state"}"
+        device = "cpu"
+        threads = 1
+        checkpoint_minutes = 0.0001
+        """
+    )
+    return ["-m", "segwatch.flows.cli", "model", "train", str(file), *(f"--set={one}" for one in changes)]
+
+
+def test_a_killed_run_goes_on_and_loses_nothing(tmp_path: Path) -> None:
+    for name in ("whole", "killed"):
+        (tmp_path / name).mkdir()
+    subprocess.run([sys.executable, *_command(tmp_path / "whole")], check=True, capture_output=True)
+    running = subprocess.Popen(
+        [sys.executable, *_command(tmp_path / "killed")],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    deadline = time.monotonic() + 300
+    losses = tmp_path / "killed" / "state" / LOSSES
+    while not losses.exists() or len(losses.read_text().splitlines()) < 4:
+        assert time.monotonic() < deadline
+        assert running.poll() is None, "the run ended before it could be killed"
+        time.sleep(0.02)
+    os.kill(running.pid, signal.SIGKILL)
+    running.wait()
+    assert len(curve(tmp_path / "killed")) < 12
+    again = subprocess.run(
+        [sys.executable, *_command(tmp_path / "killed")], check=True, capture_output=True, text=True
+    )
+    assert "going on after step" in again.stderr
+    assert curve(tmp_path / "killed") == curve(tmp_path / "whole")
+    states = [
+        dict(checkpoint.tensors(file, checkpoint.file_shapes([file])))
+        for name in ("whole", "killed")
+        for file in checkpoint.weight_files(tmp_path / name / "out")
+    ]
+    assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
+
+
+def test_two_processes_learn_what_two_passes_learn(tmp_path: Path) -> None:
+    for name in ("passes", "processes"):
+        (tmp_path / name).mkdir()
+    shorter = "optimizer.steps=3"
+    one = _command(tmp_path / "passes", shorter, "optimizer.accumulate=2")
+    subprocess.run([sys.executable, *one], check=True, capture_output=True)
+    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    two = [*launch, *_command(tmp_path / "processes", shorter)]
+    done = subprocess.run([sys.executable, *two], check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    for ours, theirs in zip(curve(tmp_path / "passes"), curve(tmp_path / "processes"), strict=True):
+        assert ours == pytest.approx(theirs, rel=1e-4)
+
+
+_CLOCKS = """
+import os, time
+from segwatch.flows.cli import app
+from segwatch.model.train import loop
+true, pace = time.monotonic, 1 + 2 * int(os.environ["RANK"])
+loop.time = type("Fast", (), {"monotonic": staticmethod(lambda: true() * pace)})
+app()
+"""
+
+
+def test_processes_whose_clocks_differ_save_together(tmp_path: Path) -> None:
+    """One's goes three times as fast as the other's."""
+    clocks = tmp_path / "clocks.py"
+    clocks.write_text(_CLOCKS)
+    command = _command(tmp_path, "run.checkpoint_minutes=0.004", "optimizer.steps=25")[2:]
+    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", str(clocks)]
+    done = subprocess.run(
+        [sys.executable, *launch, *command], check=False, capture_output=True, text=True, timeout=240
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert len(curve(tmp_path)) == 25
+
+
+def test_another_runs_state_is_refused(material: batches.Material, tmp_path: Path) -> None:
+    run = _trainer(material, config(tmp_path))
+    run.save()
+    with pytest.raises(CheckpointError, match="another loss, seed"):
+        _trainer(material, config(tmp_path, run__seed=8, loss__attention=0.0)).resume()
+    with pytest.raises(CheckpointError, match="start anew"):
+        _trainer(material, config(tmp_path / "nothing")).resume()
+    # as many passes a step as before may be made by other processes, not more
+    with pytest.raises(CheckpointError, match="another passes"):
+        _trainer(material, config(tmp_path, optimizer__accumulate=2)).resume()
+
+
+def test_adapters_are_saved_without_what_they_adapt(tmp_path: Path) -> None:
+    train(config(tmp_path / "first", optimizer__steps=1))
+    AcceleratorState._reset_state(reset_partial_state=True)
+    changes: dict[str, Any] = {
+        "lora": {"rank": 2, "dropout": 0.3},
+        "start": {"checkpoint": str(tmp_path / "first" / "out")},
+        "optimizer__steps": 3,
+    }
+    whole = train(config(tmp_path / "whole", **changes))
+    kept = torch.load(tmp_path / "whole" / "state" / STATE, weights_only=True)["model"]
+    assert not any(name.startswith("vision_tower.") or "base_layer" in name for name in kept)
+    assert any("lora_A" in name for name in kept)
+    AcceleratorState._reset_state(reset_partial_state=True)
+    stopped = config(tmp_path / "cut", **changes, run__checkpoint_minutes=1e-9)
+
+    def dies(run: Trainer) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("segwatch.model.train.run._write", dies)
+        train(stopped)
+    AcceleratorState._reset_state(reset_partial_state=True)
+    again = train(stopped).model.state_dict()
+    assert curve(tmp_path / "cut") == curve(tmp_path / "whole")
+    for name, value in whole.model.state_dict().items():
+        assert torch.equal(value, again[name]), name
+
+
+def test_a_folder_with_another_models_weights_is_left_alone(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "model-00001-of-00002.safetensors").write_bytes(b"of another model")
+    with pytest.raises(CheckpointError, match=r"weights of another model .*give a new folder"):
+        train(config(tmp_path, optimizer__steps=1))
+    assert [file.name for file in out.iterdir()] == ["model-00001-of-00002.safetensors"]
+
+
+def test_an_image_without_anything_to_ask_is_drawn_again() -> None:
+    """A target that is hardly there is neither present nor absent."""
+    meadow = np.full((64, 64, 3), 90, np.uint8)
+    nothing = scenes.Scene(meadow, {}, ())
+    water = scenes.Scene(meadow, {"water": np.ones((64, 64), np.bool_)}, ())
+    mixed = batches.Material([nothing, nothing, water], [], 0.0, Mix(balanced=False))
+    assert all(mixed.shown(np.random.default_rng(seed), 1).asked for seed in range(20))
+    with pytest.raises(DatasetError, match="no target that is surely there"):
+        batches.Material([nothing], [], 0.0, Mix(balanced=False)).shown(np.random.default_rng(0), 1)
+
+
+def test_a_fresh_run_forgets_the_old_one(tmp_path: Path) -> None:
+    train(config(tmp_path, optimizer__steps=1))
+    with pytest.raises(CheckpointError, match="another optimizer"):
+        train(config(tmp_path, optimizer__steps=2))
+    train(config(tmp_path, optimizer__steps=2), fresh=True)
+    assert [row["step"] for row in curve(tmp_path)] == [1, 2]
+    assert Predictor.load(tmp_path / "out", "cpu").name == "segearth-r2-tiny"
+
+
+def test_a_stage_goes_on_from_the_one_before(tmp_path: Path) -> None:
+    first, second, last = (load(RECIPES / f"{name}.toml") for name in ("tiny-first", "tiny-second", "tiny"))
+    assert second.start.checkpoint == first.run.out
+    assert last.start.checkpoint == second.run.out
+    few = {"targets": ["water", "forest"], "gsd_m": [10], "root": "nowhere", "scenes": 3, "scene_px": 64}
+    train(config(tmp_path / "first", data={**few, "real_share": 0}, optimizer__steps=1))
+    begun = build.from_pretrained(tmp_path / "first" / "out", "cpu")
+    train(
+        config(
+            tmp_path / "second",
+            start={"checkpoint": str(tmp_path / "first" / "out")},
+            optimizer__steps=1,
+            optimizer__learning_rate=1e-9,
+        )
+    )
+    ended = build.from_pretrained(tmp_path / "second" / "out", "cpu")
+    assert ended.tokenizer.get_vocab() == begun.tokenizer.get_vocab()
+    torch.testing.assert_close(ended.model.state_dict(), begun.model.state_dict(), atol=1e-7, rtol=0)
+
+
+def test_what_is_written_may_keep_a_share_of_the_start(tmp_path: Path) -> None:
+    train(config(tmp_path / "first", optimizer__steps=1))
+    start = tmp_path / "first" / "out"
+    changes = {"start": {"checkpoint": str(start)}, "optimizer__learning_rate": 0.01}
+    run = train(config(tmp_path / "second", run__start_share=0.25, **changes))
+    begun, written = (
+        build.from_pretrained(folder, "cpu").model.state_dict()
+        for folder in (start, tmp_path / "second" / "out")
+    )
+    ended = run.model.state_dict()
+    assert any(not torch.equal(ended[name], begun[name]) for name in begun)
+    for name, value in written.items():
+        torch.testing.assert_close(value, 0.25 * begun[name] + 0.75 * ended[name])
+    with pytest.raises(ConfigError, match=r"run\.start_share mixes with start\.checkpoint"):
+        load(RECIPES / "tiny-first.toml", ["run.start_share=0.5"])
+
+
+def test_learning_rate_warms_up_and_falls() -> None:
+    pace = Optimizer(steps=100, warmup_steps=10, learning_rate=1.0)
+    rates = [learning_rate(pace, Progress(step)) for step in range(100)]
+    assert rates[0] == pytest.approx(0.1)
+    assert max(rates) == max(rates[8:12])
+    assert rates[-1] < 0.03
+
+
+def test_a_run_may_end_before_its_learning_rate_does() -> None:
+    whole = Optimizer(steps=100, warmup_steps=10, learning_rate=1.0)
+    cut = Optimizer(steps=60, decay_steps=100, warmup_steps=10, learning_rate=1.0)
+    for step in range(60):
+        assert learning_rate(cut, Progress(step)) == learning_rate(whole, Progress(step))
+
+
+def test_adapters_learn_alone_and_merge_into_plain_weights(
+    material: batches.Material, tmp_path: Path
+) -> None:
+    run = _trainer(material, config(tmp_path, lora={"rank": 2}, optimizer__learning_rate=0.05))
+    before = {name: value.clone() for name, value in run.model.state_dict().items()}
+    run.step()
+    run.step()
+    run.model.eval()
+    after = run.model.state_dict()
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert not any(name.endswith(("base_layer.weight", "base_layer.bias")) for name in changed)
+    assert not any(name.startswith("vision_tower.") for name in changed)
+    for part in (
+        "lora_A",
+        "lora_B",
+        "embed_tokens",
+        "lm_head",
+        "projector.",
+        "mask_decoder.",
+        "mask_encoder.",
+    ):
+        assert any(part in name for name in changed), part
+    build.save_pretrained(run.model, run.tokenizer, tmp_path / "merged", state=lora.merged_state(run.model))
+    plain = build.from_pretrained(tmp_path / "merged", "cpu").model
+    embeds = torch.randn(1, 9, tiny().phi.hidden_size)
+    with torch.inference_mode():
+        torch.testing.assert_close(
+            plain.language(embeds)[0], run.model.language(embeds)[0], atol=1e-5, rtol=1e-4
+        )
+
+
+def test_half_precision_follows_full_precision(material: batches.Material, tmp_path: Path) -> None:
+    full = _trainer(material, config(tmp_path)).step()
+    AcceleratorState._reset_state(reset_partial_state=True)
+    half = _trainer(material, config(tmp_path, run__precision="bf16")).step()
+    assert half["total"] == pytest.approx(full["total"], rel=0.05)
+    assert half != full
+
+
+def test_a_public_data_set_is_learned_from(tmp_path: Path) -> None:
+    from PIL import Image
+
+    picture = tmp_path / "a.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (48, 48, 3), dtype=np.uint8)).save(picture)
+    mask = np.zeros((48, 48), np.bool_)
+    mask[8:30, 8:30] = True
+    shown = [
+        Sample("1", picture, "the lake", lambda: [mask]),
+        Sample("2", picture, "the road", list, prompt.NOTHING),
+    ]
+    losses = _trainer(batches.Referring(shown), config(tmp_path)).step()
+    assert all(np.isfinite(value) for value in losses.values())
+    lost = Sample("3", tmp_path / "lost.png", "the lake", lambda: [mask])
+    mixed = batches.Referring([*shown, lost])
+    assert all(mixed.shown(np.random.default_rng(seed), 1).asked for seed in range(20))
+    broken = batches.Referring([Sample("1", picture, "the lake", lambda: [mask[:3]])])
+    with pytest.raises(DatasetError, match=r"in a row cannot be used.*do not fit answer or image"):
+        broken.shown(np.random.default_rng(0), 1)
+
+
+def test_a_configuration_names_what_is_wrong(tmp_path: Path) -> None:
+    recipe = RECIPES / "tiny-first.toml"
+    assert load(recipe).optimizer.steps == 2400
+    changed = load(recipe, ["loss.attention=0", "run.out=here", "lora.rank=2"])
+    assert (changed.loss.attention, changed.run.out, changed.lora) == (0.0, Path("here"), Lora(rank=2))
+    for change, message in (
+        ("optimizer.steps=0", r"optimizer\.steps: .*greater than or equal to 1, got 0"),
+        ("data.gsd_m=[7]", r"data\.gsd_m\.0: Input should be 5, 10 or 20, got 7"),
+        ('data.targets=["sea"]', r"data\.targets\.0: Input should be 'water'.* got 'sea'"),
+        ("optimizer.stepz=1", r"optimizer\.stepz: Extra inputs are not permitted"),
+        ("data.kind=lasers", r"data\.kind=lasers needs start\.checkpoint"),
+        ("steps=3", "not of the form section.field=value"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            load(recipe, [change])
+    with pytest.raises(ConfigError, match=r"need made scenes; leave them out, or data\.kind=lasers"):
+        load(recipe, ["data.kind=lasers", "start.checkpoint=x"])
+    (tmp_path / "bad.toml").write_text("[data\n")
+    result = CliRunner().invoke(app, ["model", "train", str(tmp_path / "bad.toml")])
+    assert result.exit_code == 1
+    assert "not a readable TOML file" in result.stderr
+
+
+@pytest.mark.parametrize("empty", [0.0, 0.5])
+def test_pixels_learn_empty_masks_where_the_mix_has_them(empty: float) -> None:
+    meadow = scenes.Scene(np.full((64, 64, 3), 90, np.uint8), {}, ("water", "road"))
+    material = batches.Material([meadow], [], 0.0, Mix(empty=empty))
+    torch.manual_seed(0)
+    model = SegEarthR2(tiny())
+    before = {name: value.clone() for name, value in model.mask_decoder.state_dict().items()}
+    stage = pixels.PixelsConfig(steps=1, images=1, num_points=64)
+    pixels.train(model, material, ["water", "road", "bare"], stage)
+    after = model.mask_decoder.state_dict()
+    assert any(not torch.equal(before[name], after[name]) for name in before) == (empty > 0)
+
+
+def test_a_second_stage_begins_with_the_queries_of_the_first(material: batches.Material) -> None:
+    torch.manual_seed(0)
+    model = SegEarthR2(tiny())
+    made = tokenizer.train_small(instructions.corpus(scenes.TARGETS)[:50])
+    known = text_stage.queries(model, made, scenes.TARGETS)
+    assert known.shape == (len(scenes.TARGETS), tiny().mask.width)
+    kept = pixels.train(model, material, scenes.TARGETS, pixels.PixelsConfig(steps=0), known)
+    assert torch.equal(kept, known)
+    wanted = known - 2.0
+    text_stage.train(model, made, scenes.TARGETS, wanted, Mix(), text_stage.WordsConfig(steps=12, pairs=8))
+    now = text_stage.queries(model, made, scenes.TARGETS)
+    assert (now - wanted).square().mean() < (known - wanted).square().mean()
+
+
+def test_the_first_stages_learn_and_repeat(material: batches.Material) -> None:
+    def stages() -> tuple[torch.Tensor, list[float]]:
+        torch.manual_seed(0)
+        model = SegEarthR2(tiny())
+        stage = pixels.PixelsConfig(steps=2, images=2, num_points=64)
+        queries = pixels.train(model, material, scenes.TARGETS, stage)
+        made = tokenizer.train_small(instructions.corpus(scenes.TARGETS)[:50])
+        names = text_stage.WordsConfig(steps=6, pairs=4, warmup_steps=1)
+        return queries, text_stage.train(model, made, scenes.TARGETS, queries, Mix(), names)
+
+    queries, losses = stages()
+    assert queries.shape == (len(scenes.TARGETS), tiny().mask.width)
+    assert losses[-1] < losses[0]
+    again, repeated = stages()
+    assert torch.equal(queries, again)
+    assert losses == repeated
