@@ -27,14 +27,14 @@ def list_(
     as_json: Json = False,
 ) -> None:
     """The newest alerts of a watch."""
-    from segwatch.db import alerts, watches
+    from segwatch.db import analyst, watches
     from segwatch.flows.config.settings import load_settings
     from segwatch.flows.runtime import assemble
 
     with clear_errors(), assemble.worker_engine(load_settings()) as engine, engine.connect() as conn:
         watches.require(conn, watch)
-        rows = alerts.listed(conn, watch, unresolved=unresolved, limit=limit)
-        count = alerts.count(conn, watch, unresolved=unresolved)
+        rows = analyst.list_alerts(conn, watch, unresolved=unresolved, limit=limit)
+        count = analyst.count_alerts(conn, watch, unresolved=unresolved)
     if as_json:
         print_json(rows)
         return

@@ -43,7 +43,7 @@ from segwatch.flows.runtime import logs
 from segwatch.geo.printable import one_line
 
 if TYPE_CHECKING:
-    from sqlalchemy import Engine
+    from sqlalchemy import Connection
 
     from segwatch.geo.types.watch import Watch
 
@@ -255,13 +255,13 @@ def deploy(folder: Annotated[Path | None, typer.Option(help="folder with prefect
 @app.command()
 def coverage(watch: Annotated[str, typer.Argument(help="name of a watch")], as_json: Json = False) -> None:
     """What was observed when, and what was not, and why."""
-    from segwatch.flows import reports
+    from segwatch.db import analyst
     from segwatch.flows.config.settings import load_settings
     from segwatch.flows.runtime import assemble
 
-    with clear_errors(), assemble.worker_engine(load_settings()) as engine:
-        rows = reports.coverage(engine, watch)
-        _say_unsearched(engine, watch)
+    with clear_errors(), assemble.worker_engine(load_settings()) as engine, engine.connect() as conn:
+        rows = analyst.list_coverage(conn, watch)
+        _say_unsearched(conn, watch)
     if as_json:
         print_json(rows)
         return
@@ -276,12 +276,12 @@ def coverage(watch: Annotated[str, typer.Argument(help="name of a watch")], as_j
 @app.command()
 def upgrades(watch: Annotated[str, typer.Argument(help="name of a watch")], as_json: Json = False) -> None:
     """What a new model or instruction alone changed: the same scene answered before and after."""
-    from segwatch.flows import reports
+    from segwatch.db import analyst
     from segwatch.flows.config.settings import load_settings
     from segwatch.flows.runtime import assemble
 
-    with clear_errors(), assemble.worker_engine(load_settings()) as engine:
-        rows = reports.upgrades(engine, watch)
+    with clear_errors(), assemble.worker_engine(load_settings()) as engine, engine.connect() as conn:
+        rows = analyst.list_upgrades(conn, watch)
     if as_json:
         print_json(rows)
         return
@@ -329,16 +329,16 @@ def why_not(
     as_json: Json = False,
 ) -> None:
     """Why is there no alert here? Write -- before negative coordinates."""
-    from segwatch.flows import reports
+    from segwatch.db import analyst
     from segwatch.flows.config.settings import load_settings
     from segwatch.flows.runtime import assemble
     from segwatch.geo.antimeridian import wrapped
 
     with clear_errors():
         moment = _end_of(at) if at else datetime.now(UTC)
-        with assemble.worker_engine(load_settings()) as engine:
-            rows = reports.why_not(engine, watch, wrapped(lon), lat, moment)
-            _say_unsearched(engine, watch)
+        with assemble.worker_engine(load_settings()) as engine, engine.connect() as conn:
+            rows = analyst.explain_missing_alert(conn, watch, wrapped(lon), lat, moment)
+            _say_unsearched(conn, watch)
     if as_json:
         print_json(rows)
         return
@@ -358,11 +358,11 @@ def _minute(moment: datetime | None) -> str:
     return "unknown" if moment is None else moment.strftime("%Y-%m-%d %H:%M")
 
 
-def _say_unsearched(engine: Engine, watch: str) -> None:
+def _say_unsearched(conn: Connection, watch: str) -> None:
     """Keep a catalog that was not heard from passing for one without scenes."""
-    from segwatch.flows import reports
+    from segwatch.db import watermarks
 
-    if reports.unsearched(engine, watch):
+    if watermarks.unsearched(conn, watch):
         say(
             f"the catalog of {watch} was never searched to the end: scenes may be missing; see: segwatch run {watch}"
         )

@@ -20,12 +20,12 @@ Why = Annotated[str, typer.Option("--why", help="the reason, for those who read 
 @app.command("list")
 def list_(watch: Annotated[str, typer.Argument(help="name of a watch")], as_json: Json = False) -> None:
     """Every verdict about the objects of a watch, oldest first."""
-    from segwatch.flows import reports
+    from segwatch.db import analyst
     from segwatch.flows.config.settings import load_settings
     from segwatch.flows.runtime import assemble
 
-    with clear_errors(), assemble.worker_engine(load_settings()) as engine:
-        rows = reports.reviews(engine, watch)
+    with clear_errors(), assemble.worker_engine(load_settings()) as engine, engine.connect() as conn:
+        rows = analyst.list_reviews(conn, watch, geometry=True)
     if as_json:
         print_json(rows)
         return

@@ -16,9 +16,8 @@ from rich.console import Console
 from rich.table import Column, Table
 from sqlalchemy import Engine
 
-from segwatch.db import runs, watches
+from segwatch.db import analyst, runs, watches
 from segwatch.db.engine import make_engine
-from segwatch.flows import reports
 from segwatch.flows.config import watchfile
 from segwatch.flows.errors import ConfigError, FlowError
 from segwatch.flows.orchestration import deploy
@@ -61,14 +60,14 @@ def run(home: Path, folder: Path, *, say: Say, out: Console) -> None:
         out.print("[bold]1. Services[/bold]")
         _bring_up(stack, folder, say)
         engine = make_engine(stack.cluster.info().url_for("segwatch_worker"))
-        before = reports.summary(engine)
+        before = _summarize(engine)
         out.print("[bold]2. Watches[/bold]")
         names = _apply(engine, folder / "watches", say)
         out.print("[bold]3. The main job, on the cpu and gpu pools[/bold]")
         for name in names:
             _run(engine, name, say)
         stack.up_web()
-        after = reports.summary(engine)
+        after = _summarize(engine)
         engine.dispose()
     _print(out, after)
     if before == after:
@@ -77,6 +76,11 @@ def run(home: Path, folder: Path, *, say: Say, out: Console) -> None:
         out.print(f"{_answered(after) - _answered(before)} scene(s) newly answered.")
     out.print(f"Took {time.monotonic() - started:.0f} s.\n")
     _print_next(out, stack)
+
+
+def _summarize(engine: Engine) -> analyst.Rows:
+    with engine.connect() as conn:
+        return analyst.summarize_watches(conn)
 
 
 def _print_next(out: Console, stack: Stack) -> None:
@@ -171,7 +175,8 @@ def _phase(engine: Engine, watch: str, state: State[Any] | None) -> str:
     """What a run that is under way does, as far as Prefect and the ledger can tell."""
     if state is None or not state.is_running():
         return "the cpu pool's worker starts the run"
-    counts = reports.states(engine, watch)
+    with engine.connect() as conn:
+        counts = analyst.count_states(conn, watch)
     if not counts:
         return "searching the catalog"
     known, queued, at_work = sum(counts.values()), counts.get("pending", 0), counts.get("leased", 0)
