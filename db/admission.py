@@ -38,7 +38,7 @@ _POSTPONE = text(
 _BEHIND = text(
     f"""
     SELECT EXISTS (
-        SELECT 1 FROM segwatch.observation o JOIN segwatch.watch w ON w.id = o.watch_id
+        SELECT 1 FROM segwatch.observation o JOIN segwatch.watch w ON w.id = o.revision_id
         WHERE o.state = 'pending' AND {FREE} AND o.model_version = :model_version AND {WHOSE}
           AND o.circuits && CAST(:circuits AS text[])
           AND (o.refused_at IS NULL OR o.refused_at < CAST(:refused_at AS timestamptz)))

@@ -71,7 +71,7 @@ _TRY_NOW = text(
     """
     UPDATE segwatch.circuit c SET retry_at = clock_timestamp()
     WHERE c.failures > 0 AND c.retry_at > clock_timestamp() AND EXISTS (
-        SELECT 1 FROM segwatch.observation o JOIN segwatch.watch w ON w.id = o.watch_id
+        SELECT 1 FROM segwatch.observation o JOIN segwatch.watch w ON w.id = o.revision_id
         WHERE w.name = :watch AND o.state = 'pending' AND c.name = ANY(o.circuits))
     """
 )
@@ -81,7 +81,7 @@ _OPEN = text(
     FROM segwatch.circuit c
     LEFT JOIN segwatch.observation o ON o.state = 'pending' AND c.name = ANY(o.circuits)
         AND (CAST(:watch AS text) IS NULL OR EXISTS (
-            SELECT 1 FROM segwatch.watch w WHERE w.id = o.watch_id AND w.name = :watch))
+            SELECT 1 FROM segwatch.watch w WHERE w.id = o.revision_id AND w.name = :watch))
     WHERE c.failures > 0
     GROUP BY c.name
     HAVING CAST(:watch AS text) IS NULL OR count(o.id) > 0

@@ -73,7 +73,7 @@ _SILENCE = text(
 )
 _SILENCED = text(
     """
-    SELECT d.id, a.watch_id, a.rule, d.digest_at IS NOT NULL AND d.digest_id IS NULL AS digest
+    SELECT d.id, a.revision_id, a.rule, d.digest_at IS NOT NULL AND d.digest_id IS NULL AS digest
     FROM segwatch.alert a
     JOIN segwatch.held_change c ON c.id = a.change_id
     JOIN segwatch.delivery d ON d.alert_id = a.id
@@ -109,7 +109,7 @@ _NOTE = text(
 _SAID = text(
     """
     SELECT DISTINCT ON (d.alert_id, d.channel)
-           d.alert_id, d.channel, d.ordinal, d.payload, d.track_id, a.watch_id, a.rule,
+           d.alert_id, d.channel, d.ordinal, d.payload, d.track_id, a.revision_id, a.rule,
            d.digest_at IS NOT NULL AND d.digest_id IS NULL AS untold,
            EXISTS (SELECT 1 FROM segwatch.delivery e LEFT JOIN segwatch.delivery m ON m.id = e.digest_id
                    WHERE e.alert_id = d.alert_id AND e.channel = d.channel
@@ -123,8 +123,8 @@ _SAID = text(
 _REVISIONS = text(
     """
     SELECT w.id, w.definition, n.definition AS in_force
-    FROM segwatch.watch w JOIN segwatch.watch_head h ON h.name = w.name JOIN segwatch.watch n ON n.id = h.watch_id
-    WHERE w.id IN (SELECT a.watch_id FROM segwatch.alert a WHERE a.change_id = ANY(CAST(:ids AS uuid[])))
+    FROM segwatch.watch w JOIN segwatch.watch_head h ON h.name = w.name JOIN segwatch.watch n ON n.id = h.revision_id
+    WHERE w.id IN (SELECT a.revision_id FROM segwatch.alert a WHERE a.change_id = ANY(CAST(:ids AS uuid[])))
     """
 )
 _CHANGES = text(
@@ -150,7 +150,7 @@ def reinstate(
     """Say of alerts that were taken back that they hold again, where they do: not while their object is rejected."""
     turns = _turns(conn, changes, turn)
     for row in conn.execute(_SILENCED, {"ids": list(changes), "reason": _REJECTED}).all():
-        at = turns[row.watch_id, row.rule]
+        at = turns[row.revision_id, row.rule]
         due = at.digest_at or at.not_before if row.digest else at.not_before
         conn.execute(_PUT_BACK, {"id": row.id, "at": due, "now": now})
     noted = _note(conn, changes, "reinstated", now)
@@ -235,7 +235,7 @@ def _tell(
             "payload": messages.message(kind, identity, data, now),
             "state": "pending",
             "track_id": said.track_id,
-            "next_attempt_at": turns[said.watch_id, said.rule].not_before,
+            "next_attempt_at": turns[said.revision_id, said.rule].not_before,
         }
         conn.execute(insert(tables.delivery).values(row).on_conflict_do_nothing())
     notify(conn, list(told.values()))

@@ -18,7 +18,7 @@ _DUE = text(
     SELECT d.id, d.channel, a.rule, w.name AS watch, d.payload #>> '{data,target}' AS target,
            d.payload #>> '{data,kind}' AS kind, d.payload #> '{data,bbox}' AS bbox, clock_timestamp() AS now
     FROM segwatch.delivery d
-    JOIN segwatch.alert a ON a.id = d.alert_id JOIN segwatch.watch w ON w.id = a.watch_id
+    JOIN segwatch.alert a ON a.id = d.alert_id JOIN segwatch.watch w ON w.id = a.revision_id
     WHERE d.state = 'pending' AND d.digest_id IS NULL AND d.digest_at <= clock_timestamp()
       AND NOT EXISTS (SELECT 1 FROM segwatch.alert_status s
                       WHERE s.track_id = d.track_id AND s.mark = 'snoozed' AND s.until > clock_timestamp())

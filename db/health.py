@@ -16,7 +16,7 @@ _WATCHES = text(
     SELECT h.name, w.definition ->> 'schedule' AS schedule, CAST(w.definition ->> 'end' AS timestamptz) AS ends_at,
            h.applied_at, d.attempted_at, d.answered_at, coalesce(d.failures, 0) AS failures, d.error
     FROM segwatch.watch_head h
-    JOIN segwatch.watch w ON w.id = h.watch_id
+    JOIN segwatch.watch w ON w.id = h.revision_id
     LEFT JOIN segwatch.discovery d ON d.watch_name = h.name
     ORDER BY h.name
     """

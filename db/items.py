@@ -41,13 +41,13 @@ _USES = text(
 #: What waits is read by the links in force, as the watch in force allows: it knows the host of a catalog that moved.
 _FOLLOW = text(
     """
-    UPDATE segwatch.observation o SET items = n.items, watch_id = n.watch_id
+    UPDATE segwatch.observation o SET items = n.items, revision_id = n.revision_id
     FROM (
         SELECT p.id, array_agg(coalesce(c.id, i.id) ORDER BY coalesce(c.id, i.id)) AS items,
                coalesce((SELECT w.id FROM segwatch.series s
                          JOIN segwatch.watch_head h ON h.name = s.watch_name
-                         JOIN segwatch.watch w ON w.id = h.watch_id AND w.instruction_id = s.instruction_id
-                         WHERE s.id = p.series_id), p.watch_id) AS watch_id
+                         JOIN segwatch.watch w ON w.id = h.revision_id AND w.instruction_id = s.instruction_id
+                         WHERE s.id = p.series_id), p.revision_id) AS revision_id
         FROM segwatch.observation p
         CROSS JOIN LATERAL unnest(p.items) AS u(id)
         JOIN segwatch.scene_item i ON i.id = u.id
@@ -55,8 +55,8 @@ _FOLLOW = text(
             ON i.superseded_at IS NOT NULL AND c.superseded_at IS NULL
             AND c.scene_id = i.scene_id AND c.version_id = i.version_id AND c.store = i.store
         WHERE p.scene_id = :scene_id AND p.state IN ('pending', 'failed')
-        GROUP BY p.id, p.series_id, p.watch_id) n
-    WHERE o.id = n.id AND (o.items, o.watch_id) <> (n.items, n.watch_id) AND o.state IN ('pending', 'failed')
+        GROUP BY p.id, p.series_id, p.revision_id) n
+    WHERE o.id = n.id AND (o.items, o.revision_id) <> (n.items, n.revision_id) AND o.state IN ('pending', 'failed')
     """
 )
 

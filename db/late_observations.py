@@ -58,7 +58,7 @@ _BACKDATED = text(
 _LOOKS = text(
     """
     SELECT o.id, o.scene_id, o.acquired_at, o.footprint, w.definition
-    FROM segwatch.observation o JOIN segwatch.watch w ON w.id = o.watch_id
+    FROM segwatch.observation o JOIN segwatch.watch w ON w.id = o.revision_id
     WHERE o.id = ANY(CAST(:ids AS uuid[])) ORDER BY o.acquired_at, o.scene_id
     """
 )

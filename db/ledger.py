@@ -55,12 +55,12 @@ _GIVE_UP = text(
 )
 _PRIORITY = text(
     """
-    SELECT w.priority FROM segwatch.watch_head h JOIN segwatch.watch w ON w.id = h.watch_id WHERE h.name = :watch
+    SELECT w.priority FROM segwatch.watch_head h JOIN segwatch.watch w ON w.id = h.revision_id WHERE h.name = :watch
     """
 )
 _BEST = text(
     f"""
-    SELECT o.scene_id, o.items FROM segwatch.observation o JOIN segwatch.watch w ON w.id = o.watch_id
+    SELECT o.scene_id, o.items FROM segwatch.observation o JOIN segwatch.watch w ON w.id = o.revision_id
     WHERE {FREE}
       AND o.model_version = :model_version
       AND {WHOSE}
@@ -71,7 +71,7 @@ _BEST = text(
 _TAKE = text(
     f"""
     WITH mine AS (
-        SELECT o.id FROM segwatch.observation o JOIN segwatch.watch w ON w.id = o.watch_id
+        SELECT o.id FROM segwatch.observation o JOIN segwatch.watch w ON w.id = o.revision_id
         WHERE o.scene_id = :scene_id AND o.model_version = :model_version
           -- what one watch reads may be what another one's profile cannot: only those of the same pixels go together
           AND o.items = CAST(:items AS uuid[])
@@ -85,14 +85,14 @@ _TAKE = text(
         lost_leases = o.lost_leases + (CASE WHEN o.state = 'leased' THEN 1 ELSE 0 END),
         lease_until = clock_timestamp() + make_interval(secs => :seconds), not_before = NULL
     FROM mine, segwatch.watch w
-    WHERE o.id = mine.id AND w.id = o.watch_id
-    RETURNING o.id, o.watch_id, o.attempts, o.items, o.refused_at, w.definition
+    WHERE o.id = mine.id AND w.id = o.revision_id
+    RETURNING o.id, o.attempts, o.items, o.refused_at, w.definition
     """  # noqa: S608 - parts of this file
 )
 _WAITING = text(
     f"""
     SELECT EXISTS (
-        SELECT 1 FROM segwatch.observation o JOIN segwatch.watch w ON w.id = o.watch_id
+        SELECT 1 FROM segwatch.observation o JOIN segwatch.watch w ON w.id = o.revision_id
         WHERE {FREE}
           AND o.model_version = :model_version
           AND {WHOSE})
@@ -100,14 +100,14 @@ _WAITING = text(
 )
 _HELD_BY_OTHERS = text(
     f"""
-    SELECT o.id, o.lease_until FROM segwatch.observation o JOIN segwatch.watch w ON w.id = o.watch_id
+    SELECT o.id, o.lease_until FROM segwatch.observation o JOIN segwatch.watch w ON w.id = o.revision_id
     WHERE o.state = 'leased' AND o.lease_worker <> :worker AND o.lease_until >= clock_timestamp()
       AND o.model_version = :model_version AND {WHOSE}
     """  # noqa: S608 - parts of this file
 )
 _UNTOUCHED = text(
     """
-    SELECT o.id FROM segwatch.observation o JOIN segwatch.watch w ON w.id = o.watch_id
+    SELECT o.id FROM segwatch.observation o JOIN segwatch.watch w ON w.id = o.revision_id
     WHERE o.state = 'pending' AND o.leased_at IS NULL AND o.model_version = :model_version AND w.name = :watch
     """
 )
@@ -123,7 +123,7 @@ _OPEN = text(
            count(*) FILTER (WHERE o.state = 'pending' AND NOT f.free) AS later,
            min(o.not_before) FILTER (WHERE o.state = 'pending' AND NOT f.free) AS next_at,
            max(o.leased_at) AS leased_at
-    FROM segwatch.observation o JOIN segwatch.watch w ON w.id = o.watch_id
+    FROM segwatch.observation o JOIN segwatch.watch w ON w.id = o.revision_id
     CROSS JOIN LATERAL (
         SELECT {FREE} AS free, o.state = 'leased' AND o.lease_until < clock_timestamp() AS expired) f
     WHERE o.state IN ('pending', 'leased') AND o.model_version = :model_version AND w.name = :watch
@@ -183,10 +183,10 @@ _RETRY = text(
     UPDATE segwatch.observation o
     SET state = 'pending', attempts = 0, not_before = NULL, reason = NULL, committed_at = NULL, refusals = 0,
         refused_since = NULL, refused_at = NULL, lost_leases = 0,
-        watch_id = w.id, priority = w.priority - (CASE WHEN o.version > 1 THEN 1 ELSE 0 END)
+        revision_id = w.id, priority = w.priority - (CASE WHEN o.version > 1 THEN 1 ELSE 0 END)
     FROM segwatch.series s
     JOIN segwatch.watch_head h ON h.name = s.watch_name
-    JOIN segwatch.watch w ON w.id = h.watch_id AND w.instruction_id = s.instruction_id
+    JOIN segwatch.watch w ON w.id = h.revision_id AND w.instruction_id = s.instruction_id
     WHERE s.watch_name = :watch AND s.model_version = :model_version AND o.series_id = s.id AND o.state = 'failed'
       AND NOT EXISTS (
           SELECT 1 FROM segwatch.observation n
@@ -224,7 +224,6 @@ class LeasedObservation:
     """One instruction to answer on a leased scene."""
 
     id: UUID
-    watch_revision_id: UUID
     watch: Watch
     attempts: int
     """Attempts with this one."""
@@ -348,7 +347,7 @@ def _read(
         except CodecError as error:
             unreadable[row.id] = words(error)
         else:
-            observations.append(LeasedObservation(row.id, row.watch_id, watch, row.attempts))
+            observations.append(LeasedObservation(row.id, watch, row.attempts))
     if not observations:
         return None, unreadable
     versions = {version for row in rows if row.id not in unreadable for version in row.items}

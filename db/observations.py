@@ -65,7 +65,7 @@ _OUTDATED = text(
 _LEASED = text(
     """
     SELECT EXISTS (
-        SELECT 1 FROM segwatch.observation o JOIN segwatch.watch w ON w.id = o.watch_id
+        SELECT 1 FROM segwatch.observation o JOIN segwatch.watch w ON w.id = o.revision_id
         WHERE o.state = 'leased' AND o.model_version = :model_version
           AND (CAST(:watch AS text) IS NULL OR w.name = :watch))
     """
@@ -96,7 +96,7 @@ _BEFORE_THE_SERIES = (
 )
 
 
-def enqueue(conn: Connection, watch_revision_id: UUID, model_version: str, scene_ids: Sequence[UUID]) -> int:
+def enqueue(conn: Connection, revision_id: UUID, model_version: str, scene_ids: Sequence[UUID]) -> int:
     """Queue one observation a scene, in the series of this watch, instruction and model; new ones only.
 
     A series that follows another one of the watch (a new model, a new instruction) begins with the last scene that
@@ -115,11 +115,9 @@ def enqueue(conn: Connection, watch_revision_id: UUID, model_version: str, scene
     NotFound
         No such watch revision.
     """
-    watch = (
-        conn.execute(select(tables.watch).where(tables.watch.c.id == watch_revision_id)).mappings().first()
-    )
+    watch = conn.execute(select(tables.watch).where(tables.watch.c.id == revision_id)).mappings().first()
     if watch is None:
-        raise NotFound(f"no watch revision {watch_revision_id} in the ledger")
+        raise NotFound(f"no watch revision {revision_id} in the ledger")
     series_id = make_id("series", watch["name"], watch["instruction_id"], model_version)
     stored = load_watch(watch["definition"])
     lon, lat = centre(stored.area)
@@ -149,7 +147,7 @@ def enqueue(conn: Connection, watch_revision_id: UUID, model_version: str, scene
             "id": make_id("observation", series_id, scene.scene_id, *scene.versions),
             "series_id": series_id,
             "scene_id": scene.scene_id,
-            "watch_id": watch_revision_id,
+            "revision_id": revision_id,
             "model_version": model_version,
             "state": ObservationState.SKIPPED.value if too_early else ObservationState.PENDING.value,
             "reason": _BEFORE_THE_SERIES if too_early else None,

@@ -126,7 +126,7 @@ _CHANNELS = text(
            coalesce(array_agg(DISTINCT w.name || ', rule ' || a.rule) FILTER (WHERE a.id IS NOT NULL), '{}') AS rules
     FROM segwatch.channel c
     LEFT JOIN segwatch.delivery d ON d.channel = c.name AND d.state IN ('pending', 'dead', 'withdrawn')
-    LEFT JOIN segwatch.alert a ON a.id = d.alert_id LEFT JOIN segwatch.watch w ON w.id = a.watch_id
+    LEFT JOIN segwatch.alert a ON a.id = d.alert_id LEFT JOIN segwatch.watch w ON w.id = a.revision_id
     WHERE c.gone_at IS NOT NULL OR c.failures > 0
     GROUP BY c.name ORDER BY c.gone_at NULLS LAST, c.name
     """

@@ -115,7 +115,7 @@ _SAID_OF = text(
 _LATELY = text(
     """
     SELECT count(*) FROM segwatch.delivery d
-    JOIN segwatch.alert a ON a.id = d.alert_id JOIN segwatch.watch w ON w.id = a.watch_id
+    JOIN segwatch.alert a ON a.id = d.alert_id JOIN segwatch.watch w ON w.id = a.revision_id
     WHERE d.channel = :channel AND a.rule = :rule AND w.name = :watch AND d.ordinal = 0
       AND (d.created_at > CAST(:now AS timestamptz) - interval '1 hour' OR d.next_attempt_at > :now)
     """
@@ -355,7 +355,7 @@ def add_alerts(conn: Connection, step: TrackingStep, chosen: Sequence[Chosen], n
         row = {
             "id": alert_id,
             "change_id": identity,
-            "watch_id": context["watch_revision"],
+            "revision_id": context["watch_revision"],
             "rule": rule.name,
             "created_at": now,
         }

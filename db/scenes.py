@@ -169,7 +169,7 @@ def _load_item(row: Any) -> Item:
 
 def reject(
     conn: Connection,
-    watch_id: UUID,
+    revision_id: UUID,
     item_id: str,
     collection: str,
     href: str,
@@ -183,8 +183,8 @@ def reject(
     ``acquired_at`` and ``footprint`` are None where the item does not tell them.
     """
     row = {
-        "id": make_id("rejected", watch_id, collection, item_id, reason),
-        "watch_id": watch_id,
+        "id": make_id("rejected", revision_id, collection, item_id, reason),
+        "revision_id": revision_id,
         "collection": collection,
         "item_id": item_id,
         "href": href,

@@ -16,7 +16,7 @@ _IDLE = text(
     SELECT w.name AS watch, count(*) AS scenes,
            min(greatest(o.discovered_at, coalesce(o.not_before, o.discovered_at),
                         coalesce(o.leased_at, o.discovered_at))) AS since
-    FROM segwatch.observation o JOIN segwatch.watch w ON w.id = o.watch_id
+    FROM segwatch.observation o JOIN segwatch.watch w ON w.id = o.revision_id
     WHERE o.state = 'pending' AND (o.not_before IS NULL OR o.not_before <= clock_timestamp())
       AND NOT EXISTS (SELECT 1 FROM segwatch.circuit c WHERE c.name = ANY(o.circuits) AND c.failures > 0)
     GROUP BY w.name ORDER BY w.name

@@ -37,7 +37,7 @@ _NEXT = text(
                        WHERE p.series_id = o.series_id AND p.state = 'observed'
                          AND p.superseded_at IS NULL) AS first
     FROM segwatch.observation o
-    JOIN segwatch.watch w ON w.id = o.watch_id
+    JOIN segwatch.watch w ON w.id = o.revision_id
     JOIN segwatch.series s ON s.id = o.series_id
     WHERE o.series_id = :series_id AND o.state = 'inferred'
       AND NOT EXISTS (SELECT 1 FROM segwatch.unanswered p

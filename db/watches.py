@@ -93,13 +93,13 @@ def apply(conn: Connection, watch: Watch) -> Applied:
     )
     for table, row in rows:
         conn.execute(insert(table).values(row).on_conflict_do_nothing())
-    head = insert(tables.watch_head).values(name=watch.name, watch_id=revision)
+    head = insert(tables.watch_head).values(name=watch.name, revision_id=revision)
     changed = conn.execute(
         head.on_conflict_do_update(
             index_elements=["name"],
-            set_={"watch_id": revision, "applied_at": head.excluded.applied_at},
-            where=tables.watch_head.c.watch_id != revision,
-        ).returning(tables.watch_head.c.watch_id)
+            set_={"revision_id": revision, "applied_at": head.excluded.applied_at},
+            where=tables.watch_head.c.revision_id != revision,
+        ).returning(tables.watch_head.c.revision_id)
     ).first()
     # the row of the head is locked now: who applies the same watch at once comes after this one
     now = conn.execute(_NOW).scalar_one()
@@ -117,7 +117,7 @@ def current(conn: Connection, name: str) -> StoredWatch:
     """
     query = (
         select(tables.watch.c.id, tables.watch.c.definition)
-        .join(tables.watch_head, tables.watch_head.c.watch_id == tables.watch.c.id)
+        .join(tables.watch_head, tables.watch_head.c.revision_id == tables.watch.c.id)
         .where(tables.watch_head.c.name == name)
     )
     row = conn.execute(query).first()
@@ -155,7 +155,7 @@ def observed(conn: Connection, name: str, *, answered: bool = False) -> bool:
     """Whether anything was ever queued for a watch of that name; ``answered``: and is not waiting any more."""
     query = (
         select(tables.observation.c.id)
-        .join(tables.watch, tables.watch.c.id == tables.observation.c.watch_id)
+        .join(tables.watch, tables.watch.c.id == tables.observation.c.revision_id)
         .where(tables.watch.c.name == name)
     )
     if answered:

@@ -17,8 +17,8 @@ _NAMES = """EXISTS (
 #: Of ``segwatch.delivery d`` and its ``segwatch.alert a``: the watch in force names the channel.
 NAMED = f"""EXISTS (
     SELECT 1 FROM segwatch.watch raised JOIN segwatch.watch_head h ON h.name = raised.name
-    JOIN segwatch.watch w ON w.id = h.watch_id
-    WHERE raised.id = a.watch_id AND {_NAMES.format(rule="a.rule", channel="d.channel")})"""  # noqa: S608
+    JOIN segwatch.watch w ON w.id = h.revision_id
+    WHERE raised.id = a.revision_id AND {_NAMES.format(rule="a.rule", channel="d.channel")})"""  # noqa: S608
 
 _CONFIGURATION = text("SELECT count(*) AS n, max(applied_at) AS at FROM segwatch.watch_head")
 #: What another courier records just now is locked, and left to it.
@@ -26,18 +26,19 @@ _WITHDRAW = text(
     f"""
     WITH meant AS (
         SELECT DISTINCT w.name AS watch, a.rule, d.channel
-        FROM segwatch.delivery d JOIN segwatch.alert a ON a.id = d.alert_id JOIN segwatch.watch w ON w.id = a.watch_id
+        FROM segwatch.delivery d
+        JOIN segwatch.alert a ON a.id = d.alert_id JOIN segwatch.watch w ON w.id = a.revision_id
         WHERE d.state = 'pending'
     ), removed AS (
         SELECT m.* FROM meant m
-        WHERE NOT EXISTS (SELECT 1 FROM segwatch.watch_head h JOIN segwatch.watch w ON w.id = h.watch_id
+        WHERE NOT EXISTS (SELECT 1 FROM segwatch.watch_head h JOIN segwatch.watch w ON w.id = h.revision_id
                           WHERE h.name = m.watch AND {_NAMES.format(rule="m.rule", channel="m.channel")})
           AND EXISTS (SELECT 1 FROM segwatch.watch w
                       WHERE w.name = m.watch AND {_NAMES.format(rule="m.rule", channel="m.channel")})
     ), due AS (
         SELECT d.id, x.watch, x.rule FROM removed x
         JOIN segwatch.watch w ON w.name = x.watch
-        JOIN segwatch.alert a ON a.watch_id = w.id AND a.rule = x.rule
+        JOIN segwatch.alert a ON a.revision_id = w.id AND a.rule = x.rule
         JOIN segwatch.delivery d ON d.alert_id = a.id AND d.channel = x.channel AND d.state = 'pending'
         ORDER BY d.id FOR UPDATE OF d SKIP LOCKED
     )

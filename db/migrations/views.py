@@ -1,4 +1,4 @@
-"""The views of an earlier revision, made again when a later one is taken back."""
+"""Views and functions for migrations, from frozen SQL: ``db/sql/REVISION``, which never changes once released."""
 
 from __future__ import annotations
 
@@ -8,6 +8,14 @@ import sqlalchemy as sa
 from alembic import op
 
 _SQL = Path(__file__).parents[1] / "sql"
+#: This revision has every view and function; what came before is not needed to make them.
+_COMPLETE = "0022"
+
+
+def apply(revision: str) -> None:
+    """Run the SQL files that were frozen for a revision, in order of their names."""
+    for part in sorted((_SQL / revision).glob("*.sql")):
+        op.execute(sa.text(part.read_text(encoding="utf-8").replace(":", "\\:")))
 
 
 def drop() -> None:
@@ -25,12 +33,17 @@ def drop() -> None:
 
 
 def restore(*, before: str) -> None:
-    """Make every view and comment of the revisions before this one, in order; they must have been dropped."""
-    # the first views were made over a column that the second migration dropped once it had replaced them
+    """Make the views and functions as they were before a revision; they must have been dropped."""
+    revisions = sorted(path.name for path in _SQL.glob("[0-9]*") if path.name < before)
+    if before > _COMPLETE:
+        for revision in revisions:
+            if revision >= _COMPLETE:
+                apply(revision)
+        return
+    # the first views need a column that the second migration dropped once it had replaced them
     op.add_column(
         "observation", sa.Column("tracked", sa.Boolean(), server_default=sa.text("true")), schema="segwatch"
     )
-    for part in sorted(_SQL.glob("*/*.sql")):
-        if part.parent.name < before:
-            op.execute(sa.text(part.read_text(encoding="utf-8").replace(":", "\\:")))
+    for revision in revisions:
+        apply(revision)
     op.drop_column("observation", "tracked", schema="segwatch")

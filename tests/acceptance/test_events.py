@@ -59,7 +59,7 @@ def playbook(system: System) -> Path:
 def observed(system: System, watch: str) -> list[tuple[str, str]]:
     rows = system.query(
         "SELECT o.acquired_at, o.state, o.priority FROM segwatch.observation o"
-        " JOIN segwatch.watch w ON w.id = o.watch_id WHERE w.name = :watch ORDER BY o.acquired_at",
+        " JOIN segwatch.watch w ON w.id = o.revision_id WHERE w.name = :watch ORDER BY o.acquired_at",
         watch=watch,
     )
     assert {row["priority"] for row in rows} <= {900}

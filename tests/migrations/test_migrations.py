@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from uuid import UUID
 
@@ -13,39 +11,13 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from psycopg import sql
 from sqlalchemy import Connection, text
 
 from segwatch.db import migrate, tables
 from segwatch.db.embedded.cluster import Cluster
 from segwatch.db.engine import make_engine
 from segwatch.db.errors import SchemaError
-
-
-@pytest.fixture
-def empty(cluster: Cluster) -> Iterator[str]:
-    """Owner's URL of a database with the extensions and nothing else."""
-    cluster.ensure_database("empty", owner="segwatch_owner")
-    with psycopg.connect(cluster.info().superuser_url("empty"), autocommit=True) as conn:
-        conn.execute("CREATE EXTENSION IF NOT EXISTS postgis")
-        conn.execute("CREATE EXTENSION IF NOT EXISTS btree_gist")
-    yield cluster.info().url_for("segwatch_owner", database="empty")
-    _drop(cluster, "empty")
-
-
-def _drop(cluster: Cluster, name: str) -> None:
-    with psycopg.connect(cluster.info().superuser_url("postgres"), autocommit=True) as conn:
-        conn.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
-
-
-def _dump(cluster: Cluster, url: str) -> list[str]:
-    """The whole schema as pg_dump tells it, rights and comments included."""
-    program = cluster.psql_argv()[0].removesuffix("psql") + "pg_dump"
-    plain = url.replace("+psycopg", "")
-    argv = [program, "--schema-only", "--schema=segwatch", "--schema=watch", plain]
-    lines = subprocess.run(argv, capture_output=True, text=True, check=True).stdout.splitlines()
-    # pg_dump of some versions writes a random token around its output
-    return [line for line in lines if not line.startswith(("\\restrict", "\\unrestrict"))]
+from tests.migrations.conftest import drop_database, dump_schema
 
 
 def _differences(conn: Connection) -> list[object]:
@@ -92,7 +64,7 @@ def test_a_fresh_and_an_upgraded_database_are_identical(cluster: Cluster, empty:
     revisions = [one.revision for one in ScriptDirectory.from_config(config).walk_revisions()]
     for revision in reversed(revisions):
         migrate.upgrade(empty, revision)
-    stepwise = _dump(cluster, empty)
+    stepwise = dump_schema(cluster, empty)
     engine = make_engine(empty)
     with engine.begin() as conn:
         command.downgrade(migrate.config(conn), "base")
@@ -105,7 +77,7 @@ def test_a_fresh_and_an_upgraded_database_are_identical(cluster: Cluster, empty:
         assert list(left) == ["alembic_version"]
     engine.dispose()
     migrate.upgrade(empty)
-    assert _dump(cluster, empty) == stepwise
+    assert dump_schema(cluster, empty) == stepwise
 
 
 def test_one_line_of_history() -> None:
@@ -115,9 +87,9 @@ def test_one_line_of_history() -> None:
 
 def test_upgrading_twice_changes_nothing(cluster: Cluster, empty: str) -> None:
     migrate.upgrade(empty)
-    before = _dump(cluster, empty)
+    before = dump_schema(cluster, empty)
     migrate.upgrade(empty)
-    assert _dump(cluster, empty) == before
+    assert dump_schema(cluster, empty) == before
 
 
 def test_two_upgrades_of_an_empty_database_at_once_both_succeed(cluster: Cluster, empty: str) -> None:
@@ -136,7 +108,7 @@ def test_a_missing_extension_is_named(cluster: Cluster) -> None:
         with pytest.raises(SchemaError, match="CREATE EXTENSION postgis"):
             migrate.upgrade(cluster.info().url_for("segwatch_owner", database="bare"))
     finally:
-        _drop(cluster, "bare")
+        drop_database(cluster, "bare")
 
 
 def test_views_describe_themselves(empty: str) -> None:

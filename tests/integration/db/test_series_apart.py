@@ -145,7 +145,7 @@ def test_a_refused_row_is_not_quoted(
         rule = replace(watch.rules[0], channels=(f"https://hook.example/{key}",), include_baseline=True)
         revision = watches.apply(conn, replace(watch, rules=(rule,))).revision_id
     with psycopg.connect(database.superuser_url, autocommit=True) as conn:
-        conn.execute("UPDATE segwatch.observation SET watch_id = %s", (revision,))
+        conn.execute("UPDATE segwatch.observation SET revision_id = %s", (revision,))
         refused = sql.SQL("ALTER TABLE segwatch.delivery ADD CONSTRAINT no CHECK (channel NOT LIKE {})")
         conn.execute(refused.format(sql.Literal(f"%{key}%")))
     with pytest.raises(FlowError, match="violates check constraint") as caught:

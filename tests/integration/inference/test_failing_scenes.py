@@ -61,7 +61,7 @@ def _rows(engine: Engine) -> list[Any]:
     query = text(
         "SELECT w.name, o.state, o.attempts, coalesce(o.reason, '') AS reason, o.answer,"
         " extract(epoch FROM o.not_before - clock_timestamp()) AS wait"
-        " FROM segwatch.observation o JOIN segwatch.watch w ON w.id = o.watch_id ORDER BY w.name, o.acquired_at"
+        " FROM segwatch.observation o JOIN segwatch.watch w ON w.id = o.revision_id ORDER BY w.name, o.acquired_at"
     )
     with engine.connect() as conn:
         return list(conn.execute(query))

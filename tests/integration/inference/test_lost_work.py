@@ -114,7 +114,7 @@ def alert_everything(engine: Engine, channel: str) -> None:
     rule = AlertRule("any", tuple(ChangeKind), channels=(channel,), include_baseline=True)
     with engine.begin() as conn:
         made = watches.apply(conn, replace(watches.current(conn, "lakes").watch, rules=(rule,)))
-        conn.execute(text("UPDATE segwatch.observation SET watch_id = :id"), {"id": made.revision_id})
+        conn.execute(text("UPDATE segwatch.observation SET revision_id = :id"), {"id": made.revision_id})
 
 
 def held(engine: Engine) -> int:

@@ -62,7 +62,7 @@ def rows(engine: Engine) -> list[Any]:
     query = (
         "SELECT w.name, o.id, o.state, o.attempts, o.refusals, coalesce(o.reason, '') AS reason,"
         " extract(epoch FROM o.not_before - clock_timestamp()) AS wait, o.circuits"
-        " FROM segwatch.observation o JOIN segwatch.watch w ON w.id = o.watch_id ORDER BY w.name, o.acquired_at"
+        " FROM segwatch.observation o JOIN segwatch.watch w ON w.id = o.revision_id ORDER BY w.name, o.acquired_at"
     )
     with engine.connect() as conn:
         return list(conn.execute(text(query)))

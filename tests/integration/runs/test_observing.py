@@ -90,7 +90,7 @@ def queue(
 
 
 def states(engine: Engine) -> dict[str, str]:
-    query = "SELECT w.name, o.state FROM segwatch.observation o JOIN segwatch.watch w ON w.id = o.watch_id"
+    query = "SELECT w.name, o.state FROM segwatch.observation o JOIN segwatch.watch w ON w.id = o.revision_id"
     with engine.connect() as conn:
         return {row.name: row.state for row in conn.execute(text(query))}
 

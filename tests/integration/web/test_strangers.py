@@ -52,8 +52,8 @@ def ledger(ledgers: Any) -> Ledger:
         alerts.mark(conn, alert, alerts.Mark.ACKNOWLEDGED, person=PERSON)
         conn.execute(
             text(
-                "INSERT INTO segwatch.rejected_item (id, watch_id, collection, item_id, href, reason)"
-                " SELECT gen_random_uuid(), watch_id, 'c', 'bad', 'https://stac.example/bad', 'no'"
+                "INSERT INTO segwatch.rejected_item (id, revision_id, collection, item_id, href, reason)"
+                " SELECT gen_random_uuid(), revision_id, 'c', 'bad', 'https://stac.example/bad', 'no'"
                 " FROM segwatch.watch_head WHERE name = 'lakes'"
             )
         )

@@ -46,6 +46,8 @@ ALLOWED = {
     "geo/tracking/recording.py:begin": "projected, in metres",
     "flows/web/ogcapi/collections.py": "one tile, which lies on one side",
     "db/sql/0013/12_objects_tile.sql": "one tile, which lies on one side",
+    "db/sql/0022/23_watch.objects_tile.sql": "one tile, which lies on one side",
+    "db/sql/current/watch/objects_tile.sql": "one tile, which lies on one side",
     "geo/tracking/link.py": "projected, in metres",
     "geo/tracking/replay.py": "projected, in metres",
     "geo/tracking/transitions.py": "projected, in metres",

@@ -1,0 +1,38 @@
+-- Workers read and write rows; what people decided is only ever added.
+GRANT SELECT, INSERT, UPDATE ON
+    segwatch.access_token,
+    segwatch.alert,
+    segwatch.area,
+    segwatch.change,
+    segwatch.channel,
+    segwatch.circuit,
+    segwatch.delivery,
+    segwatch.detection,
+    segwatch.discovery,
+    segwatch.event,
+    segwatch.event_name,
+    segwatch.instruction,
+    segwatch.mutex,
+    segwatch.observation,
+    segwatch.rejected_item,
+    segwatch.scene,
+    segwatch.scene_item,
+    segwatch.seen_ground,
+    segwatch.series,
+    segwatch.track,
+    segwatch.track_lineage,
+    segwatch.track_state,
+    segwatch.watch,
+    segwatch.watch_area,
+    segwatch.watch_head,
+    segwatch.watermark
+    TO segwatch_worker;
+GRANT SELECT, INSERT ON segwatch.alert_correction, segwatch.alert_mark, segwatch.review TO segwatch_worker;
+GRANT SELECT, INSERT, UPDATE, DELETE ON segwatch.run TO segwatch_worker;
+
+-- Small tables that every view joins: keep their statistics exact from the first row on.
+ALTER TABLE segwatch.area SET (autovacuum_analyze_threshold = 1, autovacuum_analyze_scale_factor = 0.1);
+ALTER TABLE segwatch.instruction SET (autovacuum_analyze_threshold = 1, autovacuum_analyze_scale_factor = 0.1);
+ALTER TABLE segwatch.series SET (autovacuum_analyze_threshold = 1, autovacuum_analyze_scale_factor = 0.1);
+ALTER TABLE segwatch.watch SET (autovacuum_analyze_threshold = 1, autovacuum_analyze_scale_factor = 0.1);
+ALTER TABLE segwatch.watch_head SET (autovacuum_analyze_threshold = 1, autovacuum_analyze_scale_factor = 0.1);

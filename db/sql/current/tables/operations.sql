@@ -1,0 +1,55 @@
+CREATE TABLE segwatch.access_token (
+    id TEXT NOT NULL,
+    name TEXT NOT NULL,
+    digest BYTEA NOT NULL,
+    watches TEXT[],
+    scopes TEXT[] NOT NULL,
+    created_at TIMESTAMP WITH TIME ZONE DEFAULT clock_timestamp() NOT NULL,
+    expires_at TIMESTAMP WITH TIME ZONE,
+    revoked_at TIMESTAMP WITH TIME ZONE,
+    CONSTRAINT access_token_pk PRIMARY KEY (id),
+    CONSTRAINT access_token_digest CHECK (octet_length(digest) = 32)
+);
+
+CREATE UNIQUE INDEX access_token_name_ix ON segwatch.access_token (name) WHERE revoked_at IS NULL;
+
+CREATE TABLE segwatch.circuit (
+    name TEXT NOT NULL,
+    failures INTEGER DEFAULT '0' NOT NULL,
+    opened_at TIMESTAMP WITH TIME ZONE,
+    retry_at TIMESTAMP WITH TIME ZONE,
+    probe_worker TEXT,
+    probe_until TIMESTAMP WITH TIME ZONE,
+    error TEXT,
+    closed_at TIMESTAMP WITH TIME ZONE,
+    CONSTRAINT circuit_pk PRIMARY KEY (name),
+    CONSTRAINT circuit_open CHECK ((failures = 0) = (retry_at IS NULL))
+);
+
+CREATE TABLE segwatch.mutex (
+    name TEXT NOT NULL,
+    CONSTRAINT mutex_pk PRIMARY KEY (name)
+);
+
+CREATE TABLE segwatch.run (
+    id UUID NOT NULL,
+    flow TEXT NOT NULL,
+    watch TEXT,
+    subject TEXT,
+    worker TEXT NOT NULL,
+    flow_run_id UUID,
+    started_at TIMESTAMP WITH TIME ZONE DEFAULT clock_timestamp() NOT NULL,
+    heartbeat_at TIMESTAMP WITH TIME ZONE DEFAULT clock_timestamp() NOT NULL,
+    lease_until TIMESTAMP WITH TIME ZONE NOT NULL,
+    ended_at TIMESTAMP WITH TIME ZONE,
+    outcome TEXT,
+    reported_at TIMESTAMP WITH TIME ZONE,
+    CONSTRAINT run_pk PRIMARY KEY (id),
+    CONSTRAINT run_ended CHECK ((ended_at IS NULL) = (outcome IS NULL))
+);
+
+CREATE UNIQUE INDEX run_alone_ix ON segwatch.run (subject) WHERE ended_at IS NULL;
+
+CREATE INDEX run_ended_ix ON segwatch.run (ended_at);
+
+CREATE INDEX run_flow_run_ix ON segwatch.run (flow_run_id);

@@ -1,0 +1,212 @@
+CREATE TABLE segwatch.series (
+    id UUID NOT NULL,
+    watch_name TEXT NOT NULL,
+    instruction_id UUID NOT NULL,
+    model_version TEXT NOT NULL,
+    origin_lon DOUBLE PRECISION NOT NULL,
+    origin_lat DOUBLE PRECISION NOT NULL,
+    seeded_from UUID,
+    seed_valid_at TIMESTAMP WITH TIME ZONE,
+    seed_known_at TIMESTAMP WITH TIME ZONE,
+    CONSTRAINT series_pk PRIMARY KEY (id),
+    CONSTRAINT series_identity UNIQUE (watch_name, instruction_id, model_version),
+    CONSTRAINT series_instruction_id_fk FOREIGN KEY(instruction_id) REFERENCES segwatch.instruction (id),
+    CONSTRAINT series_seeded_from_fk FOREIGN KEY(seeded_from) REFERENCES segwatch.series (id)
+);
+
+CREATE TABLE segwatch.observation (
+    id UUID NOT NULL,
+    series_id UUID NOT NULL,
+    scene_id UUID NOT NULL,
+    revision_id UUID NOT NULL,
+    model_version TEXT NOT NULL,
+    state TEXT NOT NULL,
+    priority INTEGER NOT NULL,
+    acquired_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    lease_worker TEXT,
+    lease_until TIMESTAMP WITH TIME ZONE,
+    attempts INTEGER DEFAULT '0' NOT NULL,
+    reason TEXT,
+    answer TEXT,
+    footprint geometry(GEOMETRY,4326),
+    clear_share DOUBLE PRECISION,
+    tiles INTEGER,
+    tiles_failed INTEGER,
+    area_km2 DOUBLE PRECISION,
+    bytes_read DOUBLE PRECISION,
+    compute_seconds DOUBLE PRECISION,
+    discovered_at TIMESTAMP WITH TIME ZONE DEFAULT clock_timestamp() NOT NULL,
+    leased_at TIMESTAMP WITH TIME ZONE,
+    read_at TIMESTAMP WITH TIME ZONE,
+    inferred_at TIMESTAMP WITH TIME ZONE,
+    committed_at TIMESTAMP WITH TIME ZONE,
+    items UUID[] NOT NULL,
+    version INTEGER DEFAULT '1' NOT NULL,
+    superseded_at TIMESTAMP WITH TIME ZONE,
+    evidence TEXT,
+    not_before TIMESTAMP WITH TIME ZONE,
+    circuits TEXT[] DEFAULT '{}' NOT NULL,
+    refusals INTEGER DEFAULT '0' NOT NULL,
+    refused_since TIMESTAMP WITH TIME ZONE,
+    refused_at TIMESTAMP WITH TIME ZONE,
+    lost_leases INTEGER DEFAULT '0' NOT NULL,
+    CONSTRAINT observation_pk PRIMARY KEY (id),
+    CONSTRAINT observation_state CHECK (state IN ('pending', 'leased', 'inferred', 'observed', 'skipped', 'failed')),
+    CONSTRAINT observation_series_id_fk FOREIGN KEY(series_id) REFERENCES segwatch.series (id),
+    CONSTRAINT observation_scene_id_fk FOREIGN KEY(scene_id) REFERENCES segwatch.scene (id),
+    CONSTRAINT observation_revision_id_fk FOREIGN KEY(revision_id) REFERENCES segwatch.watch (id)
+);
+
+CREATE INDEX observation_footprint_ix ON segwatch.observation USING gist (footprint);
+
+CREATE INDEX observation_open_ix ON segwatch.observation (priority DESC, acquired_at) WHERE state IN ('pending', 'leased');
+
+CREATE INDEX observation_scene_ix ON segwatch.observation (scene_id);
+
+CREATE INDEX observation_series_ix ON segwatch.observation (series_id, acquired_at, scene_id);
+
+CREATE INDEX observation_versions_ix ON segwatch.observation (series_id, scene_id);
+
+CREATE TABLE segwatch.track (
+    id UUID NOT NULL,
+    series_id UUID NOT NULL,
+    target TEXT NOT NULL,
+    created_at TIMESTAMP WITH TIME ZONE DEFAULT clock_timestamp() NOT NULL,
+    object_id UUID NOT NULL,
+    CONSTRAINT track_pk PRIMARY KEY (id),
+    CONSTRAINT track_series_id_fk FOREIGN KEY(series_id) REFERENCES segwatch.series (id)
+);
+
+CREATE INDEX track_object_ix ON segwatch.track (object_id);
+
+CREATE INDEX track_series_ix ON segwatch.track (series_id);
+
+CREATE TABLE segwatch.change (
+    id UUID NOT NULL,
+    track_id UUID NOT NULL,
+    observation_id UUID NOT NULL,
+    kind TEXT NOT NULL,
+    target TEXT NOT NULL,
+    valid_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    recorded_at TIMESTAMP WITH TIME ZONE DEFAULT clock_timestamp() NOT NULL,
+    before_m2 DOUBLE PRECISION NOT NULL,
+    after_m2 DOUBLE PRECISION NOT NULL,
+    gained geometry(GEOMETRY,4326),
+    lost geometry(GEOMETRY,4326),
+    geom geometry(GEOMETRY,4326) NOT NULL,
+    score DOUBLE PRECISION NOT NULL,
+    baseline BOOLEAN NOT NULL,
+    retracted_at TIMESTAMP WITH TIME ZONE,
+    CONSTRAINT change_pk PRIMARY KEY (id),
+    CONSTRAINT change_track_id_fk FOREIGN KEY(track_id) REFERENCES segwatch.track (id),
+    CONSTRAINT change_observation_id_fk FOREIGN KEY(observation_id) REFERENCES segwatch.observation (id)
+);
+
+CREATE INDEX change_geom_ix ON segwatch.change USING gist (geom);
+
+CREATE INDEX change_observation_ix ON segwatch.change (observation_id);
+
+CREATE INDEX change_track_ix ON segwatch.change (track_id);
+
+CREATE INDEX change_valid_ix ON segwatch.change (valid_at);
+
+CREATE TABLE segwatch.detection (
+    id UUID NOT NULL,
+    observation_id UUID NOT NULL,
+    ordinal INTEGER NOT NULL,
+    target TEXT NOT NULL,
+    geom geometry(GEOMETRY,4326) NOT NULL,
+    score DOUBLE PRECISION NOT NULL,
+    area_m2 DOUBLE PRECISION NOT NULL,
+    track_id UUID,
+    CONSTRAINT detection_pk PRIMARY KEY (id),
+    CONSTRAINT detection_identity UNIQUE (observation_id, ordinal),
+    CONSTRAINT detection_observation_id_fk FOREIGN KEY(observation_id) REFERENCES segwatch.observation (id),
+    CONSTRAINT detection_track_id_fk FOREIGN KEY(track_id) REFERENCES segwatch.track (id)
+);
+
+CREATE INDEX detection_geom_ix ON segwatch.detection USING gist (geom);
+
+CREATE TABLE segwatch.review (
+    id UUID NOT NULL,
+    track_id UUID NOT NULL,
+    ordinal INTEGER NOT NULL,
+    verdict TEXT NOT NULL,
+    reviewer TEXT NOT NULL,
+    reason TEXT NOT NULL,
+    decided_at TIMESTAMP WITH TIME ZONE DEFAULT clock_timestamp() NOT NULL,
+    geom geometry(GEOMETRY,4326),
+    area_m2 DOUBLE PRECISION,
+    outline geometry(GEOMETRY,4326) NOT NULL,
+    looked_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    carried_from UUID,
+    CONSTRAINT review_pk PRIMARY KEY (id),
+    CONSTRAINT review_identity UNIQUE (track_id, ordinal),
+    CONSTRAINT review_verdict CHECK (verdict IN ('confirmed', 'rejected', 'edited')),
+    CONSTRAINT review_edit_has_outline CHECK ((verdict = 'edited') = (geom IS NOT NULL)),
+    CONSTRAINT review_track_id_fk FOREIGN KEY(track_id) REFERENCES segwatch.track (id),
+    CONSTRAINT review_carried_from_fk FOREIGN KEY(carried_from) REFERENCES segwatch.review (id)
+);
+
+CREATE INDEX review_geom_ix ON segwatch.review USING gist (geom);
+
+CREATE INDEX review_outline_ix ON segwatch.review USING gist (outline);
+
+CREATE TABLE segwatch.seen_ground (
+    series_id UUID NOT NULL,
+    observation_id UUID NOT NULL,
+    inherited BOOLEAN NOT NULL,
+    geom geometry(GEOMETRY,4326) NOT NULL,
+    CONSTRAINT seen_ground_pk PRIMARY KEY (series_id, observation_id),
+    CONSTRAINT seen_ground_series_id_fk FOREIGN KEY(series_id) REFERENCES segwatch.series (id),
+    CONSTRAINT seen_ground_observation_id_fk FOREIGN KEY(observation_id) REFERENCES segwatch.observation (id)
+);
+
+CREATE INDEX seen_ground_geom_ix ON segwatch.seen_ground USING gist (series_id, geom);
+
+CREATE TABLE segwatch.track_lineage (
+    parent UUID NOT NULL,
+    child UUID NOT NULL,
+    kind TEXT NOT NULL,
+    valid_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    observation_id UUID NOT NULL,
+    retracted_at TIMESTAMP WITH TIME ZONE,
+    CONSTRAINT track_lineage_pk PRIMARY KEY (parent, child, kind),
+    CONSTRAINT track_lineage_parent_fk FOREIGN KEY(parent) REFERENCES segwatch.track (id),
+    CONSTRAINT track_lineage_child_fk FOREIGN KEY(child) REFERENCES segwatch.track (id),
+    CONSTRAINT track_lineage_observation_id_fk FOREIGN KEY(observation_id) REFERENCES segwatch.observation (id)
+);
+
+CREATE INDEX track_lineage_observation_ix ON segwatch.track_lineage (observation_id);
+
+CREATE TABLE segwatch.track_state (
+    id UUID NOT NULL,
+    track_id UUID NOT NULL,
+    observation_id UUID NOT NULL,
+    valid TSTZRANGE NOT NULL,
+    recorded TSTZRANGE NOT NULL,
+    geom geometry(GEOMETRY,4326) NOT NULL,
+    area_m2 DOUBLE PRECISION NOT NULL,
+    score DOUBLE PRECISION NOT NULL,
+    first_seen TIMESTAMP WITH TIME ZONE NOT NULL,
+    last_seen TIMESTAMP WITH TIME ZONE NOT NULL,
+    last_looked TIMESTAMP WITH TIME ZONE NOT NULL,
+    misses INTEGER NOT NULL,
+    missed_since TIMESTAMP WITH TIME ZONE,
+    visible_share DOUBLE PRECISION NOT NULL,
+    alive BOOLEAN NOT NULL,
+    merged_into UUID,
+    change TEXT,
+    CONSTRAINT track_state_pk PRIMARY KEY (id),
+    CONSTRAINT track_state_no_overlap EXCLUDE USING gist (track_id WITH =, valid WITH &&, recorded WITH &&),
+    CONSTRAINT track_state_ranges_not_empty CHECK (NOT isempty(valid) AND NOT isempty(recorded)),
+    CONSTRAINT track_state_track_id_fk FOREIGN KEY(track_id) REFERENCES segwatch.track (id),
+    CONSTRAINT track_state_observation_id_fk FOREIGN KEY(observation_id) REFERENCES segwatch.observation (id),
+    CONSTRAINT track_state_merged_into_fk FOREIGN KEY(merged_into) REFERENCES segwatch.track (id)
+);
+
+CREATE INDEX track_state_now_ix ON segwatch.track_state USING gist (geom) WHERE upper_inf(valid) AND upper_inf(recorded);
+
+CREATE INDEX track_state_observation_ix ON segwatch.track_state (observation_id) WHERE upper_inf(recorded);
+
+CREATE INDEX track_state_track_ix ON segwatch.track_state (track_id);

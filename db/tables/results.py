@@ -1,0 +1,233 @@
+"""Series and what they found: observations, detections, tracks with their history, changes and reviews."""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    Boolean,
+    CheckConstraint,
+    Column,
+    Double,
+    Index,
+    Integer,
+    Table,
+    Text,
+    UniqueConstraint,
+    text,
+)
+from sqlalchemy.dialects.postgresql import ARRAY, TSTZRANGE, UUID, ExcludeConstraint
+
+from segwatch.db.tables.columns import geometry, identity, metadata, reference, string, time
+
+series = Table(
+    "series",
+    metadata,
+    identity(),
+    string("watch_name"),
+    reference("instruction_id", "instruction"),
+    string("model_version"),
+    Column("origin_lon", Double, nullable=False),
+    Column("origin_lat", Double, nullable=False),
+    #: the series whose objects it took over, as they were at one time and as that was known at another
+    reference("seeded_from", "series", nullable=True),
+    time("seed_valid_at", nullable=True),
+    time("seed_known_at", nullable=True),
+    UniqueConstraint("watch_name", "instruction_id", "model_version", name="series_identity"),
+)
+
+observation = Table(
+    "observation",
+    metadata,
+    identity(),
+    reference("series_id", "series"),
+    reference("scene_id", "scene"),
+    reference("revision_id", "watch"),
+    string("model_version"),
+    string("state"),
+    Column("priority", Integer, nullable=False),
+    time("acquired_at"),
+    string("lease_worker", nullable=True),
+    time("lease_until", nullable=True),
+    Column("attempts", Integer, nullable=False, server_default="0"),
+    string("reason", nullable=True),
+    string("answer", nullable=True),
+    geometry("footprint", nullable=True),
+    Column("clear_share", Double),
+    Column("tiles", Integer),
+    Column("tiles_failed", Integer),
+    Column("area_km2", Double),
+    Column("bytes_read", Double),
+    Column("compute_seconds", Double),
+    time("discovered_at", now=True),
+    time("leased_at", nullable=True),
+    time("read_at", nullable=True),
+    time("inferred_at", nullable=True),
+    time("committed_at", nullable=True),
+    #: the versions of the scene's items that it answers for, sorted
+    Column("items", ARRAY(UUID(as_uuid=True)), nullable=False),
+    #: counts the looks at one scene; the highest one that was answered is in force
+    Column("version", Integer, nullable=False, server_default="1"),
+    time("superseded_at", nullable=True),
+    #: a small picture of what the model saw; a path below the folder or bucket of pictures
+    string("evidence", nullable=True),
+    #: a failed attempt waits until then
+    time("not_before", nullable=True),
+    #: circuits that must be closed for its pixels to be read; known once one of them was open
+    Column("circuits", ARRAY(Text), nullable=False, server_default="{}"),
+    #: attempts that were not counted, since the source or the machine was to blame, in a row
+    Column("refusals", Integer, nullable=False, server_default="0"),
+    #: the first and the last of them
+    time("refused_since", nullable=True),
+    time("refused_at", nullable=True),
+    #: leases that ran out, in a row: a killed worker costs no attempt, a scene that kills its workers still ends
+    Column("lost_leases", Integer, nullable=False, server_default="0"),
+    CheckConstraint(
+        "state IN ('pending', 'leased', 'inferred', 'observed', 'skipped', 'failed')",
+        name="observation_state",
+    ),
+    Index(
+        "observation_open_ix",
+        text("priority DESC"),
+        "acquired_at",
+        postgresql_where=text("state IN ('pending', 'leased')"),
+    ),
+    Index("observation_series_ix", "series_id", "acquired_at", "scene_id"),
+    # the id names series, scene and items; an index over all items of a large scene would have rows too long for a page
+    Index("observation_versions_ix", "series_id", "scene_id"),
+    Index("observation_scene_ix", "scene_id"),
+    Index("observation_footprint_ix", "footprint", postgresql_using="gist"),
+)
+
+track = Table(
+    "track",
+    metadata,
+    identity(),
+    reference("series_id", "series"),
+    string("target"),
+    time("created_at", now=True),
+    #: the object's first identity; another one than its own where a new model or instruction took it over
+    Column("object_id", UUID(as_uuid=True), nullable=False),
+    Index("track_object_ix", "object_id"),
+    Index("track_series_ix", "series_id"),
+)
+
+detection = Table(
+    "detection",
+    metadata,
+    identity(),
+    reference("observation_id", "observation"),
+    Column("ordinal", Integer, nullable=False),
+    string("target"),
+    geometry(),
+    Column("score", Double, nullable=False),
+    Column("area_m2", Double, nullable=False),
+    reference("track_id", "track", nullable=True),
+    UniqueConstraint("observation_id", "ordinal", name="detection_identity"),
+    Index("detection_geom_ix", "geom", postgresql_using="gist"),
+)
+
+#: Ground that an observation was the first of its series to see clearly; the rows of a series are disjoint. Worked out
+#: from the footprints, like tracks, and made anew where a late scene saw it earlier.
+seen_ground = Table(
+    "seen_ground",
+    metadata,
+    reference("series_id", "series", primary_key=True),
+    reference("observation_id", "observation", primary_key=True),
+    #: whether the observation is of the series that this one took over from: it counts as earlier than all others
+    Column("inherited", Boolean, nullable=False),
+    geometry(),
+    Index("seen_ground_geom_ix", "series_id", "geom", postgresql_using="gist"),
+)
+
+track_state = Table(
+    "track_state",
+    metadata,
+    identity(),
+    reference("track_id", "track"),
+    reference("observation_id", "observation"),
+    Column("valid", TSTZRANGE, nullable=False),
+    Column("recorded", TSTZRANGE, nullable=False),
+    geometry(),
+    Column("area_m2", Double, nullable=False),
+    Column("score", Double, nullable=False),
+    time("first_seen"),
+    time("last_seen"),
+    time("last_looked"),
+    Column("misses", Integer, nullable=False),
+    time("missed_since", nullable=True),
+    Column("visible_share", Double, nullable=False),
+    Column("alive", Boolean, nullable=False),
+    reference("merged_into", "track", nullable=True),
+    string("change", nullable=True),
+    ExcludeConstraint(
+        ("track_id", "="), ("valid", "&&"), ("recorded", "&&"), name="track_state_no_overlap", using="gist"
+    ),
+    CheckConstraint("NOT isempty(valid) AND NOT isempty(recorded)", name="track_state_ranges_not_empty"),
+    Index(
+        "track_state_now_ix",
+        "geom",
+        postgresql_using="gist",
+        postgresql_where=text("upper_inf(valid) AND upper_inf(recorded)"),
+    ),
+    Index("track_state_track_ix", "track_id"),
+    Index("track_state_observation_ix", "observation_id", postgresql_where=text("upper_inf(recorded)")),
+)
+
+track_lineage = Table(
+    "track_lineage",
+    metadata,
+    reference("parent", "track", primary_key=True),
+    reference("child", "track", primary_key=True),
+    Column("kind", Text, primary_key=True),
+    time("valid_at"),
+    reference("observation_id", "observation"),
+    time("retracted_at", nullable=True),
+    Index("track_lineage_observation_ix", "observation_id"),
+)
+
+change = Table(
+    "change",
+    metadata,
+    identity(),
+    reference("track_id", "track"),
+    reference("observation_id", "observation"),
+    string("kind"),
+    string("target"),
+    time("valid_at"),
+    time("recorded_at", now=True),
+    Column("before_m2", Double, nullable=False),
+    Column("after_m2", Double, nullable=False),
+    geometry("gained", nullable=True),
+    geometry("lost", nullable=True),
+    geometry(),
+    Column("score", Double, nullable=False),
+    Column("baseline", Boolean, nullable=False),
+    time("retracted_at", nullable=True),
+    Index("change_geom_ix", "geom", postgresql_using="gist"),
+    Index("change_valid_ix", "valid_at"),
+    Index("change_track_ix", "track_id"),
+    Index("change_observation_ix", "observation_id"),
+)
+
+review = Table(
+    "review",
+    metadata,
+    identity(),
+    reference("track_id", "track"),
+    #: counts the verdicts about one track; the highest holds
+    Column("ordinal", Integer, nullable=False),
+    string("verdict"),
+    string("reviewer"),
+    string("reason"),
+    time("decided_at", now=True),
+    geometry(nullable=True),
+    Column("area_m2", Double),
+    #: the object as it was; what is found there again under another identity gets the same verdict
+    geometry("outline"),
+    time("looked_at"),
+    reference("carried_from", "review", nullable=True),
+    UniqueConstraint("track_id", "ordinal", name="review_identity"),
+    CheckConstraint("verdict IN ('confirmed', 'rejected', 'edited')", name="review_verdict"),
+    CheckConstraint("(verdict = 'edited') = (geom IS NOT NULL)", name="review_edit_has_outline"),
+    Index("review_outline_ix", "outline", postgresql_using="gist"),
+    Index("review_geom_ix", "geom", postgresql_using="gist"),
+)
