@@ -178,7 +178,7 @@ def _group(url: str, side: int, what: str) -> tuple[Scene, Group]:
     red, green, blue = (BandRef("image", index) for index in (1, 2, 3))
     profile = Profile("sparse", "sparse", "sparse", red, green, blue, low=0, high=255, gsd_m=_GSD_M)
     watch = Watch("bench", Instruction("segment the bright fields"), area, profile, url, now)
-    return scene, Group((LeasedObservation(UUID(int=1), UUID(int=2), watch, 1),), frozenset({"127.0.0.1:*"}))
+    return scene, Group((LeasedObservation(UUID(int=1), watch, 1),), frozenset({"127.0.0.1:*"}))
 
 
 def _observe(url: str, side: int, what: str) -> dict[str, float | int]:

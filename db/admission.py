@@ -10,20 +10,25 @@ from uuid import UUID
 from sqlalchemy import Connection, text
 
 from segwatch.db import circuits
-from segwatch.db.circuits import CLOSED_TO, Shut
+from segwatch.db.circuits import IS_BLOCKED, Blocked
 
 _LONGEST_WAIT_SECONDS = 3600.0
 #: A probe that was overtaken by another one is looked at again after it.
 _BEHIND_SECONDS = 0.2
 
 #: What nobody holds, need not wait after a failure, and depends on no circuit that is open or given up by the worker.
-FREE = f"""((o.state = 'pending' AND (o.not_before IS NULL OR o.not_before <= clock_timestamp()))
+IS_FREE = f"""((o.state = 'pending' AND (o.not_before IS NULL OR o.not_before <= clock_timestamp()))
              OR (o.state = 'leased' AND o.lease_until < clock_timestamp()))
             AND NOT (o.circuits && CAST(:left_alone AS text[]))
-            AND NOT EXISTS (SELECT 1 FROM segwatch.circuit c WHERE c.name = ANY(o.circuits) AND {CLOSED_TO})"""  # noqa: S608
+            AND NOT EXISTS (SELECT 1 FROM segwatch.circuit c WHERE c.name = ANY(o.circuits) AND {IS_BLOCKED})"""  # noqa: S608
 #: All, or the watch's own and what is more urgent.
-WHOSE = "(CAST(:watch AS text) IS NULL OR w.name = :watch OR o.priority > CAST(:above AS int))"
+IS_ELIGIBLE = "(CAST(:watch AS text) IS NULL OR w.name = :watch OR o.priority > CAST(:above AS int))"
 
+_PRIORITY = text(
+    """
+    SELECT w.priority FROM segwatch.watch_head h JOIN segwatch.watch w ON w.id = h.revision_id WHERE h.name = :watch
+    """
+)
 #: Its circuit is open: put back untried. It knows its circuits now, so that it is not taken again before they close.
 _POSTPONE = text(
     """
@@ -39,7 +44,7 @@ _BEHIND = text(
     f"""
     SELECT EXISTS (
         SELECT 1 FROM segwatch.observation o JOIN segwatch.watch w ON w.id = o.revision_id
-        WHERE o.state = 'pending' AND {FREE} AND o.model_version = :model_version AND {WHOSE}
+        WHERE o.state = 'pending' AND {IS_FREE} AND o.model_version = :model_version AND {IS_ELIGIBLE}
           AND o.circuits && CAST(:circuits AS text[])
           AND (o.refused_at IS NULL OR o.refused_at < CAST(:refused_at AS timestamptz)))
     """  # noqa: S608 - parts of this file
@@ -75,6 +80,27 @@ _REFUSE = text(
 )
 
 
+def select(
+    conn: Connection,
+    model_version: str,
+    watch: str | None,
+    worker: str,
+    left_alone: Collection[str] = (),
+) -> dict[str, Any]:
+    """Build the parameters of :data:`IS_FREE` and :data:`IS_ELIGIBLE`: all watches, or one and more urgent ones.
+
+    So a worker that monitors years of scenes turns to an event of today after its current scene.
+    """
+    above = None if watch is None else conn.execute(_PRIORITY, {"watch": watch}).scalar()
+    return {
+        "model_version": model_version,
+        "watch": watch,
+        "above": above,
+        "worker": worker,
+        "left_alone": sorted(left_alone),
+    }
+
+
 def admit(
     conn: Connection,
     wanted: Mapping[str, Any],
@@ -97,7 +123,7 @@ def admit(
     """
     left_alone = set(wanted["left_alone"])
     every = {name for names in needs.values() for name in names}
-    shut, half_open = circuits.look(conn, wanted["worker"], every)
+    shut, half_open = circuits.check_circuits(conn, wanted["worker"], every)
     admitted: set[UUID] = set()
     for one, names in needs.items():
         found = next((shut[name] for name in sorted(names) if name in shut), None)
@@ -112,7 +138,7 @@ def admit(
         for one in admitted:
             _postpone(conn, wanted["worker"], one, needs[one], None, _BEHIND_SECONDS)
         return set()
-    circuits.probe(conn, wanted["worker"], probing, seconds)
+    circuits.start_probe(conn, wanted["worker"], probing, seconds)
     return admitted
 
 
@@ -124,7 +150,7 @@ def _is_behind(
 
 
 def _postpone(
-    conn: Connection, worker: str, one: UUID, names: Collection[str], shut: Shut | None, seconds: float
+    conn: Connection, worker: str, one: UUID, names: Collection[str], shut: Blocked | None, seconds: float
 ) -> None:
     values = {"ids": [one], "worker": worker, "circuits": sorted(names), "seconds": seconds}
     conn.execute(

@@ -17,7 +17,7 @@ from segwatch.geo.storable import storable
 from segwatch.geo.types.tracking import Change, ChangeKind
 
 LONGEST_TEXT = 2000
-LONGEST_SNOOZE = timedelta(days=3660)
+MAX_SNOOZE = timedelta(days=3660)
 
 
 class Mark(enum.StrEnum):
@@ -77,9 +77,9 @@ def mark(
         raise MarkRefused("until: give it when snoozing, and only then")
     if until is not None:
         ahead = until - conn.execute(text("SELECT clock_timestamp()")).scalar_one()
-        if not timedelta(0) < ahead <= LONGEST_SNOOZE:
+        if not timedelta(0) < ahead <= MAX_SNOOZE:
             raise MarkRefused(
-                f"until: {until.isoformat()} is past, or more than {LONGEST_SNOOZE.days} days ahead; give one between"
+                f"until: {until.isoformat()} is past, or more than {MAX_SNOOZE.days} days ahead; give one between"
             )
     track_id = conn.execute(_LOCK, {"id": alert_id}).scalar_one_or_none()
     if track_id is None:

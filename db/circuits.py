@@ -18,12 +18,12 @@ _SHORTEST_REST_SECONDS = 0.5
 _LONGEST_REST_SECONDS = 900.0
 
 #: Of ``segwatch.circuit c``: nobody but the prober may try it now.
-CLOSED_TO = """(c.failures > 0 AND (c.retry_at > clock_timestamp()
+IS_BLOCKED = """(c.failures > 0 AND (c.retry_at > clock_timestamp()
                 OR (c.probe_until > clock_timestamp() AND c.probe_worker <> :worker)))"""
 
 _OPEN_AMONG = text(
     f"""
-    SELECT c.name, c.error, {CLOSED_TO} AS shut,
+    SELECT c.name, c.error, {IS_BLOCKED} AS shut,
            coalesce(c.probe_until > clock_timestamp() AND c.probe_worker = :worker, false) AS probed
     FROM segwatch.circuit c
     WHERE c.name = ANY(CAST(:names AS text[])) AND c.failures > 0 ORDER BY c.name FOR UPDATE OF c
@@ -106,14 +106,16 @@ class OpenCircuit:
 
 
 @dataclass(frozen=True, slots=True)
-class Shut:
+class Blocked:
     """Why something may not be tried now."""
 
     name: str
     error: str | None
 
 
-def look(conn: Connection, worker: str, names: Collection[str]) -> tuple[dict[str, Shut], frozenset[str]]:
+def check_circuits(
+    conn: Connection, worker: str, names: Collection[str]
+) -> tuple[dict[str, Blocked], frozenset[str]]:
     """Which of these a worker must not use now, and which it would be the first to probe.
 
     They are locked until the transaction ends.
@@ -121,11 +123,11 @@ def look(conn: Connection, worker: str, names: Collection[str]) -> tuple[dict[st
     if not names:
         return {}, frozenset()
     found = conn.execute(_OPEN_AMONG, {"names": sorted(names), "worker": worker}).all()
-    shut = {row.name: Shut(row.name, row.error) for row in found if row.shut}
+    shut = {row.name: Blocked(row.name, row.error) for row in found if row.shut}
     return shut, frozenset(row.name for row in found if not (row.shut or row.probed))
 
 
-def probe(conn: Connection, worker: str, names: Collection[str], seconds: float) -> None:
+def start_probe(conn: Connection, worker: str, names: Collection[str], seconds: float) -> None:
     """Let a worker try half-open circuits; the others wait for ``seconds``, or until the outcome is recorded."""
     conn.execute(_PROBE, {"names": sorted(names), "worker": worker, "seconds": seconds})
 

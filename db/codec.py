@@ -120,14 +120,9 @@ def _present(kind: Any) -> Any:
     return kind
 
 
-def ewkb(geometry: BaseGeometry | None) -> bytes | None:
-    """EWKB with SRID 4326, what PostGIS takes as input."""
-    return None if geometry is None else shapely.to_wkb(shapely.set_srid(geometry, 4326), include_srid=True)
-
-
-def hex_ewkb(geometry: BaseGeometry) -> str:
-    """EWKB with SRID 4326 in hexadecimal digits, for CAST(... AS geometry) and COPY."""
-    return (ewkb(geometry) or b"").hex()
+def to_ewkb(geometry: BaseGeometry) -> str:
+    """Convert a geometry in EPSG:4326 to hex EWKB, which PostGIS reads wherever a geometry is expected."""
+    return shapely.to_wkb(shapely.set_srid(geometry, 4326), hex=True, include_srid=True).lower()
 
 
 def from_ewkb(value: Any) -> BaseGeometry:
@@ -135,7 +130,7 @@ def from_ewkb(value: Any) -> BaseGeometry:
     return shapely.from_wkb(value if isinstance(value, bytes) else str(value))
 
 
-def track_state(row: Any) -> TrackState:
+def load_track_state(row: Any) -> TrackState:
     """A row that has the columns of ``track_state`` and the track's target."""
     return TrackState(
         track_id=row.track_id,

@@ -40,7 +40,7 @@ class Reason:
 LATER_SCENE = Reason("later scene", "A later scene shows that the change did not happen so.")
 
 
-def rejected(words: str) -> Reason:
+def rejection_reason(words: str) -> Reason:
     """The object was rejected for a reason that the reviewer gave."""
     return Reason("rejected", words)
 
@@ -157,12 +157,12 @@ def reinstate(
     _tell(conn, noted, messages.REINSTATED, turns, now)
 
 
-def update(conn: Connection, changes: Sequence[UUID], now: datetime) -> None:
+def record_update(conn: Connection, changes: Sequence[UUID], now: datetime) -> None:
     """Say in the feeds that the ground of some changes is another one; of what does not hold nothing is said."""
     _note(conn, changes, "updated", now)
 
 
-def reject(
+def retract_object(
     conn: Connection, track_id: UUID, turn: Callable[[AlertRule], Turn], now: datetime, why: str
 ) -> None:
     """Take back every alert about an object; its verdict is recorded already."""
@@ -171,11 +171,13 @@ def reject(
     conn.execute(_SILENCE, silence)
     noted = _note(conn, changes, "retracted", now)
     turns = _turns(conn, changes, turn)
-    _tell(conn, noted, messages.RETRACTED, turns, now, rejected(why), only_heard=True)
+    _tell(conn, noted, messages.RETRACTED, turns, now, rejection_reason(why), only_heard=True)
 
 
-def accept(conn: Connection, track_id: UUID, turn: Callable[[AlertRule], Turn], now: datetime) -> None:
-    """Say again what :func:`reject` took back; the verdict that replaces the rejection is recorded already."""
+def reinstate_object(
+    conn: Connection, track_id: UUID, turn: Callable[[AlertRule], Turn], now: datetime
+) -> None:
+    """Say again what :func:`retract_object` took back; the verdict that replaces the rejection is recorded already."""
     reinstate(conn, list(conn.execute(_CHANGES, {"track_id": track_id}).scalars()), turn, now)
 
 
@@ -232,7 +234,7 @@ def _tell(
             "channel": said.channel,
             "ordinal": ordinal,
             "idempotency_key": str(identity),
-            "payload": messages.message(kind, identity, data, now),
+            "payload": messages.build_message(kind, identity, data, now),
             "state": "pending",
             "track_id": said.track_id,
             "next_attempt_at": turns[said.revision_id, said.rule].not_before,

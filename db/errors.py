@@ -12,6 +12,7 @@ DbError
 ├── SchemaError          extensions, roles or migrations could not be put in place
 ├── CodecError           a stored definition cannot be read
 ├── NotFound             a watch, scene or observation is not in the ledger
+│   └── UnknownWatch     no watch has this name
 ├── LeaseLost            the lease ran out and the observation belongs to another worker, or is done
 ├── PublishConflict      an observation cannot be published in its present state
 ├── MayWrite             a role that serves anyone who asks may do more than read
@@ -79,6 +80,13 @@ class CodecError(DbError):
 
 class NotFound(DbError):
     """A watch, scene or observation is not in the ledger."""
+
+
+class UnknownWatch(NotFound):
+    """No watch has this name."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"no watch named {name!r} in the ledger; store it with: segwatch apply FILE")
 
 
 class LeaseLost(DbError):

@@ -21,7 +21,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, text
 
 from segwatch.db import mutexes
-from segwatch.db.codec import ewkb, from_ewkb
+from segwatch.db.codec import from_ewkb, to_ewkb
 from segwatch.db.ids import make_id
 from segwatch.geo.antimeridian import centroid
 from segwatch.geo.clock import EVENT_TOLERANCE, believable, is_ahead
@@ -233,7 +233,7 @@ def _add(
         "kind": event.kind.value,
         "title": event.title,
         "occurred_at": event.occurred_at,
-        "geom": ewkb(event.geometry),
+        "geom": to_ewkb(event.geometry),
         "properties": json.dumps({**_properties(event), "digest": digest, **believed}),
     }
     conn.execute(_ADD, name | row)
@@ -360,7 +360,9 @@ def _properties(event: Event) -> dict[str, Any]:
 
 def _digest_of(event: Event) -> str:
     occurred_at = event.occurred_at.astimezone(UTC).isoformat()
-    return _digest(event.kind, event.title, occurred_at, ewkb(event.geometry), _properties(event))
+    # as bytes: stored digests were made of them
+    outline = bytes.fromhex(to_ewkb(event.geometry))
+    return _digest(event.kind, event.title, occurred_at, outline, _properties(event))
 
 
 def _digest(*parts: object) -> str:

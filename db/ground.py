@@ -14,7 +14,7 @@ from shapely.geometry import Polygon
 from shapely.geometry.base import BaseGeometry
 from sqlalchemy import Connection, text
 
-from segwatch.db.codec import from_ewkb, hex_ewkb
+from segwatch.db.codec import from_ewkb, to_ewkb
 from segwatch.geo.types.tracking import GroundPiece, TrackingStep
 
 _KNOWN = text("SELECT EXISTS (SELECT 1 FROM segwatch.seen_ground WHERE series_id = :series_id)")
@@ -85,14 +85,16 @@ def near(
     conn: Connection, series_id: UUID, footprint: BaseGeometry, *, without: Iterable[UUID] = ()
 ) -> tuple[GroundPiece, ...]:
     """What the series has seen where a footprint is, without what some observations were the first to see."""
-    values = {"series_id": series_id, "footprint": hex_ewkb(footprint), "without": sorted(without)}
+    values = {"series_id": series_id, "footprint": to_ewkb(footprint), "without": sorted(without)}
     return tuple(
         GroundPiece(row.observation_id, from_ewkb(row.geom), row.inherited)
         for row in conn.execute(_NEAR, values)
     )
 
 
-def renew(conn: Connection, series_id: UUID, folded: Iterable[UUID], steps: Iterable[TrackingStep]) -> None:
+def replace_ground(
+    conn: Connection, series_id: UUID, folded: Iterable[UUID], steps: Iterable[TrackingStep]
+) -> None:
     """Store what observations that were folded again were the first to see; those without a step, nothing."""
     pieces: dict[UUID, BaseGeometry] = dict.fromkeys(folded, Polygon())
     pieces |= {step.observation_id: step.first_seen for step in steps}
@@ -103,5 +105,5 @@ def save(conn: Connection, series_id: UUID, pieces: Sequence[tuple[UUID, BaseGeo
     """Store what observations were the first to see; nothing where nothing is new and nothing was."""
     if pieces:
         ids, geometries = zip(*pieces, strict=True)
-        values = {"series_id": series_id, "ids": list(ids), "geoms": [hex_ewkb(one) for one in geometries]}
+        values = {"series_id": series_id, "ids": list(ids), "geoms": [to_ewkb(one) for one in geometries]}
         conn.execute(_SAVE, values)

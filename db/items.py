@@ -23,6 +23,7 @@ from uuid import UUID
 from sqlalchemy import Connection, func, insert, select, text, update
 
 from segwatch.db import tables
+from segwatch.db.codec import to_ewkb
 from segwatch.db.ids import make_id
 from segwatch.geo.addresses import public
 from segwatch.geo.clock import ITEM_TOLERANCE, believable
@@ -86,7 +87,7 @@ class _Row:
     @property
     def age(self) -> tuple[Any, ...]:
         """Sorts the versions of one item: later baseline, later update, later making."""
-        when = believed_update(self.updated_at, self.recorded_at) or made_of(self.properties)
+        when = clamp_update_time(self.updated_at, self.recorded_at) or made_of(self.properties)
         return baseline_number(self.processing_baseline), self.updated_at is not None, when, self.version_id
 
     def leads_to(self, item: Item) -> bool:
@@ -97,7 +98,7 @@ class _Row:
         )
 
 
-def believed_update(updated_at: datetime | None, recorded_at: datetime) -> datetime | None:
+def clamp_update_time(updated_at: datetime | None, recorded_at: datetime) -> datetime | None:
     """When an item was updated, or recorded if it claims to be updated later."""
     return None if updated_at is None else believable(updated_at, recorded_at, ITEM_TOLERANCE)
 
@@ -106,7 +107,7 @@ _Rows = dict[tuple[str, str], list[_Row]]
 _COLUMNS = [_item.c[name] for name in _Row.__dataclass_fields__]
 
 
-def keep(conn: Connection, scene_id: UUID, scene: Scene) -> None:
+def store_items(conn: Connection, scene_id: UUID, scene: Scene) -> None:
     """Store the versions of a scene's items, as far as they are not known. The same again changes no row.
 
     The newest version of each item is in force whatever the order of arrival, unless :func:`segwatch.db.scenes.settle`
@@ -194,7 +195,7 @@ def _add(
     more = {
         "scene_id": scene_id,
         "acquired_at": item.acquired_at,
-        "footprint": f"SRID=4326;{item.footprint.wkt}",
+        "footprint": to_ewkb(item.footprint),
     }
     statement = insert(_item).values(**values, **more).returning(_item.c.recorded_at)
     return _Row(**values, recorded_at=conn.execute(statement).scalar_one())

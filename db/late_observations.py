@@ -20,8 +20,8 @@ from shapely.geometry.base import BaseGeometry
 from sqlalchemy import Connection, Row, text
 
 from segwatch.db import corrections, ground, publishing, verdicts
-from segwatch.db.codec import from_ewkb, hex_ewkb, load_watch, track_state
-from segwatch.db.timeline import Entry, Segment, entries, timeline
+from segwatch.db.codec import from_ewkb, load_track_state, load_watch, to_ewkb
+from segwatch.db.timeline import Entry, Segment, build_entries, build_segments
 from segwatch.geo.types.tracking import GroundPiece, TrackedObservation, TrackingStep, TrackState
 from segwatch.geo.types.watch import AlertRule, Watch
 
@@ -151,7 +151,7 @@ _RESHAPED = text(
 
 
 @dataclass(frozen=True, slots=True)
-class LateLook:
+class FoldedObservation:
     """An observation to fold again, or for the first time."""
 
     observation: TrackedObservation
@@ -164,7 +164,7 @@ class LateLook:
 class Past:
     """What a series says before and from its first late observation on."""
 
-    looks: tuple[LateLook, ...]
+    looks: tuple[FoldedObservation, ...]
     """In order, from where the fold starts to the newest."""
     arriving: frozenset[UUID]
     """Observations that are not published yet: those of the looks, and some that saw nothing."""
@@ -196,7 +196,7 @@ def past(conn: Connection, series_id: UUID, detections: Any, around: Around) -> 
     ids = [top for top in tops[first:] if top is not None]
     opening = next((top for top in tops if top is not None), None)
     looks = tuple(
-        LateLook(
+        FoldedObservation(
             TrackedObservation(
                 row.id, row.scene_id, row.acquired_at, from_ewkb(row.footprint), detections(conn, row.id)
             ),
@@ -215,12 +215,12 @@ def past(conn: Connection, series_id: UUID, detections: Any, around: Around) -> 
         "series_id": series_id,
         "since": since,
         "folded": sorted({*ids, *replaced}),
-        "ground": hex_ewkb(around(where, tolerance_m)),
+        "ground": to_ewkb(around(where, tolerance_m)),
     }
     for row in conn.execute(_ROWS, values):
         rows[row.track_id].append(row)
     earlier = [[row for row in of_track if place[row.observation_id] < first] for of_track in rows.values()]
-    before = tuple(track_state(some[-1]) for some in earlier if some and some[-1].merged_into is None)
+    before = tuple(load_track_state(some[-1]) for some in earlier if some and some[-1].merged_into is None)
     return Past(
         looks,
         arriving,
@@ -278,15 +278,17 @@ def publish(
     Returns:
         How many alerts are new.
     """
-    now = publishing.moment(conn, series_id)
+    now = publishing.next_recorded_time(conn, series_id)
     folded = {look.observation.id for look in old.looks} | old.replaced
     fresh: dict[UUID, list[Entry]] = defaultdict(list)
     for look, step in zip(old.looks, steps, strict=True):
         publishing.add_tracks(conn, series_id, step, object_ids)
-        for track_id, entry in entries(step, look.observation.acquired_at).items():
+        for track_id, entry in build_entries(step, look.observation.acquired_at).items():
             fresh[track_id].append(entry)
     # an identity that comes back has no row now, and may have missed a verdict about its ground meanwhile
-    verdicts.carry(conn, {one: some[0].state.geometry for one, some in fresh.items() if one not in old.rows})
+    verdicts.carry_over(
+        conn, {one: some[0].state.geometry for one, some in fresh.items() if one not in old.rows}
+    )
     closed: list[UUID] = []
     added: list[Segment] = []
     for track_id in sorted({*fresh, *old.rows}):
@@ -297,7 +299,7 @@ def publish(
     if closed:
         conn.execute(_CLOSE, {"ids": closed, "now": now})
     publishing.copy_states(conn, added, now)
-    ground.renew(conn, series_id, folded, steps)
+    ground.replace_ground(conn, series_id, folded, steps)
     known = _correct(conn, folded, steps, turn, now)
     new_alerts = _add(conn, steps, alerts, known, now)
     _lineage(conn, folded, steps, now)
@@ -307,7 +309,7 @@ def publish(
         publishing.link_detections(conn, step)
     conn.execute(_REPLACED, {"ids": sorted(old.replaced), "now": now})
     for observation_id in sorted(old.arriving):
-        publishing.finish(conn, observation_id, now)
+        publishing.finish_observation(conn, observation_id, now)
     return new_alerts
 
 
@@ -316,14 +318,14 @@ def _difference(
 ) -> tuple[list[UUID], list[Segment]]:
     """Ids of recorded rows that no longer hold, and segments that hold instead."""
     kept = [
-        Entry(row.observation_id, row.valid_from, track_state(row), row.change)
+        Entry(row.observation_id, row.valid_from, load_track_state(row), row.change)
         for row in rows
         if row.observation_id not in folded
     ]
     recorded = {(row.observation_id, row.valid_from): row for row in rows}
     holds: set[UUID] = set()
     added = []
-    for segment in timeline([*kept, *fresh]):
+    for segment in build_segments([*kept, *fresh]):
         row = recorded.get((segment.entry.observation_id, segment.entry.start))
         if row is not None and row.valid_to == segment.end and _same(row, segment.entry):
             holds.add(row.id)
@@ -333,7 +335,7 @@ def _difference(
 
 
 def _same(row: Row[Any], entry: Entry) -> bool:
-    return row.change == entry.change and track_state(row) == entry.state
+    return row.change == entry.change and load_track_state(row) == entry.state
 
 
 def _correct(
@@ -345,7 +347,7 @@ def _correct(
 ) -> set[UUID]:
     """Retract changes that no longer hold, and say so to whom they were told; ids of those that were known."""
     recorded = {row.id for row in conn.execute(_RECORDED_CHANGES, {"ids": sorted(folded)})}
-    derived = {publishing.change_id(step.scene_id, one) for step in steps for one in step.changes}
+    derived = {publishing.make_change_id(step.scene_id, one) for step in steps for one in step.changes}
     gone = sorted(recorded - derived)
     conn.execute(_RETRACT_CHANGES, {"ids": gone, "now": now})
     again = list(conn.execute(_HOLDS_AGAIN, {"ids": sorted(derived - recorded)}).scalars())
@@ -365,15 +367,15 @@ def _add(
     count = 0
     alerted = set(conn.execute(_ALERTED, {"ids": sorted(known)}).scalars())
     for step in steps:
-        grounds = publishing.grounds(step, alerted)
+        grounds = publishing.compute_geometries(step, alerted)
         values = {"ids": list(grounds), "grounds": list(grounds.values()), "hair": _HAIR_DEG}
         reshaped = list(conn.execute(_RESHAPED, values).scalars())
-        corrections.update(conn, reshaped, now)
+        corrections.record_update(conn, reshaped, now)
         publishing.add_changes(conn, step, now)
         new = [
             one
             for one in alerts.get(step.observation_id, ())
-            if publishing.change_id(step.scene_id, one.change) not in known
+            if publishing.make_change_id(step.scene_id, one.change) not in known
         ]
         count += publishing.add_alerts(conn, step, new, now)
     return count

@@ -44,7 +44,7 @@ class Told:
     """West, south, east, north; degrees. West is east of east where it crosses the antimeridian (RFC 7946)."""
 
 
-def about(
+def build_data(
     alert_id: UUID,
     change_id: UUID,
     change: Change,
@@ -76,8 +76,8 @@ def about(
     return {name: _plain(value) for name, value in {**context, **data}.items()}
 
 
-def message(kind: str, delivery_id: UUID, data: Mapping[str, Any], now: datetime) -> dict[str, Any]:
-    """One message about one object; ``data`` is what :func:`about` made."""
+def build_message(kind: str, delivery_id: UUID, data: Mapping[str, Any], now: datetime) -> dict[str, Any]:
+    """One message about one object; ``data`` is what :func:`build_data` made."""
     return _event(kind, delivery_id, data["track_id"], data, now)
 
 

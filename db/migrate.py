@@ -32,7 +32,7 @@ _MET = (psycopg.errors.UniqueViolation, psycopg.errors.DuplicateObject, psycopg.
 _REVISION = text("SELECT version_num FROM segwatch.alembic_version")
 
 
-def config(connection: Connection) -> Config:
+def make_config(connection: Connection) -> Config:
     """Alembic's configuration, in code: it needs no file beside the package."""
     made = Config()
     made.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
@@ -53,7 +53,7 @@ def upgrade(url: str, revision: str = "head") -> None:
         _prepare(engine)
         with engine.begin() as conn:
             conn.execute(_LOCK)
-            command.upgrade(config(conn), revision)
+            command.upgrade(make_config(conn), revision)
     except (CommandError, ProgrammingError) as error:
         raise SchemaError(f"the schema could not be brought to {revision}: {error}") from error
     except OperationalError as error:
@@ -73,7 +73,7 @@ def _prepare(engine: Engine) -> None:
         try:
             with engine.begin() as conn:
                 _require(conn)
-                roles.ensure(conn)
+                roles.ensure_roles(conn)
                 conn.execute(text(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}"))
                 conn.execute(_VERSIONS)
         except (IntegrityError, ProgrammingError) as error:
@@ -88,7 +88,7 @@ def state(url: str) -> str:
     engine = make_engine(url)
     try:
         with engine.connect() as conn:
-            newest = ScriptDirectory.from_config(config(conn)).get_current_head()
+            newest = ScriptDirectory.from_config(make_config(conn)).get_current_head()
             found = conn.execute(_REVISION).scalar()
     except ProgrammingError as error:
         return "none yet; run: segwatch db up" if schema_lacking(error) else "not shown to this role"

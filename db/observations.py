@@ -13,7 +13,7 @@ from segwatch.db import tables
 from segwatch.db.codec import load_watch
 from segwatch.db.errors import NotFound
 from segwatch.db.ids import make_id
-from segwatch.db.series import begin
+from segwatch.db.series import ensure_series
 from segwatch.geo.antimeridian import centre
 from segwatch.geo.types.tracking import ObservationState
 
@@ -129,7 +129,7 @@ def enqueue(conn: Connection, revision_id: UUID, model_version: str, scene_ids: 
         "origin_lon": lon,
         "origin_lat": lat,
     }
-    began = begin(conn, series)
+    began = ensure_series(conn, series)
     wanted = {
         "series_id": series_id,
         "area_id": watch["area_id"],

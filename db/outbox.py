@@ -382,7 +382,7 @@ def escalate(conn: Connection) -> int:
                     "alert_id": alert.id,
                     "channel": channel,
                     "idempotency_key": str(identity),
-                    "payload": messages.message(messages.ESCALATED, identity, alert.data, alert.now),
+                    "payload": messages.build_message(messages.ESCALATED, identity, alert.data, alert.now),
                     "state": "pending",
                     "track_id": alert.track_id,
                 }

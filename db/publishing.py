@@ -15,10 +15,10 @@ from sqlalchemy import Connection, text
 from sqlalchemy.dialects.postgresql import insert
 
 from segwatch.db import messages, tables, verdicts
-from segwatch.db.codec import hex_ewkb
+from segwatch.db.codec import to_ewkb
 from segwatch.db.errors import PublishConflict
 from segwatch.db.ids import make_id
-from segwatch.db.timeline import Segment, entries
+from segwatch.db.timeline import Segment, build_entries
 from segwatch.geo.types.tracking import Change, TrackingStep
 from segwatch.geo.types.watch import AlertRule
 
@@ -138,13 +138,13 @@ _CONTEXT = text(
 )
 
 
-def moment(conn: Connection, series_id: UUID) -> datetime:
+def next_recorded_time(conn: Connection, series_id: UUID) -> datetime:
     """The recorded time of what is published now, UTC."""
     now: datetime = conn.execute(_MOMENT, {"series_id": series_id}).scalar_one()
     return now
 
 
-def finish(conn: Connection, observation_id: UUID, now: datetime) -> None:
+def finish_observation(conn: Connection, observation_id: UUID, now: datetime) -> None:
     """The observation is visible from now on."""
     conn.execute(_FINISH, {"id": observation_id, "now": now})
 
@@ -166,12 +166,12 @@ def add_tracks(
             "series_id": series_id,
         }
         new = set(conn.execute(_TRACKS, values).scalars())
-        verdicts.carry(conn, {one.track_id: one.geometry for one in step.states if one.track_id in new})
+        verdicts.carry_over(conn, {one.track_id: one.geometry for one in step.states if one.track_id in new})
 
 
 def add_states(conn: Connection, step: TrackingStep, acquired_at: datetime, now: datetime) -> None:
     """Supersede and add states; see the module docstring of :mod:`segwatch.db.tracks`."""
-    added = entries(step, acquired_at)
+    added = build_entries(step, acquired_at)
     starts = {track_id: entry.start for track_id, entry in added.items()}
     if not starts:
         return
@@ -181,7 +181,7 @@ def add_states(conn: Connection, step: TrackingStep, acquired_at: datetime, now:
     if kept:
         values = {
             "old": [row.id for row in kept],
-            "new": [state_id(row.track_id, row.observation_id, row.valid_from, now) for row in kept],
+            "new": [make_state_id(row.track_id, row.observation_id, row.valid_from, now) for row in kept],
             "ends": [row.valid_to for row in kept],
             "now": now,
         }
@@ -197,7 +197,7 @@ def copy_states(conn: Connection, segments: Iterable[Segment], now: datetime) ->
             copy.write_row(_state_row(segment, now))
 
 
-def state_id(track_id: UUID, observation_id: UUID, valid_from: datetime, now: datetime) -> UUID:
+def make_state_id(track_id: UUID, observation_id: UUID, valid_from: datetime, now: datetime) -> UUID:
     """Id of a row of ``track_state``."""
     return make_id("track_state", track_id, observation_id, valid_from.timestamp(), now.timestamp())
 
@@ -206,12 +206,12 @@ def _state_row(segment: Segment, now: datetime) -> tuple[object, ...]:
     entry = segment.entry
     state = entry.state
     return (
-        state_id(state.track_id, entry.observation_id, entry.start, now),
+        make_state_id(state.track_id, entry.observation_id, entry.start, now),
         state.track_id,
         entry.observation_id,
         TimestamptzRange(entry.start, segment.end, "[)"),
         TimestamptzRange(now, None, "[)"),
-        hex_ewkb(state.geometry),
+        to_ewkb(state.geometry),
         state.area_m2,
         state.score,
         state.first_seen,
@@ -254,7 +254,7 @@ def add_lineage(conn: Connection, step: TrackingStep) -> None:
         )
 
 
-def change_id(scene_id: UUID, change: Change) -> UUID:
+def make_change_id(scene_id: UUID, change: Change) -> UUID:
     """Id of a change: what a scene shows to have happened to which object, and by how much.
 
     Whichever look at it: a scene that is looked at again, because its items were published anew, tells nobody the same
@@ -267,12 +267,12 @@ def change_id(scene_id: UUID, change: Change) -> UUID:
     )
 
 
-def grounds(step: TrackingStep, among: Collection[UUID]) -> dict[UUID, str]:
+def compute_geometries(step: TrackingStep, among: Collection[UUID]) -> dict[UUID, str]:
     """The changed ground of some changes by id, as it is stored: EWKT."""
     outlines = {state.track_id: state.geometry for state in step.states}
-    named = {change_id(step.scene_id, one): one for one in step.changes}
+    named = {make_change_id(step.scene_id, one): one for one in step.changes}
     found = {
-        identity: _ewkt(_ground(one, outlines.get(one.track_id)))
+        identity: _stored(_ground(one, outlines.get(one.track_id)))
         for identity, one in named.items()
         if identity in among
     }
@@ -287,7 +287,7 @@ def add_changes(conn: Connection, step: TrackingStep, now: datetime) -> None:
         geometry = _ground(one, outlines.get(one.track_id))
         rows.append(
             {
-                "id": change_id(step.scene_id, one),
+                "id": make_change_id(step.scene_id, one),
                 "track_id": one.track_id,
                 "observation_id": step.observation_id,
                 "kind": one.kind.value,
@@ -296,9 +296,9 @@ def add_changes(conn: Connection, step: TrackingStep, now: datetime) -> None:
                 "recorded_at": now,
                 "before_m2": one.before_m2,
                 "after_m2": one.after_m2,
-                "gained": _ewkt(one.gained),
-                "lost": _ewkt(one.lost),
-                "geom": _ewkt(geometry),
+                "gained": _stored(one.gained),
+                "lost": _stored(one.lost),
+                "geom": _stored(geometry),
                 "score": one.score,
                 "baseline": one.baseline,
             }
@@ -321,8 +321,8 @@ def _ground(change: Change, outline: BaseGeometry | None) -> BaseGeometry:
     return ground
 
 
-def _ewkt(geometry: BaseGeometry | None) -> str | None:
-    return None if geometry is None or geometry.is_empty else f"SRID=4326;{geometry.wkt}"
+def _stored(geometry: BaseGeometry | None) -> str | None:
+    return None if geometry is None or geometry.is_empty else to_ewkb(geometry)
 
 
 def link_detections(conn: Connection, step: TrackingStep) -> None:
@@ -350,7 +350,7 @@ def add_alerts(conn: Connection, step: TrackingStep, chosen: Sequence[Chosen], n
     alerts, deliveries, told = [], [], []
     for one in chosen:
         change, rule = one.change, one.rule
-        identity = change_id(step.scene_id, change)
+        identity = make_change_id(step.scene_id, change)
         alert_id = make_id("alert", identity, rule.name)
         row = {
             "id": alert_id,
@@ -361,7 +361,7 @@ def add_alerts(conn: Connection, step: TrackingStep, chosen: Sequence[Chosen], n
         }
         alerts.append(row | _escalates(one))
         ground = _ground(change, outlines.get(change.track_id))
-        data = messages.about(alert_id, identity, change, ground, rule, context)
+        data = messages.build_data(alert_id, identity, change, ground, rule, context)
         told.append((alert_id, messages.ALERT, data))
         for channel in dict.fromkeys(rule.channels):
             delivery_id = make_id("delivery", alert_id, channel)
@@ -371,7 +371,7 @@ def add_alerts(conn: Connection, step: TrackingStep, chosen: Sequence[Chosen], n
                     "alert_id": alert_id,
                     "channel": channel,
                     "idempotency_key": str(delivery_id),
-                    "payload": messages.message(messages.ALERT, delivery_id, data, now),
+                    "payload": messages.build_message(messages.ALERT, delivery_id, data, now),
                     "state": "pending",
                     "track_id": change.track_id,
                     "next_attempt_at": one.turn.digest_at or crowd.turn(rule, channel, one.turn.not_before),

@@ -20,7 +20,7 @@ from shapely.geometry.base import BaseGeometry
 from sqlalchemy import Connection, Row, text
 
 from segwatch.db import corrections, publishing, series
-from segwatch.db.codec import from_ewkb, hex_ewkb
+from segwatch.db.codec import from_ewkb, to_ewkb
 from segwatch.db.errors import NotFound, ReviewRefused
 from segwatch.db.ids import make_id
 from segwatch.db.publishing import Turn
@@ -31,7 +31,7 @@ from segwatch.geo.storable import storable
 from segwatch.geo.types.watch import AlertRule
 
 #: Enough for any outline drawn by hand; more is a mistake or an attack.
-MOST_VERTICES = 100_000
+MAX_VERTICES = 100_000
 LONGEST_TEXT = 2_000
 #: Of the smaller of a drawn outline and the object as observed, how much the two share at least.
 MIN_SHARED = 0.1
@@ -125,7 +125,7 @@ def decide(
     """
     _check(verdict, reviewer, reason, outline)
     state = _locked_state(conn, track_id)
-    geom = None if outline is None else hex_ewkb(outline)
+    geom = None if outline is None else to_ewkb(outline)
     if outline is not None:
         _check_relation(conn, track_id, outline, state.geom)
     held = conn.execute(_HELD, {"track_id": track_id, "geom": geom}).first()
@@ -134,7 +134,7 @@ def decide(
     )  # fmt: skip
     if held is not None and same and (verdict is not Verdict.EDITED or held.looked_at == state.last_looked):
         return Review(held.id, track_id, verdict, created=False)
-    now = publishing.moment(conn, state.series_id)
+    now = publishing.next_recorded_time(conn, state.series_id)
     if held is not None:
         # verdicts follow each other, also when the clock was set back
         now = max(now, held.decided_at + timedelta(microseconds=1))
@@ -155,9 +155,9 @@ def decide(
     was_rejected = held is not None and held.verdict == Verdict.REJECTED.value
     turn = turn or (lambda _: Turn(now))
     if verdict is Verdict.REJECTED:
-        corrections.reject(conn, track_id, turn, now, reason)
+        corrections.retract_object(conn, track_id, turn, now, reason)
     elif was_rejected:
-        corrections.accept(conn, track_id, turn, now)
+        corrections.reinstate_object(conn, track_id, turn, now)
     return Review(row["id"], track_id, verdict, created=True)
 
 
@@ -184,7 +184,7 @@ def _check_relation(conn: Connection, track_id: UUID, drawn: BaseGeometry, obser
         common = operations.intersection(drawn, from_ewkb(observed))
     except TooComplex as error:
         raise ReviewRefused(f"outline: {error}; simplify it") from error
-    values = {"drawn": hex_ewkb(drawn), "observed": observed, "common": hex_ewkb(common)}
+    values = {"drawn": to_ewkb(drawn), "observed": observed, "common": to_ewkb(common)}
     row = conn.execute(_RELATION, values).one()
     where = f"draw the outline of object {track_id}, or review the object that lies there"
     if row.apart_m > 0:
@@ -217,7 +217,7 @@ def _check(verdict: Verdict, reviewer: str, reason: str, outline: BaseGeometry |
     if not isinstance(outline, Polygon | MultiPolygon) or outline.is_empty:
         raise ReviewRefused(f"outline: give a Polygon or MultiPolygon (got {outline.geom_type})")
     try:
-        operations.check(outline, most_vertices=MOST_VERTICES)
+        operations.check(outline, most_vertices=MAX_VERTICES)
     except TooComplex as error:
         raise ReviewRefused(f"outline: {error}; simplify it") from error
     if not outline.is_valid:

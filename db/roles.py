@@ -37,7 +37,7 @@ _MAY_WRITE = text(
 )
 
 
-def ensure(conn: Connection) -> None:
+def ensure_roles(conn: Connection) -> None:
     """Create the roles that are missing, without login.
 
     Raises

@@ -101,7 +101,7 @@ class Run:
     ended_at: datetime | None
     outcome: str | None
     """How it ended: completed, failed, stopped or lost; None while it goes on."""
-    lost: bool
+    list_lost: bool
     """Its lease expired without a heartbeat, or that is how it ended."""
 
     def __str__(self) -> str:
@@ -173,7 +173,7 @@ def alive(conn: Connection, flow: str) -> bool:
     return bool(conn.execute(_ALIVE, {"flow": flow}).scalar_one())
 
 
-def lost(conn: Connection) -> list[Run]:
+def list_lost(conn: Connection) -> list[Run]:
     """Runs whose lease has expired and that nobody has ended yet."""
     return [Run(*row) for row in conn.execute(_LOST_RUNS)]
 

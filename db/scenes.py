@@ -13,7 +13,7 @@ from sqlalchemy import Connection, select, text
 from sqlalchemy.dialects.postgresql import insert
 
 from segwatch.db import items, tables
-from segwatch.db.codec import from_ewkb, hex_ewkb
+from segwatch.db.codec import from_ewkb, to_ewkb
 from segwatch.db.errors import NotFound
 from segwatch.db.ids import make_id
 from segwatch.geo.antimeridian import covered_by
@@ -30,7 +30,7 @@ _KNOWN = text(
 _GROW = text("UPDATE segwatch.scene SET footprint = CAST(:footprint AS geometry) WHERE id = :id")
 
 
-def scene_id(scene: Scene) -> UUID:
+def make_scene_id(scene: Scene) -> UUID:
     """Id that a new acquisition gets. One that was stored before catalogs had a part in it keeps its own."""
     return make_id("scene", scene.key)
 
@@ -44,15 +44,15 @@ def upsert(conn: Connection, scenes: Sequence[Scene]) -> list[UUID]:
     # in one order, so that two that store the same scenes wait for each other
     ids = {scene.key: _scene(conn, scene) for scene in sorted(scenes, key=lambda one: one.key)}
     for scene in scenes:
-        items.keep(conn, ids[scene.key], scene)
+        items.store_items(conn, ids[scene.key], scene)
     return [ids[scene.key] for scene in scenes]
 
 
 def _scene(conn: Connection, scene: Scene) -> UUID:
     """The scene's row, which stays locked."""
-    footprint = hex_ewkb(scene.footprint)
+    footprint = to_ewkb(scene.footprint)
     row = {
-        "id": scene_id(scene),
+        "id": make_scene_id(scene),
         "key": scene.key,
         "catalog": scene.catalog,
         "collection": scene.collection,
@@ -71,7 +71,7 @@ def _scene(conn: Connection, scene: Scene) -> UUID:
     if not known.covered:
         # another watch may have found other items of the same pass
         grown = covered_by([from_ewkb(known.footprint), scene.footprint])
-        conn.execute(_GROW, {"id": known.id, "footprint": hex_ewkb(grown)})
+        conn.execute(_GROW, {"id": known.id, "footprint": to_ewkb(grown)})
     identity: UUID = known.id
     return identity
 
@@ -155,7 +155,7 @@ def _load_item(row: Any) -> Item:
         collection=row["collection"],
         href=row["href"],
         acquired_at=row["acquired_at"],
-        updated_at=items.believed_update(row["updated_at"], row["recorded_at"]),
+        updated_at=items.clamp_update_time(row["updated_at"], row["recorded_at"]),
         platform=row["platform"],
         relative_orbit=row["relative_orbit"],
         processing_baseline=row["processing_baseline"],
@@ -190,6 +190,6 @@ def reject(
         "href": href,
         "reason": reason,
         "acquired_at": acquired_at,
-        "footprint": None if footprint is None else f"SRID=4326;{footprint.wkt}",
+        "footprint": None if footprint is None else to_ewkb(footprint),
     }
     conn.execute(insert(tables.rejected_item).values(row).on_conflict_do_nothing())

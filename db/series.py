@@ -9,7 +9,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection, text
 
-from segwatch.db.codec import track_state
+from segwatch.db.codec import load_track_state
 from segwatch.geo.types.tracking import TrackState
 
 #: The row itself is the lock: only workers may lock it, and queueing scenes of the series goes on meanwhile.
@@ -36,7 +36,7 @@ _HOLDER = text(
 
 
 @dataclass(frozen=True, slots=True)
-class Holder:
+class SeriesHolder:
     """A session that holds a series."""
 
     pid: int
@@ -67,10 +67,10 @@ def take(conn: Connection, series_id: UUID) -> bool:
     return taken
 
 
-def holder(conn: Connection, series_id: UUID) -> Holder | None:
+def holder(conn: Connection, series_id: UUID) -> SeriesHolder | None:
     """The session that tracks a series, as far as the server tells; None if there is none any more."""
     found = conn.execute(_HOLDER, {"name": _name(series_id)}).first()
-    return None if found is None else Holder(*found)
+    return None if found is None else SeriesHolder(*found)
 
 
 def _name(series_id: UUID) -> str:
@@ -123,7 +123,7 @@ class Seeds:
     """These identities -> the objects' first ones."""
 
 
-def begin(conn: Connection, series: Mapping[str, object]) -> datetime | None:
+def ensure_series(conn: Connection, series: Mapping[str, object]) -> datetime | None:
     """Add a series unless it is there; one that follows another of its watch takes over its objects.
 
     Args:
@@ -150,4 +150,4 @@ def begin(conn: Connection, series: Mapping[str, object]) -> datetime | None:
 def seeds(conn: Connection, series_id: UUID) -> Seeds:
     """What the series takes over: the same whenever it is asked."""
     rows = conn.execute(_TAKEN_OVER, {"series_id": series_id}).all()
-    return Seeds(tuple(track_state(row) for row in rows), {row.track_id: row.object_id for row in rows})
+    return Seeds(tuple(load_track_state(row) for row in rows), {row.track_id: row.object_id for row in rows})

@@ -78,7 +78,7 @@ def read(conn: Connection) -> StuckWork:
     """What may be stuck now."""
     messages = conn.execute(_MESSAGES).one()
     return StuckWork(
-        lost_runs=tuple(runs.lost(conn)),
+        lost_runs=tuple(runs.list_lost(conn)),
         idle=tuple(IdleScenes(*row) for row in conn.execute(_IDLE)),
         segmenting=runs.alive(conn, "segment") or runs.alive(conn, "run"),
         expired_messages=messages.messages,

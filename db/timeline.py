@@ -31,7 +31,7 @@ class Segment:
     """Valid time up to which it holds; None while it does."""
 
 
-def valid_from(state: TrackState, step: TrackingStep, acquired_at: datetime) -> datetime:
+def compute_valid_from(state: TrackState, step: TrackingStep, acquired_at: datetime) -> datetime:
     """A disappearance holds from the first miss on, anything else from this acquisition on."""
     if state.alive:
         return acquired_at
@@ -39,18 +39,21 @@ def valid_from(state: TrackState, step: TrackingStep, acquired_at: datetime) -> 
     return min([acquired_at, *(end for end in ends if end >= state.first_seen)])
 
 
-def entries(step: TrackingStep, acquired_at: datetime) -> dict[UUID, Entry]:
+def build_entries(step: TrackingStep, acquired_at: datetime) -> dict[UUID, Entry]:
     """What a step made of each track that it touched."""
     kinds = {change.track_id: change.kind.value for change in reversed(step.changes)}
     return {
         state.track_id: Entry(
-            step.observation_id, valid_from(state, step, acquired_at), state, kinds.get(state.track_id)
+            step.observation_id,
+            compute_valid_from(state, step, acquired_at),
+            state,
+            kinds.get(state.track_id),
         )
         for state in step.states
     }
 
 
-def timeline(of_track: Iterable[Entry]) -> list[Segment]:
+def build_segments(of_track: Iterable[Entry]) -> list[Segment]:
     """Entries in the order of their observations -> segments in the order of valid time.
 
     A new entry holds from its start on: what began later or at the same time gives way, what began before

@@ -15,7 +15,7 @@ from shapely.geometry.base import BaseGeometry
 from sqlalchemy import Connection, select, text
 
 from segwatch.db import ground, publishing, series, tables
-from segwatch.db.codec import from_ewkb, hex_ewkb, load_watch, track_state
+from segwatch.db.codec import from_ewkb, load_track_state, load_watch, to_ewkb
 from segwatch.db.errors import NotFound, PublishConflict
 from segwatch.geo.types.tracking import Detection, TrackedObservation, TrackingStep, TrackState
 from segwatch.geo.types.watch import Watch
@@ -132,8 +132,8 @@ def detections(conn: Connection, observation_id: UUID) -> tuple[Detection, ...]:
 
 def live(conn: Connection, series_id: UUID, where: BaseGeometry) -> list[TrackState]:
     """Present states of the objects that are there, disappeared ones included, merged ones not."""
-    values = {"series_id": series_id, "footprint": hex_ewkb(where)}
-    return [track_state(row) for row in conn.execute(_LIVE, values)]
+    values = {"series_id": series_id, "footprint": to_ewkb(where)}
+    return [load_track_state(row) for row in conn.execute(_LIVE, values)]
 
 
 def publish(
@@ -176,11 +176,11 @@ def publish(
         )
     if row.late:
         raise PublishConflict(f"observation {observation_id} is late; derive its series anew from it on")
-    now = publishing.moment(conn, series_id)
+    now = publishing.next_recorded_time(conn, series_id)
     publishing.add_tracks(conn, series_id, step, object_ids)
     ground.save(conn, series_id, [(observation_id, step.first_seen)])
     count = _write(conn, row.acquired_at, now, step, alerts)
-    publishing.finish(conn, observation_id, now)
+    publishing.finish_observation(conn, observation_id, now)
     return count
 
 

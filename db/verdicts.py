@@ -8,7 +8,7 @@ from uuid import UUID
 from shapely.geometry.base import BaseGeometry
 from sqlalchemy import Connection, text
 
-from segwatch.db.codec import hex_ewkb
+from segwatch.db.codec import to_ewkb
 
 #: The verdict about the same ground of the same watch and target that overlaps a new track most: a rejection covers
 #: whatever lies half in it, the others must be about the same outline.
@@ -41,10 +41,10 @@ _REJECTED = text(
 )
 
 
-def carry(conn: Connection, born: Mapping[UUID, BaseGeometry]) -> None:
+def carry_over(conn: Connection, born: Mapping[UUID, BaseGeometry]) -> None:
     """Give tracks that begin, or begin again, the verdicts about the ground they begin on; one of their own stays."""
     if born and conn.execute(_ANY).scalar_one():
-        outlines = [hex_ewkb(outline) for outline in born.values()]
+        outlines = [to_ewkb(outline) for outline in born.values()]
         conn.execute(_CARRY, {"ids": list(born), "outlines": outlines})
 
 

@@ -10,8 +10,8 @@ from sqlalchemy import Connection, select, text
 from sqlalchemy.dialects.postgresql import insert
 
 from segwatch.db import tables
-from segwatch.db.codec import dump_watch, load_watch
-from segwatch.db.errors import NotFound
+from segwatch.db.codec import dump_watch, load_watch, to_ewkb
+from segwatch.db.errors import UnknownWatch
 from segwatch.db.ids import make_id
 from segwatch.geo.addresses import public
 from segwatch.geo.types.watch import Instruction, Watch
@@ -55,7 +55,7 @@ class StoredWatch:
     watch: Watch
 
 
-def instruction_id(instruction: Instruction) -> UUID:
+def make_instruction_id(instruction: Instruction) -> UUID:
     """Id of an instruction revision: its text and targets."""
     return make_id("instruction", instruction.text, *instruction.targets)
 
@@ -71,9 +71,9 @@ def apply(conn: Connection, watch: Watch) -> Applied:
     definition = dump_watch(watch)
     revision = make_id("watch", json.dumps(definition, sort_keys=True))
     area = make_id("area", watch.area.wkb_hex)
-    instruction = instruction_id(watch.instruction)
+    instruction = make_instruction_id(watch.instruction)
     rows = (
-        (tables.area, {"id": area, "geom": f"SRID=4326;{watch.area.wkt}"}),
+        (tables.area, {"id": area, "geom": to_ewkb(watch.area)}),
         (
             tables.instruction,
             {"id": instruction, "text": watch.instruction.text, "targets": list(watch.instruction.targets)},
@@ -112,8 +112,8 @@ def current(conn: Connection, name: str) -> StoredWatch:
 
     Raises
     ------
-    NotFound
-        No watch of that name was applied.
+    UnknownWatch
+        No watch has this name.
     """
     query = (
         select(tables.watch.c.id, tables.watch.c.definition)
@@ -122,7 +122,7 @@ def current(conn: Connection, name: str) -> StoredWatch:
     )
     row = conn.execute(query).first()
     if row is None:
-        raise _unknown(name)
+        raise UnknownWatch(name)
     return StoredWatch(row.id, load_watch(row.definition))
 
 
@@ -133,17 +133,13 @@ def require(conn: Connection, name: str) -> None:
 
     Raises
     ------
-    NotFound
-        No watch of that name was applied.
+    UnknownWatch
+        No watch has this name.
     """
     if not conn.execute(_SEES_WATCHES).scalar_one():
         return
     if conn.execute(select(tables.watch_head.c.name).where(tables.watch_head.c.name == name)).first() is None:
-        raise _unknown(name)
-
-
-def _unknown(name: str) -> NotFound:
-    return NotFound(f"no watch named {name!r} in the ledger; store it with: segwatch apply FILE")
+        raise UnknownWatch(name)
 
 
 def names(conn: Connection) -> list[str]:

@@ -14,7 +14,7 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from segwatch.db import discoveries, observations, scenes, watches, watermarks
-from segwatch.db.errors import words
+from segwatch.db.errors import UnknownWatch, words
 from segwatch.db.watches import StoredWatch
 from segwatch.flows.config.settings import load_settings
 from segwatch.flows.errors import ConfigError
@@ -62,7 +62,7 @@ def _recorded(
     def searched(engine: Engine, name: str, /, *args: _P.args, **kwargs: _P.kwargs) -> Discovered:
         try:
             found = search_all(engine, name, *args, **kwargs)
-        except ConfigError:
+        except (ConfigError, UnknownWatch):
             raise  # the catalog was not asked
         except Exception as error:
             reason = words(error)
@@ -102,8 +102,10 @@ def discover_watch(
 
     Raises
     ------
+    segwatch.db.errors.UnknownWatch
+        No watch has this name.
     ConfigError
-        The watch does not exist, or nothing can lie in the period.
+        Nothing can lie in the period.
     segwatch.geo.errors.CatalogUnreachable
         The catalog did not answer after retries; of the search it was asked for nothing is written.
     segwatch.geo.errors.SearchIncomplete
@@ -112,8 +114,6 @@ def discover_watch(
         Nothing was found, as the catalog does not have the collection.
     """
     with engine.begin() as conn:
-        if name not in watches.names(conn):
-            raise ConfigError(f"watch {name!r} is not in the ledger; run `segwatch apply FILE` first")
         stored = watches.current(conn, name)
         mark = watermarks.load(conn, stored.revision_id)
     watch, moment = stored.watch, now or datetime.now(UTC)

@@ -28,7 +28,7 @@ class Binaries:
         return str(self.folder / name)
 
 
-def find(data_major: str | None = None) -> Binaries:
+def find_installation(data_major: str | None = None) -> Binaries:
     """The newest installation with PostGIS; of major version ``data_major`` when data of it exists.
 
     ``SEGWATCH_PG_BINDIR`` names a folder to use instead of looking for one.

@@ -25,7 +25,7 @@ import psycopg
 
 from segwatch.db import roles
 from segwatch.db.embedded import binaries, logins, server_conf
-from segwatch.db.embedded.os_user import Account, server_account
+from segwatch.db.embedded.os_user import ServerAccount, find_server_account
 from segwatch.db.embedded.ports import choose, is_free
 from segwatch.db.errors import (
     ClusterDown,
@@ -148,7 +148,7 @@ class Cluster:
             pid = self._running()
             if not pid:
                 return False
-            programs, account = self._programs(), server_account()
+            programs, account = self._programs(), find_server_account()
             argv = [programs.path("pg_ctl"), "-D", str(self._data), "-m", "fast", "-w", "-t", "60", "stop"]
             done = account.run(argv)
             if done.returncode:
@@ -204,7 +204,7 @@ class Cluster:
         role = logins.SERVICES[name]
         with closing(self._connect("postgres")) as conn:
             logins.ensure_database(conn, name, owner or role)
-            logins.close_to_others(conn, name, role)
+            logins.restrict_connections(conn, name, role)
         with closing(self._connect(name)) as conn:
             logins.ensure_owner(conn, owner or role)
 
@@ -240,7 +240,7 @@ class Cluster:
         data = next((one for one in folders if (one / "PG_VERSION").exists()), None)
         if data is None:
             return {}
-        port = server_conf.port_of(data / "segwatch.conf")
+        port = server_conf.read_port(data / "segwatch.conf")
         return {"data_dir": str(data)} | ({} if port is None else {"port": port})
 
     def _remember(self, **values: Any) -> None:
@@ -288,7 +288,7 @@ class Cluster:
 
     def _programs(self) -> binaries.Binaries:
         version = self._data / "PG_VERSION"
-        return binaries.find(version.read_text().strip() if version.exists() else None)
+        return binaries.find_installation(version.read_text().strip() if version.exists() else None)
 
     def _running(self) -> int | None:
         """Process id of our server, if it lives; a stale pid file does not count."""
@@ -313,7 +313,7 @@ class Cluster:
     # -- making and starting ----------------------------------------------------------------------------
 
     def _start(self) -> None:
-        account = server_account()
+        account = find_server_account()
         if "data_dir" not in self._state():
             self._remember(data_dir=str(self._choose_folder(account) / "data"))
         programs = self._programs()
@@ -335,7 +335,7 @@ class Cluster:
                 continue
             return
 
-    def _choose_folder(self, account: Account) -> Path:
+    def _choose_folder(self, account: ServerAccount) -> Path:
         """Where the data goes: under the home if the server's account can get there."""
         wanted = self.home / "postgres"
         try:
@@ -364,7 +364,7 @@ class Cluster:
             for left in self.socket_dir.glob(".s.PGSQL.*"):
                 left.unlink(missing_ok=True)
 
-    def _initdb(self, programs: binaries.Binaries, account: Account) -> None:
+    def _initdb(self, programs: binaries.Binaries, account: ServerAccount) -> None:
         account.own_folder(self._data.parent)
         unfinished = self._data.with_name(
             "data.new"
@@ -379,7 +379,7 @@ class Cluster:
             raise _explain(done.stderr, self._data, f"initdb failed: {done.stderr.strip()}")
         unfinished.rename(self._data)
 
-    def _make_socket_dir(self, account: Account) -> None:
+    def _make_socket_dir(self, account: ServerAccount) -> None:
         self.socket_dir.mkdir(mode=0o700, exist_ok=True)
         found = self.socket_dir.lstat()
         if self.socket_dir.is_symlink() or found.st_uid not in {account.uid, os.geteuid()}:
@@ -402,12 +402,12 @@ class Cluster:
         self._remember(port=port)
         return port
 
-    def _configure(self, account: Account, port: int) -> None:
-        text = server_conf.text(port, self.socket_dir, durable=self._durable)
+    def _configure(self, account: ServerAccount, port: int) -> None:
+        text = server_conf.render_conf(port, self.socket_dir, durable=self._durable)
         try:
             self._write(account, "segwatch.conf", text)
-            self._write(account, "pg_hba.conf", logins.hba())
-            self._write(account, "pg_ident.conf", logins.ident())
+            self._write(account, "pg_hba.conf", logins.render_pg_hba())
+            self._write(account, "pg_ident.conf", logins.render_pg_ident())
             main = self._data / "postgresql.conf"
             include = "include_if_exists = 'segwatch.conf'"
             present = main.read_text()
@@ -418,7 +418,7 @@ class Cluster:
                 str(error), self._data, f"cannot write the server's configuration: {error}"
             ) from error
 
-    def _write(self, account: Account, name: str, text: str) -> None:
+    def _write(self, account: ServerAccount, name: str, text: str) -> None:
         file = self._data / name
         new = file.with_suffix(".new")
         new.write_text(text)
@@ -427,7 +427,7 @@ class Cluster:
         new.chmod(0o600)
         new.replace(file)
 
-    def _launch(self, programs: binaries.Binaries, account: Account) -> None:
+    def _launch(self, programs: binaries.Binaries, account: ServerAccount) -> None:
         log = self._data.parent / "server.log"
         before = log.stat().st_size if log.exists() else 0
         argv = [programs.path("pg_ctl"), "-D", str(self._data), "-l", str(log)]
@@ -466,7 +466,7 @@ class Cluster:
             for role, password in info.passwords.items():
                 logins.ensure_login(conn, role, password)
             logins.ensure_database(conn, _DATABASE, roles.OWNER)
-            logins.close_to_others(conn, _DATABASE, *roles.ALL)
+            logins.restrict_connections(conn, _DATABASE, *roles.ALL)
         with closing(self._connect(_DATABASE)) as conn:
             try:
                 for statement in _EXTENSIONS:

@@ -30,7 +30,7 @@ ALL = (SUPERUSER, *roles.ALL, *SERVICES.values())
 _MAP = "segwatch"
 
 
-def hba() -> str:
+def render_pg_hba() -> str:
     """Text of ``pg_hba.conf``: passwords over TCP; over the socket the operating system's word on who connects."""
     known = ",".join((SUPERUSER, *roles.ALL))
     services = ",".join(SERVICES.values())
@@ -47,7 +47,7 @@ def hba() -> str:
     return "\n".join(lines) + "\n"
 
 
-def ident() -> str:
+def render_pg_ident() -> str:
     """Text of ``pg_ident.conf``: this process's user may log in as any role of segwatch over the socket."""
     user = _user()
     lines = [f'{_MAP} "{user}" {role}' for role in (SUPERUSER, *roles.ALL)] if user else []
@@ -87,7 +87,7 @@ def ensure_database(conn: psycopg.Connection[Any], name: str, owner: str) -> Non
         conn.execute(statement.format(sql.Identifier(name), sql.Identifier(owner)))
 
 
-def close_to_others(conn: psycopg.Connection[Any], database: str, *members: str) -> None:
+def restrict_connections(conn: psycopg.Connection[Any], database: str, *members: str) -> None:
     """Let only these roles connect to a database; by default every role of the cluster may."""
     acl = conn.execute(
         "SELECT EXISTS (SELECT FROM aclexplode(coalesce(datacl, acldefault('d', datdba))) "

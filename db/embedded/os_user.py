@@ -16,7 +16,7 @@ _ENVIRONMENT = {"PATH": "/usr/local/bin:/usr/bin:/bin", "LC_ALL": "C.UTF-8"}
 
 
 @dataclass(frozen=True, slots=True)
-class Account:
+class ServerAccount:
     """Who runs the server."""
 
     name: str
@@ -64,7 +64,7 @@ class Account:
         return self.run(["test", "-w", str(folder), "-a", "-x", str(folder)], timeout=10).returncode == 0
 
 
-def server_account() -> Account:
+def find_server_account() -> ServerAccount:
     """This user, or ``postgres`` when this is root.
 
     Raises
@@ -74,7 +74,7 @@ def server_account() -> Account:
     """
     uid = os.geteuid()
     if uid != 0:
-        return Account(str(uid), uid, os.getegid(), switch=False)
+        return ServerAccount(str(uid), uid, os.getegid(), switch=False)
     try:
         entry = pwd.getpwnam(_SERVER_USER)
     except KeyError as error:
@@ -82,4 +82,4 @@ def server_account() -> Account:
             f"PostgreSQL does not run as root and there is no user {_SERVER_USER!r}; "
             f"make one with: useradd --system {_SERVER_USER}, or run segwatch as an ordinary user"
         ) from error
-    return Account(entry.pw_name, entry.pw_uid, entry.pw_gid, switch=True)
+    return ServerAccount(entry.pw_name, entry.pw_uid, entry.pw_gid, switch=True)

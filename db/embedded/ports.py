@@ -42,7 +42,7 @@ def reserve() -> socket.socket:
     return held
 
 
-def candidates(home: Path, service: str) -> Iterator[int]:
+def list_candidates(home: Path, service: str) -> Iterator[int]:
     """Ports for a service of a home, best first; the same ones in the same order whenever asked.
 
     They follow from the home's path. So two homes rarely ask for the same port, also while one of them is stopped, and
@@ -67,6 +67,6 @@ def choose(home: Path, service: str, *, remembered: int | None = None, lost: Col
     Free now is no promise: the service's own attempt to listen decides, and whoever starts it tries the next port
     should another program have been quicker.
     """
-    wanted = (() if remembered is None else (remembered,), candidates(home, service))
+    wanted = (() if remembered is None else (remembered,), list_candidates(home, service))
     fitting = (port for port in chain(*wanted) if port not in lost and is_free(port))
     return next(fitting, None) or any_free()

@@ -9,7 +9,7 @@ from pathlib import Path
 _FAST = "fsync = off\nsynchronous_commit = off\nfull_page_writes = off\n"
 
 
-def text(port: int, socket_dir: Path, *, durable: bool) -> str:
+def render_conf(port: int, socket_dir: Path, *, durable: bool) -> str:
     """Text of the file that ``postgresql.conf`` includes; not durable is for tests, whose data may be lost."""
     lines = [
         "listen_addresses = '127.0.0.1'",
@@ -25,7 +25,7 @@ def text(port: int, socket_dir: Path, *, durable: bool) -> str:
     return "\n".join(lines) + "\n" + ("" if durable else _FAST)
 
 
-def port_of(file: Path) -> int | None:
+def read_port(file: Path) -> int | None:
     """The port in a file with such a text; None where the file is not there."""
     try:
         found = re.search(r"^port = (\d+)$", file.read_text(), re.MULTILINE)

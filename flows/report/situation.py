@@ -15,11 +15,10 @@ from fpdf import FPDF
 from sqlalchemy import Engine, RowMapping
 
 from segwatch.db import analyst, watches
-from segwatch.db.errors import NotFound, words
-from segwatch.flows.inference import quicklooks
-from segwatch.flows.errors import ConfigError
+from segwatch.db.errors import words
 from segwatch.flows.config.settings import FlowSettings
 from segwatch.flows.config.sizes import describe_limits
+from segwatch.flows.inference import quicklooks
 from segwatch.geo.area import geodesic_m2
 from segwatch.geo.printable import clean
 from segwatch.geo.storable import shortened
@@ -92,16 +91,11 @@ def gather(engine: Engine, settings: FlowSettings, name: str) -> Situation:
 
     Raises
     ------
-    ConfigError
-        No such watch.
+    segwatch.db.errors.UnknownWatch
+        No watch has this name.
     """
     with engine.connect() as conn:
-        try:
-            stored = watches.current(conn, name)
-        except NotFound as error:
-            raise ConfigError(
-                f"watch {name!r} is not in the ledger; run `segwatch apply FILE` first"
-            ) from error
+        stored = watches.current(conn, name)
         watch = stored.watch
         scenes = analyst.list_reported_scenes(conn, name)
         changes = analyst.sum_changes(conn, name)

@@ -64,7 +64,10 @@ class Old:
         definition = dump_watch(watch)
         del definition["catalog_name"]
         revision = make_id("watch", watch.name, watch.catalog)
-        instruction, area = watches.instruction_id(watch.instruction), make_id("area", watch.area.wkb_hex)
+        instruction, area = (
+            watches.make_instruction_id(watch.instruction),
+            make_id("area", watch.area.wkb_hex),
+        )
         self.put("area", area, f"SRID=4326;{watch.area.wkt}")
         self.put("instruction", instruction, watch.instruction.text, list(watch.instruction.targets))
         self.put("watch", revision, watch.name, instruction, area, Jsonb(definition), watch.priority)
@@ -91,7 +94,7 @@ class Old:
 
 
 def _series(watch: Watch) -> UUID:
-    return make_id("series", watch.name, watches.instruction_id(watch.instruction), MODEL)
+    return make_id("series", watch.name, watches.make_instruction_id(watch.instruction), MODEL)
 
 
 def _old_item_id(item: Item) -> UUID:
@@ -234,7 +237,7 @@ def test_going_back_is_possible_until_something_new_was_found(old: Old, upgraded
     old.observe(old.apply(lakes), lakes, scene(0, "http://a.example/v1"))
     engine = upgraded()
     with engine.begin() as conn:
-        command.downgrade(migrate.config(conn), "0010")
+        command.downgrade(migrate.make_config(conn), "0010")
     assert rows(engine, "SELECT key FROM segwatch.scene") == [("visual/p/1/2024-01-01",)]
     migrate.upgrade(old.url)
     more = (
@@ -245,4 +248,4 @@ def test_going_back_is_possible_until_something_new_was_found(old: Old, upgraded
     find(engine, "lakes", more)
     words = rf"{0 if further else 1} scene\(s\) and 1 item\(s\) .* restore the backup"
     with pytest.raises(RuntimeError, match=words), engine.begin() as conn:
-        command.downgrade(migrate.config(conn), "0010")
+        command.downgrade(migrate.make_config(conn), "0010")

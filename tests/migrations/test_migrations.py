@@ -60,14 +60,14 @@ def test_the_migrations_make_the_tables_that_the_code_describes(empty: str) -> N
 
 def test_a_fresh_and_an_upgraded_database_are_identical(cluster: Cluster, empty: str) -> None:
     """Step by step, back to nothing and up again in one go: the dump is the same, byte for byte."""
-    config = migrate.config(None)  # type: ignore[arg-type]
+    config = migrate.make_config(None)  # type: ignore[arg-type]
     revisions = [one.revision for one in ScriptDirectory.from_config(config).walk_revisions()]
     for revision in reversed(revisions):
         migrate.upgrade(empty, revision)
     stepwise = dump_schema(cluster, empty)
     engine = make_engine(empty)
     with engine.begin() as conn:
-        command.downgrade(migrate.config(conn), "base")
+        command.downgrade(migrate.make_config(conn), "base")
     with engine.connect() as conn:
         left = conn.execute(
             text(
@@ -81,7 +81,7 @@ def test_a_fresh_and_an_upgraded_database_are_identical(cluster: Cluster, empty:
 
 
 def test_one_line_of_history() -> None:
-    config = migrate.config(None)  # type: ignore[arg-type]
+    config = migrate.make_config(None)  # type: ignore[arg-type]
     assert len(ScriptDirectory.from_config(config).get_heads()) == 1
 
 

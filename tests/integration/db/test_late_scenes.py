@@ -65,7 +65,7 @@ def test_items_that_were_published_anew_and_show_the_same_tell_nobody_twice(ledg
 def test_an_object_seen_twice_at_one_moment_keeps_its_identity_when_the_second_look_is_done_again(
     ledgers: Any,
 ) -> None:
-    first, second = sorted(["p1", "p2"], key=lambda name: str(scenes.scene_id(scene(0, 0, name))))
+    first, second = sorted(["p1", "p2"], key=lambda name: str(scenes.make_scene_id(scene(0, 0, name))))
     ledger = ledgers()
     arrive(ledger, first, Look((LAKE,)))
     arrive(ledger, second, Look((GROWN,)))

@@ -83,7 +83,7 @@ def group_of(url: str) -> tuple[Scene, Group]:
     profile = Profile("p", "p", "c", red, green, blue, low=0, high=255, gsd_m=GSD_M, clouds=clouds)
     watch = Watch("w", Instruction("segment it", ("bright",)), area, profile, url, NOW, min_polygon_m2=0)
     watch = replace(watch, max_failed_tiles=1.0)
-    leased = LeasedObservation(UUID(int=1), UUID(int=2), watch, 1)
+    leased = LeasedObservation(UUID(int=1), watch, 1)
     return scene, Group((leased,), frozenset({"127.0.0.1:*"}))
 
 

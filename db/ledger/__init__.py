@@ -1,0 +1,21 @@
+"""The queue of observations: leases on them, the outcomes of attempts, and what remains to be done."""
+
+from segwatch.db.ledger.leases import MAX_LOST_LEASES as MAX_LOST_LEASES
+from segwatch.db.ledger.leases import PROBE_SECONDS as PROBE_SECONDS
+from segwatch.db.ledger.leases import CircuitsOf as CircuitsOf
+from segwatch.db.ledger.leases import LeasedObservation as LeasedObservation
+from segwatch.db.ledger.leases import SceneLease as SceneLease
+from segwatch.db.ledger.leases import lease as lease
+from segwatch.db.ledger.leases import release as release
+from segwatch.db.ledger.leases import renew as renew
+from segwatch.db.ledger.outcomes import fail as fail
+from segwatch.db.ledger.outcomes import fail_held as fail_held
+from segwatch.db.ledger.outcomes import forgive as forgive
+from segwatch.db.ledger.outcomes import retry as retry
+from segwatch.db.ledger.outcomes import save as save
+from segwatch.db.ledger.outcomes import skip as skip
+from segwatch.db.ledger.progress import OpenWork as OpenWork
+from segwatch.db.ledger.progress import held_by_others as held_by_others
+from segwatch.db.ledger.progress import open_work as open_work
+from segwatch.db.ledger.progress import untouched as untouched
+from segwatch.db.ledger.progress import waiting as waiting
