@@ -1,4 +1,7 @@
-"""What may be leased now, and what is put back: a source or a machine that fails costs no scene an attempt."""
+"""Admission: which observations may be leased now, and giving back those whose source or machine failed.
+
+A failure of a source or machine costs no scene an attempt.
+"""
 
 from __future__ import annotations
 
@@ -12,16 +15,16 @@ from sqlalchemy import Connection, text
 from segwatch.db import circuits
 from segwatch.db.circuits import IS_BLOCKED, Blocked
 
-_LONGEST_WAIT_SECONDS = 3600.0
-#: A probe that was overtaken by another one is looked at again after it.
+_MAX_RETRY_SECONDS = 3600.0
+#: An observation that lets another one probe first is tried again after this time.
 _BEHIND_SECONDS = 0.2
 
-#: What nobody holds, need not wait after a failure, and depends on no circuit that is open or given up by the worker.
+#: Nobody holds it, its retry time has come, and no circuit that it needs is open or left alone by the worker.
 IS_FREE = f"""((o.state = 'pending' AND (o.not_before IS NULL OR o.not_before <= clock_timestamp()))
              OR (o.state = 'leased' AND o.lease_until < clock_timestamp()))
             AND NOT (o.circuits && CAST(:left_alone AS text[]))
             AND NOT EXISTS (SELECT 1 FROM segwatch.circuit c WHERE c.name = ANY(o.circuits) AND {IS_BLOCKED})"""  # noqa: S608
-#: All, or the watch's own and what is more urgent.
+#: Of all watches, or of one watch and more urgent ones.
 IS_ELIGIBLE = "(CAST(:watch AS text) IS NULL OR w.name = :watch OR o.priority > CAST(:above AS int))"
 
 _PRIORITY = text(
@@ -29,7 +32,7 @@ _PRIORITY = text(
     SELECT w.priority FROM segwatch.watch_head h JOIN segwatch.watch w ON w.id = h.revision_id WHERE h.name = :watch
     """
 )
-#: Its circuit is open: put back untried. It knows its circuits now, so that it is not taken again before they close.
+#: Give back untried what needs an open circuit, and store its circuits: it is not leased again before they close.
 _POSTPONE = text(
     """
     UPDATE segwatch.observation
@@ -39,7 +42,7 @@ _POSTPONE = text(
     WHERE id = ANY(CAST(:ids AS uuid[])) AND state = 'leased' AND lease_worker = :worker
     """
 )
-#: Something else waits for the same circuits that was not refused yet, or longer ago.
+#: Whether another observation waits for the same circuits that was never refused, or longer ago.
 _BEHIND = text(
     f"""
     SELECT EXISTS (
@@ -49,10 +52,10 @@ _BEHIND = text(
           AND (o.refused_at IS NULL OR o.refused_at < CAST(:refused_at AS timestamptz)))
     """  # noqa: S608 - parts of this file
 )
-#: ``alone``: others were served since it was refused last. It is counted only when that has gone on for long.
+#: ``alone``: others succeeded since its last refusal. The attempt counts only after that has gone on for ``patience``.
 _REFUSE = text(
     """
-    WITH told AS (
+    WITH refused AS (
         SELECT o.id, o.refused_at IS NOT NULL AND (
                    CASE WHEN :circuit = '' THEN EXISTS (
                        SELECT 1 FROM segwatch.observation n
@@ -64,7 +67,7 @@ _REFUSE = text(
     ), judged AS (
         SELECT o.id, t.alone,
                t.alone AND o.refused_since < clock_timestamp() - make_interval(secs => :patience) AS counted
-        FROM told t JOIN segwatch.observation o ON o.id = t.id
+        FROM refused t JOIN segwatch.observation o ON o.id = t.id
     )
     UPDATE segwatch.observation o
     SET state = CASE WHEN j.counted AND o.attempts >= :max_attempts THEN 'failed' ELSE 'pending' END,
@@ -108,18 +111,24 @@ def admit(
     refused_at: datetime | None,
     seconds: float,
 ) -> set[UUID]:
-    """Which of the observations that were just leased may be worked on; the others are put back.
+    """Choose the just leased observations that may be worked on, and give back the others.
 
     Parameters
     ----------
     wanted
-        The parameters they were leased by.
+        Parameters of the lease, from :func:`select`.
     needs
-        Circuits of each.
+        Names of the circuits that each observation needs.
     refused_at
-        When one of them was last refused: it probes only if no other is there that was not, or longer ago.
+        When one of them was last refused, UTC. It probes a circuit only if no observation waits that was never refused,
+        or longer ago.
     seconds
-        How long a probe is waited for.
+        Maximum wait for the outcome of a probe.
+
+    Returns
+    -------
+    set[UUID]
+        Ids of the admitted observations.
     """
     left_alone = set(wanted["left_alone"])
     every = {name for names in needs.values() for name in names}
@@ -171,23 +180,24 @@ def refuse(
     asked_seconds: float = 0.0,
     patience_seconds: float,
 ) -> bool:
-    """Put an observation back whose source or machine failed. The attempt is not counted.
+    """Give back an observation whose source or machine failed, without counting the attempt.
 
-    Only where this goes on for ``patience_seconds`` while others are served, the scene itself is to blame after all,
-    and each further attempt counts. What is refused while others are served waits ``retry_seconds``, doubled by every
-    refusal, at most an hour.
+    If this goes on for ``patience_seconds`` while others succeed, the scene is to blame and further attempts count. An
+    observation refused while others succeed waits ``retry_seconds``, doubled with each refusal, at most an hour.
 
     Parameters
     ----------
     circuit
-        That opened; empty where the failure says nothing about other scenes.
+        Name of the circuit that opened; empty if the failure says nothing about other scenes.
     needs
-        Circuits of the observation.
+        Names of the circuits that the observation needs.
+    asked_seconds
+        Minimum wait that the source asked for (``Retry-After``).
 
     Returns
     -------
     bool
-        False when the lease was lost and nothing changed.
+        False if the lease was lost and nothing was recorded.
     """
     values = {
         "id": observation_id,
@@ -198,7 +208,7 @@ def refuse(
         "max_attempts": max_attempts,
         "retry_seconds": retry_seconds,
         "asked": asked_seconds,
-        "longest": _LONGEST_WAIT_SECONDS,
+        "longest": _MAX_RETRY_SECONDS,
         "patience": patience_seconds,
     }
     return conn.execute(_REFUSE, values).rowcount == 1

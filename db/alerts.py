@@ -1,4 +1,4 @@
-"""What people do about alerts: acknowledge, snooze, resolve, reopen. Every mark is kept; the last one holds."""
+"""Marks on alerts: acknowledge, snooze, resolve, reopen. Every mark is kept; the last one is in force."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ class Mark(enum.StrEnum):
     """What somebody did about an alert."""
 
     ACKNOWLEDGED = "acknowledged"
-    """Somebody looks after it."""
+    """Somebody is dealing with it."""
     SNOOZED = "snoozed"
-    """Messages about the object wait until a time."""
+    """Messages about the object wait until a given time."""
     RESOLVED = "resolved"
     """Nothing is left to do."""
     REOPENED = "reopened"
@@ -45,7 +45,9 @@ _ADD = text(
     VALUES (:id, :alert_id, :track_id, :ordinal, :mark, :person, :note, :until)
     """
 )
-_SEEN = text("UPDATE segwatch.alert SET escalate_at = NULL WHERE id = :id AND escalate_at IS NOT NULL")
+_CANCEL_ESCALATION = text(
+    "UPDATE segwatch.alert SET escalate_at = NULL WHERE id = :id AND escalate_at IS NOT NULL"
+)
 
 
 def mark(
@@ -57,14 +59,26 @@ def mark(
     note: str = "",
     until: datetime | None = None,
 ) -> bool:
-    """Mark an alert; False when the very same mark holds already. What somebody has marked escalates no more.
+    """Mark an alert, which also cancels its escalation. Repeating the last mark changes nothing.
+
+    Parameters
+    ----------
+    person
+        Who marks it.
+    until
+        End of a snooze, UTC; for ``SNOOZED`` only.
+
+    Returns
+    -------
+    bool
+        False if the same mark was in force already.
 
     Raises
     ------
     NotFound
-        There is no such alert.
+        No alert has this id.
     MarkRefused
-        Nobody is named, a text is too long, or a time is missing, past, ten years off or out of place.
+        ``person`` is empty, a text is too long, or ``until`` is missing, not allowed, past or over ten years ahead.
     """
     person = person.strip()
     if not person or len(person) > LONGEST_TEXT or len(note) > LONGEST_TEXT:
@@ -104,7 +118,7 @@ def mark(
         "until": until,
     }
     conn.execute(_ADD, row)
-    conn.execute(_SEEN, {"id": alert_id})
+    conn.execute(_CANCEL_ESCALATION, {"id": alert_id})
     return True
 
 
@@ -124,7 +138,7 @@ _CHANGES = text(
 def changes(
     conn: Connection, watch: str, since: datetime | None = None, until: datetime | None = None
 ) -> Iterator[tuple[Change, BaseGeometry]]:
-    """Every change of a watch that holds, in the order in which it was recorded, with the changed ground."""
+    """Iterate over the changes of a watch that hold, in order of recording, each with its geometry (EPSG:4326)."""
     for row in conn.execution_options(yield_per=1000).execute(
         _CHANGES, {"watch": watch, "since": since, "until": until}
     ):
@@ -145,5 +159,5 @@ def changes(
 
 
 def unknown(alert_id: UUID) -> NotFound:
-    """What is said of an alert that is not there, and of one that the asker may not know of."""
+    """Build the error for an alert that does not exist or that the reader may not see."""
     return NotFound(f"there is no alert {alert_id}; `segwatch alert list WATCH` shows them")

@@ -1,8 +1,8 @@
-"""Circuits: an outage of a source is found once, told, and tried again by one scene at a time.
+"""Circuit breakers of imagery sources, shared by all workers through the ledger.
 
-A circuit opens with the first failure. While it is open, nothing that depends on it is leased. Once its rest is over it
-is half open: one worker's scene probes it, the others go on waiting. The probe's answer closes it, its failure doubles
-the rest. A probe whose worker is killed is given up after a while, and another one takes its place.
+The first failure opens a circuit: observations that need it are not leased. After the retry time it is half open: one
+worker's scene probes it while the others wait. Success closes the circuit, failure doubles the time to the next probe.
+If the probing worker is killed, another one may probe after a while.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from datetime import datetime
 
 from sqlalchemy import Connection, text
 
-#: The shortest and the longest rest, seconds.
-_SHORTEST_REST_SECONDS = 0.5
-_LONGEST_REST_SECONDS = 900.0
+#: Limits of the time from a failure to the next probe.
+_MIN_OPEN_SECONDS = 0.5
+_MAX_OPEN_SECONDS = 900.0
 
-#: Of ``segwatch.circuit c``: nobody but the prober may try it now.
+#: Whether the circuit ``segwatch.circuit c`` may not be tried now by this worker.
 IS_BLOCKED = """(c.failures > 0 AND (c.retry_at > clock_timestamp()
                 OR (c.probe_until > clock_timestamp() AND c.probe_worker <> :worker)))"""
 
@@ -36,7 +36,7 @@ _PROBE = text(
     WHERE name = ANY(CAST(:names AS text[])) AND failures > 0
     """
 )
-#: What fails together counts once: the rest that began with the first failure holds for all.
+#: Failures at the same time count once: the retry time set by the first one stays.
 _FAILED = text(
     """
     INSERT INTO segwatch.circuit AS c (name, failures, opened_at, retry_at, error)
@@ -53,7 +53,7 @@ _FAILED = text(
                      :longest, :first * power(2.0, least(c.failures, 20)) * :jitter))) END)
     """
 )
-_ANSWERED = text(
+_SUCCEEDED = text(
     """
     UPDATE segwatch.circuit
     SET failures = 0, opened_at = NULL, retry_at = NULL, probe_worker = NULL, probe_until = NULL, error = NULL,
@@ -92,22 +92,22 @@ _OPEN = text(
 
 @dataclass(frozen=True, slots=True)
 class OpenCircuit:
-    """A source that failed and is left alone for a while; times UTC."""
+    """A source that failed and is not tried for a while; times UTC."""
 
     name: str
     """See :mod:`segwatch.geo.sources.http.circuits`."""
     failures: int
-    """In a row."""
+    """Failures in a row."""
     opened_at: datetime
     retry_at: datetime
     error: str | None
     waiting: int
-    """Observations that are known to wait for it."""
+    """Number of observations known to wait for it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Blocked:
-    """Why something may not be tried now."""
+    """A circuit that blocks an observation, and the error that opened it."""
 
     name: str
     error: str | None
@@ -116,9 +116,12 @@ class Blocked:
 def check_circuits(
     conn: Connection, worker: str, names: Collection[str]
 ) -> tuple[dict[str, Blocked], frozenset[str]]:
-    """Which of these a worker must not use now, and which it would be the first to probe.
+    """Check circuits for a worker, locking the open ones until the transaction ends.
 
-    They are locked until the transaction ends.
+    Returns
+    -------
+    tuple
+        Circuits that block the worker, by name; and names of half-open circuits that it would be the first to probe.
     """
     if not names:
         return {}, frozenset()
@@ -128,7 +131,7 @@ def check_circuits(
 
 
 def start_probe(conn: Connection, worker: str, names: Collection[str], seconds: float) -> None:
-    """Let a worker try half-open circuits; the others wait for ``seconds``, or until the outcome is recorded."""
+    """Let a worker probe half-open circuits; others wait for ``seconds`` or until the outcome is recorded."""
     conn.execute(_PROBE, {"names": sorted(names), "worker": worker, "seconds": seconds})
 
 
@@ -141,30 +144,30 @@ def failed(
     asked_seconds: float = 0.0,
     jitter: float = 1.0,
 ) -> None:
-    """Record a failure: the circuit is open, for ``first_seconds`` at first, doubled by each probe that fails.
+    """Record a failure, which opens the circuit for ``first_seconds``, doubled with each failed probe.
 
-    ``asked_seconds`` is how long the source itself asks to be left alone.
+    ``asked_seconds`` is the minimum wait that the source asked for (``Retry-After``); ``jitter`` scales the wait.
     """
     values = {"name": name, "error": error, "first": first_seconds, "asked": asked_seconds, "jitter": jitter}
-    limits = {"shortest": _SHORTEST_REST_SECONDS, "longest": _LONGEST_REST_SECONDS}
+    limits = {"shortest": _MIN_OPEN_SECONDS, "longest": _MAX_OPEN_SECONDS}
     conn.execute(_FAILED, values | limits)
 
 
 def answered(conn: Connection, names: Collection[str]) -> int:
-    """Record that these work; how many were open."""
-    return conn.execute(_ANSWERED, {"names": sorted(names)}).rowcount
+    """Record that sources work, which closes their circuits; returns how many were open."""
+    return conn.execute(_SUCCEEDED, {"names": sorted(names)}).rowcount
 
 
 def release(conn: Connection, worker: str) -> None:
-    """Give up the probes of a worker without an outcome; another worker may probe at once."""
+    """Give up the probes of a worker without an outcome, so that another worker may probe at once."""
     conn.execute(_RELEASE, {"worker": worker})
 
 
 def try_now(conn: Connection, watch: str) -> int:
-    """Let the circuits that observations of a watch wait for be probed at once; how many."""
+    """Allow an immediate probe of the circuits that observations of a watch wait for; returns how many."""
     return conn.execute(_TRY_NOW, {"watch": watch}).rowcount
 
 
 def open_now(conn: Connection, watch: str | None = None) -> list[OpenCircuit]:
-    """Circuits that are open: all, or those that observations of a watch wait for."""
+    """List the open circuits: all, or those that observations of a watch wait for."""
     return [OpenCircuit(*row) for row in conn.execute(_OPEN, {"watch": watch})]

@@ -1,7 +1,7 @@
-"""Watches as JSON: what is stored in ``watch.definition`` reads back as the same value.
+"""Conversion between Python values and what PostgreSQL stores: watches as JSON, geometries as hex EWKB.
 
-The field types of the dataclasses decide how each value is written and read, so a field added there needs
-no change here, and 500 and 500.0 are the same definition.
+The field types of the dataclasses decide how a watch is written and read, so a new field needs no change here, and 500
+and 500.0 make the same definition.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ from segwatch.geo.types.watch import Watch
 
 
 def dump_watch(watch: Watch) -> dict[str, Any]:
-    """JSON-ready mapping with every field; geometries as WKB hex, so that no digit is lost."""
+    """Convert a watch to a mapping for JSON with every field; geometries as hex WKB, which keeps every digit."""
     document: dict[str, Any] = _dump(watch, Watch)
     return document
 
 
 def load_watch(document: Mapping[str, Any]) -> Watch:
-    """The watch that :func:`dump_watch` wrote. A field that is missing takes its default.
+    """Convert back what :func:`dump_watch` returned; a missing field takes its default.
 
     Raises
     ------
     CodecError
-        The document was written by another version of segwatch or changed by hand.
+        Another version of segwatch wrote the document, or somebody edited it.
     """
     try:
         watch: Watch = _load(document, Watch)
@@ -57,13 +57,13 @@ def load_watch(document: Mapping[str, Any]) -> Watch:
 
 
 def load_profile(document: Mapping[str, Any]) -> Profile:
-    """The ``profile`` part of a watch's document."""
+    """Convert back the ``profile`` of a watch's document."""
     profile: Profile = _load(document, Profile)
     return profile
 
 
 def dump_profile(profile: Profile) -> dict[str, Any]:
-    """What :func:`load_profile` reads."""
+    """Convert a profile to a mapping for JSON."""
     document: dict[str, Any] = _dump(profile, Profile)
     return document
 
@@ -126,12 +126,12 @@ def to_ewkb(geometry: BaseGeometry) -> str:
 
 
 def from_ewkb(value: Any) -> BaseGeometry:
-    """A geometry column as psycopg returns it (hex EWKB)."""
+    """Convert a geometry column as psycopg returns it (hex EWKB, EPSG:4326) to a geometry."""
     return shapely.from_wkb(value if isinstance(value, bytes) else str(value))
 
 
 def load_track_state(row: Any) -> TrackState:
-    """A row that has the columns of ``track_state`` and the track's target."""
+    """Convert a row with the columns of ``track_state`` and the track's target."""
     return TrackState(
         track_id=row.track_id,
         target=row.target,

@@ -1,9 +1,9 @@
-"""Corrections of alerts: what was told does not hold after all, or holds again.
+"""Corrections of alerts: retracting those that do not hold, and reinstating those that hold again.
 
-An alert stops holding when a later scene disproves its change or a review rejects its object, and holds again once
-neither is so. Either way the feeds get a correction (``alert_correction``) and every channel that was told gets a
-message, once for each turn: whether one is due is read from the last correction, so that a rejected object whose change
-is then disproved, too, is retracted once.
+An alert is retracted when a later scene disproves its change or a review rejects its object, and reinstated once
+neither is the case. Feeds get a row of ``alert_correction``, and every notified channel gets a message, once per
+transition: the last correction decides whether one is due, so that a rejected object whose change is then disproved is
+retracted once.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from segwatch.db.ids import make_id
 from segwatch.db.publishing import Turn, notify
 from segwatch.geo.types.watch import AlertRule
 
-#: Why a delivery was given up without an attempt; what says so comes back when the rejection is taken back.
+#: Error of deliveries given up by a rejection; they are sent after all when the rejection is reversed.
 _REJECTED = "the object was rejected in review"
 
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """Why alerts do not hold any more."""
+    """Why alerts are retracted."""
 
     code: str
     """For programs: ``later scene`` or ``rejected``."""
@@ -41,11 +41,11 @@ LATER_SCENE = Reason("later scene", "A later scene shows that the change did not
 
 
 def rejection_reason(words: str) -> Reason:
-    """The object was rejected for a reason that the reviewer gave."""
+    """Build the reason for retracting alerts about a rejected object, from the words of the reviewer."""
     return Reason("rejected", words)
 
 
-#: What no digest has told yet needs no correction: it is taken out, or put back.
+#: Alerts that no digest has announced need no correction: they are withdrawn from it, or put back.
 _TAKE_OUT = text(
     """
     UPDATE segwatch.delivery d SET state = 'withdrawn'
@@ -54,14 +54,14 @@ _TAKE_OUT = text(
       AND d.digest_at IS NOT NULL AND d.digest_id IS NULL AND d.state = 'pending'
     """
 )
-#: What was not sent yet about a rejected object is not sent any more, and nobody else is told instead. A message that
-#: is being sent, or retracts something, stays.
-_SILENCE = text(
+#: Give up unsent messages about a rejected object and its escalation. Messages that are being sent, and retractions,
+#: stay.
+_GIVE_UP = text(
     """
     WITH about AS (
         SELECT a.id FROM segwatch.alert a JOIN segwatch.change c ON c.id = a.change_id
         WHERE c.track_id = :track_id
-    ), unheard AS (
+    ), calmed AS (
         UPDATE segwatch.alert a SET escalate_at = NULL FROM about
         WHERE a.id = about.id AND a.escalate_at IS NOT NULL
     )
@@ -71,7 +71,7 @@ _SILENCE = text(
       AND coalesce(d.lease_until, '-infinity') < clock_timestamp() AND d.payload ->> 'type' <> :retracted
     """
 )
-_SILENCED = text(
+_GIVEN_UP = text(
     """
     SELECT d.id, a.revision_id, a.rule, d.digest_at IS NOT NULL AND d.digest_id IS NULL AS digest
     FROM segwatch.alert a
@@ -89,8 +89,8 @@ _PUT_BACK = text(
     WHERE id = :id
     """
 )
-#: Only alerts that this turns round: what the feeds said last is something else.
-_NOTE = text(
+#: Only alerts whose last correction says otherwise.
+_RECORD = text(
     """
     INSERT INTO segwatch.alert_correction (alert_id, ordinal, kind, recorded_at)
     SELECT a.id, 1 + coalesce(l.ordinal, 0), :kind, :now
@@ -105,21 +105,21 @@ _NOTE = text(
     RETURNING alert_id
     """
 )
-#: The message sent last to each channel of some alerts, and whether the channel may have got any of them.
-_SAID = text(
+#: Last message to each channel of some alerts, and whether the channel may have received any message about them.
+_LAST_MESSAGES = text(
     """
     SELECT DISTINCT ON (d.alert_id, d.channel)
            d.alert_id, d.channel, d.ordinal, d.payload, d.track_id, a.revision_id, a.rule,
-           d.digest_at IS NOT NULL AND d.digest_id IS NULL AS untold,
+           d.digest_at IS NOT NULL AND d.digest_id IS NULL AS in_digest,
            EXISTS (SELECT 1 FROM segwatch.delivery e LEFT JOIN segwatch.delivery m ON m.id = e.digest_id
                    WHERE e.alert_id = d.alert_id AND e.channel = d.channel
-                     AND (e.attempts > 0 OR e.delivered_at IS NOT NULL OR m.attempts > 0)) AS heard
+                     AND (e.attempts > 0 OR e.delivered_at IS NOT NULL OR m.attempts > 0)) AS notified
     FROM segwatch.alert a JOIN segwatch.delivery d ON d.alert_id = a.id
     WHERE a.id = ANY(CAST(:ids AS uuid[]))
     ORDER BY d.alert_id, d.channel, d.ordinal DESC
     """
 )
-#: Each watch revision that raised some of these alerts, and the one in force.
+#: Watch revisions that raised these alerts, each with the current revision.
 _REVISIONS = text(
     """
     SELECT w.id, w.definition, n.definition AS in_force
@@ -132,64 +132,64 @@ _CHANGES = text(
     " WHERE c.track_id = :track_id AND c.retracted_at IS NULL"
 )
 
-_Turns = Mapping[tuple[UUID, str], Turn]
+_SendTimes = Mapping[tuple[UUID, str], Turn]
 
 
 def retract(
     conn: Connection, changes: Sequence[UUID], turn: Callable[[AlertRule], Turn], now: datetime
 ) -> None:
-    """Take back the alerts about changes that a later scene has disproved; the changes are marked so already."""
+    """Retract the alerts about changes that a later scene disproved; the changes are marked as retracted already."""
     conn.execute(_TAKE_OUT, {"ids": list(changes)})
-    noted = _note(conn, changes, "retracted", now)
-    _tell(conn, noted, messages.RETRACTED, _turns(conn, changes, turn), now, LATER_SCENE)
+    noted = _record(conn, changes, "retracted", now)
+    _queue(conn, noted, messages.RETRACTED, _send_times(conn, changes, turn), now, LATER_SCENE)
 
 
 def reinstate(
     conn: Connection, changes: Sequence[UUID], turn: Callable[[AlertRule], Turn], now: datetime
 ) -> None:
-    """Say of alerts that were taken back that they hold again, where they do: not while their object is rejected."""
-    turns = _turns(conn, changes, turn)
-    for row in conn.execute(_SILENCED, {"ids": list(changes), "reason": _REJECTED}).all():
-        at = turns[row.revision_id, row.rule]
+    """Reinstate retracted alerts about changes that hold again, except while their object is rejected."""
+    send_times = _send_times(conn, changes, turn)
+    for row in conn.execute(_GIVEN_UP, {"ids": list(changes), "reason": _REJECTED}).all():
+        at = send_times[row.revision_id, row.rule]
         due = at.digest_at or at.not_before if row.digest else at.not_before
         conn.execute(_PUT_BACK, {"id": row.id, "at": due, "now": now})
-    noted = _note(conn, changes, "reinstated", now)
-    _tell(conn, noted, messages.REINSTATED, turns, now)
+    noted = _record(conn, changes, "reinstated", now)
+    _queue(conn, noted, messages.REINSTATED, send_times, now)
 
 
 def record_update(conn: Connection, changes: Sequence[UUID], now: datetime) -> None:
-    """Say in the feeds that the ground of some changes is another one; of what does not hold nothing is said."""
-    _note(conn, changes, "updated", now)
+    """Record in the feeds that the geometry of changes was updated; retracted alerts are left out."""
+    _record(conn, changes, "updated", now)
 
 
 def retract_object(
     conn: Connection, track_id: UUID, turn: Callable[[AlertRule], Turn], now: datetime, why: str
 ) -> None:
-    """Take back every alert about an object; its verdict is recorded already."""
+    """Retract every alert about a rejected object; the verdict is recorded already."""
     changes = list(conn.execute(_CHANGES, {"track_id": track_id}).scalars())
-    silence = {"track_id": track_id, "reason": _REJECTED, "retracted": messages.RETRACTED}
-    conn.execute(_SILENCE, silence)
-    noted = _note(conn, changes, "retracted", now)
-    turns = _turns(conn, changes, turn)
-    _tell(conn, noted, messages.RETRACTED, turns, now, rejection_reason(why), only_heard=True)
+    values = {"track_id": track_id, "reason": _REJECTED, "retracted": messages.RETRACTED}
+    conn.execute(_GIVE_UP, values)
+    noted = _record(conn, changes, "retracted", now)
+    send_times = _send_times(conn, changes, turn)
+    _queue(conn, noted, messages.RETRACTED, send_times, now, rejection_reason(why), only_notified=True)
 
 
 def reinstate_object(
     conn: Connection, track_id: UUID, turn: Callable[[AlertRule], Turn], now: datetime
 ) -> None:
-    """Say again what :func:`retract_object` took back; the verdict that replaces the rejection is recorded already."""
+    """Reinstate the alerts that :func:`retract_object` retracted; the new verdict is recorded already."""
     reinstate(conn, list(conn.execute(_CHANGES, {"track_id": track_id}).scalars()), turn, now)
 
 
-def _note(conn: Connection, changes: Sequence[UUID], kind: str, now: datetime) -> list[UUID]:
+def _record(conn: Connection, changes: Sequence[UUID], kind: str, now: datetime) -> list[UUID]:
     values = {"ids": list(changes), "kind": kind, "now": now}
-    return sorted(conn.execute(_NOTE, values).scalars())
+    return sorted(conn.execute(_RECORD, values).scalars())
 
 
-def _turns(conn: Connection, changes: Sequence[UUID], turn: Callable[[AlertRule], Turn]) -> _Turns:
-    """When the rules that alerted about changes may speak now, by watch revision and name.
+def _send_times(conn: Connection, changes: Sequence[UUID], turn: Callable[[AlertRule], Turn]) -> _SendTimes:
+    """Compute the earliest send time of each rule that alerted, by watch revision and rule name.
 
-    Hours are those of the rule in force; of a rule that is there no more, its own.
+    The quiet hours are those of the current rule; of a rule that was removed, its own.
     """
     found: dict[tuple[UUID, str], Turn] = {}
     for row in conn.execute(_REVISIONS, {"ids": list(changes)}).all():
@@ -198,46 +198,46 @@ def _turns(conn: Connection, changes: Sequence[UUID], turn: Callable[[AlertRule]
     return found
 
 
-def _tell(
+def _queue(
     conn: Connection,
     alerts: Sequence[UUID],
     kind: str,
-    turns: _Turns,
+    send_times: _SendTimes,
     now: datetime,
     reason: Reason | None = None,
     *,
-    only_heard: bool = False,
+    only_notified: bool = False,
 ) -> None:
-    """A further message about each of these alerts to its channels; to what was not told yet in a digest, none.
+    """Queue a further message about each alert to its channels, except for alerts that wait for their digest.
 
-    ``only_heard`` leaves out channels that cannot have got anything. That an alert holds again is said to those who
-    were told that it does not.
+    ``only_notified`` leaves out channels that cannot have received anything. A reinstatement goes to channels whose
+    last message was a retraction.
     """
-    told: dict[UUID, tuple[UUID, str, Mapping[str, Any]]] = {}
-    for said in conn.execute(_SAID, {"ids": list(alerts)}).all():
-        data = {name: value for name, value in said.payload["data"].items() if name not in {"reason", "note"}}
+    queued: dict[UUID, tuple[UUID, str, Mapping[str, Any]]] = {}
+    for last in conn.execute(_LAST_MESSAGES, {"ids": list(alerts)}).all():
+        data = {name: value for name, value in last.payload["data"].items() if name not in {"reason", "note"}}
         if reason is not None:
             data |= {"reason": reason.code, "note": reason.words}
-        told[said.alert_id] = (said.alert_id, kind, data)
-        unheard = only_heard and not said.heard
+        queued[last.alert_id] = (last.alert_id, kind, data)
+        not_notified = only_notified and not last.notified
         if (
-            said.untold
-            or unheard
-            or (kind == messages.REINSTATED and said.payload["type"] != messages.RETRACTED)
+            last.in_digest
+            or not_notified
+            or (kind == messages.REINSTATED and last.payload["type"] != messages.RETRACTED)
         ):
             continue
-        ordinal = said.ordinal + 1
-        identity = make_id("delivery", said.alert_id, said.channel, ordinal)
+        ordinal = last.ordinal + 1
+        identity = make_id("delivery", last.alert_id, last.channel, ordinal)
         row = {
             "id": identity,
-            "alert_id": said.alert_id,
-            "channel": said.channel,
+            "alert_id": last.alert_id,
+            "channel": last.channel,
             "ordinal": ordinal,
             "idempotency_key": str(identity),
             "payload": messages.build_message(kind, identity, data, now),
             "state": "pending",
-            "track_id": said.track_id,
-            "next_attempt_at": turns[said.revision_id, said.rule].not_before,
+            "track_id": last.track_id,
+            "next_attempt_at": send_times[last.revision_id, last.rule].not_before,
         }
         conn.execute(insert(tables.delivery).values(row).on_conflict_do_nothing())
-    notify(conn, list(told.values()))
+    notify(conn, list(queued.values()))

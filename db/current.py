@@ -18,7 +18,7 @@ from pathlib import Path
 
 from sqlalchemy import Table
 from sqlalchemy.dialects import postgresql
-from sqlalchemy.schema import CreateIndex, CreateTable
+from sqlalchemy.schema import CreateIndex, CreateTable, DDLElement
 
 from segwatch.db.tables import metadata
 
@@ -52,8 +52,10 @@ def _render_module(name: str) -> str:
 
 def _render(table: Table) -> Iterator[str]:
     indexes = sorted(table.indexes, key=lambda one: str(one.name))
-    for part in (CreateTable(table), *map(CreateIndex, indexes)):
-        lines = str(part.compile(dialect=postgresql.dialect())).strip().replace("\t", "    ").splitlines()
+    parts: list[DDLElement] = [CreateTable(table), *map(CreateIndex, indexes)]
+    dialect = postgresql.dialect()  # type: ignore[no-untyped-call]
+    for part in parts:
+        lines = str(part.compile(dialect=dialect)).strip().replace("\t", "    ").splitlines()
         yield "\n".join(line.rstrip() for line in lines if line.strip()) + ";"
 
 

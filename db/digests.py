@@ -1,4 +1,4 @@
-"""Digests: alerts that a rule collects for a channel become one message once their time has come."""
+"""Digests: one message with the alerts that a rule collected for a channel, written when it is due."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from sqlalchemy.dialects.postgresql import insert
 from segwatch.db import messages, mutexes, tables
 from segwatch.db.ids import make_id
 
-#: What is being retracted just now is locked, and left for the next look. A snoozed object's alerts come afterwards.
+#: Alerts that are being retracted are locked and left for the next run; those of snoozed objects wait.
 _DUE = text(
     """
     SELECT d.id, d.channel, a.rule, w.name AS watch, d.payload #>> '{data,target}' AS target,
@@ -30,11 +30,11 @@ _DATA = text(
     SELECT payload -> 'data' AS data FROM segwatch.delivery WHERE id = ANY(CAST(:ids AS uuid[])) ORDER BY sequence
     """
 )
-_TOLD_WITH = text("UPDATE segwatch.delivery SET digest_id = :digest_id WHERE id = ANY(CAST(:ids AS uuid[]))")
+_ASSIGN = text("UPDATE segwatch.delivery SET digest_id = :digest_id WHERE id = ANY(CAST(:ids AS uuid[]))")
 
 
 def gather(conn: Connection) -> int:
-    """Write the digests that are due, in the caller's transaction; how many. None while another worker does."""
+    """Write the due digests in the caller's transaction; returns how many, 0 while another worker writes them."""
     # one at a time, so that two workers do not make two messages of one digest
     if not mutexes.try_lock(conn, "digest"):
         return 0
@@ -47,16 +47,16 @@ def gather(conn: Connection) -> int:
 
 def _write(conn: Connection, rows: Sequence[Row[Any]]) -> None:
     first = rows[0]
-    # an alert is in one digest only, so its first one names it, whoever writes it
+    # an alert is in one digest only, so the first alert identifies the digest whoever writes it
     identity = make_id("digest", first.id)
-    told = [messages.Told(row.target, row.kind, tuple(row.bbox)) for row in rows]
+    entries = [messages.Told(row.target, row.kind, tuple(row.bbox)) for row in rows]
     listed = conn.execute(_DATA, {"ids": [row.id for row in rows[: messages.MOST_LISTED]]}).scalars()
     row = {
         "id": identity,
         "channel": first.channel,
         "idempotency_key": str(identity),
-        "payload": messages.digest(identity, first.watch, first.rule, told, listed, first.now),
+        "payload": messages.digest(identity, first.watch, first.rule, entries, listed, first.now),
         "state": "pending",
     }
     conn.execute(insert(tables.delivery).values(row))
-    conn.execute(_TOLD_WITH, {"digest_id": identity, "ids": [row.id for row in rows]})
+    conn.execute(_ASSIGN, {"digest_id": identity, "ids": [row.id for row in rows]})

@@ -1,4 +1,4 @@
-"""What became of the last search of each watch's catalog: silence is told apart from "nothing new"."""
+"""Outcome of the last search of each watch's catalog, which tells an outage from "nothing new"."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from sqlalchemy import Connection, text
 
 from segwatch.geo.printable import clean
 
-_ANSWERED = text(
+_SUCCEEDED = text(
     """
     INSERT INTO segwatch.discovery AS d (watch_name, attempted_at, answered_at)
     SELECT name, clock_timestamp(), clock_timestamp() FROM segwatch.watch_head WHERE name = :watch
@@ -25,10 +25,10 @@ _FAILED = text(
 
 
 def answered(conn: Connection, watch: str) -> None:
-    """The catalog of a watch answered; of a watch that is not in the ledger nothing is kept."""
-    conn.execute(_ANSWERED, {"watch": watch})
+    """Record that the catalog of a watch answered; nothing is recorded for a watch that is not in the ledger."""
+    conn.execute(_SUCCEEDED, {"watch": watch})
 
 
 def failed(conn: Connection, watch: str, error: str) -> None:
-    """The search of a watch's catalog failed, for this reason."""
+    """Record that the search of a watch's catalog failed, and why."""
     conn.execute(_FAILED, {"watch": watch, "error": clean(error)})

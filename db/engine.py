@@ -1,4 +1,4 @@
-"""SQLAlchemy engines with the settings every segwatch connection relies on."""
+"""SQLAlchemy engines with the session settings that every segwatch connection relies on."""
 
 from __future__ import annotations
 
@@ -25,27 +25,27 @@ _OPTIONS = " ".join(
         "-c lock_timeout=60s",
         # a worker that hangs inside a transaction must not hold row locks for ever
         "-c idle_in_transaction_session_timeout=600s",
-        # a machine that is gone must not hold them for the two hours that TCP would wait; nothing to Unix sockets
+        # nor must a machine that is gone, for the two hours of TCP's default; ignored on Unix sockets
         "-c tcp_keepalives_idle=30 -c tcp_keepalives_interval=10 -c tcp_keepalives_count=3",
     )
 )
 _CONNECT_SECONDS = 10
-#: Seconds, and how often; for a server that is gone.
+#: Detect a server that is gone: seconds, and number of probes.
 _KEEPALIVES = {"keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3}
 
 
 def driver_url(url: str | URL) -> URL:
-    """The URL with the psycopg driver; ``postgresql://`` and ``postgres://`` are accepted.
+    """Convert a URL to one with the psycopg driver; accepts ``postgresql://`` and ``postgres://``.
 
     Raises
     ------
     DbError
-        Not a PostgreSQL URL.
+        The URL is invalid or not of PostgreSQL.
     """
     try:
         parsed = make_url(url)
     except (ArgumentError, ValueError):
-        # what could not be parsed may hold the password, also in the words of the error
+        # the text and the parser's message may contain the password
         raise DbError(
             "the database URL cannot be parsed; use postgresql://user@host:port/database, the port a number"
         ) from None
@@ -55,12 +55,12 @@ def driver_url(url: str | URL) -> URL:
 
 
 def for_libpq(url: str | URL) -> tuple[str, str | None]:
-    """The same database as programs of libpq name it: a connection string without the password, and the password.
+    """Convert a URL to a libpq connection string without password, and the password.
 
     Raises
     ------
     DbError
-        Not a PostgreSQL URL, or with an option that there is not.
+        The URL is invalid, not of PostgreSQL, or has an unknown option.
     """
     parsed = driver_url(url)
     _, arguments = parsed.get_dialect()().create_connect_args(parsed)
@@ -74,23 +74,23 @@ def for_libpq(url: str | URL) -> tuple[str, str | None]:
 
 @dataclass(frozen=True, slots=True)
 class ShortPatience:
-    """Limits of connections on which somebody waits for an answer."""
+    """Limits of connections that answer requests, where somebody waits."""
 
     connections: int
-    """All there are; who wants one more waits for a tenth of a second."""
+    """Size of the pool; a request waits at most 0.1 s for a connection."""
     statement_seconds: int
     connect_seconds: int = 3
     lost_seconds: int = 10
-    """After which a connection counts as lost whose other end acknowledges nothing."""
+    """Time without acknowledgement after which a connection counts as lost."""
 
     @property
     def options(self) -> str:
-        """For the server."""
+        """Session settings for the server."""
         return f"-c timezone=UTC -c statement_timeout={self.statement_seconds}s -c lock_timeout=2s"
 
     @property
     def connect_args(self) -> dict[str, int]:
-        """For libpq, which counts the last in milliseconds."""
+        """Options for libpq; ``tcp_user_timeout`` is in milliseconds."""
         return {
             "connect_timeout": self.connect_seconds,
             "keepalives_idle": 5,
@@ -108,18 +108,24 @@ def make_engine(
     patience: ShortPatience | None = None,
     settings: Mapping[str, str] = MappingProxyType({}),
 ) -> Engine:
-    """Engine on UTC, with timeouts on connecting, statements, locks and idle transactions.
+    """Make an engine on UTC, with timeouts on connecting, statements, locks and idle transactions.
 
-    ``read_only`` guards against oversights; what a role may do guards against people. ``patience`` is for servers on
-    whose answer somebody waits. ``settings`` are those that every session begins with, and goes back to.
-
-    Its errors show neither the values of statements nor rows: addresses of channels hold keys, and errors end in logs
+    Errors of the engine contain neither parameters nor rows: addresses of channels hold keys, and errors end up in logs
     and in Prefect's database.
+
+    Parameters
+    ----------
+    read_only
+        Start every transaction read-only. Protects against mistakes; only the role's rights protect against people.
+    patience
+        Short limits, for servers that answer requests; None = those of workers.
+    settings
+        Session settings that every session starts with and returns to.
 
     Raises
     ------
     DbError
-        Not a PostgreSQL URL.
+        The URL is invalid or not of PostgreSQL.
     """
     limits = _OPTIONS if patience is None else patience.options
     if read_only:
@@ -147,17 +153,17 @@ def make_engine(
 
 
 class _BoundedTimestamp(TimestamptzLoader):
-    """A time beyond the calendar of Python, as ``infinity`` is, becomes its first or last moment.
+    """Clamp times beyond Python's calendar, such as ``infinity``, to its first or last moment.
 
-    One such row must not keep all others from being read.
+    One such row must not make all others unreadable.
     """
 
     def load(self, data: Buffer) -> datetime:
         try:
             return super().load(data)
         except psycopg.DataError:
-            said = bytes(data)
-            early = said.endswith(b"BC") or said == b"-infinity"
+            written = bytes(data)
+            early = written.endswith(b"BC") or written == b"-infinity"
             return (datetime.min if early else datetime.max).replace(tzinfo=UTC)
 
 
@@ -166,11 +172,11 @@ def _bounded_times(connection: psycopg.Connection, _: object) -> None:
 
 
 def _without_rows(context: ExceptionContext) -> None:
-    """Take out of an error what the server adds to its message: it quotes the row that it refused."""
+    """Remove the details that the server adds to an error: they quote the refused row."""
     driver = context.original_exception
     if not isinstance(driver, psycopg.Error):
         return
-    for quoting in (driver.diag.message_detail, driver.diag.context):
+    for detail in (driver.diag.message_detail, driver.diag.context):
         for error in (driver, context.sqlalchemy_exception):
-            if quoting and error is not None:
-                error.args = tuple(str(one).replace(quoting, "(not shown)") for one in error.args)
+            if detail and error is not None:
+                error.args = tuple(str(one).replace(detail, "(not shown)") for one in error.args)

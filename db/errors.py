@@ -13,10 +13,11 @@ DbError
 ├── CodecError           a stored definition cannot be read
 ├── NotFound             a watch, scene or observation is not in the ledger
 │   └── UnknownWatch     no watch has this name
-├── LeaseLost            the lease ran out and the observation belongs to another worker, or is done
+├── LeaseLost            the lease expired, and another worker has the observation or has finished it
 ├── PublishConflict      an observation cannot be published in its present state
-├── MayWrite             a role that serves anyone who asks may do more than read
-├── TokenRefused         an access token that says too little or nothing sensible
+├── MayWrite             the role of a public server may do more than read
+├── TokenRefused         an access token cannot be made with this name, scope, watch or end
+├── MarkRefused          a mark on an alert lacks something or makes no sense
 └── ReviewRefused        a verdict about an object lacks something or makes no sense
 """
 
@@ -27,7 +28,7 @@ from sqlalchemy.exc import DBAPIError
 
 from segwatch.geo.printable import clean
 
-_LONGEST_WORDS = 1000
+_MAX_LENGTH = 1000
 
 
 class DbError(Exception):
@@ -71,7 +72,7 @@ class SchemaError(DbError):
 
 
 class MayWrite(DbError):
-    """A role that serves anyone who asks may do more than read."""
+    """The role of a public server may do more than read."""
 
 
 class CodecError(DbError):
@@ -90,7 +91,7 @@ class UnknownWatch(NotFound):
 
 
 class LeaseLost(DbError):
-    """The lease ran out and the observation belongs to another worker, or is done."""
+    """The lease expired, and another worker has the observation or has finished it."""
 
 
 class PublishConflict(DbError):
@@ -102,46 +103,46 @@ class ReviewRefused(DbError):
 
 
 class TokenRefused(DbError):
-    """An access token that cannot be named, may do nothing, or has ended already."""
+    """An access token cannot be made: its name is invalid or taken, it has no scope or watch, or its end is past."""
 
 
 class MarkRefused(DbError):
-    """A mark on an alert that says too little or too much."""
+    """A mark on an alert lacks something or makes no sense."""
 
 
 def words(error: BaseException) -> str:
-    """An exception in one line that can be stored and shown; of the database's own, what the server said first."""
+    """Describe an exception in one line without secrets; of database errors, the first line of the server's message."""
     if isinstance(error, DBAPIError) and error.orig is not None:
         error = error.orig
-    said = str(error)
+    message = str(error)
     if isinstance(error, psycopg.Error):
-        said = said.strip().partition("\n")[0]
-    line = " ".join(f"{type(error).__name__}: {said}".removesuffix(": ").split())
-    return clean(line, _LONGEST_WORDS)
+        message = message.strip().partition("\n")[0]
+    line = " ".join(f"{type(error).__name__}: {message}".removesuffix(": ").split())
+    return clean(line, _MAX_LENGTH)
 
 
-#: Classes and codes of SQLSTATE that tell of the server and not of what was asked: the connection (08), no disk,
-#: memory or connections left (53), a server that goes down or comes up (57P), its files (58), a standby that was
-#: promoted or not yet (25006), and what others held at the same time (40001, 40P01, 55P03).
-_AWAY = ("08", "53", "57P", "58", "25006", "40001", "40P01", "55P03")
+#: SQLSTATEs of a server that cannot work now, whatever the statement: connection errors (08), no disk, memory or
+#: connections left (53), shutting down or starting (57P), system errors (58), a read-only standby (25006), and
+#: conflicts with other transactions (40001, 40P01, 55P03).
+_UNAVAILABLE = ("08", "53", "57P", "58", "25006", "40001", "40P01", "55P03")
 
 
 def connection_lost(error: BaseException) -> bool:
-    """Whether the database was not there, or could not work: nothing is wrong with what was asked of it."""
+    """Tell whether the database was unreachable or unable to work, so that the statement may be tried again."""
     if isinstance(error, DBAPIError):
         if error.connection_invalidated:
             return True
         error = error.orig or error
     if not isinstance(error, psycopg.Error):
         return False
-    # what the server itself refuses has a state; a connection that is cut or not made has none
+    # errors of the server have a SQLSTATE; a failed or broken connection has none
     if error.sqlstate is None:
         return isinstance(error, psycopg.OperationalError)
-    return error.sqlstate.startswith(_AWAY)
+    return error.sqlstate.startswith(_UNAVAILABLE)
 
 
-#: What a database says that has another schema than this version of segwatch, or none.
-_LACKING = (
+#: Errors of a database without this version's schema.
+_MISSING = (
     psycopg.errors.InvalidSchemaName,
     psycopg.errors.UndefinedColumn,
     psycopg.errors.UndefinedFunction,
@@ -150,5 +151,5 @@ _LACKING = (
 
 
 def schema_lacking(error: BaseException) -> bool:
-    """Whether the database lacks a table, column or function that this version works with."""
-    return isinstance(error, DBAPIError) and isinstance(error.orig, _LACKING)
+    """Tell whether the database misses a table, column or function that this version needs."""
+    return isinstance(error, DBAPIError) and isinstance(error.orig, _MISSING)

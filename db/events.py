@@ -1,10 +1,10 @@
-"""Events of the world in the ledger: one row per revision; nothing that a feed once said is lost.
+"""Events in the ledger: one row per revision, so that nothing a feed published is lost.
 
-An event has as many names as its publishers give it: each message of a chain of alerts, each network that measured an
-earthquake. Entries with a name in common are revisions of one event, also where that becomes known later: then its rows
-come together under the name of the earliest message, or else the one that was recorded first. The newest by the
-publisher's own time holds, whatever order entries arrive in; a time ahead of ours counts as that of its receipt (see
-:mod:`segwatch.geo.clock`).
+Publishers give an event several names: each message of a chain of alerts has one, and each network that measured an
+earthquake. Entries that share a name are revisions of one event; if that turns out later, its rows are merged under the
+name of the earliest message, else under the name recorded first. The revision that is newest by the publisher's own
+time is current, whatever the order of arrival; a time in the future counts as that of its receipt
+(:mod:`segwatch.geo.clock`).
 """
 
 from __future__ import annotations
@@ -29,18 +29,18 @@ from segwatch.geo.types.event import Event, EventKind, EventLevel, EventName, Wi
 
 
 class Recorded(enum.StrEnum):
-    """What an event was to the ledger."""
+    """How :func:`record` changed the ledger."""
 
     NEW = "new"
     REVISED = "revised"
     UNCHANGED = "unchanged"
-    #: older than the revision that the ledger holds, as a cache between gives it
+    #: older than the current revision, such as from a cache
     STALE = "stale"
-    #: taken back before anything was said of it
+    #: withdrawn before it was ever reported
     WITHDRAWN = "withdrawn"
 
 
-#: Properties that no publisher said.
+#: Properties added by segwatch, not by a publisher.
 _OURS = frozenset({"digest", "believed_at"})
 _NEVER = datetime.min.replace(tzinfo=UTC)
 _COLUMNS = "source, external_id, revision, kind, title, occurred_at, geom, properties, recorded_at"
@@ -83,8 +83,8 @@ _NEWEST_OF_EACH = text(
     FROM segwatch.event ORDER BY source, external_id, recorded_at DESC
     """
 )
-#: When the very same was said of an event for the first time.
-_SAID_BEFORE = text(
+#: When the same content was recorded for the first time.
+_FIRST_RECORDED = text(
     """
     SELECT min(coalesce(CAST(properties ->> 'believed_at' AS timestamptz), recorded_at)) FROM segwatch.event
     WHERE source = :source AND external_id = :external_id AND properties ->> 'digest' = ANY(:digests)
@@ -103,7 +103,7 @@ _WITHDRAWN = text(
     WHERE withdrawn_at IS NOT NULL GROUP BY 1, 2
     """
 )
-#: All names of the events that one of the given names belongs to, the one that stays first.
+#: All names of the events that have one of the given names, the name to keep first.
 _RELATED = text(
     """
     SELECT n.source, n.external_id, n.event_source, n.event_external_id, n.since, n.withdrawn_at
@@ -111,8 +111,8 @@ _RELATED = text(
     WHERE (n.event_source, n.event_external_id) IN (
         SELECT k.event_source, k.event_external_id
         FROM segwatch.event_name k
-        JOIN unnest(CAST(:sources AS text[]), CAST(:ids AS text[])) AS told (source, external_id)
-          ON k.source = told.source AND k.external_id = told.external_id)
+        JOIN unnest(CAST(:sources AS text[]), CAST(:ids AS text[])) AS given (source, external_id)
+          ON k.source = given.source AND k.external_id = given.external_id)
     ORDER BY n.since NULLS LAST, n.recorded_at, n.source, n.external_id
     """
 )
@@ -125,8 +125,8 @@ _NAME = text(
         since = least(n.since, excluded.since), withdrawn_at = greatest(n.withdrawn_at, excluded.withdrawn_at)
     """
 )
-#: Revisions are named anew, as two events may have been told in the same words.
-_JOIN = text(
+#: Revisions get new names, as both events may have revisions of the same content.
+_MERGE = text(
     """
     UPDATE segwatch.event
     SET source = :source, external_id = :external_id,
@@ -136,82 +136,83 @@ _JOIN = text(
 )
 
 
-def record(conn: Connection, told: Event | Withdrawal) -> Recorded:
-    """Keep what a feed says of an event, if it is news; saying it again adds nothing."""
-    # one writer at a time: two polls that meet must not both take theirs for the newest
+def record(conn: Connection, entry: Event | Withdrawal) -> Recorded:
+    """Record an entry of a feed; an unchanged or outdated entry adds nothing."""
+    # one writer at a time: two concurrent polls must not both take theirs for the newest
     mutexes.lock(conn, "event")
-    if isinstance(told, Withdrawal):
-        return _withdraw(conn, told)
-    names = told.names or (EventName(told.source, told.external_id),)
+    if isinstance(entry, Withdrawal):
+        return _withdraw(conn, entry)
+    names = entry.names or (EventName(entry.source, entry.external_id),)
     name, withdrawn_at = _identify(conn, names)
     newest = _settled(conn, name, withdrawn_at)
-    told_at = _believable(conn, name, told)
-    if _is_before(told_at, withdrawn_at):
-        told = replace(told, cancelled=True)
+    updated_at = _clamp_update(conn, name, entry)
+    if _is_before(updated_at, withdrawn_at):
+        entry = replace(entry, cancelled=True)
     if newest is not None:
-        newest_at = _believed(newest)
-        if newest.digest == _digest_of(told):
+        newest_at = _update_time(newest)
+        if newest.digest == _digest_of(entry):
             return Recorded.UNCHANGED
-        if told_at and newest_at and told_at < newest_at:
+        if updated_at and newest_at and updated_at < newest_at:
             return Recorded.STALE
-    _add(conn, name, told, newest, told_at)
+    _add(conn, name, entry, newest, updated_at)
     return Recorded.NEW if newest is None else Recorded.REVISED
 
 
-def _believable(conn: Connection, name: dict[str, str], told: Event) -> datetime | None:
-    """When an event was updated; where that lies ahead, when the ledger was told so first."""
+def _clamp_update(conn: Connection, name: dict[str, str], event: Event) -> datetime | None:
+    """Return when an event was updated; if that is in the future, when this content was first recorded."""
     now: datetime = conn.execute(_NOW).scalar_one()
-    if told.updated_at is None or not is_ahead(told.updated_at, now, EVENT_TOLERANCE):
-        return told.updated_at
-    digests = [_digest_of(one) for one in (told, replace(told, cancelled=True))]
-    before: datetime | None = conn.execute(_SAID_BEFORE, name | {"digests": digests}).scalar_one()
+    if event.updated_at is None or not is_ahead(event.updated_at, now, EVENT_TOLERANCE):
+        return event.updated_at
+    digests = [_digest_of(one) for one in (event, replace(event, cancelled=True))]
+    before: datetime | None = conn.execute(_FIRST_RECORDED, name | {"digests": digests}).scalar_one()
     return before or now
 
 
-def _believed(row: Row[Any]) -> datetime | None:
-    """When a revision counts as updated."""
+def _update_time(row: Row[Any]) -> datetime | None:
+    """Return the update time by which revisions are ordered."""
     if row.believed_at is not None or row.updated_at is None:
         known: datetime | None = row.believed_at
         return known
     return believable(row.updated_at, row.recorded_at, EVENT_TOLERANCE)
 
 
-def _withdraw(conn: Connection, told: Withdrawal) -> Recorded:
+def _withdraw(conn: Connection, withdrawal: Withdrawal) -> Recorded:
     now: datetime = conn.execute(_NOW).scalar_one()
-    if is_ahead(told.withdrawn_at, now, EVENT_TOLERANCE):
-        told = replace(told, withdrawn_at=_withdrawn_first(conn, told.names) or now)
-    name, withdrawn_at = _identify(conn, told.names, withdrawn_at=told.withdrawn_at)
+    if is_ahead(withdrawal.withdrawn_at, now, EVENT_TOLERANCE):
+        known = _withdrawn_before(conn, withdrawal.names)
+        withdrawal = replace(withdrawal, withdrawn_at=known or now)
+    name, withdrawn_at = _identify(conn, withdrawal.names, withdrawn_at=withdrawal.withdrawn_at)
     before = conn.execute(_NEWEST, name).one_or_none()
     after = _settled(conn, name, withdrawn_at)
     if before is None or after is None:
         return Recorded.WITHDRAWN
     if before.digest != after.digest:
         return Recorded.REVISED
-    return Recorded.UNCHANGED if _is_before(_believed(before), told.withdrawn_at) else Recorded.STALE
+    return Recorded.UNCHANGED if _is_before(_update_time(before), withdrawal.withdrawn_at) else Recorded.STALE
 
 
-def _withdrawn_first(conn: Connection, names: Sequence[EventName]) -> datetime | None:
-    """When an event of these names was taken back, if it was: saying it again does not say it later."""
-    told = {"sources": [one.source for one in names], "ids": [one.external_id for one in names]}
-    times = [row.withdrawn_at for row in conn.execute(_RELATED, told) if row.withdrawn_at is not None]
+def _withdrawn_before(conn: Connection, names: Sequence[EventName]) -> datetime | None:
+    """Return the recorded withdrawal time of an event, if any: a repeated withdrawal does not move it."""
+    given = {"sources": [one.source for one in names], "ids": [one.external_id for one in names]}
+    times = [row.withdrawn_at for row in conn.execute(_RELATED, given) if row.withdrawn_at is not None]
     return max(times, default=None)
 
 
 def _settled(conn: Connection, name: dict[str, str], withdrawn_at: datetime | None) -> Row[Any] | None:
-    """What the ledger holds of an event, cancelled if it was taken back since it was said."""
+    """Load the current revision of an event, after cancelling it if it was withdrawn since."""
     newest = conn.execute(_NEWEST, name).one_or_none()
-    if newest is None or not _is_before(_believed(newest), withdrawn_at):
+    if newest is None or not _is_before(_update_time(newest), withdrawn_at):
         return newest
     event = _event(newest)
     if event.cancelled:
         return newest
-    # its time stays that of what was said, so that nothing older is taken for newer
-    _add(conn, name, replace(event, cancelled=True), newest, _believed(newest))
+    # keep its update time, so that no older entry passes for a newer one
+    _add(conn, name, replace(event, cancelled=True), newest, _update_time(newest))
     return conn.execute(_NEWEST, name).one()
 
 
-def _is_before(said_at: datetime | None, withdrawn_at: datetime | None) -> bool:
-    return said_at is not None and withdrawn_at is not None and said_at <= withdrawn_at
+def _is_before(updated_at: datetime | None, withdrawn_at: datetime | None) -> bool:
+    return updated_at is not None and withdrawn_at is not None and updated_at <= withdrawn_at
 
 
 def _add(
@@ -222,9 +223,9 @@ def _add(
     believed_at: datetime | None,
 ) -> None:
     digest = _digest_of(event)
-    # named after the one before: a feed that goes back to what it said once makes a third revision, not the first
+    # named after the previous one: a feed that returns to earlier content makes a third revision, not the first again
     revision = _digest(digest, newest.revision if newest else "")
-    # what is claimed stays; revisions are put in order by what can be believed of it
+    # the claimed time stays in the event; believed_at orders revisions
     claimed = event.updated_at
     believed = {"believed_at": believed_at.isoformat()} if believed_at and believed_at != claimed else {}
     row = {
@@ -242,28 +243,30 @@ def _add(
 def _identify(
     conn: Connection, names: Sequence[EventName], *, withdrawn_at: datetime | None = None
 ) -> tuple[dict[str, str], datetime | None]:
-    """Under which name the ledger keeps the event of these names, and when it was taken back, if it was."""
-    told = {"sources": [one.source for one in names], "ids": [one.external_id for one in names]}
-    related = conn.execute(_RELATED, told).all()
+    """Merge the events that have one of these names; returns the name to keep, and the withdrawal time if any."""
+    given = {"sources": [one.source for one in names], "ids": [one.external_id for one in names]}
+    related = conn.execute(_RELATED, given).all()
     known = [EventName(row.source, row.external_id, row.since) for row in related]
     dated = [one for one in (*names, *known) if one.since is not None]
-    # without times, the name that was recorded first stays
+    # without times, keep the name recorded first
     event = min(dated, key=lambda one: (one.since, one.source, one.external_id), default=[*known, *names][0])
     kept = {"source": event.source, "external_id": event.external_id}
     events = dict.fromkeys((row.event_source, row.event_external_id) for row in related)
-    _join(conn, list(events), event)
+    _merge(conn, list(events), event)
     held = {(row.source, row.external_id): row for row in related}
     of = {"event_source": event.source, "event_external_id": event.external_id}
     for one in (*known, *names):
         row = {"source": one.source, "external_id": one.external_id, "since": one.since}
-        if not _holds(held.get((one.source, one.external_id)), row | of | {"withdrawn_at": withdrawn_at}):
+        if not _is_recorded(
+            held.get((one.source, one.external_id)), row | of | {"withdrawn_at": withdrawn_at}
+        ):
             conn.execute(_NAME, row | of | {"withdrawn_at": withdrawn_at})
-    taken_back = [withdrawn_at, *(row.withdrawn_at for row in related)]
-    return kept, max(filter(None, taken_back), default=None)
+    withdrawals = [withdrawn_at, *(row.withdrawn_at for row in related)]
+    return kept, max(filter(None, withdrawals), default=None)
 
 
-def _holds(held: Row[Any] | None, wanted: dict[str, Any]) -> bool:
-    """Whether the ledger has a name already as it is to be."""
+def _is_recorded(held: Row[Any] | None, wanted: dict[str, Any]) -> bool:
+    """Tell whether a name is recorded already as wanted."""
     if held is None:
         return False
     same = (held.event_source, held.event_external_id) == (
@@ -275,8 +278,8 @@ def _holds(held: Row[Any] | None, wanted: dict[str, Any]) -> bool:
     return same and dated and (withdrawn_at is None or (held.withdrawn_at or _NEVER) >= withdrawn_at)
 
 
-def _join(conn: Connection, events: Sequence[tuple[str, str]], event: EventName) -> None:
-    """Bring the rows of several events together under one name; the newest of what they said holds."""
+def _merge(conn: Connection, events: Sequence[tuple[str, str]], event: EventName) -> None:
+    """Merge the rows of several events under one name; the newest revision is current."""
     if all(one == (event.source, event.external_id) for one in events):
         return
     newest = []
@@ -286,47 +289,47 @@ def _join(conn: Connection, events: Sequence[tuple[str, str]], event: EventName)
             newest.append(row)
         if (source, external_id) != (event.source, event.external_id):
             old = {"old_source": source, "old_external_id": external_id}
-            conn.execute(_JOIN, {"source": event.source, "external_id": event.external_id} | old)
+            conn.execute(_MERGE, {"source": event.source, "external_id": event.external_id} | old)
     if len(newest) < 2:
         return
     name = {"source": event.source, "external_id": event.external_id}
-    holds = max(newest, key=lambda row: (_believed(row) or row.recorded_at, row.recorded_at))
-    if holds.recorded_at != max(row.recorded_at for row in newest):
-        # what holds is what was recorded last
-        _add(conn, name, _event(holds), conn.execute(_NEWEST, name).one(), _believed(holds))
+    current = max(newest, key=lambda row: (_update_time(row) or row.recorded_at, row.recorded_at))
+    if current.recorded_at != max(row.recorded_at for row in newest):
+        # the current revision is the one recorded last, so record it again
+        _add(conn, name, _event(current), conn.execute(_NEWEST, name).one(), _update_time(current))
 
 
 def current(conn: Connection, kind: str | None = None) -> list[dict[str, Any]]:
-    """Every event as it is known today, newest first."""
+    """List every event as it is known now, newest first: rows for people, with ``place`` as WKT and all names."""
     names = _names(conn)
     rows = []
     for found in conn.execute(_CURRENT, {"kind": kind}).mappings():
         row = dict(found)
         longitude, latitude = centroid(from_ewkb(row.pop("geom")))
         row["place"] = f"POINT({round(longitude, 4):g} {round(latitude, 4):g})"
-        told = names[row["source"], row["external_id"]]
-        row["names"] = [f"{one.source}/{one.external_id}" for one in told]
+        known_as = names[row["source"], row["external_id"]]
+        row["names"] = [f"{one.source}/{one.external_id}" for one in known_as]
         rows.append(row)
     return rows
 
 
 def known(conn: Connection) -> list[Event]:
-    """Every event as it is known today with all of its names, by source and name.
+    """Load every event as it is known now with all of its names, by source and name.
 
-    One that was taken back was updated when that was said; a time that lies ahead is that of its receipt.
+    ``updated_at`` of a withdrawn event is the withdrawal time; a time in the future is replaced by that of its receipt.
     """
     names = _names(conn)
     withdrawn = {(row.event_source, row.event_external_id): row.at for row in conn.execute(_WITHDRAWN)}
     found = []
     for row in conn.execute(_NEWEST_OF_EACH):
         event, key = _event(row), (row.source, row.external_id)
-        times = filter(None, (_believed(row), withdrawn.get(key) if event.cancelled else None))
+        times = filter(None, (_update_time(row), withdrawn.get(key) if event.cancelled else None))
         found.append(replace(event, names=names[key], updated_at=max(times, default=None)))
     return found
 
 
 def _names(conn: Connection) -> dict[tuple[str, str], tuple[EventName, ...]]:
-    """Names by event."""
+    """Load the names of each event."""
     found: dict[tuple[str, str], tuple[EventName, ...]] = defaultdict(tuple)
     for row in conn.execute(_NAMES):
         found[row.event_source, row.event_external_id] += (EventName(row.source, row.external_id, row.since),)
@@ -334,10 +337,10 @@ def _names(conn: Connection) -> dict[tuple[str, str], tuple[EventName, ...]]:
 
 
 def _event(row: Any) -> Event:
-    said = {name: value for name, value in row.properties.items() if name not in _OURS}
+    values = {name: value for name, value in row.properties.items() if name not in _OURS}
     for name in ("updated_at", "ended_at"):
-        said[name] = datetime.fromisoformat(said[name]) if said.get(name) else None
-    said["level"] = EventLevel(said["level"]) if said.get("level") else None
+        values[name] = datetime.fromisoformat(values[name]) if values.get(name) else None
+    values["level"] = EventLevel(values["level"]) if values.get("level") else None
     return Event(
         source=row.source,
         external_id=row.external_id,
@@ -345,7 +348,7 @@ def _event(row: Any) -> Event:
         title=row.title,
         occurred_at=row.occurred_at,
         geometry=from_ewkb(row.geom),
-        **said,
+        **values,
     )
 
 

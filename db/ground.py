@@ -1,8 +1,8 @@
-"""Ground that a series has seen clearly: for each observation what it was the first to see.
+"""Observed ground of a series: for each observation, the part of its footprint that it was the first to observe.
 
-The rows of a series are disjoint, and what had been seen before an observation is the union of the rows of those
-before it. A scene in its turn reads only the rows that meet its footprint, and adds one where it sees new ground; a
-late one makes those of everything that is folded again anew.
+The parts of a series are disjoint; the ground observed before an observation is the union of the parts of those before
+it. An observation in order reads only the parts that meet its footprint, and adds one where it covers new ground; a
+late one replaces the parts of all observations that are folded again.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _NEAR = text(
     ORDER BY g.observation_id
     """
 )
-#: What is not new any more keeps its row, without ground.
+#: An observation that is no longer the first anywhere keeps its row, with an empty geometry.
 _SAVE = text(
     """
     INSERT INTO segwatch.seen_ground AS g (series_id, observation_id, inherited, geom)
@@ -60,23 +60,23 @@ _PUBLISHED = text(
 
 
 def known(conn: Connection, series_id: UUID) -> bool:
-    """Whether it was worked out what the series has seen; not before its first observation, nor by older versions."""
+    """Tell whether the observed ground of a series is stored: not before its first observation, nor by old versions."""
     return bool(conn.execute(_KNOWN, {"series_id": series_id}).scalar_one())
 
 
 def predecessor(conn: Connection, series_id: UUID) -> UUID | None:
-    """The series whose objects, and seen ground, this one took over."""
+    """Find the series whose objects and observed ground this one took over."""
     before: UUID | None = conn.execute(_PREDECESSOR, {"series_id": series_id}).scalar_one()
     return before
 
 
 def inherit(conn: Connection, series_id: UUID) -> None:
-    """Take over what the series before had seen when this one began."""
+    """Take over the ground that the previous series had observed when this one began."""
     conn.execute(_INHERIT, {"series_id": series_id})
 
 
 def published(conn: Connection, series_id: UUID) -> list[tuple[UUID, BaseGeometry]]:
-    """Observations of the series that hold, in order, with their footprints."""
+    """List the published observations of a series in order, with their footprints (EPSG:4326)."""
     rows = conn.execute(_PUBLISHED, {"series_id": series_id})
     return [(row.id, from_ewkb(row.footprint)) for row in rows]
 
@@ -84,7 +84,7 @@ def published(conn: Connection, series_id: UUID) -> list[tuple[UUID, BaseGeometr
 def near(
     conn: Connection, series_id: UUID, footprint: BaseGeometry, *, without: Iterable[UUID] = ()
 ) -> tuple[GroundPiece, ...]:
-    """What the series has seen where a footprint is, without what some observations were the first to see."""
+    """Load the parts of observed ground that meet a footprint, except those of the observations ``without``."""
     values = {"series_id": series_id, "footprint": to_ewkb(footprint), "without": sorted(without)}
     return tuple(
         GroundPiece(row.observation_id, from_ewkb(row.geom), row.inherited)
@@ -95,14 +95,14 @@ def near(
 def replace_ground(
     conn: Connection, series_id: UUID, folded: Iterable[UUID], steps: Iterable[TrackingStep]
 ) -> None:
-    """Store what observations that were folded again were the first to see; those without a step, nothing."""
+    """Replace the parts of observations that were folded again; those without a step get an empty one."""
     pieces: dict[UUID, BaseGeometry] = dict.fromkeys(folded, Polygon())
     pieces |= {step.observation_id: step.first_seen for step in steps}
     save(conn, series_id, sorted(pieces.items()))
 
 
 def save(conn: Connection, series_id: UUID, pieces: Sequence[tuple[UUID, BaseGeometry]]) -> None:
-    """Store what observations were the first to see; nothing where nothing is new and nothing was."""
+    """Store the parts that observations were the first to observe; empty ones only where a row exists."""
     if pieces:
         ids, geometries = zip(*pieces, strict=True)
         values = {"series_id": series_id, "ids": list(ids), "geoms": [to_ewkb(one) for one in geometries]}

@@ -1,4 +1,4 @@
-"""Whether the ledger moves: leases, the outbox, and the last search of each watch. Reads only."""
+"""Health of the ledger: leases, outbox, circuits, and the last search of each watch. Reads only."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _LEASES = text(
     WHERE state = 'leased' AND lease_until < clock_timestamp()
     """
 )
-#: Due, and held back neither by its channel's rest, nor by a snooze, nor by an earlier message that waits itself.
+#: Due messages that no open circuit of their channel, no snooze and no earlier message holds back.
 _OUTBOX = text(
     """
     SELECT count(*) AS due, min(coalesce(d.digest_at, d.next_attempt_at)) AS since FROM segwatch.delivery d
@@ -58,23 +58,23 @@ _OPEN = text(
 
 @dataclass(frozen=True, slots=True)
 class WatchHealth:
-    """A watch, and what became of the last search of its catalog; times UTC."""
+    """A watch and the outcome of the last search of its catalog; times UTC."""
 
     name: str
     schedule: str | None
     ends_at: datetime | None
     applied_at: datetime
     attempted_at: datetime | None
-    """None = its catalog was never asked."""
+    """None = its catalog was never searched."""
     answered_at: datetime | None
     failures: int
-    """In a row, up to the last attempt."""
+    """Failed searches in a row, the last one included."""
     error: str | None
 
 
 @dataclass(frozen=True, slots=True)
 class OpenCircuit:
-    """A channel that failed again and again and is left alone for a while."""
+    """A channel whose circuit is open: it failed repeatedly and gets no message for a while."""
 
     channel: str
     failures: int
@@ -93,16 +93,16 @@ class LedgerHealth:
     messages_due: int
     due_since: datetime | None
     messages_dead: int
-    """Given up, for good unless somebody replays them."""
+    """Given up unless somebody replays them."""
     circuits: tuple[OpenCircuit, ...]
     sources: tuple[OpenSource, ...] = ()
-    """Sources of imagery that are out."""
+    """Imagery sources whose circuit is open."""
     messages_withdrawn: int = 0
-    """Not sent, as their rule does not name the channel any more."""
+    """Not sent because their rule no longer names the channel."""
 
 
 def read(conn: Connection) -> LedgerHealth:
-    """The ledger as it is now."""
+    """Read the health of the ledger now."""
     leases, outbox = conn.execute(_LEASES).one(), conn.execute(_OUTBOX).one()
     return LedgerHealth(
         now=conn.execute(_NOW).scalar_one(),

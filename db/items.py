@@ -1,14 +1,14 @@
 """Versions of STAC items, and the links to their assets.
 
-A *version* is what a catalog held under an id at one time: catalog, collection and id, with an update time (or the time
-it was made) and a processing baseline. Another version is observed again. Rows of one version differ in their links:
+A *version* is what a catalog held under an id at one time: catalog, collection and id, with an update time (or creation
+time) and a processing baseline. A new version is observed again. Rows of one version differ only in their links:
 
-- What an observation used is never rewritten. Links that moved make a further row of the same version, which later
-  observations use; the scene is not observed again for it, as its pixels are the same.
-- Assets that another profile needs are added in the same two ways: to a row that nobody used, else in a further row.
-- Links that differ in their query only, as signed ones do, are no others: the row stays, and ``links`` holds the
+- A row that an observation used is never rewritten. Links that moved make another row of the same version, which later
+  observations use; the scene is not observed again, as its pixels are the same.
+- Assets that another profile needs are added to an unused row, else in another row.
+- Links that differ only in their query, such as signed ones, count as equal: the row stays, and ``links`` holds the
   newest ones for reading.
-- An observation that waits or failed has used nothing: it follows to the row in force.
+- Pending and failed observations have used nothing and follow to the current row.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ from segwatch.geo.types.scene import Item, Scene, baseline_number, made_of
 
 _item = tables.scene_item
 
-#: Whoever holds a lease may have read it. The lock keeps what waits from being leased meanwhile.
+#: A leased observation may have read it. The lock keeps pending ones from being leased meanwhile.
 _USES = text(
     """
     SELECT state NOT IN ('pending', 'failed') FROM segwatch.observation
     WHERE scene_id = :scene_id AND :id = ANY(items) ORDER BY id FOR SHARE
     """
 )
-#: What waits is read by the links in force, as the watch in force allows: it knows the host of a catalog that moved.
+#: Pending observations use the current links and watch revision, which knows the host of a catalog that moved.
 _FOLLOW = text(
     """
     UPDATE segwatch.observation o SET items = n.items, revision_id = n.revision_id
@@ -64,7 +64,7 @@ _FOLLOW = text(
 
 @dataclass(slots=True)
 class _Row:
-    """A row of ``scene_item``, without its footprint."""
+    """A row of ``scene_item`` without its footprint."""
 
     id: UUID
     version_id: UUID
@@ -80,18 +80,18 @@ class _Row:
     superseded_at: datetime | None
 
     def is_version_of(self, item: Item) -> bool:
-        """Whether the item is the version that this row is of."""
+        """Tell whether the row is of the item's version."""
         made = "" if self.updated_at is not None else made_of(self.properties)
         return (self.updated_at, self.processing_baseline, made) == _version(item)
 
     @property
     def age(self) -> tuple[Any, ...]:
-        """Sorts the versions of one item: later baseline, later update, later making."""
+        """Sort key of the versions of one item: baseline, update time, creation time."""
         when = clamp_update_time(self.updated_at, self.recorded_at) or made_of(self.properties)
         return baseline_number(self.processing_baseline), self.updated_at is not None, when, self.version_id
 
     def leads_to(self, item: Item) -> bool:
-        """Whether its links lead to where the item's do."""
+        """Tell whether its links lead to the same places as the item's."""
         known = {name: place(href) for name, href in self.assets.items()}
         return place(self.href) == place(public(item.href)) and all(
             known.get(name) == place(public(href)) for name, href in item.assets.items()
@@ -99,7 +99,7 @@ class _Row:
 
 
 def clamp_update_time(updated_at: datetime | None, recorded_at: datetime) -> datetime | None:
-    """When an item was updated, or recorded if it claims to be updated later."""
+    """Return the update time of an item, at most the time at which it was recorded."""
     return None if updated_at is None else believable(updated_at, recorded_at, ITEM_TOLERANCE)
 
 
@@ -108,10 +108,10 @@ _COLUMNS = [_item.c[name] for name in _Row.__dataclass_fields__]
 
 
 def store_items(conn: Connection, scene_id: UUID, scene: Scene) -> None:
-    """Store the versions of a scene's items, as far as they are not known. The same again changes no row.
+    """Store new versions of a scene's items; repeating it changes no row.
 
-    The newest version of each item is in force whatever the order of arrival, unless :func:`segwatch.db.scenes.settle`
-    found that another item took its place. The caller holds a lock on the scene's row.
+    The newest version of each item is current whatever the order of arrival, unless :func:`segwatch.db.scenes.settle`
+    found that another item replaces it. The caller holds a lock on the scene's row.
     """
     known: _Rows = defaultdict(list)
     query = select(*_COLUMNS).where(_item.c.scene_id == scene_id)
@@ -128,7 +128,7 @@ def store_items(conn: Connection, scene_id: UUID, scene: Scene) -> None:
 
 
 def _keep_item(conn: Connection, scene_id: UUID, scene: Scene, item: Item, known: _Rows) -> bool:
-    """Whether links of a known version changed."""
+    """Store one item; returns whether links of a known version changed."""
     same = [row for row in known[item.id, item.store] if row.is_version_of(item)]
     if not same:
         version_id = _version_id(scene, item, known)
@@ -156,9 +156,9 @@ def _version(item: Item) -> tuple[datetime | None, str, str]:
 
 
 def _version_id(scene: Scene, item: Item, known: _Rows) -> UUID:
-    """The id of the version, also where it is known by links into another store.
+    """Find or make the id of an item's version, which the stores of the item share.
 
-    It names the scene: an item whose time or platform was corrected is part of another one.
+    The id includes the scene: an item whose time or platform was corrected belongs to another one.
     """
     rows = (row for (item_id, _), some in known.items() if item_id == item.id for row in some)
     found = next((row.version_id for row in rows if row.is_version_of(item)), None)
@@ -186,8 +186,8 @@ def _add(
         "href": public(item.href),
         "updated_at": item.updated_at,
         "processing_baseline": item.processing_baseline,
-        "assets": _shown(item),
-        "links": _signed(item, _shown(item)),
+        "assets": _public_assets(item),
+        "links": _select_links(item, _public_assets(item)),
         "properties": dict(item.properties),
         "superseded_at": superseded_at,
         **parts,
@@ -202,9 +202,9 @@ def _add(
 
 
 def _add_moved(conn: Connection, scene_id: UUID, item: Item, current: _Row, ordinal: int) -> _Row:
-    """A further row of a version whose links lead elsewhere now; the assets of other profiles stay."""
-    assets = current.assets | _shown(item)
-    # rows that nobody used are rewritten, so that links would not name one
+    """Add a row to a version whose links moved; keeps the assets of other profiles."""
+    assets = current.assets | _public_assets(item)
+    # unused rows are rewritten, so links do not identify a row
     identity = make_id("item links", current.version_id, item.store, ordinal)
     links = {name: href for name, href in current.links.items() if name not in item.assets}
     return _add(
@@ -215,20 +215,20 @@ def _add_moved(conn: Connection, scene_id: UUID, item: Item, current: _Row, ordi
         item,
         current.superseded_at,
         assets=assets,
-        links=links | _signed(item, assets),
+        links=links | _select_links(item, assets),
         properties=dict(item.properties) | current.properties,
     )
 
 
 def _move(conn: Connection, row: _Row, item: Item) -> None:
-    """Rewrite the links of a row that nobody used."""
-    row.href, row.assets = public(item.href), row.assets | _shown(item)
+    """Rewrite the links of an unused row."""
+    row.href, row.assets = public(item.href), row.assets | _public_assets(item)
     values = {"href": row.href, "assets": row.assets}
     conn.execute(update(_item).where(_item.c.id == row.id).values(values))
 
 
 def _put_in_place(conn: Connection, row: _Row, of: _Row) -> None:
-    """A row whose links hold takes the place of another one of the same version, in force or not."""
+    """Let a row with current links replace another one of the same version, current or superseded."""
     row.superseded_at = of.superseded_at
     conn.execute(update(_item).where(_item.c.id == row.id).values(superseded_at=row.superseded_at))
     _end(conn, [of] if of.superseded_at is None else [])
@@ -244,9 +244,9 @@ def _end(conn: Connection, rows: Sequence[_Row]) -> None:
 
 
 def _renew(conn: Connection, row: _Row, item: Item) -> None:
-    """Put down how assets are to be read now, and properties that were not kept before."""
+    """Store the links by which assets are read now, and properties that are missing."""
     kept = {name: href for name, href in row.links.items() if name not in item.assets}
-    links = kept | _signed(item, row.assets)
+    links = kept | _select_links(item, row.assets)
     properties = dict(item.properties) | row.properties
     if (links, properties) != (row.links, row.properties):
         row.links, row.properties = links, properties
@@ -254,10 +254,10 @@ def _renew(conn: Connection, row: _Row, item: Item) -> None:
         conn.execute(update(_item).where(_item.c.id == row.id).values(values))
 
 
-def _shown(item: Item) -> dict[str, str]:
+def _public_assets(item: Item) -> dict[str, str]:
     return {name: public(href) for name, href in item.assets.items()}
 
 
-def _signed(item: Item, assets: dict[str, str]) -> dict[str, str]:
-    """The item's links where they are not what is kept as the asset's."""
+def _select_links(item: Item, assets: dict[str, str]) -> dict[str, str]:
+    """Select the links of the item that differ from the stored assets."""
     return {name: href for name, href in item.assets.items() if assets[name] != href}

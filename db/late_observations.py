@@ -1,8 +1,7 @@
-"""Publishing late observations: what the series says now is compared with what is recorded, and only the
-difference is written.
+"""Publish late observations: fold the series again from them on and write only the difference to what is recorded.
 
-Nothing recorded is rewritten. Rows that no longer hold get their recorded range closed, rows that hold instead
-are added; changes and lineage that no longer hold are retracted, and alerts about them get a correction.
+Recorded rows are never rewritten. Rows that no longer hold get their recorded range closed, and the rows that replace
+them are added; changes and lineage that no longer hold are retracted, and alerts about them get a correction.
 """
 
 from __future__ import annotations
@@ -27,11 +26,11 @@ from segwatch.geo.types.watch import AlertRule, Watch
 
 Around = Callable[[BaseGeometry, float], BaseGeometry]
 
-#: What two computations of one outline may differ by, some centimetres.
-_HAIR_DEG = 2e-7
+#: Rounding difference of two computations of one outline, degrees: some centimetres.
+_ROUNDING_DEG = 2e-7
 
-#: Published observations, and answered ones that wait for nothing earlier; of one scene the newest look last. A look
-#: is stale where a newer one showed nothing and is final.
+#: Published observations, and predicted ones that wait for no earlier one; of one scene the newest version last. An
+#: observation is stale if a newer version was skipped.
 _ORDER = text(
     """
     SELECT o.id, o.acquired_at, o.scene_id, o.state = 'inferred' AS arriving, o.footprint IS NULL AS nothing,
@@ -46,7 +45,7 @@ _ORDER = text(
     ORDER BY o.acquired_at, o.scene_id, o.version
     """
 )
-#: A disappearance dated back to the first miss hides what the looks in between had made of the track.
+#: A disappearance dated back to the first miss hides the states that observations in between gave the track.
 _BACKDATED = text(
     """
     SELECT t.observation_id, t.missed_since
@@ -55,15 +54,15 @@ _BACKDATED = text(
       AND t.missed_since IS NOT NULL
     """
 )
-_LOOKS = text(
+_OBSERVATIONS = text(
     """
     SELECT o.id, o.scene_id, o.acquired_at, o.footprint, w.definition
     FROM segwatch.observation o JOIN segwatch.watch w ON w.id = o.revision_id
     WHERE o.id = ANY(CAST(:ids AS uuid[])) ORDER BY o.acquired_at, o.scene_id
     """
 )
-#: Of tracks that the fold may change: those that one of its looks told something about, and those on its ground
-#: that none of them did.
+#: Recorded states of tracks that the fold may change: those that a folded observation touched, and those that meet the
+#: folded footprints.
 _ROWS = text(
     """
     WITH touched AS MATERIALIZED (
@@ -81,7 +80,7 @@ _ROWS = text(
     JOIN segwatch.track k ON k.id = t.track_id
     JOIN segwatch.observation o ON o.id = t.observation_id
     CROSS JOIN (
-        -- a track that was missed when the fold starts may turn out gone since its first miss
+        -- a track missed before the fold starts may turn out to have disappeared at its first miss
         SELECT least(CAST(:since AS timestamptz), min(m.missed_since)) AS since
         FROM segwatch.track_state m JOIN touched n ON n.track_id = m.track_id
         WHERE upper_inf(m.recorded) AND m.alive AND m.missed_since IS NOT NULL
@@ -91,12 +90,12 @@ _ROWS = text(
     ORDER BY t.track_id, o.acquired_at, o.scene_id
     """
 )
-#: An answer that was never published is nobody's knowledge; one that was stays visible in what was known.
+#: A result that was never published becomes skipped; a published one stays in the recorded history.
 _REPLACED = text(
     """
     UPDATE segwatch.observation
     SET superseded_at = :now, committed_at = coalesce(committed_at, :now),
-        reason = CASE WHEN state = 'inferred' THEN 'superseded: a newer version of its items was answered' END,
+        reason = CASE WHEN state = 'inferred' THEN 'superseded: a newer version of its items was observed' END,
         state = CASE WHEN state = 'inferred' THEN 'skipped' ELSE state END
     WHERE id = ANY(CAST(:ids AS uuid[]))
     """
@@ -138,54 +137,59 @@ _UNLINK = text(
     """
 )
 _ALERTED = text("SELECT DISTINCT change_id FROM segwatch.alert WHERE change_id = ANY(CAST(:ids AS uuid[]))")
-#: Changes of the same size still, but of other ground; other points along the same outline are none, nor is rounding.
+#: Changes of the same id whose geometry differs by more than rounding or other vertices on the same outline.
 _RESHAPED = text(
     """
     SELECT c.id FROM segwatch.change c
     JOIN unnest(CAST(:ids AS uuid[]), CAST(:grounds AS text[])) AS n(id, ground) ON n.id = c.id
     CROSS JOIN LATERAL CAST(n.ground AS geometry) g
     WHERE ST_AsBinary(c.geom) <> ST_AsBinary(g)
-      AND coalesce(ST_HausdorffDistance(ST_CollectionExtract(c.geom, 3), ST_CollectionExtract(g, 3)), 1) > :hair
+      AND coalesce(ST_HausdorffDistance(ST_CollectionExtract(c.geom, 3), ST_CollectionExtract(g, 3)), 1) > :rounding
     """
 )
 
 
 @dataclass(frozen=True, slots=True)
 class FoldedObservation:
-    """An observation to fold again, or for the first time."""
+    """An observation to fold, again or for the first time."""
 
     observation: TrackedObservation
     watch: Watch
     first: bool
-    """Whether it is the first of its series."""
+    """True for the first observation of the series."""
 
 
 @dataclass(frozen=True, slots=True)
 class Past:
-    """What a series says before and from its first late observation on."""
+    """What is recorded of a series before and after the place at which the fold starts."""
 
     looks: tuple[FoldedObservation, ...]
-    """In order, from where the fold starts to the newest."""
+    """Observations to fold, in order, up to the newest."""
     arriving: frozenset[UUID]
-    """Observations that are not published yet: those of the looks, and some that saw nothing."""
+    """Ids of observations to publish: unpublished ones that are folded, and some without footprint."""
     replaced: frozenset[UUID]
-    """Observations of the same scenes that these take the place of, published or not."""
+    """Ids of older versions of the same scenes that the folded observations replace, published or not."""
     before: tuple[TrackState, ...]
-    """States before the first look; merged tracks left out."""
+    """States of the objects before the fold, without merged tracks."""
     rows: Mapping[UUID, tuple[Row[Any], ...]]
-    """Recorded rows of each track that may be affected, in order of observation."""
+    """Recorded rows of each track that the fold may change, in order of observation."""
     seen: tuple[GroundPiece, ...]
-    """Ground seen before the first look, where the looks' footprints are."""
+    """Ground observed before the fold, where the folded footprints are."""
 
 
 def past(conn: Connection, series_id: UUID, detections: Any, around: Around) -> Past:
-    """Load what folding the waiting observations of a series in their place takes.
+    """Load what is needed to fold the waiting observations of a series in their order.
 
-    Args:
-        conn: holds the series' lock.
-        series_id: has at least one answered observation.
-        detections: reads an observation's detections.
-        around: widens ground by so many metres.
+    Parameters
+    ----------
+    conn
+        Holds the lock of the series.
+    series_id
+        Has at least one observation to be tracked.
+    detections
+        Loads the detections of an observation.
+    around
+        Buffers a geometry (EPSG:4326) by so many metres.
     """
     order = _scenes(conn.execute(_ORDER, {"series_id": series_id}).all())
     place = {row.id: position for position, scene in enumerate(order) for row in scene}
@@ -203,7 +207,7 @@ def past(conn: Connection, series_id: UUID, detections: Any, around: Around) -> 
             load_watch(row.definition),
             first=row.id == opening,
         )
-        for row in conn.execute(_LOOKS, {"ids": ids})
+        for row in conn.execute(_OBSERVATIONS, {"ids": ids})
     )
     since = times[first]
     rows: dict[UUID, list[Row[Any]]] = defaultdict(list)
@@ -232,16 +236,16 @@ def past(conn: Connection, series_id: UUID, detections: Any, around: Around) -> 
 
 
 def _scenes(rows: Sequence[Row[Any]]) -> list[list[Row[Any]]]:
-    """Looks in order -> the looks at each scene, the one that counts last."""
+    """Group ordered observations by scene; the version that counts is the last of its group."""
     return [list(group) for _, group in groupby(rows, key=lambda row: (row.acquired_at, row.scene_id))]
 
 
 def _start(
     first: int, backdated: Sequence[Row[Any]], times: Sequence[datetime], place: Mapping[UUID, int]
 ) -> int:
-    """Where the fold has to start so that no look between a first miss and its disappearance is cut off.
+    """Find where the fold must start so that no observation between a first miss and its disappearance is left out.
 
-    Of looks at one moment all are folded: the row of the last one took the place of the others'.
+    Observations of one time are all folded: the row of the last one replaced those of the others.
     """
     while True:
         reach = [
@@ -266,17 +270,25 @@ def publish(
 ) -> int:
     """Write what the steps change, in the caller's transaction.
 
-    Args:
-        conn: holds the series' lock.
-        series_id: of all of it.
-        old: what :func:`past` loaded.
-        steps: one for each of its looks.
-        alerts: per observation, changes with the rules they match.
-        turn: when what a rule says now may go out; corrections wait like alerts.
-        object_ids: the first identity of objects that the series takes over.
+    Parameters
+    ----------
+    conn
+        Holds the lock of the series.
+    old
+        What :func:`past` loaded.
+    steps
+        One per folded observation.
+    alerts
+        Changes that match rules, by observation.
+    turn
+        Returns the earliest send time of a rule; corrections wait like alerts.
+    object_ids
+        Object ids of tracks that the series took over, by track.
 
-    Returns:
-        How many alerts are new.
+    Returns
+    -------
+    int
+        Number of new alerts.
     """
     now = publishing.next_recorded_time(conn, series_id)
     folded = {look.observation.id for look in old.looks} | old.replaced
@@ -285,7 +297,7 @@ def publish(
         publishing.add_tracks(conn, series_id, step, object_ids)
         for track_id, entry in build_entries(step, look.observation.acquired_at).items():
             fresh[track_id].append(entry)
-    # an identity that comes back has no row now, and may have missed a verdict about its ground meanwhile
+    # a track that comes back has no current row and may have missed a verdict about its ground
     verdicts.carry_over(
         conn, {one: some[0].state.geometry for one, some in fresh.items() if one not in old.rows}
     )
@@ -316,7 +328,7 @@ def publish(
 def _difference(
     rows: Sequence[Row[Any]], folded: set[UUID], fresh: Sequence[Entry]
 ) -> tuple[list[UUID], list[Segment]]:
-    """Ids of recorded rows that no longer hold, and segments that hold instead."""
+    """Compare recorded rows with new entries: ids of rows that no longer hold, and segments to add."""
     kept = [
         Entry(row.observation_id, row.valid_from, load_track_state(row), row.change)
         for row in rows
@@ -345,7 +357,7 @@ def _correct(
     turn: Callable[[AlertRule], publishing.Turn],
     now: datetime,
 ) -> set[UUID]:
-    """Retract changes that no longer hold, and say so to whom they were told; ids of those that were known."""
+    """Retract changes that no longer hold and correct their alerts; returns the ids of changes known before."""
     recorded = {row.id for row in conn.execute(_RECORDED_CHANGES, {"ids": sorted(folded)})}
     derived = {publishing.make_change_id(step.scene_id, one) for step in steps for one in step.changes}
     gone = sorted(recorded - derived)
@@ -363,12 +375,12 @@ def _add(
     known: set[UUID],
     now: datetime,
 ) -> int:
-    """Add what holds now, and alerts about what was not known; how many alerts."""
+    """Add the changes that hold now, and alerts about new ones; returns the number of alerts."""
     count = 0
     alerted = set(conn.execute(_ALERTED, {"ids": sorted(known)}).scalars())
     for step in steps:
         grounds = publishing.compute_geometries(step, alerted)
-        values = {"ids": list(grounds), "grounds": list(grounds.values()), "hair": _HAIR_DEG}
+        values = {"ids": list(grounds), "grounds": list(grounds.values()), "rounding": _ROUNDING_DEG}
         reshaped = list(conn.execute(_RESHAPED, values).scalars())
         corrections.record_update(conn, reshaped, now)
         publishing.add_changes(conn, step, now)

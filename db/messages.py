@@ -26,17 +26,17 @@ DIGEST = "segwatch.alert.digest"
 ESCALATED = "segwatch.alert.escalated"
 RETRACTED = "segwatch.alert.retracted"
 REINSTATED = "segwatch.alert.reinstated"
-#: Most receivers refuse bodies of more than 256 KiB; many queues behind them much less.
-_LARGEST_OUTLINE = 32_000
+#: Most receivers refuse bodies over 256 KiB, many queues behind them far smaller ones.
+_MAX_GEOMETRY_BYTES = 32_000
 _FIRST_TOLERANCE_DEGREES = 1e-5
-#: Of a digest: alerts told one by one, and bytes that they may take.
+#: Limits of a digest: alerts listed one by one, and their bytes.
 MOST_LISTED = 100
-_LARGEST_LIST = 200_000
+_MAX_LIST_BYTES = 200_000
 
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """What a digest counts of an alert."""
+    """What a digest needs of an alert."""
 
     target: str
     kind: str
@@ -52,9 +52,9 @@ def build_data(
     rule: AlertRule,
     context: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """``data`` of the messages about one alert, ready for JSON.
+    """Build ``data`` of the messages about one alert, ready for JSON.
 
-    ``ground`` is what was gained and lost, or the whole object where neither is known.
+    ``ground`` is the area gained or lost, or the whole object if neither is known (EPSG:4326).
     """
     shape, simplified = outline(ground)
     data = {
@@ -77,22 +77,23 @@ def build_data(
 
 
 def build_message(kind: str, delivery_id: UUID, data: Mapping[str, Any], now: datetime) -> dict[str, Any]:
-    """One message about one object; ``data`` is what :func:`build_data` made."""
+    """Build a message about one alert; ``data`` comes from :func:`build_data`."""
     return _event(kind, delivery_id, data["track_id"], data, now)
 
 
 def digest(
     delivery_id: UUID, watch: str, rule: str, told: Sequence[Told], alerts: Iterable[Any], now: datetime
 ) -> dict[str, Any]:
-    """One message about several alerts.
+    """Build a message about several alerts.
 
-    Args:
-        delivery_id: of the message.
-        watch: whose rule it is.
-        rule: name of the rule; the message's subject.
-        told: every alert of the digest.
-        alerts: ``data`` of the messages about the first of them; as many are listed as the message may be long.
-        now: its time.
+    Parameters
+    ----------
+    rule
+        Name of the rule, which is the subject of the message.
+    told
+        Every alert of the digest.
+    alerts
+        ``data`` of the messages about the first of them; as many are listed as fit.
     """
     totals = Counter((one.target, one.kind) for one in told)
     listed = list(_short(alerts))
@@ -115,7 +116,7 @@ def _short(alerts: Iterable[Any]) -> Iterator[Any]:
     size = 0
     for one in alerts:
         size += len(json.dumps(one))
-        if size > _LARGEST_LIST:
+        if size > _MAX_LIST_BYTES:
             return
         yield one
 
@@ -137,9 +138,9 @@ def _event(
 
 
 def outline(ground: BaseGeometry) -> tuple[dict[str, Any], bool]:
-    """GeoJSON, simplified until it is small enough to be sent anywhere; whether it had to be."""
+    """Convert a geometry to GeoJSON, simplified until it is small enough to send; and whether it was simplified."""
     shape, tolerance = ground, _FIRST_TOLERANCE_DEGREES
-    while len(shapely.to_geojson(shape)) > _LARGEST_OUTLINE:
+    while len(shapely.to_geojson(shape)) > _MAX_GEOMETRY_BYTES:
         if tolerance > 1:
             shape = box_of(bounds_of(ground))
             break

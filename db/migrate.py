@@ -1,4 +1,4 @@
-"""Bring a database's schema up to date."""
+"""Bring the schema of a database up to date."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ from segwatch.db.engine import make_engine
 from segwatch.db.errors import SchemaError, schema_lacking
 from segwatch.db.tables import SCHEMA
 
-#: As Alembic would make it; made before it, to be locked.
+#: As Alembic would create it; created first, so that it can be locked.
 _VERSIONS = text(
     """
     CREATE TABLE IF NOT EXISTS segwatch.alembic_version (
         version_num varchar(32) NOT NULL CONSTRAINT alembic_version_pkc PRIMARY KEY)
     """
 )
-#: Serialises concurrent upgrades of one database. Who only reads the table can neither take this nor block it.
+#: Serialises concurrent upgrades of one database; roles that can only read the table can neither take nor block it.
 _LOCK = text("LOCK TABLE segwatch.alembic_version IN SHARE ROW EXCLUSIVE MODE")
-#: Two who prepare an empty database at once meet in the system's catalogs; the second finds all of it in place.
+#: Two sessions that prepare an empty database at once collide in the system catalogs; the second one tries again.
 _ATTEMPTS = 5
-_MET = (psycopg.errors.UniqueViolation, psycopg.errors.DuplicateObject, psycopg.errors.DuplicateTable)
+_COLLISIONS = (psycopg.errors.UniqueViolation, psycopg.errors.DuplicateObject, psycopg.errors.DuplicateTable)
 _REVISION = text("SELECT version_num FROM segwatch.alembic_version")
 
 
 def make_config(connection: Connection) -> Config:
-    """Alembic's configuration, in code: it needs no file beside the package."""
+    """Make Alembic's configuration without a file."""
     made = Config()
     made.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
     made.attributes["connection"] = connection
@@ -41,12 +41,12 @@ def make_config(connection: Connection) -> Config:
 
 
 def upgrade(url: str, revision: str = "head") -> None:
-    """Create or upgrade the schema with the owner's rights; doing it twice changes nothing.
+    """Create or upgrade the schema with the owner's rights; repeating it changes nothing.
 
     Raises
     ------
     SchemaError
-        An extension, a role or a right is missing; the message has the statements that add it.
+        An extension, a role or a right is missing; the message gives the statements that add it.
     """
     engine = make_engine(url)
     try:
@@ -68,7 +68,7 @@ def upgrade(url: str, revision: str = "head") -> None:
 
 
 def _prepare(engine: Engine) -> None:
-    """Make sure of the extensions, the roles, the schema and the table to lock."""
+    """Check the extensions, and create the roles, the schema and the table to lock."""
     for left in reversed(range(_ATTEMPTS)):
         try:
             with engine.begin() as conn:
@@ -77,14 +77,14 @@ def _prepare(engine: Engine) -> None:
                 conn.execute(text(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}"))
                 conn.execute(_VERSIONS)
         except (IntegrityError, ProgrammingError) as error:
-            if not left or not isinstance(error.orig, _MET):
+            if not left or not isinstance(error.orig, _COLLISIONS):
                 raise
         else:
             return
 
 
 def state(url: str) -> str:
-    """How far a database's schema is, in words; nothing is changed."""
+    """Describe how far the schema of a database is, changing nothing."""
     engine = make_engine(url)
     try:
         with engine.connect() as conn:

@@ -1,4 +1,4 @@
-"""Queueing: one pending observation for each scene of a series."""
+"""The queue: one pending observation per scene of a series."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from segwatch.db.series import ensure_series
 from segwatch.geo.antimeridian import centre
 from segwatch.geo.types.tracking import ObservationState
 
-#: What each scene shows of the watch's area now, and how often it was looked at before. Of a scene that several watches
-#: share, those items count that the watch's profile can read and that meet its area; if none does both, those that do
-#: one, so that the reason is found where the scene is read. Rows of one version are one: their links differ only.
+#: Items of each scene that the watch uses now, and how often it was observed before. Of a scene that several watches
+#: share, only items count that the watch's profile can read and that meet its AOI; if no item does both, those that do
+#: one, so that reading the scene finds the reason. Rows of one version count as one: only their links differ.
 _WANTED = text(
     """
     SELECT w.scene_id, w.acquired_at, w.items, w.versions,
            EXISTS (SELECT 1 FROM segwatch.observation o JOIN segwatch.series s ON s.seeded_from = o.series_id
                    WHERE s.id = :series_id AND o.scene_id = w.scene_id) AS answered_before,
            (SELECT coalesce(max(o.version), 0) FROM segwatch.observation o
-            WHERE o.series_id = :series_id AND o.scene_id = w.scene_id) AS looks
+            WHERE o.series_id = :series_id AND o.scene_id = w.scene_id) AS versions_before
     FROM (
         SELECT f.scene_id, f.acquired_at, array_agg(f.id ORDER BY f.id) AS items,
                array_agg(f.version_id ORDER BY f.version_id) AS versions
@@ -51,7 +51,7 @@ _WANTED = text(
     ORDER BY w.scene_id
     """
 )
-#: Nobody needs the answer any more. Who holds a lease on it may finish; it is dropped when its turn comes.
+#: Skip pending observations of older versions. A leased one may finish; its result is dropped when it is tracked.
 _OUTDATED = text(
     """
     UPDATE segwatch.observation o
@@ -97,23 +97,23 @@ _BEFORE_THE_SERIES = (
 
 
 def enqueue(conn: Connection, revision_id: UUID, model_version: str, scene_ids: Sequence[UUID]) -> int:
-    """Queue one observation a scene, in the series of this watch, instruction and model; new ones only.
+    """Queue one observation per scene in the series of this watch revision and model, where it is new.
 
-    A series that follows another one of the watch (a new model, a new instruction) begins with the last scene that
-    was answered before; older ones that nobody answered are skipped.
+    A series that follows another one of the watch (a new model or instruction) begins with the last scene that was
+    observed before; older scenes that were never observed are skipped.
 
-    A scene whose items were reprocessed, or of which more were found in the watch's area, is queued once more,
-    behind scenes that were never looked at.
+    A scene with reprocessed items, or with more items in the AOI than before, is queued again, behind scenes that were
+    never observed.
 
     Returns
     -------
     int
-        Number of observations that were not there before.
+        Number of new observations.
 
     Raises
     ------
     NotFound
-        No such watch revision.
+        No watch revision has this id.
     """
     watch = conn.execute(select(tables.watch).where(tables.watch.c.id == revision_id)).mappings().first()
     if watch is None:
@@ -137,7 +137,7 @@ def enqueue(conn: Connection, revision_id: UUID, model_version: str, scene_ids: 
         "store": stored.profile.store,
         "assets": list(stored.profile.assets()),
     }
-    # in one order, so that two concurrent calls cannot deadlock
+    # sorted, so that two concurrent calls cannot deadlock
     rows = []
     for scene in conn.execute(_WANTED, wanted):
         too_early = began is not None and scene.acquired_at < began
@@ -151,10 +151,10 @@ def enqueue(conn: Connection, revision_id: UUID, model_version: str, scene_ids: 
             "model_version": model_version,
             "state": ObservationState.SKIPPED.value if too_early else ObservationState.PENDING.value,
             "reason": _BEFORE_THE_SERIES if too_early else None,
-            "priority": watch["priority"] - (1 if scene.looks else 0),
+            "priority": watch["priority"] - (1 if scene.versions_before else 0),
             "acquired_at": scene.acquired_at,
             "items": scene.items,
-            "version": scene.looks + 1,
+            "version": scene.versions_before + 1,
         }
         rows.append(row)
     if not rows:
@@ -172,5 +172,5 @@ def read_cost(conn: Connection, model_version: str) -> ObservationCost | None:
 
 
 def leased(conn: Connection, *, model_version: str, watch: str | None = None) -> bool:
-    """Whether a worker holds something of the watch, or of any."""
+    """Tell whether a worker holds an observation of the watch, or of any watch."""
     return bool(conn.execute(_LEASED, {"model_version": model_version, "watch": watch}).scalar_one())

@@ -1,8 +1,8 @@
-"""The outbox: lease what is due, then mark it delivered or failed. At least once, under a stable key.
+"""The outbox: lease due deliveries, then record them as delivered or failed. At least once, under a stable key.
 
-Messages about one object reach a channel in the order they were written: a later one waits until the earlier one
-is delivered or given up. A channel that fails again and again is left alone for a while (a circuit breaker), so that
-it takes no time from the others.
+Messages about one object reach a channel in the order in which they were written: a later one waits until the earlier
+one is delivered or given up. A channel that fails repeatedly gets no message for a while (circuit breaker), so that it
+does not delay the others.
 """
 
 from __future__ import annotations
@@ -21,10 +21,9 @@ from segwatch.db.ids import make_id
 from segwatch.db.withdrawing import NAMED
 from segwatch.geo.printable import clean
 
-#: Failures in a row after which a channel is left alone.
+#: Failures in a row that open the circuit of a channel.
 BREAKER_FAILURES = 5
-#: The longest rest, seconds.
-_LONGEST_REST_SECONDS = 900.0
+_MAX_OPEN_SECONDS = 900.0
 
 _LEASE = text(
     """
@@ -39,7 +38,7 @@ _LEASE = text(
           AND NOT EXISTS (SELECT 1 FROM segwatch.delivery e
                           WHERE e.channel = d.channel AND e.track_id = d.track_id AND e.state = 'pending'
                             AND e.sequence < d.sequence
-                            -- a digest holds up only what corrects its alerts
+                            -- an alert that waits for its digest holds back only its own corrections
                             AND (e.digest_at IS NULL OR e.alert_id = d.alert_id))
           AND (d.track_id IS NOT NULL OR NOT EXISTS (
               SELECT 1 FROM segwatch.delivery e
@@ -66,7 +65,7 @@ _DELIVERED = text(
     WHERE (id = :id OR digest_id = :id) AND state <> 'delivered'
     """
 )
-_WELL = text(
+_CLOSE_CIRCUIT = text(
     """
     UPDATE segwatch.channel SET failures = 0, resting_until = NULL, changed_at = clock_timestamp()
     WHERE name = (SELECT channel FROM segwatch.delivery WHERE id = :id) AND failures > 0
@@ -83,8 +82,8 @@ _FAILED = text(
     WHERE m.id = :id AND (d.id = m.id OR d.digest_id = m.id) AND d.state = 'pending'
     """
 )
-#: What fails together counts once while the channel rests already.
-_ILL = text(
+#: Failures at the same time count once: the circuit that the first one opened stays as it is.
+_COUNT_FAILURE = text(
     """
     INSERT INTO segwatch.channel AS c (name, failures, last_error)
     SELECT channel, 1, :reason FROM segwatch.delivery WHERE id = :id
@@ -94,7 +93,7 @@ _ILL = text(
         resting_until = CASE
             WHEN c.resting_until > clock_timestamp() THEN c.resting_until
             WHEN c.failures + 1 >= :threshold THEN clock_timestamp() + make_interval(secs =>
-                least(:longest, :rest_seconds * power(2, least(c.failures + 1 - :threshold, 20)))) END
+                least(:longest, :open_seconds * power(2, least(c.failures + 1 - :threshold, 20)))) END
     RETURNING resting_until IS NOT NULL
     """
 )
@@ -107,7 +106,7 @@ _GONE = text(
         gone_at = coalesce(c.gone_at, excluded.gone_at), resting_until = NULL
     """
 )
-#: What waits for its digest is given up with it, so that both can be sent again together.
+#: Alerts are given up with their digest, so that both can be replayed together.
 _GIVE_UP = text(
     """
     UPDATE segwatch.delivery d
@@ -158,23 +157,23 @@ _HELD_BY_OTHERS = text(
     GROUP BY lease_worker ORDER BY lease_worker
     """
 )
-#: What is pending, but for what a courier has leased; digests wait for their time like single messages.
+#: Pending messages that no courier has leased; alerts of a digest wait for its time.
 _WAITING = text(
     """
-    SELECT count(*) FILTER (WHERE t.resting) AS resting,
-           min(c.resting_until) FILTER (WHERE t.resting) AS resting_until,
-           count(*) FILTER (WHERE NOT t.resting AND t.due > clock_timestamp()) AS later,
-           min(t.due) FILTER (WHERE NOT t.resting AND t.due > clock_timestamp()) AS later_at
+    SELECT count(*) FILTER (WHERE t.blocked) AS blocked,
+           min(c.resting_until) FILTER (WHERE t.blocked) AS blocked_until,
+           count(*) FILTER (WHERE NOT t.blocked AND t.due > clock_timestamp()) AS later,
+           min(t.due) FILTER (WHERE NOT t.blocked AND t.due > clock_timestamp()) AS later_at
     FROM segwatch.delivery d
     LEFT JOIN segwatch.channel c ON c.name = d.channel
     CROSS JOIN LATERAL (
         SELECT coalesce(d.digest_at, d.next_attempt_at) AS due,
-               coalesce(c.resting_until > clock_timestamp(), false) AS resting) t
+               coalesce(c.resting_until > clock_timestamp(), false) AS blocked) t
     WHERE d.state = 'pending' AND d.digest_id IS NULL AND (d.lease_until IS NULL OR d.lease_until < clock_timestamp())
     """
 )
-#: What was withdrawn comes back once its rule names the channel again. What was corrected meanwhile is not said
-#: again: the newer message stands. Alerts come back with their digest.
+#: Withdrawn messages come back once their rule names the channel again. Messages that a delivered correction overtook
+#: do not. Alerts come back with their digest.
 _REPLAY = text(
     f"""
     WITH again AS (
@@ -201,7 +200,7 @@ _REPLAY = text(
     SELECT channel FROM again
     """  # noqa: S608 - a part of another file
 )
-_AWAKE = text(
+_RESET_CHANNELS = text(
     """
     UPDATE segwatch.channel SET failures = 0, resting_until = NULL, gone_at = NULL, changed_at = clock_timestamp()
     WHERE name = ANY(CAST(:names AS text[]))
@@ -209,7 +208,7 @@ _AWAKE = text(
 )
 
 
-#: Alerts whose time has come, that still hold and that nobody has marked; each is told once.
+#: Unmarked alerts that hold and are due to escalate; each escalates once.
 _DUE_TO_ESCALATE = text(
     """
     WITH due AS (
@@ -229,13 +228,13 @@ _DUE_TO_ESCALATE = text(
 
 @dataclass(frozen=True, slots=True)
 class DeliveryLease:
-    """One message to send to one channel."""
+    """One leased message to one channel."""
 
     id: UUID
     channel: str
-    """Address of a webhook, or the name of a service after ``apprise:``."""
+    """Address of a webhook, or ``apprise:`` and the name of a service."""
     idempotency_key: str
-    """The same however often it is sent."""
+    """The same for every attempt."""
     payload: dict[str, Any]
     attempts: int
     """Attempts before this one."""
@@ -248,7 +247,7 @@ class HeldMessages:
     worker: str
     messages: int
     until: datetime
-    """When the last of its leases expires unless it is renewed, UTC."""
+    """When the last of its leases expires unless renewed, UTC."""
 
     def __str__(self) -> str:
         return f"{self.messages} message(s) held by {self.worker} until {self.until:%H:%M:%S} UTC"
@@ -257,9 +256,9 @@ class HeldMessages:
 def lease(
     conn: Connection, *, worker: str, seconds: float, limit: int, but_not: Sequence[str] = ()
 ) -> list[DeliveryLease]:
-    """Lease up to ``limit`` deliveries that are due, the longest due first; one an object and channel.
+    """Lease up to ``limit`` due deliveries, longest due first, at most one per object and channel.
 
-    Channels of ``but_not`` are left out.
+    ``but_not`` names channels to leave out.
     """
     values = {"worker": worker, "seconds": seconds, "limit": limit, "but_not": list(but_not)}
     rows = conn.execute(_LEASE, values).all()
@@ -270,9 +269,9 @@ def lease(
 
 
 def delivered(conn: Connection, identity: UUID) -> None:
-    """The channel took it, and is well."""
+    """Record that the channel accepted the message, which closes its circuit."""
     conn.execute(_DELIVERED, {"id": identity})
-    conn.execute(_WELL, {"id": identity})
+    conn.execute(_CLOSE_CIRCUIT, {"id": identity})
 
 
 def failed(
@@ -284,93 +283,98 @@ def failed(
     give_up_seconds: float | None,
     rest_seconds: float | None,
 ) -> bool:
-    """The channel did not take it: due again after a while, dead once it was tried for ``give_up_seconds``.
+    """Record a failed attempt: due again after ``retry_in_seconds``, dead once tried for ``give_up_seconds``.
 
-    None of these where the channel is to blame: however long it is out, it gets its messages once it is back.
-    ``rest_seconds`` is the channel's first rest after :data:`BREAKER_FAILURES` failures in a row, doubled with each
-    further one; None where the failure says nothing about the channel.
+    Parameters
+    ----------
+    give_up_seconds
+        None if the channel is to blame: it gets its messages once it works again.
+    rest_seconds
+        How long the circuit of the channel opens after :data:`BREAKER_FAILURES` failures in a row, doubled with each
+        further one; None if the failure says nothing about the channel.
 
     Returns
     -------
     bool
-        Whether the channel rests now.
+        Whether the circuit of the channel is open now.
     """
     reason = clean(reason)
     values = {"id": identity, "reason": reason, "retry_in_seconds": retry_in_seconds}
     conn.execute(_FAILED, values | {"give_up_seconds": give_up_seconds})
     if rest_seconds is None:
         return False
-    ill = {"id": identity, "reason": reason, "rest_seconds": rest_seconds}
-    limits = {"threshold": BREAKER_FAILURES, "longest": _LONGEST_REST_SECONDS}
-    return bool(conn.execute(_ILL, ill | limits).scalar())
+    failure = {"id": identity, "reason": reason, "open_seconds": rest_seconds}
+    limits = {"threshold": BREAKER_FAILURES, "longest": _MAX_OPEN_SECONDS}
+    return bool(conn.execute(_COUNT_FAILURE, failure | limits).scalar())
 
 
 def gone(conn: Connection, identity: UUID, reason: str) -> int:
-    """The channel wants no message any more: it is set aside until :func:`replay` tries it again.
+    """Record that the channel refuses all messages (410 Gone): nothing is sent until :func:`replay`.
 
     Returns
     -------
-    Messages that are given up: this one and those that wait for the same channel.
+    int
+        Number of messages given up: this one and those that wait for the channel.
     """
     conn.execute(_GONE, {"id": identity, "reason": clean(reason)})
     return give_up_gone(conn)
 
 
 def give_up_gone(conn: Connection) -> int:
-    """Give up what has come meanwhile for channels that want no message any more; how many messages."""
+    """Give up messages to channels that are gone; returns how many."""
     return conn.execute(_GIVE_UP).rowcount
 
 
 def ailing_channels(conn: Connection) -> list[dict[str, Any]]:
-    """Channels that fail or are gone, with what waits for them, what was given up, and whose rules they are."""
+    """List channels that fail or are gone, with counts of their messages and the rules that name them."""
     return [dict(row) for row in conn.execute(_CHANNELS).mappings()]
 
 
 def release(conn: Connection, worker: str, identities: Sequence[UUID]) -> None:
-    """Give leased deliveries back untried."""
+    """Give back leased deliveries untried."""
     conn.execute(_RELEASE, {"worker": worker, "ids": list(identities)})
 
 
 def release_all(conn: Connection, worker: str) -> int:
-    """Give back every message that a courier holds, uncounted; how many."""
+    """Give back every delivery that a courier holds without counting an attempt; returns how many."""
     return conn.execute(_RELEASE_ALL, {"worker": worker}).rowcount
 
 
 def renew(conn: Connection, worker: str, seconds: float) -> int:
-    """Extend the leases that a courier holds by so many seconds from now; how many."""
+    """Extend the leases of a courier to so many seconds from now; returns how many it holds."""
     return conn.execute(_RENEW, {"worker": worker, "seconds": seconds}).rowcount
 
 
 def held_by_others(conn: Connection, worker: str) -> list[HeldMessages]:
-    """Leases of other couriers that have not expired: they are free then unless their courier renews them."""
+    """List the unexpired leases of other couriers."""
     return [HeldMessages(*row) for row in conn.execute(_HELD_BY_OTHERS, {"worker": worker})]
 
 
 def waiting(conn: Connection) -> list[str]:
-    """What is pending and may not be sent yet, in words; empty where there is nothing of the kind."""
+    """Describe the pending messages that may not be sent yet: one line per cause, none if nothing waits."""
     row = conn.execute(_WAITING).one()
-    said = []
-    if row.resting:
-        until = f"{row.resting_until:%Y-%m-%d %H:%M:%S} UTC"
-        said.append(f"{row.resting} message(s) of channels whose circuit is open, the first until {until}")
+    lines = []
+    if row.blocked:
+        until = f"{row.blocked_until:%Y-%m-%d %H:%M:%S} UTC"
+        lines.append(f"{row.blocked} message(s) of channels whose circuit is open, the first until {until}")
     if row.later:
         at = f"{row.later_at:%Y-%m-%d %H:%M:%S} UTC"
-        said.append(f"{row.later} message(s) whose time comes later, the first at {at}")
-    return said
+        lines.append(f"{row.later} message(s) that are due later, the first at {at}")
+    return lines
 
 
 def replay(conn: Connection, *, channel: str | None = None, alert_id: UUID | None = None) -> int:
-    """Try again what was given up, of one channel or alert or of all; how many messages.
+    """Queue given-up messages again, of one channel or alert or of all; returns how many.
 
-    Messages that a delivered correction has overtaken stay given up. A channel that rests or is gone is tried again.
+    Messages that a delivered correction has overtaken stay given up. Circuits of the channels are closed.
     """
     names = conn.execute(_REPLAY, {"channel": channel, "alert_id": alert_id}).scalars().all()
-    conn.execute(_AWAKE, {"names": sorted({*names, *([channel] if channel else ())})})
+    conn.execute(_RESET_CHANNELS, {"names": sorted({*names, *([channel] if channel else ())})})
     return len(names)
 
 
 def escalate(conn: Connection) -> int:
-    """Write the messages about alerts that nobody has marked in time; how many alerts."""
+    """Queue escalation messages about alerts that nobody marked in time; returns the number of alerts."""
     due = conn.execute(_DUE_TO_ESCALATE).all()
     rows = []
     for alert in due:

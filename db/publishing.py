@@ -1,4 +1,7 @@
-"""The rows that one published observation adds; called by :mod:`segwatch.db.tracks` only."""
+"""Rows that publishing an observation adds: tracks, states, lineage, changes, alerts and deliveries.
+
+Called by :mod:`segwatch.db.tracks` and :mod:`segwatch.db.late_observations`.
+"""
 
 from __future__ import annotations
 
@@ -25,31 +28,31 @@ from segwatch.geo.types.watch import AlertRule
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """When what a rule says now may go out, UTC."""
+    """Earliest send time of the messages of a rule, UTC."""
 
     not_before: datetime
     digest_at: datetime | None = None
-    """The digest that an alert comes with; None = by itself."""
+    """When the digest with the alert is due; None = the alert is sent by itself."""
 
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """A change that alerts, and by which rule."""
+    """A change that matched an alert rule."""
 
     change: Change
     rule: AlertRule
     turn: Turn
 
 
-#: Later than everything recorded in the series, also within one transaction and when the clock stepped back.
-_MOMENT = text(
+#: Later than everything recorded in the series, even within one transaction or if the clock was set back.
+_RECORDED_TIME = text(
     """
     SELECT greatest(clock_timestamp(),
                     (SELECT max(o.committed_at) FROM segwatch.observation o WHERE o.series_id = :series_id)
                     + interval '1 microsecond')
     """
 )
-#: What has no footprint showed nothing: it only took back what an earlier look at its scene had said.
+#: An observation without footprint was skipped: it only replaced the result of an earlier version.
 _FINISH = text(
     """
     UPDATE segwatch.observation
@@ -105,14 +108,14 @@ _LINK = text(
     WHERE d.observation_id = :id AND d.ordinal = n.ordinal
     """
 )
-_SAID_OF = text(
+_ALERTED_ONCE = text(
     """
     SELECT DISTINCT c.track_id, a.rule FROM segwatch.change c JOIN segwatch.alert a ON a.change_id = c.id
     WHERE c.track_id = ANY(CAST(:tracks AS uuid[])) AND c.retracted_at IS NULL
     """
 )
-#: Messages of a rule to a channel in the hour before, and those that wait for their hour.
-_LATELY = text(
+#: Messages of a rule to a channel in the last hour, and those that the rate limit delays.
+_RECENT = text(
     """
     SELECT count(*) FROM segwatch.delivery d
     JOIN segwatch.alert a ON a.id = d.alert_id JOIN segwatch.watch w ON w.id = a.revision_id
@@ -120,15 +123,15 @@ _LATELY = text(
       AND (d.created_at > CAST(:now AS timestamptz) - interval '1 hour' OR d.next_attempt_at > :now)
     """
 )
-#: Any role can fill the queue of notifications, and a full one would refuse the commit.
+#: Any role can fill the notification queue, and a full queue would fail the commit.
 _NOTIFY = text(
     """
     SELECT pg_notify('segwatch_alert', n.note) FROM unnest(CAST(:notes AS text[])) AS n(note)
     WHERE pg_notification_queue_usage() < 0.5
     """
 )
-#: A notification may have 8 000 bytes; who wants more asks for the alert.
-_NOTED = ("watch", "rule", "kind", "target", "track_id", "change_id", "valid_at")
+#: A notification holds at most 8 000 bytes; listeners read the rest from the alert.
+_NOTIFIED = ("watch", "rule", "kind", "target", "track_id", "change_id", "valid_at")
 _CONTEXT = text(
     """
     SELECT p.watch, p.watch_revision, p.instruction, p.instruction_revision, p.model, p.scene_key, p.scene_id,
@@ -139,22 +142,22 @@ _CONTEXT = text(
 
 
 def next_recorded_time(conn: Connection, series_id: UUID) -> datetime:
-    """The recorded time of what is published now, UTC."""
-    now: datetime = conn.execute(_MOMENT, {"series_id": series_id}).scalar_one()
+    """Return the recorded time for what is published now, UTC."""
+    now: datetime = conn.execute(_RECORDED_TIME, {"series_id": series_id}).scalar_one()
     return now
 
 
 def finish_observation(conn: Connection, observation_id: UUID, now: datetime) -> None:
-    """The observation is visible from now on."""
+    """Mark the observation as published."""
     conn.execute(_FINISH, {"id": observation_id, "now": now})
 
 
 def add_tracks(
     conn: Connection, series_id: UUID, step: TrackingStep, object_ids: Mapping[UUID, UUID] | None = None
 ) -> None:
-    """Rows for objects seen for the first time, with the verdicts that are known about their ground.
+    """Add the new tracks of a step, with the verdicts about their ground carried over.
 
-    ``object_ids`` names the first identity of objects that were taken over from another series.
+    ``object_ids`` gives the object id of tracks taken over from another series.
     """
     targets = {state.track_id: state.target for state in step.states}
     if targets:
@@ -170,7 +173,7 @@ def add_tracks(
 
 
 def add_states(conn: Connection, step: TrackingStep, acquired_at: datetime, now: datetime) -> None:
-    """Supersede and add states; see the module docstring of :mod:`segwatch.db.tracks`."""
+    """Close superseded states and add new ones; see :mod:`segwatch.db.tracks`."""
     added = build_entries(step, acquired_at)
     starts = {track_id: entry.start for track_id, entry in added.items()}
     if not starts:
@@ -190,7 +193,7 @@ def add_states(conn: Connection, step: TrackingStep, acquired_at: datetime, now:
 
 
 def copy_states(conn: Connection, segments: Iterable[Segment], now: datetime) -> None:
-    """Add segments, recorded from now on."""
+    """Add segments of track states, recorded from ``now`` on."""
     driver: Any = conn.connection.driver_connection
     with driver.cursor() as cursor, cursor.copy(_COPY_STATES) as copy:
         for segment in segments:
@@ -198,7 +201,7 @@ def copy_states(conn: Connection, segments: Iterable[Segment], now: datetime) ->
 
 
 def make_state_id(track_id: UUID, observation_id: UUID, valid_from: datetime, now: datetime) -> UUID:
-    """Id of a row of ``track_state``."""
+    """Make the id of a row of ``track_state``."""
     return make_id("track_state", track_id, observation_id, valid_from.timestamp(), now.timestamp())
 
 
@@ -227,7 +230,7 @@ def _state_row(segment: Segment, now: datetime) -> tuple[object, ...]:
 
 
 def add_lineage(conn: Connection, step: TrackingStep) -> None:
-    """Who came out of whom."""
+    """Add the lineage of a step: which track came from which."""
     rows = [
         {
             "parent": one.parent,
@@ -239,7 +242,7 @@ def add_lineage(conn: Connection, step: TrackingStep) -> None:
         for one in step.lineage
     ]
     if rows:
-        # one that had been retracted holds again
+        # a retracted row holds again
         again = insert(tables.track_lineage)
         conn.execute(
             again.on_conflict_do_update(
@@ -255,11 +258,10 @@ def add_lineage(conn: Connection, step: TrackingStep) -> None:
 
 
 def make_change_id(scene_id: UUID, change: Change) -> UUID:
-    """Id of a change: what a scene shows to have happened to which object, and by how much.
+    """Make the id of a change: which scene shows what change of which track, and by how much.
 
-    Whichever look at it: a scene that is looked at again, because its items were published anew, tells nobody the same
-    twice. Four digits are enough: what other looks make of the same outline differs by rounding, and the very same
-    change would be retracted and told anew over a square millimetre.
+    It does not depend on the version of the observation, so observing a scene again alerts nobody twice. Areas count
+    with four digits: versions of one outline differ by rounding, and a square millimetre must not retract a change.
     """
     sizes = [f"{one:.4g}" for one in (change.before_m2, change.after_m2, change.score)]
     return make_id(
@@ -268,7 +270,7 @@ def make_change_id(scene_id: UUID, change: Change) -> UUID:
 
 
 def compute_geometries(step: TrackingStep, among: Collection[UUID]) -> dict[UUID, str]:
-    """The changed ground of some changes by id, as it is stored: EWKT."""
+    """Compute the geometries of changes of a step whose ids are ``among``: id -> hex EWKB, as stored."""
     outlines = {state.track_id: state.geometry for state in step.states}
     named = {make_change_id(step.scene_id, one): one for one in step.changes}
     found = {
@@ -280,7 +282,7 @@ def compute_geometries(step: TrackingStep, among: Collection[UUID]) -> dict[UUID
 
 
 def add_changes(conn: Connection, step: TrackingStep, now: datetime) -> None:
-    """Store the changes."""
+    """Store the changes of a step; a known change gets its newest geometry and areas."""
     outlines = {state.track_id: state.geometry for state in step.states}
     rows = []
     for one in step.changes:
@@ -304,8 +306,8 @@ def add_changes(conn: Connection, step: TrackingStep, now: datetime) -> None:
             }
         )
     if rows:
-        # the same ground may be outlined with other points, and measured a hair differently, once a late scene is
-        # folded in; and a newer look at the same scene may show it
+        # folding in a late scene may give the same change other vertices and rounding, and a newer version of the
+        # observation may show it
         added = insert(tables.change)
         measured = ("observation_id", "gained", "lost", "geom", "before_m2", "after_m2", "score")
         anew = {name: added.excluded[name] for name in measured}
@@ -326,7 +328,7 @@ def _stored(geometry: BaseGeometry | None) -> str | None:
 
 
 def link_detections(conn: Connection, step: TrackingStep) -> None:
-    """Which object each detection is part of."""
+    """Link the detections of a step to their tracks."""
     linked = [(ordinal, track) for ordinal, track in enumerate(step.detection_tracks) if track is not None]
     if linked:
         ordinals, tracks = zip(*linked, strict=True)
@@ -334,20 +336,20 @@ def link_detections(conn: Connection, step: TrackingStep) -> None:
 
 
 def add_alerts(conn: Connection, step: TrackingStep, chosen: Sequence[Chosen], now: datetime) -> int:
-    """One alert a change and rule, one delivery a channel. How many alerts.
+    """Add one alert per change and rule and one delivery per channel; returns the number of alerts.
 
-    None about rejected objects, and one an object where the rule asks for that.
+    Rejected objects raise no alert, and once-rules only one per object.
     """
-    silent = verdicts.rejected(conn, {one.change.track_id for one in chosen})
-    chosen = _once(conn, [one for one in chosen if one.change.track_id not in silent])
+    rejected = verdicts.rejected(conn, {one.change.track_id for one in chosen})
+    chosen = _drop_repeated(conn, [one for one in chosen if one.change.track_id not in rejected])
     if not chosen:
         return 0
     observation_id = step.observation_id
     context = dict(conn.execute(_CONTEXT, {"id": observation_id}).mappings().one())
     context["observation_id"] = observation_id
     outlines = {state.track_id: state.geometry for state in step.states}
-    crowd = _Crowd(conn, context["watch"], now)
-    alerts, deliveries, told = [], [], []
+    limiter = _RateLimiter(conn, context["watch"], now)
+    alerts, deliveries, notes = [], [], []
     for one in chosen:
         change, rule = one.change, one.rule
         identity = make_change_id(step.scene_id, change)
@@ -359,10 +361,10 @@ def add_alerts(conn: Connection, step: TrackingStep, chosen: Sequence[Chosen], n
             "rule": rule.name,
             "created_at": now,
         }
-        alerts.append(row | _escalates(one))
+        alerts.append(row | _escalation(one))
         ground = _ground(change, outlines.get(change.track_id))
         data = messages.build_data(alert_id, identity, change, ground, rule, context)
-        told.append((alert_id, messages.ALERT, data))
+        notes.append((alert_id, messages.ALERT, data))
         for channel in dict.fromkeys(rule.channels):
             delivery_id = make_id("delivery", alert_id, channel)
             deliveries.append(
@@ -374,49 +376,50 @@ def add_alerts(conn: Connection, step: TrackingStep, chosen: Sequence[Chosen], n
                     "payload": messages.build_message(messages.ALERT, delivery_id, data, now),
                     "state": "pending",
                     "track_id": change.track_id,
-                    "next_attempt_at": one.turn.digest_at or crowd.turn(rule, channel, one.turn.not_before),
+                    "next_attempt_at": one.turn.digest_at
+                    or limiter.schedule(rule, channel, one.turn.not_before),
                     "digest_at": one.turn.digest_at,
                 }
             )
     conn.execute(insert(tables.alert).on_conflict_do_nothing(), alerts)
     if deliveries:
         conn.execute(insert(tables.delivery).on_conflict_do_nothing(), deliveries)
-    notify(conn, told)
+    notify(conn, notes)
     return len(alerts)
 
 
-def _escalates(one: Chosen) -> dict[str, Any]:
-    """The wait begins when those who are told first may have been told."""
+def _escalation(one: Chosen) -> dict[str, Any]:
+    """Compute the columns of an escalation, whose time runs from the earliest send time of the alert."""
     escalation = one.rule.escalation
     if escalation is None:
         return {"escalate_at": None, "escalate_to": []}
-    told = one.turn.digest_at or one.turn.not_before
+    sent_at = one.turn.digest_at or one.turn.not_before
     return {
-        "escalate_at": told + timedelta(minutes=escalation.after_minutes),
+        "escalate_at": sent_at + timedelta(minutes=escalation.after_minutes),
         "escalate_to": list(escalation.channels),
     }
 
 
-def _once(conn: Connection, chosen: Sequence[Chosen]) -> list[Chosen]:
-    """Without what a rule says once an object, where it was said."""
-    asked = {one.change.track_id for one in chosen if one.rule.once}
-    said = (
-        {(row.track_id, row.rule) for row in conn.execute(_SAID_OF, {"tracks": list(asked)})}
-        if asked
+def _drop_repeated(conn: Connection, chosen: Sequence[Chosen]) -> list[Chosen]:
+    """Drop matches of once-rules that already alerted on this object."""
+    tracks = {one.change.track_id for one in chosen if one.rule.once}
+    alerted = (
+        {(row.track_id, row.rule) for row in conn.execute(_ALERTED_ONCE, {"tracks": list(tracks)})}
+        if tracks
         else set()
     )
     kept = []
     for one in chosen:
         key = (one.change.track_id, one.rule.name)
-        if one.rule.once and key in said:
+        if one.rule.once and key in alerted:
             continue
-        said.add(key)
+        alerted.add(key)
         kept.append(one)
     return kept
 
 
-class _Crowd:
-    """Gives each message of a rule with a limit its turn."""
+class _RateLimiter:
+    """Delays the messages of rules with a rate limit."""
 
     def __init__(self, conn: Connection, watch: str, now: datetime) -> None:
         self._conn = conn
@@ -424,27 +427,32 @@ class _Crowd:
         self._now = now
         self._counts: dict[tuple[str, str], int] = {}
 
-    def turn(self, rule: AlertRule, channel: str, earliest: datetime) -> datetime:
-        """When the next message of the rule may go to the channel: so many an hour, those that came first first."""
+    def schedule(self, rule: AlertRule, channel: str, earliest: datetime) -> datetime:
+        """Return the earliest send time of the next message of a rule to a channel, first come, first served."""
         if rule.most_per_hour is None:
             return earliest
         key = (rule.name, channel)
         if key not in self._counts:
             values = {"watch": self._watch, "rule": rule.name, "channel": channel, "now": self._now}
-            self._counts[key] = self._conn.execute(_LATELY, values).scalar_one()
+            self._counts[key] = self._conn.execute(_RECENT, values).scalar_one()
         hours = self._counts[key] // rule.most_per_hour
         self._counts[key] += 1
         return earliest + timedelta(hours=hours)
 
 
-def notify(conn: Connection, told: Sequence[tuple[UUID, str, Mapping[str, Any]]]) -> None:
-    """Tell who listens inside the database, once this transaction is committed: alert, type of message, data.
+def notify(conn: Connection, alerts: Sequence[tuple[UUID, str, Mapping[str, Any]]]) -> None:
+    """Notify listeners on the PostgreSQL channel ``segwatch_alert`` once the transaction commits.
 
-    A hint, no proof: any role can send the same. The function ``watch.notified`` tells what the ledger says of it.
+    A notification is a hint, as any role can send one; the function ``watch.notified`` looks up the alert.
+
+    Parameters
+    ----------
+    alerts
+        Alert id, type of message and ``data``.
     """
     notes = [
-        json.dumps({"type": kind, "alert_id": str(alert_id)} | {name: data[name] for name in _NOTED})
-        for alert_id, kind, data in told
+        json.dumps({"type": kind, "alert_id": str(alert_id)} | {name: data[name] for name in _NOTIFIED})
+        for alert_id, kind, data in alerts
     ]
     if notes:
         conn.execute(_NOTIFY, {"notes": notes})

@@ -1,7 +1,7 @@
-"""Whom a session answers: the views of schema ``watch`` hold the rows and names that its settings allow.
+"""What a database session may read: session settings filter the rows and names in the views of schema ``watch``.
 
-The settings narrow what segwatch's own web server reads for somebody else. They are no barrier for a person who writes
-SQL as the analyst: that role reads every watch, and names.
+They restrict what segwatch's web server reads for a reader. They do not restrict people who write SQL as the analyst:
+that role can read every watch and all names.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from sqlalchemy import URL, Connection, Engine, event, text
 from segwatch.db.engine import ShortPatience, make_engine
 
 _ALL, _NONE = "*", "-"
-#: Take the values of :meth:`Sight.settings`; the first for a transaction, the second for a session of asyncpg.
+#: With the values of :attr:`Sight.settings`; the first for a transaction, the second for a session of asyncpg.
 _SET = "SELECT set_config('segwatch.watches', %s, true), set_config('segwatch.names', %s, true)"
 SET_SESSION = "SELECT set_config('segwatch.watches', $1, false), set_config('segwatch.names', $2, false)"
 _WATCH_OF_TRACK = text(
@@ -33,28 +33,28 @@ _WATCH_OF_ALERT = text(
 
 @dataclass(frozen=True, slots=True)
 class Sight:
-    """What a reader may see."""
+    """What a reader may see: watches, and names of people."""
 
     watches: frozenset[str] | None
     """None = all."""
     names: bool
-    """Of the people who reviewed objects and marked alerts."""
+    """Whether names of reviewers and of people who marked alerts are shown."""
 
     def may_read(self, watch: str) -> bool:
-        """Whether the rows of a watch are among what may be seen."""
+        """Tell whether the rows of a watch may be read."""
         return self.watches is None or watch in self.watches
 
     @property
     def settings(self) -> tuple[str, str]:
         """Values of ``segwatch.watches`` and ``segwatch.names``."""
-        # names of watches have neither commas nor one of these signs alone
+        # names of watches contain no comma and are neither * nor -
         watches = _ALL if self.watches is None else ",".join(sorted(self.watches)) or _NONE
         return watches, "shown" if self.names else "hidden"
 
 
 NOTHING = Sight(frozenset(), names=False)
 EVERYTHING = Sight(None, names=True)
-#: What a session begins with that answers somebody else.
+#: Settings of a session before the reader is known: nothing.
 BEGIN: Mapping[str, str] = MappingProxyType({"segwatch.watches": _NONE, "segwatch.names": "hidden"})
 
 
@@ -65,7 +65,7 @@ def engine_for(
     application_name: str,
     patience: ShortPatience | None = None,
 ) -> Engine:
-    """A read-only engine whose transactions see what ``sight`` says when they begin."""
+    """Make a read-only engine whose transactions see what ``sight`` returns when they begin."""
     engine = make_engine(
         url, application_name=application_name, read_only=True, settings=BEGIN, patience=patience
     )
@@ -79,12 +79,12 @@ def engine_for(
 
 
 def sees_track(conn: Connection, sight: Sight, track_id: UUID) -> bool:
-    """Whether an object's watch may be seen; also where there is no such object: who looks for it finds that out."""
+    """Tell whether a reader may see an object; True for unknown ids, which are reported as not found later."""
     return _sees(sight, conn.execute(_WATCH_OF_TRACK, {"id": track_id}).scalar_one_or_none())
 
 
 def sees_alert(conn: Connection, sight: Sight, alert_id: UUID) -> bool:
-    """As :func:`sees_track`, of an alert."""
+    """Tell whether a reader may see an alert; True for unknown ids, which are reported as not found later."""
     return _sees(sight, conn.execute(_WATCH_OF_ALERT, {"id": alert_id}).scalar_one_or_none())
 
 

@@ -1,8 +1,8 @@
-"""Verdicts of analysts about objects: confirmed, rejected, or edited with an outline of their own.
+"""Reviews: verdicts of people on objects: confirmed, rejected, or edited with a geometry of their own.
 
-A verdict is never changed: the next one about the same object takes its place. It belongs to a track; when the same
-ground comes up under another identity (a late scene renamed it, it split, a new model found it), the verdict is
-carried over, so that what was rejected stays rejected.
+A verdict never changes: the next one about the object replaces it. It belongs to a track; when the same object gets
+another track (by a late scene, a split or a new model), the verdict is carried over, so that rejected objects stay
+rejected.
 """
 
 from __future__ import annotations
@@ -30,18 +30,18 @@ from segwatch.geo.errors import TooComplex
 from segwatch.geo.storable import storable
 from segwatch.geo.types.watch import AlertRule
 
-#: Enough for any outline drawn by hand; more is a mistake or an attack.
+#: More than any geometry drawn by hand needs.
 MAX_VERTICES = 100_000
 LONGEST_TEXT = 2_000
-#: Of the smaller of a drawn outline and the object as observed, how much the two share at least.
+#: Minimum overlap of a drawn geometry and the observed object, as a share of the smaller one.
 MIN_SHARED = 0.1
-#: How many times larger or smaller than the object as observed a drawn outline may be.
+#: Limits of the area of a drawn geometry relative to the observed object.
 MAX_GROWTH = 100
 MAX_SHRINKAGE = 1000
 
 
 class Verdict(enum.StrEnum):
-    """What an analyst may say about an object."""
+    """A verdict on an object."""
 
     CONFIRMED = "confirmed"
     REJECTED = "rejected"
@@ -50,13 +50,13 @@ class Verdict(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Review:
-    """One verdict."""
+    """One review."""
 
     id: UUID
     track_id: UUID
     verdict: Verdict
     created: bool
-    """False when the very same verdict held already."""
+    """False if the same verdict was in force already."""
 
 
 _STATE = text(
@@ -82,7 +82,7 @@ _ADD = text(
             ST_Area(CAST(CAST(:geom AS geometry) AS geography)), CAST(:outline AS geometry), :looked_at, :decided_at)
     """
 )
-#: How a drawn outline lies to the object as it was observed, geodesic.
+#: Areas, overlap (m²) and distance (m) of a drawn geometry and the observed object, geodesic.
 _RELATION = text(
     """
     SELECT ST_Area(CAST(d AS geography)) AS drawn_m2, ST_Area(CAST(o AS geography)) AS observed_m2,
@@ -103,25 +103,25 @@ def decide(
     outline: BaseGeometry | None = None,
     turn: Callable[[AlertRule], Turn] | None = None,
 ) -> Review:
-    """Record a verdict. The one that holds already, given again, adds nothing.
+    """Record a verdict on an object; repeating the verdict in force adds nothing.
 
-    A rejection takes back what was told about the object, another verdict after it says it again.
+    A rejection retracts the alerts about the object, and another verdict after it reinstates them.
 
-    Args:
-        conn: a transaction of a role that may add reviews.
-        track_id: the object.
-        verdict: what is said about it.
-        reviewer: who says it.
-        reason: why.
-        outline: for an edit, the object's ground as the analyst sees it: polygons, EPSG:4326.
-        turn: when what a rule says now may go out; corrections wait like alerts. None: at once.
+    Parameters
+    ----------
+    conn
+        A transaction of a role that may add reviews.
+    outline
+        Geometry drawn by the reviewer, for ``EDITED`` only: Polygon or MultiPolygon, EPSG:4326.
+    turn
+        Returns the earliest send time of a rule; corrections wait like alerts. None = send at once.
 
     Raises
     ------
     NotFound
-        There is no such object, or it never held.
+        No object has this track id.
     ReviewRefused
-        Name or reason are missing, or the outline is missing, invalid, of other ground, or not asked for.
+        Name or reason are missing or too long, or the geometry is missing, not allowed, invalid or elsewhere.
     """
     _check(verdict, reviewer, reason, outline)
     state = _locked_state(conn, track_id)
@@ -136,7 +136,7 @@ def decide(
         return Review(held.id, track_id, verdict, created=False)
     now = publishing.next_recorded_time(conn, state.series_id)
     if held is not None:
-        # verdicts follow each other, also when the clock was set back
+        # keep verdicts in order even if the clock was set back
         now = max(now, held.decided_at + timedelta(microseconds=1))
     ordinal = 1 if held is None else held.ordinal + 1
     row = {
@@ -162,7 +162,7 @@ def decide(
 
 
 def _locked_state(conn: Connection, track_id: UUID) -> Row[Any]:
-    """The last state of an object, in its series that nobody else writes meanwhile."""
+    """Lock the series of an object and load its latest state."""
     values = {"track_id": track_id}
     found = conn.execute(_STATE, values).first()
     if found is not None:
@@ -174,12 +174,12 @@ def _locked_state(conn: Connection, track_id: UUID) -> Row[Any]:
 
 
 def unknown(track_id: UUID) -> NotFound:
-    """What is said of an object that is not there, and of one that the asker may not know of."""
+    """Build the error for an object that does not exist or that the reader may not see."""
     return NotFound(f"no object {track_id} in the ledger; watch.objects_now lists those that hold")
 
 
 def _check_relation(conn: Connection, track_id: UUID, drawn: BaseGeometry, observed: Any) -> None:
-    """An edit corrects an object's outline: it neither moves the object elsewhere nor makes another one of it."""
+    """Check that a drawn geometry corrects the object and does not replace it by another one."""
     try:
         common = operations.intersection(drawn, from_ewkb(observed))
     except TooComplex as error:

@@ -1,4 +1,4 @@
-"""The three database roles. Rights on tables are granted by the migration; logins by who runs the server."""
+"""The three database roles. Migrations grant their rights; whoever runs the server gives them logins."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ OWNER = "segwatch_owner"
 WORKER = "segwatch_worker"
 """Runs the flows: reads and writes rows, no DDL."""
 ANALYST = "segwatch_analyst"
-"""Reads the views of schema ``watch``, nothing else."""
+"""Reads the views of schema ``watch`` and nothing else."""
 ALL = (OWNER, WORKER, ANALYST)
 
 _MISSING = text("SELECT name FROM unnest(CAST(:names AS text[])) AS name WHERE to_regrole(name) IS NULL")
@@ -22,7 +22,7 @@ _CREATE = {
     WORKER: text("CREATE ROLE segwatch_worker NOLOGIN"),
     ANALYST: text("CREATE ROLE segwatch_analyst NOLOGIN"),
 }
-#: Membership counts even where rights are not inherited: SET ROLE would do.
+#: Membership counts even without inherited rights, as SET ROLE would give them.
 _MAY_WRITE = text(
     """
     SELECT current_user, rolsuper OR EXISTS (
@@ -38,7 +38,7 @@ _MAY_WRITE = text(
 
 
 def ensure_roles(conn: Connection) -> None:
-    """Create the roles that are missing, without login.
+    """Create missing roles, without login.
 
     Raises
     ------
@@ -51,7 +51,7 @@ def ensure_roles(conn: Connection) -> None:
             conn.execute(_CREATE[name])
         except ProgrammingError as error:
             if isinstance(error.orig, psycopg.errors.DuplicateObject):
-                raise  # another session has just made it
+                raise  # another session created it at the same time
             todo = " ".join(f"CREATE ROLE {one};" for one in missing)
             raise SchemaError(
                 f"the database has no role {name} and this user may not create it; as an administrator run: {todo}"
@@ -59,12 +59,12 @@ def ensure_roles(conn: Connection) -> None:
 
 
 def require_reader(conn: Connection) -> None:
-    """Make sure that this user can change nothing of the ledger.
+    """Check that this user cannot change the ledger.
 
     Raises
     ------
     MayWrite
-        It can; the message says what to do.
+        It can; the message says how to make a role that cannot.
     """
     name, may_write = conn.execute(_MAY_WRITE).one()
     if may_write:

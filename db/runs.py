@@ -1,7 +1,7 @@
-"""Runs at work: each tells the ledger that it is alive, so that nobody has to believe another system's word for it.
+"""Runs of flows: each sends heartbeats to the ledger, so that its state does not depend on Prefect's view.
 
-A run is lost once its lease has expired without a heartbeat. Losing Prefect's view of a run loses nothing: who waits
-for a run, or for the watch that it observes, reads this table.
+A run is lost once its lease has expired without a heartbeat. Whoever waits for a run, or for the watch that it
+observes, reads this table.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from uuid import UUID, uuid4
 
 from sqlalchemy import Connection, text
 
-#: Rows of runs that have ended are kept so long.
+#: How long rows of ended runs are kept.
 _KEPT_DAYS = 7
-#: While the server was away nobody could send a heartbeat: every run gets a whole lease after a start.
+#: No run could send heartbeats while the server was down: each gets a full lease after its start.
 _LOST = """(r.ended_at IS NULL AND clock_timestamp() > greatest(
     r.lease_until, pg_postmaster_start_time() + (r.lease_until - r.heartbeat_at)))"""
 _COLUMNS = """r.id, r.flow, r.watch, r.worker, r.flow_run_id, r.started_at, r.heartbeat_at, r.lease_until, r.ended_at,
@@ -25,7 +25,7 @@ _EXPIRE_HOLDER = text(
     UPDATE segwatch.run r SET ended_at = clock_timestamp(), outcome = 'lost' WHERE {_LOST} AND r.subject = :subject
     """  # noqa: S608 - parts of this file
 )
-#: Prefect runs a flow again under the same id, and must not hear that this one is lost.
+#: Prefect retries a flow run under the same id, and must not be notified that the earlier attempt is lost.
 _REPLACE = text(
     """
     UPDATE segwatch.run SET ended_at = coalesce(ended_at, clock_timestamp()), outcome = 'failed'
@@ -85,24 +85,24 @@ _REPORTED = text("UPDATE segwatch.run SET reported_at = clock_timestamp() WHERE 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A run as the ledger knows it; times UTC."""
+    """A run of a flow; times UTC."""
 
     id: UUID
     flow: str
-    """Name of the flow: observe, segment ..."""
+    """Name of the flow, such as observe or segment."""
     watch: str | None
     worker: str
     """Host and process id."""
     flow_run_id: UUID | None
-    """Prefect's id; None where Prefect has no part in it."""
+    """Prefect's id; None for runs without Prefect."""
     started_at: datetime
     heartbeat_at: datetime
     lease_until: datetime
     ended_at: datetime | None
     outcome: str | None
-    """How it ended: completed, failed, stopped or lost; None while it goes on."""
-    list_lost: bool
-    """Its lease expired without a heartbeat, or that is how it ended."""
+    """completed, failed, stopped or lost; None while it runs."""
+    lost: bool
+    """Whether its lease has expired without a heartbeat."""
 
     def __str__(self) -> str:
         watch = f" of {self.watch}" if self.watch else ""
@@ -122,21 +122,25 @@ def begin(
     subject: str | None = None,
     flow_run_id: UUID | None = None,
 ) -> UUID | Run:
-    """Register a run whose lease lasts so many seconds without a heartbeat.
+    """Register a run, whose lease lasts ``seconds`` without a heartbeat.
 
-    Args:
-        conn: a transaction.
-        flow: name of the flow.
-        worker: host and process id.
-        seconds: length of the lease.
-        watch: the watch it works on; None = all.
-        subject: what only one run may work on at a time. A holder whose lease has expired loses it.
-        flow_run_id: Prefect's id.
+    Parameters
+    ----------
+    flow
+        Name of the flow.
+    worker
+        Host and process id.
+    watch
+        Watch that it works on; None = all.
+    subject
+        What only one run may work on at a time. A holder whose lease has expired loses it.
+    flow_run_id
+        Prefect's id.
 
     Returns
     -------
     UUID | Run
-        Id of the run; or the run that holds the subject.
+        Id of the new run, or the run that holds the subject.
     """
     conn.execute(_PRUNE)
     if subject is not None:
@@ -153,39 +157,39 @@ def begin(
 
 
 def heartbeat(conn: Connection, run_id: UUID, seconds: float) -> bool:
-    """Extend the lease by so many seconds from now; False once the run has been taken for lost."""
+    """Extend the lease to so many seconds from now; False if the run was marked as lost."""
     return conn.execute(_HEARTBEAT, {"id": run_id, "seconds": seconds}).rowcount == 1
 
 
 def end(conn: Connection, run_id: UUID, outcome: str) -> None:
-    """Record how a run ended; one that was taken for lost stays lost."""
+    """Record how a run ended; a run marked as lost stays lost."""
     conn.execute(_END, {"id": run_id, "outcome": outcome})
 
 
 def of_flow_run(conn: Connection, flow_run_id: UUID) -> Run | None:
-    """The newest run under an id of Prefect; None if it never came to work."""
+    """Find the newest run with this id of Prefect; None if it never started."""
     found = conn.execute(_OF_FLOW_RUN, {"flow_run_id": flow_run_id}).first()
     return None if found is None else Run(*found)
 
 
 def alive(conn: Connection, flow: str) -> bool:
-    """Whether any run of a flow is at work."""
+    """Tell whether any run of a flow is alive."""
     return bool(conn.execute(_ALIVE, {"flow": flow}).scalar_one())
 
 
 def list_lost(conn: Connection) -> list[Run]:
-    """Runs whose lease has expired and that nobody has ended yet."""
+    """List runs whose lease has expired and that are not marked as lost yet."""
     return [Run(*row) for row in conn.execute(_LOST_RUNS)]
 
 
 def end_lost(conn: Connection) -> list[Run]:
-    """End runs whose lease has expired; gives every lost run that Prefect has not been told of."""
+    """Mark runs with an expired lease as lost; returns every lost run that was not reported to Prefect yet."""
     conn.execute(_MARK_LOST)
     return [Run(*row) for row in conn.execute(_UNREPORTED)]
 
 
 def reported(conn: Connection, run_id: UUID) -> None:
-    """Record that Prefect has been told of a lost run."""
+    """Record that a lost run was reported to Prefect."""
     conn.execute(_REPORTED, {"id": run_id})
 
 

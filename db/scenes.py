@@ -1,4 +1,4 @@
-"""Scenes: acquisitions of one catalog, and which versions of their items are in force."""
+"""Scenes: acquisitions of one catalog, and which versions of their items are current."""
 
 from __future__ import annotations
 
@@ -31,17 +31,21 @@ _GROW = text("UPDATE segwatch.scene SET footprint = CAST(:footprint AS geometry)
 
 
 def make_scene_id(scene: Scene) -> UUID:
-    """Id that a new acquisition gets. One that was stored before catalogs had a part in it keeps its own."""
+    """Make the id of a new scene. Scenes stored before keys named the catalog keep their ids."""
     return make_id("scene", scene.key)
 
 
 def upsert(conn: Connection, scenes: Sequence[Scene]) -> list[UUID]:
-    """Store scenes and their items' versions; ids in order. The same again changes nothing.
+    """Store scenes and the versions of their items; repeating it changes nothing.
 
-    A scene is found by its key, which names its catalog: what is found in another catalog, under whatever name,
-    changes nothing about it. See :mod:`segwatch.db.items` for what becomes of its items.
+    The key of a scene names its catalog, so items of another catalog never change it. See :mod:`segwatch.db.items`.
+
+    Returns
+    -------
+    list[UUID]
+        Ids of the scenes, in the given order.
     """
-    # in one order, so that two that store the same scenes wait for each other
+    # sorted, so that two concurrent calls cannot deadlock
     ids = {scene.key: _scene(conn, scene) for scene in sorted(scenes, key=lambda one: one.key)}
     for scene in scenes:
         items.store_items(conn, ids[scene.key], scene)
@@ -49,7 +53,7 @@ def upsert(conn: Connection, scenes: Sequence[Scene]) -> list[UUID]:
 
 
 def _scene(conn: Connection, scene: Scene) -> UUID:
-    """The scene's row, which stays locked."""
+    """Store a scene without its items and lock its row; returns its id."""
     footprint = to_ewkb(scene.footprint)
     row = {
         "id": make_scene_id(scene),
@@ -65,25 +69,25 @@ def _scene(conn: Connection, scene: Scene) -> UUID:
     wanted = {"key": scene.key, "footprint": footprint}
     known = conn.execute(_KNOWN, wanted).first()
     if known is None:
-        # another worker may be faster
+        # another worker may have inserted it first
         conn.execute(insert(tables.scene).values(row).on_conflict_do_nothing(index_elements=["key"]))
         known = conn.execute(_KNOWN, wanted).one()
     if not known.covered:
-        # another watch may have found other items of the same pass
+        # another watch may have found other items of the pass
         grown = covered_by([from_ewkb(known.footprint), scene.footprint])
         conn.execute(_GROW, {"id": known.id, "footprint": to_ewkb(grown)})
     identity: UUID = known.id
     return identity
 
 
-_EVERY = text(
+_ITEM_ROWS = text(
     """
     SELECT i.id, i.scene_id, i.store, i.version_id, i.superseded_at IS NULL AS in_force
     FROM segwatch.scene_item i WHERE i.scene_id = ANY(CAST(:ids AS uuid[]))
     ORDER BY i.scene_id, i.store, i.superseded_at IS NULL DESC, i.recorded_at DESC, i.id
     """
 )
-_TURN = text(
+_TOGGLE = text(
     """
     UPDATE segwatch.scene_item
     SET superseded_at = CASE WHEN superseded_at IS NULL THEN clock_timestamp() END
@@ -93,33 +97,32 @@ _TURN = text(
 
 
 def settle(conn: Connection, ids: Sequence[UUID], newest: Callable[[Sequence[Item]], Sequence[Item]]) -> None:
-    """Supersede items that another one of the scene took the place of, under another id; the same again changes no row.
+    """Supersede items that another item of the scene replaces under another id; repeating it changes no row.
 
-    ``newest`` tells which items of a scene are in force. It is asked about those that were superseded, too, so that
-    the order in which items are found makes no difference. Of the rows of one version the one in force speaks, else
-    the newest.
+    ``newest`` returns the current ones among the items of a scene. It is given superseded items too, so that the order
+    of arrival makes no difference. The current row of a version represents it, else the newest one.
     """
-    rows = conn.execute(_EVERY, {"ids": list(ids)}).all()
+    rows = conn.execute(_ITEM_ROWS, {"ids": list(ids)}).all()
     for (identity, _), group in groupby(rows, key=lambda row: (row.scene_id, row.store)):
-        speaking: dict[UUID, Any] = {}
+        representing: dict[UUID, Any] = {}
         for row in group:
-            speaking.setdefault(row.version_id, row)
-        if len(speaking) > 1:
-            known = _items(conn, identity, [row.id for row in speaking.values()])
+            representing.setdefault(row.version_id, row)
+        if len(representing) > 1:
+            known = _items(conn, identity, [row.id for row in representing.values()])
             kept = {id(item) for item in newest(list(known.values()))}
             force = {row: id(item) in kept for row, item in known.items()}
-            turned = [row.id for row in speaking.values() if row.in_force != force[row.id]]
-            if turned:
-                conn.execute(_TURN, {"ids": turned})
+            toggled = [row.id for row in representing.values() if row.in_force != force[row.id]]
+            if toggled:
+                conn.execute(_TOGGLE, {"ids": toggled})
 
 
 def load(conn: Connection, identity: UUID, versions: Collection[UUID] | None = None) -> Scene:
-    """A scene with these versions of its items, or with those in force.
+    """Load a scene with the given versions of its items, or with the current ones.
 
     Raises
     ------
     NotFound
-        There is no such scene.
+        No scene has this id.
     """
     row = conn.execute(select(tables.scene).where(tables.scene.c.id == identity)).mappings().first()
     if row is None:
@@ -137,7 +140,7 @@ def load(conn: Connection, identity: UUID, versions: Collection[UUID] | None = N
 
 
 def _items(conn: Connection, identity: UUID, rows: Collection[UUID] | None) -> dict[UUID, Item]:
-    """Items of a scene, of these rows or of those in force, by the rows' ids; in order of the items' ids."""
+    """Load items of a scene by row id, from the given rows or the current ones; sorted by item id."""
     chosen = _item.c.superseded_at.is_(None) if rows is None else _item.c.id.in_(rows)
     scene = tables.scene.c
     query = (
@@ -178,9 +181,9 @@ def reject(
     acquired_at: datetime | None = None,
     footprint: BaseGeometry | None = None,
 ) -> None:
-    """Record an item that could not be used, so that nothing found is silently dropped.
+    """Record an item that cannot be used, so that nothing found is silently dropped.
 
-    ``acquired_at`` and ``footprint`` are None where the item does not tell them.
+    ``acquired_at`` and ``footprint`` (EPSG:4326) are None if the item has none.
     """
     row = {
         "id": make_id("rejected", revision_id, collection, item_id, reason),

@@ -12,18 +12,18 @@ from sqlalchemy import Connection, text
 from segwatch.db.codec import load_track_state
 from segwatch.geo.types.tracking import TrackState
 
-#: The row itself is the lock: only workers may lock it, and queueing scenes of the series goes on meanwhile.
+#: The row is the lock: only workers may lock it, and scenes of the series can still be queued.
 _LOCK = text("SELECT id FROM segwatch.series WHERE id = :series_id FOR NO KEY UPDATE")
 _TRY_LOCK = text("SELECT id FROM segwatch.series WHERE id = :series_id FOR NO KEY UPDATE SKIP LOCKED")
-#: Folding is done outside the database, and takes longer than a worker that hangs would be given. The name tells others
-#: who holds the series.
+#: A fold computes outside the database for longer than an idle transaction may last. The name tells others who holds
+#: the series.
 _HOLD = text(
     """
-    SELECT set_config('idle_in_transaction_session_timeout', :patience, true),
+    SELECT set_config('idle_in_transaction_session_timeout', :timeout, true),
            set_config('application_name', :name, true)
     """
 )
-#: A process that was stopped in the middle of a fold loses the series after that time.
+#: A process that hangs in a fold loses the series after this time.
 _MAX_FOLD = "3600s"
 _HOLDER = text(
     """
@@ -37,14 +37,14 @@ _HOLDER = text(
 
 @dataclass(frozen=True, slots=True)
 class SeriesHolder:
-    """A session that holds a series."""
+    """A database session that holds a series."""
 
     pid: int
-    """Of the session's process on the database server."""
+    """Process id of the session on the database server."""
     host: str | None
-    """Where the session comes from; None = the same machine."""
+    """Address of the client; None = the same machine."""
     since: datetime | None
-    """When its transaction began, UTC; None = this role is not shown it."""
+    """When its transaction began, UTC; None if this role may not see it."""
 
     def __str__(self) -> str:
         since = f" since {self.since:%Y-%m-%d %H:%M:%S} UTC" if self.since else ""
@@ -52,23 +52,23 @@ class SeriesHolder:
 
 
 def lock(conn: Connection, series_id: UUID) -> None:
-    """Hold the series until the end of this transaction; waits for whoever holds it."""
+    """Lock the series until the end of the transaction, waiting for another holder."""
     conn.execute(_LOCK, {"series_id": series_id})
 
 
 def take(conn: Connection, series_id: UUID) -> bool:
-    """Hold the series until the end of this transaction; False if another session holds it.
+    """Lock the series until the end of the transaction; False if another session holds it.
 
-    A fold may take an hour without a word to the database.
+    The transaction may be idle for an hour, as long as a fold may take.
     """
     taken = conn.execute(_TRY_LOCK, {"series_id": series_id}).first() is not None
     if taken:
-        conn.execute(_HOLD, {"patience": _MAX_FOLD, "name": _name(series_id)})
+        conn.execute(_HOLD, {"timeout": _MAX_FOLD, "name": _name(series_id)})
     return taken
 
 
 def holder(conn: Connection, series_id: UUID) -> SeriesHolder | None:
-    """The session that tracks a series, as far as the server tells; None if there is none any more."""
+    """Find the session that holds a series; None if there is none any more."""
     found = conn.execute(_HOLDER, {"name": _name(series_id)}).first()
     return None if found is None else SeriesHolder(*found)
 
@@ -77,7 +77,7 @@ def _name(series_id: UUID) -> str:
     return f"segwatch track {series_id}"
 
 
-#: The series of the watch that was published last, and its last scene.
+#: The series of the watch that published last, and its last scene.
 _PREDECESSOR = text(
     """
     SELECT o.series_id, o.acquired_at
@@ -115,25 +115,27 @@ _TAKEN_OVER = text(
 
 @dataclass(frozen=True, slots=True)
 class Seeds:
-    """Objects of the series before, as this one finds them."""
+    """Objects that a series takes over from the previous one."""
 
     states: tuple[TrackState, ...]
-    """Under their identities in the series before."""
+    """States with the track ids of the previous series."""
     object_ids: Mapping[UUID, UUID]
-    """These identities -> the objects' first ones."""
+    """Track id in the previous series -> object id."""
 
 
 def ensure_series(conn: Connection, series: Mapping[str, object]) -> datetime | None:
-    """Add a series unless it is there; one that follows another of its watch takes over its objects.
+    """Add a series if it is new; a series that follows another one of its watch takes over its objects.
 
-    Args:
-        conn: a transaction.
-        series: id, watch_name, instruction_id, model_version, origin_lon and origin_lat.
+    Parameters
+    ----------
+    series
+        ``id``, ``watch_name``, ``instruction_id``, ``model_version``, and ``origin_lon``, ``origin_lat`` (degrees) of
+        its local projection.
 
     Returns
     -------
     datetime | None
-        Acquisition time of the scene it begins with, where it follows another.
+        Acquisition time of the scene that it begins with; None if it follows no other series.
     """
     known = conn.execute(_SEED, {"series_id": series["id"]}).first()
     if known is None:
@@ -148,6 +150,6 @@ def ensure_series(conn: Connection, series: Mapping[str, object]) -> datetime | 
 
 
 def seeds(conn: Connection, series_id: UUID) -> Seeds:
-    """What the series takes over: the same whenever it is asked."""
+    """Load what the series takes over; the result never changes."""
     rows = conn.execute(_TAKEN_OVER, {"series_id": series_id}).all()
     return Seeds(tuple(load_track_state(row) for row in rows), {row.track_id: row.object_id for row in rows})

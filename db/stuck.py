@@ -1,4 +1,4 @@
-"""Work that does not move although nobody has said why. Reads only."""
+"""Work that may be stuck: free scenes, lost runs, expired leases and held series. Reads only."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from sqlalchemy import Connection, text
 from segwatch.db import runs
 from segwatch.db.runs import Run
 
-#: Free and behind no open circuit, and for how long: since it was found, given back or allowed another attempt.
+#: Free scenes behind no open circuit, and since when: found, given back, or due for another attempt.
 _IDLE = text(
     """
     SELECT w.name AS watch, count(*) AS scenes,
@@ -41,12 +41,12 @@ _SERIES = text(
 
 @dataclass(frozen=True, slots=True)
 class IdleScenes:
-    """Scenes of a watch that any worker could take."""
+    """Scenes of a watch that any worker could lease."""
 
     watch: str
     scenes: int
     since: datetime
-    """When the first of them could be taken, UTC."""
+    """When the first of them became free, UTC."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,27 +55,27 @@ class HeldSeries:
 
     watch: str
     pid: int
-    """Of the session's process on the database server."""
+    """Process id of the session on the database server."""
     since: datetime
     """When its transaction began, UTC."""
 
 
 @dataclass(frozen=True, slots=True)
 class StuckWork:
-    """What may be stuck at one moment; how long is too long is judged elsewhere."""
+    """Work that may be stuck at one moment; the doctor judges how long is too long."""
 
     lost_runs: tuple[Run, ...] = ()
     idle: tuple[IdleScenes, ...] = ()
     segmenting: bool = False
-    """Whether any segment run is at work."""
+    """Whether any segment run is alive."""
     expired_messages: int = 0
-    """Leased by couriers that are gone."""
+    """Deliveries whose lease has expired: their courier is gone."""
     expired_since: datetime | None = None
     held_series: tuple[HeldSeries, ...] = ()
 
 
 def read(conn: Connection) -> StuckWork:
-    """What may be stuck now."""
+    """Read what may be stuck now."""
     messages = conn.execute(_MESSAGES).one()
     return StuckWork(
         lost_runs=tuple(runs.list_lost(conn)),

@@ -1,4 +1,4 @@
-"""The valid times of a track's states: which of them holds when, after all observations so far."""
+"""Valid time of the states of a track: which state holds when, after all observations so far."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ from segwatch.geo.types.tracking import TrackingStep, TrackState
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """What one observation made of one track."""
+    """State of a track after one observation."""
 
     observation_id: UUID
     start: datetime
-    """Valid time from which the state holds."""
+    """Start of its valid time, UTC."""
     state: TrackState
     change: str | None
-    """Kind of the change that came with it."""
+    """Kind of the change that began it, if any."""
 
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """An entry and how long it holds."""
+    """An entry and the end of its valid time."""
 
     entry: Entry
     end: datetime | None
-    """Valid time up to which it holds; None while it does."""
+    """End of the valid time, UTC; None if it still lasts."""
 
 
 def compute_valid_from(state: TrackState, step: TrackingStep, acquired_at: datetime) -> datetime:
-    """A disappearance holds from the first miss on, anything else from this acquisition on."""
+    """Compute the start of the valid time: of a disappearance the first miss, else the acquisition time."""
     if state.alive:
         return acquired_at
     ends = [one.valid_at for one in step.changes if one.track_id == state.track_id]
@@ -40,7 +40,7 @@ def compute_valid_from(state: TrackState, step: TrackingStep, acquired_at: datet
 
 
 def build_entries(step: TrackingStep, acquired_at: datetime) -> dict[UUID, Entry]:
-    """What a step made of each track that it touched."""
+    """Build the entry of each track that a step touched."""
     kinds = {change.track_id: change.kind.value for change in reversed(step.changes)}
     return {
         state.track_id: Entry(
@@ -54,10 +54,9 @@ def build_entries(step: TrackingStep, acquired_at: datetime) -> dict[UUID, Entry
 
 
 def build_segments(of_track: Iterable[Entry]) -> list[Segment]:
-    """Entries in the order of their observations -> segments in the order of valid time.
+    """Build segments in order of valid time from entries in order of their observations.
 
-    A new entry holds from its start on: what began later or at the same time gives way, what began before
-    ends there.
+    A new entry replaces segments that start at or after its own start, and ends the segment before.
     """
     segments: list[Segment] = []
     for entry in of_track:

@@ -1,6 +1,6 @@
-"""Tokens of those who read, review or send events over HTTP: 256 random bits, of which a SHA-256 digest is kept.
+"""Access tokens for reading, reviewing and sending events over HTTP: 256 random bits, stored as SHA-256 digest.
 
-A token is ``segwatch_ID_SECRET``: by its id it is found, by the digest it is known.
+A token is ``segwatch_ID_SECRET``: it is looked up by its id and verified by the digest.
 """
 
 from __future__ import annotations
@@ -34,24 +34,24 @@ class Scope(StrEnum):
 
     READ = "read"
     REVIEW = "review"
-    """Review objects, mark alerts, and see who did."""
+    """Review objects, mark alerts, and see the names of people who did."""
     EVENTS = "events"
 
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """A token that holds, without its secret."""
+    """A valid token, without its secret."""
 
     name: str
     watches: frozenset[str] | None
-    """None = all, those that come later too."""
+    """None = all, also future ones."""
     scopes: frozenset[Scope]
     expires_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Created:
-    """A new token; it is shown once and kept nowhere."""
+    """A new token; the secret is shown once and not stored."""
 
     id: str
     secret: str = field(repr=False)
@@ -65,19 +65,19 @@ def create(
     scopes: Collection[Scope],
     expires_at: datetime | None,
 ) -> Created:
-    """Make a token.
+    """Create a token.
 
     Parameters
     ----------
     watch_names
-        What it may see; None = every watch, those that come later too.
+        Watches that it may see; None = all, also future ones.
 
     Raises
     ------
     TokenRefused
-        The name cannot be one, or is taken; or there is nothing that the token may do.
+        The name is invalid or taken, the token has no scope or watch, or its end is past.
     NotFound
-        There is no such watch.
+        A watch does not exist.
     """
     _check(conn, name, watch_names, scopes, expires_at)
     identity, secret = secrets.token_hex(8), secrets.token_urlsafe(32)
@@ -117,7 +117,7 @@ def _check(
 
 
 def listed(conn: Connection) -> list[dict[str, Any]]:
-    """Every token that was not revoked, by name; of secrets nothing."""
+    """List the tokens that are not revoked by name, without secrets."""
     table = tables.access_token
     columns = (table.c[name] for name in ("id", "name", "watches", "scopes", "created_at", "expires_at"))
     query = select(*columns).where(table.c.revoked_at.is_(None)).order_by(table.c.name)
@@ -125,12 +125,12 @@ def listed(conn: Connection) -> list[dict[str, Any]]:
 
 
 def revoke(conn: Connection, name: str) -> None:
-    """End a token from now on.
+    """Revoke a token.
 
     Raises
     ------
     NotFound
-        There is none of that name.
+        No token has this name.
     """
     table = tables.access_token
     ended = update(table).where(table.c.name == name, table.c.revoked_at.is_(None))
@@ -139,12 +139,12 @@ def revoke(conn: Connection, name: str) -> None:
 
 
 def find(conn: Connection, given: str) -> Token | None:
-    """The token that somebody gave, if it holds now; the analyst's rights are enough to ask."""
+    """Find and verify a token; None if it is invalid. The rights of the analyst are enough."""
     match = _TOKEN.fullmatch(given)
     if match is None:
         return None
     row = conn.execute(_FIND, {"id": match[1]}).first()
-    # in constant time: how long it takes must not tell how much of it is right
+    # in constant time, so that timing does not reveal parts of the digest
     if row is None or not hmac.compare_digest(bytes(row.digest), _digest(given)):
         return None
     watches = None if row.watches is None else frozenset(row.watches)

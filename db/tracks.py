@@ -1,7 +1,7 @@
-"""Series in order: what is ready, which objects it meets, and publishing a step in one transaction.
+"""Tracking in order: the next observation of a series, the objects that it meets, and publishing a step.
 
-Track states are bitemporal. A new state closes the recorded range of the rows it supersedes, adds their
-truncated copies and itself, all with one recorded time; no other row is touched.
+Track states are bitemporal. A new state closes the recorded range of the rows it supersedes and adds their truncated
+copies and itself, all with one recorded time and in one transaction; no other row is touched.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ _WATCH_NAMES = text("SELECT id, watch_name FROM segwatch.series WHERE id = ANY(C
 _READY_SERIES = text(
     "SELECT DISTINCT series_id FROM segwatch.observation WHERE state = 'inferred' ORDER BY series_id"
 )
-#: The earliest answered observation, unless an earlier one is still to come. It is late where something at its
-#: place or after it was published, or where the same scene was looked at more than once.
+#: The earliest predicted observation, unless an earlier one is still open. It is late if an observation of its time or
+#: later is published, or if its scene has other versions.
 _NEXT = text(
     """
     SELECT o.id, o.scene_id, o.acquired_at, o.footprint, w.definition, s.origin_lon, s.origin_lat, s.seed_valid_at,
@@ -70,41 +70,41 @@ _LOCKED = text(
 
 @dataclass(frozen=True, slots=True)
 class ReadyObservation:
-    """The next observation of a series, with what tracking needs to know."""
+    """The next observation of a series, with what tracking needs."""
 
     observation: TrackedObservation
     watch: Watch
     origin: tuple[float, float]
-    """Longitude and latitude of the series' local projection."""
+    """Longitude and latitude (degrees) of the origin of the series' local projection."""
     first: bool
-    """Whether it is the first of its series."""
+    """True for the first observation of the series."""
     since: datetime | None
-    """When the series took over another's objects, if it did."""
+    """Acquisition time of the scene at which the series took over another one's objects, UTC; None if it did not."""
 
 
 @dataclass(frozen=True, slots=True)
 class LateObservations:
-    """Answers that change what is published already: see :mod:`segwatch.db.late_observations`."""
+    """Observations that change what is already published: see :mod:`segwatch.db.late_observations`."""
 
     origin: tuple[float, float]
-    """Longitude and latitude of the series' local projection."""
+    """Longitude and latitude (degrees) of the origin of the series' local projection."""
     since: datetime | None
-    """When the series took over another's objects, if it did."""
+    """Acquisition time of the scene at which the series took over another one's objects, UTC; None if it did not."""
 
 
 def ready_series(conn: Connection) -> list[UUID]:
-    """Series with answered observations that are not published."""
+    """List the series that have observations to track."""
     return list(conn.execute(_READY_SERIES).scalars())
 
 
 def watch_names(conn: Connection, series_ids: Sequence[UUID]) -> dict[UUID, str]:
-    """The watch of each series."""
+    """Read the name of the watch of each series."""
     rows = conn.execute(_WATCH_NAMES, {"ids": list(series_ids)})
     return {row.id: row.watch_name for row in rows}
 
 
 def next_ready(conn: Connection, series_id: UUID) -> ReadyObservation | LateObservations | None:
-    """The next observation whose earlier ones are all final; None when there is none."""
+    """Read the next observation of a series whose earlier ones are all final; None if there is none."""
     series.lock(conn, series_id)
     row = conn.execute(_NEXT, {"series_id": series_id}).first()
     if row is None:
@@ -119,7 +119,7 @@ def next_ready(conn: Connection, series_id: UUID) -> ReadyObservation | LateObse
 
 
 def detections(conn: Connection, observation_id: UUID) -> tuple[Detection, ...]:
-    """What an observation found, in its order."""
+    """Load the detections of an observation in order."""
     table = tables.detection.c
     query = (
         select(table.target, table.geom, table.score, table.area_m2)
@@ -131,7 +131,7 @@ def detections(conn: Connection, observation_id: UUID) -> tuple[Detection, ...]:
 
 
 def live(conn: Connection, series_id: UUID, where: BaseGeometry) -> list[TrackState]:
-    """Present states of the objects that are there, disappeared ones included, merged ones not."""
+    """Load the current states of objects that meet a geometry, with disappeared but without merged ones."""
     values = {"series_id": series_id, "footprint": to_ewkb(where)}
     return [load_track_state(row) for row in conn.execute(_LIVE, values)]
 
@@ -144,22 +144,22 @@ def publish(
     alerts: Sequence[publishing.Chosen],
     object_ids: Mapping[UUID, UUID] | None = None,
 ) -> int:
-    """Publish an observation and what it did to its series, in the caller's transaction.
+    """Publish an observation and its tracking step in the caller's transaction.
 
-    An observation that is published already stays as it is. ``object_ids`` names the first identity of objects
-    that the series takes over with it.
+    An observation that is published already stays as it is. ``object_ids`` gives the object id of tracks that the
+    series takes over.
 
     Returns
     -------
     int
-        How many alerts were raised: one a change and rule, none about objects that a review rejected.
+        Number of alerts raised: one per change and rule, none about rejected objects.
 
     Raises
     ------
     NotFound
         The series has no such observation.
     PublishConflict
-        It was not answered, the step belongs to another observation, or a newer one is published: late ones
+        It has no prediction, the step belongs to another observation, or a later one is published: late observations
         are published by :mod:`segwatch.db.late_observations`.
     """
     series.lock(conn, series_id)

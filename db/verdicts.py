@@ -1,4 +1,4 @@
-"""Verdicts in force, as publishing asks for them: which objects are rejected, and which new ones inherit a verdict."""
+"""Verdicts in force, for publishing: which objects are rejected, and which new tracks inherit a verdict."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from sqlalchemy import Connection, text
 
 from segwatch.db.codec import to_ewkb
 
-#: The verdict about the same ground of the same watch and target that overlaps a new track most: a rejection covers
-#: whatever lies half in it, the others must be about the same outline.
+#: Of verdicts of the same watch and target, the one that overlaps a new track most. A rejection applies if half of the
+#: smaller geometry overlaps, other verdicts only if the geometries are about the same (IoU of 0.5).
 _CARRY = text(
     """
     INSERT INTO segwatch.review (id, track_id, ordinal, verdict, reviewer, reason, geom, area_m2, outline, looked_at,
@@ -42,12 +42,12 @@ _REJECTED = text(
 
 
 def carry_over(conn: Connection, born: Mapping[UUID, BaseGeometry]) -> None:
-    """Give tracks that begin, or begin again, the verdicts about the ground they begin on; one of their own stays."""
+    """Carry verdicts over to tracks that begin or come back on the same ground; their own verdicts stay."""
     if born and conn.execute(_ANY).scalar_one():
         outlines = [to_ewkb(outline) for outline in born.values()]
         conn.execute(_CARRY, {"ids": list(born), "outlines": outlines})
 
 
 def rejected(conn: Connection, track_ids: Collection[UUID]) -> set[UUID]:
-    """Which of these objects are rejected."""
+    """Select the rejected objects among these tracks."""
     return set(conn.execute(_REJECTED, {"ids": list(track_ids)}).scalars()) if track_ids else set()

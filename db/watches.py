@@ -1,4 +1,4 @@
-"""Watches: immutable revisions, and which one is in force."""
+"""Watches: immutable revisions, and which one is current."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from segwatch.db.ids import make_id
 from segwatch.geo.addresses import public
 from segwatch.geo.types.watch import Instruction, Watch
 
-_SEES_WATCHES = text("SELECT has_schema_privilege('segwatch', 'USAGE')")
+_MAY_READ_WATCHES = text("SELECT has_schema_privilege('segwatch', 'USAGE')")
 
 
-#: The same area again changes nothing. An area that has not all that earlier ones had leaves ground.
+#: The same AOI again changes nothing. An AOI that does not cover all earlier ones is marked as narrowed.
 _AREA = text(
     """
     WITH before AS (
@@ -44,28 +44,27 @@ class Applied:
 
     revision_id: UUID
     created: bool
-    """True when the definition in force changed."""
+    """True if the current definition changed."""
 
 
 @dataclass(frozen=True, slots=True)
 class StoredWatch:
-    """A watch and the id of its revision."""
+    """A watch and the id of its current revision."""
 
     revision_id: UUID
     watch: Watch
 
 
 def make_instruction_id(instruction: Instruction) -> UUID:
-    """Id of an instruction revision: its text and targets."""
+    """Make the id of an instruction revision from its text and targets."""
     return make_id("instruction", instruction.text, *instruction.targets)
 
 
 def apply(conn: Connection, watch: Watch) -> Applied:
-    """Put this definition in force. The same definition again changes nothing; an old one is taken up again.
+    """Make this definition current. The same definition again changes nothing; an old one becomes current again.
 
-    Ground that leaves the watch's area with it ends: objects wholly on it hold no longer from now on, in no view of
-    what is there, without a change and without an alert. What was so before stays in the history, and when the area
-    comes back they hold again, as they were. Ground that comes into the area has never been seen: see
+    Objects wholly outside the new AOI are not shown from now on, without a change and without an alert. Their history
+    stays, and they come back as they were if the AOI does. New ground in the AOI counts as never observed: see
     :mod:`segwatch.geo.tracking.ground`.
     """
     definition = dump_watch(watch)
@@ -101,14 +100,14 @@ def apply(conn: Connection, watch: Watch) -> Applied:
             where=tables.watch_head.c.revision_id != revision,
         ).returning(tables.watch_head.c.revision_id)
     ).first()
-    # the row of the head is locked now: who applies the same watch at once comes after this one
+    # the row of the head is locked now, so concurrent calls for the same watch wait here
     now = conn.execute(_NOW).scalar_one()
     conn.execute(_AREA, {"name": watch.name, "area": area, "now": now})
     return Applied(revision, changed is not None)
 
 
 def current(conn: Connection, name: str) -> StoredWatch:
-    """The revision in force.
+    """Load the current revision of a watch.
 
     Raises
     ------
@@ -127,28 +126,28 @@ def current(conn: Connection, name: str) -> StoredWatch:
 
 
 def require(conn: Connection, name: str) -> None:
-    """Make sure that there is a watch of that name, so that nothing about it means that nothing happened.
+    """Check that a watch of this name exists, so that an empty result means that nothing happened.
 
-    Analysts see views alone, none of which has watches without a scene: to them nothing stays nothing.
+    Does nothing for analysts, who cannot read the table of watches.
 
     Raises
     ------
     UnknownWatch
         No watch has this name.
     """
-    if not conn.execute(_SEES_WATCHES).scalar_one():
+    if not conn.execute(_MAY_READ_WATCHES).scalar_one():
         return
     if conn.execute(select(tables.watch_head.c.name).where(tables.watch_head.c.name == name)).first() is None:
         raise UnknownWatch(name)
 
 
 def names(conn: Connection) -> list[str]:
-    """Names of all watches, sorted."""
+    """List the names of all watches, sorted."""
     return list(conn.execute(select(tables.watch_head.c.name).order_by(tables.watch_head.c.name)).scalars())
 
 
 def observed(conn: Connection, name: str, *, answered: bool = False) -> bool:
-    """Whether anything was ever queued for a watch of that name; ``answered``: and is not waiting any more."""
+    """Tell whether the watch ever had an observation queued; with ``answered``, one that is not pending any more."""
     query = (
         select(tables.observation.c.id)
         .join(tables.watch, tables.watch.c.id == tables.observation.c.revision_id)

@@ -1,4 +1,4 @@
-"""How far the catalog of each watch was searched."""
+"""Watermarks: how far the catalog of each watch was searched."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from sqlalchemy.dialects.postgresql import insert
 from segwatch.db import tables
 from segwatch.geo.types.scene import Watermark
 
-_SEES_WATERMARKS = text("SELECT has_schema_privilege('segwatch', 'USAGE')")
+_MAY_READ_WATERMARKS = text("SELECT has_schema_privilege('segwatch', 'USAGE')")
 
 
 def load(conn: Connection, revision_id: UUID) -> Watermark:
-    """The mark of a watch's revision; an empty one before the first search."""
+    """Load the watermark of a watch revision; empty before the first search."""
     columns = tables.watermark.c
     query = select(columns.reconciled_at, columns.reconciling_to, columns.updated_to)
     row = conn.execute(query.where(columns.revision_id == revision_id)).first()
@@ -22,11 +22,11 @@ def load(conn: Connection, revision_id: UUID) -> Watermark:
 
 
 def unsearched(conn: Connection, watch: str) -> bool:
-    """Whether the catalog of a watch in force was never searched to the end, so that no scene means little.
+    """Tell whether the catalog of a watch was never searched completely, so that scenes may be missing.
 
-    False for roles that see the analyst views alone, to whom this is not told.
+    False for analysts, who cannot read watermarks.
     """
-    if not conn.execute(_SEES_WATERMARKS).scalar_one():
+    if not conn.execute(_MAY_READ_WATERMARKS).scalar_one():
         return False
     head, mark = tables.watch_head, tables.watermark
     query = (
@@ -39,7 +39,7 @@ def unsearched(conn: Connection, watch: str) -> bool:
 
 
 def save(conn: Connection, revision_id: UUID, mark: Watermark) -> None:
-    """Put this mark in the place of the one before."""
+    """Store the watermark of a watch revision."""
     values = {
         "reconciled_at": mark.reconciled_at,
         "reconciling_to": mark.reconciling_to,

@@ -1,7 +1,7 @@
-"""Withdrawing: messages whose channel the watch in force does not name any more are not sent.
+"""Withdraw messages whose channel the current watch revision no longer names.
 
-A rule names a channel while the revision in force of its watch has a rule of that name with the channel among its own
-or those it escalates to. A watch that is gone names none.
+A rule names a channel while the current revision of its watch has a rule of that name with the channel among its
+channels or escalation channels. A watch that was removed names none.
 """
 
 from __future__ import annotations
@@ -14,23 +14,23 @@ from sqlalchemy import Connection, text
 _NAMES = """EXISTS (
     SELECT 1 FROM jsonb_array_elements(w.definition -> 'rules') r
     WHERE r ->> 'name' = {rule} AND (r -> 'channels' ? {channel} OR r #> '{{escalation,channels}}' ? {channel}))"""
-#: Of ``segwatch.delivery d`` and its ``segwatch.alert a``: the watch in force names the channel.
+#: Whether the current watch revision names the channel of ``segwatch.delivery d`` and its ``segwatch.alert a``.
 NAMED = f"""EXISTS (
     SELECT 1 FROM segwatch.watch raised JOIN segwatch.watch_head h ON h.name = raised.name
     JOIN segwatch.watch w ON w.id = h.revision_id
     WHERE raised.id = a.revision_id AND {_NAMES.format(rule="a.rule", channel="d.channel")})"""  # noqa: S608
 
 _CONFIGURATION = text("SELECT count(*) AS n, max(applied_at) AS at FROM segwatch.watch_head")
-#: What another courier records just now is locked, and left to it.
+#: Deliveries that another courier is recording are locked and left to it.
 _WITHDRAW = text(
     f"""
-    WITH meant AS (
+    WITH pending AS (
         SELECT DISTINCT w.name AS watch, a.rule, d.channel
         FROM segwatch.delivery d
         JOIN segwatch.alert a ON a.id = d.alert_id JOIN segwatch.watch w ON w.id = a.revision_id
         WHERE d.state = 'pending'
     ), removed AS (
-        SELECT m.* FROM meant m
+        SELECT m.* FROM pending m
         WHERE NOT EXISTS (SELECT 1 FROM segwatch.watch_head h JOIN segwatch.watch w ON w.id = h.revision_id
                           WHERE h.name = m.watch AND {_NAMES.format(rule="m.rule", channel="m.channel")})
           AND EXISTS (SELECT 1 FROM segwatch.watch w
@@ -44,7 +44,7 @@ _WITHDRAW = text(
     )
     UPDATE segwatch.delivery d
     SET state = 'withdrawn', lease_worker = NULL, lease_until = NULL,
-        last_error = 'rule ' || due.rule || ' of watch ' || due.watch || ' does not name the channel any more'
+        last_error = 'rule ' || due.rule || ' of watch ' || due.watch || ' no longer names the channel'
     FROM due WHERE d.id = due.id
     RETURNING d.id
     """  # noqa: S608 - parts of this file
@@ -67,11 +67,17 @@ _WITHDRAW_DIGESTS = text(
 
 
 def configuration(conn: Connection) -> tuple[Any, ...]:
-    """Another value whenever a watch was applied or removed."""
+    """Read a value that changes whenever a watch is applied or removed."""
     return tuple(conn.execute(_CONFIGURATION).one())
 
 
 def withdraw(conn: Connection) -> tuple[int, frozenset[UUID]]:
-    """Withdraw what is not to be sent any more; how many messages about alerts, and the ids of all."""
+    """Withdraw messages to channels that are no longer named.
+
+    Returns
+    -------
+    tuple[int, frozenset[UUID]]
+        Number of messages about alerts, and the ids of all withdrawn deliveries, digests included.
+    """
     alerts = frozenset(conn.execute(_WITHDRAW).scalars())
     return len(alerts), alerts | frozenset(conn.execute(_WITHDRAW_DIGESTS).scalars())

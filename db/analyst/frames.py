@@ -19,7 +19,7 @@ from sqlalchemy import Engine, text
 _OBJECTS = text("SELECT * FROM watch.objects_now WHERE watch = :watch ORDER BY track_id")
 _OBJECTS_AS_OF = text(
     """
-    SELECT * FROM watch.objects_as_of(:valid_at, coalesce(CAST(:known_at AS timestamptz), 'infinity'))
+    SELECT * FROM watch.objects_as_of(:valid_at, coalesce(CAST(:known_at AS timestamptz), now()))
     WHERE watch = :watch ORDER BY track_id
     """
 )

@@ -1,4 +1,4 @@
-"""Find the PostgreSQL server binaries and check that PostGIS belongs to them."""
+"""Find PostgreSQL server binaries that have PostGIS."""
 
 from __future__ import annotations
 
@@ -12,31 +12,31 @@ from pathlib import Path
 
 from segwatch.db.errors import DataUnusable, PostgisMissing, PostgresMissing
 
-_PLACES = ("/usr/lib/postgresql/*/bin", "/usr/pgsql-*/bin", "/opt/homebrew/opt/postgresql@*/bin")
-_NEEDED = ("initdb", "pg_ctl", "postgres", "psql")
+_FOLDERS = ("/usr/lib/postgresql/*/bin", "/usr/pgsql-*/bin", "/opt/homebrew/opt/postgresql@*/bin")
+_PROGRAMS = ("initdb", "pg_ctl", "postgres", "psql")
 
 
 @dataclass(frozen=True, slots=True)
 class Binaries:
-    """One installation of the PostgreSQL server."""
+    """An installation of the PostgreSQL server."""
 
     folder: Path
     major: str
 
     def path(self, name: str) -> str:
-        """Absolute path of one program."""
+        """Return the absolute path of a program."""
         return str(self.folder / name)
 
 
 def find_installation(data_major: str | None = None) -> Binaries:
-    """The newest installation with PostGIS; of major version ``data_major`` when data of it exists.
+    """Find the newest installation with PostGIS, of major version ``data_major`` if given.
 
-    ``SEGWATCH_PG_BINDIR`` names a folder to use instead of looking for one.
+    ``SEGWATCH_PG_BINDIR`` names the folder to use instead.
 
     Raises
     ------
     PostgresMissing, PostgisMissing, DataUnusable
-        With what to install.
+        No installation fits; the message says what to install.
     """
     every = list(_installations())
     if not every:
@@ -62,12 +62,12 @@ def find_installation(data_major: str | None = None) -> Binaries:
 
 
 def psql() -> str:
-    """Path of a psql, of a server's installation or the client's alone.
+    """Find psql, of a server or of the client alone.
 
     Raises
     ------
     PostgresMissing
-        There is none.
+        No psql was found.
     """
     for folder in _folders():
         if os.access(folder / "psql", os.X_OK):
@@ -82,7 +82,7 @@ def _installations() -> Iterator[Binaries]:
     seen = set()
     for folder in _folders():
         real = folder.resolve()
-        if real in seen or not all(os.access(real / name, os.X_OK) for name in _NEEDED):
+        if real in seen or not all(os.access(real / name, os.X_OK) for name in _PROGRAMS):
             continue
         seen.add(real)
         # "postgres (PostgreSQL) 15.14 (Debian 15.14-0+deb12u1)"
@@ -97,7 +97,7 @@ def _folders() -> Iterator[Path]:
     if given:
         yield Path(given)
         return
-    for place in _PLACES:
+    for place in _FOLDERS:
         yield from map(Path, glob.glob(place))
     for name in ("pg_ctl", "postgres"):
         on_path = shutil.which(name)

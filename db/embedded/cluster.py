@@ -1,7 +1,7 @@
 """An embedded PostgreSQL + PostGIS cluster: one home folder, one server, loopback only.
 
-TCP asks for a password (SCRAM) kept in a file only this user can read; the Unix socket lies in a folder
-only the server's account can enter and takes the operating system's word on who connects.
+TCP connections need a password (SCRAM), kept in a file that only this user can read. The Unix socket uses peer
+authentication and lies in a folder that only the server's account can enter.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ _EXTENSIONS: tuple[LiteralString, ...] = (
 
 @dataclass(frozen=True, slots=True)
 class ClusterInfo:
-    """How to reach a running cluster."""
+    """Connection details of a running cluster."""
 
     port: int
     socket_dir: Path
@@ -61,7 +61,7 @@ class ClusterInfo:
     """Password by role; never shown."""
 
     def url_for(self, role: str, database: str = _DATABASE) -> str:
-        """SQLAlchemy URL (``postgresql+psycopg://``) of a role, over TCP on 127.0.0.1.
+        """Build the SQLAlchemy URL (``postgresql+psycopg://``) of a role, over TCP on 127.0.0.1.
 
         Raises
         ------
@@ -71,11 +71,11 @@ class ClusterInfo:
         return self._url("postgresql+psycopg", role, database)
 
     def service_url(self, database: str) -> str:
-        """Plain ``postgresql://`` URL of the role of the service that has this database."""
+        """Build the ``postgresql://`` URL of the service that owns this database."""
         return self._url("postgresql", logins.SERVICES[database], database)
 
     def superuser_url(self, database: str = _DATABASE) -> str:
-        """Plain ``postgresql://`` URL of the superuser; only for setting databases up."""
+        """Build the ``postgresql://`` URL of the superuser, for setting up databases only."""
         return self._url("postgresql", SUPERUSER, database)
 
     def _url(self, scheme: str, role: str, database: str) -> str:
@@ -89,7 +89,7 @@ class ClusterInfo:
 
 @dataclass(frozen=True, slots=True)
 class ClusterStatus:
-    """What is known without starting anything."""
+    """State of a cluster."""
 
     running: bool
     data_dir: str
@@ -105,12 +105,12 @@ class Cluster:
     Parameters
     ----------
     home
-        Folder of the state; its ``postgres`` subfolder holds the data. When the server's account cannot
-        enter it (root's own folders), the data goes to ``/var/lib/segwatch/<hash of the home>``.
+        Folder of the state; its ``postgres`` subfolder holds the data. If the server's account cannot
+        enter it (root's own folders), the data lies in ``/var/lib/segwatch/<hash of the home>``.
     port
-        Port to listen on; None takes a free one and remembers it, and another one should that be taken later.
+        Port to listen on; None = a free port, which is remembered and changed only if it is taken later.
     durable
-        False turns fsync off: for tests, whose data may be lost.
+        False turns fsync off, for tests whose data may be lost.
     """
 
     def __init__(self, home: Path, *, port: int | None = None, durable: bool = True) -> None:
@@ -119,18 +119,18 @@ class Cluster:
         self._durable = durable
         digest = hashlib.sha256(str(self.home).encode()).hexdigest()[:12]
         self._fallback = _FALLBACK / digest
-        # the kernel limits socket paths to about 100 bytes, so not under the home
+        # not under the home, as the kernel limits socket paths to about 100 bytes
         self.socket_dir = Path(f"/tmp/segwatch-{os.geteuid()}-{digest}")  # noqa: S108 - owner is checked
         self._state_file = self.home / "postgres.json"
         self._password_file = self.home / "postgres.passwords"
 
     def up(self) -> ClusterInfo:
-        """Make the cluster if it is not there, start it if it does not run, and set up what it must have.
+        """Create, start and set up the cluster, each if necessary.
 
         Raises
         ------
         ClusterError
-            One of its kinds, with what to do.
+            The subclass names the cause, the message what to do.
         """
         self._make_home()
         with self._exclusive():
@@ -141,7 +141,7 @@ class Cluster:
             return info
 
     def down(self) -> bool:
-        """Stop the server, waiting for it; False when it was not running. Data stays."""
+        """Stop the server and wait for it, keeping the data; False if it was not running."""
         if not self.home.is_dir():
             return False
         with self._exclusive():
@@ -156,7 +156,7 @@ class Cluster:
             return True
 
     def status(self) -> ClusterStatus:
-        """Whether it runs, and where; starts nothing."""
+        """Read the state without starting anything."""
         pid = self._running()
         data = self._data
         return ClusterStatus(
@@ -169,19 +169,19 @@ class Cluster:
         )
 
     def info(self) -> ClusterInfo:
-        """How to reach the running cluster.
+        """Return the connection details of the running cluster.
 
         Raises
         ------
         ClusterDown
-            It does not run.
+            The cluster is not running.
         """
         if not self._running():
             raise ClusterDown(f"the database of {self.home} is not running; start it with: segwatch db up")
         return self._info()
 
     def psql_argv(self, database: str = _DATABASE) -> list[str]:
-        """Command that opens psql as the analyst, over the socket."""
+        """Build the command that opens psql as the analyst over the socket."""
         info = self.info()
         where = ["-h", str(info.socket_dir), "-p", str(info.port)]
         return [self._programs().path("psql"), *where, "-U", roles.ANALYST, "-d", database]
@@ -192,14 +192,14 @@ class Cluster:
             logins.ensure_database(conn, name, owner)
 
     def ensure_service_database(self, name: str, *, owner: str | None = None) -> None:
-        """Create the database of a service, which only the service's role and ``owner`` may connect to.
+        """Create the database of a service if necessary; only the service's role and ``owner`` may connect to it.
 
         Parameters
         ----------
         name
             One of ``logins.SERVICES``.
         owner
-            Who owns it; None for the service's own role. That of a home from before gets this owner, too.
+            Owner of the database, also of an existing one; None = the service's own role.
         """
         role = logins.SERVICES[name]
         with closing(self._connect("postgres")) as conn:
@@ -209,7 +209,7 @@ class Cluster:
             logins.ensure_owner(conn, owner or role)
 
     def destroy(self) -> None:
-        """Stop the server and delete its data, for good."""
+        """Stop the server and delete its data."""
         self.down()
         for folder in {self._data.parent, self._fallback}:
             shutil.rmtree(folder, ignore_errors=True)
@@ -232,7 +232,7 @@ class Cluster:
             raise DataUnusable(f"{self._state_file} cannot be read: {error}") from error
         except ValueError:
             state = None
-        # a file that is lost or spoiled, as by a full disk, costs no data: what it said is found
+        # if the file is missing or broken, as after a full disk, its content is found on disk
         return state if isinstance(state, dict) else self._found()
 
     def _found(self) -> dict[str, Any]:
@@ -251,7 +251,7 @@ class Cluster:
 
     def _make_home(self) -> None:
         try:
-            # the server's account passes through it where this is root
+            # if this is root, the server's account must be able to pass through it
             self.home.mkdir(mode=0o711 if os.geteuid() == 0 else 0o700, parents=True, exist_ok=True)
         except OSError as error:
             raise DataUnusable(
@@ -260,8 +260,8 @@ class Cluster:
 
     @contextmanager
     def _exclusive(self) -> Iterator[None]:
-        """One starter or stopper at a time."""
-        # who may open it may lock it, and keep us waiting
+        """Lock the home: one process at a time starts or stops the server."""
+        # only for this user, as whoever can open the file can hold the lock
         descriptor = os.open(self.home / "postgres.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         os.fchmod(descriptor, 0o600)
         with os.fdopen(descriptor, "w") as file:
@@ -291,12 +291,12 @@ class Cluster:
         return binaries.find_installation(version.read_text().strip() if version.exists() else None)
 
     def _running(self) -> int | None:
-        """Process id of our server, if it lives; a stale pid file does not count."""
+        """Return the process id of our server if it is alive; a stale pid file does not count."""
         try:
             pid = int((self._data / "postmaster.pid").read_text().split("\n", 1)[0])
             os.kill(pid, 0)
             command = Path(f"/proc/{pid}/cmdline")
-            # the number may meanwhile belong to another program
+            # the process id may belong to another program by now
             if (
                 command.parent.parent.joinpath("self").exists()
                 and str(self._data).encode() not in command.read_bytes()
@@ -310,7 +310,7 @@ class Cluster:
             ) from error
         return pid
 
-    # -- making and starting ----------------------------------------------------------------------------
+    # -- create and start ----------------------------------------------------------------------------
 
     def _start(self) -> None:
         account = find_server_account()
@@ -328,7 +328,7 @@ class Cluster:
             try:
                 self._launch(programs, account)
             except PortTaken:
-                # another server began to listen there after this one looked
+                # another server took the port after it was chosen
                 lost.add(port)
                 if self._port is not None or len(lost) == _PORT_TRIES:
                     raise
@@ -336,7 +336,7 @@ class Cluster:
             return
 
     def _choose_folder(self, account: ServerAccount) -> Path:
-        """Where the data goes: under the home if the server's account can get there."""
+        """Choose the folder of the data: under the home if the server's account can enter it."""
         wanted = self.home / "postgres"
         try:
             account.own_folder(wanted)
@@ -358,7 +358,7 @@ class Cluster:
         )
 
     def _clear_stale(self) -> None:
-        """Remove what a killed server left; only called when no server of ours lives."""
+        """Remove files that a killed server left; called only while no server of ours is alive."""
         (self._data / "postmaster.pid").unlink(missing_ok=True)
         if self.socket_dir.is_dir() and not self.socket_dir.is_symlink():
             for left in self.socket_dir.glob(".s.PGSQL.*"):
@@ -368,12 +368,12 @@ class Cluster:
         account.own_folder(self._data.parent)
         unfinished = self._data.with_name(
             "data.new"
-        )  # renamed when complete, so a kill leaves no half cluster
+        )  # renamed when complete, so that a kill leaves no incomplete cluster
         shutil.rmtree(unfinished, ignore_errors=True)
         argv = [programs.path("initdb"), "-D", str(unfinished), "-U", SUPERUSER, "--auth=scram-sha-256"]
         argv += ["--auth-local=trust", "--encoding=UTF8", "--locale=C.UTF-8"]
         argv += [] if self._durable else ["--no-sync"]
-        # initdb wants a password when TCP asks for one; set_up gives every role its own
+        # initdb needs a password for SCRAM; _set_up gives every role its own
         done = account.run([*argv, "--auth-host=reject"])
         if done.returncode:
             raise _explain(done.stderr, self._data, f"initdb failed: {done.stderr.strip()}")
@@ -442,10 +442,10 @@ class Cluster:
         tail = "\n".join((said or done.stderr).strip().splitlines()[-8:])
         raise _explain(said + done.stderr, self._data, f"the server did not start ({log}):\n{tail}")
 
-    # -- setting up -------------------------------------------------------------------------------------
+    # -- set up -------------------------------------------------------------------------------------
 
     def _connect(self, database: str) -> psycopg.Connection[Any]:
-        """As superuser over the socket."""
+        """Connect as superuser over the socket."""
         port = self._state().get("port")
         try:
             return psycopg.connect(
@@ -480,7 +480,7 @@ class Cluster:
 
 
 def _explain(output: str, data: Path, message: str) -> ClusterError:
-    """The error that the server's output stands for."""
+    """Translate the output of the server into an error."""
     if re.search("No space left on device|Disk quota exceeded", output):
         return DiskFull(f"no space left on the disk of {data}; free some and try again. {message}")
     if re.search("Address already in use|Is another postmaster already running on port", output):

@@ -1,4 +1,4 @@
-"""The operating system account the server runs under: PostgreSQL refuses to run as root."""
+"""The operating system account of the server, as PostgreSQL refuses to run as root."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _ENVIRONMENT = {"PATH": "/usr/local/bin:/usr/bin:/bin", "LC_ALL": "C.UTF-8"}
 
 @dataclass(frozen=True, slots=True)
 class ServerAccount:
-    """Who runs the server."""
+    """The account that runs the server."""
 
     name: str
     uid: int
@@ -26,7 +26,7 @@ class ServerAccount:
     """Whether this process is root and must change to the account."""
 
     def run(self, argv: Sequence[str], *, timeout: float = 120) -> subprocess.CompletedProcess[str]:
-        """Run a program as this account, from ``/`` (it may not be able to enter our folder)."""
+        """Run a program as this account, from ``/``, as it may not be able to enter our folder."""
         if not self.switch:
             return subprocess.run(
                 argv,
@@ -53,24 +53,24 @@ class ServerAccount:
         )
 
     def own_folder(self, folder: Path) -> None:
-        """Make a folder only this account can enter."""
+        """Create a folder that only this account can enter."""
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         if self.switch:
             os.chown(folder, self.uid, self.gid)
         folder.chmod(0o700)
 
     def can_use(self, folder: Path) -> bool:
-        """Whether this account can enter and write the folder, its parents included."""
+        """Tell whether this account can enter and write the folder, parents included."""
         return self.run(["test", "-w", str(folder), "-a", "-x", str(folder)], timeout=10).returncode == 0
 
 
 def find_server_account() -> ServerAccount:
-    """This user, or ``postgres`` when this is root.
+    """Find the account: this user, or ``postgres`` if this is root.
 
     Raises
     ------
     ClusterError
-        This is root and there is no such user.
+        This is root, and there is no user ``postgres``.
     """
     uid = os.geteuid()
     if uid != 0:

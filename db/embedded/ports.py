@@ -9,16 +9,16 @@ from itertools import chain
 from pathlib import Path
 from typing import cast
 
-#: Services of a home that listen, by their place in the home's block of ports.
+#: Services of a home, in the order of their ports in the home's block.
 PLACES = ("web", "prefect", "stac", "imagery", "receiver", "postgres")
-#: Below the ports that Linux gives to clients (32768 and up) and Kubernetes to services (30000 and up): a port of a
-#: stopped service must not serve as the client end of a connection when the service comes back.
+#: Below the ephemeral ports of Linux (32768 and up) and the node ports of Kubernetes (30000 and up), so that no
+#: outgoing connection takes the port of a stopped service.
 _FIRST, _BLOCK, _BLOCKS = 20_000, 10, 600
 _TRIES = 40
 
 
 def is_free(port: int) -> bool:
-    """Whether a server could listen on the port now."""
+    """Tell whether a server could listen on the port now."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -29,24 +29,23 @@ def is_free(port: int) -> bool:
 
 
 def any_free() -> int:
-    """A port that nobody listens on."""
+    """Find a port that nobody listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return cast(int, probe.getsockname()[1])
 
 
 def reserve() -> socket.socket:
-    """A socket bound to a port of its own, for a server that takes sockets: nobody can get the port in between."""
+    """Bind a socket to a free port, for a server that takes sockets, so that nobody can take the port in between."""
     held = socket.socket()
     held.bind(("127.0.0.1", 0))
     return held
 
 
 def list_candidates(home: Path, service: str) -> Iterator[int]:
-    """Ports for a service of a home, best first; the same ones in the same order whenever asked.
+    """Iterate over ports for a service of a home, best first, always in the same order.
 
-    They follow from the home's path. So two homes rarely ask for the same port, also while one of them is stopped, and
-    nothing has to be shared between them.
+    They are derived from the path of the home, so that two homes rarely collide, even while one of them is stopped.
 
     Parameters
     ----------
@@ -62,10 +61,9 @@ def list_candidates(home: Path, service: str) -> Iterator[int]:
 
 
 def choose(home: Path, service: str, *, remembered: int | None = None, lost: Collection[int] = ()) -> int:
-    """The port that a service had, else the best one, that is free now and not among those ``lost``.
+    """Choose the remembered port of a service, else the best one, that is free and not among those ``lost``.
 
-    Free now is no promise: the service's own attempt to listen decides, and whoever starts it tries the next port
-    should another program have been quicker.
+    Another program may still take it before the service listens; then the caller adds it to ``lost`` and tries again.
     """
     wanted = (() if remembered is None else (remembered,), list_candidates(home, service))
     fitting = (port for port in chain(*wanted) if port not in lost and is_free(port))

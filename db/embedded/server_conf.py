@@ -1,4 +1,4 @@
-"""The settings of an embedded server."""
+"""Settings of an embedded server."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _FAST = "fsync = off\nsynchronous_commit = off\nfull_page_writes = off\n"
 
 
 def render_conf(port: int, socket_dir: Path, *, durable: bool) -> str:
-    """Text of the file that ``postgresql.conf`` includes; not durable is for tests, whose data may be lost."""
+    """Render the file that ``postgresql.conf`` includes; ``durable=False`` is for tests whose data may be lost."""
     lines = [
         "listen_addresses = '127.0.0.1'",
         f"port = {port}",
@@ -18,7 +18,7 @@ def render_conf(port: int, socket_dir: Path, *, durable: bool) -> str:
         "password_encryption = 'scram-sha-256'",
         "max_connections = 100",
         f"shared_buffers = {_shared_buffers_mib()}MB",
-        "max_wal_size = 4GB",  # a checkpoint makes every page it touches next be logged whole
+        "max_wal_size = 4GB",  # fewer checkpoints, after which whole pages are logged again
         "timezone = 'UTC'",
         "log_timezone = 'UTC'",
     ]
@@ -26,7 +26,7 @@ def render_conf(port: int, socket_dir: Path, *, durable: bool) -> str:
 
 
 def read_port(file: Path) -> int | None:
-    """The port in a file with such a text; None where the file is not there."""
+    """Read the port from such a file; None if it does not exist."""
     try:
         found = re.search(r"^port = (\d+)$", file.read_text(), re.MULTILINE)
     except FileNotFoundError:
@@ -35,6 +35,6 @@ def read_port(file: Path) -> int | None:
 
 
 def _shared_buffers_mib() -> int:
-    """A quarter of the memory, as the PostgreSQL manual advises, and no more than the indexes of a long history."""
+    """Compute a quarter of the memory, as the PostgreSQL manual advises, at most 1 GiB: enough for the indexes."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2**20
     return max(128, min(memory // 4, 1024))

@@ -19,7 +19,7 @@ from shapely.errors import ShapelyError
 from sqlalchemy import Connection, Row, text
 
 from segwatch.db import admission, scenes
-from segwatch.db.admission import FREE, WHOSE
+from segwatch.db.admission import IS_ELIGIBLE, IS_FREE
 from segwatch.db.codec import load_watch
 from segwatch.db.errors import CodecError, DbError, words
 from segwatch.db.ledger.outcomes import fail
@@ -51,9 +51,9 @@ _GIVE_UP = text(
 _BEST = text(
     f"""
     SELECT o.scene_id, o.items FROM segwatch.observation o JOIN segwatch.watch w ON w.id = o.revision_id
-    WHERE {FREE}
+    WHERE {IS_FREE}
       AND o.model_version = :model_version
-      AND {WHOSE}
+      AND {IS_ELIGIBLE}
     ORDER BY o.priority DESC, o.acquired_at, o.scene_id, o.id
     LIMIT 1 FOR UPDATE OF o SKIP LOCKED
     """  # noqa: S608 - parts of this file
@@ -65,8 +65,8 @@ _TAKE = text(
         WHERE o.scene_id = :scene_id AND o.model_version = :model_version
           -- profiles may read different items: only observations of the same pixels are leased together
           AND o.items = CAST(:items AS uuid[])
-          AND {FREE}
-          AND {WHOSE}
+          AND {IS_FREE}
+          AND {IS_ELIGIBLE}
         ORDER BY o.id FOR UPDATE OF o SKIP LOCKED
     )
     UPDATE segwatch.observation o

@@ -10,7 +10,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection, text
 
-from segwatch.db.codec import hex_ewkb
+from segwatch.db.codec import to_ewkb
 from segwatch.db.errors import LeaseLost
 from segwatch.db.ids import make_id
 from segwatch.geo.printable import clean
@@ -174,7 +174,7 @@ def save(
     values = {
         "id": observation_id,
         "worker": worker,
-        "footprint": hex_ewkb(result.footprint),
+        "footprint": to_ewkb(result.footprint),
         "answer": result.answer,
         "tiles": result.tiles,
         "tiles_failed": result.tiles_failed,
@@ -197,5 +197,5 @@ def _copy_detections(conn: Connection, observation_id: UUID, detections: tuple[D
     with driver.cursor() as cursor, cursor.copy(_COPY_DETECTIONS) as copy:
         for ordinal, one in enumerate(detections):
             identity = make_id("detection", observation_id, ordinal)
-            geom = hex_ewkb(one.geometry)
+            geom = to_ewkb(one.geometry)
             copy.write_row((identity, observation_id, ordinal, one.target, geom, one.score, one.area_m2))

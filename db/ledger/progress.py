@@ -10,22 +10,22 @@ from uuid import UUID
 from sqlalchemy import Connection, text
 
 from segwatch.db import admission
-from segwatch.db.admission import FREE, WHOSE
+from segwatch.db.admission import IS_ELIGIBLE, IS_FREE
 
 _WAITING = text(
     f"""
     SELECT EXISTS (
         SELECT 1 FROM segwatch.observation o JOIN segwatch.watch w ON w.id = o.revision_id
-        WHERE {FREE}
+        WHERE {IS_FREE}
           AND o.model_version = :model_version
-          AND {WHOSE})
+          AND {IS_ELIGIBLE})
     """  # noqa: S608 - parts of this file
 )
 _HELD_BY_OTHERS = text(
     f"""
     SELECT o.id, o.lease_until FROM segwatch.observation o JOIN segwatch.watch w ON w.id = o.revision_id
     WHERE o.state = 'leased' AND o.lease_worker <> :worker AND o.lease_until >= clock_timestamp()
-      AND o.model_version = :model_version AND {WHOSE}
+      AND o.model_version = :model_version AND {IS_ELIGIBLE}
     """  # noqa: S608 - parts of this file
 )
 _UNTOUCHED = text(
@@ -48,7 +48,7 @@ _OPEN = text(
            max(o.leased_at) AS leased_at
     FROM segwatch.observation o JOIN segwatch.watch w ON w.id = o.revision_id
     CROSS JOIN LATERAL (
-        SELECT {FREE} AS free, o.state = 'leased' AND o.lease_until < clock_timestamp() AS expired) f
+        SELECT {IS_FREE} AS free, o.state = 'leased' AND o.lease_until < clock_timestamp() AS expired) f
     WHERE o.state IN ('pending', 'leased') AND o.model_version = :model_version AND w.name = :watch
     """  # noqa: S608 - parts of this file
 )

@@ -26,7 +26,7 @@ alert = Table(
     reference("revision_id", "watch"),
     string("rule"),
     time("created_at", now=True),
-    #: told to further channels then, unless somebody marked it
+    #: when it escalates to further channels unless somebody marks it
     time("escalate_at", nullable=True),
     Column("escalate_to", ARRAY(Text), nullable=False, server_default="{}"),
     UniqueConstraint("change_id", "rule", name="alert_identity"),
@@ -37,7 +37,7 @@ alert_correction = Table(
     "alert_correction",
     metadata,
     reference("alert_id", "alert", primary_key=True),
-    #: from 1 on; what a channel is told of them is in the outbox, and feeds have no channel
+    #: from 1 on; feeds read these rows, channels get messages from the outbox
     Column("ordinal", Integer, primary_key=True, autoincrement=False),
     string("kind"),
     time("recorded_at"),
@@ -66,7 +66,7 @@ delivery = Table(
     "delivery",
     metadata,
     identity(),
-    #: null in the message of a digest, which is about several
+    #: null for a digest, which is about several alerts
     reference("alert_id", "alert", nullable=True),
     string("channel"),
     Column("idempotency_key", Text, nullable=False, unique=True),
@@ -79,16 +79,16 @@ delivery = Table(
     string("last_error", nullable=True),
     time("created_at", now=True),
     time("delivered_at", nullable=True),
-    #: 0 is the alert; odd ones say that it does not hold after all, further even ones that it does again
+    #: 0 is the alert; odd ones retract it, further even ones reinstate it
     Column("ordinal", Integer, nullable=False, server_default="0"),
     reference("track_id", "track", nullable=True),
-    #: messages about one object reach a channel in this order
+    #: order in which messages about one object reach a channel
     Column("sequence", BigInteger, Identity(), nullable=False),
-    #: given up some time after this; replaying begins anew
+    #: start of the time after which it is given up; replaying resets it
     time("tried_since", now=True),
-    #: not sent by itself but with a digest of then or later
+    #: sent with a digest due then or later; null = sent by itself
     time("digest_at", nullable=True),
-    #: the message of that digest, once it is written
+    #: the delivery of that digest, once it is written
     reference("digest_id", "delivery", nullable=True),
     UniqueConstraint("alert_id", "channel", "ordinal", name="delivery_identity"),
     CheckConstraint("state IN ('pending', 'delivered', 'dead', 'withdrawn')", name="delivery_state"),
@@ -112,11 +112,11 @@ channel = Table(
     "channel",
     metadata,
     Column("name", Text, primary_key=True),
-    #: in a row
+    #: failures in a row
     Column("failures", Integer, nullable=False, server_default="0"),
     time("resting_until", nullable=True),
     string("last_error", nullable=True),
     time("changed_at", now=True),
-    #: it answered that it wants no more
+    #: when it answered that it refuses all messages (410 Gone)
     time("gone_at", nullable=True),
 )

@@ -1,4 +1,4 @@
-"""The metadata of schema ``segwatch``, and the kinds of columns that its tables share."""
+"""Metadata of schema ``segwatch`` and helpers for columns."""
 
 from __future__ import annotations
 

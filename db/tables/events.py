@@ -1,4 +1,4 @@
-"""Events in the world and their names."""
+"""Events such as earthquakes and floods, and their names."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ event_name = Table(
     metadata,
     Column("source", Text, primary_key=True),
     Column("external_id", Text, primary_key=True),
-    #: of the event's rows
+    #: name under which the rows of the event are stored
     string("event_source"),
     string("event_external_id"),
     time("since", nullable=True),

@@ -11,7 +11,7 @@ scene = Table(
     "scene",
     metadata,
     identity(),
-    #: begins with the catalog
+    #: catalog, collection, platform, relative orbit and solar day
     Column("key", Text, nullable=False, unique=True),
     string("collection"),
     string("platform"),
@@ -20,12 +20,12 @@ scene = Table(
     time("acquired_at"),
     geometry("footprint"),
     time("discovered_at", now=True),
-    #: identity of the catalog; empty = unknown, of rows that nobody observed before it was kept
+    #: identity of the catalog; empty for unobserved rows from before it was stored
     string("catalog"),
     Index("scene_footprint_ix", "footprint", postgresql_using="gist"),
 )
 
-#: What an observation used stays as it is, but for ``links`` and ``superseded_at``.
+#: A row that an observation used never changes, except for ``links`` and ``superseded_at``.
 scene_item = Table(
     "scene_item",
     metadata,
@@ -36,17 +36,17 @@ scene_item = Table(
     time("acquired_at"),
     time("updated_at", nullable=True),
     string("processing_baseline"),
-    #: without signatures
+    #: asset name -> link without signature
     Column("assets", JSONB, nullable=False),
     Column("properties", JSONB, nullable=False),
     geometry("footprint"),
     time("recorded_at", now=True),
     time("superseded_at", nullable=True),
-    #: the version of the item: rows of one version differ in their links only
+    #: version of the item: its rows differ only in their links
     Column("version_id", UUID(as_uuid=True), nullable=False),
-    #: the object store that the links are taken into; empty = web links
+    #: object store of the links; empty = web links
     Column("store", Text, nullable=False, server_default=""),
-    #: how assets are to be read now, where that is not the link in ``assets``: the catalog signed it anew
+    #: asset name -> signed link to read, where it differs from ``assets``
     Column("links", JSONB, nullable=False, server_default="{}"),
     Index("scene_item_scene_ix", "scene_id"),
     Index("scene_item_item_ix", "item_id"),
@@ -62,7 +62,7 @@ rejected_item = Table(
     string("href"),
     string("reason"),
     time("recorded_at", now=True),
-    #: as far as the item tells them
+    #: null if the item has none
     time("acquired_at", nullable=True),
     geometry("footprint", nullable=True),
     Index("rejected_item_item_ix", "item_id"),

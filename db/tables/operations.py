@@ -1,4 +1,4 @@
-"""What keeps work moving: runs, circuits, mutexes and access tokens."""
+"""Operations: runs of flows, circuits of sources, mutexes and access tokens."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from sqlalchemy.dialects.postgresql import ARRAY, UUID
 
 from segwatch.db.tables.columns import identity, metadata, string, time
 
-#: Runs at work, and what became of those of the last days.
+#: Runs of flows, those of the last days included.
 run = Table(
     "run",
     metadata,
     identity(),
     string("flow"),
-    #: null = no watch in particular
+    #: null = all watches
     string("watch", nullable=True),
-    #: what only one run at a time may work on
+    #: what only one run may work on at a time
     string("subject", nullable=True),
     #: host and process id
     string("worker"),
-    #: null = Prefect has no part in it
+    #: null = run without Prefect
     Column("flow_run_id", UUID(as_uuid=True), nullable=True),
     time("started_at", now=True),
     time("heartbeat_at", now=True),
@@ -27,7 +27,7 @@ run = Table(
     time("ended_at", nullable=True),
     #: completed, failed, stopped or lost
     string("outcome", nullable=True),
-    #: when Prefect was told that the run is lost
+    #: when the lost run was reported to Prefect
     time("reported_at", nullable=True),
     CheckConstraint("(ended_at IS NULL) = (outcome IS NULL)", name="run_ended"),
     Index("run_alone_ix", "subject", unique=True, postgresql_where=text("ended_at IS NULL")),
@@ -35,29 +35,29 @@ run = Table(
     Index("run_ended_ix", "ended_at"),
 )
 
-#: Hosts and credentials that failed: shared by all workers, so that an outage is found once and not by every scene.
+#: Circuit breakers of hosts and credentials, shared by all workers so that an outage is found once.
 circuit = Table(
     "circuit",
     metadata,
     Column("name", Text, primary_key=True),
-    #: in a row; 0 = closed
+    #: failures in a row; 0 = closed
     Column("failures", Integer, nullable=False, server_default="0"),
     time("opened_at", nullable=True),
-    #: then one scene is tried
+    #: when one scene may probe it
     time("retry_at", nullable=True),
-    #: the worker that tries it, and until when it is waited for
+    #: the worker that probes it, and how long others wait for the outcome
     string("probe_worker", nullable=True),
     time("probe_until", nullable=True),
     string("error", nullable=True),
-    #: the last time that it closed
+    #: when it last closed
     time("closed_at", nullable=True),
     CheckConstraint("(failures = 0) = (retry_at IS NULL)", name="circuit_open"),
 )
 
-#: Rows that are locked where only one session may do something at a time.
+#: Rows to lock for work that only one session may do at a time.
 mutex = Table("mutex", metadata, Column("name", Text, primary_key=True))
 
-#: Who may read over HTTP, and do more. Of the secret a digest is kept alone.
+#: Access tokens for HTTP; of the secret only a digest is stored.
 access_token = Table(
     "access_token",
     metadata,
@@ -65,7 +65,7 @@ access_token = Table(
     string("name"),
     #: SHA-256
     Column("digest", LargeBinary, nullable=False),
-    #: null = all, those that come later too
+    #: null = all, also future ones
     Column("watches", ARRAY(Text)),
     Column("scopes", ARRAY(Text), nullable=False),
     time("created_at", now=True),

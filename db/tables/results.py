@@ -27,7 +27,7 @@ series = Table(
     string("model_version"),
     Column("origin_lon", Double, nullable=False),
     Column("origin_lat", Double, nullable=False),
-    #: the series whose objects it took over, as they were at one time and as that was known at another
+    #: the series whose objects it took over, as they were at a valid time and known at a recorded time
     reference("seeded_from", "series", nullable=True),
     time("seed_valid_at", nullable=True),
     time("seed_known_at", nullable=True),
@@ -62,23 +62,23 @@ observation = Table(
     time("read_at", nullable=True),
     time("inferred_at", nullable=True),
     time("committed_at", nullable=True),
-    #: the versions of the scene's items that it answers for, sorted
+    #: ids of the item rows that it uses, sorted
     Column("items", ARRAY(UUID(as_uuid=True)), nullable=False),
-    #: counts the looks at one scene; the highest one that was answered is in force
+    #: number among the observations of its scene; the highest one with a result is current
     Column("version", Integer, nullable=False, server_default="1"),
     time("superseded_at", nullable=True),
-    #: a small picture of what the model saw; a path below the folder or bucket of pictures
+    #: path of the quicklook below the folder or bucket of SEGWATCH_EVIDENCE
     string("evidence", nullable=True),
-    #: a failed attempt waits until then
+    #: earliest time of the next attempt
     time("not_before", nullable=True),
-    #: circuits that must be closed for its pixels to be read; known once one of them was open
+    #: circuits that it needs, stored once one of them was open
     Column("circuits", ARRAY(Text), nullable=False, server_default="{}"),
-    #: attempts that were not counted, since the source or the machine was to blame, in a row
+    #: uncounted attempts in a row, for failures of the source or machine
     Column("refusals", Integer, nullable=False, server_default="0"),
-    #: the first and the last of them
+    #: when the first and the last of them failed
     time("refused_since", nullable=True),
     time("refused_at", nullable=True),
-    #: leases that ran out, in a row: a killed worker costs no attempt, a scene that kills its workers still ends
+    #: expired leases in a row; many of them fail a scene that kills its workers
     Column("lost_leases", Integer, nullable=False, server_default="0"),
     CheckConstraint(
         "state IN ('pending', 'leased', 'inferred', 'observed', 'skipped', 'failed')",
@@ -104,7 +104,7 @@ track = Table(
     reference("series_id", "series"),
     string("target"),
     time("created_at", now=True),
-    #: the object's first identity; another one than its own where a new model or instruction took it over
+    #: id of the object in the first series that found it; differs from ``id`` after a model or instruction change
     Column("object_id", UUID(as_uuid=True), nullable=False),
     Index("track_object_ix", "object_id"),
     Index("track_series_ix", "series_id"),
@@ -125,14 +125,14 @@ detection = Table(
     Index("detection_geom_ix", "geom", postgresql_using="gist"),
 )
 
-#: Ground that an observation was the first of its series to see clearly; the rows of a series are disjoint. Worked out
-#: from the footprints, like tracks, and made anew where a late scene saw it earlier.
+#: Part of a footprint that the observation was the first of its series to cover; the rows of a series are disjoint.
+#: Derived from the footprints, like tracks, and replaced where a late scene covered it earlier.
 seen_ground = Table(
     "seen_ground",
     metadata,
     reference("series_id", "series", primary_key=True),
     reference("observation_id", "observation", primary_key=True),
-    #: whether the observation is of the series that this one took over from: it counts as earlier than all others
+    #: whether the observation belongs to the series that this one took over: it counts as earlier than all others
     Column("inherited", Boolean, nullable=False),
     geometry(),
     Index("seen_ground_geom_ix", "series_id", "geom", postgresql_using="gist"),
@@ -213,7 +213,7 @@ review = Table(
     metadata,
     identity(),
     reference("track_id", "track"),
-    #: counts the verdicts about one track; the highest holds
+    #: number among the reviews of the track; the highest is in force
     Column("ordinal", Integer, nullable=False),
     string("verdict"),
     string("reviewer"),
@@ -221,7 +221,7 @@ review = Table(
     time("decided_at", now=True),
     geometry(nullable=True),
     Column("area_m2", Double),
-    #: the object as it was; what is found there again under another identity gets the same verdict
+    #: geometry of the object at the time; a track found there later inherits the verdict
     geometry("outline"),
     time("looked_at"),
     reference("carried_from", "review", nullable=True),

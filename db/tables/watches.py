@@ -23,7 +23,7 @@ watch = Table(
     Column("definition", JSONB, nullable=False),
     Column("priority", Integer, nullable=False),
     time("created_at", now=True),
-    #: its address as strangers may see it
+    #: public address of the catalog, without secrets
     Column("catalog", Text, nullable=False, server_default=""),
     Index("watch_name_ix", "name"),
 )
@@ -36,20 +36,20 @@ watch_head = Table(
     time("applied_at", now=True),
 )
 
-#: The areas that a watch had in force, one after the other.
+#: AOIs of a watch over time.
 watch_area = Table(
     "watch_area",
     metadata,
     Column("watch_name", Text, primary_key=True),
     Column("since", DateTime(timezone=True), primary_key=True),
-    #: null = it is in force
+    #: null = current
     time("until", nullable=True),
     reference("area_id", "area"),
-    #: whether some earlier area had ground that this one has not
+    #: whether it lacks ground of an earlier AOI
     Column("narrowed", Boolean, nullable=False),
 )
 
-#: How far the catalog of a watch was searched.
+#: Outcome of the last search of a watch's catalog.
 discovery = Table(
     "discovery",
     metadata,
@@ -57,20 +57,21 @@ discovery = Table(
     time("attempted_at"),
     #: the last time that the catalog answered
     time("answered_at", nullable=True),
-    #: in a row, up to the last attempt
+    #: failed searches in a row
     Column("failures", Integer, nullable=False, server_default="0"),
     string("error", nullable=True),
     CheckConstraint("(failures = 0) = (error IS NULL)", name="discovery_error"),
 )
 
+#: How far the catalog of a watch revision was searched.
 watermark = Table(
     "watermark",
     metadata,
     reference("revision_id", "watch", primary_key=True),
-    #: when everything the catalog holds was last compared with the ledger
+    #: when the whole catalog was last reconciled with the ledger
     time("reconciled_at", nullable=True),
-    #: acquisition time up to which a comparison that goes on has come
+    #: acquisition time that a running reconcile has reached
     time("reconciling_to", nullable=True),
-    #: newest ``updated`` of the items seen; null when some item has none
+    #: newest ``updated`` of the items found; null if an item has none
     time("updated_to", nullable=True),
 )

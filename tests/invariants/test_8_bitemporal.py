@@ -210,7 +210,7 @@ def test_an_answer_that_comes_after_a_newer_one_is_dropped(ledgers: Any, kit: An
     )
     assert (stale["state"], stale["reason"]) == (
         "skipped",
-        "superseded: a newer version of its items was answered",
+        "superseded: a newer version of its items was observed",
     )
     unused = ledger.everything()
     ledger.track()

@@ -51,7 +51,7 @@ def test_a_removed_channel_gets_nothing_and_what_waited_for_it_is_withdrawn_and_
         assert set(taken.paths) == {"/kept"}
         assert states(ledger) == {"kept": {"delivered": 6}, "removed": {"withdrawn": 6}}
         (row,) = ledger.rows("SELECT DISTINCT last_error FROM segwatch.delivery WHERE state = 'withdrawn'")
-        assert row["last_error"] == "rule any of watch lakes does not name the channel any more"
+        assert row["last_error"] == "rule any of watch lakes no longer names the channel"
         (alert,) = ledger.rows(
             "SELECT sum(deliveries_withdrawn) AS n, count(delivered_at) AS told FROM watch.alerts"
         )
