@@ -1,4 +1,4 @@
-"""What several of these tests look at: a ledger in which a lake appeared."""
+"""Fixture of several tests: a ledger in which a lake appeared."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ LAKE = cells(1, 1, 3, 3)
 
 @pytest.fixture
 def ledger(ledgers: Any) -> Ledger:
-    """Its second day shows the lake."""
+    """Make a ledger in which the lake appears on the second day."""
     made: Ledger = ledgers()
     made.arrive([Look(()), Look((LAKE,))], [0, 1])
     return made

@@ -1,4 +1,4 @@
-"""Worlds of rectangles, seen day by day through footprints, folded by the real flow into a real ledger."""
+"""Worlds of rectangles, observed day by day and tracked by the real flow in a real ledger."""
 
 from __future__ import annotations
 
@@ -35,26 +35,28 @@ CHANNELS = ("https://hook.example/1", "https://hook.example/2")
 
 
 def cells(west: float, south: float, east: float, north: float) -> BaseGeometry:
-    """A rectangle in cells of about 140 x 220 m."""
+    """Make a rectangle from cells of about 140 x 220 m."""
     return box(10.0 + west * CELL, 50.0 + south * CELL, 10.0 + east * CELL, 50.0 + north * CELL)
 
 
 @dataclass(frozen=True)
 class Look:
-    """What is on the ground, and what of it is seen."""
+    """Objects on the ground on one day, and the footprint that is observed."""
 
     shapes: tuple[BaseGeometry, ...]
     footprint: BaseGeometry = EVERYTHING
 
     def result(self) -> ObservationResult:
-        """The answer of a perfect model."""
-        seen = [part for shape in self.shapes for part in polygonal_parts(shape.intersection(self.footprint))]
-        found = tuple(Detection("water", part, 0.75, geodesic_m2(part)) for part in seen)
+        """Predict as a perfect model would."""
+        visible = [
+            part for shape in self.shapes for part in polygonal_parts(shape.intersection(self.footprint))
+        ]
+        found = tuple(Detection("water", part, 0.75, geodesic_m2(part)) for part in visible)
         return ObservationResult(self.footprint, found, "yes", 1, 0, 1.0, 1, 0.1)
 
 
 class Ledger:
-    """An empty ledger with one watch, to which scenes arrive in any order."""
+    """An empty ledger with one watch; scenes may arrive in any order."""
 
     def __init__(self, database: Database, engine: Engine, tracking: TrackingSettings) -> None:
         self.engine = engine
@@ -64,7 +66,7 @@ class Ledger:
             self.revision = watches.apply(conn, _watch(tracking)).revision_id
 
     def rule(self, **more: Any) -> None:
-        """From now on the watch's rule also says this."""
+        """Change fields of the watch's rule."""
         with self.engine.begin() as conn:
             watch = watches.current(conn, "lakes").watch
             (rule,) = watch.rules
@@ -72,13 +74,13 @@ class Ledger:
             self.revision = watches.apply(conn, changed).revision_id
 
     def instruct(self, words: str) -> None:
-        """From now on the watch has another instruction."""
+        """Change the instruction of the watch."""
         with self.engine.begin() as conn:
             watch = replace(watches.current(conn, "lakes").watch, instruction=Instruction(words, ("water",)))
             self.revision = watches.apply(conn, watch).revision_id
 
     def cover(self, area: BaseGeometry) -> None:
-        """From now on the watch has another area."""
+        """Change the AOI of the watch."""
         with self.engine.begin() as conn:
             watch = replace(watches.current(conn, "lakes").watch, area=area)
             self.revision = watches.apply(conn, watch).revision_id
@@ -86,18 +88,18 @@ class Ledger:
     def arrive(
         self, world: Sequence[Look] | Mapping[int, Look], days: Sequence[int], version: int = 0
     ) -> Tracked:
-        """Scenes of these days are found, answered and tracked together; ``version`` counts reprocessings."""
+        """Find, predict and track the scenes of these days together; ``version`` counts reprocessings."""
         self.answer(world, days, version)
         return self.track()
 
     def also_watch(self, name: str, catalog: str) -> UUID:
-        """A further watch over the same ground, in another catalog; its revision."""
+        """Add a watch over the same AOI in another catalog; returns its revision."""
         with self.engine.begin() as conn:
             watch = watches.current(conn, "lakes").watch
             return watches.apply(conn, replace(watch, name=name, catalog=catalog)).revision_id
 
     def find(self, days: Sequence[int], version: int = 0, catalog: str = "") -> list[UUID]:
-        """Scenes of these days are found, in a catalog; the observations that are new."""
+        """Find the scenes of these days in a catalog; returns the new observations."""
         with self.engine.begin() as conn:
             ids = scenes.upsert(conn, [scene(day, version, catalog=catalog) for day in days])
             before = set(conn.execute(_OBSERVATIONS).scalars())
@@ -107,17 +109,17 @@ class Ledger:
     def answer(
         self, world: Sequence[Look] | Mapping[int, Look], days: Sequence[int], version: int = 0
     ) -> None:
-        """Scenes of these days are found and answered, and wait to be tracked."""
+        """Find and predict the scenes of these days, which then wait to be tracked."""
         for _ in self.find(days, version):
             self.answer_leased(world)
 
     def answer_leased(self, world: Any) -> None:
-        """The scene whose turn it is is answered; ``world`` gives the look of each day."""
+        """Predict the next scene; ``world`` gives the content of each day."""
         leased = self.lease("w")
         self.save(leased, "w", world[(leased.scene.acquired_at - START).days])
 
     def lease(self, worker: str) -> ledger.SceneLease:
-        """A worker takes the scene whose turn it is."""
+        """Lease the next scene for a worker."""
         with self.engine.begin() as conn:
             leased = ledger.lease(
                 conn, worker=worker, seconds=60, model_version=self.model, watch=None, max_attempts=3
@@ -126,12 +128,12 @@ class Ledger:
         return leased
 
     def save(self, leased: ledger.SceneLease, worker: str, look: Look) -> None:
-        """A worker is done with a scene."""
+        """Store the prediction of a leased scene."""
         with self.engine.begin() as conn:
             ledger.save(conn, leased.observations[0].id, worker, look.result(), {"read_at": START})
 
     def give_up(self, day: int, *, skipped: bool, version: int = 0) -> None:
-        """The scene of a day is found and shows nothing, or cannot be read however often it is tried."""
+        """Find the scene of a day, and skip it or let every attempt fail."""
         self.find([day], version)
         while True:
             with self.engine.begin() as conn:
@@ -147,14 +149,14 @@ class Ledger:
                     ledger.fail(conn, one, "w", "the file is cut off", max_attempts=2)
 
     def misrender(self, day: int) -> None:
-        """The scene of a day is found, and its picture says nothing about the ground."""
+        """Find the scene of a day, whose rendering is invalid."""
         self.find([day])
         leased = self.lease("w")
         with self.engine.begin() as conn:
             ledger.fail(conn, leased.observations[0].id, "w", "all of it is white", max_attempts=0)
 
     def reject(self, day: int) -> None:
-        """An item of a day is found that cannot be used."""
+        """Reject the item of a day."""
         (item,) = scene(day).items
         with self.engine.begin() as conn:
             scenes.reject(
@@ -169,11 +171,11 @@ class Ledger:
             )
 
     def track(self) -> Tracked:
-        """Whatever is ready is tracked."""
+        """Track every observation that is ready."""
         return track_ready(self.engine)
 
     def rows(self, query: str, **values: object) -> list[dict[str, Any]]:
-        """What a query gives."""
+        """Return the rows of a query."""
         with self.engine.connect() as conn:
             return [dict(row) for row in conn.execute(text(query), values).mappings()]
 
@@ -183,7 +185,7 @@ class Ledger:
             return analyst.summarize_watches(conn)
 
     def known(self) -> dict[str, list[dict[str, Any]]]:
-        """Everything that is held true now: objects, history, changes, lineage, and what shows what."""
+        """Return current knowledge: objects, history, changes, lineage, links of detections and observed ground."""
         return {
             "history": self.rows(
                 "SELECT t.track_id, t.observation_id, t.valid, t.geom, t.area_m2, t.score, t.first_seen, t.last_seen,"
@@ -213,7 +215,7 @@ class Ledger:
         }
 
     def everything(self) -> dict[str, list[dict[str, Any]]]:
-        """Every row of the tables that tracking writes."""
+        """Return every row of the tables that tracking writes."""
         names = (
             "observation", "track", "track_state", "track_lineage", "change", "alert", "alert_correction", "delivery",
             "seen_ground", "watch_area",
@@ -222,17 +224,17 @@ class Ledger:
 
 
 def merged(boxes: Iterable[tuple[float, float, float, float]]) -> tuple[BaseGeometry, ...]:
-    """Rectangles in cells, those that overlap or touch as one."""
+    """Merge rectangles of cells that overlap or touch; returns the polygons."""
     return tuple(polygonal_parts(union(boxes)))
 
 
 def union(boxes: Iterable[tuple[float, float, float, float]]) -> BaseGeometry:
-    """Rectangles in cells as one geometry."""
+    """Unite rectangles of cells to one geometry."""
     return shapely.union_all([cells(*one) for one in boxes])
 
 
 def day(number: int) -> datetime:
-    """Acquisition time of a day's scene."""
+    """Return the acquisition time of the scene of a day."""
     return START + timedelta(days=number)
 
 
@@ -249,7 +251,7 @@ def _empty(url: str) -> None:
 
 
 def scene(number: int, version: int = 0, platform: str = "p", catalog: str = "") -> Scene:
-    """The scene of a day, by a platform, in a catalog; those of one day are of one moment."""
+    """Make the scene of a day, platform and catalog; scenes of one day have one acquisition time."""
     updated = day(number) + timedelta(days=100 * version) if version else None
     href = f"https://stac.example/c/items/a-{number}?v={version}"
     item = Item(
@@ -273,7 +275,7 @@ def _watch(tracking: TrackingSettings) -> Watch:
 
 @pytest.fixture
 def ledgers(database: Database, engine: Engine) -> Any:
-    """Makes an empty ledger; the one before is emptied."""
+    """Return a function that empties the database and makes a ledger in it."""
 
     def make(**numbers: Any) -> Ledger:
         return Ledger(database, engine, TrackingSettings(**{"gone_after": 1, **numbers}))
@@ -283,7 +285,7 @@ def ledgers(database: Database, engine: Engine) -> Any:
 
 @pytest.fixture
 def kit() -> Any:
-    """The makers of this file, for tests that cannot import it."""
+    """The functions of this file, for tests that cannot import it."""
 
     class Kit:
         look = Look

@@ -49,7 +49,7 @@ def client(database: Database) -> Iterator[TestClient]:
 
 @dataclass
 class Windows:
-    """Everything that shows what holds."""
+    """Every view, function, page and message that shows what holds."""
 
     ledger: Ledger
     client: TestClient
@@ -240,7 +240,7 @@ WORLD = {
 
 
 def at(ledger: Ledger, place: BaseGeometry) -> Any:
-    """The object at a place."""
+    """Find the object at a place."""
     (row,) = ledger.rows(
         "SELECT t.track_id FROM segwatch.track_state t WHERE upper_inf(t.recorded) AND upper_inf(t.valid)"
         " AND t.merged_into IS NULL AND ST_Intersects(t.geom, ST_GeomFromText(:place, 4326))",
@@ -297,7 +297,7 @@ def test_all_windows_agree_through_rejects_edits_retractions_and_late_scenes(
     )
 
 
-def test_the_map_shows_each_date_as_the_function_says(
+def test_the_map_shows_each_date_as_objects_as_of_does(
     ledgers: Any, client: TestClient, tmp_path: Path
 ) -> None:
     ledger: Ledger = ledgers(gone_after=1)
@@ -340,7 +340,7 @@ def test_a_new_model_hides_no_past_and_shows_nothing_twice(
     assert seen.map_tiles(day(1)).keys() == before.keys()
 
 
-def test_of_changes_at_one_moment_the_same_is_the_last_whatever_came_first(ledgers: Any) -> None:
+def test_the_last_of_simultaneous_changes_does_not_depend_on_arrival(ledgers: Any) -> None:
     west, east = cells(1, 1, 3, 3), cells(4, 1, 6, 3)
     world = {0: Look((west, east)), 1: Look((cells(1, 1, 6, 3),))}
     found = []
@@ -353,7 +353,7 @@ def test_of_changes_at_one_moment_the_same_is_the_last_whatever_came_first(ledge
     assert found == [("merged", day(1))] * 2
 
 
-def test_what_was_there_first_has_not_changed(ledgers: Any) -> None:
+def test_baseline_objects_have_no_last_change(ledgers: Any) -> None:
     ledger: Ledger = ledgers(gone_after=1)
     ledger.arrive(WORLD, [0, 1])
     rows = ledger.rows("SELECT last_change, count(*) AS objects FROM watch.objects_now GROUP BY 1 ORDER BY 1")

@@ -39,7 +39,7 @@ def test_a_scene_that_arrives_twice_is_one_scene(ledgers: Any, kit: Any) -> None
 def item(
     identity: str, baseline: str, *, west: float = 10, days: int = 0, width: float = 1, catalog: str = ""
 ) -> Item:
-    """An item of one tile and pass."""
+    """Make an item of one tile and pass."""
     return Item(
         id=identity, collection="c", href=f"https://stac.example/{identity}?{days}", acquired_at=START,
         updated_at=START + timedelta(days=days), platform="p", relative_orbit="7", processing_baseline=baseline,
@@ -80,7 +80,7 @@ OLD, NEW = item("S2_N0400", "04.00"), item("S2_N0500", "05.00")
     ],
     ids=["one", "two versions", "two ids", "two versions of two ids", "two pieces", "three catalogs"],
 )
-def test_looking_again_at_the_same_items_changes_no_row(engine: Engine, items: list[Item]) -> None:
+def test_finding_the_same_items_again_changes_no_row(engine: Engine, items: list[Item]) -> None:
     look(engine, items)
     every = "id, superseded_at, xmin"
     before = stored(engine, every), stored(engine, "id, xmin", "scene")
@@ -90,8 +90,8 @@ def test_looking_again_at_the_same_items_changes_no_row(engine: Engine, items: l
 
 
 @pytest.mark.parametrize("order", permutations(range(4)))
-def test_whatever_comes_first_the_same_items_are_in_force(engine: Engine, order: tuple[int, ...]) -> None:
-    """The whole takes the place of the piece within it, the newest piece beside it of nothing."""
+def test_any_order_of_arrival_gives_the_same_current_items(engine: Engine, order: tuple[int, ...]) -> None:
+    """The whole item supersedes the piece within it; the newest piece beside it supersedes nothing."""
     tile = [
         item("piece", "02.00", west=10.2, width=0.6),
         item("whole", "03.00"),
@@ -105,7 +105,7 @@ def test_whatever_comes_first_the_same_items_are_in_force(engine: Engine, order:
     }  # fmt: skip
 
 
-def test_an_item_that_is_newer_than_what_took_its_place_is_in_force_again(engine: Engine) -> None:
+def test_a_superseded_item_that_is_updated_becomes_current_again(engine: Engine) -> None:
     look(engine, [OLD, NEW])
     first = {row[0]: row for row in stored(engine, "id, superseded_at, xmin")}
     look(engine, [item("S2_N0400", "06.00", days=5)])
@@ -129,10 +129,10 @@ FOUND = st.tuples(
 
 @given(found=st.lists(FOUND, min_size=1, max_size=6, unique_by=lambda one: one[:3]), data=st.data())
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_of_each_catalog_the_newest_are_in_force(
+def test_the_newest_items_of_each_catalog_are_current(
     engine: Engine, found: list[Any], data: st.DataObject
 ) -> None:
-    """In any order, one by one or together, found once or twice; each catalog as if it were alone."""
+    """In any order, one by one or together, found once or twice; each catalog on its own."""
     collection = f"c{uuid4().hex}"
     items = [
         replace(item(name, baseline, west=west, width=width, catalog=catalog), collection=collection)

@@ -35,7 +35,7 @@ def arrivals(draw: st.DrawFn) -> tuple[list[Any], list[list[int]], int]:
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
-def test_any_arrival_ends_in_the_same_state(
+def test_any_order_of_arrival_ends_in_the_same_state(
     ledgers: Any, kit: Any, arrival: tuple[list[Any], list[list[int]], int]
 ) -> None:
     drawn, batches, gone_after = arrival
@@ -61,7 +61,7 @@ def test_any_arrival_ends_in_the_same_state(
 
 @st.composite
 def reprocessings(draw: st.DrawFn) -> tuple[list[list[Any]], list[list[tuple[int, int]]], int]:
-    """Versions of each day's scene (None: it shows nothing), and how they arrive, in batches."""
+    """Versions of each day's scene (None: nothing is clear), and how they arrive, in batches."""
     days = draw(st.lists(st.lists(st.none() | looks, min_size=1, max_size=3), min_size=1, max_size=4))
     arrivals = draw(
         st.permutations([(day, number) for day, some in enumerate(days) for number in range(len(some))])
@@ -123,7 +123,7 @@ CATALOGS = {"optical": "https://optical.example/v1", "radar": "https://radar.exa
 
 @st.composite
 def two_catalogs(draw: st.DrawFn) -> tuple[dict[str, list[Any]], list[tuple[str, int]]]:
-    """What each of two catalogs shows of the same ground on the same days, and how it arrives."""
+    """Scenes of two catalogs over the same AOI and days, and how they arrive."""
     worlds = {name: draw(st.lists(looks, min_size=1, max_size=3)) for name in CATALOGS}
     scenes = [(name, day) for name, world in worlds.items() for day in range(len(world))]
     return worlds, draw(st.permutations(scenes))
@@ -136,10 +136,10 @@ def two_catalogs(draw: st.DrawFn) -> tuple[dict[str, list[Any]], list[tuple[str,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
-def test_what_one_catalog_shows_changes_nothing_of_what_another_one_does(
+def test_catalogs_do_not_affect_each_other(
     ledgers: Any, kit: Any, drawn: tuple[dict[str, list[Any]], list[tuple[str, int]]]
 ) -> None:
-    """The same collection, days, platform and item ids in both; a watch on one of them ends as if it were alone."""
+    """Both have the same collection, days, platform and item ids; a watch on one ends as if it were alone."""
     worlds, arrivals = drawn
     note(f"arrivals {arrivals}")
     shown = {

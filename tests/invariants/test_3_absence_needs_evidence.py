@@ -45,7 +45,7 @@ def test_clouds_over_a_steady_lake_change_nothing(
 
 @given(st.permutations(range(4)))
 @settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_a_lake_is_gone_only_where_it_was_looked_for(ledgers: Any, kit: Any, order: list[int]) -> None:
+def test_a_lake_disappears_only_where_it_was_observed(ledgers: Any, kit: Any, order: list[int]) -> None:
     lake = kit.cells(*LAKE)
     hidden, seen = kit.cells(0, 0, 4, 8), kit.everything
     for last, alive in ((hidden, 1), (seen, 0)):
@@ -70,10 +70,10 @@ SWATHS = [(0, 0, 4, 8), (4, 0, 8, 8), (0, 0, 8, 4), (0, 4, 8, 8), (2, 2, 6, 6), 
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
-def test_what_is_first_seen_on_new_ground_is_baseline(
+def test_objects_on_ground_observed_first_are_baseline(
     ledgers: Any, kit: Any, there: set[int], views: list[set[int]], shuffle: Any
 ) -> None:
-    """Nothing happens on the ground; swaths and clouds, and the order of arrival, are anything."""
+    """Nothing changes on the ground; swaths, clouds and order of arrival vary."""
     ground = kit.merged(SHAPES[index] for index in there)
     world = [kit.look(ground, kit.union(SWATHS[index] for index in view)) for view in views]
     ledger = ledgers()

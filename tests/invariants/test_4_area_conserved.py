@@ -1,4 +1,4 @@
-"""Invariant 4: an observation's polygons are its stitched mask: no seam, no ground twice, holes kept, anywhere."""
+"""Invariant 4: polygons of an observation equal its stitched mask: no seams, no double counting, holes kept."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Invariant 6: broken off between any two statements and repeated, tracking ends as if undisturbed."""
+"""Invariant 6: killed between any two statements and repeated, tracking ends as if undisturbed."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def _messages(ledger: Any) -> list[dict[str, Any]]:
 
 
 def _killed_after(ledger: Any, statements: int) -> bool:
-    """Track, and die before statement number ``statements``; False if it ended before that."""
+    """Track, and fail before statement number ``statements``; False if it ended before."""
     seen = 0
 
     def count(*_: Any) -> None:

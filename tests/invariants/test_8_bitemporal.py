@@ -1,4 +1,4 @@
-"""Invariant 8: a late scene rewrites nothing; what was known stays known, what no longer holds is retracted."""
+"""Invariant 8: a late scene rewrites no recorded row; changes that no longer hold are retracted."""
 
 from __future__ import annotations
 
@@ -69,8 +69,8 @@ def test_an_alert_that_no_longer_holds_is_corrected_once_per_channel(ledgers: An
     assert [row["answer"] for row in why] == ["below threshold", "alerted", "nothing found"]
 
 
-def test_a_change_that_holds_again_is_said_again(ledgers: Any, kit: Any) -> None:
-    """Two late scenes: the first takes a disappearance back, the second brings it back."""
+def test_a_change_that_holds_again_is_reinstated(ledgers: Any, kit: Any) -> None:
+    """Of two late scenes the first retracts a disappearance and the second shows it again."""
     lake = kit.cells(1, 1, 4, 4)
     half = kit.cells(0, 0, 2, 8)
     world = [kit.look((lake,)), kit.look(()), kit.look((), half), kit.look(())]
@@ -90,7 +90,7 @@ def test_a_change_that_holds_again_is_said_again(ledgers: Any, kit: Any) -> None
 
 
 @pytest.mark.parametrize("gone_after", [1, 2, 3])
-def test_a_look_between_first_miss_and_disappearance_is_folded_in_its_place(
+def test_a_late_scene_between_first_miss_and_disappearance_is_folded_in_order(
     ledgers: Any, kit: Any, gone_after: int
 ) -> None:
     lake, pond = kit.cells(1, 1, 4, 4), kit.cells(5, 5, 7, 7)
@@ -137,7 +137,7 @@ def test_the_first_scene_may_come_last(ledgers: Any, kit: Any) -> None:
     assert ledger.rows("SELECT * FROM segwatch.alert") == [], "a baseline does not alert"
 
 
-def test_a_reprocessed_scene_takes_the_place_of_the_old_answer(ledgers: Any, kit: Any) -> None:
+def test_a_reprocessed_scene_replaces_the_old_result(ledgers: Any, kit: Any) -> None:
     lake, larger, speck = kit.cells(2, 2, 4, 4), kit.cells(2, 2, 4.05, 4), kit.cells(6, 6, 6.4, 6.4)
     ledger = ledgers()
     ledger.arrive([kit.look(()), kit.look((lake,)), kit.look((lake,))], [0, 1, 2])
@@ -181,7 +181,7 @@ def test_a_reprocessed_scene_takes_the_place_of_the_old_answer(ledgers: Any, kit
     assert hrefs[1] != hrefs[2] == larger_then["item_hrefs"]
 
 
-def test_a_failed_second_look_leaves_the_first_in_force(ledgers: Any, kit: Any) -> None:
+def test_a_failed_second_observation_leaves_the_first_in_force(ledgers: Any, kit: Any) -> None:
     lake = kit.cells(1, 1, 4, 4)
     ledger = ledgers()
     ledger.arrive([kit.look((lake,)), kit.look((lake,))], [0, 1])
@@ -193,7 +193,7 @@ def test_a_failed_second_look_leaves_the_first_in_force(ledgers: Any, kit: Any) 
     assert ledger.known()["objects"] == []
 
 
-def test_an_answer_that_comes_after_a_newer_one_is_dropped(ledgers: Any, kit: Any) -> None:
+def test_a_result_that_arrives_after_a_newer_one_is_dropped(ledgers: Any, kit: Any) -> None:
     lake = kit.cells(1, 1, 4, 4)
     ledger = ledgers()
     ledger.arrive([kit.look((lake,))], [0])
@@ -217,7 +217,7 @@ def test_an_answer_that_comes_after_a_newer_one_is_dropped(ledgers: Any, kit: An
     assert ledger.everything() == unused
 
 
-def test_what_was_not_answered_yet_is_not_answered_any_more(ledgers: Any, kit: Any) -> None:
+def test_pending_observations_of_superseded_items_are_skipped(ledgers: Any, kit: Any) -> None:
     ledger = ledgers()
     ledger.find([0])
     ledger.find([0], version=1)

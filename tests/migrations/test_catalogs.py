@@ -1,4 +1,4 @@
-"""A ledger of the time before catalogs had a part in identity is upgraded, and nothing is done twice for it."""
+"""Upgrading a ledger whose scenes did not name their catalog: nothing is observed twice."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _OLD_TABLES = {
 
 
 class Old:
-    """A database of revision 0010, written as the code of that time did."""
+    """A database of revision 0010, with rows as the code of that time wrote them."""
 
     def __init__(self, cluster: Cluster, name: str) -> None:
         self.url = cluster.info().url_for("segwatch_owner", database=name)
@@ -129,7 +129,7 @@ def old(cluster: Cluster) -> Iterator[Old]:
 
 @pytest.fixture
 def upgraded(old: Old) -> Iterator[Any]:
-    """Upgrades it, and gives an engine on it."""
+    """Return a function that upgrades the database and makes an engine."""
     engines: list[Engine] = []
 
     def upgrade() -> Engine:
@@ -159,7 +159,7 @@ COVERAGE = (
 )
 
 
-def test_what_one_catalog_gave_is_not_observed_again(old: Old, upgraded: Any) -> None:
+def test_scenes_of_one_catalog_are_not_observed_again(old: Old, upgraded: Any) -> None:
     lakes = watch("lakes", A)
     revision = old.apply(lakes)
     ids = [old.observe(revision, lakes, scene(day, "http://a.example/v1"), state) for day, state in enumerate(
@@ -180,8 +180,8 @@ def test_what_one_catalog_gave_is_not_observed_again(old: Old, upgraded: Any) ->
     assert find(engine, "lakes", more, scene(3, "http://a.example/v1", catalog="http://a.example/v1")) == 2
 
 
-def test_a_catalog_that_had_moved_is_the_one_it_is_now(old: Old, upgraded: Any) -> None:
-    """Links were refreshed when it was searched at the new address; what lies at neither counts as found there, too."""
+def test_scenes_of_a_moved_catalog_belong_to_its_new_address(old: Old, upgraded: Any) -> None:
+    """A search at the new address had refreshed the links; scenes linked elsewhere count as found there, too."""
     lakes, moved = watch("lakes", A), watch("lakes", B)
     first = old.apply(lakes, head=False)
     old.apply(moved)
@@ -194,7 +194,7 @@ def test_a_catalog_that_had_moved_is_the_one_it_is_now(old: Old, upgraded: Any) 
     assert find(engine, "lakes", *again) == 0
 
 
-def test_a_scene_that_two_catalogs_shared_is_taken_apart(old: Old, upgraded: Any) -> None:
+def test_a_scene_shared_by_two_catalogs_is_split(old: Old, upgraded: Any) -> None:
     optical, radar = watch("optical", A), watch("radar", B)
     # the second one found the pass of the first and mixed both items
     mixed = replace(scene(0, B), items=(*scene(0, "http://a.example/v1", "a").items, *scene(0, B, "b").items))
@@ -217,7 +217,7 @@ def test_a_scene_that_two_catalogs_shared_is_taken_apart(old: Old, upgraded: Any
     assert find(engine, "radar", scene(0, B, "b", catalog=B)) == 0
 
 
-def test_what_waits_for_a_mixed_scene_is_queued_anew(old: Old, upgraded: Any) -> None:
+def test_pending_observations_of_a_mixed_scene_are_queued_again(old: Old, upgraded: Any) -> None:
     optical, radar = watch("optical", A), watch("radar", B)
     old.observe(old.apply(optical), optical, scene(0, B, "x"), "pending")
     old.observe(old.apply(radar), radar, scene(0, B, "x"), "failed")
@@ -232,7 +232,7 @@ def test_what_waits_for_a_mixed_scene_is_queued_anew(old: Old, upgraded: Any) ->
 
 
 @pytest.mark.parametrize("further", [False, True], ids=["a scene", "an item of an old scene"])
-def test_going_back_is_possible_until_something_new_was_found(old: Old, upgraded: Any, further: bool) -> None:
+def test_a_downgrade_is_possible_until_new_scenes_are_found(old: Old, upgraded: Any, further: bool) -> None:
     lakes = watch("lakes", A)
     old.observe(old.apply(lakes), lakes, scene(0, "http://a.example/v1"))
     engine = upgraded()

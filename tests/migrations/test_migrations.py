@@ -1,4 +1,4 @@
-"""The migrations and the tables in code describe the same database, forwards and backwards."""
+"""Migrations, forwards and backwards, and their agreement with the tables in code."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_the_migrations_make_the_tables_that_the_code_describes(empty: str) -> N
 
 
 def test_a_fresh_and_an_upgraded_database_are_identical(cluster: Cluster, empty: str) -> None:
-    """Step by step, back to nothing and up again in one go: the dump is the same, byte for byte."""
+    """Upgraded step by step, or downgraded to nothing and upgraded at once: the dumps are equal."""
     config = migrate.make_config(None)  # type: ignore[arg-type]
     revisions = [one.revision for one in ScriptDirectory.from_config(config).walk_revisions()]
     for revision in reversed(revisions):
@@ -93,7 +93,7 @@ def test_upgrading_twice_changes_nothing(cluster: Cluster, empty: str) -> None:
 
 
 def test_two_upgrades_of_an_empty_database_at_once_both_succeed(cluster: Cluster, empty: str) -> None:
-    """A reader that takes every advisory lock there was holds up neither."""
+    """A reader that holds advisory locks delays neither."""
     with psycopg.connect(cluster.info().superuser_url("empty"), autocommit=True) as reader:
         reader.execute("SELECT pg_advisory_lock(7309845221)")
         with ThreadPoolExecutor(2) as pool:
@@ -140,7 +140,7 @@ _OLD_ROWS = """
 """
 
 
-def test_scenes_that_had_been_left_out_are_tracked_after_the_upgrade(empty: str) -> None:
+def test_untracked_scenes_are_tracked_after_the_upgrade(empty: str) -> None:
     migrate.upgrade(empty, "0001")
     engine = make_engine(empty)
     with engine.begin() as conn:
@@ -169,7 +169,7 @@ _MOVED = """
 
 
 @pytest.mark.parametrize("narrowed", [False, True])
-def test_the_upgrade_knows_whether_an_area_left_ground(empty: str, narrowed: bool) -> None:
+def test_the_upgrade_marks_narrowed_aois(empty: str, narrowed: bool) -> None:
     migrate.upgrade(empty, "0010")
     engine = make_engine(empty)
     ids = {"west": UUID(int=1), "both": UUID(int=2)}
@@ -198,7 +198,7 @@ _OLD_DELIVERIES = """
 """
 
 
-def test_messages_that_wait_keep_their_order_after_the_upgrade(cluster: Cluster, empty: str) -> None:
+def test_pending_messages_keep_their_order_after_the_upgrade(cluster: Cluster, empty: str) -> None:
     migrate.upgrade(empty, "0005")
     with psycopg.connect(cluster.info().superuser_url("empty")) as conn:
         # what they belong to is not looked at here

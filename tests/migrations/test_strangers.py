@@ -1,4 +1,4 @@
-"""Addresses of a ledger of earlier versions hold no secret that strangers see after the upgrade, and are still read."""
+"""The upgrade removes secrets from the addresses that readers see and keeps them in the links that are read."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ ROWS = f"""
 
 @pytest.fixture
 def before(cluster: Cluster) -> Iterator[str]:
-    """A database of the revision before."""
+    """Make a database of an earlier revision."""
     cluster.ensure_database("strangers", owner="segwatch_owner")
     url = cluster.info().superuser_url("strangers")
     with psycopg.connect(url, autocommit=True) as conn:

@@ -1,4 +1,4 @@
-"""A small world: one watch over a square, scenes a day apart, and the steps of the main job on it."""
+"""A small world: one watch over a square, one scene a day, and the steps of the main job."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ AREA = box(10.0, 50.0, 10.1, 50.1)
 
 @dataclass(frozen=True)
 class World:
-    """Steps of the main job in short."""
+    """The steps of the main job, with defaults."""
 
     engine: Engine
     watch: Watch
@@ -94,12 +94,12 @@ class World:
 
 
 def day(number: int) -> datetime:
-    """Acquisition time of the scene of a day."""
+    """Return the acquisition time of the scene of a day."""
     return START + timedelta(days=number)
 
 
 def scene(number: int, *, item_ids: Sequence[str] = ("a",), updated: int = 0) -> Scene:
-    """The scene of a day."""
+    """Make the scene of a day."""
     items = tuple(
         Item(
             id=f"{one}-{number}",
@@ -120,24 +120,24 @@ def scene(number: int, *, item_ids: Sequence[str] = ("a",), updated: int = 0) ->
 
 
 def result(*shapes: BaseGeometry, footprint: BaseGeometry = AREA) -> ObservationResult:
-    """An answer with these polygons."""
+    """Make a prediction with these polygons."""
     found = tuple(Detection("water", shape, 0.75, 1000.0) for shape in shapes)
     return ObservationResult(footprint, found, "yes", 4, 0, 1.0, 1234, 0.5)
 
 
 def state(track: UUID, shape: BaseGeometry, number: int, **more: object) -> TrackState:
-    """The state of an object seen on a day."""
+    """Make the state of an object detected on a day."""
     made = TrackState(track, "water", shape, 1000.0, 0.75, day(0), day(number), day(number))
     return replace(made, **more)  # type: ignore[arg-type]
 
 
 def change(track: UUID, kind: ChangeKind, number: int, shape: BaseGeometry | None) -> Change:
-    """A change of an object on a day."""
+    """Make a change of an object on a day."""
     return Change(track, kind, "water", day(number), 0.0, 1000.0, shape, None, 0.75)
 
 
 def make_watch() -> Watch:
-    """A watch that uses every field."""
+    """Make a watch that uses every field."""
     clouds = CloudMask(BandRef("scl"), (3, 8, 9), (1,), (0,))
     profile = Profile(
         "prof",
@@ -170,7 +170,7 @@ def make_watch() -> Watch:
 
 @pytest.fixture
 def world(engine: Engine) -> World:
-    """A watch in force in an otherwise empty ledger."""
+    """Make a ledger with one applied watch and nothing else."""
     watch = make_watch()
     with engine.begin() as conn:
         revision = watches.apply(conn, watch).revision_id
@@ -179,12 +179,12 @@ def world(engine: Engine) -> World:
 
 @pytest.fixture
 def kit() -> Kit:
-    """The makers of this file, for tests that cannot import it."""
+    """The functions of this file, for tests that cannot import it."""
     return Kit()
 
 
 class Kit:
-    """Makers of values."""
+    """Functions that make values."""
 
     model = MODEL
     start = START

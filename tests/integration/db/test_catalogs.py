@@ -1,4 +1,4 @@
-"""Items of two catalogs, of two profiles, and links that move: what an observation used stays as it was."""
+"""Items of two catalogs, items of two profiles, and moved links: rows that an observation used never change."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def signed(scene: Scene, token: str) -> Scene:
 
 
 def find(world: Any, scene: Scene, revision: UUID | None = None) -> int:
-    """As a search of the catalog does; how many observations that queues."""
+    """Store scenes as a search of the catalog does; returns the number of queued observations."""
     with world.engine.begin() as conn:
         ids = scenes.upsert(conn, [scene])
         scenes.settle(conn, ids, newest)
@@ -92,7 +92,7 @@ def test_the_same_item_in_two_catalogs_is_two_items_of_two_scenes(world: Any, ki
 
 
 @pytest.mark.parametrize("state", ["leased", "inferred", "skipped"])
-def test_what_was_used_is_not_rewritten_when_links_move(world: Any, kit: Any, state: str) -> None:
+def test_moved_links_do_not_rewrite_items_that_an_observation_used(world: Any, kit: Any, state: str) -> None:
     find(world, linked(kit.scene(0)))
     held = lease(world).observations[0].id
     with world.engine.begin() as conn:
@@ -118,8 +118,8 @@ def test_what_was_used_is_not_rewritten_when_links_move(world: Any, kit: Any, st
 
 
 @pytest.mark.parametrize("failed", [False, True])
-def test_what_waits_is_read_by_the_new_links(world: Any, kit: Any, failed: bool) -> None:
-    """Also what another series used already, and by the watch in force, which knows the new host."""
+def test_pending_observations_read_by_the_new_links(world: Any, kit: Any, failed: bool) -> None:
+    """Also if another series used the old ones; under the current watch revision, which knows the new host."""
     find(world, linked(kit.scene(0)))
     with world.engine.begin() as conn:
         ledger.save(conn, lease(world).observations[0].id, "w", kit.result(), {})
@@ -139,14 +139,14 @@ def test_what_waits_is_read_by_the_new_links(world: Any, kit: Any, failed: bool)
     assert [one.watch.catalog for one in leased.observations] == ["https://new.example"]
 
 
-def test_a_row_that_nobody_used_is_moved_in_place(world: Any, kit: Any) -> None:
+def test_an_unused_row_gets_the_new_links(world: Any, kit: Any) -> None:
     find(world, linked(kit.scene(0)))
     find(world, linked(kit.scene(0), host="new"))
     assert len(rows(world, "SELECT 1 FROM segwatch.scene_item")) == 1
     assert lease(world).scene.items[0].assets["red"] == "https://new.example/a-0/red.tif"
 
 
-def test_signatures_make_no_versions_and_the_newest_is_read(world: Any, kit: Any) -> None:
+def test_signed_links_make_no_new_version_and_the_newest_is_read(world: Any, kit: Any) -> None:
     plain = linked(kit.scene(0))
     find(world, signed(plain, "first"))
     ledger_row = rows(world, f"SELECT {FIXED} FROM segwatch.scene_item")
@@ -163,7 +163,7 @@ def test_signatures_make_no_versions_and_the_newest_is_read(world: Any, kit: Any
 
 @pytest.mark.parametrize("used", [False, True])
 def test_two_profiles_of_one_catalog_read_one_scene(world: Any, kit: Any, used: bool) -> None:
-    """The second one asks for other assets of the same item, and neither takes the other's away."""
+    """The second one needs other assets of the same item; neither removes the other's."""
     bands = {name: BandRef(asset) for name, asset in (("red", "B04"), ("green", "B03"), ("blue", "B02"))}
     profile = replace(kit.watch().profile, name="numbered", clouds=None, **bands)
     with world.engine.begin() as conn:
@@ -186,8 +186,8 @@ def test_two_profiles_of_one_catalog_read_one_scene(world: Any, kit: Any, used: 
     assert "numbered" in {one.watch.name for one in leased.observations}
 
 
-def test_an_item_that_a_profile_cannot_read_is_no_part_of_its_scene(world: Any, kit: Any) -> None:
-    """One watch's items of a pass are not all of use to another one."""
+def test_an_observation_leaves_out_items_that_its_profile_cannot_read(world: Any, kit: Any) -> None:
+    """Another watch may have stored items of the pass that this profile cannot read."""
     infrared = replace(kit.watch().profile, name="nir", red=BandRef("nir"), green=BandRef("red"), clouds=None)
     with world.engine.begin() as conn:
         nir = watches.apply(
@@ -203,7 +203,7 @@ def test_an_item_that_a_profile_cannot_read_is_no_part_of_its_scene(world: Any, 
     assert len(lease(world).scene.items) == 2
 
 
-def test_an_item_with_other_assets_takes_the_place_of_none_that_is_read(world: Any, kit: Any) -> None:
+def test_an_item_with_other_assets_supersedes_no_readable_item(world: Any, kit: Any) -> None:
     """One catalog may hold a tile twice, in the styles of two others."""
     bands = {name: BandRef(asset) for name, asset in (("red", "B04"), ("green", "B03"), ("blue", "B02"))}
     profile = replace(kit.watch().profile, name="numbered", clouds=None, **bands)
@@ -225,8 +225,8 @@ def test_an_item_with_other_assets_takes_the_place_of_none_that_is_read(world: A
     assert seen == {"lakes": ["a-0"], "numbered": ["b-0"]}
 
 
-def test_profiles_that_reach_assets_by_other_doors_have_links_of_their_own(world: Any, kit: Any) -> None:
-    """One reads by the web, the other one in the bucket; searches by turns take nobody's links away."""
+def test_profiles_with_web_and_bucket_links_keep_both(world: Any, kit: Any) -> None:
+    """One reads from the web, the other from the bucket; alternating searches remove no links."""
     bucket = replace(kit.watch().profile, name="bucket", access=AssetAccess("s3", region="eu-central-1"))
     with world.engine.begin() as conn:
         second = watches.apply(conn, replace(kit.watch(), name="bucket", profile=bucket)).revision_id
@@ -243,8 +243,8 @@ def test_profiles_that_reach_assets_by_other_doors_have_links_of_their_own(world
     }  # fmt: skip
 
 
-def test_without_an_update_time_a_product_made_anew_is_a_new_version(world: Any, kit: Any) -> None:
-    """Some catalogs give reprocessed products the old id and no time of update."""
+def test_without_update_time_a_new_creation_time_makes_a_new_version(world: Any, kit: Any) -> None:
+    """Some catalogs keep the id of reprocessed products and give no update time."""
 
     def made(at: str) -> Scene:
         scene = linked(kit.scene(0))
@@ -258,7 +258,7 @@ def test_without_an_update_time_a_product_made_anew_is_a_new_version(world: Any,
 
 
 def test_the_baseline_counts_before_the_update(world: Any, kit: Any) -> None:
-    """As everywhere else: what the catalog touched last need not be what was processed last."""
+    """The item that the catalog updated last need not be the one processed last."""
 
     def version(baseline: str, days: int) -> Scene:
         scene = linked(kit.scene(0))
@@ -274,7 +274,7 @@ def test_the_baseline_counts_before_the_update(world: Any, kit: Any) -> None:
 
 
 def test_links_that_come_and_go_between_uses(world: Any, kit: Any) -> None:
-    """Each use keeps its row, and none of them is taken for another one."""
+    """Each used row stays, and none is confused with another one."""
     hosts, used = ["one", "two", "three", "two", "one"], []
     for number, host in enumerate(hosts):
         with world.engine.begin() as conn:

@@ -1,4 +1,4 @@
-"""The embedded cluster: a real server, and every way its start can go wrong that can be made to happen."""
+"""The embedded cluster: a real server, and the failures of its start that can be provoked."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def test_a_pid_file_that_names_another_program_is_stale(home: Path) -> None:
     assert cluster.up() == info
 
 
-def test_a_kill_during_initdb_leaves_nothing_that_matters(home: Path) -> None:
+def test_a_kill_during_initdb_leaves_no_incomplete_cluster(home: Path) -> None:
     (home / "postgres" / "data.new").mkdir(parents=True)
     (home / "postgres" / "data.new" / "half").write_text("x")
     assert Cluster(home, durable=False).up().port

@@ -1,4 +1,4 @@
-"""Every query of the cookbook runs as it stands, as the analyst."""
+"""Every query of the cookbook runs unchanged with the rights of the analyst."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def test_the_cookbook_has_queries() -> None:
 
 
 @pytest.mark.parametrize("title", QUERIES)
-def test_it_runs(analyst_engine: Engine, title: str) -> None:
+def test_a_cookbook_query_runs(analyst_engine: Engine, title: str) -> None:
     with analyst_engine.connect() as conn:
         result = conn.execute(text(QUERIES[title]))
         assert len(set(result.keys())) == len(result.keys()) > 1

@@ -1,4 +1,4 @@
-"""What errors of the database say, and what they keep to themselves."""
+"""Errors of the database name the constraint and no values."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ def test_an_error_names_the_rule_and_not_the_row(refused: DBAPIError) -> None:
     assert "S3CRET" not in shown
 
 
-def test_its_words_are_one_line_without_the_statement(refused: DBAPIError) -> None:
+def test_a_described_error_is_one_line_without_the_statement(refused: DBAPIError) -> None:
     assert words(refused) == 'UniqueViolation: duplicate key value violates unique constraint "once"'
 
 
-def test_words_of_any_exception_can_be_stored(engine: Engine) -> None:
+def test_any_described_error_can_be_stored(engine: Engine) -> None:
     said = words(ValueError("two\nlines, a NUL \x00, half a pair \ud800 and much " + "more " * 1000))
     assert "\n" not in said
     assert len(said) <= 1000
@@ -45,5 +45,5 @@ def test_words_of_any_exception_can_be_stored(engine: Engine) -> None:
         assert conn.execute(text("SELECT CAST(:said AS text)"), {"said": said}).scalar_one() == said
 
 
-def test_an_exception_without_words_is_named() -> None:
+def test_an_exception_without_message_is_named() -> None:
     assert words(KeyboardInterrupt()) == "KeyboardInterrupt"

@@ -1,4 +1,4 @@
-"""Scenes that arrive late, where what is recorded must not change over nothing."""
+"""Late scenes that confirm what is recorded change nothing."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def told(ledger: Ledger) -> list[str]:
     return [row["kind"] for row in rows]
 
 
-def test_a_late_look_at_an_object_that_was_the_same_retracts_nothing(ledgers: Any) -> None:
-    """Half of it is under clouds: the outline is composed of two looks', and its area a hair another one."""
+def test_a_late_observation_of_an_unchanged_object_retracts_nothing(ledgers: Any) -> None:
+    """Half of it is under clouds: its outline comes from two observations, so its area differs by rounding."""
     lake, grown = cells(0.13, 0.17, 3.37, 3.71), cells(0.13, 0.17, 6.11, 3.71)
     ledger = ledgers()
     world = [Look((lake,)), Look((lake,), cells(0, 0, 1.777, 8)), Look((grown,))]
@@ -43,7 +43,7 @@ def test_a_late_look_at_an_object_that_was_the_same_retracts_nothing(ledgers: An
     assert ledger.rows("SELECT * FROM segwatch.alert_correction") == []
 
 
-def test_items_that_were_published_anew_and_show_the_same_tell_nobody_twice(ledgers: Any) -> None:
+def test_reprocessed_items_with_the_same_objects_alert_nobody_twice(ledgers: Any) -> None:
     world = [Look((LAKE,)), Look((GROWN,)), Look((LAKE,))]
     ledger = ledgers()
     for number in (0, 1, 2):
@@ -62,7 +62,7 @@ def test_items_that_were_published_anew_and_show_the_same_tell_nobody_twice(ledg
     assert told(ledger)[len(before) :] == ["segwatch.alert.retracted"] * 4, "neither growth nor shrinking"
 
 
-def test_an_object_seen_twice_at_one_moment_keeps_its_identity_when_the_second_look_is_done_again(
+def test_an_object_observed_twice_at_one_time_keeps_its_track_when_the_second_is_reprocessed(
     ledgers: Any,
 ) -> None:
     first, second = sorted(["p1", "p2"], key=lambda name: str(scenes.make_scene_id(scene(0, 0, name))))
@@ -79,7 +79,7 @@ def test_an_object_seen_twice_at_one_moment_keeps_its_identity_when_the_second_l
     assert straight.known()["history"] == known["history"]
 
 
-def test_a_late_scene_reads_what_it_may_change_and_no_more(ledgers: Any) -> None:
+def test_a_late_scene_loads_only_the_tracks_that_it_may_change(ledgers: Any) -> None:
     west, east = cells(0, 0, 3, 8), cells(5, 0, 8, 8)
     here, there = cells(1, 1, 2, 2), cells(6, 1, 7, 2)
     world = [Look((here, there)), Look((here,), west), Look((there,), east), Look((here,), west)]

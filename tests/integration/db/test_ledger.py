@@ -1,4 +1,4 @@
-"""Leases on a real PostgreSQL: no scene is held twice, none is lost, and whoever lost one changes nothing."""
+"""Leases: no scene is leased twice, none is lost, and a worker that lost its lease records nothing."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_the_oldest_scene_comes_first_with_everything_pending_on_it(world: Any, 
         assert not ledger.waiting(conn, model_version=kit.model, watch="no such")
 
 
-def test_a_run_for_one_watch_turns_to_what_is_more_urgent_between_scenes(world: Any, kit: Any) -> None:
+def test_a_run_for_one_watch_leases_more_urgent_scenes_first(world: Any, kit: Any) -> None:
     world.queue(0, 1)
 
     def lease(watch: str) -> str | None:
@@ -167,7 +167,7 @@ def test_each_failure_doubles_the_wait_up_to_an_hour(world: Any, kit: Any) -> No
     assert (row["state"], row["attempts"], row["not_before"]) == ("failed", 10, None)
 
 
-def test_a_scene_that_cannot_be_read_out_of_the_ledger_lets_the_next_one_by(
+def test_a_scene_that_cannot_be_loaded_fails_and_the_next_one_is_leased(
     world: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     broken, good = world.queue(0, 1)
@@ -186,7 +186,7 @@ def test_a_scene_that_cannot_be_read_out_of_the_ledger_lets_the_next_one_by(
     assert tuple(row) == ("failed", 3, "ValueError: no geometry"), "without a wait the attempts end at once"
 
 
-def test_being_told_to_stop_is_no_attempt(world: Any) -> None:
+def test_releasing_a_lease_counts_no_attempt(world: Any) -> None:
     world.queue(0)
     world.lease()
     with world.engine.begin() as conn:
@@ -194,7 +194,7 @@ def test_being_told_to_stop_is_no_attempt(world: Any) -> None:
     assert world.lease().observations[0].attempts == 1
 
 
-def test_skipped_keeps_its_reason(world: Any) -> None:
+def test_a_skipped_observation_keeps_its_reason(world: Any) -> None:
     world.queue(0)
     one = world.lease().observations[0]
     with world.engine.begin() as conn:
@@ -216,7 +216,7 @@ def test_a_crash_while_saving_leaves_the_lease_as_it_was(world: Any, kit: Any) -
         assert conn.execute(text("SELECT count(*) FROM segwatch.detection")).scalar_one() == 1
 
 
-def test_items_of_other_watches_places_are_not_read(world: Any, kit: Any) -> None:
+def test_items_outside_the_aoi_are_not_read(world: Any, kit: Any) -> None:
     from dataclasses import replace
 
     from shapely.geometry import box

@@ -1,4 +1,4 @@
-"""A service that is taken over does not reach the ledger by its role in the cluster."""
+"""The role of a service reaches its own database and not the ledger."""
 
 from __future__ import annotations
 
@@ -56,8 +56,8 @@ def test_each_service_reaches_its_own_database_and_no_other(services: Cluster) -
             psycopg.connect(_plain(services, role, "prefect"))
 
 
-def test_privileges_say_the_same_as_the_servers_file(services: Cluster) -> None:
-    """A server that runs since before an upgrade has the file of then."""
+def test_database_privileges_agree_with_pg_hba(services: Cluster) -> None:
+    """A server started before an upgrade still has the old file."""
     with psycopg.connect(services.info().superuser_url()) as conn:
         for role in logins.SERVICES.values():
             assert conn.execute(
@@ -69,7 +69,7 @@ def test_privileges_say_the_same_as_the_servers_file(services: Cluster) -> None:
             ).fetchone() == (True,)
 
 
-def test_prefects_rows_of_before_go_over_to_its_role_and_the_ledger_does_not(services: Cluster) -> None:
+def test_an_existing_prefect_database_gets_its_role_and_the_ledger_keeps_its_owner(services: Cluster) -> None:
     for _ in range(2):
         services.ensure_service_database("prefect")
     with psycopg.connect(services.info().service_url("prefect")) as conn:

@@ -1,4 +1,4 @@
-"""Ground that a series sees for the first time, and ground that leaves a watch's area, through the ledger."""
+"""Ground that a series observes for the first time, and ground that leaves the AOI of a watch."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ VIEWS = {
 
 @pytest.mark.parametrize("views", VIEWS.values(), ids=VIEWS)
 @pytest.mark.parametrize("backwards", [False, True], ids=["in order", "newest first"])
-def test_nothing_happened_and_nobody_is_alerted(
+def test_objects_on_new_ground_are_baseline_and_alert_nobody(
     ledgers: Any, views: tuple[BaseGeometry, ...], backwards: bool
 ) -> None:
     ledger = ledgers()
@@ -90,8 +90,8 @@ def test_a_widened_area_begins_with_its_baseline(ledgers: Any) -> None:
     assert told(ledger) == [("appeared", False), *[("appeared", True)] * 3]
 
 
-def test_what_an_area_leaves_ends_until_it_comes_back(ledgers: Any) -> None:
-    """Moved to the east and back: what is wholly in the west holds no longer, and is as it was when that returns."""
+def test_objects_outside_a_moved_aoi_are_hidden_until_it_returns(ledgers: Any) -> None:
+    """Moved to the east and back: objects wholly in the west are hidden meanwhile and then as before."""
     ledger = ledgers(gone_after=1)
     ledger.arrive({0: Look(THERE)}, [0])
     objects = "SELECT track_id, round(area_m2) AS area_m2 FROM watch.objects_now ORDER BY track_id"
@@ -122,7 +122,7 @@ def test_what_an_area_leaves_ends_until_it_comes_back(ledgers: Any) -> None:
     )
 
 
-def test_an_area_elsewhere_leaves_nothing_of_the_one_before(ledgers: Any) -> None:
+def test_an_aoi_elsewhere_hides_every_object_of_the_previous_one(ledgers: Any) -> None:
     ledger = ledgers()
     ledger.arrive({0: Look(PONDS)}, [0])
     ledger.cover(cells(20, 0, 28, 8))
@@ -142,7 +142,7 @@ def test_the_same_definition_again_keeps_the_areas(ledgers: Any) -> None:
     ]  # fmt: skip
 
 
-def test_a_late_scene_that_saw_the_ground_empty_makes_an_appearance_of_a_baseline(ledgers: Any) -> None:
+def test_a_late_scene_without_the_object_turns_its_baseline_into_an_appearance(ledgers: Any) -> None:
     pond = PONDS[1]
     ledger = ledgers()
     ledger.arrive({0: Look((), WEST)}, [0])
@@ -155,7 +155,7 @@ def test_a_late_scene_that_saw_the_ground_empty_makes_an_appearance_of_a_baselin
     assert kept["n"] == 1, "what was said before is retracted, not rewritten"
 
 
-def test_a_late_scene_that_saw_the_object_takes_its_baseline_over(ledgers: Any) -> None:
+def test_a_late_scene_with_the_object_takes_over_its_baseline(ledgers: Any) -> None:
     ledger = ledgers()
     ledger.arrive({0: Look(THERE, WEST)}, [0])
     ledger.arrive({2: Look(THERE)}, [2])
@@ -166,8 +166,8 @@ def test_a_late_scene_that_saw_the_object_takes_its_baseline_over(ledgers: Any) 
     assert messages(ledger) == []
 
 
-def test_ground_that_was_not_seen_after_all_takes_an_alert_back(ledgers: Any) -> None:
-    """The first scene is published anew, with clouds over the east: what is found there later is baseline."""
+def test_an_alert_is_retracted_when_reprocessing_hides_the_ground_before(ledgers: Any) -> None:
+    """The first scene is reprocessed, with clouds over the east: objects found there later are baseline."""
     ledger = ledgers()
     ledger.arrive({0: Look(())}, [0])
     ledger.arrive({1: Look((PONDS[1],))}, [1])
@@ -177,10 +177,10 @@ def test_ground_that_was_not_seen_after_all_takes_an_alert_back(ledgers: Any) ->
     assert sorted(messages(ledger)) == ["alert", "retracted"]
 
 
-def test_a_ledger_of_an_older_version_learns_its_ground_from_its_footprints(
+def test_observed_ground_of_an_old_ledger_is_computed_from_its_footprints(
     ledgers: Any, database: Database
 ) -> None:
-    """It was kept nowhere: it is worked out once, by the next scene in its turn or late, of either series."""
+    """Old versions did not store it: the next scene of either series computes it, in order or late."""
     straight = ledgers()
     world = [Look(THERE, WEST), Look(THERE, EAST), Look(THERE), Look(LATER)]
     for number in range(4):
@@ -203,8 +203,8 @@ def test_a_ledger_of_an_older_version_learns_its_ground_from_its_footprints(
         assert two["n"] == 2
 
 
-def test_a_new_model_finds_nothing_new_where_it_looks_for_the_first_time(ledgers: Any) -> None:
-    """Its first scene shows the west only; a pool in the east that the model before had not found is no news."""
+def test_a_new_model_finds_only_baseline_on_ground_it_observes_first(ledgers: Any) -> None:
+    """Its first scene covers the west only; a pool in the east that the old model missed is no change."""
     pool = cells(6, 1, 7, 2)
     ledger = ledgers()
     ledger.arrive({0: Look(THERE)}, [0])
@@ -218,8 +218,8 @@ def test_a_new_model_finds_nothing_new_where_it_looks_for_the_first_time(ledgers
     assert [row["kind"] for row in rows] == ["appeared", "shrank"]
 
 
-def test_a_scene_reads_the_ground_that_it_meets_and_no_more(ledgers: Any) -> None:
-    """Rows of seen ground do not grow with scenes that see nothing new, and only those of the place are read."""
+def test_a_scene_loads_only_the_observed_ground_that_it_meets(ledgers: Any) -> None:
+    """Scenes without new ground add no row, and only rows that meet the footprint are loaded."""
     ledger = ledgers()
     views = [cells(0, 0, 3, 8), cells(5, 0, 8, 8)]
     for number in range(8):

@@ -1,4 +1,4 @@
-"""Publishing: bitemporal states, order inside a series, alerts and the outbox; and what analysts then see."""
+"""Publishing: bitemporal states, order in a series, alerts, the outbox, and the analyst views."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def tracks_live(world: Any, series: UUID, footprint: Any) -> list[Any]:
         return tracks.live(conn, series, footprint)
 
 
-def test_the_past_can_be_asked_as_it_was_known(world: Any, kit: Any) -> None:
+def test_objects_as_of_returns_the_past_as_it_was_known(world: Any, kit: Any) -> None:
     world.queue(0, 1)
     world.answer(LAKE)
     series = world.series()
@@ -216,7 +216,7 @@ def test_an_observation_waits_for_earlier_ones(world: Any, kit: Any) -> None:
     assert ready.observation.footprint.equals_exact(kit.area, 0)
 
 
-def test_a_late_scene_is_not_published_out_of_its_place(world: Any, kit: Any) -> None:
+def test_a_late_scene_is_not_published_out_of_order(world: Any, kit: Any) -> None:
     world.queue(1)
     world.answer(LAKE)
     series = world.series()
@@ -231,7 +231,7 @@ def test_a_late_scene_is_not_published_out_of_its_place(world: Any, kit: Any) ->
     assert _rows(world.engine, "SELECT * FROM segwatch.track_state") == states
 
 
-def test_what_cannot_be_published_says_so(world: Any, kit: Any) -> None:
+def test_an_observation_that_cannot_be_published_is_an_error(world: Any, kit: Any) -> None:
     world.queue(0, 1)
     observation = world.answer(LAKE)
     series = world.series()
@@ -245,7 +245,7 @@ def test_what_cannot_be_published_says_so(world: Any, kit: Any) -> None:
             tracks.publish(conn, series, observation, TrackingStep(pending, pending, (), (), (), ()), [])
 
 
-def test_the_database_refuses_two_states_at_one_moment(world: Any, kit: Any) -> None:
+def test_the_database_refuses_two_states_of_a_track_at_one_time(world: Any, kit: Any) -> None:
     world.queue(0)
     world.answer(LAKE)
     world.publish(world.series(), _appear(kit))

@@ -1,4 +1,4 @@
-"""Analysts confirm, reject and edit objects; what they say holds, also when the object comes up again."""
+"""Reviews confirm, reject and edit objects, and stay in force when an object is found again."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_a_rejected_object_stays_rejected_when_it_is_found_again(ledgers: Any) -
     ]
 
 
-def test_what_was_not_sent_yet_is_not_sent_any_more(ledgers: Any) -> None:
+def test_unsent_messages_about_a_rejected_object_are_given_up(ledgers: Any) -> None:
     ledger = ledgers()
     ledger.arrive([Look(()), Look((LAKE, POND))], [0, 1])
     decide(ledger, track_at(ledger, LAKE), Verdict.REJECTED)
@@ -83,7 +83,7 @@ def test_what_was_not_sent_yet_is_not_sent_any_more(ledgers: Any) -> None:
     assert rows[0]["last_error"] == "the object was rejected in review"
 
 
-def test_about_a_rejected_object_nobody_else_is_told_and_nothing_is_sent_again(ledgers: Any) -> None:
+def test_a_rejected_object_neither_escalates_nor_is_replayed(ledgers: Any) -> None:
     ledger = ledgers()
     ledger.rule(escalation=Escalation(0.0001, ("https://hook.example/boss",)))
     ledger.arrive([Look(()), Look((LAKE, POND))], [0, 1])
@@ -100,8 +100,10 @@ def test_about_a_rejected_object_nobody_else_is_told_and_nothing_is_sent_again(l
 
 
 @pytest.mark.parametrize("digest", [None, Digest()], ids=["at once", "digest"])
-def test_that_a_rejected_object_is_there_after_all_is_not_told(ledgers: Any, digest: Digest | None) -> None:
-    """A late scene takes a change back, and a reprocessed one brings it again."""
+def test_changes_of_a_rejected_object_that_hold_again_are_not_sent(
+    ledgers: Any, digest: Digest | None
+) -> None:
+    """A late scene retracts a change, and a reprocessed one shows it again."""
     ledger = ledgers()
     ledger.rule(digest=digest)
     grown = Look((cells(1, 1, 6, 4),))
@@ -119,8 +121,8 @@ def test_that_a_rejected_object_is_there_after_all_is_not_told(ledgers: Any, dig
     assert {row["kind"] for row in ledger.rows(query)} <= {"segwatch.alert.retracted"}
 
 
-def test_a_verdict_follows_the_ground_to_another_identity(ledgers: Any) -> None:
-    """A late scene shows the lake earlier, and names it anew; then it splits."""
+def test_a_verdict_is_carried_over_to_a_track_on_the_same_ground(ledgers: Any) -> None:
+    """A late scene shows the lake earlier, which gives it another track; then it splits."""
     west, east = cells(1, 1, 2.4, 4), cells(2.6, 1, 4, 4)
     world = [Look(()), Look((LAKE, POND)), Look((LAKE, POND)), Look((west, east, POND))]
     ledger = ledgers()
@@ -166,7 +168,7 @@ def test_an_edit_holds_until_the_object_changes_and_is_kept(ledgers: Any) -> Non
     assert (kept["verdict"], kept["same"]) == ("edited", True)
 
 
-def test_a_verdict_is_taken_back_by_the_next_and_said_once(ledgers: Any) -> None:
+def test_the_next_verdict_replaces_the_last_and_is_sent_once(ledgers: Any) -> None:
     ledger = ledgers()
     ledger.arrive([Look((LAKE,)), Look((LAKE,))], [0])
     lake = track_at(ledger, LAKE)
@@ -197,7 +199,7 @@ def test_a_verdict_is_taken_back_by_the_next_and_said_once(ledgers: Any) -> None
         (Verdict.EDITED, {"outline": box(500_000, 0, 500_100, 100)}, "degrees"),
     ],
 )
-def test_what_makes_no_sense_is_refused(
+def test_an_invalid_review_is_refused(
     ledgers: Any, verdict: Verdict, more: dict[str, Any], words: str
 ) -> None:
     ledger = ledgers()
@@ -218,7 +220,7 @@ def test_what_makes_no_sense_is_refused(
     ],
     ids=["elsewhere", "beside", "huge", "tiny"],
 )
-def test_an_outline_of_other_ground_is_refused(ledgers: Any, outline: Any, words: str) -> None:
+def test_a_geometry_elsewhere_is_refused(ledgers: Any, outline: Any, words: str) -> None:
     ledger = ledgers()
     ledger.arrive([Look((LAKE,))], [0])
     with pytest.raises(ReviewRefused, match=words):
@@ -226,7 +228,7 @@ def test_an_outline_of_other_ground_is_refused(ledgers: Any, outline: Any, words
     assert ledger.rows("SELECT * FROM segwatch.review") == []
 
 
-def test_edits_cannot_walk_away_step_by_step(ledgers: Any) -> None:
+def test_repeated_edits_cannot_move_an_object_away(ledgers: Any) -> None:
     ledger = ledgers()
     ledger.arrive([Look((LAKE,))], [0])
     lake = track_at(ledger, LAKE)
@@ -244,8 +246,8 @@ def messages_by_channel(ledger: Ledger, track: Any) -> list[tuple[str, str, str 
             for row in ledger.rows(query, track=track)]  # fmt: skip
 
 
-def test_a_rejection_closes_alerts_and_corrects_those_who_were_told(ledgers: Any) -> None:
-    """One channel took the alert, the other had not been tried yet."""
+def test_a_rejection_retracts_alerts_and_corrects_notified_channels(ledgers: Any) -> None:
+    """One channel accepted the alert, the other was not tried yet."""
     ledger = ledgers()
     ledger.arrive([Look(()), Look((LAKE, POND))], [0, 1])
     lake = track_at(ledger, LAKE)
@@ -289,7 +291,7 @@ def test_a_message_that_is_being_sent_is_corrected_afterwards(ledgers: Any) -> N
 
 
 def test_a_rejected_object_whose_change_is_disproved_is_retracted_once(ledgers: Any) -> None:
-    """And what is shown again stays silent until the rejection is taken back."""
+    """A change that is shown again alerts nobody until the rejection is reversed."""
     ledger = ledgers()
     grown = Look((cells(1, 1, 6, 4),))
     ledger.arrive([Look((LAKE,)), grown, grown], [0, 2])
@@ -309,8 +311,8 @@ def test_a_rejected_object_whose_change_is_disproved_is_retracted_once(ledgers: 
     assert kinds.count("reinstated") == len(CHANNELS)
 
 
-def test_an_identity_that_comes_back_takes_the_verdict_of_its_ground(ledgers: Any) -> None:
-    """A late scene renames the lake, it is rejected under that name, and the scene turns out to show nothing."""
+def test_a_track_that_comes_back_takes_the_verdict_of_its_ground(ledgers: Any) -> None:
+    """A late scene gives the lake another track, which is rejected; then the scene turns out to be cloudy."""
     ledger = ledgers()
     world = [Look(()), Look((LAKE,)), Look((LAKE,))]
     ledger.arrive(world, [0])

@@ -1,4 +1,4 @@
-"""Least rights: what each role may not do, tried."""
+"""Least rights: what each role may not do."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Series that are tracked beside each other: what is wrong with one is its own."""
+"""Series are tracked independently: a failure of one does not affect the others."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ NAMES = ("a", "b", "c")
 
 @pytest.fixture
 def waiting(world: Any) -> dict[str, UUID]:
-    """Series of three watches by name, each with an answer that waits to be tracked."""
+    """Make series of three watches by name, each with an observation to be tracked."""
     for name in NAMES:
         with world.engine.begin() as conn:
             revision = watches.apply(conn, replace(world.watch, name=name)).revision_id
@@ -87,7 +87,7 @@ def test_a_series_that_cannot_be_tracked_holds_up_no_other(
     assert set(states(engine).values()) == {"observed"}
 
 
-def test_what_was_rolled_back_is_not_counted(
+def test_a_rolled_back_publication_is_not_counted(
     engine: Engine, waiting: dict[str, UUID], caplog: pytest.LogCaptureFixture
 ) -> None:
     """The transaction dies at its last statement, after everything was counted."""
@@ -117,7 +117,7 @@ def test_a_series_that_another_session_tracks_is_left_to_it(engine: Engine, wait
     assert track_ready(engine).observations == 1
 
 
-def test_a_fold_may_take_longer_than_a_worker_may_hang(
+def test_a_fold_may_be_idle_longer_than_other_transactions(
     database: Database, waiting: dict[str, UUID], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hurried = make_engine(database.url())
@@ -138,7 +138,7 @@ def test_a_fold_may_take_longer_than_a_worker_may_hang(
 def test_a_refused_row_is_not_quoted(
     engine: Engine, database: Database, waiting: dict[str, UUID], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Rows of the outbox hold the addresses of channels, and these may hold keys."""
+    """Rows of the outbox contain addresses of channels, which may contain keys."""
     key = "S3CRET"
     with engine.begin() as conn:
         watch = watches.current(conn, "a").watch

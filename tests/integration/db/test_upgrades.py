@@ -1,4 +1,4 @@
-"""A new model or instruction takes over the objects of the one before, says what it alone changed, and wakes nobody."""
+"""A new model or instruction takes over the objects, reports what it changed by itself, and alerts nobody."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def objects(ledger: Ledger) -> dict[Any, Any]:
 
 
 def upgraded(ledgers: Any, before: list[Look], after: dict[int, Look], **numbers: Any) -> Ledger:
-    """Scenes up to the upgrade by the old model, then the same last one and further ones by the new model."""
+    """Observe scenes with the old model, then the last one again and further ones with the new model."""
     ledger: Ledger = ledgers(**numbers)
     for number in range(len(before)):
         ledger.arrive(before, [number])
@@ -38,7 +38,7 @@ def upgraded(ledgers: Any, before: list[Look], after: dict[int, Look], **numbers
 
 
 @pytest.mark.parametrize("what", ["model", "instruction"])
-def test_identity_is_carried_over_and_nobody_is_woken(ledgers: Any, what: str) -> None:
+def test_an_upgrade_keeps_object_ids_and_alerts_nobody(ledgers: Any, what: str) -> None:
     world = [Look(()), Look((LAKE, POND, POOL))]
     ledger: Ledger = ledgers(gone_after=2)
     for number in range(2):
@@ -86,7 +86,7 @@ def test_the_report_names_model_and_differences(ledgers: Any, database: Database
     assert float(rows[0][5]) > 0
 
 
-def test_older_scenes_are_not_answered_again(ledgers: Any) -> None:
+def test_older_scenes_are_not_observed_again(ledgers: Any) -> None:
     world = [Look((LAKE,)), Look((LAKE,)), Look((LAKE,))]
     ledger = upgraded(ledgers, world[:1], {})
     ledger.model = "tiny@0123456789ab"
@@ -100,8 +100,8 @@ def test_older_scenes_are_not_answered_again(ledgers: Any) -> None:
     assert late["reason"].startswith("not observed: acquired before")
 
 
-def test_what_the_first_scene_hides_is_compared_when_it_is_seen(ledgers: Any) -> None:
-    """The lake lies under cloud when the new model begins; what it then says of it is no news."""
+def test_objects_under_cloud_at_the_upgrade_are_compared_when_observed(ledgers: Any) -> None:
+    """The lake is under cloud when the new model begins; its first prediction of it is no change."""
     west, east = cells(0, 0, 4.5, 8), cells(4.5, 0, 8, 8)
     ledger = upgraded(
         ledgers,
@@ -118,7 +118,7 @@ def test_what_the_first_scene_hides_is_compared_when_it_is_seen(ledgers: Any) ->
     assert len(ledger.rows("SELECT 1 FROM watch.alerts")) == 1
 
 
-def test_any_arrival_after_an_upgrade_ends_the_same(ledgers: Any) -> None:
+def test_any_order_of_arrival_after_an_upgrade_ends_the_same(ledgers: Any) -> None:
     before = [Look((LAKE, POND))]
     after = {0: Look((LARGER, POND)), 1: Look((LARGER,)), 2: Look((LARGER, POOL)), 3: Look((LAKE, POOL))}
     straight = upgraded(ledgers, before, after)

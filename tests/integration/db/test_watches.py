@@ -1,4 +1,4 @@
-"""Watches and scenes: what is stored reads back, and storing again changes nothing."""
+"""Watches and scenes load as they were stored, and storing them again changes nothing."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_a_watch_reads_back_as_it_was(world: Any, kit: Any) -> None:
     assert stored.watch.area.equals_exact(kit.watch().area, 0)
 
 
-def test_applying_again_changes_nothing_and_going_back_takes_the_old_revision_up(
+def test_applying_again_changes_nothing_and_an_old_definition_reuses_its_revision(
     world: Any, kit: Any
 ) -> None:
     before = _counts(world.engine)
