@@ -199,7 +199,7 @@ def past(conn: Connection, series_id: UUID, detections: Any, around: Around) -> 
     first = _start(first, conn.execute(_BACKDATED, {"series_id": series_id}).all(), times, place)
     ids = [top for top in tops[first:] if top is not None]
     opening = next((top for top in tops if top is not None), None)
-    looks = tuple(
+    observations = tuple(
         FoldedObservation(
             TrackedObservation(
                 row.id, row.scene_id, row.acquired_at, from_ewkb(row.footprint), detections(conn, row.id)
@@ -213,8 +213,8 @@ def past(conn: Connection, series_id: UUID, detections: Any, around: Around) -> 
     rows: dict[UUID, list[Row[Any]]] = defaultdict(list)
     arriving = frozenset(scene[-1].id for scene in order if scene[-1].arriving and not scene[-1].stale)
     replaced = frozenset(row.id for scene in order for row in scene if row.stale or row is not scene[-1])
-    where = shapely.union_all([look.observation.footprint for look in looks])
-    tolerance_m = max((look.watch.tracking.tolerance_m for look in looks), default=0.0)
+    where = shapely.union_all([one.observation.footprint for one in observations])
+    tolerance_m = max((one.watch.tracking.tolerance_m for one in observations), default=0.0)
     values = {
         "series_id": series_id,
         "since": since,
@@ -226,7 +226,7 @@ def past(conn: Connection, series_id: UUID, detections: Any, around: Around) -> 
     earlier = [[row for row in of_track if place[row.observation_id] < first] for of_track in rows.values()]
     before = tuple(load_track_state(some[-1]) for some in earlier if some and some[-1].merged_into is None)
     return Past(
-        looks,
+        observations,
         arriving,
         replaced,
         before,
@@ -291,11 +291,11 @@ def publish(
         Number of new alerts.
     """
     now = publishing.next_recorded_time(conn, series_id)
-    folded = {look.observation.id for look in old.looks} | old.replaced
+    folded = {one.observation.id for one in old.looks} | old.replaced
     fresh: dict[UUID, list[Entry]] = defaultdict(list)
-    for look, step in zip(old.looks, steps, strict=True):
+    for folding, step in zip(old.looks, steps, strict=True):
         publishing.add_tracks(conn, series_id, step, object_ids)
-        for track_id, entry in build_entries(step, look.observation.acquired_at).items():
+        for track_id, entry in build_entries(step, folding.observation.acquired_at).items():
             fresh[track_id].append(entry)
     # a track that comes back has no current row and may have missed a verdict about its ground
     verdicts.carry_over(

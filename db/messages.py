@@ -82,7 +82,7 @@ def build_message(kind: str, delivery_id: UUID, data: Mapping[str, Any], now: da
 
 
 def digest(
-    delivery_id: UUID, watch: str, rule: str, told: Sequence[Told], alerts: Iterable[Any], now: datetime
+    delivery_id: UUID, watch: str, rule: str, entries: Sequence[Told], alerts: Iterable[Any], now: datetime
 ) -> dict[str, Any]:
     """Build a message about several alerts.
 
@@ -90,24 +90,24 @@ def digest(
     ----------
     rule
         Name of the rule, which is the subject of the message.
-    told
+    entries
         Every alert of the digest.
     alerts
         ``data`` of the messages about the first of them; as many are listed as fit.
     """
-    totals = Counter((one.target, one.kind) for one in told)
+    totals = Counter((one.target, one.kind) for one in entries)
     listed = list(_short(alerts))
     data = {
         "watch": watch,
         "rule": rule,
-        "count": len(told),
+        "count": len(entries),
         "totals": [
             {"target": target, "kind": kind, "count": count}
             for (target, kind), count in sorted(totals.items())
         ],
-        "bbox": list(union_bounds(one.bbox for one in told)),
+        "bbox": list(union_bounds(one.bbox for one in entries)),
         "alerts": listed,
-        "not_listed": len(told) - len(listed),
+        "not_listed": len(entries) - len(listed),
     }
     return _event(DIGEST, delivery_id, rule, data, now)
 

@@ -434,13 +434,13 @@ class Cluster:
         done = account.run([*argv, "-w", "-t", str(_START_SECONDS), "start"], timeout=_START_SECONDS + 30)
         if done.returncode == 0:
             return
-        said = ""
+        output = ""
         if log.exists():
             with log.open("rb") as file:
                 file.seek(before)
-                said = file.read().decode(errors="replace")
-        tail = "\n".join((said or done.stderr).strip().splitlines()[-8:])
-        raise _explain(said + done.stderr, self._data, f"the server did not start ({log}):\n{tail}")
+                output = file.read().decode(errors="replace")
+        tail = "\n".join((output or done.stderr).strip().splitlines()[-8:])
+        raise _explain(output + done.stderr, self._data, f"the server did not start ({log}):\n{tail}")
 
     # -- set up -------------------------------------------------------------------------------------
 
