@@ -13,7 +13,7 @@ from scipy.sparse import csr_array, vstack
 
 from segwatch.benchmarks.tracking_scores import Floats, Ids
 from segwatch.benchmarks.tracking_worlds import ORIGIN, SERIES, Labels, Mask, SceneView, scene_of
-from segwatch.geo.tracking.history import Look, refold
+from segwatch.geo.tracking.series import Look, refold
 from segwatch.geo.types.tracking import ChangeKind
 from segwatch.geo.types.watch import TrackingSettings
 

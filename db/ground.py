@@ -95,7 +95,7 @@ def near(
 def renew(conn: Connection, series_id: UUID, folded: Iterable[UUID], steps: Iterable[TrackingStep]) -> None:
     """Store what observations that were folded again were the first to see; those without a step, nothing."""
     pieces: dict[UUID, BaseGeometry] = dict.fromkeys(folded, Polygon())
-    pieces |= {step.observation_id: step.first_seen for step in steps}
+    pieces |= {step.observation_id: step.new_ground for step in steps}
     save(conn, series_id, sorted(pieces.items()))
 
 

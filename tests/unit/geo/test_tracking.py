@@ -20,9 +20,9 @@ from shapely.geometry.base import BaseGeometry
 from segwatch.geo.area import geodesic_m2
 from segwatch.geo.crs import local_equal_area, to_local, to_lonlat
 from segwatch.geo.polygons import clean
+from segwatch.geo.tracking.alert_rules import awake_from, digest_at, matching
+from segwatch.geo.tracking.fold import fold_observation
 from segwatch.geo.tracking.ground import SeenGround, reach
-from segwatch.geo.tracking.replay import advance
-from segwatch.geo.tracking.rules import awake_from, digest_at, matching
 from segwatch.geo.types.tracking import (
     Change,
     ChangeKind,
@@ -77,11 +77,11 @@ class World:
             ground(footprint),
             detections,
         )
-        new = self.seen.new(observation.footprint)
+        new = self.seen.find_new(observation.footprint)
         area = reach(observation.footprint, self.numbers.tolerance_m, new)
         live = [one for one in self.tracks.values() if not one.merged_into and one.geometry.intersects(area)]
-        step = advance(live, observation, self.numbers, series_id=SERIES, origin=ORIGIN, new=new)
-        self.seen.add(GroundPiece(observation.id, step.first_seen))
+        step = fold_observation(live, observation, self.numbers, series_id=SERIES, origin=ORIGIN, new=new)
+        self.seen.add(GroundPiece(observation.id, step.new_ground))
         self.tracks |= {one.track_id: one for one in step.states}
         self.steps.append(step)
         return step

@@ -20,9 +20,9 @@ from shapely.geometry.base import BaseGeometry
 from segwatch.geo.area import geodesic_m2, polygonal_parts
 from segwatch.geo.crs import local_equal_area, to_lonlat
 from segwatch.geo.polygons import clean
-from segwatch.geo.tracking import transitions
+from segwatch.geo.tracking import overlay
 from segwatch.geo.tracking.ground import SeenGround
-from segwatch.geo.tracking.history import Look, refold, taken_over
+from segwatch.geo.tracking.series import Look, refold, taken_over
 from segwatch.geo.types.tracking import (
     Change,
     Detection,
@@ -48,7 +48,7 @@ def ground(shape: BaseGeometry) -> BaseGeometry:
 
 
 def metres(geometry: BaseGeometry) -> BaseGeometry:
-    return transitions.local(geometry, CRS)
+    return overlay.project(geometry, CRS)
 
 
 def looks(*scenes: Scene, numbers: TrackingSettings = NUMBERS, min_polygon_m2: float = 0.0) -> list[Look]:
@@ -291,14 +291,14 @@ def test_pieces_of_seen_ground_are_disjoint_and_cover_what_was_seen(views: list[
     pieces: list[BaseGeometry] = []
     for number, view in enumerate(views):
         footprint = ground(cells(view))
-        new = seen.new(footprint)
-        assert new.own.equals(new.unseen)
+        new = seen.find_new(footprint)
+        assert new.new_to_series.equals(new.never_observed)
         unseen = cells(view.difference(*views[:number]))
-        assert metres(new.own).symmetric_difference(unseen).area < 1e-3 * CELL**2
-        pieces.append(new.own)
-        seen.add(GroundPiece(UUID(int=number), new.own))
+        assert metres(new.new_to_series).symmetric_difference(unseen).area < 1e-3 * CELL**2
+        pieces.append(new.new_to_series)
+        seen.add(GroundPiece(UUID(int=number), new.new_to_series))
     assert metres(shapely.union_all(pieces)).area == pytest.approx(sum(metres(one).area for one in pieces))
-    assert seen.new(ground(cells(frozenset().union(*views)))).own.is_empty
+    assert seen.find_new(ground(cells(frozenset().union(*views)))).new_to_series.is_empty
 
 
 def test_a_series_that_takes_over_knows_its_ground_and_compares_what_it_has_not_seen_itself() -> None:
@@ -307,7 +307,7 @@ def test_a_series_that_takes_over_knows_its_ground_and_compares_what_it_has_not_
     before = fold(((LAKE,), middle))
     since = START + timedelta(hours=1)
     taken = taken_over(states(before), SERIES, since)
-    inherited = [GroundPiece(step.observation_id, step.first_seen, inherited=True) for step in before]
+    inherited = [GroundPiece(step.observation_id, step.new_ground, inherited=True) for step in before]
     puddle = box(200, -1000, 500, -700)
     wider = box(-600, 0, 1400, 400)
     steps = refold(

@@ -22,8 +22,8 @@ from shapely.geometry.base import BaseGeometry
 from segwatch.geo.area import geodesic_m2
 from segwatch.geo.crs import local_equal_area, to_local, to_lonlat
 from segwatch.geo.polygons import clean
-from segwatch.geo.tracking.history import Look, refold
-from segwatch.geo.tracking.transitions import composite, gained, hidden
+from segwatch.geo.tracking.overlay import compose, extract_gain, extract_unobserved
+from segwatch.geo.tracking.series import Look, refold
 from segwatch.geo.types.tracking import ChangeKind, Detection, TrackedObservation, TrackingStep
 from segwatch.geo.types.watch import TrackingSettings
 
@@ -98,9 +98,9 @@ def test_outlines_that_cross_when_snapped_are_still_combined() -> None:
     assert footprint.is_valid
     with pytest.raises(shapely.errors.GEOSException):
         shapely.difference(outline, footprint, grid_size=1e-9)
-    assert hidden(outline, footprint, local_equal_area(ORIGIN), 10.0).is_empty
-    assert gained(footprint, outline) is None
-    assert composite(outline, [footprint]).area == pytest.approx(footprint.area, rel=1e-6)
+    assert extract_unobserved(outline, footprint, local_equal_area(ORIGIN), 10.0).is_empty
+    assert extract_gain(footprint, outline) is None
+    assert compose(outline, [footprint]).area == pytest.approx(footprint.area, rel=1e-6)
 
 
 NOTHING = Polygon()
