@@ -24,7 +24,7 @@ from torch.utils.flop_counter import FlopCounterMode, bmm_flop, sdpa_flop_count
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from segwatch.benchmarks import machine
-from segwatch.model import build, generate, processor, prompt, tokenizer
+from segwatch.model import pretrained, processor, prompt, text_generation, tokenizer
 from segwatch.model.config import MaskDims, PhiDims, SegEarthConfig, SiglipDims, SwinDims, base
 from segwatch.model.predictor import EncodedImages, Predictor
 from segwatch.model.segearth import SegEarthR2
@@ -102,7 +102,7 @@ def full() -> SegEarthConfig:
 
 def run(*, quick: bool, device: str) -> dict[str, Any]:
     """Measure, print tables, and return the figures."""
-    place = build.resolve_device(device)
+    place = pretrained.resolve_device(device)
     on_gpu = place.type == "cuda"
     dtype = torch.bfloat16 if on_gpu else torch.float32
     config = small() if quick else full() if on_gpu else mid()
@@ -210,8 +210,8 @@ def _alone(predictor: Predictor, image: NDArray[np.uint8], question: str) -> tup
     view = processor.mask_view(image, model.config.image_size)[None].to(device)
     ids = prompt.inference_ids(words, question)
     embeds = model.splice([ids], model.image_tokens(clip)).embeds
-    prefix = generate.prefill(model, embeds[:, :-1])
-    said = generate.answers(model, prefix, [embeds[0, -1:]], max_new_tokens=predictor.max_new_tokens)[0]
+    prefix = text_generation.prefill(model, embeds[:, :-1])
+    said = text_generation.answers(model, prefix, [embeds[0, -1:]], max_new_tokens=predictor.max_new_tokens)[0]
     states = said.hidden[(said.ids == model.config.seg_token_id).to(device)]
     pixels = model.pixel_features(view)
     masks = model.decode(pixels, model.queries(states), [len(states)])[-1]
@@ -279,7 +279,7 @@ def _attention_flops(query: Any, key: Any, value: Any, *rest: Any, **options: An
 def _counted(config: SegEarthConfig, counts: Sequence[int]) -> dict[int, Counted]:
     """Both ways with tensors that have no values: counted, not timed, so that any size will do."""
     words = _words()
-    model = build.empty(config).keep_in(torch.bfloat16).requires_grad_(False)
+    model = pretrained.empty(config).keep_in(torch.bfloat16).requires_grad_(False)
     predictor = Predictor(model, words, f"{config.name}@none")
     seen: list[EncodedImages] = []
     encoding = _flops(lambda: seen.append(predictor.encode([_image(config.image_size)])))
@@ -293,7 +293,7 @@ def _counted(config: SegEarthConfig, counts: Sequence[int]) -> dict[int, Counted
                 prompt.inference_ids(words, one)[len(predictor._prefix_ids) :] for one in asked[:count]
             )
         ]
-        talk = generate.Dialogue(model, seen[0].prefix, embedded, said + 1)
+        talk = text_generation.Dialogue(model, seen[0].prefix, embedded, said + 1)
         for _ in range(said):
             talk.logits()
             hidden = talk.say(torch.empty(count, dtype=torch.long, device=model.device))

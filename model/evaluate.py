@@ -16,7 +16,7 @@ from segwatch.model import metrics
 from segwatch.model.predictor import Predictor
 from segwatch.model.referring.samples import Sample
 from segwatch.model.referring.score import Record, compared, summaries
-from segwatch.model.train import instructions, real, scenes
+from segwatch.model.train import demo_imagery, instructions, scenes
 from segwatch.model.train.config import Mix
 
 _log = logging.getLogger(__name__)
@@ -134,12 +134,12 @@ def made_examples(first_seed: int, count: int, *, simple: bool = False) -> list[
 
 
 def real_examples(
-    directory: Path, split: real.Split, source: str, *, dates: Container[str] | None = None
+    directory: Path, split: demo_imagery.Split, source: str, *, dates: Container[str] | None = None
 ) -> list[Example]:
     """Whole held-out (or training) parts of a real source, of some dates only if they are given."""
     return [
         Example(picture.rgb, target, mask)
-        for picture in real.load(directory, split)
+        for picture in demo_imagery.load(directory, split)
         if picture.source == source and (dates is None or picture.date in dates)
         for target, mask in picture.masks.items()
     ]
@@ -193,12 +193,12 @@ def evaluate(predictor: Predictor, data: Path, made: int = 40) -> list[Row]:
         made_examples(_FIRST_TUNING_SEED, made, simple=True),
         made_examples(0, made, simple=True),
     )
-    known = set(real.NAIP_DATES) - {real.HELD_OUT_NAIP}
+    known = set(demo_imagery.NAIP_DATES) - {demo_imagery.HELD_OUT_NAIP}
     for name, source, dates in (
         ("naip, unseen ground", "naip", known),
-        ("naip, unseen flight", "naip", {real.HELD_OUT_NAIP}),
+        ("naip, unseen flight", "naip", {demo_imagery.HELD_OUT_NAIP}),
         ("chesapeake", "chesapeake", {""}),
-        ("slovenia", "slovenia", set(real.SLOVENIA_DATES)),
+        ("slovenia", "slovenia", set(demo_imagery.SLOVENIA_DATES)),
     ):
         tuning = real_examples(data, "train", source)
         rows += compare(predictor, name, tuning, real_examples(data, "held-out", source, dates=dates))

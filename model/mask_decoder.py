@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from segwatch.model.config import MaskDims
 from segwatch.model.pixel_decoder import PixelFeatures
-from segwatch.model.positions import sine_positions
+from segwatch.model.position_encoding import sine_positions
 
 _LEVELS = 3
 

@@ -18,7 +18,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from segwatch.model import build, generate
+from segwatch.model import pretrained, text_generation
 from segwatch.model.config import SegEarthConfig
 from segwatch.model.errors import CheckpointError
 from segwatch.model.segearth import SegEarthOutput, SegEarthR2
@@ -60,7 +60,7 @@ def compare(
         raise CheckpointError(f"{directory}: no {', '.join(gone)}; give a folder with {', '.join(_FILES)}")
     settings = json.loads((directory / "config.json").read_text(encoding="utf-8"))
     config = SegEarthConfig.from_oracle(settings)
-    model, _ = build.from_weights(
+    model, _ = pretrained.from_weights(
         config, [directory / "weights.safetensors"], device=device, dtype=dtype, prefix="weights."
     )
     record = load_file(directory / "stages.safetensors")
@@ -191,8 +191,8 @@ def _generated_stages(
         asked = record["input.input_ids"][image, :prompt_length]
         clip = record["input.images_clip"][image : image + 1]
         embeds = model.splice([asked], model.image_tokens(clip)).embeds
-        prefix = generate.prefill(model, embeds[:, :-1])
-        answer = generate.answers(
+        prefix = text_generation.prefill(model, embeds[:, :-1])
+        answer = text_generation.answers(
             model, prefix, [embeds[0, -1:]], max_new_tokens=len(recorded) - prompt_length
         )[0]
         yield f"stage.generated_ids.{image}", torch.cat([asked, answer.ids])

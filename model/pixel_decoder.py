@@ -18,7 +18,7 @@ from transformers import Mask2FormerConfig
 from transformers.models.mask2former.modeling_mask2former import Mask2FormerPixelDecoderEncoderLayer
 
 from segwatch.model.config import MaskDims
-from segwatch.model.positions import sine_positions
+from segwatch.model.position_encoding import sine_positions
 
 _LEVELS = 3
 _POINTS = 4

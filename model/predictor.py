@@ -19,14 +19,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from segwatch.model import build, generate, gpu_memory, identity, processor, prompt
+from segwatch.model import gpu_memory, model_version, pretrained, processor, prompt, text_generation
 from segwatch.model.errors import InputError
-from segwatch.model.generate import Generated, Sampling
 from segwatch.model.kv_cache import Prefix
 from segwatch.model.pixel_decoder import PixelFeatures
-from segwatch.model.presence import capped
+from segwatch.model.presence_head import capped
 from segwatch.model.segearth import Decoded, SegEarthR2
 from segwatch.model.splice import IMAGE_ID
+from segwatch.model.text_generation import Generated, Sampling
 
 Image = NDArray[np.uint8]
 
@@ -123,15 +123,15 @@ class Predictor:
             InputError: if the weights do not fit into ``memory_gib``.
             TokenizerError: if there is no usable tokenizer.
         """
-        folder = identity.resolve(None if directory is None else str(directory))
-        place = build.resolve_device(device)
+        folder = model_version.resolve(None if directory is None else str(directory))
+        place = pretrained.resolve_device(device)
         if dtype is None:
             dtype = torch.bfloat16 if place.type == "cuda" else torch.float32
-        loaded = build.from_pretrained(folder, place, dtype)
+        loaded = pretrained.from_pretrained(folder, place, dtype)
         return cls(
             loaded.model,
             loaded.tokenizer,
-            identity.version(folder),
+            model_version.version(folder),
             max_new_tokens=max_new_tokens,
             memory_gib=memory_gib,
             compiler=compiler,
@@ -220,7 +220,7 @@ class Predictor:
         with torch.profiler.record_function("language view"):
             tokens = model.image_tokens(processor.as_language_view(language))
         with torch.profiler.record_function("shared prompt"):
-            prefix = generate.prefill(model, model.splice([ids] * len(views), tokens).embeds)
+            prefix = text_generation.prefill(model, model.splice([ids] * len(views), tokens).embeds)
         with torch.profiler.record_function("mask view"):
             pixels = model.pixel_features(processor.as_mask_view(mask))
         return EncodedImages(tuple(view.shape for view in views), pixels, prefix, tuple(begun))
@@ -305,7 +305,7 @@ class Predictor:
         """Questions on consecutive images in one batch."""
         model, asked = self._model, len(suffixes)
         with torch.profiler.record_function("words"):
-            told = generate.answers(
+            told = text_generation.answers(
                 model,
                 encoded.prefix.part(images.start, images.stop, kept),
                 suffixes,

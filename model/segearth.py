@@ -20,7 +20,7 @@ from segwatch.model.lite_encoder import LiteEncoder
 from segwatch.model.mask_decoder import MaskDecoder
 from segwatch.model.mask_encoder import MaskEncoder
 from segwatch.model.pixel_decoder import PixelDecoder, PixelFeatures
-from segwatch.model.presence import PresenceHead
+from segwatch.model.presence_head import PresenceHead
 from segwatch.model.splice import Spliced, splice, spliced_labels
 from segwatch.model.vision_tower import VisionTower, projector
 

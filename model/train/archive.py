@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from segwatch.model.errors import DatasetError
-from segwatch.model.train.sample import Labels, Rgb, Sample
+from segwatch.model.train.labelled_sample import Labels, Rgb, Sample
 
 _log = logging.getLogger(__name__)
 
@@ -117,14 +117,14 @@ def _decoded(content: bytes, mode: str) -> NDArray[np.uint8]:
 
 def main(arguments: list[str] | None = None) -> None:
     """Pack the labelled sets into one file, which ``data.root`` of a recipe may name in place of their folder."""
-    from segwatch.model.train import labelled
+    from segwatch.model.train import labelled_sets
 
     parser = argparse.ArgumentParser(prog="python -m segwatch.model.train.archive", description=main.__doc__)
     parser.add_argument("--data", type=Path, required=True, help="folder of the labelled sets")
     parser.add_argument("--out", type=Path, required=True, help="the archive")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    size = pack(labelled.load_all(options.data), options.out)
+    size = pack(labelled_sets.load_all(options.data), options.out)
     _log.info("%s: %.1f MiB", options.out, size / 2**20)
 
 

@@ -18,7 +18,7 @@ from segwatch.model import processor, prompt
 from segwatch.model.config import SegEarthConfig
 from segwatch.model.errors import DatasetError
 from segwatch.model.referring.samples import Sample, rgb
-from segwatch.model.train import instructions, real
+from segwatch.model.train import demo_imagery, instructions
 from segwatch.model.train.config import Mix
 from segwatch.model.train.losses import attention_grid
 from segwatch.model.train.scenes import Scene
@@ -95,7 +95,7 @@ class Material:
     """Everything that training draws from: made scenes kept in memory, real pictures, and what is asked."""
 
     def __init__(
-        self, made: Sequence[Scene], pictures: Sequence[real.Picture], real_share: float, mix: Mix
+        self, made: Sequence[Scene], pictures: Sequence[demo_imagery.Picture], real_share: float, mix: Mix
     ) -> None:
         self.made = list(made)
         self.mix = mix
@@ -112,9 +112,9 @@ class Material:
         if rng.random() < self.real_share:
             chances = np.array(self._chances) / sum(self._chances)
             group = self._by_source[int(rng.choice(len(chances), p=chances))]
-            return real.crop(rng, group[int(rng.integers(len(group)))])
+            return demo_imagery.crop(rng, group[int(rng.integers(len(group)))])
         scene = self.made[int(rng.integers(len(self.made)))]
-        return real.turn(rng, replace(scene, image=real.jitter(rng, scene.image)))
+        return demo_imagery.turn(rng, replace(scene, image=demo_imagery.jitter(rng, scene.image)))
 
     def shown(self, rng: np.random.Generator, pairs: int) -> Shown:
         """See :class:`Source`.

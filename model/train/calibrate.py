@@ -19,12 +19,12 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from segwatch.model import build, identity, judging
+from segwatch.model import held_out_places, model_version, pretrained
 from segwatch.model.errors import CheckpointError
 from segwatch.model.predictor import Predictor
 from segwatch.model.segearth import SegEarthR2
-from segwatch.model.train import bank, instructions, pool, scenes
-from segwatch.model.train.sample import Sample
+from segwatch.model.train import crop_pool, instructions, query_bank, scenes
+from segwatch.model.train.labelled_sample import Sample
 
 _log = logging.getLogger(__name__)
 
@@ -86,24 +86,24 @@ def calibrate(folder: Path, root: Path, *, made: int = 120, most: int = 60) -> d
         CheckpointError: if the model has no presence head or can calibrate fewer targets.
         DatasetError: if the labelled sets cannot be read.
     """
-    loaded = build.from_pretrained(folder, "cpu")
+    loaded = pretrained.from_pretrained(folder, "cpu")
     model, targets = loaded.model, _TARGETS
     if model.presence is None or len(model.presence.scale) < len(targets):
         raise CheckpointError(
             f"{folder}: no presence head for {len(targets)} targets; train one, see [masks]"
         )
     _reset(model)
-    samples = [*judging.pictures(root, None, "calibrate", most), *_made(made)]
-    seen = _seen(Predictor(model, loaded.tokenizer, identity.version(folder)), samples)
+    samples = [*held_out_places.pictures(root, None, "calibrate", most), *_made(made)]
+    seen = _seen(Predictor(model, loaded.tokenizer, model_version.version(folder)), samples)
     fits = {name: fit([one for one, _ in seen[name]], [two for _, two in seen[name]]) for name in targets}
     pictures = [sample.rgb for sample in samples[:: max(len(samples) // _PHRASES, 1)]]
-    queries = bank.queries(model, loaded.tokenizer, targets, pictures, _PHRASES, seed=0)
+    queries = query_bank.queries(model, loaded.tokenizer, targets, pictures, _PHRASES, seed=0)
     model.presence.calibrate(
         torch.stack([queries[name].mean(0) for name in targets]),
         torch.tensor([fits[name].scale for name in targets]),
         torch.tensor([fits[name].shift for name in targets]),
     )
-    build.save_pretrained(model, loaded.tokenizer, folder, torch.float16)
+    pretrained.save_pretrained(model, loaded.tokenizer, folder, torch.float16)
     return fits
 
 
@@ -115,7 +115,7 @@ def _reset(model: SegEarthR2) -> None:
 
 
 def _made(count: int) -> list[Sample]:
-    return [pool.scene_sample(_FIRST_SEED + index, scenes.WHOLE) for index in range(count)]
+    return [crop_pool.scene_sample(_FIRST_SEED + index, scenes.WHOLE) for index in range(count)]
 
 
 def _seen(predictor: Predictor, samples: Sequence[Sample]) -> dict[str, list[tuple[float, bool]]]:
@@ -139,7 +139,7 @@ def _tiles(sample: Sample, side: int) -> Iterator[tuple[NDArray[np.uint8], dict[
         for left in range(0, width, side):
             window = (slice(top, top + side), slice(left, left + side))
             parts = {name: label[window] for name, label in labels.items() if label is not None}
-            states = {name: pool.state(label) for name, label in parts.items()}
+            states = {name: crop_pool.state(label) for name, label in parts.items()}
             known = {name: state for name, state in states.items() if state is not None}
             if known:
                 rgb = sample.rgb[window]

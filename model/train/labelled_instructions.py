@@ -11,8 +11,8 @@ from segwatch.model.errors import DatasetError
 from segwatch.model.train import instructions
 from segwatch.model.train.batches import Asked, Shown
 from segwatch.model.train.config import Mix
-from segwatch.model.train.pool import Crop, Pool
-from segwatch.model.train.sample import UNKNOWN, Labels
+from segwatch.model.train.crop_pool import Crop, Pool
+from segwatch.model.train.labelled_sample import UNKNOWN, Labels
 
 _DRAWS = 100
 

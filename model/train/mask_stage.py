@@ -18,15 +18,15 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
-from segwatch.model import build, identity, processor
+from segwatch.model import model_version, pretrained, processor
 from segwatch.model.config import SegEarthConfig
 from segwatch.model.lite_encoder import LiteEncoder
 from segwatch.model.segearth import SegEarthR2
-from segwatch.model.train import bank, lite_weights, pool, scenes
-from segwatch.model.train.ahead import Ahead
+from segwatch.model.train import crop_pool, lite_weights, query_bank, scenes
 from segwatch.model.train.config import TrainConfig
+from segwatch.model.train.labelled_sample import UNKNOWN, Labels
 from segwatch.model.train.loop import Trainer
-from segwatch.model.train.sample import UNKNOWN, Labels
+from segwatch.model.train.prefetch import Ahead
 
 _EARLIER = 0.4  # weight of the predictions before the last
 _EMPTY_DICE = 0.35  # weight of the dice loss where the target is absent
@@ -80,7 +80,7 @@ class MaskBatch:
 
 
 def shown(
-    source: pool.Pool, *, seed: int, step: int, images: int, targets: float, phrases: int, size: int
+    source: crop_pool.Pool, *, seed: int, step: int, images: int, targets: float, phrases: int, size: int
 ) -> Shown:
     """The crops of a step; the same arguments always give the same ones.
 
@@ -94,7 +94,7 @@ def shown(
         size: S, a multiple of 32.
     """
     rng = np.random.default_rng((seed, 4, step))
-    drawn: list[tuple[pool.Crop, list[str]]] = []
+    drawn: list[tuple[crop_pool.Crop, list[str]]] = []
     while len(drawn) < images:
         crop, names = _drawn(rng, source, targets, size)
         if names:
@@ -113,8 +113,8 @@ def shown(
 
 
 def _drawn(
-    rng: np.random.Generator, source: pool.Pool, count: float, size: int
-) -> tuple[pool.Crop, list[str]]:
+    rng: np.random.Generator, source: crop_pool.Pool, count: float, size: int
+) -> tuple[crop_pool.Crop, list[str]]:
     """A crop, and about ``count`` targets that are surely there or surely absent.
 
     One is what it was drawn for. Each other is taken the more likely the fewer crops show (or lack) it, so that over a
@@ -229,13 +229,13 @@ class MaskTrainer(Trainer):
             present=found.present,
         )
 
-    def _queries(self) -> bank.Bank:
+    def _queries(self) -> query_bank.Bank:
         """The bank: the earlier start's if there was one."""
         settings = self.config.run
-        file = settings.state / bank.FILE
+        file = settings.state / query_bank.FILE
         if not file.exists() and self.accelerator.is_main_process:
             pictures = processor_pictures(self._coming.make.pool())
-            made = bank.queries(
+            made = query_bank.queries(
                 self.model,
                 self.tokenizer,
                 self.config.data.targets,
@@ -243,12 +243,12 @@ class MaskTrainer(Trainer):
                 self.masks.phrases,
                 settings.seed,
             )
-            bank.keep({name: value.cpu() for name, value in made.items()}, file)
+            query_bank.keep({name: value.cpu() for name, value in made.items()}, file)
         self.accelerator.wait_for_everyone()
-        return bank.kept(file)
+        return query_bank.kept(file)
 
 
-def processor_pictures(source: pool.Pool) -> Sequence[Any]:
+def processor_pictures(source: crop_pool.Pool) -> Sequence[Any]:
     """Pictures that the bank's questions are asked on."""
     rng = np.random.default_rng(0)
     names = [source.targets[index % len(source.targets)] for index in range(_BANK_PICTURES)]
@@ -262,13 +262,13 @@ class Draw:
 
     def __init__(self, config: TrainConfig, size: int) -> None:
         self._config, self._size = config, size
-        self._pool: pool.Pool | None = None
+        self._pool: crop_pool.Pool | None = None
 
-    def pool(self) -> pool.Pool:
+    def pool(self) -> crop_pool.Pool:
         """What is drawn from."""
         if self._pool is None:
             data = self._config.data
-            self._pool = pool.load(
+            self._pool = crop_pool.load(
                 data.root, data.demo, data.scenes, data.made_share, scenes.World(data.targets, data.gsd_m)
             )
         return self._pool
@@ -304,7 +304,7 @@ def first(config: TrainConfig, *, resuming: bool) -> tuple[SegEarthR2, PreTraine
     Raises:
         CheckpointError: if the first weights do not fit or are missing.
     """
-    start = build.from_pretrained(config.start.checkpoint or identity.TINY, "cpu")
+    start = pretrained.from_pretrained(config.start.checkpoint or model_version.TINY, "cpu")
     model = start.model
     if model.config.mask_encoder != "lite0" or model.presence is None:
         model = _renewed(start.model, renewed_config(start.model.config, len(config.data.targets)))

@@ -12,19 +12,19 @@ from accelerate import Accelerator
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from segwatch.model import build, checkpoint, tokenizer
+from segwatch.model import checkpoint, pretrained, tokenizer
 from segwatch.model.config import tiny
 from segwatch.model.referring import layouts
 from segwatch.model.segearth import SegEarthR2
 from segwatch.model.train import (
     batches,
+    crop_pool,
+    demo_imagery,
     instructions,
     labelled_instructions,
     lora,
     mask_stage,
-    pixels,
-    pool,
-    real,
+    pixel_stage,
     scenes,
 )
 from segwatch.model.train import text_stage as words_stage
@@ -92,9 +92,9 @@ def _train_masks(config: TrainConfig, accelerator: Accelerator) -> Trainer:
 def _write(run: Trainer) -> None:
     settings, state = run.config.run, {**lora.merged_state(run.model), **run.average}
     if settings.start_share and run.config.start.checkpoint is not None:
-        first = build.from_pretrained(run.config.start.checkpoint, "cpu").model.state_dict()
+        first = pretrained.from_pretrained(run.config.start.checkpoint, "cpu").model.state_dict()
         state = mixed(state, first, settings.start_share)
-    build.save_pretrained(
+    pretrained.save_pretrained(
         run.model,
         run.tokenizer,
         settings.out,
@@ -113,13 +113,13 @@ def _source(config: TrainConfig) -> batches.Source:
     if data.kind == LABELLED:
         world = scenes.World(data.targets, data.gsd_m)
         return labelled_instructions.Labelled(
-            pool.load(data.root, data.demo, data.scenes, data.made_share, world), config.mix, data.scene_px
+            crop_pool.load(data.root, data.demo, data.scenes, data.made_share, world), config.mix, data.scene_px
         )
     if data.kind != MADE:
         return batches.Referring(layouts.samples(layouts.Dataset(data.kind), data.root, data.split))
     world = scenes.World(data.targets, data.gsd_m)
     made = [scenes.make(FIRST_TRAINING_SEED + index, data.scene_px, world) for index in range(data.scenes)]
-    pictures: Sequence[real.Picture] = real.load(data.root, "train") if data.real_share else []
+    pictures: Sequence[demo_imagery.Picture] = demo_imagery.load(data.root, "train") if data.real_share else []
     return batches.Material(made, pictures, data.real_share, config.mix)
 
 
@@ -129,7 +129,7 @@ def _first(
     """The weights before the first step; where they will be replaced anyway, the stages are left out."""
     start, targets = config.start, config.data.targets
     if start.checkpoint is not None:
-        loaded = build.from_pretrained(start.checkpoint, "cpu")
+        loaded = pretrained.from_pretrained(start.checkpoint, "cpu")
         model, words = loaded.model.requires_grad_(True), loaded.tokenizer
     else:
         model, words = SegEarthR2(tiny()), tokenizer.train_small(instructions.corpus(targets))
@@ -147,7 +147,7 @@ def _stages(
     """Pixels alone, then words alone."""
     seed, start, targets = config.run.seed, config.start, config.data.targets
     known = words_stage.queries(model, words, targets) if start.checkpoint is not None else None
-    seen = pixels.PixelsConfig(seed=seed, steps=start.pixel_steps, learning_rate=start.pixel_rate)
-    queries = pixels.train(model, source, targets, seen, known)
+    seen = pixel_stage.PixelsConfig(seed=seed, steps=start.pixel_steps, learning_rate=start.pixel_rate)
+    queries = pixel_stage.train(model, source, targets, seen, known)
     said = words_stage.WordsConfig(seed=seed, steps=start.word_steps, learning_rate=start.word_rate)
     words_stage.train(model, words, targets, queries, config.mix, said)

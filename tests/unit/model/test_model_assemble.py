@@ -18,8 +18,8 @@ from torch import Tensor
 from typer.testing import CliRunner
 
 from segwatch.flows.cli import app
-from segwatch.model import assemble, build, checkpoint, config, tokenizer
-from segwatch.model.assemble import Part
+from segwatch.model import checkpoint, checkpoint_assembly, config, pretrained, tokenizer
+from segwatch.model.checkpoint_assembly import Part
 from segwatch.model.config import SegEarthConfig
 from segwatch.model.errors import CheckpointError
 from segwatch.model.predictor import Predictor
@@ -65,17 +65,17 @@ class Published:
         parts = ["--mipha", f / "mipha", "--siglip", f / "siglip", "--mask2former", f / "m2f.pkl"]
         return ["model", "assemble", *map(str, [*parts, "--out", out, "--config", f / "small.json"])]
 
-    def assemble(self, out: Path) -> assemble.Assembled:
+    def assemble(self, out: Path) -> checkpoint_assembly.Assembled:
         """Assemble them."""
         f = self.folder
-        return assemble.assemble(f / "mipha", f / "siglip", f / "m2f.pkl", out, dimensions=self.dimensions)
+        return checkpoint_assembly.assemble(f / "mipha", f / "siglip", f / "m2f.pkl", out, dimensions=self.dimensions)
 
 
 @pytest.fixture
 def published(tmp_path: Path) -> Published:
     dimensions = replace(config.tiny(), name="small")
     torch.manual_seed(0)
-    shapes = checkpoint.expected_shapes(build.empty(dimensions))
+    shapes = checkpoint.expected_shapes(pretrained.empty(dimensions))
     state = {key: torch.randn(shape) * 0.05 for key, shape in shapes.items()}
     parts: dict[Part, dict[str, Tensor]] = {part: {} for part in Part}
     for key, value in state.items():
@@ -110,8 +110,8 @@ def test_every_parameter_comes_from_its_part(published: Published, tmp_path: Pat
     result = CliRunner().invoke(app, [*published.arguments(out), "--json"])
     assert result.exit_code == 0, result.output
     report = json.loads(result.stdout)
-    assert json.loads((out / assemble.ACCOUNT).read_text())["origins"] == report["origins"]
-    shapes = checkpoint.expected_shapes(build.empty(published.dimensions))
+    assert json.loads((out / checkpoint_assembly.ACCOUNT).read_text())["origins"] == report["origins"]
+    shapes = checkpoint.expected_shapes(pretrained.empty(published.dimensions))
     assert set(report["origins"]) == set(shapes)
     assert sum(report["parameters"].values()) == sum(int(np.prod(shape)) for shape in shapes.values())
     assert report["unused"] == {
@@ -122,7 +122,7 @@ def test_every_parameter_comes_from_its_part(published: Published, tmp_path: Pat
             "criterion.empty_weight",
         ],
     }
-    for name, value in build.from_pretrained(out, "cpu").model.state_dict().items():
+    for name, value in pretrained.from_pretrained(out, "cpu").model.state_dict().items():
         origin = checkpoint.source_of(name)
         if origin.key.startswith(_FRESH):
             assert report["origins"][origin.key][0] == "fresh"
@@ -140,7 +140,7 @@ def test_the_assembled_model_runs_and_is_the_same_again(published: Published, tm
     first = published.assemble(tmp_path / "one")
     second = published.assemble(tmp_path / "two")
     assert first.version == second.version
-    assert first.version.startswith(f"{assemble.NAME}@")
+    assert first.version.startswith(f"{checkpoint_assembly.NAME}@")
     predictor = Predictor.load(tmp_path / "one", "cpu", max_new_tokens=2)
     image = np.zeros((64, 64, 3), np.uint8)
     assert len(predictor.segment([image], ["segment the water"])[0]) == 1
@@ -157,7 +157,7 @@ def test_at_full_size_only_the_stated_parameters_are_fresh() -> None:
             parts[place[0]][place[1]] = tuple(shape)
     official = config.base()
     dimensions = replace(official, phi=replace(official.phi, vocab_size=official.seg_token_id + 1))
-    account = assemble.plan(parts, dimensions)
+    account = checkpoint_assembly.plan(parts, dimensions)
     fresh = {key for key, origin in account.origins.items() if origin.part is Part.FRESH}
     assert fresh == {
         "SEG_token_projector.weight",

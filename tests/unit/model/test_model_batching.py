@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerFast
 
 from segwatch.benchmarks import model as benchmark
-from segwatch.model import build, config, generate, gpu_memory, processor, prompt, tokenizer
+from segwatch.model import config, gpu_memory, pretrained, processor, prompt, text_generation, tokenizer
 from segwatch.model.errors import InputError
-from segwatch.model.generate import Generated, Sampling
 from segwatch.model.predictor import Answer, Predictor
 from segwatch.model.segearth import SegEarthR2
+from segwatch.model.text_generation import Generated, Sampling
 from tests.support.live_bytes import LiveBytes
 
 QUESTIONS = ("segment the water", "Which of all these roads are flooded, please?", "all buildings", "fields")
@@ -212,7 +212,7 @@ def test_a_plan_covers_what_lives_at_the_worst_moment(
     words: PreTrainedTokenizerFast, dims: config.SegEarthConfig, dtype: torch.dtype
 ) -> None:
     """Counted on tensors without values, where attention is not fused: on a GPU it is a little less."""
-    made = Predictor(build.empty(dims).keep_in(dtype).requires_grad_(False), words, "test@0")
+    made = Predictor(pretrained.empty(dims).keep_in(dtype).requires_grad_(False), words, "test@0")
     each = gpu_memory.sizes(dims, dtype, question_tokens=20)
     with LiveBytes("meta") as live:
         encoded = made.encode(_images(3))
@@ -221,7 +221,7 @@ def test_a_plan_covers_what_lives_at_the_worst_moment(
     for asked in (1, 16):
         with LiveBytes("meta") as live, torch.inference_mode():
             question = torch.empty(20, dims.phi.hidden_size, device="meta", dtype=dtype)
-            talk = generate.Dialogue(made._model, prefix, [question] * asked, dims.max_new_tokens)
+            talk = text_generation.Dialogue(made._model, prefix, [question] * asked, dims.max_new_tokens)
             for _ in range(2):
                 talk.logits()
                 hidden = talk.say(torch.empty(asked, dtype=torch.long, device="meta"))

@@ -17,9 +17,9 @@ from torch import Tensor
 from typer.testing import CliRunner
 
 from segwatch.flows.cli import app
-from segwatch.model import build, checkpoint, config, parity, tokenizer
+from segwatch.model import checkpoint, config, parity, pretrained, tokenizer
+from segwatch.model.checkpoint_conversion import convert
 from segwatch.model.config import SegEarthConfig
-from segwatch.model.convert import convert
 from segwatch.model.errors import CheckpointError
 from segwatch.model.predictor import Predictor
 from segwatch.model.segearth import SegEarthR2
@@ -57,7 +57,7 @@ def small() -> SegEarthConfig:
 def state(small: SegEarthConfig, manifest: dict[str, list[int]]) -> dict[str, Tensor]:
     """Values for every key of the official file."""
     torch.manual_seed(0)
-    wanted = checkpoint.expected_shapes(build.empty(small))
+    wanted = checkpoint.expected_shapes(pretrained.empty(small))
     assert set(wanted) <= set(manifest)
     made = {key: torch.randn(shape) * 0.05 for key, shape in wanted.items()}
     spare = {key: torch.zeros(3) for key in manifest if key not in made}
@@ -102,7 +102,7 @@ def test_every_key_of_the_official_layout_arrives(
     assert result.exit_code == 0, result.output
     report = json.loads(result.stdout)
     assert report["keys"] + len(report["unused"]) == len(state)
-    loaded = build.from_pretrained(target, "cpu")
+    loaded = pretrained.from_pretrained(target, "cpu")
     ours = loaded.model.state_dict()
     for name, value in ours.items():
         origin = checkpoint.source_of(name)
@@ -121,9 +121,9 @@ def test_the_official_dimensions_need_no_configuration(
     """At full size, on a device that holds shapes only."""
     tokenizer.train_small(["water"]).save_pretrained(tmp_path)
     shapes = {key: tuple(shape) for key, shape in manifest.items()}
-    found = build.official_config(tmp_path, shapes)
+    found = pretrained.official_config(tmp_path, shapes)
     assert (found.phi.vocab_size, found.seg_token_id) == (51200, 1023)
-    report = checkpoint.check(build.empty(found), shapes, found.siglip.layers_used, where="manifest")
+    report = checkpoint.check(pretrained.empty(found), shapes, found.siglip.layers_used, where="manifest")
     assert report.loaded + len(report.unused) == len(manifest)
 
 
@@ -244,7 +244,7 @@ def test_half_precision_is_near_the_reference(oracle: Path) -> None:
 def test_a_converted_model_answers_as_the_one_it_came_from(tmp_path: Path) -> None:
     torch.manual_seed(1)
     words = tokenizer.train_small(["segment the water"])
-    build.save_pretrained(SegEarthR2(config.tiny()), words, tmp_path / "one")
+    pretrained.save_pretrained(SegEarthR2(config.tiny()), words, tmp_path / "one")
     convert(tmp_path / "one", tmp_path / "two", config_file=tmp_path / "one" / "config.json")
     image = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
     first, second = (

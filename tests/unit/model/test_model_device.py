@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from typer.testing import CliRunner
 
 from segwatch.flows.cli import app
-from segwatch.model import build, identity, parity
+from segwatch.model import model_version, parity, pretrained
 from segwatch.model.errors import InputError
-from segwatch.model.generate import Sampling
 from segwatch.model.predictor import Answer, Predictor
+from segwatch.model.text_generation import Sampling
 from segwatch.model.train import batches, scenes
 from segwatch.model.train.config import Mix
 from segwatch.model.train.loop import Objective
@@ -108,7 +108,7 @@ def test_a_device_that_is_not_there_is_named(device: str, says: str, oracle: Pat
 
 def test_a_training_step_gives_the_gradients_of_the_cpu() -> None:
     made = [scenes.make(seed, 64) for seed in (0, 3, 4)]
-    loaded = build.from_pretrained(identity.resolve(None), "cpu")
+    loaded = pretrained.from_pretrained(model_version.resolve(None), "cpu")
     objective = Objective(loaded.model.requires_grad_(True))
     batch = batches.build(
         batches.Material(made, [], 0.0, Mix()),

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from transformers import PreTrainedTokenizerFast
 
-from segwatch.model import build, config, generate, kv_cache, processor, prompt, tokenizer
+from segwatch.model import config, kv_cache, pretrained, processor, prompt, text_generation, tokenizer
 from segwatch.model.errors import InputError, TokenizerError
 from segwatch.model.predictor import Predictor
 from segwatch.model.segearth import SegEarthR2
@@ -61,7 +61,7 @@ def test_cached_generation_equals_a_full_forward_pass(talkative: Predictor) -> N
     asked = prompt.inference_ids(words, QUESTIONS[1])
     begin = len(talkative._prefix_ids)
     suffix = model.language.embed(asked[begin:])
-    generated = generate.answers(model, encoded.prefix, [suffix], max_new_tokens=8)[0]
+    generated = text_generation.answers(model, encoded.prefix, [suffix], max_new_tokens=8)[0]
     ids = torch.cat([asked, generated.ids])
     with torch.inference_mode():
         clip = processor.language_view(image, model.config.siglip.image_size)[None]
@@ -148,7 +148,7 @@ def test_an_instruction_that_does_not_fit_is_refused(talkative: Predictor) -> No
 
 
 def test_loading_names_model_and_weights(tmp_path: Path, words: PreTrainedTokenizerFast) -> None:
-    build.save_pretrained(SegEarthR2(config.tiny()), words, tmp_path)
+    pretrained.save_pretrained(SegEarthR2(config.tiny()), words, tmp_path)
     predictor = Predictor.load(tmp_path, "cpu")
     assert predictor.name == "segearth-r2-tiny"
     assert predictor.version.startswith("segearth-r2-tiny@")
@@ -307,7 +307,7 @@ def test_undo_puts_a_mask_back_where_it_was() -> None:
 
 
 def test_half_precision_answers_with_full_precision_masks(tmp_path: Path, talkative: Predictor) -> None:
-    build.save_pretrained(talkative._model, talkative._tokenizer, tmp_path)
+    pretrained.save_pretrained(talkative._model, talkative._tokenizer, tmp_path)
     predictor = Predictor.load(tmp_path, "cpu", dtype=torch.bfloat16, max_new_tokens=4)
     answer = predictor.answer(predictor.encode([_image(64, 48)]), ["water"])[0][0]
     assert answer.mask_logits.dtype == np.float32

@@ -16,32 +16,32 @@ from accelerate.state import AcceleratorState
 from hypothesis import given
 from hypothesis import strategies as st
 
-from segwatch.model import build, checkpoint, evaluate, identity, judge, judging
+from segwatch.model import checkpoint, evaluate, evaluate_places, held_out_places, model_version, pretrained
 from segwatch.model.config import SegEarthConfig, tiny
 from segwatch.model.errors import CheckpointError, ConfigError, DatasetError
 from segwatch.model.lite_encoder import LiteEncoder
 from segwatch.model.predictor import Answer, Predictor
-from segwatch.model.presence import PresenceHead, capped
+from segwatch.model.presence_head import PresenceHead, capped
 from segwatch.model.segearth import SegEarthR2
 from segwatch.model.train import (
     archive,
     batches,
     calibrate,
+    crop_pool,
     instructions,
-    labelled,
     labelled_instructions,
+    labelled_sets,
     lite_weights,
     lora,
     losses,
     mask_stage,
-    pool,
     scenes,
 )
-from segwatch.model.train.ahead import Ahead
 from segwatch.model.train.config import Mix, TrainConfig, load
+from segwatch.model.train.labelled_sample import UNKNOWN, Sample
 from segwatch.model.train.loop import LOSSES, Trainer, accelerator_for
+from segwatch.model.train.prefetch import Ahead
 from segwatch.model.train.run import train
-from segwatch.model.train.sample import UNKNOWN, Sample
 from tests.support.paths import ROOT
 
 RECIPES = ROOT / "model" / "train" / "recipes"
@@ -73,11 +73,11 @@ def samples() -> list[Sample]:
 
 
 @pytest.fixture(scope="module")
-def source(samples: list[Sample]) -> pool.Pool:
-    return pool.Pool(samples, made=0, made_share=0.0)
+def source(samples: list[Sample]) -> crop_pool.Pool:
+    return crop_pool.Pool(samples, made=0, made_share=0.0)
 
 
-def test_labels_stay_on_their_ground(source: pool.Pool) -> None:
+def test_labels_stay_on_their_ground(source: crop_pool.Pool) -> None:
     """Whatever is done to a crop: the target is where it is bright."""
     rng, seen = np.random.default_rng(1), 0
     for _ in range(40):
@@ -93,7 +93,7 @@ def test_labels_stay_on_their_ground(source: pool.Pool) -> None:
     assert seen > 8
 
 
-def test_a_crop_shows_or_lacks_what_it_was_drawn_for(source: pool.Pool) -> None:
+def test_a_crop_shows_or_lacks_what_it_was_drawn_for(source: crop_pool.Pool) -> None:
     """Those for an absent target may come from beside it, where a few tries find no place without any."""
     rng = np.random.default_rng(2)
     for target in scenes.TARGETS:
@@ -103,7 +103,7 @@ def test_a_crop_shows_or_lacks_what_it_was_drawn_for(source: pool.Pool) -> None:
             assert states.count(present) >= (20 if present else 11), (target, present, states)
 
 
-def test_rare_targets_are_not_denied_more_often_than_shown(source: pool.Pool) -> None:
+def test_rare_targets_are_not_denied_more_often_than_shown(source: crop_pool.Pool) -> None:
     """Everything but water is absent from nearly all pictures."""
     asked: Counter[tuple[str, bool]] = Counter()
     for step in range(60):
@@ -115,8 +115,8 @@ def test_rare_targets_are_not_denied_more_often_than_shown(source: pool.Pool) ->
     assert max(counts) < 2.5 * min(counts)
 
 
-def test_the_same_step_gives_the_same_crops(source: pool.Pool, samples: list[Sample]) -> None:
-    again = pool.Pool(samples, made=0, made_share=0.0)
+def test_the_same_step_gives_the_same_crops(source: crop_pool.Pool, samples: list[Sample]) -> None:
+    again = crop_pool.Pool(samples, made=0, made_share=0.0)
     one, two = (
         mask_stage.shown(each, seed=3, step=7, images=2, targets=3, phrases=5, size=32)
         for each in (source, again)
@@ -150,8 +150,8 @@ def test_what_is_not_labelled_does_not_count() -> None:
 
 @given(st.text(max_size=40))
 def test_a_place_has_one_use(place: str) -> None:
-    assert labelled.part_of(place) in ("train", "calibrate", "judge")
-    assert labelled.part_of(place) == labelled.part_of(place)
+    assert labelled_sets.part_of(place) in ("train", "calibrate", "judge")
+    assert labelled_sets.part_of(place) == labelled_sets.part_of(place)
 
 
 def test_parts_share_no_place(samples: list[Sample], tmp_path: Path) -> None:
@@ -159,7 +159,7 @@ def test_parts_share_no_place(samples: list[Sample], tmp_path: Path) -> None:
     many = samples + [replace(picture("water", 0), place=f"town {number}") for number in range(40)]
     archive.pack(many, file)
     places = {
-        part: {one.place for one in labelled.load(file, part)} for part in ("train", "calibrate", "judge")
+        part: {one.place for one in labelled_sets.load(file, part)} for part in ("train", "calibrate", "judge")
     }
     assert all(places.values())
     assert sum(len(group) for group in places.values()) == len({one.place for one in many})
@@ -180,7 +180,7 @@ def test_an_archive_gives_back_what_was_packed(samples: list[Sample], tmp_path: 
     with pytest.raises(DatasetError, match="not a readable archive"):
         list(archive.unpack(file))
     with pytest.raises(DatasetError, match="or a packed archive"):
-        labelled.load(tmp_path, "train")
+        labelled_sets.load(tmp_path, "train")
 
 
 @given(
@@ -197,7 +197,7 @@ def test_a_mask_is_no_surer_than_its_target(cells: list[float], presence: list[f
 
 def _with_head(bias: float) -> Predictor:
     """The shipped model with a presence head that always says the same."""
-    shipped = build.from_pretrained(identity.TINY, "cpu")
+    shipped = pretrained.from_pretrained(model_version.TINY, "cpu")
     model = SegEarthR2(replace(shipped.model.config, presence_targets=7))
     model.load_state_dict({**model.state_dict(), **shipped.model.state_dict()})
     assert model.presence is not None
@@ -249,29 +249,29 @@ def test_calibration_moves_the_threshold_between_the_classes() -> None:
 
 def test_a_calibrated_model_is_another_version(tmp_path: Path, samples: list[Sample]) -> None:
     made = _with_head(2.0)
-    build.save_pretrained(made._model, made._tokenizer, tmp_path / "model", torch.float16)
-    before = identity.version(tmp_path / "model")
+    pretrained.save_pretrained(made._model, made._tokenizer, tmp_path / "model", torch.float16)
+    before = model_version.version(tmp_path / "model")
     places = (f"p{number}" for number in range(10_000))
-    chosen = [place for place in places if labelled.part_of(place) == "calibrate"][:6]
+    chosen = [place for place in places if labelled_sets.part_of(place) == "calibrate"][:6]
     some = [picture("water", number) for number in range(6)]
     file = tmp_path / "training.zip"
     archive.pack([replace(one, place=place) for one, place in zip(some, chosen, strict=True)], file)
     found = calibrate.calibrate(tmp_path / "model", file, made=1)
     assert found["water"].present >= 6
     assert found["road"].absent >= 5
-    assert identity.version(tmp_path / "model") != before
-    head = build.from_pretrained(tmp_path / "model", "cpu").model.presence
+    assert model_version.version(tmp_path / "model") != before
+    head = pretrained.from_pretrained(tmp_path / "model", "cpu").model.presence
     assert head is not None
     assert (head.anchors.abs().sum(1) > 0).all()
-    shipped = build.from_pretrained(identity.TINY, "cpu")
-    build.save_pretrained(shipped.model, shipped.tokenizer, tmp_path / "plain")
+    shipped = pretrained.from_pretrained(model_version.TINY, "cpu")
+    pretrained.save_pretrained(shipped.model, shipped.tokenizer, tmp_path / "plain")
     with pytest.raises(CheckpointError, match="no presence head for 7 targets"):
         calibrate.calibrate(tmp_path / "plain", file)
 
 
-def test_instructions_teach_presence(source: pool.Pool, tmp_path: Path) -> None:
+def test_instructions_teach_presence(source: crop_pool.Pool, tmp_path: Path) -> None:
     told = labelled_instructions.Labelled(source, Mix(absent=0.5, empty=1.0), 64)
-    shipped = build.from_pretrained(identity.TINY, "cpu")
+    shipped = pretrained.from_pretrained(model_version.TINY, "cpu")
     torch.manual_seed(0)
     model = mask_stage._renewed(shipped.model, mask_stage.renewed_config(shipped.model.config, 7))
     recipe = load(
@@ -299,9 +299,9 @@ def test_a_small_model_is_saved_and_read_as_it_is(tmp_path: Path) -> None:
     model = small_model().eval()
     for name, value in model.mask_encoder.named_buffers():
         value.fill_(1e-6 if name.endswith("var") else 7e4)  # neither fits into half precision
-    words = build.from_pretrained(identity.TINY, "cpu").tokenizer
-    build.save_pretrained(model, words, tmp_path, torch.float16)
-    again = build.from_pretrained(tmp_path, "cpu").model
+    words = pretrained.from_pretrained(model_version.TINY, "cpu").tokenizer
+    pretrained.save_pretrained(model, words, tmp_path, torch.float16)
+    again = pretrained.from_pretrained(tmp_path, "cpu").model
     assert again.config == model.config
     assert all(torch.equal(one, two) for one, two in zip(model.buffers(), again.buffers(), strict=True))
     with torch.inference_mode():
@@ -312,7 +312,7 @@ def test_a_small_model_is_saved_and_read_as_it_is(tmp_path: Path) -> None:
 def test_the_published_architecture_has_neither() -> None:
     published = SegEarthConfig()
     assert (published.mask_encoder, published.presence_targets) == ("swin", 0)
-    names = build.empty(tiny()).state_dict()
+    names = pretrained.empty(tiny()).state_dict()
     assert not any(name.startswith("presence") or "_blocks" in name for name in names)
     with pytest.raises(ConfigError, match="mask_encoder='resnet' is unknown; known are swin, lite0"):
         SegEarthConfig.from_dict({**published.to_dict(), "mask_encoder": "resnet"})
@@ -340,7 +340,7 @@ def test_imagenet_weights_are_read_without_running_anything(tmp_path: Path) -> N
 def material(tmp_path_factory: pytest.TempPathFactory, samples: list[Sample]) -> Path:
     """An archive of training places and a file of first weights."""
     folder = tmp_path_factory.mktemp("material")
-    archive.pack([one for one in samples if labelled.part_of(one.place) == "train"], folder / "training.zip")
+    archive.pack([one for one in samples if labelled_sets.part_of(one.place) == "train"], folder / "training.zip")
     torch.manual_seed(4)
     torch.save(LiteEncoder().state_dict(), folder / "lite0.pth")
     return folder
@@ -394,8 +394,8 @@ def test_a_stopped_run_goes_on_the_same(material: Path, tmp_path: Path) -> None:
         for file in checkpoint.weight_files(tmp_path / folder / "out")
     ]
     assert all(torch.equal(written[0][key], written[1][key]) for key in written[0])
-    shipped = build.from_pretrained(identity.TINY, "cpu").model.state_dict()
-    ours = build.from_pretrained(tmp_path / "whole" / "out", "cpu").model
+    shipped = pretrained.from_pretrained(model_version.TINY, "cpu").model.state_dict()
+    ours = pretrained.from_pretrained(tmp_path / "whole" / "out", "cpu").model
     assert ours.config.mask_encoder == "lite0"
     for name, value in ours.state_dict().items():
         if name.startswith(("language.", "vision_tower.", "query_projector.")):
@@ -410,7 +410,7 @@ def test_batches_come_in_order_from_workers() -> None:
         ahead.close()
 
 
-def test_instructions_on_labelled_ground(source: pool.Pool) -> None:
+def test_instructions_on_labelled_ground(source: crop_pool.Pool) -> None:
     told = labelled_instructions.Labelled(source, Mix(absent=0.5, empty=0.5, two=0.4, three=0.0), 64)
     answers = []
     for seed in range(40):
@@ -422,7 +422,7 @@ def test_instructions_on_labelled_ground(source: pool.Pool) -> None:
     assert any(not found for _, found in answers)
     assert any(found == [False] for _, found in answers)
     assert any(found == [True] for _, found in answers)
-    words = build.from_pretrained(identity.TINY, "cpu").tokenizer
+    words = pretrained.from_pretrained(model_version.TINY, "cpu").tokenizer
     batch = batches.build(told, words, tiny(), seed=1, step=0, images=4, pairs_per_image=2, size=64)
     assert batch.known.shape == batch.masks.shape
     assert set(batch.present.tolist()) <= {0.0, 1.0}
@@ -469,7 +469,7 @@ def test_a_judgement_counts_places_pixels_and_absences(tmp_path: Path) -> None:
         for one in wet[:30]
     ]
     archive.pack([*wet[30:], *dry, *large], file)
-    found = judge.judge(cast(Predictor, Bright()), file, None, most=12)
+    found = evaluate_places.judge(cast(Predictor, Bright()), file, None, most=12)
     (row,) = found.rows
     assert (row.dataset, row.target) == ("flood-water-s2", "water")
     assert row.c_iou > 0.98
@@ -481,13 +481,13 @@ def test_a_judgement_counts_places_pixels_and_absences(tmp_path: Path) -> None:
     assert marked["forest"].marked == 1.0
     assert found.stability.areas > 0
     assert found.stability.shifted > 0.98
-    assert "| flood-water-s2 | water |" in judge.tables(found)
+    assert "| flood-water-s2 | water |" in evaluate_places.tables(found)
     assert found.summary()["rows"] == 1
 
 
 def test_an_interval_is_wider_where_places_differ() -> None:
-    alike = judging.bootstrap({str(place): (50, 100) for place in range(9)})
-    apart = judging.bootstrap({str(place): (100 * (place % 2), 100) for place in range(9)})
+    alike = held_out_places.bootstrap({str(place): (50, 100) for place in range(9)})
+    apart = held_out_places.bootstrap({str(place): (100 * (place % 2), 100) for place in range(9)})
     assert alike == (0.5, 0.5)
     assert apart[0] < 0.35
     assert apart[1] > 0.55

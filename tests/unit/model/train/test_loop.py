@@ -18,13 +18,13 @@ from accelerate.state import AcceleratorState
 from typer.testing import CliRunner
 
 from segwatch.flows.cli import app
-from segwatch.model import build, checkpoint, prompt, tokenizer
+from segwatch.model import checkpoint, pretrained, prompt, tokenizer
 from segwatch.model.config import tiny
 from segwatch.model.errors import CheckpointError, ConfigError, DatasetError
 from segwatch.model.predictor import Predictor
 from segwatch.model.referring.samples import Sample
 from segwatch.model.segearth import SegEarthR2
-from segwatch.model.train import batches, instructions, lora, pixels, scenes, text_stage
+from segwatch.model.train import batches, instructions, lora, pixel_stage, scenes, text_stage
 from segwatch.model.train.config import Lora, Mix, Optimizer, TrainConfig, load
 from segwatch.model.train.loop import LOSSES, STATE, Progress, Trainer, accelerator_for, learning_rate
 from segwatch.model.train.run import train
@@ -269,7 +269,7 @@ def test_a_stage_goes_on_from_the_one_before(tmp_path: Path) -> None:
     assert last.start.checkpoint == second.run.out
     few = {"targets": ["water", "forest"], "gsd_m": [10], "root": "nowhere", "scenes": 3, "scene_px": 64}
     train(config(tmp_path / "first", data={**few, "real_share": 0}, optimizer__steps=1))
-    begun = build.from_pretrained(tmp_path / "first" / "out", "cpu")
+    begun = pretrained.from_pretrained(tmp_path / "first" / "out", "cpu")
     train(
         config(
             tmp_path / "second",
@@ -278,7 +278,7 @@ def test_a_stage_goes_on_from_the_one_before(tmp_path: Path) -> None:
             optimizer__learning_rate=1e-9,
         )
     )
-    ended = build.from_pretrained(tmp_path / "second" / "out", "cpu")
+    ended = pretrained.from_pretrained(tmp_path / "second" / "out", "cpu")
     assert ended.tokenizer.get_vocab() == begun.tokenizer.get_vocab()
     torch.testing.assert_close(ended.model.state_dict(), begun.model.state_dict(), atol=1e-7, rtol=0)
 
@@ -289,7 +289,7 @@ def test_what_is_written_may_keep_a_share_of_the_start(tmp_path: Path) -> None:
     changes = {"start": {"checkpoint": str(start)}, "optimizer__learning_rate": 0.01}
     run = train(config(tmp_path / "second", run__start_share=0.25, **changes))
     begun, written = (
-        build.from_pretrained(folder, "cpu").model.state_dict()
+        pretrained.from_pretrained(folder, "cpu").model.state_dict()
         for folder in (start, tmp_path / "second" / "out")
     )
     ended = run.model.state_dict()
@@ -337,8 +337,8 @@ def test_adapters_learn_alone_and_merge_into_plain_weights(
         "mask_encoder.",
     ):
         assert any(part in name for name in changed), part
-    build.save_pretrained(run.model, run.tokenizer, tmp_path / "merged", state=lora.merged_state(run.model))
-    plain = build.from_pretrained(tmp_path / "merged", "cpu").model
+    pretrained.save_pretrained(run.model, run.tokenizer, tmp_path / "merged", state=lora.merged_state(run.model))
+    plain = pretrained.from_pretrained(tmp_path / "merged", "cpu").model
     embeds = torch.randn(1, 9, tiny().phi.hidden_size)
     with torch.inference_mode():
         torch.testing.assert_close(
@@ -405,8 +405,8 @@ def test_pixels_learn_empty_masks_where_the_mix_has_them(empty: float) -> None:
     torch.manual_seed(0)
     model = SegEarthR2(tiny())
     before = {name: value.clone() for name, value in model.mask_decoder.state_dict().items()}
-    stage = pixels.PixelsConfig(steps=1, images=1, num_points=64)
-    pixels.train(model, material, ["water", "road", "bare"], stage)
+    stage = pixel_stage.PixelsConfig(steps=1, images=1, num_points=64)
+    pixel_stage.train(model, material, ["water", "road", "bare"], stage)
     after = model.mask_decoder.state_dict()
     assert any(not torch.equal(before[name], after[name]) for name in before) == (empty > 0)
 
@@ -417,7 +417,7 @@ def test_a_second_stage_begins_with_the_queries_of_the_first(material: batches.M
     made = tokenizer.train_small(instructions.corpus(scenes.TARGETS)[:50])
     known = text_stage.queries(model, made, scenes.TARGETS)
     assert known.shape == (len(scenes.TARGETS), tiny().mask.width)
-    kept = pixels.train(model, material, scenes.TARGETS, pixels.PixelsConfig(steps=0), known)
+    kept = pixel_stage.train(model, material, scenes.TARGETS, pixel_stage.PixelsConfig(steps=0), known)
     assert torch.equal(kept, known)
     wanted = known - 2.0
     text_stage.train(model, made, scenes.TARGETS, wanted, Mix(), text_stage.WordsConfig(steps=12, pairs=8))
@@ -429,8 +429,8 @@ def test_the_first_stages_learn_and_repeat(material: batches.Material) -> None:
     def stages() -> tuple[torch.Tensor, list[float]]:
         torch.manual_seed(0)
         model = SegEarthR2(tiny())
-        stage = pixels.PixelsConfig(steps=2, images=2, num_points=64)
-        queries = pixels.train(model, material, scenes.TARGETS, stage)
+        stage = pixel_stage.PixelsConfig(steps=2, images=2, num_points=64)
+        queries = pixel_stage.train(model, material, scenes.TARGETS, stage)
         made = tokenizer.train_small(instructions.corpus(scenes.TARGETS)[:50])
         names = text_stage.WordsConfig(steps=6, pairs=4, warmup_steps=1)
         return queries, text_stage.train(model, made, scenes.TARGETS, queries, Mix(), names)

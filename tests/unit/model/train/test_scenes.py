@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from segwatch.model import prompt
 from segwatch.model.errors import InputError
-from segwatch.model.train import batches, instructions, real, scenes
+from segwatch.model.train import batches, demo_imagery, instructions, scenes
 from segwatch.model.train.config import Mix
 from tests.support.paths import ROOT
 
@@ -128,18 +128,18 @@ def test_without_anything_known_there_is_no_pair() -> None:
 
 
 def test_splits_share_no_ground_at_a_date() -> None:
-    seen = {(picture.source, picture.date) for picture in real.load(DATA, "train")}
-    assert ("naip", real.HELD_OUT_NAIP) not in seen
-    assert ("slovenia", real.HELD_OUT_SLOVENIA) not in seen
-    widths = [picture.rgb.shape[1] for picture in real.load(DATA, "train") if picture.source == "naip"]
-    held = [picture.rgb.shape[1] for picture in real.load(DATA, "held-out") if picture.date == "2009-08-18"]
+    seen = {(picture.source, picture.date) for picture in demo_imagery.load(DATA, "train")}
+    assert ("naip", demo_imagery.HELD_OUT_NAIP) not in seen
+    assert ("slovenia", demo_imagery.HELD_OUT_SLOVENIA) not in seen
+    widths = [picture.rgb.shape[1] for picture in demo_imagery.load(DATA, "train") if picture.source == "naip"]
+    held = [picture.rgb.shape[1] for picture in demo_imagery.load(DATA, "held-out") if picture.date == "2009-08-18"]
     assert widths[0] + held[0] == 934
 
 
 def test_crops_keep_image_and_masks_together() -> None:
     rng = np.random.default_rng(5)
-    for picture in real.load(DATA, "train"):
-        scene = real.crop(rng, picture)
+    for picture in demo_imagery.load(DATA, "train"):
+        scene = demo_imagery.crop(rng, picture)
         assert scene.image.shape[2] == 3
         assert all(mask.shape == scene.image.shape[:2] for mask in scene.masks.values())
         assert not set(scene.absent) & set(scene.masks)
@@ -147,4 +147,4 @@ def test_crops_keep_image_and_masks_together() -> None:
 
 def test_missing_data_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="naip-cottonwood"):
-        real.load(tmp_path, "train")
+        demo_imagery.load(tmp_path, "train")

@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from segwatch.model import evaluate, identity, metrics
+from segwatch.model import evaluate, metrics, model_version
 from segwatch.model.predictor import Predictor
 from tests.support.paths import ROOT
 
@@ -68,9 +68,9 @@ def test_two_targets_come_in_order(predictor: Predictor) -> None:
 
 
 def test_the_card_speaks_of_these_weights() -> None:
-    folder = identity.TINY
+    folder = model_version.TINY
     record = json.loads((folder / "evaluation.json").read_text(encoding="utf-8"))
-    assert record["model"] == identity.version(folder)
+    assert record["model"] == model_version.version(folder)
     card = (folder / "MODEL_CARD.md").read_text(encoding="utf-8")
     for row in record["rows"]:
         wanted = f"| {row['dataset']} | {row['target']} | {row['targets']} | {row['g_iou']:.3f} | {row['c_iou']:.3f} |"

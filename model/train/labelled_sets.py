@@ -23,7 +23,7 @@ from PIL.ImageDraw import Draw
 
 from segwatch.model.errors import DatasetError
 from segwatch.model.train import archive
-from segwatch.model.train.sample import ABSENT, PRESENT, UNKNOWN, Labels, Rgb, Sample
+from segwatch.model.train.labelled_sample import ABSENT, PRESENT, UNKNOWN, Labels, Rgb, Sample
 
 Part = Literal["train", "calibrate", "judge"]
 """What a place is used for, and nothing else: learning, fitting the presence head's calibration, or measuring."""

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from segwatch.model.errors import DatasetError
-from segwatch.model.train import augment, labelled, real, scenes
-from segwatch.model.train.sample import ABSENT, UNKNOWN, Labels, Rgb, Sample
+from segwatch.model.train import augment, demo_imagery, labelled_sets, scenes
+from segwatch.model.train.labelled_sample import ABSENT, UNKNOWN, Labels, Rgb, Sample
 
 MADE = "made"
 FIRST_SEED = 1_000_000
@@ -213,7 +213,7 @@ class Pool:
 
 
 def demo_samples(directory: Path) -> list[Sample]:
-    """The training part of the demo's imagery with its weak labels, see :mod:`segwatch.model.train.real`."""
+    """The training part of the demo's imagery with its weak labels, see :mod:`segwatch.model.train.demo_imagery`."""
     return [
         Sample(
             f"demo-{picture.source}",
@@ -223,7 +223,7 @@ def demo_samples(directory: Path) -> list[Sample]:
             {name: mask.astype(np.int8) for name, mask in picture.masks.items()},
             picture.absent,
         )
-        for picture in real.load(directory, "train")
+        for picture in demo_imagery.load(directory, "train")
     ]
 
 
@@ -305,7 +305,7 @@ def load(root: Path, demo: Path | None, made: int, made_share: float, world: sce
         DatasetError: if a set cannot be read.
         InputError: if the demo's imagery is missing.
     """
-    samples = labelled.load(root, "train")
+    samples = labelled_sets.load(root, "train")
     if demo is not None:
         samples += demo_samples(demo)
     return Pool(samples, made, made_share, world)

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from segwatch.model.train import labelled, real
-from segwatch.model.train.labelled import Part
-from segwatch.model.train.sample import UNKNOWN, Labels, Rgb, Sample
+from segwatch.model.train import demo_imagery, labelled_sets
+from segwatch.model.train.labelled_sample import UNKNOWN, Labels, Rgb, Sample
+from segwatch.model.train.labelled_sets import Part
 
 MOSAIC_SIDE = 4
 """Chips of EuroSAT per side of a picture: alone they are smaller than anything that would be segmented."""
@@ -57,7 +57,7 @@ def pictures(root: Path, demo: Path | None, part: Part, most: int) -> list[Sampl
         most: pictures of each set.
     """
     by_set: dict[str, list[Sample]] = {}
-    for sample in labelled.load(root, part):
+    for sample in labelled_sets.load(root, part):
         by_set.setdefault(sample.source, []).append(sample)
     found = []
     for source, samples in by_set.items():
@@ -198,5 +198,5 @@ def _demo(directory: Path, part: Part) -> list[Sample]:
             {name: mask.astype(np.int8) for name, mask in picture.masks.items()},
             picture.absent,
         )
-        for index, picture in enumerate(real.load(directory, "held-out" if part == "judge" else "train"))
+        for index, picture in enumerate(demo_imagery.load(directory, "held-out" if part == "judge" else "train"))
     ]

@@ -24,7 +24,15 @@ from safetensors.torch import save_file
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from segwatch.model import arrays_pickle, build, checkpoint, convert, identity, prompt, tokenizer
+from segwatch.model import (
+    checkpoint,
+    detectron2_weights,
+    model_version,
+    pretrained,
+    prompt,
+    published_weights,
+    tokenizer,
+)
 from segwatch.model.config import SegEarthConfig, base
 from segwatch.model.errors import CheckpointError
 
@@ -135,7 +143,7 @@ def plan(parts: Mapping[Part, Shapes], config: SegEarthConfig) -> Account:
     CheckpointError
         Naming the parameters that no part has, and those of another shape.
     """
-    model = build.empty(config)
+    model = pretrained.empty(config)
     wanted = checkpoint.expected_shapes(model)
     origins: dict[str, Origin] = {key: Origin(Part.FRESH, how) for key, how in _FRESH.items()}
     unused: dict[Part, list[str]] = {part: [] for part in parts}
@@ -185,7 +193,7 @@ def assemble(
     dtype: torch.dtype | None = None,
     on_key: Callable[[int, int], None] = lambda done, keys: None,
 ) -> Assembled:
-    """Write a folder that :func:`segwatch.model.build.from_pretrained` takes; it appears whole or not at all.
+    """Write a folder that :func:`segwatch.model.pretrained.from_pretrained` takes; it appears whole or not at all.
 
     The vocabulary is that of Mipha's tokenizer with ``[SEG]`` added; its row starts as the mean of the others.
 
@@ -230,7 +238,7 @@ def assemble(
         (partial / "config.json").write_text(text, encoding="utf-8")
         (partial / ACCOUNT).write_text(json.dumps(account.to_dict(), indent=1) + "\n", encoding="utf-8")
         counts = _write(partial, _values(account, parts, config), len(account.origins), dtype, on_key)
-        version = identity.version(partial)
+        version = model_version.version(partial)
         os.replace(partial, out)
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
@@ -256,18 +264,18 @@ class _Folder:
     """A published folder of shards; one shard is open at a time."""
 
     def __init__(self, folder: Path) -> None:
-        self.shapes, self._place = convert.shard_shapes(convert.shards(folder))
+        self.shapes, self._place = published_weights.read_shard_shapes(published_weights.list_shards(folder))
 
     def get(self, key: str) -> Tensor:
         """The values of one key."""
-        return next(value for _, value in convert.shard_tensors(self._place[key], [key]))
+        return next(value for _, value in published_weights.read_shard_tensors(self._place[key], [key]))
 
 
 class _Pickle:
     """Mask2Former's file."""
 
     def __init__(self, file: Path) -> None:
-        self._arrays = arrays_pickle.read_arrays(file)
+        self._arrays = detectron2_weights.read_arrays(file)
         self.shapes: Shapes = {key: tuple(value.shape) for key, value in self._arrays.items()}
 
     def get(self, key: str) -> Tensor:
@@ -278,7 +286,7 @@ class _Pickle:
 def _values(
     account: Account, parts: Mapping[Part, Weights], config: SegEarthConfig
 ) -> Iterator[tuple[str, Tensor]]:
-    shapes = checkpoint.expected_shapes(build.empty(config))
+    shapes = checkpoint.expected_shapes(pretrained.empty(config))
     generator = torch.Generator().manual_seed(_SEED)
     for key, origin in sorted(account.origins.items()):
         if origin.part is Part.FRESH:

@@ -1,4 +1,4 @@
-"""``python -m segwatch.model.judge``: the model card's table of held-out places, the same for every model."""
+"""``python -m segwatch.model.evaluate_places``: the model card's table of held-out places, the same for every model."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from typing import get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from segwatch.model import judging
+from segwatch.model import held_out_places
 from segwatch.model.predictor import Predictor
 from segwatch.model.train import instructions, scenes
-from segwatch.model.train.labelled import Part
-from segwatch.model.train.sample import UNKNOWN, Sample
+from segwatch.model.train.labelled_sample import UNKNOWN, Sample
+from segwatch.model.train.labelled_sets import Part
 
 _log = logging.getLogger(__name__)
 
@@ -136,20 +136,20 @@ def judge(
         part: of the places; "judge" for what is published, "calibrate" for choices between models.
         most: pictures of each set.
     """
-    held, tuning = judging.pictures(root, demo, part, most), judging.pictures(root, demo, "train", most)
+    held, tuning = held_out_places.pictures(root, demo, part, most), held_out_places.pictures(root, demo, "train", most)
     counts: dict[tuple[str, str], _Counts] = defaultdict(_Counts)
-    rules: dict[tuple[str, str], judging.Rule] = {}
+    rules: dict[tuple[str, str], held_out_places.Rule] = {}
     begun, tiles = time.perf_counter(), 0
     for number, sample in enumerate(held):
-        dataset = judging.dataset_of(sample)
-        targets = [name for name in scenes.TARGETS if judging.presence(sample, name) is not None]
+        dataset = held_out_places.dataset_of(sample)
+        targets = [name for name in scenes.TARGETS if held_out_places.presence(sample, name) is not None]
         masks = predict(predictor, sample.rgb, targets)
         tiles += int(np.prod([-(-length // predictor.tile_px) for length in sample.rgb.shape[:2]]))
         for target in targets:
             key = (dataset, target)
             if key not in rules:
-                rules[key] = judging.best_rule(
-                    [one for one in tuning if judging.dataset_of(one) == dataset], target
+                rules[key] = held_out_places.best_rule(
+                    [one for one in tuning if held_out_places.dataset_of(one) == dataset], target
                 )
             counts[key].add(sample, target, masks[target], rules[key].apply(sample.rgb))
         _log.info("%d of %d: %s %s", number + 1, len(held), dataset, sample.place)
@@ -192,7 +192,7 @@ class _Counts:
             {place: (int(counts[at]), int(counts[at + 1])) for place, counts in self.places.items()}
             for at in (0, 2, 4)
         )
-        low, high = judging.bootstrap(model)
+        low, high = held_out_places.bootstrap(model)
         return Row(
             dataset, target, self.pictures, len(self.places), _c_iou(model), low, high, _c_iou(everything),
             _c_iou(rule), rule_name,
@@ -215,7 +215,7 @@ def stability(predictor: Predictor, samples: Sequence[Sample], most: int = 16) -
     shifted, lit = [0, 0], [0, 0]
     chosen = large[:: max(-(-len(large) // most), 1)]
     for sample in chosen:
-        targets = [name for name in scenes.TARGETS if judging.presence(sample, name)] or ["water"]
+        targets = [name for name in scenes.TARGETS if held_out_places.presence(sample, name)] or ["water"]
         first = predict(predictor, sample.rgb[:_STABLE_SIDE, :_STABLE_SIDE], targets)
         for down, right in _SHIFTS:
             window = sample.rgb[down : down + _STABLE_SIDE, right : right + _STABLE_SIDE]
@@ -264,7 +264,7 @@ def tables(judgement: Judgement) -> str:
 
 def main(arguments: list[str] | None = None) -> None:
     """Judge a model; writes ``judgement.json`` and ``judgement.md`` into --out."""
-    parser = argparse.ArgumentParser(prog="python -m segwatch.model.judge", description=main.__doc__)
+    parser = argparse.ArgumentParser(prog="python -m segwatch.model.evaluate_places", description=main.__doc__)
     parser.add_argument(
         "--model", type=Path, default=None, help="folder of the model; the shipped one by default"
     )
