@@ -25,7 +25,7 @@ from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from segwatch.benchmarks import machine
 from segwatch.model import pretrained, processor, prompt, text_generation, tokenizer
-from segwatch.model.config import MaskDims, PhiDims, SegEarthConfig, SiglipDims, SwinDims, base
+from segwatch.model.config import MaskDims, PhiDims, SegEarthConfig, SiglipDims, SwinDims, make_base_config
 from segwatch.model.predictor import EncodedImages, Predictor
 from segwatch.model.segearth import SegEarthR2
 
@@ -97,7 +97,7 @@ def small() -> SegEarthConfig:
 
 def full() -> SegEarthConfig:
     """The official shapes."""
-    return replace(base(), seg_token_id=_SEG, eos_token_id=_END, max_new_tokens=32)
+    return replace(make_base_config(), seg_token_id=_SEG, eos_token_id=_END, max_new_tokens=32)
 
 
 def run(*, quick: bool, device: str) -> dict[str, Any]:
@@ -125,7 +125,7 @@ def run(*, quick: bool, device: str) -> dict[str, Any]:
     stages = _stages(predictor, image, asked)
     shared_16 = next(result for result in results if result.instructions == 16)
     weights = sum(value.numel() * value.element_size() for value in model.language.parameters())
-    steps = len(prompt.encode(words, _ANSWER)) + 2  # the question, each token, and the end
+    steps = len(prompt.tokenize(words, _ANSWER)) + 2  # the question, each token, and the end
     used = {
         "flop_share_of_peak": work / shared_16.shared_seconds / top.flops,
         "flop_share_of_peak_alone": 16 * alone / shared_16.alone_seconds / top.flops,
@@ -180,8 +180,8 @@ def _talking(
     phi.embed_tokens.weight.normal_()
     head = model.language.lm_head.weight
     head.normal_(std=1e-3)
-    asked = prompt.inference_ids(words, "a").tolist()
-    chain = [asked[-1], *dict.fromkeys(prompt.encode(words, _ANSWER)), _END]
+    asked = prompt.tokenize_prompt(words, "a").tolist()
+    chain = [asked[-1], *dict.fromkeys(prompt.tokenize(words, _ANSWER)), _END]
     for before, after in itertools.pairwise(chain):
         state = phi.embed_tokens.weight[before]
         head[after] += (state - state.mean()) / state.std()
@@ -189,7 +189,7 @@ def _talking(
 
 
 def _words() -> PreTrainedTokenizerFast:
-    return tokenizer.train_small([_ANSWER, *_questions(64)], _VOCABULARY)
+    return tokenizer.train_tokenizer([_ANSWER, *_questions(64)], _VOCABULARY)
 
 
 def _questions(count: int) -> list[str]:
@@ -206,17 +206,19 @@ def _alone(predictor: Predictor, image: NDArray[np.uint8], question: str) -> tup
     """One instruction as the reference answers it: nothing kept from the instruction before."""
     model, words = predictor._model, predictor._tokenizer
     device = model.device
-    clip = processor.language_view(image, model.config.siglip.image_size)[None].to(device)
-    view = processor.mask_view(image, model.config.image_size)[None].to(device)
-    ids = prompt.inference_ids(words, question)
+    clip = processor.make_language_view(image, model.config.siglip.image_size)[None].to(device)
+    view = processor.make_mask_view(image, model.config.image_size)[None].to(device)
+    ids = prompt.tokenize_prompt(words, question)
     embeds = model.splice([ids], model.image_tokens(clip)).embeds
     prefix = text_generation.prefill(model, embeds[:, :-1])
-    said = text_generation.answers(model, prefix, [embeds[0, -1:]], max_new_tokens=predictor.max_new_tokens)[0]
+    said = text_generation.generate_texts(
+        model, prefix, [embeds[0, -1:]], max_new_tokens=predictor.max_new_tokens
+    )[0]
     states = said.hidden[(said.ids == model.config.seg_token_id).to(device)]
     pixels = model.pixel_features(view)
     masks = model.decode(pixels, model.queries(states), [len(states)])[-1]
-    height, width = image.shape[:2]
-    full_size = processor.undo(masks, height, width, model.config.image_size).cpu()
+    shape = processor.ImageShape(*image.shape[:2])
+    full_size = processor.restore_image_size(masks, shape, model.config.image_size).cpu()
     return str(words.decode(said.ids.tolist(), skip_special_tokens=False)).strip(), full_size
 
 
@@ -279,25 +281,25 @@ def _attention_flops(query: Any, key: Any, value: Any, *rest: Any, **options: An
 def _counted(config: SegEarthConfig, counts: Sequence[int]) -> dict[int, Counted]:
     """Both ways with tensors that have no values: counted, not timed, so that any size will do."""
     words = _words()
-    model = pretrained.empty(config).keep_in(torch.bfloat16).requires_grad_(False)
+    model = pretrained.build_on_meta(config).keep_in(torch.bfloat16).requires_grad_(False)
     predictor = Predictor(model, words, f"{config.name}@none")
     seen: list[EncodedImages] = []
     encoding = _flops(lambda: seen.append(predictor.encode([_image(config.image_size)])))
-    asked, said = _questions(max(counts)), len(prompt.encode(words, _ANSWER))
+    asked, said = _questions(max(counts)), len(prompt.tokenize(words, _ANSWER))
 
     @torch.inference_mode()
     def answer(count: int) -> None:
         embedded = [
             model.language.embed(prompt_end.to(model.device))
             for prompt_end in (
-                prompt.inference_ids(words, one)[len(predictor._prefix_ids) :] for one in asked[:count]
+                prompt.tokenize_prompt(words, one)[len(predictor._prefix_ids) :] for one in asked[:count]
             )
         ]
-        talk = text_generation.Dialogue(model, seen[0].prefix, embedded, said + 1)
+        batch = text_generation.DecodingBatch(model, seen[0].prefix, embedded, said + 1)
         for _ in range(said):
-            talk.logits()
-            hidden = talk.say(torch.empty(count, dtype=torch.long, device=model.device))
-        talk.logits()
+            batch.compute_logits()
+            hidden = batch.append(torch.empty(count, dtype=torch.long, device=model.device))
+        batch.compute_logits()
         model.decode(seen[0].pixels, model.queries(hidden), [count])
 
     answering = {count: _flops(partial(answer, count)) for count in {1, *counts}}

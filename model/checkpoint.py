@@ -20,8 +20,8 @@ from torch import Tensor, nn
 
 from segwatch.model.errors import CheckpointError
 
-WEIGHTS = "model.safetensors"
-INDEX = "model.safetensors.index.json"
+WEIGHTS_FILE = "model.safetensors"
+INDEX_FILE = "model.safetensors.index.json"
 _SHOWN = 12
 #: Fixed statistics of norms: small, and too wide in range for half precision.
 _STATISTICS = (".running_mean", ".running_var")
@@ -80,7 +80,7 @@ _SIGLIP_LAYER = re.compile(r"model\.vision_tower\.vision_model\.encoder\.layers\
 
 
 @dataclass(frozen=True)
-class Source:
+class TensorOrigin:
     """Where one of our tensors comes from in the reference's names."""
 
     key: str
@@ -98,10 +98,10 @@ class LoadReport:
     """Keys the reference stores but no forward pass reads."""
 
 
-def source_of(name: str) -> Source:
+def find_origin(name: str) -> TensorOrigin:
     """The reference's name of one of our parameters."""
     if match := _SWIN_NORM.match(name):
-        return Source(f"model.vision_tower_mask.norm{int(match[1]) - 1}.{match[2]}", None)
+        return TensorOrigin(f"model.vision_tower_mask.norm{int(match[1]) - 1}.{match[2]}", None)
     part = None
     key = name
     if name.startswith("mask_encoder.") and (match := _SWIN_PART.match(name)):
@@ -115,14 +115,14 @@ def source_of(name: str) -> Source:
         key, hits = re.subn("^" + pattern, replacement, key)
         if hits:
             break
-    return Source(key, part)
+    return TensorOrigin(key, part)
 
 
-def expected_shapes(model: nn.Module) -> dict[str, tuple[int, ...]]:
+def list_expected_shapes(model: nn.Module) -> dict[str, tuple[int, ...]]:
     """Shape of every key the model needs, in the reference's names."""
     shapes: dict[str, tuple[int, ...]] = {}
     for name, value in model.state_dict().items():
-        source = source_of(name)
+        source = find_origin(name)
         shape = tuple(value.shape)
         shapes[source.key] = shape if source.part is None else (3 * shape[0], *shape[1:])
     return shapes
@@ -135,7 +135,7 @@ def is_unused(key: str, siglip_layers_used: int) -> bool:
     return _UNUSED.match(key) is not None
 
 
-def check(
+def check_keys(
     model: nn.Module, shapes: Mapping[str, tuple[int, ...]], siglip_layers_used: int, *, where: str
 ) -> LoadReport:
     """Compare a file's keys and shapes with what the model needs.
@@ -143,7 +143,7 @@ def check(
     Raises:
         CheckpointError: naming missing, unexpected and misshapen keys.
     """
-    wanted = expected_shapes(model)
+    wanted = list_expected_shapes(model)
     unused = tuple(sorted(key for key in shapes if key not in wanted and is_unused(key, siglip_layers_used)))
     missing = sorted(set(wanted) - set(shapes))
     surplus = sorted(set(shapes) - set(wanted) - set(unused))
@@ -166,15 +166,15 @@ def check(
     return LoadReport(loaded=len(wanted), unused=unused)
 
 
-def weight_files(directory: Path) -> list[Path]:
+def list_weight_files(directory: Path) -> list[Path]:
     """The safetensors files of a folder, by its index if it has one.
 
     Raises:
         CheckpointError: if there are none, one is missing, or an index names a file elsewhere.
     """
-    index = directory / INDEX
+    index = directory / INDEX_FILE
     if index.exists():
-        return indexed_files(index, ".safetensors")
+        return list_indexed_files(index, ".safetensors")
     files = sorted(directory.glob("*.safetensors"))
     if not files:
         pickles = sorted(
@@ -185,7 +185,7 @@ def weight_files(directory: Path) -> list[Path]:
     return files
 
 
-def indexed_files(index: Path, suffix: str) -> list[Path]:
+def list_indexed_files(index: Path, suffix: str) -> list[Path]:
     """The files that an index names, all of them in its own folder.
 
     Raises:
@@ -205,14 +205,14 @@ def indexed_files(index: Path, suffix: str) -> list[Path]:
     return files
 
 
-def tensors(file: Path, keys: Iterable[str]) -> Iterator[tuple[str, Tensor]]:
+def read_tensors(file: Path, keys: Iterable[str]) -> Iterator[tuple[str, Tensor]]:
     """Some tensors of a file, one at a time."""
     with _open(file) as opened:
         for key in keys:
             yield key, opened.get_tensor(key)
 
 
-def file_shapes(files: Iterable[Path], prefix: str = "") -> dict[str, tuple[int, ...]]:
+def read_shapes(files: Iterable[Path], prefix: str = "") -> dict[str, tuple[int, ...]]:
     """Shape of every tensor in the files, read from their headers, without ``prefix``.
 
     Raises:
@@ -231,7 +231,7 @@ def file_shapes(files: Iterable[Path], prefix: str = "") -> dict[str, tuple[int,
     return shapes
 
 
-def load_into(
+def load_weights(
     model: nn.Module, files: Iterable[Path], siglip_layers_used: int, *, prefix: str = ""
 ) -> LoadReport:
     """Fill a model, on any device or on "meta", with the values of the files.
@@ -241,36 +241,36 @@ def load_into(
     """
     files = list(files)
     where = ", ".join(str(file) for file in files)
-    report = check(model, file_shapes(files, prefix), siglip_layers_used, where=where)
+    report = check_keys(model, read_shapes(files, prefix), siglip_layers_used, where=where)
     place = {}
     for file in files:
         with _open(file) as tensors:
             place.update({key.removeprefix(prefix): file for key in tensors.keys()})  # noqa: SIM118
     by_file: dict[Path, list[str]] = {}
     for name in model.state_dict():
-        by_file.setdefault(place[source_of(name).key], []).append(name)
+        by_file.setdefault(place[find_origin(name).key], []).append(name)
     for file, names in by_file.items():
         with _open(file) as tensors:
             state = {}
             for name in names:
-                source = source_of(name)
+                source = find_origin(name)
                 value: Tensor = tensors.get_tensor(prefix + source.key)
                 state[name] = value if source.part is None else value.chunk(3)[source.part].clone()
         model.load_state_dict(state, strict=False, assign=True)
     return report
 
 
-def save(state: Mapping[str, Tensor], file: Path, dtype: torch.dtype | None = None) -> None:
+def save_weights(state: Mapping[str, Tensor], file: Path, dtype: torch.dtype | None = None) -> None:
     """Write a model's weights under the reference's names, as they are or as ``dtype``, whole or not at all.
 
     Raises:
-        CheckpointError: if the folder holds other weights, see :func:`refuse_other_weights`.
+        CheckpointError: if the folder holds other weights, see :func:`check_no_other_weights`.
     """
-    refuse_other_weights(file.parent)
+    check_no_other_weights(file.parent)
     whole: dict[str, Tensor] = {}
     parts: dict[str, dict[int, Tensor]] = {}
     for name, value in state.items():
-        source = source_of(name)
+        source = find_origin(name)
         kept = value.dtype if dtype is None or name.endswith(_STATISTICS) else dtype
         stored = value.detach().to(device="cpu", dtype=kept)
         if source.part is None:
@@ -284,14 +284,14 @@ def save(state: Mapping[str, Tensor], file: Path, dtype: torch.dtype | None = No
     os.replace(partial, file)
 
 
-def refuse_other_weights(directory: Path) -> None:
+def check_no_other_weights(directory: Path) -> None:
     """Make sure that what is saved there as ``model.safetensors`` is what will be read.
 
     Raises:
         CheckpointError: if the folder holds an index or further files of another model.
     """
-    found = [*directory.glob("*.safetensors"), *directory.glob(INDEX)]
-    if other := sorted(file.name for file in found if file.name != WEIGHTS):
+    found = [*directory.glob("*.safetensors"), *directory.glob(INDEX_FILE)]
+    if other := sorted(file.name for file in found if file.name != WEIGHTS_FILE):
         raise CheckpointError(
             f"{directory} holds the weights of another model ({_some(other)}), which would be read in place of what is "
             "saved there; give a new folder"

@@ -33,18 +33,18 @@ from segwatch.model import (
     published_weights,
     tokenizer,
 )
-from segwatch.model.config import SegEarthConfig, base
+from segwatch.model.config import SegEarthConfig, make_base_config
 from segwatch.model.errors import CheckpointError
 
 ACCOUNT = "assembly.json"
 """File of the assembled folder that tells where each parameter came from."""
-NAME = "segearth-r2-assembled"
+ASSEMBLED_NAME = "segearth-r2-assembled"
 _SEED = 0
 _SHARD_BYTES = 2 * 1024**3
 _VOCABULARY = ("model.embed_tokens.weight", "lm_head.weight")
 
 
-class Part(StrEnum):
+class PublicPart(StrEnum):
     """Where values come from."""
 
     MIPHA = "mipha"
@@ -54,21 +54,21 @@ class Part(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Origin:
+class ParameterOrigin:
     """Where one parameter of the assembled model comes from."""
 
-    part: Part
+    part: PublicPart
     key: str
     """Name in the part's file; for fresh ones how they are initialised."""
 
 
 @dataclass(frozen=True, slots=True)
-class Account:
+class ParameterAccount:
     """Every parameter's origin, and what the parts hold beyond that."""
 
-    origins: Mapping[str, Origin]
+    origins: Mapping[str, ParameterOrigin]
     """By key of the assembled model, in the reference's names."""
-    unused: Mapping[Part, tuple[str, ...]]
+    unused: Mapping[PublicPart, tuple[str, ...]]
     """Keys of each part's file that the architecture has no place for."""
 
     def to_dict(self) -> dict[str, object]:
@@ -80,19 +80,19 @@ class Account:
 
 
 @dataclass(frozen=True, slots=True)
-class Assembled:
+class AssemblyReport:
     """What was written."""
 
     version: str
-    parameters: Mapping[Part, int]
+    parameters: Mapping[PublicPart, int]
     """Numbers by origin."""
-    account: Account
+    account: ParameterAccount
 
 
 Shapes = Mapping[str, tuple[int, ...]]
 
 
-class Weights(Protocol):
+class PartWeights(Protocol):
     """Tensors of one part by name."""
 
     @property
@@ -104,14 +104,14 @@ class Weights(Protocol):
 
 
 # the part's names -> the reference's; a key that no rule fits has no place in the architecture
-_RULES: Mapping[Part, tuple[tuple[str, str], ...]] = {
-    Part.MIPHA: (
+_RULES: Mapping[PublicPart, tuple[tuple[str, str], ...]] = {
+    PublicPart.MIPHA: (
         (r"(model\.(?:embed_tokens|final_layernorm|mm_projector)\..*)", r"\1"),
         (r"(model\.layers\..*)", r"\1"),
         (r"(lm_head\.weight)", r"\1"),
     ),
-    Part.SIGLIP: ((r"(vision_model\..*)", r"model.vision_tower.\1"),),
-    Part.MASK2FORMER: (
+    PublicPart.SIGLIP: ((r"(vision_model\..*)", r"model.vision_tower.\1"),),
+    PublicPart.MASK2FORMER: (
         (r"backbone\.(.*)", r"model.vision_tower_mask.\1"),
         (r"sem_seg_head\.(pixel_decoder\.(?:adapter_1|layer_1))\.norm\.(.*)", r"\1.1.\2"),
         (r"sem_seg_head\.(pixel_decoder\.(?:adapter_1|layer_1))\.(.*)", r"\1.0.\2"),
@@ -128,7 +128,7 @@ _FRESH = {
 }
 
 
-def plan(parts: Mapping[Part, Shapes], config: SegEarthConfig) -> Account:
+def plan_assembly(parts: Mapping[PublicPart, Shapes], config: SegEarthConfig) -> ParameterAccount:
     """Find the origin of every parameter.
 
     Parameters
@@ -143,10 +143,12 @@ def plan(parts: Mapping[Part, Shapes], config: SegEarthConfig) -> Account:
     CheckpointError
         Naming the parameters that no part has, and those of another shape.
     """
-    model = pretrained.empty(config)
-    wanted = checkpoint.expected_shapes(model)
-    origins: dict[str, Origin] = {key: Origin(Part.FRESH, how) for key, how in _FRESH.items()}
-    unused: dict[Part, list[str]] = {part: [] for part in parts}
+    model = pretrained.build_on_meta(config)
+    wanted = checkpoint.list_expected_shapes(model)
+    origins: dict[str, ParameterOrigin] = {
+        key: ParameterOrigin(PublicPart.FRESH, how) for key, how in _FRESH.items()
+    }
+    unused: dict[PublicPart, list[str]] = {part: [] for part in parts}
     problems: list[str] = []
     for part, shapes in parts.items():
         for key, shape in sorted(shapes.items()):
@@ -156,7 +158,7 @@ def plan(parts: Mapping[Part, Shapes], config: SegEarthConfig) -> Account:
             elif not _fits(ours, shape, wanted[ours]):
                 problems.append(f"{part}: {key} is {shape} instead of {wanted[ours]}")
             else:
-                origins[ours] = Origin(part, key)
+                origins[ours] = ParameterOrigin(part, key)
     problems += [f"no part has {key}" for key in sorted(set(wanted) - set(origins))]
     if problems:
         more = f" and {len(problems) - 8} more" if len(problems) > 8 else ""
@@ -167,10 +169,10 @@ def plan(parts: Mapping[Part, Shapes], config: SegEarthConfig) -> Account:
             + ". Needed are Mipha-3B, "
             "SigLIP so400m patch14-384 and Mask2Former Swin-B (IN21k)"
         )
-    return Account(origins, {part: tuple(keys) for part, keys in unused.items()})
+    return ParameterAccount(origins, {part: tuple(keys) for part, keys in unused.items()})
 
 
-def _renamed(part: Part, key: str) -> str | None:
+def _renamed(part: PublicPart, key: str) -> str | None:
     for pattern, ours in _RULES[part]:
         if match := re.fullmatch(pattern, key):
             return match.expand(ours)
@@ -192,8 +194,8 @@ def assemble(
     dimensions: SegEarthConfig | None = None,
     dtype: torch.dtype | None = None,
     on_key: Callable[[int, int], None] = lambda done, keys: None,
-) -> Assembled:
-    """Write a folder that :func:`segwatch.model.pretrained.from_pretrained` takes; it appears whole or not at all.
+) -> AssemblyReport:
+    """Write a folder that :func:`segwatch.model.pretrained.load_pretrained` takes; it appears whole or not at all.
 
     The vocabulary is that of Mipha's tokenizer with ``[SEG]`` added; its row starts as the mean of the others.
 
@@ -221,14 +223,14 @@ def assemble(
     """
     if out.exists():
         raise CheckpointError(f"{out} exists and is left as it is; give a folder that does not exist")
-    words = tokenizer.load(mipha)
-    config = _sized(dimensions or base(), words)
-    parts: dict[Part, Weights] = {
-        Part.MIPHA: _Folder(mipha),
-        Part.SIGLIP: _Folder(siglip),
-        Part.MASK2FORMER: _Pickle(mask2former),
+    words = tokenizer.load_tokenizer(mipha)
+    config = _sized(dimensions or make_base_config(), words)
+    parts: dict[PublicPart, PartWeights] = {
+        PublicPart.MIPHA: _Folder(mipha),
+        PublicPart.SIGLIP: _Folder(siglip),
+        PublicPart.MASK2FORMER: _Pickle(mask2former),
     }
-    account = plan({part: weights.shapes for part, weights in parts.items()}, config)
+    account = plan_assembly({part: weights.shapes for part, weights in parts.items()}, config)
     partial = out.with_name(out.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
@@ -243,20 +245,20 @@ def assemble(
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
-    numbers: Counter[Part] = Counter()
+    numbers: Counter[PublicPart] = Counter()
     for key, count in counts.items():
         numbers[account.origins[key].part] += count
-    return Assembled(version, dict(numbers), account)
+    return AssemblyReport(version, dict(numbers), account)
 
 
 def _sized(dimensions: SegEarthConfig, words: PreTrainedTokenizerBase) -> SegEarthConfig:
-    seg = tokenizer.token_id(words, prompt.SEG)
+    seg = tokenizer.get_token_id(words, prompt.SEG)
     return replace(
         dimensions,
-        name=NAME,
+        name=ASSEMBLED_NAME,
         phi=replace(dimensions.phi, vocab_size=seg + 1),
         seg_token_id=seg,
-        eos_token_id=tokenizer.token_id(words, prompt.END),
+        eos_token_id=tokenizer.get_token_id(words, prompt.END),
     )
 
 
@@ -284,12 +286,12 @@ class _Pickle:
 
 
 def _values(
-    account: Account, parts: Mapping[Part, Weights], config: SegEarthConfig
+    account: ParameterAccount, parts: Mapping[PublicPart, PartWeights], config: SegEarthConfig
 ) -> Iterator[tuple[str, Tensor]]:
-    shapes = checkpoint.expected_shapes(pretrained.empty(config))
+    shapes = checkpoint.list_expected_shapes(pretrained.build_on_meta(config))
     generator = torch.Generator().manual_seed(_SEED)
     for key, origin in sorted(account.origins.items()):
-        if origin.part is Part.FRESH:
+        if origin.part is PublicPart.FRESH:
             yield key, _fresh(key, shapes[key], generator, config)
             continue
         value = parts[origin.part].get(origin.key)
@@ -343,5 +345,5 @@ def _write(
         on_key(done, keys)
     flush()
     index = {"metadata": {"total_size": total}, "weight_map": dict(sorted(weight_map.items()))}
-    (folder / checkpoint.INDEX).write_text(json.dumps(index, indent=1) + "\n", encoding="utf-8")
+    (folder / checkpoint.INDEX_FILE).write_text(json.dumps(index, indent=1) + "\n", encoding="utf-8")
     return counts

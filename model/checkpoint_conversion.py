@@ -27,7 +27,7 @@ _LORA = re.compile(r"\.lora_[AB]\.|^base_model\.")
 
 
 @dataclass(frozen=True)
-class ConvertReport:
+class ConversionReport:
     """What a conversion did."""
 
     version: str
@@ -47,14 +47,14 @@ def convert(
     config_file: Path | None = None,
     dtype: torch.dtype | None = None,
     on_file: Callable[[int, int], None] = lambda done, files: None,
-) -> ConvertReport:
+) -> ConversionReport:
     """Convert a folder; the target appears whole or not at all.
 
     Memory holds one shard at a time.
 
     Args:
         source: official folder, LoRA merged.
-        target: new folder, see :func:`segwatch.model.pretrained.from_pretrained`.
+        target: new folder, see :func:`segwatch.model.pretrained.load_pretrained`.
         config_file: ``config.json`` in this project's form; the official dimensions by default.
         dtype: what to store floating-point weights as; as they are by default.
         on_file: told (shards done, shards in all).
@@ -75,12 +75,14 @@ def convert(
             "(peft: merge_and_unload)"
         )
     config = _config(source, config_file, shapes)
-    report = checkpoint.check(pretrained.empty(config), shapes, config.siglip.layers_used, where=str(source))
+    report = checkpoint.check_keys(
+        pretrained.build_on_meta(config), shapes, config.siglip.layers_used, where=str(source)
+    )
     partial = target.with_name(target.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     try:
-        tokenizer.load(source).save_pretrained(partial)
+        tokenizer.load_tokenizer(source).save_pretrained(partial)
         text = json.dumps(config.to_dict(), indent=2) + "\n"
         (partial / "config.json").write_text(text, encoding="utf-8")
         wanted = set(shapes) - set(report.unused)
@@ -90,11 +92,11 @@ def convert(
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
-    return ConvertReport(version, len(wanted), report.unused, parameters)
+    return ConversionReport(version, len(wanted), report.unused, parameters)
 
 
 def _config(source: Path, file: Path | None, shapes: Mapping[str, tuple[int, ...]]) -> SegEarthConfig:
-    return pretrained.official_config(source, shapes) if file is None else read_dimensions(file)
+    return pretrained.read_official_config(source, shapes) if file is None else read_dimensions(file)
 
 
 def read_dimensions(file: Path) -> SegEarthConfig:
@@ -126,7 +128,9 @@ def _write(
         on_file(number - 1, len(sources))
         name = f"model-{number:05d}-of-{len(sources):05d}.safetensors"
         state: dict[str, Tensor] = {}
-        for key, value in published_weights.read_shard_tensors(file, sorted(key for key in wanted if place[key] == file)):
+        for key, value in published_weights.read_shard_tensors(
+            file, sorted(key for key in wanted if place[key] == file)
+        ):
             if not value.is_floating_point():
                 raise CheckpointError(f"{file}: {key} is {value.dtype}; quantised weights are not supported")
             if not bool(value.isfinite().all()):
@@ -144,5 +148,5 @@ def _write(
         weight_map.update(dict.fromkeys(state, name))
     on_file(len(sources), len(sources))
     index = {"metadata": {"total_size": size}, "weight_map": dict(sorted(weight_map.items()))}
-    (folder / checkpoint.INDEX).write_text(json.dumps(index, indent=1) + "\n", encoding="utf-8")
+    (folder / checkpoint.INDEX_FILE).write_text(json.dumps(index, indent=1) + "\n", encoding="utf-8")
     return parameters

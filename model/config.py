@@ -207,12 +207,12 @@ class SegEarthConfig:
         )
 
 
-def base() -> SegEarthConfig:
+def make_base_config() -> SegEarthConfig:
     """The official model: Phi-2, SigLIP so400m, Swin-B, 3.33 B parameters."""
     return SegEarthConfig()
 
 
-def tiny() -> SegEarthConfig:
+def make_tiny_config() -> SegEarthConfig:
     """The same architecture in about 4 M parameters, small enough to ship and to run on a laptop."""
     return SegEarthConfig(
         name="segearth-r2-tiny",

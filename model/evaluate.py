@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from segwatch.model import metrics
 from segwatch.model.predictor import Predictor
-from segwatch.model.referring.samples import Sample
-from segwatch.model.referring.score import Record, compared, summaries
+from segwatch.model.referring.samples import ReferringSample
+from segwatch.model.referring.score import ScoredInstruction, score_prediction, summarise_by_group
 from segwatch.model.train import demo_imagery, instructions, scenes
 from segwatch.model.train.config import Mix
 
@@ -28,7 +28,7 @@ _GUESSES = ("model", "nothing", "everything", "threshold")
 
 
 @dataclass(frozen=True)
-class Example:
+class MaskExample:
     """One image, one target, its truth; an all-false truth means that the target is not there."""
 
     image: NDArray[np.uint8]
@@ -37,7 +37,7 @@ class Example:
 
 
 @dataclass(frozen=True)
-class Threshold:
+class BandThreshold:
     """A one-band rule: target where the band is at most (or above) a level."""
 
     band: int
@@ -51,7 +51,7 @@ class Threshold:
 
 
 @dataclass(frozen=True)
-class Row:
+class BaselineComparison:
     """Results of one target in one set."""
 
     dataset: str
@@ -77,7 +77,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Dimension:
+class GroupResult:
     """Results of a group of instructions; the baselines' columns are their gIoU."""
 
     group: str
@@ -89,20 +89,20 @@ class Dimension:
     threshold: float
 
 
-def best_threshold(examples: Sequence[Example]) -> Threshold:
+def fit_threshold(examples: Sequence[MaskExample]) -> BandThreshold:
     """The one-band rule with the highest cIoU on the examples."""
     rules = [
-        Threshold(band, level, below) for band in range(3) for level in _LEVELS for below in (True, False)
+        BandThreshold(band, level, below) for band in range(3) for level in _LEVELS for below in (True, False)
     ]
 
-    def score(rule: Threshold) -> float:
-        found = [metrics.overlap(rule.apply(item.image), item.truth) for item in examples]
+    def score(rule: BandThreshold) -> float:
+        found = [metrics.compute_overlap(rule.apply(item.image), item.truth) for item in examples]
         return metrics.summarise(found).c_iou
 
     return max(rules, key=score)
 
 
-def predict(predictor: Predictor, image: NDArray[np.uint8], target: str) -> NDArray[np.bool_]:
+def predict_mask(predictor: Predictor, image: NDArray[np.uint8], target: str) -> NDArray[np.bool_]:
     """The model's mask of a target, asked in the plainest words; tiles as large as it takes.
 
     Images larger than the predictor's tile are cut into tiles at full resolution, without overlap.
@@ -110,7 +110,7 @@ def predict(predictor: Predictor, image: NDArray[np.uint8], target: str) -> NDAr
     height, width = image.shape[:2]
     found = np.zeros((height, width), dtype=np.bool_)
     side = predictor.tile_px
-    instruction = f"segment the {instructions.NOUNS[target][0]}"
+    instruction = f"segment the {instructions.TARGET_NOUNS[target][0]}"
     for top in range(0, height, side):
         for left in range(0, width, side):
             # the last tile is moved back so that it is whole wherever the image is large enough
@@ -122,32 +122,32 @@ def predict(predictor: Predictor, image: NDArray[np.uint8], target: str) -> NDAr
     return found
 
 
-def made_examples(first_seed: int, count: int, *, simple: bool = False) -> list[Example]:
+def make_examples(first_seed: int, count: int, *, simple: bool = False) -> list[MaskExample]:
     """Examples of every target from made scenes, present and surely absent ones."""
     examples = []
     for seed in range(first_seed, first_seed + count):
-        scene = scenes.simple(seed) if simple else scenes.make(seed)
+        scene = scenes.make_plain_scene(seed) if simple else scenes.make_scene(seed)
         empty = np.zeros(scene.image.shape[:2], dtype=np.bool_)
-        examples += [Example(scene.image, name, mask) for name, mask in scene.masks.items()]
-        examples += [Example(scene.image, name, empty) for name in scene.absent]
+        examples += [MaskExample(scene.image, name, mask) for name, mask in scene.masks.items()]
+        examples += [MaskExample(scene.image, name, empty) for name in scene.absent]
     return examples
 
 
-def real_examples(
+def load_examples(
     directory: Path, split: demo_imagery.Split, source: str, *, dates: Container[str] | None = None
-) -> list[Example]:
+) -> list[MaskExample]:
     """Whole held-out (or training) parts of a real source, of some dates only if they are given."""
     return [
-        Example(picture.rgb, target, mask)
-        for picture in demo_imagery.load(directory, split)
+        MaskExample(picture.rgb, target, mask)
+        for picture in demo_imagery.load_pictures(directory, split)
         if picture.source == source and (dates is None or picture.date in dates)
         for target, mask in picture.masks.items()
     ]
 
 
-def compare(
-    predictor: Predictor, dataset: str, tuning: Sequence[Example], held_out: Sequence[Example]
-) -> list[Row]:
+def compare_with_baselines(
+    predictor: Predictor, dataset: str, tuning: Sequence[MaskExample], held_out: Sequence[MaskExample]
+) -> list[BaselineComparison]:
     """One row per target of the held-out examples."""
     rows = []
     for target in sorted({item.target for item in held_out}):
@@ -155,13 +155,16 @@ def compare(
         absent = [item for item in held_out if item.target == target and not item.truth.any()]
         if not present:
             continue
-        rule = best_threshold([item for item in tuning if item.target == target and item.truth.any()])
+        rule = fit_threshold([item for item in tuning if item.target == target and item.truth.any()])
         scores = metrics.summarise(
-            [metrics.overlap(predict(predictor, item.image, target), item.truth) for item in present]
+            [
+                metrics.compute_overlap(predict_mask(predictor, item.image, target), item.truth)
+                for item in present
+            ]
         )
-        marked = [float(predict(predictor, item.image, target).mean()) for item in absent]
+        marked = [float(predict_mask(predictor, item.image, target).mean()) for item in absent]
         rows.append(
-            Row(
+            BaselineComparison(
                 dataset=dataset,
                 target=target,
                 targets=scores.targets,
@@ -178,7 +181,7 @@ def compare(
     return rows
 
 
-def evaluate(predictor: Predictor, data: Path, made: int = 40) -> list[Row]:
+def evaluate_model(predictor: Predictor, data: Path, made: int = 40) -> list[BaselineComparison]:
     """All sets: made scenes, plain shapes, and each real source.
 
     Args:
@@ -186,12 +189,14 @@ def evaluate(predictor: Predictor, data: Path, made: int = 40) -> list[Row]:
         data: folder of real imagery, laid out like ``demo/imagery``.
         made: held-out made scenes of each kind; their seeds are not among the training seeds.
     """
-    rows = compare(predictor, "made scenes", made_examples(_FIRST_TUNING_SEED, made), made_examples(0, made))
-    rows += compare(
+    rows = compare_with_baselines(
+        predictor, "made scenes", make_examples(_FIRST_TUNING_SEED, made), make_examples(0, made)
+    )
+    rows += compare_with_baselines(
         predictor,
         "plain shapes",
-        made_examples(_FIRST_TUNING_SEED, made, simple=True),
-        made_examples(0, made, simple=True),
+        make_examples(_FIRST_TUNING_SEED, made, simple=True),
+        make_examples(0, made, simple=True),
     )
     known = set(demo_imagery.NAIP_DATES) - {demo_imagery.HELD_OUT_NAIP}
     for name, source, dates in (
@@ -200,12 +205,14 @@ def evaluate(predictor: Predictor, data: Path, made: int = 40) -> list[Row]:
         ("chesapeake", "chesapeake", {""}),
         ("slovenia", "slovenia", set(demo_imagery.SLOVENIA_DATES)),
     ):
-        tuning = real_examples(data, "train", source)
-        rows += compare(predictor, name, tuning, real_examples(data, "held-out", source, dates=dates))
+        tuning = load_examples(data, "train", source)
+        rows += compare_with_baselines(
+            predictor, name, tuning, load_examples(data, "held-out", source, dates=dates)
+        )
     return rows
 
 
-def by_dimension(predictor: Predictor, made: int = 40, *, asked: int = 4) -> list[Dimension]:
+def evaluate_by_group(predictor: Predictor, made: int = 40, *, asked: int = 4) -> list[GroupResult]:
     """Instructions of every kind on held-out made scenes, by number of targets, form and ground sample distance.
 
     Args:
@@ -213,21 +220,21 @@ def by_dimension(predictor: Predictor, made: int = 40, *, asked: int = 4) -> lis
         made: scenes.
         asked: instructions on each.
     """
-    rules: dict[str, Threshold] = {
-        target: best_threshold(
+    rules: dict[str, BandThreshold] = {
+        target: fit_threshold(
             [
                 item
-                for item in made_examples(_FIRST_TUNING_SEED, made)
+                for item in make_examples(_FIRST_TUNING_SEED, made)
                 if item.target == target and item.truth.any()
             ]
         )
         for target in scenes.TARGETS
     }
-    records: dict[str, list[Record]] = {name: [] for name in _GUESSES}
+    records: dict[str, list[ScoredInstruction]] = {name: [] for name in _GUESSES}
     for seed in range(made):
-        scene = scenes.make(seed)
+        scene = scenes.make_scene(seed)
         rng = np.random.default_rng((seed, 9))
-        pairs = instructions.pairs(rng, sorted(scene.masks), sorted(scene.absent), asked, Mix())
+        pairs = instructions.draw_pairs(rng, sorted(scene.masks), sorted(scene.absent), asked, Mix())
         if not pairs:
             continue
         answers = predictor.segment([scene.image], [pair.instruction for pair in pairs])[0]
@@ -235,7 +242,7 @@ def by_dimension(predictor: Predictor, made: int = 40, *, asked: int = 4) -> lis
             truth = [scene.masks[target] for target in pair.targets]
             whole = np.ones(scene.image.shape[:2], np.bool_)
             # a rule cannot know whether the target is there; it marks what looks like what was asked for
-            wanted = pair.targets or (instructions.target_of(pair.instruction),)
+            wanted = pair.targets or (instructions.find_target(pair.instruction),)
             guesses = {
                 "model": [logits > 0 for logits in answer.mask_logits],
                 "nothing": [],
@@ -244,15 +251,15 @@ def by_dimension(predictor: Predictor, made: int = 40, *, asked: int = 4) -> lis
             }
             groups = {
                 "targets": ("none", "one", "two", "three")[len(truth)],
-                "form": instructions.form_of(pair.instruction),
+                "form": instructions.get_form(pair.instruction),
                 "ground sample distance": f"{scene.gsd_m} m",
             }
-            sample = Sample(str(seed), Path(), pair.instruction, lambda: [], groups=groups)
+            sample = ReferringSample(str(seed), Path(), pair.instruction, lambda: [], groups=groups)
             for name, found in guesses.items():
-                records[name].append(compared(sample, truth, found, answer.text))
-    tables = {name: summaries(made_records) for name, made_records in records.items()}
+                records[name].append(score_prediction(sample, truth, found, answer.text))
+    tables = {name: summarise_by_group(made_records) for name, made_records in records.items()}
     return [
-        Dimension(
+        GroupResult(
             group=group,
             instructions=row["instructions"],
             g_iou=row["gIoU"],
@@ -265,7 +272,7 @@ def by_dimension(predictor: Predictor, made: int = 40, *, asked: int = 4) -> lis
     ]
 
 
-def dimension_table(rows: Sequence[Dimension]) -> str:
+def format_group_table(rows: Sequence[GroupResult]) -> str:
     """The rows as a Markdown table."""
     lines = [
         "| group | instructions | gIoU | cIoU | nothing | everything | best one-band threshold |",
@@ -279,7 +286,7 @@ def dimension_table(rows: Sequence[Dimension]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def table(rows: Sequence[Row]) -> str:
+def format_table(rows: Sequence[BaselineComparison]) -> str:
     """The rows as a Markdown table."""
     lines = [
         "| set | target | targets | gIoU | cIoU | nothing | everything | best one-band threshold | found where "
@@ -297,7 +304,7 @@ def table(rows: Sequence[Row]) -> str:
 
 
 def _c_iou(pairs: Sequence[tuple[NDArray[np.bool_], NDArray[np.bool_]]]) -> float:
-    return metrics.summarise([metrics.overlap(found, truth) for found, truth in pairs]).c_iou
+    return metrics.summarise([metrics.compute_overlap(found, truth) for found, truth in pairs]).c_iou
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -312,8 +319,8 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     predictor = Predictor.load(options.model, "cpu")
-    rows = evaluate(predictor, options.data, options.made)
-    dimensions = by_dimension(predictor, options.made)
+    rows = evaluate_model(predictor, options.data, options.made)
+    dimensions = evaluate_by_group(predictor, options.made)
     options.out.mkdir(parents=True, exist_ok=True)
     record = {
         "model": predictor.version,
@@ -322,7 +329,7 @@ def main(arguments: list[str] | None = None) -> None:
     }
     (options.out / "evaluation.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     (options.out / "evaluation.md").write_text(
-        f"{table(rows)}\n{dimension_table(dimensions)}", encoding="utf-8"
+        f"{format_table(rows)}\n{format_group_table(dimensions)}", encoding="utf-8"
     )
 
 

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from segwatch.model import held_out_places
 from segwatch.model.predictor import Predictor
 from segwatch.model.train import instructions, scenes
-from segwatch.model.train.labelled_sample import UNKNOWN, Sample
-from segwatch.model.train.labelled_sets import Part
+from segwatch.model.train.labelled_sample import UNKNOWN, LabelledPicture
+from segwatch.model.train.labelled_sets import PlacePart
 
 _log = logging.getLogger(__name__)
 
@@ -32,7 +32,7 @@ _LEAST_MARKED = 0.005  # of an area, in one answer or the other
 
 
 @dataclass(frozen=True)
-class Row:
+class PlaceResult:
     """Results of one target in one set, over the pictures that hold it."""
 
     dataset: str
@@ -56,7 +56,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Absence:
+class AbsenceResult:
     """Results of one target in one set, over the pictures that surely lack it."""
 
     dataset: str
@@ -78,12 +78,12 @@ class Stability:
 
 
 @dataclass(frozen=True)
-class Judgement:
+class PlacesReport:
     """Everything about one model."""
 
     model: str
-    rows: list[Row]
-    absences: list[Absence]
+    rows: list[PlaceResult]
+    absences: list[AbsenceResult]
     stability: Stability
     tile_s: float
     """Seconds that a tile took with all its instructions."""
@@ -106,14 +106,14 @@ class Judgement:
         }
 
 
-def predict(predictor: Predictor, rgb: NDArray[np.uint8], targets: Sequence[str]) -> Masks:
+def predict_masks(predictor: Predictor, rgb: NDArray[np.uint8], targets: Sequence[str]) -> Masks:
     """Masks of targets asked for in the plainest words, in tiles without overlap, borders mirrored."""
     height, width = rgb.shape[:2]
     side = predictor.tile_px
     down, right = -height % side, -width % side
     padded = np.pad(rgb, ((0, down), (0, right), (0, 0)), mode="symmetric")
     found = {target: np.zeros(padded.shape[:2], np.bool_) for target in targets}
-    asked = [f"segment the {instructions.NOUNS[target][0]}" for target in targets]
+    asked = [f"segment the {instructions.TARGET_NOUNS[target][0]}" for target in targets]
     for top in range(0, padded.shape[0], side):
         for left in range(0, padded.shape[1], side):
             window = (slice(top, top + side), slice(left, left + side))
@@ -124,9 +124,9 @@ def predict(predictor: Predictor, rgb: NDArray[np.uint8], targets: Sequence[str]
     return {target: mask[:height, :width] for target, mask in found.items()}
 
 
-def judge(
-    predictor: Predictor, root: Path, demo: Path | None, part: Part = "judge", most: int = 40
-) -> Judgement:
+def evaluate_model(
+    predictor: Predictor, root: Path, demo: Path | None, part: PlacePart = "judge", most: int = 40
+) -> PlacesReport:
     """Judge a model on one part of the places.
 
     Args:
@@ -136,27 +136,30 @@ def judge(
         part: of the places; "judge" for what is published, "calibrate" for choices between models.
         most: pictures of each set.
     """
-    held, tuning = held_out_places.pictures(root, demo, part, most), held_out_places.pictures(root, demo, "train", most)
+    held, tuning = (
+        held_out_places.load_pictures(root, demo, part, most),
+        held_out_places.load_pictures(root, demo, "train", most),
+    )
     counts: dict[tuple[str, str], _Counts] = defaultdict(_Counts)
-    rules: dict[tuple[str, str], held_out_places.Rule] = {}
+    rules: dict[tuple[str, str], held_out_places.ThresholdRule] = {}
     begun, tiles = time.perf_counter(), 0
     for number, sample in enumerate(held):
-        dataset = held_out_places.dataset_of(sample)
-        targets = [name for name in scenes.TARGETS if held_out_places.presence(sample, name) is not None]
-        masks = predict(predictor, sample.rgb, targets)
+        dataset = held_out_places.get_dataset(sample)
+        targets = [name for name in scenes.TARGETS if held_out_places.is_present(sample, name) is not None]
+        masks = predict_masks(predictor, sample.rgb, targets)
         tiles += int(np.prod([-(-length // predictor.tile_px) for length in sample.rgb.shape[:2]]))
         for target in targets:
             key = (dataset, target)
             if key not in rules:
-                rules[key] = held_out_places.best_rule(
-                    [one for one in tuning if held_out_places.dataset_of(one) == dataset], target
+                rules[key] = held_out_places.fit_rule(
+                    [one for one in tuning if held_out_places.get_dataset(one) == dataset], target
                 )
             counts[key].add(sample, target, masks[target], rules[key].apply(sample.rgb))
         _log.info("%d of %d: %s %s", number + 1, len(held), dataset, sample.place)
     seconds = (time.perf_counter() - begun) / max(tiles, 1)
     rows = [one.row(*key, str(rules[key])) for key, one in sorted(counts.items()) if one.places]
     absences = [one.absence(*key) for key, one in sorted(counts.items()) if one.absent]
-    return Judgement(predictor.version, rows, absences, stability(predictor, held), seconds)
+    return PlacesReport(predictor.version, rows, absences, measure_stability(predictor, held), seconds)
 
 
 class _Counts:
@@ -169,7 +172,9 @@ class _Counts:
         self.absent: list[float] = []
         """Share marked of each picture without the target."""
 
-    def add(self, sample: Sample, target: str, found: NDArray[np.bool_], ruled: NDArray[np.bool_]) -> None:
+    def add(
+        self, sample: LabelledPicture, target: str, found: NDArray[np.bool_], ruled: NDArray[np.bool_]
+    ) -> None:
         """Count a picture; what is not labelled does not count."""
         label = sample.label(target)
         assert label is not None  # noqa: S101 - of a target whose presence is known
@@ -186,40 +191,40 @@ class _Counts:
         place = self.places.setdefault(sample.place, np.zeros(6, np.int64))
         place += np.array(pixels)
 
-    def row(self, dataset: str, target: str, rule_name: str) -> Row:
+    def row(self, dataset: str, target: str, rule_name: str) -> PlaceResult:
         """Of the pictures with the target."""
         model, everything, rule = (
             {place: (int(counts[at]), int(counts[at + 1])) for place, counts in self.places.items()}
             for at in (0, 2, 4)
         )
-        low, high = held_out_places.bootstrap(model)
-        return Row(
+        low, high = held_out_places.bootstrap_interval(model)
+        return PlaceResult(
             dataset, target, self.pictures, len(self.places), _c_iou(model), low, high, _c_iou(everything),
             _c_iou(rule), rule_name,
         )  # fmt: skip
 
-    def absence(self, dataset: str, target: str) -> Absence:
+    def absence(self, dataset: str, target: str) -> AbsenceResult:
         """Of the pictures without it."""
         marked = float(np.mean([share > 0 for share in self.absent]))
-        return Absence(dataset, target, len(self.absent), marked, float(np.mean(self.absent)))
+        return AbsenceResult(dataset, target, len(self.absent), marked, float(np.mean(self.absent)))
 
 
 def _c_iou(parts: dict[str, tuple[int, int]]) -> float:
     return sum(part[0] for part in parts.values()) / max(sum(part[1] for part in parts.values()), 1)
 
 
-def stability(predictor: Predictor, samples: Sequence[Sample], most: int = 16) -> Stability:
+def measure_stability(predictor: Predictor, samples: Sequence[LabelledPicture], most: int = 16) -> Stability:
     """Ask again about the same ground, in areas that begin some pixels further on, and in other light."""
     needed = _STABLE_SIDE + max(max(shift) for shift in _SHIFTS)
     large = [sample for sample in samples if min(sample.rgb.shape[:2]) >= needed]
     shifted, lit = [0, 0], [0, 0]
     chosen = large[:: max(-(-len(large) // most), 1)]
     for sample in chosen:
-        targets = [name for name in scenes.TARGETS if held_out_places.presence(sample, name)] or ["water"]
-        first = predict(predictor, sample.rgb[:_STABLE_SIDE, :_STABLE_SIDE], targets)
+        targets = [name for name in scenes.TARGETS if held_out_places.is_present(sample, name)] or ["water"]
+        first = predict_masks(predictor, sample.rgb[:_STABLE_SIDE, :_STABLE_SIDE], targets)
         for down, right in _SHIFTS:
             window = sample.rgb[down : down + _STABLE_SIDE, right : right + _STABLE_SIDE]
-            again = predict(predictor, window, targets)
+            again = predict_masks(predictor, window, targets)
             for name in targets:
                 inner = again[name][: _STABLE_SIDE - down, : _STABLE_SIDE - right]
                 _agree(shifted, first[name][down:, right:], inner)
@@ -227,7 +232,7 @@ def stability(predictor: Predictor, samples: Sequence[Sample], most: int = 16) -
             bright = (
                 np.clip(sample.rgb[:_STABLE_SIDE, :_STABLE_SIDE] * factor, 0, 255).round().astype(np.uint8)
             )
-            again = predict(predictor, bright, targets)
+            again = predict_masks(predictor, bright, targets)
             for name in targets:
                 _agree(lit, first[name], again[name])
     return Stability(shifted[0] / max(shifted[1], 1), lit[0] / max(lit[1], 1), len(chosen))
@@ -240,7 +245,7 @@ def _agree(sums: list[int], one: NDArray[np.bool_], two: NDArray[np.bool_]) -> N
         sums[1] += int((one | two).sum())
 
 
-def tables(judgement: Judgement) -> str:
+def format_tables(judgement: PlacesReport) -> str:
     """The judgement in Markdown."""
     lines = [
         "| set | target | pictures (places) | cIoU | 95 % by place | everything | best threshold | ahead |"
@@ -264,7 +269,9 @@ def tables(judgement: Judgement) -> str:
 
 def main(arguments: list[str] | None = None) -> None:
     """Judge a model; writes ``judgement.json`` and ``judgement.md`` into --out."""
-    parser = argparse.ArgumentParser(prog="python -m segwatch.model.evaluate_places", description=main.__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m segwatch.model.evaluate_places", description=main.__doc__
+    )
     parser.add_argument(
         "--model", type=Path, default=None, help="folder of the model; the shipped one by default"
     )
@@ -274,13 +281,13 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument(
         "--demo", type=Path, default=Path("demo/imagery"), help="folder of the demo's imagery"
     )
-    parser.add_argument("--part", choices=get_args(Part), default="judge")
+    parser.add_argument("--part", choices=get_args(PlacePart), default="judge")
     parser.add_argument("--most", type=int, default=40, help="pictures of each set")
     parser.add_argument("--out", type=Path, default=Path("."), help="folder that receives the two files")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     predictor = Predictor.load(options.model, "cpu")
-    found = judge(predictor, options.data, options.demo, options.part, options.most)
+    found = evaluate_model(predictor, options.data, options.demo, options.part, options.most)
     options.out.mkdir(parents=True, exist_ok=True)
     record = {
         **asdict(found),
@@ -288,7 +295,7 @@ def main(arguments: list[str] | None = None) -> None:
         "summary": found.summary(),
     }
     (options.out / "judgement.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-    (options.out / "judgement.md").write_text(tables(found), encoding="utf-8")
+    (options.out / "judgement.md").write_text(format_tables(found), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from segwatch.model.train import demo_imagery, labelled_sets
-from segwatch.model.train.labelled_sample import UNKNOWN, Labels, Rgb, Sample
-from segwatch.model.train.labelled_sets import Part
+from segwatch.model.train.labelled_sample import UNKNOWN, LabelledPicture, Labels, Rgb
+from segwatch.model.train.labelled_sets import PlacePart
 
 MOSAIC_SIDE = 4
 """Chips of EuroSAT per side of a picture: alone they are smaller than anything that would be segmented."""
@@ -26,7 +26,7 @@ _INDEX_LEVELS = tuple(round(-0.5 + 0.05 * step, 2) for step in range(21))
 
 
 @dataclass(frozen=True)
-class Rule:
+class ThresholdRule:
     """A threshold on a band, on brightness, or on the normalised difference of two bands, as NDWI without infrared."""
 
     bands: tuple[int, ...]
@@ -47,7 +47,7 @@ class Rule:
         return f"{name} {'>' if self.above else '<='} {self.level}"
 
 
-def pictures(root: Path, demo: Path | None, part: Part, most: int) -> list[Sample]:
+def load_pictures(root: Path, demo: Path | None, part: PlacePart, most: int) -> list[LabelledPicture]:
     """Pictures of one part of the places as they are judged, sets in order.
 
     Args:
@@ -56,8 +56,8 @@ def pictures(root: Path, demo: Path | None, part: Part, most: int) -> list[Sampl
         part: of the places.
         most: pictures of each set.
     """
-    by_set: dict[str, list[Sample]] = {}
-    for sample in labelled_sets.load(root, part):
+    by_set: dict[str, list[LabelledPicture]] = {}
+    for sample in labelled_sets.load_part(root, part):
         by_set.setdefault(sample.source, []).append(sample)
     found = []
     for source, samples in by_set.items():
@@ -73,12 +73,12 @@ def pictures(root: Path, demo: Path | None, part: Part, most: int) -> list[Sampl
     return found if demo is None or part == "calibrate" else [*found, *_demo(demo, part)]
 
 
-def dataset_of(sample: Sample) -> str:
+def get_dataset(sample: LabelledPicture) -> str:
     """Name of the set in tables; EuroSAT's classes are one set."""
     return "eurosat" if sample.source.startswith("eurosat-") else sample.source
 
 
-def presence(sample: Sample, target: str) -> bool | None:
+def is_present(sample: LabelledPicture, target: str) -> bool | None:
     """Whether a target is in a picture; None where too little is labelled to say that it is not."""
     label = sample.label(target)
     if label is None:
@@ -88,11 +88,11 @@ def presence(sample: Sample, target: str) -> bool | None:
     return False if (label != UNKNOWN).mean() >= 0.9 else None
 
 
-def best_rule(samples: Sequence[Sample], target: str) -> Rule:
+def fit_rule(samples: Sequence[LabelledPicture], target: str) -> ThresholdRule:
     """The rule with the highest IoU on a sample of the labelled pixels of (training) pictures with the target."""
     rng = np.random.default_rng(0)
     colours, truths = [np.zeros((0, 3), np.uint8)], [np.zeros(0, np.bool_)]
-    with_target = [sample for sample in samples if presence(sample, target)]
+    with_target = [sample for sample in samples if is_present(sample, target)]
     for sample in with_target[:_TUNING_PICTURES]:
         label = sample.labels[target].ravel()
         known = np.flatnonzero(label != UNKNOWN)
@@ -101,14 +101,14 @@ def best_rule(samples: Sequence[Sample], target: str) -> Rule:
         truths.append(label[chosen] > 0)
     rgb, truth = np.concatenate(colours), np.concatenate(truths)
 
-    def score(rule: Rule) -> float:
+    def score(rule: ThresholdRule) -> float:
         found = rule.apply(rgb)
         return float((found & truth).sum() / max((found | truth).sum(), 1))
 
     return max(_rules(), key=score)
 
 
-def bootstrap(
+def bootstrap_interval(
     parts: Mapping[str, tuple[int, int]], draws: int = 1000, share: float = 0.95
 ) -> tuple[float, float]:
     """Interval of a cIoU by drawing places with replacement.
@@ -126,23 +126,28 @@ def bootstrap(
     return float(low), float(high)
 
 
-def _rules() -> list[Rule]:
+def _rules() -> list[ThresholdRule]:
     levels: list[tuple[tuple[int, ...], Sequence[float]]] = [
         *[((band,), _LEVELS) for band in range(3)],
         ((0, 1, 2), _LEVELS),
         *[(index, _INDEX_LEVELS) for index in _INDICES],
     ]
-    return [Rule(bands, level, above) for bands, some in levels for level in some for above in (True, False)]
+    return [
+        ThresholdRule(bands, level, above)
+        for bands, some in levels
+        for level in some
+        for above in (True, False)
+    ]
 
 
-def _mosaics(chips: Sequence[Sample]) -> list[Sample]:
+def _mosaics(chips: Sequence[LabelledPicture]) -> list[LabelledPicture]:
     """Pictures of :data:`MOSAIC_SIDE` ** 2 chips of one class; what is left over is left out."""
     each = MOSAIC_SIDE**2
     groups = [chips[begin : begin + each] for begin in range(0, len(chips) - each + 1, each)]
     return [replace(group[0], rgb=_laid([chip.rgb for chip in group])) for group in groups]
 
 
-def _patchworks(classes: Mapping[str, Sequence[Sample]]) -> list[Sample]:
+def _patchworks(classes: Mapping[str, Sequence[LabelledPicture]]) -> list[LabelledPicture]:
     """Pictures of four classes, a quarter each of 2 x 2 chips: presence is told where other ground is beside it."""
     names = sorted(classes)
     half = MOSAIC_SIDE // 2
@@ -162,12 +167,14 @@ def _patchworks(classes: Mapping[str, Sequence[Sample]]) -> list[Sample]:
         targets = sorted({target for chip in chips for target in (*chip.labels, *chip.absent)})
         labels = {target: _laid([_of(chip, target) for chip in chips]).astype(np.int8) for target in targets}
         made.append(
-            Sample("eurosat-mixed", f"mixed {number}", 10.0, _laid([chip.rgb for chip in chips]), labels)
+            LabelledPicture(
+                "eurosat-mixed", f"mixed {number}", 10.0, _laid([chip.rgb for chip in chips]), labels
+            )
         )
     return made
 
 
-def _of(chip: Sample, target: str) -> Labels:
+def _of(chip: LabelledPicture, target: str) -> Labels:
     label = chip.label(target)
     return np.full(chip.rgb.shape[:2], UNKNOWN) if label is None else label
 
@@ -177,7 +184,7 @@ def _laid(chips: Sequence[NDArray[Any]]) -> NDArray[Any]:
     return np.asarray(np.concatenate(rows, 0))
 
 
-def _halved(sample: Sample) -> Sample:
+def _halved(sample: LabelledPicture) -> LabelledPicture:
     """At half the resolution: 0.3 m instead of 0.15 m, which is finer than what the model is for."""
     height, width = sample.rgb.shape[0] // 2, sample.rgb.shape[1] // 2
     rgb: Rgb = np.asarray(Image.fromarray(sample.rgb).resize((width, height), Image.Resampling.BOX))
@@ -188,9 +195,9 @@ def _halved(sample: Sample) -> Sample:
     return replace(sample, gsd_m=sample.gsd_m * 2, rgb=rgb, labels=labels)
 
 
-def _demo(directory: Path, part: Part) -> list[Sample]:
+def _demo(directory: Path, part: PlacePart) -> list[LabelledPicture]:
     return [
-        Sample(
+        LabelledPicture(
             f"demo-{picture.source}",
             f"{picture.source} {picture.date} {index}",
             10.0,
@@ -198,5 +205,7 @@ def _demo(directory: Path, part: Part) -> list[Sample]:
             {name: mask.astype(np.int8) for name, mask in picture.masks.items()},
             picture.absent,
         )
-        for index, picture in enumerate(demo_imagery.load(directory, "held-out" if part == "judge" else "train"))
+        for index, picture in enumerate(
+            demo_imagery.load_pictures(directory, "held-out" if part == "judge" else "train")
+        )
     ]

@@ -42,7 +42,7 @@ class Summary:
     """Threshold -> share of targets with at least that IoU."""
 
 
-def overlap(predicted: Mask, truth: Mask) -> Overlap:
+def compute_overlap(predicted: Mask, truth: Mask) -> Overlap:
     """Compare two masks of one target.
 
     Args:
@@ -59,7 +59,7 @@ def overlap(predicted: Mask, truth: Mask) -> Overlap:
     return Overlap(int(np.logical_and(predicted, truth).sum()), int(np.logical_or(predicted, truth).sum()))
 
 
-def in_order(predicted: Sequence[Mask], truth: Sequence[Mask]) -> list[Overlap]:
+def compare_in_order(predicted: Sequence[Mask], truth: Sequence[Mask]) -> list[Overlap]:
     """Overlaps of an instruction's targets in order of their [SEG] tokens.
 
     As the reference does, the last mask is repeated where too few came and surplus masks are cut. Where
@@ -68,10 +68,10 @@ def in_order(predicted: Sequence[Mask], truth: Sequence[Mask]) -> list[Overlap]:
     padded = list(predicted[: len(truth)])
     while len(padded) < len(truth):
         padded.append(padded[-1] if padded else np.zeros_like(truth[0]))
-    return [overlap(mask, true) for mask, true in zip(padded, truth, strict=True)]
+    return [compute_overlap(mask, true) for mask, true in zip(padded, truth, strict=True)]
 
 
-def in_best_order(predicted: Sequence[Mask], truth: Sequence[Mask]) -> list[Overlap]:
+def compare_in_best_order(predicted: Sequence[Mask], truth: Sequence[Mask]) -> list[Overlap]:
     """Overlaps of an instruction's targets, matched so that the summed IoU is largest.
 
     Targets without a partner are compared with an empty mask; surplus masks are left out.
@@ -80,7 +80,7 @@ def in_best_order(predicted: Sequence[Mask], truth: Sequence[Mask]) -> list[Over
         return []
     empty = np.zeros_like(truth[0])
     candidates = [*predicted, *[empty] * max(len(truth) - len(predicted), 0)]
-    table = [[overlap(mask, true) for mask in candidates] for true in truth]
+    table = [[compute_overlap(mask, true) for mask in candidates] for true in truth]
     scores = np.array([[cell.iou for cell in row] for row in table])
     rows, columns = linear_sum_assignment(scores, maximize=True)
     return [table[int(row)][int(column)] for row, column in zip(rows, columns, strict=True)]

@@ -60,7 +60,7 @@ def compare(
         raise CheckpointError(f"{directory}: no {', '.join(gone)}; give a folder with {', '.join(_FILES)}")
     settings = json.loads((directory / "config.json").read_text(encoding="utf-8"))
     config = SegEarthConfig.from_oracle(settings)
-    model, _ = pretrained.from_weights(
+    model, _ = pretrained.build_from_weights(
         config, [directory / "weights.safetensors"], device=device, dtype=dtype, prefix="weights."
     )
     record = load_file(directory / "stages.safetensors")
@@ -168,19 +168,19 @@ def _loss_stages(
     model: SegEarthR2, record: dict[str, Tensor], out: SegEarthOutput
 ) -> Iterator[tuple[str, Tensor]]:
     truth = record["stage.gt_masks"][:, 0].float().to(model.device)
-    grid = losses.attention_grid(truth, model.config.siglip.grid_side)
+    grid = losses.make_attention_grid(truth, model.config.siglip.grid_side)
     yield "stage.gt_masks_27", grid
-    per_layer = [losses.attention_loss(rows, grid) for rows in out.attentions or []]
+    per_layer = [losses.compute_attention_loss(rows, grid) for rows in out.attentions or []]
     for index, loss in enumerate(per_layer):
         yield f"stage.attention_loss.{index}", loss
     yield "stage.attention_loss_total", torch.stack(per_layer).sum()
-    cross_entropy, dice = losses.point_losses(
+    cross_entropy, dice = losses.compute_point_losses(
         out.pred_masks[-1], truth, record["stage.loss_points"].to(model.device)
     )
     yield "stage.loss_mask_at_points", cross_entropy
     yield "stage.loss_dice_at_points", dice
     if out.labels is not None:
-        yield "stage.loss_language", losses.language_loss(out.logits, out.labels)
+        yield "stage.loss_language", losses.compute_language_loss(out.logits, out.labels)
 
 
 def _generated_stages(
@@ -192,7 +192,7 @@ def _generated_stages(
         clip = record["input.images_clip"][image : image + 1]
         embeds = model.splice([asked], model.image_tokens(clip)).embeds
         prefix = text_generation.prefill(model, embeds[:, :-1])
-        answer = text_generation.answers(
+        answer = text_generation.generate_texts(
             model, prefix, [embeds[0, -1:]], max_new_tokens=len(recorded) - prompt_length
         )[0]
         yield f"stage.generated_ids.{image}", torch.cat([asked, answer.ids])

@@ -1,8 +1,8 @@
-"""Presence head: is the target of a query anywhere in the tile?
+"""Presence head: whether the target of a query is anywhere in the tile.
 
-A mask decoder has to mark something for every query; a mask says where, badly whether. This head answers with one
-logit per target, from the [SEG] query, from what the mask decoder made of it, and from features pooled over the tile
-and over the mask. The published architecture has none; a model has one if its configuration says so.
+A mask decoder tends to mark something for every query: masks show where a target is, but are poor evidence of whether
+it is there. This head predicts one logit per target from the [SEG] query, the decoded query, and features pooled over
+the tile and over the mask. The published architecture has none; a model has one if its configuration says so.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _FIGURES = 2  # highest mask logit, covered share
 
 
 class PresenceHead(nn.Module):
-    """Queries, pixel features and masks to calibrated presence logits."""
+    """Predict calibrated presence logits from queries, pixel features and masks."""
 
     anchors: Tensor
     scale: Tensor
@@ -29,60 +29,71 @@ class PresenceHead(nn.Module):
         self.layers = nn.Sequential(
             nn.Linear(width * _PARTS + _FIGURES, width), nn.ReLU(), nn.Linear(width, 1)
         )
-        # values, not configuration: whoever calibrates makes another version of the model
+        # buffers, not configuration: calibrating makes another version of the model
         self.register_buffer("anchors", torch.zeros(targets, width))
         self.register_buffer("scale", torch.ones(targets))
         self.register_buffer("shift", torch.zeros(targets))
 
     def forward(self, pixels: PixelFeatures, queries: Tensor, decoded: Tensor, masks: Tensor) -> Tensor:
-        """Calibrated logits, above 0 where the target is more likely there than not.
+        """Compute calibrated logits, > 0 where the target is probably present.
 
-        Args:
-            pixels: features of B images.
-            queries: (B, Q, width) segmentation queries.
-            decoded: (B, Q, width) the same after the mask decoder.
-            masks: (B, Q, S / 4, S / 4) final mask logits.
+        Parameters
+        ----------
+        pixels
+            Features of B images.
+        queries
+            (B, Q, width) segmentation queries.
+        decoded
+            (B, Q, width) the same after the mask decoder.
+        masks
+            (B, Q, S / 4, S / 4) final mask logits.
 
-        Returns:
+        Returns
+        -------
+        Tensor
             (B, Q).
         """
-        return self.calibrated(self.logits(pixels, queries, decoded, masks), queries)
+        return self.apply_calibration(self.logits(pixels, queries, decoded, masks), queries)
 
     def logits(self, pixels: PixelFeatures, queries: Tensor, decoded: Tensor, masks: Tensor) -> Tensor:
-        """(B, Q) logits as learned, before any calibration; arguments as of :meth:`forward`."""
+        """Compute (B, Q) logits before calibration; parameters as of :meth:`forward`."""
         count = queries.shape[1]
         cells = masks.detach().flatten(2)
         share = cells.sigmoid()
-        under = torch.einsum("bqn,bcn->bqc", share, pixels.mask_features.flatten(2))
-        under = under / share.sum(2, keepdim=True).clamp(min=1.0)
+        masked_mean = torch.einsum("bqn,bcn->bqc", share, pixels.mask_features.flatten(2))
+        masked_mean = masked_mean / share.sum(2, keepdim=True).clamp(min=1.0)
         tile = torch.cat([pixels.scales[0].mean((2, 3)), pixels.scales[2].amax((2, 3))], 1)
         figures = torch.stack([cells.amax(2) / 4.0, share.mean(2) * 4.0], 2)
-        parts = [queries, decoded, tile[:, None].expand(-1, count, -1), under, figures]
+        parts = [queries, decoded, tile[:, None].expand(-1, count, -1), masked_mean, figures]
         logits: Tensor = self.layers(torch.cat(parts, 2))[..., 0]
         return logits
 
-    def calibrated(self, logits: Tensor, queries: Tensor) -> Tensor:
-        """Logits (...) scaled and shifted as the target whose anchor is nearest to the query (..., width)."""
+    def apply_calibration(self, logits: Tensor, queries: Tensor) -> Tensor:
+        """Scale and shift logits (...) by the values of the target whose anchor is nearest to the query."""
         nearest = (F.normalize(queries, dim=-1) @ F.normalize(self.anchors, dim=-1).T).argmax(-1)
         return logits * self.scale[nearest] + self.shift[nearest]
 
     @torch.no_grad()
-    def calibrate(self, anchors: Tensor, scale: Tensor, shift: Tensor) -> None:
-        """Set what logits are scaled and shifted by.
+    def set_calibration(self, anchors: Tensor, scale: Tensor, shift: Tensor) -> None:
+        """Set scale and shift of the logits for each target.
 
-        Args:
-            anchors: (targets, width) mean query of each target.
-            scale: (targets,) above 0.
-            shift: (targets,).
+        Parameters
+        ----------
+        anchors
+            (targets, width) mean query of each target.
+        scale
+            (targets,) above 0.
+        shift
+            (targets,).
         """
         self.anchors.copy_(anchors)
         self.scale.copy_(scale)
         self.shift.copy_(shift)
 
 
-def capped(masks: Tensor, presence: Tensor) -> Tensor:
-    """Mask logits (T, ...) that nowhere exceed their target's presence logit (T,).
+def cap_at_presence(masks: Tensor, presence: Tensor) -> Tensor:
+    """Cap mask logits (T, ...) at their target's presence logit (T,).
 
-    A target that is likelier absent than present so has an empty mask, and no pixel is scored as surer than its target.
+    A target that is probably absent then has an empty mask, and no pixel scores higher than its target.
     """
     return torch.minimum(masks, presence.to(masks.dtype).view(-1, *[1] * (masks.ndim - 1)))

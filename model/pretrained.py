@@ -15,13 +15,13 @@ from transformers.models.siglip.modeling_siglip import SiglipVisionEmbeddings
 from transformers.models.swin.modeling_swin import SwinRelativePositionBias
 
 from segwatch.model import checkpoint, prompt, tokenizer
-from segwatch.model.config import FORMAT, SegEarthConfig, base
+from segwatch.model.config import FORMAT, SegEarthConfig, make_base_config
 from segwatch.model.errors import CheckpointError, InputError
 from segwatch.model.segearth import SegEarthR2
 
 
 @dataclass(frozen=True)
-class Loaded:
+class LoadedModel:
     """A model ready to answer, with its words."""
 
     model: SegEarthR2
@@ -66,35 +66,35 @@ def read_config(directory: Path) -> SegEarthConfig:
     data = json.loads(file.read_text(encoding="utf-8"))
     if data.get("format") == FORMAT:
         return SegEarthConfig.from_dict(data)
-    found = official_config(directory, checkpoint.file_shapes(checkpoint.weight_files(directory)))
+    found = read_official_config(directory, checkpoint.read_shapes(checkpoint.list_weight_files(directory)))
     return replace(found, name=str(data.get("name", found.name)))
 
 
-def official_config(directory: Path, shapes: Mapping[str, tuple[int, ...]]) -> SegEarthConfig:
+def read_official_config(directory: Path, shapes: Mapping[str, tuple[int, ...]]) -> SegEarthConfig:
     """The official dimensions with the vocabulary of a folder's weights and the ids of its tokenizer.
 
     Raises:
         ConfigError: if the tokenizer knows more tokens than the weights have rows.
         TokenizerError: if there is no usable tokenizer.
     """
-    rows = shapes.get("model.embed_tokens.weight", (base().phi.vocab_size,))[0]
-    words = tokenizer.load(directory)
+    rows = shapes.get("model.embed_tokens.weight", (make_base_config().phi.vocab_size,))[0]
+    words = tokenizer.load_tokenizer(directory)
     return replace(
-        base(),
+        make_base_config(),
         name=directory.resolve().name,
-        phi=replace(base().phi, vocab_size=rows),
-        seg_token_id=tokenizer.token_id(words, prompt.SEG),
-        eos_token_id=tokenizer.token_id(words, prompt.END),
+        phi=replace(make_base_config().phi, vocab_size=rows),
+        seg_token_id=tokenizer.get_token_id(words, prompt.SEG),
+        eos_token_id=tokenizer.get_token_id(words, prompt.END),
     )
 
 
-def empty(config: SegEarthConfig) -> SegEarthR2:
+def build_on_meta(config: SegEarthConfig) -> SegEarthR2:
     """A model on the "meta" device: shapes without values."""
     with torch.device("meta"):
         return SegEarthR2(config)
 
 
-def from_weights(
+def build_from_weights(
     config: SegEarthConfig,
     files: list[Path],
     *,
@@ -111,15 +111,15 @@ def from_weights(
         dtype: of the language model and the vision tower; the mask branch is always float32.
         prefix: what stands before every key in the files.
     """
-    model = empty(config)
-    report = checkpoint.load_into(model, files, config.siglip.layers_used, prefix=prefix)
+    model = build_on_meta(config)
+    report = checkpoint.load_weights(model, files, config.siglip.layers_used, prefix=prefix)
     _fill_buffers(model)
     return model.keep_in(dtype).to(resolve_device(device)).eval().requires_grad_(False), report
 
 
-def from_pretrained(
+def load_pretrained(
     directory: Path, device: str | torch.device = "auto", dtype: torch.dtype = torch.float32
-) -> Loaded:
+) -> LoadedModel:
     """The model of a folder: ``config.json``, ``*.safetensors`` and tokenizer files.
 
     Raises:
@@ -127,8 +127,10 @@ def from_pretrained(
         TokenizerError: if there is no usable tokenizer.
     """
     config = read_config(directory)
-    model, report = from_weights(config, checkpoint.weight_files(directory), device=device, dtype=dtype)
-    return Loaded(model, tokenizer.load(directory), report)
+    model, report = build_from_weights(
+        config, checkpoint.list_weight_files(directory), device=device, dtype=dtype
+    )
+    return LoadedModel(model, tokenizer.load_tokenizer(directory), report)
 
 
 def save_pretrained(
@@ -150,7 +152,9 @@ def save_pretrained(
     """
     directory.mkdir(parents=True, exist_ok=True)
     words.save_pretrained(directory)
-    checkpoint.save(model.state_dict() if state is None else state, directory / checkpoint.WEIGHTS, dtype)
+    checkpoint.save_weights(
+        model.state_dict() if state is None else state, directory / checkpoint.WEIGHTS_FILE, dtype
+    )
     text = json.dumps(model.config.to_dict(), indent=2) + "\n"
     (directory / "config.json").write_text(text, encoding="utf-8")
 

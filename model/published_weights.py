@@ -27,10 +27,10 @@ def list_shards(source: Path) -> list[Path]:
     """
     if not source.is_dir():
         raise CheckpointError(f"{source}: no such folder; give the folder of the official checkpoint")
-    if (source / checkpoint.INDEX).exists() or any(source.glob("*.safetensors")):
-        return checkpoint.weight_files(source)
+    if (source / checkpoint.INDEX_FILE).exists() or any(source.glob("*.safetensors")):
+        return checkpoint.list_weight_files(source)
     if (source / _PICKLED_INDEX).exists():
-        return checkpoint.indexed_files(source / _PICKLED_INDEX, ".bin")
+        return checkpoint.list_indexed_files(source / _PICKLED_INDEX, ".bin")
     files = sorted(source.glob("pytorch_model*.bin"))
     if not files:
         raise CheckpointError(f"{source}: neither *.safetensors nor pytorch_model*.bin; download it again")
@@ -57,14 +57,14 @@ def read_shard_shapes(files: list[Path]) -> tuple[dict[str, tuple[int, ...]], di
 
 def _shapes_of(file: Path) -> dict[str, tuple[int, ...]]:
     if file.suffix == ".safetensors":
-        return checkpoint.file_shapes([file])
+        return checkpoint.read_shapes([file])
     return {key: tuple(value.shape) for key, value in _unpickled(file).items()}
 
 
 def read_shard_tensors(file: Path, keys: list[str]) -> Iterator[tuple[str, Tensor]]:
     """Some tensors of a shard, one at a time."""
     if file.suffix == ".safetensors":
-        yield from checkpoint.tensors(file, keys)
+        yield from checkpoint.read_tensors(file, keys)
     else:
         state = _unpickled(file)
         for key in keys:

@@ -19,11 +19,11 @@ from segwatch.model import prompt
 from segwatch.model.errors import DatasetError
 from segwatch.model.referring.samples import (
     Mask,
-    Sample,
-    coco_mask,
-    inside,
-    mask_file,
+    ReferringSample,
+    decode_coco_mask,
     read_json,
+    read_mask,
+    resolve_inside,
 )
 
 _PICTURES = (".jpg", ".jpeg", ".png", ".tif", ".tiff")
@@ -40,7 +40,7 @@ class Dataset(StrEnum):
     REFSEGRS = "refsegrs"
 
 
-def samples(dataset: Dataset, root: Path, split: str) -> list[Sample]:
+def samples(dataset: Dataset, root: Path, split: str) -> list[ReferringSample]:
     """All samples of a split.
 
     Args:
@@ -53,7 +53,7 @@ def samples(dataset: Dataset, root: Path, split: str) -> list[Sample]:
     """
     if not root.is_dir():
         raise DatasetError(f"{root}: no such folder; give the folder that the data set was unpacked into")
-    readers: dict[Dataset, Callable[[Path, str], Iterator[Sample]]] = {
+    readers: dict[Dataset, Callable[[Path, str], Iterator[ReferringSample]]] = {
         Dataset.LASERS: _lasers,
         Dataset.EARTHREASON: _earthreason,
         Dataset.RRSIS_D: _refer,
@@ -69,7 +69,7 @@ def samples(dataset: Dataset, root: Path, split: str) -> list[Sample]:
     return found
 
 
-def _lasers(root: Path, split: str) -> Iterator[Sample]:
+def _lasers(root: Path, split: str) -> Iterator[ReferringSample]:
     """``{split}/images`` and ``{split}/annotations/*.json``, masks as COCO run lengths."""
     files = sorted((root / split / "annotations").glob("*.json"))
     for file in files:
@@ -86,9 +86,9 @@ def _lasers(root: Path, split: str) -> Iterator[Sample]:
                 "form": "question" if words.endswith("?") else "statement",
             }
             by_file = {"annotation file": file.stem} if len(files) > 1 else {}
-            yield Sample(
+            yield ReferringSample(
                 name=f"{file.stem}/{entry['id']}",
-                image=inside(root / split / "images", entry["image_name"]),
+                image=resolve_inside(root / split / "images", entry["image_name"]),
                 instruction=words,
                 truth=partial(_run_lengths, coded, str(entry["answer"]).count(prompt.SEG)),
                 answer=str(entry["answer"]).strip(),
@@ -100,12 +100,12 @@ def _run_lengths(coded: Sequence[Any], expected: int) -> list[Mask]:
     if len(coded) != expected:
         raise DatasetError(f"{len(coded)} masks for {expected} {prompt.SEG} in the answer")
     try:
-        return [coco_mask(part, *map(int, part["size"])) for part in coded]
+        return [decode_coco_mask(part, *map(int, part["size"])) for part in coded]
     except (KeyError, TypeError, ValueError) as error:
         raise DatasetError(f"not a COCO mask ({error!r})") from error
 
 
-def _earthreason(root: Path, split: str) -> Iterator[Sample]:
+def _earthreason(root: Path, split: str) -> Iterator[ReferringSample]:
     """``{split}/images``, ``labels`` and ``QAs``; the three of a sample share a place in sorted order."""
     folder = next((path for path in (root / split, root / "RSReasonSeg" / split) if path.is_dir()), None)
     if folder is None:
@@ -121,7 +121,7 @@ def _earthreason(root: Path, split: str) -> Iterator[Sample]:
     for image, label, questions in zip(images, labels, asked, strict=True):
         record = read_json(questions)
         nothing = not record.get("answer")
-        yield Sample(
+        yield ReferringSample(
             name=image.stem,
             image=image,
             instruction=str(record["questions"][0]).strip(),
@@ -131,7 +131,7 @@ def _earthreason(root: Path, split: str) -> Iterator[Sample]:
         )
 
 
-def _refsegrs(root: Path, split: str) -> Iterator[Sample]:
+def _refsegrs(root: Path, split: str) -> Iterator[ReferringSample]:
     """``images``, ``masks`` and ``output_phrase_{split}.txt`` with an image number and a phrase per line."""
     listing = root / f"output_phrase_{split}.txt"
     try:
@@ -144,7 +144,7 @@ def _refsegrs(root: Path, split: str) -> Iterator[Sample]:
         match = re.fullmatch(r"(\d+)\s+(.+)", line.strip())
         if match is None:
             raise DatasetError(f"{listing}:{number}: {line!r} is not an image number and a phrase")
-        yield Sample(
+        yield ReferringSample(
             name=f"{number}/{match[1]}",
             image=root / "images" / f"{match[1]}.tif",
             instruction=match[2],
@@ -152,7 +152,7 @@ def _refsegrs(root: Path, split: str) -> Iterator[Sample]:
         )
 
 
-def _refer(root: Path, split: str) -> Iterator[Sample]:
+def _refer(root: Path, split: str) -> Iterator[ReferringSample]:
     """REFER's layout: references to COCO annotations, as a pickle or as JSON.
 
     As the reference's evaluation does, the first sentence of each reference is asked.
@@ -171,7 +171,7 @@ def _refer(root: Path, split: str) -> Iterator[Sample]:
         image, annotation = images[ref["image_id"]], annotations[ref["ann_id"]]
         sentence = ref["sentences"][0]
         name = Path(str(image["file_name"])).name
-        yield Sample(
+        yield ReferringSample(
             name=str(ref["ref_id"]),
             image=pictures.get(name, root / name),
             instruction=str(sentence.get("raw") or sentence["sent"]).strip(),
@@ -181,7 +181,7 @@ def _refer(root: Path, split: str) -> Iterator[Sample]:
 
 
 def _one_mask(path: Path) -> list[Mask]:
-    return [mask_file(path)]
+    return [read_mask(path)]
 
 
 def _no_masks(path: Path) -> list[Mask]:
@@ -189,7 +189,7 @@ def _no_masks(path: Path) -> list[Mask]:
 
 
 def _coco(segmentation: Any, height: int, width: int) -> list[Mask]:
-    return [coco_mask(segmentation, height, width)]
+    return [decode_coco_mask(segmentation, height, width)]
 
 
 def _sorted(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:

@@ -20,7 +20,7 @@ Mask = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
-class Sample:
+class ReferringSample:
     """One instruction on one image."""
 
     name: str
@@ -35,7 +35,7 @@ class Sample:
     """Dimension -> group that the sample belongs to."""
 
 
-def rgb(path: Path) -> NDArray[np.uint8]:
+def read_rgb(path: Path) -> NDArray[np.uint8]:
     """(H, W, 3) uint8.
 
     Raises:
@@ -48,7 +48,7 @@ def rgb(path: Path) -> NDArray[np.uint8]:
         raise DatasetError(f"{path}: not a readable picture ({error})") from error
 
 
-def mask_file(path: Path) -> Mask:
+def read_mask(path: Path) -> Mask:
     """(H, W), True where the picture is not 0, however opaque it is there.
 
     Raises:
@@ -63,7 +63,7 @@ def mask_file(path: Path) -> Mask:
     return np.asarray(values.any(axis=2) if values.ndim == 3 else values != 0)
 
 
-def coco_mask(segmentation: Any, height: int, width: int) -> Mask:
+def decode_coco_mask(segmentation: Any, height: int, width: int) -> Mask:
     """A mask in any of COCO's forms: compressed or plain run lengths, polygons, or a list of either.
 
     Raises:
@@ -94,7 +94,7 @@ def read_json(path: Path) -> Any:
         raise DatasetError(f"{path}: not readable JSON ({error})") from error
 
 
-def inside(folder: Path, name: Any) -> Path:
+def resolve_inside(folder: Path, name: Any) -> Path:
     """A file that a data set names, which must lie in the data set's folder.
 
     Raises:

@@ -23,14 +23,14 @@ from segwatch.model.errors import DatasetError
 from segwatch.model.metrics import Overlap, Summary
 from segwatch.model.predictor import Predictor
 from segwatch.model.referring import published
-from segwatch.model.referring.samples import Mask, Sample, rgb
+from segwatch.model.referring.samples import Mask, ReferringSample, read_rgb
 
 #: Colours of an overlay: found and true, found but not true, true but not found.
 HIT, WRONG, MISSED = (80, 220, 100), (240, 70, 70), (70, 120, 255)
 
 
 @dataclass(frozen=True)
-class Record:
+class ScoredInstruction:
     """One instruction answered and compared."""
 
     name: str
@@ -53,7 +53,7 @@ class Record:
 
 
 @dataclass(frozen=True)
-class Failure:
+class UnreadableSample:
     """A sample that could not be scored."""
 
     name: str
@@ -64,13 +64,13 @@ class Failure:
 class Scores:
     """A whole run."""
 
-    records: tuple[Record, ...]
-    failures: tuple[Failure, ...]
+    records: tuple[ScoredInstruction, ...]
+    failures: tuple[UnreadableSample, ...]
 
 
 def score(
     predictor: Predictor,
-    samples: Sequence[Sample],
+    samples: Sequence[ReferringSample],
     *,
     overlays: Path | None = None,
     worst: int = 20,
@@ -88,8 +88,8 @@ def score(
     Returns:
         Records in order of the samples' images. A sample that cannot be read is a failure with its reason.
     """
-    records: list[Record] = []
-    failures: list[Failure] = []
+    records: list[ScoredInstruction] = []
+    failures: list[UnreadableSample] = []
     lowest: list[tuple[float, str]] = []
     for image, group in groupby(sorted(samples, key=lambda sample: str(sample.image)), lambda s: s.image):
         for record, failure, drawn in _scored(predictor, image, list(group)):
@@ -104,13 +104,13 @@ def score(
 
 
 def _scored(
-    predictor: Predictor, image: Path, asked: list[Sample]
-) -> Iterator[tuple[Record | None, Failure | None, Callable[[Path], None] | None]]:
-    usable: list[tuple[Sample, list[Mask]]] = []
+    predictor: Predictor, image: Path, asked: list[ReferringSample]
+) -> Iterator[tuple[ScoredInstruction | None, UnreadableSample | None, Callable[[Path], None] | None]]:
+    usable: list[tuple[ReferringSample, list[Mask]]] = []
     pixels: NDArray[np.uint8] | None = None
     for sample in asked:
         try:
-            pixels = rgb(image) if pixels is None else pixels
+            pixels = read_rgb(image) if pixels is None else pixels
             masks = sample.truth()
             if any(mask.shape != pixels.shape[:2] for mask in masks):
                 raise DatasetError(f"mask is {masks[0].shape}, image is {pixels.shape[:2]}")
@@ -118,38 +118,43 @@ def _scored(
                 raise DatasetError("the instruction is empty")
             usable.append((sample, masks))
         except DatasetError as error:
-            yield None, Failure(sample.name, str(error)), None
+            yield None, UnreadableSample(sample.name, str(error)), None
     if not usable or pixels is None:
         return
     asked_for = [sample.instruction for sample, _ in usable]
     answers = predictor.segment([pixels], asked_for, in_view=True)[0]
     side = predictor.tile_px
     for (sample, masks), answer in zip(usable, answers, strict=True):
-        truth = [processor.truth_view(mask, side) for mask in masks]
+        truth = [processor.make_truth_view(mask, side) for mask in masks]
         found = [logits > 0 for logits in answer.mask_logits]
-        record = compared(sample, truth, found, answer.text)
+        record = score_prediction(sample, truth, found, answer.text)
         yield record, None, _drawing(pixels, side, truth, found)
 
 
-def compared(sample: Sample, truth: Sequence[Mask], found: Sequence[Mask], text: str) -> Record:
+def score_prediction(
+    sample: ReferringSample, truth: Sequence[Mask], found: Sequence[Mask], text: str
+) -> ScoredInstruction:
     """One answer against its truth. With nothing to find, all that was found is compared with nothing."""
     if truth:
-        in_order, matched = metrics.in_order(found, truth), metrics.in_best_order(found, truth)
+        in_order, matched = (
+            metrics.compare_in_order(found, truth),
+            metrics.compare_in_best_order(found, truth),
+        )
     else:
         wrong = int(np.logical_or.reduce(found).sum()) if found else 0
         in_order = matched = [Overlap(0, wrong)]
-    return Record(
+    return ScoredInstruction(
         sample.name, text, len(truth), len(found), tuple(in_order), tuple(matched), dict(sample.groups)
     )
 
 
-def summaries(records: Sequence[Record]) -> dict[str, dict[str, Any]]:
+def summarise_by_group(records: Sequence[ScoredInstruction]) -> dict[str, dict[str, Any]]:
     """Group -> metrics, "all" first, then ``dimension: group``.
 
     Raises:
         InputError: for no records.
     """
-    groups: dict[str, list[Record]] = {"all": list(records)}
+    groups: dict[str, list[ScoredInstruction]] = {"all": list(records)}
     for record in records:
         for dimension, group in sorted(record.groups.items()):
             groups.setdefault(f"{dimension}: {group}", []).append(record)
@@ -157,7 +162,7 @@ def summaries(records: Sequence[Record]) -> dict[str, dict[str, Any]]:
     return {name: _summary(groups[name]) for name in ["all", *sorted(ordered)]}
 
 
-def _summary(records: Sequence[Record]) -> dict[str, Any]:
+def _summary(records: Sequence[ScoredInstruction]) -> dict[str, Any]:
     ordered = metrics.summarise([part for record in records for part in record.in_order])
     matched = metrics.summarise([part for record in records for part in record.matched])
     return {
@@ -186,10 +191,10 @@ def report(scores: Scores, *, dataset: str, split: str, model: str) -> dict[str,
         "dataset": dataset,
         "split": split,
         "model": model,
-        "results": summaries(scores.records) if scores.records else {},
+        "results": summarise_by_group(scores.records) if scores.records else {},
         "published": {
             "source": published.SOURCE,
-            "results": {group: asdict(one) for group, one in published.figures(dataset, split).items()},
+            "results": {group: asdict(one) for group, one in published.get_figures(dataset, split).items()},
         },
         "failures": [asdict(failure) for failure in scores.failures],
         "records": [
@@ -250,11 +255,11 @@ def _drawing(
     pixels: NDArray[np.uint8], side: int, truth: Sequence[Mask], found: Sequence[Mask]
 ) -> Callable[[Path], None]:
     def draw(path: Path) -> None:
-        height, width = processor.resized_shape(pixels.shape[0], pixels.shape[1], side)
+        height, width = processor.compute_resized_shape(processor.ImageShape(*pixels.shape[:2]), side)
         empty = np.zeros((side, side), np.bool_)
         true = np.logical_or.reduce([empty, *truth])[:height, :width]
         seen = np.logical_or.reduce([empty, *found])[:height, :width]
-        view = processor.mask_pixels(pixels, side)[:, :height, :width]
+        view = processor.resize_for_mask(pixels, side)[:, :height, :width]
         picture = view.permute(1, 2, 0).numpy().astype(np.float32)
         for where, colour in ((true & seen, HIT), (seen & ~true, WRONG), (true & ~seen, MISSED)):
             picture[where] = 0.45 * picture[where] + 0.55 * np.array(colour, np.float32)
@@ -265,7 +270,7 @@ def _drawing(
 
 def _keep(
     lowest: list[tuple[float, str]],
-    record: Record,
+    record: ScoredInstruction,
     draw: Callable[[Path], None],
     folder: Path,
     worst: int,

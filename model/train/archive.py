@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from segwatch.model.errors import DatasetError
-from segwatch.model.train.labelled_sample import Labels, Rgb, Sample
+from segwatch.model.train.labelled_sample import LabelledPicture, Labels, Rgb
 
 _log = logging.getLogger(__name__)
 
@@ -30,7 +30,7 @@ _QUALITY = 90
 _MAX_PIXELS = 4096 * 4096  # of a picture
 
 
-def pack(samples: Iterable[Sample], file: Path) -> int:
+def write_archive(samples: Iterable[LabelledPicture], file: Path) -> int:
     """Write an archive, whole or not at all.
 
     Args:
@@ -63,7 +63,7 @@ def pack(samples: Iterable[Sample], file: Path) -> int:
     return file.stat().st_size
 
 
-def unpack(file: Path) -> Iterator[Sample]:
+def read_archive(file: Path) -> Iterator[LabelledPicture]:
     """The samples of an archive.
 
     Raises:
@@ -82,7 +82,7 @@ def unpack(file: Path) -> Iterator[Sample]:
         ) from error
 
 
-def _sample(archive: zipfile.ZipFile, number: int, entry: dict[str, Any]) -> Sample:
+def _sample(archive: zipfile.ZipFile, number: int, entry: dict[str, Any]) -> LabelledPicture:
     rgb: Rgb = _decoded(archive.read(f"{number}.jpg"), "RGB")
     labels: dict[str, Labels] = {
         str(name): (_decoded(archive.read(f"{number}.{name}.png"), "L").astype(np.int8) - 1).astype(np.int8)
@@ -90,7 +90,7 @@ def _sample(archive: zipfile.ZipFile, number: int, entry: dict[str, Any]) -> Sam
     }
     if other := [name for name, label in labels.items() if label.shape != rgb.shape[:2]]:
         raise ValueError(f"labels {', '.join(other)} of picture {number} have another size than the picture")
-    return Sample(
+    return LabelledPicture(
         str(entry["source"]),
         str(entry["place"]),
         float(entry["gsd_m"]),
@@ -124,7 +124,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, required=True, help="the archive")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    size = pack(labelled_sets.load_all(options.data), options.out)
+    size = write_archive(labelled_sets.load_all(options.data), options.out)
     _log.info("%s: %.1f MiB", options.out, size / 2**20)
 
 

@@ -17,10 +17,10 @@ from torch import Tensor
 from segwatch.model import processor, prompt
 from segwatch.model.config import SegEarthConfig
 from segwatch.model.errors import DatasetError
-from segwatch.model.referring.samples import Sample, rgb
+from segwatch.model.referring.samples import ReferringSample, read_rgb
 from segwatch.model.train import demo_imagery, instructions
 from segwatch.model.train.config import Mix
-from segwatch.model.train.losses import attention_grid
+from segwatch.model.train.losses import make_attention_grid
 from segwatch.model.train.scenes import Scene
 
 _log = logging.getLogger(__name__)
@@ -39,7 +39,7 @@ class Batch:
     """(B, 3, C, C) language views."""
     image_of_pair: Tensor
     """(P,) int64, ascending."""
-    ids: list[prompt.TrainingIds]
+    ids: list[prompt.TrainingExample]
     """P teacher-forced examples."""
     masks: Tensor
     """(T, S / 4, S / 4) share of each cell that the target covers, 0..1, in the mask view."""
@@ -64,7 +64,7 @@ class Batch:
 
 
 @dataclass(frozen=True)
-class Asked:
+class TrainingPair:
     """One instruction, the answer to learn, and the masks of the answer's [SEG] in order."""
 
     instruction: str
@@ -76,30 +76,30 @@ class Asked:
 
 
 @dataclass(frozen=True)
-class Shown:
+class InstructedImage:
     """An image and what is asked about it."""
 
     image: NDArray[np.uint8]
     """(H, W, 3)."""
-    asked: list[Asked]
+    asked: list[TrainingPair]
 
 
-class Source(Protocol):
+class InstructionSource(Protocol):
     """Where images and instructions come from."""
 
-    def shown(self, rng: np.random.Generator, pairs: int) -> Shown:
+    def shown(self, rng: np.random.Generator, pairs: int) -> InstructedImage:
         """An image with up to ``pairs`` instructions, at least one."""
 
 
-class Material:
+class SceneSource:
     """Everything that training draws from: made scenes kept in memory, real pictures, and what is asked."""
 
     def __init__(
-        self, made: Sequence[Scene], pictures: Sequence[demo_imagery.Picture], real_share: float, mix: Mix
+        self, made: Sequence[Scene], pictures: Sequence[demo_imagery.DemoPicture], real_share: float, mix: Mix
     ) -> None:
         self.made = list(made)
         self.mix = mix
-        self.weights = balanced(made) if mix.balanced else instructions.PLAIN
+        self.weights = balance_weights(made) if mix.balanced else instructions.DEFAULT_WEIGHTS
         self.real_share = real_share if pictures else 0.0
         self._by_source = [
             [picture for picture in pictures if picture.source == source]
@@ -112,19 +112,21 @@ class Material:
         if rng.random() < self.real_share:
             chances = np.array(self._chances) / sum(self._chances)
             group = self._by_source[int(rng.choice(len(chances), p=chances))]
-            return demo_imagery.crop(rng, group[int(rng.integers(len(group)))])
+            return demo_imagery.draw_crop(rng, group[int(rng.integers(len(group)))])
         scene = self.made[int(rng.integers(len(self.made)))]
-        return demo_imagery.turn(rng, replace(scene, image=demo_imagery.jitter(rng, scene.image)))
+        return demo_imagery.turn_randomly(
+            rng, replace(scene, image=demo_imagery.jitter_colours(rng, scene.image))
+        )
 
-    def shown(self, rng: np.random.Generator, pairs: int) -> Shown:
-        """See :class:`Source`.
+    def shown(self, rng: np.random.Generator, pairs: int) -> InstructedImage:
+        """See :class:`InstructionSource`.
 
         Raises:
             DatasetError: if image after image there is nothing to ask.
         """
         for _ in range(_DRAWS):
             scene = self.draw(rng)
-            made = instructions.pairs(
+            made = instructions.draw_pairs(
                 rng, sorted(scene.masks), sorted(scene.absent), pairs, self.mix, self.weights
             )
             if made:
@@ -134,10 +136,10 @@ class Material:
                 f"{_DRAWS} images in a row have no target that is surely there or surely not; give others"
             )
         empty = np.zeros(scene.image.shape[:2], dtype=np.bool_)
-        return Shown(
+        return InstructedImage(
             scene.image,
             [
-                Asked(
+                TrainingPair(
                     pair.instruction,
                     pair.answer,
                     tuple(scene.masks.get(name, empty) for name in pair.targets),
@@ -147,7 +149,7 @@ class Material:
         )
 
 
-def balanced(made: Sequence[Scene]) -> instructions.Weights:
+def balance_weights(made: Sequence[Scene]) -> instructions.TargetWeights:
     """The plain weights, each divided by how many scenes hold (or surely lack) the target.
 
     A target that few scenes hold would otherwise be nearly always absent when it is asked for, and denied ever after.
@@ -156,23 +158,23 @@ def balanced(made: Sequence[Scene]) -> instructions.Weights:
     def fair(scenes_of: Counter[str]) -> dict[str, float]:
         return {name: instructions.WEIGHTS.get(name, 1.0) / count for name, count in scenes_of.items()}
 
-    return instructions.Weights(
+    return instructions.TargetWeights(
         fair(Counter(name for scene in made for name in scene.masks)),
         fair(Counter(name for scene in made for name in scene.absent)),
     )
 
 
-class Referring:
+class ReferringSource:
     """A public data set, see :mod:`segwatch.model.referring`."""
 
-    def __init__(self, samples: Sequence[Sample]) -> None:
-        by_image: dict[str, list[Sample]] = {}
+    def __init__(self, samples: Sequence[ReferringSample]) -> None:
+        by_image: dict[str, list[ReferringSample]] = {}
         for sample in samples:
             by_image.setdefault(str(sample.image), []).append(sample)
         self._groups = list(by_image.values())
 
-    def shown(self, rng: np.random.Generator, pairs: int) -> Shown:
-        """See :class:`Source`. What cannot be read is told, and another image drawn.
+    def shown(self, rng: np.random.Generator, pairs: int) -> InstructedImage:
+        """See :class:`InstructionSource`. What cannot be read is told, and another image drawn.
 
         Raises:
             DatasetError: if image after image cannot be read.
@@ -185,12 +187,12 @@ class Referring:
                 last = error
         raise DatasetError(f"{_DRAWS} images in a row cannot be used, the last one: {last}") from last
 
-    def _drawn(self, rng: np.random.Generator, pairs: int) -> Shown:
+    def _drawn(self, rng: np.random.Generator, pairs: int) -> InstructedImage:
         group = self._groups[int(rng.integers(len(self._groups)))]
         chosen = rng.permutation(len(group))[:pairs]
-        image = rgb(group[0].image)
+        image = read_rgb(group[0].image)
         asked = [
-            Asked(group[index].instruction, group[index].answer, tuple(group[index].truth()))
+            TrainingPair(group[index].instruction, group[index].answer, tuple(group[index].truth()))
             for index in chosen
         ]
         for one in asked:
@@ -200,11 +202,11 @@ class Referring:
                 raise DatasetError(
                     f"{group[0].image}: masks of {one.instruction!r} do not fit answer or image"
                 )
-        return Shown(image, asked)
+        return InstructedImage(image, asked)
 
 
-def build(
-    source: Source,
+def build_batch(
+    source: InstructionSource,
     tokenizer: Any,
     config: SegEarthConfig,
     *,
@@ -230,18 +232,18 @@ def build(
     views, clips, owners, examples, masks, grids, known = [], [], [], [], [], [], []
     for index in range(images):
         shown = source.shown(rng, pairs_per_image)
-        views.append(processor.mask_view(shown.image, size))
-        clips.append(processor.language_view(shown.image, config.siglip.image_size))
+        views.append(processor.make_mask_view(shown.image, size))
+        clips.append(processor.make_language_view(shown.image, config.siglip.image_size))
         for asked in shown.asked:
             layout: Literal["ask", "refer"] = "refer" if rng.random() < 0.1 else "ask"
-            examples.append(prompt.training_ids(tokenizer, asked.instruction, asked.answer, layout))
+            examples.append(prompt.tokenize_example(tokenizer, asked.instruction, asked.answer, layout))
             owners.append(index)
             for part in asked.masks:
                 mask = torch.from_numpy(part).float()
-                masks.append(mask_in_view(mask, size))
-                grids.append(attention_grid(mask[None], config.siglip.grid_side)[0])
+                masks.append(resize_mask_to_view(mask, size))
+                grids.append(make_attention_grid(mask[None], config.siglip.grid_side)[0])
             for where in asked.known or [np.ones_like(part) for part in asked.masks]:
-                known.append(mask_in_view(torch.from_numpy(where).float(), size))
+                known.append(resize_mask_to_view(torch.from_numpy(where).float(), size))
     side = config.siglip.grid_side
     truth = torch.stack(masks) if masks else torch.zeros(0, size // 4, size // 4)
     return Batch(
@@ -256,9 +258,9 @@ def build(
     )
 
 
-def mask_in_view(mask: Tensor, size: int) -> Tensor:
+def resize_mask_to_view(mask: Tensor, size: int) -> Tensor:
     """(H, W) mask of an image -> (size / 4, size / 4) covered shares, resized and padded as the mask view."""
-    height, width = processor.resized_shape(mask.shape[0], mask.shape[1], size)
+    height, width = processor.compute_resized_shape(processor.ImageShape(*mask.shape), size)
     resized = F.interpolate(mask[None, None], size=(height, width), mode="bilinear", antialias=True)
     padded = F.pad(resized, (0, size - width, 0, size - height))
     return F.avg_pool2d(padded, 4)[0, 0]

@@ -24,7 +24,7 @@ from segwatch.model.errors import CheckpointError
 from segwatch.model.predictor import Predictor
 from segwatch.model.segearth import SegEarthR2
 from segwatch.model.train import crop_pool, instructions, query_bank, scenes
-from segwatch.model.train.labelled_sample import Sample
+from segwatch.model.train.labelled_sample import LabelledPicture
 
 _log = logging.getLogger(__name__)
 
@@ -37,7 +37,7 @@ _TARGETS: tuple[str, ...] = scenes.TARGETS
 
 
 @dataclass(frozen=True)
-class Fit:
+class CalibrationFit:
     """What one target's logits are scaled and shifted by."""
 
     scale: float
@@ -48,7 +48,7 @@ class Fit:
     """and without."""
 
 
-def fit(logits: Sequence[float], present: Sequence[bool]) -> Fit:
+def fit_calibration(logits: Sequence[float], present: Sequence[bool]) -> CalibrationFit:
     """Scale and shift of logits that tell presence best, both classes weighing the same.
 
     With too few of either class the logits stay as they are.
@@ -56,7 +56,7 @@ def fit(logits: Sequence[float], present: Sequence[bool]) -> Fit:
     there, values = torch.tensor(present), torch.tensor(logits, dtype=torch.float64)
     count, gone = int(there.sum()), int((~there).sum())
     if min(count, gone) < _LEAST_EACH:
-        return Fit(1.0, 0.0, count, gone)
+        return CalibrationFit(1.0, 0.0, count, gone)
     weight = torch.where(there, 0.5 / count, 0.5 / gone).double()
     log_scale, shift = (torch.zeros((), dtype=torch.float64, requires_grad=True) for _ in range(2))
     optimizer = torch.optim.LBFGS([log_scale, shift], max_iter=100, line_search_fn="strong_wolfe")
@@ -70,10 +70,12 @@ def fit(logits: Sequence[float], present: Sequence[bool]) -> Fit:
         return loss
 
     optimizer.step(closure)  # type: ignore[no-untyped-call]
-    return Fit(float(log_scale.detach().exp()), float(shift.detach()), count, gone)
+    return CalibrationFit(float(log_scale.detach().exp()), float(shift.detach()), count, gone)
 
 
-def calibrate(folder: Path, root: Path, *, made: int = 120, most: int = 60) -> dict[str, Fit]:
+def calibrate_presence(
+    folder: Path, root: Path, *, made: int = 120, most: int = 60
+) -> dict[str, CalibrationFit]:
     """Calibrate the model of a folder in place, and so make another version of it.
 
     Args:
@@ -86,19 +88,22 @@ def calibrate(folder: Path, root: Path, *, made: int = 120, most: int = 60) -> d
         CheckpointError: if the model has no presence head or can calibrate fewer targets.
         DatasetError: if the labelled sets cannot be read.
     """
-    loaded = pretrained.from_pretrained(folder, "cpu")
+    loaded = pretrained.load_pretrained(folder, "cpu")
     model, targets = loaded.model, _TARGETS
     if model.presence is None or len(model.presence.scale) < len(targets):
         raise CheckpointError(
             f"{folder}: no presence head for {len(targets)} targets; train one, see [masks]"
         )
     _reset(model)
-    samples = [*held_out_places.pictures(root, None, "calibrate", most), *_made(made)]
+    samples = [*held_out_places.load_pictures(root, None, "calibrate", most), *_made(made)]
     seen = _seen(Predictor(model, loaded.tokenizer, model_version.version(folder)), samples)
-    fits = {name: fit([one for one, _ in seen[name]], [two for _, two in seen[name]]) for name in targets}
+    fits = {
+        name: fit_calibration([one for one, _ in seen[name]], [two for _, two in seen[name]])
+        for name in targets
+    }
     pictures = [sample.rgb for sample in samples[:: max(len(samples) // _PHRASES, 1)]]
-    queries = query_bank.queries(model, loaded.tokenizer, targets, pictures, _PHRASES, seed=0)
-    model.presence.calibrate(
+    queries = query_bank.compute_bank(model, loaded.tokenizer, targets, pictures, _PHRASES, seed=0)
+    model.presence.set_calibration(
         torch.stack([queries[name].mean(0) for name in targets]),
         torch.tensor([fits[name].scale for name in targets]),
         torch.tensor([fits[name].shift for name in targets]),
@@ -111,19 +116,21 @@ def _reset(model: SegEarthR2) -> None:
     """Logits as learned."""
     head = model.presence
     assert head is not None  # noqa: S101 - the caller has looked
-    head.calibrate(torch.zeros_like(head.anchors), torch.ones_like(head.scale), torch.zeros_like(head.shift))
+    head.set_calibration(
+        torch.zeros_like(head.anchors), torch.ones_like(head.scale), torch.zeros_like(head.shift)
+    )
 
 
-def _made(count: int) -> list[Sample]:
-    return [crop_pool.scene_sample(_FIRST_SEED + index, scenes.WHOLE) for index in range(count)]
+def _made(count: int) -> list[LabelledPicture]:
+    return [crop_pool.make_scene_sample(_FIRST_SEED + index, scenes.ALL_CLASSES) for index in range(count)]
 
 
-def _seen(predictor: Predictor, samples: Sequence[Sample]) -> dict[str, list[tuple[float, bool]]]:
+def _seen(predictor: Predictor, samples: Sequence[LabelledPicture]) -> dict[str, list[tuple[float, bool]]]:
     """Per target the logit of every tile that surely holds it or surely lacks it, and which of the two."""
     seen: dict[str, list[tuple[float, bool]]] = {name: [] for name in _TARGETS}
     for sample in samples:
         for rgb, states in _tiles(sample, predictor.tile_px):
-            asked = [f"segment the {instructions.NOUNS[name][0]}" for name in states]
+            asked = [f"segment the {instructions.TARGET_NOUNS[name][0]}" for name in states]
             (answers,) = predictor.segment([rgb], asked)
             for (name, present), answer in zip(states.items(), answers, strict=True):
                 if answer.presence is not None and len(answer.presence):
@@ -131,7 +138,7 @@ def _seen(predictor: Predictor, samples: Sequence[Sample]) -> dict[str, list[tup
     return seen
 
 
-def _tiles(sample: Sample, side: int) -> Iterator[tuple[NDArray[np.uint8], dict[str, bool]]]:
+def _tiles(sample: LabelledPicture, side: int) -> Iterator[tuple[NDArray[np.uint8], dict[str, bool]]]:
     """Tiles with mirrored borders, and the targets whose presence is known in each."""
     labels = {name: sample.label(name) for name in _TARGETS}
     height, width = sample.rgb.shape[:2]
@@ -139,7 +146,7 @@ def _tiles(sample: Sample, side: int) -> Iterator[tuple[NDArray[np.uint8], dict[
         for left in range(0, width, side):
             window = (slice(top, top + side), slice(left, left + side))
             parts = {name: label[window] for name, label in labels.items() if label is not None}
-            states = {name: crop_pool.state(label) for name, label in parts.items()}
+            states = {name: crop_pool.get_presence(label) for name, label in parts.items()}
             known = {name: state for name, state in states.items() if state is not None}
             if known:
                 rgb = sample.rgb[window]
@@ -158,7 +165,7 @@ def main(arguments: list[str] | None = None) -> None:
     )
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    for name, found in calibrate(options.model.expanduser(), options.data).items():
+    for name, found in calibrate_presence(options.model.expanduser(), options.data).items():
         _log.info("%s: %s", name, found)
 
 

@@ -17,7 +17,7 @@ from PIL import Image
 
 from segwatch.model.errors import DatasetError
 from segwatch.model.train import augment, demo_imagery, labelled_sets, scenes
-from segwatch.model.train.labelled_sample import ABSENT, UNKNOWN, Labels, Rgb, Sample
+from segwatch.model.train.labelled_sample import ABSENT, UNKNOWN, LabelledPicture, Labels, Rgb
 
 MADE = "made"
 FIRST_SEED = 1_000_000
@@ -34,7 +34,7 @@ _WINDOWS = 4
 _ABSENT_SHARE = 0.3  # of a picture, so that windows without the target are worth trying
 _PARTLY_SHARE = 0.3  # of crops for an absent target that come from pictures that hold it elsewhere
 _ESTIMATED_FROM, _ESTIMATED_AT = 200, 32  # crops and their side
-_Able = dict[str, dict[str, list[Sample]]]  # target -> source -> samples
+_Able = dict[str, dict[str, list[LabelledPicture]]]  # target -> source -> samples
 _ONE_PICTURE_SHARE = 0.4  # of the crops for one thing from a single real picture, beside made scenes
 _DRAWN_FOR = {"water": 1.5}
 """How much more often than the others a target is what a crop is drawn for."""
@@ -42,7 +42,7 @@ _DEMO_GSD_M = {"naip": 1.0, "chesapeake": 10.0, "slovenia": 10.0}
 
 
 @dataclass(frozen=True)
-class Rule:
+class CropRule:
     """How pictures of a source are used."""
 
     weight: float
@@ -54,19 +54,19 @@ class Rule:
     """Whether a picture that is smaller than its crop is continued by its own mirror image, not by other pictures."""
 
 
-RULES: Mapping[str, Rule] = {
-    "amazon-forest": Rule(8, 160, 512),
-    "buildings-mixed": Rule(8, 160, 512),
-    "buildings-oam": Rule(10, 400, 1024),
-    "burned-s2": Rule(10, 100, 256, alone=True),
-    "fields-naip": Rule(8, 220, 1024),
-    "flood-water-s2": Rule(12, 110, 256),
-    "demo-naip": Rule(7, 120, 400),
-    "demo-chesapeake": Rule(3, 120, 300),
-    "demo-slovenia": Rule(1, 32, 64, alone=True),
-    MADE: Rule(0, 96, 256),
+CROP_RULES: Mapping[str, CropRule] = {
+    "amazon-forest": CropRule(8, 160, 512),
+    "buildings-mixed": CropRule(8, 160, 512),
+    "buildings-oam": CropRule(10, 400, 1024),
+    "burned-s2": CropRule(10, 100, 256, alone=True),
+    "fields-naip": CropRule(8, 220, 1024),
+    "flood-water-s2": CropRule(12, 110, 256),
+    "demo-naip": CropRule(7, 120, 400),
+    "demo-chesapeake": CropRule(3, 120, 300),
+    "demo-slovenia": CropRule(1, 32, 64, alone=True),
+    MADE: CropRule(0, 96, 256),
 }
-_OTHER = Rule(1.4, 128, 256)  # EuroSAT, one source a class
+_OTHER = CropRule(1.4, 128, 256)  # EuroSAT, one source a class
 
 
 @dataclass(frozen=True)
@@ -82,10 +82,10 @@ class Crop:
     def state(self, target: str) -> bool | None:
         """Whether a target is there; None where too little of the crop is labelled to say, or hardly any is there."""
         label = self.labels.get(target)
-        return None if label is None else state(label)
+        return None if label is None else get_presence(label)
 
 
-def state(label: Labels) -> bool | None:
+def get_presence(label: Labels) -> bool | None:
     """Whether a target is there, see :meth:`Crop.state`."""
     known, share = float((label != UNKNOWN).mean()), float((label > 0).mean())
     if share >= LEAST_PRESENT and known >= LEAST_KNOWN:
@@ -93,7 +93,7 @@ def state(label: Labels) -> bool | None:
     return False if share == 0 and known >= ENOUGH_KNOWN else None
 
 
-class Pool:
+class CropPool:
     """Samples by what they can show.
 
     Args:
@@ -105,23 +105,23 @@ class Pool:
 
     def __init__(
         self,
-        samples: Sequence[Sample],
+        samples: Sequence[LabelledPicture],
         made: int,
         made_share: float,
-        world: scenes.World = scenes.WHOLE,
+        world: scenes.SceneSettings = scenes.ALL_CLASSES,
     ) -> None:
         if not samples and not made:
             raise DatasetError("there is neither a labelled picture nor a made scene to draw from")
         self._made, self._made_share = made, made_share if made else 0.0
-        self._by_source: dict[str, list[Sample]] = {}
+        self._by_source: dict[str, list[LabelledPicture]] = {}
         for sample in samples:
             self._by_source.setdefault(sample.source, []).append(sample)
         self.targets: tuple[str, ...] = world.targets
         self._there: _Able = {target: self._groups(_shows, target) for target in self.targets}
         self._gone: _Able = {target: self._groups(_lacks, target) for target in self.targets}
         self._partly: _Able = {target: self._groups(_lacks_in_parts, target) for target in self.targets}
-        self._scene: Callable[[int], Sample] = lru_cache(maxsize=None)(
-            lambda index: scene_sample(FIRST_SEED + index, world)
+        self._scene: Callable[[int], LabelledPicture] = lru_cache(maxsize=None)(
+            lambda index: make_scene_sample(FIRST_SEED + index, world)
         )
 
     def draw(self, rng: np.random.Generator, target: str, side: int, *, present: bool) -> Crop:
@@ -134,7 +134,7 @@ class Pool:
             present: which of the two.
         """
         sample = self._sample(rng, target, present=present)
-        rule = RULES.get(sample.source, _OTHER)
+        rule = CROP_RULES.get(sample.source, _OTHER)
         length = int(np.exp(rng.uniform(np.log(rule.smallest), np.log(rule.largest + 1))))
         rgb, labels = sample.rgb, _known(sample)
         if min(rgb.shape[:2]) < length:
@@ -161,13 +161,15 @@ class Pool:
                     seen[name, state] += 1.0
         return {key: count / _ESTIMATED_FROM for key, count in seen.items()}
 
-    def _groups(self, fits: Callable[[Sample, str], bool], target: str) -> dict[str, list[Sample]]:
+    def _groups(
+        self, fits: Callable[[LabelledPicture, str], bool], target: str
+    ) -> dict[str, list[LabelledPicture]]:
         able = {
             source: [one for one in group if fits(one, target)] for source, group in self._by_source.items()
         }
         return {source: group for source, group in able.items() if group}
 
-    def _sample(self, rng: np.random.Generator, target: str, *, present: bool) -> Sample:
+    def _sample(self, rng: np.random.Generator, target: str, *, present: bool) -> LabelledPicture:
         groups = self._there[target] if present else self._gone[target]
         if not present and self._partly[target] and rng.random() < _PARTLY_SHARE:
             groups = self._partly[target]
@@ -180,11 +182,11 @@ class Pool:
                 f"no picture {'shows' if present else 'surely lacks'} {target}; add made scenes"
             )
         names = sorted(groups)
-        chances = np.array([RULES.get(name, _OTHER).weight for name in names])
+        chances = np.array([CROP_RULES.get(name, _OTHER).weight for name in names])
         group = groups[names[int(rng.choice(len(names), p=chances / chances.sum()))]]
         return group[int(rng.integers(len(group)))]
 
-    def _made_sample(self, rng: np.random.Generator, target: str, *, present: bool) -> Sample:
+    def _made_sample(self, rng: np.random.Generator, target: str, *, present: bool) -> LabelledPicture:
         """A made scene that shows (or lacks) the target; the last one drawn if it is in none of many."""
         for _ in range(_DRAWS):
             scene = self._scene(int(rng.integers(self._made)))
@@ -193,7 +195,12 @@ class Pool:
         return scene
 
     def _mosaic(
-        self, rng: np.random.Generator, first: Sample, others: Sequence[Sample], rule: Rule, side: int
+        self,
+        rng: np.random.Generator,
+        first: LabelledPicture,
+        others: Sequence[LabelledPicture],
+        rule: CropRule,
+        side: int,
     ) -> tuple[Rgb, dict[str, Labels]]:
         """A picture of ``side`` x ``side`` from one and others of its source, each perhaps mirrored."""
         step = min(first.rgb.shape[:2])
@@ -212,10 +219,10 @@ class Pool:
         return rgb, {target: label for target, label in labels.items() if (label != UNKNOWN).any()}
 
 
-def demo_samples(directory: Path) -> list[Sample]:
+def load_demo_samples(directory: Path) -> list[LabelledPicture]:
     """The training part of the demo's imagery with its weak labels, see :mod:`segwatch.model.train.demo_imagery`."""
     return [
-        Sample(
+        LabelledPicture(
             f"demo-{picture.source}",
             picture.date,
             _DEMO_GSD_M[picture.source],
@@ -223,34 +230,34 @@ def demo_samples(directory: Path) -> list[Sample]:
             {name: mask.astype(np.int8) for name, mask in picture.masks.items()},
             picture.absent,
         )
-        for picture in demo_imagery.load(directory, "train")
+        for picture in demo_imagery.load_pictures(directory, "train")
     ]
 
 
-def scene_sample(seed: int, world: scenes.World) -> Sample:
+def make_scene_sample(seed: int, world: scenes.SceneSettings) -> LabelledPicture:
     """A made scene as a labelled picture."""
-    scene = scenes.make(seed, scenes.SIDE, world)
+    scene = scenes.make_scene(seed, scenes.SCENE_PX, world)
     labels = {name: mask.astype(np.int8) for name, mask in scene.masks.items()}
-    return Sample(MADE, str(seed), float(scene.gsd_m), scene.image, labels, scene.absent)
+    return LabelledPicture(MADE, str(seed), float(scene.gsd_m), scene.image, labels, scene.absent)
 
 
-def _known(sample: Sample) -> dict[str, Labels]:
+def _known(sample: LabelledPicture) -> dict[str, Labels]:
     """Labels of all targets of which something is known."""
     absent = {target: np.full(sample.rgb.shape[:2], ABSENT) for target in sample.absent}
     return {**absent, **sample.labels}
 
 
-def _shows(sample: Sample, target: str) -> bool:
+def _shows(sample: LabelledPicture, target: str) -> bool:
     label = sample.label(target)
     return label is not None and bool((label > 0).mean() >= LEAST_PRESENT)
 
 
-def _lacks(sample: Sample, target: str) -> bool:
+def _lacks(sample: LabelledPicture, target: str) -> bool:
     label = sample.label(target)
     return label is not None and not (label > 0).any() and bool((label == ABSENT).mean() >= ENOUGH_KNOWN)
 
 
-def _lacks_in_parts(sample: Sample, target: str) -> bool:
+def _lacks_in_parts(sample: LabelledPicture, target: str) -> bool:
     """Whether there is room beside the target for a crop without it."""
     label = sample.label(target)
     return label is not None and bool((label > 0).any()) and bool((label == ABSENT).mean() >= _ABSENT_SHARE)
@@ -298,14 +305,16 @@ def _finished(
     return Crop(source, image, {target: turned(label).astype(np.int8) for target, label in labels.items()})
 
 
-def load(root: Path, demo: Path | None, made: int, made_share: float, world: scenes.World) -> Pool:
+def load_pool(
+    root: Path, demo: Path | None, made: int, made_share: float, world: scenes.SceneSettings
+) -> CropPool:
     """The pool of a run: the training places of the labelled sets, the demo's imagery, and made scenes.
 
     Raises:
         DatasetError: if a set cannot be read.
         InputError: if the demo's imagery is missing.
     """
-    samples = labelled_sets.load(root, "train")
+    samples = labelled_sets.load_part(root, "train")
     if demo is not None:
-        samples += demo_samples(demo)
-    return Pool(samples, made, made_share, world)
+        samples += load_demo_samples(demo)
+    return CropPool(samples, made, made_share, world)

@@ -36,7 +36,7 @@ _REFLECTANCE_WHITE = 3000.0  # reflectance 0.3 x 10 000
 
 
 @dataclass(frozen=True)
-class Picture:
+class DemoPicture:
     """One image, or the part of it that belongs to a split."""
 
     source: str
@@ -53,7 +53,7 @@ class Picture:
     """Shortest useful crop, pixels."""
 
 
-def load(directory: Path, split: Split) -> list[Picture]:
+def load_pictures(directory: Path, split: Split) -> list[DemoPicture]:
     """Every picture of a split.
 
     Args:
@@ -72,7 +72,7 @@ def reflectance_to_rgb(bands: Floats) -> NDArray[np.uint8]:
     return np.ascontiguousarray(scaled.transpose(1, 2, 0)).astype(np.uint8)
 
 
-def crop(rng: np.random.Generator, picture: Picture) -> Scene:
+def draw_crop(rng: np.random.Generator, picture: DemoPicture) -> Scene:
     """A random part of a picture, turned, mirrored and lit differently."""
     height, width = picture.rgb.shape[:2]
     largest = min(height, width)
@@ -80,14 +80,14 @@ def crop(rng: np.random.Generator, picture: Picture) -> Scene:
     wide = side if rng.random() < 0.7 else int(rng.integers(side // 2, min(width, side * 2) + 1))
     top, left = int(rng.integers(height - side + 1)), int(rng.integers(max(width - wide, 0) + 1))
     window = (slice(top, top + side), slice(left, left + wide))
-    image = jitter(rng, picture.rgb[window])
+    image = jitter_colours(rng, picture.rgb[window])
     masks = {name: mask[window] for name, mask in picture.masks.items()}
     present = {name: mask for name, mask in masks.items() if mask.mean() > 0.002}
     gone = tuple(name for name, mask in masks.items() if not mask.any())
-    return turn(rng, Scene(image, present, (*picture.absent, *gone)))
+    return turn_randomly(rng, Scene(image, present, (*picture.absent, *gone)))
 
 
-def jitter(rng: np.random.Generator, rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def jitter_colours(rng: np.random.Generator, rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """The same view by another camera under another sun: gain, gamma and colour mixing; unchanged one in four."""
     if rng.random() < 0.25:
         return rgb
@@ -97,7 +97,7 @@ def jitter(rng: np.random.Generator, rgb: NDArray[np.uint8]) -> NDArray[np.uint8
     return np.asarray((lit ** rng.uniform(0.85, 1.2) * 255.0).round(), dtype=np.uint8)
 
 
-def turn(rng: np.random.Generator, scene: Scene) -> Scene:
+def turn_randomly(rng: np.random.Generator, scene: Scene) -> Scene:
     """The scene turned by a multiple of 90 degrees and perhaps mirrored."""
     quarter, mirror = int(rng.integers(4)), bool(rng.integers(2))
 
@@ -134,14 +134,14 @@ def _part(
     mask: NDArray[np.bool_],
     target: str,
     where: tuple[slice, slice],
-) -> Picture:
+) -> DemoPicture:
     # burned ground is absent from all of them; asking for it teaches to deny it always
     absent = ("water",) if source == "slovenia" else ()
     side = {"naip": 160, "chesapeake": 128, "slovenia": 32}[source]
-    return Picture(source, date, rgb[where], {target: mask[where]}, absent, side)
+    return DemoPicture(source, date, rgb[where], {target: mask[where]}, absent, side)
 
 
-def _naip(directory: Path, split: Split) -> list[Picture]:
+def _naip(directory: Path, split: Split) -> list[DemoPicture]:
     """Held out: the date 2017 everywhere, and the east third at every date."""
     pictures = []
     for date, darkest in NAIP_DATES.items():
@@ -160,7 +160,7 @@ def _naip(directory: Path, split: Split) -> list[Picture]:
     return pictures
 
 
-def _chesapeake(directory: Path, split: Split) -> list[Picture]:
+def _chesapeake(directory: Path, split: Split) -> list[DemoPicture]:
     """Held out: the south-west quadrant."""
     bands = _read(directory / "sentinel2-chesapeake" / "s2_l1c_B04B03B02B08_1024.tif")
     mask = _smooth(_index(bands[1], bands[3]) > _CHESAPEAKE_WATER_NDWI, 60)
@@ -170,7 +170,7 @@ def _chesapeake(directory: Path, split: Split) -> list[Picture]:
     return [_part("chesapeake", "", rgb, mask, "water", place) for place in places]
 
 
-def _slovenia(directory: Path, split: Split) -> list[Picture]:
+def _slovenia(directory: Path, split: Split) -> list[DemoPicture]:
     """Held out: the southern third at every date, and all of 2015-09-09."""
     folder = directory / "sentinel2-slovenia"
     mask = _read(folder / "land_use.tif")[0] == _FOREST

@@ -10,7 +10,7 @@ import numpy as np
 from segwatch.model import prompt
 from segwatch.model.train.config import Mix
 
-NOUNS: dict[str, tuple[str, ...]] = {
+TARGET_NOUNS: dict[str, tuple[str, ...]] = {
     "water": (
         "water",
         "water bodies",
@@ -49,7 +49,7 @@ _ORDERS = (
     "{}",
 )
 _QUESTIONS = ("where is the {}?", "where are the {}?", "which parts are {}?", "can you segment the {}?")
-REASONS: dict[str, tuple[str, ...]] = {
+UNNAMED_QUESTIONS: dict[str, tuple[str, ...]] = {
     "water": ("where could a boat go?", "where could one swim?"),
     "forest": ("where could timber be cut?", "where would one walk in the shade of trees?"),
     "field": ("where is food grown?", "where would a farmer work?"),
@@ -64,7 +64,7 @@ _PAIRS = ("{} and the {}", "{} and {}", "{} and also the {}", "{}, then the {}")
 _THREES = ("{}, the {} and the {}", "{}, {} and {}")
 _JOINTS = {2: _PAIRS, 3: _THREES}
 
-SAID = {
+ANSWER_WORDS = {
     "water": "water", "forest": "forest", "field": "fields", "burned": "burned", "building": "buildings",
     "road": "roads", "bare": "bare",
 }  # fmt: skip
@@ -77,7 +77,7 @@ WEIGHTS = {"water": 3.0, "forest": 2.0}
 
 
 @dataclass(frozen=True)
-class Pair:
+class InstructionPair:
     """An instruction, the answer to learn, and the targets in order of the answer's [SEG].
 
     The answer to a target that is absent denies it and has no target, or points at it with an empty mask.
@@ -89,24 +89,24 @@ class Pair:
 
 
 @dataclass(frozen=True)
-class Weights:
+class TargetWeights:
     """How much more often than the others a target is asked for, where it is there and where it is not."""
 
     present: Mapping[str, float]
     absent: Mapping[str, float]
 
 
-PLAIN = Weights(WEIGHTS, WEIGHTS)
+DEFAULT_WEIGHTS = TargetWeights(WEIGHTS, WEIGHTS)
 
 
-def answer(targets: Sequence[str]) -> str:
+def compose_answer(targets: Sequence[str]) -> str:
     """The answer to learn for targets that are pointed at, or for none."""
     if not targets:
         return prompt.NOTHING
-    return f"Sure, it is {' and '.join(f'{SAID[target]} {prompt.SEG}' for target in targets)}."
+    return f"Sure, it is {' and '.join(f'{ANSWER_WORDS[target]} {prompt.SEG}' for target in targets)}."
 
 
-def phrase(rng: np.random.Generator, targets: Sequence[str], unnamed: float = 0.0) -> str:
+def compose_instruction(rng: np.random.Generator, targets: Sequence[str], unnamed: float = 0.0) -> str:
     """One of the phrasings of an instruction for one to three targets.
 
     Args:
@@ -115,9 +115,12 @@ def phrase(rng: np.random.Generator, targets: Sequence[str], unnamed: float = 0.
         unnamed: share of questions that do not name their one target.
     """
     if len(targets) == 1 and unnamed and rng.random() < unnamed:
-        question = str(rng.choice(REASONS[targets[0]]))
+        question = str(rng.choice(UNNAMED_QUESTIONS[targets[0]]))
         return _capital(question) if rng.random() < 0.4 else question
-    names = [str(rng.choice(NOUNS[target])) if rng.random() < 0.7 else NOUNS[target][0] for target in targets]
+    names = [
+        str(rng.choice(TARGET_NOUNS[target])) if rng.random() < 0.7 else TARGET_NOUNS[target][0]
+        for target in targets
+    ]
     what = names[0] if len(names) == 1 else str(rng.choice(_JOINTS[len(names)])).format(*names)
     shape = str(rng.choice(_ORDERS if rng.random() < 0.8 else _QUESTIONS))
     text = shape.format(what)
@@ -128,19 +131,19 @@ def phrase(rng: np.random.Generator, targets: Sequence[str], unnamed: float = 0.
     return text
 
 
-def form_of(instruction: str) -> str:
+def get_form(instruction: str) -> str:
     """ "statement", "question", or "unnamed" for a question that does not name its target."""
-    if instruction.lower() in {question for group in REASONS.values() for question in group}:
+    if instruction.lower() in {question for group in UNNAMED_QUESTIONS.values() for question in group}:
         return "unnamed"
     return "question" if instruction.endswith("?") else "statement"
 
 
-def target_of(instruction: str) -> str:
+def find_target(instruction: str) -> str:
     """The target of an instruction made here for a single one; of several names that fit, the longest."""
     text = instruction.lower()
     names = [
         (name, target)
-        for said in (NOUNS, REASONS)
+        for said in (TARGET_NOUNS, UNNAMED_QUESTIONS)
         for target, group in said.items()
         for name in group
         if name in text
@@ -148,14 +151,14 @@ def target_of(instruction: str) -> str:
     return max(names, key=lambda found: len(found[0]))[1]
 
 
-def pairs(
+def draw_pairs(
     rng: np.random.Generator,
     present: Sequence[str],
     absent: Sequence[str],
     count: int,
     mix: Mix,
-    weights: Weights = PLAIN,
-) -> list[Pair]:
+    weights: TargetWeights = DEFAULT_WEIGHTS,
+) -> list[InstructionPair]:
     """Instructions for one image.
 
     Args:
@@ -181,7 +184,9 @@ def pairs(
             asked = pointed = _chosen(rng, present, some, weights.present)
         else:
             continue
-        made.append(Pair(phrase(rng, asked, mix.unnamed), answer(pointed), pointed))
+        made.append(
+            InstructionPair(compose_instruction(rng, asked, mix.unnamed), compose_answer(pointed), pointed)
+        )
     return made
 
 
@@ -204,13 +209,13 @@ def _capital(text: str) -> str:
     return text[0].upper() + text[1:]
 
 
-def corpus(targets: Sequence[str]) -> list[str]:
+def list_phrases(targets: Sequence[str]) -> list[str]:
     """Every phrasing of some targets once, for the tokenizer."""
     shapes = [*_ORDERS, *_QUESTIONS]
-    names = [name for target in targets for name in NOUNS[target]]
+    names = [name for target in targets for name in TARGET_NOUNS[target]]
     single = [shape.format(name) for shape in shapes for name in names]
     double = [
         joint.format(first, second) for joint in _PAIRS for first in names[:6] for second in names[10:16]
     ]
     capital = [_capital(text) for text in single]
-    return [*single, *capital, *double, *[answer((name,)) for name in targets], prompt.NOTHING]
+    return [*single, *capital, *double, *[compose_answer((name,)) for name in targets], prompt.NOTHING]

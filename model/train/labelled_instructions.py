@@ -9,16 +9,16 @@ from numpy.typing import NDArray
 
 from segwatch.model.errors import DatasetError
 from segwatch.model.train import instructions
-from segwatch.model.train.batches import Asked, Shown
+from segwatch.model.train.batches import InstructedImage, TrainingPair
 from segwatch.model.train.config import Mix
-from segwatch.model.train.crop_pool import Crop, Pool
+from segwatch.model.train.crop_pool import Crop, CropPool
 from segwatch.model.train.labelled_sample import UNKNOWN, Labels
 
 _DRAWS = 100
 
 
-class Labelled:
-    """Crops of a pool with instructions, see :class:`segwatch.model.train.batches.Source`.
+class LabelledSource:
+    """Crops of a pool with instructions, see :class:`segwatch.model.train.batches.InstructionSource`.
 
     Args:
         source: what to draw from.
@@ -26,19 +26,19 @@ class Labelled:
         side: of the crops, pixels.
     """
 
-    def __init__(self, source: Pool, mix: Mix, side: int) -> None:
+    def __init__(self, source: CropPool, mix: Mix, side: int) -> None:
         self._source, self._mix, self._side = source, mix, side
 
     @cached_property
-    def _weights(self) -> instructions.Weights:
+    def _weights(self) -> instructions.TargetWeights:
         """The rarer crops that show (or lack) a target, the more often it is asked for on them."""
         shares = self._source.shares
-        return instructions.Weights(
+        return instructions.TargetWeights(
             {name: 1.0 / share for (name, present), share in shares.items() if present},
             {name: 1.0 / share for (name, present), share in shares.items() if not present},
         )
 
-    def shown(self, rng: np.random.Generator, pairs: int) -> Shown:
+    def shown(self, rng: np.random.Generator, pairs: int) -> InstructedImage:
         """A crop with up to ``pairs`` instructions, at least one.
 
         Raises:
@@ -49,13 +49,13 @@ class Labelled:
             states = {name: crop.state(name) for name in sorted(crop.labels)}
             there = [name for name, state in states.items() if state is True]
             gone = [name for name, state in states.items() if state is False]
-            if made := instructions.pairs(rng, there, gone, pairs, self._mix, self._weights):
-                return Shown(crop.image, [self._asked(crop, pair) for pair in made])
+            if made := instructions.draw_pairs(rng, there, gone, pairs, self._mix, self._weights):
+                return InstructedImage(crop.image, [self._asked(crop, pair) for pair in made])
         raise DatasetError(f"{_DRAWS} crops in a row have no target that is surely there or surely not")
 
-    def _asked(self, crop: Crop, pair: instructions.Pair) -> Asked:
+    def _asked(self, crop: Crop, pair: instructions.InstructionPair) -> TrainingPair:
         labels = [_at(crop.labels[name], self._side) for name in pair.targets]
-        return Asked(
+        return TrainingPair(
             pair.instruction,
             pair.answer,
             tuple(np.asarray(label > 0) for label in labels),

@@ -15,7 +15,7 @@ PRESENT, ABSENT, UNKNOWN = np.int8(1), np.int8(0), np.int8(-1)
 
 
 @dataclass(frozen=True)
-class Sample:
+class LabelledPicture:
     """One labelled picture."""
 
     source: str

@@ -23,15 +23,15 @@ from PIL.ImageDraw import Draw
 
 from segwatch.model.errors import DatasetError
 from segwatch.model.train import archive
-from segwatch.model.train.labelled_sample import ABSENT, PRESENT, UNKNOWN, Labels, Rgb, Sample
+from segwatch.model.train.labelled_sample import ABSENT, PRESENT, UNKNOWN, LabelledPicture, Labels, Rgb
 
-Part = Literal["train", "calibrate", "judge"]
+PlacePart = Literal["train", "calibrate", "judge"]
 """What a place is used for, and nothing else: learning, fitting the presence head's calibration, or measuring."""
 
 _ONE_IN_JUDGES = 5
 _ONE_IN_CALIBRATES = 8  # of the places that do not judge
 #: Towns, and the few sharp pictures of mixed origin, by name: shares of so few by chance would be all or nothing.
-_NAMED: dict[str, Part] = {
+_NAMED: dict[str, PlacePart] = {
     "kampala": "judge",
     "massachusetts_22978945_15": "judge",
     "bakerlake_nb/nb_2of2": "judge",
@@ -57,12 +57,12 @@ _EUROSAT: dict[str, tuple[str | None, tuple[str, ...]]] = {
 }
 
 
-def load(root: Path, part: Part) -> list[Sample]:
+def load_part(root: Path, part: PlacePart) -> list[LabelledPicture]:
     """Samples of one part of the places, see :func:`load_all`."""
-    return [sample for sample in load_all(root) if part_of(sample.place) == part]
+    return [sample for sample in load_all(root) if get_part(sample.place) == part]
 
 
-def load_all(root: Path) -> Iterator[Sample]:
+def load_all(root: Path) -> Iterator[LabelledPicture]:
     """Samples of all sets below a folder, or of an archive of them.
 
     Raises
@@ -71,7 +71,7 @@ def load_all(root: Path) -> Iterator[Sample]:
         A file is missing or has another form, by path.
     """
     if root.is_file():
-        yield from archive.unpack(root)
+        yield from archive.read_archive(root)
         return
     for name in _READERS:
         if not (root / name).is_dir():
@@ -82,7 +82,7 @@ def load_all(root: Path) -> Iterator[Sample]:
         yield from read(root / name)
 
 
-def part_of(place: str) -> Part:
+def get_part(place: str) -> PlacePart:
     """What a place is used for, by the digest of its name; in the two sets of few places by the name itself."""
     if place in _NAMED:
         return _NAMED[place]
@@ -97,16 +97,16 @@ def _rows(folder: Path) -> Iterator[dict[str, str]]:
         yield from csv.DictReader(stream)
 
 
-def _forest(folder: Path) -> Iterator[Sample]:
+def _forest(folder: Path) -> Iterator[LabelledPicture]:
     for row in _rows(folder):
         rgb = _stretched(_bands(folder / row["image"])[:3])
         mask = _gray(folder / row["label"])[: rgb.shape[0], : rgb.shape[1]]
         rgb = rgb[: mask.shape[0], : mask.shape[1]]
         labels = _of(mask, present=mask == 1, absent=mask == 2)
-        yield Sample("amazon-forest", row["place"], 10.0, rgb, {"forest": labels})
+        yield LabelledPicture("amazon-forest", row["place"], 10.0, rgb, {"forest": labels})
 
 
-def _buildings_mixed(folder: Path) -> Iterator[Sample]:
+def _buildings_mixed(folder: Path) -> Iterator[LabelledPicture]:
     for row in _rows(folder):
         bands = _bands(folder / row["image"])
         rgb = _as_bytes(bands[:3]) if bands.dtype == np.uint8 else _stretched(bands[:3])
@@ -123,29 +123,31 @@ def _buildings_mixed(folder: Path) -> Iterator[Sample]:
         place = row["place"]
         if place == "bakerlake_nb":
             place = f"{place}/{Path(row['image']).stem}"  # halves of one town, the only roads and waters this sharp
-        yield Sample("buildings-mixed", place, gsd_m, rgb, labels, ("burned",))
+        yield LabelledPicture("buildings-mixed", place, gsd_m, rgb, labels, ("burned",))
 
 
-def _buildings_oam(folder: Path) -> Iterator[Sample]:
+def _buildings_oam(folder: Path) -> Iterator[LabelledPicture]:
     for row in _rows(folder):
         rgb = _as_bytes(_bands(folder / row["image"])[:3])
         mask = _gray(folder / row["label"])
         labels = {"building": _of(mask, present=mask != 0, absent=mask == 0)}
         gsd_m = 0.3 if row["place"] == "banepa" else 0.15
-        yield Sample("buildings-oam", row["place"], gsd_m, rgb, labels, ("burned",))
+        yield LabelledPicture("buildings-oam", row["place"], gsd_m, rgb, labels, ("burned",))
 
 
-def _burned(folder: Path) -> Iterator[Sample]:
+def _burned(folder: Path) -> Iterator[LabelledPicture]:
     for row in _rows(folder):
         mask = _gray(folder / row["label"])
         contrast = float(row["contrast"].partition("=")[2] or 0)
         after = _rendered(folder / row["image"], row["note"])
         if contrast >= _LEAST_BURN_CONTRAST:
             labels = {"burned": _of(mask, present=mask == 1, absent=mask == 0)}
-            yield Sample("burned-s2", row["place"], 20.0, after, labels, ("building",))
+            yield LabelledPicture("burned-s2", row["place"], 20.0, after, labels, ("building",))
         before = folder / row["image"].replace("post_fire", "pre_fire")
         if before.exists():
-            yield Sample("burned-s2", row["place"], 20.0, _rendered(before, row["note"]), {}, ("burned",))
+            yield LabelledPicture(
+                "burned-s2", row["place"], 20.0, _rendered(before, row["note"]), {}, ("burned",)
+            )
 
 
 def _rendered(path: Path, note: str) -> Rgb:
@@ -156,15 +158,15 @@ def _rendered(path: Path, note: str) -> Rgb:
     return _as_bytes(bands[:3])
 
 
-def _eurosat(folder: Path) -> Iterator[Sample]:
+def _eurosat(folder: Path) -> Iterator[LabelledPicture]:
     for kind, (present, absent) in _EUROSAT.items():
         for file in sorted((folder / kind).glob("*.jpg")):
             rgb = np.asarray(Image.open(file).convert("RGB"))
             labels = {present: np.ones(rgb.shape[:2], np.int8)} if present else {}
-            yield Sample(f"eurosat-{kind}", file.stem, 10.0, rgb, labels, absent)
+            yield LabelledPicture(f"eurosat-{kind}", file.stem, 10.0, rgb, labels, absent)
 
 
-def _fields(folder: Path) -> Iterator[Sample]:
+def _fields(folder: Path) -> Iterator[LabelledPicture]:
     notes = json.loads((folder / "annotations.json").read_text(encoding="utf-8"))
     shapes = {Path(one["filename"]).name: one["regions"] for one in notes.values()}
     for row in _rows(folder):
@@ -173,7 +175,7 @@ def _fields(folder: Path) -> Iterator[Sample]:
         for region in _regions(shapes[Path(row["image"]).name]):
             Draw(canvas).polygon(region, fill=1)
         labels = {"field": np.asarray(canvas).astype(np.int8)}
-        yield Sample("fields-naip", row["place"], 1.5, rgb, labels, ("burned",))
+        yield LabelledPicture("fields-naip", row["place"], 1.5, rgb, labels, ("burned",))
 
 
 def _regions(found: Any) -> Iterator[list[tuple[float, float]]]:
@@ -184,7 +186,7 @@ def _regions(found: Any) -> Iterator[list[tuple[float, float]]]:
             yield list(zip(shape["all_points_x"], shape["all_points_y"], strict=True))
 
 
-def _floods(folder: Path) -> Iterator[Sample]:
+def _floods(folder: Path) -> Iterator[LabelledPicture]:
     for row in _rows(folder):
         bands = _bands(folder / row["image"]).astype(np.float32)
         drawn = _gray(folder / row["label"]) == 1
@@ -196,10 +198,10 @@ def _floods(folder: Path) -> Iterator[Sample]:
             # flooded land is not what the yearly map says it is
             labels[target] = _of(cover, present=there & ~drawn, absent=~there & ~unsure)
         rgb = _as_bytes(np.clip(bands[[3, 2, 1]] / _WHITE_REFLECTANCE * 255.0, 0, 255).round())
-        yield Sample("flood-water-s2", row["place"], 30.0, rgb, labels, ("burned",))
+        yield LabelledPicture("flood-water-s2", row["place"], 30.0, rgb, labels, ("burned",))
 
 
-_READERS: dict[str, Callable[[Path], Iterator[Sample]]] = {
+_READERS: dict[str, Callable[[Path], Iterator[LabelledPicture]]] = {
     "amazon-forest": _forest,
     "buildings-mixed": _buildings_mixed,
     "buildings-oam": _buildings_oam,

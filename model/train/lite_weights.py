@@ -20,7 +20,7 @@ HOW_TO_GET = (
 )
 
 
-def find(file: Path | None) -> Path:
+def find_weights(file: Path | None) -> Path:
     """The file given, or the one in the installed package.
 
     Raises:
@@ -36,7 +36,7 @@ def find(file: Path | None) -> Path:
     return file
 
 
-def load_into(encoder: LiteEncoder, file: Path) -> None:
+def load_encoder_weights(encoder: LiteEncoder, file: Path) -> None:
     """Fill an encoder; nothing in the file is executed.
 
     Raises:

@@ -22,22 +22,22 @@ from accelerate.utils import DistributedDataParallelKwargs
 from torch import Tensor, nn
 
 from segwatch.model.errors import CheckpointError
-from segwatch.model.language import RowProbe
+from segwatch.model.language import AttentionProbe
 from segwatch.model.segearth import SegEarthR2
-from segwatch.model.splice import spliced_labels
+from segwatch.model.splice import splice_labels
 from segwatch.model.train import batches
 from segwatch.model.train.config import Optimizer, TrainConfig
 from segwatch.model.train.losses import (
-    attention_loss,
-    language_loss,
-    point_losses,
+    compute_attention_loss,
+    compute_language_loss,
+    compute_point_losses,
     sample_points,
 )
 
 _log = logging.getLogger(__name__)
 
-STATE = "training.pt"
-LOSSES = "losses.jsonl"
+STATE_FILE = "training.pt"
+LOSSES_FILE = "losses.jsonl"
 
 
 @dataclass
@@ -52,7 +52,7 @@ class Progress:
         return min(self.step / config.steps, 1.0)
 
 
-class Objective(nn.Module):
+class TrainingObjective(nn.Module):
     """The model and its losses as one forward pass, which is what gradients are shared over."""
 
     def __init__(self, model: SegEarthR2) -> None:
@@ -70,10 +70,10 @@ class Objective(nn.Module):
         ids = [example.input_ids for example in batch.ids]
         spliced = model.splice(ids, tokens, [example.refer_ids for example in batch.ids])
         counts, pair, position = model.targets(ids, spliced, [example.answer_start for example in batch.ids])
-        probe = RowProbe(pair, position, spliced.image_start, model.config.num_image_tokens)
+        probe = AttentionProbe(pair, position, spliced.image_start, model.config.num_image_tokens)
         hidden, _ = model.language(spliced.embeds, probe=probe if len(pair) else None)
-        labels = spliced_labels([example.labels for example in batch.ids], spliced)
-        words = language_loss(model.language.lm_head(hidden), labels)
+        labels = splice_labels([example.labels for example in batch.ids], spliced)
+        words = compute_language_loss(model.language.lm_head(hidden), labels)
         if not len(pair):
             zero = words * 0.0
             return {
@@ -91,13 +91,17 @@ class Objective(nn.Module):
         )
         generator = torch.Generator().manual_seed(seed)
         pairs = [
-            point_losses(logits, batch.masks, sample_points(logits, num_points, generator), batch.known)
+            compute_point_losses(
+                logits, batch.masks, sample_points(logits, num_points, generator), batch.known
+            )
             for logits in decoded.masks
         ]
         return {
             "cross_entropy": torch.stack([value for value, _ in pairs]).sum(),
             "dice": torch.stack([value for _, value in pairs]).sum(),
-            "attention": torch.stack([attention_loss(rows, batch.grids) for rows in probe.rows]).sum(),
+            "attention": torch.stack(
+                [compute_attention_loss(rows, batch.grids) for rows in probe.rows]
+            ).sum(),
             "language": words,
             "presence": words * 0.0
             if decoded.presence is None
@@ -105,7 +109,7 @@ class Objective(nn.Module):
         }
 
 
-def learning_rate(config: Optimizer, progress: Progress) -> float:
+def compute_learning_rate(config: Optimizer, progress: Progress) -> float:
     """Linear warm-up, then half a cosine down to 2 %."""
     warm = min((progress.step + 1) / max(config.warmup_steps, 1), 1.0)
     gone = min(progress.step / (config.decay_steps or config.steps), 1.0)
@@ -120,7 +124,7 @@ class Trainer:
         self,
         model: SegEarthR2,
         tokenizer: Any,
-        source: batches.Source,
+        source: batches.InstructionSource,
         config: TrainConfig,
         accelerator: Accelerator,
     ) -> None:
@@ -139,7 +143,7 @@ class Trainer:
 
     def losses(self) -> nn.Module:
         """What gradients are of: called with a batch, a number of points and a seed, it gives unweighted losses."""
-        return Objective(self.model)
+        return TrainingObjective(self.model)
 
     def groups(self) -> list[dict[str, Any]]:
         """Weights that learn; a group's ``share`` is its learning rate relative to the run's."""
@@ -153,7 +157,7 @@ class Trainer:
             number: of the pass, counted over all processes.
             size: side of the mask view, pixels.
         """
-        return batches.build(
+        return batches.build_batch(
             self.source,
             self.tokenizer,
             self.model.config,
@@ -168,7 +172,7 @@ class Trainer:
         """One optimizer step; the mean of the losses that its passes saw."""
         config, begun = self.config.optimizer, time.monotonic()
         for group in self.optimizer.param_groups:
-            group["lr"] = group["share"] * learning_rate(config, self.progress)
+            group["lr"] = group["share"] * compute_learning_rate(config, self.progress)
         seen = [self._pass(number) for number in range(config.accumulate)]
         mean = self.accelerator.reduce(torch.stack(seen).mean(dim=0), reduction="mean")
         self.progress.step += 1
@@ -230,7 +234,7 @@ class Trainer:
         """Everything a resumed run needs, whole or not at all, in a file that loads with ``weights_only``."""
         folder = self.config.run.state
         folder.mkdir(parents=True, exist_ok=True)
-        partial = folder / f"{STATE}.partial"
+        partial = folder / f"{STATE_FILE}.partial"
         scaler = self.accelerator.scaler
         torch.save(
             {
@@ -244,7 +248,7 @@ class Trainer:
             },
             partial,
         )
-        os.replace(partial, folder / STATE)
+        os.replace(partial, folder / STATE_FILE)
 
     def resume(self) -> None:
         """Go on from what :meth:`save` wrote.
@@ -252,9 +256,9 @@ class Trainer:
         Raises:
             CheckpointError: if there is nothing, or it belongs to a run that learns something else.
         """
-        file = self.config.run.state / STATE
+        file = self.config.run.state / STATE_FILE
         if not file.exists():
-            raise CheckpointError(f"{self.config.run.state} holds no {STATE}; start anew")
+            raise CheckpointError(f"{self.config.run.state} holds no {STATE_FILE}; start anew")
         state = torch.load(file, map_location=self.accelerator.device, weights_only=True)
         theirs, ours = json.loads(state["learned"]), self._learned()
         if other := sorted(key for key in {*theirs, *ours} if theirs.get(key) != ours.get(key)):
@@ -319,12 +323,12 @@ class Trainer:
             return
         self.config.run.state.mkdir(parents=True, exist_ok=True)
         row = json.dumps({"step": self.progress.step, **seen})
-        with (self.config.run.state / LOSSES).open("a", encoding="utf-8") as stream:
+        with (self.config.run.state / LOSSES_FILE).open("a", encoding="utf-8") as stream:
             stream.write(row + "\n")
 
     def _forget_later_losses(self) -> None:
         """Steps after the last save will be done again."""
-        file = self.config.run.state / LOSSES
+        file = self.config.run.state / LOSSES_FILE
         if not file.exists():
             return
         rows = [row for row in file.read_text(encoding="utf-8").splitlines() if row.endswith("}")]
@@ -332,7 +336,7 @@ class Trainer:
         file.write_text("".join(f"{row}\n" for row in kept), encoding="utf-8")
 
 
-def accelerator_for(config: TrainConfig) -> Accelerator:
+def make_accelerator(config: TrainConfig) -> Accelerator:
     """Device, precision, processes and accumulation of a run."""
     return Accelerator(
         cpu=config.run.device == "cpu",

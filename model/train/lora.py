@@ -19,7 +19,7 @@ _ADAPTER = "default"
 _TARGETS = ["q_proj", "k_proj", "v_proj", "dense", "fc1", "fc2"]
 
 
-def add(model: SegEarthR2, config: Lora) -> None:
+def add_adapters(model: SegEarthR2, config: Lora) -> None:
     """Put adapters on every layer of the language model.
 
     Of the language half only adapters, embedding, head and projector learn; the vision tower does not. The
@@ -36,7 +36,7 @@ def add(model: SegEarthR2, config: Lora) -> None:
 
 
 @torch.no_grad()
-def merged_state(model: SegEarthR2) -> dict[str, Tensor]:
+def merge_adapters(model: SegEarthR2) -> dict[str, Tensor]:
     """Weights under the names of a model without adapters, each adapter added to its layer, on the CPU there."""
     state: dict[str, Tensor] = dict(model.state_dict())
     for name, module in model.named_modules():

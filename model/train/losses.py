@@ -19,7 +19,7 @@ _ATTENTION_EPSILON = 1e-8
 _REFERENCE_SIDE = 800  # masks pass through this side on their way to the attention grid
 
 
-def attention_grid(masks: Tensor, side: int = 27) -> Tensor:
+def make_attention_grid(masks: Tensor, side: int = 27) -> Tensor:
     """Cells of the image-token grid that a mask touches.
 
     Args:
@@ -36,7 +36,7 @@ def attention_grid(masks: Tensor, side: int = 27) -> Tensor:
     return (at_tokens[:, 0] > 0).float()
 
 
-def attention_loss(attn_rows: Tensor, gt_grid: Tensor) -> Tensor:
+def compute_attention_loss(attn_rows: Tensor, gt_grid: Tensor) -> Tensor:
     """Spatial attention supervision of one language layer.
 
     Args:
@@ -93,7 +93,7 @@ def sample_points(logits: Tensor, num_points: int, generator: torch.Generator | 
     return torch.cat([chosen, rest], dim=1)
 
 
-def point_losses(
+def compute_point_losses(
     logits: Tensor, masks: Tensor, points: Tensor, known: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
     """Sigmoid cross-entropy and dice at given points.
@@ -124,7 +124,7 @@ def point_losses(
     return cross_entropy.mean(), dice.mean()
 
 
-def language_loss(logits: Tensor, labels: Tensor) -> Tensor:
+def compute_language_loss(logits: Tensor, labels: Tensor) -> Tensor:
     """Next-token cross-entropy over the positions whose label counts.
 
     Args:

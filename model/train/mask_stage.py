@@ -26,7 +26,7 @@ from segwatch.model.train import crop_pool, lite_weights, query_bank, scenes
 from segwatch.model.train.config import TrainConfig
 from segwatch.model.train.labelled_sample import UNKNOWN, Labels
 from segwatch.model.train.loop import Trainer
-from segwatch.model.train.prefetch import Ahead
+from segwatch.model.train.prefetch import Prefetcher
 
 _EARLIER = 0.4  # weight of the predictions before the last
 _EMPTY_DICE = 0.35  # weight of the dice loss where the target is absent
@@ -34,7 +34,7 @@ _BANK_PICTURES = 12
 
 
 @dataclass(frozen=True)
-class Shown:
+class CropBatch:
     """B crops with T targets in order of crop; made in any process."""
 
     images: Tensor
@@ -55,12 +55,12 @@ class Shown:
 
 @dataclass(frozen=True)
 class MaskBatch:
-    """:class:`Shown` with its queries, ready for the objective."""
+    """:class:`CropBatch` with its queries, ready for the objective."""
 
     images: Tensor
     """(B, 3, S, S) float32 mask views, normalised."""
     counts: tuple[int, ...]
-    """As of :class:`Shown`, and so the other three."""
+    """As of :class:`CropBatch`, and so the other three."""
     queries: Tensor
     """(T, width)."""
     covered: Tensor
@@ -79,9 +79,9 @@ class MaskBatch:
         )
 
 
-def shown(
-    source: crop_pool.Pool, *, seed: int, step: int, images: int, targets: float, phrases: int, size: int
-) -> Shown:
+def draw_crops(
+    source: crop_pool.CropPool, *, seed: int, step: int, images: int, targets: float, phrases: int, size: int
+) -> CropBatch:
     """The crops of a step; the same arguments always give the same ones.
 
     Args:
@@ -101,7 +101,7 @@ def shown(
             drawn.append((crop, names))
     asked = [(crop, name) for crop, names in drawn for name in names]
     cells = [_cells(crop.labels[name], size // 4) for crop, name in asked]
-    return Shown(
+    return CropBatch(
         images=torch.stack([torch.from_numpy(crop.image.copy()).permute(2, 0, 1) for crop, _ in drawn]),
         counts=tuple(len(names) for _, names in drawn),
         targets=tuple(name for _, name in asked),
@@ -113,7 +113,7 @@ def shown(
 
 
 def _drawn(
-    rng: np.random.Generator, source: crop_pool.Pool, count: float, size: int
+    rng: np.random.Generator, source: crop_pool.CropPool, count: float, size: int
 ) -> tuple[crop_pool.Crop, list[str]]:
     """A crop, and about ``count`` targets that are surely there or surely absent.
 
@@ -149,7 +149,7 @@ class MaskObjective(nn.Module):
         """Unweighted losses over all labelled cells; points and seed are for objectives that sample."""
         pixels = self.model.pixel_features(batch.images)
         decoded = self.model.decode_targets(pixels, batch.queries, batch.counts)
-        parts = [cell_losses(masks.float(), batch) for masks in decoded.masks]
+        parts = [compute_cell_losses(masks.float(), batch) for masks in decoded.masks]
         weights = [_EARLIER] * (len(parts) - 1) + [1.0]
         cross_entropy, dice = (
             torch.stack([weight * part[which] for weight, part in zip(weights, parts, strict=True)]).sum()
@@ -168,7 +168,7 @@ class MaskObjective(nn.Module):
         }
 
 
-def cell_losses(logits: Tensor, batch: MaskBatch) -> tuple[Tensor, Tensor]:
+def compute_cell_losses(logits: Tensor, batch: MaskBatch) -> tuple[Tensor, Tensor]:
     """Cross-entropy and dice of (T, S / 4, S / 4) logits, means over targets; unlabelled cells count in neither."""
     covered, known = batch.covered, batch.known
     each = F.binary_cross_entropy_with_logits(logits, covered, reduction="none") * known
@@ -192,8 +192,8 @@ class MaskTrainer(Trainer):
         assert config.masks is not None  # noqa: S101 - what this class is for
         self.masks = config.masks
         super().__init__(model, tokenizer, _NoInstructions(), config, accelerator)
-        self._coming = Ahead(
-            Draw(config, model.config.image_size), self.masks.workers, accelerator.num_processes
+        self._coming = Prefetcher(
+            CropMaker(config, model.config.image_size), self.masks.workers, accelerator.num_processes
         )
         self._bank = self._queries()
 
@@ -221,7 +221,7 @@ class MaskTrainer(Trainer):
         found = self._coming.get(number)
         queries = [self._bank[name][pick] for name, pick in zip(found.targets, found.picks, strict=True)]
         return MaskBatch(
-            images=processor.as_mask_view(found.images),
+            images=processor.normalise_mask_view(found.images),
             counts=found.counts,
             queries=torch.stack(queries),
             covered=found.covered,
@@ -229,13 +229,13 @@ class MaskTrainer(Trainer):
             present=found.present,
         )
 
-    def _queries(self) -> query_bank.Bank:
+    def _queries(self) -> query_bank.QueryBank:
         """The bank: the earlier start's if there was one."""
         settings = self.config.run
-        file = settings.state / query_bank.FILE
+        file = settings.state / query_bank.BANK_FILE
         if not file.exists() and self.accelerator.is_main_process:
-            pictures = processor_pictures(self._coming.make.pool())
-            made = query_bank.queries(
+            pictures = draw_bank_pictures(self._coming.make.pool())
+            made = query_bank.compute_bank(
                 self.model,
                 self.tokenizer,
                 self.config.data.targets,
@@ -243,41 +243,46 @@ class MaskTrainer(Trainer):
                 self.masks.phrases,
                 settings.seed,
             )
-            query_bank.keep({name: value.cpu() for name, value in made.items()}, file)
+            query_bank.save_bank({name: value.cpu() for name, value in made.items()}, file)
         self.accelerator.wait_for_everyone()
-        return query_bank.kept(file)
+        return query_bank.load_bank(file)
 
 
-def processor_pictures(source: crop_pool.Pool) -> Sequence[Any]:
+def draw_bank_pictures(source: crop_pool.CropPool) -> Sequence[Any]:
     """Pictures that the bank's questions are asked on."""
     rng = np.random.default_rng(0)
     names = [source.targets[index % len(source.targets)] for index in range(_BANK_PICTURES)]
     return [
-        source.draw(rng, name, scenes.SIDE, present=bool(index % 2)).image for index, name in enumerate(names)
+        source.draw(rng, name, scenes.SCENE_PX, present=bool(index % 2)).image
+        for index, name in enumerate(names)
     ]
 
 
-class Draw:
+class CropMaker:
     """Makes the crops of a pass; each process that does so reads the pictures itself, once."""
 
     def __init__(self, config: TrainConfig, size: int) -> None:
         self._config, self._size = config, size
-        self._pool: crop_pool.Pool | None = None
+        self._pool: crop_pool.CropPool | None = None
 
-    def pool(self) -> crop_pool.Pool:
+    def pool(self) -> crop_pool.CropPool:
         """What is drawn from."""
         if self._pool is None:
             data = self._config.data
-            self._pool = crop_pool.load(
-                data.root, data.demo, data.scenes, data.made_share, scenes.World(data.targets, data.gsd_m)
+            self._pool = crop_pool.load_pool(
+                data.root,
+                data.demo,
+                data.scenes,
+                data.made_share,
+                scenes.SceneSettings(data.targets, data.gsd_m),
             )
         return self._pool
 
-    def __call__(self, number: int) -> Shown:
+    def __call__(self, number: int) -> CropBatch:
         """The crops of a pass."""
         config = self._config
         assert config.masks is not None  # noqa: S101 - see MaskTrainer
-        return shown(
+        return draw_crops(
             self.pool(),
             seed=config.run.seed,
             step=number,
@@ -295,7 +300,7 @@ class _NoInstructions:
         raise NotImplementedError
 
 
-def first(config: TrainConfig, *, resuming: bool) -> tuple[SegEarthR2, PreTrainedTokenizerBase]:
+def load_start_model(config: TrainConfig, *, resuming: bool) -> tuple[SegEarthR2, PreTrainedTokenizerBase]:
     """A model with the language half of ``start.checkpoint`` (by default the shipped model's), frozen.
 
     Its mask branch is the checkpoint's where that has a lite0 encoder and a presence head, else begins anew from the
@@ -304,21 +309,23 @@ def first(config: TrainConfig, *, resuming: bool) -> tuple[SegEarthR2, PreTraine
     Raises:
         CheckpointError: if the first weights do not fit or are missing.
     """
-    start = pretrained.from_pretrained(config.start.checkpoint or model_version.TINY, "cpu")
+    start = pretrained.load_pretrained(config.start.checkpoint or model_version.TINY, "cpu")
     model = start.model
     if model.config.mask_encoder != "lite0" or model.presence is None:
-        model = _renewed(start.model, renewed_config(start.model.config, len(config.data.targets)))
+        model = _renewed(start.model, make_lite_config(start.model.config, len(config.data.targets)))
         assert config.masks is not None  # noqa: S101 - what this stage is for
         assert isinstance(model.mask_encoder, LiteEncoder)  # noqa: S101
         if not resuming:
-            lite_weights.load_into(model.mask_encoder, lite_weights.find(config.masks.encoder))
+            lite_weights.load_encoder_weights(
+                model.mask_encoder, lite_weights.find_weights(config.masks.encoder)
+            )
     model.requires_grad_(False)
     for part in model.mask_half:
         part.requires_grad_(part is not model.query_projector)
     return model, start.tokenizer
 
 
-def renewed_config(config: SegEarthConfig, targets: int) -> SegEarthConfig:
+def make_lite_config(config: SegEarthConfig, targets: int) -> SegEarthConfig:
     """The same dimensions with a lite0 mask encoder and a presence head."""
     return replace(config, mask_encoder="lite0", presence_targets=targets)
 

@@ -18,14 +18,14 @@ from torch import Tensor, nn
 from segwatch.model import processor
 from segwatch.model.segearth import SegEarthR2
 from segwatch.model.train import batches
-from segwatch.model.train.losses import point_losses, sample_points
+from segwatch.model.train.losses import compute_point_losses, sample_points
 from segwatch.model.train.scenes import Scene
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class PixelsConfig:
+class PixelStageConfig:
     """The stage's length and pace."""
 
     seed: int = 7
@@ -38,11 +38,11 @@ class PixelsConfig:
     """Weight of the loss over all cells of the finest feature map."""
 
 
-def train(
+def train_pixel_stage(
     model: SegEarthR2,
-    material: batches.Material,
+    material: batches.SceneSource,
     targets: Sequence[str],
-    config: PixelsConfig,
+    config: PixelStageConfig,
     known: Tensor | None = None,
 ) -> Tensor:
     """Teach the mask branch to tell the targets apart, on mask views of half the side.
@@ -90,13 +90,15 @@ def _loss(
     targets: Sequence[str],
     queries: nn.Embedding,
     heads: nn.Conv2d,
-    config: PixelsConfig,
+    config: PixelStageConfig,
     generator: torch.Generator,
     *,
     empty: bool,
 ) -> Tensor:
     size = model.config.image_size // 2
-    pixels = model.pixel_features(torch.stack([processor.mask_view(scene.image, size) for scene in drawn]))
+    pixels = model.pixel_features(
+        torch.stack([processor.make_mask_view(scene.image, size) for scene in drawn])
+    )
     dense = heads(pixels.mask_features)
     target, masks, counts = [], [], [0] * len(drawn)
     cells = dense.new_zeros(())
@@ -105,7 +107,7 @@ def _loss(
             if name not in scene.masks and name not in scene.absent:
                 continue  # not labelled there
             there = scene.masks.get(name, np.zeros(scene.image.shape[:2], dtype=np.bool_))
-            mask = batches.mask_in_view(torch.from_numpy(there).float(), size)
+            mask = batches.resize_mask_to_view(torch.from_numpy(there).float(), size)
             cells = cells + F.binary_cross_entropy_with_logits(dense[index, code], mask)
             if name in scene.masks or empty:
                 counts[index] += 1
@@ -116,6 +118,6 @@ def _loss(
         predictions = model.decode(pixels, queries(torch.tensor(target)), counts)
         truth = torch.stack(masks)
         for logits in predictions:
-            parts = point_losses(logits, truth, sample_points(logits, config.num_points, generator))
+            parts = compute_point_losses(logits, truth, sample_points(logits, config.num_points, generator))
             total = total + 2.0 * (parts[0] + parts[1])
     return total

@@ -14,18 +14,18 @@ T_co = TypeVar("T_co", covariant=True)
 _DEPTH = 3  # batches a worker makes ahead
 
 
-class Make(Protocol[T_co]):
+class BatchMaker(Protocol[T_co]):
     """Makes the batch of a pass; goes to other processes before its first call."""
 
     def __call__(self, number: int, /) -> T_co:
         """The batch of a pass: always the same for the same number."""
 
 
-M = TypeVar("M", bound=Make[Any])
+M = TypeVar("M", bound=BatchMaker[Any])
 _maker: Callable[[int], Any]
 
 
-class Ahead(Generic[M]):
+class Prefetcher(Generic[M]):
     """Batches by number, made here or by workers while others are used.
 
     Args:

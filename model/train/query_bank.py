@@ -19,21 +19,21 @@ from segwatch.model import processor, prompt
 from segwatch.model.segearth import SegEarthR2
 from segwatch.model.train import instructions
 
-FILE = "queries.safetensors"
+BANK_FILE = "queries.safetensors"
 _UNNAMED = 0.05  # share of questions that do not name their target
-Bank = dict[str, Tensor]
+QueryBank = dict[str, Tensor]
 """Target -> (phrases, width)."""
 
 
 @torch.no_grad()
-def queries(
+def compute_bank(
     model: SegEarthR2,
     tokenizer: Any,
     targets: Sequence[str],
     pictures: Sequence[NDArray[np.uint8]],
     phrases: int,
     seed: int,
-) -> Bank:
+) -> QueryBank:
     """Queries of ``phrases`` instructions for each target, each asked on one of the pictures.
 
     Args:
@@ -45,12 +45,18 @@ def queries(
         seed: of the choice of words.
     """
     rng = np.random.default_rng((seed, 3))
-    views = [processor.language_view(picture, model.config.siglip.image_size) for picture in pictures]
+    views = [processor.make_language_view(picture, model.config.siglip.image_size) for picture in pictures]
     tokens = model.image_tokens(torch.stack(views))
     return {
         target: torch.stack(
             [
-                _asked(model, tokenizer, instructions.phrase(rng, (target,), _UNNAMED), target, token)
+                _asked(
+                    model,
+                    tokenizer,
+                    instructions.compose_instruction(rng, (target,), _UNNAMED),
+                    target,
+                    token,
+                )
                 for _, token in zip(range(phrases), _around(tokens), strict=False)
             ]
         )
@@ -58,12 +64,12 @@ def queries(
     }
 
 
-def kept(file: Path) -> Bank:
+def load_bank(file: Path) -> QueryBank:
     """The bank that an earlier start of the run saved."""
     return load_file(file)
 
 
-def keep(bank: Bank, file: Path) -> None:
+def save_bank(bank: QueryBank, file: Path) -> None:
     """Save a bank: resumed on another machine, a run shall see the very same queries."""
     file.parent.mkdir(parents=True, exist_ok=True)
     save_file({target: value.contiguous() for target, value in bank.items()}, file)
@@ -76,7 +82,7 @@ def _around(tokens: Tensor) -> Any:
 
 def _asked(model: SegEarthR2, tokenizer: Any, text: str, target: str, token: Tensor) -> Tensor:
     """(width,) query of the answer's [SEG]."""
-    example = prompt.training_ids(tokenizer, text, instructions.answer((target,)), "ask")
+    example = prompt.tokenize_example(tokenizer, text, instructions.compose_answer((target,)), "ask")
     spliced = model.splice([example.input_ids], token[None], [example.refer_ids])
     _, batch, position = model.targets([example.input_ids], spliced, [example.answer_start])
     hidden, _ = model.language(spliced.embeds)

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import fft, ndimage
 
-SIDE = 256
+SCENE_PX = 256
 Target = Literal["water", "forest", "field", "burned", "building", "road", "bare"]
 TARGETS: tuple[Target, ...] = get_args(Target)
 """Classes that can be asked for."""
@@ -105,7 +105,7 @@ class Scene:
 
 
 @dataclass(frozen=True)
-class World:
+class SceneSettings:
     """What scenes are made of."""
 
     targets: tuple[Target, ...] = TARGETS
@@ -114,17 +114,17 @@ class World:
     """Ground sample distances, each as likely as the others."""
 
 
-WHOLE = World()
+ALL_CLASSES = SceneSettings()
 
 
-def make(seed: int, side: int = SIDE, world: World = WHOLE) -> Scene:
+def make_scene(seed: int, side: int = SCENE_PX, world: SceneSettings = ALL_CLASSES) -> Scene:
     """The scene of a seed: one in three is made of plain flat shapes, the others imitate landscapes.
 
     Twice the ground sample distance shows four times the ground, with everything half as large.
     """
     rng = np.random.default_rng(seed)
     if rng.random() < 0.33:
-        return simple(seed, side, world)
+        return make_plain_scene(seed, side, world)
     gsd_m = world.gsd_m[rng.integers(len(world.gsd_m)) if len(world.gsd_m) > 1 else 0]
     codes = _landscape(rng, side * gsd_m // _DRAWN_AT_M, world)
     image = _light(rng, _resampled(_paint(rng, codes, texture=1.0), side))
@@ -136,7 +136,7 @@ def make(seed: int, side: int = SIDE, world: World = WHOLE) -> Scene:
     return _scene(rng, image, codes, world, sure=not clouded, gsd_m=gsd_m)
 
 
-def simple(seed: int, side: int = SIDE, world: World = WHOLE) -> Scene:
+def make_plain_scene(seed: int, side: int = SCENE_PX, world: SceneSettings = ALL_CLASSES) -> Scene:
     """Flat-coloured shapes with mild noise on vegetated or bare land."""
     rng = np.random.default_rng((seed, 1))
     codes = np.full((side, side), rng.choice([_GRASS, _BARE]), dtype=np.uint8)
@@ -173,7 +173,7 @@ def _scene(
     rng: np.random.Generator,
     image: Floats,
     codes: Codes,
-    world: World,
+    world: SceneSettings,
     *,
     sure: bool,
     gsd_m: Gsd = _DRAWN_AT_M,
@@ -188,7 +188,7 @@ def _scene(
     return Scene(pixels, present, tuple(gone), gsd_m)
 
 
-def fractal(rng: np.random.Generator, side: int, slope: float) -> Floats:
+def make_fractal(rng: np.random.Generator, side: int, slope: float) -> Floats:
     """(side, side) noise of mean 0 and deviation 1 whose amplitude falls with frequency ** slope."""
     frequency = np.hypot(fft.fftfreq(side)[:, None], fft.rfftfreq(side)[None])
     frequency[0, 0] = 1.0
@@ -198,7 +198,7 @@ def fractal(rng: np.random.Generator, side: int, slope: float) -> Floats:
     return np.asarray(field / field.std(), dtype=np.float32)
 
 
-def _landscape(rng: np.random.Generator, side: int, world: World) -> Codes:
+def _landscape(rng: np.random.Generator, side: int, world: SceneSettings) -> Codes:
     codes = np.full((side, side), rng.choice([_GRASS, _GRASS, _BARE]), dtype=np.uint8)
     layers: list[tuple[float, Callable[[np.random.Generator, Codes], None]]] = [
         (0.45, _add_fields),
@@ -216,7 +216,7 @@ def _landscape(rng: np.random.Generator, side: int, world: World) -> Codes:
 
 
 def _blob(rng: np.random.Generator, side: int, low: float, high: float) -> NDArray[np.bool_]:
-    field = fractal(rng, side, float(rng.uniform(1.4, 2.4)))
+    field = make_fractal(rng, side, float(rng.uniform(1.4, 2.4)))
     return field > np.quantile(field, 1.0 - rng.uniform(low, high))
 
 
@@ -329,7 +329,7 @@ _ROUGHNESS = {
 def _paint(rng: np.random.Generator, codes: Codes, texture: float) -> Floats:
     side = codes.shape[0]
     image = np.zeros((side, side, 3), dtype=np.float32)
-    broad, fine = fractal(rng, side, 1.5), fractal(rng, side, float(rng.uniform(0.1, 0.8)))
+    broad, fine = make_fractal(rng, side, 1.5), make_fractal(rng, side, float(rng.uniform(0.1, 0.8)))
     for kind, code in {"grass": _GRASS, "bare": _BARE, **_CODE}.items():
         where = codes == code
         if not where.any():
@@ -367,7 +367,7 @@ def _light(rng: np.random.Generator, image: Floats) -> Floats:
 
 def _clouds(rng: np.random.Generator, image: Floats) -> tuple[Floats, NDArray[np.bool_]]:
     side = image.shape[0]
-    thick = fractal(rng, side, 1.8) - rng.uniform(0.8, 1.8)
+    thick = make_fractal(rng, side, 1.8) - rng.uniform(0.8, 1.8)
     alpha = np.clip(thick * 1.5, 0, 0.97)[:, :, None]
     white = rng.uniform(190, 250)
     return np.asarray(image * (1 - alpha) + white * alpha, dtype=np.float32), alpha[:, :, 0] > 0.4

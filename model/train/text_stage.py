@@ -21,13 +21,13 @@ from segwatch.model.segearth import SegEarthR2
 from segwatch.model.splice import IMAGE_ID
 from segwatch.model.train import instructions
 from segwatch.model.train.config import Mix
-from segwatch.model.train.losses import IGNORE_LABEL, language_loss
+from segwatch.model.train.losses import IGNORE_LABEL, compute_language_loss
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class WordsConfig:
+class TextStageConfig:
     """The stage's length and pace."""
 
     seed: int = 7
@@ -38,13 +38,13 @@ class WordsConfig:
     warmup_steps: int = 20
 
 
-def train(
+def train_text_stage(
     model: SegEarthR2,
     tokenizer: Any,
     targets: Sequence[str],
     queries: Tensor,
     mix: Mix,
-    config: WordsConfig,
+    config: TextStageConfig,
 ) -> list[float]:
     """Teach the language model to name the targets of an instruction and to point at them.
 
@@ -68,11 +68,13 @@ def train(
         for group in optimizer.param_groups:
             group["lr"] = config.learning_rate * warm * (1.0 - 0.7 * step / config.steps)
         rng = np.random.default_rng((config.seed, 1, step))
-        pairs = instructions.pairs(rng, sorted(targets), [], config.pairs, mix)
+        pairs = instructions.draw_pairs(rng, sorted(targets), [], config.pairs, mix)
         ids, labels, pointed_at = _texts(pairs, tokenizer, targets)
         hidden, _ = language(language.embed(ids))
         pointed = model.queries(hidden[labels == model.config.seg_token_id])
-        loss = language_loss(language.lm_head(hidden), labels) + F.mse_loss(pointed, queries[pointed_at])
+        loss = compute_language_loss(language.lm_head(hidden), labels) + F.mse_loss(
+            pointed, queries[pointed_at]
+        )
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
@@ -84,10 +86,12 @@ def train(
 
 
 @torch.no_grad()
-def queries(model: SegEarthR2, tokenizer: Any, targets: Sequence[str]) -> Tensor:
+def compute_queries(model: SegEarthR2, tokenizer: Any, targets: Sequence[str]) -> Tensor:
     """(targets, width) what a model's [SEG] becomes for each target before it has seen an image."""
     pairs = [
-        instructions.Pair(f"segment the {instructions.NOUNS[name][0]}", instructions.answer((name,)), (name,))
+        instructions.InstructionPair(
+            f"segment the {instructions.TARGET_NOUNS[name][0]}", instructions.compose_answer((name,)), (name,)
+        )
         for name in targets
     ]
     ids, labels, _ = _texts(pairs, tokenizer, targets)
@@ -96,12 +100,12 @@ def queries(model: SegEarthR2, tokenizer: Any, targets: Sequence[str]) -> Tensor
 
 
 def _texts(
-    pairs: Sequence[instructions.Pair], tokenizer: Any, targets: Sequence[str]
+    pairs: Sequence[instructions.InstructionPair], tokenizer: Any, targets: Sequence[str]
 ) -> tuple[Tensor, Tensor, Tensor]:
     """(pairs, L) ids and labels of what follows the image in the prompt; (T,) target of each [SEG]."""
     ids, labels, pointed_at = [], [], []
     for pair in pairs:
-        example = prompt.training_ids(tokenizer, pair.instruction, pair.answer, "ask")
+        example = prompt.tokenize_example(tokenizer, pair.instruction, pair.answer, "ask")
         begin = int((example.input_ids == IMAGE_ID).nonzero()[0]) + 1
         ids.append(example.input_ids[begin:])
         labels.append(example.labels[begin:])

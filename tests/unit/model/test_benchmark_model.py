@@ -60,7 +60,7 @@ def test_work_that_is_only_counted_is_the_work_that_is_done(predictor: Predictor
 
 
 def test_the_prompt_leaves_most_to_share(predictor: Predictor) -> None:
-    ids = prompt.inference_ids(predictor._tokenizer, benchmark._questions(1)[0])
+    ids = prompt.tokenize_prompt(predictor._tokenizer, benchmark._questions(1)[0])
     assert len(predictor._prefix_ids) > 0.6 * len(ids)
 
 
