@@ -1,8 +1,8 @@
-"""Assemble SegEarth-R2 from the public parts that its authors start from, ready to be trained.
+"""Assemble an untrained SegEarth-R2 from the public parts that its authors start from.
 
-Language model, projector and tokenizer come from Mipha-3B, the vision tower from SigLIP so400m, mask encoder, pixel
-decoder and mask decoder from Mask2Former (Swin-B, IN21k). Every parameter is accounted for: taken from a named file, or
-freshly initialised in a stated way. Source of the recipe: SegEarth-R2, arXiv 2512.20013.
+Language model, projector and tokenizer come from Mipha-3B, the vision tower from SigLIP so400m, and mask encoder, pixel
+decoder and mask decoder from Mask2Former (Swin-B, IN21k). Every parameter is accounted for: it comes from a named file
+or is initialised in a stated way. Source: SegEarth-R2, arXiv 2512.20013.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from segwatch.model.config import SegEarthConfig, make_base_config
 from segwatch.model.errors import CheckpointError
 
 ACCOUNT = "assembly.json"
-"""File of the assembled folder that tells where each parameter came from."""
+"""File in the assembled folder that states where each parameter came from."""
 ASSEMBLED_NAME = "segearth-r2-assembled"
 _SEED = 0
 _SHARD_BYTES = 2 * 1024**3
@@ -45,7 +45,7 @@ _VOCABULARY = ("model.embed_tokens.weight", "lm_head.weight")
 
 
 class PublicPart(StrEnum):
-    """Where values come from."""
+    """Origin of values."""
 
     MIPHA = "mipha"
     SIGLIP = "siglip"
@@ -55,24 +55,24 @@ class PublicPart(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ParameterOrigin:
-    """Where one parameter of the assembled model comes from."""
+    """Origin of one parameter of the assembled model."""
 
     part: PublicPart
     key: str
-    """Name in the part's file; for fresh ones how they are initialised."""
+    """Name in the part's file; for ``fresh`` the kind of initialisation."""
 
 
 @dataclass(frozen=True, slots=True)
 class ParameterAccount:
-    """Every parameter's origin, and what the parts hold beyond that."""
+    """Origin of every parameter, and the unused keys of the parts."""
 
     origins: Mapping[str, ParameterOrigin]
-    """By key of the assembled model, in the reference's names."""
+    """Published key of the assembled model -> origin."""
     unused: Mapping[PublicPart, tuple[str, ...]]
-    """Keys of each part's file that the architecture has no place for."""
+    """Keys of each part's file that the architecture does not use."""
 
     def to_dict(self) -> dict[str, object]:
-        """JSON-ready."""
+        """Return a JSON-ready dict."""
         return {
             "origins": {key: [one.part.value, one.key] for key, one in sorted(self.origins.items())},
             "unused": {part.value: list(keys) for part, keys in self.unused.items()},
@@ -81,11 +81,11 @@ class ParameterAccount:
 
 @dataclass(frozen=True, slots=True)
 class AssemblyReport:
-    """What was written."""
+    """Result of an assembly."""
 
     version: str
     parameters: Mapping[PublicPart, int]
-    """Numbers by origin."""
+    """Number of values by origin."""
     account: ParameterAccount
 
 
@@ -100,10 +100,10 @@ class PartWeights(Protocol):
         """Shape by key."""
 
     def get(self, key: str) -> Tensor:
-        """The values of one key."""
+        """Return the values of one key."""
 
 
-# the part's names -> the reference's; a key that no rule fits has no place in the architecture
+# name in the part -> published name; keys that match no rule are unused
 _RULES: Mapping[PublicPart, tuple[tuple[str, str], ...]] = {
     PublicPart.MIPHA: (
         (r"(model\.(?:embed_tokens|final_layernorm|mm_projector)\..*)", r"\1"),
@@ -119,7 +119,8 @@ _RULES: Mapping[PublicPart, tuple[tuple[str, str], ...]] = {
         (r"sem_seg_head\.(predictor\..*)", r"\1"),
     ),
 }
-#: What no part has: the query projector is SegEarth-R2's own; Mask2Former's two convolutions have no bias.
+#: Parameters that no part has: the query projector is SegEarth-R2's own; Mask2Former's two convolutions have no
+#: bias.
 _FRESH = {
     "SEG_token_projector.weight": "uniform, +-1 / sqrt(inputs)",
     "SEG_token_projector.bias": "uniform, +-1 / sqrt(inputs)",
@@ -134,14 +135,14 @@ def plan_assembly(parts: Mapping[PublicPart, Shapes], config: SegEarthConfig) ->
     Parameters
     ----------
     parts
-        Shapes of each part's file, in its own names.
+        Shapes of each part's file, by its own names.
     config
-        Dimensions; its vocabulary may be smaller than Mipha's, whose last rows are padding.
+        Dimensions; the vocabulary may be smaller than Mipha's, whose last rows are padding.
 
     Raises
     ------
     CheckpointError
-        Naming the parameters that no part has, and those of another shape.
+        No part has a parameter, or its shape differs; the message names the keys.
     """
     model = pretrained.build_on_meta(config)
     wanted = checkpoint.list_expected_shapes(model)
@@ -152,7 +153,7 @@ def plan_assembly(parts: Mapping[PublicPart, Shapes], config: SegEarthConfig) ->
     problems: list[str] = []
     for part, shapes in parts.items():
         for key, shape in sorted(shapes.items()):
-            ours = _renamed(part, key)
+            ours = _rename(part, key)
             if ours not in wanted:
                 unused[part].append(key)
             elif not _fits(ours, shape, wanted[ours]):
@@ -172,7 +173,7 @@ def plan_assembly(parts: Mapping[PublicPart, Shapes], config: SegEarthConfig) ->
     return ParameterAccount(origins, {part: tuple(keys) for part, keys in unused.items()})
 
 
-def _renamed(part: PublicPart, key: str) -> str | None:
+def _rename(part: PublicPart, key: str) -> str | None:
     for pattern, ours in _RULES[part]:
         if match := re.fullmatch(pattern, key):
             return match.expand(ours)
@@ -195,36 +196,36 @@ def assemble(
     dtype: torch.dtype | None = None,
     on_key: Callable[[int, int], None] = lambda done, keys: None,
 ) -> AssemblyReport:
-    """Write a folder that :func:`segwatch.model.pretrained.load_pretrained` takes; it appears whole or not at all.
+    """Assemble a folder that :func:`segwatch.model.pretrained.load_pretrained` reads; it appears whole or not at all.
 
-    The vocabulary is that of Mipha's tokenizer with ``[SEG]`` added; its row starts as the mean of the others.
+    The vocabulary is Mipha's with ``[SEG]`` added; its row starts as the mean of the other rows.
 
     Parameters
     ----------
     mipha, siglip
-        Folders as published, safetensors or ``pytorch_model*.bin``.
+        Published folders, safetensors or ``pytorch_model*.bin``.
     mask2former
-        The published ``.pkl`` of arrays.
+        Published ``.pkl`` file of arrays.
     out
         New folder.
     dimensions
-        Of the model; the official ones by default.
+        Dimensions of the model; None = the official ones.
     dtype
-        To store the weights as; as they are by default.
+        Stored dtype of the weights; None = unchanged.
     on_key
-        Called with (keys written, keys in all).
+        Called with (keys written, total keys).
 
     Raises
     ------
     CheckpointError
-        For a part that cannot be read, or that does not fit, by key; or if ``out`` exists.
+        A part is unreadable or does not fit (the message names the keys), or ``out`` exists.
     TokenizerError
-        If Mipha's folder holds no usable tokenizer.
+        Mipha's folder has no usable tokenizer.
     """
     if out.exists():
-        raise CheckpointError(f"{out} exists and is left as it is; give a folder that does not exist")
-    words = tokenizer.load_tokenizer(mipha)
-    config = _sized(dimensions or make_base_config(), words)
+        raise CheckpointError(f"{out} exists and is left unchanged; give a folder that does not exist")
+    text_tokenizer = tokenizer.load_tokenizer(mipha)
+    config = _adapt_vocabulary(dimensions or make_base_config(), text_tokenizer)
     parts: dict[PublicPart, PartWeights] = {
         PublicPart.MIPHA: _Folder(mipha),
         PublicPart.SIGLIP: _Folder(siglip),
@@ -235,7 +236,7 @@ def assemble(
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     try:
-        words.save_pretrained(partial)
+        text_tokenizer.save_pretrained(partial)
         text = json.dumps(config.to_dict(), indent=2) + "\n"
         (partial / "config.json").write_text(text, encoding="utf-8")
         (partial / ACCOUNT).write_text(json.dumps(account.to_dict(), indent=1) + "\n", encoding="utf-8")
@@ -251,37 +252,37 @@ def assemble(
     return AssemblyReport(version, dict(numbers), account)
 
 
-def _sized(dimensions: SegEarthConfig, words: PreTrainedTokenizerBase) -> SegEarthConfig:
-    seg = tokenizer.get_token_id(words, prompt.SEG)
+def _adapt_vocabulary(dimensions: SegEarthConfig, text_tokenizer: PreTrainedTokenizerBase) -> SegEarthConfig:
+    seg = tokenizer.get_token_id(text_tokenizer, prompt.SEG)
     return replace(
         dimensions,
         name=ASSEMBLED_NAME,
         phi=replace(dimensions.phi, vocab_size=seg + 1),
         seg_token_id=seg,
-        eos_token_id=tokenizer.get_token_id(words, prompt.END),
+        eos_token_id=tokenizer.get_token_id(text_tokenizer, prompt.END),
     )
 
 
 class _Folder:
-    """A published folder of shards; one shard is open at a time."""
+    """Weights of a published folder; one shard is open at a time."""
 
     def __init__(self, folder: Path) -> None:
         self.shapes, self._place = published_weights.read_shard_shapes(published_weights.list_shards(folder))
 
     def get(self, key: str) -> Tensor:
-        """The values of one key."""
+        """Return the values of one key."""
         return next(value for _, value in published_weights.read_shard_tensors(self._place[key], [key]))
 
 
 class _Pickle:
-    """Mask2Former's file."""
+    """Weights of Mask2Former's file."""
 
     def __init__(self, file: Path) -> None:
         self._arrays = detectron2_weights.read_arrays(file)
         self.shapes: Shapes = {key: tuple(value.shape) for key, value in self._arrays.items()}
 
     def get(self, key: str) -> Tensor:
-        """The values of one key."""
+        """Return the values of one key."""
         return torch.from_numpy(self._arrays[key].copy())
 
 
@@ -292,15 +293,17 @@ def _values(
     generator = torch.Generator().manual_seed(_SEED)
     for key, origin in sorted(account.origins.items()):
         if origin.part is PublicPart.FRESH:
-            yield key, _fresh(key, shapes[key], generator, config)
+            yield key, _initialise(key, shapes[key], generator, config)
             continue
         value = parts[origin.part].get(origin.key)
         if not value.is_floating_point() or not bool(value.isfinite().all()):
-            raise CheckpointError(f"{origin.part}: {origin.key} holds values that are no finite numbers")
+            raise CheckpointError(f"{origin.part}: {origin.key} holds values that are not finite")
         yield key, _with_seg_row(value, config.seg_token_id) if key in _VOCABULARY else value
 
 
-def _fresh(key: str, shape: tuple[int, ...], generator: torch.Generator, config: SegEarthConfig) -> Tensor:
+def _initialise(
+    key: str, shape: tuple[int, ...], generator: torch.Generator, config: SegEarthConfig
+) -> Tensor:
     if _FRESH[key] == "zeros":
         return torch.zeros(shape)
     bound = 1 / math.sqrt(config.phi.hidden_size)
@@ -308,7 +311,7 @@ def _fresh(key: str, shape: tuple[int, ...], generator: torch.Generator, config:
 
 
 def _with_seg_row(rows: Tensor, seg: int) -> Tensor:
-    """The rows of known tokens, then that of [SEG], the newest one: their mean."""
+    """Return the rows of known tokens followed by the row of [SEG]: their mean."""
     known = rows[:seg]
     return torch.cat([known, known.float().mean(dim=0, keepdim=True).to(known.dtype)])
 
@@ -320,7 +323,7 @@ def _write(
     dtype: torch.dtype | None,
     on_key: Callable[[int, int], None],
 ) -> dict[str, int]:
-    """Shards of bounded size, and their index; how many numbers each key has."""
+    """Write shards of bounded size and their index; return the number of values of each key."""
     shard: dict[str, Tensor] = {}
     weight_map: dict[str, str] = {}
     counts: dict[str, int] = {}

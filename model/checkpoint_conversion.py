@@ -1,8 +1,7 @@
-"""An official checkpoint to this project's safetensors, every key accounted for, nothing executed.
+"""Convert an official checkpoint to this project's safetensors: every key accounted for, nothing executed.
 
-The official layout is a folder of ``pytorch_model*.bin`` or ``*.safetensors`` shards with an index, a
-``config.json`` of its own kind and the tokenizer's files. Pickled shards are read by torch's restricted
-reader, which knows tensors and nothing else.
+The official layout is a folder of ``pytorch_model*.bin`` or ``*.safetensors`` shards with an index, a ``config.json``
+of its own format and tokenizer files.
 """
 
 from __future__ import annotations
@@ -28,16 +27,16 @@ _LORA = re.compile(r"\.lora_[AB]\.|^base_model\.")
 
 @dataclass(frozen=True)
 class ConversionReport:
-    """What a conversion did."""
+    """Result of a conversion."""
 
     version: str
-    """Name and digest that results of this model will carry."""
+    """Model version that results will carry: name and digest."""
     keys: int
-    """Keys written."""
+    """Number of keys written."""
     unused: tuple[str, ...]
     """Keys of the source that no forward pass reads; left out."""
     parameters: int
-    """Numbers written."""
+    """Number of values written."""
 
 
 def convert(
@@ -48,25 +47,33 @@ def convert(
     dtype: torch.dtype | None = None,
     on_file: Callable[[int, int], None] = lambda done, files: None,
 ) -> ConversionReport:
-    """Convert a folder; the target appears whole or not at all.
+    """Convert a folder, one shard in memory at a time; the target appears whole or not at all.
 
-    Memory holds one shard at a time.
+    Parameters
+    ----------
+    source
+        Official folder, LoRA weights merged.
+    target
+        New folder, see :func:`segwatch.model.pretrained.load_pretrained`.
+    config_file
+        ``config.json`` in this project's format; None = the official dimensions.
+    dtype
+        Stored dtype of floating-point weights; None = unchanged.
+    on_file
+        Called with (shards done, total shards).
 
-    Args:
-        source: official folder, LoRA merged.
-        target: new folder, see :func:`segwatch.model.pretrained.load_pretrained`.
-        config_file: ``config.json`` in this project's form; the official dimensions by default.
-        dtype: what to store floating-point weights as; as they are by default.
-        on_file: told (shards done, shards in all).
-
-    Raises:
-        CheckpointError: for unreadable or unsafe files, keys that are missing, surplus, misshapen or twice
-            there, values that are not finite, or a target that exists.
-        TokenizerError: if the tokenizer's files are missing or do not fit.
-        ConfigError: for dimensions that no model can have.
+    Raises
+    ------
+    CheckpointError
+        A file is unreadable or unsafe, keys are missing, unexpected, misshapen or duplicate, values are not
+        finite, or the target exists.
+    TokenizerError
+        Tokenizer files are missing or do not fit.
+    ConfigError
+        No model can have these dimensions.
     """
     if target.exists():
-        raise CheckpointError(f"{target} exists and is left as it is; give a folder that does not exist")
+        raise CheckpointError(f"{target} exists and is left unchanged; give a folder that does not exist")
     files = published_weights.list_shards(source)
     shapes, place = published_weights.read_shard_shapes(files)
     if lora := sorted(key for key in shapes if _LORA.search(key)):
@@ -100,16 +107,19 @@ def _config(source: Path, file: Path | None, shapes: Mapping[str, tuple[int, ...
 
 
 def read_dimensions(file: Path) -> SegEarthConfig:
-    """A ``config.json`` in this project's form.
+    """Read a ``config.json`` in this project's format.
 
-    Raises:
-        CheckpointError: if it cannot be read.
-        ConfigError: for another form.
+    Raises
+    ------
+    CheckpointError
+        The file is unreadable.
+    ConfigError
+        It has another format.
     """
     try:
         return SegEarthConfig.from_dict(json.loads(file.read_text(encoding="utf-8")))
     except (OSError, ValueError) as error:
-        raise CheckpointError(f"{file}: no readable configuration: {error}") from error
+        raise CheckpointError(f"{file}: not a readable configuration: {error}") from error
 
 
 def _write(
@@ -120,7 +130,7 @@ def _write(
     dtype: torch.dtype | None,
     on_file: Callable[[int, int], None],
 ) -> int:
-    """One shard for each of the source's, and the index; returns how many numbers were written."""
+    """Write one shard for each of the source's, and the index; return the number of values written."""
     sources = [file for file in files if any(place[key] == file for key in wanted)]
     weight_map: dict[str, str] = {}
     parameters = size = 0
@@ -135,12 +145,12 @@ def _write(
                 raise CheckpointError(f"{file}: {key} is {value.dtype}; quantised weights are not supported")
             if not bool(value.isfinite().all()):
                 raise CheckpointError(f"{file}: {key} holds values that are not finite; download it again")
-            # shards of tied or sliced tensors share storage, which safetensors refuses
+            # copy: tied or sliced tensors share storage, which safetensors refuses
             state[key] = value.to(dtype or value.dtype, copy=True).contiguous()
             if not bool(state[key].isfinite().all()):
                 raise CheckpointError(
                     f"{file}: {key} holds values up to {float(value.abs().max()):.3g}, too large for {dtype}; convert "
-                    "to bfloat16 or leave the type as it is"
+                    "to bfloat16 or keep the dtype"
                 )
             parameters += value.numel()
             size += state[key].numel() * state[key].element_size()

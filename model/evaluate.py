@@ -1,4 +1,4 @@
-"""``python -m segwatch.model.evaluate``: a model against simple baselines on held-out scenes and imagery."""
+"""``python -m segwatch.model.evaluate``: compare a model with simple baselines on held-out scenes and imagery."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _GUESSES = ("model", "nothing", "everything", "threshold")
 
 @dataclass(frozen=True)
 class MaskExample:
-    """One image, one target, its truth; an all-false truth means that the target is not there."""
+    """One image, one target and its truth; an all-False truth means that the target is absent."""
 
     image: NDArray[np.uint8]
     target: str
@@ -38,21 +38,21 @@ class MaskExample:
 
 @dataclass(frozen=True)
 class BandThreshold:
-    """A one-band rule: target where the band is at most (or above) a level."""
+    """A one-band rule: the target is where the band is at most (or above) a level."""
 
     band: int
     level: int
     below: bool
 
     def apply(self, image: NDArray[np.uint8]) -> NDArray[np.bool_]:
-        """(H, W, 3) -> (H, W) bool."""
+        """Apply to (H, W, 3) -> (H, W) bool."""
         dark = image[:, :, self.band] <= self.level
         return dark if self.below else ~dark
 
 
 @dataclass(frozen=True)
 class BaselineComparison:
-    """Results of one target in one set."""
+    """Results of one target in one data set."""
 
     dataset: str
     target: str
@@ -64,21 +64,21 @@ class BaselineComparison:
     full: float
     """cIoU of predicting everything."""
     threshold: float
-    """cIoU of the best one-band threshold, tuned on training material of the same set."""
+    """cIoU of the best one-band threshold, tuned on training images of the same data set."""
     false_alarms: float | None
-    """Share of images without the target in which the model found some; None where there are none."""
+    """Share of images without the target in which the model marked some; None if there are none."""
     wrongly_marked: float | None
-    """Share of the pixels of these images that it marked."""
+    """Share of the pixels of these images that the model marked."""
 
     @property
     def beats_baselines(self) -> bool:
-        """Whether the model's cIoU is above every baseline's by a margin that is no accident."""
+        """Whether the model's cIoU exceeds every baseline's by the margin."""
         return self.c_iou > max(self.empty, self.full, self.threshold) + _MARGIN
 
 
 @dataclass(frozen=True)
 class GroupResult:
-    """Results of a group of instructions; the baselines' columns are their gIoU."""
+    """Results of a group of instructions; the columns of the baselines are their gIoU."""
 
     group: str
     instructions: int
@@ -90,7 +90,7 @@ class GroupResult:
 
 
 def fit_threshold(examples: Sequence[MaskExample]) -> BandThreshold:
-    """The one-band rule with the highest cIoU on the examples."""
+    """Find the one-band rule with the highest cIoU on the examples."""
     rules = [
         BandThreshold(band, level, below) for band in range(3) for level in _LEVELS for below in (True, False)
     ]
@@ -103,7 +103,7 @@ def fit_threshold(examples: Sequence[MaskExample]) -> BandThreshold:
 
 
 def predict_mask(predictor: Predictor, image: NDArray[np.uint8], target: str) -> NDArray[np.bool_]:
-    """The model's mask of a target, asked in the plainest words; tiles as large as it takes.
+    """Predict the mask of a target from its plainest instruction, in as many tiles as needed.
 
     Images larger than the predictor's tile are cut into tiles at full resolution, without overlap.
     """
@@ -113,7 +113,7 @@ def predict_mask(predictor: Predictor, image: NDArray[np.uint8], target: str) ->
     instruction = f"segment the {instructions.TARGET_NOUNS[target][0]}"
     for top in range(0, height, side):
         for left in range(0, width, side):
-            # the last tile is moved back so that it is whole wherever the image is large enough
+            # shift the last tile back so that it is whole if the image is large enough
             row, column = max(min(top, height - side), 0), max(min(left, width - side), 0)
             window = (slice(row, row + side), slice(column, column + side))
             answer = predictor.segment([image[window]], [instruction])[0][0]
@@ -123,7 +123,7 @@ def predict_mask(predictor: Predictor, image: NDArray[np.uint8], target: str) ->
 
 
 def make_examples(first_seed: int, count: int, *, simple: bool = False) -> list[MaskExample]:
-    """Examples of every target from made scenes, present and surely absent ones."""
+    """Make examples of every target from simulated scenes, present and certainly absent ones."""
     examples = []
     for seed in range(first_seed, first_seed + count):
         scene = scenes.make_plain_scene(seed) if simple else scenes.make_scene(seed)
@@ -136,7 +136,7 @@ def make_examples(first_seed: int, count: int, *, simple: bool = False) -> list[
 def load_examples(
     directory: Path, split: demo_imagery.Split, source: str, *, dates: Container[str] | None = None
 ) -> list[MaskExample]:
-    """Whole held-out (or training) parts of a real source, of some dates only if they are given."""
+    """Load whole held-out (or training) parts of the demo imagery, only of some dates if they are given."""
     return [
         MaskExample(picture.rgb, target, mask)
         for picture in demo_imagery.load_pictures(directory, split)
@@ -148,7 +148,7 @@ def load_examples(
 def compare_with_baselines(
     predictor: Predictor, dataset: str, tuning: Sequence[MaskExample], held_out: Sequence[MaskExample]
 ) -> list[BaselineComparison]:
-    """One row per target of the held-out examples."""
+    """Compare model and baselines; one row per target of the held-out examples."""
     rows = []
     for target in sorted({item.target for item in held_out}):
         present = [item for item in held_out if item.target == target and item.truth.any()]
@@ -182,12 +182,16 @@ def compare_with_baselines(
 
 
 def evaluate_model(predictor: Predictor, data: Path, made: int = 40) -> list[BaselineComparison]:
-    """All sets: made scenes, plain shapes, and each real source.
+    """Evaluate on all data sets: simulated scenes, plain shapes, and each source of the demo imagery.
 
-    Args:
-        predictor: the model.
-        data: folder of real imagery, laid out like ``demo/imagery``.
-        made: held-out made scenes of each kind; their seeds are not among the training seeds.
+    Parameters
+    ----------
+    predictor
+        The model.
+    data
+        Folder laid out like ``demo/imagery``.
+    made
+        Held-out simulated scenes of each kind; their seeds are not among the training seeds.
     """
     rows = compare_with_baselines(
         predictor, "made scenes", make_examples(_FIRST_TUNING_SEED, made), make_examples(0, made)
@@ -213,12 +217,16 @@ def evaluate_model(predictor: Predictor, data: Path, made: int = 40) -> list[Bas
 
 
 def evaluate_by_group(predictor: Predictor, made: int = 40, *, asked: int = 4) -> list[GroupResult]:
-    """Instructions of every kind on held-out made scenes, by number of targets, form and ground sample distance.
+    """Evaluate instructions of every kind on held-out simulated scenes, by number of targets, form and GSD.
 
-    Args:
-        predictor: the model.
-        made: scenes.
-        asked: instructions on each.
+    Parameters
+    ----------
+    predictor
+        The model.
+    made
+        Number of scenes.
+    asked
+        Instructions per scene.
     """
     rules: dict[str, BandThreshold] = {
         target: fit_threshold(
@@ -241,7 +249,7 @@ def evaluate_by_group(predictor: Predictor, made: int = 40, *, asked: int = 4) -
         for pair, answer in zip(pairs, answers, strict=True):
             truth = [scene.masks[target] for target in pair.targets]
             whole = np.ones(scene.image.shape[:2], np.bool_)
-            # a rule cannot know whether the target is there; it marks what looks like what was asked for
+            # a rule cannot know whether the target is present; it marks whatever looks like it
             wanted = pair.targets or (instructions.find_target(pair.instruction),)
             guesses = {
                 "model": [logits > 0 for logits in answer.mask_logits],
@@ -273,7 +281,7 @@ def evaluate_by_group(predictor: Predictor, made: int = 40, *, asked: int = 4) -
 
 
 def format_group_table(rows: Sequence[GroupResult]) -> str:
-    """The rows as a Markdown table."""
+    """Format the rows as a Markdown table."""
     lines = [
         "| group | instructions | gIoU | cIoU | nothing | everything | best one-band threshold |",
         "| --- | --- | --- | --- | --- | --- | --- |",
@@ -287,7 +295,7 @@ def format_group_table(rows: Sequence[GroupResult]) -> str:
 
 
 def format_table(rows: Sequence[BaselineComparison]) -> str:
-    """The rows as a Markdown table."""
+    """Format the rows as a Markdown table."""
     lines = [
         "| set | target | targets | gIoU | cIoU | nothing | everything | best one-band threshold | found where "
         "absent (pixels) | beats the baselines |",
@@ -314,8 +322,8 @@ def main(arguments: list[str] | None = None) -> None:
         "--model", type=Path, default=None, help="folder of the model; the shipped one by default"
     )
     parser.add_argument("--data", type=Path, default=Path("demo/imagery"))
-    parser.add_argument("--made", type=int, default=40, help="made scenes of each kind")
-    parser.add_argument("--out", type=Path, default=Path("."), help="folder that receives the two files")
+    parser.add_argument("--made", type=int, default=40, help="simulated scenes of each kind")
+    parser.add_argument("--out", type=Path, default=Path("."), help="output folder for the two files")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     predictor = Predictor.load(options.model, "cpu")

@@ -1,4 +1,4 @@
-"""``python -m segwatch.model.evaluate_places``: the model card's table of held-out places, the same for every model."""
+"""``python -m segwatch.model.evaluate_places``: evaluate a model on held-out labelled places, for its model card."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ Masks = dict[str, NDArray[np.bool_]]
 _SHIFTS = ((0, 7), (11, 0), (5, 37))
 _LIGHTS = (0.9, 1.1)
 _STABLE_SIDE = 300
-"""Side of the areas that are moved and lit anew, pixels."""
-_LEAST_MARKED = 0.005  # of an area, in one answer or the other
+"""Side of the areas that are shifted and relit, pixels."""
+_LEAST_MARKED = 0.005  # minimum share of an area that one of the predictions marks
 
 
 @dataclass(frozen=True)
 class PlaceResult:
-    """Results of one target in one set, over the pictures that hold it."""
+    """Results of one target in one data set, over the pictures that contain it."""
 
     dataset: str
     target: str
@@ -44,20 +44,20 @@ class PlaceResult:
     """Lower end of the 95 % interval by place."""
     high: float
     everything: float
-    """cIoU of marking all."""
+    """cIoU of marking every pixel."""
     rule: float
-    """cIoU of the best threshold on a band or an index, tuned on training places of the set."""
+    """cIoU of the best threshold on a band or an index, tuned on training places of the data set."""
     rule_name: str
 
     @property
     def ahead(self) -> bool:
-        """Whether it is ahead of marking all and of the rule."""
+        """Whether the model beats marking everything and the rule."""
         return self.c_iou > max(self.everything, self.rule)
 
 
 @dataclass(frozen=True)
 class AbsenceResult:
-    """Results of one target in one set, over the pictures that surely lack it."""
+    """Results of one target in one data set, over the pictures that certainly do not contain it."""
 
     dataset: str
     target: str
@@ -65,31 +65,33 @@ class AbsenceResult:
     marked: float
     """Share of the pictures with any pixel marked."""
     pixels: float
-    """Share of their pixels."""
+    """Mean share of their pixels that is marked."""
 
 
 @dataclass(frozen=True)
 class Stability:
-    """Agreement of a model with itself on the same ground: intersection over union of its own masks."""
+    """Agreement of a model with itself: IoU of its own masks of the same area."""
 
     shifted: float
+    """Between windows shifted by some pixels."""
     lit: float
+    """Between brightnesses."""
     areas: int
 
 
 @dataclass(frozen=True)
 class PlacesReport:
-    """Everything about one model."""
+    """All results of one model."""
 
     model: str
     rows: list[PlaceResult]
     absences: list[AbsenceResult]
     stability: Stability
     tile_s: float
-    """Seconds that a tile took with all its instructions."""
+    """Seconds per tile, for all its instructions."""
 
     def summary(self) -> dict[str, float]:
-        """The figures that models are compared by."""
+        """Return the figures by which models are compared."""
         without = [row.c_iou for row in self.rows if row.dataset != "eurosat"]
         count = sum(row.pictures for row in self.absences)
         return {
@@ -107,7 +109,7 @@ class PlacesReport:
 
 
 def predict_masks(predictor: Predictor, rgb: NDArray[np.uint8], targets: Sequence[str]) -> Masks:
-    """Masks of targets asked for in the plainest words, in tiles without overlap, borders mirrored."""
+    """Predict masks of targets from their plainest instructions, in tiles without overlap, borders mirrored."""
     height, width = rgb.shape[:2]
     side = predictor.tile_px
     down, right = -height % side, -width % side
@@ -127,14 +129,20 @@ def predict_masks(predictor: Predictor, rgb: NDArray[np.uint8], targets: Sequenc
 def evaluate_model(
     predictor: Predictor, root: Path, demo: Path | None, part: PlacePart = "judge", most: int = 40
 ) -> PlacesReport:
-    """Judge a model on one part of the places.
+    """Evaluate a model on one part of the places.
 
-    Args:
-        predictor: the model.
-        root: folder of the labelled sets, or their archive.
-        demo: folder of the demo's imagery, None to leave it out.
-        part: of the places; "judge" for what is published, "calibrate" for choices between models.
-        most: pictures of each set.
+    Parameters
+    ----------
+    predictor
+        The model.
+    root
+        Folder of the labelled sets, or their archive.
+    demo
+        Folder of the demo's imagery, None to leave it out.
+    part
+        Of the places; "judge" for what is published, "calibrate" for choices between models.
+    most
+        Pictures of each set.
     """
     held, tuning = (
         held_out_places.load_pictures(root, demo, part, most),
@@ -163,21 +171,21 @@ def evaluate_model(
 
 
 class _Counts:
-    """Pixels of one target in one set."""
+    """Pixel counts of one target in one data set."""
 
     def __init__(self) -> None:
         self.places: dict[str, NDArray[np.int64]] = {}
-        """Place -> intersection and union of the model, of everything, and of the rule."""
+        """Place -> intersection and union of the model, of marking everything, and of the rule."""
         self.pictures = 0
         self.absent: list[float] = []
-        """Share marked of each picture without the target."""
+        """Marked share of each picture without the target."""
 
     def add(
         self, sample: LabelledPicture, target: str, found: NDArray[np.bool_], ruled: NDArray[np.bool_]
     ) -> None:
-        """Count a picture; what is not labelled does not count."""
+        """Count one picture; unlabelled pixels do not count."""
         label = sample.label(target)
-        assert label is not None  # noqa: S101 - of a target whose presence is known
+        assert label is not None  # noqa: S101 - callers pass targets whose presence is known
         known, truth = label != UNKNOWN, label > 0
         if not truth.any():
             self.absent.append(float((found & known).sum() / known.sum()))
@@ -192,7 +200,7 @@ class _Counts:
         place += np.array(pixels)
 
     def row(self, dataset: str, target: str, rule_name: str) -> PlaceResult:
-        """Of the pictures with the target."""
+        """Return the results over the pictures with the target."""
         model, everything, rule = (
             {place: (int(counts[at]), int(counts[at + 1])) for place, counts in self.places.items()}
             for at in (0, 2, 4)
@@ -204,7 +212,7 @@ class _Counts:
         )  # fmt: skip
 
     def absence(self, dataset: str, target: str) -> AbsenceResult:
-        """Of the pictures without it."""
+        """Return the results over the pictures without the target."""
         marked = float(np.mean([share > 0 for share in self.absent]))
         return AbsenceResult(dataset, target, len(self.absent), marked, float(np.mean(self.absent)))
 
@@ -214,7 +222,7 @@ def _c_iou(parts: dict[str, tuple[int, int]]) -> float:
 
 
 def measure_stability(predictor: Predictor, samples: Sequence[LabelledPicture], most: int = 16) -> Stability:
-    """Ask again about the same ground, in areas that begin some pixels further on, and in other light."""
+    """Predict the same areas again, shifted by some pixels and in other light."""
     needed = _STABLE_SIDE + max(max(shift) for shift in _SHIFTS)
     large = [sample for sample in samples if min(sample.rgb.shape[:2]) >= needed]
     shifted, lit = [0, 0], [0, 0]
@@ -239,14 +247,14 @@ def measure_stability(predictor: Predictor, samples: Sequence[LabelledPicture], 
 
 
 def _agree(sums: list[int], one: NDArray[np.bool_], two: NDArray[np.bool_]) -> None:
-    """Add pixels of intersection and union, unless neither answer marks enough to speak of."""
+    """Add pixels of intersection and union, unless both predictions mark too little."""
     if max(one.mean(), two.mean()) >= _LEAST_MARKED:
         sums[0] += int((one & two).sum())
         sums[1] += int((one | two).sum())
 
 
 def format_tables(judgement: PlacesReport) -> str:
-    """The judgement in Markdown."""
+    """Format the report in Markdown."""
     lines = [
         "| set | target | pictures (places) | cIoU | 95 % by place | everything | best threshold | ahead |"
     ]
@@ -268,7 +276,7 @@ def format_tables(judgement: PlacesReport) -> str:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Judge a model; writes ``judgement.json`` and ``judgement.md`` into --out."""
+    """Evaluate a model on held-out places; writes ``judgement.json`` and ``judgement.md`` into --out."""
     parser = argparse.ArgumentParser(
         prog="python -m segwatch.model.evaluate_places", description=main.__doc__
     )
@@ -282,8 +290,8 @@ def main(arguments: list[str] | None = None) -> None:
         "--demo", type=Path, default=Path("demo/imagery"), help="folder of the demo's imagery"
     )
     parser.add_argument("--part", choices=get_args(PlacePart), default="judge")
-    parser.add_argument("--most", type=int, default=40, help="pictures of each set")
-    parser.add_argument("--out", type=Path, default=Path("."), help="folder that receives the two files")
+    parser.add_argument("--most", type=int, default=40, help="maximum pictures of each data set")
+    parser.add_argument("--out", type=Path, default=Path("."), help="output folder for the two files")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     predictor = Predictor.load(options.model, "cpu")

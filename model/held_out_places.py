@@ -1,4 +1,4 @@
-"""What a model is judged on: held-out places of labelled imagery, and rules so simple that it must be ahead of them."""
+"""Labelled pictures of held-out places, and simple threshold rules that a model must beat."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from segwatch.model.train.labelled_sample import UNKNOWN, LabelledPicture, Label
 from segwatch.model.train.labelled_sets import PlacePart
 
 MOSAIC_SIDE = 4
-"""Chips of EuroSAT per side of a picture: alone they are smaller than anything that would be segmented."""
+"""EuroSAT chips per side of a mosaic; single chips are smaller than any picture that would be segmented."""
 
-_TUNING_PIXELS = 4000  # of each picture
+_TUNING_PIXELS = 4000  # maximum pixels of each picture
 _TUNING_PICTURES = 40
 _INDICES = ((1, 0), (2, 0), (1, 2))  # green-red, blue-red, green-blue
 _LEVELS = tuple(range(8, 256, 8))
@@ -27,7 +27,7 @@ _INDEX_LEVELS = tuple(round(-0.5 + 0.05 * step, 2) for step in range(21))
 
 @dataclass(frozen=True)
 class ThresholdRule:
-    """A threshold on a band, on brightness, or on the normalised difference of two bands, as NDWI without infrared."""
+    """A threshold on a band, on brightness, or on the normalised difference of two bands."""
 
     bands: tuple[int, ...]
     """One band, two for their normalised difference, or all three for their mean."""
@@ -35,7 +35,7 @@ class ThresholdRule:
     above: bool
 
     def apply(self, rgb: NDArray[np.uint8]) -> NDArray[np.bool_]:
-        """(..., 3) -> (...) bool."""
+        """Apply to (..., 3) -> (...) bool."""
         parts = [rgb[..., band].astype(np.float32) for band in self.bands]
         value = np.mean(parts, axis=0)
         if len(parts) == 2:
@@ -48,13 +48,18 @@ class ThresholdRule:
 
 
 def load_pictures(root: Path, demo: Path | None, part: PlacePart, most: int) -> list[LabelledPicture]:
-    """Pictures of one part of the places as they are judged, sets in order.
+    """Load the pictures of one part of the places in the form in which they are evaluated, by data set.
 
-    Args:
-        root: folder of the labelled sets, or their archive.
-        demo: folder of the demo's imagery, whose held-out parts judge and whose other parts tune; None leaves it out.
-        part: of the places.
-        most: pictures of each set.
+    Parameters
+    ----------
+    root
+        Folder of the labelled sets, or their archive.
+    demo
+        Folder of the demo's imagery, whose held-out parts judge and whose other parts tune; None leaves it out.
+    part
+        Of the places.
+    most
+        Pictures of each set.
     """
     by_set: dict[str, list[LabelledPicture]] = {}
     for sample in labelled_sets.load_part(root, part):
@@ -62,24 +67,24 @@ def load_pictures(root: Path, demo: Path | None, part: PlacePart, most: int) -> 
     found = []
     for source, samples in by_set.items():
         if source.startswith("eurosat-"):
-            found += [replace(one, labels={}) for one in _mosaics(samples)[:most]]
+            found += [replace(one, labels={}) for one in _make_mosaics(samples)[:most]]
         elif source == "buildings-oam":
-            found += [_halved(sample) for sample in samples[:most]]
+            found += [_halve_resolution(sample) for sample in samples[:most]]
         else:
             found += samples[:most]
-    found += _patchworks({name: group for name, group in by_set.items() if name.startswith("eurosat-")})[
+    found += _make_patchworks({name: group for name, group in by_set.items() if name.startswith("eurosat-")})[
         :most
     ]
-    return found if demo is None or part == "calibrate" else [*found, *_demo(demo, part)]
+    return found if demo is None or part == "calibrate" else [*found, *_load_demo(demo, part)]
 
 
 def get_dataset(sample: LabelledPicture) -> str:
-    """Name of the set in tables; EuroSAT's classes are one set."""
+    """Return the data set's name in tables; EuroSAT's classes are one data set."""
     return "eurosat" if sample.source.startswith("eurosat-") else sample.source
 
 
 def is_present(sample: LabelledPicture, target: str) -> bool | None:
-    """Whether a target is in a picture; None where too little is labelled to say that it is not."""
+    """Return whether a picture contains a target; None if too little is labelled to exclude it."""
     label = sample.label(target)
     if label is None:
         return None
@@ -89,7 +94,7 @@ def is_present(sample: LabelledPicture, target: str) -> bool | None:
 
 
 def fit_rule(samples: Sequence[LabelledPicture], target: str) -> ThresholdRule:
-    """The rule with the highest IoU on a sample of the labelled pixels of (training) pictures with the target."""
+    """Find the rule with the highest IoU on a sample of the labelled pixels of training pictures with the target."""
     rng = np.random.default_rng(0)
     colours, truths = [np.zeros((0, 3), np.uint8)], [np.zeros(0, np.bool_)]
     with_target = [sample for sample in samples if is_present(sample, target)]
@@ -105,18 +110,22 @@ def fit_rule(samples: Sequence[LabelledPicture], target: str) -> ThresholdRule:
         found = rule.apply(rgb)
         return float((found & truth).sum() / max((found | truth).sum(), 1))
 
-    return max(_rules(), key=score)
+    return max(_list_rules(), key=score)
 
 
 def bootstrap_interval(
     parts: Mapping[str, tuple[int, int]], draws: int = 1000, share: float = 0.95
 ) -> tuple[float, float]:
-    """Interval of a cIoU by drawing places with replacement.
+    """Compute the confidence interval of a cIoU by drawing places with replacement.
 
-    Args:
-        parts: place -> pixels of intersection and of union.
-        draws: repetitions.
-        share: of the draws that lie within.
+    Parameters
+    ----------
+    parts
+        Place -> pixels of intersection and of union.
+    draws
+        Repetitions.
+    share
+        Of the draws that lie within.
     """
     pixels = np.array(list(parts.values()), dtype=np.float64)
     picks = np.random.default_rng(0).integers(len(pixels), size=(draws, len(pixels)))
@@ -126,7 +135,7 @@ def bootstrap_interval(
     return float(low), float(high)
 
 
-def _rules() -> list[ThresholdRule]:
+def _list_rules() -> list[ThresholdRule]:
     levels: list[tuple[tuple[int, ...], Sequence[float]]] = [
         *[((band,), _LEVELS) for band in range(3)],
         ((0, 1, 2), _LEVELS),
@@ -140,15 +149,15 @@ def _rules() -> list[ThresholdRule]:
     ]
 
 
-def _mosaics(chips: Sequence[LabelledPicture]) -> list[LabelledPicture]:
-    """Pictures of :data:`MOSAIC_SIDE` ** 2 chips of one class; what is left over is left out."""
+def _make_mosaics(chips: Sequence[LabelledPicture]) -> list[LabelledPicture]:
+    """Make mosaics of :data:`MOSAIC_SIDE` ** 2 chips of one class; remaining chips are dropped."""
     each = MOSAIC_SIDE**2
     groups = [chips[begin : begin + each] for begin in range(0, len(chips) - each + 1, each)]
-    return [replace(group[0], rgb=_laid([chip.rgb for chip in group])) for group in groups]
+    return [replace(group[0], rgb=_tile_chips([chip.rgb for chip in group])) for group in groups]
 
 
-def _patchworks(classes: Mapping[str, Sequence[LabelledPicture]]) -> list[LabelledPicture]:
-    """Pictures of four classes, a quarter each of 2 x 2 chips: presence is told where other ground is beside it."""
+def _make_patchworks(classes: Mapping[str, Sequence[LabelledPicture]]) -> list[LabelledPicture]:
+    """Make mosaics of four classes, each a quarter of 2 x 2 chips, to test presence beside other land cover."""
     names = sorted(classes)
     half = MOSAIC_SIDE // 2
     quarters = {
@@ -165,27 +174,30 @@ def _patchworks(classes: Mapping[str, Sequence[LabelledPicture]]) -> list[Labell
             for column in range(MOSAIC_SIDE)
         ]
         targets = sorted({target for chip in chips for target in (*chip.labels, *chip.absent)})
-        labels = {target: _laid([_of(chip, target) for chip in chips]).astype(np.int8) for target in targets}
+        labels = {
+            target: _tile_chips([_get_label(chip, target) for chip in chips]).astype(np.int8)
+            for target in targets
+        }
         made.append(
             LabelledPicture(
-                "eurosat-mixed", f"mixed {number}", 10.0, _laid([chip.rgb for chip in chips]), labels
+                "eurosat-mixed", f"mixed {number}", 10.0, _tile_chips([chip.rgb for chip in chips]), labels
             )
         )
     return made
 
 
-def _of(chip: LabelledPicture, target: str) -> Labels:
+def _get_label(chip: LabelledPicture, target: str) -> Labels:
     label = chip.label(target)
     return np.full(chip.rgb.shape[:2], UNKNOWN) if label is None else label
 
 
-def _laid(chips: Sequence[NDArray[Any]]) -> NDArray[Any]:
+def _tile_chips(chips: Sequence[NDArray[Any]]) -> NDArray[Any]:
     rows = [np.concatenate(chips[row : row + MOSAIC_SIDE], 1) for row in range(0, len(chips), MOSAIC_SIDE)]
     return np.asarray(np.concatenate(rows, 0))
 
 
-def _halved(sample: LabelledPicture) -> LabelledPicture:
-    """At half the resolution: 0.3 m instead of 0.15 m, which is finer than what the model is for."""
+def _halve_resolution(sample: LabelledPicture) -> LabelledPicture:
+    """Halve the resolution from 0.15 m, which is finer than the model is made for, to 0.3 m."""
     height, width = sample.rgb.shape[0] // 2, sample.rgb.shape[1] // 2
     rgb: Rgb = np.asarray(Image.fromarray(sample.rgb).resize((width, height), Image.Resampling.BOX))
     labels: dict[str, Labels] = {
@@ -195,7 +207,7 @@ def _halved(sample: LabelledPicture) -> LabelledPicture:
     return replace(sample, gsd_m=sample.gsd_m * 2, rgb=rgb, labels=labels)
 
 
-def _demo(directory: Path, part: PlacePart) -> list[LabelledPicture]:
+def _load_demo(directory: Path, part: PlacePart) -> list[LabelledPicture]:
     return [
         LabelledPicture(
             f"demo-{picture.source}",

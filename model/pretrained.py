@@ -1,4 +1,4 @@
-"""A model from a folder, and a folder from a model."""
+"""Load a model from a folder, and save one to a folder."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from segwatch.model.segearth import SegEarthR2
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A model ready to answer, with its words."""
+    """A model in evaluation mode with its tokenizer."""
 
     model: SegEarthR2
     tokenizer: PreTrainedTokenizerBase
@@ -30,10 +30,12 @@ class LoadedModel:
 
 
 def resolve_device(device: str | torch.device) -> torch.device:
-    """ "auto" is the first CUDA device if there is one, else the CPU.
+    """Resolve a device name; "auto" = the first CUDA device if there is one, else the CPU.
 
-    Raises:
-        InputError: if there is no such device here.
+    Raises
+    ------
+    InputError
+        There is no such device.
     """
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -43,20 +45,22 @@ def resolve_device(device: str | torch.device) -> torch.device:
         raise InputError(f"device {device!r} is unknown; give auto, cpu, cuda or cuda:N") from error
     if place.type == "cuda" and (place.index or 0) >= (count := torch.cuda.device_count()):
         raise InputError(
-            f"device {str(device)!r} is not here: torch {torch.__version__} sees {count} CUDA devices; give auto or "
-            "cpu, or install a CUDA build of torch and the GPU's driver"
+            f"device {str(device)!r} is not available: torch {torch.__version__} sees {count} CUDA devices; give auto "
+            "or cpu, or install a CUDA build of torch and the GPU's driver"
         )
     return place
 
 
 def read_config(directory: Path) -> SegEarthConfig:
-    """The folder's configuration; the official dimensions where it is not ours.
+    """Read a folder's configuration; official folders get the official dimensions.
 
-    The vocabulary's size and the two special ids of an official folder come from its weights and its
+    For an official folder the size of the vocabulary comes from the weights and the two special ids from the
     tokenizer, because a released file has as many rows as its tokenizer has tokens.
 
-    Raises:
-        CheckpointError: if the folder holds no ``config.json`` or no weights.
+    Raises
+    ------
+    CheckpointError
+        The folder has no ``config.json`` or no weights.
     """
     file = directory / "config.json"
     if not file.exists():
@@ -71,11 +75,14 @@ def read_config(directory: Path) -> SegEarthConfig:
 
 
 def read_official_config(directory: Path, shapes: Mapping[str, tuple[int, ...]]) -> SegEarthConfig:
-    """The official dimensions with the vocabulary of a folder's weights and the ids of its tokenizer.
+    """Return the official dimensions with the vocabulary size of a folder's weights and the ids of its tokenizer.
 
-    Raises:
-        ConfigError: if the tokenizer knows more tokens than the weights have rows.
-        TokenizerError: if there is no usable tokenizer.
+    Raises
+    ------
+    ConfigError
+        The tokenizer has more tokens than the weights have rows.
+    TokenizerError
+        There is no usable tokenizer.
     """
     rows = shapes.get("model.embed_tokens.weight", (make_base_config().phi.vocab_size,))[0]
     words = tokenizer.load_tokenizer(directory)
@@ -89,7 +96,7 @@ def read_official_config(directory: Path, shapes: Mapping[str, tuple[int, ...]])
 
 
 def build_on_meta(config: SegEarthConfig) -> SegEarthR2:
-    """A model on the "meta" device: shapes without values."""
+    """Build a model on the "meta" device: shapes without values."""
     with torch.device("meta"):
         return SegEarthR2(config)
 
@@ -102,14 +109,20 @@ def build_from_weights(
     dtype: torch.dtype = torch.float32,
     prefix: str = "",
 ) -> tuple[SegEarthR2, checkpoint.LoadReport]:
-    """A model in evaluation mode with the files' values.
+    """Build a model in evaluation mode from weight files.
 
-    Args:
-        config: dimensions.
-        files: safetensors files with the reference's key names.
-        device: where it shall run.
-        dtype: of the language model and the vision tower; the mask branch is always float32.
-        prefix: what stands before every key in the files.
+    Parameters
+    ----------
+    config
+        Dimensions.
+    files
+        Safetensors files with the published key names.
+    device
+        Device to run on.
+    dtype
+        Of the language model and the vision tower; the mask branch is always float32.
+    prefix
+        Prefix of every key in the files.
     """
     model = build_on_meta(config)
     report = checkpoint.load_weights(model, files, config.siglip.layers_used, prefix=prefix)
@@ -120,11 +133,14 @@ def build_from_weights(
 def load_pretrained(
     directory: Path, device: str | torch.device = "auto", dtype: torch.dtype = torch.float32
 ) -> LoadedModel:
-    """The model of a folder: ``config.json``, ``*.safetensors`` and tokenizer files.
+    """Load the model of a folder with ``config.json``, ``*.safetensors`` and tokenizer files.
 
-    Raises:
-        CheckpointError: if weights and configuration do not fit, by key.
-        TokenizerError: if there is no usable tokenizer.
+    Raises
+    ------
+    CheckpointError
+        Weights and configuration do not match; the message names the keys.
+    TokenizerError
+        There is no usable tokenizer.
     """
     config = read_config(directory)
     model, report = build_from_weights(
@@ -141,14 +157,20 @@ def save_pretrained(
     *,
     state: Mapping[str, Tensor] | None = None,
 ) -> None:
-    """Write ``model.safetensors`` (as it is, or as ``dtype``), ``config.json`` and the tokenizer files.
+    """Write ``model.safetensors``, ``config.json`` and the tokenizer files.
 
-    Args:
-        model: the model.
-        words: its tokenizer.
-        directory: made if need be.
-        dtype: what to store the weights as; as they are by default.
-        state: the weights, where they are not simply the model's.
+    Parameters
+    ----------
+    model
+        The model.
+    words
+        Its tokenizer.
+    directory
+        Folder, created if missing.
+    dtype
+        Stored dtype of the weights; None = unchanged.
+    state
+        The weights, if they are not simply the model's.
     """
     directory.mkdir(parents=True, exist_ok=True)
     words.save_pretrained(directory)
@@ -160,7 +182,7 @@ def save_pretrained(
 
 
 def _fill_buffers(model: nn.Module) -> None:
-    """Compute the tables that no file holds and that "meta" left without values."""
+    """Compute the tables that no file contains and that "meta" left without values."""
     for module in model.modules():
         if isinstance(module, PhiRotaryEmbedding):
             frequencies, _ = module.compute_default_rope_parameters(module.config, device="cpu")

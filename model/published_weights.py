@@ -20,10 +20,12 @@ _PICKLED_INDEX = "pytorch_model.bin.index.json"
 
 
 def list_shards(source: Path) -> list[Path]:
-    """Files of a published folder: safetensors if there are any, else pickled shards.
+    """List the shards of a published folder: safetensors if there are any, else pickled shards.
 
-    Raises:
-        CheckpointError: if there is neither.
+    Raises
+    ------
+    CheckpointError
+        The folder is missing or has neither.
     """
     if not source.is_dir():
         raise CheckpointError(f"{source}: no such folder; give the folder of the official checkpoint")
@@ -38,15 +40,17 @@ def list_shards(source: Path) -> list[Path]:
 
 
 def read_shard_shapes(files: list[Path]) -> tuple[dict[str, tuple[int, ...]], dict[str, Path]]:
-    """Shape of every tensor in some shards, and the shard that holds it.
+    """Read the shape of every tensor in some shards, and the shard that contains it.
 
-    Raises:
-        CheckpointError: for an unreadable or unsafe shard, or a tensor that two shards hold.
+    Raises
+    ------
+    CheckpointError
+        A shard is unreadable or unsafe, or two shards contain the same tensor.
     """
     shapes: dict[str, tuple[int, ...]] = {}
     place: dict[str, Path] = {}
     for file in files:
-        for key, shape in _shapes_of(file).items():
+        for key, shape in _read_shapes(file).items():
             if key in place:
                 raise CheckpointError(
                     f"{key} is in {place[key].name} and in {file.name}; give a folder with one of them"
@@ -55,24 +59,24 @@ def read_shard_shapes(files: list[Path]) -> tuple[dict[str, tuple[int, ...]], di
     return shapes, place
 
 
-def _shapes_of(file: Path) -> dict[str, tuple[int, ...]]:
+def _read_shapes(file: Path) -> dict[str, tuple[int, ...]]:
     if file.suffix == ".safetensors":
         return checkpoint.read_shapes([file])
-    return {key: tuple(value.shape) for key, value in _unpickled(file).items()}
+    return {key: tuple(value.shape) for key, value in _load_pickled(file).items()}
 
 
 def read_shard_tensors(file: Path, keys: list[str]) -> Iterator[tuple[str, Tensor]]:
-    """Some tensors of a shard, one at a time."""
+    """Read some tensors of a shard, one at a time."""
     if file.suffix == ".safetensors":
         yield from checkpoint.read_tensors(file, keys)
     else:
-        state = _unpickled(file)
+        state = _load_pickled(file)
         for key in keys:
             yield key, state[key]
 
 
-def _unpickled(file: Path) -> dict[str, Tensor]:
-    """Tensors of a pickled shard, mapped rather than read.
+def _load_pickled(file: Path) -> dict[str, Tensor]:
+    """Load the tensors of a pickled shard, memory-mapped.
 
     ``weights_only`` builds tensors and containers and refuses every other instruction of the pickle.
     """

@@ -1,7 +1,7 @@
-"""The official layouts of LaSeRS, EarthReason, RRSIS-D, RISBench and RefSegRS.
+"""Read the official layouts of LaSeRS, EarthReason, RRSIS-D, RISBench and RefSegRS.
 
-Nothing in a data set is executed: the pickle that REFER layouts carry is read by a reader that knows plain
-containers, words and numbers only.
+Nothing in a data set is executed: the pickle in REFER layouts is read by a reader that builds only plain containers,
+strings and numbers.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _LASERS_DIMENSIONS = ("granularity", "multiplicity", "reasoning", "language")
 
 
 class Dataset(StrEnum):
-    """Data sets by the name the command line has for them."""
+    """Data sets by their name on the command line."""
 
     LASERS = "lasers"
     EARTHREASON = "earthreason"
@@ -41,15 +41,21 @@ class Dataset(StrEnum):
 
 
 def samples(dataset: Dataset, root: Path, split: str) -> list[ReferringSample]:
-    """All samples of a split.
+    """Load all samples of a split.
 
-    Args:
-        dataset: which layout.
-        root: the data set's own folder.
-        split: as the data set names it, such as "test".
+    Parameters
+    ----------
+    dataset
+        Which layout.
+    root
+        The data set's own folder.
+    split
+        As the data set names it, such as "test".
 
-    Raises:
-        DatasetError: if the folder has another layout, or the split no samples.
+    Raises
+    ------
+    DatasetError
+        If the folder has another layout, or the split no samples.
     """
     if not root.is_dir():
         raise DatasetError(f"{root}: no such folder; give the folder that the data set was unpacked into")
@@ -70,7 +76,7 @@ def samples(dataset: Dataset, root: Path, split: str) -> list[ReferringSample]:
 
 
 def _lasers(root: Path, split: str) -> Iterator[ReferringSample]:
-    """``{split}/images`` and ``{split}/annotations/*.json``, masks as COCO run lengths."""
+    """Read ``{split}/images`` and ``{split}/annotations/*.json``, masks as COCO run lengths."""
     files = sorted((root / split / "annotations").glob("*.json"))
     for file in files:
         for entry in read_json(file):
@@ -106,19 +112,19 @@ def _run_lengths(coded: Sequence[Any], expected: int) -> list[Mask]:
 
 
 def _earthreason(root: Path, split: str) -> Iterator[ReferringSample]:
-    """``{split}/images``, ``labels`` and ``QAs``; the three of a sample share a place in sorted order."""
+    """Read ``{split}/images``, ``labels`` and ``QAs``; a sample's three files have the same rank in sorted order."""
     folder = next((path for path in (root / split, root / "RSReasonSeg" / split) if path.is_dir()), None)
     if folder is None:
         raise DatasetError(f"{root}: no folder {split}")
-    images, labels, asked = (
-        _sorted(folder / name, suffixes)
+    images, labels, questions_files = (
+        _list_files(folder / name, suffixes)
         for name, suffixes in (("images", _PICTURES), ("labels", (".png",)), ("QAs", (".json", ".txt")))
     )
-    if not len(images) == len(labels) == len(asked):
+    if not len(images) == len(labels) == len(questions_files):
         raise DatasetError(
-            f"{folder}: {len(images)} images, {len(labels)} labels and {len(asked)} QAs do not pair up"
+            f"{folder}: {len(images)} images, {len(labels)} labels and {len(questions_files)} QAs do not pair up"
         )
-    for image, label, questions in zip(images, labels, asked, strict=True):
+    for image, label, questions in zip(images, labels, questions_files, strict=True):
         record = read_json(questions)
         nothing = not record.get("answer")
         yield ReferringSample(
@@ -132,7 +138,7 @@ def _earthreason(root: Path, split: str) -> Iterator[ReferringSample]:
 
 
 def _refsegrs(root: Path, split: str) -> Iterator[ReferringSample]:
-    """``images``, ``masks`` and ``output_phrase_{split}.txt`` with an image number and a phrase per line."""
+    """Read ``images``, ``masks`` and ``output_phrase_{split}.txt`` with an image number and a phrase per line."""
     listing = root / f"output_phrase_{split}.txt"
     try:
         lines = listing.read_text(encoding="utf-8").splitlines()
@@ -153,14 +159,14 @@ def _refsegrs(root: Path, split: str) -> Iterator[ReferringSample]:
 
 
 def _refer(root: Path, split: str) -> Iterator[ReferringSample]:
-    """REFER's layout: references to COCO annotations, as a pickle or as JSON.
+    """Read REFER's layout: references to COCO annotations, as a pickle or as JSON.
 
-    As the reference's evaluation does, the first sentence of each reference is asked.
+    As in the published evaluation, the first sentence of each reference is used.
     """
-    folder = _only(root, ("instances.json",)).parent
+    folder = _find_file(root, ("instances.json",)).parent
     instances = read_json(folder / "instances.json")
-    references = _only(folder, ("refs(unc).p", "refs.p", "refs.json", "refs(unc).json"))
-    refs = read_json(references) if references.suffix == ".json" else _plain_pickle(references)
+    references = _find_file(folder, ("refs(unc).p", "refs.p", "refs.json", "refs(unc).json"))
+    refs = read_json(references) if references.suffix == ".json" else _read_plain_pickle(references)
     images = {entry["id"]: entry for entry in instances["images"]}
     annotations = {entry["id"]: entry for entry in instances["annotations"]}
     categories = {entry["id"]: str(entry["name"]) for entry in instances.get("categories", [])}
@@ -192,30 +198,30 @@ def _coco(segmentation: Any, height: int, width: int) -> list[Mask]:
     return [decode_coco_mask(segmentation, height, width)]
 
 
-def _sorted(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
+def _list_files(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
     if not folder.is_dir():
         raise DatasetError(f"{folder}: no such folder")
     return sorted(path for path in folder.iterdir() if path.suffix.lower() in suffixes)
 
 
-def _only(root: Path, names: tuple[str, ...]) -> Path:
-    """The first file of one of these names, at any depth."""
+def _find_file(root: Path, names: tuple[str, ...]) -> Path:
+    """Find the first file of one of these names, at any depth."""
     for name in names:
         if found := sorted(path for path in root.rglob("*") if path.name == name):
             return found[0]
     raise DatasetError(f"{root}: no {' or '.join(names)} anywhere below")
 
 
-class _Plain(pickle.Unpickler):
-    """Reads containers, words and numbers; whatever names a class or a function is refused."""
+class _PlainUnpickler(pickle.Unpickler):
+    """Unpickles containers, strings and numbers; refuses every name of a class or function."""
 
     def find_class(self, module: str, name: str) -> Any:
         raise DatasetError(f"the pickle asks for {module}.{name}; only plain data is read from it")
 
 
-def _plain_pickle(path: Path) -> Any:
+def _read_plain_pickle(path: Path) -> Any:
     try:
-        return _Plain(io.BytesIO(path.read_bytes())).load()
+        return _PlainUnpickler(io.BytesIO(path.read_bytes())).load()
     except DatasetError as error:
         raise DatasetError(f"{path}: {error}") from error
     except (OSError, pickle.UnpicklingError, EOFError, ValueError, IndexError) as error:

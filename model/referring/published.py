@@ -1,7 +1,7 @@
-"""What the paper reports for the official model (3 billion parameters), to stand beside what is measured.
+"""Figures that the paper reports for the official model (3 billion parameters), for comparison with measured ones.
 
-arXiv 2512.20013, CVPR 2026. The paper's own tables were not at hand: these are its figures as an open summary of it
-quotes them. "Single" and "multiple" are its names for instructions with one target and with several.
+arXiv 2512.20013, CVPR 2026, as quoted by an open summary: the paper's own tables were not available. The paper's
+"single" and "multiple" are instructions with one target and with several.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ SOURCE = "SegEarth-R2-3B in arXiv 2512.20013 (CVPR 2026), as an open summary of 
 
 @dataclass(frozen=True)
 class PublishedScores:
-    """Shares, 0 to 1; None = not quoted."""
+    """Shares, 0..1; None = not quoted."""
 
     g_iou: float
     c_iou: float | None = None

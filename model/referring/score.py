@@ -1,7 +1,7 @@
-"""How a model does on a benchmark: one record per instruction, then tables over records.
+"""Score a model on a benchmark: one record per instruction, then tables over records.
 
-Masks are compared over the model's square mask view, as the reference does, so that images weigh alike in the summed
-figures whatever their size.
+Masks are compared over the model's square mask view, as in the published evaluation, so that images of all sizes weigh
+the same in the summed figures.
 """
 
 from __future__ import annotations
@@ -25,30 +25,30 @@ from segwatch.model.predictor import Predictor
 from segwatch.model.referring import published
 from segwatch.model.referring.samples import Mask, ReferringSample, read_rgb
 
-#: Colours of an overlay: found and true, found but not true, true but not found.
+#: Colours of an overlay: true positive, false positive, false negative.
 HIT, WRONG, MISSED = (80, 220, 100), (240, 70, 70), (70, 120, 255)
 
 
 @dataclass(frozen=True)
 class ScoredInstruction:
-    """One instruction answered and compared."""
+    """The comparison of one prediction with its truth."""
 
     name: str
     text: str
-    """The model's words."""
+    """Text that the model generated."""
     targets: int
-    """True masks."""
+    """Number of true masks."""
     masks: int
-    """Masks that the model gave."""
+    """Number of predicted masks."""
     in_order: tuple[Overlap, ...]
-    """Targets with masks in order of the [SEG] tokens, as the reference compares them."""
+    """Targets and masks in order of the [SEG] tokens, as in the published evaluation."""
     matched: tuple[Overlap, ...]
-    """Targets with masks in their best order."""
+    """Targets and masks in their best order."""
     groups: dict[str, str] = field(default_factory=dict)
 
     @property
     def iou(self) -> float:
-        """Mean over its targets, in order."""
+        """Mean IoU over its targets, in order."""
         return float(np.mean([part.iou for part in self.in_order]))
 
 
@@ -62,7 +62,7 @@ class UnreadableSample:
 
 @dataclass(frozen=True)
 class Scores:
-    """A whole run."""
+    """Result of a whole run."""
 
     records: tuple[ScoredInstruction, ...]
     failures: tuple[UnreadableSample, ...]
@@ -76,39 +76,47 @@ def score(
     worst: int = 20,
     on_sample: Callable[[], None] = lambda: None,
 ) -> Scores:
-    """Answer and compare all samples; the pixels of an image are worked through once for all of them.
+    """Predict and compare all samples; each image is encoded once for all its samples.
 
-    Args:
-        predictor: the model.
-        samples: of one benchmark.
-        overlays: folder that receives a picture of each of the worst; None draws none.
-        worst: how many of them.
-        on_sample: called after each sample.
+    Parameters
+    ----------
+    predictor
+        The model.
+    samples
+        Of one benchmark.
+    overlays
+        Folder that receives a picture of each of the worst; None draws none.
+    worst
+        How many of them.
+    on_sample
+        Called after each sample.
 
-    Returns:
+    Returns
+    -------
+    Scores
         Records in order of the samples' images. A sample that cannot be read is a failure with its reason.
     """
     records: list[ScoredInstruction] = []
     failures: list[UnreadableSample] = []
     lowest: list[tuple[float, str]] = []
     for image, group in groupby(sorted(samples, key=lambda sample: str(sample.image)), lambda s: s.image):
-        for record, failure, drawn in _scored(predictor, image, list(group)):
+        for record, failure, drawn in _score_image(predictor, image, list(group)):
             if failure is not None:
                 failures.append(failure)
             if record is not None:
                 records.append(record)
                 if overlays is not None and drawn is not None:
-                    _keep(lowest, record, drawn, overlays, worst)
+                    _keep_if_worst(lowest, record, drawn, overlays, worst)
             on_sample()
     return Scores(tuple(records), tuple(failures))
 
 
-def _scored(
-    predictor: Predictor, image: Path, asked: list[ReferringSample]
+def _score_image(
+    predictor: Predictor, image: Path, samples: list[ReferringSample]
 ) -> Iterator[tuple[ScoredInstruction | None, UnreadableSample | None, Callable[[Path], None] | None]]:
     usable: list[tuple[ReferringSample, list[Mask]]] = []
     pixels: NDArray[np.uint8] | None = None
-    for sample in asked:
+    for sample in samples:
         try:
             pixels = read_rgb(image) if pixels is None else pixels
             masks = sample.truth()
@@ -128,13 +136,13 @@ def _scored(
         truth = [processor.make_truth_view(mask, side) for mask in masks]
         found = [logits > 0 for logits in answer.mask_logits]
         record = score_prediction(sample, truth, found, answer.text)
-        yield record, None, _drawing(pixels, side, truth, found)
+        yield record, None, _make_overlay(pixels, side, truth, found)
 
 
 def score_prediction(
     sample: ReferringSample, truth: Sequence[Mask], found: Sequence[Mask], text: str
 ) -> ScoredInstruction:
-    """One answer against its truth. With nothing to find, all that was found is compared with nothing."""
+    """Compare one prediction with its truth; without targets, everything predicted is compared with an empty mask."""
     if truth:
         in_order, matched = (
             metrics.compare_in_order(found, truth),
@@ -149,10 +157,12 @@ def score_prediction(
 
 
 def summarise_by_group(records: Sequence[ScoredInstruction]) -> dict[str, dict[str, Any]]:
-    """Group -> metrics, "all" first, then ``dimension: group``.
+    """Return group -> metrics, "all" first, then ``dimension: group``.
 
-    Raises:
-        InputError: for no records.
+    Raises
+    ------
+    InputError
+        There are no records.
     """
     groups: dict[str, list[ScoredInstruction]] = {"all": list(records)}
     for record in records:
@@ -186,7 +196,7 @@ def _figures(summary: Summary) -> dict[str, Any]:
 
 
 def report(scores: Scores, *, dataset: str, split: str, model: str) -> dict[str, Any]:
-    """Everything as one JSON-ready document."""
+    """Build a JSON-ready document of all results."""
     return {
         "dataset": dataset,
         "split": split,
@@ -212,7 +222,7 @@ def report(scores: Scores, *, dataset: str, split: str, model: str) -> dict[str,
 
 
 def markdown(document: dict[str, Any]) -> str:
-    """The document's results as a Markdown table, the paper's beside them where it has any."""
+    """Format the document's results as a Markdown table, beside the paper's where it has any."""
     thresholds = [f"Pr@{value}" for value in metrics.THRESHOLDS]
     columns = ["group", "instructions", "targets", "gIoU (mIoU)", "cIoU (oIoU)", *thresholds]
     columns += ["gIoU, best order", "too few masks", "too many masks"]
@@ -233,25 +243,25 @@ def markdown(document: dict[str, Any]) -> str:
         cells += [f"{row['matched']['gIoU']:.4f}", str(row["too_few_masks"]), str(row["too_many_masks"])]
         if quoted:
             theirs = quoted.get(group.casefold(), {})
-            cells += [_quoted(theirs.get(name)) for name in ("g_iou", "c_iou")]
+            cells += [_format_share(theirs.get(name)) for name in ("g_iou", "c_iou")]
         lines.append("| " + " | ".join(cells) + " |")
     if quoted:
         lines += ["", f"Paper: {document['published']['source']}."]
     return "\n".join(lines) + "\n"
 
 
-def _quoted(share: float | None) -> str:
+def _format_share(share: float | None) -> str:
     return "" if share is None else f"{share:.3f}"
 
 
 def write(document: dict[str, Any], folder: Path) -> None:
-    """``results.json`` and ``results.md``."""
+    """Write ``results.json`` and ``results.md``."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "results.json").write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
     (folder / "results.md").write_text(markdown(document), encoding="utf-8")
 
 
-def _drawing(
+def _make_overlay(
     pixels: NDArray[np.uint8], side: int, truth: Sequence[Mask], found: Sequence[Mask]
 ) -> Callable[[Path], None]:
     def draw(path: Path) -> None:
@@ -268,14 +278,14 @@ def _drawing(
     return draw
 
 
-def _keep(
+def _keep_if_worst(
     lowest: list[tuple[float, str]],
     record: ScoredInstruction,
     draw: Callable[[Path], None],
     folder: Path,
     worst: int,
 ) -> None:
-    """Keep the pictures of the worst so far, and no others."""
+    """Keep the overlays of the worst samples so far, and no others."""
     name = "".join(letter if letter.isalnum() else "_" for letter in record.name)[:80] + ".png"
     entry = (-record.iou, name)
     if len(lowest) >= worst and entry <= lowest[0]:

@@ -1,4 +1,4 @@
-"""Batches: images in both views, instructions, answers and masks, a pure function of seed and step."""
+"""Build batches of image views, instructions, texts and masks; a pure function of seed and step."""
 
 from __future__ import annotations
 
@@ -26,32 +26,32 @@ from segwatch.model.train.scenes import Scene
 _log = logging.getLogger(__name__)
 
 _DRAWS = 100
-"""Images drawn before giving up on finding one that can be asked about."""
+"""Maximum images drawn in search of one that can be used."""
 
 
 @dataclass(frozen=True)
 class Batch:
-    """B images with P instruction-and-answer pairs; T targets in order of pair, then of answer."""
+    """B images with P pairs of instruction and text; T targets in order of pair, then of [SEG]."""
 
     images: Tensor
     """(B, 3, S, S) mask views."""
     images_clip: Tensor
     """(B, 3, C, C) language views."""
     image_of_pair: Tensor
-    """(P,) int64, ascending."""
+    """(P,) int64 image of each pair, ascending."""
     ids: list[prompt.TrainingExample]
     """P teacher-forced examples."""
     masks: Tensor
-    """(T, S / 4, S / 4) share of each cell that the target covers, 0..1, in the mask view."""
+    """(T, S / 4, S / 4) share of each cell of the mask view that the target covers, 0..1."""
     grids: Tensor
-    """(T, g, g) cells of the language view that the target touches."""
+    """(T, g, g) 1 on cells of the language view that the target touches."""
     known: Tensor
-    """(T, S / 4, S / 4) share of each cell that is labelled, 0..1; what is not does not count in the mask losses."""
+    """(T, S / 4, S / 4) share of each cell that is labelled, 0..1; the rest does not count in the mask losses."""
     present: Tensor
-    """(T,) 1 where the target is in the image, 0 where its mask is empty."""
+    """(T,) 1 where the target is present, 0 where its mask is empty."""
 
     def to(self, device: torch.device) -> Batch:
-        """The same batch with pixels and masks on a device; ids stay on the CPU, where they are read."""
+        """Move pixels and masks to a device; ids stay on the CPU, where they are read."""
         return replace(
             self,
             images=self.images.to(device),
@@ -65,7 +65,7 @@ class Batch:
 
 @dataclass(frozen=True)
 class TrainingPair:
-    """One instruction, the answer to learn, and the masks of the answer's [SEG] in order."""
+    """One instruction, the text to learn, and the masks of its [SEG] in order."""
 
     instruction: str
     answer: str
@@ -77,22 +77,22 @@ class TrainingPair:
 
 @dataclass(frozen=True)
 class InstructedImage:
-    """An image and what is asked about it."""
+    """An image with its training pairs."""
 
     image: NDArray[np.uint8]
     """(H, W, 3)."""
-    asked: list[TrainingPair]
+    pairs: list[TrainingPair]
 
 
 class InstructionSource(Protocol):
-    """Where images and instructions come from."""
+    """Source of images with instructions."""
 
-    def shown(self, rng: np.random.Generator, pairs: int) -> InstructedImage:
-        """An image with up to ``pairs`` instructions, at least one."""
+    def draw_image(self, rng: np.random.Generator, max_pairs: int) -> InstructedImage:
+        """Draw an image with up to ``max_pairs`` instructions, at least one."""
 
 
 class SceneSource:
-    """Everything that training draws from: made scenes kept in memory, real pictures, and what is asked."""
+    """Simulated scenes, kept in memory, and crops of the demo imagery."""
 
     def __init__(
         self, made: Sequence[Scene], pictures: Sequence[demo_imagery.DemoPicture], real_share: float, mix: Mix
@@ -108,7 +108,7 @@ class SceneSource:
         self._chances = [2.0 if group[0].source == "naip" else 1.0 for group in self._by_source]
 
     def draw(self, rng: np.random.Generator) -> Scene:
-        """One scene or crop, turned and lit at random."""
+        """Draw one scene or crop, randomly rotated and relit."""
         if rng.random() < self.real_share:
             chances = np.array(self._chances) / sum(self._chances)
             group = self._by_source[int(rng.choice(len(chances), p=chances))]
@@ -118,16 +118,18 @@ class SceneSource:
             rng, replace(scene, image=demo_imagery.jitter_colours(rng, scene.image))
         )
 
-    def shown(self, rng: np.random.Generator, pairs: int) -> InstructedImage:
-        """See :class:`InstructionSource`.
+    def draw_image(self, rng: np.random.Generator, max_pairs: int) -> InstructedImage:
+        """Draw an image, see :class:`InstructionSource`.
 
-        Raises:
-            DatasetError: if image after image there is nothing to ask.
+        Raises
+        ------
+        DatasetError
+            Many images in a row have no usable target.
         """
         for _ in range(_DRAWS):
             scene = self.draw(rng)
             made = instructions.draw_pairs(
-                rng, sorted(scene.masks), sorted(scene.absent), pairs, self.mix, self.weights
+                rng, sorted(scene.masks), sorted(scene.absent), max_pairs, self.mix, self.weights
             )
             if made:
                 break
@@ -150,17 +152,18 @@ class SceneSource:
 
 
 def balance_weights(made: Sequence[Scene]) -> instructions.TargetWeights:
-    """The plain weights, each divided by how many scenes hold (or surely lack) the target.
+    """Return the default weights, each divided by how many scenes contain (or certainly lack) the target.
 
-    A target that few scenes hold would otherwise be nearly always absent when it is asked for, and denied ever after.
+    Otherwise a target in few scenes is nearly always absent when it is asked for, and the model learns to deny
+    it.
     """
 
-    def fair(scenes_of: Counter[str]) -> dict[str, float]:
+    def divide_by_count(scenes_of: Counter[str]) -> dict[str, float]:
         return {name: instructions.WEIGHTS.get(name, 1.0) / count for name, count in scenes_of.items()}
 
     return instructions.TargetWeights(
-        fair(Counter(name for scene in made for name in scene.masks)),
-        fair(Counter(name for scene in made for name in scene.absent)),
+        divide_by_count(Counter(name for scene in made for name in scene.masks)),
+        divide_by_count(Counter(name for scene in made for name in scene.absent)),
     )
 
 
@@ -173,36 +176,38 @@ class ReferringSource:
             by_image.setdefault(str(sample.image), []).append(sample)
         self._groups = list(by_image.values())
 
-    def shown(self, rng: np.random.Generator, pairs: int) -> InstructedImage:
-        """See :class:`InstructionSource`. What cannot be read is told, and another image drawn.
+    def draw_image(self, rng: np.random.Generator, max_pairs: int) -> InstructedImage:
+        """Draw an image, see :class:`InstructionSource`; unreadable ones are logged and another is drawn.
 
-        Raises:
-            DatasetError: if image after image cannot be read.
+        Raises
+        ------
+        DatasetError
+            Many images in a row are unreadable.
         """
         for _ in range(_DRAWS):
             try:
-                return self._drawn(rng, pairs)
+                return self._draw(rng, max_pairs)
             except DatasetError as error:
                 _log.warning("left out: %s", error)
                 last = error
         raise DatasetError(f"{_DRAWS} images in a row cannot be used, the last one: {last}") from last
 
-    def _drawn(self, rng: np.random.Generator, pairs: int) -> InstructedImage:
+    def _draw(self, rng: np.random.Generator, max_pairs: int) -> InstructedImage:
         group = self._groups[int(rng.integers(len(self._groups)))]
-        chosen = rng.permutation(len(group))[:pairs]
+        chosen = rng.permutation(len(group))[:max_pairs]
         image = read_rgb(group[0].image)
-        asked = [
+        pairs = [
             TrainingPair(group[index].instruction, group[index].answer, tuple(group[index].truth()))
             for index in chosen
         ]
-        for one in asked:
+        for one in pairs:
             if one.answer.count(prompt.SEG) != len(one.masks) or any(
                 mask.shape != image.shape[:2] for mask in one.masks
             ):
                 raise DatasetError(
                     f"{group[0].image}: masks of {one.instruction!r} do not fit answer or image"
                 )
-        return InstructedImage(image, asked)
+        return InstructedImage(image, pairs)
 
 
 def build_batch(
@@ -216,33 +221,42 @@ def build_batch(
     pairs_per_image: int,
     size: int,
 ) -> Batch:
-    """The batch of a step; the same arguments always give the same batch.
+    """Build the batch of a step; the same arguments always give the same batch.
 
-    Args:
-        source: what to draw from.
-        tokenizer: of the model.
-        config: of the model.
-        seed: of the run.
-        step: of the run, from 0.
-        images: B.
-        pairs_per_image: instructions of each image.
-        size: side of the mask view, a multiple of 32; may be smaller than the model's own.
+    Parameters
+    ----------
+    source
+        What to draw from.
+    tokenizer
+        Of the model.
+    config
+        Of the model.
+    seed
+        Of the run.
+    step
+        Of the run, from 0.
+    images
+        B.
+    pairs_per_image
+        Instructions of each image.
+    size
+        Side of the mask view, a multiple of 32; may be smaller than the model's own.
     """
     rng = np.random.default_rng((seed, step))
     views, clips, owners, examples, masks, grids, known = [], [], [], [], [], [], []
     for index in range(images):
-        shown = source.shown(rng, pairs_per_image)
-        views.append(processor.make_mask_view(shown.image, size))
-        clips.append(processor.make_language_view(shown.image, config.siglip.image_size))
-        for asked in shown.asked:
+        draw_image = source.draw_image(rng, pairs_per_image)
+        views.append(processor.make_mask_view(draw_image.image, size))
+        clips.append(processor.make_language_view(draw_image.image, config.siglip.image_size))
+        for pairs in draw_image.pairs:
             layout: Literal["ask", "refer"] = "refer" if rng.random() < 0.1 else "ask"
-            examples.append(prompt.tokenize_example(tokenizer, asked.instruction, asked.answer, layout))
+            examples.append(prompt.tokenize_example(tokenizer, pair.instruction, pair.answer, layout))
             owners.append(index)
-            for part in asked.masks:
+            for part in pair.masks:
                 mask = torch.from_numpy(part).float()
                 masks.append(resize_mask_to_view(mask, size))
                 grids.append(make_attention_grid(mask[None], config.siglip.grid_side)[0])
-            for where in asked.known or [np.ones_like(part) for part in asked.masks]:
+            for where in pair.known or [np.ones_like(part) for part in pair.masks]:
                 known.append(resize_mask_to_view(torch.from_numpy(where).float(), size))
     side = config.siglip.grid_side
     truth = torch.stack(masks) if masks else torch.zeros(0, size // 4, size // 4)
@@ -259,7 +273,7 @@ def build_batch(
 
 
 def resize_mask_to_view(mask: Tensor, size: int) -> Tensor:
-    """(H, W) mask of an image -> (size / 4, size / 4) covered shares, resized and padded as the mask view."""
+    """Resize an image's (H, W) mask to (size / 4, size / 4) covered shares, padded as the mask view."""
     height, width = processor.compute_resized_shape(processor.ImageShape(*mask.shape), size)
     resized = F.interpolate(mask[None, None], size=(height, width), mode="bilinear", antialias=True)
     padded = F.pad(resized, (0, size - width, 0, size - height))

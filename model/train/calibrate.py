@@ -1,8 +1,8 @@
-"""``python -m segwatch.model.train.calibrate``: fit a presence head's thresholds on places that taught it nothing.
+"""``python -m segwatch.model.train.calibrate``: calibrate a presence head on places that it was not trained on.
 
-A presence head is surer of its training pictures than of others. Each target's logits are scaled and shifted so that
-0 separates, on the calibration places and on made scenes of their own, where it is there from where it is absent, both
-counting the same. The judged places are others again.
+A presence head is overconfident on its training pictures. The logits of each target are scaled and shifted so that 0
+separates presence from absence, with equal weight, on the calibration places and on simulated scenes of their own. The
+places for evaluation are different ones.
 """
 
 from __future__ import annotations
@@ -29,33 +29,33 @@ from segwatch.model.train.labelled_sample import LabelledPicture
 _log = logging.getLogger(__name__)
 
 _FIRST_SEED = 600_000
-"""Made scenes from here on are neither trained on nor judged by."""
-_LEAST_EACH = 5  # tiles with and without a target, to fit anything
-_PULL = 0.02  # towards leaving the logits as they are
+"""Seeds of simulated scenes from here on are used neither for training nor for evaluation."""
+_MIN_TILES_EACH = 5  # minimum tiles with and without the target for a fit
+_REGULARISATION = 0.02  # regularisation towards unchanged logits
 _PHRASES = 12
 _TARGETS: tuple[str, ...] = scenes.TARGETS
 
 
 @dataclass(frozen=True)
 class CalibrationFit:
-    """What one target's logits are scaled and shifted by."""
+    """Scale and shift of one target's logits."""
 
     scale: float
     shift: float
     present: int
-    """Tiles that it was fitted on: with the target,"""
+    """Number of tiles with the target in the fit."""
     absent: int
-    """and without."""
+    """Number of tiles without the target in the fit."""
 
 
 def fit_calibration(logits: Sequence[float], present: Sequence[bool]) -> CalibrationFit:
-    """Scale and shift of logits that tell presence best, both classes weighing the same.
+    """Fit scale and shift of logits to predict presence, both classes weighing the same.
 
-    With too few of either class the logits stay as they are.
+    With too few tiles of either class the logits stay unchanged.
     """
     there, values = torch.tensor(present), torch.tensor(logits, dtype=torch.float64)
     count, gone = int(there.sum()), int((~there).sum())
-    if min(count, gone) < _LEAST_EACH:
+    if min(count, gone) < _MIN_TILES_EACH:
         return CalibrationFit(1.0, 0.0, count, gone)
     weight = torch.where(there, 0.5 / count, 0.5 / gone).double()
     log_scale, shift = (torch.zeros((), dtype=torch.float64, requires_grad=True) for _ in range(2))
@@ -63,9 +63,9 @@ def fit_calibration(logits: Sequence[float], present: Sequence[bool]) -> Calibra
 
     def closure() -> Tensor:
         optimizer.zero_grad()
-        told = values * log_scale.exp() + shift
-        loss = F.binary_cross_entropy_with_logits(told, there.double(), weight, reduction="sum")
-        loss = loss + _PULL * (log_scale**2 + shift**2)
+        calibrated = values * log_scale.exp() + shift
+        loss = F.binary_cross_entropy_with_logits(calibrated, there.double(), weight, reduction="sum")
+        loss = loss + _REGULARISATION * (log_scale**2 + shift**2)
         loss.backward()  # type: ignore[no-untyped-call]
         return loss
 
@@ -76,17 +76,25 @@ def fit_calibration(logits: Sequence[float], present: Sequence[bool]) -> Calibra
 def calibrate_presence(
     folder: Path, root: Path, *, made: int = 120, most: int = 60
 ) -> dict[str, CalibrationFit]:
-    """Calibrate the model of a folder in place, and so make another version of it.
+    """Calibrate the model of a folder in place, which makes another version of it.
 
-    Args:
-        folder: of the model.
-        root: of the labelled sets, or their archive.
-        made: made scenes to fit on beside the calibration places.
-        most: pictures of each set.
+    Parameters
+    ----------
+    folder
+        Of the model.
+    root
+        Of the labelled sets, or their archive.
+    made
+        Made scenes to fit on beside the calibration places.
+    most
+        Pictures of each set.
 
-    Raises:
-        CheckpointError: if the model has no presence head or can calibrate fewer targets.
-        DatasetError: if the labelled sets cannot be read.
+    Raises
+    ------
+    CheckpointError
+        If the model has no presence head or can calibrate fewer targets.
+    DatasetError
+        If the labelled sets cannot be read.
     """
     loaded = pretrained.load_pretrained(folder, "cpu")
     model, targets = loaded.model, _TARGETS
@@ -94,9 +102,9 @@ def calibrate_presence(
         raise CheckpointError(
             f"{folder}: no presence head for {len(targets)} targets; train one, see [masks]"
         )
-    _reset(model)
-    samples = [*held_out_places.load_pictures(root, None, "calibrate", most), *_made(made)]
-    seen = _seen(Predictor(model, loaded.tokenizer, model_version.version(folder)), samples)
+    _reset_calibration(model)
+    samples = [*held_out_places.load_pictures(root, None, "calibrate", most), *_make_samples(made)]
+    seen = _collect_logits(Predictor(model, loaded.tokenizer, model_version.version(folder)), samples)
     fits = {
         name: fit_calibration([one for one, _ in seen[name]], [two for _, two in seen[name]])
         for name in targets
@@ -112,34 +120,36 @@ def calibrate_presence(
     return fits
 
 
-def _reset(model: SegEarthR2) -> None:
-    """Logits as learned."""
+def _reset_calibration(model: SegEarthR2) -> None:
+    """Remove the calibration."""
     head = model.presence
-    assert head is not None  # noqa: S101 - the caller has looked
+    assert head is not None  # noqa: S101 - checked by the caller
     head.set_calibration(
         torch.zeros_like(head.anchors), torch.ones_like(head.scale), torch.zeros_like(head.shift)
     )
 
 
-def _made(count: int) -> list[LabelledPicture]:
+def _make_samples(count: int) -> list[LabelledPicture]:
     return [crop_pool.make_scene_sample(_FIRST_SEED + index, scenes.ALL_CLASSES) for index in range(count)]
 
 
-def _seen(predictor: Predictor, samples: Sequence[LabelledPicture]) -> dict[str, list[tuple[float, bool]]]:
-    """Per target the logit of every tile that surely holds it or surely lacks it, and which of the two."""
+def _collect_logits(
+    predictor: Predictor, samples: Sequence[LabelledPicture]
+) -> dict[str, list[tuple[float, bool]]]:
+    """Return for each target the logit of every tile of known presence, and the presence."""
     seen: dict[str, list[tuple[float, bool]]] = {name: [] for name in _TARGETS}
     for sample in samples:
-        for rgb, states in _tiles(sample, predictor.tile_px):
-            asked = [f"segment the {instructions.TARGET_NOUNS[name][0]}" for name in states]
-            (answers,) = predictor.segment([rgb], asked)
+        for rgb, states in _iterate_tiles(sample, predictor.tile_px):
+            texts = [f"segment the {instructions.TARGET_NOUNS[name][0]}" for name in states]
+            (answers,) = predictor.segment([rgb], texts)
             for (name, present), answer in zip(states.items(), answers, strict=True):
                 if answer.presence is not None and len(answer.presence):
                     seen[name].append((float(answer.presence[0]), present))
     return seen
 
 
-def _tiles(sample: LabelledPicture, side: int) -> Iterator[tuple[NDArray[np.uint8], dict[str, bool]]]:
-    """Tiles with mirrored borders, and the targets whose presence is known in each."""
+def _iterate_tiles(sample: LabelledPicture, side: int) -> Iterator[tuple[NDArray[np.uint8], dict[str, bool]]]:
+    """Yield tiles with mirrored borders, and the presence of each target that is known."""
     labels = {name: sample.label(name) for name in _TARGETS}
     height, width = sample.rgb.shape[:2]
     for top in range(0, height, side):

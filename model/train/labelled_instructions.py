@@ -1,4 +1,4 @@
-"""Instructions on labelled imagery: one target or several, questions, and targets that are absent."""
+"""Instructions on labelled imagery: one or several targets, questions, and absent targets."""
 
 from __future__ import annotations
 
@@ -20,10 +20,14 @@ _DRAWS = 100
 class LabelledSource:
     """Crops of a pool with instructions, see :class:`segwatch.model.train.batches.InstructionSource`.
 
-    Args:
-        source: what to draw from.
-        mix: of instructions.
-        side: of the crops, pixels.
+    Parameters
+    ----------
+    source
+        What to draw from.
+    mix
+        Of instructions.
+    side
+        Of the crops, pixels.
     """
 
     def __init__(self, source: CropPool, mix: Mix, side: int) -> None:
@@ -31,30 +35,32 @@ class LabelledSource:
 
     @cached_property
     def _weights(self) -> instructions.TargetWeights:
-        """The rarer crops that show (or lack) a target, the more often it is asked for on them."""
+        """Weights that ask more often for targets that few crops show (or lack)."""
         shares = self._source.shares
         return instructions.TargetWeights(
             {name: 1.0 / share for (name, present), share in shares.items() if present},
             {name: 1.0 / share for (name, present), share in shares.items() if not present},
         )
 
-    def shown(self, rng: np.random.Generator, pairs: int) -> InstructedImage:
-        """A crop with up to ``pairs`` instructions, at least one.
+    def draw_image(self, rng: np.random.Generator, max_pairs: int) -> InstructedImage:
+        """Draw a crop with up to ``max_pairs`` instructions, at least one.
 
-        Raises:
-            DatasetError: if crop after crop there is nothing to ask.
+        Raises
+        ------
+        DatasetError
+            If crop after crop there is nothing to ask.
         """
         for _ in range(_DRAWS):
             crop, _ = self._source.draw_any(rng, self._side)
             states = {name: crop.state(name) for name in sorted(crop.labels)}
             there = [name for name, state in states.items() if state is True]
             gone = [name for name, state in states.items() if state is False]
-            if made := instructions.draw_pairs(rng, there, gone, pairs, self._mix, self._weights):
-                return InstructedImage(crop.image, [self._asked(crop, pair) for pair in made])
+            if made := instructions.draw_pairs(rng, there, gone, max_pairs, self._mix, self._weights):
+                return InstructedImage(crop.image, [self._make_pair(crop, pair) for pair in made])
         raise DatasetError(f"{_DRAWS} crops in a row have no target that is surely there or surely not")
 
-    def _asked(self, crop: Crop, pair: instructions.InstructionPair) -> TrainingPair:
-        labels = [_at(crop.labels[name], self._side) for name in pair.targets]
+    def _make_pair(self, crop: Crop, pair: instructions.InstructionPair) -> TrainingPair:
+        labels = [_resize_nearest(crop.labels[name], self._side) for name in pair.targets]
         return TrainingPair(
             pair.instruction,
             pair.answer,
@@ -63,7 +69,7 @@ class LabelledSource:
         )
 
 
-def _at(label: Labels, side: int) -> NDArray[np.int8]:
-    """(s, s) -> (side, side), nearest."""
+def _resize_nearest(label: Labels, side: int) -> NDArray[np.int8]:
+    """Resize (s, s) -> (side, side), nearest neighbour."""
     picks = ((np.arange(side) + 0.5) * len(label) / side).astype(np.int64)
     return np.asarray(label[np.ix_(picks, picks)])

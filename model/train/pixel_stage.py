@@ -1,7 +1,7 @@
-"""A stage on pixels alone: tell the targets apart before instructions say which one is meant.
+"""Train the mask branch on pixels alone: distinguish the targets before instructions select one.
 
-Each target gets a query of its own; the language model is then taught to produce it. Every image then teaches all its
-targets at once, where a batch with instructions teaches only those that were asked for.
+Each target gets a query of its own, which the language model later learns to produce. An image trains all its targets
+at once; a batch with instructions trains only those asked for.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class PixelStageConfig:
-    """The stage's length and pace."""
+    """Length and learning rate of the stage."""
 
     seed: int = 7
     steps: int = 400
@@ -45,26 +45,34 @@ def train_pixel_stage(
     config: PixelStageConfig,
     known: Tensor | None = None,
 ) -> Tensor:
-    """Teach the mask branch to tell the targets apart, on mask views of half the side.
+    """Train the mask branch to distinguish the targets, on mask views of half the side.
 
-    Where the material's instructions shall have empty masks, targets that are absent are taught here, too.
+    If the source's instructions may have empty masks, absent targets are trained too.
 
-    Args:
-        model: its mask encoder, pixel decoder and mask decoder are changed in place.
-        material: what to draw from.
-        targets: that it holds.
-        config: length and pace.
-        known: (targets, width) queries to begin with; at random by default.
+    Parameters
+    ----------
+    model
+        Its mask encoder, pixel decoder and mask decoder are changed in place.
+    material
+        Source of scenes.
+    targets
+        Targets of the source.
+    config
+        Length and learning rate.
+    known
+        (targets, width) initial queries; None = random.
 
-    Returns:
-        (targets, width) the query that each target ended with, in order of ``targets``.
+    Returns
+    -------
+    Tensor
+        (targets, width) final query of each target, in order of ``targets``.
     """
     width = model.config.mask.width
     queries, heads = nn.Embedding(len(targets), width, _weight=known), nn.Conv2d(width, len(targets), 1)
     parts: Sequence[nn.Module] = (model.mask_encoder, model.pixel_decoder, model.mask_decoder, queries, heads)
     parameters = [parameter for part in parts for parameter in part.parameters()]
     optimizer = torch.optim.AdamW(parameters, lr=config.learning_rate, weight_decay=0.01)
-    seen = []
+    losses = []
     for step in range(config.steps):
         warm = min((step + 1) / max(config.warmup_steps, 1), 1.0)
         for group in optimizer.param_groups:
@@ -73,18 +81,18 @@ def train_pixel_stage(
         drawn = [material.draw(rng) for _ in range(config.images)]
         generator = torch.Generator().manual_seed(config.seed + step)
         empty = material.mix.empty > 0
-        loss = _loss(model, drawn, targets, queries, heads, config, generator, empty=empty)
+        loss = _compute_loss(model, drawn, targets, queries, heads, config, generator, empty=empty)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()
-        seen.append(float(loss.detach()))
+        losses.append(float(loss.detach()))
         if (step + 1) % 25 == 0:
-            _log.info("pixels step %d  loss %.3f", step + 1, sum(seen[-25:]) / 25)
+            _log.info("pixels step %d  loss %.3f", step + 1, sum(losses[-25:]) / 25)
     return queries.weight.detach().clone()
 
 
-def _loss(
+def _compute_loss(
     model: SegEarthR2,
     drawn: Sequence[Scene],
     targets: Sequence[str],
@@ -105,7 +113,7 @@ def _loss(
     for index, scene in enumerate(drawn):
         for code, name in enumerate(targets):
             if name not in scene.masks and name not in scene.absent:
-                continue  # not labelled there
+                continue  # not labelled in this scene
             there = scene.masks.get(name, np.zeros(scene.image.shape[:2], dtype=np.bool_))
             mask = batches.resize_mask_to_view(torch.from_numpy(there).float(), size)
             cells = cells + F.binary_cross_entropy_with_logits(dense[index, code], mask)

@@ -1,4 +1,4 @@
-"""Batches made ahead of their use, in other processes of one thread each."""
+"""Prepare batches ahead of their use, in worker processes of one thread each."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import torch
 
 T_co = TypeVar("T_co", covariant=True)
 
-_DEPTH = 3  # batches a worker makes ahead
+_DEPTH = 3  # batches per worker to prepare ahead
 
 
 class BatchMaker(Protocol[T_co]):
-    """Makes the batch of a pass; goes to other processes before its first call."""
+    """Makes the batch of a pass; sent to the worker processes before its first call."""
 
     def __call__(self, number: int, /) -> T_co:
-        """The batch of a pass: always the same for the same number."""
+        """Make the batch of a pass; the same number always gives the same batch."""
 
 
 M = TypeVar("M", bound=BatchMaker[Any])
@@ -26,45 +26,49 @@ _maker: Callable[[int], Any]
 
 
 class Prefetcher(Generic[M]):
-    """Batches by number, made here or by workers while others are used.
+    """Batches by number, made here or ahead of time by workers.
 
-    Args:
-        make: makes one.
-        workers: processes; 0 makes each batch here when it is asked for.
-        stride: how far apart the numbers are that will be asked for.
+    Parameters
+    ----------
+    make
+        Makes one.
+    workers
+        Processes; 0 makes each batch here when it is asked for.
+    stride
+        How far apart the numbers are that will be asked for.
     """
 
     def __init__(self, make: M, workers: int, stride: int = 1) -> None:
         self.make = make
         self._stride = stride
         self._ahead = workers * _DEPTH
-        self._waiting: dict[int, Future[Any]] = {}
+        self._pending: dict[int, Future[Any]] = {}
         self._workers = (
-            ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _begin, (make,))
+            ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _start_worker, (make,))
             if workers
             else None
         )
 
     def get(self, number: int) -> Any:
-        """The batch of a number; those after it are begun."""
+        """Return the batch of a number, and start preparing those after it."""
         if self._workers is None:
             return self.make(number)
-        for coming in range(number, number + self._ahead * self._stride, self._stride):
-            if coming not in self._waiting:
-                self._waiting[coming] = self._workers.submit(_made, coming)
-        return self._waiting.pop(number).result()
+        for later in range(number, number + self._ahead * self._stride, self._stride):
+            if later not in self._pending:
+                self._pending[later] = self._workers.submit(_make_in_worker, later)
+        return self._pending.pop(number).result()
 
     def close(self) -> None:
-        """End the workers."""
+        """Stop the workers."""
         if self._workers is not None:
             self._workers.shutdown(wait=True, cancel_futures=True)
 
 
-def _begin(make: Callable[[int], Any]) -> None:
-    global _maker  # noqa: PLW0603 - a worker's own
+def _start_worker(make: Callable[[int], Any]) -> None:
+    global _maker  # noqa: PLW0603 - global of each worker process
     torch.set_num_threads(1)
     _maker = make
 
 
-def _made(number: int) -> Any:
+def _make_in_worker(number: int) -> Any:
     return _maker(number)

@@ -1,6 +1,6 @@
-"""What a language half makes of [SEG] for each target, over many instructions and pictures: a bank of queries.
+"""Bank of segmentation queries: the language branch's [SEG] for each target, over many instructions and pictures.
 
-The mask branch can be trained on these without running the language half, which is most of a step's time.
+Training the mask branch on these saves running the language branch, which takes most of a step's time.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from segwatch.model.segearth import SegEarthR2
 from segwatch.model.train import instructions
 
 BANK_FILE = "queries.safetensors"
-_UNNAMED = 0.05  # share of questions that do not name their target
+_UNNAMED = 0.05  # share of instructions that do not name their target
 QueryBank = dict[str, Tensor]
 """Target -> (phrases, width)."""
 
@@ -34,15 +34,22 @@ def compute_bank(
     phrases: int,
     seed: int,
 ) -> QueryBank:
-    """Queries of ``phrases`` instructions for each target, each asked on one of the pictures.
+    """Compute the queries of ``phrases`` instructions for each target, each on one of the pictures.
 
-    Args:
-        model: whose language half is asked.
-        tokenizer: of the model.
-        targets: to ask for, one at a time.
-        pictures: (H, W, 3) each.
-        phrases: instructions of each target.
-        seed: of the choice of words.
+    Parameters
+    ----------
+    model
+        Whose language half is asked.
+    tokenizer
+        Of the model.
+    targets
+        To ask for, one at a time.
+    pictures
+        (H, W, 3) each.
+    phrases
+        Instructions of each target.
+    seed
+        Of the choice of words.
     """
     rng = np.random.default_rng((seed, 3))
     views = [processor.make_language_view(picture, model.config.siglip.image_size) for picture in pictures]
@@ -50,14 +57,14 @@ def compute_bank(
     return {
         target: torch.stack(
             [
-                _asked(
+                _compute_query(
                     model,
                     tokenizer,
                     instructions.compose_instruction(rng, (target,), _UNNAMED),
                     target,
                     token,
                 )
-                for _, token in zip(range(phrases), _around(tokens), strict=False)
+                for _, token in zip(range(phrases), _cycle(tokens), strict=False)
             ]
         )
         for target in targets
@@ -65,23 +72,23 @@ def compute_bank(
 
 
 def load_bank(file: Path) -> QueryBank:
-    """The bank that an earlier start of the run saved."""
+    """Load the bank that an earlier start of the run saved."""
     return load_file(file)
 
 
 def save_bank(bank: QueryBank, file: Path) -> None:
-    """Save a bank: resumed on another machine, a run shall see the very same queries."""
+    """Save a bank, so that a run resumed on another machine uses exactly the same queries."""
     file.parent.mkdir(parents=True, exist_ok=True)
     save_file({target: value.contiguous() for target, value in bank.items()}, file)
 
 
-def _around(tokens: Tensor) -> Any:
+def _cycle(tokens: Tensor) -> Any:
     while True:
         yield from tokens
 
 
-def _asked(model: SegEarthR2, tokenizer: Any, text: str, target: str, token: Tensor) -> Tensor:
-    """(width,) query of the answer's [SEG]."""
+def _compute_query(model: SegEarthR2, tokenizer: Any, text: str, target: str, token: Tensor) -> Tensor:
+    """Compute the (width,) query of the [SEG]."""
     example = prompt.tokenize_example(tokenizer, text, instructions.compose_answer((target,)), "ask")
     spliced = model.splice([example.input_ids], token[None], [example.refer_ids])
     _, batch, position = model.targets([example.input_ids], spliced, [example.answer_start])

@@ -1,4 +1,4 @@
-"""A whole training run from its configuration: material, first weights, loop, and the model written."""
+"""Run a whole training from its recipe: data, initial weights, loop, and the written model."""
 
 from __future__ import annotations
 
@@ -26,29 +26,33 @@ from segwatch.model.train import (
     mask_stage,
     pixel_stage,
     scenes,
+    text_stage,
 )
-from segwatch.model.train import text_stage as words_stage
 from segwatch.model.train.config import LABELLED, MADE, TrainConfig
 from segwatch.model.train.loop import STATE_FILE, Trainer, make_accelerator
 
 _log = logging.getLogger(__name__)
 
-FIRST_TRAINING_SEED = 1_000_000
-"""Scene seeds from here on are for training; evaluation uses lower ones."""
-
 
 def train(config: TrainConfig, *, fresh: bool = False) -> Trainer:
-    """Train to the end, going on where an earlier run of the same configuration stopped.
+    """Train to the end, continuing where an earlier run of the same recipe stopped.
 
-    Args:
-        config: the run.
-        fresh: forget the earlier run.
+    Parameters
+    ----------
+    config
+        The run.
+    fresh
+        Forget the earlier run.
 
-    Raises:
-        CheckpointError: if the state belongs to another run, the first weights do not fit, or the folder for the
-            model holds another one's weights.
-        DatasetError: if the data set cannot be read.
-        InputError: if imagery is missing.
+    Raises
+    ------
+    CheckpointError
+        If the state belongs to another run, the first weights do not fit, or the folder for the model holds
+        another one's weights.
+    DatasetError
+        If the data set cannot be read.
+    InputError
+        If imagery is missing.
     """
     settings = config.run
     checkpoint.check_no_other_weights(settings.out)
@@ -62,13 +66,13 @@ def train(config: TrainConfig, *, fresh: bool = False) -> Trainer:
     accelerator.wait_for_everyone()
     if config.masks is not None:
         return _train_masks(config, accelerator)
-    source = _source(config)
+    source = _make_source(config)
     resuming = (settings.state / STATE_FILE).exists()
     torch.manual_seed(settings.seed)
-    model, words = _first(config, source, resuming=resuming)
+    model, text_tokenizer = _load_start(config, source, resuming=resuming)
     if config.lora is not None:
         lora.add_adapters(model, config.lora)
-    trainer = Trainer(model, words, source, config, accelerator)
+    trainer = Trainer(model, text_tokenizer, source, config, accelerator)
     if resuming:
         trainer.resume()
         _log.info("going on after step %d of %d", trainer.progress.step, config.optimizer.steps)
@@ -77,11 +81,11 @@ def train(config: TrainConfig, *, fresh: bool = False) -> Trainer:
 
 
 def _train_masks(config: TrainConfig, accelerator: Accelerator) -> Trainer:
-    """A run on the mask branch alone."""
+    """Run a recipe that trains the mask branch alone."""
     resuming = (config.run.state / STATE_FILE).exists()
     torch.manual_seed(config.run.seed)
-    model, words = mask_stage.load_start_model(config, resuming=resuming)
-    with mask_stage.MaskTrainer(model, words, config, accelerator) as trainer:
+    model, text_tokenizer = mask_stage.load_start_model(config, resuming=resuming)
+    with mask_stage.MaskTrainer(model, text_tokenizer, config, accelerator) as trainer:
         if resuming:
             trainer.resume()
             _log.info("going on after step %d of %d", trainer.progress.step, config.optimizer.steps)
@@ -104,11 +108,11 @@ def _write(run: Trainer) -> None:
 
 
 def mix_weights(state: Mapping[str, Tensor], first: Mapping[str, Tensor], share: float) -> dict[str, Tensor]:
-    """Weights between two models of the same names and shapes: ``share`` of the first, the rest of the state."""
+    """Interpolate between two models of the same names and shapes: ``share`` of the first, the rest of the state."""
     return {name: torch.lerp(value, first[name].to(value), share) for name, value in state.items()}
 
 
-def _source(config: TrainConfig) -> batches.InstructionSource:
+def _make_source(config: TrainConfig) -> batches.InstructionSource:
     data = config.data
     if data.kind == LABELLED:
         world = scenes.SceneSettings(data.targets, data.gsd_m)
@@ -121,7 +125,7 @@ def _source(config: TrainConfig) -> batches.InstructionSource:
         return batches.ReferringSource(layouts.samples(layouts.Dataset(data.kind), data.root, data.split))
     world = scenes.SceneSettings(data.targets, data.gsd_m)
     made = [
-        scenes.make_scene(FIRST_TRAINING_SEED + index, data.scene_px, world) for index in range(data.scenes)
+        scenes.make_scene(crop_pool.FIRST_SEED + index, data.scene_px, world) for index in range(data.scenes)
     ]
     pictures: Sequence[demo_imagery.DemoPicture] = (
         demo_imagery.load_pictures(data.root, "train") if data.real_share else []
@@ -129,34 +133,38 @@ def _source(config: TrainConfig) -> batches.InstructionSource:
     return batches.SceneSource(made, pictures, data.real_share, config.mix)
 
 
-def _first(
+def _load_start(
     config: TrainConfig, source: batches.InstructionSource, *, resuming: bool
 ) -> tuple[SegEarthR2, PreTrainedTokenizerBase]:
-    """The weights before the first step; where they will be replaced anyway, the stages are left out."""
+    """Load or initialise the weights before the first step; a resumed run replaces them, so it skips the stages."""
     start, targets = config.start, config.data.targets
     if start.checkpoint is not None:
         loaded = pretrained.load_pretrained(start.checkpoint, "cpu")
-        model, words = loaded.model.requires_grad_(True), loaded.tokenizer
+        model, text_tokenizer = loaded.model.requires_grad_(True), loaded.tokenizer
     else:
-        model, words = (
+        model, text_tokenizer = (
             SegEarthR2(make_tiny_config()),
             tokenizer.train_tokenizer(instructions.list_phrases(targets)),
         )
     if isinstance(source, batches.SceneSource) and not resuming:
-        _stages(config, source, model, words)
-    return model, words
+        _run_stages(config, source, model, text_tokenizer)
+    return model, text_tokenizer
 
 
-def _stages(
+def _run_stages(
     config: TrainConfig,
     source: batches.SceneSource,
     model: SegEarthR2,
-    words: PreTrainedTokenizerBase,
+    text_tokenizer: PreTrainedTokenizerBase,
 ) -> None:
-    """Pixels alone, then words alone."""
+    """Run the stage on pixels alone, then the stage on text alone."""
     seed, start, targets = config.run.seed, config.start, config.data.targets
-    known = words_stage.compute_queries(model, words, targets) if start.checkpoint is not None else None
-    seen = pixel_stage.PixelStageConfig(seed=seed, steps=start.pixel_steps, learning_rate=start.pixel_rate)
-    queries = pixel_stage.train_pixel_stage(model, source, targets, seen, known)
-    said = words_stage.TextStageConfig(seed=seed, steps=start.word_steps, learning_rate=start.word_rate)
-    words_stage.train_text_stage(model, words, targets, queries, config.mix, said)
+    known = (
+        text_stage.compute_queries(model, text_tokenizer, targets) if start.checkpoint is not None else None
+    )
+    pixel_config = pixel_stage.PixelStageConfig(
+        seed=seed, steps=start.pixel_steps, learning_rate=start.pixel_rate
+    )
+    queries = pixel_stage.train_pixel_stage(model, source, targets, pixel_config, known)
+    text_config = text_stage.TextStageConfig(seed=seed, steps=start.word_steps, learning_rate=start.word_rate)
+    text_stage.train_text_stage(model, text_tokenizer, targets, queries, config.mix, text_config)

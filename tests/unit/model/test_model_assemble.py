@@ -186,7 +186,7 @@ def test_at_full_size_only_the_stated_parameters_are_fresh() -> None:
         ),
         (
             lambda arrays: arrays.update({"backbone.norm0.bias": np.full(32, np.nan, np.float32)}),
-            "backbone.norm0.bias holds values that are no finite numbers",
+            "backbone.norm0.bias holds values that are not finite",
         ),
     ],
 )

@@ -207,7 +207,9 @@ def test_a_plan_follows_the_memory() -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
-@pytest.mark.parametrize("dims", [config.make_base_config(), benchmark.make_mid_config()], ids=["official", "mid"])
+@pytest.mark.parametrize(
+    "dims", [config.make_base_config(), benchmark.make_mid_config()], ids=["official", "mid"]
+)
 def test_a_plan_covers_what_lives_at_the_worst_moment(
     words: PreTrainedTokenizerFast, dims: config.SegEarthConfig, dtype: torch.dtype
 ) -> None:

@@ -184,7 +184,7 @@ def test_what_cannot_be_a_checkpoint_is_named(
         assert not (tmp_path / "out.partial").exists()
 
     refused("no such folder", tmp_path / "nowhere")
-    refused("exists and is left as it is; give a folder that does not exist", target=source)
+    refused("exists and is left unchanged; give a folder that does not exist", target=source)
     empty = tmp_path / "empty"
     empty.mkdir()
     refused(r"neither \*\.safetensors nor", empty)
@@ -213,7 +213,7 @@ def test_what_cannot_be_a_checkpoint_is_named(
     index.write_text(json.dumps({"weight_map": {"lm_head.weight": "../../etc/passwd"}}))
     refused("is not a .bin file of this folder")
     index.write_text("[]")
-    refused("no readable index")
+    refused("not a readable index")
 
 
 def test_stored_precision_is_as_asked(

@@ -96,7 +96,7 @@ def test_a_device_computes_what_the_reference_computed(oracle: Path) -> None:
     ("device", "says"),
     [
         ("gpu", "'gpu' is unknown; give auto, cpu, cuda"),
-        ("cuda:99", "'cuda:99' is not here.* give auto or cpu"),
+        ("cuda:99", "'cuda:99' is not available.* give auto or cpu"),
     ],
 )
 def test_a_device_that_is_not_there_is_named(device: str, says: str, oracle: Path) -> None:

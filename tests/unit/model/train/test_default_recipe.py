@@ -419,7 +419,7 @@ def test_instructions_on_labelled_ground(source: crop_pool.CropPool) -> None:
     told = labelled_instructions.LabelledSource(source, Mix(absent=0.5, empty=0.5, two=0.4, three=0.0), 64)
     answers = []
     for seed in range(40):
-        shown = told.shown(np.random.default_rng(seed), 2)
+        shown = told.draw_image(np.random.default_rng(seed), 2)
         for asked in shown.asked:
             assert asked.known is not None
             assert [mask.shape for mask in (*asked.masks, *asked.known)] == [(64, 64)] * 2 * len(asked.masks)

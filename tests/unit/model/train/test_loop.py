@@ -206,7 +206,7 @@ def test_another_runs_state_is_refused(material: batches.SceneSource, tmp_path: 
     run.save()
     with pytest.raises(CheckpointError, match="another loss, seed"):
         _trainer(material, config(tmp_path, run__seed=8, loss__attention=0.0)).resume()
-    with pytest.raises(CheckpointError, match="start anew"):
+    with pytest.raises(CheckpointError, match="start a new run"):
         _trainer(material, config(tmp_path / "nothing")).resume()
     # as many passes a step as before may be made by other processes, not more
     with pytest.raises(CheckpointError, match="another passes"):
@@ -256,9 +256,9 @@ def test_an_image_without_anything_to_ask_is_drawn_again() -> None:
     nothing = scenes.Scene(meadow, {}, ())
     water = scenes.Scene(meadow, {"water": np.ones((64, 64), np.bool_)}, ())
     mixed = batches.SceneSource([nothing, nothing, water], [], 0.0, Mix(balanced=False))
-    assert all(mixed.shown(np.random.default_rng(seed), 1).asked for seed in range(20))
+    assert all(mixed.draw_image(np.random.default_rng(seed), 1).pairs for seed in range(20))
     with pytest.raises(DatasetError, match="no target that is surely there"):
-        batches.SceneSource([nothing], [], 0.0, Mix(balanced=False)).shown(np.random.default_rng(0), 1)
+        batches.SceneSource([nothing], [], 0.0, Mix(balanced=False)).draw_image(np.random.default_rng(0), 1)
 
 
 def test_a_fresh_run_forgets_the_old_one(tmp_path: Path) -> None:
@@ -378,10 +378,10 @@ def test_a_public_data_set_is_learned_from(tmp_path: Path) -> None:
     assert all(np.isfinite(value) for value in losses.values())
     lost = ReferringSample("3", tmp_path / "lost.png", "the lake", lambda: [mask])
     mixed = batches.ReferringSource([*shown, lost])
-    assert all(mixed.shown(np.random.default_rng(seed), 1).asked for seed in range(20))
+    assert all(mixed.draw_image(np.random.default_rng(seed), 1).pairs for seed in range(20))
     broken = batches.ReferringSource([ReferringSample("1", picture, "the lake", lambda: [mask[:3]])])
     with pytest.raises(DatasetError, match=r"in a row cannot be used.*do not fit answer or image"):
-        broken.shown(np.random.default_rng(0), 1)
+        broken.draw_image(np.random.default_rng(0), 1)
 
 
 def test_a_configuration_names_what_is_wrong(tmp_path: Path) -> None:

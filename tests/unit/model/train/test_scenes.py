@@ -99,7 +99,7 @@ def test_the_mix_is_kept() -> None:
 def test_an_absent_target_is_denied_or_given_an_empty_mask() -> None:
     scene = scenes.Scene(np.zeros((8, 8, 3), np.uint8), {"water": np.ones((8, 8), np.bool_)}, ("road",))
     material = batches.SceneSource([scene], [], 0.0, Mix(absent=0.5, empty=0.5))
-    asked = material.shown(np.random.default_rng(0), 200).asked
+    asked = material.draw_image(np.random.default_rng(0), 200).pairs
     denied = [one for one in asked if one.answer == prompt.NOTHING]
     pointed = [one for one in asked if one.answer == "Sure, it is roads [SEG]."]
     assert all(one.masks == () for one in denied)
@@ -116,7 +116,7 @@ def test_targets_that_few_scenes_hold_are_not_mostly_absent_when_asked_for(balan
     rng = np.random.default_rng(1)
     there: dict[str, list[bool]] = {}
     for _ in range(1500):
-        for one in material.shown(rng, 2).asked:
+        for one in material.draw_image(rng, 2).pairs:
             there.setdefault(instructions.find_target(one.instruction), []).append(bool(one.masks))
     shares = {name: float(np.mean(values)) for name, values in there.items()}
     spread = max(shares.values()) - min(shares.values())
