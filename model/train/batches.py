@@ -245,10 +245,10 @@ def build_batch(
     rng = np.random.default_rng((seed, step))
     views, clips, owners, examples, masks, grids, known = [], [], [], [], [], [], []
     for index in range(images):
-        draw_image = source.draw_image(rng, pairs_per_image)
-        views.append(processor.make_mask_view(draw_image.image, size))
-        clips.append(processor.make_language_view(draw_image.image, config.siglip.image_size))
-        for pairs in draw_image.pairs:
+        drawn = source.draw_image(rng, pairs_per_image)
+        views.append(processor.make_mask_view(drawn.image, size))
+        clips.append(processor.make_language_view(drawn.image, config.siglip.image_size))
+        for pair in drawn.pairs:
             layout: Literal["ask", "refer"] = "refer" if rng.random() < 0.1 else "ask"
             examples.append(prompt.tokenize_example(tokenizer, pair.instruction, pair.answer, layout))
             owners.append(index)

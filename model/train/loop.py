@@ -317,7 +317,7 @@ class Trainer:
         return {**self.config.learned(), "passes": passes}
 
     def _agree(self, wish: bool) -> bool:
-        """Share the first process's wish with all: their clocks differ, and a process that saves waits for the others."""
+        """Share the first process's wish with all: their clocks differ, and whoever saves waits for the others."""
         shared = torch.tensor(
             float(wish and self.accelerator.is_main_process), device=self.accelerator.device
         )
