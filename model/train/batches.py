@@ -196,18 +196,18 @@ class ReferringSource:
         group = self._groups[int(rng.integers(len(self._groups)))]
         chosen = rng.permutation(len(group))[:max_pairs]
         image = read_rgb(group[0].image)
-        pairs = [
+        examples = [
             TrainingPair(group[index].instruction, group[index].answer, tuple(group[index].truth()))
             for index in chosen
         ]
-        for one in pairs:
+        for one in examples:
             if one.answer.count(prompt.SEG) != len(one.masks) or any(
                 mask.shape != image.shape[:2] for mask in one.masks
             ):
                 raise DatasetError(
                     f"{group[0].image}: masks of {one.instruction!r} do not fit answer or image"
                 )
-        return InstructedImage(image, pairs)
+        return InstructedImage(image, examples)
 
 
 def build_batch(

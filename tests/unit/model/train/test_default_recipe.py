@@ -82,7 +82,7 @@ def test_labels_stay_on_their_ground(source: crop_pool.CropPool) -> None:
     rng, seen = np.random.default_rng(1), 0
     for _ in range(40):
         crop, target = source.draw_any(rng, 64)
-        covered, known = mask_stage._cells(crop.labels[target], 64)
+        covered, known = mask_stage._to_cells(crop.labels[target], 64)
         if known.mean() < 0.9 or not 0.05 < covered.mean() < 0.95:
             continue
         light = crop.image.astype(np.float64).mean(2)
@@ -276,7 +276,7 @@ def test_instructions_teach_presence(source: crop_pool.CropPool, tmp_path: Path)
     told = labelled_instructions.LabelledSource(source, Mix(absent=0.5, empty=1.0), 64)
     shipped = pretrained.load_pretrained(model_version.TINY, "cpu")
     torch.manual_seed(0)
-    model = mask_stage._renewed(shipped.model, mask_stage.make_lite_config(shipped.model.config, 7))
+    model = mask_stage._renew_mask_branch(shipped.model, mask_stage.make_lite_config(shipped.model.config, 7))
     recipe = load(
         RECIPES / "default-instruct.toml",
         ["optimizer.images=1", "optimizer.coarse_share=1", "loss.points=64", f'run.state="{tmp_path}"'],
@@ -420,7 +420,7 @@ def test_instructions_on_labelled_ground(source: crop_pool.CropPool) -> None:
     answers = []
     for seed in range(40):
         shown = told.draw_image(np.random.default_rng(seed), 2)
-        for asked in shown.asked:
+        for asked in shown.pairs:
             assert asked.known is not None
             assert [mask.shape for mask in (*asked.masks, *asked.known)] == [(64, 64)] * 2 * len(asked.masks)
             answers.append((asked.answer, [bool(mask.any()) for mask in asked.masks]))
