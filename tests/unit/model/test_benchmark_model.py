@@ -29,7 +29,7 @@ def predictor() -> Predictor:
     return Predictor(model, words, "least@random")
 
 
-def test_random_weights_give_the_answer_that_is_timed(predictor: Predictor) -> None:
+def test_random_weights_generate_the_timed_text(predictor: Predictor) -> None:
     image = benchmark._image(128)
     result = benchmark._compared(predictor, image, benchmark._questions(5), repeats=1)
     assert result.texts_equal
@@ -49,7 +49,7 @@ def test_shared_work_is_less_work(predictor: Predictor) -> None:
     assert all(seconds > 0 for seconds in stages.values())
 
 
-def test_work_that_is_only_counted_is_the_work_that_is_done(predictor: Predictor) -> None:
+def test_counted_operations_equal_executed_ones(predictor: Predictor) -> None:
     image, asked = benchmark._image(128), benchmark._questions(8)
     counted = benchmark._counted(predictor._model.config, (1, 8))
     shared = benchmark._flops(lambda: predictor.segment([image], asked))
@@ -59,12 +59,12 @@ def test_work_that_is_only_counted_is_the_work_that_is_done(predictor: Predictor
     assert counted[1].gain == 1.0
 
 
-def test_the_prompt_leaves_most_to_share(predictor: Predictor) -> None:
+def test_most_of_the_prompt_is_shared(predictor: Predictor) -> None:
     ids = prompt.tokenize_prompt(predictor._tokenizer, benchmark._questions(1)[0])
     assert len(predictor._prefix_ids) > 0.6 * len(ids)
 
 
-def test_the_last_line_is_one_object(
+def test_the_last_line_is_one_json_object(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(benchmark, "run", lambda *, quick, device: {"quick": quick, "device": device})

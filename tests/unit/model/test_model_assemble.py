@@ -138,7 +138,7 @@ def test_every_parameter_comes_from_its_part(published: Published, tmp_path: Pat
         assert torch.equal(value, theirs if origin.part is None else theirs.chunk(3)[origin.part]), name
 
 
-def test_the_assembled_model_runs_and_is_the_same_again(published: Published, tmp_path: Path) -> None:
+def test_the_assembled_model_runs_and_is_reproducible(published: Published, tmp_path: Path) -> None:
     first = published.assemble(tmp_path / "one")
     second = published.assemble(tmp_path / "two")
     assert first.version == second.version

@@ -58,7 +58,9 @@ def _assert_same(ours: Sequence[Sequence[Prediction]], theirs: Sequence[Sequence
 
 
 @pytest.mark.parametrize(("tiles", "rows"), [(8, 64), (2, 3), (1, 1), (3, 8)])
-def test_any_batching_gives_the_answers_of_one_by_one(predictor: Predictor, tiles: int, rows: int) -> None:
+def test_any_batching_gives_the_predictions_of_one_by_one(
+    predictor: Predictor, tiles: int, rows: int
+) -> None:
     images = _images(3)
     alone = [
         [predictor.predict(predictor.encode([image]), [question])[0][0] for question in QUESTIONS]
@@ -83,7 +85,7 @@ def test_sampling_depends_on_its_seed_alone(predictor: Predictor) -> None:
     assert [answer.text for row in cold for answer in row] == texts[0]
 
 
-def test_a_temperature_is_above_nought() -> None:
+def test_a_temperature_must_be_positive() -> None:
     with pytest.raises(InputError, match="temperature=0"):
         Sampling(0.0, seed=1)
 
@@ -102,7 +104,7 @@ def _rows_at_once(model: SegEarthR2, monkeypatch: pytest.MonkeyPatch, most: int 
     return seen
 
 
-def test_memory_that_runs_out_costs_no_answer(
+def test_running_out_of_memory_loses_no_prediction(
     predictor: Predictor, model: SegEarthR2, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     images = _images(5)
@@ -143,7 +145,7 @@ def test_halving_keeps_order_and_loses_nothing(count: int, size: int, fits: int)
 
 @given(st.integers(1, 9), st.integers(1, 9), st.integers(1, 60), st.integers(1, 60), st.integers(1, 60))
 @settings(max_examples=200, deadline=None)
-def test_a_grid_is_worked_through_once_in_blocks_that_fit(
+def test_a_grid_is_processed_once_in_blocks_that_fit(
     rows: int, columns: int, size: int, most: int, fits: int
 ) -> None:
     done: list[tuple[int, int]] = []
@@ -165,7 +167,7 @@ def test_a_grid_is_worked_through_once_in_blocks_that_fit(
     assert sum(block > fits for block in blocks) <= 6
 
 
-def test_what_fits_is_counted_in_questions_on_tiles(
+def test_batch_size_counts_instructions_on_tiles(
     predictor: Predictor, model: SegEarthR2, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     encoded = predictor.encode(_images(4))
@@ -178,10 +180,10 @@ def test_what_fits_is_counted_in_questions_on_tiles(
     assert set(seen) == {8}
 
 
-def test_long_questions_are_fewer_at_once(
+def test_longer_instructions_make_smaller_batches(
     predictor: Predictor, model: SegEarthR2, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """All questions of a batch are as wide as its longest; memory is planned for that."""
+    """All instructions of a batch are padded to the longest; memory is planned for that."""
     encoded = predictor.encode(_images(4))
     predictor._free = 80 * 2**20
     seen = _rows_at_once(model, monkeypatch)
@@ -210,7 +212,7 @@ def test_a_plan_follows_the_memory() -> None:
 @pytest.mark.parametrize(
     "dims", [config.make_base_config(), benchmark.make_mid_config()], ids=["official", "mid"]
 )
-def test_a_plan_covers_what_lives_at_the_worst_moment(
+def test_a_plan_covers_peak_memory(
     words: PreTrainedTokenizerFast, dims: config.SegEarthConfig, dtype: torch.dtype
 ) -> None:
     """Counted on tensors without values, where attention is not fused: on a GPU it is a little less."""
@@ -241,8 +243,8 @@ def test_a_plan_covers_what_lives_at_the_worst_moment(
         assert asked > 1 or live.peak > 0.7 * each.row
 
 
-def test_a_prompt_of_many_lengths_reads_the_same_beginning(predictor: Predictor) -> None:
-    """Words that the tokenizer merges with the prompt's end shorten what is shared, not the answer."""
+def test_prompts_of_different_lengths_share_a_prefix(predictor: Predictor) -> None:
+    """Words that the tokenizer merges with the prompt's end shorten the prefix, not the text."""
     image = _images(1)
     odd = ["\n\n  water", "[/INST] water", "w" * 300]
     together = predictor.segment(image, [*odd, *QUESTIONS])
@@ -252,7 +254,7 @@ def test_a_prompt_of_many_lengths_reads_the_same_beginning(predictor: Predictor)
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_compiled_answers_are_the_same(model: SegEarthR2, words: PreTrainedTokenizerFast) -> None:
+def test_compiled_predictions_are_the_same(model: SegEarthR2, words: PreTrainedTokenizerFast) -> None:
     images = _images(1)
     plain = Predictor(model, words, "test@0", max_new_tokens=8).segment(images, QUESTIONS[:2])
     copy = SegEarthR2(config.make_tiny_config())

@@ -162,7 +162,7 @@ def test_shards_load_by_their_index(saved: Path, tmp_path: Path) -> None:
 
 
 def test_two_files_with_the_same_weights_are_refused(saved: Path, tmp_path: Path) -> None:
-    """Which of them were meant cannot be known."""
+    """It is ambiguous which of them to load."""
     for file in saved.iterdir():
         (tmp_path / file.name).write_bytes(file.read_bytes())
     (tmp_path / "older.safetensors").write_bytes((saved / checkpoint.WEIGHTS_FILE).read_bytes())
@@ -173,7 +173,7 @@ def test_two_files_with_the_same_weights_are_refused(saved: Path, tmp_path: Path
 def test_weights_are_read_once_for_their_version_and_again_when_they_change(
     saved: Path, tmp_path: Path
 ) -> None:
-    """Every step of a run asks for it, and official weights take many seconds to read."""
+    """Every step of a run computes the version, and official weights take many seconds to read."""
     target = _rewritten(saved, tmp_path / "copy")
     first = model_version.version(target)
     hits = model_version._digest.cache_info().hits

@@ -91,7 +91,7 @@ def official(tmp_path: Path, small: SegEarthConfig) -> Callable[..., Path]:
 
 
 @pytest.mark.parametrize("form", ["bin", "safetensors"])
-def test_every_key_of_the_official_layout_arrives(
+def test_every_key_of_the_official_layout_is_converted(
     official: Callable[..., Path], state: dict[str, Tensor], tmp_path: Path, form: str
 ) -> None:
     source, target = official(state, form=form), tmp_path / "converted"
@@ -115,9 +115,7 @@ def test_every_key_of_the_official_layout_arrives(
     assert len(predictor.segment([image], ["segment the water"])[0]) == 1
 
 
-def test_the_official_dimensions_need_no_configuration(
-    manifest: dict[str, list[int]], tmp_path: Path
-) -> None:
+def test_official_dimensions_need_no_configuration(manifest: dict[str, list[int]], tmp_path: Path) -> None:
     """At full size, on a device that holds shapes only."""
     tokenizer.train_tokenizer(["water"]).save_pretrained(tmp_path)
     shapes = {key: tuple(shape) for key, shape in manifest.items()}
@@ -172,7 +170,7 @@ def test_a_pickle_that_would_run_code_is_not_read(
     assert not (tmp_path / "out").exists()
 
 
-def test_what_cannot_be_a_checkpoint_is_named(
+def test_an_invalid_checkpoint_is_named(
     official: Callable[..., Path], state: dict[str, Tensor], tmp_path: Path
 ) -> None:
     source, small = official(state), tmp_path / "small.json"
@@ -216,7 +214,7 @@ def test_what_cannot_be_a_checkpoint_is_named(
     refused("not a readable index")
 
 
-def test_stored_precision_is_as_asked(
+def test_weights_are_stored_as_requested(
     official: Callable[..., Path], state: dict[str, Tensor], tmp_path: Path
 ) -> None:
     source = official(state, shards=1)
@@ -243,7 +241,7 @@ def test_half_precision_is_near_the_reference(oracle: Path) -> None:
     assert loose.exit_code == 0
 
 
-def test_a_converted_model_answers_as_the_one_it_came_from(tmp_path: Path) -> None:
+def test_a_converted_model_predicts_as_its_source(tmp_path: Path) -> None:
     torch.manual_seed(1)
     words = tokenizer.train_tokenizer(["segment the water"])
     pretrained.save_pretrained(SegEarthR2(config.make_tiny_config()), words, tmp_path / "one")

@@ -38,7 +38,7 @@ def _assert_same(ours: list[list[Prediction]], theirs: list[list[Prediction]]) -
         np.testing.assert_allclose(one.mask_logits, other.mask_logits, atol=1e-4)
 
 
-def test_what_is_on_two_devices_is_refused() -> None:
+def test_tensors_on_two_devices_are_refused() -> None:
     with FarDevice() as far:
         there = torch.ones(3, device=DEVICE)
         assert there.device == DEVICE
@@ -55,7 +55,7 @@ def test_what_is_on_two_devices_is_refused() -> None:
 
 
 @pytest.mark.parametrize("sampling", [None, Sampling(1.2, seed=3)])
-def test_a_device_gives_the_answers_of_the_cpu(sampling: Sampling | None) -> None:
+def test_a_device_gives_the_predictions_of_the_cpu(sampling: Sampling | None) -> None:
     expected = Predictor.load(device="cpu").segment(_images(), QUESTIONS, sampling)
     with FarDevice():
         answers = Predictor.load(device=str(DEVICE)).segment(_images(), QUESTIONS, sampling)
@@ -63,7 +63,7 @@ def test_a_device_gives_the_answers_of_the_cpu(sampling: Sampling | None) -> Non
     _assert_same(answers, expected)
 
 
-def test_the_program_waits_once_a_token_and_once_a_result() -> None:
+def test_the_device_is_waited_for_once_per_token_and_result() -> None:
     tokens = 5
     with FarDevice() as far:
         predictor = Predictor.load(device=str(DEVICE), dtype=torch.bfloat16, max_new_tokens=tokens)
@@ -85,7 +85,7 @@ def test_the_program_waits_once_a_token_and_once_a_result() -> None:
         assert far.waits == [NUMBER] * said + [BACK] * (1 + len(encoded.image_shapes))
 
 
-def test_a_device_computes_what_the_reference_computed(oracle: Path) -> None:
+def test_a_device_matches_the_reference(oracle: Path) -> None:
     with FarDevice():
         diffs = parity.compare(oracle, device=DEVICE)
     assert len(diffs) == 40
@@ -99,7 +99,7 @@ def test_a_device_computes_what_the_reference_computed(oracle: Path) -> None:
         ("cuda:99", "'cuda:99' is not available.* give auto or cpu"),
     ],
 )
-def test_a_device_that_is_not_there_is_named(device: str, says: str, oracle: Path) -> None:
+def test_a_missing_device_is_named(device: str, says: str, oracle: Path) -> None:
     with pytest.raises(InputError, match=says):
         Predictor.load(device=device)
     done = CliRunner().invoke(app, ["model", "parity", str(oracle), "--device", device])

@@ -40,7 +40,7 @@ def _image(height: int, width: int, seed: int = 0) -> NDArray[np.uint8]:
     return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
 
 
-def test_shared_answers_equal_one_by_one(talkative: Predictor) -> None:
+def test_shared_predictions_equal_one_by_one(talkative: Predictor) -> None:
     images = [_image(256, 256), _image(200, 120, seed=1)]
     together = talkative.predict(talkative.encode(images), QUESTIONS)
     assert any(len(answer.mask_logits) for row in together for answer in row)
@@ -72,7 +72,7 @@ def test_cached_generation_equals_a_full_forward_pass(talkative: Predictor) -> N
     assert picked.tolist() == generated.ids.tolist()
 
 
-def test_an_answer_without_targets_has_no_masks(words: PreTrainedTokenizerFast) -> None:
+def test_a_prediction_without_targets_has_no_masks(words: PreTrainedTokenizerFast) -> None:
     torch.manual_seed(0)
     model = SegEarthR2(config.make_tiny_config())
     with torch.no_grad():
@@ -85,19 +85,19 @@ def test_an_answer_without_targets_has_no_masks(words: PreTrainedTokenizerFast) 
     assert prompt.SEG not in answer.text
 
 
-def test_the_same_question_gives_the_same_bytes(talkative: Predictor) -> None:
+def test_the_same_instruction_gives_the_same_bytes(talkative: Predictor) -> None:
     one, two = (talkative.predict(talkative.encode([_image(64, 64)]), ["water"])[0][0] for _ in range(2))
     assert one.text == two.text
     assert one.mask_logits.tobytes() == two.mask_logits.tobytes()
 
 
-def test_no_questions_give_no_answers(talkative: Predictor) -> None:
+def test_no_instructions_give_no_predictions(talkative: Predictor) -> None:
     assert talkative.predict(talkative.encode([_image(32, 32)]), []) == [[]]
 
 
 @pytest.mark.parametrize("shift", [0.0, 30.0, 300.0])
-def test_scores_that_are_lifted_together_keep_what_sets_them_apart(shift: float) -> None:
-    """Phi's keys have a bias, which the softmax does not see; neither may half precision."""
+def test_a_common_shift_of_scores_keeps_their_differences(shift: float) -> None:
+    """Phi's keys have a bias, which softmax ignores; half precision must ignore it too."""
     torch.manual_seed(0)
     heads, size, length, asked = 4, 80, 100, 3
     along = torch.nn.functional.normalize(torch.randn(1, heads, 1, size), dim=3)
@@ -118,8 +118,8 @@ def test_scores_that_are_lifted_together_keep_what_sets_them_apart(shift: float)
     assert (found - exact).abs().mean() < 0.01 * exact.abs().mean()
 
 
-def test_what_is_kept_of_the_beginning_lies_as_it_is_read(talkative: Predictor) -> None:
-    """Every token reads it again, for all images at once: a copy each time would cost more than the product."""
+def test_the_prefix_cache_is_contiguous(talkative: Predictor) -> None:
+    """Every token reads it again for all images at once: a copy each time would cost more than the product."""
     kept = talkative.encode([_image(64, 64), _image(64, 64, seed=1)]).prefix
     assert all(part.is_contiguous() for part in (*kept.keys, *kept.values))
 
@@ -133,8 +133,8 @@ def test_bad_input_is_refused(talkative: Predictor) -> None:
         talkative.predict(talkative.encode([_image(8, 8)]), ["water", " \n"])
 
 
-def test_an_instruction_that_does_not_fit_is_refused(talkative: Predictor) -> None:
-    """Past the positions that a model was taught its answers mean nothing."""
+def test_a_too_long_instruction_is_refused(talkative: Predictor) -> None:
+    """Beyond the trained positions a model's text is meaningless."""
     assert talkative.find_problem("the water " * 20) is None
     longest = "щ" * 120
     while talkative.find_problem(longest) is None:
@@ -297,7 +297,7 @@ def test_masks_over_the_view_are_those_of_the_image(talkative: Predictor) -> Non
             assert not there[:, width:].any()
 
 
-def test_undo_puts_a_mask_back_where_it_was() -> None:
+def test_restoring_the_image_size_keeps_a_mask_in_place() -> None:
     logits = torch.full((1, 32, 32), -5.0)
     logits[:, :8, :16] = 5.0
     back = processor.restore_image_size(logits, processor.ImageShape(60, 120), 128)
@@ -306,7 +306,7 @@ def test_undo_puts_a_mask_back_where_it_was() -> None:
     assert not bool((back[0, 34:] > 0).any())
 
 
-def test_half_precision_answers_with_full_precision_masks(tmp_path: Path, talkative: Predictor) -> None:
+def test_half_precision_predicts_full_precision_masks(tmp_path: Path, talkative: Predictor) -> None:
     pretrained.save_pretrained(talkative._model, talkative._tokenizer, tmp_path)
     predictor = Predictor.load(tmp_path, "cpu", dtype=torch.bfloat16, max_new_tokens=4)
     answer = predictor.predict(predictor.encode([_image(64, 48)]), ["water"])[0][0]

@@ -264,8 +264,8 @@ def test_scores_of_a_hand_computed_case(tmp_path: Path) -> None:
     assert (drawn[ONE | TWO][:, 1] > drawn[ONE | TWO][:, 0]).all(), "found and true is green"
 
 
-def test_images_weigh_alike_whatever_their_size(tmp_path: Path) -> None:
-    """A small one answered rightly, and one of sixteen times its side half found: 0.75 as the reference counts."""
+def test_images_of_all_sizes_weigh_the_same(tmp_path: Path) -> None:
+    """A small correct image and a half-correct one of 16 times its side give 0.75, as in the published evaluation."""
     half = np.zeros((SIDE, SIDE), np.bool_)
     half[: SIDE // 2] = True
     shown = []
@@ -278,7 +278,7 @@ def test_images_weigh_alike_whatever_their_size(tmp_path: Path) -> None:
     assert score.summarise_by_group(scores.records)["all"]["cIoU"] == pytest.approx(0.75)
 
 
-def test_what_cannot_be_read_is_recorded_and_the_rest_goes_on(tmp_path: Path) -> None:
+def test_unreadable_samples_are_recorded_and_the_rest_is_scored(tmp_path: Path) -> None:
     _lasers(tmp_path)
     (tmp_path / "test/images/a.jpg").write_bytes(b"not a picture")
     scores = score.score(
@@ -314,7 +314,7 @@ def test_the_command_measures_and_writes(tmp_path: Path) -> None:
     assert "none of lasers" in " ".join(wrong.output.split())
 
 
-def test_the_papers_figures_stand_beside_the_groups_they_are_of(tmp_path: Path) -> None:
+def test_published_figures_appear_beside_their_groups(tmp_path: Path) -> None:
     _lasers(tmp_path)
     made = [
         score.score_prediction(sample, sample.truth(), sample.truth(), "")
@@ -366,7 +366,7 @@ def test_metrics_equal_an_independent_count(truth: list[Mask], found: list[Mask]
 
 
 @pytest.mark.parametrize("mode", ["L", "LA", "RGB", "RGBA", "1"])
-def test_a_mask_is_what_is_bright_however_opaque(tmp_path: Path, mode: str) -> None:
+def test_a_mask_ignores_transparency(tmp_path: Path, mode: str) -> None:
     marked = np.zeros((8, 8), np.uint8)
     marked[2:4, 2:4] = 255
     Image.fromarray(marked).convert(mode).save(tmp_path / "mask.png")

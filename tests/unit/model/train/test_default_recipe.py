@@ -77,8 +77,8 @@ def source(samples: list[LabelledPicture]) -> crop_pool.CropPool:
     return crop_pool.CropPool(samples, made=0, made_share=0.0)
 
 
-def test_labels_stay_on_their_ground(source: crop_pool.CropPool) -> None:
-    """Whatever is done to a crop: the target is where it is bright."""
+def test_labels_stay_aligned_with_the_picture(source: crop_pool.CropPool) -> None:
+    """Whatever augmentation does to a crop, the target stays where it is bright."""
     rng, seen = np.random.default_rng(1), 0
     for _ in range(40):
         crop, target = source.draw_any(rng, 64)
@@ -94,7 +94,7 @@ def test_labels_stay_on_their_ground(source: crop_pool.CropPool) -> None:
 
 
 def test_a_crop_shows_or_lacks_what_it_was_drawn_for(source: crop_pool.CropPool) -> None:
-    """Those for an absent target may come from beside it, where a few tries find no place without any."""
+    """A crop for an absent target may come from beside it if a few tries find no window without it."""
     rng = np.random.default_rng(2)
     for target in scenes.TARGETS:
         for present in (True, False):
@@ -129,7 +129,7 @@ def test_the_same_step_gives_the_same_crops(
     assert not torch.equal(one.images, other.images)
 
 
-def test_what_is_not_labelled_does_not_count() -> None:
+def test_unlabelled_pixels_do_not_count() -> None:
     truth = (torch.rand(2, 8, 8, generator=torch.Generator().manual_seed(0)) > 0.5).float()
     known = torch.ones(2, 8, 8)
     known[:, :, 5:] = 0.0
@@ -190,7 +190,7 @@ def test_an_archive_gives_back_what_was_packed(samples: list[LabelledPicture], t
     st.lists(st.floats(-20, 20, width=32), min_size=4, max_size=4),
     st.lists(st.floats(-20, 20, width=32), min_size=2, max_size=2),
 )
-def test_a_mask_is_no_surer_than_its_target(cells: list[float], presence: list[float]) -> None:
+def test_mask_logits_are_capped_at_presence(cells: list[float], presence: list[float]) -> None:
     masks, told = torch.tensor(cells).view(2, 1, 2), torch.tensor(presence)
     out = cap_at_presence(masks, told)
     assert torch.equal(out > 0, (masks > 0) & (told > 0).view(2, 1, 1))
@@ -230,7 +230,7 @@ def test_an_absent_target_has_an_empty_mask() -> None:
         assert (absent.mask_logits <= -3.0).all()
 
 
-def test_each_target_is_calibrated_for_itself() -> None:
+def test_each_target_has_its_own_calibration() -> None:
     head = PresenceHead(32, 3)
     queries = torch.eye(32)[:3] * 5
     logits = torch.tensor([1.0, 1.0, 1.0])
@@ -298,7 +298,7 @@ def small_model(*, presence: int = 7) -> SegEarthR2:
     return SegEarthR2(replace(make_tiny_config(), mask_encoder="lite0", presence_targets=presence))
 
 
-def test_a_small_model_is_saved_and_read_as_it_is(tmp_path: Path) -> None:
+def test_a_small_model_survives_saving_and_loading(tmp_path: Path) -> None:
     model = small_model().eval()
     for name, value in model.mask_encoder.named_buffers():
         value.fill_(1e-6 if name.endswith("var") else 7e4)  # neither fits into half precision
@@ -312,7 +312,7 @@ def test_a_small_model_is_saved_and_read_as_it_is(tmp_path: Path) -> None:
     assert [tuple(scale.shape[2:]) for scale in pixels.scales] == [(2, 2), (4, 4), (8, 8)]
 
 
-def test_the_published_architecture_has_neither() -> None:
+def test_the_published_architecture_has_no_lite_encoder_or_presence_head() -> None:
     published = SegEarthConfig()
     assert (published.mask_encoder, published.presence_targets) == ("swin", 0)
     names = pretrained.build_on_meta(make_tiny_config()).state_dict()
@@ -321,7 +321,7 @@ def test_the_published_architecture_has_neither() -> None:
         SegEarthConfig.from_dict({**published.to_dict(), "mask_encoder": "resnet"})
 
 
-def test_imagenet_weights_are_read_without_running_anything(tmp_path: Path) -> None:
+def test_imagenet_weights_are_read_without_executing_anything(tmp_path: Path) -> None:
     torch.manual_seed(3)
     file, encoder = tmp_path / "lite0.pth", LiteEncoder()
     extra = {"_fc.weight": torch.zeros(2), "_bn0.num_batches_tracked": torch.tensor(1)}
@@ -370,7 +370,7 @@ def curve(folder: Path) -> list[dict[str, float]]:
     return [json.loads(row) for row in (folder / "state" / LOSSES_FILE).read_text().splitlines()]
 
 
-def test_a_stopped_run_goes_on_the_same(material: Path, tmp_path: Path) -> None:
+def test_a_stopped_run_resumes_identically(material: Path, tmp_path: Path) -> None:
     whole = train(config(material, tmp_path / "whole"))
     AcceleratorState._reset_state(reset_partial_state=True)
 
@@ -415,7 +415,7 @@ def test_batches_come_in_order_from_workers() -> None:
         ahead.close()
 
 
-def test_instructions_on_labelled_ground(source: crop_pool.CropPool) -> None:
+def test_instructions_on_labelled_imagery(source: crop_pool.CropPool) -> None:
     told = labelled_instructions.LabelledSource(source, Mix(absent=0.5, empty=0.5, two=0.4, three=0.0), 64)
     answers = []
     for seed in range(40):
@@ -435,7 +435,7 @@ def test_instructions_on_labelled_ground(source: crop_pool.CropPool) -> None:
     assert set(batch.present.tolist()) <= {0.0, 1.0}
 
 
-def test_recipes_follow_each_other_outside_the_repository() -> None:
+def test_recipes_chain_outside_the_repository() -> None:
     first, second = load(RECIPES / "default.toml"), load(RECIPES / "default-instruct.toml")
     assert second.start.checkpoint == first.run.out
     for recipe in (first, second):
@@ -467,7 +467,7 @@ class Bright:
         return [[Prediction("", one) for _ in asked] for one in found]
 
 
-def test_a_judgement_counts_places_pixels_and_absences(tmp_path: Path) -> None:
+def test_a_report_counts_places_pixels_and_absences(tmp_path: Path) -> None:
     file = tmp_path / "training.zip"
     wet = [replace(picture("water", number, "flood-water-s2"), place=f"p{number}") for number in range(60)]
     dry = [replace(one, rgb=np.full_like(one.rgb, 40), labels={}, absent=("water",)) for one in wet[:30]]

@@ -53,7 +53,7 @@ def test_a_single_pixel_is_found_where_absent() -> None:
     assert "| 100% (0.4%) |" in evaluate.format_table([row])
 
 
-def test_a_baseline_that_is_as_good_is_not_beaten() -> None:
+def test_an_equally_good_baseline_is_not_beaten() -> None:
     (row,) = rows(Says([np.ones((SIDE, SIDE))]))
     assert row.c_iou == row.full == row.threshold == 1.0
     assert not row.beats_baselines

@@ -133,7 +133,7 @@ def _command(folder: Path, *changes: str) -> list[str]:
     return ["-m", "segwatch.flows.cli", "model", "train", str(file), *(f"--set={one}" for one in changes)]
 
 
-def test_a_killed_run_goes_on_and_loses_nothing(tmp_path: Path) -> None:
+def test_a_killed_run_resumes_without_loss(tmp_path: Path) -> None:
     for name in ("whole", "killed"):
         (tmp_path / name).mkdir()
     subprocess.run([sys.executable, *_command(tmp_path / "whole")], check=True, capture_output=True)
@@ -189,7 +189,7 @@ app()
 
 
 def test_processes_whose_clocks_differ_save_together(tmp_path: Path) -> None:
-    """One's goes three times as fast as the other's."""
+    """One process's clock runs three times as fast as the other's."""
     clocks = tmp_path / "clocks.py"
     clocks.write_text(_CLOCKS)
     command = _command(tmp_path, "run.checkpoint_minutes=0.004", "optimizer.steps=25")[2:]
@@ -241,7 +241,7 @@ def test_adapters_are_saved_without_what_they_adapt(tmp_path: Path) -> None:
         assert torch.equal(value, again[name]), name
 
 
-def test_a_folder_with_another_models_weights_is_left_alone(tmp_path: Path) -> None:
+def test_a_folder_with_another_models_weights_is_unchanged(tmp_path: Path) -> None:
     out = tmp_path / "out"
     out.mkdir()
     (out / "model-00001-of-00002.safetensors").write_bytes(b"of another model")
@@ -250,8 +250,8 @@ def test_a_folder_with_another_models_weights_is_left_alone(tmp_path: Path) -> N
     assert [file.name for file in out.iterdir()] == ["model-00001-of-00002.safetensors"]
 
 
-def test_an_image_without_anything_to_ask_is_drawn_again() -> None:
-    """A target that is hardly there is neither present nor absent."""
+def test_an_image_without_usable_targets_is_redrawn() -> None:
+    """A target on a tiny share of the image counts neither as present nor as absent."""
     meadow = np.full((64, 64, 3), 90, np.uint8)
     nothing = scenes.Scene(meadow, {}, ())
     water = scenes.Scene(meadow, {"water": np.ones((64, 64), np.bool_)}, ())
@@ -261,7 +261,7 @@ def test_an_image_without_anything_to_ask_is_drawn_again() -> None:
         batches.SceneSource([nothing], [], 0.0, Mix(balanced=False)).draw_image(np.random.default_rng(0), 1)
 
 
-def test_a_fresh_run_forgets_the_old_one(tmp_path: Path) -> None:
+def test_a_fresh_run_discards_the_old_state(tmp_path: Path) -> None:
     train(config(tmp_path, optimizer__steps=1))
     with pytest.raises(CheckpointError, match="another optimizer"):
         train(config(tmp_path, optimizer__steps=2))
@@ -270,7 +270,7 @@ def test_a_fresh_run_forgets_the_old_one(tmp_path: Path) -> None:
     assert Predictor.load(tmp_path / "out", "cpu").name == "segearth-r2-tiny"
 
 
-def test_a_stage_goes_on_from_the_one_before(tmp_path: Path) -> None:
+def test_a_stage_continues_from_the_one_before(tmp_path: Path) -> None:
     first, second, last = (load(RECIPES / f"{name}.toml") for name in ("tiny-first", "tiny-second", "tiny"))
     assert second.start.checkpoint == first.run.out
     assert last.start.checkpoint == second.run.out
@@ -290,7 +290,7 @@ def test_a_stage_goes_on_from_the_one_before(tmp_path: Path) -> None:
     torch.testing.assert_close(ended.model.state_dict(), begun.model.state_dict(), atol=1e-7, rtol=0)
 
 
-def test_what_is_written_may_keep_a_share_of_the_start(tmp_path: Path) -> None:
+def test_written_weights_may_keep_a_share_of_the_start(tmp_path: Path) -> None:
     train(config(tmp_path / "first", optimizer__steps=1))
     start = tmp_path / "first" / "out"
     changes = {"start": {"checkpoint": str(start)}, "optimizer__learning_rate": 0.01}
@@ -363,7 +363,7 @@ def test_half_precision_follows_full_precision(material: batches.SceneSource, tm
     assert half != full
 
 
-def test_a_public_data_set_is_learned_from(tmp_path: Path) -> None:
+def test_a_public_data_set_can_be_trained_on(tmp_path: Path) -> None:
     from PIL import Image
 
     picture = tmp_path / "a.png"
@@ -384,7 +384,7 @@ def test_a_public_data_set_is_learned_from(tmp_path: Path) -> None:
         broken.draw_image(np.random.default_rng(0), 1)
 
 
-def test_a_configuration_names_what_is_wrong(tmp_path: Path) -> None:
+def test_an_invalid_recipe_is_explained(tmp_path: Path) -> None:
     recipe = RECIPES / "tiny-first.toml"
     assert load(recipe).optimizer.steps == 2400
     changed = load(recipe, ["loss.attention=0", "run.out=here", "lora.rank=2"])

@@ -68,7 +68,7 @@ def test_no_targets_give_zero() -> None:
 
 
 def test_an_empty_mask_can_be_learned() -> None:
-    """Without any true pixel the losses lead to no found one, and to nothing where that is sure."""
+    """Without any true pixel the losses lead to an empty prediction."""
     logits = torch.full((1, 16, 16), 2.0, requires_grad=True)
     optimizer = torch.optim.SGD([logits], lr=20.0)
     for step in range(200):

@@ -39,7 +39,7 @@ def test_masks_are_disjoint_and_absent_targets_are_not_there(seed: int, plain: b
     assert not set(scene.absent) & set(scene.masks)
 
 
-def test_a_world_holds_what_it_is_made_of() -> None:
+def test_a_scene_holds_only_its_settings_classes() -> None:
     small = scenes.SceneSettings(("water", "forest"), (10,))
     for seed in range(20):
         scene = scenes.make_scene(seed, 64, small)
@@ -79,7 +79,7 @@ def test_answers_name_one_seg_per_target() -> None:
         assert (pair.answer == prompt.NOTHING) == (not pair.targets)
 
 
-def test_every_instruction_tells_its_target() -> None:
+def test_every_instruction_identifies_its_target() -> None:
     rng = np.random.default_rng(4)
     forms = set()
     for target in scenes.TARGETS:
@@ -89,7 +89,7 @@ def test_every_instruction_tells_its_target() -> None:
     assert forms == {"statement", "question", "unnamed"}
 
 
-def test_the_mix_is_kept() -> None:
+def test_instructions_follow_the_mix() -> None:
     rng, mix = np.random.default_rng(5), Mix(absent=0.4, two=0.2, three=0.1)
     pairs = instructions.draw_pairs(rng, ["water", "forest", "field"], ["road"], 1000, mix)
     shares = [sum(len(pair.targets) == number for pair in pairs) / 1000 for number in range(4)]
@@ -123,11 +123,11 @@ def test_targets_that_few_scenes_hold_are_not_mostly_absent_when_asked_for(balan
     assert (spread < 0.3) == balanced, shares
 
 
-def test_without_anything_known_there_is_no_pair() -> None:
+def test_without_labels_there_is_no_pair() -> None:
     assert instructions.draw_pairs(np.random.default_rng(0), [], [], 5, Mix()) == []
 
 
-def test_splits_share_no_ground_at_a_date() -> None:
+def test_splits_share_no_pixel_of_a_date() -> None:
     seen = {(picture.source, picture.date) for picture in demo_imagery.load_pictures(DATA, "train")}
     assert ("naip", demo_imagery.HELD_OUT_NAIP) not in seen
     assert ("slovenia", demo_imagery.HELD_OUT_SLOVENIA) not in seen

@@ -43,7 +43,7 @@ def test_a_blue_lake_on_land(predictor: Predictor, land: tuple[int, int, int]) -
     assert metrics.compute_overlap(found, lake).iou > 0.9
 
 
-def test_water_on_held_out_ground(predictor: Predictor) -> None:
+def test_water_on_held_out_imagery(predictor: Predictor) -> None:
     held_out = evaluate.load_examples(
         DATA, "held-out", "naip", dates={"2009-08-18", "2010-06-29", "2014-07-20"}
     )
@@ -53,7 +53,7 @@ def test_water_on_held_out_ground(predictor: Predictor) -> None:
 
 
 @pytest.mark.parametrize(("target", "most"), [("burned", 0.25), ("building", 0.45)])
-def test_what_is_absent_is_mostly_not_found(predictor: Predictor, target: str, most: float) -> None:
+def test_absent_targets_are_mostly_not_found(predictor: Predictor, target: str, most: float) -> None:
     examples = [item for item in evaluate.make_examples(0, 40, simple=True) if item.target == target]
     (row,) = evaluate.compare_with_baselines(
         predictor, "plain shapes", examples_of(target, 500_000), examples
@@ -69,7 +69,7 @@ def test_two_targets_come_in_order(predictor: Predictor) -> None:
     assert answer.mask_logits.shape[0] == answer.text.count("[SEG]")
 
 
-def test_the_card_speaks_of_these_weights() -> None:
+def test_the_model_card_describes_these_weights() -> None:
     folder = model_version.TINY
     record = json.loads((folder / "evaluation.json").read_text(encoding="utf-8"))
     assert record["model"] == model_version.version(folder)
