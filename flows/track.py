@@ -158,7 +158,9 @@ def _publish_late(conn: Connection, series_id: UUID, late: tracks.LateObservatio
     first = bool(looks) and looks[0].first
     seeds = _Seeds.of(conn, series_id, late.since) if first and late.since else _Seeds()
     before = seeds.states or old.before
-    steps = refold(before, looks, series_id=series_id, origin=late.origin, since=late.since, seen=old.seen)
+    steps = refold(
+        before, looks, series_id=series_id, origin=late.origin, since=late.since, observed_before=old.seen
+    )
     chosen = {
         step.observation_id: _chosen(look.watch, step) for look, step in zip(old.looks, steps, strict=True)
     }

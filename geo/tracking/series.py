@@ -38,12 +38,12 @@ class Look:
 
 def refold(
     before: Iterable[TrackState],
-    looks: Sequence[Look],
+    inputs: Sequence[Look],
     *,
     series_id: UUID,
     origin: tuple[float, float],
     since: datetime | None = None,
-    seen: Iterable[GroundPiece] = (),
+    observed_before: Iterable[GroundPiece] = (),
 ) -> list[TrackingStep]:
     """Fold observations in order, each over the objects that it may affect.
 
@@ -52,7 +52,7 @@ def refold(
     before
         States of the series' objects just before the first of the observations, disappeared ones included. If that is
         the series' first observation: the tracks inherited from the series before (:func:`taken_over`).
-    looks
+    inputs
         Observations in order of acquisition time, ties by scene id; from a late one to the newest.
     series_id
         Namespace of new tracks' ids.
@@ -60,7 +60,7 @@ def refold(
         Longitude and latitude of the centre of the series' equal-area projection, degrees.
     since
         When the series inherited tracks; None if it did not.
-    seen
+    observed_before
         Ground observed before the first observation, at least where the footprints are.
 
     Returns
@@ -69,22 +69,22 @@ def refold(
         One for each observation.
     """
     known = {state.track_id: state for state in before}
-    observed = SeenGround(seen)
+    observed = SeenGround(observed_before)
     steps = []
-    for look in looks:
-        new = look.new or observed.find_new(look.observation.footprint)
+    for item in inputs:
+        new = item.new or observed.find_new(item.observation.footprint)
         step = fold_observation(
-            _select_within(known, reach(look.observation.footprint, look.settings.tolerance_m, new)),
-            look.observation,
-            look.settings,
+            _select_within(known, reach(item.observation.footprint, item.settings.tolerance_m, new)),
+            item.observation,
+            item.settings,
             series_id=series_id,
             origin=origin,
             new=new,
             since=since,
-            min_polygon_m2=look.min_polygon_m2,
+            min_polygon_m2=item.min_polygon_m2,
         )
-        observed.add(GroundPiece(look.observation.id, step.new_ground))
-        if look.first:
+        observed.add(GroundPiece(item.observation.id, step.new_ground))
+        if item.first:
             step = _add_unaffected(step, known.values())
         known.update((state.track_id, state) for state in step.states)
         steps.append(step)

@@ -27,7 +27,7 @@ def retouch(rng: np.random.Generator, rgb: Rgb) -> Rgb:
     Returns
     -------
     Rgb
-        (H, W, 3), every pixel on the ground it was on.
+        (H, W, 3), pixels in place.
     """
     values = rgb.astype(np.float32)
     for chance, change in _BEFORE_THE_SENSOR:

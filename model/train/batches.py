@@ -135,7 +135,7 @@ class SceneSource:
                 break
         else:
             raise DatasetError(
-                f"{_DRAWS} images in a row have no target that is surely there or surely not; give others"
+                f"{_DRAWS} images in a row have no target that is certainly present or absent; give others"
             )
         empty = np.zeros(scene.image.shape[:2], dtype=np.bool_)
         return InstructedImage(

@@ -140,7 +140,7 @@ class CropPool:
         rng
             Random source.
         target
-            What shall be there or absent.
+            Target to be present or absent.
         side
             S of the crop's picture, pixels.
         present
@@ -192,7 +192,7 @@ class CropPool:
             return self._made_sample(rng, target, present=present)
         if not groups:
             raise DatasetError(
-                f"no picture {'shows' if present else 'surely lacks'} {target}; add made scenes"
+                f"no picture {'shows' if present else 'certainly lacks'} {target}; add simulated scenes (data.scenes)"
             )
         names = sorted(groups)
         chances = np.array([CROP_RULES.get(name, _OTHER).weight for name in names])

@@ -61,7 +61,7 @@ def load_pictures(directory: Path, split: Split) -> list[DemoPicture]:
     directory
         Holds ``naip-cottonwood/``, ``sentinel2-chesapeake/`` and ``sentinel2-slovenia/``.
     split
-        "train" or "held-out"; they share no pixel of the ground at the same date.
+        "train" or "held-out"; they share no pixel of the same date.
 
     Raises
     ------

@@ -114,7 +114,7 @@ def compose_instruction(rng: np.random.Generator, targets: Sequence[str], unname
     rng
         Random source.
     targets
-        Asked for, in order.
+        Targets to ask for, in order.
     unnamed
         Share of questions that do not name their one target.
     """
@@ -172,19 +172,19 @@ def draw_pairs(
     present
         Targets that the image holds.
     absent
-        Targets that it surely does not hold.
+        Targets that it certainly does not contain.
     count
         How many.
     mix
-        How often what is asked for. Where nothing is absent its share asks for two targets; what else the image
-        does not allow asks for one.
+        Shares of the kinds of instruction. Without absent targets their share asks for two targets; whatever else
+        the image does not allow asks for one.
     weights
-        Of the targets.
+        How often each target is asked for.
 
     Returns
     -------
     list[InstructionPair]
-        ``count`` pairs, none where nothing is known of the image.
+        ``count`` pairs; empty if nothing is known of the image.
     """
     made = []
     for _ in range(count):

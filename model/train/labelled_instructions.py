@@ -48,7 +48,7 @@ class LabelledSource:
         Raises
         ------
         DatasetError
-            If crop after crop there is nothing to ask.
+            Many crops in a row have no usable target.
         """
         for _ in range(_DRAWS):
             crop, _ = self._source.draw_any(rng, self._side)
@@ -57,7 +57,7 @@ class LabelledSource:
             gone = [name for name, state in states.items() if state is False]
             if made := instructions.draw_pairs(rng, there, gone, max_pairs, self._mix, self._weights):
                 return InstructedImage(crop.image, [self._make_pair(crop, pair) for pair in made])
-        raise DatasetError(f"{_DRAWS} crops in a row have no target that is surely there or surely not")
+        raise DatasetError(f"{_DRAWS} crops in a row have no target that is certainly present or absent")
 
     def _make_pair(self, crop: Crop, pair: instructions.InstructionPair) -> TrainingPair:
         labels = [_resize_nearest(crop.labels[name], self._side) for name in pair.targets]

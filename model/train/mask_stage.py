@@ -95,7 +95,7 @@ def draw_crops(
     images
         B.
     targets
-        About how many are asked for on each crop.
+        Mean number of targets per crop.
     phrases
         Queries of each target to pick from.
     size

@@ -33,9 +33,9 @@ class Prefetcher(Generic[M]):
     make
         Makes one.
     workers
-        Processes; 0 makes each batch here when it is asked for.
+        Worker processes; 0 = make each batch here on request.
     stride
-        How far apart the numbers are that will be asked for.
+        Difference of successive batch numbers.
     """
 
     def __init__(self, make: M, workers: int, stride: int = 1) -> None:

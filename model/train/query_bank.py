@@ -39,7 +39,7 @@ def compute_bank(
     Parameters
     ----------
     model
-        Whose language half is asked.
+        Model whose language branch computes them.
     tokenizer
         Of the model.
     targets

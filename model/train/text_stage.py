@@ -57,7 +57,7 @@ def train_text_stage(
     targets
         To learn the names of.
     queries
-        (targets, width) what each target's [SEG] shall become, in order of ``targets``.
+        (targets, width) query to learn for each target's [SEG], in order of ``targets``.
     mix
         Of instructions.
     config

@@ -322,7 +322,7 @@ def test_a_continued_series_inherits_observed_ground() -> None:
         series_id=SERIES,
         origin=ORIGIN,
         since=since,
-        seen=inherited,
+        observed_before=inherited,
     )
     assert [change.kind for change in reported(steps)] == ["appeared"]
     assert reported(steps)[0].valid_at == START + timedelta(days=2)

@@ -257,7 +257,7 @@ def test_an_image_without_usable_targets_is_redrawn() -> None:
     water = scenes.Scene(meadow, {"water": np.ones((64, 64), np.bool_)}, ())
     mixed = batches.SceneSource([nothing, nothing, water], [], 0.0, Mix(balanced=False))
     assert all(mixed.draw_image(np.random.default_rng(seed), 1).pairs for seed in range(20))
-    with pytest.raises(DatasetError, match="no target that is surely there"):
+    with pytest.raises(DatasetError, match="no target that is certainly present"):
         batches.SceneSource([nothing], [], 0.0, Mix(balanced=False)).draw_image(np.random.default_rng(0), 1)
 
 
