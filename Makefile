@@ -48,7 +48,7 @@ train: setup
 	$(BIN)/segwatch model train model/train/recipes/default.toml --set data.root=$(TRAINING_DATA)
 	$(BIN)/segwatch model train model/train/recipes/default-instruct.toml --set data.root=$(TRAINING_DATA)
 	$(BIN)/python -m segwatch.model.train.calibrate --model $(TRAINED) --data $(TRAINING_DATA)
-	$(BIN)/python -m segwatch.model.judge --model $(TRAINED) --data $(TRAINING_DATA) --out $(TRAINED)
+	$(BIN)/python -m segwatch.model.evaluate_places --model $(TRAINED) --data $(TRAINING_DATA) --out $(TRAINED)
 
 train-tiny: setup
 	$(BIN)/segwatch model train model/train/recipes/tiny-first.toml

@@ -1,1 +1,1 @@
-"""How fast segwatch is, as ratios measured in one run on one machine."""
+"""Benchmarks of segwatch, as ratios measured in one run on one machine."""

@@ -1,4 +1,4 @@
-"""Alerts: from a new item in the STAC API to the signed webhook, and ten thousand of them through the outbox."""
+"""Alerts: latency from a new item in the STAC API to the signed webhook, and throughput of the outbox."""
 
 from __future__ import annotations
 
@@ -6,5 +6,5 @@ from segwatch.benchmarks import alerts_latency, alerts_outbox
 
 
 def run(*, quick: bool, device: str) -> dict[str, float | int]:
-    """Figures of :mod:`segwatch.benchmarks.alerts_latency` and :mod:`segwatch.benchmarks.alerts_outbox`."""
+    """Measure :mod:`segwatch.benchmarks.alerts_latency` and :mod:`segwatch.benchmarks.alerts_outbox`."""
     return alerts_latency.run(quick=quick, device=device) | alerts_outbox.run(quick=quick)

@@ -1,7 +1,7 @@
-"""From a new item in the STAC API to the signed webhook: real services, a warm worker, the shipped model.
+"""Latency from a new item in the STAC API to the signed webhook: real services, a warm worker, the shipped model.
 
-A lake grows and shrinks from scene to scene. Each item is added to a running STAC API once the one before is done; the
-clock starts when it can be found. The worker looks at once, so that a schedule's interval is not part of the figure.
+A lake grows and shrinks from scene to scene. Each item is added to a running STAC API after the one before is done; the
+clock starts when it can be found. Discovery starts at once, so the schedule's interval is not part of the latency.
 """
 
 from __future__ import annotations
@@ -56,9 +56,9 @@ out = Console(width=110, highlight=False)
 
 
 def run(*, quick: bool, device: str) -> dict[str, float | int]:
-    """Median and 95th percentile of the time from item to webhook, and of its stages; seconds."""
+    """Measure median and 95th percentile of the time from item to webhook and of its stages, seconds."""
     scenes = 6 if quick else 50
-    # what scenes without a change leave out is no news to whoever reads the figures
+    # hide the log lines about scenes without a change
     logging.getLogger("segwatch").setLevel(logging.ERROR)
     with _services(device) as (stack, engine, settings):
         took, without = _watch_scenes(stack, engine, settings, scenes)
@@ -79,14 +79,14 @@ def run(*, quick: bool, device: str) -> dict[str, float | int]:
 def _watch_scenes(
     stack: Stack, engine: Engine, settings: FlowSettings, wanted: int
 ) -> tuple[list[dict[str, float]], int]:
-    """Seconds by stage of each scene that alerted, and how many did not."""
+    """Return seconds by stage of each scene that alerted, and how many scenes did not."""
     segmenter = segmenters.load(settings)
     received = f"{stack.urls().receiver}/received"
     took: list[dict[str, float]] = []
     without = 0
     with PgstacDB(dsn=stack.cluster.info().superuser_url("stac")) as database:
         loader = Loader(database)
-        # the first is the baseline, the second warms what is cold
+        # the first scene is the baseline, the second warms caches
         for number in range(2 * wanted + 2):
             before = len(httpx.get(received).json())
             loader.load_items(iter([_item(stack, number)]), Methods.upsert)
@@ -151,14 +151,14 @@ def _services(device: str) -> Iterator[tuple[Stack, Engine, FlowSettings]]:
         shutil.rmtree(home, ignore_errors=True)
 
 
-def _ground() -> Any:
-    """The pictures' extent in longitude and latitude."""
+def _compute_extent() -> Any:
+    """Return the extent of the images in EPSG:4326."""
     crs = utm(box(15.0, 46.0, 15.1, 46.1))
     return to_lonlat(box(_WEST, _SOUTH, _WEST + _SIDE * _GSD_M, _SOUTH + _SIDE * _GSD_M), crs)
 
 
 def _watch(stack: Stack) -> Watch:
-    west, south, east, north = _ground().bounds
+    west, south, east, north = _compute_extent().bounds
     inset = 0.002
     red, green, blue = (BandRef("visual", band) for band in (1, 2, 3))
     profile = Profile(
@@ -185,7 +185,7 @@ def _write_pictures(folder: Path) -> None:
 
 
 def _picture(radius: int) -> NDArray[np.uint8]:
-    """(3, H, W) RGB: a lake in a meadow."""
+    """Make an image (3, H, W) RGB: a lake in a meadow."""
     rng = np.random.default_rng(radius)
     row, column = np.mgrid[:_SIDE, :_SIDE]
     lake = (row - _SIDE / 2) ** 2 + (column - _SIDE / 2) ** 2 < radius**2
@@ -197,7 +197,7 @@ def _picture(radius: int) -> NDArray[np.uint8]:
 def _write_collection(folder: Path) -> None:
     document = {
         "type": "Collection", "stac_version": "1.0.0", "id": _COLLECTION, "description": "A lake", "license": "CC0-1.0",
-        "links": [], "extent": {"spatial": {"bbox": [list(_ground().bounds)]},
+        "links": [], "extent": {"spatial": {"bbox": [list(_compute_extent().bounds)]},
                                 "temporal": {"interval": [[_BEGAN.isoformat(), None]]}},
     }  # fmt: skip
     (folder / _COLLECTION).mkdir(parents=True)
@@ -206,7 +206,7 @@ def _write_collection(folder: Path) -> None:
 
 def _item(stack: Stack, number: int) -> dict[str, Any]:
     at = (_BEGAN + timedelta(days=number)).isoformat().replace("+00:00", "Z")
-    ground = _ground()
+    ground = _compute_extent()
     return {
         "type": "Feature", "stac_version": "1.0.0", "stac_extensions": [], "id": f"bench-{number:03d}",
         "collection": _COLLECTION, "geometry": mapping(ground), "bbox": list(ground.bounds), "links": [],

@@ -1,4 +1,4 @@
-"""Many alerts at once through the outbox, to a receiver that answers at once.
+"""Throughput of the outbox: many alerts at once, to a receiver that responds immediately.
 
 One scene raises them all, through the real flow on a real PostGIS; delivery is measured until the last row is marked.
 """
@@ -43,8 +43,8 @@ out = Console(width=110, highlight=False)
 
 
 def run(*, quick: bool) -> dict[str, float | int]:
-    """Alerts a second through the outbox, and what the database had to do for each."""
-    side = 32 if quick else 103  # one in twenty is gone
+    """Measure alerts per second through the outbox, and the load on the database per alert."""
+    side = 32 if quick else 103  # one object in twenty is missing
     held = reserve()
     port = held.getsockname()[1]
     sink = multiprocessing.get_context("spawn").Process(target=serve_sink, args=(held,), daemon=True)
@@ -59,9 +59,9 @@ def run(*, quick: bool) -> dict[str, float | int]:
             area = box(15.0, 46.0, 15.0 + side * 0.0026, 46.0 + side * 0.0018)
             rule = AlertRule("all", tuple(ChangeKind), include_baseline=True, channels=(url,))
             with engine.begin() as conn:
-                watch = replace(scale.made_watch(area), rules=(rule,))
+                watch = replace(scale.make_watch(area), rules=(rule,))
                 revision = watches.apply(conn, watch).revision_id
-                ids = scenes.upsert(conn, [scale.made_scene(watch.start + timedelta(days=1), area)])
+                ids = scenes.upsert(conn, [scale.make_scene(watch.start + timedelta(days=1), area)])
                 observations.enqueue(conn, revision, scale.MODEL, ids)
                 lease = ledger.lease(conn, worker="w", seconds=600, model_version=scale.MODEL)
                 assert lease is not None
@@ -105,7 +105,7 @@ def run(*, quick: bool) -> dict[str, float | int]:
 
 
 def serve_sink(held: socket.socket) -> None:
-    """Take everything, keep nothing."""
+    """Accept all requests and discard them."""
 
     async def take(request: Request) -> Response:
         await request.body()
@@ -126,7 +126,7 @@ def _wait(url: str) -> None:
 
 
 def _load(url: str) -> tuple[float, ...]:
-    time.sleep(1.2)  # the server's own counts are a second old
+    time.sleep(1.2)  # the server's statistics lag by up to a second
     with psycopg.connect(url, autocommit=True) as conn:
         row = conn.execute(_LOAD).fetchone()
     return tuple(float(value) for value in row or ())

@@ -1,4 +1,4 @@
-"""A mask into polygons: strip by strip as segwatch does, beside polygonisers that take the whole mask at once."""
+"""Polygonise a mask: strip by strip as segwatch does, and with polygonisers that need the whole mask at once."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _STRIP = 512
 
 
 def run(*, quick: bool) -> dict[str, float | int]:
-    """Seconds and peak memory of each way, as ratios to segwatch's; all must give the same polygons."""
+    """Measure time and peak memory of each way, as ratios to segwatch's; all must give the same polygons."""
     side = _QUICK if quick else _FULL
     figures: dict[str, float | int] = {}
     print(
@@ -56,7 +56,7 @@ def run(*, quick: bool) -> dict[str, float | int]:
 
 
 def _strips(side: int) -> list[NDArray[np.bool_]]:
-    """Rows of a mask of patches of many sizes, made strip by strip so that nobody has to hold it."""
+    """Make rows of a mask with patches of many sizes, strip by strip, so that the whole mask need not be held."""
     made = []
     for row in range(0, side, _STRIP):
         rng = np.random.default_rng(row)
@@ -77,7 +77,7 @@ def _rasterio(side: int) -> list[BaseGeometry]:
 
 
 def _geos(side: int) -> list[BaseGeometry]:
-    """The union of the runs of every row."""
+    """Unite the runs of every row."""
     mask = np.concatenate(_strips(side))
     edges = np.diff(np.pad(mask, ((0, 0), (1, 1))).astype(np.int8), axis=1)
     rows, begins = np.nonzero(edges == 1)
@@ -94,7 +94,7 @@ _WAYS: dict[str, Callable[[int], list[BaseGeometry]]] = {
 
 
 def main() -> None:
-    """Trace one mask in one way and print its figures."""
+    """Polygonise one mask in one way and print the figures."""
     name, side = sys.argv[1], int(sys.argv[2])
     begun = time.perf_counter()
     found = _WAYS[name](side)

@@ -1,6 +1,6 @@
-"""Time, memory and bytes of one scene, by its size: a sparse GeoTIFF behind a real HTTP server, a threshold as model.
+"""Time, memory and bytes of one scene by its size: a sparse GeoTIFF behind a real HTTP server, a threshold as model.
 
-Each scene is observed in a process of its own, whose peak memory the operating system tells.
+Each scene is observed in its own process, whose peak memory the operating system reports.
 """
 
 from __future__ import annotations
@@ -49,18 +49,18 @@ _GSD_M = 10.0
 _BLOCK = 512
 _QUICK, _FULL = (1024, 2048, 4096), (2048, 10_980, 40_000)
 _SMALL_KM = 2.0
-#: One block in so many shows ground; the others are not stored.
+#: One block in this many has data; the others are not stored.
 _STORED = 16
 
 
 @dataclass(frozen=True)
-class _Answer:
+class _Prediction:
     text: str
     mask_logits: NDArray[np.float32]
 
 
 class _Threshold:
-    """Answers with the bright pixels."""
+    """Predict bright pixels."""
 
     version = "threshold@1"
     tile_px = 1024
@@ -68,11 +68,11 @@ class _Threshold:
     def segment(self, tiles: Sequence[NDArray[np.uint8]], instructions: Sequence[str]) -> list[list[Answer]]:
         """See :class:`segwatch.flows.inference.segmenters.Segmenter`."""
         logits = (np.where(tile[:, :, 0] > 128, 4, -4).astype(np.float32)[None] for tile in tiles)
-        return [[_Answer("bright", one) for _ in instructions] for one in logits]
+        return [[_Prediction("bright", one) for _ in instructions] for one in logits]
 
 
 def run(*, quick: bool) -> dict[str, float | int]:
-    """Peak memory and time by size, beside holding all rows at once, and of a small area of each scene."""
+    """Measure peak memory and time by size: in strips, with all rows at once, and for a small AOI of each scene."""
     figures: dict[str, float | int] = {}
     sides = _QUICK if quick else _FULL
     print(f"{'side':>7} {'what':<16} {'seconds':>8} {'MiB':>7} {'MB read':>8} {'regions':>8}")
@@ -112,7 +112,7 @@ def _measured(url: str, side: int, what: str, name: str) -> dict[str, float | in
 
 
 def _write(path: Path, side: int) -> None:
-    """A scene of which every ``_STORED``-th block and those in the middle show bright fields on dark ground."""
+    """Write a scene in which every ``_STORED``-th block and those in the middle show bright fields on dark ground."""
     rng = np.random.default_rng(7)
     made = {"driver": "GTiff", "width": side, "height": side, "count": 3, "dtype": "uint8", "tiled": True}
     made |= {"blockxsize": _BLOCK, "blockysize": _BLOCK, "compress": "deflate", "SPARSE_OK": True}
@@ -134,7 +134,7 @@ def _write(path: Path, side: int) -> None:
 
 
 def _needed(path: Path) -> int:
-    """Bytes of the blocks that the small area touches, in the middle of the scene."""
+    """Return the bytes of the blocks that the small AOI in the middle of the scene touches."""
     total = 0
     with rasterio.open(path) as file:
         half = _SMALL_KM * 500 / _GSD_M

@@ -1,4 +1,4 @@
-"""What this machine can do at best, measured with the same library that the product computes with."""
+"""Measure the peak performance of this machine, with the library that the product computes with."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Peak:
 def seconds(
     work: Callable[[], object], device: torch.device, repeats: int = 3, *, warm: bool = False
 ) -> float:
-    """Shortest of several runs, after one that does not count unless the machine is warm."""
+    """Return the shortest of several runs, after one warm-up run unless the machine is warm."""
     if not warm:
         work()
     best = float("inf")
@@ -36,7 +36,7 @@ def seconds(
 
 
 def peak(device: torch.device, dtype: torch.dtype) -> Peak:
-    """Matrix product and copy, large enough to leave every cache."""
+    """Measure a matrix product and a copy, large enough to exceed every cache."""
     side, count = (8192, 2**30) if device.type == "cuda" else (2048, 2**26)
     a, b = (torch.randn(side, side, device=device, dtype=dtype) for _ in range(2))
     product = seconds(lambda: a @ b, device)

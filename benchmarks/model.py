@@ -1,9 +1,8 @@
-"""Many instructions on the same tile: shared work against one full pass per instruction.
+"""Predict many instructions on one tile: shared work against one full pass per instruction.
 
-The loop that is compared does what the reference does: for every instruction it computes the image tokens, the
-whole prompt, the answer token by token with a cache, and the pixel features again. Weights, precision, prompts
-and answers are the same. Weights are random in the given dimensions, but for the head: it is set so that every
-answer is "Sure, it is [SEG]." and ends, as a trained model's is.
+The compared loop does what the published code does: for every instruction it computes the image tokens, the whole
+prompt, the text token by token with a cache, and the pixel features again. Weights, precision, prompts and texts are
+the same. Weights are random, except for the head: it makes every text "Sure, it is [SEG].", like a trained model's.
 """
 
 from __future__ import annotations
@@ -24,8 +23,8 @@ from torch.utils.flop_counter import FlopCounterMode, bmm_flop, sdpa_flop_count
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from segwatch.benchmarks import machine
-from segwatch.model import build, generate, processor, prompt, tokenizer
-from segwatch.model.config import MaskDims, PhiDims, SegEarthConfig, SiglipDims, SwinDims, base
+from segwatch.model import pretrained, processor, prompt, text_generation, tokenizer
+from segwatch.model.config import MaskDims, PhiDims, SegEarthConfig, SiglipDims, SwinDims, make_base_config
 from segwatch.model.predictor import EncodedImages, Predictor
 from segwatch.model.segearth import SegEarthR2
 
@@ -39,18 +38,18 @@ out = Console(width=110, highlight=False)
 
 @dataclass(frozen=True)
 class Result:
-    """One number of instructions, both ways."""
+    """Timings of one number of instructions, both ways."""
 
     instructions: int
     alone_seconds: float
     shared_seconds: float
     texts_equal: bool
     masks_equal: float
-    """Share of pixels on the same side, where either is more than 1e-4 from the edge."""
+    """Share of pixels with the same sign, among those with a logit beyond 1e-4."""
 
     @property
     def gain(self) -> float:
-        """How many times faster shared work is."""
+        """Speed-up by sharing work."""
         return self.alone_seconds / self.shared_seconds
 
 
@@ -63,12 +62,12 @@ class Counted:
 
     @property
     def gain(self) -> float:
-        """How many times fewer shared work needs."""
+        """Ratio of operations without and with shared work."""
         return self.alone / self.shared
 
 
-def mid() -> SegEarthConfig:
-    """The official model's proportions at about a twentieth of its size, for a CPU."""
+def make_mid_config() -> SegEarthConfig:
+    """Make a configuration with the official model's proportions at about a twentieth of its size, for a CPU."""
     return SegEarthConfig(
         name="mid",
         phi=PhiDims(_VOCABULARY, 640, 2560, 12, 8, 0.4, 2048),
@@ -82,9 +81,9 @@ def mid() -> SegEarthConfig:
     )
 
 
-def small() -> SegEarthConfig:
-    """Small enough for a minute."""
-    dims = mid()
+def make_small_config() -> SegEarthConfig:
+    """Make a configuration small enough to run in a minute."""
+    dims = make_mid_config()
     return replace(
         dims,
         name="small",
@@ -95,20 +94,20 @@ def small() -> SegEarthConfig:
     )
 
 
-def full() -> SegEarthConfig:
-    """The official shapes."""
-    return replace(base(), seg_token_id=_SEG, eos_token_id=_END, max_new_tokens=32)
+def make_full_config() -> SegEarthConfig:
+    """Make a configuration with the official dimensions."""
+    return replace(make_base_config(), seg_token_id=_SEG, eos_token_id=_END, max_new_tokens=32)
 
 
 def run(*, quick: bool, device: str) -> dict[str, Any]:
-    """Measure, print tables, and return the figures."""
-    place = build.resolve_device(device)
+    """Measure, print tables and return the figures."""
+    place = pretrained.resolve_device(device)
     on_gpu = place.type == "cuda"
     dtype = torch.bfloat16 if on_gpu else torch.float32
-    config = small() if quick else full() if on_gpu else mid()
+    config = make_small_config() if quick else make_full_config() if on_gpu else make_mid_config()
     counts = (1, 4, 16) if quick else (1, 4, 16, 64)
     repeats = 2 if quick or not on_gpu else 3
-    model, words = _talking(config, place, dtype)
+    model, words = _make_talking_model(config, place, dtype)
     predictor = Predictor(model, words, f"{config.name}@random")
     image = _image(config.image_size)
     parameters = sum(value.numel() for value in model.parameters())
@@ -121,18 +120,18 @@ def run(*, quick: bool, device: str) -> dict[str, Any]:
     tiles = _tiles_together(predictor, image, asked, repeats)
     out.print(f"{_TILES} tiles in one call, 16 instructions: {tiles:.2f}x as fast as one by one")
     work = _flops(lambda: predictor.segment([image], asked))
-    alone = _flops(lambda: _alone(predictor, image, asked[0]))
+    alone = _flops(lambda: _predict_alone(predictor, image, asked[0]))
     stages = _stages(predictor, image, asked)
     shared_16 = next(result for result in results if result.instructions == 16)
     weights = sum(value.numel() * value.element_size() for value in model.language.parameters())
-    steps = len(prompt.encode(words, _ANSWER)) + 2  # the question, each token, and the end
+    steps = len(prompt.tokenize(words, _ANSWER)) + 2  # the prompt, each token, and the end
     used = {
         "flop_share_of_peak": work / shared_16.shared_seconds / top.flops,
         "flop_share_of_peak_alone": 16 * alone / shared_16.alone_seconds / top.flops,
         "words_bandwidth_share_of_peak": weights * steps / stages["words"] / top.bytes_per_second,
     }
     _print_stages(stages, used)
-    official = _counted(full(), counts)
+    official = _counted(make_full_config(), counts)
     _print_official(official)
     return {
         "benchmark": "model",
@@ -161,13 +160,13 @@ def run(*, quick: bool, device: str) -> dict[str, Any]:
 
 
 @torch.no_grad()
-def _talking(
+def _make_talking_model(
     config: SegEarthConfig, device: torch.device, dtype: torch.dtype
 ) -> tuple[SegEarthR2, PreTrainedTokenizerBase]:
-    """Random weights that answer every question with the same words.
+    """Make a model with random weights that generates the same text for every instruction.
 
-    The embedding outweighs what the layers add, so the last state names the last token, and the head maps
-    each token of the answer to the next.
+    The embedding outweighs what the layers add, so the last state identifies the last token, and the head maps
+    each token of the text to the next.
     """
     torch.manual_seed(0)
     with torch.device(device):
@@ -180,8 +179,8 @@ def _talking(
     phi.embed_tokens.weight.normal_()
     head = model.language.lm_head.weight
     head.normal_(std=1e-3)
-    asked = prompt.inference_ids(words, "a").tolist()
-    chain = [asked[-1], *dict.fromkeys(prompt.encode(words, _ANSWER)), _END]
+    asked = prompt.tokenize_prompt(words, "a").tolist()
+    chain = [asked[-1], *dict.fromkeys(prompt.tokenize(words, _ANSWER)), _END]
     for before, after in itertools.pairwise(chain):
         state = phi.embed_tokens.weight[before]
         head[after] += (state - state.mean()) / state.std()
@@ -189,7 +188,7 @@ def _talking(
 
 
 def _words() -> PreTrainedTokenizerFast:
-    return tokenizer.train_small([_ANSWER, *_questions(64)], _VOCABULARY)
+    return tokenizer.train_tokenizer([_ANSWER, *_questions(64)], _VOCABULARY)
 
 
 def _questions(count: int) -> list[str]:
@@ -202,37 +201,39 @@ def _image(side: int) -> NDArray[np.uint8]:
 
 
 @torch.inference_mode()
-def _alone(predictor: Predictor, image: NDArray[np.uint8], question: str) -> tuple[str, Tensor]:
-    """One instruction as the reference answers it: nothing kept from the instruction before."""
+def _predict_alone(predictor: Predictor, image: NDArray[np.uint8], question: str) -> tuple[str, Tensor]:
+    """Predict one instruction as the published code does: nothing is kept from the instruction before."""
     model, words = predictor._model, predictor._tokenizer
     device = model.device
-    clip = processor.language_view(image, model.config.siglip.image_size)[None].to(device)
-    view = processor.mask_view(image, model.config.image_size)[None].to(device)
-    ids = prompt.inference_ids(words, question)
+    clip = processor.make_language_view(image, model.config.siglip.image_size)[None].to(device)
+    view = processor.make_mask_view(image, model.config.image_size)[None].to(device)
+    ids = prompt.tokenize_prompt(words, question)
     embeds = model.splice([ids], model.image_tokens(clip)).embeds
-    prefix = generate.prefill(model, embeds[:, :-1])
-    said = generate.answers(model, prefix, [embeds[0, -1:]], max_new_tokens=predictor.max_new_tokens)[0]
-    states = said.hidden[(said.ids == model.config.seg_token_id).to(device)]
+    prefix = text_generation.prefill(model, embeds[:, :-1])
+    text = text_generation.generate_texts(
+        model, prefix, [embeds[0, -1:]], max_new_tokens=predictor.max_new_tokens
+    )[0]
+    states = text.hidden[(text.ids == model.config.seg_token_id).to(device)]
     pixels = model.pixel_features(view)
     masks = model.decode(pixels, model.queries(states), [len(states)])[-1]
-    height, width = image.shape[:2]
-    full_size = processor.undo(masks, height, width, model.config.image_size).cpu()
-    return str(words.decode(said.ids.tolist(), skip_special_tokens=False)).strip(), full_size
+    shape = processor.ImageShape(*image.shape[:2])
+    full_size = processor.restore_image_size(masks, shape, model.config.image_size).cpu()
+    return str(words.decode(text.ids.tolist(), skip_special_tokens=False)).strip(), full_size
 
 
 def _compared(predictor: Predictor, image: NDArray[np.uint8], questions: list[str], repeats: int) -> Result:
     device = predictor._model.device
-    # a loop of many equal passes is its own warm-up and its own repetition
+    # a loop of many equal passes warms up and repeats itself
     looped = len(questions) >= 4
     alone = machine.seconds(
-        lambda: [_alone(predictor, image, question) for question in questions],
+        lambda: [_predict_alone(predictor, image, question) for question in questions],
         device,
         1 if looped else repeats,
         warm=looped,
     )
     shared = machine.seconds(lambda: predictor.segment([image], questions), device, repeats)
     together = predictor.segment([image], questions)[0]
-    one_by_one = [_alone(predictor, image, question) for question in questions[:4]]
+    one_by_one = [_predict_alone(predictor, image, question) for question in questions[:4]]
     same, certain = 0, 0
     for answer, (_, masks) in zip(together, one_by_one, strict=False):
         theirs = masks.numpy()
@@ -258,8 +259,8 @@ def _tiles_together(predictor: Predictor, image: NDArray[np.uint8], asked: list[
 
 def _flops(work: Any) -> int:
     aten = torch.ops.aten
-    # torch counts attention that is fused on a GPU, and not where it is fused on a CPU; nor products whose result has
-    # another type
+    # register operations that torch does not count: attention fused on a CPU, and products with another output
+    # dtype
     known = {aten._scaled_dot_product_flash_attention_for_cpu: _attention_flops, aten.bmm: _product_flops}
     with FlopCounterMode(display=False, custom_mapping=known) as counter:
         work()
@@ -277,27 +278,27 @@ def _attention_flops(query: Any, key: Any, value: Any, *rest: Any, **options: An
 
 
 def _counted(config: SegEarthConfig, counts: Sequence[int]) -> dict[int, Counted]:
-    """Both ways with tensors that have no values: counted, not timed, so that any size will do."""
+    """Count both ways on the "meta" device, so any size will do."""
     words = _words()
-    model = build.empty(config).keep_in(torch.bfloat16).requires_grad_(False)
+    model = pretrained.build_on_meta(config).keep_in(torch.bfloat16).requires_grad_(False)
     predictor = Predictor(model, words, f"{config.name}@none")
     seen: list[EncodedImages] = []
     encoding = _flops(lambda: seen.append(predictor.encode([_image(config.image_size)])))
-    asked, said = _questions(max(counts)), len(prompt.encode(words, _ANSWER))
+    asked, text_tokens = _questions(max(counts)), len(prompt.tokenize(words, _ANSWER))
 
     @torch.inference_mode()
     def answer(count: int) -> None:
         embedded = [
             model.language.embed(prompt_end.to(model.device))
             for prompt_end in (
-                prompt.inference_ids(words, one)[len(predictor._prefix_ids) :] for one in asked[:count]
+                prompt.tokenize_prompt(words, one)[len(predictor._prefix_ids) :] for one in asked[:count]
             )
         ]
-        talk = generate.Dialogue(model, seen[0].prefix, embedded, said + 1)
-        for _ in range(said):
-            talk.logits()
-            hidden = talk.say(torch.empty(count, dtype=torch.long, device=model.device))
-        talk.logits()
+        batch = text_generation.DecodingBatch(model, seen[0].prefix, embedded, text_tokens + 1)
+        for _ in range(text_tokens):
+            batch.compute_logits()
+            hidden = batch.append(torch.empty(count, dtype=torch.long, device=model.device))
+        batch.compute_logits()
         model.decode(seen[0].pixels, model.queries(hidden), [count])
 
     answering = {count: _flops(partial(answer, count)) for count in {1, *counts}}
@@ -307,7 +308,7 @@ def _counted(config: SegEarthConfig, counts: Sequence[int]) -> dict[int, Counted
 
 
 def _stages(predictor: Predictor, image: NDArray[np.uint8], questions: list[str]) -> dict[str, float]:
-    """Seconds in each stage of one shared answer, on the device's clock where it has one."""
+    """Return seconds in each stage of one shared prediction, on the device's clock if it has one."""
     on_gpu = predictor._model.device.type == "cuda"
     activities = [torch.profiler.ProfilerActivity.CPU]
     if on_gpu:

@@ -1,8 +1,7 @@
-"""How well objects keep their identity: the tracker against simple ones, on made worlds with known truth.
+"""Measure how well trackers keep identities: segwatch against simple baselines, on simulated worlds with known truth.
 
-Every tracker is given the same detections and observed footprints, with objects missed, objects made up, scenes a
-pixel aside and clouds. Without these faults, and where what was seen says which object is which, every identity
-has to be right.
+All trackers get the same detections and observed footprints, with missed objects, false detections, misregistration and
+clouds. Without these faults, and where the observations determine identities, every identity must be right.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ from segwatch.benchmarks.tracking_worlds import PERFECT, Mask, Noise, SceneView,
 from segwatch.geo.types.tracking import ChangeKind
 
 SLACK_SCENES = 2
-"""A change counts as found when it is dated at most so many scenes off."""
+"""Maximum difference of the dates of matching changes, scenes."""
 _CLOUDS = (0.4, 0.6, 0.8, 0.2)
 _TITLES = {
     "": "segwatch",
@@ -38,30 +37,30 @@ out = Console(width=130, highlight=False)
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """True changes against reported ones."""
+    """True against reported changes."""
 
     true: int
     reported: int
     both: int
-    """Pairs of the same kind, at the same place and about the same time, one to one."""
+    """Pairs of the same kind, place and about the same time, one to one."""
 
     def __add__(self, other: Found) -> Found:
         return Found(self.true + other.true, self.reported + other.reported, self.both + other.both)
 
     @property
     def precision(self) -> float:
-        """Share of the reported that is true; 1 when nothing was reported."""
+        """Share of the reported changes that are true; 1 if none was reported."""
         return self.both / self.reported if self.reported else 1.0
 
     @property
     def recall(self) -> float:
-        """Share of the true that was reported; 1 when there was nothing to report."""
+        """Share of the true changes that were reported; 1 if there were none."""
         return self.both / self.true if self.true else 1.0
 
 
 @dataclass(slots=True)
 class Tally:
-    """One tracker over several worlds."""
+    """Scores of one tracker over several worlds."""
 
     scot: list[float] = field(default_factory=list)
     hota: list[float] = field(default_factory=list)
@@ -72,7 +71,7 @@ class Tally:
     gone_delays: list[int] = field(default_factory=list)
 
     def add(self, world: World, views: Sequence[SceneView], tracked: Tracked) -> None:
-        """Score one more world."""
+        """Add the scores of one world."""
         scenes = frames(views, tracked)
         self.scot.append(scot(scenes).combined)
         self.hota.append(hota(scenes))
@@ -83,7 +82,7 @@ class Tally:
         self.gone_delays += delays(world, views, tracked.reports, ChangeKind.DISAPPEARED)
 
     def figures(self) -> dict[str, float]:
-        """Means over worlds, shares over all changes, delays in scenes (NaN where nothing was reported)."""
+        """Return means over worlds, shares over all changes, delays in scenes (NaN where nothing was reported)."""
         return {
             "scot": fmean(self.scot),
             "hota": fmean(self.hota),
@@ -113,8 +112,8 @@ def run(*, quick: bool) -> dict[str, float | int]:
     clean = [_own_scot(seed, PERFECT.cloud, decidable=False) for seed in range(worlds)]
     _print(figures, worlds)
     out.print(
-        f"segwatch when everything that is seen is found as it is: SCOT {min(perfect):.4f} at least where that "
-        f"tells the objects apart, {fmean(clean):.4f} on average where clouds may leave it open"
+        f"segwatch with perfect detections: SCOT at least {min(perfect):.4f} where they determine identities, "
+        f"{fmean(clean):.4f} on average where clouds may leave them ambiguous"
     )
     return {
         "quality_worlds": worlds,
@@ -129,14 +128,14 @@ def run(*, quick: bool) -> dict[str, float | int]:
 
 
 def _own_scot(seed: int, cloud: float, *, decidable: bool) -> float:
-    """SCOT of segwatch on a small world without faults, so much of it under cloud."""
+    """Compute segwatch's SCOT on a small world without faults, with the given share under cloud."""
     world = make(seed, rows=3, columns=4, decidable=decidable)
     views = look(world, replace(PERFECT, cloud=cloud), seed)
     return scot(frames(views, segwatch(views))).combined
 
 
 def frames(views: Sequence[SceneView], tracked: Tracked) -> list[Frame]:
-    """The overlap of what can be seen with what each identity shows, scene by scene."""
+    """Compute the overlap of the visible truth with each identity, scene by scene."""
     made = []
     for view, ids in zip(views, tracked.ids, strict=True):
         truth, truth_at = np.unique(view.truth, return_inverse=True)
@@ -164,7 +163,7 @@ def changes_found(world: World, reports: Iterable[Report], kinds: Collection[Cha
         return Found(len(true), len(told), 0)
     apart = np.subtract.outer([one.scene for one in true], [one.dated for one in told])
     alike = np.equal.outer([one.kind.value for one in true], [one.kind.value for one in told])
-    possible = alike & (np.abs(apart) <= SLACK_SCENES) & _meet(world, true, told)
+    possible = alike & (np.abs(apart) <= SLACK_SCENES) & _share_pixels(world, true, told)
     rows, columns = linear_sum_assignment(possible, maximize=True)
     return Found(len(true), len(told), int(possible[rows, columns].sum()))
 
@@ -172,17 +171,17 @@ def changes_found(world: World, reports: Iterable[Report], kinds: Collection[Cha
 def delays(
     world: World, views: Sequence[SceneView], reports: Iterable[Report], kind: ChangeKind
 ) -> list[int]:
-    """How late each appearance or disappearance that is reported at all is told.
+    """Compute the delay of each appearance or disappearance that is reported at all.
 
-    Counted in scenes in which it could be seen: in which some of the object shows, or at least half of the ground
-    on which it was.
+    It is counted in scenes that could have shown it: scenes that show some of the object, or at least half of
+    the area where it was.
     """
     true = [one for one in world.changes if one.kind is kind]
     told = [one for one in reports if one.kind is kind]
     if not (true and told):
         return []
     late = []
-    for one, meets in zip(true, _meet(world, true, told), strict=True):
+    for one, meets in zip(true, _share_pixels(world, true, told), strict=True):
         after = [told[index].told for index in np.flatnonzero(meets) if told[index].told >= one.scene]
         if after:
             late.append(sum(_shows(world, view, one) for view in views[one.scene : min(after)]))
@@ -195,14 +194,14 @@ def _shows(world: World, view: SceneView, change: TrueChange) -> bool:
     return bool(view.clear[world.place(change)].mean() >= 0.5)
 
 
-def _meet(world: World, true: Sequence[TrueChange], told: Sequence[Report]) -> NDArray[np.bool_]:
-    """(true, told) whether the places have a pixel in common."""
+def _share_pixels(world: World, true: Sequence[TrueChange], told: Sequence[Report]) -> NDArray[np.bool_]:
+    """Return (true, reported) whether the places share a pixel."""
     places = _rows([world.place(one) for one in true])
     return np.asarray((places @ _rows([one.place for one in told]).T).toarray() > 0)
 
 
 def _rows(masks: Sequence[Mask]) -> csr_array:
-    """(N, H W) one row for each mask."""
+    """Return (N, H W) one row per mask."""
     return csr_array(np.stack([mask.ravel() for mask in masks]).astype(np.int32))
 
 
@@ -220,9 +219,9 @@ def _print(figures: dict[str, dict[str, float]], worlds: int) -> None:
         "recall",
         "come and go: precision",
         "recall",
-        "told late by, scenes: new",
+        "delay in scenes: new",
         "gone",
-        title=f"{worlds} made world{'s' if worlds > 1 else ''}, 20 scenes of 42 plots under 40 % cloud",
+        title=f"{worlds} simulated world{'s' if worlds > 1 else ''}, 20 scenes of 42 plots under 40 % cloud",
     )
     for ending, values in figures.items():
         shares = [f"{value:.3f}" for name, value in values.items() if "delay" not in name]
@@ -232,4 +231,4 @@ def _print(figures: dict[str, dict[str, float]], worlds: int) -> None:
         ]
         table.add_row(_TITLES[ending], *shares, *late)
     out.print(table)
-    out.print("delays: mean (median) over the changes that were told at all")
+    out.print("delays: mean (median) over the changes that were reported at all")

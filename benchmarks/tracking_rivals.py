@@ -1,6 +1,6 @@
-"""Trackers that give the detections of the same scenes an identity: segwatch's and three that match by overlap.
+"""Trackers to compare: segwatch's tracking core and three baselines that match detections by overlap.
 
-The latter know nothing of clouds: an identity that is not seen in a scene is gone.
+The baselines ignore clouds: an identity without a detection in a scene has disappeared.
 """
 
 from __future__ import annotations
@@ -13,39 +13,39 @@ from scipy.sparse import csr_array, vstack
 
 from segwatch.benchmarks.tracking_scores import Floats, Ids
 from segwatch.benchmarks.tracking_worlds import ORIGIN, SERIES, Labels, Mask, SceneView, scene_of
-from segwatch.geo.tracking.history import Look, refold
+from segwatch.geo.tracking.series import Look, refold
 from segwatch.geo.types.tracking import ChangeKind
 from segwatch.geo.types.watch import TrackingSettings
 
 SETTINGS = TrackingSettings()
-"""A monitoring watch as it comes."""
+"""Default settings of a watch."""
 BASELINE_IOU = 0.25
-"""Least overlap of the baselines; SpaceNet 7's."""
+"""Minimum IoU of a match in the baselines; SpaceNet 7's value."""
 COME_AND_GO = (ChangeKind.APPEARED, ChangeKind.DISAPPEARED)
-"""The changes every tracker can tell."""
+"""Changes that every tracker can report."""
 KINDS = (*COME_AND_GO, ChangeKind.SPLIT, ChangeKind.MERGED, ChangeKind.GREW, ChangeKind.SHRANK)
-"""The changes that are compared with the truth."""
+"""Changes that are compared with the truth."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Report:
-    """A change as a tracker tells it."""
+    """A change as a tracker reports it."""
 
     kind: ChangeKind
     dated: int
-    """Scene from which on it holds."""
+    """Scene from which the change holds."""
     told: int
-    """Scene after which it is told."""
+    """Scene after which the tracker reports it."""
     place: Mask
-    """(H, W) where the track was seen last."""
+    """(H, W) where the track was last detected."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Tracked:
-    """What a tracker makes of a series."""
+    """A tracker's result for a series."""
 
     ids: list[Ids]
-    """Identity of each detection of each scene, (D,)."""
+    """(D,) identity of each detection, scene by scene."""
     reports: list[Report]
 
 
@@ -53,14 +53,14 @@ Tracker = Callable[[Sequence[SceneView]], Tracked]
 
 
 @dataclass(slots=True)
-class _Places:
-    """Where each identity was seen last, and whether in the present scene."""
+class _LastPlaces:
+    """Where each identity was last detected, and which identities the current scene has."""
 
     last: dict[int, Mask]
     present: set[int]
 
     def see(self, view: SceneView, ids: Ids) -> set[int]:
-        """Take in a scene; the identities seen before and not now."""
+        """Add a scene; return the identities of the scene before that it does not have."""
         before = self.present
         self.present = set(ids.tolist())
         for one in self.present:
@@ -69,11 +69,11 @@ class _Places:
 
 
 def segwatch(views: Sequence[SceneView]) -> Tracked:
-    """The tracking core."""
+    """Run the tracking core."""
     looks = [Look(view.observation, SETTINGS, first=not number) for number, view in enumerate(views)]
     steps = refold([], looks, series_id=SERIES, origin=ORIGIN)
     numbers: dict[object, int] = {}
-    places = _Places({}, set())
+    places = _LastPlaces({}, set())
     ids, reports = [], []
     for scene, (view, step) in enumerate(zip(views, steps, strict=True)):
         given = [numbers.setdefault(track, len(numbers)) for track in step.detection_tracks]
@@ -88,21 +88,21 @@ def segwatch(views: Sequence[SceneView]) -> Tracked:
 
 
 def frame_to_frame(views: Sequence[SceneView]) -> Tracked:
-    """Detections take over the identity of the scene before by best overlap; what is not seen is gone."""
+    """Match detections to those of the scene before by largest overlap; unmatched identities disappear."""
     return _by_overlap(views, forget=True, refresh=True)
 
 
 def spacenet7(views: Sequence[SceneView]) -> Tracked:
-    """Detections are matched to the first outline of every identity ever given.
+    """Match detections to the first outline of every identity so far.
 
-    The rule of the SpaceNet 7 challenge's baseline (CosmiQ_SN7_Baseline): the largest detection chooses first,
-    it takes the identity of largest overlap if that is at least 0.25, and outlines stay as first seen.
+    This is the rule of the SpaceNet 7 challenge's baseline (CosmiQ_SN7_Baseline): detections choose in order of
+    size, take the identity of largest overlap if its IoU is at least 0.25, and outlines stay as first detected.
     """
     return _by_overlap(views, forget=False, refresh=False)
 
 
 def latest_outline(views: Sequence[SceneView]) -> Tracked:
-    """SpaceNet 7's rule with the latest outline of every identity instead of its first."""
+    """Use SpaceNet 7's rule with the latest instead of the first outline of every identity."""
     return _by_overlap(views, forget=False, refresh=True)
 
 
@@ -112,21 +112,25 @@ TRACKERS: dict[str, Tracker] = {
     "_spacenet7": spacenet7,
     "_latest": latest_outline,
 }
-"""By the ending of their figures' names."""
+"""Suffix of the figures' names -> tracker."""
 
 
 def _by_overlap(views: Sequence[SceneView], *, forget: bool, refresh: bool) -> Tracked:
-    """Match each scene's detections to outlines of the past.
+    """Match each scene's detections to outlines of earlier scenes.
 
-    Args:
-        views: the series.
-        forget: only the scene before counts, not every identity ever given.
-        refresh: an identity's outline is the latest, not the first.
+    Parameters
+    ----------
+    views
+        The series.
+    forget
+        Match only with the scene before, not with every identity so far.
+    refresh
+        Keep the latest outline of an identity, not the first.
     """
     outlines = csr_array((0, views[0].clear.size), dtype=np.float64)
     owners = np.empty(0, np.int64)
     ids, reports = [], []
-    places = _Places({}, set())
+    places = _LastPlaces({}, set())
     fresh = 0
     for scene, view in enumerate(views):
         found = _outlines(view.regions)
@@ -151,7 +155,7 @@ def _by_overlap(views: Sequence[SceneView], *, forget: bool, refresh: bool) -> T
 
 
 def _greedy(iou: Floats, area: Floats, owners: Ids) -> Ids:
-    """(D,) identity of each detection, -1 for a new one; the largest detection chooses first."""
+    """Return (D,) identities, -1 for new ones; detections choose in order of size."""
     given = np.full(len(area), -1, np.int64)
     left = iou.copy()
     if not len(owners):
@@ -165,7 +169,7 @@ def _greedy(iou: Floats, area: Floats, owners: Ids) -> Ids:
 
 
 def _outlines(regions: Labels) -> csr_array:
-    """(N, H W) one row of pixels for each label 1..N."""
+    """Return (N, H W) one row of pixels for each label 1..N."""
     flat = regions.ravel()
     where = np.flatnonzero(flat)
     return csr_array(
@@ -174,7 +178,7 @@ def _outlines(regions: Labels) -> csr_array:
 
 
 def _iou(first: csr_array, second: csr_array) -> Floats:
-    """(N, M) common pixels over pixels of either."""
+    """Return (N, M) intersection over union."""
     common = (first @ second.T).toarray()
     either = first.sum(axis=1)[:, None] + second.sum(axis=1)[None, :] - common
     return np.asarray(common / np.maximum(either, 1))

@@ -1,8 +1,8 @@
-"""One scene over a growing history: the cost must follow the scene, not what is stored.
+"""Publish one scene over a growing history: the cost must follow the scene, not the history.
 
-A real PostGIS holds a grid of burned patches, in blocks of one scene each. The same block is then observed once more
-at every size of the history, so that the work is the same and only the rest of the table grows. Beside it, the same
-detections are overlaid with the whole layer by geopandas, as a script without a ledger would do.
+A real PostGIS holds a grid of burned patches, in blocks of one scene each. One block is observed again at every size of
+the history, so the work stays the same and only the table grows. For comparison, geopandas overlays the same detections
+with the whole layer, as a script without a ledger would.
 """
 
 from __future__ import annotations
@@ -54,12 +54,12 @@ out = Console(width=110, highlight=False)
 
 @dataclass(frozen=True)
 class Size:
-    """How much one run does."""
+    """Size of one run."""
 
     side: int
-    """Objects along a side of a block; a scene shows side x side."""
+    """Objects along the side of a block; a scene shows side x side objects."""
     histories: tuple[int, ...]
-    """Numbers of tracks, growing."""
+    """Number of tracks in the history, growing."""
     late_objects_side: int
     late_scenes: int
     late_back: int
@@ -71,20 +71,20 @@ QUICK = Size(30, (900, 9_000, 45_000), 8, 40, 20)
 
 @dataclass(frozen=True)
 class Cost:
-    """What publishing one scene took."""
+    """Cost of publishing one scene."""
 
     tracks: int
     seconds: float
     rows: int
     """Rows inserted or updated."""
     peak_mib: float
-    """Highest resident memory of this process meanwhile."""
+    """Peak resident memory of this process meanwhile, MiB."""
     overlay_seconds: float
-    """Reading the whole layer and overlaying it with the same detections."""
+    """Time to read the whole layer and overlay it with the same detections."""
 
 
 class World:
-    """A ledger of its own, thrown away at the end."""
+    """A ledger in a throwaway database."""
 
     def __init__(self, cluster: Cluster, side: int) -> None:
         info = cluster.up()
@@ -98,11 +98,11 @@ class World:
         width, height = _BLOCKS * side * _STEP_LON, _BLOCKS * side * _STEP_LAT
         self.area = box(_WEST, _SOUTH, _WEST + width, _SOUTH + height)
         with self.engine.begin() as conn:
-            self.watch_id = watches.apply(conn, made_watch(self.area)).revision_id
+            self.watch_id = watches.apply(conn, make_watch(self.area)).revision_id
         self.series_id = self._first_scenes()
 
     def grow(self, tracks: int) -> None:
-        """Add objects until there are so many, block by block; a third of them grew once."""
+        """Add objects block by block up to a number of tracks; a third of them grew once."""
         values = {
             "series": self.series_id, "first": self.tracks, "last": tracks - 1, "side": self.side, "blocks": _BLOCKS,
             "per_block": self.side**2, "west": _WEST, "south": _SOUTH, "lon": _STEP_LON, "lat": _STEP_LAT,
@@ -114,14 +114,14 @@ class World:
             conn.execute("VACUUM ANALYZE")
             conn.execute(
                 "CHECKPOINT"
-            )  # a history was written long ago; its pages are not the scene's to write
+            )  # flush the history's pages now, so that they do not count for the scene
         self.tracks = tracks
 
-    def answer(self, block: BaseGeometry, detections: Sequence[Detection], at: datetime) -> None:
-        """A further scene over the block was answered and waits to be tracked."""
+    def store_prediction(self, block: BaseGeometry, detections: Sequence[Detection], at: datetime) -> None:
+        """Store the prediction of a further scene over the block, ready to be tracked."""
         self.scenes += 1
         with self.engine.begin() as conn:
-            ids = scenes.upsert(conn, [made_scene(at, block)])
+            ids = scenes.upsert(conn, [make_scene(at, block)])
             observations.enqueue(conn, self.watch_id, MODEL, ids)
             leased = ledger.lease(
                 conn, worker="w", seconds=600, model_version=MODEL, watch=None, max_attempts=3
@@ -131,15 +131,15 @@ class World:
             ledger.save(conn, leased.observations[0].id, "w", result, {})
 
     def rows_written(self) -> int:
-        """Rows inserted or updated in this database so far."""
-        self.engine.dispose()  # a connection tells its counts when it ends
+        """Return the number of rows inserted or updated in this database so far."""
+        self.engine.dispose()  # a connection reports its counts when it closes
         with psycopg.connect(self.superuser_url, autocommit=True) as conn:
             conn.execute("SELECT pg_stat_force_next_flush()")
             (count,) = conn.execute(_WRITTEN).fetchone() or (0,)
         return int(count)
 
     def _first_scenes(self) -> str:
-        made = [made_scene(_BEGAN + timedelta(weeks=week), self.area) for week in range(_WEEKS)]
+        made = [make_scene(_BEGAN + timedelta(weeks=week), self.area) for week in range(_WEEKS)]
         with self.engine.begin() as conn:
             observations.enqueue(conn, self.watch_id, MODEL, scenes.upsert(conn, made))
         with psycopg.connect(self.superuser_url, autocommit=True) as conn:
@@ -160,7 +160,8 @@ _RANKED = """
     SELECT id, acquired_at, row_number() OVER (ORDER BY acquired_at) - 1 AS week FROM segwatch.observation
     WHERE series_id = %(series)s ORDER BY acquired_at LIMIT %(weeks)s
 """
-# object i lies in block i / per_block; it was first seen in one of the first weeks, and one in three grew later
+# object i lies in block i / per_block; it was first detected in one of the first weeks, and one in three grew
+# later
 _PLACED = """
     CREATE TEMPORARY TABLE placed AS
     SELECT p.grew, p.track_id, p.seen, p.later, p.observation_id, p.later_id,
@@ -214,7 +215,7 @@ _GROW = (_RANKED, _PLACED, _TRACKS, _STATES, _CHANGES)
 
 
 def run(*, quick: bool) -> dict[str, float | int]:
-    """Costs by size of history, a late scene, and the analysts' queries; see the module's docstring."""
+    """Measure costs by size of history, a late scene, and the analysts' queries."""
     size = QUICK if quick else FULL
     figures: dict[str, float | int] = {}
     with throwaway_cluster() as cluster:
@@ -251,7 +252,7 @@ def _measure(world: World, turn: int) -> Cost:
     for repeat in range(3):
         number = 3 * turn + repeat
         found = block_detections(world.side, seed=number)
-        world.answer(block, found, _NOW + timedelta(days=number))
+        world.store_prediction(block, found, _NOW + timedelta(days=number))
         before = world.rows_written()
         _forget_peak()
         begun = time.perf_counter()
@@ -259,7 +260,8 @@ def _measure(world: World, turn: int) -> Cost:
         seconds.append(time.perf_counter() - begun)
         assert tracked.observations == 1
         peak, rows = _peak_mib(), world.rows_written() - before
-    # the first one of each turn finds the block as the turn before left it: at the least history, never looked at
+    # leave out the first repetition: it finds the block as the turn before left it, at the smallest history
+    # never observed
     begun = time.perf_counter()
     _overlay(world.engine, found)
     overlay = time.perf_counter() - begun
@@ -267,7 +269,7 @@ def _measure(world: World, turn: int) -> Cost:
 
 
 def block_detections(side: int, seed: int) -> list[Detection]:
-    """What a scene shows of the first block: nine in ten as before but for a pixel's noise, some larger, some gone."""
+    """Simulate the detections of the first block: 90 % as before with a pixel's noise, some larger, some gone."""
     rng = np.random.default_rng(seed)
     row, column = np.divmod(np.arange(side**2), side)
     noise = rng.normal(0.0, 3.0 / _METRES_PER_DEGREE, (2, side**2))
@@ -281,7 +283,7 @@ def block_detections(side: int, seed: int) -> list[Detection]:
 
 
 def _overlay(engine: Engine, found: Sequence[Detection]) -> None:
-    """The whole layer read and overlaid: what stays, what is gained, what is lost."""
+    """Read the whole layer and overlay it: kept, gained and lost parts."""
     layer = geopandas.read_postgis(
         text(
             "SELECT track_id, geom FROM segwatch.track_state WHERE upper_inf(valid) AND upper_inf(recorded)"
@@ -296,16 +298,16 @@ def _overlay(engine: Engine, found: Sequence[Detection]) -> None:
 
 
 def _late(world: World, size: Size) -> dict[str, float | int]:
-    """A long series without one of its scenes, which then arrives."""
+    """Track a long series without one of its scenes, which then arrives."""
     block = box(_WEST, _SOUTH, _WEST + world.side * _STEP_LON, _SOUTH + world.side * _STEP_LAT)
     missing = size.late_scenes - size.late_back
     begun = time.perf_counter()
     for number in range(size.late_scenes):
         if number != missing:
-            world.answer(block, block_detections(world.side, number), _NOW + timedelta(days=number))
+            world.store_prediction(block, block_detections(world.side, number), _NOW + timedelta(days=number))
             track_ready(world.engine)
     usual = (time.perf_counter() - begun) / (size.late_scenes - 1)
-    world.answer(block, block_detections(world.side, missing), _NOW + timedelta(days=missing))
+    world.store_prediction(block, block_detections(world.side, missing), _NOW + timedelta(days=missing))
     before = world.rows_written()
     begun = time.perf_counter()
     track_ready(world.engine)
@@ -323,10 +325,10 @@ def _late(world: World, size: Size) -> dict[str, float | int]:
 
 
 def _queries(analyst: Engine) -> dict[str, float | int]:
-    """Execution time of each query of the cookbook, by EXPLAIN ANALYZE, the better of two."""
+    """Measure each query of the cookbook with EXPLAIN ANALYZE, the better of two runs."""
     figures: dict[str, float | int] = {}
     table = Table("query of the cookbook", "rows", "milliseconds")
-    for title, query in cookbook().items():
+    for title, query in read_cookbook().items():
         with analyst.connect() as conn:
             plans = [
                 conn.execute(text("EXPLAIN (ANALYZE, FORMAT JSON) " + query)).scalar_one()[0]
@@ -339,8 +341,8 @@ def _queries(analyst: Engine) -> dict[str, float | int]:
     return figures
 
 
-def cookbook(path: Path = COOKBOOK) -> dict[str, str]:
-    """Title -> query of every SQL block of the cookbook."""
+def read_cookbook(path: Path = COOKBOOK) -> dict[str, str]:
+    """Return title -> query of every SQL block of the cookbook."""
     return {
         title.strip(): query.strip().rstrip(";")
         for title, query in re.findall(
@@ -353,8 +355,8 @@ def _slug(title: str) -> str:
     return "_".join(re.findall(r"[a-z]+", title.lower())[:3])
 
 
-def made_watch(area: BaseGeometry) -> Watch:
-    """A watch of burned ground over an area."""
+def make_watch(area: BaseGeometry) -> Watch:
+    """Make a watch of burned areas over an AOI."""
     band = BandRef("red")
     profile = Profile("bench", "Bench", "c", band, band, band, low=0, high=1, gsd_m=10)
     rule = AlertRule("large", (ChangeKind.GREW,), min_area_m2=5_000.0)
@@ -364,8 +366,8 @@ def made_watch(area: BaseGeometry) -> Watch:
     )  # fmt: skip
 
 
-def made_scene(at: datetime, footprint: BaseGeometry) -> Scene:
-    """One acquisition over a footprint."""
+def make_scene(at: datetime, footprint: BaseGeometry) -> Scene:
+    """Make a scene of one acquisition over a footprint."""
     name = f"bench-{at:%Y%m%d}"
     item = Item(
         id=name, collection="c", href=f"https://stac.example/items/{name}", acquired_at=at, updated_at=None,
@@ -377,8 +379,8 @@ def made_scene(at: datetime, footprint: BaseGeometry) -> Scene:
 
 @contextmanager
 def throwaway_cluster() -> Iterator[Cluster]:
-    """A server of its own, durable as in production, deleted afterwards."""
-    # not the user's temporary folder: the server's account cannot always enter that
+    """Start a PostgreSQL cluster with production durability, deleted afterwards."""
+    # not the user's temporary folder: the server's account may have no access to it
     home = Path(tempfile.mkdtemp(prefix="segwatch-bench-", dir="/tmp"))
     home.chmod(0o755)
     cluster = Cluster(home)

@@ -1,7 +1,7 @@
-"""Scores of identities through time: SCOT, HOTA, IDF1. What they see of a series is one overlap table a scene.
+"""Scores of identities through time: SCOT, HOTA and IDF1, from one overlap table per scene.
 
-All of them are 1 for a tracker that gives every object its own identity in every scene and nothing else. Where
-there is nothing to find and nothing is claimed they are 1, too: no mistake was made.
+All are 1 for a tracker that gives every object one identity of its own in every scene and nothing else. They are also 1
+where there is nothing to track and nothing is reported.
 """
 
 from __future__ import annotations
@@ -16,24 +16,24 @@ from scipy.optimize import linear_sum_assignment
 Floats = NDArray[np.float64]
 Ids = NDArray[np.int64]
 
-#: Overlap that counts as found: SpaceNet 7's for small objects, and the usual one of identity scores.
+#: IoU that counts as a match: SpaceNet 7's value for small objects, and the usual value of identity scores.
 SCOT_IOU, IDF1_IOU = 0.25, 0.5
 HOTA_ALPHAS = np.arange(1, 20) * 0.05
 _ROUNDING = 1e-9
-#: HOTA's epsilon: more pairs come before better associated ones, these before better overlapping ones.
+#: HOTA's epsilon: prefer more pairs, then better associated ones, then better overlapping ones.
 _HOTA_EPSILON = 1e-3
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Frame:
-    """One scene as a score sees it."""
+    """One scene: truth, reported identities and their overlap."""
 
     truth: Ids
-    """(T,) ids of the objects that are really there, unique."""
+    """(T,) ids of the true objects, unique."""
     proposed: Ids
-    """(P,) ids the tracker gave, unique."""
+    """(P,) ids that the tracker gave, unique."""
     iou: Floats
-    """(T, P) common area over the area of both, 0..1."""
+    """(T, P) intersection over union, 0..1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,23 +45,23 @@ class Scot:
 
     @property
     def combined(self) -> float:
-        """F-beta of both terms with beta = 2, tracking being the one that weighs more."""
+        """F-beta of both terms with beta = 2: tracking weighs more."""
         if not (self.tracking and self.change):
             return 0.0
         return 5 * self.tracking * self.change / (4 * self.change + self.tracking)
 
 
 def scot(frames: Sequence[Frame], threshold: float = SCOT_IOU) -> Scot:
-    """SpaceNet Change and Object Tracking score of one series.
+    """Compute the SpaceNet Change and Object Tracking score of one series.
 
-    In each scene objects and proposals are assigned one to one, as many as overlap enough. The tracking term is
-    the F1 over all scenes; a pair that contradicts the last pairing of its object or of its proposal is a
-    mismatch, which counts as one object missed and one proposal wrong. The change term is the F1 of first
-    sights: a pair in which both ids are new, the first scene left out, is right.
+    In each scene, objects and proposals are assigned one to one, as many as overlap enough. The tracking term
+    is the F1 over all scenes; a pair that contradicts the last pairing of its object or of its proposal is a
+    mismatch, which counts as one missed object and one wrong proposal. The change term is the F1 of first
+    appearances: a pair of two new ids, the first scene left out, is correct.
 
     Source: Van Etten et al., The Multi-Temporal Urban Development SpaceNet Dataset, CVPR 2021
-    (arXiv:2102.04420), and for what the text leaves open its published evaluation code (solaris 0.4). That
-    gives 0 to a change term without anything to find or claimed; here it is 1.
+    (arXiv:2102.04420); where the text is silent, its published evaluation code (solaris 0.4). That code gives a
+    change term of 0 where nothing is to be found or reported; here it is 1.
     """
     total = matched = mismatched = 0
     new_total = new_matched = 0
@@ -90,10 +90,10 @@ def scot(frames: Sequence[Frame], threshold: float = SCOT_IOU) -> Scot:
 
 
 def idf1(frames: Sequence[Frame], threshold: float = IDF1_IOU) -> float:
-    """Share of sights with the right identity under the one best pairing of whole trajectories.
+    """Compute the share of detections with the right identity under the best one-to-one pairing of whole trajectories.
 
     Source: Ristani et al., Performance Measures and a Data Set for Multi-Target, Multi-Camera Tracking, ECCV
-    2016 workshops (arXiv:1609.01775). Their least number of identity mistakes is the largest number of
+    2016 workshops (arXiv:1609.01775). Their minimum number of identity errors equals the maximum number of
     scenes in which paired trajectories overlap enough.
     """
     series = _Series.of(frames)
@@ -103,11 +103,11 @@ def idf1(frames: Sequence[Frame], threshold: float = IDF1_IOU) -> float:
 
 
 def hota(frames: Sequence[Frame]) -> float:
-    """Higher Order Tracking Accuracy, the mean over the localisation thresholds 0.05, 0.10 .. 0.95.
+    """Compute the Higher Order Tracking Accuracy, the mean over the localisation thresholds 0.05, 0.10 .. 0.95.
 
-    At each threshold it is the root of the association accuracy of every matched pair, summed, over matched,
-    missed and wrong ones. The association accuracy of a pair of ids is the Jaccard index of the scenes in which
-    they are matched to each other.
+    At each threshold it is the square root of the summed association accuracy of all matched pairs over the
+    number of matched, missed and wrong ones. The association accuracy of a pair of ids is the Jaccard index of
+    the scenes in which they are matched to each other.
 
     Source: Luiten et al., HOTA: A Higher Order Metric for Evaluating Multi-Object Tracking, IJCV 2020
     (arXiv:2009.07736). Pairs are chosen scene by scene: as many as possible, then those of trajectories that
@@ -119,14 +119,14 @@ def hota(frames: Sequence[Frame]) -> float:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Series:
-    """Frames with ids replaced by their position among the O objects and I proposed identities."""
+    """Frames with ids replaced by their index among the O objects and I reported identities."""
 
     scenes: list[tuple[Ids, Ids, Floats]]
-    """Positions (T,) and (P,), and IoU (T, P), of each scene."""
+    """Indices (T,) and (P,) and IoU (T, P) of each scene."""
     seen: Floats
-    """(O,) scenes in which each object is there."""
+    """(O,) number of scenes with each object."""
     claimed: Floats
-    """(I,) scenes in which each identity is proposed."""
+    """(I,) number of scenes with each identity."""
 
     @classmethod
     def of(cls, frames: Sequence[Frame]) -> _Series:
@@ -144,14 +144,14 @@ class _Series:
         return cls(scenes, seen, claimed)
 
     def together(self, threshold: float) -> Floats:
-        """(O, I) scenes in which an object and an identity overlap at least so much."""
+        """Return (O, I) number of scenes in which an object and an identity overlap enough."""
         count = np.zeros((len(self.seen), len(self.claimed)))
         for rows, columns, iou in self.scenes:
             count[np.ix_(rows, columns)] += _enough(iou, threshold)
         return count
 
     def jaccard(self, together: Floats) -> Floats:
-        """(O, I) scenes together over scenes with either."""
+        """Return (O, I) scenes together over scenes with either."""
         either = self.seen[:, None] + self.claimed[None, :] - together
         return together / np.maximum(either, 1)
 
@@ -170,7 +170,7 @@ def _hota_at(series: _Series, alpha: float) -> float:
 
 
 def _assigned(iou: Floats, threshold: float) -> list[tuple[int, int]]:
-    """(rows, columns) one to one: as many pairs of at least the threshold as possible, the closest of these."""
+    """Assign (rows, columns) one to one: as many pairs above the threshold as possible, the closest of these."""
     worth = np.where(_enough(iou, threshold), 100.0 + iou, 0.0)
     rows, columns = linear_sum_assignment(worth, maximize=True)
     kept = worth[rows, columns] > 0
@@ -182,5 +182,5 @@ def _enough(iou: Floats, threshold: float) -> NDArray[np.bool_]:
 
 
 def _f1(matched: float, total: float) -> float:
-    """F1 from the pairs and the members of both sides together: 2 TP / (2 TP + FP + FN)."""
+    """Compute F1 from the number of pairs and of members of both sides: 2 TP / (2 TP + FP + FN)."""
     return 2 * matched / total if total else 1.0

@@ -1,7 +1,7 @@
-"""Made worlds whose objects are known at every time, and what a satellite and a model show of them.
+"""Simulated worlds with known objects at every time, and the detections that imperfect observations yield.
 
-A world is a field of square plots, 10 m pixels. What happens to an object happens within its plot, so that no two
-plots ever touch. Identity follows DESIGN: the largest part of a split and the largest of the merged keep it.
+A world is a field of square plots with 10 m pixels. An object never leaves its plot, so objects of different plots
+never touch. As in the tracking core, the largest part of a split and the largest of merged objects keep the identity.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ Labels = NDArray[np.int32]
 Mask = NDArray[np.bool_]
 
 PLOT = 36
-"""Pixels along a plot's side; objects keep two from its edge."""
+"""Side of a plot, pixels; objects stay two pixels away from its edge."""
 GSD_M = 10.0
 LEAST_PX = 2
-"""Smaller pieces are not looked at, neither of the truth nor of what is found."""
+"""Smaller pieces are ignored, in the truth as in the detections."""
 ORIGIN = (15.0, 46.0)
-"""Longitude and latitude of a world's south-west corner, and of its series' projection."""
+"""Longitude and latitude of a world's south-west corner and of the projection of its series."""
 SERIES = UUID(int=7)
 _START = datetime(2024, 5, 1, 10, tzinfo=UTC)
 _REVISIT = timedelta(days=5)
@@ -42,70 +42,70 @@ _STORY_SHARES = (0.25, 0.15, 0.15, 0.1, 0.1, 0.125, 0.125)
 
 @dataclass(frozen=True, slots=True)
 class TrueChange:
-    """Something that happened to one object."""
+    """A true change of one object."""
 
     id: int
     kind: ChangeKind
     scene: int
-    """The first scene in which it holds."""
+    """First scene in which it holds."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class World:
-    """The truth: what is where in each scene."""
+    """The truth: the objects in each scene."""
 
     labels: Labels
-    """(S, H, W) id of the object at each pixel, 0 for none."""
+    """(S, H, W) id of the object at each pixel, 0 = none."""
     changes: tuple[TrueChange, ...]
-    """After the first scene; in order of scene and id."""
+    """True changes after the first scene, in order of scene and id."""
     decidable: bool
-    """Whether clouds are lifted where they would leave it open which object is which."""
+    """Whether clouds are removed where they would make identities ambiguous."""
 
     def place(self, change: TrueChange) -> Mask:
-        """(H, W) where a change happened: the object then, or just before if it is no longer there."""
+        """Return (H, W) where a change happened: the object then, or just before if it is gone."""
         now, before = (self.labels[scene] == change.id for scene in (change.scene, change.scene - 1))
         return np.asarray(now if now.any() else before)
 
 
 @dataclass(frozen=True, slots=True)
 class Noise:
-    """How much worse than the truth a scene is."""
+    """How far a scene departs from the truth."""
 
     missed: float = 0.1
-    """Share of objects the model does not find."""
+    """Share of objects that the model misses."""
     false: float = 0.05
-    """Findings of nothing, as a share of the objects there."""
+    """False detections, as a share of the objects present."""
     jitter_px: int = 1
-    """The whole scene is imaged up to so many pixels aside, each way."""
+    """Maximum misregistration of the whole scene in each direction, pixels."""
     cloud: float = 0.4
-    """Share of the area that is not seen."""
+    """Share of the area under cloud."""
     blob_px: float = 6.0
-    """Width of the Gaussian that shapes the clouds."""
+    """Standard deviation of the Gaussian that shapes the clouds, pixels."""
 
 
 PERFECT = Noise(missed=0.0, false=0.0, jitter_px=0)
-"""Everything that is seen is found, as it is."""
+"""All visible objects are detected exactly."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SceneView:
-    """One scene: the truth that can be seen, and what every tracker is given."""
+    """One scene: the visible truth, and the input of every tracker."""
 
     truth: Labels
-    """(H, W) ids of what can be seen."""
+    """(H, W) ids of the visible objects."""
     clear: Mask
     """(H, W) observed footprint."""
     regions: Labels
-    """(H, W) 1-based number of the detection at each pixel, 0 for none."""
+    """(H, W) 1-based number of the detection at each pixel, 0 = none."""
     observation: TrackedObservation
     """The same detections and footprint in EPSG:4326."""
 
 
 def make(seed: int, *, scenes: int = 20, rows: int = 6, columns: int = 7, decidable: bool = False) -> World:
-    """A world of ``rows`` x ``columns`` plots with one object each, or two around a split or merge.
+    """Make a world of ``rows`` x ``columns`` plots with one object each, or two around a split or merge.
 
-    A decidable world leaves out what clouds can make ambiguous in itself: its objects do not move, and each
-    only grows or only shrinks.
+    In a decidable world objects do not move, and each only grows or only shrinks: no case is ambiguous in
+    itself.
     """
     rng = np.random.default_rng(seed)
     labels = np.zeros((scenes, rows * PLOT, columns * PLOT), np.int32)
@@ -121,16 +121,16 @@ def make(seed: int, *, scenes: int = 20, rows: int = 6, columns: int = 7, decida
 
 
 def look(world: World, noise: Noise, seed: int) -> list[SceneView]:
-    """The world's scenes as seen through clouds and found by an imperfect model."""
+    """Observe the world's scenes through clouds with an imperfect model."""
     rng = np.random.default_rng(seed)
-    clear = np.stack([_sky(rng, scene.shape, noise) for scene in world.labels])
+    clear = np.stack([_make_sky(rng, scene.shape, noise) for scene in world.labels])
     if world.decidable:
-        _lift(world, clear)
+        _remove_clouds(world, clear)
     grid = _grid(*clear.shape[1:])
     area = as_lonlat(box(-1, -1, grid.width + 1, grid.height + 1), grid)
     views = []
     for number, (truth, sky) in enumerate(zip(world.labels, clear, strict=True)):
-        regions = _found(rng, truth, sky, noise)
+        regions = _detect(rng, truth, sky, noise)
         found = trace(regions > 0, np.ones(regions.shape, np.float32), grid, target="object")
         observation = TrackedObservation(
             uuid5(SERIES, str(number)),
@@ -139,13 +139,13 @@ def look(world: World, noise: Noise, seed: int) -> list[SceneView]:
             observed(area, sky, grid),
             tuple(found),
         )
-        seen = np.where(_without_crumbs((truth > 0) & sky), truth, 0)
+        seen = np.where(_drop_small((truth > 0) & sky), truth, 0)
         views.append(SceneView(seen, sky, regions, observation))
     return views
 
 
 def scene_of(when: datetime) -> int:
-    """Number of the scene acquired at that time."""
+    """Return the number of the scene acquired at a time."""
     return round((when - _START) / _REVISIT)
 
 
@@ -155,7 +155,7 @@ def scene_of(when: datetime) -> int:
 def _life(
     rng: np.random.Generator, scenes: int, decidable: bool
 ) -> tuple[NDArray[np.int32], list[TrueChange]]:
-    """One plot: (S, PLOT, PLOT) ids 1 and 2, and what happened to them."""
+    """Simulate one plot: (S, PLOT, PLOT) ids 1 and 2, and the changes."""
     story = str(rng.choice(_STORIES, p=_STORY_SHARES))
     if decidable:
         story = {"pulse": "grow", "move": "still"}.get(story, story)
@@ -181,7 +181,7 @@ def _life(
 
 
 def _bodies(rng: np.random.Generator, story: str) -> tuple[list[Labels], list[ChangeKind]]:
-    """The plot between two turns of the story, one more than there are turns, and the kind of each turn."""
+    """Return the plot between two turns of the story, one more than there are turns, and the kind of each turn."""
     shape = _Shape.draw(rng)
     if story in ("split", "merge"):
         whole = shape.mask(float(rng.uniform(8, 12)))
@@ -206,7 +206,7 @@ def _bodies(rng: np.random.Generator, story: str) -> tuple[list[Labels], list[Ch
 
 @dataclass(frozen=True, slots=True)
 class _Shape:
-    """A turned ellipse or a rounded rectangle; of the same shape the larger one covers the smaller."""
+    """A rotated ellipse or rounded rectangle; with the same shape, a larger radius covers a smaller one."""
 
     turn: float
     aspect: float
@@ -217,7 +217,7 @@ class _Shape:
         return cls(rng.uniform(0, np.pi), rng.uniform(0.6, 1.0), int(rng.choice([2, 6])))
 
     def mask(self, radius: float) -> Mask:
-        """(PLOT, PLOT) for a radius in pixels of at most 12."""
+        """Return (PLOT, PLOT) for a radius of at most 12 pixels."""
         down, right = np.indices((PLOT, PLOT)) - (PLOT - 1) / 2
         along = right * np.cos(self.turn) + down * np.sin(self.turn)
         across = (down * np.cos(self.turn) - right * np.sin(self.turn)) / self.aspect
@@ -225,7 +225,7 @@ class _Shape:
 
 
 def _cut(rng: np.random.Generator, whole: Mask) -> Labels:
-    """Cut off one end by a line three pixels wide: 1 the larger part, 2 the smaller."""
+    """Cut off one end by a line three pixels wide: 1 = the larger part, 2 = the smaller."""
     at = PLOT // 2 + int(rng.integers(2, 4)) * int(rng.choice([-1, 1]))
     tall, wide = (int(whole.any(axis=axis).sum()) for axis in (1, 0))
     steps = np.indices(whole.shape)[0 if tall > wide else 1]
@@ -238,19 +238,19 @@ def _ids(labels: Labels) -> list[int]:
     return [int(one) for one in np.unique(labels) if one]
 
 
-# ---- what is seen of it
+# ---- what is observed of it
 
 
-def _sky(rng: np.random.Generator, shape: tuple[int, ...], noise: Noise) -> Mask:
-    """(H, W) True where the ground is seen."""
+def _make_sky(rng: np.random.Generator, shape: tuple[int, ...], noise: Noise) -> Mask:
+    """Return (H, W), True where the sky is clear."""
     field = ndimage.gaussian_filter(rng.standard_normal(shape), noise.blob_px, mode="wrap")
     if noise.cloud >= 1:
         return np.zeros(shape, bool)
     return np.asarray(field >= np.quantile(field, noise.cloud)) if noise.cloud else np.ones(shape, bool)
 
 
-def _found(rng: np.random.Generator, truth: Labels, clear: Mask, noise: Noise) -> Labels:
-    """(H, W) numbered detections, in row-major order of their first pixels."""
+def _detect(rng: np.random.Generator, truth: Labels, clear: Mask, noise: Noise) -> Labels:
+    """Return (H, W) numbered detections, in row-major order of their first pixels."""
     there = np.unique(truth[truth > 0])
     missed = there[rng.random(len(there)) < noise.missed]
     mask = (truth > 0) & ~np.isin(truth, missed)
@@ -260,23 +260,23 @@ def _found(rng: np.random.Generator, truth: Labels, clear: Mask, noise: Noise) -
         tall, wide = rng.uniform(1, 3.5, 2)
         mask |= ((down - row) / tall) ** 2 + ((right - column) / wide) ** 2 <= 1
     aside = rng.integers(-noise.jitter_px, noise.jitter_px + 1, 2)
-    regions, _ = ndimage.label(_without_crumbs(np.roll(mask, aside, (0, 1)) & clear))
+    regions, _ = ndimage.label(_drop_small(np.roll(mask, aside, (0, 1)) & clear))
     return np.asarray(regions, np.int32)
 
 
-def _without_crumbs(mask: Mask) -> Mask:
-    """The mask without pieces below the least size."""
+def _drop_small(mask: Mask) -> Mask:
+    """Remove pieces below the minimum size."""
     pieces, _ = ndimage.label(mask)
     large = np.bincount(pieces.ravel()) >= LEAST_PX
     return np.asarray(mask & large[pieces])
 
 
-def _lift(world: World, clear: Mask) -> None:
-    """Clear the sky, in place, over plots where it would leave open which object is which.
+def _remove_clouds(world: World, clear: Mask) -> None:
+    """Remove clouds, in place, over plots where they would make identities ambiguous.
 
-    That is so around a split or merge, at an object's first sight, and where a part of an object does not show
-    enough of what was known of it. Known here is the object at the last clear look at its whole plot: it may
-    have grown behind clouds since, and a tracker that saw that knows more.
+    That is the case around a split or merge, at an object's first sight, and where a visible part shows too
+    little of the known object. Known is the object at the last clear observation of its whole plot: it may have
+    grown behind clouds since, and a tracker that observed that knows more.
     """
     forced = {
         (scene, one.id)
@@ -289,19 +289,21 @@ def _lift(world: World, clear: Mask) -> None:
         known: dict[int, Mask] = {}
         for scene, (plot, sky) in enumerate(zip(world.labels[window], clear[window], strict=True)):
             there = _ids(plot)
-            if any((scene, one) in forced or _open(plot == one, sky, known.get(one)) for one in there):
+            if any(
+                (scene, one) in forced or _is_ambiguous(plot == one, sky, known.get(one)) for one in there
+            ):
                 sky[:] = True
             if sky.all():
                 known = {one: plot == one for one in there}
 
 
-def _open(body: Mask, sky: Mask, known: Mask | None) -> bool:
-    """Whether what is seen of an object does not say which object it is.
+def _is_ambiguous(body: Mask, sky: Mask, known: Mask | None) -> bool:
+    """Return whether the visible parts of an object do not determine which object it is.
 
-    Each part must show at least half of itself or of all that was known and can be seen, and the parts must
-    hang together through what is known behind the clouds.
+    Each part must show at least half of itself or of all that was known and is visible, and the parts must be
+    connected through what is known behind the clouds.
     """
-    parts, count = ndimage.label(_without_crumbs(body & sky))
+    parts, count = ndimage.label(_drop_small(body & sky))
     if not count:
         return False
     if known is None:
@@ -313,7 +315,7 @@ def _open(body: Mask, sky: Mask, known: Mask | None) -> bool:
 
 
 def _grid(height: int, width: int) -> PixelGrid:
-    """Pixels north and east of the origin, in its UTM zone."""
+    """Make the grid north and east of the origin, in its UTM zone."""
     crs = utm(Point(ORIGIN))
     left, bottom, _, _ = to_local(Point(ORIGIN), crs).bounds
     return PixelGrid(crs, Affine(GSD_M, 0.0, left, 0.0, -GSD_M, bottom + height * GSD_M), height, width)

@@ -97,7 +97,7 @@ def replace_ground(
 ) -> None:
     """Replace the parts of observations that were folded again; those without a step get an empty one."""
     pieces: dict[UUID, BaseGeometry] = dict.fromkeys(folded, Polygon())
-    pieces |= {step.observation_id: step.first_seen for step in steps}
+    pieces |= {step.observation_id: step.new_ground for step in steps}
     save(conn, series_id, sorted(pieces.items()))
 
 

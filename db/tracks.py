@@ -178,7 +178,7 @@ def publish(
         raise PublishConflict(f"observation {observation_id} is late; derive its series anew from it on")
     now = publishing.next_recorded_time(conn, series_id)
     publishing.add_tracks(conn, series_id, step, object_ids)
-    ground.save(conn, series_id, [(observation_id, step.first_seen)])
+    ground.save(conn, series_id, [(observation_id, step.new_ground)])
     count = _write(conn, row.acquired_at, now, step, alerts)
     publishing.finish_observation(conn, observation_id, now)
     return count

@@ -1,10 +1,10 @@
-"""Make the demo's imagery and STAC items from the original files.
+"""Build the demo's imagery and STAC items from the original files.
 
     python demo/build_catalog.py ORIGINALS [--demo demo]
 
-ORIGINALS holds ``sentinel2-slovenia`` and ``naip-cottonwood`` as named in demo/imagery/LICENSES.md. The output
-is in the repository already; run this only to repeat or change it. The items' hrefs begin with ``{imagery}``,
-which the STAC server replaces by the address of the imagery server.
+ORIGINALS contains ``sentinel2-slovenia`` and ``naip-cottonwood`` as named in demo/imagery/LICENSES.md. The output is
+in the repository already; run this only to reproduce or change it. The items' hrefs begin with ``{imagery}``, which the
+STAC server replaces with the URL of the imagery server.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ EXTENSIONS = [
     "https://stac-extensions.github.io/projection/v1.1.0/schema.json",
     "https://stac-extensions.github.io/raster/v1.1.0/schema.json",
 ]
-#: The day this catalog was first made; constant, so that the output is the same each time.
+#: Fixed, so that the output is reproducible.
 UPDATED = "2026-11-23T12:00:00Z"
 _COG_TYPE = "image/tiff; application=geotiff; profile=cloud-optimized"
 
@@ -44,10 +44,10 @@ def write_cog(
     nodata: float | None = None,
     valid: NDArray[np.bool_] | None = None,
 ) -> None:
-    """(bands, H, W) -> Cloud-Optimized GeoTIFF; ``valid`` (H, W) becomes the file's own mask."""
+    """Write (bands, H, W) as a Cloud-Optimized GeoTIFF; ``valid`` (H, W) becomes the file's mask."""
     path.parent.mkdir(parents=True, exist_ok=True)
     count, height, width = bands.shape
-    # so small an image needs no overviews
+    # such small images need no overviews
     options = {"compress": "deflate", "level": 9, "predictor": 2, "blocksize": 256}
     options |= {"overviews": "NONE"}
     with (
@@ -74,7 +74,7 @@ def write_cog(
 def stac_asset(
     href: str, bands: Sequence[str], dtype: str, *, scale: float = 1.0, role: str = "data"
 ) -> dict[str, Any]:
-    """An asset with one entry of ``eo:bands`` and ``raster:bands`` for each band."""
+    """Make an asset with one entry of ``eo:bands`` and ``raster:bands`` for each band."""
     return {
         "href": href,
         "type": _COG_TYPE,
@@ -96,7 +96,7 @@ def stac_item(
     assets: dict[str, Any],
     properties: dict[str, Any],
 ) -> dict[str, Any]:
-    """One item; ``shape`` is (height, width)."""
+    """Make an item; ``shape`` is (height, width)."""
     height, width = shape
     left, top = transform * (0, 0)
     right, bottom = transform * (width, height)
@@ -134,7 +134,7 @@ def stac_collection(
     licence: str,
     providers: Sequence[str],
 ) -> dict[str, Any]:
-    """The collection of the items, with their joint extent."""
+    """Make the collection of the items, with their joint extent."""
     boxes = np.array([item["bbox"] for item in items])
     times = sorted(item["properties"]["datetime"] for item in items)
     extent = [*boxes[:, :2].min(axis=0).tolist(), *boxes[:, 2:].max(axis=0).tolist()]
@@ -152,7 +152,7 @@ def stac_collection(
 
 
 def write_catalog(folder: Path, collection: dict[str, Any], items: Sequence[dict[str, Any]]) -> None:
-    """``<folder>/<collection>/collection.json`` and ``items/<id>.json`` beside it."""
+    """Write ``<folder>/<collection>/collection.json`` and ``items/<id>.json`` beside it."""
     target = folder / collection["id"]
     (target / "items").mkdir(parents=True, exist_ok=True)
     _write(target / "collection.json", collection)
@@ -165,7 +165,7 @@ def _write(path: Path, document: dict[str, Any]) -> None:
 
 
 def slovenia(originals: Path, imagery: Path) -> Iterator[dict[str, Any]]:
-    """Items of the five dates; writes red, green, blue, near infrared and the cloud mask."""
+    """Write red, green, blue, near infrared and the cloud mask of five dates; yield their items."""
     collection = "sentinel-2-l1c-slovenia"
     for source in sorted(originals.glob("S2_L1C_????-??-??.tif")):
         date = source.stem.removeprefix("S2_L1C_")
@@ -182,7 +182,7 @@ def slovenia(originals: Path, imagery: Path) -> Iterator[dict[str, Any]]:
             "image": stac_asset(f"{base}.tif", ["red", "green", "blue", "nir"], "uint16", scale=0.0001),
             "cloud": stac_asset(f"{base}_cloud.tif", ["cloud"], "uint8", role="cloud"),
         }
-        # the originals carry no time of day; the satellite passes there at about ten
+        # the originals have no time of day; the satellite passes at about ten
         acquired = datetime.fromisoformat(f"{date}T10:00:00+00:00")
         properties = {
             "platform": "sentinel-2a",
@@ -196,7 +196,7 @@ def slovenia(originals: Path, imagery: Path) -> Iterator[dict[str, Any]]:
 
 
 def cottonwood(originals: Path, imagery: Path) -> Iterator[dict[str, Any]]:
-    """Items of the four dates; 0 is a dark value there, so the file's mask says what is valid."""
+    """Write the bands of four dates and yield their items; 0 is a valid dark value, so a mask marks valid pixels."""
     for source in sorted(originals.glob("m_*.tif")):
         day = source.stem.rsplit("_", 1)[1]
         date = f"{day[:4]}-{day[4:6]}-{day[6:]}"
@@ -207,7 +207,7 @@ def cottonwood(originals: Path, imagery: Path) -> Iterator[dict[str, Any]]:
         write_cog(imagery / "naip-cottonwood" / f"{date}.tif", bands, crs, transform, valid=valid)
         href = f"{{imagery}}/naip-cottonwood/{date}.tif"
         assets = {"image": stac_asset(href, ["red", "green", "blue", "nir"], "uint8")}
-        # the originals carry no time of day
+        # the originals have no time of day
         acquired = datetime.fromisoformat(f"{date}T16:00:00+00:00")
         properties = {"platform": "aircraft", "gsd": 5.0, "eo:cloud_cover": 0.0}
         yield stac_item(

@@ -22,9 +22,9 @@ from segwatch.flows.orchestration.heartbeats import registered
 from segwatch.flows.orchestration.lost_runs import end_lost
 from segwatch.flows.runtime import stopping
 from segwatch.flows.runtime.assemble import worker_engine
+from segwatch.geo.tracking.alert_rules import matching
 from segwatch.geo.tracking.ground import SeenGround, around, reach
-from segwatch.geo.tracking.history import Look, refold, taken_over
-from segwatch.geo.tracking.rules import matching
+from segwatch.geo.tracking.series import Look, refold, taken_over
 from segwatch.geo.types.tracking import GroundPiece, TrackedObservation, TrackingStep, TrackState
 from segwatch.geo.types.watch import Watch
 
@@ -124,7 +124,7 @@ def _publish_next(conn: Connection, series_id: UUID, total: Tracked) -> bool:
         return True
     seeds = _Seeds.of(conn, series_id, ready.since) if ready.first and ready.since else _Seeds()
     footprint = ready.observation.footprint
-    new = SeenGround(ground.near(conn, series_id, footprint)).new(footprint)
+    new = SeenGround(ground.near(conn, series_id, footprint)).find_new(footprint)
     where = reach(footprint, ready.watch.tracking.tolerance_m, new)
     live = seeds.states or tracks.live(conn, series_id, where)
     look = replace(_look(ready.observation, ready.watch, ready.first), new=new)
@@ -158,7 +158,9 @@ def _publish_late(conn: Connection, series_id: UUID, late: tracks.LateObservatio
     first = bool(looks) and looks[0].first
     seeds = _Seeds.of(conn, series_id, late.since) if first and late.since else _Seeds()
     before = seeds.states or old.before
-    steps = refold(before, looks, series_id=series_id, origin=late.origin, since=late.since, seen=old.seen)
+    steps = refold(
+        before, looks, series_id=series_id, origin=late.origin, since=late.since, observed_before=old.seen
+    )
     chosen = {
         step.observation_id: _chosen(look.watch, step) for look, step in zip(old.looks, steps, strict=True)
     }
@@ -185,7 +187,7 @@ def _know_ground(conn: Connection, series_id: UUID) -> None:
         ground.inherit(conn, series_id)
     seen = SeenGround()
     for observation_id, footprint in ground.published(conn, series_id):
-        piece = seen.new(footprint).own
+        piece = seen.find_new(footprint).new_to_series
         seen.add(GroundPiece(observation_id, piece))
         ground.save(conn, series_id, [(observation_id, piece)])
 

@@ -1,9 +1,9 @@
-"""Longitude is a circle: the one place that cuts, joins, bounds and names EPSG:4326 geometry near 180 degrees.
+"""Split, join, bound and format EPSG:4326 geometry near the antimeridian.
 
-Geometry is stored as RFC 7946 asks: longitudes within -180..180, and shapes that cross the antimeridian cut there into
-parts. The bounding box, the centroid or the smallest longitude of such parts lie on the other side of the earth, so
-nobody else takes them; a test looks for it. A bounding box is west, south, east, north, and has its west east of its
-east where it crosses (RFC 7946, section 5.2).
+Geometry is stored as RFC 7946 requires: longitudes within -180..180, and geometries that cross the antimeridian split
+there into parts. Plain bounding boxes, centroids and minimum longitudes of such parts fall on the other side of the
+earth, so only this module computes them; a test checks that. A bounding box is (west, south, east, north) in degrees,
+and its west is greater than its east where it crosses the antimeridian (RFC 7946, section 5.2).
 """
 
 from __future__ import annotations
@@ -35,47 +35,49 @@ Bounds = tuple[float, float, float, float]
 Longitudes = NDArray[np.float64]
 
 _TURN = 360.0
-#: A box is given corners so close together that no edge of it can be taken for one that crosses.
+#: Boxes get a vertex at least this often (degrees), so that no edge looks like a crossing.
 _LONGEST_EDGE = 90.0
-#: Beyond all latitudes, so that a wrong one is not cut off but stays to be refused.
+#: Beyond all latitudes: clipping must not hide an invalid latitude, which is rejected later.
 _TALL = 1000.0
-#: Degrees, a tenth of a millimetre: what adding and subtracting 360 leaves is removed.
+#: Decimal places of a degree (0.1 mm); removes the rounding error of adding and subtracting 360.
 _DECIMALS = 9
 
 
 def split(geometry: BaseGeometry) -> BaseGeometry:
-    """Cut a geometry at the antimeridian into parts within -180..180.
+    """Split a geometry at the antimeridian into parts within -180..180.
 
-    A step of more than 180 degrees between neighbouring vertices is a crossing, and longitudes may go on beyond 180 in
-    either direction. A ring round a pole becomes the cap around it, of the hemisphere that it lies in. What is neither
-    comes back unchanged; so do edges from -180 to 180, which go the whole way round.
+    A step of more than 180 degrees between neighbouring vertices is a crossing; longitudes may also continue
+    beyond 180 in either direction. A ring around a pole becomes the polar cap of its hemisphere. Geometries
+    that cross nowhere are returned unchanged, and so are edges from -180 to 180, which run all the way round.
 
-    Args:
-        geometry: of any type, EPSG:4326.
+    Parameters
+    ----------
+    geometry
+        Any type, EPSG:4326.
     """
     if not _needs_cutting(geometry):
         return geometry
-    return _collected([piece for part in parts_of(geometry) for piece in _cut(_continuous(part))])
+    return _collect([piece for part in parts_of(geometry) for piece in _cut(_make_continuous(part))])
 
 
 def is_valid(geometry: BaseGeometry) -> bool:
-    """Whether a geometry is valid as it lies on the ground: rings that cross the antimeridian are followed across."""
-    return bool(geometry.is_valid) if not _needs_cutting(geometry) else _all_valid(geometry)
+    """Return whether a geometry is valid on the ground, following rings across the antimeridian."""
+    return bool(geometry.is_valid) if not _needs_cutting(geometry) else _is_valid_continuous(geometry)
 
 
-def in_degrees(geometry: BaseGeometry, *, most_longitude: float = 180.0) -> bool:
-    """Whether every coordinate is a longitude and a latitude, in this order."""
+def in_degrees(geometry: BaseGeometry, *, max_longitude: float = 180.0) -> bool:
+    """Return whether all coordinates are a longitude and a latitude in degrees, in this order."""
     coords = shapely.get_coordinates(geometry)
-    return bool((np.abs(coords) <= (most_longitude, 90.0)).all())
+    return bool((np.abs(coords) <= (max_longitude, 90.0)).all())
 
 
 def crosses(geometry: BaseGeometry) -> bool:
-    """Whether the parts of a split geometry lie closest together across the antimeridian."""
+    """Return whether a split geometry crosses the antimeridian: its parts lie closest together across it."""
     return _western_edge(_extents(geometry)) is not None
 
 
 def unwrap(geometry: BaseGeometry) -> BaseGeometry:
-    """A split geometry with continuous longitudes: beyond 180 east of the antimeridian where it crosses."""
+    """Return a split geometry with continuous longitudes, beyond 180 east of the antimeridian where it crosses."""
     start = _western_edge(_extents(geometry))
     if start is None:
         return geometry
@@ -88,30 +90,33 @@ def unwrap(geometry: BaseGeometry) -> BaseGeometry:
 
 
 def bounds_of(geometry: BaseGeometry) -> Bounds:
-    """Bounding box of a split geometry; its west is east of its east where it crosses the antimeridian."""
+    """Compute the bounding box of a split geometry; west > east where it crosses the antimeridian."""
     _, south, _, north = geometry.bounds
-    west, east = _arc(_extents(geometry))
+    west, east = _find_arc(_extents(geometry))
     return west, south, east, north
 
 
 def union_bounds(boxes: Iterable[Bounds]) -> Bounds:
-    """The narrowest bounding box around several."""
+    """Compute the narrowest bounding box around several bounding boxes."""
     west, south, east, north = (np.array(side, float) for side in zip(*boxes, strict=True))
     over = west > east
     extents = np.stack([west, np.where(over, 180.0, east)], axis=1)
     extents = (
         np.concatenate([extents, [(-180.0, float(one)) for one in east[over]]]) if over.any() else extents
     )
-    arc = _arc(extents)
+    arc = _find_arc(extents)
     return arc[0], float(south.min()), arc[1], float(north.max())
 
 
 def narrower(plain: Bounds, shifted: tuple[float, float]) -> Bounds:
-    """Bounding box from two measurements of one geometry, as SQL can make them.
+    """Choose the narrower bounding box of two measurements of one geometry, as SQL can make them.
 
-    Args:
-        plain: with longitudes within -180..180.
-        shifted: west and east with longitudes within 0..360 (``ST_ShiftLongitude``).
+    Parameters
+    ----------
+    plain
+        Bounding box with longitudes within -180..180.
+    shifted
+        West and east with longitudes within 0..360 (``ST_ShiftLongitude``).
     """
     west, south, east, north = plain
     if shifted[1] - shifted[0] >= east - west:
@@ -121,48 +126,48 @@ def narrower(plain: Bounds, shifted: tuple[float, float]) -> Bounds:
 
 
 def width(bounds: Bounds) -> float:
-    """Degrees of longitude from west to east."""
+    """Compute the width of a bounding box, degrees of longitude."""
     west, _, east, _ = bounds
     return east - west if west <= east else east + _TURN - west
 
 
 def centre(geometry: BaseGeometry) -> tuple[float, float]:
-    """Longitude and latitude of the centre of the bounding box, longitude within -180..180."""
+    """Compute longitude and latitude of the centre of a geometry's bounding box, longitude within -180..180."""
     west, south, east, north = unwrap(geometry).bounds
     return wrapped((west + east) / 2), (south + north) / 2
 
 
 def centre_of(bounds: Bounds) -> tuple[float, float]:
-    """Longitude and latitude of the centre of a bounding box."""
+    """Compute longitude and latitude of the centre of a bounding box."""
     west, south, _, north = bounds
     return wrapped(west + width(bounds) / 2), (south + north) / 2
 
 
 def centroid(geometry: BaseGeometry) -> tuple[float, float]:
-    """Longitude and latitude of the centroid, longitude within -180..180."""
+    """Compute longitude and latitude of a geometry's centroid, longitude within -180..180."""
     middle = unwrap(geometry).centroid
     return wrapped(middle.x), middle.y
 
 
 def box_of(bounds: Bounds) -> BaseGeometry:
-    """The ground of a bounding box, split at the antimeridian.
+    """Make the polygon of a bounding box, split at the antimeridian.
 
-    Its west may be east of its east, and longitudes may go on beyond 180. No edge is longer than 90 degrees, so that
-    nobody takes one for a crossing.
+    West may be greater than east, and longitudes may continue beyond 180. No edge is longer than 90 degrees, so
+    that none looks like a crossing.
     """
     west, south, east, north = bounds
     if -180 <= west < east <= 180 and east - west <= 180:
         return box(west, south, east, north)
     if -180 <= east < west <= 180:
         return box(west, south, 180.0, north).union(box(-180.0, south, east, north))
-    ground = box(west, south, west + min(width(bounds), _TURN), north)
-    return _collected(list(_cut(shapely.segmentize(ground, _LONGEST_EDGE))))
+    polygon = box(west, south, west + min(width(bounds), _TURN), north)
+    return _collect(list(_cut(shapely.segmentize(polygon, _LONGEST_EDGE))))
 
 
 def covered_by(footprints: Sequence[BaseGeometry]) -> BaseGeometry:
-    """What several footprints cover; the box around them where that takes too much to compute.
+    """Compute the union of footprints, or their bounding box where the union costs too much.
 
-    A footprint says where to look. What is observed there is for the pixels to say.
+    Footprints only select what to read; the pixels decide what was observed.
     """
     try:
         return operations.union_all(footprints)
@@ -171,40 +176,40 @@ def covered_by(footprints: Sequence[BaseGeometry]) -> BaseGeometry:
 
 
 def is_box(bounds: Bounds) -> bool:
-    """Whether four numbers are west, south, east and north of some ground; longitudes may go on beyond 180."""
+    """Return whether four numbers are a valid bounding box; longitudes may continue beyond 180."""
     west, south, east, north = bounds
     within = max(abs(west), abs(east)) <= _TURN and 0 < width(bounds) <= _TURN
     return within and -90 <= south < north <= 90
 
 
 def meets(one: BaseGeometry, other: BaseGeometry) -> bool:
-    """Whether two split geometries share ground or a point; 180 and -180 degrees are one line."""
+    """Return whether two split geometries intersect; 180 and -180 degrees are the same meridian."""
     if shapely.intersects(one, other):
         return True
     edges = np.abs(shapely.get_coordinates(one)[:, 0]) == 180
-    return bool(edges.any()) and any(shapely.intersects(_moved(one, by), other) for by in (_TURN, -_TURN))
+    return bool(edges.any()) and any(shapely.intersects(_shift(one, by), other) for by in (_TURN, -_TURN))
 
 
 def name_place(place: tuple[float, float]) -> str:
-    """A longitude and latitude as people read them: latitude first."""
+    """Format a longitude and latitude for people: latitude first."""
     longitude, latitude = place
     return f"{latitude:.5f}, {longitude:.5f} (latitude, longitude)"
 
 
 def name_bounds(bounds: Bounds) -> str:
-    """A bounding box as people read it."""
+    """Format a bounding box for people."""
     west, south, east, north = bounds
     over = ", across 180" if west > east else ""
     return f"latitude {south:.4f} to {north:.4f}, longitude {west:.4f} to {east:.4f}{over}"
 
 
 def wrapped(longitude: float) -> float:
-    """A longitude within -180..180."""
+    """Wrap a longitude into -180..180."""
     return longitude if -180 <= longitude <= 180 else (longitude + 180) % _TURN - 180
 
 
 def parts_of(geometry: BaseGeometry) -> Iterator[BaseGeometry]:
-    """Points, lines and polygons of a geometry, however nested."""
+    """Iterate over the points, lines and polygons of a geometry, however nested."""
     if hasattr(geometry, "geoms"):
         for part in geometry.geoms:
             yield from parts_of(part)
@@ -213,19 +218,19 @@ def parts_of(geometry: BaseGeometry) -> Iterator[BaseGeometry]:
 
 
 def _extents(geometry: BaseGeometry) -> NDArray[np.float64]:
-    """(N, 2) western and eastern longitudes of the parts."""
+    """Return (N, 2) western and eastern longitudes of the parts."""
     parts = list(parts_of(geometry))
     return shapely.bounds(parts)[:, [0, 2]] if parts else np.empty((0, 2))
 
 
 def _western_edge(extents: NDArray[np.float64]) -> float | None:
-    """Where the narrowest arc around all extents begins, if it goes on across 180 degrees."""
+    """Return the western end of the narrowest arc around all extents if it crosses 180 degrees, else None."""
     gap = _widest_gap(extents)
     return None if gap is None else gap[1]
 
 
 def _widest_gap(extents: NDArray[np.float64]) -> tuple[float, float] | None:
-    """Its west and east, where it is wider than the one around the antimeridian."""
+    """Return west and east of the widest gap between extents if it is wider than the gap around the antimeridian."""
     if len(extents) < 2:
         return None
     ordered = extents[np.argsort(extents[:, 0], kind="stable")]
@@ -237,12 +242,12 @@ def _widest_gap(extents: NDArray[np.float64]) -> tuple[float, float] | None:
     return float(reached[at]), float(ordered[at + 1, 0])
 
 
-def _arc(extents: NDArray[np.float64]) -> tuple[float, float]:
+def _find_arc(extents: NDArray[np.float64]) -> tuple[float, float]:
     gap = _widest_gap(extents)
     if gap is None:
         return float(extents[:, 0].min()), float(extents[:, 1].max())
     east, west = gap
-    # what only touches the line from the east begins at -180
+    # a part that only touches the meridian from the east begins at -180
     return (-180.0 if west == 180.0 else west), east
 
 
@@ -253,11 +258,11 @@ def _needs_cutting(geometry: BaseGeometry) -> bool:
     if west < -180 or east > 180:
         return True
     return east - west > 180 and any(
-        not np.array_equal(lons, _follow(lons)) for lons in _lines_of_longitudes(geometry)
+        not np.array_equal(lons, _follow(lons)) for lons in _iterate_longitudes(geometry)
     )
 
 
-def _lines_of_longitudes(geometry: BaseGeometry) -> Iterator[Longitudes]:
+def _iterate_longitudes(geometry: BaseGeometry) -> Iterator[Longitudes]:
     for part in parts_of(geometry):
         if isinstance(part, Polygon):
             for ring in (part.exterior, *part.interiors):
@@ -267,29 +272,29 @@ def _lines_of_longitudes(geometry: BaseGeometry) -> Iterator[Longitudes]:
 
 
 def _follow(longitudes: Longitudes) -> Longitudes:
-    """The longitudes of a line with every step taken the short way."""
+    """Return the longitudes of a line with every step taken the short way round."""
     steps = np.diff(longitudes)
     turns = np.round(steps / _TURN)
     followed = longitudes - _TURN * np.concatenate([[0.0], np.cumsum(turns)])
     if np.all(steps[turns != 0] % _TURN == 0) and (followed[0] != followed[-1] or np.ptp(followed) == 0):
-        return longitudes  # from -180 to 180: the whole way round, no crossing
+        return longitudes  # from -180 to 180: all the way round, not a crossing
     return followed
 
 
-def _continuous(part: BaseGeometry) -> BaseGeometry:
-    """A point, line or polygon with longitudes that go on beyond 180 degrees."""
+def _make_continuous(part: BaseGeometry) -> BaseGeometry:
+    """Return a point, line or polygon with longitudes that continue beyond 180 degrees."""
     if isinstance(part, Polygon):
-        return _continuous_polygon(part)
+        return _make_continuous_polygon(part)
     coords = shapely.get_coordinates(part)
     coords[:, 0] = _follow(coords[:, 0])
     return Point(coords[0]) if len(coords) == 1 else LineString(coords)
 
 
-def _continuous_polygon(polygon: Polygon) -> BaseGeometry:
-    shell, *holes = (_enclosed(ring) for ring in (polygon.exterior, *polygon.interiors))
+def _make_continuous_polygon(polygon: Polygon) -> BaseGeometry:
+    shell, *holes = (_enclose(ring) for ring in (polygon.exterior, *polygon.interiors))
     west = shell.bounds[0]
-    inner = [_moved(hole, _TURN * math.ceil((west - hole.bounds[0] - 1e-9) / _TURN)) for hole in holes]
-    if any(width(one.bounds) == _TURN for one in (shell, *inner)):  # caps have edges along the pole in common
+    inner = [_shift(hole, _TURN * math.ceil((west - hole.bounds[0] - 1e-9) / _TURN)) for hole in holes]
+    if any(width(one.bounds) == _TURN for one in (shell, *inner)):  # polar caps share edges along the pole
         return operations.difference(
             operations.make_valid(shell),
             operations.union_all([operations.make_valid(hole) for hole in inner]),
@@ -297,27 +302,27 @@ def _continuous_polygon(polygon: Polygon) -> BaseGeometry:
     return Polygon(shell.exterior, [shapely.get_coordinates(hole) for hole in inner])
 
 
-def _enclosed(ring: BaseGeometry) -> Polygon:
-    """What a ring encloses; round a pole, which no ring in degrees can hold, the edge is led along the pole."""
+def _enclose(ring: BaseGeometry) -> Polygon:
+    """Return the polygon that a ring encloses; around a pole, the edge is led along the pole to close the cap."""
     coords = shapely.get_coordinates(ring)
     coords[:, 0] = _follow(coords[:, 0])
     first, last = coords[0, 0], coords[-1, 0]
     if first == last:
         return Polygon(coords)
     pole = math.copysign(90.0, coords[:, 1].mean())
-    # in steps that nobody takes for a crossing
+    # in steps too short to look like a crossing
     along_the_pole = [(longitude, pole) for longitude in np.linspace(last, first, 5)]
     return Polygon([*coords, *along_the_pole])
 
 
-def _moved(geometry: BaseGeometry, degrees: float) -> BaseGeometry:
+def _shift(geometry: BaseGeometry, degrees: float) -> BaseGeometry:
     return (
         shapely.transform(geometry, lambda coords: coords + np.array([degrees, 0.0])) if degrees else geometry
     )
 
 
 def _cut(shape: BaseGeometry) -> Iterator[BaseGeometry]:
-    """Pieces of a continuous shape within -180..180."""
+    """Cut a continuous geometry into pieces within -180..180."""
     whole = shape if shape.is_valid else operations.make_valid(shape)
     if whole.is_empty:
         return
@@ -326,23 +331,25 @@ def _cut(shape: BaseGeometry) -> Iterator[BaseGeometry]:
     first = math.floor((west + 180) / _TURN)
     for turn in range(first, max(first + 1, math.ceil((east + 180) / _TURN))):
         by = _TURN * turn
-        piece = _moved(whole.intersection(box(by - 180, -_TALL, by + 180, _TALL)), -by)
+        piece = _shift(whole.intersection(box(by - 180, -_TALL, by + 180, _TALL)), -by)
         yield from (polygonal_parts(piece) if polygonal else parts_of(piece))
 
 
-def _collected(parts: list[Any]) -> BaseGeometry:
+def _collect(parts: list[Any]) -> BaseGeometry:
     if len(parts) == 1:
         only: BaseGeometry = parts[0]
         return only
     kinds = {part.geom_type for part in parts}
     if kinds <= {"Polygon"}:
         whole = MultiPolygon(parts)
-        # pieces of a cap meet along a meridian inside it
+        # pieces of a polar cap share a meridian inside it
         return whole if whole.is_valid else operations.union_all(parts)
     if kinds == {"LineString"}:
         return MultiLineString(parts)
     return MultiPoint(parts) if kinds == {"Point"} else GeometryCollection(parts)
 
 
-def _all_valid(geometry: BaseGeometry) -> bool:
-    return all(_continuous(part).is_valid for part in parts_of(geometry)) and bool(split(geometry).is_valid)
+def _is_valid_continuous(geometry: BaseGeometry) -> bool:
+    return all(_make_continuous(part).is_valid for part in parts_of(geometry)) and bool(
+        split(geometry).is_valid
+    )

@@ -1,4 +1,4 @@
-"""Polygons of a geometry, and their geodesic area on the WGS 84 ellipsoid."""
+"""Polygons of a geometry and their geodesic area (WGS 84 ellipsoid)."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ from shapely.geometry import Polygon, box
 from shapely.geometry.base import BaseGeometry
 
 _GEOD = Geod(ellps="WGS84")
-_STRIP_DEGREES = 90
+_SLICE_DEG = 90
 
 
 def geodesic_m2(geometry: BaseGeometry) -> float:
-    """Area in m² of a polygonal EPSG:4326 geometry; holes are subtracted, orientation does not matter."""
-    return sum(_polygon_m2(strip) for part in polygonal_parts(geometry) for strip in _strips(part))
+    """Compute the geodesic area of a polygonal EPSG:4326 geometry, m²; holes are subtracted, orientation is ignored."""
+    return sum(_polygon_m2(piece) for part in polygonal_parts(geometry) for piece in _cut_into_slices(part))
 
 
-def _strips(polygon: Polygon) -> Iterator[Polygon]:
-    """Parts that are narrow enough: the geodesic from -180 to 180 degrees has no length, and a ring no inside."""
+def _cut_into_slices(polygon: Polygon) -> Iterator[Polygon]:
+    """Cut a polygon at meridians: the geodesic from -180 to 180 degrees has no length, so a wide ring has no inside."""
     west, south, east, north = polygon.bounds
-    if east - west <= 2 * _STRIP_DEGREES:
+    if east - west <= 2 * _SLICE_DEG:
         yield polygon
         return
-    for edge in range(-180, 180, _STRIP_DEGREES):
-        strip = polygon.intersection(box(edge, south, edge + _STRIP_DEGREES, north))
-        # edges of so wide a shape follow parallels, not great circles
-        yield from (part.segmentize(1.0) for part in polygonal_parts(strip))
+    for edge in range(-180, 180, _SLICE_DEG):
+        slice_ = polygon.intersection(box(edge, south, edge + _SLICE_DEG, north))
+        # edges of such wide polygons follow parallels, not great circles
+        yield from (part.segmentize(1.0) for part in polygonal_parts(slice_))
 
 
 def _polygon_m2(polygon: Polygon) -> float:
@@ -36,7 +36,7 @@ def _polygon_m2(polygon: Polygon) -> float:
 
 
 def polygonal_parts(geometry: BaseGeometry) -> list[Polygon]:
-    """All polygons inside a geometry of any type, lines and points dropped."""
+    """Extract all polygons from a geometry of any type, dropping lines and points."""
     if geometry.is_empty:
         return []
     if isinstance(geometry, Polygon):

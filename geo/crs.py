@@ -1,4 +1,7 @@
-"""Coordinate systems: the working CRS of an area, the equal-area CRS of a series, lon/lat order in one place."""
+"""Coordinate reference systems: the UTM zone of an area, the equal-area CRS of a series, and projection.
+
+All positions are longitude, latitude (or x, y), whatever the axis order of the CRS.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,7 @@ _UPS_NORTH, _UPS_SOUTH = 32661, 32761
 
 
 def utm(geometry: BaseGeometry) -> CRS:
-    """UTM zone of the geometry's centre; UPS beyond 84° N and 80° S."""
+    """Return the UTM zone of the geometry's centre; UPS beyond 84° N and 80° S."""
     longitude, latitude = centre(geometry)
     if latitude > 84:
         return CRS.from_epsg(_UPS_NORTH)
@@ -29,7 +32,7 @@ def utm(geometry: BaseGeometry) -> CRS:
 
 
 def local_equal_area(origin: tuple[float, float]) -> CRS:
-    """Lambert azimuthal equal-area CRS (metres, WGS 84) centred on ``origin`` (longitude, latitude)."""
+    """Make a Lambert azimuthal equal-area CRS (metres, WGS 84) centred on ``origin`` (longitude, latitude)."""
     longitude, latitude = origin
     return _laea(round(longitude, 6), round(latitude, 6))
 
@@ -45,25 +48,31 @@ def _transformer(source: CRS, target: CRS) -> Transformer:
 
 
 def to_local(geometry: BaseGeometry, crs: CRS) -> BaseGeometry:
-    """EPSG:4326 -> ``crs``."""
+    """Project an EPSG:4326 geometry to ``crs``.
+
+    Raises
+    ------
+    ValueError
+        The geometry lies outside the area that the projection is defined for.
+    """
     moved: BaseGeometry = _apply(geometry, _transformer(LONLAT, crs))
     return moved
 
 
 def to_local_all(geometries: NDArray[Any], crs: CRS) -> NDArray[Any]:
-    """(N,) EPSG:4326 geometries -> ``crs``."""
+    """Project (N,) EPSG:4326 geometries to ``crs``; see :func:`to_local`."""
     moved: NDArray[Any] = _apply(geometries, _transformer(LONLAT, crs))
     return moved
 
 
 def to_lonlat(geometry: BaseGeometry, crs: CRS) -> BaseGeometry:
-    """``crs`` -> EPSG:4326, longitudes within -180..180 (not yet split at the antimeridian)."""
+    """Project a geometry from ``crs`` to EPSG:4326, longitudes within -180..180, not yet split at the antimeridian."""
     moved: BaseGeometry = _apply(geometry, _transformer(crs, LONLAT))
     return moved
 
 
 def _apply(geometry: Any, transformer: Transformer) -> Any:
-    """One geometry or an array of them, all coordinates in one call."""
+    """Transform one geometry or an array of them, all coordinates in one call."""
 
     def convert(coords: NDArray[np.float64]) -> NDArray[np.float64]:
         x, y = transformer.transform(coords[:, 0], coords[:, 1])

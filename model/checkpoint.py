@@ -1,7 +1,7 @@
-"""Between the reference's key names and ours; safetensors only, every key accounted for by name.
+"""Load and save weights as safetensors, translating between this project's parameter names and the published ones.
 
-Files carry the reference's names, those we write too: one format, whoever made the weights. Pickles are
-refused, because reading one runs code.
+Files always use the published names, whoever wrote them, and every key is accounted for. Pickles are refused, because
+reading one can run code.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from torch import Tensor, nn
 
 from segwatch.model.errors import CheckpointError
 
-WEIGHTS = "model.safetensors"
-INDEX = "model.safetensors.index.json"
+WEIGHTS_FILE = "model.safetensors"
+INDEX_FILE = "model.safetensors.index.json"
 _SHOWN = 12
-#: Fixed statistics of norms: small, and too wide in range for half precision.
+#: Fixed statistics of norms are stored in full precision: their range is too wide for half precision.
 _STATISTICS = (".running_mean", ".running_var")
 
-# ours (a regular expression) -> the reference's; first match counts
+# our parameter name (regular expression) -> published name; the first match applies
 _RULES: tuple[tuple[str, str], ...] = (
     (r"language\.lm_head\.", r"lm_head."),
     (r"language\.phi\.", r"model."),
@@ -80,12 +80,12 @@ _SIGLIP_LAYER = re.compile(r"model\.vision_tower\.vision_model\.encoder\.layers\
 
 
 @dataclass(frozen=True)
-class Source:
-    """Where one of our tensors comes from in the reference's names."""
+class TensorOrigin:
+    """The published tensor that one of our parameters comes from."""
 
     key: str
     part: int | None
-    """Which third of the rows (query, key, value), None for the whole tensor."""
+    """Which third of the rows (query, key, value); None = the whole tensor."""
 
 
 @dataclass(frozen=True)
@@ -93,15 +93,15 @@ class LoadReport:
     """What a load did with the file's keys."""
 
     loaded: int
-    """Keys whose values are in the model now."""
+    """Number of keys loaded into the model."""
     unused: tuple[str, ...]
-    """Keys the reference stores but no forward pass reads."""
+    """Keys that published files contain but no forward pass reads."""
 
 
-def source_of(name: str) -> Source:
-    """The reference's name of one of our parameters."""
+def find_origin(name: str) -> TensorOrigin:
+    """Find the published name of one of our parameters."""
     if match := _SWIN_NORM.match(name):
-        return Source(f"model.vision_tower_mask.norm{int(match[1]) - 1}.{match[2]}", None)
+        return TensorOrigin(f"model.vision_tower_mask.norm{int(match[1]) - 1}.{match[2]}", None)
     part = None
     key = name
     if name.startswith("mask_encoder.") and (match := _SWIN_PART.match(name)):
@@ -115,35 +115,37 @@ def source_of(name: str) -> Source:
         key, hits = re.subn("^" + pattern, replacement, key)
         if hits:
             break
-    return Source(key, part)
+    return TensorOrigin(key, part)
 
 
-def expected_shapes(model: nn.Module) -> dict[str, tuple[int, ...]]:
-    """Shape of every key the model needs, in the reference's names."""
+def list_expected_shapes(model: nn.Module) -> dict[str, tuple[int, ...]]:
+    """List the shape of every key that the model needs, by published name."""
     shapes: dict[str, tuple[int, ...]] = {}
     for name, value in model.state_dict().items():
-        source = source_of(name)
+        source = find_origin(name)
         shape = tuple(value.shape)
         shapes[source.key] = shape if source.part is None else (3 * shape[0], *shape[1:])
     return shapes
 
 
 def is_unused(key: str, siglip_layers_used: int) -> bool:
-    """True for keys that a reference file may hold although no forward pass reads them."""
+    """Return whether a published file may contain a key that no forward pass reads."""
     if match := _SIGLIP_LAYER.match(key):
         return int(match[1]) >= siglip_layers_used
     return _UNUSED.match(key) is not None
 
 
-def check(
+def check_keys(
     model: nn.Module, shapes: Mapping[str, tuple[int, ...]], siglip_layers_used: int, *, where: str
 ) -> LoadReport:
-    """Compare a file's keys and shapes with what the model needs.
+    """Compare a file's keys and shapes with those the model needs.
 
-    Raises:
-        CheckpointError: naming missing, unexpected and misshapen keys.
+    Raises
+    ------
+    CheckpointError
+        Keys are missing, unexpected or have another shape; the message names them.
     """
-    wanted = expected_shapes(model)
+    wanted = list_expected_shapes(model)
     unused = tuple(sorted(key for key in shapes if key not in wanted and is_unused(key, siglip_layers_used)))
     missing = sorted(set(wanted) - set(shapes))
     surplus = sorted(set(shapes) - set(wanted) - set(unused))
@@ -153,7 +155,7 @@ def check(
         if shapes[key] != wanted[key]
     ]
     problems = [
-        f"{word}: {_some(keys)}"
+        f"{word}: {_shorten(keys)}"
         for word, keys in (("missing", missing), ("unexpected", surplus), ("misshapen", misshapen))
         if keys
     ]
@@ -166,57 +168,65 @@ def check(
     return LoadReport(loaded=len(wanted), unused=unused)
 
 
-def weight_files(directory: Path) -> list[Path]:
-    """The safetensors files of a folder, by its index if it has one.
+def list_weight_files(directory: Path) -> list[Path]:
+    """List the safetensors files of a folder, from its index if it has one.
 
-    Raises:
-        CheckpointError: if there are none, one is missing, or an index names a file elsewhere.
+    Raises
+    ------
+    CheckpointError
+        There are none, one is missing, or an index names a file outside the folder.
     """
-    index = directory / INDEX
+    index = directory / INDEX_FILE
     if index.exists():
-        return indexed_files(index, ".safetensors")
+        return list_indexed_files(index, ".safetensors")
     files = sorted(directory.glob("*.safetensors"))
     if not files:
         pickles = sorted(
             file.name for pattern in ("*.bin", "*.pt", "*.pth") for file in directory.glob(pattern)
         )
-        hint = f" ({_some(pickles)} would run code when read; use segwatch model convert)" if pickles else ""
+        hint = (
+            f" ({_shorten(pickles)} would run code when read; use segwatch model convert)" if pickles else ""
+        )
         raise CheckpointError(f"{directory}: no .safetensors file{hint}")
     return files
 
 
-def indexed_files(index: Path, suffix: str) -> list[Path]:
-    """The files that an index names, all of them in its own folder.
+def list_indexed_files(index: Path, suffix: str) -> list[Path]:
+    """List the files that an index names, all in its own folder.
 
-    Raises:
-        CheckpointError: if the index is unreadable, a file is missing, or it names a file elsewhere.
+    Raises
+    ------
+    CheckpointError
+        The index is unreadable, a file is missing, or it names a file outside the folder.
     """
     try:
         names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise CheckpointError(f"{index}: no readable index ({error}); download it again") from error
+        raise CheckpointError(f"{index}: not a readable index ({error}); download it again") from error
     if outside := [name for name in names if Path(name).name != name or not name.endswith(suffix)]:
-        raise CheckpointError(f"{index}: {_some(outside)} is not a {suffix} file of this folder")
+        raise CheckpointError(f"{index}: {_shorten(outside)} is not a {suffix} file of this folder")
     files = [index.parent / name for name in names]
     if gone := [file.name for file in files if not file.exists()]:
         raise CheckpointError(
-            f"{index.parent}: {_some(gone)} named in {index.name} is not there; download it again"
+            f"{index.parent}: {_shorten(gone)} named in {index.name} is missing; download it again"
         )
     return files
 
 
-def tensors(file: Path, keys: Iterable[str]) -> Iterator[tuple[str, Tensor]]:
-    """Some tensors of a file, one at a time."""
-    with _open(file) as opened:
+def read_tensors(file: Path, keys: Iterable[str]) -> Iterator[tuple[str, Tensor]]:
+    """Read some tensors of a file, one at a time."""
+    with _open(file) as stream:
         for key in keys:
-            yield key, opened.get_tensor(key)
+            yield key, stream.get_tensor(key)
 
 
-def file_shapes(files: Iterable[Path], prefix: str = "") -> dict[str, tuple[int, ...]]:
-    """Shape of every tensor in the files, read from their headers, without ``prefix``.
+def read_shapes(files: Iterable[Path], prefix: str = "") -> dict[str, tuple[int, ...]]:
+    """Read the shape of every tensor from the headers of the files; keys without ``prefix``.
 
-    Raises:
-        CheckpointError: for an unreadable file, or a tensor that two files hold.
+    Raises
+    ------
+    CheckpointError
+        A file is unreadable, or two files contain the same tensor.
     """
     shapes: dict[str, tuple[int, ...]] = {}
     place: dict[str, Path] = {}
@@ -231,46 +241,50 @@ def file_shapes(files: Iterable[Path], prefix: str = "") -> dict[str, tuple[int,
     return shapes
 
 
-def load_into(
+def load_weights(
     model: nn.Module, files: Iterable[Path], siglip_layers_used: int, *, prefix: str = ""
 ) -> LoadReport:
-    """Fill a model, on any device or on "meta", with the values of the files.
+    """Load the files' values into a model on any device or on "meta".
 
-    Raises:
-        CheckpointError: for an unreadable file or keys that do not fit.
+    Raises
+    ------
+    CheckpointError
+        A file is unreadable, or its keys do not match the model's.
     """
     files = list(files)
     where = ", ".join(str(file) for file in files)
-    report = check(model, file_shapes(files, prefix), siglip_layers_used, where=where)
+    report = check_keys(model, read_shapes(files, prefix), siglip_layers_used, where=where)
     place = {}
     for file in files:
         with _open(file) as tensors:
             place.update({key.removeprefix(prefix): file for key in tensors.keys()})  # noqa: SIM118
     by_file: dict[Path, list[str]] = {}
     for name in model.state_dict():
-        by_file.setdefault(place[source_of(name).key], []).append(name)
+        by_file.setdefault(place[find_origin(name).key], []).append(name)
     for file, names in by_file.items():
         with _open(file) as tensors:
             state = {}
             for name in names:
-                source = source_of(name)
+                source = find_origin(name)
                 value: Tensor = tensors.get_tensor(prefix + source.key)
                 state[name] = value if source.part is None else value.chunk(3)[source.part].clone()
         model.load_state_dict(state, strict=False, assign=True)
     return report
 
 
-def save(state: Mapping[str, Tensor], file: Path, dtype: torch.dtype | None = None) -> None:
-    """Write a model's weights under the reference's names, as they are or as ``dtype``, whole or not at all.
+def save_weights(state: Mapping[str, Tensor], file: Path, dtype: torch.dtype | None = None) -> None:
+    """Write a model's weights under the published names, unchanged or as ``dtype``, whole or not at all.
 
-    Raises:
-        CheckpointError: if the folder holds other weights, see :func:`refuse_other_weights`.
+    Raises
+    ------
+    CheckpointError
+        The folder contains other weights, see :func:`check_no_other_weights`.
     """
-    refuse_other_weights(file.parent)
+    check_no_other_weights(file.parent)
     whole: dict[str, Tensor] = {}
     parts: dict[str, dict[int, Tensor]] = {}
     for name, value in state.items():
-        source = source_of(name)
+        source = find_origin(name)
         kept = value.dtype if dtype is None or name.endswith(_STATISTICS) else dtype
         stored = value.detach().to(device="cpu", dtype=kept)
         if source.part is None:
@@ -284,17 +298,19 @@ def save(state: Mapping[str, Tensor], file: Path, dtype: torch.dtype | None = No
     os.replace(partial, file)
 
 
-def refuse_other_weights(directory: Path) -> None:
-    """Make sure that what is saved there as ``model.safetensors`` is what will be read.
+def check_no_other_weights(directory: Path) -> None:
+    """Check that a ``model.safetensors`` saved in the folder would be the file that is read.
 
-    Raises:
-        CheckpointError: if the folder holds an index or further files of another model.
+    Raises
+    ------
+    CheckpointError
+        The folder contains an index or weight files of another model.
     """
-    found = [*directory.glob("*.safetensors"), *directory.glob(INDEX)]
-    if other := sorted(file.name for file in found if file.name != WEIGHTS):
+    found = [*directory.glob("*.safetensors"), *directory.glob(INDEX_FILE)]
+    if other := sorted(file.name for file in found if file.name != WEIGHTS_FILE):
         raise CheckpointError(
-            f"{directory} holds the weights of another model ({_some(other)}), which would be read in place of what is "
-            "saved there; give a new folder"
+            f"{directory} holds the weights of another model ({_shorten(other)}), which would be read instead of "
+            "what is saved there; give a new folder"
         )
 
 
@@ -307,6 +323,6 @@ def _open(file: Path) -> safe_open:
         ) from error
 
 
-def _some(names: list[str]) -> str:
+def _shorten(names: list[str]) -> str:
     more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
     return ", ".join(names[:_SHOWN]) + more

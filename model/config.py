@@ -1,4 +1,4 @@
-"""Every dimension of a SegEarth-R2 model, as frozen dataclasses with two presets.
+"""Dimensions of a SegEarth-R2 model as frozen dataclasses, with two presets.
 
 Source: SegEarth-R2, arXiv 2512.20013, and its published baseline.
 """
@@ -16,14 +16,14 @@ FORMAT = "segwatch-segearth-r2/1"
 
 Encoder = Literal["swin", "lite0"]
 LITE_CHANNELS = (24, 40, 112, 320)
-"""Channels of res2..res5 of EfficientNet-lite0."""
+"""Channels of res2..res5 in EfficientNet-lite0."""
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class PhiDims:
-    """The language model."""
+    """Dimensions of the language model."""
 
     vocab_size: int = 51200
     hidden_size: int = 2560
@@ -33,12 +33,12 @@ class PhiDims:
     rotary_share: float = 0.4
     """Share of each head's width that is rotated."""
     max_positions: int = 2048
-    """Longest spliced sequence, image tokens included."""
+    """Maximum length of a spliced sequence, image tokens included."""
 
 
 @dataclass(frozen=True)
 class SiglipDims:
-    """The vision tower of the language view."""
+    """Dimensions of the vision tower (language view)."""
 
     hidden_size: int = 1152
     intermediate_size: int = 4304
@@ -47,11 +47,11 @@ class SiglipDims:
     image_size: int = 384
     patch_size: int = 14
     select_layer: int = -2
-    """Which hidden state is the feature, counted from the end; -1 is the last layer's output."""
+    """Hidden state used as the feature, counted from the end; -1 = the last layer's output."""
 
     @property
     def layers_used(self) -> int:
-        """Encoder layers that run; later ones never reach the output."""
+        """Number of encoder layers that run; later ones never reach the output."""
         return self.num_layers + 1 + self.select_layer
 
     @property
@@ -62,7 +62,7 @@ class SiglipDims:
 
 @dataclass(frozen=True)
 class SwinDims:
-    """The encoder of the mask view."""
+    """Dimensions of the mask view's encoder."""
 
     embed_dim: int = 128
     depths: tuple[int, ...] = (2, 2, 18, 2)
@@ -77,7 +77,7 @@ class SwinDims:
 
 @dataclass(frozen=True)
 class MaskDims:
-    """Pixel decoder and mask decoder."""
+    """Dimensions of the pixel decoder and the mask decoder."""
 
     width: int = 256
     num_heads: int = 8
@@ -89,10 +89,10 @@ class MaskDims:
 
 @dataclass(frozen=True)
 class SegEarthConfig:
-    """A whole model."""
+    """Dimensions of a whole model."""
 
     name: str = "segearth-r2"
-    """First half of the version that every result carries."""
+    """First half of the model version that every result carries."""
     phi: PhiDims = field(default_factory=PhiDims)
     siglip: SiglipDims = field(default_factory=SiglipDims)
     swin: SwinDims = field(default_factory=SwinDims)
@@ -102,14 +102,14 @@ class SegEarthConfig:
     seg_token_id: int = 50295
     eos_token_id: int = 50256
     max_new_tokens: int = 128
-    """Longest generated answer."""
+    """Maximum length of generated text, tokens."""
     mask_encoder: Encoder = "swin"
-    """Encoder of the mask view. The published architecture has Swin; small models may have EfficientNet-lite0."""
+    """Encoder of the mask view: Swin as published, or EfficientNet-lite0 for small models."""
     presence_targets: int = 0
-    """Targets whose presence can be calibrated apart; 0 = the model has no presence head, as published."""
+    """Number of targets with a presence calibration of their own; 0 = no presence head, as published."""
 
     def __post_init__(self) -> None:
-        """Refuse dimensions that cannot work, naming both values."""
+        """Reject dimensions that cannot work; the message gives both values."""
         if self.image_size % 32:
             raise ConfigError(f"image_size={self.image_size} is not a multiple of 32, the coarsest stride")
         if self.seg_token_id >= self.phi.vocab_size:
@@ -137,7 +137,7 @@ class SegEarthConfig:
 
     @property
     def num_image_tokens(self) -> int:
-        """Tokens that replace the image placeholder."""
+        """Number of tokens that replace the image placeholder."""
         return self.siglip.grid_side**2
 
     @property
@@ -146,15 +146,17 @@ class SegEarthConfig:
         return LITE_CHANNELS if self.mask_encoder == "lite0" else self.swin.channels
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready mapping that :meth:`from_dict` reads back."""
+        """Return a JSON-ready dict that :meth:`from_dict` reads."""
         return {"format": FORMAT, **dataclasses.asdict(self)}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> SegEarthConfig:
-        """Read what :meth:`to_dict` wrote.
+        """Read a dict that :meth:`to_dict` wrote.
 
-        Raises:
-            ConfigError: for another format or an unknown or missing field, by name.
+        Raises
+        ------
+        ConfigError
+            The format differs, or a field is unknown or missing.
         """
         values = dict(data)
         found = values.pop("format", None)
@@ -167,7 +169,7 @@ class SegEarthConfig:
 
     @classmethod
     def from_oracle(cls, data: Mapping[str, Any]) -> SegEarthConfig:
-        """Read the configuration that the reference's numerical record carries."""
+        """Read the configuration in the record of the published code's numbers, see :mod:`segwatch.model.parity`."""
         phi, siglip, swin, mask = data["phi"], data["siglip"], data["swin"], data["mask"]
         return cls(
             name="oracle",
@@ -199,7 +201,7 @@ class SegEarthConfig:
                 num_heads=mask["nheads"],
                 encoder_layers=mask["enc_layers"],
                 decoder_feedforward=mask["dim_feedforward"],
-                # the reference counts the prediction before the first layer as one
+                # the published code counts the prediction before the first layer as a layer
                 decoder_layers=mask["dec_layers"] - 1,
             ),
             image_size=data["image_size"],
@@ -207,13 +209,13 @@ class SegEarthConfig:
         )
 
 
-def base() -> SegEarthConfig:
-    """The official model: Phi-2, SigLIP so400m, Swin-B, 3.33 B parameters."""
+def make_base_config() -> SegEarthConfig:
+    """Return the official dimensions: Phi-2, SigLIP so400m, Swin-B, 3.33 B parameters."""
     return SegEarthConfig()
 
 
-def tiny() -> SegEarthConfig:
-    """The same architecture in about 4 M parameters, small enough to ship and to run on a laptop."""
+def make_tiny_config() -> SegEarthConfig:
+    """Return the same architecture with about 4 M parameters, small enough to ship and to run on a laptop."""
     return SegEarthConfig(
         name="segearth-r2-tiny",
         phi=PhiDims(

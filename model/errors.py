@@ -20,7 +20,7 @@ class ConfigError(ModelError):
 
 
 class CheckpointError(ModelError):
-    """Weights that do not fit the model, or a file that is not safetensors."""
+    """Weights that do not match the model, or a file that cannot be read safely."""
 
 
 class InputError(ModelError):
@@ -32,4 +32,4 @@ class TokenizerError(ModelError):
 
 
 class DatasetError(ModelError):
-    """A benchmark's folder, entry or file that is not laid out as it should be."""
+    """A data set's folder, entry or file that does not have the expected layout."""

@@ -1,4 +1,4 @@
-"""``python -m segwatch.model.evaluate``: a model against simple baselines on held-out scenes and imagery."""
+"""``python -m segwatch.model.evaluate``: compare a model with simple baselines on held-out scenes and imagery."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from segwatch.model import metrics
 from segwatch.model.predictor import Predictor
-from segwatch.model.referring.samples import Sample
-from segwatch.model.referring.score import Record, compared, summaries
-from segwatch.model.train import instructions, real, scenes
+from segwatch.model.referring.samples import ReferringSample
+from segwatch.model.referring.score import ScoredInstruction, score_prediction, summarise_by_group
+from segwatch.model.train import demo_imagery, instructions, scenes
 from segwatch.model.train.config import Mix
 
 _log = logging.getLogger(__name__)
@@ -28,8 +28,8 @@ _GUESSES = ("model", "nothing", "everything", "threshold")
 
 
 @dataclass(frozen=True)
-class Example:
-    """One image, one target, its truth; an all-false truth means that the target is not there."""
+class MaskExample:
+    """One image, one target and its truth; an all-False truth means that the target is absent."""
 
     image: NDArray[np.uint8]
     target: str
@@ -37,22 +37,22 @@ class Example:
 
 
 @dataclass(frozen=True)
-class Threshold:
-    """A one-band rule: target where the band is at most (or above) a level."""
+class BandThreshold:
+    """A one-band rule: the target is where the band is at most (or above) a level."""
 
     band: int
     level: int
     below: bool
 
     def apply(self, image: NDArray[np.uint8]) -> NDArray[np.bool_]:
-        """(H, W, 3) -> (H, W) bool."""
+        """Apply to (H, W, 3) -> (H, W) bool."""
         dark = image[:, :, self.band] <= self.level
         return dark if self.below else ~dark
 
 
 @dataclass(frozen=True)
-class Row:
-    """Results of one target in one set."""
+class BaselineComparison:
+    """Results of one target in one data set."""
 
     dataset: str
     target: str
@@ -64,21 +64,21 @@ class Row:
     full: float
     """cIoU of predicting everything."""
     threshold: float
-    """cIoU of the best one-band threshold, tuned on training material of the same set."""
+    """cIoU of the best one-band threshold, tuned on training images of the same data set."""
     false_alarms: float | None
-    """Share of images without the target in which the model found some; None where there are none."""
+    """Share of images without the target in which the model marked some; None if there are none."""
     wrongly_marked: float | None
-    """Share of the pixels of these images that it marked."""
+    """Share of the pixels of these images that the model marked."""
 
     @property
     def beats_baselines(self) -> bool:
-        """Whether the model's cIoU is above every baseline's by a margin that is no accident."""
+        """Whether the model's cIoU exceeds every baseline's by the margin."""
         return self.c_iou > max(self.empty, self.full, self.threshold) + _MARGIN
 
 
 @dataclass(frozen=True)
-class Dimension:
-    """Results of a group of instructions; the baselines' columns are their gIoU."""
+class GroupResult:
+    """Results of a group of instructions; the columns of the baselines are their gIoU."""
 
     group: str
     instructions: int
@@ -89,31 +89,31 @@ class Dimension:
     threshold: float
 
 
-def best_threshold(examples: Sequence[Example]) -> Threshold:
-    """The one-band rule with the highest cIoU on the examples."""
+def fit_threshold(examples: Sequence[MaskExample]) -> BandThreshold:
+    """Find the one-band rule with the highest cIoU on the examples."""
     rules = [
-        Threshold(band, level, below) for band in range(3) for level in _LEVELS for below in (True, False)
+        BandThreshold(band, level, below) for band in range(3) for level in _LEVELS for below in (True, False)
     ]
 
-    def score(rule: Threshold) -> float:
-        found = [metrics.overlap(rule.apply(item.image), item.truth) for item in examples]
+    def score(rule: BandThreshold) -> float:
+        found = [metrics.compute_overlap(rule.apply(item.image), item.truth) for item in examples]
         return metrics.summarise(found).c_iou
 
     return max(rules, key=score)
 
 
-def predict(predictor: Predictor, image: NDArray[np.uint8], target: str) -> NDArray[np.bool_]:
-    """The model's mask of a target, asked in the plainest words; tiles as large as it takes.
+def predict_mask(predictor: Predictor, image: NDArray[np.uint8], target: str) -> NDArray[np.bool_]:
+    """Predict the mask of a target from its plainest instruction, in as many tiles as needed.
 
     Images larger than the predictor's tile are cut into tiles at full resolution, without overlap.
     """
     height, width = image.shape[:2]
     found = np.zeros((height, width), dtype=np.bool_)
     side = predictor.tile_px
-    instruction = f"segment the {instructions.NOUNS[target][0]}"
+    instruction = f"segment the {instructions.TARGET_NOUNS[target][0]}"
     for top in range(0, height, side):
         for left in range(0, width, side):
-            # the last tile is moved back so that it is whole wherever the image is large enough
+            # shift the last tile back so that it is whole if the image is large enough
             row, column = max(min(top, height - side), 0), max(min(left, width - side), 0)
             window = (slice(row, row + side), slice(column, column + side))
             answer = predictor.segment([image[window]], [instruction])[0][0]
@@ -122,46 +122,49 @@ def predict(predictor: Predictor, image: NDArray[np.uint8], target: str) -> NDAr
     return found
 
 
-def made_examples(first_seed: int, count: int, *, simple: bool = False) -> list[Example]:
-    """Examples of every target from made scenes, present and surely absent ones."""
+def make_examples(first_seed: int, count: int, *, simple: bool = False) -> list[MaskExample]:
+    """Make examples of every target from simulated scenes, present and certainly absent ones."""
     examples = []
     for seed in range(first_seed, first_seed + count):
-        scene = scenes.simple(seed) if simple else scenes.make(seed)
+        scene = scenes.make_plain_scene(seed) if simple else scenes.make_scene(seed)
         empty = np.zeros(scene.image.shape[:2], dtype=np.bool_)
-        examples += [Example(scene.image, name, mask) for name, mask in scene.masks.items()]
-        examples += [Example(scene.image, name, empty) for name in scene.absent]
+        examples += [MaskExample(scene.image, name, mask) for name, mask in scene.masks.items()]
+        examples += [MaskExample(scene.image, name, empty) for name in scene.absent]
     return examples
 
 
-def real_examples(
-    directory: Path, split: real.Split, source: str, *, dates: Container[str] | None = None
-) -> list[Example]:
-    """Whole held-out (or training) parts of a real source, of some dates only if they are given."""
+def load_examples(
+    directory: Path, split: demo_imagery.Split, source: str, *, dates: Container[str] | None = None
+) -> list[MaskExample]:
+    """Load whole held-out (or training) parts of the demo imagery, only of some dates if they are given."""
     return [
-        Example(picture.rgb, target, mask)
-        for picture in real.load(directory, split)
+        MaskExample(picture.rgb, target, mask)
+        for picture in demo_imagery.load_pictures(directory, split)
         if picture.source == source and (dates is None or picture.date in dates)
         for target, mask in picture.masks.items()
     ]
 
 
-def compare(
-    predictor: Predictor, dataset: str, tuning: Sequence[Example], held_out: Sequence[Example]
-) -> list[Row]:
-    """One row per target of the held-out examples."""
+def compare_with_baselines(
+    predictor: Predictor, dataset: str, tuning: Sequence[MaskExample], held_out: Sequence[MaskExample]
+) -> list[BaselineComparison]:
+    """Compare model and baselines; one row per target of the held-out examples."""
     rows = []
     for target in sorted({item.target for item in held_out}):
         present = [item for item in held_out if item.target == target and item.truth.any()]
         absent = [item for item in held_out if item.target == target and not item.truth.any()]
         if not present:
             continue
-        rule = best_threshold([item for item in tuning if item.target == target and item.truth.any()])
+        rule = fit_threshold([item for item in tuning if item.target == target and item.truth.any()])
         scores = metrics.summarise(
-            [metrics.overlap(predict(predictor, item.image, target), item.truth) for item in present]
+            [
+                metrics.compute_overlap(predict_mask(predictor, item.image, target), item.truth)
+                for item in present
+            ]
         )
-        marked = [float(predict(predictor, item.image, target).mean()) for item in absent]
+        marked = [float(predict_mask(predictor, item.image, target).mean()) for item in absent]
         rows.append(
-            Row(
+            BaselineComparison(
                 dataset=dataset,
                 target=target,
                 targets=scores.targets,
@@ -178,64 +181,76 @@ def compare(
     return rows
 
 
-def evaluate(predictor: Predictor, data: Path, made: int = 40) -> list[Row]:
-    """All sets: made scenes, plain shapes, and each real source.
+def evaluate_model(predictor: Predictor, data: Path, made: int = 40) -> list[BaselineComparison]:
+    """Evaluate on all data sets: simulated scenes, plain shapes, and each source of the demo imagery.
 
-    Args:
-        predictor: the model.
-        data: folder of real imagery, laid out like ``demo/imagery``.
-        made: held-out made scenes of each kind; their seeds are not among the training seeds.
+    Parameters
+    ----------
+    predictor
+        The model.
+    data
+        Folder laid out like ``demo/imagery``.
+    made
+        Held-out simulated scenes of each kind; their seeds are not among the training seeds.
     """
-    rows = compare(predictor, "made scenes", made_examples(_FIRST_TUNING_SEED, made), made_examples(0, made))
-    rows += compare(
+    rows = compare_with_baselines(
+        predictor, "made scenes", make_examples(_FIRST_TUNING_SEED, made), make_examples(0, made)
+    )
+    rows += compare_with_baselines(
         predictor,
         "plain shapes",
-        made_examples(_FIRST_TUNING_SEED, made, simple=True),
-        made_examples(0, made, simple=True),
+        make_examples(_FIRST_TUNING_SEED, made, simple=True),
+        make_examples(0, made, simple=True),
     )
-    known = set(real.NAIP_DATES) - {real.HELD_OUT_NAIP}
+    known = set(demo_imagery.NAIP_DATES) - {demo_imagery.HELD_OUT_NAIP}
     for name, source, dates in (
         ("naip, unseen ground", "naip", known),
-        ("naip, unseen flight", "naip", {real.HELD_OUT_NAIP}),
+        ("naip, unseen flight", "naip", {demo_imagery.HELD_OUT_NAIP}),
         ("chesapeake", "chesapeake", {""}),
-        ("slovenia", "slovenia", set(real.SLOVENIA_DATES)),
+        ("slovenia", "slovenia", set(demo_imagery.SLOVENIA_DATES)),
     ):
-        tuning = real_examples(data, "train", source)
-        rows += compare(predictor, name, tuning, real_examples(data, "held-out", source, dates=dates))
+        tuning = load_examples(data, "train", source)
+        rows += compare_with_baselines(
+            predictor, name, tuning, load_examples(data, "held-out", source, dates=dates)
+        )
     return rows
 
 
-def by_dimension(predictor: Predictor, made: int = 40, *, asked: int = 4) -> list[Dimension]:
-    """Instructions of every kind on held-out made scenes, by number of targets, form and ground sample distance.
+def evaluate_by_group(predictor: Predictor, made: int = 40, *, asked: int = 4) -> list[GroupResult]:
+    """Evaluate instructions of every kind on held-out simulated scenes, by number of targets, form and GSD.
 
-    Args:
-        predictor: the model.
-        made: scenes.
-        asked: instructions on each.
+    Parameters
+    ----------
+    predictor
+        The model.
+    made
+        Number of scenes.
+    asked
+        Instructions per scene.
     """
-    rules: dict[str, Threshold] = {
-        target: best_threshold(
+    rules: dict[str, BandThreshold] = {
+        target: fit_threshold(
             [
                 item
-                for item in made_examples(_FIRST_TUNING_SEED, made)
+                for item in make_examples(_FIRST_TUNING_SEED, made)
                 if item.target == target and item.truth.any()
             ]
         )
         for target in scenes.TARGETS
     }
-    records: dict[str, list[Record]] = {name: [] for name in _GUESSES}
+    records: dict[str, list[ScoredInstruction]] = {name: [] for name in _GUESSES}
     for seed in range(made):
-        scene = scenes.make(seed)
+        scene = scenes.make_scene(seed)
         rng = np.random.default_rng((seed, 9))
-        pairs = instructions.pairs(rng, sorted(scene.masks), sorted(scene.absent), asked, Mix())
+        pairs = instructions.draw_pairs(rng, sorted(scene.masks), sorted(scene.absent), asked, Mix())
         if not pairs:
             continue
         answers = predictor.segment([scene.image], [pair.instruction for pair in pairs])[0]
         for pair, answer in zip(pairs, answers, strict=True):
             truth = [scene.masks[target] for target in pair.targets]
             whole = np.ones(scene.image.shape[:2], np.bool_)
-            # a rule cannot know whether the target is there; it marks what looks like what was asked for
-            wanted = pair.targets or (instructions.target_of(pair.instruction),)
+            # a rule cannot know whether the target is present; it marks whatever looks like it
+            wanted = pair.targets or (instructions.find_target(pair.instruction),)
             guesses = {
                 "model": [logits > 0 for logits in answer.mask_logits],
                 "nothing": [],
@@ -244,15 +259,15 @@ def by_dimension(predictor: Predictor, made: int = 40, *, asked: int = 4) -> lis
             }
             groups = {
                 "targets": ("none", "one", "two", "three")[len(truth)],
-                "form": instructions.form_of(pair.instruction),
+                "form": instructions.get_form(pair.instruction),
                 "ground sample distance": f"{scene.gsd_m} m",
             }
-            sample = Sample(str(seed), Path(), pair.instruction, lambda: [], groups=groups)
+            sample = ReferringSample(str(seed), Path(), pair.instruction, lambda: [], groups=groups)
             for name, found in guesses.items():
-                records[name].append(compared(sample, truth, found, answer.text))
-    tables = {name: summaries(made_records) for name, made_records in records.items()}
+                records[name].append(score_prediction(sample, truth, found, answer.text))
+    tables = {name: summarise_by_group(made_records) for name, made_records in records.items()}
     return [
-        Dimension(
+        GroupResult(
             group=group,
             instructions=row["instructions"],
             g_iou=row["gIoU"],
@@ -265,8 +280,8 @@ def by_dimension(predictor: Predictor, made: int = 40, *, asked: int = 4) -> lis
     ]
 
 
-def dimension_table(rows: Sequence[Dimension]) -> str:
-    """The rows as a Markdown table."""
+def format_group_table(rows: Sequence[GroupResult]) -> str:
+    """Format the rows as a Markdown table."""
     lines = [
         "| group | instructions | gIoU | cIoU | nothing | everything | best one-band threshold |",
         "| --- | --- | --- | --- | --- | --- | --- |",
@@ -279,8 +294,8 @@ def dimension_table(rows: Sequence[Dimension]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def table(rows: Sequence[Row]) -> str:
-    """The rows as a Markdown table."""
+def format_table(rows: Sequence[BaselineComparison]) -> str:
+    """Format the rows as a Markdown table."""
     lines = [
         "| set | target | targets | gIoU | cIoU | nothing | everything | best one-band threshold | found where "
         "absent (pixels) | beats the baselines |",
@@ -297,7 +312,7 @@ def table(rows: Sequence[Row]) -> str:
 
 
 def _c_iou(pairs: Sequence[tuple[NDArray[np.bool_], NDArray[np.bool_]]]) -> float:
-    return metrics.summarise([metrics.overlap(found, truth) for found, truth in pairs]).c_iou
+    return metrics.summarise([metrics.compute_overlap(found, truth) for found, truth in pairs]).c_iou
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -307,13 +322,13 @@ def main(arguments: list[str] | None = None) -> None:
         "--model", type=Path, default=None, help="folder of the model; the shipped one by default"
     )
     parser.add_argument("--data", type=Path, default=Path("demo/imagery"))
-    parser.add_argument("--made", type=int, default=40, help="made scenes of each kind")
-    parser.add_argument("--out", type=Path, default=Path("."), help="folder that receives the two files")
+    parser.add_argument("--made", type=int, default=40, help="simulated scenes of each kind")
+    parser.add_argument("--out", type=Path, default=Path("."), help="output folder for the two files")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     predictor = Predictor.load(options.model, "cpu")
-    rows = evaluate(predictor, options.data, options.made)
-    dimensions = by_dimension(predictor, options.made)
+    rows = evaluate_model(predictor, options.data, options.made)
+    dimensions = evaluate_by_group(predictor, options.made)
     options.out.mkdir(parents=True, exist_ok=True)
     record = {
         "model": predictor.version,
@@ -322,7 +337,7 @@ def main(arguments: list[str] | None = None) -> None:
     }
     (options.out / "evaluation.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     (options.out / "evaluation.md").write_text(
-        f"{table(rows)}\n{dimension_table(dimensions)}", encoding="utf-8"
+        f"{format_table(rows)}\n{format_group_table(dimensions)}", encoding="utf-8"
     )
 
 

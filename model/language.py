@@ -1,10 +1,9 @@
-"""Language model: Phi without the bias on its head, and two ways into its attention.
+"""Language model: Phi without the bias on its head, with two hooks into its attention.
 
-Source: Phi as in transformers. Spatial attention supervision (arXiv 2512.20013) needs the attention of the
-[SEG] positions to the image tokens, summed over heads. Whole attention maps of every layer would take
-gigabytes, so only those rows are computed, beside the fused attention (:class:`RowProbe`). Answering needs
-keys and values to be kept, and the shared beginning of many questions to be read once
-(:mod:`segwatch.model.kv_cache`).
+Source: Phi as in transformers. Spatial attention supervision (SegEarth-R2, arXiv 2512.20013) needs the attention of the
+[SEG] positions to the image tokens, summed over heads. Whole attention maps of every layer would take gigabytes, so
+only those rows are computed, beside the fused attention (:class:`AttentionProbe`). Generating text needs cached keys
+and values, with one prefix for many instructions (:mod:`segwatch.model.kv_cache`).
 """
 
 from __future__ import annotations
@@ -24,8 +23,8 @@ _ATTENTION = "segwatch_rows"
 
 
 @dataclass
-class RowProbe:
-    """Which attention rows to read, and what was read, layer by layer."""
+class AttentionProbe:
+    """Which attention rows to read, and the rows read so far, layer by layer."""
 
     batch: Tensor
     """(T,) int64: sequence of each row."""
@@ -34,12 +33,12 @@ class RowProbe:
     start: Tensor
     """(B,) int64: first image token of each sequence."""
     count: int
-    """Image tokens per sequence."""
+    """N: image tokens per sequence."""
     rows: list[Tensor] = field(default_factory=list)
-    """(T, count) per layer, after the softmax, summed over heads."""
+    """(T, N) per layer, after the softmax, summed over heads."""
 
     def read(self, query: Tensor, key: Tensor, scaling: float) -> None:
-        """Add one layer's rows, from its rotated query and key (B, heads, L, head size)."""
+        """Read one layer's rows from its rotated query and key (B, heads, L, head size)."""
         with torch.autocast(query.device.type, enabled=False):
             rows, keys = query[self.batch, :, self.position].float(), key[self.batch].float()
             scores = torch.einsum("thd,thkd->thk", rows, keys) * scaling
@@ -49,11 +48,11 @@ class RowProbe:
         self.rows.append(weights.gather(1, columns))
 
 
-class Attender(Protocol):
-    """Stands in for the plain attention of every layer, and remembers."""
+class AttentionBackend(Protocol):
+    """Replaces the plain attention of every layer and stores keys and values."""
 
     def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scaling: float) -> Tensor:
-        """Rotated query, key and value (B, heads, n, head size) -> (B, n, heads, head size)."""
+        """Attend with rotated query, key and value (B, heads, n, head size) -> (B, n, heads, head size)."""
 
 
 def _attention(
@@ -64,13 +63,13 @@ def _attention(
     attention_mask: Tensor | None,
     **options: Any,
 ) -> tuple[Tensor, None]:
-    probe: RowProbe | None = options.pop("probe", None)
-    attender: Attender | None = options.pop("attender", None)
+    probe: AttentionProbe | None = options.pop("probe", None)
+    backend: AttentionBackend | None = options.pop("backend", None)
     if probe is not None:
         probe.read(query, key, options["scaling"])
-    if attender is not None:
+    if backend is not None:
         layer = cast(int, module.layer_idx)
-        return attender.attend(layer, query, key, value, options["scaling"]), None
+        return backend.attend(layer, query, key, value, options["scaling"]), None
     return sdpa_attention_forward(module, query, key, value, attention_mask, **options)
 
 
@@ -103,45 +102,57 @@ class LanguageModel(nn.Module):
         nn.init.normal_(self.lm_head.weight, std=0.02)
 
     def embed(self, ids: Tensor) -> Tensor:
-        """(L,) int64 ids >= 0 -> (L, hidden)."""
+        """Embed (L,) int64 ids >= 0 -> (L, hidden)."""
         return cast(Tensor, self.phi.embed_tokens(ids))
 
     def forward(
-        self, embeds: Tensor, *, probe: RowProbe | None = None, all_layers: bool = False
+        self, embeds: Tensor, *, probe: AttentionProbe | None = None, all_layers: bool = False
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """Causal pass over whole, right-padded sequences.
+        """Run a causal pass over whole, right-padded sequences.
 
-        Padding needs no mask: it comes last, and no earlier position looks ahead.
+        Padding needs no mask: it comes last, and no earlier position attends to it.
 
-        Args:
-            embeds: (B, L, hidden).
-            probe: attention rows to read on the way.
-            all_layers: also return the hidden states before and after every layer.
+        Parameters
+        ----------
+        embeds
+            (B, L, hidden).
+        probe
+            Attention rows to read on the way.
+        all_layers
+            Also return the hidden states before and after every layer.
 
-        Returns:
+        Returns
+        -------
+        tuple
             Last hidden states (B, L, hidden) after the final norm, and all hidden states or ().
         """
         options = {} if probe is None else {"probe": probe}
         out = self.phi(inputs_embeds=embeds, use_cache=False, output_hidden_states=all_layers, **options)
         return out.last_hidden_state, tuple(out.hidden_states or ())
 
-    def extend(self, embeds: Tensor, attender: Attender, positions: Tensor) -> Tensor:
-        """Pass over the next positions of sequences whose past the attender knows.
+    def extend(self, embeds: Tensor, backend: AttentionBackend, positions: Tensor) -> Tensor:
+        """Run a pass over the next positions of sequences whose past the backend stores.
 
-        Args:
-            embeds: (B, n, hidden).
-            attender: computes every layer's attention.
-            positions: (B, n) int64 position of each column in its own sequence.
+        Parameters
+        ----------
+        embeds
+            (B, n, hidden).
+        backend
+            Computes every layer's attention.
+        positions
+            (B, n) int64 position of each column in its own sequence.
 
-        Returns:
+        Returns
+        -------
+        Tensor
             (B, n, hidden) last hidden states.
         """
         out = self.phi(
             inputs_embeds=embeds,
-            # who may see whom is the attender's to say; a mask of four dimensions is handed on unread
+            # the backend does the masking; a four-dimensional mask is passed on unread
             attention_mask=embeds.new_ones(1, 1, 1, 1, dtype=torch.bool),
             position_ids=positions,
             use_cache=False,
-            attender=attender,
+            backend=backend,
         )
         return cast(Tensor, out.last_hidden_state)

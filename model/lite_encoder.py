@@ -1,7 +1,7 @@
 """Encoder of the mask view for small models: EfficientNet-lite0 without its classifier.
 
 Source: EfficientNet, arXiv 1905.11946; the "lite" variants have no squeeze-and-excitation and use ReLU6. Layer names
-are those of the published PyTorch weights, so that they load unchanged. Batch norms keep their statistics: training
+are those of the published PyTorch weights, which load unchanged. Batch norms keep their statistics, because training
 batches are small and mix very different imagery.
 """
 
@@ -39,7 +39,7 @@ _STAGES = (
 
 
 class LiteEncoder(nn.Module):
-    """Image to feature maps at strides 4, 8, 16 and 32."""
+    """Encode an image to feature maps at strides 4, 8, 16 and 32."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -54,7 +54,7 @@ class LiteEncoder(nn.Module):
         self._blocks = nn.ModuleList(blocks)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """(B, 3, S, S) normalised -> res2..res5, (B, LITE_CHANNELS[i], S / (4 * 2**i), S / (4 * 2**i))."""
+        """Encode (B, 3, S, S) normalised -> res2..res5, (B, LITE_CHANNELS[i], S / (4 * 2**i), S / (4 * 2**i))."""
         features = F.relu6(self._bn0(self._conv_stem(images)))
         maps = []
         for index, block in enumerate(self._blocks):
@@ -89,14 +89,14 @@ class _Block(nn.Module):
 
 
 class _SameConv(nn.Conv2d):
-    """Convolution whose padding leaves ceil(size / stride) pixels: as TensorFlow pads, the odd pixel at the end."""
+    """Convolution padded to ceil(size / stride) pixels as in TensorFlow: the odd pixel goes to the end."""
 
     def __init__(self, inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1) -> None:
         super().__init__(inputs, outputs, kernel, stride=stride, groups=groups, bias=False)
         self._total = max(kernel - stride, 0)
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """(B, C, H, W), H and W multiples of the stride."""
+        """Convolve (B, C, H, W), H and W multiples of the stride."""
         before, after = self._total // 2, self._total - self._total // 2
         return super().forward(F.pad(inputs, (before, after, before, after)))
 
@@ -115,7 +115,7 @@ class _FrozenNorm(nn.Module):
         self.register_buffer("running_var", torch.ones(channels))
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """As in evaluation, whatever the mode."""
+        """Normalise as in evaluation mode, whatever the mode."""
         return F.batch_norm(
             inputs, self.running_mean, self.running_var, self.weight, self.bias, training=False, eps=_EPSILON
         )

@@ -1,8 +1,8 @@
 """Mask decoder: one query per target, masked attention over three scales.
 
-Source: Mask2Former, arXiv 2112.01527, with the queries of SegEarth-R2, arXiv 2512.20013. Every target is
-answered alone. Queries of one image still share its keys here: only self-attention could mix them, and
-over a single key self-attention is its value projection.
+Source: Mask2Former, arXiv 2112.01527, with the queries of SegEarth-R2, arXiv 2512.20013. Every target is decoded
+independently. The queries of one image still share its keys: only self-attention could mix them, and self-attention
+over a single key is its value projection.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from torch import Tensor, nn
 
 from segwatch.model.config import MaskDims
 from segwatch.model.pixel_decoder import PixelFeatures
-from segwatch.model.positions import sine_positions
+from segwatch.model.position_encoding import encode_positions
 
 _LEVELS = 3
 
 
 class MaskDecoder(nn.Module):
-    """Segmentation queries and pixel features to mask logits."""
+    """Decode segmentation queries and pixel features to mask logits."""
 
     def __init__(self, dims: MaskDims) -> None:
         super().__init__()
@@ -30,39 +30,43 @@ class MaskDecoder(nn.Module):
         self.cross_attention = nn.ModuleList(
             _CrossAttention(width, heads) for _ in range(dims.decoder_layers)
         )
-        self.self_attention = nn.ModuleList(_OwnValue(width, heads) for _ in range(dims.decoder_layers))
+        self.self_attention = nn.ModuleList(
+            _SingleQueryAttention(width, heads) for _ in range(dims.decoder_layers)
+        )
         self.feedforward = nn.ModuleList(
             _FeedForward(width, dims.decoder_feedforward) for _ in range(dims.decoder_layers)
         )
         self.decoder_norm = nn.LayerNorm(width)
         self.mask_embed = nn.ModuleList(nn.Linear(width, width) for _ in range(3))
 
-    def forward(self, pixels: PixelFeatures, queries: Tensor) -> list[Tensor]:
-        """Masks alone, see :meth:`decode`."""
-        return self.decode(pixels, queries)[0]
+    def forward(self, pixels: PixelFeatures, queries: Tensor) -> tuple[list[Tensor], Tensor]:
+        """Decode the masks of Q queries per image.
 
-    def decode(self, pixels: PixelFeatures, queries: Tensor) -> tuple[list[Tensor], Tensor]:
-        """Masks of Q queries per image.
+        Parameters
+        ----------
+        pixels
+            Features of B images.
+        queries
+            (B, Q, width).
 
-        Args:
-            pixels: features of B images.
-            queries: (B, Q, width).
-
-        Returns:
-            Mask logits (B, Q, S / 4, S / 4), one tensor before the first layer and one after each, and the queries
-            (B, Q, width) as the last layer leaves them.
+        Returns
+        -------
+        masks : list of Tensor
+            Mask logits (B, Q, S / 4, S / 4), one tensor before the first layer and one after each.
+        queries : Tensor
+            (B, Q, width) after the last layer.
         """
         memory, keys = [], []
         for level, features in enumerate(pixels.scales):
             value = (features.flatten(2) + self.level_embed.weight[level][:, None]).transpose(1, 2)
             _, width, height, wide = features.shape
-            position = sine_positions(height, wide, width, features.device)
+            position = encode_positions(height, wide, width, features.device)
             memory.append(value)
             keys.append(value + position.flatten(2).transpose(1, 2).to(value.dtype))
         masks = [self._predict(queries, pixels.mask_features)]
         for index in range(len(self.cross_attention)):
             level = index % _LEVELS
-            blocked = _blocked(masks[-1], pixels.scales[level].shape[2:])
+            blocked = _compute_blocked(masks[-1], pixels.scales[level].shape[2:])
             queries = self.cross_attention[index](queries, keys[level], memory[level], blocked)
             queries = self.self_attention[index](queries)
             queries = self.feedforward[index](queries)
@@ -77,8 +81,8 @@ class MaskDecoder(nn.Module):
 
 
 @torch.no_grad()
-def _blocked(logits: Tensor, size: torch.Size) -> Tensor:
-    """(B, Q, h * w) bool: where a query must not look. A row that would block everything blocks nothing."""
+def _compute_blocked(logits: Tensor, size: torch.Size) -> Tensor:
+    """Return (B, Q, h * w) bool: cells a query must not attend to; a row that would block everything blocks nothing."""
     resized = F.interpolate(logits.detach(), size=tuple(size), mode="bilinear", align_corners=False)
     blocked = resized.flatten(2).sigmoid() < 0.5
     return blocked & ~blocked.all(dim=2, keepdim=True)
@@ -96,8 +100,8 @@ class _CrossAttention(nn.Module):
         return cast(Tensor, self.norm(queries + update))
 
 
-class _OwnValue(nn.Module):
-    """Self-attention of a query that is alone: softmax over one key is 1, the value is all that is left."""
+class _SingleQueryAttention(nn.Module):
+    """Self-attention of a single query: softmax over one key is 1, so only the value projection remains."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()

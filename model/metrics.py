@@ -1,4 +1,4 @@
-"""Segmentation metrics per target mask, as SegEarth-R2's evaluation has them (arXiv 2512.20013)."""
+"""Segmentation metrics per target mask, as in SegEarth-R2's evaluation (arXiv 2512.20013)."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ THRESHOLDS = (0.5, 0.6, 0.7, 0.8, 0.9)
 
 @dataclass(frozen=True)
 class Overlap:
-    """Pixels that a prediction and the truth share, and pixels that either has."""
+    """Pixels in the intersection and the union of a prediction and the truth."""
 
     intersection: int
     union: int
 
     @property
     def iou(self) -> float:
-        """Intersection over union; 1 where both are empty."""
+        """Intersection over union; 1 if both are empty."""
         return 1.0 if self.union == 0 else self.intersection / self.union
 
 
@@ -37,20 +37,23 @@ class Summary:
     g_iou: float
     """Mean of the targets' IoU (called mIoU in the referring benchmarks)."""
     c_iou: float
-    """Summed intersection over summed union; 1 where all is empty."""
+    """Summed intersection over summed union; 1 if all are empty."""
     precision_at: dict[float, float]
     """Threshold -> share of targets with at least that IoU."""
 
 
-def overlap(predicted: Mask, truth: Mask) -> Overlap:
+def compute_overlap(predicted: Mask, truth: Mask) -> Overlap:
     """Compare two masks of one target.
 
-    Args:
-        predicted: (H, W) bool.
-        truth: (H, W) bool.
+    Parameters
+    ----------
+    predicted, truth
+        (H, W) bool.
 
-    Raises:
-        InputError: if the shapes differ.
+    Raises
+    ------
+    InputError
+        The shapes differ.
     """
     if predicted.shape != truth.shape:
         raise InputError(
@@ -59,38 +62,40 @@ def overlap(predicted: Mask, truth: Mask) -> Overlap:
     return Overlap(int(np.logical_and(predicted, truth).sum()), int(np.logical_or(predicted, truth).sum()))
 
 
-def in_order(predicted: Sequence[Mask], truth: Sequence[Mask]) -> list[Overlap]:
-    """Overlaps of an instruction's targets in order of their [SEG] tokens.
+def compare_in_order(predicted: Sequence[Mask], truth: Sequence[Mask]) -> list[Overlap]:
+    """Compare an instruction's targets in the order of their [SEG] tokens.
 
-    As the reference does, the last mask is repeated where too few came and surplus masks are cut. Where
-    none came, every target is compared with an empty mask.
+    As in the published code, missing masks are filled with the last one and surplus masks are dropped. If there
+    are no masks, every target is compared with an empty mask.
     """
     padded = list(predicted[: len(truth)])
     while len(padded) < len(truth):
         padded.append(padded[-1] if padded else np.zeros_like(truth[0]))
-    return [overlap(mask, true) for mask, true in zip(padded, truth, strict=True)]
+    return [compute_overlap(mask, true) for mask, true in zip(padded, truth, strict=True)]
 
 
-def in_best_order(predicted: Sequence[Mask], truth: Sequence[Mask]) -> list[Overlap]:
-    """Overlaps of an instruction's targets, matched so that the summed IoU is largest.
+def compare_in_best_order(predicted: Sequence[Mask], truth: Sequence[Mask]) -> list[Overlap]:
+    """Compare an instruction's targets in the order with the largest summed IoU.
 
-    Targets without a partner are compared with an empty mask; surplus masks are left out.
+    Targets without a mask are compared with an empty mask; surplus masks are ignored.
     """
     if not truth:
         return []
     empty = np.zeros_like(truth[0])
     candidates = [*predicted, *[empty] * max(len(truth) - len(predicted), 0)]
-    table = [[overlap(mask, true) for mask in candidates] for true in truth]
+    table = [[compute_overlap(mask, true) for mask in candidates] for true in truth]
     scores = np.array([[cell.iou for cell in row] for row in table])
     rows, columns = linear_sum_assignment(scores, maximize=True)
     return [table[int(row)][int(column)] for row, column in zip(rows, columns, strict=True)]
 
 
 def summarise(overlaps: Sequence[Overlap]) -> Summary:
-    """All metrics of a set of targets.
+    """Compute all metrics of a set of targets.
 
-    Raises:
-        InputError: for no targets, of which no mean exists.
+    Raises
+    ------
+    InputError
+        There are no targets, so no mean exists.
     """
     if not overlaps:
         raise InputError("no targets to summarise: give at least one overlap")

@@ -1,7 +1,7 @@
-"""Compare this implementation with the reference's recorded numbers, stage by stage.
+"""Compare this implementation with numbers recorded from the published code, stage by stage.
 
-A record is a folder with ``config.json``, ``weights.safetensors`` and ``stages.safetensors``: small random
-weights, two images, teacher-forced answers, and what the reference computed at every stage.
+A record is a folder with ``config.json``, ``weights.safetensors`` and ``stages.safetensors``: small random weights, two
+images, teacher-forced texts, and the output of every stage of the published code.
 
 A stage is recorded whole as ``stage.NAME``, or thinned: ``shape.NAME``, every n-th element in C order as
 ``sampled.NAME``, and for each axis longer than one ``mean.NAME.AXIS``, the means over all other axes.
@@ -18,7 +18,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from segwatch.model import build, generate
+from segwatch.model import pretrained, text_generation
 from segwatch.model.config import SegEarthConfig
 from segwatch.model.errors import CheckpointError
 from segwatch.model.segearth import SegEarthOutput, SegEarthR2
@@ -31,65 +31,70 @@ _NOT_COMPUTED = frozenset({"stage.gt_masks", "stage.loss_points"})
 
 @dataclass(frozen=True)
 class StageDiff:
-    """One stage's distance from the record."""
+    """Difference of one stage from the record."""
 
     stage: str
     shape: tuple[int, ...]
     max_abs_diff: float
-    """Infinite where shapes differ. For token ids: how far they differ, 0 if equal; for binary masks: the share
-    of pixels that differ."""
+    """Infinite if shapes differ. For token ids 0 if equal; for binary masks the share of pixels that differ."""
 
 
 @torch.inference_mode()
 def compare(
     directory: Path, dtype: torch.dtype = torch.float32, device: str | torch.device = "cpu"
 ) -> list[StageDiff]:
-    """Run every recorded stage.
+    """Compute every recorded stage and compare it with the record.
 
-    Args:
-        directory: the record.
-        dtype: of language model and vision tower, as :meth:`SegEarthR2.keep_in` has it.
-        device: where to run them.
+    Parameters
+    ----------
+    directory
+        The record.
+    dtype
+        Of the language model and the vision tower, see :meth:`.SegEarthR2.keep_in`.
+    device
+        Device to run on.
 
-    Raises:
-        InputError: if there is no such device.
-        CheckpointError: if a file of the record is missing, the weights do not fit, or a recorded stage is
-            not one this comparison knows.
+    Raises
+    ------
+    InputError
+        There is no such device.
+    CheckpointError
+        A file of the record is missing, the weights do not match, or a recorded stage is unknown.
     """
     if gone := [name for name in _FILES if not (directory / name).exists()]:
         raise CheckpointError(f"{directory}: no {', '.join(gone)}; give a folder with {', '.join(_FILES)}")
     settings = json.loads((directory / "config.json").read_text(encoding="utf-8"))
     config = SegEarthConfig.from_oracle(settings)
-    model, _ = build.from_weights(
+    model, _ = pretrained.build_from_weights(
         config, [directory / "weights.safetensors"], device=device, dtype=dtype, prefix="weights."
     )
     record = load_file(directory / "stages.safetensors")
-    # what stays on the CPU is read there
+    # ids and labels stay on the CPU, where they are read
     for key in ("images", "images_clip"):
         record[f"input.{key}"] = record[f"input.{key}"].to(model.device)
-    wanted = _recorded(record) - _NOT_COMPUTED
+    wanted = _list_recorded(record) - _NOT_COMPUTED
     diffs = []
-    for stage, ours in _stages(model, record, int(settings["prompt_length"])):
+    for stage, ours in _compute_stages(model, record, int(settings["prompt_length"])):
         if stage in wanted:
             wanted.remove(stage)
-            diffs.append(_diff(stage.removeprefix("stage."), ours.cpu(), record))
+            diffs.append(_compare_stage(stage.removeprefix("stage."), ours.cpu(), record))
     if wanted:
         raise CheckpointError(f"{directory}: no comparison for {', '.join(sorted(wanted))}")
     return diffs
 
 
-def _recorded(record: dict[str, Tensor]) -> set[str]:
+def _list_recorded(record: dict[str, Tensor]) -> set[str]:
     """Return the keys of the recorded stages, whole or thinned, as ``stage.NAME``."""
     whole = {key for key in record if key.startswith("stage.")}
     return whole | {f"stage.{key.removeprefix('shape.')}" for key in record if key.startswith("shape.")}
 
 
-def _diff(stage: str, ours: Tensor, record: dict[str, Tensor]) -> StageDiff:
+def _compare_stage(stage: str, ours: Tensor, record: dict[str, Tensor]) -> StageDiff:
     theirs = record.get(f"stage.{stage}")
     shape = record[f"shape.{stage}"].tolist() if theirs is None else theirs.shape
     if list(ours.shape) != list(shape):
         return StageDiff(stage, tuple(ours.shape), float("inf"))
-    pairs = _thinned_pairs(stage, ours, record) if theirs is None else [(ours, theirs)]
+    pairs = _pair_thinned(stage, ours, record) if theirs is None else [(ours, theirs)]
     distances = [(one.double() - other.double()).abs() for one, other in pairs if one.numel()]
     binary = ours.dtype == torch.uint8
     return StageDiff(
@@ -99,7 +104,7 @@ def _diff(stage: str, ours: Tensor, record: dict[str, Tensor]) -> StageDiff:
     )
 
 
-def _thinned_pairs(stage: str, ours: Tensor, record: dict[str, Tensor]) -> list[tuple[Tensor, Tensor]]:
+def _pair_thinned(stage: str, ours: Tensor, record: dict[str, Tensor]) -> list[tuple[Tensor, Tensor]]:
     sampled = record[f"sampled.{stage}"]
     step = -(-ours.numel() // len(sampled))
     pairs = [(ours.flatten()[::step], sampled)]
@@ -110,7 +115,9 @@ def _thinned_pairs(stage: str, ours: Tensor, record: dict[str, Tensor]) -> list[
     return pairs
 
 
-def _stages(model: SegEarthR2, record: dict[str, Tensor], prompt_length: int) -> Iterator[tuple[str, Tensor]]:
+def _compute_stages(
+    model: SegEarthR2, record: dict[str, Tensor], prompt_length: int
+) -> Iterator[tuple[str, Tensor]]:
     ids = list(record["input.input_ids"])
     images, clip = record["input.images"], record["input.images_clip"]
     marks = list(record["input.seg_token_mask"].bool())
@@ -168,19 +175,19 @@ def _loss_stages(
     model: SegEarthR2, record: dict[str, Tensor], out: SegEarthOutput
 ) -> Iterator[tuple[str, Tensor]]:
     truth = record["stage.gt_masks"][:, 0].float().to(model.device)
-    grid = losses.attention_grid(truth, model.config.siglip.grid_side)
+    grid = losses.make_attention_grid(truth, model.config.siglip.grid_side)
     yield "stage.gt_masks_27", grid
-    per_layer = [losses.attention_loss(rows, grid) for rows in out.attentions or []]
+    per_layer = [losses.compute_attention_loss(rows, grid) for rows in out.attentions or []]
     for index, loss in enumerate(per_layer):
         yield f"stage.attention_loss.{index}", loss
     yield "stage.attention_loss_total", torch.stack(per_layer).sum()
-    cross_entropy, dice = losses.point_losses(
+    cross_entropy, dice = losses.compute_point_losses(
         out.pred_masks[-1], truth, record["stage.loss_points"].to(model.device)
     )
     yield "stage.loss_mask_at_points", cross_entropy
     yield "stage.loss_dice_at_points", dice
     if out.labels is not None:
-        yield "stage.loss_language", losses.language_loss(out.logits, out.labels)
+        yield "stage.loss_language", losses.compute_language_loss(out.logits, out.labels)
 
 
 def _generated_stages(
@@ -191,12 +198,12 @@ def _generated_stages(
         asked = record["input.input_ids"][image, :prompt_length]
         clip = record["input.images_clip"][image : image + 1]
         embeds = model.splice([asked], model.image_tokens(clip)).embeds
-        prefix = generate.prefill(model, embeds[:, :-1])
-        answer = generate.answers(
+        prefix = text_generation.prefill(model, embeds[:, :-1])
+        answer = text_generation.generate_texts(
             model, prefix, [embeds[0, -1:]], max_new_tokens=len(recorded) - prompt_length
         )[0]
         yield f"stage.generated_ids.{image}", torch.cat([asked, answer.ids])
-        # the reference drops the last token's state before it looks for [SEG]
+        # the published code drops the last token's state before it looks for [SEG]
         states = answer.hidden[:-1][(answer.ids[:-1] == model.config.seg_token_id).to(model.device)]
         pixels = model.pixel_features(record["input.images"][image : image + 1])
         masks = model.decode(pixels, model.queries(states), [len(states)])[-1]

@@ -1,7 +1,7 @@
 """Pixel decoder: deformable attention over three scales, then one step up to stride 4.
 
-Source: Mask2Former, arXiv 2112.01527. The encoder layers are transformers' own. The step to stride 4 is
-not: here both convolutions carry a bias and both end in a ReLU.
+Source: Mask2Former, arXiv 2112.01527. The encoder layers come from transformers. The step to stride 4 does not: here
+both convolutions have a bias and end in a ReLU.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from transformers import Mask2FormerConfig
 from transformers.models.mask2former.modeling_mask2former import Mask2FormerPixelDecoderEncoderLayer
 
 from segwatch.model.config import MaskDims
-from segwatch.model.positions import sine_positions
+from segwatch.model.position_encoding import encode_positions
 
 _LEVELS = 3
 _POINTS = 4
@@ -27,21 +27,21 @@ _GROUPS = 32
 
 @dataclass(frozen=True)
 class PixelFeatures:
-    """What the mask decoder reads; one row per image."""
+    """Input of the mask decoder; one row per image."""
 
     mask_features: Tensor
     """(B, width, S / 4, S / 4)."""
     scales: tuple[Tensor, Tensor, Tensor]
     """(B, width, h, w) at strides 32, 16, 8."""
 
-    def part(self, begin: int, end: int) -> PixelFeatures:
-        """Images ``begin`` to ``end``, without copying."""
+    def select(self, begin: int, end: int) -> PixelFeatures:
+        """Select the images ``begin`` to ``end``, without copying."""
         s32, s16, s8 = (scale[begin:end] for scale in self.scales)
         return PixelFeatures(self.mask_features[begin:end], (s32, s16, s8))
 
 
 class PixelDecoder(nn.Module):
-    """res2..res5 to :class:`PixelFeatures`."""
+    """Decode res2..res5 to :class:`PixelFeatures`."""
 
     def __init__(self, dims: MaskDims, channels: Sequence[int]) -> None:
         super().__init__()
@@ -67,14 +67,14 @@ class PixelDecoder(nn.Module):
         self._reset(dims.num_heads)
 
     def forward(self, maps: tuple[Tensor, Tensor, Tensor, Tensor]) -> PixelFeatures:
-        """Four maps of the mask view's encoder, finest first."""
+        """Decode four feature maps of the mask view, finest first."""
         res2, *rest = maps
         inputs = [project(level) for project, level in zip(self.input_proj, reversed(rest), strict=True)]
         shapes = [(level.shape[2], level.shape[3]) for level in inputs]
         width, device = inputs[0].shape[1], res2.device
         positions = torch.cat(
             [
-                sine_positions(height, wide, width, device).flatten(2).transpose(1, 2) + embed
+                encode_positions(height, wide, width, device).flatten(2).transpose(1, 2) + embed
                 for (height, wide), embed in zip(shapes, self.level_embed, strict=True)
             ],
             dim=1,
@@ -99,7 +99,7 @@ class PixelDecoder(nn.Module):
 
     @torch.no_grad()
     def _reset(self, heads: int) -> None:
-        """Start values of Deformable DETR: each head looks its own way, further out at each point."""
+        """Initialise as Deformable DETR does: each head samples in its own direction, farther out at each point."""
         nn.init.normal_(self.level_embed)
         projections: Any = self.input_proj
         layers: Any = self.layers
@@ -130,7 +130,7 @@ def _conv_norm_relu(inputs: int, outputs: int, kernel: int) -> nn.Sequential:
 
 
 def _reference_points(shapes: list[tuple[int, int]], device: torch.device) -> Tensor:
-    """(1, sum of h * w, levels, 2): pixel centres, x then y in 0..1, the same for every level."""
+    """Return (1, sum of h * w, levels, 2): pixel centres, x then y in 0..1, the same for every level."""
     points = []
     for height, width in shapes:
         y = (torch.arange(height, dtype=torch.float32, device=device) + 0.5) / height

@@ -1,7 +1,7 @@
-"""Images and instructions in, words and masks out: what the rest of the product calls.
+"""Predict masks and text from images and instructions: the interface of the model package.
 
-Encode once, ask many: the pixels and everything said before the instruction are worked through once per
-image, however many instructions follow.
+Each image is encoded once, together with the part of the prompt before the instruction, however many instructions
+follow.
 """
 
 from __future__ import annotations
@@ -19,55 +19,56 @@ from numpy.typing import NDArray
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from segwatch.model import build, generate, gpu_memory, identity, processor, prompt
+from segwatch.model import gpu_memory, model_version, pretrained, processor, prompt, text_generation
 from segwatch.model.errors import InputError
-from segwatch.model.generate import Generated, Sampling
-from segwatch.model.kv_cache import Prefix
+from segwatch.model.kv_cache import PrefixCache
 from segwatch.model.pixel_decoder import PixelFeatures
-from segwatch.model.presence import capped
+from segwatch.model.presence_head import cap_at_presence
+from segwatch.model.processor import ImageShape
 from segwatch.model.segearth import Decoded, SegEarthR2
 from segwatch.model.splice import IMAGE_ID
+from segwatch.model.text_generation import GeneratedText, Sampling
 
-Image = NDArray[np.uint8]
+ImageArray = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
 class EncodedImages:
-    """Images worked through, and what is said to begin with; only the predictor that made it can use it."""
+    """Encoded images and the encoded beginning of their prompt; usable only with the predictor that made them."""
 
-    shapes: tuple[tuple[int, int], ...]
-    """(height, width) of each image, pixels."""
+    image_shapes: tuple[ImageShape, ...]
+    """Shape of each image."""
     pixels: PixelFeatures
-    prefix: Prefix
-    begun: tuple[int, ...]
-    """Ids of the prompt's beginning that the prefix holds, the image's placeholder among them."""
+    prefix: PrefixCache
+    start_ids: tuple[int, ...]
+    """Token ids of the prompt's beginning that ``prefix`` holds, the image placeholder among them."""
 
 
 @dataclass(frozen=True)
-class Answer:
-    """One instruction answered on one image."""
+class Prediction:
+    """The model's result for one instruction on one image."""
 
     text: str
-    """The model's words, ``[SEG]`` where it points at a target."""
+    """Generated text, with one ``[SEG]`` for each target."""
     mask_logits: NDArray[np.float32]
-    """(M, H, W) at the image's own size, one per ``[SEG]`` in order of appearance; > 0 is inside. Or (M, S, S) over the
-    mask view, where that was asked for. With a presence head nowhere above the target's presence, so that what is
-    likelier absent has an empty mask."""
+    """(M, H, W) at the image's own size, one for each ``[SEG]`` in order; > 0 is inside. (M, S, S) over the
+    mask view if ``in_view`` was set. With a presence head, capped at the target's presence logit, so a
+    target that is probably absent has an empty mask."""
     presence: NDArray[np.float32] | None = None
-    """(M,) logits, > 0 where the target is likelier somewhere in the image than not; None without a presence head."""
+    """(M,) logits, > 0 where the target is probably present in the image; None without a presence head."""
 
 
 @dataclass(frozen=True)
 class _Views:
-    """Both views of one image as bytes, in page-locked memory where the model is on CUDA."""
+    """Both views of one image as bytes, in page-locked memory if the model is on CUDA."""
 
-    shape: tuple[int, int]
+    shape: ImageShape
     mask: Tensor
     language: Tensor
 
 
 class Predictor:
-    """SegEarth-R2 with reproducible answers. Not safe for use from several threads at once."""
+    """SegEarth-R2 with reproducible predictions. Not thread-safe."""
 
     def __init__(
         self,
@@ -83,12 +84,15 @@ class Predictor:
         self.version = version
         self.tile_px = model.config.image_size
         self.max_new_tokens = model.config.max_new_tokens if max_new_tokens is None else max_new_tokens
-        self._free = gpu_memory.free_bytes(model.device, memory_gib)
-        self.plan = gpu_memory.plan(model.config, model.dtype, self._free)
+        self._free = gpu_memory.measure_free_bytes(model.device, memory_gib)
+        self.plan = gpu_memory.plan_batches(model.config, model.dtype, self._free)
         self._model = model.eval()
         self._tokenizer = tokenizer
-        self._prefix_ids = _common(
-            [prompt.inference_ids(tokenizer, "a").tolist(), prompt.inference_ids(tokenizer, "Q?").tolist()]
+        self._prefix_ids = _find_common_start(
+            [
+                prompt.tokenize_prompt(tokenizer, "a").tolist(),
+                prompt.tokenize_prompt(tokenizer, "Q?").tolist(),
+            ]
         )
         self._tiles = gpu_memory.Batcher(self.plan.tiles)
         self._rows = gpu_memory.Batcher(self.plan.rows)
@@ -107,31 +111,43 @@ class Predictor:
         memory_gib: float | None = None,
         compiler: str | None = None,
     ) -> Predictor:
-        """A predictor from a folder or a hub id; None is the model shipped with the product.
+        """Load a predictor from a folder or a hub id.
 
-        Args:
-            directory: folder with ``config.json``, ``*.safetensors`` and tokenizer files.
-            device: "auto" is CUDA where there is one.
-            dtype: of language model and vision tower; the mask branch is always float32. None is bfloat16
-                on CUDA and float32 elsewhere.
-            max_new_tokens: longest answer; the configuration's by default.
-            memory_gib: the most GPU memory to use, weights included (on a CPU: working memory).
-            compiler: backend of ``torch.compile``, such as "inductor"; None compiles nothing.
+        Parameters
+        ----------
+        directory
+            Folder with ``config.json``, ``*.safetensors`` and tokenizer files, or a hub id; None = the shipped
+            model.
+        device
+            "auto" = CUDA if available, else CPU.
+        dtype
+            Of the language model and the vision tower; the mask branch is always float32. None = bfloat16 on
+            CUDA, float32 elsewhere.
+        max_new_tokens
+            Maximum length of the generated text; None = as configured.
+        memory_gib
+            Maximum GPU memory, weights included (on a CPU: working memory), GiB.
+        compiler
+            Backend of ``torch.compile``, such as "inductor"; None = no compilation.
 
-        Raises:
-            CheckpointError: if weights and configuration do not fit.
-            InputError: if the weights do not fit into ``memory_gib``.
-            TokenizerError: if there is no usable tokenizer.
+        Raises
+        ------
+        CheckpointError
+            Weights and configuration do not match.
+        InputError
+            The weights do not fit into ``memory_gib``.
+        TokenizerError
+            There is no usable tokenizer.
         """
-        folder = identity.resolve(None if directory is None else str(directory))
-        place = build.resolve_device(device)
+        folder = model_version.resolve(None if directory is None else str(directory))
+        place = pretrained.resolve_device(device)
         if dtype is None:
             dtype = torch.bfloat16 if place.type == "cuda" else torch.float32
-        loaded = build.from_pretrained(folder, place, dtype)
+        loaded = pretrained.load_pretrained(folder, place, dtype)
         return cls(
             loaded.model,
             loaded.tokenizer,
-            identity.version(folder),
+            model_version.version(folder),
             max_new_tokens=max_new_tokens,
             memory_gib=memory_gib,
             compiler=compiler,
@@ -139,225 +155,249 @@ class Predictor:
 
     def segment(
         self,
-        images: Sequence[Image],
+        images: Sequence[ImageArray],
         instructions: Sequence[str],
         sampling: Sampling | None = None,
         *,
         in_view: bool = False,
-    ) -> list[list[Answer]]:
-        """All instructions on all images, in batches that fit; for a GPU coming images are prepared meanwhile.
+    ) -> list[list[Prediction]]:
+        """Predict all instructions on all images, in batches that fit into memory.
 
-        Args:
-            images: each (H, W, 3) uint8 RGB of any size.
-            instructions: what to segment.
-            sampling: draw the words; None takes the likeliest.
-            in_view: leave masks over the mask view, padding included, which is where benchmarks compare them.
+        For a GPU, the next images are prepared while it computes.
 
-        Returns:
-            Answers as ``[image][instruction]``. An answer that points at nothing has no masks.
+        Parameters
+        ----------
+        images
+            Each (H, W, 3) uint8 RGB of any size.
+        instructions
+            What to segment.
+        sampling
+            Sample the text; None = take the likeliest tokens.
+        in_view
+            Return masks over the square mask view, padding included; benchmarks compare them there.
 
-        Raises:
-            InputError: for no images, one of another shape or type, or an instruction without words or with too many.
-            torch.OutOfMemoryError: if a single image or question does not fit.
+        Returns
+        -------
+        list of list of Prediction
+            As ``[image][instruction]``. A prediction without ``[SEG]`` has no masks.
+
+        Raises
+        ------
+        InputError
+            There are no images, one has another shape or type, or an instruction is empty or too long.
+        torch.OutOfMemoryError
+            A single image or instruction does not fit into memory.
         """
-        asked, draws = self._asked(instructions), self._draws(len(images), len(instructions), sampling)
-        # a single question goes through with what stands before it: a pass of its own would cost one more token
-        begun = _common([row[:-1] for row in asked]) if asked else self._prefix_ids
-        answers: list[list[Answer]] = []
-        with self._preparing(_some(images)) as coming:
+        prompts, draws = (
+            self._tokenize(instructions),
+            self._draw_uniform(len(images), len(instructions), sampling),
+        )
+        # encode a single instruction together with what precedes it: a separate pass would cost one more token
+        start_ids = _find_common_start([row[:-1] for row in prompts]) if prompts else self._prefix_ids
+        predictions: list[list[Prediction]] = []
+        with self._prepare_views(_require_images(images)) as pending:
             for encoded in self._tiles.run(
-                coming, lambda batch: self._encode([views() for views in batch], begun)
+                pending, lambda batch: self._encode([views() for views in batch], start_ids)
             ):
-                begin = len(answers)
-                some = None if draws is None else draws[begin : begin + len(encoded.shapes)]
-                answers += self._answers(encoded, asked, some, in_view=in_view)
-        return answers
+                begin = len(predictions)
+                some = None if draws is None else draws[begin : begin + len(encoded.image_shapes)]
+                predictions += self._predict(encoded, prompts, some, in_view=in_view)
+        return predictions
 
-    def encode(self, images: Sequence[Image]) -> EncodedImages:
-        """Work through the pixels of images, each (H, W, 3) uint8 RGB of any size, all at once.
+    def encode(self, images: Sequence[ImageArray]) -> EncodedImages:
+        """Encode images, each (H, W, 3) uint8 RGB of any size, in one batch.
 
-        Raises:
-            InputError: for no images, or one of another shape or type.
+        Raises
+        ------
+        InputError
+            There are no images, or one has another shape or type.
         """
-        return self._encode([self._views(image) for image in _some(images)], self._prefix_ids)
+        return self._encode([self._make_views(image) for image in _require_images(images)], self._prefix_ids)
 
-    def answer(
+    def predict(
         self, encoded: EncodedImages, instructions: Sequence[str], sampling: Sampling | None = None
-    ) -> list[list[Answer]]:
-        """Answers as ``[image][instruction]``, see :meth:`segment`.
+    ) -> list[list[Prediction]]:
+        """Predict instructions on encoded images; returns ``[image][instruction]``, see :meth:`segment`.
 
-        Raises:
-            InputError: for an instruction without words or with too many.
+        Raises
+        ------
+        InputError
+            An instruction is empty or too long.
         """
-        draws = self._draws(len(encoded.shapes), len(instructions), sampling)
-        return self._answers(encoded, self._asked(instructions), draws)
+        draws = self._draw_uniform(len(encoded.image_shapes), len(instructions), sampling)
+        return self._predict(encoded, self._tokenize(instructions), draws)
 
     @contextmanager
-    def _preparing(self, images: Sequence[Image]) -> Iterator[list[Callable[[], _Views]]]:
-        """Views of images, for a GPU made beside its work; on a CPU a second thread would only take its cores."""
+    def _prepare_views(self, images: Sequence[ImageArray]) -> Iterator[list[Callable[[], _Views]]]:
+        """Make the views of images: for a GPU in a second thread, on a CPU on demand."""
         if self._model.device.type == "cpu":
-            yield [partial(self._views, image) for image in images]
+            yield [partial(self._make_views, image) for image in images]
             return
         with ThreadPoolExecutor(1, thread_name_prefix="views") as pool:
-            yield [pool.submit(self._views, image).result for image in images]
+            yield [pool.submit(self._make_views, image).result for image in images]
 
-    def _views(self, image: Image) -> _Views:
+    def _make_views(self, image: ImageArray) -> _Views:
         config = self._model.config
-        mask = processor.mask_pixels(image, config.image_size)
-        language = processor.language_pixels(image, config.siglip.image_size)
+        mask = processor.resize_for_mask(image, config.image_size)
+        language = processor.resize_for_language(image, config.siglip.image_size)
         if self._model.device.type == "cuda":
             mask, language = mask.pin_memory(), language.pin_memory()
-        return _Views((image.shape[0], image.shape[1]), mask, language)
+        return _Views(ImageShape(*image.shape[:2]), mask, language)
 
     @torch.inference_mode()
-    def _encode(self, views: Sequence[_Views], begun: Sequence[int]) -> EncodedImages:
+    def _encode(self, views: Sequence[_Views], start_ids: Sequence[int]) -> EncodedImages:
         model = self._model
         mask, language = (
             torch.stack([part.to(model.device, non_blocking=True) for part in parts])
             for parts in zip(*((view.mask, view.language) for view in views), strict=True)
         )
-        ids = torch.tensor(begun)
+        ids = torch.tensor(start_ids)
         with torch.profiler.record_function("language view"):
-            tokens = model.image_tokens(processor.as_language_view(language))
+            tokens = model.image_tokens(processor.normalise_language_view(language))
         with torch.profiler.record_function("shared prompt"):
-            prefix = generate.prefill(model, model.splice([ids] * len(views), tokens).embeds)
+            prefix = text_generation.prefill(model, model.splice([ids] * len(views), tokens).embeds)
         with torch.profiler.record_function("mask view"):
-            pixels = model.pixel_features(processor.as_mask_view(mask))
-        return EncodedImages(tuple(view.shape for view in views), pixels, prefix, tuple(begun))
+            pixels = model.pixel_features(processor.normalise_mask_view(mask))
+        return EncodedImages(tuple(view.shape for view in views), pixels, prefix, tuple(start_ids))
 
-    def refusal(self, instruction: str) -> str | None:
-        """Why an instruction cannot be answered on any image, and what to do; None if it can."""
+    def find_problem(self, instruction: str) -> str | None:
+        """Explain why an instruction cannot be used on any image and what to do; return None if it can."""
         if not instruction.strip():
             return "it is empty: say what to segment"
         config = self._model.config
-        tokens = len(prompt.inference_ids(self._tokenizer, instruction.strip()))
+        tokens = len(prompt.tokenize_prompt(self._tokenizer, instruction.strip()))
         surplus = tokens - 1 + config.num_image_tokens + self.max_new_tokens - config.phi.max_positions
         if surplus > 0:
             return (
-                f"it is {surplus} tokens too long for {self.name}, which knows {config.phi.max_positions} "
-                "positions, image and answer included: say it in fewer words"
+                f"it is {surplus} tokens too long for {self.name}, which has {config.phi.max_positions} "
+                "positions, image and generated text included: say it in fewer words"
             )
         return None
 
-    def _asked(self, instructions: Sequence[str]) -> list[list[int]]:
-        """Ids of the whole prompts."""
+    def _tokenize(self, instructions: Sequence[str]) -> list[list[int]]:
+        """Return the token ids of the whole prompts."""
         for index, text in enumerate(instructions):
-            if (why := self.refusal(text)) is not None:
-                raise InputError(f"instruction {index} cannot be answered: {why}")
-        return [prompt.inference_ids(self._tokenizer, text.strip()).tolist() for text in instructions]
+            if (why := self.find_problem(text)) is not None:
+                raise InputError(f"instruction {index} cannot be used: {why}")
+        return [prompt.tokenize_prompt(self._tokenizer, text.strip()).tolist() for text in instructions]
 
-    def _draws(self, images: int, asked: int, sampling: Sampling | None) -> _Draws | None:
+    def _draw_uniform(self, images: int, instructions: int, sampling: Sampling | None) -> _Draws | None:
         if sampling is None:
             return None
-        table = sampling.draws(images * asked, self.max_new_tokens)
-        return _Draws(sampling.temperature, table.view(images, asked, -1))
+        table = sampling.draw_uniform(images * instructions, self.max_new_tokens)
+        return _Draws(sampling.temperature, table.view(images, instructions, -1))
 
     @torch.inference_mode()
-    def _answers(
+    def _predict(
         self,
         encoded: EncodedImages,
-        asked: Sequence[list[int]],
+        prompts: Sequence[list[int]],
         draws: _Draws | None,
         *,
         in_view: bool = False,
-    ) -> list[list[Answer]]:
-        images = len(encoded.shapes)
-        if not asked:
+    ) -> list[list[Prediction]]:
+        images = len(encoded.image_shapes)
+        if not prompts:
             return [[] for _ in range(images)]
-        shared = len(_common([encoded.begun, *(row[:-1] for row in asked)]))
-        kept = shared - 1 + self._model.config.num_image_tokens
+        shared = len(_find_common_start([encoded.start_ids, *(row[:-1] for row in prompts)]))
+        prefix_length = shared - 1 + self._model.config.num_image_tokens
         device = self._model.device
         suffixes = [
             self._model.language.embed(torch.tensor(row[shared:]).to(device, non_blocking=True))
-            for row in asked
+            for row in prompts
         ]
 
-        # all are as wide as the longest
+        # all suffixes are padded to the longest
         longest = max(len(suffix) for suffix in suffixes)
-        most = gpu_memory.plan(self._model.config, self._model.dtype, self._free, longest).rows
-        rows: list[list[Answer]] = [[] for _ in range(images)]
+        max_rows = gpu_memory.plan_batches(self._model.config, self._model.dtype, self._free, longest).rows
+        rows: list[list[Prediction]] = [[] for _ in range(images)]
 
-        def ask(some: range, questions: range) -> None:
-            part = self._together(
+        def predict_block(some: range, instructions: range) -> None:
+            part = self._predict_batch(
                 encoded,
                 some,
-                kept,
-                suffixes[questions.start : questions.stop],
-                None if draws is None else draws.of(some, questions),
+                prefix_length,
+                suffixes[instructions.start : instructions.stop],
+                None if draws is None else draws.select(some, instructions),
                 in_view=in_view,
             )
-            for image, answers in zip(some, part, strict=True):
-                rows[image] += answers
+            for image, predictions in zip(some, part, strict=True):
+                rows[image] += predictions
 
-        self._rows.run_grid(images, len(asked), most, ask)
+        self._rows.run_grid(images, len(prompts), max_rows, predict_block)
         return rows
 
-    def _together(
+    def _predict_batch(
         self,
         encoded: EncodedImages,
         images: range,
-        kept: int,
+        prefix_length: int,
         suffixes: Sequence[Tensor],
         draws: _Draws | None,
         *,
         in_view: bool,
-    ) -> list[list[Answer]]:
-        """Questions on consecutive images in one batch."""
-        model, asked = self._model, len(suffixes)
+    ) -> list[list[Prediction]]:
+        """Predict instructions on consecutive images in one batch."""
+        model, count = self._model, len(suffixes)
         with torch.profiler.record_function("words"):
-            told = generate.answers(
+            texts = text_generation.generate_texts(
                 model,
-                encoded.prefix.part(images.start, images.stop, kept),
+                encoded.prefix.select(images.start, images.stop, prefix_length),
                 suffixes,
                 max_new_tokens=self.max_new_tokens,
                 temperature=None if draws is None else draws.temperature,
-                draws=None if draws is None else draws.table.flatten(0, 1),
+                uniform_draws=None if draws is None else draws.table.flatten(0, 1),
             )
         with torch.profiler.record_function("masks"):
-            counts, decoded = self._masks(encoded.pixels.part(images.start, images.stop), told, asked)
-            rows: list[list[Answer]] = []
+            counts, decoded = self._decode_masks(
+                encoded.pixels.select(images.start, images.stop), texts, count
+            )
+            rows: list[list[Prediction]] = []
             for index, (found, image) in enumerate(zip(decoded, images, strict=True)):
                 part = found.masks[-1]
                 if in_view:
                     full = model.upsample(part.float())
                 else:
-                    full = processor.undo(part.float(), *encoded.shapes[image], model.config.image_size)
+                    full = processor.restore_image_size(
+                        part.float(), encoded.image_shapes[image], model.config.image_size
+                    )
                 if found.presence is not None:
-                    # at full size: capped before, a mask's edge would move where it is interpolated
-                    full = capped(full, found.presence)
-                mine = counts[index * asked : (index + 1) * asked]
-                words = told[index * asked : (index + 1) * asked]
-                rows.append(self._worded(words, torch.split(full.cpu(), mine), found.presence))
+                    # cap at full size: capping before the interpolation would move the masks' edges
+                    full = cap_at_presence(full, found.presence)
+                mine = counts[index * count : (index + 1) * count]
+                words = texts[index * count : (index + 1) * count]
+                rows.append(self._to_predictions(words, torch.split(full.cpu(), mine), found.presence))
         return rows
 
-    def _worded(
-        self, words: Sequence[Generated], masks: Sequence[Tensor], presence: Tensor | None
-    ) -> list[Answer]:
-        """One image's answers: its words with the (M, H, W) masks of each, and the (T,) presence of all."""
+    def _to_predictions(
+        self, words: Sequence[GeneratedText], masks: Sequence[Tensor], presence: Tensor | None
+    ) -> list[Prediction]:
+        """Build one image's predictions from its texts, the (M, H, W) masks of each and the (T,) presence of all."""
         if presence is None:
             return [
-                Answer(self._text(said.ids), mask.numpy()) for said, mask in zip(words, masks, strict=True)
+                Prediction(self._decode_text(text.ids), mask.numpy())
+                for text, mask in zip(words, masks, strict=True)
             ]
         parts = torch.split(presence.float().cpu(), [len(mask) for mask in masks])
         return [
-            Answer(self._text(said.ids), mask.numpy(), part.numpy())
-            for said, mask, part in zip(words, masks, parts, strict=True)
+            Prediction(self._decode_text(text.ids), mask.numpy(), part.numpy())
+            for text, mask, part in zip(words, masks, parts, strict=True)
         ]
 
-    def _masks(
-        self, pixels: PixelFeatures, told: Sequence[Generated], asked: int
+    def _decode_masks(
+        self, pixels: PixelFeatures, texts: Sequence[GeneratedText], count: int
     ) -> tuple[list[int], list[Decoded]]:
-        """How many masks each answer has, and per image the last masks and the presence of all its targets."""
+        """Return the number of masks of each text, and for each image the masks and presence of all its targets."""
         model = self._model
-        pointing = [said.ids == model.config.seg_token_id for said in told]
+        pointing = [text.ids == model.config.seg_token_id for text in texts]
         counts = [int(where.sum()) for where in pointing]
-        per_image = [sum(counts[begin : begin + asked]) for begin in range(0, len(told), asked)]
+        per_image = [sum(counts[begin : begin + count]) for begin in range(0, len(texts), count)]
         if not sum(counts):
             none = pixels.mask_features.new_zeros(0, *pixels.mask_features.shape[2:])
-            nobody = None if model.presence is None else none.new_zeros(0)
-            return counts, [Decoded([none], nobody)] * len(per_image)
+            no_presence = None if model.presence is None else none.new_zeros(0)
+            return counts, [Decoded([none], no_presence)] * len(per_image)
         where = torch.cat(pointing).nonzero()[:, 0].to(model.device, non_blocking=True)
-        states = torch.cat([said.hidden for said in told])[where]
+        states = torch.cat([text.hidden for text in texts])[where]
         decoded = model.decode_targets(pixels, model.queries(states), per_image)
         masks = torch.split(decoded.masks[-1], per_image)
         presence = (
@@ -365,13 +405,13 @@ class Predictor:
         )
         return counts, [Decoded([mask], part) for mask, part in zip(masks, presence, strict=True)]
 
-    def _text(self, ids: Tensor) -> str:
+    def _decode_text(self, ids: Tensor) -> str:
         return str(self._tokenizer.decode(ids.tolist(), skip_special_tokens=False)).strip()
 
 
 @dataclass(frozen=True)
 class _Draws:
-    """What sampling decides by: (images, questions, steps) in 0..1."""
+    """Random numbers for sampling: (images, instructions, steps) in 0..1."""
 
     temperature: float
     table: Tensor
@@ -379,20 +419,20 @@ class _Draws:
     def __getitem__(self, images: slice) -> _Draws:
         return _Draws(self.temperature, self.table[images])
 
-    def of(self, images: range, questions: range) -> _Draws:
-        """Draws of some images and some questions."""
-        part = self.table[images.start : images.stop, questions.start : questions.stop]
+    def select(self, images: range, instructions: range) -> _Draws:
+        """Select the numbers of some images and instructions."""
+        part = self.table[images.start : images.stop, instructions.start : instructions.stop]
         return _Draws(self.temperature, part)
 
 
-def _some(images: Sequence[Image]) -> Sequence[Image]:
+def _require_images(images: Sequence[ImageArray]) -> Sequence[ImageArray]:
     if not images:
         raise InputError("no images: give at least one")
     return images
 
 
-def _common(rows: Sequence[Sequence[int]]) -> list[int]:
-    """Longest beginning that all rows share; it holds the image's placeholder."""
+def _find_common_start(rows: Sequence[Sequence[int]]) -> list[int]:
+    """Return the longest common start of all rows; it must contain the image placeholder."""
     shared = []
     for column in zip(*rows, strict=False):
         if len(set(column)) > 1:

@@ -1,4 +1,4 @@
-"""The exact words around an image and an instruction. The grammar is the reference's, byte for byte."""
+"""The exact prompt around an image and an instruction; the wording, its grammar included, is the published code's."""
 
 from __future__ import annotations
 
@@ -20,76 +20,81 @@ SYSTEM = (
     "You are a helpful language and vision assistant. You are able to understand the visual content that the user "
     "provides, and assist the user with a variety of tasks using natural language."
 )
-_TEMPLATE = "[INST] <<SYS>>\n{system}\n<</SYS>>\n\n{user} [/INST]"
-_ASK = (
+TEMPLATE = "[INST] <<SYS>>\n{system}\n<</SYS>>\n\n{user} [/INST]"
+INFERENCE_REQUEST = (
     "This is an image \n<image>\n. If the instruction is a question, provide segmentation result + explanation; if "
     "it's a declarative phrase, provide only the segmentation result\n. Please doing Referring or Reasoning "
     "Segmentation according to the following instruction:\n"
 )
-_TRAIN = (
+TRAINING_REQUEST = (
     "This is an image \n<image>\n, please doing Reasoning Segmentation according to the following instruction:"
     "\n<refer> <|assistant|>"
 )
 
 
 @dataclass(frozen=True)
-class TrainingIds:
-    """One teacher-forced example."""
+class TrainingExample:
+    """Token ids of one teacher-forced example."""
 
     input_ids: Tensor
-    """(n,) int64 with -200 and, in the "refer" layout, -204."""
+    """(n,) int64 with -200 (image) and, in the "refer" layout, -204 (instruction)."""
     refer_ids: Tensor
     """(m,) int64 that replace -204; unused in the "ask" layout."""
     labels: Tensor
-    """(n,) int64: the answer's ids, -100 before it."""
+    """(n,) int64: the ids of the text to generate, -100 before it."""
     answer_start: int
-    """Index into ``input_ids`` of the answer's first id."""
+    """Index into ``input_ids`` of the first id of the text to generate."""
 
 
-def inference_ids(tokenizer: Any, instruction: str) -> Tensor:
-    """(n,) int64 ids of the prompt, -200 where the image goes."""
-    before, after = _TEMPLATE.replace("{system}", SYSTEM).split("{user}")
-    head, tail = _ASK.split(IMAGE)
+def tokenize_prompt(tokenizer: Any, instruction: str) -> Tensor:
+    """Tokenize the prompt for inference: (n,) int64, -200 at the image's place."""
+    before, after = TEMPLATE.replace("{system}", SYSTEM).split("{user}")
+    head, tail = INFERENCE_REQUEST.split(IMAGE)
     return torch.tensor(
-        [*encode(tokenizer, before + head), IMAGE_ID, *encode(tokenizer, tail + instruction + after)],
+        [*tokenize(tokenizer, before + head), IMAGE_ID, *tokenize(tokenizer, tail + instruction + after)],
         dtype=torch.long,
     )
 
 
-def training_ids(
+def tokenize_example(
     tokenizer: Any, instruction: str, answer: str, layout: Literal["refer", "ask"] = "refer"
-) -> TrainingIds:
-    """Ids, labels and answer position of one example.
+) -> TrainingExample:
+    """Tokenize one training example.
 
-    Args:
-        tokenizer: knows ``[SEG]`` and ``<|endoftext|>``.
-        instruction: what to segment.
-        answer: words with one ``[SEG]`` per target, or :data:`NOTHING`.
-        layout: "refer" is the reference's training layout; "ask" is the prompt used at inference.
+    Parameters
+    ----------
+    tokenizer
+        With ``[SEG]`` and ``<|endoftext|>`` in its vocabulary.
+    instruction
+        What to segment.
+    answer
+        Text to generate, with one ``[SEG]`` per target, or :data:`NOTHING`.
+    layout
+        "refer" = the published training layout; "ask" = the prompt used at inference.
     """
     if layout == "ask":
-        prompt = inference_ids(tokenizer, instruction).tolist()
+        prompt = tokenize_prompt(tokenizer, instruction).tolist()
     else:
-        before, after = _TEMPLATE.replace("{system}", SYSTEM).split("{user}")
-        head, rest = _TRAIN.split(IMAGE)
+        before, after = TEMPLATE.replace("{system}", SYSTEM).split("{user}")
+        head, rest = TRAINING_REQUEST.split(IMAGE)
         middle, tail = rest.split(REFER)
         prompt = [
-            *encode(tokenizer, before + head),
+            *tokenize(tokenizer, before + head),
             IMAGE_ID,
-            *encode(tokenizer, middle),
+            *tokenize(tokenizer, middle),
             REFER_ID,
-            *encode(tokenizer, tail + after),
+            *tokenize(tokenizer, tail + after),
         ]
-    told = encode(tokenizer, f" \n{answer} {END}")
-    refer = [*encode(tokenizer, instruction), *encode(tokenizer, SEG)]
-    return TrainingIds(
-        input_ids=torch.tensor(prompt + told, dtype=torch.long),
+    answer_ids = tokenize(tokenizer, f" \n{answer} {END}")
+    refer = [*tokenize(tokenizer, instruction), *tokenize(tokenizer, SEG)]
+    return TrainingExample(
+        input_ids=torch.tensor(prompt + answer_ids, dtype=torch.long),
         refer_ids=torch.tensor(refer, dtype=torch.long),
-        labels=torch.tensor([IGNORE_LABEL] * len(prompt) + told, dtype=torch.long),
+        labels=torch.tensor([IGNORE_LABEL] * len(prompt) + answer_ids, dtype=torch.long),
         answer_start=len(prompt),
     )
 
 
-def encode(tokenizer: Any, text: str) -> list[int]:
-    """Ids of a text, nothing added at its ends."""
+def tokenize(tokenizer: Any, text: str) -> list[int]:
+    """Tokenize a text without adding special tokens."""
     return list(tokenizer(text, add_special_tokens=False)["input_ids"])

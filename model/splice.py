@@ -1,4 +1,4 @@
-"""Putting image tokens and a separately tokenised instruction where their placeholders stand."""
+"""Splice image tokens, and a separately tokenised instruction, into embeddings at their placeholders."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from segwatch.model.errors import InputError
 IMAGE_ID = -200
 """Placeholder of the image tokens."""
 REFER_ID = -204
-"""Placeholder of the instruction in the training layout."""
+"""Placeholder of the instruction in the "refer" layout."""
 IGNORE_LABEL = -100
+"""Label of positions that do not count in the language loss."""
 
 
 @dataclass(frozen=True)
 class Spliced:
-    """A right-padded batch of embeddings and where its parts lie."""
+    """A right-padded batch of embeddings and the positions of its parts."""
 
     embeds: Tensor
     """(B, L, hidden), zeros past each sequence's end."""
-    lengths: list[int]
-    """True length of each sequence."""
+
     image_start: Tensor
     """(B,) int64 position of the first image token."""
     places: list[Tensor]
-    """Per sequence, on the CPU, position of each original id (of its first token where it was replaced)."""
+    """Per sequence (n,) on the CPU: spliced position of each original id, of its first token if it was replaced."""
 
 
 def splice(
@@ -39,16 +39,23 @@ def splice(
 ) -> Spliced:
     """Replace placeholders and pad.
 
-    Where placeholders stand is worked out on the CPU, so that nothing waits for the device of the image tokens.
+    Positions are computed on the CPU, so nothing waits for the device of the image tokens.
 
-    Args:
-        input_ids: per sequence (n,) int64 with exactly one ``IMAGE_ID`` and any ``REFER_ID``, on the CPU.
-        image_tokens: (B, N, hidden).
-        refer_ids: per sequence (m,) int64 on the CPU, needed where ``REFER_ID`` occurs.
-        embed: embedding of ids that are on the image tokens' device.
+    Parameters
+    ----------
+    input_ids
+        Per sequence (n,) int64 on the CPU with exactly one ``IMAGE_ID`` and any number of ``REFER_ID``.
+    image_tokens
+        (B, N, hidden).
+    refer_ids
+        Per sequence (m,) int64 on the CPU; required where ``REFER_ID`` occurs.
+    embed
+        Embeds ids that are on the image tokens' device.
 
-    Raises:
-        InputError: if placeholders and inputs do not fit together.
+    Raises
+    ------
+    InputError
+        Placeholders and inputs do not match.
     """
     if len(input_ids) != image_tokens.shape[0]:
         raise InputError(
@@ -56,7 +63,7 @@ def splice(
         )
     device = image_tokens.device
 
-    def embedded(some: Tensor) -> Tensor:
+    def embed_on_device(some: Tensor) -> Tensor:
         return embed(some.to(device, non_blocking=True))
 
     rows, places, starts = [], [], []
@@ -78,16 +85,15 @@ def splice(
         place = widths.cumsum(0) - widths
         places.append(place)
         starts.append(place[images[0]])
-        rows.append(torch.cat(_pieces(ids, image_tokens[index], refer, embedded)))
+        rows.append(torch.cat(_embed_pieces(ids, image_tokens[index], refer, embed_on_device)))
     return Spliced(
         embeds=torch.nn.utils.rnn.pad_sequence(rows, batch_first=True),
-        lengths=[len(row) for row in rows],
         image_start=torch.stack(starts).to(device, non_blocking=True),
         places=places,
     )
 
 
-def _pieces(
+def _embed_pieces(
     ids: Tensor, image: Tensor, refer: Tensor | None, embed: Callable[[Tensor], Tensor]
 ) -> list[Tensor]:
     pieces, begin = [], 0
@@ -98,12 +104,15 @@ def _pieces(
     return [*pieces, embed(ids[begin:])]
 
 
-def spliced_labels(labels: Sequence[Tensor], spliced: Spliced) -> Tensor:
-    """(B, L) int64 labels at the spliced positions, ``IGNORE_LABEL`` at placeholders and padding.
+def splice_labels(labels: Sequence[Tensor], spliced: Spliced) -> Tensor:
+    """Move labels to spliced positions: (B, L) int64, ``IGNORE_LABEL`` at placeholders and padding.
 
-    Args:
-        labels: per sequence (n,) int64 on the CPU, below 0 where a position does not count.
-        spliced: the sequences.
+    Parameters
+    ----------
+    labels
+        Per sequence (n,) int64 on the CPU, below 0 where a position does not count.
+    spliced
+        The sequences.
     """
     out = torch.full(spliced.embeds.shape[:2], IGNORE_LABEL, dtype=torch.long)
     for row, (label, place) in enumerate(zip(labels, spliced.places, strict=True)):

@@ -1,4 +1,4 @@
-"""Tokenizers: the one beside a checkpoint, or a small one of our own."""
+"""Tokenizers: load the one beside a checkpoint, or train a small one."""
 
 from __future__ import annotations
 
@@ -13,19 +13,24 @@ from segwatch.model import prompt
 from segwatch.model.errors import TokenizerError
 
 
-def train_small(corpus: Iterable[str], vocab_size: int = 1024) -> PreTrainedTokenizerFast:
-    """A byte-level BPE tokenizer learned from a corpus.
+def train_tokenizer(corpus: Iterable[str], vocab_size: int = 1024) -> PreTrainedTokenizerFast:
+    """Train a byte-level BPE tokenizer.
 
-    The fixed words of the prompt are always learned too. The two last ids are ``<|endoftext|>`` and
-    ``[SEG]``, also where the corpus is too small to fill the vocabulary, so that the configuration can
-    name them before training.
+    The fixed text of the prompt is always part of the corpus. The last two ids are ``<|endoftext|>`` and
+    ``[SEG]``, even if the corpus is too small to fill the vocabulary, so that the configuration can name them
+    before training.
 
-    Args:
-        corpus: instructions and answers.
-        vocab_size: ids in all, the two special ones included; at least 258.
+    Parameters
+    ----------
+    corpus
+        Instructions and texts to generate.
+    vocab_size
+        Number of ids, the two special ones included; at least 258.
 
-    Raises:
-        TokenizerError: if ``vocab_size`` cannot hold all bytes and the special tokens.
+    Raises
+    ------
+    TokenizerError
+        ``vocab_size`` cannot hold all bytes and the special tokens.
     """
     if vocab_size < 258:
         raise TokenizerError(
@@ -40,7 +45,7 @@ def train_small(corpus: Iterable[str], vocab_size: int = 1024) -> PreTrainedToke
         show_progress=False,
     )
     texts = [text.replace(prompt.SEG, " ") for text in corpus]
-    raw.train_from_iterator([*texts, *_fixed_words()], trainer)
+    raw.train_from_iterator([*texts, *_list_prompt_texts()], trainer)
     spare = [f"<|spare{index}|>" for index in range(vocab_size - 2 - raw.get_vocab_size())]
     raw.add_special_tokens([*spare, prompt.END, prompt.SEG])
     wrap: Any = PreTrainedTokenizerFast
@@ -49,32 +54,32 @@ def train_small(corpus: Iterable[str], vocab_size: int = 1024) -> PreTrainedToke
     )
 
 
-def load(directory: Path) -> PreTrainedTokenizerBase:
-    """The tokenizer in a folder, with ``[SEG]`` added if the files do not know it yet.
+def load_tokenizer(directory: Path) -> PreTrainedTokenizerBase:
+    """Load the tokenizer of a folder, adding ``[SEG]`` if its files do not have it.
 
-    Raises:
-        TokenizerError: if the folder holds none, or it lacks ``<|endoftext|>``.
+    Raises
+    ------
+    TokenizerError
+        The folder holds none, or it has no ``<|endoftext|>``.
     """
     if not any((directory / name).exists() for name in ("tokenizer.json", "vocab.json")):
         raise TokenizerError(
             f"{directory}: neither tokenizer.json nor vocab.json; copy the tokenizer files there"
         )
-    # a path that exists is never looked up on the hub, and no code from the folder is run
+    # an existing path is never looked up on the hub, and no code from the folder is executed
     tokenizer = AutoTokenizer.from_pretrained(directory, local_files_only=True, trust_remote_code=False)
     vocabulary = tokenizer.get_vocab()
     if prompt.END not in vocabulary:
-        raise TokenizerError(
-            f"{directory}: the tokenizer does not know {prompt.END}; use the checkpoint's own"
-        )
+        raise TokenizerError(f"{directory}: the tokenizer has no {prompt.END}; use the checkpoint's own")
     if prompt.SEG not in vocabulary:
         tokenizer.add_tokens([prompt.SEG])
     return tokenizer
 
 
-def token_id(tokenizer: PreTrainedTokenizerBase, token: str) -> int:
-    """Id of one whole token."""
+def get_token_id(tokenizer: PreTrainedTokenizerBase, token: str) -> int:
+    """Return the id of one whole token."""
     return int(tokenizer.get_vocab()[token])
 
 
-def _fixed_words() -> list[str]:
-    return [prompt.SYSTEM, prompt._TEMPLATE, prompt._ASK, prompt._TRAIN, prompt.NOTHING]
+def _list_prompt_texts() -> list[str]:
+    return [prompt.SYSTEM, prompt.TEMPLATE, prompt.INFERENCE_REQUEST, prompt.TRAINING_REQUEST, prompt.NOTHING]

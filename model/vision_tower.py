@@ -1,6 +1,6 @@
 """Vision tower of the language view: SigLIP up to the layer whose output is the feature.
 
-Source: SigLIP, arXiv 2303.15343; transformers' own module computes the same, so it is used.
+Source: SigLIP, arXiv 2303.15343, through the module of transformers.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from segwatch.model.config import SiglipDims
 
 
 class VisionTower(nn.Module):
-    """Image to tokens. Later layers, the final norm and the pooling head never run, so are not built."""
+    """Encode an image to tokens. Later layers, the final norm and the pooling head never run and are not built."""
 
     def __init__(self, dims: SiglipDims) -> None:
         super().__init__()
@@ -34,12 +34,12 @@ class VisionTower(nn.Module):
         self.siglip = tower
 
     def forward(self, images: Tensor) -> Tensor:
-        """(B, 3, S, S) in -1..1 -> (B, N, hidden), N = (S // patch) ** 2 in reading order."""
+        """Encode (B, 3, S, S) in -1..1 -> (B, N, hidden), N = (S // patch) ** 2, row by row."""
         return cast(Tensor, self.siglip(pixel_values=images).last_hidden_state)
 
 
-def projector(vision_width: int, language_width: int) -> nn.Sequential:
-    """Two linear layers with an exact GELU between: (B, N, vision) -> (B, N, language)."""
+def build_projector(vision_width: int, language_width: int) -> nn.Sequential:
+    """Build two linear layers with an exact GELU between: (B, N, vision) -> (B, N, language)."""
     return nn.Sequential(
         nn.Linear(vision_width, language_width), nn.GELU(), nn.Linear(language_width, language_width)
     )

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from sqlalchemy import Connection
 
 from segwatch.db import alerts, verdicts
-from segwatch.geo.tracking.rules import digest_at, matches
+from segwatch.geo.tracking.alert_rules import digest_at, matches
 from segwatch.geo.types.tracking import Change
 from segwatch.geo.types.watch import AlertRule, Watch
 

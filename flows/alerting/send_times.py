@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from segwatch.db.publishing import Turn
-from segwatch.geo.tracking.rules import awake_from, digest_at
+from segwatch.geo.tracking.alert_rules import awake_from, digest_at
 from segwatch.geo.types.watch import AlertRule
 
 

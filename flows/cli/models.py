@@ -80,7 +80,7 @@ def convert(
     """
     import torch
 
-    from segwatch.model.convert import convert as run
+    from segwatch.model.checkpoint_conversion import convert as run
 
     with clear_errors(), Progress(console=err, transient=True) as progress:
         task = progress.add_task("converting", total=None)
@@ -133,9 +133,9 @@ def assemble(
     """
     import torch
 
-    from segwatch.model.assemble import ACCOUNT
-    from segwatch.model.assemble import assemble as run
-    from segwatch.model.convert import read_dimensions
+    from segwatch.model.checkpoint_assembly import ACCOUNT
+    from segwatch.model.checkpoint_assembly import assemble as run
+    from segwatch.model.checkpoint_conversion import read_dimensions
 
     with clear_errors(), Progress(console=err, transient=True) as progress:
         task = progress.add_task("assembling", total=None)
@@ -181,7 +181,7 @@ def evaluate(
     """Measure the model on a public benchmark: gIoU, cIoU, mIoU, Pr@0.5 to 0.9, by group."""
     with clear_errors():
         settings = load_settings()
-        from segwatch.model import identity
+        from segwatch.model import model_version
         from segwatch.model.predictor import Predictor
         from segwatch.model.referring import layouts, score
 
@@ -192,7 +192,7 @@ def evaluate(
             raise typer.BadParameter(f"{dataset!r} is none of {known}", param_hint="--dataset") from error
         samples = layouts.samples(chosen, root, split)[:limit]
         predictor = Predictor.load(
-            identity.resolve(model or settings.model_path),
+            model_version.resolve(model or settings.model_path),
             settings.device,
             dtype=None,
             memory_gib=settings.memory_gib,

@@ -71,7 +71,7 @@ def from_geojson(document: Any, where: str) -> BaseGeometry:
 def _split(outline: BaseGeometry, where: str) -> BaseGeometry:
     """Split at the antimeridian; longitudes may go on beyond 180, as those of people who draw there do."""
     if (
-        not in_degrees(outline, most_longitude=360.0)
+        not in_degrees(outline, max_longitude=360.0)
         or not np.isfinite(shapely.get_coordinates(outline)).all()
     ):
         return outline  # whoever asked for it says what it should be

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from segwatch.flows.config.settings import FlowSettings
 from segwatch.flows.errors import SegmenterError
-from segwatch.model import identity
+from segwatch.model import model_version
 
 Tiles = Sequence[NDArray[np.uint8]]
 
@@ -55,7 +55,7 @@ class SegEarth:
         from segwatch.model.predictor import Predictor
 
         self._predictor = Predictor.load(
-            identity.resolve(settings.model_path),
+            model_version.resolve(settings.model_path),
             settings.device,
             dtype=None,
             memory_gib=settings.memory_gib,
@@ -78,7 +78,7 @@ def version_of(settings: FlowSettings) -> str:
     """Version of the configured segmenter, without loading weights."""
     if settings.segmenter is not None:
         return _plugin(settings.segmenter).version
-    return identity.version(identity.resolve(settings.model_path))
+    return model_version.version(model_version.resolve(settings.model_path))
 
 
 def _plugin(name: str) -> Segmenter:

@@ -167,7 +167,7 @@ def on_earth(place: BaseGeometry) -> BaseGeometry:
     coords = shapely.get_coordinates(place)
     if not np.isfinite(coords).all():
         raise EventRefused("its place has a coordinate that is no number")
-    if not in_degrees(place, most_longitude=360.0):
+    if not in_degrees(place, max_longitude=360.0):
         worst = tuple(np.abs(coords).max(axis=0).tolist())
         raise EventRefused(
             f"its place has coordinates up to {worst}, not in degrees of longitude and latitude"

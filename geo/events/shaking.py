@@ -103,7 +103,7 @@ def _contours(document: bytes) -> dict[float, list[BaseGeometry]]:
         if value is None or line.geom_type not in {"LineString", "MultiLineString"}:
             raise EventRefused(f"a contour is a {line.geom_type} of {value}, not a line with a value")
         points = shapely.get_coordinates(line)
-        if not np.isfinite(points).all() or not in_degrees(line, most_longitude=540.0):
+        if not np.isfinite(points).all() or not in_degrees(line, max_longitude=540.0):
             raise EventRefused("a contour has a coordinate that is none")
         vertices += len(points)
         if vertices > MAX_VERTICES:

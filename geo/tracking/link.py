@@ -1,6 +1,6 @@
-"""Which detections show which objects: overlap edges and their connected components.
+"""Find out which detections show which objects: overlap edges and their connected components (steps 2 and 3).
 
-Geometries here are in one equal-area CRS, metres.
+All geometries are in the series' equal-area CRS, metres.
 """
 
 from __future__ import annotations
@@ -15,38 +15,38 @@ from scipy.optimize import linear_sum_assignment
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from segwatch.geo.tracking.transitions import Geometries
+from segwatch.geo.tracking.overlay import Geometries
 
 Indices = NDArray[np.intp]
 
 
 @dataclass(frozen=True, slots=True)
 class Edges:
-    """Pairs of one object and one detection that may show the same thing."""
+    """E pairs of an object and a detection that may be the same thing."""
 
     objects: Indices
     """(E,) index into the objects."""
     detections: Indices
     """(E,) index into the detections."""
     overlap_m2: NDArray[np.float64]
-    """(E,) common area, m²."""
+    """(E,) area of the intersection, m²."""
 
-    def keep(self, chosen: NDArray[np.bool_]) -> Edges:
-        """The edges for which ``chosen`` (E,) is true."""
+    def select(self, chosen: NDArray[np.bool_]) -> Edges:
+        """Select the edges for which ``chosen`` (E,) is true."""
         return Edges(self.objects[chosen], self.detections[chosen], self.overlap_m2[chosen])
 
 
 @dataclass(frozen=True, slots=True)
 class Component:
-    """Objects and detections that hang together; either side may be empty."""
+    """A connected component of objects and detections; either side may be empty."""
 
     objects: tuple[int, ...]
     detections: tuple[int, ...]
     edges: Indices
-    """Which of the edges hold it together."""
+    """Indices of its edges."""
 
-    def overlaps(self, edges: Edges) -> NDArray[np.float64]:
-        """(objects, detections) common areas, m²; ``edges`` are those that the component was made of."""
+    def tabulate_overlaps(self, edges: Edges) -> NDArray[np.float64]:
+        """Return (objects, detections) intersection areas, m², from the edges that the component was built from."""
         rows = np.searchsorted(self.objects, edges.objects[self.edges])
         columns = np.searchsorted(self.detections, edges.detections[self.edges])
         overlap = np.zeros((len(self.objects), len(self.detections)))
@@ -54,20 +54,33 @@ class Component:
         return overlap
 
 
-def link(visible: Geometries, detections: Geometries, *, link_min: float, tolerance_m: float) -> Edges:
-    """Edges where the common area is at least ``link_min`` of the smaller of the two.
+def link_overlaps(
+    visible: Geometries, detections: Geometries, *, link_min: float, tolerance_m: float
+) -> Edges:
+    """Link objects and detections whose intersection is at least ``link_min`` of the smaller area.
 
-    Objects and detections that are left alone get a second chance among themselves with the objects widened by
-    the registration tolerance: a road one pixel wide that is imaged one pixel aside has no area in common with
-    itself. What is linked already takes no part, so that a pond beside a lake does not become its part.
+    Objects and detections left unlinked are compared again with the objects widened by the registration tolerance: a
+    road one pixel wide that is imaged one pixel aside does not overlap itself. Linked ones take no part in this, so a
+    pond beside a lake does not become part of the lake.
+
+    Parameters
+    ----------
+    visible
+        (N,) visible parts of objects.
+    detections
+        (D,) detections or pieces of them.
+    link_min
+        Minimum overlap, as a share of the smaller area.
+    tolerance_m
+        Registration tolerance, metres.
     """
-    direct = _overlaps(visible, visible, detections, link_min)
+    direct = _find_overlaps(visible, visible, detections, link_min)
     lone_objects = np.setdiff1d(np.arange(len(visible)), direct.objects)
     lone_detections = np.setdiff1d(np.arange(len(detections)), direct.detections)
     if not (len(lone_objects) and len(lone_detections)):
         return direct
     lone = visible[lone_objects]
-    near = _overlaps(lone, shapely.buffer(lone, tolerance_m), detections[lone_detections], link_min)
+    near = _find_overlaps(lone, shapely.buffer(lone, tolerance_m), detections[lone_detections], link_min)
     return Edges(
         np.concatenate([direct.objects, lone_objects[near.objects]]),
         np.concatenate([direct.detections, lone_detections[near.detections]]),
@@ -75,17 +88,17 @@ def link(visible: Geometries, detections: Geometries, *, link_min: float, tolera
     )
 
 
-def _overlaps(plain: Geometries, wide: Geometries, detections: Geometries, link_min: float) -> Edges:
-    """Edges by the area of ``wide`` within the detections, relative to the smaller plain area."""
+def _find_overlaps(plain: Geometries, wide: Geometries, detections: Geometries, link_min: float) -> Edges:
+    """Find edges by the intersection of ``wide`` and detections, relative to the smaller of plain and detection."""
     first, second = shapely.STRtree(detections).query(wide, predicate="intersects")
     common = shapely.area(shapely.intersection(wide[first], detections[second]))
     smaller = np.minimum(shapely.area(plain[first]), shapely.area(detections[second]))
     enough = (common > 0) & (common >= link_min * smaller)
-    return Edges(first, second, common).keep(enough)
+    return Edges(first, second, common).select(enough)
 
 
-def components(object_count: int, detection_count: int, edges: Edges) -> list[Component]:
-    """Connected components, lone objects and detections included; each sorted, in order of first member."""
+def find_components(object_count: int, detection_count: int, edges: Edges) -> list[Component]:
+    """Find connected components, single objects and detections included; members sorted, in order of first member."""
     total = object_count + detection_count
     graph = coo_array(
         (np.ones(len(edges.objects), np.int8), (edges.objects, edges.detections + object_count)),
@@ -105,21 +118,21 @@ def components(object_count: int, detection_count: int, edges: Edges) -> list[Co
     ]
 
 
-def grouped(count: int, pairs: Sequence[tuple[int, int]]) -> list[list[int]]:
-    """Positions up to ``count``, those that pairs hold together in one group."""
+def group_pairs(count: int, pairs: Sequence[tuple[int, int]]) -> list[list[int]]:
+    """Group the positions 0..count-1 so that both positions of every pair are in one group."""
     if not pairs:
         return [[position] for position in range(count)]
     first, second = np.array(pairs, dtype=np.intp).T
-    # both sides are the same things here: link each to itself so that lone ones are groups, too
+    # both sides are the same positions: link each to itself, so that unpaired ones form groups too
     every = np.arange(count)
     joined = Edges(
         np.concatenate([every, first]), np.concatenate([every, second]), np.zeros(count + len(pairs))
     )
-    return [list(one.detections) for one in components(count, count, joined)]
+    return [list(one.detections) for one in find_components(count, count, joined)]
 
 
-def assign(overlap_m2: NDArray[np.float64]) -> list[tuple[int, int]]:
-    """(rows, columns) of the one-to-one assignment with the largest total overlap; pairs without any left out."""
+def assign_one_to_one(overlap_m2: NDArray[np.float64]) -> list[tuple[int, int]]:
+    """Assign rows to columns one to one with the largest total overlap; return the (row, column) pairs that overlap."""
     rows, columns = linear_sum_assignment(overlap_m2, maximize=True)
     return [
         (int(row), int(column))

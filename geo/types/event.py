@@ -1,4 +1,4 @@
-"""Events of the world, as their feeds tell them."""
+"""Events in the world, as feeds report them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from shapely.geometry.base import BaseGeometry
 
 
 class EventKind(enum.StrEnum):
-    """What happened in the world."""
+    """Kind of event."""
 
     EARTHQUAKE = "earthquake"
     FLOOD = "flood"
@@ -24,7 +24,7 @@ class EventKind(enum.StrEnum):
 
 
 class EventLevel(enum.StrEnum):
-    """How grave the publisher holds it to be; feeds without levels say nothing."""
+    """Severity as published; feeds without levels leave it out."""
 
     GREEN = "green"
     YELLOW = "yellow"
@@ -34,56 +34,59 @@ class EventLevel(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class EventName:
-    """One of the names that a publisher has for an event."""
+    """One of the identifiers that a publisher uses for an event."""
 
     source: str
+    """As :attr:`Event.source`."""
     external_id: str
     since: datetime | None = None
-    """When the message of this name was sent, where that is stated."""
+    """Sending time of the message that used this identifier, where known."""
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One event as one feed tells it at one time."""
+    """One event as one feed reports it at one time."""
 
     source: str
     """``gdacs``, ``usgs``, ``eonet``, or ``cap:SENDER`` and ``georss:FEED``."""
     external_id: str
-    """The feed's name for it; later revisions keep it."""
+    """The feed's identifier, kept across revisions."""
     kind: EventKind
     title: str
     occurred_at: datetime
     geometry: BaseGeometry
-    """Point, points of a track, line or area."""
+    """Point, points of a track, line or polygon, EPSG:4326."""
     updated_at: datetime | None = None
     ended_at: datetime | None = None
     level: EventLevel | None = None
     magnitude: float | None = None
     magnitude_unit: str = ""
     population: int | None = None
-    """People exposed, by the feed's own rule."""
+    """People exposed, as the feed counts them."""
     link: str = ""
     cancelled: bool = False
-    """The publisher took it back."""
+    """Whether the publisher cancelled it."""
     shaking: str = ""
-    """Of an earthquake: address of contours of intensity, or of the document that links to them."""
+    """Earthquakes: URL of intensity contours, or of the document that links to them."""
     names: tuple[EventName, ...] = ()
-    """All names that this entry gives the event: of the messages before it, of other networks. Entries that have one in
-    common are revisions of one event, whatever order they arrive in. Empty = ``source`` and ``external_id`` alone."""
+    """All identifiers of the event in this entry, including those of earlier messages and other networks.
+
+    Entries that share one are revisions of one event, in whatever order they arrive. Empty = only ``source``
+    and ``external_id``."""
 
 
 @dataclass(frozen=True, slots=True)
 class Withdrawal:
-    """A publisher takes an event back and says no more about it: no kind, or no place."""
+    """A publisher cancels an event without repeating its kind or place."""
 
     names: tuple[EventName, ...]
-    """Of the event; at least one."""
+    """Identifiers of the event; at least one."""
     withdrawn_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
 class RefusedEntry:
-    """An entry of a feed that is no event, and why."""
+    """A feed entry that was not accepted as an event, with the reason."""
 
     entry: str
     reason: str

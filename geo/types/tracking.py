@@ -1,4 +1,4 @@
-"""Observations, tracks and changes."""
+"""Observations, detections, tracks and changes."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from shapely.geometry.base import BaseGeometry
 
 
 class ObservationState(enum.StrEnum):
-    """Where one observation stands. ``pending -> leased -> inferred -> observed`` is the good path."""
+    """State of an observation; the normal path is ``pending -> leased -> inferred -> observed``."""
 
     PENDING = "pending"
     LEASED = "leased"
-    #: answered by the model, waiting for its place in the series' order; not yet shown to analysts
+    #: predictions are stored; waits for its place in the series' order, not yet visible to analysts
     INFERRED = "inferred"
     #: published: detections, footprint, tracks and changes are visible
     OBSERVED = "observed"
-    #: nothing could be seen (cloud, nodata, no overlap); ``reason`` says which
+    #: nothing was observed (clouds, no data, no overlap); ``reason`` says which
     SKIPPED = "skipped"
-    #: gave up after the allowed attempts; ``reason`` and ``attempts`` say why
+    #: abandoned after the allowed attempts; see ``reason`` and ``attempts``
     FAILED = "failed"
 
 
 class ChangeKind(enum.StrEnum):
-    """Transitions of a track."""
+    """Kinds of change of a track."""
 
     APPEARED = "appeared"
     GREW = "grew"
@@ -46,76 +46,83 @@ class Detection:
 
     target: str
     geometry: BaseGeometry
-    """Polygon (or MultiPolygon where the antimeridian splits it)."""
+    """EPSG:4326 Polygon, or MultiPolygon where the antimeridian splits it."""
     score: float
-    """Mean probability over the polygon, 0..1."""
+    """Mean probability over the polygon, 0..1; not calibrated."""
     area_m2: float
+    """Geodesic area, m²."""
 
 
 @dataclass(frozen=True, slots=True)
 class ObservationResult:
-    """What one instruction's answer on one scene comes to."""
+    """Result of predicting one instruction on one scene."""
 
     footprint: BaseGeometry
-    """Observed footprint: area of interest ∩ valid data - cloud and shadow - failed tiles."""
+    """Observed footprint: AOI ∩ valid data - clouds, shadows and failed tiles, EPSG:4326."""
     detections: tuple[Detection, ...]
     answer: str = ""
-    """The model's text."""
+    """Text that the model returned."""
     tiles: int = 0
     tiles_failed: int = 0
     clear_share: float = 0.0
-    """Share of the area of interest observed, 0..1."""
+    """Observed share of the AOI, 0..1."""
     bytes_read: int = 0
     compute_seconds: float = 0.0
+    """Time in the model, seconds."""
 
 
 @dataclass(frozen=True, slots=True)
 class TrackedObservation:
-    """Input of the tracking core: one published answer, in the series' order."""
+    """Input of the tracking core: one observation of a series."""
 
     id: UUID
     scene_id: UUID
-    """The acquisition, the same however often it is reprocessed; identity of new tracks depends on it."""
+    """The acquisition, stable across reprocessing; the ids of new tracks derive from it."""
     acquired_at: datetime
     footprint: BaseGeometry
+    """Observed footprint, EPSG:4326."""
     detections: tuple[Detection, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class GroundPiece:
-    """Ground that one observation was the first of its series to see clearly."""
+    """The part of an observation's footprint that no earlier observation of its series had covered."""
 
     observation_id: UUID
     geometry: BaseGeometry
-    """Disjoint from the pieces of the series' other observations."""
+    """EPSG:4326; disjoint from the pieces of the series' other observations."""
     inherited: bool = False
-    """Whether the observation is of the series that this one took over from; it counts as seen before all others."""
+    """Whether the observation belongs to the series that this one continues; such pieces count as observed first."""
 
 
 @dataclass(frozen=True, slots=True)
 class TrackState:
-    """One object as it is known after an observation."""
+    """State of one object after an observation."""
 
     track_id: UUID
     target: str
     geometry: BaseGeometry
-    """Composite geometry: (old - observed footprint) ∪ (new within it)."""
+    """Composite geometry: (old geometry - observed footprint) ∪ detections within it, EPSG:4326."""
     area_m2: float
+    """Geodesic area, m²."""
     score: float
+    """Mean score of the detections in the geometry, weighted by area, 0..1."""
     first_seen: datetime
+    """Acquisition time of the first observation with a detection."""
     last_seen: datetime
-    """Last observation with a detection."""
+    """Acquisition time of the last observation with a detection."""
     last_looked: datetime
-    """Last observation that saw enough of the object to decide."""
+    """Acquisition time of the last observation that covered enough of the object to count."""
     misses: int = 0
-    """Misses in a row that count."""
+    """Counted misses in a row."""
     missed_since: datetime | None = None
-    """Time of the first of these misses."""
+    """Acquisition time of the first of these misses."""
     visible_share: float = 1.0
-    """Share of the object observed last time it was looked at."""
+    """Share of the object's area that its last observation covered, 0..1."""
     alive: bool = True
-    """False once disappeared or merged away; a disappeared one may reappear."""
+    """False once the object disappeared, after which it may reappear, or merged into another."""
     merged_into: UUID | None = None
+    """Track that it merged into, for good."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,25 +133,29 @@ class Change:
     kind: ChangeKind
     target: str
     valid_at: datetime
-    """When it was so on the ground: acquisition time, or of the first miss for ``disappeared``."""
+    """Time of the change on the ground: the acquisition time, or that of the first miss for ``disappeared``."""
     before_m2: float
+    """Geodesic area before, m²; 0 for a new object."""
     after_m2: float
+    """Geodesic area after, m²; 0 for an object that ended."""
     gained: BaseGeometry | None
+    """Area gained, EPSG:4326; None = none."""
     lost: BaseGeometry | None
+    """Area lost, EPSG:4326; None = none."""
     score: float
     baseline: bool = False
-    """True for what the first observation of a piece of ground, or of a new model at an object, shows: nothing happened
-    then."""
+    """True if nothing happened on the ground: the place was observed for the first time, or the object by a new
+    model."""
 
     def ground(self, outline: BaseGeometry | None) -> BaseGeometry | None:
-        """Ground gained and lost; the whole object's ``outline`` where neither is known."""
+        """Return the area gained and lost, or ``outline`` (the whole object) if neither is known; EPSG:4326."""
         parts = [part for part in (self.gained, self.lost) if part is not None and not part.is_empty]
         return shapely.union_all(parts) if parts else outline
 
 
 @dataclass(frozen=True, slots=True)
 class Lineage:
-    """``child`` came out of ``parent`` (split) or ``parent`` ended in ``child`` (merge)."""
+    """``child`` split off ``parent``, or ``parent`` merged into ``child``."""
 
     parent: UUID
     child: UUID
@@ -154,16 +165,17 @@ class Lineage:
 
 @dataclass(frozen=True, slots=True)
 class TrackingStep:
-    """What one observation did to a series."""
+    """Everything that one observation changed in its series."""
 
     observation_id: UUID
     scene_id: UUID
-    """What was looked at, whichever look at it this is."""
+    """The acquisition, whichever processing of it was observed."""
     states: tuple[TrackState, ...]
-    """New or changed states only; objects not listed are as before."""
+    """New or changed states only; all other objects are unchanged."""
     changes: tuple[Change, ...]
     lineage: tuple[Lineage, ...]
     detection_tracks: tuple[UUID | None, ...]
-    """Track of each detection, in the observation's order."""
-    first_seen: BaseGeometry = field(default_factory=Polygon)
-    """Ground that no earlier observation of the series saw clearly; empty where there is none."""
+    """Track of each detection, in the observation's order; None where a detection has none."""
+    new_ground: BaseGeometry = field(default_factory=Polygon)
+    """Part of the footprint that no earlier observation of the series had covered, EPSG:4326; empty where there
+    is none."""

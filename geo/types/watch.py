@@ -1,4 +1,4 @@
-"""Watches: what operators ask to be observed, tracked and notified of."""
+"""Watches: what to observe, how to track it and when to alert."""
 
 from __future__ import annotations
 
@@ -13,128 +13,141 @@ from segwatch.geo.types.tracking import ChangeKind
 
 
 class Outlines(enum.StrEnum):
-    """How polygons are drawn; no edge is further than half a pixel from where the mask has it."""
+    """Polygon style; every edge stays within half a pixel of the mask's."""
 
     #: along pixel edges
     EDGES = "edges"
-    #: with fewer vertices, stairs being slopes
+    #: fewer vertices: stairs become slopes
     SIMPLE = "simple"
-    #: with rounder corners, and more vertices for it
+    #: rounded corners, with more vertices
     SMOOTH = "smooth"
 
 
 @dataclass(frozen=True, slots=True)
 class TrackingSettings:
-    """Numbers of DESIGN's tracking steps."""
+    """Thresholds of the tracking steps."""
 
     visible_min: float = 0.2
+    """Objects with a smaller visible share are left unchanged, 0..1."""
     link_min: float = 0.3
+    """Minimum overlap of an object and a detection, as a share of the smaller area, 0..1."""
     gone_visible: float = 0.8
+    """Minimum visible share for a miss to count, 0..1."""
     gone_after: int = 2
+    """Counted misses in a row after which an object disappears."""
     min_change_m2: float = 1000.0
+    """Minimum symmetric difference of a change, m²."""
     min_change_ratio: float = 0.1
+    """Minimum symmetric difference of a change, as a share of the old area."""
     tolerance_m: float = 10.0
-    """Registration tolerance; one pixel."""
+    """Registration tolerance, metres; one pixel."""
 
 
 @dataclass(frozen=True, slots=True)
 class QuietHours:
-    """Hours of every day in which messages wait for their end."""
+    """Daily hours during which messages are held back."""
 
     begin: str
     """``HH:MM``."""
     end: str
-    """``HH:MM``; before ``begin``: on the next day."""
+    """``HH:MM``; earlier than ``begin`` means on the next day."""
     timezone: str = "UTC"
-    """IANA name."""
+    """IANA time zone."""
 
 
 @dataclass(frozen=True, slots=True)
 class Digest:
-    """How often the alerts of a rule come together, as one message a channel."""
+    """Schedule of a rule that sends its alerts together, one message per channel."""
 
     at: str | None = None
-    """``HH:MM`` of every day; None = every full hour."""
+    """``HH:MM``, daily; None = every full hour."""
     timezone: str = "UTC"
-    """IANA name."""
+    """IANA time zone."""
 
 
 @dataclass(frozen=True, slots=True)
 class Escalation:
-    """Who is told of an alert that nobody has looked at."""
+    """Channels to notify of an alert that nobody has acknowledged."""
 
     after_minutes: float
+    """Minutes after the alert."""
     channels: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class AlertRule:
-    """Which changes alert, and how loudly."""
+    """Which changes alert, and how they are sent."""
 
     name: str
     kinds: tuple[ChangeKind, ...]
     min_area_m2: float = 0.0
-    """Least area gained or lost by the change."""
+    """Minimum area gained or lost, m²."""
     min_score: float = 0.0
+    """Minimum score of the change, 0..1."""
     include_baseline: bool = False
-    """Whether what is found on ground that is seen for the first time alerts."""
+    """Whether baseline changes alert."""
     channels: tuple[str, ...] = ()
-    """Webhook URLs, and ``apprise:NAME`` of services."""
+    """Webhook URLs, and ``apprise:NAME`` for named services."""
     min_growth: float = 0.0
-    """Least difference of the areas before and after, as a share of the area before; what was not there grew by any."""
+    """Minimum change of area, as a share of the area before; a new object always passes."""
     region: BaseGeometry | None = None
-    """Polygon or MultiPolygon that the changed ground must meet."""
+    """Polygon or MultiPolygon (EPSG:4326) that the change must intersect."""
     region_distance_m: float = 0.0
-    """Metres from ``region`` at which it is still met."""
+    """Maximum distance from ``region``, metres."""
     once: bool = False
-    """Only the first change of an object that matches."""
+    """Whether only an object's first matching change alerts."""
     quiet: QuietHours | None = None
+    """None = messages are sent at any time."""
     most_per_hour: int | None = None
-    """Messages an hour and channel; further ones wait for the hours after."""
+    """Rate limit per channel, messages per hour; further messages wait. None = unlimited."""
     escalation: Escalation | None = None
+    """None = no escalation."""
     digest: Digest | None = None
-    """None = a message for each alert."""
+    """None = one message per alert."""
 
 
 @dataclass(frozen=True, slots=True)
 class Instruction:
-    """A standing instruction. Its text and targets identify a revision."""
+    """A standing instruction; text and targets together identify its revision."""
 
     text: str
     targets: tuple[str, ...] = ()
-    """Labels of targets 1..M in the order the model answers; further ones are ``target N``."""
+    """Labels of targets 1..M, in the order in which the model returns them; further targets become ``target N``."""
 
     def label(self, index: int) -> str:
-        """Label of the ``index``-th target, 0-based."""
+        """Return the label of the target with this 0-based index."""
         return self.targets[index] if index < len(self.targets) else f"target {index + 1}"
 
 
 @dataclass(frozen=True, slots=True)
 class Watch:
-    """Instruction x area x source x schedule, with tracking settings and alert rules."""
+    """Instruction, AOI, source and schedule, with tracking settings and alert rules."""
 
     name: str
     instruction: Instruction
     area: BaseGeometry
-    """Polygon or MultiPolygon."""
+    """AOI: EPSG:4326 Polygon or MultiPolygon."""
     profile: Profile
     catalog: str
+    """URL of the STAC catalog."""
     start: datetime
-    """Only scenes acquired from here on are observed."""
+    """Scenes acquired before this are ignored."""
     end: datetime | None = None
+    """Scenes acquired after this are ignored; None = no end."""
     schedule: str | None = None
-    """Cron expression, UTC."""
+    """Cron expression, UTC; None = not scheduled."""
     priority: int = 100
-    """Higher is leased first."""
+    """Higher values are leased first."""
     min_polygon_m2: float = 500.0
+    """Smaller polygons are dropped, m²."""
     connectivity: int = 4
-    """4 or 8: whether regions that touch only at a corner are one object (8)."""
+    """4 or 8; with 8, regions that touch only at a corner are one object."""
     outlines: Outlines = Outlines.EDGES
     max_cloud_cover: float = 1.0
-    """Scenes whose clear share of the area is below ``1 - max_cloud_cover`` are skipped."""
+    """Scenes that are clear over less than ``1 - max_cloud_cover`` of the AOI are skipped, 0..1."""
     max_failed_tiles: float = 0.2
-    """Past this share of failed tiles the observation fails."""
+    """Maximum share of failed tiles; beyond it the observation fails, 0..1."""
     tracking: TrackingSettings = TrackingSettings()
     rules: tuple[AlertRule, ...] = ()
     catalog_name: str = ""
-    """Names the catalog, so that it stays the same one when its address changes; empty = its address names it."""
+    """Name of the catalog, so that its scenes keep their identity when its URL changes; empty = the URL is its name."""

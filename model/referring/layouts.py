@@ -1,7 +1,7 @@
-"""The official layouts of LaSeRS, EarthReason, RRSIS-D, RISBench and RefSegRS.
+"""Read the official layouts of LaSeRS, EarthReason, RRSIS-D, RISBench and RefSegRS.
 
-Nothing in a data set is executed: the pickle that REFER layouts carry is read by a reader that knows plain
-containers, words and numbers only.
+Nothing in a data set is executed: the pickle in REFER layouts is read by a reader that builds only plain containers,
+strings and numbers.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from segwatch.model import prompt
 from segwatch.model.errors import DatasetError
 from segwatch.model.referring.samples import (
     Mask,
-    Sample,
-    coco_mask,
-    inside,
-    mask_file,
+    ReferringSample,
+    decode_coco_mask,
     read_json,
+    read_mask,
+    resolve_inside,
 )
 
 _PICTURES = (".jpg", ".jpeg", ".png", ".tif", ".tiff")
@@ -31,7 +31,7 @@ _LASERS_DIMENSIONS = ("granularity", "multiplicity", "reasoning", "language")
 
 
 class Dataset(StrEnum):
-    """Data sets by the name the command line has for them."""
+    """Data sets by their name on the command line."""
 
     LASERS = "lasers"
     EARTHREASON = "earthreason"
@@ -40,20 +40,26 @@ class Dataset(StrEnum):
     REFSEGRS = "refsegrs"
 
 
-def samples(dataset: Dataset, root: Path, split: str) -> list[Sample]:
-    """All samples of a split.
+def samples(dataset: Dataset, root: Path, split: str) -> list[ReferringSample]:
+    """Load all samples of a split.
 
-    Args:
-        dataset: which layout.
-        root: the data set's own folder.
-        split: as the data set names it, such as "test".
+    Parameters
+    ----------
+    dataset
+        Which layout.
+    root
+        The data set's own folder.
+    split
+        As the data set names it, such as "test".
 
-    Raises:
-        DatasetError: if the folder has another layout, or the split no samples.
+    Raises
+    ------
+    DatasetError
+        If the folder has another layout, or the split no samples.
     """
     if not root.is_dir():
         raise DatasetError(f"{root}: no such folder; give the folder that the data set was unpacked into")
-    readers: dict[Dataset, Callable[[Path, str], Iterator[Sample]]] = {
+    readers: dict[Dataset, Callable[[Path, str], Iterator[ReferringSample]]] = {
         Dataset.LASERS: _lasers,
         Dataset.EARTHREASON: _earthreason,
         Dataset.RRSIS_D: _refer,
@@ -69,8 +75,8 @@ def samples(dataset: Dataset, root: Path, split: str) -> list[Sample]:
     return found
 
 
-def _lasers(root: Path, split: str) -> Iterator[Sample]:
-    """``{split}/images`` and ``{split}/annotations/*.json``, masks as COCO run lengths."""
+def _lasers(root: Path, split: str) -> Iterator[ReferringSample]:
+    """Read ``{split}/images`` and ``{split}/annotations/*.json``, masks as COCO run lengths."""
     files = sorted((root / split / "annotations").glob("*.json"))
     for file in files:
         for entry in read_json(file):
@@ -86,9 +92,9 @@ def _lasers(root: Path, split: str) -> Iterator[Sample]:
                 "form": "question" if words.endswith("?") else "statement",
             }
             by_file = {"annotation file": file.stem} if len(files) > 1 else {}
-            yield Sample(
+            yield ReferringSample(
                 name=f"{file.stem}/{entry['id']}",
-                image=inside(root / split / "images", entry["image_name"]),
+                image=resolve_inside(root / split / "images", entry["image_name"]),
                 instruction=words,
                 truth=partial(_run_lengths, coded, str(entry["answer"]).count(prompt.SEG)),
                 answer=str(entry["answer"]).strip(),
@@ -100,28 +106,28 @@ def _run_lengths(coded: Sequence[Any], expected: int) -> list[Mask]:
     if len(coded) != expected:
         raise DatasetError(f"{len(coded)} masks for {expected} {prompt.SEG} in the answer")
     try:
-        return [coco_mask(part, *map(int, part["size"])) for part in coded]
+        return [decode_coco_mask(part, *map(int, part["size"])) for part in coded]
     except (KeyError, TypeError, ValueError) as error:
         raise DatasetError(f"not a COCO mask ({error!r})") from error
 
 
-def _earthreason(root: Path, split: str) -> Iterator[Sample]:
-    """``{split}/images``, ``labels`` and ``QAs``; the three of a sample share a place in sorted order."""
+def _earthreason(root: Path, split: str) -> Iterator[ReferringSample]:
+    """Read ``{split}/images``, ``labels`` and ``QAs``; a sample's three files have the same rank in sorted order."""
     folder = next((path for path in (root / split, root / "RSReasonSeg" / split) if path.is_dir()), None)
     if folder is None:
         raise DatasetError(f"{root}: no folder {split}")
-    images, labels, asked = (
-        _sorted(folder / name, suffixes)
+    images, labels, questions_files = (
+        _list_files(folder / name, suffixes)
         for name, suffixes in (("images", _PICTURES), ("labels", (".png",)), ("QAs", (".json", ".txt")))
     )
-    if not len(images) == len(labels) == len(asked):
+    if not len(images) == len(labels) == len(questions_files):
         raise DatasetError(
-            f"{folder}: {len(images)} images, {len(labels)} labels and {len(asked)} QAs do not pair up"
+            f"{folder}: {len(images)} images, {len(labels)} labels and {len(questions_files)} QAs do not pair up"
         )
-    for image, label, questions in zip(images, labels, asked, strict=True):
+    for image, label, questions in zip(images, labels, questions_files, strict=True):
         record = read_json(questions)
         nothing = not record.get("answer")
-        yield Sample(
+        yield ReferringSample(
             name=image.stem,
             image=image,
             instruction=str(record["questions"][0]).strip(),
@@ -131,8 +137,8 @@ def _earthreason(root: Path, split: str) -> Iterator[Sample]:
         )
 
 
-def _refsegrs(root: Path, split: str) -> Iterator[Sample]:
-    """``images``, ``masks`` and ``output_phrase_{split}.txt`` with an image number and a phrase per line."""
+def _refsegrs(root: Path, split: str) -> Iterator[ReferringSample]:
+    """Read ``images``, ``masks`` and ``output_phrase_{split}.txt`` with an image number and a phrase per line."""
     listing = root / f"output_phrase_{split}.txt"
     try:
         lines = listing.read_text(encoding="utf-8").splitlines()
@@ -144,7 +150,7 @@ def _refsegrs(root: Path, split: str) -> Iterator[Sample]:
         match = re.fullmatch(r"(\d+)\s+(.+)", line.strip())
         if match is None:
             raise DatasetError(f"{listing}:{number}: {line!r} is not an image number and a phrase")
-        yield Sample(
+        yield ReferringSample(
             name=f"{number}/{match[1]}",
             image=root / "images" / f"{match[1]}.tif",
             instruction=match[2],
@@ -152,15 +158,15 @@ def _refsegrs(root: Path, split: str) -> Iterator[Sample]:
         )
 
 
-def _refer(root: Path, split: str) -> Iterator[Sample]:
-    """REFER's layout: references to COCO annotations, as a pickle or as JSON.
+def _refer(root: Path, split: str) -> Iterator[ReferringSample]:
+    """Read REFER's layout: references to COCO annotations, as a pickle or as JSON.
 
-    As the reference's evaluation does, the first sentence of each reference is asked.
+    As in the published evaluation, the first sentence of each reference is used.
     """
-    folder = _only(root, ("instances.json",)).parent
+    folder = _find_file(root, ("instances.json",)).parent
     instances = read_json(folder / "instances.json")
-    references = _only(folder, ("refs(unc).p", "refs.p", "refs.json", "refs(unc).json"))
-    refs = read_json(references) if references.suffix == ".json" else _plain_pickle(references)
+    references = _find_file(folder, ("refs(unc).p", "refs.p", "refs.json", "refs(unc).json"))
+    refs = read_json(references) if references.suffix == ".json" else _read_plain_pickle(references)
     images = {entry["id"]: entry for entry in instances["images"]}
     annotations = {entry["id"]: entry for entry in instances["annotations"]}
     categories = {entry["id"]: str(entry["name"]) for entry in instances.get("categories", [])}
@@ -171,7 +177,7 @@ def _refer(root: Path, split: str) -> Iterator[Sample]:
         image, annotation = images[ref["image_id"]], annotations[ref["ann_id"]]
         sentence = ref["sentences"][0]
         name = Path(str(image["file_name"])).name
-        yield Sample(
+        yield ReferringSample(
             name=str(ref["ref_id"]),
             image=pictures.get(name, root / name),
             instruction=str(sentence.get("raw") or sentence["sent"]).strip(),
@@ -181,7 +187,7 @@ def _refer(root: Path, split: str) -> Iterator[Sample]:
 
 
 def _one_mask(path: Path) -> list[Mask]:
-    return [mask_file(path)]
+    return [read_mask(path)]
 
 
 def _no_masks(path: Path) -> list[Mask]:
@@ -189,33 +195,33 @@ def _no_masks(path: Path) -> list[Mask]:
 
 
 def _coco(segmentation: Any, height: int, width: int) -> list[Mask]:
-    return [coco_mask(segmentation, height, width)]
+    return [decode_coco_mask(segmentation, height, width)]
 
 
-def _sorted(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
+def _list_files(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
     if not folder.is_dir():
         raise DatasetError(f"{folder}: no such folder")
     return sorted(path for path in folder.iterdir() if path.suffix.lower() in suffixes)
 
 
-def _only(root: Path, names: tuple[str, ...]) -> Path:
-    """The first file of one of these names, at any depth."""
+def _find_file(root: Path, names: tuple[str, ...]) -> Path:
+    """Find the first file of one of these names, at any depth."""
     for name in names:
         if found := sorted(path for path in root.rglob("*") if path.name == name):
             return found[0]
     raise DatasetError(f"{root}: no {' or '.join(names)} anywhere below")
 
 
-class _Plain(pickle.Unpickler):
-    """Reads containers, words and numbers; whatever names a class or a function is refused."""
+class _PlainUnpickler(pickle.Unpickler):
+    """Unpickles containers, strings and numbers; refuses every name of a class or function."""
 
     def find_class(self, module: str, name: str) -> Any:
         raise DatasetError(f"the pickle asks for {module}.{name}; only plain data is read from it")
 
 
-def _plain_pickle(path: Path) -> Any:
+def _read_plain_pickle(path: Path) -> Any:
     try:
-        return _Plain(io.BytesIO(path.read_bytes())).load()
+        return _PlainUnpickler(io.BytesIO(path.read_bytes())).load()
     except DatasetError as error:
         raise DatasetError(f"{path}: {error}") from error
     except (OSError, pickle.UnpicklingError, EOFError, ValueError, IndexError) as error:

@@ -1,7 +1,7 @@
-"""What the paper reports for the official model (3 billion parameters), to stand beside what is measured.
+"""Figures that the paper reports for the official model (3 billion parameters), for comparison with measured ones.
 
-arXiv 2512.20013, CVPR 2026. The paper's own tables were not at hand: these are its figures as an open summary of it
-quotes them. "Single" and "multiple" are its names for instructions with one target and with several.
+arXiv 2512.20013, CVPR 2026, as quoted by an open summary: the paper's own tables were not available. The paper's
+"single" and "multiple" are instructions with one target and with several.
 """
 
 from __future__ import annotations
@@ -14,31 +14,31 @@ SOURCE = "SegEarth-R2-3B in arXiv 2512.20013 (CVPR 2026), as an open summary of 
 
 
 @dataclass(frozen=True)
-class Published:
-    """Shares, 0 to 1; None = not quoted."""
+class PublishedScores:
+    """Shares, 0..1; None = not quoted."""
 
     g_iou: float
     c_iou: float | None = None
 
 
-_FIGURES: Mapping[tuple[str, str], Mapping[str, Published]] = MappingProxyType(
+_FIGURES: Mapping[tuple[str, str], Mapping[str, PublishedScores]] = MappingProxyType(
     {
         ("lasers", "test"): {
-            "all": Published(0.572, 0.679),
-            "granularity: part": Published(0.648, 0.683),
-            "targets: one": Published(0.551, 0.692),
-            "targets: several": Published(0.383, 0.562),
-            "reasoning: implicit": Published(0.428, 0.597),
+            "all": PublishedScores(0.572, 0.679),
+            "granularity: part": PublishedScores(0.648, 0.683),
+            "targets: one": PublishedScores(0.551, 0.692),
+            "targets: several": PublishedScores(0.383, 0.562),
+            "reasoning: implicit": PublishedScores(0.428, 0.597),
         },
-        ("earthreason", "val"): {"all": Published(0.723)},
-        ("earthreason", "test"): {"all": Published(0.735)},
-        ("rrsis-d", "test"): {"all": Published(0.679)},
-        ("risbench", "test"): {"all": Published(0.705)},
-        ("refsegrs", "test"): {"all": Published(0.748)},
+        ("earthreason", "val"): {"all": PublishedScores(0.723)},
+        ("earthreason", "test"): {"all": PublishedScores(0.735)},
+        ("rrsis-d", "test"): {"all": PublishedScores(0.679)},
+        ("risbench", "test"): {"all": PublishedScores(0.705)},
+        ("refsegrs", "test"): {"all": PublishedScores(0.748)},
     }
 )
 
 
-def figures(dataset: str, split: str) -> Mapping[str, Published]:
-    """The paper's figures for groups as :func:`segwatch.model.referring.score.summaries` names them; empty for none."""
+def get_figures(dataset: str, split: str) -> Mapping[str, PublishedScores]:
+    """Return the paper's figures by group, named as :func:`.score.summarise_by_group` does; empty if there are none."""
     return _FIGURES.get((dataset, split), {})

@@ -1,4 +1,4 @@
-"""One instruction on one image and its true masks, wherever they are stored."""
+"""One instruction on one image with its true masks, however a data set stores them."""
 
 from __future__ import annotations
 
@@ -20,26 +20,28 @@ Mask = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
-class Sample:
+class ReferringSample:
     """One instruction on one image."""
 
     name: str
-    """Unique in its data set."""
+    """Unique within its data set."""
     image: Path
     instruction: str
     truth: Callable[[], list[Mask]]
-    """Reads the true masks (H, W), in order of the answer; none if there is nothing to segment."""
+    """Reads the true masks (H, W), in order of the answer; empty if there is nothing to segment."""
     answer: str = f"Sure, it is {prompt.SEG}."
-    """What a model is to say, with one [SEG] per mask."""
+    """Text to generate, with one [SEG] per mask."""
     groups: Mapping[str, str] = field(default_factory=dict)
-    """Dimension -> group that the sample belongs to."""
+    """Dimension -> the sample's group in it."""
 
 
-def rgb(path: Path) -> NDArray[np.uint8]:
-    """(H, W, 3) uint8.
+def read_rgb(path: Path) -> NDArray[np.uint8]:
+    """Read (H, W, 3) uint8.
 
-    Raises:
-        DatasetError: if the file is missing or no picture.
+    Raises
+    ------
+    DatasetError
+        The file is missing or not an image.
     """
     try:
         with Image.open(path) as picture:
@@ -48,11 +50,13 @@ def rgb(path: Path) -> NDArray[np.uint8]:
         raise DatasetError(f"{path}: not a readable picture ({error})") from error
 
 
-def mask_file(path: Path) -> Mask:
-    """(H, W), True where the picture is not 0, however opaque it is there.
+def read_mask(path: Path) -> Mask:
+    """Read (H, W), True where the image is not 0; transparency is ignored.
 
-    Raises:
-        DatasetError: if the file is missing or no picture.
+    Raises
+    ------
+    DatasetError
+        The file is missing or not an image.
     """
     try:
         with Image.open(path) as picture:
@@ -63,17 +67,19 @@ def mask_file(path: Path) -> Mask:
     return np.asarray(values.any(axis=2) if values.ndim == 3 else values != 0)
 
 
-def coco_mask(segmentation: Any, height: int, width: int) -> Mask:
-    """A mask in any of COCO's forms: compressed or plain run lengths, polygons, or a list of either.
+def decode_coco_mask(segmentation: Any, height: int, width: int) -> Mask:
+    """Decode a mask in any of COCO's forms: compressed or plain run lengths, polygons, or a list of either.
 
-    Raises:
-        DatasetError: if it is none of these.
+    Raises
+    ------
+    DatasetError
+        It has none of these forms.
     """
     parts = segmentation if isinstance(segmentation, list) else [segmentation]
     if not parts:
         return np.zeros((height, width), np.bool_)
     try:
-        coded = [_coded(part, height, width) for part in parts]
+        coded = [_encode_part(part, height, width) for part in parts]
         decoded = coco.decode(coco.merge([one for some in coded for one in some])).astype(np.bool_)
     except (TypeError, ValueError, KeyError) as error:
         raise DatasetError(f"not a COCO mask ({error})") from error
@@ -83,10 +89,12 @@ def coco_mask(segmentation: Any, height: int, width: int) -> Mask:
 
 
 def read_json(path: Path) -> Any:
-    """A JSON document.
+    """Read a JSON document.
 
-    Raises:
-        DatasetError: if the file is missing or no JSON.
+    Raises
+    ------
+    DatasetError
+        The file is missing or not JSON.
     """
     try:
         return json.loads(path.read_text(encoding="utf-8"))
@@ -94,11 +102,13 @@ def read_json(path: Path) -> Any:
         raise DatasetError(f"{path}: not readable JSON ({error})") from error
 
 
-def inside(folder: Path, name: Any) -> Path:
-    """A file that a data set names, which must lie in the data set's folder.
+def resolve_inside(folder: Path, name: Any) -> Path:
+    """Resolve a file name from a data set, which must stay inside the data set's folder.
 
-    Raises:
-        DatasetError: if it does not.
+    Raises
+    ------
+    DatasetError
+        It does not.
     """
     path = folder / str(name)
     if not path.resolve().is_relative_to(folder.resolve()):
@@ -106,8 +116,8 @@ def inside(folder: Path, name: Any) -> Path:
     return path
 
 
-def _coded(part: Any, height: int, width: int) -> list[Any]:
-    """One part as compressed run lengths."""
+def _encode_part(part: Any, height: int, width: int) -> list[Any]:
+    """Encode one part as compressed run lengths."""
     if isinstance(part, dict):
         rows, columns = part["size"]
         counts = part["counts"]

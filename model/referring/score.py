@@ -1,7 +1,7 @@
-"""How a model does on a benchmark: one record per instruction, then tables over records.
+"""Score a model on a benchmark: one record per instruction, then tables over records.
 
-Masks are compared over the model's square mask view, as the reference does, so that images weigh alike in the summed
-figures whatever their size.
+Masks are compared over the model's square mask view, as in the published evaluation, so that images of all sizes weigh
+the same in the summed figures.
 """
 
 from __future__ import annotations
@@ -23,37 +23,37 @@ from segwatch.model.errors import DatasetError
 from segwatch.model.metrics import Overlap, Summary
 from segwatch.model.predictor import Predictor
 from segwatch.model.referring import published
-from segwatch.model.referring.samples import Mask, Sample, rgb
+from segwatch.model.referring.samples import Mask, ReferringSample, read_rgb
 
-#: Colours of an overlay: found and true, found but not true, true but not found.
+#: Colours of an overlay: true positive, false positive, false negative.
 HIT, WRONG, MISSED = (80, 220, 100), (240, 70, 70), (70, 120, 255)
 
 
 @dataclass(frozen=True)
-class Record:
-    """One instruction answered and compared."""
+class ScoredInstruction:
+    """The comparison of one prediction with its truth."""
 
     name: str
     text: str
-    """The model's words."""
+    """Text that the model generated."""
     targets: int
-    """True masks."""
+    """Number of true masks."""
     masks: int
-    """Masks that the model gave."""
+    """Number of predicted masks."""
     in_order: tuple[Overlap, ...]
-    """Targets with masks in order of the [SEG] tokens, as the reference compares them."""
+    """Targets and masks in order of the [SEG] tokens, as in the published evaluation."""
     matched: tuple[Overlap, ...]
-    """Targets with masks in their best order."""
+    """Targets and masks in their best order."""
     groups: dict[str, str] = field(default_factory=dict)
 
     @property
     def iou(self) -> float:
-        """Mean over its targets, in order."""
+        """Mean IoU over its targets, in order."""
         return float(np.mean([part.iou for part in self.in_order]))
 
 
 @dataclass(frozen=True)
-class Failure:
+class UnreadableSample:
     """A sample that could not be scored."""
 
     name: str
@@ -62,55 +62,63 @@ class Failure:
 
 @dataclass(frozen=True)
 class Scores:
-    """A whole run."""
+    """Result of a whole run."""
 
-    records: tuple[Record, ...]
-    failures: tuple[Failure, ...]
+    records: tuple[ScoredInstruction, ...]
+    failures: tuple[UnreadableSample, ...]
 
 
 def score(
     predictor: Predictor,
-    samples: Sequence[Sample],
+    samples: Sequence[ReferringSample],
     *,
     overlays: Path | None = None,
     worst: int = 20,
     on_sample: Callable[[], None] = lambda: None,
 ) -> Scores:
-    """Answer and compare all samples; the pixels of an image are worked through once for all of them.
+    """Predict and compare all samples; each image is encoded once for all its samples.
 
-    Args:
-        predictor: the model.
-        samples: of one benchmark.
-        overlays: folder that receives a picture of each of the worst; None draws none.
-        worst: how many of them.
-        on_sample: called after each sample.
+    Parameters
+    ----------
+    predictor
+        The model.
+    samples
+        Of one benchmark.
+    overlays
+        Folder that receives a picture of each of the worst; None draws none.
+    worst
+        How many of them.
+    on_sample
+        Called after each sample.
 
-    Returns:
+    Returns
+    -------
+    Scores
         Records in order of the samples' images. A sample that cannot be read is a failure with its reason.
     """
-    records: list[Record] = []
-    failures: list[Failure] = []
+    records: list[ScoredInstruction] = []
+    failures: list[UnreadableSample] = []
     lowest: list[tuple[float, str]] = []
     for image, group in groupby(sorted(samples, key=lambda sample: str(sample.image)), lambda s: s.image):
-        for record, failure, drawn in _scored(predictor, image, list(group)):
+        for record, failure, drawn in _score_image(predictor, image, list(group)):
             if failure is not None:
                 failures.append(failure)
             if record is not None:
                 records.append(record)
                 if overlays is not None and drawn is not None:
-                    _keep(lowest, record, drawn, overlays, worst)
+                    _keep_if_worst(lowest, record, drawn, overlays, worst)
             on_sample()
     return Scores(tuple(records), tuple(failures))
 
 
-def _scored(
-    predictor: Predictor, image: Path, asked: list[Sample]
-) -> Iterator[tuple[Record | None, Failure | None, Callable[[Path], None] | None]]:
-    usable: list[tuple[Sample, list[Mask]]] = []
+def _score_image(
+    predictor: Predictor, image: Path, samples: list[ReferringSample]
+) -> Iterator[tuple[ScoredInstruction | None, UnreadableSample | None, Callable[[Path], None] | None]]:
+    usable: list[tuple[ReferringSample, list[Mask]]] = []
     pixels: NDArray[np.uint8] | None = None
-    for sample in asked:
+    for sample in samples:
         try:
-            pixels = rgb(image) if pixels is None else pixels
+            pixels = read_rgb(image) if pixels is None else pixels
             masks = sample.truth()
             if any(mask.shape != pixels.shape[:2] for mask in masks):
                 raise DatasetError(f"mask is {masks[0].shape}, image is {pixels.shape[:2]}")
@@ -118,38 +126,45 @@ def _scored(
                 raise DatasetError("the instruction is empty")
             usable.append((sample, masks))
         except DatasetError as error:
-            yield None, Failure(sample.name, str(error)), None
+            yield None, UnreadableSample(sample.name, str(error)), None
     if not usable or pixels is None:
         return
     asked_for = [sample.instruction for sample, _ in usable]
     answers = predictor.segment([pixels], asked_for, in_view=True)[0]
     side = predictor.tile_px
     for (sample, masks), answer in zip(usable, answers, strict=True):
-        truth = [processor.truth_view(mask, side) for mask in masks]
+        truth = [processor.make_truth_view(mask, side) for mask in masks]
         found = [logits > 0 for logits in answer.mask_logits]
-        record = compared(sample, truth, found, answer.text)
-        yield record, None, _drawing(pixels, side, truth, found)
+        record = score_prediction(sample, truth, found, answer.text)
+        yield record, None, _make_overlay(pixels, side, truth, found)
 
 
-def compared(sample: Sample, truth: Sequence[Mask], found: Sequence[Mask], text: str) -> Record:
-    """One answer against its truth. With nothing to find, all that was found is compared with nothing."""
+def score_prediction(
+    sample: ReferringSample, truth: Sequence[Mask], found: Sequence[Mask], text: str
+) -> ScoredInstruction:
+    """Compare one prediction with its truth; without targets, everything predicted is compared with an empty mask."""
     if truth:
-        in_order, matched = metrics.in_order(found, truth), metrics.in_best_order(found, truth)
+        in_order, matched = (
+            metrics.compare_in_order(found, truth),
+            metrics.compare_in_best_order(found, truth),
+        )
     else:
         wrong = int(np.logical_or.reduce(found).sum()) if found else 0
         in_order = matched = [Overlap(0, wrong)]
-    return Record(
+    return ScoredInstruction(
         sample.name, text, len(truth), len(found), tuple(in_order), tuple(matched), dict(sample.groups)
     )
 
 
-def summaries(records: Sequence[Record]) -> dict[str, dict[str, Any]]:
-    """Group -> metrics, "all" first, then ``dimension: group``.
+def summarise_by_group(records: Sequence[ScoredInstruction]) -> dict[str, dict[str, Any]]:
+    """Return group -> metrics, "all" first, then ``dimension: group``.
 
-    Raises:
-        InputError: for no records.
+    Raises
+    ------
+    InputError
+        There are no records.
     """
-    groups: dict[str, list[Record]] = {"all": list(records)}
+    groups: dict[str, list[ScoredInstruction]] = {"all": list(records)}
     for record in records:
         for dimension, group in sorted(record.groups.items()):
             groups.setdefault(f"{dimension}: {group}", []).append(record)
@@ -157,7 +172,7 @@ def summaries(records: Sequence[Record]) -> dict[str, dict[str, Any]]:
     return {name: _summary(groups[name]) for name in ["all", *sorted(ordered)]}
 
 
-def _summary(records: Sequence[Record]) -> dict[str, Any]:
+def _summary(records: Sequence[ScoredInstruction]) -> dict[str, Any]:
     ordered = metrics.summarise([part for record in records for part in record.in_order])
     matched = metrics.summarise([part for record in records for part in record.matched])
     return {
@@ -181,15 +196,15 @@ def _figures(summary: Summary) -> dict[str, Any]:
 
 
 def report(scores: Scores, *, dataset: str, split: str, model: str) -> dict[str, Any]:
-    """Everything as one JSON-ready document."""
+    """Build a JSON-ready document of all results."""
     return {
         "dataset": dataset,
         "split": split,
         "model": model,
-        "results": summaries(scores.records) if scores.records else {},
+        "results": summarise_by_group(scores.records) if scores.records else {},
         "published": {
             "source": published.SOURCE,
-            "results": {group: asdict(one) for group, one in published.figures(dataset, split).items()},
+            "results": {group: asdict(one) for group, one in published.get_figures(dataset, split).items()},
         },
         "failures": [asdict(failure) for failure in scores.failures],
         "records": [
@@ -207,7 +222,7 @@ def report(scores: Scores, *, dataset: str, split: str, model: str) -> dict[str,
 
 
 def markdown(document: dict[str, Any]) -> str:
-    """The document's results as a Markdown table, the paper's beside them where it has any."""
+    """Format the document's results as a Markdown table, beside the paper's where it has any."""
     thresholds = [f"Pr@{value}" for value in metrics.THRESHOLDS]
     columns = ["group", "instructions", "targets", "gIoU (mIoU)", "cIoU (oIoU)", *thresholds]
     columns += ["gIoU, best order", "too few masks", "too many masks"]
@@ -228,33 +243,33 @@ def markdown(document: dict[str, Any]) -> str:
         cells += [f"{row['matched']['gIoU']:.4f}", str(row["too_few_masks"]), str(row["too_many_masks"])]
         if quoted:
             theirs = quoted.get(group.casefold(), {})
-            cells += [_quoted(theirs.get(name)) for name in ("g_iou", "c_iou")]
+            cells += [_format_share(theirs.get(name)) for name in ("g_iou", "c_iou")]
         lines.append("| " + " | ".join(cells) + " |")
     if quoted:
         lines += ["", f"Paper: {document['published']['source']}."]
     return "\n".join(lines) + "\n"
 
 
-def _quoted(share: float | None) -> str:
+def _format_share(share: float | None) -> str:
     return "" if share is None else f"{share:.3f}"
 
 
 def write(document: dict[str, Any], folder: Path) -> None:
-    """``results.json`` and ``results.md``."""
+    """Write ``results.json`` and ``results.md``."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "results.json").write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
     (folder / "results.md").write_text(markdown(document), encoding="utf-8")
 
 
-def _drawing(
+def _make_overlay(
     pixels: NDArray[np.uint8], side: int, truth: Sequence[Mask], found: Sequence[Mask]
 ) -> Callable[[Path], None]:
     def draw(path: Path) -> None:
-        height, width = processor.resized_shape(pixels.shape[0], pixels.shape[1], side)
+        height, width = processor.compute_resized_shape(processor.ImageShape(*pixels.shape[:2]), side)
         empty = np.zeros((side, side), np.bool_)
         true = np.logical_or.reduce([empty, *truth])[:height, :width]
         seen = np.logical_or.reduce([empty, *found])[:height, :width]
-        view = processor.mask_pixels(pixels, side)[:, :height, :width]
+        view = processor.resize_for_mask(pixels, side)[:, :height, :width]
         picture = view.permute(1, 2, 0).numpy().astype(np.float32)
         for where, colour in ((true & seen, HIT), (seen & ~true, WRONG), (true & ~seen, MISSED)):
             picture[where] = 0.45 * picture[where] + 0.55 * np.array(colour, np.float32)
@@ -263,14 +278,14 @@ def _drawing(
     return draw
 
 
-def _keep(
+def _keep_if_worst(
     lowest: list[tuple[float, str]],
-    record: Record,
+    record: ScoredInstruction,
     draw: Callable[[Path], None],
     folder: Path,
     worst: int,
 ) -> None:
-    """Keep the pictures of the worst so far, and no others."""
+    """Keep the overlays of the worst samples so far, and no others."""
     name = "".join(letter if letter.isalnum() else "_" for letter in record.name)[:80] + ".png"
     entry = (-record.iou, name)
     if len(lowest) >= worst and entry <= lowest[0]:

@@ -1,7 +1,7 @@
-"""``python -m segwatch.model.train.archive``: the labelled sets in one file, small enough to take to a rented machine.
+"""``python -m segwatch.model.train.archive``: pack the labelled sets into one file that can be copied to a GPU machine.
 
-A zip file of ``index.json``, a JPEG for each picture and a PNG for each label map. Pictures are kept at the resolution
-that training reads them at; JPEG changes them by less than training's own retouching does.
+The file is a zip archive of ``index.json``, a JPEG for each picture and a PNG for each label map. Pictures keep the
+resolution at which training reads them; JPEG changes them less than training's own augmentation.
 """
 
 from __future__ import annotations
@@ -20,34 +20,39 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from segwatch.model.errors import DatasetError
-from segwatch.model.train.sample import Labels, Rgb, Sample
+from segwatch.model.train.labelled_sample import LabelledPicture, Labels, Rgb
 
 _log = logging.getLogger(__name__)
 
 _INDEX = "index.json"
 _FORMAT = "segwatch-labelled/1"
 _QUALITY = 90
-_MAX_PIXELS = 4096 * 4096  # of a picture
+_MAX_PIXELS = 4096 * 4096  # maximum pixels of a picture
 
 
-def pack(samples: Iterable[Sample], file: Path) -> int:
+def write_archive(samples: Iterable[LabelledPicture], file: Path) -> int:
     """Write an archive, whole or not at all.
 
-    Args:
-        samples: of all parts; which part a picture belongs to follows from its place.
-        file: the archive.
+    Parameters
+    ----------
+    samples
+        Of all parts; which part a picture belongs to follows from its place.
+    file
+        The archive.
 
-    Returns:
+    Returns
+    -------
+    int
         Its size, bytes.
     """
     partial = file.with_name(file.name + ".partial")
     entries: list[dict[str, Any]] = []
     with zipfile.ZipFile(partial, "w", zipfile.ZIP_STORED) as archive:
         for number, sample in enumerate(samples):
-            archive.writestr(f"{number}.jpg", _encoded(sample.rgb, "JPEG", quality=_QUALITY, subsampling=0))
+            archive.writestr(f"{number}.jpg", _encode(sample.rgb, "JPEG", quality=_QUALITY, subsampling=0))
             for name, label in sample.labels.items():
                 archive.writestr(
-                    f"{number}.{name}.png", _encoded((label + 1).astype(np.uint8), "PNG", optimize=True)
+                    f"{number}.{name}.png", _encode((label + 1).astype(np.uint8), "PNG", optimize=True)
                 )
             entries.append(
                 {
@@ -63,11 +68,13 @@ def pack(samples: Iterable[Sample], file: Path) -> int:
     return file.stat().st_size
 
 
-def unpack(file: Path) -> Iterator[Sample]:
-    """The samples of an archive.
+def read_archive(file: Path) -> Iterator[LabelledPicture]:
+    """Read the samples of an archive.
 
-    Raises:
-        DatasetError: if the file is not such an archive, or a picture in it is damaged or too large.
+    Raises
+    ------
+    DatasetError
+        If the file is not such an archive, or a picture in it is damaged or too large.
     """
     try:
         with zipfile.ZipFile(file) as archive:
@@ -75,22 +82,22 @@ def unpack(file: Path) -> Iterator[Sample]:
             if index.get("format") != _FORMAT:
                 raise DatasetError(f"{file}: format is {index.get('format')!r}, expected {_FORMAT!r}")
             for number, entry in enumerate(index["samples"]):
-                yield _sample(archive, number, entry)
+                yield _read_sample(archive, number, entry)
     except (OSError, zipfile.BadZipFile, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DatasetError(
             f"{file}: not a readable archive of labelled sets ({error}); pack it again"
         ) from error
 
 
-def _sample(archive: zipfile.ZipFile, number: int, entry: dict[str, Any]) -> Sample:
-    rgb: Rgb = _decoded(archive.read(f"{number}.jpg"), "RGB")
+def _read_sample(archive: zipfile.ZipFile, number: int, entry: dict[str, Any]) -> LabelledPicture:
+    rgb: Rgb = _decode(archive.read(f"{number}.jpg"), "RGB")
     labels: dict[str, Labels] = {
-        str(name): (_decoded(archive.read(f"{number}.{name}.png"), "L").astype(np.int8) - 1).astype(np.int8)
+        str(name): (_decode(archive.read(f"{number}.{name}.png"), "L").astype(np.int8) - 1).astype(np.int8)
         for name in entry["labels"]
     }
     if other := [name for name, label in labels.items() if label.shape != rgb.shape[:2]]:
         raise ValueError(f"labels {', '.join(other)} of picture {number} have another size than the picture")
-    return Sample(
+    return LabelledPicture(
         str(entry["source"]),
         str(entry["place"]),
         float(entry["gsd_m"]),
@@ -100,13 +107,13 @@ def _sample(archive: zipfile.ZipFile, number: int, entry: dict[str, Any]) -> Sam
     )
 
 
-def _encoded(array: NDArray[np.uint8], kind: str, **options: Any) -> bytes:
+def _encode(array: NDArray[np.uint8], kind: str, **options: Any) -> bytes:
     stream = io.BytesIO()
     Image.fromarray(array).save(stream, kind, **options)
     return stream.getvalue()
 
 
-def _decoded(content: bytes, mode: str) -> NDArray[np.uint8]:
+def _decode(content: bytes, mode: str) -> NDArray[np.uint8]:
     image = Image.open(io.BytesIO(content))
     if image.width * image.height > _MAX_PIXELS:
         raise ValueError(
@@ -116,15 +123,15 @@ def _decoded(content: bytes, mode: str) -> NDArray[np.uint8]:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Pack the labelled sets into one file, which ``data.root`` of a recipe may name in place of their folder."""
-    from segwatch.model.train import labelled
+    """Pack the labelled sets into one file, which ``data.root`` of a recipe may name instead of their folder."""
+    from segwatch.model.train import labelled_sets
 
     parser = argparse.ArgumentParser(prog="python -m segwatch.model.train.archive", description=main.__doc__)
     parser.add_argument("--data", type=Path, required=True, help="folder of the labelled sets")
     parser.add_argument("--out", type=Path, required=True, help="the archive")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    size = pack(labelled.load_all(options.data), options.out)
+    size = write_archive(labelled_sets.load_all(options.data), options.out)
     _log.info("%s: %.1f MiB", options.out, size / 2**20)
 
 

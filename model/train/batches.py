@@ -1,4 +1,4 @@
-"""Batches: images in both views, instructions, answers and masks, a pure function of seed and step."""
+"""Build batches of image views, instructions, texts and masks; a pure function of seed and step."""
 
 from __future__ import annotations
 
@@ -17,41 +17,41 @@ from torch import Tensor
 from segwatch.model import processor, prompt
 from segwatch.model.config import SegEarthConfig
 from segwatch.model.errors import DatasetError
-from segwatch.model.referring.samples import Sample, rgb
-from segwatch.model.train import instructions, real
+from segwatch.model.referring.samples import ReferringSample, read_rgb
+from segwatch.model.train import demo_imagery, instructions
 from segwatch.model.train.config import Mix
-from segwatch.model.train.losses import attention_grid
+from segwatch.model.train.losses import make_attention_grid
 from segwatch.model.train.scenes import Scene
 
 _log = logging.getLogger(__name__)
 
 _DRAWS = 100
-"""Images drawn before giving up on finding one that can be asked about."""
+"""Maximum images drawn in search of one that can be used."""
 
 
 @dataclass(frozen=True)
 class Batch:
-    """B images with P instruction-and-answer pairs; T targets in order of pair, then of answer."""
+    """B images with P pairs of instruction and text; T targets in order of pair, then of [SEG]."""
 
     images: Tensor
     """(B, 3, S, S) mask views."""
     images_clip: Tensor
     """(B, 3, C, C) language views."""
     image_of_pair: Tensor
-    """(P,) int64, ascending."""
-    ids: list[prompt.TrainingIds]
+    """(P,) int64 image of each pair, ascending."""
+    ids: list[prompt.TrainingExample]
     """P teacher-forced examples."""
     masks: Tensor
-    """(T, S / 4, S / 4) share of each cell that the target covers, 0..1, in the mask view."""
+    """(T, S / 4, S / 4) share of each cell of the mask view that the target covers, 0..1."""
     grids: Tensor
-    """(T, g, g) cells of the language view that the target touches."""
+    """(T, g, g) 1 on cells of the language view that the target touches."""
     known: Tensor
-    """(T, S / 4, S / 4) share of each cell that is labelled, 0..1; what is not does not count in the mask losses."""
+    """(T, S / 4, S / 4) share of each cell that is labelled, 0..1; the rest does not count in the mask losses."""
     present: Tensor
-    """(T,) 1 where the target is in the image, 0 where its mask is empty."""
+    """(T,) 1 where the target is present, 0 where its mask is empty."""
 
     def to(self, device: torch.device) -> Batch:
-        """The same batch with pixels and masks on a device; ids stay on the CPU, where they are read."""
+        """Move pixels and masks to a device; ids stay on the CPU, where they are read."""
         return replace(
             self,
             images=self.images.to(device),
@@ -64,8 +64,8 @@ class Batch:
 
 
 @dataclass(frozen=True)
-class Asked:
-    """One instruction, the answer to learn, and the masks of the answer's [SEG] in order."""
+class TrainingPair:
+    """One instruction, the text to learn, and the masks of its [SEG] in order."""
 
     instruction: str
     answer: str
@@ -76,30 +76,30 @@ class Asked:
 
 
 @dataclass(frozen=True)
-class Shown:
-    """An image and what is asked about it."""
+class InstructedImage:
+    """An image with its training pairs."""
 
     image: NDArray[np.uint8]
     """(H, W, 3)."""
-    asked: list[Asked]
+    pairs: list[TrainingPair]
 
 
-class Source(Protocol):
-    """Where images and instructions come from."""
+class InstructionSource(Protocol):
+    """Source of images with instructions."""
 
-    def shown(self, rng: np.random.Generator, pairs: int) -> Shown:
-        """An image with up to ``pairs`` instructions, at least one."""
+    def draw_image(self, rng: np.random.Generator, max_pairs: int) -> InstructedImage:
+        """Draw an image with up to ``max_pairs`` instructions, at least one."""
 
 
-class Material:
-    """Everything that training draws from: made scenes kept in memory, real pictures, and what is asked."""
+class SceneSource:
+    """Simulated scenes, kept in memory, and crops of the demo imagery."""
 
     def __init__(
-        self, made: Sequence[Scene], pictures: Sequence[real.Picture], real_share: float, mix: Mix
+        self, made: Sequence[Scene], pictures: Sequence[demo_imagery.DemoPicture], real_share: float, mix: Mix
     ) -> None:
         self.made = list(made)
         self.mix = mix
-        self.weights = balanced(made) if mix.balanced else instructions.PLAIN
+        self.weights = balance_weights(made) if mix.balanced else instructions.DEFAULT_WEIGHTS
         self.real_share = real_share if pictures else 0.0
         self._by_source = [
             [picture for picture in pictures if picture.source == source]
@@ -108,36 +108,40 @@ class Material:
         self._chances = [2.0 if group[0].source == "naip" else 1.0 for group in self._by_source]
 
     def draw(self, rng: np.random.Generator) -> Scene:
-        """One scene or crop, turned and lit at random."""
+        """Draw one scene or crop, randomly rotated and relit."""
         if rng.random() < self.real_share:
             chances = np.array(self._chances) / sum(self._chances)
             group = self._by_source[int(rng.choice(len(chances), p=chances))]
-            return real.crop(rng, group[int(rng.integers(len(group)))])
+            return demo_imagery.draw_crop(rng, group[int(rng.integers(len(group)))])
         scene = self.made[int(rng.integers(len(self.made)))]
-        return real.turn(rng, replace(scene, image=real.jitter(rng, scene.image)))
+        return demo_imagery.turn_randomly(
+            rng, replace(scene, image=demo_imagery.jitter_colours(rng, scene.image))
+        )
 
-    def shown(self, rng: np.random.Generator, pairs: int) -> Shown:
-        """See :class:`Source`.
+    def draw_image(self, rng: np.random.Generator, max_pairs: int) -> InstructedImage:
+        """Draw an image, see :class:`InstructionSource`.
 
-        Raises:
-            DatasetError: if image after image there is nothing to ask.
+        Raises
+        ------
+        DatasetError
+            Many images in a row have no usable target.
         """
         for _ in range(_DRAWS):
             scene = self.draw(rng)
-            made = instructions.pairs(
-                rng, sorted(scene.masks), sorted(scene.absent), pairs, self.mix, self.weights
+            made = instructions.draw_pairs(
+                rng, sorted(scene.masks), sorted(scene.absent), max_pairs, self.mix, self.weights
             )
             if made:
                 break
         else:
             raise DatasetError(
-                f"{_DRAWS} images in a row have no target that is surely there or surely not; give others"
+                f"{_DRAWS} images in a row have no target that is certainly present or absent; give others"
             )
         empty = np.zeros(scene.image.shape[:2], dtype=np.bool_)
-        return Shown(
+        return InstructedImage(
             scene.image,
             [
-                Asked(
+                TrainingPair(
                     pair.instruction,
                     pair.answer,
                     tuple(scene.masks.get(name, empty) for name in pair.targets),
@@ -147,64 +151,67 @@ class Material:
         )
 
 
-def balanced(made: Sequence[Scene]) -> instructions.Weights:
-    """The plain weights, each divided by how many scenes hold (or surely lack) the target.
+def balance_weights(made: Sequence[Scene]) -> instructions.TargetWeights:
+    """Return the default weights, each divided by how many scenes contain (or certainly lack) the target.
 
-    A target that few scenes hold would otherwise be nearly always absent when it is asked for, and denied ever after.
+    Otherwise a target in few scenes is nearly always absent when it is asked for, and the model learns to deny
+    it.
     """
 
-    def fair(scenes_of: Counter[str]) -> dict[str, float]:
+    def divide_by_count(scenes_of: Counter[str]) -> dict[str, float]:
         return {name: instructions.WEIGHTS.get(name, 1.0) / count for name, count in scenes_of.items()}
 
-    return instructions.Weights(
-        fair(Counter(name for scene in made for name in scene.masks)),
-        fair(Counter(name for scene in made for name in scene.absent)),
+    return instructions.TargetWeights(
+        divide_by_count(Counter(name for scene in made for name in scene.masks)),
+        divide_by_count(Counter(name for scene in made for name in scene.absent)),
     )
 
 
-class Referring:
+class ReferringSource:
     """A public data set, see :mod:`segwatch.model.referring`."""
 
-    def __init__(self, samples: Sequence[Sample]) -> None:
-        by_image: dict[str, list[Sample]] = {}
+    def __init__(self, samples: Sequence[ReferringSample]) -> None:
+        by_image: dict[str, list[ReferringSample]] = {}
         for sample in samples:
             by_image.setdefault(str(sample.image), []).append(sample)
         self._groups = list(by_image.values())
 
-    def shown(self, rng: np.random.Generator, pairs: int) -> Shown:
-        """See :class:`Source`. What cannot be read is told, and another image drawn.
+    def draw_image(self, rng: np.random.Generator, max_pairs: int) -> InstructedImage:
+        """Draw an image, see :class:`InstructionSource`; unreadable ones are logged and another is drawn.
 
-        Raises:
-            DatasetError: if image after image cannot be read.
+        Raises
+        ------
+        DatasetError
+            Many images in a row are unreadable.
         """
         for _ in range(_DRAWS):
             try:
-                return self._drawn(rng, pairs)
+                return self._draw(rng, max_pairs)
             except DatasetError as error:
                 _log.warning("left out: %s", error)
                 last = error
         raise DatasetError(f"{_DRAWS} images in a row cannot be used, the last one: {last}") from last
 
-    def _drawn(self, rng: np.random.Generator, pairs: int) -> Shown:
+    def _draw(self, rng: np.random.Generator, max_pairs: int) -> InstructedImage:
         group = self._groups[int(rng.integers(len(self._groups)))]
-        chosen = rng.permutation(len(group))[:pairs]
-        image = rgb(group[0].image)
-        asked = [
-            Asked(group[index].instruction, group[index].answer, tuple(group[index].truth()))
+        chosen = rng.permutation(len(group))[:max_pairs]
+        image = read_rgb(group[0].image)
+        examples = [
+            TrainingPair(group[index].instruction, group[index].answer, tuple(group[index].truth()))
             for index in chosen
         ]
-        for one in asked:
+        for one in examples:
             if one.answer.count(prompt.SEG) != len(one.masks) or any(
                 mask.shape != image.shape[:2] for mask in one.masks
             ):
                 raise DatasetError(
                     f"{group[0].image}: masks of {one.instruction!r} do not fit answer or image"
                 )
-        return Shown(image, asked)
+        return InstructedImage(image, examples)
 
 
-def build(
-    source: Source,
+def build_batch(
+    source: InstructionSource,
     tokenizer: Any,
     config: SegEarthConfig,
     *,
@@ -214,34 +221,43 @@ def build(
     pairs_per_image: int,
     size: int,
 ) -> Batch:
-    """The batch of a step; the same arguments always give the same batch.
+    """Build the batch of a step; the same arguments always give the same batch.
 
-    Args:
-        source: what to draw from.
-        tokenizer: of the model.
-        config: of the model.
-        seed: of the run.
-        step: of the run, from 0.
-        images: B.
-        pairs_per_image: instructions of each image.
-        size: side of the mask view, a multiple of 32; may be smaller than the model's own.
+    Parameters
+    ----------
+    source
+        What to draw from.
+    tokenizer
+        Of the model.
+    config
+        Of the model.
+    seed
+        Of the run.
+    step
+        Of the run, from 0.
+    images
+        B.
+    pairs_per_image
+        Instructions of each image.
+    size
+        Side of the mask view, a multiple of 32; may be smaller than the model's own.
     """
     rng = np.random.default_rng((seed, step))
     views, clips, owners, examples, masks, grids, known = [], [], [], [], [], [], []
     for index in range(images):
-        shown = source.shown(rng, pairs_per_image)
-        views.append(processor.mask_view(shown.image, size))
-        clips.append(processor.language_view(shown.image, config.siglip.image_size))
-        for asked in shown.asked:
+        drawn = source.draw_image(rng, pairs_per_image)
+        views.append(processor.make_mask_view(drawn.image, size))
+        clips.append(processor.make_language_view(drawn.image, config.siglip.image_size))
+        for pair in drawn.pairs:
             layout: Literal["ask", "refer"] = "refer" if rng.random() < 0.1 else "ask"
-            examples.append(prompt.training_ids(tokenizer, asked.instruction, asked.answer, layout))
+            examples.append(prompt.tokenize_example(tokenizer, pair.instruction, pair.answer, layout))
             owners.append(index)
-            for part in asked.masks:
+            for part in pair.masks:
                 mask = torch.from_numpy(part).float()
-                masks.append(mask_in_view(mask, size))
-                grids.append(attention_grid(mask[None], config.siglip.grid_side)[0])
-            for where in asked.known or [np.ones_like(part) for part in asked.masks]:
-                known.append(mask_in_view(torch.from_numpy(where).float(), size))
+                masks.append(resize_mask_to_view(mask, size))
+                grids.append(make_attention_grid(mask[None], config.siglip.grid_side)[0])
+            for where in pair.known or [np.ones_like(part) for part in pair.masks]:
+                known.append(resize_mask_to_view(torch.from_numpy(where).float(), size))
     side = config.siglip.grid_side
     truth = torch.stack(masks) if masks else torch.zeros(0, size // 4, size // 4)
     return Batch(
@@ -256,9 +272,9 @@ def build(
     )
 
 
-def mask_in_view(mask: Tensor, size: int) -> Tensor:
-    """(H, W) mask of an image -> (size / 4, size / 4) covered shares, resized and padded as the mask view."""
-    height, width = processor.resized_shape(mask.shape[0], mask.shape[1], size)
+def resize_mask_to_view(mask: Tensor, size: int) -> Tensor:
+    """Resize an image's (H, W) mask to (size / 4, size / 4) covered shares, padded as the mask view."""
+    height, width = processor.compute_resized_shape(processor.ImageShape(*mask.shape), size)
     resized = F.interpolate(mask[None, None], size=(height, width), mode="bilinear", antialias=True)
     padded = F.pad(resized, (0, size - width, 0, size - height))
     return F.avg_pool2d(padded, 4)[0, 0]

@@ -1,4 +1,4 @@
-"""Everything that a training run depends on, read from a TOML file and checked once."""
+"""Configuration of a training run (recipe), read from a TOML file and validated once."""
 
 from __future__ import annotations
 
@@ -21,96 +21,97 @@ class _Section(BaseModel):
 
 
 class Start(_Section):
-    """What the weights are before the first step."""
+    """Weights before the first step."""
 
     checkpoint: Folder | None = Field(
-        None, description="folder of a model; unset = segearth-r2-tiny from nothing"
+        None, description="folder of a model; unset = segearth-r2-tiny with random weights"
     )
-    pixel_steps: int = Field(0, ge=0, description="steps on pixels alone, of made scenes only")
-    pixel_rate: float = Field(1e-3, gt=0, description="learning rate of these")
-    word_steps: int = Field(0, ge=0, description="steps on words alone, of made scenes only")
-    word_rate: float = Field(2e-3, gt=0, description="learning rate of these")
+    pixel_steps: int = Field(0, ge=0, description="steps on pixels alone; simulated scenes only")
+    pixel_rate: float = Field(1e-3, gt=0, description="learning rate of the pixel steps")
+    word_steps: int = Field(0, ge=0, description="steps on text alone; simulated scenes only")
+    word_rate: float = Field(2e-3, gt=0, description="learning rate of the text steps")
 
 
 class Data(_Section):
-    """What is shown."""
+    """Training data."""
 
     kind: Literal["made", "labelled", "lasers", "earthreason", "rrsis-d", "risbench", "refsegrs"] = "made"
     root: Path = Field(
-        description="folder of real imagery (made), of the labelled sets or their packed archive, or of the data set"
+        description="folder of the demo imagery (kind made), of the labelled sets or their archive, or of the data set"
     )
-    demo: Path | None = Field(
-        None, description="folder of real imagery that is drawn from beside labelled sets"
-    )
-    made_share: float = Field(0.28, ge=0, le=1, description="share of made scenes beside labelled sets")
+    demo: Path | None = Field(None, description="folder of the demo imagery, to add to the labelled sets")
+    made_share: float = Field(0.28, ge=0, le=1, description="share of simulated scenes beside labelled sets")
     split: str = "train"
-    scenes: int = Field(800, ge=1, description="made scenes kept in memory")
-    scene_px: int = Field(256, ge=32, description="side of a made scene")
-    targets: tuple[Target, ...] = Field(TARGETS, min_length=1, description="classes of made scenes")
+    scenes: int = Field(800, ge=1, description="simulated scenes kept in memory")
+    scene_px: int = Field(256, ge=32, description="side of a simulated scene, pixels")
+    targets: tuple[Target, ...] = Field(TARGETS, min_length=1, description="classes of simulated scenes")
     gsd_m: tuple[Gsd, ...] = Field(
-        GSD_M, min_length=1, description="ground sample distances of made scenes, metres"
+        GSD_M, min_length=1, description="ground sample distances of simulated scenes, metres"
     )
-    real_share: float = Field(0.5, ge=0, le=1, description="share of real crops among made scenes")
+    real_share: float = Field(0.5, ge=0, le=1, description="share of real crops among simulated scenes")
 
 
 class Mix(_Section):
-    """What instructions on made scenes and real crops ask for. Shares hold where the image allows them."""
+    """Mix of instructions on simulated scenes and real crops; shares hold where the image allows them."""
 
-    absent: float = Field(0.33, ge=0, le=1, description="share that asks for what is not there")
+    absent: float = Field(0.33, ge=0, le=1, description="share for absent targets")
     empty: float = Field(
-        0.0, ge=0, le=1, description="share of these whose answer points at an empty mask; the others deny"
+        0.0,
+        ge=0,
+        le=1,
+        description="share of these whose text points at an empty mask; the others deny the target",
     )
-    two: float = Field(0.12, ge=0, le=1, description="share that asks for two targets")
-    three: float = Field(0.06, ge=0, le=1, description="share that asks for three")
+    two: float = Field(0.12, ge=0, le=1, description="share for two targets")
+    three: float = Field(0.06, ge=0, le=1, description="share for three targets")
     unnamed: float = Field(
-        0.12, ge=0, le=1, description="share, of those for one target, of questions that do not name it"
+        0.12, ge=0, le=1, description="share of instructions for one target that do not name it"
     )
     balanced: bool = Field(
-        True, description="ask for targets that few scenes hold (or lack) as often as for the others"
+        True, description="ask for targets that few scenes contain (or lack) as often as for the others"
     )
 
 
 class Masks(_Section):
-    """A run on the mask branch alone: its queries are what a frozen language half makes of [SEG]."""
+    """A run on the mask branch alone, with queries of a frozen language branch."""
 
     encoder: Path | None = Field(
-        None, description="file of EfficientNet-lite0 weights; by default the installed package's"
+        None, description="file of EfficientNet-lite0 weights; unset = the installed package's"
     )
     encoder_share: float = Field(
         1.0, gt=0, description="learning rate of the mask encoder relative to the run's"
     )
-    phrases: int = Field(60, ge=1, description="instructions of each target whose [SEG] are kept")
-    targets_per_image: float = Field(3, ge=1, description="about how many targets are asked for on each crop")
-    workers: int = Field(0, ge=0, description="processes that prepare batches; 0 = the one that trains")
+    phrases: int = Field(60, ge=1, description="instructions per target in the query bank")
+    targets_per_image: float = Field(3, ge=1, description="mean number of targets per crop")
+    workers: int = Field(0, ge=0, description="processes that prepare batches; 0 = the training process")
 
 
 class Optimizer(_Section):
-    """Pace and length. The defaults are the released recipe's where it has one."""
+    """Learning rate and length of the run; the defaults are the published recipe's where it has one."""
 
     steps: int = Field(5000, ge=1)
     images: int = Field(1, ge=1, description="images per process and pass")
-    pairs_per_image: int = Field(1, ge=1, description="instructions of each image")
+    pairs_per_image: int = Field(1, ge=1, description="instructions per image")
     accumulate: int = Field(1, ge=1, description="passes per step")
     learning_rate: float = Field(5e-5, gt=0)
     weight_decay: float = Field(0.0, ge=0)
     warmup_steps: int = Field(150, ge=0)
     decay_steps: int | None = Field(
-        None, ge=1, description="steps that the learning rate falls over; by default all of them"
+        None, ge=1, description="steps over which the learning rate decays; unset = all"
     )
     clip_norm: float = Field(1.0, gt=0)
     average: float | None = Field(
         None,
         gt=0,
         lt=1,
-        description="what a running average of the weights keeps each step; it is what is written",
+        description="decay per step of a running average of the weights, which is then written",
     )
     coarse_share: float = Field(
-        0.0, ge=0, le=1, description="share of the run on mask views of half the side"
+        0.0, ge=0, le=1, description="first share of the run on mask views of half the side"
     )
 
 
 class Loss(_Section):
-    """Weights of the terms, and where the mask loss looks."""
+    """Weights of the loss terms, and points of the mask loss."""
 
     cross_entropy: float = Field(5.0, ge=0)
     dice: float = Field(5.0, ge=0)
@@ -120,12 +121,12 @@ class Loss(_Section):
     points: int = Field(12_544, ge=1, description="points per mask")
 
     def weights(self) -> dict[str, float]:
-        """Weight of each term by its name."""
+        """Return the weight of each term by its name."""
         return self.model_dump(exclude={"points"})
 
 
 class Lora(_Section):
-    """Low-rank adapters on the language model, whose own weights then stay as they are."""
+    """Low-rank adapters on the language model, whose own weights stay frozen."""
 
     rank: int = Field(4, ge=1)
     alpha: int = Field(16, ge=1)
@@ -133,30 +134,28 @@ class Lora(_Section):
 
 
 class Run(_Section):
-    """Where and how; nothing here changes what is learned but seed and precision."""
+    """Output and execution; only seed and precision affect what is learned."""
 
     seed: int = Field(7, ge=0)
-    out: Folder = Field(description="folder that receives the model")
+    out: Folder = Field(description="output folder for the model")
     state: Folder = Field(description="folder of the resumable state and losses.jsonl")
     store: Literal["float32", "float16", "bfloat16"] = "float32"
     start_share: float = Field(
         0.0,
         ge=0,
         lt=1,
-        description="share of start.checkpoint in the weights written, the rest being learned",
+        description="share of start.checkpoint in the written weights; the rest is trained",
     )
     precision: Literal["no", "bf16", "fp16"] = "no"
     device: Literal["auto", "cpu"] = "auto"
     threads: int | None = Field(None, ge=1)
-    nice: int = Field(
-        0, ge=0, le=19, description="how much other processes go before this one; 19 = before all"
-    )
+    nice: int = Field(0, ge=0, le=19, description="niceness of the process; 19 = lowest priority")
     checkpoint_minutes: float = Field(4.0, gt=0)
     log_every: int = Field(20, ge=1)
 
 
 class TrainConfig(_Section):
-    """A whole run."""
+    """Configuration of a whole run."""
 
     start: Start = Start()
     data: Data
@@ -179,7 +178,7 @@ class TrainConfig(_Section):
             )
         if self.data.kind != MADE and self.masks is None and self.start.checkpoint is None:
             raise ValueError(
-                f"data.kind={self.data.kind} needs start.checkpoint: from nothing only made scenes can be learned"
+                f"data.kind={self.data.kind} needs start.checkpoint: only made scenes can train random weights"
             )
         if self.data.kind != MADE and (self.start.pixel_steps or self.start.word_steps):
             raise ValueError(
@@ -191,8 +190,8 @@ class TrainConfig(_Section):
         return self
 
     def learned(self) -> dict[str, Any]:
-        """What a resumed run must share with the one it goes on from."""
-        # neither where the material lies nor who prepares batches changes what is learned
+        """Return the settings that a resumed run must share with the run it continues."""
+        # the location of the data and the number of workers do not affect what is learned
         without: Any = {
             "run": True,
             "optimizer": {"accumulate"},
@@ -204,14 +203,19 @@ class TrainConfig(_Section):
 
 
 def load(file: Path, changes: Sequence[str] = ()) -> TrainConfig:
-    """Read a configuration.
+    """Read a recipe.
 
-    Args:
-        file: TOML.
-        changes: ``section.field=value``, value in TOML or a bare word.
+    Parameters
+    ----------
+    file
+        TOML.
+    changes
+        ``section.field=value``, value in TOML or a bare word.
 
-    Raises:
-        ConfigError: naming each field, its value and what is wrong with it.
+    Raises
+    ------
+    ConfigError
+        Naming each field, its value and what is wrong with it.
     """
     try:
         values = tomllib.loads(file.read_text(encoding="utf-8"))

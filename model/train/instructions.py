@@ -1,4 +1,4 @@
-"""Instructions and their answers: phrasings of what to segment, for up to three targets, or none that is there."""
+"""Phrase instructions and the texts to learn, for up to three targets or an absent one."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from segwatch.model import prompt
 from segwatch.model.train.config import Mix
 
-NOUNS: dict[str, tuple[str, ...]] = {
+TARGET_NOUNS: dict[str, tuple[str, ...]] = {
     "water": (
         "water",
         "water bodies",
@@ -30,7 +30,7 @@ NOUNS: dict[str, tuple[str, ...]] = {
     "road": ("roads", "streets", "highways", "paved roads"),
     "bare": ("bare ground", "bare soil", "open soil", "ground without plants"),
 }
-"""Names of each target; the first is the one that claims are measured with."""
+"""Names of each target; the first one is used in evaluations."""
 
 _ORDERS = (
     "segment the {}",
@@ -49,7 +49,7 @@ _ORDERS = (
     "{}",
 )
 _QUESTIONS = ("where is the {}?", "where are the {}?", "which parts are {}?", "can you segment the {}?")
-REASONS: dict[str, tuple[str, ...]] = {
+UNNAMED_QUESTIONS: dict[str, tuple[str, ...]] = {
     "water": ("where could a boat go?", "where could one swim?"),
     "forest": ("where could timber be cut?", "where would one walk in the shade of trees?"),
     "field": ("where is food grown?", "where would a farmer work?"),
@@ -64,23 +64,23 @@ _PAIRS = ("{} and the {}", "{} and {}", "{} and also the {}", "{}, then the {}")
 _THREES = ("{}, the {} and the {}", "{}, {} and {}")
 _JOINTS = {2: _PAIRS, 3: _THREES}
 
-SAID = {
+ANSWER_WORDS = {
     "water": "water", "forest": "forest", "field": "fields", "burned": "burned", "building": "buildings",
     "road": "roads", "bare": "bare",
 }  # fmt: skip
-"""What an answer calls each target. The word stands right before its [SEG], so that the language loss teaches
-which target was asked for and [SEG] has only to look one word back: without it, a model this small does not
-learn in minutes to tell instructions apart."""
+"""Name of each target in the text to learn. The word stands right before its [SEG], so the language loss
+teaches which target was asked for and [SEG] needs to attend only one token back; without it, so small a
+model does not learn within minutes to distinguish instructions."""
 
 WEIGHTS = {"water": 3.0, "forest": 2.0}
-"""How much more often than the others a target is asked for."""
+"""How often a target is asked for, relative to the others."""
 
 
 @dataclass(frozen=True)
-class Pair:
-    """An instruction, the answer to learn, and the targets in order of the answer's [SEG].
+class InstructionPair:
+    """An instruction, the text to learn, and the targets in order of its [SEG].
 
-    The answer to a target that is absent denies it and has no target, or points at it with an empty mask.
+    For an absent target the text denies it (no targets) or points at it with an empty mask.
     """
 
     instruction: str
@@ -89,58 +89,65 @@ class Pair:
 
 
 @dataclass(frozen=True)
-class Weights:
-    """How much more often than the others a target is asked for, where it is there and where it is not."""
+class TargetWeights:
+    """How often a target is asked for, relative to the others, where it is present and where it is absent."""
 
     present: Mapping[str, float]
     absent: Mapping[str, float]
 
 
-PLAIN = Weights(WEIGHTS, WEIGHTS)
+DEFAULT_WEIGHTS = TargetWeights(WEIGHTS, WEIGHTS)
 
 
-def answer(targets: Sequence[str]) -> str:
-    """The answer to learn for targets that are pointed at, or for none."""
+def compose_answer(targets: Sequence[str]) -> str:
+    """Compose the text to learn for targets that are pointed at, or for none."""
     if not targets:
         return prompt.NOTHING
-    return f"Sure, it is {' and '.join(f'{SAID[target]} {prompt.SEG}' for target in targets)}."
+    return f"Sure, it is {' and '.join(f'{ANSWER_WORDS[target]} {prompt.SEG}' for target in targets)}."
 
 
-def phrase(rng: np.random.Generator, targets: Sequence[str], unnamed: float = 0.0) -> str:
-    """One of the phrasings of an instruction for one to three targets.
+def compose_instruction(rng: np.random.Generator, targets: Sequence[str], unnamed: float = 0.0) -> str:
+    """Draw one of the phrasings of an instruction for one to three targets.
 
-    Args:
-        rng: random source.
-        targets: asked for, in order.
-        unnamed: share of questions that do not name their one target.
+    Parameters
+    ----------
+    rng
+        Random source.
+    targets
+        Targets to ask for, in order.
+    unnamed
+        Share of questions that do not name their one target.
     """
     if len(targets) == 1 and unnamed and rng.random() < unnamed:
-        question = str(rng.choice(REASONS[targets[0]]))
-        return _capital(question) if rng.random() < 0.4 else question
-    names = [str(rng.choice(NOUNS[target])) if rng.random() < 0.7 else NOUNS[target][0] for target in targets]
+        question = str(rng.choice(UNNAMED_QUESTIONS[targets[0]]))
+        return _capitalise(question) if rng.random() < 0.4 else question
+    names = [
+        str(rng.choice(TARGET_NOUNS[target])) if rng.random() < 0.7 else TARGET_NOUNS[target][0]
+        for target in targets
+    ]
     what = names[0] if len(names) == 1 else str(rng.choice(_JOINTS[len(names)])).format(*names)
     shape = str(rng.choice(_ORDERS if rng.random() < 0.8 else _QUESTIONS))
     text = shape.format(what)
     if rng.random() < 0.4:
-        text = _capital(text)
+        text = _capitalise(text)
     if rng.random() < 0.2 and not text.endswith("?"):
         text += "."
     return text
 
 
-def form_of(instruction: str) -> str:
-    """ "statement", "question", or "unnamed" for a question that does not name its target."""
-    if instruction.lower() in {question for group in REASONS.values() for question in group}:
+def get_form(instruction: str) -> str:
+    """Return "statement", "question", or "unnamed" for a question that does not name its target."""
+    if instruction.lower() in {question for group in UNNAMED_QUESTIONS.values() for question in group}:
         return "unnamed"
     return "question" if instruction.endswith("?") else "statement"
 
 
-def target_of(instruction: str) -> str:
-    """The target of an instruction made here for a single one; of several names that fit, the longest."""
+def find_target(instruction: str) -> str:
+    """Find the target of an instruction composed here for a single one; of several matching names, the longest."""
     text = instruction.lower()
     names = [
         (name, target)
-        for said in (NOUNS, REASONS)
+        for said in (TARGET_NOUNS, UNNAMED_QUESTIONS)
         for target, group in said.items()
         for name in group
         if name in text
@@ -148,51 +155,62 @@ def target_of(instruction: str) -> str:
     return max(names, key=lambda found: len(found[0]))[1]
 
 
-def pairs(
+def draw_pairs(
     rng: np.random.Generator,
     present: Sequence[str],
     absent: Sequence[str],
     count: int,
     mix: Mix,
-    weights: Weights = PLAIN,
-) -> list[Pair]:
-    """Instructions for one image.
+    weights: TargetWeights = DEFAULT_WEIGHTS,
+) -> list[InstructionPair]:
+    """Draw instructions for one image.
 
-    Args:
-        rng: random source.
-        present: targets that the image holds.
-        absent: targets that it surely does not hold.
-        count: how many.
-        mix: how often what is asked for. Where nothing is absent its share asks for two targets; what else the
-            image does not allow asks for one.
-        weights: of the targets.
+    Parameters
+    ----------
+    rng
+        Random source.
+    present
+        Targets that the image holds.
+    absent
+        Targets that it certainly does not contain.
+    count
+        How many.
+    mix
+        Shares of the kinds of instruction. Without absent targets their share asks for two targets; whatever else
+        the image does not allow asks for one.
+    weights
+        How often each target is asked for.
 
-    Returns:
-        ``count`` pairs, none where nothing is known of the image.
+    Returns
+    -------
+    list[InstructionPair]
+        ``count`` pairs; empty if nothing is known of the image.
     """
     made = []
     for _ in range(count):
         roll = rng.random()
         if absent and (not present or roll < mix.absent):
-            asked = _chosen(rng, absent, 1, weights.absent)
-            pointed = asked if mix.empty and rng.random() < mix.empty else ()
+            chosen = _choose(rng, absent, 1, weights.absent)
+            answered = chosen if mix.empty and rng.random() < mix.empty else ()
         elif present:
-            some = _several(roll - mix.absent, len(present), mix)
-            asked = pointed = _chosen(rng, present, some, weights.present)
+            some = _draw_count(roll - mix.absent, len(present), mix)
+            chosen = answered = _choose(rng, present, some, weights.present)
         else:
             continue
-        made.append(Pair(phrase(rng, asked, mix.unnamed), answer(pointed), pointed))
+        made.append(
+            InstructionPair(compose_instruction(rng, chosen, mix.unnamed), compose_answer(answered), answered)
+        )
     return made
 
 
-def _several(roll: float, most: int, mix: Mix) -> int:
-    """How many targets are asked for; ``roll`` is below 0 where nothing is absent that could be."""
+def _draw_count(roll: float, most: int, mix: Mix) -> int:
+    """Return how many targets to ask for; ``roll`` is below 0 where no target could be absent."""
     if most > 2 and 0 <= roll < mix.three:
         return 3
     return 2 if most > 1 and roll < mix.three + mix.two else 1
 
 
-def _chosen(
+def _choose(
     rng: np.random.Generator, names: Sequence[str], count: int, weights: Mapping[str, float]
 ) -> tuple[str, ...]:
     chances = np.array([weights.get(name, 1.0) for name in names])
@@ -200,17 +218,17 @@ def _chosen(
     return tuple(str(name) for name in drawn)
 
 
-def _capital(text: str) -> str:
+def _capitalise(text: str) -> str:
     return text[0].upper() + text[1:]
 
 
-def corpus(targets: Sequence[str]) -> list[str]:
-    """Every phrasing of some targets once, for the tokenizer."""
+def list_phrases(targets: Sequence[str]) -> list[str]:
+    """List every phrasing of some targets once, for the tokenizer."""
     shapes = [*_ORDERS, *_QUESTIONS]
-    names = [name for target in targets for name in NOUNS[target]]
+    names = [name for target in targets for name in TARGET_NOUNS[target]]
     single = [shape.format(name) for shape in shapes for name in names]
     double = [
         joint.format(first, second) for joint in _PAIRS for first in names[:6] for second in names[10:16]
     ]
-    capital = [_capital(text) for text in single]
-    return [*single, *capital, *double, *[answer((name,)) for name in targets], prompt.NOTHING]
+    capital = [_capitalise(text) for text in single]
+    return [*single, *capital, *double, *[compose_answer((name,)) for name in targets], prompt.NOTHING]

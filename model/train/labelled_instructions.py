@@ -1,4 +1,4 @@
-"""Instructions on labelled imagery: one target or several, questions, and targets that are absent."""
+"""Instructions on labelled imagery: one or several targets, questions, and absent targets."""
 
 from __future__ import annotations
 
@@ -9,53 +9,59 @@ from numpy.typing import NDArray
 
 from segwatch.model.errors import DatasetError
 from segwatch.model.train import instructions
-from segwatch.model.train.batches import Asked, Shown
+from segwatch.model.train.batches import InstructedImage, TrainingPair
 from segwatch.model.train.config import Mix
-from segwatch.model.train.pool import Crop, Pool
-from segwatch.model.train.sample import UNKNOWN, Labels
+from segwatch.model.train.crop_pool import Crop, CropPool
+from segwatch.model.train.labelled_sample import UNKNOWN, Labels
 
 _DRAWS = 100
 
 
-class Labelled:
-    """Crops of a pool with instructions, see :class:`segwatch.model.train.batches.Source`.
+class LabelledSource:
+    """Crops of a pool with instructions, see :class:`segwatch.model.train.batches.InstructionSource`.
 
-    Args:
-        source: what to draw from.
-        mix: of instructions.
-        side: of the crops, pixels.
+    Parameters
+    ----------
+    source
+        What to draw from.
+    mix
+        Of instructions.
+    side
+        Of the crops, pixels.
     """
 
-    def __init__(self, source: Pool, mix: Mix, side: int) -> None:
+    def __init__(self, source: CropPool, mix: Mix, side: int) -> None:
         self._source, self._mix, self._side = source, mix, side
 
     @cached_property
-    def _weights(self) -> instructions.Weights:
-        """The rarer crops that show (or lack) a target, the more often it is asked for on them."""
+    def _weights(self) -> instructions.TargetWeights:
+        """Weights that ask more often for targets that few crops show (or lack)."""
         shares = self._source.shares
-        return instructions.Weights(
+        return instructions.TargetWeights(
             {name: 1.0 / share for (name, present), share in shares.items() if present},
             {name: 1.0 / share for (name, present), share in shares.items() if not present},
         )
 
-    def shown(self, rng: np.random.Generator, pairs: int) -> Shown:
-        """A crop with up to ``pairs`` instructions, at least one.
+    def draw_image(self, rng: np.random.Generator, max_pairs: int) -> InstructedImage:
+        """Draw a crop with up to ``max_pairs`` instructions, at least one.
 
-        Raises:
-            DatasetError: if crop after crop there is nothing to ask.
+        Raises
+        ------
+        DatasetError
+            Many crops in a row have no usable target.
         """
         for _ in range(_DRAWS):
             crop, _ = self._source.draw_any(rng, self._side)
             states = {name: crop.state(name) for name in sorted(crop.labels)}
             there = [name for name, state in states.items() if state is True]
             gone = [name for name, state in states.items() if state is False]
-            if made := instructions.pairs(rng, there, gone, pairs, self._mix, self._weights):
-                return Shown(crop.image, [self._asked(crop, pair) for pair in made])
-        raise DatasetError(f"{_DRAWS} crops in a row have no target that is surely there or surely not")
+            if made := instructions.draw_pairs(rng, there, gone, max_pairs, self._mix, self._weights):
+                return InstructedImage(crop.image, [self._make_pair(crop, pair) for pair in made])
+        raise DatasetError(f"{_DRAWS} crops in a row have no target that is certainly present or absent")
 
-    def _asked(self, crop: Crop, pair: instructions.Pair) -> Asked:
-        labels = [_at(crop.labels[name], self._side) for name in pair.targets]
-        return Asked(
+    def _make_pair(self, crop: Crop, pair: instructions.InstructionPair) -> TrainingPair:
+        labels = [_resize_nearest(crop.labels[name], self._side) for name in pair.targets]
+        return TrainingPair(
             pair.instruction,
             pair.answer,
             tuple(np.asarray(label > 0) for label in labels),
@@ -63,7 +69,7 @@ class Labelled:
         )
 
 
-def _at(label: Labels, side: int) -> NDArray[np.int8]:
-    """(s, s) -> (side, side), nearest."""
+def _resize_nearest(label: Labels, side: int) -> NDArray[np.int8]:
+    """Resize (s, s) -> (side, side), nearest neighbour."""
     picks = ((np.arange(side) + 0.5) * len(label) / side).astype(np.int64)
     return np.asarray(label[np.ix_(picks, picks)])

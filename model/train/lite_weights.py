@@ -1,4 +1,4 @@
-"""ImageNet weights of EfficientNet-lite0, the start of a small model's mask encoder."""
+"""Load ImageNet weights of EfficientNet-lite0, the initial weights of a small model's mask encoder."""
 
 from __future__ import annotations
 
@@ -20,27 +20,31 @@ HOW_TO_GET = (
 )
 
 
-def find(file: Path | None) -> Path:
-    """The file given, or the one in the installed package.
+def find_weights(file: Path | None) -> Path:
+    """Return the given file, or the one in the installed package.
 
-    Raises:
-        CheckpointError: if there is none, saying how to get it.
+    Raises
+    ------
+    CheckpointError
+        There is none; the message says how to get it.
     """
     if file is None:
         spec = importlib.util.find_spec(_PACKAGE)
         if spec is None or spec.origin is None:
-            raise CheckpointError(f"ImageNet weights of EfficientNet-lite0 are not here: {HOW_TO_GET}")
+            raise CheckpointError(f"ImageNet weights of EfficientNet-lite0 are missing: {HOW_TO_GET}")
         file = Path(spec.origin).parent / _FILE
     if not file.is_file():
         raise CheckpointError(f"{file}: no such file of EfficientNet-lite0 weights: {HOW_TO_GET}")
     return file
 
 
-def load_into(encoder: LiteEncoder, file: Path) -> None:
-    """Fill an encoder; nothing in the file is executed.
+def load_encoder_weights(encoder: LiteEncoder, file: Path) -> None:
+    """Load weights into an encoder; nothing in the file is executed.
 
-    Raises:
-        CheckpointError: if the file is unreadable or holds other weights.
+    Raises
+    ------
+    CheckpointError
+        The file is unreadable or has other weights.
     """
     try:
         state = torch.load(file, map_location="cpu", weights_only=True)

@@ -1,7 +1,7 @@
-"""The training loop: AdamW with warm-up and cosine decay, in one process or several, resumed exactly.
+"""Training loop: AdamW with warm-up and cosine decay, in one process or several, with exact resumption.
 
-Every pass draws its images, points and dropout from the run's seed and its own number alone, so a run that is
-killed and repeated, or spread over processes instead of passes, sees the same.
+Every pass draws its images, points and dropout only from the run's seed and its own number, so a run that is killed and
+resumed, or spread over processes instead of passes, sees the same data.
 """
 
 from __future__ import annotations
@@ -22,47 +22,47 @@ from accelerate.utils import DistributedDataParallelKwargs
 from torch import Tensor, nn
 
 from segwatch.model.errors import CheckpointError
-from segwatch.model.language import RowProbe
+from segwatch.model.language import AttentionProbe
 from segwatch.model.segearth import SegEarthR2
-from segwatch.model.splice import spliced_labels
+from segwatch.model.splice import splice_labels
 from segwatch.model.train import batches
 from segwatch.model.train.config import Optimizer, TrainConfig
 from segwatch.model.train.losses import (
-    attention_loss,
-    language_loss,
-    point_losses,
+    compute_attention_loss,
+    compute_language_loss,
+    compute_point_losses,
     sample_points,
 )
 
 _log = logging.getLogger(__name__)
 
-STATE = "training.pt"
-LOSSES = "losses.jsonl"
+STATE_FILE = "training.pt"
+LOSSES_FILE = "losses.jsonl"
 
 
 @dataclass
 class Progress:
-    """Where a run stands."""
+    """Progress of a run."""
 
     step: int = 0
     seconds: float = 0.0
 
     def share(self, config: Optimizer) -> float:
-        """0 at the start, 1 at the end."""
+        """Return the completed share, 0..1."""
         return min(self.step / config.steps, 1.0)
 
 
-class Objective(nn.Module):
-    """The model and its losses as one forward pass, which is what gradients are shared over."""
+class TrainingObjective(nn.Module):
+    """Model and losses as one forward pass."""
 
     def __init__(self, model: SegEarthR2) -> None:
         super().__init__()
         self.model = model
 
     def forward(self, batch: batches.Batch, num_points: int, seed: int) -> dict[str, Tensor]:
-        """Unweighted losses of a batch: cross_entropy, dice, attention, language, presence.
+        """Compute the unweighted losses of a batch: cross_entropy, dice, attention, language, presence.
 
-        Pixels of an image are worked through once for all its instructions.
+        Each image is encoded once for all its instructions.
         """
         model = self.model
         tokens = model.image_tokens(batch.images_clip)
@@ -70,17 +70,17 @@ class Objective(nn.Module):
         ids = [example.input_ids for example in batch.ids]
         spliced = model.splice(ids, tokens, [example.refer_ids for example in batch.ids])
         counts, pair, position = model.targets(ids, spliced, [example.answer_start for example in batch.ids])
-        probe = RowProbe(pair, position, spliced.image_start, model.config.num_image_tokens)
+        probe = AttentionProbe(pair, position, spliced.image_start, model.config.num_image_tokens)
         hidden, _ = model.language(spliced.embeds, probe=probe if len(pair) else None)
-        labels = spliced_labels([example.labels for example in batch.ids], spliced)
-        words = language_loss(model.language.lm_head(hidden), labels)
+        labels = splice_labels([example.labels for example in batch.ids], spliced)
+        language = compute_language_loss(model.language.lm_head(hidden), labels)
         if not len(pair):
-            zero = words * 0.0
+            zero = language * 0.0
             return {
                 "cross_entropy": zero,
                 "dice": zero,
                 "attention": zero,
-                "language": words,
+                "language": language,
                 "presence": zero,
             }
         per_image = [0] * len(batch.images)
@@ -91,22 +91,26 @@ class Objective(nn.Module):
         )
         generator = torch.Generator().manual_seed(seed)
         pairs = [
-            point_losses(logits, batch.masks, sample_points(logits, num_points, generator), batch.known)
+            compute_point_losses(
+                logits, batch.masks, sample_points(logits, num_points, generator), batch.known
+            )
             for logits in decoded.masks
         ]
         return {
             "cross_entropy": torch.stack([value for value, _ in pairs]).sum(),
             "dice": torch.stack([value for _, value in pairs]).sum(),
-            "attention": torch.stack([attention_loss(rows, batch.grids) for rows in probe.rows]).sum(),
-            "language": words,
-            "presence": words * 0.0
+            "attention": torch.stack(
+                [compute_attention_loss(rows, batch.grids) for rows in probe.rows]
+            ).sum(),
+            "language": language,
+            "presence": language * 0.0
             if decoded.presence is None
             else F.binary_cross_entropy_with_logits(decoded.presence.float(), batch.present),
         }
 
 
-def learning_rate(config: Optimizer, progress: Progress) -> float:
-    """Linear warm-up, then half a cosine down to 2 %."""
+def compute_learning_rate(config: Optimizer, progress: Progress) -> float:
+    """Compute the learning rate: linear warm-up, then half a cosine down to 2 %."""
     warm = min((progress.step + 1) / max(config.warmup_steps, 1), 1.0)
     gone = min(progress.step / (config.decay_steps or config.steps), 1.0)
     fall = 0.5 * (1.0 + math.cos(math.pi * gone))
@@ -114,13 +118,13 @@ def learning_rate(config: Optimizer, progress: Progress) -> float:
 
 
 class Trainer:
-    """A run: model, optimizer and where it stands."""
+    """A run: model, optimizer and progress."""
 
     def __init__(
         self,
         model: SegEarthR2,
         tokenizer: Any,
-        source: batches.Source,
+        source: batches.InstructionSource,
         config: TrainConfig,
         accelerator: Accelerator,
     ) -> None:
@@ -131,29 +135,34 @@ class Trainer:
         self.accelerator = accelerator
         self.progress = Progress()
         optimizer = torch.optim.AdamW(
-            self.groups(), lr=config.optimizer.learning_rate, weight_decay=config.optimizer.weight_decay
+            self.list_parameter_groups(),
+            lr=config.optimizer.learning_rate,
+            weight_decay=config.optimizer.weight_decay,
         )
-        self.objective, self.optimizer = accelerator.prepare(self.losses(), optimizer)
-        self.average = self._learning() if config.optimizer.average else {}
-        """Running average of the weights that learn, by name; empty unless the run wants one."""
+        self.objective, self.optimizer = accelerator.prepare(self.make_objective(), optimizer)
+        self.average = self._copy_trained() if config.optimizer.average else {}
+        """Running average of the trained weights, by name; empty unless configured."""
 
-    def losses(self) -> nn.Module:
-        """What gradients are of: called with a batch, a number of points and a seed, it gives unweighted losses."""
-        return Objective(self.model)
+    def make_objective(self) -> nn.Module:
+        """Make the module that computes unweighted losses from a batch, a number of points and a seed."""
+        return TrainingObjective(self.model)
 
-    def groups(self) -> list[dict[str, Any]]:
-        """Weights that learn; a group's ``share`` is its learning rate relative to the run's."""
+    def list_parameter_groups(self) -> list[dict[str, Any]]:
+        """List the trained parameters; a group's ``share`` is its learning rate relative to the run's."""
         learning = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
         return [{"params": learning, "share": 1.0}]
 
     def batch(self, number: int, size: int) -> Any:
-        """The batch of a pass, on the CPU: a pure function of the run's seed and the pass.
+        """Make the batch of a pass, on the CPU; a pure function of the run's seed and the pass.
 
-        Args:
-            number: of the pass, counted over all processes.
-            size: side of the mask view, pixels.
+        Parameters
+        ----------
+        number
+            Of the pass, counted over all processes.
+        size
+            Side of the mask view, pixels.
         """
-        return batches.build(
+        return batches.build_batch(
             self.source,
             self.tokenizer,
             self.model.config,
@@ -165,19 +174,19 @@ class Trainer:
         )
 
     def step(self) -> dict[str, float]:
-        """One optimizer step; the mean of the losses that its passes saw."""
+        """Run one optimizer step; return the mean losses of its passes."""
         config, begun = self.config.optimizer, time.monotonic()
         for group in self.optimizer.param_groups:
-            group["lr"] = group["share"] * learning_rate(config, self.progress)
-        seen = [self._pass(number) for number in range(config.accumulate)]
-        mean = self.accelerator.reduce(torch.stack(seen).mean(dim=0), reduction="mean")
+            group["lr"] = group["share"] * compute_learning_rate(config, self.progress)
+        losses = [self._pass(number) for number in range(config.accumulate)]
+        mean = self.accelerator.reduce(torch.stack(losses).mean(dim=0), reduction="mean")
         self.progress.step += 1
-        self._follow()
+        self._update_average()
         self.progress.seconds += time.monotonic() - begun
         return dict(zip(("total", *self.config.loss.weights()), mean.tolist(), strict=True))
 
     def _pass(self, number: int) -> Tensor:
-        """Forward and backward of one batch; total and terms."""
+        """Run forward and backward of one batch; return total and terms."""
         config, accelerator = self.config.optimizer, self.accelerator
         passes = self.progress.step * config.accumulate + number
         mine = passes * accelerator.num_processes + accelerator.process_index
@@ -200,16 +209,18 @@ class Trainer:
     def run(self, on_checkpoint: Callable[[Trainer], None] = lambda run: None) -> None:
         """Train to the end, saving every few minutes and at the end.
 
-        Args:
-            on_checkpoint: called with this trainer after each save, in the first process alone.
+        Parameters
+        ----------
+        on_checkpoint
+            Called with this trainer after each save, in the first process alone.
         """
         settings = self.config.run
         saved = self.progress.seconds
         mean: dict[str, float] = {}
         while self.progress.step < self.config.optimizer.steps:
-            seen = self.step()
-            self._record(seen)
-            mean = {name: 0.95 * mean.get(name, value) + 0.05 * value for name, value in seen.items()}
+            losses = self.step()
+            self._record(losses)
+            mean = {name: 0.95 * mean.get(name, value) + 0.05 * value for name, value in losses.items()}
             if self.progress.step % settings.log_every == 0 and self.accelerator.is_main_process:
                 _log.info(
                     "step %d of %d  %.0f s, %.0f s left  %s",
@@ -221,48 +232,50 @@ class Trainer:
                     * (self.config.optimizer.steps - self.progress.step),
                     "  ".join(f"{name} {value:.3f}" for name, value in mean.items()),
                 )
-            if self._agreed(self.progress.seconds - saved > 60 * settings.checkpoint_minutes):
+            if self._agree(self.progress.seconds - saved > 60 * settings.checkpoint_minutes):
                 saved = self.progress.seconds
-                self._saved(on_checkpoint)
-        self._saved(on_checkpoint)
+                self._save_and_report(on_checkpoint)
+        self._save_and_report(on_checkpoint)
 
     def save(self) -> None:
-        """Everything a resumed run needs, whole or not at all, in a file that loads with ``weights_only``."""
+        """Save everything that a resumed run needs, whole or not at all, in a file that loads with ``weights_only``."""
         folder = self.config.run.state
         folder.mkdir(parents=True, exist_ok=True)
-        partial = folder / f"{STATE}.partial"
+        partial = folder / f"{STATE_FILE}.partial"
         scaler = self.accelerator.scaler
         torch.save(
             {
-                "model": self._state(),
+                "model": self._get_state(),
                 "average": self.average,
                 "optimizer": self.optimizer.state_dict(),
                 "scaler": None if scaler is None else scaler.state_dict(),
                 "step": self.progress.step,
                 "seconds": self.progress.seconds,
-                "learned": json.dumps(self._learned()),
+                "learned": json.dumps(self._get_fixed_settings()),
             },
             partial,
         )
-        os.replace(partial, folder / STATE)
+        os.replace(partial, folder / STATE_FILE)
 
     def resume(self) -> None:
-        """Go on from what :meth:`save` wrote.
+        """Continue from the state that :meth:`save` wrote.
 
-        Raises:
-            CheckpointError: if there is nothing, or it belongs to a run that learns something else.
+        Raises
+        ------
+        CheckpointError
+            There is no state, or it belongs to a run with other settings.
         """
-        file = self.config.run.state / STATE
+        file = self.config.run.state / STATE_FILE
         if not file.exists():
-            raise CheckpointError(f"{self.config.run.state} holds no {STATE}; start anew")
+            raise CheckpointError(f"{self.config.run.state} has no {STATE_FILE}; start a new run")
         state = torch.load(file, map_location=self.accelerator.device, weights_only=True)
-        theirs, ours = json.loads(state["learned"]), self._learned()
+        theirs, ours = json.loads(state["learned"]), self._get_fixed_settings()
         if other := sorted(key for key in {*theirs, *ours} if theirs.get(key) != ours.get(key)):
             raise CheckpointError(
                 f"{file} belongs to a run with another {', '.join(other)}; use its configuration, another "
-                "run.state, or start anew"
+                "run.state, or start a new run"
             )
-        # what does not learn is as the run begins
+        # frozen weights are not in the state; they are as at the start of the run
         self.model.load_state_dict({**self.model.state_dict(), **state["model"]})
         self.optimizer.load_state_dict(state["optimizer"])
         self.average = state["average"]
@@ -272,8 +285,8 @@ class Trainer:
         if self.accelerator.is_main_process:
             self._forget_later_losses()
 
-    def _learning(self) -> dict[str, Tensor]:
-        """Copies of the weights that learn, by name."""
+    def _copy_trained(self) -> dict[str, Tensor]:
+        """Copy the trained weights, by name."""
         return {
             name: value.detach().clone()
             for name, value in self.model.named_parameters()
@@ -281,7 +294,7 @@ class Trainer:
         }
 
     @torch.no_grad()
-    def _follow(self) -> None:
+    def _update_average(self) -> None:
         """Move the average towards the weights, faster in the first steps."""
         wanted = self.config.optimizer.average or 0.0
         keep = min(wanted, (1.0 + self.progress.step) / (10.0 + self.progress.step))
@@ -289,8 +302,8 @@ class Trainer:
         for name, value in self.average.items():
             value.lerp_(own[name].detach(), 1.0 - keep)
 
-    def _state(self) -> dict[str, Tensor]:
-        """Weights that a resumed run cannot have otherwise: beside adapters most are still the checkpoint's."""
+    def _get_state(self) -> dict[str, Tensor]:
+        """Return the weights to save; with adapters, frozen weights are still the checkpoint's and are left out."""
         state: dict[str, Tensor] = self.model.state_dict()
         start = self.config.start
         if self.config.lora is None or start.checkpoint is None or start.pixel_steps or start.word_steps:
@@ -298,33 +311,35 @@ class Trainer:
         still = {name for name, value in self.model.named_parameters() if not value.requires_grad}
         return {name: value for name, value in state.items() if name not in still}
 
-    def _learned(self) -> dict[str, Any]:
-        """What a resumed run must share: passes may be spread over other processes, but not be more or fewer."""
+    def _get_fixed_settings(self) -> dict[str, Any]:
+        """Return the settings that a resumed run must share; the number of passes per step is one of them."""
         passes = self.config.optimizer.accumulate * self.accelerator.num_processes
         return {**self.config.learned(), "passes": passes}
 
-    def _agreed(self, wish: bool) -> bool:
-        """What the first process wishes, known to all: their clocks differ, and who saves waits for the others."""
-        told = torch.tensor(float(wish and self.accelerator.is_main_process), device=self.accelerator.device)
-        return bool(self.accelerator.reduce(told, reduction="sum") > 0)
+    def _agree(self, wish: bool) -> bool:
+        """Share the first process's wish with all: their clocks differ, and whoever saves waits for the others."""
+        shared = torch.tensor(
+            float(wish and self.accelerator.is_main_process), device=self.accelerator.device
+        )
+        return bool(self.accelerator.reduce(shared, reduction="sum") > 0)
 
-    def _saved(self, on_checkpoint: Callable[[Trainer], None]) -> None:
+    def _save_and_report(self, on_checkpoint: Callable[[Trainer], None]) -> None:
         if self.accelerator.is_main_process:
             self.save()
             on_checkpoint(self)
         self.accelerator.wait_for_everyone()
 
-    def _record(self, seen: dict[str, float]) -> None:
+    def _record(self, losses: dict[str, float]) -> None:
         if not self.accelerator.is_main_process:
             return
         self.config.run.state.mkdir(parents=True, exist_ok=True)
-        row = json.dumps({"step": self.progress.step, **seen})
-        with (self.config.run.state / LOSSES).open("a", encoding="utf-8") as stream:
+        row = json.dumps({"step": self.progress.step, **losses})
+        with (self.config.run.state / LOSSES_FILE).open("a", encoding="utf-8") as stream:
             stream.write(row + "\n")
 
     def _forget_later_losses(self) -> None:
-        """Steps after the last save will be done again."""
-        file = self.config.run.state / LOSSES
+        """Remove the losses of steps after the last save, which will be repeated."""
+        file = self.config.run.state / LOSSES_FILE
         if not file.exists():
             return
         rows = [row for row in file.read_text(encoding="utf-8").splitlines() if row.endswith("}")]
@@ -332,12 +347,12 @@ class Trainer:
         file.write_text("".join(f"{row}\n" for row in kept), encoding="utf-8")
 
 
-def accelerator_for(config: TrainConfig) -> Accelerator:
-    """Device, precision, processes and accumulation of a run."""
+def make_accelerator(config: TrainConfig) -> Accelerator:
+    """Set up device, precision, processes and gradient accumulation of a run."""
     return Accelerator(
         cpu=config.run.device == "cpu",
         mixed_precision=config.run.precision,
         gradient_accumulation_steps=config.optimizer.accumulate,
-        # a batch whose answers point at nothing leaves the mask half without gradients
+        # a batch without any target leaves the mask branch without gradients
         kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
     )

@@ -1,4 +1,4 @@
-"""Low-rank adapters on the language model through peft, and the way back to plain weights.
+"""Add low-rank adapters to the language model through peft, and merge them back into plain weights.
 
 Source: LoRA, arXiv 2106.09685.
 """
@@ -19,11 +19,11 @@ _ADAPTER = "default"
 _TARGETS = ["q_proj", "k_proj", "v_proj", "dense", "fc1", "fc2"]
 
 
-def add(model: SegEarthR2, config: Lora) -> None:
-    """Put adapters on every layer of the language model.
+def add_adapters(model: SegEarthR2, config: Lora) -> None:
+    """Add adapters to every layer of the language model.
 
-    Of the language half only adapters, embedding, head and projector learn; the vision tower does not. The
-    mask half learns whole.
+    In the language branch only adapters, embedding, head and projector are trained; the vision tower is frozen.
+    The mask branch is trained whole.
     """
     options = LoraConfig(
         r=config.rank, lora_alpha=config.alpha, lora_dropout=config.dropout, target_modules=_TARGETS
@@ -36,8 +36,8 @@ def add(model: SegEarthR2, config: Lora) -> None:
 
 
 @torch.no_grad()
-def merged_state(model: SegEarthR2) -> dict[str, Tensor]:
-    """Weights under the names of a model without adapters, each adapter added to its layer, on the CPU there."""
+def merge_adapters(model: SegEarthR2) -> dict[str, Tensor]:
+    """Return the weights under the names of a model without adapters, each adapter merged into its layer on the CPU."""
     state: dict[str, Tensor] = dict(model.state_dict())
     for name, module in model.named_modules():
         if not isinstance(module, LoraLayer):
@@ -47,7 +47,7 @@ def merged_state(model: SegEarthR2) -> dict[str, Tensor]:
             value = state.pop(key)
             if key == f"{name}.base_layer.weight":
                 merged = value + layer.get_delta_weight(_ADAPTER).to(value.dtype)
-                # a second copy of every layer would not fit beside the model
+                # a second copy of every layer would not fit on the device
                 state[f"{name}.weight"] = merged.cpu()
             elif key == f"{name}.base_layer.bias":
                 state[f"{name}.bias"] = value

@@ -1,7 +1,7 @@
-"""The training objective: mask loss at sampled points, spatial attention supervision, language loss.
+"""Losses: mask loss at sampled points, spatial attention supervision, language loss.
 
-Every function returns an unweighted scalar tensor; the weights live in the run's configuration.
-Source: SegEarth-R2, arXiv 2512.20013; the point sampling is that of PointRend, arXiv 1912.08193.
+Every function returns unweighted scalar tensors; the run's configuration has the weights. Source: SegEarth-R2, arXiv
+2512.20013; the points are sampled as in PointRend, arXiv 1912.08193.
 """
 
 from __future__ import annotations
@@ -16,17 +16,22 @@ IGNORE_LABEL = -100
 _OVERSAMPLE = 3
 _UNCERTAIN_SHARE = 0.75
 _ATTENTION_EPSILON = 1e-8
-_REFERENCE_SIDE = 800  # masks pass through this side on their way to the attention grid
+_REFERENCE_SIDE = 800  # masks are resized to this side before the attention grid, as in the published code
 
 
-def attention_grid(masks: Tensor, side: int = 27) -> Tensor:
-    """Cells of the image-token grid that a mask touches.
+def make_attention_grid(masks: Tensor, side: int = 27) -> Tensor:
+    """Mark the cells of the image-token grid that a mask touches.
 
-    Args:
-        masks: (T, H, W), 0 or 1, at the image's own size.
-        side: cells per side of the image-token grid.
+    Parameters
+    ----------
+    masks
+        (T, H, W), 0 or 1, at the image's own size.
+    side
+        Cells per side of the image-token grid.
 
-    Returns:
+    Returns
+    -------
+    Tensor
         (T, side, side) float32, 1 where the resized mask is above 0.
     """
     at_reference = F.interpolate(
@@ -36,17 +41,22 @@ def attention_grid(masks: Tensor, side: int = 27) -> Tensor:
     return (at_tokens[:, 0] > 0).float()
 
 
-def attention_loss(attn_rows: Tensor, gt_grid: Tensor) -> Tensor:
-    """Spatial attention supervision of one language layer.
+def compute_attention_loss(attn_rows: Tensor, gt_grid: Tensor) -> Tensor:
+    """Compute the spatial attention loss of one language layer.
 
-    Args:
-        attn_rows: (T, N) attention from each target's [SEG] position to the N image tokens, after the
-            softmax and summed over heads.
-        gt_grid: (T, g, g) with g * g == N, 1 on cells the target touches.
+    Parameters
+    ----------
+    attn_rows
+        (T, N) attention from each target's [SEG] position to the N image tokens, after the softmax and summed
+        over heads.
+    gt_grid
+        (T, g, g) with g * g == N, 1 on cells the target touches.
 
-    Returns:
-        Scalar: -log of the mean squared distance, inside the mask, to the mean attention outside it.
-        Targets that touch no cell add 0 but count in the mean.
+    Returns
+    -------
+    Tensor
+        Scalar: -log of the mean squared distance, inside the mask, to the mean attention outside it. Targets
+        that touch no cell add 0 but count in the mean.
     """
     if attn_rows.shape[0] == 0:
         return attn_rows.sum() * 0.0
@@ -65,54 +75,67 @@ def attention_loss(attn_rows: Tensor, gt_grid: Tensor) -> Tensor:
     return per_target.sum() / attn_rows.shape[0]
 
 
-def _at_points(values: Tensor, points: Tensor) -> Tensor:
-    """Bilinear samples (T, P) of (T, h, w) at (T, P, 2) points, x then y in 0..1."""
+def _sample_at(values: Tensor, points: Tensor) -> Tensor:
+    """Sample (T, h, w) bilinearly at (T, P, 2) points, x then y in 0..1 -> (T, P)."""
     grid = points[:, None].to(values.dtype) * 2.0 - 1.0
     return F.grid_sample(values[:, None], grid, mode="bilinear", align_corners=False)[:, 0, 0]
 
 
 @torch.no_grad()
 def sample_points(logits: Tensor, num_points: int, generator: torch.Generator | None = None) -> Tensor:
-    """Points where the loss is measured: most of them where the prediction is least sure.
+    """Sample the points of the mask loss, most of them where the prediction is least certain.
 
-    Args:
-        logits: (T, h, w) mask logits.
-        num_points: points per mask.
-        generator: random source on the CPU, so that every device draws the same points.
+    Parameters
+    ----------
+    logits
+        (T, h, w) mask logits.
+    num_points
+        Points per mask.
+    generator
+        Random source on the CPU, so that every device draws the same points.
 
-    Returns:
-        (T, num_points, 2) float32, x then y in 0..1: 75 % the least certain of three times as many
-        uniform candidates, the rest uniform.
+    Returns
+    -------
+    Tensor
+        (T, num_points, 2) float32, x then y in 0..1: 75 % the least certain of three times as many uniform
+        candidates, the rest uniform.
     """
     targets, device = logits.shape[0], logits.device
     candidates = torch.rand(targets, num_points * _OVERSAMPLE, 2, generator=generator).to(device)
     uncertain = int(_UNCERTAIN_SHARE * num_points)
-    nearest_zero = (-_at_points(logits.float(), candidates).abs()).topk(uncertain, dim=1).indices
+    nearest_zero = (-_sample_at(logits.float(), candidates).abs()).topk(uncertain, dim=1).indices
     chosen = torch.gather(candidates, 1, nearest_zero[:, :, None].expand(-1, -1, 2))
     rest = torch.rand(targets, num_points - uncertain, 2, generator=generator).to(device)
     return torch.cat([chosen, rest], dim=1)
 
 
-def point_losses(
+def compute_point_losses(
     logits: Tensor, masks: Tensor, points: Tensor, known: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Sigmoid cross-entropy and dice at given points.
+    """Compute sigmoid cross-entropy and dice at given points.
 
-    Args:
-        logits: (T, h, w) predicted mask logits at any size.
-        masks: (T, H, W) truth, 0 or 1.
-        points: (T, P, 2), x then y in 0..1.
-        known: (T, H, W) how much a point counts, 0..1; None is 1 everywhere.
+    Parameters
+    ----------
+    logits
+        (T, h, w) predicted mask logits at any size.
+    masks
+        (T, H, W) truth, 0 or 1.
+    points
+        (T, P, 2), x then y in 0..1.
+    known
+        (T, H, W) how much a point counts, 0..1; None is 1 everywhere.
 
-    Returns:
+    Returns
+    -------
+    tuple[Tensor, Tensor]
         Two scalars, each summed over targets and divided by their number (0 without targets).
     """
     if logits.shape[0] == 0:
         return logits.sum() * 0.0, logits.sum() * 0.0
-    predicted = _at_points(logits.float(), points)
+    predicted = _sample_at(logits.float(), points)
     with torch.no_grad():
-        truth = _at_points(masks.float(), points)
-        counts = None if known is None else _at_points(known.float(), points)
+        truth = _sample_at(masks.float(), points)
+        counts = None if known is None else _sample_at(known.float(), points)
     each = F.binary_cross_entropy_with_logits(predicted, truth, reduction="none")
     share = predicted.sigmoid()
     if counts is None:
@@ -124,14 +147,19 @@ def point_losses(
     return cross_entropy.mean(), dice.mean()
 
 
-def language_loss(logits: Tensor, labels: Tensor) -> Tensor:
-    """Next-token cross-entropy over the positions whose label counts.
+def compute_language_loss(logits: Tensor, labels: Tensor) -> Tensor:
+    """Compute next-token cross-entropy over the positions whose label counts.
 
-    Args:
-        logits: (B, L, V) language head output.
-        labels: (B, L) int64 token ids, ``IGNORE_LABEL`` where the position does not count.
+    Parameters
+    ----------
+    logits
+        (B, L, V) language head output.
+    labels
+        (B, L) int64 token ids, ``IGNORE_LABEL`` where the position does not count.
 
-    Returns:
+    Returns
+    -------
+    Tensor
         Scalar mean; label at position i is compared with the logits at i - 1.
     """
     return F.cross_entropy(

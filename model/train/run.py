@@ -1,4 +1,4 @@
-"""A whole training run from its configuration: material, first weights, loop, and the model written."""
+"""Run a whole training from its recipe: data, initial weights, loop, and the written model."""
 
 from __future__ import annotations
 
@@ -12,63 +12,67 @@ from accelerate import Accelerator
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from segwatch.model import build, checkpoint, tokenizer
-from segwatch.model.config import tiny
+from segwatch.model import checkpoint, pretrained, tokenizer
+from segwatch.model.config import make_tiny_config
 from segwatch.model.referring import layouts
 from segwatch.model.segearth import SegEarthR2
 from segwatch.model.train import (
     batches,
+    crop_pool,
+    demo_imagery,
     instructions,
     labelled_instructions,
     lora,
     mask_stage,
-    pixels,
-    pool,
-    real,
+    pixel_stage,
     scenes,
+    text_stage,
 )
-from segwatch.model.train import text_stage as words_stage
 from segwatch.model.train.config import LABELLED, MADE, TrainConfig
-from segwatch.model.train.loop import STATE, Trainer, accelerator_for
+from segwatch.model.train.loop import STATE_FILE, Trainer, make_accelerator
 
 _log = logging.getLogger(__name__)
 
-FIRST_TRAINING_SEED = 1_000_000
-"""Scene seeds from here on are for training; evaluation uses lower ones."""
-
 
 def train(config: TrainConfig, *, fresh: bool = False) -> Trainer:
-    """Train to the end, going on where an earlier run of the same configuration stopped.
+    """Train to the end, continuing where an earlier run of the same recipe stopped.
 
-    Args:
-        config: the run.
-        fresh: forget the earlier run.
+    Parameters
+    ----------
+    config
+        The run.
+    fresh
+        Forget the earlier run.
 
-    Raises:
-        CheckpointError: if the state belongs to another run, the first weights do not fit, or the folder for the
-            model holds another one's weights.
-        DatasetError: if the data set cannot be read.
-        InputError: if imagery is missing.
+    Raises
+    ------
+    CheckpointError
+        If the state belongs to another run, the first weights do not fit, or the folder for the model holds
+        another one's weights.
+    DatasetError
+        If the data set cannot be read.
+    InputError
+        If imagery is missing.
     """
     settings = config.run
-    checkpoint.refuse_other_weights(settings.out)
+    checkpoint.check_no_other_weights(settings.out)
     if settings.nice:
         os.nice(settings.nice)
     if settings.threads is not None:
         torch.set_num_threads(settings.threads)
-    accelerator = accelerator_for(config)
+    accelerator = make_accelerator(config)
     if fresh and accelerator.is_main_process:
         shutil.rmtree(settings.state, ignore_errors=True)
     accelerator.wait_for_everyone()
     if config.masks is not None:
         return _train_masks(config, accelerator)
-    source = _source(config)
-    resuming = (settings.state / STATE).exists()
+    source = _make_source(config)
+    resuming = (settings.state / STATE_FILE).exists()
     torch.manual_seed(settings.seed)
-    model, words = _first(config, source, resuming=resuming)
+    model, text_tokenizer = _load_start(config, source, resuming=resuming)
     if config.lora is not None:
-        lora.add(model, config.lora)
-    trainer = Trainer(model, words, source, config, accelerator)
+        lora.add_adapters(model, config.lora)
+    trainer = Trainer(model, text_tokenizer, source, config, accelerator)
     if resuming:
         trainer.resume()
         _log.info("going on after step %d of %d", trainer.progress.step, config.optimizer.steps)
@@ -77,11 +81,11 @@ def train(config: TrainConfig, *, fresh: bool = False) -> Trainer:
 
 
 def _train_masks(config: TrainConfig, accelerator: Accelerator) -> Trainer:
-    """A run on the mask branch alone."""
-    resuming = (config.run.state / STATE).exists()
+    """Run a recipe that trains the mask branch alone."""
+    resuming = (config.run.state / STATE_FILE).exists()
     torch.manual_seed(config.run.seed)
-    model, words = mask_stage.first(config, resuming=resuming)
-    with mask_stage.MaskTrainer(model, words, config, accelerator) as trainer:
+    model, text_tokenizer = mask_stage.load_start_model(config, resuming=resuming)
+    with mask_stage.MaskTrainer(model, text_tokenizer, config, accelerator) as trainer:
         if resuming:
             trainer.resume()
             _log.info("going on after step %d of %d", trainer.progress.step, config.optimizer.steps)
@@ -90,11 +94,11 @@ def _train_masks(config: TrainConfig, accelerator: Accelerator) -> Trainer:
 
 
 def _write(run: Trainer) -> None:
-    settings, state = run.config.run, {**lora.merged_state(run.model), **run.average}
+    settings, state = run.config.run, {**lora.merge_adapters(run.model), **run.average}
     if settings.start_share and run.config.start.checkpoint is not None:
-        first = build.from_pretrained(run.config.start.checkpoint, "cpu").model.state_dict()
-        state = mixed(state, first, settings.start_share)
-    build.save_pretrained(
+        first = pretrained.load_pretrained(run.config.start.checkpoint, "cpu").model.state_dict()
+        state = mix_weights(state, first, settings.start_share)
+    pretrained.save_pretrained(
         run.model,
         run.tokenizer,
         settings.out,
@@ -103,51 +107,64 @@ def _write(run: Trainer) -> None:
     )
 
 
-def mixed(state: Mapping[str, Tensor], first: Mapping[str, Tensor], share: float) -> dict[str, Tensor]:
-    """Weights between two models of the same names and shapes: ``share`` of the first, the rest of the state."""
+def mix_weights(state: Mapping[str, Tensor], first: Mapping[str, Tensor], share: float) -> dict[str, Tensor]:
+    """Interpolate between two models of the same names and shapes: ``share`` of the first, the rest of the state."""
     return {name: torch.lerp(value, first[name].to(value), share) for name, value in state.items()}
 
 
-def _source(config: TrainConfig) -> batches.Source:
+def _make_source(config: TrainConfig) -> batches.InstructionSource:
     data = config.data
     if data.kind == LABELLED:
-        world = scenes.World(data.targets, data.gsd_m)
-        return labelled_instructions.Labelled(
-            pool.load(data.root, data.demo, data.scenes, data.made_share, world), config.mix, data.scene_px
+        world = scenes.SceneSettings(data.targets, data.gsd_m)
+        return labelled_instructions.LabelledSource(
+            crop_pool.load_pool(data.root, data.demo, data.scenes, data.made_share, world),
+            config.mix,
+            data.scene_px,
         )
     if data.kind != MADE:
-        return batches.Referring(layouts.samples(layouts.Dataset(data.kind), data.root, data.split))
-    world = scenes.World(data.targets, data.gsd_m)
-    made = [scenes.make(FIRST_TRAINING_SEED + index, data.scene_px, world) for index in range(data.scenes)]
-    pictures: Sequence[real.Picture] = real.load(data.root, "train") if data.real_share else []
-    return batches.Material(made, pictures, data.real_share, config.mix)
+        return batches.ReferringSource(layouts.samples(layouts.Dataset(data.kind), data.root, data.split))
+    world = scenes.SceneSettings(data.targets, data.gsd_m)
+    made = [
+        scenes.make_scene(crop_pool.FIRST_SEED + index, data.scene_px, world) for index in range(data.scenes)
+    ]
+    pictures: Sequence[demo_imagery.DemoPicture] = (
+        demo_imagery.load_pictures(data.root, "train") if data.real_share else []
+    )
+    return batches.SceneSource(made, pictures, data.real_share, config.mix)
 
 
-def _first(
-    config: TrainConfig, source: batches.Source, *, resuming: bool
+def _load_start(
+    config: TrainConfig, source: batches.InstructionSource, *, resuming: bool
 ) -> tuple[SegEarthR2, PreTrainedTokenizerBase]:
-    """The weights before the first step; where they will be replaced anyway, the stages are left out."""
+    """Load or initialise the weights before the first step; a resumed run replaces them, so it skips the stages."""
     start, targets = config.start, config.data.targets
     if start.checkpoint is not None:
-        loaded = build.from_pretrained(start.checkpoint, "cpu")
-        model, words = loaded.model.requires_grad_(True), loaded.tokenizer
+        loaded = pretrained.load_pretrained(start.checkpoint, "cpu")
+        model, text_tokenizer = loaded.model.requires_grad_(True), loaded.tokenizer
     else:
-        model, words = SegEarthR2(tiny()), tokenizer.train_small(instructions.corpus(targets))
-    if isinstance(source, batches.Material) and not resuming:
-        _stages(config, source, model, words)
-    return model, words
+        model, text_tokenizer = (
+            SegEarthR2(make_tiny_config()),
+            tokenizer.train_tokenizer(instructions.list_phrases(targets)),
+        )
+    if isinstance(source, batches.SceneSource) and not resuming:
+        _run_stages(config, source, model, text_tokenizer)
+    return model, text_tokenizer
 
 
-def _stages(
+def _run_stages(
     config: TrainConfig,
-    source: batches.Material,
+    source: batches.SceneSource,
     model: SegEarthR2,
-    words: PreTrainedTokenizerBase,
+    text_tokenizer: PreTrainedTokenizerBase,
 ) -> None:
-    """Pixels alone, then words alone."""
+    """Run the stage on pixels alone, then the stage on text alone."""
     seed, start, targets = config.run.seed, config.start, config.data.targets
-    known = words_stage.queries(model, words, targets) if start.checkpoint is not None else None
-    seen = pixels.PixelsConfig(seed=seed, steps=start.pixel_steps, learning_rate=start.pixel_rate)
-    queries = pixels.train(model, source, targets, seen, known)
-    said = words_stage.WordsConfig(seed=seed, steps=start.word_steps, learning_rate=start.word_rate)
-    words_stage.train(model, words, targets, queries, config.mix, said)
+    known = (
+        text_stage.compute_queries(model, text_tokenizer, targets) if start.checkpoint is not None else None
+    )
+    pixel_config = pixel_stage.PixelStageConfig(
+        seed=seed, steps=start.pixel_steps, learning_rate=start.pixel_rate
+    )
+    queries = pixel_stage.train_pixel_stage(model, source, targets, pixel_config, known)
+    text_config = text_stage.TextStageConfig(seed=seed, steps=start.word_steps, learning_rate=start.word_rate)
+    text_stage.train_text_stage(model, text_tokenizer, targets, queries, config.mix, text_config)

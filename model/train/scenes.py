@@ -1,7 +1,7 @@
-"""Procedurally made scenes: RGB images seen from above, with the exact mask of each target.
+"""Simulate scenes: RGB images from above with the exact mask of each target.
 
-A scene starts as a map of classes, is painted class by class in varied colours and textures, and is then
-lit, hazed and sometimes clouded over. Everything follows from the seed.
+A scene starts as a map of classes, is painted class by class in varied colours and textures, then lit, hazed and
+sometimes covered by clouds. Everything derives from the seed.
 """
 
 from __future__ import annotations
@@ -14,31 +14,31 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import fft, ndimage
 
-SIDE = 256
+SCENE_PX = 256
 Target = Literal["water", "forest", "field", "burned", "building", "road", "bare"]
 TARGETS: tuple[Target, ...] = get_args(Target)
-"""Classes that can be asked for."""
+"""Classes that instructions can ask for."""
 Gsd = Literal[5, 10, 20]
 GSD_M: tuple[Gsd, ...] = get_args(Gsd)
-"""Ground sample distances that the sizes of things imitate, metres."""
+"""Ground sample distances that object sizes imitate, metres."""
 
 _GRASS, _BARE = 0, 1
 _CODE: dict[str, int] = {
     "water": 2, "forest": 3, "field": 4, "burned": 5, "building": 6, "road": 7, "bare": _BARE,
 }  # fmt: skip
 _SHAPED = ("water", "forest", "field", "burned", "building")
-"""What plain flat shapes may be."""
+"""Classes of plain flat shapes."""
 _DRAWN_AT_M: Gsd = 10
-"""Ground sample distance at which landscapes are drawn pixel by pixel."""
+"""Ground sample distance at which landscapes are drawn pixel by pixel, metres."""
 _LIKE_FIELDS = ("burned", "bare")  # ploughed soil can look burned, and harvested fields bare
-_LEAST_SHARE = 0.002  # a target below this share of the image counts as neither there nor absent
+_LEAST_SHARE = 0.002  # below this share of the image a target counts neither as present nor as absent
 
 Rgb = tuple[float, float, float]
 _Colours = tuple[tuple[Rgb, Rgb], ...]
 Floats = NDArray[np.float32]
 Codes = NDArray[np.uint8]
 
-# darkest and brightest colour of each kind of ground; one kind is drawn per scene (per field for fields)
+# darkest and brightest colour of each kind of ground cover; one is drawn per scene (per field for fields)
 _PALETTE: dict[str, _Colours] = {
     "water": (
         ((20, 50, 90), (60, 100, 150)),
@@ -92,43 +92,43 @@ _PALETTE: dict[str, _Colours] = {
 
 @dataclass(frozen=True)
 class Scene:
-    """One image and what it shows."""
+    """One image and its masks."""
 
     image: NDArray[np.uint8]
     """(H, W, 3) RGB."""
     masks: dict[str, NDArray[np.bool_]]
-    """(H, W) per target that the image holds; disjoint."""
+    """(H, W) per target in the image; disjoint."""
     absent: tuple[str, ...]
-    """Targets that the image surely does not hold."""
+    """Targets that the image certainly does not contain."""
     gsd_m: Gsd = _DRAWN_AT_M
-    """Ground sample distance that the sizes of things imitate, metres."""
+    """Ground sample distance that object sizes imitate, metres."""
 
 
 @dataclass(frozen=True)
-class World:
-    """What scenes are made of."""
+class SceneSettings:
+    """Classes and resolutions of scenes."""
 
     targets: tuple[Target, ...] = TARGETS
-    """Classes that have masks; roads are drawn only where they are among them."""
+    """Classes that have masks; roads are drawn only if they are among them."""
     gsd_m: tuple[Gsd, ...] = GSD_M
-    """Ground sample distances, each as likely as the others."""
+    """Ground sample distances, equally likely, metres."""
 
 
-WHOLE = World()
+ALL_CLASSES = SceneSettings()
 
 
-def make(seed: int, side: int = SIDE, world: World = WHOLE) -> Scene:
-    """The scene of a seed: one in three is made of plain flat shapes, the others imitate landscapes.
+def make_scene(seed: int, side: int = SCENE_PX, world: SceneSettings = ALL_CLASSES) -> Scene:
+    """Make the scene of a seed: one in three has plain flat shapes, the others imitate landscapes.
 
-    Twice the ground sample distance shows four times the ground, with everything half as large.
+    Twice the ground sample distance shows four times the area, with everything half as large.
     """
     rng = np.random.default_rng(seed)
     if rng.random() < 0.33:
-        return simple(seed, side, world)
+        return make_plain_scene(seed, side, world)
     gsd_m = world.gsd_m[rng.integers(len(world.gsd_m)) if len(world.gsd_m) > 1 else 0]
     codes = _landscape(rng, side * gsd_m // _DRAWN_AT_M, world)
-    image = _light(rng, _resampled(_paint(rng, codes, texture=1.0), side))
-    codes = _sampled(codes, side)
+    image = _light(rng, _resample(_paint(rng, codes, texture=1.0), side))
+    codes = _sample_codes(codes, side)
     clouded = rng.random() < 0.2
     if clouded:
         image, hidden = _clouds(rng, image)
@@ -136,23 +136,23 @@ def make(seed: int, side: int = SIDE, world: World = WHOLE) -> Scene:
     return _scene(rng, image, codes, world, sure=not clouded, gsd_m=gsd_m)
 
 
-def simple(seed: int, side: int = SIDE, world: World = WHOLE) -> Scene:
-    """Flat-coloured shapes with mild noise on vegetated or bare land."""
+def make_plain_scene(seed: int, side: int = SCENE_PX, world: SceneSettings = ALL_CLASSES) -> Scene:
+    """Make a scene of flat-coloured shapes with mild noise on vegetated or bare land."""
     rng = np.random.default_rng((seed, 1))
     codes = np.full((side, side), rng.choice([_GRASS, _BARE]), dtype=np.uint8)
     for name in rng.permutation(np.array(_SHAPED))[: int(rng.integers(1, 4))]:
         for _ in range(int(rng.integers(1, 4))):
-            codes[_shape(rng, side)] = _CODE[str(name)]
+            codes[_draw_shape(rng, side)] = _CODE[str(name)]
     if rng.random() < 0.5:
-        codes[_shape(rng, side)] = _CODE["water"]
+        codes[_draw_shape(rng, side)] = _CODE["water"]
     image = _paint(rng, codes, texture=float(rng.uniform(0.0, 0.3)))
     if rng.random() < 0.3:
         image = _light(rng, image)
     return _scene(rng, image, codes, world, sure=True)
 
 
-def _resampled(image: Floats, side: int) -> Floats:
-    """(S, S, 3) -> (side, side, 3): means of whole pixels down, linear up."""
+def _resample(image: Floats, side: int) -> Floats:
+    """Resample (S, S, 3) -> (side, side, 3): means of whole pixels down, linear up."""
     if image.shape[0] == side:
         return image
     if image.shape[0] > side:
@@ -163,8 +163,8 @@ def _resampled(image: Floats, side: int) -> Floats:
     return np.asarray(grown, dtype=np.float32)
 
 
-def _sampled(codes: Codes, side: int) -> Codes:
-    """(S, S) -> (side, side): the class in the middle of each pixel."""
+def _sample_codes(codes: Codes, side: int) -> Codes:
+    """Sample (S, S) -> (side, side): the class in the middle of each pixel."""
     picks = ((np.arange(side) + 0.5) * codes.shape[0] / side).astype(np.int64)
     return codes[np.ix_(picks, picks)]
 
@@ -173,7 +173,7 @@ def _scene(
     rng: np.random.Generator,
     image: Floats,
     codes: Codes,
-    world: World,
+    world: SceneSettings,
     *,
     sure: bool,
     gsd_m: Gsd = _DRAWN_AT_M,
@@ -188,8 +188,8 @@ def _scene(
     return Scene(pixels, present, tuple(gone), gsd_m)
 
 
-def fractal(rng: np.random.Generator, side: int, slope: float) -> Floats:
-    """(side, side) noise of mean 0 and deviation 1 whose amplitude falls with frequency ** slope."""
+def make_fractal(rng: np.random.Generator, side: int, slope: float) -> Floats:
+    """Make (side, side) noise of mean 0 and deviation 1 whose amplitude falls with frequency ** slope."""
     frequency = np.hypot(fft.fftfreq(side)[:, None], fft.rfftfreq(side)[None])
     frequency[0, 0] = 1.0
     spectrum = fft.rfft2(rng.standard_normal((side, side))) / frequency**slope
@@ -198,7 +198,7 @@ def fractal(rng: np.random.Generator, side: int, slope: float) -> Floats:
     return np.asarray(field / field.std(), dtype=np.float32)
 
 
-def _landscape(rng: np.random.Generator, side: int, world: World) -> Codes:
+def _landscape(rng: np.random.Generator, side: int, world: SceneSettings) -> Codes:
     codes = np.full((side, side), rng.choice([_GRASS, _GRASS, _BARE]), dtype=np.uint8)
     layers: list[tuple[float, Callable[[np.random.Generator, Codes], None]]] = [
         (0.45, _add_fields),
@@ -216,7 +216,7 @@ def _landscape(rng: np.random.Generator, side: int, world: World) -> Codes:
 
 
 def _blob(rng: np.random.Generator, side: int, low: float, high: float) -> NDArray[np.bool_]:
-    field = fractal(rng, side, float(rng.uniform(1.4, 2.4)))
+    field = make_fractal(rng, side, float(rng.uniform(1.4, 2.4)))
     return field > np.quantile(field, 1.0 - rng.uniform(low, high))
 
 
@@ -239,7 +239,7 @@ def _add_water(rng: np.random.Generator, codes: Codes) -> None:
 
 
 def _add_roads(rng: np.random.Generator, codes: Codes) -> None:
-    """One to four straight roads across everything; narrower than most rivers, and never bending."""
+    """Add one to four straight roads across the scene, narrower than most rivers."""
     y, x = np.mgrid[: codes.shape[0], : codes.shape[0]].astype(np.float32)
     for _ in range(int(rng.integers(1, 5))):
         angle, half_width = rng.uniform(0, np.pi), rng.uniform(1.5, 4.5)
@@ -263,7 +263,7 @@ def _river(rng: np.random.Generator, side: int) -> NDArray[np.bool_]:
 
 def _add_fields(rng: np.random.Generator, codes: Codes) -> None:
     side = codes.shape[0]
-    rows, columns = _turned(rng, side)
+    rows, columns = _rotate_coordinates(rng, side)
     pitch = rng.uniform(24, 80)
     inside = ((rows % pitch) > 3) & ((columns % (pitch * rng.uniform(0.6, 1.6))) > 3)
     codes[inside & _blob(rng, side, 0.3, 0.9)] = _CODE["field"]
@@ -272,23 +272,23 @@ def _add_fields(rng: np.random.Generator, codes: Codes) -> None:
 def _add_buildings(rng: np.random.Generator, codes: Codes) -> None:
     side = codes.shape[0]
     town = _blob(rng, side, 0.05, 0.4)
-    rows, columns = _turned(rng, side)
+    rows, columns = _rotate_coordinates(rng, side)
     pitch = rng.uniform(10, 26)
     inside = ((rows % pitch) > pitch * 0.4) & ((columns % pitch) > pitch * rng.uniform(0.3, 0.5))
     lot = (np.floor(rows / pitch) * 7919 + np.floor(columns / pitch) * 104729).astype(np.int64) % 97
     codes[inside & town & (lot < rng.integers(40, 97))] = _CODE["building"]
 
 
-def _turned(rng: np.random.Generator, side: int) -> tuple[Floats, Floats]:
-    """Row and column coordinates turned by a random angle, from 0 up."""
+def _rotate_coordinates(rng: np.random.Generator, side: int) -> tuple[Floats, Floats]:
+    """Return row and column coordinates rotated by a random angle, from 0 up."""
     angle = rng.uniform(0, np.pi)
     y, x = np.mgrid[:side, :side].astype(np.float32)
     along, across = x * np.cos(angle) + y * np.sin(angle), y * np.cos(angle) - x * np.sin(angle)
     return (along - along.min()).astype(np.float32), (across - across.min()).astype(np.float32)
 
 
-def _shape(rng: np.random.Generator, side: int) -> NDArray[np.bool_]:
-    """A rectangle, an ellipse or a convex polygon."""
+def _draw_shape(rng: np.random.Generator, side: int) -> NDArray[np.bool_]:
+    """Draw a rectangle, an ellipse or a convex polygon."""
     y, x = np.mgrid[:side, :side].astype(np.float32)
     centre_y, centre_x = rng.uniform(0.15, 0.85, 2) * side
     half_y, half_x = rng.uniform(0.05, 0.3, 2) * side
@@ -329,7 +329,7 @@ _ROUGHNESS = {
 def _paint(rng: np.random.Generator, codes: Codes, texture: float) -> Floats:
     side = codes.shape[0]
     image = np.zeros((side, side, 3), dtype=np.float32)
-    broad, fine = fractal(rng, side, 1.5), fractal(rng, side, float(rng.uniform(0.1, 0.8)))
+    broad, fine = make_fractal(rng, side, 1.5), make_fractal(rng, side, float(rng.uniform(0.1, 0.8)))
     for kind, code in {"grass": _GRASS, "bare": _BARE, **_CODE}.items():
         where = codes == code
         if not where.any():
@@ -338,7 +338,7 @@ def _paint(rng: np.random.Generator, codes: Codes, texture: float) -> Floats:
         for part in parts:
             rough = _ROUGHNESS[kind] * rng.uniform(0.4, 1.4) * texture
             shade = 1.0 + rough * (0.6 * broad + 0.8 * fine)
-            # green lakes look like meadows but for their smoothness, which plain shapes do not have
+            # green lakes differ from meadows only by their smoothness, which plain shapes do not show
             green = kind == "water" and texture == 1.0 and rng.random() < 0.25
             image[part] = (_colour(rng, "algae" if green else kind) * np.clip(shade, 0.3, 2.0)[:, :, None])[
                 part
@@ -348,7 +348,7 @@ def _paint(rng: np.random.Generator, codes: Codes, texture: float) -> Floats:
 
 
 def _pieces(rng: np.random.Generator, where: NDArray[np.bool_]) -> list[NDArray[np.bool_]]:
-    """Connected parts dealt to up to four colours."""
+    """Distribute connected parts over up to four colours."""
     labels, count = ndimage.label(where)
     colours = int(rng.integers(1, 5))
     deal = rng.integers(colours, size=count + 1)
@@ -356,7 +356,7 @@ def _pieces(rng: np.random.Generator, where: NDArray[np.bool_]) -> list[NDArray[
 
 
 def _light(rng: np.random.Generator, image: Floats) -> Floats:
-    """Sun, season, haze and sensor: gain per channel, gamma, and a veil that lifts the dark end."""
+    """Imitate sun, season, haze and sensor: gain per channel, gamma, and a veil that lifts the dark end."""
     gain = rng.uniform(0.65, 1.3) * rng.normal(1.0, 0.05, 3)
     gamma = rng.uniform(0.85, 1.2)
     lit = 255.0 * (np.clip(image * gain, 0, 255) / 255.0) ** gamma
@@ -367,7 +367,7 @@ def _light(rng: np.random.Generator, image: Floats) -> Floats:
 
 def _clouds(rng: np.random.Generator, image: Floats) -> tuple[Floats, NDArray[np.bool_]]:
     side = image.shape[0]
-    thick = fractal(rng, side, 1.8) - rng.uniform(0.8, 1.8)
+    thick = make_fractal(rng, side, 1.8) - rng.uniform(0.8, 1.8)
     alpha = np.clip(thick * 1.5, 0, 0.97)[:, :, None]
     white = rng.uniform(190, 250)
     return np.asarray(image * (1 - alpha) + white * alpha, dtype=np.float32), alpha[:, :, 0] > 0.4

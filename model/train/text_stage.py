@@ -1,6 +1,6 @@
-"""A stage on words alone: learn which target an instruction asks for, before any image is shown.
+"""Train the language model on text alone: learn which target an instruction asks for, before any image.
 
-The whole model learns this too, but slowly: an image's batch holds few instructions and long prompts.
+The whole model learns this too, but slowly: a batch with images has few instructions and long prompts.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from segwatch.model.segearth import SegEarthR2
 from segwatch.model.splice import IMAGE_ID
 from segwatch.model.train import instructions
 from segwatch.model.train.config import Mix
-from segwatch.model.train.losses import IGNORE_LABEL, language_loss
+from segwatch.model.train.losses import IGNORE_LABEL, compute_language_loss
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class WordsConfig:
-    """The stage's length and pace."""
+class TextStageConfig:
+    """Length and learning rate of the stage."""
 
     seed: int = 7
     steps: int = 400
@@ -38,25 +38,34 @@ class WordsConfig:
     warmup_steps: int = 20
 
 
-def train(
+def train_text_stage(
     model: SegEarthR2,
     tokenizer: Any,
     targets: Sequence[str],
     queries: Tensor,
     mix: Mix,
-    config: WordsConfig,
+    config: TextStageConfig,
 ) -> list[float]:
-    """Teach the language model to name the targets of an instruction and to point at them.
+    """Train the language model to name the targets of an instruction and to point at them.
 
-    Args:
-        model: its language model and query projector are changed in place.
-        tokenizer: of the model.
-        targets: to learn the names of.
-        queries: (targets, width) what each target's [SEG] shall become, in order of ``targets``.
-        mix: of instructions.
-        config: length and pace.
+    Parameters
+    ----------
+    model
+        Its language model and query projector are changed in place.
+    tokenizer
+        Of the model.
+    targets
+        To learn the names of.
+    queries
+        (targets, width) query to learn for each target's [SEG], in order of ``targets``.
+    mix
+        Of instructions.
+    config
+        Length and pace.
 
-    Returns:
+    Returns
+    -------
+    list[float]
         The loss of every step.
     """
     language = model.language
@@ -68,11 +77,13 @@ def train(
         for group in optimizer.param_groups:
             group["lr"] = config.learning_rate * warm * (1.0 - 0.7 * step / config.steps)
         rng = np.random.default_rng((config.seed, 1, step))
-        pairs = instructions.pairs(rng, sorted(targets), [], config.pairs, mix)
-        ids, labels, pointed_at = _texts(pairs, tokenizer, targets)
+        pairs = instructions.draw_pairs(rng, sorted(targets), [], config.pairs, mix)
+        ids, labels, pointed_at = _tokenize_pairs(pairs, tokenizer, targets)
         hidden, _ = language(language.embed(ids))
         pointed = model.queries(hidden[labels == model.config.seg_token_id])
-        loss = language_loss(language.lm_head(hidden), labels) + F.mse_loss(pointed, queries[pointed_at])
+        loss = compute_language_loss(language.lm_head(hidden), labels) + F.mse_loss(
+            pointed, queries[pointed_at]
+        )
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
@@ -84,24 +95,26 @@ def train(
 
 
 @torch.no_grad()
-def queries(model: SegEarthR2, tokenizer: Any, targets: Sequence[str]) -> Tensor:
-    """(targets, width) what a model's [SEG] becomes for each target before it has seen an image."""
+def compute_queries(model: SegEarthR2, tokenizer: Any, targets: Sequence[str]) -> Tensor:
+    """Compute (targets, width) queries that a model's [SEG] becomes for each target before it has seen an image."""
     pairs = [
-        instructions.Pair(f"segment the {instructions.NOUNS[name][0]}", instructions.answer((name,)), (name,))
+        instructions.InstructionPair(
+            f"segment the {instructions.TARGET_NOUNS[name][0]}", instructions.compose_answer((name,)), (name,)
+        )
         for name in targets
     ]
-    ids, labels, _ = _texts(pairs, tokenizer, targets)
+    ids, labels, _ = _tokenize_pairs(pairs, tokenizer, targets)
     hidden, _ = model.language(model.language.embed(ids))
     return model.queries(hidden[labels == model.config.seg_token_id])
 
 
-def _texts(
-    pairs: Sequence[instructions.Pair], tokenizer: Any, targets: Sequence[str]
+def _tokenize_pairs(
+    pairs: Sequence[instructions.InstructionPair], tokenizer: Any, targets: Sequence[str]
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """(pairs, L) ids and labels of what follows the image in the prompt; (T,) target of each [SEG]."""
+    """Return (pairs, L) ids and labels of the prompt after the image, and the (T,) target of each [SEG]."""
     ids, labels, pointed_at = [], [], []
     for pair in pairs:
-        example = prompt.training_ids(tokenizer, pair.instruction, pair.answer, "ask")
+        example = prompt.tokenize_example(tokenizer, pair.instruction, pair.answer, "ask")
         begin = int((example.input_ids == IMAGE_ID).nonzero()[0]) + 1
         ids.append(example.input_ids[begin:])
         labels.append(example.labels[begin:])

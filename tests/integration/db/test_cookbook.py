@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from sqlalchemy import Engine, text
 
-from segwatch.benchmarks.tracking_scale import COOKBOOK, cookbook
+from segwatch.benchmarks.tracking_scale import COOKBOOK, read_cookbook
 
-QUERIES = cookbook()
+QUERIES = read_cookbook()
 
 
 def test_the_cookbook_has_queries() -> None:

@@ -21,7 +21,7 @@ from segwatch.db import series, tracks, watches
 from segwatch.db.engine import make_engine
 from segwatch.flows.errors import FlowError
 from segwatch.flows.track import track_ready
-from segwatch.geo.tracking.history import refold
+from segwatch.geo.tracking.series import refold
 from tests.conftest import Database
 
 LAKE = box(10.01, 50.01, 10.02, 50.02)

@@ -26,12 +26,12 @@ NEEDED = (
     "segwatch/geo/py.typed",
 )
 PROBE = """
-import segwatch.flows.orchestration.deploy, segwatch.geo.sources.profiles, segwatch.model.identity, segwatch.db.migrate
-from segwatch.model import identity
+import segwatch.flows.orchestration.deploy, segwatch.geo.sources.profiles, segwatch.db.migrate
+from segwatch.model import model_version
 print(segwatch.flows.orchestration.deploy.__file__)
 print(segwatch.flows.orchestration.deploy.deployments_folder())
 print(len(segwatch.geo.sources.profiles.names()))
-print(identity.version(identity.resolve(None)))
+print(model_version.version(model_version.resolve(None)))
 """
 
 

@@ -52,7 +52,7 @@ def report(kind: ChangeKind, scene: int, begin: int, end: int, told: int | None 
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_a_world_is_what_its_changes_say(seed: int) -> None:
+def test_a_world_matches_its_changes(seed: int) -> None:
     world = make(seed, decidable=bool(seed % 2))
     for labels in world.labels[::5]:
         for one in np.unique(labels[labels > 0]):
@@ -86,7 +86,7 @@ def test_the_largest_part_keeps_the_identity() -> None:
                 assert 0 < (apart == one.id).sum() < (apart == one.id - 1).sum()
 
 
-def test_scenes_are_what_the_world_and_the_noise_say() -> None:
+def test_scenes_follow_world_and_noise() -> None:
     world = make(3, rows=3, columns=3)
     for view in look(world, PERFECT, 3):
         assert ((view.regions > 0) == (view.truth > 0)).all()
@@ -101,9 +101,7 @@ def test_scenes_are_what_the_world_and_the_noise_say() -> None:
 
 @settings(max_examples=20, deadline=None, derandomize=True, phases=[Phase.generate])
 @given(st.integers(0, 2**31), st.floats(0, 1), st.floats(1, 15))
-def test_what_is_found_as_it_is_keeps_its_identity_under_any_cloud(
-    seed: int, cloud: float, blob_px: float
-) -> None:
+def test_perfect_detections_keep_identities_under_any_cloud(seed: int, cloud: float, blob_px: float) -> None:
     world = make(seed, scenes=14, rows=2, columns=2, decidable=True)
     views = look(world, replace(PERFECT, cloud=cloud, blob_px=blob_px), seed)
     assert scot(quality.frames(views, segwatch(views))).combined == 1.0

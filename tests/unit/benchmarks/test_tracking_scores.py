@@ -37,7 +37,7 @@ def test_perfect_is_one() -> None:
     assert scot(made).combined == hota(made) == idf1(made) == 1.0
 
 
-def test_nothing_to_find_and_nothing_claimed_is_no_mistake() -> None:
+def test_nothing_to_track_and_nothing_reported_scores_one() -> None:
     made = series([], [])
     assert scot(made).combined == hota(made) == idf1(made) == 1.0
 
@@ -86,7 +86,7 @@ def test_a_missed_object() -> None:
     assert hota(made) == pytest.approx(math.sqrt((1 + 1 + 1 / 2) / 4))
 
 
-def test_a_false_one() -> None:
+def test_a_false_detection() -> None:
     made = series(STEADY, [*STEADY, (None, 30, 0.0)])
     assert scot(made).tracking == pytest.approx(2 * 4 / (2 * 4 + 1))
     assert scot(made).change == 0.0
@@ -107,7 +107,7 @@ def test_change_term_and_beta() -> None:
     assert result.combined == pytest.approx(5 * (12 / 13) * (1 / 2) / (4 * (1 / 2) + 12 / 13))
 
 
-def test_what_is_new_in_the_first_scene_is_no_change() -> None:
+def test_objects_of_the_first_scene_are_no_change() -> None:
     made = series([(1, 10, 1.0), (None, 20, 0.0)], [(1, 10, 1.0), (None, 20, 0.0)])
     assert scot(made).change == 1.0
 

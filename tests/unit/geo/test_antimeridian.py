@@ -95,7 +95,7 @@ def same_longitude(one: float, other: float) -> bool:
 
 @given(shapes(), _SHIFTS)
 @settings(max_examples=300, deadline=None)
-def test_what_is_moved_gives_the_same_answer_moved(shape: BaseGeometry, degrees: float) -> None:
+def test_results_move_with_the_geometry(shape: BaseGeometry, degrees: float) -> None:
     there = split(moved(shape, degrees))
     assert in_degrees(there)
     assert there.is_valid
@@ -117,9 +117,7 @@ def test_what_is_moved_gives_the_same_answer_moved(shape: BaseGeometry, degrees:
 
 @given(shapes(), _SHIFTS)
 @settings(max_examples=200, deadline=None)
-def test_longitudes_that_jump_and_longitudes_that_go_on_are_the_same_shape(
-    shape: BaseGeometry, degrees: float
-) -> None:
+def test_jumping_and_continuous_longitudes_are_equivalent(shape: BaseGeometry, degrees: float) -> None:
     there, same = split(moved(shape, degrees)), split(jumping(moved(shape, degrees)))
     assert in_degrees(same)
     assert shapely.hausdorff_distance(there, same) < 1e-6 or bounds_of(there) == pytest.approx(
@@ -130,7 +128,7 @@ def test_longitudes_that_jump_and_longitudes_that_go_on_are_the_same_shape(
 
 @given(shapes(), _SHIFTS)
 @settings(max_examples=200, deadline=None)
-def test_what_is_split_stays_as_it_is(shape: BaseGeometry, degrees: float) -> None:
+def test_splitting_is_idempotent(shape: BaseGeometry, degrees: float) -> None:
     there = split(moved(shape, degrees))
     assert split(there) is there
     unwrapped = unwrap(there)
@@ -143,7 +141,7 @@ def test_what_is_split_stays_as_it_is(shape: BaseGeometry, degrees: float) -> No
     _SHIFTS,
 )
 @settings(max_examples=200, deadline=None)
-def test_boxes_are_joined_as_their_ground_is(
+def test_union_of_boxes_covers_their_polygons(
     places: list[tuple[float, float, int, int]], degrees: float
 ) -> None:
     flat: list[Bounds] = [(x, y, x + wide, y + high) for x, y, wide, high in places]
@@ -163,7 +161,9 @@ def test_boxes_are_joined_as_their_ground_is(
 
 @given(shapes(), shapes(), _SHIFTS)
 @settings(max_examples=200, deadline=None)
-def test_what_meets_meets_everywhere(one: BaseGeometry, other: BaseGeometry, degrees: float) -> None:
+def test_intersection_does_not_depend_on_longitude(
+    one: BaseGeometry, other: BaseGeometry, degrees: float
+) -> None:
     clear = one.distance(other) > 1e-6 or shapely.intersection(one, other).area > 1e-3
     if clear:
         there = split(moved(one, degrees)), split(moved(other, degrees))
@@ -171,13 +171,13 @@ def test_what_meets_meets_everywhere(one: BaseGeometry, other: BaseGeometry, deg
         assert meets(*reversed(there)) is meets(one, other)
 
 
-def test_180_and_minus_180_are_one_line() -> None:
+def test_180_and_minus_180_are_one_meridian() -> None:
     assert meets(Point(180, 0), box(-180, -1, -179, 1))
     assert meets(Point(-180, 0), box(179, -1, 180, 1))
     assert not meets(Point(0, 0), box(-180, -1, -179, 1))
 
 
-def test_a_split_shape_is_bounded_as_rfc_7946_says() -> None:
+def test_bounds_of_a_split_geometry_follow_rfc_7946() -> None:
     lake = box(179.98, -16.95, 180, -16.9).union(box(-180, -16.95, -179.97, -16.9))
     assert bounds_of(lake) == (179.98, -16.95, -179.97, -16.9)
     assert bounds_of(box(-180, 0, -179, 1)) == (-180, 0, -179, 1)
@@ -188,7 +188,7 @@ def test_a_split_shape_is_bounded_as_rfc_7946_says() -> None:
     assert union_bounds([(10, 0, 20, 1)]) == (10, 0, 20, 1)
 
 
-def test_of_two_measurements_the_narrower_one_is_taken() -> None:
+def test_the_narrower_bounds_are_chosen() -> None:
     assert narrower((-180, -17, 180, -16), (179.98, 180.03)) == (179.98, -17, -179.97, -16)
     assert narrower((-10, 0, 10, 1), (10, 350)) == (-10, 0, 10, 1)
     assert narrower((178, 0, 179, 1), (178, 179)) == (178, 0, 179, 1)
@@ -212,12 +212,12 @@ def test_boxes() -> None:
     "bounds",
     [(1, 2, 1, 3), (1, 3, 2, 2), (1, 2, 3, 91), (400, 0, 401, 1), (-181, 0, 180, 1), (180, 0, -180, 1)],
 )
-def test_what_is_no_box(bounds: Bounds) -> None:
+def test_invalid_boxes(bounds: Bounds) -> None:
     assert not is_box(bounds)
 
 
 @pytest.mark.parametrize("pole", [1, -1])
-def test_a_ring_round_a_pole_is_the_cap_around_it(pole: int) -> None:
+def test_a_ring_around_a_pole_is_the_polar_cap(pole: int) -> None:
     ring = [(lon, pole * 70) for lon in range(-170, 190, 20)]
     for corners in (ring, ring[::-1]):
         cap = split(Polygon(corners))

@@ -24,7 +24,7 @@ SQL = re.compile(
 )
 #: Where it is right all the same, and why. Whoever adds a place says why, or uses ``geo/antimeridian.py``.
 ALLOWED = {
-    "geo/area.py:_strips": "one polygon, which lies on one side; its width alone",
+    "geo/area.py:_cut_into_slices": "one polygon, which lies on one side; its width alone",
     "geo/grid.py:for_area": "projected, in metres",
     "geo/scenes.py:_footprint": "as received, before it is split: whether its numbers are degrees",
     "geo/bounded/__main__.py:main": "standard input and output",
@@ -43,13 +43,15 @@ ALLOWED = {
     "geo/sources/search/inspection.py:_middle": "a point of the shape, on either side, then metres",
     "geo/tracking/crossing.py": "projected, in metres",
     "geo/tracking/ground.py": "in degrees around parts that lie on one side, or projected",
-    "geo/tracking/recording.py:begin": "projected, in metres",
+    "geo/tracking/cutting.py": "projected, in metres",
+    "geo/tracking/step_builder.py:begin_track": "projected, in metres",
     "flows/web/ogcapi/collections.py": "one tile, which lies on one side",
     "db/sql/0013/12_objects_tile.sql": "one tile, which lies on one side",
     "db/sql/0022/23_watch.objects_tile.sql": "one tile, which lies on one side",
     "db/sql/current/watch/objects_tile.sql": "one tile, which lies on one side",
     "geo/tracking/link.py": "projected, in metres",
-    "geo/tracking/replay.py": "projected, in metres",
+    "geo/tracking/fold.py": "projected, in metres",
+    "geo/tracking/overlay.py": "in degrees around parts that lie on one side",
     "geo/tracking/transitions.py": "projected, in metres",
     "flows/web/pixels/decoder.py:main": "standard input",
     "flows/web/ogcapi/extents.py": "bounds of tipg's columns",

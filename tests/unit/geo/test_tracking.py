@@ -20,9 +20,9 @@ from shapely.geometry.base import BaseGeometry
 from segwatch.geo.area import geodesic_m2
 from segwatch.geo.crs import local_equal_area, to_local, to_lonlat
 from segwatch.geo.polygons import clean
+from segwatch.geo.tracking.alert_rules import awake_from, digest_at, matching
+from segwatch.geo.tracking.fold import fold_observation
 from segwatch.geo.tracking.ground import SeenGround, reach
-from segwatch.geo.tracking.replay import advance
-from segwatch.geo.tracking.rules import awake_from, digest_at, matching
 from segwatch.geo.types.tracking import (
     Change,
     ChangeKind,
@@ -63,10 +63,10 @@ class World:
         self.steps: list[TrackingStep] = []
         self.seen = SeenGround()
 
-    def look(
+    def observe(
         self, *found: BaseGeometry, footprint: BaseGeometry = EVERYTHING, target: str = "water"
     ) -> TrackingStep:
-        """The next scene: clips what is there to what is seen."""
+        """Observe the next scene: clip the objects to the footprint."""
         number = len(self.steps)
         seen = [part for shape in found for part in _polygons(shape.intersection(footprint))]
         detections = tuple(Detection(target, ground(one), 0.9, geodesic_m2(ground(one))) for one in seen)
@@ -77,11 +77,11 @@ class World:
             ground(footprint),
             detections,
         )
-        new = self.seen.new(observation.footprint)
+        new = self.seen.find_new(observation.footprint)
         area = reach(observation.footprint, self.numbers.tolerance_m, new)
         live = [one for one in self.tracks.values() if not one.merged_into and one.geometry.intersects(area)]
-        step = advance(live, observation, self.numbers, series_id=SERIES, origin=ORIGIN, new=new)
-        self.seen.add(GroundPiece(observation.id, step.first_seen))
+        step = fold_observation(live, observation, self.numbers, series_id=SERIES, origin=ORIGIN, new=new)
+        self.seen.add(GroundPiece(observation.id, step.new_ground))
         self.tracks |= {one.track_id: one for one in step.states}
         self.steps.append(step)
         return step
@@ -112,19 +112,19 @@ POND = box(1000, 1000, 1200, 1200)
 
 
 def test_the_first_scene_is_the_baseline() -> None:
-    step = World().look(LAKE, POND)
+    step = World().observe(LAKE, POND)
     assert kinds(step) == ["appeared", "appeared"]
     assert all(change.baseline for change in step.changes)
     assert None not in step.detection_tracks
     assert {change.after_m2 for change in step.changes} == {state.area_m2 for state in step.states}
 
 
-def test_what_stays_has_no_change_and_keeps_its_coordinates() -> None:
+def test_an_unchanged_object_keeps_its_coordinates() -> None:
     world = World()
-    world.look(LAKE)
+    world.observe(LAKE)
     first = world.only()
     for _ in range(5):
-        assert kinds(world.look(LAKE)) == []
+        assert kinds(world.observe(LAKE)) == []
     last = world.only()
     assert last.geometry.equals_exact(first.geometry, 0)
     assert (last.track_id, last.first_seen, last.last_seen) == (first.track_id, day(0), day(5))
@@ -132,8 +132,8 @@ def test_what_stays_has_no_change_and_keeps_its_coordinates() -> None:
 
 def test_a_later_object_appears_outside_the_baseline() -> None:
     world = World()
-    world.look(LAKE)
-    (change,) = world.look(LAKE, POND).changes
+    world.observe(LAKE)
+    (change,) = world.observe(LAKE, POND).changes
     assert change.kind is ChangeKind.APPEARED
     assert not change.baseline
     assert change.before_m2 == 0
@@ -153,8 +153,8 @@ def test_a_later_object_appears_outside_the_baseline() -> None:
 )
 def test_growth_beyond_one_pixel_and_the_minimum_is_a_change(after: BaseGeometry, kind: str | None) -> None:
     world = World()
-    world.look(LAKE)
-    step = world.look(after)
+    world.observe(LAKE)
+    step = world.observe(after)
     assert kinds(step) == ([kind] if kind else [])
     assert same(world.only().geometry, after)
     if kind:
@@ -164,34 +164,34 @@ def test_growth_beyond_one_pixel_and_the_minimum_is_a_change(after: BaseGeometry
         assert change.after_m2 == pytest.approx(change.before_m2 + gained - lost, abs=2)
 
 
-def test_it_takes_two_misses_and_is_dated_to_the_first() -> None:
+def test_two_misses_end_an_object_dated_to_the_first() -> None:
     world = World()
-    world.look(LAKE)
-    assert kinds(world.look()) == []
+    world.observe(LAKE)
+    assert kinds(world.observe()) == []
     assert world.only().misses == 1
-    (change,) = world.look().changes
+    (change,) = world.observe().changes
     assert (change.kind, change.valid_at, change.after_m2) == (ChangeKind.DISAPPEARED, day(1), 0)
     assert world.alive == []
-    assert world.look().states == ()
+    assert world.observe().states == ()
 
 
-def test_a_sighting_forgets_a_miss() -> None:
+def test_a_detection_resets_misses() -> None:
     world = World()
-    world.look(LAKE)
-    world.look()
-    world.look(LAKE)
-    world.look()
+    world.observe(LAKE)
+    world.observe()
+    world.observe(LAKE)
+    world.observe()
     assert (world.only().misses, world.only().missed_since) == (1, day(3))
 
 
-def test_it_comes_back_under_the_same_id() -> None:
+def test_an_object_reappears_under_the_same_id() -> None:
     world = World()
-    world.look(LAKE)
+    world.observe(LAKE)
     before = world.only()
-    world.look()
-    world.look()
+    world.observe()
+    world.observe()
     back = box(50, 50, 350, 350)
-    (change,) = world.look(back).changes
+    (change,) = world.observe(back).changes
     assert (change.kind, change.track_id, change.before_m2) == (ChangeKind.REAPPEARED, before.track_id, 0)
     assert world.only().first_seen == day(0)
     assert same(world.only().geometry, back)
@@ -199,10 +199,10 @@ def test_it_comes_back_under_the_same_id() -> None:
 
 def test_a_split_keeps_the_identity_of_the_larger_part() -> None:
     world = World()
-    world.look(LAKE)
+    world.observe(LAKE)
     whole = world.only()
     large, small = box(0, 0, 250, 400), box(300, 0, 400, 400)
-    step = world.look(large, small)
+    step = world.observe(large, small)
     assert kinds(step) == ["split", "split"]
     (line,) = step.lineage
     assert (line.parent, line.kind) == (whole.track_id, ChangeKind.SPLIT)
@@ -213,9 +213,9 @@ def test_a_split_keeps_the_identity_of_the_larger_part() -> None:
 def test_a_merge_ends_the_smaller_one() -> None:
     world = World()
     large, small = box(0, 0, 250, 400), box(300, 0, 400, 400)
-    world.look(large, small)
+    world.observe(large, small)
     keeper = max(world.alive, key=lambda one: one.area_m2)
-    step = world.look(LAKE)
+    step = world.observe(LAKE)
     assert kinds(step) == ["merged", "merged"]
     (line,) = step.lineage
     assert (line.child, line.kind) == (keeper.track_id, ChangeKind.MERGED)
@@ -227,10 +227,10 @@ def test_a_merge_ends_the_smaller_one() -> None:
 def test_split_and_merge_at_once() -> None:
     world = World()
     left, right = box(0, 0, 400, 400), box(500, 0, 900, 400)
-    world.look(left, right)
+    world.observe(left, right)
     before = {one.track_id: one for one in world.alive}
     # the left one loses its west end; the rest of it joins the right one
-    step = world.look(box(0, 0, 150, 400), box(200, 0, 900, 400))
+    step = world.observe(box(0, 0, 150, 400), box(200, 0, 900, 400))
     assert {one.track_id for one in world.alive} == set(before)
     assert kinds(step)
     assert len(world.alive) == 2
@@ -238,9 +238,9 @@ def test_split_and_merge_at_once() -> None:
 
 def test_a_cloud_across_the_middle_splits_nothing() -> None:
     world = World()
-    world.look(LAKE)
+    world.observe(LAKE)
     band = box(150, -5000, 250, 5000)
-    step = world.look(LAKE, footprint=EVERYTHING.difference(band))
+    step = world.observe(LAKE, footprint=EVERYTHING.difference(band))
     assert kinds(step) == []
     assert len(set(step.detection_tracks)) == 1
     assert same(world.only().geometry, LAKE)
@@ -248,42 +248,42 @@ def test_a_cloud_across_the_middle_splits_nothing() -> None:
 
 def test_growth_beside_a_cloud_keeps_what_is_under_it() -> None:
     world = World()
-    world.look(LAKE)
+    world.observe(LAKE)
     cloud = box(-5000, -5000, 100, 5000)
-    step = world.look(box(0, 0, 600, 400), footprint=EVERYTHING.difference(cloud))
+    step = world.observe(box(0, 0, 600, 400), footprint=EVERYTHING.difference(cloud))
     assert kinds(step) == ["grew"]
     assert same(world.only().geometry, box(0, 0, 600, 400))
 
 
 @pytest.mark.parametrize(("share", "misses"), [(0.5, 0), (0.79, 0), (0.85, 1)])
-def test_a_miss_counts_only_where_enough_was_seen(share: float, misses: int) -> None:
+def test_a_miss_counts_only_if_enough_was_visible(share: float, misses: int) -> None:
     world = World()
-    world.look(LAKE)
-    world.look(footprint=box(-5000, -5000, 400 * share, 5000))
+    world.observe(LAKE)
+    world.observe(footprint=box(-5000, -5000, 400 * share, 5000))
     assert world.only().misses == misses
     assert same(world.only().geometry, LAKE)
 
 
-def test_the_rim_of_a_hidden_lake_is_no_new_lake() -> None:
+def test_the_visible_edge_of_a_hidden_lake_is_no_new_lake() -> None:
     world = World()
-    world.look(LAKE)
-    step = world.look(LAKE, footprint=box(-5000, -5000, 60, 5000))
+    world.observe(LAKE)
+    step = world.observe(LAKE, footprint=box(-5000, -5000, 60, 5000))
     assert step.states == ()
     assert step.detection_tracks == (next(iter(world.tracks)),)
 
 
 def test_a_pond_one_pixel_beside_a_lake_is_not_part_of_it() -> None:
     world = World()
-    world.look(LAKE)
-    step = world.look(LAKE, box(410, 0, 440, 30))
+    world.observe(LAKE)
+    step = world.observe(LAKE, box(410, 0, 440, 30))
     assert kinds(step) == ["appeared"]
     assert step.lineage == ()
 
 
 def test_a_road_one_pixel_aside_is_the_same_road() -> None:
     world = World()
-    world.look(box(0, 0, 800, 10))
-    step = world.look(box(0, 10, 800, 20))
+    world.observe(box(0, 0, 800, 10))
+    step = world.observe(box(0, 10, 800, 20))
     assert kinds(step) == []
     assert len(world.tracks) == 1
 
@@ -291,15 +291,15 @@ def test_a_road_one_pixel_aside_is_the_same_road() -> None:
 def test_holes_are_kept() -> None:
     ring = Point(0, 0).buffer(300).difference(Point(0, 0).buffer(100))
     world = World()
-    world.look(ring)
-    world.look(ring, footprint=EVERYTHING.difference(box(-5000, 50, 5000, 60)))
+    world.observe(ring)
+    world.observe(ring, footprint=EVERYTHING.difference(box(-5000, 50, 5000, 60)))
     assert same(world.only().geometry, ring)
 
 
-def test_targets_do_not_meet() -> None:
+def test_targets_are_tracked_separately() -> None:
     world = World()
-    world.look(LAKE, target="water")
-    step = world.look(LAKE, target="forest")
+    world.observe(LAKE, target="water")
+    step = world.observe(LAKE, target="forest")
     assert kinds(step) == ["appeared"]
     assert {one.target for one in world.alive} == {"water", "forest"}
 
@@ -307,8 +307,8 @@ def test_targets_do_not_meet() -> None:
 def test_ids_are_the_same_each_time() -> None:
     first, second = World(), World()
     for world in (first, second):
-        world.look(LAKE, POND)
-        world.look(LAKE)
+        world.observe(LAKE, POND)
+        world.observe(LAKE)
     assert first.steps == second.steps
 
 
@@ -334,11 +334,11 @@ clouds = st.builds(
 def test_clouds_never_change_a_steady_world(
     objects: Sequence[BaseGeometry], covers: list[BaseGeometry]
 ) -> None:
-    """Nothing moves: after a clear first look no cloud makes, ends, splits or resizes an object."""
+    """After a clear first observation, no cloud makes, ends, splits or resizes an object."""
     world = World()
-    world.look(*objects)
+    world.observe(*objects)
     for cloud in covers:
-        step = world.look(*objects, footprint=EVERYTHING.difference(cloud))
+        step = world.observe(*objects, footprint=EVERYTHING.difference(cloud))
         assert step.changes == ()
     assert len(world.tracks) == len(objects)
     wanted = shapely.union_all([*objects, Polygon()])
@@ -351,11 +351,11 @@ def test_clouds_never_change_a_steady_world(
 def test_absence_needs_evidence(
     before: Sequence[BaseGeometry], after: Sequence[BaseGeometry], cloud: BaseGeometry
 ) -> None:
-    """Under a cloud the state is the old one, whatever happened there."""
+    """Under a cloud the state stays the old one, whatever happened there."""
     world = World(replace(NUMBERS, gone_after=1, gone_visible=1e-6, visible_min=1e-6))
-    world.look(*before)
+    world.observe(*before)
     seen = EVERYTHING.difference(cloud)
-    world.look(*after, footprint=seen)
+    world.observe(*after, footprint=seen)
     now = shapely.union_all([metres(one.geometry) for one in world.alive if one.alive])
     for one in world.alive:
         assert one.geometry.is_valid
@@ -376,8 +376,8 @@ def rule(**more: object) -> AlertRule:
     return replace(AlertRule("r", (ChangeKind.GREW, ChangeKind.APPEARED)), **more)  # type: ignore[arg-type]
 
 
-def _aside(metres: float) -> BaseGeometry:
-    """Ground that lies so far north of the lake."""
+def _make_area_north(metres: float) -> BaseGeometry:
+    """Return an area the given distance north of the lake."""
     west, _, east, north = ground(LAKE).bounds
     return box(west, north + metres / 111_250, east, north + 1)
 
@@ -398,14 +398,14 @@ def _aside(metres: float) -> BaseGeometry:
         (change(after_m2=40.0), rule(min_growth=0.6), True),
         (change(ChangeKind.APPEARED, before_m2=0.0), rule(min_growth=1000.0), True),
         (change(), rule(region=ground(LAKE).buffer(1e-5)), True),
-        (change(), rule(region=_aside(500)), False),
-        (change(), rule(region=_aside(500), region_distance_m=490), False),
-        (change(), rule(region=_aside(500), region_distance_m=510), True),
+        (change(), rule(region=_make_area_north(500)), False),
+        (change(), rule(region=_make_area_north(500), region_distance_m=490), False),
+        (change(), rule(region=_make_area_north(500), region_distance_m=510), True),
         (change(), rule(region=box(170, -60, 171, -59), region_distance_m=100_000), False),
         (change(ChangeKind.GREW, gained=None), rule(region=ground(LAKE)), False),
     ],
 )
-def test_rules(one: Change, by: AlertRule, matched: bool) -> None:
+def test_alert_rules_match(one: Change, by: AlertRule, matched: bool) -> None:
     step = TrackingStep(UUID(int=0), UUID(int=0), (), (one,), (), ())
     assert matching([by], step) == ([(one, by)] if matched else [])
 
@@ -421,7 +421,7 @@ def test_rules(one: Change, by: AlertRule, matched: bool) -> None:
         ("2026-03-28T23:00:00+00:00", "2026-03-29T04:00:00+00:00"),
     ],
 )
-def test_quiet_hours_end_by_the_clock_on_the_wall(now: str, expected: str | None) -> None:
+def test_quiet_hours_follow_local_time(now: str, expected: str | None) -> None:
     moment = datetime.fromisoformat(now)
     end = awake_from(QuietHours("22:00", "06:00", "Europe/Paris"), moment)
     assert end == (moment if expected is None else datetime.fromisoformat(expected))
@@ -446,9 +446,7 @@ def test_quiet_hours_within_a_day_and_none() -> None:
         (Digest("07:00", "Pacific/Auckland"), "2026-01-10T23:30:00+00:00", "2026-01-11T18:00:00+00:00"),
     ],
 )
-def test_a_digest_comes_at_the_next_full_hour_or_the_hour_of_the_day(
-    digest: Digest, now: str, expected: str
-) -> None:
+def test_digest_times(digest: Digest, now: str, expected: str) -> None:
     rule = AlertRule("r", tuple(ChangeKind), digest=digest)
     assert digest_at(rule, datetime.fromisoformat(now)) == datetime.fromisoformat(expected)
 

@@ -1,4 +1,4 @@
-"""Baseline belongs to ground: what is first seen there is no change, and objects go on across its border.
+"""Baseline belongs to the ground: first observations are no change, and objects continue across the border.
 
 Shapes are given in metres east and north of an origin and put into EPSG:4326 through the series' projection.
 """
@@ -20,9 +20,9 @@ from shapely.geometry.base import BaseGeometry
 from segwatch.geo.area import geodesic_m2, polygonal_parts
 from segwatch.geo.crs import local_equal_area, to_lonlat
 from segwatch.geo.polygons import clean
-from segwatch.geo.tracking import transitions
+from segwatch.geo.tracking import overlay
 from segwatch.geo.tracking.ground import SeenGround
-from segwatch.geo.tracking.history import Look, refold, taken_over
+from segwatch.geo.tracking.series import Look, refold, taken_over
 from segwatch.geo.types.tracking import (
     Change,
     Detection,
@@ -48,11 +48,13 @@ def ground(shape: BaseGeometry) -> BaseGeometry:
 
 
 def metres(geometry: BaseGeometry) -> BaseGeometry:
-    return transitions.local(geometry, CRS)
+    return overlay.project(geometry, CRS)
 
 
-def looks(*scenes: Scene, numbers: TrackingSettings = NUMBERS, min_polygon_m2: float = 0.0) -> list[Look]:
-    """What there is, and what of it is seen, scene by scene."""
+def make_observations(
+    *scenes: Scene, numbers: TrackingSettings = NUMBERS, min_polygon_m2: float = 0.0
+) -> list[Look]:
+    """Make observations of the objects in each scene, clipped to its footprint."""
     made = []
     for number, (there, footprint) in enumerate(scenes):
         seen = [part for shape in there for part in polygonal_parts(shape.intersection(footprint))]
@@ -69,7 +71,7 @@ def looks(*scenes: Scene, numbers: TrackingSettings = NUMBERS, min_polygon_m2: f
 
 
 def fold(*scenes: Scene, **more: Any) -> list[TrackingStep]:
-    return refold([], looks(*scenes, **more), series_id=SERIES, origin=ORIGIN)
+    return refold([], make_observations(*scenes, **more), series_id=SERIES, origin=ORIGIN)
 
 
 def states(steps: Sequence[TrackingStep]) -> list[TrackState]:
@@ -77,8 +79,8 @@ def states(steps: Sequence[TrackingStep]) -> list[TrackState]:
     return [state for state in known.values() if state.alive]
 
 
-def news(steps: Sequence[TrackingStep]) -> list[Change]:
-    """Changes that are no baseline."""
+def reported(steps: Sequence[TrackingStep]) -> list[Change]:
+    """Return the changes that are not baseline."""
     return [change for step in steps for change in step.changes if not change.baseline]
 
 
@@ -91,10 +93,10 @@ PONDS = (box(-1500, -1500, -1300, -1300), box(1300, 1300, 1500, 1500))
 
 
 @pytest.mark.parametrize("order", [(WEST, EAST), (EAST, WEST), (WEST, EAST, BOTH), (EAST, BOTH, WEST)])
-def test_one_half_and_then_the_other_is_no_change(order: Sequence[BaseGeometry]) -> None:
-    """Two footprints that only touch: the lake across their border goes on, ponds on either side are baseline."""
+def test_observing_one_half_then_the_other_is_no_change(order: Sequence[BaseGeometry]) -> None:
+    """Two footprints only touch: the lake across their border continues, ponds on either side are baseline."""
     steps = fold(*(((LAKE, *PONDS), footprint) for footprint in order))
-    assert news(steps) == []
+    assert reported(steps) == []
     assert [change.kind for step in steps for change in step.changes] == ["appeared"] * 3
     alive = states(steps)
     assert len(alive) == 3
@@ -102,21 +104,21 @@ def test_one_half_and_then_the_other_is_no_change(order: Sequence[BaseGeometry])
 
 
 @pytest.mark.parametrize("gap_m", [-400, -100, -10, -3, 0, 3, 8])
-def test_footprints_need_not_meet_exactly(gap_m: float) -> None:
-    """They overlap a lot or by part of a pixel, or leave part of a pixel between them."""
+def test_footprints_may_overlap_or_leave_subpixel_gaps(gap_m: float) -> None:
+    """Footprints overlap a lot or by part of a pixel, or leave part of a pixel between them."""
     east = box(gap_m, -2000, 2000, 2000)
     steps = fold(((LAKE,), WEST), ((LAKE,), east), ((LAKE,), BOTH), ((LAKE,), BOTH))
-    assert news(steps) == []
+    assert reported(steps) == []
     (lake,) = states(steps)
     assert same(lake.geometry, LAKE)
 
 
-def test_a_wide_gap_is_closed_by_what_shows_it() -> None:
-    """Both ends are known as two objects; the scene that shows the middle makes them one, and tells nobody."""
+def test_a_later_scene_joins_two_ends_without_a_change() -> None:
+    """Both ends are known as two objects; the scene that shows the middle joins them without a change."""
     west, east, middle = box(-2000, -2000, -300, 2000), box(500, -2000, 2000, 2000), box(-350, -50, 550, 2000)
     for last in (middle, BOTH):
         steps = fold(((LAKE,), west), ((LAKE,), east), ((LAKE,), last), ((LAKE,), BOTH))
-        assert news(steps) == []
+        assert reported(steps) == []
         (lake,) = states(steps)
         assert same(lake.geometry, LAKE)
         (line,) = steps[2].lineage
@@ -130,12 +132,12 @@ def test_a_wide_gap_is_closed_by_what_shows_it() -> None:
 def test_a_cloudy_first_scene_leaves_the_rest_to_the_next() -> None:
     cloud = box(-200, -2000, 1400, 2000)
     steps = fold(((LAKE, *PONDS), BOTH.difference(cloud)), ((LAKE, *PONDS), BOTH), ((LAKE, *PONDS), BOTH))
-    assert news(steps) == []
+    assert reported(steps) == []
     assert len(states(steps)) == 3
 
 
-def test_what_happens_on_seen_ground_is_told_and_only_that() -> None:
-    """The lake grows in the west while the east is seen for the first time."""
+def test_only_changes_on_observed_ground_are_reported() -> None:
+    """The lake grows in the west while the east is observed for the first time."""
     grown = box(-1000, 0, 900, 400)
     steps = fold(((LAKE,), WEST), ((grown,), BOTH))
     (change,) = steps[1].changes
@@ -147,7 +149,7 @@ def test_what_happens_on_seen_ground_is_told_and_only_that() -> None:
     assert change.after_m2 == states(steps)[0].area_m2
 
 
-def test_it_shrinks_on_seen_ground_while_it_goes_on_elsewhere() -> None:
+def test_an_object_shrinks_on_observed_ground_and_continues_beyond() -> None:
     steps = fold(((LAKE,), WEST), ((box(-200, 0, 1800, 400),), BOTH))
     (change,) = steps[1].changes
     assert change.kind == "shrank"
@@ -166,7 +168,7 @@ def test_it_shrinks_on_seen_ground_while_it_goes_on_elsewhere() -> None:
     ],
     ids=["a third of it on seen ground", "half a pixel of it", "none of it", "all of it"],
 )
-def test_what_is_new_across_the_border_appeared_where_it_was_not_before(there: Polygon, told: bool) -> None:
+def test_an_object_across_the_border_appears_on_its_observed_part(there: Polygon, told: bool) -> None:
     steps = fold(((), WEST), ((there,), BOTH))
     (change,) = steps[1].changes
     assert change.kind == "appeared"
@@ -176,34 +178,34 @@ def test_what_is_new_across_the_border_appeared_where_it_was_not_before(there: P
     assert same(states(steps)[0].geometry, there)
 
 
-def test_what_was_too_small_to_be_found_is_baseline_when_more_of_it_is_seen() -> None:
-    """Of a lake a tip was on seen ground, below the least size of a polygon: nobody could have found it."""
+def test_an_object_once_below_the_minimum_is_baseline() -> None:
+    """Only a tip of the lake was on observed ground, too small to be detected."""
     lake = box(-60, 0, 600, 60)
     steps = fold(((lake,), WEST), ((lake,), BOTH), min_polygon_m2=5000)
-    assert news(steps) == []
+    assert reported(steps) == []
     assert len(states(steps)) == 1
     assert [change.baseline for change in fold(((), WEST), ((lake,), BOTH))[1].changes] == [False]
 
 
-def test_objects_that_meet_on_seen_ground_have_merged_whatever_else_is_seen() -> None:
+def test_objects_that_meet_on_observed_ground_merge() -> None:
     west, east = box(-1500, 0, -900, 400), box(-700, 0, -100, 400)
     bridge = box(-1500, 0, 900, 400)
     steps = fold(((west, east), WEST), ((bridge,), BOTH))
-    assert sorted(change.kind for change in news(steps)) == ["merged", "merged"]
+    assert sorted(change.kind for change in reported(steps)) == ["merged", "merged"]
 
 
-def test_a_split_on_seen_ground_is_told_and_its_new_ground_is_not() -> None:
+def test_a_split_reports_only_observed_ground() -> None:
     lake = box(-1500, 0, -100, 400)
     west, east = box(-1500, 0, -900, 400), box(-700, 0, 1500, 400)
     steps = fold(((lake,), WEST), ((west, east), BOTH))
-    changes = news(steps)
+    changes = reported(steps)
     assert sorted(change.kind for change in changes) == ["split", "split"]
     told = shapely.union_all([metres(part) for one in changes for part in (one.gained,) if part is not None])
     assert told.difference(WEST.buffer(1)).area < 1
 
 
-def test_a_lake_that_went_is_gone_though_another_begins_at_the_border() -> None:
-    """The lake in the west was drained; what is found beyond the border does not carry its identity on."""
+def test_a_drained_lake_disappears_despite_a_new_one_at_the_border() -> None:
+    """The lake in the west was drained; a detection beyond the border does not continue its identity."""
     steps = fold(((LAKE,), WEST), ((box(0, 0, 900, 400),), BOTH))
     assert sorted((change.kind, change.baseline) for change in steps[1].changes) == [
         ("appeared", True),
@@ -211,18 +213,18 @@ def test_a_lake_that_went_is_gone_though_another_begins_at_the_border() -> None:
     ]
 
 
-def test_little_seen_of_an_object_still_carries_it_over_the_border() -> None:
-    """A twentieth of the lake is visible: too little to compare it, enough to know what goes on in the east."""
+def test_a_barely_visible_object_continues_across_the_border() -> None:
+    """A twentieth of the lake is visible: too little to compare it, enough to continue it in the east."""
     east = box(-30, -2000, 2000, 2000)
     for there in (LAKE, box(-600, 0, 900, 300)):
         steps = fold(((LAKE,), WEST), ((there,), east))
-        assert news(steps) == []
+        assert reported(steps) == []
         assert len(states(steps)) == 1
         west = metres(states(steps)[0].geometry).intersection(WEST)
         assert west.symmetric_difference(LAKE.intersection(WEST)).area < 1
 
 
-def test_a_miss_that_is_pending_stays_pending_where_the_object_is_hidden() -> None:
+def test_a_hidden_object_keeps_its_misses() -> None:
     numbers = TrackingSettings(gone_after=2)
     steps = fold(((LAKE,), WEST), ((), WEST), ((LAKE,), EAST), ((), WEST), numbers=numbers)
     assert [state.misses for state in states(steps[:3])] == [1]
@@ -263,17 +265,17 @@ chosen = st.frozensets(st.integers(0, 24), min_size=1)
     shift_m=st.sampled_from([0, 0, 20, 100]),
 )
 @settings(max_examples=200, deadline=None)
-def test_a_steady_world_has_no_change_whatever_is_seen_of_it(
+def test_a_steady_world_has_no_change_under_any_footprints(
     water: frozenset[int], views: list[frozenset[int]], shift_m: int
 ) -> None:
-    """Any swaths and clouds in any order: all there is to tell is what each piece of ground held when first seen.
+    """With any swaths and clouds in any order, only baseline is recorded.
 
-    Footprints overlap by nothing or by more than a pixel; less cannot be told from how outlines lie.
+    Footprints overlap by nothing or by more than a pixel; smaller overlaps cannot be told from rounding.
     """
     there = polygonal_parts(cells(water))
     footprints = [cells(view, shift_m * (number % 2)) for number, view in enumerate(views)]
     steps = fold(*((there, footprint) for footprint in footprints))
-    assert news(steps) == []
+    assert reported(steps) == []
     assert {change.kind for step in steps for change in step.changes} <= {"appeared"}
     seen = shapely.union_all(footprints)
     expected = shapely.union_all(there).intersection(seen)
@@ -286,33 +288,33 @@ def test_a_steady_world_has_no_change_whatever_is_seen_of_it(
 
 @given(st.lists(chosen, min_size=1, max_size=6))
 @settings(max_examples=60, deadline=None)
-def test_pieces_of_seen_ground_are_disjoint_and_cover_what_was_seen(views: list[frozenset[int]]) -> None:
+def test_pieces_are_disjoint_and_cover_the_observed_area(views: list[frozenset[int]]) -> None:
     seen = SeenGround()
     pieces: list[BaseGeometry] = []
     for number, view in enumerate(views):
         footprint = ground(cells(view))
-        new = seen.new(footprint)
-        assert new.own.equals(new.unseen)
+        new = seen.find_new(footprint)
+        assert new.new_to_series.equals(new.never_observed)
         unseen = cells(view.difference(*views[:number]))
-        assert metres(new.own).symmetric_difference(unseen).area < 1e-3 * CELL**2
-        pieces.append(new.own)
-        seen.add(GroundPiece(UUID(int=number), new.own))
+        assert metres(new.new_to_series).symmetric_difference(unseen).area < 1e-3 * CELL**2
+        pieces.append(new.new_to_series)
+        seen.add(GroundPiece(UUID(int=number), new.new_to_series))
     assert metres(shapely.union_all(pieces)).area == pytest.approx(sum(metres(one).area for one in pieces))
-    assert seen.new(ground(cells(frozenset().union(*views)))).own.is_empty
+    assert seen.find_new(ground(cells(frozenset().union(*views)))).new_to_series.is_empty
 
 
-def test_a_series_that_takes_over_knows_its_ground_and_compares_what_it_has_not_seen_itself() -> None:
-    """The model before saw west and middle; what the new one finds there at its first look is no news."""
+def test_a_continued_series_inherits_observed_ground() -> None:
+    """The model before observed west and middle; what the new one first detects there is not reported."""
     middle = box(-2000, -2000, 1000, 2000)
     before = fold(((LAKE,), middle))
     since = START + timedelta(hours=1)
     taken = taken_over(states(before), SERIES, since)
-    inherited = [GroundPiece(step.observation_id, step.first_seen, inherited=True) for step in before]
+    inherited = [GroundPiece(step.observation_id, step.new_ground, inherited=True) for step in before]
     puddle = box(200, -1000, 500, -700)
     wider = box(-600, 0, 1400, 400)
     steps = refold(
         taken.values(),
-        looks(
+        make_observations(
             ((LAKE,), WEST),
             ((wider, puddle), BOTH),
             ((wider, puddle, box(-1500, 1000, -1200, 1300)), BOTH),
@@ -320,10 +322,10 @@ def test_a_series_that_takes_over_knows_its_ground_and_compares_what_it_has_not_
         series_id=SERIES,
         origin=ORIGIN,
         since=since,
-        seen=inherited,
+        observed_before=inherited,
     )
-    assert [change.kind for change in news(steps)] == ["appeared"]
-    assert news(steps)[0].valid_at == START + timedelta(days=2)
+    assert [change.kind for change in reported(steps)] == ["appeared"]
+    assert reported(steps)[0].valid_at == START + timedelta(days=2)
     assert [change.baseline for change in steps[1].changes] == [True], (
         "a puddle that the model before had missed"
     )

@@ -1,4 +1,4 @@
-"""Cases in which made worlds (benchmarks/tracking_quality.py) once made the tracking core fail."""
+"""Regression tests of the tracking core for cases found in simulated worlds (benchmarks/tracking_quality.py)."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from shapely.geometry.base import BaseGeometry
 from segwatch.geo.area import geodesic_m2
 from segwatch.geo.crs import local_equal_area, to_local, to_lonlat
 from segwatch.geo.polygons import clean
-from segwatch.geo.tracking.history import Look, refold
-from segwatch.geo.tracking.transitions import composite, gained, hidden
+from segwatch.geo.tracking.overlay import compose, extract_gain, extract_unobserved
+from segwatch.geo.tracking.series import Look, refold
 from segwatch.geo.types.tracking import ChangeKind, Detection, TrackedObservation, TrackingStep
 from segwatch.geo.types.watch import TrackingSettings
 
@@ -39,7 +39,7 @@ def ground(shape: BaseGeometry) -> BaseGeometry:
 
 
 def fold(*scenes: tuple[Sequence[BaseGeometry], BaseGeometry]) -> list[TrackingStep]:
-    """What there is (in metres from the origin) and what is hidden, scene by scene."""
+    """Fold scenes, each given as objects (metres from the origin) and cloud."""
     looks = []
     for number, (there, cloud) in enumerate(scenes):
         pieces = [part for shape in there for part in shapely.get_parts(shape.difference(cloud))]
@@ -52,7 +52,7 @@ def fold(*scenes: tuple[Sequence[BaseGeometry], BaseGeometry]) -> list[TrackingS
     return refold([], looks, series_id=SERIES, origin=ORIGIN)
 
 
-def test_what_comes_back_on_both_sides_of_a_cloud_is_one_object() -> None:
+def test_an_object_reappearing_on_both_sides_of_a_cloud_is_one() -> None:
     nothing = Polygon()
     band = box(150, -5000, 250, 5000)
     steps = fold(([LAKE], nothing), ([], nothing), ([], nothing), ([LAKE], band), ([LAKE], nothing))
@@ -61,7 +61,7 @@ def test_what_comes_back_on_both_sides_of_a_cloud_is_one_object() -> None:
     assert set(steps[3].detection_tracks) == set(steps[4].detection_tracks) == {lake}
 
 
-def test_what_comes_back_in_two_parts_without_a_cloud_between_is_not_joined() -> None:
+def test_an_object_reappearing_in_two_parts_is_not_joined() -> None:
     nothing = Polygon()
     west, east = box(0, 0, 250, 400), box(300, 0, 400, 400)
     steps = fold(([LAKE, POND], nothing), ([], nothing), ([], nothing), ([west, east, POND], nothing))
@@ -71,8 +71,8 @@ def test_what_comes_back_in_two_parts_without_a_cloud_between_is_not_joined() ->
     assert steps[3].detection_tracks[0] == steps[0].detection_tracks[0]
 
 
-def test_outlines_that_cross_when_snapped_are_still_combined() -> None:
-    """Both are valid, and on the 1e-9 degree grid GEOS fails on their difference."""
+def test_polygons_that_cross_when_snapped_are_still_combined() -> None:
+    """Both polygons are valid, and GEOS fails on their difference on the 1e-9 degree grid."""
     outline = Polygon(
         [
             (15.001937213435, 46.001080024822),
@@ -98,16 +98,16 @@ def test_outlines_that_cross_when_snapped_are_still_combined() -> None:
     assert footprint.is_valid
     with pytest.raises(shapely.errors.GEOSException):
         shapely.difference(outline, footprint, grid_size=1e-9)
-    assert hidden(outline, footprint, local_equal_area(ORIGIN), 10.0).is_empty
-    assert gained(footprint, outline) is None
-    assert composite(outline, [footprint]).area == pytest.approx(footprint.area, rel=1e-6)
+    assert extract_unobserved(outline, footprint, local_equal_area(ORIGIN), 10.0).is_empty
+    assert extract_gain(footprint, outline) is None
+    assert compose(outline, [footprint]).area == pytest.approx(footprint.area, rel=1e-6)
 
 
 NOTHING = Polygon()
 
 
-def test_adjacent_objects_keep_their_names_when_their_common_border_moves() -> None:
-    """Two parcels that share an edge stay two; the edge moving takes neither's identity."""
+def test_adjacent_objects_keep_identities_when_their_border_moves() -> None:
+    """Two parcels that share an edge stay two; moving the edge takes neither's identity."""
     first = [box(0, 0, 200, 400), box(200, 0, 400, 400)]
     moved = [box(0, 0, 240, 400), box(240, 0, 400, 400)]
     steps = fold((first, NOTHING), (first, NOTHING), (moved, NOTHING), (moved[::-1], NOTHING))
@@ -119,8 +119,8 @@ def test_adjacent_objects_keep_their_names_when_their_common_border_moves() -> N
     assert not [lineage for step in steps for lineage in step.lineage]
 
 
-def test_an_object_cut_by_the_border_of_the_area_is_one_object() -> None:
-    """Every look clips it at the same border; what it does inside is told, and that it is cut is no change."""
+def test_an_object_clipped_by_the_aoi_is_one_object() -> None:
+    """Every observation clips the object at the same border; only changes inside are reported."""
     inside = box(4700, 0, 5000, 400)
     grown = box(4400, 0, 5000, 400)
     steps = fold(([inside], NOTHING), ([inside], NOTHING), ([grown], NOTHING))
@@ -135,10 +135,10 @@ def test_an_object_cut_by_the_border_of_the_area_is_one_object() -> None:
     st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), unique=True),
 )
 @settings(max_examples=40, deadline=None)
-def test_a_scene_registered_one_pixel_aside_changes_nothing(
+def test_a_misregistration_of_one_pixel_changes_nothing(
     right: int, up: int, places: list[tuple[int, int]]
 ) -> None:
-    """Everything ten metres aside at once, neighbours and roads of one pixel included, is what was there."""
+    """Everything shifts by ten metres at once, neighbours and one-pixel roads included."""
     there = [
         box(x * 300, y * 300, x * 300 + 180, y * 300 + (10 if (x + y) % 3 == 0 else 120)) for x, y in places
     ]
@@ -152,7 +152,7 @@ def test_a_scene_registered_one_pixel_aside_changes_nothing(
 def pixels(
     shapes: Sequence[BaseGeometry], zone: int, gsd_m: float, offset: float = 0.0
 ) -> list[BaseGeometry]:
-    """Outlines in EPSG:4326 as a mask on the UTM zone's own pixel grid makes them."""
+    """Polygonise shapes on a UTM zone's pixel grid and return them in EPSG:4326."""
     utm = CRS_TYPE.from_epsg(32600 + zone)
     projected = [to_local(ground(shape), utm) for shape in shapes]
     west, south, east, north = shapely.total_bounds(projected)
@@ -187,7 +187,7 @@ ROUND = [Point(0, 0).buffer(260), Point(1500, 300).buffer(140), box(-1500, -900,
 
 @pytest.mark.parametrize("zones", [(33, 32, 33), (32, 33, 32)])
 def test_one_series_from_two_utm_zones_and_shifted_grids(zones: tuple[int, int, int]) -> None:
-    """The same ground on grids turned by the convergence of neighbouring zones and shifted by half a pixel."""
+    """The same area on grids rotated by the convergence of neighbouring zones and shifted by half a pixel."""
     looks = [(ROUND, zone, 10.0, 5.0 * index) for index, zone in enumerate(zones)]
     steps = on_grids(*looks, tolerance_m=10)
     assert len(steps[0].detection_tracks) == len(ROUND)
@@ -195,8 +195,8 @@ def test_one_series_from_two_utm_zones_and_shifted_grids(zones: tuple[int, int, 
     assert not [change for step in steps[1:] for change in step.changes]
 
 
-def test_ground_sample_distance_that_changes_between_sources() -> None:
-    """10 m, 20 m and 10 m again, at the tolerance of the coarser source; real growth is still told, once."""
+def test_changing_ground_sample_distance() -> None:
+    """10 m, 20 m and 10 m again, at the tolerance of the coarser source; real growth is reported once."""
     grown = [ROUND[0], Point(1500, 300).buffer(260), ROUND[2]]
     steps = on_grids(
         (ROUND, 33, 10.0, 0.0),

@@ -18,8 +18,8 @@ from torch import Tensor
 from typer.testing import CliRunner
 
 from segwatch.flows.cli import app
-from segwatch.model import assemble, build, checkpoint, config, tokenizer
-from segwatch.model.assemble import Part
+from segwatch.model import checkpoint, checkpoint_assembly, config, pretrained, tokenizer
+from segwatch.model.checkpoint_assembly import PublicPart
 from segwatch.model.config import SegEarthConfig
 from segwatch.model.errors import CheckpointError
 from segwatch.model.predictor import Predictor
@@ -35,19 +35,19 @@ _CONVOLUTIONS = {
 }
 
 
-def _part_and_key(key: str) -> tuple[Part, str] | None:
+def _part_and_key(key: str) -> tuple[PublicPart, str] | None:
     """Where a key of the whole model stands in the published parts; None = nowhere."""
     if key.startswith(_FRESH):
         return None
     if key.startswith("model.vision_tower_mask."):
-        return Part.MASK2FORMER, key.replace("model.vision_tower_mask.", "backbone.")
+        return PublicPart.MASK2FORMER, key.replace("model.vision_tower_mask.", "backbone.")
     if key.startswith(("pixel_decoder.", "predictor.")):
         for ours, theirs in _CONVOLUTIONS.items():
             key = key.replace(ours, theirs)
-        return Part.MASK2FORMER, f"sem_seg_head.{key}"
+        return PublicPart.MASK2FORMER, f"sem_seg_head.{key}"
     if key.startswith("model.vision_tower."):
-        return Part.SIGLIP, key.removeprefix("model.vision_tower.")
-    return Part.MIPHA, key
+        return PublicPart.SIGLIP, key.removeprefix("model.vision_tower.")
+    return PublicPart.MIPHA, key
 
 
 @dataclass(frozen=True)
@@ -65,37 +65,39 @@ class Published:
         parts = ["--mipha", f / "mipha", "--siglip", f / "siglip", "--mask2former", f / "m2f.pkl"]
         return ["model", "assemble", *map(str, [*parts, "--out", out, "--config", f / "small.json"])]
 
-    def assemble(self, out: Path) -> assemble.Assembled:
+    def assemble(self, out: Path) -> checkpoint_assembly.AssemblyReport:
         """Assemble them."""
         f = self.folder
-        return assemble.assemble(f / "mipha", f / "siglip", f / "m2f.pkl", out, dimensions=self.dimensions)
+        return checkpoint_assembly.assemble(
+            f / "mipha", f / "siglip", f / "m2f.pkl", out, dimensions=self.dimensions
+        )
 
 
 @pytest.fixture
 def published(tmp_path: Path) -> Published:
-    dimensions = replace(config.tiny(), name="small")
+    dimensions = replace(config.make_tiny_config(), name="small")
     torch.manual_seed(0)
-    shapes = checkpoint.expected_shapes(build.empty(dimensions))
+    shapes = checkpoint.list_expected_shapes(pretrained.build_on_meta(dimensions))
     state = {key: torch.randn(shape) * 0.05 for key, shape in shapes.items()}
-    parts: dict[Part, dict[str, Tensor]] = {part: {} for part in Part}
+    parts: dict[PublicPart, dict[str, Tensor]] = {part: {} for part in PublicPart}
     for key, value in state.items():
         if (place := _part_and_key(key)) is not None:
             parts[place[0]][place[1]] = value
     # padding rows behind the last token, and what the architecture has no place for
     rows = torch.full((40, dimensions.phi.hidden_size), 7.0)
     for key in ("model.embed_tokens.weight", "lm_head.weight"):
-        parts[Part.MIPHA][key] = torch.cat([parts[Part.MIPHA][key], rows])
-    parts[Part.MIPHA]["lm_head.bias"] = torch.zeros(3)
-    parts[Part.SIGLIP]["logit_scale"] = torch.zeros(1)
+        parts[PublicPart.MIPHA][key] = torch.cat([parts[PublicPart.MIPHA][key], rows])
+    parts[PublicPart.MIPHA]["lm_head.bias"] = torch.zeros(3)
+    parts[PublicPart.SIGLIP]["logit_scale"] = torch.zeros(1)
     arrays: dict[str, NDArray[np.generic]] = {
-        key: value.numpy() for key, value in parts[Part.MASK2FORMER].items()
+        key: value.numpy() for key, value in parts[PublicPart.MASK2FORMER].items()
     }
     arrays["backbone.layers.0.blocks.0.attn.relative_position_index"] = np.zeros((4, 4), np.int64)
     arrays["criterion.empty_weight"] = np.zeros(3, np.float32)
-    for name, part in (("mipha", Part.MIPHA), ("siglip", Part.SIGLIP)):
+    for name, part in (("mipha", PublicPart.MIPHA), ("siglip", PublicPart.SIGLIP)):
         (tmp_path / name).mkdir()
         if name == "mipha":
-            tokenizer.train_small(["segment the water"]).save_pretrained(tmp_path / name)
+            tokenizer.train_tokenizer(["segment the water"]).save_pretrained(tmp_path / name)
             torch.save(parts[part], tmp_path / name / "pytorch_model.bin")
         else:
             save_file(parts[part], tmp_path / name / "model.safetensors")
@@ -110,8 +112,8 @@ def test_every_parameter_comes_from_its_part(published: Published, tmp_path: Pat
     result = CliRunner().invoke(app, [*published.arguments(out), "--json"])
     assert result.exit_code == 0, result.output
     report = json.loads(result.stdout)
-    assert json.loads((out / assemble.ACCOUNT).read_text())["origins"] == report["origins"]
-    shapes = checkpoint.expected_shapes(build.empty(published.dimensions))
+    assert json.loads((out / checkpoint_assembly.ACCOUNT).read_text())["origins"] == report["origins"]
+    shapes = checkpoint.list_expected_shapes(pretrained.build_on_meta(published.dimensions))
     assert set(report["origins"]) == set(shapes)
     assert sum(report["parameters"].values()) == sum(int(np.prod(shape)) for shape in shapes.values())
     assert report["unused"] == {
@@ -122,8 +124,8 @@ def test_every_parameter_comes_from_its_part(published: Published, tmp_path: Pat
             "criterion.empty_weight",
         ],
     }
-    for name, value in build.from_pretrained(out, "cpu").model.state_dict().items():
-        origin = checkpoint.source_of(name)
+    for name, value in pretrained.load_pretrained(out, "cpu").model.state_dict().items():
+        origin = checkpoint.find_origin(name)
         if origin.key.startswith(_FRESH):
             assert report["origins"][origin.key][0] == "fresh"
             continue
@@ -136,11 +138,11 @@ def test_every_parameter_comes_from_its_part(published: Published, tmp_path: Pat
         assert torch.equal(value, theirs if origin.part is None else theirs.chunk(3)[origin.part]), name
 
 
-def test_the_assembled_model_runs_and_is_the_same_again(published: Published, tmp_path: Path) -> None:
+def test_the_assembled_model_runs_and_is_reproducible(published: Published, tmp_path: Path) -> None:
     first = published.assemble(tmp_path / "one")
     second = published.assemble(tmp_path / "two")
     assert first.version == second.version
-    assert first.version.startswith(f"{assemble.NAME}@")
+    assert first.version.startswith(f"{checkpoint_assembly.ASSEMBLED_NAME}@")
     predictor = Predictor.load(tmp_path / "one", "cpu", max_new_tokens=2)
     image = np.zeros((64, 64, 3), np.uint8)
     assert len(predictor.segment([image], ["segment the water"])[0]) == 1
@@ -149,24 +151,26 @@ def test_the_assembled_model_runs_and_is_the_same_again(published: Published, tm
 def test_at_full_size_only_the_stated_parameters_are_fresh() -> None:
     """With the published shapes, on a device that holds no values."""
     manifest: dict[str, list[int]] = json.loads((DATA / "checkpoint_manifest.json").read_text())["tensors"]
-    parts: dict[Part, dict[str, tuple[int, ...]]] = {
-        part: {} for part in (Part.MIPHA, Part.SIGLIP, Part.MASK2FORMER)
+    parts: dict[PublicPart, dict[str, tuple[int, ...]]] = {
+        part: {} for part in (PublicPart.MIPHA, PublicPart.SIGLIP, PublicPart.MASK2FORMER)
     }
     for key, shape in manifest.items():
         if (place := _part_and_key(key)) is not None:
             parts[place[0]][place[1]] = tuple(shape)
-    official = config.base()
+    official = config.make_base_config()
     dimensions = replace(official, phi=replace(official.phi, vocab_size=official.seg_token_id + 1))
-    account = assemble.plan(parts, dimensions)
-    fresh = {key for key, origin in account.origins.items() if origin.part is Part.FRESH}
+    account = checkpoint_assembly.plan_assembly(parts, dimensions)
+    fresh = {key for key, origin in account.origins.items() if origin.part is PublicPart.FRESH}
     assert fresh == {
         "SEG_token_projector.weight",
         "SEG_token_projector.bias",
         "pixel_decoder.adapter_1.0.bias",
         "pixel_decoder.layer_1.0.bias",
     }
-    assert account.unused[Part.MIPHA] == ()
-    assert all("predictor." in key or "relative_position" in key for key in account.unused[Part.MASK2FORMER])
+    assert account.unused[PublicPart.MIPHA] == ()
+    assert all(
+        "predictor." in key or "relative_position" in key for key in account.unused[PublicPart.MASK2FORMER]
+    )
 
 
 @pytest.mark.parametrize(
@@ -182,7 +186,7 @@ def test_at_full_size_only_the_stated_parameters_are_fresh() -> None:
         ),
         (
             lambda arrays: arrays.update({"backbone.norm0.bias": np.full(32, np.nan, np.float32)}),
-            "backbone.norm0.bias holds values that are no finite numbers",
+            "backbone.norm0.bias holds values that are not finite",
         ),
     ],
 )

@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerFast
 
 from segwatch.benchmarks import model as benchmark
-from segwatch.model import build, config, generate, gpu_memory, processor, prompt, tokenizer
+from segwatch.model import config, gpu_memory, pretrained, processor, prompt, text_generation, tokenizer
 from segwatch.model.errors import InputError
-from segwatch.model.generate import Generated, Sampling
-from segwatch.model.predictor import Answer, Predictor
+from segwatch.model.predictor import Prediction, Predictor
 from segwatch.model.segearth import SegEarthR2
+from segwatch.model.text_generation import GeneratedText, Sampling
 from tests.support.live_bytes import LiveBytes
 
 QUESTIONS = ("segment the water", "Which of all these roads are flooded, please?", "all buildings", "fields")
@@ -25,14 +25,14 @@ QUESTIONS = ("segment the water", "Which of all these roads are flooded, please?
 
 @pytest.fixture(scope="module")
 def words() -> PreTrainedTokenizerFast:
-    return tokenizer.train_small(["segment the water", "find the buildings", "Sure, it is [SEG]."])
+    return tokenizer.train_tokenizer(["segment the water", "find the buildings", "Sure, it is [SEG]."])
 
 
 @pytest.fixture(scope="module")
 def model() -> SegEarthR2:
     """Random weights whose head is tilted so that some tokens, but not all, are [SEG]."""
     torch.manual_seed(3)
-    made = SegEarthR2(config.tiny())
+    made = SegEarthR2(config.make_tiny_config())
     with torch.no_grad():
         made.language.lm_head.weight[made.config.seg_token_id].mul_(4.0)
     return made
@@ -48,7 +48,7 @@ def _images(count: int) -> list[NDArray[np.uint8]]:
     return [rng.integers(0, 256, (200 + 40 * (n % 2), 240, 3), dtype=np.uint8) for n in range(count)]
 
 
-def _assert_same(ours: Sequence[Sequence[Answer]], theirs: Sequence[Sequence[Answer]]) -> None:
+def _assert_same(ours: Sequence[Sequence[Prediction]], theirs: Sequence[Sequence[Prediction]]) -> None:
     for one, other in zip(ours, theirs, strict=True):
         for ask, again in zip(one, other, strict=True):
             assert ask.text == again.text
@@ -58,10 +58,12 @@ def _assert_same(ours: Sequence[Sequence[Answer]], theirs: Sequence[Sequence[Ans
 
 
 @pytest.mark.parametrize(("tiles", "rows"), [(8, 64), (2, 3), (1, 1), (3, 8)])
-def test_any_batching_gives_the_answers_of_one_by_one(predictor: Predictor, tiles: int, rows: int) -> None:
+def test_any_batching_gives_the_predictions_of_one_by_one(
+    predictor: Predictor, tiles: int, rows: int
+) -> None:
     images = _images(3)
     alone = [
-        [predictor.answer(predictor.encode([image]), [question])[0][0] for question in QUESTIONS]
+        [predictor.predict(predictor.encode([image]), [question])[0][0] for question in QUESTIONS]
         for image in images
     ]
     assert any(len(answer.mask_logits) for row in alone for answer in row)
@@ -83,7 +85,7 @@ def test_sampling_depends_on_its_seed_alone(predictor: Predictor) -> None:
     assert [answer.text for row in cold for answer in row] == texts[0]
 
 
-def test_a_temperature_is_above_nought() -> None:
+def test_a_temperature_must_be_positive() -> None:
     with pytest.raises(InputError, match="temperature=0"):
         Sampling(0.0, seed=1)
 
@@ -102,7 +104,7 @@ def _rows_at_once(model: SegEarthR2, monkeypatch: pytest.MonkeyPatch, most: int 
     return seen
 
 
-def test_memory_that_runs_out_costs_no_answer(
+def test_running_out_of_memory_loses_no_prediction(
     predictor: Predictor, model: SegEarthR2, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     images = _images(5)
@@ -143,7 +145,7 @@ def test_halving_keeps_order_and_loses_nothing(count: int, size: int, fits: int)
 
 @given(st.integers(1, 9), st.integers(1, 9), st.integers(1, 60), st.integers(1, 60), st.integers(1, 60))
 @settings(max_examples=200, deadline=None)
-def test_a_grid_is_worked_through_once_in_blocks_that_fit(
+def test_a_grid_is_processed_once_in_blocks_that_fit(
     rows: int, columns: int, size: int, most: int, fits: int
 ) -> None:
     done: list[tuple[int, int]] = []
@@ -165,78 +167,84 @@ def test_a_grid_is_worked_through_once_in_blocks_that_fit(
     assert sum(block > fits for block in blocks) <= 6
 
 
-def test_what_fits_is_counted_in_questions_on_tiles(
+def test_batch_size_counts_instructions_on_tiles(
     predictor: Predictor, model: SegEarthR2, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     encoded = predictor.encode(_images(4))
     seen = _rows_at_once(model, monkeypatch, 12)
-    predictor.answer(encoded, QUESTIONS)
+    predictor.predict(encoded, QUESTIONS)
     assert seen[0] == 16
     assert set(seen[1:]) == {8}, "two tiles with all four questions each"
     seen.clear()
-    predictor.answer(encoded, QUESTIONS)
+    predictor.predict(encoded, QUESTIONS)
     assert set(seen) == {8}
 
 
-def test_long_questions_are_fewer_at_once(
+def test_longer_instructions_make_smaller_batches(
     predictor: Predictor, model: SegEarthR2, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """All questions of a batch are as wide as its longest; memory is planned for that."""
+    """All instructions of a batch are padded to the longest; memory is planned for that."""
     encoded = predictor.encode(_images(4))
     predictor._free = 80 * 2**20
     seen = _rows_at_once(model, monkeypatch)
-    predictor.answer(encoded, QUESTIONS)
+    predictor.predict(encoded, QUESTIONS)
     assert max(seen) == 16
     seen.clear()
-    together = predictor.answer(encoded, [*QUESTIONS[:3], "the water " * 60])
+    together = predictor.predict(encoded, [*QUESTIONS[:3], "the water " * 60])
     assert max(seen) < 16
     monkeypatch.undo()
-    _assert_same([row[:3] for row in together], [row[:3] for row in predictor.answer(encoded, QUESTIONS)])
+    _assert_same([row[:3] for row in together], [row[:3] for row in predictor.predict(encoded, QUESTIONS)])
 
 
 def test_a_plan_follows_the_memory() -> None:
-    full = config.base()
-    small, large = (gpu_memory.plan(full, torch.bfloat16, gib * 2**30) for gib in (8, 120))
+    full = config.make_base_config()
+    small, large = (gpu_memory.plan_batches(full, torch.bfloat16, gib * 2**30) for gib in (8, 120))
     assert 1 <= small.tiles < large.tiles
     assert 1 <= small.rows < large.rows
-    each = gpu_memory.sizes(full, torch.bfloat16)
+    each = gpu_memory.estimate_sizes(full, torch.bfloat16)
     assert large.tiles * each.tile + large.rows * each.row <= 120 * 2**30
-    assert gpu_memory.plan(full, torch.bfloat16, 0) == gpu_memory.Plan(1, 1)
+    assert gpu_memory.plan_batches(full, torch.bfloat16, 0) == gpu_memory.BatchPlan(1, 1)
     # keys and values of 889 positions in 32 layers of width 2560, and the pixel features at stride 4
     assert each.tile > 2 * 32 * 889 * 2560 * 2 + 256 * 256 * 256 * 4
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
-@pytest.mark.parametrize("dims", [config.base(), benchmark.mid()], ids=["official", "mid"])
-def test_a_plan_covers_what_lives_at_the_worst_moment(
+@pytest.mark.parametrize(
+    "dims", [config.make_base_config(), benchmark.make_mid_config()], ids=["official", "mid"]
+)
+def test_a_plan_covers_peak_memory(
     words: PreTrainedTokenizerFast, dims: config.SegEarthConfig, dtype: torch.dtype
 ) -> None:
     """Counted on tensors without values, where attention is not fused: on a GPU it is a little less."""
-    made = Predictor(build.empty(dims).keep_in(dtype).requires_grad_(False), words, "test@0")
-    each = gpu_memory.sizes(dims, dtype, question_tokens=20)
+    made = Predictor(pretrained.build_on_meta(dims).keep_in(dtype).requires_grad_(False), words, "test@0")
+    each = gpu_memory.estimate_sizes(dims, dtype, instruction_tokens=20)
     with LiveBytes("meta") as live:
         encoded = made.encode(_images(3))
     assert 0.8 * each.tile < live.peak / 3 <= each.tile
-    prefix, pixels = encoded.prefix.part(0, 1, encoded.prefix.length), encoded.pixels.part(0, 1)
+    prefix, pixels = encoded.prefix.select(0, 1, encoded.prefix.length), encoded.pixels.select(0, 1)
     for asked in (1, 16):
         with LiveBytes("meta") as live, torch.inference_mode():
             question = torch.empty(20, dims.phi.hidden_size, device="meta", dtype=dtype)
-            talk = generate.Dialogue(made._model, prefix, [question] * asked, dims.max_new_tokens)
+            batch = text_generation.DecodingBatch(
+                made._model, prefix, [question] * asked, dims.max_new_tokens
+            )
             for _ in range(2):
-                talk.logits()
-                hidden = talk.say(torch.empty(asked, dtype=torch.long, device="meta"))
-            del talk
+                batch.compute_logits()
+                hidden = batch.append(torch.empty(asked, dtype=torch.long, device="meta"))
+            del batch
             pointing = torch.tensor([dims.seg_token_id])
-            told = [Generated(pointing, hidden[row : row + 1]) for row in range(asked)]
-            _, decoded = made._masks(pixels, told, asked)
-            processor.undo(decoded[0].masks[-1], 200, 240, dims.image_size)
+            told = [GeneratedText(pointing, hidden[row : row + 1]) for row in range(asked)]
+            _, decoded = made._decode_masks(pixels, told, asked)
+            processor.restore_image_size(
+                decoded[0].masks[-1], processor.ImageShape(200, 240), dims.image_size
+            )
         assert live.peak / asked <= each.row
         # sizes are for questions that are alone on their tile; more on one share its keys
         assert asked > 1 or live.peak > 0.7 * each.row
 
 
-def test_a_prompt_of_many_lengths_reads_the_same_beginning(predictor: Predictor) -> None:
-    """Words that the tokenizer merges with the prompt's end shorten what is shared, not the answer."""
+def test_prompts_of_different_lengths_share_a_prefix(predictor: Predictor) -> None:
+    """Words that the tokenizer merges with the prompt's end shorten the prefix, not the text."""
     image = _images(1)
     odd = ["\n\n  water", "[/INST] water", "w" * 300]
     together = predictor.segment(image, [*odd, *QUESTIONS])
@@ -246,10 +254,10 @@ def test_a_prompt_of_many_lengths_reads_the_same_beginning(predictor: Predictor)
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_compiled_answers_are_the_same(model: SegEarthR2, words: PreTrainedTokenizerFast) -> None:
+def test_compiled_predictions_are_the_same(model: SegEarthR2, words: PreTrainedTokenizerFast) -> None:
     images = _images(1)
     plain = Predictor(model, words, "test@0", max_new_tokens=8).segment(images, QUESTIONS[:2])
-    copy = SegEarthR2(config.tiny())
+    copy = SegEarthR2(config.make_tiny_config())
     copy.load_state_dict(model.state_dict())
     compiled = Predictor(copy, words, "test@0", max_new_tokens=8, compiler="aot_eager")
     _assert_same(compiled.segment(images, QUESTIONS[:2]), plain)

@@ -17,9 +17,9 @@ from torch import Tensor
 from typer.testing import CliRunner
 
 from segwatch.flows.cli import app
-from segwatch.model import build, checkpoint, config, parity, tokenizer
+from segwatch.model import checkpoint, config, parity, pretrained, tokenizer
+from segwatch.model.checkpoint_conversion import convert
 from segwatch.model.config import SegEarthConfig
-from segwatch.model.convert import convert
 from segwatch.model.errors import CheckpointError
 from segwatch.model.predictor import Predictor
 from segwatch.model.segearth import SegEarthR2
@@ -35,7 +35,7 @@ def manifest() -> dict[str, list[int]]:
 @pytest.fixture(scope="module")
 def small() -> SegEarthConfig:
     """Every part of the official model, with its depths, in few channels."""
-    official, tiny = config.base(), config.tiny()
+    official, tiny = config.make_base_config(), config.make_tiny_config()
     return replace(
         tiny,
         name="small",
@@ -57,7 +57,7 @@ def small() -> SegEarthConfig:
 def state(small: SegEarthConfig, manifest: dict[str, list[int]]) -> dict[str, Tensor]:
     """Values for every key of the official file."""
     torch.manual_seed(0)
-    wanted = checkpoint.expected_shapes(build.empty(small))
+    wanted = checkpoint.list_expected_shapes(pretrained.build_on_meta(small))
     assert set(wanted) <= set(manifest)
     made = {key: torch.randn(shape) * 0.05 for key, shape in wanted.items()}
     spare = {key: torch.zeros(3) for key in manifest if key not in made}
@@ -71,7 +71,7 @@ def official(tmp_path: Path, small: SegEarthConfig) -> Callable[..., Path]:
     def write(state: dict[str, Tensor], shards: int = 3, form: str = "bin") -> Path:
         folder = tmp_path / "official"
         folder.mkdir()
-        tokenizer.train_small(["segment the water"]).save_pretrained(folder)
+        tokenizer.train_tokenizer(["segment the water"]).save_pretrained(folder)
         (folder / "config.json").write_text(json.dumps({"model_type": "llava_phi", "hidden_size": 32}))
         (tmp_path / "small.json").write_text(json.dumps(small.to_dict()))
         weight_map = {}
@@ -91,7 +91,7 @@ def official(tmp_path: Path, small: SegEarthConfig) -> Callable[..., Path]:
 
 
 @pytest.mark.parametrize("form", ["bin", "safetensors"])
-def test_every_key_of_the_official_layout_arrives(
+def test_every_key_of_the_official_layout_is_converted(
     official: Callable[..., Path], state: dict[str, Tensor], tmp_path: Path, form: str
 ) -> None:
     source, target = official(state, form=form), tmp_path / "converted"
@@ -102,10 +102,10 @@ def test_every_key_of_the_official_layout_arrives(
     assert result.exit_code == 0, result.output
     report = json.loads(result.stdout)
     assert report["keys"] + len(report["unused"]) == len(state)
-    loaded = build.from_pretrained(target, "cpu")
+    loaded = pretrained.load_pretrained(target, "cpu")
     ours = loaded.model.state_dict()
     for name, value in ours.items():
-        origin = checkpoint.source_of(name)
+        origin = checkpoint.find_origin(name)
         theirs = state[origin.key]
         expected = theirs if origin.part is None else theirs.chunk(3)[origin.part]
         assert torch.equal(value, expected), name
@@ -115,15 +115,15 @@ def test_every_key_of_the_official_layout_arrives(
     assert len(predictor.segment([image], ["segment the water"])[0]) == 1
 
 
-def test_the_official_dimensions_need_no_configuration(
-    manifest: dict[str, list[int]], tmp_path: Path
-) -> None:
+def test_official_dimensions_need_no_configuration(manifest: dict[str, list[int]], tmp_path: Path) -> None:
     """At full size, on a device that holds shapes only."""
-    tokenizer.train_small(["water"]).save_pretrained(tmp_path)
+    tokenizer.train_tokenizer(["water"]).save_pretrained(tmp_path)
     shapes = {key: tuple(shape) for key, shape in manifest.items()}
-    found = build.official_config(tmp_path, shapes)
+    found = pretrained.read_official_config(tmp_path, shapes)
     assert (found.phi.vocab_size, found.seg_token_id) == (51200, 1023)
-    report = checkpoint.check(build.empty(found), shapes, found.siglip.layers_used, where="manifest")
+    report = checkpoint.check_keys(
+        pretrained.build_on_meta(found), shapes, found.siglip.layers_used, where="manifest"
+    )
     assert report.loaded + len(report.unused) == len(manifest)
 
 
@@ -170,7 +170,7 @@ def test_a_pickle_that_would_run_code_is_not_read(
     assert not (tmp_path / "out").exists()
 
 
-def test_what_cannot_be_a_checkpoint_is_named(
+def test_an_invalid_checkpoint_is_named(
     official: Callable[..., Path], state: dict[str, Tensor], tmp_path: Path
 ) -> None:
     source, small = official(state), tmp_path / "small.json"
@@ -182,7 +182,7 @@ def test_what_cannot_be_a_checkpoint_is_named(
         assert not (tmp_path / "out.partial").exists()
 
     refused("no such folder", tmp_path / "nowhere")
-    refused("exists and is left as it is; give a folder that does not exist", target=source)
+    refused("exists and is left unchanged; give a folder that does not exist", target=source)
     empty = tmp_path / "empty"
     empty.mkdir()
     refused(r"neither \*\.safetensors nor", empty)
@@ -211,18 +211,18 @@ def test_what_cannot_be_a_checkpoint_is_named(
     index.write_text(json.dumps({"weight_map": {"lm_head.weight": "../../etc/passwd"}}))
     refused("is not a .bin file of this folder")
     index.write_text("[]")
-    refused("no readable index")
+    refused("not a readable index")
 
 
-def test_stored_precision_is_as_asked(
+def test_weights_are_stored_as_requested(
     official: Callable[..., Path], state: dict[str, Tensor], tmp_path: Path
 ) -> None:
     source = official(state, shards=1)
     target = tmp_path / "half"
     convert(source, target, config_file=tmp_path / "small.json", dtype=torch.bfloat16)
-    shapes = checkpoint.file_shapes(checkpoint.weight_files(target))
+    shapes = checkpoint.read_shapes(checkpoint.list_weight_files(target))
     assert shapes == {key: tuple(state[key].shape) for key in shapes}
-    stored = dict(checkpoint.tensors(checkpoint.weight_files(target)[0], ["lm_head.weight"]))
+    stored = dict(checkpoint.read_tensors(checkpoint.list_weight_files(target)[0], ["lm_head.weight"]))
     assert stored["lm_head.weight"].dtype == torch.bfloat16
 
 
@@ -241,10 +241,10 @@ def test_half_precision_is_near_the_reference(oracle: Path) -> None:
     assert loose.exit_code == 0
 
 
-def test_a_converted_model_answers_as_the_one_it_came_from(tmp_path: Path) -> None:
+def test_a_converted_model_predicts_as_its_source(tmp_path: Path) -> None:
     torch.manual_seed(1)
-    words = tokenizer.train_small(["segment the water"])
-    build.save_pretrained(SegEarthR2(config.tiny()), words, tmp_path / "one")
+    words = tokenizer.train_tokenizer(["segment the water"])
+    pretrained.save_pretrained(SegEarthR2(config.make_tiny_config()), words, tmp_path / "one")
     convert(tmp_path / "one", tmp_path / "two", config_file=tmp_path / "one" / "config.json")
     image = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
     first, second = (

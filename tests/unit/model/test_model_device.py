@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 from typer.testing import CliRunner
 
 from segwatch.flows.cli import app
-from segwatch.model import build, identity, parity
+from segwatch.model import model_version, parity, pretrained
 from segwatch.model.errors import InputError
-from segwatch.model.generate import Sampling
-from segwatch.model.predictor import Answer, Predictor
+from segwatch.model.predictor import Prediction, Predictor
+from segwatch.model.text_generation import Sampling
 from segwatch.model.train import batches, scenes
 from segwatch.model.train.config import Mix
-from segwatch.model.train.loop import Objective
+from segwatch.model.train.loop import TrainingObjective
 from tests.support.far_device import DEVICE, FarDevice
 
 QUESTIONS = ("segment the water", "Where are the roads?", "the forest")
@@ -32,13 +32,13 @@ def _images() -> list[NDArray[np.uint8]]:
     return [rng.integers(0, 256, (256, side, 3), dtype=np.uint8) for side in (256, 200)]
 
 
-def _assert_same(ours: list[list[Answer]], theirs: list[list[Answer]]) -> None:
+def _assert_same(ours: list[list[Prediction]], theirs: list[list[Prediction]]) -> None:
     for one, other in zip(chain(*ours), chain(*theirs), strict=True):
         assert one.text == other.text
         np.testing.assert_allclose(one.mask_logits, other.mask_logits, atol=1e-4)
 
 
-def test_what_is_on_two_devices_is_refused() -> None:
+def test_tensors_on_two_devices_are_refused() -> None:
     with FarDevice() as far:
         there = torch.ones(3, device=DEVICE)
         assert there.device == DEVICE
@@ -55,7 +55,7 @@ def test_what_is_on_two_devices_is_refused() -> None:
 
 
 @pytest.mark.parametrize("sampling", [None, Sampling(1.2, seed=3)])
-def test_a_device_gives_the_answers_of_the_cpu(sampling: Sampling | None) -> None:
+def test_a_device_gives_the_predictions_of_the_cpu(sampling: Sampling | None) -> None:
     expected = Predictor.load(device="cpu").segment(_images(), QUESTIONS, sampling)
     with FarDevice():
         answers = Predictor.load(device=str(DEVICE)).segment(_images(), QUESTIONS, sampling)
@@ -63,7 +63,7 @@ def test_a_device_gives_the_answers_of_the_cpu(sampling: Sampling | None) -> Non
     _assert_same(answers, expected)
 
 
-def test_the_program_waits_once_a_token_and_once_a_result() -> None:
+def test_the_device_is_waited_for_once_per_token_and_result() -> None:
     tokens = 5
     with FarDevice() as far:
         predictor = Predictor.load(device=str(DEVICE), dtype=torch.bfloat16, max_new_tokens=tokens)
@@ -72,20 +72,20 @@ def test_the_program_waits_once_a_token_and_once_a_result() -> None:
         # one in each of the pixel decoder's layers, which are transformers' own
         assert far.waits == [MADE] * predictor._model.config.mask.encoder_layers
         far.waits.clear()
-        predictor.answer(encoded, QUESTIONS)
+        predictor.predict(encoded, QUESTIONS)
         # whether all have ended, after each token; then the words of all, in one piece
         assert far.waits == [NUMBER] * tokens + [BACK]
         predictor = Predictor.load(device=str(DEVICE), dtype=torch.bfloat16)
         encoded = predictor.encode(_images())
         far.waits.clear()
-        answers = predictor.answer(encoded, QUESTIONS)
+        answers = predictor.predict(encoded, QUESTIONS)
         assert all(len(answer.mask_logits) for row in answers for answer in row)
         # the same, and the masks of each image
         said = far.waits.count(NUMBER)
-        assert far.waits == [NUMBER] * said + [BACK] * (1 + len(encoded.shapes))
+        assert far.waits == [NUMBER] * said + [BACK] * (1 + len(encoded.image_shapes))
 
 
-def test_a_device_computes_what_the_reference_computed(oracle: Path) -> None:
+def test_a_device_matches_the_reference(oracle: Path) -> None:
     with FarDevice():
         diffs = parity.compare(oracle, device=DEVICE)
     assert len(diffs) == 40
@@ -96,10 +96,10 @@ def test_a_device_computes_what_the_reference_computed(oracle: Path) -> None:
     ("device", "says"),
     [
         ("gpu", "'gpu' is unknown; give auto, cpu, cuda"),
-        ("cuda:99", "'cuda:99' is not here.* give auto or cpu"),
+        ("cuda:99", "'cuda:99' is not available.* give auto or cpu"),
     ],
 )
-def test_a_device_that_is_not_there_is_named(device: str, says: str, oracle: Path) -> None:
+def test_a_missing_device_is_named(device: str, says: str, oracle: Path) -> None:
     with pytest.raises(InputError, match=says):
         Predictor.load(device=device)
     done = CliRunner().invoke(app, ["model", "parity", str(oracle), "--device", device])
@@ -107,11 +107,11 @@ def test_a_device_that_is_not_there_is_named(device: str, says: str, oracle: Pat
 
 
 def test_a_training_step_gives_the_gradients_of_the_cpu() -> None:
-    made = [scenes.make(seed, 64) for seed in (0, 3, 4)]
-    loaded = build.from_pretrained(identity.resolve(None), "cpu")
-    objective = Objective(loaded.model.requires_grad_(True))
-    batch = batches.build(
-        batches.Material(made, [], 0.0, Mix()),
+    made = [scenes.make_scene(seed, 64) for seed in (0, 3, 4)]
+    loaded = pretrained.load_pretrained(model_version.resolve(None), "cpu")
+    objective = TrainingObjective(loaded.model.requires_grad_(True))
+    batch = batches.build_batch(
+        batches.SceneSource(made, [], 0.0, Mix()),
         loaded.tokenizer,
         loaded.model.config,
         seed=1,

@@ -26,11 +26,11 @@ def test_every_stage_is_within_tolerance(diffs: dict[str, parity.StageDiff]) -> 
 @pytest.mark.parametrize(
     "stage", ["generated_ids.0", "generated_ids.1", "generated_masks.0", "generated_masks.1"]
 )
-def test_generated_answers_are_equal(diffs: dict[str, parity.StageDiff], stage: str) -> None:
+def test_generated_text_is_equal(diffs: dict[str, parity.StageDiff], stage: str) -> None:
     assert diffs[stage].max_abs_diff == 0.0
 
 
-def test_half_precision_says_the_same_and_moves_hardly_a_pixel(oracle: Path) -> None:
+def test_half_precision_keeps_text_and_nearly_all_pixels(oracle: Path) -> None:
     """What CUDA workers use: the language half in bfloat16, scores and the mask branch in float32."""
     diffs = {diff.stage: diff.max_abs_diff for diff in parity.compare(oracle, torch.bfloat16)}
     assert max(diffs.values()) < 0.13

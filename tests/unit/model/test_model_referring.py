@@ -21,10 +21,10 @@ from typer.testing import CliRunner
 from segwatch.flows.cli import app
 from segwatch.model import metrics
 from segwatch.model.errors import DatasetError
-from segwatch.model.predictor import Answer, Predictor
+from segwatch.model.predictor import Prediction, Predictor
 from segwatch.model.referring import score
 from segwatch.model.referring.layouts import Dataset, samples
-from segwatch.model.referring.samples import Mask, Sample, coco_mask, mask_file
+from segwatch.model.referring.samples import Mask, ReferringSample, decode_coco_mask, read_mask
 
 SIDE = 24
 
@@ -194,14 +194,14 @@ def test_other_layouts_are_named(tmp_path: Path) -> None:
 
 def test_every_form_of_coco_mask_is_read() -> None:
     plain = {"size": [SIDE, SIDE], "counts": _plain_counts(ONE)}
-    assert np.array_equal(coco_mask(plain, SIDE, SIDE), ONE)
-    assert np.array_equal(coco_mask([_coded(ONE), _coded(TWO)], SIDE, SIDE), ONE | TWO)
-    assert not coco_mask([], SIDE, SIDE).any()
+    assert np.array_equal(decode_coco_mask(plain, SIDE, SIDE), ONE)
+    assert np.array_equal(decode_coco_mask([_coded(ONE), _coded(TWO)], SIDE, SIDE), ONE | TWO)
+    assert not decode_coco_mask([], SIDE, SIDE).any()
     for broken in ("x", {"size": [1, 1]}, [[1]], 3):
         with pytest.raises(DatasetError):
-            coco_mask(broken, SIDE, SIDE)
+            decode_coco_mask(broken, SIDE, SIDE)
     with pytest.raises(DatasetError, match="its image"):
-        coco_mask(_coded(ONE), SIDE, SIDE + 1)
+        decode_coco_mask(_coded(ONE), SIDE, SIDE + 1)
 
 
 def _plain_counts(mask: Mask) -> list[int]:
@@ -222,12 +222,12 @@ class _Oracle:
     asked: list[tuple[int, int]]
     tile_px = SIDE
 
-    def segment(self, images: list[Any], instructions: list[str], *, in_view: bool) -> list[list[Answer]]:
+    def segment(self, images: list[Any], instructions: list[str], *, in_view: bool) -> list[list[Prediction]]:
         assert in_view
         self.asked.append((len(images), len(instructions)))
         return [
             [
-                Answer("said", np.array([np.where(mask, 1, -1) for mask in self.found[words]],
+                Prediction("said", np.array([np.where(mask, 1, -1) for mask in self.found[words]],
                                         np.float32).reshape(-1, SIDE, SIDE))
                 for words in instructions
             ]
@@ -247,7 +247,7 @@ def test_scores_of_a_hand_computed_case(tmp_path: Path) -> None:
         worst=1,
     )
     assert oracle.asked == [(1, 2), (1, 1)], "the instructions of an image are asked together"
-    table = score.summaries(scores.records)
+    table = score.summarise_by_group(scores.records)
     # in order: lakes 0 and 0, boat 0.5, airport 1; best order: 1, 1, 0.5, 1
     assert table["all"]["gIoU"] == pytest.approx(1.5 / 4)
     assert table["all"]["matched"]["gIoU"] == pytest.approx(3.5 / 4)
@@ -264,21 +264,21 @@ def test_scores_of_a_hand_computed_case(tmp_path: Path) -> None:
     assert (drawn[ONE | TWO][:, 1] > drawn[ONE | TWO][:, 0]).all(), "found and true is green"
 
 
-def test_images_weigh_alike_whatever_their_size(tmp_path: Path) -> None:
-    """A small one answered rightly, and one of sixteen times its side half found: 0.75 as the reference counts."""
+def test_images_of_all_sizes_weigh_the_same(tmp_path: Path) -> None:
+    """A small correct image and a half-correct one of 16 times its side give 0.75, as in the published evaluation."""
     half = np.zeros((SIDE, SIDE), np.bool_)
     half[: SIDE // 2] = True
     shown = []
     for name, times in (("small", 1), ("large", 16)):
         _picture(tmp_path / f"{name}.png", values=np.zeros((SIDE * times, SIDE * times, 3), np.uint8))
         whole = np.ones((SIDE * times, SIDE * times), np.bool_)
-        shown.append(Sample(name, tmp_path / f"{name}.png", name, lambda whole=whole: [whole]))  # type: ignore[misc]
+        shown.append(ReferringSample(name, tmp_path / f"{name}.png", name, lambda whole=whole: [whole]))  # type: ignore[misc]
     oracle = _Oracle({"small": [np.ones((SIDE, SIDE), np.bool_)], "large": [half]}, [])
     scores = score.score(oracle, shown)  # type: ignore[arg-type]
-    assert score.summaries(scores.records)["all"]["cIoU"] == pytest.approx(0.75)
+    assert score.summarise_by_group(scores.records)["all"]["cIoU"] == pytest.approx(0.75)
 
 
-def test_what_cannot_be_read_is_recorded_and_the_rest_goes_on(tmp_path: Path) -> None:
+def test_unreadable_samples_are_recorded_and_the_rest_is_scored(tmp_path: Path) -> None:
     _lasers(tmp_path)
     (tmp_path / "test/images/a.jpg").write_bytes(b"not a picture")
     scores = score.score(
@@ -314,10 +314,10 @@ def test_the_command_measures_and_writes(tmp_path: Path) -> None:
     assert "none of lasers" in " ".join(wrong.output.split())
 
 
-def test_the_papers_figures_stand_beside_the_groups_they_are_of(tmp_path: Path) -> None:
+def test_published_figures_appear_beside_their_groups(tmp_path: Path) -> None:
     _lasers(tmp_path)
     made = [
-        score.compared(sample, sample.truth(), sample.truth(), "")
+        score.score_prediction(sample, sample.truth(), sample.truth(), "")
         for sample in samples(Dataset.LASERS, tmp_path, "test")
     ]
     scores = score.Scores(tuple(made), ())
@@ -340,7 +340,7 @@ _masks = st.lists(arrays(np.bool_, (4, 5)), min_size=0, max_size=4)
 @settings(max_examples=150, deadline=None)
 def test_metrics_equal_an_independent_count(truth: list[Mask], found: list[Mask]) -> None:
     """Pixel by pixel, in plain Python sets."""
-    record = score.compared(Sample("x", Path("x"), "x", lambda: truth), truth, found, "")
+    record = score.score_prediction(ReferringSample("x", Path("x"), "x", lambda: truth), truth, found, "")
 
     def pixels(mask: Mask) -> set[tuple[int, int]]:
         return {(row, col) for row in range(4) for col in range(5) if mask[row, col]}
@@ -354,7 +354,7 @@ def test_metrics_equal_an_independent_count(truth: list[Mask], found: list[Mask]
         expected.append((0, len(set().union(*map(pixels, found)))))
     assert [(part.intersection, part.union) for part in record.in_order] == expected
     ious = [1.0 if union == 0 else inter / union for inter, union in expected]
-    table = score.summaries([record])["all"]
+    table = score.summarise_by_group([record])["all"]
     assert table["gIoU"] == pytest.approx(sum(ious) / len(ious))
     union = sum(part[1] for part in expected)
     assert table["cIoU"] == pytest.approx(1.0 if union == 0 else sum(p[0] for p in expected) / union)
@@ -366,8 +366,8 @@ def test_metrics_equal_an_independent_count(truth: list[Mask], found: list[Mask]
 
 
 @pytest.mark.parametrize("mode", ["L", "LA", "RGB", "RGBA", "1"])
-def test_a_mask_is_what_is_bright_however_opaque(tmp_path: Path, mode: str) -> None:
+def test_a_mask_ignores_transparency(tmp_path: Path, mode: str) -> None:
     marked = np.zeros((8, 8), np.uint8)
     marked[2:4, 2:4] = 255
     Image.fromarray(marked).convert(mode).save(tmp_path / "mask.png")
-    assert np.array_equal(mask_file(tmp_path / "mask.png"), marked > 0)
+    assert np.array_equal(read_mask(tmp_path / "mask.png"), marked > 0)

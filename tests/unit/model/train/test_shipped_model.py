@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from segwatch.model import evaluate, identity, metrics
+from segwatch.model import evaluate, metrics, model_version
 from segwatch.model.predictor import Predictor
 from tests.support.paths import ROOT
 
@@ -19,16 +19,16 @@ def predictor() -> Predictor:
     return Predictor.load(None, "cpu")
 
 
-def examples_of(target: str, first_seed: int) -> list[evaluate.Example]:
+def examples_of(target: str, first_seed: int) -> list[evaluate.MaskExample]:
     """As many as the card's table has."""
-    examples = evaluate.made_examples(first_seed, 40, simple=True)
+    examples = evaluate.make_examples(first_seed, 40, simple=True)
     return [item for item in examples if item.target == target and item.truth.any()]
 
 
 @pytest.mark.parametrize("target", ["water", "burned", "bare"])
 def test_plain_shapes(predictor: Predictor, target: str) -> None:
     tuning, held_out = examples_of(target, 500_000), examples_of(target, 0)
-    (row,) = evaluate.compare(predictor, "plain shapes", tuning, held_out)
+    (row,) = evaluate.compare_with_baselines(predictor, "plain shapes", tuning, held_out)
     assert row.targets >= 8
     assert row.beats_baselines, row
 
@@ -39,38 +39,40 @@ def test_a_blue_lake_on_land(predictor: Predictor, land: tuple[int, int, int]) -
     lake[60:140, 80:200] = True
     noise = np.random.default_rng(0).normal(0.0, 4.0, (256, 256, 3))
     image = np.where(lake[:, :, None], (40, 75, 120), land) + noise
-    found = evaluate.predict(predictor, image.clip(0, 255).astype(np.uint8), "water")
-    assert metrics.overlap(found, lake).iou > 0.9
+    found = evaluate.predict_mask(predictor, image.clip(0, 255).astype(np.uint8), "water")
+    assert metrics.compute_overlap(found, lake).iou > 0.9
 
 
-def test_water_on_held_out_ground(predictor: Predictor) -> None:
-    held_out = evaluate.real_examples(
+def test_water_on_held_out_imagery(predictor: Predictor) -> None:
+    held_out = evaluate.load_examples(
         DATA, "held-out", "naip", dates={"2009-08-18", "2010-06-29", "2014-07-20"}
     )
-    tuning = evaluate.real_examples(DATA, "train", "naip")
-    (row,) = evaluate.compare(predictor, "naip", tuning, held_out)
+    tuning = evaluate.load_examples(DATA, "train", "naip")
+    (row,) = evaluate.compare_with_baselines(predictor, "naip", tuning, held_out)
     assert row.beats_baselines, row
 
 
 @pytest.mark.parametrize(("target", "most"), [("burned", 0.25), ("building", 0.45)])
-def test_what_is_absent_is_mostly_not_found(predictor: Predictor, target: str, most: float) -> None:
-    examples = [item for item in evaluate.made_examples(0, 40, simple=True) if item.target == target]
-    (row,) = evaluate.compare(predictor, "plain shapes", examples_of(target, 500_000), examples)
+def test_absent_targets_are_mostly_not_found(predictor: Predictor, target: str, most: float) -> None:
+    examples = [item for item in evaluate.make_examples(0, 40, simple=True) if item.target == target]
+    (row,) = evaluate.compare_with_baselines(
+        predictor, "plain shapes", examples_of(target, 500_000), examples
+    )
     assert row.false_alarms is not None
     assert row.false_alarms < most, row
 
 
 def test_two_targets_come_in_order(predictor: Predictor) -> None:
-    image = evaluate.made_examples(0, 1)[0].image
-    ((answer,),) = predictor.answer(predictor.encode([image]), ["segment the water and the forest"])
+    image = evaluate.make_examples(0, 1)[0].image
+    ((answer,),) = predictor.predict(predictor.encode([image]), ["segment the water and the forest"])
     assert answer.mask_logits.shape[0] <= 2
     assert answer.mask_logits.shape[0] == answer.text.count("[SEG]")
 
 
-def test_the_card_speaks_of_these_weights() -> None:
-    folder = identity.TINY
+def test_the_model_card_describes_these_weights() -> None:
+    folder = model_version.TINY
     record = json.loads((folder / "evaluation.json").read_text(encoding="utf-8"))
-    assert record["model"] == identity.version(folder)
+    assert record["model"] == model_version.version(folder)
     card = (folder / "MODEL_CARD.md").read_text(encoding="utf-8")
     for row in record["rows"]:
         wanted = f"| {row['dataset']} | {row['target']} | {row['targets']} | {row['g_iou']:.3f} | {row['c_iou']:.3f} |"

@@ -1,4 +1,4 @@
-"""A model from a folder, and a folder from a model."""
+"""Load a model from a folder, and save one to a folder."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from transformers.models.siglip.modeling_siglip import SiglipVisionEmbeddings
 from transformers.models.swin.modeling_swin import SwinRelativePositionBias
 
 from segwatch.model import checkpoint, prompt, tokenizer
-from segwatch.model.config import FORMAT, SegEarthConfig, base
+from segwatch.model.config import FORMAT, SegEarthConfig, make_base_config
 from segwatch.model.errors import CheckpointError, InputError
 from segwatch.model.segearth import SegEarthR2
 
 
 @dataclass(frozen=True)
-class Loaded:
-    """A model ready to answer, with its words."""
+class LoadedModel:
+    """A model in evaluation mode with its tokenizer."""
 
     model: SegEarthR2
     tokenizer: PreTrainedTokenizerBase
@@ -30,10 +30,12 @@ class Loaded:
 
 
 def resolve_device(device: str | torch.device) -> torch.device:
-    """ "auto" is the first CUDA device if there is one, else the CPU.
+    """Resolve a device name; "auto" = the first CUDA device if there is one, else the CPU.
 
-    Raises:
-        InputError: if there is no such device here.
+    Raises
+    ------
+    InputError
+        There is no such device.
     """
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -43,20 +45,22 @@ def resolve_device(device: str | torch.device) -> torch.device:
         raise InputError(f"device {device!r} is unknown; give auto, cpu, cuda or cuda:N") from error
     if place.type == "cuda" and (place.index or 0) >= (count := torch.cuda.device_count()):
         raise InputError(
-            f"device {str(device)!r} is not here: torch {torch.__version__} sees {count} CUDA devices; give auto or "
-            "cpu, or install a CUDA build of torch and the GPU's driver"
+            f"device {str(device)!r} is not available: torch {torch.__version__} sees {count} CUDA devices; give auto "
+            "or cpu, or install a CUDA build of torch and the GPU's driver"
         )
     return place
 
 
 def read_config(directory: Path) -> SegEarthConfig:
-    """The folder's configuration; the official dimensions where it is not ours.
+    """Read a folder's configuration; official folders get the official dimensions.
 
-    The vocabulary's size and the two special ids of an official folder come from its weights and its
+    For an official folder the size of the vocabulary comes from the weights and the two special ids from the
     tokenizer, because a released file has as many rows as its tokenizer has tokens.
 
-    Raises:
-        CheckpointError: if the folder holds no ``config.json`` or no weights.
+    Raises
+    ------
+    CheckpointError
+        The folder has no ``config.json`` or no weights.
     """
     file = directory / "config.json"
     if not file.exists():
@@ -66,35 +70,38 @@ def read_config(directory: Path) -> SegEarthConfig:
     data = json.loads(file.read_text(encoding="utf-8"))
     if data.get("format") == FORMAT:
         return SegEarthConfig.from_dict(data)
-    found = official_config(directory, checkpoint.file_shapes(checkpoint.weight_files(directory)))
+    found = read_official_config(directory, checkpoint.read_shapes(checkpoint.list_weight_files(directory)))
     return replace(found, name=str(data.get("name", found.name)))
 
 
-def official_config(directory: Path, shapes: Mapping[str, tuple[int, ...]]) -> SegEarthConfig:
-    """The official dimensions with the vocabulary of a folder's weights and the ids of its tokenizer.
+def read_official_config(directory: Path, shapes: Mapping[str, tuple[int, ...]]) -> SegEarthConfig:
+    """Return the official dimensions with the vocabulary size of a folder's weights and the ids of its tokenizer.
 
-    Raises:
-        ConfigError: if the tokenizer knows more tokens than the weights have rows.
-        TokenizerError: if there is no usable tokenizer.
+    Raises
+    ------
+    ConfigError
+        The tokenizer has more tokens than the weights have rows.
+    TokenizerError
+        There is no usable tokenizer.
     """
-    rows = shapes.get("model.embed_tokens.weight", (base().phi.vocab_size,))[0]
-    words = tokenizer.load(directory)
+    rows = shapes.get("model.embed_tokens.weight", (make_base_config().phi.vocab_size,))[0]
+    words = tokenizer.load_tokenizer(directory)
     return replace(
-        base(),
+        make_base_config(),
         name=directory.resolve().name,
-        phi=replace(base().phi, vocab_size=rows),
-        seg_token_id=tokenizer.token_id(words, prompt.SEG),
-        eos_token_id=tokenizer.token_id(words, prompt.END),
+        phi=replace(make_base_config().phi, vocab_size=rows),
+        seg_token_id=tokenizer.get_token_id(words, prompt.SEG),
+        eos_token_id=tokenizer.get_token_id(words, prompt.END),
     )
 
 
-def empty(config: SegEarthConfig) -> SegEarthR2:
-    """A model on the "meta" device: shapes without values."""
+def build_on_meta(config: SegEarthConfig) -> SegEarthR2:
+    """Build a model on the "meta" device: shapes without values."""
     with torch.device("meta"):
         return SegEarthR2(config)
 
 
-def from_weights(
+def build_from_weights(
     config: SegEarthConfig,
     files: list[Path],
     *,
@@ -102,33 +109,44 @@ def from_weights(
     dtype: torch.dtype = torch.float32,
     prefix: str = "",
 ) -> tuple[SegEarthR2, checkpoint.LoadReport]:
-    """A model in evaluation mode with the files' values.
+    """Build a model in evaluation mode from weight files.
 
-    Args:
-        config: dimensions.
-        files: safetensors files with the reference's key names.
-        device: where it shall run.
-        dtype: of the language model and the vision tower; the mask branch is always float32.
-        prefix: what stands before every key in the files.
+    Parameters
+    ----------
+    config
+        Dimensions.
+    files
+        Safetensors files with the published key names.
+    device
+        Device to run on.
+    dtype
+        Of the language model and the vision tower; the mask branch is always float32.
+    prefix
+        Prefix of every key in the files.
     """
-    model = empty(config)
-    report = checkpoint.load_into(model, files, config.siglip.layers_used, prefix=prefix)
+    model = build_on_meta(config)
+    report = checkpoint.load_weights(model, files, config.siglip.layers_used, prefix=prefix)
     _fill_buffers(model)
     return model.keep_in(dtype).to(resolve_device(device)).eval().requires_grad_(False), report
 
 
-def from_pretrained(
+def load_pretrained(
     directory: Path, device: str | torch.device = "auto", dtype: torch.dtype = torch.float32
-) -> Loaded:
-    """The model of a folder: ``config.json``, ``*.safetensors`` and tokenizer files.
+) -> LoadedModel:
+    """Load the model of a folder with ``config.json``, ``*.safetensors`` and tokenizer files.
 
-    Raises:
-        CheckpointError: if weights and configuration do not fit, by key.
-        TokenizerError: if there is no usable tokenizer.
+    Raises
+    ------
+    CheckpointError
+        Weights and configuration do not match; the message names the keys.
+    TokenizerError
+        There is no usable tokenizer.
     """
     config = read_config(directory)
-    model, report = from_weights(config, checkpoint.weight_files(directory), device=device, dtype=dtype)
-    return Loaded(model, tokenizer.load(directory), report)
+    model, report = build_from_weights(
+        config, checkpoint.list_weight_files(directory), device=device, dtype=dtype
+    )
+    return LoadedModel(model, tokenizer.load_tokenizer(directory), report)
 
 
 def save_pretrained(
@@ -139,24 +157,32 @@ def save_pretrained(
     *,
     state: Mapping[str, Tensor] | None = None,
 ) -> None:
-    """Write ``model.safetensors`` (as it is, or as ``dtype``), ``config.json`` and the tokenizer files.
+    """Write ``model.safetensors``, ``config.json`` and the tokenizer files.
 
-    Args:
-        model: the model.
-        words: its tokenizer.
-        directory: made if need be.
-        dtype: what to store the weights as; as they are by default.
-        state: the weights, where they are not simply the model's.
+    Parameters
+    ----------
+    model
+        The model.
+    words
+        Its tokenizer.
+    directory
+        Folder, created if missing.
+    dtype
+        Stored dtype of the weights; None = unchanged.
+    state
+        The weights, if they are not simply the model's.
     """
     directory.mkdir(parents=True, exist_ok=True)
     words.save_pretrained(directory)
-    checkpoint.save(model.state_dict() if state is None else state, directory / checkpoint.WEIGHTS, dtype)
+    checkpoint.save_weights(
+        model.state_dict() if state is None else state, directory / checkpoint.WEIGHTS_FILE, dtype
+    )
     text = json.dumps(model.config.to_dict(), indent=2) + "\n"
     (directory / "config.json").write_text(text, encoding="utf-8")
 
 
 def _fill_buffers(model: nn.Module) -> None:
-    """Compute the tables that no file holds and that "meta" left without values."""
+    """Compute the tables that no file contains and that "meta" left without values."""
     for module in model.modules():
         if isinstance(module, PhiRotaryEmbedding):
             frequencies, _ = module.compute_default_rope_parameters(module.config, device="cpu")

@@ -1,7 +1,7 @@
-"""Labelled pictures and made scenes as one pool, from which crops are drawn by what they shall show.
+"""Pool of labelled pictures and simulated scenes, from which crops are drawn by content.
 
-A crop is drawn for a target that shall be there, or shall not. Drawing pictures first and asking about whatever they
-show makes rare targets nearly always absent when they are asked for, and a model then denies them always.
+A crop is drawn for a target to be present or absent. Drawing pictures first and then asking about their content would
+make rare targets nearly always absent when asked for, and the model would learn to deny them.
 """
 
 from __future__ import annotations
@@ -16,142 +16,155 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from segwatch.model.errors import DatasetError
-from segwatch.model.train import augment, labelled, real, scenes
-from segwatch.model.train.sample import ABSENT, UNKNOWN, Labels, Rgb, Sample
+from segwatch.model.train import augment, demo_imagery, labelled_sets, scenes
+from segwatch.model.train.labelled_sample import ABSENT, UNKNOWN, LabelledPicture, Labels, Rgb
 
 MADE = "made"
 FIRST_SEED = 1_000_000
 """Scene seeds from here on are for training; evaluation uses lower ones."""
-LEAST_PRESENT = 0.0008
-"""A target on a smaller share of a crop counts as neither there nor absent."""
-LEAST_KNOWN = 0.05
-"""Share of a crop that must be labelled for a target to be asked about."""
-ENOUGH_KNOWN = 0.9
-"""Share of a crop that must be labelled to call a target absent from it."""
+MIN_PRESENT = 0.0008
+"""Minimum share of a crop for a target to count as present; below it counts neither as present nor as absent."""
+MIN_KNOWN = 0.05
+"""Minimum labelled share of a crop for a target to be used."""
+MIN_KNOWN_ABSENT = 0.9
+"""Minimum labelled share of a crop for a target to count as absent."""
 
 _DRAWS = 40
 _WINDOWS = 4
-_ABSENT_SHARE = 0.3  # of a picture, so that windows without the target are worth trying
-_PARTLY_SHARE = 0.3  # of crops for an absent target that come from pictures that hold it elsewhere
+_ABSENT_SHARE = 0.3  # of a picture, so that searching it for windows without the target is worthwhile
+_PARTLY_SHARE = 0.3  # of crops for an absent target that come from pictures with the target elsewhere
 _ESTIMATED_FROM, _ESTIMATED_AT = 200, 32  # crops and their side
-_Able = dict[str, dict[str, list[Sample]]]  # target -> source -> samples
-_ONE_PICTURE_SHARE = 0.4  # of the crops for one thing from a single real picture, beside made scenes
+_Able = dict[str, dict[str, list[LabelledPicture]]]  # target -> source -> samples
+_ONE_PICTURE_SHARE = (
+    0.4  # maximum share of crops for one target from a single real picture, if there are simulated scenes
+)
 _DRAWN_FOR = {"water": 1.5}
-"""How much more often than the others a target is what a crop is drawn for."""
+"""How often crops are drawn for a target, relative to the others."""
 _DEMO_GSD_M = {"naip": 1.0, "chesapeake": 10.0, "slovenia": 10.0}
 
 
 @dataclass(frozen=True)
-class Rule:
-    """How pictures of a source are used."""
+class CropRule:
+    """How crops are taken from pictures of a source."""
 
     weight: float
-    """How often, relative to the other real sources that can show what is wanted."""
+    """Frequency relative to the other real sources that can show the target."""
     smallest: int
-    """Shortest side of a crop, pixels of the source."""
+    """Minimum side of a crop, pixels of the source."""
     largest: int
+    """Maximum side of a crop, pixels of the source."""
     alone: bool = False
-    """Whether a picture that is smaller than its crop is continued by its own mirror image, not by other pictures."""
+    """Whether a picture smaller than its crop is extended by its own mirror image instead of by other pictures."""
 
 
-RULES: Mapping[str, Rule] = {
-    "amazon-forest": Rule(8, 160, 512),
-    "buildings-mixed": Rule(8, 160, 512),
-    "buildings-oam": Rule(10, 400, 1024),
-    "burned-s2": Rule(10, 100, 256, alone=True),
-    "fields-naip": Rule(8, 220, 1024),
-    "flood-water-s2": Rule(12, 110, 256),
-    "demo-naip": Rule(7, 120, 400),
-    "demo-chesapeake": Rule(3, 120, 300),
-    "demo-slovenia": Rule(1, 32, 64, alone=True),
-    MADE: Rule(0, 96, 256),
+CROP_RULES: Mapping[str, CropRule] = {
+    "amazon-forest": CropRule(8, 160, 512),
+    "buildings-mixed": CropRule(8, 160, 512),
+    "buildings-oam": CropRule(10, 400, 1024),
+    "burned-s2": CropRule(10, 100, 256, alone=True),
+    "fields-naip": CropRule(8, 220, 1024),
+    "flood-water-s2": CropRule(12, 110, 256),
+    "demo-naip": CropRule(7, 120, 400),
+    "demo-chesapeake": CropRule(3, 120, 300),
+    "demo-slovenia": CropRule(1, 32, 64, alone=True),
+    MADE: CropRule(0, 96, 256),
 }
-_OTHER = Rule(1.4, 128, 256)  # EuroSAT, one source a class
+_OTHER = CropRule(1.4, 128, 256)  # EuroSAT, one source per class
 
 
 @dataclass(frozen=True)
 class Crop:
-    """A part of the ground: its picture, and what is known of it."""
+    """A crop: picture and labels."""
 
     source: str
     image: Rgb
-    """(S, S, 3) at the side asked for."""
+    """(S, S, 3) at the requested side."""
     labels: Mapping[str, Labels]
-    """Per target (s, s) on the same ground at the source's own resolution."""
+    """Per target (s, s) over the same area at the source's own resolution."""
 
     def state(self, target: str) -> bool | None:
-        """Whether a target is there; None where too little of the crop is labelled to say, or hardly any is there."""
+        """Return whether a target is present; None if too little is labelled or the target covers too little."""
         label = self.labels.get(target)
-        return None if label is None else state(label)
+        return None if label is None else get_presence(label)
 
 
-def state(label: Labels) -> bool | None:
-    """Whether a target is there, see :meth:`Crop.state`."""
+def get_presence(label: Labels) -> bool | None:
+    """Return whether a target is present, see :meth:`Crop.state`."""
     known, share = float((label != UNKNOWN).mean()), float((label > 0).mean())
-    if share >= LEAST_PRESENT and known >= LEAST_KNOWN:
+    if share >= MIN_PRESENT and known >= MIN_KNOWN:
         return True
-    return False if share == 0 and known >= ENOUGH_KNOWN else None
+    return False if share == 0 and known >= MIN_KNOWN_ABSENT else None
 
 
-class Pool:
-    """Samples by what they can show.
+class CropPool:
+    """Samples grouped by what they can show.
 
-    Args:
-        samples: labelled pictures.
-        made: how many made scenes, of seeds from :data:`FIRST_SEED` on.
-        made_share: share of crops from made scenes.
-        world: what made scenes hold.
+    Parameters
+    ----------
+    samples
+        Labelled pictures.
+    made
+        How many made scenes, of seeds from :data:`FIRST_SEED` on.
+    made_share
+        Share of crops from made scenes.
+    world
+        What made scenes hold.
     """
 
     def __init__(
         self,
-        samples: Sequence[Sample],
+        samples: Sequence[LabelledPicture],
         made: int,
         made_share: float,
-        world: scenes.World = scenes.WHOLE,
+        world: scenes.SceneSettings = scenes.ALL_CLASSES,
     ) -> None:
         if not samples and not made:
             raise DatasetError("there is neither a labelled picture nor a made scene to draw from")
         self._made, self._made_share = made, made_share if made else 0.0
-        self._by_source: dict[str, list[Sample]] = {}
+        self._by_source: dict[str, list[LabelledPicture]] = {}
         for sample in samples:
             self._by_source.setdefault(sample.source, []).append(sample)
         self.targets: tuple[str, ...] = world.targets
         self._there: _Able = {target: self._groups(_shows, target) for target in self.targets}
         self._gone: _Able = {target: self._groups(_lacks, target) for target in self.targets}
         self._partly: _Able = {target: self._groups(_lacks_in_parts, target) for target in self.targets}
-        self._scene: Callable[[int], Sample] = lru_cache(maxsize=None)(
-            lambda index: scene_sample(FIRST_SEED + index, world)
+        self._scene: Callable[[int], LabelledPicture] = lru_cache(maxsize=None)(
+            lambda index: make_scene_sample(FIRST_SEED + index, world)
         )
 
     def draw(self, rng: np.random.Generator, target: str, side: int, *, present: bool) -> Crop:
-        """A crop that shows a target, or surely does not, where the sources allow.
+        """Draw a crop that shows a target, or certainly does not, where the sources allow.
 
-        Args:
-            rng: random source.
-            target: what shall be there or absent.
-            side: S of the crop's picture, pixels.
-            present: which of the two.
+        Parameters
+        ----------
+        rng
+            Random source.
+        target
+            Target to be present or absent.
+        side
+            S of the crop's picture, pixels.
+        present
+            Which of the two.
         """
         sample = self._sample(rng, target, present=present)
-        rule = RULES.get(sample.source, _OTHER)
+        rule = CROP_RULES.get(sample.source, _OTHER)
         length = int(np.exp(rng.uniform(np.log(rule.smallest), np.log(rule.largest + 1))))
-        rgb, labels = sample.rgb, _known(sample)
+        rgb, labels = sample.rgb, _get_all_labels(sample)
         if min(rgb.shape[:2]) < length:
             others = self._by_source if present else self._gone[target]
             rgb, labels = self._mosaic(rng, sample, others.get(sample.source, [sample]), rule, length)
-        window = _window(rng, rgb.shape[:2], labels.get(target), length, present=present)
-        return _finished(rng, sample.source, rgb[window], {k: v[window] for k, v in labels.items()}, side)
+        window = _choose_window(rng, rgb.shape[:2], labels.get(target), length, present=present)
+        return _finish_crop(rng, sample.source, rgb[window], {k: v[window] for k, v in labels.items()}, side)
 
     def draw_any(self, rng: np.random.Generator, side: int) -> tuple[Crop, str]:
-        """A crop drawn for some target, as often to show it as to lack it, and that target."""
+        """Draw a crop for a random target, present or absent with equal probability; return both."""
         chances = np.array([_DRAWN_FOR.get(name, 1.0) for name in self.targets])
         target = str(rng.choice(np.array(self.targets), p=chances / chances.sum()))
         return self.draw(rng, target, side, present=bool(rng.random() < 0.5)), target
 
     @cached_property
     def shares(self) -> dict[tuple[str, bool], float]:
-        """Share of crops, drawn for whatever, that show a target, or surely lack it: estimated once, from some."""
+        """Share of crops, drawn for any target, that show a target or certainly lack it; estimated once by sampling."""
         rng = np.random.default_rng(0)
         seen = dict.fromkeys([(name, state) for name in self.targets for state in (True, False)], 1.0)
         for _ in range(_ESTIMATED_FROM):
@@ -161,13 +174,15 @@ class Pool:
                     seen[name, state] += 1.0
         return {key: count / _ESTIMATED_FROM for key, count in seen.items()}
 
-    def _groups(self, fits: Callable[[Sample, str], bool], target: str) -> dict[str, list[Sample]]:
+    def _groups(
+        self, fits: Callable[[LabelledPicture, str], bool], target: str
+    ) -> dict[str, list[LabelledPicture]]:
         able = {
             source: [one for one in group if fits(one, target)] for source, group in self._by_source.items()
         }
         return {source: group for source, group in able.items() if group}
 
-    def _sample(self, rng: np.random.Generator, target: str, *, present: bool) -> Sample:
+    def _sample(self, rng: np.random.Generator, target: str, *, present: bool) -> LabelledPicture:
         groups = self._there[target] if present else self._gone[target]
         if not present and self._partly[target] and rng.random() < _PARTLY_SHARE:
             groups = self._partly[target]
@@ -177,15 +192,15 @@ class Pool:
             return self._made_sample(rng, target, present=present)
         if not groups:
             raise DatasetError(
-                f"no picture {'shows' if present else 'surely lacks'} {target}; add made scenes"
+                f"no picture {'shows' if present else 'certainly lacks'} {target}; add simulated scenes (data.scenes)"
             )
         names = sorted(groups)
-        chances = np.array([RULES.get(name, _OTHER).weight for name in names])
+        chances = np.array([CROP_RULES.get(name, _OTHER).weight for name in names])
         group = groups[names[int(rng.choice(len(names), p=chances / chances.sum()))]]
         return group[int(rng.integers(len(group)))]
 
-    def _made_sample(self, rng: np.random.Generator, target: str, *, present: bool) -> Sample:
-        """A made scene that shows (or lacks) the target; the last one drawn if it is in none of many."""
+    def _made_sample(self, rng: np.random.Generator, target: str, *, present: bool) -> LabelledPicture:
+        """Draw a simulated scene that shows (or lacks) the target; after many tries the last one drawn."""
         for _ in range(_DRAWS):
             scene = self._scene(int(rng.integers(self._made)))
             if (target in scene.labels) if present else (target in scene.absent):
@@ -193,9 +208,14 @@ class Pool:
         return scene
 
     def _mosaic(
-        self, rng: np.random.Generator, first: Sample, others: Sequence[Sample], rule: Rule, side: int
+        self,
+        rng: np.random.Generator,
+        first: LabelledPicture,
+        others: Sequence[LabelledPicture],
+        rule: CropRule,
+        side: int,
     ) -> tuple[Rgb, dict[str, Labels]]:
-        """A picture of ``side`` x ``side`` from one and others of its source, each perhaps mirrored."""
+        """Fill ``side`` x ``side`` pixels with one picture and others of its source, each randomly mirrored."""
         step = min(first.rgb.shape[:2])
         rgb = np.zeros((side, side, 3), np.uint8)
         labels = {target: np.full((side, side), UNKNOWN) for target in self.targets}
@@ -207,15 +227,15 @@ class Pool:
                 flips = (row % 2, column % 2) if rule.alone else tuple(rng.integers(2, size=2))
                 part = (slice(row * step, (row + 1) * step), slice(column * step, (column + 1) * step))
                 _paste(rgb[part], other.rgb, step, flips)
-                for target, label in _known(other).items():
+                for target, label in _get_all_labels(other).items():
                     _paste(labels[target][part], label, step, flips)
         return rgb, {target: label for target, label in labels.items() if (label != UNKNOWN).any()}
 
 
-def demo_samples(directory: Path) -> list[Sample]:
-    """The training part of the demo's imagery with its weak labels, see :mod:`segwatch.model.train.real`."""
+def load_demo_samples(directory: Path) -> list[LabelledPicture]:
+    """Load the training part of the demo imagery with its weak labels, see :mod:`segwatch.model.train.demo_imagery`."""
     return [
-        Sample(
+        LabelledPicture(
             f"demo-{picture.source}",
             picture.date,
             _DEMO_GSD_M[picture.source],
@@ -223,50 +243,50 @@ def demo_samples(directory: Path) -> list[Sample]:
             {name: mask.astype(np.int8) for name, mask in picture.masks.items()},
             picture.absent,
         )
-        for picture in real.load(directory, "train")
+        for picture in demo_imagery.load_pictures(directory, "train")
     ]
 
 
-def scene_sample(seed: int, world: scenes.World) -> Sample:
-    """A made scene as a labelled picture."""
-    scene = scenes.make(seed, scenes.SIDE, world)
+def make_scene_sample(seed: int, world: scenes.SceneSettings) -> LabelledPicture:
+    """Make a simulated scene as a labelled picture."""
+    scene = scenes.make_scene(seed, scenes.SCENE_PX, world)
     labels = {name: mask.astype(np.int8) for name, mask in scene.masks.items()}
-    return Sample(MADE, str(seed), float(scene.gsd_m), scene.image, labels, scene.absent)
+    return LabelledPicture(MADE, str(seed), float(scene.gsd_m), scene.image, labels, scene.absent)
 
 
-def _known(sample: Sample) -> dict[str, Labels]:
-    """Labels of all targets of which something is known."""
+def _get_all_labels(sample: LabelledPicture) -> dict[str, Labels]:
+    """Return labels of all targets with any label."""
     absent = {target: np.full(sample.rgb.shape[:2], ABSENT) for target in sample.absent}
     return {**absent, **sample.labels}
 
 
-def _shows(sample: Sample, target: str) -> bool:
+def _shows(sample: LabelledPicture, target: str) -> bool:
     label = sample.label(target)
-    return label is not None and bool((label > 0).mean() >= LEAST_PRESENT)
+    return label is not None and bool((label > 0).mean() >= MIN_PRESENT)
 
 
-def _lacks(sample: Sample, target: str) -> bool:
+def _lacks(sample: LabelledPicture, target: str) -> bool:
     label = sample.label(target)
-    return label is not None and not (label > 0).any() and bool((label == ABSENT).mean() >= ENOUGH_KNOWN)
+    return label is not None and not (label > 0).any() and bool((label == ABSENT).mean() >= MIN_KNOWN_ABSENT)
 
 
-def _lacks_in_parts(sample: Sample, target: str) -> bool:
-    """Whether there is room beside the target for a crop without it."""
+def _lacks_in_parts(sample: LabelledPicture, target: str) -> bool:
+    """Return whether there is room beside the target for a crop without it."""
     label = sample.label(target)
     return label is not None and bool((label > 0).any()) and bool((label == ABSENT).mean() >= _ABSENT_SHARE)
 
 
 def _paste(place: NDArray[np.generic], values: NDArray[np.generic], step: int, flips: Sequence[int]) -> None:
-    """The beginning of an array, mirrored where wished, into the beginning of a place."""
+    """Paste the start of an array, mirrored if requested, into the start of another."""
     part = values[:step, :step][:: -1 if flips[0] else 1, :: -1 if flips[1] else 1]
     part = part[: place.shape[0], : place.shape[1]]
     place[: part.shape[0], : part.shape[1]] = part
 
 
-def _window(
+def _choose_window(
     rng: np.random.Generator, shape: Sequence[int], label: Labels | None, side: int, *, present: bool
 ) -> tuple[slice, slice]:
-    """A window of ``side`` x ``side`` around a pixel of the target, or one without any if a few tries find it."""
+    """Choose a ``side`` x ``side`` window around a pixel of the target, or one without it if a few tries find one."""
     highest, leftmost = shape[0] - side, shape[1] - side
     inside = np.flatnonzero(label > 0) if label is not None else np.zeros(0, np.int64)
     if present and len(inside):
@@ -282,10 +302,10 @@ def _window(
     return window
 
 
-def _finished(
+def _finish_crop(
     rng: np.random.Generator, source: str, rgb: Rgb, labels: Mapping[str, Labels], side: int
 ) -> Crop:
-    """Resized, turned, mirrored and retouched; labels are turned and mirrored alike."""
+    """Resize, rotate, mirror and retouch; labels are rotated and mirrored alike."""
     smooth = Image.Resampling.BOX if len(rgb) > side and rng.random() < 0.5 else Image.Resampling.BILINEAR
     resized = np.asarray(Image.fromarray(rgb).resize((side, side), smooth))
     quarter, mirror = int(rng.integers(4)), bool(rng.integers(2))
@@ -298,14 +318,19 @@ def _finished(
     return Crop(source, image, {target: turned(label).astype(np.int8) for target, label in labels.items()})
 
 
-def load(root: Path, demo: Path | None, made: int, made_share: float, world: scenes.World) -> Pool:
-    """The pool of a run: the training places of the labelled sets, the demo's imagery, and made scenes.
+def load_pool(
+    root: Path, demo: Path | None, made: int, made_share: float, world: scenes.SceneSettings
+) -> CropPool:
+    """Load the pool of a run: training places of the labelled sets, the demo imagery, and simulated scenes.
 
-    Raises:
-        DatasetError: if a set cannot be read.
-        InputError: if the demo's imagery is missing.
+    Raises
+    ------
+    DatasetError
+        If a set cannot be read.
+    InputError
+        If the demo's imagery is missing.
     """
-    samples = labelled.load(root, "train")
+    samples = labelled_sets.load_part(root, "train")
     if demo is not None:
-        samples += demo_samples(demo)
-    return Pool(samples, made, made_share, world)
+        samples += load_demo_samples(demo)
+    return CropPool(samples, made, made_share, world)

@@ -1,7 +1,7 @@
-"""Read a pickle that holds nothing but NumPy arrays, without running what else a pickle could contain.
+"""Read Detectron2 weight files: pickles of NumPy arrays, without executing any other code a pickle could contain.
 
-Detectron2 publishes weights in this form. A pickle names the functions that rebuild its objects; here only the four
-that rebuild arrays exist, every other name is refused before anything is called.
+A pickle names the functions that rebuild its objects. Here only the few that rebuild arrays are known; every other name
+is refused before anything is called.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from numpy.typing import NDArray
 
 from segwatch.model.errors import CheckpointError
 
-#: Larger files are refused: Mask2Former's largest published weights have 0.9 GB.
+#: Larger files are refused; Mask2Former's largest published weights take 0.9 GB.
 MAX_BYTES = 4 * 1024**3
 
 
 def _rebuild_bytes(text: str, encoding: str) -> bytes:
-    """Python 2's way to write bytes."""
+    """Rebuild bytes as Python 2 pickled them."""
     if encoding != "latin1":
         raise pickle.UnpicklingError(f"bytes in encoding {encoding!r}")
     return text.encode("latin1")
@@ -47,7 +47,7 @@ class _ArraysOnly(pickle.Unpickler):
         Raises
         ------
         pickle.UnpicklingError
-            For every other name.
+            The name is any other.
         """
         try:
             return _ALLOWED[module, name]
@@ -56,12 +56,12 @@ class _ArraysOnly(pickle.Unpickler):
 
 
 def read_arrays(file: Path) -> dict[str, NDArray[np.generic]]:
-    """Arrays by name of a detectron2 weight file; those under its ``model`` entry where it has one.
+    """Read the arrays of a Detectron2 weight file by name, those of its ``model`` entry if it has one.
 
     Raises
     ------
     CheckpointError
-        The file is missing, too large, cut off, or holds anything else than numeric arrays.
+        The file is missing, too large, truncated, or contains anything but numeric arrays.
     """
     try:
         size = file.stat().st_size
@@ -77,12 +77,12 @@ def read_arrays(file: Path) -> dict[str, NDArray[np.generic]]:
         ) from error
     except OSError as error:
         raise CheckpointError(f"{file}: cannot be read: {error}") from error
-    except Exception as error:  # a damaged pickle ends in any error that rebuilding an array can raise
+    except Exception as error:  # a damaged pickle can raise any error of rebuilding an array
         raise CheckpointError(f"{file}: not a readable pickle ({error}); download it again") from error
-    return _numeric(file, found)
+    return _check_numeric(file, found)
 
 
-def _numeric(file: Path, found: object) -> dict[str, NDArray[np.generic]]:
+def _check_numeric(file: Path, found: object) -> dict[str, NDArray[np.generic]]:
     if isinstance(found, dict) and isinstance(found.get("model"), dict):
         found = found["model"]
     if not isinstance(found, dict) or not found:

@@ -1,8 +1,7 @@
-"""Real labelled imagery of seven open sets, split by place.
+"""Labelled imagery of seven open data sets, split by place.
 
-Every reader turns a set's own layout into :class:`Sample`: an RGB picture as segwatch renders it, and for each target a
-map of what is surely there, surely not there, or unknown. Sources, licences and cautions of the sets are in the model
-card.
+Each reader converts a data set's layout to :class:`LabelledPicture`: an RGB picture rendered as segwatch renders it,
+and for each target a map of present, absent or unknown. The model card lists sources, licences and caveats.
 """
 
 from __future__ import annotations
@@ -23,15 +22,15 @@ from PIL.ImageDraw import Draw
 
 from segwatch.model.errors import DatasetError
 from segwatch.model.train import archive
-from segwatch.model.train.sample import ABSENT, PRESENT, UNKNOWN, Labels, Rgb, Sample
+from segwatch.model.train.labelled_sample import ABSENT, PRESENT, UNKNOWN, LabelledPicture, Labels, Rgb
 
-Part = Literal["train", "calibrate", "judge"]
-"""What a place is used for, and nothing else: learning, fitting the presence head's calibration, or measuring."""
+PlacePart = Literal["train", "calibrate", "judge"]
+"""Use of a place: training, calibrating the presence head, or evaluation. Each place has only one."""
 
 _ONE_IN_JUDGES = 5
-_ONE_IN_CALIBRATES = 8  # of the places that do not judge
-#: Towns, and the few sharp pictures of mixed origin, by name: shares of so few by chance would be all or nothing.
-_NAMED: dict[str, Part] = {
+_ONE_IN_CALIBRATES = 8  # of the places that are not for evaluation
+#: Places assigned by name: these data sets have so few that a random split could be one-sided.
+_NAMED: dict[str, PlacePart] = {
     "kampala": "judge",
     "massachusetts_22978945_15": "judge",
     "bakerlake_nb/nb_2of2": "judge",
@@ -57,21 +56,21 @@ _EUROSAT: dict[str, tuple[str | None, tuple[str, ...]]] = {
 }
 
 
-def load(root: Path, part: Part) -> list[Sample]:
-    """Samples of one part of the places, see :func:`load_all`."""
-    return [sample for sample in load_all(root) if part_of(sample.place) == part]
+def load_part(root: Path, part: PlacePart) -> list[LabelledPicture]:
+    """Load the samples of one part of the places, see :func:`load_all`."""
+    return [sample for sample in load_all(root) if get_part(sample.place) == part]
 
 
-def load_all(root: Path) -> Iterator[Sample]:
-    """Samples of all sets below a folder, or of an archive of them.
+def load_all(root: Path) -> Iterator[LabelledPicture]:
+    """Load the samples of all data sets below a folder, or of an archive of them.
 
     Raises
     ------
     DatasetError
-        A file is missing or has another form, by path.
+        A file is missing or has another format; the message gives its path.
     """
     if root.is_file():
-        yield from archive.unpack(root)
+        yield from archive.read_archive(root)
         return
     for name in _READERS:
         if not (root / name).is_dir():
@@ -82,8 +81,8 @@ def load_all(root: Path) -> Iterator[Sample]:
         yield from read(root / name)
 
 
-def part_of(place: str) -> Part:
-    """What a place is used for, by the digest of its name; in the two sets of few places by the name itself."""
+def get_part(place: str) -> PlacePart:
+    """Return the use of a place, from the digest of its name; for data sets with few places from the name itself."""
     if place in _NAMED:
         return _NAMED[place]
     digest = hashlib.sha256(place.encode()).digest()
@@ -97,74 +96,77 @@ def _rows(folder: Path) -> Iterator[dict[str, str]]:
         yield from csv.DictReader(stream)
 
 
-def _forest(folder: Path) -> Iterator[Sample]:
+def _forest(folder: Path) -> Iterator[LabelledPicture]:
     for row in _rows(folder):
-        rgb = _stretched(_bands(folder / row["image"])[:3])
-        mask = _gray(folder / row["label"])[: rgb.shape[0], : rgb.shape[1]]
+        rgb = _stretch(_read_bands(folder / row["image"])[:3])
+        mask = _read_band(folder / row["label"])[: rgb.shape[0], : rgb.shape[1]]
         rgb = rgb[: mask.shape[0], : mask.shape[1]]
-        labels = _of(mask, present=mask == 1, absent=mask == 2)
-        yield Sample("amazon-forest", row["place"], 10.0, rgb, {"forest": labels})
+        labels = _make_labels(mask, present=mask == 1, absent=mask == 2)
+        yield LabelledPicture("amazon-forest", row["place"], 10.0, rgb, {"forest": labels})
 
 
-def _buildings_mixed(folder: Path) -> Iterator[Sample]:
+def _buildings_mixed(folder: Path) -> Iterator[LabelledPicture]:
     for row in _rows(folder):
-        bands = _bands(folder / row["image"])
-        rgb = _as_bytes(bands[:3]) if bands.dtype == np.uint8 else _stretched(bands[:3])
-        mask = _gray(folder / row["label"])
+        bands = _read_bands(folder / row["image"])
+        rgb = _to_bytes(bands[:3]) if bands.dtype == np.uint8 else _stretch(bands[:3])
+        mask = _read_band(folder / row["label"])
         classes = {"building": 4, "forest": 1, "water": 2, "road": 3}
         if row["place"] != "bakerlake_nb":
             classes = {"building": 1}
         known = mask != 255
         labels = {
-            name: _of(mask, present=mask == code, absent=known & (mask != code))
+            name: _make_labels(mask, present=mask == code, absent=known & (mask != code))
             for name, code in classes.items()
         }
         gsd_m = float(re.findall(r"[\d.]+(?=m)", row["note"])[0])
         place = row["place"]
         if place == "bakerlake_nb":
-            place = f"{place}/{Path(row['image']).stem}"  # halves of one town, the only roads and waters this sharp
-        yield Sample("buildings-mixed", place, gsd_m, rgb, labels, ("burned",))
+            # two halves of one town, the only roads and waters at this resolution
+            place = f"{place}/{Path(row['image']).stem}"
+        yield LabelledPicture("buildings-mixed", place, gsd_m, rgb, labels, ("burned",))
 
 
-def _buildings_oam(folder: Path) -> Iterator[Sample]:
+def _buildings_oam(folder: Path) -> Iterator[LabelledPicture]:
     for row in _rows(folder):
-        rgb = _as_bytes(_bands(folder / row["image"])[:3])
-        mask = _gray(folder / row["label"])
-        labels = {"building": _of(mask, present=mask != 0, absent=mask == 0)}
+        rgb = _to_bytes(_read_bands(folder / row["image"])[:3])
+        mask = _read_band(folder / row["label"])
+        labels = {"building": _make_labels(mask, present=mask != 0, absent=mask == 0)}
         gsd_m = 0.3 if row["place"] == "banepa" else 0.15
-        yield Sample("buildings-oam", row["place"], gsd_m, rgb, labels, ("burned",))
+        yield LabelledPicture("buildings-oam", row["place"], gsd_m, rgb, labels, ("burned",))
 
 
-def _burned(folder: Path) -> Iterator[Sample]:
+def _burned(folder: Path) -> Iterator[LabelledPicture]:
     for row in _rows(folder):
-        mask = _gray(folder / row["label"])
+        mask = _read_band(folder / row["label"])
         contrast = float(row["contrast"].partition("=")[2] or 0)
-        after = _rendered(folder / row["image"], row["note"])
+        after = _render(folder / row["image"], row["note"])
         if contrast >= _LEAST_BURN_CONTRAST:
-            labels = {"burned": _of(mask, present=mask == 1, absent=mask == 0)}
-            yield Sample("burned-s2", row["place"], 20.0, after, labels, ("building",))
+            labels = {"burned": _make_labels(mask, present=mask == 1, absent=mask == 0)}
+            yield LabelledPicture("burned-s2", row["place"], 20.0, after, labels, ("building",))
         before = folder / row["image"].replace("post_fire", "pre_fire")
         if before.exists():
-            yield Sample("burned-s2", row["place"], 20.0, _rendered(before, row["note"]), {}, ("burned",))
+            yield LabelledPicture(
+                "burned-s2", row["place"], 20.0, _render(before, row["note"]), {}, ("burned",)
+            )
 
 
-def _rendered(path: Path, note: str) -> Rgb:
-    bands = _bands(path)
+def _render(path: Path, note: str) -> Rgb:
+    bands = _read_bands(path)
     if "B2,B3,B4" in note:
         reflectance = bands[[2, 1, 0]].astype(np.float32)
-        return _as_bytes(np.clip(reflectance / _WHITE_REFLECTANCE * 255.0, 0, 255).round())
-    return _as_bytes(bands[:3])
+        return _to_bytes(np.clip(reflectance / _WHITE_REFLECTANCE * 255.0, 0, 255).round())
+    return _to_bytes(bands[:3])
 
 
-def _eurosat(folder: Path) -> Iterator[Sample]:
+def _eurosat(folder: Path) -> Iterator[LabelledPicture]:
     for kind, (present, absent) in _EUROSAT.items():
         for file in sorted((folder / kind).glob("*.jpg")):
             rgb = np.asarray(Image.open(file).convert("RGB"))
             labels = {present: np.ones(rgb.shape[:2], np.int8)} if present else {}
-            yield Sample(f"eurosat-{kind}", file.stem, 10.0, rgb, labels, absent)
+            yield LabelledPicture(f"eurosat-{kind}", file.stem, 10.0, rgb, labels, absent)
 
 
-def _fields(folder: Path) -> Iterator[Sample]:
+def _fields(folder: Path) -> Iterator[LabelledPicture]:
     notes = json.loads((folder / "annotations.json").read_text(encoding="utf-8"))
     shapes = {Path(one["filename"]).name: one["regions"] for one in notes.values()}
     for row in _rows(folder):
@@ -173,33 +175,35 @@ def _fields(folder: Path) -> Iterator[Sample]:
         for region in _regions(shapes[Path(row["image"]).name]):
             Draw(canvas).polygon(region, fill=1)
         labels = {"field": np.asarray(canvas).astype(np.int8)}
-        yield Sample("fields-naip", row["place"], 1.5, rgb, labels, ("burned",))
+        yield LabelledPicture("fields-naip", row["place"], 1.5, rgb, labels, ("burned",))
 
 
 def _regions(found: Any) -> Iterator[list[tuple[float, float]]]:
-    """Polygons of a picture; the annotator wrote some as a list and some as a mapping."""
+    """Yield the polygons of a picture; the annotator wrote some as a list and some as a mapping."""
     for region in found.values() if isinstance(found, dict) else found:
         shape = region["shape_attributes"]
         if shape["name"] == "polygon" and len(shape["all_points_x"]) > 2:
             yield list(zip(shape["all_points_x"], shape["all_points_y"], strict=True))
 
 
-def _floods(folder: Path) -> Iterator[Sample]:
+def _floods(folder: Path) -> Iterator[LabelledPicture]:
     for row in _rows(folder):
-        bands = _bands(folder / row["image"]).astype(np.float32)
-        drawn = _gray(folder / row["label"]) == 1
-        wet = (_index(bands[2], bands[4]) > 0) | (_index(bands[2], bands[5]) > 0)
+        bands = _read_bands(folder / row["image"]).astype(np.float32)
+        drawn = _read_band(folder / row["label"]) == 1
+        wet = (_normalised_difference(bands[2], bands[4]) > 0) | (
+            _normalised_difference(bands[2], bands[5]) > 0
+        )
         cover = bands[10].astype(int)
-        labels = {"water": _of(cover, present=drawn & wet, absent=~drawn)}
+        labels = {"water": _make_labels(cover, present=drawn & wet, absent=~drawn)}
         for target, classes in _WORLDCOVER.items():
             there, unsure = np.isin(cover, classes), np.isin(cover, _UNSURE[target])
-            # flooded land is not what the yearly map says it is
-            labels[target] = _of(cover, present=there & ~drawn, absent=~there & ~unsure)
-        rgb = _as_bytes(np.clip(bands[[3, 2, 1]] / _WHITE_REFLECTANCE * 255.0, 0, 255).round())
-        yield Sample("flood-water-s2", row["place"], 30.0, rgb, labels, ("burned",))
+            # the yearly map does not apply to flooded land
+            labels[target] = _make_labels(cover, present=there & ~drawn, absent=~there & ~unsure)
+        rgb = _to_bytes(np.clip(bands[[3, 2, 1]] / _WHITE_REFLECTANCE * 255.0, 0, 255).round())
+        yield LabelledPicture("flood-water-s2", row["place"], 30.0, rgb, labels, ("burned",))
 
 
-_READERS: dict[str, Callable[[Path], Iterator[Sample]]] = {
+_READERS: dict[str, Callable[[Path], Iterator[LabelledPicture]]] = {
     "amazon-forest": _forest,
     "buildings-mixed": _buildings_mixed,
     "buildings-oam": _buildings_oam,
@@ -210,8 +214,8 @@ _READERS: dict[str, Callable[[Path], Iterator[Sample]]] = {
 }
 
 
-def _bands(path: Path) -> NDArray[np.generic]:
-    """(C, H, W)."""
+def _read_bands(path: Path) -> NDArray[np.generic]:
+    """Read (C, H, W)."""
     try:
         with rasterio.open(path) as file:
             return np.asarray(file.read())
@@ -219,30 +223,32 @@ def _bands(path: Path) -> NDArray[np.generic]:
         raise DatasetError(f"{path} cannot be read: {error}") from error
 
 
-def _gray(path: Path) -> NDArray[np.generic]:
-    """(H, W)."""
-    first: NDArray[np.generic] = _bands(path)[0]
+def _read_band(path: Path) -> NDArray[np.generic]:
+    """Read (H, W)."""
+    first: NDArray[np.generic] = _read_bands(path)[0]
     return first
 
 
-def _as_bytes(bands: NDArray[np.generic]) -> Rgb:
-    """(3, H, W) values 0..255 -> (H, W, 3)."""
+def _to_bytes(bands: NDArray[np.generic]) -> Rgb:
+    """Convert (3, H, W) values 0..255 -> (H, W, 3) uint8."""
     return np.ascontiguousarray(bands.transpose(1, 2, 0)).astype(np.uint8)
 
 
-def _stretched(bands: NDArray[np.generic]) -> Rgb:
-    """(3, H, W) -> (H, W, 3), each band's 1st to 99th percentile to 0..255."""
+def _stretch(bands: NDArray[np.generic]) -> Rgb:
+    """Stretch each band's 1st to 99th percentile to 0..255: (3, H, W) -> (H, W, 3)."""
     values = bands.astype(np.float32)
     low, high = np.percentile(values, [1, 99], axis=(1, 2), keepdims=True)
-    return _as_bytes(np.clip((values - low) / np.maximum(high - low, 1e-6) * 255.0, 0, 255).round())
+    return _to_bytes(np.clip((values - low) / np.maximum(high - low, 1e-6) * 255.0, 0, 255).round())
 
 
-def _of(like: NDArray[np.generic], *, present: NDArray[np.bool_], absent: NDArray[np.bool_]) -> Labels:
+def _make_labels(
+    like: NDArray[np.generic], *, present: NDArray[np.bool_], absent: NDArray[np.bool_]
+) -> Labels:
     labels = np.full(like.shape, UNKNOWN)
     labels[absent] = ABSENT
     labels[present] = PRESENT
     return labels
 
 
-def _index(high: NDArray[np.float32], low: NDArray[np.float32]) -> NDArray[np.float32]:
+def _normalised_difference(high: NDArray[np.float32], low: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.asarray((high - low) / np.maximum(np.abs(high + low), 1e-6), dtype=np.float32)

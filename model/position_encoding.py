@@ -1,4 +1,4 @@
-"""Sine position embedding of feature maps. Source: DETR, arXiv 2005.12872."""
+"""Sine position encoding of feature maps. Source: DETR, arXiv 2005.12872."""
 
 from __future__ import annotations
 
@@ -10,11 +10,13 @@ from torch import Tensor
 _TEMPERATURE = 10000.0
 
 
-def sine_positions(height: int, width: int, channels: int, device: torch.device) -> Tensor:
-    """Fixed embedding of pixel positions, normalised to one turn over the map.
+def encode_positions(height: int, width: int, channels: int, device: torch.device) -> Tensor:
+    """Encode pixel positions, normalised to one turn over the map.
 
-    Returns:
-        (1, channels, height, width) float32: first half of the channels from y, second from x.
+    Returns
+    -------
+    Tensor
+        (1, channels, height, width) float32: the first half of the channels from y, the second from x.
     """
     half = channels // 2
     index = torch.arange(half, dtype=torch.float32, device=device)

@@ -1,4 +1,4 @@
-"""One labelled picture."""
+"""A labelled picture."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ PRESENT, ABSENT, UNKNOWN = np.int8(1), np.int8(0), np.int8(-1)
 
 
 @dataclass(frozen=True)
-class Sample:
+class LabelledPicture:
     """One labelled picture."""
 
     source: str
-    """Name of the set."""
+    """Name of the data set."""
     place: str
     gsd_m: float
     """Ground sample distance, metres."""
@@ -28,10 +28,10 @@ class Sample:
     labels: Mapping[str, Labels] = field(default_factory=dict)
     """Per target (H, W): 1 present, 0 absent, -1 unknown."""
     absent: tuple[str, ...] = ()
-    """Targets surely nowhere in the picture."""
+    """Targets certainly absent from the whole picture."""
 
     def label(self, target: str) -> Labels | None:
-        """(H, W) of a target, None where nothing is known of it."""
+        """Return the (H, W) labels of a target; None if nothing is known."""
         if target in self.labels:
             return self.labels[target]
         return np.zeros(self.rgb.shape[:2], np.int8) if target in self.absent else None

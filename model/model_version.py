@@ -1,4 +1,4 @@
-"""Which model a folder holds, told without torch: its name and a digest of its weights."""
+"""Locate a model's folder and compute its version, without importing torch."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ TINY = Path(__file__).parent / "weights" / "tiny"
 
 
 def resolve(path_or_hub_id: str | None) -> Path:
-    """Local folder of a checkpoint: the shipped tiny model for None, else a folder or a hub id.
+    """Locate the folder of a checkpoint: the shipped model for None, else a folder or a hub id.
 
     A hub id that is not an existing folder is downloaded through ``huggingface_hub`` (safetensors,
     configuration and tokenizer files only).
@@ -22,7 +22,7 @@ def resolve(path_or_hub_id: str | None) -> Path:
     Raises
     ------
     CheckpointError
-        There is no such folder, and nothing of that name can be downloaded.
+        There is no such folder, and the hub id cannot be downloaded.
     """
     if path_or_hub_id is None:
         return TINY
@@ -42,12 +42,12 @@ def resolve(path_or_hub_id: str | None) -> Path:
 
 
 def version(directory: Path) -> str:
-    """``<name>@<first 12 hex digits of the SHA-256 over all weight files>``.
+    """Compute the model version: ``<name>@<first 12 hex digits of the SHA-256 over all weight files>``.
 
     Raises
     ------
     CheckpointError
-        If the folder holds no readable ``config.json`` or no ``*.safetensors``.
+        The folder has no readable ``config.json`` or no ``*.safetensors``.
     """
     try:
         config = json.loads((directory / "config.json").read_text(encoding="utf-8"))
@@ -57,15 +57,18 @@ def version(directory: Path) -> str:
     if not files:
         raise CheckpointError(f"{directory}: no .safetensors file; convert the checkpoint first")
     stats = [file.stat() for file in files]
-    seen = tuple((one.st_dev, one.st_ino, one.st_size, one.st_mtime_ns, one.st_ctime_ns) for one in stats)
-    return f"{config.get('name', directory.name)}@{_digest(tuple(files), seen)[:12]}"
+    stats_key = tuple(
+        (one.st_dev, one.st_ino, one.st_size, one.st_mtime_ns, one.st_ctime_ns) for one in stats
+    )
+    return f"{config.get('name', directory.name)}@{_digest(tuple(files), stats_key)[:12]}"
 
 
 @lru_cache(maxsize=8)
-def _digest(files: tuple[Path, ...], seen: tuple[tuple[int, ...], ...]) -> str:
-    """SHA-256 over files; each step of a run asks, and official weights take many seconds to read.
+def _digest(files: tuple[Path, ...], stats_key: tuple[tuple[int, ...], ...]) -> str:
+    """Compute SHA-256 over files, cached: official weights take many seconds to read.
 
-    ``seen`` is how the files look from outside: others than were read once are read again.
+    ``stats_key`` (device, inode, size and times of the files) is part of the cache key, so changed files are
+    read again.
     """
     digest = hashlib.sha256()
     for file in files:

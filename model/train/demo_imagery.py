@@ -1,7 +1,7 @@
-"""Real imagery with weak labels, split by place and date.
+"""The demo imagery with weak labels, split by place and date.
 
-The labels come from what the model does not see: the near-infrared band, or a land-use map. They are
-plausible, not surveyed; see ``model/weights/tiny/MODEL_CARD.md``.
+The labels come from data that the model does not get: the near-infrared band, or a land-use map. They are plausible,
+not surveyed; see ``model/weights/tiny/MODEL_CARD.md``.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ Split = Literal["train", "held-out"]
 Floats = NDArray[np.float32]
 
 NAIP_DATES = {"2009-08-18": 110.0, "2010-06-29": 85.0, "2014-07-20": 50.0, "2017-08-27": 100.0}
-"""Date -> near-infrared digital number below which the flight shows water (valley of its histogram)."""
+"""Date -> near-infrared digital number below which the image shows water (the valley of its histogram)."""
 HELD_OUT_NAIP = "2017-08-27"
 SLOVENIA_DATES = ("2015-07-11", "2015-08-30", "2015-09-09")
-"""The cloudless dates."""
+"""The cloud-free dates."""
 HELD_OUT_SLOVENIA = "2015-09-09"
 
 _NAIP_LEAST_NDWI = -0.1
@@ -36,8 +36,8 @@ _REFLECTANCE_WHITE = 3000.0  # reflectance 0.3 x 10 000
 
 
 @dataclass(frozen=True)
-class Picture:
-    """One image, or the part of it that belongs to a split."""
+class DemoPicture:
+    """One image, or the part of it in a split."""
 
     source: str
     """"naip", "chesapeake" or "slovenia"."""
@@ -48,47 +48,52 @@ class Picture:
     masks: dict[str, NDArray[np.bool_]]
     """(H, W) per labelled target."""
     absent: tuple[str, ...]
-    """Targets that are surely not there."""
+    """Targets that are certainly absent."""
     least_side: int
-    """Shortest useful crop, pixels."""
+    """Minimum side of a useful crop, pixels."""
 
 
-def load(directory: Path, split: Split) -> list[Picture]:
-    """Every picture of a split.
+def load_pictures(directory: Path, split: Split) -> list[DemoPicture]:
+    """Load every picture of a split.
 
-    Args:
-        directory: holds ``naip-cottonwood/``, ``sentinel2-chesapeake/`` and ``sentinel2-slovenia/``.
-        split: "train" or "held-out"; they share no pixel of the ground at the same date.
+    Parameters
+    ----------
+    directory
+        Holds ``naip-cottonwood/``, ``sentinel2-chesapeake/`` and ``sentinel2-slovenia/``.
+    split
+        "train" or "held-out"; they share no pixel of the same date.
 
-    Raises:
-        InputError: if a file is missing, by path.
+    Raises
+    ------
+    InputError
+        If a file is missing, by path.
     """
     return [*_naip(directory, split), *_chesapeake(directory, split), *_slovenia(directory, split)]
 
 
 def reflectance_to_rgb(bands: Floats) -> NDArray[np.uint8]:
-    """(3, H, W) reflectance x 10 000 -> (H, W, 3): 0..0.3 to 0..255, linear."""
+    """Render (3, H, W) reflectance x 10 000 -> (H, W, 3): 0..0.3 to 0..255, linear."""
     scaled = np.clip(bands / _REFLECTANCE_WHITE * 255.0, 0, 255).round()
     return np.ascontiguousarray(scaled.transpose(1, 2, 0)).astype(np.uint8)
 
 
-def crop(rng: np.random.Generator, picture: Picture) -> Scene:
-    """A random part of a picture, turned, mirrored and lit differently."""
+def draw_crop(rng: np.random.Generator, picture: DemoPicture) -> Scene:
+    """Draw a random part of a picture, rotated, mirrored and relit."""
     height, width = picture.rgb.shape[:2]
     largest = min(height, width)
     side = int(rng.integers(min(picture.least_side, largest), min(picture.least_side * 3, largest) + 1))
     wide = side if rng.random() < 0.7 else int(rng.integers(side // 2, min(width, side * 2) + 1))
     top, left = int(rng.integers(height - side + 1)), int(rng.integers(max(width - wide, 0) + 1))
     window = (slice(top, top + side), slice(left, left + wide))
-    image = jitter(rng, picture.rgb[window])
+    image = jitter_colours(rng, picture.rgb[window])
     masks = {name: mask[window] for name, mask in picture.masks.items()}
     present = {name: mask for name, mask in masks.items() if mask.mean() > 0.002}
     gone = tuple(name for name, mask in masks.items() if not mask.any())
-    return turn(rng, Scene(image, present, (*picture.absent, *gone)))
+    return turn_randomly(rng, Scene(image, present, (*picture.absent, *gone)))
 
 
-def jitter(rng: np.random.Generator, rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """The same view by another camera under another sun: gain, gamma and colour mixing; unchanged one in four."""
+def jitter_colours(rng: np.random.Generator, rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Imitate another camera and sun by gain, gamma and colour mixing; one picture in four stays unchanged."""
     if rng.random() < 0.25:
         return rgb
     mixed = rgb @ (np.eye(3) + rng.normal(0.0, 0.06, (3, 3)))
@@ -97,8 +102,8 @@ def jitter(rng: np.random.Generator, rgb: NDArray[np.uint8]) -> NDArray[np.uint8
     return np.asarray((lit ** rng.uniform(0.85, 1.2) * 255.0).round(), dtype=np.uint8)
 
 
-def turn(rng: np.random.Generator, scene: Scene) -> Scene:
-    """The scene turned by a multiple of 90 degrees and perhaps mirrored."""
+def turn_randomly(rng: np.random.Generator, scene: Scene) -> Scene:
+    """Rotate a scene by a random multiple of 90 degrees and mirror it at random."""
     quarter, mirror = int(rng.integers(4)), bool(rng.integers(2))
 
     def moved(array: NDArray[np.generic]) -> NDArray[np.generic]:
@@ -121,7 +126,7 @@ def _index(high: Floats, low: Floats) -> Floats:
 
 
 def _smooth(mask: NDArray[np.bool_], least_pixels: int) -> NDArray[np.bool_]:
-    """Majority of each 5 x 5 neighbourhood, without specks."""
+    """Take the majority of each 5 x 5 neighbourhood and remove specks."""
     major = ndimage.uniform_filter(mask.astype(np.float32), 5) > 0.5
     labels, _ = ndimage.label(major)
     return np.asarray(major & (np.bincount(labels.ravel())[labels] >= least_pixels), dtype=np.bool_)
@@ -134,15 +139,15 @@ def _part(
     mask: NDArray[np.bool_],
     target: str,
     where: tuple[slice, slice],
-) -> Picture:
-    # burned ground is absent from all of them; asking for it teaches to deny it always
+) -> DemoPicture:
+    # "burned" is left out: it is absent everywhere here, and asking for it would teach to deny it always
     absent = ("water",) if source == "slovenia" else ()
     side = {"naip": 160, "chesapeake": 128, "slovenia": 32}[source]
-    return Picture(source, date, rgb[where], {target: mask[where]}, absent, side)
+    return DemoPicture(source, date, rgb[where], {target: mask[where]}, absent, side)
 
 
-def _naip(directory: Path, split: Split) -> list[Picture]:
-    """Held out: the date 2017 everywhere, and the east third at every date."""
+def _naip(directory: Path, split: Split) -> list[DemoPicture]:
+    """Held out: all of 2017, and the eastern third at every date."""
     pictures = []
     for date, darkest in NAIP_DATES.items():
         bands = _read(directory / "naip-cottonwood" / f"{date}.tif")
@@ -160,7 +165,7 @@ def _naip(directory: Path, split: Split) -> list[Picture]:
     return pictures
 
 
-def _chesapeake(directory: Path, split: Split) -> list[Picture]:
+def _chesapeake(directory: Path, split: Split) -> list[DemoPicture]:
     """Held out: the south-west quadrant."""
     bands = _read(directory / "sentinel2-chesapeake" / "s2_l1c_B04B03B02B08_1024.tif")
     mask = _smooth(_index(bands[1], bands[3]) > _CHESAPEAKE_WATER_NDWI, 60)
@@ -170,7 +175,7 @@ def _chesapeake(directory: Path, split: Split) -> list[Picture]:
     return [_part("chesapeake", "", rgb, mask, "water", place) for place in places]
 
 
-def _slovenia(directory: Path, split: Split) -> list[Picture]:
+def _slovenia(directory: Path, split: Split) -> list[DemoPicture]:
     """Held out: the southern third at every date, and all of 2015-09-09."""
     folder = directory / "sentinel2-slovenia"
     mask = _read(folder / "land_use.tif")[0] == _FOREST

@@ -1,8 +1,8 @@
-"""Assemble SegEarth-R2 from the public parts that its authors start from, ready to be trained.
+"""Assemble an untrained SegEarth-R2 from the public parts that its authors start from.
 
-Language model, projector and tokenizer come from Mipha-3B, the vision tower from SigLIP so400m, mask encoder, pixel
-decoder and mask decoder from Mask2Former (Swin-B, IN21k). Every parameter is accounted for: taken from a named file, or
-freshly initialised in a stated way. Source of the recipe: SegEarth-R2, arXiv 2512.20013.
+Language model, projector and tokenizer come from Mipha-3B, the vision tower from SigLIP so400m, and mask encoder, pixel
+decoder and mask decoder from Mask2Former (Swin-B, IN21k). Every parameter is accounted for: it comes from a named file
+or is initialised in a stated way. Source: SegEarth-R2, arXiv 2512.20013.
 """
 
 from __future__ import annotations
@@ -24,20 +24,28 @@ from safetensors.torch import save_file
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from segwatch.model import arrays_pickle, build, checkpoint, convert, identity, prompt, tokenizer
-from segwatch.model.config import SegEarthConfig, base
+from segwatch.model import (
+    checkpoint,
+    detectron2_weights,
+    model_version,
+    pretrained,
+    prompt,
+    published_weights,
+    tokenizer,
+)
+from segwatch.model.config import SegEarthConfig, make_base_config
 from segwatch.model.errors import CheckpointError
 
 ACCOUNT = "assembly.json"
-"""File of the assembled folder that tells where each parameter came from."""
-NAME = "segearth-r2-assembled"
+"""File in the assembled folder that states where each parameter came from."""
+ASSEMBLED_NAME = "segearth-r2-assembled"
 _SEED = 0
 _SHARD_BYTES = 2 * 1024**3
 _VOCABULARY = ("model.embed_tokens.weight", "lm_head.weight")
 
 
-class Part(StrEnum):
-    """Where values come from."""
+class PublicPart(StrEnum):
+    """Origin of values."""
 
     MIPHA = "mipha"
     SIGLIP = "siglip"
@@ -46,25 +54,25 @@ class Part(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Origin:
-    """Where one parameter of the assembled model comes from."""
+class ParameterOrigin:
+    """Origin of one parameter of the assembled model."""
 
-    part: Part
+    part: PublicPart
     key: str
-    """Name in the part's file; for fresh ones how they are initialised."""
+    """Name in the part's file; for ``fresh`` the kind of initialisation."""
 
 
 @dataclass(frozen=True, slots=True)
-class Account:
-    """Every parameter's origin, and what the parts hold beyond that."""
+class ParameterAccount:
+    """Origin of every parameter, and the unused keys of the parts."""
 
-    origins: Mapping[str, Origin]
-    """By key of the assembled model, in the reference's names."""
-    unused: Mapping[Part, tuple[str, ...]]
-    """Keys of each part's file that the architecture has no place for."""
+    origins: Mapping[str, ParameterOrigin]
+    """Published key of the assembled model -> origin."""
+    unused: Mapping[PublicPart, tuple[str, ...]]
+    """Keys of each part's file that the architecture does not use."""
 
     def to_dict(self) -> dict[str, object]:
-        """JSON-ready."""
+        """Return a JSON-ready dict."""
         return {
             "origins": {key: [one.part.value, one.key] for key, one in sorted(self.origins.items())},
             "unused": {part.value: list(keys) for part, keys in self.unused.items()},
@@ -72,19 +80,19 @@ class Account:
 
 
 @dataclass(frozen=True, slots=True)
-class Assembled:
-    """What was written."""
+class AssemblyReport:
+    """Result of an assembly."""
 
     version: str
-    parameters: Mapping[Part, int]
-    """Numbers by origin."""
-    account: Account
+    parameters: Mapping[PublicPart, int]
+    """Number of values by origin."""
+    account: ParameterAccount
 
 
 Shapes = Mapping[str, tuple[int, ...]]
 
 
-class Weights(Protocol):
+class PartWeights(Protocol):
     """Tensors of one part by name."""
 
     @property
@@ -92,18 +100,18 @@ class Weights(Protocol):
         """Shape by key."""
 
     def get(self, key: str) -> Tensor:
-        """The values of one key."""
+        """Return the values of one key."""
 
 
-# the part's names -> the reference's; a key that no rule fits has no place in the architecture
-_RULES: Mapping[Part, tuple[tuple[str, str], ...]] = {
-    Part.MIPHA: (
+# name in the part -> published name; keys that match no rule are unused
+_RULES: Mapping[PublicPart, tuple[tuple[str, str], ...]] = {
+    PublicPart.MIPHA: (
         (r"(model\.(?:embed_tokens|final_layernorm|mm_projector)\..*)", r"\1"),
         (r"(model\.layers\..*)", r"\1"),
         (r"(lm_head\.weight)", r"\1"),
     ),
-    Part.SIGLIP: ((r"(vision_model\..*)", r"model.vision_tower.\1"),),
-    Part.MASK2FORMER: (
+    PublicPart.SIGLIP: ((r"(vision_model\..*)", r"model.vision_tower.\1"),),
+    PublicPart.MASK2FORMER: (
         (r"backbone\.(.*)", r"model.vision_tower_mask.\1"),
         (r"sem_seg_head\.(pixel_decoder\.(?:adapter_1|layer_1))\.norm\.(.*)", r"\1.1.\2"),
         (r"sem_seg_head\.(pixel_decoder\.(?:adapter_1|layer_1))\.(.*)", r"\1.0.\2"),
@@ -111,7 +119,8 @@ _RULES: Mapping[Part, tuple[tuple[str, str], ...]] = {
         (r"sem_seg_head\.(predictor\..*)", r"\1"),
     ),
 }
-#: What no part has: the query projector is SegEarth-R2's own; Mask2Former's two convolutions have no bias.
+#: Parameters that no part has: the query projector is SegEarth-R2's own; Mask2Former's two convolutions have no
+#: bias.
 _FRESH = {
     "SEG_token_projector.weight": "uniform, +-1 / sqrt(inputs)",
     "SEG_token_projector.bias": "uniform, +-1 / sqrt(inputs)",
@@ -120,35 +129,37 @@ _FRESH = {
 }
 
 
-def plan(parts: Mapping[Part, Shapes], config: SegEarthConfig) -> Account:
+def plan_assembly(parts: Mapping[PublicPart, Shapes], config: SegEarthConfig) -> ParameterAccount:
     """Find the origin of every parameter.
 
     Parameters
     ----------
     parts
-        Shapes of each part's file, in its own names.
+        Shapes of each part's file, by its own names.
     config
-        Dimensions; its vocabulary may be smaller than Mipha's, whose last rows are padding.
+        Dimensions; the vocabulary may be smaller than Mipha's, whose last rows are padding.
 
     Raises
     ------
     CheckpointError
-        Naming the parameters that no part has, and those of another shape.
+        No part has a parameter, or its shape differs; the message names the keys.
     """
-    model = build.empty(config)
-    wanted = checkpoint.expected_shapes(model)
-    origins: dict[str, Origin] = {key: Origin(Part.FRESH, how) for key, how in _FRESH.items()}
-    unused: dict[Part, list[str]] = {part: [] for part in parts}
+    model = pretrained.build_on_meta(config)
+    wanted = checkpoint.list_expected_shapes(model)
+    origins: dict[str, ParameterOrigin] = {
+        key: ParameterOrigin(PublicPart.FRESH, how) for key, how in _FRESH.items()
+    }
+    unused: dict[PublicPart, list[str]] = {part: [] for part in parts}
     problems: list[str] = []
     for part, shapes in parts.items():
         for key, shape in sorted(shapes.items()):
-            ours = _renamed(part, key)
+            ours = _rename(part, key)
             if ours not in wanted:
                 unused[part].append(key)
             elif not _fits(ours, shape, wanted[ours]):
                 problems.append(f"{part}: {key} is {shape} instead of {wanted[ours]}")
             else:
-                origins[ours] = Origin(part, key)
+                origins[ours] = ParameterOrigin(part, key)
     problems += [f"no part has {key}" for key in sorted(set(wanted) - set(origins))]
     if problems:
         more = f" and {len(problems) - 8} more" if len(problems) > 8 else ""
@@ -159,10 +170,10 @@ def plan(parts: Mapping[Part, Shapes], config: SegEarthConfig) -> Account:
             + ". Needed are Mipha-3B, "
             "SigLIP so400m patch14-384 and Mask2Former Swin-B (IN21k)"
         )
-    return Account(origins, {part: tuple(keys) for part, keys in unused.items()})
+    return ParameterAccount(origins, {part: tuple(keys) for part, keys in unused.items()})
 
 
-def _renamed(part: Part, key: str) -> str | None:
+def _rename(part: PublicPart, key: str) -> str | None:
     for pattern, ours in _RULES[part]:
         if match := re.fullmatch(pattern, key):
             return match.expand(ours)
@@ -184,113 +195,115 @@ def assemble(
     dimensions: SegEarthConfig | None = None,
     dtype: torch.dtype | None = None,
     on_key: Callable[[int, int], None] = lambda done, keys: None,
-) -> Assembled:
-    """Write a folder that :func:`segwatch.model.build.from_pretrained` takes; it appears whole or not at all.
+) -> AssemblyReport:
+    """Assemble a folder that :func:`segwatch.model.pretrained.load_pretrained` reads; it appears whole or not at all.
 
-    The vocabulary is that of Mipha's tokenizer with ``[SEG]`` added; its row starts as the mean of the others.
+    The vocabulary is Mipha's with ``[SEG]`` added; its row starts as the mean of the other rows.
 
     Parameters
     ----------
     mipha, siglip
-        Folders as published, safetensors or ``pytorch_model*.bin``.
+        Published folders, safetensors or ``pytorch_model*.bin``.
     mask2former
-        The published ``.pkl`` of arrays.
+        Published ``.pkl`` file of arrays.
     out
         New folder.
     dimensions
-        Of the model; the official ones by default.
+        Dimensions of the model; None = the official ones.
     dtype
-        To store the weights as; as they are by default.
+        Stored dtype of the weights; None = unchanged.
     on_key
-        Called with (keys written, keys in all).
+        Called with (keys written, total keys).
 
     Raises
     ------
     CheckpointError
-        For a part that cannot be read, or that does not fit, by key; or if ``out`` exists.
+        A part is unreadable or does not fit (the message names the keys), or ``out`` exists.
     TokenizerError
-        If Mipha's folder holds no usable tokenizer.
+        Mipha's folder has no usable tokenizer.
     """
     if out.exists():
-        raise CheckpointError(f"{out} exists and is left as it is; give a folder that does not exist")
-    words = tokenizer.load(mipha)
-    config = _sized(dimensions or base(), words)
-    parts: dict[Part, Weights] = {
-        Part.MIPHA: _Folder(mipha),
-        Part.SIGLIP: _Folder(siglip),
-        Part.MASK2FORMER: _Pickle(mask2former),
+        raise CheckpointError(f"{out} exists and is left unchanged; give a folder that does not exist")
+    text_tokenizer = tokenizer.load_tokenizer(mipha)
+    config = _adapt_vocabulary(dimensions or make_base_config(), text_tokenizer)
+    parts: dict[PublicPart, PartWeights] = {
+        PublicPart.MIPHA: _Folder(mipha),
+        PublicPart.SIGLIP: _Folder(siglip),
+        PublicPart.MASK2FORMER: _Pickle(mask2former),
     }
-    account = plan({part: weights.shapes for part, weights in parts.items()}, config)
+    account = plan_assembly({part: weights.shapes for part, weights in parts.items()}, config)
     partial = out.with_name(out.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     try:
-        words.save_pretrained(partial)
+        text_tokenizer.save_pretrained(partial)
         text = json.dumps(config.to_dict(), indent=2) + "\n"
         (partial / "config.json").write_text(text, encoding="utf-8")
         (partial / ACCOUNT).write_text(json.dumps(account.to_dict(), indent=1) + "\n", encoding="utf-8")
         counts = _write(partial, _values(account, parts, config), len(account.origins), dtype, on_key)
-        version = identity.version(partial)
+        version = model_version.version(partial)
         os.replace(partial, out)
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
-    numbers: Counter[Part] = Counter()
+    numbers: Counter[PublicPart] = Counter()
     for key, count in counts.items():
         numbers[account.origins[key].part] += count
-    return Assembled(version, dict(numbers), account)
+    return AssemblyReport(version, dict(numbers), account)
 
 
-def _sized(dimensions: SegEarthConfig, words: PreTrainedTokenizerBase) -> SegEarthConfig:
-    seg = tokenizer.token_id(words, prompt.SEG)
+def _adapt_vocabulary(dimensions: SegEarthConfig, text_tokenizer: PreTrainedTokenizerBase) -> SegEarthConfig:
+    seg = tokenizer.get_token_id(text_tokenizer, prompt.SEG)
     return replace(
         dimensions,
-        name=NAME,
+        name=ASSEMBLED_NAME,
         phi=replace(dimensions.phi, vocab_size=seg + 1),
         seg_token_id=seg,
-        eos_token_id=tokenizer.token_id(words, prompt.END),
+        eos_token_id=tokenizer.get_token_id(text_tokenizer, prompt.END),
     )
 
 
 class _Folder:
-    """A published folder of shards; one shard is open at a time."""
+    """Weights of a published folder; one shard is open at a time."""
 
     def __init__(self, folder: Path) -> None:
-        self.shapes, self._place = convert.shard_shapes(convert.shards(folder))
+        self.shapes, self._place = published_weights.read_shard_shapes(published_weights.list_shards(folder))
 
     def get(self, key: str) -> Tensor:
-        """The values of one key."""
-        return next(value for _, value in convert.shard_tensors(self._place[key], [key]))
+        """Return the values of one key."""
+        return next(value for _, value in published_weights.read_shard_tensors(self._place[key], [key]))
 
 
 class _Pickle:
-    """Mask2Former's file."""
+    """Weights of Mask2Former's file."""
 
     def __init__(self, file: Path) -> None:
-        self._arrays = arrays_pickle.read_arrays(file)
+        self._arrays = detectron2_weights.read_arrays(file)
         self.shapes: Shapes = {key: tuple(value.shape) for key, value in self._arrays.items()}
 
     def get(self, key: str) -> Tensor:
-        """The values of one key."""
+        """Return the values of one key."""
         return torch.from_numpy(self._arrays[key].copy())
 
 
 def _values(
-    account: Account, parts: Mapping[Part, Weights], config: SegEarthConfig
+    account: ParameterAccount, parts: Mapping[PublicPart, PartWeights], config: SegEarthConfig
 ) -> Iterator[tuple[str, Tensor]]:
-    shapes = checkpoint.expected_shapes(build.empty(config))
+    shapes = checkpoint.list_expected_shapes(pretrained.build_on_meta(config))
     generator = torch.Generator().manual_seed(_SEED)
     for key, origin in sorted(account.origins.items()):
-        if origin.part is Part.FRESH:
-            yield key, _fresh(key, shapes[key], generator, config)
+        if origin.part is PublicPart.FRESH:
+            yield key, _initialise(key, shapes[key], generator, config)
             continue
         value = parts[origin.part].get(origin.key)
         if not value.is_floating_point() or not bool(value.isfinite().all()):
-            raise CheckpointError(f"{origin.part}: {origin.key} holds values that are no finite numbers")
+            raise CheckpointError(f"{origin.part}: {origin.key} holds values that are not finite")
         yield key, _with_seg_row(value, config.seg_token_id) if key in _VOCABULARY else value
 
 
-def _fresh(key: str, shape: tuple[int, ...], generator: torch.Generator, config: SegEarthConfig) -> Tensor:
+def _initialise(
+    key: str, shape: tuple[int, ...], generator: torch.Generator, config: SegEarthConfig
+) -> Tensor:
     if _FRESH[key] == "zeros":
         return torch.zeros(shape)
     bound = 1 / math.sqrt(config.phi.hidden_size)
@@ -298,7 +311,7 @@ def _fresh(key: str, shape: tuple[int, ...], generator: torch.Generator, config:
 
 
 def _with_seg_row(rows: Tensor, seg: int) -> Tensor:
-    """The rows of known tokens, then that of [SEG], the newest one: their mean."""
+    """Return the rows of known tokens followed by the row of [SEG]: their mean."""
     known = rows[:seg]
     return torch.cat([known, known.float().mean(dim=0, keepdim=True).to(known.dtype)])
 
@@ -310,7 +323,7 @@ def _write(
     dtype: torch.dtype | None,
     on_key: Callable[[int, int], None],
 ) -> dict[str, int]:
-    """Shards of bounded size, and their index; how many numbers each key has."""
+    """Write shards of bounded size and their index; return the number of values of each key."""
     shard: dict[str, Tensor] = {}
     weight_map: dict[str, str] = {}
     counts: dict[str, int] = {}
@@ -335,5 +348,5 @@ def _write(
         on_key(done, keys)
     flush()
     index = {"metadata": {"total_size": total}, "weight_map": dict(sorted(weight_map.items()))}
-    (folder / checkpoint.INDEX).write_text(json.dumps(index, indent=1) + "\n", encoding="utf-8")
+    (folder / checkpoint.INDEX_FILE).write_text(json.dumps(index, indent=1) + "\n", encoding="utf-8")
     return counts
