@@ -24,7 +24,7 @@ from segwatch.db.admission import FREE, WHOSE
 from segwatch.db.codec import hex_ewkb, load_watch
 from segwatch.db.errors import CodecError, DbError, LeaseLost, words
 from segwatch.db.ids import make_id
-from segwatch.geo.printable import clean
+from segwatch.geo.text.printable import clean
 from segwatch.geo.types.scene import Scene
 from segwatch.geo.types.tracking import Detection, ObservationResult
 from segwatch.geo.types.watch import Watch

@@ -13,7 +13,7 @@ from segwatch.db import tables
 from segwatch.db.codec import dump_watch, load_watch
 from segwatch.db.errors import NotFound
 from segwatch.db.ids import make_id
-from segwatch.geo.addresses import public
+from segwatch.geo.text.redaction import public
 from segwatch.geo.types.watch import Instruction, Watch
 
 _SEES_WATCHES = text("SELECT has_schema_privilege('segwatch', 'USAGE')")

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import errno
 
-from segwatch.geo.addresses import public, redacted
+from segwatch.geo.text.redaction import public, redacted
 
 #: What the operating system says when this machine lacks something, whatever was asked of it.
 _OF_MACHINE = frozenset(

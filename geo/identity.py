@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from urllib.parse import urlsplit, urlunsplit
 
-from segwatch.geo.addresses import public
+from segwatch.geo.text.redaction import public
 from segwatch.geo.types.watch import Watch
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}

@@ -29,7 +29,7 @@ from segwatch.geo.bounded import operations
 from segwatch.geo.bounded.geojson import read_geometry
 from segwatch.geo.clock import ITEM_TOLERANCE, believable, is_ahead
 from segwatch.geo.errors import BadItem, TooComplex
-from segwatch.geo.storable import shortened, storable
+from segwatch.geo.text.storable import shortened, storable
 from segwatch.geo.types.scene import MADE, Item, Scene, baseline_number, made_of
 from segwatch.geo.types.source import AssetAccess, Profile
 

@@ -15,9 +15,9 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from segwatch.geo.addresses import open_address
 from segwatch.geo.errors import ProfileError
-from segwatch.geo.spelling import about_field, nearest
+from segwatch.geo.text.redaction import open_address
+from segwatch.geo.text.spelling import about_field, nearest
 from segwatch.geo.types.source import AssetAccess, BandRef, CloudMask, Profile
 
 _HOST = re.compile(r"^(\*\.)?[a-z0-9]([a-z0-9.-]*[a-z0-9])?(:(\d{1,5}|\*))?$")

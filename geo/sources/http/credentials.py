@@ -24,10 +24,10 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from segwatch.geo.addresses import unsigned
 from segwatch.geo.errors import AccessDenied
 from segwatch.geo.sources.http import hrefs
 from segwatch.geo.sources.http.signatures import with_token
+from segwatch.geo.text.redaction import unsigned
 from segwatch.geo.types.source import AssetAccess, Profile
 
 Credentials = Mapping[str, str]

@@ -1,7 +1,7 @@
 """Connections that are checked where they are made: the address that a name was resolved as is the one connected to.
 
 Clients of httpx and sessions of requests are given a way to connect that resolves the name once, judges every address
-(:mod:`segwatch.geo.sources.http.addresses`) and connects to one that may be connected to. TLS goes on checking the
+(:mod:`segwatch.geo.sources.http.ip_addresses`) and connects to one that may be connected to. TLS goes on checking the
 name. Where the environment names a proxy, the proxy connects, and has to judge itself.
 """
 
@@ -24,7 +24,7 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import NameResolutionError
 
 from segwatch.geo.errors import AddressRefused
-from segwatch.geo.sources.http.addresses import Allowed, IPAddress, refusal
+from segwatch.geo.sources.http.ip_addresses import Allowed, IPAddress, refusal
 
 #: Of one address, while others are left to try.
 _CONNECT_SECONDS = 5.0

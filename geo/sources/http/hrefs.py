@@ -17,8 +17,8 @@ import re
 from collections.abc import Sequence
 from urllib.parse import SplitResult, urljoin, urlsplit
 
-from segwatch.geo.addresses import public
 from segwatch.geo.errors import UnsafeHref
+from segwatch.geo.text.redaction import public
 from segwatch.geo.types.source import Profile
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}

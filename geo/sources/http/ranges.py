@@ -20,7 +20,6 @@ from threading import Lock
 
 import httpx
 
-from segwatch.geo.addresses import unsigned
 from segwatch.geo.errors import AccessDenied, ReadFailed, SourceFailed, UnfitPixels, UnsafeHref
 from segwatch.geo.sources.http import circuits, egress, faults, hrefs
 from segwatch.geo.sources.http.credentials import Credentials, Signer
@@ -36,6 +35,7 @@ from segwatch.geo.sources.http.headers import (
     single_part,
 )
 from segwatch.geo.sources.http.signatures import expiry
+from segwatch.geo.text.redaction import unsigned
 from segwatch.geo.types.source import Profile
 
 _log = logging.getLogger(__name__)

@@ -10,7 +10,7 @@ import re
 from datetime import UTC, datetime, timedelta
 from urllib.parse import urlsplit, urlunsplit
 
-from segwatch.geo.addresses import parameters, unsigned
+from segwatch.geo.text.redaction import parameters, unsigned
 
 _BUCKET_PREFIXES = ("x-amz-", "x-goog-")
 _BASIC_TIME = re.compile(r"^(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)Z$")

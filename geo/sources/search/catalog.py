@@ -21,7 +21,6 @@ from urllib.parse import quote
 from pystac_client.exceptions import APIError
 from shapely.geometry.base import BaseGeometry
 
-from segwatch.geo.addresses import public
 from segwatch.geo.errors import (
     AddressRefused,
     BadItem,
@@ -31,7 +30,6 @@ from segwatch.geo.errors import (
     UnsafeHref,
 )
 from segwatch.geo.identity import catalog_identity
-from segwatch.geo.printable import clean
 from segwatch.geo.scenes import ANY_COLLECTION, MALFORMED, parse_item, when_and_where
 from segwatch.geo.sources.http import faults, hrefs
 from segwatch.geo.sources.http.stac import Patience, Refusal, StacHttp
@@ -58,7 +56,9 @@ from segwatch.geo.sources.search.requests import (
     request_for,
 )
 from segwatch.geo.sources.search.static_catalog import Reach, Unfinished, Unread, walk
-from segwatch.geo.storable import shortened, storable
+from segwatch.geo.text.printable import clean
+from segwatch.geo.text.redaction import public
+from segwatch.geo.text.storable import shortened, storable
 from segwatch.geo.types.scene import Item
 from segwatch.geo.types.source import Profile
 

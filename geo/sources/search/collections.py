@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 from segwatch.geo.sources.search.paging import Answer, next_request
 from segwatch.geo.sources.search.requests import Request, joined
-from segwatch.geo.storable import shortened, storable
+from segwatch.geo.text.storable import shortened, storable
 
 _MAX_PAGES = 50
 _MAX_NAMED = 5

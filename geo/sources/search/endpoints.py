@@ -13,7 +13,7 @@ from urllib.parse import unquote, urljoin, urlsplit, urlunsplit
 from pystac_client.conformance import ConformanceClasses
 
 from segwatch.geo.sources.search.requests import Endpoints, PropertyQuery, Way, joined
-from segwatch.geo.storable import storable
+from segwatch.geo.text.storable import storable
 
 #: Ends of addresses inside an API, and what comes before them.
 _INSIDE = re.compile(

@@ -17,7 +17,7 @@ from urllib.parse import urljoin, urlsplit
 
 from segwatch.geo.scenes import moment_of
 from segwatch.geo.sources.search.requests import Method, Request
-from segwatch.geo.storable import storable
+from segwatch.geo.text.storable import storable
 
 #: Pages in a row that bring nothing new before the paging is given up as one that repeats itself.
 MAX_STALE_PAGES = 20

@@ -17,7 +17,7 @@ from segwatch.flows.deliver import deliver_outbox
 from segwatch.flows.services import environment
 from segwatch.geo.errors import AddressRefused, CatalogUnreachable
 from segwatch.geo.sources.http import egress
-from segwatch.geo.sources.http.addresses import parse_allowed
+from segwatch.geo.sources.http.ip_addresses import parse_allowed
 from segwatch.geo.sources.search.catalog import opened
 from tests.invariants.conftest import Ledger, Look, cells
 from tests.support.receiving import Taken, receiving

@@ -24,7 +24,7 @@ from segwatch.geo.errors import BadItem, UnsafeHref
 from segwatch.geo.scenes import group, parse_item
 from segwatch.geo.sources import profiles
 from segwatch.geo.sources.http import hrefs
-from segwatch.geo.storable import shortened, storable
+from segwatch.geo.text.storable import shortened, storable
 from segwatch.geo.types.scene import Item
 from segwatch.geo.types.source import Profile
 from segwatch.geo.types.watch import Instruction, Watch

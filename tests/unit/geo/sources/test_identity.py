@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 import pytest
 from shapely.geometry import box
 
-from segwatch.geo.addresses import public
 from segwatch.geo.identity import catalog_identity, place
+from segwatch.geo.text.redaction import public
 from segwatch.geo.types.scene import Scene
 
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from segwatch.geo.addresses import unsigned
 from segwatch.geo.sources.http.signatures import expiry, with_token
+from segwatch.geo.text.redaction import unsigned
 
 BLOB = "https://account.blob.core.windows.net/box/31/a%20b.tif"
 TOKEN = "st=2026-01-01T00%3A00%3A00Z&se=2030-01-01T00%3A00%3A00Z&sp=rl&sv=2024-05-04&sr=c&sig=NEW%2B%3D"

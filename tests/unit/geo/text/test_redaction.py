@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from segwatch.geo.addresses import has_user_information, open_address, public, redacted, unsigned
 from segwatch.geo.errors import CatalogUnreachable, ReadFailed, UnsafeHref
+from segwatch.geo.text.redaction import has_user_information, open_address, public, redacted, unsigned
 
 SECRET = "s3cr3tValue0123456789"
 #: Every way in which an address was seen to carry a secret.

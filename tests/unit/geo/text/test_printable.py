@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from segwatch.geo.printable import MAX_MESSAGE, clean, lines, one_line
+from segwatch.geo.text.printable import MAX_MESSAGE, clean, lines, one_line
 
 HOSTILE = {
     "a newline": "x\nERROR root forged",

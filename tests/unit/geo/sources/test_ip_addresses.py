@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from segwatch.geo.sources.http.addresses import kind_of, parse_allowed, refusal
+from segwatch.geo.sources.http.ip_addresses import kind_of, parse_allowed, refusal
 
 PUBLIC = ["93.184.215.14", "1.1.1.1", "2606:4700::1111", "64:ff9b::101:101", "2002:101:101::1"]
 

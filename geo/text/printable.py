@@ -10,8 +10,8 @@ import re
 import unicodedata
 from urllib.parse import quote
 
-from segwatch.geo.addresses import redacted
-from segwatch.geo.storable import shortened
+from segwatch.geo.text.redaction import redacted
+from segwatch.geo.text.storable import shortened
 
 #: Longest message of a log, in characters.
 MAX_MESSAGE = 8000

@@ -17,7 +17,7 @@ import re
 from collections.abc import Callable
 from urllib.parse import unquote_plus, urlsplit, urlunsplit
 
-from segwatch.geo.storable import shortened
+from segwatch.geo.text.storable import shortened
 
 #: Parameters that are part of a signature where the first one is there, too: of Azure, of buckets and of CDNs.
 _SIGNED_WITH = {
