@@ -20,8 +20,8 @@ from rasterio.warp import reproject
 from segwatch.geo.clouds import clear_mask
 from segwatch.geo.errors import UnfitPixels
 from segwatch.geo.grid import PixelGrid
-from segwatch.geo.products import offset_taken_out
-from segwatch.geo.scenes import cloud_cover, offset_unknown
+from segwatch.geo.items import cloud_cover, offset_unknown
+from segwatch.geo.sentinel2 import offset_taken_out
 from segwatch.geo.sources.http import hrefs
 from segwatch.geo.sources.http.credentials import NO_CREDENTIALS, Credentials
 from segwatch.geo.sources.http.ranges import network

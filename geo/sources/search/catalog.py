@@ -30,7 +30,7 @@ from segwatch.geo.errors import (
     UnsafeHref,
 )
 from segwatch.geo.identity import catalog_identity
-from segwatch.geo.scenes import ANY_COLLECTION, MALFORMED, parse_item, when_and_where
+from segwatch.geo.items import ANY_COLLECTION, MALFORMED, parse_item, parse_time_and_footprint
 from segwatch.geo.sources.http import faults, hrefs
 from segwatch.geo.sources.http.stac import Patience, Refusal, StacHttp
 from segwatch.geo.sources.search.collections import Holding, Missing, look_up
@@ -309,7 +309,7 @@ def _parse(
     try:
         return parse_item(document, profile, base=base, catalog=source)
     except BadItem as error:
-        acquired_at, footprint = when_and_where(document)
+        acquired_at, footprint = parse_time_and_footprint(document)
         return replace(
             _rejected(error.item_id, base, error.reason), acquired_at=acquired_at, footprint=footprint
         )

@@ -11,9 +11,10 @@ from segwatch.geo import grid as grids
 from segwatch.geo.crs import to_local, to_lonlat, utm
 from segwatch.geo.errors import BadItem, GeoError, NoSuchCollection, UnfitPixels
 from segwatch.geo.grid import PixelGrid
+from segwatch.geo.items import parse_item
 from segwatch.geo.judging import Shades, described, misrendered
 from segwatch.geo.rendering import render
-from segwatch.geo.scenes import group, parse_item
+from segwatch.geo.scenes import group
 from segwatch.geo.sources.http import hrefs
 from segwatch.geo.sources.http.credentials import NO_CREDENTIALS, Credentials
 from segwatch.geo.sources.rasters.pixels import opened

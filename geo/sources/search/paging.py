@@ -15,7 +15,7 @@ from datetime import datetime
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 
-from segwatch.geo.scenes import moment_of
+from segwatch.geo.items import parse_time
 from segwatch.geo.sources.search.requests import Method, Request
 from segwatch.geo.text.storable import storable
 
@@ -169,7 +169,7 @@ def _seen(document: Document) -> Seen:
     properties = document.get("properties")
     given = properties if isinstance(properties, dict) else {}
     span = given.get("start_datetime") or given.get("end_datetime")
-    return Seen(None if span else moment_of(given.get("datetime")), _box(document.get("bbox")))
+    return Seen(None if span else parse_time(given.get("datetime")), _box(document.get("bbox")))
 
 
 def _box(given: object) -> tuple[float, float, float, float] | None:

@@ -15,7 +15,7 @@ from typing import Any
 from shapely.geometry import box
 from shapely.geometry.base import BaseGeometry
 
-from segwatch.geo.scenes import moment_of
+from segwatch.geo.items import parse_time
 from segwatch.geo.sources.http import hrefs
 from segwatch.geo.sources.search.endpoints import absolute, links_of
 from segwatch.geo.sources.search.paging import Answer, next_request
@@ -158,7 +158,7 @@ class Reach:
         for one in spans:
             if not (isinstance(one, list) and len(one) == 2):
                 return True
-            first, last = (moment_of(value) for value in one)
+            first, last = (parse_time(value) for value in one)
             begins_later = first is not None and self.end is not None and first > self.end
             ended_before = last is not None and self.start is not None and last < self.start
             if not begins_later and not ended_before:

@@ -17,7 +17,7 @@ import pytest
 from shapely.geometry import box
 
 from segwatch.geo.errors import AccessDenied, BadItem, ReadFailed
-from segwatch.geo.scenes import parse_item
+from segwatch.geo.items import parse_item
 from segwatch.geo.sources import profiles
 from segwatch.geo.sources.rasters.pixels import SceneWindow, read
 from segwatch.geo.types.scene import Scene
@@ -140,7 +140,7 @@ def test_wrong_keys_are_said_and_not_shown() -> None:
     "link", ["s3://bucket", "s3:///key", "s3://UPPER/key", "s3://a@b/key", "gs://bucket/key"]
 )
 def test_links_to_no_object_are_refused(link: str) -> None:
-    with pytest.raises(BadItem, match="no http or https link"):
+    with pytest.raises(BadItem, match="no http or https href"):
         scene(paying("http://127.0.0.1:1"), link)
 
 

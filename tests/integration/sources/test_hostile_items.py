@@ -21,7 +21,8 @@ from sqlalchemy import Engine, text
 from segwatch.db import watches
 from segwatch.flows.discover import discover_watch
 from segwatch.geo.errors import BadItem, UnsafeHref
-from segwatch.geo.scenes import group, parse_item
+from segwatch.geo.items import parse_item
+from segwatch.geo.scenes import group
 from segwatch.geo.sources import profiles
 from segwatch.geo.sources.http import hrefs
 from segwatch.geo.text.storable import shortened, storable

@@ -8,7 +8,8 @@ from datetime import UTC, datetime
 import pytest
 from shapely.geometry import box
 
-from segwatch.geo.scenes import group, parse_item
+from segwatch.geo.items import parse_item
+from segwatch.geo.scenes import group
 from segwatch.geo.sources import profiles
 from segwatch.geo.sources.search.catalog import Rejected, describe, opened, search
 from segwatch.geo.sources.search.inspection import inspect
@@ -44,7 +45,7 @@ def test_every_item_of_the_collection_comes_once_and_every_other_is_told(
     others = {one["id"] for one in recorded} - wanted
     told = {one.item_id: one.reason for one in results if isinstance(one, Rejected)}
     assert set(told) == others
-    assert all("it is of collection" in reason for reason in told.values())
+    assert all("it belongs to collection" in reason for reason in told.values())
     assert len(results) == len(wanted) + len(others)
 
 

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from segwatch.geo.errors import BadItem
-from segwatch.geo.scenes import newest, parse_item, when_and_where
+from segwatch.geo.items import parse_item, parse_time_and_footprint
+from segwatch.geo.scenes import newest
 from segwatch.geo.sources import profiles
 from segwatch.geo.sources.http import headers, signatures
 from segwatch.geo.sources.search.watermark import Updated, after, looks
@@ -43,9 +44,9 @@ def test_a_knot_as_a_footprint_is_refused_with_its_reason() -> None:
 
 def test_an_item_of_the_future_is_refused_and_its_time_is_kept() -> None:
     found = document(datetime="2099-01-01T00:00:00Z")
-    with pytest.raises(BadItem, match=r"2099-01-01.* lies in the future"):
+    with pytest.raises(BadItem, match=r"2099-01-01.* is in the future"):
         parse_item(found, PROFILE)
-    assert when_and_where(found)[0] == datetime(2099, 1, 1, tzinfo=UTC)
+    assert parse_time_and_footprint(found)[0] == datetime(2099, 1, 1, tzinfo=UTC)
     tomorrow = (NOW + timedelta(hours=14)).isoformat()
     parse_item(document(datetime=tomorrow), PROFILE)
 

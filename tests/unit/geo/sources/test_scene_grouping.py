@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from shapely.geometry import box
 
 from segwatch.geo.errors import BadItem
-from segwatch.geo.scenes import best, group, parse_item
+from segwatch.geo.items import parse_item
+from segwatch.geo.scenes import best, group
 from segwatch.geo.sources import profiles
 from segwatch.geo.types.scene import Item
 from segwatch.geo.types.source import BandRef, CloudMask, Profile
@@ -209,10 +210,10 @@ def test_relative_and_alternate_hrefs() -> None:
             )
             for lat in (90.5, -91, 1e308)
         ),
-        ({"properties": {}}, "time is unknown"),
+        ({"properties": {}}, "time is missing or invalid"),
         ({"properties": {"datetime": "yesterday"}}, "yesterday"),
         ({"properties": None}, "no properties"),
-        ({"assets": {"thumbnail": {"href": "x"}}}, "'visual' is missing; it has thumbnail"),
+        ({"assets": {"thumbnail": {"href": "x"}}}, r"'visual' is missing \(present: thumbnail\)"),
         ({"assets": {"visual": {}}}, "no href"),
         ({"assets": {"visual": {"href": "s3://bucket/one.tif"}}}, "s3://bucket"),
         ({"assets": {"visual": {"href": "one.tif"}}, "links": []}, "relative"),

@@ -8,7 +8,8 @@ import pytest
 from shapely.geometry import box, mapping
 
 from segwatch.geo.errors import BadItem
-from segwatch.geo.scenes import group, parse_item
+from segwatch.geo.items import parse_item
+from segwatch.geo.scenes import group
 from segwatch.geo.sources import profiles
 from segwatch.geo.sources.rasters.pixels import offset
 from segwatch.geo.types.scene import Item
