@@ -1,7 +1,7 @@
-"""Texts from outside, as they may reach terminals, logs and messages. Pure, standard library only.
+"""Make text from outside safe to print in terminals, logs and chat messages. Pure, standard library only.
 
-Ids, titles, reasons and headers are other people's words. A newline in them forges a line of a log, an escape code
-moves the cursor, and a mark of direction shows the characters that follow in another order than they have.
+Ids, titles, reasons and headers come from other people. A newline in them forges a log line, an escape code moves the
+cursor, and a bidirectional control (Unicode UAX #9) reorders the characters that follow.
 """
 
 from __future__ import annotations
@@ -13,55 +13,53 @@ from urllib.parse import quote
 from segwatch.geo.text.redaction import redacted
 from segwatch.geo.text.storable import shortened
 
-#: Longest message of a log, in characters.
 MAX_MESSAGE = 8000
-#: What Unicode says neither shows nor separates words: controls, formats (marks of direction among them), halves of
-#: surrogate pairs, what is private or unassigned, and the separators of lines and paragraphs.
+"""Maximum length of a log message, in characters."""
+#: Unicode categories that are invisible: controls, formats (such as bidirectional controls), surrogates, private use,
+#: unassigned, line and paragraph separators.
 _HIDDEN_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
-#: Joiners that scripts and emoji need, between letters that show.
+#: Zero-width joiners, which scripts and emoji need.
 _JOINERS = frozenset("\u200c\u200d")
-_ACTS_IN_CHAT = "<>@`|*\"'"
-#: Look-alikes of the characters with which mentions (``<!channel>``, ``@everyone``), links and code begin.
-_CHAT = str.maketrans({"<": "\u2039", ">": "\u203a", "@": "\uff20", "`": "'"})
+#: Characters with a meaning in chat markup.
+_CHAT_MARKUP = "<>@`|*\"'"
+#: Look-alikes of the characters that start mentions (``<!channel>``, ``@everyone``), links and code.
+_CHAT_ESCAPES = str.maketrans({"<": "\u2039", ">": "\u203a", "@": "\uff20", "`": "'"})
 _PLAIN = re.compile(r"[\x20-\x7e]*")
 _NAMED = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
 
-def one_line(text: str, most: int | None = None) -> str:
-    """A text in one line, with escapes such as ``\\n`` and ``\\x1b`` in the place of what does not show.
+def one_line(text: str, max_chars: int | None = None) -> str:
+    """Put a text on one line and replace invisible characters by escapes such as ``\\n`` and ``\\x1b``.
 
     Parameters
     ----------
-    most
-        Longest result, in characters; the last of a longer one is an ellipsis.
+    max_chars
+        Maximum length of the result; a truncated one ends with an ellipsis.
     """
-    # what is cut off anyway need not be looked at
-    given = text if most is None else text[: most + 1]
+    given = text if max_chars is None else text[: max_chars + 1]
     shown = given if _PLAIN.fullmatch(given) else "".join(map(_visible, given))
-    return shown if most is None else shortened(shown, most)
+    return shown if max_chars is None else shortened(shown, max_chars)
 
 
 def lines(text: str) -> str:
-    """As :func:`one_line` for a text that may have several lines; all but the first are indented, so that none of them
-    passes for a line of its own.
-    """
-    return "\n  ".join(one_line(one) for one in text.replace("\r\n", "\n").split("\n"))
+    """Escape every line as :func:`one_line` does and indent all but the first, so that none forges a log line."""
+    return "\n  ".join(one_line(line) for line in text.replace("\r\n", "\n").split("\n"))
 
 
-def clean(text: str, most: int = MAX_MESSAGE) -> str:
-    """One line of bounded length without secrets: a reason that is stored, a message of a log."""
-    # cut before, as looking for secrets takes time; and after, as a secret that a cut goes through is not recognised
-    return one_line(redacted(text[: 2 * most + MAX_MESSAGE]), most)
+def clean(text: str, max_chars: int = MAX_MESSAGE) -> str:
+    """Reduce a text to one line of bounded length without secrets, for stored reasons and log messages."""
+    # cut generously before redaction, to bound its time: a secret that is cut in two would not be recognized
+    return one_line(redacted(text[: 2 * max_chars + MAX_MESSAGE]), max_chars)
 
 
 def for_chat(text: str) -> str:
-    """A text in a message to people: services take no part of it for a mention, a link, markup or a header."""
-    return clean(text).translate(_CHAT).replace("](", "] (")
+    """Escape a text for chat and mail, so that no service reads a mention, link, markup or header in it."""
+    return clean(text).translate(_CHAT_ESCAPES).replace("](", "] (")
 
 
 def link_for_chat(href: str) -> str:
-    """An address in such a message; it leads where it led."""
-    return "".join(quote(one) if one in _ACTS_IN_CHAT or one.isspace() else one for one in clean(href))
+    """Escape a URL for chat and mail by percent-encoding; its target stays the same."""
+    return "".join(quote(char) if char in _CHAT_MARKUP or char.isspace() else char for char in clean(href))
 
 
 def _visible(character: str) -> str:

@@ -1,4 +1,4 @@
-"""What comes from outside, in a form that a database of Unicode text and JSON takes. Standard library only."""
+"""Make text and JSON from outside storable in PostgreSQL. Standard library only."""
 
 from __future__ import annotations
 
@@ -6,30 +6,30 @@ import math
 import re
 from typing import Any
 
-#: NUL and halves of surrogate pairs: JSON can write them, PostgreSQL stores neither.
+#: NUL and unpaired surrogates: valid in JSON, refused by PostgreSQL.
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 _REPLACEMENT = "\ufffd"
 
 
 def storable(value: Any) -> Any:
-    """The same JSON value with U+FFFD for characters that cannot be stored, and None for numbers that are none.
+    """Replace what PostgreSQL cannot store in a JSON value: characters by U+FFFD, NaN and infinity by None.
 
     Raises
     ------
     RecursionError
-        It is nested deeper than anything that is meant.
+        The value is nested deeper than Python's recursion limit.
     """
     if isinstance(value, str):
         return _UNSTORABLE.sub(_REPLACEMENT, value)
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, dict):
-        return {storable(key): storable(one) for key, one in value.items()}
+        return {storable(key): storable(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [storable(one) for one in value]
+        return [storable(item) for item in value]
     return value
 
 
-def shortened(text: str, most: int) -> str:
-    """At most so many characters, the last of a longer one being an ellipsis."""
-    return text if len(text) <= most else text[: most - 1] + "…"
+def shortened(text: str, max_chars: int) -> str:
+    """Truncate a text to ``max_chars`` characters; a truncated one ends with an ellipsis."""
+    return text if len(text) <= max_chars else text[: max_chars - 1] + "…"

@@ -27,7 +27,7 @@ import httpx
 from segwatch.geo.errors import AccessDenied
 from segwatch.geo.sources.http import hrefs
 from segwatch.geo.sources.http.signatures import with_token
-from segwatch.geo.text.redaction import unsigned
+from segwatch.geo.text.redaction import strip_signature
 from segwatch.geo.types.source import AssetAccess, Profile
 
 Credentials = Mapping[str, str]
@@ -107,7 +107,7 @@ class Signer:
         if access.method == "headers":
             return url, dict(self._credentials)
         if access.method == "s3":
-            bare = unsigned(url)  # of two signatures a store takes none
+            bare = strip_signature(url)  # of two signatures a store takes none
             return bare, self._signature(access, bare, method)
         if access.method == "bearer":
             return url, {"Authorization": f"Bearer {self._credentials['token']}"}

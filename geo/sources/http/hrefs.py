@@ -135,7 +135,7 @@ def _place(href: str) -> str:
 
 def shown(href: str) -> str:
     """The href as it may be logged: without query (signatures) and user information."""
-    return public(href, query=False, most=500)
+    return public(href, query=False, max_chars=500)
 
 
 def _split(href: str) -> SplitResult:

@@ -35,7 +35,7 @@ from segwatch.geo.sources.http.headers import (
     single_part,
 )
 from segwatch.geo.sources.http.signatures import expiry
-from segwatch.geo.text.redaction import unsigned
+from segwatch.geo.text.redaction import strip_signature
 from segwatch.geo.types.source import Profile
 
 _log = logging.getLogger(__name__)
@@ -311,7 +311,7 @@ class RemoteFile:
         expired = until is not None and until < datetime.now(UTC)
         signs = self._signer.signs(self._url)
         reason = f"HTTP {status}{self._access_hint()}"
-        if expired or (status == 403 and not signs and unsigned(self._url) != self._url):
+        if expired or (status == 403 and not signs and strip_signature(self._url) != self._url):
             raise SourceFailed(self._asset, hrefs.shown(self._href), reason)
         if status == 401 or (status == 403 and signs):
             circuit = circuits.of_credentials(self._signer.source)

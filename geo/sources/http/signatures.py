@@ -10,7 +10,7 @@ import re
 from datetime import UTC, datetime, timedelta
 from urllib.parse import urlsplit, urlunsplit
 
-from segwatch.geo.text.redaction import parameters, unsigned
+from segwatch.geo.text.redaction import split_parameters, strip_signature
 
 _BUCKET_PREFIXES = ("x-amz-", "x-goog-")
 _BASIC_TIME = re.compile(r"^(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)Z$")
@@ -18,7 +18,7 @@ _BASIC_TIME = re.compile(r"^(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)Z$")
 
 def with_token(url: str, token: str) -> str:
     """The link signed by a token, which is a part of a query, in the place of whatever signed it before."""
-    bare = unsigned(url)
+    bare = strip_signature(url)
     parts = urlsplit(bare)
     query = "&".join(filter(None, (parts.query, token.lstrip("?&"))))
     return urlunsplit((parts.scheme, parts.netloc, parts.path, query, ""))
@@ -27,7 +27,7 @@ def with_token(url: str, token: str) -> str:
 def expiry(url: str) -> datetime | None:
     """Until when the signature of a link holds, in UTC; None where it has none or does not say."""
     try:
-        return _expiry(dict(parameters(urlsplit(url).query)))
+        return _expiry(dict(split_parameters(urlsplit(url).query)))
     except (ValueError, OverflowError):  # numbers of any length, and days after the last of the calendar
         return None
 
