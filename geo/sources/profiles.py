@@ -158,8 +158,9 @@ def load(name_or_path: str) -> Profile:
     if name_or_path not in known:
         near = nearest(name_or_path, known)
         suggestion = f"did you mean {near}? " if near else ""
+        shipped = ", ".join(known)
         raise ProfileError(
-            f"unknown profile {name_or_path!r}; {suggestion}shipped profiles: {', '.join(known)}; or give the path of a .toml file"
+            f"unknown profile {name_or_path!r}; {suggestion}shipped profiles: {shipped}; or give the path of a .toml file"
         )
     file = next(one for one in _shipped() if one.name == f"{name_or_path}.toml")
     return _parse(name_or_path, file.read_text(encoding="utf-8"), f"profile {name_or_path}")
@@ -183,7 +184,7 @@ def _parse(name: str, text: str, where: str) -> Profile:
         raise ProfileError(f"{where}: invalid TOML: {error}") from error
     except ValidationError as error:
         known = ", ".join(sorted(_ProfileFile.model_fields))
-        raise ProfileError(f"{where}:\n{_describe(error)}\nknown fields: {known}") from error
+        raise ProfileError(f"{where}:\n{_describe(error)}\nfields: {known}") from error
     rest = file.model_dump(exclude={"bands", "clouds", "hosts", "access"})
     return Profile(
         name=name,

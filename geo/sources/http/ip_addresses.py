@@ -89,7 +89,7 @@ def parse_allowed(text: str) -> Allowed:
     except ValueError:
         if "/" in place or ":" in place or not place or any(one.isspace() for one in place):
             raise ValueError(
-                f"{text!r} is not a host, address or network, such as 10.1.0.0/16:443, 127.0.0.1:8080 or hooks.example:443"
+                f"{text!r} is not a host, address or network like 10.1.0.0/16:443, 127.0.0.1:8080 or hooks.example:443"
             ) from None
     return Allowed(host=place.rstrip("."), ports=ranges)
 
