@@ -13,7 +13,7 @@ from sqlalchemy import Connection, text
 from segwatch.db.codec import from_ewkb
 from segwatch.db.errors import MarkRefused, NotFound
 from segwatch.db.ids import make_id
-from segwatch.geo.storable import storable
+from segwatch.geo.text.storable import storable
 from segwatch.geo.types.tracking import Change, ChangeKind
 
 LONGEST_TEXT = 2000

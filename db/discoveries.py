@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import Connection, text
 
-from segwatch.geo.printable import clean
+from segwatch.geo.text.printable import clean
 
 _SUCCEEDED = text(
     """

@@ -26,7 +26,7 @@ from __future__ import annotations
 import psycopg
 from sqlalchemy.exc import DBAPIError
 
-from segwatch.geo.printable import clean
+from segwatch.geo.text.printable import clean
 
 _MAX_LENGTH = 1000
 

@@ -25,9 +25,9 @@ from sqlalchemy import Connection, func, insert, select, text, update
 from segwatch.db import tables
 from segwatch.db.codec import to_ewkb
 from segwatch.db.ids import make_id
-from segwatch.geo.addresses import public
 from segwatch.geo.clock import ITEM_TOLERANCE, believable
 from segwatch.geo.identity import place
+from segwatch.geo.text.redaction import public
 from segwatch.geo.types.scene import Item, Scene, baseline_number, made_of
 
 _item = tables.scene_item

@@ -19,7 +19,7 @@ from sqlalchemy.dialects.postgresql import insert
 from segwatch.db import messages, tables
 from segwatch.db.ids import make_id
 from segwatch.db.withdrawing import NAMED
-from segwatch.geo.printable import clean
+from segwatch.geo.text.printable import clean
 
 #: Failures in a row that open the circuit of a channel.
 BREAKER_FAILURES = 5

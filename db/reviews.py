@@ -27,7 +27,7 @@ from segwatch.db.publishing import Turn
 from segwatch.geo.antimeridian import in_degrees
 from segwatch.geo.bounded import operations
 from segwatch.geo.errors import TooComplex
-from segwatch.geo.storable import storable
+from segwatch.geo.text.storable import storable
 from segwatch.geo.types.watch import AlertRule
 
 #: More than any geometry drawn by hand needs.

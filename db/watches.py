@@ -13,7 +13,7 @@ from segwatch.db import tables
 from segwatch.db.codec import dump_watch, load_watch, to_ewkb
 from segwatch.db.errors import UnknownWatch
 from segwatch.db.ids import make_id
-from segwatch.geo.addresses import public
+from segwatch.geo.text.redaction import public
 from segwatch.geo.types.watch import Instruction, Watch
 
 _MAY_READ_WATCHES = text("SELECT has_schema_privilege('segwatch', 'USAGE')")

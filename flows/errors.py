@@ -11,7 +11,7 @@ FlowError
 
 from __future__ import annotations
 
-from segwatch.geo.addresses import redacted
+from segwatch.geo.text.redaction import redacted
 
 
 class FlowError(Exception):

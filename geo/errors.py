@@ -1,30 +1,30 @@
 """Errors of geo.
 
 GeoError
-├── AreaError            an area of interest that cannot be watched as it is
-├── TooComplex           a geometry or document costs more memory or time than it may
+├── AreaError            an area of interest is invalid or too large
+├── TooComplex           a geometry or document exceeds the limits of memory or time
 ├── ProfileError         a source profile is unknown or invalid
-├── BadItem              a STAC item that cannot be used; carries ``item_id`` and ``reason``
-├── EventRefused         a feed, or one entry of it, tells no event; the message says why
-├── CatalogUnreachable   a catalog did not answer; carries ``url`` and ``reason``
-│   ├── SearchIncomplete     it answered, but may hold more than it gave
-│   └── NoSuchCollection     it answered, and does not have the collection
+├── BadItem              a STAC item cannot be used; carries ``item_id`` and ``reason``
+├── EventRefused         a feed or one of its entries is not a valid event
+├── CatalogUnreachable   a catalog did not respond; carries ``url`` and ``reason``
+│   ├── SearchIncomplete     it responded, but may have more items than it returned
+│   └── NoSuchCollection     it responded, but does not have the collection
 ├── ReadFailed           pixels could not be read; carries ``asset``, ``href`` and ``reason``
-│   ├── UnfitPixels      a file is not what its profile says; trying again changes nothing
-│   └── SourceFailed     the source did not serve a file; nothing is known against the file itself
-├── AccessDenied         a source wants credentials; carries ``source`` and ``reason``
-└── UnsafeHref           an href that must not be opened; carries ``href`` and ``reason``
-    └── AddressRefused       its host was resolved as an address that must not be connected to
+│   ├── UnfitPixels      a file does not match its profile; retrying does not help
+│   └── SourceFailed     the source did not serve a file; the file itself may be fine
+├── AccessDenied         credentials are missing or rejected; carries ``source`` and ``reason``
+└── UnsafeHref           an href must not be opened; carries ``href`` and ``reason``
+    └── AddressRefused       its host resolved to an IP address that must not be connected to
 """
 
 from __future__ import annotations
 
 import errno
 
-from segwatch.geo.addresses import public, redacted
+from segwatch.geo.text.redaction import public, redacted
 
-#: What the operating system says when this machine lacks something, whatever was asked of it.
-_OF_MACHINE = frozenset(
+#: Operating system errors that mean this machine is short of a resource, whatever was requested.
+_MACHINE_ERRNOS = frozenset(
     {
         errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN,
         errno.ENODEV,
@@ -33,14 +33,14 @@ _OF_MACHINE = frozenset(
 
 
 def is_of_machine(error: BaseException) -> bool:
-    """Whether this machine failed: a full disk, no file descriptors, no memory for the system."""
-    return isinstance(error, OSError) and error.errno in _OF_MACHINE
+    """Whether this machine is the cause: full disk, too many open files, out of memory."""
+    return isinstance(error, OSError) and error.errno in _MACHINE_ERRNOS
 
 
 class GeoError(Exception):
-    """Base of everything geo raises on purpose.
+    """Base class of geo's errors.
 
-    Its words end in the ledger, in logs and in Prefect's database, and quote addresses: secrets are taken out of them.
+    Messages end up in the ledger, in logs and in Prefect's database, so secrets in quoted URLs are redacted.
     """
 
     def __str__(self) -> str:
@@ -48,11 +48,11 @@ class GeoError(Exception):
 
 
 class AreaError(GeoError):
-    """An area of interest that cannot be watched as it is."""
+    """An area of interest is invalid or too large; the message tells what to change."""
 
 
 class TooComplex(GeoError):
-    """A geometry or document from outside costs more memory or time than it may; the message says why."""
+    """A geometry or document from outside exceeds the limits of memory or time."""
 
 
 class ProfileError(GeoError):
@@ -60,7 +60,7 @@ class ProfileError(GeoError):
 
 
 class BadItem(GeoError):
-    """A STAC item that cannot be used."""
+    """A STAC item cannot be used."""
 
     def __init__(self, item_id: str, reason: str) -> None:
         super().__init__(f"item {item_id}: {reason}")
@@ -69,11 +69,11 @@ class BadItem(GeoError):
 
 
 class EventRefused(GeoError):
-    """A feed, or one entry of it, tells no event that can be watched."""
+    """A feed, or one of its entries, is not an event that can be watched."""
 
 
 class CatalogUnreachable(GeoError):
-    """A catalog did not answer."""
+    """A catalog did not respond, or not as a STAC catalog."""
 
     def __init__(self, url: str, reason: str) -> None:
         super().__init__(self._message(url, reason))
@@ -82,23 +82,23 @@ class CatalogUnreachable(GeoError):
 
     def _message(self, url: str, reason: str) -> str:
         return (
-            f"catalog {url} did not answer: {reason}. Check the URL (open it in a browser: it must show a STAC "
-            "landing page), the network and any credentials, then run again; nothing was written"
+            f"catalog {url} cannot be read: {reason}. Check the URL (in a browser it must show a STAC landing page), "
+            "the network and the credentials, then run again; nothing was written"
         )
 
 
 class SearchIncomplete(CatalogUnreachable):
-    """A catalog answered a search, and it cannot be shown that it gave everything."""
+    """A search of a catalog could not be proven complete."""
 
     def _message(self, url: str, reason: str) -> str:
         return (
-            f"catalog {url} gave an incomplete answer: {reason}. What it gave can be used; the search is not taken "
-            "as done and is repeated by the next run. Tell the catalog's operators, or watch a smaller area"
+            f"catalog {url} returned an incomplete search: {reason}. The items found are used; the next run repeats "
+            "the search. Report this to the catalog's operator, or watch a smaller area"
         )
 
 
 class NoSuchCollection(CatalogUnreachable):
-    """A catalog does not have the collection that a source names."""
+    """A catalog does not have the collection of the profile."""
 
     def _message(self, url: str, reason: str) -> str:
         return (
@@ -117,17 +117,19 @@ class ReadFailed(GeoError):
 
 
 class UnfitPixels(ReadFailed):
-    """Pixels that the profile cannot render: the file and the profile disagree, and will do so next time."""
+    """A file does not match its profile, so its pixels cannot be rendered; retrying does not help."""
 
 
 class SourceFailed(ReadFailed):
-    """The source did not serve a file: an outage, a refused credential or an expired link, not a fault of the file.
+    """The source did not serve a file: an outage, rejected credentials or an expired link.
 
     Parameters
     ----------
     circuit
-        Name of the circuit that it opens, see :mod:`segwatch.geo.sources.http.circuits`; empty where it says nothing
-        about other files, as an expired link does. wait_seconds How long the server asks to be left alone.
+        Circuit to open, see :mod:`segwatch.geo.sources.http.circuits`; empty where other files are not affected, as
+        with an expired link.
+    wait_seconds
+        Delay that the server asks for (``Retry-After``).
     """
 
     def __init__(
@@ -139,7 +141,7 @@ class SourceFailed(ReadFailed):
 
 
 class UnsafeHref(GeoError):
-    """An href that must not be opened."""
+    """An href must not be opened."""
 
     def __init__(self, href: str, reason: str) -> None:
         super().__init__(f"refused to open {href!r}: {reason}")
@@ -148,7 +150,7 @@ class UnsafeHref(GeoError):
 
 
 class AddressRefused(UnsafeHref):
-    """A host was resolved as an address that must not be connected to: now, it may be another one later."""
+    """A host resolved to an IP address that must not be connected to. A later lookup may give another one."""
 
     def __init__(self, host: str, port: int, reason: str) -> None:
         super().__init__(f"{host}:{port}", reason)
@@ -157,7 +159,7 @@ class AddressRefused(UnsafeHref):
 
 
 class AccessDenied(GeoError):
-    """A source wants credentials that it was not given, or does not take them."""
+    """Credentials of a source are missing or rejected."""
 
     def __init__(self, source: str, reason: str) -> None:
         super().__init__(f"source {source}: {reason}")

@@ -1,7 +1,6 @@
-"""What names a catalog, and what of a link is its place. Pure: no network.
+"""Identity of catalogs and links. Pure: no network.
 
-STAC ids are unique within one collection of one catalog and nowhere else. So everything that is stored of an item
-begins with the identity of the catalog that it was found in.
+STAC ids are unique only within one collection of one catalog. So the ledger identifies an item by its catalog first.
 """
 
 from __future__ import annotations
@@ -9,43 +8,42 @@ from __future__ import annotations
 import re
 from urllib.parse import urlsplit, urlunsplit
 
-from segwatch.geo.addresses import public
+from segwatch.geo.text.redaction import public
 from segwatch.geo.types.watch import Watch
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
-#: A search, a collection or its items, given in the place of the API's root: the same catalog.
-_WITHIN_AN_API = re.compile(r"/(search|collections(/[^/]+(/items)?)?)$")
+#: Paths of an API that stand for its root: its search, a collection, the items of a collection.
+_API_SUBPATH = re.compile(r"/(search|collections(/[^/]+(/items)?)?)$")
 
 
-def catalog_identity(url: str, name: str = "") -> str:
-    """Identity of a catalog: the name that its user gave it, else its address.
+def identify_catalog(url: str, name: str = "") -> str:
+    """Return the identity of a catalog: the name that its user gave it, else its normalized URL.
 
-    A name keeps the identity of a catalog that moves. Without one, the address counts as far as it says where the
-    catalog is: scheme and host in lower case, no default port, user information, query, fragment or slash at the end,
-    and no secret in the path, as strangers see it. The address of an API's search, or of one of its collections, is
-    that of the API: items found through either are the same items. ``http`` and ``https`` are two addresses.
+    A name keeps the identity of a catalog that moves. A URL is normalized to scheme and host in lower case, without
+    default port, user information, query, fragment, trailing slash or secrets in the path. The URL of an API's search
+    or of a collection counts as that of the API, because both give the same items. ``http`` and ``https`` differ.
 
     Parameters
     ----------
     url
-        Of an API's root, or of a file of a static catalog.
+        Root of an API, or a file of a static catalog.
     name
-        ``source.catalog_name`` of a watch; empty = none was given.
+        ``source.catalog_name`` of the watch; empty = none.
     """
     if name:
         return name
-    found = place(public(url)).rstrip("/")
-    shorter = _WITHIN_AN_API.sub("", found)
-    return shorter.rstrip("/") if urlsplit(shorter).netloc else found
+    normalized = place(public(url)).rstrip("/")
+    root = _API_SUBPATH.sub("", normalized)
+    return root.rstrip("/") if urlsplit(root).netloc else normalized
 
 
 def identity_of(watch: Watch) -> str:
-    """Identity of the catalog that a watch looks into."""
-    return catalog_identity(watch.catalog, watch.catalog_name)
+    """Return the identity of the catalog of a watch."""
+    return identify_catalog(watch.catalog, watch.catalog_name)
 
 
 def place(href: str) -> str:
-    """Where a link points, without what changes when it is signed anew: its query, and how its host is written."""
+    """Normalize a link so that differently signed links to one file are equal: no query, host in lower case."""
     try:
         parts = urlsplit(href.strip())
         port = parts.port

@@ -19,9 +19,9 @@ from segwatch.flows.alerting.connection_guard import guarding
 from segwatch.flows.config.settings import FlowSettings
 from segwatch.geo.antimeridian import centre_of, name_place
 from segwatch.geo.errors import AddressRefused
-from segwatch.geo.printable import for_chat, link_for_chat
 from segwatch.geo.sources.http import faults
 from segwatch.geo.sources.http.headers import parse_retry_after
+from segwatch.geo.text.printable import for_chat, link_for_chat
 
 #: A rule names a service so; SEGWATCH_SERVICES has its address, which holds passwords and stays out of the ledger.
 SERVICE = re.compile(r"^apprise:([a-z0-9][a-z0-9-]{0,62})$")

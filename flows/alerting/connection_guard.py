@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 from urllib.request import getproxies
 
 from segwatch.geo.errors import AddressRefused
-from segwatch.geo.sources.http.addresses import Allowed, IPAddress, refusal
+from segwatch.geo.sources.http.ip_addresses import Allowed, IPAddress, refusal
 
 _CONNECTS = frozenset({"socket.connect", "socket.sendto", "socket.sendmsg"})
 _PROGRAMS = frozenset({"subprocess.Popen", "os.exec", "os.posix_spawn", "os.system", "os.fork"})

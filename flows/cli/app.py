@@ -40,7 +40,7 @@ from segwatch.flows.cli.console import (
     warn,
 )
 from segwatch.flows.runtime import logs
-from segwatch.geo.printable import one_line
+from segwatch.geo.text.printable import one_line
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection

@@ -18,8 +18,8 @@ from segwatch.db.errors import DbError, schema_lacking
 from segwatch.flows.errors import FlowError
 from segwatch.flows.runtime.terminal import SafeConsole
 from segwatch.flows.services import progress
-from segwatch.geo.addresses import redacted
 from segwatch.geo.errors import GeoError
+from segwatch.geo.text.redaction import redacted
 from segwatch.model.errors import ModelError
 
 Json = Annotated[bool, typer.Option("--json", help="print one JSON document")]

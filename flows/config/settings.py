@@ -25,8 +25,8 @@ from pydantic_settings import NoDecode, SettingsConfigDict
 from segwatch.flows.config.site_settings import SiteSettings, json_list, json_object
 from segwatch.flows.errors import ConfigError
 from segwatch.geo.sources.http import egress
-from segwatch.geo.sources.http.addresses import Allowed, parse_allowed
-from segwatch.geo.spelling import about_field
+from segwatch.geo.sources.http.ip_addresses import Allowed, parse_allowed
+from segwatch.geo.text.spelling import about_field
 
 _log = logging.getLogger(__name__)
 _HOUR, _DAY, _YEAR_HOURS = 3600.0, 86_400.0, 8760.0

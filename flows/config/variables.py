@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from segwatch.flows.config.settings import FlowSettings
-from segwatch.geo.spelling import nearest
+from segwatch.geo.text.spelling import nearest
 
 PREFIX = "SEGWATCH_"
 #: Read beside the settings, as they are written here.

@@ -31,11 +31,11 @@ from segwatch.flows.config.times import Cron, Moment, Start, TimeOfDay, Zone
 from segwatch.flows.config.yaml_document import MAX_BYTES, from_yaml
 from segwatch.flows.errors import ConfigError
 from segwatch.geo import grid as grids
-from segwatch.geo.addresses import open_address
 from segwatch.geo.antimeridian import box_of, in_degrees, is_box
 from segwatch.geo.errors import GeoError
 from segwatch.geo.sources import profiles
-from segwatch.geo.storable import storable
+from segwatch.geo.text.redaction import open_address
+from segwatch.geo.text.storable import storable
 from segwatch.geo.types.source import Profile
 from segwatch.geo.types.tracking import ChangeKind
 from segwatch.geo.types.watch import (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from segwatch.geo.storable import shortened
+from segwatch.geo.text.storable import shortened
 
 #: Further kinds are counted together: reasons hold words of catalogs and servers.
 _MAX_KINDS = 20

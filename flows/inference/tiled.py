@@ -27,7 +27,7 @@ from segwatch.geo.footprint import Inside
 from segwatch.geo.judging import Shades, misrendered
 from segwatch.geo.sources.http.credentials import Credentials
 from segwatch.geo.stitch import Stitcher
-from segwatch.geo.storable import storable
+from segwatch.geo.text.storable import storable
 from segwatch.geo.tiling import Band, Tile
 from segwatch.geo.types.source import Profile
 from segwatch.geo.types.tracking import ObservationResult

@@ -20,8 +20,8 @@ from segwatch.flows.config.settings import FlowSettings
 from segwatch.flows.config.sizes import describe_limits
 from segwatch.flows.inference import quicklooks
 from segwatch.geo.area import geodesic_m2
-from segwatch.geo.printable import clean
-from segwatch.geo.storable import shortened
+from segwatch.geo.text.printable import clean
+from segwatch.geo.text.storable import shortened
 
 _log = logging.getLogger(__name__)
 _LARGEST = 20

@@ -12,8 +12,8 @@ import traceback
 from collections.abc import Callable
 from typing import Any
 
-from segwatch.geo.addresses import redacted
-from segwatch.geo.printable import MAX_MESSAGE, clean, lines
+from segwatch.geo.text.printable import MAX_MESSAGE, clean, lines
+from segwatch.geo.text.redaction import redacted
 
 _MAX_TRACEBACK = 20_000
 #: Its formatter takes the parts of a request from ``args``.

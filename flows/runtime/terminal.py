@@ -7,8 +7,8 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from segwatch.geo.addresses import redacted
-from segwatch.geo.printable import lines
+from segwatch.geo.text.printable import lines
+from segwatch.geo.text.redaction import redacted
 
 
 class SafeConsole(Console):

@@ -20,7 +20,7 @@ from segwatch.geo.bounded.documents import parse_json
 from segwatch.geo.bounded.geojson import MALFORMED, read_geometry
 from segwatch.geo.errors import EventRefused, TooComplex
 from segwatch.geo.events.dates import moment  # noqa: F401 - the times of a record
-from segwatch.geo.storable import storable
+from segwatch.geo.text.storable import storable
 from segwatch.geo.types.event import Event, EventKind, EventName, RefusedEntry, Withdrawal
 
 #: Larger than any country; an event of this size says nothing about where to look.

@@ -1,4 +1,4 @@
-"""Items and scenes: what a catalog holds of one acquisition."""
+"""Items, scenes and watermarks of a catalog."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from typing import Any
 
 from shapely.geometry.base import BaseGeometry
 
-#: Properties of different catalogs that say when an item was made, the best first.
 MADE = ("s2:generation_time", "processing:datetime", "published", "created")
+"""Properties that tell when an item was produced, in order of preference."""
 
 
 def made_of(properties: Mapping[str, Any]) -> str:
-    """When an item was made, in its catalog's words; empty where that does not say."""
-    given = (properties.get(name) for name in MADE)
-    return next((str(value) for value in given if value not in (None, "")), "")
+    """Get the production time of an item as its catalog writes it; empty where it is unknown."""
+    values = (properties.get(name) for name in MADE)
+    return next((str(value) for value in values if value not in (None, "")), "")
 
 
 def baseline_number(baseline: str) -> tuple[int, ...]:
-    """A processing baseline as it sorts; empty where it is unknown, before every other one."""
+    """Convert a processing baseline to a sort key; the empty key of an unknown baseline sorts first."""
     return tuple(int(part) for part in re.findall(r"\d+", baseline))
 
 
@@ -32,26 +32,26 @@ class Item:
     id: str
     collection: str
     href: str
-    """Self link; the row-level link an analyst follows."""
+    """Self link, shown to analysts as provenance."""
     acquired_at: datetime
     updated_at: datetime | None
     platform: str
     relative_orbit: str
-    """Relative orbit or path, empty when the catalog has none."""
+    """Relative orbit or WRS path; empty where it is unknown."""
     processing_baseline: str
     footprint: BaseGeometry
     assets: Mapping[str, str]
-    """Asset key -> absolute href."""
+    """Absolute href by asset key."""
     properties: Mapping[str, Any] = field(default_factory=dict)
     catalog: str = ""
-    """Identity of the catalog, see :mod:`segwatch.geo.identity`: ids are unique within one only. Empty = unknown."""
+    """Identity of the catalog, see :mod:`segwatch.geo.identity`; empty = unknown."""
     store: str = ""
-    """As :attr:`Profile.store` of the profile that the links were chosen for."""
+    """:attr:`Profile.store` of the profile that the hrefs were chosen for."""
 
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """One acquisition over a watch's area: items of one collection of one catalog, platform pass and solar day."""
+    """One acquisition over a watch's area: items of one catalog, collection, platform pass and solar day."""
 
     collection: str
     platform: str
@@ -63,17 +63,18 @@ class Scene:
     """Sorted by id."""
     footprint: BaseGeometry
     catalog: str = ""
-    """Identity of the catalog that all items were found in. Empty = unknown."""
+    """Identity of the catalog of all items; empty = unknown."""
 
     @property
     def key(self) -> str:
-        """Identity of the acquisition, stable across reprocessing of its items. Two catalogs never share one.
+        """Identity of the acquisition: ``catalog/collection/platform/relative_orbit/solar_day``.
 
-        The last four parts hold no slash of their own, so what stands before them is the catalog.
+        It is stable across reprocessing of items and differs between catalogs. Slashes in the last four parts are
+        escaped, so everything before them is the catalog.
         """
-        names = (self.collection, self.platform, self.relative_orbit)
-        within = "/".join(one.replace("%", "%25").replace("/", "%2F") for one in names)
-        return "/".join(filter(None, (self.catalog, f"{within}/{self.solar_day.isoformat()}")))
+        parts = (self.collection, self.platform, self.relative_orbit)
+        escaped = "/".join(part.replace("%", "%25").replace("/", "%2F") for part in parts)
+        return "/".join(filter(None, (self.catalog, f"{escaped}/{self.solar_day.isoformat()}")))
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +82,8 @@ class Watermark:
     """How far a catalog was searched."""
 
     reconciled_at: datetime | None = None
-    """When everything it holds was last compared with what is known; None = never."""
+    """Time of the last complete reconcile; None = never."""
     reconciling_to: datetime | None = None
-    """Acquisition time up to which a comparison that goes on has come."""
+    """Acquisition time that an unfinished reconcile has reached."""
     updated_to: datetime | None = None
-    """Newest ``updated`` of the items seen; None = unknown, or some item has none."""
+    """Newest ``updated`` time of the items found; None = unknown, or some item has none."""

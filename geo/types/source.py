@@ -1,4 +1,4 @@
-"""Sources: bands, cloud masks, access to assets, and the profile of a catalog's collection."""
+"""Source profiles: bands, cloud masks, access to assets and rendering of one collection."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ class BandRef:
     index: int = 1
     """1-based band number inside the asset's file."""
     minus: BandRef | None = None
-    """Another band that is taken off, after scaling: of decibels that is a ratio."""
+    """Band to subtract after scaling; a difference of decibels is a ratio."""
     low: float | None = None
-    """Value rendered as 0, where it is not the profile's."""
+    """Value rendered as 0; None = the profile's ``low``."""
     high: float | None = None
-    """Value rendered as 255, where it is not the profile's."""
+    """Value rendered as 255; None = the profile's ``high``."""
 
 
 @dataclass(frozen=True, slots=True)
 class CloudMask:
-    """How a collection marks pixels that show no ground."""
+    """How a collection marks pixels that are cloudy or invalid."""
 
     band: BandRef
     unclear_values: tuple[int, ...] = ()
@@ -36,22 +36,22 @@ class CloudMask:
 
 @dataclass(frozen=True, slots=True)
 class AssetAccess:
-    """How a source lets assets be read; the secrets themselves are settings."""
+    """How a source authorizes reading assets. The secrets themselves are settings, not part of a profile."""
 
     method: str
     """``planetary-computer``, ``bearer``, ``headers``, ``oauth2`` or ``s3``."""
     token_url: str = ""
-    """Where tokens come from."""
+    """Endpoint that issues tokens, for ``planetary-computer`` and ``oauth2``."""
     client_id: str = ""
-    """Of ``oauth2``."""
+    """Client id for ``oauth2``."""
     region: str = ""
-    """Of ``s3``: where the buckets are."""
+    """Region of the buckets, for ``s3``."""
     endpoint: str = ""
-    """Of ``s3``: the address of a store that is not Amazon's; buckets are the first part of its paths."""
+    """URL of an S3-compatible store other than Amazon's, for ``s3``; addressed by path (``endpoint/bucket/key``)."""
     requester_pays: bool = False
-    """Of ``s3``: who reads is billed for it."""
+    """Whether the reader pays for requests and transfer, for ``s3``."""
     redirect_hosts: tuple[str, ...] = ()
-    """Hosts that assets may be redirected to, https only; they are sent no credentials."""
+    """Other hosts that assets may redirect to, https only. They receive no credentials."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,7 @@ class Profile:
     name: str
     title: str
     collection: str
-    """``*`` = any, of catalogs with a collection for each acquisition."""
+    """Collection id; ``*`` = any, for catalogs with one collection per acquisition."""
     red: BandRef
     green: BandRef
     blue: BandRef
@@ -70,45 +70,45 @@ class Profile:
     high: float
     """Value (after scale and offset) rendered as 255."""
     gsd_m: float
-    """Ground sample distance, metres, at which the model looks."""
+    """Ground sample distance in metres at which imagery is read for the model."""
     catalog: str | None = None
-    """STAC API root; a watch may override it."""
+    """URL of the catalog; a watch may override it."""
     scale: float = 1.0
     offset: float = 0.0
     offset_from_baseline: str = ""
-    """Processing baseline from which on ``offset`` applies (Sentinel-2: ``04.00``); empty = to every item."""
+    """First processing baseline to which ``offset`` applies (Sentinel-2: ``04.00``); empty = every item."""
     nodata: float | None = None
     gamma: float = 1.0
     clouds: CloudMask | None = None
     license: str = ""
     attribution: str = ""
     decibels: bool = False
-    """Whether values become 10 log10 of themselves after scaling, as radar backscatter is shown."""
+    """Whether scaled values are converted to decibels (10 log10), as usual for radar backscatter."""
     access: AssetAccess | None = None
-    """None = anybody may read."""
+    """None = assets are public."""
     rescan_days: float | None = None
-    """Items of acquisitions longer ago are not expected to come any more, but for the daily comparison of everything;
-    None = they are at any time. For catalogs whose items do not say when they were updated."""
+    """Days back from now that are searched again for late items, besides the daily reconcile; None = the whole period.
+    For catalogs whose items have no ``updated`` time."""
     hosts: tuple[str, ...] = ()
-    """Host names assets may be read from, besides the catalog's own. ``*.example.org`` is allowed."""
+    """Hosts that assets may be read from, besides the catalog's own; wildcards as ``*.example.org``."""
     finest_m: float | None = None
     coarsest_m: float | None = None
-    """Files with pixels (metres) between these are taken; None = an eighth of ``gsd_m``, and twice ``gsd_m``."""
+    """Accepted pixel sizes of files, in metres; None = an eighth of ``gsd_m`` and twice ``gsd_m``."""
     max_saturated: float = 0.8
-    """Share of a picture's clear values that may be clipped to black or to white, 0..1; 1 = all."""
+    """Maximum share of clear values that rendering may clip to black or white, 0 to 1; 1 = no limit."""
 
     @property
     def store(self) -> str:
-        """The object store that its links are taken into; empty = the web links that items give."""
+        """Object store that hrefs are rewritten for; empty = the items' own http(s) hrefs."""
         access = self.access
         return f"s3 {access.endpoint or access.region}" if access and access.method == "s3" else ""
 
     def assets(self) -> tuple[str, ...]:
-        """Asset keys an item must have, without repeats, in band order, the mask last."""
+        """List the asset keys that an item must have, without duplicates: in band order, the mask last."""
         bands = [*self.bands(), *([self.clouds.band] if self.clouds else [])]
         return tuple(dict.fromkeys(band.asset for band in bands))
 
     def bands(self) -> tuple[BandRef, ...]:
-        """Bands that are read: red, green, blue, then those that are taken off."""
+        """List the bands to read: red, green, blue, then the bands to subtract."""
         shown = (self.red, self.green, self.blue)
         return (*shown, *(band.minus for band in shown if band.minus is not None))

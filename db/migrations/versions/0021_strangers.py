@@ -12,8 +12,8 @@ from alembic import op
 from sqlalchemy.dialects import postgresql
 
 from segwatch.db.migrations import views
-from segwatch.geo.addresses import public
-from segwatch.geo.printable import clean
+from segwatch.geo.text.redaction import public
+from segwatch.geo.text.printable import clean
 
 SQL = Path(__file__).parents[2] / "sql"
 

@@ -17,7 +17,7 @@ from segwatch.flows.deliver import deliver_outbox
 from segwatch.flows.services import environment
 from segwatch.geo.errors import AddressRefused, CatalogUnreachable
 from segwatch.geo.sources.http import egress
-from segwatch.geo.sources.http.addresses import parse_allowed
+from segwatch.geo.sources.http.ip_addresses import parse_allowed
 from segwatch.geo.sources.search.catalog import opened
 from tests.invariants.conftest import Ledger, Look, cells
 from tests.support.receiving import Taken, receiving
@@ -203,7 +203,7 @@ def test_feeds_and_catalogs_by_a_name_that_leads_inside_are_refused(
             feeds.fetch(f"http://{METADATA}/", _settings())
         port = httpx.URL(url).port
         assert feeds.fetch(named + "/", _settings(f"rebound.example:{port}")).content == b"{}"
-        with pytest.raises(CatalogUnreachable, match="give the address of the API"):
+        with pytest.raises(CatalogUnreachable, match="give the URL of the API"):
             opened(named)
 
 

@@ -252,12 +252,7 @@ def test_a_reader_can_stop_nothing_by_locks(ledger: Ledger, database: Database) 
 
 def test_no_code_waits_for_a_lock_that_anybody_can_take() -> None:
     folders = ("db", "flows", "geo", "model")
-    files = [
-        one
-        for folder in folders
-        for one in (ROOT / folder).rglob("*")
-        if one.suffix in {".py", ".sql"}
-    ]
+    files = [one for folder in folders for one in (ROOT / folder).rglob("*") if one.suffix in {".py", ".sql"}]
     assert len(files) > 100
     assert [
         one.name for one in files if "pg_advisory" in one.read_text() or "pg_try_advisory" in one.read_text()

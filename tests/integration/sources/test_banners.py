@@ -1,4 +1,4 @@
-"""What a server says that is not the one that was meant stays out of reasons, and other ports are not asked at all."""
+"""Responses of unintended services never appear in reasons, and other ports are not connected to."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from segwatch.geo.errors import CatalogUnreachable, EventRefused, ReadFailed, Un
 from segwatch.geo.sources import profiles
 from segwatch.geo.sources.http import hrefs
 from segwatch.geo.sources.rasters.pixels import read
-from segwatch.geo.sources.search import catalog
+from segwatch.geo.sources.search import item_search
 from segwatch.geo.types.scene import Item, Scene
 from tests.support.images import GRID
 from tests.support.serving import serving
@@ -48,7 +48,7 @@ ANSWERS = {
 
 @contextmanager
 def saying(answer: bytes) -> Iterator[tuple[str, Counter[str]]]:
-    """A server that says this to whoever connects; with the number of connections."""
+    """A server that sends these bytes to every connection, and its number of connections."""
     counted: Counter[str] = Counter()
     listener = socket.create_server(("127.0.0.1", 0))
 
@@ -91,7 +91,7 @@ def look_at(url: str) -> None:
 
 def search(url: str) -> None:
     list(
-        catalog.search(
+        item_search.search(
             f"{url}/?token={SECRET}", PROFILE, box(14, 45, 16, 47), datetime.now(UTC), datetime.now(UTC)
         )
     )
@@ -107,10 +107,10 @@ def poll(url: str) -> None:
 
 @pytest.mark.parametrize("answer", ANSWERS)
 @pytest.mark.parametrize("ask", [look_at, search, poll])
-def test_no_byte_of_an_answer_is_part_of_a_reason(
+def test_reasons_never_quote_a_response(
     ask: Callable[[str], None], answer: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("segwatch.geo.sources.http.ranges._BACK_OFF_SECONDS", 0.001)
+    monkeypatch.setattr("segwatch.geo.sources.http.range_requests._BACK_OFF_SECONDS", 0.001)
     monkeypatch.setattr("segwatch.geo.sources.search.catalog._BACK_OFF_SECONDS", 0.001)
     with (
         saying(ANSWERS[answer].encode("latin-1")) as (url, _),
@@ -118,7 +118,7 @@ def test_no_byte_of_an_answer_is_part_of_a_reason(
     ):
         ask(url)
     said = str(told.value)
-    if (ask, answer) != (poll, "redirect"):  # where a feed has moved to is for its operator to know
+    if (ask, answer) != (poll, "redirect"):  # the operator of a feed may see where it redirects to
         assert "Pa55" not in said
     assert said
 
@@ -135,7 +135,7 @@ def test_another_port_of_an_allowed_host_is_not_connected_to() -> None:
         page = {"/stac.json": (200, {"content-type": "application/json"}, landing)}
         with serving(page) as there:
             found = list(
-                catalog.search(
+                item_search.search(
                     f"{there}/stac.json", PROFILE, box(14, 45, 16, 47), datetime.now(UTC), datetime.now(UTC)
                 )
             )

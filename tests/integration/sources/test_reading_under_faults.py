@@ -1,4 +1,4 @@
-"""Pixels over HTTP from servers that fail, lie, cut off and redirect: read right, or refused with a reason."""
+"""Pixels over HTTP from servers that fail, lie, truncate and redirect: read correctly, or refused with a reason."""
 
 from __future__ import annotations
 
@@ -137,7 +137,7 @@ def _gone_for_good(number: int, right: Answer) -> Answer:
 @pytest.mark.parametrize(
     ("fault", "says"),
     [
-        (_wrong_range, "asked for bytes"),
+        (_wrong_range, "requested bytes"),
         (_other_file, "changed while it was read"),
         (_other_tag_after_none, "changed while it was read"),
         (_other_time, "changed while it was read"),

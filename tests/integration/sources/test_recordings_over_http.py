@@ -1,4 +1,4 @@
-"""What public catalogs really answered, page by page over HTTP."""
+"""Recorded responses of public catalogs, replayed page by page over HTTP."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ from datetime import UTC, datetime
 import pytest
 from shapely.geometry import box
 
-from segwatch.geo.scenes import group, parse_item
+from segwatch.geo.items import parse_item
+from segwatch.geo.scenes import group
 from segwatch.geo.sources import profiles
-from segwatch.geo.sources.search.catalog import Rejected, describe, opened, search
+from segwatch.geo.sources.search.catalog import describe, opened
 from segwatch.geo.sources.search.inspection import inspect
+from segwatch.geo.sources.search.item_search import Rejected, search
 from segwatch.geo.types.scene import Item
 from tests.support.replaying import features, replaying
 
@@ -33,7 +35,7 @@ def found(recording: str, profile: str) -> list[Item | Rejected]:
         ("planetary_without_matched.yaml", "naip-planetary", "naip"),
     ],
 )
-def test_every_item_of_the_collection_comes_once_and_every_other_is_told(
+def test_every_item_is_returned_once_and_others_are_rejected(
     recording: str, profile: str, collection: str
 ) -> None:
     recorded = features(recording)
@@ -44,11 +46,11 @@ def test_every_item_of_the_collection_comes_once_and_every_other_is_told(
     others = {one["id"] for one in recorded} - wanted
     told = {one.item_id: one.reason for one in results if isinstance(one, Rejected)}
     assert set(told) == others
-    assert all("it is of collection" in reason for reason in told.values())
+    assert all("it belongs to collection" in reason for reason in told.values())
     assert len(results) == len(wanted) + len(others)
 
 
-def test_what_the_catalogs_declare() -> None:
+def test_declared_conformance_of_recorded_catalogs() -> None:
     with replaying("earthsearch_pages.yaml") as url:
         kind, conforms = describe(opened(url))
     assert kind == "STAC API"
@@ -72,7 +74,7 @@ def test_a_check_reads_recorded_pages() -> None:
 
 
 def test_a_page_of_landsat_is_scenes_by_pass_and_day() -> None:
-    """Items as the Planetary Computer lists them, of satellites since 1982."""
+    """Landsat items of the Planetary Computer since 1982."""
     documents = features("planetary_landsat.yaml")
     profile = profiles.load("landsat-c2-l2-planetary")
     items = [parse_item(one, profile, base="https://planetarycomputer.microsoft.com/x") for one in documents]

@@ -1,4 +1,4 @@
-"""Servers that send slowly, without end, or something else than HTTP: given up in time, with a reason."""
+"""Servers that send slowly, without end, or not HTTP are given up in time, with a reason."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from shapely.geometry import box
 
 from segwatch.geo.errors import CatalogUnreachable, ReadFailed
 from segwatch.geo.sources import profiles
-from segwatch.geo.sources.http import ranges
+from segwatch.geo.sources.http import range_requests
 from segwatch.geo.sources.rasters.pixels import read
-from segwatch.geo.sources.search import catalog
+from segwatch.geo.sources.search import catalog, item_search
 from segwatch.geo.types.scene import Item, Scene
 from tests.support import behaving as ways
 from tests.support.behaving import Behaviour, behaving
 from tests.support.images import GRID
 
-#: Far above the limits that are set below, far below what the servers would take.
+#: Far above the limits set below, far below the time that the servers would take.
 PATIENCE_SECONDS = 20.0
 EVERYWHERE, ALWAYS = (
     box(-170, -80, 170, 80),
@@ -28,13 +28,13 @@ WAYS = [ways.dripping_headers, ways.dripping_body, ways.endless_headers, ways.en
 
 
 @pytest.mark.parametrize("way", WAYS, ids=lambda one: one.__name__)
-def test_a_catalog_is_given_up(way: Behaviour, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(catalog, "_ANSWER_SECONDS", 2.0)
-    monkeypatch.setattr(catalog, "_CONNECT_RETRIES", 1)
+def test_a_slow_catalog_is_given_up(way: Behaviour, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(catalog, "_RESPONSE_SECONDS", 2.0)
+    monkeypatch.setattr(catalog, "_MAX_CONNECT_ATTEMPTS", 2)
 
     def look(url: str) -> None:
         with pytest.raises(CatalogUnreachable):
-            list(catalog.search(url, profiles.load("rgb-cog"), EVERYWHERE, *ALWAYS))
+            list(item_search.search(url, profiles.load("rgb-cog"), EVERYWHERE, *ALWAYS))
 
     with behaving(way) as server:
         begun = time.monotonic()
@@ -43,9 +43,9 @@ def test_a_catalog_is_given_up(way: Behaviour, monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.mark.parametrize("way", WAYS, ids=lambda one: one.__name__)
-def test_a_file_is_given_up(way: Behaviour, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ranges, "_REQUEST_SECONDS", 1.0)
-    monkeypatch.setattr(ranges, "_ATTEMPTS", 2)
+def test_a_slow_file_is_given_up(way: Behaviour, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(range_requests, "_REQUEST_SECONDS", 1.0)
+    monkeypatch.setattr(range_requests, "_MAX_ATTEMPTS", 2)
 
     def look(url: str) -> None:
         square = box(0, 0, 1, 1)

@@ -1,4 +1,4 @@
-"""Links that were signed before: one signature goes out, what else the query holds stays as it was written."""
+"""Links that were signed before: one signature remains, other parameters are not changed."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from segwatch.geo.addresses import unsigned
-from segwatch.geo.sources.http.signatures import expiry, with_token
+from segwatch.geo.sources.http.signatures import parse_expiry, replace_signature
+from segwatch.geo.text.redaction import strip_signature
 
 BLOB = "https://account.blob.core.windows.net/box/31/a%20b.tif"
 TOKEN = "st=2026-01-01T00%3A00%3A00Z&se=2030-01-01T00%3A00%3A00Z&sp=rl&sv=2024-05-04&sr=c&sig=NEW%2B%3D"
@@ -34,17 +34,17 @@ S3 = (
         TOKEN,
     ],
 )
-def test_one_token_is_left(query: str) -> None:
-    signed = with_token(f"{BLOB}?{query}" if query else BLOB, TOKEN)
+def test_one_token_remains(query: str) -> None:
+    signed = replace_signature(f"{BLOB}?{query}" if query else BLOB, TOKEN)
     assert signed == f"{BLOB}?{TOKEN}"
-    assert with_token(signed, f"?{TOKEN}") == signed
+    assert replace_signature(signed, f"?{TOKEN}") == signed
 
 
 @pytest.mark.parametrize("own", ["versionid=2024-01-01T00%3A00%3A00.1Z", "a=b%20c&sr", "x=1&x=2"])
-def test_what_signs_nothing_stays_as_it_is_written(own: str) -> None:
-    assert unsigned(f"{BLOB}?{own}") == f"{BLOB}?{own}"
+def test_other_parameters_are_not_changed(own: str) -> None:
+    assert strip_signature(f"{BLOB}?{own}") == f"{BLOB}?{own}"
     kept = own.replace("&sr", "")
-    assert with_token(f"{BLOB}?{own}&{OLD}", TOKEN) == f"{BLOB}?{kept}&{TOKEN}"
+    assert replace_signature(f"{BLOB}?{own}&{OLD}", TOKEN) == f"{BLOB}?{kept}&{TOKEN}"
 
 
 def test_signatures_of_buckets() -> None:
@@ -54,7 +54,7 @@ def test_signatures_of_buckets() -> None:
         "AWSAccessKeyId=k&Signature=s&Expires=1577836860",
         "X-Goog-Signature=1&X-Goog-Date=2",
     ):
-        assert unsigned(f"https://bucket.example.org/a.tif?{query}&versionId=7") == (
+        assert strip_signature(f"https://bucket.example.org/a.tif?{query}&versionId=7") == (
             "https://bucket.example.org/a.tif?versionId=7"
         )
 
@@ -71,12 +71,12 @@ def test_signatures_of_buckets() -> None:
         ("", None),
     ],
 )
-def test_until_when_a_signature_holds(query: str, until: datetime | None) -> None:
-    assert expiry(f"{BLOB}?{query}") == until
+def test_expiry_of_a_signature(query: str, until: datetime | None) -> None:
+    assert parse_expiry(f"{BLOB}?{query}") == until
 
 
 @given(st.lists(st.tuples(st.text(max_size=8), st.text(max_size=8)), max_size=6))
 def test_any_query_ends_with_one_token(pairs: list[tuple[str, str]]) -> None:
-    signed = with_token(f"{BLOB}?{urlencode(pairs)}&{OLD}", TOKEN)
+    signed = replace_signature(f"{BLOB}?{urlencode(pairs)}&{OLD}", TOKEN)
     assert parse_qs(urlsplit(signed).query)["sig"] == ["NEW+="]
     assert signed.endswith(TOKEN)

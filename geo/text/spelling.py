@@ -1,4 +1,4 @@
-"""Names that are nearly right: which known name was probably meant."""
+"""Suggest the known name that a misspelled one probably means."""
 
 from __future__ import annotations
 
@@ -12,26 +12,31 @@ _CUTOFF = 0.6
 
 
 def nearest(given: str, known: Iterable[str]) -> str | None:
-    """The known name that is most like the one given, whatever its case and hyphens; None where none is."""
-    plain = {_plain(one): one for one in sorted(known, reverse=True)}
+    """Find the known name most similar to a given one, ignoring case and hyphens; None where none is similar."""
+    plain = {_plain(name): name for name in sorted(known, reverse=True)}
     found = difflib.get_close_matches(_plain(given), plain, n=1, cutoff=_CUTOFF)
     return plain[found[0]] if found else None
 
 
 def about_field(problem: Mapping[str, Any], model: type[BaseModel] | None) -> str:
-    """What pydantic says of one problem; of a field that ``model`` does not have, also which one was meant.
+    """Describe a validation problem; for an unknown field, suggest the field that was probably meant.
 
-    ``problem`` is one of ``ValidationError.errors()``.
+    Parameters
+    ----------
+    problem
+        An entry of ``pydantic.ValidationError.errors()``.
+    model
+        The validated model, where its fields are known.
     """
-    said = str(problem["msg"])
+    message = str(problem["msg"])
     where = problem["loc"]
     if problem["type"] != "extra_forbidden" or model is None or not where:
-        return said
+        return message
     known = _fields_at(model, where[:-1])
     near = nearest(str(where[-1]), known)
     if near is not None:
-        return f"is no known field; did you mean {near}?"
-    return f"is no known field; known here: {', '.join(sorted(known))}" if known else said
+        return f"is not a known field; did you mean {near}?"
+    return f"is not a known field; known here: {', '.join(sorted(known))}" if known else message
 
 
 def _plain(name: str) -> str:
@@ -39,7 +44,7 @@ def _plain(name: str) -> str:
 
 
 def _fields_at(model: type[BaseModel], where: Iterable[object]) -> list[str]:
-    """Names of the fields of the model at a place in another; none where the place leads out of models."""
+    """Field names of the model at a location inside another model; empty where the location is in no model."""
     here: type[BaseModel] | None = model
     for part in where:
         if here is None:
@@ -51,7 +56,7 @@ def _fields_at(model: type[BaseModel], where: Iterable[object]) -> list[str]:
 
 
 def _model_in(annotation: object) -> type[BaseModel] | None:
-    """The model that a field holds: itself, or in a list or an alternative."""
+    """The model in a field's annotation: itself, in a list or in a union."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
     return next((found for one in get_args(annotation) if (found := _model_in(one)) is not None), None)
