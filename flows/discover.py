@@ -27,8 +27,9 @@ from segwatch.geo.errors import SearchIncomplete
 from segwatch.geo.identity import identity_of
 from segwatch.geo.scenes import group, newest
 from segwatch.geo.sources.http import hrefs
-from segwatch.geo.sources.search.catalog import Catalog, Rejected, opened, require_collection, search
+from segwatch.geo.sources.search.catalog import Catalog, opened, require_collection
 from segwatch.geo.sources.search.collections import Holding
+from segwatch.geo.sources.search.item_search import Rejected, search
 from segwatch.geo.sources.search.watermark import Look, Updated, after, chunks, looks
 from segwatch.geo.types.scene import Item, Watermark
 from segwatch.geo.types.watch import Watch

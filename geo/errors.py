@@ -82,7 +82,7 @@ class CatalogUnreachable(GeoError):
 
     def _message(self, url: str, reason: str) -> str:
         return (
-            f"catalog {url} did not respond: {reason}. Check the URL (in a browser it must show a STAC landing page), "
+            f"catalog {url} cannot be read: {reason}. Check the URL (in a browser it must show a STAC landing page), "
             "the network and the credentials, then run again; nothing was written"
         )
 

@@ -16,7 +16,7 @@ _DEFAULT_PORTS = {"http": 80, "https": 443}
 _API_SUBPATH = re.compile(r"/(search|collections(/[^/]+(/items)?)?)$")
 
 
-def catalog_identity(url: str, name: str = "") -> str:
+def identify_catalog(url: str, name: str = "") -> str:
     """Return the identity of a catalog: the name that its user gave it, else its normalized URL.
 
     A name keeps the identity of a catalog that moves. A URL is normalized to scheme and host in lower case, without
@@ -39,7 +39,7 @@ def catalog_identity(url: str, name: str = "") -> str:
 
 def identity_of(watch: Watch) -> str:
     """Return the identity of the catalog of a watch."""
-    return catalog_identity(watch.catalog, watch.catalog_name)
+    return identify_catalog(watch.catalog, watch.catalog_name)
 
 
 def place(href: str) -> str:

@@ -19,7 +19,8 @@ from segwatch.geo.identity import identity_of
 from segwatch.geo.scenes import group
 from segwatch.geo.sources.http import hrefs
 from segwatch.geo.sources.http.deadline import within
-from segwatch.geo.sources.search.catalog import opened, require_collection, search
+from segwatch.geo.sources.search.catalog import opened, require_collection
+from segwatch.geo.sources.search.item_search import search
 from segwatch.geo.types.event import Event
 from segwatch.geo.types.scene import Item, Scene
 from segwatch.geo.types.watch import Watch

@@ -1,7 +1,7 @@
-"""Source profiles: TOML that a person writes -> :class:`segwatch.geo.types.source.Profile`.
+"""Load source profiles from TOML files into :class:`segwatch.geo.types.source.Profile`.
 
-Shipped ones lie in ``profiles_data``; a path ending in ``.toml`` names one's own. Every message names the
-file, the field, the value and the fix.
+Shipped profiles are in ``profiles_data``; a path ending in ``.toml`` loads a user's own. Error messages name the file,
+the field, the value and the fix.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from segwatch.geo.text.spelling import about_field, nearest
 from segwatch.geo.types.source import AssetAccess, BandRef, CloudMask, Profile
 
 _HOST = re.compile(r"^(\*\.)?[a-z0-9]([a-z0-9.-]*[a-z0-9])?(:(\d{1,5}|\*))?$")
-#: A century: what is meant to be all of the period leaves the field out.
+#: A century. To search the whole period, the field is omitted.
 _MAX_RESCAN_DAYS = 36_525
 _BASELINE = r"^\d{2}\.\d{2}$"
 
@@ -33,7 +33,7 @@ def _host(text: str) -> str:
             "scheme or path"
         )
     if text.startswith("*.") and text.count(".") < 2:
-        raise ValueError("is too wide; name at least two labels after the asterisk, like *.example.org")
+        raise ValueError("is too broad; give at least two labels after the asterisk, like *.example.org")
     return text
 
 
@@ -59,7 +59,7 @@ class _Band(_Plain):
         return BandRef(self.asset, self.index, minus, self.low, self.high)
 
 
-#: Of a service; who shows a profile shows it.
+#: URL of a service. It is shown with the profile, so it must not contain credentials.
 _Address = Annotated[str, AfterValidator(open_address)]
 
 
@@ -73,11 +73,11 @@ class _Access(_Part):
     redirect_hosts: tuple[Annotated[str, AfterValidator(_host)], ...] = ()
 
     @model_validator(mode="after")
-    def _tells_where(self) -> Self:
+    def _has_endpoint(self) -> Self:
         if self.method == "oauth2" and not self.token_url:
-            raise ValueError("oauth2 needs token_url, the address that gives tokens")
+            raise ValueError("oauth2 needs token_url, the endpoint that issues tokens")
         if self.method == "s3" and not (self.region or self.endpoint):
-            raise ValueError("s3 needs region, that of the buckets, or the endpoint of another store")
+            raise ValueError("s3 needs the region of the buckets, or the endpoint of another store")
         return self
 
 
@@ -87,9 +87,9 @@ class _Clouds(_Plain):
     invalid_values: tuple[int, ...] = ()
 
     @model_validator(mode="after")
-    def _means_something(self) -> Self:
+    def _masks_something(self) -> Self:
         if not (self.unclear_values or self.unclear_bits):
-            raise ValueError("give unclear_values or unclear_bits, otherwise the mask hides nothing")
+            raise ValueError("give unclear_values or unclear_bits; otherwise the mask masks nothing")
         return self
 
 
@@ -124,7 +124,7 @@ class _ProfileFile(_Part):
     max_saturated: float = Field(0.8, gt=0, le=1)
 
     @model_validator(mode="after")
-    def _limits_enclose_the_gsd(self) -> Self:
+    def _pixel_limits_enclose_gsd(self) -> Self:
         if self.finest_m is not None and self.finest_m > self.gsd_m:
             raise ValueError(f"finest_m {self.finest_m} must not be greater than gsd_m {self.gsd_m}")
         if self.coarsest_m is not None and self.coarsest_m < self.gsd_m:
@@ -132,24 +132,24 @@ class _ProfileFile(_Part):
         return self
 
     @model_validator(mode="after")
-    def _rising(self) -> Self:
+    def _high_exceeds_low(self) -> Self:
         if self.high <= self.low:
             raise ValueError(f"high {self.high} must be greater than low {self.low}")
         return self
 
 
 def names() -> list[str]:
-    """Names of the shipped profiles."""
+    """List the names of the shipped profiles."""
     return sorted(file.name.removesuffix(".toml") for file in _shipped() if file.name.endswith(".toml"))
 
 
 def load(name_or_path: str) -> Profile:
-    """A shipped profile by name, or one's own by the path of its ``.toml`` file.
+    """Load a shipped profile by name, or a user's own by the path of its ``.toml`` file.
 
     Raises
     ------
     ProfileError
-        There is no such profile, or its file is not valid.
+        The profile is unknown, or its file cannot be read or is invalid.
     """
     if name_or_path.endswith(".toml"):
         path = Path(name_or_path)
@@ -157,9 +157,10 @@ def load(name_or_path: str) -> Profile:
     known = names()
     if name_or_path not in known:
         near = nearest(name_or_path, known)
-        meant = f"did you mean {near}? " if near else ""
+        suggestion = f"did you mean {near}? " if near else ""
+        shipped = ", ".join(known)
         raise ProfileError(
-            f"no profile {name_or_path!r}; {meant}shipped are {', '.join(known)}; or give the path of a .toml file"
+            f"unknown profile {name_or_path!r}; {suggestion}shipped profiles: {shipped}; or give the path of a .toml file"
         )
     file = next(one for one in _shipped() if one.name == f"{name_or_path}.toml")
     return _parse(name_or_path, file.read_text(encoding="utf-8"), f"profile {name_or_path}")
@@ -180,7 +181,7 @@ def _parse(name: str, text: str, where: str) -> Profile:
     try:
         file = _ProfileFile.model_validate(tomllib.loads(text))
     except tomllib.TOMLDecodeError as error:
-        raise ProfileError(f"{where}: not valid TOML: {error}") from error
+        raise ProfileError(f"{where}: invalid TOML: {error}") from error
     except ValidationError as error:
         known = ", ".join(sorted(_ProfileFile.model_fields))
         raise ProfileError(f"{where}:\n{_describe(error)}\nfields: {known}") from error

@@ -93,7 +93,7 @@ def test_an_unreachable_catalog(system: System) -> None:
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
     words = " ".join(done.stderr.split())
-    assert f"catalog {nowhere} did not respond" in words
+    assert f"catalog {nowhere} cannot be read" in words
     assert "Check the URL" in words
     assert system.query("SELECT 1 FROM watch.coverage WHERE watch = 'unreachable'") == []
 

@@ -110,7 +110,7 @@ def test_a_disaster_run_by_hand_says_what_it_would_do_and_does_it(system: System
     assert tried.returncode == 0, tried.stderr
     would = json.loads(tried.stdout)
     assert (would["baseline"].rpartition("/")[2], would["scenes_after"]) == ("2024-05-11", 4)
-    assert "did not respond" in would["unreachable"][0] or "127.0.0.1:9" in would["unreachable"][0]
+    assert "cannot be read" in would["unreachable"][0] or "127.0.0.1:9" in would["unreachable"][0]
     assert system.counts() == before, "a dry run writes nothing"
     without_server = {"PREFECT_API_URL": ""}
     done = system.segwatch(*command, **more, **without_server)

@@ -1,1 +1,1 @@
-"""Requests to machines of others: which may be made, how they are repeated, and byte ranges of remote files."""
+"""HTTP requests to foreign servers: which are allowed, how they are signed and retried, and byte ranges of files."""

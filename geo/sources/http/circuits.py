@@ -1,41 +1,40 @@
-"""Names of circuits: what one outage takes away together. Pure.
+"""Names of circuits: files that share a circuit fail together. Pure.
 
-| name | what shares it |
+| circuit | files |
 | --- | --- |
-| ``example.org``, ``example.org:8443`` | files on one host and port |
-| ``source:NAME`` | files that are read with the credentials of one profile |
+| ``example.org``, ``example.org:8443`` | on this host and port |
+| ``source:NAME`` | read with the credentials of this profile |
 """
 
 from __future__ import annotations
 
 from urllib.parse import urlsplit
 
+from segwatch.geo.sources.http.hrefs import DEFAULT_PORTS
 from segwatch.geo.types.scene import Scene
 from segwatch.geo.types.source import Profile
 
-_DEFAULT_PORTS = {"http": 80, "https": 443}
-
 
 def of_host(href: str) -> str:
-    """Circuit of the host and port that an href names; empty where it names none."""
+    """Name the circuit of an href's host and port; empty where it has no host."""
     try:
         parts = urlsplit(href)
         port = parts.port
     except ValueError:
         return ""
     host = (parts.hostname or "").rstrip(".")
-    if port is None or port == _DEFAULT_PORTS.get(parts.scheme):
+    if port is None or port == DEFAULT_PORTS.get(parts.scheme):
         return host
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def of_credentials(profile: str) -> str:
-    """Circuit of the credentials of a profile, by its name."""
+    """Name the circuit of the credentials of a profile."""
     return f"source:{profile}"
 
 
 def of_scene(scene: Scene, profile: Profile) -> frozenset[str]:
-    """Every circuit that must be closed for a profile to read a scene."""
+    """List the circuits that must be closed to read a scene with a profile."""
     hrefs = (item.assets.get(name, "") for item in scene.items for name in profile.assets())
     hosts = {of_host(href) for href in hrefs} - {""}
     return frozenset(hosts | {of_credentials(profile.name)})

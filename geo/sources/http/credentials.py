@@ -1,14 +1,14 @@
-"""Sources that want to know who reads: links are signed, or requests carry a token, renewed before it expires.
+"""Sign requests for assets that need credentials; tokens are renewed before they expire.
 
-| method | credentials | what is sent |
+| method | credentials | sent |
 | --- | --- | --- |
-| ``planetary-computer`` | none | a token of the asset's container, in the query, in the place of any older one |
-| ``bearer`` | ``token`` | ``Authorization: Bearer`` |
-| ``headers`` | any | the credentials, as headers |
-| ``oauth2`` | ``username``, ``password`` | a bearer token, got for them |
-| ``s3`` | ``access_key_id``, ``secret_access_key``, or those of the machine | AWS's signature, and who pays |
+| ``planetary-computer`` | none | SAS token of the asset's container in the query, replacing an older one |
+| ``bearer`` | ``token`` | ``Authorization: Bearer`` (RFC 6750) |
+| ``headers`` | any | the credentials as headers |
+| ``oauth2`` | ``username``, ``password`` | a bearer token issued for them (RFC 6749, password grant) |
+| ``s3`` | ``access_key_id``, ``secret_access_key``, or the machine's own | AWS Signature Version 4, and who pays |
 
-Only hosts that the profile names are sent any of it. Messages never carry a query, a header or a secret.
+Credentials are sent only to hosts that the profile lists. Error messages contain no query, header or secret.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ import httpx
 
 from segwatch.geo.errors import AccessDenied
 from segwatch.geo.sources.http import hrefs
-from segwatch.geo.sources.http.signatures import with_token
+from segwatch.geo.sources.http.signatures import replace_signature
 from segwatch.geo.text.redaction import strip_signature
 from segwatch.geo.types.source import AssetAccess, Profile
 
@@ -42,27 +42,28 @@ METHODS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "s3": (),
     }
 )
-"""The credentials that each method needs."""
+"""Required credentials by method."""
 _KEYS = ("access_key_id", "secret_access_key", "session_token")
-#: Stores other than Amazon's take it for theirs.
-_ANY_REGION = "us-east-1"
+#: Other S3-compatible stores use this as their region.
+_DEFAULT_REGION = "us-east-1"
 _RENEW_BEFORE_SECONDS = 60.0
-_UNTOLD_SECONDS = 300.0
-#: A token is asked for anew at least once a day, whatever is said of how long it holds.
+#: Lifetime of a token whose response gives none.
+_DEFAULT_TOKEN_SECONDS = 300.0
+#: Tokens are renewed at least once a day, whatever lifetime their response gives.
 _MAX_TOKEN_SECONDS = 86_400.0
 _Key = tuple[AssetAccess, str, str]
-#: Tokens of this process and until when they hold: every scene of a source is read with the same.
+#: Tokens of this process with their expiry (Unix time), shared by all scenes of a source.
 _TOKENS: dict[_Key, tuple[str, float]] = {}
 _LOCK = Lock()
 
 
 class Signer:
-    """Gives requests what their source wants; for several threads.
+    """Signs the requests of one profile. Thread-safe.
 
     Raises
     ------
     AccessDenied
-        A credential is missing, or no token is given for it.
+        A credential is missing, or no token is issued for it.
     """
 
     def __init__(self, profile: Profile, credentials: Credentials, client: httpx.Client) -> None:
@@ -84,7 +85,7 @@ class Signer:
 
     @property
     def redirect_hosts(self) -> tuple[str, ...]:
-        """Hosts that assets may be redirected to."""
+        """Other hosts that assets may redirect to."""
         return self._access.redirect_hosts if self._access is not None else ()
 
     @property
@@ -93,21 +94,21 @@ class Signer:
         return self._profile.name
 
     def signs(self, url: str) -> bool:
-        """Whether requests of the URL carry credentials."""
+        """Whether requests for a URL carry credentials."""
         return self._access is not None and hrefs.matches(url, hrefs.profile_hosts(self._profile))
 
     def sign(self, url: str, method: str = "GET") -> tuple[str, dict[str, str]]:
-        """The URL and headers to send now, by GET or HEAD."""
+        """Return the URL and headers to send now; ``method`` is GET or HEAD."""
         access = self._access
         if access is None or not self.signs(url):
             return url, {}
         if access.method == "planetary-computer":
             token = self._token(access, _container(url), lambda: self._container_token(access, url))
-            return with_token(url, token), {}
+            return replace_signature(url, token), {}
         if access.method == "headers":
             return url, dict(self._credentials)
         if access.method == "s3":
-            bare = strip_signature(url)  # of two signatures a store takes none
+            bare = strip_signature(url)  # stores refuse a request with two signatures
             return bare, self._signature(access, bare, method)
         if access.method == "bearer":
             return url, {"Authorization": f"Bearer {self._credentials['token']}"}
@@ -115,7 +116,7 @@ class Signer:
         return url, {"Authorization": f"Bearer {token}"}
 
     def _signature(self, access: AssetAccess, url: str, method: str) -> dict[str, str]:
-        """Headers that sign a request of the URL; ranges may be asked for under the same signature."""
+        """Headers that sign a request. They do not include the range, so one signature is valid for all ranges."""
         try:
             from botocore.auth import S3SigV4Auth
             from botocore.awsrequest import AWSRequest
@@ -126,11 +127,11 @@ class Signer:
         request = AWSRequest(method, url)
         if access.requester_pays:
             request.headers["x-amz-request-payer"] = "requester"
-        S3SigV4Auth(self._keys(), "s3", access.region or _ANY_REGION).add_auth(request)
+        S3SigV4Auth(self._keys(), "s3", access.region or _DEFAULT_REGION).add_auth(request)
         return dict(request.headers.items())
 
     def _keys(self) -> Any:
-        """Keys as given, else those of the environment, the machine's files or its role, renewed by botocore."""
+        """The given keys, else those of botocore's chain: environment, AWS files, role of the machine."""
         from botocore.credentials import Credentials as Keys
 
         given = [self._credentials.get(name) for name in _KEYS]
@@ -139,12 +140,12 @@ class Signer:
             raise AccessDenied(
                 self._profile.name,
                 "it needs access_key_id and secret_access_key in SEGWATCH_CREDENTIALS, or AWS_ACCESS_KEY_ID and "
-                "AWS_SECRET_ACCESS_KEY, or a role of the machine",
+                "AWS_SECRET_ACCESS_KEY, or an IAM role of the machine",
             )
         return found.get_frozen_credentials()
 
     def forget(self) -> bool:
-        """Get new tokens, as the server took none of these; False when there are none to be had."""
+        """Drop the tokens that a server refused, so that new ones are requested; False where there were none."""
         with _LOCK:
             mine = [key for key in _TOKENS if key[0] == self._access]
             for key in mine:
@@ -161,13 +162,13 @@ class Signer:
             return token
 
     def _container_token(self, access: AssetAccess, url: str) -> tuple[str, float]:
-        document = self._asked("GET", f"{access.token_url or PLANETARY_COMPUTER}/{_container(url)}")
+        document = self._request_token("GET", f"{access.token_url or PLANETARY_COMPUTER}/{_container(url)}")
         expires = document.get("msft:expiry")
         try:
             until = datetime.fromisoformat(str(expires)).replace(tzinfo=UTC).timestamp()
         except (ValueError, OverflowError):
-            until = time.time() + _UNTOLD_SECONDS
-        return self._said(document, "token"), min(until, time.time() + _MAX_TOKEN_SECONDS)
+            until = time.time() + _DEFAULT_TOKEN_SECONDS
+        return self._get_token(document, "token"), min(until, time.time() + _MAX_TOKEN_SECONDS)
 
     def _oauth_token(self, access: AssetAccess) -> tuple[str, float]:
         form = {
@@ -176,12 +177,14 @@ class Signer:
             "username": self._credentials["username"],
             "password": self._credentials["password"],
         }
-        document = self._asked("POST", access.token_url, form)
+        document = self._request_token("POST", access.token_url, form)
         seconds = document.get("expires_in")
-        lives = seconds if isinstance(seconds, int | float) and seconds >= 0 else _UNTOLD_SECONDS
-        return self._said(document, "access_token"), time.time() + min(lives, _MAX_TOKEN_SECONDS)
+        lives = seconds if isinstance(seconds, int | float) and seconds >= 0 else _DEFAULT_TOKEN_SECONDS
+        return self._get_token(document, "access_token"), time.time() + min(lives, _MAX_TOKEN_SECONDS)
 
-    def _asked(self, method: str, url: str, form: Mapping[str, str] | None = None) -> dict[str, object]:
+    def _request_token(
+        self, method: str, url: str, form: Mapping[str, str] | None = None
+    ) -> dict[str, object]:
         try:
             response = self._client.request(method, url, data=form)
             response.raise_for_status()
@@ -189,29 +192,30 @@ class Signer:
         except (httpx.HTTPError, ValueError) as error:
             status = error.response.status_code if isinstance(error, httpx.HTTPStatusError) else None
             reason = f"HTTP {status}" if status else type(error).__name__
-            raise AccessDenied(self._profile.name, f"{hrefs.shown(url)} gave no token: {reason}") from None
+            raise AccessDenied(self._profile.name, f"{hrefs.shown(url)} issued no token: {reason}") from None
         if not isinstance(document, dict):
             raise AccessDenied(
-                self._profile.name, f"{hrefs.shown(url)} gave no token but a {type(document).__name__}"
+                self._profile.name,
+                f"{hrefs.shown(url)} issued no token but returned a {type(document).__name__}",
             )
         return document
 
-    def _said(self, document: dict[str, object], name: str) -> str:
+    def _get_token(self, document: dict[str, object], name: str) -> str:
         token = document.get(name)
         if not isinstance(token, str) or not token:
-            raise AccessDenied(self._profile.name, f"the answer holds no {name}")
+            raise AccessDenied(self._profile.name, f"the response of the token endpoint has no {name}")
         return token
 
 
 def _container(url: str) -> str:
-    """Storage account and container of a blob."""
+    """``account/container`` of a blob's URL."""
     parts = urlsplit(url)
     return f"{(parts.hostname or '').split('.')[0]}/{parts.path.lstrip('/').split('/')[0]}"
 
 
 @cache
 def _machine_keys() -> Any:
-    """Credentials by AWS's usual chain, which renew themselves; None where there are none."""
+    """Self-renewing credentials of botocore's default chain; None where there are none."""
     import botocore.session
 
     return botocore.session.get_session().get_credentials()

@@ -1,6 +1,7 @@
-"""A limit on how long another machine may take, whatever it does meanwhile.
+"""Limit the total time of a call.
 
-Time-outs of HTTP clients begin anew with every byte that comes: one that comes each second keeps a client for ever.
+Timeouts of HTTP clients restart with every byte received, so a server that sends a byte per second blocks them for
+ever.
 """
 
 from __future__ import annotations
@@ -14,22 +15,22 @@ T = TypeVar("T")
 
 
 def within(seconds: float, call: Callable[[], T]) -> T:
-    """What ``call`` gives, if it comes back in time.
+    """Run a function in a thread and return its result, or raise its exception.
 
-    One that does not is left behind on a thread of its own, which ends with the process, or when the connections that
-    it waits for are closed.
+    A call that does not return in time keeps running in its daemon thread, until its connections are closed or the
+    process ends.
 
     Raises
     ------
     TimeoutError
-        It did not come back in time. What the call itself raises comes as it is.
+        The call did not return in time.
     """
     future: Future[T] = Future()
 
     def run() -> None:
         try:
             future.set_result(call())
-        except BaseException as error:  # handed on, not handled
+        except BaseException as error:  # re-raised by future.result()
             future.set_exception(error)
 
     Thread(target=run, name="within", daemon=True).start()

@@ -1,8 +1,9 @@
-"""Connections that are checked where they are made: the address that a name was resolved as is the one connected to.
+"""HTTP clients that check the IP address of every connection they make.
 
-Clients of httpx and sessions of requests are given a way to connect that resolves the name once, judges every address
-(:mod:`segwatch.geo.sources.http.ip_addresses`) and connects to one that may be connected to. TLS goes on checking the
-name. Where the environment names a proxy, the proxy connects, and has to judge itself.
+The clients (httpx and requests) resolve a name once, check every address (see
+:mod:`segwatch.geo.sources.http.ip_addresses`) and connect to an allowed one, so a second lookup cannot give another
+address (DNS rebinding). TLS still verifies the name. Through a proxy set in the environment, the proxy connects and
+must do its own checks.
 """
 
 from __future__ import annotations
@@ -26,37 +27,37 @@ from urllib3.exceptions import NameResolutionError
 from segwatch.geo.errors import AddressRefused
 from segwatch.geo.sources.http.ip_addresses import Allowed, IPAddress, refusal
 
-#: Of one address, while others are left to try.
+#: Connect timeout of one address while others remain to be tried.
 _CONNECT_SECONDS = 5.0
-#: What the operator allows in this process, see :func:`permit`.
+#: Addresses allowed by the operator in this process, see :func:`permit`.
 _PERMITTED: list[Allowed] = []
 
 
 def permit(allowed: Iterable[Allowed]) -> None:
-    """From now on, sources and feeds may be read from these addresses in this process."""
+    """Allow connections of sources and feeds to these addresses, for this process."""
     _PERMITTED[:] = allowed
 
 
 def permitted(
     host: str, port: int, found: Iterable[Any], allowed: Sequence[Allowed], *, trusts_literals: bool
 ) -> list[str]:
-    """Addresses that may be connected to, of what ``getaddrinfo`` found.
+    """Select the addresses that may be connected to from the result of ``getaddrinfo``.
 
     Raises
     ------
     AddressRefused
-        None of them.
+        No address may be connected to.
     """
     addresses: dict[IPAddress, None] = dict.fromkeys(ip_address(one[4][0].partition("%")[0]) for one in found)
     reasons = {one: refusal(host, one, port, allowed, trusts_literals=trusts_literals) for one in addresses}
-    good = [str(one) for one, reason in reasons.items() if reason is None]
-    if not good:
+    allowed_addresses = [str(one) for one, reason in reasons.items() if reason is None]
+    if not allowed_addresses:
         raise AddressRefused(host, port, next((one for one in reasons.values() if one), "no address"))
-    return good
+    return allowed_addresses
 
 
 class _Backend(httpcore.NetworkBackend):
-    """Connects to permitted addresses, for sources and feeds."""
+    """Connects to allowed addresses, for sources and feeds."""
 
     def __init__(self) -> None:
         self._inner = httpcore.SyncBackend()
@@ -86,7 +87,7 @@ class _Backend(httpcore.NetworkBackend):
 
 
 class _AsyncBackend(httpcore.AsyncNetworkBackend):
-    """Connects to permitted addresses, for webhooks."""
+    """Connects to allowed addresses, for webhooks."""
 
     def __init__(self, allowed: Sequence[Allowed]) -> None:
         self._inner = AutoBackend()
@@ -103,7 +104,7 @@ class _AsyncBackend(httpcore.AsyncNetworkBackend):
         """See the base class."""
         loop = asyncio.get_running_loop()
         try:
-            # an address in its usual form needs no thread to look it up
+            # a literal address needs no lookup in a thread
             found = _literal(host) or await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
         except OSError as error:
             raise httpcore.ConnectError(str(error)) from error
@@ -123,7 +124,7 @@ class _AsyncBackend(httpcore.AsyncNetworkBackend):
 
 
 def _literal(host: str) -> list[Any]:
-    """What ``getaddrinfo`` finds for an address in its usual form, as far as it is used; empty for anything else."""
+    """The part of ``getaddrinfo``'s result that is used, for a literal address; empty for a name."""
     try:
         return [(None, None, None, "", (str(ip_address(host)),))]
     except ValueError:
@@ -137,21 +138,21 @@ def _limit(timeout: float | None, more: bool) -> float | None:
 
 
 def client(**given: Any) -> httpx.Client:
-    """A client for sources and feeds, as httpx makes it, whose connections are checked."""
+    """Create an ``httpx.Client`` for sources and feeds that checks its connections."""
     made = httpx.Client(**given)
     _direct(made)._network_backend = _Backend()
     return made
 
 
 def async_client(allowed: Sequence[Allowed], **given: Any) -> httpx.AsyncClient:
-    """A client for webhooks, as httpx makes it, whose connections are checked."""
+    """Create an ``httpx.AsyncClient`` for webhooks that checks its connections."""
     made = httpx.AsyncClient(**given)
     _direct(made)._network_backend = _AsyncBackend(allowed)
     return made
 
 
 def _direct(made: httpx.Client | httpx.AsyncClient) -> Any:
-    """The pool of connections that are made without a proxy."""
+    """The pool of connections without a proxy."""
     transport: Any = made._transport
     return transport._pool
 
@@ -167,7 +168,7 @@ class _CheckedTLS(HTTPSConnection):
 
 
 def _connected(connection: HTTPConnection) -> socket.socket:
-    """A socket to a permitted address, with urllib3's own errors."""
+    """Open a socket to an allowed address; errors are urllib3's."""
     host = connection._dns_host
     port = connection.port or 0
     try:
@@ -210,7 +211,6 @@ class _Adapter(HTTPAdapter):
 
 
 def check_session(session: requests.Session) -> None:
-    """Have every connection of a session checked that is made without a proxy; retries stay as they are."""
+    """Make a ``requests.Session`` check its connections, except those through a proxy."""
     for prefix in ("http://", "https://"):
-        before = session.get_adapter(prefix)
-        session.mount(prefix, _Adapter(max_retries=getattr(before, "max_retries", 0)))
+        session.mount(prefix, _Adapter())

@@ -1,7 +1,7 @@
-"""Header fields of HTTP as servers and clients really write them. Pure.
+"""Parse HTTP header fields as servers and clients really write them. Pure.
 
-Every legal form is read (RFC 9110), and the common illegal ones where their meaning is plain. What cannot be read is
-None, never an exception: a header is the server's text.
+All legal forms are accepted (RFC 9110), and common illegal ones whose meaning is clear. An invalid header gives None,
+never an exception.
 """
 
 from __future__ import annotations
@@ -19,41 +19,41 @@ _CONTENT_RANGE = re.compile(
 )
 _MAX_DIGITS = 18
 _SECONDS = re.compile(r"^\s*(\d+)(?:\.\d*)?\s*$", re.ASCII)
-#: No server means more; a longer number counts as this.
+#: Longer waits are cut to this.
 _MAX_WAIT_SECONDS = 366 * 86400.0
 _BOUNDARY = re.compile(r'boundary\s*=\s*(?:"([^"]{1,200})"|([^\s;"]{1,200}))', re.IGNORECASE)
-#: Names that the registry has, and the older ones of RFC 9110 for them.
-_PLAIN = frozenset({"", "identity"})
+#: Content codings (RFC 9110, section 8.4.1).
+_IDENTITY = frozenset({"", "identity"})
 _DEFLATED = frozenset({"gzip", "x-gzip", "deflate"})
-#: gzip or zlib, whichever the data begins with.
-_EITHER = 32 + zlib.MAX_WBITS
-#: Servers that compress on the fly mark the tag of what they would have sent compressed.
-_ENCODING_MARK = re.compile(r"(?:--?|;|:)(?:gzip|br|deflate|zstd|df)$", re.IGNORECASE)
+#: Detect gzip or zlib by the header of the data.
+_GZIP_OR_ZLIB = 32 + zlib.MAX_WBITS
+#: Suffix that servers which compress on the fly add to an ETag.
+_ENCODING_SUFFIX = re.compile(r"(?:--?|;|:)(?:gzip|br|deflate|zstd|df)$", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
 class ContentRange:
-    """What a Content-Range says; all in bytes."""
+    """A Content-Range, in bytes."""
 
     first: int | None
     last: int | None
-    """Inclusive; both None where no range was satisfied (``bytes */SIZE``)."""
+    """Inclusive; ``first`` and ``last`` are None for an unsatisfied range (``bytes */SIZE``)."""
     size: int | None
-    """Length of the whole file; None where the server does not say (``*``)."""
+    """Length of the whole file; None where it is unknown (``*``)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Validator:
-    """What tells one version of a file from another."""
+    """Validators of a file version (RFC 9110, section 8.8)."""
 
     tag: str | None
-    """Opaque part of the ETag, so that weak and strong forms of one tag are equal."""
+    """Opaque part of the ETag; weak and strong forms of a tag are equal."""
     modified: datetime | None
 
     def contradicts(self, other: Validator) -> bool:
-        """Whether the two belong to different versions; a missing value contradicts nothing.
+        """Whether two validators belong to different file versions; a missing value contradicts nothing.
 
-        Last-Modified decides only where a tag is missing: behind a load balancer copies of one file differ in it.
+        Last-Modified counts only where a tag is missing: behind a load balancer, copies of one file differ in it.
         """
         if self.tag is not None and other.tag is not None:
             return self.tag != other.tag
@@ -62,26 +62,26 @@ class Validator:
         return False
 
     def merge(self, other: Validator) -> Validator:
-        """This one, completed by what the other knows more."""
+        """Fill missing values from another validator."""
         return Validator(self.tag or other.tag, self.modified or other.modified)
 
 
 def parse_validator(headers: Mapping[str, str]) -> Validator:
-    """ETag and Last-Modified of an answer."""
+    """Parse ETag and Last-Modified of a response."""
     return Validator(parse_etag(headers.get("etag")), parse_date(headers.get("last-modified")))
 
 
 def parse_etag(value: str | None) -> str | None:
-    """The opaque tag without weakness mark, quotes and encoding suffix; None where there is none."""
+    """Parse an ETag to its opaque tag, without weakness mark, quotes and encoding suffix; None where it is missing."""
     text = (value or "").strip()
     if text[:2].lower() == "w/":
         text = text[2:].strip()
-    text = _ENCODING_MARK.sub("", text.strip('"'))
+    text = _ENCODING_SUFFIX.sub("", text.strip('"'))
     return text or None
 
 
 def parse_content_range(value: str | None) -> ContentRange | None:
-    """A Content-Range in bytes; None where it is missing or invalid."""
+    """Parse a Content-Range in bytes; None where it is missing or invalid."""
     match = _CONTENT_RANGE.match(value or "")
     if match is None:
         return None
@@ -92,29 +92,29 @@ def parse_content_range(value: str | None) -> ContentRange | None:
 
 
 def parse_length(headers: Mapping[str, str]) -> int | None:
-    """Content-Length in bytes; None where it is missing or invalid. Repeated equal values are one."""
+    """Parse Content-Length in bytes; None where it is missing or invalid. Repeated equal values count once."""
     values = {part.strip() for part in headers.get("content-length", "").split(",")}
     value = values.pop() if len(values) == 1 else ""
     return int(value) if value.isascii() and value.isdigit() and len(value) <= _MAX_DIGITS else None
 
 
 def parse_retry_after(headers: Mapping[str, str], now: datetime) -> float:
-    """Seconds that an answer asks to wait, from seconds or any form of HTTP date; 0 where it says nothing.
+    """Parse Retry-After (seconds or any HTTP date) to seconds; 0 where it is missing or invalid.
 
-    A date is compared with the server's own clock where the answer tells it.
+    A date is compared with the response's Date header, else with ``now``.
     """
-    said = headers.get("retry-after")
-    match = _SECONDS.match(said or "")
+    value = headers.get("retry-after")
+    match = _SECONDS.match(value or "")
     if match is not None:
         return min(float(match.group(1)), _MAX_WAIT_SECONDS)
-    until = parse_date(said)
+    until = parse_date(value)
     if until is None:
         return 0.0
     return max(0.0, (until - (parse_date(headers.get("date")) or now)).total_seconds())
 
 
 def parse_date(value: str | None) -> datetime | None:
-    """An HTTP date (IMF-fixdate, RFC 850 or asctime) in UTC; None where it is none."""
+    """Parse an HTTP date (IMF-fixdate, RFC 850 or asctime) to UTC; None where it is missing or invalid."""
     try:
         moment = parsedate_to_datetime(" ".join((value or "").split()))
         return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
@@ -123,7 +123,7 @@ def parse_date(value: str | None) -> datetime | None:
 
 
 def parse_boundary(content_type: str | None) -> bytes | None:
-    """Boundary of a ``multipart/byteranges`` answer; None for every other type."""
+    """Parse the boundary of a ``multipart/byteranges`` content type; None for other types."""
     text = content_type or ""
     if text.strip().lower().partition(";")[0].strip() != "multipart/byteranges":
         return None
@@ -131,8 +131,8 @@ def parse_boundary(content_type: str | None) -> bytes | None:
     return (match.group(1) or match.group(2)).encode("latin-1", "ignore") if match is not None else b""
 
 
-def single_part(body: bytes, boundary: bytes) -> tuple[ContentRange, bytes] | None:
-    """The only part of a multipart body and its range; None where there is not exactly one."""
+def parse_single_part(body: bytes, boundary: bytes) -> tuple[ContentRange, bytes] | None:
+    """Parse a multipart body with exactly one part to its range and content; None otherwise."""
     parts = [part for part in body.split(b"--" + boundary)[1:] if not part.startswith(b"--")]
     if len(parts) != 1:
         return None
@@ -148,7 +148,7 @@ def single_part(body: bytes, boundary: bytes) -> tuple[ContentRange, bytes] | No
 
 
 def charset(content_type: str) -> str:
-    """The ``charset`` of a content type; empty where it names none."""
+    """Parse the ``charset`` of a content type; empty where it is missing."""
     message = Message()
     message["content-type"] = content_type
     found = message.get_param("charset")
@@ -156,30 +156,34 @@ def charset(content_type: str) -> str:
 
 
 def is_plain(encoding: str) -> bool:
-    """Whether a content encoding leaves the body as it is."""
-    return encoding.strip().lower() in _PLAIN
+    """Whether a content encoding is identity: the body is not compressed."""
+    return encoding.strip().lower() in _IDENTITY
 
 
-def inflated(chunks: Iterator[bytes], encoding: str, most: int) -> Iterator[bytes] | None:
-    """A body without its compression, in pieces of a bounded size; None where the encoding is not known.
+def inflated(chunks: Iterator[bytes], encoding: str, max_bytes: int) -> Iterator[bytes] | None:
+    """Decompress a body in pieces of bounded size; None where the encoding is not supported.
 
-    Args:
-        chunks: as received.
-        encoding: the header ``content-encoding``.
-        most: bytes that one piece may have.
+    Parameters
+    ----------
+    chunks
+        Body as received.
+    encoding
+        Value of ``Content-Encoding``.
+    max_bytes
+        Maximum bytes per piece.
     """
     name = encoding.strip().lower()
-    return _inflated(chunks, most) if name in _DEFLATED else None
+    return _inflated(chunks, max_bytes) if name in _DEFLATED else None
 
 
-def _inflated(chunks: Iterator[bytes], most: int) -> Iterator[bytes]:
-    """Raises zlib.error where it is no such data."""
-    reader = zlib.decompressobj(_EITHER)
+def _inflated(chunks: Iterator[bytes], max_bytes: int) -> Iterator[bytes]:
+    """Yield the decompressed pieces; raises zlib.error where the data is invalid or ends early."""
+    reader = zlib.decompressobj(_GZIP_OR_ZLIB)
     for chunk in chunks:
-        yield reader.decompress(chunk, most)
+        yield reader.decompress(chunk, max_bytes)
         while reader.unconsumed_tail:
-            yield reader.decompress(reader.unconsumed_tail, most)
-    while not reader.eof and (rest := reader.decompress(b"", most)):
+            yield reader.decompress(reader.unconsumed_tail, max_bytes)
+    while not reader.eof and (rest := reader.decompress(b"", max_bytes)):
         yield rest
     if not reader.eof:
         raise zlib.error("it ends too early")

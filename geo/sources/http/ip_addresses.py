@@ -1,15 +1,16 @@
-"""Which network addresses may be connected to. Pure: names are resolved elsewhere, and the result is judged here.
+"""Decide which IP addresses may be connected to. Pure: names are resolved elsewhere.
 
-Whoever names an address (a rule's webhook, a service, a catalog, a feed) makes this machine connect to it, from inside
-its network. So connections go to public addresses only, unless the operator allows others by name or network and port.
+Whoever configures a URL (webhook, catalog, feed) makes this machine connect to it from inside its network (server-side
+request forgery). So only public addresses are connected to, unless the operator allows others by host or network and
+port.
 
 | attack | defence |
 | --- | --- |
 | ``http://127.0.0.1``, ``http://10.0.0.7``, ``http://169.254.169.254`` | only global addresses |
-| ``http://2130706433``, ``http://0177.1``, ``http://0x7f.1`` | what the resolver makes of it is judged, not the text |
-| ``::ffff:127.0.0.1``, ``64:ff9b::7f00:1``, ``2002:7f00:1::`` and the like | the IPv4 address inside is judged, too |
-| a public name that resolves to a private address, now or later | the address that is connected to is judged |
-| a redirect to any of these | so is that of every connection |
+| ``http://2130706433``, ``http://0177.1``, ``http://0x7f.1`` | the resolved address is checked, not the text |
+| ``::ffff:127.0.0.1``, ``64:ff9b::7f00:1``, ``2002:7f00:1::`` and the like | the embedded IPv4 address is checked too |
+| a public name that resolves to a private address, now or later | the address of the connection itself is checked |
+| a redirect to any of these | every connection is checked |
 | metadata services at public addresses (168.63.129.16) | they are listed |
 """
 
@@ -21,7 +22,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_add
 
 IPAddress = IPv4Address | IPv6Address
 
-#: Services that hand out the machine's own credentials: of AWS, Azure, Google, Alibaba and Oracle.
+#: Metadata services, which hand out the machine's credentials: AWS, Azure, Google, Alibaba and Oracle.
 _METADATA = frozenset(
     ip_address(one)
     for one in (
@@ -29,8 +30,8 @@ _METADATA = frozenset(
         "fd00:ec2::254", "fd00:ec2::23", "fd20:ce::254",
     )
 )  # fmt: skip
-#: Networks of IPv6 that hold an IPv4 address, and how far from the right end it is, in bits.
-_HOLDING_IPV4 = (
+#: IPv6 networks that embed an IPv4 address, and its offset from the right in bits.
+_EMBEDDING_IPV4 = (
     (IPv6Network("::ffff:0:0/96"), 0),
     (IPv6Network("::ffff:0:0:0/96"), 0),
     (IPv6Network("::/96"), 0),
@@ -40,21 +41,21 @@ _HOLDING_IPV4 = (
 )
 _TEREDO = IPv6Network("2001::/32")
 _ISATAP = (0x00005EFE, 0x02005EFE)
-_LAST_PORT = 65535
+_MAX_PORT = 65535
 
 
 @dataclass(frozen=True, slots=True)
 class Allowed:
-    """Addresses that may be connected to though they are not public."""
+    """Non-public addresses that the operator allows."""
 
     host: str = ""
-    """A name, in small letters; empty where a network is given."""
+    """Host name in lower case; empty where a network is given."""
     network: IPv4Network | IPv6Network | None = None
     ports: tuple[tuple[int, int], ...] = ()
-    """First and last of each range; empty = every port."""
+    """First and last port of each range; empty = all ports."""
 
     def matches(self, host: str, address: IPAddress, port: int) -> bool:
-        """Whether a connection to an address, as which a host was resolved, is allowed."""
+        """Whether a connection to a host and the address that it resolved to is allowed."""
         if self.ports and not any(first <= port <= last for first, last in self.ports):
             return False
         if self.network is None:
@@ -63,14 +64,14 @@ class Allowed:
 
 
 def parse_allowed(text: str) -> Allowed:
-    """``HOST``, ``ADDRESS`` or ``NETWORK/BITS``, with ``:PORT``, ``:PORT-PORT`` or several, divided by commas.
+    """Parse ``HOST``, ``ADDRESS`` or ``NETWORK/BITS``, with optional ports: ``:PORT``, ``:PORT-PORT`` or a list.
 
-    IPv6 with ports is written in brackets, as ``[fd00::/8]:443``.
+    IPv6 with ports needs brackets, as in ``[fd00::/8]:443``.
 
     Raises
     ------
     ValueError
-        It is none of these.
+        The text is none of these.
     """
     given = text.strip().lower()
     place, colon, ports = given.rpartition(":")
@@ -80,7 +81,7 @@ def parse_allowed(text: str) -> Allowed:
     else:
         place, colon, ports = given, "", ""
     if colon and not ports:
-        raise ValueError(f"{text!r} names no port after the colon")
+        raise ValueError(f"{text!r} has no port after the colon")
     ranges = tuple(_ports(one, text) for one in ports.split(",")) if colon else ()
     place = place.removeprefix("[").removesuffix("]")
     try:
@@ -88,7 +89,7 @@ def parse_allowed(text: str) -> Allowed:
     except ValueError:
         if "/" in place or ":" in place or not place or any(one.isspace() for one in place):
             raise ValueError(
-                f"{text!r} is no host, address or network; write 10.1.0.0/16:443, 127.0.0.1:8080 or hooks.example:443"
+                f"{text!r} is not a host, address or network like 10.1.0.0/16:443, 127.0.0.1:8080 or hooks.example:443"
             ) from None
     return Allowed(host=place.rstrip("."), ports=ranges)
 
@@ -96,37 +97,37 @@ def parse_allowed(text: str) -> Allowed:
 def _ports(given: str, text: str) -> tuple[int, int]:
     first, _, last = given.partition("-")
     if not first.isdecimal() or not (last or first).isdecimal():
-        raise ValueError(f"{text!r}: {given!r} is no port")
+        raise ValueError(f"{text!r}: {given!r} is not a port")
     found = int(first), int(last or first)
-    if not 0 < found[0] <= found[1] <= _LAST_PORT:
-        raise ValueError(f"{text!r}: ports are 1 to {_LAST_PORT}, got {given}")
+    if not 0 < found[0] <= found[1] <= _MAX_PORT:
+        raise ValueError(f"{text!r}: ports are 1 to {_MAX_PORT}, got {given}")
     return found
 
 
 def refusal(
     host: str, address: IPAddress, port: int, allowed: Sequence[Allowed], *, trusts_literals: bool = False
 ) -> str | None:
-    """Why a connection may not be made; None when it may.
+    """Explain why a connection is refused; None where it is allowed.
 
     Parameters
     ----------
     host
-        As it was written.
+        Host as written in the URL.
     address
-        That it was resolved as.
+        Address that it resolved to.
     trusts_literals
-        Whether a private or loopback address that is written out in its usual form is allowed by that: for what only
-        the operator names.
+        Whether a private or loopback address is allowed if the URL contains it literally; for URLs that only the
+        operator configures.
     """
     kind = kind_of(address)
     if kind is None or any(one.matches(host, address, port) for one in allowed):
         return None
-    if trusts_literals and kind in {"loopback", "private"} and is_written_out(host, address):
+    if trusts_literals and kind in {"loopback", "private"} and is_literal(host, address):
         return None
     where = str(address) if host == str(address) else f"{host} ({address})"
     bracketed = f"[{address}]" if address.version == 6 else str(address)
     return (
-        f"{where} is {_ARTICLES.get(kind, 'a')} {kind} address; where that is meant, allow it: "
+        f"{where} is {_ARTICLES.get(kind, 'a')} {kind} address; if that is intended, set "
         f'SEGWATCH_ALLOWED_ADDRESSES=["{bracketed}:{port}"]'
     )
 
@@ -134,13 +135,13 @@ def refusal(
 _ARTICLES = {"unspecified": "an"}
 
 
-def is_written_out(host: str, address: IPAddress) -> bool:
-    """Whether a host is the address itself in its usual form, or ``localhost``."""
+def is_literal(host: str, address: IPAddress) -> bool:
+    """Whether a host is the address itself in canonical form, or ``localhost``."""
     return host.strip("[]").lower() in {str(address), "localhost"}
 
 
 def kind_of(address: IPAddress) -> str | None:
-    """What keeps an address, or one that it holds, from being public; None where it is."""
+    """Name what makes an address, or one embedded in it, non-public; None where it is public."""
     return next((kind for one in _forms(address) if (kind := _kind(one)) is not None), None)
 
 
@@ -152,26 +153,26 @@ def _kind(address: IPAddress) -> str | None:
         ("loopback", address.is_loopback),
         ("link-local", address.is_link_local),
         ("multicast", address.is_multicast),
-        ("reserved", address.is_reserved and not _held(address)),
-        ("private", address.is_private and not _held(address)),
+        ("reserved", address.is_reserved and not _embedded(address)),
+        ("private", address.is_private and not _embedded(address)),
         ("site-local", isinstance(address, IPv6Address) and address.is_site_local),
     )
     found = next((kind for kind, is_so in checks if is_so), None)
-    if found is None and not address.is_global and not _held(address):
+    if found is None and not address.is_global and not _embedded(address):
         return "non-global"
     return found
 
 
 def _forms(address: IPAddress) -> tuple[IPAddress, ...]:
-    """The address, and the IPv4 addresses that it holds."""
-    return (address, *_held(address))
+    """The address and the IPv4 addresses embedded in it."""
+    return (address, *_embedded(address))
 
 
-def _held(address: IPAddress) -> tuple[IPv4Address, ...]:
+def _embedded(address: IPAddress) -> tuple[IPv4Address, ...]:
     if isinstance(address, IPv4Address) or address.is_unspecified or address.is_loopback:
         return ()
     number = int(address)
-    found = [IPv4Address(number >> shift & 0xFFFFFFFF) for net, shift in _HOLDING_IPV4 if address in net]
+    found = [IPv4Address(number >> shift & 0xFFFFFFFF) for net, shift in _EMBEDDING_IPV4 if address in net]
     if address in _TEREDO:
         found += [IPv4Address(number >> 64 & 0xFFFFFFFF), IPv4Address(~number & 0xFFFFFFFF)]
     if number >> 32 & 0xFFFFFFFF in _ISATAP:

@@ -1,7 +1,7 @@
-"""Signatures that links carry in their query: until when they hold, and new ones. Pure.
+"""Parse and replace the signature in the query of a link. Pure.
 
-A link that somebody saved after signing it holds a token of that day. A second token beside it makes the request
-invalid, so the old one is taken out before the link is signed anew.
+A link that was saved after signing contains an old token. A second token beside it makes the request invalid, so the
+old one is removed before the link is signed again.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ _BUCKET_PREFIXES = ("x-amz-", "x-goog-")
 _BASIC_TIME = re.compile(r"^(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)Z$")
 
 
-def with_token(url: str, token: str) -> str:
-    """The link signed by a token, which is a part of a query, in the place of whatever signed it before."""
+def replace_signature(url: str, token: str) -> str:
+    """Sign a link with a token (a part of a query), replacing an older signature."""
     bare = strip_signature(url)
     parts = urlsplit(bare)
     query = "&".join(filter(None, (parts.query, token.lstrip("?&"))))
     return urlunsplit((parts.scheme, parts.netloc, parts.path, query, ""))
 
 
-def expiry(url: str) -> datetime | None:
-    """Until when the signature of a link holds, in UTC; None where it has none or does not say."""
+def parse_expiry(url: str) -> datetime | None:
+    """Parse when the signature of a link expires, in UTC; None where it has none or gives no expiry."""
     try:
         return _expiry(dict(split_parameters(urlsplit(url).query)))
-    except (ValueError, OverflowError):  # numbers of any length, and days after the last of the calendar
+    except (ValueError, OverflowError):  # numbers of any length, and dates beyond year 9999
         return None
 
 

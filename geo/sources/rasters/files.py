@@ -28,7 +28,8 @@ from rasterio.windows import Window
 from segwatch.geo.crs import LONLAT
 from segwatch.geo.errors import is_of_machine
 from segwatch.geo.grid import PixelGrid
-from segwatch.geo.sources.http.ranges import Cursor, Network, RemoteFile
+from segwatch.geo.sources.http.connections import SceneConnections
+from segwatch.geo.sources.http.ranges import Cursor, RemoteFile
 from segwatch.geo.sources.rasters.decode_budget import GATE, DecodingBudget
 from segwatch.geo.sources.rasters.header_check import Header, header_of, misfits
 from segwatch.geo.sources.rasters.jpeg2000 import jpeg2000
@@ -116,7 +117,7 @@ class Source:
 
     def __init__(
         self,
-        shared: Network,
+        shared: SceneConnections,
         allowed_hosts: Sequence[str],
         files: ExitStack,
         whole: PixelGrid,

@@ -23,8 +23,8 @@ from segwatch.geo.grid import PixelGrid
 from segwatch.geo.items import cloud_cover, offset_unknown
 from segwatch.geo.sentinel2 import offset_taken_out
 from segwatch.geo.sources.http import hrefs
+from segwatch.geo.sources.http.connections import open_connections
 from segwatch.geo.sources.http.credentials import NO_CREDENTIALS, Credentials
-from segwatch.geo.sources.http.ranges import network
 from segwatch.geo.sources.rasters.files import ENVIRONMENT, Cut, OpenFile, Source, cut_of
 from segwatch.geo.sources.rasters.header_check import LEAST_POWER, Header
 from segwatch.geo.sources.rasters.nodata import mask_nodata, read_bands, read_classes
@@ -110,7 +110,11 @@ def opened(
             if name not in item.assets:
                 raise UnfitPixels(name, item.href, f"item {item.id} has no such asset")
             hrefs.check(item.assets[name], allowed_hosts)
-    with network(profile, credentials, seconds) as shared, rasterio.Env(**ENVIRONMENT), ExitStack() as files:
+    with (
+        open_connections(profile, credentials, seconds) as shared,
+        rasterio.Env(**ENVIRONMENT),
+        ExitStack() as files,
+    ):
         yield SceneReader(scene, profile, Source(shared, allowed_hosts, files, grid, profile))
 
 

@@ -1,5 +1,6 @@
-"""Whether a catalog has the collection that a source names: a search for one that it lacks finds nothing, and is
-answered with success. Pure but for the documents it is given.
+"""Check whether a catalog has a collection. A search in a missing one often succeeds without items.
+
+Pure: the caller sends the requests.
 """
 
 from __future__ import annotations
@@ -10,82 +11,84 @@ from difflib import get_close_matches
 from typing import Any
 from urllib.parse import quote
 
-from segwatch.geo.sources.search.paging import Answer, next_request
-from segwatch.geo.sources.search.requests import Request, joined
+from segwatch.geo.sources.search.paging import StacResponse, find_next_request
+from segwatch.geo.sources.search.requests import HttpRequest, join_url
 from segwatch.geo.text.storable import shortened, storable
 
 _MAX_PAGES = 50
 _MAX_NAMED = 5
 _MAX_NAME_CHARS = 100
 
-#: Gives what a request is answered with, None where the answer is no document.
-Ask = Callable[[Request], Answer | None]
+#: Sends a request; None where there is no document.
+Send = Callable[[HttpRequest], StacResponse | None]
 
 
 @dataclass(frozen=True, slots=True)
 class Holding:
-    """A collection that a catalog has."""
+    """A collection of a catalog."""
 
     name: str
     extent: str
-    """What it covers, in words; empty where it does not say."""
+    """Period and bounding box in words; empty where they are unknown."""
 
 
 @dataclass(frozen=True, slots=True)
-class Missing:
-    """A collection that a catalog does not have."""
+class MissingCollection:
+    """A collection that a catalog does not have, and those it has."""
 
     name: str
     nearest: tuple[str, ...]
-    """Names that are most like it, else the first ones of the catalog."""
+    """The most similar names, else the first ones of the catalog."""
     count: int
-    """Collections of the catalog."""
+    """Number of collections of the catalog."""
 
     def __str__(self) -> str:
         if not self.count:
-            return f"has no collection {self.name!r}; it lists no collection at all"
+            return f"has no collection {self.name!r}; it lists no collections"
         names = ", ".join(self.nearest)
         more = f" and {self.count - len(self.nearest)} more" if self.count > len(self.nearest) else ""
         return f"has no collection {self.name!r}; it has {names}{more}"
 
 
-def look_up(collections: str, name: str, ask: Ask) -> Holding | Missing | None:
-    """The collection of a name; None where the catalog does not tell which it has.
+def look_up_collection(collections: str, name: str, send: Send) -> Holding | MissingCollection | None:
+    """Look up a collection by name; None where the catalog does not list its collections.
 
     Parameters
     ----------
     collections
-        Address of the list of collections.
+        URL of the list of collections.
     """
-    answer = ask(Request("GET", joined(collections, quote(name, safe="")), {}))
-    document = answer.document if answer is not None else None
+    response = send(HttpRequest("GET", join_url(collections, quote(name, safe="")), {}))
+    document = response.document if response is not None else None
     if (
         isinstance(document, dict)
         and document.get("type") == "Collection"
         and document.get("id") in {name, None}
     ):
         return Holding(name, describe_extent(document))
-    names = _names(collections, ask)
+    names = _names(collections, send)
     if names is None:
         return None
     if name in names:
         return Holding(name, "")
-    return Missing(name, _nearest(name, names), len(names))
+    return MissingCollection(name, _nearest(name, names), len(names))
 
 
-def _names(collections: str, ask: Ask) -> list[str] | None:
-    """Names of all collections; None where the list cannot be had to its end."""
-    first = Request("GET", collections, {})
-    request: Request | None = first
+def _names(collections: str, send: Send) -> list[str] | None:
+    """Names of all collections; None where the list cannot be read completely."""
+    first = HttpRequest("GET", collections, {})
+    request: HttpRequest | None = first
     names: list[str] = []
     for _ in range(_MAX_PAGES):
-        answer = ask(request) if request is not None else None
-        listed = answer.document.get("collections") if answer and isinstance(answer.document, dict) else None
-        if answer is None or request is None or not isinstance(listed, list):
+        response = send(request) if request is not None else None
+        listed = (
+            response.document.get("collections") if response and isinstance(response.document, dict) else None
+        )
+        if response is None or request is None or not isinstance(listed, list):
             return None
         new = [one for one in _ids(listed) if one not in set(names)]
         names += new
-        request = next_request(answer, request, first)
+        request = find_next_request(response, request, first)
         if request is None:
             return names
         if not new:
@@ -106,7 +109,7 @@ def _nearest(name: str, names: list[str]) -> tuple[str, ...]:
 
 
 def describe_extent(collection: dict[str, Any]) -> str:
-    """Period and bounding box of a collection in words; empty where it does not say."""
+    """Describe the period and bounding box of a collection; empty where they are unknown."""
     extent = collection.get("extent")
     given = extent if isinstance(extent, dict) else {}
     period, box = _first(given, "temporal", "interval"), _first(given, "spatial", "bbox")
@@ -121,7 +124,7 @@ def describe_extent(collection: dict[str, Any]) -> str:
 
 
 def _first(extent: dict[str, Any], part: str, name: str) -> list[Any]:
-    """The first of several, which covers all of them."""
+    """The first extent, which covers all others (STAC collection specification)."""
     within = extent.get(part)
     every = within.get(name) if isinstance(within, dict) else None
     first = every[0] if isinstance(every, list) and every else None

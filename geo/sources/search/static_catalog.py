@@ -1,7 +1,7 @@
-"""Catalogs that are plain files: links are followed from file to file. Pure but for the documents it is given.
+"""Search a static catalog (STAC catalog specification) by following its links. Pure: the caller reads the files.
 
-Collections elsewhere or of other times are not opened. A list of items that goes on on a further page is followed
-there; a page that cannot be had makes the search incomplete, as nothing tells what is on it.
+Collections whose extent does not intersect the search are skipped. A paged list of items is followed; a page that
+cannot be read makes the search incomplete, as its items are unknown.
 """
 
 from __future__ import annotations
@@ -17,128 +17,136 @@ from shapely.geometry.base import BaseGeometry
 
 from segwatch.geo.items import parse_time
 from segwatch.geo.sources.http import hrefs
-from segwatch.geo.sources.search.endpoints import absolute, links_of
-from segwatch.geo.sources.search.paging import Answer, next_request
-from segwatch.geo.sources.search.requests import Request
+from segwatch.geo.sources.search.endpoints import iter_links, resolve_link
+from segwatch.geo.sources.search.paging import StacResponse, find_next_request
+from segwatch.geo.sources.search.requests import HttpRequest
 
-#: A static catalog of more files is searched in no time that anybody waits for.
 MAX_FILES = 100_000
+"""Maximum files of one search; more take longer than anybody waits."""
 _FOLLOWED = frozenset({"child", "item", "items"})
 
 Document = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Unread:
-    """A file that could not be had."""
+class UnreadableFile:
+    """A file could not be read."""
 
     href: str
     reason: str
-    passing: bool = False
-    """Whether it is an outage that keeps it: nothing is known against the file."""
+    is_outage: bool = False
+    """Whether an outage is the cause, not the file."""
 
 
 @dataclass(frozen=True, slots=True)
-class Unfinished:
-    """Why the files may hold more than was found."""
+class IncompleteListing:
+    """The listing may be incomplete, and why."""
 
     reason: str
 
 
-#: Gives what is at an address, or why it cannot be had.
-Fetch = Callable[[Request], Answer | Unread]
+#: Reads the document at a URL, or tells why it cannot be read.
+Fetch = Callable[[HttpRequest], StacResponse | UnreadableFile]
 
 
 @dataclass(frozen=True, slots=True)
 class _Step:
-    request: Request
+    request: HttpRequest
     page: bool = False
-    """Whether it is a further page of a list, not a file of its own."""
-    answer: Answer | None = None
+    """Whether it is a further page of a list, not a separate file."""
+    response: StacResponse | None = None
 
 
-def walk(
-    url: str, document: Document, fetch: Fetch, reach: Reach
-) -> Iterator[Document | Unread | Unfinished]:
-    """Items of files, by their links from the one that was read."""
-    first = Request("GET", url, {})
-    waiting = deque([_Step(first, answer=Answer(document, url))])
+def walk_files(
+    url: str, document: Document, fetch: Fetch, extent: SearchExtent
+) -> Iterator[Document | UnreadableFile | IncompleteListing]:
+    """Yield the items of all files that are linked from a root document.
+
+    Parameters
+    ----------
+    url, document
+        The root document, already read.
+    fetch
+        Reads other documents.
+    """
+    first = HttpRequest("GET", url, {})
+    waiting = deque([_Step(first, response=StacResponse(document, url))])
     known = {first.fingerprint}
     while waiting:
         step = waiting.popleft()
-        answer = step.answer or fetch(step.request)
-        if isinstance(answer, Unread):
-            reason = f"its further page {hrefs.shown(answer.href)} cannot be had: {answer.reason}"
-            yield Unfinished(reason) if step.page else answer
+        response = step.response or fetch(step.request)
+        if isinstance(response, UnreadableFile):
+            reason = f"its further page {hrefs.shown(response.href)} cannot be read: {response.reason}"
+            yield IncompleteListing(reason) if step.page else response
             continue
-        yield from _items(answer)
-        followers = list(_followers(answer, step.request, reach))
+        yield from _items(response)
+        followers = list(_next_steps(response, step.request, extent))
         if not step.page and not any(one.page for one in followers):
-            yield from _left_out(answer.document)
+            yield from _find_missing(response.document)
         for one in followers:
             if one.request.fingerprint in known:
                 if one.page:
-                    yield Unfinished(f"the link of {answer.href} to a further page leads back")
+                    yield IncompleteListing(f"the link of {response.href} to a further page leads back")
             elif len(known) < MAX_FILES:
                 known.add(one.request.fingerprint)
                 waiting.append(one)
     if len(known) >= MAX_FILES:
-        yield Unfinished(f"it is made of more than {MAX_FILES} files; name a part of it")
+        yield IncompleteListing(f"it consists of more than {MAX_FILES} files; give the URL of a part of it")
 
 
-def _items(answer: Answer) -> Iterator[Document]:
-    kind, features = _said(answer.document, "type"), _said(answer.document, "features")
+def _items(response: StacResponse) -> Iterator[Document]:
+    kind, features = _get(response.document, "type"), _get(response.document, "features")
     if kind == "Feature":
-        # found where it was: relative hrefs are relative to that
-        yield {**answer.document, "links": [{"rel": "self", "href": answer.href}]}
+        # relative hrefs are relative to the URL where the item was found
+        yield {**response.document, "links": [{"rel": "self", "href": response.href}]}
     elif kind == "FeatureCollection":
         yield from (one for one in (features if isinstance(features, list) else ()) if isinstance(one, dict))
 
 
-def _followers(answer: Answer, request: Request, reach: Reach) -> Iterator[_Step]:
-    kind = _said(answer.document, "type")
-    further = next_request(answer, request, request) if kind == "FeatureCollection" else None
+def _next_steps(response: StacResponse, request: HttpRequest, extent: SearchExtent) -> Iterator[_Step]:
+    kind = _get(response.document, "type")
+    further = find_next_request(response, request, request) if kind == "FeatureCollection" else None
     if further is not None:
         yield _Step(further, page=True)
     if kind in {"Feature", "FeatureCollection"} or (
-        kind == "Collection" and not reach.may_hold(answer.document)
+        kind == "Collection" and not extent.may_hold(response.document)
     ):
         return
-    for link in links_of(answer.document) if isinstance(answer.document, dict) else ():
-        href = absolute(answer.href, link) if link.get("rel") in _FOLLOWED else None
+    for link in iter_links(response.document) if isinstance(response.document, dict) else ():
+        href = resolve_link(response.href, link) if link.get("rel") in _FOLLOWED else None
         if href is not None:
-            yield _Step(Request("GET", href, {}))
+            yield _Step(HttpRequest("GET", href, {}))
 
 
-def _left_out(document: Any) -> Iterator[Unfinished]:
-    """What a list says that it lacks: the first page of a search, saved without the link to the next."""
-    features, matched = _said(document, "features"), _said(document, "numberMatched")
+def _find_missing(document: Any) -> Iterator[IncompleteListing]:
+    """Report a list that counts more items than it has, such as a saved first page without its next link."""
+    features, matched = _get(document, "features"), _get(document, "numberMatched")
     if isinstance(features, list) and isinstance(matched, int) and matched > len(features):
-        yield Unfinished(
-            f"it is a list of {len(features)} items that counts {matched} and links to no further page"
+        yield IncompleteListing(
+            f"it is a list of {len(features)} items that reports {matched} and links to no further page"
         )
 
 
-def _said(document: Any, name: str) -> Any:
+def _get(document: Any, name: str) -> Any:
     return document.get(name) if isinstance(document, dict) else None
 
 
 @dataclass(frozen=True, slots=True)
-class Reach:
-    """The area (EPSG:4326) and the period that items are wanted of; None = any."""
+class SearchExtent:
+    """Area (EPSG:4326) and acquisition period of a search; None = any."""
 
     area: BaseGeometry | None = None
     start: datetime | None = None
     end: datetime | None = None
 
     def may_hold(self, collection: Document) -> bool:
-        """Whether items of a collection may be wanted, by its extent. What it does not say speaks for it."""
+        """Whether a collection may hold matching items, by its extent; True where the extent is missing or invalid."""
         extent = collection.get("extent")
         if not isinstance(extent, dict):
             return True
-        return self._reaches(extent.get("spatial")) and self._overlaps(extent.get("temporal"))
+        return self._intersects(extent.get("spatial")) and self._overlaps(extent.get("temporal"))
 
-    def _reaches(self, spatial: object) -> bool:
+    def _intersects(self, spatial: object) -> bool:
         boxes = spatial.get("bbox") if isinstance(spatial, dict) else None
         if self.area is None or not isinstance(boxes, list) or not boxes:
             return True

@@ -1,12 +1,12 @@
-"""What to ask a catalog for, so that nothing is missed and little is asked twice. Pure.
+"""Plan the searches of a catalog so that no item is missed and little is searched twice. Pure.
 
-| a catalog whose items | is asked for |
+| items of the catalog | search |
 | --- | --- |
-| all say when they were updated | what was updated since the newest time seen, less an hour |
-| do not | acquisitions of the last ``rescan_days``, where the profile has that; else the whole period |
+| all have an ``updated`` time | items updated since the newest time found, minus an overlap of an hour |
+| some have none | acquisitions of the last ``rescan_days`` of the profile, else the whole period |
 
-Once a day everything it holds is compared with the ledger: an item may have been published with an old time, or
-have come into sight after a newer one. Never is an acquisition skipped because a later one was seen.
+Once a day, a reconcile compares everything that the catalog holds with the ledger: an item may have been published with
+an old time, or become visible after a newer one. No acquisition is skipped because a later one was found.
 """
 
 from __future__ import annotations
@@ -20,30 +20,35 @@ from segwatch.geo.types.scene import Watermark
 from segwatch.geo.types.source import Profile
 
 RECONCILE_EVERY = timedelta(days=1)
-#: Catalogs index in the background, and on several machines: what was updated earlier may be seen later.
 OVERLAP = timedelta(hours=1)
-#: Longest period that is searched, stored and done with at a time.
+"""Catalogs index asynchronously on several machines, so an item may appear after one that was updated later."""
 CHUNK = timedelta(days=366)
+"""Longest period that is searched and stored at once."""
 
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """One search."""
+    """One search of a catalog."""
 
     start: datetime
     end: datetime
-    """Of the acquisition, inclusive."""
+    """Acquisition period, inclusive; timezone-aware."""
     updated_after: datetime | None = None
     reconciles: bool = False
-    """Whether it is a part of comparing everything."""
+    """Whether it is part of a reconcile."""
 
 
 def looks(
     mark: Watermark, profile: Profile, start: datetime, end: datetime, now: datetime, *, in_parts: bool = True
 ) -> Iterator[Look]:
-    """The searches that bring a watch of this period up to date, in order.
+    """Plan the searches that bring a watch up to date, in order.
 
-    ``in_parts`` is False for a catalog that gives everything whatever it is asked for.
+    Parameters
+    ----------
+    start, end
+        Acquisition period of the watch.
+    in_parts
+        False for a catalog that returns everything for any search, such as static files.
     """
     if not in_parts:
         yield from chunks(start, end, reconciles=True, in_parts=False)
@@ -59,14 +64,14 @@ def looks(
 
 
 def _is_due(reconciled_at: datetime, now: datetime) -> bool:
-    """Whether the last comparison is a day ago, or lies ahead, as after a clock was set back."""
+    """Whether the last reconcile is a day ago, or in the future because the clock was set back."""
     return now - reconciled_at >= RECONCILE_EVERY or is_ahead(reconciled_at, now, ITEM_TOLERANCE)
 
 
 def chunks(
     start: datetime, end: datetime, *, reconciles: bool = False, in_parts: bool = True
 ) -> Iterator[Look]:
-    """The period in parts that are searched one by one; nothing where it has not begun."""
+    """Split a period into parts of at most :data:`CHUNK`; none where it has not begun."""
     while start <= end:
         stop = min(end, start + CHUNK) if in_parts else end
         yield Look(start, stop, reconciles=reconciles)
@@ -76,16 +81,16 @@ def chunks(
 
 
 def after(mark: Watermark, look: Look, updated: Updated, *, last: bool, now: datetime) -> Watermark:
-    """The mark once a search was stored.
+    """Compute the watermark after the results of a search were stored.
 
     Parameters
     ----------
     updated
-        What the items of all searches since the comparison began said.
-    now
-        No later time is believed of an item: what is updated until then would not be found.
+        ``updated`` times of the items of all searches since the reconcile began.
     last
-        Whether it was the last of :func:`looks`.
+        Whether it was the last search of :func:`looks`.
+    now
+        Upper bound of the watermark: beyond it, items updated until then would be missed.
     """
     if look.reconciles:
         if not last:
@@ -100,14 +105,14 @@ def after(mark: Watermark, look: Look, updated: Updated, *, last: bool, now: dat
 
 @dataclass(slots=True)
 class Updated:
-    """What items say about when they were updated."""
+    """``updated`` times of the items found."""
 
     newest: datetime | None = None
     every: bool = True
-    """Whether each of them said it."""
+    """Whether every item has one."""
 
     def add(self, moment: datetime | None, now: datetime) -> None:
-        """One item more. A time that lies ahead says nothing of how far the catalog was searched."""
+        """Add the time of an item; a time in the future is ignored."""
         if moment is None:
             self.every = False
         elif not is_ahead(moment, now, ITEM_TOLERANCE):

@@ -30,8 +30,8 @@ from segwatch.flows.inference.segmenters import Answer, Tiles
 from segwatch.flows.segment import Drain
 from segwatch.geo.errors import AccessDenied, ReadFailed, SearchIncomplete
 from segwatch.geo.sources import profiles
-from segwatch.geo.sources.http import ranges
-from segwatch.geo.sources.search.catalog import Rejected, search
+from segwatch.geo.sources.http import range_requests
+from segwatch.geo.sources.search.item_search import Rejected, search
 from tests.conftest import Database
 from tests.support.colour_segmenter import Well
 from tests.support.images import textured
@@ -45,7 +45,7 @@ Fault = Callable[[int, Served], Served]
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ranges, "_BACK_OFF_SECONDS", 0.005)
+    monkeypatch.setattr(range_requests, "_BACK_OFF_SECONDS", 0.005)
 
 
 def settings(**more: Any) -> FlowSettings:
@@ -450,6 +450,6 @@ def test_an_item_that_an_outage_hides_is_not_rejected(status: int) -> None:
             found += looking
             assert [type(one) for one in found] == [Rejected]
             return
-        with pytest.raises(SearchIncomplete, match=f"cannot be had now: HTTP {status}"):
+        with pytest.raises(SearchIncomplete, match=f"cannot be read now: HTTP {status}"):
             found += looking
     assert found == []

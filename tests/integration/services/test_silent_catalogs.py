@@ -142,7 +142,7 @@ def test_a_search_that_is_refused_for_its_collection(engine: Engine, status: int
         with pytest.raises(NoSuchCollection, match=r"no collection 'visual'; it has visual_2\.0"):
             discover(engine, url)
         catalog.collections = ("visual",)
-        with pytest.raises(CatalogUnreachable, match=f"did not respond: HTTP {status}"):
+        with pytest.raises(CatalogUnreachable, match=f"cannot be read: HTTP {status}"):
             discover(engine, url)
 
 

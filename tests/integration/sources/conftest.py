@@ -1,14 +1,14 @@
-"""Servers here are on this machine: nothing is won by waiting long before they are asked again."""
+"""Shorten the back-off: the test servers run on this machine."""
 
 from __future__ import annotations
 
 import pytest
 
-from segwatch.geo.sources.http import ranges
+from segwatch.geo.sources.http import range_requests
 from segwatch.geo.sources.search import catalog
 
 
 @pytest.fixture(autouse=True)
 def _short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (catalog, ranges):
+    for module in (catalog, range_requests):
         monkeypatch.setattr(module, "_BACK_OFF_SECONDS", 0.02)

@@ -234,7 +234,7 @@ def test_a_source_is_checked() -> None:
         assert findings["profile"].says.startswith("5 of 5")
         # the file shows a part of the ground that the item says
         assert findings["sample read"].good
-        assert "25% imaged" in findings["sample read"].says
+        assert "25% valid" in findings["sample read"].says
         assert not findings["rendering"].good, "of one colour"
         store.items["a3"]["assets"] = {}
         findings = {

@@ -18,7 +18,7 @@ from segwatch.geo.errors import CatalogUnreachable, EventRefused, ReadFailed, Un
 from segwatch.geo.sources import profiles
 from segwatch.geo.sources.http import hrefs
 from segwatch.geo.sources.rasters.pixels import read
-from segwatch.geo.sources.search import catalog
+from segwatch.geo.sources.search import item_search
 from segwatch.geo.types.scene import Item, Scene
 from tests.support.images import GRID
 from tests.support.serving import serving
@@ -91,7 +91,7 @@ def look_at(url: str) -> None:
 
 def search(url: str) -> None:
     list(
-        catalog.search(
+        item_search.search(
             f"{url}/?token={SECRET}", PROFILE, box(14, 45, 16, 47), datetime.now(UTC), datetime.now(UTC)
         )
     )
@@ -110,7 +110,7 @@ def poll(url: str) -> None:
 def test_no_byte_of_an_answer_is_part_of_a_reason(
     ask: Callable[[str], None], answer: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("segwatch.geo.sources.http.ranges._BACK_OFF_SECONDS", 0.001)
+    monkeypatch.setattr("segwatch.geo.sources.http.range_requests._BACK_OFF_SECONDS", 0.001)
     monkeypatch.setattr("segwatch.geo.sources.search.catalog._BACK_OFF_SECONDS", 0.001)
     with (
         saying(ANSWERS[answer].encode("latin-1")) as (url, _),
@@ -135,7 +135,7 @@ def test_another_port_of_an_allowed_host_is_not_connected_to() -> None:
         page = {"/stac.json": (200, {"content-type": "application/json"}, landing)}
         with serving(page) as there:
             found = list(
-                catalog.search(
+                item_search.search(
                     f"{there}/stac.json", PROFILE, box(14, 45, 16, 47), datetime.now(UTC), datetime.now(UTC)
                 )
             )

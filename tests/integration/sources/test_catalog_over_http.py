@@ -14,7 +14,7 @@ from shapely.geometry import box
 
 from segwatch.geo.errors import CatalogUnreachable, SearchIncomplete
 from segwatch.geo.sources import profiles
-from segwatch.geo.sources.search.catalog import Rejected, search
+from segwatch.geo.sources.search.item_search import Rejected, search
 from segwatch.geo.types.scene import Item
 from tests.support.paths import DATA
 from tests.support.serving import running

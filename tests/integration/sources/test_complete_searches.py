@@ -10,7 +10,7 @@ from shapely.geometry.base import BaseGeometry
 
 from segwatch.geo.errors import NoSuchCollection, SearchIncomplete
 from segwatch.geo.sources import profiles
-from segwatch.geo.sources.search.catalog import search
+from segwatch.geo.sources.search.item_search import search
 from segwatch.geo.types.scene import Item
 from tests.support.odd_catalog import CORE, FILTER, QUERY, OddCatalog, items, odd_catalog
 

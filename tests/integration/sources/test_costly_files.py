@@ -17,7 +17,8 @@ from shapely.geometry import box
 
 from segwatch.geo.errors import UnfitPixels
 from segwatch.geo.sources import profiles
-from segwatch.geo.sources.http import ranges
+from segwatch.geo.sources.http import block_cache, ranges
+from segwatch.geo.sources.http.connections import open_connections
 from segwatch.geo.sources.rasters import files as source_files
 from segwatch.geo.sources.rasters.decode_budget import DecodingBudget
 from segwatch.geo.sources.rasters.pixels import opened, read
@@ -189,7 +190,7 @@ def test_a_mosaic_keeps_few_files_open_and_few_of_their_bytes(mosaic: tuple[Scen
         source = reader._source
         assert len(source._known) == count
         assert len(source._open) <= source_files._MAX_OPEN_FILES
-        assert sum(len(one.blocks) for one in source._remote.values()) <= ranges._KEPT_SCENE_BLOCKS
+        assert sum(len(one.blocks) for one in source._remote.values()) <= block_cache.MAX_SCENE_BLOCKS
         window = reader.read(GRID)
     assert window.valid.all()
     assert not source._open
@@ -197,11 +198,11 @@ def test_a_mosaic_keeps_few_files_open_and_few_of_their_bytes(mosaic: tuple[Scen
 
 def test_blocks_of_all_files_together_are_kept_within_a_limit() -> None:
     content = bytes(200 * 32 * 1024)
-    with serving_files({"/a": content, "/b": content}) as served, ranges.network(PROFILE, {}) as shared:
+    with serving_files({"/a": content, "/b": content}) as served, open_connections(PROFILE, {}) as shared:
         one, other = (
             ranges.RemoteFile(shared, "a", f"{served.url}/{name}", ["127.0.0.1:*"]) for name in "ab"
         )
-        shared.kept._limit = 100
+        shared.cache._max_blocks = 100
         for file in (one, other, one):
             assert len(file.read(0, 60 * 32 * 1024)) == 60 * 32 * 1024
         assert (len(one.blocks), len(other.blocks)) == (60, 40)

@@ -21,7 +21,7 @@ from shapely.geometry import box
 from segwatch.geo.errors import CatalogUnreachable, ReadFailed
 from segwatch.geo.sources import profiles
 from segwatch.geo.sources.rasters.pixels import read
-from segwatch.geo.sources.search.catalog import search
+from segwatch.geo.sources.search.item_search import search
 from segwatch.geo.types.scene import Item, Scene
 from tests.support.images import GRID, image
 from tests.support.odd_catalog import OddCatalog, items
@@ -152,7 +152,7 @@ def test_a_catalog_is_asked_again_when_it_says(form: str) -> None:
 def test_a_page_for_people_is_no_catalog() -> None:
     with (
         answering(lambda one: (200, {"content-type": "text/html"}, b"<html>a browser</html>")) as server,
-        pytest.raises(CatalogUnreachable, match="does not answer as a STAC API"),
+        pytest.raises(CatalogUnreachable, match="does not respond as a STAC API"),
     ):
         found(server.url)
 
@@ -178,7 +178,7 @@ def test_a_saved_page_that_counts_more_than_it_holds() -> None:
     body = json.dumps(page() | {"numberMatched": 250}).encode()
     with (
         answering(lambda one: (200, {}, body)) as server,
-        pytest.raises(CatalogUnreachable, match="counts 250"),
+        pytest.raises(CatalogUnreachable, match="reports 250"),
     ):
         found(f"{server.url}/saved.json")
 

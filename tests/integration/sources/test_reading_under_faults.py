@@ -137,7 +137,7 @@ def _gone_for_good(number: int, right: Answer) -> Answer:
 @pytest.mark.parametrize(
     ("fault", "says"),
     [
-        (_wrong_range, "asked for bytes"),
+        (_wrong_range, "requested bytes"),
         (_other_file, "changed while it was read"),
         (_other_tag_after_none, "changed while it was read"),
         (_other_time, "changed while it was read"),

@@ -11,8 +11,9 @@ from shapely.geometry import box
 from segwatch.geo.items import parse_item
 from segwatch.geo.scenes import group
 from segwatch.geo.sources import profiles
-from segwatch.geo.sources.search.catalog import Rejected, describe, opened, search
+from segwatch.geo.sources.search.catalog import describe, opened
 from segwatch.geo.sources.search.inspection import inspect
+from segwatch.geo.sources.search.item_search import Rejected, search
 from segwatch.geo.types.scene import Item
 from tests.support.replaying import features, replaying
 

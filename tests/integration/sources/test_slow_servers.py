@@ -10,9 +10,9 @@ from shapely.geometry import box
 
 from segwatch.geo.errors import CatalogUnreachable, ReadFailed
 from segwatch.geo.sources import profiles
-from segwatch.geo.sources.http import ranges
+from segwatch.geo.sources.http import range_requests
 from segwatch.geo.sources.rasters.pixels import read
-from segwatch.geo.sources.search import catalog
+from segwatch.geo.sources.search import catalog, item_search
 from segwatch.geo.types.scene import Item, Scene
 from tests.support import behaving as ways
 from tests.support.behaving import Behaviour, behaving
@@ -29,12 +29,12 @@ WAYS = [ways.dripping_headers, ways.dripping_body, ways.endless_headers, ways.en
 
 @pytest.mark.parametrize("way", WAYS, ids=lambda one: one.__name__)
 def test_a_catalog_is_given_up(way: Behaviour, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(catalog, "_ANSWER_SECONDS", 2.0)
-    monkeypatch.setattr(catalog, "_CONNECT_RETRIES", 1)
+    monkeypatch.setattr(catalog, "_RESPONSE_SECONDS", 2.0)
+    monkeypatch.setattr(catalog, "_MAX_CONNECT_ATTEMPTS", 2)
 
     def look(url: str) -> None:
         with pytest.raises(CatalogUnreachable):
-            list(catalog.search(url, profiles.load("rgb-cog"), EVERYWHERE, *ALWAYS))
+            list(item_search.search(url, profiles.load("rgb-cog"), EVERYWHERE, *ALWAYS))
 
     with behaving(way) as server:
         begun = time.monotonic()
@@ -44,8 +44,8 @@ def test_a_catalog_is_given_up(way: Behaviour, monkeypatch: pytest.MonkeyPatch) 
 
 @pytest.mark.parametrize("way", WAYS, ids=lambda one: one.__name__)
 def test_a_file_is_given_up(way: Behaviour, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ranges, "_REQUEST_SECONDS", 1.0)
-    monkeypatch.setattr(ranges, "_ATTEMPTS", 2)
+    monkeypatch.setattr(range_requests, "_REQUEST_SECONDS", 1.0)
+    monkeypatch.setattr(range_requests, "_MAX_ATTEMPTS", 2)
 
     def look(url: str) -> None:
         square = box(0, 0, 1, 1)

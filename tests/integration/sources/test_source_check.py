@@ -17,7 +17,7 @@ from shapely.geometry import box, mapping
 from segwatch.geo.crs import to_lonlat
 from segwatch.geo.sources import profiles
 from segwatch.geo.sources.search.inspection import inspect
-from segwatch.geo.sources.search.profile_check import Finding
+from segwatch.geo.sources.search.profile_check import SourceFinding
 from segwatch.geo.types.source import BandRef, CloudMask, Profile
 from tests.support.images import GRID, tiff
 from tests.support.serving import serving_files
@@ -48,7 +48,7 @@ def scaled(content: NDArray[Any], scale: float, offset: float) -> bytes:
         return path.read_bytes()
 
 
-def check(profile: Profile, *items: Mapping[str, bytes]) -> dict[str, Finding]:
+def check(profile: Profile, *items: Mapping[str, bytes]) -> dict[str, SourceFinding]:
     """Findings about a catalog of these items, by what they are about; the last of a kind."""
     files = {f"/{number}/{name}.tif": one for number, item in enumerate(items) for name, one in item.items()}
     store = Store()
@@ -68,7 +68,7 @@ def test_a_source_that_fits_is_ok_and_says_what_it_holds() -> None:
     assert "pixels 10 m long, the profile looks at 10 m" in found["pixel size"].says
     assert "the file declares 0" in found["nodata"].says
     assert found["rendering"].says.startswith("values from 20 to 199; 0% of them rendered white")
-    assert "in the sample 4; of these the profile hides none" in found["cloud mask"].says
+    assert "in the sample 4; of these the profile masks none" in found["cloud mask"].says
 
 
 @pytest.mark.parametrize(

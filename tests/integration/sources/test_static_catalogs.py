@@ -13,7 +13,7 @@ from sqlalchemy import Engine
 from segwatch.db import watches
 from segwatch.flows.discover import discover_watch
 from segwatch.geo.sources import profiles
-from segwatch.geo.sources.search.catalog import Rejected, search
+from segwatch.geo.sources.search.item_search import Rejected, search
 from segwatch.geo.types.scene import Item
 from segwatch.geo.types.watch import Instruction, Watch
 from tests.support.serving import Answer, serving

@@ -23,7 +23,7 @@ from segwatch.flows.discover import discover_watch
 from segwatch.flows.segment import Drain
 from segwatch.flows.track import track_ready
 from segwatch.geo.crs import to_lonlat
-from segwatch.geo.identity import catalog_identity
+from segwatch.geo.identity import identify_catalog
 from segwatch.geo.sources import profiles
 from segwatch.geo.types.source import BandRef, Profile
 from segwatch.geo.types.watch import Instruction, Watch
@@ -89,7 +89,7 @@ class World:
 
     def watch(self, name: str, catalog: str, profile: Profile, **more: Any) -> None:
         whole = box(*self.grounds["optical"].footprint.union(self.grounds["radar"].footprint).bounds)
-        self.catalogs[name] = catalog_identity(catalog, more.get("catalog_name", ""))
+        self.catalogs[name] = identify_catalog(catalog, more.get("catalog_name", ""))
         made = Watch(
             name, Instruction("segment the water", ("water",)), whole, profile, catalog, START, **more
         )

@@ -100,4 +100,4 @@ def test_dates_at_the_borders_of_the_calendar_are_none(zone: str) -> None:
     ],
 )
 def test_signatures_that_end_beyond_the_calendar_say_nothing(query: str) -> None:
-    assert signatures.expiry(f"https://example.org/a.tif?{query}") is None
+    assert signatures.parse_expiry(f"https://example.org/a.tif?{query}") is None

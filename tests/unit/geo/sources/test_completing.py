@@ -11,12 +11,17 @@ from hypothesis import strategies as st
 from shapely.geometry import box
 
 from segwatch.geo.errors import SearchIncomplete
-from segwatch.geo.sources.search.completeness import Completing, Learned, Verdict, judge
-from segwatch.geo.sources.search.paging import Pager, Pages, Seen
-from segwatch.geo.sources.search.requests import Query
+from segwatch.geo.sources.search.completeness import (
+    Completeness,
+    CompleteSearch,
+    LearnedLimits,
+    judge_completeness,
+)
+from segwatch.geo.sources.search.paging import FoundItem, Pager, PagingResult
+from segwatch.geo.sources.search.requests import SearchQuery
 
 BEGIN = datetime(2024, 1, 1, tzinfo=UTC)
-WHOLE = Query("c", box(0, 0, 4, 4), BEGIN, BEGIN + timedelta(days=366))
+WHOLE = SearchQuery("c", box(0, 0, 4, 4), BEGIN, BEGIN + timedelta(days=366))
 Place = tuple[float, float, float, float]
 
 
@@ -29,17 +34,17 @@ class Cutting:
         self.counts = counts
         self.by_id = by_id
 
-    def search(self, query: Query) -> Pager:
+    def search(self, query: SearchQuery) -> Pager:
         wanted = [
             name for name, (moment, place) in self.held.items() if self._wanted(query, name, moment, place)
         ]
         given = wanted[: self.most]
-        found = {("c", name): Seen(*self.held[name]) for name in given}
+        found = {("c", name): FoundItem(*self.held[name]) for name in given}
         yield from ({"id": name} for name in given)
         matched = len(wanted) if self.counts else None
-        return Pages(found, pages=1, last=len(given), matched=matched)
+        return PagingResult(found, pages=1, last=len(given), matched=matched)
 
-    def _wanted(self, query: Query, name: str, moment: datetime, place: Place) -> bool:
+    def _wanted(self, query: SearchQuery, name: str, moment: datetime, place: Place) -> bool:
         assert query.start is not None
         assert query.end is not None
         assert query.area is not None
@@ -47,7 +52,7 @@ class Cutting:
         return inside and (query.after_id or "") < name <= (query.to_id or "~")
 
     def everything(self) -> Iterator[dict[str, Any]]:
-        searches = Completing("c", self.search, Learned(), by_id=self.by_id, limit=lambda: 100)
+        searches = CompleteSearch("c", self.search, LearnedLimits(), by_id=self.by_id, limit=lambda: 100)
         return searches.run(WHOLE)
 
 
@@ -88,23 +93,29 @@ def test_without_them_everything_comes_or_an_error(held: list[tuple[datetime, Pl
         assert found == set(catalog.held)
 
 
-def pages(last: int, *, before: int = 0, matched: int | None = None, repeats: bool = False) -> Pages:
-    found = {("c", str(number)): Seen(BEGIN, None) for number in range(last)}
-    return Pages(found, pages=1, last=last, largest_before=before, matched=matched, repeats=repeats)
+def pages(last: int, *, before: int = 0, matched: int | None = None, repeats: bool = False) -> PagingResult:
+    found = {("c", str(number)): FoundItem(BEGIN, None) for number in range(last)}
+    return PagingResult(found, pages=1, last=last, largest_before=before, matched=matched, repeats=repeats)
 
 
 def test_what_a_last_page_shows() -> None:
-    complete, cut, unsure = Verdict.COMPLETE, Verdict.CUT, Verdict.UNSURE
-    assert judge(pages(0), 100) is judge(pages(1), 100) is complete
-    assert judge(pages(100), 100) is cut
-    assert judge(pages(99, before=100), 100) is complete
-    assert judge(pages(30, before=30), 100) is cut
-    assert judge(pages(37), 100) is judge(pages(40, matched=40), 100) is unsure
-    assert judge(pages(37, matched=37), 100) is complete
-    assert judge(pages(37, matched=36), 100) is unsure
-    assert judge(pages(37, matched=250), 100) is judge(pages(0, matched=250), 100) is unsure
-    assert judge(pages(37), 100, Learned(largest=50)) is complete
-    assert judge(pages(37, matched=250), 100, Learned(largest=50, miscounts=True)) is complete
-    assert judge(pages(37), 100, Learned(largest=50, limit=37)) is cut
-    assert judge(pages(250), 100) is unsure, "it keeps no limit"
-    assert judge(pages(37, before=37, repeats=True), 100) is unsure
+    complete, cut, unsure = Completeness.COMPLETE, Completeness.TRUNCATED, Completeness.UNKNOWN
+    assert judge_completeness(pages(0), 100) is judge_completeness(pages(1), 100) is complete
+    assert judge_completeness(pages(100), 100) is cut
+    assert judge_completeness(pages(99, before=100), 100) is complete
+    assert judge_completeness(pages(30, before=30), 100) is cut
+    assert judge_completeness(pages(37), 100) is judge_completeness(pages(40, matched=40), 100) is unsure
+    assert judge_completeness(pages(37, matched=37), 100) is complete
+    assert judge_completeness(pages(37, matched=36), 100) is unsure
+    assert (
+        judge_completeness(pages(37, matched=250), 100)
+        is judge_completeness(pages(0, matched=250), 100)
+        is unsure
+    )
+    assert judge_completeness(pages(37), 100, LearnedLimits(largest=50)) is complete
+    assert (
+        judge_completeness(pages(37, matched=250), 100, LearnedLimits(largest=50, miscounts=True)) is complete
+    )
+    assert judge_completeness(pages(37), 100, LearnedLimits(largest=50, limit=37)) is cut
+    assert judge_completeness(pages(250), 100) is unsure, "it keeps no limit"
+    assert judge_completeness(pages(37, before=37, repeats=True), 100) is unsure

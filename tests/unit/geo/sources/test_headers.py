@@ -17,8 +17,8 @@ from segwatch.geo.sources.http.headers import (
     parse_etag,
     parse_length,
     parse_retry_after,
+    parse_single_part,
     parse_validator,
-    single_part,
 )
 
 NOW = datetime(2026, 11, 27, 10, 0, 0, tzinfo=UTC)
@@ -121,8 +121,8 @@ def test_an_answer_in_parts() -> None:
     assert boundary == b"sep"
     assert parse_boundary("image/tiff") is None
     part = b"--sep\r\nContent-Type: image/tiff\r\nCONTENT-RANGE: bytes 2-5/9\r\n\r\n\r\nab\r\n"
-    assert single_part(b"\r\n" + part + b"--sep--\r\n", boundary) == (ContentRange(2, 5, 9), b"\r\nab")
-    assert single_part(part + part + b"--sep--", boundary) is None
+    assert parse_single_part(b"\r\n" + part + b"--sep--\r\n", boundary) == (ContentRange(2, 5, 9), b"\r\nab")
+    assert parse_single_part(part + part + b"--sep--", boundary) is None
 
 
 @given(st.text(max_size=60))

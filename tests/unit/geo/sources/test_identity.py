@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import pytest
 from shapely.geometry import box
 
-from segwatch.geo.identity import catalog_identity, place
+from segwatch.geo.identity import identify_catalog, place
 from segwatch.geo.text.redaction import public
 from segwatch.geo.types.scene import Scene
 
@@ -28,7 +28,7 @@ from segwatch.geo.types.scene import Scene
     ],
 )
 def test_one_catalog_has_one_identity(written: str) -> None:
-    assert catalog_identity(written) == "https://stac.example.org/v1"
+    assert identify_catalog(written) == "https://stac.example.org/v1"
 
 
 @pytest.mark.parametrize(
@@ -45,17 +45,17 @@ def test_one_catalog_has_one_identity(written: str) -> None:
     ],
 )
 def test_other_addresses_are_other_catalogs(other: str) -> None:
-    assert catalog_identity(other) != catalog_identity("https://stac.example.org/v1")
-    assert "secret" not in catalog_identity(other.replace("://", "://a:secret@"))
+    assert identify_catalog(other) != identify_catalog("https://stac.example.org/v1")
+    assert "secret" not in identify_catalog(other.replace("://", "://a:secret@"))
 
 
 def test_a_name_stays_when_the_address_changes() -> None:
-    assert {catalog_identity(url, "mine") for url in ("http://a.example", "https://b.example/v2")} == {"mine"}
+    assert {identify_catalog(url, "mine") for url in ("http://a.example", "https://b.example/v2")} == {"mine"}
 
 
 def test_the_root_of_a_host_and_of_an_address_without_a_name() -> None:
-    assert catalog_identity("http://[::1]:8080/") == "http://[::1]:8080"
-    assert catalog_identity("https://stac.example.org/search") == "https://stac.example.org"
+    assert identify_catalog("http://[::1]:8080/") == "http://[::1]:8080"
+    assert identify_catalog("https://stac.example.org/search") == "https://stac.example.org"
 
 
 @pytest.mark.parametrize(

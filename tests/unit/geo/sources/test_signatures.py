@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from segwatch.geo.sources.http.signatures import expiry, with_token
+from segwatch.geo.sources.http.signatures import parse_expiry, replace_signature
 from segwatch.geo.text.redaction import strip_signature
 
 BLOB = "https://account.blob.core.windows.net/box/31/a%20b.tif"
@@ -35,16 +35,16 @@ S3 = (
     ],
 )
 def test_one_token_is_left(query: str) -> None:
-    signed = with_token(f"{BLOB}?{query}" if query else BLOB, TOKEN)
+    signed = replace_signature(f"{BLOB}?{query}" if query else BLOB, TOKEN)
     assert signed == f"{BLOB}?{TOKEN}"
-    assert with_token(signed, f"?{TOKEN}") == signed
+    assert replace_signature(signed, f"?{TOKEN}") == signed
 
 
 @pytest.mark.parametrize("own", ["versionid=2024-01-01T00%3A00%3A00.1Z", "a=b%20c&sr", "x=1&x=2"])
 def test_what_signs_nothing_stays_as_it_is_written(own: str) -> None:
     assert strip_signature(f"{BLOB}?{own}") == f"{BLOB}?{own}"
     kept = own.replace("&sr", "")
-    assert with_token(f"{BLOB}?{own}&{OLD}", TOKEN) == f"{BLOB}?{kept}&{TOKEN}"
+    assert replace_signature(f"{BLOB}?{own}&{OLD}", TOKEN) == f"{BLOB}?{kept}&{TOKEN}"
 
 
 def test_signatures_of_buckets() -> None:
@@ -72,11 +72,11 @@ def test_signatures_of_buckets() -> None:
     ],
 )
 def test_until_when_a_signature_holds(query: str, until: datetime | None) -> None:
-    assert expiry(f"{BLOB}?{query}") == until
+    assert parse_expiry(f"{BLOB}?{query}") == until
 
 
 @given(st.lists(st.tuples(st.text(max_size=8), st.text(max_size=8)), max_size=6))
 def test_any_query_ends_with_one_token(pairs: list[tuple[str, str]]) -> None:
-    signed = with_token(f"{BLOB}?{urlencode(pairs)}&{OLD}", TOKEN)
+    signed = replace_signature(f"{BLOB}?{urlencode(pairs)}&{OLD}", TOKEN)
     assert parse_qs(urlsplit(signed).query)["sig"] == ["NEW+="]
     assert signed.endswith(TOKEN)

@@ -1,4 +1,4 @@
-"""Answers of STAC servers: bodies in bounded memory, JSON in any charset, and what the ``Link`` header says."""
+"""Read responses of STAC servers: bodies in bounded memory, JSON in any charset, and the ``Link`` header."""
 
 from __future__ import annotations
 
@@ -11,38 +11,38 @@ from requests import Response
 from segwatch.geo.bounded import documents
 from segwatch.geo.errors import TooComplex
 
-#: Larger answers than any page of items.
-_LARGEST_BYTES = 64 * 1024**2
+#: Larger than any page of items.
+_MAX_BYTES = 64 * 1024**2
 _CHUNK_BYTES = 64 * 1024
 
 
 def read_body(response: Response) -> bytes:
-    """What was sent, decompressed; what its head says of its length may be wrong, or missing.
+    """Read and decompress the body, whatever its headers say about its length.
 
     Raises
     ------
     APIError
-        It is larger than any page of items.
+        The body is larger than any page of items.
     """
     content = bytearray()
     with response:
         for chunk in response.iter_content(_CHUNK_BYTES):
             content += chunk
-            if len(content) > _LARGEST_BYTES:
-                raise APIError(f"an answer of more than {_LARGEST_BYTES / 1e6:.0f} MB")
+            if len(content) > _MAX_BYTES:
+                raise APIError(f"a response of more than {_MAX_BYTES / 1e6:.0f} MB")
     return bytes(content)
 
 
 def parse_json(content: bytes, charset: str | None) -> Any:
-    """A JSON document: in Unicode as the standard has it, else in the charset that its head names.
+    """Parse a JSON document in Unicode (RFC 8259), else in the charset of the ``Content-Type`` header.
 
-    Also with NaN and Infinity, which some catalogs write, with numbers of any length and lists of any depth: what has
-    them is refused by itself.
+    NaN, Infinity, numbers of any length and deep nesting are accepted here; the items that contain them are rejected
+    one by one.
 
     Raises
     ------
     APIError
-        It has more values than any page of items.
+        The document has more values than any page of items.
     """
     try:
         return documents.parse_json(content)
@@ -59,7 +59,7 @@ def _decode(content: bytes, charset: str) -> str:
         return content.decode("latin-1")
 
 
-def link_to_next(response: Response) -> str | None:
-    """The next page as the ``Link`` header has it."""
+def find_next_link(response: Response) -> str | None:
+    """Find the next page in the ``Link`` header (RFC 8288)."""
     links = [link for link in response.links.values() if link.get("rel", "").lower() == "next"]
     return urljoin(str(response.url), links[0]["url"]) if links and links[0].get("url") else None
