@@ -160,7 +160,7 @@ def load(name_or_path: str) -> Profile:
         suggestion = f"did you mean {near}? " if near else ""
         shipped = ", ".join(known)
         raise ProfileError(
-            f"unknown profile {name_or_path!r}; {suggestion}shipped profiles: {shipped}; or give the path of a .toml file"
+            f"unknown profile {name_or_path!r}; {suggestion}shipped: {shipped}; or give the path of a .toml file"
         )
     file = next(one for one in _shipped() if one.name == f"{name_or_path}.toml")
     return _parse(name_or_path, file.read_text(encoding="utf-8"), f"profile {name_or_path}")

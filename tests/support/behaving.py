@@ -1,4 +1,4 @@
-"""Servers of raw bytes, which do with a connection what no HTTP server would."""
+"""Raw TCP servers that misbehave in ways no HTTP server would."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Behaviour = Callable[["Connection"], None]
 
 
 class Connection:
-    """One connection of a server, after the request was read."""
+    """A connection after its request was read."""
 
     def __init__(self, raw: socket.socket, closing: threading.Event) -> None:
         self._raw = raw
@@ -19,18 +19,18 @@ class Connection:
         self.sent = 0
 
     def send(self, data: bytes) -> None:
-        """Some bytes."""
+        """Send bytes."""
         self._raw.sendall(data)
         self.sent += len(data)
 
     def repeat(self, data: bytes, *, every: float = 0.0) -> None:
-        """Until the other side hangs up, each so many seconds."""
+        """Send bytes repeatedly at this interval until the client disconnects."""
         while not self._closing.wait(every):
             self.send(data)
 
 
 class Server:
-    """Address of a server, connections so far, and the most bytes that it could send over one."""
+    """URL of a server, its number of connections, and the most bytes sent over one."""
 
     def __init__(self, url: str) -> None:
         self.url = url
@@ -40,7 +40,7 @@ class Server:
 
 @contextmanager
 def behaving(behave: Behaviour, path: str = "") -> Iterator[Server]:
-    """A server that behaves so; its address has the path."""
+    """Run a server with this behaviour; its URL ends with the path."""
     closing = threading.Event()
     with socket.create_server(("127.0.0.1", 0)) as server:
         server.settimeout(0.1)
@@ -48,7 +48,7 @@ def behaving(behave: Behaviour, path: str = "") -> Iterator[Server]:
 
         def serve(raw: socket.socket) -> None:
             connection = Connection(raw, closing)
-            # a server that does not answer still has to see that the other side is gone
+            # a silent server must still notice that the client is gone
             with raw, suppress(OSError):
                 raw.settimeout(10)
                 raw.recv(65536)
@@ -72,29 +72,29 @@ def behaving(behave: Behaviour, path: str = "") -> Iterator[Server]:
 
 
 def endless_headers(to: Connection) -> None:
-    """As fast as they are taken."""
+    """Send headers without end, as fast as possible."""
     to.send(b"HTTP/1.1 200 OK\r\n")
     to.repeat(b"x-more: " + b"y" * 1000 + b"\r\n")
 
 
 def dripping_headers(to: Connection) -> None:
-    """One, a letter at a time."""
+    """Send a header, one character at a time."""
     to.send(b"HTTP/1.1 200 OK\r\nx-slow: ")
     to.repeat(b"y", every=0.1)
 
 
 def endless_body(to: Connection) -> None:
-    """Of unknown length, as fast as it is taken."""
+    """Send a body of unknown length without end, as fast as possible."""
     to.send(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n")
     to.repeat(b"10000\r\n" + b" " * 0x10000 + b"\r\n")
 
 
 def dripping_body(to: Connection) -> None:
-    """A letter at a time."""
+    """Send a body, one character at a time."""
     to.send(b"HTTP/1.1 200 OK\r\ncontent-length: 1000000\r\n\r\n")
     to.repeat(b" ", every=0.1)
 
 
 def no_http(to: Connection) -> None:
-    """Another protocol."""
+    """Speak another protocol."""
     to.send(b"220 mail.example.org ESMTP\r\n")

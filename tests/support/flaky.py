@@ -17,7 +17,7 @@ _PASSED_ON = ("content-type", "accept", "host")
 def flaky_proxy(
     upstream: str, *, path: str, failures: int, status: int = 500
 ) -> Iterator[tuple[str, list[int]]]:
-    """URL of a proxy in front of ``upstream``, and the status of every answer below ``path`` so far."""
+    """URL of a proxy in front of ``upstream``, and the status of every response below ``path`` so far."""
     answers: list[int] = []
 
     class Handler(BaseHTTPRequestHandler):
@@ -28,7 +28,7 @@ def flaky_proxy(
             self._answer()
 
         def log_message(self, format: str, *args: object) -> None:
-            """Quiet."""
+            """Log nothing."""
 
         def _answer(self) -> None:
             counted = self.path.startswith(path)
@@ -37,7 +37,7 @@ def flaky_proxy(
                 self._send(status, b"{}", "application/json")
                 return
             body = self.rfile.read(int(self.headers.get("content-length", 0)))
-            # with the proxy's own host, so that the catalog's links lead back here
+            # keep the proxy's host, so that the catalog's links lead back here
             headers = {name: self.headers[name] for name in _PASSED_ON if name in self.headers}
             got = httpx.request(self.command, upstream + self.path, content=body, headers=headers, timeout=30)
             if counted:

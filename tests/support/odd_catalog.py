@@ -1,4 +1,4 @@
-"""A STAC API over real HTTP that speaks the standard in one of the many ways that catalogs do, or breaks it."""
+"""A STAC API over real HTTP with the variations and defects of real catalogs."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Json = dict[str, Any]
 def items(
     count: int, *, every: timedelta = timedelta(hours=7), at: datetime = BEGIN, column: int = 0
 ) -> list[Json]:
-    """Items one after the other; with ``column`` side by side in so many columns of a degree."""
+    """Items at regular times; with ``column``, side by side in that many columns of one degree."""
     return [_item(number, at + number * every, column) for number in range(count)]
 
 
@@ -48,37 +48,37 @@ def _item(number: int, moment: datetime, columns: int) -> Json:
 
 @dataclass
 class OddCatalog:
-    """What it holds, and how it behaves."""
+    """Items and behaviour of the catalog."""
 
     items: list[Json]
     most: int = 100
-    """Largest page; a larger ``limit`` is lowered without a word, or refused with ``refuses_limit``."""
+    """Maximum page size; a larger ``limit`` is lowered silently, or refused with ``refuses_limit``."""
     refuses_limit: int = 0
-    """HTTP status for a limit above ``most``; 0 = it lowers it."""
+    """HTTP status for a limit above ``most``; 0 = the limit is lowered."""
     link: str = "post"
     """Form of the link to the next page: post, merge, get, relative, header, loop (leads back), none."""
     methods: tuple[str | None, ...] = ("POST",)
-    """Of the search links of its root; None = a link without method."""
+    """Methods of the search links in the root; None = a link without method."""
     takes: tuple[str, ...] = ("GET", "POST")
     refusal: int = 405
-    """HTTP status for a method that it does not take."""
+    """HTTP status for an unsupported method."""
     intersects: bool = True
-    """False = it refuses geometries and takes bounding boxes."""
+    """False = geometries are refused, bounding boxes accepted."""
     keeps_period: bool = True
     matched: int | None = None
-    """What it counts; None = nothing."""
+    """``numberMatched``; None = missing."""
     conforms: tuple[str, ...] = CORE
     collections: tuple[str, ...] | None = ("visual",)
-    """None = it has no list of them."""
+    """Collections; None = no list of them."""
     search: bool = True
-    """False = it has the items of its collections and no search across them."""
+    """False = only items of collections, no search across them."""
     broken: int = 0
-    """HTTP status of every search; 0 = it answers."""
+    """HTTP status of every search; 0 = success."""
     asked: list[tuple[str, Json]] = field(default_factory=list)
-    """Path and parameters of each page asked for."""
+    """Path and parameters of each requested page."""
 
     def page(self, base: str, path: str, asked: Json) -> Json:
-        """One page of what is asked for."""
+        """One page of search results."""
         found = [one for one in self.items if self._wanted(one, asked)]
         begin, length = int(asked.get("token", 0)), min(int(asked.get("limit", 10)), self.most)
         links = []
@@ -128,7 +128,7 @@ class OddCatalog:
 
 @contextmanager
 def odd_catalog(catalog: OddCatalog) -> Iterator[str]:
-    """Serve it; gives the address of its root."""
+    """Serve the catalog; yields the URL of its root."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -185,7 +185,7 @@ def odd_catalog(catalog: OddCatalog) -> Iterator[str]:
             self.wfile.write(body)
 
         def log_message(self, format: str, *args: object) -> None:
-            """Quiet."""
+            """Log nothing."""
 
     with running(Handler) as url:
         yield url

@@ -73,7 +73,7 @@ def receiving(
             return (500 if drawn < failing else 204), {}
 
         def log_message(self, format: str, *args: object) -> None:
-            """Quiet."""
+            """Log nothing."""
 
     with running(Handler) as url:
         taken.url = url

@@ -1,4 +1,4 @@
-"""Recorded exchanges with public catalogs, given again over real HTTP."""
+"""Replay recorded exchanges with public catalogs over real HTTP."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ RECORDINGS = DATA / "stac" / "recordings"
 
 
 def bodies(name: str) -> list[tuple[str, str, str]]:
-    """Method, address and body of each recorded answer, in order."""
+    """Method, URL and body of each recorded response, in order."""
     with gzip.open(RECORDINGS / f"{name}.gz") as file:
         interactions = yaml.load(file, yaml.CSafeLoader)["interactions"]
     return [
@@ -30,7 +30,7 @@ def bodies(name: str) -> list[tuple[str, str, str]]:
 
 
 def features(name: str) -> list[dict[str, Any]]:
-    """The items of all recorded answers."""
+    """The items of all recorded responses."""
     documents = [json.loads(body) for _, _, body in bodies(name)]
     return [feature for document in documents for feature in document.get("features", [])]
 
@@ -71,14 +71,14 @@ def replaying(name: str) -> Iterator[str]:
             self.wfile.write(body)
 
         def log_message(self, format: str, *args: object) -> None:
-            """Quiet."""
+            """Log nothing."""
 
     with running(Handler) as url:
         yield f"{url}{path}"
 
 
 def _end(pages: list[str]) -> None:
-    """Make the last of some pages of items the last one: shorter than the others, without a link to more."""
+    """Turn the last recorded page into a final one: shorter than the others, without a next link."""
     last = json.loads(pages[-1]) if pages[-1] else None
     if not isinstance(last, dict) or "features" not in last:
         return
@@ -100,7 +100,7 @@ def _text(body: str | bytes) -> str:
 
 
 def _landing(root: str) -> dict[str, Any]:
-    """For recordings that begin with the search."""
+    """Root document for recordings that start with the search."""
     return {
         "type": "Catalog", "id": "recorded", "description": "recorded", "stac_version": "1.0.0",
         "conformsTo": ["https://api.stacspec.org/v1.0.0/core", "https://api.stacspec.org/v1.0.0/item-search"],

@@ -1,4 +1,4 @@
-"""Real HTTP servers of fixed answers, and of files that are read by ranges."""
+"""Real HTTP servers of fixed responses, and of files with byte ranges."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from threading import Lock, Thread
 
 #: Status, headers and body.
 Answer = tuple[int, dict[str, str], bytes]
-#: Number of the request and the right answer -> what is sent.
+#: Number of the request and the correct response -> response to send.
 Fault = Callable[[int, Answer], Answer]
 
-#: How soon a server notices that it is to stop.
+#: Interval at which a server checks whether to stop.
 _POLL_SECONDS = 0.02
 
 
 @contextmanager
 def running(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
-    """A server of this handler on a free port; gives its address."""
+    """Run a server with this handler on a free port; yields its URL."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     thread = Thread(target=server.serve_forever, args=(_POLL_SECONDS,), daemon=True)
     thread.start()
@@ -34,7 +34,7 @@ def running(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
 
 @contextmanager
 def serving(answers: Mapping[str, Answer], asked: Counter[str] | None = None) -> Iterator[str]:
-    """Serve answers by path, whatever the query, and count in ``asked``; gives the server's address."""
+    """Serve responses by path, ignoring the query, and count requests in ``asked``; yields the server's URL."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -57,14 +57,14 @@ def serving(answers: Mapping[str, Answer], asked: Counter[str] | None = None) ->
 
 @dataclass
 class Files:
-    """Files on a server that gives ranges of them."""
+    """A server of files with byte ranges."""
 
     url: str
     asked: list[tuple[str, int, int]] = field(default_factory=list)
     """Path, first and last byte of each request."""
 
     def bytes_asked(self, path: str) -> int:
-        """Length of all ranges of a file that were asked for."""
+        """Total length of the requested ranges of a file."""
         return sum(last - first + 1 for name, first, last in self.asked if name == path)
 
 
@@ -72,7 +72,7 @@ class Files:
 def serving_files(
     contents: Mapping[str, bytes], fault: Fault = lambda number, right: right
 ) -> Iterator[Files]:
-    """Serve files by ranges, as object stores do, and fail as a test wants it."""
+    """Serve files by ranges, as object stores do, and fail as the test specifies."""
     files, lock = Files(""), Lock()
 
     class Handler(BaseHTTPRequestHandler):
@@ -98,10 +98,10 @@ def serving_files(
             self.end_headers()
             self.wfile.write(body)
             if "content-length" in headers:
-                self.close_connection = True  # the fault says another length than it sends
+                self.close_connection = True  # the fault declares another length than it sends
 
         def log_message(self, format: str, *args: object) -> None:
-            """Quiet."""
+            """Log nothing."""
 
     with running(Handler) as url:
         files.url = url

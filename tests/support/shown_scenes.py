@@ -58,7 +58,7 @@ def silent_host() -> Iterator[tuple[str, Event]]:
                 self.wfile.write(part)
 
         def log_message(self, format: str, *args: object) -> None:
-            """Quiet."""
+            """Log nothing."""
 
     with running(Handler) as url:
         try:

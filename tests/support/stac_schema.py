@@ -1,4 +1,4 @@
-"""Items as the JSON schemas of STAC describe them, drawn by Hypothesis, and what may be wrong with them."""
+"""Hypothesis strategies for items by the STAC JSON schemas, and for malformed ones."""
 
 from __future__ import annotations
 
@@ -34,16 +34,16 @@ junk = st.recursive(
 
 
 def items() -> SearchStrategy[dict[str, Any]]:
-    """Items that follow the schema, but for its rules about other extensions."""
+    """Items that follow the schema, except its rules about other extensions."""
     return _following({"$ref": "item.json"}, "item.json")
 
 
 @st.composite
 def damaged(draw: DrawFn, document: Any, *, most: int = 3) -> Any:
-    """A document some of whose parts have been taken away or replaced by anything."""
+    """A document with some parts removed or replaced by any value."""
     for place in draw(st.lists(st.sampled_from(places(document)), min_size=1, max_size=most)):
         target = document
-        # an earlier replacement may have taken this place away
+        # an earlier replacement may have removed this place
         with suppress(KeyError, IndexError, TypeError):
             for key in place[:-1]:
                 target = target[key]
@@ -55,7 +55,7 @@ def damaged(draw: DrawFn, document: Any, *, most: int = 3) -> Any:
 
 
 def places(value: Any, at: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-    """Every part of a document but itself, by the keys that lead there."""
+    """Paths (keys) of all parts of a document except itself."""
     inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     found = [place for key, one in inner for place in ((*at, key), *places(one, (*at, key)))]
     return found[:400] or [("id",)]
@@ -97,7 +97,7 @@ def _referred(reference: str, file: str) -> SearchStrategy[Any]:
 
 
 def _together(parts: tuple[Any, ...]) -> Any:
-    """One object of several parts that all hold of it; else the last."""
+    """Merge objects of ``allOf``; otherwise take the last."""
     if not all(isinstance(part, dict) for part in parts):
         return parts[-1]
     return {key: value for part in parts for key, value in part.items()}
@@ -139,7 +139,7 @@ def _object(schema: _Schema, file: str) -> SearchStrategy[dict[str, Any]]:
 def _drawn(
     draw: DrawFn, required: dict[str, SearchStrategy[Any]], optional: dict[str, SearchStrategy[Any]]
 ) -> dict[str, Any]:
-    """An object with what it must have, and a little of what it may."""
+    """An object with its required properties and some optional ones."""
     names = list(required)
     if optional:
         some = st.lists(st.sampled_from(sorted(optional)), max_size=_MOST_OPTIONAL, unique=True)

@@ -1,4 +1,4 @@
-"""A STAC API over real HTTP that holds what a test puts into it, and fails as a test wants it to."""
+"""A STAC API over real HTTP with the items that a test adds, which fails as the test specifies."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ ALWAYS = "1900-01-01T00:00:00Z/2200-01-01T00:00:00Z"
 _CORE = ["https://api.stacspec.org/v1.0.0/core", "https://api.stacspec.org/v1.0.0/item-search"]
 QUERY = "https://api.stacspec.org/v1.0.0/item-search#query"
 
-#: Gives status, headers and body in place of the n-th answer, or None to let it be.
+#: Returns status, headers and body instead of the n-th response, or None to leave it.
 Fault = Callable[[int], tuple[int, dict[str, str], bytes] | None]
 
 
 @dataclass
 class Store:
-    """What the catalog holds and was asked."""
+    """Items and received requests of the catalog."""
 
     conforms: list[str] = field(default_factory=lambda: [*_CORE, QUERY])
     items: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -32,10 +32,10 @@ class Store:
     fault: Fault = lambda number: None
     requests: int = 0
     matched: int | None = None
-    """What it counts whatever is asked; None = what is there."""
+    """``numberMatched`` of every search; None = the true number."""
 
     def put(self, identity: str, at: str, *, updated: str | None = None, **properties: Any) -> None:
-        """Hold an item over the square 0..1, acquired at a time."""
+        """Add an item over the square 0..1, acquired at a time."""
         given = {"datetime": at, "platform": "made-1", **properties}
         if updated is not None:
             given["updated"] = updated
@@ -52,7 +52,7 @@ class Store:
         }
 
     def page(self, body: dict[str, Any], base: str) -> dict[str, Any]:
-        """A page of what a search finds."""
+        """A page of search results."""
         first, last = (datetime.fromisoformat(part) for part in body.get("datetime", ALWAYS).split("/"))
         since = body.get("query", {}).get("updated", {}).get("gt")
         found = [
@@ -81,7 +81,7 @@ def _when(item: dict[str, Any]) -> str | None:
 
 @contextmanager
 def stac_store(store: Store) -> Iterator[str]:
-    """Serve it; gives its address."""
+    """Serve the catalog; yields its URL."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -114,7 +114,7 @@ def stac_store(store: Store) -> Iterator[str]:
             self.wfile.write(body)
 
         def log_message(self, format: str, *args: object) -> None:
-            """Quiet."""
+            """Log nothing."""
 
     with running(Handler) as url:
         yield url

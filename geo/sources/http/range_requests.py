@@ -238,7 +238,7 @@ class RangeRequester:
             raise _TransientError(f"HTTP {response.status_code}")
         size = parse_length(response.headers) if response.status_code == 200 else None
         if size is None:
-            raise self.failure("the server does not report the file's length")
+            raise self.failure("the server does not report how long the file is")
         return size
 
     def _read_body(self, response: httpx.Response, max_bytes: int) -> bytes:

@@ -122,10 +122,10 @@ class CompleteSearch:
         return pages
 
     def _complete(self, query: SearchQuery, pages: PagingResult, depth: int) -> _Result:
-        verdict = judge_completeness(pages, self._limit(), self._learned)
-        if verdict is Completeness.COMPLETE:
+        completeness = judge_completeness(pages, self._limit(), self._learned)
+        if completeness is Completeness.COMPLETE:
             return pages.found
-        if verdict is Completeness.UNKNOWN:
+        if completeness is Completeness.UNKNOWN:
             return (yield from self._verify(query, pages, depth))
         return (yield from self._search_in_parts(query, pages, depth))
 
@@ -142,8 +142,8 @@ class CompleteSearch:
                 again |= yield from self._complete(part, one, depth)
             return pages.found | again
         if reports_more:
-            strays = any(_ignores_period(part, one) for part, one in results)
-            if not results or strays or _find_lost(pages.found, again, query):
+            ignores_period = any(_ignores_period(part, one) for part, one in results)
+            if not results or ignores_period or _find_lost(pages.found, again, query):
                 raise self._incomplete(_describe_excess(pages))
             if any(_length(one) >= max(2, _length(pages)) for _, one in results):
                 # a part as long as the whole may be truncated in the same way, so it proves nothing
@@ -155,11 +155,7 @@ class CompleteSearch:
         found = pages.found
         if _ignores_period(query, pages):
             raise self._incomplete(f"{_describe_truncation(pages)}, and it ignores the requested period")
-        parts = (
-            _halves(query)
-            or _quarter_areas(query, found)
-            or (self._id_ranges(query, found, depth) if self._by_id else [])
-        )
+        parts = _halves(query) or _quarter_areas(query, found) or self._id_ranges(query, found, depth)
         if not parts:
             raise self._incomplete(
                 f"{_describe_truncation(pages)}, and these cannot be requested in smaller parts"

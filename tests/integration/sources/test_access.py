@@ -1,4 +1,4 @@
-"""Sources that want to know who reads: tokens are got, sent where they belong, renewed, and told to nobody."""
+"""Sources with credentials: tokens are requested, sent to the right hosts, renewed and never shown."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ from tests.support.stac_store import Store, stac_store
 
 @dataclass
 class Source:
-    """A server of tokens and of one file, which wants the newest token."""
+    """A server that issues tokens and serves one file to holders of the newest token."""
 
     url: str = ""
     content: bytes = b""
     tokens: int = 0
     lifetime: timedelta = timedelta(hours=1)
     stale: int = 0
-    """So many of the first tokens are not taken."""
+    """Number of first tokens that are rejected."""
     accepted: set[str] = field(default_factory=set)
     forms: list[dict[str, list[str]]] = field(default_factory=list)
     seen: list[str] = field(default_factory=list)
@@ -103,7 +103,7 @@ def source() -> Iterator[Source]:
             self.wfile.write(content)
 
         def log_message(self, format: str, *args: object) -> None:
-            """Quiet."""
+            """Log nothing."""
 
     with running(Handler) as url:
         made.url = url
@@ -127,7 +127,7 @@ def look(one: Source, profile: Profile, path: str = "/a.tif", **credentials: str
     return read(shown, profile, GRID, allowed_hosts=["127.0.0.1:*"], credentials=credentials)
 
 
-def test_links_are_signed_and_signed_anew_when_they_expire(caplog: pytest.LogCaptureFixture) -> None:
+def test_links_are_signed_and_signed_again_after_expiry(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     with source() as one:
         profile = guarded("planetary-computer", f"{one.url}/token")
@@ -141,18 +141,18 @@ def test_links_are_signed_and_signed_anew_when_they_expire(caplog: pytest.LogCap
         profile = guarded("planetary-computer", f"{one.url}/token")
         look(one, profile)
         look(one, profile)
-        assert one.tokens >= 2  # too short a life to be used twice
+        assert one.tokens >= 2  # the tokens expire too soon to be used twice
     assert "secret-" not in caplog.text
 
 
-def test_a_link_that_was_signed_before_is_sent_with_the_new_token_alone() -> None:
+def test_a_new_token_replaces_an_old_one_in_the_link() -> None:
     with source() as one:
         profile = guarded("planetary-computer", f"{one.url}/token")
         assert look(one, profile, "/a.tif?v=1&se=2020-01-02&SIG=OLD%3D").valid.all()
         assert {seen.partition("?")[2] for seen in one.seen} == {"v=1&sig=secret-1"}
 
 
-def test_a_token_that_is_not_taken_is_renewed_once() -> None:
+def test_a_rejected_token_is_renewed_once() -> None:
     with source() as one:
         profile = guarded("planetary-computer", f"{one.url}/token")
         one.stale = 1
@@ -160,7 +160,7 @@ def test_a_token_that_is_not_taken_is_renewed_once() -> None:
         assert one.tokens == 2
 
 
-def test_tokens_for_a_password() -> None:
+def test_oauth2_password_grant() -> None:
     with source() as one:
         profile = guarded("oauth2", f"{one.url}/oauth")
         assert look(one, profile, username="u", password="right").valid.all()
@@ -174,7 +174,7 @@ def test_tokens_for_a_password() -> None:
             look(one, profile)
 
 
-def test_bearer_and_headers_go_to_the_profiles_hosts_only() -> None:
+def test_credentials_are_sent_to_the_profiles_hosts_only() -> None:
     with source() as one:
         one.accepted = {"t"}
         assert look(one, guarded("bearer", ""), token="t").valid.all()
@@ -186,7 +186,7 @@ def test_bearer_and_headers_go_to_the_profiles_hosts_only() -> None:
         assert one.seen == ["/a.tif"]
 
 
-def test_redirects_to_named_hosts_by_https_only() -> None:
+def test_redirect_hosts_are_followed_by_https_only() -> None:
     allowed, elsewhere = ["data.example.org"], ["*.cdn.example.net"]
     source_ = "https://data.example.org/a.tif"
     target = "https://x.cdn.example.net/a.tif?Signature=s"
@@ -203,7 +203,7 @@ def test_redirects_to_named_hosts_by_https_only() -> None:
         look(one, guarded("bearer", "", redirect_hosts=("localhost",)), "/moved.tif", token="t")
 
 
-def test_radar_is_shown_in_decibels_with_the_ratio_as_blue() -> None:
+def test_radar_is_rendered_in_decibels_with_the_ratio_as_blue() -> None:
     profile = replace(profiles.load("sentinel1-rtc-planetary"), access=None)
     with source() as one, source() as other:
         one.accepted = other.accepted = {""}
@@ -215,7 +215,7 @@ def test_radar_is_shown_in_decibels_with_the_ratio_as_blue() -> None:
     assert rgb[0, 0].tolist() == [128, 89, 170]
 
 
-def test_a_source_is_checked() -> None:
+def test_source_check_reports_findings() -> None:
     store = Store()
     with stac_store(store) as url, source() as one:
         one.accepted = {""}
@@ -232,7 +232,7 @@ def test_a_source_is_checked() -> None:
         assert findings["updated"].says.startswith("5 of 5")
         assert findings["assets"].says == "visual"
         assert findings["profile"].says.startswith("5 of 5")
-        # the file shows a part of the ground that the item says
+        # the file covers only a part of the item's footprint
         assert findings["sample read"].good
         assert "25% valid" in findings["sample read"].says
         assert not findings["rendering"].good, "of one colour"

@@ -1,4 +1,4 @@
-"""What a server says that is not the one that was meant stays out of reasons, and other ports are not asked at all."""
+"""Responses of unintended services never appear in reasons, and other ports are not connected to."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ ANSWERS = {
 
 @contextmanager
 def saying(answer: bytes) -> Iterator[tuple[str, Counter[str]]]:
-    """A server that says this to whoever connects; with the number of connections."""
+    """A server that sends these bytes to every connection, and its number of connections."""
     counted: Counter[str] = Counter()
     listener = socket.create_server(("127.0.0.1", 0))
 
@@ -107,7 +107,7 @@ def poll(url: str) -> None:
 
 @pytest.mark.parametrize("answer", ANSWERS)
 @pytest.mark.parametrize("ask", [look_at, search, poll])
-def test_no_byte_of_an_answer_is_part_of_a_reason(
+def test_reasons_never_quote_a_response(
     ask: Callable[[str], None], answer: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("segwatch.geo.sources.http.range_requests._BACK_OFF_SECONDS", 0.001)
@@ -118,7 +118,7 @@ def test_no_byte_of_an_answer_is_part_of_a_reason(
     ):
         ask(url)
     said = str(told.value)
-    if (ask, answer) != (poll, "redirect"):  # where a feed has moved to is for its operator to know
+    if (ask, answer) != (poll, "redirect"):  # the operator of a feed may see where it redirects to
         assert "Pa55" not in said
     assert said
 

@@ -1,4 +1,4 @@
-"""Files in buckets: requests are signed as AWS asks, say who pays, and carry no key."""
+"""Files in S3 buckets: requests are signed by AWS Signature Version 4, set the payer and contain no key."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def signature(secret: str, headers: dict[str, str], path: str, signed: str, scop
 
 @contextmanager
 def bucket(content: bytes, seen: list[dict[str, str]]) -> Iterator[str]:
-    """A store whose readers sign and pay."""
+    """An S3 store that requires signatures and requester pays."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -74,7 +74,7 @@ def bucket(content: bytes, seen: list[dict[str, str]]) -> Iterator[str]:
             return said["Signature"] == signature(SECRET, headers, self.path, signed, scope)
 
         def log_message(self, format: str, *args: object) -> None:
-            """Quiet."""
+            """Log nothing."""
 
     with running(Handler) as url:
         yield url
@@ -99,7 +99,7 @@ def look(profile: Profile, link: str = "s3://images/a b/ü+1.tif", **credentials
     return read(scene(profile, link), profile, GRID, allowed_hosts=["127.0.0.1:*"], credentials=credentials)
 
 
-def test_requests_are_signed_and_say_who_pays(caplog: pytest.LogCaptureFixture) -> None:
+def test_requests_are_signed_and_requester_pays(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     seen: list[dict[str, str]] = []
     with bucket(image(10, 20, 30), seen) as url:
@@ -113,7 +113,7 @@ def test_requests_are_signed_and_say_who_pays(caplog: pytest.LogCaptureFixture) 
     assert "for-a-while" not in caplog.text
 
 
-def test_keys_of_the_machine_are_taken_where_none_are_given(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_machine_credentials_are_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
     from segwatch.geo.sources.http import credentials
 
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
@@ -130,7 +130,7 @@ def test_keys_of_the_machine_are_taken_where_none_are_given(monkeypatch: pytest.
         credentials._machine_keys.cache_clear()
 
 
-def test_wrong_keys_are_said_and_not_shown() -> None:
+def test_wrong_keys_are_reported_without_showing_them() -> None:
     with bucket(image(10, 20, 30), []) as url, pytest.raises(ReadFailed, match="credentials") as told:
         look(paying(url), access_key_id=KEY, secret_access_key="wr0ng")
     assert "wr0ng" not in str(told.value)
@@ -139,12 +139,12 @@ def test_wrong_keys_are_said_and_not_shown() -> None:
 @pytest.mark.parametrize(
     "link", ["s3://bucket", "s3:///key", "s3://UPPER/key", "s3://a@b/key", "gs://bucket/key"]
 )
-def test_links_to_no_object_are_refused(link: str) -> None:
+def test_invalid_s3_links_are_refused(link: str) -> None:
     with pytest.raises(BadItem, match="no http or https href"):
         scene(paying("http://127.0.0.1:1"), link)
 
 
-def test_a_recorded_item_of_earth_search_leads_to_the_bucket() -> None:
+def test_a_recorded_earth_search_item_is_read_from_its_bucket() -> None:
     item: dict[str, Any] = json.loads(LANDSAT.read_text(encoding="utf-8"))
     profile = profiles.load("landsat-c2-l2-earthsearch")
     found = parse_item(item, profile, base="https://earth-search.aws.element84.com/v1/x")

@@ -1,4 +1,4 @@
-"""Searches over real HTTP: recorded pages, catalogs that repeat themselves, and links that lead elsewhere."""
+"""Searches over real HTTP: recorded pages, catalogs that repeat pages, and links to other hosts."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Pages = Callable[[str, int], tuple[int, dict[str, Any]]]
 
 @contextmanager
 def catalog(pages: Pages) -> Iterator[str]:
-    """A STAC API whose n-th search request is answered by ``pages(base, n)``."""
+    """A STAC API that responds to its n-th search request with ``pages(base, n)``."""
     asked = {"searches": 0}
 
     class Handler(BaseHTTPRequestHandler):
@@ -41,7 +41,7 @@ def catalog(pages: Pages) -> Iterator[str]:
             self._answer()
 
         def log_message(self, format: str, *args: object) -> None:
-            """Quiet."""
+            """Log nothing."""
 
         def _answer(self) -> None:
             base = f"http://{self.headers['host']}"
@@ -102,7 +102,7 @@ def test_all_pages_are_followed() -> None:
             return 200, follow(base, recorded("pc_naip_page1.json"))
         return 200, shorter
 
-    # as long as the first it would not tell that it is the last
+    # the last page must be shorter than the first to be known as the last
     shorter = recorded("pc_naip_page2.json")
     shorter["features"].pop()
     wanted = [
@@ -113,7 +113,7 @@ def test_all_pages_are_followed() -> None:
     assert [one.id for one in items if isinstance(one, Item)] == list(dict.fromkeys(wanted))
 
 
-def test_a_catalog_that_repeats_its_page_whatever_it_is_asked_has_more() -> None:
+def test_a_catalog_that_always_repeats_its_page_is_incomplete() -> None:
     items: list[Item | Rejected] = []
     with (
         catalog(lambda base, _: (200, follow(base, recorded("pc_naip_page1.json")))) as url,
@@ -132,7 +132,7 @@ def test_a_next_link_to_another_host_is_not_followed() -> None:
         found(url)
 
 
-def test_a_broken_item_is_told_and_the_others_come() -> None:
+def test_a_broken_item_is_rejected_and_the_others_are_returned() -> None:
     page = recorded("pc_naip_page1.json")
     broken = json.loads(json.dumps(page["features"][0])) | {"id": "broken"}
     broken["geometry"] = None
@@ -152,11 +152,11 @@ def test_a_broken_item_is_told_and_the_others_come() -> None:
         (404, {}, "HTTP 404"),
     ],
 )
-def test_refusals_say_what_happened(code: int, document: dict[str, Any], reason: str) -> None:
+def test_error_responses_are_reported(code: int, document: dict[str, Any], reason: str) -> None:
     with catalog(lambda *_: (code, document)) as url, pytest.raises(CatalogUnreachable, match=reason):
         found(url)
 
 
-def test_a_web_page_is_no_catalog() -> None:
+def test_a_web_page_is_not_a_catalog() -> None:
     with catalog(lambda *_: (200, {})) as url, pytest.raises(CatalogUnreachable):
         list(search(f"{url}/search", NAIP, EVERYWHERE, LONG_AGO, NOW))

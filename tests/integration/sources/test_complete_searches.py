@@ -1,4 +1,4 @@
-"""A search gives everything that the catalog holds, or says that it may not; over HTTP, of catalogs of all kinds."""
+"""A search finds every item or raises SearchIncomplete, over HTTP, for catalogs of all kinds."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def ids(catalog: OddCatalog) -> list[str]:
 
 @pytest.mark.parametrize("matched", [None, 250, 100], ids=["uncounted", "counted", "miscounted"])
 @pytest.mark.parametrize("order", [1, -1], ids=["oldest first", "newest first"])
-def test_full_pages_without_a_link_go_on_by_period(order: int, matched: int | None) -> None:
+def test_full_pages_without_a_link_are_split_by_period(order: int, matched: int | None) -> None:
     catalog = OddCatalog(items(250)[::order], link="none", matched=matched)
     with odd_catalog(catalog) as url:
         assert sorted(found(url)) == sorted(ids(catalog))
@@ -41,13 +41,13 @@ def test_full_pages_without_a_link_go_on_by_period(order: int, matched: int | No
 
 @pytest.mark.parametrize("most", [7, 10, 25, 50])
 @pytest.mark.parametrize("matched", [None, 120])
-def test_a_limit_that_is_lowered_without_a_word_or_a_link(most: int, matched: int | None) -> None:
+def test_a_silently_lowered_limit_is_detected(most: int, matched: int | None) -> None:
     catalog = OddCatalog(items(120), most=most, link="none", matched=matched)
     with odd_catalog(catalog) as url:
         assert sorted(found(url)) == ids(catalog)
 
 
-def test_a_catalog_that_counts_only_what_it_gives() -> None:
+def test_a_catalog_whose_count_is_the_page_size() -> None:
     catalog = OddCatalog(items(120), most=50, link="none", matched=50)
     with odd_catalog(catalog) as url:
         assert sorted(found(url)) == ids(catalog)
@@ -55,21 +55,21 @@ def test_a_catalog_that_counts_only_what_it_gives() -> None:
 
 @pytest.mark.parametrize("link", ["post", "merge", "get", "relative", "header"])
 @pytest.mark.parametrize("most", [7, 100])
-def test_every_form_of_link_is_followed(link: str, most: int) -> None:
+def test_every_form_of_next_link_is_followed(link: str, most: int) -> None:
     methods = ("POST",) if link in {"post", "merge"} else ("GET",)
     catalog = OddCatalog(items(33), most=most, link=link, methods=methods)
     with odd_catalog(catalog) as url:
         assert found(url) == ids(catalog)
 
 
-def test_links_that_lead_back_are_left_and_the_search_goes_on_by_period() -> None:
+def test_next_links_that_lead_back_are_replaced_by_periods() -> None:
     catalog = OddCatalog(items(60), most=20, link="loop")
     with odd_catalog(catalog) as url:
         assert sorted(found(url)) == ids(catalog)
 
 
 @pytest.mark.parametrize("conforms", [(*CORE, QUERY), CORE], ids=["by id", "not by id"])
-def test_items_of_one_moment_and_one_place(conforms: tuple[str, ...]) -> None:
+def test_items_of_one_moment_and_place_are_split_by_id(conforms: tuple[str, ...]) -> None:
     catalog = OddCatalog(items(250, every=AT_ONCE), link="none", conforms=conforms)
     with odd_catalog(catalog) as url:
         if QUERY in conforms:
@@ -79,13 +79,13 @@ def test_items_of_one_moment_and_one_place(conforms: tuple[str, ...]) -> None:
                 found(url)
 
 
-def test_items_of_one_moment_side_by_side_are_asked_for_by_area() -> None:
+def test_items_of_one_moment_side_by_side_are_split_by_area() -> None:
     catalog = OddCatalog(items(250, every=AT_ONCE, column=16), link="none")
     with odd_catalog(catalog) as url:
         assert sorted(found(url, WIDE)) == ids(catalog)
 
 
-def test_what_ignores_the_period_cannot_be_shown_to_be_complete() -> None:
+def test_a_catalog_that_ignores_the_period_is_incomplete() -> None:
     catalog = OddCatalog(items(250), link="none", keeps_period=False)
     every: list[str] = []
     with odd_catalog(catalog) as url, pytest.raises(SearchIncomplete, match="period") as told:
@@ -97,14 +97,14 @@ def test_what_ignores_the_period_cannot_be_shown_to_be_complete() -> None:
 
 
 @pytest.mark.parametrize("filtering", [QUERY, FILTER])
-def test_a_range_of_ids_that_is_not_kept_is_no_answer(filtering: str) -> None:
+def test_a_catalog_that_ignores_id_ranges_is_incomplete(filtering: str) -> None:
     catalog = OddCatalog(items(250, every=AT_ONCE), link="none", conforms=(*CORE, filtering), most=100)
     catalog._wanted = lambda one, asked: True  # type: ignore[method-assign]
     with odd_catalog(catalog) as url, pytest.raises(SearchIncomplete):
         found(url)
 
 
-def test_a_well_behaved_catalog_is_asked_nothing_more() -> None:
+def test_a_well_behaved_catalog_needs_no_further_requests() -> None:
     for count, pages in ((33, 1), (101, 2), (250, 3), (0, 1), (1, 1)):
         catalog = OddCatalog(items(count), matched=count)
         with odd_catalog(catalog) as url:
@@ -112,7 +112,7 @@ def test_a_well_behaved_catalog_is_asked_nothing_more() -> None:
         assert len(catalog.asked) == pages
 
 
-def test_a_count_that_is_too_large_is_checked_once() -> None:
+def test_a_count_that_is_too_high_is_verified_once() -> None:
     catalog = OddCatalog(items(3), matched=7_000_000)
     with odd_catalog(catalog) as url:
         assert found(url) == ids(catalog)
@@ -121,7 +121,7 @@ def test_a_count_that_is_too_large_is_checked_once() -> None:
 
 @pytest.mark.parametrize("status", [400, 413, 422])
 @pytest.mark.parametrize("most", [80, 30, 10, 5])
-def test_a_largest_limit_below_ours_is_kept(status: int, most: int) -> None:
+def test_a_lower_maximum_limit_is_respected(status: int, most: int) -> None:
     catalog = OddCatalog(items(45), most=most, refuses_limit=status)
     if most < 10:
         catalog.matched = 45
@@ -132,14 +132,14 @@ def test_a_largest_limit_below_ours_is_kept(status: int, most: int) -> None:
 @pytest.mark.parametrize("status", [400, 403, 404, 405, 415, 501])
 @pytest.mark.parametrize("only", ["GET", "POST"])
 @pytest.mark.parametrize("declared", [("POST",), ("GET",), (None,), ("GET", "POST")])
-def test_either_method_of_searching(status: int, only: str, declared: tuple[str | None, ...]) -> None:
+def test_search_by_get_or_post(status: int, only: str, declared: tuple[str | None, ...]) -> None:
     link = "get" if only == "GET" else "post"
     catalog = OddCatalog(items(17), most=5, takes=(only,), methods=declared, refusal=status, link=link)
     with odd_catalog(catalog) as url:
         assert found(url) == ids(catalog)
 
 
-def test_an_area_too_long_for_an_address_and_a_catalog_without_geometries() -> None:
+def test_bounding_box_for_long_urls_and_catalogs_without_intersects() -> None:
     round_area = AREA.centroid.buffer(0.3, quad_segs=64)
     assert isinstance(round_area, Polygon)
     for catalog in (
@@ -151,7 +151,7 @@ def test_an_area_too_long_for_an_address_and_a_catalog_without_geometries() -> N
         assert "bbox" in catalog.asked[-1][1]
 
 
-def test_an_area_across_the_date_line_is_two_boxes() -> None:
+def test_an_area_across_the_antimeridian_is_two_boxes() -> None:
     catalog = OddCatalog(items(3), intersects=False)
     catalog.items[0]["geometry"]["coordinates"] = [[[179, 0], [180, 0], [180, 1], [179, 1], [179, 0]]]
     catalog.items[1]["geometry"]["coordinates"] = [[[-180, 0], [-179, 0], [-179, 1], [-180, 1], [-180, 0]]]
@@ -173,7 +173,7 @@ def test_a_catalog_of_features_without_a_search(most: int) -> None:
     ["", "/", "/collections/visual", "/collections/visual/", "/collections/visual/items", "/collections"],
 )
 @pytest.mark.parametrize("search_", [True, False])
-def test_every_address_of_an_api_finds_all_of_the_area_and_period(part: str, search_: bool) -> None:
+def test_every_url_of_an_api_finds_all_items(part: str, search_: bool) -> None:
     catalog = OddCatalog(
         [*items(25), *items(40, at=datetime(2020, 1, 1, tzinfo=UTC))[25:]], link="get", most=10
     )
@@ -182,14 +182,14 @@ def test_every_address_of_an_api_finds_all_of_the_area_and_period(part: str, sea
         assert sorted(found(url + part)) == ids(catalog)[:25]
 
 
-def test_the_address_of_a_search_and_of_items_with_a_query() -> None:
+def test_the_url_of_a_search_and_of_items_with_a_query() -> None:
     catalog = OddCatalog(items(25), link="get", most=10, methods=("GET",))
     with odd_catalog(catalog) as url:
         for part in ("/search", "/search?limit=3", "/collections/visual/items?limit=3"):
             assert sorted(found(url + part)) == ids(catalog)
 
 
-def test_the_address_of_another_collection_is_refused() -> None:
+def test_the_url_of_another_collection_is_refused() -> None:
     catalog = OddCatalog(items(3), collections=("visual", "other"))
     with odd_catalog(catalog) as url, pytest.raises(NoSuchCollection, match=r"'other'.*'visual'"):
         found(url + "/collections/other")

@@ -1,4 +1,4 @@
-"""Discovery into a real ledger: what is new, late or reprocessed is found once, whatever the catalog does."""
+"""Discovery into a real ledger: new, late and reprocessed items are found once, whatever the catalog does."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ HOUR = timedelta(hours=1)
 
 
 class World:
-    """A watch over a catalog, and the clock."""
+    """A watch on a catalog, and a clock that tests set."""
 
     def __init__(self, engine: Engine, url: str, store: Store) -> None:
         self.engine = engine
@@ -37,7 +37,7 @@ class World:
             watches.apply(conn, Watch("w", Instruction("segment the water"), area, profile, url, start))
 
     def look(self, after: timedelta = HOUR) -> Discovered:
-        """Discover some time later."""
+        """Advance the clock and run discovery."""
         self.now += after
         return discover_watch(self.engine, "w", model_version="m@1", now=self.now)
 
@@ -57,20 +57,20 @@ def world(engine: Engine, store: Store) -> Iterator[World]:
         yield World(engine, url, store)
 
 
-def test_everything_is_found_once_in_parts_of_a_year(world: World) -> None:
+def test_every_item_is_found_once_in_parts_of_a_year(world: World) -> None:
     for year in range(2020, 2025):
         for day in range(1, 5):
             world.store.put(f"{year}-{day}", f"{year}-03-0{day}T10:00:00Z", updated=f"{year}-03-09T00:00:00Z")
     first = world.look()
     assert (first.items, first.scenes, first.queued) == (20, 20, 20)
     assert len(world.store.searches) == 5
-    # the newest are asked for again: what was updated at the same time may come into sight later
+    # the newest items are requested again: others updated at the same time may become visible later
     again = world.look()
     assert (again.items, again.queued) == (4, 0)
     assert len(world.store.searches) == 6
 
 
-def test_only_what_was_updated_since_is_asked_for(world: World) -> None:
+def test_only_updated_items_are_requested(world: World) -> None:
     world.store.put("a", "2024-05-01T10:00:00Z", updated="2024-05-02T00:00:00Z")
     world.look()
     world.store.searches.clear()
@@ -90,7 +90,7 @@ def test_an_item_published_with_an_old_time_is_found_within_a_day(world: World) 
     assert world.look(timedelta(days=1)).queued == 1
 
 
-def test_a_time_in_the_future_does_not_blind(world: World) -> None:
+def test_an_update_time_in_the_future_hides_no_later_item(world: World) -> None:
     world.store.put("a", "2024-05-01T10:00:00Z", updated="2099-01-01T00:00:00Z")
     world.look()
     world.store.put("b", "2024-05-02T10:00:00Z", updated="2024-06-01T13:00:00Z")
@@ -98,8 +98,8 @@ def test_a_time_in_the_future_does_not_blind(world: World) -> None:
 
 
 @pytest.mark.parametrize("says", ["items", "catalog"])
-def test_without_update_times_everything_is_asked_each_time(world: World, says: str) -> None:
-    """Nothing is missed where an item does not say when it was updated, or the catalog cannot search by it."""
+def test_without_update_times_the_whole_period_is_searched(world: World, says: str) -> None:
+    """No item is missed where items have no update time, or the catalog cannot filter by it."""
     if says == "catalog":
         world.store.conforms.remove(QUERY)
     world.store.put("a", "2024-05-01T10:00:00Z", updated=None if says == "items" else "2024-05-02T00:00:00Z")
@@ -120,7 +120,7 @@ def test_a_reprocessed_item_is_observed_again_and_the_old_one_superseded(world: 
         "SELECT version, state, cardinality(items) FROM segwatch.observation ORDER BY version"
     )
     assert states == [(1, "skipped", 1), (2, "pending", 1)]
-    # the old one turns up again
+    # the old version appears again
     world.look(timedelta(days=2))
     assert (
         world.rows("SELECT item_id, superseded_at IS NULL FROM segwatch.scene_item ORDER BY item_id") == items
@@ -128,7 +128,7 @@ def test_a_reprocessed_item_is_observed_again_and_the_old_one_superseded(world: 
     assert world.rows("SELECT count(*) FROM segwatch.observation") == [(2,)]
 
 
-def test_of_versions_found_together_the_older_are_recorded_too(world: World) -> None:
+def test_older_versions_found_together_are_recorded_too(world: World) -> None:
     tile = {"grid:code": "MGRS-1"}
     world.store.put("a_0", "2024-05-01T10:00:00Z", **tile)
     world.store.put("a_1", "2024-05-01T10:00:00Z", **tile, **{"s2:processing_baseline": "05.10"})
@@ -138,7 +138,7 @@ def test_of_versions_found_together_the_older_are_recorded_too(world: World) -> 
     assert world.rows("SELECT cardinality(items) FROM segwatch.observation") == [(1,)]
 
 
-def test_a_time_without_a_zone_is_in_utc(world: World) -> None:
+def test_a_time_without_a_zone_is_utc(world: World) -> None:
     for day in range(1, 6):
         world.store.put(f"a{day}", f"2024-05-0{day}T10:00:00Z")
     start, end = datetime(2024, 5, 2, 10), datetime(2024, 5, 4, 9, 59)
@@ -148,8 +148,8 @@ def test_a_time_without_a_zone_is_in_utc(world: World) -> None:
     assert asked["datetime"] == "2024-05-02T10:00:00Z/2024-05-04T09:59:00Z"
 
 
-def test_looking_again_changes_no_row_of_what_was_found(world: World) -> None:
-    """Neither the next look nor the daily one at everything, also with two products of one tile."""
+def test_searching_again_changes_no_row(world: World) -> None:
+    """Neither the next search nor the daily reconcile changes a row, also with two products of one tile."""
     tile = {"grid:code": "MGRS-1"}
     world.store.put("a_0", "2024-05-01T10:00:00Z", updated="2024-05-03T00:00:00Z", **tile)
     newer = {"updated": "2024-05-02T00:00:00Z", "s2:processing_baseline": "05.10"}
@@ -167,7 +167,7 @@ def test_looking_again_changes_no_row_of_what_was_found(world: World) -> None:
         assert rows() == before
 
 
-def test_a_backfill_that_is_cut_off_goes_on(world: World) -> None:
+def test_an_interrupted_backfill_continues(world: World) -> None:
     for year in range(2020, 2025):
         world.store.put(str(year), f"{year}-03-01T10:00:00Z", updated=f"{year}-03-02T00:00:00Z")
     down = (503, {"retry-after": "0"}, b"{}")
@@ -180,7 +180,7 @@ def test_a_backfill_that_is_cut_off_goes_on(world: World) -> None:
     assert world.look().queued == 3
     begins = [one["datetime"][:4] for one in world.store.searches]
     assert begins == ["2022", "2023", "2024"]
-    # what the first two parts held is not known any more, so nothing is taken for granted
+    # the update times of the first two parts are lost, so the watermark has none
     world.store.put("late", "2020-03-05T10:00:00Z", updated="2020-03-06T00:00:00Z")
     assert world.look().queued == 1
 
@@ -195,14 +195,14 @@ def test_a_backfill_that_is_cut_off_goes_on(world: World) -> None:
     ],
     ids=["429", "500", "502", "cut"],
 )
-def test_answers_that_fail_now_and_then(world: World, fault: tuple[int, dict[str, str], bytes]) -> None:
+def test_intermittent_failures_are_retried(world: World, fault: tuple[int, dict[str, str], bytes]) -> None:
     for day in range(1, 9):
         world.store.put(f"a{day}", f"2024-05-0{day}T10:00:00Z")
     world.store.fault = lambda number: fault if number % 3 == 2 else None
     assert world.look().queued == 8
 
 
-def test_what_cannot_be_used_is_recorded_and_the_rest_goes_on(world: World) -> None:
+def test_unusable_items_are_recorded_and_the_others_observed(world: World) -> None:
     world.store.put("good", "2024-05-01T10:00:00Z")
     world.store.put("flat", "2024-05-02T10:00:00Z")
     world.store.items["flat"]["geometry"] = None
@@ -214,11 +214,11 @@ def test_what_cannot_be_used_is_recorded_and_the_rest_goes_on(world: World) -> N
     assert (found.queued, found.rejected) == (1, 3)
     reasons = dict(world.rows("SELECT item_id, reason FROM segwatch.rejected_item"))
     assert "no geometry" in reasons["flat"]
-    assert "time is unknown" in reasons["timeless"]
+    assert "time is missing or invalid" in reasons["timeless"]
     assert "asset 'visual' is missing" in reasons["bare"]
 
 
-def test_rejected_items_are_covered_until_they_can_be_used(world: World) -> None:
+def test_rejected_items_are_in_coverage_until_usable(world: World) -> None:
     held = (
         "SELECT state, count(*) FROM watch.coverage WHERE superseded_at IS NULL GROUP BY state ORDER BY state"
     )
@@ -231,11 +231,11 @@ def test_rejected_items_are_covered_until_they_can_be_used(world: World) -> None
     assert sum(found.reasons.values()) == found.rejected == 2
     assert world.rows(held) == [("pending", 1), ("rejected", 2)]
     there = "SELECT answer FROM watch.why_not(0.5, 0.5, '2024-05-03T12:00Z', 'w') ORDER BY answer"
-    # the one without a time may have been taken before, the other one was not
+    # the item without a time may be of that day, the other one is not
     assert world.rows(there) == [("pending",), ("rejected",)]
     elsewhere = "SELECT answer FROM watch.why_not(0.1, 0.1, now(), 'w')"
     assert set(world.rows(elsewhere)) == {("not imaged",)}
-    # rejected anew, for another reason
+    # rejected again, for another reason
     world.store.items["bare"] |= {"assets": assets, "geometry": None}
     world.look()
     assert world.rows(held) == [("pending", 1), ("rejected", 2)]

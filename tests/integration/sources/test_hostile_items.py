@@ -1,4 +1,4 @@
-"""Ten thousand malformed items through one watch: each is used, or refused and recorded with its reason.
+"""Ten thousand malformed items through one watch: each is used, or rejected and recorded with its reason.
 
 They are made by Hypothesis from STAC's JSON schemas and from recorded items, with parts taken away or replaced by
 anything, and come to a real ledger from a catalog that is a file.
@@ -80,7 +80,7 @@ def _real(name: str) -> st.SearchStrategy[Any]:
 
 
 def _judged(document: Any, profile: Profile) -> Item | None:
-    """What discovery makes of an item; a refusal names it and says why."""
+    """Parse an item as discovery does; a rejection has its id and the reason."""
     try:
         item = parse_item(document, profile, base=BASE)
     except BadItem as error:
@@ -109,7 +109,7 @@ def _sound(item: Item, profile: Profile) -> None:
 
 
 def _drawn(documents: st.SearchStrategy[Any], count: int, profile: Profile) -> list[tuple[Any, bool]]:
-    """Documents, and whether each can be used."""
+    """Item documents, and whether each can be used."""
     found: list[tuple[Any, bool]] = []
 
     @given(documents)
@@ -118,7 +118,7 @@ def _drawn(documents: st.SearchStrategy[Any], count: int, profile: Profile) -> l
     )
     def draw(document: Any) -> None:
         if isinstance(document.get("id"), str):
-            # several of one name would be versions of one item
+            # equal ids would be versions of one item
             document["id"] = f"{len(found)} {document['id']}"
         found.append((document, _judged(document, profile) is not None))
 
@@ -136,7 +136,7 @@ def _drawn(documents: st.SearchStrategy[Any], count: int, profile: Profile) -> l
     ],
     ids=["by schema", "made up", "real Sentinel-2", "real NAIP"],
 )
-def test_each_is_used_or_refused_and_none_ends_the_run(
+def test_every_item_is_used_or_rejected_and_none_ends_the_run(
     engine: Engine, documents: st.SearchStrategy[Any], count: int, profile: str
 ) -> None:
     loaded = profiles.load(profile)

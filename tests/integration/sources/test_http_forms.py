@@ -1,4 +1,4 @@
-"""HTTP as servers speak it: every legal form of an answer is read, of catalogs and of files."""
+"""Every legal form of an HTTP response is read, from catalogs and for files."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ CONTENT = image(10, 20, 30)
 
 @dataclass
 class Asked:
-    """A request, and its number."""
+    """A received request and its number."""
 
     method: str
     path: str
@@ -45,7 +45,7 @@ class Asked:
 
 @dataclass
 class Server:
-    """What is asked of it."""
+    """Requests received."""
 
     url: str = ""
     asked: list[Asked] = field(default_factory=list)
@@ -76,7 +76,7 @@ def answering(answer: Callable[[Asked], Answer]) -> Iterator[Server]:
             self.do_GET()
 
         def log_message(self, format: str, *args: object) -> None:
-            """Quiet."""
+            """Log nothing."""
 
     with running(Handler) as url:
         server.url = url
@@ -111,7 +111,7 @@ def found(url: str) -> list[str]:
     ],
     ids=["latin-1", "utf-8", "byte order mark", "utf-16", "unknown charset", "gzip"],
 )
-def test_json_in_any_dress(headers: dict[str, str], encode: Callable[[str], bytes]) -> None:
+def test_json_in_any_charset_and_encoding(headers: dict[str, str], encode: Callable[[str], bytes]) -> None:
     text = json.dumps(page("é"), ensure_ascii=False)
     with answering(
         lambda one: (200, {}, landing()) if one.path == "/" else (200, headers, encode(text))
@@ -120,7 +120,7 @@ def test_json_in_any_dress(headers: dict[str, str], encode: Callable[[str], byte
 
 
 @pytest.mark.parametrize("status", [301, 302, 307, 308])
-def test_a_search_that_is_redirected_stays_a_search(status: int) -> None:
+def test_a_redirected_search_keeps_its_body(status: int) -> None:
     def answer(one: Asked) -> Answer:
         if one.path == "/":
             return 200, {}, landing()
@@ -135,7 +135,7 @@ def test_a_search_that_is_redirected_stays_a_search(status: int) -> None:
 
 
 @pytest.mark.parametrize("form", ["seconds", "date", "past", "nonsense"])
-def test_a_catalog_is_asked_again_when_it_says(form: str) -> None:
+def test_retry_after_is_respected(form: str) -> None:
     def answer(one: Asked) -> Answer:
         if one.path == "/":
             return 200, {}, landing()
@@ -149,7 +149,7 @@ def test_a_catalog_is_asked_again_when_it_says(form: str) -> None:
         assert found(server.url) == ["i0000"]
 
 
-def test_a_page_for_people_is_no_catalog() -> None:
+def test_an_html_page_is_not_a_catalog() -> None:
     with (
         answering(lambda one: (200, {"content-type": "text/html"}, b"<html>a browser</html>")) as server,
         pytest.raises(CatalogUnreachable, match="does not respond as a STAC API"),
@@ -157,7 +157,7 @@ def test_a_page_for_people_is_no_catalog() -> None:
         found(server.url)
 
 
-def test_a_saved_list_goes_on_where_its_link_leads() -> None:
+def test_a_saved_list_is_continued_by_its_next_link() -> None:
     catalog = OddCatalog(items(25), link="get", most=10)
 
     def answer(one: Asked) -> Answer:
@@ -174,7 +174,7 @@ def test_a_saved_list_goes_on_where_its_link_leads() -> None:
             found(f"{server.url}/saved.json")
 
 
-def test_a_saved_page_that_counts_more_than_it_holds() -> None:
+def test_a_saved_page_that_reports_more_items_than_it_has() -> None:
     body = json.dumps(page() | {"numberMatched": 250}).encode()
     with (
         answering(lambda one: (200, {}, body)) as server,
@@ -226,7 +226,7 @@ def whole_of_a_small_file(one: Asked) -> Answer:
 
 
 @pytest.mark.parametrize("way", [usual, unknown_size, in_parts, busy_until, whole_of_a_small_file])
-def test_a_part_of_a_file_in_every_form(way: Callable[[Asked], Answer]) -> None:
+def test_every_form_of_range_response_is_read(way: Callable[[Asked], Answer]) -> None:
     with answering(usual) as server:
         right = pixels(server.url)
     with answering(way) as server:
@@ -243,12 +243,12 @@ def test_a_part_of_a_file_in_every_form(way: Callable[[Asked], Answer]) -> None:
         ((206, {"Content-Range": "bytes 0-9/*"}, b"x" * 10), "how long"),
     ],
 )
-def test_what_cannot_be_read_is_said(answer: Answer, says: str) -> None:
+def test_unreadable_responses_are_reported(answer: Answer, says: str) -> None:
     with answering(lambda one: answer) as server, pytest.raises(ReadFailed, match=re.escape(says)):
         pixels(server.url)
 
 
-def test_a_link_whose_signature_has_run_out_is_told_from_one_without() -> None:
+def test_an_expired_signature_is_told_from_a_missing_one() -> None:
     with answering(lambda one: (403, {}, b"")) as server:
         with pytest.raises(ReadFailed, match="was signed until 2020-01-02 00:00 UTC"):
             pixels(server.url, "/a.tif?sv=1&se=2020-01-02&sig=OLD")

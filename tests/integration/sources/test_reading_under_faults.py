@@ -1,4 +1,4 @@
-"""Pixels over HTTP from servers that fail, lie, cut off and redirect: read right, or refused with a reason."""
+"""Pixels over HTTP from servers that fail, lie, truncate and redirect: read correctly, or refused with a reason."""
 
 from __future__ import annotations
 

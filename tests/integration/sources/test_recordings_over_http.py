@@ -1,4 +1,4 @@
-"""What public catalogs really answered, page by page over HTTP."""
+"""Recorded responses of public catalogs, replayed page by page over HTTP."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def found(recording: str, profile: str) -> list[Item | Rejected]:
         ("planetary_without_matched.yaml", "naip-planetary", "naip"),
     ],
 )
-def test_every_item_of_the_collection_comes_once_and_every_other_is_told(
+def test_every_item_is_returned_once_and_others_are_rejected(
     recording: str, profile: str, collection: str
 ) -> None:
     recorded = features(recording)
@@ -50,7 +50,7 @@ def test_every_item_of_the_collection_comes_once_and_every_other_is_told(
     assert len(results) == len(wanted) + len(others)
 
 
-def test_what_the_catalogs_declare() -> None:
+def test_declared_conformance_of_recorded_catalogs() -> None:
     with replaying("earthsearch_pages.yaml") as url:
         kind, conforms = describe(opened(url))
     assert kind == "STAC API"
@@ -74,7 +74,7 @@ def test_a_check_reads_recorded_pages() -> None:
 
 
 def test_a_page_of_landsat_is_scenes_by_pass_and_day() -> None:
-    """Items as the Planetary Computer lists them, of satellites since 1982."""
+    """Landsat items of the Planetary Computer since 1982."""
     documents = features("planetary_landsat.yaml")
     profile = profiles.load("landsat-c2-l2-planetary")
     items = [parse_item(one, profile, base="https://planetarycomputer.microsoft.com/x") for one in documents]

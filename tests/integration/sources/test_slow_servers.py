@@ -1,4 +1,4 @@
-"""Servers that send slowly, without end, or something else than HTTP: given up in time, with a reason."""
+"""Servers that send slowly, without end, or not HTTP are given up in time, with a reason."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.support import behaving as ways
 from tests.support.behaving import Behaviour, behaving
 from tests.support.images import GRID
 
-#: Far above the limits that are set below, far below what the servers would take.
+#: Far above the limits set below, far below the time that the servers would take.
 PATIENCE_SECONDS = 20.0
 EVERYWHERE, ALWAYS = (
     box(-170, -80, 170, 80),
@@ -28,7 +28,7 @@ WAYS = [ways.dripping_headers, ways.dripping_body, ways.endless_headers, ways.en
 
 
 @pytest.mark.parametrize("way", WAYS, ids=lambda one: one.__name__)
-def test_a_catalog_is_given_up(way: Behaviour, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_slow_catalog_is_given_up(way: Behaviour, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(catalog, "_RESPONSE_SECONDS", 2.0)
     monkeypatch.setattr(catalog, "_MAX_CONNECT_ATTEMPTS", 2)
 
@@ -43,7 +43,7 @@ def test_a_catalog_is_given_up(way: Behaviour, monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.mark.parametrize("way", WAYS, ids=lambda one: one.__name__)
-def test_a_file_is_given_up(way: Behaviour, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_slow_file_is_given_up(way: Behaviour, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(range_requests, "_REQUEST_SECONDS", 1.0)
     monkeypatch.setattr(range_requests, "_MAX_ATTEMPTS", 2)
 

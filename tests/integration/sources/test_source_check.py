@@ -1,4 +1,4 @@
-"""``source check`` says ok only of sources whose pictures it has read and judged."""
+"""``source check`` passes only sources whose rendering it has read and judged."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def scaled(content: NDArray[Any], scale: float, offset: float) -> bytes:
 
 
 def check(profile: Profile, *items: Mapping[str, bytes]) -> dict[str, SourceFinding]:
-    """Findings about a catalog of these items, by what they are about; the last of a kind."""
+    """Last finding of each subject, for a catalog of these items."""
     files = {f"/{number}/{name}.tif": one for number, item in enumerate(items) for name, one in item.items()}
     store = Store()
     with stac_store(store) as url, serving_files(files) as served:
@@ -61,7 +61,7 @@ def check(profile: Profile, *items: Mapping[str, bytes]) -> dict[str, SourceFind
         return {one.about: one for one in inspect(url, profile, imagery_hosts=["127.0.0.1:*"])}
 
 
-def test_a_source_that_fits_is_ok_and_says_what_it_holds() -> None:
+def test_a_fitting_source_passes_every_check() -> None:
     found = check(CLOUDY, {"visual": tiff(pixels(), nodata=0), "mask": mask(4)})
     assert all(one.good for one in found.values()), found
     assert "3 band(s) of uint8" in found["values"].says
@@ -97,15 +97,13 @@ def test_a_source_that_fits_is_ok_and_says_what_it_holds() -> None:
         "another scale",
     ],
 )
-def test_a_source_that_does_not_fit_is_not_ok(
-    content: bytes, profile: Profile, about: str, words: str
-) -> None:
+def test_a_source_that_does_not_fit_fails(content: bytes, profile: Profile, about: str, words: str) -> None:
     found = check(profile, {"visual": content})
     assert not found[about].good
     assert words in found[about].says
 
 
-def test_scales_that_agree_are_ok() -> None:
+def test_equal_scales_pass() -> None:
     content = scaled(pixels(300, 2500, dtype="uint16"), 0.0001, 0.0)
     assert check(REFLECTANCE, {"visual": content})["scale"].good
 
@@ -121,13 +119,13 @@ def test_scales_that_agree_are_ok() -> None:
     ],
     ids=["values", "bits"],
 )
-def test_lists_that_the_mask_cannot_hold(clouds: CloudMask, words: str) -> None:
+def test_mask_values_that_its_type_cannot_hold_fail(clouds: CloudMask, words: str) -> None:
     found = check(replace(RGB, clouds=clouds), {"visual": tiff(pixels()), "mask": mask(4)})
     assert not found["cloud mask"].good
     assert words in found["cloud mask"].says
 
 
-def test_an_item_under_clouds_is_passed_over_and_none_is_not_ok() -> None:
+def test_a_cloudy_sample_is_skipped_and_all_cloudy_fails() -> None:
     cloudy = {"visual": tiff(pixels()), "mask": mask(9)}
     clear = {"visual": tiff(pixels()), "mask": mask(5)}
     assert check(CLOUDY, cloudy, cloudy, clear)["rendering"].good

@@ -1,4 +1,4 @@
-"""Catalogs that are plain files: links are followed, as far as the area and the period go and no further."""
+"""Static catalogs: links are followed within the area and period, and no further."""
 
 from __future__ import annotations
 
@@ -65,13 +65,13 @@ def found(files: dict[str, Any], path: str) -> tuple[list[Item | Rejected], str]
         return list(search(f"{url}{path}", profiles.load("rgb-cog"), AREA, START, END)), url
 
 
-def test_links_are_followed_and_extents_respected() -> None:
+def test_links_are_followed_within_the_extents() -> None:
     files = {
         "/catalog.json": catalog("./here/collection.json", "./far/collection.json", "./old/collection.json"),
         "/here/collection.json": collection(
             [0, 0, 1, 1], "2024-01-01T00:00:00Z", None, "a.json", "../b.json"
         ),
-        # the files behind these two do not exist: opening them would be told as a rejection
+        # the files behind these two do not exist: reading them would give a rejection
         "/far/collection.json": collection([50, 50, 51, 51], None, None, "gone.json"),
         "/old/collection.json": collection([0, 0, 1, 1], None, "2001-01-01T00:00:00Z", "gone.json"),
         "/here/a.json": item("a"),
@@ -84,7 +84,7 @@ def test_links_are_followed_and_extents_respected() -> None:
     assert one.href == f"{url}/here/a.json"
 
 
-def test_a_circle_of_links_ends_and_a_broken_one_is_told() -> None:
+def test_circular_links_end_and_broken_ones_are_reported() -> None:
     files = {
         "/catalog.json": catalog(
             "./catalog.json", "./again.json", "./missing.json", "http://127.0.0.2/elsewhere.json"
@@ -107,8 +107,8 @@ def test_a_single_item_and_a_file_of_items() -> None:
     assert [type(one) for one in results] == [Item, Rejected]
 
 
-def test_years_are_found_by_reading_each_file_once(engine: Engine) -> None:
-    """A static catalog has no searches that could be narrowed to a year."""
+def test_years_are_searched_by_reading_each_file_once(engine: Engine) -> None:
+    """A static catalog cannot be searched by year, so its files are read once."""
     asked: Counter[str] = Counter()
     names = [f"{year}.json" for year in range(2015, 2025)]
     files = {f"/{name}": item(name, f"{name[:4]}-05-01T10:00:00Z") for name in names}
@@ -127,7 +127,7 @@ def test_years_are_found_by_reading_each_file_once(engine: Engine) -> None:
     assert asked == Counter(dict.fromkeys(answers, 1))
 
 
-def test_a_link_that_no_database_stores_is_recorded_and_the_rest_goes_on(engine: Engine) -> None:
+def test_an_unstorable_link_is_recorded_and_the_others_observed(engine: Engine) -> None:
     files = {
         "/catalog.json": catalog("a\x00\ud800.json", "b" * 5000, "good.json"),
         "/good.json": item("good"),

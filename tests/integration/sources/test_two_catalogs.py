@@ -1,4 +1,4 @@
-"""Two catalogs with the same collection, day and item ids: each watch sees its own, whatever the other one finds."""
+"""Two catalogs with the same collection, day and item ids: each watch uses only its own."""
 
 from __future__ import annotations
 
@@ -42,11 +42,11 @@ RADAR = replace(SAME_NAMES, red=BandRef("vv"), green=BandRef("vv", 2), blue=Band
 
 @dataclass(frozen=True)
 class Ground:
-    """A picture of 400 x 400 m with one lake, so many pixels east of the grid's place."""
+    """An image of 400 x 400 m with one lake, this many pixels east of the grid's origin."""
 
     shift: int
     lake: tuple[int, int, int, int]
-    """First and last column and row, in pixels of the picture."""
+    """First and last column and row, in pixels of the image."""
 
     @property
     def transform(self) -> Affine:
@@ -79,7 +79,7 @@ class Ground:
 
 
 class World:
-    """An optical and a radar watch over one area, each on a catalog of its own."""
+    """An optical and a radar watch over one area, each with its own catalog."""
 
     def __init__(self, engine: Engine, database: Database, grounds: dict[str, Ground]) -> None:
         self.engine = engine
@@ -109,7 +109,7 @@ class World:
 
 
 def put(store: Store, ground: Ground, asset: str, link: str) -> None:
-    """An item of the same id as everywhere, over this ground."""
+    """An item with the id that all catalogs use, over this area."""
     store.put("item", "2024-05-01T10:00:00Z")
     store.items["item"]["geometry"] = mapping(ground.footprint)
     store.items["item"]["assets"] = {asset: {"href": link}}
@@ -137,7 +137,7 @@ def same(one: BaseGeometry, other: BaseGeometry) -> float:
 
 
 def check(world: World) -> None:
-    """Polygons, what was observed, links and keys of each watch are those of its catalog."""
+    """Polygons, footprints, links and keys of each watch come from its catalog."""
     for name, ground in world.grounds.items():
         (lake,) = world.rows("SELECT geom, item_hrefs FROM watch.objects_now WHERE watch = :name", name=name)
         assert same(wkb.loads(lake["geom"], hex=True), ground.water) > 0.98
@@ -188,7 +188,7 @@ def test_the_map_shows_each_watch_its_own_pixels(
 
 
 def test_a_catalog_that_moves_keeps_its_identity_by_name(engine: Engine, database: Database) -> None:
-    """The same items at another address: nothing is observed again, and later scenes are read there."""
+    """The same items at another URL: nothing is observed again, and later scenes are read there."""
     with catalogs(engine, database, SAME_NAMES, 0) as (world, stores, files), ExitStack() as stack:
         store = stores["optical"]
         old, new = (stack.enter_context(stac_store(store)) for _ in range(2))
@@ -203,7 +203,7 @@ def test_a_catalog_that_moves_keeps_its_identity_by_name(engine: Engine, databas
         store.items["item"]["properties"]["datetime"] = "2024-05-02T10:00:00Z"
         store.items["item"]["assets"]["visual"]["href"] = f"{files.url}/optical.tif?day=2"
         assert world.discover("optical") == 1
-        # without the name it is another catalog
+        # without the name, the catalog has another identity
         world.watch("optical", new, OPTICAL)
         assert world.discover("optical") == 1
 
@@ -223,7 +223,7 @@ def test_versions_of_one_product_in_two_catalogs_do_not_supersede_each_other(
 
 
 def test_items_of_one_id_in_two_collections_are_two_items(engine: Engine, database: Database) -> None:
-    """A profile of any collection, and ids that are unique within one only."""
+    """A profile for any collection, and ids that are unique only within one."""
     with catalogs(engine, database, SAME_NAMES, 0) as (world, stores, _), ExitStack() as stack:
         store = stores["optical"]
         store.items["other"] = {**store.items["item"], "collection": "another"}
@@ -234,7 +234,7 @@ def test_items_of_one_id_in_two_collections_are_two_items(engine: Engine, databa
         assert [row["scene_key"].removeprefix(url).split("/")[1] for row in keys] == ["another", "visual"]
 
 
-def test_what_is_rejected_is_each_watchs_own(engine: Engine, database: Database) -> None:
+def test_rejected_items_belong_to_one_watch(engine: Engine, database: Database) -> None:
     with catalogs(engine, database, RADAR, 0) as (world, stores, _):
         stores["radar"].items["item"]["assets"] = {}
         assert [world.discover(name) for name in ("optical", "radar")] == [1, 0]

@@ -1,4 +1,4 @@
-"""Times of catalogs and servers that cannot be right do not stop what comes after them."""
+"""Impossible times of catalogs and servers do not affect later items."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ def document(*, geometry: dict[str, Any] = BOX, **properties: Any) -> dict[str, 
     }
 
 
-def test_a_knot_as_a_footprint_is_refused_with_its_reason() -> None:
+def test_a_self_crossing_footprint_is_rejected() -> None:
     begun = time.monotonic()
     with pytest.raises(BadItem, match="cross each other"):
         parse_item(document(geometry=as_geojson(knot(6000))), PROFILE)
     assert time.monotonic() - begun < 20
 
 
-def test_an_item_of_the_future_is_refused_and_its_time_is_kept() -> None:
+def test_an_item_of_the_future_is_rejected_with_its_time() -> None:
     found = document(datetime="2099-01-01T00:00:00Z")
     with pytest.raises(BadItem, match=r"2099-01-01.* is in the future"):
         parse_item(found, PROFILE)
@@ -51,7 +51,7 @@ def test_an_item_of_the_future_is_refused_and_its_time_is_kept() -> None:
     parse_item(document(datetime=tomorrow), PROFILE)
 
 
-def test_an_update_of_the_future_is_kept_and_beats_no_update_after_it() -> None:
+def test_an_update_time_in_the_future_does_not_supersede_later_updates() -> None:
     bogus = parse_item(document(updated="2099-01-01T00:00:00Z"), PROFILE)
     assert bogus.updated_at == datetime(2099, 1, 1, tzinfo=UTC)
     later = parse_item(document(updated=(NOW + timedelta(hours=1)).isoformat()), PROFILE)
@@ -69,14 +69,14 @@ def test_one_item_of_the_future_moves_no_watermark() -> None:
     assert mark == Watermark(NOW, None, seen)
 
 
-def test_a_mark_of_the_future_is_due() -> None:
+def test_a_watermark_in_the_future_is_due() -> None:
     ahead = NOW + timedelta(days=3650)
     (look,) = looks(Watermark(ahead, None, ahead), PROFILE, NOW - timedelta(days=30), NOW, NOW)
     assert look.reconciles
 
 
 @pytest.mark.parametrize("digits", ["9" * 5000, "9" * 400, "\u0663" * 5])
-def test_numbers_of_headers_have_a_length(digits: str) -> None:
+def test_numbers_in_headers_have_a_maximum_length(digits: str) -> None:
     assert headers.parse_length({"content-length": digits}) is None
     found = headers.parse_content_range(f"bytes 0-1/{digits}")
     assert found is None or found.size == int(digits)
@@ -84,7 +84,7 @@ def test_numbers_of_headers_have_a_length(digits: str) -> None:
 
 
 @pytest.mark.parametrize("zone", ["-0500", "+0500"])
-def test_dates_at_the_borders_of_the_calendar_are_none(zone: str) -> None:
+def test_dates_beyond_the_calendar_are_none(zone: str) -> None:
     for date in (f"Fri, 31 Dec 9999 23:59:59 {zone}", f"Mon, 01 Jan 0001 00:00:00 {zone}"):
         moment = headers.parse_date(date)
         assert moment is None or moment.tzinfo is UTC
@@ -99,5 +99,5 @@ def test_dates_at_the_borders_of_the_calendar_are_none(zone: str) -> None:
         "Signature=a&Expires=" + "9" * 5000,
     ],
 )
-def test_signatures_that_end_beyond_the_calendar_say_nothing(query: str) -> None:
+def test_expiries_beyond_the_calendar_are_none(query: str) -> None:
     assert signatures.parse_expiry(f"https://example.org/a.tif?{query}") is None

@@ -1,4 +1,4 @@
-"""Header fields in every legal form, and in the illegal ones that servers send."""
+"""Header fields in all legal forms, and in the illegal ones that servers send."""
 
 from __future__ import annotations
 
@@ -41,11 +41,11 @@ NOW = datetime(2026, 11, 27, 10, 0, 0, tzinfo=UTC)
         (None, 0.0),
     ],
 )
-def test_how_long_to_wait(value: str | None, seconds: float) -> None:
+def test_retry_after(value: str | None, seconds: float) -> None:
     assert parse_retry_after({} if value is None else {"retry-after": value}, NOW) == seconds
 
 
-def test_a_date_to_wait_for_is_by_the_clock_of_the_server() -> None:
+def test_retry_after_dates_use_the_clock_of_the_server() -> None:
     fast = {"date": "Fri, 27 Nov 2026 12:00:00 GMT", "retry-after": "Fri, 27 Nov 2026 12:00:20 GMT"}
     assert parse_retry_after(fast, NOW) == 20.0
 
@@ -97,12 +97,14 @@ def test_content_ranges(value: str | None, found: ContentRange | None) -> None:
         ),
     ],
 )
-def test_what_tells_two_versions_apart(one: dict[str, str], other: dict[str, str], differ: bool) -> None:
+def test_validators_tell_file_versions_apart(
+    one: dict[str, str], other: dict[str, str], differ: bool
+) -> None:
     first, second = parse_validator(one), parse_validator(other)
     assert first.contradicts(second) is second.contradicts(first) is differ
 
 
-def test_a_tag_that_was_seen_once_is_held_against_what_comes_later() -> None:
+def test_a_merged_tag_contradicts_later_ones() -> None:
     seen = parse_validator({"etag": '"a"'}).merge(Validator(None, None))
     assert seen.merge(parse_validator({})).contradicts(parse_validator({"etag": '"b"'}))
 
@@ -116,7 +118,7 @@ def test_lengths() -> None:
     )
 
 
-def test_an_answer_in_parts() -> None:
+def test_multipart_responses() -> None:
     boundary = parse_boundary('Multipart/ByteRanges; boundary="sep"')
     assert boundary == b"sep"
     assert parse_boundary("image/tiff") is None

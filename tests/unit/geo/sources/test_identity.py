@@ -1,4 +1,4 @@
-"""A catalog is the same one however its address is written, and another one under any other address."""
+"""A catalog has one identity however its URL is written, and another one for any other URL."""
 
 from __future__ import annotations
 
@@ -44,16 +44,16 @@ def test_one_catalog_has_one_identity(written: str) -> None:
         "https://stac.example.org",
     ],
 )
-def test_other_addresses_are_other_catalogs(other: str) -> None:
+def test_other_urls_are_other_catalogs(other: str) -> None:
     assert identify_catalog(other) != identify_catalog("https://stac.example.org/v1")
     assert "secret" not in identify_catalog(other.replace("://", "://a:secret@"))
 
 
-def test_a_name_stays_when_the_address_changes() -> None:
+def test_a_name_keeps_the_identity_when_the_url_changes() -> None:
     assert {identify_catalog(url, "mine") for url in ("http://a.example", "https://b.example/v2")} == {"mine"}
 
 
-def test_the_root_of_a_host_and_of_an_address_without_a_name() -> None:
+def test_the_root_of_a_host_and_of_a_url_without_a_host() -> None:
     assert identify_catalog("http://[::1]:8080/") == "http://[::1]:8080"
     assert identify_catalog("https://stac.example.org/search") == "https://stac.example.org"
 
@@ -65,17 +65,17 @@ def test_the_root_of_a_host_and_of_an_address_without_a_name() -> None:
         ("https://b.example/a.tif?X-Amz-Signature=1&X-Amz-Date=2", "https://b.example/a.tif"),
         ("https://b.example/a.tif?Expires=1&Signature=2&Key-Pair-Id=3", "https://b.example/a.tif"),
         ("https://b.example/get?id=7&token=abc#x", "https://b.example/get?id=7#x"),
-        # not everything that is short belongs to a signature
+        # not every short parameter belongs to a signature
         ("https://b.example/get?st=Ohio&expires=never", "https://b.example/get?st=Ohio&expires=never"),
         ("https://b.example/a.tif", "https://b.example/a.tif"),
     ],
 )
-def test_signatures_are_no_part_of_a_link(signed: str, kept: str) -> None:
+def test_signatures_are_not_part_of_a_normalized_link(signed: str, kept: str) -> None:
     assert public(signed) == kept
     assert place(signed) == place(kept)
 
 
-def test_no_two_scenes_have_one_key(scene: Scene) -> None:
+def test_scene_keys_are_unique(scene: Scene) -> None:
     others = [
         replace(scene, catalog="https://b.example"),
         replace(scene, catalog="https://a.example/c", collection="d"),

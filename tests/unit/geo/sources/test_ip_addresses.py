@@ -1,4 +1,4 @@
-"""Which addresses may be connected to, in all notations."""
+"""IP addresses that may be connected to, in all notations."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PUBLIC = ["93.184.215.14", "1.1.1.1", "2606:4700::1111", "64:ff9b::101:101", "20
 
 
 @pytest.mark.parametrize("address", PUBLIC)
-def test_public_addresses_are_open(address: str) -> None:
+def test_public_addresses_are_allowed(address: str) -> None:
     assert refusal("example.org", ip_address(address), 443, ()) is None
 
 
@@ -31,7 +31,7 @@ def test_public_addresses_are_open(address: str) -> None:
         "240.0.0.1", "198.18.0.1", "fec0::1", "::ffff:0:10.0.0.1",
     ],
 )  # fmt: skip
-def test_what_the_resolver_makes_of_any_notation_is_refused(host: str) -> None:
+def test_any_notation_of_a_private_address_is_refused(host: str) -> None:
     found = {one[4][0] for one in socket.getaddrinfo(host, 80, type=socket.SOCK_STREAM)}
     assert found
     for address in found:
@@ -41,7 +41,7 @@ def test_what_the_resolver_makes_of_any_notation_is_refused(host: str) -> None:
 
 
 @given(st.integers(0, 2**32 - 1), st.sampled_from(["::ffff:0:0", "64:ff9b::", "::"]))
-def test_an_address_inside_another_is_judged_as_itself(number: int, prefix: str) -> None:
+def test_an_embedded_ipv4_address_is_checked(number: int, prefix: str) -> None:
     inside = IPv4Address(number)
     outside = IPv6Address(int(IPv6Address(prefix)) | number)
     if kind_of(inside) is not None:
@@ -73,12 +73,12 @@ def test_an_operator_allows_by_name_or_network_and_port(
 @pytest.mark.parametrize(
     "rule", ["", ":80", "x:", "x:0", "x:70000", "x:a", "10.0.0.0/99", "a b:80", "[::1", "x:9-3"]
 )
-def test_a_rule_that_is_none_is_refused(rule: str) -> None:
+def test_an_invalid_allowance_is_refused(rule: str) -> None:
     with pytest.raises(ValueError, match=r"."):
         parse_allowed(rule)
 
 
-def test_only_an_operators_own_literal_is_an_allowance_and_never_of_metadata() -> None:
+def test_literal_addresses_are_trusted_except_metadata_services() -> None:
     def reason(host: str, address: str) -> str | None:
         return refusal(host, ip_address(address), 80, (), trusts_literals=True)
 

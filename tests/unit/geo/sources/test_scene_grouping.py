@@ -111,7 +111,7 @@ def test_real_items(name: str, used: Profile, platform: str, orbit: str, baselin
     assert not item.footprint.has_z
 
 
-def test_planetary_series_is_one_scene_a_pass() -> None:
+def test_a_planetary_computer_series_is_one_scene_per_pass() -> None:
     items = [parse_item(one, PLANETARY) for one in features("site2-2020_jun_jul-35MNM.geojson")]
     scenes = group(items)
     assert len(scenes) == len(items) == 13
@@ -119,7 +119,7 @@ def test_planetary_series_is_one_scene_a_pass() -> None:
     assert [scene.acquired_at for scene in scenes] == sorted(item.acquired_at for item in items)
 
 
-def test_earth_search_keeps_the_offset_note() -> None:
+def test_earth_search_keeps_boa_offset_applied() -> None:
     used = profiles.load("sentinel2-l2a-earthsearch")
     items = [parse_item(one, used) for one in features("earthsearch_31UDQ.json")]
     assert all(item.properties["earthsearch:boa_offset_applied"] is True for item in items)
@@ -131,7 +131,7 @@ def test_tiles_next_to_the_antimeridian() -> None:
     items = [parse_item(one, PLANETARY) for one in features("pc_s2_antimeridian.json")]
     (scene,) = group(items)
     assert len(scene.items) == 2
-    # one second after midnight UTC, but noon on the ground
+    # one second after midnight UTC, but noon by solar time
     assert scene.solar_day == date(2019, 1, 1)
     assert scene.footprint.bounds[0] >= -180
     assert scene.footprint.bounds[2] <= 180
@@ -147,7 +147,7 @@ def test_a_pass_over_the_antimeridian_is_one_scene() -> None:
     )
     (scene,) = group([west, east])
     assert scene.solar_day == date(2024, 5, 2)
-    # the same without an orbit, a day later: two days are two scenes
+    # without an orbit, a day later: two days are two scenes
     later = [replace(one, acquired_at=one.acquired_at + timedelta(days=1)) for one in (west, east)]
     days = group([replace(one, relative_orbit="") for one in (west, east, *later)], all_versions=True)
     assert [(one.solar_day, len(one.items)) for one in days] == [(date(2024, 5, 2), 2), (date(2024, 5, 3), 2)]
@@ -164,7 +164,7 @@ def test_footprints_over_180_degrees_are_split(shift: int) -> None:
     assert item.footprint.bounds == pytest.approx((-180, 1, 180, 2))
 
 
-def test_interval_without_datetime() -> None:
+def test_start_and_end_datetime_replace_datetime() -> None:
     times = {
         "datetime": None,
         "start_datetime": "2024-05-01T10:00:00Z",
@@ -185,7 +185,7 @@ def test_three_coordinates_and_nanoseconds() -> None:
     assert item.acquired_at == datetime(2024, 5, 1, 10, 0, 0, 123456, tzinfo=UTC)
 
 
-def test_pystac_items_are_taken() -> None:
+def test_pystac_items_are_accepted() -> None:
     assert parse_item(pystac.Item.from_dict(BASE), VISUAL) == parse_item(BASE, VISUAL)
 
 
@@ -220,7 +220,7 @@ def test_relative_and_alternate_hrefs() -> None:
         ({"collection": "other"}, "'other'"),
     ],
 )
-def test_bad_items_say_why(parts: dict[str, Any], reason: str) -> None:
+def test_bad_items_are_rejected_with_a_reason(parts: dict[str, Any], reason: str) -> None:
     with pytest.raises(BadItem, match=reason) as caught:
         parse_item(changed(**parts), VISUAL)
     assert caught.value.item_id == "one"
@@ -263,7 +263,7 @@ def test_same_id_by_update_time() -> None:
     assert scene.items == (new,)
 
 
-def test_complementing_pieces_of_a_tile_are_both_kept() -> None:
+def test_complementary_parts_of_a_tile_are_both_kept() -> None:
     (scene,) = group([item("a", tile="T"), item("b", tile="T", west=0.9)])
     assert len(scene.items) == 2
     assert scene.footprint.bounds == (0, 0, 1.9, 1)
@@ -295,16 +295,14 @@ def test_order_and_repetition_change_nothing(items: list[Item], data: st.DataObj
     assert group(again) == group(items)
 
 
-#: Pieces of one tile: west and east edges, and a version.
+#: Parts of one tile: west and east edges, and a version.
 PIECES = st.lists(st.tuples(st.integers(0, 9), st.integers(1, 10), st.integers(1, 4)), min_size=1, max_size=6)
 
 
 @settings(deadline=None)
 @given(pieces=PIECES, data=st.data())
-def test_what_is_kept_of_a_tile_covers_all_that_was_found(
-    pieces: list[tuple[int, int, int]], data: st.DataObject
-) -> None:
-    """In any order, by the same items; and the newest always is among them."""
+def test_kept_versions_cover_all_versions(pieces: list[tuple[int, int, int]], data: st.DataObject) -> None:
+    """In any order the same items are kept, and the newest is among them."""
     found = [
         replace(
             item(f"{index}", tile="T", baseline=f"05.{version:02d}"),
@@ -326,13 +324,13 @@ def test_a_scene_never_spans_two_catalogs() -> None:
     scenes = group([one, two, one])
     assert [(scene.catalog, scene.items) for scene in scenes] == [(x.catalog, (x,)) for x in (one, two)]
     assert len({scene.key for scene in scenes}) == 2
-    # what the items say of their collection, wherever they say it
+    # the collection of the items, in either place
     stray = changed(collection=None)
     stray["properties"]["collection"] = "visual"
     assert parse_item(stray, replace(VISUAL, collection="*")).collection == "visual"
 
 
-def test_an_unknown_cloud_cover_is_not_a_clear_sky() -> None:
+def test_an_unknown_cloud_cover_does_not_count_as_clear() -> None:
     def of(cover: float | None, day: int) -> Any:
         at = datetime(2024, 5, day, 10, tzinfo=UTC)
         properties = {} if cover is None else {"eo:cloud_cover": cover}

@@ -1,4 +1,4 @@
-"""The processing baseline is found wherever a catalog left it, and never guessed."""
+"""The processing baseline is found wherever a catalog stores it, and never guessed."""
 
 from __future__ import annotations
 
@@ -46,15 +46,15 @@ def parsed(name: str = SENTINEL2[0], identity: str = "S2B_31TFJ_20260501_0_L2A",
         ({"identity": OLD_NAME}, "03.01", 0.0),
         ({"link": f"https://d.example.net/{NAME}.SAFE/GRANULE"}, "05.11", -0.1),
         ({"s2:datastrip_id": "S2B_OPER_MSI_L2A_DS_2BPS_20260501T1_S20260501T100700_N05.11"}, "05.11", -0.1),
-        # what is no baseline says nothing
+        # an invalid baseline is ignored
         ({"processing:version": "v2.0", "s2:product_uri": f"{NAME}.SAFE"}, "05.11", -0.1),
         ({"processing:version": "2.0", "s2:product_uri": f"{NAME}.SAFE"}, "05.11", -0.1),
         ({"s2:processing_baseline": "unknown", "identity": NAME}, "05.11", -0.1),
-        # the producer's name before the catalog's version
+        # the product name comes before the catalog's version
         ({"processing:version": "01.00", "identity": NAME}, "05.11", -0.1),
     ],
 )
-def test_the_baseline_is_found(profile: str, given: dict[str, Any], baseline: str, added: float) -> None:
+def test_the_baseline_is_parsed(profile: str, given: dict[str, Any], baseline: str, added: float) -> None:
     item = parsed(profile, **given)
     assert (item.processing_baseline, offset(item, profiles.load(profile))) == (baseline, added)
 
@@ -67,28 +67,28 @@ def test_the_baseline_is_found(profile: str, given: dict[str, Any], baseline: st
         {"processing:version": "v2.0"},
         {"processing:version": "2.0"},
         {"s2:processing_baseline": ""},
-        # acquired before any offset, but processed again since
+        # acquired before any offset, but reprocessed since
         {"at": "2018-05-01T10:00:00Z", "s2:generation_time": "2023-10-06T00:00:00Z"},
     ],
 )
-def test_what_cannot_be_known_is_refused_with_a_way_out(profile: str, given: dict[str, Any]) -> None:
+def test_an_unknown_offset_is_refused_with_advice(profile: str, given: dict[str, Any]) -> None:
     with pytest.raises(BadItem, match=r"baseline is unknown.*s2:product_uri.*offset_from_baseline"):
         parsed(profile, **given)
 
 
 @pytest.mark.parametrize("said", [True, "true", 1])
-def test_where_the_offset_was_taken_out_no_baseline_is_needed(said: object) -> None:
+def test_no_baseline_is_needed_if_the_offset_was_removed(said: object) -> None:
     given: dict[str, Any] = {"earthsearch:boa_offset_applied": said}
     item = parsed("sentinel2-l2a-earthsearch", **given)
     assert offset(item, profiles.load("sentinel2-l2a-earthsearch")) == 0.0
 
 
-def test_neither_yes_nor_no_is_refused() -> None:
+def test_an_unclear_offset_property_is_refused() -> None:
     with pytest.raises(BadItem, match="'perhaps', neither true nor false"):
         parsed(**{"earthsearch:boa_offset_applied": "perhaps"})
 
 
-def test_before_offsets_none_is_needed() -> None:
+def test_no_baseline_is_needed_before_offsets() -> None:
     assert parsed(at="2020-05-01T10:00:00Z").processing_baseline == ""
 
 
@@ -97,8 +97,8 @@ def strip(sensed: str, made: str, baseline: str = "05.11") -> dict[str, str]:
     return {"s2:datastrip_id": name, "s2:processing_baseline": baseline, "grid:code": "MGRS-31TFJ"}
 
 
-def test_where_footprints_are_the_tiles_square_datastrips_tell_pieces_apart() -> None:
-    """Pieces of two datastrips stay; the same datastrip, processed again, takes the place of its older self."""
+def test_datastrips_tell_parts_of_a_tile_apart() -> None:
+    """Parts of two datastrips are both kept; a reprocessed datastrip supersedes its older version."""
     west = parsed(identity="west", **strip("20260501T100700", "20260501T150000"))
     east = parsed(identity="east", **strip("20260501T095100", "20260501T151000"))
     again = parsed(identity="again", **strip("20260501T095100", "20270101T000000", "05.12"))

@@ -1,4 +1,4 @@
-"""Links that were signed before: one signature goes out, what else the query holds stays as it was written."""
+"""Links that were signed before: one signature remains, other parameters are not changed."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ S3 = (
         TOKEN,
     ],
 )
-def test_one_token_is_left(query: str) -> None:
+def test_one_token_remains(query: str) -> None:
     signed = replace_signature(f"{BLOB}?{query}" if query else BLOB, TOKEN)
     assert signed == f"{BLOB}?{TOKEN}"
     assert replace_signature(signed, f"?{TOKEN}") == signed
 
 
 @pytest.mark.parametrize("own", ["versionid=2024-01-01T00%3A00%3A00.1Z", "a=b%20c&sr", "x=1&x=2"])
-def test_what_signs_nothing_stays_as_it_is_written(own: str) -> None:
+def test_other_parameters_are_not_changed(own: str) -> None:
     assert strip_signature(f"{BLOB}?{own}") == f"{BLOB}?{own}"
     kept = own.replace("&sr", "")
     assert replace_signature(f"{BLOB}?{own}&{OLD}", TOKEN) == f"{BLOB}?{kept}&{TOKEN}"
@@ -71,7 +71,7 @@ def test_signatures_of_buckets() -> None:
         ("", None),
     ],
 )
-def test_until_when_a_signature_holds(query: str, until: datetime | None) -> None:
+def test_expiry_of_a_signature(query: str, until: datetime | None) -> None:
     assert parse_expiry(f"{BLOB}?{query}") == until
 
 

@@ -1,4 +1,4 @@
-"""Only web links to named hosts are opened."""
+"""Only http(s) links to allowed hosts are opened."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_refused(href: str) -> None:
         hrefs.check(href, ALLOWED)
 
 
-def test_no_allowed_host_means_none() -> None:
+def test_no_allowed_host_refuses_every_href() -> None:
     with pytest.raises(UnsafeHref, match="allowed: none"):
         hrefs.check("https://data.example.org/a.tif", ["", ""])
 

@@ -1,4 +1,4 @@
-"""Profiles: the shipped ones are sound, wrong ones say what to change."""
+"""Shipped profiles are valid, and errors of invalid ones tell what to change."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_all_shipped_profiles_load() -> None:
         assert profile.name == name
         assert profile.high > profile.low
         assert profile.hosts
-        # of one's own images nobody else knows the terms
+        # a user's own images have no known license
         assert (
             name == "rgb-cog"
             or (profile.license and profile.attribution and profile.catalog)
@@ -55,7 +55,7 @@ def test_all_shipped_profiles_load() -> None:
 
 
 @pytest.mark.parametrize("kind", ["sentinel2", "landsat", "hls"])
-def test_optical_satellites_come_with_cloud_and_shadow(kind: str) -> None:
+def test_optical_satellite_profiles_mask_cloud_and_shadow(kind: str) -> None:
     for name in profiles.names():
         if name.startswith(kind):
             clouds = profiles.load(name).clouds
@@ -94,7 +94,7 @@ def test_messages_name_field_and_value(tmp_path: Path, old: str, new: str, field
     assert value in str(caught.value)
 
 
-def test_unknown_names_list_the_known() -> None:
+def test_unknown_names_list_the_known_ones() -> None:
     with pytest.raises(ProfileError, match="rgb-cog"):
         profiles.load("no-such-profile")
     with pytest.raises(ProfileError, match="did you mean sentinel2-l2a-earthsearch"):

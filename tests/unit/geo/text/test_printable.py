@@ -1,4 +1,4 @@
-"""Other people's words on terminals and in logs."""
+"""Text from outside on terminals and in logs."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE.keys())
-def test_what_does_not_show_is_written_out(text: str) -> None:
+def test_invisible_characters_are_escaped(text: str) -> None:
     shown = one_line(text)
     assert len(shown.splitlines()) == 1
     assert shown.isprintable()
     assert "\\" in shown
 
 
-def test_letters_of_all_scripts_stay() -> None:
+def test_letters_of_all_scripts_are_kept() -> None:
     for text in ("Überschwemmung", "水害 2024", "می‌خواهم", "👩‍🚀", "é", "a\u00a0b"):
         assert one_line(text) == text
 
 
 @given(st.text(max_size=200))
-def test_any_text_is_one_line_that_moves_nothing(text: str) -> None:
+def test_any_text_becomes_one_harmless_line(text: str) -> None:
     shown = one_line(text)
     assert len(shown.splitlines()) <= 1
     assert not any(unicodedata.category(one) in {"Cc", "Cs", "Zl", "Zp"} for one in shown)
@@ -51,6 +51,6 @@ def test_further_lines_are_indented(text: str) -> None:
     assert all(one.startswith("  ") for one in lines(text).splitlines()[1:])
 
 
-def test_long_ones_end() -> None:
+def test_long_texts_are_truncated() -> None:
     assert len(clean("x" * 50_000_000)) == MAX_MESSAGE
     assert len(one_line("\x1b" * 1000, 10)) == 10

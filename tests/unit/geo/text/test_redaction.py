@@ -1,4 +1,4 @@
-"""What strangers see of addresses, and of texts that quote them."""
+"""URLs, and texts that quote them, without secrets."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from segwatch.geo.errors import CatalogUnreachable, ReadFailed, UnsafeHref
 from segwatch.geo.text.redaction import has_user_information, open_address, public, redacted, strip_signature
 
 SECRET = "s3cr3tValue0123456789"
-#: Every way in which an address was seen to carry a secret.
+#: Known ways in which URLs carry secrets.
 LEAKS = [
     f"https://a.example/v1?token={SECRET}",
     f"https://a.example/v1?Access_Token={SECRET}&limit=3",
@@ -41,7 +41,7 @@ LEAKS = [
 
 
 @pytest.mark.parametrize("address", LEAKS)
-def test_no_secret_of_an_address_is_shown(address: str) -> None:
+def test_no_secret_of_a_url_is_shown(address: str) -> None:
     for shown in (
         public(address),
         public(address, query=False),
@@ -52,7 +52,7 @@ def test_no_secret_of_an_address_is_shown(address: str) -> None:
 
 
 @pytest.mark.parametrize("address", LEAKS)
-def test_errors_do_not_show_it_either(address: str) -> None:
+def test_errors_do_not_show_secrets(address: str) -> None:
     errors = (
         CatalogUnreachable(address, f"no route to {address}"),
         ReadFailed("red", address, f"asked {address}"),
@@ -76,7 +76,7 @@ def test_errors_do_not_show_it_either(address: str) -> None:
         "",
     ],
 )
-def test_what_is_no_secret_stays_as_it_is_written(address: str) -> None:
+def test_other_parts_of_a_url_are_kept(address: str) -> None:
     assert public(address) == address
     assert redacted(f"read {address} twice") == f"read {address} twice"
 
@@ -93,17 +93,17 @@ def test_what_is_no_secret_stays_as_it_is_written(address: str) -> None:
         ),
     ],
 )
-def test_clients_quote_requests_without_their_addresses(text: str, hidden: bool) -> None:
+def test_secrets_in_quoted_requests_are_hidden(text: str, hidden: bool) -> None:
     assert SECRET not in redacted(text)
     assert hidden or "basic processing failed" in redacted(text)
 
 
-def test_a_link_is_signed_anew_without_losing_what_else_it_says() -> None:
+def test_stripping_a_signature_keeps_other_parameters() -> None:
     assert strip_signature("https://a.example/a?token=t&sig=1&se=2") == "https://a.example/a?token=t"
     assert strip_signature("https://a.example/a?token=t&se=2") == "https://a.example/a?token=t&se=2"
 
 
-def test_user_information_is_refused_with_the_setting_that_holds_it() -> None:
+def test_user_information_is_refused_with_advice() -> None:
     with pytest.raises(ValueError, match="SEGWATCH_CREDENTIALS") as caught:
         open_address(f"https://me:{SECRET}@a.example/v1")
     assert SECRET not in str(caught.value)
@@ -114,13 +114,13 @@ _QUERY = st.lists(st.tuples(st.from_regex(r"[a-z-]{1,12}", fullmatch=True), st.t
 
 
 @given(st.text(max_size=60))
-def test_any_text_is_shown_the_same_again(text: str) -> None:
+def test_redaction_is_idempotent(text: str) -> None:
     assert public(public(text)) == public(text)
     assert redacted(redacted(text)) == redacted(text)
 
 
 @given(_QUERY)
-def test_parameters_are_taken_out_and_none_is_put_in(pairs: list[tuple[str, str]]) -> None:
+def test_redaction_adds_no_parameter(pairs: list[tuple[str, str]]) -> None:
     from urllib.parse import urlencode
 
     address = f"https://a.example/x?{urlencode(pairs)}&password={SECRET}"

@@ -1,4 +1,4 @@
-"""Whatever a catalog holds and however it cuts its answers: everything comes, or an error does."""
+"""However a catalog truncates its results, every item is found or an error is raised."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Place = tuple[float, float, float, float]
 
 
 class Cutting:
-    """A catalog that gives the first items of what it holds, and no word of the others."""
+    """A catalog that silently truncates its results."""
 
     def __init__(self, held: list[tuple[datetime, Place]], most: int, *, counts: bool, by_id: bool) -> None:
         self.held = {f"i{number:03d}": one for number, one in enumerate(held)}
@@ -68,11 +68,11 @@ PLACES = st.sampled_from(
     st.sampled_from([2, 3, 5, 10, 16, 25, 50, 100]),
     st.booleans(),
 )
-def test_with_ranges_of_ids_everything_comes(
+def test_with_id_ranges_every_item_is_found(
     held: list[tuple[datetime, Place]], most: int, counts: bool
 ) -> None:
     catalog = Cutting(held, most, counts=counts, by_id=True)
-    # a few items of one moment that are uncounted cannot be told from all there are
+    # a few items of one moment without a count look like a complete result
     if not counts and len({moment for moment, _ in held[:most]}) < 2:
         return
     assert {one["id"] for one in catalog.everything()} == set(catalog.held)
@@ -83,7 +83,9 @@ def test_with_ranges_of_ids_everything_comes(
     st.sampled_from([2, 3, 5, 10, 16, 25, 50, 100]),
 )
 @example([(BEGIN, (0.0, 0.0, 4.0, 4.0))] * 3, 2)
-def test_without_them_everything_comes_or_an_error(held: list[tuple[datetime, Place]], most: int) -> None:
+def test_without_id_ranges_a_search_is_complete_or_raises(
+    held: list[tuple[datetime, Place]], most: int
+) -> None:
     catalog = Cutting(held, most, counts=True, by_id=False)
     try:
         found = {one["id"] for one in catalog.everything()}
@@ -98,7 +100,7 @@ def pages(last: int, *, before: int = 0, matched: int | None = None, repeats: bo
     return PagingResult(found, pages=1, last=last, largest_before=before, matched=matched, repeats=repeats)
 
 
-def test_what_a_last_page_shows() -> None:
+def test_judging_the_last_page() -> None:
     complete, cut, unsure = Completeness.COMPLETE, Completeness.TRUNCATED, Completeness.UNKNOWN
     assert judge_completeness(pages(0), 100) is judge_completeness(pages(1), 100) is complete
     assert judge_completeness(pages(100), 100) is cut
