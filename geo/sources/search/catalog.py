@@ -101,7 +101,7 @@ def opened(url: str) -> Catalog:
         location = locate_api(url, document, lambda at: _try_read(client, at))
         if location is None and not lists_files(document):
             if document.get("type") != "Catalog":
-                raise NotACatalog("neither a catalog nor items; give the address of the API's landing page")
+                raise NotACatalog("neither a catalog nor items; give the URL of the API's landing page")
             location = ApiLocation(url, document)
         if location is None:
             return Catalog(url, client, document, None, SearchState(choose_first_form(document, None)))

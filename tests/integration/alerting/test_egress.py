@@ -203,7 +203,7 @@ def test_feeds_and_catalogs_by_a_name_that_leads_inside_are_refused(
             feeds.fetch(f"http://{METADATA}/", _settings())
         port = httpx.URL(url).port
         assert feeds.fetch(named + "/", _settings(f"rebound.example:{port}")).content == b"{}"
-        with pytest.raises(CatalogUnreachable, match="give the address of the API"):
+        with pytest.raises(CatalogUnreachable, match="give the URL of the API"):
             opened(named)
 
 

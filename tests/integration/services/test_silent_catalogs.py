@@ -239,7 +239,7 @@ def test_a_check_says_where_the_api_is_and_that_it_cuts(segwatch: Command) -> No
         cut = words(segwatch("source", "check", f"{url}/collections/visual/items", "--profile", "rgb-cog"))
     assert f"STAC API at {url}" in cut
     assert "collection: visual, 2020-01-01T00:00:00Z to now" in cut
-    assert "does not link to the page after a full one" in cut
+    assert "a full page has no link to the next" in cut
     with odd_catalog(replace(OddCatalog(items(30)), takes=("GET",), methods=("GET",), link="get")) as url:
         by_get = words(segwatch("source", "check", url, "--profile", "rgb-cog"))
     assert "paging: 20 different ids, asked by GET" in by_get
