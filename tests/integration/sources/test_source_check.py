@@ -65,7 +65,7 @@ def test_a_fitting_source_passes_every_check() -> None:
     found = check(CLOUDY, {"visual": tiff(pixels(), nodata=0), "mask": mask(4)})
     assert all(one.good for one in found.values()), found
     assert "3 band(s) of uint8" in found["values"].says
-    assert "pixels 10 m long, the profile looks at 10 m" in found["pixel size"].says
+    assert "pixels of 10 m, the profile reads at 10 m" in found["pixel size"].says
     assert "the file declares 0" in found["nodata"].says
     assert found["rendering"].says.startswith("values from 20 to 199; 0% of them rendered white")
     assert "in the sample 4; of these the profile masks none" in found["cloud mask"].says
@@ -79,7 +79,7 @@ def test_a_fitting_source_passes_every_check() -> None:
         (tiff(np.full((3, SIDE, SIDE), 60, np.uint8)), RGB, "rendering", "one colour"),
         (tiff(pixels(count=1)), RGB, "rendering", "band 2 is asked for"),
         (tiff(pixels()), replace(RGB, gsd_m=1.0), "rendering", "pixels are 10 m long"),
-        (tiff(pixels()), replace(RGB, nodata=-9999), "nodata", "which no value of type uint8 can be"),
+        (tiff(pixels()), replace(RGB, nodata=-9999), "nodata", "which type uint8 cannot hold"),
         (
             scaled(pixels(300, 2500, dtype="uint16"), 0.0000275, -0.2),
             REFLECTANCE,
