@@ -41,9 +41,10 @@ _PROCESSED = ("s2:generation_time", "processing:datetime")
 TILE_PROPERTIES = ("grid:code", "s2:mgrs_tile", "landsat:wrs_row", "odc:region_code")
 """Properties that name the tile of an item, in order of preference."""
 _KEPT_PROPERTIES = (
-    "eo:cloud_cover", "earthsearch:boa_offset_applied", "sentinel:boa_offset_applied", "s2:datastrip_id", *MADE,
+    *("eo:cloud_cover", "earthsearch:boa_offset_applied", "sentinel:boa_offset_applied", "s2:datastrip_id"),
+    *MADE,
     *TILE_PROPERTIES,
-)  # fmt: skip
+)
 ANY_COLLECTION = "*"
 """Collection of a profile for catalogs with one collection per acquisition."""
 MALFORMED = (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError, RecursionError)
