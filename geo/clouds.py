@@ -8,7 +8,7 @@ import xarray as xr
 from segwatch.geo.types.source import CloudMask
 
 
-def clear_mask(values: xr.DataArray, mask: CloudMask) -> xr.DataArray:
+def find_clear(values: xr.DataArray, mask: CloudMask) -> xr.DataArray:
     """Mark the pixels that are neither cloud, shadow nor missing.
 
     Parameters

@@ -13,7 +13,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from segwatch.geo.rendering import limits
+from segwatch.geo.rendering import get_limits
 from segwatch.geo.types.source import Profile
 
 #: Approximate number of pixels of an area to sample, spread evenly over it.
@@ -68,7 +68,7 @@ class Shades:
         count = len(rgb)
         if not count:
             return cls()
-        low, high = limits(profile)
+        low, high = get_limits(profile)
         far = (low - _BELOW * (high - low))[:, None]
         above = bands > _LARGEST_BYTE if _is_8_bit(profile) else np.zeros_like(bands, bool)
         channels, first = np.ascontiguousarray(rgb.T), rgb[0]
@@ -139,7 +139,7 @@ def _find_faults(sample: Shades, max_share: float) -> Iterator[str]:
 
 
 def _explain(fault: str, sample: Shades, profile: Profile) -> str:
-    low, high = limits(profile)
+    low, high = get_limits(profile)
     return (
         f"the rendering cannot be judged: {fault}. Its clear pixels hold {min(sample.smallest):.6g} to "
         f"{max(sample.largest):.6g}, profile {profile.name} renders {low.min():.6g} to {high.max():.6g}. Set low, "
@@ -150,7 +150,7 @@ def _explain(fault: str, sample: Shades, profile: Profile) -> str:
 
 def _is_8_bit(profile: Profile) -> bool:
     """Whether the profile is for 8-bit sources: values as stored, none above 255."""
-    low, high = limits(profile)
+    low, high = get_limits(profile)
     plain = profile.scale == 1 and profile.offset == 0 and not profile.decibels
     return bool(plain and low.min() >= 0 and high.max() <= _LARGEST_BYTE and high.max() > 1)
 

@@ -34,7 +34,7 @@ def render(bands: xr.DataArray, valid: xr.DataArray, profile: Profile) -> xr.Dat
     """
     xr.align(bands, valid, join="exact", copy=False)
     # plain arrays inside: xarray's where() and transpose() would copy each float32 plane once more (ADR 0011)
-    low, high = (one[:, None, None] for one in limits(profile))
+    low, high = (one[:, None, None] for one in get_limits(profile))
     unit = np.clip((np.nan_to_num(bands.values) - low) / np.maximum(high - low, 1e-12), 0.0, 1.0)
     if profile.gamma != 1.0:
         unit = unit ** (1.0 / profile.gamma)
@@ -43,7 +43,7 @@ def render(bands: xr.DataArray, valid: xr.DataArray, profile: Profile) -> xr.Dat
     return xr.DataArray(np.ascontiguousarray(rgb), dims=YX_BAND, coords=bands.coords)
 
 
-def limits(profile: Profile) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def get_limits(profile: Profile) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Return the (3,) values rendered as 0 and the (3,) values rendered as 255: red, green, blue."""
     shown = (profile.red, profile.green, profile.blue)
     low = [profile.low if band.low is None else band.low for band in shown]

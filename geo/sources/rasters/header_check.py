@@ -10,7 +10,7 @@ import numpy as np
 from rasterio.enums import ColorInterp
 from rasterio.io import DatasetReader
 
-from segwatch.geo.rendering import limits
+from segwatch.geo.rendering import get_limits
 from segwatch.geo.types.source import BandRef, Profile
 
 #: Largest file pixel, in pixels of the profile: coarser files lack the detail that the model looks for.
@@ -83,7 +83,7 @@ def find_misfits(header: Header, profile: Profile) -> Iterator[str]:
     if any(band.index > len(header.dtypes) for band, _ in refs):
         return
     for band, place in refs:
-        if place < len(limits(profile)[0]) and band.minus is None:
+        if place < len(get_limits(profile)[0]) and band.minus is None:
             yield from _range_misfits(header, band, place, profile)
     if refs:
         yield from _size_misfits(header, profile)
@@ -118,7 +118,7 @@ def _range_misfits(header: Header, band: BandRef, place: int, profile: Profile) 
     if dtype.kind not in "iu":
         return
     info = np.iinfo(dtype)
-    low, high = (float(one[place]) for one in limits(profile))
+    low, high = (float(one[place]) for one in get_limits(profile))
     largest = max(_physical(int(info.max), profile, offset) for offset in (profile.offset, 0.0))
     smallest = min(_physical(int(info.min), profile, offset) for offset in (profile.offset, 0.0))
     where = f"profile {profile.name} (scale {profile.scale:g}, offset {profile.offset:g}) renders {low:g} to {high:g}"

@@ -19,7 +19,7 @@ from odc.geo.geobox import GeoBox
 from rasterio.enums import Resampling
 from rasterio.warp import reproject
 
-from segwatch.geo.clouds import clear_mask
+from segwatch.geo.clouds import find_clear
 from segwatch.geo.errors import UnfitPixels
 from segwatch.geo.grid import get_crs
 from segwatch.geo.products import offset_taken_out
@@ -186,7 +186,7 @@ class SceneReader:
         # a pixel missing in one file is invalid; for bands of one file see the module nodata
         valid: Mask = np.asarray(np.isfinite(bands).all(axis=0))
         bands *= profile.scale
-        bands += offset(item, profile)
+        bands += compute_offset(item, profile)
         bands = _to_rendered_bands(bands, profile)
         if profile.clouds is None or not valid.any():
             return _ItemWindow(bands, valid, valid.copy())
@@ -196,7 +196,7 @@ class SceneReader:
         asset = clouds.band.asset
         with self._files.use(asset, item.assets[asset]) as file:
             values, covered = _warp_classes(file, clouds, grid, find_cut(file, grid))
-        clear = clear_mask(xr.DataArray(values, dims=YX, coords=coordinates), clouds)
+        clear = find_clear(xr.DataArray(values, dims=YX, coords=coordinates), clouds)
         return np.asarray(clear.values & covered)
 
 
@@ -216,7 +216,7 @@ def _to_rendered_bands(bands: NDArray[np.float32], profile: Profile) -> NDArray[
     return bands[:3]
 
 
-def offset(item: Item, profile: Profile) -> float:
+def compute_offset(item: Item, profile: Profile) -> float:
     """Return the constant to add to the item's scaled values.
 
     Sentinel-2 producers add a constant since one processing baseline; some catalogs subtract it again and

@@ -10,7 +10,7 @@ from shapely.geometry import box, mapping
 from segwatch.geo.errors import BadItem
 from segwatch.geo.scenes import group, parse_item
 from segwatch.geo.sources import profiles
-from segwatch.geo.sources.rasters.pixels import offset
+from segwatch.geo.sources.rasters.pixels import compute_offset
 from segwatch.geo.types.scene import Item
 
 SENTINEL2 = [name for name in profiles.names() if name.startswith("sentinel2-l2a")]
@@ -55,7 +55,7 @@ def parsed(name: str = SENTINEL2[0], identity: str = "S2B_31TFJ_20260501_0_L2A",
 )
 def test_the_baseline_is_found(profile: str, given: dict[str, Any], baseline: str, added: float) -> None:
     item = parsed(profile, **given)
-    assert (item.processing_baseline, offset(item, profiles.load(profile))) == (baseline, added)
+    assert (item.processing_baseline, compute_offset(item, profiles.load(profile))) == (baseline, added)
 
 
 @pytest.mark.parametrize("profile", SENTINEL2)
@@ -79,7 +79,7 @@ def test_what_cannot_be_known_is_refused_with_a_way_out(profile: str, given: dic
 def test_where_the_offset_was_taken_out_no_baseline_is_needed(said: object) -> None:
     given: dict[str, Any] = {"earthsearch:boa_offset_applied": said}
     item = parsed("sentinel2-l2a-earthsearch", **given)
-    assert offset(item, profiles.load("sentinel2-l2a-earthsearch")) == 0.0
+    assert compute_offset(item, profiles.load("sentinel2-l2a-earthsearch")) == 0.0
 
 
 def test_neither_yes_nor_no_is_refused() -> None:
