@@ -34,9 +34,9 @@ def require_sources(engine: Engine, watch: str) -> dict[str, int]:
 def describe(one: OpenCircuit) -> str:
     """Describe one open circuit in a sentence."""
     return (
-        f"{one.waiting} scene(s) wait for {called(one.name)}: circuit open since {one.opened_at:%Y-%m-%d %H:%M} UTC, "
-        f"{one.failures} failure(s) in a row, next attempt after {one.retry_at:%H:%M:%S} UTC; "
-        f"the last error: {one.error}"
+        f"{one.waiting} scene(s) wait for {called(one.name)}: "
+        f"circuit open since {one.opened_at:%Y-%m-%d %H:%M} UTC, {one.failures} failure(s) in a row, "
+        f"next attempt after {one.retry_at:%H:%M:%S} UTC; the last error: {one.error}"
     )
 
 

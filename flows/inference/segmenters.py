@@ -1,7 +1,7 @@
 """Load the segmenter that predicts instructions on tiles: SegEarth-R2, or an operator's own ``module:factory``.
 
-The only module outside the command line and the benchmarks that imports :mod:`segwatch.model`. Looking up the version
-of the configured segmenter, which keys the series, needs no torch: discovery calls :func:`version_of`, and only the
+The only module outside the command line and the benchmarks that imports :mod:`segwatch.model`. The version of the
+configured segmenter, which keys the series, is known without torch: discovery calls :func:`version_of`, and only the
 segment flow calls :func:`load`.
 """
 

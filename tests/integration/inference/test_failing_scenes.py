@@ -16,7 +16,7 @@ from segwatch.db import ledger
 from segwatch.flows.cli.app import app
 from segwatch.flows.config.settings import FlowSettings, load_settings
 from segwatch.flows.errors import SegmenterError
-from segwatch.flows.inference import drain, outcomes, segmenters, tiled
+from segwatch.flows.inference import outcomes, segmenters, tiled
 from segwatch.flows.inference.drain import Drain
 from segwatch.flows.inference.segmenters import Answer, Tiles
 from tests.support.colour_segmenter import Well
@@ -142,7 +142,7 @@ def test_whatever_one_scene_raises_is_its_reason_and_the_drain_goes_on(
             raise MemoryError("no room\x00")
         return right(*given)
 
-    monkeypatch.setattr(drain, "answer_group", wrong_at_first)
+    monkeypatch.setattr("segwatch.flows.inference.drain.answer_group", wrong_at_first)
     with serving_files({"/a.tif": PIXELS}) as files:
         queue(engine, files.url, Well.version, count=2)
         done = Drain(engine, Well(), _settings()).run()

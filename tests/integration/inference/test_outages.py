@@ -308,12 +308,10 @@ def test_a_device_without_memory_costs_no_attempt(engine: Engine) -> None:
 
 
 def test_a_full_disk_costs_no_attempt(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    from segwatch.flows.inference import drain as draining
-
     def full(*_: Any) -> Any:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(draining, "answer_group", full)
+    monkeypatch.setattr("segwatch.flows.inference.drain.answer_group", full)
     with serving_files({"/a.tif": PIXELS}) as files:
         queue(engine, files.url, Well.version)
         drain(engine, max_attempts=1)
