@@ -162,7 +162,7 @@ class Reading:
         view = self._view
         strip_grid = view.grid[start:stop, span.left : span.right]
         in_area = view.area.rasterize(strip_grid)
-        # filled window by window in plain arrays: xr.concat would copy each finished window once more (ADR 0011)
+        # filled window by window in plain arrays: xr.concat would need the windows and the strip at once (ADR 0011)
         rgb = np.zeros((*in_area.shape, 3), np.uint8)
         clear, valid = np.zeros_like(in_area), np.zeros_like(in_area)
         sample = Shades()

@@ -131,7 +131,7 @@ class SceneReader:
         Items with less cloud come first, then newer ones; the first clear pixel wins, then the first valid one.
         Bands are resampled bilinearly, masks by nearest neighbour.
         """
-        # items are merged in place in plain arrays: xarray's where() allocates a new mosaic for each (ADR 0011)
+        # items are merged in place in plain arrays: xarray's where() allocates a second mosaic (ADR 0011)
         bands = np.zeros((3, *grid.shape), np.float32)
         valid = np.zeros(grid.shape, bool)
         clear = valid.copy()
