@@ -35,11 +35,11 @@ from segwatch.db import watches
 from segwatch.db.engine import make_engine
 from segwatch.flows.config.settings import FlowSettings, load_settings
 from segwatch.flows.deliver import deliver_outbox
-from segwatch.flows.discover import discover_watch
 from segwatch.flows.inference import segmenters
-from segwatch.flows.segment import Drain
+from segwatch.flows.inference.drain import Drain
+from segwatch.flows.pipeline.discovery import discover_watch
+from segwatch.flows.pipeline.tracking import track_ready
 from segwatch.flows.services.stack import Stack
-from segwatch.flows.track import track_ready
 from segwatch.geo.crs import to_lonlat, utm
 from segwatch.geo.types.source import BandRef, Profile
 from segwatch.geo.types.tracking import ChangeKind

@@ -32,7 +32,7 @@ from segwatch.db import ledger, observations, scenes, watches
 from segwatch.db.embedded.cluster import Cluster
 from segwatch.db.engine import make_engine
 from segwatch.db.migrate import upgrade
-from segwatch.flows.track import track_ready
+from segwatch.flows.pipeline.tracking import track_ready
 from segwatch.geo.area import geodesic_m2
 from segwatch.geo.types.scene import Item, Scene
 from segwatch.geo.types.source import BandRef, Profile

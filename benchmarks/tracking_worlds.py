@@ -14,12 +14,12 @@ from uuid import UUID, uuid5
 import numpy as np
 from affine import Affine
 from numpy.typing import NDArray
+from odc.geo.geobox import GeoBox
 from scipy import ndimage
 from shapely.geometry import Point, box
 
 from segwatch.geo.crs import to_local, utm
 from segwatch.geo.footprint import observed
-from segwatch.geo.grid import PixelGrid
 from segwatch.geo.polygons import as_lonlat, trace
 from segwatch.geo.types.tracking import ChangeKind, TrackedObservation
 
@@ -314,8 +314,8 @@ def _is_ambiguous(body: Mask, sky: Mask, known: Mask | None) -> bool:
     return bool((2 * common < smaller).any() or not common.all() or len(np.unique(together[parts > 0])) > 1)
 
 
-def _grid(height: int, width: int) -> PixelGrid:
+def _grid(height: int, width: int) -> GeoBox:
     """Make the grid north and east of the origin, in its UTM zone."""
     crs = utm(Point(ORIGIN))
     left, bottom, _, _ = to_local(Point(ORIGIN), crs).bounds
-    return PixelGrid(crs, Affine(GSD_M, 0.0, left, 0.0, -GSD_M, bottom + height * GSD_M), height, width)
+    return GeoBox((height, width), Affine(GSD_M, 0.0, left, 0.0, -GSD_M, bottom + height * GSD_M), crs)

@@ -1,209 +1,22 @@
-"""track: fold answered observations into their series and publish each in one transaction."""
+"""The track flow: fold finished observations into their series and publish them."""
 
 from __future__ import annotations
 
-import logging
-from dataclasses import asdict, dataclass, field, replace
-from datetime import datetime
-from typing import Any, Self
-from uuid import UUID
+from dataclasses import asdict
+from typing import Any
 
 from prefect import flow
-from sqlalchemy import Connection, Engine
 
-from segwatch.db import ground, late_observations, series, tracks
-from segwatch.db.errors import words
-from segwatch.db.publishing import Chosen
-from segwatch.flows.alerting.send_times import turn
 from segwatch.flows.config.settings import load_settings
-from segwatch.flows.errors import FlowError
-from segwatch.flows.failures.reasons import Reasons
 from segwatch.flows.orchestration.heartbeats import registered
 from segwatch.flows.orchestration.lost_runs import end_lost
-from segwatch.flows.runtime import stopping
+from segwatch.flows.pipeline.tracking import track_ready
 from segwatch.flows.runtime.assemble import worker_engine
-from segwatch.geo.tracking.alert_rules import matching
-from segwatch.geo.tracking.ground import SeenGround, around, reach
-from segwatch.geo.tracking.series import Look, refold, taken_over
-from segwatch.geo.types.tracking import GroundPiece, TrackedObservation, TrackingStep, TrackState
-from segwatch.geo.types.watch import Watch
-
-_log = logging.getLogger(__name__)
-
-
-@dataclass(slots=True)
-class Tracked:
-    """Counts of one pass over the series that had answered observations."""
-
-    observations: int = 0
-    alerts: int = 0
-    changes: dict[str, int] = field(default_factory=dict)
-    """Changes by kind."""
-    skipped: int = 0
-    """Series that another session held."""
-    reasons: Reasons = field(default_factory=Reasons)
-    """Which these are and who holds them -> how many."""
-
-    def add(self, more: Tracked) -> None:
-        """Count these, too."""
-        self.observations += more.observations
-        self.alerts += more.alerts
-        for kind, count in more.changes.items():
-            self.changes[kind] = self.changes.get(kind, 0) + count
-
-
-def track_ready(engine: Engine) -> Tracked:
-    """Publish every observation whose turn has come, series by series, oldest first.
-
-    An observation waits while an earlier one of its series is still pending or leased, so order inside
-    a series is kept however many workers answer scenes. Killed at any point, the next pass goes on where
-    the last commit ended. A series that another session is tracking is left to it, and counted.
-
-    Raises
-    ------
-    FlowError
-        Naming each series that could not be tracked and why, once all others are tracked.
-    """
-    total = Tracked()
-    with engine.connect() as conn:
-        waiting = tracks.ready_series(conn)
-        watches = tracks.watch_names(conn, waiting)
-    failed = []
-    for series_id in waiting:
-        try:
-            if not _publish_series(engine, series_id, total):
-                _skip(engine, series_id, watches[series_id], total)
-        except Exception as error:
-            # whatever it is, the other series have no part in it
-            where = f"series {series_id} of watch {watches[series_id]}"
-            _log.exception("%s could not be tracked", where)
-            failed.append(f"{where}: {words(error)}")
-    if total.observations:
-        _log.info("track %s", asdict(total))
-    if failed:
-        raise FlowError(
-            f"{len(failed)} of {len(waiting)} series could not be tracked; their answers stay queued:\n"
-            + "\n".join(failed)
-        )
-    return total
-
-
-def _publish_series(engine: Engine, series_id: UUID, total: Tracked) -> bool:
-    """Publish what is ready of a series; False if another session holds it."""
-    while not stopping.requested.is_set():
-        step = Tracked()
-        with engine.begin() as conn:
-            if not series.take(conn, series_id):
-                return False
-            published = _publish_next(conn, series_id, step)
-        if not published:
-            break
-        # what a transaction that failed has counted did not happen
-        total.add(step)
-    return True
-
-
-def _skip(engine: Engine, series_id: UUID, watch: str, total: Tracked) -> None:
-    with engine.connect() as conn:
-        holder = series.holder(conn, series_id)
-    # kinds of reasons differ in more than numbers, so the watch is named first
-    reason = f"watch {watch}: another tracker holds series {series_id} ({holder or 'it has just ended'})"
-    _log.warning("%s", reason)
-    total.skipped += 1
-    total.reasons.add(reason)
-
-
-def _publish_next(conn: Connection, series_id: UUID, total: Tracked) -> bool:
-    """Publish the series' next observation in this transaction, which holds it; False when none is ready."""
-    ready = tracks.next_ready(conn, series_id)
-    if ready is None:
-        return False
-    _know_ground(conn, series_id)
-    if isinstance(ready, tracks.LateObservations):
-        _publish_late(conn, series_id, ready, total)
-        return True
-    seeds = _Seeds.of(conn, series_id, ready.since) if ready.first and ready.since else _Seeds()
-    footprint = ready.observation.footprint
-    new = SeenGround(ground.near(conn, series_id, footprint)).find_new(footprint)
-    where = reach(footprint, ready.watch.tracking.tolerance_m, new)
-    live = seeds.states or tracks.live(conn, series_id, where)
-    look = replace(_look(ready.observation, ready.watch, ready.first), new=new)
-    (step,) = refold(live, [look], series_id=series_id, origin=ready.origin, since=ready.since)
-    alerts = _chosen(ready.watch, step)
-    total.alerts += tracks.publish(conn, series_id, ready.observation.id, step, alerts, seeds.object_ids)
-    total.observations += 1
-    _count(total, step)
-    return True
-
-
-@dataclass(frozen=True, slots=True)
-class _Seeds:
-    """What a series takes over, under its own identities."""
-
-    states: tuple[TrackState, ...] = ()
-    object_ids: dict[UUID, UUID] = field(default_factory=dict)
-
-    @classmethod
-    def of(cls, conn: Connection, series_id: UUID, since: datetime) -> Self:
-        before = series.seeds(conn, series_id)
-        states = taken_over(before.states, series_id, since)
-        first = {states[track_id].track_id: one for track_id, one in before.object_ids.items()}
-        return cls(tuple(states.values()), first)
-
-
-def _publish_late(conn: Connection, series_id: UUID, late: tracks.LateObservations, total: Tracked) -> None:
-    """Fold everything from the earliest late observation on anew, and publish the difference."""
-    old = late_observations.past(conn, series_id, tracks.detections, around)
-    looks = [_look(one.observation, one.watch, one.first) for one in old.looks]
-    first = bool(looks) and looks[0].first
-    seeds = _Seeds.of(conn, series_id, late.since) if first and late.since else _Seeds()
-    before = seeds.states or old.before
-    steps = refold(
-        before, looks, series_id=series_id, origin=late.origin, since=late.since, observed_before=old.seen
-    )
-    chosen = {
-        step.observation_id: _chosen(look.watch, step) for look, step in zip(old.looks, steps, strict=True)
-    }
-    total.alerts += late_observations.publish(conn, series_id, old, steps, chosen, turn, seeds.object_ids)
-    total.observations += len(old.arriving)
-    for step in steps:
-        if step.observation_id in old.arriving:
-            _count(total, step)
-    _log.info("series %s: %d late observation(s), %d folded again", series_id, len(old.arriving), len(looks))
-
-
-def _look(observation: TrackedObservation, watch: Watch, first: bool) -> Look:
-    return Look(observation, watch.tracking, first, watch.min_polygon_m2)
-
-
-def _know_ground(conn: Connection, series_id: UUID) -> None:
-    """Work out once what a series has seen: it may have taken over another's, or be of a version that kept none."""
-    if ground.known(conn, series_id):
-        return
-    before = ground.predecessor(conn, series_id)
-    if before is not None:
-        series.lock(conn, before)
-        _know_ground(conn, before)
-        ground.inherit(conn, series_id)
-    seen = SeenGround()
-    for observation_id, footprint in ground.published(conn, series_id):
-        piece = seen.find_new(footprint).new_to_series
-        seen.add(GroundPiece(observation_id, piece))
-        ground.save(conn, series_id, [(observation_id, piece)])
-
-
-def _chosen(watch: Watch, step: TrackingStep) -> list[Chosen]:
-    return [Chosen(change, rule, turn(rule)) for change, rule in matching(watch.rules, step)]
-
-
-def _count(total: Tracked, step: TrackingStep) -> None:
-    for change in step.changes:
-        total.changes[change.kind.value] = total.changes.get(change.kind.value, 0) + 1
 
 
 @flow(name="track", log_prints=False)
 def track() -> dict[str, Any]:
-    """Publish what is ready."""
+    """Publish every observation that is ready; return the counts."""
     settings = load_settings()
     with worker_engine(settings) as engine, registered(engine, settings, "track"):
         end_lost(engine)

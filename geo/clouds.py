@@ -1,16 +1,27 @@
-"""A collection's mask values -> where the ground can be seen."""
+"""Turn a collection's mask values into clear pixels."""
 
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
+import xarray as xr
 
 from segwatch.geo.types.source import CloudMask
 
 
-def clear_mask(values: NDArray[np.integer], mask: CloudMask) -> NDArray[np.bool_]:
-    """(H, W) mask values -> True where there is neither cloud, shadow nor missing data."""
-    unclear = np.isin(values, (*mask.unclear_values, *mask.invalid_values))
+def find_clear(values: xr.DataArray, mask: CloudMask) -> xr.DataArray:
+    """Mark the pixels that are neither cloud, shadow nor missing.
+
+    Parameters
+    ----------
+    values
+        (y, x) integers of the collection's mask band.
+
+    Returns
+    -------
+    xr.DataArray
+        (y, x) bool on the same grid.
+    """
+    unclear = values.isin((*mask.unclear_values, *mask.invalid_values))
     bits = sum(1 << bit for bit in mask.unclear_bits)
     if bits:
         unclear |= (values.astype(np.int64) & bits) != 0

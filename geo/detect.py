@@ -1,4 +1,4 @@
-"""Stitched logits and what was seen -> observed footprint and detections."""
+"""Turn stitched logits and clear pixels into the observed footprint and detections."""
 
 from __future__ import annotations
 
@@ -8,24 +8,25 @@ from dataclasses import replace
 import numpy as np
 import shapely
 from numpy.typing import NDArray
+from odc.geo.geobox import GeoBox
 from shapely.geometry.base import BaseGeometry
 
 from segwatch.geo.area import geodesic_m2
-from segwatch.geo.footprint import Inside, footprint
-from segwatch.geo.grid import PixelGrid
-from segwatch.geo.polygons import Region, Tracer, clean, detection
-from segwatch.geo.seams import joined, touches
-from segwatch.geo.simplifying import simplified
+from segwatch.geo.footprint import AreaMask, join_footprint
+from segwatch.geo.grid import compute_pixel_area
+from segwatch.geo.polygons import Region, Tracer, clean, to_detection
+from segwatch.geo.seams import join_regions, touches_seam
+from segwatch.geo.simplifying import simplify_outlines
 from segwatch.geo.stitch import Stitched
 from segwatch.geo.types.tracking import Detection
 from segwatch.geo.types.watch import Outlines
 
 
 class Observer:
-    """Footprint and detections of one instruction on one scene, whose rows come in strips from the top.
+    """Footprint and detections of one instruction on one scene, from strips of rows, top to bottom.
 
-    A wide grid may come in several bands of columns, from the left, each from its top to its bottom. A pixel counts
-    where it was seen, a tile answered it and its centre lies in the area. Detections are covered by the footprint;
+    A wide grid may come in several column spans, left to right, each from top to bottom. A pixel counts where it is
+    clear, a tile has a prediction for it, and its centre lies in the area. Detections are covered by the footprint;
     regions that stick out of the area by part of a pixel are clipped to it.
 
     Parameters
@@ -33,17 +34,19 @@ class Observer:
     area
         EPSG:4326.
     label
-        Label of the target with an index, 0-based.
+        Maps the 0-based index of a target to its label.
+    min_polygon_m2
+        Smaller detections are dropped.
     connectivity
         As in :class:`segwatch.geo.polygons.Tracer`.
     outlines
-        Other than along pixel edges they are drawn by :func:`segwatch.geo.simplifying.simplified`.
+        Outlines other than along pixel edges come from :func:`segwatch.geo.simplifying.simplify_outlines`.
     """
 
     def __init__(
         self,
         area: BaseGeometry,
-        grid: PixelGrid,
+        grid: GeoBox,
         *,
         label: Callable[[int], str],
         min_polygon_m2: float,
@@ -53,18 +56,18 @@ class Observer:
         self._area = area
         self._grid = grid
         self._label = label
-        self._least_m2 = min_polygon_m2
+        self._min_m2 = min_polygon_m2
         self._connectivity = connectivity
         self._outlines = outlines
-        self._inside = Inside(area, grid)
+        self._area_mask = AreaMask(area, grid)
         self._seams: list[int] = []
         self._footprint: list[Region] = []
         self._found: list[tuple[int, Region]] = []
         self._begin(0, grid.width)
         shapely.prepare(area)
 
-    def band(self, start: int, stop: int) -> None:
-        """The rows that follow are those of these columns, from the top."""
+    def begin_columns(self, start: int, stop: int) -> None:
+        """Begin the next column span; the rows that follow belong to it, from the top."""
         self._end()
         if start:
             self._seams.append(start)
@@ -73,22 +76,22 @@ class Observer:
     def _begin(self, start: int, stop: int) -> None:
         self._columns = start, stop
         self._row = 0
-        self._seen = Tracer(stop - start, col=start)
+        self._clear = Tracer(stop - start, col=start)
         self._targets: list[Tracer] = []
 
     def _end(self) -> None:
-        self._footprint += self._seen.end()
+        self._footprint += self._clear.end()
         for index, tracer in enumerate(self._targets):
             self._keep(index, tracer.end())
 
-    def add(self, stitched: Stitched, seen: NDArray[np.bool_]) -> None:
-        """The next rows; ``seen`` is (h, w) of the band's columns."""
+    def add(self, stitched: Stitched, clear: NDArray[np.bool_]) -> None:
+        """Add the next rows; ``clear`` has the (h, w) of the column span."""
         start, end = self._columns
-        stop = self._row + len(seen)
-        usable = seen & stitched.known & self._inside.rows(self._row, stop, start, end)
-        self._footprint += self._seen.add(usable)
+        stop = self._row + len(clear)
+        usable = clear & stitched.known & self._area_mask.rasterize(self._grid[self._row : stop, start:end])
+        self._footprint += self._clear.add(usable)
         while len(self._targets) < len(stitched.logits):
-            # no row before has this target
+            # no earlier row has this target
             tracer = Tracer(end - start, self._connectivity, row=self._row, col=start)
             self._targets.append(tracer)
         nothing = np.zeros_like(usable)
@@ -102,62 +105,64 @@ class Observer:
         self._row = stop
 
     def result(self) -> tuple[BaseGeometry, list[Detection]]:
-        """Footprint, and the detections by target, in row-major order of their first pixels."""
+        """Return the footprint, and the detections by target in row-major order of their first pixels."""
         self._end()
-        self._join()
+        self._join_seams()
         self._found.sort(key=lambda one: (one[0], one[1].first))
         if self._outlines is not Outlines.EDGES:
-            self._draw_anew()
+            self._simplify()
         found = []
         for index, region in self._found:
-            one = detection(region, self._grid, self._label(index))
-            if one.area_m2 >= self._least_m2:
+            one = to_detection(region, self._grid, self._label(index))
+            if one.area_m2 >= self._min_m2:
                 found.append(one)
-        return footprint(self._area, self._footprint, self._grid), _clip(found, self._area)
+        return join_footprint(self._area, self._footprint, self._grid), _clip(found, self._area)
 
-    def _join(self) -> None:
-        """Regions of several bands are one where they meet."""
+    def _join_seams(self) -> None:
+        """Join regions that meet where column spans meet."""
         if not self._seams:
             return
-        self._footprint = joined(self._footprint, self._seams)
+        self._footprint = join_regions(self._footprint, self._seams)
         by_target: dict[int, list[Region]] = {}
         for index, region in self._found:
             by_target.setdefault(index, []).append(region)
         self._found = [
             (index, region)
             for index, regions in by_target.items()
-            for region in joined(regions, self._seams, self._connectivity)
+            for region in join_regions(regions, self._seams, self._connectivity)
         ]
 
-    def _draw_anew(self) -> None:
-        """All outlines together, the footprint's too: they share borders."""
+    def _simplify(self) -> None:
+        """Simplify all outlines together with the footprint's, so that shared borders stay shared."""
         regions = [*self._footprint, *(region for _, region in self._found)]
-        drawn = simplified([one.outline for one in regions], smooth=self._outlines is Outlines.SMOOTH)
-        made = [replace(region, outline=outline) for region, outline in zip(regions, drawn, strict=True)]
+        simple = simplify_outlines([one.outline for one in regions], smooth=self._outlines is Outlines.SMOOTH)
+        made = [replace(region, outline=outline) for region, outline in zip(regions, simple, strict=True)]
         count = len(self._footprint)
         self._footprint = made[:count]
         self._found = [(index, one) for (index, _), one in zip(self._found, made[count:], strict=True)]
 
     def _keep(self, index: int, regions: list[Region]) -> None:
-        # far too small ones are not carried to the end; a projected pixel is never half off
-        least = self._least_m2 / 2 / self._grid.pixel_area
+        # drop clearly too small regions early; half the limit leaves room for the distortion of a projected pixel
+        least = self._min_m2 / 2 / compute_pixel_area(self._grid)
         edges = self._columns
-        self._found += [(index, one) for one in regions if one.outline.area >= least or touches(one, edges)]
+        self._found += [
+            (index, one) for one in regions if one.outline.area >= least or touches_seam(one, edges)
+        ]
 
 
 def observe(
     stitched: Stitched,
-    seen: NDArray[np.bool_],
+    clear: NDArray[np.bool_],
     area: BaseGeometry,
-    grid: PixelGrid,
+    grid: GeoBox,
     *,
     label: Callable[[int], str],
     min_polygon_m2: float,
     connectivity: int = 4,
 ) -> tuple[BaseGeometry, list[Detection]]:
-    """Footprint and detections of one instruction on one scene, all rows at once; see :class:`Observer`."""
+    """Compute footprint and detections from all rows at once; see :class:`Observer`."""
     observer = Observer(area, grid, label=label, min_polygon_m2=min_polygon_m2, connectivity=connectivity)
-    observer.add(stitched, seen)
+    observer.add(stitched, clear)
     return observer.result()
 
 

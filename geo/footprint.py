@@ -1,4 +1,4 @@
-"""The observed footprint: area of interest ∩ valid data - cloud and shadow - failed tiles."""
+"""The observed footprint: AOI ∩ valid data − clouds and shadows − failed tiles."""
 
 from __future__ import annotations
 
@@ -7,49 +7,70 @@ from collections.abc import Sequence
 import numpy as np
 import shapely
 from numpy.typing import NDArray
+from odc.geo.geobox import GeoBox
 from rasterio.features import rasterize
 from shapely.geometry import Polygon
 from shapely.geometry.base import BaseGeometry
 
 from segwatch.geo.crs import to_local
-from segwatch.geo.grid import PixelGrid
+from segwatch.geo.grid import compute_pixel_area, get_crs
 from segwatch.geo.polygons import Region, Tracer, as_lonlat, clean
 
 
-class Inside:
-    """Which pixels' centres lie in an EPSG:4326 area."""
+class AreaMask:
+    """The pixels whose centres lie in an area, rasterized window by window.
 
-    def __init__(self, area: BaseGeometry, grid: PixelGrid) -> None:
-        self._local = to_local(area.segmentize(0.01), grid.crs)
-        self._grid = grid
+    Parameters
+    ----------
+    area
+        EPSG:4326.
+    grid
+        The whole grid that windows are taken from.
+    """
+
+    def __init__(self, area: BaseGeometry, grid: GeoBox) -> None:
+        self._local = to_local(area.segmentize(0.01), get_crs(grid))
+        self._pixel_area = compute_pixel_area(grid)
 
     @property
     def pixels(self) -> float:
-        """About how many they are."""
-        return float(self._local.area) / self._grid.pixel_area
+        """Approximate number of pixels in the area."""
+        return float(self._local.area) / self._pixel_area
 
-    def rows(self, start: int, stop: int, left: int = 0, right: int | None = None) -> NDArray[np.bool_]:
-        """(stop - start, right - left), of all columns unless told."""
-        right = self._grid.width if right is None else right
-        window = self._grid.window(start, left, stop - start, right - left)
-        shape = (window.height, window.width)
-        burnt = rasterize([(self._local, 1)], out_shape=shape, transform=window.transform, dtype="uint8")
+    def rasterize(self, window: GeoBox) -> NDArray[np.bool_]:
+        """Make the (height, width) mask of a window of the grid."""
+        burnt = rasterize(
+            [(self._local, 1)], out_shape=tuple(window.shape), transform=window.transform, dtype="uint8"
+        )
         return np.asarray(burnt, dtype=bool)
 
 
-def inside(area: BaseGeometry, grid: PixelGrid) -> NDArray[np.bool_]:
-    """(H, W) True where a pixel's centre lies in the EPSG:4326 area."""
-    return Inside(area, grid).rows(0, grid.height)
+def inside(area: BaseGeometry, grid: GeoBox) -> NDArray[np.bool_]:
+    """Mark the pixels whose centres lie in the EPSG:4326 area: (height, width)."""
+    return AreaMask(area, grid).rasterize(grid)
 
 
-def observed(area: BaseGeometry, seen: NDArray[np.bool_], grid: PixelGrid) -> BaseGeometry:
-    """Footprint in EPSG:4326 of the seen (H, W) pixels, clipped to the area; empty polygon when nothing is seen."""
+def observed(area: BaseGeometry, clear: NDArray[np.bool_], grid: GeoBox) -> BaseGeometry:
+    """Trace the footprint of the clear pixels.
+
+    Parameters
+    ----------
+    area
+        EPSG:4326; the footprint is clipped to it.
+    clear
+        (height, width) pixels of the grid.
+
+    Returns
+    -------
+    BaseGeometry
+        EPSG:4326; an empty polygon when no pixel is clear.
+    """
     tracer = Tracer(grid.width)
-    return footprint(area, [*tracer.add(seen), *tracer.end()], grid)
+    return join_footprint(area, [*tracer.add(clear), *tracer.end()], grid)
 
 
-def footprint(area: BaseGeometry, regions: Sequence[Region], grid: PixelGrid) -> BaseGeometry:
-    """Footprint of the regions of seen pixels, see :func:`observed`."""
+def join_footprint(area: BaseGeometry, regions: Sequence[Region], grid: GeoBox) -> BaseGeometry:
+    """Join regions of clear pixels to a footprint, as :func:`observed` returns it."""
     if not regions:
         return Polygon()
     outline = (

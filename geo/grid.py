@@ -1,11 +1,15 @@
-"""The pixel grid of an area at a ground sample distance."""
+"""The pixel grid of an area at a ground sample distance, as a :class:`odc.geo.geobox.GeoBox`.
+
+A ``GeoBox`` is a shape (y, x), an affine transform from pixel (column, row) to CRS coordinates, and a CRS. Slicing it
+like an array, ``grid[top:bottom, left:right]``, gives the grid of a window.
+"""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 from affine import Affine
+from odc.geo.geobox import GeoBox
 from pyproj import CRS
 from shapely.geometry.base import BaseGeometry
 
@@ -13,49 +17,28 @@ from segwatch.geo.antimeridian import bounds_of, width
 from segwatch.geo.crs import to_local, utm
 from segwatch.geo.errors import AreaError
 
-#: Beyond this many metres a side one projected grid distorts too much; watch the area in parts.
+#: Beyond this many metres a side, one projected grid distorts too much; larger areas need several watches.
 LONGEST_SIDE_M = 500_000.0
-#: A ring round a pole has no inside in degrees: nearly all of it would be lost.
-_MOST_DEGREES = 180.0
+#: A ring around a pole has no inside in degrees: nearly all of it would be lost.
+_MAX_DEGREES = 180.0
 
 
-@dataclass(frozen=True, slots=True)
-class PixelGrid:
-    """North-up pixels in a projected CRS."""
+def for_area(area: BaseGeometry, gsd_m: float) -> GeoBox:
+    """Make the one north-up grid of an area: UTM zone of its centre, pixel edges on multiples of ``gsd_m``.
 
-    crs: CRS
-    transform: Affine
-    """Pixel (column, row) -> CRS coordinates; (0, 0) is the upper left corner of the first pixel."""
-    height: int
-    width: int
+    The same area and ground sample distance always give the same grid, so masks of different scenes share pixels.
 
-    @property
-    def pixel_area(self) -> float:
-        """Area of one pixel in CRS units squared."""
-        return abs(self.transform.a * self.transform.e)
-
-    @property
-    def bounds(self) -> tuple[float, float, float, float]:
-        """Left, bottom, right, top in the CRS."""
-        left, top = self.transform * (0, 0)
-        right, bottom = self.transform * (self.width, self.height)
-        return left, bottom, right, top
-
-    def window(self, row: int, col: int, height: int, width: int) -> PixelGrid:
-        """The sub-grid that starts at pixel (row, col)."""
-        return PixelGrid(self.crs, self.transform @ Affine.translation(col, row), height, width)
-
-
-def for_area(area: BaseGeometry, gsd_m: float) -> PixelGrid:
-    """The one grid of an area: UTM zone of its centre, edges on multiples of ``gsd_m``.
-
-    The same area and ground sample distance always give the same grid, so masks of different scenes lie
-    on the same pixels.
+    Parameters
+    ----------
+    area
+        Polygon in EPSG:4326.
+    gsd_m
+        Pixel size in metres.
 
     Raises
     ------
     AreaError
-        The area is longer than 500 km on a side, or goes round a pole.
+        The area is longer than 500 km on a side, or surrounds a pole.
     """
     crs = utm(area)
     left, bottom, right, top = to_local(area.segmentize(0.05), crs).bounds
@@ -66,15 +49,33 @@ def for_area(area: BaseGeometry, gsd_m: float) -> PixelGrid:
             "cut it into several watches"
         )
     degrees = width(bounds_of(area))
-    if degrees > _MOST_DEGREES:
+    if degrees > _MAX_DEGREES:
         raise AreaError(
-            f"the area spans {degrees:.0f} degrees of longitude, at most {_MOST_DEGREES:.0f} are possible; "
-            "round a pole, cut it along meridians into several watches"
+            f"the area spans {degrees:.0f} degrees of longitude, at most {_MAX_DEGREES:.0f} are possible; "
+            "around a pole, cut it along meridians into several watches"
         )
     first_col, last_col = _snap(left, right, gsd_m)
     first_row, last_row = _snap(bottom, top, gsd_m)
     transform = Affine(gsd_m, 0.0, first_col * gsd_m, 0.0, -gsd_m, last_row * gsd_m)
-    return PixelGrid(crs, transform, last_row - first_row, last_col - first_col)
+    return GeoBox((last_row - first_row, last_col - first_col), transform, crs)
+
+
+def get_crs(grid: GeoBox) -> CRS:
+    """Return the grid's CRS as pyproj knows it.
+
+    Raises
+    ------
+    ValueError
+        The grid has no CRS.
+    """
+    if grid.crs is None:
+        raise ValueError("a pixel grid needs a CRS")
+    return grid.crs.proj
+
+
+def compute_pixel_area(grid: GeoBox) -> float:
+    """Compute the area of one pixel in CRS units squared."""
+    return abs(grid.resolution.x * grid.resolution.y)
 
 
 def _snap(low: float, high: float, step: float) -> tuple[int, int]:

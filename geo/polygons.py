@@ -1,4 +1,4 @@
-"""Mask -> valid, oriented polygons with holes; the mask may come in strips of rows."""
+"""Trace masks to valid, oriented polygons with holes; a mask may come in strips of rows."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import numpy as np
 import shapely
 from affine import Affine
 from numpy.typing import NDArray
+from odc.geo.geobox import GeoBox
 from rasterio.features import shapes
 from scipy import ndimage
 from scipy.sparse import coo_array
@@ -19,11 +20,11 @@ from shapely.geometry.polygon import orient
 from segwatch.geo.antimeridian import split
 from segwatch.geo.area import geodesic_m2, polygonal_parts
 from segwatch.geo.crs import to_lonlat
-from segwatch.geo.grid import PixelGrid
+from segwatch.geo.grid import get_crs
 from segwatch.geo.types.tracking import Detection
 
-#: Edges are cut to this many pixels before reprojection, so that a straight pixel edge stays on the ground.
-_LONGEST_EDGE_PX = 64
+#: Edges are split to at most this many pixels before reprojection, so that straight pixel edges keep their place.
+_MAX_EDGE_PX = 64
 
 _Labels = NDArray[np.int32]
 
@@ -33,16 +34,16 @@ class Region:
     """A connected region of a mask."""
 
     outline: BaseGeometry
-    """Along pixel edges, (column, row) of the whole grid; several polygons where they touch at corners only."""
+    """Along pixel edges, in (column, row) of the whole grid; several polygons where parts touch only at corners."""
     first: tuple[int, int]
-    """Row and column of its first pixel."""
+    """(row, column) of its first pixel."""
     mean: float
-    """Mean probability over its pixels, 1 where none was given."""
+    """Mean probability over its pixels; 1 without logits."""
 
 
 @dataclass(slots=True)
 class _Growing:
-    """A region whose end is not known yet."""
+    """A region that may continue in the next rows."""
 
     parts: list[BaseGeometry] = field(default_factory=list)
     first: tuple[int, int] = (np.iinfo(np.int64).max, 0)
@@ -56,15 +57,15 @@ class _Growing:
         self.count += other.count
 
     def region(self) -> Region:
-        # where strips meet, corners are left in the middle of straight edges
+        # strips leave extra vertices in the middle of straight edges
         joined = self.parts[0] if len(self.parts) == 1 else shapely.union_all(self.parts).simplify(0)
         return Region(joined, self.first, self.total / self.count)
 
 
 class Tracer:
-    """Connected regions of a mask whose rows come in strips, from the top.
+    """Traces the connected regions of a mask that comes in strips of rows, from the top.
 
-    What is held follows the regions that reach the last row, not the rows that were seen.
+    Memory follows the regions that reach the last row, not the number of rows.
 
     Parameters
     ----------
@@ -73,7 +74,7 @@ class Tracer:
     connectivity
         4 or 8; regions that touch only at a corner are one with 8.
     row, col
-        Of the grid, where the mask begins.
+        Position of the mask's upper left pixel in the grid.
     """
 
     def __init__(self, width: int, connectivity: int = 4, *, row: int = 0, col: int = 0) -> None:
@@ -82,15 +83,15 @@ class Tracer:
         self._row, self._col = row, col
         self._open: list[_Growing] = []
         self._last: _Labels = np.zeros(width, np.int32)
-        """Of the last row: 1 + index into the open regions, 0 = none."""
+        """Labels of the last row: 1 + index into the open regions, 0 = none."""
 
     def add(self, mask: NDArray[np.bool_], logits: NDArray[np.float32] | None = None) -> list[Region]:
-        """The next (h, W) rows; gives the regions that ended."""
+        """Add the next (h, W) rows; return the regions that ended."""
         labels, count = ndimage.label(mask, self._structure)
         labels = labels.astype(np.int32, copy=False)
         pieces = self._pieces(labels, count, mask, logits)
         known = len(self._open)
-        groups, of = self._joined(labels[0], known, count)
+        groups, of = self._join(labels[0], known, count)
         last = labels[-1]
         reaching = np.unique(of[known + last[last > 0] - 1])
         merged = [_Growing() for _ in range(groups)]
@@ -104,7 +105,7 @@ class Tracer:
         return [one.region() for index, one in enumerate(merged) if not still[index]]
 
     def end(self) -> list[Region]:
-        """The regions that reach the last row."""
+        """Return the regions that reach the last row."""
         ended, self._open = [one.region() for one in self._open], []
         self._last[:] = 0
         return ended
@@ -119,7 +120,7 @@ class Tracer:
         where = np.flatnonzero(flat)
         of = flat[where]
         first = np.zeros(count + 1, np.int64)
-        first[of[::-1]] = where[::-1]  # the last one written stays: the first pixel
+        first[of[::-1]] = where[::-1]  # the last assignment wins: the first pixel
         counts = np.bincount(of, minlength=count + 1)
         weights = None if logits is None else _sigmoid(logits.ravel()[where])
         totals = np.bincount(of, weights=weights, minlength=count + 1)
@@ -133,8 +134,8 @@ class Tracer:
             pieces[int(label) - 1].parts.append(Polygon(rings[0], rings[1:]))
         return pieces
 
-    def _joined(self, top: _Labels, known: int, count: int) -> tuple[int, NDArray[np.int32]]:
-        """How many regions open ones and new pieces make together, and which each belongs to."""
+    def _join(self, top: _Labels, known: int, count: int) -> tuple[int, NDArray[np.int32]]:
+        """Group open regions and new pieces: number of groups, and the group of each."""
         width = len(top)
         pairs = []
         for shift in self._reach:
@@ -149,8 +150,8 @@ class Tracer:
         return int(groups), of
 
 
-def detection(region: Region, grid: PixelGrid, target: str) -> Detection:
-    """A region of the grid on the ground; its mean is its score."""
+def to_detection(region: Region, grid: GeoBox, target: str) -> Detection:
+    """Georeference a region of the grid; its mean probability becomes the score."""
     geometry = as_lonlat(region.outline, grid)
     return Detection(target, geometry, region.mean, geodesic_m2(geometry))
 
@@ -158,20 +159,27 @@ def detection(region: Region, grid: PixelGrid, target: str) -> Detection:
 def trace(
     mask: NDArray[np.bool_],
     logits: NDArray[np.float32],
-    grid: PixelGrid,
+    grid: GeoBox,
     *,
     target: str,
     min_area_m2: float = 0.0,
     connectivity: int = 4,
 ) -> list[Detection]:
-    """One detection for each connected region of the mask, in row-major order of its first pixel.
+    """Make one detection for each connected region of a mask, in row-major order of its first pixel.
 
-    Edges follow pixel edges exactly; holes are kept; the score is the mean sigmoid of ``logits`` over the
-    region. ``connectivity`` as in :class:`Tracer`.
+    Outlines follow pixel edges exactly; holes are kept; the score is the mean sigmoid of ``logits`` over the
+    region.
+
+    Parameters
+    ----------
+    mask, logits
+        (height, width) pixels of the grid.
+    connectivity
+        As in :class:`Tracer`.
     """
     tracer = Tracer(grid.width, connectivity)
     regions = sorted([*tracer.add(mask, logits), *tracer.end()], key=lambda one: one.first)
-    found = (detection(region, grid, target) for region in regions)
+    found = (to_detection(region, grid, target) for region in regions)
     return [one for one in found if one.area_m2 >= min_area_m2]
 
 
@@ -179,20 +187,20 @@ def _sigmoid(logits: NDArray[np.float32]) -> NDArray[np.float64]:
     return 1 / (1 + np.exp(-logits.astype(np.float64)))
 
 
-def as_lonlat(outline: BaseGeometry, grid: PixelGrid) -> BaseGeometry:
-    """Polygons in pixels of the grid -> one clean EPSG:4326 geometry."""
+def as_lonlat(outline: BaseGeometry, grid: GeoBox) -> BaseGeometry:
+    """Convert polygons in (column, row) of the grid to one clean EPSG:4326 geometry."""
     a, b, c, d, e, f, *_ = grid.transform
-    cut = outline.segmentize(_LONGEST_EDGE_PX)
+    cut = outline.segmentize(_MAX_EDGE_PX)
 
     def place(at: NDArray[np.float64]) -> NDArray[np.float64]:
         col, row = at[:, 0], at[:, 1]
         return np.column_stack([a * col + b * row + c, d * col + e * row + f])
 
-    return clean(split(to_lonlat(shapely.transform(cut, place), grid.crs)))
+    return clean(split(to_lonlat(shapely.transform(cut, place), get_crs(grid))))
 
 
 def clean(geometry: BaseGeometry) -> BaseGeometry:
-    """Valid, polygonal, oriented (exterior rings counter-clockwise, RFC 7946); slivers of no area dropped."""
+    """Make a geometry valid and polygonal, exterior rings counter-clockwise (RFC 7946); drop parts without area."""
     if not geometry.is_valid:
         geometry = shapely.make_valid(geometry, method="structure", keep_collapsed=False)
     polygons = [orient(part) for part in polygonal_parts(geometry) if part.area > 0]

@@ -1,4 +1,4 @@
-"""Regions on both sides of a line between two bands of columns -> the regions of the whole."""
+"""Join regions that were traced in separate column spans of a grid."""
 
 from __future__ import annotations
 
@@ -16,38 +16,38 @@ from segwatch.geo.polygons import Region
 _Pairs = NDArray[np.int64]
 
 
-def joined(regions: Sequence[Region], seams: Sequence[int], connectivity: int = 4) -> list[Region]:
-    """The regions, those that meet at a seam as one.
+def join_regions(regions: Sequence[Region], seams: Sequence[int], connectivity: int = 4) -> list[Region]:
+    """Join the regions that meet at a seam; the others stay as they are.
 
     Parameters
     ----------
     regions
-        As :class:`segwatch.geo.polygons.Tracer` gives them, each band's by itself.
+        Regions of all column spans, as :class:`segwatch.geo.polygons.Tracer` returns them for each.
     seams
-        Columns where a band ends and the next begins.
+        Columns where one span ends and the next begins.
     connectivity
         4 or 8; regions that touch only at a corner are one with 8.
     """
     if not seams or len(regions) < 2:
         return list(regions)
-    pairs = np.concatenate([_meeting(regions, seam, connectivity) for seam in seams], axis=1)
+    pairs = np.concatenate([_find_neighbours(regions, seam, connectivity) for seam in seams], axis=1)
     total = len(regions)
     graph = coo_array((np.ones(pairs.shape[1], bool), (pairs[0], pairs[1])), shape=(total, total))
     count, of = connected_components(graph, directed=False)
     members: list[list[Region]] = [[] for _ in range(count)]
     for region, group in zip(regions, of, strict=True):
         members[group].append(region)
-    return [_one(group) if len(group) > 1 else group[0] for group in members]
+    return [_merge(group) if len(group) > 1 else group[0] for group in members]
 
 
-def touches(region: Region, seams: Sequence[int]) -> bool:
-    """Whether the region reaches a seam, and may be a part of a larger one."""
+def touches_seam(region: Region, seams: Sequence[int]) -> bool:
+    """Whether the region reaches a seam, so that it may be part of a larger one."""
     west, _, east, _ = region.outline.bounds
     return west in seams or east in seams
 
 
-def _meeting(regions: Sequence[Region], seam: int, connectivity: int) -> _Pairs:
-    """(2, n) indices of regions that are neighbours across the seam."""
+def _find_neighbours(regions: Sequence[Region], seam: int, connectivity: int) -> _Pairs:
+    """(2, n) indices of regions that touch across the seam."""
     bounds = shapely.bounds([one.outline for one in regions])
     left, right = (np.flatnonzero(bounds[:, side] == seam) for side in (2, 0))
     if not (len(left) and len(right)):
@@ -59,14 +59,14 @@ def _meeting(regions: Sequence[Region], seam: int, connectivity: int) -> _Pairs:
     )
     first, second = shapely.STRtree(other).query(one, predicate="intersects")
     if connectivity == 4:
-        # at more than a corner
+        # a shared corner is not enough
         shared = shapely.length(shapely.intersection(one[first], other[second])) > 0
         first, second = first[shared], second[shared]
     return np.stack([left[first], right[second]])
 
 
-def _one(regions: Sequence[Region]) -> Region:
-    # the seam leaves corners in the middle of straight edges
+def _merge(regions: Sequence[Region]) -> Region:
+    # the seam leaves extra vertices in the middle of straight edges
     outline: BaseGeometry = shapely.union_all([one.outline for one in regions]).simplify(0)
     pixels = np.array([one.outline.area for one in regions])
     mean = float(np.average([one.mean for one in regions], weights=pixels))

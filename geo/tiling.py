@@ -1,4 +1,4 @@
-"""Overlapping tiles on a grid, bands of their columns, and blend weights."""
+"""Cover a grid with overlapping tiles, split its columns into spans, and compute blend weights."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True, slots=True)
 class Tile:
-    """A window of a grid, in pixels."""
+    """A window of a grid that the model sees at once; in pixels of the whole grid."""
 
     row: int
     col: int
@@ -20,14 +20,17 @@ class Tile:
 
 
 def tiles(grid_height: int, grid_width: int, tile_px: int, overlap_px: int) -> list[Tile]:
-    """Tiles of at most ``tile_px`` a side that cover the grid, neighbours sharing at least ``overlap_px``.
+    """Cover the grid with tiles of at most ``tile_px`` a side; neighbours share at least ``overlap_px``.
 
-    Row-major order. The last tile of a row or column is moved back so that it is full size.
+    Returns
+    -------
+    list[Tile]
+        In row-major order. The last tile of a row or column is moved back so that it is full size.
 
     Raises
     ------
     ValueError
-        If the overlap is not smaller than the tile.
+        The overlap is not smaller than the tile.
     """
     if not 0 <= overlap_px < tile_px:
         raise ValueError(
@@ -40,44 +43,46 @@ def tiles(grid_height: int, grid_width: int, tile_px: int, overlap_px: int) -> l
 
 
 @dataclass(frozen=True, slots=True)
-class Band:
-    """Neighbouring columns of a grid that are worked through by themselves, from the top to the bottom."""
+class ColumnSpan:
+    """Neighbouring columns of a grid that are processed on their own, from top to bottom.
+
+    A span owns the columns from ``start`` to before ``stop``; the spans of a grid share none. Its tiles also reach
+    columns of the neighbouring spans: ``left`` to before ``right``.
+    """
 
     start: int
     stop: int
-    """Its own columns end before it; the bands of a grid share none."""
     left: int
     right: int
-    """Columns of all tiles that reach its own ones."""
 
     @property
     def own(self) -> slice:
-        """Its own columns among those of its tiles."""
+        """The span's own columns, counted from ``left``."""
         return slice(self.start - self.left, self.stop - self.left)
 
     @property
     def width(self) -> int:
-        """Of its tiles' columns."""
+        """Number of columns that its tiles reach."""
         return self.right - self.left
 
     def has(self, tile: Tile) -> bool:
-        """Whether the tile reaches the band's own columns."""
+        """Whether the tile reaches the span's own columns."""
         return tile.col < self.stop and self.start < tile.col + tile.width
 
 
-def bands(grid_width: int, tile_px: int, overlap_px: int, most_px: int) -> list[Band]:
-    """Bands of about equal width, from the left, whose own columns are at most ``most_px``, or one tile's step.
+def split_columns(grid_width: int, tile_px: int, overlap_px: int, max_px: int) -> list[ColumnSpan]:
+    """Split a grid into spans of about equal width, left to right.
 
-    Tiles as :func:`tiles` makes them.
+    Each owns at most ``max_px`` columns, or one tile's step where that is more. Tiles are those of :func:`tiles`.
     """
     starts = _starts(grid_width, tile_px, overlap_px)
     step = tile_px - overlap_px
-    count = min(len(starts), -(-grid_width // max(most_px, step)))
+    count = min(len(starts), -(-grid_width // max(max_px, step)))
     edges = [round(grid_width * place / count) for place in range(count + 1)]
     found = []
     for start, stop in pairwise(edges):
         reaching = [at for at in starts if at < stop and start < at + tile_px]
-        found.append(Band(start, stop, reaching[0], min(grid_width, reaching[-1] + tile_px)))
+        found.append(ColumnSpan(start, stop, reaching[0], min(grid_width, reaching[-1] + tile_px)))
     return found
 
 
@@ -89,8 +94,8 @@ def _starts(length: int, tile_px: int, overlap_px: int) -> list[int]:
     return [*starts, length - tile_px]
 
 
-def weights(tile: Tile, grid_height: int, grid_width: int, overlap_px: int) -> NDArray[np.float32]:
-    """Raised-cosine blend weights, (height, width) in (0, 1]: falling over the overlap, flat at grid borders."""
+def compute_weights(tile: Tile, grid_height: int, grid_width: int, overlap_px: int) -> NDArray[np.float32]:
+    """Compute (height, width) raised-cosine blend weights in (0, 1]: falling over the overlap, flat at grid borders."""
     rows = _ramp(tile.height, overlap_px, tile.row > 0, tile.row + tile.height < grid_height)
     cols = _ramp(tile.width, overlap_px, tile.col > 0, tile.col + tile.width < grid_width)
     return np.outer(rows, cols).astype(np.float32)

@@ -13,7 +13,7 @@ from sqlalchemy import Connection, text
 from segwatch.db.codec import to_ewkb
 from segwatch.db.errors import LeaseLost
 from segwatch.db.ids import make_id
-from segwatch.geo.printable import clean
+from segwatch.geo.text.printable import clean
 from segwatch.geo.types.tracking import Detection, ObservationResult
 
 _log = logging.getLogger(__name__)

@@ -186,7 +186,7 @@ def run(
 ) -> None:
     """Do the whole job for one watch in this process, without a Prefect server or worker."""
     from segwatch.flows.config.settings import load_settings
-    from segwatch.flows.observe import run_in_process
+    from segwatch.flows.orchestration.in_process import run_in_process
     from segwatch.flows.runtime import assemble
 
     with clear_errors(), stoppable(), _progress() as progress:

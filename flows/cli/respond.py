@@ -38,7 +38,7 @@ def respond(
     from segwatch.flows.config.settings import load_settings
     from segwatch.flows.errors import ConfigError
     from segwatch.flows.events import playbooks
-    from segwatch.flows.observe import run_in_process
+    from segwatch.flows.orchestration.in_process import run_in_process
     from segwatch.flows.runtime import assemble
 
     with clear_errors(), stoppable():

@@ -1,11 +1,11 @@
-"""Who is to blame for a failure, decided by its type: the one place where that is decided.
+"""Decide by the type of an error what failed: the scene, its source, this machine or the database.
 
-| blame | examples | what it costs |
+| blame | examples | consequence |
 | --- | --- | --- |
 | scene | 404 of its file, a corrupt TIFF, a wrong georeference, an unsafe href | an attempt; the last one fails it |
-| source | refused connections, DNS, TLS, timeouts, 429, 5xx, credentials, expired links | none; opens a circuit |
-| machine | a full disk, no file descriptors, device memory that others hold | none |
-| database | it is away, full, read-only, or others held the rows | none; the work is repeated, or the drain ends |
+| source | refused connections, DNS, TLS, timeouts, 429, 5xx, credentials, expired links | no attempt; opens a circuit |
+| machine | a full disk, no file descriptors, device memory used by others | no attempt |
+| database | unreachable, full, read-only, or rows locked by others | no attempt; retried, or the drain ends |
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from segwatch.geo.sources.http import circuits
 
 
 class Blame(StrEnum):
-    """Who is to blame."""
+    """What failed."""
 
     SCENE = "scene"
     SOURCE = "source"
@@ -37,21 +37,21 @@ class Blame(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Cause:
-    """Why something failed, as far as that decides what follows."""
+    """The cause of a failure, as far as it decides what happens next."""
 
     blame: Blame
     circuit: str = ""
-    """That opens; empty = the failure says nothing about others."""
-    asked_seconds: float = 0.0
-    """How long the source asks to be left alone."""
+    """Name of the circuit to open; empty when the failure concerns no other scene."""
+    retry_after_seconds: float = 0.0
+    """Delay that the source asked for (Retry-After)."""
     permanent: bool = False
-    """Trying again changes nothing."""
-    answered: bool = False
-    """The source works: it answered, and what it answered is of no use."""
+    """A retry would fail in the same way."""
+    source_works: bool = False
+    """The source responded, with unusable content."""
 
 
-def cause_of(error: BaseException) -> Cause:
-    """The cause of a failure while a scene was read, answered or stored."""
+def find_cause(error: BaseException) -> Cause:
+    """Find the cause of an error raised while a scene was read, predicted or stored."""
     if connection_lost(error):
         return Cause(Blame.DATABASE)
     if isinstance(error, SourceFailed):
@@ -60,14 +60,14 @@ def cause_of(error: BaseException) -> Cause:
         return Cause(Blame.SOURCE, circuits.of_credentials(error.source))
     if isinstance(error, AddressRefused):
         return Cause(Blame.SOURCE, circuits.of_host(f"//{error.href}"))
-    if is_of_machine(error) or out_of_device_memory(error):
+    if is_of_machine(error) or is_out_of_device_memory(error):
         return Cause(Blame.MACHINE)
     return Cause(
-        Blame.SCENE, permanent=isinstance(error, UnfitPixels), answered=isinstance(error, ReadFailed)
+        Blame.SCENE, permanent=isinstance(error, UnfitPixels), source_works=isinstance(error, ReadFailed)
     )
 
 
-def out_of_device_memory(error: BaseException) -> bool:
-    """Whether a device had no memory left for what fits it otherwise; torch is not loaded for the question."""
+def is_out_of_device_memory(error: BaseException) -> bool:
+    """Whether the error is torch's out-of-memory error; does not import torch."""
     torch = sys.modules.get("torch")
     return torch is not None and isinstance(error, torch.OutOfMemoryError)

@@ -1,4 +1,4 @@
-"""Reasons counted by kind: those that differ in an address or a number alone are one."""
+"""Count reasons by kind: reasons that differ only in addresses or numbers count as one."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 
 from segwatch.geo.text.storable import shortened
 
-#: Further kinds are counted together: reasons hold words of catalogs and servers.
+#: Further kinds are counted together, because catalogs and servers can put anything into a reason.
 _MAX_KINDS = 20
 _MAX_LETTERS = 400
 OTHERS = "other reasons"
@@ -18,7 +18,7 @@ class Reasons(dict[str, int]):
     """The first reason of each kind -> how many there were."""
 
     def add(self, reason: str) -> None:
-        """Count one more."""
+        """Count one more reason."""
         kind = _kind(reason)
         known = next((one for one in self if _kind(one) == kind), None)
         if known is None:

@@ -1,1 +1,1 @@
-"""Answer instructions on the pixels of scenes: reading, tiling, segmenting, and pictures of the result. No prefect."""
+"""Predict instructions on scenes: drain the queue, read, tile, segment, store results and quicklooks. No prefect."""

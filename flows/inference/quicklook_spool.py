@@ -1,4 +1,4 @@
-"""Quicklooks that their store did not take, kept in the home folder until it does."""
+"""Keep quicklooks that could not be stored in the home folder until the store works again."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 _log = logging.getLogger(__name__)
-#: What an outage may take of the disk; what comes after that is lost, and said to be.
+#: Disk space for one outage; further quicklooks are lost, with a warning.
 MAX_FILES, MAX_BYTES = 10_000, 512 * 2**20
-#: Sent with one quicklook, so that a store that is back is not flooded.
-_AT_ONCE = 16
+#: Kept quicklooks to send with each new one, so that a recovering store is not flooded.
+_MAX_SENT_AT_ONCE = 16
 
 
 def keep(folder: Path, path: str, content: bytes) -> bool:
-    """Keep a file until it can be stored; False where it is lost, as there is no room for it."""
-    files = list(_kept(folder))
+    """Keep a file until it can be stored; False when there is no room and it is lost."""
+    files = list(_list_kept(folder))
     if len(files) >= MAX_FILES or sum(one.stat().st_size for one in files) + len(content) > MAX_BYTES:
         _log.warning("%s is lost: %s is full", path, folder)
         return False
@@ -32,15 +32,15 @@ def keep(folder: Path, path: str, content: bytes) -> bool:
 
 
 def send(folder: Path, store: Callable[[str, bytes], object]) -> int:
-    """Store some of what was kept; how many. It stops at the first that ``store`` does not take (gives None)."""
+    """Send some of the kept files, until ``store`` returns None for one; return how many were stored."""
     sent = 0
-    for file in _kept(folder):
-        if sent >= _AT_ONCE:
+    for file in _list_kept(folder):
+        if sent >= _MAX_SENT_AT_ONCE:
             break
         try:
             content = file.read_bytes()
         except FileNotFoundError:
-            continue  # another worker of this machine was first
+            continue  # another worker of this machine sent it
         if store(file.relative_to(folder).as_posix(), content) is None:
             break
         file.unlink(missing_ok=True)
@@ -48,5 +48,5 @@ def send(folder: Path, store: Callable[[str, bytes], object]) -> int:
     return sent
 
 
-def _kept(folder: Path) -> Iterator[Path]:
+def _list_kept(folder: Path) -> Iterator[Path]:
     return (one for one in sorted(folder.glob("*/*")) if one.is_file() and not one.name.startswith("."))

@@ -1,4 +1,4 @@
-"""What the model saw: a small picture of each observation with the outlines it gave, in a folder or bucket."""
+"""Quicklooks: a small picture of each observation with its polygons, stored in a folder or bucket."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ import shapely
 from affine import Affine
 from fsspec.implementations.local import LocalFileSystem
 from numpy.typing import NDArray
+from odc.geo.geobox import GeoBox
 from rasterio.features import rasterize
 from shapely.geometry.base import BaseGeometry
 
@@ -25,55 +26,57 @@ from segwatch.flows.config.settings import FlowSettings
 from segwatch.flows.inference import quicklook_spool
 from segwatch.flows.inference.strips import Strip
 from segwatch.geo.crs import to_local
-from segwatch.geo.grid import PixelGrid
+from segwatch.geo.grid import get_crs
 from segwatch.geo.types.tracking import ObservationResult
 
 _log = logging.getLogger(__name__)
-_LONGEST_PX = 768
-#: Colours of targets, in order, and of the border of what was observed.
+_MAX_SIDE_PX = 768
+#: Colours of the targets in order, and of the observed footprint's border.
 _COLOURS = ((255, 64, 64), (255, 200, 0), (255, 0, 255), (0, 255, 128))
 _BORDER = (255, 255, 255)
-#: Why nothing is kept where :func:`place` knows no place.
+#: Why nothing is stored where :func:`place` returns None.
 HOMELESS = (
-    "the ledger is on a server of its own (SEGWATCH_DATABASE_URL) and no place is named that outlasts a run; set "
+    "the ledger is on an external server (SEGWATCH_DATABASE_URL) and no storage is configured that outlasts a run; set "
     "SEGWATCH_EVIDENCE to a folder or bucket that all workers reach, or SEGWATCH_HOME"
 )
 
 
 class Preview:
-    """A scene on a grid, every so many pixels one."""
+    """A scene's rendering, decimated to at most 768 pixels a side."""
 
-    def __init__(self, grid: PixelGrid) -> None:
-        self._grid = grid
-        self._step = max(1, math.ceil(max(grid.height, grid.width) / _LONGEST_PX))
-        height, width = (-(-side // self._step) for side in (grid.height, grid.width))
+    def __init__(self, grid: GeoBox) -> None:
+        self._step = max(1, math.ceil(max(grid.shape) / _MAX_SIDE_PX))
+        # the grid of every n-th pixel; its upper left corner is the grid's
+        self._grid = grid.zoom_out(self._step)
+        height, width = (-(-side // self._step) for side in grid.shape)
         self._picture: NDArray[np.uint8] = np.zeros((height, width, 3), np.uint8)
 
     def add(self, strip: Strip) -> None:
-        """Some rows of a band."""
-        step, left = self._step, strip.band.left
+        """Add the rows of a strip."""
+        step, left = self._step, strip.columns.left
         first, start = -strip.row % step, -left % step
-        part = strip.rgb[first::step, start::step]
+        part = strip.rgb.isel(y=slice(first, None, step), x=slice(start, None, step)).values
         row, col = (strip.row + first) // step, (left + start) // step
         self._picture[row : row + part.shape[0], col : col + part.shape[1]] = part
 
-    def drawn(self, result: ObservationResult) -> NDArray[np.uint8]:
-        """(h, w, 3): the picture, outlines of the detections by target, and the border of the observed ground."""
+    def draw(self, result: ObservationResult) -> NDArray[np.uint8]:
+        """Draw the footprint's border and the detections' outlines, coloured by target: (h, w, 3) uint8."""
         picture = self._picture.copy()
         targets = list(dict.fromkeys(one.target for one in result.detections))
-        self._draw(picture, [result.footprint], _BORDER)
+        self._draw_outlines(picture, [result.footprint], _BORDER)
         for index, target in enumerate(targets):
-            shapes = [one.geometry for one in result.detections if one.target == target]
-            self._draw(picture, shapes, _COLOURS[index % len(_COLOURS)])
+            geometries = [one.geometry for one in result.detections if one.target == target]
+            self._draw_outlines(picture, geometries, _COLOURS[index % len(_COLOURS)])
         return picture
 
-    def _draw(
-        self, picture: NDArray[np.uint8], shapes: list[BaseGeometry], colour: tuple[int, int, int]
+    def _draw_outlines(
+        self, picture: NDArray[np.uint8], geometries: list[BaseGeometry], colour: tuple[int, int, int]
     ) -> None:
-        lines = [to_local(one, self._grid.crs).boundary for one in shapes if not one.is_empty]
+        crs = get_crs(self._grid)
+        lines = [to_local(one, crs).boundary for one in geometries if not one.is_empty]
         lines = [one for one in lines if not shapely.is_empty(one)]
         if lines:
-            transform = self._grid.transform @ Affine.scale(self._step)
+            transform = self._grid.transform
             drawn = rasterize(lines, out_shape=picture.shape[:2], transform=transform, all_touched=True)
             picture[drawn > 0] = colour
 
@@ -81,32 +84,37 @@ class Preview:
 def write(
     settings: FlowSettings, watch: str, observation: UUID, preview: Preview, result: ObservationResult
 ) -> str | None:
-    """Store the picture; its path below ``SEGWATCH_EVIDENCE``, None where pictures are off or nothing takes them.
+    """Store the quicklook of an observation; an earlier one is replaced.
 
-    The same observation again replaces its picture. An answer is never lost for want of its picture. One that the store
-    does not take now is kept in the home folder, and stored with the next one that it takes.
+    A quicklook that cannot be stored now is kept in the home folder and sent with the next one; the observation's
+    result never depends on it.
+
+    Returns
+    -------
+    str | None
+        Path below ``SEGWATCH_EVIDENCE``; None where quicklooks are off or cannot be stored.
     """
     if settings.evidence == "none" or not _has_place(settings):
         return None
-    path, content = f"{watch}/{observation}.jpg", _jpeg(preview.drawn(result))
+    path, content = f"{watch}/{observation}.jpg", _encode_jpeg(preview.draw(result))
     if put(settings, path, content):
-        quicklook_spool.send(_spooled(settings), lambda one, kept: put(settings, one, kept))
+        quicklook_spool.send(_spool_folder(settings), lambda one, kept: put(settings, one, kept))
         return path
-    return path if quicklook_spool.keep(_spooled(settings), path, content) else None
+    return path if quicklook_spool.keep(_spool_folder(settings), path, content) else None
 
 
-def _spooled(settings: FlowSettings) -> Path:
+def _spool_folder(settings: FlowSettings) -> Path:
     return settings.home.absolute() / "quicklooks-to-store"
 
 
 def put(settings: FlowSettings, path: str, content: bytes) -> str | None:
-    """Store a file below ``SEGWATCH_EVIDENCE`` in place of an earlier one; its address, None if that failed."""
+    """Store a file below ``SEGWATCH_EVIDENCE``, replacing an earlier one; return its address, or None on failure."""
     if not _has_place(settings):
         return None
     try:
         files, root = fsspec.url_to_fs(place(settings))
         if isinstance(files, LocalFileSystem):
-            # other users of the machine see nothing of it, unless somebody made the folder for them
+            # hidden from other users of the machine, unless somebody made the folder for them
             Path(root).mkdir(0o700, parents=True, exist_ok=True)
         files.makedirs(f"{root}/{path.rpartition('/')[0]}", exist_ok=True)
         files.pipe_file(f"{root}/{path}", content)
@@ -119,7 +127,7 @@ def put(settings: FlowSettings, path: str, content: bytes) -> str | None:
 
 
 def _share(root: Path, file: Path) -> None:
-    """Where the workers share the folder by its group (``services.accounts``), let them write this file, too."""
+    """Let the group write the file where workers share the folder by its group (``services.accounts``)."""
     mode = root.stat().st_mode
     if not mode & stat.S_ISGID:
         return
@@ -131,22 +139,22 @@ def _share(root: Path, file: Path) -> None:
 
 
 def read(settings: FlowSettings, path: str) -> bytes | None:
-    """A file below ``SEGWATCH_EVIDENCE``; None when it is not there."""
+    """Read a file below ``SEGWATCH_EVIDENCE``; None when it is missing."""
     if not _has_place(settings):
         return None
     try:
         files, root = fsspec.url_to_fs(place(settings))
         content: bytes = files.cat_file(f"{root}/{path}")
-    except Exception as error:  # as above
+    except Exception as error:  # as in put
         _log.warning("%s could not be read: %s", path, words(error))
         return None
     return content
 
 
 def place(settings: FlowSettings) -> str | None:
-    """Where pictures and reports lie: a folder or an fsspec address; None where no folder is meant to stay.
+    """Return the folder or fsspec address for quicklooks and reports; None where no storage outlasts a run.
 
-    A worker may run each flow in a folder that is gone after it, and the default home is relative to that.
+    A worker may run each flow in a temporary folder, and the default home is relative to it.
     """
     given = None if settings.evidence == "none" else settings.evidence
     if given is None and settings.database_url is not None and "home" not in settings.model_fields_set:
@@ -164,15 +172,15 @@ def _has_place(settings: FlowSettings) -> bool:
 @functools.cache
 def _warn_once() -> None:
     _log.warning(
-        "pictures and reports are not kept: %s; SEGWATCH_EVIDENCE=none asks for no pictures", HOMELESS
+        "quicklooks and reports are not stored: %s; SEGWATCH_EVIDENCE=none turns quicklooks off", HOMELESS
     )
 
 
-def _jpeg(picture: NDArray[np.uint8]) -> bytes:
+def _encode_jpeg(picture: NDArray[np.uint8]) -> bytes:
     height, width, _ = picture.shape
     made = {"driver": "JPEG", "height": height, "width": width, "count": 3, "dtype": "uint8", "QUALITY": 85}
     with rasterio.Env(GDAL_PAM_ENABLED="NO"), rasterio.MemoryFile(ext=".jpg") as memory:
-        # a transform keeps GDAL from warning that a picture has none
+        # with a transform, GDAL does not warn that the file has none
         with memory.open(transform=Affine.translation(0, 1), **made) as file:
             file.write(np.moveaxis(picture, -1, 0))
         content: bytes = memory.read()

@@ -1,7 +1,8 @@
-"""What answers instructions on tiles: SegEarth-R2, or an operator's own ``module:factory``.
+"""Load the segmenter that predicts instructions on tiles: SegEarth-R2, or an operator's own ``module:factory``.
 
-Knowing *which* segmenter is configured (its version keys the series) must not need torch, so discovery
-asks :func:`version_of` and only the segment flow calls :func:`load`.
+The only module outside the command line and the benchmarks that imports :mod:`segwatch.model`. The version of the
+configured segmenter, which keys the series, is known without torch: discovery calls :func:`version_of`, and only the
+segment flow calls :func:`load`.
 """
 
 from __future__ import annotations
@@ -21,19 +22,19 @@ Tiles = Sequence[NDArray[np.uint8]]
 
 
 class Answer(Protocol):
-    """One instruction answered on one tile."""
+    """The prediction for one instruction on one tile."""
 
     @property
     def text(self) -> str:
-        """The model's words."""
+        """Text that the model generated."""
 
     @property
     def mask_logits(self) -> NDArray[np.float32]:
-        """(M, H, W) at the tile's own size, M targets; > 0 is inside."""
+        """(M, H, W) logits for M targets at the tile's own size; > 0 is inside."""
 
 
 class Segmenter(Protocol):
-    """Answers all instructions on a batch of tiles."""
+    """Predicts all instructions on a batch of tiles."""
 
     @property
     def version(self) -> str:
@@ -41,17 +42,17 @@ class Segmenter(Protocol):
 
     @property
     def tile_px(self) -> int:
-        """Side of the square tiles it looks at."""
+        """Side in pixels of the square tiles it takes."""
 
     def segment(self, tiles: Tiles, instructions: Sequence[str]) -> list[list[Answer]]:
-        """Answers as ``[tile][instruction]``; tiles are (H, W, 3) uint8 RGB."""
+        """Predict ``[tile][instruction]``; tiles are (H, W, 3) uint8 RGB."""
 
 
 class SegEarth:
-    """SegEarth-R2 behind the :class:`Segmenter` protocol: pixels encoded once, all instructions asked."""
+    """SegEarth-R2 behind the :class:`Segmenter` protocol: encodes pixels once for all instructions."""
 
     def __init__(self, settings: FlowSettings) -> None:
-        # torch and transformers take seconds and a gigabyte: only the segment flow pays for them
+        # imported here: torch and transformers take seconds and a gigabyte, which only the segment flow needs
         from segwatch.model.predictor import Predictor
 
         self._predictor = Predictor.load(
@@ -70,18 +71,18 @@ class SegEarth:
 
 
 def load(settings: FlowSettings) -> Segmenter:
-    """The configured segmenter, ready to answer."""
-    return SegEarth(settings) if settings.segmenter is None else _plugin(settings.segmenter)
+    """Load the configured segmenter with its weights."""
+    return SegEarth(settings) if settings.segmenter is None else _load_plugin(settings.segmenter)
 
 
 def version_of(settings: FlowSettings) -> str:
-    """Version of the configured segmenter, without loading weights."""
+    """Return the version of the configured segmenter without loading weights."""
     if settings.segmenter is not None:
-        return _plugin(settings.segmenter).version
+        return _load_plugin(settings.segmenter).version
     return model_version.version(model_version.resolve(settings.model_path))
 
 
-def _plugin(name: str) -> Segmenter:
+def _load_plugin(name: str) -> Segmenter:
     module_name, _, attribute = name.partition(":")
     try:
         factory = getattr(importlib.import_module(module_name), attribute)

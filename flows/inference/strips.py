@@ -1,7 +1,7 @@
-"""The pixels of a scene over a group's area, strip by strip, read in the background while others are answered.
+"""Read a scene strip by strip in the background, while the model predicts on earlier strips.
 
-A strip is some rows of a band of columns; bands follow one another from the left, their strips from the top. What is in
-memory at a time depends on neither the area's height nor its width.
+A strip is some rows of a column span of the grid. Spans follow from left to right, the strips of each from top to
+bottom. Memory depends on neither the area's height nor its width.
 """
 
 from __future__ import annotations
@@ -18,75 +18,77 @@ from types import TracebackType
 from typing import Self
 
 import numpy as np
+import xarray as xr
 from numpy.typing import NDArray
+from odc.geo.geobox import GeoBox
 
-from segwatch.geo.footprint import Inside
-from segwatch.geo.grid import PixelGrid
+from segwatch.geo.footprint import AreaMask
 from segwatch.geo.judging import SAMPLE_PX, Shades
+from segwatch.geo.raster import RGB, YX, YX_BAND, make_coordinates
 from segwatch.geo.rendering import render
 from segwatch.geo.sources.http.credentials import Credentials
 from segwatch.geo.sources.rasters.pixels import SceneReader, SceneWindow, opened
-from segwatch.geo.tiling import Band
+from segwatch.geo.tiling import ColumnSpan
 from segwatch.geo.types.scene import Scene
 from segwatch.geo.types.source import Profile
 
-#: Pixels that are read ahead of the model, at 5 bytes each.
-_AHEAD_PX = 16_000_000
-#: Columns that are read and rendered at once: bands need several times the memory of what is kept of them.
-_PIECE_PX = 2048
-_LOOK_SECONDS = 0.2
+#: Pixels to read ahead of the model; each takes 4 bytes.
+_MAX_AHEAD_PX = 16_000_000
+#: Columns to read and render at once: float32 bands take several times the memory of the finished strip.
+_MAX_WINDOW_COLUMNS = 2048
+_POLL_SECONDS = 0.2
 
 
 @dataclass(frozen=True, slots=True)
 class Strip:
-    """Some rows of a band, ready for the model. It counts the band's own columns only."""
+    """Some rows of a column span, ready for the model. Counts cover the span's own columns only."""
 
-    band: Band
+    columns: ColumnSpan
     row: int
-    """First of its rows."""
-    rgb: NDArray[np.uint8]
-    """(h, w, 3), rendered by the profile; 0 where not imaged. w: the columns of the band's tiles."""
-    seen: NDArray[np.bool_]
-    """(h, w) in the area, imaged, and free of cloud and shadow."""
-    within: int
+    """First row, in the whole grid."""
+    rgb: xr.DataArray
+    """(y, x, band: red, green, blue) uint8, rendered by the profile; 0 where not valid. All columns of the tiles."""
+    clear: xr.DataArray
+    """(y, x) bool: in the area, valid, and free of cloud and shadow."""
+    area_px: int
     """Pixels in the area."""
-    imaged: int
-    """Pixels in the area that the scene shows."""
-    clear: int
-    """Pixels that are seen."""
-    shades: Shades
-    """What a sample of the seen pixels looks like."""
+    valid_px: int
+    """Valid pixels in the area."""
+    clear_px: int
+    """Clear pixels in the area."""
+    sample: Shades
+    """Statistics of a sample of the clear pixels."""
 
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """What is looked at: pixels of the area, and nothing outside it."""
+    """The pixels that a group of observations needs of a scene: those of its area, by one profile."""
 
-    area: Inside
-    grid: PixelGrid
+    area: AreaMask
+    grid: GeoBox
     profile: Profile
     hosts: tuple[str, ...]
-    """Hosts pixels may be read from."""
+    """Hosts that pixels may be read from."""
     credentials: Credentials = field(default_factory=dict)
 
     @property
-    def spacing(self) -> int:
-        """Pixels between those that are judged, along rows and columns: anchored to the grid, not to strips."""
+    def sample_step(self) -> int:
+        """Distance in pixels between sampled pixels, along rows and columns of the grid."""
         return max(1, math.isqrt(int(self.area.pixels / SAMPLE_PX)))
 
 
 class Reading:
-    """Strips of a scene, band by band, from the top.
+    """Iterates over the strips of a scene, column span by column span, each from the top.
 
-    Used as a context manager it ends the reading when its block ends. So many strips are read ahead as make
-    16 million pixels, at least one.
+    As a context manager it stops reading when its block ends. It reads up to 16 million pixels ahead, at least one
+    strip.
 
     Parameters
     ----------
-    bands
-        Of the view's grid, from the left.
+    spans
+        Column spans of the view's grid, left to right.
     rows
-        Of a strip.
+        Height of a strip.
 
     Raises
     ------
@@ -95,15 +97,15 @@ class Reading:
     """
 
     def __init__(
-        self, executor: Executor, scene: Scene, view: View, bands: Sequence[Band], rows: int
+        self, executor: Executor, scene: Scene, view: View, spans: Sequence[ColumnSpan], rows: int
     ) -> None:
         self._scene = scene
         self._view = view
-        self._bands = bands
+        self._spans = spans
         self._rows = rows
-        ahead = max(1, _AHEAD_PX // (rows * max(band.width for band in bands)))
-        self.whole = len(bands) == 1 and ahead * rows >= view.grid.height
-        """Whether all strips are read ahead: what they show is known before the first is answered."""
+        ahead = max(1, _MAX_AHEAD_PX // (rows * max(span.width for span in spans)))
+        self.fits_in_memory = len(spans) == 1 and ahead * rows >= view.grid.height
+        """Whether all strips are read ahead, so that the whole scene can be judged before the first prediction."""
         self._strips: queue.Queue[Strip | None] = queue.Queue(ahead + 1)
         self._stop = threading.Event()
         self._done: Future[tuple[int, datetime]] = executor.submit(self._read)
@@ -117,7 +119,7 @@ class Reading:
         self.close()
 
     def close(self) -> None:
-        """Read no further."""
+        """Stop reading."""
         self._stop.set()
 
     def __iter__(self) -> Iterator[Strip]:
@@ -127,19 +129,19 @@ class Reading:
 
     @property
     def bytes_read(self) -> int:
-        """Bytes that came over the network, once all strips were given."""
+        """Bytes received over the network; available after the last strip."""
         return self._done.result()[0]
 
     @property
     def read_at(self) -> datetime:
-        """When the last strip was there, once all were given."""
+        """Time when the last strip was read; available after it."""
         return self._done.result()[1]
 
     def _read(self) -> tuple[int, datetime]:
         try:
             return self._read_all()
         finally:
-            # wakes who waits for the next strip
+            # wakes a consumer that waits for the next strip
             self._hand_over(None)
 
     def _read_all(self) -> tuple[int, datetime]:
@@ -147,55 +149,60 @@ class Reading:
         with opened(
             self._scene, view.profile, grid, allowed_hosts=view.hosts, credentials=view.credentials
         ) as reader:
-            for band, start in product(self._bands, range(0, grid.height, self._rows)):
+            for span, start in product(self._spans, range(0, grid.height, self._rows)):
                 stop = min(start + self._rows, grid.height)
-                strip, received = self._strip(reader, band, start, stop, received)
+                strip, received = self._read_strip(reader, span, start, stop, received)
                 if not self._hand_over(strip):
                     break
         return received, datetime.now(UTC)
 
-    def _strip(
-        self, reader: SceneReader, band: Band, start: int, stop: int, received: int
+    def _read_strip(
+        self, reader: SceneReader, span: ColumnSpan, start: int, stop: int, received: int
     ) -> tuple[Strip, int]:
-        view, grid = self._view, self._view.grid
-        within = view.area.rows(start, stop, band.left, band.right)
-        rgb = np.zeros((*within.shape, 3), np.uint8)
-        seen, imaged = np.zeros_like(within), np.zeros_like(within)
-        shades = Shades()
-        for col in range(0, band.width, _PIECE_PX):
-            piece = np.s_[:, col : col + _PIECE_PX]
-            wanted = within[piece]
+        view = self._view
+        strip_grid = view.grid[start:stop, span.left : span.right]
+        in_area = view.area.rasterize(strip_grid)
+        # filled window by window in plain arrays: xr.concat would need the windows and the strip at once (ADR 0011)
+        rgb = np.zeros((*in_area.shape, 3), np.uint8)
+        clear, valid = np.zeros_like(in_area), np.zeros_like(in_area)
+        sample = Shades()
+        for col in range(0, span.width, _MAX_WINDOW_COLUMNS):
+            part = np.s_[:, col : min(col + _MAX_WINDOW_COLUMNS, span.width)]
+            wanted = in_area[part]
             if not wanted.any():
-                continue  # the ground outside the area is not read
-            window = reader.read(grid.window(start, band.left + col, *wanted.shape))
+                continue  # nothing is read outside the area
+            window = reader.read(strip_grid[part])
             received = window.bytes_read
-            rgb[piece] = render(window.bands, window.valid, view.profile)
-            imaged[piece] = window.valid & wanted
-            seen[piece] = window.valid & window.clear & wanted
-            shades += self._shades(window, rgb[piece], seen[piece], (start, band.left + col), band)
-        inside, shown, clear = (int(part[:, band.own].sum()) for part in (within, imaged, seen))
-        return Strip(band, start, rgb, seen, inside, shown, clear, shades), received
+            rgb[part] = render(window.bands, window.valid, view.profile).values
+            valid[part] = window.valid.values & wanted
+            clear[part] = window.valid.values & window.clear.values & wanted
+            sample += self._sample(window, rgb[part], clear[part], (start, span.left + col), span)
+        area_px, valid_px, clear_px = (int(mask[:, span.own].sum()) for mask in (in_area, valid, clear))
+        coordinates = make_coordinates(strip_grid)
+        rendered = xr.DataArray(rgb, dims=YX_BAND, coords=coordinates.assign(band=list(RGB)))
+        usable = xr.DataArray(clear, dims=YX, coords=coordinates)
+        return Strip(span, start, rendered, usable, area_px, valid_px, clear_px, sample), received
 
-    def _shades(
+    def _sample(
         self,
         window: SceneWindow,
         rgb: NDArray[np.uint8],
-        seen: NDArray[np.bool_],
+        clear: NDArray[np.bool_],
         corner: tuple[int, int],
-        band: Band,
+        span: ColumnSpan,
     ) -> Shades:
-        """Of every so-manieth pixel of the band's own columns; ``corner`` is the window's row and column."""
-        step, (row, col) = self._view.spacing, corner
-        left, right = max(col, band.start), min(col + seen.shape[1], band.stop)
+        """Statistics of every n-th clear pixel of the span's own columns; ``corner`` is the window's (row, column)."""
+        step, (row, col) = self._view.sample_step, corner
+        left, right = max(col, span.start), min(col + clear.shape[1], span.stop)
         chosen = np.s_[-row % step :: step, left - col + -left % step : max(0, right - col) : step]
-        judged = seen[chosen]
-        return Shades.of(window.bands[:, *chosen][:, judged], rgb[chosen][judged], self._view.profile)
+        judged = clear[chosen]
+        return Shades.of(window.bands.values[:, *chosen][:, judged], rgb[chosen][judged], self._view.profile)
 
     def _hand_over(self, strip: Strip | None) -> bool:
-        """False when nobody wants it any more."""
+        """False when the reader was closed meanwhile."""
         while not self._stop.is_set():
             try:
-                self._strips.put(strip, timeout=_LOOK_SECONDS)
+                self._strips.put(strip, timeout=_POLL_SECONDS)
             except queue.Full:
                 continue
             return True

@@ -1,6 +1,6 @@
-"""Answer all instructions that look at the same pixels of one scene, strip by strip. No database, no prefect.
+"""Predict all instructions of observations that need the same pixels of one scene, strip by strip. No database.
 
-Tiles that two bands of columns share are answered for both.
+Tiles that reach two column spans are predicted for both.
 """
 
 from __future__ import annotations
@@ -13,30 +13,31 @@ from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
+from odc.geo.geobox import GeoBox
 
 from segwatch.db.errors import words
 from segwatch.db.ledger import LeasedObservation
-from segwatch.flows.failures.blame import out_of_device_memory
+from segwatch.flows.failures.blame import is_out_of_device_memory
 from segwatch.flows.inference.quicklooks import Preview
 from segwatch.flows.inference.segmenters import Segmenter
 from segwatch.flows.inference.strips import Reading, Strip, View
 from segwatch.geo import grid as grids
 from segwatch.geo import tiling
 from segwatch.geo.detect import Observer
-from segwatch.geo.footprint import Inside
+from segwatch.geo.footprint import AreaMask
 from segwatch.geo.judging import Shades, misrendered
 from segwatch.geo.sources.http.credentials import Credentials
 from segwatch.geo.stitch import Stitcher
 from segwatch.geo.text.storable import storable
-from segwatch.geo.tiling import Band, Tile
+from segwatch.geo.tiling import ColumnSpan, Tile
 from segwatch.geo.types.source import Profile
 from segwatch.geo.types.tracking import ObservationResult
 
 _log = logging.getLogger(__name__)
-#: The area in pixels is known to this part before all of it was seen.
+#: Relative error of the area's pixel count before all of its rows were rasterized.
 _MARGIN = 0.01
-#: Columns of a band: a seventh of a wide area's tiles are answered twice then.
-_BAND_PX = 5632
+#: Largest column span: with it, a seventh of a wide area's tiles are predicted twice.
+_MAX_SPAN_PX = 5632
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,19 +54,19 @@ class TilesFailed:
     failed: int
     tiles: int
     error: str
-    """The segmenter's last one."""
+    """The segmenter's last error."""
     of_machine: bool = False
-    """Whether the device had no memory left."""
+    """Whether the device ran out of memory."""
 
     @property
     def reason(self) -> str:
-        """As it is recorded."""
+        """The reason as the ledger records it."""
         return f"{self.failed} of {self.tiles} tiles failed, the last with {self.error}"
 
 
 @dataclass(frozen=True, slots=True)
 class SceneMisrendered:
-    """The scene's picture says nothing about the ground; reading it again would not change that."""
+    """The scene's rendering says nothing about the ground; reading it again would not change that."""
 
     reason: str
 
@@ -76,7 +77,7 @@ class Group:
 
     observations: tuple[LeasedObservation, ...]
     hosts: frozenset[str]
-    """Hosts pixels may be read from."""
+    """Hosts that pixels may be read from."""
     credentials: Credentials = field(default_factory=dict)
     """What the profile's access needs."""
 
@@ -90,17 +91,17 @@ class Group:
         """The group's area on its pixel grid, the same for every scene."""
         area = self.observations[0].watch.area
         grid = grids.for_area(area, self.profile.gsd_m)
-        return View(Inside(area, grid), grid, self.profile, tuple(sorted(self.hosts)), self.credentials)
+        return View(AreaMask(area, grid), grid, self.profile, tuple(sorted(self.hosts)), self.credentials)
 
 
 def overlap(tile_px: int) -> int:
-    """Pixels that neighbouring tiles share."""
+    """Return the overlap of neighbouring tiles in pixels."""
     return tile_px // 4
 
 
-def bands(grid: grids.PixelGrid, tile_px: int, most_px: int = _BAND_PX) -> list[Band]:
-    """The bands of columns that a grid is worked through in."""
-    return tiling.bands(grid.width, tile_px, overlap(tile_px), most_px)
+def bands(grid: GeoBox, tile_px: int, max_px: int = _MAX_SPAN_PX) -> list[ColumnSpan]:
+    """Split a grid into the column spans that are processed one after another."""
+    return tiling.split_columns(grid.width, tile_px, overlap(tile_px), max_px)
 
 
 Outcome = ObservationResult | SceneUnusable | SceneMisrendered | TilesFailed
@@ -112,159 +113,163 @@ def answer_group(
     segmenter: Segmenter,
     batch: int,
     preview: Preview | None = None,
-    alive: Callable[[], None] = lambda: None,
+    report_alive: Callable[[], None] = lambda: None,
 ) -> Iterator[tuple[LeasedObservation, Outcome]]:
-    """Segment once for all observations that see enough, then post-process for each; ``preview`` sees it, too.
+    """Run the segmenter once for all observations of a group, and yield the outcome of each.
 
-    The picture is judged over the whole area before anything is said of it: before the model is asked where all of it
-    is in memory, else once all strips were seen.
+    The rendering is judged over the whole area before any outcome: before the first prediction where the whole scene
+    fits in memory, else after the last strip.
 
-    ``alive`` is called with each strip and each batch of tiles.
+    Parameters
+    ----------
+    batch
+        Tiles per call of the segmenter.
+    preview
+        Receives every strip, to draw the quicklook.
+    report_alive
+        Called with each strip and each batch of tiles.
     """
     strips: Iterable[Strip] = reading
-    asked = list(group.observations)
-    if reading.whole:
-        # small enough to be looked at before the model is
+    usable = list(group.observations)
+    if reading.fits_in_memory:
         strips = list(reading)
         tally = _Tally()
         for strip in strips:
             tally.add(strip)
-        unfit = misrendered(tally.shades, group.profile) is not None
-        asked = [one for one in asked if not (unfit or _too_cloudy(tally.clear, one))]
-    answering = _Answering(group, asked, segmenter, batch, alive)
+        unfit = misrendered(tally.sample, group.profile) is not None
+        usable = [one for one in usable if not (unfit or _is_too_cloudy(tally.clear_share, one))]
+    prediction = _GroupPrediction(group, usable, segmenter, batch, report_alive)
     for strip in strips:
-        alive()
-        answering.add(strip)
+        report_alive()
+        prediction.add(strip)
         if preview is not None:
             preview.add(strip)
-        if not reading.whole:
-            answering.give_up()
-    answering.finish()
-    imaged, clear = answering.tally.imaged, answering.tally.clear
-    reason = misrendered(answering.tally.shades, group.profile)
+        if not reading.fits_in_memory:
+            prediction.drop_too_cloudy()
+    prediction.finish()
+    tally = prediction.tally
+    fault = misrendered(tally.sample, group.profile)
     for observation in group.observations:
-        if _too_cloudy(clear, observation):
-            yield observation, SceneUnusable(_why(imaged, clear, observation.watch.max_cloud_cover))
+        if _is_too_cloudy(tally.clear_share, observation):
+            yield observation, SceneUnusable(_explain_skip(tally, observation.watch.max_cloud_cover))
             continue
-        if reason is not None:
-            yield observation, SceneMisrendered(reason)
+        if fault is not None:
+            yield observation, SceneMisrendered(fault)
             continue
-        failure = answering.failure(observation)
-        yield observation, failure or answering.result(observation, reading.bytes_read)
+        failure = prediction.failure(observation)
+        yield observation, failure or prediction.result(observation, reading.bytes_read)
 
 
 @dataclass(slots=True)
 class _Tally:
-    """Pixels of the area in the strips so far."""
+    """Pixel counts of the strips so far."""
 
-    within: int = 0
-    shown: int = 0
-    seen: int = 0
-    shades: Shades = field(default_factory=Shades)
+    area_px: int = 0
+    valid_px: int = 0
+    clear_px: int = 0
+    sample: Shades = field(default_factory=Shades)
 
     def add(self, strip: Strip) -> None:
-        """The next rows."""
-        self.within += strip.within
-        self.shown += strip.imaged
-        self.seen += strip.clear
-        self.shades += strip.shades
+        """Count one more strip."""
+        self.area_px += strip.area_px
+        self.valid_px += strip.valid_px
+        self.clear_px += strip.clear_px
+        self.sample += strip.sample
 
     @property
-    def imaged(self) -> float:
-        """Share of them that the scene shows."""
-        return self.shown / max(1, self.within)
+    def valid_share(self) -> float:
+        """Share of the area that is valid."""
+        return self.valid_px / max(1, self.area_px)
 
     @property
-    def clear(self) -> float:
-        """Share of them that is clear, too."""
-        return self.seen / max(1, self.within)
+    def clear_share(self) -> float:
+        """Share of the area that is clear."""
+        return self.clear_px / max(1, self.area_px)
 
 
-def _too_cloudy(clear: float, observation: LeasedObservation) -> bool:
-    return clear == 0 or clear < 1 - observation.watch.max_cloud_cover
+def _is_too_cloudy(clear_share: float, observation: LeasedObservation) -> bool:
+    return clear_share == 0 or clear_share < 1 - observation.watch.max_cloud_cover
 
 
-def _why(imaged: float, clear: float, max_cloud_cover: float) -> str:
-    """Why a scene of which this share of the area is imaged and clear is not observed."""
-    if imaged == 0:
+def _explain_skip(tally: _Tally, max_cloud_cover: float) -> str:
+    if tally.valid_px == 0:
         return "not imaged: no valid pixel of this scene lies in the area"
-    least = 1 - max_cloud_cover
-    return (
-        f"cloudy: {clear:.0%} of the area is clear ({imaged:.0%} imaged), at least {least:.0%} is asked for"
-    )
+    clear, valid, least = tally.clear_share, tally.valid_share, 1 - max_cloud_cover
+    return f"cloudy: {clear:.0%} of the area is clear ({valid:.0%} imaged), at least {least:.0%} is required"
 
 
-class _Answering:
-    """The model's work on one group: rows come in, tiles go to the model, finished rows become polygons."""
+class _GroupPrediction:
+    """The model's work on one group: collects rows, runs tiles through the model, traces finished rows."""
 
     def __init__(
         self,
         group: Group,
-        asked: list[LeasedObservation],
+        usable: list[LeasedObservation],
         segmenter: Segmenter,
         batch: int,
-        alive: Callable[[], None],
+        report_alive: Callable[[], None],
     ) -> None:
         self._segmenter = segmenter
-        self._alive = alive
+        self._report_alive = report_alive
         self._batch = batch
-        self._asked = asked
+        self._active = usable
         self._view = group.view
-        self._band: Band | None = None
-        self._waiting: list[tuple[Tile, NDArray[np.uint8]]] = []
+        self._columns: ColumnSpan | None = None
+        self._queue: list[tuple[Tile, NDArray[np.uint8]]] = []
         self.tally = _Tally()
         self._seconds = 0.0
         self._errors: dict[object, str] = {}
         self._of_machine: set[object] = set()
-        self._apart: set[object] = set()
-        """Whose instruction failed where the others' did not: it is asked alone."""
+        self._isolated: set[object] = set()
+        """Observations whose instruction failed where others succeeded; they run separately from then on."""
         self._texts: dict[object, str] = {}
-        self._tiles = dict.fromkeys((one.id for one in asked), 0)
+        self._tiles = dict.fromkeys((one.id for one in usable), 0)
         self._tiles_failed = self._tiles.copy()
-        self._observers = {one.id: _observer(one, self._view.grid) for one in asked}
+        self._observers = {one.id: _make_observer(one, self._view.grid) for one in usable}
 
-    def _begin(self, band: Band) -> None:
-        self._band = band
+    def _begin(self, columns: ColumnSpan) -> None:
+        self._columns = columns
         grid, side = self._view.grid, self._segmenter.tile_px
         shape = (grid.height, grid.width, side, overlap(side))
-        self._plan = [tile for tile in tiling.tiles(*shape) if band.has(tile)]
+        self._plan = [tile for tile in tiling.tiles(*shape) if columns.has(tile)]
         self._top = 0
-        self._rgb: NDArray[np.uint8] = np.zeros((0, band.width, 3), np.uint8)
-        self._seen: NDArray[np.bool_] = np.zeros((0, band.width), bool)
-        self._stitchers = {one.id: Stitcher(*shape, band) for one in self._asked}
-        for one in self._asked:
-            self._observers[one.id].band(band.start, band.stop)
+        # plain arrays: the buffers grow and shrink by rows with every strip; segmenters take numpy tiles (ADR 0011)
+        self._rgb: NDArray[np.uint8] = np.zeros((0, columns.width, 3), np.uint8)
+        self._clear: NDArray[np.bool_] = np.zeros((0, columns.width), bool)
+        self._stitchers = {one.id: Stitcher(*shape, columns) for one in self._active}
+        for one in self._active:
+            self._observers[one.id].begin_columns(columns.start, columns.stop)
 
     def add(self, strip: Strip) -> None:
-        """The next rows, of a band from the top."""
-        if strip.band != self._band:
+        """Add the next rows of a column span, from the top."""
+        if strip.columns != self._columns:
             self.finish()
-            self._begin(strip.band)
+            self._begin(strip.columns)
         self.tally.add(strip)
-        self._rgb = np.concatenate([self._rgb, strip.rgb])
-        self._seen = np.concatenate([self._seen, strip.seen])
-        there = self._top + len(self._seen)
-        while self._plan and self._plan[0].row + self._plan[0].height <= there:
-            self._ask(strip.band, self._plan.pop(0))
-        self._settle(strip.band)
+        self._rgb = np.concatenate([self._rgb, strip.rgb.values])
+        self._clear = np.concatenate([self._clear, strip.clear.values])
+        bottom = self._top + len(self._clear)
+        while self._plan and self._plan[0].row + self._plan[0].height <= bottom:
+            self._enqueue(strip.columns, self._plan.pop(0))
+        self._trace(strip.columns)
 
     def finish(self) -> None:
-        """No more rows of this band come."""
-        while self._waiting:
-            self._segment()
-        if self._band is not None:
-            self._settle(self._band)
+        """Finish the column span: no more rows of it come."""
+        while self._queue:
+            self._run_batch()
+        if self._columns is not None:
+            self._trace(self._columns)
 
     def failure(self, observation: LeasedObservation) -> TilesFailed | None:
-        """Why nothing can be said: past a share of failed tiles, and where none was answered."""
+        """Return the failure of an observation with too many failed tiles, or with no successful one."""
         tiles, failed = self._tiles[observation.id], self._tiles_failed[observation.id]
         if failed == 0 or (failed < tiles and failed <= observation.watch.max_failed_tiles * tiles):
             return None
-        why = self._errors[observation.id]
-        return TilesFailed(failed, tiles, why, of_machine=observation.id in self._of_machine)
+        error = self._errors[observation.id]
+        return TilesFailed(failed, tiles, error, of_machine=observation.id in self._of_machine)
 
     def result(self, observation: LeasedObservation, bytes_read: int) -> ObservationResult:
-        """What one instruction's answer comes to."""
+        """Return the result of one observation."""
         footprint, detections = self._observers[observation.id].result()
         return ObservationResult(
             footprint=footprint,
@@ -272,84 +277,84 @@ class _Answering:
             answer=str(storable(self._texts.get(observation.id, ""))),
             tiles=self._tiles[observation.id],
             tiles_failed=self._tiles_failed[observation.id],
-            clear_share=self.tally.clear,
+            clear_share=self.tally.clear_share,
             bytes_read=bytes_read,
-            compute_seconds=self._seconds / len(self._asked),
+            compute_seconds=self._seconds / len(self._active),
         )
 
-    def give_up(self) -> None:
-        """Ask no more for observations that cannot see enough however clear the rest is."""
-        within = self.tally.within
-        rest = max(0.0, (1 + _MARGIN) * self._view.area.pixels - within)
-        best = (self.tally.seen + rest) / max(1.0, within + rest)
-        self._asked = [one for one in self._asked if best >= 1 - one.watch.max_cloud_cover]
+    def drop_too_cloudy(self) -> None:
+        """Stop predicting for observations that stay too cloudy even if the rest of the scene is clear."""
+        counted = self.tally.area_px
+        rest = max(0.0, (1 + _MARGIN) * self._view.area.pixels - counted)
+        best = (self.tally.clear_px + rest) / max(1.0, counted + rest)
+        self._active = [one for one in self._active if best >= 1 - one.watch.max_cloud_cover]
 
-    def _ask(self, band: Band, tile: Tile) -> None:
+    def _enqueue(self, columns: ColumnSpan, tile: Tile) -> None:
         rows = slice(tile.row - self._top, tile.row + tile.height - self._top)
-        cols = slice(tile.col - band.left, tile.col + tile.width - band.left)
-        if not (self._asked and self._seen[rows, cols].any()):
-            return  # what nobody can see needs no answer
-        self._waiting.append((tile, np.ascontiguousarray(self._rgb[rows, cols])))
-        if len(self._waiting) >= self._batch:
-            self._segment()
+        cols = slice(tile.col - columns.left, tile.col + tile.width - columns.left)
+        if not (self._active and self._clear[rows, cols].any()):
+            return  # a tile without a clear pixel needs no prediction
+        self._queue.append((tile, np.ascontiguousarray(self._rgb[rows, cols])))
+        if len(self._queue) >= self._batch:
+            self._run_batch()
 
-    def _segment(self) -> None:
-        """The tiles that wait through the model; one that fails is unknown, not empty."""
+    def _run_batch(self) -> None:
+        """Run queued tiles through the model; a tile that fails is unknown, not empty."""
         begun = time.perf_counter()
-        some, self._waiting = self._waiting[: self._batch], self._waiting[self._batch :]
-        if not self._asked:
-            return  # given up since they were cut out
-        for one in self._asked:
-            self._tiles[one.id] += len(some)
-        together = [one for one in self._asked if one.id not in self._apart]
-        alone = [one for one in self._asked if one.id in self._apart]
-        failed = self._failing(some, together)
+        batch, self._queue = self._queue[: self._batch], self._queue[self._batch :]
+        if not self._active:
+            return  # all observations were dropped after these tiles were queued
+        for one in self._active:
+            self._tiles[one.id] += len(batch)
+        together = [one for one in self._active if one.id not in self._isolated]
+        alone = [one for one in self._active if one.id in self._isolated]
+        failed = self._predict(batch, together)
         if failed and len(together) > 1:
-            # one instruction may be to blame; the others' answers shall not depend on it
-            failed = [one for one in together if self._failing(some, [one])]
+            # one instruction may have caused the failure: try each alone, so that the others keep their predictions
+            failed = [one for one in together if self._predict(batch, [one])]
             if len(failed) < len(together):
-                self._apart.update(one.id for one in failed)
-        for one in [*failed, *(one for one in alone if self._failing(some, [one]))]:
-            self._tiles_failed[one.id] += len(some)
+                self._isolated.update(one.id for one in failed)
+        for one in [*failed, *(one for one in alone if self._predict(batch, [one]))]:
+            self._tiles_failed[one.id] += len(batch)
         self._seconds += time.perf_counter() - begun
 
-    def _failing(
-        self, some: list[tuple[Tile, NDArray[np.uint8]]], asked: list[LeasedObservation]
+    def _predict(
+        self, batch: list[tuple[Tile, NDArray[np.uint8]]], observations: list[LeasedObservation]
     ) -> list[LeasedObservation]:
-        """Ask about some tiles and keep the answers; those who got none."""
-        if not asked:
+        """Predict a batch of tiles and blend the results in; return the observations that failed."""
+        if not observations:
             return []
-        instructions = [one.watch.instruction.text for one in asked]
-        self._alive()
+        instructions = [one.watch.instruction.text for one in observations]
+        self._report_alive()
         try:
-            answers = self._segmenter.segment([crop for _, crop in some], instructions)
+            predictions = self._segmenter.segment([pixels for _, pixels in batch], instructions)
         except Exception as error:  # torch's own errors, and whatever an operator's segmenter raises
-            why = words(error)
-            self._errors.update({one.id: why for one in asked})
-            if out_of_device_memory(error):
-                self._of_machine.update(one.id for one in asked)
-            _log.warning("%d tile(s) failed for %d instruction(s): %s", len(some), len(asked), why)
-            return asked
-        for (tile, _), per_instruction in zip(some, answers, strict=True):
-            for one, answer in zip(asked, per_instruction, strict=True):
-                self._stitchers[one.id].add(tile, answer.mask_logits)
-                self._texts[one.id] = self._texts.get(one.id) or answer.text
+            reason = words(error)
+            self._errors.update({one.id: reason for one in observations})
+            if is_out_of_device_memory(error):
+                self._of_machine.update(one.id for one in observations)
+            _log.warning("%d tile(s) failed for %d instruction(s): %s", len(batch), len(observations), reason)
+            return observations
+        for (tile, _), per_instruction in zip(batch, predictions, strict=True):
+            for one, prediction in zip(observations, per_instruction, strict=True):
+                self._stitchers[one.id].add(tile, prediction.mask_logits)
+                self._texts[one.id] = self._texts.get(one.id) or prediction.text
         return []
 
-    def _settle(self, band: Band) -> None:
-        """Make polygons of the rows that no further tile reaches, and hold them no longer."""
-        open_rows = [tile.row for tile, _ in self._waiting[:1]] + [tile.row for tile in self._plan[:1]]
-        stop = min(open_rows, default=self._top + len(self._seen))
+    def _trace(self, columns: ColumnSpan) -> None:
+        """Trace the rows that no further tile reaches, and release them."""
+        open_rows = [tile.row for tile, _ in self._queue[:1]] + [tile.row for tile in self._plan[:1]]
+        stop = min(open_rows, default=self._top + len(self._clear))
         count = stop - self._top
         if count <= 0:
             return
-        for one in self._asked:
-            self._observers[one.id].add(self._stitchers[one.id].take(stop), self._seen[:count, band.own])
-        self._rgb, self._seen = self._rgb[count:].copy(), self._seen[count:].copy()
+        for one in self._active:
+            self._observers[one.id].add(self._stitchers[one.id].take(stop), self._clear[:count, columns.own])
+        self._rgb, self._clear = self._rgb[count:].copy(), self._clear[count:].copy()
         self._top = stop
 
 
-def _observer(observation: LeasedObservation, grid: grids.PixelGrid) -> Observer:
+def _make_observer(observation: LeasedObservation, grid: GeoBox) -> Observer:
     watch = observation.watch
     return Observer(
         watch.area,

@@ -14,10 +14,10 @@ from sqlalchemy import Engine
 from segwatch.db import ledger
 from segwatch.flows.config.settings import FlowSettings
 from segwatch.flows.errors import FlowError
+from segwatch.flows.inference.drain import drain, has_work
 from segwatch.flows.inference.segmenters import version_of
 from segwatch.flows.orchestration import deploy
 from segwatch.flows.orchestration.following import End, Followed, Following
-from segwatch.flows.segment import drain, work_left
 
 _log = logging.getLogger(__name__)
 
@@ -40,7 +40,7 @@ def segment_on_pool(engine: Engine, settings: FlowSettings, watch: str) -> dict[
     FlowError
         Something is left that could be answered now, and why.
     """
-    if not work_left(engine, settings, watch):
+    if not has_work(engine, settings, watch):
         return {"run": None}
     try:
         return _on_pool(engine, settings, watch)

@@ -17,7 +17,7 @@ from shapely.geometry.base import BaseGeometry
 from sqlalchemy import Engine, text
 
 from segwatch.db import analyst, ledger, observations, scenes, watches
-from segwatch.flows.track import Tracked, track_ready
+from segwatch.flows.pipeline.tracking import Tracked, track_ready
 from segwatch.geo.area import geodesic_m2, polygonal_parts
 from segwatch.geo.types.scene import Item, Scene
 from segwatch.geo.types.source import BandRef, Profile

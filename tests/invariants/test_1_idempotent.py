@@ -49,7 +49,7 @@ def item(
 
 
 def look(engine: Engine, items: Sequence[Item]) -> None:
-    """Find these items, as :mod:`segwatch.flows.discover` does."""
+    """Find these items, as :mod:`segwatch.flows.pipeline.discovery` does."""
     with engine.begin() as conn:
         scenes.settle(conn, scenes.upsert(conn, group(items, all_versions=True)), newest)
 

@@ -16,7 +16,7 @@ from segwatch.geo.antimeridian import split
 from segwatch.geo.crs import to_local
 from segwatch.geo.detect import observe
 from segwatch.geo.footprint import inside
-from segwatch.geo.grid import for_area
+from segwatch.geo.grid import for_area, get_crs
 from segwatch.geo.stitch import Stitcher
 from segwatch.geo.tiling import tiles
 
@@ -56,7 +56,7 @@ def test_polygons_are_the_stitched_mask(
         west, south, east, north = one.geometry.bounds
         assert -180 <= west <= east <= 180
         assert -90 <= south <= north <= 90
-    local = [to_local(one.geometry, grid.crs) for one in found]
+    local = [to_local(one.geometry, get_crs(grid)) for one in found]
     shape = (grid.height, grid.width)
     burnt = rasterize(local, out_shape=shape, transform=grid.transform) if local else np.zeros(shape)
     # pixels that the area's own outline cuts through may fall to either side

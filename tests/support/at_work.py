@@ -89,7 +89,7 @@ def work() -> None:
 
     from segwatch.db import ledger, runs
     from segwatch.flows.config.settings import load_settings
-    from segwatch.flows.inference.segmenters import version_of
+    from segwatch.flows.inference import segmenters
     from segwatch.flows.orchestration.heartbeats import worker_name
     from segwatch.flows.runtime.assemble import worker_engine
 
@@ -109,7 +109,7 @@ def work() -> None:
         with engine.begin() as conn:
             seconds, worker = settings.lease_seconds, worker_name()
             runs.begin(conn, flow="segment", worker=worker, seconds=seconds, flow_run_id=taken)
-            model = version_of(settings)
+            model = segmenters.version_of(settings)
             assert ledger.lease(conn, worker=f"segment-{worker}", seconds=seconds, model_version=model)
     time.sleep(600)
 

@@ -8,11 +8,11 @@ import numpy as np
 import rasterio
 from affine import Affine
 from numpy.typing import NDArray
-from pyproj import CRS
+from odc.geo.geobox import GeoBox
 
-from segwatch.geo.grid import PixelGrid
+from segwatch.geo.grid import get_crs
 
-GRID = PixelGrid(CRS.from_epsg(32633), Affine(10, 0, 500_000, 0, -10, 5_100_000), 40, 40)
+GRID = GeoBox((40, 40), Affine(10, 0, 500_000, 0, -10, 5_100_000), "EPSG:32633")
 
 
 def image(*values: float, dtype: str = "uint8") -> bytes:
@@ -30,7 +30,7 @@ def textured(*values: int) -> bytes:
 def tiff(bands: NDArray[Any], **more: Any) -> bytes:
     """A GeoTIFF of (bands, height, width), from the corner of ``GRID`` on; ``more`` are options of GDAL."""
     count, height, width = bands.shape
-    made: dict[str, Any] = {"driver": "GTiff", "crs": GRID.crs.to_wkt(), "transform": GRID.transform}
+    made: dict[str, Any] = {"driver": "GTiff", "crs": get_crs(GRID).to_wkt(), "transform": GRID.transform}
     made |= {"count": count, "height": height, "width": width, "dtype": bands.dtype}
     with rasterio.MemoryFile() as memory:
         with memory.open(**(made | more)) as file:

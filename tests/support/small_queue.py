@@ -15,13 +15,14 @@ from sqlalchemy import Engine
 
 from segwatch.db import observations, scenes, watches
 from segwatch.geo.crs import to_lonlat
+from segwatch.geo.grid import get_crs
 from segwatch.geo.sources import profiles
 from segwatch.geo.types.scene import Item, Scene
 from segwatch.geo.types.watch import Instruction, Watch
 from tests.support.images import GRID
 
 NOW = datetime(2024, 5, 1, 10, tzinfo=UTC)
-AREA = to_lonlat(box(*GRID.bounds).buffer(-20), GRID.crs)
+AREA = to_lonlat(box(*GRID.boundingbox).buffer(-20), get_crs(GRID))
 
 
 def queue(

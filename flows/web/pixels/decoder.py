@@ -16,12 +16,12 @@ from typing import Any
 
 import shapely
 from affine import Affine
+from odc.geo.geobox import GeoBox
 from pyproj import CRS
 
 from segwatch.db.codec import load_profile
 from segwatch.flows.web.pixels.decoding import ERRORS, READY, framed, received
 from segwatch.geo.errors import AccessDenied, GeoError, ReadFailed, UnsafeHref
-from segwatch.geo.grid import PixelGrid
 from segwatch.geo.rendering import render
 from segwatch.geo.sources.rasters.pixels import read
 from segwatch.geo.types.scene import Item, Scene
@@ -70,7 +70,7 @@ def _answer(request: dict[str, Any]) -> bytes:
         rgb = render(window.bands, window.valid, profile)
     except GeoError as error:
         return framed(json.dumps(_told(error)).encode())
-    return framed(b"{}") + rgb.tobytes() + window.valid.tobytes()
+    return framed(b"{}") + rgb.values.tobytes() + window.valid.values.tobytes()
 
 
 def _told(error: GeoError) -> dict[str, Any]:
@@ -86,9 +86,9 @@ def _told(error: GeoError) -> dict[str, Any]:
     return {"error": name, "values": [one[:2000] for one in values]}
 
 
-def _grid(request: dict[str, Any]) -> PixelGrid:
-    width, height = request["size"]
-    return PixelGrid(CRS.from_wkt(request["crs"]), Affine(*request["transform"]), width, height)
+def _grid(request: dict[str, Any]) -> GeoBox:
+    height, width = request["shape"]
+    return GeoBox((height, width), Affine(*request["transform"]), CRS.from_wkt(request["crs"]))
 
 
 def _scene(documents: list[dict[str, Any]]) -> Scene:

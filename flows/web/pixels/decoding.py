@@ -23,10 +23,11 @@ from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from odc.geo.geobox import GeoBox
 
 from segwatch.db.codec import dump_profile
 from segwatch.geo.errors import AccessDenied, GeoError, ReadFailed, SourceFailed, UnfitPixels, UnsafeHref
-from segwatch.geo.grid import PixelGrid
+from segwatch.geo.grid import get_crs
 from segwatch.geo.sources.http import hrefs
 from segwatch.geo.sources.http.credentials import NO_CREDENTIALS, Credentials
 from segwatch.geo.types.scene import Item, Scene
@@ -102,7 +103,7 @@ class Decoders:
         self,
         scene: Scene,
         profile: Profile,
-        grid: PixelGrid,
+        grid: GeoBox,
         *,
         allowed_hosts: Sequence[str],
         credentials: Credentials = NO_CREDENTIALS,
@@ -132,8 +133,8 @@ class Decoders:
         if "error" in head:
             raise _error(head)
         count = grid.height * grid.width
-        rgb = np.frombuffer(body, np.uint8, 3 * count).reshape(grid.height, grid.width, 3)
-        valid = np.frombuffer(body, np.uint8, count, 3 * count).reshape(grid.height, grid.width) != 0
+        rgb = np.frombuffer(body, np.uint8, 3 * count).reshape(*grid.shape, 3)
+        valid = np.frombuffer(body, np.uint8, count, 3 * count).reshape(grid.shape) != 0
         return Rendered(rgb, valid)
 
     def close(self) -> None:
@@ -192,7 +193,7 @@ def _shared() -> Decoders:
 def render(
     scene: Scene,
     profile: Profile,
-    grid: PixelGrid,
+    grid: GeoBox,
     *,
     allowed_hosts: Sequence[str],
     credentials: Credentials = NO_CREDENTIALS,
@@ -218,7 +219,7 @@ class _Process:
     def alive(self) -> bool:
         return self._process.poll() is None
 
-    def ask(self, message: bytes, seconds: float, grid: PixelGrid) -> tuple[dict[str, Any] | None, bytes]:
+    def ask(self, message: bytes, seconds: float, grid: GeoBox) -> tuple[dict[str, Any] | None, bytes]:
         """Head and body of its answer; no head where it died or what it sent is no answer, and then it is ended."""
         answered = False
         try:
@@ -275,7 +276,7 @@ def _close(pipe: IO[bytes]) -> None:
 def _request(
     scene: Scene,
     profile: Profile,
-    grid: PixelGrid,
+    grid: GeoBox,
     hosts: Sequence[str],
     credentials: Credentials,
     reading_seconds: float,
@@ -285,9 +286,9 @@ def _request(
     document = {
         "items": [_item(one) for one in scene.items],
         "profile": dump_profile(profile),
-        "crs": grid.crs.to_wkt(),
+        "crs": get_crs(grid).to_wkt(),
         "transform": list(grid.transform)[:6],
-        "size": [grid.width, grid.height],
+        "shape": list(grid.shape),
         "hosts": list(hosts),
         "credentials": dict(credentials),
         "reading_seconds": reading_seconds,

@@ -21,6 +21,7 @@ import numpy as np
 from affine import Affine
 from fastapi import APIRouter, Depends, HTTPException, Query, Request, Response
 from morecantile import Tile
+from odc.geo.geobox import GeoBox
 from pyproj import CRS
 from rio_tiler.models import ImageData
 from shapely import wkb
@@ -39,7 +40,6 @@ from segwatch.flows.web.pixels.renders import Renders
 from segwatch.flows.web.tiles import GRIDS, asked_tile
 from segwatch.geo.antimeridian import covered_by
 from segwatch.geo.crs import to_lonlat
-from segwatch.geo.grid import PixelGrid
 from segwatch.geo.sources.http import hrefs
 from segwatch.geo.sources.http.credentials import Credentials
 from segwatch.geo.sources.rasters.pixels import Mask
@@ -82,13 +82,13 @@ class AskedTile:
     size: int
     format: ImageType | None
 
-    def pixels(self) -> PixelGrid:
+    def pixels(self) -> GeoBox:
         """Its pixels on the ground."""
         grid = GRIDS.get(self.grid)
         left, _, right, top = grid.xy_bounds(self.place)
         step = (right - left) / self.size
         crs = CRS.from_user_input(grid.crs.to_wkt())
-        return PixelGrid(crs, Affine(step, 0, left, 0, -step, top), self.size, self.size)
+        return GeoBox((self.size, self.size), Affine(step, 0, left, 0, -step, top), crs)
 
     def ground(self) -> BaseGeometry:
         """Its ground, in degrees."""

@@ -1,4 +1,4 @@
-"""How much may be decoded: bytes of one scene in all, and of a process at one time."""
+"""Limits on decoding: bytes of one scene in total, and bytes of the process at one time."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import Condition
 
-from segwatch.geo.grid import PixelGrid
+from odc.geo.geobox import GeoBox
 
 _GiB = 1024**3
-#: A scene may have so many bytes decoded however small its grid is: files without overviews are read for overviews.
+#: Decoded bytes allowed for a scene however small its grid is: files without overviews are read in full.
 _SCENE_BYTES = 16 * _GiB
-#: And so many for each pixel of the grid: hundreds of interleaved bands, decoded for three, several times.
+#: Decoded bytes allowed for each pixel of the grid: hundreds of interleaved bands, decoded for three, several times.
 _SCENE_BYTES_PER_PIXEL = 4096
-#: What all scenes of a process may have in the making at one time, besides GDAL's cache and results.
+#: Bytes that all scenes of a process may decode at one time, besides GDAL's cache and the results.
 PROCESS_BYTES = 512 * 1024**2
 
 
@@ -26,12 +26,12 @@ class DecodingBudget:
         The whole grid that the scene is read on.
     """
 
-    def __init__(self, grid: PixelGrid) -> None:
+    def __init__(self, grid: GeoBox) -> None:
         self.total = _SCENE_BYTES + _SCENE_BYTES_PER_PIXEL * grid.width * grid.height
         self._left = self.total
 
     def spend(self, count: int) -> bool:
-        """Take bytes from what is left; False, and nothing is taken, where that is too little."""
+        """Take bytes from the budget; False, without taking any, when too few are left."""
         if count > self._left:
             return False
         self._left -= count
@@ -39,7 +39,7 @@ class DecodingBudget:
 
 
 class Gate:
-    """Lets threads decode while the bytes that they need together fit."""
+    """Admits threads to decoding while the memory they need together fits."""
 
     def __init__(self, total: int) -> None:
         self._total = self._free = total
@@ -47,7 +47,7 @@ class Gate:
 
     @contextmanager
     def hold(self, count: int) -> Iterator[None]:
-        """Wait until so many bytes are free, and keep them for the length of the block, which holds no others."""
+        """Wait until ``count`` bytes are free and hold them during the block; the block must not hold more."""
         count = min(count, self._total)
         with self._changed:
             self._changed.wait_for(lambda: self._free >= count)
@@ -60,5 +60,5 @@ class Gate:
                 self._changed.notify_all()
 
 
-#: Of this process.
+#: The gate of this process.
 GATE = Gate(PROCESS_BYTES)

@@ -1,4 +1,4 @@
-"""What the header of a file says, against what the profile expects: a mistake that needs no pixel to be seen."""
+"""Compare a file's header with its profile, to find mistakes without reading a pixel."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ import numpy as np
 from rasterio.enums import ColorInterp
 from rasterio.io import DatasetReader
 
-from segwatch.geo.rendering import limits
+from segwatch.geo.rendering import get_limits
 from segwatch.geo.types.source import BandRef, Profile
 
-#: A file's pixel may be so many times larger than the profile's: a coarser one shows less than the model looks for.
+#: Largest file pixel, in pixels of the profile: coarser files lack the detail that the model looks for.
 _MAX_COARSER = 2.0
-#: And so many times smaller: where it is smaller still, objects of the file's kind vanish in the profile's pixels.
+#: Smallest file pixel, as a fraction of the profile's: objects of finer files vanish in the profile's pixels.
 _MAX_FINER = 8.0
-#: Pixels in degrees and at the edges of a projection are not exactly as long as their name says.
+#: Pixels in degrees and at the edges of a projection deviate this much from their nominal length.
 _TOLERANCE = 1.05
 #: An integer type must reach this share of the range that the profile renders.
 _MIN_REACH = 0.25
 #: -60 dB, below every sensor's noise.
-LEAST_POWER = 1e-6
-#: Bands whose numbers are no measure of brightness.
+MIN_POWER = 1e-6
+#: Bands whose values do not measure brightness.
 _NOT_VALUES = {
     ColorInterp.palette: "indices into a colour table",
     ColorInterp.alpha: "the file's transparency",
@@ -42,7 +42,7 @@ _NOT_VALUES = {
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """Facts of a file that decide whether a profile can render it; tuples have one entry a band."""
+    """Facts of a file that decide whether a profile can render it; tuples have one entry per band."""
 
     asset: str
     dtypes: tuple[str, ...]
@@ -53,16 +53,16 @@ class Header:
     white_is_zero: bool
     """Photometric interpretation MinIsWhite: 0 is the brightest value."""
     pixel_m: float | None
-    """Length of a pixel's longer side on the ground, metres, at the place of interest; None = not known."""
+    """Length in metres of a pixel's longer side on the ground, at the grid; None = unknown."""
 
     @property
     def has_alpha(self) -> bool:
-        """Whether one of the bands is transparency."""
+        """Whether one of the bands is an alpha band."""
         return ColorInterp.alpha in self.colours
 
 
-def header_of(dataset: DatasetReader, asset: str, pixel_m: float | None) -> Header:
-    """The facts of an open file."""
+def read_header(dataset: DatasetReader, asset: str, pixel_m: float | None) -> Header:
+    """Collect the header facts of an open file."""
     return Header(
         asset,
         tuple(dataset.dtypes),
@@ -75,15 +75,15 @@ def header_of(dataset: DatasetReader, asset: str, pixel_m: float | None) -> Head
     )
 
 
-def misfits(header: Header, profile: Profile) -> Iterator[str]:
-    """What is wrong with the file, by the profile, each with what to do; nothing = it can be rendered."""
+def find_misfits(header: Header, profile: Profile) -> Iterator[str]:
+    """Say why the profile cannot render the file, and what to do; yields nothing when it can."""
     refs = [(band, place) for place, band in enumerate(profile.bands()) if band.asset == header.asset]
     for index in dict.fromkeys(band.index for band, _ in refs):
         yield from _band_misfits(header, index)
     if any(band.index > len(header.dtypes) for band, _ in refs):
         return
     for band, place in refs:
-        if place < len(limits(profile)[0]) and band.minus is None:
+        if place < len(get_limits(profile)[0]) and band.minus is None:
             yield from _range_misfits(header, band, place, profile)
     if refs:
         yield from _size_misfits(header, profile)
@@ -109,16 +109,16 @@ def _band_misfits(header: Header, index: int) -> Iterator[str]:
 
 
 def _missing(index: int, header: Header) -> str:
-    return f"band {index} is asked for, it has {len(header.dtypes)}; name bands it has in the profile"
+    return f"the profile names band {index}, the file has {len(header.dtypes)}; name existing bands in the profile"
 
 
 def _range_misfits(header: Header, band: BandRef, place: int, profile: Profile) -> Iterator[str]:
-    """Integers whose type cannot reach what the profile renders, whatever the pixels are."""
+    """Integer types that cannot reach the profile's range, whatever the pixels hold."""
     dtype = np.dtype(header.dtypes[band.index - 1])
     if dtype.kind not in "iu":
         return
     info = np.iinfo(dtype)
-    low, high = (float(one[place]) for one in limits(profile))
+    low, high = (float(one[place]) for one in get_limits(profile))
     largest = max(_physical(int(info.max), profile, offset) for offset in (profile.offset, 0.0))
     smallest = min(_physical(int(info.min), profile, offset) for offset in (profile.offset, 0.0))
     where = f"profile {profile.name} (scale {profile.scale:g}, offset {profile.offset:g}) renders {low:g} to {high:g}"
@@ -136,7 +136,7 @@ def _range_misfits(header: Header, band: BandRef, place: int, profile: Profile) 
 
 def _physical(stored: int, profile: Profile, offset: float) -> float:
     value = stored * profile.scale + offset
-    return 10 * math.log10(max(value, LEAST_POWER)) if profile.decibels else value
+    return 10 * math.log10(max(value, MIN_POWER)) if profile.decibels else value
 
 
 def _size_misfits(header: Header, profile: Profile) -> Iterator[str]:
@@ -150,14 +150,14 @@ def _size_misfits(header: Header, profile: Profile) -> Iterator[str]:
     else:
         return
     yield (
-        f"its pixels are {header.pixel_m:.3g} m long, profile {profile.name} with gsd_m {profile.gsd_m:g} takes "
+        f"its pixels are {header.pixel_m:.3g} m long, profile {profile.name} with gsd_m {profile.gsd_m:g} accepts "
         f"{limit}. Use a profile of this ground sample distance, or set {name} in the profile if it is meant to be "
         "resampled"
     )
 
 
 def size_limits(profile: Profile) -> tuple[float, float]:
-    """Smallest and largest pixel of a file, metres, that the profile takes."""
+    """Return the smallest and the largest file pixel, in metres, that the profile accepts."""
     finest = profile.gsd_m / _MAX_FINER if profile.finest_m is None else profile.finest_m
     coarsest = profile.gsd_m * _MAX_COARSER if profile.coarsest_m is None else profile.coarsest_m
     return finest, coarsest

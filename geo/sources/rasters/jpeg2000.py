@@ -1,4 +1,4 @@
-"""What reading a JPEG 2000 file will cost, told by the headers of its boxes and of its codestream."""
+"""Parse the structure of a JPEG 2000 file from the headers of its boxes and its codestream."""
 
 from __future__ import annotations
 
@@ -19,40 +19,40 @@ from segwatch.geo.sources.rasters.structure import (
 
 _MAX_BOXES = 256
 _MAX_MARKERS = 2048
-#: OpenJPEG keeps about so many bytes for each tile and component, for each precinct and for each code block.
+#: Approximate memory of OpenJPEG for each tile and component, and for each precinct or code block.
 _TILE_BYTES, _PART_BYTES = 1200, 200
 _MAX_OVERHEAD_BYTES = 256 * MiB
-#: GDAL decodes an image of one tile in pieces of this side.
+#: GDAL decodes a single-tile image in pieces of this side.
 _PIECE_PX = 1024
 _SOC, _SIZ, _COD, _COC, _SOT = 0xFF4F, 0xFF51, 0xFF52, 0xFF53, 0xFF90
 
 
-def jpeg2000(read: Read) -> Structure:
-    """The structure of a JPEG 2000 file (JP2).
+def parse_jpeg2000(read: Read) -> Structure:
+    """Parse the structure of a JPEG 2000 file (JP2, ISO/IEC 15444-1).
 
     Raises
     ------
     UnfitStructure
-        It may not be read, or its header is damaged.
+        It exceeds a limit, or its header is damaged.
     """
     try:
-        return _structure(read)
+        return _parse(read)
     except struct.error as error:
         raise UnfitStructure("it is damaged or cut off in its header") from error
 
 
-def _structure(read: Read) -> Structure:
-    start = _codestream(read)
+def _parse(read: Read) -> Structure:
+    start = _find_codestream(read)
     siz, part_px = b"", 2**30
-    for code, body in _markers(read, start):
+    for code, body in _iterate_markers(read, start):
         if code == _SIZ:
             siz = body
         elif code in {_COD, _COC}:
-            part_px = min(part_px, _smallest_part(code, body, wide=len(siz) > 36 + 3 * 256))
+            part_px = min(part_px, _compute_smallest_part(code, body, wide=len(siz) > 36 + 3 * 256))
     _, right, bottom, left, top, tile_w, tile_h, tile_left, tile_top, bands = struct.unpack(">H8IH", siz[:36])
     width, height = right - left, bottom - top
     if width <= 0 or height <= 0 or not tile_w or not tile_h or tile_left > left or tile_top > top:
-        raise UnfitStructure("it has a size that is not valid")
+        raise UnfitStructure("it has an invalid size")
     tiles = -(-(right - tile_left) // tile_w) * -(-(bottom - tile_top) // tile_h)
     one = tiles == 1
     block_w, block_h = (min(_PIECE_PX, side) for side in (width, height)) if one else (tile_w, tile_h)
@@ -66,8 +66,8 @@ def _structure(read: Read) -> Structure:
     return Structure((image,))
 
 
-def _codestream(read: Read) -> int:
-    """Where the codestream begins; looks at all boxes, as GDAL does."""
+def _find_codestream(read: Read) -> int:
+    """Offset of the codestream; checks all boxes, as GDAL reads them all."""
     at, found = 0, 0
     for _ in range(_MAX_BOXES):
         head = read(at, 16)
@@ -95,7 +95,7 @@ def _codestream(read: Read) -> int:
     return found
 
 
-def _markers(read: Read, at: int) -> Iterator[tuple[int, bytes]]:
+def _iterate_markers(read: Read, at: int) -> Iterator[tuple[int, bytes]]:
     """Markers of the main header with their bodies."""
     (code,) = struct.unpack(">H", read(at, 2))
     if code != _SOC:
@@ -113,7 +113,7 @@ def _markers(read: Read, at: int) -> Iterator[tuple[int, bytes]]:
     raise UnfitStructure("its codestream has too many headers")
 
 
-def _smallest_part(code: int, body: bytes, *, wide: bool) -> int:
+def _compute_smallest_part(code: int, body: bytes, *, wide: bool) -> int:
     """Pixels of a code block or of the smallest precinct."""
     style_at, rest_at = (0, 5) if code == _COD else (2, 3) if wide else (1, 2)
     rest = body[rest_at:]

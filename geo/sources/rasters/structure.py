@@ -1,16 +1,16 @@
-"""What reading a file will cost, told by its structure before any pixel is decoded. Pure but for its reader.
+"""Parse a file's structure to bound the cost of reading it before GDAL opens it.
 
-GDAL decodes whole blocks (tiles or strips), with all bands that are interleaved in them, of whichever of a file's
-images it needs: full resolution, an overview or a mask. It also believes what a header says of counts and lengths. So
-every image of a file is looked at here, and a file that asks for more than it may is refused before GDAL opens it.
+GDAL decodes whole blocks (tiles or strips), with all bands interleaved in them, of whichever image of the file it
+needs: full resolution, an overview or a mask. It also trusts the counts and lengths in a header. So every image of a
+file is checked here, and a file that exceeds a limit is refused before GDAL opens it.
 
 | attack | limit |
 | --- | --- |
-| a block that decodes to much: size, interleaved bands, of any image | :data:`MAX_BLOCK_BYTES` |
+| a block that decodes to many bytes: size, interleaved bands, of any image | :data:`MAX_BLOCK_BYTES` |
 | very many bands or blocks | :data:`MAX_BANDS`, :data:`MAX_BLOCKS` |
-| very many images, or a chain of them that leads back | :data:`MAX_IMAGES` |
+| very many images, or a cyclic chain of them | :data:`MAX_IMAGES` |
 | a huge value: metadata, keys, colours, control points | :data:`MAX_VALUE_BYTES`, :data:`MAX_METADATA_BYTES` |
-| metadata that names another file to be opened as its overviews | refused |
+| metadata that names another file to open as overviews | refused |
 """
 
 from __future__ import annotations
@@ -22,30 +22,30 @@ from dataclasses import dataclass
 from enum import IntFlag
 
 MiB = 1024**2
-#: Decoded bytes of one block, all interleaved bands of it: 426 bands of float32 in tiles of 256 pixels are 107 MiB.
+#: Decoded bytes of one block with all its interleaved bands: 426 float32 bands in tiles of 256 pixels are 107 MiB.
 MAX_BLOCK_BYTES = 128 * MiB
 MAX_BANDS = 2048
-#: Blocks of an image times its bands: 100 000 x 100 000 pixels of eight bands in tiles of 256 are 1.2 million.
+#: Blocks of an image times its bands: 100 000 x 100 000 pixels with eight bands in tiles of 256 have 1.2 million.
 MAX_BLOCKS = 8_000_000
-#: Full resolution, overviews, masks of each, and pages that nobody reads.
+#: Full resolution, overviews, masks of each, and unused pages.
 MAX_IMAGES = 64
 MAX_ENTRIES = 512
 MAX_VALUE_BYTES = 4 * MiB
-#: Of XML that GDAL takes apart when it opens a file.
+#: XML metadata that GDAL parses when it opens a file.
 MAX_METADATA_BYTES = MiB
-#: Length of a pixel's side of an image, so that no product of two overflows anything.
+#: Width or height in pixels, so that no product of two overflows.
 MAX_SIDE = 2**31 - 1
 
-#: Reads bytes from a position; fewer at the end of the file.
+#: Reads ``(offset, count)`` bytes; fewer at the end of the file.
 Read = Callable[[int, int], bytes]
 
 
 class UnfitStructure(Exception):
-    """A file's structure makes reading it cost too much, or is damaged; the message says which limit it exceeds."""
+    """A file's structure is damaged or exceeds a limit; the message says which."""
 
 
 class Role(IntFlag):
-    """What GDAL takes an image of a file for."""
+    """How GDAL uses an image of a file."""
 
     FULL = 0
     OVERVIEW = 1
@@ -61,26 +61,26 @@ class Image:
     height: int
     bands: int
     interleaved: bool
-    """Whether a block holds all bands."""
+    """Whether each block holds all bands."""
     sample_bytes: int
     block_width: int
     block_height: int
     sequential: bool = False
-    """Whether its only strip is decoded row by row, from its top."""
+    """Whether its only strip is decoded row by row, from the top."""
 
     @property
     def block_bytes(self) -> int:
-        """Decoded bytes of what is decoded at once."""
+        """Decoded bytes of the smallest part that GDAL decodes."""
         rows = 1 if self.sequential else self.block_height
         return self.block_width * rows * self.sample_bytes * (self.bands if self.interleaved else 1)
 
     @property
     def blocks(self) -> int:
-        """Blocks of one band."""
+        """Number of blocks of one band."""
         return -(-self.width // self.block_width) * -(-self.height // self.block_height)
 
     def decoded_bytes(self, window: tuple[float, float, float, float], bands: int) -> int:
-        """Bytes that are decoded for a window (left, top, right, bottom; pixels of this image) of some bands."""
+        """Compute the bytes decoded for some bands of a window: (left, top, right, bottom) in this image's pixels."""
         left, top, right, bottom = window
         planes = 1 if self.interleaved else bands
         if self.sequential:
@@ -92,13 +92,13 @@ class Image:
 
 @dataclass(frozen=True, slots=True)
 class Structure:
-    """The images of a file, that of full resolution first."""
+    """The images of a file, full resolution first."""
 
     images: tuple[Image, ...]
 
     @property
     def held_bytes(self) -> int:
-        """Memory that GDAL keeps for the file while it is open: a decoded block of each image that was read."""
+        """Memory that GDAL holds while the file is open: one decoded block of each image read so far."""
         return MiB + sum(one.block_bytes + 8 * one.blocks for one in self.images)
 
     @property
@@ -109,7 +109,7 @@ class Structure:
     def decoded_bytes(
         self, window: tuple[float, float, float, float], step: int, bands: int, *, masked: bool
     ) -> int:
-        """Bytes that are decoded for a window of the file that is read at every ``step`` pixels."""
+        """Compute the bytes decoded for a window of the file that is read decimated by ``step``."""
         full = self.images[0]
         total = 0
         for mask in (False, True) if masked else (False,):
@@ -127,19 +127,19 @@ class Structure:
 
 
 def check(image: Image) -> Image:
-    """The image, when each of its blocks may be decoded.
+    """Return the image if each of its blocks is within the limits.
 
     Raises
     ------
     UnfitStructure
-        It may not.
+        A size is invalid or exceeds a limit.
     """
     kind = "an overview" if image.role & Role.OVERVIEW else "it"
     kind = "a mask" if image.role & Role.MASK else kind
     if not (0 < image.width <= MAX_SIDE and 0 < image.height <= MAX_SIDE):
-        raise UnfitStructure(f"{kind} has a size that is not valid")
+        raise UnfitStructure(f"{kind} has an invalid size")
     if not (0 < image.block_width <= MAX_SIDE and 0 < image.block_height <= MAX_SIDE):
-        raise UnfitStructure(f"{kind} has blocks of a size that is not valid")
+        raise UnfitStructure(f"{kind} has blocks of an invalid size")
     if not 0 < image.bands <= MAX_BANDS:
         raise UnfitStructure(f"{kind} has {image.bands} bands; at most {MAX_BANDS} are read")
     if image.block_bytes > MAX_BLOCK_BYTES:
@@ -157,12 +157,12 @@ def check(image: Image) -> Image:
 
 
 def check_metadata(content: bytes) -> None:
-    """Refuse metadata that name a file of overviews: GDAL opens any, in any format, on this machine or any server.
+    """Refuse metadata that name an overview file: GDAL would open it, in any format, on this machine or any server.
 
     Raises
     ------
     UnfitStructure
-        They do.
+        The metadata name one.
     """
     if "OVERVIEW_FILE" in html.unescape(content.decode("latin-1")).upper():
         raise UnfitStructure("its metadata name another file to be opened")
@@ -173,8 +173,8 @@ def check_metadata(content: bytes) -> None:
 _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _SUBTYPE, _OLD_SUBTYPE = 256, 257, 258, 259, 254, 255
 _SAMPLES, _ROWS_PER_STRIP, _PLANAR, _TILE_WIDTH, _TILE_HEIGHT = 277, 278, 284, 322, 323
 _STRIP_OFFSETS, _SUB_IFDS, _METADATA = 273, 330, 42112
-#: Arrays with a number for each block; their length is bounded by that of the blocks.
-_OF_BLOCKS = frozenset({_STRIP_OFFSETS, 279, 324, 325})
+#: Fields with one number per block; the limit on blocks bounds their length.
+_BLOCK_FIELDS = frozenset({_STRIP_OFFSETS, 279, 324, 325})
 _TYPE_BYTES = {
     1: 1,
     2: 1,
@@ -195,7 +195,7 @@ _TYPE_BYTES = {
 }
 _INTEGERS = {1: "B", 3: "H", 4: "I", 13: "I", 16: "Q", 18: "Q"}
 _NOT_COMPRESSED = 1
-#: GDAL reads a higher image of one strip row by row; libtiff cuts one that is not compressed into pieces.
+#: GDAL reads a taller single-strip image row by row; libtiff splits an uncompressed one.
 _MIN_SPLIT_HEIGHT = 2000
 
 
@@ -204,7 +204,7 @@ class _Entry:
     kind: int
     count: int
     value: bytes
-    """The value, or where it is."""
+    """The value itself, or its offset in the file."""
 
     @property
     def size(self) -> int:
@@ -225,9 +225,7 @@ class _Tiff:
         while waiting:
             at = waiting.pop(0)
             if at in known or len(known) >= MAX_IMAGES:
-                raise UnfitStructure(
-                    f"it has more than {MAX_IMAGES} images, or a chain of images that leads back"
-                )
+                raise UnfitStructure(f"it has more than {MAX_IMAGES} images, or a cyclic chain of them")
             known.add(at)
             entries, following = self._directory(at)
             yield self._image(entries)
@@ -254,7 +252,7 @@ class _Tiff:
     def _check_values(self, entries: dict[int, _Entry]) -> None:
         for tag, entry in entries.items():
             limit = MAX_METADATA_BYTES if tag == _METADATA else MAX_VALUE_BYTES
-            if tag in _OF_BLOCKS:
+            if tag in _BLOCK_FIELDS:
                 limit = 8 * MAX_BLOCKS
             if entry.size > limit:
                 raise UnfitStructure(f"its field {tag} is {entry.size} bytes long; at most {limit} are read")
@@ -315,12 +313,12 @@ def _role(subtype: int, old: int) -> Role:
     return role | Role.OVERVIEW if old == 2 else role
 
 
-def tiff(read: Read) -> Structure:
-    """The structure of a classic or big TIFF.
+def parse_tiff(read: Read) -> Structure:
+    """Parse the structure of a classic TIFF or BigTIFF.
 
     Raises
     ------
     UnfitStructure
-        One of its images may not be read, or its header is damaged.
+        An image exceeds a limit, or the header is damaged.
     """
     return Structure(tuple(_Tiff(read).images()))

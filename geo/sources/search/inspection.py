@@ -6,11 +6,11 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import shapely
+from odc.geo.geobox import GeoBox
 
 from segwatch.geo import grid as grids
 from segwatch.geo.crs import to_local, to_lonlat, utm
 from segwatch.geo.errors import BadItem, GeoError, NoSuchCollection, UnfitPixels
-from segwatch.geo.grid import PixelGrid
 from segwatch.geo.items import parse_item
 from segwatch.geo.judging import Shades, described, misrendered
 from segwatch.geo.rendering import render
@@ -163,19 +163,20 @@ def _check_sample(
     except GeoError as error:
         yield SourceFinding("sample read", False, str(error))
         return
-    shares = f"{window.valid.mean():.0%} valid, {window.clear.mean():.0%} clear"
+    valid, clear = window.valid.values, window.clear.values
+    shares = f"{valid.mean():.0%} valid, {clear.mean():.0%} clear"
     size = f"{grid.width} x {grid.height} px of {scene.items[0].id}, {window.bytes_read / 1e6:.2f} MB read"
-    yield SourceFinding("sample read", bool(window.valid.any()), f"{size}, {shares}")
+    yield SourceFinding("sample read", bool(valid.any()), f"{size}, {shares}")
     yield from compare(headers, mask_values, profile)
-    clear = window.valid & window.clear
-    if clear.any():
+    usable = valid & clear
+    if usable.any():
         rgb = render(window.bands, window.valid, profile)
-        shades = Shades.of(window.bands[:, clear], rgb[clear], profile)
+        shades = Shades.of(window.bands.values[:, usable], rgb.values[usable], profile)
         reason = misrendered(shades, profile)
         yield SourceFinding("rendering", reason is None, reason or described(shades))
 
 
-def _middle(scene: Scene, profile: Profile) -> PixelGrid:
+def _middle(scene: Scene, profile: Profile) -> GeoBox:
     crs = utm(scene.footprint)
     half = _SAMPLE_PX / 2 * profile.gsd_m
     centre = to_local(scene.footprint.representative_point(), crs)

@@ -20,7 +20,7 @@ from sqlalchemy import Engine, event, text
 from segwatch.db import series, tracks, watches
 from segwatch.db.engine import make_engine
 from segwatch.flows.errors import FlowError
-from segwatch.flows.track import track_ready
+from segwatch.flows.pipeline.tracking import track_ready
 from segwatch.geo.tracking.series import refold
 from tests.conftest import Database
 
@@ -57,7 +57,7 @@ def while_folding(monkeypatch: pytest.MonkeyPatch, happens: Callable[[UUID], Non
         return refold(*args, series_id=series_id, **more)
 
     with monkeypatch.context() as patched:
-        patched.setattr("segwatch.flows.track.refold", watched)
+        patched.setattr("segwatch.flows.pipeline.tracking.refold", watched)
         yield
 
 

@@ -11,8 +11,8 @@ import pytest
 from sqlalchemy import Engine, text
 
 from segwatch.flows.config.settings import load_settings
+from segwatch.flows.inference.drain import Drain
 from segwatch.flows.inference.segmenters import Answer, Tiles
-from segwatch.flows.segment import Drain
 from tests.support.colour_segmenter import Well
 from tests.support.images import textured
 from tests.support.serving import serving_files
@@ -63,4 +63,4 @@ def test_a_database_that_is_away_for_a_moment_costs_no_lease(
         finally:
             segmenter.may_end.set()
             worker.join(60)
-    assert drain.total.inferred == 1
+    assert drain.counts.inferred == 1

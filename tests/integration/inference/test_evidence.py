@@ -19,10 +19,11 @@ from segwatch.db import ledger, observations, scenes, watches
 from segwatch.flows.cli.app import app
 from segwatch.flows.config.settings import FlowSettings, load_settings
 from segwatch.flows.inference import quicklooks
+from segwatch.flows.inference.drain import Drain
+from segwatch.flows.pipeline.tracking import track_ready
 from segwatch.flows.report import situation
-from segwatch.flows.segment import Drain
-from segwatch.flows.track import track_ready
 from segwatch.geo.crs import to_lonlat
+from segwatch.geo.grid import get_crs
 from segwatch.geo.sources import profiles
 from segwatch.geo.types.scene import Item, Scene
 from segwatch.geo.types.watch import Instruction, Watch
@@ -49,7 +50,7 @@ def run_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path
 @pytest.fixture
 def url(engine: Engine) -> Iterator[str]:
     """Files of a scene a day, each with an observation that is wanted."""
-    area = to_lonlat(box(*GRID.bounds).buffer(-20), GRID.crs)
+    area = to_lonlat(box(*GRID.boundingbox).buffer(-20), get_crs(GRID))
     with serving_files({"/a.tif": textured(10, 20, 30)}) as files:
         found = []
         for day in range(DAYS):

@@ -13,13 +13,12 @@ from sqlalchemy.exc import OperationalError
 from typer.testing import CliRunner
 
 from segwatch.db import ledger
-from segwatch.flows import segment
 from segwatch.flows.cli.app import app
 from segwatch.flows.config.settings import FlowSettings, load_settings
 from segwatch.flows.errors import SegmenterError
-from segwatch.flows.inference import segmenters, tiled
+from segwatch.flows.inference import outcomes, segmenters, tiled
+from segwatch.flows.inference.drain import Drain
 from segwatch.flows.inference.segmenters import Answer, Tiles
-from segwatch.flows.segment import Drain
 from tests.support.colour_segmenter import Well
 from tests.support.images import textured
 from tests.support.serving import serving_files
@@ -143,7 +142,7 @@ def test_whatever_one_scene_raises_is_its_reason_and_the_drain_goes_on(
             raise MemoryError("no room\x00")
         return right(*given)
 
-    monkeypatch.setattr(segment, "answer_group", wrong_at_first)
+    monkeypatch.setattr("segwatch.flows.inference.drain.answer_group", wrong_at_first)
     with serving_files({"/a.tif": PIXELS}) as files:
         queue(engine, files.url, Well.version, count=2)
         done = Drain(engine, Well(), _settings()).run()
@@ -206,7 +205,7 @@ def test_a_database_that_is_away_when_an_answer_is_to_be_stored_costs_nothing(
 def test_a_database_that_stays_away_ends_the_drain(
     database: Any, engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(segment, "_AWAY_SECONDS", 0.5)
+    monkeypatch.setattr(outcomes, "_MAX_OUTAGE_SECONDS", 0.5)
     segmenter = _Blip(database, 3.0)
     with serving_files({"/a.tif": PIXELS}) as files:
         queue(engine, files.url, segmenter.version, count=3)

@@ -19,7 +19,7 @@ from tests.support.small_queue import queue
 _WORKER = """
 import sys, time
 from segwatch.db.engine import make_engine
-from segwatch.flows.segment import Drain
+from segwatch.flows.inference.drain import Drain
 from segwatch.flows.config.settings import load_settings
 from tests.support import hanging
 settings = load_settings()

@@ -24,7 +24,7 @@ from segwatch.db.stuck import read
 from segwatch.flows.config.settings import load_settings
 from segwatch.flows.deliver import deliver_outbox
 from segwatch.flows.inference.segmenters import Segmenter
-from segwatch.flows.track import track_ready
+from segwatch.flows.pipeline.tracking import track_ready
 from segwatch.geo.types.tracking import ChangeKind
 from segwatch.geo.types.watch import AlertRule
 from tests.conftest import Database

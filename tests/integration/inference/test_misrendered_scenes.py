@@ -17,9 +17,9 @@ from typer.testing import CliRunner
 from segwatch.db import scenes, watches
 from segwatch.flows.cli.app import app
 from segwatch.flows.config.settings import FlowSettings, load_settings
+from segwatch.flows.inference.drain import Drain
+from segwatch.flows.pipeline.tracking import track_ready
 from segwatch.flows.report import situation
-from segwatch.flows.segment import Drain
-from segwatch.flows.track import track_ready
 from segwatch.flows.web.server import create_app
 from tests.conftest import Database
 from tests.support.colour_segmenter import Well
@@ -62,7 +62,7 @@ def segwatch(*arguments: str) -> str:
         (image(10, 20, 30), "one colour, (10, 20, 30)"),
         (image(255, 255, 255), "100% of it is white"),
         (image(0, 0, 0), "100% of it is black"),
-        (image(10), "band 2 is asked for, it has 1"),
+        (image(10), "the profile names band 2, the file has 1"),
         (textured(10, 20, 30), ""),
     ],
     ids=["16 bits", "one colour", "white", "black", "one band", "fit"],

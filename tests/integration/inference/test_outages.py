@@ -26,8 +26,8 @@ from segwatch.flows.doctor.gathering import gather
 from segwatch.flows.errors import SourceOut
 from segwatch.flows.failures.outages import require_sources
 from segwatch.flows.inference import quicklook_spool, quicklooks
+from segwatch.flows.inference.drain import Drain
 from segwatch.flows.inference.segmenters import Answer, Tiles
-from segwatch.flows.segment import Drain
 from segwatch.geo.errors import AccessDenied, ReadFailed, SearchIncomplete
 from segwatch.geo.sources import profiles
 from segwatch.geo.sources.http import range_requests
@@ -308,12 +308,10 @@ def test_a_device_without_memory_costs_no_attempt(engine: Engine) -> None:
 
 
 def test_a_full_disk_costs_no_attempt(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    from segwatch.flows import segment
-
     def full(*_: Any) -> Any:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(segment, "answer_group", full)
+    monkeypatch.setattr("segwatch.flows.inference.drain.answer_group", full)
     with serving_files({"/a.tif": PIXELS}) as files:
         queue(engine, files.url, Well.version)
         drain(engine, max_attempts=1)
@@ -327,7 +325,7 @@ def test_a_full_database_is_no_fault_of_a_scene() -> None:
     from sqlalchemy.exc import DBAPIError, OperationalError
 
     from segwatch.db.errors import connection_lost
-    from segwatch.flows.failures.blame import Blame, cause_of
+    from segwatch.flows.failures.blame import Blame, find_cause
 
     away = (
         psycopg.errors.DiskFull, psycopg.errors.TooManyConnections, psycopg.errors.ReadOnlySqlTransaction,
@@ -336,11 +334,11 @@ def test_a_full_database_is_no_fault_of_a_scene() -> None:
     for kind in away:
         error = OperationalError("INSERT", {}, kind("no"))
         assert connection_lost(error), kind
-        assert cause_of(error).blame is Blame.DATABASE
+        assert find_cause(error).blame is Blame.DATABASE
     wrong = DBAPIError("INSERT", {}, psycopg.errors.NotNullViolation("no"))
-    assert cause_of(wrong).blame is Blame.SCENE
-    assert cause_of(AccessDenied("hls-s30", "HTTP 401")).circuit == "source:hls-s30"
-    assert cause_of(ReadFailed("a", "b", "HTTP 404")).blame is Blame.SCENE
+    assert find_cause(wrong).blame is Blame.SCENE
+    assert find_cause(AccessDenied("hls-s30", "HTTP 401")).circuit == "source:hls-s30"
+    assert find_cause(ReadFailed("a", "b", "HTTP 404")).blame is Blame.SCENE
 
 
 def test_an_outage_is_told_and_retry_tries_at_once(database: Database, engine: Engine) -> None:

@@ -24,9 +24,9 @@ from typer.testing import CliRunner
 from segwatch.db import watches
 from segwatch.flows.cli.app import app
 from segwatch.flows.config import variables
-from segwatch.flows.discover import discover_watch
 from segwatch.flows.errors import ConfigError
 from segwatch.flows.orchestration import deploy
+from segwatch.flows.pipeline.discovery import discover_watch
 from segwatch.geo.errors import GeoError
 from tests.integration.runs.conftest import Server
 from tests.integration.runs.test_scheduling import LAKES, NOTHING

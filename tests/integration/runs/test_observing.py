@@ -26,10 +26,13 @@ from segwatch.flows import observe
 from segwatch.flows.config.settings import load_settings
 from segwatch.flows.errors import FlowError
 from segwatch.flows.inference import segmenters
+from segwatch.flows.inference.drain import Drain
 from segwatch.flows.orchestration import deploy
 from segwatch.flows.orchestration.heartbeats import registered
-from segwatch.flows.segment import Drain, segment
+from segwatch.flows.orchestration.in_process import run_in_process
+from segwatch.flows.segment import segment
 from segwatch.geo.crs import to_lonlat
+from segwatch.geo.grid import get_crs
 from segwatch.geo.sources import profiles
 from segwatch.geo.types.scene import Item, Scene
 from segwatch.geo.types.tracking import ChangeKind
@@ -43,7 +46,7 @@ from tests.support.serving import Answer, serving, serving_files
 
 WELL = f"{Well.__module__}:{Well.__name__}"
 NOW = datetime(2024, 5, 1, 10, tzinfo=UTC)
-AREA = to_lonlat(box(*GRID.bounds).buffer(-20), GRID.crs)
+AREA = to_lonlat(box(*GRID.boundingbox).buffer(-20), get_crs(GRID))
 EMPTY: dict[str, Answer] = {
     "/": (200, {}, json.dumps({"type": "FeatureCollection", "features": []}).encode())
 }
@@ -145,7 +148,7 @@ def test_in_one_process_alerts_do_not_wait_for_a_catalog_either(worker: Engine, 
     with serving_files({"/a.tif": textured(10, 20, 30)}) as files:
         queue(worker, lakes(nowhere), f"{files.url}/a.tif")
         with pytest.raises(Exception, match="cannot be read"):
-            observe.run_in_process(worker, load_settings(), "lakes")
+            run_in_process(worker, load_settings(), "lakes")
     assert states(worker) == {"lakes": "observed"}
 
 

@@ -17,7 +17,7 @@ from typer.testing import CliRunner, Result
 
 from segwatch.db import watches, watermarks
 from segwatch.flows.cli.app import app
-from segwatch.flows.discover import Discovered, discover_watch
+from segwatch.flows.pipeline.discovery import Discovered, discover_watch
 from segwatch.geo.errors import CatalogUnreachable, NoSuchCollection, SearchIncomplete
 from segwatch.geo.sources import profiles
 from segwatch.geo.types.scene import Watermark

@@ -117,7 +117,7 @@ def observe(url: str, most_px: int, rows: int) -> Seen:
     ):
         ((_, result),) = answer_group(group, reading, segmenter, 1, preview)
     assert isinstance(result, ObservationResult)
-    return Seen(result, preview.drawn(result), segmenter.asked)
+    return Seen(result, preview.draw(result), segmenter.asked)
 
 
 @pytest.mark.parametrize(("most_px", "rows"), [(200, 48), (90, 100), (64, 17)])

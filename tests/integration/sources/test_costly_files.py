@@ -13,9 +13,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from affine import Affine
+from odc.geo.geobox import GeoBox
 from shapely.geometry import box
 
 from segwatch.geo.errors import UnfitPixels
+from segwatch.geo.raster import make_coordinates
 from segwatch.geo.sources import profiles
 from segwatch.geo.sources.http import block_cache, ranges
 from segwatch.geo.sources.http.connections import open_connections
@@ -147,7 +149,7 @@ _XML = b"<OVERVIEW_FILE/>"
         (_jp2((60_000, 60_000, 0, 0, 30_000, 30_000, 0, 0), 3), "30000 x 30000"),
         (_jp2((60_000, 60_000, 0, 0, 1, 1, 0, 0), 3), "blocks, too many|too many to decode"),
         (_jp2((60_000, 60_000, 0, 0, 60_000, 60_000, 0, 0), 3, code_block=0), "too many to decode"),
-        (_jp2((100, 100, 0, 0, 0, 64, 0, 0), 3), "not valid"),
+        (_jp2((100, 100, 0, 0, 0, 64, 0, 0), 3), "invalid size"),
         (_jp2((100, 100, 0, 0, 64, 64, 0, 0), 3, boxes=struct.pack(">I4s", 2**30, b"xml ")), "bytes long"),
         (_jp2((100, 100, 0, 0, 64, 64, 0, 0), 3, boxes=struct.pack(">I4s", 24, b"xml ") + _XML), "another file"),
         (_jp2((100, 100, 0, 0, 64, 64, 0, 0), 3, boxes=struct.pack(">I4s", 8, b"free") * 400), "boxes"),
@@ -166,8 +168,8 @@ def test_a_scene_decodes_so_much_and_no_more() -> None:
     assert budget.spend(budget.total // 2)
     # without overviews and with nothing in it: small to send, endless to decode
     whole = hostile_tiff(Page(100_000, 100_000, tile=(512, 512), filled=7), pixel_m=1.25)
-    big = type(GRID)(GRID.crs, GRID.transform @ Affine.scale(300), GRID.width, GRID.height)
-    with serving_files({"/a.tif": whole}) as served, pytest.raises(UnfitPixels, match="would be decoded"):
+    big = GeoBox(GRID.shape, GRID.transform @ Affine.scale(300), GRID.crs)
+    with serving_files({"/a.tif": whole}) as served, pytest.raises(UnfitPixels, match="to be decoded"):
         read(scene(f"{served.url}/a.tif"), PROFILE, big, allowed_hosts=["127.0.0.1:*"])
 
 
@@ -182,18 +184,19 @@ def mosaic(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Scene, int]]:
 
 def test_a_mosaic_keeps_few_files_open_and_few_of_their_bytes(mosaic: tuple[Scene, int]) -> None:
     shown, count = mosaic
-    # nothing is clear, so that every file is looked at
+    coordinates = make_coordinates(GRID)
+    # nothing is clear, so that every file is read
     with opened(shown, PROFILE, GRID, allowed_hosts=["127.0.0.1:*"]) as reader:
         for _ in range(2):
             for item in shown.items:
-                reader._read_item(item, GRID)
-        source = reader._source
-        assert len(source._known) == count
-        assert len(source._open) <= source_files._MAX_OPEN_FILES
-        assert sum(len(one.blocks) for one in source._remote.values()) <= block_cache.MAX_SCENE_BLOCKS
+                reader._read_item(item, GRID, coordinates)
+        files = reader._files
+        assert len(files._known) == count
+        assert len(files._open) <= source_files._MAX_OPEN_FILES
+        assert sum(len(one.blocks) for one in files._remote.values()) <= block_cache.MAX_SCENE_BLOCKS
         window = reader.read(GRID)
     assert window.valid.all()
-    assert not source._open
+    assert not files._open
 
 
 def test_blocks_of_all_files_together_are_kept_within_a_limit() -> None:

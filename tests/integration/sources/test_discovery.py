@@ -12,7 +12,7 @@ from shapely.geometry import box
 from sqlalchemy import Engine, text
 
 from segwatch.db import watches
-from segwatch.flows.discover import Discovered, discover_watch
+from segwatch.flows.pipeline.discovery import Discovered, discover_watch
 from segwatch.geo.errors import CatalogUnreachable
 from segwatch.geo.sources import profiles
 from segwatch.geo.types.source import BandRef

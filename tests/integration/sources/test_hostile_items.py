@@ -19,7 +19,7 @@ from shapely.geometry import box
 from sqlalchemy import Engine, text
 
 from segwatch.db import watches
-from segwatch.flows.discover import discover_watch
+from segwatch.flows.pipeline.discovery import discover_watch
 from segwatch.geo.errors import BadItem, UnsafeHref
 from segwatch.geo.items import parse_item
 from segwatch.geo.scenes import group

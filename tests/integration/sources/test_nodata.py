@@ -16,7 +16,7 @@ from rasterio.enums import ColorInterp, Resampling
 from shapely.geometry import box
 
 from segwatch.geo.crs import to_lonlat
-from segwatch.geo.grid import for_area
+from segwatch.geo.grid import for_area, get_crs
 from segwatch.geo.sources import profiles
 from segwatch.geo.sources.rasters.pixels import SceneWindow, read
 from segwatch.geo.types.scene import Item, Scene
@@ -27,7 +27,7 @@ from tests.support.serving import serving_files
 SIDE, COLLAR, GROUND = 320, 151, 100
 #: Of the image, without its outermost pixels.
 LEFT, TOP = GRID.transform.c, GRID.transform.f
-AREA = to_lonlat(box(LEFT + 800, TOP - 2400, LEFT + 2400, TOP - 800), GRID.crs)
+AREA = to_lonlat(box(LEFT + 800, TOP - 2400, LEFT + 2400, TOP - 800), get_crs(GRID))
 RGB = replace(profiles.load("rgb-cog"), finest_m=1.0)
 STEPS = (1, 2, 4, 8, 12)
 
@@ -68,7 +68,7 @@ def look(content: bytes, profile: Profile, step: int, **assets: bytes) -> SceneW
 
 def shares(window: SceneWindow) -> tuple[float, set[float]]:
     """Share that is imaged, and the values there."""
-    return float(window.valid.mean()), set(np.unique(window.bands[:, window.valid]).tolist())
+    return float(window.valid.mean()), set(np.unique(window.bands.values[:, window.valid.values]).tolist())
 
 
 def assert_ground_alone(window: SceneWindow, step: int) -> None:
@@ -150,7 +150,7 @@ def test_a_band_alone_may_be_as_dark_as_no_data() -> None:
     pixels[0] = 0
     window = look(tiff(pixels, nodata=255), replace(RGB, nodata=0), 4)
     assert window.valid.mean() == pytest.approx(89 / 160, abs=0.06)
-    assert set(np.unique(window.bands[:, window.valid]).tolist()) == {0, GROUND}
+    assert set(np.unique(window.bands.values[:, window.valid.values]).tolist()) == {0, GROUND}
 
 
 CLOUDY = replace(RGB, clouds=CloudMask(BandRef("mask"), unclear_values=(1,)))

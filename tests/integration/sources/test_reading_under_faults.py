@@ -11,19 +11,18 @@ import pytest
 import rasterio
 from affine import Affine
 from numpy.typing import NDArray
-from pyproj import CRS
+from odc.geo.geobox import GeoBox
 from rasterio.transform import from_origin
 from shapely.geometry import box
 
 from segwatch.geo.errors import GeoError, ReadFailed, UnsafeHref
-from segwatch.geo.grid import PixelGrid
 from segwatch.geo.sources import profiles
 from segwatch.geo.sources.rasters.pixels import opened, read
 from segwatch.geo.types.scene import Item, Scene
 from tests.support.serving import Answer, Fault, serving_files
 
 SIDE = 700
-GRID = PixelGrid(CRS.from_epsg(32633), Affine(10, 0, 500_000, 0, -10, 5_100_000), SIDE, SIDE)
+GRID = GeoBox((SIDE, SIDE), Affine(10, 0, 500_000, 0, -10, 5_100_000), "EPSG:32633")
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +43,7 @@ def scene(url: str) -> Scene:
 
 
 def pixels(url: str) -> NDArray[np.float32]:
-    return read(scene(url), profiles.load("rgb-cog"), GRID, allowed_hosts=["127.0.0.1:*"]).bands
+    return read(scene(url), profiles.load("rgb-cog"), GRID, allowed_hosts=["127.0.0.1:*"]).bands.values
 
 
 def _now_and_then(status: int) -> Fault:
@@ -224,8 +223,8 @@ def test_a_tiff_of_absurd_size_is_refused_before_it_is_read() -> None:
 def test_windows_are_the_whole_whatever_their_shape(image: tuple[bytes, NDArray[np.uint8]]) -> None:
     """Also where pixels are averaged, and where they are warped between UTM zones."""
     grids = (
-        PixelGrid(GRID.crs, Affine(23, 0, 499_000, 0, -23, 5_101_000), 320, 330),
-        PixelGrid(CRS.from_epsg(32632), Affine(10, 0, 962_000, 0, -10, 5_115_000), 500, 500),
+        GeoBox((320, 330), Affine(23, 0, 499_000, 0, -23, 5_101_000), GRID.crs),
+        GeoBox((500, 500), Affine(10, 0, 962_000, 0, -10, 5_115_000), "EPSG:32632"),
     )
     with serving_files({"/a.tif": image[0]}) as files:
         shown = scene(files.url)
@@ -233,20 +232,22 @@ def test_windows_are_the_whole_whatever_their_shape(image: tuple[bytes, NDArray[
             with opened(shown, profiles.load("rgb-cog"), grid, allowed_hosts=["127.0.0.1:*"]) as reader:
                 whole = reader.read(grid)
                 rows = [
-                    reader.read(grid.window(row, 0, min(70, grid.height - row), grid.width))
+                    reader.read(grid[row : min(row + 70, grid.height), :])
                     for row in range(0, grid.height, 70)
                 ]
             assert whole.valid.any()
             valid = np.concatenate([one.valid for one in rows])
-            assert (valid != whole.valid).mean() < 0.002
-            both = valid & whole.valid
-            difference = np.abs(np.concatenate([one.bands for one in rows], axis=1) - whole.bands)[:, both]
+            assert (valid != whole.valid.values).mean() < 0.002
+            both = valid & whole.valid.values
+            difference = np.abs(np.concatenate([one.bands for one in rows], axis=1) - whole.bands.values)[
+                :, both
+            ]
             # GDAL warps by a transform that is within an eighth of a pixel
             assert np.median(difference) < 6
 
 
 def test_only_what_the_area_needs_is_read(image: tuple[bytes, NDArray[np.uint8]]) -> None:
-    corner = GRID.window(0, 0, 50, 50)
+    corner = GRID[:50, :50]
     with serving_files({"/a.tif": image[0]}) as files:
         window = read(scene(files.url), profiles.load("rgb-cog"), corner, allowed_hosts=["127.0.0.1:*"])
     assert window.valid.all()

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from shapely.geometry import box, mapping
 
 from segwatch.geo.crs import to_lonlat
+from segwatch.geo.grid import get_crs
 from segwatch.geo.sources import profiles
 from segwatch.geo.sources.search.inspection import inspect
 from segwatch.geo.sources.search.profile_check import SourceFinding
@@ -25,7 +26,7 @@ from tests.support.stac_store import Store, stac_store
 
 SIDE = 100
 LEFT, TOP = GRID.transform.c, GRID.transform.f
-GROUND = to_lonlat(box(LEFT, TOP - 10 * SIDE, LEFT + 10 * SIDE, TOP), GRID.crs)
+GROUND = to_lonlat(box(LEFT, TOP - 10 * SIDE, LEFT + 10 * SIDE, TOP), get_crs(GRID))
 RGB = profiles.load("rgb-cog")
 REFLECTANCE = replace(RGB, scale=0.0001, low=0.0, high=0.3, nodata=0)
 CLOUDY = replace(RGB, clouds=CloudMask(BandRef("mask"), unclear_values=(8, 9), invalid_values=(0,)))
@@ -77,7 +78,7 @@ def test_a_fitting_source_passes_every_check() -> None:
         (tiff(pixels(300, 3000, dtype="uint16")), RGB, "rendering", "more than 8 bits"),
         (tiff(pixels()), REFLECTANCE, "rendering", "type uint8 reaches 255"),
         (tiff(np.full((3, SIDE, SIDE), 60, np.uint8)), RGB, "rendering", "one colour"),
-        (tiff(pixels(count=1)), RGB, "rendering", "band 2 is asked for"),
+        (tiff(pixels(count=1)), RGB, "rendering", "the profile names band 2"),
         (tiff(pixels()), replace(RGB, gsd_m=1.0), "rendering", "pixels are 10 m long"),
         (tiff(pixels()), replace(RGB, nodata=-9999), "nodata", "which type uint8 cannot hold"),
         (

@@ -11,7 +11,7 @@ from shapely.geometry import box
 from sqlalchemy import Engine
 
 from segwatch.db import watches
-from segwatch.flows.discover import discover_watch
+from segwatch.flows.pipeline.discovery import discover_watch
 from segwatch.geo.sources import profiles
 from segwatch.geo.sources.search.item_search import Rejected, search
 from segwatch.geo.types.scene import Item

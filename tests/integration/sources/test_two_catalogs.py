@@ -19,10 +19,11 @@ from sqlalchemy import Engine, text
 
 from segwatch.db import watches
 from segwatch.flows.config.settings import load_settings
-from segwatch.flows.discover import discover_watch
-from segwatch.flows.segment import Drain
-from segwatch.flows.track import track_ready
+from segwatch.flows.inference.drain import Drain
+from segwatch.flows.pipeline.discovery import discover_watch
+from segwatch.flows.pipeline.tracking import track_ready
 from segwatch.geo.crs import to_lonlat
+from segwatch.geo.grid import get_crs
 from segwatch.geo.identity import identify_catalog
 from segwatch.geo.sources import profiles
 from segwatch.geo.types.source import BandRef, Profile
@@ -55,7 +56,7 @@ class Ground:
     def outline(self, west: float, north: float, east: float, south: float) -> BaseGeometry:
         left, top = self.transform @ (west, north)
         right, bottom = self.transform @ (east, south)
-        return to_lonlat(box(left, bottom, right, top), GRID.crs)
+        return to_lonlat(box(left, bottom, right, top), get_crs(GRID))
 
     @property
     def footprint(self) -> BaseGeometry:
@@ -73,7 +74,9 @@ class Ground:
         values[:, north:south, west:east] = np.array(WATER, np.uint8)[:, None, None]
         size = {"width": GRID.width, "height": GRID.height, "count": 3, "dtype": "uint8"}
         with rasterio.MemoryFile() as memory:
-            with memory.open(driver="GTiff", crs=GRID.crs.to_wkt(), transform=self.transform, **size) as file:
+            with memory.open(
+                driver="GTiff", crs=get_crs(GRID).to_wkt(), transform=self.transform, **size
+            ) as file:
                 file.write(values)
             return bytes(memory.read())
 

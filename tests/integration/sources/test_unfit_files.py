@@ -17,7 +17,7 @@ from shapely.geometry import box
 
 from segwatch.geo.crs import to_lonlat
 from segwatch.geo.errors import UnfitPixels
-from segwatch.geo.grid import for_area
+from segwatch.geo.grid import for_area, get_crs
 from segwatch.geo.sources import profiles
 from segwatch.geo.sources.rasters.pixels import SceneWindow, read
 from segwatch.geo.types.scene import Item, Scene
@@ -26,7 +26,7 @@ from tests.support.images import GRID, tiff
 from tests.support.serving import serving_files
 
 LEFT, TOP = GRID.transform.c, GRID.transform.f
-AREA = to_lonlat(box(LEFT + 100, TOP - 300, LEFT + 300, TOP - 100), GRID.crs)
+AREA = to_lonlat(box(LEFT + 100, TOP - 300, LEFT + 300, TOP - 100), get_crs(GRID))
 LON, LAT = AREA.bounds[0], AREA.bounds[3]
 RGB = profiles.load("rgb-cog")
 GREY = replace(RGB, green=BandRef("visual"), blue=BandRef("visual"))
@@ -80,7 +80,7 @@ def look(content: bytes, profile: Profile = RGB, **assets: bytes) -> SceneWindow
     [
         (palette, GREY, "indices into a colour table"),
         (palette, RGB, "indices into a colour table"),
-        (lambda: tiff(pixels(1)), RGB, "band 2 is asked for, it has 1"),
+        (lambda: tiff(pixels(1)), RGB, "the profile names band 2, the file has 1"),
         (transparent, replace(RGB, red=BandRef("visual", 4)), "transparency"),
         (lambda: tiff(pixels(1), photometric="MINISWHITE"), GREY, "0 is white"),
         (lambda: tiff(pixels(3, "complex64")), RGB, "complex64 cannot be rendered"),
@@ -136,6 +136,6 @@ def test_a_file_that_fits_is_read(content: Any, profile: Profile) -> None:
 def test_a_mask_may_have_colours_and_larger_pixels() -> None:
     clouds = replace(RGB, clouds=CloudMask(BandRef("mask"), unclear_values=(1,)))
     assert look(tiff(pixels()), clouds, mask=palette()).clear.any()
-    with pytest.raises(UnfitPixels, match="band 3 is asked for, it has 1"):
+    with pytest.raises(UnfitPixels, match="the profile names band 3, the file has 1"):
         lacking = CloudMask(BandRef("mask", 3), unclear_values=(1,))
         look(tiff(pixels()), replace(RGB, clouds=lacking), mask=palette())

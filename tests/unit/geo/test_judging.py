@@ -9,11 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rasterio
+import xarray as xr
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from segwatch.geo.judging import Shades, misrendered
+from segwatch.geo.raster import BAND_YX, YX
 from segwatch.geo.rendering import render
 from segwatch.geo.sources import profiles
 from segwatch.geo.types.source import Profile
@@ -30,8 +32,9 @@ RNG = np.random.default_rng(3)
 def shades(values: NDArray[np.floating], profile: Profile) -> Shades:
     """Of (3, n) values with scale and offset applied."""
     bands = values.astype(np.float32)
-    rgb = render(bands[:, None], np.ones((1, bands.shape[1]), bool), profile)[0]
-    return Shades.of(bands, rgb, profile)
+    valid = np.ones((1, bands.shape[1]), bool)
+    rgb = render(xr.DataArray(bands[:, None], dims=BAND_YX), xr.DataArray(valid, dims=YX), profile)
+    return Shades.of(bands, rgb.values[0], profile)
 
 
 def judged(stored: NDArray[np.floating], profile: Profile) -> str | None:

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
-from pyproj import CRS
+from odc.geo.geobox import GeoBox
 from rasterio.features import rasterize
 from shapely.geometry import MultiPolygon, Point, Polygon, box
 
@@ -21,19 +21,19 @@ from segwatch.geo.area import geodesic_m2
 from segwatch.geo.crs import to_local, to_lonlat, utm
 from segwatch.geo.detect import observe
 from segwatch.geo.errors import AreaError
-from segwatch.geo.grid import PixelGrid, for_area
+from segwatch.geo.grid import for_area, get_crs
 from segwatch.geo.polygons import clean, trace
 from segwatch.geo.stitch import ABSENT, Stitcher
-from segwatch.geo.tiling import tiles, weights
+from segwatch.geo.tiling import compute_weights, tiles
 
 #: UTM zones north and south of the equator and far apart; with the grid's upper left corner.
 PLACES = [(32633, 500_000.0, 5_100_000.0), (32719, 300_000.0, 7_500_000.0), (32601, 600_000.0, 200_000.0)]
 masks = arrays(np.bool_, st.tuples(st.integers(1, 24), st.integers(1, 24)))
 
 
-def grid_of(mask: NDArray[Any], place: tuple[int, float, float] = PLACES[0], gsd: float = 10.0) -> PixelGrid:
+def grid_of(mask: NDArray[Any], place: tuple[int, float, float] = PLACES[0], gsd: float = 10.0) -> GeoBox:
     epsg, left, top = place
-    return PixelGrid(CRS.from_epsg(epsg), Affine(gsd, 0, left, 0, -gsd, top), *mask.shape)
+    return GeoBox(mask.shape, Affine(gsd, 0, left, 0, -gsd, top), f"EPSG:{epsg}")
 
 
 def sure(mask: NDArray[np.bool_]) -> NDArray[np.float32]:
@@ -55,7 +55,7 @@ def test_polygons_are_the_mask(
     if not found:
         assert not mask.any()
         return
-    local = [to_local(one.geometry, grid.crs) for one in found]
+    local = [to_local(one.geometry, get_crs(grid)) for one in found]
     burnt = rasterize(local, out_shape=mask.shape, transform=grid.transform, dtype="uint8").astype(bool)
     np.testing.assert_array_equal(burnt, mask)
     area = sum(geometry.area for geometry in local)
@@ -96,7 +96,7 @@ def test_tiles_cover_the_grid(height: int, width: int, side: int, overlap: int) 
         window = np.s_[tile.row : tile.row + tile.height, tile.col : tile.col + tile.width]
         assert covered[window].shape == (tile.height, tile.width)
         covered[window] += 1
-        blended[window] += weights(tile, height, width, overlap)
+        blended[window] += compute_weights(tile, height, width, overlap)
     assert covered.min() >= 1
     assert blended.min() > 0
 
@@ -151,10 +151,10 @@ def test_detections_lie_within_the_footprint(mask: NDArray[np.bool_], seen: NDAr
     assert together.difference(area).area <= 1e-9 * area.area
 
 
-def _lonlat(grid: PixelGrid) -> Polygon:
+def _lonlat(grid: GeoBox) -> Polygon:
     from segwatch.geo.crs import to_lonlat
 
-    outline = to_lonlat(box(*grid.bounds), grid.crs)
+    outline = to_lonlat(box(*grid.boundingbox), get_crs(grid))
     assert isinstance(outline, Polygon)
     return outline
 
@@ -165,8 +165,8 @@ def test_the_same_area_has_the_same_grid() -> None:
     assert one == other
     assert one.transform.c % 10 == 0
     assert one.transform.f % 10 == 0
-    left, bottom, right, top = one.bounds
-    assert box(left, bottom, right, top).covers(to_local(area, one.crs).buffer(-0.01))
+    left, bottom, right, top = one.boundingbox
+    assert box(left, bottom, right, top).covers(to_local(area, get_crs(one)).buffer(-0.01))
 
 
 def test_a_continent_is_no_area_of_interest() -> None:
@@ -201,7 +201,7 @@ def test_islands_on_both_sides_of_the_antimeridian_that_do_not_touch_it() -> Non
     grid = for_area(islands, 100.0)
     assert grid.width * 100 == pytest.approx(42_600, rel=0.05)
     first, last = (
-        to_lonlat(Point(*(grid.transform * at)), grid.crs).bounds
+        to_lonlat(Point(*(grid.transform * at)), get_crs(grid)).bounds
         for at in ((0, 0), (grid.width, grid.height))
     )
     assert first[0] % 360 < 180 < last[0] % 360, "the first pixel is in the west"

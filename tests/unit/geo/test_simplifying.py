@@ -13,7 +13,7 @@ from scipy import ndimage
 from shapely.geometry.base import BaseGeometry
 
 from segwatch.geo.polygons import Tracer
-from segwatch.geo.simplifying import simplified
+from segwatch.geo.simplifying import simplify_outlines
 
 SIDE = 24
 
@@ -34,7 +34,7 @@ def test_a_partition_stays_one(noise: NDArray[np.uint8], blur: float, smooth: bo
     blurred = [ndimage.gaussian_filter((noise == kind).astype(float), blur) for kind in range(3)]
     classes = np.argmax(blurred, axis=0)
     outlines = [one for kind in range(3) for one in traced(classes == kind)]
-    made = simplified(outlines, smooth=smooth)
+    made = simplify_outlines(outlines, smooth=smooth)
     assert len(made) == len(outlines)
     for before, after in zip(outlines, made, strict=True):
         assert after.is_valid
@@ -50,7 +50,7 @@ def test_a_partition_stays_one(noise: NDArray[np.uint8], blur: float, smooth: bo
 @settings(max_examples=80, deadline=None)
 def test_outlines_that_overlap(one: NDArray[np.bool_], other: NDArray[np.bool_], smooth: bool) -> None:
     outlines = [*traced(one), *traced(other)]
-    made = simplified(outlines, smooth=smooth)
+    made = simplify_outlines(outlines, smooth=smooth)
     for before, after in zip(outlines, made, strict=True):
         assert after.is_valid
         assert shapely.hausdorff_distance(before.boundary, after.boundary, densify=0.2) <= 0.5
@@ -60,7 +60,7 @@ def test_a_disc_loses_a_third_of_its_vertices() -> None:
     rows, cols = np.mgrid[:200, :200]
     disc = (rows - 100) ** 2 + (cols - 100) ** 2 < 80**2
     (before,) = traced(disc)
-    (after,) = simplified([before])
+    (after,) = simplify_outlines([before])
     assert shapely.get_num_coordinates(after) < 0.66 * shapely.get_num_coordinates(before)
     assert after.area == pytest.approx(before.area, rel=0.01)
 
@@ -69,7 +69,7 @@ def test_a_smooth_disc_turns_less_than_a_simple_one() -> None:
     """Its border's changes of direction, summed: 360 degrees would be a circle's."""
     rows, cols = np.mgrid[:200, :200]
     (before,) = traced((rows - 100) ** 2 + (cols - 100) ** 2 < 80**2)
-    simple, smooth = (_turning(simplified([before], smooth=smooth)[0]) for smooth in (False, True))
+    simple, smooth = (_turning(simplify_outlines([before], smooth=smooth)[0]) for smooth in (False, True))
     assert smooth < 0.7 * simple < 0.3 * _turning(before)
 
 
@@ -81,4 +81,4 @@ def _turning(outline: BaseGeometry) -> float:
 
 
 def test_nothing_is_nothing() -> None:
-    assert simplified([]) == []
+    assert simplify_outlines([]) == []

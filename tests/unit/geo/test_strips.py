@@ -13,23 +13,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
-from pyproj import CRS
+from odc.geo.geobox import GeoBox
 from rasterio.features import rasterize, shapes
 from scipy import ndimage
 from shapely.geometry import shape
 
 from segwatch.geo.crs import to_lonlat
 from segwatch.geo.detect import Observer, observe
-from segwatch.geo.footprint import Inside, inside
-from segwatch.geo.grid import PixelGrid
+from segwatch.geo.footprint import AreaMask, inside
+from segwatch.geo.grid import get_crs
 from segwatch.geo.polygons import Region, Tracer
-from segwatch.geo.seams import joined
+from segwatch.geo.seams import join_regions
 from segwatch.geo.stitch import Stitched, Stitcher
-from segwatch.geo.tiling import bands, tiles
+from segwatch.geo.tiling import split_columns, tiles
 from segwatch.geo.types.watch import Outlines
 
 HEIGHT, WIDTH = 30, 20
-GRID = PixelGrid(CRS.from_epsg(32633), Affine(10, 0, 500_000, 0, -10, 5_100_000), HEIGHT, WIDTH)
+GRID = GeoBox((HEIGHT, WIDTH), Affine(10, 0, 500_000, 0, -10, 5_100_000), "EPSG:32633")
 masks = arrays(np.bool_, (HEIGHT, WIDTH))
 cuts = st.sets(st.integers(1, HEIGHT - 1)).map(lambda rows: [0, *sorted(rows), HEIGHT])
 columns = st.sets(st.integers(1, WIDTH - 1), max_size=4).map(lambda cols: [0, *sorted(cols), WIDTH])
@@ -45,7 +45,7 @@ def in_strips(
         for start, stop in pairwise(edges):
             found += tracer.add(mask[start:stop, left:right], logits[start:stop, left:right])
         found += tracer.end()
-    return sorted(joined(found, seams[1:-1], connectivity), key=lambda one: one.first)
+    return sorted(join_regions(found, seams[1:-1], connectivity), key=lambda one: one.first)
 
 
 @given(masks, cuts, st.sampled_from([4, 8]), columns)
@@ -91,14 +91,14 @@ def test_observing_in_strips_and_bands_is_observing_at_once(
     mask: NDArray[np.bool_], seen: NDArray[np.bool_], edges: list[int], second_from: int, seams: list[int]
 ) -> None:
     """Also with a second target that the model names only from some row on."""
-    area = to_lonlat(shapely.box(*GRID.bounds).buffer(-25), GRID.crs)
+    area = to_lonlat(shapely.box(*GRID.boundingbox).buffer(-25), get_crs(GRID))
     logits = np.where(np.stack([mask, ~mask]), 3.0, -3.0).astype(np.float32)
     logits[1, :second_from] = -10.0
     known = np.ones_like(mask)
     whole = observe(Stitched(logits, known), seen, area, GRID, label=str, min_polygon_m2=150)
     observer = Observer(area, GRID, label=str, min_polygon_m2=150)
     for left, right in pairwise(seams):
-        observer.band(left, right)
+        observer.begin_columns(left, right)
         for start, stop in pairwise(edges):
             named = 2 if stop > second_from else 1
             part = np.s_[start:stop, left:right]
@@ -116,7 +116,7 @@ def test_observing_in_strips_and_bands_is_observing_at_once(
 def test_drawn_outlines_stay_within_the_footprint(
     mask: NDArray[np.bool_], seen: NDArray[np.bool_], outlines: Outlines
 ) -> None:
-    area = to_lonlat(shapely.box(*GRID.bounds).buffer(25), GRID.crs)
+    area = to_lonlat(shapely.box(*GRID.boundingbox).buffer(25), get_crs(GRID))
     observer = Observer(area, GRID, label=str, min_polygon_m2=0, outlines=outlines)
     logits = np.where(mask, 3.0, -3.0).astype(np.float32)[None]
     observer.add(Stitched(logits, np.ones_like(mask)), seen)
@@ -166,7 +166,7 @@ def test_bands_are_the_columns_of_the_whole(
 ) -> None:
     height, width = logits.shape
     plan = tiles(height, width, side, overlap)
-    found = bands(width, side, overlap, most)
+    found = split_columns(width, side, overlap, most)
     assert [one.start for one in found] == [0, *(one.stop for one in found[:-1])]
     assert found[-1].stop == width
     assert all(0 < one.stop - one.start <= max(most, side - overlap) + 1 for one in found)
@@ -197,9 +197,9 @@ def test_corners_meet_across_a_seam_as_they_do_elsewhere(connectivity: int, coun
 @given(cuts)
 @settings(max_examples=20, deadline=None)
 def test_rows_of_an_area_are_those_of_the_whole(edges: list[int]) -> None:
-    area = to_lonlat(shapely.Point(500_100, 5_099_850).buffer(95), GRID.crs)
-    rows = Inside(area, GRID)
-    parts = [rows.rows(start, stop) for start, stop in pairwise(edges)]
+    area = to_lonlat(shapely.Point(500_100, 5_099_850).buffer(95), get_crs(GRID))
+    mask = AreaMask(area, GRID)
+    parts = [mask.rasterize(GRID[start:stop, :]) for start, stop in pairwise(edges)]
     whole = inside(area, GRID)
     np.testing.assert_array_equal(np.concatenate(parts), whole)
-    assert rows.pixels == pytest.approx(whole.sum(), rel=0.05)
+    assert mask.pixels == pytest.approx(whole.sum(), rel=0.05)

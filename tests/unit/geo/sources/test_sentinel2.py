@@ -11,7 +11,7 @@ from segwatch.geo.errors import BadItem
 from segwatch.geo.items import parse_item
 from segwatch.geo.scenes import group
 from segwatch.geo.sources import profiles
-from segwatch.geo.sources.rasters.pixels import offset
+from segwatch.geo.sources.rasters.pixels import compute_offset
 from segwatch.geo.types.scene import Item
 
 SENTINEL2 = [name for name in profiles.names() if name.startswith("sentinel2-l2a")]
@@ -56,7 +56,7 @@ def parsed(name: str = SENTINEL2[0], identity: str = "S2B_31TFJ_20260501_0_L2A",
 )
 def test_the_baseline_is_parsed(profile: str, given: dict[str, Any], baseline: str, added: float) -> None:
     item = parsed(profile, **given)
-    assert (item.processing_baseline, offset(item, profiles.load(profile))) == (baseline, added)
+    assert (item.processing_baseline, compute_offset(item, profiles.load(profile))) == (baseline, added)
 
 
 @pytest.mark.parametrize("profile", SENTINEL2)
@@ -80,7 +80,7 @@ def test_an_unknown_offset_is_refused_with_advice(profile: str, given: dict[str,
 def test_no_baseline_is_needed_if_the_offset_was_removed(said: object) -> None:
     given: dict[str, Any] = {"earthsearch:boa_offset_applied": said}
     item = parsed("sentinel2-l2a-earthsearch", **given)
-    assert offset(item, profiles.load("sentinel2-l2a-earthsearch")) == 0.0
+    assert compute_offset(item, profiles.load("sentinel2-l2a-earthsearch")) == 0.0
 
 
 def test_an_unclear_offset_property_is_refused() -> None:

@@ -1,0 +1,353 @@
+"""Drain the queue: lease scenes, read them, predict every pending instruction on them, store the results.
+
+A drain works until the queue is empty and a linger time has passed. It reads the next scene while it predicts on the
+current one. Predictions run outside any transaction.
+
+A failure of a scene, its source or this machine is recorded (:mod:`segwatch.flows.inference.outcomes`), and the drain
+continues. The drain stops early on request, when the database stays unreachable, and when the segmenter fails on
+everything. A drain that hangs ends its process, so that its leases expire and another worker takes over.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import logging
+import os
+import socket
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+import numpy as np
+from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import DBAPIError
+
+from segwatch.db import circuits, ledger, observations
+from segwatch.db.errors import connection_lost, words
+from segwatch.flows.config.settings import FlowSettings
+from segwatch.flows.errors import SegmenterError
+from segwatch.flows.failures.blame import Blame, Cause
+from segwatch.flows.inference import quicklooks, segmenters
+from segwatch.flows.inference.outcomes import DrainCounts, OutcomeRecorder, find_circuits
+from segwatch.flows.inference.strips import Reading
+from segwatch.flows.inference.tiled import (
+    Group,
+    Outcome,
+    SceneMisrendered,
+    SceneUnusable,
+    TilesFailed,
+    answer_group,
+    bands,
+    overlap,
+)
+from segwatch.flows.runtime import stopping
+from segwatch.geo.sources.http import hrefs
+
+_log = logging.getLogger(__name__)
+
+Progress = Callable[[str], None]
+_Groups = list[tuple[Group, Reading]]
+
+#: File descriptor of standard error; ``sys.stderr`` may be None or closed.
+_STDERR = 2
+
+
+class Drain:
+    """One worker's pass over the queue.
+
+    Parameters
+    ----------
+    watch
+        Only observations of this watch; None = of all watches.
+    progress
+        Receives one line for each scene.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        segmenter: segmenters.Segmenter,
+        settings: FlowSettings,
+        *,
+        watch: str | None = None,
+        progress: Progress = _log.info,
+    ) -> None:
+        self._engine = engine
+        self._segmenter = segmenter
+        self._settings = settings
+        self._watch = watch
+        self._progress = progress
+        self._worker = f"segment-{socket.gethostname()}-{os.getpid()}-{threading.get_ident()}"
+        self._outcomes = OutcomeRecorder(engine, self._worker, settings, self._report_alive)
+        self._readings: list[Reading] = []
+        self._stop = threading.Event()
+        self._without_prediction: dict[UUID, list[UUID]] = {}
+        """Scenes whose tiles all failed since the last success -> their observations."""
+
+    @property
+    def counts(self) -> DrainCounts:
+        """Counts so far."""
+        return self._outcomes.counts
+
+    def run(self, stop: threading.Event | None = None) -> DrainCounts:
+        """Work until the queue is empty and the linger time has passed, or ``stop`` is set.
+
+        Raises
+        ------
+        SegmenterError
+            The segmenter fails on everything; the attempts that this cost are not counted.
+        """
+        self._stop = self._outcomes.stop = stop or threading.Event()
+        try:
+            with ExitStack() as stack:
+                stack.enter_context(self._heartbeat())
+                stack.enter_context(stopping.giving_back("observation(s)", self._release))
+                reader = stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="read"))
+                stack.callback(self._close_readings)
+                following = self._lease_next(reader)
+                while following is not None or self._linger():
+                    if following is None:
+                        following = self._lease_next(reader)
+                        continue
+                    current = following
+                    following = self._lease_next(reader)
+                    self._process(*current)
+        except Exception as error:
+            if not (isinstance(error, SegmenterError) or connection_lost(error)):
+                # an uncounted attempt would be repeated forever
+                self._fail_held(words(error))
+            raise
+        finally:
+            self._release_or_warn()
+            faulthandler.cancel_dump_traceback_later()
+        return self.counts
+
+    def _report_alive(self) -> None:
+        """Restart the watchdog that ends this process when it hangs.
+
+        A call that hangs in a driver cannot be interrupted, not even from another thread when it holds the GIL, and the
+        heartbeat would renew its leases forever. The watchdog writes where each thread was to standard error.
+        """
+        faulthandler.dump_traceback_later(self._settings.stall_seconds, exit=True, file=_STDERR)
+
+    def _fail_held(self, reason: str) -> None:
+        self._outcomes.transaction(
+            lambda conn: ledger.fail_held(conn, self._worker, reason, **self._outcomes.retries)
+        )
+
+    def _release_or_warn(self) -> None:
+        try:
+            self._release()
+        except DBAPIError as error:
+            if not connection_lost(error):
+                raise
+            _log.warning("leases could not be released, they will expire: %s", words(error))
+
+    def _release(self) -> int:
+        with self._engine.begin() as conn:
+            circuits.release(conn, self._worker)
+            return ledger.release(conn, self._worker)
+
+    def _lease_next(self, reader: ThreadPoolExecutor) -> tuple[ledger.SceneLease, _Groups] | None:
+        """Lease the best scene and start reading it in the background; None when there is none or on stop."""
+        if self._stop.is_set():
+            return None
+        lease = self._outcomes.transaction(
+            lambda conn: ledger.lease(
+                conn,
+                worker=self._worker,
+                seconds=self._settings.lease_seconds,
+                model_version=self._segmenter.version,
+                watch=self._watch,
+                circuits_of=find_circuits,
+                left_alone=self._outcomes.list_avoided(),
+                **self._outcomes.retries,
+            )
+        )
+        if lease is None:
+            return None
+        side = self._segmenter.tile_px
+        rows = side - overlap(side)
+        groups = []
+        for members in _group_by_pixels(lease):
+            with self._outcomes.recording_failures(lease.scene, members):
+                group = _make_group(members, self._settings)
+                view = group.view
+                reading = Reading(reader, lease.scene, view, bands(view.grid, side), rows)
+                self._readings.append(reading)
+                groups.append((group, reading))
+        return lease, groups
+
+    def _close_readings(self) -> None:
+        for reading in self._readings:
+            reading.close()
+
+    def _linger(self) -> bool:
+        """Wait a little for new work; False once the linger time has passed without any.
+
+        Leases that are not renewed belong to a worker that died: the drain waits until they expire.
+        """
+        begun = time.monotonic()
+        stale: dict[UUID, datetime] | None = None
+        while not self._stop.is_set():
+            leased, is_work_left = self._outcomes.transaction(self._inspect_queue)
+            if is_work_left:
+                return True
+            before = leased if stale is None else stale
+            stale = {one: until for one, until in before.items() if leased.get(one) == until}
+            longest = self._settings.linger_seconds
+            if stale:
+                longest = max(longest, self._settings.lease_seconds + 1)
+            left = begun + longest - time.monotonic()
+            if left <= 0:
+                return False
+            self._stop.wait(min(1.0, max(0.05, left)))
+        return False
+
+    def _inspect_queue(self, conn: Connection) -> tuple[dict[UUID, datetime], bool]:
+        """Observations leased by other workers with their expiry, and whether this worker has work."""
+        scope: dict[str, Any] = {"model_version": self._segmenter.version, "watch": self._watch}
+        # in this order: a lease that expires between the two queries counts as work
+        leased = ledger.held_by_others(conn, self._worker, **scope)
+        avoided = self._outcomes.list_avoided()
+        return leased, ledger.waiting(conn, **scope, worker=self._worker, left_alone=avoided)
+
+    def _process(self, lease: ledger.SceneLease, groups: _Groups) -> None:
+        self.counts.scenes += 1
+        for group, reading in groups:
+            with self._outcomes.recording_failures(lease.scene, group.observations), reading:
+                self._process_group(lease, group, reading)
+            self._readings.remove(reading)
+            self._progress(f"{lease.scene.key}: {len(group.observations)} instruction(s)")
+        if self._without_prediction:
+            self._check_segmenter()
+
+    def _process_group(self, lease: ledger.SceneLease, group: Group, reading: Reading) -> None:
+        preview = quicklooks.Preview(group.view.grid)
+        outcomes = answer_group(
+            group, reading, self._segmenter, self._settings.tile_batch, preview, self._report_alive
+        )
+        is_read = False
+        for observation, outcome in outcomes:
+            if not is_read:
+                is_read = True
+                self._outcomes.close_circuits(lease.scene, group.observations)
+            with self._outcomes.recording_failures(lease.scene, [observation]):
+                self._record(lease.scene_id, observation, outcome, reading, preview)
+
+    def _record(
+        self,
+        scene_id: UUID,
+        observation: ledger.LeasedObservation,
+        outcome: Outcome,
+        reading: Reading,
+        preview: quicklooks.Preview,
+    ) -> None:
+        match outcome:
+            case SceneUnusable():
+                self._outcomes.skip(observation.id, outcome.reason)
+            case SceneMisrendered():
+                self._outcomes.fail(observation.id, outcome.reason, permanent=True)
+            case TilesFailed():
+                if outcome.failed == outcome.tiles:
+                    self._without_prediction.setdefault(scene_id, []).append(observation.id)
+                if outcome.of_machine:
+                    self._outcomes.put_back(observation.id, outcome.reason, Cause(Blame.MACHINE))
+                else:
+                    self._outcomes.fail(observation.id, outcome.reason)
+            case _:
+                if outcome.tiles:
+                    self._without_prediction.clear()
+                timings = {"read_at": reading.read_at, "inferred_at": datetime.now(UTC)}
+                name = observation.watch.name
+                quicklook = quicklooks.write(self._settings, name, observation.id, preview, outcome)
+                self._outcomes.save(observation.id, outcome, timings, quicklook)
+
+    def _check_segmenter(self) -> None:
+        """Run the segmenter on an empty tile: if that fails too, it is broken, and no scene is to blame.
+
+        Raises
+        ------
+        SegmenterError
+            The segmenter fails on an empty tile.
+        """
+        side = self._segmenter.tile_px
+        scenes, self._without_prediction = self._without_prediction, {}
+        try:
+            self._segmenter.segment([np.zeros((side, side, 3), np.uint8)], ["water"])
+        except Exception as error:
+            ids = [one for members in scenes.values() for one in members]
+            self._outcomes.transaction(lambda conn: ledger.forgive(conn, ids))
+            raise SegmenterError(
+                f"the segmenter {self._segmenter.version} failed on every tile of {len(scenes)} scene(s), "
+                f"and on an empty one with {words(error)}. Check the device (nvidia-smi) and its memory, then start "
+                "the run again; pending work stays queued, and these attempts are not counted"
+            ) from error
+
+    @contextmanager
+    def _heartbeat(self) -> Iterator[None]:
+        """Renew this worker's leases three times per lease time while the block runs."""
+        done = threading.Event()
+
+        def beat() -> None:
+            while not done.wait(self._settings.lease_seconds / 3):
+                try:
+                    with self._engine.begin() as conn:
+                        ledger.renew(conn, self._worker, self._settings.lease_seconds)
+                except DBAPIError as error:
+                    # the next beat comes before the leases expire
+                    _log.warning("leases could not be renewed, trying again: %s", words(error))
+
+        thread = threading.Thread(target=beat, name="heartbeat", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            done.set()
+            thread.join()
+
+
+def _group_by_pixels(lease: ledger.SceneLease) -> list[list[ledger.LeasedObservation]]:
+    """Group observations that need the same pixels, so that these are read and encoded once."""
+    by_view: dict[tuple[str, bytes], list[ledger.LeasedObservation]] = defaultdict(list)
+    for observation in lease.observations:
+        watch = observation.watch
+        by_view[watch.profile.name, watch.area.wkb].append(observation)
+    return list(by_view.values())
+
+
+def _make_group(members: list[ledger.LeasedObservation], settings: FlowSettings) -> Group:
+    profile = members[0].watch.profile
+    return Group(
+        tuple(members), frozenset(_list_hosts(members, settings)), settings.credentials_for(profile.name)
+    )
+
+
+def _list_hosts(members: list[ledger.LeasedObservation], settings: FlowSettings) -> Iterator[str]:
+    for member in members:
+        yield from hrefs.readable_hosts(member.watch.profile, member.watch.catalog, settings.imagery_hosts)
+
+
+def has_work(engine: Engine, settings: FlowSettings, watch: str | None = None) -> bool:
+    """Whether a drain may find work: pending observations, or leased ones that return if their worker died."""
+    version = segmenters.version_of(settings)
+    with engine.connect() as conn:
+        return ledger.waiting(conn, model_version=version, watch=watch) or observations.leased(
+            conn, model_version=version, watch=watch
+        )
+
+
+def drain(
+    engine: Engine, settings: FlowSettings, *, watch: str | None = None, progress: Progress = _log.info
+) -> DrainCounts:
+    """Load the configured segmenter and drain the queue; without work nothing is loaded."""
+    if not has_work(engine, settings, watch):
+        return DrainCounts()
+    segmenter = segmenters.load(settings)
+    return Drain(engine, segmenter, settings, watch=watch, progress=progress).run(stopping.requested)

@@ -1,0 +1,272 @@
+"""Search a watch's catalog for scenes, and queue an observation for each new one."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from functools import wraps
+from typing import Concatenate, ParamSpec
+
+from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import SQLAlchemyError
+
+from segwatch.db import discoveries, observations, scenes, watches, watermarks
+from segwatch.db.errors import UnknownWatch, words
+from segwatch.db.watches import StoredWatch
+from segwatch.flows.errors import ConfigError
+from segwatch.flows.failures.reasons import Reasons
+from segwatch.geo.clock import ITEM_TOLERANCE
+from segwatch.geo.errors import SearchIncomplete
+from segwatch.geo.identity import identity_of
+from segwatch.geo.scenes import group, newest
+from segwatch.geo.sources.http import hrefs
+from segwatch.geo.sources.search.catalog import Catalog, opened, require_collection
+from segwatch.geo.sources.search.collections import Holding
+from segwatch.geo.sources.search.item_search import Rejected, search
+from segwatch.geo.sources.search.watermark import Look, Updated, after, chunks, looks
+from segwatch.geo.types.scene import Item, Watermark
+from segwatch.geo.types.watch import Watch
+
+_log = logging.getLogger(__name__)
+_P = ParamSpec("_P")
+
+
+@dataclass(slots=True)
+class Discovered:
+    """Counts of one discovery."""
+
+    watch: str
+    items: int = 0
+    """Usable items."""
+    rejected: int = 0
+    """Items recorded as rejected, with a reason."""
+    scenes: int = 0
+    queued: int = 0
+    """New observations."""
+    reasons: Reasons = field(default_factory=Reasons)
+    """Why items were rejected -> how many."""
+    note: str = ""
+    """What the catalog says about the collection, when nothing was found."""
+
+
+def _record_outcome(
+    search_all: Callable[Concatenate[Engine, str, _P], Discovered],
+) -> Callable[Concatenate[Engine, str, _P], Discovered]:
+    """Record in the ledger whether the catalog responded: a silent catalog differs from one without new items."""
+
+    @wraps(search_all)
+    def searched(engine: Engine, name: str, /, *args: _P.args, **kwargs: _P.kwargs) -> Discovered:
+        try:
+            found = search_all(engine, name, *args, **kwargs)
+        except (ConfigError, UnknownWatch):
+            raise  # no request was sent
+        except Exception as error:
+            reason = words(error)
+            _record(engine, lambda conn: discoveries.failed(conn, name, reason))
+            raise
+        _record(engine, lambda conn: discoveries.answered(conn, name))
+        return found
+
+    return searched
+
+
+def _record(engine: Engine, write: Callable[[Connection], None]) -> None:
+    """Write in a transaction; a failure is only logged, so that it does not hide the search's own error."""
+    try:
+        with engine.begin() as conn:
+            write(conn)
+    except SQLAlchemyError as error:
+        _log.warning("the outcome of the search could not be recorded: %s", words(error))
+
+
+@_record_outcome
+def discover_watch(
+    engine: Engine,
+    name: str,
+    *,
+    model_version: str,
+    start: datetime | None = None,
+    end: datetime | None = None,
+    now: datetime | None = None,
+) -> Discovered:
+    """Search the watch's catalog and queue an observation for each new scene.
+
+    Without ``start`` and ``end`` the watch's watermark decides which searches are needed, see
+    :mod:`segwatch.geo.sources.search.watermark`. Each search commits its results together with the watermark, so that
+    an interrupted discovery continues there.
+
+    Parameters
+    ----------
+    model_version
+        Series that the observations are queued for.
+    start, end
+        Narrow the watch's own period; UTC where they name no zone.
+    now
+        Time of the search; None = the current time.
+
+    Raises
+    ------
+    segwatch.db.errors.UnknownWatch
+        No watch has this name.
+    ConfigError
+        Nothing can lie in the period.
+    segwatch.geo.errors.CatalogUnreachable
+        The catalog did not respond after retries; nothing of the failed search is stored.
+    segwatch.geo.errors.SearchIncomplete
+        The catalog's result may be incomplete. The items found are queued; the watermark does not move.
+    segwatch.geo.errors.NoSuchCollection
+        Nothing was found because the catalog does not have the collection.
+    """
+    with engine.begin() as conn:
+        stored = watches.current(conn, name)
+        mark = watermarks.load(conn, stored.revision_id)
+    watch, moment = stored.watch, now or datetime.now(UTC)
+    start, end = _in_zone(start), _in_zone(end)
+    _check_period(watch, start, end)
+    since = max(watch.start, start) if start else watch.start
+    # no scene was acquired in the future, and people write 9999-12-31 for "no end"
+    latest = max(moment, datetime.now(UTC)) + ITEM_TOLERANCE
+    until = min(filter(None, (watch.end, end, latest if watch.end or end else moment)))
+    catalog = opened(watch.catalog)
+    if start is not None or end is not None:
+        planned = chunks(since, until, in_parts=catalog.is_api)
+        keeper = _Keeper(engine, stored, model_version, moment, None)
+    else:
+        planned = looks(mark, watch.profile, since, until, moment, in_parts=catalog.is_api)
+        keeper = _Keeper(engine, stored, model_version, moment, mark)
+    for look, last in _mark_last(planned):
+        found, incomplete = _search(catalog, watch, look)
+        if not found and incomplete is None and look.updated_after is None and not keeper.report.note:
+            # catalogs respond to a search of a missing collection as if it had no new items
+            held = require_collection(catalog, watch.profile)
+            keeper.report.note = _describe_collection(held, catalog, watch)
+        keeper.keep(look, found, last=last, complete=incomplete is None)
+        if incomplete is not None:
+            raise incomplete
+    if keeper.report.items or keeper.report.rejected:
+        keeper.report.note = ""
+    _log.info("discover %s", asdict(keeper.report))
+    return keeper.report
+
+
+def _check_period(watch: Watch, start: datetime | None, end: datetime | None) -> None:
+    """Refuse a period in which nothing can be found."""
+    begins, ends = start or watch.start, end or watch.end
+    if start is not None and end is not None and end <= start:
+        raise ConfigError(f"the period ends at {end} before it begins at {start}; exchange the two")
+    if (start or end) and ((watch.end and begins >= watch.end) or (ends and ends <= watch.start)):
+        until = watch.end or "now"
+        raise ConfigError(
+            f"the period from {begins} to {ends or 'now'} is outside the watch's period, {watch.start} to {until}"
+        )
+
+
+def _search(
+    catalog: Catalog, watch: Watch, look: Look
+) -> tuple[list[Item | Rejected], SearchIncomplete | None]:
+    """Results of a search, and the error if they may be incomplete."""
+    found: list[Item | Rejected] = []
+    period = look.start, look.end
+    try:
+        every = search(
+            catalog,
+            watch.profile,
+            watch.area,
+            *period,
+            updated_after=look.updated_after,
+            identity=identity_of(watch),
+        )
+        for one in every:
+            found.append(one)
+    except SearchIncomplete as error:
+        return found, error
+    return found, None
+
+
+def _describe_collection(held: Holding | None, catalog: Catalog, watch: Watch) -> str:
+    """Explain to a person why nothing was found."""
+    where = hrefs.shown(catalog.url)
+    if held is None:
+        return f"{where} responded and has nothing here in this period"
+    covers = f", which covers {held.extent}," if held.extent else ""
+    return f"{where} has collection {held.name!r}{covers} and nothing of it here in this period"
+
+
+def _in_zone(moment: datetime | None) -> datetime | None:
+    return moment.replace(tzinfo=UTC) if moment is not None and moment.tzinfo is None else moment
+
+
+class _Keeper:
+    """Stores the results of each search, its queued observations and the watermark in one transaction.
+
+    Parameters
+    ----------
+    mark
+        The watch's watermark; None for a narrowed period, which does not move it.
+    """
+
+    def __init__(
+        self, engine: Engine, stored: StoredWatch, model_version: str, now: datetime, mark: Watermark | None
+    ) -> None:
+        self.report = Discovered(stored.watch.name)
+        self._engine = engine
+        self._stored = stored
+        self._model_version = model_version
+        self._now = now
+        self._mark = mark
+        # an interrupted comparison does not know which items it saw before
+        self._updated = Updated(every=mark is None or mark.reconciling_to is None)
+        self._rejected: set[Rejected] = set()
+
+    def keep(self, look: Look, found: Sequence[Item | Rejected], *, last: bool, complete: bool) -> None:
+        """Store the results of one search; only a ``complete`` one moves the watermark.
+
+        ``last`` is as in :func:`segwatch.geo.sources.search.watermark.after`.
+        """
+        items = [one for one in found if isinstance(one, Item)]
+        # an item without a time may be found in every part of the period
+        rejected = {one for one in found if isinstance(one, Rejected)} - self._rejected
+        self._rejected |= rejected
+        for item in items:
+            self._updated.add(item.updated_at, self._now)
+        # with superseded versions: every item that the catalog holds must be accounted for
+        grouped = group(items, all_versions=True)
+        with self._engine.begin() as conn:
+            self._reject(conn, rejected)
+            scene_ids = scenes.upsert(conn, grouped)
+            scenes.settle(conn, scene_ids, newest)
+            revision = self._stored.revision_id
+            self.report.queued += observations.enqueue(conn, revision, self._model_version, scene_ids)
+            if self._mark is not None and complete:
+                self._mark = after(self._mark, look, self._updated, last=last, now=self._now)
+                watermarks.save(conn, revision, self._mark)
+        self.report.items += len(items)
+        self.report.rejected += len(rejected)
+        for one in sorted(rejected, key=lambda one: (one.item_id, one.reason)):
+            self.report.reasons.add(one.reason)
+        self.report.scenes += len(grouped)
+
+    def _reject(self, conn: Connection, rejected: Iterable[Rejected]) -> None:
+        watch = self._stored.watch
+        for one in sorted(rejected, key=lambda one: one.item_id):
+            _log.warning("watch %s: item %s rejected: %s", watch.name, one.item_id, one.reason)
+            collection = watch.profile.collection
+            revision = self._stored.revision_id
+            scenes.reject(
+                conn,
+                revision,
+                one.item_id,
+                collection,
+                one.href or "",
+                one.reason,
+                acquired_at=one.acquired_at,
+                footprint=one.footprint,
+            )
+
+
+def _mark_last(planned: Iterable[Look]) -> Iterator[tuple[Look, bool]]:
+    every = list(planned)
+    for look in every:
+        yield look, look is every[-1]
