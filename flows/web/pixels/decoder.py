@@ -14,7 +14,9 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import shapely
+import xarray as xr
 from affine import Affine
 from odc.geo.geobox import GeoBox
 from pyproj import CRS
@@ -22,7 +24,9 @@ from pyproj import CRS
 from segwatch.db.codec import load_profile
 from segwatch.flows.web.pixels.decoding import ERRORS, READY, framed, received
 from segwatch.geo.errors import AccessDenied, GeoError, ReadFailed, UnsafeHref
+from segwatch.geo.raster import BAND_YX, YX, make_coordinates
 from segwatch.geo.rendering import render
+from segwatch.geo.sources.profiles import load
 from segwatch.geo.sources.rasters.pixels import read
 from segwatch.geo.types.scene import Item, Scene
 
@@ -35,6 +39,7 @@ def main() -> None:
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     logging.getLogger("rasterio").setLevel(logging.CRITICAL)
+    _load_lazy_imports()
     _limit(int(sys.argv[1]))
     answers.write(READY)
     answers.flush()
@@ -45,6 +50,14 @@ def main() -> None:
             return
         answers.write(_answer(json.loads(request)))
         answers.flush()
+
+
+def _load_lazy_imports() -> None:
+    """Make a raster, so that what xarray and pyproj load at first use does not count as the memory of a request."""
+    grid = GeoBox((1, 1), Affine(10, 0, 500_000, 0, -10, 5_100_000), "EPSG:32633")
+    coordinates = make_coordinates(grid)
+    bands = xr.DataArray(np.zeros((3, 1, 1), np.float32), dims=BAND_YX, coords=coordinates)
+    render(bands, xr.DataArray(np.ones((1, 1), bool), dims=YX, coords=coordinates), load("rgb-cog"))
 
 
 def _limit(memory_bytes: int) -> None:
