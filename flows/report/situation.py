@@ -16,10 +16,10 @@ from sqlalchemy import Connection, Engine, RowMapping, text
 
 from segwatch.db import watches
 from segwatch.db.errors import NotFound, words
-from segwatch.flows.inference import quicklooks
-from segwatch.flows.errors import ConfigError
 from segwatch.flows.config.settings import FlowSettings
 from segwatch.flows.config.sizes import describe_limits
+from segwatch.flows.errors import ConfigError
+from segwatch.flows.inference import quicklooks
 from segwatch.geo.area import geodesic_m2
 from segwatch.geo.printable import clean
 from segwatch.geo.storable import shortened
@@ -289,7 +289,11 @@ def publish(engine: Engine, settings: FlowSettings, name: str) -> tuple[Situatio
         # paper is the second way to read it; a run does not fail for want of it
         _log.warning("%s/situation.pdf could not be made: %s", name, words(error))
     if where is None:
-        why = quicklooks.HOMELESS if quicklooks.place(settings) is None else "it could not be stored, see the log"
+        why = (
+            quicklooks.HOMELESS
+            if quicklooks.place(settings) is None
+            else "it could not be stored, see the log"
+        )
         where = f"not kept: {why}"
     return situation, where
 

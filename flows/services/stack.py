@@ -20,8 +20,8 @@ from segwatch.db.embedded.cluster import Cluster
 from segwatch.db.migrate import upgrade
 from segwatch.flows.config.settings import load_settings
 from segwatch.flows.errors import PortLost
+from segwatch.flows.runtime.progress import Say, step
 from segwatch.flows.services import accounts, environment, inherited
-from segwatch.flows.services.progress import Say, step
 from segwatch.flows.services.secrets import prefect_secret, webhook_secret
 from segwatch.flows.services.supervisor import Supervisor
 
@@ -119,7 +119,11 @@ class Stack:
         root = str(imagery.absolute())
         self._reads["imagery"] = [imagery.absolute()]
         where = self._up(
-            "imagery", "imagery server", "/healthz", lambda port: _module("imagery", port, "--root", root), {}
+            "imagery",
+            "imagery server",
+            "/healthz",
+            lambda port: _module("services.imagery", port, "--root", root),
+            {},
         )
         self.cluster.ensure_service_database("stac", owner=logins.SUPERUSER)
         info = self.cluster.info()
@@ -129,7 +133,7 @@ class Stack:
 
             stac_api.prepare(info.superuser_url("stac"), logins.STAC, stac.absolute(), where)
         database = {"SEGWATCH_STAC_DATABASE_URL": info.service_url("stac")}
-        self._up("stac", "STAC API", "/_mgmt/ping", lambda port: _module("stac_api", port), database)
+        self._up("stac", "STAC API", "/_mgmt/ping", lambda port: _module("services.stac_api", port), database)
 
     def up_receiver(self) -> None:
         """The demo's webhook receiver."""
@@ -143,7 +147,7 @@ class Stack:
             "receiver",
             "webhook receiver",
             "/healthz",
-            lambda port: _module("receiver", port, "--file", str(file)),
+            lambda port: _module("services.receiver", port, "--file", str(file)),
             {"SEGWATCH_WEBHOOK_SECRET": webhook_secret(self.home)},
         )
 
@@ -170,7 +174,7 @@ class Stack:
             "prefect",
             "Prefect server and UI",
             "/api/health",
-            lambda port: _module("prefect_server", port),
+            lambda port: _module("orchestration.prefect_server", port),
             settings,
         )
 
@@ -315,4 +319,4 @@ class Stack:
 
 
 def _module(name: str, port: int, *arguments: str) -> list[str]:
-    return [sys.executable, "-P", "-m", f"segwatch.flows.services.{name}", "--port", str(port), *arguments]
+    return [sys.executable, "-P", "-m", f"segwatch.flows.{name}", "--port", str(port), *arguments]

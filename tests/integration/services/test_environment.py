@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from segwatch.flows.runtime.progress import step
 from segwatch.flows.services import environment, secrets
-from segwatch.flows.services.progress import step
 from segwatch.flows.services.stack import Stack
 from segwatch.flows.services.supervisor import Supervisor
 

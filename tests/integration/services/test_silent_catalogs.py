@@ -225,11 +225,11 @@ def test_a_dry_run_tells_silence_from_absence(
         one = words(responding(segwatch, tmp_path, monkeypatch, first=mute, second=answering))
         every = words(responding(segwatch, tmp_path, monkeypatch, second=answering))
     assert "no scene was found" not in nobody
-    assert "before: not known; no answer from first, second" in nobody
+    assert "before: unknown; cannot reach first, second" in nobody
     assert "since: not known" in nobody
     assert "HTTP 404" in nobody
     assert "no collection 'visual'; it has other" in nobody
-    assert "before: no scene was found in second; no answer from first" in one
+    assert "before: no scene was found in second; cannot reach first" in one
     assert "before: no scene was found in second" in every
     assert "no answer" not in every
 
