@@ -5,7 +5,6 @@ from __future__ import annotations
 import enum
 from collections.abc import Iterator
 from datetime import datetime, timedelta
-from typing import Any
 from uuid import UUID
 
 from shapely.geometry.base import BaseGeometry
@@ -47,21 +46,6 @@ _ADD = text(
     """
 )
 _SEEN = text("UPDATE segwatch.alert SET escalate_at = NULL WHERE id = :id AND escalate_at IS NOT NULL")
-_LIST = text(
-    """
-    SELECT alert_id, created_at, rule, kind, target, valid_at, before_m2, after_m2, retracted_at, delivered_at,
-           deliveries_pending, deliveries_failed, deliveries_withdrawn, status, status_by, status_note, snoozed_until
-    FROM watch.alerts WHERE watch = :watch AND (NOT CAST(:open AS boolean) OR status <> 'resolved')
-    ORDER BY created_at DESC, alert_id LIMIT :limit
-    """
-)
-
-_COUNT = text(
-    """
-    SELECT count(*) FROM watch.alerts
-    WHERE watch = :watch AND (NOT CAST(:open AS boolean) OR status <> 'resolved')
-    """
-)
 
 
 def mark(
@@ -158,19 +142,6 @@ def changes(
             row.baseline,
         )
         yield change, from_ewkb(row.geom)
-
-
-def listed(
-    conn: Connection, watch: str, *, unresolved: bool = False, limit: int = 200
-) -> list[dict[str, Any]]:
-    """The newest alerts of a watch with what was done about them."""
-    rows = conn.execute(_LIST, {"watch": watch, "open": unresolved, "limit": limit})
-    return [dict(row) for row in rows.mappings()]
-
-
-def count(conn: Connection, watch: str, *, unresolved: bool = False) -> int:
-    """How many alerts :func:`listed` would give without a limit."""
-    return int(conn.execute(_COUNT, {"watch": watch, "open": unresolved}).scalar_one())
 
 
 def unknown(alert_id: UUID) -> NotFound:

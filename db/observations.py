@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from uuid import UUID
 
 from sqlalchemy import Connection, select, text
@@ -69,6 +70,25 @@ _LEASED = text(
           AND (CAST(:watch AS text) IS NULL OR w.name = :watch))
     """
 )
+
+
+_COST = text(
+    """
+    SELECT sum(compute_seconds) / nullif(sum(area_km2), 0) AS seconds,
+           sum(bytes_read) / nullif(sum(area_km2), 0) AS bytes
+    FROM segwatch.observation WHERE model_version = :model_version AND area_km2 > 0
+    """
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ObservationCost:
+    """Mean cost of observing one square kilometre with one model."""
+
+    seconds_per_km2: float
+    """Compute time."""
+    bytes_per_km2: float
+    """Imagery read."""
 
 
 _BEFORE_THE_SERIES = (
@@ -145,6 +165,12 @@ def enqueue(conn: Connection, watch_revision_id: UUID, model_version: str, scene
     new = list(conn.execute(added, rows).scalars())
     conn.execute(_OUTDATED, {"ids": new})
     return len(new)
+
+
+def read_cost(conn: Connection, model_version: str) -> ObservationCost | None:
+    """Read what a square kilometre has cost so far with a model; None before its first observation."""
+    row = conn.execute(_COST, {"model_version": model_version}).one()
+    return None if row.seconds is None else ObservationCost(float(row.seconds), float(row.bytes))
 
 
 def leased(conn: Connection, *, model_version: str, watch: str | None = None) -> bool:

@@ -11,7 +11,7 @@ from typing import Any
 
 from prefect import flow
 from prefect.deployments import run_deployment
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine
 
 from segwatch.db import events, observations, scenes, watches
 from segwatch.flows import feeds
@@ -35,14 +35,6 @@ from segwatch.geo.types.watch import Watch
 
 _log = logging.getLogger(__name__)
 _OBSERVE_DEPLOYMENT = "observe/observe"
-#: What observing a square kilometre took so far, with the same model.
-_SO_FAR = text(
-    """
-    SELECT sum(compute_seconds) / nullif(sum(area_km2), 0) AS seconds,
-           sum(bytes_read) / nullif(sum(area_km2), 0) AS bytes
-    FROM segwatch.observation WHERE model_version = :model_version AND area_km2 > 0
-    """
-)
 
 
 @dataclass(slots=True)
@@ -124,10 +116,10 @@ def respond(
     made.since, made.until = watch.start, watch.end
     made.baseline = baseline.key if baseline else None
     with engine.begin() as conn:
-        so_far = conn.execute(_SO_FAR, {"model_version": model_version}).one()
-        if so_far.seconds is not None:
-            made.seconds_per_scene = float(so_far.seconds) * area_km2
-            made.bytes_per_scene = float(so_far.bytes) * area_km2
+        cost = observations.read_cost(conn, model_version)
+        if cost is not None:
+            made.seconds_per_scene = cost.seconds_per_km2 * area_km2
+            made.bytes_per_scene = cost.bytes_per_km2 * area_km2
         if not dry_run:
             applied = watches.apply(conn, watch)
             made.begun = applied.created or not watches.observed(conn, watch.name, answered=True)

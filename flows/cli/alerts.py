@@ -42,12 +42,12 @@ def list_(
     as_json: Json = False,
 ) -> None:
     """List the newest alerts of a watch."""
-    from segwatch.db import alerts, watches
+    from segwatch.db import analyst, watches
 
     with clear_errors(), open_engine() as engine, engine.connect() as conn:
         watches.require(conn, watch)
-        rows = alerts.listed(conn, watch, unresolved=unresolved, limit=limit)
-        count = alerts.count(conn, watch, unresolved=unresolved)
+        rows = analyst.list_alerts(conn, watch, unresolved=unresolved, limit=limit)
+        count = analyst.count_alerts(conn, watch, unresolved=unresolved)
     if as_json:
         print_json(rows)
         return

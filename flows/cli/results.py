@@ -22,16 +22,16 @@ from segwatch.flows.cli.console import (
 )
 
 if TYPE_CHECKING:
-    from sqlalchemy import Engine
+    from sqlalchemy import Connection
 
 
 def coverage(watch: WatchName, as_json: Json = False) -> None:
     """List every scene of a watch: what was observed when, what was not, and why."""
-    from segwatch.flows import reports
+    from segwatch.db import analyst
 
-    with clear_errors(), open_engine() as engine:
-        rows = reports.coverage(engine, watch)
-        _warn_if_unsearched(engine, watch)
+    with clear_errors(), open_engine() as engine, engine.connect() as conn:
+        rows = analyst.list_coverage(conn, watch)
+        _warn_if_unsearched(conn, watch)
     if as_json:
         print_json(rows)
         return
@@ -68,14 +68,14 @@ def why_not(
 
     segwatch why-not lakes -- -99.15 47.02 2017-08-27
     """
-    from segwatch.flows import reports
+    from segwatch.db import analyst
     from segwatch.geo.antimeridian import wrapped
 
     with clear_errors():
         moment = _end_of(at) if at else datetime.now(UTC)
-        with open_engine() as engine:
-            rows = reports.why_not(engine, watch, wrapped(lon), lat, moment)
-            _warn_if_unsearched(engine, watch)
+        with open_engine() as engine, engine.connect() as conn:
+            rows = analyst.explain_missing_alert(conn, watch, wrapped(lon), lat, moment)
+            _warn_if_unsearched(conn, watch)
     if as_json:
         print_json(rows)
         return
@@ -90,10 +90,10 @@ def why_not(
 
 def upgrades(watch: WatchName, as_json: Json = False) -> None:
     """Show what a new model or instruction changed by itself, on the same scene."""
-    from segwatch.flows import reports
+    from segwatch.db import analyst
 
-    with clear_errors(), open_engine() as engine:
-        rows = reports.upgrades(engine, watch)
+    with clear_errors(), open_engine() as engine, engine.connect() as conn:
+        rows = analyst.list_upgrades(conn, watch)
     if as_json:
         print_json(rows)
         return
@@ -130,11 +130,11 @@ def report(
     out.print(f"{folder / 'situation.html'}, {folder / 'situation.pdf'}", markup=False)
 
 
-def _warn_if_unsearched(engine: Engine, watch: str) -> None:
+def _warn_if_unsearched(conn: Connection, watch: str) -> None:
     """Warn if the catalog was never searched completely, so that a gap is not taken for "no scenes"."""
-    from segwatch.flows import reports
+    from segwatch.db import watermarks
 
-    if reports.unsearched(engine, watch):
+    if watermarks.unsearched(conn, watch):
         say(
             f"the catalog of {watch} was never searched to the end, so scenes may be missing; run: segwatch run {watch}"
         )

@@ -32,10 +32,10 @@ Why = Annotated[str, typer.Option("--why", metavar="TEXT", help="Reason, stored 
 @app.command("list")
 def list_(watch: WatchName, as_json: Json = False) -> None:
     """List every verdict about the objects of a watch, oldest first."""
-    from segwatch.flows import reports
+    from segwatch.db import analyst
 
-    with clear_errors(), open_engine() as engine:
-        rows = reports.reviews(engine, watch)
+    with clear_errors(), open_engine() as engine, engine.connect() as conn:
+        rows = analyst.list_reviews(conn, watch, geometry=True)
     if as_json:
         print_json(rows)
         return

@@ -11,8 +11,7 @@ from prefect.context import refresh_global_settings_context
 from prefect.deployments import run_deployment
 from sqlalchemy import Engine
 
-from segwatch.db import runs
-from segwatch.flows import reports
+from segwatch.db import analyst, runs
 from segwatch.flows.errors import FlowError
 from segwatch.flows.orchestration.watch_deployments import SHARED
 from segwatch.flows.runtime.progress import EVERY_SECONDS, Say
@@ -74,7 +73,8 @@ def _describe_phase(engine: Engine, watch: str, state: State[Any] | None) -> str
     """Describe what the run is doing, from Prefect's state and the ledger."""
     if state is None or not state.is_running():
         return "waiting for a worker of the cpu pool to start the run"
-    counts = reports.states(engine, watch)
+    with engine.connect() as conn:
+        counts = analyst.count_states(conn, watch)
     if not counts:
         return "searching the catalog"
     known, queued, leased = sum(counts.values()), counts.get("pending", 0), counts.get("leased", 0)

@@ -12,9 +12,9 @@ from typing import Any
 
 import jinja2
 from fpdf import FPDF
-from sqlalchemy import Connection, Engine, RowMapping, text
+from sqlalchemy import Engine, RowMapping
 
-from segwatch.db import watches
+from segwatch.db import analyst, watches
 from segwatch.db.errors import NotFound, words
 from segwatch.flows.config.settings import FlowSettings
 from segwatch.flows.config.sizes import describe_limits
@@ -30,49 +30,6 @@ _LARGEST = 20
 _LONGEST_CELL = 300
 _MOST_NAMES = 5
 _LONGEST_NAME = 80
-_CHANGES = text(
-    """
-    SELECT target, kind, count(*) AS objects, sum(before_m2) AS before_m2, sum(after_m2) AS after_m2
-    FROM watch.changes
-    WHERE watch = :watch AND NOT baseline AND retracted_at IS NULL
-    GROUP BY target, kind ORDER BY target, abs(sum(after_m2) - sum(before_m2)) DESC
-    """
-)
-_MOST = text(
-    """
-    SELECT valid_at, target, kind, before_m2, after_m2, track_id, ST_X(ST_PointOnSurface(geom)) AS lon,
-           ST_Y(ST_PointOnSurface(geom)) AS lat
-    FROM watch.changes
-    WHERE watch = :watch AND NOT baseline AND retracted_at IS NULL
-    ORDER BY abs(after_m2 - before_m2) DESC, valid_at, track_id LIMIT :limit
-    """
-)
-_TOTALS = text(
-    """
-    SELECT target, sum(m2) FILTER (WHERE before) AS before_m2, sum(m2) FILTER (WHERE NOT before) AS after_m2
-    FROM (
-        SELECT target, area_m2 AS m2, true AS before FROM watch.objects_as_of(:first) WHERE watch = :watch
-        UNION ALL SELECT target, area_m2, false FROM watch.objects_as_of(:last) WHERE watch = :watch
-    ) both_times GROUP BY target ORDER BY target
-    """
-)
-_SCENES = text(
-    """
-    SELECT c.acquired_at, c.state, c.clear_share, c.reason, c.item_hrefs, c.model, e.preview
-    FROM watch.coverage c LEFT JOIN watch.evidence e ON e.observation_id = c.observation_id
-    WHERE c.watch = :watch AND c.superseded_at IS NULL ORDER BY c.acquired_at NULLS LAST, c.observation_id
-    """
-)
-_SEEN = text(
-    """
-    SELECT coalesce(ST_Area(CAST(ST_Intersection(a.geom, ST_Union(c.geom)) AS geography)), 0) AS seen_m2
-    FROM segwatch.area a
-    JOIN segwatch.watch w ON w.area_id = a.id
-    LEFT JOIN watch.coverage c ON c.watch = w.name AND c.state = 'observed' AND c.superseded_at IS NULL
-      AND c.acquired_at >= :since
-    WHERE w.id = :revision GROUP BY a.geom
-    """
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,15 +103,15 @@ def gather(engine: Engine, settings: FlowSettings, name: str) -> Situation:
                 f"watch {name!r} is not in the ledger; run `segwatch apply FILE` first"
             ) from error
         watch = stored.watch
-        scenes = conn.execute(_SCENES, {"watch": name}).mappings().all()
-        changes = conn.execute(_CHANGES, {"watch": name}).mappings().all()
-        largest = conn.execute(_MOST, {"watch": name, "limit": _LARGEST}).mappings().all()
-        seen = conn.execute(_SEEN, {"since": watch.start, "revision": stored.revision_id}).scalar()
+        scenes = analyst.list_reported_scenes(conn, name)
+        changes = analyst.sum_changes(conn, name)
+        largest = analyst.list_largest_changes(conn, name, _LARGEST)
+        observed_m2 = analyst.measure_observed_m2(conn, stored.revision_id, watch.start)
         answered = [row for row in scenes if row["state"] == "observed"]
         times = [row["acquired_at"] for row in answered]
-        totals = _totals(conn, name, times[0], times[-1]) if times else ()
+        areas = analyst.compare_areas(conn, name, times[0], times[-1]) if times else {}
     whole = geodesic_m2(watch.area)
-    share = min(1.0, float(seen or 0) / whole)
+    share = min(1.0, observed_m2 / whole)
     pictures = tuple(_pictures(settings, answered))
     return Situation(
         watch=name,
@@ -170,7 +127,7 @@ def gather(engine: Engine, settings: FlowSettings, name: str) -> Situation:
         without_pictures=_why_without(settings, answered),
         first=times[0] if times else None,
         last=times[-1] if times else None,
-        totals=totals,
+        totals=tuple(Total(target, *sizes) for target, sizes in areas.items()),
         changes=changes,
         largest=largest,
         scenes=scenes,
@@ -178,11 +135,6 @@ def gather(engine: Engine, settings: FlowSettings, name: str) -> Situation:
         gap_km2=(1 - share) * whole / 1e6,
         limits=describe_limits(watch),
     )
-
-
-def _totals(conn: Connection, name: str, first: datetime, last: datetime) -> tuple[Total, ...]:
-    rows = conn.execute(_TOTALS, {"watch": name, "first": first, "last": last})
-    return tuple(Total(row.target, float(row.before_m2 or 0), float(row.after_m2 or 0)) for row in rows)
 
 
 def _pictures(settings: FlowSettings, answered: Sequence[RowMapping]) -> list[Picture]:

@@ -17,11 +17,6 @@ def worker_url(settings: FlowSettings) -> str:
     return _url(settings, "segwatch_worker")
 
 
-def owner_url(settings: FlowSettings) -> str:
-    """Database URL with the owner's rights, for migrations."""
-    return _url(settings, "segwatch_owner")
-
-
 def analyst_url(settings: FlowSettings) -> str:
     """Database URL for the analyst views; whoever serves with it makes sure that it only reads."""
     if settings.analyst_url is not None:

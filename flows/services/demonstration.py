@@ -12,9 +12,8 @@ from rich.console import Console
 from rich.table import Column, Table
 from sqlalchemy import Engine
 
-from segwatch.db import watches
+from segwatch.db import analyst, watches
 from segwatch.db.engine import make_engine
-from segwatch.flows import reports
 from segwatch.flows.config import watchfile
 from segwatch.flows.errors import ConfigError
 from segwatch.flows.orchestration import deploy, watch_runs
@@ -62,14 +61,14 @@ def run(home: Path, folder: Path, *, say: Say, out: Console) -> None:
         out.print("[bold]1. Services[/bold]")
         _start_services(stack, folder, say)
         engine = make_engine(stack.cluster.info().url_for("segwatch_worker"))
-        before = reports.summary(engine)
+        before = _summarize(engine)
         out.print("[bold]2. Watches[/bold]")
         names = _apply_watches(engine, folder / "watches", say)
         out.print("[bold]3. The main job, on the cpu and gpu pools[/bold]")
         for name in names:
             watch_runs.run_watch(engine, name, say)
         stack.up_web()
-        after = reports.summary(engine)
+        after = _summarize(engine)
         engine.dispose()
     _print_summary(out, after)
     if before == after:
@@ -78,6 +77,11 @@ def run(home: Path, folder: Path, *, say: Say, out: Console) -> None:
         out.print(f"{_count_finished(after) - _count_finished(before)} scene(s) newly processed.")
     out.print(f"Took {time.monotonic() - started:.0f} s.\n")
     _print_next_steps(out, stack)
+
+
+def _summarize(engine: Engine) -> analyst.Rows:
+    with engine.connect() as conn:
+        return analyst.summarize_watches(conn)
 
 
 def _print_next_steps(out: Console, stack: Stack) -> None:

@@ -15,10 +15,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-import psycopg
 import uvicorn
-from psycopg import sql
 
+from segwatch.db.embedded import pgstac
 from segwatch.flows.runtime.hosts import KnownHosts
 
 _DATABASE = "SEGWATCH_STAC_DATABASE_URL"
@@ -69,12 +68,9 @@ def prepare(database_url: str, reader: str, items: Path | None = None, imagery_u
             loader = Loader(database)
             loader.load_collections(_documents(items, "*/collection.json", imagery_url), Methods.upsert)
             loader.load_items(_documents(items, "*/items/*.json", imagery_url), Methods.upsert)
-        database.connect().execute(
-            "SELECT pgstac.upsert_queryables(%s::jsonb, NULL::text[], NULL::text[], false)",
-            [json.dumps(_QUERYABLES)],
-        )
-    with psycopg.connect(database_url) as conn:  # the other one is pgstac's administrator by now
-        conn.execute(sql.SQL("GRANT pgstac_read TO {}").format(sql.Identifier(reader)))
+        pgstac.set_queryables(database.connect(), _QUERYABLES)
+    # on a connection of its own: that of the block is pgstac's administrator by now
+    pgstac.grant_read(database_url, reader)
 
 
 def _documents(folder: Path, pattern: str, imagery_url: str) -> Iterator[dict[str, Any]]:

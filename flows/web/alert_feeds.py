@@ -19,8 +19,8 @@ from shapely.geometry import Polygon
 from shapely.geometry.base import BaseGeometry
 from sqlalchemy import Engine
 
+from segwatch.db import analyst
 from segwatch.db.messages import outline
-from segwatch.flows.web import queries
 from segwatch.geo.antimeridian import bounds_of, box_of, crosses, name_bounds
 from segwatch.geo.area import polygonal_parts
 
@@ -51,8 +51,8 @@ def router(reading: Engine) -> APIRouter:
     def atom(watch: str, request: Request) -> Response:
         """The newest alerts of a watch, as an Atom feed."""
         with reading.connect() as conn:
-            rows, count = queries.feed(conn, watch, _MOST_ENTRIES)
-            if not rows and watch not in {one["watch"] for one in queries.watches(conn)}:
+            rows, count = analyst.list_alerts_for_feed(conn, watch, _MOST_ENTRIES)
+            if not rows and watch not in {one["watch"] for one in analyst.list_watches(conn)}:
                 raise HTTPException(404, f"no watch named {watch!r} has been observed")
         return _answer(_feed(watch, rows, count, str(request.base_url)), "application/atom+xml")
 
@@ -60,7 +60,7 @@ def router(reading: Engine) -> APIRouter:
     def cap(alert_id: UUID) -> Response:
         """One alert as a CAP message: the last one about it."""
         with reading.connect() as conn:
-            row = queries.alert(conn, alert_id)
+            row = analyst.read_alert_for_feed(conn, alert_id)
         if row is None:
             raise HTTPException(404, f"there is no alert {alert_id}")
         return _answer(_message(row), "application/cap+xml")
@@ -72,7 +72,7 @@ def _answer(root: ET.Element, kind: str) -> Response:
     return Response(ET.tostring(root, encoding="utf-8", xml_declaration=True), media_type=kind)
 
 
-def _feed(watch: str, rows: queries.Rows, count: int, base: str) -> ET.Element:
+def _feed(watch: str, rows: analyst.Rows, count: int, base: str) -> ET.Element:
     root = ET.Element(f"{{{_ATOM}}}feed")
     newest = max((_changed(row) for row in rows), default=datetime.fromtimestamp(0, UTC))
     _add(root, _ATOM, ("id", f"urn:segwatch:watch:{watch}"), ("title", f"Alerts of {watch}"))

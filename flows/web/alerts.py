@@ -10,12 +10,11 @@ from fastapi.concurrency import run_in_threadpool
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 from sqlalchemy import Engine
 
-from segwatch.db import alerts
+from segwatch.db import alerts, analyst
 from segwatch.db.errors import MarkRefused, NotFound
 from segwatch.db.readers import sees_alert
 from segwatch.db.tokens import Scope
 from segwatch.flows.config.settings import describe
-from segwatch.flows.web import queries
 from segwatch.flows.web.guards.access import require, sight
 from segwatch.flows.web.guards.bodies import limited
 from segwatch.flows.web.reviews import Access
@@ -40,10 +39,10 @@ def router(reading: Engine, access: Access | None) -> APIRouter:
     routes = APIRouter()
 
     @routes.get("/alerts")
-    def listed(watch: str, response: Response, limit: int = Query(200, ge=1, le=1000)) -> queries.Rows:
+    def listed(watch: str, response: Response, limit: int = Query(200, ge=1, le=1000)) -> analyst.Rows:
         """The newest alerts of a watch; the header ``X-Total-Count`` says how many there are."""
         with reading.connect() as conn:
-            rows, count = queries.alerts(conn, watch, limit)
+            rows, count = analyst.list_alerts_for_map(conn, watch, limit)
         response.headers["X-Total-Count"] = str(count)
         return rows
 

@@ -11,7 +11,7 @@ from fastapi.responses import JSONResponse
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from segwatch.flows.web import queries
+from segwatch.db import analyst
 
 _PROBE_SECONDS = 1.5
 
@@ -34,7 +34,7 @@ class Probe:
     def _ask(self) -> bool:
         try:
             with self._engine.connect() as conn:
-                queries.probe(conn)
+                analyst.check_readable(conn)
         except (SQLAlchemyError, OSError):
             return False
         return True

@@ -11,7 +11,7 @@ from fastapi.concurrency import run_in_threadpool
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 from sqlalchemy import Engine
 
-from segwatch.db import reviews
+from segwatch.db import analyst, reviews
 from segwatch.db.errors import NotFound, ReviewRefused
 from segwatch.db.readers import sees_track
 from segwatch.db.tokens import Scope
@@ -19,7 +19,6 @@ from segwatch.flows.alerting.send_times import turn
 from segwatch.flows.config.geojson import from_geojson
 from segwatch.flows.config.settings import describe
 from segwatch.flows.errors import ConfigError
-from segwatch.flows.web import queries
 from segwatch.flows.web.guards.access import require, sight
 from segwatch.flows.web.guards.bodies import limited
 
@@ -54,10 +53,10 @@ def router(reading: Engine, access: Access | None) -> APIRouter:
     routes = APIRouter()
 
     @routes.get("/reviews")
-    def listed(watch: str) -> queries.Rows:
+    def listed(watch: str) -> analyst.Rows:
         """Every verdict about the objects of a watch."""
         with reading.connect() as conn:
-            return queries.reviews(conn, watch)
+            return analyst.list_reviews(conn, watch)
 
     @routes.post("/reviews", status_code=201)
     async def decided(request: Request, response: Response) -> dict[str, Any]:

@@ -22,11 +22,11 @@ from sqlalchemy.exc import TimeoutError as NoConnection
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from segwatch.db import readers, roles, tokens
+from segwatch.db import analyst, readers, roles, tokens
 from segwatch.db.embedded.ports import any_free
 from segwatch.db.engine import ShortPatience, driver_url, make_engine
 from segwatch.flows.errors import ServiceError
-from segwatch.flows.web import alert_feeds, alerts, events, health, queries, reviews
+from segwatch.flows.web import alert_feeds, alerts, events, health, reviews
 from segwatch.flows.web.caching import answer
 from segwatch.flows.web.guards import connections, login
 from segwatch.flows.web.guards.access import LOOKUPS, Arrivals, Door, Gate, sight
@@ -231,22 +231,22 @@ def _add_pages(app: FastAPI, engines: Engines) -> None:
         return FileResponse(_STATIC / "index.html")
 
     @app.get("/api/watches")
-    def watches() -> queries.Rows:
+    def watches() -> analyst.Rows:
         """Every watch with counts and bounds."""
         with engine.connect() as conn:
-            return queries.watches(conn)
+            return analyst.list_watches(conn)
 
     @app.get("/api/scenes")
-    def scenes(watch: str) -> queries.Rows:
+    def scenes(watch: str) -> analyst.Rows:
         """The scenes of a watch by acquisition time."""
         with engine.connect() as conn:
-            return queries.scenes(conn, watch)
+            return analyst.list_scenes(conn, watch)
 
     @app.get("/api/unused")
-    def unused(watch: str, limit: Annotated[int, Query(ge=1, le=_MAX_UNUSED)] = 100) -> queries.Rows:
+    def unused(watch: str, limit: Annotated[int, Query(ge=1, le=_MAX_UNUSED)] = 100) -> analyst.Rows:
         """Scenes and items of a watch that were not observed, and why, the newest first."""
         with engine.connect() as conn:
-            return queries.unused(conn, watch, limit)
+            return analyst.list_unused(conn, watch, limit)
 
     @app.get("/api/tiles/{z}/{x}/{y}.mvt", response_class=Response)
     async def objects(

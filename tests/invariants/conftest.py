@@ -16,7 +16,7 @@ from shapely.geometry import box
 from shapely.geometry.base import BaseGeometry
 from sqlalchemy import Engine, text
 
-from segwatch.db import ledger, observations, scenes, watches
+from segwatch.db import analyst, ledger, observations, scenes, watches
 from segwatch.flows.track import Tracked, track_ready
 from segwatch.geo.area import geodesic_m2, polygonal_parts
 from segwatch.geo.types.scene import Item, Scene
@@ -176,6 +176,11 @@ class Ledger:
         """What a query gives."""
         with self.engine.connect() as conn:
             return [dict(row) for row in conn.execute(text(query), values).mappings()]
+
+    def summarize(self) -> analyst.Rows:
+        """Counts per watch, as the command line shows them."""
+        with self.engine.connect() as conn:
+            return analyst.summarize_watches(conn)
 
     def known(self) -> dict[str, list[dict[str, Any]]]:
         """Everything that is held true now: objects, history, changes, lineage, and what shows what."""

@@ -20,9 +20,8 @@ from shapely.affinity import affine_transform
 from shapely.geometry import shape
 from shapely.geometry.base import BaseGeometry
 
-from segwatch.db import alerts, outbox, reviews
+from segwatch.db import alerts, analyst, outbox, reviews
 from segwatch.db.reviews import Verdict
-from segwatch.flows import reports
 from segwatch.flows.config.settings import FlowSettings
 from segwatch.flows.report import situation
 from segwatch.flows.web.server import create_app
@@ -124,7 +123,7 @@ class Windows:
     def alerts(self) -> dict[str, set[str]]:
         """Alerts that hold by window."""
         with self.ledger.engine.connect() as conn:
-            listed = alerts.listed(conn, "lakes")
+            listed = analyst.list_alerts(conn, "lakes")
         feed = ET.fromstring(self.client.get("/feeds/lakes/atom.xml").content)  # noqa: S314 - our own
         entries = {
             str(entry.findtext(f"{ATOM}id")).removeprefix("urn:uuid:"): str(entry.findtext(f"{ATOM}title"))
@@ -211,7 +210,7 @@ class Windows:
         truth = self.objects()["objects_now"]
         hectares = sum(area for area, _ in truth.values()) / 1e4
         (header,) = self.client.get("/api/watches").json()
-        (status,) = reports.summary(self.ledger.engine)
+        (status,) = self.ledger.summarize()
         for window in (header, status):
             assert window["objects"] == len(truth)
             assert window["hectares"] == pytest.approx(hectares)

@@ -8,8 +8,6 @@ from typing import Any
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from segwatch.flows import reports
-
 OUTCOMES = {
     "lake": ("observed", "alerted"),
     "nothing": ("observed", "nothing found"),
@@ -57,7 +55,7 @@ def test_every_scene_has_an_outcome_and_a_reason(
         assert (row["attempts"] >= 1) == (row["state"] != "rejected")
     for row, outcome in zip(rows, outcomes, strict=True):
         assert outcome != "misrendered" or row["attempts"] == 1, "what stays wrong is not tried again"
-    (counts,) = reports.summary(ledger.engine)
+    (counts,) = ledger.summarize()
     told = {name: counts[name] for name in ("observed", "skipped", "failed", "rejected") if counts[name]}
     assert told == Counter(OUTCOMES[outcome][0] for outcome in outcomes)
     assert counts["waiting"] == 0

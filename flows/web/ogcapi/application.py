@@ -28,6 +28,7 @@ from tipg.factory import Endpoints, OGCFeaturesFactory, OGCTilesFactory
 from tipg.settings import DatabaseSettings, PostgresSettings
 
 from segwatch.db import readers
+from segwatch.db.analyst import statements
 from segwatch.flows.web.guards.access import sight
 from segwatch.flows.web.guards.admission import OGC_CONNECTIONS
 from segwatch.flows.web.guards.refusals import refusal
@@ -144,7 +145,7 @@ async def connect(app: FastAPI, database_url: str) -> None:
         setup=_for_the_reader,
     )
     async with app.state.pool.acquire() as conn:
-        await conn.execute("SET statement_timeout = 0")  # it looks at every row; the pool takes this back
+        await conn.execute(statements.NO_TIMEOUT)  # it looks at every row
         await conn.execute(readers.SET_SESSION, *readers.EVERYTHING.settings)
         collections = await extents.measured(conn, await pg_get_collection_index(conn, settings=settings))
     views = [_view(one) for one in collections]
@@ -174,7 +175,7 @@ async def disconnect(app: FastAPI) -> None:
 
 async def _for_the_reader(conn: asyncpg.Connection) -> None:
     """For each request anew: tipg makes temporary functions in a new connection, and a pool resets what is set."""
-    await conn.execute("SET default_transaction_read_only = on")
+    await conn.execute(statements.READ_ONLY)
     await conn.execute(readers.SET_SESSION, *sight().settings)
 
 

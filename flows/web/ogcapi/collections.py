@@ -25,6 +25,7 @@ from tipg.errors import (
     NotFound,
 )
 
+from segwatch.db.analyst.statements import build_vector_tile
 from segwatch.flows.web.ogcapi.cql import any_of
 from segwatch.flows.web.ogcapi.extents import MeasuredCollection
 from segwatch.flows.web.ogcapi.pages import BATCH, Page
@@ -238,10 +239,7 @@ class ViewCollection(MeasuredCollection):
             )
         )
         told = counted.get()
-        # of identifiers that tipg quotes, numbers, and conditions that cql2 has written
-        made = await conn.fetchrow(
-            f"WITH t AS ({query}) SELECT ST_AsMVT(t.*, 'default'), count(*) AS features FROM t"  # noqa: S608
-        )
+        made = await conn.fetchrow(build_vector_tile(query))
         if told is not None:
             told.returned = told.matched = made["features"]
             if told.returned == most:

@@ -10,11 +10,11 @@ from typing import Any
 
 import asyncpg
 from fastapi import HTTPException
-from psycopg import sql
 from shapely.geometry import mapping
 from tipg.collections import Collection, Column, PgCollection
 from tipg.model import Extent
 
+from segwatch.db.analyst.statements import build_shifted_extent
 from segwatch.flows.web.guards.access import sight
 from segwatch.flows.web.tiles import HIGHEST_LATITUDE
 from segwatch.geo.antimeridian import Bounds, box_of, narrower, split, union_bounds
@@ -25,10 +25,6 @@ from segwatch.geo.errors import TooComplex
 #: Of one shape; a filter is a part of an address.
 _MAX_VERTICES = 5_000
 _WORLD = (-180.0, -90.0, 180.0, 90.0)
-_SHIFTED = sql.SQL(
-    "SELECT ST_XMin(around) AS west, ST_XMax(around) AS east"
-    " FROM (SELECT ST_Extent(ST_ShiftLongitude({column})) AS around FROM {schema}.{table}) AS shifted"
-)
 
 
 class MeasuredCollection(PgCollection):
@@ -79,9 +75,7 @@ async def _bounds(conn: asyncpg.Connection, collection: Collection, column: Colu
     if column.bounds is None or east - west <= 180:
         return plain
     schema, _, table = collection.id.partition(".")
-    names = {"column": column.name, "schema": schema, "table": table}
-    query = _SHIFTED.format(**{name: sql.Identifier(value) for name, value in names.items()})
-    row = await conn.fetchrow(query.as_string())
+    row = await conn.fetchrow(build_shifted_extent(schema, table, column.name))
     return plain if row is None or row["west"] is None else narrower(plain, (row["west"], row["east"]))
 
 

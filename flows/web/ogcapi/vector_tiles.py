@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from morecantile import Tile
 from sqlalchemy import Engine
 
-from segwatch.flows.web import queries
+from segwatch.db import analyst
 from segwatch.flows.web.caching import Flights, Made, TileCache
 from segwatch.flows.web.guards.access import for_reader
 
@@ -63,7 +63,7 @@ class Snapshots:
 
     def _read(self) -> str:
         with self._engine.connect() as conn:
-            return queries.snapshot(conn)
+            return analyst.read_snapshot(conn)
 
 
 class VectorTiles:
@@ -92,5 +92,7 @@ class VectorTiles:
 
     def _read(self, key: TileKey) -> Made:
         with self._engine.connect() as conn:
-            snapshot, content = queries.tile(conn, key.watch, key.at, key.place)
+            snapshot, content = analyst.read_object_tile(
+                conn, key.watch, key.at, key.place.z, key.place.x, key.place.y
+            )
         return Made.of(content, MEDIA_TYPE, snapshot)

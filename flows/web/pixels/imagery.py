@@ -30,8 +30,8 @@ from sqlalchemy import Engine
 from titiler.core.resources.enums import ImageType
 from titiler.core.utils import render_image
 
+from segwatch.db import analyst
 from segwatch.db.codec import load_profile
-from segwatch.flows.web import queries
 from segwatch.flows.web.caching import Flights, Made, TileCache, answer, is_known, unchanged
 from segwatch.flows.web.guards.access import for_reader
 from segwatch.flows.web.pixels import decoding
@@ -179,7 +179,7 @@ class SceneTiles:
 
     def _find(self, watch: str, scene: UUID) -> _Found:
         with self._engine.connect() as conn:
-            rows = queries.imagery(conn, watch, str(scene))
+            rows = analyst.list_readable_items(conn, watch, str(scene))
         if not rows:
             raise HTTPException(404, f"watch {watch} has no scene {scene}")
         shown = shown_scene(rows, self._hosts)
@@ -213,7 +213,7 @@ def router(engine: Engine, credentials: Callable[[str], Credentials], hosts: Seq
     return routes
 
 
-def shown_scene(rows: queries.Rows, hosts: Sequence[str] = ()) -> ShownScene:
+def shown_scene(rows: analyst.Rows, hosts: Sequence[str] = ()) -> ShownScene:
     """The items of one scene, as ``watch.readable_imagery`` gives them."""
     first = rows[0]
     profile = load_profile(first["profile"])

@@ -22,7 +22,7 @@ from sqlalchemy import Engine, text
 from sqlalchemy.exc import DBAPIError
 from standardwebhooks import Webhook
 
-from segwatch.db import alerts, outbox, watches
+from segwatch.db import alerts, analyst, outbox, watches
 from segwatch.db.errors import MarkRefused, NotFound
 from segwatch.flows.alerting.backtest import rehearse
 from segwatch.flows.config.settings import load_settings
@@ -255,7 +255,10 @@ def test_marks_are_kept_and_the_last_one_holds(ledger: Ledger) -> None:
     with ledger.engine.begin() as conn:
         for given in (alerts.Mark.ACKNOWLEDGED, alerts.Mark.RESOLVED):
             assert alerts.mark(conn, alert, given, person="ada", note="seen")
-        assert len(alerts.listed(conn, "lakes", unresolved=True)) == len(alerts.listed(conn, "lakes")) - 1
+        assert (
+            len(analyst.list_alerts(conn, "lakes", unresolved=True))
+            == len(analyst.list_alerts(conn, "lakes")) - 1
+        )
     (row,) = ledger.rows(
         "SELECT status, status_by, status_note FROM watch.alerts WHERE alert_id = :id", id=alert
     )

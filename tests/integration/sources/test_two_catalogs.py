@@ -171,7 +171,7 @@ def test_each_watch_sees_its_own(
 def test_the_map_shows_each_watch_its_own_pixels(
     engine: Engine, database: Database, analyst_engine: Engine
 ) -> None:
-    from segwatch.flows.web import queries
+    from segwatch.db import analyst
     from segwatch.flows.web.pixels.imagery import shown_scene
 
     with catalogs(engine, database, RADAR, 0) as (world, _, files):
@@ -180,11 +180,11 @@ def test_the_map_shows_each_watch_its_own_pixels(
         world.answer()
         with analyst_engine.connect() as conn:
             for name, other in (("optical", "radar"), ("radar", "optical")):
-                (scene,) = queries.scenes(conn, name)
-                shown = shown_scene(queries.imagery(conn, name, str(scene["scene_id"])))
+                (scene,) = analyst.list_scenes(conn, name)
+                shown = shown_scene(analyst.list_readable_items(conn, name, str(scene["scene_id"])))
                 (item,) = shown.scene.items
                 assert set(item.assets.values()) == {f"{files.url}/{name}.tif"}
-                assert queries.imagery(conn, other, str(scene["scene_id"])) == []
+                assert analyst.list_readable_items(conn, other, str(scene["scene_id"])) == []
 
 
 def test_a_catalog_that_moves_keeps_its_identity_by_name(engine: Engine, database: Database) -> None:

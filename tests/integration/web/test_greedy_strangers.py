@@ -19,15 +19,14 @@ from typing import Any
 import httpx
 import psycopg
 import pytest
-from morecantile import Tile
 from pydantic import SecretStr
 from sqlalchemy import Connection, Engine
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from segwatch.db import reviews
+from segwatch.db import analyst, reviews
 from segwatch.flows.alerting.send_times import turn
-from segwatch.flows.web import events, health, queries
+from segwatch.flows.web import events, health
 from segwatch.flows.web.guards import bodies, connections, sending
 from segwatch.flows.web.guards.admission import RequestPools
 from segwatch.flows.web.guards.rate_limits import Rate
@@ -148,14 +147,14 @@ def test_tiles_are_made_once(database: Database, url: str, scene: str) -> None:
 def test_a_kept_tile_of_objects_never_says_what_does_not_hold(
     url: str, engine: Engine, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made: list[Tile] = []
-    read = queries.tile
+    made: list[tuple[int, int, int]] = []
+    read = analyst.read_object_tile
 
-    def counted(conn: Connection, watch: str, at: str, place: Tile) -> tuple[str, bytes]:
-        made.append(place)
-        return read(conn, watch, at, place)
+    def counted(conn: Connection, watch: str, at: str, z: int, x: int, y: int) -> tuple[str, bytes]:
+        made.append((z, x, y))
+        return read(conn, watch, at, z, x, y)
 
-    monkeypatch.setattr(queries, "tile", counted)
+    monkeypatch.setattr(analyst, "read_object_tile", counted)
     with live(create_app(url)) as base:
         together = asyncio.run(answers(base, [VECTOR] * 20))
         assert len({one.content for one in together}) == 1

@@ -50,9 +50,11 @@ ALLOWED = {
     "geo/tracking/replay.py": "projected, in metres",
     "geo/tracking/transitions.py": "projected, in metres",
     "flows/web/pixels/decoder.py:main": "standard input",
-    "flows/web/ogcapi/extents.py": "bounds of tipg's columns; SQL that measures with longitudes to 180 and to 360",
-    "flows/web/queries.py": "measures with longitudes to 180 and to 360; narrower() chooses",
-    "flows/report/situation.py:<module>": "a point on the surface lies on one of the parts",
+    "flows/web/ogcapi/extents.py": "bounds of tipg's columns",
+    "db/analyst/statements.py": "measures with longitudes to 360; the caller chooses the narrower bounds",
+    "db/analyst/watches.py": "measures with longitudes to 180 and to 360; choose_bounds() takes the narrower",
+    "db/analyst/alerts.py": "measures with longitudes to 180 and to 360; choose_bounds() takes the narrower",
+    "db/analyst/changes.py:<module>": "a point on the surface lies on one of the parts",
 }  # fmt: skip
 
 

@@ -1,0 +1,55 @@
+"""Every query on the analyst schema ``watch``: what the map, the command line and reports read.
+
+Functions run on the caller's connection and return plain rows, bounded where they answer a web request.
+:mod:`segwatch.db.analyst.frames` returns the same views as GeoDataFrames. The views narrow the rows to the watches that
+a session may read (:mod:`segwatch.db.readers`), so nothing here checks access.
+"""
+
+from segwatch.db.analyst.alerts import (
+    count_alerts,
+    list_alerts,
+    list_alerts_for_feed,
+    list_alerts_for_map,
+    read_alert_for_feed,
+)
+from segwatch.db.analyst.changes import compare_areas, list_largest_changes, sum_changes
+from segwatch.db.analyst.coverage import (
+    count_states,
+    explain_missing_alert,
+    list_coverage,
+    list_readable_items,
+    list_reported_scenes,
+    list_scenes,
+    list_unused,
+    measure_observed_m2,
+)
+from segwatch.db.analyst.objects import check_readable, list_reviews, read_object_tile, read_snapshot
+from segwatch.db.analyst.rows import Rows
+from segwatch.db.analyst.watches import list_upgrades, list_watches, summarize_watches
+
+__all__ = [
+    "Rows",
+    "check_readable",
+    "compare_areas",
+    "count_alerts",
+    "count_states",
+    "explain_missing_alert",
+    "list_alerts",
+    "list_alerts_for_feed",
+    "list_alerts_for_map",
+    "list_coverage",
+    "list_largest_changes",
+    "list_readable_items",
+    "list_reported_scenes",
+    "list_reviews",
+    "list_scenes",
+    "list_unused",
+    "list_upgrades",
+    "list_watches",
+    "measure_observed_m2",
+    "read_alert_for_feed",
+    "read_object_tile",
+    "read_snapshot",
+    "sum_changes",
+    "summarize_watches",
+]

@@ -1,0 +1,53 @@
+"""Changes of a watch summed up, for situation reports."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from sqlalchemy import Connection, RowMapping, text
+
+_SUMS = text(
+    """
+    SELECT target, kind, count(*) AS objects, sum(before_m2) AS before_m2, sum(after_m2) AS after_m2
+    FROM watch.changes
+    WHERE watch = :watch AND NOT baseline AND retracted_at IS NULL
+    GROUP BY target, kind ORDER BY target, abs(sum(after_m2) - sum(before_m2)) DESC
+    """
+)
+_LARGEST = text(
+    """
+    SELECT valid_at, target, kind, before_m2, after_m2, track_id, ST_X(ST_PointOnSurface(geom)) AS lon,
+           ST_Y(ST_PointOnSurface(geom)) AS lat
+    FROM watch.changes
+    WHERE watch = :watch AND NOT baseline AND retracted_at IS NULL
+    ORDER BY abs(after_m2 - before_m2) DESC, valid_at, track_id LIMIT :limit
+    """
+)
+_AREAS = text(
+    """
+    SELECT target, sum(m2) FILTER (WHERE before) AS before_m2, sum(m2) FILTER (WHERE NOT before) AS after_m2
+    FROM (
+        SELECT target, area_m2 AS m2, true AS before FROM watch.objects_as_of(:first) WHERE watch = :watch
+        UNION ALL SELECT target, area_m2, false FROM watch.objects_as_of(:last) WHERE watch = :watch
+    ) both_times GROUP BY target ORDER BY target
+    """
+)
+
+
+def sum_changes(conn: Connection, watch: str) -> Sequence[RowMapping]:
+    """Sum up the changes of a watch by target and kind; neither baseline nor retracted ones. Areas in geodesic m²."""
+    return conn.execute(_SUMS, {"watch": watch}).mappings().all()
+
+
+def list_largest_changes(conn: Connection, watch: str, limit: int) -> Sequence[RowMapping]:
+    """List the changes of a watch that gained or lost most area, each with a point on it (degrees, EPSG:4326)."""
+    return conn.execute(_LARGEST, {"watch": watch, "limit": limit}).mappings().all()
+
+
+def compare_areas(
+    conn: Connection, watch: str, first: datetime, last: datetime
+) -> dict[str, tuple[float, float]]:
+    """Compare the area that each target covers at two times: target -> geodesic m² at ``first`` and at ``last``."""
+    rows = conn.execute(_AREAS, {"watch": watch, "first": first, "last": last})
+    return {row.target: (float(row.before_m2 or 0), float(row.after_m2 or 0)) for row in rows}

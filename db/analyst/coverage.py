@@ -1,0 +1,130 @@
+"""Coverage: which scenes were observed, which were not, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import Connection, RowMapping, text
+
+from segwatch.db import watches
+from segwatch.db.analyst.rows import Rows, fetch_rows
+
+_COVERAGE = text(
+    """
+    SELECT c.observation_id, c.acquired_at, c.state, c.reason, c.attempts, c.clear_share, c.item_hrefs,
+           (SELECT count(*) FROM segwatch.detection d WHERE d.observation_id = c.observation_id) AS detections
+    FROM watch.coverage c
+    WHERE c.watch = :watch AND (c.state <> 'rejected' OR c.superseded_at IS NULL)
+    ORDER BY c.acquired_at NULLS LAST, c.observation_id
+    """
+)
+_STATES = text(
+    "SELECT state, count(*) AS n FROM watch.coverage WHERE watch = :watch AND superseded_at IS NULL GROUP BY state"
+)
+_WHY_NOT = text(
+    """
+    SELECT n.*, c.reason FROM watch.why_not(:lon, :lat, :at, :watch) n
+    LEFT JOIN watch.coverage c ON c.observation_id = n.observation_id
+    ORDER BY n.acquired_at NULLS LAST, n.observation_id
+    """
+)
+#: Times as PostgreSQL writes them in vector tiles: the map page compares the two as texts.
+_SCENES = text(
+    """
+    SELECT DISTINCT i.scene_id, CAST(i.acquired_at AS text) AS acquired_at, i.state,
+           i.profile->>'attribution' AS attribution
+    FROM watch.imagery i WHERE i.watch = :watch ORDER BY 2, i.scene_id
+    """
+)
+_UNUSED = text(
+    """
+    SELECT CAST(c.acquired_at AS text) AS acquired_at, c.state, c.reason, c.item_hrefs, count(*) OVER () AS of_all
+    FROM watch.coverage c
+    WHERE c.watch = :watch AND c.superseded_at IS NULL AND c.state IN ('skipped', 'failed', 'rejected')
+    ORDER BY c.acquired_at DESC NULLS FIRST, c.observation_id LIMIT :limit
+    """
+)
+_READABLE_ITEMS = text(
+    "SELECT * FROM watch.readable_imagery(:watch, CAST(:scene_id AS uuid)) ORDER BY item_id"
+)
+_REPORTED_SCENES = text(
+    """
+    SELECT c.acquired_at, c.state, c.clear_share, c.reason, c.item_hrefs, c.model, e.preview
+    FROM watch.coverage c LEFT JOIN watch.evidence e ON e.observation_id = c.observation_id
+    WHERE c.watch = :watch AND c.superseded_at IS NULL ORDER BY c.acquired_at NULLS LAST, c.observation_id
+    """
+)
+_OBSERVED_M2 = text(
+    """
+    SELECT coalesce(ST_Area(CAST(ST_Intersection(a.geom, ST_Union(c.geom)) AS geography)), 0) AS observed_m2
+    FROM segwatch.area a
+    JOIN segwatch.watch w ON w.area_id = a.id
+    LEFT JOIN watch.coverage c ON c.watch = w.name AND c.state = 'observed' AND c.superseded_at IS NULL
+      AND c.acquired_at >= :since
+    WHERE w.id = :revision_id GROUP BY a.geom
+    """
+)
+
+
+def list_coverage(conn: Connection, watch: str) -> Rows:
+    """List every observation and every rejected item of a watch with its state and reason.
+
+    Oldest first; items of unknown acquisition time come last.
+
+    Raises
+    ------
+    segwatch.db.errors.NotFound
+        No watch has this name.
+    """
+    watches.require(conn, watch)
+    return fetch_rows(conn, _COVERAGE, watch=watch)
+
+
+def count_states(conn: Connection, watch: str) -> dict[str, int]:
+    """Count the current observations of a watch by state; empty before the first scene is found."""
+    return {row.state: row.n for row in conn.execute(_STATES, {"watch": watch})}
+
+
+def explain_missing_alert(conn: Connection, watch: str, lon: float, lat: float, at: datetime) -> Rows:
+    """Explain why a point has no alert: one row per observation or rejected item up to ``at``.
+
+    ``lon`` and ``lat`` are degrees (EPSG:4326). See the database function ``watch.why_not``.
+
+    Raises
+    ------
+    segwatch.db.errors.NotFound
+        No watch has this name.
+    """
+    watches.require(conn, watch)
+    return fetch_rows(conn, _WHY_NOT, watch=watch, lon=lon, lat=lat, at=at)
+
+
+def list_scenes(conn: Connection, watch: str) -> Rows:
+    """List the scenes of a watch by acquisition time, with state and attribution."""
+    return fetch_rows(conn, _SCENES, watch=watch)
+
+
+def list_unused(conn: Connection, watch: str, limit: int) -> Rows:
+    """List skipped and failed scenes and rejected items with their reasons, newest first.
+
+    Items of unknown acquisition time come first; ``of_all`` is the number of rows without the limit.
+    """
+    return fetch_rows(conn, _UNUSED, watch=watch, limit=limit)
+
+
+def list_readable_items(conn: Connection, watch: str, scene_id: str) -> Rows:
+    """List the current items of a scene with links that can be read now; signed links are secrets."""
+    return fetch_rows(conn, _READABLE_ITEMS, watch=watch, scene_id=scene_id)
+
+
+def list_reported_scenes(conn: Connection, watch: str) -> Sequence[RowMapping]:
+    """List the current observations and rejected items of a watch, each with the path of its quicklook."""
+    return conn.execute(_REPORTED_SCENES, {"watch": watch}).mappings().all()
+
+
+def measure_observed_m2(conn: Connection, revision_id: UUID, since: datetime) -> float:
+    """Measure how much of the AOI of a watch revision was observed at least once since a time, geodesic m²."""
+    found = conn.execute(_OBSERVED_M2, {"since": since, "revision_id": revision_id}).scalar()
+    return float(found or 0)
