@@ -38,7 +38,7 @@ def poll(
     Exit status 1 if a feed cannot be read; the others are read all the same.
     """
     from segwatch.flows.config.settings import load_settings
-    from segwatch.flows.feeds import poll as poll_now
+    from segwatch.flows.events.fetch import poll as poll_now
     from segwatch.flows.runtime import assemble
 
     with clear_errors():
