@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Engine
 
     from segwatch.flows.config.settings import FlowSettings
-    from segwatch.flows.web.server import Access
+    from segwatch.flows.web.options import ServerOptions
 
 
 def serve(
@@ -69,23 +69,22 @@ def serve(
         writes = writing or settings.review_token or settings.event_secret
         # without writes, no connection with the worker's rights is opened
         with assemble.worker_engine(settings) if writes else nullcontext() as engine:
-            access = _access(settings, host, engine, closed=needed, writing=writing)
-            run_server(assemble.analyst_url(settings), host=host, port=port, access=access)
+            options = _make_options(settings, host, engine, closed=needed, writing=writing)
+            run_server(assemble.analyst_url(settings), host=host, port=port, options=options)
 
 
-def _access(
+def _make_options(
     settings: FlowSettings, host: str, engine: Engine | None, *, closed: bool, writing: bool
-) -> Access:
+) -> ServerOptions:
     from segwatch.flows.web import events, reviews
-    from segwatch.flows.web.guards.site import site_of
-    from segwatch.flows.web.server import Access
+    from segwatch.flows.web.guards.site import make_site
 
     token, secret = settings.review_token, settings.event_secret
-    return Access(
-        reviews=reviews.Access(engine, token) if engine is not None and (token or writing) else None,
-        events=events.Access(engine, secret) if engine is not None and (secret or writing) else None,
+    return ServerOptions(
+        reviews=reviews.ReviewIntake(engine, token) if engine is not None and (token or writing) else None,
+        events=events.EventIntake(engine, secret) if engine is not None and (secret or writing) else None,
         credentials=settings.credentials_for,
         imagery_hosts=settings.imagery_hosts,
-        site=site_of(settings, host),
+        site=make_site(settings, host),
         closed=closed,
     )

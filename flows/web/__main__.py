@@ -26,12 +26,12 @@ def main() -> None:
         require_extras("the web server", "serve")
         if not database_url:
             parser.error(f"set {_DATABASE} to the postgresql:// URL of a role that may read the schema watch")
-        from segwatch.flows.web.guards.site import site_of
-        from segwatch.flows.web.server import Access, serve
+        from segwatch.flows.web.guards.site import make_site
+        from segwatch.flows.web.options import ServerOptions, serve
 
         settings = load_settings()
-        access = Access(imagery_hosts=settings.imagery_hosts, site=site_of(settings, _HOST))
-        serve(database_url, host=_HOST, port=arguments.port, access=access)
+        options = ServerOptions(imagery_hosts=settings.imagery_hosts, site=make_site(settings, _HOST))
+        serve(database_url, host=_HOST, port=arguments.port, options=options)
     except (DbError, FlowError) as error:
         parser.error(str(error))
 

@@ -24,7 +24,7 @@ from segwatch.db import alerts, analyst, outbox, reviews
 from segwatch.db.reviews import Verdict
 from segwatch.flows.config.settings import FlowSettings
 from segwatch.flows.report import situation
-from segwatch.flows.web.server import create_app
+from segwatch.flows.web.application import create_app
 from segwatch.geo.area import geodesic_m2
 from tests.conftest import Database
 from tests.invariants.conftest import EVERYTHING, Ledger, Look, cells, day

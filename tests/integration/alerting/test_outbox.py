@@ -28,7 +28,8 @@ from segwatch.flows.alerting.backtest import rehearse
 from segwatch.flows.alerting.courier import deliver_outbox
 from segwatch.flows.config.settings import load_settings
 from segwatch.flows.web import reviews
-from segwatch.flows.web.server import Access, create_app
+from segwatch.flows.web.application import create_app
+from segwatch.flows.web.options import ServerOptions
 from segwatch.geo.types.tracking import ChangeKind
 from segwatch.geo.types.watch import Escalation, QuietHours
 from tests.conftest import Database
@@ -288,7 +289,7 @@ TOKEN = "a token of some length"
 @pytest.fixture
 def client(database: Database, engine: Engine) -> Iterator[TestClient]:
     app = create_app(
-        database.url("segwatch_analyst"), Access(reviews=reviews.Access(engine, SecretStr(TOKEN)))
+        database.url("segwatch_analyst"), ServerOptions(reviews=reviews.ReviewIntake(engine, SecretStr(TOKEN)))
     )
     with TestClient(app) as made:
         yield made

@@ -20,7 +20,7 @@ from segwatch.flows.config.settings import FlowSettings, load_settings
 from segwatch.flows.report import situation
 from segwatch.flows.segment import Drain
 from segwatch.flows.track import track_ready
-from segwatch.flows.web.server import create_app
+from segwatch.flows.web.application import create_app
 from tests.conftest import Database
 from tests.support.colour_segmenter import Well
 from tests.support.images import GRID, image, textured, tiff

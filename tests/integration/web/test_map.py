@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from segwatch.flows.web.server import create_app
+from segwatch.flows.web.application import create_app
 from tests.conftest import Database
 from tests.invariants.conftest import Ledger, Look, cells
 from tests.support.vector_tiles import decoded
