@@ -26,7 +26,7 @@ def find_services(context: typer.Context) -> None:
     if context.invoked_subcommand in _ABOUT_THE_HOME:
         return
     try:
-        found = environment.lacking(load_settings().home, os.environ)
+        found = environment.find_missing(load_settings().home, os.environ)
     except (ConfigError, OSError):
         return  # the command itself reports what is wrong
     os.environ.update(found)
@@ -104,7 +104,7 @@ def print_environment() -> None:
 
     with clear_errors():
         home = load_settings().home.absolute()
-        found = environment.of_running(home)
+        found = environment.find_running(home)
         if not found:
             raise ServiceError(
                 f"no services are running in {home}; start them with: make demo, or set SEGWATCH_HOME to the folder "

@@ -49,7 +49,7 @@ def run(home: Path, folder: Path, *, say: Say, out: Console) -> None:
     if not (folder / "watches").is_dir():
         raise ConfigError(f"{folder}/watches does not exist; run from the repository's root or give --folder")
     started = time.monotonic()
-    ours = environment.of_running(home)
+    ours = environment.find_running(home)
     for name in _OTHER_SYSTEM:
         if os.environ.pop(name, None) not in {None, "", ours.get(name)}:
             say(

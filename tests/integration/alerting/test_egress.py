@@ -208,8 +208,8 @@ def test_feeds_and_catalogs_by_a_name_that_leads_inside_are_refused(
 
 
 def test_the_demo_allows_its_own_receiver_and_nothing_else(tmp_path: Any) -> None:
-    found = environment.variables(tmp_path, {"receiver": "http://127.0.0.1:4711"})
+    found = environment.make_variables(tmp_path, {"receiver": "http://127.0.0.1:4711"})
     assert found["SEGWATCH_ALLOWED_ADDRESSES"] == '["127.0.0.1:4711"]'
-    assert "SEGWATCH_ALLOWED_ADDRESSES" not in environment.variables(
+    assert "SEGWATCH_ALLOWED_ADDRESSES" not in environment.make_variables(
         tmp_path, {"stac": "http://127.0.0.1:4712"}
     )
