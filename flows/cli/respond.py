@@ -85,7 +85,7 @@ def respond(
         print_json(asdict(made) | ({"run": report} if report else {}))
         return
     for reason in made.unreachable:
-        err.print(f"cannot reach {escape(reason)}")
+        err.print(f"no result from {escape(reason)}")
     word = "would watch" if dry_run else "watching"
     out.print(
         f"{word} {made.area_km2:.0f} km2 as {made.watch} with {made.source}, {made.since} to {made.until}",
@@ -95,7 +95,7 @@ def respond(
     since = (
         f"{made.scenes_after} scene(s) in the catalog now"
         if made.answered
-        else f"unknown; cannot reach {made.source}"
+        else f"unknown; no result from {made.source}"
     )
     out.print(f"since: {since}", markup=False)
     if made.seconds_per_scene is None:
@@ -111,8 +111,8 @@ def _describe_no_scene(made: Response) -> str:
     """Say why there is no scene from before the event: none exists, or a catalog could not be reached."""
     silent = ", ".join(dict.fromkeys(reason.partition(":")[0] for reason in made.unreachable))
     if not made.answered:
-        return f"unknown; cannot reach {silent}"
-    return f"no scene was found in {made.source}" + (f"; cannot reach {silent}" if silent else "")
+        return f"unknown; no result from {silent}"
+    return f"no scene was found in {made.source}" + (f"; no result from {silent}" if silent else "")
 
 
 def _from_file(area: Path, at: datetime | None) -> Happening:

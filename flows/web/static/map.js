@@ -141,7 +141,7 @@ function showCounts() {
 
 async function showWatch(watch) {
   state.watch = watch;
-  // remove the previous watch's alerts, so that they cannot be clicked meanwhile
+  // clear the alerts of the previous watch, so that they cannot be clicked meanwhile
   delete document.body.dataset.watch;
   hideMarks();
   element("alerts").replaceChildren();
