@@ -27,7 +27,8 @@ def main() -> None:
         if not database_url:
             parser.error(f"set {_DATABASE} to the postgresql:// URL of a role that may read the schema watch")
         from segwatch.flows.web.guards.site import make_site
-        from segwatch.flows.web.options import ServerOptions, serve
+        from segwatch.flows.web.options import ServerOptions
+        from segwatch.flows.web.server import serve
 
         settings = load_settings()
         options = ServerOptions(imagery_hosts=settings.imagery_hosts, site=make_site(settings, _HOST))
