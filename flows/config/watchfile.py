@@ -16,7 +16,6 @@ from shapely.geometry.base import BaseGeometry
 
 from segwatch.flows.config.cadence import GRACE, next_after, over
 from segwatch.flows.config.geojson import from_file, from_geojson
-from segwatch.flows.config.settings import describe
 from segwatch.flows.config.watch_document import AreaSection, RuleSection, WatchDocument
 from segwatch.flows.config.yaml_document import MAX_BYTES, from_yaml
 from segwatch.flows.errors import ConfigError
@@ -24,6 +23,7 @@ from segwatch.geo import grid as grids
 from segwatch.geo.antimeridian import box_of, in_degrees, is_box
 from segwatch.geo.errors import GeoError
 from segwatch.geo.sources import profiles
+from segwatch.geo.spelling import describe_errors
 from segwatch.geo.storable import storable
 from segwatch.geo.types.source import Profile
 from segwatch.geo.types.watch import (
@@ -101,7 +101,9 @@ def parse(document: object, *, base: Path, name: str) -> Watch:
         file = WatchDocument.model_validate(document)
     except ValidationError as error:
         known = ", ".join(sorted(WatchDocument.model_fields))
-        raise ConfigError(f"{name}:\n{describe(error, model=WatchDocument)}\nfields: {known}") from error
+        raise ConfigError(
+            f"{name}:\n{describe_errors(error, model=WatchDocument)}\nfields: {known}"
+        ) from error
     for where, text in _texts(file.model_dump()):
         if storable(text) != text:
             raise ConfigError(

@@ -14,11 +14,11 @@ from segwatch.db import alerts
 from segwatch.db.errors import MarkRefused, NotFound
 from segwatch.db.readers import sees_alert
 from segwatch.db.tokens import Scope
-from segwatch.flows.config.settings import describe
 from segwatch.flows.web import queries
 from segwatch.flows.web.guards.access import require, sight
 from segwatch.flows.web.guards.bodies import limited
 from segwatch.flows.web.reviews import Access
+from segwatch.geo.spelling import describe_errors
 
 _MOST_BYTES = 2**20
 
@@ -59,7 +59,7 @@ def router(reading: Engine, access: Access | None) -> APIRouter:
         try:
             asked = Asked.model_validate_json(received)
         except ValidationError as error:
-            raise HTTPException(422, describe(error)) from error
+            raise HTTPException(422, describe_errors(error)) from error
         new = await run_in_threadpool(_mark, access.engine, alert_id, asked)
         response.status_code = 201 if new else 200
         return {"alert_id": alert_id, "mark": asked.mark}

@@ -17,11 +17,11 @@ from segwatch.db.readers import sees_track
 from segwatch.db.tokens import Scope
 from segwatch.flows.alerting.send_times import turn
 from segwatch.flows.config.geojson import from_geojson
-from segwatch.flows.config.settings import describe
 from segwatch.flows.errors import ConfigError
 from segwatch.flows.web import queries
 from segwatch.flows.web.guards.access import require, sight
 from segwatch.flows.web.guards.bodies import limited
+from segwatch.geo.spelling import describe_errors
 
 _MOST_BYTES = 4 * 2**20
 
@@ -79,7 +79,7 @@ async def _body(request: Request) -> Asked:
     try:
         return Asked.model_validate_json(received)
     except ValidationError as error:
-        raise HTTPException(422, describe(error)) from error
+        raise HTTPException(422, describe_errors(error)) from error
 
 
 def _decide(engine: Engine, asked: Asked) -> reviews.Review:

@@ -20,7 +20,7 @@ from pydantic import SecretStr
 from starlette.types import Scope as AsgiScope
 
 from segwatch.db.tokens import Scope
-from segwatch.flows.config.site_settings import SiteSettings
+from segwatch.flows.config.settings.web import WebSettings
 from segwatch.flows.errors import ConfigError
 from segwatch.flows.runtime.hosts import is_loopback
 
@@ -154,14 +154,14 @@ def path_of(scope: AsgiScope) -> str:
     return path[len(root) :] if root and path.startswith(f"{root}/") else path
 
 
-def is_reached_from_elsewhere(settings: SiteSettings, host: str) -> bool:
+def is_reached_from_elsewhere(settings: WebSettings, host: str) -> bool:
     """Whether others than this machine's users reach the server: it listens for them, or a proxy passes them on."""
     return not is_loopback(host) or bool(
         settings.public_url or settings.allowed_hosts or settings.trusted_proxies
     )
 
 
-def site_of(settings: SiteSettings, host: str) -> Site:
+def site_of(settings: WebSettings, host: str) -> Site:
     """The site that the settings describe, of a server that listens at ``host``.
 
     Raises

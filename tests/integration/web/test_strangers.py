@@ -23,7 +23,7 @@ from segwatch.db.errors import NotFound, TokenRefused
 from segwatch.db.readers import NOTHING, Sight, engine_for
 from segwatch.db.tokens import Scope
 from segwatch.flows.alerting.send_times import turn
-from segwatch.flows.config.site_settings import SiteSettings
+from segwatch.flows.config.settings.web import WebSettings
 from segwatch.flows.errors import ConfigError
 from segwatch.flows.web import events
 from segwatch.flows.web import reviews as web_reviews
@@ -389,7 +389,7 @@ PROXIED = {
 
 @contextmanager
 def proxied(database: Database, peer: str, **more: Any) -> Iterator[TestClient]:
-    site = site_of(SiteSettings(**PROXIED | more), "0.0.0.0")
+    site = site_of(WebSettings(**PROXIED | more), "0.0.0.0")
     app = create_app(database.url("segwatch_analyst"), Access(site=site, closed=True))
     with TestClient(
         app, base_url="http://maps.example.org", client=(peer, 1), follow_redirects=False
@@ -419,7 +419,7 @@ def test_a_trusted_proxy_names_its_users_and_nobody_else_does(database: Database
             through.get("/api/watches", headers=right | {"X-Segwatch-Proxy-Secret": "no"}).status_code == 401
         )
     with pytest.raises(ConfigError, match="TRUSTED_PROXIES"):
-        site_of(SiteSettings(proxy_user_header="X-User"), "127.0.0.1")
+        site_of(WebSettings(proxy_user_header="X-User"), "127.0.0.1")
 
 
 def test_links_begin_with_the_public_address_whatever_a_request_says(
@@ -435,7 +435,7 @@ def test_links_begin_with_the_public_address_whatever_a_request_says(
         "/ogc/collections",
         "/ogc/collections/watch.alerts/items?limit=1&f=csv",
     )
-    site = site_of(SiteSettings(public_url="https://maps.example.org"), "127.0.0.1")
+    site = site_of(WebSettings(public_url="https://maps.example.org"), "127.0.0.1")
     app = create_app(database.url("segwatch_analyst"), Access(site=site))
     with TestClient(app, base_url="http://localhost:8080") as made:
         for page in pages:
@@ -470,7 +470,7 @@ def test_links_begin_with_the_public_address_whatever_a_request_says(
     ],
 )
 def test_who_is_reached_from_elsewhere(settings: dict[str, Any], host: str, elsewhere: bool) -> None:
-    assert is_reached_from_elsewhere(SiteSettings(**settings), host) is elsewhere
+    assert is_reached_from_elsewhere(WebSettings(**settings), host) is elsewhere
 
 
 def test_a_spreadsheet_computes_nothing(database: Database, ledger: Ledger) -> None:
