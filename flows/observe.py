@@ -18,8 +18,8 @@ from prefect.states import Completed
 from sqlalchemy import Engine
 
 from segwatch.db import ledger, outbox, runs, watches
+from segwatch.flows.alerting.courier import deliver_outbox
 from segwatch.flows.config.settings import FlowSettings, load_settings
-from segwatch.flows.deliver import deliver_outbox
 from segwatch.flows.discover import discover_watch
 from segwatch.flows.errors import FlowError
 from segwatch.flows.failures.outages import require_sources

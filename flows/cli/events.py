@@ -23,7 +23,7 @@ def poll(
 ) -> None:
     """Read feeds into the ledger now; exit status 1 if one of them could not be read."""
     from segwatch.flows.config.settings import load_settings
-    from segwatch.flows.feeds import poll as poll_now
+    from segwatch.flows.events.fetch import poll as poll_now
     from segwatch.flows.runtime import assemble
 
     with clear_errors():

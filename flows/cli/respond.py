@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from sqlalchemy import Engine
 
     from segwatch.flows.config.settings import FlowSettings
+    from segwatch.flows.events.disaster_runs import Response
     from segwatch.flows.events.playbooks import Playbook
     from segwatch.flows.events.source_selection import Happening
-    from segwatch.flows.respond import Response
 
 
 def respond(
@@ -34,10 +34,10 @@ def respond(
     as_json: Json = False,
 ) -> None:
     """Watch the ground of an event: the best scene from before, then everything since, at top priority."""
-    from segwatch.flows import respond as responding
+    from segwatch.flows import respond as prefect_runs
     from segwatch.flows.config.settings import load_settings
     from segwatch.flows.errors import ConfigError
-    from segwatch.flows.events import playbooks
+    from segwatch.flows.events import disaster_runs, playbooks
     from segwatch.flows.observe import run_in_process
     from segwatch.flows.runtime import assemble
 
@@ -59,10 +59,10 @@ def respond(
             happening = (
                 _from_file(area, at) if area is not None else _from_ledger(engine, settings, str(event), book)
             )
-            made, watch = responding.respond(engine, settings, book, happening, dry_run=dry_run)
+            made, watch = disaster_runs.respond(engine, settings, book, happening, dry_run=dry_run)
             report = None
-            if not dry_run and responding.on_a_server():
-                responding.start(engine, watch.name)
+            if not dry_run and prefect_runs.on_a_server():
+                prefect_runs.start(engine, watch.name)
             elif not dry_run:
                 report = run_in_process(engine, settings, watch.name, progress=say)
     if as_json:
@@ -111,8 +111,8 @@ def _from_file(area: Path, at: datetime | None) -> Happening:
 def _from_ledger(engine: Engine, settings: FlowSettings, identity: str, book: Playbook) -> Happening:
     from segwatch.db import events
     from segwatch.flows.errors import ConfigError
+    from segwatch.flows.events.disaster_runs import happening_of
     from segwatch.flows.events.source_selection import identities
-    from segwatch.flows.respond import happening_of
     from segwatch.geo.events.linking import same
 
     with engine.connect() as conn:

@@ -25,8 +25,8 @@ from standardwebhooks import Webhook
 from segwatch.db import alerts, outbox, watches
 from segwatch.db.errors import MarkRefused, NotFound
 from segwatch.flows.alerting.backtest import rehearse
+from segwatch.flows.alerting.courier import deliver_outbox
 from segwatch.flows.config.settings import load_settings
-from segwatch.flows.deliver import deliver_outbox
 from segwatch.flows.web import reviews
 from segwatch.flows.web.server import Access, create_app
 from segwatch.geo.types.tracking import ChangeKind
@@ -93,7 +93,7 @@ def test_killed_at_random_with_a_receiver_that_fails_every_message_arrives_once_
     ledger: Ledger, database: Database
 ) -> None:
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["segwatch.flows.deliver", "tests.support.receiving"])
+    context.set_forkserver_preload(["segwatch.flows.alerting.courier", "tests.support.receiving"])
     chance = random.Random(11)  # noqa: S311
     kills = 0
     with receiving(failing=0.3) as taken:

@@ -22,7 +22,7 @@ from sqlalchemy import Engine, text
 from segwatch.db import events, series, watches
 from segwatch.db.stuck import read
 from segwatch.flows.config.settings import load_settings
-from segwatch.flows.deliver import deliver_outbox
+from segwatch.flows.alerting.courier import deliver_outbox
 from segwatch.flows.inference.segmenters import Segmenter
 from segwatch.flows.track import track_ready
 from segwatch.geo.types.tracking import ChangeKind
@@ -252,12 +252,7 @@ def test_a_reader_can_stop_nothing_by_locks(ledger: Ledger, database: Database) 
 
 def test_no_code_waits_for_a_lock_that_anybody_can_take() -> None:
     folders = ("db", "flows", "geo", "model")
-    files = [
-        one
-        for folder in folders
-        for one in (ROOT / folder).rglob("*")
-        if one.suffix in {".py", ".sql"}
-    ]
+    files = [one for folder in folders for one in (ROOT / folder).rglob("*") if one.suffix in {".py", ".sql"}]
     assert len(files) > 100
     assert [
         one.name for one in files if "pg_advisory" in one.read_text() or "pg_try_advisory" in one.read_text()
