@@ -28,7 +28,8 @@ from segwatch.flows.orchestration import deploy
 from segwatch.flows.orchestration.gpu_pool import segment_on_pool
 from segwatch.flows.orchestration.heartbeats import registered
 from segwatch.flows.orchestration.lost_runs import end_lost
-from segwatch.flows.report import situation
+from segwatch.flows.report.publish import publish
+from segwatch.flows.report.summary import render_markdown
 from segwatch.flows.runtime import stopping
 from segwatch.flows.runtime.assemble import worker_engine
 from segwatch.flows.segment import drain
@@ -103,7 +104,7 @@ def run_in_process(
         return asdict(found)
 
     def report() -> dict[str, Any]:
-        _, where = situation.publish(engine, settings, watch)
+        _, where = publish(engine, settings, watch)
         progress(f"{watch}: situation report {where}")
         return {"report": where}
 
@@ -169,9 +170,9 @@ def _observe(
         return asdict(discover_watch(engine, watch.name, model_version=version, start=start, end=end))
 
     def report() -> dict[str, Any]:
-        seen, where = situation.publish(engine, settings, watch.name)
+        seen, where = publish(engine, settings, watch.name)
         create_markdown_artifact(
-            situation.as_markdown(seen, where),
+            render_markdown(seen, where),
             key=f"situation-{watch.name}",
             description=f"Situation of {watch.name}",
         )

@@ -16,7 +16,7 @@ from standardwebhooks import Webhook
 from segwatch.db import messages
 from segwatch.db.outbox import DeliveryLease
 from segwatch.flows.alerting.connection_guard import guarding
-from segwatch.flows.config.settings import FlowSettings
+from segwatch.flows.config.settings.alerts import AlertSettings
 from segwatch.geo.antimeridian import centre_of, name_place
 from segwatch.geo.errors import AddressRefused
 from segwatch.geo.printable import for_chat, link_for_chat
@@ -55,7 +55,7 @@ class DeliveryProblem:
 
 
 async def send(
-    client: httpx.AsyncClient, one: DeliveryLease, settings: FlowSettings
+    client: httpx.AsyncClient, one: DeliveryLease, settings: AlertSettings
 ) -> DeliveryProblem | None:
     """Send one message; None if it was taken.
 
@@ -87,7 +87,7 @@ def shown(channel: str) -> str:
 
 
 async def _post(
-    client: httpx.AsyncClient, one: DeliveryLease, settings: FlowSettings
+    client: httpx.AsyncClient, one: DeliveryLease, settings: AlertSettings
 ) -> DeliveryProblem | None:
     body = json.dumps(one.payload, sort_keys=True, separators=(",", ":"), default=str)
     # the answer's body is nothing to us, however long it is
@@ -118,7 +118,7 @@ def _reason(error: httpx.HTTPError | httpx.InvalidURL) -> str:
     return type(error).__name__
 
 
-def _headers(one: DeliveryLease, body: str, settings: FlowSettings) -> dict[str, str]:
+def _headers(one: DeliveryLease, body: str, settings: AlertSettings) -> dict[str, str]:
     """Standard Webhooks headers (https://www.standardwebhooks.com); signed when a secret is set."""
     now = datetime.now(UTC)
     headers = {
@@ -132,7 +132,7 @@ def _headers(one: DeliveryLease, body: str, settings: FlowSettings) -> dict[str,
     return headers
 
 
-def _notify(name: str, one: DeliveryLease, settings: FlowSettings) -> DeliveryProblem | None:
+def _notify(name: str, one: DeliveryLease, settings: AlertSettings) -> DeliveryProblem | None:
     address = settings.services.get(name)
     if address is None:
         return DeliveryProblem(

@@ -117,16 +117,18 @@ def report(
 ) -> None:
     """Write the situation report: pictures before and after, changes, coverage and gaps."""
     from segwatch.flows.config.settings import load_settings
-    from segwatch.flows.report import situation
+    from segwatch.flows.report.html import render_html
+    from segwatch.flows.report.pdf import render_pdf
+    from segwatch.flows.report.situation import gather
     from segwatch.flows.runtime import assemble
 
     with clear_errors():
         settings = load_settings()
         with assemble.worker_engine(settings) as engine:
-            found = situation.gather(engine, settings, watch)
+            found = gather(engine, settings, watch)
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "situation.html").write_text(situation.as_html(found), encoding="utf-8")
-        (folder / "situation.pdf").write_bytes(situation.as_pdf(found))
+        (folder / "situation.html").write_text(render_html(found), encoding="utf-8")
+        (folder / "situation.pdf").write_bytes(render_pdf(found))
     out.print(f"{folder / 'situation.html'}, {folder / 'situation.pdf'}", markup=False)
 
 

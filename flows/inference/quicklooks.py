@@ -21,7 +21,7 @@ from rasterio.features import rasterize
 from shapely.geometry.base import BaseGeometry
 
 from segwatch.db.errors import words
-from segwatch.flows.config.settings import FlowSettings
+from segwatch.flows.config.settings.imagery import QuicklookSettings
 from segwatch.flows.inference import quicklook_spool
 from segwatch.flows.inference.strips import Strip
 from segwatch.geo.crs import to_local
@@ -79,7 +79,7 @@ class Preview:
 
 
 def write(
-    settings: FlowSettings, watch: str, observation: UUID, preview: Preview, result: ObservationResult
+    settings: QuicklookSettings, watch: str, observation: UUID, preview: Preview, result: ObservationResult
 ) -> str | None:
     """Store the picture; its path below ``SEGWATCH_EVIDENCE``, None where pictures are off or nothing takes them.
 
@@ -95,11 +95,11 @@ def write(
     return path if quicklook_spool.keep(_spooled(settings), path, content) else None
 
 
-def _spooled(settings: FlowSettings) -> Path:
+def _spooled(settings: QuicklookSettings) -> Path:
     return settings.home.absolute() / "quicklooks-to-store"
 
 
-def put(settings: FlowSettings, path: str, content: bytes) -> str | None:
+def put(settings: QuicklookSettings, path: str, content: bytes) -> str | None:
     """Store a file below ``SEGWATCH_EVIDENCE`` in place of an earlier one; its address, None if that failed."""
     if not _has_place(settings):
         return None
@@ -130,7 +130,7 @@ def _share(root: Path, file: Path) -> None:
             path.chmod(0o660 if path == file else stat.S_IMODE(mode))
 
 
-def read(settings: FlowSettings, path: str) -> bytes | None:
+def read(settings: QuicklookSettings, path: str) -> bytes | None:
     """A file below ``SEGWATCH_EVIDENCE``; None when it is not there."""
     if not _has_place(settings):
         return None
@@ -143,7 +143,7 @@ def read(settings: FlowSettings, path: str) -> bytes | None:
     return content
 
 
-def place(settings: FlowSettings) -> str | None:
+def place(settings: QuicklookSettings) -> str | None:
     """Where pictures and reports lie: a folder or an fsspec address; None where no folder is meant to stay.
 
     A worker may run each flow in a folder that is gone after it, and the default home is relative to that.
@@ -154,7 +154,7 @@ def place(settings: FlowSettings) -> str | None:
     return given or str(settings.home.absolute() / "evidence")
 
 
-def _has_place(settings: FlowSettings) -> bool:
+def _has_place(settings: QuicklookSettings) -> bool:
     if place(settings) is None:
         _warn_once()
         return False

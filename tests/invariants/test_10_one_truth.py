@@ -164,7 +164,7 @@ class Windows:
         asked = {"limit": "10000", "filter": "retracted_at IS NULL AND baseline = FALSE"}
         ogc = self.client.get("/ogc/collections/watch.changes/items", params=asked).json()
         reported = Counter[str]()
-        for row in self.situation().changes:
+        for row in self.situation().changes.to_dict("records"):
             reported[row["kind"]] += row["objects"]
         return {
             "changes": Counter(row["kind"] for row in rows),
