@@ -81,10 +81,15 @@ def _put_coverage(pdf: FPDF, situation: Situation) -> None:
         f"{format_day(situation.since)}; {situation.gap_km2:.1f} km2 never.",
     )
     scenes = [
-        (format_time(row["acquired_at"]), row["state"], "" if row["clear_share"] is None else f"{row['clear_share']:.0%}",
-         _to_cell(row["reason"] or ""), _list_names(row["item_hrefs"]))
+        (
+            format_time(row["acquired_at"]),
+            row["state"],
+            "" if row["clear_share"] is None else f"{row['clear_share']:.0%}",
+            _to_cell(row["reason"] or ""),
+            _list_names(row["item_hrefs"]),
+        )
         for row in situation.scenes.to_dict("records")
-    ]  # fmt: skip
+    ]
     _put_table(pdf, ("acquired", "outcome", "clear", "reason", "sources"), scenes)
 
 

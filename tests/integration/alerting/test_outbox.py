@@ -289,7 +289,8 @@ TOKEN = "a token of some length"
 @pytest.fixture
 def client(database: Database, engine: Engine) -> Iterator[TestClient]:
     app = create_app(
-        database.url("segwatch_analyst"), ServerOptions(reviews=reviews.ReviewIntake(engine, SecretStr(TOKEN)))
+        database.url("segwatch_analyst"),
+        ServerOptions(reviews=reviews.ReviewIntake(engine, SecretStr(TOKEN))),
     )
     with TestClient(app) as made:
         yield made
