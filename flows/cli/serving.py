@@ -78,6 +78,7 @@ def _make_options(
 ) -> ServerOptions:
     from segwatch.flows.web import events, reviews
     from segwatch.flows.web.guards.site import make_site
+    from segwatch.flows.web.options import ServerOptions
 
     token, secret = settings.review_token, settings.event_secret
     return ServerOptions(
