@@ -1,11 +1,24 @@
-# make demo and make test do all set-up themselves; every target may be run from any state, also twice.
+# Each target does its own set-up and may be repeated. The targets:
+#
+#   make demo         start every service, run the main job on real imagery, print where to look
+#   make test         run the test suite
+#   make lint         check style, types, import contracts and dependencies
+#   make fmt          format the code
+#   make stop         stop what the demo started; its data stays
+#   make clean        stop it and delete its data, after listing what goes
+#   make bench-NAME   run one benchmark: model, tracking, imagery or alerts
+#   make train        train the default model (hours); make train-tiny: the small model that ships with the product
+#   make setup        only install what the others need
+#
+# Variables: PYTHON, SEGWATCH_HOME, TORCH_ARGS, CLEAN_ARGS, TRAINING_DATA; each is explained where it is set.
 SHELL := /bin/bash
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PROGRESS := deployments/with_progress.sh
-# For a CPU-only torch where the index offers one, e.g. make demo TORCH_ARGS="--index-url <URL of the CPU wheels>"
+# options for installing torch; a CPU build is smaller: make demo TORCH_ARGS="--index-url <URL of the CPU wheels>"
 TORCH_ARGS ?=
+# make clean CLEAN_ARGS=--yes deletes without asking
 CLEAN_ARGS ?=
 HOME_FOLDER := $(or $(SEGWATCH_HOME),.segwatch)
 
@@ -14,7 +27,7 @@ HOME_FOLDER := $(or $(SEGWATCH_HOME),.segwatch)
 demo: setup
 	$(BIN)/segwatch demo
 
-# three at a time on two cores: much of what they do is waiting; folders that share a stack stay together
+# three processes on two cores, because the tests mostly wait; tests that share a stack stay in one process
 test: setup chromium
 	$(BIN)/pytest -n 3
 
@@ -23,24 +36,26 @@ lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/deptry .
+	$(BIN)/deptry --ignore DEP002,DEP004 --exclude '$(VENV)' tests
 
 fmt: setup
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# without the virtual environment nothing can be stopped, and what runs would go on unseen
+# stopping needs the virtual environment, so it is set up again if it is missing
 stop:
 	@if [ ! -e "$(HOME_FOLDER)" ]; then echo "nothing was running"; else $(MAKE) --no-print-directory setup && $(BIN)/segwatch stop; fi
 
-# says what it removes, and asks where somebody can answer; make clean CLEAN_ARGS=--yes does not ask
+# lists what it removes, and asks first if run on a terminal
 clean:
 	@if [ ! -e "$(HOME_FOLDER)" ]; then echo "nothing to remove: there is no $(HOME_FOLDER)"; else $(MAKE) --no-print-directory setup && $(BIN)/segwatch clean $(CLEAN_ARGS); fi
 
 bench-%: setup
 	$(BIN)/segwatch-bench $*
 
-# hours, at low priority; stopped or killed and repeated, it goes on where it was. TRAINING_DATA is the folder of the
-# labelled sets or an archive that python -m segwatch.model.train.archive made of them
+# takes hours; repeated after an interruption, it resumes. TRAINING_DATA is the folder of the labelled data sets, or an
+# archive of it made with python -m segwatch.model.train.archive
 TRAINING_DATA ?= training-data
 TRAINED = $(HOME)/.cache/segwatch/default/model
 
@@ -64,12 +79,12 @@ chromium:
 	@deployments/install_system.sh chromium
 
 $(VENV)/.ready: pyproject.toml constraints.txt
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; set PYTHON=/path/to/python3"; exit 1; }
-	@echo "Setting up $(VENV), once: some minutes and 1.5 to 6 GB, by the build of torch"
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "segwatch needs Python 3.11 or newer; set PYTHON=/path/to/python3"; exit 1; }
+	@echo "Setting up $(VENV) (once): takes some minutes and, depending on the build of torch, 1.5 to 6 GB"
 	@$(PROGRESS) "virtual environment" $(PYTHON) -m venv $(VENV)
 	@$(PROGRESS) "pip" $(BIN)/pip install --quiet --upgrade pip
 	@$(PROGRESS) "torch" $(BIN)/pip install --quiet -c constraints.txt $(TORCH_ARGS) torch
-	@$(PROGRESS) "segwatch and what it needs" $(BIN)/pip install --quiet -c constraints.txt -e '.[model,serve,stac,train,aws,dev]'
+	@$(PROGRESS) "segwatch and its dependencies" $(BIN)/pip install --quiet -c constraints.txt -e '.[model,serve,stac,train,aws,dev]'
 	@touch $@
 
 .PHONY: chromium

@@ -33,8 +33,8 @@ from sqlalchemy import Engine, text
 
 from segwatch.db import watches
 from segwatch.db.engine import make_engine
+from segwatch.flows.alerting.courier import deliver_outbox
 from segwatch.flows.config.settings import FlowSettings, load_settings
-from segwatch.flows.deliver import deliver_outbox
 from segwatch.flows.inference import segmenters
 from segwatch.flows.inference.drain import Drain
 from segwatch.flows.pipeline.discovery import discover_watch

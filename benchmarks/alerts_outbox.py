@@ -27,8 +27,8 @@ from segwatch.db import ledger, observations, scenes, watches
 from segwatch.db.embedded.ports import reserve
 from segwatch.db.engine import make_engine
 from segwatch.db.migrate import upgrade
+from segwatch.flows.alerting.courier import deliver_outbox
 from segwatch.flows.config.settings import load_settings
-from segwatch.flows.deliver import deliver_outbox
 from segwatch.flows.pipeline.tracking import track_ready
 from segwatch.geo.types.tracking import ChangeKind, ObservationResult
 from segwatch.geo.types.watch import AlertRule

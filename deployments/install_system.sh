@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Install what only the system's package manager has, if it is missing: postgis | chromium.
+# Install system packages that pip cannot provide, unless they are present: install_system.sh postgis|chromium
 set -euo pipefail
 
 have_postgis() {

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# with_progress.sh WHAT COMMAND...: run a command that is silent for long; say what it does, and every ten seconds that
-# it still does. Its output is shown if it fails.
+# with_progress.sh WHAT COMMAND...: run a command quietly, print what it does and every ten seconds that it still runs;
+# print its output if it fails.
 set -uo pipefail
 what=$1
 shift

@@ -1,9 +1,9 @@
-"""Orchestration and I/O edges; the only package that imports prefect."""
+"""Orchestration and I/O: flows, alerts, events, services, command line and web server."""
 
 import logging
 
 from segwatch.flows.runtime import logs
 
-# it writes every address in full, and those of webhooks, feeds and signed links hold keys
+# httpx logs whole URLs at level INFO, and those of webhooks, feeds and signed links contain secrets
 logging.getLogger("httpx").setLevel(logging.WARNING)
 logs.install()

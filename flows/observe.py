@@ -26,7 +26,8 @@ from segwatch.flows.orchestration.heartbeats import registered
 from segwatch.flows.orchestration.lost_runs import end_lost
 from segwatch.flows.pipeline.discovery import discover_watch
 from segwatch.flows.pipeline.steps import Report, Steps
-from segwatch.flows.report import situation
+from segwatch.flows.report.publish import publish
+from segwatch.flows.report.summary import render_markdown
 from segwatch.flows.runtime.assemble import worker_engine
 from segwatch.geo.types.watch import Watch
 
@@ -66,9 +67,9 @@ def _observe(
         return asdict(discover_watch(engine, watch.name, model_version=version, start=start, end=end))
 
     def report() -> dict[str, Any]:
-        content, where = situation.publish(engine, settings, watch.name)
+        seen, where = publish(engine, settings, watch.name)
         create_markdown_artifact(
-            situation.as_markdown(content, where),
+            render_markdown(seen, where),
             key=f"situation-{watch.name}",
             description=f"Situation of {watch.name}",
         )

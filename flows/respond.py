@@ -1,247 +1,80 @@
-"""respond: from an event to a watch over its ground, the picture from before, and a run at top priority."""
+"""Flow `respond`: start disaster runs for the events that playbooks match."""
 
 from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Collection, Iterator, Sequence
-from dataclasses import asdict, dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from dataclasses import asdict
 from typing import Any
 
 from prefect import flow
 from prefect.deployments import run_deployment
 from sqlalchemy import Engine
 
-from segwatch.db import events, observations, scenes, watches
-from segwatch.flows import feeds
-from segwatch.flows.config.settings import FlowSettings, load_settings
+from segwatch.db import watches
+from segwatch.flows.config.settings import load_settings
 from segwatch.flows.errors import FlowError
-from segwatch.flows.events import ingest, playbooks, shakemap
-from segwatch.flows.events.playbooks import Playbook
-from segwatch.flows.events.source_selection import Happening, choose, identities, running
-from segwatch.flows.inference.segmenters import version_of
+from segwatch.flows.events import ingest, playbooks
+from segwatch.flows.events.disaster_runs import respond_to_events
+from segwatch.flows.events.fetch import poll
 from segwatch.flows.orchestration import deploy
 from segwatch.flows.orchestration.heartbeats import registered
 from segwatch.flows.orchestration.lost_runs import end_lost
 from segwatch.flows.runtime.assemble import worker_engine
-from segwatch.geo.area import geodesic_m2
-from segwatch.geo.errors import EventRefused
-from segwatch.geo.events.area import looked_at
-from segwatch.geo.events.linking import linked
-from segwatch.geo.scenes import best, newest
-from segwatch.geo.types.event import Event
-from segwatch.geo.types.watch import Watch
 
 _log = logging.getLogger(__name__)
 _OBSERVE_DEPLOYMENT = "observe/observe"
 
 
-@dataclass(slots=True)
-class Response:
-    """What a disaster run does, or would do."""
-
-    watch: str
-    playbook: str
-    event: str
-    area_km2: float
-    source: str = ""
-    since: datetime | None = None
-    until: datetime | None = None
-    baseline: str | None = None
-    """Key of the scene from before; None = none was found, or the source was not heard, see ``answered``."""
-    scenes_after: int = 0
-    """Scenes since the event that the catalog has now."""
-    answered: bool = True
-    """Whether the source's catalog answered; False = nothing is known of its scenes."""
-    unreachable: list[str] = field(default_factory=list)
-    """Sources that did not answer, and why."""
-    seconds_per_scene: float | None = None
-    """Computing, from what the same model took before; None = it has not observed anything yet."""
-    bytes_per_scene: float | None = None
-    begun: bool = False
-    """Whether a run is to start: the watch is new or changed, or nothing of it was answered yet; not in a dry run."""
-
-
-def happening_of(
-    engine: Engine, settings: FlowSettings, book: Playbook, event: Event, told: Sequence[Event] = ()
-) -> Happening:
-    """An event as a playbook looks at it; ``told`` are further entries about it, which may tell more of its area.
-
-    Raises
-    ------
-    segwatch.geo.errors.EventRefused
-        Its area is too large, or none can be made of it.
-    """
-    with engine.connect() as conn:
-        identity = _identity(book, event, set(watches.names(conn)))
-    ground = None
-    if book.area.shake_intensity is not None:
-        least, largest = book.area.shake_intensity, book.largest_km2
-        ground = shakemap.ground(settings, [event, *told], least=least, largest_km2=largest)
-        if ground is None:
-            # contours that cannot be had today must not take the watch elsewhere
-            with engine.connect() as conn:
-                ground = next((run.area for run in running(conn, book, identity).values()), None)
-    place = event if ground is None else replace(event, geometry=ground)
-    area = looked_at(place, radius_km=book.radius_km, largest_km2=book.largest_km2)
-    return Happening(identity, area, event.occurred_at)
-
-
-def _identity(book: Playbook, event: Event, names: Collection[str]) -> str:
-    """The name of an event under which its run began, else the first."""
-    every = identities(event)
-    return next((one for one in every if playbooks.watch_name(book, one) in names), every[0])
-
-
-def respond(
-    engine: Engine, settings: FlowSettings, book: Playbook, happening: Happening, *, dry_run: bool = False
-) -> tuple[Response, Watch]:
-    """Store the watch and queue the best scene from before; scenes since then are found by observing the watch.
-
-    The first source that has a scene since the event is taken, else the first with one from before; the run keeps it,
-    and a finer one that has a scene later gets a run beside it. Repeating it changes nothing; an event whose area was
-    revised gives the watch a new revision.
-    """
-    model_version = version_of(settings)
-    area_km2 = geodesic_m2(happening.area) / 1e6
-    made = Response("", book.name, happening.identity, area_km2)
-    with engine.connect() as conn:
-        runs = running(conn, book, happening.identity)
-    seconds = settings.source_timeout_seconds
-    choice = choose(book, happening, runs, seconds=seconds, unreachable=made.unreachable)
-    watch, made.scenes_after, made.answered = choice.watch, choice.after, choice.answered
-    baseline = best(choice.before, happening.area)
-    made.watch, made.source = watch.name, watch.profile.name
-    made.since, made.until = watch.start, watch.end
-    made.baseline = baseline.key if baseline else None
-    with engine.begin() as conn:
-        cost = observations.read_cost(conn, model_version)
-        if cost is not None:
-            made.seconds_per_scene = cost.seconds_per_km2 * area_km2
-            made.bytes_per_scene = cost.bytes_per_km2 * area_km2
-        if not dry_run:
-            applied = watches.apply(conn, watch)
-            made.begun = applied.created or not watches.observed(conn, watch.name, answered=True)
-            # an event that is revised keeps the picture from before that it began with
-            if baseline is not None and not watches.observed(conn, watch.name):
-                found = scenes.upsert(conn, [baseline])
-                scenes.settle(conn, found, newest)
-                observations.enqueue(conn, applied.revision_id, model_version, found)
-    _log.info("respond %s", asdict(made))
-    return made, watch
-
-
-def respond_to_events(
-    engine: Engine, settings: FlowSettings, books: Sequence[Playbook], *, now: datetime | None = None
-) -> Iterator[tuple[Response, Watch] | str | FlowError]:
-    """Respond to every known event that a playbook is for and that is not over; what is refused says why.
-
-    What goes wrong with one event is given in its place, and the others follow. Of events that several feeds tell of,
-    one is responded to: the one that already was, else the first.
-    """
-    moment = now or datetime.now(UTC)
-    with engine.connect() as conn:
-        every = events.known(conn)
-        names = set(watches.names(conn))
-    for book in books:
-        yield from _end_cancelled(engine, book, every, names)
-        current = [
-            event
-            for event in every
-            if book.matches(event)
-            # added on the other side: an event may name the last day of the calendar
-            and event.occurred_at <= moment
-            and moment - timedelta(days=book.days) < event.occurred_at
-        ]
-        for same in linked(current):
-            begun = (one for one in same if playbooks.watch_name(book, _identity(book, one, names)) in names)
-            chosen = next(begun, same[0])
-            try:
-                others = [one for one in same if one is not chosen]
-                happening = happening_of(engine, settings, book, chosen, others)
-                made = respond(engine, settings, book, happening)
-            except EventRefused as error:
-                _log.warning("playbook %s: %s", book.name, error)
-                yield str(error)
-            except Exception as error:
-                # one event must not keep the others waiting
-                _log.exception("playbook %s: event %s/%s", book.name, chosen.source, chosen.external_id)
-                yield FlowError(f"{chosen.source}/{chosen.external_id}: {type(error).__name__}: {error}")
-            else:
-                yield made
-
-
-def _end_cancelled(
-    engine: Engine, book: Playbook, every: Sequence[Event], names: Collection[str]
-) -> Iterator[str]:
-    """Let the runs of events that were taken back end when they were."""
-    for event in every:
-        if not event.cancelled or event.updated_at is None:
-            continue
-        for identity in identities(event):
-            if playbooks.watch_name(book, identity) not in names:
-                continue
-            with engine.begin() as conn:
-                for watch in running(conn, book, identity).values():
-                    # a period that ends before it begins is none
-                    end = max(event.updated_at, watch.start + timedelta(seconds=1))
-                    if (watch.end is None or end < watch.end) and watches.apply(
-                        conn, replace(watch, end=end)
-                    ).created:
-                        _log.info("watch %s ends: %s was taken back", watch.name, identity)
-                        yield f"{identity} was taken back; its watch {watch.name} ends at {end.isoformat()}"
-
-
 @flow(name="respond", log_prints=False)
 def respond_flow(document: str | None = None) -> list[dict[str, Any]]:
-    """Read the feeds, respond to what playbooks are for, and start the runs of new watches, each event alone.
+    """Poll the feeds, respond to the events that playbooks match, and start the runs of new watches.
 
-    A ``document`` takes the place of the feeds: what a Prefect event carried, in any form that a feed may have.
+    Parameters
+    ----------
+    document
+        Read instead of the feeds: the payload of a Prefect event, in any format that a feed may have.
 
     Raises
     ------
     segwatch.geo.errors.EventRefused
-        The document is none of these.
+        The document is in no known format.
     FlowError
-        At the end, with what went wrong and with which event.
+        Some playbooks or events failed; raised after all others were handled.
     """
     settings = load_settings()
-    done: list[dict[str, Any]] = []
+    results: list[dict[str, Any]] = []
     failed: list[str] = []
     with worker_engine(settings) as engine, registered(engine, settings, "respond"):
         end_lost(engine)
         if document is None:
-            feeds.poll(engine, settings)
+            poll(engine, settings)
         else:
             ingest.keep(engine, document.encode(), "prefect")
-        books, unusable = playbooks.load_each(settings.playbooks)
-        failed += unusable
-        for result in respond_to_events(engine, settings, books):
-            if isinstance(result, str):
-                done.append({"refused": result})
+        books, invalid = playbooks.load_each(settings.playbooks)
+        failed += invalid
+        for outcome in respond_to_events(engine, settings, books):
+            if isinstance(outcome, str):
+                results.append({"refused": outcome})
                 continue
-            if isinstance(result, FlowError):
-                failed.append(str(result))
+            if isinstance(outcome, FlowError):
+                failed.append(str(outcome))
                 continue
-            made, _ = result
-            done.append(asdict(made))
+            made, _ = outcome
+            results.append(asdict(made))
             if made.begun:
                 try:
                     start(engine, made.watch)
                 except Exception as error:
-                    _log.exception("the run of %s", made.watch)
+                    _log.exception("starting the run of %s failed", made.watch)
                     failed.append(f"{made.event}, watch {made.watch}: {error}")
     if failed:
         raise FlowError("; ".join(failed))
-    return done
+    return results
 
 
 def start(engine: Engine, watch: str) -> None:
-    """Start the watch's first run and give it its schedule, on the Prefect server of the environment.
-
-    The run comes first: it is what an event cannot wait for.
-    """
+    """Start the first run of a watch on the Prefect server of the environment, then schedule the following ones."""
     with deploy.reached():
         run_deployment(_OBSERVE_DEPLOYMENT, parameters={"watch": watch}, timeout=0)
     with engine.connect() as conn:
@@ -250,5 +83,5 @@ def start(engine: Engine, watch: str) -> None:
 
 
 def on_a_server() -> bool:
-    """Whether a Prefect server is named in the environment."""
+    """Whether the environment names a Prefect server."""
     return bool(os.environ.get("PREFECT_API_URL"))

@@ -132,15 +132,14 @@ def width(bounds: Bounds) -> float:
 
 
 def centre(geometry: BaseGeometry) -> tuple[float, float]:
-    """Compute longitude and latitude of the centre of a geometry's bounding box, longitude within -180..180."""
-    west, south, east, north = unwrap(geometry).bounds
-    return wrapped((west + east) / 2), (south + north) / 2
+    """Return longitude and latitude of the centre of a split geometry's bounding box, longitude in -180..180."""
+    return centre_of(bounds_of(geometry))
 
 
 def centre_of(bounds: Bounds) -> tuple[float, float]:
-    """Compute longitude and latitude of the centre of a bounding box."""
-    west, south, _, north = bounds
-    return wrapped(west + width(bounds) / 2), (south + north) / 2
+    """Return longitude and latitude of the centre of a bounding box, longitude in -180..180."""
+    west, south, east, north = bounds
+    return wrapped((west + (east if west <= east else east + _TURN)) / 2), (south + north) / 2
 
 
 def centroid(geometry: BaseGeometry) -> tuple[float, float]:

@@ -16,7 +16,7 @@ from standardwebhooks import Webhook
 from segwatch.db import messages
 from segwatch.db.outbox import DeliveryLease
 from segwatch.flows.alerting.connection_guard import guarding
-from segwatch.flows.config.settings import FlowSettings
+from segwatch.flows.config.settings.alerts import AlertSettings
 from segwatch.geo.antimeridian import centre_of, name_place
 from segwatch.geo.errors import AddressRefused
 from segwatch.geo.sources.http import faults
@@ -42,7 +42,7 @@ _MOVED = {301: " for good", 302: "", 303: "", 307: "", 308: " for good"}
 
 
 @dataclass(frozen=True, slots=True)
-class Problem:
+class DeliveryProblem:
     """Why a channel did not take a message."""
 
     reason: str
@@ -54,7 +54,9 @@ class Problem:
     """The receiver wants no message any more, this one or another."""
 
 
-async def send(client: httpx.AsyncClient, one: DeliveryLease, settings: FlowSettings) -> Problem | None:
+async def send(
+    client: httpx.AsyncClient, one: DeliveryLease, settings: AlertSettings
+) -> DeliveryProblem | None:
     """Send one message; None if it was taken.
 
     A webhook has the settings' time limit for all of it, from looking up its name to the end of its headers, however
@@ -67,11 +69,11 @@ async def send(client: httpx.AsyncClient, one: DeliveryLease, settings: FlowSett
         async with asyncio.timeout(settings.delivery_timeout_seconds):
             return await _post(client, one, settings)
     except TimeoutError:
-        return Problem(f"no answer within {settings.delivery_timeout_seconds:g} s")
+        return DeliveryProblem(f"no answer within {settings.delivery_timeout_seconds:g} s")
     except AddressRefused as error:
-        return Problem(f"refused: {error.reason}"[:_MAX_REASON])
+        return DeliveryProblem(f"refused: {error.reason}"[:_MAX_REASON])
     except (httpx.HTTPError, httpx.InvalidURL) as error:
-        return Problem(_reason(error))
+        return DeliveryProblem(_reason(error))
 
 
 def shown(channel: str) -> str:
@@ -84,7 +86,9 @@ def shown(channel: str) -> str:
         return "a webhook whose address is none"
 
 
-async def _post(client: httpx.AsyncClient, one: DeliveryLease, settings: FlowSettings) -> Problem | None:
+async def _post(
+    client: httpx.AsyncClient, one: DeliveryLease, settings: AlertSettings
+) -> DeliveryProblem | None:
     body = json.dumps(one.payload, sort_keys=True, separators=(",", ":"), default=str)
     # the answer's body is nothing to us, however long it is
     async with client.stream(
@@ -95,12 +99,12 @@ async def _post(client: httpx.AsyncClient, one: DeliveryLease, settings: FlowSet
         code = answer.status_code
         wait = min(parse_retry_after(answer.headers, datetime.now(UTC)), _LONGEST_WAIT_SECONDS)
     if code == httpx.codes.GONE:
-        return Problem(f"HTTP {code}: it is gone; take it out of the rule", gone=True)
+        return DeliveryProblem(f"HTTP {code}: it is gone; take it out of the rule", gone=True)
     if code in _MOVED:
-        return Problem(
+        return DeliveryProblem(
             f"HTTP {code}: it has moved{_MOVED[code]}; put the new address into the rule", True, wait
         )
-    return Problem(f"HTTP {code}", code not in _ABOUT_THE_MESSAGE, wait)
+    return DeliveryProblem(f"HTTP {code}", code not in _ABOUT_THE_MESSAGE, wait)
 
 
 def _reason(error: httpx.HTTPError | httpx.InvalidURL) -> str:
@@ -114,7 +118,7 @@ def _reason(error: httpx.HTTPError | httpx.InvalidURL) -> str:
     return type(error).__name__
 
 
-def _headers(one: DeliveryLease, body: str, settings: FlowSettings) -> dict[str, str]:
+def _headers(one: DeliveryLease, body: str, settings: AlertSettings) -> dict[str, str]:
     """Standard Webhooks headers (https://www.standardwebhooks.com); signed when a secret is set."""
     now = datetime.now(UTC)
     headers = {
@@ -128,19 +132,23 @@ def _headers(one: DeliveryLease, body: str, settings: FlowSettings) -> dict[str,
     return headers
 
 
-def _notify(name: str, one: DeliveryLease, settings: FlowSettings) -> Problem | None:
+def _notify(name: str, one: DeliveryLease, settings: AlertSettings) -> DeliveryProblem | None:
     address = settings.services.get(name)
     if address is None:
-        return Problem(f"SEGWATCH_SERVICES names no service {name!r}; add it, or take it out of the rule")
+        return DeliveryProblem(
+            f"SEGWATCH_SERVICES names no service {name!r}; add it, or take it out of the rule"
+        )
     title, body = words(one.payload)
     service = apprise.Apprise()
     if not service.add(address.get_secret_value()):
-        return Problem(f"the address of service {name!r} in SEGWATCH_SERVICES is none that Apprise knows")
+        return DeliveryProblem(
+            f"the address of service {name!r} in SEGWATCH_SERVICES is none that Apprise knows"
+        )
     with guarding(settings.permitted_addresses) as guard:
         sent = service.notify(body=body, title=title, body_format=apprise.NotifyFormat.TEXT)
     if guard.refused:
-        return Problem(f"service {name!r} is refused: {guard.refused}"[:_MAX_REASON])
-    return None if sent else Problem(f"service {name!r} did not take it")
+        return DeliveryProblem(f"service {name!r} is refused: {guard.refused}"[:_MAX_REASON])
+    return None if sent else DeliveryProblem(f"service {name!r} did not take it")
 
 
 def words(payload: dict[str, Any]) -> tuple[str, str]:

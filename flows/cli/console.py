@@ -1,4 +1,4 @@
-"""What every command shares: the console, JSON output, and errors as one clear line."""
+"""What the commands share: console, options, tables, JSON output, and one-line error messages."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape
@@ -16,37 +16,54 @@ from sqlalchemy.exc import OperationalError, ProgrammingError
 
 from segwatch.db.errors import DbError, schema_lacking
 from segwatch.flows.errors import FlowError
+from segwatch.flows.runtime import progress
 from segwatch.flows.runtime.terminal import SafeConsole
-from segwatch.flows.services import progress
 from segwatch.geo.errors import GeoError
 from segwatch.geo.text.redaction import redacted
 from segwatch.model.errors import ModelError
 
-Json = Annotated[bool, typer.Option("--json", help="print one JSON document")]
-By = Annotated[str | None, typer.Option("--by", help="who does it; default: the user of this machine")]
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")]
+By = Annotated[
+    str | None,
+    typer.Option("--by", metavar="NAME", help="Who decides. Default: the user name on this machine."),
+]
+WatchName = Annotated[str, typer.Argument(metavar="WATCH", help="Name of a watch in the ledger.")]
 
 out = SafeConsole(soft_wrap=True)
 err = SafeConsole(stderr=True, soft_wrap=True)
 
 
+@contextmanager
+def open_engine() -> Iterator[Engine]:
+    """Open an engine on the ledger that the settings name, with the worker's rights."""
+    from segwatch.flows.config.settings import load_settings
+    from segwatch.flows.runtime import assemble
+
+    with assemble.worker_engine(load_settings()) as engine:
+        yield engine
+
+
 def print_json(value: Any) -> None:
-    """One JSON document on standard output, without the secrets of the addresses in it."""
-    typer.echo(json.dumps(_open(json.loads(json.dumps(value, default=str)))))
+    """Print one JSON document on standard output; secrets in addresses are removed."""
+    typer.echo(json.dumps(_redact(json.loads(json.dumps(value, default=str)))))
 
 
-def _open(value: Any) -> Any:
+def _redact(value: Any) -> Any:
     if isinstance(value, str):
         return redacted(value)
     if isinstance(value, dict):
-        return {key: _open(one) for key, one in value.items()}
-    return [_open(one) for one in value] if isinstance(value, list) else value
+        return {key: _redact(one) for key, one in value.items()}
+    return [_redact(one) for one in value] if isinstance(value, list) else value
 
 
 def print_table(head: Sequence[str], rows: Iterable[Sequence[str]], *, title: str = "") -> None:
-    """A table for people on standard output; nothing in it is markup, whoever wrote it.
+    """Print a table on standard output; cell text is never read as markup.
 
-    What is copied from it, such as ids, stays whole: only columns with blanks in them are folded, and none is where
-    the output is no terminal.
+    Values without blanks, such as ids, are never broken, so that they can be copied. Only columns with blanks are
+    wrapped, and only on a terminal.
     """
     cells = [tuple(row) for row in rows]
     whole = [not any(" " in row[index] for row in cells) for index in range(len(head))]
@@ -59,39 +76,49 @@ def print_table(head: Sequence[str], rows: Iterable[Sequence[str]], *, title: st
         out.print("(none)")
 
 
+def format_minute(moment: datetime) -> str:
+    """Format a time to the minute; all times are UTC."""
+    return f"{moment:%Y-%m-%d %H:%M}"
+
+
 def utc(moment: datetime | None) -> datetime | None:
-    """A time given on the command line; they are in UTC."""
+    """Mark a time from the command line as UTC."""
     return moment.replace(tzinfo=UTC) if moment is not None else None
 
 
 def say(text: str) -> None:
-    """Progress for people, on standard error so that output stays machine-readable."""
+    """Print progress on standard error, so that standard output stays machine-readable."""
     err.print(f"  {text}", markup=False)
 
 
 def warn(text: str) -> None:
-    """What a person should know and may go on without, on standard error."""
+    """Print a warning on standard error."""
     err.print("[yellow]warning:[/yellow] ", end="")
+    err.print(text, markup=False)
+
+
+def print_error(text: str) -> None:
+    """Print an error message on standard error."""
+    err.print("[red]error:[/red] ", end="")
     err.print(text, markup=False)
 
 
 @contextmanager
 def clear_errors() -> Iterator[None]:
-    """Turn expected errors into a message and exit status 1; a traceback only with SEGWATCH_DEBUG=1."""
+    """Turn expected errors into one message and exit status 1; SEGWATCH_DEBUG=1 shows the traceback instead."""
     try:
         yield
     except (FlowError, GeoError, DbError, ModelError, OperationalError, ProgrammingError, OSError) as error:
         unexpected = isinstance(error, ProgrammingError) and not schema_lacking(error)
         if unexpected or os.environ.get("SEGWATCH_DEBUG") == "1":
             raise
-        err.print("[red]error:[/red] ", end="")
-        err.print(_message(error), markup=False)
+        print_error(_describe(error))
         raise typer.Exit(1) from error
 
 
 @contextmanager
 def stoppable() -> Iterator[None]:
-    """A block that SIGTERM, SIGINT and SIGHUP end at once: what the process has leased goes back."""
+    """Let SIGTERM, SIGINT and SIGHUP end the block at once and release what the process has leased."""
     from segwatch.flows.runtime import stopping
 
     def tell(text: str) -> None:
@@ -102,7 +129,7 @@ def stoppable() -> Iterator[None]:
         yield
 
 
-def _message(error: Exception) -> str:
+def _describe(error: Exception) -> str:
     if schema_lacking(error):
-        return "the database's schema is not up to date; run: segwatch db up"
+        return "the database schema is not up to date; run: segwatch db up"
     return str(error.orig) if isinstance(error, OperationalError) else str(error)

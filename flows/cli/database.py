@@ -9,17 +9,25 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from sqlalchemy.exc import OperationalError
 
-from segwatch.flows.cli.console import clear_errors, out, print_json, say
+from segwatch.flows.cli.console import Json, clear_errors, out, print_json, say
 
 if TYPE_CHECKING:
     from segwatch.db.embedded.cluster import Cluster
 
-app = typer.Typer(no_args_is_help=True, help="The PostgreSQL + PostGIS cluster.")
+app = typer.Typer(
+    no_args_is_help=True,
+    help="""Manage the database: the embedded PostgreSQL + PostGIS cluster of the home folder, or your own server.
+
+Set SEGWATCH_DATABASE_URL to use your own server.""",
+)
 
 
 @app.command()
 def up() -> None:
-    """Start the cluster (made on first use), create roles, bring the schema up to date."""
+    """Start the cluster, create it on first use, and bring roles and schema up to date.
+
+    With SEGWATCH_DATABASE_URL set, only the schema of that database is brought up to date.
+    """
     from segwatch.flows.config.settings import load_settings
     from segwatch.flows.services.stack import Stack
 
@@ -40,25 +48,30 @@ def up() -> None:
 def down() -> None:
     """Stop the cluster; its data stays."""
     with clear_errors():
-        out.print("stopped" if _cluster().down() else "was not running")
+        out.print("stopped" if _open_cluster().down() else "was not running")
 
 
 @app.command()
-def destroy(yes: Annotated[bool, typer.Option("--yes", help="really delete everything")] = False) -> None:
-    """Stop the cluster and delete its data, for good."""
+def destroy(
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask: really delete everything.")] = False,
+) -> None:
+    """Stop the cluster and delete its data for good."""
     if not yes:
         typer.confirm("Delete every scene, polygon and alert of this home folder?", abort=True)
     with clear_errors():
-        _cluster().destroy()
-    out.print("the cluster and its data are gone")
+        _open_cluster().destroy()
+    out.print("the cluster and its data are deleted")
 
 
 @app.command()
-def status(as_json: Annotated[bool, typer.Option("--json", help="print one JSON document")] = False) -> None:
-    """Whether the cluster, or the server of SEGWATCH_DATABASE_URL, runs, and where. Exit status 3 when it does not."""
+def status(as_json: Json = False) -> None:
+    """Show whether the database runs, where, and the state of its schema.
+
+    Exit status 3 if it does not run.
+    """
     with clear_errors():
-        url = _own_url()
-        shown = asdict(_cluster().status()) if url is None else _status_of(url)
+        url = _read_url()
+        shown = asdict(_open_cluster().status()) if url is None else _describe_server(url)
     if as_json:
         print_json(shown)
     else:
@@ -70,28 +83,33 @@ def status(as_json: Annotated[bool, typer.Option("--json", help="print one JSON 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def psql(context: typer.Context) -> None:
-    """Open psql as the analyst role, or as SEGWATCH_DATABASE_URL says; further arguments go to psql."""
+    """Open psql on the database; arguments after -- go to psql.
+
+    Connects as the role segwatch_analyst, or with SEGWATCH_DATABASE_URL if that is set. Example:
+
+    segwatch db psql -- -c 'TABLE watch.objects_now LIMIT 5'
+    """
     with clear_errors():
-        url = _own_url()
-        argv, secret = (_cluster().psql_argv(), {}) if url is None else _psql_of(url)
+        url = _read_url()
+        argv, secret = (_open_cluster().psql_argv(), {}) if url is None else _make_psql_command(url)
         os.execvpe(argv[0], [*argv, *context.args], os.environ | secret)  # noqa: S606 - argv is ours, no shell
 
 
-def _cluster() -> Cluster:
+def _open_cluster() -> Cluster:
     from segwatch.db.embedded.cluster import Cluster
     from segwatch.flows.config.settings import load_settings
 
     return Cluster(load_settings().home)
 
 
-def _own_url() -> str | None:
+def _read_url() -> str | None:
     from segwatch.flows.config.settings import load_settings
 
     url = load_settings().database_url
     return None if url is None else url.get_secret_value()
 
 
-def _status_of(url: str) -> dict[str, Any]:
+def _describe_server(url: str) -> dict[str, Any]:
     from segwatch.db.engine import for_libpq
     from segwatch.db.errors import words
     from segwatch.db.migrate import state
@@ -103,8 +121,8 @@ def _status_of(url: str) -> dict[str, Any]:
         return {"running": False, "database": where, "reason": words(error)}
 
 
-def _psql_of(url: str) -> tuple[list[str], dict[str, str]]:
-    """Command and environment: everybody on the machine may read the arguments, but not the environment."""
+def _make_psql_command(url: str) -> tuple[list[str], dict[str, str]]:
+    """Make command and environment; the password goes into the environment, which other users cannot read."""
     from segwatch.db.embedded import binaries
     from segwatch.db.engine import for_libpq
 

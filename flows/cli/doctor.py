@@ -1,4 +1,4 @@
-"""``segwatch doctor``: does what should run by itself run? And the same in short."""
+"""``segwatch doctor``: check that everything that should run by itself does run."""
 
 from __future__ import annotations
 
@@ -19,12 +19,15 @@ _MARKS = {"ok": "ok", "note": "[yellow]note[/yellow]", "wrong": "[red]wrong[/red
 
 
 def doctor(as_json: Json = False) -> None:
-    """Whether schedules fire, workers poll, the outbox moves and catalogs answer; exit status 1 where one does not."""
+    """Check that schedules fire, workers poll, messages are sent and catalogs answer.
+
+    Each problem comes with its fix. Exit status 1 if anything is wrong.
+    """
     from segwatch.flows.config.settings import load_settings
 
     with clear_errors():
         findings = examine(load_settings())
-    wrong = _wrong(findings)
+    wrong = _select_wrong(findings)
     if as_json:
         print_json({"wrong": len(wrong), "findings": [asdict(one) for one in findings]})
     else:
@@ -35,7 +38,7 @@ def doctor(as_json: Json = False) -> None:
 
 
 def examine(settings: FlowSettings) -> list[Finding]:
-    """Every finding about the ledger and the server of these settings."""
+    """Check the ledger and the Prefect server that the settings name."""
     from segwatch.flows.doctor.checks import check
     from segwatch.flows.doctor.gathering import gather
 
@@ -43,16 +46,16 @@ def examine(settings: FlowSettings) -> list[Finding]:
 
 
 def print_short(console: Console, findings: list[Finding]) -> None:
-    """What is wrong; one line where nothing is."""
-    wrong = _wrong(findings)
+    """Print what is wrong, or one line if nothing is."""
+    wrong = _select_wrong(findings)
     for one in wrong:
         _print(console, one)
     if not wrong:
         areas = dict.fromkeys(one.about for one in findings if one.level == "ok")
-        console.print(f"well: {', '.join(areas)}   (segwatch doctor tells more)")
+        console.print(f"ok: {', '.join(areas)}   (details: segwatch doctor)")
 
 
-def _wrong(findings: list[Finding]) -> list[Finding]:
+def _select_wrong(findings: list[Finding]) -> list[Finding]:
     return [one for one in findings if one.level == "wrong"]
 
 

@@ -1,4 +1,4 @@
-"""``segwatch event``: what happened in the world, as feeds tell it."""
+"""``segwatch event``: events of the world, as feeds report them."""
 
 from __future__ import annotations
 
@@ -8,22 +8,37 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from segwatch.flows.cli.console import Json, clear_errors, err, out, print_json, print_table
+from segwatch.flows.cli.console import (
+    Json,
+    clear_errors,
+    err,
+    format_minute,
+    open_engine,
+    out,
+    print_json,
+    print_table,
+)
 from segwatch.geo.types.event import EventKind
 
-app = typer.Typer(no_args_is_help=True, help="Events of the world: read the feeds, list what is known.")
+app = typer.Typer(
+    no_args_is_help=True, help="Read event feeds (earthquakes, floods, fires, cyclones ...) and list events."
+)
 
 
 @app.command()
 def poll(
     feeds: Annotated[
-        list[str] | None, typer.Argument(help="addresses of feeds; default: those of SEGWATCH_FEEDS")
+        list[str] | None,
+        typer.Argument(metavar="URL...", help="Addresses of feeds. Default: those of SEGWATCH_FEEDS."),
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Read feeds into the ledger now; exit status 1 if one of them could not be read."""
+    """Read feeds into the ledger now.
+
+    Exit status 1 if a feed cannot be read; the others are read all the same.
+    """
     from segwatch.flows.config.settings import load_settings
-    from segwatch.flows.feeds import poll as poll_now
+    from segwatch.flows.events.fetch import poll as poll_now
     from segwatch.flows.runtime import assemble
 
     with clear_errors():
@@ -44,15 +59,13 @@ def poll(
 
 @app.command("list")
 def list_(
-    kind: Annotated[EventKind | None, typer.Option(help="only events of this kind")] = None,
+    kind: Annotated[EventKind | None, typer.Option(help="Only events of this kind.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Every event as it is known today, newest first."""
+    """List the current revision of every event, newest first."""
     from segwatch.db import events
-    from segwatch.flows.config.settings import load_settings
-    from segwatch.flows.runtime import assemble
 
-    with clear_errors(), assemble.worker_engine(load_settings()) as engine, engine.connect() as conn:
+    with clear_errors(), open_engine() as engine, engine.connect() as conn:
         rows = events.current(conn, kind.value if kind else None)
     if as_json:
         print_json(rows)
@@ -62,6 +75,6 @@ def list_(
         magnitude = "" if row["magnitude"] is None else f"{row['magnitude']:g} {row['magnitude_unit']}"
         level = "cancelled" if row["cancelled"] else row["level"] or ""
         name = f"{row['source']}/{row['external_id']}"
-        occurred = row["occurred_at"].strftime("%Y-%m-%d %H:%M")
+        occurred = format_minute(row["occurred_at"])
         cells.append((occurred, row["kind"], level, magnitude, row["title"], name, str(row["revisions"])))
     print_table(("occurred", "kind", "level", "magnitude", "title", "id", "revisions"), cells)

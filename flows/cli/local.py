@@ -1,4 +1,4 @@
-"""``segwatch demo|stop|clean|status|env``: the local stack and the demonstration on real imagery."""
+"""``segwatch demo|stop|clean|status|env``: the services on this machine and the demo on real imagery."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ import typer
 
 from segwatch.flows.cli.console import Json, clear_errors, out, print_json, say
 
-#: Commands that start, stop or name the home's own services, whatever the environment says of others.
+#: Commands about the home's own services; they ignore what the environment names.
 _ABOUT_THE_HOME = frozenset({"demo", "stop", "clean", "env"})
 
 
 def find_services(context: typer.Context) -> None:
-    """For the length of one command, complete the environment by the services that run in the home folder."""
+    """Add the addresses of the services that run in the home folder to the environment, until the command ends."""
     from segwatch.flows.config.settings import load_settings
     from segwatch.flows.errors import ConfigError
     from segwatch.flows.services import environment
@@ -26,28 +26,38 @@ def find_services(context: typer.Context) -> None:
     if context.invoked_subcommand in _ABOUT_THE_HOME:
         return
     try:
-        found = environment.lacking(load_settings().home, os.environ)
+        found = environment.find_missing(load_settings().home, os.environ)
     except (ConfigError, OSError):
-        return  # the command itself says what is wrong
+        return  # the command itself reports what is wrong
     os.environ.update(found)
     context.call_on_close(lambda: [os.environ.pop(name, None) for name in found])
 
 
 def demo(
-    folder: Annotated[Path, typer.Option(help="folder with watches/, imagery/ and stac/")] = Path("demo"),
+    folder: Annotated[
+        Path,
+        typer.Option(metavar="FOLDER", help="Folder with watches/, imagery/ and stac/."),
+    ] = Path("demo"),
 ) -> None:
-    """Bring everything up and run the main job once on real imagery."""
+    """Start every service and run the main job once on real imagery.
+
+    Starts PostgreSQL with PostGIS, a STAC API, a Prefect server with its workers, a webhook receiver and the map, then
+    prints what was found and where to look. Running it again changes nothing.
+    """
     from segwatch.flows.cli.doctor import examine, print_short
     from segwatch.flows.config.settings import load_settings
+    from segwatch.flows.runtime.extras import require_extras
     from segwatch.flows.services import demonstration
 
     with clear_errors():
-        demonstration.run(load_settings().home, folder, say=say, out=out)
+        settings = load_settings()
+        require_extras("segwatch demo", *(() if settings.segmenter else ("model",)), "serve", "stac")
+        demonstration.run(settings.home, folder, say=say, out=out)
         print_short(out, examine(load_settings()))
 
 
 def stop() -> None:
-    """Stop everything this home folder started; data stays."""
+    """Stop the services of this home folder; their data stays."""
     from segwatch.flows.config.settings import load_settings
     from segwatch.flows.services.stack import Stack
 
@@ -57,9 +67,12 @@ def stop() -> None:
 
 
 def clean(
-    yes: Annotated[bool, typer.Option("--yes", help="do not ask")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False,
 ) -> None:
-    """Stop everything and delete the home folder's state: the database with every scene, polygon and alert, too."""
+    """Stop the services and delete the home folder's state: the database with every scene, polygon and alert, too.
+
+    Lists what it deletes and, on a terminal, asks first.
+    """
     from segwatch.flows.config.settings import load_settings
     from segwatch.flows.services.stack import Stack
 
@@ -69,7 +82,7 @@ def clean(
         if not found:
             out.print(f"nothing to remove: there is no state in {stack.home}", markup=False)
             return
-        out.print("removes, for good:")
+        out.print("This removes for good:")
         for path, what in found:
             out.print(f"  {path}  {what}", markup=False)
         if not yes and sys.stdin.isatty():
@@ -79,11 +92,11 @@ def clean(
 
 
 def print_environment() -> None:
-    """Print the environment of the services that run here, for other programs: eval "$(segwatch env)".
+    """Print the running services' environment variables, for other programs: eval "$(segwatch env)".
 
-    segwatch's own commands need it not: they take what is not set from the services that run in SEGWATCH_HOME (unset:
-    .segwatch in the current folder), unless SEGWATCH_DATABASE_URL names another database. Secrets are not printed, but
-    where they are read from.
+    segwatch's own commands do not need this: they find the services of the home folder (SEGWATCH_HOME, by default
+    .segwatch in the current folder) by themselves, unless SEGWATCH_DATABASE_URL names another database. Secrets are
+    printed as commands that read them from their files.
     """
     from segwatch.flows.config.settings import load_settings
     from segwatch.flows.errors import ServiceError
@@ -91,11 +104,11 @@ def print_environment() -> None:
 
     with clear_errors():
         home = load_settings().home.absolute()
-        found = environment.of_running(home)
+        found = environment.find_running(home)
         if not found:
             raise ServiceError(
-                f"no services run in {home}; start them with: make demo, or set SEGWATCH_HOME to the folder of those "
-                "that run"
+                f"no services are running in {home}; start them with: make demo, or set SEGWATCH_HOME to the folder "
+                "whose services run"
             )
     for name, value in found.items():
         file = environment.SECRETS.get(name)
@@ -104,7 +117,7 @@ def print_environment() -> None:
 
 
 def status(as_json: Json = False) -> None:
-    """What this home folder started, and what `segwatch doctor` finds wrong, in short."""
+    """List the running services of this home folder and the problems that `segwatch doctor` finds."""
     from segwatch.flows.cli.doctor import examine, print_short
     from segwatch.flows.config.settings import load_settings
     from segwatch.flows.services.supervisor import Supervisor
@@ -112,7 +125,7 @@ def status(as_json: Json = False) -> None:
     with clear_errors():
         settings = load_settings()
         running = Supervisor(settings.home).running()
-        # where nothing was started and nothing is named, there is nothing to examine
+        # without services here and without addresses in the environment, there is nothing to examine
         elsewhere = settings.database_url is not None or "PREFECT_API_URL" in os.environ
         findings = examine(settings) if running or elsewhere else []
     if as_json:
@@ -122,6 +135,6 @@ def status(as_json: Json = False) -> None:
     for one in running:
         out.print(f"{one.name}: pid {one.pid}")
     if not running:
-        out.print("nothing runs")
+        out.print("no services are running")
     if findings:
         print_short(out, findings)

@@ -1,4 +1,4 @@
-"""``segwatch model``: checkpoints and their exactness."""
+"""``segwatch model``: convert, assemble, verify, evaluate and train checkpoints."""
 
 from __future__ import annotations
 
@@ -11,14 +11,24 @@ import typer
 from rich.progress import Progress
 from rich.table import Table
 
-from segwatch.flows.cli.console import clear_errors, err, out, print_json
+from segwatch.flows.cli.console import Json, clear_errors, err, out, print_error, print_json
 from segwatch.flows.config.settings import load_settings
 
-app = typer.Typer(no_args_is_help=True, help="The segmentation model.")
+app = typer.Typer(
+    no_args_is_help=True, help="Convert, assemble, verify, evaluate and train model checkpoints."
+)
+
+Config = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="config.json in segwatch's format, for weights that are not of the official size.",
+    ),
+]
 
 
 class Precision(StrEnum):
-    """How numbers are kept."""
+    """Floating-point type of weights."""
 
     FLOAT32 = "float32"
     BFLOAT16 = "bfloat16"
@@ -28,16 +38,22 @@ class Precision(StrEnum):
 @app.command()
 def parity(
     directory: Annotated[
-        Path, typer.Argument(help="folder with config.json, weights.safetensors, stages.safetensors")
+        Path,
+        typer.Argument(
+            metavar="FOLDER", help="Folder with config.json, weights.safetensors and stages.safetensors."
+        ),
     ],
-    tolerance: Annotated[float, typer.Option(help="largest absolute difference allowed")] = 1e-4,
+    tolerance: Annotated[float, typer.Option(help="Largest absolute difference allowed.")] = 1e-4,
     precision: Annotated[
-        Precision, typer.Option("--dtype", help="of language model and vision tower")
+        Precision, typer.Option("--dtype", help="Precision of the language model and the vision tower.")
     ] = Precision.FLOAT32,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N")] = "cpu",
-    as_json: Annotated[bool, typer.Option("--json", help="print one JSON document")] = False,
+    device: Annotated[str, typer.Option(metavar="DEVICE", help="auto, cpu, cuda or cuda:N.")] = "cpu",
+    as_json: Json = False,
 ) -> None:
-    """Compare every stage of the model with a reference; exit status 1 past the tolerance."""
+    """Compare every stage of the model with recorded outputs of the reference implementation.
+
+    Exit status 1 if any stage differs by more than the tolerance.
+    """
     import torch
 
     from segwatch.model.parity import compare
@@ -51,7 +67,7 @@ def parity(
     else:
         table = Table("stage", "shape", "largest |difference|", "")
         for stage in stages:
-            verdict = "ok" if stage.max_abs_diff <= tolerance else "[red]past the tolerance[/red]"
+            verdict = "ok" if stage.max_abs_diff <= tolerance else "[red]above the tolerance[/red]"
             table.add_row(stage.stage, "x".join(map(str, stage.shape)), f"{stage.max_abs_diff:.2e}", verdict)
         out.print(table)
     if not worst <= tolerance:
@@ -62,21 +78,21 @@ def parity(
 def convert(
     source: Annotated[
         Path,
-        typer.Argument(help="folder of the official checkpoint: *.bin or *.safetensors, tokenizer files"),
+        typer.Argument(
+            metavar="SOURCE",
+            help="Folder of the official checkpoint: *.bin or *.safetensors, and tokenizer files.",
+        ),
     ],
-    target: Annotated[Path, typer.Argument(help="folder to write; must not exist")],
-    config: Annotated[
-        Path | None,
-        typer.Option(help="config.json in this project's form, for weights of other than the official size"),
-    ] = None,
+    target: Annotated[Path, typer.Argument(metavar="TARGET", help="Folder to create; it must not exist.")],
+    config: Config = None,
     precision: Annotated[
-        Precision | None, typer.Option("--dtype", help="store as; as it is by default")
+        Precision | None, typer.Option("--dtype", help="Precision to store. Default: unchanged.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="print one JSON document")] = False,
+    as_json: Json = False,
 ) -> None:
-    """Turn an official checkpoint into this project's safetensors; every key is accounted for.
+    """Convert an official SegEarth-R2 checkpoint to segwatch's safetensors format.
 
-    Nothing in the files is executed. LoRA weights must have been merged before.
+    Every key of the checkpoint is accounted for, and no code in it is executed. Merge LoRA weights beforehand.
     """
     import torch
 
@@ -107,29 +123,32 @@ def convert(
     )
     if report.unused:
         out.print(
-            f"left out, because no forward pass reads them: {len(report.unused)} keys (--json lists them)"
+            f"{len(report.unused)} keys left out, because the model does not use them (--json lists them)"
         )
-    out.print(f"use it: export SEGWATCH_MODEL_PATH={target}", soft_wrap=True)
+    out.print(f"to use it: export SEGWATCH_MODEL_PATH={target}", soft_wrap=True)
 
 
 @app.command()
 def assemble(
-    mipha: Annotated[Path, typer.Option(help="folder of Mipha-3B: weights and tokenizer files")],
-    siglip: Annotated[Path, typer.Option(help="folder of SigLIP so400m patch14-384")],
-    mask2former: Annotated[Path, typer.Option(help=".pkl of Mask2Former, Swin-B, IN21k")],
-    out_folder: Annotated[Path, typer.Option("--out", help="folder to write; must not exist")],
-    config: Annotated[
-        Path | None,
-        typer.Option(help="config.json in this project's form, for parts of other than the official size"),
-    ] = None,
+    mipha: Annotated[
+        Path, typer.Option(metavar="FOLDER", help="Folder of Mipha-3B: weights and tokenizer files.")
+    ],
+    siglip: Annotated[Path, typer.Option(metavar="FOLDER", help="Folder of SigLIP so400m patch14-384.")],
+    mask2former: Annotated[
+        Path, typer.Option(metavar="FILE", help="Mask2Former weights (.pkl), Swin-B pre-trained on IN21k.")
+    ],
+    out_folder: Annotated[
+        Path, typer.Option("--out", metavar="FOLDER", help="Folder to create; it must not exist.")
+    ],
+    config: Config = None,
     precision: Annotated[
-        Precision | None, typer.Option("--dtype", help="store as; as it is by default")
+        Precision | None, typer.Option("--dtype", help="Precision to store. Default: unchanged.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="print one JSON document")] = False,
+    as_json: Json = False,
 ) -> None:
-    """Assemble SegEarth-R2 from its public parts, as the start of a training run; nothing in them is executed.
+    """Assemble an untrained SegEarth-R2 from its public parts, as the start of a training run.
 
-    The result is untrained: its masks mean nothing before `segwatch model train` has run on it.
+    Its masks are meaningless until `segwatch model train` has trained it. No code in the parts is executed.
     """
     import torch
 
@@ -153,32 +172,40 @@ def assemble(
         document = {"target": str(out_folder), "version": done.version, "parameters": numbers}
         print_json(document | done.account.to_dict())
         return
-    table = Table("from", "parameters", "keys of it not used")
+    table = Table("part", "parameters", "unused keys")
     for part, count in done.parameters.items():
         table.add_row(part.value, f"{count:,}", str(len(done.account.unused.get(part, ()))))
     out.print(table)
-    out.print(f"{out_folder}: {done.version}, not trained; {ACCOUNT} tells where each parameter came from")
+    out.print(f"{out_folder}: {done.version}, not trained; {ACCOUNT} lists the origin of each parameter")
     out.print(
-        "train it: segwatch model train RECIPE, with start.checkpoint naming this folder", soft_wrap=True
+        "to train it: segwatch model train RECIPE, with start.checkpoint set to this folder", soft_wrap=True
     )
 
 
 @app.command("eval")
 def evaluate(
-    dataset: Annotated[str, typer.Option(help="lasers, earthreason, rrsis-d, risbench or refsegrs")],
-    root: Annotated[Path, typer.Option(help="the data set's folder")],
-    split: Annotated[str, typer.Option(help="as the data set names it")] = "test",
+    dataset: Annotated[
+        str, typer.Option(metavar="NAME", help="lasers, earthreason, rrsis-d, risbench or refsegrs.")
+    ],
+    root: Annotated[Path, typer.Option(metavar="FOLDER", help="Folder of the data set.")],
+    split: Annotated[str, typer.Option(metavar="NAME", help="Split, as the data set names it.")] = "test",
     model: Annotated[
-        str | None, typer.Option(help="folder or hub id of a checkpoint; the configured one by default")
+        str | None,
+        typer.Option(
+            metavar="MODEL", help="Folder or hub id of a checkpoint. Default: that of SEGWATCH_MODEL_PATH."
+        ),
     ] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="only so many samples, from the beginning")] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Only the first samples, at most this many.")
+    ] = None,
     destination: Annotated[
-        Path, typer.Option("--out", help="folder for results.json, results.md and worst/*.png")
+        Path,
+        typer.Option("--out", metavar="FOLDER", help="Folder for results.json, results.md and worst/*.png."),
     ] = Path("evaluation"),
-    worst: Annotated[int, typer.Option(min=0, help="how many of the worst to draw")] = 20,
-    as_json: Annotated[bool, typer.Option("--json", help="print the results as one JSON document")] = False,
+    worst: Annotated[int, typer.Option(min=0, help="Number of worst samples to draw.")] = 20,
+    as_json: Json = False,
 ) -> None:
-    """Measure the model on a public benchmark: gIoU, cIoU, mIoU, Pr@0.5 to 0.9, by group."""
+    """Evaluate the model on a public benchmark: gIoU, cIoU, mIoU and Pr@0.5 to 0.9, by group."""
     with clear_errors():
         settings = load_settings()
         from segwatch.model import model_version
@@ -189,7 +216,9 @@ def evaluate(
             chosen = layouts.Dataset(dataset)
         except ValueError as error:
             known = ", ".join(layouts.Dataset)
-            raise typer.BadParameter(f"{dataset!r} is none of {known}", param_hint="--dataset") from error
+            raise typer.BadParameter(
+                f"{dataset!r} is unknown; use one of {known}", param_hint="--dataset"
+            ) from error
         samples = layouts.samples(chosen, root, split)[:limit]
         predictor = Predictor.load(
             model_version.resolve(model or settings.model_path),
@@ -214,21 +243,27 @@ def evaluate(
         out.print(score.markdown(document), markup=False)
         out.print(f"written to {destination}")
     if not scores.records:
-        err.print("error: no sample could be read; see the reasons in results.json", markup=False)
+        print_error("no sample could be read; results.json has the reasons")
         raise typer.Exit(1)
 
 
 @app.command()
 def train(
-    config: Annotated[Path, typer.Argument(help="TOML file, such as model/train/recipes/tiny.toml")],
+    config: Annotated[
+        Path,
+        typer.Argument(
+            metavar="RECIPE", help="Training recipe (TOML), such as model/train/recipes/tiny.toml."
+        ),
+    ],
     changes: Annotated[
-        list[str] | None, typer.Option("--set", help="section.field=value; may be given several times")
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Override section.field of the recipe; repeatable."),
     ] = None,
-    fresh: Annotated[bool, typer.Option(help="forget where an earlier run stopped")] = False,
+    fresh: Annotated[bool, typer.Option(help="Ignore the state of an earlier run.")] = False,
 ) -> None:
-    """Train a model; repeated, it goes on where it stopped.
+    """Train a model as a recipe says; run again, it resumes where it stopped.
 
-    Several processes: torchrun --nproc_per_node N -m segwatch.flows.cli model train CONFIG.
+    On several GPUs: torchrun --nproc_per_node N -m segwatch.flows.cli model train RECIPE
     """
     log = logging.getLogger("segwatch.model")
     log.setLevel(logging.INFO)

@@ -1,4 +1,4 @@
-"""``segwatch serve``: the map, for this machine, for those with a token, or for everyone."""
+"""``segwatch serve``: the web server, for this machine, for holders of a token, or for everyone."""
 
 from __future__ import annotations
 
@@ -13,34 +13,40 @@ if TYPE_CHECKING:
     from sqlalchemy import Engine
 
     from segwatch.flows.config.settings import FlowSettings
-    from segwatch.flows.web.server import Access
+    from segwatch.flows.web.options import ServerOptions
 
 
 def serve(
-    port: Annotated[int, typer.Option(min=1, max=65535)] = 8080,
-    host: Annotated[str, typer.Option(help="address to listen on")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")] = 8080,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     public: Annotated[
-        bool, typer.Option("--public", help="let everyone read who reaches it, without a token")
+        bool, typer.Option("--public", help="Let everyone who reaches the server read, without a token.")
     ] = False,
     closed: Annotated[
-        bool, typer.Option("--closed", help="ask for tokens on this machine alone, too")
+        bool, typer.Option("--closed", help="Require tokens even if only this machine reaches the server.")
     ] = False,
     writing: Annotated[
         bool,
         typer.Option(
-            "--writing", help="let tokens with the scopes review and events write, as SEGWATCH_DATABASE_URL"
+            "--writing",
+            help="Accept reviews and events from tokens with these scopes; writes as SEGWATCH_DATABASE_URL.",
         ),
     ] = False,
 ) -> None:
-    """Serve the map, OGC API Features and tiles of the analyst views, and the scenes' imagery.
+    """Serve the map, OGC API Features, vector tiles, imagery and alert feeds.
 
-    It reads with the rights of SEGWATCH_ANALYST_URL's role, which may only read (unset: the embedded cluster's).
-    As soon as others than this machine reach it (--host, or a proxy in front of it: SEGWATCH_PUBLIC_URL,
-    SEGWATCH_ALLOWED_HOSTS, SEGWATCH_TRUSTED_PROXIES), readers need a token of `segwatch token create`, or a proxy that
-    names them (SEGWATCH_PROXY_USER_HEADER, SEGWATCH_PROXY_USERS); --public leaves that out.
-    Each client may ask 50 times a second; behind a proxy that SEGWATCH_TRUSTED_PROXIES does not name, all count as
-    one. /healthz says whether the server lives, /readyz whether its database answers.
-    With SEGWATCH_REVIEW_TOKEN set, who sends it may add reviews; with SEGWATCH_EVENT_SECRET, who signs may add events.
+    The server reads with the role of SEGWATCH_ANALYST_URL, which must be read-only (default: the embedded cluster's
+    segwatch_analyst).
+
+    Readers need a token from `segwatch token create`, or a proxy that names its users (SEGWATCH_PROXY_USER_HEADER,
+    SEGWATCH_PROXY_USERS), as soon as other machines can reach the server: with --host, or with a proxy in front of it
+    (SEGWATCH_PUBLIC_URL, SEGWATCH_ALLOWED_HOSTS, SEGWATCH_TRUSTED_PROXIES). --public turns that off.
+
+    Each client may send 50 requests per second; all clients behind a proxy that SEGWATCH_TRUSTED_PROXIES does not name
+    count as one. /healthz tells whether the server is up, /readyz whether its database is.
+
+    With SEGWATCH_REVIEW_TOKEN set, requests with that token may add reviews; with SEGWATCH_EVENT_SECRET set, requests
+    signed with it may add events.
     """
     from segwatch.flows.config.settings import load_settings
     from segwatch.flows.errors import ConfigError
@@ -59,27 +65,27 @@ def serve(
                 "readers need a token: segwatch token create NAME --watch WATCH; see also: segwatch serve --help"
             )
         elif elsewhere:
-            warn("--public: everyone who reaches this server reads every watch")
+            warn("--public: everyone who reaches this server can read every watch")
         writes = writing or settings.review_token or settings.event_secret
-        # a map that nobody may write through needs no role that may
+        # without writes, no connection with the worker's rights is opened
         with assemble.worker_engine(settings) if writes else nullcontext() as engine:
-            access = _access(settings, host, engine, closed=needed, writing=writing)
-            run_server(assemble.analyst_url(settings), host=host, port=port, access=access)
+            options = _make_options(settings, host, engine, closed=needed, writing=writing)
+            run_server(assemble.analyst_url(settings), host=host, port=port, options=options)
 
 
-def _access(
+def _make_options(
     settings: FlowSettings, host: str, engine: Engine | None, *, closed: bool, writing: bool
-) -> Access:
+) -> ServerOptions:
     from segwatch.flows.web import events, reviews
-    from segwatch.flows.web.guards.site import site_of
-    from segwatch.flows.web.server import Access
+    from segwatch.flows.web.guards.site import make_site
+    from segwatch.flows.web.options import ServerOptions
 
     token, secret = settings.review_token, settings.event_secret
-    return Access(
-        reviews=reviews.Access(engine, token) if engine is not None and (token or writing) else None,
-        events=events.Access(engine, secret) if engine is not None and (secret or writing) else None,
+    return ServerOptions(
+        reviews=reviews.ReviewIntake(engine, token) if engine is not None and (token or writing) else None,
+        events=events.EventIntake(engine, secret) if engine is not None and (secret or writing) else None,
         credentials=settings.credentials_for,
         imagery_hosts=settings.imagery_hosts,
-        site=site_of(settings, host),
+        site=make_site(settings, host),
         closed=closed,
     )

@@ -1,4 +1,4 @@
-"""``segwatch source``: where imagery comes from, and what a catalog can do."""
+"""``segwatch source``: profiles of imagery collections, and checks of the catalogs that offer them."""
 
 from __future__ import annotations
 
@@ -10,15 +10,18 @@ from rich.markup import escape
 
 from segwatch.flows.cli.console import Json, clear_errors, out, print_json, print_table
 
-#: Findings about what a catalog lacks; the others are about files that do not fit the profile.
-_OF_THE_CATALOG = {"search", "items", "paging", "assets", "profile"}
+#: Findings about what a catalog does not offer; all others are about files that do not fit the profile.
+_ABOUT_THE_CATALOG = {"search", "items", "paging", "assets", "profile"}
 
 app = typer.Typer(no_args_is_help=True, help="List, show and check sources of imagery.")
 
 
 @app.command("list")
 def list_(as_json: Json = False) -> None:
-    """The profiles that ship with segwatch; the path of a .toml file names one's own."""
+    """List the profiles that come with segwatch.
+
+    Watch files name a profile, or the path of a .toml file with one of your own.
+    """
     from segwatch.geo.sources import profiles
 
     with clear_errors():
@@ -35,27 +38,40 @@ def list_(as_json: Json = False) -> None:
 
 @app.command()
 def show(
-    profile: Annotated[str, typer.Argument(help="name, or path of a .toml file")], as_json: Json = False
+    profile: Annotated[
+        str, typer.Argument(metavar="PROFILE", help="Name of a profile, or path of a .toml file.")
+    ],
+    as_json: Json = False,
 ) -> None:
-    """Everything a profile says."""
+    """Show every field of a profile."""
     from segwatch.geo.sources import profiles
 
     with clear_errors():
-        said = asdict(profiles.load(profile))
+        fields = asdict(profiles.load(profile))
     if as_json:
-        print_json(said)
+        print_json(fields)
         return
-    for name, value in said.items():
+    for name, value in fields.items():
         out.print(f"{name}: {value}", markup=False)
 
 
 @app.command()
 def check(
-    source: Annotated[str, typer.Argument(help="a profile, or the address of a catalog")],
-    profile: Annotated[str | None, typer.Option("--profile", help="whether it fits the catalog")] = None,
+    source: Annotated[
+        str, typer.Argument(metavar="SOURCE", help="A profile, or the address of a STAC catalog.")
+    ],
+    profile: Annotated[
+        str | None,
+        typer.Option(
+            "--profile", metavar="PROFILE", help="With an address: the profile that must fit the catalog."
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Ask a catalog what it can do and read a sample; exit status 1 if a watch on it would miss something."""
+    """Check what a catalog supports and read a sample of its imagery.
+
+    Exit status 1 if a watch on this source would miss something.
+    """
     from segwatch.flows.config.settings import load_settings
     from segwatch.flows.errors import ConfigError
     from segwatch.geo.sources import profiles
@@ -75,7 +91,7 @@ def check(
         print_json([asdict(one) for one in findings])
     else:
         for one in findings:
-            bad = "missing" if one.about in _OF_THE_CATALOG else "wrong"
+            bad = "missing" if one.about in _ABOUT_THE_CATALOG else "wrong"
             mark = "ok" if one.good else f"[red]{bad}[/red]"
             out.print(f"{mark:8} {one.about}: {escape(one.says)}")
     if not all(one.good for one in findings):

@@ -1,4 +1,4 @@
-"""``segwatch watch``: try a watch's rules before they wake somebody."""
+"""``segwatch watch``: test the alert rules of a watch before applying them."""
 
 from __future__ import annotations
 
@@ -8,26 +8,40 @@ from typing import Annotated
 
 import typer
 
-from segwatch.flows.cli.console import Json, clear_errors, print_json, print_table, utc
+from segwatch.flows.cli.console import (
+    Json,
+    clear_errors,
+    format_minute,
+    open_engine,
+    print_json,
+    print_table,
+    utc,
+)
 
-app = typer.Typer(no_args_is_help=True, help="Try a watch's rules.")
+app = typer.Typer(no_args_is_help=True, help="Test the alert rules of a watch file.")
 
 
 @app.command("test-rule")
 def try_rules(
-    file: Annotated[Path, typer.Argument(help="watch file; it is not applied")],
-    rule: Annotated[str | None, typer.Option("--rule", help="only this one")] = None,
-    since: Annotated[datetime | None, typer.Option("--from", help="only changes from here on (UTC)")] = None,
-    until: Annotated[datetime | None, typer.Option("--to", help="only changes before (UTC)")] = None,
-    limit: Annotated[int, typer.Option(min=0, help="alerts shown for each rule")] = 20,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Watch file; it is not applied.")],
+    rule: Annotated[str | None, typer.Option("--rule", metavar="RULE", help="Only this rule.")] = None,
+    since: Annotated[
+        datetime | None,
+        typer.Option("--from", metavar="TIME", help="Only changes at this time (UTC) or later."),
+    ] = None,
+    until: Annotated[
+        datetime | None, typer.Option("--to", metavar="TIME", help="Only changes before this time (UTC).")
+    ] = None,
+    limit: Annotated[int, typer.Option(min=0, help="Maximum number of alerts shown per rule.")] = 20,
     as_json: Json = False,
 ) -> None:
-    """What the rules of a watch file would have said about what the ledger knows of the watch."""
+    """Backtest the rules of a watch file: list the alerts that they would have raised on the watch's history.
+
+    Nothing is stored or sent.
+    """
     from segwatch.flows.alerting.backtest import rehearse
     from segwatch.flows.config import watchfile
-    from segwatch.flows.config.settings import load_settings
     from segwatch.flows.errors import ConfigError
-    from segwatch.flows.runtime import assemble
 
     with clear_errors():
         if since is not None and until is not None and until <= since:
@@ -36,7 +50,7 @@ def try_rules(
         if rule is not None and rule not in {one.name for one in watch.rules}:
             known = ", ".join(one.name for one in watch.rules) or "none"
             raise ConfigError(f"--rule: {file} has no rule {rule!r}; it has: {known}")
-        with assemble.worker_engine(load_settings()) as engine, engine.connect() as conn:
+        with open_engine() as engine, engine.connect() as conn:
             count, results = rehearse(conn, watch, since=utc(since), until=utc(until))
     results = [one for one in results if rule is None or one.rule.name == rule]
     if as_json:
@@ -67,18 +81,18 @@ def try_rules(
         return
     for one in results:
         title = (
-            f"{one.rule.name}: {len(one.alerts)} of {count} changes, {one.objects} objects, "
-            f"at most {one.busiest_day} about one day"
+            f"{one.rule.name}: {len(one.alerts)} of {count} changes alert, {one.objects} objects, "
+            f"at most {one.busiest_day} on one day"
             + (f", in {one.digests} digest(s)" if one.digests is not None else "")
             + (f"; the first {limit}" if len(one.alerts) > limit else "")
         )
         cells = [
             (
-                f"{change.valid_at:%Y-%m-%d %H:%M}",
+                format_minute(change.valid_at),
                 f"{change.target} {change.kind}",
                 f"{change.before_m2 / 1e4:.2f} -> {change.after_m2 / 1e4:.2f}",
                 str(change.track_id),
             )
             for change in one.alerts[:limit]
         ]
-        print_table(("seen", "what", "hectares", "object"), cells, title=title)
+        print_table(("acquired", "what", "hectares", "object"), cells, title=title)

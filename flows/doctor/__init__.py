@@ -1,1 +1,1 @@
-"""Whether what was promised happens: schedules fire, workers poll, the outbox moves, catalogs answer."""
+"""Self-check of a running system: do schedules fire, workers poll, messages leave the outbox, catalogs answer?"""

@@ -1,4 +1,4 @@
-"""Judge the facts: pure functions, one for each thing that may have fallen silent."""
+"""Judge the facts: one pure function for each part of the system that may have stopped."""
 
 from __future__ import annotations
 
@@ -8,35 +8,38 @@ from datetime import datetime, timedelta
 from segwatch.db.health import WatchHealth
 from segwatch.flows.alerting.channels import shown
 from segwatch.flows.config import cadence
-from segwatch.flows.doctor import access, stuck
-from segwatch.flows.doctor.facts import DeploymentFacts, Facts, PoolFacts, PrefectFacts, WorkerFacts
+from segwatch.flows.doctor import control_plane, stuck
+from segwatch.flows.doctor.facts import Facts
 from segwatch.flows.doctor.findings import Finding, Level
 from segwatch.flows.failures import outages
+from segwatch.flows.orchestration.server_facts import DeploymentFacts, PoolFacts, PrefectFacts, WorkerFacts
 from segwatch.flows.orchestration.watch_deployments import name_of
 
 __all__ = ["Finding", "Level", "check"]
 
-#: Prefect makes runs within a minute of a change.
-SCHEDULER_LATE = timedelta(minutes=3)
-#: A worker asks for work every few seconds; starting a run takes some more.
-RUN_LATE = timedelta(minutes=5)
+#: Prefect schedules runs within a minute of a change.
+MAX_SCHEDULER_DELAY = timedelta(minutes=3)
+#: Workers poll every few seconds; starting a run takes some seconds more.
+MAX_RUN_DELAY = timedelta(minutes=5)
 #: `deliver` runs every five minutes.
-OUTBOX_LATE = timedelta(minutes=15)
-#: A look at a catalog may wait for a worker, and takes its time.
-LOOK_LATE = timedelta(minutes=30)
-LEASE_LATE = timedelta(minutes=10)
-#: Prefect takes a worker for lost after three silent heartbeats.
+MAX_OUTBOX_DELAY = timedelta(minutes=15)
+#: A search of a catalog may have to wait for a worker, and takes time itself.
+MAX_SEARCH_DELAY = timedelta(minutes=30)
+MAX_LEASE_DELAY = timedelta(minutes=10)
+#: Prefect marks a worker as offline after three missed heartbeats.
 _HEARTBEATS = 3
 _ALWAYS = ("track/track", "deliver/deliver")
+#: Deployments that are created with their schedule switched off.
+_OFF_BY_DEFAULT = ("poll-feeds/poll-feeds", "respond/respond")
 
 
 def check(facts: Facts) -> list[Finding]:
-    """Every finding, in the order in which things depend on each other."""
+    """Run every check; findings come in order of dependency, causes before consequences."""
     return [
         *_variables(facts),
         *_ledger(facts),
         *_prefect(facts),
-        *access.check(facts),
+        *control_plane.check(facts),
         *_schedules(facts),
         *_workers(facts),
         *_catalogs(facts),
@@ -49,7 +52,7 @@ def check(facts: Facts) -> list[Finding]:
 
 def _variables(facts: Facts) -> Iterator[Finding]:
     for one in facts.unread:
-        # one that is like no setting may be a watch file's own
+        # a name that resembles no setting may be a variable of a watch file
         level = Level.NOTE if one.meant is None else Level.WRONG
         yield Finding("settings", level, str(one), f"unset {one.name}, or correct its name")
 
@@ -59,21 +62,22 @@ def _ledger(facts: Facts) -> Iterator[Finding]:
         fix = "run: segwatch db up; or correct SEGWATCH_DATABASE_URL"
         yield Finding("ledger", Level.WRONG, facts.ledger_error, fix)
     elif facts.ledger is not None:
-        yield Finding(
-            "ledger", Level.OK, f"answers, its schema is up to date, {len(facts.ledger.watches)} watch(es)"
-        )
+        says = f"reachable, schema up to date, {len(facts.ledger.watches)} watch(es)"
+        yield Finding("ledger", Level.OK, says)
 
 
 def _prefect(facts: Facts) -> Iterator[Finding]:
     server = facts.prefect
     if server is None:
-        fix = "set PREFECT_API_URL, e.g. http://HOST:4200/api, to have the server, schedules and workers checked"
-        yield Finding("prefect", Level.NOTE, "no server is named here, so nothing runs by itself", fix)
+        fix = "to check the server, its schedules and workers, set PREFECT_API_URL, e.g. http://HOST:4200/api"
+        yield Finding(
+            "prefect", Level.NOTE, "no Prefect server is configured, so nothing runs by itself", fix
+        )
     elif server.error is not None:
         fix = "start it with: prefect server start; or correct PREFECT_API_URL"
         yield Finding("prefect", Level.WRONG, f"{server.url} does not answer: {server.error}", fix)
     else:
-        yield Finding("prefect", Level.OK, f"{server.url} answers, {len(server.names)} deployment(s)")
+        yield Finding("prefect", Level.OK, f"{server.url} is reachable, {len(server.names)} deployment(s)")
 
 
 def _schedules(facts: Facts) -> Iterator[Finding]:
@@ -83,34 +87,31 @@ def _schedules(facts: Facts) -> Iterator[Finding]:
     yield from _missing(facts, server)
     switched_on = [one for one in server.scheduled if one.on]
     for one in server.scheduled:
-        if not one.on and one.name not in (
-            "poll-feeds/poll-feeds",
-            "respond/respond",
-        ):  # shipped switched off
+        if not one.on and one.name not in _OFF_BY_DEFAULT:
             says = f"{one.name}: its schedule is switched off"
-            yield Finding("schedules", Level.NOTE, says, "switch it on in Prefect, if that is not on purpose")
+            yield Finding("schedules", Level.NOTE, says, "unless that is intended, switch it on in Prefect")
     silent = [one for one in switched_on if _is_silent(one, facts.now)]
     if silent and len(silent) == len(switched_on):
         yield Finding(
             "schedules",
             Level.WRONG,
-            "the Prefect server schedules no run at all",
-            "look for errors of the scheduler in its log; SQLAlchemy 2.1 breaks Prefect 3.8: "
-            "pip install 'sqlalchemy<2.1' where the server runs, and start it again",
+            "the Prefect server schedules no runs at all",
+            "look for errors of the scheduler in the server's log; SQLAlchemy 2.1 breaks Prefect 3.8: "
+            "run pip install 'sqlalchemy<2.1' where the server runs, and restart it",
         )
     else:
         for one in silent:
             yield Finding(
                 "schedules",
                 Level.WRONG,
-                f"{one.name}: the server makes no run of its schedule",
-                "its schedule probably never comes: correct it, and run: segwatch apply FILE",
+                f"{one.name}: the server schedules no run for it",
+                "its cron expression probably matches no date: correct it and run: segwatch apply FILE",
             )
     troubled = [found for one in switched_on for found in _runs(one, facts.now)]
     yield from troubled
     if not silent and not troubled and switched_on:
         last = max((one.last.expected_at for one in switched_on if one.last is not None), default=None)
-        fired = f", the last run was due at {_at(last)}" if last is not None else ", no run was due yet"
+        fired = f", the latest run was due at {_at(last)}" if last is not None else ", no run was due yet"
         yield Finding("schedules", Level.OK, f"{len(switched_on)} deployment(s) have a next run{fired}")
 
 
@@ -126,15 +127,15 @@ def _missing(facts: Facts, server: PrefectFacts) -> Iterator[Finding]:
 
 
 def _is_silent(one: DeploymentFacts, now: datetime) -> bool:
-    return one.next_at is None and one.late == 0 and now - one.changed_at > SCHEDULER_LATE
+    return one.next_at is None and one.late == 0 and now - one.changed_at > MAX_SCHEDULER_DELAY
 
 
 def _runs(one: DeploymentFacts, now: datetime) -> Iterator[Finding]:
-    if one.late and one.late_since is not None and now - one.late_since > RUN_LATE:
+    if one.late and one.late_since is not None and now - one.late_since > MAX_RUN_DELAY:
         yield Finding(
             "schedules",
             Level.WRONG,
-            f"{one.name}: {one.late} run(s) wait for a worker, the oldest since {_at(one.late_since)}",
+            f"{one.name}: {one.late} run(s) are waiting for a worker, the oldest since {_at(one.late_since)}",
             f"start a worker: prefect worker start --pool {one.pool or 'cpu'}",
         )
     if one.last is not None and one.last.bad:
@@ -142,7 +143,7 @@ def _runs(one: DeploymentFacts, now: datetime) -> Iterator[Finding]:
             "schedules",
             Level.WRONG,
             f"{one.name}: the run of {_at(one.last.expected_at)} ended as {one.last.state}: {one.last.message}",
-            "see the run's log in Prefect; the next run tries again",
+            "see the run's log in Prefect; the next run retries",
         )
 
 
@@ -160,17 +161,19 @@ def _pool(pool: PoolFacts, now: datetime) -> Iterator[Finding]:
         )
     if not online:
         seen = max((one.heartbeat_at for one in pool.workers if one.heartbeat_at is not None), default=None)
-        since = f"; the last was heard of at {_at(seen)}" if seen is not None else ""
+        since = f"; last heartbeat at {_at(seen)}" if seen is not None else ""
         yield Finding(
             "workers", Level.WRONG, f"no worker polls the pool {pool.name}{since}", f"start one: {start}"
         )
         return
-    yield Finding("workers", Level.OK, f"pool {pool.name}: {len(online)} worker(s) poll")
+    yield Finding("workers", Level.OK, f"pool {pool.name}: {len(online)} worker(s) online")
     for one in pool.workers:
         recent = one.heartbeat_at is not None and now - one.heartbeat_at < timedelta(days=1)
         if _is_lost(one, now) and recent and one.heartbeat_at is not None:
-            says = f"worker {one.name} of pool {pool.name} was last heard of at {_at(one.heartbeat_at)}"
-            yield Finding("workers", Level.NOTE, says, f"unless it was stopped on purpose: {start}")
+            says = f"worker {one.name} of pool {pool.name} sent its last heartbeat at {_at(one.heartbeat_at)}"
+            yield Finding(
+                "workers", Level.NOTE, says, f"unless it was stopped on purpose, restart it: {start}"
+            )
 
 
 def _is_lost(one: WorkerFacts, now: datetime) -> bool:
@@ -185,7 +188,7 @@ def _catalogs(facts: Facts) -> Iterator[Finding]:
         yield from found
         well += not found and watch.answered_at is not None
     if well:
-        yield Finding("catalogs", Level.OK, f"{well} watch(es): the catalog answered when it was last asked")
+        yield Finding("catalogs", Level.OK, f"{well} watch(es): the last catalog search succeeded")
 
 
 def _catalog(watch: WatchHealth, now: datetime) -> Iterator[Finding]:
@@ -194,29 +197,35 @@ def _catalog(watch: WatchHealth, now: datetime) -> Iterator[Finding]:
         yield Finding(
             "catalogs",
             Level.WRONG,
-            f"watch {watch.name}: the catalog has not answered {since}; {watch.failures} failure(s) in a row: "
+            f"watch {watch.name}: no catalog search has succeeded {since}; {watch.failures} failure(s) in a row: "
             f"{watch.error}",
-            "segwatch source check PROFILE says what its catalog can do; the next run asks again",
+            "check the catalog with: segwatch source check PROFILE; the next run retries",
         )
-    due = _due(watch)
-    if due is not None and now - due > LOOK_LATE:
-        last = f"last at {_at(watch.attempted_at)}" if watch.attempted_at is not None else "never"
+    due = _find_due_search(watch)
+    if due is not None and now - due > MAX_SEARCH_DELAY:
+        last = (
+            f"last search at {_at(watch.attempted_at)}"
+            if watch.attempted_at is not None
+            else "never searched"
+        )
         yield Finding(
             "catalogs",
             Level.WRONG,
-            f"watch {watch.name}: its catalog was to be asked at {_at(due)} and was not; {last}",
+            f"watch {watch.name}: the catalog search due at {_at(due)} did not happen; {last}",
             f"see the findings about schedules and workers; by hand: segwatch run {watch.name}",
         )
 
 
 def _sources(facts: Facts) -> Iterator[Finding]:
     for one in facts.ledger.sources if facts.ledger is not None else ():
-        fix = "if it does not come back, correct the host or the credentials; at once: segwatch retry WATCH"
+        fix = (
+            "if the outage lasts, correct the address or the credentials; to retry now: segwatch retry WATCH"
+        )
         yield Finding("sources", Level.WRONG, outages.describe(one), fix)
 
 
-def _due(watch: WatchHealth) -> datetime | None:
-    """When the watch was to look next after its last look."""
+def _find_due_search(watch: WatchHealth) -> datetime | None:
+    """Return when the first catalog search after the last one was due."""
     if watch.schedule is None:
         return None
     since = max(watch.applied_at, watch.attempted_at or watch.applied_at)
@@ -233,13 +242,13 @@ def _live(facts: Facts) -> list[WatchHealth]:
 
 def _leases(facts: Facts) -> Iterator[Finding]:
     ledger = facts.ledger
-    if ledger is None or ledger.expired_since is None or facts.now - ledger.expired_since < LEASE_LATE:
+    if ledger is None or ledger.expired_since is None or facts.now - ledger.expired_since < MAX_LEASE_DELAY:
         return
     yield Finding(
         "leases",
         Level.WRONG,
-        f"{ledger.expired_leases} scene(s) are held by a worker that is gone, since {_at(ledger.expired_since)}",
-        "the next segment run takes them: start a worker of the gpu pool, or run: segwatch run WATCH",
+        f"{ledger.expired_leases} scene(s) are leased by a worker that is gone, since {_at(ledger.expired_since)}",
+        "the next segment run takes them over: start a worker of the gpu pool, or run: segwatch run WATCH",
     )
 
 
@@ -247,13 +256,13 @@ def _outbox(facts: Facts) -> Iterator[Finding]:
     ledger = facts.ledger
     if ledger is None:
         return
-    stuck = ledger.due_since is not None and facts.now - ledger.due_since > OUTBOX_LATE
+    stuck = ledger.due_since is not None and facts.now - ledger.due_since > MAX_OUTBOX_DELAY
     if stuck and ledger.due_since is not None:
         yield Finding(
             "outbox",
             Level.WRONG,
             f"{ledger.messages_due} message(s) are due and not sent, the oldest since {_at(ledger.due_since)}",
-            "see that the deployment deliver/deliver runs, and a worker of the cpu pool",
+            "make sure that the deployment deliver/deliver and a worker of the cpu pool run",
         )
     for one in ledger.circuits:
         yield Finding(
@@ -261,17 +270,18 @@ def _outbox(facts: Facts) -> Iterator[Finding]:
             Level.WRONG,
             f"channel {shown(one.channel)}: circuit open until {_at(one.until)} after {one.failures} failures "
             f"in a row: {one.error}",
-            "correct the receiver or its address; what waits is sent when the circuit closes",
+            "correct the receiver or its address; pending messages are sent when the circuit closes",
         )
     if ledger.messages_dead:
-        says = f"{ledger.messages_dead} message(s) were given up"
-        yield Finding("outbox", Level.NOTE, says, "once the channel is well, run: segwatch alert replay")
+        says = f"{ledger.messages_dead} message(s) failed for good"
+        fix = "once the channel works again, resend them with: segwatch alert replay"
+        yield Finding("outbox", Level.NOTE, says, fix)
     if ledger.messages_withdrawn:
-        says = f"{ledger.messages_withdrawn} message(s) were withdrawn, as their rule no longer names the channel"
-        fix = "if that was a mistake: put the channel back, and run: segwatch alert replay"
+        says = f"{ledger.messages_withdrawn} message(s) were withdrawn, because their rule no longer names the channel"
+        fix = "if that was a mistake, restore the channel in the rule and run: segwatch alert replay"
         yield Finding("outbox", Level.NOTE, says, fix)
     if not stuck and not ledger.circuits:
-        yield Finding("outbox", Level.OK, f"moves; {ledger.messages_due} message(s) are due now")
+        yield Finding("outbox", Level.OK, f"no backlog; {ledger.messages_due} message(s) due now")
 
 
 def _at(moment: datetime) -> str:

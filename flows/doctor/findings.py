@@ -1,4 +1,4 @@
-"""What a check finds."""
+"""Result of one check."""
 
 from __future__ import annotations
 
@@ -7,20 +7,21 @@ from enum import StrEnum
 
 
 class Level(StrEnum):
-    """How bad it is."""
+    """Severity of a finding."""
 
     OK = "ok"
     NOTE = "note"
-    """Worth knowing; perhaps it was meant so."""
+    """Worth knowing; may be intended."""
     WRONG = "wrong"
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was checked."""
+    """Result of one check."""
 
     about: str
+    """The part of the system that was checked, such as ``workers``."""
     level: Level
     says: str
     fix: str = ""
-    """What to do; empty where nothing is to be done."""
+    """What to do; empty if there is nothing to do."""

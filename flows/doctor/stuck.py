@@ -1,4 +1,4 @@
-"""Judge work that does not move: lost runs, scenes that no worker takes, leases of couriers and trackers."""
+"""Check for stuck work: lost runs, scenes that no worker takes, series and messages that nobody releases."""
 
 from __future__ import annotations
 
@@ -8,56 +8,57 @@ from datetime import datetime, timedelta
 from segwatch.db.stuck import StuckWork
 from segwatch.flows.doctor.findings import Finding, Level
 
-#: The next run of any deployment ends lost ones.
-LOST_LATE = timedelta(minutes=5)
-#: A worker of the gpu pool starts, loads its model and is through with what is more urgent.
-IDLE_LATE = timedelta(hours=1)
-#: A fold of years of scenes takes minutes.
-FOLD_LATE = timedelta(minutes=30)
-MESSAGES_LATE = timedelta(minutes=10)
+#: The next run of any deployment ends lost runs.
+MAX_LOST_DELAY = timedelta(minutes=5)
+#: Time for a worker of the gpu pool to start, load its model and finish more urgent scenes.
+MAX_IDLE_DELAY = timedelta(hours=1)
+#: Folding years of scenes takes minutes.
+MAX_FOLD_DELAY = timedelta(minutes=30)
+MAX_MESSAGE_DELAY = timedelta(minutes=10)
 
 
 def check(stuck: StuckWork, now: datetime) -> Iterator[Finding]:
-    """What is stuck; nothing where all moves."""
+    """Report work that has been stuck for longer than its limit."""
     for run in stuck.lost_runs:
-        if now - run.lease_until > LOST_LATE:
+        if now - run.lease_until > MAX_LOST_DELAY:
             yield Finding(
                 "runs",
                 Level.WRONG,
-                f"the {run} sends no heartbeat any more",
-                "its process was killed or stopped: start its worker again; the next run of any deployment ends it in "
-                "Prefect, and takes over what it held",
+                f"the {run} has stopped sending heartbeats",
+                "its process was killed or stopped: start its worker again; the next run of any deployment marks it "
+                "as crashed in Prefect and takes over its work",
             )
-    yield from _idle(stuck, now)
+    yield from _check_idle(stuck, now)
     for series in stuck.held_series:
-        if now - series.since > FOLD_LATE:
+        if now - series.since > MAX_FOLD_DELAY:
             yield Finding(
                 "series",
                 Level.WRONG,
-                f"watch {series.watch}: session {series.pid} holds a series since {series.since:%Y-%m-%d %H:%M} UTC, "
-                "and nothing of it is tracked meanwhile",
-                f"see whether that tracker is at work; SELECT pg_terminate_backend({series.pid}) frees the series",
+                f"watch {series.watch}: database session {series.pid} has locked a series since "
+                f"{series.since:%Y-%m-%d %H:%M} UTC, so its observations are not tracked",
+                f"find out whether that session still works; SELECT pg_terminate_backend({series.pid}) unlocks the "
+                "series",
             )
-    late = stuck.expired_since is not None and now - stuck.expired_since > MESSAGES_LATE
+    late = stuck.expired_since is not None and now - stuck.expired_since > MAX_MESSAGE_DELAY
     if late and stuck.expired_since is not None:
         yield Finding(
             "outbox",
             Level.WRONG,
-            f"{stuck.expired_messages} message(s) are held by a courier that is gone, since "
+            f"{stuck.expired_messages} message(s) are leased by a deliver run that is gone, since "
             f"{stuck.expired_since:%Y-%m-%d %H:%M} UTC",
-            "the next deliver run sends them: see that the deployment deliver/deliver runs",
+            "the next deliver run sends them: make sure that the deployment deliver/deliver runs",
         )
 
 
-def _idle(stuck: StuckWork, now: datetime) -> Iterator[Finding]:
+def _check_idle(stuck: StuckWork, now: datetime) -> Iterator[Finding]:
     if stuck.segmenting:
         return
     for one in stuck.idle:
-        if now - one.since > IDLE_LATE:
+        if now - one.since > MAX_IDLE_DELAY:
             yield Finding(
                 "scenes",
                 Level.WRONG,
-                f"watch {one.watch}: {one.scenes} scene(s) wait since {one.since:%Y-%m-%d %H:%M} UTC, and no segment "
-                "run is at work",
+                f"watch {one.watch}: {one.scenes} scene(s) have been pending since {one.since:%Y-%m-%d %H:%M} UTC, "
+                "and no segment run is active",
                 f"start a worker of the gpu pool; by hand: segwatch run {one.watch}",
             )

@@ -16,11 +16,11 @@ from shapely.geometry.base import BaseGeometry
 
 from segwatch.flows.config import watchfile
 from segwatch.flows.config.cadence import GRACE, pauses_at_most
-from segwatch.flows.config.settings import describe
 from segwatch.flows.config.yaml_document import MAX_BYTES, from_yaml
 from segwatch.flows.errors import ConfigError
 from segwatch.geo.antimeridian import Bounds, box_of, is_box, meets
 from segwatch.geo.grid import LONGEST_SIDE_M
+from segwatch.geo.spelling import describe_errors
 from segwatch.geo.types.event import Event, EventKind, EventLevel
 from segwatch.geo.types.watch import Watch
 
@@ -247,7 +247,7 @@ def _parse(content: bytes, name: str) -> Playbook:
         book = Playbook.model_validate(document)
     except ValidationError as error:
         raise ConfigError(
-            f"{name}:\n{describe(error, model=Playbook)}\nfields: {', '.join(sorted(Playbook.model_fields))}"
+            f"{name}:\n{describe_errors(error, model=Playbook)}\nfields: {', '.join(sorted(Playbook.model_fields))}"
         ) from error
     begun = datetime.fromisoformat("2024-01-01T00:00:00+00:00")
     for source in book.sources:

@@ -9,8 +9,8 @@ from urllib.parse import urlsplit
 import httpx
 from shapely.geometry.base import BaseGeometry
 
-from segwatch.flows import feeds
-from segwatch.flows.config.settings import FlowSettings
+from segwatch.flows.config.settings.events import EventSettings
+from segwatch.flows.events import fetch
 from segwatch.geo.errors import EventRefused, UnsafeHref
 from segwatch.geo.events import shaking
 from segwatch.geo.types.event import Event
@@ -19,7 +19,7 @@ _log = logging.getLogger(__name__)
 
 
 def ground(
-    settings: FlowSettings, told: Sequence[Event], *, least: float, largest_km2: float
+    settings: EventSettings, told: Sequence[Event], *, least: float, largest_km2: float
 ) -> BaseGeometry | None:
     """The ground that shook at least so much, by the first entry about the event that leads to contours.
 
@@ -33,7 +33,7 @@ def ground(
             document = _contours(settings, event.shaking)
             intensity, area = shaking.shaken(document, event, least=least, largest_km2=largest_km2)
         except (EventRefused, UnsafeHref, httpx.HTTPError, httpx.InvalidURL) as error:
-            _log.warning("%s: no contours of shaking: %s", name, feeds.told(error))
+            _log.warning("%s: no contours of shaking: %s", name, fetch.told(error))
             continue
         _log.info("%s: looking at the ground that shook with an intensity of %g or more", name, intensity)
         return area
@@ -41,18 +41,18 @@ def ground(
     return None
 
 
-def _contours(settings: FlowSettings, link: str) -> bytes:
+def _contours(settings: EventSettings, link: str) -> bytes:
     """The document behind a link, or behind the one in the event's own document."""
     document = _fetch(settings, link)
     further = shaking.link_in(document)
     return _fetch(settings, further) if further else document
 
 
-def _fetch(settings: FlowSettings, url: str) -> bytes:
+def _fetch(settings: EventSettings, url: str) -> bytes:
     """Links come from outside: they lead nowhere but to where feeds are read from anyway."""
     if _host(url) not in {_host(feed) for feed in settings.feeds}:
         raise EventRefused("it leads to a host that is none of SEGWATCH_FEEDS")
-    return feeds.fetch(url, settings).content
+    return fetch.fetch(url, settings).content
 
 
 def _host(url: str) -> tuple[str, str | None, int | None]:

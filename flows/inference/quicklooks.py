@@ -22,7 +22,7 @@ from rasterio.features import rasterize
 from shapely.geometry.base import BaseGeometry
 
 from segwatch.db.errors import words
-from segwatch.flows.config.settings import FlowSettings
+from segwatch.flows.config.settings.imagery import QuicklookSettings
 from segwatch.flows.inference import quicklook_spool
 from segwatch.flows.inference.strips import Strip
 from segwatch.geo.crs import to_local
@@ -82,7 +82,7 @@ class Preview:
 
 
 def write(
-    settings: FlowSettings, watch: str, observation: UUID, preview: Preview, result: ObservationResult
+    settings: QuicklookSettings, watch: str, observation: UUID, preview: Preview, result: ObservationResult
 ) -> str | None:
     """Store the quicklook of an observation; an earlier one is replaced.
 
@@ -103,11 +103,11 @@ def write(
     return path if quicklook_spool.keep(_spool_folder(settings), path, content) else None
 
 
-def _spool_folder(settings: FlowSettings) -> Path:
+def _spool_folder(settings: QuicklookSettings) -> Path:
     return settings.home.absolute() / "quicklooks-to-store"
 
 
-def put(settings: FlowSettings, path: str, content: bytes) -> str | None:
+def put(settings: QuicklookSettings, path: str, content: bytes) -> str | None:
     """Store a file below ``SEGWATCH_EVIDENCE``, replacing an earlier one; return its address, or None on failure."""
     if not _has_place(settings):
         return None
@@ -138,7 +138,7 @@ def _share(root: Path, file: Path) -> None:
             path.chmod(0o660 if path == file else stat.S_IMODE(mode))
 
 
-def read(settings: FlowSettings, path: str) -> bytes | None:
+def read(settings: QuicklookSettings, path: str) -> bytes | None:
     """Read a file below ``SEGWATCH_EVIDENCE``; None when it is missing."""
     if not _has_place(settings):
         return None
@@ -151,7 +151,7 @@ def read(settings: FlowSettings, path: str) -> bytes | None:
     return content
 
 
-def place(settings: FlowSettings) -> str | None:
+def place(settings: QuicklookSettings) -> str | None:
     """Return the folder or fsspec address for quicklooks and reports; None where no storage outlasts a run.
 
     A worker may run each flow in a temporary folder, and the default home is relative to it.
@@ -162,7 +162,7 @@ def place(settings: FlowSettings) -> str | None:
     return given or str(settings.home.absolute() / "evidence")
 
 
-def _has_place(settings: FlowSettings) -> bool:
+def _has_place(settings: QuicklookSettings) -> bool:
     if place(settings) is None:
         _warn_once()
         return False

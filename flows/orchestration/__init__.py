@@ -1,1 +1,1 @@
-"""Runs in Prefect: deployments and schedules, the gpu pool, heartbeats of runs, and runs that were lost."""
+"""Prefect: deployments, schedules, work pools, the server, and the life of runs."""

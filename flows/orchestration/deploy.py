@@ -1,7 +1,7 @@
-"""Put segwatch on a Prefect server: work pools, deployments, and each watch's own with its schedule. Idempotent.
+"""Deploy segwatch to a Prefect server: work pools, deployments, and one deployment per watch with its schedule.
 
-What an operator set on the server stays: work pools that are there (but for a template by which a run could execute
-commands), the schedules of deployments that are there (of a watch's own schedule, whether it is switched on), and
+Deploying is idempotent and keeps what an operator set on the server: existing work pools (except job templates that let
+a run execute commands), the schedules of existing deployments (of a watch's own schedule, whether it is active), and
 whether a watch's deployment is paused.
 """
 
@@ -37,12 +37,12 @@ from segwatch.geo.types.watch import Watch
 
 _log = logging.getLogger(__name__)
 
-#: Seconds; it takes a few.
+#: Time limit of `prefect deploy`, which takes some seconds.
 _MAX_DEPLOY_SECONDS = 600.0
 
 
 def deployments_folder() -> Path:
-    """The folder with ``prefect.yaml`` and the work pools: of the checkout, or shipped in the package."""
+    """Find the folder with ``prefect.yaml`` and the work pools: that of the checkout, or that in the package."""
     folder = Path(str(resources.files("segwatch.flows"))).resolve().parent / "deployments"
     shipped = Path(str(resources.files("segwatch.flows"))) / "deployments"
     for candidate in (folder, shipped):
@@ -53,12 +53,12 @@ def deployments_folder() -> Path:
 
 @contextmanager
 def reached() -> Iterator[None]:
-    """A block that talks to the server of PREFECT_API_URL.
+    """Turn connection errors in a block that uses the Prefect server into an error that says what to do.
 
     Raises
     ------
     FlowError
-        Nobody answers there.
+        The server of PREFECT_API_URL does not respond.
     """
     try:
         yield
@@ -71,44 +71,44 @@ def reached() -> Iterator[None]:
 
 
 def deploy(folder: Path) -> None:
-    """Create or update the deployments of ``folder`` on the server of PREFECT_API_URL, and the pools that it lacks.
+    """Create missing work pools and create or update the deployments of ``folder`` on the server of PREFECT_API_URL.
 
     Raises
     ------
     FlowError
-        The server does not answer, or does not take them.
+        The server does not respond or refuses them.
     """
     with reached(), get_client(sync_client=True) as client:
         for file in sorted((folder / "work_pools").glob("*.json")):
             _put_pool(client, WorkPoolCreate(**json.loads(file.read_text())))
-        with _schedules_kept(client, folder):
+        with _keep_schedules(client, folder):
             _apply(folder)
 
 
 def _put_pool(client: SyncPrefectClient, wanted: WorkPoolCreate) -> None:
-    """Make a pool that is not there, and close the template of one that is."""
+    """Create a missing work pool, or replace the job template of an existing one if it is unsafe."""
     try:
         client.create_work_pool(wanted)
     except ObjectAlreadyExists:
         found = client.read_work_pool(wanted.name)
-        opened = work_pools.settable(found.type, found.base_job_template)
-        if not opened:
-            _log.info("work pool %s is there and stays as it is", wanted.name)
+        unsafe = work_pools.settable(found.type, found.base_job_template)
+        if not unsafe:
+            _log.info("work pool %s exists and is left unchanged", wanted.name)
         elif found.type == wanted.type:
             _log.warning(
-                "work pool %s: its template let a run set %s, and is replaced; what it set for all runs belongs in the "
+                "work pool %s: its job template let a run set %s and is replaced; put values for all runs into the "
                 "environment of its workers",
                 wanted.name,
-                ", ".join(opened),
+                ", ".join(unsafe),
             )
             client.update_work_pool(wanted.name, WorkPoolUpdate(base_job_template=wanted.base_job_template))
         else:
             _log.warning(
-                "work pool %s is of type %s and stays as it is, though its template lets a run set %s; see "
+                "work pool %s is of type %s and is left unchanged, although its job template lets a run set %s; see "
                 "docs/control-plane.md",
                 wanted.name,
                 found.type,
-                ", ".join(opened),
+                ", ".join(unsafe),
             )
 
 
@@ -126,26 +126,26 @@ def _apply(folder: Path) -> None:
         )
     except subprocess.TimeoutExpired as error:
         raise FlowError(
-            f"prefect deploy did not end within {_MAX_DEPLOY_SECONDS:.0f} s; see that the server answers, and run: "
-            "segwatch deploy"
+            f"prefect deploy did not end within {_MAX_DEPLOY_SECONDS:.0f} s; make sure that the server responds, and "
+            "run: segwatch deploy"
         ) from error
     if done.returncode:
         raise FlowError(f"prefect deploy failed:\n{done.stdout}{done.stderr}")
 
 
 @contextmanager
-def _schedules_kept(client: SyncPrefectClient, folder: Path) -> Iterator[None]:
-    """Deployments that are there have the same schedules after the block: ``prefect deploy`` replaces them."""
+def _keep_schedules(client: SyncPrefectClient, folder: Path) -> Iterator[None]:
+    """Restore the schedules of existing deployments after the block, because ``prefect deploy`` replaces them."""
     file = yaml.safe_load((folder / "prefect.yaml").read_text(encoding="utf-8"))
     names = DeploymentFilterName(any_=[one["name"] for one in file["deployments"]])
-    there = client.read_deployments(deployment_filter=DeploymentFilter(name=names))
-    before = {one.id: _creatable(client.read_deployment_schedules(one.id)) for one in there}
+    existing = client.read_deployments(deployment_filter=DeploymentFilter(name=names))
+    before = {one.id: _to_creatable(client.read_deployment_schedules(one.id)) for one in existing}
     try:
         yield
     finally:
         for deployment_id, kept in before.items():
             now = client.read_deployment_schedules(deployment_id)
-            if _creatable(now) == kept:
+            if _to_creatable(now) == kept:
                 continue
             for one in now:
                 if one.id is not None:
@@ -154,7 +154,7 @@ def _schedules_kept(client: SyncPrefectClient, folder: Path) -> Iterator[None]:
                 client.create_deployment_schedules(deployment_id, kept)
 
 
-def _creatable(schedules: Sequence[DeploymentSchedule]) -> list[DeploymentScheduleCreate]:
+def _to_creatable(schedules: Sequence[DeploymentSchedule]) -> list[DeploymentScheduleCreate]:
     made = [
         DeploymentScheduleCreate(
             schedule=one.schedule,
@@ -169,13 +169,12 @@ def _creatable(schedules: Sequence[DeploymentSchedule]) -> list[DeploymentSchedu
 
 
 def schedule_all(engine: Engine) -> None:
-    """Give every watch of the ledger its schedule, and drop the deployments of those that it does not know.
+    """Schedule every watch of the ledger, and delete the deployments of watches that it does not contain.
 
     Raises
     ------
     FlowError
-        The server does not answer; or, at the end, with the watches that could not be scheduled: what these had before
-        stays.
+        The server does not respond, or some watches could not be scheduled; these keep their previous schedules.
     """
     found: list[Watch] = []
     failed: list[str] = []
@@ -190,21 +189,20 @@ def schedule_all(engine: Engine) -> None:
 
 
 def schedule(chosen: Sequence[Watch]) -> None:
-    """Give these watches their schedules, each on a deployment of its own; those of others are left alone.
+    """Schedule these watches, each on a deployment of its own; other watches are left unchanged.
 
-    Doing it twice leaves one schedule. A schedule that was switched off stays off. A watch that is over has none.
+    Repeating it changes nothing. A schedule that was switched off stays off. A watch that is over has no schedule.
 
     Raises
     ------
     FlowError
-        The server does not answer; or, at the end, with the watches that could not be scheduled: what these had before
-        stays.
+        The server does not respond, or some watches could not be scheduled; these keep their previous schedules.
     """
     _schedule(chosen, [], None)
 
 
 def over(watch: Watch) -> bool:
-    """Whether the watch's time has passed, and what was published late with it."""
+    """Whether the watch has ended, including the time in which its last scenes may still be published."""
     return cadence.over(watch.end, datetime.now(UTC))
 
 
@@ -217,18 +215,18 @@ def _schedule(chosen: Sequence[Watch], failed: list[str], known: set[str] | None
             except (ValueError, TypeError, ArithmeticError, httpx.HTTPStatusError) as error:
                 failed.append(f"{watch.name}: schedule {watch.schedule!r}: {error}")
         if known is not None:
-            for name in server.not_moved():
-                if name in known:  # nobody can say what it should be; on its own, it stops no other
+            for name in server.list_unmoved():
+                if name in known:  # its definition cannot be read; isolated, its schedule cannot block others
                     server.isolate(name)
                 else:
                     server.drop(name)
-            for name in server.watches():
+            for name in server.list_watches():
                 if name not in known:
                     server.drop(name)
             for watch in filter(over, chosen):
                 server.drop_idle(watch.name)
     if failed:
-        raise FlowError("not scheduled, the other watches are: " + "; ".join(failed))
+        raise FlowError("some watches could not be scheduled (all others are): " + "; ".join(failed))
 
 
 def _put(server: WatchDeployments, watch: Watch) -> None:

@@ -1,6 +1,7 @@
-"""Follow a segment run by what the ledger says of it, and give up on it once nothing happens any more.
+"""Follow a segment run in the ledger, and give up on it once nothing happens any more.
 
-Prefect's state of a run is no proof of life: of a process that was killed with its worker, it stays Running for ever.
+Prefect's state of a run does not prove that it is alive: if a process is killed with its worker, the run stays Running
+for ever.
 """
 
 from __future__ import annotations
@@ -25,161 +26,161 @@ from segwatch.flows.orchestration.lost_runs import end_lost
 
 _log = logging.getLogger(__name__)
 
-_LOOK_SECONDS = 1.0
-#: A run that is alive and answers nothing for so long has lost its way; its batches have limits of their own.
+_POLL_SECONDS = 1.0
+#: Maximum time without progress of a run that is alive; batches of tiles have shorter limits of their own.
 _MAX_STILL_SECONDS = 6 * 3600.0
 _WARN_SECONDS = 60.0
-#: How long Prefect may take to say how a run ended.
+#: Maximum time that Prefect may take to report the end of a run that has ended in the ledger.
 _MAX_SILENCE_SECONDS = 30.0
-#: How long the ledger may be away before waiting ends.
-_MAX_AWAY_SECONDS = 300.0
+#: Maximum database outage tolerated before waiting ends.
+_MAX_OUTAGE_SECONDS = 300.0
 
 
 class End(enum.StrEnum):
-    """Why a segment run is followed no further."""
+    """Why following a segment run ended."""
 
     DONE = "done"
-    """Nothing of the watch can be answered now."""
+    """No scene of the watch can be observed now."""
     ENDED = "ended"
-    """The run is over, and something is left."""
+    """The run has ended, and scenes are left."""
     LOST = "lost"
     """The run's process is gone."""
     STALLED = "stalled"
-    """No worker takes the run, or nothing comes of it; it was cancelled."""
+    """No worker takes the run, or it makes no progress; it was cancelled."""
 
 
 @dataclass(frozen=True, slots=True)
 class Followed:
-    """How it ended."""
+    """Outcome of following a run."""
 
     end: End
     state: State | None
-    """Prefect's, as far as it was known."""
+    """Prefect's last known state of the run."""
     why: str
     left: ledger.OpenWork
 
 
 @dataclass(slots=True)
-class _Sight:
-    """What the ledger shows at one moment."""
+class _OpenWork:
+    """State of the watch's work in the ledger at one moment."""
 
     left: ledger.OpenWork
     run: runs.Run | None
     pool_alive: bool
 
     def alive(self) -> bool:
-        """Whether anybody works on the watch, or keeps the pool from it."""
+        """Whether a worker works on the watch, or on other scenes before it."""
         return bool(self.left.held) or self.pool_alive
 
     def progress(self) -> tuple[object, ...]:
-        """Changes whenever something of the watch is taken or answered."""
+        """Return values that change whenever a scene of the watch is leased or observed."""
         return self.left.free, self.left.held, self.left.later, self.left.leased_at
 
 
 @dataclass(slots=True)
 class Following:
-    """Waits for one run."""
+    """Follows one run until its outcome is known."""
 
     engine: Engine
     settings: FlowSettings
     watch: str
     flow_run: FlowRun
     state: State | None = None
-    _seen_alive: float = field(default_factory=time.monotonic)
-    _moved: float = field(default_factory=time.monotonic)
-    _answered: float = field(default_factory=time.monotonic)
+    _alive_at: float = field(default_factory=time.monotonic)
+    _progressed_at: float = field(default_factory=time.monotonic)
+    _read_at: float = field(default_factory=time.monotonic)
     _progress: tuple[object, ...] = ()
-    _warned_of: float = 0.0
+    _warned_at: float = 0.0
     _ended_at: float = field(default_factory=time.monotonic)
 
     def wait(self) -> Followed:
-        """Until there is nothing to wait for."""
+        """Wait until the run is done, has ended, is lost or stalls."""
         with get_client(sync_client=True) as client:
             while True:
-                self.state = self._ask_prefect(client) or self.state
-                sight = self._look()
-                found = self._judge(sight) if sight is not None else None
+                self.state = self._read_state(client) or self.state
+                work = self._read_work()
+                found = self._judge(work) if work is not None else None
                 if found is None:
-                    time.sleep(_LOOK_SECONDS)
+                    time.sleep(_POLL_SECONDS)
                     continue
                 if found.end is End.STALLED:
-                    # left alone, the runs of an absent worker would pile up and all begin when it comes back
+                    # otherwise the runs of an absent worker would pile up and all start when it comes back
                     self._cancel(client)
                 return found
 
-    def _look(self) -> _Sight | None:
-        """None while the ledger is away."""
+    def _read_work(self) -> _OpenWork | None:
+        """Read the state of the work; None during a database outage."""
         try:
             with self.engine.connect() as conn:
                 left = ledger.open_work(conn, model_version=version_of(self.settings), watch=self.watch)
                 run = runs.of_flow_run(conn, self.flow_run.id)
                 alive = runs.alive(conn, "segment")
         except Exception as error:
-            if not connection_lost(error) or time.monotonic() - self._answered > _MAX_AWAY_SECONDS:
+            if not connection_lost(error) or time.monotonic() - self._read_at > _MAX_OUTAGE_SECONDS:
                 raise
-            _log.warning("the ledger is away, looking again: %s", words(error))
+            _log.warning("the database cannot be reached, retrying: %s", words(error))
             return None
-        self._answered = time.monotonic()
-        return _Sight(left, run, alive)
+        self._read_at = time.monotonic()
+        return _OpenWork(left, run, alive)
 
-    def _judge(self, sight: _Sight) -> Followed | None:
+    def _judge(self, work: _OpenWork) -> Followed | None:
         now = time.monotonic()
-        if sight.alive():
-            self._seen_alive = now
-        if sight.progress() != self._progress:
-            self._progress, self._moved = sight.progress(), now
-        if not sight.left.free and not sight.left.held:
-            return self._ended(End.DONE, sight, "")
-        if sight.run is not None and sight.run.lost:
+        if work.alive():
+            self._alive_at = now
+        if work.progress() != self._progress:
+            self._progress, self._progressed_at = work.progress(), now
+        if not work.left.free and not work.left.held:
+            return self._make_result(End.DONE, work, "")
+        if work.run is not None and work.run.lost:
             end_lost(self.engine)
-            return self._ended(End.LOST, sight, f"the {sight.run} sends no heartbeat any more")
-        if (over := self._over(sight, now)) is not None:
-            return self._ended(End.ENDED, sight, over)
-        return self._stalled(sight, now)
+            return self._make_result(End.LOST, work, f"the {work.run} has stopped sending heartbeats")
+        if (reason := self._explain_end(work, now)) is not None:
+            return self._make_result(End.ENDED, work, reason)
+        return self._check_stalled(work, now)
 
-    def _over(self, sight: _Sight, now: float) -> str | None:
-        """How the run ended; None while it goes on, or left only what workers that are alive hold."""
+    def _explain_end(self, work: _OpenWork, now: float) -> str | None:
+        """Say how the run ended; None if it goes on, or if other workers hold all that it left."""
         state = self.state
-        if state is not None and state.is_completed() and not sight.left.free:
+        if state is not None and state.is_completed() and not work.left.free:
             return None
         if state is not None and state.is_final():
             return f"ended as {state.name}" + (f": {state.message}" if state.message else "")
-        if sight.run is None or sight.run.ended_at is None:
+        if work.run is None or work.run.ended_at is None:
             self._ended_at = now
         elif now - self._ended_at > _MAX_SILENCE_SECONDS:
-            return f"{sight.run.outcome}, as the ledger says; Prefect does not tell"
+            return f"{work.run.outcome} according to the ledger; Prefect has not reported its end"
         return None
 
-    def _stalled(self, sight: _Sight, now: float) -> Followed | None:
-        silent, still = now - self._seen_alive, now - self._moved
-        if silent > self._warned_of + _WARN_SECONDS:
-            self._warned_of = silent
-            _log.warning(
-                "%s: no worker of the gpu pool has shown a sign of life for %.0f s", self.watch, silent
-            )
-        if silent < _LOOK_SECONDS:
-            self._warned_of = 0.0
+    def _check_stalled(self, work: _OpenWork, now: float) -> Followed | None:
+        silent, still = now - self._alive_at, now - self._progressed_at
+        if silent > self._warned_at + _WARN_SECONDS:
+            self._warned_at = silent
+            _log.warning("%s: no worker of the gpu pool has been active for %.0f s", self.watch, silent)
+        if silent < _POLL_SECONDS:
+            self._warned_at = 0.0
         if silent <= self.settings.segment_wait_seconds and still <= _MAX_STILL_SECONDS:
             return None
         state = self.state.name if self.state is not None else "unknown to Prefect"
         if silent > self.settings.segment_wait_seconds:
-            why = f"was {state} after {silent:.0f} s, no worker of the gpu pool shows any sign of life"
+            why = f"was {state} after {silent:.0f} s without an active worker of the gpu pool"
         else:
-            why = f"was {state} and did nothing for this watch in {still:.0f} s"
-        return self._ended(End.STALLED, sight, f"{why}, and was cancelled")
+            why = f"was {state} and made no progress on this watch in {still:.0f} s"
+        return self._make_result(End.STALLED, work, f"{why}, and was cancelled")
 
-    def _ended(self, end: End, sight: _Sight, why: str) -> Followed:
-        return Followed(end, self.state, why, sight.left)
+    def _make_result(self, end: End, work: _OpenWork, why: str) -> Followed:
+        return Followed(end, self.state, why, work.left)
 
-    def _ask_prefect(self, client: SyncPrefectClient) -> State | None:
+    def _read_state(self, client: SyncPrefectClient) -> State | None:
         try:
             return client.read_flow_run(self.flow_run.id).state
         except (httpx.HTTPError, PrefectException) as error:
-            _log.warning("Prefect does not tell of run %s: %s", self.flow_run.name, words(error))
+            _log.warning(
+                "the state of run %s cannot be read from Prefect: %s", self.flow_run.name, words(error)
+            )
             return None
 
     def _cancel(self, client: SyncPrefectClient) -> None:
-        state: State = Cancelling(message="no worker did anything for its watch in time")
+        state: State = Cancelling(message="no worker made progress on its watch in time")
         try:
             client.set_flow_run_state(self.flow_run.id, state)
         except (httpx.HTTPError, PrefectException) as error:

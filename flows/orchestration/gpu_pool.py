@@ -1,4 +1,4 @@
-"""Have the workers of the gpu pool answer what is left of a watch, whatever becomes of one of them."""
+"""Have workers of the gpu pool segment the pending scenes of a watch, even if a worker is lost."""
 
 from __future__ import annotations
 
@@ -22,60 +22,60 @@ from segwatch.flows.orchestration.following import End, Followed, Following
 _log = logging.getLogger(__name__)
 
 SEGMENT_DEPLOYMENT = "segment/segment"
-#: Runs of one observing run; a scene that kills its worker fails after so many attempts by itself.
+#: Segment runs started by one observe run; the ledger limits the attempts of a scene that kills its workers.
 _MAX_RUNS = 3
 
 
 class _Cancelled(FlowError):
-    """Somebody cancelled the segment run, who wants no other in its place."""
+    """A user cancelled the segment run, so no other is started in its place."""
 
 
 def segment_on_pool(engine: Engine, settings: FlowSettings, watch: str) -> dict[str, Any]:
-    """Start a segment run and follow it; one whose process is lost is followed by another one.
+    """Start a segment run and follow it; if its process is lost, start another one.
 
-    With ``SEGWATCH_SEGMENT_HERE`` this process does what the pool does not.
+    With ``SEGWATCH_SEGMENT_HERE`` this process segments what the pool does not.
 
     Raises
     ------
     FlowError
-        Something is left that could be answered now, and why.
+        Scenes are left that could be observed now; the message says why.
     """
     if not has_work(engine, settings, watch):
         return {"run": None}
     try:
-        return _on_pool(engine, settings, watch)
+        return _run_on_pool(engine, settings, watch)
     except _Cancelled:
         raise
     except FlowError as error:
         if not settings.segment_here:
             raise
-        _log.warning("%s; this run goes on by itself", error)
-        return _here(engine, settings, watch, str(error))
+        _log.warning("%s; this run segments the scenes itself", error)
+        return _run_here(engine, settings, watch, str(error))
 
 
-def _on_pool(engine: Engine, settings: FlowSettings, watch: str) -> dict[str, Any]:
-    before = _untouched(engine, settings, watch)
+def _run_on_pool(engine: Engine, settings: FlowSettings, watch: str) -> dict[str, Any]:
+    before = _find_untouched(engine, settings, watch)
     troubles: list[str] = []
     for _ in range(_MAX_RUNS):
         run = _start(watch)
         found = Following(engine, settings, watch, run).wait()
         if found.end is End.DONE:
             state = found.state.name if found.state is not None else "unknown"
-            return {"run": str(run.id), "state": state} | _told(troubles, found.left)
+            return {"run": str(run.id), "state": state} | _make_extra(troubles, found.left)
         troubles.append(f"the segment run {run.name} {found.why}")
         if found.state is not None and found.state.is_cancelled() and found.end is End.ENDED:
-            raise _Cancelled(f"{troubles[-1]}; what is pending stays queued")
+            raise _Cancelled(f"{troubles[-1]}; pending scenes stay queued")
         if not _is_worth_another(found):
             break
-        if found.end is End.ENDED and (idle := before & _untouched(engine, settings, watch)):
+        if found.end is End.ENDED and (idle := before & _find_untouched(engine, settings, watch)):
             raise FlowError(
-                f"the segment run {run.name} completed and took up none of {len(idle)} scene(s) of "
-                f"{watch}: the gpu pool's worker looks at another ledger or has another model; compare "
-                "SEGWATCH_DATABASE_URL, SEGWATCH_MODEL_PATH and SEGWATCH_SEGMENTER of its worker with those of the cpu "
-                "pool's. What is pending stays queued"
+                f"the segment run {run.name} completed without leasing any of {len(idle)} pending scene(s) of "
+                f"{watch}: the gpu pool's worker uses another ledger or another model; compare its "
+                "SEGWATCH_DATABASE_URL, SEGWATCH_MODEL_PATH and SEGWATCH_SEGMENTER with those of the cpu pool's "
+                "worker. Pending scenes stay queued"
             )
     raise FlowError(
-        f"{'; '.join(troubles)}; see that a worker of the gpu pool runs. What is pending stays queued: {found.left}"
+        f"{'; '.join(troubles)}; make sure that a worker of the gpu pool runs. Pending scenes stay queued: {found.left}"
     )
 
 
@@ -90,7 +90,7 @@ def _start(watch: str) -> FlowRun:
 
 
 def _is_worth_another(found: Followed) -> bool:
-    """Whether another run may do better: one that failed by itself would fail again."""
+    """Whether another run may succeed: a run that failed by itself would fail again."""
     if found.end is End.LOST:
         return True
     return (
@@ -100,25 +100,25 @@ def _is_worth_another(found: Followed) -> bool:
     )
 
 
-def _here(engine: Engine, settings: FlowSettings, watch: str, why: str) -> dict[str, Any]:
+def _run_here(engine: Engine, settings: FlowSettings, watch: str, why: str) -> dict[str, Any]:
     done = drain(engine, settings, watch=watch)
     with engine.connect() as conn:
         left = ledger.open_work(conn, model_version=version_of(settings), watch=watch)
     if left.free:
-        raise FlowError(f"{why}; segmenting here left scenes undone: {left}")
-    return {"run": None, "here": asdict(done)} | _told([why], left)
+        raise FlowError(f"{why}; segmenting in this process left scenes: {left}")
+    return {"run": None, "here": asdict(done)} | _make_extra([why], left)
 
 
-def _told(troubles: list[str], left: ledger.OpenWork) -> dict[str, Any]:
-    """What a report tells besides, where there is anything to tell."""
-    told: dict[str, Any] = {}
+def _make_extra(troubles: list[str], left: ledger.OpenWork) -> dict[str, Any]:
+    """Make the optional entries of a report: troubles, and scenes that wait."""
+    extra: dict[str, Any] = {}
     if troubles:
-        told["troubles"] = troubles
+        extra["troubles"] = troubles
     if left.later:
-        told["left"] = str(left)
-    return told
+        extra["left"] = str(left)
+    return extra
 
 
-def _untouched(engine: Engine, settings: FlowSettings, watch: str) -> frozenset[UUID]:
+def _find_untouched(engine: Engine, settings: FlowSettings, watch: str) -> frozenset[UUID]:
     with engine.connect() as conn:
         return ledger.untouched(conn, model_version=version_of(settings), watch=watch)

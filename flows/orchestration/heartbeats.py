@@ -1,4 +1,4 @@
-"""Tell the ledger that a run is at work, for as long as it is."""
+"""Register runs in the ledger and send their heartbeats."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ from segwatch.flows.runtime import stopping
 
 _log = logging.getLogger(__name__)
 
-#: Once a heartbeat could not be sent, the next one follows soon.
+#: Maximum wait after a heartbeat that could not be sent.
 _MAX_RETRY_SECONDS = 5.0
 
 
 def worker_name() -> str:
-    """This process, as leases and runs name it."""
+    """Make the name of this process in leases and runs: HOST-PID."""
     return f"{socket.gethostname()}-{os.getpid()}"
 
 
 def flow_run_id() -> UUID | None:
-    """Id of the Prefect run that this code is part of."""
+    """Read the id of the Prefect run that executes this code; None outside of one."""
     context = FlowRunContext.get()
     return context.flow_run.id if context is not None and context.flow_run is not None else None
 
@@ -44,13 +44,17 @@ def registered(
 
     Parameters
     ----------
+    flow
+        Name of the flow.
+    watch
+        Watch that the run works on; None = all.
     subject
-        What only one run may work on at a time.
+        Name of the work that only one run may do at a time; None = no such limit.
 
     Yields
     ------
     Run | None
-        The run that holds the subject: then this one is not registered. None where this one is at work.
+        None if this run was registered; otherwise the run that already has the subject.
     """
     seconds = settings.lease_seconds
     with engine.begin() as conn:
@@ -65,7 +69,7 @@ def registered(
 
     def stop() -> int:
         _end(engine, run_id, "stopped")
-        return 0  # nobody waits for a run to be given back
+        return 0  # a run is not counted as a released lease
 
     with _heartbeats(engine, run_id, seconds), stopping.giving_back("runs", stop):
         try:
@@ -80,13 +84,13 @@ def _end(engine: Engine, run_id: UUID, outcome: str) -> None:
         with engine.begin() as conn:
             runs.end(conn, run_id, outcome)
     except DBAPIError as error:
-        # what the run ended with must not be hidden by this; its lease expires by itself
+        # raising would hide the run's own error; its lease expires anyway
         _log.warning("the end of this run could not be recorded: %s", words(error))
 
 
 @contextmanager
 def _heartbeats(engine: Engine, run_id: UUID, seconds: float) -> Iterator[None]:
-    """Three heartbeats a lease while the block runs."""
+    """Send three heartbeats per lease duration while the block runs."""
     done = threading.Event()
 
     def beat() -> None:
@@ -98,10 +102,10 @@ def _heartbeats(engine: Engine, run_id: UUID, seconds: float) -> Iterator[None]:
                     held = runs.heartbeat(conn, run_id, seconds)
             except DBAPIError as error:
                 wait = min(wait, _MAX_RETRY_SECONDS)
-                _log.warning("no heartbeat could be sent, trying again: %s", words(error))
+                _log.warning("the heartbeat could not be sent, retrying: %s", words(error))
                 continue
             if not held:
-                _log.warning("this run was silent for longer than its lease and was taken for lost")
+                _log.warning("this run sent no heartbeat during its lease and was marked as lost")
                 return
 
     thread = threading.Thread(target=beat, name="run-heartbeat", daemon=True)

@@ -1,4 +1,4 @@
-"""End runs in Prefect whose process is gone: nobody else does, and they would be Running there for ever."""
+"""Mark runs in Prefect as Crashed whose process is gone; otherwise they would stay Running for ever."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _log = logging.getLogger(__name__)
 
 
 def end_lost(engine: Engine) -> list[str]:
-    """Mark as Crashed every run of ours that the ledger has not heard of for longer than its lease; what these were.
+    """Mark every run as Crashed whose lease has expired without a heartbeat; return descriptions of these runs.
 
-    Ended runs give back their place in the pool and in the limits of their deployments. It never fails: what could not
-    be told to Prefect now is told by the next run.
+    This frees their places in work pools and concurrency limits. It never raises: runs that cannot be reported to
+    Prefect now are reported by the next run.
     """
     done: list[str] = []
     try:
@@ -37,12 +37,12 @@ def end_lost(engine: Engine) -> list[str]:
                     runs.reported(conn, run.id)
                 done.append(str(run))
     except (DBAPIError, httpx.HTTPError, PrefectException) as error:
-        _log.warning("Prefect could not be told of lost runs, the next run tells it: %s", words(error))
+        _log.warning("lost runs could not be reported to Prefect, the next run retries: %s", words(error))
     return done
 
 
 def crash(client: SyncPrefectClient, run: runs.Run) -> None:
-    """Mark the Prefect run of a lost run as Crashed, unless it has ended there."""
+    """Mark the Prefect run of a lost run as Crashed, unless it has already ended."""
     if run.flow_run_id is None:
         return
     try:
@@ -51,6 +51,6 @@ def crash(client: SyncPrefectClient, run: runs.Run) -> None:
         return
     if state is not None and state.is_final():
         return
-    reason = f"lost: the ledger has heard nothing of the {run}; its process died, or was stopped, or cannot reach it"
+    reason = f"lost: the {run} sends no heartbeats; its process died, was stopped, or cannot reach the ledger"
     _log.warning("%s", reason)
     client.set_flow_run_state(run.flow_run_id, Crashed(message=reason), force=True)

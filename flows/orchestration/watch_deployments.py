@@ -1,11 +1,12 @@
-"""Each watch's own deployment on a Prefect server, ``observe/watch-NAME``: it carries the watch's schedule.
+"""Each watch's own deployment on a Prefect server, ``observe/watch-NAME``, with the schedule of the watch.
 
-Prefect computes the runs of all schedules of a deployment together, and one that it cannot compute leaves the whole
-deployment without runs. Therefore no two watches share one. ``observe/observe`` stays for runs that somebody asks for,
-and as the pattern: what ``prefect.yaml`` says of it (code, pool, job variables, limits) holds for each watch's own.
+Prefect computes the runs of all schedules of a deployment together, so a schedule that it cannot compute leaves the
+whole deployment without runs. Therefore each watch has a deployment of its own. ``observe/observe`` serves for runs
+that users start, and as the template: its settings in ``prefect.yaml`` (code, pool, job variables, limits) apply to
+every watch.
 
-Before, the schedules of all watches lay on ``observe/observe``, with the watch's name as slug. They are moved as found:
-what was switched off stays off.
+Earlier versions kept the schedules of all watches on ``observe/observe``, with the watch's name as slug. Such schedules
+are moved; those that were switched off stay off.
 """
 
 from __future__ import annotations
@@ -24,10 +25,10 @@ from prefect.exceptions import ObjectNotFound
 from segwatch.flows.errors import FlowError
 
 SHARED = "observe/observe"
-#: A watch may be called "observe".
+#: Avoids a conflict with ``observe/observe`` for a watch named "observe".
 PREFIX = "watch-"
 _PAGE = 200
-#: What each watch's deployment has in common with the shared one.
+#: Fields that each watch's deployment copies from the shared one.
 _COMMON = (
     "description",
     "enforce_parameter_schema",
@@ -44,7 +45,7 @@ _COMMON = (
 
 
 def name_of(watch: str) -> str:
-    """Full name of a watch's own deployment."""
+    """Make the full name of a watch's own deployment."""
     return f"observe/{PREFIX}{watch}"
 
 
@@ -54,7 +55,7 @@ class WatchDeployments:
     Raises
     ------
     FlowError
-        The shared deployment is not there.
+        The shared deployment does not exist.
     """
 
     def __init__(self, client: SyncPrefectClient) -> None:
@@ -73,16 +74,16 @@ class WatchDeployments:
         }
 
     def put(self, watch: str, cron: str | None) -> None:
-        """Give a watch this schedule, UTC, or none; whether it is switched on stays as it was."""
+        """Set the schedule of a watch (cron in UTC, or none); an inactive schedule stays inactive."""
         found = self._find(watch)
-        own = _schedule_of(watch, found)
+        own = _find_schedule(watch, found)
         if cron is None:
             if found is not None and own is not None and own.id is not None:
                 self._client.delete_deployment_schedule(found.id, own.id)
             self._drop_old(watch)
             return
         wanted = CronSchedule(cron=cron, timezone="UTC")
-        deployment = self._like_shared(watch, found)
+        deployment = self._put_deployment(watch, found)
         if own is None:
             self._create_schedule(deployment, watch, wanted)
         elif own.id is not None and own.schedule != wanted:
@@ -90,37 +91,37 @@ class WatchDeployments:
         self._drop_old(watch)
 
     def isolate(self, watch: str) -> None:
-        """Move the schedule that a watch has on the shared deployment to its own, whatever it is."""
+        """Move the schedule of a watch from the shared deployment to its own, unchanged."""
         old = self._old.get(watch)
         if old is None:
             return
         found = self._find(watch)
-        if _schedule_of(watch, found) is None:
-            self._create_schedule(self._like_shared(watch, found), watch, old.schedule)
+        if _find_schedule(watch, found) is None:
+            self._create_schedule(self._put_deployment(watch, found), watch, old.schedule)
         self._drop_old(watch)
 
-    def not_moved(self) -> list[str]:
-        """Watches whose schedules are still on the shared deployment."""
+    def list_unmoved(self) -> list[str]:
+        """List the watches whose schedules are still on the shared deployment."""
         return sorted(self._old)
 
     def drop(self, watch: str) -> None:
-        """A watch that is gone: its deployment goes, and what it had on the shared one."""
+        """Delete the deployment of a watch that no longer exists, and its schedule on the shared one."""
         self._drop_old(watch)
         found = self._find(watch)
         if found is not None:
             self._client.delete_deployment(found.id)
 
     def drop_idle(self, watch: str) -> None:
-        """A watch that is over: its deployment goes, unless somebody gave it a schedule."""
+        """Delete the deployment of a watch that is over, unless an operator gave it a schedule."""
         found = self._find(watch)
         if found is not None and not found.schedules:
             self._client.delete_deployment(found.id)
 
-    def watches(self) -> list[str]:
-        """Watches that have a deployment of their own here."""
-        return sorted(one.name.removeprefix(PREFIX) for one in self._every())
+    def list_watches(self) -> list[str]:
+        """List the watches that have a deployment of their own."""
+        return sorted(one.name.removeprefix(PREFIX) for one in self._iterate())
 
-    def _every(self) -> Iterator[DeploymentResponse]:
+    def _iterate(self) -> Iterator[DeploymentResponse]:
         like = DeploymentFilter(name=DeploymentFilterName(like_=PREFIX))
         offset = 0
         while page := self._client.read_deployments(deployment_filter=like, limit=_PAGE, offset=offset):
@@ -135,26 +136,26 @@ class WatchDeployments:
         except ObjectNotFound:
             return None
 
-    def _like_shared(self, watch: str, found: DeploymentResponse | None) -> DeploymentResponse:
-        """The watch's deployment, made or brought up to date; its schedules and whether it is paused stay."""
-        wanted = self._wanted(watch)
+    def _put_deployment(self, watch: str, found: DeploymentResponse | None) -> DeploymentResponse:
+        """Create or update the watch's deployment; keeps its schedules and whether it is paused."""
+        wanted = self._make_fields(watch)
         if found is None:
-            # who paused the shared deployment had paused this watch's schedule, too
+            # pausing the shared deployment had paused this watch's schedule, too
             paused = self._shared.paused if watch in self._old else None
             self._client.create_deployment(
                 flow_id=self._shared.flow_id, name=f"{PREFIX}{watch}", paused=paused, **wanted
             )
             return self._client.read_deployment_by_name(name_of(watch))
         now = {name: getattr(found, name) for name in (*_COMMON, "parameters", "concurrency_options")}
-        if now | {"concurrency_limit": _limit(found)} != wanted:
+        if now | {"concurrency_limit": _read_limit(found)} != wanted:
             self._client.update_deployment(found.id, DeploymentUpdate(**wanted))
         return found
 
-    def _wanted(self, watch: str) -> dict[str, Any]:
+    def _make_fields(self, watch: str) -> dict[str, Any]:
         common = {name: getattr(self._shared, name) for name in _COMMON}
         return common | {
             "parameters": self._shared.parameters | {"watch": watch},
-            "concurrency_limit": _limit(self._shared),
+            "concurrency_limit": _read_limit(self._shared),
             "concurrency_options": self._shared.concurrency_options,
         }
 
@@ -169,18 +170,18 @@ class WatchDeployments:
         self._client.create_deployment_schedules(deployment.id, [made])
 
     def _drop_old(self, watch: str) -> None:
-        """Last, so that a watch is at no time without its schedule."""
+        """Delete the old schedule; called last, so that the watch always has a schedule."""
         old = self._old.pop(watch, None)
         if old is not None and old.id is not None:
             self._client.delete_deployment_schedule(self._shared.id, old.id)
 
 
-def _schedule_of(watch: str, deployment: DeploymentResponse | None) -> DeploymentSchedule | None:
-    """The one that is ours; an operator may have added others."""
+def _find_schedule(watch: str, deployment: DeploymentResponse | None) -> DeploymentSchedule | None:
+    """Find the watch's own schedule; an operator may have added others."""
     schedules = () if deployment is None else deployment.schedules
     return next((one for one in schedules if one.slug == watch), None)
 
 
-def _limit(deployment: DeploymentResponse) -> int | None:
+def _read_limit(deployment: DeploymentResponse) -> int | None:
     limit = deployment.global_concurrency_limit
     return None if limit is None else limit.limit

@@ -1,8 +1,8 @@
-"""Work pools: what their templates let a run decide.
+"""Work pools: find what their job templates let a run override.
 
-Whoever may create runs sends *job variables* with them, and a pool's template says what becomes of these. Prefect's own
-template hands on the command, the environment and the working folder of the run's process: with that, creating a run is
-running anything on the worker, with its secrets.
+A run can bring *job variables*, and the template of its pool defines their effect. Prefect's default template passes on
+the command, the environment and the working directory of the run's process. With it, anyone who may create runs can
+execute anything on the worker, with its secrets.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-#: Entries of a job's configuration that describe it and run nothing.
+#: Job settings that only describe a run.
 _HARMLESS = frozenset({"labels", "name", "stream_output"})
-#: Entries by which a run executes what it likes, in pools of whatever type.
+#: Job settings that let a run execute arbitrary code, in pools of any type.
 _EXECUTES = frozenset(
     {
         "args",
@@ -32,12 +32,12 @@ _EXECUTES = frozenset(
 
 
 def settable(kind: str, template: Mapping[str, Any]) -> list[str]:
-    """Names of what a run in a pool of this type may decide and should not, sorted; empty where all is well.
+    """List the unsafe job settings that a run in this pool can override, sorted.
 
     Parameters
     ----------
     kind
-        Type of the pool.
+        Type of the pool, such as ``process``.
     template
         Its base job template.
     """
@@ -47,7 +47,7 @@ def settable(kind: str, template: Mapping[str, Any]) -> list[str]:
 
 
 def _is_open(name: str, value: object) -> bool:
-    # a worker merges a run's `env` into one that the template gives, whether the template has such a variable or not
+    # a worker merges a run's `env` into that of the template, even if the template has no such variable
     if name == "env" and isinstance(value, Mapping):
         return True
     return "{{" in json.dumps(value)

@@ -1,1 +1,1 @@
-"""What every segwatch process does alike: logs, signals, the console, the connection to the ledger. No prefect."""
+"""What every segwatch process shares: logs, signals, console, optional packages, connection to the ledger."""

@@ -1,4 +1,4 @@
-"""Composition root: settings -> database engine. The only place that knows where the ledger is."""
+"""Database URLs and engines from the settings: the operator's own server, or the embedded cluster."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from segwatch.flows.config.settings import FlowSettings
 
 
 def worker_url(settings: FlowSettings) -> str:
-    """Database URL with the worker's rights: the user's own server, or the embedded cluster."""
+    """Make the database URL with the worker's rights."""
     return _url(settings, "segwatch_worker")
 
 
 def analyst_url(settings: FlowSettings) -> str:
-    """Database URL for the analyst views; whoever serves with it makes sure that it only reads."""
+    """Make the database URL for the analyst views; the web server checks that its role may only read."""
     if settings.analyst_url is not None:
         return settings.analyst_url.get_secret_value()
     return _url(settings, "segwatch_analyst")
@@ -26,7 +26,7 @@ def analyst_url(settings: FlowSettings) -> str:
 
 @contextmanager
 def worker_engine(settings: FlowSettings) -> Iterator[Engine]:
-    """Engine with the worker's rights, for the length of the block."""
+    """Open an engine with the worker's rights, and dispose of it after the block."""
     engine = make_engine(worker_url(settings))
     try:
         yield engine

@@ -1,8 +1,8 @@
-"""The names by which a server may be addressed: the ``Host`` header of a request against DNS rebinding.
+"""Check the ``Host`` header of requests against DNS rebinding.
 
-A page of a stranger may let its own name point to 127.0.0.1 and then ask whatever listens there, and the browser takes
-the answer for the page's own. Such a request carries the stranger's name in ``Host``; none that carries an address can
-come of it, for an address is not looked up.
+A web page of another site can let its own host name resolve to 127.0.0.1 and then send requests to any server there;
+the browser treats the responses as the page's own. Such requests carry the page's host name in ``Host``. Requests whose
+``Host`` is an IP address cannot be made this way, because addresses are not resolved.
 """
 
 from __future__ import annotations
@@ -18,26 +18,26 @@ LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
 class KnownHosts:
-    """ASGI middleware that answers 400 to requests, also for WebSockets, by another name than those given.
+    """ASGI middleware that responds with 400 to requests, also for WebSockets, for an unknown host name.
 
     Parameters
     ----------
     app
-        What answers the others.
+        The application.
     names
-        Names and addresses beside those of loopback, without port.
+        Allowed names and addresses besides those of loopback, without port.
     """
 
     def __init__(self, app: ASGIApp, names: Collection[str] = ()) -> None:
         self._app = app
-        self._names = LOOPBACK | {_bare(name) for name in names}
+        self._names = LOOPBACK | {_normalize(name) for name in names}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer, or hand on."""
+        """Refuse the request or pass it on."""
         if scope["type"] in {"http", "websocket"}:
             given = [value.decode("latin-1") for name, value in scope["headers"] if name == b"host"]
             if not given or not all(map(self._is_known, given)):
-                says = "this server is not known by the name in the Host header; SEGWATCH_ALLOWED_HOSTS adds names"
+                says = "this server does not serve the name in the Host header; SEGWATCH_ALLOWED_HOSTS adds names"
                 await PlainTextResponse(says, status_code=400)(scope, receive, send)
                 return
         await self._app(scope, receive, send)
@@ -54,14 +54,14 @@ class KnownHosts:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a server that is told to listen here is reached from its own machine only."""
-    if _bare(host) == "localhost":
+    """Whether a server that listens on this address is reachable only from its own machine."""
+    if _normalize(host) == "localhost":
         return True
     try:
-        return ipaddress.ip_address(_bare(host)).is_loopback
+        return ipaddress.ip_address(_normalize(host)).is_loopback
     except ValueError:
         return False
 
 
-def _bare(name: str) -> str:
+def _normalize(name: str) -> str:
     return name.strip().lower().removeprefix("[").removesuffix("]").rstrip(".")

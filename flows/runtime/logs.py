@@ -1,7 +1,7 @@
-"""Logs of every process: a record is one line of bounded length, without secrets, whoever writes it.
+"""Clean the log records of every process: one line of limited length, without secrets and control characters.
 
-Ids of items, titles of events and words of servers come from outside, and the HTTP clients log whole addresses at level
-DEBUG. Records are cleaned where they are made, so that no handler, Prefect's among them, sees anything else.
+Ids of items, titles of events and messages of servers come from outside, and HTTP clients log whole URLs at level
+DEBUG. Records are cleaned when they are created, so that every handler, including Prefect's, sees only clean ones.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from segwatch.geo.text.printable import MAX_MESSAGE, clean, lines
 from segwatch.geo.text.redaction import redacted
 
 _MAX_TRACEBACK = 20_000
-#: Its formatter takes the parts of a request from ``args``.
+#: Logger whose formatter takes the parts of a request from ``args``.
 _NEEDS_ARGUMENTS = "uvicorn.access"
 
 
 class _Factory:
-    """Makes records as the factory before it does, and cleans them."""
+    """Record factory that cleans the records of the previous factory."""
 
     def __init__(self, make: Callable[..., logging.LogRecord]) -> None:
         self._make = make
@@ -32,30 +32,30 @@ class _Factory:
             record.args = tuple(clean(one) if isinstance(one, str) else one for one in record.args)
             return record
         try:
-            said = record.getMessage()
-        except Exception:  # the record's own handler says that its arguments do not fit
+            message = record.getMessage()
+        except Exception:  # the handler reports that the arguments do not fit the format
             return record
-        record.msg, record.args = clean(said, MAX_MESSAGE), ()
+        record.msg, record.args = clean(message, MAX_MESSAGE), ()
         if record.exc_info and record.exc_info[1] is not None:
-            record.exc_text = _traceback(record.exc_info[1])
+            record.exc_text = _format_traceback(record.exc_info[1])
         if record.stack_info:
             record.stack_info = lines(redacted(record.stack_info))
         return record
 
 
-def _traceback(error: BaseException) -> str:
-    """All lines but the first indented: what an exception quotes cannot pass for a record."""
-    told = "".join(traceback.format_exception(error)).rstrip("\n")
-    return lines(redacted(told[-_MAX_TRACEBACK:]))
+def _format_traceback(error: BaseException) -> str:
+    """Format a traceback with all lines but the first indented, so that no line can pass for a record."""
+    text = "".join(traceback.format_exception(error)).rstrip("\n")
+    return lines(redacted(text[-_MAX_TRACEBACK:]))
 
 
 def print_traceback(error: BaseException) -> None:
-    """On standard error, for a command that met what it did not expect."""
-    print(_traceback(error), file=sys.stderr)  # noqa: T201
+    """Print the traceback of an unexpected error on standard error."""
+    print(_format_traceback(error), file=sys.stderr)  # noqa: T201
 
 
 def install() -> None:
-    """Clean every record that is made from now on in this process. Doing it twice changes nothing."""
+    """Clean every record that this process creates from now on. Repeating it changes nothing."""
     before = logging.getLogRecordFactory()
     if not isinstance(before, _Factory):
         logging.setLogRecordFactory(_Factory(before))

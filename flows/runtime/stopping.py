@@ -1,8 +1,8 @@
-"""Stop a process that was told to: its leases go back at once, whatever it is in the middle of.
+"""Stop the process on a signal and release its leases at once, whatever it is doing.
 
-What holds leases registers how to give them back (:func:`giving_back`). On SIGTERM, SIGINT or SIGHUP loops that look at
-:data:`requested` end by themselves; what does not end within a moment is ended, after its leases were given back. Every
-other state is in the ledger, where a process may end between any two statements.
+Code that holds leases registers how to release them (:func:`giving_back`). On SIGTERM, SIGINT or SIGHUP, loops that
+check :data:`requested` end by themselves. A process that does not end within a second is ended after its leases were
+released. All other state is in the ledger, where a process may end between any two statements.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from segwatch.db.errors import words
 
 _log = logging.getLogger(__name__)
 
-#: Set once this process was told to stop.
+#: Set once a signal asked this process to stop.
 requested = threading.Event()
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-#: How long the process may take to end by itself, and to give back what it holds.
+#: Time for the process to end by itself, and time to release its leases.
 _GRACE_SECONDS = 1.0
 _RELEASE_SECONDS = 5.0
 
@@ -36,12 +36,14 @@ _ending = threading.Lock()
 
 @contextmanager
 def giving_back(what: str, release: _Release) -> Iterator[None]:
-    """While the block runs, ``release`` gives its leases back if the process is stopped, from another thread.
+    """Register how to release the leases that the block holds, for the case that the process is stopped.
 
     Parameters
     ----------
     what
-        In a message, after the number that ``release`` returns.
+        Name of the leases for messages, such as ``scenes``.
+    release
+        Releases the leases and returns their number; called from another thread.
     """
     key = object()
     with _lock:
@@ -54,7 +56,7 @@ def giving_back(what: str, release: _Release) -> Iterator[None]:
 
 
 def give_back() -> list[str]:
-    """Give back every lease of this process; what that was, in words."""
+    """Release every lease of this process; return a description of each kind."""
     with _lock:
         held = list(_held.values())
     done: list[str] = []
@@ -63,10 +65,8 @@ def give_back() -> list[str]:
         try:
             count = how()
         except Exception as error:
-            # the others must go back all the same
-            _log.warning(
-                "%s could not be given back, their leases run out by themselves: %s", what, words(error)
-            )
+            # continue with the others
+            _log.warning("%s could not be released, their leases will expire: %s", what, words(error))
         else:
             done.extend([f"{count} {what}"] if count else [])
 
@@ -80,23 +80,23 @@ def give_back() -> list[str]:
 
 @contextmanager
 def on_signals(say: Callable[[str], None]) -> Iterator[None]:
-    """End the process with status 128 + N when signal N asks for it during the block.
+    """End the process with status 128 + N if signal N arrives during the block.
 
-    A signal that is ignored, as under nohup, stays ignored. Outside the main thread nothing is changed.
+    Ignored signals, such as under nohup, stay ignored. Outside the main thread this does nothing.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     requested.clear()
-    watching = _Watching(say)
+    watching = _SignalWatcher(say)
     try:
         yield
     finally:
         watching.end()
 
 
-class _Watching:
-    """A thread that learns of signals even while the main thread is in a library that does not return."""
+class _SignalWatcher:
+    """A thread that handles signals even while the main thread is blocked in a library."""
 
     def __init__(self, say: Callable[[str], None]) -> None:
         self._say = say
@@ -106,7 +106,7 @@ class _Watching:
         self._writes.setblocking(False)
         self._wakeup_before = signal.set_wakeup_fd(self._writes.fileno())
         self._handlers_before = {
-            number: signal.signal(number, _leave_to_thread)
+            number: signal.signal(number, _ignore)
             for number in _SIGNALS
             if signal.getsignal(number) is not signal.SIG_IGN
         }
@@ -114,7 +114,7 @@ class _Watching:
         self._thread.start()
 
     def end(self) -> None:
-        """Signals mean what they meant before; if one has come, the process ends here."""
+        """Restore the signal handlers; end the process if a signal has arrived."""
         self._over.set()
         for number, handler in self._handlers_before.items():
             signal.signal(number, handler)
@@ -137,16 +137,16 @@ class _Watching:
                 return
 
 
-def _leave_to_thread(_number: int, _frame: FrameType | None) -> None:
-    """Python's own handler would end what the main thread does between any two instructions."""
+def _ignore(_number: int, _frame: FrameType | None) -> None:
+    """Do nothing; Python's own handler would interrupt the main thread between any two instructions."""
 
 
 def _exit(number: int, say: Callable[[str], None]) -> None:
-    """Give back what is held and end; threads that hang in a read or a driver are not waited for."""
-    _ending.acquire()  # for good: the main thread and the one that watches may both come here
-    given = give_back()
+    """Release all leases and end the process, without waiting for threads that hang in a read or a driver."""
+    _ending.acquire()  # never released: the main thread and the watching thread may both get here
+    released = give_back()
     name = signal.Signals(number).name
-    say(f"stopped by {name}; given back: {', '.join(given) or 'nothing was held'}. Run it again to go on")
+    say(f"stopped by {name}; released: {', '.join(released) or 'nothing'}. Run the command again to continue")
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError):
             stream.flush()

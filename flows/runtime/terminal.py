@@ -1,4 +1,4 @@
-"""The console of every command: what it prints shows as it is, and moves nothing."""
+"""Console of every command: shows text as it is, without interpreting escape codes or markup in it."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from segwatch.geo.text.redaction import redacted
 
 
 class SafeConsole(Console):
-    """A console on which no text, markup or cell of a table acts: escape codes are shown, further lines are indented.
+    """Console that shows escape codes instead of executing them, and indents further lines of a text.
 
-    Emoji and highlighting are off: ":x:" in a path or message is no picture.
+    Emoji codes and highlighting are off, so that ":x:" in a path or message stays as it is.
     """
 
     def __init__(self, **options: Any) -> None:
         super().__init__(highlight=False, emoji=False, **options)
 
     def render_str(self, text: str, **options: Any) -> Text:
-        """Every string that is printed comes through here."""
+        """Clean a string; every printed string passes through here."""
         return super().render_str(lines(redacted(text)), **options)

@@ -1,1 +1,1 @@
-"""Local background services of the embedded stack and the demo. No prefect here."""
+"""Local background services and the demo."""

@@ -1,9 +1,9 @@
-"""How a command or service of a home finds the home's services: the environment, and the home itself.
+"""Environment variables by which commands and services find the services of a home folder.
 
-What is set in the environment comes first. What is not set there is taken from the services that run in the home folder
-(``SEGWATCH_HOME``, unset: ``.segwatch`` in the current folder), with two exceptions: with ``SEGWATCH_DATABASE_URL``
-nothing is, for that is another system than the home's; and with any of Prefect's addresses or credentials set, none
-of Prefect's variables is, so that no server gets the credentials of another.
+Variables that are set in the environment take precedence. Others are taken from the services that run in the home
+folder (``SEGWATCH_HOME``, by default ``.segwatch`` in the current folder), with two exceptions. With
+``SEGWATCH_DATABASE_URL`` set, nothing is taken from the home, because another system is meant. With an address or
+credential of Prefect set, no variable of Prefect is taken, so that no server gets the credentials of another one.
 """
 
 from __future__ import annotations
@@ -17,34 +17,41 @@ from urllib.parse import urlsplit
 from segwatch.flows.services import secrets
 from segwatch.flows.services.supervisor import Supervisor
 
-#: Variable of each service's address.
+#: Variable with the address of each service.
 _ADDRESSES = {"stac": "SEGWATCH_STAC_URL", "receiver": "SEGWATCH_RECEIVER_URL", "prefect": "PREFECT_API_URL"}
 _OTHER_SYSTEM = "SEGWATCH_DATABASE_URL"
 _OTHER_PREFECT = frozenset(
     {"PREFECT_API_URL", "PREFECT_API_KEY", "PREFECT_API_AUTH_STRING", "PREFECT_PROFILE", "PREFECT_HOME"}
 )
-#: File of each variable that is secret.
+#: File with the value of each secret variable.
 SECRETS = {"SEGWATCH_WEBHOOK_SECRET": secrets.WEBHOOK, "PREFECT_API_AUTH_STRING": secrets.PREFECT}
 
 
-def variables(home: Path, urls: Mapping[str, str], *, sends: bool = True) -> dict[str, str]:
-    """Environment in which a process uses the services of a home, by the URLs of those that it may use.
+def make_variables(home: Path, urls: Mapping[str, str], *, sends: bool = True) -> dict[str, str]:
+    """Make the environment in which a process uses services of a home.
 
-    Without ``sends`` it does not get the secret that messages are signed with.
+    Parameters
+    ----------
+    home
+        Folder of the services.
+    urls
+        Base URLs of the services that the process may use, by name.
+    sends
+        Whether the process sends messages and therefore gets the secret that they are signed with.
     """
     found = {name: urls[service] for service, name in _ADDRESSES.items() if service in urls}
     if "imagery" in urls:
         found["SEGWATCH_IMAGERY_HOSTS"] = json.dumps([urlsplit(urls["imagery"]).netloc])
     if "receiver" in urls:
-        # the demo's own receiver, and nothing else of this machine
+        # of this machine, only the demo's receiver
         found["SEGWATCH_ALLOWED_ADDRESSES"] = json.dumps([urlsplit(urls["receiver"]).netloc])
     found |= {"SEGWATCH_HOME": str(home)}
     if sends:
-        found |= {"SEGWATCH_WEBHOOK_SECRET": secrets.webhook_secret(home)}
+        found |= {"SEGWATCH_WEBHOOK_SECRET": secrets.read_webhook_secret(home)}
     if "prefect" in urls:
         found |= {
             "PREFECT_API_URL": f"{urls['prefect']}/api",
-            "PREFECT_API_AUTH_STRING": secrets.prefect_secret(home),
+            "PREFECT_API_AUTH_STRING": secrets.read_prefect_secret(home),
             "PREFECT_HOME": str(home / "prefect"),
             "PREFECT_LOGGING_EXTRA_LOGGERS": "segwatch",
             "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
@@ -54,22 +61,22 @@ def variables(home: Path, urls: Mapping[str, str], *, sends: bool = True) -> dic
     return found
 
 
-def of_running(home: Path) -> dict[str, str]:
-    """Environment of the services that run in a home; empty where none does, or where the home is another user's."""
+def find_running(home: Path) -> dict[str, str]:
+    """Make the environment of the services that run in a home; empty if none runs or if another user owns the home."""
     folder = home.absolute()
     if not (folder / "services").is_dir() or (folder / "services").stat().st_uid != os.geteuid():
-        return {}  # a folder that somebody left here must not say where to send credentials and messages
+        return {}  # another user's folder must not decide where credentials and messages are sent
     supervisor = Supervisor(folder)
     ports = {one.name: supervisor.remembered_port(one.name) for one in supervisor.running()}
     urls = {name: f"http://127.0.0.1:{port}" for name, port in ports.items() if port is not None}
-    return variables(folder, urls) if urls else {}
+    return make_variables(folder, urls) if urls else {}
 
 
-def lacking(home: Path, given: Mapping[str, str]) -> dict[str, str]:
-    """What the running services of a home add to an environment; see the module for what comes first."""
+def find_missing(home: Path, given: Mapping[str, str]) -> dict[str, str]:
+    """Make the variables that the running services add to an environment; see the module for the precedence."""
     if given.get(_OTHER_SYSTEM):
         return {}
-    found = of_running(home)
+    found = find_running(home)
     if any(given.get(name) for name in _OTHER_PREFECT):
         found = {name: value for name, value in found.items() if not name.startswith("PREFECT_")}
     return {name: value for name, value in found.items() if name not in given}

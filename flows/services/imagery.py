@@ -1,4 +1,4 @@
-"""A static file server with byte ranges, for the demo's imagery.
+"""Static file server with byte ranges, for the demo's imagery.
 
 python -m segwatch.flows.services.imagery --port N --root DIR
 """
@@ -19,7 +19,7 @@ from segwatch.flows.runtime.hosts import KnownHosts
 
 
 def create_app(root: Path) -> Starlette:
-    """The files below ``root`` by GET and HEAD: 206 for ranges, 416 beyond the end, nothing outside ``root``."""
+    """Serve the files below ``root`` by GET and HEAD: 206 for ranges, 416 beyond the end, nothing outside ``root``."""
 
     def healthz(_: Request) -> Response:
         return JSONResponse({"status": "ok"})

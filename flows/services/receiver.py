@@ -1,4 +1,4 @@
-"""A small webhook receiver: verifies Standard Webhooks signatures and takes every message once.
+"""Webhook receiver of the demo: verifies Standard Webhooks signatures and stores every message once.
 
 SEGWATCH_WEBHOOK_SECRET=whsec_... python -m segwatch.flows.services.receiver --port N --file F.jsonl
 """
@@ -24,11 +24,11 @@ from starlette.routing import Route
 from segwatch.flows.runtime.hosts import KnownHosts
 
 _SECRET = "SEGWATCH_WEBHOOK_SECRET"  # noqa: S105 - the variable's name
-_LARGEST_BODY = 1_000_000
+_MAX_BODY_BYTES = 1_000_000
 
 
 class Inbox:
-    """Messages in a file of JSON lines, one for each ``webhook-id``; survives a restart."""
+    """Messages in a file of JSON lines, one for each ``webhook-id``; kept across restarts."""
 
     def __init__(self, file: Path) -> None:
         self._file = file
@@ -36,15 +36,15 @@ class Inbox:
         self._ids = {message["id"] for message in self.messages()}
 
     def messages(self) -> list[dict[str, Any]]:
-        """Everything received, in order of arrival."""
+        """List all messages in order of arrival."""
         if not self._file.exists():
             return []
         lines = self._file.read_text(encoding="utf-8").split("\n")
-        # what follows the last line break is a line that a kill cut off; its sender was never answered
+        # text after the last line break is a message cut off by a crash, which was never acknowledged
         return [json.loads(line) for line in lines[:-1] if line]
 
-    def take(self, identity: str, payload: Any) -> bool:
-        """Store a message durably; False when its id was stored before."""
+    def store(self, identity: str, payload: Any) -> bool:
+        """Store a message durably; False if it is a duplicate."""
         with self._lock:
             if identity in self._ids:
                 return False
@@ -60,18 +60,18 @@ class Inbox:
             if end:
                 file.seek(end - 1)
                 if file.read(1) != b"\n":
-                    file.truncate(_last_break(self._file.read_bytes()))
+                    file.truncate(_find_last_break(self._file.read_bytes()))
             file.write(line.encode() + b"\n")
             file.flush()
             os.fsync(file.fileno())
 
 
-def _last_break(content: bytes) -> int:
+def _find_last_break(content: bytes) -> int:
     return content.rfind(b"\n") + 1
 
 
 def create_app(file: Path, secret: str) -> Starlette:
-    """``POST /alerts`` takes signed messages; ``GET /received`` shows them; ``GET /healthz``."""
+    """Make the application: ``POST /alerts`` receives messages, ``GET /received`` lists them, ``GET /healthz``."""
     webhook = Webhook(secret)
     inbox = Inbox(file)
 
@@ -79,13 +79,13 @@ def create_app(file: Path, secret: str) -> Starlette:
         body = b""
         async for chunk in request.stream():
             body += chunk
-            if len(body) > _LARGEST_BODY:
-                return JSONResponse({"error": f"larger than {_LARGEST_BODY} bytes"}, status_code=413)
+            if len(body) > _MAX_BODY_BYTES:
+                return JSONResponse({"error": f"larger than {_MAX_BODY_BYTES} bytes"}, status_code=413)
         try:
             payload = webhook.verify(body, dict(request.headers))
         except (WebhookVerificationError, ValueError) as error:
             return JSONResponse({"error": f"not accepted: {error}"}, status_code=401)
-        new = await run_in_threadpool(inbox.take, request.headers["webhook-id"], payload)
+        new = await run_in_threadpool(inbox.store, request.headers["webhook-id"], payload)
         return JSONResponse({"status": "stored" if new else "duplicate"})
 
     def received(_: Request) -> Response:
@@ -107,7 +107,9 @@ def main() -> None:
     """Serve on 127.0.0.1 until stopped."""
     parser = argparse.ArgumentParser(description="Webhook receiver.")
     parser.add_argument("--port", type=int, required=True)
-    parser.add_argument("--file", type=Path, required=True, help="JSON lines file of what was received")
+    parser.add_argument(
+        "--file", type=Path, required=True, help="file for the received messages (JSON lines)"
+    )
     arguments = parser.parse_args()
     secret = os.environ.get(_SECRET)
     if not secret:

@@ -1,4 +1,4 @@
-"""Secrets of a home folder: made once, each in a file that only this user can read."""
+"""Secrets of a home folder: generated once, each in a file that only this user can read."""
 
 from __future__ import annotations
 
@@ -12,21 +12,20 @@ WEBHOOK = "webhook.secret"
 PREFECT = "prefect.secret"
 
 
-def webhook_secret(home: Path) -> str:
-    """The Standard Webhooks secret that the home's messages are signed with."""
-    return _kept(home / WEBHOOK, lambda: "whsec_" + b64encode(secrets.token_bytes(24)).decode())
+def read_webhook_secret(home: Path) -> str:
+    """Read, or generate, the Standard Webhooks secret that the home's messages are signed with."""
+    return _read_or_generate(home / WEBHOOK, lambda: "whsec_" + b64encode(secrets.token_bytes(24)).decode())
 
 
-def prefect_secret(home: Path) -> str:
-    """``user:password`` of the home's Prefect server.
+def read_prefect_secret(home: Path) -> str:
+    """Read, or generate, ``user:password`` of the home's Prefect server.
 
-    It is also the server's identity: a worker of another home, or of one that was deleted, that asks at this server's
-    port for work is refused.
+    It also identifies the server: a worker of another home that polls this server's port is refused.
     """
-    return _kept(home / PREFECT, lambda: f"segwatch:{secrets.token_urlsafe(24)}")
+    return _read_or_generate(home / PREFECT, lambda: f"segwatch:{secrets.token_urlsafe(24)}")
 
 
-def _kept(file: Path, make: Callable[[], str]) -> str:
+def _read_or_generate(file: Path, make: Callable[[], str]) -> str:
     if not file.exists():
         file.parent.mkdir(parents=True, exist_ok=True)
         new = file.with_name(f"{file.name}.{secrets.token_hex(8)}")
@@ -34,7 +33,7 @@ def _kept(file: Path, make: Callable[[], str]) -> str:
         with os.fdopen(descriptor, "w") as writing:
             writing.write(make())
         try:
-            os.link(new, file)  # unlike a rename, this leaves what another process made meanwhile
+            os.link(new, file)  # unlike a rename, this keeps what another process generated meanwhile
         except FileExistsError:
             pass
         finally:

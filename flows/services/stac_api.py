@@ -1,8 +1,8 @@
-"""The demo's STAC API: stac-fastapi on pgstac, in a database of its own, with a role that reads.
+"""STAC API of the demo: stac-fastapi on pgstac, in a database of its own, with a role that may only read.
 
     SEGWATCH_STAC_DATABASE_URL=postgresql://... python -m segwatch.flows.services.stac_api --port N
 
-Whoever starts it has prepared the database and loaded the catalog, with :func:`prepare`.
+:func:`prepare` creates the schema and loads the catalog beforehand.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _LANDING_PAGE = {
     "STAC_FASTAPI_LANDING_ID": "segwatch-demo",
     "STAC_FASTAPI_VERSION": "1",
 }
-#: Without these a filter on update times compares text with time and fails.
+#: Needed by filters on update times, which would compare text with time otherwise.
 _QUERYABLES: dict[str, Any] = {
     "$schema": "https://json-schema.org/draft/2019-09/schema",
     "$id": "https://stac.example.org/queryables",
@@ -45,18 +45,18 @@ _QUERYABLES: dict[str, Any] = {
 
 
 def prepare(database_url: str, reader: str, items: Path | None = None, imagery_url: str = "") -> None:
-    """Bring the database to pgstac's current schema and load what ``items`` holds. Repeating changes nothing.
+    """Bring the database to pgstac's current schema and load the items. Repeating it changes nothing.
 
     Parameters
     ----------
     database_url
-        ``postgresql://`` URL of an existing database, of a role that may create roles and extensions.
+        ``postgresql://`` URL of an existing database, with a role that may create roles and extensions.
     reader
-        The role that the API connects with.
+        Role that the API connects with.
     items
         Folder with ``<collection>/collection.json`` and ``<collection>/items/*.json``.
     imagery_url
-        Takes the place of ``{imagery}`` in asset hrefs.
+        Replaces ``{imagery}`` in asset hrefs.
     """
     from pypgstac.db import PgstacDB
     from pypgstac.load import Loader, Methods
@@ -66,27 +66,27 @@ def prepare(database_url: str, reader: str, items: Path | None = None, imagery_u
         Migrate(database).run_migration()
         if items is not None:
             loader = Loader(database)
-            loader.load_collections(_documents(items, "*/collection.json", imagery_url), Methods.upsert)
-            loader.load_items(_documents(items, "*/items/*.json", imagery_url), Methods.upsert)
+            loader.load_collections(_read_documents(items, "*/collection.json", imagery_url), Methods.upsert)
+            loader.load_items(_read_documents(items, "*/items/*.json", imagery_url), Methods.upsert)
         pgstac.set_queryables(database.connect(), _QUERYABLES)
     # on a connection of its own: that of the block is pgstac's administrator by now
     pgstac.grant_read(database_url, reader)
 
 
-def _documents(folder: Path, pattern: str, imagery_url: str) -> Iterator[dict[str, Any]]:
+def _read_documents(folder: Path, pattern: str, imagery_url: str) -> Iterator[dict[str, Any]]:
     for file in sorted(folder.glob(pattern)):
         text = file.read_text(encoding="utf-8").replace(_PLACEHOLDER, imagery_url.rstrip("/"))
         yield json.loads(text)
 
 
-def libpq_environment(database_url: str) -> dict[str, str]:
-    """The ``PG*`` variables that stac-fastapi reads."""
+def make_libpq_environment(database_url: str) -> dict[str, str]:
+    """Make the ``PG*`` variables that stac-fastapi reads."""
     parts = urlsplit(database_url)
     return {
         "PGHOST": parts.hostname or "127.0.0.1",
         "PGPORT": str(parts.port or 5432),
         "PGUSER": unquote(parts.username or "postgres"),
-        # stac-fastapi insists on a password even where the server wants none
+        # stac-fastapi requires a password, even if the server needs none
         "PGPASSWORD": unquote(parts.password or "unused"),
         "PGDATABASE": parts.path.lstrip("/"),
     }
@@ -100,10 +100,10 @@ def main() -> None:
     database_url = os.environ.get(_DATABASE)
     if not database_url:
         parser.error(f"set {_DATABASE} to the postgresql:// URL of the STAC database")
-    # pages of other sites may not read it from a browser
+    # web pages of other sites may not read the catalog from a browser
     own = {"CORS_ORIGINS": f"http://127.0.0.1:{arguments.port}"}
-    os.environ.update(libpq_environment(database_url) | _LANDING_PAGE | own)
-    # the application reads its settings while it is made
+    os.environ.update(make_libpq_environment(database_url) | _LANDING_PAGE | own)
+    # stac-fastapi reads its settings when it creates the application
     from stac_fastapi.pgstac.app import create_app
 
     uvicorn.run(KnownHosts(create_app()), host="127.0.0.1", port=arguments.port, log_level="warning")

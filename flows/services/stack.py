@@ -1,6 +1,6 @@
-"""The local stack: every service the main job needs, with real parts, on loopback ports.
+"""The local stack: every service that the main job needs, on loopback ports.
 
-PostgreSQL + PostGIS is started by ``segwatch.db.embedded.cluster``; the rest are processes of the supervisor.
+``segwatch.db.embedded.cluster`` runs PostgreSQL + PostGIS; the supervisor runs all other services.
 """
 
 from __future__ import annotations
@@ -20,37 +20,37 @@ from segwatch.db.embedded.cluster import Cluster
 from segwatch.db.migrate import upgrade
 from segwatch.flows.config.settings import load_settings
 from segwatch.flows.errors import PortLost
+from segwatch.flows.runtime.progress import Say, step
 from segwatch.flows.services import accounts, environment, inherited
-from segwatch.flows.services.progress import Say, step
-from segwatch.flows.services.secrets import prefect_secret, webhook_secret
+from segwatch.flows.services.secrets import read_prefect_secret, read_webhook_secret
 from segwatch.flows.services.supervisor import Supervisor
 
 _PORT_TRIES = 5
-#: Secrets of the shell that the flows of each pool need: discovery and reading, and on the cpu pool also delivery.
+#: Secret settings that the flows of each pool need: for searching and reading, and on the cpu pool also for delivery.
 NEEDS = {
     "cpu": frozenset({"SEGWATCH_CREDENTIALS", "SEGWATCH_SERVICES", "SEGWATCH_WEBHOOK_SECRET"}),
     "gpu": frozenset({"SEGWATCH_CREDENTIALS"}),
 }
-#: What lies in a home folder.
+#: Files and folders of a home, with a description of each.
 _STATE = {
-    "postgres": "the database: every watch, scene, polygon, alert and verdict, and Prefect's runs",
-    "evidence": "pictures of observations, and situation reports",
-    "received.jsonl": "messages that the demo's webhook receiver got",
+    "postgres": "database: every watch, scene, polygon, alert and verdict, and Prefect's runs",
+    "evidence": "quicklooks and situation reports",
+    "received.jsonl": "messages that the demo's webhook receiver received",
     "prefect": "files of the Prefect server and its workers",
     "logs": "logs of the services",
-    "services": "their ports and process ids",
-    "accounts": "files of the services' own, where each runs as a user of its own",
+    "services": "ports and process ids of the services",
+    "accounts": "files of services that run as users of their own",
     "webhook.secret": "secret that webhooks are signed with",
     "prefect.secret": "password of the Prefect server",
     "postgres.json": "port of the database",
-    "postgres.passwords": "passwords of its roles",
-    "postgres.lock": "lock of its start",
+    "postgres.passwords": "passwords of the database roles",
+    "postgres.lock": "lock that is held while the database starts",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Urls:
-    """Where the services of one home listen."""
+    """Base URLs of the services of one home."""
 
     stac: str
     imagery: str
@@ -73,9 +73,9 @@ class Stack:
 
     @contextmanager
     def exclusive(self) -> Iterator[None]:
-        """One process at a time brings up the services of a home; a second one waits."""
+        """Let only one process at a time start the services of a home; a second one waits."""
         folder = self.home / "services"
-        # root's services have users of their own, who pass through the home
+        # services started by root have users of their own, who have to enter the home
         self.home.mkdir(mode=0o711 if os.geteuid() == 0 else 0o700, parents=True, exist_ok=True)
         folder.mkdir(mode=0o700, exist_ok=True)
         with (folder / "up.lock").open("w") as file:
@@ -89,13 +89,13 @@ class Stack:
             yield
 
     def urls(self) -> Urls:
-        """Base URLs; choosing the ports on the first call."""
+        """Return the base URLs; chooses the ports on the first call."""
         return Urls(
             **{one.name: f"http://127.0.0.1:{self.supervisor.port(one.name)}" for one in fields(Urls)}
         )
 
     def environment(self, *, sends: bool = True) -> dict[str, str]:
-        """Environment in which segwatch uses this home; see ``environment.variables``."""
+        """Make the environment in which segwatch uses this home; see ``environment.make_variables``."""
         urls = self.urls()
         used = {
             "stac": urls.stac,
@@ -103,52 +103,58 @@ class Stack:
             "receiver": urls.receiver,
             "prefect": urls.prefect,
         }
-        return environment.variables(self.home, used, sends=sends)
+        return environment.make_variables(self.home, used, sends=sends)
 
     def up_database(self) -> None:
-        """PostGIS with the current schema."""
+        """Start PostGIS and bring its schema up to date."""
         before = self.cluster.status().port
         with step(self._say, "PostgreSQL + PostGIS"):
             info = self.cluster.up()
             upgrade(info.url_for("segwatch_owner"))
         if before is not None and before != info.port:
-            self._say(f"PostgreSQL: another program has port {before}, it listens at {info.port} from now on")
+            self._say(
+                f"PostgreSQL: another program uses port {before}, so it now listens on port {info.port}"
+            )
 
     def up_catalog(self, imagery: Path, stac: Path) -> None:
-        """The demo's STAC API and the imagery behind it."""
+        """Start the demo's STAC API and the server of its imagery."""
         root = str(imagery.absolute())
         self._reads["imagery"] = [imagery.absolute()]
         where = self._up(
-            "imagery", "imagery server", "/healthz", lambda port: _module("imagery", port, "--root", root), {}
+            "imagery",
+            "imagery server",
+            "/healthz",
+            lambda port: _module("services.imagery", port, "--root", root),
+            {},
         )
         self.cluster.ensure_service_database("stac", owner=logins.SUPERUSER)
         info = self.cluster.info()
         with step(self._say, "catalog of the demo"):
-            # here, for only who may create roles and extensions can: the service gets a role that reads
+            # done here with the superuser, because the service's own role may only read
             from segwatch.flows.services import stac_api
 
             stac_api.prepare(info.superuser_url("stac"), logins.STAC, stac.absolute(), where)
         database = {"SEGWATCH_STAC_DATABASE_URL": info.service_url("stac")}
-        self._up("stac", "STAC API", "/_mgmt/ping", lambda port: _module("stac_api", port), database)
+        self._up("stac", "STAC API", "/_mgmt/ping", lambda port: _module("services.stac_api", port), database)
 
     def up_receiver(self) -> None:
-        """The demo's webhook receiver."""
+        """Start the demo's webhook receiver."""
         file = self.home / "received.jsonl"
         file.touch(mode=0o600)
         if (who := self._account("receiver")) is not None:
-            who.own(file)
+            who.take(file)
         else:
             file.chmod(0o600)
         self._up(
             "receiver",
             "webhook receiver",
             "/healthz",
-            lambda port: _module("receiver", port, "--file", str(file)),
-            {"SEGWATCH_WEBHOOK_SECRET": webhook_secret(self.home)},
+            lambda port: _module("services.receiver", port, "--file", str(file)),
+            {"SEGWATCH_WEBHOOK_SECRET": read_webhook_secret(self.home)},
         )
 
     def up_prefect(self) -> None:
-        """A Prefect server on PostgreSQL, with its UI."""
+        """Start a Prefect server with its UI, on PostgreSQL."""
         self.cluster.ensure_service_database("prefect")
         database = (
             self.cluster.info().service_url("prefect").replace("postgresql://", "postgresql+asyncpg://")
@@ -156,10 +162,10 @@ class Stack:
 
         def settings(port: int) -> dict[str, str]:
             url = f"http://127.0.0.1:{port}"
-            return environment.variables(self.home, {"prefect": url}, sends=False) | {
+            return environment.make_variables(self.home, {"prefect": url}, sends=False) | {
                 "PREFECT_SERVER_DATABASE_CONNECTION_URL": database,
-                "PREFECT_SERVER_API_AUTH_STRING": prefect_secret(self.home),
-                # pages that may call the server from a browser: its own UI, by either name of this machine
+                "PREFECT_SERVER_API_AUTH_STRING": read_prefect_secret(self.home),
+                # only its own UI may call the server from a browser, by either name of this machine
                 "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": f"{url},http://localhost:{port}",
                 "PREFECT_SERVER_UI_STATIC_DIRECTORY": str(self._prefect_home("prefect") / "ui"),
                 "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
@@ -170,27 +176,27 @@ class Stack:
             "prefect",
             "Prefect server and UI",
             "/api/health",
-            lambda port: _module("prefect_server", port),
+            lambda port: _module("orchestration.prefect_server", port),
             settings,
         )
 
     def up_workers(self) -> None:
-        """One process worker for each work pool, each with the secrets that its flows need."""
+        """Start a process worker for each work pool, with the secrets that its flows need."""
         database = {"SEGWATCH_DATABASE_URL": self.cluster.info().url_for(roles.WORKER)}
         for pool, needs in NEEDS.items():
             name = f"worker-{pool}"
             self._say(f"worker of the {pool} pool")
             argv = [sys.executable, "-P", "-m", "prefect", "worker", "start"]
             argv += ["--pool", pool, "--name", f"{pool}-1", "--type", "process"]
-            # each segment run loads the model: one at a time on one GPU
+            # each segment run loads the model, so only one at a time
             argv += ["--limit", "1"] if pool == "gpu" else []
             env = self.environment(sends="SEGWATCH_WEBHOOK_SECRET" in needs) | database
             env |= {"PREFECT_HOME": str(self._prefect_home(name))}
             self._share_evidence(name)
-            self._start(name, argv, env, inherited.for_worker(os.environ, needs))
+            self._start(name, argv, env, inherited.select_for_worker(os.environ, needs))
 
     def up_web(self) -> None:
-        """The map and the OGC API."""
+        """Start the web server."""
         argv = [sys.executable, "-P", "-m", "segwatch.flows.web", "--port"]
         env = {
             "SEGWATCH_ANALYST_URL": self.cluster.info().url_for(roles.ANALYST),
@@ -199,14 +205,14 @@ class Stack:
         self._up("web", "map", "/healthz", lambda port: [*argv, str(port)], env)
 
     def down(self) -> list[str]:
-        """Stop everything; names of what was running."""
+        """Stop everything; return the names of the services that were running."""
         stopped = self.supervisor.stop_all()
         if self.cluster.down():
             stopped.append("postgres")
         return stopped
 
     def state(self) -> list[tuple[Path, str]]:
-        """What segwatch keeps of this home, with what it is; only what is there."""
+        """List the existing files and folders of this home, with descriptions."""
         database = Path(self.cluster.status().data_dir).parent
         every = [(self.home / name, what) for name, what in _STATE.items()]
         if database != self.home / "postgres":
@@ -214,7 +220,7 @@ class Stack:
         return [(path, what) for path, what in every if path.exists()]
 
     def remove(self) -> None:
-        """Stop everything and delete the state of this home, and nothing else that lies in its folder."""
+        """Stop everything and delete the state of this home, but no other files in its folder."""
         self.down()
         found = self.state()
         self.cluster.destroy()
@@ -234,27 +240,27 @@ class Stack:
         command: Callable[[int], list[str]],
         env: Mapping[str, str] | Callable[[int], dict[str, str]],
     ) -> str:
-        """Start a service and wait until ``path`` answers; its base URL.
+        """Start a service, wait until ``path`` responds, and return the base URL.
 
-        The service's own attempt to listen decides whether it has the port. Where another program was quicker, it gets
-        the next one: so two homes may start at the same moment.
+        Whether the port is free is decided by the service's own attempt to listen. If another program was faster, the
+        service gets another port, so that two homes can start at the same moment.
 
         Raises
         ------
         ServiceError
-            It did not start.
+            The service did not start.
         """
         before = self.supervisor.remembered_port(name)
         lost = 0
         while True:
             port = self.supervisor.port(name)
             if before not in {None, port}:
-                self._say(f"{what}: another program has port {before}, so it moves to {port}")
+                self._say(f"{what}: another program uses port {before}, so it moves to port {port}")
             url = f"http://127.0.0.1:{port}"
             try:
                 with step(self._say, f"{what} {url}"):
-                    told = env(port) if callable(env) else env
-                    self._start(name, command(port), told, inherited.for_server(os.environ))
+                    variables = env(port) if callable(env) else env
+                    self._start(name, command(port), variables, inherited.select_for_server(os.environ))
                     self.supervisor.wait(name, f"{url}{path}")
             except PortLost:
                 lost += 1
@@ -266,35 +272,35 @@ class Stack:
                 return url
 
     def _start(self, name: str, argv: list[str], env: Mapping[str, str], given: Mapping[str, str]) -> None:
-        """Start a service with the least that it needs: of the environment, and of the system's rights."""
+        """Start a service with the least rights and the smallest environment that it needs."""
         who = self._account(name)
         if who is not None:
             env = {**env, **who.environment()}
         self.supervisor.start(name, argv, env, inherited=given, account=who)
 
-    def _account(self, name: str) -> accounts.Account | None:
-        """Who a service runs as; None for this process's user."""
-        who = accounts.account(self.home, name)
-        if who is None or (reason := self._unfit(name, who)) is None:
+    def _account(self, name: str) -> accounts.ServiceAccount | None:
+        """Return the account of a service; None = the user of this process."""
+        who = accounts.make_account(self.home, name)
+        if who is None or (reason := self._find_obstacle(name, who)) is None:
             return who
         if reason not in self._warned:
             self._warned.add(reason)
             self._say(
-                f"{name} runs as root: a user of its own ({who.uid}) cannot run it here: {reason}; let others enter "
-                f"the folders of {sys.prefix}, segwatch, {self.home} and what it names: chmod o+x FOLDER"
+                f"{name} runs as root, because a user of its own ({who.uid}) cannot run it: {reason}. To change that, "
+                f"let others enter the folders of {sys.prefix}, segwatch, {self.home} and that file: chmod o+x FOLDER"
             )
         return None
 
-    def _unfit(self, name: str, who: accounts.Account) -> str | None:
-        """Why a service cannot have a user of its own here; asked once."""
+    def _find_obstacle(self, name: str, who: accounts.ServiceAccount) -> str | None:
+        """Say why a service cannot have a user of its own here; probed once per service."""
         if name not in self._probed:
-            reads, writes = self._reached(name)
-            given = inherited.for_server(os.environ)
-            self._probed[name] = accounts.why_not(who, given, reads=reads, writes=writes)
+            reads, writes = self._list_needed(name)
+            given = inherited.select_for_server(os.environ)
+            self._probed[name] = accounts.find_obstacle(who, given, reads=reads, writes=writes)
         return self._probed[name]
 
-    def _reached(self, name: str) -> tuple[list[Path], list[Path]]:
-        """Files and folders beside its own that a service reads, and folders that it writes to, by the settings."""
+    def _list_needed(self, name: str) -> tuple[list[Path], list[Path]]:
+        """List files and folders that a service reads, and folders that it writes to, besides its own."""
         if name not in accounts.WORKERS:
             return self._reads.get(name, []), []
         settings = load_settings()
@@ -305,7 +311,7 @@ class Stack:
         return reads, writes
 
     def _prefect_home(self, name: str) -> Path:
-        """Where Prefect keeps files in a service: of its own where the service has a user of its own."""
+        """Return Prefect's folder for a service: a separate one if the service has a user of its own."""
         who = self._account(name)
         return self.home / "prefect" if who is None else who.folder / "prefect"
 
@@ -315,4 +321,4 @@ class Stack:
 
 
 def _module(name: str, port: int, *arguments: str) -> list[str]:
-    return [sys.executable, "-P", "-m", f"segwatch.flows.services.{name}", "--port", str(port), *arguments]
+    return [sys.executable, "-P", "-m", f"segwatch.flows.{name}", "--port", str(port), *arguments]

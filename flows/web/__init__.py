@@ -1,1 +1,1 @@
-"""A first look for people: map, OGC API Features and tiles of the analyst views, and the scenes' imagery."""
+"""Web server: map, OGC API Features and tiles of the analyst views, imagery, alert feeds, reviews and events."""

@@ -1,4 +1,4 @@
-"""``SEGWATCH_ANALYST_URL=postgresql://... python -m segwatch.flows.web --port N``: the map on loopback."""
+"""``SEGWATCH_ANALYST_URL=postgresql://... python -m segwatch.flows.web --port N``: the web server on loopback."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ from segwatch.db.errors import DbError
 from segwatch.flows.config import variables
 from segwatch.flows.config.settings import load_settings
 from segwatch.flows.errors import FlowError
-from segwatch.flows.web.guards.site import site_of
-from segwatch.flows.web.server import Access, serve
+from segwatch.flows.runtime.extras import require_extras
 
 _DATABASE, _HOST = "SEGWATCH_ANALYST_URL", "127.0.0.1"
 
@@ -23,12 +22,17 @@ def main() -> None:
     arguments = parser.parse_args()
     variables.warn_once(lambda text: print(text, file=sys.stderr))  # noqa: T201
     database_url = os.environ.get(_DATABASE)
-    if not database_url:
-        parser.error(f"set {_DATABASE} to the postgresql:// URL of a role that reads the schema watch")
     try:
+        require_extras("the web server", "serve")
+        if not database_url:
+            parser.error(f"set {_DATABASE} to the postgresql:// URL of a role that may read the schema watch")
+        from segwatch.flows.web.guards.site import make_site
+        from segwatch.flows.web.options import ServerOptions
+        from segwatch.flows.web.server import serve
+
         settings = load_settings()
-        access = Access(imagery_hosts=settings.imagery_hosts, site=site_of(settings, _HOST))
-        serve(database_url, host=_HOST, port=arguments.port, access=access)
+        options = ServerOptions(imagery_hosts=settings.imagery_hosts, site=make_site(settings, _HOST))
+        serve(database_url, host=_HOST, port=arguments.port, options=options)
     except (DbError, FlowError) as error:
         parser.error(str(error))
 

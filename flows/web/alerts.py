@@ -1,4 +1,4 @@
-"""Alerts over HTTP: anyone who sees the map lists them, who may review marks them and sees who did."""
+"""Alerts over HTTP: every reader lists them; readers with the scope review mark them and see who did."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from segwatch.db import alerts, analyst
 from segwatch.db.errors import MarkRefused, NotFound
 from segwatch.db.readers import sees_alert
 from segwatch.db.tokens import Scope
-from segwatch.flows.config.settings import describe
-from segwatch.flows.web.guards.access import require, sight
-from segwatch.flows.web.guards.bodies import limited
-from segwatch.flows.web.reviews import Access
+from segwatch.flows.web.guards.access import current_sight, require_scope
+from segwatch.flows.web.guards.bodies import read_body
+from segwatch.flows.web.reviews import ReviewIntake
+from segwatch.geo.spelling import describe_errors
 
-_MOST_BYTES = 2**20
+_MAX_BYTES = 2**20
 
 
-class Asked(BaseModel):
+class MarkBody(BaseModel):
     """Body of ``POST /api/alerts/ALERT/marks``."""
 
     model_config = ConfigDict(extra="forbid")
@@ -31,48 +31,48 @@ class Asked(BaseModel):
     person: str = Field(max_length=alerts.LONGEST_TEXT)
     note: str = Field("", max_length=alerts.LONGEST_TEXT)
     until: AwareDatetime | None = None
-    """For ``snoozed``."""
+    """End of the snooze, for ``snoozed``."""
 
 
-def router(reading: Engine, access: Access | None) -> APIRouter:
-    """``GET /alerts?watch=`` and, with access, ``POST /alerts/ALERT/marks``."""
+def make_router(reading: Engine, intake: ReviewIntake | None) -> APIRouter:
+    """Make the routes ``GET /alerts?watch=`` and, with an intake, ``POST /alerts/ALERT/marks``."""
     routes = APIRouter()
 
     @routes.get("/alerts")
-    def listed(watch: str, response: Response, limit: int = Query(200, ge=1, le=1000)) -> analyst.Rows:
-        """The newest alerts of a watch; the header ``X-Total-Count`` says how many there are."""
+    def list_alerts(watch: str, response: Response, limit: int = Query(200, ge=1, le=1000)) -> analyst.Rows:
+        """List the newest alerts of a watch; the header ``X-Total-Count`` has the number of all."""
         with reading.connect() as conn:
             rows, count = analyst.list_alerts_for_map(conn, watch, limit)
         response.headers["X-Total-Count"] = str(count)
         return rows
 
     @routes.post("/alerts/{alert_id}/marks", status_code=201)
-    async def marked(alert_id: UUID, request: Request, response: Response) -> dict[str, Any]:
-        """Acknowledge, snooze, resolve or reopen; 200 instead of 201 when the very same mark held already."""
-        if access is None:
+    async def mark_alert(alert_id: UUID, request: Request, response: Response) -> dict[str, Any]:
+        """Acknowledge, snooze, resolve or reopen an alert; 200 instead of 201 if the mark was already in force."""
+        if intake is None:
             raise HTTPException(
-                403, "alerts cannot be marked here; start the server with SEGWATCH_REVIEW_TOKEN"
+                403, "this server takes no marks of alerts; start it with SEGWATCH_REVIEW_TOKEN"
             )
-        require(Scope.REVIEW)
-        received = await limited(request, _MOST_BYTES)
+        require_scope(Scope.REVIEW)
+        received = await read_body(request, _MAX_BYTES)
         try:
-            asked = Asked.model_validate_json(received)
+            body = MarkBody.model_validate_json(received)
         except ValidationError as error:
-            raise HTTPException(422, describe(error)) from error
-        new = await run_in_threadpool(_mark, access.engine, alert_id, asked)
+            raise HTTPException(422, describe_errors(error)) from error
+        new = await run_in_threadpool(_mark, intake.engine, alert_id, body)
         response.status_code = 201 if new else 200
-        return {"alert_id": alert_id, "mark": asked.mark}
+        return {"alert_id": alert_id, "mark": body.mark}
 
     return routes
 
 
-def _mark(engine: Engine, alert_id: UUID, asked: Asked) -> bool:
+def _mark(engine: Engine, alert_id: UUID, body: MarkBody) -> bool:
     try:
         with engine.begin() as conn:
-            if not sees_alert(conn, sight(), alert_id):
+            if not sees_alert(conn, current_sight(), alert_id):
                 raise alerts.unknown(alert_id)
             return alerts.mark(
-                conn, alert_id, asked.mark, person=asked.person, note=asked.note, until=asked.until
+                conn, alert_id, body.mark, person=body.person, note=body.note, until=body.until
             )
     except NotFound as error:
         raise HTTPException(404, str(error)) from error

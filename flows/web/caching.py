@@ -1,4 +1,4 @@
-"""Tiles that were made already, in a bounded number of bytes; and one computation for all who ask at the same time."""
+"""Cache of tiles with a limit of bytes, and a single computation for simultaneous requests of one tile."""
 
 from __future__ import annotations
 
@@ -14,47 +14,47 @@ from fastapi import Request, Response
 K = TypeVar("K", bound=Hashable)
 T = TypeVar("T")
 
-#: What an entry costs besides its bytes, with the longest names in its key.
+#: Memory of an entry besides its content, with the longest names in its key.
 _ENTRY_BYTES = 3000
 
 
 @dataclass(frozen=True, slots=True)
-class Made:
-    """A tile."""
+class MadeTile:
+    """A finished tile."""
 
     content: bytes
     media_type: str
     etag: str
     snapshot: str = ""
-    """Of the ledger that it shows."""
+    """Database snapshot that it shows; empty where that does not matter."""
 
     @classmethod
-    def of(cls, content: bytes, media_type: str, snapshot: str = "") -> Made:
-        """With an ETag that tells its bytes from others."""
+    def from_content(cls, content: bytes, media_type: str, snapshot: str = "") -> MadeTile:
+        """Make a tile whose ETag is a digest of its content."""
         return cls(content, media_type, f'"{hashlib.sha256(content).hexdigest()[:32]}"', snapshot)
 
 
 class TileCache(Generic[K]):
-    """The tiles that were asked for last, up to ``max_bytes`` of them."""
+    """Least-recently-used cache of tiles, up to ``max_bytes``."""
 
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
-        self._entries: OrderedDict[K, Made] = OrderedDict()
+        self._entries: OrderedDict[K, MadeTile] = OrderedDict()
         self.bytes = 0
 
     def __len__(self) -> int:
-        """Tiles that are kept."""
+        """Return the number of cached tiles."""
         return len(self._entries)
 
-    def get(self, key: K) -> Made | None:
-        """The tile, if it is kept."""
+    def get(self, key: K) -> MadeTile | None:
+        """Return the tile if it is cached."""
         found = self._entries.get(key)
         if found is not None:
             self._entries.move_to_end(key)
         return found
 
-    def put(self, key: K, made: Made) -> None:
-        """Keep a tile; those that were not asked for longest go."""
+    def put(self, key: K, made: MadeTile) -> None:
+        """Cache a tile and evict the least recently used ones."""
         if _size(made) > self._max_bytes:
             return
         before = self._entries.pop(key, None)
@@ -65,7 +65,7 @@ class TileCache(Generic[K]):
             self.bytes -= _size(oldest)
 
 
-def _size(made: Made) -> int:
+def _size(made: MadeTile) -> int:
     return len(made.content) + _ENTRY_BYTES
 
 
@@ -75,17 +75,17 @@ class _Flight(Generic[T]):
     waiting: int = 0
 
 
-class Flights(Generic[K, T]):
-    """Computations that are under way; who asks for the same one meanwhile waits for it.
+class SingleFlight(Generic[K, T]):
+    """Shares running computations: requests for the same key wait for one result.
 
-    One that nobody waits for any more is cancelled.
+    A computation that nobody waits for any more is cancelled.
     """
 
     def __init__(self) -> None:
         self._flights: dict[K, _Flight[T]] = {}
 
     async def join(self, key: K, compute: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        """What ``compute`` gives, to everybody who asks before it does."""
+        """Return the result of ``compute``, or of the running computation for the same key."""
         flight = self._flights.get(key)
         if flight is None:
             flight = self._flights[key] = _Flight(asyncio.create_task(compute()))
@@ -99,20 +99,20 @@ class Flights(Generic[K, T]):
                 flight.task.cancel()
 
 
-def answer(request: Request, made: Made, cache_control: str) -> Response:
-    """The tile, or 304 for who has it already."""
-    if is_known(request, made.etag):
-        return unchanged(made.etag, cache_control)
+def respond_with_tile(request: Request, made: MadeTile, cache_control: str) -> Response:
+    """Respond with the tile, or 304 if the client has it already."""
+    if has_current_etag(request, made.etag):
+        return respond_unchanged(made.etag, cache_control)
     headers = {"ETag": made.etag, "Cache-Control": cache_control}
     return Response(made.content, media_type=made.media_type, headers=headers)
 
 
-def is_known(request: Request, etag: str) -> bool:
-    """Whether the client has what the ETag names."""
+def has_current_etag(request: Request, etag: str) -> bool:
+    """Whether the client already has the content with this ETag."""
     given = request.headers.get("if-none-match", "").split(",")
     return etag in {one.strip().removeprefix("W/") for one in given}
 
 
-def unchanged(etag: str, cache_control: str) -> Response:
-    """304."""
+def respond_unchanged(etag: str, cache_control: str) -> Response:
+    """Respond with 304 Not Modified."""
     return Response(status_code=304, headers={"ETag": etag, "Cache-Control": cache_control})

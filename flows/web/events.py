@@ -1,7 +1,7 @@
-"""``POST /events``: whoever holds the secret sends events, signed as Standard Webhooks asks, or with a token for it.
+"""``POST /events``: receive events, signed as a Standard Webhook or sent with a token.
 
-https://www.standardwebhooks.com: the signature covers id, time and body; a message more than five minutes old or
-ahead is refused. One that is sent again within that time adds nothing, as its events are not newer than those held.
+The signature (https://www.standardwebhooks.com) covers id, time and body; a message that is more than five minutes old
+or ahead is refused. A message that is repeated within that time adds nothing, because its events are already known.
 """
 
 from __future__ import annotations
@@ -18,43 +18,43 @@ from standardwebhooks.webhooks import WebhookVerificationError
 
 from segwatch.db.tokens import Scope
 from segwatch.flows.events.ingest import keep
-from segwatch.flows.web.guards.access import reader
-from segwatch.flows.web.guards.bodies import limited
+from segwatch.flows.web.guards.access import current_reader
+from segwatch.flows.web.guards.bodies import read_body
 from segwatch.geo.errors import EventRefused
 from segwatch.geo.sources.http import headers
 
-_MOST_BYTES = 4 * 2**20
+_MAX_BYTES = 4 * 2**20
 
 
 @dataclass(frozen=True)
-class Access:
-    """What taking events takes."""
+class EventIntake:
+    """How the server receives events."""
 
     engine: Engine
-    """Of a role that may add events; the map's own may not."""
+    """Engine of a role that may add events; that of the map may not."""
     secret: SecretStr | None = None
-    """That events are signed with; None = only readers with the right to send events may."""
+    """Secret that events are signed with; None = only tokens with the scope ``events`` may send them."""
 
 
-def router(access: Access | None) -> APIRouter:
-    """``POST /events``; 403 without access."""
+def make_router(intake: EventIntake | None) -> APIRouter:
+    """Make the route ``POST /events``; 403 without an intake."""
     routes = APIRouter()
 
     @routes.post("/events", status_code=201)
-    async def told(request: Request, response: Response) -> dict[str, Any]:
-        """Record events: GeoJSON, CAP 1.2, or any document that a feed may have; 200 when nothing was news."""
-        if access is None:
-            raise HTTPException(403, "events are not taken here; start the server with SEGWATCH_EVENT_SECRET")
-        body = await limited(request, _MOST_BYTES)
-        if Scope.EVENTS not in reader().scopes:
-            _authorise(request, body, access.secret)
+    async def receive(request: Request, response: Response) -> dict[str, Any]:
+        """Record events in GeoJSON, CAP 1.2 or any other feed format; 200 instead of 201 if none is new."""
+        if intake is None:
+            raise HTTPException(403, "this server takes no events; start it with SEGWATCH_EVENT_SECRET")
+        body = await read_body(request, _MAX_BYTES)
+        if Scope.EVENTS not in current_reader().scopes:
+            _authorise(request, body, intake.secret)
         try:
             charset = headers.charset(request.headers.get("content-type", ""))
-            recorded, refused = await run_in_threadpool(keep, access.engine, body, "webhook", charset)
+            recorded, refused = await run_in_threadpool(keep, intake.engine, body, "webhook", charset)
         except EventRefused as error:
             raise HTTPException(422, str(error)) from error
         if not recorded:
-            raise HTTPException(422, "; ".join(one["reason"] for one in refused) or "it tells no event")
+            raise HTTPException(422, "; ".join(one["reason"] for one in refused) or "it contains no event")
         response.status_code = 201 if recorded.keys() & {"new", "revised"} else 200
         return {"recorded": recorded, "refused": refused}
 
@@ -66,6 +66,6 @@ def _authorise(request: Request, body: bytes, secret: SecretStr | None) -> None:
         raise HTTPException(401, "send Authorization: Bearer TOKEN", {"WWW-Authenticate": "Bearer"})
     try:
         Webhook(secret.get_secret_value()).verify(body, dict(request.headers), json_parse=False)
-    except (WebhookVerificationError, ValueError) as error:  # ValueError: what is no base64 or no text
+    except (WebhookVerificationError, ValueError) as error:  # ValueError: invalid base64 or encoding
         reason = str(error) if isinstance(error, WebhookVerificationError) else "Invalid Signature Headers"
-        raise HTTPException(401, f"not signed as Standard Webhooks asks: {reason}") from error
+        raise HTTPException(401, f"not signed as a Standard Webhook: {reason}") from error

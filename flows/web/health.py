@@ -1,4 +1,4 @@
-"""Whether the server lives, and whether its database answers: apart from everything that requests may use up."""
+"""Health checks of the server and its database, with a thread and a connection of their own."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from segwatch.db import analyst
 _PROBE_SECONDS = 1.5
 
 
-class Probe:
-    """Asks the database on a thread and a connection of its own; those who ask meanwhile share one answer."""
+class DatabaseProbe:
+    """Probes the database; simultaneous checks share one probe."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="health")
         self._asking: asyncio.Future[bool] | None = None
 
-    async def answers(self) -> bool:
-        """Whether it does, in time. A database that never answers keeps the one thread, and no more."""
+    async def responds(self) -> bool:
+        """Whether the database responds in time; one that never does occupies only this probe's thread."""
         if self._asking is None or self._asking.done():
             self._asking = asyncio.get_running_loop().run_in_executor(self._thread, self._ask)
         done, _ = await asyncio.wait({self._asking}, timeout=_PROBE_SECONDS)
@@ -40,21 +40,21 @@ class Probe:
         return True
 
 
-def router(engine: Engine) -> APIRouter:
-    """``/healthz``: the server lives; ``/readyz``: its database answers, too."""
-    routes, probe = APIRouter(tags=["health"]), Probe(engine)
+def make_router(engine: Engine) -> APIRouter:
+    """Make the routes ``/healthz`` (the server is up) and ``/readyz`` (its database is, too)."""
+    routes, probe = APIRouter(tags=["health"]), DatabaseProbe(engine)
 
     @routes.api_route("/healthz", methods=["GET", "HEAD"])
     async def live() -> dict[str, str]:
-        """Whether the server answers; it asks nobody else."""
+        """Check that the server is up."""
         return {"status": "ok"}
 
     @routes.api_route("/readyz", methods=["GET", "HEAD"], responses={503: {"description": "not ready"}})
     async def ready() -> Any:
-        """Whether the database answers, within two seconds."""
-        if await probe.answers():
+        """Check that the database responds within two seconds."""
+        if await probe.responds():
             return {"status": "ok"}
-        words = "the database does not answer"
+        words = "the database does not respond"
         return JSONResponse({"status": "unavailable", "detail": words}, 503, {"Retry-After": "5"})
 
     return routes

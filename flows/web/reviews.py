@@ -1,4 +1,4 @@
-"""Verdicts over HTTP: anyone who sees the map reads them, who may review adds them and sees who gave them."""
+"""Reviews over HTTP: every reader lists them; readers with the scope review add them and see who did."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ from segwatch.db.readers import sees_track
 from segwatch.db.tokens import Scope
 from segwatch.flows.alerting.send_times import turn
 from segwatch.flows.config.geojson import from_geojson
-from segwatch.flows.config.settings import describe
 from segwatch.flows.errors import ConfigError
-from segwatch.flows.web.guards.access import require, sight
-from segwatch.flows.web.guards.bodies import limited
+from segwatch.flows.web.guards.access import current_sight, require_scope
+from segwatch.flows.web.guards.bodies import read_body
+from segwatch.geo.spelling import describe_errors
 
-_MOST_BYTES = 4 * 2**20
+_MAX_BYTES = 4 * 2**20
 
 
 @dataclass(frozen=True)
-class Access:
-    """What adding verdicts takes."""
+class ReviewIntake:
+    """How the server takes reviews and marks of alerts."""
 
     engine: Engine
-    """Of a role that may add reviews; the map's own may not."""
+    """Engine of a role that may add reviews; that of the map may not."""
     token: SecretStr | None = None
-    """Would do by itself; None = only readers with the right to review may."""
+    """Token that may review everything; None = only tokens with the scope ``review`` may."""
 
 
-class Asked(BaseModel):
+class ReviewBody(BaseModel):
     """Body of ``POST /api/reviews``."""
 
     model_config = ConfigDict(extra="forbid")
@@ -48,51 +48,49 @@ class Asked(BaseModel):
     """GeoJSON, for ``edited``."""
 
 
-def router(reading: Engine, access: Access | None) -> APIRouter:
-    """``GET /reviews?watch=`` and, with access, ``POST /reviews``."""
+def make_router(reading: Engine, intake: ReviewIntake | None) -> APIRouter:
+    """Make the routes ``GET /reviews?watch=`` and, with an intake, ``POST /reviews``."""
     routes = APIRouter()
 
     @routes.get("/reviews")
-    def listed(watch: str) -> analyst.Rows:
-        """Every verdict about the objects of a watch."""
+    def list_reviews(watch: str) -> analyst.Rows:
+        """List every verdict about the objects of a watch."""
         with reading.connect() as conn:
             return analyst.list_reviews(conn, watch)
 
     @routes.post("/reviews", status_code=201)
-    async def decided(request: Request, response: Response) -> dict[str, Any]:
-        """Record a verdict; 200 instead of 201 when the very same one held already."""
-        if access is None:
-            raise HTTPException(
-                403, "reviews are switched off here; start the server with SEGWATCH_REVIEW_TOKEN"
-            )
-        require(Scope.REVIEW)
-        made = await run_in_threadpool(_decide, access.engine, await _body(request))
+    async def add_review(request: Request, response: Response) -> dict[str, Any]:
+        """Record a verdict; 200 instead of 201 if it was already in force."""
+        if intake is None:
+            raise HTTPException(403, "this server takes no reviews; start it with SEGWATCH_REVIEW_TOKEN")
+        require_scope(Scope.REVIEW)
+        made = await run_in_threadpool(_decide, intake.engine, await _parse_body(request))
         response.status_code = 201 if made.created else 200
         return {"review_id": made.id, "track_id": made.track_id, "verdict": made.verdict}
 
     return routes
 
 
-async def _body(request: Request) -> Asked:
-    received = await limited(request, _MOST_BYTES)
+async def _parse_body(request: Request) -> ReviewBody:
+    received = await read_body(request, _MAX_BYTES)
     try:
-        return Asked.model_validate_json(received)
+        return ReviewBody.model_validate_json(received)
     except ValidationError as error:
-        raise HTTPException(422, describe(error)) from error
+        raise HTTPException(422, describe_errors(error)) from error
 
 
-def _decide(engine: Engine, asked: Asked) -> reviews.Review:
+def _decide(engine: Engine, body: ReviewBody) -> reviews.Review:
     try:
-        outline = None if asked.outline is None else from_geojson(asked.outline, "outline")
+        outline = None if body.outline is None else from_geojson(body.outline, "outline")
         with engine.begin() as conn:
-            if not sees_track(conn, sight(), asked.track_id):
-                raise reviews.unknown(asked.track_id)
+            if not sees_track(conn, current_sight(), body.track_id):
+                raise reviews.unknown(body.track_id)
             return reviews.decide(
                 conn,
-                asked.track_id,
-                asked.verdict,
-                reviewer=asked.reviewer,
-                reason=asked.reason,
+                body.track_id,
+                body.verdict,
+                reviewer=body.reviewer,
+                reason=body.reason,
                 outline=outline,
                 turn=turn,
             )

@@ -16,8 +16,7 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from segwatch.geo.errors import ProfileError
-from segwatch.geo.text.redaction import open_address
-from segwatch.geo.text.spelling import about_field, nearest
+from segwatch.geo.text.spelling import describe_errors, nearest
 from segwatch.geo.types.source import AssetAccess, BandRef, CloudMask, Profile
 
 _HOST = re.compile(r"^(\*\.)?[a-z0-9]([a-z0-9.-]*[a-z0-9])?(:(\d{1,5}|\*))?$")
@@ -184,7 +183,9 @@ def _parse(name: str, text: str, where: str) -> Profile:
         raise ProfileError(f"{where}: invalid TOML: {error}") from error
     except ValidationError as error:
         known = ", ".join(sorted(_ProfileFile.model_fields))
-        raise ProfileError(f"{where}:\n{_describe(error)}\nfields: {known}") from error
+        raise ProfileError(
+            f"{where}:\n{describe_errors(error, model=_ProfileFile)}\nfields: {known}"
+        ) from error
     rest = file.model_dump(exclude={"bands", "clouds", "hosts", "access"})
     return Profile(
         name=name,
@@ -202,13 +203,3 @@ def _clouds(part: _Clouds | None) -> CloudMask | None:
     if part is None:
         return None
     return CloudMask(part.build(), part.unclear_values, part.unclear_bits, part.invalid_values)
-
-
-def _describe(error: ValidationError) -> str:
-    lines = []
-    for problem in error.errors(include_url=False):
-        where = ".".join(str(part) for part in problem["loc"]) or "file"
-        got = problem.get("input")
-        shown = f" (got {got!r})" if isinstance(got, str | int | float | bool) else ""
-        lines.append(f"{where}: {about_field(problem, _ProfileFile)}{shown}")
-    return "\n".join(lines)

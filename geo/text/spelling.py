@@ -1,12 +1,12 @@
-"""Suggest the known name that a misspelled one probably means."""
+"""Messages about invalid input: which known name was probably meant, and what pydantic found wrong."""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, get_args
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
 _CUTOFF = 0.6
 
@@ -18,16 +18,42 @@ def nearest(given: str, known: Iterable[str]) -> str | None:
     return plain[found[0]] if found else None
 
 
-def about_field(problem: Mapping[str, Any], model: type[BaseModel] | None) -> str:
-    """Describe a validation problem; for an unknown field, suggest the field that was probably meant.
+def describe_errors(
+    error: ValidationError,
+    *,
+    prefix: str = "",
+    hidden: Collection[str] = (),
+    examples: Mapping[str, object] | None = None,
+    model: type[BaseModel] | None = None,
+) -> str:
+    """Describe every problem of a pydantic error as ``field: message (got value)``, one per line.
 
     Parameters
     ----------
-    problem
-        An entry of ``pydantic.ValidationError.errors()``.
+    error
+        What validating a document or the settings raised.
+    prefix
+        Prefix of environment variables; with it, fields are named in upper case.
+    hidden
+        Fields whose values are not shown.
+    examples
+        Valid values by field.
     model
-        The validated model, where its fields are known.
+        The model of the document; unknown fields are compared with its fields.
     """
+    lines = []
+    for problem in error.errors(include_url=False):
+        where = ".".join(str(part) for part in problem["loc"])
+        field = str(problem["loc"][0]) if problem["loc"] else ""
+        where = f"{prefix}{where.upper()}" if prefix else where
+        got = problem.get("input")
+        shown = f" (got {got!r})" if field not in hidden and isinstance(got, str | int | float | bool) else ""
+        example = f"; write {examples[field]}, say" if examples and field in examples else ""
+        lines.append(f"{where or 'value'}: {_describe_problem(problem, model)}{shown}{example}")
+    return "\n".join(lines)
+
+
+def _describe_problem(problem: Mapping[str, Any], model: type[BaseModel] | None) -> str:
     message = str(problem["msg"])
     where = problem["loc"]
     if problem["type"] != "extra_forbidden" or model is None or not where:

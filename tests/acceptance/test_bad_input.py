@@ -137,7 +137,7 @@ def test_a_gpu_worker_that_looks_at_another_ledger_is_noticed(system: System) ->
     finally:
         system.stack.supervisor.stop("worker-cpu")
     assert ended.startswith("FAILED")
-    assert "took up none of 7 scene(s) of lost" in ended
+    assert "completed without leasing any of 7 pending scene(s) of lost" in ended
     assert "compare SEGWATCH_DATABASE_URL" in ended
     assert system.segwatch("run", "lost", **there).returncode == 0, "and nothing is lost"
 

@@ -13,8 +13,8 @@ import pytest
 
 from segwatch.db.embedded import logins
 from segwatch.flows.services import accounts
-from segwatch.flows.services.inherited import for_server
-from segwatch.flows.services.secrets import prefect_secret, webhook_secret
+from segwatch.flows.services.inherited import select_for_server
+from segwatch.flows.services.secrets import read_prefect_secret, read_webhook_secret
 from tests.acceptance.conftest import COLOUR, System
 
 SERVERS = ("web", "prefect", "stac", "imagery", "receiver")
@@ -55,8 +55,8 @@ def test_each_process_has_the_secrets_that_it_needs(
 ) -> None:
     home, info = system.stack.home, system.stack.cluster.info()
     secrets = {
-        "webhook": webhook_secret(home),
-        "prefect": prefect_secret(home),
+        "webhook": read_webhook_secret(home),
+        "prefect": read_prefect_secret(home),
         **info.passwords,
         "services": "planted-services",
         "credentials": "planted-credentials",
@@ -82,7 +82,11 @@ def test_each_process_has_the_secrets_that_it_needs(
 
 def test_no_secret_is_an_argument_or_in_a_log_or_in_a_file_of_others(system: System) -> None:
     home, info = system.stack.home, system.stack.cluster.info()
-    secrets = [webhook_secret(home), prefect_secret(home).partition(":")[2], *info.passwords.values()]
+    secrets = [
+        read_webhook_secret(home),
+        read_prefect_secret(home).partition(":")[2],
+        *info.passwords.values(),
+    ]
     arguments = " ".join(_arguments())
     assert "worker start" in arguments
     assert not [one for one in secrets if one in arguments]
@@ -109,10 +113,10 @@ def _arguments() -> Iterator[str]:
 
 def test_each_service_has_a_user_of_its_own_where_root_can_give_one(system: System) -> None:
     users = {one.name: Path(f"/proc/{one.pid}").stat().st_uid for one in system.stack.supervisor.running()}
-    who = accounts.account(system.stack.home, "web")
+    who = accounts.make_account(system.stack.home, "web")
     if who is None:
         assert set(users.values()) == {os.geteuid()}
-    elif (why := accounts.why_not(who, for_server(os.environ))) is None:
+    elif (why := accounts.find_obstacle(who, select_for_server(os.environ))) is None:
         assert len(set(users.values())) == len(SERVERS + WORKERS)
         assert 0 not in users.values()
     else:
@@ -150,7 +154,7 @@ def test_pages_of_other_sites_may_not_ask(system: System) -> None:
 
 def test_who_has_no_credentials_learns_and_does_nothing(system: System) -> None:
     api = f"{system.stack.urls().prefect}/api"
-    user, _, password = prefect_secret(system.stack.home).partition(":")
+    user, _, password = read_prefect_secret(system.stack.home).partition(":")
     found = httpx.post(f"{api}/deployments/filter", json={}, auth=(user, password), timeout=30).json()
     (deployment,) = [one["id"] for one in found if one["name"] == "segment"]
     attack = {"job_variables": {"command": "touch /tmp/never"}}

@@ -132,7 +132,7 @@ def test_what_is_shown_can_be_read_and_copied(ran: list[Ran]) -> None:
 def test_the_demo_shows_its_progress_and_what_to_do_next(checkout: Path) -> None:
     told = (checkout / "demo.txt").read_text()
     assert re.search(r"cottonwood-water: \d+ of \d+ scenes done", told)
-    for part in ("The map:", "Prefect's UI:", "segwatch db psql", "make stop", "make clean"):
+    for part in ("Map:", "Prefect's UI:", "segwatch db psql", "make stop", "make clean"):
         assert part in told
     assert "whsec_" not in told
     assert (checkout / ".segwatch" / "prefect.secret").stat().st_mode & 0o077 == 0

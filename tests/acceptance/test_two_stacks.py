@@ -21,7 +21,7 @@ from shapely.geometry import mapping
 
 from segwatch.db.embedded.ports import PLACES, any_free
 from segwatch.flows.services import environment
-from segwatch.flows.services.secrets import prefect_secret
+from segwatch.flows.services.secrets import read_prefect_secret
 from segwatch.flows.services.stack import Stack
 from tests.acceptance.conftest import COLOUR
 from tests.support.made_scenes import Lake, SeriesSpec, make_series
@@ -148,12 +148,12 @@ def test_a_worker_of_the_other_gets_no_work(both: tuple[Demo, Demo]) -> None:
     here, there = both
     url = here.stack.urls().prefect
     asked = f"{url}/api/work_pools/cpu/get_scheduled_flow_runs"
-    user, _, password = prefect_secret(here.stack.home).partition(":")
+    user, _, password = read_prefect_secret(here.stack.home).partition(":")
     assert httpx.post(asked, json={}, auth=(user, password), timeout=30).status_code == 200
-    user, _, password = prefect_secret(there.stack.home).partition(":")
+    user, _, password = read_prefect_secret(there.stack.home).partition(":")
     assert httpx.post(asked, json={}, auth=(user, password), timeout=30).status_code == 401
     assert httpx.post(asked, json={}, timeout=30).status_code == 401
-    stray = environment.of_running(there.stack.home) | {"PREFECT_API_URL": f"{url}/api"}
+    stray = environment.find_running(there.stack.home) | {"PREFECT_API_URL": f"{url}/api"}
     argv = [sys.executable, "-P", "-m", "prefect", "worker", "start", "--pool", "cpu", "--type", "process"]
     done = subprocess.run(
         [*argv, "--name", "stray", "--run-once"],

@@ -142,13 +142,13 @@ def test_an_alert_is_marked_from_the_map(system: System, marking: str, tmp_path:
         page.on("request", lambda request: asked.append(request.url))
         assert not page.is_visible("#marking")
         page.locator("#alerts button").first.click()
-        assert press(page, "Acknowledge").startswith("Write your name")
+        assert press(page, "Acknowledge").startswith("Enter your name")
         page.fill("#person", HOSTILE)
-        assert press(page, "Acknowledge").startswith("Write the token")
+        assert press(page, "Acknowledge").startswith("Enter a token")
         page.fill("#token", "a token \u20ac")
         assert "characters" in press(page, "Acknowledge")
         page.fill("#token", "another-token-of-some-length")
-        assert press(page, "Acknowledge") == "The token is not the right one; nothing was changed."
+        assert press(page, "Acknowledge") == "The token is invalid; nothing was changed."
         assert marks() == []
         page.fill("#token", TOKEN)
         page.fill("#note", "on it")

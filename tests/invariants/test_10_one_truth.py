@@ -24,7 +24,7 @@ from segwatch.db import alerts, analyst, outbox, reviews
 from segwatch.db.reviews import Verdict
 from segwatch.flows.config.settings import FlowSettings
 from segwatch.flows.report import situation
-from segwatch.flows.web.server import create_app
+from segwatch.flows.web.application import create_app
 from segwatch.geo.area import geodesic_m2
 from tests.conftest import Database
 from tests.invariants.conftest import EVERYTHING, Ledger, Look, cells, day
@@ -164,7 +164,7 @@ class Windows:
         asked = {"limit": "10000", "filter": "retracted_at IS NULL AND baseline = FALSE"}
         ogc = self.client.get("/ogc/collections/watch.changes/items", params=asked).json()
         reported = Counter[str]()
-        for row in self.situation().changes:
+        for row in self.situation().changes.to_dict("records"):
             reported[row["kind"]] += row["objects"]
         return {
             "changes": Counter(row["kind"] for row in rows),

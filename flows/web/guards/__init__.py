@@ -1,1 +1,1 @@
-"""Every request passes here first: who asks, what they may read, how often, and how much runs at a time."""
+"""Guards that every request passes first: headers, access, rate limits, pools and connections."""

@@ -1,8 +1,8 @@
-"""Who asks, and whether they may: every request comes through here before any route sees it.
+"""Identify the reader of every request and decide whether the request is allowed, before any route runs.
 
-A reader is known by a token (``Authorization: Bearer``, or the cookie of the login page), or named by a trusted proxy.
-What a reader may see is set for the length of the request; the database's views hold nothing else, so that a route that
-asks for too much gets too little.
+A reader identifies with a token (``Authorization: Bearer``, or the cookie of the login page), or a trusted proxy names
+the user. What the reader may see is set for the length of the request: the database views show nothing else, so that
+no route can return too much.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ from segwatch.db.errors import words
 from segwatch.db.readers import NOTHING, Sight
 from segwatch.db.tokens import MAX_TOKEN, Scope, Token
 from segwatch.flows.web.guards.rate_limits import UNLIMITED
-from segwatch.flows.web.guards.rules import ANYONE, Refused, wanted
-from segwatch.flows.web.guards.site import Site, arrive, path_of
+from segwatch.flows.web.guards.rules import ANYONE, NoRoute, find_rule
+from segwatch.flows.web.guards.site import Site, filter_request, local_path
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -39,166 +39,165 @@ _log = logging.getLogger(__name__)
 
 COOKIE = "segwatch_token"
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
-#: Looked up beside one another, in threads that nothing else takes.
+#: Tokens that are looked up at the same time, in threads reserved for it.
 LOOKUPS = 4
-#: Where a request's scope holds the user that a proxy named.
+#: Key of the ASGI scope that holds the user named by a proxy.
 _USER = "segwatch.user"
 
 
 @dataclass(frozen=True, slots=True)
 class Reader:
-    """Who asks."""
+    """The person or program that sent a request."""
 
     name: str
     sight: Sight
     scopes: frozenset[Scope]
     ambient: bool = False
-    """Their browser proves who they are by itself, whichever page makes it send a request."""
+    """The browser adds the credentials by itself, also to requests that pages of other sites make it send."""
 
 
-STRANGER = Reader("", NOTHING, frozenset())
-#: On a server that is open to all who reach it.
-ANYBODY = Reader("", Sight(None, names=False), frozenset({Scope.READ}))
-_READER: ContextVar[Reader] = ContextVar("reader", default=STRANGER)
+UNKNOWN_READER = Reader("", NOTHING, frozenset())
+#: Reader without credentials on a server that is open to everyone who reaches it.
+OPEN_READER = Reader("", Sight(None, names=False), frozenset({Scope.READ}))
+_READER: ContextVar[Reader] = ContextVar("reader", default=UNKNOWN_READER)
 
 
-def reader() -> Reader:
-    """Of the request that is being answered; outside of one, a stranger."""
+def current_reader() -> Reader:
+    """Return the reader of the current request; an unknown reader outside of requests."""
     return _READER.get()
 
 
-def sight() -> Sight:
-    """What the reader may see."""
+def current_sight() -> Sight:
+    """Return what the reader of the current request may see."""
     return _READER.get().sight
 
 
-def for_reader(work: Callable[P, T]) -> Callable[P, T]:
-    """The same work in another thread, still for the reader of this request: threads know of no request."""
+def bind_reader(work: Callable[P, T]) -> Callable[P, T]:
+    """Bind work to the reader of the current request, so that it can run in another thread."""
     return partial(copy_context().run, work)
 
 
 @dataclass(frozen=True, slots=True)
-class Door:
-    """How readers are known."""
+class AccessPolicy:
+    """How readers are identified, and what the server accepts."""
 
     find: Callable[[str], Token | None]
-    """The token that somebody gave; ``SEGWATCH_REVIEW_TOKEN`` is one that reads and reviews everything."""
+    """Find a token by its secret; ``SEGWATCH_REVIEW_TOKEN`` is a token that may read and review everything."""
     closed: bool = False
-    """Whether who reads needs to be known."""
-    taken: frozenset[Scope] = frozenset()
-    """What beside reading is switched on; the routes of the rest say that they are not."""
+    """Whether readers have to identify themselves."""
+    enabled: frozenset[Scope] = frozenset()
+    """Scopes besides reading that the server accepts; routes of other scopes respond that they are disabled."""
     site: Site = field(default_factory=Site)
 
 
-class Arrivals:
-    """What a request says of itself, judged before anything else looks at it: see
-    :mod:`segwatch.flows.web.guards.site`."""
+class HeaderFilter:
+    """Middleware that drops headers which clients may not set; see :mod:`segwatch.flows.web.guards.site`."""
 
     def __init__(self, app: ASGIApp, site: Site) -> None:
         self._app = app
         self._site = site
 
     async def __call__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
-        """Answers itself who asks for another host."""
+        """Refuse requests for an unknown host, and pass the others on."""
         if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
             return
         if scope["type"] != "http":
             await send({"type": "websocket.close", "code": 1008})
             return
-        arrival = arrive(self._site, scope)
-        if not arrival.host_known and path_of(arrival.scope) not in UNLIMITED:
-            refusal = _refusal(400, "this server does not answer for that host; see SEGWATCH_ALLOWED_HOSTS")
+        filtered = filter_request(self._site, scope)
+        if not filtered.host_known and local_path(filtered.scope) not in UNLIMITED:
+            refusal = _refuse(
+                400, "this server does not serve the requested host; see SEGWATCH_ALLOWED_HOSTS"
+            )
             await refusal(scope, receive, send)
             return
-        await self._app({**arrival.scope, _USER: arrival.user}, receive, send)
+        await self._app({**filtered.scope, _USER: filtered.user}, receive, send)
 
 
-class Gate:
-    """The application behind it, for those who may."""
+class AccessControl:
+    """Middleware that passes on only requests that their reader may send."""
 
-    def __init__(self, app: ASGIApp, door: Door) -> None:
+    def __init__(self, app: ASGIApp, policy: AccessPolicy) -> None:
         self._app = app
-        self._door = door
+        self._policy = policy
         self._lookups = anyio.CapacityLimiter(LOOKUPS)
 
     async def __call__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
-        """Answers itself whom it does not let in."""
+        """Identify the reader, and refuse the request or pass it on."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        path = path_of(scope)
-        asks = wanted(scope["method"], path)
-        if isinstance(asks, Refused):
-            await _refusal(asks.status, asks.words)(scope, receive, send)
+        path = local_path(scope)
+        asks = find_rule(scope["method"], path)
+        if isinstance(asks, NoRoute):
+            await _refuse(asks.status, asks.words)(scope, receive, send)
             return
         headers = Headers(scope=scope)
         try:
-            who = STRANGER if path in UNLIMITED else await self._who(headers, scope.get(_USER))
+            who = UNKNOWN_READER if path in UNLIMITED else await self._identify(headers, scope.get(_USER))
         except (OperationalError, InterfaceError, NoConnection) as error:
             _log.warning("a token could not be looked up: %s", words(error))
-            unknown = "who asks cannot be looked up now; ask again later"
-            await _refusal(503, unknown, {"Retry-After": "5"})(scope, receive, send)
+            unknown = "credentials cannot be checked at the moment; try again later"
+            await _refuse(503, unknown, {"Retry-After": "5"})(scope, receive, send)
             return
-        refused = self._refuse(who, asks, scope, headers)
+        refused = self._check(who, asks, scope, headers)
         if refused is not None:
             await refused(scope, receive, send)
             return
-        token = _READER.set(who or STRANGER)
+        token = _READER.set(who or UNKNOWN_READER)
         try:
-            await self._app(scope, receive, self._sealed(send) if asks != ANYONE else send)
+            await self._app(scope, receive, self._keep_private(send) if asks != ANYONE else send)
         finally:
             _READER.reset(token)
 
-    async def _who(self, headers: Headers, user: str | None) -> Reader | None:
-        """None = they showed something that is not or no longer good."""
-        given = bearer(headers)
-        if given is not None and (found := await self._known(given)) is not None:
+    async def _identify(self, headers: Headers, user: str | None) -> Reader | None:
+        """Identify the reader; None if the credentials are invalid or have expired."""
+        given = read_bearer_token(headers)
+        if given is not None and (found := await self._find(given)) is not None:
             return found
         if user is not None:
-            return self._named(user)
-        kept = _cookie(headers)
-        if kept is not None and (found := await self._known(kept)) is not None:
+            return self._make_proxy_reader(user)
+        kept = _read_cookie(headers)
+        if kept is not None and (found := await self._find(kept)) is not None:
             return Reader(found.name, found.sight, found.scopes, ambient=True)
-        if not self._door.closed:
-            return ANYBODY
-        return STRANGER if given is None and kept is None else None
+        if not self._policy.closed:
+            return OPEN_READER
+        return UNKNOWN_READER if given is None and kept is None else None
 
-    async def _known(self, given: str) -> Reader | None:
+    async def _find(self, given: str) -> Reader | None:
         if len(given) > MAX_TOKEN:
             return None
-        found = await anyio.to_thread.run_sync(partial(self._door.find, given), limiter=self._lookups)
+        found = await anyio.to_thread.run_sync(partial(self._policy.find, given), limiter=self._lookups)
         if found is None:
             return None
         return Reader(found.name, Sight(found.watches, names=Scope.REVIEW in found.scopes), found.scopes)
 
-    def _named(self, name: str) -> Reader:
-        user = self._door.site.user(name)
+    def _make_proxy_reader(self, name: str) -> Reader:
+        user = self._policy.site.find_user(name)
         if user is None:
             return Reader(name, NOTHING, frozenset(), ambient=True)
         return Reader(name, Sight(user.watches, names=Scope.REVIEW in user.scopes), user.scopes, ambient=True)
 
-    def _refuse(
-        self, who: Reader | None, asks: object, scope: AsgiScope, headers: Headers
-    ) -> Response | None:
-        """What is answered in place of the application; None = they may."""
+    def _check(self, who: Reader | None, asks: object, scope: AsgiScope, headers: Headers) -> Response | None:
+        """Return the response that refuses the request; None if it is allowed."""
         ambient = who is not None and who.ambient
         changes = scope["method"] not in _SAFE
-        if changes and (ambient or asks == ANYONE) and not _same_origin(headers):
-            return _refusal(403, "a page of another site asked for this")
-        # signatures are looked at where the body is read; and what is switched off says so itself
-        elsewhere = asks == Scope.EVENTS or (asks == Scope.REVIEW and asks not in self._door.taken)
+        if changes and (ambient or asks == ANYONE) and not _is_same_origin(headers):
+            return _refuse(403, "the request comes from a page of another site")
+        # routes check signatures themselves, where they read the body, and respond that they are disabled
+        elsewhere = asks == Scope.EVENTS or (asks == Scope.REVIEW and asks not in self._policy.enabled)
         if asks == ANYONE or elsewhere or (who is not None and asks in who.scopes):
             return None
         if who is not None and who.name:
-            return _refusal(403, f"{who.name} may not do this; it needs the scope {asks}")
+            return _refuse(403, f"{who.name} may not do this; it needs the scope {asks}")
         if not changes and "text/html" in headers.get("accept", ""):
             return RedirectResponse(f"{scope.get('root_path', '')}/login", 303)
-        return _refusal(401, "send Authorization: Bearer TOKEN", {"WWW-Authenticate": "Bearer"})
+        return _refuse(401, "send Authorization: Bearer TOKEN", {"WWW-Authenticate": "Bearer"})
 
-    def _sealed(self, send: Send) -> Send:
-        """What one reader was answered must not be given to another by what lies between."""
-        if not self._door.closed:
+    def _keep_private(self, send: Send) -> Send:
+        """Mark responses as private, so that no cache on the way gives them to another reader."""
+        if not self._policy.closed:
             return send
 
         async def start(message: Message) -> None:
@@ -215,9 +214,15 @@ class Gate:
         return start
 
 
-def require(scope: Scope) -> None:
-    """For routes that change something: 401 or 403 unless the reader may."""
-    who = reader()
+def require_scope(scope: Scope) -> None:
+    """Check that the reader has a scope; for routes that write.
+
+    Raises
+    ------
+    fastapi.HTTPException
+        401 without credentials, 403 without the scope.
+    """
+    who = current_reader()
     if scope in who.scopes:
         return
     if who.name:
@@ -225,13 +230,13 @@ def require(scope: Scope) -> None:
     raise HTTPException(401, "send Authorization: Bearer TOKEN", {"WWW-Authenticate": "Bearer"})
 
 
-def bearer(headers: Headers) -> str | None:
-    """The token of a request's header."""
+def read_bearer_token(headers: Headers) -> str | None:
+    """Read the token from the Authorization header."""
     kind, _, given = headers.get("authorization", "").partition(" ")
     return given.strip() if kind.lower() == "bearer" else None
 
 
-def _cookie(headers: Headers) -> str | None:
+def _read_cookie(headers: Headers) -> str | None:
     cookies = SimpleCookie()
     try:
         cookies.load(headers.get("cookie", ""))
@@ -241,8 +246,8 @@ def _cookie(headers: Headers) -> str | None:
     return found.value if found is not None else None
 
 
-def _same_origin(headers: Headers) -> bool:
-    """Whether a page of this server sent a request: browsers say so in a header that pages cannot write."""
+def _is_same_origin(headers: Headers) -> bool:
+    """Whether a page of this server sent the request, by headers that browsers set and pages cannot."""
     site = headers.get("sec-fetch-site")
     if site is not None and site not in {"same-origin", "none"}:
         return False
@@ -255,5 +260,5 @@ def _same_origin(headers: Headers) -> bool:
         return False
 
 
-def _refusal(status: int, words: str, headers: dict[str, str] | None = None) -> Response:
+def _refuse(status: int, words: str, headers: dict[str, str] | None = None) -> Response:
     return JSONResponse({"detail": words}, status, headers)

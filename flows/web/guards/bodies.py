@@ -1,4 +1,4 @@
-"""Bodies of requests, within a size."""
+"""Read request bodies, with limits of size and time."""
 
 from __future__ import annotations
 
@@ -6,28 +6,28 @@ import asyncio
 
 from fastapi import HTTPException, Request
 
-#: For all of a body.
+#: Time limit for a whole body.
 BODY_SECONDS = 20.0
 
 
-async def limited(request: Request, most_bytes: int) -> bytes:
-    """The body as sent.
+async def read_body(request: Request, max_bytes: int) -> bytes:
+    """Read the body of a request.
 
     Raises
     ------
     fastapi.HTTPException
-        413 as soon as more than ``most_bytes`` (whole MiB) have come, or are announced; 408 when they come too slowly.
+        413 if the body has, or announces, more than ``max_bytes`` (whole MiB); 408 if it arrives too slowly.
     """
     received = bytearray()
     announced = request.headers.get("content-length", "")
-    if announced.isdigit() and (len(announced) > 18 or int(announced) > most_bytes):
-        raise HTTPException(413, f"at most {most_bytes // 2**20} MiB")
+    if announced.isdigit() and (len(announced) > 18 or int(announced) > max_bytes):
+        raise HTTPException(413, f"at most {max_bytes // 2**20} MiB")
     try:
         async with asyncio.timeout(BODY_SECONDS):
             async for part in request.stream():
                 received += part
-                if len(received) > most_bytes:
-                    raise HTTPException(413, f"at most {most_bytes // 2**20} MiB")
+                if len(received) > max_bytes:
+                    raise HTTPException(413, f"at most {max_bytes // 2**20} MiB")
     except TimeoutError:
-        raise HTTPException(408, f"all of it has to come within {BODY_SECONDS:g} s") from None
+        raise HTTPException(408, f"the whole body has to arrive within {BODY_SECONDS:g} s") from None
     return bytes(received)

@@ -1,4 +1,4 @@
-"""Connections of strangers: how many, how long they may stay without a request, and how large a head may be."""
+"""Limit connections: their number, their time without a request, and the size of request heads."""
 
 from __future__ import annotations
 
@@ -13,35 +13,35 @@ import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from segwatch.flows.web.guards.rate_limits import client_of
+from segwatch.flows.web.guards.rate_limits import identify_client
 from segwatch.flows.web.guards.sending import ABORT
 
-#: Of all clients together; fewer where the process may open fewer files.
+#: Connections of all clients together; fewer if the process may open fewer files.
 MAX_CONNECTIONS = 1000
-#: From connecting, or from the last answer, until all of the next request's head is there.
+#: Time from connecting, or from the last response, until the head of the next request is complete.
 HEAD_SECONDS = 10.0
 _MAX_HEAD_BYTES = 64 * 1024
-#: For requests that are being answered when the server is told to stop.
+#: Time for running requests to finish when the server is stopped.
 _STOP_SECONDS = 10
 
 
 class Connections:
-    """Open connections by client; when there are too many, those that have been idle longest make room."""
+    """Open connections by client; if there are too many, those that have been idle longest are closed."""
 
-    def __init__(self, most: int, most_of_client: int, unlimited: Sequence[str] = ()) -> None:
-        self._most = most
-        self._most_of_client = most_of_client
+    def __init__(self, max_total: int, max_per_client: int, unlimited: Sequence[str] = ()) -> None:
+        self._max = max_total
+        self._max_per_client = max_per_client
         self._unlimited = [ip_network(one, strict=False) for one in unlimited]
         self._of_client: Counter[str] = Counter()
         self._idle: OrderedDict[LimitedProtocol, str] = OrderedDict()
-        """Without a request, the newest last."""
+        """Connections without a request, longest idle first."""
 
-    def opened(self, one: LimitedProtocol, client: str) -> None:
-        """Count it; make room for it, or close it where nobody can make room."""
+    def add(self, one: LimitedProtocol, client: str) -> None:
+        """Register a new connection, and close an idle one, or this one, if there are too many."""
         self._of_client[client] += 1
-        if self._of_client[client] > self._most_of_client and not self._is_unlimited(client):
+        if self._of_client[client] > self._max_per_client and not self._is_unlimited(client):
             self._make_room(one, client)
-        elif self._of_client.total() > self._most:
+        elif self._of_client.total() > self._max:
             self._make_room(one, None)
 
     def _is_unlimited(self, client: str) -> bool:
@@ -51,19 +51,19 @@ class Connections:
             return False
         return any(address.version == one.version and address.overlaps(one) for one in self._unlimited)
 
-    def closed(self, one: LimitedProtocol, client: str) -> None:
-        """Forget it."""
+    def remove(self, one: LimitedProtocol, client: str) -> None:
+        """Remove a closed connection."""
         self._idle.pop(one, None)
         self._of_client[client] -= 1
         if self._of_client[client] <= 0:
             del self._of_client[client]
 
-    def rests(self, one: LimitedProtocol, client: str) -> None:
-        """It has no request now."""
+    def mark_idle(self, one: LimitedProtocol, client: str) -> None:
+        """Mark a connection as idle."""
         self._idle[one] = client
 
-    def works(self, one: LimitedProtocol) -> None:
-        """It has a request."""
+    def mark_busy(self, one: LimitedProtocol) -> None:
+        """Mark a connection as busy."""
         self._idle.pop(one, None)
 
     def _make_room(self, new: LimitedProtocol, client: str | None) -> None:
@@ -73,63 +73,64 @@ class Connections:
 
 
 class LimitedProtocol(H11Protocol):
-    """HTTP/1.1 for clients that may send a byte now and then, or none, to keep a connection.
+    """HTTP/1.1 protocol that closes connections whose request head takes too long.
 
-    Uvicorn's own timer for idle connections begins anew with every byte.
+    Uvicorn's own keep-alive timer starts again with every byte, so that a client could hold a connection for ever.
     """
 
-    connections_of: Connections
+    registry: Connections
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """As uvicorn's, with a timer."""
+        """Start the timer, besides what uvicorn does."""
         super().connection_made(transport)
-        self._client = client_of({"client": self.client})
+        self._client = identify_client({"client": self.client})
         self._timer: asyncio.TimerHandle | None = None
-        self._rest()
-        self.connections_of.opened(self, self._client)
+        self._start_timer()
+        self.registry.add(self, self._client)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """As uvicorn's."""
-        self._disarm()
-        self.connections_of.closed(self, self._client)
+        """Stop the timer, besides what uvicorn does."""
+        self._stop_timer()
+        self.registry.remove(self, self._client)
         super().connection_lost(exc)
 
     def handle_events(self) -> None:
-        """As uvicorn's; once a request has begun, its own limits hold."""
+        """Stop the timer once a request has begun, which has its own limits; besides what uvicorn does."""
         super().handle_events()
         if self.cycle is not None and not self.cycle.response_complete:
-            self._disarm()
-            self.connections_of.works(self)
+            self._stop_timer()
+            self.registry.mark_busy(self)
 
     def on_response_complete(self) -> None:
-        """As uvicorn's."""
-        self._rest()
+        """Start the timer again, besides what uvicorn does."""
+        self._start_timer()
         super().on_response_complete()
 
     def abort(self) -> None:
-        """Close the connection, whatever still waits to be sent."""
+        """Close the connection at once and drop what is still to be sent."""
         self.transport.abort()
 
-    def _rest(self) -> None:
-        self._disarm()
-        # abort: to close it would wait for a reader that takes nothing
+    def _start_timer(self) -> None:
+        self._stop_timer()
+        # abort, because close would wait for a client that reads nothing
         self._timer = self.loop.call_later(HEAD_SECONDS, self.abort)
-        self.connections_of.rests(self, self._client)
+        self.registry.mark_idle(self, self._client)
 
-    def _disarm(self) -> None:
+    def _stop_timer(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
 
 
 class _Abortable:
-    """Tells the application how to close a connection."""
+    """Middleware that gives the application a way to abort the connection."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Uvicorn's ``send`` is a method of the cycle, which knows the transport."""
+        """Add the abort function to the scope and pass the request on."""
+        # uvicorn's send is a method of an object that holds the transport
         transport = getattr(getattr(send, "__self__", None), "transport", None)
         if transport is not None:
             scope[ABORT] = transport.abort
@@ -144,19 +145,19 @@ def make_server(
     proxies: Sequence[str] = (),
     connections: int = MAX_CONNECTIONS,
 ) -> uvicorn.Server:
-    """A server that is not running yet.
+    """Make a server, without starting it.
 
     Parameters
     ----------
     proxies
-        Addresses or networks that may have any share of the connections. What they say of a request is judged by
+        Addresses or networks that may use all of the connections. Whether their headers are trusted is decided by
         :mod:`segwatch.flows.web.guards.site`.
     connections
-        At most this many at a time; a fifth of them for one client that is no such proxy.
+        Maximum number of connections; any other client gets at most a fifth of them.
     """
-    most = min(connections, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2)
-    limits = Connections(most, max(1, most // 5), proxies)
-    protocol: Any = type("Protocol", (LimitedProtocol,), {"connections_of": limits})
+    max_total = min(connections, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2)
+    limits = Connections(max_total, max(1, max_total // 5), proxies)
+    protocol: Any = type("Protocol", (LimitedProtocol,), {"registry": limits})
     return uvicorn.Server(
         uvicorn.Config(
             _Abortable(app),

@@ -1,4 +1,4 @@
-"""Places for work of one kind: so many run, so many wait, each for so long, and no one takes all of them."""
+"""Pools: limit how many tasks of one kind run and wait, and for how long; no client gets all places."""
 
 from __future__ import annotations
 
@@ -10,48 +10,48 @@ from segwatch.flows.web.guards.rate_limits import Rate, RateLimiter
 
 
 @dataclass(frozen=True, slots=True)
-class Bounds:
-    """Of one pool. A single client (or host) gets at most three quarters of the places in it."""
+class PoolLimits:
+    """Limits of one pool. A single client (or host) gets at most three quarters of its places."""
 
     running: int
     waiting: int
     wait_seconds: float
-    """Longest wait for a place."""
+    """Maximum wait for a place."""
     seconds: float
-    """Longest time until the answer is there, from when the request has its place."""
+    """Maximum time from getting a place to the complete response."""
     work: Rate | None = None
-    """Seconds of work that one client may have done."""
+    """Seconds of work that one client may use; None = unlimited."""
 
 
-class Full(Exception):
+class PoolFull(Exception):
     """No place became free in time."""
 
 
 class Pool:
-    """Places for requests; who waits longest comes first, but one client never gets all of them."""
+    """Places for requests, given in order of arrival, except that one client never gets all of them."""
 
-    def __init__(self, bounds: Bounds) -> None:
+    def __init__(self, bounds: PoolLimits) -> None:
         self.limits = bounds
         self.work = None if bounds.work is None else RateLimiter(bounds.work)
         self._running: Counter[str] = Counter()
         self._waiting: deque[tuple[str, asyncio.Future[None]]] = deque()
-        self._most_running = max(1, bounds.running * 3 // 4)
-        self._most_waiting = max(1, bounds.waiting * 3 // 4)
+        self._max_running = max(1, bounds.running * 3 // 4)
+        self._max_waiting = max(1, bounds.waiting * 3 // 4)
 
     async def enter(self, client: str) -> None:
-        """Wait for a place; whoever has one must :meth:`leave`.
+        """Wait for a place; call :meth:`leave` afterwards.
 
         Raises
         ------
-        Full
-            Too many wait already, or none became free in time.
+        PoolFull
+            Too many requests wait already, or no place became free in time.
         """
         if self._may_run(client):
             self._running[client] += 1
             return
         waiting = sum(1 for one, _ in self._waiting if one == client)
-        if len(self._waiting) >= self.limits.waiting or waiting >= self._most_waiting:
-            raise Full
+        if len(self._waiting) >= self.limits.waiting or waiting >= self._max_waiting:
+            raise PoolFull
         place: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append((client, place))
         try:
@@ -59,15 +59,15 @@ class Pool:
                 await place
         except (TimeoutError, asyncio.CancelledError) as error:
             if place.done() and not place.cancelled():
-                self.leave(client)  # it became free at the same moment
+                self.leave(client)  # the place was assigned at the moment of the timeout
             else:
                 self._waiting.remove((client, place))
             if isinstance(error, TimeoutError):
-                raise Full from None
+                raise PoolFull from None
             raise
 
     def leave(self, client: str) -> None:
-        """Give the place to the next that may have it."""
+        """Release the place to the next request that may have it."""
         self._running[client] -= 1
         if self._running[client] <= 0:
             del self._running[client]
@@ -79,4 +79,4 @@ class Pool:
                 return
 
     def _may_run(self, client: str) -> bool:
-        return self._running.total() < self.limits.running and self._running[client] < self._most_running
+        return self._running.total() < self.limits.running and self._running[client] < self._max_running

@@ -1,4 +1,4 @@
-"""How often one client may ask: a token bucket each, in a bounded table."""
+"""Rate limit per client: a token bucket for each, in a table of bounded size."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ from ipaddress import IPv6Address, ip_address, ip_network
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from segwatch.flows.web.guards.refusals import refuse
-from segwatch.flows.web.guards.site import path_of
+from segwatch.flows.web.guards.site import local_path
 
-#: Clients that are remembered; whoever asked longest ago is forgotten first.
+#: Size of the table; the clients that were idle longest are dropped first.
 MAX_CLIENTS = 10_000
-#: Paths that monitors ask, which cost next to nothing.
+#: Health checks, which have no rate limit and need no credentials.
 UNLIMITED = frozenset({"/healthz", "/readyz"})
 _MAX_NAME = 64
 
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """How much a client may use."""
+    """Rate limit of one client."""
 
     per_second: float
-    """In the long run."""
+    """Sustained rate."""
     burst: float
-    """At once, after a pause."""
+    """Requests allowed at once after a pause."""
 
 
-#: A page of the map is about a hundred requests, one move of it at most sixty.
+#: Opening the map takes about a hundred requests, moving it at most sixty.
 REQUESTS = Rate(per_second=50, burst=400)
 
 
@@ -49,19 +49,19 @@ class RateLimiter:
         self._max_clients = max_clients
         self._clock = clock
         self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
-        """Tokens at a moment, the client that asked last at the end."""
+        """Tokens and the time of their count, most recent client last."""
 
     def __len__(self) -> int:
-        """Clients that are remembered."""
+        """Return the number of clients in the table."""
         return len(self._buckets)
 
     def wait_seconds(self, client: str) -> float:
-        """How long the client has to wait until it may ask again; 0: it may ask now."""
+        """Return how long the client has to wait before its next request; 0 if it need not."""
         tokens = self._tokens(client)
         return 0.0 if tokens > 0 else (1e-3 - tokens) / self._rate.per_second
 
     def take(self, client: str, cost: float) -> None:
-        """Count what the client used. Its tokens may become negative: the cost of a query is known afterwards."""
+        """Charge the client. Its tokens may become negative, because the cost of a query is known only afterwards."""
         self._buckets[client] = self._tokens(client) - cost, self._clock()
         self._buckets.move_to_end(client)
         while len(self._buckets) > self._max_clients:
@@ -72,10 +72,10 @@ class RateLimiter:
         return min(self._rate.burst, tokens + (self._clock() - since) * self._rate.per_second)
 
 
-def client_of(scope: Scope) -> str:
-    """Who asks: an IPv4 address, or the /64 of an IPv6 address, which one subscriber has all of.
+def identify_client(scope: Scope) -> str:
+    """Identify a client by its IPv4 address, or by the /64 of its IPv6 address, which belongs to one subscriber.
 
-    Forwarded headers are not read here: the server replaces the address by them when the operator names the proxy.
+    Forwarded headers are not read here: behind a trusted proxy, the address in the scope is already that of the client.
     """
     client = scope.get("client")
     if client is None:  # a Unix socket
@@ -92,19 +92,19 @@ def client_of(scope: Scope) -> str:
 
 
 class RateLimit:
-    """Answers 429 with Retry-After to clients that ask too often."""
+    """Middleware that responds with 429 and Retry-After to clients above the rate limit."""
 
     def __init__(self, app: ASGIApp, rate: Rate = REQUESTS) -> None:
         self._app = app
         self._limiter = RateLimiter(rate)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """The health of the server is never refused."""
-        if scope["type"] == "http" and path_of(scope) not in UNLIMITED:
-            client = client_of(scope)
+        """Refuse or pass on the request; health checks are never refused."""
+        if scope["type"] == "http" and local_path(scope) not in UNLIMITED:
+            client = identify_client(scope)
             wait = self._limiter.wait_seconds(client)
             if wait > 0:
-                words = "too many requests from your address; ask again later"
+                words = "too many requests from your address; try again later"
                 await refuse(scope, send, 429, words, retry_after=math.ceil(wait))
                 return
             self._limiter.take(client, 1)

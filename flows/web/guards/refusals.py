@@ -1,4 +1,4 @@
-"""Answers that refuse, for programs and for browsers."""
+"""Error responses, as JSON for programs and as a page for browsers."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ _PAGE = (
 CODES = {400: "InvalidParameterValue", 404: "NotFound"}
 
 
-def refusal(code: str, words: str) -> dict[str, str]:
-    """The body of an answer that refuses, as OGC API Common asks; ``detail`` is as in the rest of segwatch."""
+def make_refusal(code: str, words: str) -> dict[str, str]:
+    """Make the body of an error response in the form of OGC API Common, plus FastAPI's ``detail``."""
     return {"code": code, "description": words, "detail": words}
 
 
 async def refuse(
     scope: Scope, send: Send, status: int, words: str, *, retry_after: int | None = None
 ) -> None:
-    """Answer with one sentence: a page where a browser asks for one, else JSON."""
+    """Send an error response with one sentence: HTML if the client accepts it, else JSON."""
     title = HTTPStatus(status).phrase
     if "text/html" in Headers(scope=scope).get("accept", ""):
         kind, body = "text/html; charset=utf-8", _PAGE.format(title=title, words=html.escape(words)).encode()
     else:
         code = CODES.get(status, title.replace(" ", ""))
-        kind, body = "application/json", json.dumps(refusal(code, words)).encode()
+        kind, body = "application/json", json.dumps(make_refusal(code, words)).encode()
     headers = [
         (b"content-type", kind.encode()),
         (b"content-length", str(len(body)).encode()),

@@ -1,4 +1,4 @@
-"""Which paths there are and what they ask of a reader: one table, and what is not in it is not answered."""
+"""Table of all paths and the scope that each requires; paths that are not in it get 404."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from enum import StrEnum
 from segwatch.db.tokens import Scope
 
 
-class Open(StrEnum):
-    """What is answered to anyone."""
+class Public(StrEnum):
+    """Marks paths that need no credentials."""
 
     ANYONE = "anyone"
 
 
-ANYONE = Open.ANYONE
-Wanted = Scope | Open
+ANYONE = Public.ANYONE
+Requirement = Scope | Public
 _GET = "GET"
-#: Of other applications that are mounted here, ``{rest:path}`` is all that lies below.
-RULES: dict[str, dict[str, Wanted]] = {
+#: Required scope by path and method; ``{rest:path}`` stands for everything below a mounted application.
+RULES: dict[str, dict[str, Requirement]] = {
     "/": {_GET: Scope.READ},
     "/healthz": {_GET: ANYONE},
     "/readyz": {_GET: ANYONE},
@@ -35,7 +35,7 @@ RULES: dict[str, dict[str, Wanted]] = {
     "/api/reviews": {_GET: Scope.READ, "POST": Scope.REVIEW},
     "/api/alerts": {_GET: Scope.READ},
     "/api/alerts/{alert_id}/marks": {"POST": Scope.REVIEW},
-    # who sends events signs them, or has a token for it: the route itself looks
+    # events carry a token or a signature; the route itself checks the signature
     "/events": {"POST": Scope.EVENTS},
     "/feeds/{watch}/atom.xml": {_GET: Scope.READ},
     "/feeds/cap/{alert_id}.xml": {_GET: Scope.READ},
@@ -46,31 +46,31 @@ RULES: dict[str, dict[str, Wanted]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Refused:
-    """Why a request is not passed on."""
+class NoRoute:
+    """Why there is no route for a request."""
 
     status: int
     words: str
 
 
-def wanted(method: str, path: str) -> Wanted | Refused:
-    """What a request must be allowed to do."""
+def find_rule(method: str, path: str) -> Requirement | NoRoute:
+    """Find what a request requires of its reader."""
     for pattern, methods in _COMPILED:
         if pattern.fullmatch(path):
             found = methods.get(_GET if method == "HEAD" else method)
-            return found if found is not None else Refused(405, "Method Not Allowed")
-    return Refused(404, "Not Found")
+            return found if found is not None else NoRoute(405, "Method Not Allowed")
+    return NoRoute(404, "Not Found")
 
 
-def _compiled(template: str) -> re.Pattern[str]:
+def _compile(template: str) -> re.Pattern[str]:
     parts = re.split(r"(\{[^}]*\})", template)
-    return re.compile("".join(_part(one) for one in parts), re.DOTALL)
+    return re.compile("".join(_compile_part(one) for one in parts), re.DOTALL)
 
 
-def _part(one: str) -> str:
+def _compile_part(one: str) -> str:
     if not one.startswith("{"):
         return re.escape(one)
     return ".*" if one.endswith(":path}") else "[^/]+"
 
 
-_COMPILED = tuple((_compiled(template), methods) for template, methods in RULES.items())
+_COMPILED = tuple((_compile(template), methods) for template, methods in RULES.items())

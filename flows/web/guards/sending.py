@@ -1,4 +1,4 @@
-"""Answers on their way to readers that may be slow, or never read at all."""
+"""Buffer responses within a budget of memory, and send them to clients that may be slow or never read."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ from contextlib import contextmanager
 
 from starlette.types import Message, Send
 
-MAX_ANSWER_BYTES = 64 * 2**20
-#: Of all answers that are being made and sent.
+MAX_RESPONSE_BYTES = 64 * 2**20
+#: All responses together that are being made and sent.
 MAX_SENDING_BYTES = 256 * 2**20
-#: Key of a scope: closes the connection without sending what still waits to be sent.
+#: Key of the ASGI scope for the function that aborts the connection.
 ABORT = "segwatch.abort"
 _PART_BYTES = 64 * 1024
-#: A reader may pause for so long, and be so slow over all.
+#: Limits for slow clients: longest pause, time before the rate counts, and lowest rate.
 _PAUSE_SECONDS = 10.0
 _GRACE_SECONDS = 20.0
-_LEAST_BYTES_PER_SECOND = 32 * 1024
+_MIN_BYTES_PER_SECOND = 32 * 1024
 
 
-class TooLarge(Exception):
-    """The answer has more bytes than may be held.
+class ResponseTooLarge(Exception):
+    """The response exceeds its own size limit or the budget of all responses.
 
     Parameters
     ----------
     status
-        That the request is answered with instead.
+        HTTP status to respond with instead.
     """
 
     def __init__(self, status: int, words: str) -> None:
@@ -36,19 +36,19 @@ class TooLarge(Exception):
 
 
 class SlowReader(Exception):
-    """The client does not take its answer; its connection has to be closed."""
+    """The client reads its response too slowly; its connection has to be closed."""
 
 
 class Budget:
-    """Bytes that all answers together may hold."""
+    """Bytes that all responses together may hold."""
 
-    def __init__(self, most: int = MAX_SENDING_BYTES) -> None:
-        self._most = most
+    def __init__(self, max_bytes: int = MAX_SENDING_BYTES) -> None:
+        self._max = max_bytes
         self._held = 0
 
     @contextmanager
     def share(self) -> Iterator[Share]:
-        """What one answer holds, until the end of the block."""
+        """Open the share of one response, for the length of the block."""
         share = Share(self)
         try:
             yield share
@@ -56,24 +56,24 @@ class Budget:
             share.close()
 
     def hold(self, size: int) -> None:
-        """Take bytes.
+        """Reserve bytes.
 
         Raises
         ------
-        TooLarge
-            There are not as many left.
+        ResponseTooLarge
+            Not enough bytes are left.
         """
-        if self._held + size > self._most:
-            raise TooLarge(503, "the server holds too many answers that nobody reads; ask again later")
+        if self._held + size > self._max:
+            raise ResponseTooLarge(503, "the server holds too many unread responses; try again later")
         self._held += size
 
     def free(self, size: int) -> None:
-        """Give bytes back."""
+        """Release bytes."""
         self._held -= size
 
 
 class Share:
-    """What one answer holds of a budget."""
+    """The bytes of a budget that one response holds."""
 
     def __init__(self, budget: Budget) -> None:
         self._budget = budget
@@ -81,32 +81,34 @@ class Share:
         self.closed = False
 
     def hold(self, size: int) -> None:
-        """Take more bytes.
+        """Reserve more bytes.
 
         Raises
         ------
-        TooLarge
-            The answer is too large by itself, or with all others.
+        ResponseTooLarge
+            The response is too large by itself, or together with all others.
         """
-        if self.held + size > MAX_ANSWER_BYTES:
-            most = MAX_ANSWER_BYTES // 2**20
-            raise TooLarge(400, f"the answer would have more than {most} MiB; ask for less, as with limit")
+        if self.held + size > MAX_RESPONSE_BYTES:
+            mebibytes = MAX_RESPONSE_BYTES // 2**20
+            raise ResponseTooLarge(
+                400, f"the response would exceed {mebibytes} MiB; request less, for example with limit"
+            )
         self._budget.hold(size)
         self.held += size
 
-    def give_back(self, size: int) -> None:
-        """Those that were sent."""
+    def release(self, size: int) -> None:
+        """Release bytes that were sent."""
         self._budget.free(size)
         self.held -= size
 
     def close(self) -> None:
-        """Give everything back; nothing more may be held."""
-        self.give_back(self.held)
+        """Release everything; nothing more may be reserved."""
+        self.release(self.held)
         self.closed = True
 
 
-class Buffered:
-    """Takes an answer from the application without ever making it wait."""
+class BufferedResponse:
+    """Collects the response of the application, which never has to wait for the client."""
 
     def __init__(self, share: Share) -> None:
         self.share = share
@@ -114,7 +116,7 @@ class Buffered:
         self.parts: list[bytes] = []
 
     async def send(self, message: Message) -> None:
-        """As ASGI has it; what comes after nobody waits for it any more is dropped."""
+        """Collect an ASGI message; after the share was closed, messages are dropped."""
         if self.share.closed:
             return
         if message["type"] == "http.response.start":
@@ -126,23 +128,23 @@ class Buffered:
                 self.parts.append(body)
 
 
-async def deliver(answer: Buffered, send: Send) -> None:
-    """Send it in small parts, as fast as the reader takes them.
+async def send_buffered(response: BufferedResponse, send: Send) -> None:
+    """Send a response in small parts, as fast as the client reads them.
 
     Raises
     ------
     SlowReader
-        It takes too little.
+        The client reads too slowly.
     """
-    if answer.start is None:
-        raise RuntimeError("the application gave no answer")
-    body = answer.parts[0] if len(answer.parts) == 1 else b"".join(answer.parts)
-    answer.parts.clear()
-    await send(answer.start)
+    if response.start is None:
+        raise RuntimeError("the application sent no response")
+    body = response.parts[0] if len(response.parts) == 1 else b"".join(response.parts)
+    response.parts.clear()
+    await send(response.start)
     if len(body) <= _PART_BYTES:
         await send({"type": "http.response.body", "body": body})
         return
-    until = time.monotonic() + _GRACE_SECONDS + len(body) / _LEAST_BYTES_PER_SECOND
+    until = time.monotonic() + _GRACE_SECONDS + len(body) / _MIN_BYTES_PER_SECOND
     for at in range(0, len(body), _PART_BYTES):
         part = body[at : at + _PART_BYTES]
         patience = min(_PAUSE_SECONDS, until - time.monotonic())
@@ -150,7 +152,7 @@ async def deliver(answer: Buffered, send: Send) -> None:
             async with asyncio.timeout(patience):
                 await send({"type": "http.response.body", "body": part, "more_body": True})
         except TimeoutError:
-            raise SlowReader("the client does not read its answer") from None
+            raise SlowReader("the client does not read its response") from None
         if at + _PART_BYTES < len(body):
-            answer.share.give_back(len(part))
+            response.share.release(len(part))
     await send({"type": "http.response.body", "body": b""})

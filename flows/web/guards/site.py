@@ -1,8 +1,8 @@
-"""Under which names the server is asked, and by whom: hosts, proxies, and the users that a proxy tells.
+"""Host names of the server, trusted proxies, and the users that a proxy names.
 
-Nothing that a request says of itself is believed: its ``Host`` must be on a list, and ``X-Forwarded-*`` and the header
-that names a user count only from a proxy whose address, and secret where there is one, are known. All of these headers
-end here; the application behind sees one host, scheme and client.
+Headers of a request are not trusted by themselves. Its ``Host`` must be on a list. ``X-Forwarded-*`` and the header
+that names a user count only if they come from a trusted proxy, known by its address and, where configured, a secret.
+All of these headers are removed here; the application behind sees one host, scheme and client.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pydantic import SecretStr
 from starlette.types import Scope as AsgiScope
 
 from segwatch.db.tokens import Scope
-from segwatch.flows.config.site_settings import SiteSettings
+from segwatch.flows.config.settings.web import WebSettings
 from segwatch.flows.errors import ConfigError
 from segwatch.flows.runtime.hosts import is_loopback
 
@@ -32,8 +32,8 @@ _HOST = re.compile(r"(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9_.-]+)(?::(\d{1,5}))?")
 
 
 @dataclass(frozen=True, slots=True)
-class User:
-    """What somebody may do whom a proxy names."""
+class ProxyUser:
+    """Rights of a user whom a proxy names."""
 
     watches: frozenset[str] | None
     """None = all."""
@@ -42,52 +42,52 @@ class User:
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """Where the server is reached, and which proxies are in front of it."""
+    """Addresses under which the server is reached, and the proxies in front of it."""
 
     public_url: str = ""
-    """Links begin with it; empty = with the host that a request names."""
+    """Start of all links; empty = the host of the request."""
     hosts: frozenset[str] | None = None
-    """Names that requests may ask for, in small letters without a port; None = any."""
+    """Allowed host names, in lower case without port; None = any."""
     proxies: tuple[Network, ...] = ()
     proxy_secret: SecretStr | None = None
-    """What a proxy sends in :data:`SECRET_HEADER`; None = its address is enough."""
+    """Secret that a proxy sends in :data:`SECRET_HEADER`; None = its address is enough."""
     user_header: str = ""
-    """In which a proxy names its user; empty = it does not."""
-    users: Mapping[str, User] = field(default_factory=lambda: MappingProxyType({}))
-    """By name; ``*`` = whom no other entry names."""
+    """Header in which a proxy names its user; empty = none."""
+    users: Mapping[str, ProxyUser] = field(default_factory=lambda: MappingProxyType({}))
+    """Rights by user name; ``*`` = every user without an entry."""
 
-    def user(self, name: str) -> User | None:
-        """What a user of the proxy may do."""
+    def find_user(self, name: str) -> ProxyUser | None:
+        """Find the rights of a user whom the proxy names."""
         return self.users.get(name) or self.users.get("*")
 
 
 @dataclass(frozen=True, slots=True)
-class Arrival:
-    """A request as the application may see it."""
+class FilteredRequest:
+    """A request after its untrusted headers were removed."""
 
     scope: AsgiScope
     host_known: bool
     user: str | None
-    """As a trusted proxy names it."""
+    """Name of the user, from a trusted proxy."""
 
 
-def arrive(site: Site, scope: AsgiScope) -> Arrival:
-    """Take a request in: what a trusted proxy says of it counts, and what anyone else says is taken out."""
+def filter_request(site: Site, scope: AsgiScope) -> FilteredRequest:
+    """Apply the headers of a trusted proxy, and remove those that any other client set."""
     headers = [(bytes(name).lower(), bytes(value)) for name, value in scope["headers"]]
-    trusted = _trusted(site, scope, headers)
-    user = _one(headers, site.user_header) if trusted and site.user_header else None
+    trusted = _is_trusted(site, scope, headers)
+    user = _read_single(headers, site.user_header) if trusted and site.user_header else None
     hosts = [value.decode("latin-1") for name, value in headers if name == b"host"]
-    kept = [(name, value) for name, value in headers if not _ends_here(site, name.decode("latin-1"))]
+    kept = [(name, value) for name, value in headers if not _is_removed(site, name.decode("latin-1"))]
     seen = {**scope, "headers": kept}
     if trusted:
-        _believe(seen, headers)
+        _apply_forwarded(seen, headers)
     known = len(hosts) == 1 and _is_known(site, hosts[0], scope)
     if site.public_url:
-        _name(seen, site.public_url)
-    return Arrival(seen, known, user or None)
+        _apply_public_url(seen, site.public_url)
+    return FilteredRequest(seen, known, user or None)
 
 
-def _trusted(site: Site, scope: AsgiScope, headers: list[tuple[bytes, bytes]]) -> bool:
+def _is_trusted(site: Site, scope: AsgiScope, headers: list[tuple[bytes, bytes]]) -> bool:
     peer = scope.get("client")
     if peer is None or not site.proxies:
         return False
@@ -100,26 +100,26 @@ def _trusted(site: Site, scope: AsgiScope, headers: list[tuple[bytes, bytes]]) -
         return False
     if site.proxy_secret is None:
         return True
-    given = _one(headers, SECRET_HEADER) or ""
+    given = _read_single(headers, SECRET_HEADER) or ""
     return hmac.compare_digest(given.encode(), site.proxy_secret.get_secret_value().encode())
 
 
-def _believe(seen: AsgiScope, headers: list[tuple[bytes, bytes]]) -> None:
-    client = (_one(headers, "x-forwarded-for") or "").rpartition(",")[2].strip()
+def _apply_forwarded(seen: AsgiScope, headers: list[tuple[bytes, bytes]]) -> None:
+    client = (_read_single(headers, "x-forwarded-for") or "").rpartition(",")[2].strip()
     with contextlib.suppress(ValueError):
         seen["client"] = (str(ipaddress.ip_address(client)), 0)
-    scheme = (_one(headers, "x-forwarded-proto") or "").lower()
+    scheme = (_read_single(headers, "x-forwarded-proto") or "").lower()
     if scheme in {"http", "https"}:
         seen["scheme"] = scheme
 
 
-def _one(headers: Iterable[tuple[bytes, bytes]], name: str) -> str | None:
-    """The header's value where it comes once: of two, one may be the stranger's."""
+def _read_single(headers: Iterable[tuple[bytes, bytes]], name: str) -> str | None:
+    """Return the value of a header that occurs once; of several, one may be forged."""
     found = [value.decode("latin-1") for key, value in headers if key == name.lower().encode()]
     return found[0] if len(found) == 1 else None
 
 
-def _ends_here(site: Site, name: str) -> bool:
+def _is_removed(site: Site, name: str) -> bool:
     return name.startswith(_FORWARDED) or name in {SECRET_HEADER, site.user_header.lower()}
 
 
@@ -130,12 +130,12 @@ def _is_known(site: Site, host: str, scope: AsgiScope) -> bool:
     name = match[1].lower().rstrip(".")
     if site.hosts is None or name in site.hosts:
         return True
-    # the address that was connected to: no name that somebody else may point here
+    # the server's own address is allowed, because DNS rebinding needs a name
     server = scope.get("server")
     return server is not None and name.strip("[]") == str(server[0])
 
 
-def _name(seen: AsgiScope, public_url: str) -> None:
+def _apply_public_url(seen: AsgiScope, public_url: str) -> None:
     parts = urlsplit(public_url)
     headers = [(name, value) for name, value in seen["headers"] if name != b"host"]
     seen["headers"] = [(b"host", parts.netloc.encode()), *headers]
@@ -147,38 +147,40 @@ def _name(seen: AsgiScope, public_url: str) -> None:
             seen["path"] = root + seen["path"]
 
 
-def path_of(scope: AsgiScope) -> str:
-    """The path below where the server is mounted."""
+def local_path(scope: AsgiScope) -> str:
+    """Return the path without the prefix under which the server is mounted."""
     root = scope.get("root_path", "")
     path = str(scope["path"])
     return path[len(root) :] if root and path.startswith(f"{root}/") else path
 
 
-def is_reached_from_elsewhere(settings: SiteSettings, host: str) -> bool:
-    """Whether others than this machine's users reach the server: it listens for them, or a proxy passes them on."""
+def is_reached_from_elsewhere(settings: WebSettings, host: str) -> bool:
+    """Whether other machines reach the server, directly or through a proxy."""
     return not is_loopback(host) or bool(
         settings.public_url or settings.allowed_hosts or settings.trusted_proxies
     )
 
 
-def site_of(settings: SiteSettings, host: str) -> Site:
-    """The site that the settings describe, of a server that listens at ``host``.
+def make_site(settings: WebSettings, host: str) -> Site:
+    """Make the site that the settings describe, for a server that listens at ``host``.
 
     Raises
     ------
     ConfigError
-        Users are to be named by a proxy, and no proxy is trusted.
+        A header for users is configured, but no proxy is trusted.
     """
     if settings.proxy_user_header and not settings.trusted_proxies:
         raise ConfigError(
-            "SEGWATCH_PROXY_USER_HEADER is set, and nobody is trusted to send it; set SEGWATCH_TRUSTED_PROXIES to the "
-            'proxy\'s address, e.g. ["10.0.0.5"]'
+            "SEGWATCH_PROXY_USER_HEADER is set, but no proxy is trusted to send it; set SEGWATCH_TRUSTED_PROXIES to "
+            'the proxy\'s address, e.g. ["10.0.0.5"]'
         )
     shown = urlsplit(settings.public_url).hostname or ""
     own = f"[{host}]" if ":" in host and not host.startswith("[") else host
     names = {*LOOPBACK, *settings.allowed_hosts, shown, own.lower()} - {"", "0.0.0.0", "[::]"}  # noqa: S104
     users = {
-        name: User(None if one.watches is None else frozenset(one.watches), frozenset(map(Scope, one.scopes)))
+        name: ProxyUser(
+            None if one.watches is None else frozenset(one.watches), frozenset(map(Scope, one.scopes))
+        )
         for name, one in settings.proxy_users.items()
     }
     return Site(

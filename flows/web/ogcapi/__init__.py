@@ -1,1 +1,1 @@
-"""OGC API Features and Tiles over the analyst views."""
+"""OGC API Features and Tiles of the analyst views."""

@@ -1,7 +1,7 @@
-"""The views of schema ``watch`` as collections: a feature's time, the order of pages, what a tile holds.
+"""The views of schema ``watch`` as collections: time of a feature, order of pages, content of tiles.
 
-Each collection has one valid time, when it was so on the ground; what was recorded or decided when has columns of its
-own, which ``datetime-column`` chooses.
+``datetime`` filters a collection by its valid time, when something was so on the ground. The parameter
+``datetime-column`` chooses another column, such as when it was recorded.
 """
 
 from __future__ import annotations
@@ -26,29 +26,29 @@ from tipg.errors import (
 )
 
 from segwatch.db.analyst.statements import build_vector_tile
-from segwatch.flows.web.ogcapi.cql import any_of
+from segwatch.flows.web.ogcapi.cql import make_any_of
 from segwatch.flows.web.ogcapi.extents import MeasuredCollection
 from segwatch.flows.web.ogcapi.pages import BATCH, Page
 
-#: Features in one answer and in one tile.
+#: Features per response and per tile.
 MAX_FEATURES = 10_000
 _TILE_PIXELS = 512
 
 
 @dataclass(frozen=True, slots=True)
 class ViewTraits:
-    """What a view's columns mean."""
+    """Meaning of the columns of a view."""
 
     begin: str
     """Column of the valid time, or of its beginning."""
     end: str | None
-    """Column of its end, exclusive; null there, or no such column, is still so. The same as ``begin``: a moment."""
+    """Column of its end, exclusive; null, or no such column, means until now. Equal to ``begin``: a moment."""
     meaning: str
-    """In words, for the description of the collection."""
+    """Meaning of ``datetime``, for the description of the collection."""
     order: tuple[str, ...]
-    """Columns that together name a row: pages would repeat and leave out rows without a total order."""
+    """Columns that together identify a row; without a total order, pages would repeat and omit rows."""
     key: str | None = None
-    """Column that alone names a row; views have no primary key. The rows of others have no address."""
+    """Column that alone identifies a row, because views have no primary key; without one, features have no link."""
 
 
 TRAITS = {
@@ -89,8 +89,8 @@ TRAITS = {
 
 
 @dataclass(slots=True)
-class Counted:
-    """How much of what was asked for an answer holds; filled while it is made."""
+class ResponseCounts:
+    """Counts of matched and returned features, filled while a response is made."""
 
     matched: int | None = None
     returned: int = 0
@@ -98,21 +98,21 @@ class Counted:
     columns: tuple[str, ...] = ()
 
 
-#: Of the request that is being answered.
-counted: ContextVar[Counted | None] = ContextVar("counted", default=None)
+#: Counts of the current request.
+response_counts: ContextVar[ResponseCounts | None] = ContextVar("counted", default=None)
 
 
 class ViewCollection(MeasuredCollection):
-    """A view whose traits are known; others are as tipg has them."""
+    """A view with known traits; for other views it behaves as tipg does."""
 
     @property
     def traits(self) -> ViewTraits | None:
-        """What the columns mean."""
+        """Meaning of the columns."""
         return TRAITS.get(self.table)
 
     @property
     def datetime_columns(self) -> list[Column]:
-        """The valid time first: tipg takes the temporal extent from these."""
+        """Columns of times, valid time first, because tipg takes the temporal extent from these."""
         every: list[Column] = super().datetime_columns
         wanted = [] if self.traits is None else [self.traits.begin, self.traits.end or ""]
         return sorted(every, key=lambda one: one.name not in wanted)
@@ -129,34 +129,34 @@ class ViewCollection(MeasuredCollection):
         tile: Tile | None = None,
         tms: TileMatrixSet | None = None,
     ) -> Expr | None:
-        """As tipg's, but for ids of any type, valid times, and boxes across 180 degrees."""
+        """Make the condition as tipg does, but with ids of any type, valid times, and boxes across 180 degrees."""
         found = super().cql_where(properties=properties, cql=cql, geom=geom, tile=tile, tms=tms)
         parts = [] if found is None else [found]
         if ids:
-            parts.append(self._of_ids(ids))
+            parts.append(self._filter_ids(ids))
         column = self.get_geometry_column(geom)
         if bbox is not None and column is not None:
-            parts.append(_in_box(column.name, bbox))
+            parts.append(_filter_box(column.name, bbox))
         if datetime:
-            parts.append(Expr(self._at(datetime, dt)))
+            parts.append(Expr(self._filter_datetime(datetime, dt)))
         return reduce(lambda one, other: one + other, parts) if parts else None
 
-    def _of_ids(self, ids: Sequence[str]) -> Expr:
+    def _filter_ids(self, ids: Sequence[str]) -> Expr:
         if self.id_column is None:
-            raise NoPrimaryKey(f"the rows of {self.id} have no id")
+            raise NoPrimaryKey(f"features of {self.id} have no id")
         for one in ids:
             if self.id_column.type == "uuid" and not _is_uuid(one):
                 raise NotFound(f"{one!r} is not an id of {self.id}")
-        return Expr(any_of({"property": self.id_column.name}, list(ids)))
+        return Expr(make_any_of({"property": self.id_column.name}, list(ids)))
 
-    def _at(self, interval: Sequence[str], asked: str | None) -> dict[str, Any]:
-        begin, end, still = self._time(asked)
+    def _filter_datetime(self, interval: Sequence[str], asked: str | None) -> dict[str, Any]:
+        begin, end, still = self._choose_column(asked)
         first, last = interval
         conditions: list[dict[str, Any]] = []
         if last != "..":
             conditions.append({"op": "<=", "args": [{"property": begin}, {"timestamp": last}]})
         if first != ".." and end is not None:
-            # a moment counts at its own time; a span ends before its end, or goes on
+            # a moment includes its own time; a span excludes its end, or has none yet
             reached = {"op": ">" if still else ">=", "args": [{"property": end}, {"timestamp": first}]}
             goes_on = {"op": "isNull", "args": [{"property": end}]}
             conditions.append({"op": "or", "args": [goes_on, reached]} if still else reached)
@@ -164,7 +164,7 @@ class ViewCollection(MeasuredCollection):
             conditions.append({"op": "not", "args": [{"op": "isNull", "args": [{"property": begin}]}]})
         return conditions[0] if len(conditions) == 1 else {"op": "and", "args": conditions}
 
-    def _time(self, asked: str | None) -> tuple[str, str | None, bool]:
+    def _choose_column(self, asked: str | None) -> tuple[str, str | None, bool]:
         if not self.datetime_columns:
             raise MissingDatetimeColumn("the features of this collection have no time")
         if asked is None and self.traits is not None:
@@ -175,25 +175,25 @@ class ViewCollection(MeasuredCollection):
         return column.name, column.name, False
 
     def _sort_expressions(self, sortby: str | None) -> list[tuple[str, str]]:
-        """In a total order: what ``sortby`` leaves open is ordered by what names a row."""
+        """Complete ``sortby`` to a total order with the columns that identify a row."""
         asked: list[tuple[str, str]] = super()._sort_expressions(sortby) if sortby or not self.traits else []
         order = self.traits.order if self.traits else ()
         return asked + [(one, f'"{one}"') for one in order if one not in {name for name, _ in asked}]
 
     async def features(self, conn: asyncpg.Connection, **asked: Any) -> ItemList:
-        """As tipg's; counts what is answered."""
+        """Read features as tipg does, and count them."""
         found: ItemList = await super().features(conn, **asked)
-        told = counted.get()
-        if told is not None:
-            told.matched, told.returned = found["matched"], len(found["items"])
-            told.next_offset = found["next"]
-            told.columns = tuple(self.columns(asked.get("properties")))
+        counts = response_counts.get()
+        if counts is not None:
+            counts.matched, counts.returned = found["matched"], len(found["items"])
+            counts.next_offset = found["next"]
+            counts.columns = tuple(self.columns(asked.get("properties")))
         return found
 
     async def _features_query(
         self, conn: asyncpg.Connection, *, limit: int | None = None, **asked: Any
     ) -> AsyncIterator[Any]:
-        """As tipg's; long pages end where an answer may hold no more."""
+        """Query features as tipg does, but end long pages at the size limit of a response."""
         source = Page(conn) if limit and limit > BATCH else conn
         async for feature in super()._features_query(source, limit=limit, **asked):
             yield feature
@@ -217,7 +217,7 @@ class ViewCollection(MeasuredCollection):
         dt: str | None = None,
         **_: Any,
     ) -> bytes:
-        """A vector tile with the largest features first; what is too small for an outline becomes a point."""
+        """Make a vector tile, largest features first; features too small for a polygon become points."""
         column = self.get_geometry_column(geom)
         if column is None:
             raise InvalidGeometryColumnName(f"there is no geometry column {geom}")
@@ -225,28 +225,28 @@ class ViewCollection(MeasuredCollection):
             ids=ids_filter, datetime=datetime_filter, bbox=bbox_filter, properties=properties_filter,
             cql=cql_filter, geom=geom, dt=dt, tms=tms, tile=tile,
         )  # fmt: skip
-        most = min(limit or MAX_FEATURES, MAX_FEATURES)
+        max_features = min(limit or MAX_FEATURES, MAX_FEATURES)
         size = f'CAST("{column.name}" AS box2d)'
         largest = f"(ST_XMax({size}) - ST_XMin({size})) * (ST_YMax({size}) - ST_YMin({size})) DESC"
         order = ", ".join(sql for _, sql in self._sort_expressions(sortby))
         query = " ".join(
             (
-                self._select_small(properties, column, tms, tile, simplify),
+                self._select_simplified(properties, column, tms, tile, simplify),
                 f"FROM {self._qualified_name}",
                 self._where_clause(where),
                 f"ORDER BY {order}" if sortby else f"ORDER BY {largest}, {order}",
-                f"LIMIT {most}",
+                f"LIMIT {max_features}",
             )
         )
-        told = counted.get()
+        counts = response_counts.get()
         made = await conn.fetchrow(build_vector_tile(query))
-        if told is not None:
-            told.returned = told.matched = made["features"]
-            if told.returned == most:
-                told.matched = await self._features_count_query(conn, where=where, function_parameters=None)
+        if counts is not None:
+            counts.returned = counts.matched = made["features"]
+            if counts.returned == max_features:
+                counts.matched = await self._features_count_query(conn, where=where, function_parameters=None)
         return bytes(made[0])
 
-    def _select_small(
+    def _select_simplified(
         self,
         properties: list[str] | None,
         column: Column,
@@ -254,7 +254,7 @@ class ViewCollection(MeasuredCollection):
         tile: Tile,
         simplify: float | None,
     ) -> str:
-        """Columns and geometry, without detail below half a pixel; points where nothing of an outline is left."""
+        """Select columns and geometry, simplified to half a pixel; a point where no polygon remains."""
         bounds = tms.bounds(tile)
         tolerance = simplify or min(bounds.right - bounds.left, bounds.top - bounds.bottom) / _TILE_PIXELS / 2
         stored = f'CAST("{column.name}" AS geometry)'
@@ -266,7 +266,7 @@ class ViewCollection(MeasuredCollection):
         return f"{columns}coalesce({outline}, {point}) AS geom"
 
 
-def _in_box(name: str, bbox: Sequence[float]) -> Expr:
+def _filter_box(name: str, bbox: Sequence[float]) -> Expr:
     west, south, east, north = bbox if len(bbox) == 4 else (bbox[0], bbox[1], bbox[3], bbox[4])
     if west <= east:
         return _s_intersects_bbox(name, west, south, east, north)

@@ -1,6 +1,6 @@
-"""Pages of features that are as long as was asked, or as much as one answer may hold.
+"""Pages of features that end at the requested limit or at the size limit of a response.
 
-OGC API Features lets a server give fewer features than the limit; the link to the next page leads to the others.
+OGC API Features allows a server to return fewer features than the limit; the link to the next page leads to the rest.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from typing import Any
 
 import asyncpg
 
-#: About what one page holds as text; it takes several times as much while it is made.
+#: Approximate size of a page as text; making it takes several times as much memory.
 MAX_PAGE_BYTES = 24 * 2**20
 #: Rows that are fetched together.
 BATCH = 50
@@ -18,13 +18,13 @@ _VALUE_BYTES = 16
 
 
 class Page:
-    """A connection whose queries end early when their rows are more than a page holds; there is always one row."""
+    """A connection whose queries stop after a page's worth of rows, but return at least one row."""
 
     def __init__(self, conn: asyncpg.Connection) -> None:
         self._conn = conn
 
     async def fetch(self, sql: str, *values: Any) -> list[asyncpg.Record]:
-        """As asyncpg's."""
+        """Fetch rows as asyncpg does, up to the size of a page."""
         rows: list[asyncpg.Record] = []
         held = 0
         async with self._conn.transaction(readonly=True):
@@ -37,7 +37,7 @@ class Page:
 
 
 def weigh(row: asyncpg.Record) -> int:
-    """About how many bytes a row is as text."""
+    """Estimate the size of a row as text, in bytes."""
     return sum(_weigh_value(value) for value in row.values())
 
 

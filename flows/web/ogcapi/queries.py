@@ -1,4 +1,4 @@
-"""What requests to the OGC API ask, before tipg reads it: limits, unknown parameters, and counts of answers."""
+"""Parameters of OGC API requests before tipg reads them: limits, unknown parameters; and counts in responses."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from segwatch.flows.web.guards.refusals import refuse
-from segwatch.flows.web.ogcapi.collections import MAX_FEATURES, Counted, counted
+from segwatch.flows.web.ogcapi.collections import MAX_FEATURES, ResponseCounts, response_counts
 
 _MAX_COLLECTIONS = 1000
-#: A page for people is written by the one thread that serves all requests.
+#: HTML is rendered on the one thread that serves all requests.
 _MAX_HTML_FEATURES = 100
-#: The only reference system in which coordinates are given and taken; parameters may name it.
+#: Names of the only supported coordinate reference system.
 _CRS84 = {
     "http://www.opengis.net/def/crs/OGC/1.3/CRS84",
     "https://www.opengis.net/def/crs/OGC/1.3/CRS84",
@@ -30,39 +30,39 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", 
 _CRS_PARAMETERS = {"crs", "bbox-crs", "filter-crs"}
 
 
-class Bounded:
-    """Lowers ``limit`` to the most there is, as OGC API Features asks, and says in headers how much an answer holds.
+class LimitCap:
+    """Middleware that caps ``limit``, as OGC API Features requires, and adds headers with counts to responses.
 
-    ``OGC-NumberMatched``, ``OGC-NumberReturned`` and a ``Link`` to the next page also come with formats that have no
-    place for them, such as CSV and tiles.
+    ``OGC-NumberMatched``, ``OGC-NumberReturned`` and a ``Link`` to the next page are also sent with formats that have
+    no place for them, such as CSV and tiles.
     """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answers 400 itself where the limit is not a number from 1 on."""
+        """Cap the limit and pass the request on; 400 if the limit is not a positive whole number."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        most = _max_limit(scope)
+        cap = _find_max_limit(scope)
         asked = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
         limits = [value for name, value in asked if name == "limit"]
         if any(not _is_limit(one) for one in limits):
-            await refuse(scope, send, 400, f"limit: write a whole number from 1 to {most}")
+            await refuse(scope, send, 400, f"limit: write a whole number from 1 to {cap}")
             return
         if limits:
-            lowered = [(name, _at_most(value, most) if name == "limit" else value) for name, value in asked]
+            lowered = [(name, _cap(value, cap) if name == "limit" else value) for name, value in asked]
             scope = {**scope, "query_string": urlencode(lowered).encode()}
-        told = Counted()
-        token = counted.set(told)
+        counts = ResponseCounts()
+        token = response_counts.set(counts)
         try:
-            await self._app(scope, receive, _counting(scope, send, told))
+            await self._app(scope, receive, _add_counts(scope, send, counts))
         finally:
-            counted.reset(token)
+            response_counts.reset(token)
 
 
-def _max_limit(scope: Scope) -> int:
+def _find_max_limit(scope: Scope) -> int:
     if scope["path"].endswith("/collections"):
         return _MAX_COLLECTIONS
     query = scope["query_string"].decode("latin-1")
@@ -76,29 +76,29 @@ def _is_limit(text: str) -> bool:
     return text.isascii() and text.isdigit() and text.strip("0") != ""
 
 
-def _at_most(text: str, most: int) -> str:
+def _cap(text: str, limit: int) -> str:
     digits = text.lstrip("0")
-    return str(most) if len(digits) > len(str(most)) or int(digits) > most else digits
+    return str(limit) if len(digits) > len(str(limit)) or int(digits) > limit else digits
 
 
-def _counting(scope: Scope, send: Send, told: Counted) -> Send:
+def _add_counts(scope: Scope, send: Send, counts: ResponseCounts) -> Send:
     async def start(message: Message) -> None:
-        if message["type"] == "http.response.start" and told.matched is not None:
+        if message["type"] == "http.response.start" and counts.matched is not None:
             headers = MutableHeaders(scope=message)
-            headers["OGC-NumberMatched"] = str(told.matched)
-            headers["OGC-NumberReturned"] = str(told.returned)
-            if told.next_offset is not None:
-                url = Request(scope).url.include_query_params(offset=told.next_offset)
+            headers["OGC-NumberMatched"] = str(counts.matched)
+            headers["OGC-NumberReturned"] = str(counts.returned)
+            if counts.next_offset is not None:
+                url = Request(scope).url.include_query_params(offset=counts.next_offset)
                 headers.append("Link", f'<{url}>; rel="next"')
         await send(message)
 
     return start
 
 
-def known_parameters(request: Request) -> None:
-    """400 for parameters that nobody knows, as OGC API Features asks: a filter that is misspelt filters nothing."""
+def require_known_parameters(request: Request) -> None:
+    """Refuse unknown parameters with 400, as OGC API Features requires: a misspelt filter would filter nothing."""
     route = request.scope["route"]
-    known = _declared(route.dependant)
+    known = _list_parameters(route.dependant)
     collection = request.app.state.collection_catalog["collections"].get(
         request.path_params.get("collectionId")
     )
@@ -111,30 +111,34 @@ def known_parameters(request: Request) -> None:
                     400, f"{name}: coordinates are in {min(_CRS84, key=len)} only: {min(_CRS84)}"
                 )
         elif name not in known and name.lower() not in known:
-            raise HTTPException(400, f"there is no parameter {name!r}; there are {', '.join(sorted(known))}")
+            raise HTTPException(
+                400, f"unknown parameter {name!r}; the parameters are {', '.join(sorted(known))}"
+            )
 
 
-def _declared(dependant: Dependant) -> set[str]:
-    """Parameters of a route and of everything that it depends on."""
+def _list_parameters(dependant: Dependant) -> set[str]:
+    """List the parameters of a route and of its dependencies."""
     names = {one.alias for one in dependant.query_params}
-    return names.union(*(_declared(one) for one in dependant.dependencies))
+    return names.union(*(_list_parameters(one) for one in dependant.dependencies))
 
 
-def csv_rows(rows: Iterable[dict[str, Any]]) -> Generator[str, None, None]:
-    """Lines of CSV, with a head also where there are no rows."""
+def write_csv_rows(rows: Iterable[dict[str, Any]]) -> Generator[str, None, None]:
+    """Write lines of CSV, with a header even if there are no rows."""
     rows = iter(rows)
     first = next(rows, None)
-    told = counted.get()
-    names = ("collectionId", "itemId", *(told.columns if told else ()), "geometry")
-    return _lines(list(names if first is None else first), () if first is None else chain((first,), rows))
+    counts = response_counts.get()
+    names = ("collectionId", "itemId", *(counts.columns if counts else ()), "geometry")
+    return _write_lines(
+        list(names if first is None else first), () if first is None else chain((first,), rows)
+    )
 
 
-def _cell(value: Any) -> Any:
-    """Spreadsheets compute texts that begin so, whoever wrote them; an apostrophe before one makes it a text."""
+def _escape_formula(value: Any) -> Any:
+    """Put an apostrophe before texts that a spreadsheet would evaluate as a formula."""
     return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
 
 
-def _lines(names: list[str], rows: Iterable[dict[str, Any]]) -> Generator[str, None, None]:
+def _write_lines(names: list[str], rows: Iterable[dict[str, Any]]) -> Generator[str, None, None]:
     buffer = io.StringIO()
     writer = csv.DictWriter(buffer, names)
     writer.writeheader()
@@ -142,5 +146,5 @@ def _lines(names: list[str], rows: Iterable[dict[str, Any]]) -> Generator[str, N
     for row in rows:
         buffer.seek(0)
         buffer.truncate()
-        writer.writerow({name: _cell(value) for name, value in row.items()})
+        writer.writerow({name: _escape_formula(value) for name, value in row.items()})
         yield buffer.getvalue()

@@ -1,7 +1,7 @@
-"""The map's vector tiles, made once for each state of the ledger.
+"""Vector tiles of the map, made once for each state of the ledger.
 
-What holds may change at any moment, so no tile is given without asking whether the ledger is still the one that it was
-made from: the database names the transactions that it shows, and two equal names show the same rows.
+Objects may change at any moment, so before a cached tile is used, the database is asked for its current snapshot: two
+equal snapshot names show the same rows.
 """
 
 from __future__ import annotations
@@ -14,33 +14,33 @@ from morecantile import Tile
 from sqlalchemy import Engine
 
 from segwatch.db import analyst
-from segwatch.flows.web.caching import Flights, Made, TileCache
-from segwatch.flows.web.guards.access import for_reader
+from segwatch.flows.web.caching import MadeTile, SingleFlight, TileCache
+from segwatch.flows.web.guards.access import bind_reader
 
-#: Tiles that are made at a time, and connections that it takes: one more asks for snapshots.
+#: Tiles that are made at the same time; one more connection reads snapshots.
 THREADS = 4
 CONNECTIONS = THREADS + 1
 MAX_CACHE_BYTES = 64 * 2**20
 MEDIA_TYPE = "application/vnd.mapbox-vector-tile"
-#: Longer names of watches and times are not kept: they cost more than tiles do.
-_MAX_KEPT_NAME = 300
+#: Tiles with longer names of watches or times are not cached, because the keys would take more memory than the tiles.
+_MAX_CACHED_NAME = 300
 
 
 @dataclass(frozen=True, slots=True)
 class TileKey:
-    """What a tile shows."""
+    """What identifies a tile."""
 
     watch: str
     at: str
     place: Tile
     seen_by: tuple[str, str]
-    """Settings of who may see it: readers of different watches share no tile."""
+    """Session settings of the reader, so that readers of different watches share no tile."""
 
 
 class Snapshots:
-    """Names of what the database shows, each read after whoever asks for it has come.
+    """Names of database snapshots, each read after the request that needs it came in.
 
-    Those who come while one is read share the next one.
+    Requests that come in while one is being read share the next one.
     """
 
     def __init__(self, engine: Engine) -> None:
@@ -49,8 +49,8 @@ class Snapshots:
         self._reading: asyncio.Task[str] | None = None
         self._next: asyncio.Task[str] | None = None
 
-    async def current(self) -> str:
-        """The name of what the database shows now."""
+    async def read_current(self) -> str:
+        """Return the name of the current snapshot."""
         if self._next is None:
             self._next = asyncio.create_task(self._read_after(self._reading))
         return await asyncio.shield(self._next)
@@ -67,32 +67,32 @@ class Snapshots:
 
 
 class VectorTiles:
-    """Tiles of objects, at most :data:`THREADS` made at a time."""
+    """Tiles of objects, made by at most :data:`THREADS` threads."""
 
     def __init__(self, engine: Engine, max_bytes: int = MAX_CACHE_BYTES) -> None:
         self._engine = engine
         self._snapshots = Snapshots(engine)
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="vector-tile")
-        self._kept: TileCache[TileKey] = TileCache(max_bytes)
-        self._flights: Flights[tuple[TileKey, str], Made] = Flights()
+        self._cache: TileCache[TileKey] = TileCache(max_bytes)
+        self._running: SingleFlight[tuple[TileKey, str], MadeTile] = SingleFlight()
 
-    async def tile(self, key: TileKey) -> Made:
-        """The tile, as the database shows it now."""
-        now = await self._snapshots.current()
-        kept = self._kept.get(key)
-        if kept is not None and kept.snapshot == now:
-            return kept
-        return await self._flights.join((key, now), lambda: self._make(key))
+    async def get_tile(self, key: TileKey) -> MadeTile:
+        """Return the tile for the current snapshot."""
+        now = await self._snapshots.read_current()
+        cached = self._cache.get(key)
+        if cached is not None and cached.snapshot == now:
+            return cached
+        return await self._running.join((key, now), lambda: self._make(key))
 
-    async def _make(self, key: TileKey) -> Made:
-        made = await asyncio.get_running_loop().run_in_executor(self._threads, for_reader(self._read), key)
-        if max(len(key.watch), len(key.at)) <= _MAX_KEPT_NAME:
-            self._kept.put(key, made)
+    async def _make(self, key: TileKey) -> MadeTile:
+        made = await asyncio.get_running_loop().run_in_executor(self._threads, bind_reader(self._read), key)
+        if max(len(key.watch), len(key.at)) <= _MAX_CACHED_NAME:
+            self._cache.put(key, made)
         return made
 
-    def _read(self, key: TileKey) -> Made:
+    def _read(self, key: TileKey) -> MadeTile:
         with self._engine.connect() as conn:
             snapshot, content = analyst.read_object_tile(
                 conn, key.watch, key.at, key.place.z, key.place.x, key.place.y
             )
-        return Made.of(content, MEDIA_TYPE, snapshot)
+        return MadeTile.from_content(content, MEDIA_TYPE, snapshot)

@@ -1,1 +1,1 @@
-"""Imagery tiles: rendered as the model sees them, decoded in processes of their own."""
+"""Imagery tiles, rendered as the model sees them, in decoder processes with limits."""

@@ -1,4 +1,4 @@
-"""Hosts of imagery that do not answer: after some failures nobody waits for them, until one more try succeeds."""
+"""Circuit breaker for hosts of imagery: after some failures a host is left alone for a while, then probed once."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
-#: Failures in a row that open the circuit of a host, and for how long.
+#: Consecutive failures that open the circuit of a host, and for how long.
 MAX_FAILURES = 3
 OPEN_SECONDS = 15.0
 _MAX_HOSTS = 1000
@@ -19,31 +19,31 @@ class _Circuit:
     open_until: float = 0.0
 
 
-class Circuits:
-    """What is known of hosts, the last :data:`_MAX_HOSTS` of them."""
+class HostCircuits:
+    """Circuits of the hosts that failed most recently, at most :data:`_MAX_HOSTS`."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._hosts: OrderedDict[str, _Circuit] = OrderedDict()
 
     def __len__(self) -> int:
-        """Hosts that failed lately."""
+        """Return the number of hosts that failed recently."""
         return len(self._hosts)
 
     def open_seconds(self, hosts: Collection[str]) -> float:
-        """For how long one of the hosts is left alone; 0: they may be asked."""
+        """Return for how long the circuit of any of the hosts stays open; not positive if all are closed."""
         known = [self._hosts[one] for one in hosts if one in self._hosts]
         return max((one.open_until - self._clock() for one in known), default=0.0)
 
-    def trying(self, hosts: Collection[str]) -> None:
-        """A host that was left alone is asked once more; others wait for what comes of it."""
+    def start_probe(self, hosts: Collection[str]) -> None:
+        """Let this request probe hosts whose circuit was open; other requests wait for its outcome."""
         for host in hosts:
             circuit = self._hosts.get(host)
             if circuit is not None and circuit.failures >= MAX_FAILURES:
                 circuit.open_until = self._clock() + OPEN_SECONDS
 
-    def failed(self, hosts: Collection[str]) -> None:
-        """They did not answer in time."""
+    def record_failure(self, hosts: Collection[str]) -> None:
+        """Record that the hosts did not respond in time."""
         for host in hosts:
             circuit = self._hosts.setdefault(host, _Circuit())
             self._hosts.move_to_end(host)
@@ -53,7 +53,7 @@ class Circuits:
         while len(self._hosts) > _MAX_HOSTS:
             self._hosts.popitem(last=False)
 
-    def answered(self, hosts: Collection[str]) -> None:
-        """They did."""
+    def record_success(self, hosts: Collection[str]) -> None:
+        """Record that the hosts responded; closes their circuits."""
         for host in hosts:
             self._hosts.pop(host, None)

@@ -1,8 +1,8 @@
-"""Map tiles of a scene, rendered exactly as the model sees it.
+"""Map tiles of scenes, rendered exactly as the model sees them.
 
-Pixels come through :mod:`segwatch.geo.sources.rasters.pixels`, so the same rules for hrefs hold as in the flows, and a
-caller can only name scenes that the ledger knows, never a URL. The ledger is asked for each tile, the scene's host only
-for tiles that are not kept.
+Pixels are read by :mod:`segwatch.geo.sources.rasters.pixels`, with the same rules for hrefs as in the flows. A client
+can only name scenes in the ledger, never a URL. Every request reads the ledger; the scene's host is read only for tiles
+that are not cached.
 """
 
 from __future__ import annotations
@@ -33,11 +33,18 @@ from titiler.core.utils import render_image
 
 from segwatch.db import analyst
 from segwatch.db.codec import load_profile
-from segwatch.flows.web.caching import Flights, Made, TileCache, answer, is_known, unchanged
-from segwatch.flows.web.guards.access import for_reader
+from segwatch.flows.web.caching import (
+    MadeTile,
+    SingleFlight,
+    TileCache,
+    has_current_etag,
+    respond_unchanged,
+    respond_with_tile,
+)
+from segwatch.flows.web.guards.access import bind_reader
 from segwatch.flows.web.pixels import decoding
-from segwatch.flows.web.pixels.renders import Renders
-from segwatch.flows.web.tiles import GRIDS, asked_tile
+from segwatch.flows.web.pixels.renders import RenderPool
+from segwatch.flows.web.tiles import GRIDS, parse_tile
 from segwatch.geo.antimeridian import covered_by
 from segwatch.geo.crs import to_lonlat
 from segwatch.geo.sources.http import hrefs
@@ -48,10 +55,10 @@ from segwatch.geo.types.source import Profile
 
 _TILE_PX = 256
 _MAX_TILE_PX = 512
-#: Connections and threads that look scenes up.
+#: Connections and threads for looking up scenes.
 LOOKUPS = 4
 MAX_CACHE_BYTES = 128 * 2**20
-#: A browser shows a tile that it has for a minute, then asks whether it is still the same.
+#: Browsers use a tile for a minute, then revalidate it.
 _CACHE_CONTROL = "private, max-age=60"
 
 _Grid = Literal["WebMercatorQuad", "WGS1984Quad"]
@@ -59,54 +66,54 @@ _Grid = Literal["WebMercatorQuad", "WGS1984Quad"]
 
 @dataclass(frozen=True, slots=True)
 class ShownScene:
-    """A scene, how a watch renders it, and where its pixels may come from."""
+    """A scene, the profile that renders it, and the hosts that its pixels may be read from."""
 
     scene: Scene
     profile: Profile
     hosts: tuple[str, ...]
     credentials: Credentials = field(default_factory=dict)
 
-    def asked_hosts(self) -> frozenset[str]:
-        """Hosts that its pixels are read from."""
+    def list_hosts(self) -> frozenset[str]:
+        """List the hosts that its pixels are read from."""
         names = self.profile.assets()
         links = (item.assets[name] for item in self.scene.items for name in names if name in item.assets)
         return frozenset(urlsplit(link).netloc for link in links)
 
 
 @dataclass(frozen=True, slots=True)
-class AskedTile:
-    """A tile of a scene, and the form that it is wanted in."""
+class TileRequest:
+    """A requested tile: tile matrix set, indices, size in pixels and image format."""
 
     grid: str
     place: Tile
     size: int
     format: ImageType | None
 
-    def pixels(self) -> GeoBox:
-        """Its pixels on the ground."""
+    def make_grid(self) -> GeoBox:
+        """Make the pixel grid of the tile, in the CRS of its tile matrix set."""
         grid = GRIDS.get(self.grid)
         left, _, right, top = grid.xy_bounds(self.place)
         step = (right - left) / self.size
         crs = CRS.from_user_input(grid.crs.to_wkt())
         return GeoBox((self.size, self.size), Affine(step, 0, left, 0, -step, top), crs)
 
-    def ground(self) -> BaseGeometry:
-        """Its ground, in degrees."""
+    def make_footprint(self) -> BaseGeometry:
+        """Make the footprint of the tile in EPSG:4326."""
         grid = GRIDS.get(self.grid)
         return to_lonlat(box(*grid.xy_bounds(self.place)), CRS.from_user_input(grid.crs.to_wkt()))
 
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """What the ledger knows of a scene."""
+    """A scene as found in the ledger."""
 
     shown: ShownScene
     digest: str
-    """Changes with anything that the pixels depend on."""
+    """Changes with everything that the pixels depend on."""
 
 
-def render_tile(shown: ShownScene, asked: AskedTile) -> tuple[bytes, str]:
-    """The tile and its media type; transparent where the scene shows nothing.
+def render_tile(shown: ShownScene, wanted: TileRequest) -> tuple[bytes, str]:
+    """Render a tile; transparent where the scene has no data. Returns content and media type.
 
     Raises
     ------
@@ -114,33 +121,37 @@ def render_tile(shown: ShownScene, asked: AskedTile) -> tuple[bytes, str]:
         See :func:`segwatch.flows.web.pixels.decoding.render`.
     """
     rendered = decoding.render(
-        shown.scene, shown.profile, asked.pixels(), allowed_hosts=shown.hosts, credentials=shown.credentials
+        shown.scene,
+        shown.profile,
+        wanted.make_grid(),
+        allowed_hosts=shown.hosts,
+        credentials=shown.credentials,
     )
-    return _encoded(rendered.rgb, rendered.valid, asked)
+    return _encode(rendered.rgb, rendered.valid, wanted)
 
 
-def blank_tile(asked: AskedTile) -> tuple[bytes, str]:
-    """A tile that shows nothing, and its media type."""
-    size = (asked.size, asked.size)
-    return _encoded(np.zeros((*size, 3), np.uint8), np.zeros(size, bool), asked)
+def blank_tile(wanted: TileRequest) -> tuple[bytes, str]:
+    """Make a transparent tile. Returns content and media type."""
+    size = (wanted.size, wanted.size)
+    return _encode(np.zeros((*size, 3), np.uint8), np.zeros(size, bool), wanted)
 
 
-def _encoded(
-    rgb: np.ndarray[tuple[int, ...], np.dtype[np.uint8]], valid: Mask, asked: AskedTile
+def _encode(
+    rgb: np.ndarray[tuple[int, ...], np.dtype[np.uint8]], valid: Mask, wanted: TileRequest
 ) -> tuple[bytes, str]:
-    mask = np.broadcast_to(~valid, (3, asked.size, asked.size))
-    grid = GRIDS.get(asked.grid)
+    mask = np.broadcast_to(~valid, (3, wanted.size, wanted.size))
+    grid = GRIDS.get(wanted.grid)
     image = ImageData(
         np.ma.MaskedArray(np.moveaxis(rgb, -1, 0), mask=mask),
         crs=grid.rasterio_crs,
-        bounds=tuple(grid.xy_bounds(asked.place)),
+        bounds=tuple(grid.xy_bounds(wanted.place)),
     )
-    content, media_type = render_image(image, output_format=asked.format)
+    content, media_type = render_image(image, output_format=wanted.format)
     return content, media_type
 
 
 class SceneTiles:
-    """Tiles of scenes, those that were asked for last ready-made."""
+    """Tiles of scenes, with a cache of the most recently used ones."""
 
     def __init__(
         self, engine: Engine, credentials: Callable[[str], Credentials], hosts: Sequence[str]
@@ -149,32 +160,32 @@ class SceneTiles:
         self._credentials = credentials
         self._hosts = hosts
         self._lookups = ThreadPoolExecutor(LOOKUPS, thread_name_prefix="scene")
-        self._renders = Renders()
-        self._kept: TileCache[str] = TileCache(MAX_CACHE_BYTES)
-        self._flights: Flights[str, Made] = Flights()
+        self._renders = RenderPool()
+        self._cache: TileCache[str] = TileCache(MAX_CACHE_BYTES)
+        self._running: SingleFlight[str, MadeTile] = SingleFlight()
 
-    async def answer(self, request: Request, watch: str, scene: UUID, asked: AskedTile) -> Response:
-        """The tile; 304 for who has it already; 404 where the watch has no such scene."""
+    async def respond(self, request: Request, watch: str, scene: UUID, wanted: TileRequest) -> Response:
+        """Respond with the tile; 304 if the client has it already; 404 if the watch has no such scene."""
         loop = asyncio.get_running_loop()
-        found = await loop.run_in_executor(self._lookups, for_reader(self._find), watch, scene)
-        # of what the tile is made from, so that who has it needs no rendering to hear that it is the same
-        key = hashlib.sha256(f"{found.digest} {asked!r}".encode()).hexdigest()
+        found = await loop.run_in_executor(self._lookups, bind_reader(self._find), watch, scene)
+        # a digest of the inputs, so that revalidation needs no rendering
+        key = hashlib.sha256(f"{found.digest} {wanted!r}".encode()).hexdigest()
         etag = f'"{key[:32]}"'
-        if is_known(request, etag):
-            return unchanged(etag, _CACHE_CONTROL)
-        made = self._kept.get(key)
+        if has_current_etag(request, etag):
+            return respond_unchanged(etag, _CACHE_CONTROL)
+        made = self._cache.get(key)
         if made is None:
-            made = await self._flights.join(key, lambda: self._make(key, etag, found.shown, asked))
-        return answer(request, made, _CACHE_CONTROL)
+            made = await self._running.join(key, lambda: self._make(key, etag, found.shown, wanted))
+        return respond_with_tile(request, made, _CACHE_CONTROL)
 
-    async def _make(self, key: str, etag: str, shown: ShownScene, asked: AskedTile) -> Made:
+    async def _make(self, key: str, etag: str, shown: ShownScene, wanted: TileRequest) -> MadeTile:
         loop = asyncio.get_running_loop()
-        if await loop.run_in_executor(self._lookups, _shows, shown, asked):
-            made = await self._renders.run(shown.asked_hosts(), partial(render_tile, shown, asked))
+        if await loop.run_in_executor(self._lookups, _has_pixels, shown, wanted):
+            made = await self._renders.run(shown.list_hosts(), partial(render_tile, shown, wanted))
         else:
-            made = await loop.run_in_executor(self._lookups, blank_tile, asked)
-        tile = Made(*made, etag)
-        self._kept.put(key, tile)
+            made = await loop.run_in_executor(self._lookups, blank_tile, wanted)
+        tile = MadeTile(*made, etag)
+        self._cache.put(key, tile)
         return tile
 
     def _find(self, watch: str, scene: UUID) -> _Found:
@@ -187,12 +198,22 @@ class SceneTiles:
         return _Found(replace(shown, credentials=self._credentials(shown.profile.name)), digest)
 
 
-def _shows(shown: ShownScene, asked: AskedTile) -> bool:
-    return bool(asked.ground().intersects(shown.scene.footprint))
+def _has_pixels(shown: ShownScene, wanted: TileRequest) -> bool:
+    return bool(wanted.make_footprint().intersects(shown.scene.footprint))
 
 
-def router(engine: Engine, credentials: Callable[[str], Credentials], hosts: Sequence[str] = ()) -> APIRouter:
-    """Routes ``/tiles/{tms}/{z}/{x}/{y}.png?watch=NAME&scene=ID``; ``hosts`` may be read from besides the sources'."""
+def make_router(
+    engine: Engine, credentials: Callable[[str], Credentials], hosts: Sequence[str] = ()
+) -> APIRouter:
+    """Make the routes ``/tiles/{tms}/{z}/{x}/{y}.png?watch=NAME&scene=ID``.
+
+    Parameters
+    ----------
+    credentials
+        Credentials for reading, by name of the profile.
+    hosts
+        Hosts that may be read from in addition to those of the sources.
+    """
     routes, tiles = APIRouter(), SceneTiles(engine, credentials, hosts)
 
     @routes.get("/tiles/{tileMatrixSetId}/{z}/{x}/{y}", response_class=Response)
@@ -200,21 +221,21 @@ def router(engine: Engine, credentials: Callable[[str], Credentials], hosts: Seq
     async def tile(
         request: Request,
         tileMatrixSetId: _Grid,
-        place: Annotated[Tile, Depends(asked_tile)],
-        watch: Annotated[str, Query(description="name of the watch")],
-        scene: Annotated[UUID, Query(description="id of the scene")],
+        place: Annotated[Tile, Depends(parse_tile)],
+        watch: Annotated[str, Query(description="Name of the watch.")],
+        scene: Annotated[UUID, Query(description="Id of the scene.")],
         format: ImageType | None = None,
-        tilesize: Annotated[int, Query(gt=0, description="pixels of a side")] = _TILE_PX,
+        tilesize: Annotated[int, Query(gt=0, description="Width and height in pixels.")] = _TILE_PX,
     ) -> Response:
-        """A tile of a scene as the model sees it; without a format PNG where it is masked, else JPEG."""
-        asked = AskedTile(tileMatrixSetId, place, min(tilesize, _MAX_TILE_PX), format)
-        return await tiles.answer(request, watch, scene, asked)
+        """Return a tile of a scene as the model sees it; by default PNG where it is masked, else JPEG."""
+        wanted = TileRequest(tileMatrixSetId, place, min(tilesize, _MAX_TILE_PX), format)
+        return await tiles.respond(request, watch, scene, wanted)
 
     return routes
 
 
 def shown_scene(rows: analyst.Rows, hosts: Sequence[str] = ()) -> ShownScene:
-    """The items of one scene, as ``watch.readable_imagery`` gives them."""
+    """Make a scene from its rows of ``watch.readable_imagery``."""
     first = rows[0]
     profile = load_profile(first["profile"])
     items = tuple(

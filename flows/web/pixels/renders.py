@@ -1,4 +1,4 @@
-"""Imagery tiles within bounds: so many at a time, fewer of one host, each within a time."""
+"""Limit the rendering of imagery tiles: how many at a time, in total and per host, and for how long."""
 
 from __future__ import annotations
 
@@ -11,71 +11,71 @@ from typing import TypeVar
 
 from fastapi import HTTPException
 
-from segwatch.flows.web.guards.pools import Bounds, Full, Pool
-from segwatch.flows.web.pixels.circuits import Circuits
+from segwatch.flows.web.guards.pools import Pool, PoolFull, PoolLimits
+from segwatch.flows.web.pixels.circuits import HostCircuits
 from segwatch.flows.web.pixels.decoding import Limits
 from segwatch.geo.errors import ReadFailed, UnfitPixels
 
 T = TypeVar("T")
 
-#: Tiles that are rendered at a time, fewer of one host: another host's tiles go on when one does not answer.
-#: No more than there are processes that decode.
-RENDERS = Bounds(running=Limits().processes, waiting=64, wait_seconds=15, seconds=Limits().seconds)
-#: A file that is damaged or not there is told sooner than this; what fails later failed by not answering.
+#: Tiles that are rendered at a time, one for each decoder process; fewer for one host, so that tiles of other hosts go
+#: on if it does not respond.
+RENDER_LIMITS = PoolLimits(running=Limits().processes, waiting=64, wait_seconds=15, seconds=Limits().seconds)
+#: Failures that took longer are blamed on the host, because damaged and missing files fail sooner.
 _SLOW_SECONDS = 2.5
 _RETRY_SECONDS = 5
 
 
-class Renders:
-    """Runs renderings on threads of their own."""
+class RenderPool:
+    """Runs renderings on threads of its own, within limits."""
 
-    def __init__(self, bounds: Bounds = RENDERS) -> None:
+    def __init__(self, bounds: PoolLimits = RENDER_LIMITS) -> None:
         self._threads = ThreadPoolExecutor(bounds.running, thread_name_prefix="imagery")
         self._pool = Pool(bounds)
-        self._circuits = Circuits()
+        self._circuits = HostCircuits()
 
     async def run(self, hosts: Collection[str], render: Callable[[], T]) -> T:
-        """What ``render`` gives, which reads from these hosts.
+        """Run ``render``, which reads from the hosts, and return its result.
 
         Raises
         ------
         fastapi.HTTPException
-            503: a host does not answer, or too many tiles are being rendered.
+            503 if a host does not respond, or too many tiles are being rendered.
         segwatch.geo.errors.GeoError
-            What ``render`` raises.
+            From ``render``.
         """
         self._check(hosts)
-        together = ",".join(sorted(hosts))
+        hosts_key = ",".join(sorted(hosts))
         try:
-            await self._pool.enter(together)
-        except Full:
-            raise _unavailable("too many tiles of scenes are being rendered", _RETRY_SECONDS) from None
+            await self._pool.enter(hosts_key)
+        except PoolFull:
+            raise _make_unavailable("too many imagery tiles are being rendered", _RETRY_SECONDS) from None
         work: asyncio.Future[T] | None = None
         try:
             self._check(hosts)
-            self._circuits.trying(hosts)
+            self._circuits.start_probe(hosts)
             began = time.monotonic()
             work = asyncio.get_running_loop().run_in_executor(self._threads, render)
-            # a thread keeps its place until it is done, whether or not anybody waits for it
-            work.add_done_callback(lambda done: self._ended(hosts, done, time.monotonic() - began))
+            # a thread occupies its place until it is done, even if nobody waits for the result any more
+            work.add_done_callback(lambda done: self._finish(hosts, done, time.monotonic() - began))
         finally:
             if work is None:
-                self._pool.leave(together)
+                self._pool.leave(hosts_key)
         return await asyncio.shield(work)
 
     def _check(self, hosts: Collection[str]) -> None:
         seconds = self._circuits.open_seconds(hosts)
         if seconds > 0:
-            raise _unavailable("the host of this scene's imagery does not answer", math.ceil(seconds))
+            raise _make_unavailable("the host of this scene's imagery does not respond", math.ceil(seconds))
 
-    def _ended(self, hosts: Collection[str], work: asyncio.Future[T], seconds: float) -> None:
+    def _finish(self, hosts: Collection[str], work: asyncio.Future[T], seconds: float) -> None:
         self._pool.leave(",".join(sorted(hosts)))
         error = None if work.cancelled() else work.exception()
         if error is None:
-            self._circuits.answered(hosts)
+            self._circuits.record_success(hosts)
         elif isinstance(error, ReadFailed) and not isinstance(error, UnfitPixels) and seconds > _SLOW_SECONDS:
-            self._circuits.failed(hosts)
+            self._circuits.record_failure(hosts)
 
 
-def _unavailable(words: str, retry_after: int) -> HTTPException:
-    return HTTPException(503, f"{words}; ask again later", {"Retry-After": str(retry_after)})
+def _make_unavailable(words: str, retry_after: int) -> HTTPException:
+    return HTTPException(503, f"{words}; try again later", {"Retry-After": str(retry_after)})

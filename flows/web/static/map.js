@@ -1,17 +1,17 @@
-// The map page: objects as they were on the slider's date, coloured by the change that made them so.
+// Map page: objects as they were on the date of the slider, coloured by their last change.
 import * as maplibregl from "/static/vendor/maplibre-gl.mjs";
 import { hideMarks, showMarks, status } from "/static/marks.js";
 import { showUnused } from "/static/unused.js";
 
 maplibregl.setWorkerUrl("/static/vendor/maplibre-gl-worker.mjs");
 
-// What an outline tells by its colour; the last two are of objects that are not there any more.
+// Colour by change; the last two are for objects that are no longer there.
 const COLOURS = {
   baseline: "#5c940d", appeared: "#e8590c", grew: "#d6336c", reappeared: "#f08c00", merged: "#9c36b5",
   split: "#6741d9", moved: "#0c8599", shrank: "#1971c2", "as before": "#ffd43b", disappeared: "#c92a2a", gone: "#868e96",
 };
 const WORDS = {
-  baseline: "there since first observed", "as before": "changed earlier", disappeared: "disappeared now",
+  baseline: "baseline: there when first observed", "as before": "changed earlier", disappeared: "disappeared on this date",
   gone: "disappeared earlier",
 };
 const GONE = ["disappeared", "gone"];
@@ -30,25 +30,25 @@ const map = new maplibregl.Map({
 map.addControl(new maplibregl.NavigationControl({ showCompass: false }), "top-left");
 map.addControl(new maplibregl.ScaleControl(), "bottom-left");
 
-/** With the token of this tab, who reviewed is shown, too. Whoever is not known (any more) logs in. */
-async function fetched(path) {
+/** Fetch a path with the token of this tab, which also shows who reviewed; redirect to the login if it is invalid. */
+async function fetchWithToken(path) {
   const token = sessionStorage.getItem("segwatch.token");
-  const answer = await fetch(path, token ? { headers: { "Authorization": `Bearer ${token}` } } : {});
-  if (answer.status === 401) location.assign("/login");
-  return answer;
+  const response = await fetch(path, token ? { headers: { "Authorization": `Bearer ${token}` } } : {});
+  if (response.status === 401) location.assign("/login");
+  return response;
 }
 
 async function get(path) {
-  const answer = await fetched(path);
-  if (!answer.ok) throw new Error(`${path}: ${answer.status}`);
-  return answer.json();
+  const response = await fetchWithToken(path);
+  if (!response.ok) throw new Error(`${path}: ${response.status}`);
+  return response.json();
 }
 
-/** Rows, and how many there would be without a limit. */
-async function getSome(path) {
-  const answer = await fetched(path);
-  if (!answer.ok) throw new Error(`${path}: ${answer.status}`);
-  return { rows: await answer.json(), count: Number(answer.headers.get("X-Total-Count")) };
+/** Get rows, and their number without the limit. */
+async function getWithCount(path) {
+  const response = await fetchWithToken(path);
+  if (!response.ok) throw new Error(`${path}: ${response.status}`);
+  return { rows: await response.json(), count: Number(response.headers.get("X-Total-Count")) };
 }
 
 const day = (time) => time.slice(0, 10);
@@ -87,17 +87,17 @@ function showImagery(scene) {
 
 const squareMetres = (value) => `${Number(value).toLocaleString("en", { maximumFractionDigits: 1 })} m²`;
 
-/** What is too small to be reported; empty where the watch does not tell. */
+/** Sizes below which nothing is reported; empty if the watch has none. */
 const sizes = (watch) => watch.min_polygon_m2 === null ? "" : `Not reported: objects under ${squareMetres(watch.min_polygon_m2)}, `
   + `changes under ${squareMetres(watch.min_change_m2)}`;
 
-/** West is east of east where the antimeridian is crossed: the map goes on beyond 180 degrees, */
+/** Bounds for the map; beyond 180 degrees if they cross the antimeridian, where west is east of east. */
 const bounds = (row) => [row.west, row.south, row.west > row.east ? row.east + 360 : row.east, row.north];
 
-/** and tiles lie on either side of it. */
+/** Bounds for tiles; all longitudes if they cross the antimeridian. */
 const tileBounds = (row) => row.west > row.east ? [-180, row.south, 180, row.north] : bounds(row);
 
-/** The objects as they were at a time, as is known now; the server generalises and keeps the largest outlines. */
+/** Show the objects as they were at a time; the server simplifies them and draws the largest as polygons. */
 function showObjects(time) {
   const query = new URLSearchParams({ watch: state.watch.watch, at: time });
   const tiles = [`${origin}/api/tiles/{z}/{x}/{y}.mvt?${query}`];
@@ -126,7 +126,7 @@ function showObjects(time) {
   });
 }
 
-/** Say how many of the objects in view have an outline; the others are dots until one zooms in. */
+/** Show how many objects in view are drawn as polygons; the others are dots until the user zooms in. */
 function showCounts() {
   if (!map.getSource(LAYER)) return;
   const tiles = new Map();
@@ -136,20 +136,20 @@ function showCounts() {
   const sum = (name) => [...tiles.values()].reduce((total, one) => total + one[name], 0);
   const [outlined, objects] = [sum("outlined"), sum("objects")];
   element("drawn").textContent = outlined === objects ? ""
-    : `${outlined} of ${objects} objects in view have an outline; the smaller ones are dots: zoom in.`;
+    : `${outlined} of ${objects} objects in view are drawn as polygons; the smaller ones are dots: zoom in.`;
 }
 
 async function showWatch(watch) {
   state.watch = watch;
-  // nothing of the watch before can be pressed meanwhile
+  // clear the alerts of the previous watch, so that they cannot be clicked meanwhile
   delete document.body.dataset.watch;
   hideMarks();
   element("alerts").replaceChildren();
   const query = new URLSearchParams({ watch: watch.watch });
   const [scenes, alerts, unused] = await Promise.all([
-    get(`/api/scenes?${query}`), getSome(`/api/alerts?${query}`), get(`/api/unused?${query}`),
+    get(`/api/scenes?${query}`), getWithCount(`/api/alerts?${query}`), get(`/api/unused?${query}`),
   ]);
-  if (state.watch !== watch) return; // another one was chosen meanwhile
+  if (state.watch !== watch) return; // the user has chosen another watch meanwhile
   state.scenes = scenes;
   element("summary").textContent = `“${watch.instruction}”: ${watch.objects} objects, `
     + `${watch.hectares.toFixed(1)} ha; ${watch.observed} scenes observed, ${watch.skipped} skipped, ${watch.failed} failed; `
@@ -163,10 +163,10 @@ async function showWatch(watch) {
   document.body.dataset.watch = watch.watch;
 }
 
-/** Read the alerts again, and show what is known now of one of them. */
+/** Reload the alerts and show the current state of one of them. */
 async function refreshAlerts(alertId) {
   const watch = state.watch;
-  const alerts = await getSome(`/api/alerts?${new URLSearchParams({ watch: watch.watch })}`);
+  const alerts = await getWithCount(`/api/alerts?${new URLSearchParams({ watch: watch.watch })}`);
   if (state.watch !== watch) return;
   showAlerts(alerts);
   const alert = alerts.rows.find((one) => one.alert_id === alertId);
@@ -203,7 +203,7 @@ function showObject(properties) {
     ["change", WORDS[properties.shows] ?? properties.shows],
     ["area", hectares(properties.area_m2)],
     ["score", properties.score.toFixed(2)],
-    ["since", day(properties.since)],
+    ["last change", day(properties.since)],
     ["review", properties.review ?? "none"],
     ["model", state.watch.model],
     ["track", properties.track_id],
@@ -237,7 +237,7 @@ map.on("load", async () => {
   element("watch").addEventListener("change", (event) =>
     showWatch(watches.find((row) => row.watch === event.target.value)));
   if (watches.length) await showWatch(watches[0]);
-  else element("summary").textContent = "No watch has looked at anything yet.";
+  else element("summary").textContent = "No watch has found a scene yet. Apply a watch and run it: segwatch apply FILE; segwatch run WATCH";
   for (const layer of [LAYER, `${LAYER}-gone`]) {
     map.on("click", layer, (event) => showObject(event.features[0].properties));
   }

@@ -1,4 +1,4 @@
-// Scenes that were skipped or failed, and items that were rejected, each with its reason.
+// List of scenes that were skipped or failed and of rejected items, each with its reason.
 const panel = document.getElementById("unused");
 
 function line(row) {
@@ -16,11 +16,11 @@ function small(text) {
   return made;
 }
 
-/** Fill the list; without anything in it, it is hidden. */
+/** Fill the list; hide it if it is empty. */
 export function showUnused(rows) {
   const all = rows[0]?.of_all ?? 0;
   panel.hidden = all === 0;
-  const shown = rows.length < all ? ` (the newest ${rows.length} shown)` : "";
-  panel.querySelector("summary").textContent = `${all} not observed${shown}: why`;
+  const shown = rows.length < all ? ` (newest ${rows.length} shown)` : "";
+  panel.querySelector("summary").textContent = `${all} scenes or items not observed${shown}`;
   panel.querySelector("ul").replaceChildren(...rows.map(line));
 }

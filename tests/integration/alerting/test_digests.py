@@ -20,8 +20,8 @@ from standardwebhooks import Webhook
 from segwatch.db import alerts, digests, messages, outbox, watches
 from segwatch.flows.alerting.backtest import rehearse
 from segwatch.flows.alerting.channels import words
+from segwatch.flows.alerting.courier import deliver_outbox
 from segwatch.flows.config.settings import load_settings
-from segwatch.flows.deliver import deliver_outbox
 from segwatch.geo.types.watch import Digest, Escalation
 from tests.conftest import Database
 from tests.invariants.conftest import Ledger, Look, cells
@@ -263,7 +263,7 @@ def test_a_trial_of_a_rule_counts_its_digests(ledger: Ledger) -> None:
 
 def test_killed_at_random_every_alert_comes_in_one_digest(ledgers: Any, database: Database) -> None:
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["segwatch.flows.deliver", "tests.support.receiving"])
+    context.set_forkserver_preload(["segwatch.flows.alerting.courier", "tests.support.receiving"])
     chance = random.Random(5)  # noqa: S311
     ledger: Ledger = ledgers()
     with receiving(failing=0.3) as taken:

@@ -10,10 +10,10 @@ import httpx
 import pytest
 from sqlalchemy import Engine, text
 
-from segwatch.flows import feeds
-from segwatch.flows.alerting.channels import Problem, send
+from segwatch.flows.alerting.channels import DeliveryProblem, send
+from segwatch.flows.alerting.courier import deliver_outbox
 from segwatch.flows.config.settings import FlowSettings, load_settings
-from segwatch.flows.deliver import deliver_outbox
+from segwatch.flows.events import fetch
 from segwatch.flows.services import environment
 from segwatch.geo.errors import AddressRefused, CatalogUnreachable
 from segwatch.geo.sources.http import egress
@@ -92,14 +92,14 @@ def test_this_machine_is_refused_in_every_notation(host: str) -> None:
         assert taken.requests == 0
 
 
-def _attempt(channel: str, **more: Any) -> Problem | None:
+def _attempt(channel: str, **more: Any) -> DeliveryProblem | None:
     from uuid import uuid4
 
     from segwatch.db.outbox import DeliveryLease
 
     settings = load_settings(**more)
 
-    async def one() -> Problem | None:
+    async def one() -> DeliveryProblem | None:
         lease = DeliveryLease(uuid4(), channel, "key", _payload(), 0)
         async with egress.async_client(settings.permitted_addresses, timeout=None) as client:
             return await send(client, lease, settings)
@@ -194,22 +194,22 @@ def test_feeds_and_catalogs_by_a_name_that_leads_inside_are_refused(
     with serving({"/": (200, {}, b"{}")}) as url:
         named = url.replace("127.0.0.1", "rebound.example")
         with pytest.raises(AddressRefused, match="loopback"):
-            feeds.fetch(named + "/", _settings())
+            fetch.fetch(named + "/", _settings())
         with pytest.raises(CatalogUnreachable, match="loopback address"):
             opened(named)
         with pytest.raises(CatalogUnreachable, match="metadata address"):
             opened(f"http://{METADATA}/")
         with pytest.raises(AddressRefused, match="metadata"):
-            feeds.fetch(f"http://{METADATA}/", _settings())
+            fetch.fetch(f"http://{METADATA}/", _settings())
         port = httpx.URL(url).port
-        assert feeds.fetch(named + "/", _settings(f"rebound.example:{port}")).content == b"{}"
+        assert fetch.fetch(named + "/", _settings(f"rebound.example:{port}")).content == b"{}"
         with pytest.raises(CatalogUnreachable, match="give the URL of the API"):
             opened(named)
 
 
 def test_the_demo_allows_its_own_receiver_and_nothing_else(tmp_path: Any) -> None:
-    found = environment.variables(tmp_path, {"receiver": "http://127.0.0.1:4711"})
+    found = environment.make_variables(tmp_path, {"receiver": "http://127.0.0.1:4711"})
     assert found["SEGWATCH_ALLOWED_ADDRESSES"] == '["127.0.0.1:4711"]'
-    assert "SEGWATCH_ALLOWED_ADDRESSES" not in environment.variables(
+    assert "SEGWATCH_ALLOWED_ADDRESSES" not in environment.make_variables(
         tmp_path, {"stac": "http://127.0.0.1:4712"}
     )

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from segwatch.flows.alerting.courier import deliver_outbox
 from segwatch.flows.config.settings import load_settings
-from segwatch.flows.deliver import deliver_outbox
 from tests.invariants.conftest import Ledger, Look, cells
 from tests.support.behaving import Behaviour, Connection, Server, behaving, dripping_headers, endless_headers
 from tests.support.receiving import receiving

@@ -25,10 +25,11 @@ from standardwebhooks import Webhook
 from segwatch.db import alerts, analyst, outbox, watches
 from segwatch.db.errors import MarkRefused, NotFound
 from segwatch.flows.alerting.backtest import rehearse
+from segwatch.flows.alerting.courier import deliver_outbox
 from segwatch.flows.config.settings import load_settings
-from segwatch.flows.deliver import deliver_outbox
 from segwatch.flows.web import reviews
-from segwatch.flows.web.server import Access, create_app
+from segwatch.flows.web.application import create_app
+from segwatch.flows.web.options import ServerOptions
 from segwatch.geo.types.tracking import ChangeKind
 from segwatch.geo.types.watch import Escalation, QuietHours
 from tests.conftest import Database
@@ -93,7 +94,7 @@ def test_killed_at_random_with_a_receiver_that_fails_every_message_arrives_once_
     ledger: Ledger, database: Database
 ) -> None:
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["segwatch.flows.deliver", "tests.support.receiving"])
+    context.set_forkserver_preload(["segwatch.flows.alerting.courier", "tests.support.receiving"])
     chance = random.Random(11)  # noqa: S311
     kills = 0
     with receiving(failing=0.3) as taken:
@@ -288,7 +289,8 @@ TOKEN = "a token of some length"
 @pytest.fixture
 def client(database: Database, engine: Engine) -> Iterator[TestClient]:
     app = create_app(
-        database.url("segwatch_analyst"), Access(reviews=reviews.Access(engine, SecretStr(TOKEN)))
+        database.url("segwatch_analyst"),
+        ServerOptions(reviews=reviews.ReviewIntake(engine, SecretStr(TOKEN))),
     )
     with TestClient(app) as made:
         yield made

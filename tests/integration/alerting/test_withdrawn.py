@@ -12,8 +12,8 @@ import pytest
 from sqlalchemy import text
 
 from segwatch.db import outbox, watches
+from segwatch.flows.alerting.courier import DeliveryCounts, deliver_outbox
 from segwatch.flows.config.settings import load_settings
-from segwatch.flows.deliver import Delivered, deliver_outbox
 from segwatch.flows.doctor import checks
 from segwatch.flows.doctor.gathering import gather
 from segwatch.geo.types.watch import Digest, Escalation
@@ -25,7 +25,7 @@ from tests.support.serving import running
 WORLD = [Look(()), Look(tuple(cells(1.2 * k, 1, 1.2 * k + 0.9, 3) for k in range(6)))]
 
 
-def deliver(ledger: Ledger) -> Delivered:
+def deliver(ledger: Ledger) -> DeliveryCounts:
     return deliver_outbox(ledger.engine, load_settings(delivery_retry_seconds=60))
 
 

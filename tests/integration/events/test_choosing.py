@@ -19,8 +19,8 @@ from segwatch.db import events, watches
 from segwatch.flows.config.settings import load_settings
 from segwatch.flows.errors import ConfigError
 from segwatch.flows.events import playbooks
+from segwatch.flows.events.disaster_runs import respond_to_events
 from segwatch.flows.events.source_selection import Choice, Happening, choose, running
-from segwatch.flows.respond import respond_to_events
 from segwatch.geo.types.event import Event, EventKind, EventName
 from tests.support.serving import Answer, serving
 

@@ -18,7 +18,8 @@ from segwatch.db.events import current
 from segwatch.flows.config.settings import load_settings
 from segwatch.flows.errors import ConfigError
 from segwatch.flows.web import events
-from segwatch.flows.web.server import Access, create_app
+from segwatch.flows.web.application import create_app
+from segwatch.flows.web.options import ServerOptions
 from tests.conftest import Database
 
 SECRET = "whsec_" + base64.b64encode(bytes(range(32))).decode()
@@ -26,7 +27,7 @@ SECRET = "whsec_" + base64.b64encode(bytes(range(32))).decode()
 
 @pytest.fixture
 def client(database: Database, engine: Engine) -> Iterator[TestClient]:
-    access = Access(events=events.Access(engine, SecretStr(SECRET)))
+    access = ServerOptions(events=events.EventIntake(engine, SecretStr(SECRET)))
     with TestClient(create_app(database.url("segwatch_analyst"), access)) as made:
         yield made
 

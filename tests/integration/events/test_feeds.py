@@ -11,9 +11,9 @@ from sqlalchemy import Engine, text
 from sqlalchemy.exc import ProgrammingError
 
 from segwatch.db import events
-from segwatch.flows import feeds
 from segwatch.flows.config.settings import load_settings
 from segwatch.flows.errors import ConfigError
+from segwatch.flows.events import fetch
 from tests.conftest import Database
 from tests.support.behaving import Behaviour, behaving, dripping_body, dripping_headers
 from tests.support.paths import DATA
@@ -26,8 +26,8 @@ def of(name: str) -> Answer:
     return 200, {}, (FEEDS / name).read_bytes()
 
 
-def poll(engine: Engine, *urls: str) -> list[feeds.Polled]:
-    return feeds.poll(engine, load_settings(feeds=urls, feed_timeout_seconds=10))
+def poll(engine: Engine, *urls: str) -> list[fetch.Polled]:
+    return fetch.poll(engine, load_settings(feeds=urls, feed_timeout_seconds=10))
 
 
 def rows(engine: Engine) -> int:
@@ -87,7 +87,7 @@ def test_a_revision_is_kept_and_becomes_the_current_one(engine: Engine) -> None:
         ((200, {"content-encoding": "gzip"}, b"x"), "compressed"),
         ((200, {}, b"<html>no feed</html>"), "neither RSS"),
         ((200, {}, b'<!DOCTYPE a [<!ENTITY b "c">]><rss>&b;</rss>'), "no safe XML"),
-        ((200, {}, b" " * (feeds.MOST_BYTES + 1)), "larger than 16 MiB"),
+        ((200, {}, b" " * (fetch.MOST_BYTES + 1)), "larger than 16 MiB"),
         ((200, {"content-length": "1000"}, b"<rss/>"), "cut off"),
     ],
 )
@@ -118,7 +118,7 @@ def test_a_feed_that_drips_costs_its_time_and_no_more(engine: Engine, way: Behav
     begun = time.monotonic()
     with behaving(way) as slow, serving({"/good": of("usgs_event_detail_us6000pi9w.json")}) as base:
         settings = load_settings(feeds=(f"{slow.url}/feed", f"{base}/good"), feed_timeout_seconds=3)
-        bad, good = feeds.poll(engine, settings)
+        bad, good = fetch.poll(engine, settings)
     assert time.monotonic() - begun < 20
     assert bad.reason == "it took more than 3 s; see SEGWATCH_FEED_TIMEOUT_SECONDS"
     assert good.recorded == {"new": 1}

@@ -11,9 +11,8 @@ import pytest
 from sqlalchemy import Engine
 
 from segwatch.db import events, watches
-from segwatch.flows import feeds, respond
 from segwatch.flows.config.settings import FlowSettings, load_settings
-from segwatch.flows.events import playbooks
+from segwatch.flows.events import disaster_runs, fetch, playbooks
 from segwatch.flows.events.source_selection import Happening
 from segwatch.geo.area import geodesic_m2
 from tests.support.paths import DATA
@@ -46,7 +45,7 @@ def looked(engine: Engine, settings: FlowSettings, **changes: Any) -> Happening:
     with engine.connect() as conn:
         (event,) = events.known(conn)
     book = playbooks.by_name(playbooks.load_all(), "earthquake")
-    return respond.happening_of(engine, settings, book, replace(event, **changes))
+    return disaster_runs.happening_of(engine, settings, book, replace(event, **changes))
 
 
 def area(happening: Happening) -> float:
@@ -60,8 +59,8 @@ def test_an_earthquake_is_looked_at_where_it_shook(engine: Engine, whole: bool) 
         answers["/detail"] = (200, {}, json.dumps(detail(base)).encode())
         answers["/feed"] = answers["/detail"] if whole else (200, {}, summary(base))
         settings = load_settings(feeds=(f"{base}/feed",), feed_timeout_seconds=5)
-        assert feeds.poll(engine, settings)[0].recorded == {"new": 1}
-        assert feeds.poll(engine, settings)[0].recorded == {"unchanged": 1}
+        assert fetch.poll(engine, settings)[0].recorded == {"new": 1}
+        assert fetch.poll(engine, settings)[0].recorded == {"unchanged": 1}
         assert area(looked(engine, settings)) == pytest.approx(SHAKEN_KM2, rel=0.01)
 
 
@@ -70,12 +69,12 @@ def test_another_feeds_entry_about_it_may_lead_to_the_contours(engine: Engine) -
     with serving(answers) as base:
         answers["/feed"] = (200, {}, json.dumps(detail(base)).encode())
         settings = load_settings(feeds=(f"{base}/feed",), feed_timeout_seconds=5)
-        feeds.poll(engine, settings)
+        fetch.poll(engine, settings)
         with engine.connect() as conn:
             (told,) = events.known(conn)
         other = replace(told, source="gdacs", external_id="EQ1", shaking="")
         book = playbooks.by_name(playbooks.load_all(), "earthquake")
-        happening = respond.happening_of(engine, settings, book, other, [told])
+        happening = disaster_runs.happening_of(engine, settings, book, other, [told])
     assert happening.identity == "gdacs/EQ1"
     assert area(happening) == pytest.approx(SHAKEN_KM2, rel=0.01)
 
@@ -86,7 +85,7 @@ def test_another_feeds_entry_about_it_may_lead_to_the_contours(engine: Engine) -
         ((404, {}, b""), "HTTP 404"),
         ((302, {"location": "http://127.0.0.1:1/admin?key=secret"}, b""), "it has moved"),
         ((200, {}, b"<html>"), "no JSON"),
-        ((200, {}, b" " * (feeds.MOST_BYTES + 1)), "larger than 16 MiB"),
+        ((200, {}, b" " * (fetch.MOST_BYTES + 1)), "larger than 16 MiB"),
         ((200, {"content-length": "1000"}, b"{"), "cut off"),
         ((200, {}, b'{"features": []}'), "no contours"),
     ],
@@ -98,7 +97,7 @@ def test_without_contours_it_is_the_radius_and_the_log_says_why(
     with serving(answers) as base, caplog.at_level(logging.INFO):
         answers["/feed"] = (200, {}, json.dumps(detail(base)).encode())
         settings = load_settings(feeds=(f"{base}/feed",), feed_timeout_seconds=5)
-        feeds.poll(engine, settings)
+        fetch.poll(engine, settings)
         assert area(looked(engine, settings)) == pytest.approx(AROUND_KM2, rel=0.01)
         assert reason in caplog.text
         assert "secret" not in caplog.text
@@ -111,7 +110,7 @@ def test_a_link_leads_nowhere_but_to_hosts_of_feeds(engine: Engine, caplog: pyte
     with serving({"/download/cont_mmi.json": (200, {}, RINGS)}) as inside, serving(answers) as base:
         answers["/feed"] = (200, {}, json.dumps(detail(inside)).encode())
         settings = load_settings(feeds=(f"{base}/feed",), feed_timeout_seconds=5)
-        feeds.poll(engine, settings)
+        fetch.poll(engine, settings)
         for link in (f"{inside}/download/cont_mmi.json", "http://[", "http://host:99999/"):
             caplog.clear()
             assert area(looked(engine, settings, shaking=link)) == pytest.approx(AROUND_KM2, rel=0.01)
@@ -123,7 +122,7 @@ def test_contours_that_cannot_be_had_today_do_not_move_the_watch(engine: Engine)
     with serving(answers) as base:
         answers["/feed"] = (200, {}, json.dumps(detail(base)).encode())
         settings = load_settings(feeds=(f"{base}/feed",), feed_timeout_seconds=5)
-        feeds.poll(engine, settings)
+        fetch.poll(engine, settings)
         first = looked(engine, settings)
         book = playbooks.by_name(playbooks.load_all(), "earthquake")
         with engine.begin() as conn:

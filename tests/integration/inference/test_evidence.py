@@ -21,7 +21,11 @@ from segwatch.flows.config.settings import FlowSettings, load_settings
 from segwatch.flows.inference import quicklooks
 from segwatch.flows.inference.drain import Drain
 from segwatch.flows.pipeline.tracking import track_ready
-from segwatch.flows.report import situation
+from segwatch.flows.report.html import render_html
+from segwatch.flows.report.pdf import render_pdf
+from segwatch.flows.report.publish import publish
+from segwatch.flows.report.situation import gather
+from segwatch.flows.report.summary import render_markdown
 from segwatch.geo.crs import to_lonlat
 from segwatch.geo.grid import get_crs
 from segwatch.geo.sources import profiles
@@ -97,16 +101,16 @@ def test_where_nothing_is_meant_to_stay_nothing_is_kept(
     settings = given(database)
     with caplog.at_level(logging.WARNING):
         assert answered(engine, settings) == [None] * DAYS
-        seen, where = situation.publish(engine, settings, "lakes")
+        seen, where = publish(engine, settings, "lakes")
     assert list(run_folder.iterdir()) == []
     (said,) = [record.getMessage() for record in caplog.records if "not kept" in record.getMessage()]
     assert "SEGWATCH_EVIDENCE" in said
     assert where.startswith("not kept: ")
     assert "set SEGWATCH_EVIDENCE" in where
-    assert f"Report: {where}" in situation.as_markdown(seen, where)
-    assert "No picture was kept" in situation.as_html(seen)
-    assert "No scene was answered" not in situation.as_html(seen)
-    assert situation.as_pdf(seen).startswith(b"%PDF-")
+    assert f"Report: {where}" in render_markdown(seen, where)
+    assert "No quicklook was stored" in render_html(seen)
+    assert "No scene was observed" not in render_html(seen)
+    assert render_pdf(seen).startswith(b"%PDF-")
 
 
 @pytest.mark.usefixtures("url")
@@ -123,16 +127,16 @@ def test_a_place_that_is_named_has_pictures_and_report(
     paths = answered(engine, settings)
     root = tmp_path / "stays" / ("evidence" if setting == "home" else "")
     assert all(path is not None and (root / path).read_bytes().startswith(b"\xff\xd8") for path in paths)
-    seen, where = situation.publish(engine, settings, "lakes")
+    seen, where = publish(engine, settings, "lakes")
     assert where == (root / "lakes" / "situation.html").as_uri()
     assert "data:image/jpeg" in (root / "lakes" / "situation.html").read_text(encoding="utf-8")
-    assert f"Report: {where}" in situation.as_markdown(seen, where)
+    assert f"Report: {where}" in render_markdown(seen, where)
     assert list(run_folder.iterdir()) == []
     assert "not kept" not in caplog.text
     # who looks from elsewhere is told that there are pictures
     quicklooks._warn_once.cache_clear()
-    elsewhere = situation.gather(engine, given(database), "lakes")
-    assert "set SEGWATCH_EVIDENCE" in situation.as_html(elsewhere)
+    elsewhere = gather(engine, given(database), "lakes")
+    assert "set SEGWATCH_EVIDENCE" in render_html(elsewhere)
 
 
 @pytest.mark.usefixtures("url")
@@ -143,7 +147,7 @@ def test_paper_that_cannot_be_made_costs_neither_the_page_nor_the_run(
     for path in answered(engine, settings):
         assert path is not None
         (tmp_path / "stays" / path).write_bytes(b"no picture any more")
-    _, where = situation.publish(engine, settings, "lakes")
+    _, where = publish(engine, settings, "lakes")
     assert where.endswith("/lakes/situation.html")
     assert (tmp_path / "stays" / "lakes" / "situation.html").exists()
     assert "lakes/situation.pdf could not be made: UnidentifiedImageError" in caplog.text

@@ -17,9 +17,9 @@ import pytest
 from sqlalchemy import Engine, text
 
 from segwatch.db import events, outbox
-from segwatch.flows import feeds
+from segwatch.flows.alerting.courier import deliver_outbox
 from segwatch.flows.config.settings import load_settings
-from segwatch.flows.deliver import deliver_outbox
+from segwatch.flows.events import fetch
 from tests.conftest import Database
 from tests.invariants.conftest import Ledger, Look, cells
 from tests.support.receiving import receiving
@@ -128,8 +128,8 @@ FEED = (
 )
 
 
-def poll(engine: Engine, *urls: str) -> list[feeds.Polled]:
-    return feeds.poll(engine, load_settings(feeds=urls, feed_timeout_seconds=10))
+def poll(engine: Engine, *urls: str) -> list[fetch.Polled]:
+    return fetch.poll(engine, load_settings(feeds=urls, feed_timeout_seconds=10))
 
 
 @pytest.mark.parametrize(
@@ -168,7 +168,7 @@ def test_a_feed_in_every_legal_form(
         ((429, {"retry-after": "90"}, b""), "left alone for 90 s"),
         ((200, {"content-encoding": "br"}, b"x"), "compressed in a way"),
         ((200, {"content-encoding": "gzip"}, gzip.compress(FEED.encode())[:40]), "not compressed"),
-        ((200, {"content-encoding": "gzip"}, gzip.compress(b" " * (feeds.MOST_BYTES + 1))), "larger than 16 MiB"),
+        ((200, {"content-encoding": "gzip"}, gzip.compress(b" " * (fetch.MOST_BYTES + 1))), "larger than 16 MiB"),
     ],
 )  # fmt: skip
 def test_a_feed_that_cannot_be_read_says_what_to_do(engine: Engine, answer: Answer, word: str) -> None:
@@ -192,9 +192,9 @@ def test_the_same_id_in_two_feeds_is_two_events(engine: Engine) -> None:
 
 def test_the_name_of_a_source_is_the_same_whatever_the_usual_port() -> None:
     assert (
-        feeds.source_name("https://a.example:443/x")
-        == feeds.source_name("https://a.example/x")
+        fetch.source_name("https://a.example:443/x")
+        == fetch.source_name("https://a.example/x")
         == "a.example/x"
     )
-    assert feeds.source_name("https://a.example:8443/x") == "a.example:8443/x"
-    assert httpx.URL("https://a.example/x").host in feeds.source_name("https://a.example/x?q=1")
+    assert fetch.source_name("https://a.example:8443/x") == "a.example:8443/x"
+    assert httpx.URL("https://a.example/x").host in fetch.source_name("https://a.example/x?q=1")

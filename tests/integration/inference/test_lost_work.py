@@ -21,8 +21,8 @@ from sqlalchemy import Engine, text
 
 from segwatch.db import events, series, watches
 from segwatch.db.stuck import read
+from segwatch.flows.alerting.courier import deliver_outbox
 from segwatch.flows.config.settings import load_settings
-from segwatch.flows.deliver import deliver_outbox
 from segwatch.flows.inference.segmenters import Segmenter
 from segwatch.flows.pipeline.tracking import track_ready
 from segwatch.geo.types.tracking import ChangeKind
@@ -141,7 +141,7 @@ def test_a_run_that_is_told_to_stop_gives_its_scenes_back_and_ends(
             _, said = process.communicate(timeout=60)
     assert time.monotonic() - begun < 15
     assert process.returncode == 128 + number
-    assert f"stopped by {number.name}; given back: 2 observation(s)" in said
+    assert f"stopped by {number.name}; released: 2 observation(s)" in said
     with engine.connect() as conn:
         rows = conn.execute(text("SELECT state, attempts, lease_until FROM segwatch.observation")).all()
         outcome = conn.execute(text("SELECT outcome FROM segwatch.run")).scalar_one()
@@ -180,7 +180,7 @@ def test_a_run_that_is_told_to_stop_gives_its_messages_back(
             process.send_signal(signal.SIGINT)
             _, said = process.communicate(timeout=60)
     assert process.returncode == 128 + signal.SIGINT
-    assert "given back: 1 message(s)" in said or "given back: nothing was held" in said
+    assert "released: 1 message(s)" in said or "released: nothing" in said
     assert held(engine) == 0
 
 

@@ -19,8 +19,11 @@ from segwatch.flows.cli.app import app
 from segwatch.flows.config.settings import FlowSettings, load_settings
 from segwatch.flows.inference.drain import Drain
 from segwatch.flows.pipeline.tracking import track_ready
-from segwatch.flows.report import situation
-from segwatch.flows.web.server import create_app
+from segwatch.flows.report.html import render_html
+from segwatch.flows.report.pdf import render_pdf
+from segwatch.flows.report.situation import gather
+from segwatch.flows.report.summary import render_markdown
+from segwatch.flows.web.application import create_app
 from tests.conftest import Database
 from tests.support.colour_segmenter import Well
 from tests.support.images import GRID, image, textured, tiff
@@ -184,13 +187,13 @@ def test_a_watch_of_which_all_was_rejected_is_on_the_map(engine: Engine, databas
 
 
 def test_the_report_lists_all_of_it(mixed: Engine) -> None:
-    seen = situation.gather(mixed, _settings(), "lakes")
-    page = situation.as_html(seen)
+    seen = gather(mixed, _settings(), "lakes")
+    page = render_html(seen)
     assert page.count("rejected") == 2
     assert "its time is unknown" in page
     assert "objects under 500 m²" in page
-    assert situation.as_pdf(seen).startswith(b"%PDF")
-    assert "2 rejected" in situation.as_markdown(seen, "nowhere")
+    assert render_pdf(seen).startswith(b"%PDF")
+    assert "2 rejected" in render_markdown(seen, "nowhere")
 
 
 def test_an_asset_that_an_item_lacks_is_not_asked_for_three_times(engine: Engine) -> None:

@@ -86,9 +86,9 @@ def test_who_may_decide_what_the_workers_run_is_told(server: Server, worker: Eng
         after = [one for one in wrong() if one.startswith("access")]
     for part in (
         "answers without credentials",
-        "lets pages of any site call it",
+        "lets web pages of any site call it",
         "DNS rebinding",
-        "pool cpu: its template lets a run set command, env, working_dir",
+        "pool cpu: its job template lets a run set command, env, working_dir",
     ):
         assert any(part in one for one in found), part
     assert any("runs as root" in one for one in found) is (os.geteuid() == 0)
@@ -98,7 +98,7 @@ def test_who_may_decide_what_the_workers_run_is_told(server: Server, worker: Eng
 def test_a_schedule_that_the_server_cannot_compute_is_named(
     server: Server, worker: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("segwatch.flows.doctor.checks.SCHEDULER_LATE", timedelta(0))
+    monkeypatch.setattr("segwatch.flows.doctor.checks.MAX_SCHEDULER_DELAY", timedelta(0))
     with worker.begin() as conn:
         watches.apply(conn, DAILY)
     deploy.schedule([DAILY, replace(DAILY, name="broken")])
@@ -110,8 +110,8 @@ def test_a_schedule_that_the_server_cannot_compute_is_named(
             client.delete_deployment_schedule(broken.id, one.id)
         made = DeploymentScheduleCreate(schedule=never, active=True, slug="broken")
         client.create_deployment_schedules(broken.id, [made])
-    _until(lambda: not any("watch-lakes: the server makes no run" in one for one in wrong()))
-    assert any("observe/watch-broken: the server makes no run of its schedule" in one for one in wrong())
+    _until(lambda: not any("watch-lakes: the server schedules no run" in one for one in wrong()))
+    assert any("observe/watch-broken: the server schedules no run for it" in one for one in wrong())
 
 
 def test_a_catalog_that_is_silent_is_told_until_it_answers(worker: Engine, nowhere: str) -> None:
@@ -121,7 +121,7 @@ def test_a_catalog_that_is_silent_is_told_until_it_answers(worker: Engine, nowhe
     with pytest.raises(GeoError):
         discover_watch(worker, "silent", model_version="m@1")
     (told,) = [one for one in wrong() if one.startswith("catalogs")]
-    assert "watch silent: the catalog has not answered yet; 1 failure(s) in a row" in told
+    assert "watch silent: no catalog search has succeeded yet; 1 failure(s) in a row" in told
     assert "127.0.0.1" in told
     with pytest.raises(ConfigError, match="exchange the two"):
         start, end = datetime(2025, 2, 1, tzinfo=UTC), datetime(2025, 1, 1, tzinfo=UTC)
@@ -140,8 +140,8 @@ def test_a_look_that_did_not_happen_is_told(worker: Engine, database: Any) -> No
     with psycopg.connect(database.superuser_url, autocommit=True) as superuser:
         superuser.execute("UPDATE segwatch.watch_head SET applied_at = now() - interval '3 days'")
     (told,) = [one for one in wrong() if one.startswith("catalogs")]
-    assert "watch lakes: its catalog was to be asked at" in told
-    assert "and was not; never" in told
+    assert "watch lakes: the catalog search due at" in told
+    assert "did not happen; never searched" in told
 
 
 def test_channels_that_rest_are_told_without_their_secrets(worker: Engine) -> None:

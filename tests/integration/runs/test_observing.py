@@ -136,7 +136,7 @@ def test_alerts_wait_neither_for_a_catalog_nor_for_a_gpu(
     assert "discover: " in str(caught.value)
     assert nowhere.rstrip("/") in str(caught.value)
     said = str(caught.value)
-    assert "after 2 s, no worker of the gpu pool shows any sign of life, and was cancelled; see that" in said
+    assert "s without an active worker of the gpu pool, and was cancelled; make sure that" in said
     assert "1 scene(s) wait and no worker holds them" in said
     assert states(worker) == {"answered": "observed", "out-of-reach": "pending"}
     assert len(taken.messages) == 1
@@ -216,7 +216,7 @@ def test_beside_another_run_what_a_lost_worker_held_is_taken_over(
             report = observed("lakes")
     assert report["observe"]["expired_leases"] == 1
     assert report["segment"]["here"]["inferred"] == 1
-    assert "no worker of the gpu pool" in report["segment"]["troubles"][0]
+    assert "without an active worker of the gpu pool" in report["segment"]["troubles"][0]
     assert states(worker) == {"lakes": "observed"}
 
 
@@ -253,8 +253,8 @@ def test_a_worker_that_is_killed_with_its_run_does_not_stall_its_watch(
             report = running.result(60)
     assert time.monotonic() - begun < 30
     lost, idle = report["segment"]["troubles"][0].split("; ")[:2]
-    assert "sends no heartbeat any more" in lost
-    assert "no worker of the gpu pool shows any sign of life, and was cancelled" in idle
+    assert "has stopped sending heartbeats" in lost
+    assert "without an active worker of the gpu pool, and was cancelled" in idle
     assert states(worker) == {"lakes": "observed"}
     every = server.runs("segment/segment", watch="lakes")
     assert {str(one.state_name) for one in every} >= {"Cancelled", "Crashed"}
@@ -272,7 +272,7 @@ def test_zombies_of_dead_workers_are_ended_in_prefect(server: Server, worker: En
         state = client.read_flow_run(zombie).state
     assert state is not None
     assert state.is_crashed()
-    assert "lost: the ledger has heard nothing of the segment run on host-7 (started" in str(state.message)
+    assert "lost: the segment run on host-7 (started" in str(state.message)
 
 
 def test_a_watch_that_is_over_ends_its_schedule(server: Server, worker: Engine, catalog: str) -> None:

@@ -17,7 +17,7 @@ from sqlalchemy import Engine
 from segwatch.db import watches
 from segwatch.flows import respond
 from segwatch.flows.errors import FlowError
-from segwatch.flows.events import ingest
+from segwatch.flows.events import disaster_runs, ingest
 from segwatch.flows.orchestration import deploy
 from segwatch.geo.sources import profiles
 from segwatch.geo.types.event import Event
@@ -69,14 +69,14 @@ def started(server: Server, engine: Engine) -> list[str]:
 def test_what_goes_wrong_with_one_event_does_not_stop_the_next(
     server: Server, worker: Engine, playbook: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    right = respond.happening_of
+    right = disaster_runs.happening_of
 
     def happening_of(engine: Engine, settings: Any, book: Any, event: Event, told: Any) -> Any:
         if event.external_id == "b":
             raise MemoryError("contours")
         return right(engine, settings, book, event, told)
 
-    monkeypatch.setattr(respond, "happening_of", happening_of)
+    monkeypatch.setattr(disaster_runs, "happening_of", happening_of)
     floods(worker, "a", "b", "c")
     with pytest.raises(FlowError, match=r"test/b: MemoryError: contours"):
         respond.respond_flow.fn()

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from segwatch.flows.runtime.progress import step
 from segwatch.flows.services import environment, secrets
-from segwatch.flows.services.progress import step
 from segwatch.flows.services.stack import Stack
 from segwatch.flows.services.supervisor import Supervisor
 
@@ -34,27 +34,32 @@ def home(tmp_path: Path) -> Iterator[Path]:
 
 
 def test_what_runs_is_found(home: Path) -> None:
-    found = environment.lacking(home, {})
+    found = environment.find_missing(home, {})
     supervisor = Supervisor(home)
     assert found["SEGWATCH_STAC_URL"] == f"http://127.0.0.1:{supervisor.remembered_port('stac')}"
     assert found["PREFECT_API_URL"] == f"http://127.0.0.1:{supervisor.remembered_port('prefect')}/api"
-    assert found["PREFECT_API_AUTH_STRING"] == secrets.prefect_secret(home)
+    assert found["PREFECT_API_AUTH_STRING"] == secrets.read_prefect_secret(home)
     supervisor.stop("stac")
-    assert "SEGWATCH_STAC_URL" not in environment.lacking(home, {}), "a catalog that is down is not promised"
+    assert "SEGWATCH_STAC_URL" not in environment.find_missing(home, {}), (
+        "a catalog that is down is not promised"
+    )
     supervisor.stop_all()
-    assert environment.lacking(home, {}) == {}
+    assert environment.find_missing(home, {}) == {}
 
 
 def test_what_is_set_comes_first(home: Path) -> None:
     given = {"SEGWATCH_STAC_URL": "https://stac.example.org"}
-    assert "SEGWATCH_STAC_URL" not in environment.lacking(home, given)
-    assert "SEGWATCH_RECEIVER_URL" in environment.lacking(home, given)
-    assert environment.lacking(home, {"SEGWATCH_DATABASE_URL": "postgresql://db.example.org/segwatch"}) == {}
+    assert "SEGWATCH_STAC_URL" not in environment.find_missing(home, given)
+    assert "SEGWATCH_RECEIVER_URL" in environment.find_missing(home, given)
+    assert (
+        environment.find_missing(home, {"SEGWATCH_DATABASE_URL": "postgresql://db.example.org/segwatch"})
+        == {}
+    )
 
 
 @pytest.mark.parametrize("given", [_OWN_SERVER, {"PREFECT_API_KEY": "key"}, {"PREFECT_PROFILE": "cloud"}])
 def test_no_server_gets_the_credentials_of_another(home: Path, given: dict[str, str]) -> None:
-    found = environment.lacking(home, given)
+    found = environment.find_missing(home, given)
     assert not [name for name in found if name.startswith("PREFECT_")]
     assert "SEGWATCH_STAC_URL" in found
 
@@ -62,7 +67,7 @@ def test_no_server_gets_the_credentials_of_another(home: Path, given: dict[str, 
 def test_a_home_of_another_user_says_nothing(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     somebody_else = os.geteuid() + 1
     monkeypatch.setattr(os, "geteuid", lambda: somebody_else)
-    assert environment.lacking(home, {}) == {}
+    assert environment.find_missing(home, {}) == {}
 
 
 def test_the_printed_environment_is_the_same_for_a_shell_and_shows_no_secret(home: Path) -> None:
@@ -79,7 +84,7 @@ def test_the_printed_environment_is_the_same_for_a_shell_and_shows_no_secret(hom
         check=True,
     )
     printed, _, got = done.stdout.partition("GOT ")
-    found = environment.of_running(home)
+    found = environment.find_running(home)
     assert got.split() == [found["SEGWATCH_STAC_URL"], found["PREFECT_API_AUTH_STRING"]]
     assert found["PREFECT_API_AUTH_STRING"] not in printed
     assert found["SEGWATCH_WEBHOOK_SECRET"] not in printed
@@ -87,7 +92,7 @@ def test_the_printed_environment_is_the_same_for_a_shell_and_shows_no_secret(hom
 
 def test_secrets_are_made_once_whoever_asks_first(tmp_path: Path) -> None:
     with ThreadPoolExecutor(8) as pool:
-        made = set(pool.map(lambda _: secrets.prefect_secret(tmp_path), range(32)))
+        made = set(pool.map(lambda _: secrets.read_prefect_secret(tmp_path), range(32)))
     assert len(made) == 1
     assert (tmp_path / secrets.PREFECT).stat().st_mode & 0o077 == 0
     assert [file.name for file in tmp_path.iterdir()] == [secrets.PREFECT]
@@ -95,7 +100,7 @@ def test_secrets_are_made_once_whoever_asks_first(tmp_path: Path) -> None:
 
 def test_a_home_is_removed_and_nothing_beside_it(tmp_path: Path) -> None:
     home = tmp_path / "home"
-    secrets.webhook_secret(home)
+    secrets.read_webhook_secret(home)
     (home / "notes.txt").write_text("mine")
     for _ in range(2):
         Stack(home, say=lambda _: None).remove()

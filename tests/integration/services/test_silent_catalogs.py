@@ -225,13 +225,13 @@ def test_a_dry_run_tells_silence_from_absence(
         one = words(responding(segwatch, tmp_path, monkeypatch, first=mute, second=answering))
         every = words(responding(segwatch, tmp_path, monkeypatch, second=answering))
     assert "no scene was found" not in nobody
-    assert "before: not known; no answer from first, second" in nobody
-    assert "since: not known" in nobody
+    assert "before: unknown; no result from first, second" in nobody
+    assert "since: unknown" in nobody
     assert "HTTP 404" in nobody
     assert "no collection 'visual'; it has other" in nobody
-    assert "before: no scene was found in second; no answer from first" in one
+    assert "before: no scene was found in second; no result from first" in one
     assert "before: no scene was found in second" in every
-    assert "no answer" not in every
+    assert "no result" not in every
 
 
 def test_a_check_says_where_the_api_is_and_that_it_cuts(segwatch: Command) -> None:

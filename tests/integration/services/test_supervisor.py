@@ -133,7 +133,7 @@ def test_a_stranger_that_answers_in_its_place_is_not_taken_for_the_service(super
     """As when two stacks that start at the same time have chosen the same port."""
     with serving({"/healthz": (200, {}, b"ok")}) as stranger:
         supervisor.start("web", SLEEPER, {})
-        with pytest.raises(PortLost, match="another program answers"):
+        with pytest.raises(PortLost, match="another program responds"):
             supervisor.wait("web", f"{stranger}/healthz", seconds=20)
     assert supervisor.running() == []
 
@@ -159,7 +159,7 @@ def test_a_service_has_an_account_of_its_own_and_nothing_else() -> None:
     home.chmod(0o711)
     (home / "secret").write_text("x")
     (home / "secret").chmod(0o600)
-    made = [accounts.account(home, name) for name in ("web", "worker-cpu", "worker-gpu")]
+    made = [accounts.make_account(home, name) for name in ("web", "worker-cpu", "worker-gpu")]
     supervisor = Supervisor(home)
     try:
         if os.geteuid() != 0:
@@ -191,14 +191,14 @@ def test_a_service_has_an_account_of_its_own_and_nothing_else() -> None:
 
 def test_an_account_that_cannot_run_segwatch_is_told_why() -> None:
     if (
-        who := accounts.account(Path(tempfile.mkdtemp(prefix="segwatch-accounts-", dir="/tmp")), "web")
+        who := accounts.make_account(Path(tempfile.mkdtemp(prefix="segwatch-accounts-", dir="/tmp")), "web")
     ) is None:
         assert os.geteuid() != 0
         return
     home = who.folder.parents[1]
     try:
         home.chmod(0o700)
-        assert "ermission" in str(accounts.why_not(who, {}))
+        assert "ermission" in str(accounts.find_obstacle(who, {}))
     finally:
         shutil.rmtree(home)
 
@@ -209,12 +209,12 @@ def test_a_port_of_a_service_with_an_account_is_known_for_its_own() -> None:
     supervisor = Supervisor(home)
     python = shutil.which("python3", path="/usr/bin:/bin") or sys.executable
     try:
-        who = accounts.account(home, "web")
+        who = accounts.make_account(home, "web")
         port = any_free()
         supervisor.start("web", [python, "-c", _SERVES.format(port)], {}, account=who)
         supervisor.wait("web", f"http://127.0.0.1:{port}/")
         with serving({"/": (200, {}, b"x")}) as other:
-            supervisor.start("receiver", SLEEPER_SH, {}, account=accounts.account(home, "receiver"))
+            supervisor.start("receiver", SLEEPER_SH, {}, account=accounts.make_account(home, "receiver"))
             with pytest.raises(PortLost):
                 supervisor.wait("receiver", f"{other}/")
     finally:
@@ -224,14 +224,14 @@ def test_a_port_of_a_service_with_an_account_is_known_for_its_own() -> None:
 
 def test_evidence_of_before_is_shared_by_the_workers(tmp_path: Path) -> None:
     if os.geteuid() != 0:
-        assert accounts.account(tmp_path, "worker-cpu") is None
+        assert accounts.make_account(tmp_path, "worker-cpu") is None
         return
     (tmp_path / "evidence" / "lakes").mkdir(parents=True)
     picture = tmp_path / "evidence" / "lakes" / "one.jpg"
     picture.write_text("x")
     (tmp_path / "evidence" / "away").symlink_to("/etc/passwd")
     before = Path("/etc/passwd").stat()
-    cpu, gpu = (accounts.account(tmp_path, name) for name in ("worker-cpu", "worker-gpu"))
+    cpu, gpu = (accounts.make_account(tmp_path, name) for name in ("worker-cpu", "worker-gpu"))
     assert cpu is not None
     assert gpu is not None
     for who in (cpu, gpu):

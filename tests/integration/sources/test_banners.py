@@ -12,8 +12,8 @@ from datetime import UTC, date, datetime
 import pytest
 from shapely.geometry import box
 
-from segwatch.flows import feeds
 from segwatch.flows.config.settings import load_settings
+from segwatch.flows.events import fetch
 from segwatch.geo.errors import CatalogUnreachable, EventRefused, ReadFailed, UnsafeHref
 from segwatch.geo.sources import profiles
 from segwatch.geo.sources.http import hrefs
@@ -99,9 +99,9 @@ def search(url: str) -> None:
 
 def poll(url: str) -> None:
     try:
-        feeds.fetch(f"{url}/?token={SECRET}", load_settings(feed_timeout_seconds=20))
+        fetch.fetch(f"{url}/?token={SECRET}", load_settings(feed_timeout_seconds=20))
     except Exception as error:
-        raise EventRefused(feeds.told(error)) from error
+        raise EventRefused(fetch.told(error)) from error
     raise EventRefused("it is read, and what it is is for others to say")
 
 

@@ -14,7 +14,7 @@ from sqlalchemy import text
 
 from segwatch.db import digests, ledger, observations, scenes, watches
 from segwatch.flows.alerting.channels import words
-from segwatch.flows.web.server import create_app
+from segwatch.flows.web.application import create_app
 from segwatch.geo.antimeridian import bounds_of
 from segwatch.geo.area import geodesic_m2
 from segwatch.geo.events.document import read

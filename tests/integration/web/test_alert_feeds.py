@@ -13,7 +13,7 @@ from fastapi.testclient import TestClient
 from sqlalchemy import Engine, text
 
 from segwatch.db import events
-from segwatch.flows.web.server import create_app
+from segwatch.flows.web.application import create_app
 from segwatch.geo.events.document import read
 from segwatch.geo.types.event import Event
 from tests.conftest import Database
@@ -121,7 +121,7 @@ def test_what_holds_again_or_is_elsewhere_updates_every_message_before(
     ledger.arrive({2: Look((LAKE,))}, [2], version=2)
     look()
     assert [told(one, f"{CAP}msgType") for one in messages] == ["Alert", "Cancel", "Update", "Update"]
-    assert "holds after all" in told(messages[2], f"{CAP}note")
+    assert "was reinstated" in told(messages[2], f"{CAP}note")
     names = [told(one, f"{CAP}identifier") for one in messages]
     assert names[0] == alert
     assert len(set(names)) == 4

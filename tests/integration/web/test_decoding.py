@@ -111,7 +111,7 @@ def test_a_tile_that_takes_too_long_is_ended_while_others_are_answered(hanging: 
             another = threads.submit(rendered, decoders, f"{hanging}/slow.tif")
             while len(decoders._busy) < 2:
                 time.sleep(0.01)
-            with pytest.raises(DecodersBusy, match="ask again later"):
+            with pytest.raises(DecodersBusy, match="try again later"):
                 rendered(decoders, f"{files.url}/good.tif")
             for one in (slow, another):
                 with pytest.raises(UnfitPixels, match="more than 4 s"):

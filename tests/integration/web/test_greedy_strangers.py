@@ -27,13 +27,14 @@ from starlette.types import Receive, Scope, Send
 from segwatch.db import analyst, reviews
 from segwatch.flows.alerting.send_times import turn
 from segwatch.flows.web import events, health
+from segwatch.flows.web.application import create_app
 from segwatch.flows.web.guards import bodies, connections, sending
 from segwatch.flows.web.guards.admission import RequestPools
 from segwatch.flows.web.guards.rate_limits import Rate
 from segwatch.flows.web.guards.site import Site
 from segwatch.flows.web.ogcapi import pages
+from segwatch.flows.web.options import ServerOptions
 from segwatch.flows.web.pixels import circuits, decoding, renders
-from segwatch.flows.web.server import Access, create_app
 from tests.conftest import Database
 from tests.integration.conftest import LAKE
 from tests.invariants.conftest import Ledger, Look, cells
@@ -255,7 +256,7 @@ def test_a_query_ends_when_nobody_waits_for_it(database: Database, url: str, led
 
 def test_one_client_that_asks_too_often_waits_and_others_do_not(url: str, ledger: Ledger) -> None:
     site = Site(proxies=(ip_network("127.0.0.1"),))
-    app = create_app(url, Access(site=site), rate=Rate(per_second=1, burst=20))
+    app = create_app(url, ServerOptions(site=site), rate=Rate(per_second=1, burst=20))
     with live(app) as base, httpx.Client(base_url=base) as client:
         known = {"X-Forwarded-For": "203.0.113.9, 198.51.100.7"}
         found = [client.get("/", headers=known) for _ in range(30)]
@@ -316,7 +317,7 @@ def test_bodies_that_come_too_slowly_or_are_too_large_are_refused(
     database: Database, engine: Engine, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(bodies, "BODY_SECONDS", 0.5)
-    access = Access(events=events.Access(engine, SecretStr("whsec_" + "A" * 32)))
+    access = ServerOptions(events=events.EventIntake(engine, SecretStr("whsec_" + "A" * 32)))
     head = b"POST /events HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n"
     with live(create_app(url, access)) as base:
         with closing(connected(base, head % 1000 + b"{")) as slow:

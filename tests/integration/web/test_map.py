@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from segwatch.flows.web.server import create_app
+from segwatch.flows.web.application import create_app
 from tests.conftest import Database
 from tests.invariants.conftest import Ledger, Look, cells
 from tests.support.vector_tiles import decoded
@@ -66,7 +66,7 @@ def test_names_that_no_database_holds_are_refused(client: TestClient, ledger: Le
     for address in named:
         answer = client.get(address)
         assert answer.status_code == 422, address
-        assert "the database can hold" in answer.json()["detail"]
+        assert "the database cannot store" in answer.json()["detail"]
 
 
 TILES = "/imagery/tiles/WebMercatorQuad"

@@ -15,9 +15,9 @@ from morecantile import tms
 from sqlalchemy import text
 
 from segwatch.db import reviews
+from segwatch.flows.web.application import create_app
 from segwatch.flows.web.ogcapi import application, collections
 from segwatch.flows.web.ogcapi import queries as bounded
-from segwatch.flows.web.server import create_app
 from tests.conftest import Database
 from tests.integration.conftest import LAKE
 from tests.invariants.conftest import Ledger, Look, cells

@@ -18,7 +18,8 @@ from sqlalchemy import Engine
 
 from segwatch.flows.config.geojson import from_geojson
 from segwatch.flows.web import reviews
-from segwatch.flows.web.server import Access, create_app
+from segwatch.flows.web.application import create_app
+from segwatch.flows.web.options import ServerOptions
 from segwatch.geo.antimeridian import bounds_of
 from tests.conftest import Database
 from tests.invariants.conftest import Ledger, Look, cells
@@ -39,7 +40,8 @@ def lake(ledgers: Any) -> tuple[Ledger, str]:
 @pytest.fixture
 def client(database: Database, engine: Engine) -> Iterator[TestClient]:
     app = create_app(
-        database.url("segwatch_analyst"), Access(reviews=reviews.Access(engine, SecretStr(TOKEN)))
+        database.url("segwatch_analyst"),
+        ServerOptions(reviews=reviews.ReviewIntake(engine, SecretStr(TOKEN))),
     )
     with TestClient(app) as made:
         yield made

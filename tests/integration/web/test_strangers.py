@@ -23,13 +23,14 @@ from segwatch.db.errors import NotFound, TokenRefused
 from segwatch.db.readers import NOTHING, Sight, engine_for
 from segwatch.db.tokens import Scope
 from segwatch.flows.alerting.send_times import turn
-from segwatch.flows.config.site_settings import SiteSettings
+from segwatch.flows.config.settings.web import WebSettings
 from segwatch.flows.errors import ConfigError
 from segwatch.flows.web import events
 from segwatch.flows.web import reviews as web_reviews
-from segwatch.flows.web.guards.rules import RULES, Refused, wanted
-from segwatch.flows.web.guards.site import is_reached_from_elsewhere, site_of
-from segwatch.flows.web.server import Access, create_app
+from segwatch.flows.web.application import create_app
+from segwatch.flows.web.guards.rules import RULES, NoRoute, find_rule
+from segwatch.flows.web.guards.site import is_reached_from_elsewhere, make_site
+from segwatch.flows.web.options import ServerOptions
 from tests.conftest import Database
 from tests.invariants.conftest import Ledger, Look, cells
 
@@ -64,14 +65,17 @@ def ledger(ledgers: Any) -> Ledger:
 
 @contextmanager
 def serving(database: Database, **access: Any) -> Iterator[TestClient]:
-    app = create_app(database.url("segwatch_analyst"), Access(**access))
+    app = create_app(database.url("segwatch_analyst"), ServerOptions(**access))
     with TestClient(app, follow_redirects=False) as made:
         yield made
 
 
 @pytest.fixture
 def closed(database: Database, ledger: Ledger) -> Iterator[TestClient]:
-    writing = {"reviews": web_reviews.Access(ledger.engine), "events": events.Access(ledger.engine)}
+    writing = {
+        "reviews": web_reviews.ReviewIntake(ledger.engine),
+        "events": events.EventIntake(ledger.engine),
+    }
     with serving(database, closed=True, **writing) as made:
         yield made
 
@@ -112,15 +116,17 @@ def test_every_route_has_a_rule_and_every_rule_a_route(closed: TestClient) -> No
         (method, path)
         for path, methods in found
         for method in methods - {"OPTIONS"}
-        if isinstance(wanted(method, re.sub(r"\{[^}]*\}", "1", path)), Refused)
+        if isinstance(find_rule(method, re.sub(r"\{[^}]*\}", "1", path)), NoRoute)
     ]
     assert missing == []
     plain = {re.sub(r"\{[^}]*\}", "1", path) for path, _ in found} | {"/ogc"}
     unused = [
-        rule for rule in RULES if not any(wanted("GET", one) == wanted("GET", _sample(rule)) for one in plain)
+        rule
+        for rule in RULES
+        if not any(find_rule("GET", one) == find_rule("GET", _sample(rule)) for one in plain)
     ]
     assert unused == []
-    assert wanted("GET", "/new/route") == Refused(404, "Not Found")
+    assert find_rule("GET", "/new/route") == NoRoute(404, "Not Found")
 
 
 def _sample(template: str) -> str:
@@ -136,7 +142,7 @@ def test_nothing_is_answered_to_those_who_are_not_known(closed: TestClient) -> N
     for path, methods in _paths(closed.app.routes):  # type: ignore[attr-defined]
         for method in methods - {"HEAD"}:
             asked = re.sub(r"\{[^}]*\}", "1", path)
-            if wanted(method, asked) == "anyone":
+            if find_rule(method, asked) == "anyone":
                 continue
             for headers in wrong:
                 answer = closed.request(method, asked, headers=headers)
@@ -389,8 +395,8 @@ PROXIED = {
 
 @contextmanager
 def proxied(database: Database, peer: str, **more: Any) -> Iterator[TestClient]:
-    site = site_of(SiteSettings(**PROXIED | more), "0.0.0.0")
-    app = create_app(database.url("segwatch_analyst"), Access(site=site, closed=True))
+    site = make_site(WebSettings(**PROXIED | more), "0.0.0.0")
+    app = create_app(database.url("segwatch_analyst"), ServerOptions(site=site, closed=True))
     with TestClient(
         app, base_url="http://maps.example.org", client=(peer, 1), follow_redirects=False
     ) as made:
@@ -419,7 +425,7 @@ def test_a_trusted_proxy_names_its_users_and_nobody_else_does(database: Database
             through.get("/api/watches", headers=right | {"X-Segwatch-Proxy-Secret": "no"}).status_code == 401
         )
     with pytest.raises(ConfigError, match="TRUSTED_PROXIES"):
-        site_of(SiteSettings(proxy_user_header="X-User"), "127.0.0.1")
+        make_site(WebSettings(proxy_user_header="X-User"), "127.0.0.1")
 
 
 def test_links_begin_with_the_public_address_whatever_a_request_says(
@@ -435,8 +441,8 @@ def test_links_begin_with_the_public_address_whatever_a_request_says(
         "/ogc/collections",
         "/ogc/collections/watch.alerts/items?limit=1&f=csv",
     )
-    site = site_of(SiteSettings(public_url="https://maps.example.org"), "127.0.0.1")
-    app = create_app(database.url("segwatch_analyst"), Access(site=site))
+    site = make_site(WebSettings(public_url="https://maps.example.org"), "127.0.0.1")
+    app = create_app(database.url("segwatch_analyst"), ServerOptions(site=site))
     with TestClient(app, base_url="http://localhost:8080") as made:
         for page in pages:
             answer = made.get(page, headers=lies)
@@ -470,7 +476,7 @@ def test_links_begin_with_the_public_address_whatever_a_request_says(
     ],
 )
 def test_who_is_reached_from_elsewhere(settings: dict[str, Any], host: str, elsewhere: bool) -> None:
-    assert is_reached_from_elsewhere(SiteSettings(**settings), host) is elsewhere
+    assert is_reached_from_elsewhere(WebSettings(**settings), host) is elsewhere
 
 
 def test_a_spreadsheet_computes_nothing(database: Database, ledger: Ledger) -> None:

@@ -262,3 +262,13 @@ def test_names() -> None:
         "longitude 179.9800 to -179.9700, across 180"
     )
     assert "across" not in name_bounds((1, 2, 3, 4))
+
+
+@pytest.mark.parametrize("west", [-180.0, -170.0, 0.0, 10.0, 175.0])
+@pytest.mark.parametrize("degrees", [1.0, 179.0, 180.0, 200.0, 300.0, 359.0, 360.0])
+def test_a_geometry_and_its_bounding_box_have_the_same_centre(west: float, degrees: float) -> None:
+    area = box_of((west, -10.0, west + degrees, 20.0))
+    assert centre(area) == centre_of(bounds_of(area))
+    assert -180 <= centre(area)[0] <= 180
+    if degrees < 360:
+        assert centre(area) == pytest.approx((wrapped(west + degrees / 2), 5.0))

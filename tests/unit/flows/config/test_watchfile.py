@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 import yaml
 from hypothesis import given
@@ -376,3 +377,23 @@ def test_a_catalog_may_have_a_name_that_outlasts_its_address() -> None:
     for wrong in ("https://stac.example.org", "Two Words"):
         with pytest.raises(ConfigError, match=r"source\.catalog_name"):
             watchfile.parse(document(source=source | {"catalog_name": wrong}), base=BASE, name="lake.yaml")
+
+
+def test_the_json_schema_describes_every_field_and_accepts_the_demo() -> None:
+    schema = watchfile.json_schema()
+    jsonschema.Draft202012Validator.check_schema(schema)
+    for part in (schema, *schema["$defs"].values()):
+        for name, field in part.get("properties", {}).items():
+            assert field.get("description") or "$ref" in field, name
+    files = sorted((ROOT / "demo" / "watches").glob("*.yaml"))
+    assert files
+    for file in files:
+        jsonschema.validate(json.loads(json.dumps(yaml.safe_load(file.read_text()), default=str)), schema)
+
+
+@pytest.mark.parametrize("digest", ["hourly", "07:00", {"at": "07:00", "timezone": "Europe/Paris"}])
+def test_the_json_schema_accepts_every_form_of_a_digest(digest: object) -> None:
+    rule = {"name": "r", "channels": ["apprise:duty"], "digest": digest}
+    jsonschema.validate(document(rules=[rule]), watchfile.json_schema())
+    with pytest.raises(jsonschema.ValidationError, match="hourly"):
+        jsonschema.validate(document(schedul="hourly"), watchfile.json_schema())

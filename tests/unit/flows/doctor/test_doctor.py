@@ -1,4 +1,4 @@
-"""What the doctor makes of facts: each silence is a finding with its fix, and what is well is no alarm."""
+"""Each part of the system that stopped gives one finding with its fix; a healthy system gives none."""
 
 from __future__ import annotations
 
@@ -14,14 +14,13 @@ from segwatch.db.runs import Run
 from segwatch.db.stuck import HeldSeries, IdleScenes, StuckWork
 from segwatch.flows.config.variables import Unread
 from segwatch.flows.doctor.checks import Finding, Level, check
-from segwatch.flows.doctor.facts import (
+from segwatch.flows.doctor.facts import Facts, RootWorker
+from segwatch.flows.orchestration.server_facts import (
+    ApiExposure,
     DeploymentFacts,
-    Door,
-    Facts,
     LastRun,
     PoolFacts,
     PrefectFacts,
-    RootWorker,
     WorkerFacts,
 )
 
@@ -68,7 +67,7 @@ def instead(**changes: Any) -> Facts:
     return with_server(scheduled=(*ALL[:2], replace(ALL[2], **changes)))
 
 
-def test_what_is_well_is_told_and_is_no_alarm() -> None:
+def test_a_healthy_system_gives_only_ok_findings() -> None:
     found = check(WELL)
     assert {one.about for one in found} == {"ledger", "prefect", "schedules", "workers", "catalogs", "outbox"}
     assert all(one.level is Level.OK for one in found)
@@ -82,19 +81,19 @@ def test_what_is_well_is_told_and_is_no_alarm() -> None:
         (
             with_server(scheduled=tuple(replace(one, next_at=None) for one in ALL)),
             "schedules",
-            "schedules no run at all",
+            "schedules no runs at all",
             "sqlalchemy<2.1",
         ),
         (
             instead(next_at=None),
             "schedules",
-            "observe/watch-lakes: the server makes no run",
+            "observe/watch-lakes: the server schedules no run",
             "segwatch apply",
         ),
         (
             instead(late=3, late_since=NOW - timedelta(hours=1)),
             "schedules",
-            "3 run(s) wait for a worker",
+            "3 run(s) are waiting for a worker",
             "prefect worker start --pool cpu",
         ),
         (
@@ -108,7 +107,7 @@ def test_what_is_well_is_told_and_is_no_alarm() -> None:
         (
             with_server(pools=(pool("cpu", 3600),)),
             "workers",
-            "no worker polls the pool cpu; the last",
+            "no worker polls the pool cpu; last heartbeat",
             "--pool cpu",
         ),
         (
@@ -121,31 +120,31 @@ def test_what_is_well_is_told_and_is_no_alarm() -> None:
         (
             with_ledger(watches=(replace(LAKES, failures=4, error="CatalogUnreachable: timed out"),)),
             "catalogs",
-            "has not answered since 2026-11-28 06:00 UTC; 4 failure(s) in a row: CatalogUnreachable",
+            "no catalog search has succeeded since 2026-11-28 06:00 UTC; 4 failure(s) in a row: CatalogUnreachable",
             "segwatch source check",
         ),
         (
             with_ledger(watches=(replace(LAKES, answered_at=None, failures=1, error="x"),)),
             "catalogs",
-            "has not answered yet",
+            "no catalog search has succeeded yet",
             "source check",
         ),
         (
             with_ledger(watches=(replace(LAKES, attempted_at=NOW - timedelta(days=2)),)),
             "catalogs",
-            "was to be asked at 2026-11-27 06:00 UTC and was not; last at",
+            "the catalog search due at 2026-11-27 06:00 UTC did not happen; last search at",
             "segwatch run lakes",
         ),
         (
             with_ledger(watches=(replace(LAKES, attempted_at=None, answered_at=None),)),
             "catalogs",
-            "and was not; never",
+            "did not happen; never searched",
             "segwatch run lakes",
         ),
         (
             with_ledger(expired_leases=2, expired_since=NOW - timedelta(hours=1)),
             "leases",
-            "2 scene(s) are held by a worker that is gone",
+            "2 scene(s) are leased by a worker that is gone",
             "gpu pool",
         ),
         (
@@ -168,7 +167,9 @@ def test_what_is_well_is_told_and_is_no_alarm() -> None:
         ),
     ],
 )
-def test_each_silence_is_one_finding_with_its_fix(facts: Facts, about: str, says: str, fix: str) -> None:
+def test_each_stopped_part_gives_one_finding_with_its_fix(
+    facts: Facts, about: str, says: str, fix: str
+) -> None:
     (found,) = wrong(facts)
     assert found.about == about
     assert says in found.says
@@ -194,7 +195,7 @@ def test_each_silence_is_one_finding_with_its_fix(facts: Facts, about: str, says
         replace(WELL, unread=(Unread("SEGWATCH_HOOK", None),)),
     ],
 )
-def test_what_is_young_over_or_meant_is_no_alarm(facts: Facts) -> None:
+def test_recent_ended_or_intended_states_are_not_wrong(facts: Facts) -> None:
     assert wrong(facts) == []
 
 
@@ -205,20 +206,20 @@ OPENED = replace(SERVER.pools[0], settable=("command", "env"))
     ("facts", "level", "says", "fix"),
     [
         (
-            with_server(door=Door(open=True)),
+            with_server(exposure=ApiExposure(open=True)),
             Level.WRONG,
             "without credentials",
             "PREFECT_SERVER_API_AUTH_STRING",
         ),
         (
-            with_server(door=Door(any_origin=True)),
+            with_server(exposure=ApiExposure(any_origin=True)),
             Level.NOTE,
             "any site",
             "PREFECT_SERVER_CORS_ALLOWED_ORIGINS",
         ),
-        (with_server(door=Door(any_host=True)), Level.NOTE, "DNS rebinding", "proxy"),
+        (with_server(exposure=ApiExposure(any_host=True)), Level.NOTE, "DNS rebinding", "proxy"),
         (with_server(pools=(OPENED, SERVER.pools[1])), Level.WRONG, "set command, env", "segwatch deploy"),
-        (replace(WELL, root_workers=(RootWorker(7, None),)), Level.WRONG, "process 7", "a user of its own"),
+        (replace(WELL, root_workers=(RootWorker(7, None),)), Level.WRONG, "process 7", "an ordinary user"),
         (
             replace(WELL, root_workers=(RootWorker(7, "worker-cpu"),)),
             Level.NOTE,
@@ -227,7 +228,9 @@ OPENED = replace(SERVER.pools[0], settable=("command", "env"))
         ),
     ],
 )
-def test_who_may_decide_what_the_workers_run(facts: Facts, level: Level, says: str, fix: str) -> None:
+def test_outsiders_who_can_decide_what_the_workers_run(
+    facts: Facts, level: Level, says: str, fix: str
+) -> None:
     (found,) = [one for one in check(facts) if one.level is not Level.OK]
     assert (found.about, found.level) == ("access", level)
     assert says in found.says
@@ -235,8 +238,8 @@ def test_who_may_decide_what_the_workers_run(facts: Facts, level: Level, says: s
     assert "docs/control-plane.md" in found.fix
 
 
-def test_an_open_server_that_any_page_may_call_is_no_matter_of_taste() -> None:
-    found = wrong(with_server(door=Door(open=True, any_origin=True, any_host=True)))
+def test_lax_headers_of_an_open_server_are_wrong_not_notes() -> None:
+    found = wrong(with_server(exposure=ApiExposure(open=True, any_origin=True, any_host=True)))
     assert [one.about for one in found] == ["access"] * 3
 
 
@@ -255,31 +258,31 @@ LOST = Run(UUID(int=1), "segment", "lakes", "gpu1-7", None, LONG_AGO, LONG_AGO, 
         (
             StuckWork(idle=(IdleScenes("lakes", 3, LONG_AGO),)),
             "scenes",
-            "watch lakes: 3 scene(s) wait since 2026-11-25 12:00 UTC, and no segment run is at work",
+            "watch lakes: 3 scene(s) have been pending since 2026-11-25 12:00 UTC, and no segment run is active",
             "segwatch run lakes",
         ),
         (
             StuckWork(held_series=(HeldSeries("lakes", 77, LONG_AGO),)),
             "series",
-            "watch lakes: session 77 holds a series since",
+            "watch lakes: database session 77 has locked a series since",
             "pg_terminate_backend(77)",
         ),
         (
             StuckWork(expired_messages=63, expired_since=LONG_AGO),
             "outbox",
-            "63 message(s) are held by a courier that is gone",
+            "63 message(s) are leased by a deliver run that is gone",
             "deliver/deliver",
         ),
     ],
 )
-def test_stuck_work_is_told(stuck: StuckWork, about: str, says: str, fix: str) -> None:
+def test_stuck_work_is_found(stuck: StuckWork, about: str, says: str, fix: str) -> None:
     (found,) = wrong(replace(WELL, stuck=stuck))
     assert found.about == about
     assert says in found.says
     assert fix in found.fix
 
 
-def test_work_that_waits_for_a_moment_is_not_stuck() -> None:
+def test_work_that_waits_briefly_is_not_stuck() -> None:
     now = NOW - timedelta(seconds=20)
     young = StuckWork(
         (replace(LOST, lease_until=now),),

@@ -42,13 +42,13 @@ def test_every_secret_of_the_settings_is_known() -> None:
 
 
 def test_a_server_gets_none() -> None:
-    got = inherited.for_server(SHELL)
+    got = inherited.select_for_server(SHELL)
     assert set(got) == {"PATH", "HOME", "LC_ALL", "SEGWATCH_TILE_BATCH", "SEGWATCH_SEGMENTER"}
 
 
 @pytest.mark.parametrize("pool", ["cpu", "gpu"])
 def test_a_worker_gets_what_its_flows_need(pool: str) -> None:
-    got = set(inherited.for_worker(SHELL, NEEDS[pool]))
+    got = set(inherited.select_for_worker(SHELL, NEEDS[pool]))
     assert got & SECRET_VARIABLES == NEEDS[pool]
     assert {"CUDA_VISIBLE_DEVICES", "HOOK", "AWS_SECRET_ACCESS_KEY", "HF_TOKEN", "SEGWATCH_EVIDENCE"} <= got
     others = {

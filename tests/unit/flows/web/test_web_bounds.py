@@ -11,13 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from segwatch.flows.web.caching import Flights, Made, TileCache
-from segwatch.flows.web.guards.admission import POOLS, pool_of
-from segwatch.flows.web.guards.pools import Bounds, Full, Pool
-from segwatch.flows.web.guards.rate_limits import Rate, RateLimiter, client_of
-from segwatch.flows.web.guards.sending import MAX_ANSWER_BYTES, Budget, Buffered, TooLarge
+from segwatch.flows.web.caching import MadeTile, SingleFlight, TileCache
+from segwatch.flows.web.guards.admission import POOLS, choose_pool
+from segwatch.flows.web.guards.pools import Pool, PoolFull, PoolLimits
+from segwatch.flows.web.guards.rate_limits import Rate, RateLimiter, identify_client
+from segwatch.flows.web.guards.sending import MAX_RESPONSE_BYTES, Budget, BufferedResponse, ResponseTooLarge
 from segwatch.flows.web.ogcapi.pages import weigh
-from segwatch.flows.web.pixels.circuits import MAX_FAILURES, OPEN_SECONDS, Circuits
+from segwatch.flows.web.pixels.circuits import MAX_FAILURES, OPEN_SECONDS, HostCircuits
 
 
 @given(st.lists(st.floats(0, 3), min_size=1, max_size=200))
@@ -65,11 +65,11 @@ def test_the_table_of_clients_is_bounded() -> None:
     ],
 )
 def test_a_client_is_an_address_or_what_one_subscriber_has(given_address: str | None, client: str) -> None:
-    assert client_of({"client": given_address and (given_address, 1)}) == client
+    assert identify_client({"client": given_address and (given_address, 1)}) == client
 
 
 def asked(path: str, query: str = "", method: str = "GET") -> str:
-    return pool_of({"path": path, "query_string": query.encode(), "method": method})
+    return choose_pool({"path": path, "query_string": query.encode(), "method": method})
 
 
 ITEMS = "/ogc/collections/watch.objects_now/items"
@@ -100,12 +100,12 @@ def test_what_runs_on_the_frameworks_threads_leaves_some() -> None:
 
 def test_one_client_never_has_all_places_and_the_first_who_waits_comes_first() -> None:
     async def play() -> None:
-        pool = Pool(Bounds(running=4, waiting=8, wait_seconds=5, seconds=5))
+        pool = Pool(PoolLimits(running=4, waiting=8, wait_seconds=5, seconds=5))
         for _ in range(3):
             await pool.enter("greedy")
         greedy = [asyncio.create_task(pool.enter("greedy")) for _ in range(6)]
         await asyncio.sleep(0)
-        with pytest.raises(Full):
+        with pytest.raises(PoolFull):
             await pool.enter("greedy")
         await pool.enter("other")
         waiting = asyncio.create_task(pool.enter("third"))
@@ -130,9 +130,9 @@ def test_one_client_never_has_all_places_and_the_first_who_waits_comes_first() -
 
 def test_who_waits_too_long_is_told() -> None:
     async def play() -> None:
-        pool = Pool(Bounds(running=1, waiting=8, wait_seconds=0.01, seconds=5))
+        pool = Pool(PoolLimits(running=1, waiting=8, wait_seconds=0.01, seconds=5))
         await pool.enter("a")
-        with pytest.raises(Full):
+        with pytest.raises(PoolFull):
             await pool.enter("b")
         pool.leave("a")
         await pool.enter("b")
@@ -144,7 +144,7 @@ def test_who_waits_too_long_is_told() -> None:
 def test_what_is_kept_is_bounded_in_bytes(puts: list[tuple[int, int]]) -> None:
     cache: TileCache[int] = TileCache(20_000)
     for key, size in puts:
-        cache.put(key, Made.of(bytes(size), "image/png"))
+        cache.put(key, MadeTile.from_content(bytes(size), "image/png"))
         assert cache.bytes <= 20_000
         found = cache.get(key)
         assert found is not None
@@ -154,7 +154,7 @@ def test_what_is_kept_is_bounded_in_bytes(puts: list[tuple[int, int]]) -> None:
 
 def test_a_tile_larger_than_the_cache_is_not_kept() -> None:
     cache: TileCache[int] = TileCache(1000)
-    cache.put(1, Made.of(bytes(2000), "image/png"))
+    cache.put(1, MadeTile.from_content(bytes(2000), "image/png"))
     assert (len(cache), cache.bytes) == (0, 0)
 
 
@@ -162,7 +162,7 @@ def test_those_who_ask_together_wait_for_one_computation() -> None:
     ran: Counter[str] = Counter()
 
     async def play() -> None:
-        flights: Flights[str, int] = Flights()
+        flights: SingleFlight[str, int] = SingleFlight()
         go = asyncio.Event()
 
         async def compute() -> int:
@@ -192,34 +192,34 @@ def test_those_who_ask_together_wait_for_one_computation() -> None:
 
 def test_the_circuit_of_a_host_opens_closes_and_is_forgotten() -> None:
     now = 0.0
-    made = Circuits(clock=lambda: now)
+    made = HostCircuits(clock=lambda: now)
     for _ in range(MAX_FAILURES):
         assert made.open_seconds(["a"]) == 0
-        made.failed(["a"])
+        made.record_failure(["a"])
     assert made.open_seconds(["a", "b"]) == OPEN_SECONDS
     assert made.open_seconds(["b"]) == 0
     now += OPEN_SECONDS
     assert made.open_seconds(["a"]) == 0
-    made.trying(["a"])
+    made.start_probe(["a"])
     assert made.open_seconds(["a"]) > 0, "one tries, the others wait"
-    made.answered(["a"])
+    made.record_success(["a"])
     assert made.open_seconds(["a"]) == 0
     for number in range(5000):
-        made.failed([f"host-{number}"])
+        made.record_failure([f"host-{number}"])
     assert len(made) <= 1000
 
 
 def test_answers_on_their_way_are_bounded_one_by_one_and_together() -> None:
     budget = Budget(100 * 2**20)
     with budget.share() as one, budget.share() as other:
-        one.hold(MAX_ANSWER_BYTES)
-        with pytest.raises(TooLarge) as error:
+        one.hold(MAX_RESPONSE_BYTES)
+        with pytest.raises(ResponseTooLarge) as error:
             one.hold(1)
         assert error.value.status == 400
-        with pytest.raises(TooLarge) as error:
+        with pytest.raises(ResponseTooLarge) as error:
             other.hold(40 * 2**20)
         assert error.value.status == 503
-        one.give_back(10 * 2**20)
+        one.release(10 * 2**20)
         other.hold(40 * 2**20)
     with budget.share() as all_free, budget.share() as another:
         all_free.hold(60 * 2**20)
@@ -229,7 +229,7 @@ def test_answers_on_their_way_are_bounded_one_by_one_and_together() -> None:
 def test_what_an_abandoned_request_still_answers_is_dropped() -> None:
     budget = Budget(1000)
     with budget.share() as share:
-        answer = Buffered(share)
+        answer = BufferedResponse(share)
     asyncio.run(answer.send({"type": "http.response.body", "body": bytes(900)}))
     assert answer.parts == []
     with budget.share() as other:

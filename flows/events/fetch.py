@@ -1,27 +1,21 @@
-"""poll_feeds: read the event feeds into the ledger. A feed that fails says why; the others go on."""
+"""Fetch event feeds over HTTP and record their events in the ledger; a failing feed does not stop the others."""
 
 from __future__ import annotations
 
 import logging
 import re
 import zlib
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from hashlib import sha256
-from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import httpx
-from prefect import flow
 from sqlalchemy import Engine
 
 from segwatch.db.errors import connection_lost, schema_lacking, words
-from segwatch.flows.config.settings import FlowSettings, load_settings
-from segwatch.flows.errors import FeedError
+from segwatch.flows.config.settings.events import EventSettings
 from segwatch.flows.events.ingest import keep
-from segwatch.flows.orchestration.heartbeats import registered
-from segwatch.flows.orchestration.lost_runs import end_lost
-from segwatch.flows.runtime.assemble import worker_engine
 from segwatch.geo.errors import EventRefused, UnsafeHref
 from segwatch.geo.sources.http import egress, faults, headers
 from segwatch.geo.sources.http.deadline import within
@@ -55,7 +49,7 @@ class Polled:
     """Entries that are no events, with the reason."""
 
 
-def poll(engine: Engine, settings: FlowSettings) -> list[Polled]:
+def poll(engine: Engine, settings: EventSettings) -> list[Polled]:
     """Read the feeds of the settings into the ledger; what goes wrong with one is its reason, and the others follow."""
     done = []
     for url in settings.feeds:
@@ -89,7 +83,7 @@ class Document:
     """As the header ``content-type`` names it."""
 
 
-def fetch(url: str, settings: FlowSettings) -> Document:
+def fetch(url: str, settings: EventSettings) -> Document:
     """A document; of a compressed one, the size that it unfolds to is what is counted.
 
     Raises
@@ -172,15 +166,3 @@ def _name(url: str) -> str:
     except ValueError:
         return "an address that is none"
     return f"{parts.hostname or ''}{parts.path}"
-
-
-@flow(name="poll-feeds", log_prints=False)
-def poll_feeds() -> list[dict[str, Any]]:
-    """Read every feed of the settings."""
-    settings = load_settings()
-    with worker_engine(settings) as engine, registered(engine, settings, "poll-feeds"):
-        end_lost(engine)
-        done = poll(engine, settings)
-    if done and all(one.reason for one in done):
-        raise FeedError("no feed could be read: " + "; ".join(f"{one.feed}: {one.reason}" for one in done))
-    return [asdict(one) for one in done]

@@ -1,8 +1,8 @@
-"""The home's Prefect server with its UI, on 127.0.0.1, for requests that call it by a name of this machine.
+"""Prefect server with its UI on 127.0.0.1, for requests whose ``Host`` header names this machine.
 
-    PREFECT_SERVER_API_AUTH_STRING=USER:PASSWORD python -m segwatch.flows.services.prefect_server --port N
+    PREFECT_SERVER_API_AUTH_STRING=USER:PASSWORD python -m segwatch.flows.orchestration.prefect_server --port N
 
-``prefect server start`` takes every ``Host`` header, and does without credentials where none are set.
+``prefect server start`` accepts every ``Host`` header and, where no credentials are set, every caller.
 """
 
 from __future__ import annotations
@@ -24,8 +24,10 @@ def main() -> None:
     parser.add_argument("--port", type=int, required=True)
     arguments = parser.parse_args()
     if not os.environ.get(_AUTH):
-        parser.error(f"set {_AUTH} to USER:PASSWORD: who reaches the API decides what the workers run")
-    # settings are read while it is imported
+        parser.error(
+            f"set {_AUTH} to USER:PASSWORD; without it, anyone who reaches the API decides what the workers run"
+        )
+    # prefect reads its settings while it is imported
     from prefect.server.api.server import create_app
     from prefect.settings import get_current_settings
 

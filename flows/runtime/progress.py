@@ -1,4 +1,4 @@
-"""What people see while services work: a line when a step begins and every few seconds, and tables that stay whole."""
+"""Progress lines for long steps, and tables whose cells are not cut off."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from rich.table import Table
 
 from segwatch.flows.runtime.terminal import SafeConsole
 
-#: As many columns as a row may need: a file or a program that reads it has no edge.
-_NO_EDGE = 10_000
+#: Width in columns where output goes to a file or another program: wide enough for any row.
+_UNBOUNDED_WIDTH = 10_000
 
 Say = Callable[[str], None]
 
@@ -22,7 +22,7 @@ EVERY_SECONDS = 5.0
 
 @contextmanager
 def step(say: Say, what: str, *, every_seconds: float = EVERY_SECONDS) -> Iterator[None]:
-    """Say what is done in the block, and how long it has taken so far until it ends."""
+    """Announce a step, and repeat every few seconds how long its block has been running."""
     say(what)
     begun = time.monotonic()
     done = threading.Event()
@@ -41,6 +41,6 @@ def step(say: Say, what: str, *, every_seconds: float = EVERY_SECONDS) -> Iterat
 
 
 def print_table(out: Console, table: Table, *, at_least: int = 0) -> None:
-    """Print a table as wide as the terminal (or ``at_least`` so wide), and as it needs where there is no terminal."""
-    width = max(out.width, at_least) if out.is_terminal else _NO_EDGE
+    """Print a table at the terminal's width, or ``at_least`` columns; without a terminal, as wide as it needs."""
+    width = max(out.width, at_least) if out.is_terminal else _UNBOUNDED_WIDTH
     SafeConsole(file=out.file, width=width, soft_wrap=True).print(table)

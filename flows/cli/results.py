@@ -1,0 +1,148 @@
+"""``segwatch coverage|why-not|upgrades|report``: what was observed, what changed, and what is missing."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, time, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from segwatch.flows.cli.console import (
+    Json,
+    WatchName,
+    clear_errors,
+    err,
+    format_minute,
+    open_engine,
+    out,
+    print_json,
+    print_table,
+    say,
+)
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+
+def coverage(watch: WatchName, as_json: Json = False) -> None:
+    """List every scene of a watch: what was observed when, what was not, and why."""
+    from segwatch.db import analyst
+
+    with clear_errors(), open_engine() as engine, engine.connect() as conn:
+        rows = analyst.list_coverage(conn, watch)
+        _warn_if_unsearched(conn, watch)
+    if as_json:
+        print_json(rows)
+        return
+    cells = []
+    for row in rows:
+        clear = "" if row["clear_share"] is None else f"{row['clear_share']:.0%}"
+        acquired = "unknown" if row["acquired_at"] is None else format_minute(row["acquired_at"])
+        cells.append((acquired, row["state"], clear, str(row["detections"]), row["reason"] or ""))
+    print_table(("acquired", "state", "clear", "polygons", "reason"), cells, title=watch)
+
+
+def why_not(
+    watch: WatchName,
+    lon: Annotated[
+        float,
+        typer.Argument(metavar="LON", min=-360, max=360, help="Longitude in degrees (WGS 84)."),
+    ],
+    lat: Annotated[
+        float, typer.Argument(metavar="LAT", min=-90, max=90, help="Latitude in degrees (WGS 84).")
+    ],
+    at: Annotated[
+        datetime | None,
+        typer.Argument(
+            metavar="TIME",
+            help="Consider scenes acquired up to this time (UTC; a date means its whole day). Default: now.",
+        ),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Explain why there is no alert at a point.
+
+    Gives one line per scene: not imaged, cloudy, nothing found, below threshold, suppressed, failed or pending. Write
+    -- before negative coordinates:
+
+    segwatch why-not lakes -- -99.15 47.02 2017-08-27
+    """
+    from segwatch.db import analyst
+    from segwatch.geo.antimeridian import wrapped
+
+    with clear_errors():
+        moment = _end_of(at) if at else datetime.now(UTC)
+        with open_engine() as engine, engine.connect() as conn:
+            rows = analyst.explain_missing_alert(conn, watch, wrapped(lon), lat, moment)
+            _warn_if_unsearched(conn, watch)
+    if as_json:
+        print_json(rows)
+        return
+    for row in rows:
+        if row["observation_id"] is None:  # the row that stands for "no scene"
+            err.print("no scene of this watch was found up to that time")
+            continue
+        explained = row["reason"] and row["answer"] in {"failed", "rejected", "pending"}
+        why = f": {row['reason']}" if explained else ""
+        out.print(f"{row['acquired_at'] or 'unknown time'}  {row['answer']}{why}", markup=False)
+
+
+def upgrades(watch: WatchName, as_json: Json = False) -> None:
+    """Show what a new model or instruction changed by itself, on the same scene."""
+    from segwatch.db import analyst
+
+    with clear_errors(), open_engine() as engine, engine.connect() as conn:
+        rows = analyst.list_upgrades(conn, watch)
+    if as_json:
+        print_json(rows)
+        return
+    cells = []
+    for row in rows:
+        hectares = (row["gained_m2"] - row["lost_m2"]) / 1e4
+        before, after = row["model_before"], row["model"]
+        if before == after:
+            before, after = row["instruction_before"], row["instruction"]
+        scene = format_minute(row["seed_valid_at"])
+        cells.append((scene, before, after, row["kind"], str(row["objects"]), f"{hectares:+.1f}"))
+    print_table(("scene", "before", "after", "difference", "objects", "hectares"), cells, title=watch)
+
+
+def report(
+    watch: WatchName,
+    folder: Annotated[
+        Path,
+        typer.Option("--out", metavar="FOLDER", help="Folder for situation.html and situation.pdf."),
+    ] = Path("."),
+) -> None:
+    """Write the situation report: pictures before and after, changes, coverage and gaps."""
+    from segwatch.flows.config.settings import load_settings
+    from segwatch.flows.report.html import render_html
+    from segwatch.flows.report.pdf import render_pdf
+    from segwatch.flows.report.situation import gather
+    from segwatch.flows.runtime import assemble
+
+    with clear_errors():
+        settings = load_settings()
+        with assemble.worker_engine(settings) as engine:
+            found = gather(engine, settings, watch)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "situation.html").write_text(render_html(found), encoding="utf-8")
+        (folder / "situation.pdf").write_bytes(render_pdf(found))
+    out.print(f"{folder / 'situation.html'}, {folder / 'situation.pdf'}", markup=False)
+
+
+def _warn_if_unsearched(conn: Connection, watch: str) -> None:
+    """Warn if the catalog was never searched completely, so that a gap is not taken for "no scenes"."""
+    from segwatch.db import watermarks
+
+    if watermarks.unsearched(conn, watch):
+        say(
+            f"the catalog of {watch} was never searched to the end, so scenes may be missing; run: segwatch run {watch}"
+        )
+
+
+def _end_of(at: datetime) -> datetime:
+    """Return the end of the day if only a date was given, else the time itself."""
+    moment = at.replace(tzinfo=UTC)
+    return moment + timedelta(days=1) - timedelta(microseconds=1) if at.time() == time.min else moment

@@ -1,0 +1,253 @@
+"""``segwatch apply|run|retry|deploy``: store watches and do their work."""
+
+from __future__ import annotations
+
+import os
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.markup import escape
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from segwatch.flows.cli.console import (
+    Json,
+    WatchName,
+    clear_errors,
+    err,
+    open_engine,
+    out,
+    print_error,
+    print_json,
+    say,
+    stoppable,
+    utc,
+    warn,
+)
+from segwatch.geo.printable import one_line
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
+    from segwatch.db.watches import Applied
+    from segwatch.geo.types.watch import Watch
+
+
+def apply(
+    path: Annotated[
+        Path, typer.Argument(metavar="PATH", help="Watch file (YAML), or a folder of watch files.")
+    ],
+    as_json: Json = False,
+) -> None:
+    """Store watches in the ledger.
+
+    A new or changed file becomes a new revision of its watch; applying an unchanged file changes nothing. With
+    PREFECT_API_URL set, the schedules on the Prefect server are updated, too.
+
+    Exit status 1 if a file is invalid or a catalog does not have a watch's collection; all other watches are stored.
+    """
+    from segwatch.flows.config import watchfile
+    from segwatch.flows.config.sizes import doubtful_limits
+    from segwatch.flows.errors import ConfigError
+
+    with clear_errors():
+        given, failed = watchfile.load_each(path)
+        if not given:
+            raise ConfigError("\n".join(failed))
+        with open_engine() as engine:
+            applied = _store(engine, given, failed)
+        stored = [watch for watch, _ in applied]
+        missing = _report_catalogs(stored)
+    _print_applied(applied, as_json=as_json)
+    for watch in stored:
+        for doubt in doubtful_limits(watch):
+            say(f"{watch.name}: warning: {doubt}")
+    # the watches stay stored even if scheduling fails
+    with clear_errors():
+        _schedule(stored)
+    for reason in failed:
+        print_error(reason)
+    if missing or failed:
+        raise typer.Exit(1)
+
+
+def _store(engine: Engine, given: list[Watch], failed: list[str]) -> list[tuple[Watch, Applied]]:
+    """Store each watch in a transaction of its own; reasons of those that fail are added to ``failed``."""
+    from sqlalchemy.exc import DataError
+
+    from segwatch.db import watches
+    from segwatch.db.errors import DbError, words
+
+    applied = []
+    for watch in given:
+        try:
+            with engine.begin() as conn:
+                applied.append((watch, watches.apply(conn, watch)))
+        except (DbError, DataError) as error:
+            failed.append(f"{watch.name}: {words(error)}")
+    return applied
+
+
+def _report_catalogs(stored: list[Watch]) -> bool:
+    """Report unreachable catalogs and missing collections; True if a collection is missing."""
+    from segwatch.flows.config.catalog_check import check_collections
+
+    missing = False
+    for found in check_collections(stored):
+        missing = missing or found.missing
+        show = print_error if found.missing else warn
+        show(f"{', '.join(found.watches)}: {found.reason}")
+    return missing
+
+
+def _print_applied(applied: list[tuple[Watch, Applied]], *, as_json: bool) -> None:
+    from segwatch.flows.config.sizes import describe_limits
+
+    if as_json:
+        print_json(
+            [
+                {
+                    "watch": watch.name,
+                    "revision": done.revision_id,
+                    "created": done.created,
+                    "min_polygon_m2": watch.min_polygon_m2,
+                    "min_change_m2": watch.tracking.min_change_m2,
+                }
+                for watch, done in applied
+            ]
+        )
+        return
+    for watch, done in applied:
+        out.print(f"{watch.name}: {'new revision' if done.created else 'unchanged'} {done.revision_id}")
+        out.print(f"  {describe_limits(watch)}", markup=False)
+
+
+def _schedule(stored: list[Watch]) -> None:
+    if "PREFECT_API_URL" in os.environ:
+        from segwatch.flows.orchestration import deploy as deployment
+
+        deployment.schedule(stored)
+    elif any(watch.schedule for watch in stored):
+        say("PREFECT_API_URL is not set, so nothing is scheduled; set it and run: segwatch deploy")
+
+
+def run(
+    watch: WatchName,
+    since: Annotated[
+        datetime | None,
+        typer.Option("--from", help="Only scenes acquired at this time (UTC) or later.", metavar="TIME"),
+    ] = None,
+    until: Annotated[
+        datetime | None,
+        typer.Option("--to", help="Only scenes acquired before this time (UTC).", metavar="TIME"),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Do the whole job for one watch in this process, without a Prefect server or worker.
+
+    Searches the catalog, segments new scenes, tracks changes and sends alerts. Run it again at any time: finished work
+    is not repeated. Ctrl-C ends it at once and releases its scenes for the next run.
+    """
+    from segwatch.flows.config.settings import load_settings
+    from segwatch.flows.observe import run_in_process
+    from segwatch.flows.runtime import assemble
+
+    with clear_errors(), stoppable(), _show_progress() as progress:
+        task = progress.add_task(f"{watch}: starting", total=None)
+        settings = load_settings()
+        with assemble.worker_engine(settings) as engine:
+            report = run_in_process(
+                engine,
+                settings,
+                watch,
+                start=utc(since),
+                end=utc(until),
+                progress=lambda text: progress.update(task, description=one_line(text)),
+            )
+    if as_json:
+        print_json(report)
+    else:
+        _print_report(report)
+
+
+def retry(watch: WatchName, as_json: Json = False) -> None:
+    """Queue the failed observations of a watch again.
+
+    The next run takes them up with all attempts available. It also retries scenes that wait for a source whose circuit
+    is open.
+    """
+    from segwatch.db import circuits, ledger, watches
+    from segwatch.flows.config.settings import load_settings
+    from segwatch.flows.inference import segmenters
+    from segwatch.flows.runtime import assemble
+
+    with clear_errors():
+        settings = load_settings()
+        with assemble.worker_engine(settings) as engine, engine.begin() as conn:
+            watches.current(conn, watch)
+            count = ledger.retry(conn, watch, model_version=segmenters.version_of(settings))
+            circuits.try_now(conn, watch)
+    if as_json:
+        print_json({"watch": watch, "queued": count})
+    else:
+        out.print(f"{watch}: {count} failed observation(s) queued again", markup=False)
+
+
+def deploy(
+    folder: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder with prefect.yaml and work_pools/; by default those that come with segwatch."
+        ),
+    ] = None,
+) -> None:
+    """Create work pools, deployments and the watches' schedules on the Prefect server.
+
+    PREFECT_API_URL names the server. Deploying again keeps what an operator set there: existing pools, their limits,
+    and which schedules are active.
+    """
+    from segwatch.flows.errors import ConfigError
+    from segwatch.flows.orchestration import deploy as deployment
+
+    with clear_errors():
+        if "PREFECT_API_URL" not in os.environ:
+            raise ConfigError(
+                "PREFECT_API_URL is not set; start a Prefect server and set it, e.g. http://HOST:4200/api"
+            )
+        deployment.deploy(folder or deployment.deployments_folder())
+        with open_engine() as engine:
+            deployment.schedule_all(engine)
+    out.print("work pools, deployments and schedules are in place")
+
+
+def _show_progress() -> Progress:
+    return Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description}", markup=False),
+        TimeElapsedColumn(),
+        console=err,
+        transient=True,
+    )
+
+
+def _print_report(report: dict[str, dict[str, Any]]) -> None:
+    """Print the counts of each step, then why anything was not observed."""
+    for step, counts in report.items():
+        shown = ", ".join(
+            f"{name} {value}"
+            for name, value in counts.items()
+            if value not in ({}, [], None, "") and name not in {"reasons", "held"}
+        )
+        out.print(f"[bold]{escape(step)}[/bold]: {escape(shown)}")
+    reasons = [
+        (what, count, reason)
+        for step, what in (("discover", "rejected"), ("segment", "not observed"), ("track", "not tracked"))
+        for reason, count in report.get(step, {}).get("reasons", {}).items()
+    ]
+    for what, count, reason in reasons:
+        out.print(f"{what}: {count} x {reason}", markup=False)
+    for one in report.get("deliver", {}).get("held", []):
+        out.print(f"left to another run: {one}", markup=False)
+    for one in report.get("left", {}).get("pending", []):
+        out.print(f"pending: {one}", markup=False)

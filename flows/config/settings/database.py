@@ -1,0 +1,24 @@
+"""Settings of the database."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import Field, SecretStr
+
+from segwatch.flows.config.settings.fields import Folder, Settings
+
+
+class DatabaseSettings(Settings):
+    """Where the ledger is."""
+
+    home: Folder = Field(
+        Path(".segwatch"),
+        description="folder of the embedded services' state",
+        examples=["/var/lib/segwatch"],
+    )
+    database_url: SecretStr | None = Field(None, description="PostgreSQL URL; unset = the embedded cluster")
+    analyst_url: SecretStr | None = Field(
+        None,
+        description="PostgreSQL URL of a read-only role for the map and APIs; unset = the URL used for everything else",
+    )

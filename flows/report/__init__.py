@@ -1,0 +1,1 @@
+"""Situation report of a watch, as HTML and PDF."""

@@ -1,0 +1,30 @@
+"""The situation report as one HTML file."""
+
+from __future__ import annotations
+
+import base64
+from typing import Any
+
+import jinja2
+
+from segwatch.flows.report import formats
+from segwatch.flows.report.situation import Situation
+
+_ENVIRONMENT = jinja2.Environment(
+    loader=jinja2.PackageLoader("segwatch.flows.report"), autoescape=True, undefined=jinja2.StrictUndefined
+)
+_FILTERS: dict[str, Any] = {
+    "day": formats.format_day,
+    "moment": formats.format_time,
+    "name": formats.shorten_href,
+    "hectares": formats.format_hectares,
+    "signed_hectares": formats.format_difference,
+    "base64": lambda content: base64.b64encode(content).decode(),
+    "is_web": lambda href: href.startswith(("http://", "https://")),
+}
+_ENVIRONMENT.filters |= _FILTERS
+
+
+def render_html(situation: Situation) -> str:
+    """Render a self-contained page; pictures are embedded, and text from outside is escaped."""
+    return _ENVIRONMENT.get_template("situation.html.j2").render(s=situation)

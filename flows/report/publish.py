@@ -1,0 +1,43 @@
+"""Store the situation report beside the quicklooks of its watch."""
+
+from __future__ import annotations
+
+import logging
+
+from sqlalchemy import Engine
+
+from segwatch.db.errors import words
+from segwatch.flows.config.settings.imagery import QuicklookSettings
+from segwatch.flows.inference import quicklooks
+from segwatch.flows.report.html import render_html
+from segwatch.flows.report.pdf import render_pdf
+from segwatch.flows.report.situation import Situation, gather
+
+_log = logging.getLogger(__name__)
+
+
+def publish(engine: Engine, settings: QuicklookSettings, name: str) -> tuple[Situation, str]:
+    """Write ``situation.html`` and ``situation.pdf`` of a watch.
+
+    Returns
+    -------
+    Situation
+        What the report shows.
+    str
+        Location of the HTML file, or why there is none.
+    """
+    situation = gather(engine, settings, name)
+    where = quicklooks.put(settings, f"{name}/situation.html", render_html(situation).encode())
+    try:
+        quicklooks.put(settings, f"{name}/situation.pdf", render_pdf(situation))
+    except Exception as error:
+        # the HTML file has the same content: a run does not fail because of the PDF
+        _log.warning("%s/situation.pdf could not be made: %s", name, words(error))
+    if where is None:
+        why = (
+            quicklooks.HOMELESS
+            if quicklooks.place(settings) is None
+            else "it could not be stored, see the log"
+        )
+        where = f"not kept: {why}"
+    return situation, where

@@ -1,0 +1,40 @@
+"""The situation report as a summary in Markdown, for the artifact of a Prefect run."""
+
+from __future__ import annotations
+
+from segwatch.flows.report.formats import format_hectares
+from segwatch.flows.report.situation import Situation
+from segwatch.geo.printable import clean
+
+
+def render_markdown(situation: Situation, where: str) -> str:
+    """Render the summary.
+
+    Parameters
+    ----------
+    situation
+        What to summarize.
+    where
+        Location of the full report, as :func:`segwatch.flows.report.publish.publish` returns it.
+    """
+    lines = [f"# {_plain(situation.watch)}", "", f"{situation.observed_share:.0%} of the area observed.", ""]
+    lines += [f"{situation.limits}.", ""]
+    lines += [
+        f"{_plain(one.target)}: {format_hectares(one.before_m2)} ha at first, "
+        f"{format_hectares(one.after_m2)} ha at last.\n"
+        for one in situation.totals
+    ]
+    lines += ["| target | change | objects | hectares before | after |", "| --- | --- | --- | --- | --- |"]
+    lines += [
+        f"| {_plain(row['target'])} | {row['kind']} | {row['objects']} | {format_hectares(row['before_m2'])} "
+        f"| {format_hectares(row['after_m2'])} |"
+        for row in situation.changes.to_dict("records")
+    ]
+    states = situation.scenes["state"].value_counts(sort=False)
+    counts = ", ".join(f"{count} {state}" for state, count in states.items())
+    return "\n".join([*lines, "", counts or "no scene yet", "", f"Report: {clean(where)}"])
+
+
+def _plain(text: str) -> str:
+    """Replace the characters that have a meaning in Markdown."""
+    return "".join(letter if letter.isalnum() or letter in " .-_" else " " for letter in text)

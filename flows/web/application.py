@@ -1,0 +1,246 @@
+"""The web application: map page and its JSON, OGC API under ``/ogc``, imagery tiles under ``/imagery``."""
+
+from __future__ import annotations
+
+import hmac
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from fastapi import Depends, FastAPI, Query, Request, Response
+from fastapi.responses import FileResponse, JSONResponse
+from fastapi.staticfiles import StaticFiles
+from morecantile import Tile
+from sqlalchemy import Engine
+from sqlalchemy.exc import DataError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as NoConnection
+from starlette.datastructures import MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from segwatch.db import analyst, readers, tokens
+from segwatch.db.engine import ShortPatience, driver_url
+from segwatch.flows.web import alert_feeds, alerts, events, health, reviews
+from segwatch.flows.web.caching import respond_with_tile
+from segwatch.flows.web.guards import login
+from segwatch.flows.web.guards.access import (
+    LOOKUPS,
+    AccessControl,
+    AccessPolicy,
+    HeaderFilter,
+    current_sight,
+)
+from segwatch.flows.web.guards.admission import POOLS, RequestPools
+from segwatch.flows.web.guards.rate_limits import REQUESTS, Rate, RateLimit
+from segwatch.flows.web.guards.refusals import make_refusal
+from segwatch.flows.web.ogcapi import application, vector_tiles
+from segwatch.flows.web.options import DEFAULTS, ServerOptions
+from segwatch.flows.web.pixels import imagery
+from segwatch.flows.web.pixels.decoding import DecodersBusy
+from segwatch.flows.web.tiles import parse_mercator_tile
+from segwatch.geo.errors import GeoError
+
+_log = logging.getLogger(__name__)
+
+#: Time limit of a statement for the map; OGC API has its own.
+_STATEMENT_SECONDS = 10
+_STATIC = Path(__file__).parent / "static"
+_MAX_UNUSED = 1000
+#: No inline script and nothing from other sites, because the page shows texts of catalogs and models.
+_POLICY = "; ".join(
+    (
+        "default-src 'none'",
+        "script-src 'self'",
+        "worker-src 'self' blob:",
+        "style-src 'self'",
+        "img-src 'self' data: blob:",
+        "connect-src 'self'",
+        "base-uri 'none'",
+        "form-action 'none'",
+        "frame-ancestors 'none'",
+    )
+)
+_HEADERS = {
+    "Content-Security-Policy": _POLICY,
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Engines:
+    """Separate connections for each kind of request, so that no kind can use up those of another."""
+
+    api: Engine
+    tiles: Engine
+    imagery: Engine
+    tokens: Engine
+    health: Engine
+
+    @classmethod
+    def connect(cls, database_url: str) -> Engines:
+        """Make engines whose sessions see what the reader of the current request may see."""
+
+        def make(connections: int, seconds: int = _STATEMENT_SECONDS) -> Engine:
+            patience = ShortPatience(connections, seconds)
+            return readers.engine_for(
+                database_url, current_sight, application_name="segwatch-web", patience=patience
+            )
+
+        return cls(
+            api=make(POOLS["api"].running),
+            tiles=make(vector_tiles.CONNECTIONS),
+            imagery=make(imagery.LOOKUPS),
+            tokens=make(LOOKUPS),
+            health=make(1, 1),
+        )
+
+    def dispose(self) -> None:
+        """Close all connections."""
+        for engine in (self.api, self.tiles, self.imagery, self.tokens, self.health):
+            engine.dispose()
+
+
+def create_app(database_url: str, options: ServerOptions = DEFAULTS, rate: Rate = REQUESTS) -> FastAPI:
+    """Create the application on the analyst views of one database.
+
+    Parameters
+    ----------
+    database_url
+        URL of a role that may only read.
+    options
+        Who may write, and how the server is reached.
+    rate
+        Requests that one client may send.
+    """
+    engines = Engines.connect(database_url)
+    features = application.make_app()
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        plain = driver_url(database_url).set(drivername="postgresql")
+        await application.connect(features, plain.render_as_string(hide_password=False))
+        yield
+        await application.disconnect(features)
+        engines.dispose()
+
+    app = FastAPI(title="segwatch", lifespan=lifespan, docs_url=None, redoc_url=None)
+    policy = _make_policy(engines.tokens, options)
+    # a request passes through the middleware added last first
+    app.add_middleware(RequestPools)
+    app.add_middleware(AccessControl, policy=policy)
+    app.add_middleware(RateLimit, rate=rate)
+    app.add_middleware(HeaderFilter, site=options.site)
+    app.add_middleware(_SecurityHeaders)
+    _handle_errors(app)
+    app.include_router(health.make_router(engines.health))
+    _add_pages(app, engines)
+    app.include_router(login.make_router(policy.find))
+    app.include_router(reviews.make_router(engines.api, options.reviews), prefix="/api", tags=["reviews"])
+    app.include_router(alerts.make_router(engines.api, options.reviews), prefix="/api", tags=["alerts"])
+    app.include_router(events.make_router(options.events), tags=["events"])
+    app.include_router(alert_feeds.make_router(engines.api), tags=["alerts"])
+    app.include_router(
+        imagery.make_router(engines.imagery, options.credentials, options.imagery_hosts),
+        prefix="/imagery",
+        tags=["imagery"],
+    )
+    app.mount("/ogc", application.MountedApp(features))
+    app.mount("/static", StaticFiles(directory=_STATIC), name="static")
+    return app
+
+
+def _handle_errors(app: FastAPI) -> None:
+    app.add_exception_handler(GeoError, _respond_unreadable)
+    app.add_exception_handler(DataError, _respond_invalid)
+    app.add_exception_handler(DecodersBusy, _respond_busy)
+    for lost in (OperationalError, InterfaceError, NoConnection):
+        app.add_exception_handler(lost, _respond_unavailable)
+
+
+def _make_policy(engine: Engine, options: ServerOptions) -> AccessPolicy:
+    def find(given: str) -> tokens.Token | None:
+        token = options.reviews.token if options.reviews is not None else None
+        if token is not None and hmac.compare_digest(given.encode(), token.get_secret_value().encode()):
+            return tokens.Token("review token", None, frozenset({tokens.Scope.READ, tokens.Scope.REVIEW}))
+        with engine.connect() as conn:
+            return tokens.find(conn, given)
+
+    intakes = {tokens.Scope.REVIEW: options.reviews, tokens.Scope.EVENTS: options.events}
+    enabled = frozenset(scope for scope, intake in intakes.items() if intake is not None)
+    return AccessPolicy(find, options.closed, enabled, options.site)
+
+
+def _add_pages(app: FastAPI, engines: Engines) -> None:
+    engine, tiles = engines.api, vector_tiles.VectorTiles(engines.tiles)
+
+    @app.get("/", include_in_schema=False)
+    def page() -> FileResponse:
+        return FileResponse(_STATIC / "index.html")
+
+    @app.get("/api/watches")
+    def watches() -> analyst.Rows:
+        """List every watch with its counts and bounds."""
+        with engine.connect() as conn:
+            return analyst.list_watches(conn)
+
+    @app.get("/api/scenes")
+    def scenes(watch: str) -> analyst.Rows:
+        """List the scenes of a watch by acquisition time."""
+        with engine.connect() as conn:
+            return analyst.list_scenes(conn, watch)
+
+    @app.get("/api/unused")
+    def unused(watch: str, limit: Annotated[int, Query(ge=1, le=_MAX_UNUSED)] = 100) -> analyst.Rows:
+        """List scenes and items of a watch that were not observed, newest first, with reasons."""
+        with engine.connect() as conn:
+            return analyst.list_unused(conn, watch, limit)
+
+    @app.get("/api/tiles/{z}/{x}/{y}.mvt", response_class=Response)
+    async def objects(
+        request: Request, watch: str, at: str, place: Annotated[Tile, Depends(parse_mercator_tile)]
+    ) -> Response:
+        """Return the objects of a watch as they were at a time, as a vector tile; see ``watch.objects_tile``."""
+        made = await tiles.get_tile(vector_tiles.TileKey(watch, at, place, current_sight().settings))
+        # a new scene or verdict may change the objects at any moment
+        return respond_with_tile(request, made, "no-cache")
+
+
+class _SecurityHeaders:
+    """Middleware that adds security headers to every response."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on and add the headers to its response."""
+
+        async def send_secured(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in _HEADERS.items():
+                    headers.setdefault(name, value)
+            await send(message)
+
+        await self._app(scope, receive, send_secured if scope["type"] == "http" else send)
+
+
+def _respond_invalid(_: Request, __: Exception) -> Response:
+    return JSONResponse({"detail": "the database cannot store a value of this request"}, status_code=422)
+
+
+def _respond_busy(_: Request, error: Exception) -> Response:
+    seconds = error.retry_seconds if isinstance(error, DecodersBusy) else 1
+    return JSONResponse(make_refusal("ServiceUnavailable", str(error)), 503, {"Retry-After": str(seconds)})
+
+
+def _respond_unavailable(request: Request, error: Exception) -> Response:
+    _log.warning("%r: database error: %s", request.url.path, str(error).partition("\n")[0])
+    words = "the database is unavailable or took too long; try again later"
+    return JSONResponse(make_refusal("ServiceUnavailable", words), 503, {"Retry-After": "5"})
+
+
+def _respond_unreadable(_: Request, error: Exception) -> Response:
+    return JSONResponse({"detail": str(error)}, status_code=502)

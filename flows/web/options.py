@@ -1,0 +1,31 @@
+"""Options of the web server: who may write, and how it is reached."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from segwatch.flows.web.events import EventIntake
+from segwatch.flows.web.guards.site import Site
+from segwatch.flows.web.reviews import ReviewIntake
+from segwatch.geo.sources.http.credentials import NO_CREDENTIALS, Credentials
+
+
+@dataclass(frozen=True)
+class ServerOptions:
+    """Options of the web server; by default nobody may write, and everyone who reaches it may read."""
+
+    reviews: ReviewIntake | None = None
+    """None = the server takes no reviews and no marks of alerts."""
+    events: EventIntake | None = None
+    """None = the server takes no events."""
+    credentials: Callable[[str], Credentials] = lambda _: NO_CREDENTIALS
+    """Credentials for reading imagery, by name of the profile."""
+    imagery_hosts: tuple[str, ...] = ()
+    """See :attr:`segwatch.flows.config.settings.FlowSettings.imagery_hosts`."""
+    site: Site = field(default_factory=Site)
+    closed: bool = False
+    """Whether readers have to identify themselves."""
+
+
+DEFAULTS = ServerOptions()

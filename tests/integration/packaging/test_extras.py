@@ -1,0 +1,120 @@
+"""The core works without the extras; a command that needs one says what to install."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from itertools import chain
+from pathlib import Path
+
+import pytest
+
+from segwatch.flows.runtime import extras
+from tests.support.paths import ROOT
+
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+PINS = dict(
+    line.strip().lower().split("==")
+    for line in (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    if "==" in line
+)
+#: Distributions whose top-level module has another name.
+RENAMED = {
+    "titiler-core": "titiler",
+    "pillow": "PIL",
+    "stac-fastapi-pgstac": "stac_fastapi",
+    "huggingface-hub": "huggingface_hub",
+    "rio-tiler": "rio_tiler",
+}
+#: Refuses the imports named in the environment, as in an installation without them.
+SITE = """
+import os, sys
+
+class Refuse:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in os.environ["REFUSED"].split():
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+sys.meta_path.insert(0, Refuse())
+"""
+IMPORT_ALL = """
+import importlib, pkgutil, segwatch.db, segwatch.flows, segwatch.geo
+for package in (segwatch.db, segwatch.flows, segwatch.geo):
+    for module in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
+        if not module.name.startswith(("segwatch.flows.web.", "segwatch.db.migrations.")):
+            if not module.name.endswith(".__main__"):
+                importlib.import_module(module.name)
+"""
+
+
+def run_without(folder: Path, refused: tuple[str, ...], *argv: str) -> subprocess.CompletedProcess[str]:
+    """Run Python in a process where some modules cannot be imported."""
+    (folder / "sitecustomize.py").write_text(SITE, encoding="utf-8")
+    env = os.environ | {
+        "REFUSED": " ".join(refused),
+        "PYTHONPATH": str(folder),
+        "SEGWATCH_HOME": str(folder / "home"),
+    }
+    env.pop("PREFECT_API_URL", None)
+    return subprocess.run(
+        [sys.executable, *argv], env=env, cwd=ROOT, capture_output=True, text=True, check=False, timeout=300
+    )
+
+
+def test_the_core_imports_without_any_extra(tmp_path: Path) -> None:
+    # pillow comes with fpdf2, which the core needs
+    refused = tuple(one for modules in extras.MODULES.values() for one in modules if one != "PIL")
+    done = run_without(tmp_path, refused, "-c", IMPORT_ALL)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("extra", "argv"),
+    [
+        ("serve", ("serve", "--port", "1")),
+        ("model", ("model", "parity", "nowhere")),
+        ("model", ("model", "convert", "nowhere", "nowhere-else")),
+        ("train", ("model", "train", "model/train/recipes/tiny.toml")),
+        ("train", ("model", "eval", "--dataset", "lasers", "--root", "nowhere")),
+        ("serve", ("demo",)),
+        ("stac", ("demo",)),
+        ("model", ("demo",)),
+    ],
+)
+def test_a_command_without_its_extra_says_what_to_install(
+    tmp_path: Path, extra: str, argv: tuple[str, ...]
+) -> None:
+    done = run_without(tmp_path, extras.MODULES[extra], "-m", "segwatch.flows.cli", *argv)
+    assert done.returncode == 1
+    assert f"pip install 'segwatch[{extra}]'" in " ".join(done.stderr.split())
+    assert "Traceback" not in done.stderr
+
+
+def test_the_map_server_started_as_a_module_says_it_too(tmp_path: Path) -> None:
+    done = run_without(tmp_path, extras.MODULES["serve"], "-m", "segwatch.flows.web", "--port", "1")
+    assert done.returncode != 0
+    assert "pip install 'segwatch[serve]'" in " ".join(done.stderr.split())
+    assert "Traceback" not in done.stderr
+
+
+def test_the_modules_of_each_extra_are_those_declared() -> None:
+    declared = {
+        extra: {RENAMED.get(name, name) for name in map(name_of, requirements)}
+        for extra, requirements in PROJECT["optional-dependencies"].items()
+        if extra in extras.MODULES
+    }
+    assert {extra: set(modules) for extra, modules in extras.MODULES.items()} == declared
+
+
+def test_every_dependency_is_pinned_for_reproducible_installations() -> None:
+    every = chain(PROJECT["dependencies"], *PROJECT["optional-dependencies"].values())
+    assert sorted(name for name in map(name_of, every) if name not in PINS) == []
+
+
+def name_of(requirement: str) -> str:
+    found = re.match(r"[A-Za-z0-9._-]+", requirement)
+    assert found is not None
+    return re.sub(r"[-_.]+", "-", found[0]).lower()
