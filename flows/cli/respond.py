@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Engine
 
     from segwatch.flows.config.settings import FlowSettings
-    from segwatch.flows.events.disaster_runs import Response
+    from segwatch.flows.events.disaster_runs import DisasterRun
     from segwatch.flows.events.playbooks import Playbook
     from segwatch.flows.events.source_selection import Happening
 
@@ -91,7 +91,7 @@ def respond(
         )
 
 
-def _no_scene(made: Response) -> str:
+def _no_scene(made: DisasterRun) -> str:
     """Why no scene from before is named: a catalog that was not heard has said nothing of its scenes."""
     silent = ", ".join(dict.fromkeys(reason.partition(":")[0] for reason in made.unreachable))
     if not made.answered:

@@ -400,7 +400,7 @@ def test_a_service_of_apprise_gets_words(ledger: Ledger) -> None:
         (
             "apprise:nobody",
             "pending",
-            "SEGWATCH_SERVICES names no service 'nobody'; add it, or take it out of the rule",
+            "SEGWATCH_SERVICES has no service 'nobody'; add it, or remove it from the rule",
         ),
     ]
     assert taken.paths == ["/chat"] * 30
@@ -528,7 +528,7 @@ def test_services_passwords_are_in_no_message(monkeypatch: pytest.MonkeyPatch, t
     from segwatch.flows.errors import ConfigError
 
     monkeypatch.setenv("SEGWATCH_SERVICES", json.dumps({"Bad Name": "mailto://user:hunter2@example.org"}))
-    with pytest.raises(ConfigError, match="is no name of a service") as caught:
+    with pytest.raises(ConfigError, match="is not a valid service name") as caught:
         load_settings()
     assert "hunter2" not in str(caught.value)
     monkeypatch.setenv("SEGWATCH_SERVICES", '{"mail": 3, "chat": "slack://hunter2"}')
