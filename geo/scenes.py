@@ -361,7 +361,7 @@ def _footprint(identity: str, geometry: object) -> BaseGeometry:
     if not isinstance(geometry, Mapping):
         raise BadItem(identity, "it has no geometry")
     try:
-        found = read_geometry(geometry, most_vertices=_MAX_VERTICES)
+        found = read_geometry(geometry, max_vertices=_MAX_VERTICES)
         operations.check(found)
         if not np.isfinite(shapely.get_coordinates(found)).all():
             raise ValueError("a coordinate is no number")

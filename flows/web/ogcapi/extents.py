@@ -107,7 +107,7 @@ def split_shapes(tree: Any) -> Any:
 
 def _split_geojson(given: dict[str, Any]) -> dict[str, Any]:
     try:
-        shape = read_geometry(given, most_vertices=_MAX_VERTICES)
+        shape = read_geometry(given, max_vertices=_MAX_VERTICES)
         operations.check(shape)
         ground = split(shape)
     except TooComplex as error:

@@ -98,19 +98,20 @@ def test_killed_at_random_with_a_receiver_that_fails_every_message_arrives_once_
     kills = 0
     with receiving(failing=0.3) as taken:
         redirect(ledger, {old: taken.url + httpx.URL(old).path for old in CHANNELS})
-        # a lease lasts eight times this; what a killed worker held is free soon
-        quick = {"delivery_retry_seconds": 0.02, "delivery_timeout_seconds": 0.05}
         until = time.monotonic() + 300
         while ledger.rows("SELECT 1 FROM segwatch.delivery WHERE state = 'pending'"):
             assert time.monotonic() < until
+            # a busy machine needs longer for the same work
+            slower = 1 + kills / 20
+            # leases last twelve timeouts, so that those of killed workers expire soon
+            quick = {"delivery_retry_seconds": 0.02, "delivery_timeout_seconds": 0.05 * slower}
             workers = [
                 context.Process(target=deliver_again_and_again, args=(database.url(), quick), daemon=True)
                 for _ in range(2)
             ]
             for worker in workers:
                 worker.start()
-            # a machine that has more to do needs longer lives for the same work
-            time.sleep(chance.uniform(0.15, 0.4) * (1 + kills / 20))
+            time.sleep(chance.uniform(0.15, 0.4) * slower)
             for worker in workers:
                 worker.kill()
                 worker.join()
