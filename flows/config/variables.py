@@ -34,7 +34,7 @@ _reported: set[str] = set()
 
 
 @dataclass(frozen=True, slots=True)
-class UnreadVariable:
+class Unread:
     """A variable that is set and not read."""
 
     name: str
@@ -50,7 +50,7 @@ class UnreadVariable:
         )
 
 
-def unread(names: Iterable[str]) -> list[UnreadVariable]:
+def unread(names: Iterable[str]) -> list[Unread]:
     """List the names, sorted, that have the prefix or nearly so and are not read."""
     found = []
     for name in sorted(set(names)):
@@ -60,9 +60,9 @@ def unread(names: Iterable[str]) -> list[UnreadVariable]:
         if upper.startswith(PREFIX):
             known = {one.removeprefix(PREFIX): one for one in KNOWN}
             meant = nearest(upper.removeprefix(PREFIX), known)
-            found.append(UnreadVariable(name, known[meant] if meant is not None else None))
+            found.append(Unread(name, known[meant] if meant is not None else None))
         elif near := _beside_prefix(upper):
-            found.append(UnreadVariable(name, near))
+            found.append(Unread(name, near))
     return found
 
 
