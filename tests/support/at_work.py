@@ -72,8 +72,8 @@ def track(series: str) -> None:
 
 def deliver() -> None:
     """Send what is due, to whoever never answers."""
-    from segwatch.flows.config.settings import load_settings
     from segwatch.flows.alerting.courier import deliver_outbox
+    from segwatch.flows.config.settings import load_settings
     from segwatch.flows.runtime.assemble import worker_engine
 
     settings = load_settings()

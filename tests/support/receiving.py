@@ -85,8 +85,8 @@ def deliver_again_and_again(database_url: str, settings: dict[str, Any]) -> None
     import time
 
     from segwatch.db.engine import make_engine
-    from segwatch.flows.config.settings import load_settings
     from segwatch.flows.alerting.courier import deliver_outbox
+    from segwatch.flows.config.settings import load_settings
 
     engine = make_engine(database_url)
     while True:

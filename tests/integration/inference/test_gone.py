@@ -17,9 +17,9 @@ import pytest
 from sqlalchemy import Engine, text
 
 from segwatch.db import events, outbox
-from segwatch.flows.events import fetch
-from segwatch.flows.config.settings import load_settings
 from segwatch.flows.alerting.courier import deliver_outbox
+from segwatch.flows.config.settings import load_settings
+from segwatch.flows.events import fetch
 from tests.conftest import Database
 from tests.invariants.conftest import Ledger, Look, cells
 from tests.support.receiving import receiving

@@ -21,8 +21,8 @@ from sqlalchemy import Engine, text
 
 from segwatch.db import events, series, watches
 from segwatch.db.stuck import read
-from segwatch.flows.config.settings import load_settings
 from segwatch.flows.alerting.courier import deliver_outbox
+from segwatch.flows.config.settings import load_settings
 from segwatch.flows.inference.segmenters import Segmenter
 from segwatch.flows.track import track_ready
 from segwatch.geo.types.tracking import ChangeKind

@@ -14,9 +14,9 @@ from sqlalchemy import Engine, text
 
 from segwatch.db import events
 from segwatch.flows.config.settings import load_settings
+from segwatch.flows.events.disaster_runs import respond_to_events
 from segwatch.flows.events.ingest import keep
 from segwatch.flows.events.playbooks import by_name, load_all
-from segwatch.flows.events.disaster_runs import respond_to_events
 from segwatch.geo.types.event import Event
 from tests.conftest import Database
 from tests.support.hostile_shapes import as_geojson, knot, latitude_first

@@ -12,8 +12,8 @@ from datetime import UTC, date, datetime
 import pytest
 from shapely.geometry import box
 
-from segwatch.flows.events import fetch
 from segwatch.flows.config.settings import load_settings
+from segwatch.flows.events import fetch
 from segwatch.geo.errors import CatalogUnreachable, EventRefused, ReadFailed, UnsafeHref
 from segwatch.geo.sources import profiles
 from segwatch.geo.sources.http import hrefs

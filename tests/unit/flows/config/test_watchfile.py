@@ -177,7 +177,11 @@ def test_a_rule_says_everything_that_rules_can_say() -> None:
         ({"schedule": "H * * * *"}, "schedule", "not a cron expression"),
         ({"schedule": "0 0 31 2 *"}, "schedule", "never fires"),
         ({"schedule": "* * * * * *"}, "schedule", "five fields"),
-        ({"schedule": "0 6 1 12 *", "end": "2020-06-01T00:00:00Z"}, "schedule", "write one that fires more often"),
+        (
+            {"schedule": "0 6 1 12 *", "end": "2020-06-01T00:00:00Z"},
+            "schedule",
+            "write one that fires more often",
+        ),
         ({"start": "0001-01-01T00:00:00+02:00"}, "start", "beyond the calendar"),
         ({"start": "1019-01-01T00:00:00Z"}, "start", "correct the year"),
         ({"start": "2919-01-01T00:00:00Z"}, "start", "correct the year"),
@@ -225,8 +229,16 @@ def test_a_rule_says_everything_that_rules_can_say() -> None:
         ({"area": {"geojson": {"type": "Point", "coordinates": [1, 2]}}}, "area", "Polygon"),
         ({"area": {"file": "no-such.geojson"}}, "area.file", "no-such.geojson"),
         ({"area": {"file": "."}}, "area.file", "cannot be read: Is a directory"),
-        ({"area": {"geojson": {"type": "FeatureCollection", "features": [1]}}}, "area.geojson", "not a GeoJSON"),
-        ({"area": {"geojson": {"type": "FeatureCollection", "features": []}}}, "area.geojson", "exactly one feature"),
+        (
+            {"area": {"geojson": {"type": "FeatureCollection", "features": [1]}}},
+            "area.geojson",
+            "not a GeoJSON",
+        ),
+        (
+            {"area": {"geojson": {"type": "FeatureCollection", "features": []}}},
+            "area.geojson",
+            "exactly one feature",
+        ),
         ({"area": {"geojson": {"type": "Feature", "geometry": None}}}, "area.geojson", "not a GeoJSON"),
         (
             {
