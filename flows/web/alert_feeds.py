@@ -34,7 +34,7 @@ _CORRECTIONS = {
     "reinstated": ("Update", "The change holds after all."),
     "updated": ("Update", "The changed ground is another one than was told before."),
 }
-_MAX_ENTRIES = 200
+_MOST_ENTRIES = 200
 for _prefix, _space in (("", _ATOM), ("georss", _GEORSS), ("cap", _CAP), ("opensearch", _OPENSEARCH)):
     ET.register_namespace(_prefix, _space)
 #: What XML 1.0 cannot hold, in whatever way it is written.
@@ -51,7 +51,7 @@ def router(reading: Engine) -> APIRouter:
     def atom(watch: str, request: Request) -> Response:
         """The newest alerts of a watch, as an Atom feed."""
         with reading.connect() as conn:
-            rows, count = queries.feed(conn, watch, _MAX_ENTRIES)
+            rows, count = queries.feed(conn, watch, _MOST_ENTRIES)
             if not rows and watch not in {one["watch"] for one in queries.watches(conn)}:
                 raise HTTPException(404, f"no watch named {watch!r} has been observed")
         return _answer(_feed(watch, rows, count, str(request.base_url)), "application/atom+xml")
@@ -78,7 +78,7 @@ def _feed(watch: str, rows: queries.Rows, count: int, base: str) -> ET.Element:
     _add(root, _ATOM, ("id", f"urn:segwatch:watch:{watch}"), ("title", f"Alerts of {watch}"))
     _add(root, _ATOM, ("updated", newest.isoformat()))
     _add(root, _ATOM, ("subtitle", f"{len(rows)} of {count} alerts, those raised or corrected last"))
-    _add(root, _OPENSEARCH, ("totalResults", str(count)), ("itemsPerPage", str(_MAX_ENTRIES)))
+    _add(root, _OPENSEARCH, ("totalResults", str(count)), ("itemsPerPage", str(_MOST_ENTRIES)))
     _add(_under(root, _ATOM, "author"), _ATOM, ("name", _SENDER))
     for row in rows:
         entry = _under(root, _ATOM, "entry")
