@@ -99,7 +99,7 @@ async def _post(
         wait = min(parse_retry_after(response.headers, datetime.now(UTC)), _MAX_WAIT_SECONDS)
     if code == httpx.codes.GONE:
         return DeliveryProblem(
-            f"HTTP {code}: the receiver is gone; remove the channel from the rule", gone=True
+            f"HTTP {code}: the receiver is gone; take the channel out of the rule", gone=True
         )
     if code in _REDIRECTS:
         return DeliveryProblem(
@@ -139,7 +139,7 @@ def _notify(name: str, one: DeliveryLease, settings: AlertSettings) -> DeliveryP
     address = settings.services.get(name)
     if address is None:
         return DeliveryProblem(
-            f"SEGWATCH_SERVICES has no service {name!r}; add it, or remove it from the rule"
+            f"SEGWATCH_SERVICES has no service {name!r}; add it, or take it out of the rule"
         )
     title, body = words(one.payload)
     service = apprise.Apprise()

@@ -119,7 +119,9 @@ def parse(document: object, *, base: Path, name: str) -> Watch:
         ) from error
     for where, text in _texts(file.model_dump()):
         if storable(text) != text:
-            raise ConfigError(f"{name}: {where}: a character that cannot be stored (got {text!r}); remove it")
+            raise ConfigError(
+                f"{name}: {where}: a character that cannot be stored (got {text!r}); take it out"
+            )
     try:
         profile = profiles.load(file.source.profile)
     except GeoError as error:

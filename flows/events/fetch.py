@@ -137,7 +137,7 @@ def _check(response: httpx.Response) -> None:
             "put the new URL into SEGWATCH_FEEDS"
         )
     if code == httpx.codes.GONE:
-        raise EventRefused(f"{status}: it is gone; remove it from SEGWATCH_FEEDS")
+        raise EventRefused(f"{status}: it is gone; take it out of SEGWATCH_FEEDS")
     if response.is_success:
         raise EventRefused(f"{status}: it sent no document, or only a part")
     raise EventRefused(f"{status}; it asks to wait {wait:.0f} s" if wait else status)

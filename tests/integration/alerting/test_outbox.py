@@ -401,7 +401,7 @@ def test_a_service_of_apprise_gets_words(ledger: Ledger) -> None:
         (
             "apprise:nobody",
             "pending",
-            "SEGWATCH_SERVICES has no service 'nobody'; add it, or remove it from the rule",
+            "SEGWATCH_SERVICES has no service 'nobody'; add it, or take it out of the rule",
         ),
     ]
     assert taken.paths == ["/chat"] * 30

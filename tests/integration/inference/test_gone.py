@@ -53,7 +53,7 @@ def test_a_channel_that_is_gone_is_set_aside_until_it_is_tried_again_by_hand(led
         assert states(ledger, gone) == {"dead": 12}
         assert taken.paths.count("/gone") == asked, "what comes later is not tried"
         (row,) = ledger.rows("SELECT DISTINCT last_error FROM segwatch.delivery WHERE state = 'dead'")
-        assert row["last_error"] == "HTTP 410: the receiver is gone; remove the channel from the rule"
+        assert row["last_error"] == "HTTP 410: the receiver is gone; take the channel out of the rule"
         with ledger.engine.connect() as conn:
             (shown,) = outbox.ailing_channels(conn)
         assert (shown["name"], shown["given_up"], shown["pending"]) == (gone, 12, 0)
@@ -159,7 +159,7 @@ def test_a_feed_in_every_legal_form(
 @pytest.mark.parametrize(
     ("answer", "word"),
     [
-        ((410, {}, b""), "it is gone; remove it from SEGWATCH_FEEDS"),
+        ((410, {}, b""), "it is gone; take it out of SEGWATCH_FEEDS"),
         ((308, {"location": "https://new.example/feed"}, b""), "moved for good to new.example/feed"),
         ((307, {"location": "https://new.example/feed"}, b""), "moved to new.example/feed"),
         ((304, {}, b""), "HTTP 304"),

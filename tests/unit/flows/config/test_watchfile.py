@@ -251,7 +251,7 @@ def test_a_rule_says_everything_that_rules_can_say() -> None:
         ),
         ({"area": {"bbox": [float("nan"), 45.0, 10.1, 45.1]}}, "area.bbox.0", "finite"),
         ({"min_polygon_m2": float("inf")}, "min_polygon_m2", "finite"),
-        ({"instruction": "segment \0 the water"}, "instruction", r"'segment \x00 the water'); remove it"),
+        ({"instruction": "segment \0 the water"}, "instruction", r"'segment \x00 the water'); take it out"),
         ({"targets": ["water", "\ud800"]}, "targets.1", r"'\ud800'"),
         ({"rules": [{"name": "r\0"}]}, "rules.0.name", r"'r\x00'"),
         ({"rules": [{"name": "r", "channels": ["https://x.example/\0"]}]}, "rules.0.channels.0", r"/\x00'"),

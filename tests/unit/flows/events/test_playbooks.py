@@ -148,7 +148,7 @@ def document(**more: Any) -> dict[str, Any]:
         ({"radius_km": -1}, "radius_km"),
         ({"match": {"kinds": ["flood"], "regions": [[10, 46, 11, 45]]}}, "match.regions.* is not west"),
         ({"match": {"kinds": ["flood"], "regions": [[500, 45, 501, 46]]}}, "in degrees"),
-        ({"radius_km": 300}, "radius_km: .* circle of 600 km .* at most 240"),
+        ({"radius_km": 300}, "radius_km: .* circle 600 km wide .* at most 240"),
         ({"sources": []}, "sources"),
         ({"sources": [{"profile": "nowhere"}]}, "nowhere"),
         ({"watch": {"instruction": "x"}}, "instruction"),
