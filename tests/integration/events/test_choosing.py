@@ -209,7 +209,7 @@ def test_a_source_says_what_is_asked_of_it_and_for_how_large_an_area(world: Worl
 
 
 def test_a_playbook_has_a_source_for_any_case(world: World) -> None:
-    with pytest.raises(ConfigError, match="one must be without only_after"):
+    with pytest.raises(ConfigError, match="one must have neither only_after"):
         world.book(world.source("plane", only_after=True), world.source("radar", largest_km2=10))
     with pytest.raises(ConfigError, match="targets: they belong to an instruction"):
         world.book(world.source("plane", targets=["water"]))
