@@ -217,7 +217,7 @@ def _check(verdict: Verdict, reviewer: str, reason: str, outline: BaseGeometry |
     if not isinstance(outline, Polygon | MultiPolygon) or outline.is_empty:
         raise ReviewRefused(f"outline: give a Polygon or MultiPolygon (got {outline.geom_type})")
     try:
-        operations.check(outline, most_vertices=MAX_VERTICES)
+        operations.check(outline, max_vertices=MAX_VERTICES)
     except TooComplex as error:
         raise ReviewRefused(f"outline: {error}; simplify it") from error
     if not outline.is_valid:

@@ -254,7 +254,7 @@ def _footprint(item_id: str, geometry: object) -> BaseGeometry:
     if not isinstance(geometry, Mapping):
         raise BadItem(item_id, "it has no geometry")
     try:
-        found = read_geometry(geometry, most_vertices=_MAX_VERTICES)
+        found = read_geometry(geometry, max_vertices=_MAX_VERTICES)
         operations.check(found)
         if not np.isfinite(shapely.get_coordinates(found)).all():
             raise ValueError("a coordinate is not a finite number")

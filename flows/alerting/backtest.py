@@ -1,4 +1,4 @@
-"""What a watch's rules would have said about its history."""
+"""Backtest: what the rules of a watch would have alerted on over its history."""
 
 from __future__ import annotations
 
@@ -15,40 +15,48 @@ from segwatch.geo.types.watch import AlertRule, Watch
 
 
 @dataclass(frozen=True, slots=True)
-class Rehearsed:
-    """One rule's part."""
+class RuleBacktest:
+    """Backtest of one rule."""
 
     rule: AlertRule
     alerts: tuple[Change, ...]
-    """What would have alerted, in the order in which it became known."""
+    """Changes that would have alerted, in the order in which they were recorded."""
     objects: int
     busiest_day: int
-    """Most alerts about one day's imagery."""
+    """Largest number of alerts on the imagery of one day."""
     digests: int | None
-    """Messages they would have come in, a channel, had every scene been known at once; None = one each."""
+    """Number of digests per channel, had every scene been known at once; None = one message per alert."""
 
 
 def rehearse(
     conn: Connection, watch: Watch, *, since: datetime | None = None, until: datetime | None = None
-) -> tuple[int, list[Rehearsed]]:
-    """How many changes the ledger holds for the watch's name, and what each of its rules makes of them.
+) -> tuple[int, list[RuleBacktest]]:
+    """Apply the rules of a watch to the changes that the ledger has for its name.
 
-    Objects that a review rejected stay silent. Quiet hours and limits delay messages; of these only digests, whose
-    number they change, are looked at here.
+    Objects that a review rejected do not alert. Quiet hours and rate limits only delay messages and are ignored.
+
+    Returns
+    -------
+    int
+        Number of changes in the ledger.
+    list[RuleBacktest]
+        One entry per rule.
     """
     history = list(alerts.changes(conn, watch.name, since, until))
-    silent = verdicts.rejected(conn, {change.track_id for change, _ in history})
+    rejected = verdicts.rejected(conn, {change.track_id for change, _ in history})
     results = []
     for rule in watch.rules:
         chosen: list[Change] = []
-        said = set()
+        alerted = set()
         for change, ground in history:
-            told = rule.once and change.track_id in said
-            if told or change.track_id in silent or not matches(rule, change, ground):
+            repeated = rule.once and change.track_id in alerted
+            if repeated or change.track_id in rejected or not matches(rule, change, ground):
                 continue
-            said.add(change.track_id)
+            alerted.add(change.track_id)
             chosen.append(change)
         days = Counter(one.valid_at.astimezone(UTC).date() for one in chosen)
         digests = len({digest_at(rule, one.valid_at) for one in chosen}) if rule.digest else None
-        results.append(Rehearsed(rule, tuple(chosen), len(said), max(days.values(), default=0), digests))
+        results.append(
+            RuleBacktest(rule, tuple(chosen), len(alerted), max(days.values(), default=0), digests)
+        )
     return len(history), results

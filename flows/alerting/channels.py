@@ -1,4 +1,4 @@
-"""Where alerts go: signed webhooks, and the services that Apprise knows (e-mail, chat, SMS and the like)."""
+"""Send messages to channels: signed webhooks, and Apprise services (e-mail, chat, SMS and the like)."""
 
 from __future__ import annotations
 
@@ -23,44 +23,43 @@ from segwatch.geo.sources.http import faults
 from segwatch.geo.sources.http.headers import parse_retry_after
 from segwatch.geo.text.printable import for_chat, link_for_chat
 
-#: A rule names a service so; SEGWATCH_SERVICES has its address, which holds passwords and stays out of the ledger.
+#: How rules name a service. Its URL holds passwords, so it is in SEGWATCH_SERVICES and not in the ledger.
 SERVICE = re.compile(r"^apprise:([a-z0-9][a-z0-9-]{0,62})$")
-_SAID = {
+_TITLE_PREFIXES = {
     messages.ESCALATED: "Not acknowledged: ",
     messages.RETRACTED: "Retracted: ",
     messages.REINSTATED: "Holds after all: ",
 }
-_LONGEST_WAIT_SECONDS = 3600.0
-#: Of a reason, characters.
-_MAX_REASON = 300
-#: Alerts of a digest that a person is told one by one.
-_MOST_LINES = 20
-#: They refuse the message itself; the next one may do.
-_ABOUT_THE_MESSAGE = frozenset({400, 413, 415, 422})
-#: Redirects are not followed, as the secret signs for one receiver; further codes of 300 lead nowhere.
-_MOVED = {301: " for good", 302: "", 303: "", 307: "", 308: " for good"}
+_MAX_WAIT_SECONDS = 3600.0
+_MAX_REASON_CHARS = 300
+#: Alerts that the text of a digest lists one by one.
+_MAX_LINES = 20
+#: The receiver refuses this message; it may accept others.
+_MESSAGE_REFUSED = frozenset({400, 413, 415, 422})
+#: Redirects are not followed: the signature is meant for one receiver.
+_REDIRECTS = {301: " for good", 302: "", 303: "", 307: "", 308: " for good"}
 
 
 @dataclass(frozen=True, slots=True)
 class DeliveryProblem:
-    """Why a channel did not take a message."""
+    """Why a delivery failed."""
 
     reason: str
     of_channel: bool = True
-    """Whether others would fare no better there."""
+    """Whether the channel itself fails, so that other messages would fail, too."""
     wait_seconds: float = 0.0
-    """How long the receiver asks to be left alone."""
+    """Wait that the receiver asked for (``Retry-After``)."""
     gone: bool = False
-    """The receiver wants no message any more, this one or another."""
+    """The receiver wants no further messages (HTTP 410)."""
 
 
 async def send(
     client: httpx.AsyncClient, one: DeliveryLease, settings: AlertSettings
 ) -> DeliveryProblem | None:
-    """Send one message; None if it was taken.
+    """Send one message; return None if the channel accepted it.
 
-    A webhook has the settings' time limit for all of it, from looking up its name to the end of its headers, however
-    it spends it; more than 100 KB of headers are refused (by h11), and of its body nothing is read.
+    The timeout of a webhook covers everything from the DNS query to the end of the response headers. More than 100 KB
+    of headers are refused (by h11); the response body is not read.
     """
     service = SERVICE.match(one.channel)
     if service:
@@ -69,57 +68,61 @@ async def send(
         async with asyncio.timeout(settings.delivery_timeout_seconds):
             return await _post(client, one, settings)
     except TimeoutError:
-        return DeliveryProblem(f"no answer within {settings.delivery_timeout_seconds:g} s")
+        return DeliveryProblem(f"no response within {settings.delivery_timeout_seconds:g} s")
     except AddressRefused as error:
-        return DeliveryProblem(f"refused: {error.reason}"[:_MAX_REASON])
+        return DeliveryProblem(f"refused: {error.reason}"[:_MAX_REASON_CHARS])
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         return DeliveryProblem(_reason(error))
 
 
 def shown(channel: str) -> str:
-    """A channel's name for logs: a webhook's path and query may hold a key."""
+    """Name a channel for logs: only the host of a webhook, whose path and query may hold a key."""
     if SERVICE.match(channel):
         return channel
     try:
         return httpx.URL(channel).host
     except (httpx.InvalidURL, ValueError):
-        return "a webhook whose address is none"
+        return "a webhook with an invalid URL"
 
 
 async def _post(
     client: httpx.AsyncClient, one: DeliveryLease, settings: AlertSettings
 ) -> DeliveryProblem | None:
     body = json.dumps(one.payload, sort_keys=True, separators=(",", ":"), default=str)
-    # the answer's body is nothing to us, however long it is
+    # streamed, so that the response body is not read
     async with client.stream(
         "POST", one.channel, content=body.encode(), headers=_headers(one, body, settings)
-    ) as answer:
-        if answer.is_success:
+    ) as response:
+        if response.is_success:
             return None
-        code = answer.status_code
-        wait = min(parse_retry_after(answer.headers, datetime.now(UTC)), _LONGEST_WAIT_SECONDS)
+        code = response.status_code
+        wait = min(parse_retry_after(response.headers, datetime.now(UTC)), _MAX_WAIT_SECONDS)
     if code == httpx.codes.GONE:
-        return DeliveryProblem(f"HTTP {code}: it is gone; take it out of the rule", gone=True)
-    if code in _MOVED:
         return DeliveryProblem(
-            f"HTTP {code}: it has moved{_MOVED[code]}; put the new address into the rule", True, wait
+            f"HTTP {code}: the receiver is gone; take the channel out of the rule", gone=True
         )
-    return DeliveryProblem(f"HTTP {code}", code not in _ABOUT_THE_MESSAGE, wait)
+    if code in _REDIRECTS:
+        return DeliveryProblem(
+            f"HTTP {code}: the receiver has moved{_REDIRECTS[code]}; put the new URL into the rule",
+            True,
+            wait,
+        )
+    return DeliveryProblem(f"HTTP {code}", code not in _MESSAGE_REFUSED, wait)
 
 
 def _reason(error: httpx.HTTPError | httpx.InvalidURL) -> str:
-    """Without a word of the receiver's, who may send back what it was sent: its address may hold a key."""
+    """Describe an error without quoting the receiver, which may echo its URL and the key in it."""
     if isinstance(error, httpx.ConnectError):
         return f"it cannot be reached: {faults.describe(error)}"
     if isinstance(error, httpx.RemoteProtocolError):
-        return "it hung up, or what it answered is no HTTP"
+        return "it closed the connection, or its response is not HTTP"
     if isinstance(error, httpx.NetworkError):
         return "the connection broke"
     return type(error).__name__
 
 
 def _headers(one: DeliveryLease, body: str, settings: AlertSettings) -> dict[str, str]:
-    """Standard Webhooks headers (https://www.standardwebhooks.com); signed when a secret is set."""
+    """Make the headers of Standard Webhooks (https://www.standardwebhooks.com), signed if a secret is set."""
     now = datetime.now(UTC)
     headers = {
         "content-type": "application/cloudevents+json",
@@ -136,31 +139,29 @@ def _notify(name: str, one: DeliveryLease, settings: AlertSettings) -> DeliveryP
     address = settings.services.get(name)
     if address is None:
         return DeliveryProblem(
-            f"SEGWATCH_SERVICES names no service {name!r}; add it, or take it out of the rule"
+            f"SEGWATCH_SERVICES has no service {name!r}; add it, or take it out of the rule"
         )
     title, body = words(one.payload)
     service = apprise.Apprise()
     if not service.add(address.get_secret_value()):
-        return DeliveryProblem(
-            f"the address of service {name!r} in SEGWATCH_SERVICES is none that Apprise knows"
-        )
+        return DeliveryProblem(f"Apprise does not know the URL of service {name!r} in SEGWATCH_SERVICES")
     with guarding(settings.permitted_addresses) as guard:
         sent = service.notify(body=body, title=title, body_format=apprise.NotifyFormat.TEXT)
     if guard.refused:
-        return DeliveryProblem(f"service {name!r} is refused: {guard.refused}"[:_MAX_REASON])
-    return None if sent else DeliveryProblem(f"service {name!r} did not take it")
+        return DeliveryProblem(f"service {name!r} is refused: {guard.refused}"[:_MAX_REASON_CHARS])
+    return None if sent else DeliveryProblem(f"service {name!r} did not accept it")
 
 
 def words(payload: dict[str, Any]) -> tuple[str, str]:
-    """A message as a person reads it: title and text."""
+    """Render a message as title and plain text."""
     data = _plain(payload["data"])
     if payload["type"] == messages.DIGEST:
-        return _digest_in_words(data)
-    title = f"{_SAID.get(payload['type'], '')}{data['watch']}: {data['target']} {data['kind']}"
+        return _render_digest(data)
+    title = f"{_TITLE_PREFIXES.get(payload['type'], '')}{data['watch']}: {data['target']} {data['kind']}"
     lines = [
         *((f"Because: {data['note']}",) if data.get("note") else ()),
         f"{data['before_m2'] / 1e4:.2f} ha -> {data['after_m2'] / 1e4:.2f} ha, score {data['score']:.2f}",
-        f"Seen {data['valid_at']} around {name_place(centre_of(data['bbox']))}",
+        f"Observed {data['valid_at']} around {name_place(centre_of(data['bbox']))}",
         f"Rule {data['rule']}; instruction: {data['instruction']}; model {data['model']}",
         *data["item_hrefs"],
         f"Object {data['track_id']}, alert {data['alert_id']}",
@@ -169,7 +170,7 @@ def words(payload: dict[str, Any]) -> tuple[str, str]:
 
 
 def _plain(value: Any, name: str = "") -> Any:
-    """Texts of catalogs, models and people, which nothing in a chat or mail takes for more than texts."""
+    """Escape text from outside, so that chats and mail programs show it as plain text."""
     if isinstance(value, str):
         return link_for_chat(value) if name == "item_hrefs" else for_chat(value)
     if isinstance(value, dict):
@@ -177,8 +178,8 @@ def _plain(value: Any, name: str = "") -> Any:
     return [_plain(one, name) for one in value] if isinstance(value, list | tuple) else value
 
 
-def _digest_in_words(data: dict[str, Any]) -> tuple[str, str]:
-    listed = data["alerts"][:_MOST_LINES]
+def _render_digest(data: dict[str, Any]) -> tuple[str, str]:
+    listed = data["alerts"][:_MAX_LINES]
     lines = [f"{one['count']} x {one['target']} {one['kind']}" for one in data["totals"]]
     lines += [
         f"{one['valid_at']}: {one['target']} {one['kind']}, {one['before_m2'] / 1e4:.2f} ha -> "

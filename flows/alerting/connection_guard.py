@@ -1,9 +1,9 @@
-"""Services of Apprise make their own connections; these are checked where Python makes them.
+"""Restrict the connections of Apprise services with an audit hook.
 
-Apprise knows a hundred ways to connect, which follow redirects and look names up as they like. Python tells of every
-connection, before it is made, to an audit hook: while a thread is guarded, the hook refuses those to addresses that may
-not be connected to, sockets of this machine, and programs. Threads that a guarded one starts are guarded, too. Code in
-C that opens sockets by itself is not seen; none of Apprise's services has any that are not local.
+Apprise's hundred plugins open their own connections, follow redirects and resolve names. Python reports every
+connection to audit hooks before it is made. While a thread is guarded, the hook refuses connections to addresses that
+are not permitted, local sockets, and programs. Threads that a guarded thread starts are guarded, too. C code that opens
+sockets itself escapes the hook; of Apprise's services, only local ones do that.
 """
 
 from __future__ import annotations
@@ -27,72 +27,60 @@ _CONNECTS = frozenset({"socket.connect", "socket.sendto", "socket.sendmsg"})
 _PROGRAMS = frozenset({"subprocess.Popen", "os.exec", "os.posix_spawn", "os.system", "os.fork"})
 _THREADS = frozenset({"_thread.start_new_thread", "_thread.start_joinable_thread"})
 _WATCHED = _CONNECTS | _PROGRAMS | _THREADS
-_MARK = "_segwatch_guard"
+_ATTRIBUTE = "_segwatch_guard"
 
 
 @dataclass(slots=True)
 class Guard:
-    """What a guarded thread may connect to, and what it was refused."""
+    """Addresses that a guarded thread may connect to, and the first refusal."""
 
     allowed: Sequence[Allowed]
     named: Sequence[tuple[IPAddress, Allowed]] = ()
-    """Addresses of hosts that are allowed by name, and of proxies that the environment names."""
+    """Resolved addresses of hosts allowed by name, and of the proxies of the environment."""
     refused: str = ""
-    """The first reason."""
-    _told: threading.Lock = field(default_factory=threading.Lock)
+    """Reason of the first refusal; empty if there was none."""
+    _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def check(self, address: object) -> None:
-        """Refuse a connection that may not be made.
-
-        Raises
-        ------
-        AddressRefused
-            It may not.
-        """
+        """Raise AddressRefused unless the socket address may be connected to."""
         if not isinstance(address, tuple) or len(address) < 2:
-            raise self._no("this machine", 0, "sockets of this machine are not for messages")
+            raise self._refuse("this machine", 0, "messages may not use local sockets")
         host, port = str(address[0]), int(address[1])
         try:
             found = ip_address(host.partition("%")[0])
         except ValueError:
-            raise self._no(host, port, f"{host} is looked up where that cannot be checked") from None
+            raise self._refuse(host, port, f"{host} is resolved where that cannot be checked") from None
         if any(found == address and one.matches(one.host, found, port) for address, one in self.named):
             return
         reason = refusal(host, found, port, self.allowed)
         if reason is not None:
-            raise self._no(host, port, reason)
+            raise self._refuse(host, port, reason)
 
-    def _no(self, host: str, port: int, reason: str) -> AddressRefused:
-        with self._told:
+    def _refuse(self, host: str, port: int, reason: str) -> AddressRefused:
+        with self._lock:
             self.refused = self.refused or reason
         return AddressRefused(host, port, reason)
 
     def check_program(self) -> None:
-        """Refuse to start a program.
-
-        Raises
-        ------
-        AddressRefused
-            Always.
-        """
-        raise self._no("this machine", 0, "programs of this machine are not for messages")
+        """Raise AddressRefused: services may not start programs."""
+        raise self._refuse("this machine", 0, "messages may not start programs")
 
 
 @contextmanager
 def guarding(allowed: Sequence[Allowed]) -> Iterator[Guard]:
-    """Check the connections that this thread, and those it starts, make in the block."""
+    """Check the connections that this thread, and threads it starts, open in the block."""
     _install()
-    guard = Guard(allowed, _named(allowed))
+    guard = Guard(allowed, _resolve_named(allowed))
     thread = threading.current_thread()
-    setattr(thread, _MARK, guard)
+    setattr(thread, _ATTRIBUTE, guard)
     try:
         yield guard
     finally:
-        delattr(thread, _MARK)
+        delattr(thread, _ATTRIBUTE)
 
 
-def _named(allowed: Sequence[Allowed]) -> list[tuple[IPAddress, Allowed]]:
-    """Addresses of names, looked up before a service can look them up."""
+def _resolve_named(allowed: Sequence[Allowed]) -> list[tuple[IPAddress, Allowed]]:
+    """Resolve the hosts that are allowed by name, before a service can resolve them differently."""
     proxies = [Allowed(urlsplit(one).hostname or "") for name, one in getproxies().items() if name != "no"]
     found: list[tuple[IPAddress, Allowed]] = []
     for rule in (*proxies, *allowed):
@@ -105,14 +93,14 @@ def _named(allowed: Sequence[Allowed]) -> list[tuple[IPAddress, Allowed]]:
 
 @cache
 def _install() -> None:
-    """Once, as hooks stay for the life of the process."""
+    """Install the hook once: Python cannot remove audit hooks."""
     sys.addaudithook(_hook)
 
 
 def _hook(event: str, args: tuple[Any, ...]) -> None:
     if event not in _WATCHED:
         return
-    guard = getattr(threading.current_thread(), _MARK, None)
+    guard = getattr(threading.current_thread(), _ATTRIBUTE, None)
     if guard is None:
         return
     if event in _CONNECTS:
@@ -123,4 +111,4 @@ def _hook(event: str, args: tuple[Any, ...]) -> None:
     else:
         started = getattr(args[0], "__self__", None)
         if isinstance(started, threading.Thread):
-            setattr(started, _MARK, guard)
+            setattr(started, _ATTRIBUTE, guard)

@@ -1,4 +1,4 @@
-"""When what a rule says may go out now."""
+"""Earliest send time of a rule's messages."""
 
 from __future__ import annotations
 
@@ -10,6 +10,6 @@ from segwatch.geo.types.watch import AlertRule
 
 
 def turn(rule: AlertRule) -> Turn:
-    """The rule may have quiet hours, or a digest."""
+    """Compute when messages of a rule that are written now may be sent, given its quiet hours and digest."""
     now = datetime.now(UTC)
     return Turn(awake_from(rule.quiet, now), digest_at(rule, now))

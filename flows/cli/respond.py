@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Engine
 
     from segwatch.flows.config.settings import FlowSettings
-    from segwatch.flows.events.disaster_runs import Response
+    from segwatch.flows.events.disaster_runs import DisasterRun
     from segwatch.flows.events.playbooks import Playbook
     from segwatch.flows.events.source_selection import Happening
 
@@ -107,7 +107,7 @@ def respond(
         )
 
 
-def _describe_no_scene(made: Response) -> str:
+def _describe_no_scene(made: DisasterRun) -> str:
     """Say why there is no scene from before the event: none exists, or a catalog could not be reached."""
     silent = ", ".join(dict.fromkeys(reason.partition(":")[0] for reason in made.unreachable))
     if not made.answered:

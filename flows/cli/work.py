@@ -25,7 +25,7 @@ from segwatch.flows.cli.console import (
     utc,
     warn,
 )
-from segwatch.geo.printable import one_line
+from segwatch.geo.text.printable import one_line
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -150,7 +150,7 @@ def run(
     is not repeated. Ctrl-C ends it at once and releases its scenes for the next run.
     """
     from segwatch.flows.config.settings import load_settings
-    from segwatch.flows.observe import run_in_process
+    from segwatch.flows.orchestration.in_process import run_in_process
     from segwatch.flows.runtime import assemble
 
     with clear_errors(), stoppable(), _show_progress() as progress:

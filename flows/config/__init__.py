@@ -1,1 +1,1 @@
-"""What operators write: settings, watch files, areas of interest, cron expressions. No prefect."""
+"""Read what operators write: settings, watch files, GeoJSON, cron expressions. No prefect."""

@@ -1,4 +1,4 @@
-"""Whether the catalogs of watches have their collections: asked when watches are applied, and only for a while."""
+"""Check, when watches are applied, that their catalogs have their collections."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from segwatch.geo.sources.http.deadline import within
 from segwatch.geo.sources.search.catalog import opened, require_collection
 from segwatch.geo.types.watch import Watch
 
-#: For each catalog; storing a watch is not to wait for one that is down.
+#: Timeout for each catalog: storing a watch must not wait for one that is down.
 _CATALOG_SECONDS = 15.0
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
-    """What is to be said of the collection of some watches."""
+class CollectionWarning:
+    """A problem with the collection of some watches."""
 
     watches: tuple[str, ...]
     reason: str
     missing: bool
-    """False where the catalog could not be asked."""
+    """Whether the catalog lacks the collection; False = it could not be asked."""
 
 
-def check_collections(loaded: Sequence[Watch]) -> Iterator[Told]:
-    """What speaks against the collections of watches; each collection is asked for once."""
+def check_collections(loaded: Sequence[Watch]) -> Iterator[CollectionWarning]:
+    """Yield a warning for each collection that is missing or could not be checked; each is queried once."""
     names: dict[tuple[str, str], list[Watch]] = defaultdict(list)
     for watch in loaded:
         names[watch.catalog, watch.profile.collection].append(watch)
@@ -38,13 +38,15 @@ def check_collections(loaded: Sequence[Watch]) -> Iterator[Told]:
             try:
                 _check(watches[0])
             except NoSuchCollection as error:
-                yield Told(affected, f"{error}. Until then it finds nothing", missing=True)
+                yield CollectionWarning(
+                    affected, f"{error}. Until then the watch finds nothing", missing=True
+                )
                 continue
             except CatalogUnreachable as error:
                 silent[catalog] = error.reason
         if catalog in silent:
-            reason = f"catalog {hrefs.shown(catalog)} did not answer, so its collection was not checked"
-            yield Told(affected, f"{reason}: {silent[catalog]}", missing=False)
+            reason = f"catalog {hrefs.shown(catalog)} did not respond, so its collection was not checked"
+            yield CollectionWarning(affected, f"{reason}: {silent[catalog]}", missing=False)
 
 
 def _check(watch: Watch) -> None:
@@ -54,5 +56,5 @@ def _check(watch: Watch) -> None:
     try:
         within(_CATALOG_SECONDS, ask)
     except TimeoutError as error:
-        reason = f"nothing within {_CATALOG_SECONDS:g} s"
+        reason = f"no response within {_CATALOG_SECONDS:g} s"
         raise CatalogUnreachable(hrefs.shown(watch.catalog), reason) from error

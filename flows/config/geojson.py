@@ -1,4 +1,4 @@
-"""Outlines drawn by people: GeoJSON geometries and features as shapely polygons."""
+"""Read the GeoJSON of AOIs that people draw; see docs/adr/0012-own-geojson-checks.md."""
 
 from __future__ import annotations
 
@@ -16,68 +16,66 @@ from segwatch.geo.bounded.documents import parse_json
 from segwatch.geo.bounded.geojson import MALFORMED, read_geometry
 from segwatch.geo.errors import TooComplex
 
-#: Larger files are no outline of one object.
-_MOST_BYTES = 16 * 2**20
+#: Enough for the geometry of one object.
+_MAX_BYTES = 16 * 2**20
 
 
 def from_file(path: Path) -> BaseGeometry:
-    """The outline in a GeoJSON file.
+    """Read the geometry of a GeoJSON file, in EPSG:4326, split at the antimeridian.
 
     Raises
     ------
     ConfigError
-        The file cannot be read, is too large, or holds something else.
+        The file cannot be read, is too large, or does not hold exactly one geometry.
     """
     try:
-        if path.stat().st_size > _MOST_BYTES:
+        if path.stat().st_size > _MAX_BYTES:
             raise ConfigError(
-                f"{path} is larger than {_MOST_BYTES // 2**20} MiB; give the outline of one object"
+                f"{path} is larger than {_MAX_BYTES // 2**20} MiB; give the geometry of one object"
             )
         document = parse_json(path.read_bytes())
     except FileNotFoundError as error:
-        raise ConfigError(f"{path}: there is no such file") from error
+        raise ConfigError(f"{path}: no such file") from error
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror}") from error
     except (ValueError, TooComplex) as error:
-        raise ConfigError(f"{path} is no GeoJSON: {error}") from error
+        raise ConfigError(f"{path} is not GeoJSON: {error}") from error
     return from_geojson(document, str(path))
 
 
 def from_geojson(document: Any, where: str) -> BaseGeometry:
-    """A GeoJSON geometry, feature, or collection of one feature, split at the antimeridian.
+    """Convert a parsed geometry, feature, or collection of one feature; split it at the antimeridian.
 
     Raises
     ------
     ConfigError
-        It is something else; the message begins with ``where``.
+        The document is something else; the message begins with ``where``.
     """
     if isinstance(document, dict) and document.get("type") == "FeatureCollection":
         features = document.get("features")
         if not isinstance(features, list) or len(features) != 1:
-            raise ConfigError(f"{where}: give one feature, the outline of one object")
+            raise ConfigError(f"{where}: give exactly one feature")
         (document,) = features
     if isinstance(document, dict) and document.get("type") == "Feature":
         document = document.get("geometry")
     try:
-        outline = read_geometry(document)
-        operations.check(outline)
-        return _split(outline, where)
+        geometry = read_geometry(document)
+        operations.check(geometry)
+        return _split(geometry, where)
     except TooComplex as error:
         raise ConfigError(f"{where}: {error}; simplify it") from error
     except MALFORMED as error:
-        raise ConfigError(f"{where}: no GeoJSON geometry ({error})") from error
+        raise ConfigError(f"{where}: not a GeoJSON geometry ({error})") from error
 
 
-def _split(outline: BaseGeometry, where: str) -> BaseGeometry:
-    """Split at the antimeridian; longitudes may go on beyond 180, as those of people who draw there do."""
+def _split(geometry: BaseGeometry, where: str) -> BaseGeometry:
+    """Split at the antimeridian; longitudes may exceed 180, as drawing tools write them there."""
     if (
-        not in_degrees(outline, max_longitude=360.0)
-        or not np.isfinite(shapely.get_coordinates(outline)).all()
+        not in_degrees(geometry, max_longitude=360.0)
+        or not np.isfinite(shapely.get_coordinates(geometry)).all()
     ):
-        return outline  # whoever asked for it says what it should be
-    ground = split(outline)
-    if ground is not outline and not is_valid(outline):
-        raise ConfigError(
-            f"{where}: the outline crosses itself where it goes on beyond 180 degrees; repair it"
-        )
-    return ground
+        return geometry  # not degrees: the caller says what is wrong
+    parts = split(geometry)
+    if parts is not geometry and not is_valid(geometry):
+        raise ConfigError(f"{where}: the geometry crosses itself beyond 180 degrees; repair it")
+    return parts

@@ -1,4 +1,4 @@
-"""Sizes below which a watch reports nothing, in words."""
+"""Describe the sizes below which a watch reports nothing."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from segwatch.geo.types.watch import Watch
 
 
 def describe_limits(watch: Watch) -> str:
-    """What is too small for the watch: objects, and changes of objects."""
+    """Say which objects and changes are too small to be reported."""
     tracking = watch.tracking
     smallest = max(watch.min_polygon_m2, _pixel_m2(watch))
     return (
@@ -19,12 +19,12 @@ def describe_limits(watch: Watch) -> str:
 
 
 def doubtful_limits(watch: Watch) -> Iterator[str]:
-    """Limits that do not do what they seem to, each with what to do."""
+    """Yield a message for each limit that cannot work as written, with the fix."""
     pixel, whole = _pixel_m2(watch), geodesic_m2(watch.area)
     if watch.min_polygon_m2 < pixel:
         yield (
             f"min_polygon_m2 {watch.min_polygon_m2:g} is less than one pixel of the source ({pixel:g} m²), the "
-            f"smallest object there is; write at least {pixel:g}"
+            f"smallest possible object; write at least {pixel:g}"
         )
     if watch.min_polygon_m2 > whole:
         yield (
@@ -34,7 +34,7 @@ def doubtful_limits(watch: Watch) -> Iterator[str]:
     if watch.tracking.min_change_m2 > whole:
         yield (
             f"tracking.min_change_m2 {watch.tracking.min_change_m2:g} is more than the whole area ({whole:.0f} m²): no "
-            "object will ever be said to grow or shrink; write less"
+            "growth or shrinkage will ever be reported; write less"
         )
 
 

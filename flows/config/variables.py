@@ -1,6 +1,6 @@
-"""Environment variables named SEGWATCH_...: which are read, and which only look as if they were.
+"""Warn of environment variables that look like settings and are not read.
 
-A name that is nearly right is worse than one that is missing: who sets SEGWATCH_DATABSE_URL works on another ledger.
+A typo is worse than a missing variable: with SEGWATCH_DATABSE_URL set, segwatch works on another ledger.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from segwatch.flows.config.settings import FlowSettings
 from segwatch.geo.text.spelling import nearest
 
 PREFIX = "SEGWATCH_"
-#: Read beside the settings, as they are written here.
+#: Variables that are read without being settings, exactly as written here.
 _OTHERS = frozenset(
     {
         "SEGWATCH_DEBUG",
         "SEGWATCH_PG_BINDIR",
-        # of the local stack, for its services and for the demonstration's watch files
+        # set by the local stack for its services and the watch files of the demo
         "SEGWATCH_RECEIVER_URL",
         "SEGWATCH_STAC_DATABASE_URL",
         "SEGWATCH_STAC_URL",
@@ -27,35 +27,35 @@ _OTHERS = frozenset(
 )
 _SETTINGS = frozenset(f"{PREFIX}{name.upper()}" for name in FlowSettings.model_fields)
 KNOWN = _SETTINGS | _OTHERS
-#: How like a known name one must be to be taken for it where it does not even begin with the prefix.
+#: Similarity at which a variable with another prefix is taken for a typo.
 _CUTOFF = 0.9
 
-_told: set[str] = set()
+_reported: set[str] = set()
 
 
 @dataclass(frozen=True, slots=True)
 class Unread:
-    """A variable that nothing reads."""
+    """A variable that is set and not read."""
 
     name: str
     meant: str | None
-    """The known name that it is most like."""
+    """The most similar known name."""
 
     def __str__(self) -> str:
         if self.meant is not None:
-            return f"{self.name} is set but not read: there is no such setting; did you mean {self.meant}?"
+            return f"{self.name} is set but not read: no such setting; did you mean {self.meant}?"
         return (
-            f"{self.name} is set but not read: there is no such setting; unset it (a variable for ${{...}} in watch "
+            f"{self.name} is set but not read: no such setting; unset it (a variable for ${{...}} in watch "
             f"files should not begin with {PREFIX})"
         )
 
 
 def unread(names: Iterable[str]) -> list[Unread]:
-    """Those of the names that begin with the prefix, or nearly so, and that nothing reads; sorted."""
+    """List the names, sorted, that have the prefix or nearly so and are not read."""
     found = []
     for name in sorted(set(names)):
         upper = name.upper()
-        if name in KNOWN or upper in _SETTINGS:  # settings are read whatever their case
+        if name in KNOWN or upper in _SETTINGS:  # settings ignore case
             continue
         if upper.startswith(PREFIX):
             known = {one.removeprefix(PREFIX): one for one in KNOWN}
@@ -67,15 +67,15 @@ def unread(names: Iterable[str]) -> list[Unread]:
 
 
 def warn_once(say: Callable[[str], None]) -> None:
-    """Say of each variable of this process's environment that nothing reads it; once in the life of the process."""
+    """Report each unread variable of the environment, once per process."""
     for one in unread(os.environ):
-        if one.name not in _told:
-            _told.add(one.name)
+        if one.name not in _reported:
+            _reported.add(one.name)
             say(str(one))
 
 
 def _beside_prefix(upper: str) -> str | None:
-    """The known name that was meant by one whose prefix is wrong; others' variables are none of our business."""
+    """Return the known name that a variable with a misspelt prefix stands for, if any."""
     if not upper.startswith("S") or "W" not in upper:
         return None
     plain = {one.replace("_", ""): one for one in sorted(KNOWN)}

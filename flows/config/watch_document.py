@@ -13,7 +13,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from segwatch.flows.alerting.channels import SERVICE
 from segwatch.flows.config.times import Cron, Moment, Start, TimeOfDay, Zone
-from segwatch.geo.addresses import open_address
+from segwatch.geo.text.redaction import open_address
 from segwatch.geo.types.tracking import ChangeKind
 from segwatch.geo.types.watch import Outlines
 

@@ -1,6 +1,7 @@
-"""Watch files: YAML that a person writes -> :class:`segwatch.geo.types.watch.Watch`.
+"""Read watch files: YAML -> :class:`segwatch.geo.types.watch.Watch`.
 
-The format is validated once, here; every message names the file, the field, the value and the fix.
+The format is in :mod:`segwatch.flows.config.watch_document`. Every message names the file, the field, the value and the
+fix.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ def load(path: Path) -> Watch:
     Raises
     ------
     ConfigError
-        Naming the file, the field, the value and the fix.
+        Names the file, the field, the value and the fix.
     """
     try:
         with path.open("rb") as file:
@@ -63,12 +64,18 @@ def load(path: Path) -> Watch:
 
 
 def load_all(path: Path) -> Iterator[Watch]:
-    """Every ``*.yaml``/``*.yml`` of a folder in name order, or the one file; the first invalid one ends it."""
+    """Yield the watches of a folder's ``*.yaml`` and ``*.yml`` files in name order, or of one file.
+
+    Raises
+    ------
+    ConfigError
+        At the first invalid file.
+    """
     return (load(file) for file in _files(path))
 
 
 def load_each(path: Path) -> tuple[list[Watch], list[str]]:
-    """The watches of :func:`load_all`, and why each of the others cannot be used."""
+    """Load the valid watches of a folder or file, and say why each other file is invalid."""
     loaded: dict[str, tuple[Path, Watch]] = {}
     failed: list[str] = []
     for file in _files(path):
@@ -78,7 +85,7 @@ def load_each(path: Path) -> tuple[list[Watch], list[str]]:
             failed.append(str(error))
             continue
         if watch.name in loaded:
-            failed.append(f"{file}: name: {loaded[watch.name][0]} has it too; names must differ")
+            failed.append(f"{file}: name: {loaded[watch.name][0]} has the same name; names must differ")
             continue
         loaded[watch.name] = file, watch
     return [watch for _, watch in loaded.values()], failed
@@ -94,9 +101,15 @@ def _files(path: Path) -> list[Path]:
 
 
 def parse(document: object, *, base: Path, name: str) -> Watch:
-    """Validate a parsed document; relative files are looked up under ``base``."""
+    """Validate a parsed document; paths in it are relative to ``base``.
+
+    Raises
+    ------
+    ConfigError
+        Names the file, the field, the value and the fix.
+    """
     if not isinstance(document, dict):
-        raise ConfigError(f"{name}: expected a mapping at the top, got {type(document).__name__}")
+        raise ConfigError(f"{name}: expected a mapping at the top level, got {type(document).__name__}")
     try:
         file = WatchDocument.model_validate(document)
     except ValidationError as error:
@@ -117,7 +130,7 @@ def parse(document: object, *, base: Path, name: str) -> Watch:
 
 
 def _texts(value: object, where: str = "") -> Iterator[tuple[str, str]]:
-    """Every text of a document, with its place."""
+    """Yield every string of a document with its path."""
     if isinstance(value, str):
         yield where, value
     elif isinstance(value, dict):
@@ -128,11 +141,11 @@ def _texts(value: object, where: str = "") -> Iterator[tuple[str, str]]:
             yield from _texts(one, f"{where}.{position}")
 
 
-def _rule(rule: RuleSection, base: Path, name: str) -> AlertRule:
+def _build_rule(rule: RuleSection, base: Path, name: str) -> AlertRule:
     plain = rule.model_dump(exclude={"near", "quiet", "escalate", "digest"})
     return AlertRule(
         **plain,
-        region=_area(rule.near, base, f"{name}: rules.{rule.name}.near") if rule.near else None,
+        region=_build_area(rule.near, base, f"{name}: rules.{rule.name}.near") if rule.near else None,
         region_distance_m=rule.near.distance_m if rule.near else 0.0,
         quiet=QuietHours(**rule.quiet.model_dump()) if rule.quiet else None,
         escalation=Escalation(**rule.escalate.model_dump()) if rule.escalate else None,
@@ -148,8 +161,8 @@ def _build(file: WatchDocument, profile: Profile, base: Path, name: str) -> Watc
         )
     if file.end is not None and file.end <= file.start:
         raise ConfigError(f"{name}: end {file.end.isoformat()} is not after start {file.start.isoformat()}")
-    _check_comes_in_time(file, name)
-    area = _area(file.area, base, name)
+    _check_schedule(file, name)
+    area = _build_area(file.area, base, name)
     try:
         grids.for_area(area, profile.gsd_m)
     except GeoError as error:
@@ -172,45 +185,45 @@ def _build(file: WatchDocument, profile: Profile, base: Path, name: str) -> Watc
         max_cloud_cover=file.max_cloud_cover,
         max_failed_tiles=file.max_failed_tiles,
         tracking=TrackingSettings(**tracking),
-        rules=tuple(_rule(rule, base, name) for rule in file.rules),
+        rules=tuple(_build_rule(rule, base, name) for rule in file.rules),
         catalog_name=file.source.catalog_name,
     )
 
 
-def _check_comes_in_time(file: WatchDocument, name: str) -> None:
-    """A schedule that first comes when the watch is over never comes."""
+def _check_schedule(file: WatchDocument, name: str) -> None:
+    """Reject a schedule that does not fire before the watch is over."""
     if file.schedule is None or file.end is None:
         return
     first = next_after(file.schedule, file.start)
     if first is None or over(file.end, first):
-        when = "never comes" if first is None else f"first comes at {first:%Y-%m-%d %H:%M} UTC"
+        when = "never fires" if first is None else f"first fires at {first:%Y-%m-%d %H:%M} UTC"
         raise ConfigError(
             f"{name}: schedule: {when}, and the watch is over {GRACE.days} days after its end "
-            f"{file.end:%Y-%m-%d %H:%M}; let it come more often (got {file.schedule!r})"
+            f"{file.end:%Y-%m-%d %H:%M}; write one that fires more often (got {file.schedule!r})"
         )
 
 
-def _area(area: AreaSection, base: Path, name: str) -> BaseGeometry:
+def _build_area(area: AreaSection, base: Path, name: str) -> BaseGeometry:
     given = [key for key in ("bbox", "geojson", "file") if getattr(area, key) is not None]
     if len(given) != 1:
         raise ConfigError(f"{name}: area: give exactly one of bbox, geojson, file; got {given or 'none'}")
     if area.bbox is not None:
-        return _from_bbox(area.bbox, name)
+        return _build_box(area.bbox, name)
     try:
         if area.file is not None:
-            return _in_degrees(from_file(base / area.file))
-        return _in_degrees(from_geojson(area.geojson, "GeoJSON"))
+            return _check_polygon(from_file(base / area.file))
+        return _check_polygon(from_geojson(area.geojson, "GeoJSON"))
     except ConfigError as error:
         raise ConfigError(f"{name}: area.{given[0]}: {error}") from error
 
 
-def _from_bbox(bbox: tuple[float, float, float, float], name: str) -> BaseGeometry:
+def _build_box(bbox: tuple[float, float, float, float], name: str) -> BaseGeometry:
     if not is_box(bbox):
         raise ConfigError(f"{name}: area.bbox: {list(bbox)} is not west, south, east, north in degrees")
     return box_of(bbox)
 
 
-def _in_degrees(area: BaseGeometry) -> BaseGeometry:
+def _check_polygon(area: BaseGeometry) -> BaseGeometry:
     if area.geom_type not in {"Polygon", "MultiPolygon"} or area.is_empty or not area.is_valid:
         raise ConfigError(f"a valid, non-empty Polygon or MultiPolygon is needed, got {area.geom_type}")
     if not in_degrees(area):

@@ -1,8 +1,7 @@
-"""YAML that a person wrote, read at a bounded cost.
+"""Read YAML files that people write, with bounded memory and time.
 
-YAML can say much with few letters: nine lines of aliases of aliases stand for a thousand million values, and a number
-to the base of 60 with a megabyte of digits takes hours to read. So the size comes first, then what the document would
-be once all aliases are written out, and only then are values made of it.
+Nine lines of nested aliases expand to a billion values, and a base-60 number of a megabyte takes hours to parse. So the
+file size is checked first, then the number of values with all aliases expanded, and only then are values constructed.
 """
 
 from __future__ import annotations
@@ -14,66 +13,64 @@ import yaml
 from segwatch.flows.errors import ConfigError
 
 MAX_BYTES = 2**20
-#: Values as written: the reader takes about 0.1 ms for each. Outlines belong into files of their own.
+#: Values before aliases are expanded; parsing takes about 0.1 ms each. Geometries belong in GeoJSON files.
 _MAX_NODES = 20_000
-#: Values with all aliases written out.
+#: Values with all aliases expanded.
 _MAX_VALUES = 100_000
 _MAX_DEPTH = 50
-#: Of a number or time without quotes.
+#: Length of a number or time without quotes.
 _MAX_NUMBER_CHARS = 100
 _NUMBERS = frozenset(f"tag:yaml.org,2002:{kind}" for kind in ("int", "float", "timestamp"))
-#: What a safe loader raises of values that are not what their tags say, and of depth, beside its own errors.
+#: What PyYAML raises for values that do not match their tags, and for depth, besides its own errors.
 _INVALID_VALUES = (ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError)
 
 
 class _Loader(yaml.SafeLoader):
-    """A date that is invalid stays text, so that the message names the field that it is in."""
+    """Leaves invalid dates as text, so that validation can name the field."""
 
     def __init__(self, text: str) -> None:
         super().__init__(text)
         self._nodes = self._depth = 0
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
-        """As the library has it, for a bounded number of nodes and a bounded depth."""
+        """Compose a node as PyYAML does, up to a number of nodes and a depth."""
         self._nodes += 1
         self._depth += 1
         if self._nodes > _MAX_NODES:
-            raise yaml.YAMLError(
-                f"has more than {_MAX_NODES} values; put the outline of an area into a GeoJSON file"
-            )
+            raise yaml.YAMLError(f"has more than {_MAX_NODES} values; put the area into a GeoJSON file")
         if self._depth > _MAX_DEPTH:
-            raise yaml.YAMLError(f"line {self.line + 1} is nested more than {_MAX_DEPTH} times")
+            raise yaml.YAMLError(f"line {self.line + 1} is nested more than {_MAX_DEPTH} levels deep")
         node: yaml.Node | None = super().compose_node(parent, index)
         self._depth -= 1
         return node
 
 
-def _moment(loader: _Loader, node: yaml.ScalarNode) -> object:
+def _construct_time(loader: _Loader, node: yaml.ScalarNode) -> object:
     try:
         return loader.construct_yaml_timestamp(node)
     except (ValueError, OverflowError):
         return node.value
 
 
-_Loader.add_constructor("tag:yaml.org,2002:timestamp", _moment)
+_Loader.add_constructor("tag:yaml.org,2002:timestamp", _construct_time)
 
 
 def from_yaml(content: bytes, name: str) -> object:
-    """A YAML document that a person wrote.
+    """Parse a YAML document.
 
     Raises
     ------
     ConfigError
-        It is invalid, or costs too much to read; the message begins with ``name``.
+        The document is invalid or too large; the message begins with ``name``.
     """
     if len(content) > MAX_BYTES:
         raise ConfigError(
-            f"{name}: is larger than {MAX_BYTES // 2**20} MiB; put the outline of an area into a GeoJSON file"
+            f"{name}: is larger than {MAX_BYTES // 2**20} MiB; put the area into a GeoJSON file"
         )
     try:
         return _read(content.decode("utf-8"), name)
     except UnicodeDecodeError as error:
-        raise ConfigError(f"{name}: is no text in UTF-8: {error}; save it in this encoding") from error
+        raise ConfigError(f"{name}: is not UTF-8 text: {error}; save it as UTF-8") from error
     except (yaml.YAMLError, *_INVALID_VALUES) as error:
         raise ConfigError(f"{name}: cannot be read as YAML: {error}") from error
 
@@ -84,33 +81,31 @@ def _read(text: str, name: str) -> object:
         node = loader.get_single_node()
         if node is None:
             return None
-        _Sizes(name).of(node)
+        _SizeCounter(name).count(node)
         return loader.construct_document(node)
     finally:
         loader.dispose()
 
 
-class _Sizes:
-    """Values below each node, with aliases written out. Each node is looked at once."""
+class _SizeCounter:
+    """Counts the values below nodes with aliases expanded, visiting each node once."""
 
     def __init__(self, name: str) -> None:
         self._name = name
         self._known: dict[int, int] = {}
         self._open: set[int] = set()
 
-    def of(self, node: yaml.Node) -> int:
+    def count(self, node: yaml.Node) -> int:
         if id(node) in self._known:
             return self._known[id(node)]
         if id(node) in self._open:
-            raise ConfigError(
-                f"{self._name}: line {_line(node)}: an alias leads to what it is a part of; write it out"
-            )
+            raise ConfigError(f"{self._name}: line {_line(node)}: an alias contains itself; write it out")
         self._open.add(id(node))
-        size = 1 + sum(self.of(part) for part in self._parts(node))
+        size = 1 + sum(self.count(part) for part in self._parts(node))
         self._open.remove(id(node))
         if size > _MAX_VALUES:
             raise ConfigError(
-                f"{self._name}: has more than {_MAX_VALUES} values once its aliases are written out; leave aliases out"
+                f"{self._name}: has more than {_MAX_VALUES} values once its aliases are expanded; leave aliases out"
             )
         self._known[id(node)] = size
         return size
@@ -123,7 +118,7 @@ class _Sizes:
         if node.tag in _NUMBERS and len(node.value) > _MAX_NUMBER_CHARS:
             raise ConfigError(
                 f"{self._name}: line {_line(node)}: a number or time of {len(node.value)} characters; correct it, or "
-                "write it in quotes if it is a text"
+                "write it in quotes if it is text"
             )
         return []
 

@@ -1,1 +1,1 @@
-"""Events of the world: fetched, stored, and what a playbook does about each. No prefect."""
+"""Event feeds, playbooks, and the disaster runs that events start. No prefect."""

@@ -11,6 +11,7 @@ from sqlalchemy import Engine
 
 from segwatch.db import events, observations, scenes, watches
 from segwatch.flows.config.settings import FlowSettings
+from segwatch.flows.config.settings.events import EventSettings
 from segwatch.flows.errors import FlowError
 from segwatch.flows.events import playbooks, shakemap
 from segwatch.flows.events.playbooks import Playbook
@@ -28,8 +29,8 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
-class Response:
-    """What a disaster run does, or would do."""
+class DisasterRun:
+    """A disaster run that was started, or would be in a dry run."""
 
     watch: str
     playbook: str
@@ -39,63 +40,76 @@ class Response:
     since: datetime | None = None
     until: datetime | None = None
     baseline: str | None = None
-    """Key of the scene from before; None = none was found, or the source was not heard, see ``answered``."""
+    """Key of the best scene from before the event; None = none found, or catalog unreachable (see ``answered``)."""
     scenes_after: int = 0
-    """Scenes since the event that the catalog has now."""
+    """Scenes since the event in the catalog."""
     answered: bool = True
-    """Whether the source's catalog answered; False = nothing is known of its scenes."""
+    """Whether the catalog responded; False = its scenes are unknown."""
     unreachable: list[str] = field(default_factory=list)
-    """Sources that did not answer, and why."""
+    """Sources whose catalog did not respond, and why."""
     seconds_per_scene: float | None = None
-    """Computing, from what the same model took before; None = it has not observed anything yet."""
+    """Estimated compute time, from earlier observations of the same model; None = it has none."""
     bytes_per_scene: float | None = None
     begun: bool = False
-    """Whether a run is to start: the watch is new or changed, or nothing of it was answered yet; not in a dry run."""
+    """Whether an observe run should start: the watch is new or changed, or has no observation yet."""
 
 
 def happening_of(
-    engine: Engine, settings: FlowSettings, book: Playbook, event: Event, told: Sequence[Event] = ()
+    engine: Engine, settings: EventSettings, book: Playbook, event: Event, duplicates: Sequence[Event] = ()
 ) -> Happening:
-    """An event as a playbook looks at it; ``told`` are further entries about it, which may tell more of its area.
+    """Compute the target of a disaster run.
+
+    Parameters
+    ----------
+    engine
+        The ledger: an event keeps the identity under which its run began.
+    settings
+        Used to fetch ShakeMap contours.
+    book
+        Decides how the area is computed.
+    event
+        The event to respond to.
+    duplicates
+        Entries of other feeds about the same event, which may link to contours.
 
     Raises
     ------
     segwatch.geo.errors.EventRefused
-        Its area is too large, or none can be made of it.
+        The area is too large, or none can be computed.
     """
     with engine.connect() as conn:
         identity = _identity(book, event, set(watches.names(conn)))
-    ground = None
+    shaken = None
     if book.area.shake_intensity is not None:
         least, largest = book.area.shake_intensity, book.largest_km2
-        ground = shakemap.ground(settings, [event, *told], least=least, largest_km2=largest)
-        if ground is None:
-            # contours that cannot be had today must not take the watch elsewhere
+        shaken = shakemap.ground(settings, [event, *duplicates], least=least, largest_km2=largest)
+        if shaken is None:
+            # while the contours are unavailable, keep the area of the run
             with engine.connect() as conn:
-                ground = next((run.area for run in running(conn, book, identity).values()), None)
-    place = event if ground is None else replace(event, geometry=ground)
+                shaken = next((run.area for run in running(conn, book, identity).values()), None)
+    place = event if shaken is None else replace(event, geometry=shaken)
     area = looked_at(place, radius_km=book.radius_km, largest_km2=book.largest_km2)
     return Happening(identity, area, event.occurred_at)
 
 
 def _identity(book: Playbook, event: Event, names: Collection[str]) -> str:
-    """The name of an event under which its run began, else the first."""
+    """Return the name under which the event's run began, else the event's first name."""
     every = identities(event)
     return next((one for one in every if playbooks.watch_name(book, one) in names), every[0])
 
 
 def respond(
     engine: Engine, settings: FlowSettings, book: Playbook, happening: Happening, *, dry_run: bool = False
-) -> tuple[Response, Watch]:
-    """Store the watch and queue the best scene from before; scenes since then are found by observing the watch.
+) -> tuple[DisasterRun, Watch]:
+    """Store the watch of a disaster run and queue the best scene from before the event.
 
-    The first source that has a scene since the event is taken, else the first with one from before; the run keeps it,
-    and a finer one that has a scene later gets a run beside it. Repeating it changes nothing; an event whose area was
-    revised gives the watch a new revision.
+    Later scenes are found by observing the watch. The source is the first with a scene since the event, else the first
+    with one from before. A run keeps its source; a finer source that gets a scene later gets a second run. Idempotent:
+    only a revised area makes a new watch revision.
     """
     model_version = version_of(settings)
     area_km2 = geodesic_m2(happening.area) / 1e6
-    made = Response("", book.name, happening.identity, area_km2)
+    made = DisasterRun("", book.name, happening.identity, area_km2)
     with engine.connect() as conn:
         runs = running(conn, book, happening.identity)
     seconds = settings.source_timeout_seconds
@@ -113,7 +127,7 @@ def respond(
         if not dry_run:
             applied = watches.apply(conn, watch)
             made.begun = applied.created or not watches.observed(conn, watch.name, answered=True)
-            # an event that is revised keeps the picture from before that it began with
+            # a revised event keeps the baseline scene that it began with
             if baseline is not None and not watches.observed(conn, watch.name):
                 found = scenes.upsert(conn, [baseline])
                 scenes.settle(conn, found, newest)
@@ -124,11 +138,19 @@ def respond(
 
 def respond_to_events(
     engine: Engine, settings: FlowSettings, books: Sequence[Playbook], *, now: datetime | None = None
-) -> Iterator[tuple[Response, Watch] | str | FlowError]:
-    """Respond to every known event that a playbook is for and that is not over; what is refused says why.
+) -> Iterator[tuple[DisasterRun, Watch] | str | FlowError]:
+    """Start disaster runs for all current events in the ledger that a playbook matches.
 
-    What goes wrong with one event is given in its place, and the others follow. Of events that several feeds tell of,
-    one is responded to: the one that already was, else the first.
+    Of several feed entries about the same event, the one that already has a run is used, else the first.
+
+    Yields
+    ------
+    tuple[DisasterRun, Watch]
+        A run and its watch.
+    str
+        Why an event was refused, or that its run ends because it was cancelled.
+    FlowError
+        An unexpected failure of one event; the others follow.
     """
     moment = now or datetime.now(UTC)
     with engine.connect() as conn:
@@ -140,7 +162,7 @@ def respond_to_events(
             event
             for event in every
             if book.matches(event)
-            # added on the other side: an event may name the last day of the calendar
+            # subtracted from now: adding to the event's time could overflow
             and event.occurred_at <= moment
             and moment - timedelta(days=book.days) < event.occurred_at
         ]
@@ -155,7 +177,7 @@ def respond_to_events(
                 _log.warning("playbook %s: %s", book.name, error)
                 yield str(error)
             except Exception as error:
-                # one event must not keep the others waiting
+                # one event must not block the others
                 _log.exception("playbook %s: event %s/%s", book.name, chosen.source, chosen.external_id)
                 yield FlowError(f"{chosen.source}/{chosen.external_id}: {type(error).__name__}: {error}")
             else:
@@ -165,7 +187,7 @@ def respond_to_events(
 def _end_cancelled(
     engine: Engine, book: Playbook, every: Sequence[Event], names: Collection[str]
 ) -> Iterator[str]:
-    """Let the runs of events that were taken back end when they were."""
+    """End the runs of cancelled events at the time of cancellation."""
     for event in every:
         if not event.cancelled or event.updated_at is None:
             continue
@@ -174,10 +196,10 @@ def _end_cancelled(
                 continue
             with engine.begin() as conn:
                 for watch in running(conn, book, identity).values():
-                    # a period that ends before it begins is none
+                    # a watch must end after it starts
                     end = max(event.updated_at, watch.start + timedelta(seconds=1))
                     if (watch.end is None or end < watch.end) and watches.apply(
                         conn, replace(watch, end=end)
                     ).created:
-                        _log.info("watch %s ends: %s was taken back", watch.name, identity)
-                        yield f"{identity} was taken back; its watch {watch.name} ends at {end.isoformat()}"
+                        _log.info("watch %s ends: %s was cancelled", watch.name, identity)
+                        yield f"{identity} was cancelled; its watch {watch.name} ends at {end.isoformat()}"

@@ -21,14 +21,14 @@ from segwatch.geo.sources.http import egress, faults, headers
 from segwatch.geo.sources.http.deadline import within
 
 _log = logging.getLogger(__name__)
-#: The largest public feeds are a tenth of it.
-MOST_BYTES = 16 * 2**20
-_PIECE = 2**20
-#: 203: passed on by a proxy that changed something.
-_WHOLE = frozenset({200, 203})
-_MOVED = {301: " for good", 302: "", 303: "", 307: "", 308: " for good"}
-_USUAL_PORTS = {"http": 80, "https": 443}
-#: Parameters that say who asks, not what for; they change while the feed stays the same.
+#: Ten times the largest public feeds.
+MAX_BYTES = 16 * 2**20
+_CHUNK_BYTES = 2**20
+#: 203: changed by a proxy on the way.
+_COMPLETE = frozenset({200, 203})
+_REDIRECTS = {301: " for good", 302: "", 303: "", 307: "", 308: " for good"}
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+#: Query parameters that identify the client, not the feed; they change while the feed stays the same.
 _SECRET = re.compile(
     r"(?:\A|[_-])(?:api|app|access|subscription)?[_-]?key\Z|token|secret|passw|auth|signature|\Asig\Z|credential|session",
     re.IGNORECASE,
@@ -36,66 +36,66 @@ _SECRET = re.compile(
 
 
 @dataclass(slots=True)
-class Polled:
-    """What one feed gave."""
+class PolledFeed:
+    """Result of polling one feed."""
 
     feed: str
-    """Host and path; a query may hold a key."""
+    """Host and path; the query may hold a key."""
     reason: str | None = None
-    """Why it could not be read; nothing of it was kept then."""
+    """Why the feed could not be read; nothing was recorded then."""
     recorded: dict[str, int] = field(default_factory=dict)
-    """Events by what they were to the ledger."""
+    """Number of events by what recording them did: new, revised, unchanged, ..."""
     refused: list[dict[str, str]] = field(default_factory=list)
-    """Entries that are no events, with the reason."""
+    """Entries that could not be read, each with the reason."""
 
 
-def poll(engine: Engine, settings: EventSettings) -> list[Polled]:
-    """Read the feeds of the settings into the ledger; what goes wrong with one is its reason, and the others follow."""
-    done = []
+def poll(engine: Engine, settings: EventSettings) -> list[PolledFeed]:
+    """Read the configured feeds into the ledger; a failing feed is reported in its result."""
+    results = []
     for url in settings.feeds:
-        one = Polled(_name(url))
+        one = PolledFeed(_name(url))
         try:
             document = fetch(url, settings)
             one.recorded, one.refused = keep(engine, document.content, source_name(url), document.charset)
             _log.info("feed %s: %s, %d refused", one.feed, one.recorded, len(one.refused))
         except Exception as error:
             if connection_lost(error) or schema_lacking(error):
-                raise  # no other feed would fare better
+                raise  # the database is down: the other feeds would fail, too
             one.reason = told(error) or words(error)
             _log.warning("feed %s: %s", one.feed, one.reason)
-        done.append(one)
-    return done
+        results.append(one)
+    return results
 
 
 def told(error: Exception) -> str:
-    """Why a feed could not be read, without a byte of what was answered; empty for errors that are not of the feed."""
+    """Describe why a feed could not be read, without quoting its response; empty for other errors."""
     if isinstance(error, EventRefused | UnsafeHref):
         return str(error)
     return faults.describe(error) if isinstance(error, httpx.HTTPError | httpx.InvalidURL) else ""
 
 
 @dataclass(frozen=True, slots=True)
-class Document:
-    """What an address gave."""
+class FetchedDocument:
+    """Content of a URL."""
 
     content: bytes
     charset: str = ""
-    """As the header ``content-type`` names it."""
+    """Character set of the header ``content-type``; empty if it has none."""
 
 
-def fetch(url: str, settings: EventSettings) -> Document:
-    """A document; of a compressed one, the size that it unfolds to is what is counted.
+def fetch(url: str, settings: EventSettings) -> FetchedDocument:
+    """Fetch a document, without following redirects.
 
     Raises
     ------
     segwatch.geo.errors.EventRefused
-        It has moved, is gone, compressed in a way that is not known, larger than :data:`MOST_BYTES`, or takes longer
-        than the settings allow, all told.
+        The document has moved, is gone, has an unknown compression, is larger than :data:`MAX_BYTES` uncompressed, or
+        takes longer than the timeout as a whole.
     httpx.HTTPError, httpx.InvalidURL
-        It cannot be read.
+        The request failed.
     """
     seconds = settings.feed_timeout_seconds
-    # left too early, the block closes the connection that the reading waits for
+    # leaving the block closes the connection, which ends the reading thread after a timeout
     with egress.client(timeout=seconds, follow_redirects=False) as client:
         try:
             return within(seconds, lambda: _read(client, url))
@@ -105,64 +105,64 @@ def fetch(url: str, settings: EventSettings) -> Document:
             ) from error
 
 
-def _read(client: httpx.Client, url: str) -> Document:
+def _read(client: httpx.Client, url: str) -> FetchedDocument:
     with client.stream("GET", url, headers={"accept-encoding": "identity"}) as response:
         _check(response)
         encoding = response.headers.get("content-encoding", "")
         chunks = response.iter_raw()
-        pieces = chunks if headers.is_plain(encoding) else headers.inflated(chunks, encoding, _PIECE)
+        pieces = chunks if headers.is_plain(encoding) else headers.inflated(chunks, encoding, _CHUNK_BYTES)
         if pieces is None:
-            raise EventRefused("it is compressed in a way that it was not asked for")
+            raise EventRefused("its compression is not supported")
         body = bytearray()
         try:
             for piece in pieces:
                 body += piece
-                if len(body) > MOST_BYTES:
-                    raise EventRefused(f"it is larger than {MOST_BYTES // 2**20} MiB")
+                if len(body) > MAX_BYTES:
+                    raise EventRefused(f"it is larger than {MAX_BYTES // 2**20} MiB")
         except zlib.error as error:
-            raise EventRefused("it is not compressed as it says") from error
-        return Document(bytes(body), headers.charset(response.headers.get("content-type", "")))
+            raise EventRefused("it is not compressed as its header says") from error
+        return FetchedDocument(bytes(body), headers.charset(response.headers.get("content-type", "")))
 
 
 def _check(response: httpx.Response) -> None:
-    """Whether an answer has the whole document."""
+    """Raise EventRefused unless the response is a complete document."""
     code = response.status_code
-    if code in _WHOLE:
+    if code in _COMPLETE:
         return
-    said = f"HTTP {code}"
+    status = f"HTTP {code}"
     wait = headers.parse_retry_after(response.headers, datetime.now(UTC))
-    if code in _MOVED:
+    if code in _REDIRECTS:
         raise EventRefused(
-            f"{said}: it has moved{_MOVED[code]} to {_name(response.headers.get('location', ''))}; "
-            "put the new address into SEGWATCH_FEEDS"
+            f"{status}: it has moved{_REDIRECTS[code]} to {_name(response.headers.get('location', ''))}; "
+            "put the new URL into SEGWATCH_FEEDS"
         )
     if code == httpx.codes.GONE:
-        raise EventRefused(f"{said}: it is gone; take it out of SEGWATCH_FEEDS")
+        raise EventRefused(f"{status}: it is gone; take it out of SEGWATCH_FEEDS")
     if response.is_success:
-        raise EventRefused(f"{said}: it sent no document, or a part of one")
-    raise EventRefused(f"{said}; it asks to be left alone for {wait:.0f} s" if wait else said)
+        raise EventRefused(f"{status}: it sent no document, or only a part")
+    raise EventRefused(f"{status}; it asks to wait {wait:.0f} s" if wait else status)
 
 
 def source_name(url: str) -> str:
-    """What a feed's own ids are unique in: host, port, path, and of the query what is no secret."""
+    """Name the scope of a feed's ids: host, port, path, and a hash of the query without secrets."""
     try:
         parts = urlsplit(url)
         port = parts.port
     except ValueError:
         return _name(url)
-    given = sorted(
+    parameters = sorted(
         (name, value)
         for name, value in parse_qsl(parts.query, keep_blank_values=True)
         if not _SECRET.search(name)
     )
-    usual = port is None or port == _USUAL_PORTS.get(parts.scheme)
-    query = f"?{sha256(urlencode(given).encode()).hexdigest()[:8]}" if given else ""
-    return f"{parts.hostname or ''}{'' if usual else f':{port}'}{parts.path}{query}"
+    is_default = port is None or port == _DEFAULT_PORTS.get(parts.scheme)
+    query = f"?{sha256(urlencode(parameters).encode()).hexdigest()[:8]}" if parameters else ""
+    return f"{parts.hostname or ''}{'' if is_default else f':{port}'}{parts.path}{query}"
 
 
 def _name(url: str) -> str:
     try:
         parts = urlsplit(url)
     except ValueError:
-        return "an address that is none"
+        return "an invalid URL"
     return f"{parts.hostname or ''}{parts.path}"

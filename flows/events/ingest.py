@@ -1,4 +1,4 @@
-"""Events of the world into the ledger, whether a feed was read or somebody sent them."""
+"""Record the events of a document in the ledger, whether it was fetched from a feed or sent to us."""
 
 from __future__ import annotations
 
@@ -18,11 +18,23 @@ _log = logging.getLogger(__name__)
 def keep(
     engine: Engine, document: bytes, feed: str, charset: str = ""
 ) -> tuple[dict[str, int], list[dict[str, str]]]:
-    """Record what a document tells, all of it or nothing; ``charset`` is the one that HTTP named.
+    """Record the events of a document in one transaction.
+
+    Parameters
+    ----------
+    document
+        In any format of :mod:`segwatch.geo.events.document`.
+    feed
+        Short name of the origin.
+    charset
+        Character set that the HTTP header names; empty if none.
 
     Returns
     -------
-    Events by what they were to the ledger, and the entries that are no events with the reason.
+    dict[str, int]
+        Number of events by what recording them did.
+    list[dict[str, str]]
+        Entries that could not be read, each with the reason.
 
     Raises
     ------

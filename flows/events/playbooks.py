@@ -1,4 +1,4 @@
-"""Playbooks: what to do about events of one kind, as YAML that a person writes."""
+"""Playbooks: YAML files that say which watch to start when an event of a kind comes in."""
 
 from __future__ import annotations
 
@@ -20,16 +20,17 @@ from segwatch.flows.config.yaml_document import MAX_BYTES, from_yaml
 from segwatch.flows.errors import ConfigError
 from segwatch.geo.antimeridian import Bounds, box_of, is_box, meets
 from segwatch.geo.grid import LONGEST_SIDE_M
-from segwatch.geo.spelling import describe_errors
+from segwatch.geo.text.spelling import describe_errors
 from segwatch.geo.types.event import Event, EventKind, EventLevel
 from segwatch.geo.types.watch import Watch
 
 _LEVELS = tuple(EventLevel)
-#: A grid may be a little longer; projections stretch circles.
-_LONGEST_SIDE_KM = 0.96 * LONGEST_SIDE_M / 1000
-#: An hour, and ten years.
+#: Less than the limit of a pixel grid, because projections stretch circles.
+_MAX_SIDE_KM = 0.96 * LONGEST_SIDE_M / 1000
+#: One hour to ten years.
 _MIN_DAYS, _MAX_DAYS = 1 / 24, 3650
-_SOMEWHERE = box(10.0, 45.0, 10.1, 45.1)
+#: Placeholder AOI with which playbooks are validated.
+_SAMPLE_AREA = box(10.0, 45.0, 10.1, 45.1)
 
 
 class _Part(BaseModel):
@@ -37,15 +38,18 @@ class _Part(BaseModel):
 
 
 class Match(_Part):
-    """Which events it is for. What a feed does not say matches no bound on it."""
+    """Which events the playbook is for. An event without a value does not match a limit on it."""
 
-    kinds: tuple[EventKind, ...] = Field(min_length=1)
-    min_level: EventLevel | None = None
-    min_magnitude: float | None = None
-    min_population: int | None = Field(None, ge=0, description="people exposed")
+    kinds: tuple[EventKind, ...] = Field(min_length=1, description="Kinds of event that match.")
+    min_level: EventLevel | None = Field(None, description="Lowest alert level that matches.")
+    min_magnitude: float | None = Field(None, description="Lowest magnitude or severity that matches.")
+    min_population: int | None = Field(
+        None, ge=0, description="Lowest number of exposed people that matches."
+    )
     regions: tuple[tuple[float, float, float, float], ...] = Field(
         (),
-        description="west, south, east, north; degrees; west > east across the antimeridian; empty = the world",
+        description="Boxes that the event must touch: west, south, east, north in degrees, west > east across the "
+        "antimeridian; empty = the world.",
     )
 
     @field_validator("regions")
@@ -57,85 +61,94 @@ class Match(_Part):
         return regions
 
 
-class Area(_Part):
-    """Where to look, where the event tells more than a place."""
+class EventArea(_Part):
+    """How the AOI is computed from the event."""
 
     shake_intensity: float | None = Field(
         None,
         ge=1,
         le=10,
-        description="ground that shook at least so much (modified Mercalli); None = do not ask",
+        description="Use the area of the ShakeMap with at least this intensity (modified Mercalli). Default: no "
+        "ShakeMap.",
     )
 
 
-class Baseline(_Part):
-    """Where to look for the picture from before."""
+class BaselineSearch(_Part):
+    """Which scenes may show the state before the event."""
 
-    days: int = Field(90, ge=1, le=3650)
+    days: int = Field(90, ge=1, le=3650, description="Maximum age of such a scene at the event.")
 
 
-class Source(_Part):
-    """One source of imagery."""
+class PlaybookSource(_Part):
+    """A source of imagery that disaster runs may use."""
 
-    profile: str
-    catalog: str | None = None
-    catalog_name: str | None = Field(None, description="as in a watch")
-    instruction: str | None = Field(None, description="what to ask of it, where that differs")
-    targets: tuple[str, ...] | None = Field(None, description="of its instruction")
-    only_after: bool = Field(False, description="taken only if it has a scene since the event; none may come")
-    largest_km2: float | None = Field(None, gt=0, description="not asked about larger areas; None = any")
+    profile: str = Field(description="Name of the profile, as in a watch file.")
+    catalog: str | None = Field(None, description="URL of the catalog, as in a watch file.")
+    catalog_name: str | None = Field(None, description="Identity of the catalog, as in a watch file.")
+    instruction: str | None = Field(
+        None, description="Instruction for this source. Default: the instruction of `watch`."
+    )
+    targets: tuple[str, ...] | None = Field(None, description="Targets of this source's instruction.")
+    only_after: bool = Field(
+        False, description="Use this source only if it already has a scene since the event."
+    )
+    largest_km2: float | None = Field(
+        None, gt=0, description="Do not use this source for larger areas. Default: no limit."
+    )
 
     @model_validator(mode="after")
     def _targets_of_its_own(self) -> Self:
         if self.targets is not None and self.instruction is None:
-            raise ValueError("targets: they belong to an instruction; give both, or neither")
+            raise ValueError("targets: they belong to an instruction; give both or neither")
         return self
 
 
 class Playbook(_Part):
-    """What to do about events of one kind."""
+    """Which watch to start when an event of a kind comes in."""
 
-    version: Literal[1]
-    name: str = Field(pattern=r"^[a-z][a-z0-9-]{0,30}$")
-    title: str
-    match: Match
-    area: Area = Area()
-    radius_km: float = Field(gt=0, description="around events without an area of their own")
-    largest_km2: float = Field(50_000, gt=0)
-    baseline: Baseline = Baseline()
-    sources: tuple[Source, ...] = Field(min_length=1, description="in order of preference")
+    version: Literal[1] = Field(description="Version of this format.")
+    name: str = Field(
+        pattern=r"^[a-z][a-z0-9-]{0,30}$", description="Unique name; names of its watches begin with it."
+    )
+    title: str = Field(description="One line for lists.")
+    match: Match = Field(description="Which events the playbook is for.")
+    area: EventArea = Field(EventArea(), description="How the AOI is computed from the event.")
+    radius_km: float = Field(gt=0, description="Radius of the AOI around events that have no area.")
+    largest_km2: float = Field(50_000, gt=0, description="Larger events are refused.")
+    baseline: BaselineSearch = Field(
+        BaselineSearch(), description="Which scenes may show the state before the event."
+    )
+    sources: tuple[PlaybookSource, ...] = Field(min_length=1, description="Sources in order of preference.")
     days: float = Field(
-        ge=_MIN_DAYS, le=_MAX_DAYS, description="how long to observe, from the event on; at least an hour"
+        ge=_MIN_DAYS, le=_MAX_DAYS, description="How long to observe, in days from the event on."
     )
     watch: dict[str, Any] = Field(
-        description="the rest of the watch file: instruction, targets, rules and the like"
+        description="Further fields of the watch file: instruction, targets, rules and the like."
     )
 
     @field_validator("radius_km")
     @classmethod
     def _one_grid_holds_it(cls, radius_km: float) -> float:
-        if 2 * radius_km > _LONGEST_SIDE_KM:
+        if 2 * radius_km > _MAX_SIDE_KM:
             raise ValueError(
-                f"a circle of {2 * radius_km:g} km is too large for one watch; at most {_LONGEST_SIDE_KM / 2:g}"
+                f"a circle {2 * radius_km:g} km wide is too large for one watch; write at most {_MAX_SIDE_KM / 2:g}"
             )
         return radius_km
 
     @model_validator(mode="after")
     def _only_earthquakes_shake(self) -> Self:
         if self.area.shake_intensity is not None and EventKind.EARTHQUAKE not in self.match.kinds:
-            raise ValueError("area.shake_intensity: only earthquakes have one; leave it out")
+            raise ValueError("area.shake_intensity: only earthquakes have a ShakeMap; leave it out")
         return self
 
     @model_validator(mode="after")
     def _always_a_source(self) -> Self:
         if all(one.only_after or one.largest_km2 is not None for one in self.sources):
-            raise ValueError(
-                "sources: one must be without only_after and largest_km2, to be taken when no other is"
-            )
+            raise ValueError("sources: one must have neither only_after nor largest_km2, as the fallback")
         return self
 
     def matches(self, event: Event) -> bool:
-        """Whether it is for this event."""
+        """Whether the playbook is for this event."""
         rule = self.match
         return (
             not event.cancelled
@@ -149,12 +162,12 @@ class Playbook(_Part):
             and (not rule.regions or any(meets(event.geometry, box_of(one)) for one in rule.regions))
         )
 
-    def watch_over(self, area: BaseGeometry, since: datetime, identity: str, source: Source) -> Watch:
-        """The watch of one event; ``identity`` names the event, the same always."""
-        asked = source.model_dump(include={"instruction", "targets"}, exclude_none=True)
+    def watch_over(self, area: BaseGeometry, since: datetime, identity: str, source: PlaybookSource) -> Watch:
+        """Make the watch of an event; ``identity`` is the event's stable name."""
+        own = source.model_dump(include={"instruction", "targets"}, exclude_none=True)
         document = {
             **self.watch,
-            **({"targets": ()} | asked if asked else {}),
+            **({"targets": ()} | own if own else {}),
             "version": 1,
             "name": watch_name(self, identity),
             "area": {"geojson": mapping(area)},
@@ -165,24 +178,30 @@ class Playbook(_Part):
         return watchfile.parse(document, base=Path(), name=f"playbook {self.name}")
 
 
-def _reaches(said: float | None, least: float | None) -> bool:
-    """Whether a bound is reached; what is not said reaches none."""
-    return least is None or (said is not None and said >= least)
+def _reaches(value: float | None, least: float | None) -> bool:
+    return least is None or (value is not None and value >= least)
 
 
 def watch_name(playbook: Playbook, identity: str) -> str:
-    """Name of the watch of one event: readable, and no other event's."""
+    """Make the name of an event's watch: readable, unique and stable."""
     readable = re.sub(r"[^a-z0-9]+", "-", identity.lower()).strip("-")[:20].strip("-")
     return f"{playbook.name}-{readable or 'event'}-{sha256(identity.encode()).hexdigest()[:8]}"
 
 
 def load_each(folder: Path | None = None) -> tuple[list[Playbook], list[str]]:
-    """The playbooks of a folder, or those that ship with segwatch, by name; and why other files cannot be used.
+    """Load the playbooks of a folder, or those that ship with segwatch, sorted by file name.
+
+    Returns
+    -------
+    list[Playbook]
+        The valid ones.
+    list[str]
+        Why each other file is invalid.
 
     Raises
     ------
     ConfigError
-        There is no such folder.
+        The folder does not exist.
     """
     where = folder if folder is not None else files("segwatch.flows.events") / "playbooks_data"
     if not where.is_dir():
@@ -205,17 +224,17 @@ def load_each(folder: Path | None = None) -> tuple[list[Playbook], list[str]]:
     twice = {name for name in names if names.count(name) > 1}
     if twice:
         failed.append(f"{where}: two playbooks are named {', '.join(sorted(twice))}; names must differ")
-    # nobody can say which of two is meant
+    # of two with the same name, neither is used
     return [one for one in books if one.name not in twice], failed
 
 
 def load_all(folder: Path | None = None) -> list[Playbook]:
-    """As :func:`load_each`, where every file can be used.
+    """Load playbooks as :func:`load_each` does, but raise if a file is invalid.
 
     Raises
     ------
     ConfigError
-        Naming the file, the field, the value and the fix.
+        Names the file, the field, the value and the fix.
     """
     books, failed = load_each(folder)
     if failed:
@@ -224,25 +243,25 @@ def load_all(folder: Path | None = None) -> list[Playbook]:
 
 
 def by_name(books: Sequence[Playbook], name: str) -> Playbook:
-    """One of them.
+    """Return the playbook of a name.
 
     Raises
     ------
     ConfigError
-        There is none of that name.
+        No playbook has this name.
     """
     for one in books:
         if one.name == name:
             return one
     raise ConfigError(
-        f"no playbook is named {name!r}; there are: {', '.join(one.name for one in books) or 'none'}"
+        f"no playbook is named {name!r}; known are: {', '.join(one.name for one in books) or 'none'}"
     )
 
 
 def _parse(content: bytes, name: str) -> Playbook:
     document = from_yaml(content, name)
     if not isinstance(document, dict):
-        raise ConfigError(f"{name}: expected a mapping at the top, got {type(document).__name__}")
+        raise ConfigError(f"{name}: expected a mapping at the top level, got {type(document).__name__}")
     try:
         book = Playbook.model_validate(document)
     except ValidationError as error:
@@ -252,7 +271,7 @@ def _parse(content: bytes, name: str) -> Playbook:
     begun = datetime.fromisoformat("2024-01-01T00:00:00+00:00")
     for source in book.sources:
         try:
-            book.watch_over(_SOMEWHERE, begun, "a try", source)
+            book.watch_over(_SAMPLE_AREA, begun, "a try", source)
         except ConfigError as error:
             raise ConfigError(f"{name}: watch: {error}") from error
     _check_cadence(book, name)
@@ -260,13 +279,13 @@ def _parse(content: bytes, name: str) -> Playbook:
 
 
 def _check_cadence(book: Playbook, name: str) -> None:
-    """Whenever an event happens, the schedule comes while its watch lives: a disaster is no time to find out."""
+    """Check that the schedule fires during the watch of any event, whenever it happens."""
     cron = book.watch.get("schedule")
     if cron is None:
         return
-    lives = timedelta(days=book.days) + GRACE
-    if not pauses_at_most(cron, lives):
+    lifetime = timedelta(days=book.days) + GRACE
+    if not pauses_at_most(cron, lifetime):
         raise ConfigError(
-            f"{name}: watch.schedule: pauses for longer than a watch of this playbook lives, "
-            f"{lives / timedelta(days=1):g} days; let it come more often (got {cron!r})"
+            f"{name}: watch.schedule: may not fire during a watch of this playbook, which lasts "
+            f"{lifetime / timedelta(days=1):g} days; write a schedule that fires more often (got {cron!r})"
         )

@@ -1,4 +1,4 @@
-"""From an earthquake's link to the ground that it shook, fetched as feeds are."""
+"""Fetch the ShakeMap contours of an earthquake and compute the area that shook."""
 
 from __future__ import annotations
 
@@ -19,13 +19,25 @@ _log = logging.getLogger(__name__)
 
 
 def ground(
-    settings: EventSettings, told: Sequence[Event], *, least: float, largest_km2: float
+    settings: EventSettings, entries: Sequence[Event], *, least: float, largest_km2: float
 ) -> BaseGeometry | None:
-    """The ground that shook at least so much, by the first entry about the event that leads to contours.
+    """Compute the area that shook with at least an intensity, from the first entry that links to usable contours.
 
-    None, and a line in the log that says why, where none does.
+    Parameters
+    ----------
+    entries
+        Feed entries about one earthquake.
+    least
+        Modified Mercalli intensity.
+    largest_km2
+        Maximum area; a higher intensity is used where more shook.
+
+    Returns
+    -------
+    BaseGeometry | None
+        Polygon or MultiPolygon, EPSG:4326; None, with the reason in the log, if no entry leads to contours.
     """
-    for event in told:
+    for event in entries:
         name = f"{event.source}/{event.external_id}"
         if not event.shaking:
             continue
@@ -35,23 +47,23 @@ def ground(
         except (EventRefused, UnsafeHref, httpx.HTTPError, httpx.InvalidURL) as error:
             _log.warning("%s: no contours of shaking: %s", name, fetch.told(error))
             continue
-        _log.info("%s: looking at the ground that shook with an intensity of %g or more", name, intensity)
+        _log.info("%s: area is where the intensity was %g or more", name, intensity)
         return area
-    _log.info("%s/%s: nothing tells what ground it shook", told[0].source, told[0].external_id)
+    _log.info("%s/%s: no feed has usable contours of shaking", entries[0].source, entries[0].external_id)
     return None
 
 
 def _contours(settings: EventSettings, link: str) -> bytes:
-    """The document behind a link, or behind the one in the event's own document."""
+    """Fetch the contours at a link, or at the link inside the event's own document."""
     document = _fetch(settings, link)
     further = shaking.link_in(document)
     return _fetch(settings, further) if further else document
 
 
 def _fetch(settings: EventSettings, url: str) -> bytes:
-    """Links come from outside: they lead nowhere but to where feeds are read from anyway."""
+    """Fetch a link from a feed, only from the hosts of the configured feeds."""
     if _host(url) not in {_host(feed) for feed in settings.feeds}:
-        raise EventRefused("it leads to a host that is none of SEGWATCH_FEEDS")
+        raise EventRefused("its link leads to a host that SEGWATCH_FEEDS does not name")
     return fetch.fetch(url, settings).content
 
 
@@ -60,4 +72,4 @@ def _host(url: str) -> tuple[str, str | None, int | None]:
         parts = urlsplit(url)
         return parts.scheme, parts.hostname, parts.port
     except ValueError as error:
-        raise EventRefused("it leads to an address that is none") from error
+        raise EventRefused("its link is not a valid URL") from error

@@ -19,7 +19,7 @@ from segwatch.flows.inference.segmenters import version_of
 from segwatch.flows.orchestration.heartbeats import registered
 from segwatch.flows.pipeline.discovery import discover_watch
 from segwatch.flows.pipeline.steps import Report, Steps
-from segwatch.flows.report import situation
+from segwatch.flows.report.publish import publish
 
 _log = logging.getLogger(__name__)
 
@@ -57,7 +57,7 @@ def run_in_process(
         return asdict(found)
 
     def report() -> dict[str, Any]:
-        _, where = situation.publish(engine, settings, watch)
+        _, where = publish(engine, settings, watch)
         progress(f"{watch}: situation report {where}")
         return {"report": where}
 

@@ -9,8 +9,8 @@ from typing import Any
 
 from sqlalchemy import Engine
 
+from segwatch.flows.alerting.courier import deliver_outbox
 from segwatch.flows.config.settings import FlowSettings
-from segwatch.flows.deliver import deliver_outbox
 from segwatch.flows.errors import FlowError
 from segwatch.flows.pipeline.tracking import track_ready
 from segwatch.flows.runtime import stopping

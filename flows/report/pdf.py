@@ -15,7 +15,7 @@ from segwatch.flows.report.formats import (
     shorten_href,
 )
 from segwatch.flows.report.situation import Situation
-from segwatch.geo.storable import shortened
+from segwatch.geo.text.storable import shortened
 
 #: A table row must fit on a page.
 _MAX_CELL_CHARS = 300

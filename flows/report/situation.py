@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from sqlalchemy import Engine
 
 from segwatch.db import analyst, watches
-from segwatch.db.errors import words
 from segwatch.flows.config.settings.imagery import QuicklookSettings
 from segwatch.flows.config.sizes import describe_limits
 from segwatch.flows.report.pictures import Picture, choose_pictures, explain_missing_pictures

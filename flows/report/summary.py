@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from segwatch.flows.report.formats import format_hectares
 from segwatch.flows.report.situation import Situation
-from segwatch.geo.printable import clean
+from segwatch.geo.text.printable import clean
 
 
 def render_markdown(situation: Situation, where: str) -> str:

@@ -17,7 +17,7 @@ from segwatch.db.tokens import Scope
 from segwatch.flows.web.guards.access import current_sight, require_scope
 from segwatch.flows.web.guards.bodies import read_body
 from segwatch.flows.web.reviews import ReviewIntake
-from segwatch.geo.spelling import describe_errors
+from segwatch.geo.text.spelling import describe_errors
 
 _MAX_BYTES = 2**20
 

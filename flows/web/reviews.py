@@ -20,7 +20,7 @@ from segwatch.flows.config.geojson import from_geojson
 from segwatch.flows.errors import ConfigError
 from segwatch.flows.web.guards.access import current_sight, require_scope
 from segwatch.flows.web.guards.bodies import read_body
-from segwatch.geo.spelling import describe_errors
+from segwatch.geo.text.spelling import describe_errors
 
 _MAX_BYTES = 4 * 2**20
 

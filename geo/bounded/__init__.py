@@ -1,1 +1,1 @@
-"""Geometry from outside, at a bounded cost of memory and time."""
+"""Read and compute with untrusted geometry in bounded memory and time."""

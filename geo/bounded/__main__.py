@@ -13,36 +13,36 @@ from shapely.geometry.base import BaseGeometry
 
 from segwatch.geo.bounded import tasks
 
-#: Without a request for so long, it ends.
+#: Exit after this time without a request.
 _IDLE_SECONDS = 60.0
-#: Who started it ends it in time; it ends itself when nobody is left to do that.
+#: The parent kills the child at the time limit; if the parent is gone, the alarm does so this much later.
 _GRACE_SECONDS = 5
 
 
 def main(max_bytes: int, max_seconds: float) -> None:
-    """Answer requests until there are none."""
+    """Serve requests from standard input until it is closed or idle."""
     resource.setrlimit(resource.RLIMIT_AS, (max_bytes, max_bytes))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    requests, answers = sys.stdin.buffer, sys.stdout.buffer
-    tasks.write_bytes(answers, b"ready")
-    answers.flush()
+    requests, results = sys.stdin.buffer, sys.stdout.buffer
+    tasks.write_bytes(results, b"ready")
+    results.flush()
     while select.select([requests], [], [], _IDLE_SECONDS)[0]:
         signal.alarm(int(max_seconds) + _GRACE_SECONDS)
         try:
-            asked = tasks.read_request(requests)
+            request = tasks.read_request(requests)
         except EOFError:
             return
-        _answer(answers, asked)
+        _compute(results, request)
         signal.alarm(0)
 
 
-def _answer(answers: BinaryIO, asked: tuple[tasks.Task, list[BaseGeometry], list[float]]) -> None:
+def _compute(results: BinaryIO, request: tuple[tasks.Task, list[BaseGeometry], list[float]]) -> None:
     try:
-        content = shapely.to_wkb(tasks.compute(*asked))
+        content = shapely.to_wkb(tasks.compute(*request))
     except (MemoryError, shapely.errors.ShapelyError):
         content = b""
-    tasks.write_bytes(answers, content)
-    answers.flush()
+    tasks.write_bytes(results, content)
+    results.flush()
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""A child process that computes what may cost too much, with limits of memory and time that the system enforces.
+"""Run expensive geometry operations in a child process whose memory and time the operating system limits.
 
-One child serves this process as long as there is work; it is started when first needed, and anew after a limit ended
-it. Its limits are its own: GEOS takes memory by itself, and stops for no signal handler of Python.
+Limits in this process would not work: GEOS allocates memory itself and does not stop for Python's signal handlers. One
+child serves the process; it is started on first use, and again after a limit has ended it.
 """
 
 from __future__ import annotations
@@ -22,61 +22,61 @@ from segwatch.geo.bounded import tasks
 from segwatch.geo.bounded.tasks import Task
 from segwatch.geo.errors import TooComplex
 
-#: Of address space; an idle child takes some 250 MiB of it, and 60 MiB of memory.
+#: Limit of address space; an idle child uses some 250 MiB of it, and 60 MiB of memory.
 MAX_BYTES = 768 * 1024**2
-#: For one operation. What passes :mod:`segwatch.geo.bounded.screen` takes a second or two.
+#: Limit of one operation; what passes :mod:`segwatch.geo.bounded.screen` takes a second or two.
 MAX_SECONDS = 5.0
-#: The child itself may need longer to start on a busy machine.
+#: Starting the child may take longer on a busy machine.
 _START_SECONDS = 60.0
-#: What the child needs of the environment; secrets are not among it.
-_KEPT_VARIABLES = ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH", "LANG", "LC_ALL")
+#: Environment variables of the child; secrets are not passed on.
+_PASSED_VARIABLES = ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH", "LANG", "LC_ALL")
 _READY = b"ready"
 
 
 class _Child:
     def __init__(self) -> None:
         self.owner = os.getpid()
-        kept = {name: os.environ[name] for name in _KEPT_VARIABLES if name in os.environ}
+        passed = {name: os.environ[name] for name in _PASSED_VARIABLES if name in os.environ}
         self._process = subprocess.Popen(
             [sys.executable, "-P", "-m", "segwatch.geo.bounded", str(MAX_BYTES), str(MAX_SECONDS)],
-            env=kept | {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
+            env=passed | {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
         )
         self._requests = cast("BinaryIO", self._process.stdin)
-        self._answers = cast("BinaryIO", self._process.stdout)
+        self._results = cast("BinaryIO", self._process.stdout)
         with self._limited(_START_SECONDS):
-            if self._answer() != _READY:
+            if self._read_result() != _READY:
                 raise EOFError
 
     def run(self, task: Task, geometries: Sequence[BaseGeometry], numbers: Sequence[float]) -> bytes:
-        """WKB of the result; EOFError, BrokenPipeError when the child has ended."""
+        """Return the result as WKB; raise EOFError or BrokenPipeError if the child has ended."""
         with self._limited(MAX_SECONDS):
             tasks.write_request(self._requests, task, geometries, numbers)
-            return self._answer()
+            return self._read_result()
 
     def is_alive(self) -> bool:
-        """Whether it can be asked: it is this process's own, and runs."""
+        """Whether the child runs and belongs to this process, not to the one it was forked from."""
         return self.owner == os.getpid() and self._process.poll() is None
 
     def close(self) -> None:
-        """End it."""
+        """Kill the child."""
         self._process.kill()
         self._process.wait()
-        for pipe in (self._requests, self._answers):
-            with suppress(BrokenPipeError):  # what was not sent yet
+        for pipe in (self._requests, self._results):
+            with suppress(BrokenPipeError):  # an unsent request
                 pipe.close()
 
-    def _answer(self) -> bytes:
-        return tasks.read_bytes(self._answers)
+    def _read_result(self) -> bytes:
+        return tasks.read_bytes(self._results)
 
     def _limited(self, seconds: float) -> _Timer:
         return _Timer(seconds, self._process.kill)
 
 
 class _Timer(threading.Timer):
-    """Runs its function unless the block ends in time."""
+    """Calls its function unless the block ends in time."""
 
     def __enter__(self) -> None:
         self.daemon = True
@@ -91,34 +91,34 @@ _current: _Child | None = None
 
 
 def run(task: Task, geometries: Sequence[BaseGeometry], numbers: Sequence[float] = ()) -> BaseGeometry:
-    """The result of an operation, computed in the child.
+    """Compute an operation in the child.
 
     Raises
     ------
     TooComplex
-        It takes more memory than :data:`MAX_BYTES`, longer than :data:`MAX_SECONDS`, or fails.
+        The operation exceeds :data:`MAX_BYTES` or :data:`MAX_SECONDS`, or fails.
     """
     with _lock:
         if _current is not None and not _current.is_alive():
-            _end()  # an idle child ends by itself
+            _end()  # an idle child exits
         try:
-            answer = _started().run(task, geometries, numbers)
+            result = _get_child().run(task, geometries, numbers)
         except (EOFError, OSError) as error:
             _end()
             raise _refusal() from error
-    if not answer:
+    if not result:
         raise _refusal()
-    return shapely.from_wkb(answer)
+    return shapely.from_wkb(result)
 
 
 def _refusal() -> TooComplex:
     return TooComplex(
-        f"its outline takes more than {MAX_SECONDS:g} s or {MAX_BYTES // 1024**2} MiB to compute with"
+        f"computing with its geometry takes more than {MAX_SECONDS:g} s or {MAX_BYTES // 1024**2} MiB"
     )
 
 
-def _started() -> _Child:
-    global _current  # noqa: PLW0603 - one child for the process
+def _get_child() -> _Child:
+    global _current  # noqa: PLW0603 - one child per process
     if _current is None or _current.owner != os.getpid():
         _current = _Child()
     return _current

@@ -1,7 +1,7 @@
-"""JSON from outside, read in bounded memory; what is bad in one part of a document hides no other part.
+"""Parse untrusted JSON in bounded memory; one bad value does not make the whole document unreadable.
 
-Python's reader refuses a whole document for one list that is nested too deeply or one number with too many digits. A
-catalog's page or a feed is then lost with all that is good in it.
+Python's parser refuses a document for one list that is nested too deeply or one number with too many digits, and a
+whole page of a catalog or feed would be lost.
 """
 
 from __future__ import annotations
@@ -13,70 +13,67 @@ from typing import Any
 
 from segwatch.geo.errors import TooComplex
 
-#: Each takes some hundred bytes of memory, at most.
+#: Each takes at most some hundred bytes of memory.
 MAX_VALUES = 4_000_000
-#: What lies deeper is read as null.
+#: Deeper values are read as null.
 MAX_DEPTH = 100
-#: Whole numbers with more digits are read as floating-point numbers.
+#: Triggers the parsing of long integers as floating-point numbers.
 _LONG_NUMBER = re.compile(r"\d{100}")
 _MAX_DIGITS = 400
 _STRING_OR_BRACKET = re.compile(r'"(?:[^"\\]|\\.)*+"|[\[\]{}]', re.DOTALL)
 
 
 def parse_json(document: bytes | str, *, shallow: bool = False) -> Any:
-    """A JSON document, also with NaN and Infinity; numbers beyond all bounds are infinite.
+    """Parse JSON, NaN and Infinity included; huge integers become floats, if need be infinite.
 
-    Args:
-        document: bytes in UTF-8, 16 or 32, or a text.
-        shallow: whether everything that lies deeper than :data:`MAX_DEPTH` is null. Without it that is so only where
-            the document could not be read otherwise.
+    Parameters
+    ----------
+    document
+        Bytes in UTF-8, UTF-16 or UTF-32, or a string.
+    shallow
+        Whether to replace values deeper than :data:`MAX_DEPTH` by null. Otherwise that is done only if the document
+        cannot be parsed without it.
 
     Raises
     ------
     TooComplex
-        It has more than :data:`MAX_VALUES` values.
+        The document has more than :data:`MAX_VALUES` values.
     ValueError
-        It is no JSON.
+        The document is not JSON.
     """
-    text = document if isinstance(document, str) else _decoded(document)
+    text = document if isinstance(document, str) else _decode(document)
     check_values(text)
-    hooks: dict[str, Any] = {"parse_int": _number} if _LONG_NUMBER.search(text) else {}
+    hooks: dict[str, Any] = {"parse_int": _parse_integer} if _LONG_NUMBER.search(text) else {}
     if not shallow:
         try:
             return json.loads(text, **hooks)
         except RecursionError:
-            pass  # read again without what is too deep
-    return json.loads("".join(_without_depths(text)), **hooks)
+            pass  # parse again without deep values
+    return json.loads("".join(_cut_depths(text)), **hooks)
 
 
 def check_values(text: str) -> None:
-    """Make sure that a document in JSON has not too many values.
-
-    Raises
-    ------
-    TooComplex
-        It has more than :data:`MAX_VALUES`.
-    """
+    """Raise TooComplex if a JSON document has more than :data:`MAX_VALUES` values."""
     if sum(map(text.count, ",[{")) > MAX_VALUES:
         raise TooComplex(f"the document has more than {MAX_VALUES} values")
 
 
-def _decoded(document: bytes) -> str:
+def _decode(document: bytes) -> str:
     return document.decode(json.detect_encoding(document), "surrogatepass")
 
 
-def _number(digits: str) -> int | float:
+def _parse_integer(digits: str) -> int | float:
     if len(digits) <= _MAX_DIGITS:
         return int(digits) if len(digits) < _MAX_INT_DIGITS else float(digits)
     return float("-inf" if digits.startswith("-") else "inf")
 
 
-#: Of a number that any other may be made of without an overflow.
+#: Integers with fewer digits stay exact; larger ones may overflow a float.
 _MAX_INT_DIGITS = 300
 
 
-def _without_depths(text: str) -> Iterator[str]:
-    """The text with null in the place of every list and object that lies too deep."""
+def _cut_depths(text: str) -> Iterator[str]:
+    """Yield the text with null in place of lists and objects that are nested too deeply."""
     depth, done = 0, 0
     for match in _STRING_OR_BRACKET.finditer(text):
         kind = match[0]
@@ -89,5 +86,5 @@ def _without_depths(text: str) -> Iterator[str]:
                 yield "null"
                 done = match.end()
             depth -= 1
-    # what is left open is no JSON; its reader says so
+    # the parser reports brackets that are left open
     yield text[done:] if depth <= MAX_DEPTH else ""

@@ -1,4 +1,4 @@
-"""GeoJSON geometries from outside: measured before shapely makes objects of them."""
+"""Read untrusted GeoJSON geometries: count vertices, parts and depth before shapely creates objects."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from shapely.geometry.base import BaseGeometry
 from segwatch.geo.bounded.screen import MAX_PARTS, MAX_VERTICES
 from segwatch.geo.errors import TooComplex
 
-#: Collections in collections, and lists of numbers in lists.
+#: Nesting of collections and of coordinate lists.
 _MAX_DEPTH = 10
 MALFORMED = (
     ValueError,
@@ -24,43 +24,37 @@ MALFORMED = (
     RecursionError,
     shapely.errors.ShapelyError,
 )
-"""What making a geometry of a document of any shape can end in."""
+"""Errors that :func:`read_geometry` may raise for a document that is not a geometry."""
 
 
-def read_geometry(document: Any, *, most_vertices: int = MAX_VERTICES) -> BaseGeometry:
-    """The geometry of a GeoJSON geometry object, in two dimensions; its coordinates are not looked at.
+def read_geometry(document: Any, *, max_vertices: int = MAX_VERTICES) -> BaseGeometry:
+    """Convert a GeoJSON geometry object to shapely, in two dimensions, without checking the range of coordinates.
 
-    Positions may have further numbers after the second, which are left out (RFC 7946, section 3.1.1).
+    Numbers after the second of a position are dropped (RFC 7946, section 3.1.1).
 
     Raises
     ------
     TooComplex
-        It has too many vertices or parts, or is nested too deeply.
+        The geometry has too many vertices or parts, or is nested too deeply.
     ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError, shapely.errors.ShapelyError
-        It is no GeoJSON geometry; see :data:`MALFORMED`.
+        The document is not a GeoJSON geometry; see :data:`MALFORMED`.
     """
-    flat = _bounded(document, most_vertices)
+    flat = _Budget(max_vertices).copy_geometry(document, 0)
     with np.errstate(invalid="ignore"):
         found: BaseGeometry = shapely.force_2d(shape(flat))
     return found
 
 
-def _bounded(document: Any, most_vertices: int) -> dict[str, Any]:
-    """A copy whose positions have two numbers."""
-    left = _Allowance(most_vertices)
-    return left.geometry(document, 0)
-
-
-class _Allowance:
-    """Vertices and parts that a document may still have."""
+class _Budget:
+    """Copies a geometry object to positions of two numbers, within a budget of vertices and parts."""
 
     def __init__(self, vertices: int) -> None:
-        self._most = self._vertices = vertices
+        self._max_vertices = self._vertices = vertices
         self._parts = MAX_PARTS
 
-    def geometry(self, document: Any, depth: int) -> dict[str, Any]:
+    def copy_geometry(self, document: Any, depth: int) -> dict[str, Any]:
         if not isinstance(document, dict):
-            raise TypeError(f"{type(document).__name__} in place of a geometry")
+            raise TypeError(f"{type(document).__name__} instead of a geometry")
         self._take_part(depth)
         if document.get("type") == "GeometryCollection":
             parts = document.get("geometries")
@@ -68,24 +62,27 @@ class _Allowance:
                 raise TypeError("a GeometryCollection without a list of geometries")
             return {
                 "type": "GeometryCollection",
-                "geometries": [self.geometry(one, depth + 1) for one in parts],
+                "geometries": [self.copy_geometry(one, depth + 1) for one in parts],
             }
-        return {"type": document["type"], "coordinates": self._coordinates(document["coordinates"], depth)}
+        return {
+            "type": document["type"],
+            "coordinates": self._copy_coordinates(document["coordinates"], depth),
+        }
 
-    def _coordinates(self, given: Any, depth: int) -> Any:
+    def _copy_coordinates(self, given: Any, depth: int) -> Any:
         if not isinstance(given, list | tuple):
-            raise TypeError(f"{type(given).__name__} in place of coordinates")
+            raise TypeError(f"{type(given).__name__} instead of coordinates")
         if given and not isinstance(given[0], list | tuple):
             self._vertices -= 1
             if self._vertices < 0:
-                raise TooComplex(f"its outline has more than {self._most} vertices")
+                raise TooComplex(f"its geometry has more than {self._max_vertices} vertices")
             return given[:2]
         self._take_part(depth)
-        return [self._coordinates(one, depth + 1) for one in given]
+        return [self._copy_coordinates(one, depth + 1) for one in given]
 
     def _take_part(self, depth: int) -> None:
         self._parts -= 1
         if depth > _MAX_DEPTH:
-            raise TooComplex(f"its outline is nested more than {_MAX_DEPTH} times")
+            raise TooComplex(f"its geometry is nested more than {_MAX_DEPTH} levels deep")
         if self._parts < 0:
-            raise TooComplex(f"its outline has more than {MAX_PARTS} parts and holes")
+            raise TooComplex(f"its geometry has more than {MAX_PARTS} parts and holes")

@@ -1,6 +1,6 @@
-"""Operations of GEOS on geometries from outside: refused where they cost too much, in a child process where they might.
+"""GEOS operations on untrusted geometries: cheap ones run here, doubtful ones in a child process, expensive ones never.
 
-What has few vertices, as nearly every outline has, is done at once in this process.
+Nearly all geometries have few vertices and are computed in this process.
 """
 
 from __future__ import annotations
@@ -13,34 +13,34 @@ from shapely.geometry.base import BaseGeometry
 from segwatch.geo.bounded import child, screen
 from segwatch.geo.bounded.tasks import Task, compute
 
-#: More crossings, or more vertices than :data:`segwatch.geo.bounded.screen.FEW_VERTICES` to buffer, go to the child.
+#: Repairs with more crossings run in the child; so do buffers of more than FEW_VERTICES vertices.
 _FEW_CROSSINGS = 100
-#: Overlays of more vertices and crossings go to the child.
+#: Overlays with more vertices and crossings run in the child.
 _MANY_VERTICES = 20_000
 
 
 def make_valid(geometry: BaseGeometry) -> BaseGeometry:
-    """As :func:`shapely.make_valid`.
+    """Repair a geometry like :func:`shapely.make_valid`.
 
     Raises
     ------
     TooComplex
-        It would cost too much memory or time.
+        The operation would take too much memory or time.
     """
     check(geometry)
     if geometry.is_valid:
         return geometry
-    crossings = screen.check_crossings(geometry, most=screen.MAX_SELF_CROSSINGS)
-    return _run(Task.MAKE_VALID, [geometry], apart=crossings > _FEW_CROSSINGS)
+    crossings = screen.check_crossings(geometry, max_crossings=screen.MAX_SELF_CROSSINGS)
+    return _run(Task.MAKE_VALID, [geometry], in_child=crossings > _FEW_CROSSINGS)
 
 
 def union_all(geometries: Sequence[BaseGeometry]) -> BaseGeometry:
-    """As :func:`shapely.union_all`, of valid geometries.
+    """Compute the union of valid geometries like :func:`shapely.union_all`.
 
     Raises
     ------
     TooComplex
-        It would cost too much memory or time.
+        The operation would take too much memory or time.
     """
     if not geometries:
         return GeometryCollection()
@@ -48,60 +48,60 @@ def union_all(geometries: Sequence[BaseGeometry]) -> BaseGeometry:
 
 
 def intersection(one: BaseGeometry, other: BaseGeometry) -> BaseGeometry:
-    """As :func:`shapely.intersection`, of valid geometries.
+    """Compute the intersection of valid geometries like :func:`shapely.intersection`.
 
     Raises
     ------
     TooComplex
-        It would cost too much memory or time.
+        The operation would take too much memory or time.
     """
     return _overlay(Task.INTERSECTION, [one, other])
 
 
 def difference(one: BaseGeometry, other: BaseGeometry) -> BaseGeometry:
-    """As :func:`shapely.difference`, of valid geometries.
+    """Compute the difference of valid geometries like :func:`shapely.difference`.
 
     Raises
     ------
     TooComplex
-        It would cost too much memory or time.
+        The operation would take too much memory or time.
     """
     return _overlay(Task.DIFFERENCE, [one, other])
 
 
 def buffer(geometry: BaseGeometry, distance: float, *, quad_segs: int = 16) -> BaseGeometry:
-    """As :func:`shapely.buffer`: ``distance`` in units of the geometry.
+    """Buffer a geometry like :func:`shapely.buffer`, by a distance in units of its CRS.
 
     Raises
     ------
     TooComplex
-        It would cost too much memory or time.
+        The operation would take too much memory or time.
     """
     vertices = screen.check_size(geometry)
     if vertices > screen.FEW_VERTICES:
         screen.check_crossings(geometry)
-    return _run(Task.BUFFER, [geometry], distance, float(quad_segs), apart=vertices > screen.FEW_VERTICES)
+    return _run(Task.BUFFER, [geometry], distance, float(quad_segs), in_child=vertices > screen.FEW_VERTICES)
 
 
-def check(geometry: BaseGeometry, *, most_vertices: int = screen.MAX_VERTICES) -> None:
-    """Make sure that asking whether the geometry is valid, and what it meets, costs little.
+def check(geometry: BaseGeometry, *, max_vertices: int = screen.MAX_VERTICES) -> None:
+    """Check that predicates (``is_valid``, ``intersects``) on the geometry are cheap.
 
     Raises
     ------
     TooComplex
-        It would cost too much memory or time.
+        The operation would take too much memory or time.
     """
-    if screen.check_size(geometry, most_vertices=most_vertices) > screen.FEW_VERTICES:
-        screen.check_crossings(geometry, most=screen.MAX_SELF_CROSSINGS)
+    if screen.check_size(geometry, max_vertices=max_vertices) > screen.FEW_VERTICES:
+        screen.check_crossings(geometry, max_crossings=screen.MAX_SELF_CROSSINGS)
 
 
 def _overlay(task: Task, geometries: Sequence[BaseGeometry]) -> BaseGeometry:
     vertices = screen.check_size(*geometries)
     crossings = screen.check_crossings(*geometries) if vertices > screen.FEW_VERTICES else 0
-    return _run(task, geometries, apart=vertices + crossings > _MANY_VERTICES)
+    return _run(task, geometries, in_child=vertices + crossings > _MANY_VERTICES)
 
 
-def _run(task: Task, geometries: Sequence[BaseGeometry], *numbers: float, apart: bool) -> BaseGeometry:
-    if apart:
+def _run(task: Task, geometries: Sequence[BaseGeometry], *numbers: float, in_child: bool) -> BaseGeometry:
+    if in_child:
         return child.run(task, geometries, numbers)
     return compute(task, geometries, numbers)

@@ -1,7 +1,4 @@
-"""What the child process computes, and how requests and answers are written.
-
-Nothing but well-known binary (WKB) and numbers goes between the processes.
-"""
+"""Operations of the child process, and the protocol between the processes: well-known binary (WKB) and numbers only."""
 
 from __future__ import annotations
 
@@ -19,7 +16,7 @@ _NUMBER = struct.Struct("<d")
 
 
 class Task(IntEnum):
-    """An operation."""
+    """Operation of the child process."""
 
     MAKE_VALID = 1
     UNION_ALL = 2
@@ -29,7 +26,7 @@ class Task(IntEnum):
 
 
 def compute(task: Task, geometries: Sequence[BaseGeometry], numbers: Sequence[float] = ()) -> BaseGeometry:
-    """The result of an operation, in whatever process this is."""
+    """Compute an operation in this process."""
     match task:
         case Task.MAKE_VALID:
             return shapely.make_valid(geometries[0])
@@ -47,7 +44,7 @@ def compute(task: Task, geometries: Sequence[BaseGeometry], numbers: Sequence[fl
 def write_request(
     stream: BinaryIO, task: Task, geometries: Sequence[BaseGeometry], numbers: Sequence[float]
 ) -> None:
-    """Ask for an operation."""
+    """Write a request to the child."""
     stream.write(_HEAD.pack(task, len(numbers), len(geometries)))
     for number in numbers:
         stream.write(_NUMBER.pack(number))
@@ -57,12 +54,12 @@ def write_request(
 
 
 def read_request(stream: BinaryIO) -> tuple[Task, list[BaseGeometry], list[float]]:
-    """What is asked for.
+    """Read a request of the parent.
 
     Raises
     ------
     EOFError
-        Nobody asks any more.
+        The parent has closed the pipe.
     """
     task, numbers, geometries = _HEAD.unpack(_read(stream, _HEAD.size))
     values = [float(_NUMBER.unpack(_read(stream, _NUMBER.size))[0]) for _ in range(numbers)]
@@ -70,13 +67,13 @@ def read_request(stream: BinaryIO) -> tuple[Task, list[BaseGeometry], list[float
 
 
 def write_bytes(stream: BinaryIO, content: bytes) -> None:
-    """Some bytes after their length."""
+    """Write bytes, preceded by their length."""
     stream.write(_LENGTH.pack(len(content)))
     stream.write(content)
 
 
 def read_bytes(stream: BinaryIO) -> bytes:
-    """What :func:`write_bytes` wrote.
+    """Read what :func:`write_bytes` wrote.
 
     Raises
     ------

@@ -1,1 +1,1 @@
-"""Events of the world, read from what feeds publish. Pure: bytes in, value types out."""
+"""Read events from feeds. Pure: bytes in, value types out."""

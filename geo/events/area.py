@@ -1,4 +1,4 @@
-"""Where to look for what an event did to the ground."""
+"""Compute the AOI of an event."""
 
 from __future__ import annotations
 
@@ -12,22 +12,23 @@ from segwatch.geo.errors import AreaError, EventRefused, TooComplex
 from segwatch.geo.grid import for_area
 from segwatch.geo.types.event import Event
 
-_WIDEST_DEGREES = 90.0
-#: Pixels of any size would do: whether one grid holds the area depends on its sides alone.
+_MAX_WIDTH_DEGREES = 90.0
+#: Any pixel size does: whether one grid can hold the area depends on its extent only.
 _COARSE_M = 1000.0
 
 
 def looked_at(event: Event, *, radius_km: float, largest_km2: float) -> BaseGeometry:
-    """The event's own area where it has one, else the ground within ``radius_km`` of its points and lines.
+    """Return the polygons of an event, or a buffer of ``radius_km`` around its points and lines.
 
     Returns
     -------
-    Polygon or MultiPolygon, EPSG:4326, split at the antimeridian.
+    BaseGeometry
+        Polygon or MultiPolygon, EPSG:4326, split at the antimeridian.
 
     Raises
     ------
     EventRefused
-        It is larger than ``largest_km2`` or too long for one grid, or no area can be made of it.
+        The area is larger than ``largest_km2``, too long for one pixel grid, or cannot be computed.
     """
     try:
         own = operations.union_all(polygonal_parts(event.geometry))
@@ -35,7 +36,7 @@ def looked_at(event: Event, *, radius_km: float, largest_km2: float) -> BaseGeom
     except TooComplex as error:
         raise EventRefused(f"{event.source}/{event.external_id}: {error}") from error
     if not area.is_valid or area.is_empty:
-        raise EventRefused(f"{event.source}/{event.external_id}: no area can be made of its place")
+        raise EventRefused(f"{event.source}/{event.external_id}: no area can be computed from its location")
     degrees = width(bounds_of(area))
     km2 = geodesic_m2(area) / 1e6
     if km2 > largest_km2:
@@ -43,7 +44,7 @@ def looked_at(event: Event, *, radius_km: float, largest_km2: float) -> BaseGeom
             f"{event.source}/{event.external_id}: its area of {km2:.0f} km2 is larger than the playbook's "
             f"{largest_km2:g}; name a smaller one with --area"
         )
-    if degrees > _WIDEST_DEGREES:
+    if degrees > _MAX_WIDTH_DEGREES:
         raise EventRefused(
             f"{event.source}/{event.external_id}: its area spans {degrees:.0f} degrees of longitude; "
             "name a part of it with --area"
@@ -62,4 +63,4 @@ def _around(place: BaseGeometry, metres: float) -> BaseGeometry:
     try:
         return split(to_lonlat(operations.buffer(to_local(place, crs), metres, quad_segs=16), crs))
     except ValueError as error:
-        raise EventRefused(f"its place cannot be projected: {error}") from error
+        raise EventRefused(f"its location cannot be projected: {error}") from error

@@ -1,8 +1,8 @@
-"""Alerts of the Common Alerting Protocol 1.2 (OASIS).
+"""Read alerts of the Common Alerting Protocol 1.2 (OASIS).
 
-One message is one event. Its ``info`` blocks are parts of it (stretches of a river, each with its own severity) or say
-the same in other languages: the event covers the areas of all, at the highest level. A message names those before it
-as ``sender,identifier,sent`` in ``references``, often only the last one; the ledger follows the chain.
+One message is one event. Its ``info`` blocks are parts of the event (stretches of a river, each with its own severity)
+or translations: the event covers the areas of all blocks, at the highest level. ``references`` names earlier messages
+as ``sender,identifier,sent``, often only the last one; the ledger follows the chain.
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ _LEVELS = {
 _ORDER = tuple(EventLevel)
 _LANGUAGE = "en-US"
 _TIME = r"\d{4}-\d\d-\d\dT[\d:.]+(?:[Zz]|[+-]\d\d:?\d\d)?"
-#: Senders hold blanks and commas, quoted or not; the time at the end of a reference says where it ends.
+#: Senders contain blanks and commas, quoted or not, so only the time at its end delimits a reference.
 _END = re.compile(rf",\s*({_TIME})(?=[\s,;]|\Z)")
 _BETWEEN = " \t\r\n,;"
-_MOST_REFERENCES = 1_000
+_MAX_REFERENCES = 1_000
 
 
 @dataclass(frozen=True, slots=True)
-class _Info:
-    """One info block."""
+class _InfoBlock:
+    """An ``info`` element."""
 
     element: Element
     kind: EventKind | None
@@ -48,12 +48,12 @@ class _Info:
     level: EventLevel | None
 
     @property
-    def grave(self) -> int:
+    def severity(self) -> int:
         return -1 if self.level is None else _ORDER.index(self.level)
 
 
 def alert(root: Element) -> Iterator[Event | Withdrawal | RefusedEntry]:
-    """The event of a message, and its info blocks that are about something else as refused entries."""
+    """Yield the event of a message, and a refused entry for each info block about another event."""
     own = text_of(root, "cap:identifier")
     for found in each([root], lambda _: own, _event):
         yield found
@@ -64,39 +64,37 @@ def alert(root: Element) -> Iterator[Event | Withdrawal | RefusedEntry]:
     for info in infos:
         if info not in taken:
             what = plain(text_of(info.element, "cap:event"), 60)
-            yield RefusedEntry(
-                f"{own}: {what}", "a message is one event, and this block is about another one"
-            )
+            yield RefusedEntry(f"{own}: {what}", "a message is one event; this block describes another one")
 
 
 def _event(root: Element) -> Event | Withdrawal:
-    status, told = text_of(root, "cap:status"), text_of(root, "cap:msgType")
+    status, message_type = text_of(root, "cap:status"), text_of(root, "cap:msgType")
     if status != "Actual":
         raise EventRefused(f"its status is {status[:20]!r}, not 'Actual'")
-    if told not in {"Alert", "Update", "Cancel"}:
-        raise EventRefused(f"its msgType is {told[:20]!r}, not Alert, Update or Cancel")
+    if message_type not in {"Alert", "Update", "Cancel"}:
+        raise EventRefused(f"its msgType is {message_type[:20]!r}, not Alert, Update or Cancel")
     sent = _time(root, "cap:sent")
     if sent is None:
         raise EventRefused("it does not say when it was sent")
-    names = (*_references(root, cancels=told == "Cancel"), _own_name(root, sent))
+    names = (*_references(root, cancels=message_type == "Cancel"), _own_name(root, sent))
     try:
-        return _told(root, names, sent, cancelled=told == "Cancel")
+        return _build_event(root, names, sent, cancelled=message_type == "Cancel")
     except EventRefused:
-        if told == "Cancel":  # it need not say again what and where
+        if message_type == "Cancel":  # a cancellation may omit the info
             return Withdrawal(names, sent)
         raise
 
 
-def _told(root: Element, names: Sequence[EventName], sent: datetime, *, cancelled: bool) -> Event:
-    every = _infos(root)
-    if not every:
+def _build_event(root: Element, names: Sequence[EventName], sent: datetime, *, cancelled: bool) -> Event:
+    blocks = _infos(root)
+    if not blocks:
         raise EventRefused("it has no info")
-    infos = _about_the_event(every)
-    main = max((one for one in infos if one.kind), key=lambda one: one.grave, default=None)
+    infos = _about_the_event(blocks)
+    main = max((one for one in infos if one.kind), key=lambda one: one.severity, default=None)
     if main is None or main.kind is None:
         words = (text_of(info, path) for info in root.findall("cap:info", NAMES) for path in _WORDS)
         raise _unknown_kind(words)
-    # the earliest message names the event; min() of equals is the first
+    # the earliest message gives the event its name
     first = min(names, key=lambda one: one.since or sent)
     begun = [one.since or sent for one in names]
     ends = _times(infos, "cap:expires")
@@ -108,7 +106,7 @@ def _told(root: Element, names: Sequence[EventName], sent: datetime, *, cancelle
         occurred_at=min(_times(infos, "cap:onset") or [*_times(infos, "cap:effective"), *begun]),
         updated_at=sent,
         ended_at=max(ends) if len(ends) == len(infos) else None,
-        geometry=_place(infos),
+        geometry=_read_geometry(infos),
         level=main.level,
         link=next(filter(None, (text_of(one.element, "cap:web") for one in (main, *infos))), ""),
         cancelled=cancelled,
@@ -124,41 +122,43 @@ def _unknown_kind(words: Iterator[str]) -> EventRefused:
         kind_of_words(*words)
     except EventRefused as error:
         return error
-    return EventRefused("its words name a kind only together")
+    return EventRefused("its info blocks name a kind only together")
 
 
-def _infos(root: Element) -> list[_Info]:
+def _infos(root: Element) -> list[_InfoBlock]:
     return [_info(one) for one in root.findall("cap:info", NAMES)]
 
 
-def _info(element: Element) -> _Info:
+def _info(element: Element) -> _InfoBlock:
     language = (text_of(element, "cap:language") or _LANGUAGE).split("-")[0].lower()
     try:
         kind = kind_of_words(*(text_of(element, path) for path in _WORDS))
     except EventRefused:
         kind = None
-    return _Info(element, kind, language, _LEVELS.get(text_of(element, "cap:severity").lower()))
+    return _InfoBlock(element, kind, language, _LEVELS.get(text_of(element, "cap:severity").lower()))
 
 
-def _about_the_event(infos: Sequence[_Info]) -> list[_Info]:
-    """Blocks of the kind of the gravest one, and those in languages whose words are not known."""
+def _about_the_event(infos: Sequence[_InfoBlock]) -> list[_InfoBlock]:
+    """Return the blocks of the most severe block's kind, and translations whose kind is not recognized."""
     known = [one for one in infos if one.kind]
     if not known:
         return []
-    kind = max(known, key=lambda one: one.grave).kind
-    understood = {one.language for one in known}
-    return [one for one in infos if one.kind is kind or (one.kind is None and one.language not in understood)]
+    kind = max(known, key=lambda one: one.severity).kind
+    recognized = {one.language for one in known}
+    return [one for one in infos if one.kind is kind or (one.kind is None and one.language not in recognized)]
 
 
-def _place(infos: Sequence[_Info]) -> BaseGeometry:
+def _read_geometry(infos: Sequence[_InfoBlock]) -> BaseGeometry:
     areas = [area for info in infos for area in info.element.findall("cap:area", NAMES)]
     shapes = [shape for area in areas for shape in _shapes(area)]
     codes = [code for area in areas for code in texts_of(area, "cap:geocode/cap:valueName")]
     if not shapes and codes:
         named = ", ".join(dict.fromkeys(plain(one, 20) for one in codes))
-        raise EventRefused(f"it has no place but codes of areas ({named[:80]}), no polygon or circle")
+        raise EventRefused(
+            f"its location is given only by area codes ({named[:80]}), without polygon or circle"
+        )
     if not shapes:
-        raise EventRefused("it has no place")
+        raise EventRefused("it has no location")
     return track(shapes)
 
 
@@ -166,18 +166,18 @@ def _shapes(area: Element) -> Iterator[BaseGeometry]:
     for ring in texts_of(area, "cap:polygon"):
         yield polygon_of(pairs(ring))
     for circle in texts_of(area, "cap:circle"):
-        yield _disc(circle)
+        yield _read_circle(circle)
 
 
-def _disc(said: str) -> BaseGeometry:
-    values = numbers(said)
+def _read_circle(text: str) -> BaseGeometry:
+    values = numbers(text)
     if len(values) < 3:
-        raise EventRefused(f"its circle {said[:40]!r} has no latitude, longitude and radius")
+        raise EventRefused(f"its circle {text[:40]!r} is not latitude, longitude and radius")
     *corner, km = values
     place = Point(corner[1], corner[0])
     if len(corner) != 2 or not in_degrees(place):
         centre = ",".join(f"{one:g}" for one in corner)
-        raise EventRefused(f"the centre {centre!r} of its circle is no latitude and longitude in degrees")
+        raise EventRefused(f"the centre {centre!r} of its circle is not a latitude and longitude in degrees")
     return widened(place, km * 1000)
 
 
@@ -186,36 +186,38 @@ def _own_name(root: Element, sent: datetime) -> EventName:
 
 
 def _references(root: Element, *, cancels: bool) -> list[EventName]:
-    said = text_of(root, "cap:references")
+    text = text_of(root, "cap:references")
     found, begin = [], 0
-    for end in _END.finditer(said):
-        sender, _, identifier = said[begin : end.start()].rpartition(",")
+    for end in _END.finditer(text):
+        sender, _, identifier = text[begin : end.start()].rpartition(",")
         if sender.strip() and identifier.strip():
-            found.append(EventName(f"cap:{_sender(sender)}", identifier.strip(), _sent(end[1])))
+            found.append(EventName(f"cap:{_sender(sender)}", identifier.strip(), _parse_sent(end[1])))
         begin = end.end()
-    if len(found) > _MOST_REFERENCES:
-        raise EventRefused(f"it names more than {_MOST_REFERENCES} messages before it")
-    rest = said[begin:].strip(_BETWEEN)
-    if cancels and (rest or (said and not found)):
-        raise EventRefused(f"what it cancels cannot be read: {said[:60]!r} is no sender,identifier,sent")
+    if len(found) > _MAX_REFERENCES:
+        raise EventRefused(f"it references more than {_MAX_REFERENCES} messages")
+    rest = text[begin:].strip(_BETWEEN)
+    if cancels and (rest or (text and not found)):
+        raise EventRefused(
+            f"the messages that it cancels cannot be read: {text[:60]!r} is not sender,identifier,sent"
+        )
     return found
 
 
-def _sender(said: str) -> str:
-    return plain(said.strip(_BETWEEN).strip('"'), 180)
+def _sender(text: str) -> str:
+    return plain(text.strip(_BETWEEN).strip('"'), 180)
 
 
-def _sent(said: str) -> datetime | None:
+def _parse_sent(text: str) -> datetime | None:
     try:
-        return moment(said.upper(), zone_required=True)
+        return moment(text.upper(), zone_required=True)
     except EventRefused:
         return None
 
 
 def _time(one: Element, path: str) -> datetime | None:
-    said = text_of(one, path)
-    return moment(said, zone_required=True) if said else None
+    text = text_of(one, path)
+    return moment(text, zone_required=True) if text else None
 
 
-def _times(infos: Sequence[_Info], path: str) -> list[datetime]:
+def _times(infos: Sequence[_InfoBlock], path: str) -> list[datetime]:
     return [found for info in infos if (found := _time(info.element, path)) is not None]

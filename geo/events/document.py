@@ -1,4 +1,4 @@
-"""A feed's document, whatever it is."""
+"""Read a document of any supported event format."""
 
 from __future__ import annotations
 
@@ -18,33 +18,38 @@ from segwatch.geo.types.event import Event, RefusedEntry, Withdrawal
 
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8"),
-    (codecs.BOM_UTF32_LE, "utf-32-le"),  # begins with that of UTF-16
+    (codecs.BOM_UTF32_LE, "utf-32-le"),  # begins with the mark of UTF-16
     (codecs.BOM_UTF32_BE, "utf-32-be"),
     (codecs.BOM_UTF16_LE, "utf-16-le"),
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
 _DECLARED = re.compile(rb"\s*<\?xml[^>]{0,200}?encoding\s*=\s*[\"']([A-Za-z][A-Za-z0-9._-]{0,40})[\"']")
-#: Character sets of texts; Python has further codecs, some of which cost time that grows faster than the document.
+#: Accepted character sets; some of Python's other codecs take more than linear time.
 _ENCODINGS = re.compile(
     r"(?:ascii|utf-(?:8|16|32)(?:-[lb]e)?|iso8859-\d+|cp\d+|koi8-[ru]|gb2312|gbk|gb18030|big5|shift_jis|euc_(?:jp|kr))\Z"
 )
-
-#: Beginnings and ends of elements; each element takes some hundred bytes of memory.
+#: Start and end tags; each element takes some hundred bytes of memory.
 _MAX_TAGS = 2_000_000
 
 
 def read(document: bytes, feed: str, charset: str = "") -> Iterator[Event | Withdrawal | RefusedEntry]:
-    """Events of a document: GeoJSON of GDACS, USGS, EONET or in the own form, GDACS RSS, GeoRSS, or CAP 1.2.
+    """Yield the events of a document.
 
-    Args:
-        document: as received.
-        feed: short name of where it came from.
-        charset: as the HTTP header ``content-type`` names it; empty where it does not.
+    Formats: GeoJSON of GDACS, USGS, EONET and segwatch's own form, GDACS RSS, GeoRSS in RSS or Atom, CAP 1.2.
+
+    Parameters
+    ----------
+    document
+        As received.
+    feed
+        Short name of its origin.
+    charset
+        Character set named by the HTTP header ``content-type``; empty if none.
 
     Raises
     ------
     EventRefused
-        The document as a whole cannot be read. A bad entry is a :class:`RefusedEntry` among the events.
+        The document as a whole cannot be read. A single bad entry is yielded as :class:`RefusedEntry`.
     """
     text = decoded(document, charset).lstrip(" \t\r\n")
     start = text[:1]
@@ -60,47 +65,48 @@ def read(document: bytes, feed: str, charset: str = "") -> Iterator[Event | With
     except (ParseError, DefusedXmlException, ValueError, LookupError) as error:
         at = getattr(error, "position", None)
         where = f" (line {at[0]}, column {at[1]})" if at else ""
-        raise EventRefused(f"the document is no safe XML{where}") from error
+        raise EventRefused(f"the document is not safe XML{where}") from error
     yield from entries(root, feed)
 
 
 def decoded(document: bytes, charset: str = "") -> str:
-    """A document's text: by its byte order mark, as UTF-8, in the charset of HTTP, or in that of its XML declaration.
+    """Decode a document by its byte order mark, as UTF-8, by the HTTP charset, or by its XML declaration.
 
-    What can be read as UTF-8 is UTF-8, whatever a header says by default (RFC 7303 trusts the header more).
+    Valid UTF-8 is taken as UTF-8 whatever the header says, because servers send wrong default headers; RFC 7303 prefers
+    the header.
 
     Raises
     ------
     EventRefused
-        It is text in none of these.
+        None of these decodes the document.
     """
     for mark, encoding in _MARKS:
         if document.startswith(mark):
-            return _decoded(document[len(mark) :], encoding)
+            return _decode(document[len(mark) :], encoding)
     if document[:2] in {b"<\0", b"{\0"}:
-        return _decoded(document, "utf-16-le")
+        return _decode(document, "utf-16-le")
     if document[:2] in {b"\0<", b"\0{"}:
-        return _decoded(document, "utf-16-be")
+        return _decode(document, "utf-16-be")
     found = _DECLARED.match(document)
-    declared = _known(found[1].decode("ascii")) if found else "utf-8"
+    declared = _check_encoding(found[1].decode("ascii")) if found else "utf-8"
     try:
         return document.decode()
     except UnicodeDecodeError:
-        return _decoded(document, charset or declared)
+        return _decode(document, charset or declared)
 
 
-def _decoded(document: bytes, encoding: str) -> str:
+def _decode(document: bytes, encoding: str) -> str:
     try:
-        return document.decode(_known(encoding))
+        return document.decode(_check_encoding(encoding))
     except UnicodeDecodeError as error:
-        raise EventRefused(f"the document is no text in {encoding[:40]}: {error.reason}") from error
+        raise EventRefused(f"the document is not text in {encoding[:40]}: {error.reason}") from error
 
 
-def _known(encoding: str) -> str:
+def _check_encoding(encoding: str) -> str:
     try:
         name = codecs.lookup(encoding.strip().strip("\"'")).name
     except LookupError:
         name = ""
     if not _ENCODINGS.match(name):
-        raise EventRefused(f"the document is in encoding {encoding[:40]!r}, which is none that is known")
+        raise EventRefused(f"the document has the unsupported encoding {encoding[:40]!r}")
     return name

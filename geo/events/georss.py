@@ -1,7 +1,7 @@
-"""Places of RSS and Atom entries: GeoRSS in both of its encodings (OGC 17-002r1), and W3C's ``geo:lat``, ``geo:long``.
+"""Read the geometry of RSS and Atom entries: GeoRSS Simple and GML (OGC 17-002r1), and W3C's ``geo:lat``, ``geo:long``.
 
-Every shape of an entry belongs to its place. Latitude comes first; where GML names another order (``srsName``), that
-holds, and what can be read in either order is refused.
+All geometries of an entry belong to its event. Latitude comes first unless GML's ``srsName`` says otherwise; ambiguous
+axis order is refused.
 """
 
 from __future__ import annotations
@@ -22,65 +22,64 @@ _SIMPLE = ("polygon", "box", "line", "point", "circle")
 
 
 def place(entry: Element) -> BaseGeometry:
-    """Where an entry is: every shape that it has.
+    """Combine all geometries of an entry, in EPSG:4326.
 
     Raises
     ------
     EventRefused
-        It has none, or one that cannot be read; the message names the encoding.
+        There is none, or one that cannot be read; the message names the encoding.
     """
     found = [*_georss(entry)] or [*_w3c(entry)]
     if not found:
-        raise EventRefused("it has no place: no georss, no georss:where with gml, no geo:lat and geo:long")
+        raise EventRefused("it has no location: no georss, no georss:where with gml, no geo:lat and geo:long")
     unique = {shapely.to_wkb(one): one for one in found}
     return track(unique.values())
 
 
 def _georss(entry: Element) -> Iterator[BaseGeometry]:
-    around = _metres(text_of(entry, "georss:radius"))
+    around = _read_radius(text_of(entry, "georss:radius"))
     for kind in _SIMPLE:
         for element in entry.iterfind(f".//georss:{kind}", NAMES):
-            said = (element.text or "").strip()
-            if said:
-                own = _metres(element.get("radius", ""))
-                yield _widened(_shape(kind, said), around if own is None else own)
+            text = (element.text or "").strip()
+            if text:
+                own = _read_radius(element.get("radius", ""))
+                yield _widened(_read_shape(kind, text), around if own is None else own)
     for where in entry.iterfind(".//georss:where", NAMES):
-        own = _metres(where.get("radius", ""))
+        own = _read_radius(where.get("radius", ""))
         for shape in shapes(where):
             yield _widened(shape, around if own is None else own)
 
 
-def _shape(kind: str, said: str) -> BaseGeometry:
+def _read_shape(kind: str, text: str) -> BaseGeometry:
     if kind == "circle":
-        return _circle(said)
-    corners = pairs(said)
+        return _read_circle(text)
+    corners = pairs(text)
     if kind == "polygon":
         return polygon_of(corners)
     if kind == "box":
         if len(corners) != 2:
-            raise EventRefused(f"its box {said[:60]!r} has not two corners")
+            raise EventRefused(f"its box {text[:60]!r} does not have two corners")
         return box_between(*corners)
     if kind == "line" and len(corners) > 1:
         return LineString(corners)
     if len(corners) != 1:
-        raise EventRefused(f"its point {said[:60]!r} is not one latitude and one longitude")
+        raise EventRefused(f"its point {text[:60]!r} is not one latitude and one longitude")
     return Point(corners[0])
 
 
-def _circle(said: str) -> BaseGeometry:
-    values = numbers(said)
+def _read_circle(text: str) -> BaseGeometry:
+    values = numbers(text)
     if len(values) != 3:
-        raise EventRefused(f"its circle {said[:60]!r} is no latitude, longitude and radius in metres")
+        raise EventRefused(f"its circle {text[:60]!r} is not latitude, longitude and radius in metres")
     return widened(Point(values[1], values[0]), values[2])
 
 
-def _metres(said: str) -> float | None:
-    """A radius, where one is said."""
-    if not said:
+def _read_radius(text: str) -> float | None:
+    if not text:
         return None
-    metres = number(said)
+    metres = number(text)
     if metres is None:
-        raise EventRefused(f"its radius {said[:20]!r} m is none")
+        raise EventRefused(f"its radius {text[:20]!r} m is invalid")
     return metres
 
 

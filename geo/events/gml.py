@@ -1,4 +1,4 @@
-"""Shapes in GML 3, as ``georss:where`` holds them: the geometries of the GeoRSS profile and collections of them."""
+"""Read GML 3 inside ``georss:where``: the geometries of the GeoRSS profile, and collections of them."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from segwatch.geo.errors import EventRefused
 from segwatch.geo.events.record import number
 from segwatch.geo.events.xml import Pairs, box_between, numbers, polygon_of, widened
 
-_SPACES = ("{http://www.opengis.net/gml}", "{http://www.opengis.net/gml/3.2}")
-#: Latitude first, as the register of EPSG has it; "EPSG:4326" alone is what GeoRSS means by its default.
+_NAMESPACES = ("{http://www.opengis.net/gml}", "{http://www.opengis.net/gml/3.2}")
+#: Latitude first, as registered with EPSG; plain "EPSG:4326" is the default of GeoRSS.
 _LAT_LON = re.compile(
     r"(?:urn:(?:x-)?ogc:def:crs:EPSG:[\d.]*:4326|https?://www\.opengis\.net/def/crs/EPSG/[\d.]+/4326|EPSG:4326)\Z",
     re.IGNORECASE,
@@ -25,8 +25,8 @@ _LON_LAT = re.compile(
     r"|(?:OGC:|CRS:)?(?:CRS)?84)\Z",
     re.IGNORECASE,
 )
-#: Some programs write longitude first under this name, others latitude.
-_EITHER = re.compile(r"https?://www\.opengis\.net/gml/srs/epsg\.xml#4326\Z", re.IGNORECASE)
+#: Programs disagree on the axis order of this name.
+_AMBIGUOUS = re.compile(r"https?://www\.opengis\.net/gml/srs/epsg\.xml#4326\Z", re.IGNORECASE)
 _UNITS = {
     "m": 1.0,
     "metre": 1.0,
@@ -35,18 +35,18 @@ _UNITS = {
     "urn:ogc:def:uom:epsg::9001": 1.0,
     "km": 1000.0,
 }
-_MOST_NESTED = 20
+_MAX_DEPTH = 20
 
 
 @dataclass(frozen=True, slots=True)
-class _System:
-    """How the numbers of a shape are to be read; what is inside a shape inherits it."""
+class _CoordinateSystem:
+    """CRS and dimension of positions, inherited by nested elements."""
 
     srs: str = "EPSG:4326"
     dimension: int | None = None
 
-    def of(self, element: Element) -> _System:
-        """With what an element says of itself."""
+    def of(self, element: Element) -> _CoordinateSystem:
+        """Return the system inside an element, which may override it."""
         dimension = number(element.get("srsDimension"))
         return replace(
             self,
@@ -56,22 +56,22 @@ class _System:
 
 
 def shapes(holder: Element) -> Iterator[BaseGeometry]:
-    """Every shape inside an element.
+    """Yield every geometry inside an element, as longitude, latitude in degrees.
 
     Raises
     ------
     EventRefused
-        There is none, or one of another kind or coordinate system.
+        There is none, or one of an unsupported type or CRS.
     """
-    found = [shape for child in holder for shape in _shapes(child, _System().of(holder), 0)]
+    found = [shape for child in holder for shape in _shapes(child, _CoordinateSystem().of(holder), 0)]
     if not found:
-        raise EventRefused("its georss:where holds no gml that can be read")
+        raise EventRefused("its georss:where has no readable gml")
     yield from found
 
 
-def _shapes(element: Element, system: _System, depth: int) -> Iterator[BaseGeometry]:
-    if depth > _MOST_NESTED:
-        raise EventRefused(f"its gml is nested more than {_MOST_NESTED} times")
+def _shapes(element: Element, system: _CoordinateSystem, depth: int) -> Iterator[BaseGeometry]:
+    if depth > _MAX_DEPTH:
+        raise EventRefused(f"its gml is nested more than {_MAX_DEPTH} levels deep")
     system = system.of(element)
     kind = _kind(element)
     if kind == "Point":
@@ -88,26 +88,26 @@ def _shapes(element: Element, system: _System, depth: int) -> Iterator[BaseGeome
     elif len(element) and kind is not None:
         for child in element:
             yield from _shapes(child, system, depth + 1)
-    elif kind is not None and not _is_word(kind):
-        raise EventRefused(f"its gml holds a {kind[:40]}, which is none that GeoRSS has")
+    elif kind is not None and not _is_property(kind):
+        raise EventRefused(f"its gml has a {kind[:40]}, which GeoRSS does not support")
 
 
-def _is_word(kind: str) -> bool:
-    """Names, descriptions and other properties begin in lower case; geometries do not."""
+def _is_property(kind: str) -> bool:
+    """Whether an element is a property: these begin in lower case, geometries in upper case."""
     return kind[:1].islower()
 
 
 def _kind(element: Element) -> str | None:
-    """Local name of what is GML."""
+    """Return the local name of a GML element; None for others."""
     tag = str(element.tag)
-    return next((tag.removeprefix(space) for space in _SPACES if tag.startswith(space)), None)
+    return next((tag.removeprefix(space) for space in _NAMESPACES if tag.startswith(space)), None)
 
 
 def _child(element: Element, *names: str) -> Iterator[Element]:
     return (one for one in element if _kind(one) in names)
 
 
-def _polygon(element: Element, system: _System) -> Polygon:
+def _polygon(element: Element, system: _CoordinateSystem) -> Polygon:
     shells = [ring for one in _child(element, "exterior", "outerBoundaryIs") for ring in _rings(one, system)]
     holes = [ring for one in _child(element, "interior", "innerBoundaryIs") for ring in _rings(one, system)]
     if len(shells) != 1:
@@ -115,41 +115,41 @@ def _polygon(element: Element, system: _System) -> Polygon:
     return Polygon(polygon_of(shells[0]).exterior, [polygon_of(ring).exterior for ring in holes])
 
 
-def _rings(boundary: Element, system: _System) -> Iterator[Pairs]:
+def _rings(boundary: Element, system: _CoordinateSystem) -> Iterator[Pairs]:
     for ring in _child(boundary, "LinearRing"):
         yield _corners(ring, system.of(boundary).of(ring))
 
 
-def _envelope(element: Element, system: _System) -> BaseGeometry:
+def _envelope(element: Element, system: _CoordinateSystem) -> BaseGeometry:
     corners = [
         corner
         for one in _child(element, "lowerCorner", "upperCorner", "pos")
-        for corner in _read(one.text or "", system.of(one))
+        for corner in _read_positions(one.text or "", system.of(one))
     ]
     if len(corners) != 2:
-        raise EventRefused("its gml envelope has not a lower and an upper corner")
+        raise EventRefused("its gml envelope does not have a lower and an upper corner")
     return box_between(*corners)
 
 
-def _circle(element: Element, system: _System) -> BaseGeometry:
+def _circle(element: Element, system: _CoordinateSystem) -> BaseGeometry:
     corners = _corners(element, system)
     radius = next(_child(element, "radius"), Element("none"))
     unit = _UNITS.get((radius.get("uom") or "m").lower())
     metres = number((radius.text or "").strip())
     if len(corners) != 1 or unit is None or metres is None:
-        raise EventRefused("its gml circle has not one centre and a radius in m or km")
+        raise EventRefused("its gml circle does not have one centre and a radius in m or km")
     return widened(Point(corners[0]), metres * unit)
 
 
-def _corners(element: Element, system: _System) -> Pairs:
-    """Positions of a shape, in whatever elements they are listed."""
+def _corners(element: Element, system: _CoordinateSystem) -> Pairs:
+    """Collect the positions of a geometry from all elements that list them."""
     found: Pairs = []
     for one in element:
         kind, own = _kind(one), system.of(one)
         if kind in {"pos", "posList"}:
-            found += _read(one.text or "", own)
+            found += _read_positions(one.text or "", own)
         elif kind == "coordinates":
-            found += _read(_plain_coordinates(one, own), own)
+            found += _read_positions(_plain_coordinates(one, own), own)
         elif kind in {"pointProperty", "pointRep", "Point"}:
             found += _corners(one, own)
     if not found:
@@ -157,20 +157,20 @@ def _corners(element: Element, system: _System) -> Pairs:
     return found
 
 
-def _plain_coordinates(element: Element, system: _System) -> str:
-    """GML 2's list, whose order is longitude first with some and latitude first with others."""
-    if system == _System(dimension=system.dimension):
-        raise EventRefused("its gml:coordinates do not say which comes first, latitude or longitude")
+def _plain_coordinates(element: Element, system: _CoordinateSystem) -> str:
+    """Convert the ``coordinates`` of GML 2, whose default axis order is not agreed on."""
+    if system == _CoordinateSystem(dimension=system.dimension):
+        raise EventRefused("its gml:coordinates have no srsName, so their axis order is unknown")
     if element.get("decimal", ".") != ".":
-        raise EventRefused("its gml:coordinates write numbers in a way that is not known")
+        raise EventRefused("its gml:coordinates have an unsupported decimal separator")
     return (element.text or "").replace(element.get("cs", ","), " ").replace(element.get("ts", " "), " ")
 
 
-def _read(said: str, system: _System) -> Pairs:
-    values = numbers(said)
+def _read_positions(text: str, system: _CoordinateSystem) -> Pairs:
+    values = numbers(text)
     dimension = system.dimension or (3 if len(values) == 3 else 2)
     if dimension not in {2, 3} or len(values) % dimension:
-        raise EventRefused(f"{said.strip()[:60]!r} are no positions of {dimension} numbers each")
+        raise EventRefused(f"{text.strip()[:60]!r} are not positions of {dimension} numbers each")
     firsts, seconds = values[::dimension], values[1::dimension]
     if _latitude_first(system.srs, firsts, seconds):
         return list(zip(seconds, firsts, strict=True))
@@ -182,13 +182,11 @@ def _latitude_first(srs: str, firsts: list[float], seconds: list[float]) -> bool
         return True
     if _LON_LAT.match(srs):
         return False
-    if not _EITHER.match(srs):
+    if not _AMBIGUOUS.match(srs):
         raise EventRefused(f"its gml is in {srs[:60]!r}, not in longitude and latitude of WGS 84 (EPSG:4326)")
-    # only one of the two orders is possible where a number is no latitude
+    # a number above 90 is a longitude, which settles the order
     if max(map(abs, firsts)) > 90:
         return False
     if max(map(abs, seconds)) > 90:
         return True
-    raise EventRefused(
-        f"{srs} does not say which comes first, latitude or longitude; CRS84 or urn:ogc:def:crs:EPSG::4326 would"
-    )
+    raise EventRefused(f"the axis order of {srs} is ambiguous; CRS84 and urn:ogc:def:crs:EPSG::4326 are not")

@@ -1,8 +1,8 @@
-"""Events published as GeoJSON: GDACS, USGS earthquakes, NASA EONET, and segwatch's own form for everyone else.
+"""Read events published as GeoJSON: GDACS, USGS earthquakes, NASA EONET, and segwatch's own form.
 
 The own form is a Feature with an ``id``, a ``geometry`` and the properties ``kind``, ``title``, ``occurred_at``,
-``updated_at`` (revisions are put in order by it) and, where known, ``ended_at``, ``level``, ``magnitude``,
-``magnitude_unit``, ``population``, ``link`` and ``cancelled``.
+``updated_at`` (which orders revisions) and optionally ``ended_at``, ``level``, ``magnitude``, ``magnitude_unit``,
+``population``, ``link`` and ``cancelled``.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from shapely.geometry.base import BaseGeometry
 from segwatch.geo.area import polygonal_parts
 from segwatch.geo.errors import EventRefused
 from segwatch.geo.events.dates import moment
-from segwatch.geo.events.record import MOST_ENTRIES, each, geojson, mapping, number, track
+from segwatch.geo.events.record import MAX_ENTRIES, each, geojson, mapping, number, track
 from segwatch.geo.events.shaking import contours_link
 from segwatch.geo.types.event import Event, EventKind, EventLevel, EventName, RefusedEntry, Withdrawal
 
@@ -29,7 +29,7 @@ GDACS_KINDS = {
     "DR": EventKind.DROUGHT,
     "TS": EventKind.TSUNAMI,
 }
-#: Categories of https://eonet.gsfc.nasa.gov/ that a satellite can be pointed at.
+#: Categories of https://eonet.gsfc.nasa.gov/ that imagery can show.
 EONET_KINDS = {
     "earthquakes": EventKind.EARTHQUAKE,
     "floods": EventKind.FLOOD,
@@ -39,9 +39,9 @@ EONET_KINDS = {
     "landslides": EventKind.LANDSLIDE,
     "drought": EventKind.DROUGHT,
 }
-#: The cone of a cyclone's forecast; the area of all episodes.
+#: Classes of GDACS features that are not affected areas: the forecast cone of a cyclone, the area of all episodes.
 _NOT_AFFECTED = ("Poly_Cones", "Poly_Global")
-_MOST_NAMES = 100
+_MAX_NAMES = 100
 _KINDS = {one.value: one for one in EventKind}
 _LEVELS = {one.value: one for one in EventLevel}
 
@@ -49,11 +49,16 @@ Feature = Mapping[str, Any]
 
 
 def features(document: Mapping[str, Any], feed: str) -> Iterator[Event | Withdrawal | RefusedEntry]:
-    """Events of a GeoJSON FeatureCollection or Feature; features of one EONET or GDACS event are one event.
+    """Yield the events of a GeoJSON FeatureCollection or Feature.
 
-    Args:
-        document: as parsed.
-        feed: short name of where it came from; part of the source of events in the own form.
+    EONET and GDACS publish several features per event; these are combined.
+
+    Parameters
+    ----------
+    document
+        Parsed JSON.
+    feed
+        Short name of its origin; part of the source of events in segwatch's own form.
 
     Raises
     ------
@@ -65,32 +70,32 @@ def features(document: Mapping[str, Any], feed: str) -> Iterator[Event | Withdra
     elif document.get("type") == "FeatureCollection" and isinstance(document.get("features"), list):
         found = document["features"]
     else:
-        raise EventRefused("the document is JSON, but no GeoJSON FeatureCollection or Feature")
-    yield from each(_together(found, feed), _name, lambda group: _event(group, feed))
+        raise EventRefused("the document is JSON, but not a GeoJSON FeatureCollection or Feature")
+    yield from each(_group_by_event(found, feed), _name, lambda group: _event(group, feed))
 
 
-def _together(found: list[Any], feed: str) -> list[list[Any]]:
-    """Features by event: EONET repeats one id along a track, GDACS has a feature for each shape of an event.
+def _group_by_event(found: list[Any], feed: str) -> list[list[Any]]:
+    """Group features by event: EONET has a feature per track position, GDACS one per geometry of an event.
 
-    What cannot be read stays by itself, to be refused alone.
+    A feature that cannot be read stays alone, so that only it is refused.
     """
     groups: dict[object, list[Any]] = {}
-    for position, one in enumerate(found[: MOST_ENTRIES + 1]):
+    for position, one in enumerate(found[: MAX_ENTRIES + 1]):
         properties = one.get("properties") if isinstance(one, dict) else None
         named = _event_name(properties) if isinstance(properties, dict) else None
-        if named is not None and not _reads(one, feed):
+        if named is not None and not _is_readable(one, feed):
             named = None
         groups.setdefault(position if named is None else named, []).append(one)
     return list(groups.values())
 
 
-def _reads(feature: Any, feed: str) -> bool:
+def _is_readable(feature: Any, feed: str) -> bool:
     (found,) = each([[feature]], _name, lambda group: _event(group, feed))
     return not isinstance(found, RefusedEntry)
 
 
 def _event_name(properties: Feature) -> tuple[str, str] | None:
-    """Of what may be told in several features; GDACS numbers the events of each type by themselves."""
+    """Return the key of an event with several features; GDACS numbers events per type."""
     if "categories" in properties and isinstance(properties.get("id"), str):
         return "", properties["id"]
     if isinstance(properties.get("eventtype"), str) and isinstance(properties.get("eventid"), int | str):
@@ -101,17 +106,17 @@ def _event_name(properties: Feature) -> tuple[str, str] | None:
 def _name(group: list[Any]) -> str:
     one = group[0] if isinstance(group[0], dict) else {}
     properties = one["properties"] if isinstance(one.get("properties"), dict) else {}
-    said = (properties.get("id"), properties.get("eventid"), one.get("id"))
-    return next((str(name) for name in said if name not in {None, ""}), "") if _plain(said) else ""
+    ids = (properties.get("id"), properties.get("eventid"), one.get("id"))
+    return next((str(name) for name in ids if name not in {None, ""}), "") if _are_scalars(ids) else ""
 
 
-def _plain(said: tuple[Any, ...]) -> bool:
-    return not any(isinstance(one, dict | list) for one in said)
+def _are_scalars(values: tuple[Any, ...]) -> bool:
+    return not any(isinstance(one, dict | list) for one in values)
 
 
-def _identity(said: object) -> str:
-    """An id, which may be the number 0; empty where there is none."""
-    return "" if said is None or isinstance(said, bool | dict | list) else str(said)
+def _to_id(value: object) -> str:
+    """Convert an id, which may be the number 0; empty if there is none."""
+    return "" if value is None or isinstance(value, bool | dict | list) else str(value)
 
 
 def _event(group: list[Any], feed: str) -> Event | Withdrawal:
@@ -130,9 +135,9 @@ def _event(group: list[Any], feed: str) -> Event | Withdrawal:
 def _gdacs(group: list[Any]) -> Event:
     newest = max(group, key=_episode)
     properties = mapping(newest.get("properties"), "properties")
-    code, identifier = str(properties["eventtype"]), _identity(properties.get("eventid"))
+    code, identifier = str(properties["eventtype"]), _to_id(properties.get("eventid"))
     if code not in GDACS_KINDS:
-        raise EventRefused(f"eventtype {code[:20]!r} is none of {', '.join(GDACS_KINDS)}")
+        raise EventRefused(f"eventtype {code[:20]!r} is not one of {', '.join(GDACS_KINDS)}")
     if not identifier:
         raise EventRefused("it has no eventid")
     severity = properties.get("severitydata")
@@ -146,9 +151,9 @@ def _gdacs(group: list[Any]) -> Event:
         occurred_at=moment(properties.get("fromdate")),
         ended_at=moment(properties["todate"]) if properties.get("todate") else None,
         updated_at=moment(properties["datemodified"]) if properties.get("datemodified") else None,
-        geometry=_gdacs_place([one for one in group if _episode(one) == _episode(newest)]),
+        geometry=_gdacs_geometry([one for one in group if _episode(one) == _episode(newest)]),
         level=level(properties.get("alertlevel")),
-        # a flood's severity is published as 0 without a unit
+        # GDACS gives floods a severity of 0 without a unit
         magnitude=number(severity.get("severity")) if severity.get("severityunit") else None,
         magnitude_unit=str(severity.get("severityunit") or ""),
         link=str(urls.get("report") or "") if isinstance(urls, dict) else "",
@@ -156,13 +161,13 @@ def _gdacs(group: list[Any]) -> Event:
 
 
 def _episode(feature: Feature) -> float:
-    """The episode that a feature tells of; later ones have higher numbers."""
+    """Return the episode of a feature; later episodes have higher numbers."""
     properties = feature.get("properties")
     return number(properties.get("episodeid") if isinstance(properties, dict) else None) or 0.0
 
 
-def _gdacs_place(features: list[Any]) -> BaseGeometry:
-    """Every shape of an episode; forecasts and the area of all episodes only where no affected area is told."""
+def _gdacs_geometry(features: list[Any]) -> BaseGeometry:
+    """Combine the geometries of an episode; forecasts and the area of all episodes only without an affected area."""
     if len(features) == 1:
         return geojson(features[0].get("geometry"))
     shapes = [
@@ -175,10 +180,10 @@ def _gdacs_place(features: list[Any]) -> BaseGeometry:
 
 def _usgs(feature: Feature, properties: Feature) -> Event | Withdrawal:
     if properties.get("type") != "earthquake":
-        raise EventRefused(f"type {str(properties.get('type'))[:40]!r} is no earthquake")
-    own = _identity(feature.get("id"))
+        raise EventRefused(f"type {str(properties.get('type'))[:40]!r} is not an earthquake")
+    own = _to_id(feature.get("id"))
     updated = moment(properties["updated"]) if properties.get("updated") else None
-    names = tuple(EventName("usgs", one) for one in dict.fromkeys([own, *_networks_ids(properties)]) if one)
+    names = tuple(EventName("usgs", one) for one in dict.fromkeys([own, *_network_ids(properties)]) if one)
     cancelled = properties.get("status") == "deleted"
     if cancelled and names and updated and not feature.get("geometry"):
         return Withdrawal(names, updated)
@@ -200,11 +205,11 @@ def _usgs(feature: Feature, properties: Feature) -> Event | Withdrawal:
     )
 
 
-def _networks_ids(properties: Feature) -> list[str]:
-    """Ids of one earthquake at several networks, as ``,us7000abcd,nc73000000,``; the preferred one may change."""
-    said = properties.get("ids")
-    every = [one.strip() for one in said.split(",")] if isinstance(said, str) else []
-    return [one for one in every if one][:_MOST_NAMES]
+def _network_ids(properties: Feature) -> list[str]:
+    """List an earthquake's ids at all networks, from ``,us7000abcd,nc73000000,``; the preferred one may change."""
+    value = properties.get("ids")
+    ids = [one.strip() for one in value.split(",")] if isinstance(value, str) else []
+    return [one for one in ids if one][:_MAX_NAMES]
 
 
 def _eonet(group: list[Any], properties: Feature) -> Event:
@@ -212,13 +217,13 @@ def _eonet(group: list[Any], properties: Feature) -> Event:
     named = [str(one.get("id")) for one in categories if isinstance(one, dict)]
     kinds = [EONET_KINDS[one] for one in named if one in EONET_KINDS]
     if not kinds:
-        raise EventRefused(f"categories {', '.join(named)[:80]!r} hold none of {', '.join(EONET_KINDS)}")
+        raise EventRefused(f"categories {', '.join(named)[:80]!r} include none of {', '.join(EONET_KINDS)}")
     every = [mapping(one.get("properties"), "properties") for one in group]
     times = sorted(moment(one.get("date")) for one in every)
     closed = properties.get("closed")
     return Event(
         source="eonet",
-        external_id=_identity(properties.get("id")),
+        external_id=_to_id(properties.get("id")),
         kind=kinds[0],
         title=str(properties.get("title") or ""),
         occurred_at=times[0],
@@ -232,17 +237,17 @@ def _eonet(group: list[Any], properties: Feature) -> Event:
 
 
 def _own(feature: Feature, properties: Feature, feed: str) -> Event | Withdrawal:
-    source, identifier = f"geojson:{feed}", _identity(feature.get("id"))
+    source, identifier = f"geojson:{feed}", _to_id(feature.get("id"))
     updated, cancelled = moment(properties.get("updated_at")), properties.get("cancelled") is True
     if cancelled and feature.get("geometry") is None:
         return Withdrawal((EventName(source, identifier),), updated)
     kind = _KINDS.get(str(properties["kind"]))
     if kind is None:
-        raise EventRefused(f"kind {str(properties['kind'])[:40]!r} is none of {', '.join(EventKind)}")
-    told = level(properties.get("level"))
-    if told is None and properties.get("level") is not None:
-        raise EventRefused(f"level {str(properties['level'])[:40]!r} is none of {', '.join(EventLevel)}")
-    people = _number_or_nothing(properties, "population")
+        raise EventRefused(f"kind {str(properties['kind'])[:40]!r} is not one of {', '.join(EventKind)}")
+    alert_level = level(properties.get("level"))
+    if alert_level is None and properties.get("level") is not None:
+        raise EventRefused(f"level {str(properties['level'])[:40]!r} is not one of {', '.join(EventLevel)}")
+    people = _optional_number(properties, "population")
     return Event(
         source=source,
         external_id=identifier,
@@ -252,8 +257,8 @@ def _own(feature: Feature, properties: Feature, feed: str) -> Event | Withdrawal
         updated_at=updated,
         ended_at=moment(properties["ended_at"]) if properties.get("ended_at") else None,
         geometry=geojson(feature.get("geometry")),
-        level=told,
-        magnitude=_number_or_nothing(properties, "magnitude"),
+        level=alert_level,
+        magnitude=_optional_number(properties, "magnitude"),
         magnitude_unit=str(properties.get("magnitude_unit") or ""),
         population=None if people is None else int(people),
         link=str(properties.get("link") or ""),
@@ -261,14 +266,14 @@ def _own(feature: Feature, properties: Feature, feed: str) -> Event | Withdrawal
     )
 
 
-def _number_or_nothing(properties: Feature, name: str) -> float | None:
-    said = properties.get(name)
-    found = number(said)
-    if found is None and said is not None:
-        raise EventRefused(f"{name} {str(said)[:40]!r} is no number")
+def _optional_number(properties: Feature, name: str) -> float | None:
+    value = properties.get(name)
+    found = number(value)
+    if found is None and value is not None:
+        raise EventRefused(f"{name} {str(value)[:40]!r} is not a number")
     return found
 
 
-def level(said: object) -> EventLevel | None:
-    """A colour as GDACS and USGS name it; anything else is no level."""
-    return _LEVELS.get(str(said).lower())
+def level(value: object) -> EventLevel | None:
+    """Convert a colour as GDACS and USGS name it; None for anything else."""
+    return _LEVELS.get(str(value).lower())

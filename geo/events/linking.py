@@ -1,4 +1,4 @@
-"""Which entries of different feeds tell of one event of the world."""
+"""Find entries of different feeds that describe the same event."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from segwatch.geo.antimeridian import centre
 from segwatch.geo.crs import local_equal_area, to_local
 from segwatch.geo.types.event import Event, EventKind
 
-#: Feeds agree on an earthquake's place and time; they name a flood's or a fire's start days apart, and its place by
-#: a town of the region. (kilometres, time between the beginnings)
+#: Maximum distance in kilometres and time between onsets. Feeds agree on the place and time of an earthquake; for
+#: floods and fires, onsets differ by days and the place may be a town of the region.
 _NEAR: dict[EventKind, tuple[float, timedelta]] = {
     EventKind.EARTHQUAKE: (100.0, timedelta(minutes=10)),
     EventKind.TSUNAMI: (500.0, timedelta(hours=6)),
@@ -26,15 +26,15 @@ _NEAR: dict[EventKind, tuple[float, timedelta]] = {
     EventKind.DROUGHT: (500.0, timedelta(days=60)),
 }
 
-
-#: No degree of latitude is shorter, and the projection shortens none to less than this near its centre.
-_LEAST_DEGREE_M = 75_000.0
+#: Lower bound for the length of a degree of latitude, also in the local projection.
+_MIN_DEGREE_M = 75_000.0
 
 
 def linked(events: Sequence[Event]) -> list[list[Event]]:
-    """Events by what they tell of, each group and the groups in order of time; two entries of one feed stay apart.
+    """Group entries that describe the same event; groups and their members are in order of onset.
 
-    An entry belongs to a group when it is near one of its members, in place and time, and of its kind.
+    An entry joins a group if it has the same kind as a member and is near it in place and time. Two entries of one feed
+    are never grouped.
     """
     groups: list[list[Event]] = []
     for event in sorted(events, key=_order):
@@ -49,7 +49,7 @@ def linked(events: Sequence[Event]) -> list[list[Event]]:
 
 
 def same(one: Event, other: Event) -> bool:
-    """Whether two entries are of one kind, and near in place and time."""
+    """Whether two entries have the same kind and are near in place and time."""
     if one.kind is not other.kind:
         return False
     kilometres, between = _NEAR[one.kind]
@@ -61,14 +61,14 @@ def same(one: Event, other: Event) -> bool:
 def _are_near(one: BaseGeometry, other: BaseGeometry, metres: float) -> bool:
     _, south, _, north = one.bounds
     _, other_south, _, other_north = other.bounds
-    if max(south - other_north, other_south - north) * _LEAST_DEGREE_M > metres:
+    if max(south - other_north, other_south - north) * _MIN_DEGREE_M > metres:
         return False  # too far apart north to south
     crs = local_equal_area(centre(one))
     try:
         local, other_local = to_local(one, crs), to_local(other, crs)
-    except ValueError:  # on the other side of the world
+    except ValueError:  # beyond the projection: on the other side of the earth
         return False
-    # a prepared shape has an index of its edges: without it every edge is held against every other one
+    # preparing indexes the edges; otherwise every pair of edges is compared
     shapely.prepare(local)
     return bool(shapely.dwithin(local, other_local, metres))
 

@@ -1,4 +1,4 @@
-"""From a feed's words to a checked event. Everything here comes from outside."""
+"""Check and normalize the values of feeds; all input is untrusted."""
 
 from __future__ import annotations
 
@@ -23,16 +23,17 @@ from segwatch.geo.events.dates import moment  # noqa: F401 - the times of a reco
 from segwatch.geo.text.storable import storable
 from segwatch.geo.types.event import Event, EventKind, EventName, RefusedEntry, Withdrawal
 
-#: Larger than any country; an event of this size says nothing about where to look.
-LARGEST_M2 = 2e13
-MOST_ENTRIES = 5_000
-_MOST_PEOPLE = 10**10
-_LONGEST_TITLE = 300
-_LONGEST_ID = 200
-_LONGEST_ADDRESS = 2_000
+#: Larger than any country: such an event does not say where to look.
+MAX_AREA_M2 = 2e13
+MAX_ENTRIES = 5_000
+_MAX_POPULATION = 10**10
+_MAX_TITLE_CHARS = 300
+_MAX_ID_CHARS = 200
+_MAX_URL_CHARS = 2_000
 _T = TypeVar("_T")
 
-_WORDS = (
+#: Patterns of titles and categories, the most specific first.
+_KIND_PATTERNS = (
     (EventKind.OIL_SPILL, r"oil (?:spill|slick)"),
     (EventKind.EARTHQUAKE, r"earthquake|seismic"),
     (EventKind.TSUNAMI, r"tsunami"),
@@ -46,96 +47,91 @@ _WORDS = (
 
 
 def kind_of_words(*words: str) -> EventKind:
-    """Kind of an event that a feed names in words only.
+    """Recognize the kind of an event in titles and categories.
 
     Raises
     ------
     EventRefused
-        None of the words is a kind that can be watched.
+        No known kind is mentioned.
     """
-    said = " ".join(words).lower()
-    for kind, pattern in _WORDS:
-        if re.search(rf"\b(?:{pattern})", said):
+    text = " ".join(words).lower()
+    for kind, pattern in _KIND_PATTERNS:
+        if re.search(rf"\b(?:{pattern})", text):
             return kind
-    raise EventRefused(f"{said[:80]!r} names no kind of event that is known ({', '.join(EventKind)})")
+    raise EventRefused(f"{text[:80]!r} mentions no known kind of event ({', '.join(EventKind)})")
 
 
-def number(said: object) -> float | None:
-    """A finite number, or nothing."""
-    if isinstance(said, bool) or not isinstance(said, int | float | str):
+def number(value: object) -> float | None:
+    """Convert to a finite number; None if that is impossible."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
     try:
-        found = float(said)
+        found = float(value)
     except (ValueError, OverflowError):
         return None
     return found if math.isfinite(found) else None
 
 
-def mapping(said: object, name: str) -> Mapping[str, Any]:
-    """A JSON object.
-
-    Raises
-    ------
-    EventRefused
-        It is something else.
-    """
-    if not isinstance(said, dict):
-        raise EventRefused(f"{name} is {type(said).__name__}, not an object")
-    return said
+def mapping(value: object, name: str) -> Mapping[str, Any]:
+    """Return the value if it is a JSON object, else raise EventRefused."""
+    if not isinstance(value, dict):
+        raise EventRefused(f"{name} is {type(value).__name__}, not an object")
+    return value
 
 
 def json_object(document: bytes | str, *, to_be_stored: bool = False) -> Mapping[str, Any]:
-    """A document that is a JSON object; what is ``to_be_stored`` in a form that can be.
+    """Parse a document that is a JSON object; with ``to_be_stored``, without characters that PostgreSQL refuses.
 
     Raises
     ------
     EventRefused
-        It is something else.
+        The document is something else.
     """
     try:
-        said = parse_json(document)
-        return mapping(_storable(said, document) if to_be_stored else said, "the document")
+        parsed = parse_json(document)
+        return mapping(_to_storable(parsed, document) if to_be_stored else parsed, "the document")
     except (ValueError, RecursionError, TooComplex) as error:
-        raise EventRefused(f"the document is no JSON: {error}") from error
+        raise EventRefused(f"the document is not JSON: {error}") from error
 
 
-def _storable(said: object, document: bytes | str) -> object:
+def _to_storable(parsed: object, document: bytes | str) -> object:
     try:
-        return storable(said)
+        return storable(parsed)
     except RecursionError:
-        # one entry that is nested too deeply hides no other
+        # parse again without what is nested too deeply, to keep the other entries
         return storable(parse_json(document, shallow=True))
 
 
-def geojson(said: object) -> BaseGeometry:
-    """A GeoJSON geometry, in two dimensions; its coordinates are not looked at.
+def geojson(value: object) -> BaseGeometry:
+    """Convert a GeoJSON geometry to two dimensions, without checking its coordinates.
 
     Raises
     ------
     EventRefused
-        It is none.
+        The value is not a geometry.
     """
     try:
-        return read_geometry(mapping(said, "geometry"))
+        return read_geometry(mapping(value, "geometry"))
     except (TooComplex, *MALFORMED) as error:
         raise EventRefused(f"its geometry cannot be read ({error})") from error
 
 
 def track(parts: Iterable[BaseGeometry]) -> BaseGeometry:
-    """What one event covers that a feed tells place by place: its areas, or else its lines and all points in order.
+    """Combine the geometries of one event: the union of its polygons, or without any, its lines and points in order.
 
     Returns
     -------
-    In degrees and split at the antimeridian; empty without parts.
+    BaseGeometry
+        EPSG:4326, split at the antimeridian; empty without parts.
 
     Raises
     ------
     EventRefused
-        A coordinate is none.
+        A coordinate is invalid.
     """
     simple = [part for one in parts for part in parts_of(on_earth(one))]
     areas = [one for one in simple if one.geom_type == "Polygon"]
-    # what an invalid area leaves may be a line
+    # repairing an invalid polygon may leave a line
     valid = [one if one.is_valid else operations.make_valid(one) for one in areas]
     whole = polygonal_parts(operations.union_all(valid))
     if whole:
@@ -153,12 +149,12 @@ def track(parts: Iterable[BaseGeometry]) -> BaseGeometry:
 
 
 def on_earth(place: BaseGeometry) -> BaseGeometry:
-    """A place with its longitudes brought into -180..180, and split at the antimeridian.
+    """Bring the longitudes of a geometry into -180..180 and split it at the antimeridian.
 
     Raises
     ------
     EventRefused
-        It is too complex, or has a coordinate that is no longitude or latitude in degrees.
+        The geometry is too complex, or a coordinate is not a longitude or latitude in degrees.
     """
     try:
         operations.check(place)
@@ -166,31 +162,31 @@ def on_earth(place: BaseGeometry) -> BaseGeometry:
         raise EventRefused(str(error)) from error
     coords = shapely.get_coordinates(place)
     if not np.isfinite(coords).all():
-        raise EventRefused("its place has a coordinate that is no number")
+        raise EventRefused("its location has a coordinate that is not a number")
     if not in_degrees(place, max_longitude=360.0):
         worst = tuple(np.abs(coords).max(axis=0).tolist())
         raise EventRefused(
-            f"its place has coordinates up to {worst}, not in degrees of longitude and latitude"
+            f"its location has coordinates up to {worst}, not degrees of longitude and latitude"
         )
     return split(place)
 
 
 def checked(event: Event) -> Event:
-    """The event with its text cleaned, and its place split at the antimeridian.
+    """Return the event with clean text and a valid geometry, split at the antimeridian.
 
     Raises
     ------
     EventRefused
-        It has no name or place of its own, or one that cannot be.
+        The event has no valid name or geometry.
     """
     if event.geometry.is_empty:
-        raise EventRefused("it has no place")
+        raise EventRefused("it has no location")
     geometry = on_earth(event.geometry)
     geometry = geometry if geometry.is_valid else operations.make_valid(geometry)
     covers = geodesic_m2(geometry)
-    if covers > LARGEST_M2:
+    if covers > MAX_AREA_M2:
         raise EventRefused(
-            f"it covers {covers / 1e6:.0f} km2; more than {LARGEST_M2 / 1e6:.0f} tells no place"
+            f"it covers {covers / 1e6:.0f} km2; more than {MAX_AREA_M2 / 1e6:.0f} is not a location"
         )
     people = event.population
     own = checked_name(EventName(event.source, event.external_id))
@@ -199,47 +195,47 @@ def checked(event: Event) -> Event:
         source=own.source,
         geometry=geometry,
         external_id=own.external_id,
-        title=plain(event.title, _LONGEST_TITLE) or event.kind.value,
-        link=_address(event.link),
-        shaking=_address(event.shaking),
+        title=plain(event.title, _MAX_TITLE_CHARS) or event.kind.value,
+        link=_to_url(event.link),
+        shaking=_to_url(event.shaking),
         magnitude_unit=plain(event.magnitude_unit, 20),
-        population=people if people is not None and 0 <= people <= _MOST_PEOPLE else None,
+        population=people if people is not None and 0 <= people <= _MAX_POPULATION else None,
         names=tuple(checked_name(one) for one in event.names),
     )
 
 
 def checked_name(name: EventName) -> EventName:
-    """A name that can be stored and compared.
+    """Return the name in a form that can be stored and compared.
 
     Raises
     ------
     EventRefused
-        It is empty, too long or holds control characters.
+        The id is empty, too long or has control characters.
     """
-    external_id = plain(name.external_id, _LONGEST_ID)
+    external_id = plain(name.external_id, _MAX_ID_CHARS)
     if not external_id or external_id != name.external_id.strip():
-        raise EventRefused(f"its id {name.external_id[:40]!r} is empty, too long or holds control characters")
-    return replace(name, source=plain(name.source, _LONGEST_ID), external_id=external_id)
+        raise EventRefused(f"its id {name.external_id[:40]!r} is empty, too long or has control characters")
+    return replace(name, source=plain(name.source, _MAX_ID_CHARS), external_id=external_id)
 
 
-def _address(said: str) -> str:
-    """An address of the web, or nothing."""
-    fits = len(said) <= _LONGEST_ADDRESS and said.isprintable() and re.match(r"https?://[^\s<>\"']+\Z", said)
-    return said if fits else ""
+def _to_url(text: str) -> str:
+    """Return the text if it is a web address, else an empty string."""
+    fits = len(text) <= _MAX_URL_CHARS and text.isprintable() and re.match(r"https?://[^\s<>\"']+\Z", text)
+    return text if fits else ""
 
 
-def plain(said: str, longest: int) -> str:
-    """One line of printable text; what is markup stays text."""
-    return re.sub(r"\s+", " ", "".join(c for c in said if c.isprintable() or c.isspace())).strip()[:longest]
+def plain(text: str, longest: int) -> str:
+    """Return one line of printable text of at most ``longest`` characters; markup is kept as text."""
+    return re.sub(r"\s+", " ", "".join(c for c in text if c.isprintable() or c.isspace())).strip()[:longest]
 
 
 def each(
     entries: Iterable[_T], name: Callable[[_T], str], read: Callable[[_T], Event | Withdrawal]
 ) -> Iterator[Event | Withdrawal | RefusedEntry]:
-    """Every entry read and checked by itself, so that a bad one hides no other."""
+    """Read and check every entry by itself, so that a bad one does not hide the others."""
     for position, entry in enumerate(entries):
-        if position == MOST_ENTRIES:
-            yield RefusedEntry("the rest", f"the feed has more than {MOST_ENTRIES} entries")
+        if position == MAX_ENTRIES:
+            yield RefusedEntry("the rest", f"the feed has more than {MAX_ENTRIES} entries")
             return
         try:
             found = read(entry)
@@ -247,7 +243,7 @@ def each(
         except (EventRefused, TooComplex) as error:
             yield RefusedEntry(_named(entry, name, position), str(error))
         except Exception as error:
-            # what nobody thought of in one entry must not keep the others from being read
+            # a bug that one entry triggers must not keep the others from being read
             reason = f"it cannot be read ({type(error).__name__})"
             yield RefusedEntry(_named(entry, name, position), reason)
 
@@ -257,4 +253,4 @@ def _checked_names(withdrawal: Withdrawal) -> Withdrawal:
 
 
 def _named(entry: _T, name: Callable[[_T], str], position: int) -> str:
-    return plain(name(entry), _LONGEST_ID) or f"entry {position + 1}"
+    return plain(name(entry), _MAX_ID_CHARS) or f"entry {position + 1}"

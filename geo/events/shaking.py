@@ -1,7 +1,7 @@
-"""Ground that an earthquake shook, from the contours of its USGS ShakeMap.
+"""Compute the area that an earthquake shook from the contours of its USGS ShakeMap.
 
-Source: the products of https://earthquake.usgs.gov ; ``cont_mmi.json`` is GeoJSON with lines of one intensity each, on
-the scale of Mercalli, named by the property ``value``.
+``cont_mmi.json``, a product of https://earthquake.usgs.gov, is GeoJSON with one line or multiline per modified Mercalli
+intensity, which is the property ``value``.
 """
 
 from __future__ import annotations
@@ -24,18 +24,20 @@ from segwatch.geo.errors import EventRefused, TooComplex
 from segwatch.geo.events.record import geojson, json_object, mapping, number
 from segwatch.geo.types.event import Event
 
-#: The older name holds the same.
+#: Current and older name of the same file.
 _FILES = ("download/cont_mmi.json", "download/cont_mi.json")
 _PRECISION_M = 0.001
-#: The longest rupture ever recorded had 1 300 km; its map is around where it began.
-_FARTHEST_M = 1_500_000.0
+#: The longest recorded rupture was 1,300 km; contours farther from the epicentre belong to another event.
+_MAX_DISTANCE_M = 1_500_000.0
 
 
 def contours_link(properties: Mapping[str, Any]) -> str:
-    """Where a USGS event has its contours: their address, or that of the event's own document; empty = nowhere.
+    """Return the URL of a USGS event's contours, or of its detail document; empty if neither is known.
 
-    Args:
-        properties: of the event's Feature, of a feed or in detail.
+    Parameters
+    ----------
+    properties
+        Properties of the event's Feature, from a feed or from its detail document.
     """
     products = properties.get("products")
     maps = products.get("shakemap") if isinstance(products, dict) else None
@@ -45,33 +47,41 @@ def contours_link(properties: Mapping[str, Any]) -> str:
             file = contents.get(name) if isinstance(contents, dict) else None
             if isinstance(file, dict) and file.get("url"):
                 return str(file["url"])
-    # what was asked for in detail and has no map leads nowhere else
+    # a detail document without contours links to nothing further
     return "" if isinstance(products, dict) else str(properties.get("detail") or "")
 
 
 def link_in(document: bytes) -> str:
-    """What :func:`contours_link` finds in an event's document; empty where the document is another one."""
+    """Apply :func:`contours_link` to a detail document; empty for any other document."""
     properties = json_object(document).get("properties")
     return contours_link(properties) if isinstance(properties, dict) else ""
 
 
 def shaken(document: bytes, event: Event, *, least: float, largest_km2: float) -> tuple[float, BaseGeometry]:
-    """The ground that shook most: from an intensity on, or from the next that is not larger than asked for.
+    """Compute the area inside the contour of an intensity, or of the next higher one whose area is small enough.
 
-    Args:
-        document: contours, as received.
-        event: whose they are; they must be around its place.
-        least: intensity of modified Mercalli. Between two contours the lower one is taken, so that no ground is missed.
-        largest_km2: of the ground.
+    Parameters
+    ----------
+    document
+        The contours, as received.
+    event
+        The earthquake that they belong to.
+    least
+        Modified Mercalli intensity. Between two contours the lower one is used, so that nothing is missed.
+    largest_km2
+        Maximum area.
 
     Returns
     -------
-    The intensity, and Polygon or MultiPolygon, EPSG:4326, split at the antimeridian.
+    float
+        Intensity of the contour used.
+    BaseGeometry
+        Polygon or MultiPolygon, EPSG:4326, split at the antimeridian.
 
     Raises
     ------
     EventRefused
-        The document holds no contours, they reach less, or they enclose no ground of that size near the event.
+        The document has no contours, none of this intensity, or none with a suitable area near the event.
     """
     crs = local_equal_area(centre(event.geometry))
     contours = _contours(document)
@@ -80,19 +90,19 @@ def shaken(document: bytes, event: Event, *, least: float, largest_km2: float) -
     lowest = max((one for one in contours if one <= least), default=min(contours))
     for intensity in sorted(one for one in contours if one >= lowest):
         try:
-            ground = _enclosed([to_local(line, crs) for line in contours[intensity]])
+            area = _enclosed([to_local(line, crs) for line in contours[intensity]])
         except (ValueError, shapely.errors.GEOSException, TooComplex) as error:
-            raise EventRefused(f"its contours enclose no ground: {error}") from error
-        if ground.is_empty or ground.area / 1e6 > largest_km2:
+            raise EventRefused(f"its contours enclose no area: {error}") from error
+        if area.is_empty or area.area / 1e6 > largest_km2:
             continue
-        if ground.distance(Point(0, 0)) > _FARTHEST_M:
-            raise EventRefused("its contours are far from where it happened")
-        return intensity, split(to_lonlat(ground, crs))
-    raise EventRefused(f"its contours from {lowest:g} on enclose no ground, or more than {largest_km2:g} km2")
+        if area.distance(Point(0, 0)) > _MAX_DISTANCE_M:
+            raise EventRefused("its contours are far from its epicentre")
+        return intensity, split(to_lonlat(area, crs))
+    raise EventRefused(f"its contours from {lowest:g} on enclose no area, or more than {largest_km2:g} km2")
 
 
 def _contours(document: bytes) -> dict[float, list[BaseGeometry]]:
-    """Lines by intensity."""
+    """Parse the contours: lines by intensity."""
     features = json_object(document).get("features")
     contours: dict[float, list[BaseGeometry]] = defaultdict(list)
     vertices = 0
@@ -104,20 +114,20 @@ def _contours(document: bytes) -> dict[float, list[BaseGeometry]]:
             raise EventRefused(f"a contour is a {line.geom_type} of {value}, not a line with a value")
         points = shapely.get_coordinates(line)
         if not np.isfinite(points).all() or not in_degrees(line, max_longitude=540.0):
-            raise EventRefused("a contour has a coordinate that is none")
+            raise EventRefused("a contour has an invalid coordinate")
         vertices += len(points)
         if vertices > MAX_VERTICES:
             raise EventRefused(f"its contours have more than {MAX_VERTICES} vertices")
         contours[value].append(line)
     if not contours:
-        raise EventRefused("the document holds no contours")
+        raise EventRefused("the document has no contours")
     return contours
 
 
 def _enclosed(lines: list[BaseGeometry]) -> BaseGeometry:
-    """What the lines enclose, rings within rings left out; lines that leave the map are closed straight."""
+    """Compute what lines enclose, without rings inside rings; lines that end at the map's edge are closed straight."""
     screen.check_crossings(*lines)
-    # where they were cut at 180 degrees, their ends are one point but for what the projection rounds
+    # snapping joins lines that were cut at 180 degrees, whose ends differ by rounding of the projection
     merged = shapely.line_merge(operations.union_all(list(shapely.set_precision(lines, _PRECISION_M))))
     closed = []
     for line in shapely.get_parts(merged):

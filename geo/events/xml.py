@@ -1,4 +1,4 @@
-"""What the readers of XML share: names, texts and lists of coordinates."""
+"""Helpers of the XML readers: namespaces, element text, coordinate lists, simple geometries."""
 
 from __future__ import annotations
 
@@ -25,81 +25,81 @@ NAMES = {
     "georss": "http://www.georss.org/georss",
 }
 _GEOD = Geod(ellps="WGS84")
-#: An event of a larger radius says nothing about where to look.
-LARGEST_RADIUS_M = 5_000_000.0
+#: A larger radius does not say where to look.
+MAX_RADIUS_M = 5_000_000.0
 Pairs = list[tuple[float, float]]
 _NUMBER = re.compile(r"[^\s,]+")
-#: Vertices may have a height.
+#: Up to three numbers per vertex.
 _MAX_NUMBERS = 3 * MAX_VERTICES
 
 
 def text_of(one: Element, path: str) -> str:
-    """Text of the first element at a path; empty where there is none."""
+    """Return the text of the first element at a path; empty if there is none."""
     return (one.findtext(path, "", NAMES) or "").strip()
 
 
 def texts_of(one: Element, path: str) -> list[str]:
-    """Texts of every element at a path that has one."""
-    said = ((found.text or "").strip() for found in one.findall(path, NAMES))
-    return [text for text in said if text]
+    """List the non-empty texts of the elements at a path."""
+    texts = ((found.text or "").strip() for found in one.findall(path, NAMES))
+    return [text for text in texts if text]
 
 
-def numbers(said: str) -> list[float]:
-    """Numbers with blanks, line breaks or commas between them.
+def numbers(text: str) -> list[float]:
+    """Parse numbers separated by blanks, line breaks or commas.
 
     Raises
     ------
     EventRefused
-        There are none, or something else is among them.
+        The text is empty or has anything else in it.
     """
     values: list[float] = []
-    for one in _NUMBER.finditer(said):
+    for one in _NUMBER.finditer(text):
         value = number(one[0])
         if value is None:
             values = []
             break
         values.append(value)
         if len(values) > _MAX_NUMBERS:
-            raise EventRefused(f"its outline has more than {MAX_VERTICES} vertices")
+            raise EventRefused(f"its geometry has more than {MAX_VERTICES} vertices")
     if not values:
-        raise EventRefused(f"{said.strip()[:60]!r} are no pairs of latitude and longitude")
+        raise EventRefused(f"{text.strip()[:60]!r} are not pairs of latitude and longitude")
     return values
 
 
-def pairs(said: str) -> Pairs:
-    """Longitudes and latitudes from a list that has latitude first.
+def pairs(text: str) -> Pairs:
+    """Parse a list of latitude, longitude into pairs of longitude, latitude.
 
     Raises
     ------
     EventRefused
-        They are no pairs.
+        The text is not such a list.
     """
-    values = numbers(said)
+    values = numbers(text)
     if len(values) % 2:
-        raise EventRefused(f"{said.strip()[:60]!r} are no pairs of latitude and longitude")
+        raise EventRefused(f"{text.strip()[:60]!r} are not pairs of latitude and longitude")
     return [(lon, lat) for lat, lon in zip(values[::2], values[1::2], strict=True)]
 
 
 def polygon_of(corners: Pairs) -> Polygon:
-    """A polygon without holes.
+    """Make a polygon without holes.
 
     Raises
     ------
     EventRefused
-        It has too few corners.
+        There are too few corners.
     """
     if len(corners) < 4:
-        raise EventRefused("its polygon has fewer than four corners, the last like the first")
+        raise EventRefused("its polygon has fewer than four positions, the last equal to the first")
     return Polygon(corners)
 
 
 def box_between(lower: tuple[float, float], upper: tuple[float, float]) -> BaseGeometry:
-    """A box from its south-western to its north-eastern corner, across 180 degrees where it begins east of its end.
+    """Make a box from its south-western and north-eastern corner; it crosses 180 degrees if west > east.
 
     Raises
     ------
     EventRefused
-        The corners are none, or the wrong way round.
+        The corners are invalid or in the wrong order.
     """
     (west, south), (east, north) = lower, upper
     diagonal = LineString([lower, upper])
@@ -107,20 +107,20 @@ def box_between(lower: tuple[float, float], upper: tuple[float, float]) -> BaseG
     if west == east or south == north:
         return Point(lower) if lower == upper else diagonal
     if north < south:
-        raise EventRefused(f"its box ends at latitude {north:g}, south of {south:g} where it begins")
+        raise EventRefused(f"the northern edge {north:g} of its box is south of the southern edge {south:g}")
     return box_of((west, south, east, north))
 
 
 def widened(place: BaseGeometry, metres: float) -> BaseGeometry:
-    """A place and the ground around it, split at the antimeridian.
+    """Buffer a geometry in EPSG:4326 by metres and split it at the antimeridian.
 
     Raises
     ------
     EventRefused
-        The radius or the place is none.
+        The radius or the geometry is invalid.
     """
-    if not 0 <= metres <= LARGEST_RADIUS_M:
-        raise EventRefused(f"its radius of {metres / 1000:g} km is none")
+    if not 0 <= metres <= MAX_RADIUS_M:
+        raise EventRefused(f"its radius of {metres / 1000:g} km is invalid")
     whole = on_earth(place)
     if metres == 0:
         return whole
@@ -130,7 +130,7 @@ def widened(place: BaseGeometry, metres: float) -> BaseGeometry:
     try:
         return split(to_lonlat(operations.buffer(to_local(whole, crs), metres, quad_segs=18), crs))
     except ValueError as error:
-        raise EventRefused(f"its place cannot be projected: {error}") from error
+        raise EventRefused(f"its location cannot be projected: {error}") from error
 
 
 def _disc(lon: float, lat: float, radius_m: float) -> Polygon:

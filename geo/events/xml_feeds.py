@@ -1,7 +1,6 @@
-"""Events published as XML: GDACS RSS, any GeoRSS (RSS or Atom), CAP 1.2.
+"""Read events published as XML: GDACS RSS, any GeoRSS (RSS or Atom), CAP 1.2.
 
-A library for feeds (feedparser) was weighed: it takes dates of unknown zones for UTC, keeps one place of an entry, and
-reads documents that are none. What is left beside it is a few lines.
+Why without a feed library: docs/adr/0014-own-feed-readers.md.
 """
 
 from __future__ import annotations
@@ -20,21 +19,24 @@ from segwatch.geo.events.xml import NAMES, text_of, texts_of
 from segwatch.geo.types.event import Event, RefusedEntry, Withdrawal
 
 _IDS = ("guid", "atom:id")
-#: Relations of an Atom link to its entry that lead to what it is about, the best first.
+#: Atom link relations that lead to a page about the event, the best first.
 _RELATIONS = ("alternate", "related", "via")
 
 
 def entries(root: Element, feed: str) -> Iterator[Event | Withdrawal | RefusedEntry]:
-    """Events of an RSS or Atom feed with places, or of one CAP alert.
+    """Yield the events of an RSS or Atom feed with locations, or of one CAP alert.
 
-    Args:
-        root: the document.
-        feed: short name of where it came from; part of a plain feed's source.
+    Parameters
+    ----------
+    root
+        Root element.
+    feed
+        Short name of the origin; part of the source of GeoRSS events.
 
     Raises
     ------
     EventRefused
-        The document is none of these.
+        The document has another format.
     """
     if root.tag == f"{{{NAMES['cap']}}}alert":
         yield from alert(root)
@@ -53,7 +55,7 @@ def _entry(one: Element, feed: str, shared: frozenset[str]) -> Event:
 def _gdacs(one: Element) -> Event:
     code, identifier = text_of(one, "gdacs:eventtype"), text_of(one, "gdacs:eventid")
     if code not in GDACS_KINDS:
-        raise EventRefused(f"eventtype {code[:20]!r} is none of {', '.join(GDACS_KINDS)}")
+        raise EventRefused(f"eventtype {code[:20]!r} is not one of {', '.join(GDACS_KINDS)}")
     if not identifier:
         raise EventRefused("it has no eventid")
     severity, population = one.find("gdacs:severity", NAMES), one.find("gdacs:population", NAMES)
@@ -70,7 +72,7 @@ def _gdacs(one: Element) -> Event:
         updated_at=moment(modified) if modified else None,
         geometry=place(one),
         level=level(text_of(one, "gdacs:alertlevel")),
-        # a flood's severity is published as 0 without a unit
+        # GDACS gives floods a severity of 0 without a unit
         magnitude=number(severity.get("value")) if severity is not None and unit else None,
         magnitude_unit=unit,
         population=int(exposed) if exposed is not None else None,
@@ -102,22 +104,22 @@ _PUBLISHED = ("pubDate", "atom:published", "dc:date", "atom:updated")
 
 
 def _identity(one: Element, shared: frozenset[str]) -> str:
-    """What names an entry for good: its id, or else the link that no other entry has."""
+    """Return the permanent id of an entry: its own, or a link that no other entry has."""
     own = next(filter(None, (text_of(one, name) for name in _IDS)), "")
     if own:
         return own
     link = _link(one)
     if not link:
-        raise EventRefused("it has no id, no guid and no link that could name it")
+        raise EventRefused("it has no id, no guid and no link to identify it")
     if link in shared:
-        raise EventRefused(f"it has no id, and its link {link[:80]!r} is not its own")
+        raise EventRefused(f"it has no id, and its link {link[:80]!r} is shared with others")
     return link
 
 
 def _shared_links(root: Element, found: Sequence[Element]) -> frozenset[str]:
-    """Links that several entries without an id have, and that of the feed itself."""
-    unnamed = [one for one in found if not any(text_of(one, name) for name in _IDS)]
-    count = Counter(_link(one) for one in unnamed)
+    """Collect links shared by several entries without an id, and the links of the feed itself."""
+    without_id = [one for one in found if not any(text_of(one, name) for name in _IDS)]
+    count = Counter(_link(one) for one in without_id)
     of_feed = {
         text_of(root, "channel/link"),
         *(tag.get("href", "") for tag in root.findall("atom:link", NAMES)),

@@ -16,6 +16,7 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from segwatch.geo.errors import ProfileError
+from segwatch.geo.text.redaction import open_address
 from segwatch.geo.text.spelling import describe_errors, nearest
 from segwatch.geo.types.source import AssetAccess, BandRef, CloudMask, Profile
 

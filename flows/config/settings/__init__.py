@@ -19,7 +19,7 @@ from segwatch.flows.config.settings.web import WebSettings
 from segwatch.flows.config.settings.workers import WorkerSettings
 from segwatch.flows.errors import ConfigError
 from segwatch.geo.sources.http import egress
-from segwatch.geo.spelling import describe_errors
+from segwatch.geo.text.spelling import describe_errors
 
 _log = logging.getLogger(__name__)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field, field_validator
 
 from segwatch.flows.config.settings.fields import JsonList, Settings
-from segwatch.geo.sources.http.addresses import Allowed, parse_allowed
+from segwatch.geo.sources.http.ip_addresses import Allowed, parse_allowed
 
 
 class NetworkSettings(Settings):

@@ -105,7 +105,7 @@ def split_geometries(tree: Any) -> Any:
 
 def _split_geojson(given: dict[str, Any]) -> dict[str, Any]:
     try:
-        geometry = read_geometry(given, most_vertices=_MAX_VERTICES)
+        geometry = read_geometry(given, max_vertices=_MAX_VERTICES)
         operations.check(geometry)
         parts = split(geometry)
     except TooComplex as error:

@@ -11,8 +11,9 @@ from contextlib import contextmanager, suppress
 from threading import Event, Timer
 from typing import IO, Any
 
-from segwatch.flows.web.pixels import wire
 from odc.geo.geobox import GeoBox
+
+from segwatch.flows.web.pixels import wire
 
 #: Environment variables that a decoder does not get: they may hold secrets or the ledger's address.
 _WITHHELD = ("SEGWATCH_", "PREFECT_", "PG")

@@ -74,16 +74,16 @@ HANG = (dripping_headers, endless_patience, silence)
 @pytest.mark.parametrize(
     ("behave", "reason"),
     [
-        (endless_headers, "it hung up, or what it answered is no HTTP"),
-        (dripping_headers, "no answer within 1.5 s"),
-        (endless_patience, "no answer within 1.5 s"),
-        (silence, "no answer within 1.5 s"),
+        (endless_headers, "it closed the connection, or its response is not HTTP"),
+        (dripping_headers, "no response within 1.5 s"),
+        (endless_patience, "no response within 1.5 s"),
+        (silence, "no response within 1.5 s"),
         (endless_body_of_a_failure, "HTTP 500"),
         (huge_body_of_a_good_answer, None),
         (dripping_body_of_a_failure, "HTTP 503"),
         # which of them depends on what was still on its way
-        (hanging_up, "it hung up, or what it answered is no HTTP|the connection broke"),
-        (echo, "it hung up, or what it answered is no HTTP"),
+        (hanging_up, "it closed the connection, or its response is not HTTP|the connection broke"),
+        (echo, "it closed the connection, or its response is not HTTP"),
     ],
 )
 def test_each_ends_in_time_and_in_bounded_memory_with_a_reason(
@@ -130,7 +130,7 @@ def test_a_redirect_is_not_followed_wherever_it_leads(ledgers: Any) -> None:
             send(ledger)
     assert inside.requests == 0
     (row,) = ledger.rows("SELECT DISTINCT last_error FROM segwatch.delivery")
-    assert row["last_error"] == "HTTP 307: it has moved; put the new address into the rule"
+    assert row["last_error"] == "HTTP 307: the receiver has moved; put the new URL into the rule"
 
 
 @pytest.mark.parametrize(

@@ -59,7 +59,7 @@ def refused(done: Result) -> str:
     [
         ("start: 2024-02-30T00:00:00Z", ("start: ", "2024-02-30")),
         ('instruction: "segment \\0 the water"', ("instruction: ", "cannot be stored")),
-        ("area: {geojson: {type: FeatureCollection, features: [1]}}", ("area.geojson: ", "no GeoJSON")),
+        ("area: {geojson: {type: FeatureCollection, features: [1]}}", ("area.geojson: ", "not a GeoJSON")),
         ('rules: [{name: "a \\ud800"}]', ("rules.0.name: ", "cannot be stored")),
     ],
 )

@@ -189,7 +189,7 @@ def test_a_source_that_does_not_answer_costs_its_time_limit_only(world: World, e
     assert name(choice) == ("optical", 0, 1)
     (reason,) = run.unreachable
     assert "radar" in reason
-    assert "no complete answer within 1 s" in reason
+    assert "no complete response within 1 s" in reason
 
 
 def test_a_source_says_what_is_asked_of_it_and_for_how_large_an_area(world: World, engine: Engine) -> None:
@@ -209,7 +209,7 @@ def test_a_source_says_what_is_asked_of_it_and_for_how_large_an_area(world: Worl
 
 
 def test_a_playbook_has_a_source_for_any_case(world: World) -> None:
-    with pytest.raises(ConfigError, match="one must be without only_after"):
+    with pytest.raises(ConfigError, match="one must have neither only_after"):
         world.book(world.source("plane", only_after=True), world.source("radar", largest_km2=10))
     with pytest.raises(ConfigError, match="targets: they belong to an instruction"):
         world.book(world.source("plane", targets=["water"]))
@@ -261,7 +261,7 @@ def test_a_run_keeps_its_name_and_ends_when_its_event_is_taken_back(world: World
     (again,) = respond(flood(3, "C3", "C1", "C2"))
     assert (again[0].watch, again[0].event) == (name, "cap:met/C2")
     (told,) = respond(flood(4, "C4", "C3", cancelled=True))
-    assert told.startswith("cap:met/C2 was taken back; its watch")
+    assert told.startswith("cap:met/C2 was cancelled; its watch")
     assert respond(flood(4, "C4", "C3", cancelled=True)) == [], "once is enough"
     with engine.connect() as conn:
         assert watches.names(conn) == [name]

@@ -88,7 +88,17 @@ def test_a_signed_event_is_kept_once_and_revised(client: TestClient, engine: Eng
         lambda: signed(json.dumps(flood()), at=datetime.now(UTC) - timedelta(minutes=6)),
         lambda: signed(json.dumps(flood()), at=datetime.now(UTC) + timedelta(minutes=6)),
     ],
-    ids=["wrong", "no form", "no base64", "no time", "1970", "other id", "other secret", "old", "ahead"],
+    ids=[
+        "wrong",
+        "no form",
+        "no base64",
+        "is not a time",
+        "1970",
+        "other id",
+        "other secret",
+        "old",
+        "ahead",
+    ],
 )
 def test_what_is_not_signed_now_is_refused(
     client: TestClient, engine: Engine, change: Callable[[], dict[str, str]]
@@ -105,11 +115,11 @@ def test_what_is_not_signed_now_is_refused(
 @pytest.mark.parametrize(
     ("body", "word"),
     [
-        ("{}", "no GeoJSON"),
+        ("{}", "not a GeoJSON"),
         ("hello", "neither JSON nor XML"),
         (json.dumps(flood(kind="party")), "party"),
         (json.dumps(flood(level="purple")), "purple"),
-        (json.dumps(flood(updated_at=None)), "no time"),
+        (json.dumps(flood(updated_at=None)), "is not a time"),
         (json.dumps(flood() | {"id": ""}), "id"),
         (json.dumps(flood() | {"geometry": {"type": "Point", "coordinates": [15, 460]}}), "degrees"),
         (json.dumps({"type": "FeatureCollection", "features": []}), "no event"),

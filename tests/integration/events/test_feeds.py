@@ -26,7 +26,7 @@ def of(name: str) -> Answer:
     return 200, {}, (FEEDS / name).read_bytes()
 
 
-def poll(engine: Engine, *urls: str) -> list[fetch.Polled]:
+def poll(engine: Engine, *urls: str) -> list[fetch.PolledFeed]:
     return fetch.poll(engine, load_settings(feeds=urls, feed_timeout_seconds=10))
 
 
@@ -86,8 +86,8 @@ def test_a_revision_is_kept_and_becomes_the_current_one(engine: Engine) -> None:
         ((301, {"location": "http://["}, b""), "moved"),
         ((200, {"content-encoding": "gzip"}, b"x"), "compressed"),
         ((200, {}, b"<html>no feed</html>"), "neither RSS"),
-        ((200, {}, b'<!DOCTYPE a [<!ENTITY b "c">]><rss>&b;</rss>'), "no safe XML"),
-        ((200, {}, b" " * (fetch.MOST_BYTES + 1)), "larger than 16 MiB"),
+        ((200, {}, b'<!DOCTYPE a [<!ENTITY b "c">]><rss>&b;</rss>'), "not safe XML"),
+        ((200, {}, b" " * (fetch.MAX_BYTES + 1)), "larger than 16 MiB"),
         ((200, {"content-length": "1000"}, b"<rss/>"), "cut off"),
     ],
 )

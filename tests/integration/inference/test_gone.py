@@ -53,7 +53,7 @@ def test_a_channel_that_is_gone_is_set_aside_until_it_is_tried_again_by_hand(led
         assert states(ledger, gone) == {"dead": 12}
         assert taken.paths.count("/gone") == asked, "what comes later is not tried"
         (row,) = ledger.rows("SELECT DISTINCT last_error FROM segwatch.delivery WHERE state = 'dead'")
-        assert row["last_error"] == "HTTP 410: it is gone; take it out of the rule"
+        assert row["last_error"] == "HTTP 410: the receiver is gone; take the channel out of the rule"
         with ledger.engine.connect() as conn:
             (shown,) = outbox.ailing_channels(conn)
         assert (shown["name"], shown["given_up"], shown["pending"]) == (gone, 12, 0)
@@ -128,7 +128,7 @@ FEED = (
 )
 
 
-def poll(engine: Engine, *urls: str) -> list[fetch.Polled]:
+def poll(engine: Engine, *urls: str) -> list[fetch.PolledFeed]:
     return fetch.poll(engine, load_settings(feeds=urls, feed_timeout_seconds=10))
 
 
@@ -165,10 +165,10 @@ def test_a_feed_in_every_legal_form(
         ((304, {}, b""), "HTTP 304"),
         ((204, {}, b""), "sent no document"),
         ((206, {}, FEED.encode()[:50]), "part of one"),
-        ((429, {"retry-after": "90"}, b""), "left alone for 90 s"),
-        ((200, {"content-encoding": "br"}, b"x"), "compressed in a way"),
+        ((429, {"retry-after": "90"}, b""), "asks to wait 90 s"),
+        ((200, {"content-encoding": "br"}, b"x"), "compression is not supported"),
         ((200, {"content-encoding": "gzip"}, gzip.compress(FEED.encode())[:40]), "not compressed"),
-        ((200, {"content-encoding": "gzip"}, gzip.compress(b" " * (fetch.MOST_BYTES + 1))), "larger than 16 MiB"),
+        ((200, {"content-encoding": "gzip"}, gzip.compress(b" " * (fetch.MAX_BYTES + 1))), "larger than 16 MiB"),
     ],
 )  # fmt: skip
 def test_a_feed_that_cannot_be_read_says_what_to_do(engine: Engine, answer: Answer, word: str) -> None:

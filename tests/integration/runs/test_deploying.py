@@ -197,7 +197,7 @@ def test_schedules_of_earlier_versions_move_to_their_watches_as_they_were(
         "never": ("0 0 31 2 *", True),
     }
     for _ in range(2):
-        with pytest.raises(FlowError, match=r"never: schedule '0 0 31 2 \*': never comes"):
+        with pytest.raises(FlowError, match=r"never: schedule '0 0 31 2 \*': never fires"):
             deploy.schedule_all(engine)
         assert crons(server) == expected
         assert server.schedules(OBSERVE) == {}

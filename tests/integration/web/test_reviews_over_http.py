@@ -151,5 +151,5 @@ def test_the_command_line_does_the_same(database: Database, lake: tuple[Ledger, 
     outline.write_text("[", encoding="utf-8")
     wrong = review("edit", track, str(outline), "--why", "x")
     assert wrong.returncode == 1
-    assert "no GeoJSON" in wrong.stderr
+    assert "not GeoJSON" in wrong.stderr
     assert "Traceback" not in wrong.stderr

@@ -63,7 +63,7 @@ def test_valid_shapes_that_explode_together_are_refused() -> None:
 
 
 def test_edges_that_lie_close_together_are_refused() -> None:
-    with pytest.raises(TooComplex, match="too many edges of its outline lie close together"):
+    with pytest.raises(TooComplex, match="too many edges of its geometry lie close together"):
         operations.check(slanted(10_000))
 
 

@@ -56,7 +56,7 @@ def test_every_variable_that_the_source_names_is_known() -> None:
 
 
 def test_every_command_tells_and_its_output_stays_machine_readable(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(variables, "_told", set())
+    monkeypatch.setattr(variables, "_reported", set())
     monkeypatch.setenv("SEGWATCH_DATABSE_URL", "postgresql://u:hunter2@h/d")
     done = CliRunner().invoke(app, ["source", "list", "--json"])
     assert done.exit_code == 0
@@ -66,7 +66,7 @@ def test_every_command_tells_and_its_output_stays_machine_readable(monkeypatch: 
 
 
 def test_every_flow_tells_once(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
-    monkeypatch.setattr(variables, "_told", set())
+    monkeypatch.setattr(variables, "_reported", set())
     monkeypatch.setenv("SEGWATCH_LEASE_SECOND", "5")
     for _ in range(2):
         load_settings()

@@ -174,10 +174,14 @@ def test_a_rule_says_everything_that_rules_can_say() -> None:
         ),
         ({"schedule": "hourly"}, "schedule", "got 'hourly'"),
         ({"schedule": "0 25 * * *"}, "schedule", 'as "0 6 * * *"'),
-        ({"schedule": "H * * * *"}, "schedule", "no cron expression"),
-        ({"schedule": "0 0 31 2 *"}, "schedule", "never comes"),
+        ({"schedule": "H * * * *"}, "schedule", "not a cron expression"),
+        ({"schedule": "0 0 31 2 *"}, "schedule", "never fires"),
         ({"schedule": "* * * * * *"}, "schedule", "five fields"),
-        ({"schedule": "0 6 1 12 *", "end": "2020-06-01T00:00:00Z"}, "schedule", "let it come more often"),
+        (
+            {"schedule": "0 6 1 12 *", "end": "2020-06-01T00:00:00Z"},
+            "schedule",
+            "write one that fires more often",
+        ),
         ({"start": "0001-01-01T00:00:00+02:00"}, "start", "beyond the calendar"),
         ({"start": "1019-01-01T00:00:00Z"}, "start", "correct the year"),
         ({"start": "2919-01-01T00:00:00Z"}, "start", "correct the year"),
@@ -192,7 +196,7 @@ def test_a_rule_says_everything_that_rules_can_say() -> None:
         (
             {"rules": [{"name": "r", "digest": {"at": "07:00", "timezone": "Factory"}}]},
             "rules.0.digest.timezone",
-            "no time zone",
+            "not a time zone",
         ),
         (
             {
@@ -225,9 +229,17 @@ def test_a_rule_says_everything_that_rules_can_say() -> None:
         ({"area": {"geojson": {"type": "Point", "coordinates": [1, 2]}}}, "area", "Polygon"),
         ({"area": {"file": "no-such.geojson"}}, "area.file", "no-such.geojson"),
         ({"area": {"file": "."}}, "area.file", "cannot be read: Is a directory"),
-        ({"area": {"geojson": {"type": "FeatureCollection", "features": [1]}}}, "area.geojson", "no GeoJSON"),
-        ({"area": {"geojson": {"type": "FeatureCollection", "features": []}}}, "area.geojson", "one feature"),
-        ({"area": {"geojson": {"type": "Feature", "geometry": None}}}, "area.geojson", "no GeoJSON"),
+        (
+            {"area": {"geojson": {"type": "FeatureCollection", "features": [1]}}},
+            "area.geojson",
+            "not a GeoJSON",
+        ),
+        (
+            {"area": {"geojson": {"type": "FeatureCollection", "features": []}}},
+            "area.geojson",
+            "exactly one feature",
+        ),
+        ({"area": {"geojson": {"type": "Feature", "geometry": None}}}, "area.geojson", "not a GeoJSON"),
         (
             {
                 "area": {
@@ -235,7 +247,7 @@ def test_a_rule_says_everything_that_rules_can_say() -> None:
                 }
             },
             "area.geojson",
-            "no GeoJSON geometry (int too large",
+            "not a GeoJSON geometry (int too large",
         ),
         ({"area": {"bbox": [float("nan"), 45.0, 10.1, 45.1]}}, "area.bbox.0", "finite"),
         ({"min_polygon_m2": float("inf")}, "min_polygon_m2", "finite"),
@@ -283,7 +295,7 @@ def test_a_rule_may_collect_its_alerts(said: object, meant: Digest) -> None:
         ("priority: !!int many", ("cannot be read as YAML", "many")),
         ("priority: !!timestamp many", ("cannot be read as YAML",)),
         ("priority: " + "[" * 5000, ("cannot be read as YAML", "nested more than")),
-        ("instruction: caf\xe9 \xff", ("no text in UTF-8",)),
+        ("instruction: caf\xe9 \xff", ("not UTF-8 text",)),
     ],
 )
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, line: str, words: tuple[str, ...]) -> None:

@@ -33,11 +33,11 @@ def aliases(make: str) -> bytes:
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (aliases("[#]"), "values once its aliases are written out"),
-        (aliases("{<<: [#]}"), "values once its aliases are written out"),
-        (b"a: &a [*a]", "an alias leads to what it is a part of"),
-        (b"a: " + b"[" * 100_000, "nested more than 50 times"),
-        (b"- " * 100_000, "nested more than 50 times"),
+        (aliases("[#]"), "values once its aliases are expanded"),
+        (aliases("{<<: [#]}"), "values once its aliases are expanded"),
+        (b"a: &a [*a]", "an alias contains itself"),
+        (b"a: " + b"[" * 100_000, "nested more than 50 levels"),
+        (b"- " * 100_000, "nested more than 50 levels"),
         (b"a: 1" + b":59" * 100_000, "a number or time of 300001 characters"),
         (b"a: 1" + b"9" * 100_000, "a number or time of 100001 characters"),
         (b'a: !!int "1' + b":59" * 100_000 + b'"', "a number or time"),

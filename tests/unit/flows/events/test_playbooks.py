@@ -148,7 +148,7 @@ def document(**more: Any) -> dict[str, Any]:
         ({"radius_km": -1}, "radius_km"),
         ({"match": {"kinds": ["flood"], "regions": [[10, 46, 11, 45]]}}, "match.regions.* is not west"),
         ({"match": {"kinds": ["flood"], "regions": [[500, 45, 501, 46]]}}, "in degrees"),
-        ({"radius_km": 300}, "radius_km: .* circle of 600 km .* at most 240"),
+        ({"radius_km": 300}, "radius_km: .* circle 600 km wide .* at most 240"),
         ({"sources": []}, "sources"),
         ({"sources": [{"profile": "nowhere"}]}, "nowhere"),
         ({"watch": {"instruction": "x"}}, "instruction"),
@@ -158,10 +158,10 @@ def document(**more: Any) -> dict[str, Any]:
         ({"surprise": 1}, "surprise"),
         ({"match": {"kinds": ["flood"], "min_levl": "red"}}, r"match\.min_levl: .*did you mean min_level\?"),
         ({"watch": {"instruction": "segment the water", "shedule": "0 * * * *"}}, "did you mean schedule"),
-        ({"watch": {"instruction": "segment the water", "schedule": "0 0 31 2 *"}}, "never comes"),
+        ({"watch": {"instruction": "segment the water", "schedule": "0 0 31 2 *"}}, "never fires"),
         (
             {"days": 5, "watch": {"instruction": "segment the water", "schedule": "0 6 1 * *"}},
-            "pauses for longer .* 12 days",
+            "may not fire during .* 12 days",
         ),
         ({"days": float("inf")}, "days"),
         ({"days": 1e9}, "days: .*3650"),
@@ -178,7 +178,7 @@ def test_a_playbook_that_is_wrong_says_where(tmp_path: Path, more: dict[str, Any
 @pytest.mark.parametrize(
     ("content", "hint"),
     [
-        (b"\xff\xfe", "no text in UTF-8"),
+        (b"\xff\xfe", "not UTF-8 text"),
         (b"name: [", "cannot be read as YAML"),
         (yaml.safe_dump(document(title="t")).encode() + b"days: 2024-02-30\n", "days: .*'2024-02-30'"),
         (

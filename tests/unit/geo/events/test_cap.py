@@ -113,7 +113,7 @@ def test_several_areas_and_shapes_are_all_covered() -> None:
 
 def test_codes_of_areas_are_named_as_what_is_missing() -> None:
     codes = "<geocode><valueName>UGC</valueName><value>X1</value></geocode>"
-    assert "codes of areas (UGC)" in reason(message(info(area(codes))))
+    assert "area codes (UGC)" in reason(message(info(area(codes))))
 
 
 @pytest.mark.parametrize(
@@ -128,10 +128,10 @@ def test_a_circle_in_any_spacing(circle: str) -> None:
 @pytest.mark.parametrize(
     ("circle", "word"),
     [
-        ("46.0,15.0", "its circle '46.0,15.0' has no latitude, longitude and radius"),
+        ("46.0,15.0", "its circle '46.0,15.0' is not latitude, longitude and radius"),
         ("46,15,1,2", "the centre '46,15,1' of its circle"),
         ("46,15 -1", "radius of -1 km"),
-        ("46,15 far", "'46,15 far' are no"),
+        ("46,15 far", "'46,15 far' are not"),
     ],
 )
 def test_a_circle_that_is_none_says_what_is_wrong(circle: str, word: str) -> None:
@@ -211,12 +211,12 @@ def test_a_cancel_need_not_say_again_what_and_where(infos: tuple[str, ...]) -> N
 
 
 def test_a_cancel_of_nothing_that_can_be_read_says_so() -> None:
-    assert "what it cancels cannot be read" in reason(message(told="Cancel", references="C1"))
+    assert "messages that it cancels cannot be read" in reason(message(told="Cancel", references="C1"))
 
 
 @pytest.mark.parametrize(
     ("sent", "word"),
-    [("2026-05-02T10:00:00", "names no zone"), ("soon", "is no time"), (" ", "when it was sent")],
+    [("2026-05-02T10:00:00", "has no time zone"), ("soon", "is not a time"), (" ", "when it was sent")],
 )
 def test_times_of_cap_have_a_zone(sent: str, word: str) -> None:
     assert word in reason(message(info(area(ring(20, 20.2))), sent=sent))

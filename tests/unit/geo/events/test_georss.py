@@ -193,8 +193,8 @@ def test_a_line_across_180_degrees_is_cut() -> None:
     ("place", "word"),
     [
         ("", "no georss, no georss:where with gml, no geo:lat"),
-        (where(""), "holds no gml"),
-        (where("<gml:Arc><gml:x/></gml:Arc>"), "Arc|holds no gml"),
+        (where(""), "has no readable gml"),
+        (where("<gml:Arc><gml:x/></gml:Arc>"), "Arc|has no readable gml"),
         (where("<gml:Solid/>"), "a Solid"),
         (where("<gml:Point srsName='EPSG:25833'><gml:pos>4e5 5e6</gml:pos></gml:Point>"), "EPSG:25833"),
         (
@@ -202,9 +202,9 @@ def test_a_line_across_180_degrees_is_cut() -> None:
                 "<gml:Point srsName='http://www.opengis.net/gml/srs/epsg.xml#4326'><gml:pos>10 20</gml:pos>"
                 "</gml:Point>"
             ),
-            "which comes first",
+            "is ambiguous",
         ),
-        (where("<gml:Point><gml:coordinates>10,20</gml:coordinates></gml:Point>"), "which comes first"),
+        (where("<gml:Point><gml:coordinates>10,20</gml:coordinates></gml:Point>"), "axis order is unknown"),
         (where("<gml:Point><gml:pos>10</gml:pos></gml:Point>"), "positions"),
         (where("<gml:Polygon/>"), "0 exteriors"),
         ("<geo:lat>1</geo:lat>", "1 geo:lat and 0 geo:long"),
@@ -232,11 +232,13 @@ def test_an_entry_without_an_id_is_named_by_a_link_of_its_own_or_refused() -> No
         "https://example.org/a",
         "https://example.org/b",
     ]
-    assert all(isinstance(found, RefusedEntry) and "not its own" in found.reason for found in rss(one, one))
+    assert all(
+        isinstance(found, RefusedEntry) and "is shared with others" in found.reason for found in rss(one, one)
+    )
     home = item(POINTED, name="<link>https://example.org/</link>")
     (found,) = rss(home)
     assert isinstance(found, RefusedEntry)
-    assert "not its own" in found.reason
+    assert "is shared with others" in found.reason
     assert "no id, no guid" in reason(POINTED, name="")
 
 

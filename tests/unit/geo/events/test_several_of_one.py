@@ -205,5 +205,5 @@ def test_json_in_any_character_set() -> None:
 
 @pytest.mark.parametrize("charset", ["", "idna", "rot13", "unicode_escape", "zlib", "none at all"])
 def test_a_character_set_that_is_none_is_refused(charset: str) -> None:
-    with pytest.raises(EventRefused, match="the document is"):
+    with pytest.raises(EventRefused, match=r"the document (is|has the unsupported encoding)"):
         decoded(b"<rss>\xff\xfe</rss>", charset)

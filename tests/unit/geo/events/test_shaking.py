@@ -124,9 +124,9 @@ def feature(**more: Any) -> bytes:
 @pytest.mark.parametrize(
     ("document", "reason"),
     [
-        (b"", "no JSON"),
-        (b"<html>", "no JSON"),
-        (b"[" * 100_000, "no JSON"),
+        (b"", "not JSON"),
+        (b"<html>", "not JSON"),
+        (b"[" * 100_000, "not JSON"),
         (b"[]", "not an object"),
         (b"{}", "no contours"),
         (b'{"features": 3}', "no contours"),
@@ -138,10 +138,13 @@ def feature(**more: Any) -> bytes:
         (feature(geometry={"type": "LineString", "coordinates": [[1, "x"]]}), "cannot be read"),
         (
             feature(geometry={"type": "LineString", "coordinates": [[1, 2], [float("nan"), 3], [4, 5]]}),
-            "that is none",
+            "invalid coordinate",
         ),
-        (feature(geometry={"type": "LineString", "coordinates": [[1, 2], [2, 999], [4, 5]]}), "that is none"),
-        (feature(geometry={"type": "LineString", "coordinates": [PLACE, PLACE]}), "no ground"),
+        (
+            feature(geometry={"type": "LineString", "coordinates": [[1, 2], [2, 999], [4, 5]]}),
+            "invalid coordinate",
+        ),
+        (feature(geometry={"type": "LineString", "coordinates": [PLACE, PLACE]}), "enclose no area"),
         (feature(geometry={"type": "LineString", "coordinates": [[1, 2]] * 200_001}), "vertices"),
         (contours({6.0: [ring(40, (120.0, -30.0))]}), "far from"),
         (contours({5.0: [ring(40)]}), "end at an intensity of 5"),
