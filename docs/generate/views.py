@@ -77,7 +77,7 @@ def _file(name: str) -> str:
     current = _SQL / "current"
     folders = [current] if current.is_dir() else sorted(_SQL.iterdir(), reverse=True)
     for folder in folders:
-        for file in sorted(folder.glob("*.sql"), reverse=True):
+        for file in sorted(folder.rglob("*.sql"), reverse=True):
             if creates.search(file.read_text(encoding="utf-8")):
                 return Path(file).relative_to(ROOT).as_posix()
     return ""
