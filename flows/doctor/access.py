@@ -14,7 +14,7 @@ from segwatch.flows.doctor.findings import Finding, Level
 _SECONDS = 10.0
 #: A site that nobody has: the name is reserved.
 _STRANGER = "segwatch.invalid"
-_DOCUMENT = "see docs/control-plane.md"
+_DOCUMENT = "see docs/how-to/control-plane.md"
 
 
 def door(url: str) -> Door:

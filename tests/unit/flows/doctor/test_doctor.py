@@ -232,7 +232,7 @@ def test_who_may_decide_what_the_workers_run(facts: Facts, level: Level, says: s
     assert (found.about, found.level) == ("access", level)
     assert says in found.says
     assert fix in found.fix
-    assert "docs/control-plane.md" in found.fix
+    assert "docs/how-to/control-plane.md" in found.fix
 
 
 def test_an_open_server_that_any_page_may_call_is_no_matter_of_taste() -> None:
