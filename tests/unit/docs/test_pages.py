@@ -12,6 +12,7 @@ import yaml
 
 from segwatch.flows.config import variables, watchfile
 from segwatch.flows.events import playbooks
+from segwatch.geo.sources import profiles
 from tests.support import documents
 from tests.support.documents import Block, Page
 from tests.support.paths import ROOT
@@ -115,7 +116,7 @@ def test_pages_that_the_code_names_exist() -> None:
 
 def test_every_playbook_and_profile_has_an_example() -> None:
     shown = {watchfile.load(file).profile.name for file in (ROOT / "examples").glob("*.yaml")}
-    assert set(watchfile.profiles.names()) - shown == {"local-naip", "local-sentinel2"}, (
+    assert set(profiles.names()) - shown == {"local-naip", "local-sentinel2"}, (
         "the demo has these two"
     )
     by_hand = {file.stem for file in (ROOT / "examples" / "disasters").glob("*.yaml")}
