@@ -99,7 +99,7 @@ def _references(field: object) -> Iterator[str]:
 
 
 def _title(name: str) -> str:
-    return name.strip("_").lower()
+    return name.strip("_").removesuffix("Section").lower()
 
 
 def _table(document: Mapping[str, Any], parts: Mapping[str, Mapping[str, Any]]) -> str:

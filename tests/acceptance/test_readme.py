@@ -27,6 +27,8 @@ NOT_RUN = {
     "segwatch event poll": "asks public feeds",
 }
 _ACTIVATE = ". .venv/bin/activate"
+#: The first test of the module, whichever that is, waits for the demo and for all commands.
+pytestmark = pytest.mark.timeout(2700)
 
 
 @dataclass(frozen=True)
@@ -111,7 +113,6 @@ def _shell(folder: Path, script: str, *, seconds: float) -> subprocess.Completed
     )
 
 
-@pytest.mark.timeout(2700)
 def test_every_command_does_what_it_says(ran: list[Ran]) -> None:
     failed = [one for one in ran if one.status != 0 or "Traceback" in one.stdout + one.stderr]
     assert not failed, "\n\n".join(f"{one.page}: $ {one.command}\n{one.stdout}{one.stderr}" for one in failed)
