@@ -6,7 +6,6 @@ import inspect
 from collections.abc import Iterator
 from typing import Any
 
-import click
 import typer
 
 from docs.generate.markdown import NOTICE, code, file_of, table
@@ -52,9 +51,7 @@ def _help(command: Any) -> str:
 
 
 def _row(param: Any) -> tuple[str, str, str]:
-    shown = (
-        param.name.upper() if isinstance(param, click.Argument) or not param.opts[0].startswith("-") else ""
-    )
+    shown = param.name.upper() if param.param_type_name == "argument" else ""
     names = code(shown) if shown else ", ".join(code(one) for one in param.opts)
     default = "" if param.default in (None, False, ()) or callable(param.default) else code(param.default)
     text = getattr(param, "help", None) or ""
