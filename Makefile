@@ -88,3 +88,9 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 	@touch $@
 
 .PHONY: chromium
+
+# the site: writes the generated pages anew from the code, builds build/site, and fails on any broken link
+.PHONY: docs
+docs: setup
+	$(BIN)/python -m docs.generate
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build

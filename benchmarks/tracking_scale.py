@@ -40,7 +40,7 @@ from segwatch.geo.types.tracking import ChangeKind, Detection, ObservationResult
 from segwatch.geo.types.watch import AlertRule, Instruction, TrackingSettings, Watch
 
 MODEL = "bench@0"
-COOKBOOK = Path(__file__).resolve().parents[1] / "docs" / "cookbook.md"
+COOKBOOK = Path(__file__).resolve().parents[1] / "docs" / "how-to" / "cookbook.md"
 _WEST, _SOUTH, _STEP_LON, _STEP_LAT = 15.0, 46.0, 0.0026, 0.0018  # 200 m each way
 _BLOCKS = 10  # blocks a side of the largest history
 _WEEKS = 100

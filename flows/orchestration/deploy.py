@@ -105,7 +105,7 @@ def _put_pool(client: SyncPrefectClient, wanted: WorkPoolCreate) -> None:
         else:
             _log.warning(
                 "work pool %s is of type %s and is left unchanged, although its job template lets a run set %s; see "
-                "docs/control-plane.md",
+                "docs/how-to/control-plane.md",
                 wanted.name,
                 found.type,
                 ", ".join(unsafe),

@@ -235,7 +235,7 @@ def test_outsiders_who_can_decide_what_the_workers_run(
     assert (found.about, found.level) == ("access", level)
     assert says in found.says
     assert fix in found.fix
-    assert "docs/control-plane.md" in found.fix
+    assert "docs/how-to/control-plane.md" in found.fix
 
 
 def test_lax_headers_of_an_open_server_are_wrong_not_notes() -> None:

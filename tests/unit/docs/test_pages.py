@@ -1,0 +1,129 @@
+"""Every page of the documentation is true where a test can tell: links, blocks, commands, settings, files."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from segwatch.flows.config import variables, watchfile
+from segwatch.flows.events import playbooks
+from segwatch.geo.sources import profiles
+from tests.support import documents
+from tests.support.documents import Block, Page
+from tests.support.paths import ROOT
+
+PAGES = documents.list_pages()
+BLOCKS = [block for page in PAGES for block in page.blocks]
+LANGUAGES = {"", "console", "json", "nginx", "postgresql", "python", "sh", "sql", "yaml"}
+_FOLDERS = ("benchmarks", "db", "demo", "deployments", "docs", "examples", "flows", "geo", "model", "tests")
+_PATH = re.compile(rf"(?:{'|'.join(_FOLDERS)})(?:/[\w.-]+)+/?")
+#: Examples of names that do not exist.
+_NO_SETTINGS = {"SEGWATCH_DATABSE_URL"}
+
+
+def _name(one: Page | Block) -> str:
+    return one.name if isinstance(one, Page) else f"{one.page}: {one.text[:30]}"
+
+
+def test_the_readme_is_short() -> None:
+    assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 120
+
+
+@pytest.mark.parametrize("page", PAGES, ids=_name)
+def test_links_lead_somewhere(page: Page) -> None:
+    broken = [
+        link for link in page.links if not link.startswith(("https://", "http://")) and _broken(page, link)
+    ]
+    assert broken == []
+
+
+def _broken(page: Page, link: str) -> bool:
+    path, _, anchor = link.partition("#")
+    file = (ROOT / page.name).parent / path if path else ROOT / page.name
+    if not file.is_file():
+        return True
+    return bool(anchor) and anchor not in Page(path, file.read_text(encoding="utf-8")).anchors
+
+
+@pytest.mark.parametrize("page", [one for one in PAGES if not one.name.startswith("docs/adr/0")], ids=_name)
+def test_files_that_are_named_exist(page: Page) -> None:
+    """Inline code that begins with one of the repository's folders is the path of a file or folder in it.
+
+    Decisions are left out: they also name layouts that were not taken.
+    """
+    named = {found[0] for code in page.inline if (found := _PATH.fullmatch(code))}
+    assert sorted(one for one in named if not (ROOT / one).exists()) == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=_name)
+def test_settings_that_are_named_exist(page: Page) -> None:
+    named = set(re.findall(r"\bSEGWATCH_[A-Z_]*[A-Z]\b", page.text))
+    assert named - variables.KNOWN - _NO_SETTINGS == set()
+
+
+@pytest.mark.parametrize(("page", "command"), sorted(set(documents.list_commands())))
+def test_commands_and_options_exist(page: str, command: str) -> None:
+    documents.check_command(command)
+
+
+@pytest.mark.parametrize("block", BLOCKS, ids=_name)
+def test_blocks_say_what_they_are(block: Block) -> None:
+    assert block.language in LANGUAGES
+
+
+@pytest.mark.parametrize("block", [one for one in BLOCKS if one.language == "yaml"], ids=_name)
+def test_yaml_is_a_watch_or_part_of_one(
+    block: Block, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SEGWATCH_STAC_URL", "http://127.0.0.1:1")
+    document = yaml.safe_load(block.text)
+    if "version" not in document:
+        document = _some_watch() | document
+    file = tmp_path / "watch.yaml"
+    file.write_text(yaml.safe_dump(document), encoding="utf-8")
+    assert watchfile.load(file).name == document["name"]
+
+
+def _some_watch() -> dict[str, object]:
+    whole: dict[str, object] = yaml.safe_load(
+        next(block.text for block in documents.read_page("README.md").blocks if block.language == "yaml")
+    )
+    return whole
+
+
+@pytest.mark.parametrize("block", [one for one in BLOCKS if one.language in {"json", "python"}], ids=_name)
+def test_other_blocks_can_be_parsed(block: Block) -> None:
+    if block.language == "json":
+        json.loads(block.text)
+    else:
+        ast.parse(block.text)
+
+
+def test_pages_that_the_code_names_exist() -> None:
+    named = {
+        found
+        for folder in ("flows", "geo", "db", "model", "deployments")
+        for file in (ROOT / folder).rglob("*.py")
+        for found in re.findall(r"\bdocs/[\w/-]+\.(?:md|jpg)", file.read_text(encoding="utf-8"))
+    }
+    assert sorted(one for one in named if not (ROOT / one).exists()) == []
+
+
+def test_every_playbook_and_profile_has_an_example() -> None:
+    shown = {watchfile.load(file).profile.name for file in (ROOT / "examples").glob("*.yaml")}
+    assert set(profiles.names()) - shown == {"local-naip", "local-sentinel2"}, "the demo has these two"
+    by_hand = {file.stem for file in (ROOT / "examples" / "disasters").glob("*.yaml")}
+    assert by_hand == {one.name for one in playbooks.load_all()}
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "examples").rglob("*.yaml")), ids=lambda file: file.name)
+def test_examples_can_be_loaded(file: Path) -> None:
+    if file.parent.name == "playbooks":
+        assert file.stem in {one.name for one in playbooks.load_all(file.parent)}
+    else:
+        assert watchfile.load(file).name
