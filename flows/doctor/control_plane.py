@@ -10,7 +10,7 @@ from segwatch.flows.doctor.facts import Facts, RootWorker
 from segwatch.flows.doctor.findings import Finding, Level
 from segwatch.flows.orchestration.server_facts import ApiExposure
 
-_DOCUMENT = "see docs/control-plane.md"
+_DOCUMENT = "see docs/how-to/control-plane.md"
 
 
 def find_root_workers(url: str, services: dict[int, str]) -> Iterator[RootWorker]:
