@@ -40,7 +40,7 @@ from segwatch.flows.inference.drain import Drain
 from segwatch.flows.pipeline.discovery import discover_watch
 from segwatch.flows.pipeline.tracking import track_ready
 from segwatch.flows.services.stack import Stack
-from segwatch.geo.crs import to_lonlat, utm
+from segwatch.geo.crs import choose_utm, to_lonlat
 from segwatch.geo.types.source import BandRef, Profile
 from segwatch.geo.types.tracking import ChangeKind
 from segwatch.geo.types.watch import AlertRule, Instruction, TrackingSettings, Watch
@@ -80,7 +80,7 @@ def _watch_scenes(
     stack: Stack, engine: Engine, settings: FlowSettings, wanted: int
 ) -> tuple[list[dict[str, float]], int]:
     """Return seconds by stage of each scene that alerted, and how many scenes did not."""
-    segmenter = segmenters.load(settings)
+    segmenter = segmenters.load_segmenter(settings)
     received = f"{stack.urls().receiver}/received"
     took: list[dict[str, float]] = []
     without = 0
@@ -153,7 +153,7 @@ def _services(device: str) -> Iterator[tuple[Stack, Engine, FlowSettings]]:
 
 def _compute_extent() -> Any:
     """Return the extent of the images in EPSG:4326."""
-    crs = utm(box(15.0, 46.0, 15.1, 46.1))
+    crs = choose_utm(box(15.0, 46.0, 15.1, 46.1))
     return to_lonlat(box(_WEST, _SOUTH, _WEST + _SIDE * _GSD_M, _SOUTH + _SIDE * _GSD_M), crs)
 
 
@@ -174,7 +174,7 @@ def _watch(stack: Stack) -> Watch:
 
 def _write_pictures(folder: Path) -> None:
     folder.mkdir(parents=True)
-    crs = utm(box(15.0, 46.0, 15.1, 46.1))
+    crs = choose_utm(box(15.0, 46.0, 15.1, 46.1))
     transform = Affine(_GSD_M, 0, _WEST, 0, -_GSD_M, _SOUTH + _SIDE * _GSD_M)
     shape = {"count": 3, "height": _SIDE, "width": _SIDE, "dtype": "uint8"}
     for parity, radius in enumerate((60, 110)):

@@ -24,7 +24,7 @@ from starlette.routing import Route
 
 from segwatch.benchmarks import tracking_scale as scale
 from segwatch.db import ledger, observations, scenes, watches
-from segwatch.db.embedded.ports import reserve
+from segwatch.db.embedded.ports import reserve_port
 from segwatch.db.engine import make_engine
 from segwatch.db.migrate import upgrade
 from segwatch.flows.alerting.courier import deliver_outbox
@@ -45,7 +45,7 @@ out = Console(width=110, highlight=False)
 def run(*, quick: bool) -> dict[str, float | int]:
     """Measure alerts per second through the outbox, and the load on the database per alert."""
     side = 32 if quick else 103  # one object in twenty is missing
-    held = reserve()
+    held = reserve_port()
     port = held.getsockname()[1]
     sink = multiprocessing.get_context("spawn").Process(target=serve_sink, args=(held,), daemon=True)
     sink.start()

@@ -30,13 +30,13 @@ from pyproj import CRS
 from rasterio.transform import from_origin
 from rasterio.windows import Window
 
-from segwatch.db.embedded.ports import reserve
+from segwatch.db.embedded.ports import reserve_port
 from segwatch.db.ledger import LeasedObservation
-from segwatch.flows.inference.segmenters import Answer
-from segwatch.flows.inference.strips import Reading
-from segwatch.flows.inference.tiled import Group, answer_group, bands, overlap
+from segwatch.flows.inference.segmenters import Prediction
+from segwatch.flows.inference.strips import StripReader
+from segwatch.flows.inference.tiled import ObservationGroup, compute_overlap, predict_group, split_grid
 from segwatch.flows.services.imagery import create_app
-from segwatch.geo.antimeridian import split
+from segwatch.geo.antimeridian import split_at_antimeridian
 from segwatch.geo.crs import to_lonlat
 from segwatch.geo.types.scene import Item, Scene
 from segwatch.geo.types.source import BandRef, Profile
@@ -65,7 +65,9 @@ class _Threshold:
     version = "threshold@1"
     tile_px = 1024
 
-    def segment(self, tiles: Sequence[NDArray[np.uint8]], instructions: Sequence[str]) -> list[list[Answer]]:
+    def segment(
+        self, tiles: Sequence[NDArray[np.uint8]], instructions: Sequence[str]
+    ) -> list[list[Prediction]]:
         """See :class:`segwatch.flows.inference.segmenters.Segmenter`."""
         logits = (np.where(tile[:, :, 0] > 128, 4, -4).astype(np.float32)[None] for tile in tiles)
         return [[_Prediction("bright", one) for _ in instructions] for one in logits]
@@ -149,7 +151,7 @@ def _needed(path: Path) -> int:
 
 @contextmanager
 def _served(folder: Path) -> Iterator[str]:
-    held = reserve()
+    held = reserve_port()
     port = held.getsockname()[1]
     server = uvicorn.Server(uvicorn.Config(create_app(folder), log_level="warning"))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [held]}, daemon=True)
@@ -163,14 +165,16 @@ def _served(folder: Path) -> Iterator[str]:
         thread.join()
 
 
-def _group(url: str, side: int, what: str) -> tuple[Scene, Group]:
+def _group(url: str, side: int, what: str) -> tuple[Scene, ObservationGroup]:
     length = side * _GSD_M
     whole = shapely.box(_LEFT, _TOP - length, _LEFT + length, _TOP)
     if what == "a small area":
         looked_at = whole.centroid.buffer(_SMALL_KM * 500, cap_style="square")
     else:
         looked_at = whole.buffer(-2 * _GSD_M)
-    area, footprint = (split(to_lonlat(one.segmentize(10_000), _CRS)) for one in (looked_at, whole))
+    area, footprint = (
+        split_at_antimeridian(to_lonlat(one.segmentize(10_000), _CRS)) for one in (looked_at, whole)
+    )
     now = datetime.now(UTC)
     href = f"{url}/{side}.tif"
     item = Item("one", "sparse", href, now, None, "made", "1", "", footprint, {"image": href})
@@ -178,7 +182,7 @@ def _group(url: str, side: int, what: str) -> tuple[Scene, Group]:
     red, green, blue = (BandRef("image", index) for index in (1, 2, 3))
     profile = Profile("sparse", "sparse", "sparse", red, green, blue, low=0, high=255, gsd_m=_GSD_M)
     watch = Watch("bench", Instruction("segment the bright fields"), area, profile, url, now)
-    return scene, Group((LeasedObservation(UUID(int=1), watch, 1),), frozenset({"127.0.0.1:*"}))
+    return scene, ObservationGroup((LeasedObservation(UUID(int=1), watch, 1),), frozenset({"127.0.0.1:*"}))
 
 
 def _observe(url: str, side: int, what: str) -> dict[str, float | int]:
@@ -186,11 +190,14 @@ def _observe(url: str, side: int, what: str) -> dict[str, float | int]:
     segmenter = _Threshold()
     grid = group.view.grid
     side_px, at_once = segmenter.tile_px, what == "all at once"
-    rows = grid.height if at_once else side_px - overlap(side_px)
-    columns = bands(grid, side_px, grid.width) if at_once else bands(grid, side_px)
+    rows = grid.height if at_once else side_px - compute_overlap(side_px)
+    columns = split_grid(grid, side_px, grid.width) if at_once else split_grid(grid, side_px)
     begun = time.perf_counter()
-    with ThreadPoolExecutor(1) as executor, Reading(executor, scene, group.view, columns, rows) as reading:
-        ((_, result),) = answer_group(group, reading, segmenter, 4)
+    with (
+        ThreadPoolExecutor(1) as executor,
+        StripReader(executor, scene, group.view, columns, rows) as reading,
+    ):
+        ((_, result),) = predict_group(group, reading, segmenter, 4)
         if not isinstance(result, ObservationResult):
             raise TypeError(result.reason)
         return {

@@ -13,7 +13,7 @@ from scipy.sparse import csr_array, vstack
 
 from segwatch.benchmarks.tracking_scores import Floats, Ids
 from segwatch.benchmarks.tracking_worlds import ORIGIN, SERIES, Labels, Mask, SceneView, scene_of
-from segwatch.geo.tracking.series import Look, refold
+from segwatch.geo.tracking.series import FoldInput, fold_series
 from segwatch.geo.types.tracking import ChangeKind
 from segwatch.geo.types.watch import TrackingSettings
 
@@ -70,8 +70,8 @@ class _LastPlaces:
 
 def segwatch(views: Sequence[SceneView]) -> Tracked:
     """Run the tracking core."""
-    looks = [Look(view.observation, SETTINGS, first=not number) for number, view in enumerate(views)]
-    steps = refold([], looks, series_id=SERIES, origin=ORIGIN)
+    looks = [FoldInput(view.observation, SETTINGS, first=not number) for number, view in enumerate(views)]
+    steps = fold_series([], looks, series_id=SERIES, origin=ORIGIN)
     numbers: dict[object, int] = {}
     places = _LastPlaces({}, set())
     ids, reports = [], []

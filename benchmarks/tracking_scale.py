@@ -33,7 +33,7 @@ from segwatch.db.embedded.cluster import Cluster
 from segwatch.db.engine import make_engine
 from segwatch.db.migrate import upgrade
 from segwatch.flows.pipeline.tracking import track_ready
-from segwatch.geo.area import geodesic_m2
+from segwatch.geo.area import compute_area_m2
 from segwatch.geo.types.scene import Item, Scene
 from segwatch.geo.types.source import BandRef, Profile
 from segwatch.geo.types.tracking import ChangeKind, Detection, ObservationResult
@@ -279,7 +279,7 @@ def block_detections(side: int, seed: int) -> list[Detection]:
     fate = rng.random(side**2)
     radius = np.where(fate < 0.05, 1.4, 1.0) * _RADIUS_M / _METRES_PER_DEGREE
     shapes = shapely.buffer(points, radius, quad_segs=5)[fate < 0.95]
-    return [Detection("burned", shape, 0.9, geodesic_m2(shape)) for shape in shapes]
+    return [Detection("burned", shape, 0.9, compute_area_m2(shape)) for shape in shapes]
 
 
 def _overlay(engine: Engine, found: Sequence[Detection]) -> None:

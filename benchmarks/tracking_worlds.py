@@ -18,9 +18,9 @@ from odc.geo.geobox import GeoBox
 from scipy import ndimage
 from shapely.geometry import Point, box
 
-from segwatch.geo.crs import to_local, utm
-from segwatch.geo.footprint import observed
-from segwatch.geo.polygons import as_lonlat, trace
+from segwatch.geo.crs import choose_utm, to_crs
+from segwatch.geo.footprint import trace_footprint
+from segwatch.geo.polygons import georeference, trace
 from segwatch.geo.types.tracking import ChangeKind, TrackedObservation
 
 Labels = NDArray[np.int32]
@@ -127,7 +127,7 @@ def look(world: World, noise: Noise, seed: int) -> list[SceneView]:
     if world.decidable:
         _remove_clouds(world, clear)
     grid = _grid(*clear.shape[1:])
-    area = as_lonlat(box(-1, -1, grid.width + 1, grid.height + 1), grid)
+    area = georeference(box(-1, -1, grid.width + 1, grid.height + 1), grid)
     views = []
     for number, (truth, sky) in enumerate(zip(world.labels, clear, strict=True)):
         regions = _detect(rng, truth, sky, noise)
@@ -136,7 +136,7 @@ def look(world: World, noise: Noise, seed: int) -> list[SceneView]:
             uuid5(SERIES, str(number)),
             uuid5(SERIES, f"scene {number}"),
             _START + number * _REVISIT,
-            observed(area, sky, grid),
+            trace_footprint(area, sky, grid),
             tuple(found),
         )
         seen = np.where(_drop_small((truth > 0) & sky), truth, 0)
@@ -316,6 +316,6 @@ def _is_ambiguous(body: Mask, sky: Mask, known: Mask | None) -> bool:
 
 def _grid(height: int, width: int) -> GeoBox:
     """Make the grid north and east of the origin, in its UTM zone."""
-    crs = utm(Point(ORIGIN))
-    left, bottom, _, _ = to_local(Point(ORIGIN), crs).bounds
+    crs = choose_utm(Point(ORIGIN))
+    left, bottom, _, _ = to_crs(Point(ORIGIN), crs).bounds
     return GeoBox((height, width), Affine(GSD_M, 0.0, left, 0.0, -GSD_M, bottom + height * GSD_M), crs)

@@ -13,10 +13,10 @@ from sqlalchemy import Connection, text
 from segwatch.db.codec import from_ewkb
 from segwatch.db.errors import MarkRefused, NotFound
 from segwatch.db.ids import make_id
-from segwatch.geo.text.storable import storable
+from segwatch.geo.text.storable import to_storable
 from segwatch.geo.types.tracking import Change, ChangeKind
 
-LONGEST_TEXT = 2000
+MAX_TEXT_LENGTH = 2000
 MAX_SNOOZE = timedelta(days=3660)
 
 
@@ -81,11 +81,11 @@ def mark(
         ``person`` is empty, a text is too long, or ``until`` is missing, not allowed, past or over ten years ahead.
     """
     person = person.strip()
-    if not person or len(person) > LONGEST_TEXT or len(note) > LONGEST_TEXT:
+    if not person or len(person) > MAX_TEXT_LENGTH or len(note) > MAX_TEXT_LENGTH:
         raise MarkRefused(
-            f"who and note: who must be named, and neither may be longer than {LONGEST_TEXT} characters"
+            f"who and note: who must be named, and neither may be longer than {MAX_TEXT_LENGTH} characters"
         )
-    if storable(person + note) != person + note:
+    if to_storable(person + note) != person + note:
         raise MarkRefused("who and note: NUL and halves of surrogate pairs cannot be stored; leave them out")
     if (given is Mark.SNOOZED) != (until is not None):
         raise MarkRefused("until: give it when snoozing, and only then")
@@ -97,7 +97,7 @@ def mark(
             )
     track_id = conn.execute(_LOCK, {"id": alert_id}).scalar_one_or_none()
     if track_id is None:
-        raise unknown(alert_id)
+        raise alert_not_found(alert_id)
     last = conn.execute(_LAST, {"id": alert_id}).one_or_none()
     if last is not None and (last.mark, last.person, last.note, last.until) == (
         given.value,
@@ -135,7 +135,7 @@ _CHANGES = text(
 )
 
 
-def changes(
+def list_changes(
     conn: Connection, watch: str, since: datetime | None = None, until: datetime | None = None
 ) -> Iterator[tuple[Change, BaseGeometry]]:
     """Iterate over the changes of a watch that hold, in order of recording, each with its geometry (EPSG:4326)."""
@@ -158,6 +158,6 @@ def changes(
         yield change, from_ewkb(row.geom)
 
 
-def unknown(alert_id: UUID) -> NotFound:
+def alert_not_found(alert_id: UUID) -> NotFound:
     """Build the error for an alert that does not exist or that the reader may not see."""
     return NotFound(f"there is no alert {alert_id}; `segwatch alert list WATCH` shows them")

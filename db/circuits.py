@@ -135,7 +135,7 @@ def start_probe(conn: Connection, worker: str, names: Collection[str], seconds: 
     conn.execute(_PROBE, {"names": sorted(names), "worker": worker, "seconds": seconds})
 
 
-def failed(
+def record_failure(
     conn: Connection,
     name: str,
     error: str,
@@ -153,21 +153,21 @@ def failed(
     conn.execute(_FAILED, values | limits)
 
 
-def answered(conn: Connection, names: Collection[str]) -> int:
+def record_success(conn: Connection, names: Collection[str]) -> int:
     """Record that sources work, which closes their circuits; returns how many were open."""
     return conn.execute(_SUCCEEDED, {"names": sorted(names)}).rowcount
 
 
-def release(conn: Connection, worker: str) -> None:
+def release_probes(conn: Connection, worker: str) -> None:
     """Give up the probes of a worker without an outcome, so that another worker may probe at once."""
     conn.execute(_RELEASE, {"worker": worker})
 
 
-def try_now(conn: Connection, watch: str) -> int:
+def probe_now(conn: Connection, watch: str) -> int:
     """Allow an immediate probe of the circuits that observations of a watch wait for; returns how many."""
     return conn.execute(_TRY_NOW, {"watch": watch}).rowcount
 
 
-def open_now(conn: Connection, watch: str | None = None) -> list[OpenCircuit]:
+def list_open(conn: Connection, watch: str | None = None) -> list[OpenCircuit]:
     """List the open circuits: all, or those that observations of a watch wait for."""
     return [OpenCircuit(*row) for row in conn.execute(_OPEN, {"watch": watch})]

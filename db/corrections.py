@@ -20,7 +20,7 @@ from sqlalchemy.dialects.postgresql import insert
 from segwatch.db import messages, tables
 from segwatch.db.codec import load_watch
 from segwatch.db.ids import make_id
-from segwatch.db.publishing import Turn, notify
+from segwatch.db.publishing import SendTime, notify
 from segwatch.geo.types.watch import AlertRule
 
 #: Error of deliveries given up by a rejection; they are sent after all when the rejection is reversed.
@@ -132,11 +132,11 @@ _CHANGES = text(
     " WHERE c.track_id = :track_id AND c.retracted_at IS NULL"
 )
 
-_SendTimes = Mapping[tuple[UUID, str], Turn]
+_SendTimes = Mapping[tuple[UUID, str], SendTime]
 
 
 def retract(
-    conn: Connection, changes: Sequence[UUID], turn: Callable[[AlertRule], Turn], now: datetime
+    conn: Connection, changes: Sequence[UUID], turn: Callable[[AlertRule], SendTime], now: datetime
 ) -> None:
     """Retract the alerts about changes that a later scene disproved; the changes are marked as retracted already."""
     conn.execute(_TAKE_OUT, {"ids": list(changes)})
@@ -145,7 +145,7 @@ def retract(
 
 
 def reinstate(
-    conn: Connection, changes: Sequence[UUID], turn: Callable[[AlertRule], Turn], now: datetime
+    conn: Connection, changes: Sequence[UUID], turn: Callable[[AlertRule], SendTime], now: datetime
 ) -> None:
     """Reinstate retracted alerts about changes that hold again, except while their object is rejected."""
     send_times = _send_times(conn, changes, turn)
@@ -163,7 +163,7 @@ def record_update(conn: Connection, changes: Sequence[UUID], now: datetime) -> N
 
 
 def retract_object(
-    conn: Connection, track_id: UUID, turn: Callable[[AlertRule], Turn], now: datetime, why: str
+    conn: Connection, track_id: UUID, turn: Callable[[AlertRule], SendTime], now: datetime, why: str
 ) -> None:
     """Retract every alert about a rejected object; the verdict is recorded already."""
     changes = list(conn.execute(_CHANGES, {"track_id": track_id}).scalars())
@@ -175,7 +175,7 @@ def retract_object(
 
 
 def reinstate_object(
-    conn: Connection, track_id: UUID, turn: Callable[[AlertRule], Turn], now: datetime
+    conn: Connection, track_id: UUID, turn: Callable[[AlertRule], SendTime], now: datetime
 ) -> None:
     """Reinstate the alerts that :func:`retract_object` retracted; the new verdict is recorded already."""
     reinstate(conn, list(conn.execute(_CHANGES, {"track_id": track_id}).scalars()), turn, now)
@@ -186,12 +186,14 @@ def _record(conn: Connection, changes: Sequence[UUID], kind: str, now: datetime)
     return sorted(conn.execute(_RECORD, values).scalars())
 
 
-def _send_times(conn: Connection, changes: Sequence[UUID], turn: Callable[[AlertRule], Turn]) -> _SendTimes:
+def _send_times(
+    conn: Connection, changes: Sequence[UUID], turn: Callable[[AlertRule], SendTime]
+) -> _SendTimes:
     """Compute the earliest send time of each rule that alerted, by watch revision and rule name.
 
     The quiet hours are those of the current rule; of a rule that was removed, its own.
     """
-    found: dict[tuple[UUID, str], Turn] = {}
+    found: dict[tuple[UUID, str], SendTime] = {}
     for row in conn.execute(_REVISIONS, {"ids": list(changes)}).all():
         for watch in (load_watch(row.definition), load_watch(row.in_force)):
             found |= {(row.id, rule.name): turn(rule) for rule in watch.rules}

@@ -33,7 +33,7 @@ _DATA = text(
 _ASSIGN = text("UPDATE segwatch.delivery SET digest_id = :digest_id WHERE id = ANY(CAST(:ids AS uuid[]))")
 
 
-def gather(conn: Connection) -> int:
+def write_due(conn: Connection) -> int:
     """Write the due digests in the caller's transaction; returns how many, 0 while another worker writes them."""
     # one at a time, so that two workers do not make two messages of one digest
     if not mutexes.try_lock(conn, "digest"):
@@ -49,13 +49,13 @@ def _write(conn: Connection, rows: Sequence[Row[Any]]) -> None:
     first = rows[0]
     # an alert is in one digest only, so the first alert identifies the digest whoever writes it
     identity = make_id("digest", first.id)
-    entries = [messages.Told(row.target, row.kind, tuple(row.bbox)) for row in rows]
-    listed = conn.execute(_DATA, {"ids": [row.id for row in rows[: messages.MOST_LISTED]]}).scalars()
+    entries = [messages.DigestEntry(row.target, row.kind, tuple(row.bbox)) for row in rows]
+    listed = conn.execute(_DATA, {"ids": [row.id for row in rows[: messages.MAX_LISTED]]}).scalars()
     row = {
         "id": identity,
         "channel": first.channel,
         "idempotency_key": str(identity),
-        "payload": messages.digest(identity, first.watch, first.rule, entries, listed, first.now),
+        "payload": messages.build_digest(identity, first.watch, first.rule, entries, listed, first.now),
         "state": "pending",
     }
     conn.execute(insert(tables.delivery).values(row))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import Connection, text
 
-from segwatch.geo.text.printable import clean
+from segwatch.geo.text.printable import sanitize
 
 _SUCCEEDED = text(
     """
@@ -24,11 +24,11 @@ _FAILED = text(
 )
 
 
-def answered(conn: Connection, watch: str) -> None:
+def record_success(conn: Connection, watch: str) -> None:
     """Record that the catalog of a watch answered; nothing is recorded for a watch that is not in the ledger."""
     conn.execute(_SUCCEEDED, {"watch": watch})
 
 
-def failed(conn: Connection, watch: str, error: str) -> None:
+def record_failure(conn: Connection, watch: str, error: str) -> None:
     """Record that the search of a watch's catalog failed, and why."""
-    conn.execute(_FAILED, {"watch": watch, "error": clean(error)})
+    conn.execute(_FAILED, {"watch": watch, "error": sanitize(error)})

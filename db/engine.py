@@ -34,7 +34,7 @@ _CONNECT_SECONDS = 10
 _KEEPALIVES = {"keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3}
 
 
-def driver_url(url: str | URL) -> URL:
+def to_driver_url(url: str | URL) -> URL:
     """Convert a URL to one with the psycopg driver; accepts ``postgresql://`` and ``postgres://``.
 
     Raises
@@ -54,7 +54,7 @@ def driver_url(url: str | URL) -> URL:
     return parsed.set(drivername="postgresql+psycopg")
 
 
-def for_libpq(url: str | URL) -> tuple[str, str | None]:
+def to_libpq(url: str | URL) -> tuple[str, str | None]:
     """Convert a URL to a libpq connection string without password, and the password.
 
     Raises
@@ -62,7 +62,7 @@ def for_libpq(url: str | URL) -> tuple[str, str | None]:
     DbError
         The URL is invalid, not of PostgreSQL, or has an unknown option.
     """
-    parsed = driver_url(url)
+    parsed = to_driver_url(url)
     _, arguments = parsed.get_dialect()().create_connect_args(parsed)
     given = dict(arguments)
     password = given.pop("password", None)
@@ -73,7 +73,7 @@ def for_libpq(url: str | URL) -> tuple[str, str | None]:
 
 
 @dataclass(frozen=True, slots=True)
-class ShortPatience:
+class RequestLimits:
     """Limits of connections that answer requests, where somebody waits."""
 
     connections: int
@@ -105,7 +105,7 @@ def make_engine(
     *,
     application_name: str = "segwatch",
     read_only: bool = False,
-    patience: ShortPatience | None = None,
+    patience: RequestLimits | None = None,
     settings: Mapping[str, str] = MappingProxyType({}),
 ) -> Engine:
     """Make an engine on UTC, with timeouts on connecting, statements, locks and idle transactions.
@@ -135,7 +135,7 @@ def make_engine(
     if patience is not None:
         pool = {"pool_size": patience.connections, "max_overflow": 0, "pool_timeout": 0.1}
     engine = create_engine(
-        driver_url(url),
+        to_driver_url(url),
         pool_pre_ping=True,
         hide_parameters=True,
         connect_args={

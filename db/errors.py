@@ -26,7 +26,7 @@ from __future__ import annotations
 import psycopg
 from sqlalchemy.exc import DBAPIError
 
-from segwatch.geo.text.printable import clean
+from segwatch.geo.text.printable import sanitize
 
 _MAX_LENGTH = 1000
 
@@ -110,7 +110,7 @@ class MarkRefused(DbError):
     """A mark on an alert lacks something or makes no sense."""
 
 
-def words(error: BaseException) -> str:
+def describe_error(error: BaseException) -> str:
     """Describe an exception in one line without secrets; of database errors, the first line of the server's message."""
     if isinstance(error, DBAPIError) and error.orig is not None:
         error = error.orig
@@ -118,7 +118,7 @@ def words(error: BaseException) -> str:
     if isinstance(error, psycopg.Error):
         message = message.strip().partition("\n")[0]
     line = " ".join(f"{type(error).__name__}: {message}".removesuffix(": ").split())
-    return clean(line, _MAX_LENGTH)
+    return sanitize(line, _MAX_LENGTH)
 
 
 #: SQLSTATEs of a server that cannot work now, whatever the statement: connection errors (08), no disk, memory or
@@ -127,7 +127,7 @@ def words(error: BaseException) -> str:
 _UNAVAILABLE = ("08", "53", "57P", "58", "25006", "40001", "40P01", "55P03")
 
 
-def connection_lost(error: BaseException) -> bool:
+def is_connection_lost(error: BaseException) -> bool:
     """Tell whether the database was unreachable or unable to work, so that the statement may be tried again."""
     if isinstance(error, DBAPIError):
         if error.connection_invalidated:
@@ -150,6 +150,6 @@ _MISSING = (
 )
 
 
-def schema_lacking(error: BaseException) -> bool:
+def is_schema_outdated(error: BaseException) -> bool:
     """Tell whether the database misses a table, column or function that this version needs."""
     return isinstance(error, DBAPIError) and isinstance(error.orig, _MISSING)

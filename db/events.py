@@ -23,8 +23,8 @@ from sqlalchemy import Connection, Row, text
 from segwatch.db import mutexes
 from segwatch.db.codec import from_ewkb, to_ewkb
 from segwatch.db.ids import make_id
-from segwatch.geo.antimeridian import centroid
-from segwatch.geo.clock import EVENT_TOLERANCE, believable, is_ahead
+from segwatch.geo.antimeridian import compute_centroid
+from segwatch.geo.clock import EVENT_TOLERANCE, clamp_to_receipt, is_too_far_ahead
 from segwatch.geo.types.event import Event, EventKind, EventLevel, EventName, Withdrawal
 
 
@@ -161,7 +161,7 @@ def record(conn: Connection, entry: Event | Withdrawal) -> Recorded:
 def _clamp_update(conn: Connection, name: dict[str, str], event: Event) -> datetime | None:
     """Return when an event was updated; if that is in the future, when this content was first recorded."""
     now: datetime = conn.execute(_NOW).scalar_one()
-    if event.updated_at is None or not is_ahead(event.updated_at, now, EVENT_TOLERANCE):
+    if event.updated_at is None or not is_too_far_ahead(event.updated_at, now, EVENT_TOLERANCE):
         return event.updated_at
     digests = [_digest_of(one) for one in (event, replace(event, cancelled=True))]
     before: datetime | None = conn.execute(_FIRST_RECORDED, name | {"digests": digests}).scalar_one()
@@ -173,12 +173,12 @@ def _update_time(row: Row[Any]) -> datetime | None:
     if row.believed_at is not None or row.updated_at is None:
         known: datetime | None = row.believed_at
         return known
-    return believable(row.updated_at, row.recorded_at, EVENT_TOLERANCE)
+    return clamp_to_receipt(row.updated_at, row.recorded_at, EVENT_TOLERANCE)
 
 
 def _withdraw(conn: Connection, withdrawal: Withdrawal) -> Recorded:
     now: datetime = conn.execute(_NOW).scalar_one()
-    if is_ahead(withdrawal.withdrawn_at, now, EVENT_TOLERANCE):
+    if is_too_far_ahead(withdrawal.withdrawn_at, now, EVENT_TOLERANCE):
         known = _withdrawn_before(conn, withdrawal.names)
         withdrawal = replace(withdrawal, withdrawn_at=known or now)
     name, withdrawn_at = _identify(conn, withdrawal.names, withdrawn_at=withdrawal.withdrawn_at)
@@ -299,13 +299,13 @@ def _merge(conn: Connection, events: Sequence[tuple[str, str]], event: EventName
         _add(conn, name, _event(current), conn.execute(_NEWEST, name).one(), _update_time(current))
 
 
-def current(conn: Connection, kind: str | None = None) -> list[dict[str, Any]]:
+def list_events(conn: Connection, kind: str | None = None) -> list[dict[str, Any]]:
     """List every event as it is known now, newest first: rows for people, with ``place`` as WKT and all names."""
     names = _names(conn)
     rows = []
     for found in conn.execute(_CURRENT, {"kind": kind}).mappings():
         row = dict(found)
-        longitude, latitude = centroid(from_ewkb(row.pop("geom")))
+        longitude, latitude = compute_centroid(from_ewkb(row.pop("geom")))
         row["place"] = f"POINT({round(longitude, 4):g} {round(latitude, 4):g})"
         known_as = names[row["source"], row["external_id"]]
         row["names"] = [f"{one.source}/{one.external_id}" for one in known_as]
@@ -313,7 +313,7 @@ def current(conn: Connection, kind: str | None = None) -> list[dict[str, Any]]:
     return rows
 
 
-def known(conn: Connection) -> list[Event]:
+def load_events(conn: Connection) -> list[Event]:
     """Load every event as it is known now with all of its names, by source and name.
 
     ``updated_at`` of a withdrawn event is the withdrawal time; a time in the future is replaced by that of its receipt.

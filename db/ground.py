@@ -59,29 +59,29 @@ _PUBLISHED = text(
 )
 
 
-def known(conn: Connection, series_id: UUID) -> bool:
+def is_computed(conn: Connection, series_id: UUID) -> bool:
     """Tell whether the observed ground of a series is stored: not before its first observation, nor by old versions."""
     return bool(conn.execute(_KNOWN, {"series_id": series_id}).scalar_one())
 
 
-def predecessor(conn: Connection, series_id: UUID) -> UUID | None:
+def find_predecessor(conn: Connection, series_id: UUID) -> UUID | None:
     """Find the series whose objects and observed ground this one took over."""
     before: UUID | None = conn.execute(_PREDECESSOR, {"series_id": series_id}).scalar_one()
     return before
 
 
-def inherit(conn: Connection, series_id: UUID) -> None:
+def inherit_ground(conn: Connection, series_id: UUID) -> None:
     """Take over the ground that the previous series had observed when this one began."""
     conn.execute(_INHERIT, {"series_id": series_id})
 
 
-def published(conn: Connection, series_id: UUID) -> list[tuple[UUID, BaseGeometry]]:
+def list_published(conn: Connection, series_id: UUID) -> list[tuple[UUID, BaseGeometry]]:
     """List the published observations of a series in order, with their footprints (EPSG:4326)."""
     rows = conn.execute(_PUBLISHED, {"series_id": series_id})
     return [(row.id, from_ewkb(row.footprint)) for row in rows]
 
 
-def near(
+def load_near(
     conn: Connection, series_id: UUID, footprint: BaseGeometry, *, without: Iterable[UUID] = ()
 ) -> tuple[GroundPiece, ...]:
     """Load the parts of observed ground that meet a footprint, except those of the observations ``without``."""
@@ -98,10 +98,10 @@ def replace_ground(
     """Replace the parts of observations that were folded again; those without a step get an empty one."""
     pieces: dict[UUID, BaseGeometry] = dict.fromkeys(folded, Polygon())
     pieces |= {step.observation_id: step.new_ground for step in steps}
-    save(conn, series_id, sorted(pieces.items()))
+    save_ground(conn, series_id, sorted(pieces.items()))
 
 
-def save(conn: Connection, series_id: UUID, pieces: Sequence[tuple[UUID, BaseGeometry]]) -> None:
+def save_ground(conn: Connection, series_id: UUID, pieces: Sequence[tuple[UUID, BaseGeometry]]) -> None:
     """Store the parts that observations were the first to observe; empty ones only where a row exists."""
     if pieces:
         ids, geometries = zip(*pieces, strict=True)

@@ -8,7 +8,7 @@ from datetime import datetime
 from sqlalchemy import Connection, text
 
 from segwatch.db.circuits import OpenCircuit as OpenSource
-from segwatch.db.circuits import open_now
+from segwatch.db.circuits import list_open
 
 _NOW = text("SELECT clock_timestamp()")
 _WATCHES = text(
@@ -73,7 +73,7 @@ class WatchHealth:
 
 
 @dataclass(frozen=True, slots=True)
-class OpenCircuit:
+class OpenChannel:
     """A channel whose circuit is open: it failed repeatedly and gets no message for a while."""
 
     channel: str
@@ -94,7 +94,7 @@ class LedgerHealth:
     due_since: datetime | None
     messages_dead: int
     """Given up unless somebody replays them."""
-    circuits: tuple[OpenCircuit, ...]
+    circuits: tuple[OpenChannel, ...]
     sources: tuple[OpenSource, ...] = ()
     """Imagery sources whose circuit is open."""
     messages_withdrawn: int = 0
@@ -112,7 +112,7 @@ def read(conn: Connection) -> LedgerHealth:
         messages_due=outbox.due,
         due_since=outbox.since,
         messages_dead=conn.execute(_DEAD).scalar_one(),
-        circuits=tuple(OpenCircuit(*row) for row in conn.execute(_OPEN)),
+        circuits=tuple(OpenChannel(*row) for row in conn.execute(_OPEN)),
         messages_withdrawn=conn.execute(_WITHDRAWN).scalar_one(),
-        sources=tuple(open_now(conn)),
+        sources=tuple(list_open(conn)),
     )

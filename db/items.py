@@ -25,10 +25,10 @@ from sqlalchemy import Connection, func, insert, select, text, update
 from segwatch.db import tables
 from segwatch.db.codec import to_ewkb
 from segwatch.db.ids import make_id
-from segwatch.geo.clock import ITEM_TOLERANCE, believable
-from segwatch.geo.identity import place
-from segwatch.geo.text.redaction import public
-from segwatch.geo.types.scene import Item, Scene, baseline_number, made_of
+from segwatch.geo.clock import ITEM_TOLERANCE, clamp_to_receipt
+from segwatch.geo.identity import normalize_link
+from segwatch.geo.text.redaction import to_public_url
+from segwatch.geo.types.scene import Item, Scene, get_production_time, to_baseline_key
 
 _item = tables.scene_item
 
@@ -81,26 +81,26 @@ class _Row:
 
     def is_version_of(self, item: Item) -> bool:
         """Tell whether the row is of the item's version."""
-        made = "" if self.updated_at is not None else made_of(self.properties)
+        made = "" if self.updated_at is not None else get_production_time(self.properties)
         return (self.updated_at, self.processing_baseline, made) == _version(item)
 
     @property
     def age(self) -> tuple[Any, ...]:
         """Sort key of the versions of one item: baseline, update time, creation time."""
-        when = clamp_update_time(self.updated_at, self.recorded_at) or made_of(self.properties)
-        return baseline_number(self.processing_baseline), self.updated_at is not None, when, self.version_id
+        when = clamp_update_time(self.updated_at, self.recorded_at) or get_production_time(self.properties)
+        return to_baseline_key(self.processing_baseline), self.updated_at is not None, when, self.version_id
 
     def leads_to(self, item: Item) -> bool:
         """Tell whether its links lead to the same places as the item's."""
-        known = {name: place(href) for name, href in self.assets.items()}
-        return place(self.href) == place(public(item.href)) and all(
-            known.get(name) == place(public(href)) for name, href in item.assets.items()
+        known = {name: normalize_link(href) for name, href in self.assets.items()}
+        return normalize_link(self.href) == normalize_link(to_public_url(item.href)) and all(
+            known.get(name) == normalize_link(to_public_url(href)) for name, href in item.assets.items()
         )
 
 
 def clamp_update_time(updated_at: datetime | None, recorded_at: datetime) -> datetime | None:
     """Return the update time of an item, at most the time at which it was recorded."""
-    return None if updated_at is None else believable(updated_at, recorded_at, ITEM_TOLERANCE)
+    return None if updated_at is None else clamp_to_receipt(updated_at, recorded_at, ITEM_TOLERANCE)
 
 
 _Rows = dict[tuple[str, str], list[_Row]]
@@ -151,7 +151,7 @@ def _keep_item(conn: Connection, scene_id: UUID, scene: Scene, item: Item, known
 
 
 def _version(item: Item) -> tuple[datetime | None, str, str]:
-    made = "" if item.updated_at is not None else made_of(item.properties)
+    made = "" if item.updated_at is not None else get_production_time(item.properties)
     return item.updated_at, item.processing_baseline, made
 
 
@@ -183,7 +183,7 @@ def _add(
         "version_id": version_id,
         "item_id": item.id,
         "store": item.store,
-        "href": public(item.href),
+        "href": to_public_url(item.href),
         "updated_at": item.updated_at,
         "processing_baseline": item.processing_baseline,
         "assets": _public_assets(item),
@@ -222,7 +222,7 @@ def _add_moved(conn: Connection, scene_id: UUID, item: Item, current: _Row, ordi
 
 def _move(conn: Connection, row: _Row, item: Item) -> None:
     """Rewrite the links of an unused row."""
-    row.href, row.assets = public(item.href), row.assets | _public_assets(item)
+    row.href, row.assets = to_public_url(item.href), row.assets | _public_assets(item)
     values = {"href": row.href, "assets": row.assets}
     conn.execute(update(_item).where(_item.c.id == row.id).values(values))
 
@@ -255,7 +255,7 @@ def _renew(conn: Connection, row: _Row, item: Item) -> None:
 
 
 def _public_assets(item: Item) -> dict[str, str]:
-    return {name: public(href) for name, href in item.assets.items()}
+    return {name: to_public_url(href) for name, href in item.assets.items()}
 
 
 def _select_links(item: Item, assets: dict[str, str]) -> dict[str, str]:

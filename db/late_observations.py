@@ -177,7 +177,7 @@ class Past:
     """Ground observed before the fold, where the folded footprints are."""
 
 
-def past(conn: Connection, series_id: UUID, detections: Any, around: Around) -> Past:
+def load_past(conn: Connection, series_id: UUID, detections: Any, around: Around) -> Past:
     """Load what is needed to fold the waiting observations of a series in their order.
 
     Parameters
@@ -231,7 +231,7 @@ def past(conn: Connection, series_id: UUID, detections: Any, around: Around) -> 
         replaced,
         before,
         {track_id: tuple(some) for track_id, some in rows.items()},
-        ground.near(conn, series_id, where, without={*ids, *replaced}),
+        ground.load_near(conn, series_id, where, without={*ids, *replaced}),
     )
 
 
@@ -264,8 +264,8 @@ def publish(
     series_id: UUID,
     old: Past,
     steps: Sequence[TrackingStep],
-    alerts: Mapping[UUID, Sequence[publishing.Chosen]],
-    turn: Callable[[AlertRule], publishing.Turn],
+    alerts: Mapping[UUID, Sequence[publishing.RuleMatch]],
+    turn: Callable[[AlertRule], publishing.SendTime],
     object_ids: Mapping[UUID, UUID] | None = None,
 ) -> int:
     """Write what the steps change, in the caller's transaction.
@@ -275,7 +275,7 @@ def publish(
     conn
         Holds the lock of the series.
     old
-        What :func:`past` loaded.
+        What :func:`load_past` loaded.
     steps
         One per folded observation.
     alerts
@@ -354,7 +354,7 @@ def _correct(
     conn: Connection,
     folded: set[UUID],
     steps: Sequence[TrackingStep],
-    turn: Callable[[AlertRule], publishing.Turn],
+    turn: Callable[[AlertRule], publishing.SendTime],
     now: datetime,
 ) -> set[UUID]:
     """Retract changes that no longer hold and correct their alerts; returns the ids of changes known before."""
@@ -371,7 +371,7 @@ def _correct(
 def _add(
     conn: Connection,
     steps: Sequence[TrackingStep],
-    alerts: Mapping[UUID, Sequence[publishing.Chosen]],
+    alerts: Mapping[UUID, Sequence[publishing.RuleMatch]],
     known: set[UUID],
     now: datetime,
 ) -> int:

@@ -17,7 +17,7 @@ from uuid import UUID
 import shapely
 from shapely.geometry.base import BaseGeometry
 
-from segwatch.geo.antimeridian import bounds_of, box_of, union_bounds
+from segwatch.geo.antimeridian import compute_bounds, to_box, union_bounds
 from segwatch.geo.types.tracking import Change
 from segwatch.geo.types.watch import AlertRule
 
@@ -30,12 +30,12 @@ REINSTATED = "segwatch.alert.reinstated"
 _MAX_GEOMETRY_BYTES = 32_000
 _FIRST_TOLERANCE_DEGREES = 1e-5
 #: Limits of a digest: alerts listed one by one, and their bytes.
-MOST_LISTED = 100
+MAX_LISTED = 100
 _MAX_LIST_BYTES = 200_000
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class DigestEntry:
     """What a digest needs of an alert."""
 
     target: str
@@ -56,7 +56,7 @@ def build_data(
 
     ``ground`` is the area gained or lost, or the whole object if neither is known (EPSG:4326).
     """
-    shape, simplified = outline(ground)
+    shape, simplified = to_bounded_geojson(ground)
     data = {
         "alert_id": alert_id,
         "change_id": change_id,
@@ -69,7 +69,7 @@ def build_data(
         "after_m2": change.after_m2,
         "score": change.score,
         "baseline": change.baseline,
-        "bbox": list(bounds_of(ground)),
+        "bbox": list(compute_bounds(ground)),
         "geometry": shape,
         "geometry_simplified": simplified,
     }
@@ -81,8 +81,13 @@ def build_message(kind: str, delivery_id: UUID, data: Mapping[str, Any], now: da
     return _event(kind, delivery_id, data["track_id"], data, now)
 
 
-def digest(
-    delivery_id: UUID, watch: str, rule: str, entries: Sequence[Told], alerts: Iterable[Any], now: datetime
+def build_digest(
+    delivery_id: UUID,
+    watch: str,
+    rule: str,
+    entries: Sequence[DigestEntry],
+    alerts: Iterable[Any],
+    now: datetime,
 ) -> dict[str, Any]:
     """Build a message about several alerts.
 
@@ -137,12 +142,12 @@ def _event(
     }
 
 
-def outline(ground: BaseGeometry) -> tuple[dict[str, Any], bool]:
+def to_bounded_geojson(ground: BaseGeometry) -> tuple[dict[str, Any], bool]:
     """Convert a geometry to GeoJSON, simplified until it is small enough to send; and whether it was simplified."""
     shape, tolerance = ground, _FIRST_TOLERANCE_DEGREES
     while len(shapely.to_geojson(shape)) > _MAX_GEOMETRY_BYTES:
         if tolerance > 1:
-            shape = box_of(bounds_of(ground))
+            shape = to_box(compute_bounds(ground))
             break
         shape = shapely.simplify(ground, tolerance)
         tolerance *= 2

@@ -14,7 +14,7 @@ from sqlalchemy.exc import IntegrityError, OperationalError, ProgrammingError
 
 from segwatch.db import roles
 from segwatch.db.engine import make_engine
-from segwatch.db.errors import SchemaError, schema_lacking
+from segwatch.db.errors import SchemaError, is_schema_outdated
 from segwatch.db.tables import SCHEMA
 
 #: As Alembic would create it; created first, so that it can be locked.
@@ -83,7 +83,7 @@ def _prepare(engine: Engine) -> None:
             return
 
 
-def state(url: str) -> str:
+def describe_state(url: str) -> str:
     """Describe how far the schema of a database is, changing nothing."""
     engine = make_engine(url)
     try:
@@ -91,7 +91,7 @@ def state(url: str) -> str:
             newest = ScriptDirectory.from_config(make_config(conn)).get_current_head()
             found = conn.execute(_REVISION).scalar()
     except ProgrammingError as error:
-        return "none yet; run: segwatch db up" if schema_lacking(error) else "not shown to this role"
+        return "none yet; run: segwatch db up" if is_schema_outdated(error) else "not shown to this role"
     finally:
         engine.dispose()
     return "up to date" if found == newest else f"at {found} instead of {newest}; run: segwatch db up"

@@ -14,7 +14,7 @@ from segwatch.db.codec import load_watch
 from segwatch.db.errors import NotFound
 from segwatch.db.ids import make_id
 from segwatch.db.series import ensure_series
-from segwatch.geo.antimeridian import centre
+from segwatch.geo.antimeridian import compute_centre
 from segwatch.geo.types.tracking import ObservationState
 
 #: Items of each scene that the watch uses now, and how often it was observed before. Of a scene that several watches
@@ -120,7 +120,7 @@ def enqueue(conn: Connection, revision_id: UUID, model_version: str, scene_ids: 
         raise NotFound(f"no watch revision {revision_id} in the ledger")
     series_id = make_id("series", watch["name"], watch["instruction_id"], model_version)
     stored = load_watch(watch["definition"])
-    lon, lat = centre(stored.area)
+    lon, lat = compute_centre(stored.area)
     series = {
         "id": series_id,
         "watch_name": watch["name"],
@@ -171,6 +171,6 @@ def read_cost(conn: Connection, model_version: str) -> ObservationCost | None:
     return None if row.seconds is None else ObservationCost(float(row.seconds), float(row.bytes))
 
 
-def leased(conn: Connection, *, model_version: str, watch: str | None = None) -> bool:
+def has_leased(conn: Connection, *, model_version: str, watch: str | None = None) -> bool:
     """Tell whether a worker holds an observation of the watch, or of any watch."""
     return bool(conn.execute(_LEASED, {"model_version": model_version, "watch": watch}).scalar_one())

@@ -19,7 +19,7 @@ from sqlalchemy.dialects.postgresql import insert
 from segwatch.db import messages, tables
 from segwatch.db.ids import make_id
 from segwatch.db.withdrawing import NAMED
-from segwatch.geo.text.printable import clean
+from segwatch.geo.text.printable import sanitize
 
 #: Failures in a row that open the circuit of a channel.
 BREAKER_FAILURES = 5
@@ -268,13 +268,13 @@ def lease(
     ]
 
 
-def delivered(conn: Connection, identity: UUID) -> None:
+def record_delivered(conn: Connection, identity: UUID) -> None:
     """Record that the channel accepted the message, which closes its circuit."""
     conn.execute(_DELIVERED, {"id": identity})
     conn.execute(_CLOSE_CIRCUIT, {"id": identity})
 
 
-def failed(
+def record_failure(
     conn: Connection,
     identity: UUID,
     reason: str,
@@ -298,7 +298,7 @@ def failed(
     bool
         Whether the circuit of the channel is open now.
     """
-    reason = clean(reason)
+    reason = sanitize(reason)
     values = {"id": identity, "reason": reason, "retry_in_seconds": retry_in_seconds}
     conn.execute(_FAILED, values | {"give_up_seconds": give_up_seconds})
     if rest_seconds is None:
@@ -308,7 +308,7 @@ def failed(
     return bool(conn.execute(_COUNT_FAILURE, failure | limits).scalar())
 
 
-def gone(conn: Connection, identity: UUID, reason: str) -> int:
+def record_gone(conn: Connection, identity: UUID, reason: str) -> int:
     """Record that the channel refuses all messages (410 Gone): nothing is sent until :func:`replay`.
 
     Returns
@@ -316,7 +316,7 @@ def gone(conn: Connection, identity: UUID, reason: str) -> int:
     int
         Number of messages given up: this one and those that wait for the channel.
     """
-    conn.execute(_GONE, {"id": identity, "reason": clean(reason)})
+    conn.execute(_GONE, {"id": identity, "reason": sanitize(reason)})
     return give_up_gone(conn)
 
 
@@ -325,7 +325,7 @@ def give_up_gone(conn: Connection) -> int:
     return conn.execute(_GIVE_UP).rowcount
 
 
-def ailing_channels(conn: Connection) -> list[dict[str, Any]]:
+def list_failing_channels(conn: Connection) -> list[dict[str, Any]]:
     """List channels that fail or are gone, with counts of their messages and the rules that name them."""
     return [dict(row) for row in conn.execute(_CHANNELS).mappings()]
 
@@ -345,12 +345,12 @@ def renew(conn: Connection, worker: str, seconds: float) -> int:
     return conn.execute(_RENEW, {"worker": worker, "seconds": seconds}).rowcount
 
 
-def held_by_others(conn: Connection, worker: str) -> list[HeldMessages]:
+def list_other_leases(conn: Connection, worker: str) -> list[HeldMessages]:
     """List the unexpired leases of other couriers."""
     return [HeldMessages(*row) for row in conn.execute(_HELD_BY_OTHERS, {"worker": worker})]
 
 
-def waiting(conn: Connection) -> list[str]:
+def describe_waiting(conn: Connection) -> list[str]:
     """Describe the pending messages that may not be sent yet: one line per cause, none if nothing waits."""
     row = conn.execute(_WAITING).one()
     lines = []

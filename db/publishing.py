@@ -27,7 +27,7 @@ from segwatch.geo.types.watch import AlertRule
 
 
 @dataclass(frozen=True, slots=True)
-class Turn:
+class SendTime:
     """Earliest send time of the messages of a rule, UTC."""
 
     not_before: datetime
@@ -36,12 +36,12 @@ class Turn:
 
 
 @dataclass(frozen=True, slots=True)
-class Chosen:
+class RuleMatch:
     """A change that matched an alert rule."""
 
     change: Change
     rule: AlertRule
-    turn: Turn
+    turn: SendTime
 
 
 #: Later than everything recorded in the series, even within one transaction or if the clock was set back.
@@ -335,12 +335,12 @@ def link_detections(conn: Connection, step: TrackingStep) -> None:
         conn.execute(_LINK, {"id": step.observation_id, "ordinals": list(ordinals), "tracks": list(tracks)})
 
 
-def add_alerts(conn: Connection, step: TrackingStep, chosen: Sequence[Chosen], now: datetime) -> int:
+def add_alerts(conn: Connection, step: TrackingStep, chosen: Sequence[RuleMatch], now: datetime) -> int:
     """Add one alert per change and rule and one delivery per channel; returns the number of alerts.
 
     Rejected objects raise no alert, and once-rules only one per object.
     """
-    rejected = verdicts.rejected(conn, {one.change.track_id for one in chosen})
+    rejected = verdicts.select_rejected(conn, {one.change.track_id for one in chosen})
     chosen = _drop_repeated(conn, [one for one in chosen if one.change.track_id not in rejected])
     if not chosen:
         return 0
@@ -388,7 +388,7 @@ def add_alerts(conn: Connection, step: TrackingStep, chosen: Sequence[Chosen], n
     return len(alerts)
 
 
-def _escalation(one: Chosen) -> dict[str, Any]:
+def _escalation(one: RuleMatch) -> dict[str, Any]:
     """Compute the columns of an escalation, whose time runs from the earliest send time of the alert."""
     escalation = one.rule.escalation
     if escalation is None:
@@ -400,7 +400,7 @@ def _escalation(one: Chosen) -> dict[str, Any]:
     }
 
 
-def _drop_repeated(conn: Connection, chosen: Sequence[Chosen]) -> list[Chosen]:
+def _drop_repeated(conn: Connection, chosen: Sequence[RuleMatch]) -> list[RuleMatch]:
     """Drop matches of once-rules that already alerted on this object."""
     tracks = {one.change.track_id for one in chosen if one.rule.once}
     alerted = (

@@ -14,7 +14,7 @@ from uuid import UUID
 
 from sqlalchemy import URL, Connection, Engine, event, text
 
-from segwatch.db.engine import ShortPatience, make_engine
+from segwatch.db.engine import RequestLimits, make_engine
 
 _ALL, _NONE = "*", "-"
 #: With the values of :attr:`Sight.settings`; the first for a transaction, the second for a session of asyncpg.
@@ -32,7 +32,7 @@ _WATCH_OF_ALERT = text(
 
 
 @dataclass(frozen=True, slots=True)
-class Sight:
+class Visibility:
     """What a reader may see: watches, and names of people."""
 
     watches: frozenset[str] | None
@@ -52,22 +52,24 @@ class Sight:
         return watches, "shown" if self.names else "hidden"
 
 
-NOTHING = Sight(frozenset(), names=False)
-EVERYTHING = Sight(None, names=True)
+NOTHING = Visibility(frozenset(), names=False)
+EVERYTHING = Visibility(None, names=True)
 #: Settings of a session before the reader is known: nothing.
-BEGIN: Mapping[str, str] = MappingProxyType({"segwatch.watches": _NONE, "segwatch.names": "hidden"})
+INITIAL_SETTINGS: Mapping[str, str] = MappingProxyType(
+    {"segwatch.watches": _NONE, "segwatch.names": "hidden"}
+)
 
 
-def engine_for(
+def make_reader_engine(
     url: str | URL,
-    sight: Callable[[], Sight],
+    sight: Callable[[], Visibility],
     *,
     application_name: str,
-    patience: ShortPatience | None = None,
+    patience: RequestLimits | None = None,
 ) -> Engine:
     """Make a read-only engine whose transactions see what ``sight`` returns when they begin."""
     engine = make_engine(
-        url, application_name=application_name, read_only=True, settings=BEGIN, patience=patience
+        url, application_name=application_name, read_only=True, settings=INITIAL_SETTINGS, patience=patience
     )
 
     def begin(conn: Connection) -> None:
@@ -78,15 +80,15 @@ def engine_for(
     return engine
 
 
-def sees_track(conn: Connection, sight: Sight, track_id: UUID) -> bool:
+def may_see_track(conn: Connection, sight: Visibility, track_id: UUID) -> bool:
     """Tell whether a reader may see an object; True for unknown ids, which are reported as not found later."""
     return _sees(sight, conn.execute(_WATCH_OF_TRACK, {"id": track_id}).scalar_one_or_none())
 
 
-def sees_alert(conn: Connection, sight: Sight, alert_id: UUID) -> bool:
+def may_see_alert(conn: Connection, sight: Visibility, alert_id: UUID) -> bool:
     """Tell whether a reader may see an alert; True for unknown ids, which are reported as not found later."""
     return _sees(sight, conn.execute(_WATCH_OF_ALERT, {"id": alert_id}).scalar_one_or_none())
 
 
-def _sees(sight: Sight, watch: str | None) -> bool:
+def _sees(sight: Visibility, watch: str | None) -> bool:
     return watch is None or sight.may_read(watch)

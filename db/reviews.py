@@ -23,16 +23,16 @@ from segwatch.db import corrections, publishing, series
 from segwatch.db.codec import from_ewkb, to_ewkb
 from segwatch.db.errors import NotFound, ReviewRefused
 from segwatch.db.ids import make_id
-from segwatch.db.publishing import Turn
-from segwatch.geo.antimeridian import in_degrees
+from segwatch.db.publishing import SendTime
+from segwatch.geo.antimeridian import is_in_degrees
 from segwatch.geo.bounded import operations
 from segwatch.geo.errors import TooComplex
-from segwatch.geo.text.storable import storable
+from segwatch.geo.text.storable import to_storable
 from segwatch.geo.types.watch import AlertRule
 
 #: More than any geometry drawn by hand needs.
 MAX_VERTICES = 100_000
-LONGEST_TEXT = 2_000
+MAX_TEXT_LENGTH = 2_000
 #: Minimum overlap of a drawn geometry and the observed object, as a share of the smaller one.
 MIN_SHARED = 0.1
 #: Limits of the area of a drawn geometry relative to the observed object.
@@ -101,7 +101,7 @@ def decide(
     reviewer: str,
     reason: str,
     outline: BaseGeometry | None = None,
-    turn: Callable[[AlertRule], Turn] | None = None,
+    turn: Callable[[AlertRule], SendTime] | None = None,
 ) -> Review:
     """Record a verdict on an object; repeating the verdict in force adds nothing.
 
@@ -153,7 +153,7 @@ def decide(
     }
     conn.execute(_ADD, row)
     was_rejected = held is not None and held.verdict == Verdict.REJECTED.value
-    turn = turn or (lambda _: Turn(now))
+    turn = turn or (lambda _: SendTime(now))
     if verdict is Verdict.REJECTED:
         corrections.retract_object(conn, track_id, turn, now, reason)
     elif was_rejected:
@@ -169,11 +169,11 @@ def _locked_state(conn: Connection, track_id: UUID) -> Row[Any]:
         series.lock(conn, found.series_id)
         found = conn.execute(_STATE, values).first()
     if found is None:
-        raise unknown(track_id)
+        raise object_not_found(track_id)
     return found
 
 
-def unknown(track_id: UUID) -> NotFound:
+def object_not_found(track_id: UUID) -> NotFound:
     """Build the error for an object that does not exist or that the reader may not see."""
     return NotFound(f"no object {track_id} in the ledger; watch.objects_now lists those that hold")
 
@@ -206,9 +206,9 @@ def _check_relation(conn: Connection, track_id: UUID, drawn: BaseGeometry, obser
 
 def _check(verdict: Verdict, reviewer: str, reason: str, outline: BaseGeometry | None) -> None:
     for name, value in (("reviewer", reviewer), ("reason", reason)):
-        if not value.strip() or len(value) > LONGEST_TEXT:
-            raise ReviewRefused(f"{name}: write 1 to {LONGEST_TEXT} characters (got {len(value)})")
-        if storable(value) != value:
+        if not value.strip() or len(value) > MAX_TEXT_LENGTH:
+            raise ReviewRefused(f"{name}: write 1 to {MAX_TEXT_LENGTH} characters (got {len(value)})")
+        if to_storable(value) != value:
             raise ReviewRefused(f"{name}: NUL and halves of surrogate pairs cannot be stored; leave them out")
     if (verdict is Verdict.EDITED) != (outline is not None):
         raise ReviewRefused("an outline belongs to the verdict edited, and to no other")
@@ -222,5 +222,5 @@ def _check(verdict: Verdict, reviewer: str, reason: str, outline: BaseGeometry |
         raise ReviewRefused(f"outline: {error}; simplify it") from error
     if not outline.is_valid:
         raise ReviewRefused(f"outline: {shapely.is_valid_reason(outline)}; repair it")
-    if not in_degrees(outline):
+    if not is_in_degrees(outline):
         raise ReviewRefused("outline: give longitude and latitude in degrees (EPSG:4326)")

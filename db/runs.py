@@ -166,13 +166,13 @@ def end(conn: Connection, run_id: UUID, outcome: str) -> None:
     conn.execute(_END, {"id": run_id, "outcome": outcome})
 
 
-def of_flow_run(conn: Connection, flow_run_id: UUID) -> Run | None:
+def find_by_flow_run(conn: Connection, flow_run_id: UUID) -> Run | None:
     """Find the newest run with this id of Prefect; None if it never started."""
     found = conn.execute(_OF_FLOW_RUN, {"flow_run_id": flow_run_id}).first()
     return None if found is None else Run(*found)
 
 
-def alive(conn: Connection, flow: str) -> bool:
+def is_alive(conn: Connection, flow: str) -> bool:
     """Tell whether any run of a flow is alive."""
     return bool(conn.execute(_ALIVE, {"flow": flow}).scalar_one())
 
@@ -188,7 +188,7 @@ def end_lost(conn: Connection) -> list[Run]:
     return [Run(*row) for row in conn.execute(_UNREPORTED)]
 
 
-def reported(conn: Connection, run_id: UUID) -> None:
+def mark_reported(conn: Connection, run_id: UUID) -> None:
     """Record that a lost run was reported to Prefect."""
     conn.execute(_REPORTED, {"id": run_id})
 

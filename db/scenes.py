@@ -16,7 +16,7 @@ from segwatch.db import items, tables
 from segwatch.db.codec import from_ewkb, to_ewkb
 from segwatch.db.errors import NotFound
 from segwatch.db.ids import make_id
-from segwatch.geo.antimeridian import covered_by
+from segwatch.geo.antimeridian import compute_coverage
 from segwatch.geo.types.scene import Item, Scene
 
 _item = tables.scene_item
@@ -74,7 +74,7 @@ def _scene(conn: Connection, scene: Scene) -> UUID:
         known = conn.execute(_KNOWN, wanted).one()
     if not known.covered:
         # another watch may have found other items of the pass
-        grown = covered_by([from_ewkb(known.footprint), scene.footprint])
+        grown = compute_coverage([from_ewkb(known.footprint), scene.footprint])
         conn.execute(_GROW, {"id": known.id, "footprint": to_ewkb(grown)})
     identity: UUID = known.id
     return identity

@@ -56,7 +56,7 @@ def lock(conn: Connection, series_id: UUID) -> None:
     conn.execute(_LOCK, {"series_id": series_id})
 
 
-def take(conn: Connection, series_id: UUID) -> bool:
+def try_lock(conn: Connection, series_id: UUID) -> bool:
     """Lock the series until the end of the transaction; False if another session holds it.
 
     The transaction may be idle for an hour, as long as a fold may take.
@@ -67,7 +67,7 @@ def take(conn: Connection, series_id: UUID) -> bool:
     return taken
 
 
-def holder(conn: Connection, series_id: UUID) -> SeriesHolder | None:
+def find_holder(conn: Connection, series_id: UUID) -> SeriesHolder | None:
     """Find the session that holds a series; None if there is none any more."""
     found = conn.execute(_HOLDER, {"name": _name(series_id)}).first()
     return None if found is None else SeriesHolder(*found)
@@ -149,7 +149,7 @@ def ensure_series(conn: Connection, series: Mapping[str, object]) -> datetime | 
     return began
 
 
-def seeds(conn: Connection, series_id: UUID) -> Seeds:
+def load_seeds(conn: Connection, series_id: UUID) -> Seeds:
     """Load what the series takes over; the result never changes."""
     rows = conn.execute(_TAKEN_OVER, {"series_id": series_id}).all()
     return Seeds(tuple(load_track_state(row) for row in rows), {row.track_id: row.object_id for row in rows})

@@ -80,7 +80,7 @@ def read(conn: Connection) -> StuckWork:
     return StuckWork(
         lost_runs=tuple(runs.list_lost(conn)),
         idle=tuple(IdleScenes(*row) for row in conn.execute(_IDLE)),
-        segmenting=runs.alive(conn, "segment") or runs.alive(conn, "run"),
+        segmenting=runs.is_alive(conn, "segment") or runs.is_alive(conn, "run"),
         expired_messages=messages.messages,
         expired_since=messages.since,
         held_series=tuple(HeldSeries(*row) for row in conn.execute(_SERIES)),

@@ -116,7 +116,7 @@ def _check(
         watches.require(conn, one)
 
 
-def listed(conn: Connection) -> list[dict[str, Any]]:
+def list_tokens(conn: Connection) -> list[dict[str, Any]]:
     """List the tokens that are not revoked by name, without secrets."""
     table = tables.access_token
     columns = (table.c[name] for name in ("id", "name", "watches", "scopes", "created_at", "expires_at"))
@@ -138,7 +138,7 @@ def revoke(conn: Connection, name: str) -> None:
         raise NotFound(f"no token named {name!r}; see: segwatch token list")
 
 
-def find(conn: Connection, given: str) -> Token | None:
+def find_token(conn: Connection, given: str) -> Token | None:
     """Find and verify a token; None if it is invalid. The rights of the analyst are enough."""
     match = _TOKEN.fullmatch(given)
     if match is None:

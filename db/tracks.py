@@ -92,18 +92,18 @@ class LateObservations:
     """Acquisition time of the scene at which the series took over another one's objects, UTC; None if it did not."""
 
 
-def ready_series(conn: Connection) -> list[UUID]:
+def list_ready_series(conn: Connection) -> list[UUID]:
     """List the series that have observations to track."""
     return list(conn.execute(_READY_SERIES).scalars())
 
 
-def watch_names(conn: Connection, series_ids: Sequence[UUID]) -> dict[UUID, str]:
+def read_watch_names(conn: Connection, series_ids: Sequence[UUID]) -> dict[UUID, str]:
     """Read the name of the watch of each series."""
     rows = conn.execute(_WATCH_NAMES, {"ids": list(series_ids)})
     return {row.id: row.watch_name for row in rows}
 
 
-def next_ready(conn: Connection, series_id: UUID) -> ReadyObservation | LateObservations | None:
+def read_next_ready(conn: Connection, series_id: UUID) -> ReadyObservation | LateObservations | None:
     """Read the next observation of a series whose earlier ones are all final; None if there is none."""
     series.lock(conn, series_id)
     row = conn.execute(_NEXT, {"series_id": series_id}).first()
@@ -113,12 +113,12 @@ def next_ready(conn: Connection, series_id: UUID) -> ReadyObservation | LateObse
     if row.late:
         return LateObservations(origin, row.seed_valid_at)
     observation = TrackedObservation(
-        row.id, row.scene_id, row.acquired_at, from_ewkb(row.footprint), detections(conn, row.id)
+        row.id, row.scene_id, row.acquired_at, from_ewkb(row.footprint), load_detections(conn, row.id)
     )
     return ReadyObservation(observation, load_watch(row.definition), origin, row.first, row.seed_valid_at)
 
 
-def detections(conn: Connection, observation_id: UUID) -> tuple[Detection, ...]:
+def load_detections(conn: Connection, observation_id: UUID) -> tuple[Detection, ...]:
     """Load the detections of an observation in order."""
     table = tables.detection.c
     query = (
@@ -130,7 +130,7 @@ def detections(conn: Connection, observation_id: UUID) -> tuple[Detection, ...]:
     return tuple(Detection(row.target, from_ewkb(row.geom.data), row.score, row.area_m2) for row in rows)
 
 
-def live(conn: Connection, series_id: UUID, where: BaseGeometry) -> list[TrackState]:
+def load_live(conn: Connection, series_id: UUID, where: BaseGeometry) -> list[TrackState]:
     """Load the current states of objects that meet a geometry, with disappeared but without merged ones."""
     values = {"series_id": series_id, "footprint": to_ewkb(where)}
     return [load_track_state(row) for row in conn.execute(_LIVE, values)]
@@ -141,7 +141,7 @@ def publish(
     series_id: UUID,
     observation_id: UUID,
     step: TrackingStep,
-    alerts: Sequence[publishing.Chosen],
+    alerts: Sequence[publishing.RuleMatch],
     object_ids: Mapping[UUID, UUID] | None = None,
 ) -> int:
     """Publish an observation and its tracking step in the caller's transaction.
@@ -178,7 +178,7 @@ def publish(
         raise PublishConflict(f"observation {observation_id} is late; derive its series anew from it on")
     now = publishing.next_recorded_time(conn, series_id)
     publishing.add_tracks(conn, series_id, step, object_ids)
-    ground.save(conn, series_id, [(observation_id, step.new_ground)])
+    ground.save_ground(conn, series_id, [(observation_id, step.new_ground)])
     count = _write(conn, row.acquired_at, now, step, alerts)
     publishing.finish_observation(conn, observation_id, now)
     return count
@@ -189,7 +189,7 @@ def _write(
     acquired_at: datetime,
     now: datetime,
     step: TrackingStep,
-    alerts: Sequence[publishing.Chosen],
+    alerts: Sequence[publishing.RuleMatch],
 ) -> int:
     publishing.add_states(conn, step, acquired_at, now)
     publishing.add_lineage(conn, step)

@@ -48,6 +48,6 @@ def carry_over(conn: Connection, born: Mapping[UUID, BaseGeometry]) -> None:
         conn.execute(_CARRY, {"ids": list(born), "outlines": outlines})
 
 
-def rejected(conn: Connection, track_ids: Collection[UUID]) -> set[UUID]:
+def select_rejected(conn: Connection, track_ids: Collection[UUID]) -> set[UUID]:
     """Select the rejected objects among these tracks."""
     return set(conn.execute(_REJECTED, {"ids": list(track_ids)}).scalars()) if track_ids else set()

@@ -13,7 +13,7 @@ from segwatch.db import tables
 from segwatch.db.codec import dump_watch, load_watch, to_ewkb
 from segwatch.db.errors import UnknownWatch
 from segwatch.db.ids import make_id
-from segwatch.geo.text.redaction import public
+from segwatch.geo.text.redaction import to_public_url
 from segwatch.geo.types.watch import Instruction, Watch
 
 _MAY_READ_WATCHES = text("SELECT has_schema_privilege('segwatch', 'USAGE')")
@@ -85,7 +85,7 @@ def apply(conn: Connection, watch: Watch) -> Applied:
                 "instruction_id": instruction,
                 "area_id": area,
                 "definition": definition,
-                "catalog": public(watch.catalog, query=False),
+                "catalog": to_public_url(watch.catalog, query=False),
                 "priority": watch.priority,
             },
         ),
@@ -106,7 +106,7 @@ def apply(conn: Connection, watch: Watch) -> Applied:
     return Applied(revision, changed is not None)
 
 
-def current(conn: Connection, name: str) -> StoredWatch:
+def load_current(conn: Connection, name: str) -> StoredWatch:
     """Load the current revision of a watch.
 
     Raises
@@ -141,12 +141,12 @@ def require(conn: Connection, name: str) -> None:
         raise UnknownWatch(name)
 
 
-def names(conn: Connection) -> list[str]:
+def list_names(conn: Connection) -> list[str]:
     """List the names of all watches, sorted."""
     return list(conn.execute(select(tables.watch_head.c.name).order_by(tables.watch_head.c.name)).scalars())
 
 
-def observed(conn: Connection, name: str, *, answered: bool = False) -> bool:
+def has_observations(conn: Connection, name: str, *, answered: bool = False) -> bool:
     """Tell whether the watch ever had an observation queued; with ``answered``, one that is not pending any more."""
     query = (
         select(tables.observation.c.id)

@@ -21,7 +21,7 @@ def load(conn: Connection, revision_id: UUID) -> Watermark:
     return Watermark(*row) if row is not None else Watermark()
 
 
-def unsearched(conn: Connection, watch: str) -> bool:
+def is_unsearched(conn: Connection, watch: str) -> bool:
     """Tell whether the catalog of a watch was never searched completely, so that scenes may be missing.
 
     False for analysts, who cannot read watermarks.

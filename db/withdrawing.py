@@ -66,7 +66,7 @@ _WITHDRAW_DIGESTS = text(
 )
 
 
-def configuration(conn: Connection) -> tuple[Any, ...]:
+def read_configuration(conn: Connection) -> tuple[Any, ...]:
     """Read a value that changes whenever a watch is applied or removed."""
     return tuple(conn.execute(_CONFIGURATION).one())
 

@@ -6,4 +6,4 @@ from segwatch.flows.runtime import logs
 
 # httpx logs whole URLs at level INFO, and those of webhooks, feeds and signed links contain secrets
 logging.getLogger("httpx").setLevel(logging.WARNING)
-logs.install()
+logs.clean_log_records()

@@ -11,14 +11,14 @@ FlowError
 
 from __future__ import annotations
 
-from segwatch.geo.text.redaction import redacted
+from segwatch.geo.text.redaction import redact
 
 
 class FlowError(Exception):
     """Base of everything the flows package raises on purpose; its words quote addresses, without their secrets."""
 
     def __str__(self) -> str:
-        return redacted(super().__str__())
+        return redact(super().__str__())
 
 
 class ConfigError(FlowError):

@@ -19,16 +19,16 @@ from sqlalchemy import Engine
 from segwatch.db import ledger, runs, watches
 from segwatch.flows.config.settings import FlowSettings, load_settings
 from segwatch.flows.failures.outages import require_sources
-from segwatch.flows.inference.segmenters import version_of
+from segwatch.flows.inference.segmenters import get_model_version
 from segwatch.flows.orchestration import deploy
 from segwatch.flows.orchestration.gpu_pool import segment_on_pool
-from segwatch.flows.orchestration.heartbeats import registered
-from segwatch.flows.orchestration.lost_runs import end_lost
+from segwatch.flows.orchestration.heartbeats import register_run
+from segwatch.flows.orchestration.lost_runs import end_lost_runs
 from segwatch.flows.pipeline.discovery import discover_watch
 from segwatch.flows.pipeline.steps import Report, Steps
 from segwatch.flows.report.publish import publish
 from segwatch.flows.report.summary import render_markdown
-from segwatch.flows.runtime.assemble import worker_engine
+from segwatch.flows.runtime.assemble import open_worker_engine
 from segwatch.geo.types.watch import Watch
 
 _log = logging.getLogger(__name__)
@@ -43,13 +43,13 @@ def observe(watch: str, start: datetime | None = None, end: datetime | None = No
     Skipped and names the run that observes the watch.
     """
     settings = load_settings()
-    with worker_engine(settings) as engine:
-        end_lost(engine)
+    with open_worker_engine(settings) as engine:
+        end_lost_runs(engine)
         with engine.connect() as conn:
-            stored = watches.current(conn, watch)
+            stored = watches.load_current(conn, watch)
         # runs with a period of their own may run beside others
         subject = None if start is not None or end is not None else f"observe {stored.revision_id}"
-        with registered(engine, settings, "observe", watch=watch, subject=subject) as holder:
+        with register_run(engine, settings, "observe", watch=watch, subject=subject) as holder:
             if holder is None:
                 return _observe(engine, settings, stored.watch, start, end)
             done = _take_over_expired(engine, settings, watch, holder)
@@ -63,7 +63,7 @@ def _observe(
     engine: Engine, settings: FlowSettings, watch: Watch, start: datetime | None, end: datetime | None
 ) -> Report:
     def discover() -> dict[str, Any]:
-        version = version_of(settings)
+        version = get_model_version(settings)
         return asdict(discover_watch(engine, watch.name, model_version=version, start=start, end=end))
 
     def report() -> dict[str, Any]:
@@ -76,7 +76,7 @@ def _observe(
         return {"report": where}
 
     def unschedule() -> dict[str, Any]:
-        deploy.schedule([watch])
+        deploy.schedule_watches([watch])
         return {"over_since": watch.end}
 
     steps = Steps()
@@ -86,7 +86,7 @@ def _observe(
     steps.track_and_deliver(engine, settings)
     if watch.end is not None:
         steps.do("situation", report)
-    if deploy.over(watch) and not steps.has_failed("sources"):
+    if deploy.is_over(watch) and not steps.has_failed("sources"):
         steps.do("schedule", unschedule)
     return steps.end()
 
@@ -94,7 +94,7 @@ def _observe(
 def _take_over_expired(engine: Engine, settings: FlowSettings, watch: str, holder: runs.Run) -> Report:
     """Segment observations whose lease expired, beside the run that observes the watch; else do nothing."""
     with engine.connect() as conn:
-        left = ledger.open_work(conn, model_version=version_of(settings), watch=watch)
+        left = ledger.read_open_work(conn, model_version=get_model_version(settings), watch=watch)
     _log.warning("%s is observed by another run, the %s; left: %s", watch, holder, left)
     steps = Steps()
     steps.report["observe"] = {

@@ -10,17 +10,17 @@ from prefect import flow
 from segwatch.flows.config.settings import load_settings
 from segwatch.flows.errors import FeedError
 from segwatch.flows.events.fetch import poll
-from segwatch.flows.orchestration.heartbeats import registered
-from segwatch.flows.orchestration.lost_runs import end_lost
-from segwatch.flows.runtime.assemble import worker_engine
+from segwatch.flows.orchestration.heartbeats import register_run
+from segwatch.flows.orchestration.lost_runs import end_lost_runs
+from segwatch.flows.runtime.assemble import open_worker_engine
 
 
 @flow(name="poll-feeds", log_prints=False)
 def poll_feeds() -> list[dict[str, Any]]:
     """Poll every feed of the settings; fail only if none could be read."""
     settings = load_settings()
-    with worker_engine(settings) as engine, registered(engine, settings, "poll-feeds"):
-        end_lost(engine)
+    with open_worker_engine(settings) as engine, register_run(engine, settings, "poll-feeds"):
+        end_lost_runs(engine)
         results = poll(engine, settings)
     if results and all(one.reason for one in results):
         raise FeedError("no feed could be read: " + "; ".join(f"{one.feed}: {one.reason}" for one in results))

@@ -18,9 +18,9 @@ from segwatch.flows.events import ingest, playbooks
 from segwatch.flows.events.disaster_runs import respond_to_events
 from segwatch.flows.events.fetch import poll
 from segwatch.flows.orchestration import deploy
-from segwatch.flows.orchestration.heartbeats import registered
-from segwatch.flows.orchestration.lost_runs import end_lost
-from segwatch.flows.runtime.assemble import worker_engine
+from segwatch.flows.orchestration.heartbeats import register_run
+from segwatch.flows.orchestration.lost_runs import end_lost_runs
+from segwatch.flows.runtime.assemble import open_worker_engine
 
 _log = logging.getLogger(__name__)
 _OBSERVE_DEPLOYMENT = "observe/observe"
@@ -37,7 +37,7 @@ def respond_flow(document: str | None = None) -> list[dict[str, Any]]:
 
     Raises
     ------
-    segwatch.geo.errors.EventRefused
+    segwatch.geo.errors.InvalidEvent
         The document is in no known format.
     FlowError
         Some playbooks or events failed; raised after all others were handled.
@@ -45,12 +45,12 @@ def respond_flow(document: str | None = None) -> list[dict[str, Any]]:
     settings = load_settings()
     results: list[dict[str, Any]] = []
     failed: list[str] = []
-    with worker_engine(settings) as engine, registered(engine, settings, "respond"):
-        end_lost(engine)
+    with open_worker_engine(settings) as engine, register_run(engine, settings, "respond"):
+        end_lost_runs(engine)
         if document is None:
             poll(engine, settings)
         else:
-            ingest.keep(engine, document.encode(), "prefect")
+            ingest.record_events(engine, document.encode(), "prefect")
         books, invalid = playbooks.load_each(settings.playbooks)
         failed += invalid
         for outcome in respond_to_events(engine, settings, books):
@@ -64,7 +64,7 @@ def respond_flow(document: str | None = None) -> list[dict[str, Any]]:
             results.append(asdict(made))
             if made.begun:
                 try:
-                    start(engine, made.watch)
+                    start_run(engine, made.watch)
                 except Exception as error:
                     _log.exception("starting the run of %s failed", made.watch)
                     failed.append(f"{made.event}, watch {made.watch}: {error}")
@@ -73,15 +73,15 @@ def respond_flow(document: str | None = None) -> list[dict[str, Any]]:
     return results
 
 
-def start(engine: Engine, watch: str) -> None:
+def start_run(engine: Engine, watch: str) -> None:
     """Start the first run of a watch on the Prefect server of the environment, then schedule the following ones."""
-    with deploy.reached():
+    with deploy.explain_unreachable_server():
         run_deployment(_OBSERVE_DEPLOYMENT, parameters={"watch": watch}, timeout=0)
     with engine.connect() as conn:
-        stored = watches.current(conn, watch).watch
-    deploy.schedule([stored])
+        stored = watches.load_current(conn, watch).watch
+    deploy.schedule_watches([stored])
 
 
-def on_a_server() -> bool:
+def has_server() -> bool:
     """Whether the environment names a Prefect server."""
     return bool(os.environ.get("PREFECT_API_URL"))

@@ -27,7 +27,7 @@ from shapely.geometry import (
 )
 from shapely.geometry.base import BaseGeometry
 
-from segwatch.geo.area import polygonal_parts
+from segwatch.geo.area import extract_polygons
 from segwatch.geo.bounded import operations
 from segwatch.geo.errors import TooComplex
 
@@ -43,7 +43,7 @@ _TALL = 1000.0
 _DECIMALS = 9
 
 
-def split(geometry: BaseGeometry) -> BaseGeometry:
+def split_at_antimeridian(geometry: BaseGeometry) -> BaseGeometry:
     """Split a geometry at the antimeridian into parts within -180..180.
 
     A step of more than 180 degrees between neighbouring vertices is a crossing; longitudes may also continue
@@ -57,26 +57,26 @@ def split(geometry: BaseGeometry) -> BaseGeometry:
     """
     if not _needs_cutting(geometry):
         return geometry
-    return _collect([piece for part in parts_of(geometry) for piece in _cut(_make_continuous(part))])
+    return _collect([piece for part in iterate_parts(geometry) for piece in _cut(_make_continuous(part))])
 
 
-def is_valid(geometry: BaseGeometry) -> bool:
+def is_valid_geometry(geometry: BaseGeometry) -> bool:
     """Return whether a geometry is valid on the ground, following rings across the antimeridian."""
     return bool(geometry.is_valid) if not _needs_cutting(geometry) else _is_valid_continuous(geometry)
 
 
-def in_degrees(geometry: BaseGeometry, *, max_longitude: float = 180.0) -> bool:
+def is_in_degrees(geometry: BaseGeometry, *, max_longitude: float = 180.0) -> bool:
     """Return whether all coordinates are a longitude and a latitude in degrees, in this order."""
     coords = shapely.get_coordinates(geometry)
     return bool((np.abs(coords) <= (max_longitude, 90.0)).all())
 
 
-def crosses(geometry: BaseGeometry) -> bool:
+def crosses_antimeridian(geometry: BaseGeometry) -> bool:
     """Return whether a split geometry crosses the antimeridian: its parts lie closest together across it."""
     return _western_edge(_extents(geometry)) is not None
 
 
-def unwrap(geometry: BaseGeometry) -> BaseGeometry:
+def unwrap_longitudes(geometry: BaseGeometry) -> BaseGeometry:
     """Return a split geometry with continuous longitudes, beyond 180 east of the antimeridian where it crosses."""
     start = _western_edge(_extents(geometry))
     if start is None:
@@ -89,7 +89,7 @@ def unwrap(geometry: BaseGeometry) -> BaseGeometry:
     return shapely.transform(geometry, move)
 
 
-def bounds_of(geometry: BaseGeometry) -> Bounds:
+def compute_bounds(geometry: BaseGeometry) -> Bounds:
     """Compute the bounding box of a split geometry; west > east where it crosses the antimeridian."""
     _, south, _, north = geometry.bounds
     west, east = _find_arc(_extents(geometry))
@@ -108,7 +108,7 @@ def union_bounds(boxes: Iterable[Bounds]) -> Bounds:
     return arc[0], float(south.min()), arc[1], float(north.max())
 
 
-def narrower(plain: Bounds, shifted: tuple[float, float]) -> Bounds:
+def choose_narrower_bounds(plain: Bounds, shifted: tuple[float, float]) -> Bounds:
     """Choose the narrower bounding box of two measurements of one geometry, as SQL can make them.
 
     Parameters
@@ -125,30 +125,30 @@ def narrower(plain: Bounds, shifted: tuple[float, float]) -> Bounds:
     return west, south, east, north
 
 
-def width(bounds: Bounds) -> float:
+def compute_width(bounds: Bounds) -> float:
     """Compute the width of a bounding box, degrees of longitude."""
     west, _, east, _ = bounds
     return east - west if west <= east else east + _TURN - west
 
 
-def centre(geometry: BaseGeometry) -> tuple[float, float]:
+def compute_centre(geometry: BaseGeometry) -> tuple[float, float]:
     """Return longitude and latitude of the centre of a split geometry's bounding box, longitude in -180..180."""
-    return centre_of(bounds_of(geometry))
+    return compute_bounds_centre(compute_bounds(geometry))
 
 
-def centre_of(bounds: Bounds) -> tuple[float, float]:
+def compute_bounds_centre(bounds: Bounds) -> tuple[float, float]:
     """Return longitude and latitude of the centre of a bounding box, longitude in -180..180."""
     west, south, east, north = bounds
-    return wrapped((west + (east if west <= east else east + _TURN)) / 2), (south + north) / 2
+    return wrap_longitude((west + (east if west <= east else east + _TURN)) / 2), (south + north) / 2
 
 
-def centroid(geometry: BaseGeometry) -> tuple[float, float]:
+def compute_centroid(geometry: BaseGeometry) -> tuple[float, float]:
     """Compute longitude and latitude of a geometry's centroid, longitude within -180..180."""
-    middle = unwrap(geometry).centroid
-    return wrapped(middle.x), middle.y
+    middle = unwrap_longitudes(geometry).centroid
+    return wrap_longitude(middle.x), middle.y
 
 
-def box_of(bounds: Bounds) -> BaseGeometry:
+def to_box(bounds: Bounds) -> BaseGeometry:
     """Make the polygon of a bounding box, split at the antimeridian.
 
     West may be greater than east, and longitudes may continue beyond 180. No edge is longer than 90 degrees, so
@@ -159,11 +159,11 @@ def box_of(bounds: Bounds) -> BaseGeometry:
         return box(west, south, east, north)
     if -180 <= east < west <= 180:
         return box(west, south, 180.0, north).union(box(-180.0, south, east, north))
-    polygon = box(west, south, west + min(width(bounds), _TURN), north)
+    polygon = box(west, south, west + min(compute_width(bounds), _TURN), north)
     return _collect(list(_cut(shapely.segmentize(polygon, _LONGEST_EDGE))))
 
 
-def covered_by(footprints: Sequence[BaseGeometry]) -> BaseGeometry:
+def compute_coverage(footprints: Sequence[BaseGeometry]) -> BaseGeometry:
     """Compute the union of footprints, or their bounding box where the union costs too much.
 
     Footprints only select what to read; the pixels decide what was observed.
@@ -171,17 +171,17 @@ def covered_by(footprints: Sequence[BaseGeometry]) -> BaseGeometry:
     try:
         return operations.union_all(footprints)
     except TooComplex:
-        return box_of(union_bounds(map(bounds_of, footprints)))
+        return to_box(union_bounds(map(compute_bounds, footprints)))
 
 
-def is_box(bounds: Bounds) -> bool:
+def is_bounding_box(bounds: Bounds) -> bool:
     """Return whether four numbers are a valid bounding box; longitudes may continue beyond 180."""
     west, south, east, north = bounds
-    within = max(abs(west), abs(east)) <= _TURN and 0 < width(bounds) <= _TURN
+    within = max(abs(west), abs(east)) <= _TURN and 0 < compute_width(bounds) <= _TURN
     return within and -90 <= south < north <= 90
 
 
-def meets(one: BaseGeometry, other: BaseGeometry) -> bool:
+def intersects(one: BaseGeometry, other: BaseGeometry) -> bool:
     """Return whether two split geometries intersect; 180 and -180 degrees are the same meridian."""
     if shapely.intersects(one, other):
         return True
@@ -189,36 +189,36 @@ def meets(one: BaseGeometry, other: BaseGeometry) -> bool:
     return bool(edges.any()) and any(shapely.intersects(_shift(one, by), other) for by in (_TURN, -_TURN))
 
 
-def name_place(place: tuple[float, float]) -> str:
+def format_place(place: tuple[float, float]) -> str:
     """Format a longitude and latitude for people: latitude first."""
     longitude, latitude = place
     return f"{latitude:.5f}, {longitude:.5f} (latitude, longitude)"
 
 
-def name_bounds(bounds: Bounds) -> str:
+def format_bounds(bounds: Bounds) -> str:
     """Format a bounding box for people."""
     west, south, east, north = bounds
     over = ", across 180" if west > east else ""
     return f"latitude {south:.4f} to {north:.4f}, longitude {west:.4f} to {east:.4f}{over}"
 
 
-def wrapped(longitude: float) -> float:
+def wrap_longitude(longitude: float) -> float:
     """Wrap a longitude into -180..180."""
     return longitude if -180 <= longitude <= 180 else (longitude + 180) % _TURN - 180
 
 
-def parts_of(geometry: BaseGeometry) -> Iterator[BaseGeometry]:
+def iterate_parts(geometry: BaseGeometry) -> Iterator[BaseGeometry]:
     """Iterate over the points, lines and polygons of a geometry, however nested."""
     if hasattr(geometry, "geoms"):
         for part in geometry.geoms:
-            yield from parts_of(part)
+            yield from iterate_parts(part)
     elif not geometry.is_empty:
         yield geometry
 
 
 def _extents(geometry: BaseGeometry) -> NDArray[np.float64]:
     """Return (N, 2) western and eastern longitudes of the parts."""
-    parts = list(parts_of(geometry))
+    parts = list(iterate_parts(geometry))
     return shapely.bounds(parts)[:, [0, 2]] if parts else np.empty((0, 2))
 
 
@@ -262,7 +262,7 @@ def _needs_cutting(geometry: BaseGeometry) -> bool:
 
 
 def _iterate_longitudes(geometry: BaseGeometry) -> Iterator[Longitudes]:
-    for part in parts_of(geometry):
+    for part in iterate_parts(geometry):
         if isinstance(part, Polygon):
             for ring in (part.exterior, *part.interiors):
                 yield shapely.get_coordinates(ring)[:, 0]
@@ -293,7 +293,9 @@ def _make_continuous_polygon(polygon: Polygon) -> BaseGeometry:
     shell, *holes = (_enclose(ring) for ring in (polygon.exterior, *polygon.interiors))
     west = shell.bounds[0]
     inner = [_shift(hole, _TURN * math.ceil((west - hole.bounds[0] - 1e-9) / _TURN)) for hole in holes]
-    if any(width(one.bounds) == _TURN for one in (shell, *inner)):  # polar caps share edges along the pole
+    if any(
+        compute_width(one.bounds) == _TURN for one in (shell, *inner)
+    ):  # polar caps share edges along the pole
         return operations.difference(
             operations.make_valid(shell),
             operations.union_all([operations.make_valid(hole) for hole in inner]),
@@ -326,12 +328,12 @@ def _cut(shape: BaseGeometry) -> Iterator[BaseGeometry]:
     if whole.is_empty:
         return
     west, _, east, _ = whole.bounds
-    polygonal = bool(polygonal_parts(whole))
+    polygonal = bool(extract_polygons(whole))
     first = math.floor((west + 180) / _TURN)
     for turn in range(first, max(first + 1, math.ceil((east + 180) / _TURN))):
         by = _TURN * turn
         piece = _shift(whole.intersection(box(by - 180, -_TALL, by + 180, _TALL)), -by)
-        yield from (polygonal_parts(piece) if polygonal else parts_of(piece))
+        yield from (extract_polygons(piece) if polygonal else iterate_parts(piece))
 
 
 def _collect(parts: list[Any]) -> BaseGeometry:
@@ -349,6 +351,6 @@ def _collect(parts: list[Any]) -> BaseGeometry:
 
 
 def _is_valid_continuous(geometry: BaseGeometry) -> bool:
-    return all(_make_continuous(part).is_valid for part in parts_of(geometry)) and bool(
-        split(geometry).is_valid
+    return all(_make_continuous(part).is_valid for part in iterate_parts(geometry)) and bool(
+        split_at_antimeridian(geometry).is_valid
     )

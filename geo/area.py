@@ -12,9 +12,9 @@ _GEOD = Geod(ellps="WGS84")
 _SLICE_DEG = 90
 
 
-def geodesic_m2(geometry: BaseGeometry) -> float:
+def compute_area_m2(geometry: BaseGeometry) -> float:
     """Compute the geodesic area of a polygonal EPSG:4326 geometry, m²; holes are subtracted, orientation is ignored."""
-    return sum(_polygon_m2(piece) for part in polygonal_parts(geometry) for piece in _cut_into_slices(part))
+    return sum(_polygon_m2(piece) for part in extract_polygons(geometry) for piece in _cut_into_slices(part))
 
 
 def _cut_into_slices(polygon: Polygon) -> Iterator[Polygon]:
@@ -26,7 +26,7 @@ def _cut_into_slices(polygon: Polygon) -> Iterator[Polygon]:
     for edge in range(-180, 180, _SLICE_DEG):
         slice_ = polygon.intersection(box(edge, south, edge + _SLICE_DEG, north))
         # edges of such wide polygons follow parallels, not great circles
-        yield from (part.segmentize(1.0) for part in polygonal_parts(slice_))
+        yield from (part.segmentize(1.0) for part in extract_polygons(slice_))
 
 
 def _polygon_m2(polygon: Polygon) -> float:
@@ -35,10 +35,10 @@ def _polygon_m2(polygon: Polygon) -> float:
     return float(areas[0] - sum(areas[1:]))
 
 
-def polygonal_parts(geometry: BaseGeometry) -> list[Polygon]:
+def extract_polygons(geometry: BaseGeometry) -> list[Polygon]:
     """Extract all polygons from a geometry of any type, dropping lines and points."""
     if geometry.is_empty:
         return []
     if isinstance(geometry, Polygon):
         return [geometry]
-    return [polygon for part in getattr(geometry, "geoms", ()) for polygon in polygonal_parts(part)]
+    return [polygon for part in getattr(geometry, "geoms", ()) for polygon in extract_polygons(part)]

@@ -14,7 +14,7 @@ ITEM_TOLERANCE = timedelta(days=1)
 """For the times of an item: some catalogs write local time as UTC."""
 
 
-def believable(claimed: datetime, received: datetime, tolerance: timedelta) -> datetime:
+def clamp_to_receipt(claimed: datetime, received: datetime, tolerance: timedelta) -> datetime:
     """Return the claimed time, or the time of receipt where the claim lies too far in the future.
 
     Parameters
@@ -26,10 +26,10 @@ def believable(claimed: datetime, received: datetime, tolerance: timedelta) -> d
     tolerance
         How far the publisher's clock may be ahead.
     """
-    return received if is_ahead(claimed, received, tolerance) else claimed
+    return received if is_too_far_ahead(claimed, received, tolerance) else claimed
 
 
-def is_ahead(claimed: datetime, received: datetime, tolerance: timedelta) -> bool:
+def is_too_far_ahead(claimed: datetime, received: datetime, tolerance: timedelta) -> bool:
     """Whether a claimed time lies further in the future than the tolerance allows."""
     # received + tolerance could overflow; this difference cannot
     return claimed - received > tolerance

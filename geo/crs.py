@@ -14,15 +14,15 @@ from numpy.typing import NDArray
 from pyproj import CRS, Transformer
 from shapely.geometry.base import BaseGeometry
 
-from segwatch.geo.antimeridian import centre
+from segwatch.geo.antimeridian import compute_centre
 
 LONLAT = CRS.from_epsg(4326)
 _UPS_NORTH, _UPS_SOUTH = 32661, 32761
 
 
-def utm(geometry: BaseGeometry) -> CRS:
+def choose_utm(geometry: BaseGeometry) -> CRS:
     """Return the UTM zone of the geometry's centre; UPS beyond 84° N and 80° S."""
-    longitude, latitude = centre(geometry)
+    longitude, latitude = compute_centre(geometry)
     if latitude > 84:
         return CRS.from_epsg(_UPS_NORTH)
     if latitude < -80:
@@ -31,7 +31,7 @@ def utm(geometry: BaseGeometry) -> CRS:
     return CRS.from_epsg((32600 if latitude >= 0 else 32700) + zone)
 
 
-def local_equal_area(origin: tuple[float, float]) -> CRS:
+def make_local_equal_area(origin: tuple[float, float]) -> CRS:
     """Make a Lambert azimuthal equal-area CRS (metres, WGS 84) centred on ``origin`` (longitude, latitude)."""
     longitude, latitude = origin
     return _laea(round(longitude, 6), round(latitude, 6))
@@ -47,7 +47,7 @@ def _transformer(source: CRS, target: CRS) -> Transformer:
     return Transformer.from_crs(source, target, always_xy=True)
 
 
-def to_local(geometry: BaseGeometry, crs: CRS) -> BaseGeometry:
+def to_crs(geometry: BaseGeometry, crs: CRS) -> BaseGeometry:
     """Project an EPSG:4326 geometry to ``crs``.
 
     Raises
@@ -59,8 +59,8 @@ def to_local(geometry: BaseGeometry, crs: CRS) -> BaseGeometry:
     return moved
 
 
-def to_local_all(geometries: NDArray[Any], crs: CRS) -> NDArray[Any]:
-    """Project (N,) EPSG:4326 geometries to ``crs``; see :func:`to_local`."""
+def to_crs_all(geometries: NDArray[Any], crs: CRS) -> NDArray[Any]:
+    """Project (N,) EPSG:4326 geometries to ``crs``; see :func:`to_crs`."""
     moved: NDArray[Any] = _apply(geometries, _transformer(LONLAT, crs))
     return moved
 

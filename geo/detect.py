@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from shapely.geometry.base import BaseGeometry
 
-from segwatch.geo.area import geodesic_m2
+from segwatch.geo.area import compute_area_m2
 from segwatch.geo.footprint import AreaMask, join_footprint
 from segwatch.geo.grid import compute_pixel_area
 from segwatch.geo.polygons import Region, Tracer, clean, to_detection
@@ -19,7 +19,7 @@ from segwatch.geo.seams import join_regions, touches_seam
 from segwatch.geo.simplifying import simplify_outlines
 from segwatch.geo.stitch import Stitched
 from segwatch.geo.types.tracking import Detection
-from segwatch.geo.types.watch import Outlines
+from segwatch.geo.types.watch import PolygonStyle
 
 
 class Observer:
@@ -51,7 +51,7 @@ class Observer:
         label: Callable[[int], str],
         min_polygon_m2: float,
         connectivity: int = 4,
-        outlines: Outlines = Outlines.EDGES,
+        outlines: PolygonStyle = PolygonStyle.EDGES,
     ) -> None:
         self._area = area
         self._grid = grid
@@ -109,7 +109,7 @@ class Observer:
         self._end()
         self._join_seams()
         self._found.sort(key=lambda one: (one[0], one[1].first))
-        if self._outlines is not Outlines.EDGES:
+        if self._outlines is not PolygonStyle.EDGES:
             self._simplify()
         found = []
         for index, region in self._found:
@@ -135,7 +135,9 @@ class Observer:
     def _simplify(self) -> None:
         """Simplify all outlines together with the footprint's, so that shared borders stay shared."""
         regions = [*self._footprint, *(region for _, region in self._found)]
-        simple = simplify_outlines([one.outline for one in regions], smooth=self._outlines is Outlines.SMOOTH)
+        simple = simplify_outlines(
+            [one.outline for one in regions], smooth=self._outlines is PolygonStyle.SMOOTH
+        )
         made = [replace(region, outline=outline) for region, outline in zip(regions, simple, strict=True)]
         count = len(self._footprint)
         self._footprint = made[:count]
@@ -174,5 +176,5 @@ def _clip(detections: list[Detection], area: BaseGeometry) -> list[Detection]:
             continue
         geometry = clean(one.geometry.intersection(area))
         if not geometry.is_empty:
-            clipped.append(Detection(one.target, geometry, one.score, geodesic_m2(geometry)))
+            clipped.append(Detection(one.target, geometry, one.score, compute_area_m2(geometry)))
     return clipped

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import errno
 
-from segwatch.geo.text.redaction import public, redacted
+from segwatch.geo.text.redaction import redact, to_public_url
 
 #: Operating system errors that mean this machine is short of a resource, whatever was requested.
 _MACHINE_ERRNOS = frozenset(
@@ -32,7 +32,7 @@ _MACHINE_ERRNOS = frozenset(
 )  # fmt: skip
 
 
-def is_of_machine(error: BaseException) -> bool:
+def is_machine_failure(error: BaseException) -> bool:
     """Whether this machine is the cause: full disk, too many open files, out of memory."""
     return isinstance(error, OSError) and error.errno in _MACHINE_ERRNOS
 
@@ -44,7 +44,7 @@ class GeoError(Exception):
     """
 
     def __str__(self) -> str:
-        return redacted(super().__str__())
+        return redact(super().__str__())
 
 
 class AreaError(GeoError):
@@ -65,10 +65,10 @@ class BadItem(GeoError):
     def __init__(self, item_id: str, reason: str) -> None:
         super().__init__(f"item {item_id}: {reason}")
         self.item_id = item_id
-        self.reason = redacted(reason)
+        self.reason = redact(reason)
 
 
-class EventRefused(GeoError):
+class InvalidEvent(GeoError):
     """A feed, or one of its entries, is not an event that can be watched."""
 
 
@@ -77,8 +77,8 @@ class CatalogUnreachable(GeoError):
 
     def __init__(self, url: str, reason: str) -> None:
         super().__init__(self._message(url, reason))
-        self.url = public(url)
-        self.reason = redacted(reason)
+        self.url = to_public_url(url)
+        self.reason = redact(reason)
 
     def _message(self, url: str, reason: str) -> str:
         return (
@@ -112,8 +112,8 @@ class ReadFailed(GeoError):
     def __init__(self, asset: str, href: str, reason: str) -> None:
         super().__init__(f"asset {asset} ({href}): {reason}")
         self.asset = asset
-        self.href = public(href)
-        self.reason = redacted(reason)
+        self.href = to_public_url(href)
+        self.reason = redact(reason)
 
 
 class UnfitPixels(ReadFailed):
@@ -145,8 +145,8 @@ class UnsafeHref(GeoError):
 
     def __init__(self, href: str, reason: str) -> None:
         super().__init__(f"refused to open {href!r}: {reason}")
-        self.href = public(href)
-        self.reason = redacted(reason)
+        self.href = to_public_url(href)
+        self.reason = redact(reason)
 
 
 class AddressRefused(UnsafeHref):
@@ -164,4 +164,4 @@ class AccessDenied(GeoError):
     def __init__(self, source: str, reason: str) -> None:
         super().__init__(f"source {source}: {reason}")
         self.source = source
-        self.reason = redacted(reason)
+        self.reason = redact(reason)

@@ -12,9 +12,9 @@ from rasterio.features import rasterize
 from shapely.geometry import Polygon
 from shapely.geometry.base import BaseGeometry
 
-from segwatch.geo.crs import to_local
+from segwatch.geo.crs import to_crs
 from segwatch.geo.grid import compute_pixel_area, get_crs
-from segwatch.geo.polygons import Region, Tracer, as_lonlat, clean
+from segwatch.geo.polygons import Region, Tracer, clean, georeference
 
 
 class AreaMask:
@@ -29,7 +29,7 @@ class AreaMask:
     """
 
     def __init__(self, area: BaseGeometry, grid: GeoBox) -> None:
-        self._local = to_local(area.segmentize(0.01), get_crs(grid))
+        self._local = to_crs(area.segmentize(0.01), get_crs(grid))
         self._pixel_area = compute_pixel_area(grid)
 
     @property
@@ -45,12 +45,12 @@ class AreaMask:
         return np.asarray(burnt, dtype=bool)
 
 
-def inside(area: BaseGeometry, grid: GeoBox) -> NDArray[np.bool_]:
+def rasterize_area(area: BaseGeometry, grid: GeoBox) -> NDArray[np.bool_]:
     """Mark the pixels whose centres lie in the EPSG:4326 area: (height, width)."""
     return AreaMask(area, grid).rasterize(grid)
 
 
-def observed(area: BaseGeometry, clear: NDArray[np.bool_], grid: GeoBox) -> BaseGeometry:
+def trace_footprint(area: BaseGeometry, clear: NDArray[np.bool_], grid: GeoBox) -> BaseGeometry:
     """Trace the footprint of the clear pixels.
 
     Parameters
@@ -70,10 +70,10 @@ def observed(area: BaseGeometry, clear: NDArray[np.bool_], grid: GeoBox) -> Base
 
 
 def join_footprint(area: BaseGeometry, regions: Sequence[Region], grid: GeoBox) -> BaseGeometry:
-    """Join regions of clear pixels to a footprint, as :func:`observed` returns it."""
+    """Join regions of clear pixels to a footprint, as :func:`trace_footprint` returns it."""
     if not regions:
         return Polygon()
     outline = (
         shapely.union_all([region.outline for region in regions]) if len(regions) > 1 else regions[0].outline
     )
-    return clean(shapely.intersection(as_lonlat(outline, grid), area))
+    return clean(shapely.intersection(georeference(outline, grid), area))

@@ -13,17 +13,17 @@ from odc.geo.geobox import GeoBox
 from pyproj import CRS
 from shapely.geometry.base import BaseGeometry
 
-from segwatch.geo.antimeridian import bounds_of, width
-from segwatch.geo.crs import to_local, utm
+from segwatch.geo.antimeridian import compute_bounds, compute_width
+from segwatch.geo.crs import choose_utm, to_crs
 from segwatch.geo.errors import AreaError
 
 #: Beyond this many metres a side, one projected grid distorts too much; larger areas need several watches.
-LONGEST_SIDE_M = 500_000.0
+MAX_SIDE_M = 500_000.0
 #: A ring around a pole has no inside in degrees: nearly all of it would be lost.
 _MAX_DEGREES = 180.0
 
 
-def for_area(area: BaseGeometry, gsd_m: float) -> GeoBox:
+def make_grid(area: BaseGeometry, gsd_m: float) -> GeoBox:
     """Make the one north-up grid of an area: UTM zone of its centre, pixel edges on multiples of ``gsd_m``.
 
     The same area and ground sample distance always give the same grid, so masks of different scenes share pixels.
@@ -40,15 +40,15 @@ def for_area(area: BaseGeometry, gsd_m: float) -> GeoBox:
     AreaError
         The area is longer than 500 km on a side, or surrounds a pole.
     """
-    crs = utm(area)
-    left, bottom, right, top = to_local(area.segmentize(0.05), crs).bounds
+    crs = choose_utm(area)
+    left, bottom, right, top = to_crs(area.segmentize(0.05), crs).bounds
     side = max(right - left, top - bottom)
-    if side > LONGEST_SIDE_M:
+    if side > MAX_SIDE_M:
         raise AreaError(
-            f"the area measures {side / 1000:.0f} km on a side, at most {LONGEST_SIDE_M / 1000:.0f} km are possible; "
+            f"the area measures {side / 1000:.0f} km on a side, at most {MAX_SIDE_M / 1000:.0f} km are possible; "
             "cut it into several watches"
         )
-    degrees = width(bounds_of(area))
+    degrees = compute_width(compute_bounds(area))
     if degrees > _MAX_DEGREES:
         raise AreaError(
             f"the area spans {degrees:.0f} degrees of longitude, at most {_MAX_DEGREES:.0f} are possible; "

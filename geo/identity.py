@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from urllib.parse import urlsplit, urlunsplit
 
-from segwatch.geo.text.redaction import public
+from segwatch.geo.text.redaction import to_public_url
 from segwatch.geo.types.watch import Watch
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
@@ -32,17 +32,17 @@ def identify_catalog(url: str, name: str = "") -> str:
     """
     if name:
         return name
-    normalized = place(public(url)).rstrip("/")
+    normalized = normalize_link(to_public_url(url)).rstrip("/")
     root = _API_SUBPATH.sub("", normalized)
     return root.rstrip("/") if urlsplit(root).netloc else normalized
 
 
-def identity_of(watch: Watch) -> str:
+def identify_watch_catalog(watch: Watch) -> str:
     """Return the identity of the catalog of a watch."""
     return identify_catalog(watch.catalog, watch.catalog_name)
 
 
-def place(href: str) -> str:
+def normalize_link(href: str) -> str:
     """Normalize a link so that differently signed links to one file are equal: no query, host in lower case."""
     try:
         parts = urlsplit(href.strip())

@@ -23,13 +23,13 @@ from shapely.geometry import MultiPolygon
 from shapely.geometry.base import BaseGeometry
 
 from segwatch.geo import sentinel2
-from segwatch.geo.antimeridian import split
+from segwatch.geo.antimeridian import split_at_antimeridian
 from segwatch.geo.bounded import operations
 from segwatch.geo.bounded.geojson import read_geometry
-from segwatch.geo.clock import ITEM_TOLERANCE, is_ahead
+from segwatch.geo.clock import ITEM_TOLERANCE, is_too_far_ahead
 from segwatch.geo.errors import BadItem, TooComplex
-from segwatch.geo.text.storable import shortened, storable
-from segwatch.geo.types.scene import MADE, Item
+from segwatch.geo.text.storable import shorten, to_storable
+from segwatch.geo.types.scene import PRODUCTION_TIME_PROPERTIES, Item
 from segwatch.geo.types.source import AssetAccess, Profile
 
 _WEB_SCHEMES = ("http", "https")
@@ -42,7 +42,7 @@ TILE_PROPERTIES = ("grid:code", "s2:mgrs_tile", "landsat:wrs_row", "odc:region_c
 """Properties that name the tile of an item, in order of preference."""
 _KEPT_PROPERTIES = (
     *("eo:cloud_cover", "earthsearch:boa_offset_applied", "sentinel:boa_offset_applied", "s2:datastrip_id"),
-    *MADE,
+    *PRODUCTION_TIME_PROPERTIES,
     *TILE_PROPERTIES,
 )
 ANY_COLLECTION = "*"
@@ -85,7 +85,7 @@ def parse_item(
     """
     given = item.to_dict(transform_hrefs=False) if isinstance(item, pystac.Item) else dict(item)
     try:
-        document = storable(given)
+        document = to_storable(given)
     except RecursionError as error:
         raise BadItem(_display_id(given.get("id")), "it is nested too deeply") from error
     item_id = document.get("id")
@@ -163,7 +163,7 @@ def parse_time(value: object) -> datetime | None:
     return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
-def cloud_cover(item: Item) -> float | None:
+def get_cloud_cover(item: Item) -> float | None:
     """Get ``eo:cloud_cover`` of an item in percent (0 to 100); None where it is missing or invalid."""
     cover = item.properties.get("eo:cloud_cover")
     if not isinstance(cover, int | float) or isinstance(cover, bool) or not 0 <= cover <= 100:
@@ -171,10 +171,10 @@ def cloud_cover(item: Item) -> float | None:
     return float(cover)
 
 
-def offset_unknown(properties: Mapping[str, Any], baseline: str, acquired_at: datetime) -> bool:
-    """Whether the Sentinel-2 offset of an item is unknown, see :func:`segwatch.geo.sentinel2.offset_unknown`."""
+def is_offset_unknown(properties: Mapping[str, Any], baseline: str, acquired_at: datetime) -> bool:
+    """Whether the Sentinel-2 offset of an item is unknown, see :func:`segwatch.geo.sentinel2.is_offset_unknown`."""
     processed = (parse_time(properties.get(name)) for name in _PROCESSED)
-    return sentinel2.offset_unknown(properties, baseline, acquired_at, *processed)
+    return sentinel2.is_offset_unknown(properties, baseline, acquired_at, *processed)
 
 
 def first_property(properties: Mapping[str, Any], names: Sequence[str]) -> str:
@@ -185,7 +185,7 @@ def first_property(properties: Mapping[str, Any], names: Sequence[str]) -> str:
 def _display_id(item_id: object) -> str:
     """The id as reports show it: storable and of limited length, ``?`` where it is missing."""
     has_id = isinstance(item_id, str | int | float) and item_id != ""
-    return shortened(str(storable(item_id)), _MAX_NAME_CHARS) if has_id else "?"
+    return shorten(str(to_storable(item_id)), _MAX_NAME_CHARS) if has_id else "?"
 
 
 def _processing_baseline(
@@ -199,7 +199,7 @@ def _processing_baseline(
     if not profile.offset_from_baseline:
         return first_property(properties, _BASELINE)
     found = sentinel2.parse_baseline(properties, (item_id, *links))
-    if offset_unknown(properties, found, acquired_at):
+    if is_offset_unknown(properties, found, acquired_at):
         raise BadItem(
             item_id,
             "its processing baseline is unknown, so it is unknown whether the producer's offset is in its values: it "
@@ -219,7 +219,7 @@ def _self_link(document: Mapping[str, Any]) -> str:
 
 def _acquisition_time(item_id: str, properties: Mapping[str, Any]) -> datetime:
     moment = _declared_time(item_id, properties)
-    if is_ahead(moment, datetime.now(UTC), ITEM_TOLERANCE):
+    if is_too_far_ahead(moment, datetime.now(UTC), ITEM_TOLERANCE):
         raise BadItem(item_id, f"its acquisition time {moment.isoformat()} is in the future")
     return moment
 
@@ -238,7 +238,7 @@ def _declared_time(item_id: str, properties: Mapping[str, Any]) -> datetime:
 
 def _platform(properties: Mapping[str, Any]) -> str:
     """Lower case with hyphens: catalogs write Sentinel-2A, sentinel-2a, LANDSAT_8."""
-    name = shortened(first_property(properties, ("platform", "eo:platform")), _MAX_NAME_CHARS)
+    name = shorten(first_property(properties, ("platform", "eo:platform")), _MAX_NAME_CHARS)
     return re.sub(r"[\s_/]+", "-", name.strip().lower())
 
 
@@ -247,7 +247,7 @@ def _relative_orbit(properties: Mapping[str, Any]) -> str:
     if given.isdigit():
         return str(int(given))
     product = _PRODUCT_ORBIT.search(first_property(properties, sentinel2.PRODUCT_PROPERTIES))
-    return str(int(product.group(1))) if product else shortened(given, _MAX_NAME_CHARS)
+    return str(int(product.group(1))) if product else shorten(given, _MAX_NAME_CHARS)
 
 
 def _footprint(item_id: str, geometry: object) -> BaseGeometry:
@@ -263,7 +263,7 @@ def _footprint(item_id: str, geometry: object) -> BaseGeometry:
         # wrapping turns a longitude beyond 180 degrees into a jump, which split() understands
         if found.bounds[0] < -180 or found.bounds[2] > 180:
             found = shapely.transform(found, _wrap_longitudes)
-        whole = _to_polygons(split(found))
+        whole = _to_polygons(split_at_antimeridian(found))
     except (TooComplex, ShapelyError, *MALFORMED) as error:
         raise BadItem(item_id, f"its geometry is invalid: {error}") from error
     if whole.is_empty or not all(map(math.isfinite, whole.bounds)):

@@ -35,7 +35,7 @@ _NONE, _NO_VALUES = (0, 0, 0), (np.nan, np.nan, np.nan)
 
 
 @dataclass(frozen=True, slots=True)
-class Shades:
+class PixelSample:
     """Statistics of a sample of clear pixels; those of one scene's samples add up."""
 
     pixels: int = 0
@@ -83,10 +83,10 @@ class Shades:
             tuple(int(one) for one in first) if bool((channels == first[:, None]).all()) else None,
         )
 
-    def __add__(self, other: Self) -> Shades:
+    def __add__(self, other: Self) -> PixelSample:
         if not self.pixels or not other.pixels:
             return self if self.pixels else other
-        return Shades(
+        return PixelSample(
             self.pixels + other.pixels,
             _sum(self.white, other.white),
             _sum(self.black, other.black),
@@ -102,7 +102,7 @@ class Shades:
         return sum(counts) / (3 * self.pixels) if self.pixels else 0.0
 
 
-def misrendered(sample: Shades, profile: Profile) -> str | None:
+def find_misrendering(sample: PixelSample, profile: Profile) -> str | None:
     """Say why the rendering of a scene is unusable, and what to do; None when it is usable.
 
     Parameters
@@ -116,14 +116,14 @@ def misrendered(sample: Shades, profile: Profile) -> str | None:
     return None if fault is None else _explain(fault, sample, profile)
 
 
-def described(sample: Shades) -> str:
+def describe_sample(sample: PixelSample) -> str:
     """Describe a rendering in one sentence."""
     white, black = (sample.share(one) for one in (sample.white, sample.black))
     values = f"{min(sample.smallest):.6g} to {max(sample.largest):.6g}"
     return f"values from {values}; {white:.0%} of them rendered white, {black:.0%} black"
 
 
-def _find_faults(sample: Shades, max_share: float) -> Iterator[str]:
+def _find_faults(sample: PixelSample, max_share: float) -> Iterator[str]:
     """Faults of the rendering, the most likely cause first."""
     white, black, below = (sample.share(one) for one in (sample.white, sample.black, sample.below))
     if sample.share(sample.above) > _MAX_ABOVE_BYTE:
@@ -138,7 +138,7 @@ def _find_faults(sample: Shades, max_share: float) -> Iterator[str]:
         yield f"all of it has one colour, {sample.colour}"
 
 
-def _explain(fault: str, sample: Shades, profile: Profile) -> str:
+def _explain(fault: str, sample: PixelSample, profile: Profile) -> str:
     low, high = get_limits(profile)
     return (
         f"the rendering cannot be judged: {fault}. Its clear pixels hold {min(sample.smallest):.6g} to "

@@ -17,8 +17,8 @@ from shapely.geometry import MultiPolygon, Polygon
 from shapely.geometry.base import BaseGeometry
 from shapely.geometry.polygon import orient
 
-from segwatch.geo.antimeridian import split
-from segwatch.geo.area import geodesic_m2, polygonal_parts
+from segwatch.geo.antimeridian import split_at_antimeridian
+from segwatch.geo.area import compute_area_m2, extract_polygons
 from segwatch.geo.crs import to_lonlat
 from segwatch.geo.grid import get_crs
 from segwatch.geo.types.tracking import Detection
@@ -152,8 +152,8 @@ class Tracer:
 
 def to_detection(region: Region, grid: GeoBox, target: str) -> Detection:
     """Georeference a region of the grid; its mean probability becomes the score."""
-    geometry = as_lonlat(region.outline, grid)
-    return Detection(target, geometry, region.mean, geodesic_m2(geometry))
+    geometry = georeference(region.outline, grid)
+    return Detection(target, geometry, region.mean, compute_area_m2(geometry))
 
 
 def trace(
@@ -187,7 +187,7 @@ def _sigmoid(logits: NDArray[np.float32]) -> NDArray[np.float64]:
     return 1 / (1 + np.exp(-logits.astype(np.float64)))
 
 
-def as_lonlat(outline: BaseGeometry, grid: GeoBox) -> BaseGeometry:
+def georeference(outline: BaseGeometry, grid: GeoBox) -> BaseGeometry:
     """Convert polygons in (column, row) of the grid to one clean EPSG:4326 geometry."""
     a, b, c, d, e, f, *_ = grid.transform
     cut = outline.segmentize(_MAX_EDGE_PX)
@@ -196,14 +196,14 @@ def as_lonlat(outline: BaseGeometry, grid: GeoBox) -> BaseGeometry:
         col, row = at[:, 0], at[:, 1]
         return np.column_stack([a * col + b * row + c, d * col + e * row + f])
 
-    return clean(split(to_lonlat(shapely.transform(cut, place), get_crs(grid))))
+    return clean(split_at_antimeridian(to_lonlat(shapely.transform(cut, place), get_crs(grid))))
 
 
 def clean(geometry: BaseGeometry) -> BaseGeometry:
     """Make a geometry valid and polygonal, exterior rings counter-clockwise (RFC 7946); drop parts without area."""
     if not geometry.is_valid:
         geometry = shapely.make_valid(geometry, method="structure", keep_collapsed=False)
-    polygons = [orient(part) for part in polygonal_parts(geometry) if part.area > 0]
+    polygons = [orient(part) for part in extract_polygons(geometry) if part.area > 0]
     if not polygons:
         return Polygon()
     return polygons[0] if len(polygons) == 1 else MultiPolygon(polygons)

@@ -12,12 +12,12 @@ from shapely.geometry import Polygon
 from shapely.geometry.base import BaseGeometry
 
 from segwatch.geo import sentinel2
-from segwatch.geo.antimeridian import centre, covered_by
+from segwatch.geo.antimeridian import compute_centre, compute_coverage
 from segwatch.geo.bounded import operations
-from segwatch.geo.clock import ITEM_TOLERANCE, believable
+from segwatch.geo.clock import ITEM_TOLERANCE, clamp_to_receipt
 from segwatch.geo.errors import TooComplex
-from segwatch.geo.items import TILE_PROPERTIES, cloud_cover, first_property, parse_time
-from segwatch.geo.types.scene import Item, Scene, baseline_number, made_of
+from segwatch.geo.items import TILE_PROPERTIES, first_property, get_cloud_cover, parse_time
+from segwatch.geo.types.scene import Item, Scene, get_production_time, to_baseline_key
 
 #: Footprints of one tile differ slightly between versions. A rim of this half width (degrees), or of this share of the
 #: footprint's size, may stay uncovered by the newer version.
@@ -30,7 +30,7 @@ _UNKNOWN_CLOUD_COVER = 50.0
 _PassKey = tuple[str, str, str, str, date]
 
 
-def group(items: Sequence[Item], *, all_versions: bool = False) -> list[Scene]:
+def group_scenes(items: Sequence[Item], *, all_versions: bool = False) -> list[Scene]:
     """Group items into scenes: one per catalog, collection, platform, relative orbit and solar day.
 
     The result depends only on the set of items, not on their order or repetition.
@@ -38,7 +38,7 @@ def group(items: Sequence[Item], *, all_versions: bool = False) -> list[Scene]:
     Parameters
     ----------
     all_versions
-        Keep every version of an acquisition; otherwise only the newest, see :func:`newest`.
+        Keep every version of an acquisition; otherwise only the newest, see :func:`select_newest`.
 
     Returns
     -------
@@ -47,14 +47,14 @@ def group(items: Sequence[Item], *, all_versions: bool = False) -> list[Scene]:
     """
     passes: dict[_PassKey, list[Item]] = defaultdict(list)
     for item in items:
-        day = solar_day(item.acquired_at, centre(item.footprint)[0])
+        day = compute_solar_day(item.acquired_at, compute_centre(item.footprint)[0])
         passes[item.catalog, item.collection, item.platform, item.relative_orbit, day].append(item)
-    choose = _sort_by_id if all_versions else newest
+    choose = _sort_by_id if all_versions else select_newest
     scenes = [_build_scene(key, choose(members)) for key, members in passes.items()]
     return sorted(scenes, key=lambda scene: (scene.acquired_at, scene.key))
 
 
-def best(scenes: Sequence[Scene], area: BaseGeometry) -> Scene | None:
+def select_best_scene(scenes: Sequence[Scene], area: BaseGeometry) -> Scene | None:
     """Choose the scene with the largest clear share of the area, estimated from the items' cloud cover.
 
     Shares are compared in tenths of the area; among equal ones the newest scene wins.
@@ -70,11 +70,11 @@ def best(scenes: Sequence[Scene], area: BaseGeometry) -> Scene | None:
         None where ``scenes`` is empty.
     """
     # if only some items report a cloud cover, the others must not win for lack of one
-    is_reported = any(cloud_cover(item) is not None for scene in scenes for item in scene.items)
+    is_reported = any(get_cloud_cover(item) is not None for scene in scenes for item in scene.items)
     default = _UNKNOWN_CLOUD_COVER if is_reported else 0.0
 
     def clear_tenths(scene: Scene) -> int:
-        covers = [cloud_cover(item) for item in scene.items]
+        covers = [get_cloud_cover(item) for item in scene.items]
         clouds = [default if cover is None else cover for cover in covers]
         share = _intersection(scene.footprint, area).area / area.area
         return round(10 * share * (1 - sum(clouds) / len(clouds) / 100))
@@ -90,7 +90,7 @@ def _intersection(footprint: BaseGeometry, area: BaseGeometry) -> BaseGeometry:
         return Polygon()
 
 
-def solar_day(moment: datetime, longitude: float) -> date:
+def compute_solar_day(moment: datetime, longitude: float) -> date:
     """Compute the date by mean solar time at a longitude (degrees), so that no pass is cut at midnight UTC.
 
     The date changes at 169 degrees west, where there is hardly any land; at 180 degrees, passes over islands would be
@@ -100,7 +100,7 @@ def solar_day(moment: datetime, longitude: float) -> date:
     return (moment.astimezone(UTC) + timedelta(hours=east / 15)).date()
 
 
-def newest(items: Sequence[Item]) -> list[Item]:
+def select_newest(items: Sequence[Item]) -> list[Item]:
     """Keep the newest version of every acquisition; the result covers all that the items cover.
 
     The later processing baseline wins, then the later update, then the greater id. The winner replaces versions of its
@@ -128,7 +128,7 @@ def _sort_by_id(items: Sequence[Item]) -> list[Item]:
 
 def _build_scene(key: _PassKey, items: list[Item]) -> Scene:
     catalog, collection, platform, orbit, day = key
-    footprint = covered_by([item.footprint for item in items])
+    footprint = compute_coverage([item.footprint for item in items])
     first = min(item.acquired_at for item in items)
     return Scene(collection, platform, orbit, day, first, tuple(items), footprint, catalog)
 
@@ -136,10 +136,10 @@ def _build_scene(key: _PassKey, items: list[Item]) -> Scene:
 def _version_key(item: Item) -> tuple[Any, ...]:
     """Sort key of versions. Every field takes part, so that ties do not depend on the order of arrival."""
     long_ago = datetime.min.replace(tzinfo=UTC)
-    claimed = item.updated_at or parse_time(made_of(item.properties)) or long_ago
-    updated = believable(claimed, datetime.now(UTC), ITEM_TOLERANCE)
+    claimed = item.updated_at or parse_time(get_production_time(item.properties)) or long_ago
+    updated = clamp_to_receipt(claimed, datetime.now(UTC), ITEM_TOLERANCE)
     content = (repr(sorted(item.assets.items())), repr(sorted(item.properties.items())), item.footprint.wkb)
-    return baseline_number(item.processing_baseline), updated, item.id, item.acquired_at, item.href, *content
+    return to_baseline_key(item.processing_baseline), updated, item.id, item.acquired_at, item.href, *content
 
 
 def _supersedes(newer: Item, older: Item) -> bool:

@@ -68,7 +68,7 @@ def parse_datastrip(properties: Mapping[str, Any]) -> str:
     return start[1] if start else given
 
 
-def offset_taken_out(properties: Mapping[str, Any]) -> bool:
+def is_offset_removed(properties: Mapping[str, Any]) -> bool:
     """Whether the catalog declares that it removed the producer's offset from the values.
 
     Raises
@@ -85,7 +85,7 @@ def offset_taken_out(properties: Mapping[str, Any]) -> bool:
     return any(value in _TRUE for value in declared.values())
 
 
-def offset_unknown(properties: Mapping[str, Any], known_baseline: str, *moments: datetime | None) -> bool:
+def is_offset_unknown(properties: Mapping[str, Any], known_baseline: str, *moments: datetime | None) -> bool:
     """Whether it cannot be determined if the values contain the producer's offset.
 
     Parameters
@@ -96,6 +96,6 @@ def offset_unknown(properties: Mapping[str, Any], known_baseline: str, *moments:
         Acquisition and, where known, processing times. No product from before :data:`OFFSETS_SINCE` has an offset, but
         archives are reprocessed, so a product may be younger than its pixels.
     """
-    if known_baseline or offset_taken_out(properties):
+    if known_baseline or is_offset_removed(properties):
         return False
     return any(moment is not None and moment >= OFFSETS_SINCE for moment in moments)

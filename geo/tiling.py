@@ -19,7 +19,7 @@ class Tile:
     width: int
 
 
-def tiles(grid_height: int, grid_width: int, tile_px: int, overlap_px: int) -> list[Tile]:
+def make_tiles(grid_height: int, grid_width: int, tile_px: int, overlap_px: int) -> list[Tile]:
     """Cover the grid with tiles of at most ``tile_px`` a side; neighbours share at least ``overlap_px``.
 
     Returns
@@ -73,7 +73,7 @@ class ColumnSpan:
 def split_columns(grid_width: int, tile_px: int, overlap_px: int, max_px: int) -> list[ColumnSpan]:
     """Split a grid into spans of about equal width, left to right.
 
-    Each owns at most ``max_px`` columns, or one tile's step where that is more. Tiles are those of :func:`tiles`.
+    Each owns at most ``max_px`` columns, or one tile's step where that is more. Tiles are those of :func:`make_tiles`.
     """
     starts = _starts(grid_width, tile_px, overlap_px)
     step = tile_px - overlap_px

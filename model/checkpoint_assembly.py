@@ -36,7 +36,7 @@ from segwatch.model import (
 from segwatch.model.config import SegEarthConfig, make_base_config
 from segwatch.model.errors import CheckpointError
 
-ACCOUNT = "assembly.json"
+ACCOUNT_FILE = "assembly.json"
 """File in the assembled folder that states where each parameter came from."""
 ASSEMBLED_NAME = "segearth-r2-assembled"
 _SEED = 0
@@ -186,7 +186,7 @@ def _fits(key: str, shape: tuple[int, ...], wanted: tuple[int, ...]) -> bool:
     return shape == wanted
 
 
-def assemble(
+def assemble_checkpoint(
     mipha: Path,
     siglip: Path,
     mask2former: Path,
@@ -239,9 +239,9 @@ def assemble(
         text_tokenizer.save_pretrained(partial)
         text = json.dumps(config.to_dict(), indent=2) + "\n"
         (partial / "config.json").write_text(text, encoding="utf-8")
-        (partial / ACCOUNT).write_text(json.dumps(account.to_dict(), indent=1) + "\n", encoding="utf-8")
+        (partial / ACCOUNT_FILE).write_text(json.dumps(account.to_dict(), indent=1) + "\n", encoding="utf-8")
         counts = _write(partial, _values(account, parts, config), len(account.origins), dtype, on_key)
-        version = model_version.version(partial)
+        version = model_version.compute_version(partial)
         os.replace(partial, out)
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)

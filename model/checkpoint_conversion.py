@@ -39,7 +39,7 @@ class ConversionReport:
     """Number of values written."""
 
 
-def convert(
+def convert_checkpoint(
     source: Path,
     target: Path,
     *,
@@ -94,7 +94,7 @@ def convert(
         (partial / "config.json").write_text(text, encoding="utf-8")
         wanted = set(shapes) - set(report.unused)
         parameters = _write(files, place, wanted, partial, dtype, on_file)
-        version = model_version.version(partial)
+        version = model_version.compute_version(partial)
         os.replace(partial, target)
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
@@ -103,10 +103,10 @@ def convert(
 
 
 def _config(source: Path, file: Path | None, shapes: Mapping[str, tuple[int, ...]]) -> SegEarthConfig:
-    return pretrained.read_official_config(source, shapes) if file is None else read_dimensions(file)
+    return pretrained.read_official_config(source, shapes) if file is None else read_config_file(file)
 
 
-def read_dimensions(file: Path) -> SegEarthConfig:
+def read_config_file(file: Path) -> SegEarthConfig:
     """Read a ``config.json`` in this project's format.
 
     Raises

@@ -10,10 +10,10 @@ from pathlib import Path
 from segwatch.model.errors import CheckpointError
 
 #: The model shipped with the product.
-TINY = Path(__file__).parent / "weights" / "tiny"
+SHIPPED_MODEL = Path(__file__).parent / "weights" / "tiny"
 
 
-def resolve(path_or_hub_id: str | None) -> Path:
+def resolve_model_folder(path_or_hub_id: str | None) -> Path:
     """Locate the folder of a checkpoint: the shipped model for None, else a folder or a hub id.
 
     A hub id that is not an existing folder is downloaded through ``huggingface_hub`` (safetensors,
@@ -25,7 +25,7 @@ def resolve(path_or_hub_id: str | None) -> Path:
         There is no such folder, and the hub id cannot be downloaded.
     """
     if path_or_hub_id is None:
-        return TINY
+        return SHIPPED_MODEL
     local = Path(path_or_hub_id).expanduser()
     if local.exists():
         return local
@@ -41,7 +41,7 @@ def resolve(path_or_hub_id: str | None) -> Path:
         ) from error
 
 
-def version(directory: Path) -> str:
+def compute_version(directory: Path) -> str:
     """Compute the model version: ``<name>@<first 12 hex digits of the SHA-256 over all weight files>``.
 
     Raises

@@ -40,7 +40,7 @@ class StageDiff:
 
 
 @torch.inference_mode()
-def compare(
+def compare_with_reference(
     directory: Path, dtype: torch.dtype = torch.float32, device: str | torch.device = "cpu"
 ) -> list[StageDiff]:
     """Compute every recorded stage and compare it with the record.

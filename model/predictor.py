@@ -139,7 +139,7 @@ class Predictor:
         TokenizerError
             There is no usable tokenizer.
         """
-        folder = model_version.resolve(None if directory is None else str(directory))
+        folder = model_version.resolve_model_folder(None if directory is None else str(directory))
         place = pretrained.resolve_device(device)
         if dtype is None:
             dtype = torch.bfloat16 if place.type == "cuda" else torch.float32
@@ -147,7 +147,7 @@ class Predictor:
         return cls(
             loaded.model,
             loaded.tokenizer,
-            model_version.version(folder),
+            model_version.compute_version(folder),
             max_new_tokens=max_new_tokens,
             memory_gib=memory_gib,
             compiler=compiler,

@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy import Connection, TextClause
 
-from segwatch.geo.antimeridian import narrower
+from segwatch.geo.antimeridian import choose_narrower_bounds
 
 Rows = list[dict[str, Any]]
 
@@ -35,4 +35,4 @@ def choose_bounds(row: dict[str, Any]) -> dict[str, Any]:
         return row
     sides = ("west", "south", "east", "north")
     west, south, east, north = (row[side] for side in sides)
-    return row | dict(zip(sides, narrower((west, south, east, north), shifted), strict=True))
+    return row | dict(zip(sides, choose_narrower_bounds((west, south, east, north), shifted), strict=True))

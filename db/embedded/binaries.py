@@ -61,7 +61,7 @@ def find_installation(data_major: str | None = None) -> Binaries:
     )
 
 
-def psql() -> str:
+def find_psql() -> str:
     """Find psql, of a server or of the client alone.
 
     Raises

@@ -26,7 +26,7 @@ import psycopg
 from segwatch.db import roles
 from segwatch.db.embedded import binaries, logins, server_conf
 from segwatch.db.embedded.os_user import ServerAccount, find_server_account
-from segwatch.db.embedded.ports import choose, is_free
+from segwatch.db.embedded.ports import choose_port, is_free
 from segwatch.db.errors import (
     ClusterDown,
     ClusterError,
@@ -398,7 +398,7 @@ class Cluster:
             port = self._port
         else:
             remembered = self._state().get("port")
-            port = choose(self.home, "postgres", remembered=remembered, lost=lost)
+            port = choose_port(self.home, "postgres", remembered=remembered, lost=lost)
         self._remember(port=port)
         return port
 

@@ -28,14 +28,14 @@ def is_free(port: int) -> bool:
     return True
 
 
-def any_free() -> int:
+def find_free_port() -> int:
     """Find a port that nobody listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return cast(int, probe.getsockname()[1])
 
 
-def reserve() -> socket.socket:
+def reserve_port() -> socket.socket:
     """Bind a socket to a free port, for a server that takes sockets, so that nobody can take the port in between."""
     held = socket.socket()
     held.bind(("127.0.0.1", 0))
@@ -60,11 +60,13 @@ def list_candidates(home: Path, service: str) -> Iterator[int]:
         yield _FIRST + block * _BLOCK + PLACES.index(service)
 
 
-def choose(home: Path, service: str, *, remembered: int | None = None, lost: Collection[int] = ()) -> int:
+def choose_port(
+    home: Path, service: str, *, remembered: int | None = None, lost: Collection[int] = ()
+) -> int:
     """Choose the remembered port of a service, else the best one, that is free and not among those ``lost``.
 
     Another program may still take it before the service listens; then the caller adds it to ``lost`` and tries again.
     """
     wanted = (() if remembered is None else (remembered,), list_candidates(home, service))
     fitting = (port for port in chain(*wanted) if port not in lost and is_free(port))
-    return next(fitting, None) or any_free()
+    return next(fitting, None) or find_free_port()

@@ -15,7 +15,7 @@ from segwatch.db.ledger.outcomes import retry as retry
 from segwatch.db.ledger.outcomes import save as save
 from segwatch.db.ledger.outcomes import skip as skip
 from segwatch.db.ledger.progress import OpenWork as OpenWork
-from segwatch.db.ledger.progress import held_by_others as held_by_others
-from segwatch.db.ledger.progress import open_work as open_work
-from segwatch.db.ledger.progress import untouched as untouched
-from segwatch.db.ledger.progress import waiting as waiting
+from segwatch.db.ledger.progress import has_waiting as has_waiting
+from segwatch.db.ledger.progress import list_other_leases as list_other_leases
+from segwatch.db.ledger.progress import list_untouched as list_untouched
+from segwatch.db.ledger.progress import read_open_work as read_open_work

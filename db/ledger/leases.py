@@ -21,7 +21,7 @@ from sqlalchemy import Connection, Row, text
 from segwatch.db import admission, scenes
 from segwatch.db.admission import IS_ELIGIBLE, IS_FREE
 from segwatch.db.codec import load_watch
-from segwatch.db.errors import CodecError, DbError, words
+from segwatch.db.errors import CodecError, DbError, describe_error
 from segwatch.db.ledger.outcomes import fail
 from segwatch.geo.types.scene import Scene
 from segwatch.geo.types.watch import Watch
@@ -194,7 +194,7 @@ def _read(
         try:
             watch = load_watch(row.definition)
         except CodecError as error:
-            unreadable[row.id] = words(error)
+            unreadable[row.id] = describe_error(error)
         else:
             observations.append(LeasedObservation(row.id, watch, row.attempts))
     if not observations:
@@ -203,7 +203,7 @@ def _read(
     try:
         scene = scenes.load(conn, scene_id, versions)
     except (DbError, ShapelyError, KeyError, TypeError, ValueError) as error:
-        return None, unreadable | {one.id: words(error) for one in observations}
+        return None, unreadable | {one.id: describe_error(error) for one in observations}
     return SceneLease(scene_id, scene, tuple(observations)), unreadable
 
 

@@ -13,7 +13,7 @@ from sqlalchemy import Connection, text
 from segwatch.db.codec import to_ewkb
 from segwatch.db.errors import LeaseLost
 from segwatch.db.ids import make_id
-from segwatch.geo.text.printable import clean
+from segwatch.geo.text.printable import sanitize
 from segwatch.geo.types.tracking import Detection, ObservationResult
 
 _log = logging.getLogger(__name__)
@@ -90,7 +90,7 @@ _TIMINGS = frozenset({"read_at", "inferred_at"})
 
 def skip(conn: Connection, observation_id: UUID, worker: str, reason: str) -> bool:
     """End an observation of which nothing is clear; False if the lease was lost and nothing was recorded."""
-    return _end(conn, _SKIP, observation_id, worker, {"reason": clean(reason)})
+    return _end(conn, _SKIP, observation_id, worker, {"reason": sanitize(reason)})
 
 
 def fail(
@@ -136,7 +136,7 @@ def retry(conn: Connection, watch: str, *, model_version: str) -> int:
 
 def _failure(reason: str, max_attempts: int, retry_seconds: float) -> dict[str, Any]:
     return {
-        "reason": clean(reason),
+        "reason": sanitize(reason),
         "max_attempts": max_attempts,
         "retry_seconds": retry_seconds,
         "longest": _MAX_RETRY_SECONDS,

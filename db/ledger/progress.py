@@ -92,7 +92,7 @@ class OpenWork:
         return "; ".join(parts) or "nothing is left"
 
 
-def waiting(
+def has_waiting(
     conn: Connection,
     *,
     model_version: str,
@@ -106,7 +106,7 @@ def waiting(
     )
 
 
-def held_by_others(
+def list_other_leases(
     conn: Connection, worker: str, *, model_version: str, watch: str | None = None
 ) -> dict[UUID, datetime]:
     """List the unexpired leases of other workers: observation id -> when it expires unless renewed, UTC."""
@@ -114,14 +114,14 @@ def held_by_others(
     return {row.id: row.lease_until for row in found}
 
 
-def open_work(conn: Connection, *, model_version: str, watch: str) -> OpenWork:
+def read_open_work(conn: Connection, *, model_version: str, watch: str) -> OpenWork:
     """Read the open observations of a watch for one model."""
     values = {"model_version": model_version, "watch": watch, "worker": "", "left_alone": []}
     row = conn.execute(_OPEN, values).one()
     return OpenWork(**{**row._mapping, "workers": tuple(row.workers)})
 
 
-def untouched(conn: Connection, *, model_version: str, watch: str) -> frozenset[UUID]:
+def list_untouched(conn: Connection, *, model_version: str, watch: str) -> frozenset[UUID]:
     """List the pending observations of a watch that no worker has ever leased."""
     found = conn.execute(_UNTOUCHED, {"model_version": model_version, "watch": watch})
     return frozenset(row.id for row in found)

@@ -13,15 +13,15 @@ from shapely.geometry import Point, Polygon, box
 from shapely.geometry.base import BaseGeometry
 
 from docs.generate import svg
-from segwatch.geo.area import geodesic_m2
-from segwatch.geo.crs import local_equal_area, to_local, to_lonlat
+from segwatch.geo.area import compute_area_m2
+from segwatch.geo.crs import make_local_equal_area, to_crs, to_lonlat
 from segwatch.geo.polygons import clean
-from segwatch.geo.tracking.series import Look, refold
+from segwatch.geo.tracking.series import FoldInput, fold_series
 from segwatch.geo.types.tracking import Detection, TrackedObservation, TrackingStep, TrackState
 from segwatch.geo.types.watch import TrackingSettings
 
 _ORIGIN = (15.0, 46.0)
-_CRS = local_equal_area(_ORIGIN)
+_CRS = make_local_equal_area(_ORIGIN)
 _SERIES = UUID(int=1)
 _START = datetime(2026, 5, 1, 10, tzinfo=UTC)
 #: Metres: the ground that a panel shows, which is the watch's area.
@@ -102,8 +102,8 @@ _STORIES: dict[str, tuple[str, tuple[Scene, ...]]] = {
 
 def fold(scenes: Sequence[Scene]) -> list[TrackingStep]:
     """Return what each scene did, folded in order of acquisition by the product's own code."""
-    looks = [Look(_observation(one), _SETTINGS) for one in sorted(scenes, key=lambda one: one.day)]
-    return refold((), looks, series_id=_SERIES, origin=_ORIGIN)
+    looks = [FoldInput(_observation(one), _SETTINGS) for one in sorted(scenes, key=lambda one: one.day)]
+    return fold_series((), looks, series_id=_SERIES, origin=_ORIGIN)
 
 
 def _observation(scene: Scene) -> TrackedObservation:
@@ -119,7 +119,7 @@ def _observation(scene: Scene) -> TrackedObservation:
         uuid5(_SERIES, f"scene {scene.day}"),
         _START + timedelta(days=scene.day),
         _to_degrees(footprint),
-        tuple(Detection("water", _to_degrees(one), 0.9, geodesic_m2(_to_degrees(one))) for one in found),
+        tuple(Detection("water", _to_degrees(one), 0.9, compute_area_m2(_to_degrees(one))) for one in found),
     )
 
 
@@ -152,7 +152,7 @@ def _panels(scenes: Sequence[Scene], top: float) -> Iterator[str]:
         for state in sorted(known.values(), key=lambda one: (-one.area_m2, one.track_id)):
             colour = colours.setdefault(state.track_id, _COLOURS[len(colours) % len(_COLOURS)])
             if state.alive:
-                shape = _place(to_local(state.geometry, _CRS), left, top)
+                shape = _place(to_crs(state.geometry, _CRS), left, top)
                 yield svg.polygon(
                     shape, f'fill="{colour}" fill-opacity="0.55" stroke="{colour}" stroke-width="2"'
                 )

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from sqlalchemy import Connection
 
 from segwatch.db import alerts, verdicts
-from segwatch.geo.tracking.alert_rules import digest_at, matches
+from segwatch.geo.tracking.alert_rules import compute_digest_time, is_match
 from segwatch.geo.types.tracking import Change
 from segwatch.geo.types.watch import AlertRule, Watch
 
@@ -28,7 +28,7 @@ class RuleBacktest:
     """Number of digests per channel, had every scene been known at once; None = one message per alert."""
 
 
-def rehearse(
+def backtest_rules(
     conn: Connection, watch: Watch, *, since: datetime | None = None, until: datetime | None = None
 ) -> tuple[int, list[RuleBacktest]]:
     """Apply the rules of a watch to the changes that the ledger has for its name.
@@ -42,20 +42,20 @@ def rehearse(
     list[RuleBacktest]
         One entry per rule.
     """
-    history = list(alerts.changes(conn, watch.name, since, until))
-    rejected = verdicts.rejected(conn, {change.track_id for change, _ in history})
+    history = list(alerts.list_changes(conn, watch.name, since, until))
+    rejected = verdicts.select_rejected(conn, {change.track_id for change, _ in history})
     results = []
     for rule in watch.rules:
         chosen: list[Change] = []
         alerted = set()
         for change, ground in history:
             repeated = rule.once and change.track_id in alerted
-            if repeated or change.track_id in rejected or not matches(rule, change, ground):
+            if repeated or change.track_id in rejected or not is_match(rule, change, ground):
                 continue
             alerted.add(change.track_id)
             chosen.append(change)
         days = Counter(one.valid_at.astimezone(UTC).date() for one in chosen)
-        digests = len({digest_at(rule, one.valid_at) for one in chosen}) if rule.digest else None
+        digests = len({compute_digest_time(rule, one.valid_at) for one in chosen}) if rule.digest else None
         results.append(
             RuleBacktest(rule, tuple(chosen), len(alerted), max(days.values(), default=0), digests)
         )

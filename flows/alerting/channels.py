@@ -17,11 +17,11 @@ from segwatch.db import messages
 from segwatch.db.outbox import DeliveryLease
 from segwatch.flows.alerting.connection_guard import guarding
 from segwatch.flows.config.settings.alerts import AlertSettings
-from segwatch.geo.antimeridian import centre_of, name_place
+from segwatch.geo.antimeridian import compute_bounds_centre, format_place
 from segwatch.geo.errors import AddressRefused
 from segwatch.geo.sources.http import faults
 from segwatch.geo.sources.http.headers import parse_retry_after
-from segwatch.geo.text.printable import for_chat, link_for_chat
+from segwatch.geo.text.printable import escape_for_chat, escape_link_for_chat
 
 #: How rules name a service. Its URL holds passwords, so it is in SEGWATCH_SERVICES and not in the ledger.
 SERVICE = re.compile(r"^apprise:([a-z0-9][a-z0-9-]{0,62})$")
@@ -75,7 +75,7 @@ async def send(
         return DeliveryProblem(_reason(error))
 
 
-def shown(channel: str) -> str:
+def name_channel(channel: str) -> str:
     """Name a channel for logs: only the host of a webhook, whose path and query may hold a key."""
     if SERVICE.match(channel):
         return channel
@@ -141,7 +141,7 @@ def _notify(name: str, one: DeliveryLease, settings: AlertSettings) -> DeliveryP
         return DeliveryProblem(
             f"SEGWATCH_SERVICES has no service {name!r}; add it, or take it out of the rule"
         )
-    title, body = words(one.payload)
+    title, body = render_message(one.payload)
     service = apprise.Apprise()
     if not service.add(address.get_secret_value()):
         return DeliveryProblem(f"Apprise does not know the URL of service {name!r} in SEGWATCH_SERVICES")
@@ -152,7 +152,7 @@ def _notify(name: str, one: DeliveryLease, settings: AlertSettings) -> DeliveryP
     return None if sent else DeliveryProblem(f"service {name!r} did not accept it")
 
 
-def words(payload: dict[str, Any]) -> tuple[str, str]:
+def render_message(payload: dict[str, Any]) -> tuple[str, str]:
     """Render a message as title and plain text."""
     data = _plain(payload["data"])
     if payload["type"] == messages.DIGEST:
@@ -161,7 +161,7 @@ def words(payload: dict[str, Any]) -> tuple[str, str]:
     lines = [
         *((f"Because: {data['note']}",) if data.get("note") else ()),
         f"{data['before_m2'] / 1e4:.2f} ha -> {data['after_m2'] / 1e4:.2f} ha, score {data['score']:.2f}",
-        f"Observed {data['valid_at']} around {name_place(centre_of(data['bbox']))}",
+        f"Observed {data['valid_at']} around {format_place(compute_bounds_centre(data['bbox']))}",
         f"Rule {data['rule']}; instruction: {data['instruction']}; model {data['model']}",
         *data["item_hrefs"],
         f"Object {data['track_id']}, alert {data['alert_id']}",
@@ -172,7 +172,7 @@ def words(payload: dict[str, Any]) -> tuple[str, str]:
 def _plain(value: Any, name: str = "") -> Any:
     """Escape text from outside, so that chats and mail programs show it as plain text."""
     if isinstance(value, str):
-        return link_for_chat(value) if name == "item_hrefs" else for_chat(value)
+        return escape_link_for_chat(value) if name == "item_hrefs" else escape_for_chat(value)
     if isinstance(value, dict):
         return {key: _plain(one, key) for key, one in value.items()}
     return [_plain(one, name) for one in value] if isinstance(value, list | tuple) else value

@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 from urllib.request import getproxies
 
 from segwatch.geo.errors import AddressRefused
-from segwatch.geo.sources.http.ip_addresses import Allowed, IPAddress, refusal
+from segwatch.geo.sources.http.ip_addresses import AllowedAddress, IPAddress, explain_refusal
 
 _CONNECTS = frozenset({"socket.connect", "socket.sendto", "socket.sendmsg"})
 _PROGRAMS = frozenset({"subprocess.Popen", "os.exec", "os.posix_spawn", "os.system", "os.fork"})
@@ -34,8 +34,8 @@ _ATTRIBUTE = "_segwatch_guard"
 class Guard:
     """Addresses that a guarded thread may connect to, and the first refusal."""
 
-    allowed: Sequence[Allowed]
-    named: Sequence[tuple[IPAddress, Allowed]] = ()
+    allowed: Sequence[AllowedAddress]
+    named: Sequence[tuple[IPAddress, AllowedAddress]] = ()
     """Resolved addresses of hosts allowed by name, and of the proxies of the environment."""
     refused: str = ""
     """Reason of the first refusal; empty if there was none."""
@@ -52,7 +52,7 @@ class Guard:
             raise self._refuse(host, port, f"{host} is resolved where that cannot be checked") from None
         if any(found == address and one.matches(one.host, found, port) for address, one in self.named):
             return
-        reason = refusal(host, found, port, self.allowed)
+        reason = explain_refusal(host, found, port, self.allowed)
         if reason is not None:
             raise self._refuse(host, port, reason)
 
@@ -67,7 +67,7 @@ class Guard:
 
 
 @contextmanager
-def guarding(allowed: Sequence[Allowed]) -> Iterator[Guard]:
+def guarding(allowed: Sequence[AllowedAddress]) -> Iterator[Guard]:
     """Check the connections that this thread, and threads it starts, open in the block."""
     _install()
     guard = Guard(allowed, _resolve_named(allowed))
@@ -79,10 +79,12 @@ def guarding(allowed: Sequence[Allowed]) -> Iterator[Guard]:
         delattr(thread, _ATTRIBUTE)
 
 
-def _resolve_named(allowed: Sequence[Allowed]) -> list[tuple[IPAddress, Allowed]]:
+def _resolve_named(allowed: Sequence[AllowedAddress]) -> list[tuple[IPAddress, AllowedAddress]]:
     """Resolve the hosts that are allowed by name, before a service can resolve them differently."""
-    proxies = [Allowed(urlsplit(one).hostname or "") for name, one in getproxies().items() if name != "no"]
-    found: list[tuple[IPAddress, Allowed]] = []
+    proxies = [
+        AllowedAddress(urlsplit(one).hostname or "") for name, one in getproxies().items() if name != "no"
+    ]
+    found: list[tuple[IPAddress, AllowedAddress]] = []
     for rule in (*proxies, *allowed):
         if not rule.host:
             continue

@@ -24,7 +24,7 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
 from segwatch.db import digests, outbox, withdrawing
-from segwatch.db.errors import words
+from segwatch.db.errors import describe_error
 from segwatch.db.outbox import DeliveryLease
 from segwatch.flows.alerting import channels
 from segwatch.flows.alerting.backoff import compute_circuit_seconds, compute_retry_seconds
@@ -70,7 +70,7 @@ def deliver_outbox(engine: Engine, settings: AlertSettings) -> DeliveryCounts:
     with engine.begin() as conn:
         outbox.escalate(conn)
         courier.check_channels(conn)
-        digests.gather(conn)
+        digests.write_due(conn)
         outbox.give_up_gone(conn)
     with courier.keep_leases():
         asyncio.run(courier.run())
@@ -106,7 +106,7 @@ class _Courier:
 
     def check_channels(self, conn: Connection) -> None:
         """Drop messages, leased ones too, whose channel is no longer named by the watch revisions in force."""
-        configuration = withdrawing.configuration(conn)
+        configuration = withdrawing.read_configuration(conn)
         if configuration != self._configuration:
             count, withdrawn = withdrawing.withdraw(conn)
             self.total.withdrawn += count
@@ -130,12 +130,12 @@ class _Courier:
                         outbox.renew(conn, self._worker, self._lease_seconds)
                 except DBAPIError as error:
                     # the next attempt comes before the leases expire
-                    _log.warning("leases could not be renewed, trying again: %s", words(error))
+                    _log.warning("leases could not be renewed, trying again: %s", describe_error(error))
 
         thread = threading.Thread(target=renew, name="courier-heartbeat", daemon=True)
         thread.start()
         try:
-            with stopping.giving_back("message(s)", self._release_all):
+            with stopping.release_on_stop("message(s)", self._release_all):
                 yield
         finally:
             done.set()
@@ -154,9 +154,9 @@ class _Courier:
         free, False once only live couriers hold leases or the process is to stop.
         """
         first: dict[str, datetime] | None = None
-        while not stopping.requested.is_set():
+        while not stopping.stop_requested.is_set():
             with self._engine.connect() as conn:
-                found = outbox.held_by_others(conn, self._worker)
+                found = outbox.list_other_leases(conn, self._worker)
             now = {one.worker: one.until for one in found}
             suspects = (
                 now if first is None else {one: first[one] for one in first if now.get(one) == first[one]}
@@ -167,7 +167,7 @@ class _Courier:
             if not suspects:
                 return False
             first = suspects
-            stopping.requested.wait(_POLL_SECONDS)
+            stopping.stop_requested.wait(_POLL_SECONDS)
         return False
 
     async def run(self) -> None:
@@ -179,8 +179,8 @@ class _Courier:
         with ThreadPoolExecutor(1) as ledger:
             # channels.send limits the time of the whole exchange
             allowed = self._settings.permitted_addresses
-            async with egress.async_client(allowed, timeout=None, follow_redirects=False) as client:
-                while not stopping.requested.is_set():
+            async with egress.create_async_client(allowed, timeout=None, follow_redirects=False) as client:
+                while not stopping.stop_requested.is_set():
                     while self._can_lease_more():
                         await loop.run_in_executor(ledger, self._lease)
                         await self._start_checked(client, ledger)
@@ -259,7 +259,7 @@ class _Courier:
         with self._engine.begin() as conn:
             for one, problem in results:
                 if problem is None:
-                    outbox.delivered(conn, one.id)
+                    outbox.record_delivered(conn, one.id)
                 elif self._record_failure(conn, one, problem):
                     open_circuits.add(one.channel)
             untried = [one for one in self._waiting if one.channel in open_circuits]
@@ -273,14 +273,14 @@ class _Courier:
 
     def _record_failure(self, conn: Connection, one: DeliveryLease, problem: DeliveryProblem) -> bool:
         """Record a failed attempt; return whether the channel's circuit is open now."""
-        shown = channels.shown(one.channel)
+        shown = channels.name_channel(one.channel)
         _log.warning("delivery %s to %s failed: %s", one.idempotency_key, shown, problem.reason)
         if problem.gone:
-            given_up = outbox.gone(conn, one.id, problem.reason)
+            given_up = outbox.record_gone(conn, one.id, problem.reason)
             _log.warning("channel %s is gone: %d message(s) given up", shown, given_up)
             return True
         first = self._settings.delivery_retry_seconds
-        return outbox.failed(
+        return outbox.record_failure(
             conn,
             one.id,
             problem.reason,

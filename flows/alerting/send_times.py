@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from segwatch.db.publishing import Turn
-from segwatch.geo.tracking.alert_rules import awake_from, digest_at
+from segwatch.db.publishing import SendTime
+from segwatch.geo.tracking.alert_rules import compute_digest_time, end_quiet_hours
 from segwatch.geo.types.watch import AlertRule
 
 
-def turn(rule: AlertRule) -> Turn:
+def compute_send_time(rule: AlertRule) -> SendTime:
     """Compute when messages of a rule that are written now may be sent, given its quiet hours and digest."""
     now = datetime.now(UTC)
-    return Turn(awake_from(rule.quiet, now), digest_at(rule, now))
+    return SendTime(end_quiet_hours(rule.quiet, now), compute_digest_time(rule, now))

@@ -127,11 +127,11 @@ def replay(
 def channels(as_json: Json = False) -> None:
     """List channels that fail, whose circuit is open or that are gone, with the messages affected."""
     from segwatch.db import outbox
-    from segwatch.flows.alerting.channels import shown
+    from segwatch.flows.alerting.channels import name_channel
 
     with clear_errors(), open_engine() as engine, engine.connect() as conn:
-        rows = outbox.ailing_channels(conn)
-    rows = [row | {"name": shown(row["name"])} for row in rows]
+        rows = outbox.list_failing_channels(conn)
+    rows = [row | {"name": name_channel(row["name"])} for row in rows]
     if as_json:
         print_json(rows)
         return

@@ -14,12 +14,12 @@ from rich.markup import escape
 from rich.table import Column, Table
 from sqlalchemy.exc import OperationalError, ProgrammingError
 
-from segwatch.db.errors import DbError, schema_lacking
+from segwatch.db.errors import DbError, is_schema_outdated
 from segwatch.flows.errors import FlowError
 from segwatch.flows.runtime import progress
 from segwatch.flows.runtime.terminal import SafeConsole
 from segwatch.geo.errors import GeoError
-from segwatch.geo.text.redaction import redacted
+from segwatch.geo.text.redaction import redact
 from segwatch.model.errors import ModelError
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def open_engine() -> Iterator[Engine]:
     from segwatch.flows.config.settings import load_settings
     from segwatch.flows.runtime import assemble
 
-    with assemble.worker_engine(load_settings()) as engine:
+    with assemble.open_worker_engine(load_settings()) as engine:
         yield engine
 
 
@@ -53,7 +53,7 @@ def print_json(value: Any) -> None:
 
 def _redact(value: Any) -> Any:
     if isinstance(value, str):
-        return redacted(value)
+        return redact(value)
     if isinstance(value, dict):
         return {key: _redact(one) for key, one in value.items()}
     return [_redact(one) for one in value] if isinstance(value, list) else value
@@ -109,7 +109,7 @@ def clear_errors() -> Iterator[None]:
     try:
         yield
     except (FlowError, GeoError, DbError, ModelError, OperationalError, ProgrammingError, OSError) as error:
-        unexpected = isinstance(error, ProgrammingError) and not schema_lacking(error)
+        unexpected = isinstance(error, ProgrammingError) and not is_schema_outdated(error)
         if unexpected or os.environ.get("SEGWATCH_DEBUG") == "1":
             raise
         print_error(_describe(error))
@@ -125,11 +125,11 @@ def stoppable() -> Iterator[None]:
         err.show_cursor(True)
         say(text)
 
-    with stopping.on_signals(tell):
+    with stopping.stop_on_signals(tell):
         yield
 
 
 def _describe(error: Exception) -> str:
-    if schema_lacking(error):
+    if is_schema_outdated(error):
         return "the database schema is not up to date; run: segwatch db up"
     return str(error.orig) if isinstance(error, OperationalError) else str(error)

@@ -110,21 +110,21 @@ def _read_url() -> str | None:
 
 
 def _describe_server(url: str) -> dict[str, Any]:
-    from segwatch.db.engine import for_libpq
-    from segwatch.db.errors import words
-    from segwatch.db.migrate import state
+    from segwatch.db.engine import to_libpq
+    from segwatch.db.errors import describe_error
+    from segwatch.db.migrate import describe_state
 
-    where, _ = for_libpq(url)
+    where, _ = to_libpq(url)
     try:
-        return {"running": True, "database": where, "schema": state(url)}
+        return {"running": True, "database": where, "schema": describe_state(url)}
     except OperationalError as error:
-        return {"running": False, "database": where, "reason": words(error)}
+        return {"running": False, "database": where, "reason": describe_error(error)}
 
 
 def _make_psql_command(url: str) -> tuple[list[str], dict[str, str]]:
     """Make command and environment; the password goes into the environment, which other users cannot read."""
     from segwatch.db.embedded import binaries
-    from segwatch.db.engine import for_libpq
+    from segwatch.db.engine import to_libpq
 
-    where, password = for_libpq(url)
-    return [binaries.psql(), "-d", where], {} if password is None else {"PGPASSWORD": password}
+    where, password = to_libpq(url)
+    return [binaries.find_psql(), "-d", where], {} if password is None else {"PGPASSWORD": password}

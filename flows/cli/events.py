@@ -43,7 +43,7 @@ def poll(
 
     with clear_errors():
         settings = load_settings(feeds=tuple(feeds)) if feeds else load_settings()
-        with assemble.worker_engine(settings) as engine:
+        with assemble.open_worker_engine(settings) as engine:
             done = poll_now(engine, settings)
     if as_json:
         print_json([asdict(one) for one in done])
@@ -66,7 +66,7 @@ def list_(
     from segwatch.db import events
 
     with clear_errors(), open_engine() as engine, engine.connect() as conn:
-        rows = events.current(conn, kind.value if kind else None)
+        rows = events.list_events(conn, kind.value if kind else None)
     if as_json:
         print_json(rows)
         return

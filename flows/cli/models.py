@@ -56,10 +56,10 @@ def parity(
     """
     import torch
 
-    from segwatch.model.parity import compare
+    from segwatch.model.parity import compare_with_reference
 
     with clear_errors():
-        stages = compare(directory, getattr(torch, precision), device)
+        stages = compare_with_reference(directory, getattr(torch, precision), device)
     worst = max((stage.max_abs_diff for stage in stages), default=float("inf"))
     if as_json:
         rows = [{"stage": s.stage, "shape": list(s.shape), "max_abs_diff": s.max_abs_diff} for s in stages]
@@ -96,7 +96,7 @@ def convert(
     """
     import torch
 
-    from segwatch.model.checkpoint_conversion import convert as run
+    from segwatch.model.checkpoint_conversion import convert_checkpoint as run
 
     with clear_errors(), Progress(console=err, transient=True) as progress:
         task = progress.add_task("converting", total=None)
@@ -152,9 +152,9 @@ def assemble(
     """
     import torch
 
-    from segwatch.model.checkpoint_assembly import ACCOUNT
-    from segwatch.model.checkpoint_assembly import assemble as run
-    from segwatch.model.checkpoint_conversion import read_dimensions
+    from segwatch.model.checkpoint_assembly import ACCOUNT_FILE
+    from segwatch.model.checkpoint_assembly import assemble_checkpoint as run
+    from segwatch.model.checkpoint_conversion import read_config_file
 
     with clear_errors(), Progress(console=err, transient=True) as progress:
         task = progress.add_task("assembling", total=None)
@@ -163,7 +163,7 @@ def assemble(
             siglip,
             mask2former,
             out_folder,
-            dimensions=None if config is None else read_dimensions(config),
+            dimensions=None if config is None else read_config_file(config),
             dtype=None if precision is None else getattr(torch, precision),
             on_key=lambda count, keys: progress.update(task, completed=count, total=keys),
         )
@@ -176,7 +176,7 @@ def assemble(
     for part, count in done.parameters.items():
         table.add_row(part.value, f"{count:,}", str(len(done.account.unused.get(part, ()))))
     out.print(table)
-    out.print(f"{out_folder}: {done.version}, not trained; {ACCOUNT} lists the origin of each parameter")
+    out.print(f"{out_folder}: {done.version}, not trained; {ACCOUNT_FILE} lists the origin of each parameter")
     out.print(
         "to train it: segwatch model train RECIPE, with start.checkpoint set to this folder", soft_wrap=True
     )
@@ -219,28 +219,28 @@ def evaluate(
             raise typer.BadParameter(
                 f"{dataset!r} is unknown; use one of {known}", param_hint="--dataset"
             ) from error
-        samples = layouts.samples(chosen, root, split)[:limit]
+        samples = layouts.load_samples(chosen, root, split)[:limit]
         predictor = Predictor.load(
-            model_version.resolve(model or settings.model_path),
+            model_version.resolve_model_folder(model or settings.model_path),
             settings.device,
             dtype=None,
             memory_gib=settings.memory_gib,
         )
         with Progress(console=err, transient=True) as progress:
             task = progress.add_task(f"{chosen}, {split}", total=len(samples))
-            scores = score.score(
+            scores = score.score_samples(
                 predictor,
                 samples,
                 overlays=destination / "worst" if worst else None,
                 worst=worst,
                 on_sample=lambda: progress.advance(task),
             )
-        document = score.report(scores, dataset=chosen, split=split, model=predictor.version)
-        score.write(document, destination)
+        document = score.build_report(scores, dataset=chosen, split=split, model=predictor.version)
+        score.write_report(document, destination)
     if as_json:
         print_json({key: value for key, value in document.items() if key != "records"})
     else:
-        out.print(score.markdown(document), markup=False)
+        out.print(score.format_markdown(document), markup=False)
         out.print(f"written to {destination}")
     if not scores.records:
         print_error("no sample could be read; results.json has the reasons")
@@ -270,10 +270,10 @@ def train(
     log.addHandler(logging.StreamHandler())
     log.propagate = False
     with clear_errors():
-        from segwatch.model.train.config import load
-        from segwatch.model.train.run import train as run
+        from segwatch.model.train.config import load_config
+        from segwatch.model.train.run import run_training as run
 
-        chosen = load(config, changes or ())
+        chosen = load_config(config, changes or ())
         trainer = run(chosen, fresh=fresh)
     if trainer.accelerator.is_main_process:
         out.print(f"{chosen.run.out}: {trainer.progress.step} steps")

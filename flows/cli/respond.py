@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from segwatch.flows.config.settings import FlowSettings
     from segwatch.flows.events.disaster_runs import DisasterRun
     from segwatch.flows.events.playbooks import Playbook
-    from segwatch.flows.events.source_selection import Happening
+    from segwatch.flows.events.source_selection import RunTarget
 
 
 def respond(
@@ -66,19 +66,19 @@ def respond(
             for one in books:
                 out.print(f"{one.name}: {escape(one.title)} ({', '.join(one.match.kinds)})")
             return
-        book = playbooks.by_name(books, playbook)
+        book = playbooks.find_playbook(books, playbook)
         if (area is None) == (event is None):
             raise ConfigError("give one of --area FILE and --event SOURCE/ID")
         if event is not None and at is not None:
             raise ConfigError("--at cannot be used with --event: the event has its own time")
-        with assemble.worker_engine(settings) as engine:
+        with assemble.open_worker_engine(settings) as engine:
             happening = (
                 _from_file(area, at) if area is not None else _from_ledger(engine, settings, str(event), book)
             )
-            made, watch = disaster_runs.respond(engine, settings, book, happening, dry_run=dry_run)
+            made, watch = disaster_runs.prepare_run(engine, settings, book, happening, dry_run=dry_run)
             report = None
-            if not dry_run and prefect_runs.on_a_server():
-                prefect_runs.start(engine, watch.name)
+            if not dry_run and prefect_runs.has_server():
+                prefect_runs.start_run(engine, watch.name)
             elif not dry_run:
                 report = run_in_process(engine, settings, watch.name, progress=say)
     if as_json:
@@ -115,29 +115,29 @@ def _describe_no_scene(made: DisasterRun) -> str:
     return f"no scene was found in {made.source}" + (f"; no result from {silent}" if silent else "")
 
 
-def _from_file(area: Path, at: datetime | None) -> Happening:
-    from segwatch.flows.config.geojson import from_file
-    from segwatch.flows.events.source_selection import Happening
+def _from_file(area: Path, at: datetime | None) -> RunTarget:
+    from segwatch.flows.config.geojson import read_geometry_file
+    from segwatch.flows.events.source_selection import RunTarget
 
-    geometry = from_file(area)
+    geometry = read_geometry_file(area)
     moment = at.replace(tzinfo=UTC) if at else datetime.now(UTC)
     identity = f"{area.stem} {geometry.wkb_hex} {at.isoformat() if at else moment.date()}"
-    return Happening(identity, geometry, moment)
+    return RunTarget(identity, geometry, moment)
 
 
-def _from_ledger(engine: Engine, settings: FlowSettings, identity: str, book: Playbook) -> Happening:
+def _from_ledger(engine: Engine, settings: FlowSettings, identity: str, book: Playbook) -> RunTarget:
     from segwatch.db import events
     from segwatch.flows.errors import ConfigError
-    from segwatch.flows.events.disaster_runs import happening_of
-    from segwatch.flows.events.source_selection import identities
-    from segwatch.geo.events.linking import same
+    from segwatch.flows.events.disaster_runs import resolve_target
+    from segwatch.flows.events.source_selection import list_event_names
+    from segwatch.geo.events.linking import is_same_event
 
     with engine.connect() as conn:
-        every = events.known(conn)
-    found = [one for one in every if identity in identities(one)]
+        every = events.load_events(conn)
+    found = [one for one in every if identity in list_event_names(one)]
     if not found:
         raise ConfigError(
             f"--event: {identity!r} is not in the ledger; `segwatch event list` lists all events"
         )
-    linked = [one for one in every if one is not found[0] and same(one, found[0])]
-    return happening_of(engine, settings, book, found[0], linked)
+    linked = [one for one in every if one is not found[0] and is_same_event(one, found[0])]
+    return resolve_target(engine, settings, book, found[0], linked)

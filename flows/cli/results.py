@@ -69,12 +69,12 @@ def why_not(
     segwatch why-not lakes -- -99.15 47.02 2017-08-27
     """
     from segwatch.db import analyst
-    from segwatch.geo.antimeridian import wrapped
+    from segwatch.geo.antimeridian import wrap_longitude
 
     with clear_errors():
         moment = _end_of(at) if at else datetime.now(UTC)
         with open_engine() as engine, engine.connect() as conn:
-            rows = analyst.explain_missing_alert(conn, watch, wrapped(lon), lat, moment)
+            rows = analyst.explain_missing_alert(conn, watch, wrap_longitude(lon), lat, moment)
             _warn_if_unsearched(conn, watch)
     if as_json:
         print_json(rows)
@@ -124,7 +124,7 @@ def report(
 
     with clear_errors():
         settings = load_settings()
-        with assemble.worker_engine(settings) as engine:
+        with assemble.open_worker_engine(settings) as engine:
             found = gather(engine, settings, watch)
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "situation.html").write_text(render_html(found), encoding="utf-8")
@@ -136,7 +136,7 @@ def _warn_if_unsearched(conn: Connection, watch: str) -> None:
     """Warn if the catalog was never searched completely, so that a gap is not taken for "no scenes"."""
     from segwatch.db import watermarks
 
-    if watermarks.unsearched(conn, watch):
+    if watermarks.is_unsearched(conn, watch):
         say(
             f"the catalog of {watch} was never searched to the end, so scenes may be missing; run: segwatch run {watch}"
         )

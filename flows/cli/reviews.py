@@ -83,11 +83,11 @@ def _decide(
     track: UUID, verdict: str, why: str, by: str | None, geometry: Path | None, *, as_json: bool
 ) -> None:
     from segwatch.db import reviews
-    from segwatch.flows.alerting.send_times import turn
-    from segwatch.flows.config.geojson import from_file
+    from segwatch.flows.alerting.send_times import compute_send_time
+    from segwatch.flows.config.geojson import read_geometry_file
 
     with clear_errors():
-        drawn = None if geometry is None else from_file(geometry)
+        drawn = None if geometry is None else read_geometry_file(geometry)
         with open_engine() as engine, engine.begin() as conn:
             made = reviews.decide(
                 conn,
@@ -96,7 +96,7 @@ def _decide(
                 reviewer=by or getpass.getuser(),
                 reason=why,
                 outline=drawn,
-                turn=turn,
+                turn=compute_send_time,
             )
     if as_json:
         print_json({"review": made.id, "track": made.track_id, "verdict": verdict, "created": made.created})

@@ -68,9 +68,9 @@ def serve(
             warn("--public: everyone who reaches this server can read every watch")
         writes = writing or settings.review_token or settings.event_secret
         # without writes, no connection with the worker's rights is opened
-        with assemble.worker_engine(settings) if writes else nullcontext() as engine:
+        with assemble.open_worker_engine(settings) if writes else nullcontext() as engine:
             options = _make_options(settings, host, engine, closed=needed, writing=writing)
-            run_server(assemble.analyst_url(settings), host=host, port=port, options=options)
+            run_server(assemble.make_analyst_url(settings), host=host, port=port, options=options)
 
 
 def _make_options(

@@ -25,7 +25,7 @@ def list_(as_json: Json = False) -> None:
     from segwatch.geo.sources import profiles
 
     with clear_errors():
-        every = [profiles.load(name) for name in profiles.names()]
+        every = [profiles.load(name) for name in profiles.list_names()]
     if as_json:
         print_json([asdict(one) for one in every])
         return

@@ -98,7 +98,7 @@ def list_(as_json: Json = False) -> None:
     from segwatch.db import tokens
 
     with clear_errors(), open_engine() as engine, engine.connect() as conn:
-        rows = tokens.listed(conn)
+        rows = tokens.list_tokens(conn)
     if as_json:
         print_json(rows)
         return

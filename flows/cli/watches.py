@@ -39,7 +39,7 @@ def try_rules(
 
     Nothing is stored or sent.
     """
-    from segwatch.flows.alerting.backtest import rehearse
+    from segwatch.flows.alerting.backtest import backtest_rules
     from segwatch.flows.config import watchfile
     from segwatch.flows.errors import ConfigError
 
@@ -51,7 +51,7 @@ def try_rules(
             known = ", ".join(one.name for one in watch.rules) or "none"
             raise ConfigError(f"--rule: {file} has no rule {rule!r}; it has: {known}")
         with open_engine() as engine, engine.connect() as conn:
-            count, results = rehearse(conn, watch, since=utc(since), until=utc(until))
+            count, results = backtest_rules(conn, watch, since=utc(since), until=utc(until))
     results = [one for one in results if rule is None or one.rule.name == rule]
     if as_json:
         print_json(

@@ -25,7 +25,7 @@ from segwatch.flows.cli.console import (
     utc,
     warn,
 )
-from segwatch.geo.text.printable import one_line
+from segwatch.geo.text.printable import to_one_line
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -48,7 +48,7 @@ def apply(
     Exit status 1 if a file is invalid or a catalog does not have a watch's collection; all other watches are stored.
     """
     from segwatch.flows.config import watchfile
-    from segwatch.flows.config.sizes import doubtful_limits
+    from segwatch.flows.config.sizes import find_doubtful_limits
     from segwatch.flows.errors import ConfigError
 
     with clear_errors():
@@ -61,7 +61,7 @@ def apply(
         missing = _report_catalogs(stored)
     _print_applied(applied, as_json=as_json)
     for watch in stored:
-        for doubt in doubtful_limits(watch):
+        for doubt in find_doubtful_limits(watch):
             say(f"{watch.name}: warning: {doubt}")
     # the watches stay stored even if scheduling fails
     with clear_errors():
@@ -77,7 +77,7 @@ def _store(engine: Engine, given: list[Watch], failed: list[str]) -> list[tuple[
     from sqlalchemy.exc import DataError
 
     from segwatch.db import watches
-    from segwatch.db.errors import DbError, words
+    from segwatch.db.errors import DbError, describe_error
 
     applied = []
     for watch in given:
@@ -85,7 +85,7 @@ def _store(engine: Engine, given: list[Watch], failed: list[str]) -> list[tuple[
             with engine.begin() as conn:
                 applied.append((watch, watches.apply(conn, watch)))
         except (DbError, DataError) as error:
-            failed.append(f"{watch.name}: {words(error)}")
+            failed.append(f"{watch.name}: {describe_error(error)}")
     return applied
 
 
@@ -127,7 +127,7 @@ def _schedule(stored: list[Watch]) -> None:
     if "PREFECT_API_URL" in os.environ:
         from segwatch.flows.orchestration import deploy as deployment
 
-        deployment.schedule(stored)
+        deployment.schedule_watches(stored)
     elif any(watch.schedule for watch in stored):
         say("PREFECT_API_URL is not set, so nothing is scheduled; set it and run: segwatch deploy")
 
@@ -156,14 +156,14 @@ def run(
     with clear_errors(), stoppable(), _show_progress() as progress:
         task = progress.add_task(f"{watch}: starting", total=None)
         settings = load_settings()
-        with assemble.worker_engine(settings) as engine:
+        with assemble.open_worker_engine(settings) as engine:
             report = run_in_process(
                 engine,
                 settings,
                 watch,
                 start=utc(since),
                 end=utc(until),
-                progress=lambda text: progress.update(task, description=one_line(text)),
+                progress=lambda text: progress.update(task, description=to_one_line(text)),
             )
     if as_json:
         print_json(report)
@@ -184,10 +184,10 @@ def retry(watch: WatchName, as_json: Json = False) -> None:
 
     with clear_errors():
         settings = load_settings()
-        with assemble.worker_engine(settings) as engine, engine.begin() as conn:
-            watches.current(conn, watch)
-            count = ledger.retry(conn, watch, model_version=segmenters.version_of(settings))
-            circuits.try_now(conn, watch)
+        with assemble.open_worker_engine(settings) as engine, engine.begin() as conn:
+            watches.load_current(conn, watch)
+            count = ledger.retry(conn, watch, model_version=segmenters.get_model_version(settings))
+            circuits.probe_now(conn, watch)
     if as_json:
         print_json({"watch": watch, "queued": count})
     else:
@@ -215,9 +215,9 @@ def deploy(
             raise ConfigError(
                 "PREFECT_API_URL is not set; start a Prefect server and set it, e.g. http://HOST:4200/api"
             )
-        deployment.deploy(folder or deployment.deployments_folder())
+        deployment.deploy_flows(folder or deployment.find_deployments_folder())
         with open_engine() as engine:
-            deployment.schedule_all(engine)
+            deployment.schedule_all_watches(engine)
     out.print("work pools, deployments and schedules are in place")
 
 

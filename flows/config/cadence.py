@@ -43,7 +43,7 @@ def check_cron(text: str, now: datetime | None = None) -> str:
             raise ValueError(f"is not a known alias; write one of {', '.join(ALIASES)}, or {_FIELDS}")
     else:
         _check_fields(cron)
-    if next_after(cron, now or datetime.now(UTC)) is None:
+    if find_next(cron, now or datetime.now(UTC)) is None:
         raise ValueError(
             f"never fires within {MAX_YEARS_AHEAD} years, because the calendar has no such day; "
             'correct the day or the month ("0 6 L * *" is the last day of each month)'
@@ -76,13 +76,13 @@ def _check_fields(cron: str) -> None:
         )
 
 
-def over(end: datetime | None, now: datetime) -> bool:
+def is_over(end: datetime | None, now: datetime) -> bool:
     """Whether the end of a watch, and the grace period after it, have passed."""
     # subtracted from now: people write 9999-12-31 for "never", and adding would overflow
     return end is not None and now - GRACE > end
 
 
-def next_after(text: str, moment: datetime) -> datetime | None:
+def find_next(text: str, moment: datetime) -> datetime | None:
     """Return the first firing after ``moment`` in UTC; None if none comes within :data:`MAX_YEARS_AHEAD` years.
 
     Raises
@@ -93,7 +93,7 @@ def next_after(text: str, moment: datetime) -> datetime | None:
     return _step(text, moment, "get_next")
 
 
-def last_before(text: str, moment: datetime) -> datetime | None:
+def find_previous(text: str, moment: datetime) -> datetime | None:
     """Return the last firing before ``moment`` in UTC; None if there was none in :data:`MAX_YEARS_AHEAD` years.
 
     Raises
@@ -105,7 +105,7 @@ def last_before(text: str, moment: datetime) -> datetime | None:
 
 
 @lru_cache(maxsize=256)
-def pauses_at_most(text: str, span: timedelta) -> bool:
+def fires_at_least_every(text: str, span: timedelta) -> bool:
     """Whether successive firings of the coming 400 days are at most ``span`` apart.
 
     Raises
@@ -116,8 +116,8 @@ def pauses_at_most(text: str, span: timedelta) -> bool:
     moment = datetime.now(UTC)
     end = moment + timedelta(days=400)
     while moment < end:  # a longer gap contains at least one of these moments
-        before = last_before(text, moment)
-        after = None if before is None else next_after(text, before)
+        before = find_previous(text, moment)
+        after = None if before is None else find_next(text, before)
         if before is None or after is None or after - before > span:
             return False
         moment += span

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from segwatch.geo.errors import CatalogUnreachable, NoSuchCollection
 from segwatch.geo.sources.http import hrefs
-from segwatch.geo.sources.http.deadline import within
-from segwatch.geo.sources.search.catalog import opened, require_collection
+from segwatch.geo.sources.http.deadline import call_within
+from segwatch.geo.sources.search.catalog import open_catalog, require_collection
 from segwatch.geo.types.watch import Watch
 
 #: Timeout for each catalog: storing a watch must not wait for one that is down.
@@ -45,16 +45,18 @@ def check_collections(loaded: Sequence[Watch]) -> Iterator[CollectionWarning]:
             except CatalogUnreachable as error:
                 silent[catalog] = error.reason
         if catalog in silent:
-            reason = f"catalog {hrefs.shown(catalog)} did not respond, so its collection was not checked"
+            reason = (
+                f"catalog {hrefs.redact_href(catalog)} did not respond, so its collection was not checked"
+            )
             yield CollectionWarning(affected, f"{reason}: {silent[catalog]}", missing=False)
 
 
 def _check(watch: Watch) -> None:
     def ask() -> None:
-        require_collection(opened(watch.catalog), watch.profile)
+        require_collection(open_catalog(watch.catalog), watch.profile)
 
     try:
-        within(_CATALOG_SECONDS, ask)
+        call_within(_CATALOG_SECONDS, ask)
     except TimeoutError as error:
         reason = f"no response within {_CATALOG_SECONDS:g} s"
-        raise CatalogUnreachable(hrefs.shown(watch.catalog), reason) from error
+        raise CatalogUnreachable(hrefs.redact_href(watch.catalog), reason) from error

@@ -10,7 +10,7 @@ import shapely
 from shapely.geometry.base import BaseGeometry
 
 from segwatch.flows.errors import ConfigError
-from segwatch.geo.antimeridian import in_degrees, is_valid, split
+from segwatch.geo.antimeridian import is_in_degrees, is_valid_geometry, split_at_antimeridian
 from segwatch.geo.bounded import operations
 from segwatch.geo.bounded.documents import parse_json
 from segwatch.geo.bounded.geojson import MALFORMED, read_geometry
@@ -20,7 +20,7 @@ from segwatch.geo.errors import TooComplex
 _MAX_BYTES = 16 * 2**20
 
 
-def from_file(path: Path) -> BaseGeometry:
+def read_geometry_file(path: Path) -> BaseGeometry:
     """Read the geometry of a GeoJSON file, in EPSG:4326, split at the antimeridian.
 
     Raises
@@ -40,10 +40,10 @@ def from_file(path: Path) -> BaseGeometry:
         raise ConfigError(f"{path} cannot be read: {error.strerror}") from error
     except (ValueError, TooComplex) as error:
         raise ConfigError(f"{path} is not GeoJSON: {error}") from error
-    return from_geojson(document, str(path))
+    return parse_geometry(document, str(path))
 
 
-def from_geojson(document: Any, where: str) -> BaseGeometry:
+def parse_geometry(document: Any, where: str) -> BaseGeometry:
     """Convert a parsed geometry, feature, or collection of one feature; split it at the antimeridian.
 
     Raises
@@ -71,11 +71,11 @@ def from_geojson(document: Any, where: str) -> BaseGeometry:
 def _split(geometry: BaseGeometry, where: str) -> BaseGeometry:
     """Split at the antimeridian; longitudes may exceed 180, as drawing tools write them there."""
     if (
-        not in_degrees(geometry, max_longitude=360.0)
+        not is_in_degrees(geometry, max_longitude=360.0)
         or not np.isfinite(shapely.get_coordinates(geometry)).all()
     ):
         return geometry  # not degrees: the caller says what is wrong
-    parts = split(geometry)
-    if parts is not geometry and not is_valid(geometry):
+    parts = split_at_antimeridian(geometry)
+    if parts is not geometry and not is_valid_geometry(geometry):
         raise ConfigError(f"{where}: the geometry crosses itself beyond 180 degrees; repair it")
     return parts

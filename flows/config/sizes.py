@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from segwatch.geo.area import geodesic_m2
+from segwatch.geo.area import compute_area_m2
 from segwatch.geo.types.watch import Watch
 
 
@@ -18,9 +18,9 @@ def describe_limits(watch: Watch) -> str:
     )
 
 
-def doubtful_limits(watch: Watch) -> Iterator[str]:
+def find_doubtful_limits(watch: Watch) -> Iterator[str]:
     """Yield a message for each limit that cannot work as written, with the fix."""
-    pixel, whole = _pixel_m2(watch), geodesic_m2(watch.area)
+    pixel, whole = _pixel_m2(watch), compute_area_m2(watch.area)
     if watch.min_polygon_m2 < pixel:
         yield (
             f"min_polygon_m2 {watch.min_polygon_m2:g} is less than one pixel of the source ({pixel:g} m²), the "

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from segwatch.flows.config.settings import FlowSettings
-from segwatch.geo.text.spelling import nearest
+from segwatch.geo.text.spelling import find_nearest
 
 PREFIX = "SEGWATCH_"
 #: Variables that are read without being settings, exactly as written here.
@@ -34,7 +34,7 @@ _reported: set[str] = set()
 
 
 @dataclass(frozen=True, slots=True)
-class Unread:
+class UnreadVariable:
     """A variable that is set and not read."""
 
     name: str
@@ -50,7 +50,7 @@ class Unread:
         )
 
 
-def unread(names: Iterable[str]) -> list[Unread]:
+def find_unread(names: Iterable[str]) -> list[UnreadVariable]:
     """List the names, sorted, that have the prefix or nearly so and are not read."""
     found = []
     for name in sorted(set(names)):
@@ -59,16 +59,16 @@ def unread(names: Iterable[str]) -> list[Unread]:
             continue
         if upper.startswith(PREFIX):
             known = {one.removeprefix(PREFIX): one for one in KNOWN}
-            meant = nearest(upper.removeprefix(PREFIX), known)
-            found.append(Unread(name, known[meant] if meant is not None else None))
+            meant = find_nearest(upper.removeprefix(PREFIX), known)
+            found.append(UnreadVariable(name, known[meant] if meant is not None else None))
         elif near := _beside_prefix(upper):
-            found.append(Unread(name, near))
+            found.append(UnreadVariable(name, near))
     return found
 
 
 def warn_once(say: Callable[[str], None]) -> None:
     """Report each unread variable of the environment, once per process."""
-    for one in unread(os.environ):
+    for one in find_unread(os.environ):
         if one.name not in _reported:
             _reported.add(one.name)
             say(str(one))

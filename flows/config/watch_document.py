@@ -13,9 +13,9 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from segwatch.flows.alerting.channels import SERVICE
 from segwatch.flows.config.times import Cron, Moment, Start, TimeOfDay, Zone
-from segwatch.geo.text.redaction import open_address
+from segwatch.geo.text.redaction import require_public_url
 from segwatch.geo.types.tracking import ChangeKind
-from segwatch.geo.types.watch import Outlines
+from segwatch.geo.types.watch import PolygonStyle
 
 _VARIABLE = re.compile(r"\$\{([A-Z][A-Z0-9_]*)\}")
 _URL = re.compile(r"^https?://[^\s/]+(/\S*)?$")
@@ -39,7 +39,7 @@ def _check_catalog(text: str) -> str:
     expanded = _expand(text)
     if not _URL.match(expanded):
         raise ValueError("must be an http or https URL")
-    return open_address(expanded).rstrip("/")
+    return require_public_url(expanded).rstrip("/")
 
 
 def _check_channel(text: str) -> str:
@@ -279,8 +279,8 @@ class WatchDocument(Section):
     connectivity: Literal[4, 8] = Field(
         4, description="8 joins regions that touch only at a corner into one object; 4 keeps them apart."
     )
-    outlines: Outlines = Field(
-        Outlines.EDGES,
+    outlines: PolygonStyle = Field(
+        PolygonStyle.EDGES,
         description="How polygons are drawn: `edges` follows pixel edges, `simple` has fewer vertices, `smooth` "
         "has rounded corners; no edge moves by more than half a pixel.",
     )

@@ -15,17 +15,17 @@ import shapely
 from pydantic import ValidationError
 from shapely.geometry.base import BaseGeometry
 
-from segwatch.flows.config.cadence import GRACE, next_after, over
-from segwatch.flows.config.geojson import from_file, from_geojson
+from segwatch.flows.config.cadence import GRACE, find_next, is_over
+from segwatch.flows.config.geojson import parse_geometry, read_geometry_file
 from segwatch.flows.config.watch_document import AreaSection, RuleSection, WatchDocument
-from segwatch.flows.config.yaml_document import MAX_BYTES, from_yaml
+from segwatch.flows.config.yaml_document import MAX_BYTES, parse_yaml
 from segwatch.flows.errors import ConfigError
 from segwatch.geo import grid as grids
-from segwatch.geo.antimeridian import box_of, in_degrees, is_box
+from segwatch.geo.antimeridian import is_bounding_box, is_in_degrees, to_box
 from segwatch.geo.errors import GeoError
 from segwatch.geo.sources import profiles
 from segwatch.geo.text.spelling import describe_errors
-from segwatch.geo.text.storable import storable
+from segwatch.geo.text.storable import to_storable
 from segwatch.geo.types.source import Profile
 from segwatch.geo.types.watch import (
     AlertRule,
@@ -60,7 +60,7 @@ def load(path: Path) -> Watch:
             content = file.read(MAX_BYTES + 1)
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
-    return parse(from_yaml(content, str(path)), base=path.parent, name=str(path))
+    return parse(parse_yaml(content, str(path)), base=path.parent, name=str(path))
 
 
 def load_all(path: Path) -> Iterator[Watch]:
@@ -118,7 +118,7 @@ def parse(document: object, *, base: Path, name: str) -> Watch:
             f"{name}:\n{describe_errors(error, model=WatchDocument)}\nfields: {known}"
         ) from error
     for where, text in _texts(file.model_dump()):
-        if storable(text) != text:
+        if to_storable(text) != text:
             raise ConfigError(
                 f"{name}: {where}: a character that cannot be stored (got {text!r}); take it out"
             )
@@ -164,7 +164,7 @@ def _build(file: WatchDocument, profile: Profile, base: Path, name: str) -> Watc
     _check_schedule(file, name)
     area = _build_area(file.area, base, name)
     try:
-        grids.for_area(area, profile.gsd_m)
+        grids.make_grid(area, profile.gsd_m)
     except GeoError as error:
         raise ConfigError(f"{name}: area: {error}") from error
     tracking = file.tracking.model_dump()
@@ -194,8 +194,8 @@ def _check_schedule(file: WatchDocument, name: str) -> None:
     """Reject a schedule that does not fire before the watch is over."""
     if file.schedule is None or file.end is None:
         return
-    first = next_after(file.schedule, file.start)
-    if first is None or over(file.end, first):
+    first = find_next(file.schedule, file.start)
+    if first is None or is_over(file.end, first):
         when = "never fires" if first is None else f"first fires at {first:%Y-%m-%d %H:%M} UTC"
         raise ConfigError(
             f"{name}: schedule: {when}, and the watch is over {GRACE.days} days after its end "
@@ -211,22 +211,22 @@ def _build_area(area: AreaSection, base: Path, name: str) -> BaseGeometry:
         return _build_box(area.bbox, name)
     try:
         if area.file is not None:
-            return _check_polygon(from_file(base / area.file))
-        return _check_polygon(from_geojson(area.geojson, "GeoJSON"))
+            return _check_polygon(read_geometry_file(base / area.file))
+        return _check_polygon(parse_geometry(area.geojson, "GeoJSON"))
     except ConfigError as error:
         raise ConfigError(f"{name}: area.{given[0]}: {error}") from error
 
 
 def _build_box(bbox: tuple[float, float, float, float], name: str) -> BaseGeometry:
-    if not is_box(bbox):
+    if not is_bounding_box(bbox):
         raise ConfigError(f"{name}: area.bbox: {list(bbox)} is not west, south, east, north in degrees")
-    return box_of(bbox)
+    return to_box(bbox)
 
 
 def _check_polygon(area: BaseGeometry) -> BaseGeometry:
     if area.geom_type not in {"Polygon", "MultiPolygon"} or area.is_empty or not area.is_valid:
         raise ConfigError(f"a valid, non-empty Polygon or MultiPolygon is needed, got {area.geom_type}")
-    if not in_degrees(area):
+    if not is_in_degrees(area):
         furthest = np.abs(shapely.get_coordinates(area)).max(axis=0).tolist()
         raise ConfigError(f"coordinates must be longitude, latitude in degrees, got up to {furthest}")
     return area

@@ -55,7 +55,7 @@ def _construct_time(loader: _Loader, node: yaml.ScalarNode) -> object:
 _Loader.add_constructor("tag:yaml.org,2002:timestamp", _construct_time)
 
 
-def from_yaml(content: bytes, name: str) -> object:
+def parse_yaml(content: bytes, name: str) -> object:
     """Parse a YAML document.
 
     Raises

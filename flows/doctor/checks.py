@@ -6,14 +6,14 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 
 from segwatch.db.health import WatchHealth
-from segwatch.flows.alerting.channels import shown
+from segwatch.flows.alerting.channels import name_channel
 from segwatch.flows.config import cadence
 from segwatch.flows.doctor import control_plane, stuck
 from segwatch.flows.doctor.facts import Facts
 from segwatch.flows.doctor.findings import Finding, Level
 from segwatch.flows.failures import outages
 from segwatch.flows.orchestration.server_facts import DeploymentFacts, PoolFacts, PrefectFacts, WorkerFacts
-from segwatch.flows.orchestration.watch_deployments import name_of
+from segwatch.flows.orchestration.watch_deployments import make_deployment_name
 
 __all__ = ["Finding", "Level", "check"]
 
@@ -121,7 +121,7 @@ def _missing(facts: Facts, server: PrefectFacts) -> Iterator[Finding]:
         if name not in scheduled:
             yield Finding("schedules", Level.WRONG, f"{name} is not scheduled", "run: segwatch deploy")
     for watch in _live(facts):
-        if watch.schedule is not None and name_of(watch.name) not in scheduled:
+        if watch.schedule is not None and make_deployment_name(watch.name) not in scheduled:
             says = f"watch {watch.name}: its schedule {watch.schedule!r} is not on the server"
             yield Finding("schedules", Level.WRONG, says, "run: segwatch deploy")
 
@@ -221,7 +221,7 @@ def _sources(facts: Facts) -> Iterator[Finding]:
         fix = (
             "if the outage lasts, correct the address or the credentials; to retry now: segwatch retry WATCH"
         )
-        yield Finding("sources", Level.WRONG, outages.describe(one), fix)
+        yield Finding("sources", Level.WRONG, outages.describe_circuit(one), fix)
 
 
 def _find_due_search(watch: WatchHealth) -> datetime | None:
@@ -230,14 +230,14 @@ def _find_due_search(watch: WatchHealth) -> datetime | None:
         return None
     since = max(watch.applied_at, watch.attempted_at or watch.applied_at)
     try:
-        return cadence.next_after(watch.schedule, since)
+        return cadence.find_next(watch.schedule, since)
     except ValueError:
         return None
 
 
 def _live(facts: Facts) -> list[WatchHealth]:
     watches = facts.ledger.watches if facts.ledger is not None else ()
-    return [one for one in watches if not cadence.over(one.ends_at, facts.now)]
+    return [one for one in watches if not cadence.is_over(one.ends_at, facts.now)]
 
 
 def _leases(facts: Facts) -> Iterator[Finding]:
@@ -268,7 +268,7 @@ def _outbox(facts: Facts) -> Iterator[Finding]:
         yield Finding(
             "outbox",
             Level.WRONG,
-            f"channel {shown(one.channel)}: circuit open until {_at(one.until)} after {one.failures} failures "
+            f"channel {name_channel(one.channel)}: circuit open until {_at(one.until)} after {one.failures} failures "
             f"in a row: {one.error}",
             "correct the receiver or its address; pending messages are sent when the circuit closes",
         )

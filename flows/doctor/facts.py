@@ -7,7 +7,7 @@ from datetime import datetime
 
 from segwatch.db.health import LedgerHealth
 from segwatch.db.stuck import StuckWork
-from segwatch.flows.config.variables import Unread
+from segwatch.flows.config.variables import UnreadVariable
 from segwatch.flows.orchestration.server_facts import PrefectFacts
 
 
@@ -25,7 +25,7 @@ class Facts:
     """Everything that the checks judge."""
 
     now: datetime
-    unread: tuple[Unread, ...] = ()
+    unread: tuple[UnreadVariable, ...] = ()
     ledger: LedgerHealth | None = None
     ledger_error: str | None = None
     """Why the ledger cannot be read, or what is wrong with its schema."""

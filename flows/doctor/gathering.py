@@ -9,7 +9,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from segwatch.db import health, migrate, stuck
 from segwatch.db.engine import make_engine
-from segwatch.db.errors import DbError, words
+from segwatch.db.errors import DbError, describe_error
 from segwatch.flows.config import variables
 from segwatch.flows.config.settings import FlowSettings
 from segwatch.flows.doctor import control_plane
@@ -30,7 +30,7 @@ def gather(settings: FlowSettings) -> Facts:
     services = {one.pid: one.name for one in Supervisor(settings.home).running()}
     return Facts(
         now=now if ledger is None else ledger.now,
-        unread=tuple(variables.unread(os.environ)),
+        unread=tuple(variables.find_unread(os.environ)),
         ledger=ledger,
         ledger_error=problem,
         stuck=work,
@@ -44,8 +44,8 @@ def _read_ledger(
 ) -> tuple[health.LedgerHealth | None, stuck.StuckWork, str | None]:
     """Read the ledger's health, the work that is stuck, and what is wrong with the ledger itself."""
     try:
-        url = assemble.worker_url(settings)
-        state = migrate.state(url)
+        url = assemble.make_worker_url(settings)
+        state = migrate.describe_state(url)
         engine = make_engine(url)
         try:
             with engine.connect() as conn:
@@ -53,7 +53,7 @@ def _read_ledger(
         finally:
             engine.dispose()
     except (DbError, SQLAlchemyError, OSError) as error:
-        return None, stuck.StuckWork(), words(error)
+        return None, stuck.StuckWork(), describe_error(error)
     up_to_date = state in ("up to date", "not shown to this role")
     return found, work, None if up_to_date else f"the schema is {state}"
 

@@ -15,13 +15,18 @@ from segwatch.flows.config.settings.events import EventSettings
 from segwatch.flows.errors import FlowError
 from segwatch.flows.events import playbooks, shakemap
 from segwatch.flows.events.playbooks import Playbook
-from segwatch.flows.events.source_selection import Happening, choose, identities, running
-from segwatch.flows.inference.segmenters import version_of
-from segwatch.geo.area import geodesic_m2
-from segwatch.geo.errors import EventRefused
-from segwatch.geo.events.area import looked_at
-from segwatch.geo.events.linking import linked
-from segwatch.geo.scenes import best, newest
+from segwatch.flows.events.source_selection import (
+    RunTarget,
+    choose_source,
+    find_running_watches,
+    list_event_names,
+)
+from segwatch.flows.inference.segmenters import get_model_version
+from segwatch.geo.area import compute_area_m2
+from segwatch.geo.errors import InvalidEvent
+from segwatch.geo.events.area import compute_area
+from segwatch.geo.events.linking import group_same_events
+from segwatch.geo.scenes import select_best_scene, select_newest
 from segwatch.geo.types.event import Event
 from segwatch.geo.types.watch import Watch
 
@@ -54,9 +59,9 @@ class DisasterRun:
     """Whether an observe run should start: the watch is new or changed, or has no observation yet."""
 
 
-def happening_of(
+def resolve_target(
     engine: Engine, settings: EventSettings, book: Playbook, event: Event, duplicates: Sequence[Event] = ()
-) -> Happening:
+) -> RunTarget:
     """Compute the target of a disaster run.
 
     Parameters
@@ -74,32 +79,32 @@ def happening_of(
 
     Raises
     ------
-    segwatch.geo.errors.EventRefused
+    segwatch.geo.errors.InvalidEvent
         The area is too large, or none can be computed.
     """
     with engine.connect() as conn:
-        identity = _identity(book, event, set(watches.names(conn)))
+        identity = _identity(book, event, set(watches.list_names(conn)))
     shaken = None
     if book.area.shake_intensity is not None:
         least, largest = book.area.shake_intensity, book.largest_km2
-        shaken = shakemap.ground(settings, [event, *duplicates], least=least, largest_km2=largest)
+        shaken = shakemap.find_shaken_area(settings, [event, *duplicates], least=least, largest_km2=largest)
         if shaken is None:
             # while the contours are unavailable, keep the area of the run
             with engine.connect() as conn:
-                shaken = next((run.area for run in running(conn, book, identity).values()), None)
+                shaken = next((run.area for run in find_running_watches(conn, book, identity).values()), None)
     place = event if shaken is None else replace(event, geometry=shaken)
-    area = looked_at(place, radius_km=book.radius_km, largest_km2=book.largest_km2)
-    return Happening(identity, area, event.occurred_at)
+    area = compute_area(place, radius_km=book.radius_km, largest_km2=book.largest_km2)
+    return RunTarget(identity, area, event.occurred_at)
 
 
 def _identity(book: Playbook, event: Event, names: Collection[str]) -> str:
     """Return the name under which the event's run began, else the event's first name."""
-    every = identities(event)
-    return next((one for one in every if playbooks.watch_name(book, one) in names), every[0])
+    every = list_event_names(event)
+    return next((one for one in every if playbooks.make_watch_name(book, one) in names), every[0])
 
 
-def respond(
-    engine: Engine, settings: FlowSettings, book: Playbook, happening: Happening, *, dry_run: bool = False
+def prepare_run(
+    engine: Engine, settings: FlowSettings, book: Playbook, happening: RunTarget, *, dry_run: bool = False
 ) -> tuple[DisasterRun, Watch]:
     """Store the watch of a disaster run and queue the best scene from before the event.
 
@@ -107,15 +112,15 @@ def respond(
     with one from before. A run keeps its source; a finer source that gets a scene later gets a second run. Idempotent:
     only a revised area makes a new watch revision.
     """
-    model_version = version_of(settings)
-    area_km2 = geodesic_m2(happening.area) / 1e6
+    model_version = get_model_version(settings)
+    area_km2 = compute_area_m2(happening.area) / 1e6
     made = DisasterRun("", book.name, happening.identity, area_km2)
     with engine.connect() as conn:
-        runs = running(conn, book, happening.identity)
+        runs = find_running_watches(conn, book, happening.identity)
     seconds = settings.source_timeout_seconds
-    choice = choose(book, happening, runs, seconds=seconds, unreachable=made.unreachable)
+    choice = choose_source(book, happening, runs, seconds=seconds, unreachable=made.unreachable)
     watch, made.scenes_after, made.answered = choice.watch, choice.after, choice.answered
-    baseline = best(choice.before, happening.area)
+    baseline = select_best_scene(choice.before, happening.area)
     made.watch, made.source = watch.name, watch.profile.name
     made.since, made.until = watch.start, watch.end
     made.baseline = baseline.key if baseline else None
@@ -126,11 +131,11 @@ def respond(
             made.bytes_per_scene = cost.bytes_per_km2 * area_km2
         if not dry_run:
             applied = watches.apply(conn, watch)
-            made.begun = applied.created or not watches.observed(conn, watch.name, answered=True)
+            made.begun = applied.created or not watches.has_observations(conn, watch.name, answered=True)
             # a revised event keeps the baseline scene that it began with
-            if baseline is not None and not watches.observed(conn, watch.name):
+            if baseline is not None and not watches.has_observations(conn, watch.name):
                 found = scenes.upsert(conn, [baseline])
-                scenes.settle(conn, found, newest)
+                scenes.settle(conn, found, select_newest)
                 observations.enqueue(conn, applied.revision_id, model_version, found)
     _log.info("respond %s", asdict(made))
     return made, watch
@@ -154,8 +159,8 @@ def respond_to_events(
     """
     moment = now or datetime.now(UTC)
     with engine.connect() as conn:
-        every = events.known(conn)
-        names = set(watches.names(conn))
+        every = events.load_events(conn)
+        names = set(watches.list_names(conn))
     for book in books:
         yield from _end_cancelled(engine, book, every, names)
         current = [
@@ -166,14 +171,16 @@ def respond_to_events(
             and event.occurred_at <= moment
             and moment - timedelta(days=book.days) < event.occurred_at
         ]
-        for same in linked(current):
-            begun = (one for one in same if playbooks.watch_name(book, _identity(book, one, names)) in names)
+        for same in group_same_events(current):
+            begun = (
+                one for one in same if playbooks.make_watch_name(book, _identity(book, one, names)) in names
+            )
             chosen = next(begun, same[0])
             try:
                 others = [one for one in same if one is not chosen]
-                happening = happening_of(engine, settings, book, chosen, others)
-                made = respond(engine, settings, book, happening)
-            except EventRefused as error:
+                happening = resolve_target(engine, settings, book, chosen, others)
+                made = prepare_run(engine, settings, book, happening)
+            except InvalidEvent as error:
                 _log.warning("playbook %s: %s", book.name, error)
                 yield str(error)
             except Exception as error:
@@ -191,11 +198,11 @@ def _end_cancelled(
     for event in every:
         if not event.cancelled or event.updated_at is None:
             continue
-        for identity in identities(event):
-            if playbooks.watch_name(book, identity) not in names:
+        for identity in list_event_names(event):
+            if playbooks.make_watch_name(book, identity) not in names:
                 continue
             with engine.begin() as conn:
-                for watch in running(conn, book, identity).values():
+                for watch in find_running_watches(conn, book, identity).values():
                     # a watch must end after it starts
                     end = max(event.updated_at, watch.start + timedelta(seconds=1))
                     if (watch.end is None or end < watch.end) and watches.apply(

@@ -13,12 +13,12 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 import httpx
 from sqlalchemy import Engine
 
-from segwatch.db.errors import connection_lost, schema_lacking, words
+from segwatch.db.errors import describe_error, is_connection_lost, is_schema_outdated
 from segwatch.flows.config.settings.events import EventSettings
-from segwatch.flows.events.ingest import keep
-from segwatch.geo.errors import EventRefused, UnsafeHref
+from segwatch.flows.events.ingest import record_events
+from segwatch.geo.errors import InvalidEvent, UnsafeHref
 from segwatch.geo.sources.http import egress, faults, headers
-from segwatch.geo.sources.http.deadline import within
+from segwatch.geo.sources.http.deadline import call_within
 
 _log = logging.getLogger(__name__)
 #: Ten times the largest public feeds.
@@ -55,21 +55,23 @@ def poll(engine: Engine, settings: EventSettings) -> list[PolledFeed]:
     for url in settings.feeds:
         one = PolledFeed(_name(url))
         try:
-            document = fetch(url, settings)
-            one.recorded, one.refused = keep(engine, document.content, source_name(url), document.charset)
+            document = fetch_document(url, settings)
+            one.recorded, one.refused = record_events(
+                engine, document.content, name_source(url), document.charset
+            )
             _log.info("feed %s: %s, %d refused", one.feed, one.recorded, len(one.refused))
         except Exception as error:
-            if connection_lost(error) or schema_lacking(error):
+            if is_connection_lost(error) or is_schema_outdated(error):
                 raise  # the database is down: the other feeds would fail, too
-            one.reason = told(error) or words(error)
+            one.reason = describe_failure(error) or describe_error(error)
             _log.warning("feed %s: %s", one.feed, one.reason)
         results.append(one)
     return results
 
 
-def told(error: Exception) -> str:
+def describe_failure(error: Exception) -> str:
     """Describe why a feed could not be read, without quoting its response; empty for other errors."""
-    if isinstance(error, EventRefused | UnsafeHref):
+    if isinstance(error, InvalidEvent | UnsafeHref):
         return str(error)
     return faults.describe(error) if isinstance(error, httpx.HTTPError | httpx.InvalidURL) else ""
 
@@ -83,12 +85,12 @@ class FetchedDocument:
     """Character set of the header ``content-type``; empty if it has none."""
 
 
-def fetch(url: str, settings: EventSettings) -> FetchedDocument:
+def fetch_document(url: str, settings: EventSettings) -> FetchedDocument:
     """Fetch a document, without following redirects.
 
     Raises
     ------
-    segwatch.geo.errors.EventRefused
+    segwatch.geo.errors.InvalidEvent
         The document has moved, is gone, has an unknown compression, is larger than :data:`MAX_BYTES` uncompressed, or
         takes longer than the timeout as a whole.
     httpx.HTTPError, httpx.InvalidURL
@@ -96,11 +98,11 @@ def fetch(url: str, settings: EventSettings) -> FetchedDocument:
     """
     seconds = settings.feed_timeout_seconds
     # leaving the block closes the connection, which ends the reading thread after a timeout
-    with egress.client(timeout=seconds, follow_redirects=False) as client:
+    with egress.create_client(timeout=seconds, follow_redirects=False) as client:
         try:
-            return within(seconds, lambda: _read(client, url))
+            return call_within(seconds, lambda: _read(client, url))
         except TimeoutError as error:
-            raise EventRefused(
+            raise InvalidEvent(
                 f"it took more than {seconds:g} s; see SEGWATCH_FEED_TIMEOUT_SECONDS"
             ) from error
 
@@ -110,18 +112,22 @@ def _read(client: httpx.Client, url: str) -> FetchedDocument:
         _check(response)
         encoding = response.headers.get("content-encoding", "")
         chunks = response.iter_raw()
-        pieces = chunks if headers.is_plain(encoding) else headers.inflated(chunks, encoding, _CHUNK_BYTES)
+        pieces = (
+            chunks
+            if headers.is_identity_encoding(encoding)
+            else headers.decompress(chunks, encoding, _CHUNK_BYTES)
+        )
         if pieces is None:
-            raise EventRefused("its compression is not supported")
+            raise InvalidEvent("its compression is not supported")
         body = bytearray()
         try:
             for piece in pieces:
                 body += piece
                 if len(body) > MAX_BYTES:
-                    raise EventRefused(f"it is larger than {MAX_BYTES // 2**20} MiB")
+                    raise InvalidEvent(f"it is larger than {MAX_BYTES // 2**20} MiB")
         except zlib.error as error:
-            raise EventRefused("it is not compressed as its header says") from error
-        return FetchedDocument(bytes(body), headers.charset(response.headers.get("content-type", "")))
+            raise InvalidEvent("it is not compressed as its header says") from error
+        return FetchedDocument(bytes(body), headers.parse_charset(response.headers.get("content-type", "")))
 
 
 def _check(response: httpx.Response) -> None:
@@ -132,18 +138,18 @@ def _check(response: httpx.Response) -> None:
     status = f"HTTP {code}"
     wait = headers.parse_retry_after(response.headers, datetime.now(UTC))
     if code in _REDIRECTS:
-        raise EventRefused(
+        raise InvalidEvent(
             f"{status}: it has moved{_REDIRECTS[code]} to {_name(response.headers.get('location', ''))}; "
             "put the new URL into SEGWATCH_FEEDS"
         )
     if code == httpx.codes.GONE:
-        raise EventRefused(f"{status}: it is gone; take it out of SEGWATCH_FEEDS")
+        raise InvalidEvent(f"{status}: it is gone; take it out of SEGWATCH_FEEDS")
     if response.is_success:
-        raise EventRefused(f"{status}: it sent no document, or only a part")
-    raise EventRefused(f"{status}; it asks to wait {wait:.0f} s" if wait else status)
+        raise InvalidEvent(f"{status}: it sent no document, or only a part")
+    raise InvalidEvent(f"{status}; it asks to wait {wait:.0f} s" if wait else status)
 
 
-def source_name(url: str) -> str:
+def name_source(url: str) -> str:
     """Name the scope of a feed's ids: host, port, path, and a hash of the query without secrets."""
     try:
         parts = urlsplit(url)

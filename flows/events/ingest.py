@@ -9,13 +9,13 @@ from dataclasses import asdict
 from sqlalchemy import Engine
 
 from segwatch.db import events
-from segwatch.geo.events.document import read
+from segwatch.geo.events.document import read_events
 from segwatch.geo.types.event import RefusedEntry
 
 _log = logging.getLogger(__name__)
 
 
-def keep(
+def record_events(
     engine: Engine, document: bytes, feed: str, charset: str = ""
 ) -> tuple[dict[str, int], list[dict[str, str]]]:
     """Record the events of a document in one transaction.
@@ -38,12 +38,12 @@ def keep(
 
     Raises
     ------
-    segwatch.geo.errors.EventRefused
+    segwatch.geo.errors.InvalidEvent
         The document as a whole cannot be read.
     """
     recorded: Counter[str] = Counter()
     refused = []
-    entries = list(read(document, feed, charset))
+    entries = list(read_events(document, feed, charset))
     with engine.begin() as conn:
         for entry in entries:
             if isinstance(entry, RefusedEntry):

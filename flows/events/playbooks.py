@@ -15,18 +15,18 @@ from shapely.geometry import box, mapping
 from shapely.geometry.base import BaseGeometry
 
 from segwatch.flows.config import watchfile
-from segwatch.flows.config.cadence import GRACE, pauses_at_most
-from segwatch.flows.config.yaml_document import MAX_BYTES, from_yaml
+from segwatch.flows.config.cadence import GRACE, fires_at_least_every
+from segwatch.flows.config.yaml_document import MAX_BYTES, parse_yaml
 from segwatch.flows.errors import ConfigError
-from segwatch.geo.antimeridian import Bounds, box_of, is_box, meets
-from segwatch.geo.grid import LONGEST_SIDE_M
+from segwatch.geo.antimeridian import Bounds, intersects, is_bounding_box, to_box
+from segwatch.geo.grid import MAX_SIDE_M
 from segwatch.geo.text.spelling import describe_errors
 from segwatch.geo.types.event import Event, EventKind, EventLevel
 from segwatch.geo.types.watch import Watch
 
 _LEVELS = tuple(EventLevel)
 #: Less than the limit of a pixel grid, because projections stretch circles.
-_MAX_SIDE_KM = 0.96 * LONGEST_SIDE_M / 1000
+_MAX_SIDE_KM = 0.96 * MAX_SIDE_M / 1000
 #: One hour to ten years.
 _MIN_DAYS, _MAX_DAYS = 1 / 24, 3650
 #: Placeholder AOI with which playbooks are validated.
@@ -56,7 +56,7 @@ class Match(_Part):
     @classmethod
     def _in_degrees(cls, regions: tuple[Bounds, ...]) -> tuple[Bounds, ...]:
         for one in regions:
-            if not is_box(one):
+            if not is_bounding_box(one):
                 raise ValueError(f"{list(one)} is not west, south, east, north in degrees")
         return regions
 
@@ -159,7 +159,7 @@ class Playbook(_Part):
             )
             and _reaches(event.magnitude, rule.min_magnitude)
             and _reaches(event.population, rule.min_population)
-            and (not rule.regions or any(meets(event.geometry, box_of(one)) for one in rule.regions))
+            and (not rule.regions or any(intersects(event.geometry, to_box(one)) for one in rule.regions))
         )
 
     def watch_over(self, area: BaseGeometry, since: datetime, identity: str, source: PlaybookSource) -> Watch:
@@ -169,7 +169,7 @@ class Playbook(_Part):
             **self.watch,
             **({"targets": ()} | own if own else {}),
             "version": 1,
-            "name": watch_name(self, identity),
+            "name": make_watch_name(self, identity),
             "area": {"geojson": mapping(area)},
             "source": source.model_dump(include={"profile", "catalog", "catalog_name"}, exclude_none=True),
             "start": since.isoformat(),
@@ -182,7 +182,7 @@ def _reaches(value: float | None, least: float | None) -> bool:
     return least is None or (value is not None and value >= least)
 
 
-def watch_name(playbook: Playbook, identity: str) -> str:
+def make_watch_name(playbook: Playbook, identity: str) -> str:
     """Make the name of an event's watch: readable, unique and stable."""
     readable = re.sub(r"[^a-z0-9]+", "-", identity.lower()).strip("-")[:20].strip("-")
     return f"{playbook.name}-{readable or 'event'}-{sha256(identity.encode()).hexdigest()[:8]}"
@@ -242,7 +242,7 @@ def load_all(folder: Path | None = None) -> list[Playbook]:
     return books
 
 
-def by_name(books: Sequence[Playbook], name: str) -> Playbook:
+def find_playbook(books: Sequence[Playbook], name: str) -> Playbook:
     """Return the playbook of a name.
 
     Raises
@@ -259,7 +259,7 @@ def by_name(books: Sequence[Playbook], name: str) -> Playbook:
 
 
 def _parse(content: bytes, name: str) -> Playbook:
-    document = from_yaml(content, name)
+    document = parse_yaml(content, name)
     if not isinstance(document, dict):
         raise ConfigError(f"{name}: expected a mapping at the top level, got {type(document).__name__}")
     try:
@@ -284,7 +284,7 @@ def _check_cadence(book: Playbook, name: str) -> None:
     if cron is None:
         return
     lifetime = timedelta(days=book.days) + GRACE
-    if not pauses_at_most(cron, lifetime):
+    if not fires_at_least_every(cron, lifetime):
         raise ConfigError(
             f"{name}: watch.schedule: may not fire during a watch of this playbook, which lasts "
             f"{lifetime / timedelta(days=1):g} days; write a schedule that fires more often (got {cron!r})"

@@ -11,14 +11,14 @@ from shapely.geometry.base import BaseGeometry
 
 from segwatch.flows.config.settings.events import EventSettings
 from segwatch.flows.events import fetch
-from segwatch.geo.errors import EventRefused, UnsafeHref
+from segwatch.geo.errors import InvalidEvent, UnsafeHref
 from segwatch.geo.events import shaking
 from segwatch.geo.types.event import Event
 
 _log = logging.getLogger(__name__)
 
 
-def ground(
+def find_shaken_area(
     settings: EventSettings, entries: Sequence[Event], *, least: float, largest_km2: float
 ) -> BaseGeometry | None:
     """Compute the area that shook with at least an intensity, from the first entry that links to usable contours.
@@ -43,9 +43,11 @@ def ground(
             continue
         try:
             document = _contours(settings, event.shaking)
-            intensity, area = shaking.shaken(document, event, least=least, largest_km2=largest_km2)
-        except (EventRefused, UnsafeHref, httpx.HTTPError, httpx.InvalidURL) as error:
-            _log.warning("%s: no contours of shaking: %s", name, fetch.told(error))
+            intensity, area = shaking.compute_shaken_area(
+                document, event, least=least, largest_km2=largest_km2
+            )
+        except (InvalidEvent, UnsafeHref, httpx.HTTPError, httpx.InvalidURL) as error:
+            _log.warning("%s: no contours of shaking: %s", name, fetch.describe_failure(error))
             continue
         _log.info("%s: area is where the intensity was %g or more", name, intensity)
         return area
@@ -56,15 +58,15 @@ def ground(
 def _contours(settings: EventSettings, link: str) -> bytes:
     """Fetch the contours at a link, or at the link inside the event's own document."""
     document = _fetch(settings, link)
-    further = shaking.link_in(document)
+    further = shaking.find_link_in(document)
     return _fetch(settings, further) if further else document
 
 
 def _fetch(settings: EventSettings, url: str) -> bytes:
     """Fetch a link from a feed, only from the hosts of the configured feeds."""
     if _host(url) not in {_host(feed) for feed in settings.feeds}:
-        raise EventRefused("its link leads to a host that SEGWATCH_FEEDS does not name")
-    return fetch.fetch(url, settings).content
+        raise InvalidEvent("its link leads to a host that SEGWATCH_FEEDS does not name")
+    return fetch.fetch_document(url, settings).content
 
 
 def _host(url: str) -> tuple[str, str | None, int | None]:
@@ -72,4 +74,4 @@ def _host(url: str) -> tuple[str, str | None, int | None]:
         parts = urlsplit(url)
         return parts.scheme, parts.hostname, parts.port
     except ValueError as error:
-        raise EventRefused("its link is not a valid URL") from error
+        raise InvalidEvent("its link is not a valid URL") from error

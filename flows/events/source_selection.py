@@ -12,14 +12,14 @@ from shapely.geometry.base import BaseGeometry
 from sqlalchemy import Connection
 
 from segwatch.db import watches
-from segwatch.flows.events.playbooks import Playbook, PlaybookSource, watch_name
-from segwatch.geo.area import geodesic_m2
+from segwatch.flows.events.playbooks import Playbook, PlaybookSource, make_watch_name
+from segwatch.geo.area import compute_area_m2
 from segwatch.geo.errors import CatalogUnreachable
-from segwatch.geo.identity import identity_of
-from segwatch.geo.scenes import group
+from segwatch.geo.identity import identify_watch_catalog
+from segwatch.geo.scenes import group_scenes
 from segwatch.geo.sources.http import hrefs
-from segwatch.geo.sources.http.deadline import within
-from segwatch.geo.sources.search.catalog import opened, require_collection
+from segwatch.geo.sources.http.deadline import call_within
+from segwatch.geo.sources.search.catalog import open_catalog, require_collection
 from segwatch.geo.sources.search.item_search import search
 from segwatch.geo.types.event import Event
 from segwatch.geo.types.scene import Item, Scene
@@ -32,7 +32,7 @@ _FINER_FACTOR = 2.0
 
 
 @dataclass(frozen=True, slots=True)
-class Happening:
+class RunTarget:
     """Target of a disaster run: event id, area and onset time."""
 
     identity: str
@@ -42,7 +42,7 @@ class Happening:
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class SourceChoice:
     """A watch on one source, and the scenes of that source."""
 
     watch: Watch
@@ -53,21 +53,21 @@ class Choice:
     """False = the catalog did not respond, so its scenes are unknown."""
 
 
-def identities(event: Event) -> list[str]:
+def list_event_names(event: Event) -> list[str]:
     """List the names of an event as SOURCE/ID, the current one first."""
     names = ((event.source, event.external_id), *((one.source, one.external_id) for one in event.names))
     return [f"{source}/{external_id}" for source, external_id in dict.fromkeys(names)]
 
 
-def running(conn: Connection, book: Playbook, identity: str) -> dict[str, Watch]:
+def find_running_watches(conn: Connection, book: Playbook, identity: str) -> dict[str, Watch]:
     """Find the watches of an event by source label: the profile, with the catalog if the playbook has several."""
-    known = set(watches.names(conn))
+    known = set(watches.list_names(conn))
     sources = _sources(book, _SOMEWHERE, _ONCE, identity)
     beside = {_name_beside(book, identity, source): label for label, source, _ in sources}
     found: dict[str, Watch] = {}
-    for name in (watch_name(book, identity), *beside):
+    for name in (make_watch_name(book, identity), *beside):
         if name in known:
-            watch = watches.current(conn, name).watch
+            watch = watches.load_current(conn, name).watch
             found[beside.get(name) or _source_of(watch, sources)] = watch
     return found
 
@@ -75,13 +75,13 @@ def running(conn: Connection, book: Playbook, identity: str) -> dict[str, Watch]
 def _source_of(watch: Watch, sources: Sequence[tuple[str, PlaybookSource, Watch]]) -> str:
     """Return the label of a run's source: same profile and catalog, else same profile in any catalog."""
     same = [(label, one) for label, _, one in sources if one.profile.name == watch.profile.name]
-    exact = (label for label, one in same if identity_of(one) == identity_of(watch))
+    exact = (label for label, one in same if identify_watch_catalog(one) == identify_watch_catalog(watch))
     return next(iter((*exact, *(label for label, _ in same), watch.profile.name)))
 
 
-def choose(
-    book: Playbook, happening: Happening, runs: Mapping[str, Watch], *, seconds: float, unreachable: list[str]
-) -> Choice:
+def choose_source(
+    book: Playbook, happening: RunTarget, runs: Mapping[str, Watch], *, seconds: float, unreachable: list[str]
+) -> SourceChoice:
     """Select the first source with a scene since the event, else the first that keeps acquiring scenes.
 
     A run keeps its source, so that its scenes stay comparable. A further source gets a second run if it is finer, or,
@@ -94,14 +94,14 @@ def choose(
     happening
         Target of the run.
     runs
-        Result of :func:`running`.
+        Result of :func:`find_running_watches`.
     seconds
         Timeout for each source.
     unreachable
         Receives the sources whose catalog did not respond, with the reason.
     """
-    fallback: Choice | None = None
-    instead: Choice | None = None
+    fallback: SourceChoice | None = None
+    instead: SourceChoice | None = None
     unheard: set[str] = set()
     candidates = _candidates(book, happening, runs)
     for one in candidates:
@@ -123,7 +123,7 @@ def choose(
     ):
         return instead
     return fallback or next(
-        Choice(one.watch, answered=one.watch.name not in unheard) for one in candidates if one.goes_on
+        SourceChoice(one.watch, answered=one.watch.name not in unheard) for one in candidates if one.goes_on
     )
 
 
@@ -141,8 +141,8 @@ class _Candidate:
     """Whether it may be selected without a scene since the event."""
 
 
-def _candidates(book: Playbook, happening: Happening, runs: Mapping[str, Watch]) -> list[_Candidate]:
-    km2 = geodesic_m2(happening.area) / 1e6
+def _candidates(book: Playbook, happening: RunTarget, runs: Mapping[str, Watch]) -> list[_Candidate]:
+    km2 = compute_area_m2(happening.area) / 1e6
     every = _sources(book, happening.area, happening.occurred_at, happening.identity)
     kept = [runs[label].profile for label, _, _ in every if label in runs]
     found = []
@@ -177,16 +177,16 @@ def _elsewhere(book: Playbook, source: PlaybookSource) -> str:
 
 
 def _name_beside(book: Playbook, identity: str, source: PlaybookSource) -> str:
-    return watch_name(book, f"{identity} {source.profile}{_elsewhere(book, source)}")
+    return make_watch_name(book, f"{identity} {source.profile}{_elsewhere(book, source)}")
 
 
-def _query(watch: Watch, days_before: int, seconds: float) -> Choice:
+def _query(watch: Watch, days_before: int, seconds: float) -> SourceChoice:
     now = datetime.now(UTC)
     until = min(now, watch.end or now)
     found = _search_within(watch, watch.start - timedelta(days=days_before), until, seconds)
-    every = group(found)
+    every = group_scenes(found)
     before = tuple(scene for scene in every if scene.acquired_at < watch.start)
-    return Choice(watch, before, len(every) - len(before))
+    return SourceChoice(watch, before, len(every) - len(before))
 
 
 def _search_within(watch: Watch, since: datetime, until: datetime, seconds: float) -> list[Item]:
@@ -199,15 +199,17 @@ def _search_within(watch: Watch, since: datetime, until: datetime, seconds: floa
     """
 
     def ask() -> list[Item]:
-        catalog = opened(watch.catalog)
-        found = list(search(catalog, watch.profile, watch.area, since, until, identity=identity_of(watch)))
+        catalog = open_catalog(watch.catalog)
+        found = list(
+            search(catalog, watch.profile, watch.area, since, until, identity=identify_watch_catalog(watch))
+        )
         if not found:
             # an empty result may mean that the catalog lacks the collection
             require_collection(catalog, watch.profile)
         return [one for one in found if isinstance(one, Item)]
 
     try:
-        return within(seconds, ask)
+        return call_within(seconds, ask)
     except TimeoutError as error:
         reason = f"no complete response within {seconds:g} s"
-        raise CatalogUnreachable(hrefs.shown(watch.catalog), reason) from error
+        raise CatalogUnreachable(hrefs.redact_href(watch.catalog), reason) from error

@@ -14,14 +14,14 @@ import sys
 from dataclasses import dataclass
 from enum import StrEnum
 
-from segwatch.db.errors import connection_lost
+from segwatch.db.errors import is_connection_lost
 from segwatch.geo.errors import (
     AccessDenied,
     AddressRefused,
     ReadFailed,
     SourceFailed,
     UnfitPixels,
-    is_of_machine,
+    is_machine_failure,
 )
 from segwatch.geo.sources.http import circuits
 
@@ -52,15 +52,15 @@ class Cause:
 
 def find_cause(error: BaseException) -> Cause:
     """Find the cause of an error raised while a scene was read, predicted or stored."""
-    if connection_lost(error):
+    if is_connection_lost(error):
         return Cause(Blame.DATABASE)
     if isinstance(error, SourceFailed):
         return Cause(Blame.SOURCE, error.circuit, error.wait_seconds)
     if isinstance(error, AccessDenied):
-        return Cause(Blame.SOURCE, circuits.of_credentials(error.source))
+        return Cause(Blame.SOURCE, circuits.name_credentials_circuit(error.source))
     if isinstance(error, AddressRefused):
-        return Cause(Blame.SOURCE, circuits.of_host(f"//{error.href}"))
-    if is_of_machine(error) or is_out_of_device_memory(error):
+        return Cause(Blame.SOURCE, circuits.name_host_circuit(f"//{error.href}"))
+    if is_machine_failure(error) or is_out_of_device_memory(error):
         return Cause(Blame.MACHINE)
     return Cause(
         Blame.SCENE, permanent=isinstance(error, UnfitPixels), source_works=isinstance(error, ReadFailed)

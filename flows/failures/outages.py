@@ -7,9 +7,9 @@ from sqlalchemy import Engine
 from segwatch.db import circuits
 from segwatch.db.circuits import OpenCircuit
 from segwatch.flows.errors import SourceOut
-from segwatch.geo.sources.http.circuits import of_credentials
+from segwatch.geo.sources.http.circuits import name_credentials_circuit
 
-_CREDENTIALS = of_credentials("")
+_CREDENTIALS = name_credentials_circuit("")
 
 
 def require_sources(engine: Engine, watch: str) -> dict[str, int]:
@@ -21,9 +21,9 @@ def require_sources(engine: Engine, watch: str) -> dict[str, int]:
         Scenes wait; the first run after the source works again takes them up.
     """
     with engine.connect() as conn:
-        waiting = [one for one in circuits.open_now(conn, watch) if one.waiting]
+        waiting = [one for one in circuits.list_open(conn, watch) if one.waiting]
     if waiting:
-        descriptions = "; ".join(describe(one) for one in waiting)
+        descriptions = "; ".join(describe_circuit(one) for one in waiting)
         raise SourceOut(
             f"{watch}: {descriptions}. Nothing is lost and no attempt is counted: the first run after the source works "
             f"again takes the scenes up. To try at once: segwatch retry {watch}, then segwatch run {watch}"
@@ -31,16 +31,16 @@ def require_sources(engine: Engine, watch: str) -> dict[str, int]:
     return {}
 
 
-def describe(one: OpenCircuit) -> str:
+def describe_circuit(one: OpenCircuit) -> str:
     """Describe one open circuit in a sentence."""
     return (
-        f"{one.waiting} scene(s) wait for {called(one.name)}: "
+        f"{one.waiting} scene(s) wait for {name_circuit(one.name)}: "
         f"circuit open since {one.opened_at:%Y-%m-%d %H:%M} UTC, {one.failures} failure(s) in a row, "
         f"next attempt after {one.retry_at:%H:%M:%S} UTC; the last error: {one.error}"
     )
 
 
-def called(name: str) -> str:
+def name_circuit(name: str) -> str:
     """Name a circuit for people: the host, or the credentials of a source."""
     if name.startswith(_CREDENTIALS):
         return f"the credentials of source {name.removeprefix(_CREDENTIALS)}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from segwatch.geo.text.storable import shortened
+from segwatch.geo.text.storable import shorten
 
 #: Further kinds are counted together, because catalogs and servers can put anything into a reason.
 _MAX_KINDS = 20
@@ -22,9 +22,9 @@ class Reasons(dict[str, int]):
         kind = _kind(reason)
         known = next((one for one in self if _kind(one) == kind), None)
         if known is None:
-            known = shortened(reason, _MAX_LETTERS) if len(self) < _MAX_KINDS else OTHERS
+            known = shorten(reason, _MAX_LETTERS) if len(self) < _MAX_KINDS else OTHERS
         self[known] = self.get(known, 0) + 1
 
 
 def _kind(reason: str) -> str:
-    return _NUMBER.sub("#", _ADDRESS.sub("", shortened(reason, _MAX_LETTERS)))
+    return _NUMBER.sub("#", _ADDRESS.sub("", shorten(reason, _MAX_LETTERS)))

@@ -29,22 +29,22 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
 from segwatch.db import circuits, ledger, observations
-from segwatch.db.errors import connection_lost, words
+from segwatch.db.errors import describe_error, is_connection_lost
 from segwatch.flows.config.settings import FlowSettings
 from segwatch.flows.errors import SegmenterError
 from segwatch.flows.failures.blame import Blame, Cause
 from segwatch.flows.inference import quicklooks, segmenters
 from segwatch.flows.inference.outcomes import DrainCounts, OutcomeRecorder, find_circuits
-from segwatch.flows.inference.strips import Reading
+from segwatch.flows.inference.strips import StripReader
 from segwatch.flows.inference.tiled import (
-    Group,
+    ObservationGroup,
     Outcome,
     SceneMisrendered,
     SceneUnusable,
     TilesFailed,
-    answer_group,
-    bands,
-    overlap,
+    compute_overlap,
+    predict_group,
+    split_grid,
 )
 from segwatch.flows.runtime import stopping
 from segwatch.geo.sources.http import hrefs
@@ -52,7 +52,7 @@ from segwatch.geo.sources.http import hrefs
 _log = logging.getLogger(__name__)
 
 Progress = Callable[[str], None]
-_Groups = list[tuple[Group, Reading]]
+_Groups = list[tuple[ObservationGroup, StripReader]]
 
 #: File descriptor of standard error; ``sys.stderr`` may be None or closed.
 _STDERR = 2
@@ -85,7 +85,7 @@ class Drain:
         self._progress = progress
         self._worker = f"segment-{socket.gethostname()}-{os.getpid()}-{threading.get_ident()}"
         self._outcomes = OutcomeRecorder(engine, self._worker, settings, self._report_alive)
-        self._readings: list[Reading] = []
+        self._readings: list[StripReader] = []
         self._stop = threading.Event()
         self._without_prediction: dict[UUID, list[UUID]] = {}
         """Scenes whose tiles all failed since the last success -> their observations."""
@@ -107,7 +107,7 @@ class Drain:
         try:
             with ExitStack() as stack:
                 stack.enter_context(self._heartbeat())
-                stack.enter_context(stopping.giving_back("observation(s)", self._release))
+                stack.enter_context(stopping.release_on_stop("observation(s)", self._release))
                 reader = stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="read"))
                 stack.callback(self._close_readings)
                 following = self._lease_next(reader)
@@ -119,9 +119,9 @@ class Drain:
                     following = self._lease_next(reader)
                     self._process(*current)
         except Exception as error:
-            if not (isinstance(error, SegmenterError) or connection_lost(error)):
+            if not (isinstance(error, SegmenterError) or is_connection_lost(error)):
                 # an uncounted attempt would be repeated forever
-                self._fail_held(words(error))
+                self._fail_held(describe_error(error))
             raise
         finally:
             self._release_or_warn()
@@ -145,13 +145,13 @@ class Drain:
         try:
             self._release()
         except DBAPIError as error:
-            if not connection_lost(error):
+            if not is_connection_lost(error):
                 raise
-            _log.warning("leases could not be released, they will expire: %s", words(error))
+            _log.warning("leases could not be released, they will expire: %s", describe_error(error))
 
     def _release(self) -> int:
         with self._engine.begin() as conn:
-            circuits.release(conn, self._worker)
+            circuits.release_probes(conn, self._worker)
             return ledger.release(conn, self._worker)
 
     def _lease_next(self, reader: ThreadPoolExecutor) -> tuple[ledger.SceneLease, _Groups] | None:
@@ -173,13 +173,13 @@ class Drain:
         if lease is None:
             return None
         side = self._segmenter.tile_px
-        rows = side - overlap(side)
+        rows = side - compute_overlap(side)
         groups = []
         for members in _group_by_pixels(lease):
             with self._outcomes.recording_failures(lease.scene, members):
                 group = _make_group(members, self._settings)
                 view = group.view
-                reading = Reading(reader, lease.scene, view, bands(view.grid, side), rows)
+                reading = StripReader(reader, lease.scene, view, split_grid(view.grid, side), rows)
                 self._readings.append(reading)
                 groups.append((group, reading))
         return lease, groups
@@ -214,9 +214,9 @@ class Drain:
         """Observations leased by other workers with their expiry, and whether this worker has work."""
         scope: dict[str, Any] = {"model_version": self._segmenter.version, "watch": self._watch}
         # in this order: a lease that expires between the two queries counts as work
-        leased = ledger.held_by_others(conn, self._worker, **scope)
+        leased = ledger.list_other_leases(conn, self._worker, **scope)
         avoided = self._outcomes.list_avoided()
-        return leased, ledger.waiting(conn, **scope, worker=self._worker, left_alone=avoided)
+        return leased, ledger.has_waiting(conn, **scope, worker=self._worker, left_alone=avoided)
 
     def _process(self, lease: ledger.SceneLease, groups: _Groups) -> None:
         self.counts.scenes += 1
@@ -228,9 +228,9 @@ class Drain:
         if self._without_prediction:
             self._check_segmenter()
 
-    def _process_group(self, lease: ledger.SceneLease, group: Group, reading: Reading) -> None:
+    def _process_group(self, lease: ledger.SceneLease, group: ObservationGroup, reading: StripReader) -> None:
         preview = quicklooks.Preview(group.view.grid)
-        outcomes = answer_group(
+        outcomes = predict_group(
             group, reading, self._segmenter, self._settings.tile_batch, preview, self._report_alive
         )
         is_read = False
@@ -246,7 +246,7 @@ class Drain:
         scene_id: UUID,
         observation: ledger.LeasedObservation,
         outcome: Outcome,
-        reading: Reading,
+        reading: StripReader,
         preview: quicklooks.Preview,
     ) -> None:
         match outcome:
@@ -266,7 +266,7 @@ class Drain:
                     self._without_prediction.clear()
                 timings = {"read_at": reading.read_at, "inferred_at": datetime.now(UTC)}
                 name = observation.watch.name
-                quicklook = quicklooks.write(self._settings, name, observation.id, preview, outcome)
+                quicklook = quicklooks.write_quicklook(self._settings, name, observation.id, preview, outcome)
                 self._outcomes.save(observation.id, outcome, timings, quicklook)
 
     def _check_segmenter(self) -> None:
@@ -286,8 +286,8 @@ class Drain:
             self._outcomes.transaction(lambda conn: ledger.forgive(conn, ids))
             raise SegmenterError(
                 f"the segmenter {self._segmenter.version} failed on every tile of {len(scenes)} scene(s), "
-                f"and on an empty one with {words(error)}. Check the device (nvidia-smi) and its memory, then start "
-                "the run again; pending work stays queued, and these attempts are not counted"
+                f"and on an empty one with {describe_error(error)}. Check the device (nvidia-smi) and its memory, "
+                "then start the run again; pending work stays queued, and these attempts are not counted"
             ) from error
 
     @contextmanager
@@ -302,7 +302,7 @@ class Drain:
                         ledger.renew(conn, self._worker, self._settings.lease_seconds)
                 except DBAPIError as error:
                     # the next beat comes before the leases expire
-                    _log.warning("leases could not be renewed, trying again: %s", words(error))
+                    _log.warning("leases could not be renewed, trying again: %s", describe_error(error))
 
         thread = threading.Thread(target=beat, name="heartbeat", daemon=True)
         thread.start()
@@ -322,23 +322,25 @@ def _group_by_pixels(lease: ledger.SceneLease) -> list[list[ledger.LeasedObserva
     return list(by_view.values())
 
 
-def _make_group(members: list[ledger.LeasedObservation], settings: FlowSettings) -> Group:
+def _make_group(members: list[ledger.LeasedObservation], settings: FlowSettings) -> ObservationGroup:
     profile = members[0].watch.profile
-    return Group(
+    return ObservationGroup(
         tuple(members), frozenset(_list_hosts(members, settings)), settings.credentials_for(profile.name)
     )
 
 
 def _list_hosts(members: list[ledger.LeasedObservation], settings: FlowSettings) -> Iterator[str]:
     for member in members:
-        yield from hrefs.readable_hosts(member.watch.profile, member.watch.catalog, settings.imagery_hosts)
+        yield from hrefs.list_readable_hosts(
+            member.watch.profile, member.watch.catalog, settings.imagery_hosts
+        )
 
 
 def has_work(engine: Engine, settings: FlowSettings, watch: str | None = None) -> bool:
     """Whether a drain may find work: pending observations, or leased ones that return if their worker died."""
-    version = segmenters.version_of(settings)
+    version = segmenters.get_model_version(settings)
     with engine.connect() as conn:
-        return ledger.waiting(conn, model_version=version, watch=watch) or observations.leased(
+        return ledger.has_waiting(conn, model_version=version, watch=watch) or observations.has_leased(
             conn, model_version=version, watch=watch
         )
 
@@ -349,5 +351,5 @@ def drain(
     """Load the configured segmenter and drain the queue; without work nothing is loaded."""
     if not has_work(engine, settings, watch):
         return DrainCounts()
-    segmenter = segmenters.load(settings)
-    return Drain(engine, segmenter, settings, watch=watch, progress=progress).run(stopping.requested)
+    segmenter = segmenters.load_segmenter(settings)
+    return Drain(engine, segmenter, settings, watch=watch, progress=progress).run(stopping.stop_requested)

@@ -19,11 +19,11 @@ from uuid import UUID
 from sqlalchemy import Connection, Engine
 
 from segwatch.db import admission, circuits, ledger
-from segwatch.db.errors import LeaseLost, connection_lost, words
+from segwatch.db.errors import LeaseLost, describe_error, is_connection_lost
 from segwatch.flows.config.settings import FlowSettings
 from segwatch.flows.failures.blame import Blame, Cause, find_cause
 from segwatch.flows.failures.reasons import Reasons
-from segwatch.geo.sources.http.circuits import of_scene
+from segwatch.geo.sources.http.circuits import list_scene_circuits
 from segwatch.geo.types.scene import Scene
 from segwatch.geo.types.tracking import ObservationResult
 from segwatch.geo.types.watch import Watch
@@ -94,9 +94,9 @@ class OutcomeRecorder:
                 with self._engine.begin() as conn:
                     return work(conn)
             except Exception as error:
-                if not connection_lost(error) or time.monotonic() >= deadline or self.stop.is_set():
+                if not is_connection_lost(error) or time.monotonic() >= deadline or self.stop.is_set():
                     raise
-                _log.warning("the database is unreachable, trying again: %s", words(error))
+                _log.warning("the database is unreachable, trying again: %s", describe_error(error))
             self.stop.wait(wait)
             wait = min(2 * wait, _MAX_WAIT_SECONDS)
 
@@ -114,14 +114,14 @@ class OutcomeRecorder:
         try:
             yield
         except Exception as error:
-            if connection_lost(error):
+            if is_connection_lost(error):
                 raise
             key, cause = scene.key, find_cause(error)
             if cause.blame is Blame.SCENE:
                 _log.exception("scene %s failed", key)
             else:
-                _log.warning("scene %s waits: %s", key, words(error))
-            self._settle(scene, observations, cause, words(error))
+                _log.warning("scene %s waits: %s", key, describe_error(error))
+            self._settle(scene, observations, cause, describe_error(error))
 
     def _settle(
         self, scene: Scene, observations: Sequence[ledger.LeasedObservation], cause: Cause, reason: str
@@ -145,7 +145,7 @@ class OutcomeRecorder:
 
         def record(conn: Connection) -> None:
             if cause.circuit:
-                circuits.failed(
+                circuits.record_failure(
                     conn,
                     cause.circuit,
                     reason,
@@ -153,7 +153,7 @@ class OutcomeRecorder:
                     asked_seconds=cause.retry_after_seconds,
                     jitter=random.uniform(0.8, 1.2),  # noqa: S311 - spreads probes, guards nothing
                 )
-            circuits.release(conn, self._worker)
+            circuits.release_probes(conn, self._worker)
 
         self.transaction(record)
 
@@ -162,7 +162,7 @@ class OutcomeRecorder:
         names = {name for one in observations for name in find_circuits(scene, one.watch)}
         for name in names:
             self._outages.pop(name, None)
-        if self.transaction(lambda conn: circuits.answered(conn, names)):
+        if self.transaction(lambda conn: circuits.record_success(conn, names)):
             _log.info("sources work again: %s", ", ".join(sorted(names)))
 
     def list_avoided(self) -> list[str]:
@@ -224,4 +224,4 @@ class OutcomeRecorder:
 
 def find_circuits(scene: Scene, watch: Watch) -> frozenset[str]:
     """Return the circuits that must be closed for a watch to read a scene."""
-    return of_scene(scene, watch.profile)
+    return list_scene_circuits(scene, watch.profile)

@@ -21,11 +21,11 @@ from odc.geo.geobox import GeoBox
 from rasterio.features import rasterize
 from shapely.geometry.base import BaseGeometry
 
-from segwatch.db.errors import words
+from segwatch.db.errors import describe_error
 from segwatch.flows.config.settings.imagery import QuicklookSettings
 from segwatch.flows.inference import quicklook_spool
 from segwatch.flows.inference.strips import Strip
-from segwatch.geo.crs import to_local
+from segwatch.geo.crs import to_crs
 from segwatch.geo.grid import get_crs
 from segwatch.geo.types.tracking import ObservationResult
 
@@ -34,8 +34,8 @@ _MAX_SIDE_PX = 768
 #: Colours of the targets in order, and of the observed footprint's border.
 _COLOURS = ((255, 64, 64), (255, 200, 0), (255, 0, 255), (0, 255, 128))
 _BORDER = (255, 255, 255)
-#: Why nothing is stored where :func:`place` returns None.
-HOMELESS = (
+#: Why nothing is stored where :func:`find_storage` returns None.
+NO_STORAGE = (
     "the ledger is on an external server (SEGWATCH_DATABASE_URL) and no storage is configured that outlasts a run; set "
     "SEGWATCH_EVIDENCE to a folder or bucket that all workers reach, or SEGWATCH_HOME"
 )
@@ -73,7 +73,7 @@ class Preview:
         self, picture: NDArray[np.uint8], geometries: list[BaseGeometry], colour: tuple[int, int, int]
     ) -> None:
         crs = get_crs(self._grid)
-        lines = [to_local(one, crs).boundary for one in geometries if not one.is_empty]
+        lines = [to_crs(one, crs).boundary for one in geometries if not one.is_empty]
         lines = [one for one in lines if not shapely.is_empty(one)]
         if lines:
             transform = self._grid.transform
@@ -81,7 +81,7 @@ class Preview:
             picture[drawn > 0] = colour
 
 
-def write(
+def write_quicklook(
     settings: QuicklookSettings, watch: str, observation: UUID, preview: Preview, result: ObservationResult
 ) -> str | None:
     """Store the quicklook of an observation; an earlier one is replaced.
@@ -97,8 +97,8 @@ def write(
     if settings.evidence == "none" or not _has_place(settings):
         return None
     path, content = f"{watch}/{observation}.jpg", _encode_jpeg(preview.draw(result))
-    if put(settings, path, content):
-        quicklook_spool.send(_spool_folder(settings), lambda one, kept: put(settings, one, kept))
+    if store_file(settings, path, content):
+        quicklook_spool.send(_spool_folder(settings), lambda one, kept: store_file(settings, one, kept))
         return path
     return path if quicklook_spool.keep(_spool_folder(settings), path, content) else None
 
@@ -107,12 +107,12 @@ def _spool_folder(settings: QuicklookSettings) -> Path:
     return settings.home.absolute() / "quicklooks-to-store"
 
 
-def put(settings: QuicklookSettings, path: str, content: bytes) -> str | None:
+def store_file(settings: QuicklookSettings, path: str, content: bytes) -> str | None:
     """Store a file below ``SEGWATCH_EVIDENCE``, replacing an earlier one; return its address, or None on failure."""
     if not _has_place(settings):
         return None
     try:
-        files, root = fsspec.url_to_fs(place(settings))
+        files, root = fsspec.url_to_fs(find_storage(settings))
         if isinstance(files, LocalFileSystem):
             # hidden from other users of the machine, unless somebody made the folder for them
             Path(root).mkdir(0o700, parents=True, exist_ok=True)
@@ -121,7 +121,7 @@ def put(settings: QuicklookSettings, path: str, content: bytes) -> str | None:
         if isinstance(files, LocalFileSystem):
             _share(Path(root), Path(root) / path)
     except Exception as error:  # stores are plugins of fsspec, which raise errors of their own
-        _log.warning("%s could not be stored: %s", path, words(error))
+        _log.warning("%s could not be stored: %s", path, describe_error(error))
         return None
     return str(files.unstrip_protocol(f"{root}/{path}"))
 
@@ -138,20 +138,20 @@ def _share(root: Path, file: Path) -> None:
             path.chmod(0o660 if path == file else stat.S_IMODE(mode))
 
 
-def read(settings: QuicklookSettings, path: str) -> bytes | None:
+def read_file(settings: QuicklookSettings, path: str) -> bytes | None:
     """Read a file below ``SEGWATCH_EVIDENCE``; None when it is missing."""
     if not _has_place(settings):
         return None
     try:
-        files, root = fsspec.url_to_fs(place(settings))
+        files, root = fsspec.url_to_fs(find_storage(settings))
         content: bytes = files.cat_file(f"{root}/{path}")
     except Exception as error:  # as in put
-        _log.warning("%s could not be read: %s", path, words(error))
+        _log.warning("%s could not be read: %s", path, describe_error(error))
         return None
     return content
 
 
-def place(settings: QuicklookSettings) -> str | None:
+def find_storage(settings: QuicklookSettings) -> str | None:
     """Return the folder or fsspec address for quicklooks and reports; None where no storage outlasts a run.
 
     A worker may run each flow in a temporary folder, and the default home is relative to it.
@@ -163,7 +163,7 @@ def place(settings: QuicklookSettings) -> str | None:
 
 
 def _has_place(settings: QuicklookSettings) -> bool:
-    if place(settings) is None:
+    if find_storage(settings) is None:
         _warn_once()
         return False
     return True
@@ -172,7 +172,7 @@ def _has_place(settings: QuicklookSettings) -> bool:
 @functools.cache
 def _warn_once() -> None:
     _log.warning(
-        "quicklooks and reports are not stored: %s; SEGWATCH_EVIDENCE=none turns quicklooks off", HOMELESS
+        "quicklooks and reports are not stored: %s; SEGWATCH_EVIDENCE=none turns quicklooks off", NO_STORAGE
     )
 
 

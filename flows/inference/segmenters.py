@@ -1,8 +1,8 @@
 """Load the segmenter that predicts instructions on tiles: SegEarth-R2, or an operator's own ``module:factory``.
 
 The only module outside the command line and the benchmarks that imports :mod:`segwatch.model`. The version of the
-configured segmenter, which keys the series, is known without torch: discovery calls :func:`version_of`, and only the
-segment flow calls :func:`load`.
+configured segmenter, which keys the series, is known without torch: discovery calls :func:`get_model_version`, and only
+the segment flow calls :func:`load_segmenter`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from segwatch.model import model_version
 Tiles = Sequence[NDArray[np.uint8]]
 
 
-class Answer(Protocol):
+class Prediction(Protocol):
     """The prediction for one instruction on one tile."""
 
     @property
@@ -44,7 +44,7 @@ class Segmenter(Protocol):
     def tile_px(self) -> int:
         """Side in pixels of the square tiles it takes."""
 
-    def segment(self, tiles: Tiles, instructions: Sequence[str]) -> list[list[Answer]]:
+    def segment(self, tiles: Tiles, instructions: Sequence[str]) -> list[list[Prediction]]:
         """Predict ``[tile][instruction]``; tiles are (H, W, 3) uint8 RGB."""
 
 
@@ -56,7 +56,7 @@ class SegEarth:
         from segwatch.model.predictor import Predictor
 
         self._predictor = Predictor.load(
-            model_version.resolve(settings.model_path),
+            model_version.resolve_model_folder(settings.model_path),
             settings.device,
             dtype=None,
             memory_gib=settings.memory_gib,
@@ -65,21 +65,21 @@ class SegEarth:
         self.version = self._predictor.version
         self.tile_px = self._predictor.tile_px
 
-    def segment(self, tiles: Tiles, instructions: Sequence[str]) -> list[list[Answer]]:
+    def segment(self, tiles: Tiles, instructions: Sequence[str]) -> list[list[Prediction]]:
         """See :meth:`Segmenter.segment`."""
-        return cast(list[list[Answer]], self._predictor.segment(tiles, instructions))
+        return cast(list[list[Prediction]], self._predictor.segment(tiles, instructions))
 
 
-def load(settings: FlowSettings) -> Segmenter:
+def load_segmenter(settings: FlowSettings) -> Segmenter:
     """Load the configured segmenter with its weights."""
     return SegEarth(settings) if settings.segmenter is None else _load_plugin(settings.segmenter)
 
 
-def version_of(settings: FlowSettings) -> str:
+def get_model_version(settings: FlowSettings) -> str:
     """Return the version of the configured segmenter without loading weights."""
     if settings.segmenter is not None:
         return _load_plugin(settings.segmenter).version
-    return model_version.version(model_version.resolve(settings.model_path))
+    return model_version.compute_version(model_version.resolve_model_folder(settings.model_path))
 
 
 def _load_plugin(name: str) -> Segmenter:

@@ -23,11 +23,11 @@ from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
 from segwatch.geo.footprint import AreaMask
-from segwatch.geo.judging import SAMPLE_PX, Shades
+from segwatch.geo.judging import SAMPLE_PX, PixelSample
 from segwatch.geo.raster import RGB, YX, YX_BAND, make_coordinates
 from segwatch.geo.rendering import render
 from segwatch.geo.sources.http.credentials import Credentials
-from segwatch.geo.sources.rasters.pixels import SceneReader, SceneWindow, opened
+from segwatch.geo.sources.rasters.pixels import SceneReader, SceneWindow, open_scene
 from segwatch.geo.tiling import ColumnSpan
 from segwatch.geo.types.scene import Scene
 from segwatch.geo.types.source import Profile
@@ -56,12 +56,12 @@ class Strip:
     """Valid pixels in the area."""
     clear_px: int
     """Clear pixels in the area."""
-    sample: Shades
+    sample: PixelSample
     """Statistics of a sample of the clear pixels."""
 
 
 @dataclass(frozen=True, slots=True)
-class View:
+class SceneView:
     """The pixels that a group of observations needs of a scene: those of its area, by one profile."""
 
     area: AreaMask
@@ -77,7 +77,7 @@ class View:
         return max(1, math.isqrt(int(self.area.pixels / SAMPLE_PX)))
 
 
-class Reading:
+class StripReader:
     """Iterates over the strips of a scene, column span by column span, each from the top.
 
     As a context manager it stops reading when its block ends. It reads up to 16 million pixels ahead, at least one
@@ -97,7 +97,7 @@ class Reading:
     """
 
     def __init__(
-        self, executor: Executor, scene: Scene, view: View, spans: Sequence[ColumnSpan], rows: int
+        self, executor: Executor, scene: Scene, view: SceneView, spans: Sequence[ColumnSpan], rows: int
     ) -> None:
         self._scene = scene
         self._view = view
@@ -146,7 +146,7 @@ class Reading:
 
     def _read_all(self) -> tuple[int, datetime]:
         view, grid, received = self._view, self._view.grid, 0
-        with opened(
+        with open_scene(
             self._scene, view.profile, grid, allowed_hosts=view.hosts, credentials=view.credentials
         ) as reader:
             for span, start in product(self._spans, range(0, grid.height, self._rows)):
@@ -165,7 +165,7 @@ class Reading:
         # filled window by window in plain arrays: xr.concat would need the windows and the strip at once (ADR 0011)
         rgb = np.zeros((*in_area.shape, 3), np.uint8)
         clear, valid = np.zeros_like(in_area), np.zeros_like(in_area)
-        sample = Shades()
+        sample = PixelSample()
         for col in range(0, span.width, _MAX_WINDOW_COLUMNS):
             part = np.s_[:, col : min(col + _MAX_WINDOW_COLUMNS, span.width)]
             wanted = in_area[part]
@@ -190,13 +190,15 @@ class Reading:
         clear: NDArray[np.bool_],
         corner: tuple[int, int],
         span: ColumnSpan,
-    ) -> Shades:
+    ) -> PixelSample:
         """Statistics of every n-th clear pixel of the span's own columns; ``corner`` is the window's (row, column)."""
         step, (row, col) = self._view.sample_step, corner
         left, right = max(col, span.start), min(col + clear.shape[1], span.stop)
         chosen = np.s_[-row % step :: step, left - col + -left % step : max(0, right - col) : step]
         judged = clear[chosen]
-        return Shades.of(window.bands.values[:, *chosen][:, judged], rgb[chosen][judged], self._view.profile)
+        return PixelSample.of(
+            window.bands.values[:, *chosen][:, judged], rgb[chosen][judged], self._view.profile
+        )
 
     def _hand_over(self, strip: Strip | None) -> bool:
         """False when the reader was closed meanwhile."""

@@ -15,20 +15,20 @@ import numpy as np
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
-from segwatch.db.errors import words
+from segwatch.db.errors import describe_error
 from segwatch.db.ledger import LeasedObservation
 from segwatch.flows.failures.blame import is_out_of_device_memory
 from segwatch.flows.inference.quicklooks import Preview
 from segwatch.flows.inference.segmenters import Segmenter
-from segwatch.flows.inference.strips import Reading, Strip, View
+from segwatch.flows.inference.strips import SceneView, Strip, StripReader
 from segwatch.geo import grid as grids
 from segwatch.geo import tiling
 from segwatch.geo.detect import Observer
 from segwatch.geo.footprint import AreaMask
-from segwatch.geo.judging import Shades, misrendered
+from segwatch.geo.judging import PixelSample, find_misrendering
 from segwatch.geo.sources.http.credentials import Credentials
 from segwatch.geo.stitch import Stitcher
-from segwatch.geo.text.storable import storable
+from segwatch.geo.text.storable import to_storable
 from segwatch.geo.tiling import ColumnSpan, Tile
 from segwatch.geo.types.source import Profile
 from segwatch.geo.types.tracking import ObservationResult
@@ -72,7 +72,7 @@ class SceneMisrendered:
 
 
 @dataclass(frozen=True)
-class Group:
+class ObservationGroup:
     """Observations of one scene with the same area and profile."""
 
     observations: tuple[LeasedObservation, ...]
@@ -87,29 +87,31 @@ class Group:
         return self.observations[0].watch.profile
 
     @cached_property
-    def view(self) -> View:
+    def view(self) -> SceneView:
         """The group's area on its pixel grid, the same for every scene."""
         area = self.observations[0].watch.area
-        grid = grids.for_area(area, self.profile.gsd_m)
-        return View(AreaMask(area, grid), grid, self.profile, tuple(sorted(self.hosts)), self.credentials)
+        grid = grids.make_grid(area, self.profile.gsd_m)
+        return SceneView(
+            AreaMask(area, grid), grid, self.profile, tuple(sorted(self.hosts)), self.credentials
+        )
 
 
-def overlap(tile_px: int) -> int:
+def compute_overlap(tile_px: int) -> int:
     """Return the overlap of neighbouring tiles in pixels."""
     return tile_px // 4
 
 
-def bands(grid: GeoBox, tile_px: int, max_px: int = _MAX_SPAN_PX) -> list[ColumnSpan]:
+def split_grid(grid: GeoBox, tile_px: int, max_px: int = _MAX_SPAN_PX) -> list[ColumnSpan]:
     """Split a grid into the column spans that are processed one after another."""
-    return tiling.split_columns(grid.width, tile_px, overlap(tile_px), max_px)
+    return tiling.split_columns(grid.width, tile_px, compute_overlap(tile_px), max_px)
 
 
 Outcome = ObservationResult | SceneUnusable | SceneMisrendered | TilesFailed
 
 
-def answer_group(
-    group: Group,
-    reading: Reading,
+def predict_group(
+    group: ObservationGroup,
+    reading: StripReader,
     segmenter: Segmenter,
     batch: int,
     preview: Preview | None = None,
@@ -136,7 +138,7 @@ def answer_group(
         tally = _Tally()
         for strip in strips:
             tally.add(strip)
-        unfit = misrendered(tally.sample, group.profile) is not None
+        unfit = find_misrendering(tally.sample, group.profile) is not None
         usable = [one for one in usable if not (unfit or _is_too_cloudy(tally.clear_share, one))]
     prediction = _GroupPrediction(group, usable, segmenter, batch, report_alive)
     for strip in strips:
@@ -148,7 +150,7 @@ def answer_group(
             prediction.drop_too_cloudy()
     prediction.finish()
     tally = prediction.tally
-    fault = misrendered(tally.sample, group.profile)
+    fault = find_misrendering(tally.sample, group.profile)
     for observation in group.observations:
         if _is_too_cloudy(tally.clear_share, observation):
             yield observation, SceneUnusable(_explain_skip(tally, observation.watch.max_cloud_cover))
@@ -167,7 +169,7 @@ class _Tally:
     area_px: int = 0
     valid_px: int = 0
     clear_px: int = 0
-    sample: Shades = field(default_factory=Shades)
+    sample: PixelSample = field(default_factory=PixelSample)
 
     def add(self, strip: Strip) -> None:
         """Count one more strip."""
@@ -203,7 +205,7 @@ class _GroupPrediction:
 
     def __init__(
         self,
-        group: Group,
+        group: ObservationGroup,
         usable: list[LeasedObservation],
         segmenter: Segmenter,
         batch: int,
@@ -230,8 +232,8 @@ class _GroupPrediction:
     def _begin(self, columns: ColumnSpan) -> None:
         self._columns = columns
         grid, side = self._view.grid, self._segmenter.tile_px
-        shape = (grid.height, grid.width, side, overlap(side))
-        self._plan = [tile for tile in tiling.tiles(*shape) if columns.has(tile)]
+        shape = (grid.height, grid.width, side, compute_overlap(side))
+        self._plan = [tile for tile in tiling.make_tiles(*shape) if columns.has(tile)]
         self._top = 0
         # plain arrays: the buffers grow and shrink by rows with every strip; segmenters take numpy tiles (ADR 0011)
         self._rgb: NDArray[np.uint8] = np.zeros((0, columns.width, 3), np.uint8)
@@ -274,7 +276,7 @@ class _GroupPrediction:
         return ObservationResult(
             footprint=footprint,
             detections=tuple(detections),
-            answer=str(storable(self._texts.get(observation.id, ""))),
+            answer=str(to_storable(self._texts.get(observation.id, ""))),
             tiles=self._tiles[observation.id],
             tiles_failed=self._tiles_failed[observation.id],
             clear_share=self.tally.clear_share,
@@ -329,7 +331,7 @@ class _GroupPrediction:
         try:
             predictions = self._segmenter.segment([pixels for _, pixels in batch], instructions)
         except Exception as error:  # torch's own errors, and whatever an operator's segmenter raises
-            reason = words(error)
+            reason = describe_error(error)
             self._errors.update({one.id: reason for one in observations})
             if is_out_of_device_memory(error):
                 self._of_machine.update(one.id for one in observations)

@@ -41,7 +41,7 @@ _log = logging.getLogger(__name__)
 _MAX_DEPLOY_SECONDS = 600.0
 
 
-def deployments_folder() -> Path:
+def find_deployments_folder() -> Path:
     """Find the folder with ``prefect.yaml`` and the work pools: that of the checkout, or that in the package."""
     folder = Path(str(resources.files("segwatch.flows"))).resolve().parent / "deployments"
     shipped = Path(str(resources.files("segwatch.flows"))) / "deployments"
@@ -52,7 +52,7 @@ def deployments_folder() -> Path:
 
 
 @contextmanager
-def reached() -> Iterator[None]:
+def explain_unreachable_server() -> Iterator[None]:
     """Turn connection errors in a block that uses the Prefect server into an error that says what to do.
 
     Raises
@@ -70,7 +70,7 @@ def reached() -> Iterator[None]:
         ) from error
 
 
-def deploy(folder: Path) -> None:
+def deploy_flows(folder: Path) -> None:
     """Create missing work pools and create or update the deployments of ``folder`` on the server of PREFECT_API_URL.
 
     Raises
@@ -78,7 +78,7 @@ def deploy(folder: Path) -> None:
     FlowError
         The server does not respond or refuses them.
     """
-    with reached(), get_client(sync_client=True) as client:
+    with explain_unreachable_server(), get_client(sync_client=True) as client:
         for file in sorted((folder / "work_pools").glob("*.json")):
             _put_pool(client, WorkPoolCreate(**json.loads(file.read_text())))
         with _keep_schedules(client, folder):
@@ -91,7 +91,7 @@ def _put_pool(client: SyncPrefectClient, wanted: WorkPoolCreate) -> None:
         client.create_work_pool(wanted)
     except ObjectAlreadyExists:
         found = client.read_work_pool(wanted.name)
-        unsafe = work_pools.settable(found.type, found.base_job_template)
+        unsafe = work_pools.find_unsafe_settings(found.type, found.base_job_template)
         if not unsafe:
             _log.info("work pool %s exists and is left unchanged", wanted.name)
         elif found.type == wanted.type:
@@ -168,7 +168,7 @@ def _to_creatable(schedules: Sequence[DeploymentSchedule]) -> list[DeploymentSch
     return sorted(made, key=str)
 
 
-def schedule_all(engine: Engine) -> None:
+def schedule_all_watches(engine: Engine) -> None:
     """Schedule every watch of the ledger, and delete the deployments of watches that it does not contain.
 
     Raises
@@ -179,16 +179,16 @@ def schedule_all(engine: Engine) -> None:
     found: list[Watch] = []
     failed: list[str] = []
     with engine.connect() as conn:
-        names = watches.names(conn)
+        names = watches.list_names(conn)
         for name in names:
             try:
-                found.append(watches.current(conn, name).watch)
+                found.append(watches.load_current(conn, name).watch)
             except DbError as error:
                 failed.append(f"{name}: {error}")
     _schedule(found, failed, set(names))
 
 
-def schedule(chosen: Sequence[Watch]) -> None:
+def schedule_watches(chosen: Sequence[Watch]) -> None:
     """Schedule these watches, each on a deployment of its own; other watches are left unchanged.
 
     Repeating it changes nothing. A schedule that was switched off stays off. A watch that is over has no schedule.
@@ -201,13 +201,13 @@ def schedule(chosen: Sequence[Watch]) -> None:
     _schedule(chosen, [], None)
 
 
-def over(watch: Watch) -> bool:
+def is_over(watch: Watch) -> bool:
     """Whether the watch has ended, including the time in which its last scenes may still be published."""
-    return cadence.over(watch.end, datetime.now(UTC))
+    return cadence.is_over(watch.end, datetime.now(UTC))
 
 
 def _schedule(chosen: Sequence[Watch], failed: list[str], known: set[str] | None) -> None:
-    with reached(), get_client(sync_client=True) as client:
+    with explain_unreachable_server(), get_client(sync_client=True) as client:
         server = WatchDeployments(client)
         for watch in chosen:
             try:
@@ -223,14 +223,14 @@ def _schedule(chosen: Sequence[Watch], failed: list[str], known: set[str] | None
             for name in server.list_watches():
                 if name not in known:
                     server.drop(name)
-            for watch in filter(over, chosen):
+            for watch in filter(is_over, chosen):
                 server.drop_idle(watch.name)
     if failed:
         raise FlowError("some watches could not be scheduled (all others are): " + "; ".join(failed))
 
 
 def _put(server: WatchDeployments, watch: Watch) -> None:
-    if watch.schedule is None or over(watch):
+    if watch.schedule is None or is_over(watch):
         server.put(watch.name, None)
         return
     try:

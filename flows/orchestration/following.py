@@ -19,10 +19,10 @@ from prefect.states import Cancelling
 from sqlalchemy import Engine
 
 from segwatch.db import ledger, runs
-from segwatch.db.errors import connection_lost, words
+from segwatch.db.errors import describe_error, is_connection_lost
 from segwatch.flows.config.settings import FlowSettings
-from segwatch.flows.inference.segmenters import version_of
-from segwatch.flows.orchestration.lost_runs import end_lost
+from segwatch.flows.inference.segmenters import get_model_version
+from segwatch.flows.orchestration.lost_runs import end_lost_runs
 
 _log = logging.getLogger(__name__)
 
@@ -36,7 +36,7 @@ _MAX_SILENCE_SECONDS = 30.0
 _MAX_OUTAGE_SECONDS = 300.0
 
 
-class End(enum.StrEnum):
+class RunEnd(enum.StrEnum):
     """Why following a segment run ended."""
 
     DONE = "done"
@@ -50,10 +50,10 @@ class End(enum.StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Followed:
+class FollowedRun:
     """Outcome of following a run."""
 
-    end: End
+    end: RunEnd
     state: State | None
     """Prefect's last known state of the run."""
     why: str
@@ -78,7 +78,7 @@ class _OpenWork:
 
 
 @dataclass(slots=True)
-class Following:
+class RunFollower:
     """Follows one run until its outcome is known."""
 
     engine: Engine
@@ -93,7 +93,7 @@ class Following:
     _warned_at: float = 0.0
     _ended_at: float = field(default_factory=time.monotonic)
 
-    def wait(self) -> Followed:
+    def wait(self) -> FollowedRun:
         """Wait until the run is done, has ended, is lost or stalls."""
         with get_client(sync_client=True) as client:
             while True:
@@ -103,7 +103,7 @@ class Following:
                 if found is None:
                     time.sleep(_POLL_SECONDS)
                     continue
-                if found.end is End.STALLED:
+                if found.end is RunEnd.STALLED:
                     # otherwise the runs of an absent worker would pile up and all start when it comes back
                     self._cancel(client)
                 return found
@@ -112,30 +112,32 @@ class Following:
         """Read the state of the work; None during a database outage."""
         try:
             with self.engine.connect() as conn:
-                left = ledger.open_work(conn, model_version=version_of(self.settings), watch=self.watch)
-                run = runs.of_flow_run(conn, self.flow_run.id)
-                alive = runs.alive(conn, "segment")
+                left = ledger.read_open_work(
+                    conn, model_version=get_model_version(self.settings), watch=self.watch
+                )
+                run = runs.find_by_flow_run(conn, self.flow_run.id)
+                alive = runs.is_alive(conn, "segment")
         except Exception as error:
-            if not connection_lost(error) or time.monotonic() - self._read_at > _MAX_OUTAGE_SECONDS:
+            if not is_connection_lost(error) or time.monotonic() - self._read_at > _MAX_OUTAGE_SECONDS:
                 raise
-            _log.warning("the database cannot be reached, retrying: %s", words(error))
+            _log.warning("the database cannot be reached, retrying: %s", describe_error(error))
             return None
         self._read_at = time.monotonic()
         return _OpenWork(left, run, alive)
 
-    def _judge(self, work: _OpenWork) -> Followed | None:
+    def _judge(self, work: _OpenWork) -> FollowedRun | None:
         now = time.monotonic()
         if work.alive():
             self._alive_at = now
         if work.progress() != self._progress:
             self._progress, self._progressed_at = work.progress(), now
         if not work.left.free and not work.left.held:
-            return self._make_result(End.DONE, work, "")
+            return self._make_result(RunEnd.DONE, work, "")
         if work.run is not None and work.run.lost:
-            end_lost(self.engine)
-            return self._make_result(End.LOST, work, f"the {work.run} has stopped sending heartbeats")
+            end_lost_runs(self.engine)
+            return self._make_result(RunEnd.LOST, work, f"the {work.run} has stopped sending heartbeats")
         if (reason := self._explain_end(work, now)) is not None:
-            return self._make_result(End.ENDED, work, reason)
+            return self._make_result(RunEnd.ENDED, work, reason)
         return self._check_stalled(work, now)
 
     def _explain_end(self, work: _OpenWork, now: float) -> str | None:
@@ -151,7 +153,7 @@ class Following:
             return f"{work.run.outcome} according to the ledger; Prefect has not reported its end"
         return None
 
-    def _check_stalled(self, work: _OpenWork, now: float) -> Followed | None:
+    def _check_stalled(self, work: _OpenWork, now: float) -> FollowedRun | None:
         silent, still = now - self._alive_at, now - self._progressed_at
         if silent > self._warned_at + _WARN_SECONDS:
             self._warned_at = silent
@@ -165,17 +167,19 @@ class Following:
             why = f"was {state} after {silent:.0f} s without an active worker of the gpu pool"
         else:
             why = f"was {state} and made no progress on this watch in {still:.0f} s"
-        return self._make_result(End.STALLED, work, f"{why}, and was cancelled")
+        return self._make_result(RunEnd.STALLED, work, f"{why}, and was cancelled")
 
-    def _make_result(self, end: End, work: _OpenWork, why: str) -> Followed:
-        return Followed(end, self.state, why, work.left)
+    def _make_result(self, end: RunEnd, work: _OpenWork, why: str) -> FollowedRun:
+        return FollowedRun(end, self.state, why, work.left)
 
     def _read_state(self, client: SyncPrefectClient) -> State | None:
         try:
             return client.read_flow_run(self.flow_run.id).state
         except (httpx.HTTPError, PrefectException) as error:
             _log.warning(
-                "the state of run %s cannot be read from Prefect: %s", self.flow_run.name, words(error)
+                "the state of run %s cannot be read from Prefect: %s",
+                self.flow_run.name,
+                describe_error(error),
             )
             return None
 
@@ -184,4 +188,4 @@ class Following:
         try:
             client.set_flow_run_state(self.flow_run.id, state)
         except (httpx.HTTPError, PrefectException) as error:
-            _log.warning("run %s could not be cancelled: %s", self.flow_run.name, words(error))
+            _log.warning("run %s could not be cancelled: %s", self.flow_run.name, describe_error(error))

@@ -15,9 +15,9 @@ from segwatch.db import ledger
 from segwatch.flows.config.settings import FlowSettings
 from segwatch.flows.errors import FlowError
 from segwatch.flows.inference.drain import drain, has_work
-from segwatch.flows.inference.segmenters import version_of
+from segwatch.flows.inference.segmenters import get_model_version
 from segwatch.flows.orchestration import deploy
-from segwatch.flows.orchestration.following import End, Followed, Following
+from segwatch.flows.orchestration.following import FollowedRun, RunEnd, RunFollower
 
 _log = logging.getLogger(__name__)
 
@@ -58,16 +58,16 @@ def _run_on_pool(engine: Engine, settings: FlowSettings, watch: str) -> dict[str
     troubles: list[str] = []
     for _ in range(_MAX_RUNS):
         run = _start(watch)
-        found = Following(engine, settings, watch, run).wait()
-        if found.end is End.DONE:
+        found = RunFollower(engine, settings, watch, run).wait()
+        if found.end is RunEnd.DONE:
             state = found.state.name if found.state is not None else "unknown"
             return {"run": str(run.id), "state": state} | _make_extra(troubles, found.left)
         troubles.append(f"the segment run {run.name} {found.why}")
-        if found.state is not None and found.state.is_cancelled() and found.end is End.ENDED:
+        if found.state is not None and found.state.is_cancelled() and found.end is RunEnd.ENDED:
             raise _Cancelled(f"{troubles[-1]}; pending scenes stay queued")
         if not _is_worth_another(found):
             break
-        if found.end is End.ENDED and (idle := before & _find_untouched(engine, settings, watch)):
+        if found.end is RunEnd.ENDED and (idle := before & _find_untouched(engine, settings, watch)):
             raise FlowError(
                 f"the segment run {run.name} completed without leasing any of {len(idle)} pending scene(s) of "
                 f"{watch}: the gpu pool's worker uses another ledger or another model; compare its "
@@ -80,7 +80,7 @@ def _run_on_pool(engine: Engine, settings: FlowSettings, watch: str) -> dict[str
 
 
 def _start(watch: str) -> FlowRun:
-    with deploy.reached():
+    with deploy.explain_unreachable_server():
         made = run_deployment(
             SEGMENT_DEPLOYMENT,
             parameters={"watch": watch},
@@ -89,12 +89,12 @@ def _start(watch: str) -> FlowRun:
     return cast(FlowRun, made)
 
 
-def _is_worth_another(found: Followed) -> bool:
+def _is_worth_another(found: FollowedRun) -> bool:
     """Whether another run may succeed: a run that failed by itself would fail again."""
-    if found.end is End.LOST:
+    if found.end is RunEnd.LOST:
         return True
     return (
-        found.end is End.ENDED
+        found.end is RunEnd.ENDED
         and found.state is not None
         and (found.state.is_completed() or found.state.is_crashed())
     )
@@ -103,7 +103,7 @@ def _is_worth_another(found: Followed) -> bool:
 def _run_here(engine: Engine, settings: FlowSettings, watch: str, why: str) -> dict[str, Any]:
     done = drain(engine, settings, watch=watch)
     with engine.connect() as conn:
-        left = ledger.open_work(conn, model_version=version_of(settings), watch=watch)
+        left = ledger.read_open_work(conn, model_version=get_model_version(settings), watch=watch)
     if left.free:
         raise FlowError(f"{why}; segmenting in this process left scenes: {left}")
     return {"run": None, "here": asdict(done)} | _make_extra([why], left)
@@ -121,4 +121,4 @@ def _make_extra(troubles: list[str], left: ledger.OpenWork) -> dict[str, Any]:
 
 def _find_untouched(engine: Engine, settings: FlowSettings, watch: str) -> frozenset[UUID]:
     with engine.connect() as conn:
-        return ledger.untouched(conn, model_version=version_of(settings), watch=watch)
+        return ledger.list_untouched(conn, model_version=get_model_version(settings), watch=watch)

@@ -15,7 +15,7 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
 from segwatch.db import runs
-from segwatch.db.errors import words
+from segwatch.db.errors import describe_error
 from segwatch.flows.config.settings import FlowSettings
 from segwatch.flows.runtime import stopping
 
@@ -25,19 +25,19 @@ _log = logging.getLogger(__name__)
 _MAX_RETRY_SECONDS = 5.0
 
 
-def worker_name() -> str:
+def make_worker_name() -> str:
     """Make the name of this process in leases and runs: HOST-PID."""
     return f"{socket.gethostname()}-{os.getpid()}"
 
 
-def flow_run_id() -> UUID | None:
+def read_flow_run_id() -> UUID | None:
     """Read the id of the Prefect run that executes this code; None outside of one."""
     context = FlowRunContext.get()
     return context.flow_run.id if context is not None and context.flow_run is not None else None
 
 
 @contextmanager
-def registered(
+def register_run(
     engine: Engine, settings: FlowSettings, flow: str, *, watch: str | None = None, subject: str | None = None
 ) -> Iterator[runs.Run | None]:
     """Register a run for the length of the block and send its heartbeats.
@@ -59,8 +59,8 @@ def registered(
     seconds = settings.lease_seconds
     with engine.begin() as conn:
         begun = runs.begin(
-            conn, flow=flow, worker=worker_name(), seconds=seconds, watch=watch, subject=subject,
-            flow_run_id=flow_run_id(),
+            conn, flow=flow, worker=make_worker_name(), seconds=seconds, watch=watch, subject=subject,
+            flow_run_id=read_flow_run_id(),
         )  # fmt: skip
     if isinstance(begun, runs.Run):
         yield begun
@@ -71,7 +71,7 @@ def registered(
         _end(engine, run_id, "stopped")
         return 0  # a run is not counted as a released lease
 
-    with _heartbeats(engine, run_id, seconds), stopping.giving_back("runs", stop):
+    with _heartbeats(engine, run_id, seconds), stopping.release_on_stop("runs", stop):
         try:
             yield None
             outcome = "completed"
@@ -85,7 +85,7 @@ def _end(engine: Engine, run_id: UUID, outcome: str) -> None:
             runs.end(conn, run_id, outcome)
     except DBAPIError as error:
         # raising would hide the run's own error; its lease expires anyway
-        _log.warning("the end of this run could not be recorded: %s", words(error))
+        _log.warning("the end of this run could not be recorded: %s", describe_error(error))
 
 
 @contextmanager
@@ -102,7 +102,7 @@ def _heartbeats(engine: Engine, run_id: UUID, seconds: float) -> Iterator[None]:
                     held = runs.heartbeat(conn, run_id, seconds)
             except DBAPIError as error:
                 wait = min(wait, _MAX_RETRY_SECONDS)
-                _log.warning("the heartbeat could not be sent, retrying: %s", words(error))
+                _log.warning("the heartbeat could not be sent, retrying: %s", describe_error(error))
                 continue
             if not held:
                 _log.warning("this run sent no heartbeat during its lease and was marked as lost")

@@ -15,8 +15,8 @@ from segwatch.flows.config.settings import FlowSettings
 from segwatch.flows.errors import FlowError
 from segwatch.flows.failures.outages import require_sources
 from segwatch.flows.inference.drain import drain
-from segwatch.flows.inference.segmenters import version_of
-from segwatch.flows.orchestration.heartbeats import registered
+from segwatch.flows.inference.segmenters import get_model_version
+from segwatch.flows.orchestration.heartbeats import register_run
 from segwatch.flows.pipeline.discovery import discover_watch
 from segwatch.flows.pipeline.steps import Report, Steps
 from segwatch.flows.report.publish import publish
@@ -47,7 +47,7 @@ def run_in_process(
     FlowError
         A step failed, or work is left that could be done now.
     """
-    version = version_of(settings)  # an invalid setting is reported before any work begins
+    version = get_model_version(settings)  # an invalid setting is reported before any work begins
     steps = Steps()
 
     def discover() -> dict[str, Any]:
@@ -62,8 +62,8 @@ def run_in_process(
         return {"report": where}
 
     with engine.connect() as conn:
-        ends = watches.current(conn, watch).watch.end is not None
-    with registered(engine, settings, "run", watch=watch):
+        ends = watches.load_current(conn, watch).watch.end is not None
+    with register_run(engine, settings, "run", watch=watch):
         steps.do("discover", discover)
         steps.do("segment", lambda: asdict(drain(engine, settings, watch=watch, progress=progress)))
         steps.do("sources", lambda: require_sources(engine, watch))
@@ -83,8 +83,8 @@ def _report_left(engine: Engine, settings: FlowSettings, watch: str) -> dict[str
         Work is left that could be done now.
     """
     with engine.connect() as conn:
-        left = ledger.open_work(conn, model_version=version_of(settings), watch=watch)
-        waiting = outbox.waiting(conn)
+        left = ledger.read_open_work(conn, model_version=get_model_version(settings), watch=watch)
+        waiting = outbox.describe_waiting(conn)
     if left.free:
         raise FlowError(f"{watch} is not done: {left}. Run it again: segwatch run {watch}")
     return {"pending": ([str(left)] if left.held or left.later else []) + waiting}

@@ -13,12 +13,12 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
 from segwatch.db import runs
-from segwatch.db.errors import words
+from segwatch.db.errors import describe_error
 
 _log = logging.getLogger(__name__)
 
 
-def end_lost(engine: Engine) -> list[str]:
+def end_lost_runs(engine: Engine) -> list[str]:
     """Mark every run as Crashed whose lease has expired without a heartbeat; return descriptions of these runs.
 
     This frees their places in work pools and concurrency limits. It never raises: runs that cannot be reported to
@@ -32,16 +32,18 @@ def end_lost(engine: Engine) -> list[str]:
             return done
         with get_client(sync_client=True) as client:
             for run in found:
-                crash(client, run)
+                mark_crashed(client, run)
                 with engine.begin() as conn:
-                    runs.reported(conn, run.id)
+                    runs.mark_reported(conn, run.id)
                 done.append(str(run))
     except (DBAPIError, httpx.HTTPError, PrefectException) as error:
-        _log.warning("lost runs could not be reported to Prefect, the next run retries: %s", words(error))
+        _log.warning(
+            "lost runs could not be reported to Prefect, the next run retries: %s", describe_error(error)
+        )
     return done
 
 
-def crash(client: SyncPrefectClient, run: runs.Run) -> None:
+def mark_crashed(client: SyncPrefectClient, run: runs.Run) -> None:
     """Mark the Prefect run of a lost run as Crashed, unless it has already ended."""
     if run.flow_run_id is None:
         return

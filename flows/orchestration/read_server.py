@@ -23,7 +23,7 @@ from prefect.client.schemas.sorting import FlowRunSort
 from prefect.exceptions import PrefectException
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from segwatch.db.errors import words
+from segwatch.db.errors import describe_error
 from segwatch.flows.orchestration.api_exposure import probe_api
 from segwatch.flows.orchestration.server_facts import (
     DeploymentFacts,
@@ -32,7 +32,7 @@ from segwatch.flows.orchestration.server_facts import (
     PrefectFacts,
     WorkerFacts,
 )
-from segwatch.flows.orchestration.work_pools import settable
+from segwatch.flows.orchestration.work_pools import find_unsafe_settings
 
 _PAGE = 200
 #: Scheduled deployments beyond this number are not read one by one.
@@ -60,7 +60,7 @@ def read_server(url: str, now: datetime) -> PrefectFacts:
         with temporary_settings({PREFECT_API_URL: url}), get_client(sync_client=True) as client:
             return _read(client, url, now)
     except (httpx.HTTPError, httpx.InvalidURL, PrefectException, ValueError) as error:
-        return PrefectFacts(url, words(error))
+        return PrefectFacts(url, describe_error(error))
 
 
 def _read(client: SyncPrefectClient, url: str, now: datetime) -> PrefectFacts:
@@ -84,7 +84,7 @@ def _read(client: SyncPrefectClient, url: str, now: datetime) -> PrefectFacts:
 
 
 def _read_pool(client: SyncPrefectClient, one: WorkPool) -> PoolFacts:
-    unsafe = settable(one.type, one.base_job_template)
+    unsafe = find_unsafe_settings(one.type, one.base_job_template)
     return PoolFacts(one.name, one.is_paused, _read_workers(client, one.name), tuple(unsafe))
 
 

@@ -44,7 +44,7 @@ _COMMON = (
 )
 
 
-def name_of(watch: str) -> str:
+def make_deployment_name(watch: str) -> str:
     """Make the full name of a watch's own deployment."""
     return f"observe/{PREFIX}{watch}"
 
@@ -132,7 +132,7 @@ class WatchDeployments:
 
     def _find(self, watch: str) -> DeploymentResponse | None:
         try:
-            return self._client.read_deployment_by_name(name_of(watch))
+            return self._client.read_deployment_by_name(make_deployment_name(watch))
         except ObjectNotFound:
             return None
 
@@ -145,7 +145,7 @@ class WatchDeployments:
             self._client.create_deployment(
                 flow_id=self._shared.flow_id, name=f"{PREFIX}{watch}", paused=paused, **wanted
             )
-            return self._client.read_deployment_by_name(name_of(watch))
+            return self._client.read_deployment_by_name(make_deployment_name(watch))
         now = {name: getattr(found, name) for name in (*_COMMON, "parameters", "concurrency_options")}
         if now | {"concurrency_limit": _read_limit(found)} != wanted:
             self._client.update_deployment(found.id, DeploymentUpdate(**wanted))

@@ -64,7 +64,7 @@ def _follow(engine: Engine, watch: str, flow_run: FlowRun, say: Say) -> State[An
 def _require_heartbeat(engine: Engine, flow_run: FlowRun) -> None:
     """Fail if the run's process is gone; Prefect would show the run as Running for ever."""
     with engine.connect() as conn:
-        run = runs.of_flow_run(conn, flow_run.id)
+        run = runs.find_by_flow_run(conn, flow_run.id)
     if run is not None and run.lost:
         raise FlowError(f"the {run} has stopped sending heartbeats; see the logs folder of the workers")
 

@@ -31,7 +31,7 @@ _EXECUTES = frozenset(
 )
 
 
-def settable(kind: str, template: Mapping[str, Any]) -> list[str]:
+def find_unsafe_settings(kind: str, template: Mapping[str, Any]) -> list[str]:
     """List the unsafe job settings that a run in this pool can override, sorted.
 
     Parameters

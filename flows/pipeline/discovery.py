@@ -13,19 +13,25 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from segwatch.db import discoveries, observations, scenes, watches, watermarks
-from segwatch.db.errors import UnknownWatch, words
+from segwatch.db.errors import UnknownWatch, describe_error
 from segwatch.db.watches import StoredWatch
 from segwatch.flows.errors import ConfigError
 from segwatch.flows.failures.reasons import Reasons
 from segwatch.geo.clock import ITEM_TOLERANCE
 from segwatch.geo.errors import SearchIncomplete
-from segwatch.geo.identity import identity_of
-from segwatch.geo.scenes import group, newest
+from segwatch.geo.identity import identify_watch_catalog
+from segwatch.geo.scenes import group_scenes, select_newest
 from segwatch.geo.sources.http import hrefs
-from segwatch.geo.sources.search.catalog import Catalog, opened, require_collection
-from segwatch.geo.sources.search.collections import Holding
-from segwatch.geo.sources.search.item_search import Rejected, search
-from segwatch.geo.sources.search.watermark import Look, Updated, after, chunks, looks
+from segwatch.geo.sources.search.catalog import Catalog, open_catalog, require_collection
+from segwatch.geo.sources.search.collections import CollectionInfo
+from segwatch.geo.sources.search.item_search import RejectedItem, search
+from segwatch.geo.sources.search.watermark import (
+    CatalogSearch,
+    UpdateTimes,
+    advance,
+    plan_searches,
+    split_period,
+)
 from segwatch.geo.types.scene import Item, Watermark
 from segwatch.geo.types.watch import Watch
 
@@ -34,7 +40,7 @@ _P = ParamSpec("_P")
 
 
 @dataclass(slots=True)
-class Discovered:
+class DiscoveryCounts:
     """Counts of one discovery."""
 
     watch: str
@@ -52,21 +58,21 @@ class Discovered:
 
 
 def _record_outcome(
-    search_all: Callable[Concatenate[Engine, str, _P], Discovered],
-) -> Callable[Concatenate[Engine, str, _P], Discovered]:
+    search_all: Callable[Concatenate[Engine, str, _P], DiscoveryCounts],
+) -> Callable[Concatenate[Engine, str, _P], DiscoveryCounts]:
     """Record in the ledger whether the catalog responded: a silent catalog differs from one without new items."""
 
     @wraps(search_all)
-    def searched(engine: Engine, name: str, /, *args: _P.args, **kwargs: _P.kwargs) -> Discovered:
+    def searched(engine: Engine, name: str, /, *args: _P.args, **kwargs: _P.kwargs) -> DiscoveryCounts:
         try:
             found = search_all(engine, name, *args, **kwargs)
         except (ConfigError, UnknownWatch):
             raise  # no request was sent
         except Exception as error:
-            reason = words(error)
-            _record(engine, lambda conn: discoveries.failed(conn, name, reason))
+            reason = describe_error(error)
+            _record(engine, lambda conn: discoveries.record_failure(conn, name, reason))
             raise
-        _record(engine, lambda conn: discoveries.answered(conn, name))
+        _record(engine, lambda conn: discoveries.record_success(conn, name))
         return found
 
     return searched
@@ -78,7 +84,7 @@ def _record(engine: Engine, write: Callable[[Connection], None]) -> None:
         with engine.begin() as conn:
             write(conn)
     except SQLAlchemyError as error:
-        _log.warning("the outcome of the search could not be recorded: %s", words(error))
+        _log.warning("the outcome of the search could not be recorded: %s", describe_error(error))
 
 
 @_record_outcome
@@ -90,7 +96,7 @@ def discover_watch(
     start: datetime | None = None,
     end: datetime | None = None,
     now: datetime | None = None,
-) -> Discovered:
+) -> DiscoveryCounts:
     """Search the watch's catalog and queue an observation for each new scene.
 
     Without ``start`` and ``end`` the watch's watermark decides which searches are needed, see
@@ -120,7 +126,7 @@ def discover_watch(
         Nothing was found because the catalog does not have the collection.
     """
     with engine.begin() as conn:
-        stored = watches.current(conn, name)
+        stored = watches.load_current(conn, name)
         mark = watermarks.load(conn, stored.revision_id)
     watch, moment = stored.watch, now or datetime.now(UTC)
     start, end = _in_zone(start), _in_zone(end)
@@ -129,12 +135,12 @@ def discover_watch(
     # no scene was acquired in the future, and people write 9999-12-31 for "no end"
     latest = max(moment, datetime.now(UTC)) + ITEM_TOLERANCE
     until = min(filter(None, (watch.end, end, latest if watch.end or end else moment)))
-    catalog = opened(watch.catalog)
+    catalog = open_catalog(watch.catalog)
     if start is not None or end is not None:
-        planned = chunks(since, until, in_parts=catalog.is_api)
+        planned = split_period(since, until, in_parts=catalog.is_api)
         keeper = _Keeper(engine, stored, model_version, moment, None)
     else:
-        planned = looks(mark, watch.profile, since, until, moment, in_parts=catalog.is_api)
+        planned = plan_searches(mark, watch.profile, since, until, moment, in_parts=catalog.is_api)
         keeper = _Keeper(engine, stored, model_version, moment, mark)
     for look, last in _mark_last(planned):
         found, incomplete = _search(catalog, watch, look)
@@ -164,10 +170,10 @@ def _check_period(watch: Watch, start: datetime | None, end: datetime | None) ->
 
 
 def _search(
-    catalog: Catalog, watch: Watch, look: Look
-) -> tuple[list[Item | Rejected], SearchIncomplete | None]:
+    catalog: Catalog, watch: Watch, look: CatalogSearch
+) -> tuple[list[Item | RejectedItem], SearchIncomplete | None]:
     """Results of a search, and the error if they may be incomplete."""
-    found: list[Item | Rejected] = []
+    found: list[Item | RejectedItem] = []
     period = look.start, look.end
     try:
         every = search(
@@ -176,7 +182,7 @@ def _search(
             watch.area,
             *period,
             updated_after=look.updated_after,
-            identity=identity_of(watch),
+            identity=identify_watch_catalog(watch),
         )
         for one in every:
             found.append(one)
@@ -185,9 +191,9 @@ def _search(
     return found, None
 
 
-def _describe_collection(held: Holding | None, catalog: Catalog, watch: Watch) -> str:
+def _describe_collection(held: CollectionInfo | None, catalog: Catalog, watch: Watch) -> str:
     """Explain to a person why nothing was found."""
-    where = hrefs.shown(catalog.url)
+    where = hrefs.redact_href(catalog.url)
     if held is None:
         return f"{where} responded and has nothing here in this period"
     covers = f", which covers {held.extent}," if held.extent else ""
@@ -210,37 +216,39 @@ class _Keeper:
     def __init__(
         self, engine: Engine, stored: StoredWatch, model_version: str, now: datetime, mark: Watermark | None
     ) -> None:
-        self.report = Discovered(stored.watch.name)
+        self.report = DiscoveryCounts(stored.watch.name)
         self._engine = engine
         self._stored = stored
         self._model_version = model_version
         self._now = now
         self._mark = mark
         # an interrupted comparison does not know which items it saw before
-        self._updated = Updated(every=mark is None or mark.reconciling_to is None)
-        self._rejected: set[Rejected] = set()
+        self._updated = UpdateTimes(every=mark is None or mark.reconciling_to is None)
+        self._rejected: set[RejectedItem] = set()
 
-    def keep(self, look: Look, found: Sequence[Item | Rejected], *, last: bool, complete: bool) -> None:
+    def keep(
+        self, look: CatalogSearch, found: Sequence[Item | RejectedItem], *, last: bool, complete: bool
+    ) -> None:
         """Store the results of one search; only a ``complete`` one moves the watermark.
 
-        ``last`` is as in :func:`segwatch.geo.sources.search.watermark.after`.
+        ``last`` is as in :func:`segwatch.geo.sources.search.watermark.advance`.
         """
         items = [one for one in found if isinstance(one, Item)]
         # an item without a time may be found in every part of the period
-        rejected = {one for one in found if isinstance(one, Rejected)} - self._rejected
+        rejected = {one for one in found if isinstance(one, RejectedItem)} - self._rejected
         self._rejected |= rejected
         for item in items:
             self._updated.add(item.updated_at, self._now)
         # with superseded versions: every item that the catalog holds must be accounted for
-        grouped = group(items, all_versions=True)
+        grouped = group_scenes(items, all_versions=True)
         with self._engine.begin() as conn:
             self._reject(conn, rejected)
             scene_ids = scenes.upsert(conn, grouped)
-            scenes.settle(conn, scene_ids, newest)
+            scenes.settle(conn, scene_ids, select_newest)
             revision = self._stored.revision_id
             self.report.queued += observations.enqueue(conn, revision, self._model_version, scene_ids)
             if self._mark is not None and complete:
-                self._mark = after(self._mark, look, self._updated, last=last, now=self._now)
+                self._mark = advance(self._mark, look, self._updated, last=last, now=self._now)
                 watermarks.save(conn, revision, self._mark)
         self.report.items += len(items)
         self.report.rejected += len(rejected)
@@ -248,7 +256,7 @@ class _Keeper:
             self.report.reasons.add(one.reason)
         self.report.scenes += len(grouped)
 
-    def _reject(self, conn: Connection, rejected: Iterable[Rejected]) -> None:
+    def _reject(self, conn: Connection, rejected: Iterable[RejectedItem]) -> None:
         watch = self._stored.watch
         for one in sorted(rejected, key=lambda one: one.item_id):
             _log.warning("watch %s: item %s rejected: %s", watch.name, one.item_id, one.reason)
@@ -266,7 +274,7 @@ class _Keeper:
             )
 
 
-def _mark_last(planned: Iterable[Look]) -> Iterator[tuple[Look, bool]]:
+def _mark_last(planned: Iterable[CatalogSearch]) -> Iterator[tuple[CatalogSearch, bool]]:
     every = list(planned)
     for look in every:
         yield look, look is every[-1]

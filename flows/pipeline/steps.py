@@ -30,7 +30,7 @@ class Steps:
 
     def do(self, name: str, step: Callable[[], dict[str, Any]]) -> None:
         """Run a step, unless the process is to stop; :meth:`end` raises its error."""
-        if stopping.requested.is_set():
+        if stopping.stop_requested.is_set():
             return
         try:
             if counts := step():

@@ -15,7 +15,7 @@ from segwatch.flows.report.formats import (
     shorten_href,
 )
 from segwatch.flows.report.situation import Situation
-from segwatch.geo.text.storable import shortened
+from segwatch.geo.text.storable import shorten
 
 #: A table row must fit on a page.
 _MAX_CELL_CHARS = 300
@@ -128,11 +128,11 @@ def _put_table(pdf: FPDF, head: Sequence[str], rows: Sequence[Sequence[str]]) ->
 
 
 def _to_cell(text: str) -> str:
-    return shortened(" ".join(text.split()), _MAX_CELL_CHARS)
+    return shorten(" ".join(text.split()), _MAX_CELL_CHARS)
 
 
 def _list_names(hrefs: Sequence[str]) -> str:
-    names = [shortened(shorten_href(href), _MAX_NAME_CHARS) for href in hrefs]
+    names = [shorten(shorten_href(href), _MAX_NAME_CHARS) for href in hrefs]
     more = f" and {len(names) - _MAX_NAMES} more" if len(names) > _MAX_NAMES else ""
     return " ".join(names[:_MAX_NAMES]) + more
 

@@ -13,7 +13,7 @@ from segwatch.flows.config.settings.imagery import QuicklookSettings
 from segwatch.flows.config.sizes import describe_limits
 from segwatch.flows.report.pictures import Picture, choose_pictures, explain_missing_pictures
 from segwatch.flows.report.tables import to_places, to_table
-from segwatch.geo.area import geodesic_m2
+from segwatch.geo.area import compute_area_m2
 
 if TYPE_CHECKING:
     import geopandas as gpd
@@ -83,7 +83,7 @@ def gather(engine: Engine, settings: QuicklookSettings, name: str) -> Situation:
         No watch has this name.
     """
     with engine.connect() as conn:
-        stored = watches.current(conn, name)
+        stored = watches.load_current(conn, name)
         watch = stored.watch
         scenes = analyst.list_reported_scenes(conn, name)
         changes = analyst.sum_changes(conn, name)
@@ -92,7 +92,7 @@ def gather(engine: Engine, settings: QuicklookSettings, name: str) -> Situation:
         answered = [row for row in scenes if row["state"] == "observed"]
         times = [row["acquired_at"] for row in answered]
         areas = analyst.compare_areas(conn, name, times[0], times[-1]) if times else {}
-    whole = geodesic_m2(watch.area)
+    whole = compute_area_m2(watch.area)
     share = min(1.0, observed_m2 / whole)
     pictures = tuple(choose_pictures(settings, answered))
     return Situation(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from segwatch.flows.report.formats import format_hectares
 from segwatch.flows.report.situation import Situation
-from segwatch.geo.text.printable import clean
+from segwatch.geo.text.printable import sanitize
 
 
 def render_markdown(situation: Situation, where: str) -> str:
@@ -32,7 +32,7 @@ def render_markdown(situation: Situation, where: str) -> str:
     ]
     states = situation.scenes["state"].value_counts(sort=False)
     counts = ", ".join(f"{count} {state}" for state, count in states.items())
-    return "\n".join([*lines, "", counts or "no scene yet", "", f"Report: {clean(where)}"])
+    return "\n".join([*lines, "", counts or "no scene yet", "", f"Report: {sanitize(where)}"])
 
 
 def _plain(text: str) -> str:

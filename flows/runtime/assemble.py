@@ -12,12 +12,12 @@ from segwatch.db.engine import make_engine
 from segwatch.flows.config.settings import FlowSettings
 
 
-def worker_url(settings: FlowSettings) -> str:
+def make_worker_url(settings: FlowSettings) -> str:
     """Make the database URL with the worker's rights."""
     return _url(settings, "segwatch_worker")
 
 
-def analyst_url(settings: FlowSettings) -> str:
+def make_analyst_url(settings: FlowSettings) -> str:
     """Make the database URL for the analyst views; the web server checks that its role may only read."""
     if settings.analyst_url is not None:
         return settings.analyst_url.get_secret_value()
@@ -25,9 +25,9 @@ def analyst_url(settings: FlowSettings) -> str:
 
 
 @contextmanager
-def worker_engine(settings: FlowSettings) -> Iterator[Engine]:
+def open_worker_engine(settings: FlowSettings) -> Iterator[Engine]:
     """Open an engine with the worker's rights, and dispose of it after the block."""
-    engine = make_engine(worker_url(settings))
+    engine = make_engine(make_worker_url(settings))
     try:
         yield engine
     finally:

@@ -12,8 +12,8 @@ import traceback
 from collections.abc import Callable
 from typing import Any
 
-from segwatch.geo.text.printable import MAX_MESSAGE, clean, lines
-from segwatch.geo.text.redaction import redacted
+from segwatch.geo.text.printable import MAX_MESSAGE_CHARS, sanitize, to_safe_lines
+from segwatch.geo.text.redaction import redact
 
 _MAX_TRACEBACK = 20_000
 #: Logger whose formatter takes the parts of a request from ``args``.
@@ -29,24 +29,24 @@ class _Factory:
     def __call__(self, *args: Any, **kwargs: Any) -> logging.LogRecord:
         record = self._make(*args, **kwargs)
         if record.name == _NEEDS_ARGUMENTS and isinstance(record.args, tuple):
-            record.args = tuple(clean(one) if isinstance(one, str) else one for one in record.args)
+            record.args = tuple(sanitize(one) if isinstance(one, str) else one for one in record.args)
             return record
         try:
             message = record.getMessage()
         except Exception:  # the handler reports that the arguments do not fit the format
             return record
-        record.msg, record.args = clean(message, MAX_MESSAGE), ()
+        record.msg, record.args = sanitize(message, MAX_MESSAGE_CHARS), ()
         if record.exc_info and record.exc_info[1] is not None:
             record.exc_text = _format_traceback(record.exc_info[1])
         if record.stack_info:
-            record.stack_info = lines(redacted(record.stack_info))
+            record.stack_info = to_safe_lines(redact(record.stack_info))
         return record
 
 
 def _format_traceback(error: BaseException) -> str:
     """Format a traceback with all lines but the first indented, so that no line can pass for a record."""
     text = "".join(traceback.format_exception(error)).rstrip("\n")
-    return lines(redacted(text[-_MAX_TRACEBACK:]))
+    return to_safe_lines(redact(text[-_MAX_TRACEBACK:]))
 
 
 def print_traceback(error: BaseException) -> None:
@@ -54,7 +54,7 @@ def print_traceback(error: BaseException) -> None:
     print(_format_traceback(error), file=sys.stderr)  # noqa: T201
 
 
-def install() -> None:
+def clean_log_records() -> None:
     """Clean every record that this process creates from now on. Repeating it changes nothing."""
     before = logging.getLogRecordFactory()
     if not isinstance(before, _Factory):

@@ -1,8 +1,8 @@
 """Stop the process on a signal and release its leases at once, whatever it is doing.
 
-Code that holds leases registers how to release them (:func:`giving_back`). On SIGTERM, SIGINT or SIGHUP, loops that
-check :data:`requested` end by themselves. A process that does not end within a second is ended after its leases were
-released. All other state is in the ledger, where a process may end between any two statements.
+Code that holds leases registers how to release them (:func:`release_on_stop`). On SIGTERM, SIGINT or SIGHUP, loops that
+check :data:`stop_requested` end by themselves. A process that does not end within a second is ended after its leases
+were released. All other state is in the ledger, where a process may end between any two statements.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
 
-from segwatch.db.errors import words
+from segwatch.db.errors import describe_error
 
 _log = logging.getLogger(__name__)
 
 #: Set once a signal asked this process to stop.
-requested = threading.Event()
+stop_requested = threading.Event()
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 #: Time for the process to end by itself, and time to release its leases.
 _GRACE_SECONDS = 1.0
@@ -35,7 +35,7 @@ _ending = threading.Lock()
 
 
 @contextmanager
-def giving_back(what: str, release: _Release) -> Iterator[None]:
+def release_on_stop(what: str, release: _Release) -> Iterator[None]:
     """Register how to release the leases that the block holds, for the case that the process is stopped.
 
     Parameters
@@ -55,7 +55,7 @@ def giving_back(what: str, release: _Release) -> Iterator[None]:
             _held.pop(key, None)
 
 
-def give_back() -> list[str]:
+def release_all() -> list[str]:
     """Release every lease of this process; return a description of each kind."""
     with _lock:
         held = list(_held.values())
@@ -66,7 +66,9 @@ def give_back() -> list[str]:
             count = how()
         except Exception as error:
             # continue with the others
-            _log.warning("%s could not be released, their leases will expire: %s", what, words(error))
+            _log.warning(
+                "%s could not be released, their leases will expire: %s", what, describe_error(error)
+            )
         else:
             done.extend([f"{count} {what}"] if count else [])
 
@@ -79,7 +81,7 @@ def give_back() -> list[str]:
 
 
 @contextmanager
-def on_signals(say: Callable[[str], None]) -> Iterator[None]:
+def stop_on_signals(say: Callable[[str], None]) -> Iterator[None]:
     """End the process with status 128 + N if signal N arrives during the block.
 
     Ignored signals, such as under nohup, stay ignored. Outside the main thread this does nothing.
@@ -87,7 +89,7 @@ def on_signals(say: Callable[[str], None]) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    requested.clear()
+    stop_requested.clear()
     watching = _SignalWatcher(say)
     try:
         yield
@@ -131,7 +133,7 @@ class _SignalWatcher:
             (number,) = self._reads.recv(1)
             if number in self._handlers_before:
                 self._got = number
-                requested.set()
+                stop_requested.set()
                 if not self._over.wait(_GRACE_SECONDS):
                     _exit(number, self._say)
                 return
@@ -144,7 +146,7 @@ def _ignore(_number: int, _frame: FrameType | None) -> None:
 def _exit(number: int, say: Callable[[str], None]) -> None:
     """Release all leases and end the process, without waiting for threads that hang in a read or a driver."""
     _ending.acquire()  # never released: the main thread and the watching thread may both get here
-    released = give_back()
+    released = release_all()
     name = signal.Signals(number).name
     say(f"stopped by {name}; released: {', '.join(released) or 'nothing'}. Run the command again to continue")
     for stream in (sys.stdout, sys.stderr):

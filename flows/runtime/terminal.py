@@ -7,8 +7,8 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from segwatch.geo.text.printable import lines
-from segwatch.geo.text.redaction import redacted
+from segwatch.geo.text.printable import to_safe_lines
+from segwatch.geo.text.redaction import redact
 
 
 class SafeConsole(Console):
@@ -22,4 +22,4 @@ class SafeConsole(Console):
 
     def render_str(self, text: str, **options: Any) -> Text:
         """Clean a string; every printed string passes through here."""
-        return super().render_str(lines(redacted(text)), **options)
+        return super().render_str(to_safe_lines(redact(text)), **options)

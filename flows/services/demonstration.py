@@ -116,7 +116,7 @@ def _start_services(stack: Stack, folder: Path, say: Say) -> None:
     os.environ.update(stack.environment())
     watch_runs.reload_prefect_settings()
     with step(say, "work pools and deployments"):
-        deploy.deploy(deploy.deployments_folder())
+        deploy.deploy_flows(deploy.find_deployments_folder())
     stack.up_workers()
 
 
@@ -126,7 +126,7 @@ def _apply_watches(engine: Engine, folder: Path, say: Say) -> list[str]:
         for watch in loaded:
             done = watches.apply(conn, watch)
             say(f"{watch.name}: {'new revision' if done.created else 'unchanged'}")
-    deploy.schedule(loaded)
+    deploy.schedule_watches(loaded)
     return [watch.name for watch in loaded]
 
 

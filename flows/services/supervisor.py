@@ -73,7 +73,7 @@ class Supervisor:
         return self._choose_port(name, self.remembered_port(name))
 
     def _choose_port(self, name: str, lost: int | None) -> int:
-        port = ports.choose(self._home, name, lost=() if lost is None else (lost,))
+        port = ports.choose_port(self._home, name, lost=() if lost is None else (lost,))
         _write_atomically(self._folder / f"{name}.port", str(port))
         return port
 

@@ -20,9 +20,9 @@ from shapely.geometry.base import BaseGeometry
 from sqlalchemy import Engine
 
 from segwatch.db import analyst
-from segwatch.db.messages import outline
-from segwatch.geo.antimeridian import bounds_of, box_of, crosses, name_bounds
-from segwatch.geo.area import polygonal_parts
+from segwatch.db.messages import to_bounded_geojson
+from segwatch.geo.antimeridian import compute_bounds, crosses_antimeridian, format_bounds, to_box
+from segwatch.geo.area import extract_polygons
 
 _ATOM, _GEORSS = "http://www.w3.org/2005/Atom", "http://www.georss.org/georss"
 _OPENSEARCH = "http://a9.com/-/spec/opensearch/1.1/"
@@ -105,10 +105,10 @@ def _write_georss(geometry: BaseGeometry) -> list[tuple[str, str]]:
 
     Geometries that the antimeridian splits are written in parts, because few readers know boxes that cross it.
     """
-    parts = polygonal_parts(geometry)
-    if (len(parts) == 1 or crosses(geometry)) and not any(part.interiors for part in parts):
+    parts = extract_polygons(geometry)
+    if (len(parts) == 1 or crosses_antimeridian(geometry)) and not any(part.interiors for part in parts):
         return [("polygon", _write_ring(part)) for part in parts]
-    boxes = [bounds_of(part) for part in polygonal_parts(box_of(bounds_of(geometry)))]
+    boxes = [compute_bounds(part) for part in extract_polygons(to_box(compute_bounds(geometry)))]
     return [("box", f"{south:.6f} {west:.6f} {north:.6f} {east:.6f}") for west, south, east, north in boxes]
 
 
@@ -149,14 +149,14 @@ def _make_cap(row: dict[str, Any]) -> ET.Element:
     )
     geometry = _simplify(row)
     area = _add_element(info, _CAP, "area")
-    _add_texts(area, _CAP, ("areaDesc", name_bounds(bounds_of(geometry))))
-    for polygon in polygonal_parts(geometry):
+    _add_texts(area, _CAP, ("areaDesc", format_bounds(compute_bounds(geometry))))
+    for polygon in extract_polygons(geometry):
         _add_texts(area, _CAP, ("polygon", " ".join(f"{y:.6f},{x:.6f}" for x, y in polygon.exterior.coords)))
     return root
 
 
 def _simplify(row: dict[str, Any]) -> BaseGeometry:
-    small, _ = outline(shapely.from_wkb(str(row["geom"])))
+    small, _ = to_bounded_geojson(shapely.from_wkb(str(row["geom"])))
     return shapely.from_geojson(json.dumps(small))
 
 

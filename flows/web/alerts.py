@@ -12,7 +12,7 @@ from sqlalchemy import Engine
 
 from segwatch.db import alerts, analyst
 from segwatch.db.errors import MarkRefused, NotFound
-from segwatch.db.readers import sees_alert
+from segwatch.db.readers import may_see_alert
 from segwatch.db.tokens import Scope
 from segwatch.flows.web.guards.access import current_sight, require_scope
 from segwatch.flows.web.guards.bodies import read_body
@@ -28,8 +28,8 @@ class MarkBody(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     mark: alerts.Mark
-    person: str = Field(max_length=alerts.LONGEST_TEXT)
-    note: str = Field("", max_length=alerts.LONGEST_TEXT)
+    person: str = Field(max_length=alerts.MAX_TEXT_LENGTH)
+    note: str = Field("", max_length=alerts.MAX_TEXT_LENGTH)
     until: AwareDatetime | None = None
     """End of the snooze, for ``snoozed``."""
 
@@ -69,8 +69,8 @@ def make_router(reading: Engine, intake: ReviewIntake | None) -> APIRouter:
 def _mark(engine: Engine, alert_id: UUID, body: MarkBody) -> bool:
     try:
         with engine.begin() as conn:
-            if not sees_alert(conn, current_sight(), alert_id):
-                raise alerts.unknown(alert_id)
+            if not may_see_alert(conn, current_sight(), alert_id):
+                raise alerts.alert_not_found(alert_id)
             return alerts.mark(
                 conn, alert_id, body.mark, person=body.person, note=body.note, until=body.until
             )

@@ -21,7 +21,7 @@ from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from segwatch.db import analyst, readers, tokens
-from segwatch.db.engine import ShortPatience, driver_url
+from segwatch.db.engine import RequestLimits, to_driver_url
 from segwatch.flows.web import alert_feeds, alerts, events, health, reviews
 from segwatch.flows.web.caching import respond_with_tile
 from segwatch.flows.web.guards import login
@@ -84,8 +84,8 @@ class Engines:
         """Make engines whose sessions see what the reader of the current request may see."""
 
         def make(connections: int, seconds: int = _STATEMENT_SECONDS) -> Engine:
-            patience = ShortPatience(connections, seconds)
-            return readers.engine_for(
+            patience = RequestLimits(connections, seconds)
+            return readers.make_reader_engine(
                 database_url, current_sight, application_name="segwatch-web", patience=patience
             )
 
@@ -120,7 +120,7 @@ def create_app(database_url: str, options: ServerOptions = DEFAULTS, rate: Rate 
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        plain = driver_url(database_url).set(drivername="postgresql")
+        plain = to_driver_url(database_url).set(drivername="postgresql")
         await application.connect(features, plain.render_as_string(hide_password=False))
         yield
         await application.disconnect(features)
@@ -166,7 +166,7 @@ def _make_policy(engine: Engine, options: ServerOptions) -> AccessPolicy:
         if token is not None and hmac.compare_digest(given.encode(), token.get_secret_value().encode()):
             return tokens.Token("review token", None, frozenset({tokens.Scope.READ, tokens.Scope.REVIEW}))
         with engine.connect() as conn:
-            return tokens.find(conn, given)
+            return tokens.find_token(conn, given)
 
     intakes = {tokens.Scope.REVIEW: options.reviews, tokens.Scope.EVENTS: options.events}
     enabled = frozenset(scope for scope, intake in intakes.items() if intake is not None)

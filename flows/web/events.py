@@ -17,10 +17,10 @@ from standardwebhooks import Webhook
 from standardwebhooks.webhooks import WebhookVerificationError
 
 from segwatch.db.tokens import Scope
-from segwatch.flows.events.ingest import keep
+from segwatch.flows.events.ingest import record_events
 from segwatch.flows.web.guards.access import current_reader
 from segwatch.flows.web.guards.bodies import read_body
-from segwatch.geo.errors import EventRefused
+from segwatch.geo.errors import InvalidEvent
 from segwatch.geo.sources.http import headers
 
 _MAX_BYTES = 4 * 2**20
@@ -49,9 +49,11 @@ def make_router(intake: EventIntake | None) -> APIRouter:
         if Scope.EVENTS not in current_reader().scopes:
             _authorise(request, body, intake.secret)
         try:
-            charset = headers.charset(request.headers.get("content-type", ""))
-            recorded, refused = await run_in_threadpool(keep, intake.engine, body, "webhook", charset)
-        except EventRefused as error:
+            charset = headers.parse_charset(request.headers.get("content-type", ""))
+            recorded, refused = await run_in_threadpool(
+                record_events, intake.engine, body, "webhook", charset
+            )
+        except InvalidEvent as error:
             raise HTTPException(422, str(error)) from error
         if not recorded:
             raise HTTPException(422, "; ".join(one["reason"] for one in refused) or "it contains no event")

@@ -13,10 +13,10 @@ from sqlalchemy import Engine
 
 from segwatch.db import analyst, reviews
 from segwatch.db.errors import NotFound, ReviewRefused
-from segwatch.db.readers import sees_track
+from segwatch.db.readers import may_see_track
 from segwatch.db.tokens import Scope
-from segwatch.flows.alerting.send_times import turn
-from segwatch.flows.config.geojson import from_geojson
+from segwatch.flows.alerting.send_times import compute_send_time
+from segwatch.flows.config.geojson import parse_geometry
 from segwatch.flows.errors import ConfigError
 from segwatch.flows.web.guards.access import current_sight, require_scope
 from segwatch.flows.web.guards.bodies import read_body
@@ -42,8 +42,8 @@ class ReviewBody(BaseModel):
 
     track_id: UUID
     verdict: reviews.Verdict
-    reviewer: str = Field(max_length=reviews.LONGEST_TEXT)
-    reason: str = Field(max_length=reviews.LONGEST_TEXT)
+    reviewer: str = Field(max_length=reviews.MAX_TEXT_LENGTH)
+    reason: str = Field(max_length=reviews.MAX_TEXT_LENGTH)
     outline: dict[str, Any] | None = None
     """GeoJSON, for ``edited``."""
 
@@ -81,10 +81,10 @@ async def _parse_body(request: Request) -> ReviewBody:
 
 def _decide(engine: Engine, body: ReviewBody) -> reviews.Review:
     try:
-        outline = None if body.outline is None else from_geojson(body.outline, "outline")
+        outline = None if body.outline is None else parse_geometry(body.outline, "outline")
         with engine.begin() as conn:
-            if not sees_track(conn, current_sight(), body.track_id):
-                raise reviews.unknown(body.track_id)
+            if not may_see_track(conn, current_sight(), body.track_id):
+                raise reviews.object_not_found(body.track_id)
             return reviews.decide(
                 conn,
                 body.track_id,
@@ -92,7 +92,7 @@ def _decide(engine: Engine, body: ReviewBody) -> reviews.Review:
                 reviewer=body.reviewer,
                 reason=body.reason,
                 outline=outline,
-                turn=turn,
+                turn=compute_send_time,
             )
     except NotFound as error:
         raise HTTPException(404, str(error)) from error

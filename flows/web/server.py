@@ -6,7 +6,7 @@ import errno
 import socket
 
 from segwatch.db import roles
-from segwatch.db.embedded.ports import any_free
+from segwatch.db.embedded.ports import find_free_port
 from segwatch.db.engine import make_engine
 from segwatch.flows.errors import ServiceError
 from segwatch.flows.web.application import create_app
@@ -50,7 +50,7 @@ def _require_port(host: str, port: int) -> None:
         if error.errno != errno.EADDRINUSE:
             raise ServiceError(f"cannot listen at {host}, port {port}: {error.strerror or error}") from error
     raise ServiceError(
-        f"port {port} is taken by another program; choose another: --port {any_free()} is free"
+        f"port {port} is taken by another program; choose another: --port {find_free_port()} is free"
     )
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from shapely.geometry.base import BaseGeometry
 
-from segwatch.geo.antimeridian import bounds_of, centre, split, width
-from segwatch.geo.area import geodesic_m2, polygonal_parts
+from segwatch.geo.antimeridian import compute_bounds, compute_centre, compute_width, split_at_antimeridian
+from segwatch.geo.area import compute_area_m2, extract_polygons
 from segwatch.geo.bounded import operations
-from segwatch.geo.crs import local_equal_area, to_local, to_lonlat
-from segwatch.geo.errors import AreaError, EventRefused, TooComplex
-from segwatch.geo.grid import for_area
+from segwatch.geo.crs import make_local_equal_area, to_crs, to_lonlat
+from segwatch.geo.errors import AreaError, InvalidEvent, TooComplex
+from segwatch.geo.grid import make_grid
 from segwatch.geo.types.event import Event
 
 _MAX_WIDTH_DEGREES = 90.0
@@ -17,7 +17,7 @@ _MAX_WIDTH_DEGREES = 90.0
 _COARSE_M = 1000.0
 
 
-def looked_at(event: Event, *, radius_km: float, largest_km2: float) -> BaseGeometry:
+def compute_area(event: Event, *, radius_km: float, largest_km2: float) -> BaseGeometry:
     """Return the polygons of an event, or a buffer of ``radius_km`` around its points and lines.
 
     Returns
@@ -31,36 +31,38 @@ def looked_at(event: Event, *, radius_km: float, largest_km2: float) -> BaseGeom
         The area is larger than ``largest_km2``, too long for one pixel grid, or cannot be computed.
     """
     try:
-        own = operations.union_all(polygonal_parts(event.geometry))
+        own = operations.union_all(extract_polygons(event.geometry))
         area = own if not own.is_empty else _around(event.geometry, radius_km * 1000)
     except TooComplex as error:
-        raise EventRefused(f"{event.source}/{event.external_id}: {error}") from error
+        raise InvalidEvent(f"{event.source}/{event.external_id}: {error}") from error
     if not area.is_valid or area.is_empty:
-        raise EventRefused(f"{event.source}/{event.external_id}: no area can be computed from its location")
-    degrees = width(bounds_of(area))
-    km2 = geodesic_m2(area) / 1e6
+        raise InvalidEvent(f"{event.source}/{event.external_id}: no area can be computed from its location")
+    degrees = compute_width(compute_bounds(area))
+    km2 = compute_area_m2(area) / 1e6
     if km2 > largest_km2:
-        raise EventRefused(
+        raise InvalidEvent(
             f"{event.source}/{event.external_id}: its area of {km2:.0f} km2 is larger than the playbook's "
             f"{largest_km2:g}; name a smaller one with --area"
         )
     if degrees > _MAX_WIDTH_DEGREES:
-        raise EventRefused(
+        raise InvalidEvent(
             f"{event.source}/{event.external_id}: its area spans {degrees:.0f} degrees of longitude; "
             "name a part of it with --area"
         )
     try:
-        for_area(area, _COARSE_M)
+        make_grid(area, _COARSE_M)
     except AreaError as error:
-        raise EventRefused(
+        raise InvalidEvent(
             f"{event.source}/{event.external_id}: {error}, or name a part of it with --area"
         ) from error
     return area
 
 
 def _around(place: BaseGeometry, metres: float) -> BaseGeometry:
-    crs = local_equal_area(centre(place))
+    crs = make_local_equal_area(compute_centre(place))
     try:
-        return split(to_lonlat(operations.buffer(to_local(place, crs), metres, quad_segs=16), crs))
+        return split_at_antimeridian(
+            to_lonlat(operations.buffer(to_crs(place, crs), metres, quad_segs=16), crs)
+        )
     except ValueError as error:
-        raise EventRefused(f"its location cannot be projected: {error}") from error
+        raise InvalidEvent(f"its location cannot be projected: {error}") from error

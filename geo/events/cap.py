@@ -16,11 +16,19 @@ from xml.etree.ElementTree import Element
 from shapely.geometry import Point
 from shapely.geometry.base import BaseGeometry
 
-from segwatch.geo.antimeridian import in_degrees
-from segwatch.geo.errors import EventRefused
-from segwatch.geo.events.dates import moment
-from segwatch.geo.events.record import each, kind_of_words, plain, track
-from segwatch.geo.events.xml import NAMES, numbers, pairs, polygon_of, text_of, texts_of, widened
+from segwatch.geo.antimeridian import is_in_degrees
+from segwatch.geo.errors import InvalidEvent
+from segwatch.geo.events.dates import parse_time
+from segwatch.geo.events.record import combine_geometries, read_each, recognize_kind, to_plain_line
+from segwatch.geo.events.xml import (
+    NAMESPACES,
+    buffer_metres,
+    get_text,
+    get_texts,
+    make_polygon,
+    parse_numbers,
+    parse_pairs,
+)
 from segwatch.geo.types.event import Event, EventKind, EventLevel, EventName, RefusedEntry, Withdrawal
 
 _LEVELS = {
@@ -52,10 +60,10 @@ class _InfoBlock:
         return -1 if self.level is None else _ORDER.index(self.level)
 
 
-def alert(root: Element) -> Iterator[Event | Withdrawal | RefusedEntry]:
+def read_alert(root: Element) -> Iterator[Event | Withdrawal | RefusedEntry]:
     """Yield the event of a message, and a refused entry for each info block about another event."""
-    own = text_of(root, "cap:identifier")
-    for found in each([root], lambda _: own, _event):
+    own = get_text(root, "cap:identifier")
+    for found in read_each([root], lambda _: own, _event):
         yield found
         if not isinstance(found, Event):
             return
@@ -63,23 +71,23 @@ def alert(root: Element) -> Iterator[Event | Withdrawal | RefusedEntry]:
     taken = _about_the_event(infos)
     for info in infos:
         if info not in taken:
-            what = plain(text_of(info.element, "cap:event"), 60)
+            what = to_plain_line(get_text(info.element, "cap:event"), 60)
             yield RefusedEntry(f"{own}: {what}", "a message is one event; this block describes another one")
 
 
 def _event(root: Element) -> Event | Withdrawal:
-    status, message_type = text_of(root, "cap:status"), text_of(root, "cap:msgType")
+    status, message_type = get_text(root, "cap:status"), get_text(root, "cap:msgType")
     if status != "Actual":
-        raise EventRefused(f"its status is {status[:20]!r}, not 'Actual'")
+        raise InvalidEvent(f"its status is {status[:20]!r}, not 'Actual'")
     if message_type not in {"Alert", "Update", "Cancel"}:
-        raise EventRefused(f"its msgType is {message_type[:20]!r}, not Alert, Update or Cancel")
+        raise InvalidEvent(f"its msgType is {message_type[:20]!r}, not Alert, Update or Cancel")
     sent = _time(root, "cap:sent")
     if sent is None:
-        raise EventRefused("it does not say when it was sent")
+        raise InvalidEvent("it does not say when it was sent")
     names = (*_references(root, cancels=message_type == "Cancel"), _own_name(root, sent))
     try:
         return _build_event(root, names, sent, cancelled=message_type == "Cancel")
-    except EventRefused:
+    except InvalidEvent:
         if message_type == "Cancel":  # a cancellation may omit the info
             return Withdrawal(names, sent)
         raise
@@ -88,11 +96,11 @@ def _event(root: Element) -> Event | Withdrawal:
 def _build_event(root: Element, names: Sequence[EventName], sent: datetime, *, cancelled: bool) -> Event:
     blocks = _infos(root)
     if not blocks:
-        raise EventRefused("it has no info")
+        raise InvalidEvent("it has no info")
     infos = _about_the_event(blocks)
     main = max((one for one in infos if one.kind), key=lambda one: one.severity, default=None)
     if main is None or main.kind is None:
-        words = (text_of(info, path) for info in root.findall("cap:info", NAMES) for path in _WORDS)
+        words = (get_text(info, path) for info in root.findall("cap:info", NAMESPACES) for path in _WORDS)
         raise _unknown_kind(words)
     # the earliest message gives the event its name
     first = min(names, key=lambda one: one.since or sent)
@@ -102,13 +110,13 @@ def _build_event(root: Element, names: Sequence[EventName], sent: datetime, *, c
         source=first.source,
         external_id=first.external_id,
         kind=main.kind,
-        title=text_of(main.element, "cap:headline") or text_of(main.element, "cap:event"),
+        title=get_text(main.element, "cap:headline") or get_text(main.element, "cap:event"),
         occurred_at=min(_times(infos, "cap:onset") or [*_times(infos, "cap:effective"), *begun]),
         updated_at=sent,
         ended_at=max(ends) if len(ends) == len(infos) else None,
         geometry=_read_geometry(infos),
         level=main.level,
-        link=next(filter(None, (text_of(one.element, "cap:web") for one in (main, *infos))), ""),
+        link=next(filter(None, (get_text(one.element, "cap:web") for one in (main, *infos))), ""),
         cancelled=cancelled,
         names=tuple(names),
     )
@@ -117,25 +125,25 @@ def _build_event(root: Element, names: Sequence[EventName], sent: datetime, *, c
 _WORDS = ("cap:event", "cap:headline")
 
 
-def _unknown_kind(words: Iterator[str]) -> EventRefused:
+def _unknown_kind(words: Iterator[str]) -> InvalidEvent:
     try:
-        kind_of_words(*words)
-    except EventRefused as error:
+        recognize_kind(*words)
+    except InvalidEvent as error:
         return error
-    return EventRefused("its info blocks name a kind only together")
+    return InvalidEvent("its info blocks name a kind only together")
 
 
 def _infos(root: Element) -> list[_InfoBlock]:
-    return [_info(one) for one in root.findall("cap:info", NAMES)]
+    return [_info(one) for one in root.findall("cap:info", NAMESPACES)]
 
 
 def _info(element: Element) -> _InfoBlock:
-    language = (text_of(element, "cap:language") or _LANGUAGE).split("-")[0].lower()
+    language = (get_text(element, "cap:language") or _LANGUAGE).split("-")[0].lower()
     try:
-        kind = kind_of_words(*(text_of(element, path) for path in _WORDS))
-    except EventRefused:
+        kind = recognize_kind(*(get_text(element, path) for path in _WORDS))
+    except InvalidEvent:
         kind = None
-    return _InfoBlock(element, kind, language, _LEVELS.get(text_of(element, "cap:severity").lower()))
+    return _InfoBlock(element, kind, language, _LEVELS.get(get_text(element, "cap:severity").lower()))
 
 
 def _about_the_event(infos: Sequence[_InfoBlock]) -> list[_InfoBlock]:
@@ -149,44 +157,44 @@ def _about_the_event(infos: Sequence[_InfoBlock]) -> list[_InfoBlock]:
 
 
 def _read_geometry(infos: Sequence[_InfoBlock]) -> BaseGeometry:
-    areas = [area for info in infos for area in info.element.findall("cap:area", NAMES)]
+    areas = [area for info in infos for area in info.element.findall("cap:area", NAMESPACES)]
     shapes = [shape for area in areas for shape in _shapes(area)]
-    codes = [code for area in areas for code in texts_of(area, "cap:geocode/cap:valueName")]
+    codes = [code for area in areas for code in get_texts(area, "cap:geocode/cap:valueName")]
     if not shapes and codes:
-        named = ", ".join(dict.fromkeys(plain(one, 20) for one in codes))
-        raise EventRefused(
+        named = ", ".join(dict.fromkeys(to_plain_line(one, 20) for one in codes))
+        raise InvalidEvent(
             f"its location is given only by area codes ({named[:80]}), without polygon or circle"
         )
     if not shapes:
-        raise EventRefused("it has no location")
-    return track(shapes)
+        raise InvalidEvent("it has no location")
+    return combine_geometries(shapes)
 
 
 def _shapes(area: Element) -> Iterator[BaseGeometry]:
-    for ring in texts_of(area, "cap:polygon"):
-        yield polygon_of(pairs(ring))
-    for circle in texts_of(area, "cap:circle"):
+    for ring in get_texts(area, "cap:polygon"):
+        yield make_polygon(parse_pairs(ring))
+    for circle in get_texts(area, "cap:circle"):
         yield _read_circle(circle)
 
 
 def _read_circle(text: str) -> BaseGeometry:
-    values = numbers(text)
+    values = parse_numbers(text)
     if len(values) < 3:
-        raise EventRefused(f"its circle {text[:40]!r} is not latitude, longitude and radius")
+        raise InvalidEvent(f"its circle {text[:40]!r} is not latitude, longitude and radius")
     *corner, km = values
     place = Point(corner[1], corner[0])
-    if len(corner) != 2 or not in_degrees(place):
+    if len(corner) != 2 or not is_in_degrees(place):
         centre = ",".join(f"{one:g}" for one in corner)
-        raise EventRefused(f"the centre {centre!r} of its circle is not a latitude and longitude in degrees")
-    return widened(place, km * 1000)
+        raise InvalidEvent(f"the centre {centre!r} of its circle is not a latitude and longitude in degrees")
+    return buffer_metres(place, km * 1000)
 
 
 def _own_name(root: Element, sent: datetime) -> EventName:
-    return EventName(f"cap:{_sender(text_of(root, 'cap:sender'))}", text_of(root, "cap:identifier"), sent)
+    return EventName(f"cap:{_sender(get_text(root, 'cap:sender'))}", get_text(root, "cap:identifier"), sent)
 
 
 def _references(root: Element, *, cancels: bool) -> list[EventName]:
-    text = text_of(root, "cap:references")
+    text = get_text(root, "cap:references")
     found, begin = [], 0
     for end in _END.finditer(text):
         sender, _, identifier = text[begin : end.start()].rpartition(",")
@@ -194,29 +202,29 @@ def _references(root: Element, *, cancels: bool) -> list[EventName]:
             found.append(EventName(f"cap:{_sender(sender)}", identifier.strip(), _parse_sent(end[1])))
         begin = end.end()
     if len(found) > _MAX_REFERENCES:
-        raise EventRefused(f"it references more than {_MAX_REFERENCES} messages")
+        raise InvalidEvent(f"it references more than {_MAX_REFERENCES} messages")
     rest = text[begin:].strip(_BETWEEN)
     if cancels and (rest or (text and not found)):
-        raise EventRefused(
+        raise InvalidEvent(
             f"the messages that it cancels cannot be read: {text[:60]!r} is not sender,identifier,sent"
         )
     return found
 
 
 def _sender(text: str) -> str:
-    return plain(text.strip(_BETWEEN).strip('"'), 180)
+    return to_plain_line(text.strip(_BETWEEN).strip('"'), 180)
 
 
 def _parse_sent(text: str) -> datetime | None:
     try:
-        return moment(text.upper(), zone_required=True)
-    except EventRefused:
+        return parse_time(text.upper(), zone_required=True)
+    except InvalidEvent:
         return None
 
 
 def _time(one: Element, path: str) -> datetime | None:
-    text = text_of(one, path)
-    return moment(text, zone_required=True) if text else None
+    text = get_text(one, path)
+    return parse_time(text, zone_required=True) if text else None
 
 
 def _times(infos: Sequence[_InfoBlock], path: str) -> list[datetime]:

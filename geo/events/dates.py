@@ -10,7 +10,7 @@ import re
 from datetime import UTC, datetime, timedelta, timezone
 from email.utils import parsedate_to_datetime
 
-from segwatch.geo.errors import EventRefused
+from segwatch.geo.errors import InvalidEvent
 
 _EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
 _LAST_YEAR = 2200
@@ -39,7 +39,7 @@ _AMBIGUOUS = {
 }  # fmt: skip
 
 
-def moment(value: object, *, zone_required: bool = False) -> datetime:
+def parse_time(value: object, *, zone_required: bool = False) -> datetime:
     """Parse a time: ISO 8601, RFC 822 or 2822, or milliseconds since 1970.
 
     Parameters
@@ -62,11 +62,11 @@ def moment(value: object, *, zone_required: bool = False) -> datetime:
     try:
         found = _parse(value, zone_required)
     except (ValueError, OverflowError, OSError, TypeError) as error:
-        raise EventRefused(f"{str(value)[:60]!r} is not a time") from error
+        raise InvalidEvent(f"{str(value)[:60]!r} is not a time") from error
     if found < _EARLIEST:
-        raise EventRefused(f"{found:%Y-%m-%d} is before any satellite image")
+        raise InvalidEvent(f"{found:%Y-%m-%d} is before any satellite image")
     if found.year > _LAST_YEAR:
-        raise EventRefused(f"{found:%Y-%m-%d} is after the year {_LAST_YEAR}")
+        raise InvalidEvent(f"{found:%Y-%m-%d} is after the year {_LAST_YEAR}")
     return found
 
 
@@ -82,7 +82,7 @@ def _parse(value: object, zone_required: bool) -> datetime:
         return _parse_iso(text, zone_required)
     clock, zone = _split_zone(_COMMENT.sub(" ", text))
     if zone is None:
-        raise EventRefused(f"{text[:60]!r} has no time zone; dates of this form need one, such as +0000")
+        raise InvalidEvent(f"{text[:60]!r} has no time zone; dates of this form need one, such as +0000")
     return parsedate_to_datetime(f"{clock} +0000").replace(tzinfo=zone).astimezone(UTC)
 
 
@@ -97,7 +97,7 @@ def _parse_iso(text: str, zone_required: bool) -> datetime:
             raise
         return found.replace(tzinfo=zone).astimezone(UTC)
     if found.tzinfo is None and zone_required:
-        raise EventRefused(f"{text[:60]!r} has no time zone; such a time needs one, such as +00:00")
+        raise InvalidEvent(f"{text[:60]!r} has no time zone; such a time needs one, such as +00:00")
     return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
 
 
@@ -124,4 +124,4 @@ def _parse_zone(name: str) -> timezone:
         return timezone(timedelta(hours=known))
     meanings = _AMBIGUOUS.get(name.upper())
     why = f"has several meanings ({meanings})" if meanings else "is unknown"
-    raise EventRefused(f"its time is in zone {name[:20]!r}, which {why}; it needs an offset such as +0100")
+    raise InvalidEvent(f"its time is in zone {name[:20]!r}, which {why}; it needs an offset such as +0100")

@@ -10,10 +10,10 @@ from xml.etree.ElementTree import ParseError
 from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import fromstring
 
-from segwatch.geo.errors import EventRefused
-from segwatch.geo.events.json_feeds import features
-from segwatch.geo.events.record import json_object
-from segwatch.geo.events.xml_feeds import entries
+from segwatch.geo.errors import InvalidEvent
+from segwatch.geo.events.json_feeds import read_features
+from segwatch.geo.events.record import parse_json_object
+from segwatch.geo.events.xml_feeds import read_entries
 from segwatch.geo.types.event import Event, RefusedEntry, Withdrawal
 
 _MARKS = (
@@ -32,7 +32,7 @@ _ENCODINGS = re.compile(
 _MAX_TAGS = 2_000_000
 
 
-def read(document: bytes, feed: str, charset: str = "") -> Iterator[Event | Withdrawal | RefusedEntry]:
+def read_events(document: bytes, feed: str, charset: str = "") -> Iterator[Event | Withdrawal | RefusedEntry]:
     """Yield the events of a document.
 
     Formats: GeoJSON of GDACS, USGS, EONET and segwatch's own form, GDACS RSS, GeoRSS in RSS or Atom, CAP 1.2.
@@ -51,25 +51,25 @@ def read(document: bytes, feed: str, charset: str = "") -> Iterator[Event | With
     EventRefused
         The document as a whole cannot be read. A single bad entry is yielded as :class:`RefusedEntry`.
     """
-    text = decoded(document, charset).lstrip(" \t\r\n")
+    text = decode_text(document, charset).lstrip(" \t\r\n")
     start = text[:1]
     if start in {"{", "["}:
-        yield from features(json_object(text, to_be_stored=True), feed)
+        yield from read_features(parse_json_object(text, to_be_stored=True), feed)
         return
     if start != "<":
-        raise EventRefused("the document is neither JSON nor XML")
+        raise InvalidEvent("the document is neither JSON nor XML")
     if text.count("<") > _MAX_TAGS:
-        raise EventRefused(f"the document has more than {_MAX_TAGS} tags")
+        raise InvalidEvent(f"the document has more than {_MAX_TAGS} tags")
     try:
         root = fromstring(text, forbid_dtd=True)
     except (ParseError, DefusedXmlException, ValueError, LookupError) as error:
         at = getattr(error, "position", None)
         where = f" (line {at[0]}, column {at[1]})" if at else ""
-        raise EventRefused(f"the document is not safe XML{where}") from error
-    yield from entries(root, feed)
+        raise InvalidEvent(f"the document is not safe XML{where}") from error
+    yield from read_entries(root, feed)
 
 
-def decoded(document: bytes, charset: str = "") -> str:
+def decode_text(document: bytes, charset: str = "") -> str:
     """Decode a document by its byte order mark, as UTF-8, by the HTTP charset, or by its XML declaration.
 
     Valid UTF-8 is taken as UTF-8 whatever the header says, because servers send wrong default headers; RFC 7303 prefers
@@ -99,7 +99,7 @@ def _decode(document: bytes, encoding: str) -> str:
     try:
         return document.decode(_check_encoding(encoding))
     except UnicodeDecodeError as error:
-        raise EventRefused(f"the document is not text in {encoding[:40]}: {error.reason}") from error
+        raise InvalidEvent(f"the document is not text in {encoding[:40]}: {error.reason}") from error
 
 
 def _check_encoding(encoding: str) -> str:
@@ -108,5 +108,5 @@ def _check_encoding(encoding: str) -> str:
     except LookupError:
         name = ""
     if not _ENCODINGS.match(name):
-        raise EventRefused(f"the document has the unsupported encoding {encoding[:40]!r}")
+        raise InvalidEvent(f"the document has the unsupported encoding {encoding[:40]!r}")
     return name

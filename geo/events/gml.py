@@ -10,9 +10,9 @@ from xml.etree.ElementTree import Element
 from shapely.geometry import LineString, Point, Polygon
 from shapely.geometry.base import BaseGeometry
 
-from segwatch.geo.errors import EventRefused
-from segwatch.geo.events.record import number
-from segwatch.geo.events.xml import Pairs, box_between, numbers, polygon_of, widened
+from segwatch.geo.errors import InvalidEvent
+from segwatch.geo.events.record import parse_number
+from segwatch.geo.events.xml import Pairs, buffer_metres, make_box, make_polygon, parse_numbers
 
 _NAMESPACES = ("{http://www.opengis.net/gml}", "{http://www.opengis.net/gml/3.2}")
 #: Latitude first, as registered with EPSG; plain "EPSG:4326" is the default of GeoRSS.
@@ -47,7 +47,7 @@ class _CoordinateSystem:
 
     def of(self, element: Element) -> _CoordinateSystem:
         """Return the system inside an element, which may override it."""
-        dimension = number(element.get("srsDimension"))
+        dimension = parse_number(element.get("srsDimension"))
         return replace(
             self,
             srs=element.get("srsName") or self.srs,
@@ -55,7 +55,7 @@ class _CoordinateSystem:
         )
 
 
-def shapes(holder: Element) -> Iterator[BaseGeometry]:
+def read_gml(holder: Element) -> Iterator[BaseGeometry]:
     """Yield every geometry inside an element, as longitude, latitude in degrees.
 
     Raises
@@ -65,13 +65,13 @@ def shapes(holder: Element) -> Iterator[BaseGeometry]:
     """
     found = [shape for child in holder for shape in _shapes(child, _CoordinateSystem().of(holder), 0)]
     if not found:
-        raise EventRefused("its georss:where has no readable gml")
+        raise InvalidEvent("its georss:where has no readable gml")
     yield from found
 
 
 def _shapes(element: Element, system: _CoordinateSystem, depth: int) -> Iterator[BaseGeometry]:
     if depth > _MAX_DEPTH:
-        raise EventRefused(f"its gml is nested more than {_MAX_DEPTH} levels deep")
+        raise InvalidEvent(f"its gml is nested more than {_MAX_DEPTH} levels deep")
     system = system.of(element)
     kind = _kind(element)
     if kind == "Point":
@@ -89,7 +89,7 @@ def _shapes(element: Element, system: _CoordinateSystem, depth: int) -> Iterator
         for child in element:
             yield from _shapes(child, system, depth + 1)
     elif kind is not None and not _is_property(kind):
-        raise EventRefused(f"its gml has a {kind[:40]}, which GeoRSS does not support")
+        raise InvalidEvent(f"its gml has a {kind[:40]}, which GeoRSS does not support")
 
 
 def _is_property(kind: str) -> bool:
@@ -111,8 +111,8 @@ def _polygon(element: Element, system: _CoordinateSystem) -> Polygon:
     shells = [ring for one in _child(element, "exterior", "outerBoundaryIs") for ring in _rings(one, system)]
     holes = [ring for one in _child(element, "interior", "innerBoundaryIs") for ring in _rings(one, system)]
     if len(shells) != 1:
-        raise EventRefused(f"its gml polygon has {len(shells)} exteriors, not one")
-    return Polygon(polygon_of(shells[0]).exterior, [polygon_of(ring).exterior for ring in holes])
+        raise InvalidEvent(f"its gml polygon has {len(shells)} exteriors, not one")
+    return Polygon(make_polygon(shells[0]).exterior, [make_polygon(ring).exterior for ring in holes])
 
 
 def _rings(boundary: Element, system: _CoordinateSystem) -> Iterator[Pairs]:
@@ -127,18 +127,18 @@ def _envelope(element: Element, system: _CoordinateSystem) -> BaseGeometry:
         for corner in _read_positions(one.text or "", system.of(one))
     ]
     if len(corners) != 2:
-        raise EventRefused("its gml envelope does not have a lower and an upper corner")
-    return box_between(*corners)
+        raise InvalidEvent("its gml envelope does not have a lower and an upper corner")
+    return make_box(*corners)
 
 
 def _circle(element: Element, system: _CoordinateSystem) -> BaseGeometry:
     corners = _corners(element, system)
     radius = next(_child(element, "radius"), Element("none"))
     unit = _UNITS.get((radius.get("uom") or "m").lower())
-    metres = number((radius.text or "").strip())
+    metres = parse_number((radius.text or "").strip())
     if len(corners) != 1 or unit is None or metres is None:
-        raise EventRefused("its gml circle does not have one centre and a radius in m or km")
-    return widened(Point(corners[0]), metres * unit)
+        raise InvalidEvent("its gml circle does not have one centre and a radius in m or km")
+    return buffer_metres(Point(corners[0]), metres * unit)
 
 
 def _corners(element: Element, system: _CoordinateSystem) -> Pairs:
@@ -153,24 +153,24 @@ def _corners(element: Element, system: _CoordinateSystem) -> Pairs:
         elif kind in {"pointProperty", "pointRep", "Point"}:
             found += _corners(one, own)
     if not found:
-        raise EventRefused(f"its gml {_kind(element)} has no positions")
+        raise InvalidEvent(f"its gml {_kind(element)} has no positions")
     return found
 
 
 def _plain_coordinates(element: Element, system: _CoordinateSystem) -> str:
     """Convert the ``coordinates`` of GML 2, whose default axis order is not agreed on."""
     if system == _CoordinateSystem(dimension=system.dimension):
-        raise EventRefused("its gml:coordinates have no srsName, so their axis order is unknown")
+        raise InvalidEvent("its gml:coordinates have no srsName, so their axis order is unknown")
     if element.get("decimal", ".") != ".":
-        raise EventRefused("its gml:coordinates have an unsupported decimal separator")
+        raise InvalidEvent("its gml:coordinates have an unsupported decimal separator")
     return (element.text or "").replace(element.get("cs", ","), " ").replace(element.get("ts", " "), " ")
 
 
 def _read_positions(text: str, system: _CoordinateSystem) -> Pairs:
-    values = numbers(text)
+    values = parse_numbers(text)
     dimension = system.dimension or (3 if len(values) == 3 else 2)
     if dimension not in {2, 3} or len(values) % dimension:
-        raise EventRefused(f"{text.strip()[:60]!r} are not positions of {dimension} numbers each")
+        raise InvalidEvent(f"{text.strip()[:60]!r} are not positions of {dimension} numbers each")
     firsts, seconds = values[::dimension], values[1::dimension]
     if _latitude_first(system.srs, firsts, seconds):
         return list(zip(seconds, firsts, strict=True))
@@ -183,10 +183,10 @@ def _latitude_first(srs: str, firsts: list[float], seconds: list[float]) -> bool
     if _LON_LAT.match(srs):
         return False
     if not _AMBIGUOUS.match(srs):
-        raise EventRefused(f"its gml is in {srs[:60]!r}, not in longitude and latitude of WGS 84 (EPSG:4326)")
+        raise InvalidEvent(f"its gml is in {srs[:60]!r}, not in longitude and latitude of WGS 84 (EPSG:4326)")
     # a number above 90 is a longitude, which settles the order
     if max(map(abs, firsts)) > 90:
         return False
     if max(map(abs, seconds)) > 90:
         return True
-    raise EventRefused(f"the axis order of {srs} is ambiguous; CRS84 and urn:ogc:def:crs:EPSG::4326 are not")
+    raise InvalidEvent(f"the axis order of {srs} is ambiguous; CRS84 and urn:ogc:def:crs:EPSG::4326 are not")

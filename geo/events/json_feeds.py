@@ -12,11 +12,18 @@ from typing import Any
 
 from shapely.geometry.base import BaseGeometry
 
-from segwatch.geo.area import polygonal_parts
-from segwatch.geo.errors import EventRefused
-from segwatch.geo.events.dates import moment
-from segwatch.geo.events.record import MAX_ENTRIES, each, geojson, mapping, number, track
-from segwatch.geo.events.shaking import contours_link
+from segwatch.geo.area import extract_polygons
+from segwatch.geo.errors import InvalidEvent
+from segwatch.geo.events.dates import parse_time
+from segwatch.geo.events.record import (
+    MAX_ENTRIES,
+    combine_geometries,
+    parse_geometry,
+    parse_number,
+    read_each,
+    require_object,
+)
+from segwatch.geo.events.shaking import find_contours_link
 from segwatch.geo.types.event import Event, EventKind, EventLevel, EventName, RefusedEntry, Withdrawal
 
 #: Type codes of https://www.gdacs.org/ .
@@ -48,7 +55,7 @@ _LEVELS = {one.value: one for one in EventLevel}
 Feature = Mapping[str, Any]
 
 
-def features(document: Mapping[str, Any], feed: str) -> Iterator[Event | Withdrawal | RefusedEntry]:
+def read_features(document: Mapping[str, Any], feed: str) -> Iterator[Event | Withdrawal | RefusedEntry]:
     """Yield the events of a GeoJSON FeatureCollection or Feature.
 
     EONET and GDACS publish several features per event; these are combined.
@@ -70,8 +77,8 @@ def features(document: Mapping[str, Any], feed: str) -> Iterator[Event | Withdra
     elif document.get("type") == "FeatureCollection" and isinstance(document.get("features"), list):
         found = document["features"]
     else:
-        raise EventRefused("the document is JSON, but not a GeoJSON FeatureCollection or Feature")
-    yield from each(_group_by_event(found, feed), _name, lambda group: _event(group, feed))
+        raise InvalidEvent("the document is JSON, but not a GeoJSON FeatureCollection or Feature")
+    yield from read_each(_group_by_event(found, feed), _name, lambda group: _event(group, feed))
 
 
 def _group_by_event(found: list[Any], feed: str) -> list[list[Any]]:
@@ -90,7 +97,7 @@ def _group_by_event(found: list[Any], feed: str) -> list[list[Any]]:
 
 
 def _is_readable(feature: Any, feed: str) -> bool:
-    (found,) = each([[feature]], _name, lambda group: _event(group, feed))
+    (found,) = read_each([[feature]], _name, lambda group: _event(group, feed))
     return not isinstance(found, RefusedEntry)
 
 
@@ -120,7 +127,7 @@ def _to_id(value: object) -> str:
 
 
 def _event(group: list[Any], feed: str) -> Event | Withdrawal:
-    properties = mapping(mapping(group[0], "the feature").get("properties"), "properties")
+    properties = require_object(require_object(group[0], "the feature").get("properties"), "properties")
     if "eventtype" in properties:
         return _gdacs(group)
     if "categories" in properties:
@@ -129,17 +136,17 @@ def _event(group: list[Any], feed: str) -> Event | Withdrawal:
         return _usgs(group[0], properties)
     if "kind" in properties:
         return _own(group[0], properties, feed)
-    raise EventRefused("it has neither kind, eventtype (GDACS), categories (EONET) nor mag (USGS)")
+    raise InvalidEvent("it has neither kind, eventtype (GDACS), categories (EONET) nor mag (USGS)")
 
 
 def _gdacs(group: list[Any]) -> Event:
     newest = max(group, key=_episode)
-    properties = mapping(newest.get("properties"), "properties")
+    properties = require_object(newest.get("properties"), "properties")
     code, identifier = str(properties["eventtype"]), _to_id(properties.get("eventid"))
     if code not in GDACS_KINDS:
-        raise EventRefused(f"eventtype {code[:20]!r} is not one of {', '.join(GDACS_KINDS)}")
+        raise InvalidEvent(f"eventtype {code[:20]!r} is not one of {', '.join(GDACS_KINDS)}")
     if not identifier:
-        raise EventRefused("it has no eventid")
+        raise InvalidEvent("it has no eventid")
     severity = properties.get("severitydata")
     severity = severity if isinstance(severity, dict) else {}
     urls = properties.get("url")
@@ -148,13 +155,13 @@ def _gdacs(group: list[Any]) -> Event:
         external_id=f"{code}{identifier}",
         kind=GDACS_KINDS[code],
         title=str(properties.get("name") or properties.get("description") or ""),
-        occurred_at=moment(properties.get("fromdate")),
-        ended_at=moment(properties["todate"]) if properties.get("todate") else None,
-        updated_at=moment(properties["datemodified"]) if properties.get("datemodified") else None,
+        occurred_at=parse_time(properties.get("fromdate")),
+        ended_at=parse_time(properties["todate"]) if properties.get("todate") else None,
+        updated_at=parse_time(properties["datemodified"]) if properties.get("datemodified") else None,
         geometry=_gdacs_geometry([one for one in group if _episode(one) == _episode(newest)]),
-        level=level(properties.get("alertlevel")),
+        level=parse_level(properties.get("alertlevel")),
         # GDACS gives floods a severity of 0 without a unit
-        magnitude=number(severity.get("severity")) if severity.get("severityunit") else None,
+        magnitude=parse_number(severity.get("severity")) if severity.get("severityunit") else None,
         magnitude_unit=str(severity.get("severityunit") or ""),
         link=str(urls.get("report") or "") if isinstance(urls, dict) else "",
     )
@@ -163,26 +170,27 @@ def _gdacs(group: list[Any]) -> Event:
 def _episode(feature: Feature) -> float:
     """Return the episode of a feature; later episodes have higher numbers."""
     properties = feature.get("properties")
-    return number(properties.get("episodeid") if isinstance(properties, dict) else None) or 0.0
+    return parse_number(properties.get("episodeid") if isinstance(properties, dict) else None) or 0.0
 
 
 def _gdacs_geometry(features: list[Any]) -> BaseGeometry:
     """Combine the geometries of an episode; forecasts and the area of all episodes only without an affected area."""
     if len(features) == 1:
-        return geojson(features[0].get("geometry"))
+        return parse_geometry(features[0].get("geometry"))
     shapes = [
-        (str(one["properties"].get("Class")), track([geojson(one.get("geometry"))])) for one in features
+        (str(one["properties"].get("Class")), combine_geometries([parse_geometry(one.get("geometry"))]))
+        for one in features
     ]
     affected = [shape for name, shape in shapes if not name.startswith(_NOT_AFFECTED)]
-    areas = any(polygonal_parts(shape) for shape in affected)
-    return track(affected if areas else (shape for _, shape in shapes))
+    areas = any(extract_polygons(shape) for shape in affected)
+    return combine_geometries(affected if areas else (shape for _, shape in shapes))
 
 
 def _usgs(feature: Feature, properties: Feature) -> Event | Withdrawal:
     if properties.get("type") != "earthquake":
-        raise EventRefused(f"type {str(properties.get('type'))[:40]!r} is not an earthquake")
+        raise InvalidEvent(f"type {str(properties.get('type'))[:40]!r} is not an earthquake")
     own = _to_id(feature.get("id"))
-    updated = moment(properties["updated"]) if properties.get("updated") else None
+    updated = parse_time(properties["updated"]) if properties.get("updated") else None
     names = tuple(EventName("usgs", one) for one in dict.fromkeys([own, *_network_ids(properties)]) if one)
     cancelled = properties.get("status") == "deleted"
     if cancelled and names and updated and not feature.get("geometry"):
@@ -192,15 +200,15 @@ def _usgs(feature: Feature, properties: Feature) -> Event | Withdrawal:
         external_id=own,
         kind=EventKind.EARTHQUAKE,
         title=str(properties.get("title") or properties.get("place") or ""),
-        occurred_at=moment(properties.get("time")),
+        occurred_at=parse_time(properties.get("time")),
         updated_at=updated,
-        geometry=geojson(feature.get("geometry")),
-        level=level(properties.get("alert")),
-        magnitude=number(properties.get("mag")),
+        geometry=parse_geometry(feature.get("geometry")),
+        level=parse_level(properties.get("alert")),
+        magnitude=parse_number(properties.get("mag")),
         magnitude_unit=str(properties.get("magType") or "M"),
         link=str(properties.get("url") or ""),
         cancelled=cancelled,
-        shaking=contours_link(properties),
+        shaking=find_contours_link(properties),
         names=names,
     )
 
@@ -217,9 +225,9 @@ def _eonet(group: list[Any], properties: Feature) -> Event:
     named = [str(one.get("id")) for one in categories if isinstance(one, dict)]
     kinds = [EONET_KINDS[one] for one in named if one in EONET_KINDS]
     if not kinds:
-        raise EventRefused(f"categories {', '.join(named)[:80]!r} include none of {', '.join(EONET_KINDS)}")
-    every = [mapping(one.get("properties"), "properties") for one in group]
-    times = sorted(moment(one.get("date")) for one in every)
+        raise InvalidEvent(f"categories {', '.join(named)[:80]!r} include none of {', '.join(EONET_KINDS)}")
+    every = [require_object(one.get("properties"), "properties") for one in group]
+    times = sorted(parse_time(one.get("date")) for one in every)
     closed = properties.get("closed")
     return Event(
         source="eonet",
@@ -228,9 +236,9 @@ def _eonet(group: list[Any], properties: Feature) -> Event:
         title=str(properties.get("title") or ""),
         occurred_at=times[0],
         updated_at=times[-1],
-        ended_at=moment(closed) if closed else None,
-        geometry=track(geojson(one.get("geometry")) for one in group),
-        magnitude=max(filter(None, (number(one.get("magnitudeValue")) for one in every)), default=None),
+        ended_at=parse_time(closed) if closed else None,
+        geometry=combine_geometries(parse_geometry(one.get("geometry")) for one in group),
+        magnitude=max(filter(None, (parse_number(one.get("magnitudeValue")) for one in every)), default=None),
         magnitude_unit=str(properties.get("magnitudeUnit") or ""),
         link=str(properties.get("link") or ""),
     )
@@ -238,25 +246,25 @@ def _eonet(group: list[Any], properties: Feature) -> Event:
 
 def _own(feature: Feature, properties: Feature, feed: str) -> Event | Withdrawal:
     source, identifier = f"geojson:{feed}", _to_id(feature.get("id"))
-    updated, cancelled = moment(properties.get("updated_at")), properties.get("cancelled") is True
+    updated, cancelled = parse_time(properties.get("updated_at")), properties.get("cancelled") is True
     if cancelled and feature.get("geometry") is None:
         return Withdrawal((EventName(source, identifier),), updated)
     kind = _KINDS.get(str(properties["kind"]))
     if kind is None:
-        raise EventRefused(f"kind {str(properties['kind'])[:40]!r} is not one of {', '.join(EventKind)}")
-    alert_level = level(properties.get("level"))
+        raise InvalidEvent(f"kind {str(properties['kind'])[:40]!r} is not one of {', '.join(EventKind)}")
+    alert_level = parse_level(properties.get("level"))
     if alert_level is None and properties.get("level") is not None:
-        raise EventRefused(f"level {str(properties['level'])[:40]!r} is not one of {', '.join(EventLevel)}")
+        raise InvalidEvent(f"level {str(properties['level'])[:40]!r} is not one of {', '.join(EventLevel)}")
     people = _optional_number(properties, "population")
     return Event(
         source=source,
         external_id=identifier,
         kind=kind,
         title=str(properties.get("title") or ""),
-        occurred_at=moment(properties.get("occurred_at")),
+        occurred_at=parse_time(properties.get("occurred_at")),
         updated_at=updated,
-        ended_at=moment(properties["ended_at"]) if properties.get("ended_at") else None,
-        geometry=geojson(feature.get("geometry")),
+        ended_at=parse_time(properties["ended_at"]) if properties.get("ended_at") else None,
+        geometry=parse_geometry(feature.get("geometry")),
         level=alert_level,
         magnitude=_optional_number(properties, "magnitude"),
         magnitude_unit=str(properties.get("magnitude_unit") or ""),
@@ -268,12 +276,12 @@ def _own(feature: Feature, properties: Feature, feed: str) -> Event | Withdrawal
 
 def _optional_number(properties: Feature, name: str) -> float | None:
     value = properties.get(name)
-    found = number(value)
+    found = parse_number(value)
     if found is None and value is not None:
-        raise EventRefused(f"{name} {str(value)[:40]!r} is not a number")
+        raise InvalidEvent(f"{name} {str(value)[:40]!r} is not a number")
     return found
 
 
-def level(value: object) -> EventLevel | None:
+def parse_level(value: object) -> EventLevel | None:
     """Convert a colour as GDACS and USGS name it; None for anything else."""
     return _LEVELS.get(str(value).lower())

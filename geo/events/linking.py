@@ -8,8 +8,8 @@ from datetime import datetime, timedelta
 import shapely
 from shapely.geometry.base import BaseGeometry
 
-from segwatch.geo.antimeridian import centre
-from segwatch.geo.crs import local_equal_area, to_local
+from segwatch.geo.antimeridian import compute_centre
+from segwatch.geo.crs import make_local_equal_area, to_crs
 from segwatch.geo.types.event import Event, EventKind
 
 #: Maximum distance in kilometres and time between onsets. Feeds agree on the place and time of an earthquake; for
@@ -30,7 +30,7 @@ _NEAR: dict[EventKind, tuple[float, timedelta]] = {
 _MIN_DEGREE_M = 75_000.0
 
 
-def linked(events: Sequence[Event]) -> list[list[Event]]:
+def group_same_events(events: Sequence[Event]) -> list[list[Event]]:
     """Group entries that describe the same event; groups and their members are in order of onset.
 
     An entry joins a group if it has the same kind as a member and is near it in place and time. Two entries of one feed
@@ -40,7 +40,7 @@ def linked(events: Sequence[Event]) -> list[list[Event]]:
     for event in sorted(events, key=_order):
         for group in groups:
             apart = all(member.source != event.source for member in group)
-            if apart and any(same(event, member) for member in group):
+            if apart and any(is_same_event(event, member) for member in group):
                 group.append(event)
                 break
         else:
@@ -48,7 +48,7 @@ def linked(events: Sequence[Event]) -> list[list[Event]]:
     return groups
 
 
-def same(one: Event, other: Event) -> bool:
+def is_same_event(one: Event, other: Event) -> bool:
     """Whether two entries have the same kind and are near in place and time."""
     if one.kind is not other.kind:
         return False
@@ -63,9 +63,9 @@ def _are_near(one: BaseGeometry, other: BaseGeometry, metres: float) -> bool:
     _, other_south, _, other_north = other.bounds
     if max(south - other_north, other_south - north) * _MIN_DEGREE_M > metres:
         return False  # too far apart north to south
-    crs = local_equal_area(centre(one))
+    crs = make_local_equal_area(compute_centre(one))
     try:
-        local, other_local = to_local(one, crs), to_local(other, crs)
+        local, other_local = to_crs(one, crs), to_crs(other, crs)
     except ValueError:  # beyond the projection: on the other side of the earth
         return False
     # preparing indexes the edges; otherwise every pair of edges is compared

@@ -13,14 +13,14 @@ import shapely
 from shapely.geometry import GeometryCollection, MultiLineString, MultiPoint, MultiPolygon, Point
 from shapely.geometry.base import BaseGeometry
 
-from segwatch.geo.antimeridian import in_degrees, parts_of, split
-from segwatch.geo.area import geodesic_m2, polygonal_parts
+from segwatch.geo.antimeridian import is_in_degrees, iterate_parts, split_at_antimeridian
+from segwatch.geo.area import compute_area_m2, extract_polygons
 from segwatch.geo.bounded import operations
 from segwatch.geo.bounded.documents import parse_json
 from segwatch.geo.bounded.geojson import MALFORMED, read_geometry
-from segwatch.geo.errors import EventRefused, TooComplex
-from segwatch.geo.events.dates import moment  # noqa: F401 - the times of a record
-from segwatch.geo.text.storable import storable
+from segwatch.geo.errors import InvalidEvent, TooComplex
+from segwatch.geo.events.dates import parse_time  # noqa: F401 - the times of a record
+from segwatch.geo.text.storable import to_storable
 from segwatch.geo.types.event import Event, EventKind, EventName, RefusedEntry, Withdrawal
 
 #: Larger than any country: such an event does not say where to look.
@@ -46,7 +46,7 @@ _KIND_PATTERNS = (
 )
 
 
-def kind_of_words(*words: str) -> EventKind:
+def recognize_kind(*words: str) -> EventKind:
     """Recognize the kind of an event in titles and categories.
 
     Raises
@@ -58,10 +58,10 @@ def kind_of_words(*words: str) -> EventKind:
     for kind, pattern in _KIND_PATTERNS:
         if re.search(rf"\b(?:{pattern})", text):
             return kind
-    raise EventRefused(f"{text[:80]!r} mentions no known kind of event ({', '.join(EventKind)})")
+    raise InvalidEvent(f"{text[:80]!r} mentions no known kind of event ({', '.join(EventKind)})")
 
 
-def number(value: object) -> float | None:
+def parse_number(value: object) -> float | None:
     """Convert to a finite number; None if that is impossible."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
@@ -72,14 +72,14 @@ def number(value: object) -> float | None:
     return found if math.isfinite(found) else None
 
 
-def mapping(value: object, name: str) -> Mapping[str, Any]:
+def require_object(value: object, name: str) -> Mapping[str, Any]:
     """Return the value if it is a JSON object, else raise EventRefused."""
     if not isinstance(value, dict):
-        raise EventRefused(f"{name} is {type(value).__name__}, not an object")
+        raise InvalidEvent(f"{name} is {type(value).__name__}, not an object")
     return value
 
 
-def json_object(document: bytes | str, *, to_be_stored: bool = False) -> Mapping[str, Any]:
+def parse_json_object(document: bytes | str, *, to_be_stored: bool = False) -> Mapping[str, Any]:
     """Parse a document that is a JSON object; with ``to_be_stored``, without characters that PostgreSQL refuses.
 
     Raises
@@ -89,20 +89,20 @@ def json_object(document: bytes | str, *, to_be_stored: bool = False) -> Mapping
     """
     try:
         parsed = parse_json(document)
-        return mapping(_to_storable(parsed, document) if to_be_stored else parsed, "the document")
+        return require_object(_to_storable(parsed, document) if to_be_stored else parsed, "the document")
     except (ValueError, RecursionError, TooComplex) as error:
-        raise EventRefused(f"the document is not JSON: {error}") from error
+        raise InvalidEvent(f"the document is not JSON: {error}") from error
 
 
 def _to_storable(parsed: object, document: bytes | str) -> object:
     try:
-        return storable(parsed)
+        return to_storable(parsed)
     except RecursionError:
         # parse again without what is nested too deeply, to keep the other entries
-        return storable(parse_json(document, shallow=True))
+        return to_storable(parse_json(document, shallow=True))
 
 
-def geojson(value: object) -> BaseGeometry:
+def parse_geometry(value: object) -> BaseGeometry:
     """Convert a GeoJSON geometry to two dimensions, without checking its coordinates.
 
     Raises
@@ -111,12 +111,12 @@ def geojson(value: object) -> BaseGeometry:
         The value is not a geometry.
     """
     try:
-        return read_geometry(mapping(value, "geometry"))
+        return read_geometry(require_object(value, "geometry"))
     except (TooComplex, *MALFORMED) as error:
-        raise EventRefused(f"its geometry cannot be read ({error})") from error
+        raise InvalidEvent(f"its geometry cannot be read ({error})") from error
 
 
-def track(parts: Iterable[BaseGeometry]) -> BaseGeometry:
+def combine_geometries(parts: Iterable[BaseGeometry]) -> BaseGeometry:
     """Combine the geometries of one event: the union of its polygons, or without any, its lines and points in order.
 
     Returns
@@ -129,15 +129,15 @@ def track(parts: Iterable[BaseGeometry]) -> BaseGeometry:
     EventRefused
         A coordinate is invalid.
     """
-    simple = [part for one in parts for part in parts_of(on_earth(one))]
+    simple = [part for one in parts for part in iterate_parts(normalize_location(one))]
     areas = [one for one in simple if one.geom_type == "Polygon"]
     # repairing an invalid polygon may leave a line
     valid = [one if one.is_valid else operations.make_valid(one) for one in areas]
-    whole = polygonal_parts(operations.union_all(valid))
+    whole = extract_polygons(operations.union_all(valid))
     if whole:
         return whole[0] if len(whole) == 1 else MultiPolygon(whole)
     simple = [
-        part for one in simple for part in parts_of(one if one.is_valid else operations.make_valid(one))
+        part for one in simple for part in iterate_parts(one if one.is_valid else operations.make_valid(one))
     ]
     lines: list[Any] = [one for one in simple if not isinstance(one, Point)]
     points = [one for one in simple if isinstance(one, Point)]
@@ -148,7 +148,7 @@ def track(parts: Iterable[BaseGeometry]) -> BaseGeometry:
     return points[0] if len(points) == 1 else MultiPoint(points)
 
 
-def on_earth(place: BaseGeometry) -> BaseGeometry:
+def normalize_location(place: BaseGeometry) -> BaseGeometry:
     """Bring the longitudes of a geometry into -180..180 and split it at the antimeridian.
 
     Raises
@@ -159,19 +159,19 @@ def on_earth(place: BaseGeometry) -> BaseGeometry:
     try:
         operations.check(place)
     except TooComplex as error:
-        raise EventRefused(str(error)) from error
+        raise InvalidEvent(str(error)) from error
     coords = shapely.get_coordinates(place)
     if not np.isfinite(coords).all():
-        raise EventRefused("its location has a coordinate that is not a number")
-    if not in_degrees(place, max_longitude=360.0):
+        raise InvalidEvent("its location has a coordinate that is not a number")
+    if not is_in_degrees(place, max_longitude=360.0):
         worst = tuple(np.abs(coords).max(axis=0).tolist())
-        raise EventRefused(
+        raise InvalidEvent(
             f"its location has coordinates up to {worst}, not degrees of longitude and latitude"
         )
-    return split(place)
+    return split_at_antimeridian(place)
 
 
-def checked(event: Event) -> Event:
+def check_event(event: Event) -> Event:
     """Return the event with clean text and a valid geometry, split at the antimeridian.
 
     Raises
@@ -180,31 +180,31 @@ def checked(event: Event) -> Event:
         The event has no valid name or geometry.
     """
     if event.geometry.is_empty:
-        raise EventRefused("it has no location")
-    geometry = on_earth(event.geometry)
+        raise InvalidEvent("it has no location")
+    geometry = normalize_location(event.geometry)
     geometry = geometry if geometry.is_valid else operations.make_valid(geometry)
-    covers = geodesic_m2(geometry)
+    covers = compute_area_m2(geometry)
     if covers > MAX_AREA_M2:
-        raise EventRefused(
+        raise InvalidEvent(
             f"it covers {covers / 1e6:.0f} km2; more than {MAX_AREA_M2 / 1e6:.0f} is not a location"
         )
     people = event.population
-    own = checked_name(EventName(event.source, event.external_id))
+    own = check_name(EventName(event.source, event.external_id))
     return replace(
         event,
         source=own.source,
         geometry=geometry,
         external_id=own.external_id,
-        title=plain(event.title, _MAX_TITLE_CHARS) or event.kind.value,
+        title=to_plain_line(event.title, _MAX_TITLE_CHARS) or event.kind.value,
         link=_to_url(event.link),
         shaking=_to_url(event.shaking),
-        magnitude_unit=plain(event.magnitude_unit, 20),
+        magnitude_unit=to_plain_line(event.magnitude_unit, 20),
         population=people if people is not None and 0 <= people <= _MAX_POPULATION else None,
-        names=tuple(checked_name(one) for one in event.names),
+        names=tuple(check_name(one) for one in event.names),
     )
 
 
-def checked_name(name: EventName) -> EventName:
+def check_name(name: EventName) -> EventName:
     """Return the name in a form that can be stored and compared.
 
     Raises
@@ -212,10 +212,10 @@ def checked_name(name: EventName) -> EventName:
     EventRefused
         The id is empty, too long or has control characters.
     """
-    external_id = plain(name.external_id, _MAX_ID_CHARS)
+    external_id = to_plain_line(name.external_id, _MAX_ID_CHARS)
     if not external_id or external_id != name.external_id.strip():
-        raise EventRefused(f"its id {name.external_id[:40]!r} is empty, too long or has control characters")
-    return replace(name, source=plain(name.source, _MAX_ID_CHARS), external_id=external_id)
+        raise InvalidEvent(f"its id {name.external_id[:40]!r} is empty, too long or has control characters")
+    return replace(name, source=to_plain_line(name.source, _MAX_ID_CHARS), external_id=external_id)
 
 
 def _to_url(text: str) -> str:
@@ -224,12 +224,12 @@ def _to_url(text: str) -> str:
     return text if fits else ""
 
 
-def plain(text: str, longest: int) -> str:
+def to_plain_line(text: str, longest: int) -> str:
     """Return one line of printable text of at most ``longest`` characters; markup is kept as text."""
     return re.sub(r"\s+", " ", "".join(c for c in text if c.isprintable() or c.isspace())).strip()[:longest]
 
 
-def each(
+def read_each(
     entries: Iterable[_T], name: Callable[[_T], str], read: Callable[[_T], Event | Withdrawal]
 ) -> Iterator[Event | Withdrawal | RefusedEntry]:
     """Read and check every entry by itself, so that a bad one does not hide the others."""
@@ -239,8 +239,8 @@ def each(
             return
         try:
             found = read(entry)
-            yield checked(found) if isinstance(found, Event) else _checked_names(found)
-        except (EventRefused, TooComplex) as error:
+            yield check_event(found) if isinstance(found, Event) else _checked_names(found)
+        except (InvalidEvent, TooComplex) as error:
             yield RefusedEntry(_named(entry, name, position), str(error))
         except Exception as error:
             # a bug that one entry triggers must not keep the others from being read
@@ -249,8 +249,8 @@ def each(
 
 
 def _checked_names(withdrawal: Withdrawal) -> Withdrawal:
-    return replace(withdrawal, names=tuple(checked_name(one) for one in withdrawal.names))
+    return replace(withdrawal, names=tuple(check_name(one) for one in withdrawal.names))
 
 
 def _named(entry: _T, name: Callable[[_T], str], position: int) -> str:
-    return plain(name(entry), _MAX_ID_CHARS) or f"entry {position + 1}"
+    return to_plain_line(name(entry), _MAX_ID_CHARS) or f"entry {position + 1}"

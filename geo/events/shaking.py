@@ -15,13 +15,13 @@ import shapely
 from shapely.geometry import LineString, MultiPolygon, Point
 from shapely.geometry.base import BaseGeometry
 
-from segwatch.geo.antimeridian import centre, in_degrees, split
-from segwatch.geo.area import polygonal_parts
+from segwatch.geo.antimeridian import compute_centre, is_in_degrees, split_at_antimeridian
+from segwatch.geo.area import extract_polygons
 from segwatch.geo.bounded import operations, screen
 from segwatch.geo.bounded.screen import MAX_VERTICES
-from segwatch.geo.crs import local_equal_area, to_local, to_lonlat
-from segwatch.geo.errors import EventRefused, TooComplex
-from segwatch.geo.events.record import geojson, json_object, mapping, number
+from segwatch.geo.crs import make_local_equal_area, to_crs, to_lonlat
+from segwatch.geo.errors import InvalidEvent, TooComplex
+from segwatch.geo.events.record import parse_geometry, parse_json_object, parse_number, require_object
 from segwatch.geo.types.event import Event
 
 #: Current and older name of the same file.
@@ -31,7 +31,7 @@ _PRECISION_M = 0.001
 _MAX_DISTANCE_M = 1_500_000.0
 
 
-def contours_link(properties: Mapping[str, Any]) -> str:
+def find_contours_link(properties: Mapping[str, Any]) -> str:
     """Return the URL of a USGS event's contours, or of its detail document; empty if neither is known.
 
     Parameters
@@ -51,13 +51,15 @@ def contours_link(properties: Mapping[str, Any]) -> str:
     return "" if isinstance(products, dict) else str(properties.get("detail") or "")
 
 
-def link_in(document: bytes) -> str:
-    """Apply :func:`contours_link` to a detail document; empty for any other document."""
-    properties = json_object(document).get("properties")
-    return contours_link(properties) if isinstance(properties, dict) else ""
+def find_link_in(document: bytes) -> str:
+    """Apply :func:`find_contours_link` to a detail document; empty for any other document."""
+    properties = parse_json_object(document).get("properties")
+    return find_contours_link(properties) if isinstance(properties, dict) else ""
 
 
-def shaken(document: bytes, event: Event, *, least: float, largest_km2: float) -> tuple[float, BaseGeometry]:
+def compute_shaken_area(
+    document: bytes, event: Event, *, least: float, largest_km2: float
+) -> tuple[float, BaseGeometry]:
     """Compute the area inside the contour of an intensity, or of the next higher one whose area is small enough.
 
     Parameters
@@ -83,44 +85,44 @@ def shaken(document: bytes, event: Event, *, least: float, largest_km2: float) -
     EventRefused
         The document has no contours, none of this intensity, or none with a suitable area near the event.
     """
-    crs = local_equal_area(centre(event.geometry))
+    crs = make_local_equal_area(compute_centre(event.geometry))
     contours = _contours(document)
     if max(contours) < least:
-        raise EventRefused(f"its contours end at an intensity of {max(contours):g}, below {least:g}")
+        raise InvalidEvent(f"its contours end at an intensity of {max(contours):g}, below {least:g}")
     lowest = max((one for one in contours if one <= least), default=min(contours))
     for intensity in sorted(one for one in contours if one >= lowest):
         try:
-            area = _enclosed([to_local(line, crs) for line in contours[intensity]])
+            area = _enclosed([to_crs(line, crs) for line in contours[intensity]])
         except (ValueError, shapely.errors.GEOSException, TooComplex) as error:
-            raise EventRefused(f"its contours enclose no area: {error}") from error
+            raise InvalidEvent(f"its contours enclose no area: {error}") from error
         if area.is_empty or area.area / 1e6 > largest_km2:
             continue
         if area.distance(Point(0, 0)) > _MAX_DISTANCE_M:
-            raise EventRefused("its contours are far from its epicentre")
-        return intensity, split(to_lonlat(area, crs))
-    raise EventRefused(f"its contours from {lowest:g} on enclose no area, or more than {largest_km2:g} km2")
+            raise InvalidEvent("its contours are far from its epicentre")
+        return intensity, split_at_antimeridian(to_lonlat(area, crs))
+    raise InvalidEvent(f"its contours from {lowest:g} on enclose no area, or more than {largest_km2:g} km2")
 
 
 def _contours(document: bytes) -> dict[float, list[BaseGeometry]]:
     """Parse the contours: lines by intensity."""
-    features = json_object(document).get("features")
+    features = parse_json_object(document).get("features")
     contours: dict[float, list[BaseGeometry]] = defaultdict(list)
     vertices = 0
     for feature in features if isinstance(features, list) else ():
-        one = mapping(feature, "a contour")
-        value = number(mapping(one.get("properties"), "a contour's properties").get("value"))
-        line = geojson(one.get("geometry"))
+        one = require_object(feature, "a contour")
+        value = parse_number(require_object(one.get("properties"), "a contour's properties").get("value"))
+        line = parse_geometry(one.get("geometry"))
         if value is None or line.geom_type not in {"LineString", "MultiLineString"}:
-            raise EventRefused(f"a contour is a {line.geom_type} of {value}, not a line with a value")
+            raise InvalidEvent(f"a contour is a {line.geom_type} of {value}, not a line with a value")
         points = shapely.get_coordinates(line)
-        if not np.isfinite(points).all() or not in_degrees(line, max_longitude=540.0):
-            raise EventRefused("a contour has an invalid coordinate")
+        if not np.isfinite(points).all() or not is_in_degrees(line, max_longitude=540.0):
+            raise InvalidEvent("a contour has an invalid coordinate")
         vertices += len(points)
         if vertices > MAX_VERTICES:
-            raise EventRefused(f"its contours have more than {MAX_VERTICES} vertices")
+            raise InvalidEvent(f"its contours have more than {MAX_VERTICES} vertices")
         contours[value].append(line)
     if not contours:
-        raise EventRefused("the document has no contours")
+        raise InvalidEvent("the document has no contours")
     return contours
 
 
@@ -135,5 +137,5 @@ def _enclosed(lines: list[BaseGeometry]) -> BaseGeometry:
         if len(points) > 2:
             closed.append(LineString([*points, points[0]]))
     area = shapely.build_area(operations.union_all(closed)) if closed else MultiPolygon()
-    parts = polygonal_parts(operations.make_valid(area))
+    parts = extract_polygons(operations.make_valid(area))
     return parts[0] if len(parts) == 1 else MultiPolygon(parts)

@@ -9,14 +9,14 @@ from pyproj import Geod
 from shapely.geometry import LineString, Point, Polygon
 from shapely.geometry.base import BaseGeometry
 
-from segwatch.geo.antimeridian import box_of, centre, split
+from segwatch.geo.antimeridian import compute_centre, split_at_antimeridian, to_box
 from segwatch.geo.bounded import operations
 from segwatch.geo.bounded.screen import MAX_VERTICES
-from segwatch.geo.crs import local_equal_area, to_local, to_lonlat
-from segwatch.geo.errors import EventRefused
-from segwatch.geo.events.record import number, on_earth
+from segwatch.geo.crs import make_local_equal_area, to_crs, to_lonlat
+from segwatch.geo.errors import InvalidEvent
+from segwatch.geo.events.record import normalize_location, parse_number
 
-NAMES = {
+NAMESPACES = {
     "atom": "http://www.w3.org/2005/Atom",
     "cap": "urn:oasis:names:tc:emergency:cap:1.2",
     "dc": "http://purl.org/dc/elements/1.1/",
@@ -33,18 +33,18 @@ _NUMBER = re.compile(r"[^\s,]+")
 _MAX_NUMBERS = 3 * MAX_VERTICES
 
 
-def text_of(one: Element, path: str) -> str:
+def get_text(one: Element, path: str) -> str:
     """Return the text of the first element at a path; empty if there is none."""
-    return (one.findtext(path, "", NAMES) or "").strip()
+    return (one.findtext(path, "", NAMESPACES) or "").strip()
 
 
-def texts_of(one: Element, path: str) -> list[str]:
+def get_texts(one: Element, path: str) -> list[str]:
     """List the non-empty texts of the elements at a path."""
-    texts = ((found.text or "").strip() for found in one.findall(path, NAMES))
+    texts = ((found.text or "").strip() for found in one.findall(path, NAMESPACES))
     return [text for text in texts if text]
 
 
-def numbers(text: str) -> list[float]:
+def parse_numbers(text: str) -> list[float]:
     """Parse numbers separated by blanks, line breaks or commas.
 
     Raises
@@ -54,19 +54,19 @@ def numbers(text: str) -> list[float]:
     """
     values: list[float] = []
     for one in _NUMBER.finditer(text):
-        value = number(one[0])
+        value = parse_number(one[0])
         if value is None:
             values = []
             break
         values.append(value)
         if len(values) > _MAX_NUMBERS:
-            raise EventRefused(f"its geometry has more than {MAX_VERTICES} vertices")
+            raise InvalidEvent(f"its geometry has more than {MAX_VERTICES} vertices")
     if not values:
-        raise EventRefused(f"{text.strip()[:60]!r} are not pairs of latitude and longitude")
+        raise InvalidEvent(f"{text.strip()[:60]!r} are not pairs of latitude and longitude")
     return values
 
 
-def pairs(text: str) -> Pairs:
+def parse_pairs(text: str) -> Pairs:
     """Parse a list of latitude, longitude into pairs of longitude, latitude.
 
     Raises
@@ -74,13 +74,13 @@ def pairs(text: str) -> Pairs:
     EventRefused
         The text is not such a list.
     """
-    values = numbers(text)
+    values = parse_numbers(text)
     if len(values) % 2:
-        raise EventRefused(f"{text.strip()[:60]!r} are not pairs of latitude and longitude")
+        raise InvalidEvent(f"{text.strip()[:60]!r} are not pairs of latitude and longitude")
     return [(lon, lat) for lat, lon in zip(values[::2], values[1::2], strict=True)]
 
 
-def polygon_of(corners: Pairs) -> Polygon:
+def make_polygon(corners: Pairs) -> Polygon:
     """Make a polygon without holes.
 
     Raises
@@ -89,11 +89,11 @@ def polygon_of(corners: Pairs) -> Polygon:
         There are too few corners.
     """
     if len(corners) < 4:
-        raise EventRefused("its polygon has fewer than four positions, the last equal to the first")
+        raise InvalidEvent("its polygon has fewer than four positions, the last equal to the first")
     return Polygon(corners)
 
 
-def box_between(lower: tuple[float, float], upper: tuple[float, float]) -> BaseGeometry:
+def make_box(lower: tuple[float, float], upper: tuple[float, float]) -> BaseGeometry:
     """Make a box from its south-western and north-eastern corner; it crosses 180 degrees if west > east.
 
     Raises
@@ -103,15 +103,15 @@ def box_between(lower: tuple[float, float], upper: tuple[float, float]) -> BaseG
     """
     (west, south), (east, north) = lower, upper
     diagonal = LineString([lower, upper])
-    on_earth(diagonal)
+    normalize_location(diagonal)
     if west == east or south == north:
         return Point(lower) if lower == upper else diagonal
     if north < south:
-        raise EventRefused(f"the northern edge {north:g} of its box is south of the southern edge {south:g}")
-    return box_of((west, south, east, north))
+        raise InvalidEvent(f"the northern edge {north:g} of its box is south of the southern edge {south:g}")
+    return to_box((west, south, east, north))
 
 
-def widened(place: BaseGeometry, metres: float) -> BaseGeometry:
+def buffer_metres(place: BaseGeometry, metres: float) -> BaseGeometry:
     """Buffer a geometry in EPSG:4326 by metres and split it at the antimeridian.
 
     Raises
@@ -120,17 +120,19 @@ def widened(place: BaseGeometry, metres: float) -> BaseGeometry:
         The radius or the geometry is invalid.
     """
     if not 0 <= metres <= MAX_RADIUS_M:
-        raise EventRefused(f"its radius of {metres / 1000:g} km is invalid")
-    whole = on_earth(place)
+        raise InvalidEvent(f"its radius of {metres / 1000:g} km is invalid")
+    whole = normalize_location(place)
     if metres == 0:
         return whole
     if isinstance(whole, Point):
-        return split(_disc(whole.x, whole.y, metres))
-    crs = local_equal_area(centre(whole))
+        return split_at_antimeridian(_disc(whole.x, whole.y, metres))
+    crs = make_local_equal_area(compute_centre(whole))
     try:
-        return split(to_lonlat(operations.buffer(to_local(whole, crs), metres, quad_segs=18), crs))
+        return split_at_antimeridian(
+            to_lonlat(operations.buffer(to_crs(whole, crs), metres, quad_segs=18), crs)
+        )
     except ValueError as error:
-        raise EventRefused(f"its location cannot be projected: {error}") from error
+        raise InvalidEvent(f"its location cannot be projected: {error}") from error
 
 
 def _disc(lon: float, lat: float, radius_m: float) -> Polygon:

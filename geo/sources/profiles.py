@@ -16,8 +16,8 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from segwatch.geo.errors import ProfileError
-from segwatch.geo.text.redaction import open_address
-from segwatch.geo.text.spelling import describe_errors, nearest
+from segwatch.geo.text.redaction import require_public_url
+from segwatch.geo.text.spelling import describe_errors, find_nearest
 from segwatch.geo.types.source import AssetAccess, BandRef, CloudMask, Profile
 
 _HOST = re.compile(r"^(\*\.)?[a-z0-9]([a-z0-9.-]*[a-z0-9])?(:(\d{1,5}|\*))?$")
@@ -60,7 +60,7 @@ class _Band(_Plain):
 
 
 #: URL of a service. It is shown with the profile, so it must not contain credentials.
-_Address = Annotated[str, AfterValidator(open_address)]
+_Address = Annotated[str, AfterValidator(require_public_url)]
 
 
 class _Access(_Part):
@@ -138,7 +138,7 @@ class _ProfileFile(_Part):
         return self
 
 
-def names() -> list[str]:
+def list_names() -> list[str]:
     """List the names of the shipped profiles."""
     return sorted(file.name.removesuffix(".toml") for file in _shipped() if file.name.endswith(".toml"))
 
@@ -154,9 +154,9 @@ def load(name_or_path: str) -> Profile:
     if name_or_path.endswith(".toml"):
         path = Path(name_or_path)
         return _parse(path.stem, _read(path), str(path))
-    known = names()
+    known = list_names()
     if name_or_path not in known:
-        near = nearest(name_or_path, known)
+        near = find_nearest(name_or_path, known)
         suggestion = f"did you mean {near}? " if near else ""
         shipped = ", ".join(known)
         raise ProfileError(

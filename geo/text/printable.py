@@ -10,10 +10,10 @@ import re
 import unicodedata
 from urllib.parse import quote
 
-from segwatch.geo.text.redaction import redacted
-from segwatch.geo.text.storable import shortened
+from segwatch.geo.text.redaction import redact
+from segwatch.geo.text.storable import shorten
 
-MAX_MESSAGE = 8000
+MAX_MESSAGE_CHARS = 8000
 """Maximum length of a log message, in characters."""
 #: Unicode categories that are invisible: controls, formats (such as bidirectional controls), surrogates, private use,
 #: unassigned, line and paragraph separators.
@@ -28,7 +28,7 @@ _PLAIN = re.compile(r"[\x20-\x7e]*")
 _NAMED = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
 
-def one_line(text: str, max_chars: int | None = None) -> str:
+def to_one_line(text: str, max_chars: int | None = None) -> str:
     """Put a text on one line and replace invisible characters by escapes such as ``\\n`` and ``\\x1b``.
 
     Parameters
@@ -38,28 +38,28 @@ def one_line(text: str, max_chars: int | None = None) -> str:
     """
     given = text if max_chars is None else text[: max_chars + 1]
     shown = given if _PLAIN.fullmatch(given) else "".join(map(_visible, given))
-    return shown if max_chars is None else shortened(shown, max_chars)
+    return shown if max_chars is None else shorten(shown, max_chars)
 
 
-def lines(text: str) -> str:
-    """Escape every line as :func:`one_line` does and indent all but the first, so that none forges a log line."""
-    return "\n  ".join(one_line(line) for line in text.replace("\r\n", "\n").split("\n"))
+def to_safe_lines(text: str) -> str:
+    """Escape every line as :func:`to_one_line` does and indent all but the first, so that none forges a log line."""
+    return "\n  ".join(to_one_line(line) for line in text.replace("\r\n", "\n").split("\n"))
 
 
-def clean(text: str, max_chars: int = MAX_MESSAGE) -> str:
+def sanitize(text: str, max_chars: int = MAX_MESSAGE_CHARS) -> str:
     """Reduce a text to one line of bounded length without secrets, for stored reasons and log messages."""
     # cut generously before redaction, to bound its time: a secret that is cut in two would not be recognized
-    return one_line(redacted(text[: 2 * max_chars + MAX_MESSAGE]), max_chars)
+    return to_one_line(redact(text[: 2 * max_chars + MAX_MESSAGE_CHARS]), max_chars)
 
 
-def for_chat(text: str) -> str:
+def escape_for_chat(text: str) -> str:
     """Escape a text for chat and mail, so that no service reads a mention, link, markup or header in it."""
-    return clean(text).translate(_CHAT_ESCAPES).replace("](", "] (")
+    return sanitize(text).translate(_CHAT_ESCAPES).replace("](", "] (")
 
 
-def link_for_chat(href: str) -> str:
+def escape_link_for_chat(href: str) -> str:
     """Escape a URL for chat and mail by percent-encoding; its target stays the same."""
-    return "".join(quote(char) if char in _CHAT_MARKUP or char.isspace() else char for char in clean(href))
+    return "".join(quote(char) if char in _CHAT_MARKUP or char.isspace() else char for char in sanitize(href))
 
 
 def _visible(character: str) -> str:

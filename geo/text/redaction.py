@@ -9,8 +9,8 @@ This is the only place that decides which parts of a URL are public:
 | query | parameters that are neither part of a signature nor named like a token or key |
 | fragment | same as the query |
 
-:func:`public` is for display and provenance, :func:`strip_signature` for links that are signed again, and
-:func:`redacted` for any text that may quote URLs.
+:func:`to_public_url` is for display and provenance, :func:`strip_signature` for links that are signed again, and
+:func:`redact` for any text that may quote URLs.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import re
 from collections.abc import Callable
 from urllib.parse import unquote_plus, urlsplit, urlunsplit
 
-from segwatch.geo.text.storable import shortened
+from segwatch.geo.text.storable import shorten
 
 #: Signature parameters of Azure, buckets and CDNs. They count only beside the parameter that is their key here.
 _SIGNED_WITH = {
@@ -93,7 +93,7 @@ _PUNCTUATION = ".,;:!?)]"
 _MAX_CHARS = 500
 
 
-def public(address: str, *, query: bool = True, max_chars: int | None = None) -> str:
+def to_public_url(address: str, *, query: bool = True, max_chars: int | None = None) -> str:
     """Remove secrets from a URL for display and storage. Idempotent.
 
     Parameters
@@ -107,11 +107,11 @@ def public(address: str, *, query: bool = True, max_chars: int | None = None) ->
         parts = urlsplit(address)
         host = parts.netloc.rpartition("@")[2]
     except ValueError:
-        return shortened(_strip_user_info(address.partition("?")[0]), max_chars or _MAX_CHARS)
+        return shorten(_strip_user_info(address.partition("?")[0]), max_chars or _MAX_CHARS)
     kept = _filter_query(parts.query, is_secret_parameter) if query else ""
     fragment = _filter_query(parts.fragment, is_secret_parameter) if query else ""
     shown = urlunsplit((parts.scheme, host, _public_path(parts.path), kept, fragment))
-    return shown if max_chars is None else shortened(shown, max_chars)
+    return shown if max_chars is None else shorten(shown, max_chars)
 
 
 def strip_signature(url: str) -> str:
@@ -126,7 +126,7 @@ def strip_signature(url: str) -> str:
     return urlunsplit((parts.scheme, parts.netloc, parts.path, kept, parts.fragment))
 
 
-def redacted(text: str) -> str:
+def redact(text: str) -> str:
     """Replace secrets in the URLs, parameters and headers that a text quotes by ``***``."""
     found = _URL.sub(lambda match: _public_in_text(match[0]), text)
     found = _PARAMETER.sub(_hide_parameter, found)
@@ -142,7 +142,7 @@ def has_user_information(address: str) -> bool:
         return "@" in address
 
 
-def open_address(address: str) -> str:
+def require_public_url(address: str) -> str:
     """Return the URL of a catalog or source unchanged if it contains no user information.
 
     Raises
@@ -212,7 +212,7 @@ def _public_assignment(part: str) -> str:
 
 def _public_in_text(address: str) -> str:
     bare = address.rstrip(_PUNCTUATION)
-    return public(bare) + address[len(bare) :]
+    return to_public_url(bare) + address[len(bare) :]
 
 
 def _hide_parameter(match: re.Match[str]) -> str:

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 _CUTOFF = 0.6
 
 
-def nearest(given: str, known: Iterable[str]) -> str | None:
+def find_nearest(given: str, known: Iterable[str]) -> str | None:
     """Find the known name most similar to a given one, ignoring case and hyphens; None where none is similar."""
     plain = {_plain(name): name for name in sorted(known, reverse=True)}
     found = difflib.get_close_matches(_plain(given), plain, n=1, cutoff=_CUTOFF)
@@ -59,7 +59,7 @@ def _describe_problem(problem: Mapping[str, Any], model: type[BaseModel] | None)
     if problem["type"] != "extra_forbidden" or model is None or not where:
         return message
     known = _fields_at(model, where[:-1])
-    near = nearest(str(where[-1]), known)
+    near = find_nearest(str(where[-1]), known)
     if near is not None:
         return f"is not a known field; did you mean {near}?"
     return f"is not a known field; known here: {', '.join(sorted(known))}" if known else message

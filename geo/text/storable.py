@@ -11,7 +11,7 @@ _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 _REPLACEMENT = "\ufffd"
 
 
-def storable(value: Any) -> Any:
+def to_storable(value: Any) -> Any:
     """Replace what PostgreSQL cannot store in a JSON value: characters by U+FFFD, NaN and infinity by None.
 
     Raises
@@ -24,12 +24,12 @@ def storable(value: Any) -> Any:
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, dict):
-        return {storable(key): storable(item) for key, item in value.items()}
+        return {to_storable(key): to_storable(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [storable(item) for item in value]
+        return [to_storable(item) for item in value]
     return value
 
 
-def shortened(text: str, max_chars: int) -> str:
+def shorten(text: str, max_chars: int) -> str:
     """Truncate a text to ``max_chars`` characters; a truncated one ends with an ellipsis."""
     return text if len(text) <= max_chars else text[: max_chars - 1] + "…"

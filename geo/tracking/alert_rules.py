@@ -8,14 +8,14 @@ from zoneinfo import ZoneInfo
 
 from shapely.geometry.base import BaseGeometry
 
-from segwatch.geo.antimeridian import centre, meets
-from segwatch.geo.area import geodesic_m2
-from segwatch.geo.crs import local_equal_area, to_local
+from segwatch.geo.antimeridian import compute_centre, intersects
+from segwatch.geo.area import compute_area_m2
+from segwatch.geo.crs import make_local_equal_area, to_crs
 from segwatch.geo.types.tracking import Change, TrackingStep
 from segwatch.geo.types.watch import AlertRule, Digest, QuietHours
 
 
-def matching(rules: Iterable[AlertRule], step: TrackingStep) -> list[tuple[Change, AlertRule]]:
+def match_changes(rules: Iterable[AlertRule], step: TrackingStep) -> list[tuple[Change, AlertRule]]:
     """Return every pair of a change and a rule that it matches, in order of changes, then of rules."""
     rules = tuple(rules)
     geometries = {state.track_id: state.geometry for state in step.states}
@@ -23,11 +23,11 @@ def matching(rules: Iterable[AlertRule], step: TrackingStep) -> list[tuple[Chang
         (change, rule)
         for change in step.changes
         for rule in rules
-        if matches(rule, change, change.ground(geometries.get(change.track_id)))
+        if is_match(rule, change, change.ground(geometries.get(change.track_id)))
     ]
 
 
-def matches(rule: AlertRule, change: Change, changed: BaseGeometry | None) -> bool:
+def is_match(rule: AlertRule, change: Change, changed: BaseGeometry | None) -> bool:
     """Return whether a change matches a rule: kind, baseline, score, area, growth and region.
 
     ``rule.once`` is not checked here: it needs the alerts of the object so far.
@@ -56,7 +56,7 @@ def matches(rule: AlertRule, change: Change, changed: BaseGeometry | None) -> bo
 
 def compute_changed_m2(change: Change) -> float:
     """Compute the geodesic area gained or lost, whichever is larger, m²."""
-    return max(geodesic_m2(part) if part is not None else 0.0 for part in (change.gained, change.lost))
+    return max(compute_area_m2(part) if part is not None else 0.0 for part in (change.gained, change.lost))
 
 
 def compute_growth(change: Change) -> float:
@@ -68,18 +68,18 @@ def compute_growth(change: Change) -> float:
 
 
 def _is_within_distance(changed: BaseGeometry, region: BaseGeometry, distance_m: float) -> bool:
-    if meets(changed, region):
+    if intersects(changed, region):
         return True
     if not distance_m:
         return False
-    crs = local_equal_area(centre(changed))
+    crs = make_local_equal_area(compute_centre(changed))
     try:
-        return bool(to_local(changed, crs).distance(to_local(region, crs)) <= distance_m)
+        return bool(to_crs(changed, crs).distance(to_crs(region, crs)) <= distance_m)
     except ValueError:  # the region is outside the projection: on the other side of the earth
         return False
 
 
-def awake_from(quiet: QuietHours | None, now: datetime) -> datetime:
+def end_quiet_hours(quiet: QuietHours | None, now: datetime) -> datetime:
     """Compute the earliest send time of a message: the end of the quiet hours that ``now`` lies in, or ``now``; UTC."""
     if quiet is None:
         return now
@@ -94,9 +94,9 @@ def awake_from(quiet: QuietHours | None, now: datetime) -> datetime:
     return now
 
 
-def digest_at(rule: AlertRule, now: datetime) -> datetime | None:
+def compute_digest_time(rule: AlertRule, now: datetime) -> datetime | None:
     """Compute the send time of the next digest (UTC), quiet hours included; None if the rule has no digest."""
-    return None if rule.digest is None else awake_from(rule.quiet, _find_next(rule.digest, now))
+    return None if rule.digest is None else end_quiet_hours(rule.quiet, _find_next(rule.digest, now))
 
 
 def _find_next(digest: Digest, now: datetime) -> datetime:

@@ -14,7 +14,7 @@ import numpy as np
 import shapely
 from shapely.geometry.base import BaseGeometry
 
-from segwatch.geo.area import geodesic_m2
+from segwatch.geo.area import compute_area_m2
 from segwatch.geo.polygons import clean
 from segwatch.geo.tracking import overlay
 from segwatch.geo.tracking.link import Edges, find_components
@@ -168,7 +168,7 @@ def _collect_gains(builder: StepBuilder, detections: list[int]) -> list[Detectio
         elif not any(track in builder.states for track in builder.tracks_shown[index]):
             # too little of the object was visible to renew its geometry on ground observed before
             part = builder.cut.on_new_ground[index]
-            gains.append(replace(one, geometry=part, area_m2=geodesic_m2(part)))
+            gains.append(replace(one, geometry=part, area_m2=compute_area_m2(part)))
     return gains
 
 
@@ -177,7 +177,7 @@ def _unite(state: TrackState, parts: Sequence[TrackState | Detection], tolerance
     if len(parts) == 1:
         return state
     geometry = overlay.join([one.geometry for one in parts], tolerance_m)
-    return replace(state, geometry=geometry, area_m2=geodesic_m2(geometry))
+    return replace(state, geometry=geometry, area_m2=compute_area_m2(geometry))
 
 
 def _absorb(builder: StepBuilder, state: TrackState, keeper: UUID) -> None:

@@ -14,7 +14,7 @@ from pyproj import CRS
 from shapely.geometry import MultiPolygon, Polygon
 from shapely.geometry.base import BaseGeometry
 
-from segwatch.geo.area import polygonal_parts
+from segwatch.geo.area import extract_polygons
 from segwatch.geo.polygons import clean
 from segwatch.geo.tracking.overlay import Geometries, apply_snapped, project, project_all, to_array
 
@@ -33,7 +33,7 @@ class IndexedArea:
 
     def __init__(self, geometry: BaseGeometry) -> None:
         self.geometry = geometry
-        self._polygons = to_array(polygonal_parts(geometry))
+        self._polygons = to_array(extract_polygons(geometry))
         self._tree = shapely.STRtree(self._polygons)
         shapely.prepare(geometry)
 
@@ -132,8 +132,8 @@ def _extract_wide_parts(geometry: BaseGeometry, crs: CRS, tolerance_m: float) ->
     """Project the polygons of an EPSG:4326 geometry, dropping thin ones and separating parts joined at a corner."""
     thin = _THIN / 2 * tolerance_m
     wide: list[BaseGeometry] = []
-    for part in project_all(polygonal_parts(geometry), crs):
-        cores = polygonal_parts(shapely.buffer(part, -thin))
+    for part in project_all(extract_polygons(geometry), crs):
+        cores = extract_polygons(shapely.buffer(part, -thin))
         wide += [part] if len(cores) == 1 else [core.buffer(thin) for core in cores]
     return wide
 

@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from shapely.geometry import Polygon
 from shapely.geometry.base import BaseGeometry
 
-from segwatch.geo.area import polygonal_parts
-from segwatch.geo.crs import local_equal_area
+from segwatch.geo.area import extract_polygons
+from segwatch.geo.crs import make_local_equal_area
 from segwatch.geo.tracking.crossing import continue_across_border
 from segwatch.geo.tracking.cutting import extract_observed_before
 from segwatch.geo.tracking.ground import NewGround
@@ -63,8 +63,8 @@ def fold_observation(
     Parameters
     ----------
     live
-        Present states of the objects within :func:`segwatch.geo.tracking.ground.reach` of the footprint: disappeared
-        ones, which may reappear, included; merged ones not. Objects elsewhere need not be given.
+        Present states of the objects within :func:`segwatch.geo.tracking.ground.compute_search_area` of the footprint:
+        disappeared ones, which may reappear, included; merged ones not. Objects elsewhere need not be given.
     observation
         The next one in the series' order; its detections lie within its footprint.
     settings
@@ -81,7 +81,7 @@ def fold_observation(
     min_polygon_m2
         Smaller detections were dropped (m²), so an observation without a detection does not exclude a smaller object.
     """
-    fold = _Fold(observation, settings, series_id, local_equal_area(origin), new, since, min_polygon_m2)
+    fold = _Fold(observation, settings, series_id, make_local_equal_area(origin), new, since, min_polygon_m2)
     states = sorted(live, key=lambda state: state.track_id)
     for target in sorted({one.target for one in states} | {one.target for one in observation.detections}):
         fold.fold_target(
@@ -205,7 +205,7 @@ class _Fold(StepBuilder):
         near = self.settings.tolerance_m / 2
         for row, rest in enumerate(unobserved):
             # parts less than a pixel apart count as one
-            parts = shapely.buffer(project_all(polygonal_parts(rest), self.crs), near)
+            parts = shapely.buffer(project_all(extract_polygons(rest), self.crs), near)
             for hidden in shapely.get_parts(shapely.union_all(parts)):
                 touching = [
                     int(position)

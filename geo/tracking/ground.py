@@ -19,7 +19,7 @@ import shapely
 from shapely.geometry import Polygon
 from shapely.geometry.base import BaseGeometry
 
-from segwatch.geo.area import polygonal_parts
+from segwatch.geo.area import extract_polygons
 from segwatch.geo.polygons import clean
 from segwatch.geo.tracking.overlay import METRES_PER_DEGREE, apply_snapped, to_array
 from segwatch.geo.types.tracking import GroundPiece
@@ -40,7 +40,7 @@ class NewGround:
     """Not observed by this series; larger than ``never_observed`` where the series continues another."""
 
 
-class SeenGround:
+class ObservedGround:
     """The area that a series has observed so far, as disjoint pieces.
 
     Parameters
@@ -87,7 +87,7 @@ def _subtract(footprint: BaseGeometry, pieces: Sequence[GroundPiece]) -> BaseGeo
 
 def _remove_hairlines(geometry: BaseGeometry) -> BaseGeometry:
     """Remove parts narrower than a hairline by morphological opening."""
-    polygons = to_array(polygonal_parts(geometry))
+    polygons = to_array(extract_polygons(geometry))
     cores = shapely.buffer(polygons, -_HAIRLINE_DEG / 2, join_style="mitre")
     wide = ~shapely.is_empty(cores)
     if not wide.any():
@@ -97,7 +97,7 @@ def _remove_hairlines(geometry: BaseGeometry) -> BaseGeometry:
     return clean(shapely.union_all(shapely.intersection(polygons[wide], opened)))
 
 
-def reach(footprint: BaseGeometry, tolerance_m: float, new: NewGround) -> BaseGeometry:
+def compute_search_area(footprint: BaseGeometry, tolerance_m: float, new: NewGround) -> BaseGeometry:
     """Compute the area whose objects an observation may affect, EPSG:4326.
 
     It is the footprint, widened around new ground: a detection there may continue an object that ends just outside the
@@ -108,7 +108,7 @@ def reach(footprint: BaseGeometry, tolerance_m: float, new: NewGround) -> BaseGe
     return shapely.union(footprint, _widen(new.never_observed, tolerance_m))
 
 
-def around(footprint: BaseGeometry, tolerance_m: float) -> BaseGeometry:
+def widen_footprint(footprint: BaseGeometry, tolerance_m: float) -> BaseGeometry:
     """Widen a footprint (EPSG:4326) by about twice the tolerance; an empty one stays empty."""
     return footprint if footprint.is_empty else _widen(footprint, tolerance_m)
 

@@ -17,8 +17,8 @@ from pyproj import CRS
 from shapely.geometry import Polygon
 from shapely.geometry.base import BaseGeometry
 
-from segwatch.geo.area import polygonal_parts
-from segwatch.geo.crs import to_local, to_local_all
+from segwatch.geo.area import extract_polygons
+from segwatch.geo.crs import to_crs, to_crs_all
 from segwatch.geo.polygons import clean
 
 Geometries = NDArray[Any]
@@ -67,9 +67,9 @@ def project_all(geometries: Sequence[BaseGeometry], crs: CRS) -> Geometries:
     Geometries
         (N,) valid geometries in ``crs``.
     """
-    projected = to_local_all(to_array(geometries), crs)
+    projected = to_crs_all(to_array(geometries), crs)
     for index in np.flatnonzero(~shapely.is_valid(projected)):
-        parts = polygonal_parts(shapely.make_valid(projected[index]))
+        parts = extract_polygons(shapely.make_valid(projected[index]))
         projected[index] = shapely.union_all(parts) if parts else Polygon()
     return projected
 
@@ -96,8 +96,8 @@ def extract_unobserved(
     BaseGeometry
         EPSG:4326; empty where the footprint covers the geometry.
     """
-    rest = polygonal_parts(apply_snapped(shapely.difference, geometry, footprint))
-    kept = [part for part in rest if to_local(part, crs).area > _SLIVER * tolerance_m**2]
+    rest = extract_polygons(apply_snapped(shapely.difference, geometry, footprint))
+    kept = [part for part in rest if to_crs(part, crs).area > _SLIVER * tolerance_m**2]
     if not kept:
         return Polygon()
     reach = _SLIVER * tolerance_m / METRES_PER_DEGREE
@@ -119,7 +119,7 @@ def join(parts: Sequence[BaseGeometry], tolerance_m: float) -> BaseGeometry:
         return whole
     reach = _SLIVER * tolerance_m / METRES_PER_DEGREE
     closed = shapely.buffer(shapely.buffer(whole, reach, join_style="mitre"), -reach, join_style="mitre")
-    gaps = polygonal_parts(apply_snapped(shapely.difference, closed, whole))
+    gaps = extract_polygons(apply_snapped(shapely.difference, closed, whole))
     return compose(whole, list(gaps)) if gaps else whole
 
 

@@ -16,14 +16,14 @@ import shapely
 from shapely.geometry.base import BaseGeometry
 
 from segwatch.geo.tracking.fold import fold_observation
-from segwatch.geo.tracking.ground import NewGround, SeenGround, reach
+from segwatch.geo.tracking.ground import NewGround, ObservedGround, compute_search_area
 from segwatch.geo.tracking.overlay import to_array
 from segwatch.geo.types.tracking import GroundPiece, TrackedObservation, TrackingStep, TrackState
 from segwatch.geo.types.watch import TrackingSettings
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class FoldInput:
     """One observation to fold, with the settings that hold for it."""
 
     observation: TrackedObservation
@@ -36,9 +36,9 @@ class Look:
     """What of its footprint was not observed before; computed where it is None."""
 
 
-def refold(
+def fold_series(
     before: Iterable[TrackState],
-    inputs: Sequence[Look],
+    inputs: Sequence[FoldInput],
     *,
     series_id: UUID,
     origin: tuple[float, float],
@@ -51,7 +51,7 @@ def refold(
     ----------
     before
         States of the series' objects just before the first of the observations, disappeared ones included. If that is
-        the series' first observation: the tracks inherited from the series before (:func:`taken_over`).
+        the series' first observation: the tracks inherited from the series before (:func:`inherit_tracks`).
     inputs
         Observations in order of acquisition time, ties by scene id; from a late one to the newest.
     series_id
@@ -69,12 +69,14 @@ def refold(
         One for each observation.
     """
     known = {state.track_id: state for state in before}
-    observed = SeenGround(observed_before)
+    observed = ObservedGround(observed_before)
     steps = []
     for item in inputs:
         new = item.new or observed.find_new(item.observation.footprint)
         step = fold_observation(
-            _select_within(known, reach(item.observation.footprint, item.settings.tolerance_m, new)),
+            _select_within(
+                known, compute_search_area(item.observation.footprint, item.settings.tolerance_m, new)
+            ),
             item.observation,
             item.settings,
             series_id=series_id,
@@ -91,7 +93,7 @@ def refold(
     return steps
 
 
-def taken_over(states: Iterable[TrackState], series_id: UUID, since: datetime) -> dict[UUID, TrackState]:
+def inherit_tracks(states: Iterable[TrackState], series_id: UUID, since: datetime) -> dict[UUID, TrackState]:
     """Inherit the objects of the series before as the first states of a new series.
 
     They count as last observed before the new series began, so that its first observation of each is recognised: the

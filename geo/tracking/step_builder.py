@@ -14,7 +14,7 @@ from pyproj import CRS
 from shapely.geometry import Polygon
 from shapely.geometry.base import BaseGeometry
 
-from segwatch.geo.area import geodesic_m2
+from segwatch.geo.area import compute_area_m2
 from segwatch.geo.tracking import overlay
 from segwatch.geo.tracking.cutting import CutDetections, IndexedArea, backdate_new_ground, cut_detections
 from segwatch.geo.tracking.ground import NewGround
@@ -180,7 +180,7 @@ class StepBuilder:
 
     def _compute_area_m2(self, geometry: BaseGeometry, detections: list[int]) -> float:
         first = self.observation.detections[detections[0]]
-        return first.area_m2 if geometry is first.geometry else geodesic_m2(geometry)
+        return first.area_m2 if geometry is first.geometry else compute_area_m2(geometry)
 
     def add_change(
         self,
@@ -222,7 +222,9 @@ class StepBuilder:
         """
         new_ground = self.never_observed if self.is_inherited(old) else self.new_to_series
         backdated = backdate_new_ground(old.geometry, geometry, new_ground)
-        return old if backdated is None else replace(old, geometry=backdated, area_m2=geodesic_m2(backdated))
+        return (
+            old if backdated is None else replace(old, geometry=backdated, area_m2=compute_area_m2(backdated))
+        )
 
     def clip_to_observed_before(self, geometry: BaseGeometry) -> BaseGeometry:
         """Clip a geometry (EPSG:4326) to ground that was observed before; return it whole if nothing is left."""

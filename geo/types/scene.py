@@ -10,17 +10,17 @@ from typing import Any
 
 from shapely.geometry.base import BaseGeometry
 
-MADE = ("s2:generation_time", "processing:datetime", "published", "created")
+PRODUCTION_TIME_PROPERTIES = ("s2:generation_time", "processing:datetime", "published", "created")
 """Properties that tell when an item was produced, in order of preference."""
 
 
-def made_of(properties: Mapping[str, Any]) -> str:
+def get_production_time(properties: Mapping[str, Any]) -> str:
     """Get the production time of an item as its catalog writes it; empty where it is unknown."""
-    values = (properties.get(name) for name in MADE)
+    values = (properties.get(name) for name in PRODUCTION_TIME_PROPERTIES)
     return next((str(value) for value in values if value not in (None, "")), "")
 
 
-def baseline_number(baseline: str) -> tuple[int, ...]:
+def to_baseline_key(baseline: str) -> tuple[int, ...]:
     """Convert a processing baseline to a sort key; the empty key of an unknown baseline sorts first."""
     return tuple(int(part) for part in re.findall(r"\d+", baseline))
 

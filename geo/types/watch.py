@@ -12,7 +12,7 @@ from segwatch.geo.types.source import Profile
 from segwatch.geo.types.tracking import ChangeKind
 
 
-class Outlines(enum.StrEnum):
+class PolygonStyle(enum.StrEnum):
     """Polygon style; every edge stays within half a pixel of the mask's."""
 
     #: along pixel edges
@@ -142,7 +142,7 @@ class Watch:
     """Smaller polygons are dropped, m²."""
     connectivity: int = 4
     """4 or 8; with 8, regions that touch only at a corner are one object."""
-    outlines: Outlines = Outlines.EDGES
+    outlines: PolygonStyle = PolygonStyle.EDGES
     max_cloud_cover: float = 1.0
     """Scenes that are clear over less than ``1 - max_cloud_cover`` of the AOI are skipped, 0..1."""
     max_failed_tiles: float = 0.2

@@ -40,7 +40,7 @@ class Dataset(StrEnum):
     REFSEGRS = "refsegrs"
 
 
-def samples(dataset: Dataset, root: Path, split: str) -> list[ReferringSample]:
+def load_samples(dataset: Dataset, root: Path, split: str) -> list[ReferringSample]:
     """Load all samples of a split.
 
     Parameters

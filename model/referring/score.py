@@ -68,7 +68,7 @@ class Scores:
     failures: tuple[UnreadableSample, ...]
 
 
-def score(
+def score_samples(
     predictor: Predictor,
     samples: Sequence[ReferringSample],
     *,
@@ -195,7 +195,7 @@ def _figures(summary: Summary) -> dict[str, Any]:
     }
 
 
-def report(scores: Scores, *, dataset: str, split: str, model: str) -> dict[str, Any]:
+def build_report(scores: Scores, *, dataset: str, split: str, model: str) -> dict[str, Any]:
     """Build a JSON-ready document of all results."""
     return {
         "dataset": dataset,
@@ -221,7 +221,7 @@ def report(scores: Scores, *, dataset: str, split: str, model: str) -> dict[str,
     }
 
 
-def markdown(document: dict[str, Any]) -> str:
+def format_markdown(document: dict[str, Any]) -> str:
     """Format the document's results as a Markdown table, beside the paper's where it has any."""
     thresholds = [f"Pr@{value}" for value in metrics.THRESHOLDS]
     columns = ["group", "instructions", "targets", "gIoU (mIoU)", "cIoU (oIoU)", *thresholds]
@@ -254,11 +254,11 @@ def _format_share(share: float | None) -> str:
     return "" if share is None else f"{share:.3f}"
 
 
-def write(document: dict[str, Any], folder: Path) -> None:
+def write_report(document: dict[str, Any], folder: Path) -> None:
     """Write ``results.json`` and ``results.md``."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "results.json").write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
-    (folder / "results.md").write_text(markdown(document), encoding="utf-8")
+    (folder / "results.md").write_text(format_markdown(document), encoding="utf-8")
 
 
 def _make_overlay(

@@ -104,7 +104,7 @@ def calibrate_presence(
         )
     _reset_calibration(model)
     samples = [*held_out_places.load_pictures(root, None, "calibrate", most), *_make_samples(made)]
-    seen = _collect_logits(Predictor(model, loaded.tokenizer, model_version.version(folder)), samples)
+    seen = _collect_logits(Predictor(model, loaded.tokenizer, model_version.compute_version(folder)), samples)
     fits = {
         name: fit_calibration([one for one, _ in seen[name]], [two for _, two in seen[name]])
         for name in targets

@@ -202,7 +202,7 @@ class TrainConfig(_Section):
         return {**kept, "seed": self.run.seed, "precision": self.run.precision}
 
 
-def load(file: Path, changes: Sequence[str] = ()) -> TrainConfig:
+def load_config(file: Path, changes: Sequence[str] = ()) -> TrainConfig:
     """Read a recipe.
 
     Parameters

@@ -320,7 +320,7 @@ def load_start_model(config: TrainConfig, *, resuming: bool) -> tuple[SegEarthR2
     CheckpointError
         The initial weights are missing or do not fit.
     """
-    start = pretrained.load_pretrained(config.start.checkpoint or model_version.TINY, "cpu")
+    start = pretrained.load_pretrained(config.start.checkpoint or model_version.SHIPPED_MODEL, "cpu")
     model = start.model
     if model.config.mask_encoder != "lite0" or model.presence is None:
         model = _renew_mask_branch(

@@ -34,7 +34,7 @@ from segwatch.model.train.loop import STATE_FILE, Trainer, make_accelerator
 _log = logging.getLogger(__name__)
 
 
-def train(config: TrainConfig, *, fresh: bool = False) -> Trainer:
+def run_training(config: TrainConfig, *, fresh: bool = False) -> Trainer:
     """Train to the end, continuing where an earlier run of the same recipe stopped.
 
     Parameters
@@ -122,7 +122,9 @@ def _make_source(config: TrainConfig) -> batches.InstructionSource:
             data.scene_px,
         )
     if data.kind != MADE:
-        return batches.ReferringSource(layouts.samples(layouts.Dataset(data.kind), data.root, data.split))
+        return batches.ReferringSource(
+            layouts.load_samples(layouts.Dataset(data.kind), data.root, data.split)
+        )
     world = scenes.SceneSettings(data.targets, data.gsd_m)
     made = [
         scenes.make_scene(crop_pool.FIRST_SEED + index, data.scene_px, world) for index in range(data.scenes)

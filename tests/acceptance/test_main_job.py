@@ -14,7 +14,7 @@ from shapely import wkb
 from shapely.geometry import Polygon
 from shapely.geometry.base import BaseGeometry
 
-from segwatch.geo.crs import to_local
+from segwatch.geo.crs import to_crs
 from tests.acceptance.conftest import COLOUR, System
 from tests.support.made_scenes import MadeDate
 
@@ -28,7 +28,7 @@ ALERTING = {
 
 
 def metres(geometry: BaseGeometry) -> BaseGeometry:
-    return to_local(geometry, UTM)
+    return to_crs(geometry, UTM)
 
 
 def iou(one: BaseGeometry, other: BaseGeometry) -> float:

@@ -19,7 +19,7 @@ import pytest
 from psycopg.rows import dict_row
 from shapely.geometry import mapping
 
-from segwatch.db.embedded.ports import PLACES, any_free
+from segwatch.db.embedded.ports import PLACES, find_free_port
 from segwatch.flows.services import environment
 from segwatch.flows.services.secrets import read_prefect_secret
 from segwatch.flows.services.stack import Stack
@@ -91,7 +91,7 @@ def both() -> Iterator[tuple[Demo, Demo]]:
     folder.chmod(0o755)
     for name in ("north", "south"):
         (folder / name).mkdir()
-    ports = {service: any_free() for service in PLACES}
+    ports = {service: find_free_port() for service in PLACES}
     demos = (
         _make(folder / "north", "north", 600_000.0, ports),
         _make(folder / "south", "south", 620_000.0, ports),

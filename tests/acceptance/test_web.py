@@ -16,7 +16,7 @@ import pytest
 import rasterio
 from playwright.sync_api import ConsoleMessage, Page, Request, sync_playwright
 
-from segwatch.db.embedded.ports import any_free
+from segwatch.db.embedded.ports import find_free_port
 from tests.acceptance.conftest import COLOUR, System
 
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
@@ -103,7 +103,7 @@ HOSTILE = "<img src=x onerror=document.title='run'>"
 @pytest.fixture
 def marking(system: System, mapped: str) -> Iterator[str]:
     """URL of a map on which the same watch's alerts may be marked."""
-    url = f"http://127.0.0.1:{any_free()}"
+    url = f"http://127.0.0.1:{find_free_port()}"
     server = system.start("serve", "--port", url.rpartition(":")[2], SEGWATCH_REVIEW_TOKEN=TOKEN)
     until = time.monotonic() + 60
     while not _answers(url):

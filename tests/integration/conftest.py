@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.invariants.conftest import Ledger, Look, cells
+from tests.invariants.conftest import Ledger, SceneContent, cells
 from tests.invariants.conftest import ledgers as ledgers  # noqa: PLC0414 - a fixture of these tests, too
 
 LAKE = cells(1, 1, 3, 3)
@@ -16,5 +16,5 @@ LAKE = cells(1, 1, 3, 3)
 def ledger(ledgers: Any) -> Ledger:
     """Make a ledger in which the lake appears on the second day."""
     made: Ledger = ledgers()
-    made.arrive([Look(()), Look((LAKE,))], [0, 1])
+    made.arrive([SceneContent(()), SceneContent((LAKE,))], [0, 1])
     return made

@@ -17,8 +17,8 @@ from shapely.geometry.base import BaseGeometry
 from sqlalchemy import Engine, text
 
 from segwatch.db import analyst, ledger, observations, scenes, watches
-from segwatch.flows.pipeline.tracking import Tracked, track_ready
-from segwatch.geo.area import geodesic_m2, polygonal_parts
+from segwatch.flows.pipeline.tracking import TrackingCounts, track_ready
+from segwatch.geo.area import compute_area_m2, extract_polygons
 from segwatch.geo.types.scene import Item, Scene
 from segwatch.geo.types.source import BandRef, Profile
 from segwatch.geo.types.tracking import ChangeKind, Detection, ObservationResult
@@ -40,7 +40,7 @@ def cells(west: float, south: float, east: float, north: float) -> BaseGeometry:
 
 
 @dataclass(frozen=True)
-class Look:
+class SceneContent:
     """Objects on the ground on one day, and the footprint that is observed."""
 
     shapes: tuple[BaseGeometry, ...]
@@ -49,9 +49,9 @@ class Look:
     def result(self) -> ObservationResult:
         """Predict as a perfect model would."""
         visible = [
-            part for shape in self.shapes for part in polygonal_parts(shape.intersection(self.footprint))
+            part for shape in self.shapes for part in extract_polygons(shape.intersection(self.footprint))
         ]
-        found = tuple(Detection("water", part, 0.75, geodesic_m2(part)) for part in visible)
+        found = tuple(Detection("water", part, 0.75, compute_area_m2(part)) for part in visible)
         return ObservationResult(self.footprint, found, "yes", 1, 0, 1.0, 1, 0.1)
 
 
@@ -68,7 +68,7 @@ class Ledger:
     def rule(self, **more: Any) -> None:
         """Change fields of the watch's rule."""
         with self.engine.begin() as conn:
-            watch = watches.current(conn, "lakes").watch
+            watch = watches.load_current(conn, "lakes").watch
             (rule,) = watch.rules
             changed = replace(watch, rules=(replace(rule, **more),))
             self.revision = watches.apply(conn, changed).revision_id
@@ -76,18 +76,23 @@ class Ledger:
     def instruct(self, words: str) -> None:
         """Change the instruction of the watch."""
         with self.engine.begin() as conn:
-            watch = replace(watches.current(conn, "lakes").watch, instruction=Instruction(words, ("water",)))
+            watch = replace(
+                watches.load_current(conn, "lakes").watch, instruction=Instruction(words, ("water",))
+            )
             self.revision = watches.apply(conn, watch).revision_id
 
     def cover(self, area: BaseGeometry) -> None:
         """Change the AOI of the watch."""
         with self.engine.begin() as conn:
-            watch = replace(watches.current(conn, "lakes").watch, area=area)
+            watch = replace(watches.load_current(conn, "lakes").watch, area=area)
             self.revision = watches.apply(conn, watch).revision_id
 
     def arrive(
-        self, world: Sequence[Look] | Mapping[int, Look], days: Sequence[int], version: int = 0
-    ) -> Tracked:
+        self,
+        world: Sequence[SceneContent] | Mapping[int, SceneContent],
+        days: Sequence[int],
+        version: int = 0,
+    ) -> TrackingCounts:
         """Find, predict and track the scenes of these days together; ``version`` counts reprocessings."""
         self.answer(world, days, version)
         return self.track()
@@ -95,7 +100,7 @@ class Ledger:
     def also_watch(self, name: str, catalog: str) -> UUID:
         """Add a watch over the same AOI in another catalog; returns its revision."""
         with self.engine.begin() as conn:
-            watch = watches.current(conn, "lakes").watch
+            watch = watches.load_current(conn, "lakes").watch
             return watches.apply(conn, replace(watch, name=name, catalog=catalog)).revision_id
 
     def find(self, days: Sequence[int], version: int = 0, catalog: str = "") -> list[UUID]:
@@ -107,7 +112,10 @@ class Ledger:
             return sorted(set(conn.execute(_OBSERVATIONS).scalars()) - before)
 
     def answer(
-        self, world: Sequence[Look] | Mapping[int, Look], days: Sequence[int], version: int = 0
+        self,
+        world: Sequence[SceneContent] | Mapping[int, SceneContent],
+        days: Sequence[int],
+        version: int = 0,
     ) -> None:
         """Find and predict the scenes of these days, which then wait to be tracked."""
         for _ in self.find(days, version):
@@ -127,7 +135,7 @@ class Ledger:
         assert leased is not None
         return leased
 
-    def save(self, leased: ledger.SceneLease, worker: str, look: Look) -> None:
+    def save(self, leased: ledger.SceneLease, worker: str, look: SceneContent) -> None:
         """Store the prediction of a leased scene."""
         with self.engine.begin() as conn:
             ledger.save(conn, leased.observations[0].id, worker, look.result(), {"read_at": START})
@@ -170,7 +178,7 @@ class Ledger:
                 footprint=item.footprint,
             )
 
-    def track(self) -> Tracked:
+    def track(self) -> TrackingCounts:
         """Track every observation that is ready."""
         return track_ready(self.engine)
 
@@ -225,7 +233,7 @@ class Ledger:
 
 def merged(boxes: Iterable[tuple[float, float, float, float]]) -> tuple[BaseGeometry, ...]:
     """Merge rectangles of cells that overlap or touch; returns the polygons."""
-    return tuple(polygonal_parts(union(boxes)))
+    return tuple(extract_polygons(union(boxes)))
 
 
 def union(boxes: Iterable[tuple[float, float, float, float]]) -> BaseGeometry:
@@ -288,7 +296,7 @@ def kit() -> Any:
     """The functions of this file, for tests that cannot import it."""
 
     class Kit:
-        look = Look
+        look = SceneContent
         cells = staticmethod(cells)
         merged = staticmethod(merged)
         union = staticmethod(union)

@@ -25,9 +25,9 @@ from segwatch.db.reviews import Verdict
 from segwatch.flows.config.settings import FlowSettings
 from segwatch.flows.report import situation
 from segwatch.flows.web.application import create_app
-from segwatch.geo.area import geodesic_m2
+from segwatch.geo.area import compute_area_m2
 from tests.conftest import Database
-from tests.invariants.conftest import EVERYTHING, Ledger, Look, cells, day
+from tests.invariants.conftest import EVERYTHING, Ledger, SceneContent, cells, day
 from tests.support.vector_tiles import decoded
 
 ATOM = "{http://www.w3.org/2005/Atom}"
@@ -158,7 +158,7 @@ class Windows:
         """Kinds of the changes that hold, without the baseline."""
         with self.ledger.engine.connect() as conn:
             told = Counter(
-                change.kind.value for change, _ in alerts.changes(conn, "lakes") if not change.baseline
+                change.kind.value for change, _ in alerts.list_changes(conn, "lakes") if not change.baseline
             )
         rows = self.ledger.rows("SELECT kind FROM watch.changes WHERE retracted_at IS NULL AND NOT baseline")
         asked = {"limit": "10000", "filter": "retracted_at IS NULL AND baseline = FALSE"}
@@ -231,11 +231,11 @@ def _on_ground(geometry: BaseGeometry, place: Any) -> BaseGeometry:
 LAKE, POND, SHADOW, FLOOD = cells(1, 1, 3, 3), cells(5, 1, 6, 2), cells(1, 5, 3, 7), cells(5, 5, 7, 7)
 GROWN = cells(1, 1, 4, 3)
 WORLD = {
-    0: Look((LAKE, POND)),
-    1: Look((LAKE, POND, FLOOD)),
-    2: Look((LAKE, POND, SHADOW, FLOOD)),
-    3: Look((GROWN, SHADOW, FLOOD)),
-    4: Look((GROWN, FLOOD)),
+    0: SceneContent((LAKE, POND)),
+    1: SceneContent((LAKE, POND, FLOOD)),
+    2: SceneContent((LAKE, POND, SHADOW, FLOOD)),
+    3: SceneContent((GROWN, SHADOW, FLOOD)),
+    4: SceneContent((GROWN, FLOOD)),
 }
 
 
@@ -265,7 +265,7 @@ def test_all_windows_agree_through_rejects_edits_retractions_and_late_scenes(
     with ledger.engine.begin() as conn:
         # half of the messages are out, so that receivers have something to be told again
         for one in outbox.lease(conn, worker="w", seconds=60, limit=2):
-            outbox.delivered(conn, one.id)
+            outbox.record_delivered(conn, one.id)
         outbox.release(conn, "w", [one.id for one in outbox.lease(conn, worker="w", seconds=60, limit=9)])
     before = datetime.now(UTC)
     shadow, pond = str(at(ledger, SHADOW)), str(at(ledger, POND))
@@ -293,7 +293,7 @@ def test_all_windows_agree_through_rejects_edits_retractions_and_late_scenes(
     assert shadow in then
     assert then[pond][1].equals(POND)
     assert sum(area for area, _ in then.values()) == pytest.approx(
-        sum(geodesic_m2(one) for one in (LAKE, POND, SHADOW, FLOOD))
+        sum(compute_area_m2(one) for one in (LAKE, POND, SHADOW, FLOOD))
     )
 
 
@@ -342,7 +342,7 @@ def test_a_new_model_hides_no_past_and_shows_nothing_twice(
 
 def test_the_last_of_simultaneous_changes_does_not_depend_on_arrival(ledgers: Any) -> None:
     west, east = cells(1, 1, 3, 3), cells(4, 1, 6, 3)
-    world = {0: Look((west, east)), 1: Look((cells(1, 1, 6, 3),))}
+    world = {0: SceneContent((west, east)), 1: SceneContent((cells(1, 1, 6, 3),))}
     found = []
     for order in ([0, 1], [1, 0]):
         ledger: Ledger = ledgers(gone_after=1)

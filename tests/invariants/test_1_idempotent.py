@@ -16,7 +16,7 @@ from shapely.geometry import box
 from sqlalchemy import Engine, text
 
 from segwatch.db import scenes
-from segwatch.geo.scenes import group, newest
+from segwatch.geo.scenes import group_scenes, select_newest
 from segwatch.geo.types.scene import Item
 
 START = datetime(2024, 1, 1, 10, tzinfo=UTC)
@@ -51,7 +51,7 @@ def item(
 def look(engine: Engine, items: Sequence[Item]) -> None:
     """Find these items, as :mod:`segwatch.flows.pipeline.discovery` does."""
     with engine.begin() as conn:
-        scenes.settle(conn, scenes.upsert(conn, group(items, all_versions=True)), newest)
+        scenes.settle(conn, scenes.upsert(conn, group_scenes(items, all_versions=True)), select_newest)
 
 
 def stored(engine: Engine, columns: str, table: str = "scene_item") -> list[tuple[Any, ...]]:
@@ -150,5 +150,5 @@ def test_the_newest_items_of_each_catalog_are_current(
     assert in_force == {
         (catalog, one.id, one.processing_baseline)
         for catalog in CATALOGS
-        for one in newest([x for x in items if x.catalog == catalog])
+        for one in select_newest([x for x in items if x.catalog == catalog])
     }

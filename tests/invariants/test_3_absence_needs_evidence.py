@@ -9,7 +9,7 @@ import shapely
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from segwatch.geo.area import polygonal_parts
+from segwatch.geo.area import extract_polygons
 
 LAKE, VIEWS = (
     (2, 2, 6, 6),
@@ -87,6 +87,6 @@ def test_objects_on_ground_observed_first_are_baseline(
     seen = shapely.union_all([look.footprint for look in world])
     expected = kit.union(SHAPES[index] for index in there).intersection(seen)
     objects = [shapely.from_wkb(str(row["geom"])) for row in ledger.known()["objects"]]
-    assert len(objects) == len(polygonal_parts(expected))
+    assert len(objects) == len(extract_polygons(expected))
     off = shapely.union_all(objects).symmetric_difference(expected).area
     assert off < 1e-6 * kit.everything.area

@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 from rasterio.features import rasterize
 from shapely.geometry import Polygon, box
 
-from segwatch.geo.antimeridian import split
-from segwatch.geo.crs import to_local
+from segwatch.geo.antimeridian import split_at_antimeridian
+from segwatch.geo.crs import to_crs
 from segwatch.geo.detect import observe
-from segwatch.geo.footprint import inside
-from segwatch.geo.grid import for_area, get_crs
+from segwatch.geo.footprint import rasterize_area
+from segwatch.geo.grid import get_crs, make_grid
 from segwatch.geo.stitch import Stitcher
-from segwatch.geo.tiling import tiles
+from segwatch.geo.tiling import make_tiles
 
 SIDE = 24
 PLACES = {
@@ -26,7 +26,9 @@ PLACES = {
     "border of two zones": box(11.99, 46.0, 12.01, 46.015),
     "south": box(-64.0, -31.02, -63.98, -31.0),
     "equator": box(9.0, -0.01, 9.02, 0.01),
-    "antimeridian": split(Polygon([(179.99, -17.0), (-179.99, -17.0), (-179.99, -16.98), (179.99, -16.98)])),
+    "antimeridian": split_at_antimeridian(
+        Polygon([(179.99, -17.0), (-179.99, -17.0), (-179.99, -16.98), (179.99, -16.98)])
+    ),
 }
 masks = arrays(np.bool_, (SIDE, SIDE))
 
@@ -38,12 +40,12 @@ def test_polygons_are_the_stitched_mask(
     place: str, coarse: NDArray[np.bool_], side: int, overlap: int
 ) -> None:
     area = PLACES[place]
-    grid = for_area(area, 100.0)
+    grid = make_grid(area, 100.0)
     rows = np.arange(grid.height) * SIDE // grid.height
     columns = np.arange(grid.width) * SIDE // grid.width
     mask = coarse[np.ix_(rows, columns)]
     stitcher = Stitcher(grid.height, grid.width, side, overlap)
-    for tile in tiles(grid.height, grid.width, side, overlap):
+    for tile in make_tiles(grid.height, grid.width, side, overlap):
         window = mask[tile.row : tile.row + tile.height, tile.col : tile.col + tile.width]
         stitcher.add(tile, np.where(window, 4.0, -4.0).astype(np.float32)[None])
     seen = np.ones(mask.shape, np.bool_)
@@ -56,11 +58,11 @@ def test_polygons_are_the_stitched_mask(
         west, south, east, north = one.geometry.bounds
         assert -180 <= west <= east <= 180
         assert -90 <= south <= north <= 90
-    local = [to_local(one.geometry, get_crs(grid)) for one in found]
+    local = [to_crs(one.geometry, get_crs(grid)) for one in found]
     shape = (grid.height, grid.width)
     burnt = rasterize(local, out_shape=shape, transform=grid.transform) if local else np.zeros(shape)
     # pixels that the area's own outline cuts through may fall to either side
-    whole = inside(area.buffer(-2e-3), grid)
+    whole = rasterize_area(area.buffer(-2e-3), grid)
     np.testing.assert_array_equal(burnt[whole] > 0, mask[whole])
     total = sum(geometry.area for geometry in local)
     assert shapely.union_all(local).area == pytest.approx(total, rel=1e-6)

@@ -21,7 +21,7 @@ from segwatch.db.codec import dump_watch
 from segwatch.db.embedded.cluster import Cluster
 from segwatch.db.engine import make_engine
 from segwatch.db.ids import make_id
-from segwatch.geo.scenes import newest
+from segwatch.geo.scenes import select_newest
 from segwatch.geo.sources import profiles
 from segwatch.geo.types.scene import Item, Scene
 from segwatch.geo.types.watch import Instruction, Watch
@@ -145,8 +145,8 @@ def upgraded(old: Old) -> Iterator[Any]:
 def find(engine: Engine, name: str, *found: Scene) -> int:
     with engine.begin() as conn:
         ids = scenes.upsert(conn, found)
-        scenes.settle(conn, ids, newest)
-        return observations.enqueue(conn, watches.current(conn, name).revision_id, MODEL, ids)
+        scenes.settle(conn, ids, select_newest)
+        return observations.enqueue(conn, watches.load_current(conn, name).revision_id, MODEL, ids)
 
 
 def rows(engine: Engine, query: str) -> list[Any]:

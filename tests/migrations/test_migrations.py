@@ -99,7 +99,7 @@ def test_two_upgrades_of_an_empty_database_at_once_both_succeed(cluster: Cluster
         with ThreadPoolExecutor(2) as pool:
             for done in [pool.submit(migrate.upgrade, empty) for _ in range(2)]:
                 done.result(120)
-    assert migrate.state(empty) == "up to date"
+    assert migrate.describe_state(empty) == "up to date"
 
 
 def test_a_missing_extension_is_named(cluster: Cluster) -> None:

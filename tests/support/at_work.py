@@ -47,26 +47,26 @@ def observe(watch: str) -> None:
     """Observe a watch."""
     from segwatch.db import watches
     from segwatch.flows.config.settings import load_settings
-    from segwatch.flows.orchestration.heartbeats import registered
-    from segwatch.flows.runtime.assemble import worker_engine
+    from segwatch.flows.orchestration.heartbeats import register_run
+    from segwatch.flows.runtime.assemble import open_worker_engine
 
     settings = load_settings()
-    with worker_engine(settings) as engine:
+    with open_worker_engine(settings) as engine:
         with engine.connect() as conn:
-            subject = f"observe {watches.current(conn, watch).revision_id}"
-        with registered(engine, settings, "observe", watch=watch, subject=subject) as holder:
+            subject = f"observe {watches.load_current(conn, watch).revision_id}"
+        with register_run(engine, settings, "observe", watch=watch, subject=subject) as holder:
             assert holder is None
             _hold()
 
 
 def track(series: str) -> None:
     """Hold a series in the middle of a fold."""
-    from segwatch.db.series import take
+    from segwatch.db.series import try_lock
     from segwatch.flows.config.settings import load_settings
-    from segwatch.flows.runtime.assemble import worker_engine
+    from segwatch.flows.runtime.assemble import open_worker_engine
 
-    with worker_engine(load_settings()) as engine, engine.begin() as conn:
-        assert take(conn, UUID(series))
+    with open_worker_engine(load_settings()) as engine, engine.begin() as conn:
+        assert try_lock(conn, UUID(series))
         _hold()
 
 
@@ -74,10 +74,10 @@ def deliver() -> None:
     """Send what is due, to whoever never answers."""
     from segwatch.flows.alerting.courier import deliver_outbox
     from segwatch.flows.config.settings import load_settings
-    from segwatch.flows.runtime.assemble import worker_engine
+    from segwatch.flows.runtime.assemble import open_worker_engine
 
     settings = load_settings()
-    with worker_engine(settings) as engine:
+    with open_worker_engine(settings) as engine:
         _say_ready()
         deliver_outbox(engine, settings)
 
@@ -90,12 +90,12 @@ def work() -> None:
     from segwatch.db import ledger, runs
     from segwatch.flows.config.settings import load_settings
     from segwatch.flows.inference import segmenters
-    from segwatch.flows.orchestration.heartbeats import worker_name
-    from segwatch.flows.runtime.assemble import worker_engine
+    from segwatch.flows.orchestration.heartbeats import make_worker_name
+    from segwatch.flows.runtime.assemble import open_worker_engine
 
     settings, taken = load_settings(), None
     _say_ready()
-    with get_client(sync_client=True) as client, worker_engine(settings) as engine:
+    with get_client(sync_client=True) as client, open_worker_engine(settings) as engine:
         while taken is None:
             time.sleep(0.1)
             deployment = client.read_deployment_by_name("segment/segment").id
@@ -107,9 +107,9 @@ def work() -> None:
             taken = waiting[0].id if waiting else None
         client.set_flow_run_state(taken, Running(), force=True)
         with engine.begin() as conn:
-            seconds, worker = settings.lease_seconds, worker_name()
+            seconds, worker = settings.lease_seconds, make_worker_name()
             runs.begin(conn, flow="segment", worker=worker, seconds=seconds, flow_run_id=taken)
-            model = segmenters.version_of(settings)
+            model = segmenters.get_model_version(settings)
             assert ledger.lease(conn, worker=f"segment-{worker}", seconds=seconds, model_version=model)
     time.sleep(600)
 

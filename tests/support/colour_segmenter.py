@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from segwatch.flows.inference.segmenters import Answer, Tiles
+from segwatch.flows.inference.segmenters import Prediction, Tiles
 from tests.support.made_scenes import WATER
 
 #: Noise of the made scenes is far below this, the nearest other colour far above.
@@ -28,11 +28,11 @@ class ColourSegmenter:
     tile_px = 256
     colour = WATER
 
-    def segment(self, tiles: Tiles, instructions: Sequence[str]) -> list[list[Answer]]:
+    def segment(self, tiles: Tiles, instructions: Sequence[str]) -> list[list[Prediction]]:
         """See :class:`segwatch.flows.inference.segmenters.Segmenter`."""
         return [[self._answer(tile) for _ in instructions] for tile in tiles]
 
-    def _answer(self, tile: NDArray[np.uint8]) -> Answer:
+    def _answer(self, tile: NDArray[np.uint8]) -> Prediction:
         distance = np.linalg.norm(tile.astype(np.float32) - np.array(self.colour, np.float32), axis=-1)
         return _Answer("by colour", np.where(distance < _REACH, 8.0, -8.0).astype(np.float32)[None])
 

@@ -13,14 +13,14 @@ from urllib.parse import urlsplit
 
 from starlette.types import ASGIApp
 
-from segwatch.db.embedded.ports import any_free
+from segwatch.db.embedded.ports import find_free_port
 from segwatch.flows.web.guards.connections import make_server
 
 
 @contextmanager
 def live(app: ASGIApp, **limits: Any) -> Iterator[str]:
     """Serve on a free port; gives the address."""
-    port = any_free()
+    port = find_free_port()
     server = make_server(app, host="127.0.0.1", port=port, **limits)
     thread = Thread(target=server.run, daemon=True)
     thread.start()

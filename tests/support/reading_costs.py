@@ -15,7 +15,7 @@ from shapely.geometry import box
 
 from segwatch.geo.errors import GeoError
 from segwatch.geo.sources import profiles
-from segwatch.geo.sources.rasters.pixels import read
+from segwatch.geo.sources.rasters.pixels import read_scene
 from segwatch.geo.types.scene import Item, Scene
 from tests.support.images import GRID
 
@@ -31,7 +31,7 @@ def main() -> None:
         scene = Scene("visual", "made", "1", date(2024, 5, 1), now, (item,), _SQUARE)
         began, reason = time.monotonic(), None
         try:
-            read(scene, profile, GRID, allowed_hosts=["127.0.0.1:*"])
+            read_scene(scene, profile, GRID, allowed_hosts=["127.0.0.1:*"])
         except GeoError as error:
             reason = f"{type(error).__name__}: {error}"
         told.append([name, reason, _peak_mib(), time.monotonic() - began])

@@ -12,8 +12,8 @@ from alembic import op
 from sqlalchemy.dialects import postgresql
 
 from segwatch.db.migrations import views
-from segwatch.geo.text.redaction import public
-from segwatch.geo.text.printable import clean
+from segwatch.geo.text.redaction import to_public_url
+from segwatch.geo.text.printable import sanitize
 
 SQL = Path(__file__).parents[2] / "sql"
 
@@ -69,22 +69,22 @@ def downgrade() -> None:
 def _clean_addresses() -> None:
     conn = op.get_bind()
     for row in conn.execute(sa.text("SELECT id, definition->>'catalog' AS catalog FROM segwatch.watch")).all():
-        shown = public(row.catalog or "", query=False)
+        shown = to_public_url(row.catalog or "", query=False)
         conn.execute(sa.text("UPDATE segwatch.watch SET catalog = :shown WHERE id = :id"), {"shown": shown, "id": row.id})
     _clean_catalogs_of_scenes(conn)
     for row in _rows(conn, "SELECT id, href FROM segwatch.rejected_item WHERE " + _SUSPICIOUS.format("href")):
-        _put(conn, "UPDATE segwatch.rejected_item SET href = :new WHERE id = :key", row.id, row.href, public(row.href))
+        _put(conn, "UPDATE segwatch.rejected_item SET href = :new WHERE id = :key", row.id, row.href, to_public_url(row.href))
     _clean_items(conn)
     for table, key, column in _REASONS:
         query = f"SELECT {key} AS key, {column} AS said FROM segwatch.{table} WHERE " + _SUSPICIOUS_REASON.format(column)
         for row in _rows(conn, query):
-            _put(conn, f"UPDATE segwatch.{table} SET {column} = :new WHERE {key} = :key", row.key, row.said, clean(row.said))
+            _put(conn, f"UPDATE segwatch.{table} SET {column} = :new WHERE {key} = :key", row.key, row.said, sanitize(row.said))
 
 
 def _clean_catalogs_of_scenes(conn: Any) -> None:
     """A key begins with its catalog; what has an id keeps it."""
     for (catalog,) in conn.execute(sa.text("SELECT DISTINCT catalog FROM segwatch.scene WHERE catalog ~ '[=;/]'")).all():
-        shown = public(catalog)
+        shown = to_public_url(catalog)
         if shown != catalog:
             conn.execute(sa.text(
                 "UPDATE segwatch.scene SET catalog = :shown, key = CAST(:shown AS text) || substr(key, :length + 1)"
@@ -100,10 +100,10 @@ def _clean_items(conn: Any) -> None:
         "UPDATE segwatch.scene_item SET href = :href, assets = :assets, links = :links WHERE id = :id"
     ).bindparams(sa.bindparam("assets", type_=postgresql.JSONB), sa.bindparam("links", type_=postgresql.JSONB))
     for row in _rows(conn, query):
-        assets = {name: public(href) for name, href in row.assets.items()}
+        assets = {name: to_public_url(href) for name, href in row.assets.items()}
         # it is still read by the link that it had
         links = {name: href for name, href in row.assets.items() if assets[name] != href} | row.links
-        values = {"href": public(row.href), "assets": assets, "links": links}
+        values = {"href": to_public_url(row.href), "assets": assets, "links": links}
         if values != {"href": row.href, "assets": row.assets, "links": row.links}:
             conn.execute(update, {"id": row.id, **values})
 

@@ -63,7 +63,7 @@ def load_settings(**given: Any) -> FlowSettings:
     try:
         settings = FlowSettings(**given)
         # HTTP clients read the permitted addresses from there
-        egress.permit(settings.permitted_addresses)
+        egress.allow_addresses(settings.permitted_addresses)
         return settings
     except ValidationError as error:
         raise ConfigError(

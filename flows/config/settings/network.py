@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field, field_validator
 
 from segwatch.flows.config.settings.fields import JsonList, Settings
-from segwatch.geo.sources.http.ip_addresses import Allowed, parse_allowed
+from segwatch.geo.sources.http.ip_addresses import AllowedAddress, parse_allowed
 
 
 class NetworkSettings(Settings):
@@ -26,6 +26,6 @@ class NetworkSettings(Settings):
         return given
 
     @property
-    def permitted_addresses(self) -> tuple[Allowed, ...]:
+    def permitted_addresses(self) -> tuple[AllowedAddress, ...]:
         """``allowed_addresses``, parsed."""
         return tuple(parse_allowed(one) for one in self.allowed_addresses)

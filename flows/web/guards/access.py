@@ -26,8 +26,8 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Send
 from starlette.types import Scope as AsgiScope
 
-from segwatch.db.errors import words
-from segwatch.db.readers import NOTHING, Sight
+from segwatch.db.errors import describe_error
+from segwatch.db.readers import NOTHING, Visibility
 from segwatch.db.tokens import MAX_TOKEN, Scope, Token
 from segwatch.flows.web.guards.rate_limits import UNLIMITED
 from segwatch.flows.web.guards.rules import ANYONE, NoRoute, find_rule
@@ -50,7 +50,7 @@ class Reader:
     """The person or program that sent a request."""
 
     name: str
-    sight: Sight
+    sight: Visibility
     scopes: frozenset[Scope]
     ambient: bool = False
     """The browser adds the credentials by itself, also to requests that pages of other sites make it send."""
@@ -58,7 +58,7 @@ class Reader:
 
 UNKNOWN_READER = Reader("", NOTHING, frozenset())
 #: Reader without credentials on a server that is open to everyone who reaches it.
-OPEN_READER = Reader("", Sight(None, names=False), frozenset({Scope.READ}))
+OPEN_READER = Reader("", Visibility(None, names=False), frozenset({Scope.READ}))
 _READER: ContextVar[Reader] = ContextVar("reader", default=UNKNOWN_READER)
 
 
@@ -67,7 +67,7 @@ def current_reader() -> Reader:
     return _READER.get()
 
 
-def current_sight() -> Sight:
+def current_sight() -> Visibility:
     """Return what the reader of the current request may see."""
     return _READER.get().sight
 
@@ -137,7 +137,7 @@ class AccessControl:
         try:
             who = UNKNOWN_READER if path in UNLIMITED else await self._identify(headers, scope.get(_USER))
         except (OperationalError, InterfaceError, NoConnection) as error:
-            _log.warning("a token could not be looked up: %s", words(error))
+            _log.warning("a token could not be looked up: %s", describe_error(error))
             unknown = "credentials cannot be checked at the moment; try again later"
             await _refuse(503, unknown, {"Retry-After": "5"})(scope, receive, send)
             return
@@ -171,13 +171,15 @@ class AccessControl:
         found = await anyio.to_thread.run_sync(partial(self._policy.find, given), limiter=self._lookups)
         if found is None:
             return None
-        return Reader(found.name, Sight(found.watches, names=Scope.REVIEW in found.scopes), found.scopes)
+        return Reader(found.name, Visibility(found.watches, names=Scope.REVIEW in found.scopes), found.scopes)
 
     def _make_proxy_reader(self, name: str) -> Reader:
         user = self._policy.site.find_user(name)
         if user is None:
             return Reader(name, NOTHING, frozenset(), ambient=True)
-        return Reader(name, Sight(user.watches, names=Scope.REVIEW in user.scopes), user.scopes, ambient=True)
+        return Reader(
+            name, Visibility(user.watches, names=Scope.REVIEW in user.scopes), user.scopes, ambient=True
+        )
 
     def _check(self, who: Reader | None, asks: object, scope: AsgiScope, headers: Headers) -> Response | None:
         """Return the response that refuses the request; None if it is allowed."""

@@ -142,7 +142,7 @@ async def connect(app: FastAPI, database_url: str) -> None:
         app,
         schemas=[_SCHEMA],
         settings=PostgresSettings(database_url=database_url, db_max_conn_size=OGC_CONNECTIONS),
-        server_settings={"timezone": "UTC", "statement_timeout": f"{_SECONDS}s", **readers.BEGIN},
+        server_settings={"timezone": "UTC", "statement_timeout": f"{_SECONDS}s", **readers.INITIAL_SETTINGS},
         timeout=_CONNECT_SECONDS,
         setup=_prepare_for_reader,
     )

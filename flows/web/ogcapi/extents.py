@@ -17,7 +17,13 @@ from tipg.model import Extent
 from segwatch.db.analyst.statements import build_shifted_extent
 from segwatch.flows.web.guards.access import current_sight
 from segwatch.flows.web.tiles import MAX_LATITUDE
-from segwatch.geo.antimeridian import Bounds, box_of, narrower, split, union_bounds
+from segwatch.geo.antimeridian import (
+    Bounds,
+    choose_narrower_bounds,
+    split_at_antimeridian,
+    to_box,
+    union_bounds,
+)
 from segwatch.geo.bounded import operations
 from segwatch.geo.bounded.geojson import MALFORMED, read_geometry
 from segwatch.geo.errors import TooComplex
@@ -80,13 +86,17 @@ async def _measure(conn: asyncpg.Connection, collection: Collection, column: Col
         return plain
     schema, _, table = collection.id.partition(".")
     row = await conn.fetchrow(build_shifted_extent(schema, table, column.name))
-    return plain if row is None or row["west"] is None else narrower(plain, (row["west"], row["east"]))
+    return (
+        plain
+        if row is None or row["west"] is None
+        else choose_narrower_bounds(plain, (row["west"], row["east"]))
+    )
 
 
 def box_across_antimeridian(bbox: Sequence[float]) -> dict[str, Any] | None:
     """Convert a box whose west is east of its east to GeoJSON; None for other boxes."""
     west, south, east, north = bbox[0], bbox[1], bbox[len(bbox) // 2], bbox[len(bbox) // 2 + 1]
-    return dict(mapping(box_of((west, south, east, north)))) if west > east else None
+    return dict(mapping(to_box((west, south, east, north)))) if west > east else None
 
 
 def split_geometries(tree: Any) -> Any:
@@ -107,7 +117,7 @@ def _split_geojson(given: dict[str, Any]) -> dict[str, Any]:
     try:
         geometry = read_geometry(given, max_vertices=_MAX_VERTICES)
         operations.check(geometry)
-        parts = split(geometry)
+        parts = split_at_antimeridian(geometry)
     except TooComplex as error:
         raise HTTPException(400, f"filter: {error}") from error
     except MALFORMED:

@@ -24,7 +24,7 @@ from segwatch.geo.errors import GeoError
 from segwatch.geo.raster import BAND_YX, YX, make_coordinates
 from segwatch.geo.rendering import render
 from segwatch.geo.sources.profiles import load
-from segwatch.geo.sources.rasters.pixels import read
+from segwatch.geo.sources.rasters.pixels import read_scene
 
 
 def main() -> None:
@@ -66,7 +66,7 @@ def _respond(request: dict[str, Any]) -> bytes:
     try:
         grid = wire.parse_grid(request)
         profile = load_profile(request["profile"])
-        window = read(
+        window = read_scene(
             wire.parse_scene(request["items"]),
             profile,
             grid,

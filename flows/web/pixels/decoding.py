@@ -91,7 +91,7 @@ class Decoders:
         Raises
         ------
         ReadFailed, UnsafeHref, AccessDenied
-            See :func:`segwatch.geo.sources.rasters.pixels.opened`.
+            See :func:`segwatch.geo.sources.rasters.pixels.open_scene`.
         UnfitPixels
             Also if decoding exceeded its limit of time or memory.
         DecodersBusy
@@ -113,7 +113,7 @@ class Decoders:
             died = f"failed or needed more than {limits.memory_bytes // MiB} MiB"
             excess = overdue if process.overdue.is_set() else died
             raise UnfitPixels(
-                profile.red.asset, hrefs.shown(scene.items[0].href), f"decoding it for a tile {excess}"
+                profile.red.asset, hrefs.redact_href(scene.items[0].href), f"decoding it for a tile {excess}"
             )
         if "error" in head:
             raise wire.load_error(head)

@@ -45,7 +45,7 @@ from segwatch.flows.web.guards.access import bind_reader
 from segwatch.flows.web.pixels import decoding
 from segwatch.flows.web.pixels.renders import RenderPool
 from segwatch.flows.web.tiles import GRIDS, parse_tile
-from segwatch.geo.antimeridian import covered_by
+from segwatch.geo.antimeridian import compute_coverage
 from segwatch.geo.crs import to_lonlat
 from segwatch.geo.sources.http import hrefs
 from segwatch.geo.sources.http.credentials import Credentials
@@ -261,6 +261,6 @@ def shown_scene(rows: analyst.Rows, hosts: Sequence[str] = ()) -> ShownScene:
         first["solar_day"],
         first["acquired_at"],
         items,
-        covered_by([item.footprint for item in items]),
+        compute_coverage([item.footprint for item in items]),
     )
-    return ShownScene(scene, profile, hrefs.readable_hosts(profile, first["catalog"], hosts))
+    return ShownScene(scene, profile, hrefs.list_readable_hosts(profile, first["catalog"], hosts))

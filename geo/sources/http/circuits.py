@@ -15,7 +15,7 @@ from segwatch.geo.types.scene import Scene
 from segwatch.geo.types.source import Profile
 
 
-def of_host(href: str) -> str:
+def name_host_circuit(href: str) -> str:
     """Name the circuit of an href's host and port; empty where it has no host."""
     try:
         parts = urlsplit(href)
@@ -28,13 +28,13 @@ def of_host(href: str) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def of_credentials(profile: str) -> str:
+def name_credentials_circuit(profile: str) -> str:
     """Name the circuit of the credentials of a profile."""
     return f"source:{profile}"
 
 
-def of_scene(scene: Scene, profile: Profile) -> frozenset[str]:
+def list_scene_circuits(scene: Scene, profile: Profile) -> frozenset[str]:
     """List the circuits that must be closed to read a scene with a profile."""
     hrefs = (item.assets.get(name, "") for item in scene.items for name in profile.assets())
-    hosts = {of_host(href) for href in hrefs} - {""}
-    return frozenset(hosts | {of_credentials(profile.name)})
+    hosts = {name_host_circuit(href) for href in hrefs} - {""}
+    return frozenset(hosts | {name_credentials_circuit(profile.name)})

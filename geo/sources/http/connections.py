@@ -58,7 +58,7 @@ def open_connections(
     limits = httpx.Limits(max_connections=_MAX_CONNECTIONS)
     timeout = httpx.Timeout(_READ_SECONDS, connect=_CONNECT_SECONDS)
     with (
-        egress.client(follow_redirects=False, timeout=timeout, limits=limits) as client,
+        egress.create_client(follow_redirects=False, timeout=timeout, limits=limits) as client,
         ThreadPoolExecutor(_MAX_CONCURRENT_PARTS, thread_name_prefix="range") as threads,
     ):
         yield SceneConnections(

@@ -95,7 +95,9 @@ class Signer:
 
     def signs(self, url: str) -> bool:
         """Whether requests for a URL carry credentials."""
-        return self._access is not None and hrefs.matches(url, hrefs.profile_hosts(self._profile))
+        return self._access is not None and hrefs.is_allowed_host(
+            url, hrefs.list_profile_hosts(self._profile)
+        )
 
     def sign(self, url: str, method: str = "GET") -> tuple[str, dict[str, str]]:
         """Return the URL and headers to send now; ``method`` is GET or HEAD."""
@@ -192,11 +194,13 @@ class Signer:
         except (httpx.HTTPError, ValueError) as error:
             status = error.response.status_code if isinstance(error, httpx.HTTPStatusError) else None
             reason = f"HTTP {status}" if status else type(error).__name__
-            raise AccessDenied(self._profile.name, f"{hrefs.shown(url)} issued no token: {reason}") from None
+            raise AccessDenied(
+                self._profile.name, f"{hrefs.redact_href(url)} issued no token: {reason}"
+            ) from None
         if not isinstance(document, dict):
             raise AccessDenied(
                 self._profile.name,
-                f"{hrefs.shown(url)} issued no token but returned a {type(document).__name__}",
+                f"{hrefs.redact_href(url)} issued no token but returned a {type(document).__name__}",
             )
         return document
 

@@ -14,7 +14,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def within(seconds: float, call: Callable[[], T]) -> T:
+def call_within(seconds: float, call: Callable[[], T]) -> T:
     """Run a function in a thread and return its result, or raise its exception.
 
     A call that does not return in time keeps running in its daemon thread, until its connections are closed or the

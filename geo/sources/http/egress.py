@@ -25,21 +25,21 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import NameResolutionError
 
 from segwatch.geo.errors import AddressRefused
-from segwatch.geo.sources.http.ip_addresses import Allowed, IPAddress, refusal
+from segwatch.geo.sources.http.ip_addresses import AllowedAddress, IPAddress, explain_refusal
 
 #: Connect timeout of one address while others remain to be tried.
 _CONNECT_SECONDS = 5.0
-#: Addresses allowed by the operator in this process, see :func:`permit`.
-_PERMITTED: list[Allowed] = []
+#: Addresses allowed by the operator in this process, see :func:`allow_addresses`.
+_PERMITTED: list[AllowedAddress] = []
 
 
-def permit(allowed: Iterable[Allowed]) -> None:
+def allow_addresses(allowed: Iterable[AllowedAddress]) -> None:
     """Allow connections of sources and feeds to these addresses, for this process."""
     _PERMITTED[:] = allowed
 
 
-def permitted(
-    host: str, port: int, found: Iterable[Any], allowed: Sequence[Allowed], *, trusts_literals: bool
+def select_allowed(
+    host: str, port: int, found: Iterable[Any], allowed: Sequence[AllowedAddress], *, trusts_literals: bool
 ) -> list[str]:
     """Select the addresses that may be connected to from the result of ``getaddrinfo``.
 
@@ -49,7 +49,9 @@ def permitted(
         No address may be connected to.
     """
     addresses: dict[IPAddress, None] = dict.fromkeys(ip_address(one[4][0].partition("%")[0]) for one in found)
-    reasons = {one: refusal(host, one, port, allowed, trusts_literals=trusts_literals) for one in addresses}
+    reasons = {
+        one: explain_refusal(host, one, port, allowed, trusts_literals=trusts_literals) for one in addresses
+    }
     allowed_addresses = [str(one) for one, reason in reasons.items() if reason is None]
     if not allowed_addresses:
         raise AddressRefused(host, port, next((one for one in reasons.values() if one), "no address"))
@@ -75,7 +77,7 @@ class _Backend(httpcore.NetworkBackend):
             found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
         except OSError as error:
             raise httpcore.ConnectError(str(error)) from error
-        addresses = permitted(host, port, found, _PERMITTED, trusts_literals=True)
+        addresses = select_allowed(host, port, found, _PERMITTED, trusts_literals=True)
         while True:
             address = addresses.pop(0)
             limit = _limit(timeout, bool(addresses))
@@ -89,7 +91,7 @@ class _Backend(httpcore.NetworkBackend):
 class _AsyncBackend(httpcore.AsyncNetworkBackend):
     """Connects to allowed addresses, for webhooks."""
 
-    def __init__(self, allowed: Sequence[Allowed]) -> None:
+    def __init__(self, allowed: Sequence[AllowedAddress]) -> None:
         self._inner = AutoBackend()
         self._allowed = allowed
 
@@ -108,7 +110,7 @@ class _AsyncBackend(httpcore.AsyncNetworkBackend):
             found = _literal(host) or await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
         except OSError as error:
             raise httpcore.ConnectError(str(error)) from error
-        addresses = permitted(host, port, found, self._allowed, trusts_literals=False)
+        addresses = select_allowed(host, port, found, self._allowed, trusts_literals=False)
         while True:
             address = addresses.pop(0)
             limit = _limit(timeout, bool(addresses))
@@ -137,14 +139,14 @@ def _limit(timeout: float | None, more: bool) -> float | None:
     return _CONNECT_SECONDS if timeout is None else min(timeout, _CONNECT_SECONDS)
 
 
-def client(**given: Any) -> httpx.Client:
+def create_client(**given: Any) -> httpx.Client:
     """Create an ``httpx.Client`` for sources and feeds that checks its connections."""
     made = httpx.Client(**given)
     _direct(made)._network_backend = _Backend()
     return made
 
 
-def async_client(allowed: Sequence[Allowed], **given: Any) -> httpx.AsyncClient:
+def create_async_client(allowed: Sequence[AllowedAddress], **given: Any) -> httpx.AsyncClient:
     """Create an ``httpx.AsyncClient`` for webhooks that checks its connections."""
     made = httpx.AsyncClient(**given)
     _direct(made)._network_backend = _AsyncBackend(allowed)
@@ -175,7 +177,7 @@ def _connected(connection: HTTPConnection) -> socket.socket:
         found = socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM)
     except socket.gaierror as error:
         raise NameResolutionError(connection.host, connection, error) from error
-    addresses = permitted(host, port, found, _PERMITTED, trusts_literals=True)
+    addresses = select_allowed(host, port, found, _PERMITTED, trusts_literals=True)
     for address in addresses[:-1]:
         with contextlib.suppress(OSError):
             return _socket(connection, address)
@@ -210,7 +212,7 @@ class _Adapter(HTTPAdapter):
         self.poolmanager.pool_classes_by_scheme = {"http": _Pool, "https": _PoolTLS}
 
 
-def check_session(session: requests.Session) -> None:
+def guard_session(session: requests.Session) -> None:
     """Make a ``requests.Session`` check its connections, except those through a proxy."""
     for prefix in ("http://", "https://"):
         session.mount(prefix, _Adapter())

@@ -147,7 +147,7 @@ def parse_single_part(body: bytes, boundary: bytes) -> tuple[ContentRange, bytes
     return None
 
 
-def charset(content_type: str) -> str:
+def parse_charset(content_type: str) -> str:
     """Parse the ``charset`` of a content type; empty where it is missing."""
     message = Message()
     message["content-type"] = content_type
@@ -155,12 +155,12 @@ def charset(content_type: str) -> str:
     return found.strip() if isinstance(found, str) else ""
 
 
-def is_plain(encoding: str) -> bool:
+def is_identity_encoding(encoding: str) -> bool:
     """Whether a content encoding is identity: the body is not compressed."""
     return encoding.strip().lower() in _IDENTITY
 
 
-def inflated(chunks: Iterator[bytes], encoding: str, max_bytes: int) -> Iterator[bytes] | None:
+def decompress(chunks: Iterator[bytes], encoding: str, max_bytes: int) -> Iterator[bytes] | None:
     """Decompress a body in pieces of bounded size; None where the encoding is not supported.
 
     Parameters

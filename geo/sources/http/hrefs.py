@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from urllib.parse import SplitResult, urljoin, urlsplit
 
 from segwatch.geo.errors import UnsafeHref
-from segwatch.geo.text.redaction import public
+from segwatch.geo.text.redaction import to_public_url
 from segwatch.geo.types.source import Profile
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
@@ -44,36 +44,36 @@ def check(href: str, allowed_hosts: Sequence[str]) -> str:
     """
     parts = _split(href)
     if parts.scheme not in DEFAULT_PORTS:
-        raise UnsafeHref(shown(href), f"scheme {parts.scheme or 'none'!r} is not http or https")
+        raise UnsafeHref(redact_href(href), f"scheme {parts.scheme or 'none'!r} is not http or https")
     if "@" in parts.netloc:
-        raise UnsafeHref(shown(href), "it contains user information; set SEGWATCH_CREDENTIALS instead")
+        raise UnsafeHref(redact_href(href), "it contains user information; set SEGWATCH_CREDENTIALS instead")
     host, port = _origin(parts)
     if not host:
-        raise UnsafeHref(shown(href), "it has no host")
+        raise UnsafeHref(redact_href(href), "it has no host")
     if not any(_matches(parts, pattern) for pattern in allowed_hosts):
         known = ", ".join(sorted(filter(None, allowed_hosts))) or "none"
         where = f"host {host}" if port == DEFAULT_PORTS[parts.scheme] else f"port {port} of host {host}"
         raise UnsafeHref(
-            shown(href),
+            redact_href(href),
             f"{where} is not allowed (allowed: {known}); add it to the profile's hosts or to SEGWATCH_IMAGERY_HOSTS",
         )
     return href
 
 
-def readable_hosts(profile: Profile, catalog: str, others: Sequence[str] = ()) -> tuple[str, ...]:
+def list_readable_hosts(profile: Profile, catalog: str, others: Sequence[str] = ()) -> tuple[str, ...]:
     """List the hosts that assets may be read from: those of the profile, the catalog's own, and ``others``."""
-    return (*profile_hosts(profile), *own_hosts(catalog), *others)
+    return (*list_profile_hosts(profile), *list_url_hosts(catalog), *others)
 
 
-def profile_hosts(profile: Profile) -> tuple[str, ...]:
+def list_profile_hosts(profile: Profile) -> tuple[str, ...]:
     """List the hosts of a profile, including the port of its S3 endpoint where that is one of these hosts."""
     endpoint = profile.access.endpoint if profile.access is not None else ""
     named = {urlsplit(f"//{pattern}").hostname for pattern in profile.hosts}
     inside = endpoint and urlsplit(endpoint).hostname in named
-    return (*profile.hosts, *(own_hosts(endpoint) if inside else ()))
+    return (*profile.hosts, *(list_url_hosts(endpoint) if inside else ()))
 
 
-def own_hosts(url: str) -> tuple[str, ...]:
+def list_url_hosts(url: str) -> tuple[str, ...]:
     """List the hosts that a configured URL allows: its host on the standard ports and on the URL's own port."""
     try:
         parts = urlsplit(url)
@@ -84,7 +84,7 @@ def own_hosts(url: str) -> tuple[str, ...]:
     return (name,) if port is None else (name, f"{name}:{port}")
 
 
-def matches(href: str, hosts: Sequence[str]) -> bool:
+def is_allowed_host(href: str, hosts: Sequence[str]) -> bool:
     """Whether the href's host and port are among these hosts, as in :func:`check`."""
     parts = _split(href)
     return any(_matches(parts, pattern) for pattern in hosts)
@@ -111,18 +111,24 @@ def check_redirect(
     """
     absolute = urljoin(source, location)
     try:
-        if redirect_hosts and _split(absolute).scheme == "https" and matches(absolute, redirect_hosts):
+        if (
+            redirect_hosts
+            and _split(absolute).scheme == "https"
+            and is_allowed_host(absolute, redirect_hosts)
+        ):
             return check(absolute, redirect_hosts)
         target = check(absolute, allowed_hosts)
     except UnsafeHref as error:
         raise UnsafeHref(
-            shown(source), f"it redirects to {_redact_target(absolute)}, where {error.reason}"
+            redact_href(source), f"it redirects to {_redact_target(absolute)}, where {error.reason}"
         ) from error
     before, after = _split(source), _split(target)
     upgraded = before.scheme == "http" and after.scheme == "https"
     same_port = _origin(before)[1] == _origin(after)[1] and before.scheme == after.scheme
     if before.hostname != after.hostname or not (same_port or (upgraded and after.port in {None, 443})):
-        raise UnsafeHref(shown(source), f"it redirects to {_redact_target(target)}, another host or port")
+        raise UnsafeHref(
+            redact_href(source), f"it redirects to {_redact_target(target)}, another host or port"
+        )
     return target
 
 
@@ -136,19 +142,19 @@ def _redact_target(href: str) -> str:
     return f"{parts.scheme}://{host}:{port}"[:100]
 
 
-def shown(href: str) -> str:
+def redact_href(href: str) -> str:
     """Return the href without user information, query and fragment, for logs and messages."""
-    return public(href, query=False, max_chars=500)
+    return to_public_url(href, query=False, max_chars=500)
 
 
 def _split(href: str) -> SplitResult:
     if _AMBIGUOUS.search(href):
-        raise UnsafeHref(shown(href), "it contains spaces, control characters or backslashes")
+        raise UnsafeHref(redact_href(href), "it contains spaces, control characters or backslashes")
     try:
         parts = urlsplit(href)
         _ = parts.port  # raises for an invalid port
     except ValueError as error:
-        raise UnsafeHref(shown(href), "it is not a URL") from error
+        raise UnsafeHref(redact_href(href), "it is not a URL") from error
     return parts
 
 

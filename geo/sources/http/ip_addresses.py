@@ -45,7 +45,7 @@ _MAX_PORT = 65535
 
 
 @dataclass(frozen=True, slots=True)
-class Allowed:
+class AllowedAddress:
     """Non-public addresses that the operator allows."""
 
     host: str = ""
@@ -63,7 +63,7 @@ class Allowed:
         return any(one.version == self.network.version and one in self.network for one in _forms(address))
 
 
-def parse_allowed(text: str) -> Allowed:
+def parse_allowed(text: str) -> AllowedAddress:
     """Parse ``HOST``, ``ADDRESS`` or ``NETWORK/BITS``, with optional ports: ``:PORT``, ``:PORT-PORT`` or a list.
 
     IPv6 with ports needs brackets, as in ``[fd00::/8]:443``.
@@ -85,13 +85,13 @@ def parse_allowed(text: str) -> Allowed:
     ranges = tuple(_ports(one, text) for one in ports.split(",")) if colon else ()
     place = place.removeprefix("[").removesuffix("]")
     try:
-        return Allowed(network=ip_network(place, strict=False), ports=ranges)
+        return AllowedAddress(network=ip_network(place, strict=False), ports=ranges)
     except ValueError:
         if "/" in place or ":" in place or not place or any(one.isspace() for one in place):
             raise ValueError(
                 f"{text!r} is not a host, address or network like 10.1.0.0/16:443, 127.0.0.1:8080 or hooks.example:443"
             ) from None
-    return Allowed(host=place.rstrip("."), ports=ranges)
+    return AllowedAddress(host=place.rstrip("."), ports=ranges)
 
 
 def _ports(given: str, text: str) -> tuple[int, int]:
@@ -104,8 +104,13 @@ def _ports(given: str, text: str) -> tuple[int, int]:
     return found
 
 
-def refusal(
-    host: str, address: IPAddress, port: int, allowed: Sequence[Allowed], *, trusts_literals: bool = False
+def explain_refusal(
+    host: str,
+    address: IPAddress,
+    port: int,
+    allowed: Sequence[AllowedAddress],
+    *,
+    trusts_literals: bool = False,
 ) -> str | None:
     """Explain why a connection is refused; None where it is allowed.
 
@@ -119,7 +124,7 @@ def refusal(
         Whether a private or loopback address is allowed if the URL contains it literally; for URLs that only the
         operator configures.
     """
-    kind = kind_of(address)
+    kind = classify_address(address)
     if kind is None or any(one.matches(host, address, port) for one in allowed):
         return None
     if trusts_literals and kind in {"loopback", "private"} and is_literal(host, address):
@@ -140,7 +145,7 @@ def is_literal(host: str, address: IPAddress) -> bool:
     return host.strip("[]").lower() in {str(address), "localhost"}
 
 
-def kind_of(address: IPAddress) -> str | None:
+def classify_address(address: IPAddress) -> str | None:
     """Name what makes an address, or one embedded in it, non-public; None where it is public."""
     return next((kind for one in _forms(address) if (kind := _kind(one)) is not None), None)
 

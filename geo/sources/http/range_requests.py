@@ -17,7 +17,7 @@ import httpx
 from segwatch.geo.errors import ReadFailed, SourceFailed, UnfitPixels
 from segwatch.geo.sources.http import circuits, faults, hrefs
 from segwatch.geo.sources.http.connections import SceneConnections
-from segwatch.geo.sources.http.deadline import within
+from segwatch.geo.sources.http.deadline import call_within
 from segwatch.geo.sources.http.headers import (
     ContentRange,
     Validator,
@@ -95,7 +95,7 @@ class RangeRequester:
         policy = RetryPolicy(_MAX_ATTEMPTS, _BACK_OFF_SECONDS, _MAX_WAIT_SECONDS)
         try:
             return call_with_retries(
-                lambda: within(self._seconds_left(), lambda: self._request(first, last)),
+                lambda: call_within(self._seconds_left(), lambda: self._request(first, last)),
                 policy,
                 _classify,
                 name=f"asset {self._asset}",
@@ -104,19 +104,19 @@ class RangeRequester:
         except RetriesExhausted as error:
             raise SourceFailed(
                 self._asset,
-                hrefs.shown(self._href),
+                hrefs.redact_href(self._href),
                 str(error),
-                circuit=circuits.of_host(self._href),
+                circuit=circuits.name_host_circuit(self._href),
                 wait_seconds=min(error.failure.retry_after_seconds, _MAX_RETRY_AFTER_SECONDS),
             ) from error.error
 
     def failure(self, reason: str) -> ReadFailed:
         """Build an error that names this file."""
-        return ReadFailed(self._asset, hrefs.shown(self._href), reason)
+        return ReadFailed(self._asset, hrefs.redact_href(self._href), reason)
 
     def unfit(self, reason: str) -> UnfitPixels:
         """Build an error that names this file and that a retry does not cure."""
-        return UnfitPixels(self._asset, hrefs.shown(self._href), reason)
+        return UnfitPixels(self._asset, hrefs.redact_href(self._href), reason)
 
     def _seconds_left(self) -> float:
         return max(0.0, min(_REQUEST_SECONDS, self._until - time.monotonic()))
@@ -131,7 +131,7 @@ class RangeRequester:
                     location = response.headers["location"]
                     redirect_hosts = self._signer.redirect_hosts
                     url = hrefs.check_redirect(url, location, self._allowed_hosts, redirect_hosts)
-                    if not (redirect_hosts and hrefs.matches(url, redirect_hosts)):
+                    if not (redirect_hosts and hrefs.is_allowed_host(url, redirect_hosts)):
                         self._url = url  # a link to a redirect host is signed and expires, so it is not kept
                     continue
                 self._check_status(response, first)
@@ -166,10 +166,10 @@ class RangeRequester:
         signs = self._signer.signs(self._url)
         reason = f"HTTP {status}{self._access_hint()}"
         if expired or (status == 403 and not signs and strip_signature(self._url) != self._url):
-            raise SourceFailed(self._asset, hrefs.shown(self._href), reason)
+            raise SourceFailed(self._asset, hrefs.redact_href(self._href), reason)
         if status == 401 or (status == 403 and signs):
-            circuit = circuits.of_credentials(self._signer.source)
-            raise SourceFailed(self._asset, hrefs.shown(self._href), reason, circuit=circuit)
+            circuit = circuits.name_credentials_circuit(self._signer.source)
+            raise SourceFailed(self._asset, hrefs.redact_href(self._href), reason, circuit=circuit)
 
     def _access_hint(self) -> str:
         expires_at = parse_expiry(self._url)

@@ -135,7 +135,7 @@ class RemoteFile:
             raise
 
 
-class Cursor(io.RawIOBase):
+class RemoteFileObject(io.RawIOBase):
     """A read-only, seekable file object over a :class:`RemoteFile`, for GDAL.
 
     GDAL cannot carry Python exceptions, so failed reads return nothing or zeros and ``RemoteFile.error`` is set.

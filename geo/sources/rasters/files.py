@@ -27,10 +27,10 @@ from rasterio.io import DatasetReader
 from rasterio.windows import Window
 
 from segwatch.geo.crs import LONLAT
-from segwatch.geo.errors import is_of_machine
+from segwatch.geo.errors import is_machine_failure
 from segwatch.geo.grid import get_crs
 from segwatch.geo.sources.http.connections import SceneConnections
-from segwatch.geo.sources.http.ranges import Cursor, RemoteFile
+from segwatch.geo.sources.http.ranges import RemoteFile, RemoteFileObject
 from segwatch.geo.sources.rasters.decode_budget import GATE, DecodingBudget
 from segwatch.geo.sources.rasters.header_check import Header, find_misfits, read_header
 from segwatch.geo.sources.rasters.jpeg2000 import parse_jpeg2000
@@ -154,7 +154,7 @@ class AssetFiles:
         except UnfitStructure as error:
             raise remote.error or remote.unfit(str(error)) from error
         except (RasterioError, OSError) as error:
-            if remote.error is None and is_of_machine(error):
+            if remote.error is None and is_machine_failure(error):
                 raise
             # GDAL's message may quote contents of a file that a redirect led to: keep it out of the ledger
             _log.debug("%s: %r", asset, str(error))
@@ -224,11 +224,11 @@ class _Opener:
         self._file = file
         self._name = name
 
-    def open(self, path: str, mode: str = "rb", **_: object) -> Cursor:
+    def open(self, path: str, mode: str = "rb", **_: object) -> RemoteFileObject:
         """Open a new cursor on the file."""
         if not self.isfile(path):
             raise FileNotFoundError(path)
-        return Cursor(self._file)
+        return RemoteFileObject(self._file)
 
     def isfile(self, path: str) -> bool:
         """Whether the path is this file."""

@@ -142,7 +142,7 @@ def _physical(stored: int, profile: Profile, offset: float) -> float:
 def _size_misfits(header: Header, profile: Profile) -> Iterator[str]:
     if header.pixel_m is None:
         return
-    finest, coarsest = size_limits(profile)
+    finest, coarsest = get_size_limits(profile)
     if header.pixel_m > coarsest * _TOLERANCE:
         limit, name = f"at most {coarsest:g} m", "coarsest_m"
     elif header.pixel_m < finest / _TOLERANCE:
@@ -156,7 +156,7 @@ def _size_misfits(header: Header, profile: Profile) -> Iterator[str]:
     )
 
 
-def size_limits(profile: Profile) -> tuple[float, float]:
+def get_size_limits(profile: Profile) -> tuple[float, float]:
     """Return the smallest and the largest file pixel, in metres, that the profile accepts."""
     finest = profile.gsd_m / _MAX_FINER if profile.finest_m is None else profile.finest_m
     coarsest = profile.gsd_m * _MAX_COARSER if profile.coarsest_m is None else profile.coarsest_m

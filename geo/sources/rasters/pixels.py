@@ -22,16 +22,16 @@ from rasterio.warp import reproject
 from segwatch.geo.clouds import find_clear
 from segwatch.geo.errors import UnfitPixels
 from segwatch.geo.grid import get_crs
-from segwatch.geo.items import cloud_cover, offset_unknown
+from segwatch.geo.items import get_cloud_cover, is_offset_unknown
 from segwatch.geo.raster import BAND_YX, RGB, YX, make_coordinates
-from segwatch.geo.sentinel2 import offset_taken_out
+from segwatch.geo.sentinel2 import is_offset_removed
 from segwatch.geo.sources.http import hrefs
 from segwatch.geo.sources.http.connections import open_connections
 from segwatch.geo.sources.http.credentials import NO_CREDENTIALS, Credentials
 from segwatch.geo.sources.rasters.files import ENVIRONMENT, AssetFiles, Cut, OpenFile, find_cut
 from segwatch.geo.sources.rasters.header_check import MIN_POWER, Header
 from segwatch.geo.sources.rasters.nodata import find_mask_nodata, read_bands, read_classes
-from segwatch.geo.types.scene import Item, Scene, baseline_number
+from segwatch.geo.types.scene import Item, Scene, to_baseline_key
 from segwatch.geo.types.source import CloudMask, Profile
 
 Mask = NDArray[np.bool_]
@@ -60,7 +60,7 @@ class _ItemWindow:
     clear: Mask
 
 
-def read(
+def read_scene(
     scene: Scene,
     profile: Profile,
     grid: GeoBox,
@@ -69,15 +69,15 @@ def read(
     credentials: Credentials = NO_CREDENTIALS,
     seconds: float = math.inf,
 ) -> SceneWindow:
-    """Read the whole grid at once; parameters and errors as for :func:`opened`."""
-    with opened(
+    """Read the whole grid at once; parameters and errors as for :func:`open_scene`."""
+    with open_scene(
         scene, profile, grid, allowed_hosts=allowed_hosts, credentials=credentials, seconds=seconds
     ) as reader:
         return reader.read(grid)
 
 
 @contextmanager
-def opened(
+def open_scene(
     scene: Scene,
     profile: Profile,
     grid: GeoBox,
@@ -205,7 +205,7 @@ class SceneReader:
 
 
 def _least_cloud_then_newest(item: Item) -> tuple[float, float, str]:
-    cover = cloud_cover(item)
+    cover = get_cloud_cover(item)
     return 101.0 if cover is None else cover, -item.acquired_at.timestamp(), item.id
 
 
@@ -232,12 +232,12 @@ def compute_offset(item: Item, profile: Profile) -> float:
         The item does not say whether its values contain the constant. A wrong guess is an error of 0.1 reflectance.
     """
     if not profile.offset_from_baseline:
-        return 0.0 if offset_taken_out(item.properties) else profile.offset
-    if offset_unknown(item.properties, item.processing_baseline, item.acquired_at):
+        return 0.0 if is_offset_removed(item.properties) else profile.offset
+    if is_offset_unknown(item.properties, item.processing_baseline, item.acquired_at):
         reason = f"the processing baseline of item {item.id} is unknown, and with it the offset of its values"
         raise UnfitPixels(profile.red.asset, item.href, reason)
-    first = baseline_number(profile.offset_from_baseline)
-    if offset_taken_out(item.properties) or baseline_number(item.processing_baseline) < first:
+    first = to_baseline_key(profile.offset_from_baseline)
+    if is_offset_removed(item.properties) or to_baseline_key(item.processing_baseline) < first:
         return 0.0
     return profile.offset
 

@@ -16,7 +16,7 @@ from segwatch.geo.items import ANY_COLLECTION, MALFORMED
 from segwatch.geo.sources.http import hrefs
 from segwatch.geo.sources.http.retries import RetryPolicy
 from segwatch.geo.sources.search.catalog_errors import NotACatalog, get_status, translate_errors
-from segwatch.geo.sources.search.collections import Holding, MissingCollection, look_up_collection
+from segwatch.geo.sources.search.collections import CollectionInfo, MissingCollection, look_up_collection
 from segwatch.geo.sources.search.completeness import LearnedLimits
 from segwatch.geo.sources.search.endpoints import (
     ApiLocation,
@@ -84,7 +84,7 @@ class Catalog:
         return found or find_endpoints(self.url, self.document)
 
 
-def opened(url: str) -> Catalog:
+def open_catalog(url: str) -> Catalog:
     """Read the root of a catalog, given its URL or that of one of its parts.
 
     Raises
@@ -93,7 +93,7 @@ def opened(url: str) -> Catalog:
         The URL does not respond, or not as a STAC catalog.
     """
     with translate_errors(url):
-        hosts = hrefs.own_hosts(url)
+        hosts = hrefs.list_url_hosts(url)
         hrefs.check(url, hosts)
         policy = RetryPolicy(_MAX_ATTEMPTS, _BACK_OFF_SECONDS, _MAX_WAIT_SECONDS)
         client = StacClient(hosts, StacRetries(_RESPONSE_SECONDS, policy, _MAX_CONNECT_ATTEMPTS))
@@ -154,14 +154,14 @@ def select_collection(catalog: Catalog, profile: Profile) -> str | None:
         return catalog.collection
     if catalog.collection not in {None, profile.collection}:
         raise NoSuchCollection(
-            hrefs.shown(catalog.url),
+            hrefs.redact_href(catalog.url),
             f"was given by the URL of its collection {catalog.collection!r}, but profile {profile.name} needs "
             f"{profile.collection!r}",
         )
     return profile.collection
 
 
-def require_collection(catalog: Catalog, profile: Profile) -> Holding | None:
+def require_collection(catalog: Catalog, profile: Profile) -> CollectionInfo | None:
     """Return the profile's collection as an API describes it; None for files and where it cannot be determined.
 
     Raises
@@ -172,7 +172,7 @@ def require_collection(catalog: Catalog, profile: Profile) -> Holding | None:
     return check_collection(catalog, select_collection(catalog, profile))
 
 
-def check_collection(catalog: Catalog, name: str | None) -> Holding | None:
+def check_collection(catalog: Catalog, name: str | None) -> CollectionInfo | None:
     """Look up a collection by name, see :func:`require_collection`."""
     collections = catalog.endpoints.collections
     if not catalog.is_api or name is None or collections is None:
@@ -186,5 +186,5 @@ def check_collection(catalog: Catalog, name: str | None) -> Holding | None:
 
     found = look_up_collection(collections, name, send)
     if isinstance(found, MissingCollection):
-        raise NoSuchCollection(hrefs.shown(catalog.url), str(found))
+        raise NoSuchCollection(hrefs.redact_href(catalog.url), str(found))
     return found

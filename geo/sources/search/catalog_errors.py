@@ -28,17 +28,19 @@ def translate_errors(url: str) -> Iterator[None]:
     try:
         yield
     except UnsafeHref as error:
-        raise CatalogUnreachable(hrefs.shown(url), f"{error.reason}: {error.href}") from error
+        raise CatalogUnreachable(hrefs.redact_href(url), f"{error.reason}: {error.href}") from error
     except APIError as error:
         status = get_status(error)
         raise CatalogUnreachable(
-            hrefs.shown(url), f"HTTP {status}" if status else _summarize(error)
+            hrefs.redact_href(url), f"HTTP {status}" if status else _summarize(error)
         ) from error
     except InvalidPage:
         raise
     except MALFORMED as error:
         detail = _summarize(error) if isinstance(error, NotACatalog) else faults.describe(error)
-        raise CatalogUnreachable(hrefs.shown(url), f"it does not respond as a STAC API ({detail})") from error
+        raise CatalogUnreachable(
+            hrefs.redact_href(url), f"it does not respond as a STAC API ({detail})"
+        ) from error
 
 
 def get_status(error: APIError) -> int | None:

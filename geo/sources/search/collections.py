@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 from segwatch.geo.sources.search.paging import StacResponse, find_next_request
 from segwatch.geo.sources.search.requests import HttpRequest, join_url
-from segwatch.geo.text.storable import shortened, storable
+from segwatch.geo.text.storable import shorten, to_storable
 
 _MAX_PAGES = 50
 _MAX_NAMED = 5
@@ -24,7 +24,7 @@ Send = Callable[[HttpRequest], StacResponse | None]
 
 
 @dataclass(frozen=True, slots=True)
-class Holding:
+class CollectionInfo:
     """A collection of a catalog."""
 
     name: str
@@ -50,7 +50,7 @@ class MissingCollection:
         return f"has no collection {self.name!r}; it has {names}{more}"
 
 
-def look_up_collection(collections: str, name: str, send: Send) -> Holding | MissingCollection | None:
+def look_up_collection(collections: str, name: str, send: Send) -> CollectionInfo | MissingCollection | None:
     """Look up a collection by name; None where the catalog does not list its collections.
 
     Parameters
@@ -65,12 +65,12 @@ def look_up_collection(collections: str, name: str, send: Send) -> Holding | Mis
         and document.get("type") == "Collection"
         and document.get("id") in {name, None}
     ):
-        return Holding(name, describe_extent(document))
+        return CollectionInfo(name, describe_extent(document))
     names = _names(collections, send)
     if names is None:
         return None
     if name in names:
-        return Holding(name, "")
+        return CollectionInfo(name, "")
     return MissingCollection(name, _nearest(name, names), len(names))
 
 
@@ -99,7 +99,7 @@ def _names(collections: str, send: Send) -> list[str] | None:
 def _ids(listed: list[Any]) -> Iterator[str]:
     for one in listed:
         if isinstance(one, dict) and isinstance(one.get("id"), str):
-            yield shortened(str(storable(one["id"])), _MAX_NAME_CHARS)
+            yield shorten(str(to_storable(one["id"])), _MAX_NAME_CHARS)
 
 
 def _nearest(name: str, names: list[str]) -> tuple[str, ...]:
@@ -115,7 +115,7 @@ def describe_extent(collection: dict[str, Any]) -> str:
     period, box = _first(given, "temporal", "interval"), _first(given, "spatial", "bbox")
     words = []
     if len(period) == 2:
-        begin, end = (shortened(str(storable(one)), 40) if one is not None else "" for one in period)
+        begin, end = (shorten(str(to_storable(one)), 40) if one is not None else "" for one in period)
         words.append(f"{begin or 'always'} to {end or 'now'}")
     if len(box) in {4, 6} and all(isinstance(one, int | float) for one in box):
         half = len(box) // 2

@@ -14,7 +14,7 @@ from urllib.parse import unquote, urljoin, urlsplit, urlunsplit
 from pystac_client.conformance import ConformanceClasses
 
 from segwatch.geo.sources.search.requests import Endpoints, PropertyFilter, RequestForm, join_url
-from segwatch.geo.text.storable import storable
+from segwatch.geo.text.storable import to_storable
 
 #: Paths inside an API, after its root.
 _INSIDE = re.compile(
@@ -131,7 +131,7 @@ def iter_links(document: Document) -> Iterator[Document]:
 def resolve_link(base: str, link: Document) -> str | None:
     """Return the absolute URL of a link; None where it has no href."""
     href = link.get("href")
-    return urljoin(base, str(storable(href)).strip()) if isinstance(href, str) and href.strip() else None
+    return urljoin(base, str(to_storable(href)).strip()) if isinstance(href, str) and href.strip() else None
 
 
 def is_inside_api(url: str) -> bool:

@@ -9,16 +9,16 @@ import shapely
 from odc.geo.geobox import GeoBox
 
 from segwatch.geo import grid as grids
-from segwatch.geo.crs import to_local, to_lonlat, utm
+from segwatch.geo.crs import choose_utm, to_crs, to_lonlat
 from segwatch.geo.errors import BadItem, GeoError, NoSuchCollection, UnfitPixels
 from segwatch.geo.items import parse_item
-from segwatch.geo.judging import Shades, described, misrendered
+from segwatch.geo.judging import PixelSample, describe_sample, find_misrendering
 from segwatch.geo.rendering import render
-from segwatch.geo.scenes import group
+from segwatch.geo.scenes import group_scenes
 from segwatch.geo.sources.http import hrefs
 from segwatch.geo.sources.http.credentials import NO_CREDENTIALS, Credentials
 from segwatch.geo.sources.rasters import pixels
-from segwatch.geo.sources.search.catalog import API, Catalog, describe, opened, require_collection
+from segwatch.geo.sources.search.catalog import API, Catalog, describe, open_catalog, require_collection
 from segwatch.geo.sources.search.completeness import Completeness, judge_completeness
 from segwatch.geo.sources.search.item_search import SAMPLE_PAGE_ITEMS, sample
 from segwatch.geo.sources.search.paging import PagingResult, get_property
@@ -51,10 +51,10 @@ def inspect(
     CatalogUnreachable
         The catalog does not respond.
     """
-    reached = opened(url)
+    reached = open_catalog(url)
     kind, classes = describe(reached)
     yield SourceFinding(
-        "catalog", True, kind if reached.url == url else f"{kind} at {hrefs.shown(reached.url)}"
+        "catalog", True, kind if reached.url == url else f"{kind} at {hrefs.redact_href(reached.url)}"
     )
     if kind == API:
         yield SourceFinding(
@@ -75,7 +75,7 @@ def inspect(
     yield _check_paging(reached, documents, pages)
     yield from _check_contents(documents)
     if profile is not None:
-        hosts = hrefs.readable_hosts(profile, url, imagery_hosts)
+        hosts = hrefs.list_readable_hosts(profile, url, imagery_hosts)
         yield from _check_profile(documents, profile, url, credentials, hosts)
 
 
@@ -136,7 +136,7 @@ def _check_profile(
     findings: list[SourceFinding] = []
     some = items[:_MAX_SAMPLE_READS]
     for item in some:
-        scene = group([item])[0]
+        scene = group_scenes([item])[0]
         findings = list(_check_sample(scene, profile, hosts, credentials))
         if any(one.about == "rendering" for one in findings):
             break  # judged; a cloudy item cannot be, so the next one is tried
@@ -155,7 +155,7 @@ def _check_sample(
     """Read the middle of a scene; no finding about ``rendering`` where no pixel is clear."""
     grid = _middle(scene, profile)
     try:
-        with pixels.opened(scene, profile, grid, allowed_hosts=hosts, credentials=credentials) as reader:
+        with pixels.open_scene(scene, profile, grid, allowed_hosts=hosts, credentials=credentials) as reader:
             headers, window, mask_values = reader.headers(), reader.read(grid), reader.mask_values(grid)
     except UnfitPixels as error:
         yield SourceFinding("rendering", False, str(error))
@@ -171,13 +171,13 @@ def _check_sample(
     usable = valid & clear
     if usable.any():
         rgb = render(window.bands, window.valid, profile)
-        shades = Shades.of(window.bands.values[:, usable], rgb.values[usable], profile)
-        reason = misrendered(shades, profile)
-        yield SourceFinding("rendering", reason is None, reason or described(shades))
+        shades = PixelSample.of(window.bands.values[:, usable], rgb.values[usable], profile)
+        reason = find_misrendering(shades, profile)
+        yield SourceFinding("rendering", reason is None, reason or describe_sample(shades))
 
 
 def _middle(scene: Scene, profile: Profile) -> GeoBox:
-    crs = utm(scene.footprint)
+    crs = choose_utm(scene.footprint)
     half = _SAMPLE_PX / 2 * profile.gsd_m
-    centre = to_local(scene.footprint.representative_point(), crs)
-    return grids.for_area(to_lonlat(shapely.box(*centre.buffer(half).bounds), crs), profile.gsd_m)
+    centre = to_crs(scene.footprint.representative_point(), crs)
+    return grids.make_grid(to_lonlat(shapely.box(*centre.buffer(half).bounds), crs), profile.gsd_m)

@@ -18,7 +18,7 @@ from segwatch.geo.errors import BadItem, CatalogUnreachable, SearchIncomplete
 from segwatch.geo.identity import identify_catalog
 from segwatch.geo.items import ANY_COLLECTION, parse_item, parse_time_and_footprint
 from segwatch.geo.sources.http import hrefs
-from segwatch.geo.sources.search.catalog import Catalog, opened, select_collection
+from segwatch.geo.sources.search.catalog import Catalog, open_catalog, select_collection
 from segwatch.geo.sources.search.catalog_errors import is_outage, translate_errors
 from segwatch.geo.sources.search.completeness import CompleteSearch
 from segwatch.geo.sources.search.negotiation import search_pages
@@ -30,9 +30,9 @@ from segwatch.geo.sources.search.static_catalog import (
     UnreadableFile,
     walk_files,
 )
-from segwatch.geo.text.printable import clean
-from segwatch.geo.text.redaction import public
-from segwatch.geo.text.storable import shortened, storable
+from segwatch.geo.text.printable import sanitize
+from segwatch.geo.text.redaction import to_public_url
+from segwatch.geo.text.storable import shorten, to_storable
 from segwatch.geo.types.scene import Item
 from segwatch.geo.types.source import Profile
 
@@ -43,7 +43,7 @@ _MAX_CHARS = 500
 
 
 @dataclass(frozen=True, slots=True)
-class Rejected:
+class RejectedItem:
     """An item that was found but cannot be used."""
 
     item_id: str
@@ -64,7 +64,7 @@ def search(
     *,
     updated_after: datetime | None = None,
     identity: str = "",
-) -> Iterator[Item | Rejected]:
+) -> Iterator[Item | RejectedItem]:
     """Search for items of the profile's collection that intersect the area and were acquired in a period.
 
     Each item version is returned once, however the catalog pages.
@@ -96,12 +96,12 @@ def search(
     NoSuchCollection
         The URL belongs to another collection than the profile's.
     """
-    catalog = opened(catalog) if isinstance(catalog, str) else catalog
+    catalog = open_catalog(catalog) if isinstance(catalog, str) else catalog
     identity = identity or identify_catalog(catalog.url)
     # ids are unique only within a collection
     known: set[tuple[str, str, str]] = set()
     for document in _documents(catalog, profile, area, start, end, updated_after):
-        if isinstance(document, Rejected):
+        if isinstance(document, RejectedItem):
             yield document
             continue
         item_id = str(document.get("id") or "?")
@@ -110,7 +110,7 @@ def search(
             continue
         known.add(version)
         found = _parse(document, item_id, catalog.url, profile, identity)
-        if isinstance(found, Rejected) or _matches(found, area, start, end, updated_after):
+        if isinstance(found, RejectedItem) or _matches(found, area, start, end, updated_after):
             yield found
 
 
@@ -149,10 +149,10 @@ def sample(
 
 def _parse(
     document: dict[str, Any], item_id: str, catalog_url: str, profile: Profile, identity: str
-) -> Item | Rejected:
-    name = quote(shortened(str(storable(item_id)), _MAX_CHARS), safe="")
+) -> Item | RejectedItem:
+    name = quote(shorten(str(to_storable(item_id)), _MAX_CHARS), safe="")
     path = f"/collections/{quote(profile.collection, safe='')}/items/{name}"
-    base = public(catalog_url, query=False).rstrip("/") + path
+    base = to_public_url(catalog_url, query=False).rstrip("/") + path
     try:
         return parse_item(document, profile, base=base, catalog=identity)
     except BadItem as error:
@@ -161,10 +161,10 @@ def _parse(
         return replace(rejected, acquired_at=acquired_at, footprint=footprint)
 
 
-def _build_rejected(item_id: str, href: str, reason: str) -> Rejected:
+def _build_rejected(item_id: str, href: str, reason: str) -> RejectedItem:
     """Id, href and reason quote the catalog, so they are made storable and printable."""
-    item_id, href = (shortened(str(storable(text)), _MAX_CHARS) for text in (item_id, public(href)))
-    return Rejected(item_id, href, clean(reason, _MAX_CHARS))
+    item_id, href = (shorten(str(to_storable(text)), _MAX_CHARS) for text in (item_id, to_public_url(href)))
+    return RejectedItem(item_id, href, sanitize(reason, _MAX_CHARS))
 
 
 def _matches(
@@ -183,7 +183,7 @@ def _documents(
     start: datetime,
     end: datetime,
     updated_after: datetime | None,
-) -> Iterator[dict[str, Any] | Rejected]:
+) -> Iterator[dict[str, Any] | RejectedItem]:
     if not catalog.is_api:
         yield from _documents_of_files(catalog, SearchExtent(area, start, end))
         return
@@ -191,7 +191,7 @@ def _documents(
     by_id = catalog.state.form.property_filter is not PropertyFilter.NONE
     for part in split_hemispheres(area):
         searches = CompleteSearch(
-            hrefs.shown(catalog.url),
+            hrefs.redact_href(catalog.url),
             lambda one: search_pages(catalog, one),
             catalog.state.limits,
             by_id=by_id,
@@ -200,22 +200,22 @@ def _documents(
         yield from searches.run(replace(query, area=part))
 
 
-def _documents_of_files(catalog: Catalog, extent: SearchExtent) -> Iterator[dict[str, Any] | Rejected]:
+def _documents_of_files(catalog: Catalog, extent: SearchExtent) -> Iterator[dict[str, Any] | RejectedItem]:
     incomplete: str | None = None
     for one in walk_files(
         catalog.url, catalog.document, lambda request: _fetch_file(catalog, request), extent
     ):
         if isinstance(one, UnreadableFile) and one.is_outage:
             # if it were rejected, the watermark would pass it and it would never be read again
-            incomplete = incomplete or f"{hrefs.shown(one.href)} cannot be read now: {one.reason}"
+            incomplete = incomplete or f"{hrefs.redact_href(one.href)} cannot be read now: {one.reason}"
         elif isinstance(one, UnreadableFile):
-            yield _build_rejected(one.href.rsplit("/", 1)[-1], hrefs.shown(one.href), one.reason)
+            yield _build_rejected(one.href.rsplit("/", 1)[-1], hrefs.redact_href(one.href), one.reason)
         elif isinstance(one, IncompleteListing):
             incomplete = incomplete or one.reason
         else:
             yield one
     if incomplete is not None:
-        raise SearchIncomplete(hrefs.shown(catalog.url), incomplete)
+        raise SearchIncomplete(hrefs.redact_href(catalog.url), incomplete)
 
 
 def _fetch_file(catalog: Catalog, request: HttpRequest) -> StacResponse | UnreadableFile:

@@ -58,9 +58,9 @@ def search_pages(catalog: Catalog, query: SearchQuery, *, limit: int | None = No
             request, response = _send_first_request(catalog, query, limit)
         return (yield from follow_pages(request, send, response))
     except InvalidPage as error:
-        raise CatalogUnreachable(hrefs.shown(url), str(error)) from error
+        raise CatalogUnreachable(hrefs.redact_href(url), str(error)) from error
     except EndlessPaging as error:
-        raise SearchIncomplete(hrefs.shown(url), str(error)) from error
+        raise SearchIncomplete(hrefs.redact_href(url), str(error)) from error
 
 
 def _send_first_request(
@@ -92,7 +92,7 @@ def _send_first_request(
             forms.extend(list_fallbacks(form, HTTPStatus.METHOD_NOT_ALLOWED, "", query, endpoints))
         else:
             if refusals:
-                _log.info("catalog %s: accepts %s", hrefs.shown(catalog.url), form)
+                _log.info("catalog %s: accepts %s", hrefs.redact_href(catalog.url), form)
             state.form = replace(form, limit=state.form.limit) if limit is not None else form
             return request, response
     if isinstance(refusals[0], APIError) and get_status(refusals[0]) in _COLLECTION_STATUSES:

@@ -17,7 +17,7 @@ from urllib.parse import urljoin, urlsplit
 
 from segwatch.geo.items import parse_time
 from segwatch.geo.sources.search.requests import HttpRequest, Method
-from segwatch.geo.text.storable import storable
+from segwatch.geo.text.storable import to_storable
 
 MAX_STALE_PAGES = 20
 """Consecutive pages without a new item after which paging is given up."""
@@ -203,7 +203,7 @@ def find_next_request(response: StacResponse, current: HttpRequest, first: HttpR
     if link is None:
         return HttpRequest("GET", response.next_href, {}) if response.next_href else None
     href = link.get("href")
-    target = urljoin(response.href, str(storable(href)).strip()) if isinstance(href, str) else current.href
+    target = urljoin(response.href, str(to_storable(href)).strip()) if isinstance(href, str) else current.href
     body = link.get("body")
     method = _method(link, body, current, target)
     merged = link.get("merge") is True

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from segwatch.geo.sources.rasters.header_check import Header, size_limits
+from segwatch.geo.sources.rasters.header_check import Header, get_size_limits
 from segwatch.geo.types.source import CloudMask, Profile
 
 #: Relative tolerance for scales and offsets.
@@ -60,7 +60,7 @@ def _report_types(header: Header) -> SourceFinding:
 
 
 def _compare_pixel_size(header: Header, profile: Profile) -> SourceFinding:
-    finest, coarsest = size_limits(profile)
+    finest, coarsest = get_size_limits(profile)
     size = "of unknown size" if header.pixel_m is None else f"of {header.pixel_m:.3g} m"
     accepted = f"reads at {profile.gsd_m:g} m and accepts {finest:g} to {coarsest:g} m"
     message = f"{header.asset}: pixels {size}, the profile {accepted}"

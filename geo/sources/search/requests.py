@@ -29,8 +29,8 @@ from pystac_client import ItemSearch
 from shapely.geometry import mapping
 from shapely.geometry.base import BaseGeometry
 
-from segwatch.geo.antimeridian import crosses
-from segwatch.geo.area import polygonal_parts
+from segwatch.geo.antimeridian import crosses_antimeridian
+from segwatch.geo.area import extract_polygons
 
 PAGE_ITEMS = 100
 """Requested page size."""
@@ -206,10 +206,10 @@ def _is_lower(limit: int | None, than: int | None) -> bool:
 
 def split_hemispheres(area: BaseGeometry) -> list[BaseGeometry]:
     """Split an area (EPSG:4326) at 180 degrees longitude: the bounding box of both sides would span the earth."""
-    if not crosses(area):
+    if not crosses_antimeridian(area):
         return [area]
-    west = [one for one in polygonal_parts(area) if one.bounds[0] < 0]
-    east = [one for one in polygonal_parts(area) if one.bounds[0] >= 0]
+    west = [one for one in extract_polygons(area) if one.bounds[0] < 0]
+    east = [one for one in extract_polygons(area) if one.bounds[0] >= 0]
     return [shapely.MultiPolygon(west), shapely.MultiPolygon(east)]
 
 
@@ -219,7 +219,7 @@ def split_quarters(area: BaseGeometry) -> list[BaseGeometry]:
     x, y = (west + east) / 2, (south + north) / 2
     boxes = [(west, south, x, y), (x, south, east, y), (west, y, x, north), (x, y, east, north)]
     parts = [area.intersection(shapely.box(*one)) for one in boxes]
-    return [shapely.MultiPolygon(kept) for kept in map(polygonal_parts, parts) if kept]
+    return [shapely.MultiPolygon(kept) for kept in map(extract_polygons, parts) if kept]
 
 
 def join_url(root: str, path: str) -> str:

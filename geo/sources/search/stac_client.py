@@ -14,7 +14,7 @@ from requests.exceptions import ChunkedEncodingError, ConnectTimeout, RequestExc
 from urllib3.exceptions import HTTPError, NewConnectionError
 
 from segwatch.geo.sources.http import egress, faults, hrefs
-from segwatch.geo.sources.http.deadline import within
+from segwatch.geo.sources.http.deadline import call_within
 from segwatch.geo.sources.http.headers import parse_retry_after
 from segwatch.geo.sources.http.retries import RetriesExhausted, RetryPolicy, Transient, call_with_retries
 from segwatch.geo.sources.search.paging import StacResponse
@@ -62,7 +62,7 @@ class StacClient:
 
     def __init__(self, hosts: Sequence[str], retries: StacRetries) -> None:
         self._session = requests.Session()
-        egress.check_session(self._session)
+        egress.guard_session(self._session)
         self._hosts = tuple(hosts)
         self._retries = retries
 
@@ -81,10 +81,10 @@ class StacClient:
         until = time.monotonic() + self._retries.total_seconds
         try:
             return call_with_retries(
-                lambda: within(max(0.0, until - time.monotonic()), lambda: self._send_once(request)),
+                lambda: call_within(max(0.0, until - time.monotonic()), lambda: self._send_once(request)),
                 self._retries.policy,
                 self._classify,
-                name=f"catalog {hrefs.shown(request.href)}",
+                name=f"catalog {hrefs.redact_href(request.href)}",
                 until=until,
             )
         except TimeoutError as error:

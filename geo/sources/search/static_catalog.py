@@ -76,7 +76,7 @@ def walk_files(
         step = waiting.popleft()
         response = step.response or fetch(step.request)
         if isinstance(response, UnreadableFile):
-            reason = f"its further page {hrefs.shown(response.href)} cannot be read: {response.reason}"
+            reason = f"its further page {hrefs.redact_href(response.href)} cannot be read: {response.reason}"
             yield IncompleteListing(reason) if step.page else response
             continue
         yield from _items(response)

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from segwatch.geo.clock import ITEM_TOLERANCE, is_ahead
+from segwatch.geo.clock import ITEM_TOLERANCE, is_too_far_ahead
 from segwatch.geo.types.scene import Watermark
 from segwatch.geo.types.source import Profile
 
@@ -27,7 +27,7 @@ CHUNK = timedelta(days=366)
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class CatalogSearch:
     """One search of a catalog."""
 
     start: datetime
@@ -38,9 +38,9 @@ class Look:
     """Whether it is part of a reconcile."""
 
 
-def looks(
+def plan_searches(
     mark: Watermark, profile: Profile, start: datetime, end: datetime, now: datetime, *, in_parts: bool = True
-) -> Iterator[Look]:
+) -> Iterator[CatalogSearch]:
     """Plan the searches that bring a watch up to date, in order.
 
     Parameters
@@ -51,36 +51,40 @@ def looks(
         False for a catalog that returns everything for any search, such as static files.
     """
     if not in_parts:
-        yield from chunks(start, end, reconciles=True, in_parts=False)
+        yield from split_period(start, end, reconciles=True, in_parts=False)
     elif mark.reconciled_at is None or _is_due(mark.reconciled_at, now) or mark.reconciling_to:
         begin = max(start, mark.reconciling_to or start)
-        yield from chunks(begin, end, reconciles=True)
+        yield from split_period(begin, end, reconciles=True)
     elif mark.updated_to is not None:
-        yield Look(start, end, updated_after=min(mark.updated_to, now) - OVERLAP)
+        yield CatalogSearch(start, end, updated_after=min(mark.updated_to, now) - OVERLAP)
     elif profile.rescan_days is not None:
-        yield from chunks(max(start, min(mark.reconciled_at, end) - timedelta(days=profile.rescan_days)), end)
+        yield from split_period(
+            max(start, min(mark.reconciled_at, end) - timedelta(days=profile.rescan_days)), end
+        )
     else:
-        yield from chunks(start, end)
+        yield from split_period(start, end)
 
 
 def _is_due(reconciled_at: datetime, now: datetime) -> bool:
     """Whether the last reconcile is a day ago, or in the future because the clock was set back."""
-    return now - reconciled_at >= RECONCILE_EVERY or is_ahead(reconciled_at, now, ITEM_TOLERANCE)
+    return now - reconciled_at >= RECONCILE_EVERY or is_too_far_ahead(reconciled_at, now, ITEM_TOLERANCE)
 
 
-def chunks(
+def split_period(
     start: datetime, end: datetime, *, reconciles: bool = False, in_parts: bool = True
-) -> Iterator[Look]:
+) -> Iterator[CatalogSearch]:
     """Split a period into parts of at most :data:`CHUNK`; none where it has not begun."""
     while start <= end:
         stop = min(end, start + CHUNK) if in_parts else end
-        yield Look(start, stop, reconciles=reconciles)
+        yield CatalogSearch(start, stop, reconciles=reconciles)
         if stop == end:
             return
         start = stop
 
 
-def after(mark: Watermark, look: Look, updated: Updated, *, last: bool, now: datetime) -> Watermark:
+def advance(
+    mark: Watermark, look: CatalogSearch, updated: UpdateTimes, *, last: bool, now: datetime
+) -> Watermark:
     """Compute the watermark after the results of a search were stored.
 
     Parameters
@@ -88,7 +92,7 @@ def after(mark: Watermark, look: Look, updated: Updated, *, last: bool, now: dat
     updated
         ``updated`` times of the items of all searches since the reconcile began.
     last
-        Whether it was the last search of :func:`looks`.
+        Whether it was the last search of :func:`plan_searches`.
     now
         Upper bound of the watermark: beyond it, items updated until then would be missed.
     """
@@ -104,7 +108,7 @@ def after(mark: Watermark, look: Look, updated: Updated, *, last: bool, now: dat
 
 
 @dataclass(slots=True)
-class Updated:
+class UpdateTimes:
     """``updated`` times of the items found."""
 
     newest: datetime | None = None
@@ -115,5 +119,5 @@ class Updated:
         """Add the time of an item; a time in the future is ignored."""
         if moment is None:
             self.every = False
-        elif not is_ahead(moment, now, ITEM_TOLERANCE):
+        elif not is_too_far_ahead(moment, now, ITEM_TOLERANCE):
             self.newest = max(self.newest or moment, moment)

@@ -18,19 +18,19 @@ from sqlalchemy import text
 from standardwebhooks import Webhook
 
 from segwatch.db import alerts, digests, messages, outbox, watches
-from segwatch.flows.alerting.backtest import rehearse
-from segwatch.flows.alerting.channels import words
+from segwatch.flows.alerting.backtest import backtest_rules
+from segwatch.flows.alerting.channels import render_message
 from segwatch.flows.alerting.courier import deliver_outbox
 from segwatch.flows.config.settings import load_settings
 from segwatch.geo.types.watch import Digest, Escalation
 from tests.conftest import Database
-from tests.invariants.conftest import Ledger, Look, cells
+from tests.invariants.conftest import Ledger, SceneContent, cells
 from tests.support.receiving import Taken, deliver_again_and_again, receiving
 
 SECRET = "whsec_" + "c2Vnd2F0Y2ggc2Vnd2F0Y2ggc2Vnd2F0Y2g="
 LAKES = [cells(1.2 * k, 1, 1.2 * k + 0.9, 3) for k in range(6)]
 LARGER = [cells(1.2 * k, 1, 1.2 * k + 0.9, 5) for k in range(6)]
-WORLD = [Look(()), Look(tuple(LAKES[:4])), Look((*LARGER[:2], *LAKES[2:6]))]
+WORLD = [SceneContent(()), SceneContent(tuple(LAKES[:4])), SceneContent((*LARGER[:2], *LAKES[2:6]))]
 
 
 @pytest.fixture
@@ -94,13 +94,13 @@ def test_alerts_come_as_one_message_when_its_time_has_come(ledger: Ledger, taken
 def test_each_alert_is_in_one_digest_whoever_makes_it_and_however_often(ledger: Ledger, taken: Taken) -> None:
     def gather(_: int) -> int:
         with ledger.engine.begin() as conn:
-            return digests.gather(conn)
+            return digests.write_due(conn)
 
     for day in (1, 2):
         ledger.arrive(WORLD, [day])
         an_hour_passes(ledger)
         with ledger.engine.connect() as conn:
-            assert digests.gather(conn) == 2  # and dies before it commits
+            assert digests.write_due(conn) == 2  # and dies before it commits
             keys = set(
                 conn.execute(text("SELECT id FROM segwatch.delivery WHERE alert_id IS NULL")).scalars()
             )
@@ -120,7 +120,7 @@ def test_what_is_taken_back_before_is_left_out_and_put_back_if_it_holds_again(
     ledger: Ledger, taken: Taken
 ) -> None:
     ledger.arrive(WORLD, [1])
-    ledger.arrive({1: Look(tuple(LAKES[:3]))}, [1], version=1)
+    ledger.arrive({1: SceneContent(tuple(LAKES[:3]))}, [1], version=1)
     states = ledger.rows("SELECT state, count(*) AS n FROM segwatch.delivery GROUP BY 1 ORDER BY 1")
     assert {row["state"] for row in states} == {"pending", "withdrawn"}
     an_hour_passes(ledger)
@@ -134,8 +134,8 @@ def test_what_is_taken_back_afterwards_is_corrected_after_its_digest(ledger: Led
     ledger.arrive(WORLD, [1])
     an_hour_passes(ledger)
     with ledger.engine.begin() as conn:
-        assert digests.gather(conn) == 2
-    ledger.arrive({1: Look(())}, [1], version=1)
+        assert digests.write_due(conn) == 2
+    ledger.arrive({1: SceneContent(())}, [1], version=1)
     deliver(ledger)
     types = [one["type"] for one in of(taken, "/1")]
     assert types == ["segwatch.alert.digest"] + ["segwatch.alert.retracted"] * 4
@@ -143,14 +143,14 @@ def test_what_is_taken_back_afterwards_is_corrected_after_its_digest(ledger: Led
 
 def test_a_late_scene_takes_back_and_another_puts_back(ledger: Ledger, taken: Taken) -> None:
     """A late scene in between shows the lake before: it then did not appear on the second day; taken back, it did."""
-    with_lake = Look((LAKES[0],))
+    with_lake = SceneContent((LAKES[0],))
     world = {2: with_lake, 1: with_lake}
     ledger.arrive(world, [2])
     (first,) = ledger.rows("SELECT DISTINCT alert_id FROM segwatch.delivery")
     ledger.arrive(world, [1])
     states = "SELECT DISTINCT state FROM segwatch.delivery WHERE alert_id = :id"
     assert ledger.rows(states, id=first["alert_id"]) == [{"state": "withdrawn"}]
-    ledger.arrive({1: Look(())}, [1], version=1)
+    ledger.arrive({1: SceneContent(())}, [1], version=1)
     rows = ledger.rows(
         "SELECT state, digest_at FROM segwatch.delivery WHERE alert_id = :id", id=first["alert_id"]
     )
@@ -198,7 +198,7 @@ def test_the_wait_for_an_escalation_begins_with_the_digest(ledger: Ledger, taken
 def test_another_rules_messages_do_not_wait_for_a_digest(ledger: Ledger, taken: Taken) -> None:
     ledger.arrive(WORLD, [1])
     with ledger.engine.begin() as conn:
-        watch = watches.current(conn, "lakes").watch
+        watch = watches.load_current(conn, "lakes").watch
         loud = replace(watch.rules[0], name="loud", digest=None)
         ledger.revision = watches.apply(conn, replace(watch, rules=(*watch.rules, loud))).revision_id
     ledger.arrive(WORLD, [2])
@@ -211,10 +211,12 @@ def test_a_digest_that_was_given_up_is_sent_again_by_hand(ledger: Ledger, taken:
     an_hour_passes(ledger)
     alert = ledger.rows("SELECT alert_id FROM watch.alerts LIMIT 1")[0]["alert_id"]
     with ledger.engine.begin() as conn:
-        digests.gather(conn)
+        digests.write_due(conn)
         due = outbox.lease(conn, worker="w", seconds=1, limit=9)
         for one in due:
-            outbox.failed(conn, one.id, "no", retry_in_seconds=0, give_up_seconds=0, rest_seconds=None)
+            outbox.record_failure(
+                conn, one.id, "no", retry_in_seconds=0, give_up_seconds=0, rest_seconds=None
+            )
     (row,) = ledger.rows(
         "SELECT sum(deliveries_failed) AS failed, sum(deliveries_pending) AS n FROM watch.alerts"
     )
@@ -227,11 +229,11 @@ def test_a_digest_that_was_given_up_is_sent_again_by_hand(ledger: Ledger, taken:
 
 
 def test_a_large_digest_lists_as_many_as_fit_and_counts_the_rest() -> None:
-    told = [messages.Told("water", "grew", (10.0, 45.0, 10.1, 45.1))] * 5000
+    told = [messages.DigestEntry("water", "grew", (10.0, 45.0, 10.1, 45.1))] * 5000
     listed = [
-        {"alert_id": str(n), "kind": "grew", "outline": "x" * 9_000} for n in range(messages.MOST_LISTED)
+        {"alert_id": str(n), "kind": "grew", "outline": "x" * 9_000} for n in range(messages.MAX_LISTED)
     ]
-    made = messages.digest(UUID(int=1), "lakes", "any", told, listed, datetime.now(UTC))
+    made = messages.build_digest(UUID(int=1), "lakes", "any", told, listed, datetime.now(UTC))
     data = made["data"]
     assert len(data["alerts"]) + data["not_listed"] == data["count"] == 5000
     assert 15 < len(data["alerts"]) < 25
@@ -241,9 +243,9 @@ def test_a_digest_in_words(ledger: Ledger, taken: Taken) -> None:
     ledger.arrive(WORLD, [1])
     an_hour_passes(ledger)
     with ledger.engine.begin() as conn:
-        digests.gather(conn)
+        digests.write_due(conn)
     payload = ledger.rows("SELECT payload FROM segwatch.delivery WHERE alert_id IS NULL")[0]["payload"]
-    title, body = words(payload)
+    title, body = render_message(payload)
     assert title == "lakes: 4 alert(s) of rule any"
     assert body.splitlines()[0] == "4 x water appeared"
     assert len(body.splitlines()) == 5
@@ -253,10 +255,10 @@ def test_a_trial_of_a_rule_counts_its_digests(ledger: Ledger) -> None:
     ledger.arrive(WORLD, [1])
     ledger.arrive(WORLD, [2])
     with ledger.engine.connect() as conn:
-        watch = watches.current(conn, "lakes").watch
-        _, (hourly,) = rehearse(conn, watch)
+        watch = watches.load_current(conn, "lakes").watch
+        _, (hourly,) = backtest_rules(conn, watch)
         single = replace(watch, rules=(replace(watch.rules[0], digest=None),))
-        _, (each,) = rehearse(conn, single)
+        _, (each,) = backtest_rules(conn, single)
     assert (len(hourly.alerts), hourly.digests) == (8, 2)
     assert each.digests is None
 

@@ -18,8 +18,8 @@ from segwatch.flows.services import environment
 from segwatch.geo.errors import AddressRefused, CatalogUnreachable
 from segwatch.geo.sources.http import egress
 from segwatch.geo.sources.http.ip_addresses import parse_allowed
-from segwatch.geo.sources.search.catalog import opened
-from tests.invariants.conftest import Ledger, Look, cells
+from segwatch.geo.sources.search.catalog import open_catalog
+from tests.invariants.conftest import Ledger, SceneContent, cells
 from tests.support.receiving import Taken, receiving
 from tests.support.serving import serving
 
@@ -29,9 +29,9 @@ METADATA = "169.254.169.254"
 @pytest.fixture(autouse=True)
 def _nothing_allowed(monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.delenv("SEGWATCH_ALLOWED_ADDRESSES")
-    egress.permit(())
+    egress.allow_addresses(())
     yield
-    egress.permit([parse_allowed("127.0.0.0/8"), parse_allowed("::1")])
+    egress.allow_addresses([parse_allowed("127.0.0.0/8"), parse_allowed("::1")])
 
 
 def resolving(monkeypatch: pytest.MonkeyPatch, *answers: str) -> list[str]:
@@ -63,7 +63,7 @@ def reason(ledger: Ledger) -> str:
 def alerting(ledgers: Any, channel: str) -> Ledger:
     ledger: Ledger = ledgers()
     ledger.rule(channels=(channel,))
-    ledger.arrive([Look(()), Look((cells(1, 1, 3, 3),))], [0, 1])
+    ledger.arrive([SceneContent(()), SceneContent((cells(1, 1, 3, 3),))], [0, 1])
     return ledger
 
 
@@ -101,7 +101,7 @@ def _attempt(channel: str, **more: Any) -> DeliveryProblem | None:
 
     async def one() -> DeliveryProblem | None:
         lease = DeliveryLease(uuid4(), channel, "key", _payload(), 0)
-        async with egress.async_client(settings.permitted_addresses, timeout=None) as client:
+        async with egress.create_async_client(settings.permitted_addresses, timeout=None) as client:
             return await send(client, lease, settings)
 
     return asyncio.run(one())
@@ -194,17 +194,17 @@ def test_feeds_and_catalogs_by_a_name_that_leads_inside_are_refused(
     with serving({"/": (200, {}, b"{}")}) as url:
         named = url.replace("127.0.0.1", "rebound.example")
         with pytest.raises(AddressRefused, match="loopback"):
-            fetch.fetch(named + "/", _settings())
+            fetch.fetch_document(named + "/", _settings())
         with pytest.raises(CatalogUnreachable, match="loopback address"):
-            opened(named)
+            open_catalog(named)
         with pytest.raises(CatalogUnreachable, match="metadata address"):
-            opened(f"http://{METADATA}/")
+            open_catalog(f"http://{METADATA}/")
         with pytest.raises(AddressRefused, match="metadata"):
-            fetch.fetch(f"http://{METADATA}/", _settings())
+            fetch.fetch_document(f"http://{METADATA}/", _settings())
         port = httpx.URL(url).port
-        assert fetch.fetch(named + "/", _settings(f"rebound.example:{port}")).content == b"{}"
+        assert fetch.fetch_document(named + "/", _settings(f"rebound.example:{port}")).content == b"{}"
         with pytest.raises(CatalogUnreachable, match="give the URL of the API"):
-            opened(named)
+            open_catalog(named)
 
 
 def test_the_demo_allows_its_own_receiver_and_nothing_else(tmp_path: Any) -> None:

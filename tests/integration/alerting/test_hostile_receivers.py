@@ -11,7 +11,7 @@ import pytest
 
 from segwatch.flows.alerting.courier import deliver_outbox
 from segwatch.flows.config.settings import load_settings
-from tests.invariants.conftest import Ledger, Look, cells
+from tests.invariants.conftest import Ledger, SceneContent, cells
 from tests.support.behaving import Behaviour, Connection, Server, behaving, dripping_headers, endless_headers
 from tests.support.receiving import receiving
 
@@ -20,7 +20,7 @@ LIMIT_SECONDS, UNHURRIED_SECONDS = 1.5, 10.0
 #: What else a pass may take on a busy machine; those that hang would do so for ever.
 SPARE_SECONDS = 10.0
 KEY = "/hook/k3y-of-this-channel"
-WORLD = [Look(()), Look(tuple(cells(1.2 * k, 1, 1.2 * k + 0.9, 3) for k in range(6)))]
+WORLD = [SceneContent(()), SceneContent(tuple(cells(1.2 * k, 1, 1.2 * k + 0.9, 3) for k in range(6)))]
 
 
 def hooked(behave: Behaviour) -> AbstractContextManager[Server]:
@@ -198,7 +198,7 @@ def test_a_channel_with_thousands_that_hangs_leaves_room_for_another(ledgers: An
     many = [cells(0.2 * k, 0.2 * m, 0.2 * k + 0.1, 0.2 * m + 0.1) for k in range(6) for m in range(10)]
     with hooked(silence) as hung, hooked(well) as good:
         ledger.rule(channels=(hung.url, good.url))
-        ledger.arrive([Look(()), Look(tuple(many))], [0, 1])
+        ledger.arrive([SceneContent(()), SceneContent(tuple(many))], [0, 1])
         begun = time.monotonic()
         send(ledger, limit=4)
     assert len(arrived) == 60

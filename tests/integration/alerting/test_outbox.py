@@ -24,7 +24,7 @@ from standardwebhooks import Webhook
 
 from segwatch.db import alerts, analyst, outbox, watches
 from segwatch.db.errors import MarkRefused, NotFound
-from segwatch.flows.alerting.backtest import rehearse
+from segwatch.flows.alerting.backtest import backtest_rules
 from segwatch.flows.alerting.courier import deliver_outbox
 from segwatch.flows.config.settings import load_settings
 from segwatch.flows.web import reviews
@@ -33,17 +33,17 @@ from segwatch.flows.web.options import ServerOptions
 from segwatch.geo.types.tracking import ChangeKind
 from segwatch.geo.types.watch import Escalation, QuietHours
 from tests.conftest import Database
-from tests.invariants.conftest import CHANNELS, START, Ledger, Look, cells
+from tests.invariants.conftest import CHANNELS, START, Ledger, SceneContent, cells
 from tests.support.receiving import deliver_again_and_again, receiving
 
 SECRET = "whsec_" + "c2Vnd2F0Y2ggc2Vnd2F0Y2ggc2Vnd2F0Y2g="
 DAYS = 6
 
 
-def lakes(day: int) -> Look:
+def lakes(day: int) -> SceneContent:
     """Six lakes that grow and shrink from day to day, each in its own turn."""
     shapes = [cells(1.2 * k, 1, 1.2 * k + 0.9, 3 + 2 * ((day + k) % 2)) for k in range(6)]
-    return Look(tuple(shapes))
+    return SceneContent(tuple(shapes))
 
 
 @pytest.fixture
@@ -216,11 +216,11 @@ def test_what_was_refused_for_long_enough_is_given_up_and_can_be_sent_again_by_h
 
 def test_what_was_corrected_meanwhile_is_not_sent_again(ledgers: Any) -> None:
     ledger: Ledger = ledgers()
-    world = {0: Look(()), 1: Look((cells(1, 1, 3, 3),)), 2: Look(())}
+    world = {0: SceneContent(()), 1: SceneContent((cells(1, 1, 3, 3),)), 2: SceneContent(())}
     ledger.arrive(world, [0, 1])
     with ledger.engine.begin() as conn:
         conn.execute(text("UPDATE segwatch.delivery SET state = 'dead'"))
-    ledger.arrive({1: Look(())}, [1], version=1)
+    ledger.arrive({1: SceneContent(())}, [1], version=1)
     said = ledger.rows("SELECT ordinal, payload FROM segwatch.delivery ORDER BY ordinal")
     assert [one["payload"]["type"] for one in said[:: len(CHANNELS)]] == [
         "segwatch.alert",
@@ -328,14 +328,14 @@ def test_who_listens_in_the_database_is_told_when_the_alert_is_there(
     url = database.url("segwatch_analyst").replace("+psycopg", "")
     with psycopg.connect(url, autocommit=True) as conn:
         conn.execute("LISTEN segwatch_alert")
-        ledger.arrive([Look(()), Look((cells(1, 1, 3, 3),))], [0, 1])
+        ledger.arrive([SceneContent(()), SceneContent((cells(1, 1, 3, 3),))], [0, 1])
         (note,) = conn.notifies(timeout=5, stop_after=1)
         told = json.loads(note.payload)
         row = conn.execute(
             "SELECT kind, rule FROM watch.alerts WHERE alert_id = %s", (told["alert_id"],)
         ).fetchone()
         assert row == (told["kind"], told["rule"]) == ("appeared", told["rule"])
-        ledger.arrive({1: Look(())}, [1], version=1)
+        ledger.arrive({1: SceneContent(())}, [1], version=1)
         (note,) = conn.notifies(timeout=5, stop_after=1)
         assert json.loads(note.payload)["type"] == "segwatch.alert.retracted"
 
@@ -455,13 +455,13 @@ def test_corrections_keep_quiet_hours_too(ledgers: Any) -> None:
     lake, other = cells(1, 1, 3, 3), cells(4, 4, 6, 6)
     with receiving() as taken:
         ledger.rule(channels=(taken.url + "/duty",))
-        ledger.arrive({1: Look(()), 2: Look((lake,))}, [1, 2])
+        ledger.arrive({1: SceneContent(()), 2: SceneContent((lake,))}, [1, 2])
         deliver_outbox(ledger.engine, settings())
         assert [one["type"] for one in taken.messages] == ["segwatch.alert"]
         ledger.rule(quiet=quiet)
-        ledger.arrive({3: Look((lake, other))}, [3])
-        ledger.arrive({2: Look(())}, [2], version=1)
-        ledger.arrive({3: Look(())}, [3], version=1)
+        ledger.arrive({3: SceneContent((lake, other))}, [3])
+        ledger.arrive({2: SceneContent(())}, [2], version=1)
+        ledger.arrive({3: SceneContent(())}, [3], version=1)
         deliver_outbox(ledger.engine, settings())
         assert len(taken.messages) == 1, "nobody is woken"
         waits = ledger.rows(
@@ -505,7 +505,7 @@ def test_an_alert_that_nobody_marks_is_told_to_others_once(ledgers: Any) -> None
 
 def test_rules_are_tried_on_the_history_before_they_wake_somebody(ledger: Ledger, database: Database) -> None:
     with ledger.engine.connect() as conn:
-        watch = watches.current(conn, "lakes").watch
+        watch = watches.load_current(conn, "lakes").watch
         (rule,) = watch.rules
         tried = replace(
             watch,
@@ -517,9 +517,9 @@ def test_rules_are_tried_on_the_history_before_they_wake_somebody(ledger: Ledger
                 replace(rule, name="first lake", region=cells(0, 0, 1, 8)),
             ),
         )
-        count, results = rehearse(conn, tried)
+        count, results = backtest_rules(conn, tried)
         said = {one.rule.name: (len(one.alerts), one.objects, one.busiest_day) for one in results}
-        _, late = rehearse(conn, tried, since=START + timedelta(days=3))
+        _, late = backtest_rules(conn, tried, since=START + timedelta(days=3))
     assert count == 36
     alerted = ledger.rows("SELECT count(*) AS n FROM segwatch.alert")[0]["n"]
     assert said[rule.name] == (alerted, 6, 6)

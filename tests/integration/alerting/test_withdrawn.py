@@ -18,11 +18,11 @@ from segwatch.flows.doctor import checks
 from segwatch.flows.doctor.gathering import gather
 from segwatch.geo.types.watch import Digest, Escalation
 from tests.conftest import Database
-from tests.invariants.conftest import Ledger, Look, cells
+from tests.invariants.conftest import Ledger, SceneContent, cells
 from tests.support.receiving import receiving
 from tests.support.serving import running
 
-WORLD = [Look(()), Look(tuple(cells(1.2 * k, 1, 1.2 * k + 0.9, 3) for k in range(6)))]
+WORLD = [SceneContent(()), SceneContent(tuple(cells(1.2 * k, 1, 1.2 * k + 0.9, 3) for k in range(6)))]
 
 
 def deliver(ledger: Ledger) -> DeliveryCounts:
@@ -78,7 +78,7 @@ def _another_rule(ledger: Ledger, url: str) -> None:
 
 def _no_rule(ledger: Ledger, url: str) -> None:
     with ledger.engine.begin() as conn:
-        watches.apply(conn, replace(watches.current(conn, "lakes").watch, rules=()))
+        watches.apply(conn, replace(watches.load_current(conn, "lakes").watch, rules=()))
 
 
 def _no_watch(ledger: Ledger, url: str) -> None:
@@ -109,7 +109,7 @@ def test_digests_escalations_and_retractions_follow_the_watch_in_force(ledgers: 
         ledger.rule(channels=(taken.url + "/now",), digest=None, escalation=escalation)
         assert deliver(ledger).withdrawn == 6
         assert taken.requests == 0
-        ledger.arrive([*WORLD, Look(())], [2])
+        ledger.arrive([*WORLD, SceneContent(())], [2])
         deliver(ledger)
         assert taken.paths.count("/now") == 6
         with ledger.engine.begin() as conn:
@@ -144,8 +144,10 @@ def test_a_channel_that_is_removed_while_messages_are_sent_gets_no_more_of_them(
 
     with running(Slow) as url:
         ledger.rule(channels=(url + "/removed",))
-        many = [Look(tuple(cells(0.5 * k, y, 0.5 * k + 0.4, y + 1) for k in range(12) for y in (1, 3, 5)))]
-        ledger.arrive([Look(()), *many], [0, 1])
+        many = [
+            SceneContent(tuple(cells(0.5 * k, y, 0.5 * k + 0.4, y + 1) for k in range(12) for y in (1, 3, 5)))
+        ]
+        ledger.arrive([SceneContent(()), *many], [0, 1])
         sending = threading.Thread(target=lambda: deliver(ledger))
         sending.start()
         assert begun.wait(30)

@@ -20,11 +20,11 @@ from typer.testing import CliRunner, Result
 
 from segwatch.db import watches
 from segwatch.db.embedded.cluster import Cluster
-from segwatch.db.embedded.ports import any_free
+from segwatch.db.embedded.ports import find_free_port
 from segwatch.db.ledger import skip
 from segwatch.flows.cli.app import app
 from tests.conftest import Database
-from tests.invariants.conftest import Ledger, Look, cells
+from tests.invariants.conftest import Ledger, SceneContent, cells
 
 WATCH = {
     "version": 1, "name": "shore", "instruction": "segment the water", "start": "2024-01-01T00:00:00Z",
@@ -74,7 +74,7 @@ def test_a_wrong_watch_file_is_named_and_not_stored(
     for word in ("shore.yaml", *words):
         assert word in said
     with engine.connect() as conn:
-        assert watches.names(conn) == []
+        assert watches.list_names(conn) == []
 
 
 @pytest.mark.parametrize("command", ABOUT_A_WATCH, ids=lambda one: one[0])
@@ -156,7 +156,7 @@ def test_an_option_that_no_database_has(monkeypatch: pytest.MonkeyPatch, command
 @pytest.fixture
 def nobody(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """The address of a Prefect server that is not there."""
-    address = f"http://127.0.0.1:{any_free()}/api"
+    address = f"http://127.0.0.1:{find_free_port()}/api"
     monkeypatch.setenv("PREFECT_API_URL", address)
     refresh_global_settings_context()
     yield address
@@ -172,7 +172,7 @@ def test_a_prefect_server_that_does_not_answer(nobody: str, tmp_path: Path, engi
         assert f"PREFECT_API_URL={nobody} does not answer" in said
         assert "prefect server start" in said
     with engine.connect() as conn:
-        assert watches.names(conn) == ["shore"], "stored is stored, also when scheduling fails"
+        assert watches.list_names(conn) == ["shore"], "stored is stored, also when scheduling fails"
 
 
 @pytest.mark.parametrize("hours", ["1e12", "87601", "nan", "inf", "0"])
@@ -186,7 +186,7 @@ def test_a_snooze_has_a_sensible_length(hours: str) -> None:
 def test_words_that_look_like_markup_are_shown_as_they_are(ledgers: Any, database: Database) -> None:
     ledger: Ledger = ledgers()
     ledger.instruct("see [/docs]")
-    world = [Look((cells(1, 1, 4, 4),))]
+    world = [SceneContent((cells(1, 1, 4, 4),))]
     ledger.arrive(world, [0])
     ledger.instruct("the [red] ones")
     ledger.arrive(world, [0])

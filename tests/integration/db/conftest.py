@@ -13,7 +13,7 @@ from shapely.geometry.base import BaseGeometry
 from sqlalchemy import Engine
 
 from segwatch.db import ledger, observations, scenes, tracks, watches
-from segwatch.db.publishing import Chosen, Turn
+from segwatch.db.publishing import RuleMatch, SendTime
 from segwatch.geo.types.scene import Item, Scene
 from segwatch.geo.types.source import BandRef, CloudMask, Profile
 from segwatch.geo.types.tracking import (
@@ -73,18 +73,18 @@ class World:
     def series(self) -> UUID:
         """The one series with answers to publish."""
         with self.engine.begin() as conn:
-            (found,) = tracks.ready_series(conn)
+            (found,) = tracks.list_ready_series(conn)
         return found
 
     def publish(self, series: UUID, make: Callable[[tracks.ReadyObservation], TrackingStep]) -> TrackingStep:
         """Publish the next observation with the step that ``make`` returns."""
         with self.engine.begin() as conn:
-            ready = tracks.next_ready(conn, series)
+            ready = tracks.read_next_ready(conn, series)
             assert isinstance(ready, tracks.ReadyObservation)
             step = make(ready)
             rules = ready.watch.rules
             chosen = [
-                Chosen(one, rule, Turn(one.valid_at))
+                RuleMatch(one, rule, SendTime(one.valid_at))
                 for one in step.changes
                 for rule in rules
                 if one.kind in rule.kinds

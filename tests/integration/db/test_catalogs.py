@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import text
 
 from segwatch.db import ledger, observations, scenes, watches
-from segwatch.geo.scenes import newest
+from segwatch.geo.scenes import select_newest
 from segwatch.geo.types.scene import Scene
 from segwatch.geo.types.source import AssetAccess, BandRef
 
@@ -51,7 +51,7 @@ def find(world: Any, scene: Scene, revision: UUID | None = None) -> int:
     """Store scenes as a search of the catalog does; returns the number of queued observations."""
     with world.engine.begin() as conn:
         ids = scenes.upsert(conn, [scene])
-        scenes.settle(conn, ids, newest)
+        scenes.settle(conn, ids, select_newest)
         return observations.enqueue(conn, revision or world.revision, "tiny@0123456789ab", ids)
 
 

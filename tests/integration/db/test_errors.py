@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import Engine, text
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
-from segwatch.db.errors import words
+from segwatch.db.errors import describe_error
 from tests.conftest import Database
 
 KEY = "https://hook.example/S3CRET"
@@ -34,11 +34,11 @@ def test_an_error_names_the_rule_and_not_the_row(refused: DBAPIError) -> None:
 
 
 def test_a_described_error_is_one_line_without_the_statement(refused: DBAPIError) -> None:
-    assert words(refused) == 'UniqueViolation: duplicate key value violates unique constraint "once"'
+    assert describe_error(refused) == 'UniqueViolation: duplicate key value violates unique constraint "once"'
 
 
 def test_any_described_error_can_be_stored(engine: Engine) -> None:
-    said = words(ValueError("two\nlines, a NUL \x00, half a pair \ud800 and much " + "more " * 1000))
+    said = describe_error(ValueError("two\nlines, a NUL \x00, half a pair \ud800 and much " + "more " * 1000))
     assert "\n" not in said
     assert len(said) <= 1000
     with engine.connect() as conn:
@@ -46,4 +46,4 @@ def test_any_described_error_can_be_stored(engine: Engine) -> None:
 
 
 def test_an_exception_without_message_is_named() -> None:
-    assert words(KeyboardInterrupt()) == "KeyboardInterrupt"
+    assert describe_error(KeyboardInterrupt()) == "KeyboardInterrupt"

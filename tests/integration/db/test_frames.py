@@ -8,14 +8,14 @@ import pytest
 from sqlalchemy import Engine
 
 from segwatch.db.analyst import frames
-from tests.invariants.conftest import Look, cells, day
+from tests.invariants.conftest import SceneContent, cells, day
 from tests.invariants.conftest import ledgers as ledgers  # noqa: PLC0414 - a fixture of these tests, too
 
 SMALL, LARGE = cells(1, 1, 2, 2), cells(1, 1, 4, 4)
 
 
 def test_an_analyst_reads_objects_and_their_past(ledgers: Any, analyst_engine: Engine) -> None:
-    ledgers().arrive([Look(()), Look((SMALL,)), Look((LARGE,))], [0, 1, 2])
+    ledgers().arrive([SceneContent(()), SceneContent((SMALL,)), SceneContent((LARGE,))], [0, 1, 2])
     now = frames.read_objects(analyst_engine, "lakes")
     assert now.crs.to_epsg() == 4326
     assert list(now.target) == ["water"]

@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from segwatch.db import late_observations, observations, scenes, tracks
-from segwatch.geo.tracking.ground import around
-from tests.invariants.conftest import Ledger, Look, cells, scene
+from segwatch.geo.tracking.ground import widen_footprint
+from tests.invariants.conftest import Ledger, SceneContent, cells, scene
 from tests.invariants.conftest import ledgers as ledgers  # noqa: PLC0414 - a fixture of these tests, too
 
 LAKE, GROWN = cells(0, 0, 2, 2), cells(0, 0, 4, 2)
 
 
-def arrive(ledger: Ledger, platform: str, look: Look, version: int = 0) -> None:
+def arrive(ledger: Ledger, platform: str, look: SceneContent, version: int = 0) -> None:
     """A platform's scene of the first day."""
     with ledger.engine.begin() as conn:
         ids = scenes.upsert(conn, [scene(0, version, platform)])
@@ -30,7 +30,7 @@ def test_a_late_observation_of_an_unchanged_object_retracts_nothing(ledgers: Any
     """Half of it is under clouds: its outline comes from two observations, so its area differs by rounding."""
     lake, grown = cells(0.13, 0.17, 3.37, 3.71), cells(0.13, 0.17, 6.11, 3.71)
     ledger = ledgers()
-    world = [Look((lake,)), Look((lake,), cells(0, 0, 1.777, 8)), Look((grown,))]
+    world = [SceneContent((lake,)), SceneContent((lake,), cells(0, 0, 1.777, 8)), SceneContent((grown,))]
     for number in (0, 2):
         ledger.arrive(world, [number])
     before = told(ledger)
@@ -44,7 +44,7 @@ def test_a_late_observation_of_an_unchanged_object_retracts_nothing(ledgers: Any
 
 
 def test_reprocessed_items_with_the_same_objects_alert_nobody_twice(ledgers: Any) -> None:
-    world = [Look((LAKE,)), Look((GROWN,)), Look((LAKE,))]
+    world = [SceneContent((LAKE,)), SceneContent((GROWN,)), SceneContent((LAKE,))]
     ledger = ledgers()
     for number in (0, 1, 2):
         ledger.arrive(world, [number])
@@ -58,7 +58,7 @@ def test_reprocessed_items_with_the_same_objects_alert_nobody_twice(ledgers: Any
     assert [href.endswith("v=1") for href in grew] == [True], "it is the newer version that shows it"
     assert all(row["retracted_at"] is None for row in ledger.rows("SELECT retracted_at FROM segwatch.change"))
     # what shows something else takes it back
-    ledger.arrive([Look(()), Look((LAKE,)), Look(())], [1], version=2)
+    ledger.arrive([SceneContent(()), SceneContent((LAKE,)), SceneContent(())], [1], version=2)
     assert told(ledger)[len(before) :] == ["segwatch.alert.retracted"] * 4, "neither growth nor shrinking"
 
 
@@ -67,36 +67,41 @@ def test_an_object_observed_twice_at_one_time_keeps_its_track_when_the_second_is
 ) -> None:
     first, second = sorted(["p1", "p2"], key=lambda name: str(scenes.make_scene_id(scene(0, 0, name))))
     ledger = ledgers()
-    arrive(ledger, first, Look((LAKE,)))
-    arrive(ledger, second, Look((GROWN,)))
-    arrive(ledger, second, Look((GROWN,)), version=1)
+    arrive(ledger, first, SceneContent((LAKE,)))
+    arrive(ledger, second, SceneContent((GROWN,)))
+    arrive(ledger, second, SceneContent((GROWN,)), version=1)
     known = ledger.known()
     assert len({row["track_id"] for row in known["history"]}) == 1
     assert sorted(row["kind"] for row in known["changes"]) == ["appeared", "grew"]
     straight = ledgers()
-    arrive(straight, first, Look((LAKE,)))
-    arrive(straight, second, Look((GROWN,)), version=1)
+    arrive(straight, first, SceneContent((LAKE,)))
+    arrive(straight, second, SceneContent((GROWN,)), version=1)
     assert straight.known()["history"] == known["history"]
 
 
 def test_a_late_scene_loads_only_the_tracks_that_it_may_change(ledgers: Any) -> None:
     west, east = cells(0, 0, 3, 8), cells(5, 0, 8, 8)
     here, there = cells(1, 1, 2, 2), cells(6, 1, 7, 2)
-    world = [Look((here, there)), Look((here,), west), Look((there,), east), Look((here,), west)]
+    world = [
+        SceneContent((here, there)),
+        SceneContent((here,), west),
+        SceneContent((there,), east),
+        SceneContent((here,), west),
+    ]
     ledger = ledgers()
     for number in (0, 2, 3):
         ledger.arrive(world, [number])
     ledger.answer(world, [1])
     with ledger.engine.begin() as conn:
-        (series_id,) = tracks.ready_series(conn)
-        old = late_observations.past(conn, series_id, tracks.detections, around)
+        (series_id,) = tracks.list_ready_series(conn)
+        old = late_observations.load_past(conn, series_id, tracks.load_detections, widen_footprint)
     named = {row["track_id"] for row in ledger.rows("SELECT track_id FROM segwatch.track_state")}
     assert len(named) == 2
     assert set(old.rows) == named, "the fold goes over a look in the east, too"
     ledger.track()
     ledger.answer(world, [3], version=1)
     with ledger.engine.begin() as conn:
-        old = late_observations.past(conn, series_id, tracks.detections, around)
+        old = late_observations.load_past(conn, series_id, tracks.load_detections, widen_footprint)
     (seen,) = ledger.rows(
         "SELECT track_id FROM watch.objects_now WHERE ST_Intersects(geom, ST_GeomFromText(:west, 4326))",
         west=west.wkt,

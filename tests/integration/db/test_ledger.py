@@ -14,7 +14,7 @@ from sqlalchemy import Engine, text
 
 from segwatch.db import ledger, observations, scenes, watches
 from segwatch.db.errors import LeaseLost, NotFound
-from segwatch.geo.antimeridian import centre
+from segwatch.geo.antimeridian import compute_centre
 
 
 def _row(engine: Engine, identity: UUID) -> Any:
@@ -42,8 +42,8 @@ def test_the_oldest_scene_comes_first_with_everything_pending_on_it(world: Any, 
     with world.engine.begin() as conn:
         assert ledger.lease(conn, worker="w", seconds=9, model_version="other@1") is None
         assert ledger.lease(conn, worker="w", seconds=9, model_version=kit.model, watch="no such") is None
-        assert ledger.waiting(conn, model_version=kit.model, watch="lakes")
-        assert not ledger.waiting(conn, model_version=kit.model, watch="no such")
+        assert ledger.has_waiting(conn, model_version=kit.model, watch="lakes")
+        assert not ledger.has_waiting(conn, model_version=kit.model, watch="no such")
 
 
 def test_a_run_for_one_watch_leases_more_urgent_scenes_first(world: Any, kit: Any) -> None:
@@ -155,9 +155,9 @@ def test_each_failure_doubles_the_wait_up_to_an_hour(world: Any, kit: Any) -> No
             waits.append(float(conn.execute(text(asked)).scalar_one()))
         assert world.lease() is None
         with world.engine.begin() as conn:
-            assert not ledger.waiting(conn, model_version=kit.model)
+            assert not ledger.has_waiting(conn, model_version=kit.model)
             conn.execute(text("UPDATE segwatch.observation SET not_before = clock_timestamp()"))
-            assert ledger.waiting(conn, model_version=kit.model)
+            assert ledger.has_waiting(conn, model_version=kit.model)
     expected = [30, 60, 120, 240, 480, 960, 1920, 3600, 3600]
     assert waits == [pytest.approx(seconds, abs=5) for seconds in expected]
     one = world.lease().observations[0]
@@ -238,5 +238,5 @@ def test_the_origin_of_a_series_on_the_antimeridian() -> None:
     from shapely.geometry import box
 
     split = box(179, -10, 180, 10).union(box(-180, -10, -177, 10))
-    assert centre(split) == (-179.0, 0.0)
-    assert centre(box(10, 50, 12, 52)) == (11.0, 51.0)
+    assert compute_centre(split) == (-179.0, 0.0)
+    assert compute_centre(box(10, 50, 12, 52)) == (11.0, 51.0)

@@ -11,7 +11,7 @@ from shapely.geometry.base import BaseGeometry
 
 from segwatch.db import ground
 from tests.conftest import Database
-from tests.invariants.conftest import EVERYTHING, MODEL, Ledger, Look, cells, day
+from tests.invariants.conftest import EVERYTHING, MODEL, Ledger, SceneContent, cells, day
 from tests.invariants.conftest import ledgers as ledgers  # noqa: PLC0414 - a fixture of these tests, too
 
 WEST, EAST = cells(0, 0, 4, 8), cells(4, 0, 8, 8)
@@ -59,7 +59,7 @@ def test_objects_on_new_ground_are_baseline_and_alert_nobody(
     ledgers: Any, views: tuple[BaseGeometry, ...], backwards: bool
 ) -> None:
     ledger = ledgers()
-    world = [Look(THERE, view) for view in views]
+    world = [SceneContent(THERE, view) for view in views]
     for number in reversed(range(len(world))) if backwards else range(len(world)):
         ledger.arrive(world, [number])
     assert set(told(ledger)) == {("appeared", True)}
@@ -71,7 +71,7 @@ def test_baseline_alerts_where_the_rule_says_so(ledgers: Any) -> None:
     ledger = ledgers()
     ledger.rule(include_baseline=True)
     for number, view in enumerate((WEST, EAST)):
-        ledger.arrive({number: Look(THERE, view)}, [number])
+        ledger.arrive({number: SceneContent(THERE, view)}, [number])
     rows = ledger.rows("SELECT kind, valid_at FROM watch.alerts ORDER BY valid_at")
     assert [(row["kind"], row["valid_at"]) for row in rows] == [
         ("appeared", day(0)), ("appeared", day(0)), ("appeared", day(1)),
@@ -81,19 +81,19 @@ def test_baseline_alerts_where_the_rule_says_so(ledgers: Any) -> None:
 def test_a_widened_area_begins_with_its_baseline(ledgers: Any) -> None:
     ledger = ledgers()
     ledger.cover(WEST)
-    ledger.arrive({0: Look(THERE, WEST)}, [0])
+    ledger.arrive({0: SceneContent(THERE, WEST)}, [0])
     ledger.cover(EVERYTHING)
-    ledger.arrive({1: Look(THERE)}, [1])
+    ledger.arrive({1: SceneContent(THERE)}, [1])
     assert told(ledger) == [("appeared", True)] * 3
     assert messages(ledger) == []
-    ledger.arrive({2: Look((*THERE, cells(7, 0, 8, 1)))}, [2])
+    ledger.arrive({2: SceneContent((*THERE, cells(7, 0, 8, 1)))}, [2])
     assert told(ledger) == [("appeared", False), *[("appeared", True)] * 3]
 
 
 def test_objects_outside_a_moved_aoi_are_hidden_until_it_returns(ledgers: Any) -> None:
     """Moved to the east and back: objects wholly in the west are hidden meanwhile and then as before."""
     ledger = ledgers(gone_after=1)
-    ledger.arrive({0: Look(THERE)}, [0])
+    ledger.arrive({0: SceneContent(THERE)}, [0])
     objects = "SELECT track_id, round(area_m2) AS area_m2 FROM watch.objects_now ORDER BY track_id"
     before = ledger.rows(objects)
     ((then,),) = (row.values() for row in ledger.rows("SELECT clock_timestamp()"))
@@ -110,10 +110,10 @@ def test_objects_outside_a_moved_aoi_are_hidden_until_it_returns(ledgers: Any) -
     assert len(ledger.rows("SELECT 1 FROM watch.object_history")) == 3
 
     # a pond in the west dries up meanwhile, where nobody looks
-    ledger.arrive({1: Look(THERE, EAST)}, [1])
+    ledger.arrive({1: SceneContent(THERE, EAST)}, [1])
     ledger.cover(EVERYTHING)
     assert ledger.rows(objects) == before
-    ledger.arrive({2: Look((LAKE, PONDS[1]))}, [2])
+    ledger.arrive({2: SceneContent((LAKE, PONDS[1]))}, [2])
     assert told(ledger) == [*[("appeared", True)] * 3, ("disappeared", False)]
     assert alike(shapes(ledger), (LAKE, PONDS[1]))
     ((later,),) = (row.values() for row in ledger.rows("SELECT clock_timestamp()"))
@@ -124,10 +124,10 @@ def test_objects_outside_a_moved_aoi_are_hidden_until_it_returns(ledgers: Any) -
 
 def test_an_aoi_elsewhere_hides_every_object_of_the_previous_one(ledgers: Any) -> None:
     ledger = ledgers()
-    ledger.arrive({0: Look(PONDS)}, [0])
+    ledger.arrive({0: SceneContent(PONDS)}, [0])
     ledger.cover(cells(20, 0, 28, 8))
     assert shapes(ledger) == []
-    ledger.arrive({1: Look((cells(21, 1, 23, 3),), cells(20, 0, 28, 8))}, [1])
+    ledger.arrive({1: SceneContent((cells(21, 1, 23, 3),), cells(20, 0, 28, 8))}, [1])
     assert told(ledger) == [("appeared", True)] * 3
     assert alike(shapes(ledger), (cells(21, 1, 23, 3),))
 
@@ -145,10 +145,10 @@ def test_the_same_definition_again_keeps_the_areas(ledgers: Any) -> None:
 def test_a_late_scene_without_the_object_turns_its_baseline_into_an_appearance(ledgers: Any) -> None:
     pond = PONDS[1]
     ledger = ledgers()
-    ledger.arrive({0: Look((), WEST)}, [0])
-    ledger.arrive({2: Look((pond,))}, [2])
+    ledger.arrive({0: SceneContent((), WEST)}, [0])
+    ledger.arrive({2: SceneContent((pond,))}, [2])
     assert (told(ledger), messages(ledger)) == ([("appeared", True)], [])
-    ledger.arrive({1: Look(())}, [1])
+    ledger.arrive({1: SceneContent(())}, [1])
     assert told(ledger) == [("appeared", False)]
     assert messages(ledger) == ["alert"]
     (kept,) = ledger.rows("SELECT count(*) AS n FROM watch.changes WHERE retracted_at IS NOT NULL")
@@ -157,9 +157,9 @@ def test_a_late_scene_without_the_object_turns_its_baseline_into_an_appearance(l
 
 def test_a_late_scene_with_the_object_takes_over_its_baseline(ledgers: Any) -> None:
     ledger = ledgers()
-    ledger.arrive({0: Look(THERE, WEST)}, [0])
-    ledger.arrive({2: Look(THERE)}, [2])
-    ledger.arrive({1: Look(THERE, EAST)}, [1])
+    ledger.arrive({0: SceneContent(THERE, WEST)}, [0])
+    ledger.arrive({2: SceneContent(THERE)}, [2])
+    ledger.arrive({1: SceneContent(THERE, EAST)}, [1])
     assert told(ledger) == [("appeared", True)] * 3
     rows = ledger.rows("SELECT valid_at FROM watch.changes WHERE retracted_at IS NULL ORDER BY valid_at")
     assert [row["valid_at"] for row in rows] == [day(0), day(0), day(1)]
@@ -169,10 +169,10 @@ def test_a_late_scene_with_the_object_takes_over_its_baseline(ledgers: Any) -> N
 def test_an_alert_is_retracted_when_reprocessing_hides_the_ground_before(ledgers: Any) -> None:
     """The first scene is reprocessed, with clouds over the east: objects found there later are baseline."""
     ledger = ledgers()
-    ledger.arrive({0: Look(())}, [0])
-    ledger.arrive({1: Look((PONDS[1],))}, [1])
+    ledger.arrive({0: SceneContent(())}, [0])
+    ledger.arrive({1: SceneContent((PONDS[1],))}, [1])
     assert (told(ledger), messages(ledger)) == ([("appeared", False)], ["alert"])
-    ledger.arrive({0: Look((), WEST)}, [0], version=1)
+    ledger.arrive({0: SceneContent((), WEST)}, [0], version=1)
     assert told(ledger) == [("appeared", True)]
     assert sorted(messages(ledger)) == ["alert", "retracted"]
 
@@ -182,7 +182,7 @@ def test_observed_ground_of_an_old_ledger_is_computed_from_its_footprints(
 ) -> None:
     """Old versions did not store it: the next scene of either series computes it, in order or late."""
     straight = ledgers()
-    world = [Look(THERE, WEST), Look(THERE, EAST), Look(THERE), Look(LATER)]
+    world = [SceneContent(THERE, WEST), SceneContent(THERE, EAST), SceneContent(THERE), SceneContent(LATER)]
     for number in range(4):
         straight.arrive(world, [number])
     expected = straight.known()
@@ -207,13 +207,13 @@ def test_a_new_model_finds_only_baseline_on_ground_it_observes_first(ledgers: An
     """Its first scene covers the west only; a pool in the east that the old model missed is no change."""
     pool = cells(6, 1, 7, 2)
     ledger = ledgers()
-    ledger.arrive({0: Look(THERE)}, [0])
+    ledger.arrive({0: SceneContent(THERE)}, [0])
     ledger.model = "tiny@second"
-    ledger.arrive({0: Look(THERE, WEST)}, [0])
-    ledger.arrive({1: Look((cells(2, 2, 7, 4), PONDS[0], PONDS[1], pool))}, [1])
+    ledger.arrive({0: SceneContent(THERE, WEST)}, [0])
+    ledger.arrive({1: SceneContent((cells(2, 2, 7, 4), PONDS[0], PONDS[1], pool))}, [1])
     assert set(told(ledger)) == {("appeared", True)}
     assert messages(ledger) == []
-    ledger.arrive({2: Look((*THERE, pool, cells(4, 6, 5, 7)))}, [2])
+    ledger.arrive({2: SceneContent((*THERE, pool, cells(4, 6, 5, 7)))}, [2])
     rows = ledger.rows("SELECT kind FROM watch.alerts ORDER BY kind")
     assert [row["kind"] for row in rows] == ["appeared", "shrank"]
 
@@ -223,10 +223,10 @@ def test_a_scene_loads_only_the_observed_ground_that_it_meets(ledgers: Any) -> N
     ledger = ledgers()
     views = [cells(0, 0, 3, 8), cells(5, 0, 8, 8)]
     for number in range(8):
-        ledger.arrive({number: Look(THERE, views[number % 2])}, [number])
+        ledger.arrive({number: SceneContent(THERE, views[number % 2])}, [number])
     rows = ledger.rows("SELECT observation_id, series_id FROM segwatch.seen_ground")
     assert len(rows) == 2
     with ledger.engine.connect() as conn:
-        near = ground.near(conn, rows[0]["series_id"], cells(0, 0, 2, 2))
+        near = ground.load_near(conn, rows[0]["series_id"], cells(0, 0, 2, 2))
     assert len(near) == 1
     assert near[0].geometry.equals(views[0])

@@ -14,7 +14,7 @@ from sqlalchemy.exc import IntegrityError
 
 from segwatch.db import ledger, outbox, tracks
 from segwatch.db.errors import NotFound, PublishConflict
-from segwatch.db.publishing import Chosen, Turn
+from segwatch.db.publishing import RuleMatch, SendTime
 from segwatch.geo.types.tracking import ChangeKind, Lineage, TrackingStep
 
 LAKE, BIGGER, POND = (
@@ -96,7 +96,7 @@ def test_states_supersede_each_other_in_both_times(world: Any, kit: Any) -> None
 def tracks_live(world: Any, series: UUID, footprint: Any) -> list[Any]:
     """Live states that meet a footprint."""
     with world.engine.begin() as conn:
-        return tracks.live(conn, series, footprint)
+        return tracks.load_live(conn, series, footprint)
 
 
 def test_objects_as_of_returns_the_past_as_it_was_known(world: Any, kit: Any) -> None:
@@ -129,7 +129,7 @@ def test_two_publications_in_one_transaction_leave_no_empty_range(world: Any, ki
     series = world.series()
     with world.engine.begin() as conn:
         for step in (_appear(kit), _grow(kit, 1), _grow(kit, 2)):
-            ready = tracks.next_ready(conn, series)
+            ready = tracks.read_next_ready(conn, series)
             assert isinstance(ready, tracks.ReadyObservation)
             tracks.publish(conn, series, ready.observation.id, step(ready), [])
     states = _rows(world.engine, "SELECT * FROM watch.object_history")
@@ -169,10 +169,14 @@ def test_publishing_again_changes_nothing(world: Any, kit: Any) -> None:
     with world.engine.begin() as conn:
         rule = world.watch.rules[0]
         tracks.publish(
-            conn, series, observation, step, [Chosen(step.changes[0], rule, Turn(step.changes[0].valid_at))]
+            conn,
+            series,
+            observation,
+            step,
+            [RuleMatch(step.changes[0], rule, SendTime(step.changes[0].valid_at))],
         )
-        assert tracks.next_ready(conn, series) is None
-        assert tracks.ready_series(conn) == []
+        assert tracks.read_next_ready(conn, series) is None
+        assert tracks.list_ready_series(conn) == []
     assert _dump(world.engine) == before
 
 
@@ -182,7 +186,7 @@ def test_a_crash_while_publishing_leaves_nothing(world: Any, kit: Any) -> None:
     series = world.series()
     before = _dump(world.engine)
     with pytest.raises(RuntimeError), world.engine.begin() as conn:
-        ready = tracks.next_ready(conn, series)
+        ready = tracks.read_next_ready(conn, series)
         assert isinstance(ready, tracks.ReadyObservation)
         step = _appear(kit)(ready)
         tracks.publish(
@@ -190,7 +194,7 @@ def test_a_crash_while_publishing_leaves_nothing(world: Any, kit: Any) -> None:
             series,
             ready.observation.id,
             step,
-            [Chosen(step.changes[0], world.watch.rules[0], Turn(step.changes[0].valid_at))],
+            [RuleMatch(step.changes[0], world.watch.rules[0], SendTime(step.changes[0].valid_at))],
         )
         raise RuntimeError("the process dies before the commit")
     assert _dump(world.engine) == before
@@ -204,10 +208,10 @@ def test_an_observation_waits_for_earlier_ones(world: Any, kit: Any) -> None:
     world.answer(LAKE)
     series = world.series()
     with world.engine.begin() as conn:
-        assert tracks.next_ready(conn, series) is None
+        assert tracks.read_next_ready(conn, series) is None
         assert ledger.skip(conn, first.observations[0].id, "other", "cloudy: nothing clear")
     with world.engine.begin() as conn:
-        ready = tracks.next_ready(conn, series)
+        ready = tracks.read_next_ready(conn, series)
         assert isinstance(ready, tracks.ReadyObservation)
     assert ready.observation.acquired_at == kit.day(1)
     assert ready.first
@@ -225,7 +229,7 @@ def test_a_late_scene_is_not_published_out_of_order(world: Any, kit: Any) -> Non
     world.queue(0)
     late = world.answer(POND)
     with world.engine.begin() as conn:
-        assert isinstance(tracks.next_ready(conn, series), tracks.LateObservations)
+        assert isinstance(tracks.read_next_ready(conn, series), tracks.LateObservations)
         with pytest.raises(PublishConflict, match="is late; derive its series anew"):
             tracks.publish(conn, series, late, TrackingStep(late, late, (), (), (), ()), [])
     assert _rows(world.engine, "SELECT * FROM segwatch.track_state") == states
@@ -301,8 +305,8 @@ def test_an_alert_goes_once_to_each_channel(world: Any, kit: Any) -> None:
     )
     assert data["item_hrefs"] == ["https://stac.example/c/items/a-0"]
     with world.engine.begin() as conn:
-        outbox.delivered(conn, first[0].id)
-        outbox.failed(
+        outbox.record_delivered(conn, first[0].id)
+        outbox.record_failure(
             conn, first[1].id, "HTTP 500", retry_in_seconds=0, give_up_seconds=3600, rest_seconds=None
         )
     (alert,) = _rows(world.engine, "SELECT * FROM watch.alerts")
@@ -310,7 +314,9 @@ def test_an_alert_goes_once_to_each_channel(world: Any, kit: Any) -> None:
     with world.engine.begin() as conn:
         (again,) = outbox.lease(conn, worker="d1", seconds=60, limit=10)
         assert (again.idempotency_key, again.attempts) == (first[1].idempotency_key, 1)
-        outbox.failed(conn, again.id, "HTTP 500", retry_in_seconds=0, give_up_seconds=0, rest_seconds=None)
+        outbox.record_failure(
+            conn, again.id, "HTTP 500", retry_in_seconds=0, give_up_seconds=0, rest_seconds=None
+        )
     (alert,) = _rows(world.engine, "SELECT * FROM watch.alerts")
     assert (alert["deliveries_pending"], alert["deliveries_failed"]) == (0, 1)
     with world.engine.begin() as conn:

@@ -15,7 +15,7 @@ from segwatch.db import outbox, reviews
 from segwatch.db.errors import NotFound, ReviewRefused
 from segwatch.db.reviews import Verdict
 from segwatch.geo.types.watch import Digest, Escalation
-from tests.invariants.conftest import CHANNELS, EVERYTHING, Ledger, Look, cells, day
+from tests.invariants.conftest import CHANNELS, EVERYTHING, Ledger, SceneContent, cells, day
 from tests.invariants.conftest import ledgers as ledgers  # noqa: PLC0414 - a fixture of these tests, too
 
 LAKE, POND = cells(1, 1, 4, 4), cells(5, 5, 7, 7)
@@ -44,7 +44,13 @@ def alerts(ledger: Ledger) -> list[tuple[str, Any]]:
 
 
 def test_a_rejected_object_stays_rejected_when_it_is_found_again(ledgers: Any) -> None:
-    world = [Look(()), Look((LAKE, POND)), Look((POND,)), Look((LAKE, POND)), Look((cells(1, 1, 6, 4), POND))]
+    world = [
+        SceneContent(()),
+        SceneContent((LAKE, POND)),
+        SceneContent((POND,)),
+        SceneContent((LAKE, POND)),
+        SceneContent((cells(1, 1, 6, 4), POND)),
+    ]
     ledger = ledgers(gone_after=1)
     ledger.arrive(world, [0, 1])
     assert len(alerts(ledger)) == 2
@@ -76,7 +82,7 @@ def test_a_rejected_object_stays_rejected_when_it_is_found_again(ledgers: Any) -
 
 def test_unsent_messages_about_a_rejected_object_are_given_up(ledgers: Any) -> None:
     ledger = ledgers()
-    ledger.arrive([Look(()), Look((LAKE, POND))], [0, 1])
+    ledger.arrive([SceneContent(()), SceneContent((LAKE, POND))], [0, 1])
     decide(ledger, track_at(ledger, LAKE), Verdict.REJECTED)
     rows = ledger.rows("SELECT state, last_error FROM segwatch.delivery ORDER BY state")
     assert [row["state"] for row in rows] == ["dead"] * len(CHANNELS) + ["pending"] * len(CHANNELS)
@@ -86,7 +92,7 @@ def test_unsent_messages_about_a_rejected_object_are_given_up(ledgers: Any) -> N
 def test_a_rejected_object_neither_escalates_nor_is_replayed(ledgers: Any) -> None:
     ledger = ledgers()
     ledger.rule(escalation=Escalation(0.0001, ("https://hook.example/boss",)))
-    ledger.arrive([Look(()), Look((LAKE, POND))], [0, 1])
+    ledger.arrive([SceneContent(()), SceneContent((LAKE, POND))], [0, 1])
     decide(ledger, track_at(ledger, LAKE), Verdict.REJECTED)
     time.sleep(0.1)
     with ledger.engine.begin() as conn:
@@ -106,8 +112,8 @@ def test_changes_of_a_rejected_object_that_hold_again_are_not_sent(
     """A late scene retracts a change, and a reprocessed one shows it again."""
     ledger = ledgers()
     ledger.rule(digest=digest)
-    grown = Look((cells(1, 1, 6, 4),))
-    world = [Look((LAKE,)), grown, grown]
+    grown = SceneContent((cells(1, 1, 6, 4),))
+    world = [SceneContent((LAKE,)), grown, grown]
     ledger.arrive(world, [0])
     ledger.arrive(world, [2])
     ledger.arrive(world, [1])
@@ -124,7 +130,12 @@ def test_changes_of_a_rejected_object_that_hold_again_are_not_sent(
 def test_a_verdict_is_carried_over_to_a_track_on_the_same_ground(ledgers: Any) -> None:
     """A late scene shows the lake earlier, which gives it another track; then it splits."""
     west, east = cells(1, 1, 2.4, 4), cells(2.6, 1, 4, 4)
-    world = [Look(()), Look((LAKE, POND)), Look((LAKE, POND)), Look((west, east, POND))]
+    world = [
+        SceneContent(()),
+        SceneContent((LAKE, POND)),
+        SceneContent((LAKE, POND)),
+        SceneContent((west, east, POND)),
+    ]
     ledger = ledgers()
     ledger.arrive(world, [0])
     ledger.arrive(world, [2])
@@ -149,7 +160,7 @@ def test_a_verdict_is_carried_over_to_a_track_on_the_same_ground(ledgers: Any) -
 
 def test_an_edit_holds_until_the_object_changes_and_is_kept(ledgers: Any) -> None:
     drawn = cells(1.2, 1.2, 3.9, 3.9)
-    world = [Look((LAKE,)), Look((LAKE,)), Look((cells(1, 1, 6, 4),))]
+    world = [SceneContent((LAKE,)), SceneContent((LAKE,)), SceneContent((cells(1, 1, 6, 4),))]
     ledger = ledgers()
     ledger.arrive(world, [0])
     lake = track_at(ledger, LAKE)
@@ -170,7 +181,7 @@ def test_an_edit_holds_until_the_object_changes_and_is_kept(ledgers: Any) -> Non
 
 def test_the_next_verdict_replaces_the_last_and_is_sent_once(ledgers: Any) -> None:
     ledger = ledgers()
-    ledger.arrive([Look((LAKE,)), Look((LAKE,))], [0])
+    ledger.arrive([SceneContent((LAKE,)), SceneContent((LAKE,))], [0])
     lake = track_at(ledger, LAKE)
     assert decide(ledger, lake, Verdict.REJECTED).created
     assert not decide(ledger, lake, Verdict.REJECTED).created
@@ -203,7 +214,7 @@ def test_an_invalid_review_is_refused(
     ledgers: Any, verdict: Verdict, more: dict[str, Any], words: str
 ) -> None:
     ledger = ledgers()
-    ledger.arrive([Look((LAKE,))], [0])
+    ledger.arrive([SceneContent((LAKE,))], [0])
     lake = track_at(ledger, LAKE)
     with pytest.raises(ReviewRefused, match=words):
         decide(ledger, lake, verdict, **more)
@@ -222,7 +233,7 @@ def test_an_invalid_review_is_refused(
 )
 def test_a_geometry_elsewhere_is_refused(ledgers: Any, outline: Any, words: str) -> None:
     ledger = ledgers()
-    ledger.arrive([Look((LAKE,))], [0])
+    ledger.arrive([SceneContent((LAKE,))], [0])
     with pytest.raises(ReviewRefused, match=words):
         decide(ledger, track_at(ledger, LAKE), Verdict.EDITED, outline=outline)
     assert ledger.rows("SELECT * FROM segwatch.review") == []
@@ -230,7 +241,7 @@ def test_a_geometry_elsewhere_is_refused(ledgers: Any, outline: Any, words: str)
 
 def test_repeated_edits_cannot_move_an_object_away(ledgers: Any) -> None:
     ledger = ledgers()
-    ledger.arrive([Look((LAKE,))], [0])
+    ledger.arrive([SceneContent((LAKE,))], [0])
     lake = track_at(ledger, LAKE)
     decide(ledger, lake, Verdict.EDITED, outline=cells(3, 1, 6, 4))
     with pytest.raises(ReviewRefused, match="m away from the object"):
@@ -249,12 +260,12 @@ def messages_by_channel(ledger: Ledger, track: Any) -> list[tuple[str, str, str 
 def test_a_rejection_retracts_alerts_and_corrects_notified_channels(ledgers: Any) -> None:
     """One channel accepted the alert, the other was not tried yet."""
     ledger = ledgers()
-    ledger.arrive([Look(()), Look((LAKE, POND))], [0, 1])
+    ledger.arrive([SceneContent(()), SceneContent((LAKE, POND))], [0, 1])
     lake = track_at(ledger, LAKE)
     with ledger.engine.begin() as conn:
         for one in outbox.lease(conn, worker="w", seconds=60, limit=9):
             if one.channel == CHANNELS[0]:
-                outbox.delivered(conn, one.id)
+                outbox.record_delivered(conn, one.id)
             else:
                 outbox.release(conn, "w", [one.id])
     decide(ledger, lake, Verdict.REJECTED)
@@ -282,7 +293,7 @@ def test_a_rejection_retracts_alerts_and_corrects_notified_channels(ledgers: Any
 
 def test_a_message_that_is_being_sent_is_corrected_afterwards(ledgers: Any) -> None:
     ledger = ledgers()
-    ledger.arrive([Look(()), Look((LAKE,))], [0, 1])
+    ledger.arrive([SceneContent(()), SceneContent((LAKE,))], [0, 1])
     with ledger.engine.begin() as conn:
         outbox.lease(conn, worker="w", seconds=60, limit=9)
     decide(ledger, track_at(ledger, LAKE), Verdict.REJECTED)
@@ -293,14 +304,14 @@ def test_a_message_that_is_being_sent_is_corrected_afterwards(ledgers: Any) -> N
 def test_a_rejected_object_whose_change_is_disproved_is_retracted_once(ledgers: Any) -> None:
     """A change that is shown again alerts nobody until the rejection is reversed."""
     ledger = ledgers()
-    grown = Look((cells(1, 1, 6, 4),))
-    ledger.arrive([Look((LAKE,)), grown, grown], [0, 2])
+    grown = SceneContent((cells(1, 1, 6, 4),))
+    ledger.arrive([SceneContent((LAKE,)), grown, grown], [0, 2])
     lake = track_at(ledger, LAKE)
     with ledger.engine.begin() as conn:
         for one in outbox.lease(conn, worker="w", seconds=60, limit=9):
-            outbox.delivered(conn, one.id)
+            outbox.record_delivered(conn, one.id)
     decide(ledger, lake, Verdict.REJECTED)
-    ledger.arrive([Look((LAKE,)), grown, grown], [1])
+    ledger.arrive([SceneContent((LAKE,)), grown, grown], [1])
     kinds = [one[1] for one in messages_by_channel(ledger, lake)]
     assert kinds.count("retracted") == len(CHANNELS)
     ledger.give_up(1, skipped=True, version=1)
@@ -314,7 +325,7 @@ def test_a_rejected_object_whose_change_is_disproved_is_retracted_once(ledgers: 
 def test_a_track_that_comes_back_takes_the_verdict_of_its_ground(ledgers: Any) -> None:
     """A late scene gives the lake another track, which is rejected; then the scene turns out to be cloudy."""
     ledger = ledgers()
-    world = [Look(()), Look((LAKE,)), Look((LAKE,))]
+    world = [SceneContent(()), SceneContent((LAKE,)), SceneContent((LAKE,))]
     ledger.arrive(world, [0])
     ledger.arrive(world, [2])
     first = track_at(ledger, LAKE)
@@ -335,6 +346,6 @@ def test_unknown_objects_are_named(ledgers: Any) -> None:
 
 def test_the_analyst_reads_reviews_and_writes_none(ledgers: Any, analyst_engine: Any) -> None:
     ledger = ledgers()
-    ledger.arrive([Look((LAKE,), EVERYTHING)], [0])
+    ledger.arrive([SceneContent((LAKE,), EVERYTHING)], [0])
     with analyst_engine.begin() as conn, pytest.raises(ProgrammingError, match="permission denied"):
         reviews.decide(conn, track_at(ledger, LAKE), Verdict.CONFIRMED, **WHY)

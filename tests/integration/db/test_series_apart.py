@@ -21,7 +21,7 @@ from segwatch.db import series, tracks, watches
 from segwatch.db.engine import make_engine
 from segwatch.flows.errors import FlowError
 from segwatch.flows.pipeline.tracking import track_ready
-from segwatch.geo.tracking.series import refold
+from segwatch.geo.tracking.series import fold_series
 from tests.conftest import Database
 
 LAKE = box(10.01, 50.01, 10.02, 50.02)
@@ -38,8 +38,8 @@ def waiting(world: Any) -> dict[str, UUID]:
         one.queue(0)
         one.answer(LAKE)
     with world.engine.connect() as conn:
-        ids = tracks.ready_series(conn)
-        return {name: identity for identity, name in tracks.watch_names(conn, ids).items()}
+        ids = tracks.list_ready_series(conn)
+        return {name: identity for identity, name in tracks.read_watch_names(conn, ids).items()}
 
 
 def states(engine: Engine) -> dict[str, str]:
@@ -54,7 +54,7 @@ def states(engine: Engine) -> dict[str, str]:
 def while_folding(monkeypatch: pytest.MonkeyPatch, happens: Callable[[UUID], None]) -> Iterator[None]:
     def watched(*args: Any, series_id: UUID, **more: Any) -> Any:
         happens(series_id)
-        return refold(*args, series_id=series_id, **more)
+        return fold_series(*args, series_id=series_id, **more)
 
     with monkeypatch.context() as patched:
         patched.setattr("segwatch.flows.pipeline.tracking.refold", watched)
@@ -141,7 +141,7 @@ def test_a_refused_row_is_not_quoted(
     """Rows of the outbox contain addresses of channels, which may contain keys."""
     key = "S3CRET"
     with engine.begin() as conn:
-        watch = watches.current(conn, "a").watch
+        watch = watches.load_current(conn, "a").watch
         rule = replace(watch.rules[0], channels=(f"https://hook.example/{key}",), include_baseline=True)
         revision = watches.apply(conn, replace(watch, rules=(rule,))).revision_id
     with psycopg.connect(database.superuser_url, autocommit=True) as conn:

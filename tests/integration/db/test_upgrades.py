@@ -11,7 +11,7 @@ import pytest
 
 from segwatch.db import reviews
 from tests.conftest import Database
-from tests.invariants.conftest import Ledger, Look, cells, day
+from tests.invariants.conftest import Ledger, SceneContent, cells, day
 from tests.invariants.conftest import ledgers as ledgers  # noqa: PLC0414 - a fixture of these tests, too
 
 LAKE, POND, POOL = cells(1, 1, 4, 4), cells(5, 5, 7, 7), cells(5, 1, 6.5, 2.5)
@@ -26,7 +26,9 @@ def objects(ledger: Ledger) -> dict[Any, Any]:
     }
 
 
-def upgraded(ledgers: Any, before: list[Look], after: dict[int, Look], **numbers: Any) -> Ledger:
+def upgraded(
+    ledgers: Any, before: list[SceneContent], after: dict[int, SceneContent], **numbers: Any
+) -> Ledger:
     """Observe scenes with the old model, then the last one again and further ones with the new model."""
     ledger: Ledger = ledgers(**numbers)
     for number in range(len(before)):
@@ -39,7 +41,7 @@ def upgraded(ledgers: Any, before: list[Look], after: dict[int, Look], **numbers
 
 @pytest.mark.parametrize("what", ["model", "instruction"])
 def test_an_upgrade_keeps_object_ids_and_alerts_nobody(ledgers: Any, what: str) -> None:
-    world = [Look(()), Look((LAKE, POND, POOL))]
+    world = [SceneContent(()), SceneContent((LAKE, POND, POOL))]
     ledger: Ledger = ledgers(gone_after=2)
     for number in range(2):
         ledger.arrive(world, [number])
@@ -51,7 +53,7 @@ def test_an_upgrade_keeps_object_ids_and_alerts_nobody(ledgers: Any, what: str) 
         ledger.instruct("segment the lakes and the ponds")
     # the new one sees more of the lake, no pool, and a puddle that the old one had not seen
     puddle = cells(0, 6, 1, 7)
-    ledger.arrive({1: Look((LARGER, POND, puddle))}, [1])
+    ledger.arrive({1: SceneContent((LARGER, POND, puddle))}, [1])
     assert ledger.rows("SELECT * FROM segwatch.delivery ORDER BY id") == told
     after = objects(ledger)
     assert len(set(after) & set(before)) == 2, "lake and pond are who they were"
@@ -63,13 +65,13 @@ def test_an_upgrade_keeps_object_ids_and_alerts_nobody(ledgers: Any, what: str) 
     assert first["first_seen"] == day(1)
 
     # what the ground does afterwards is told as ever
-    ledger.arrive({2: Look((LARGER, cells(5, 5, 8, 8), puddle))}, [2])
+    ledger.arrive({2: SceneContent((LARGER, cells(5, 5, 8, 8), puddle))}, [2])
     (alert,) = ledger.rows("SELECT kind, track_id FROM watch.alerts WHERE valid_at > :at", at=day(1))
     assert (alert["kind"], alert["track_id"] in after.values()) == ("grew", True)
 
 
 def test_the_report_names_model_and_differences(ledgers: Any, database: Database) -> None:
-    upgraded(ledgers, [Look((LAKE, POND))], {0: Look((LARGER, POND))})
+    upgraded(ledgers, [SceneContent((LAKE, POND))], {0: SceneContent((LARGER, POND))})
     done = subprocess.run(
         [sys.executable, "-P", "-m", "segwatch.flows.cli", "upgrades", "lakes"],
         env=os.environ | {"SEGWATCH_DATABASE_URL": database.url(), "COLUMNS": "200"},
@@ -87,7 +89,7 @@ def test_the_report_names_model_and_differences(ledgers: Any, database: Database
 
 
 def test_older_scenes_are_not_observed_again(ledgers: Any) -> None:
-    world = [Look((LAKE,)), Look((LAKE,)), Look((LAKE,))]
+    world = [SceneContent((LAKE,)), SceneContent((LAKE,)), SceneContent((LAKE,))]
     ledger = upgraded(ledgers, world[:1], {})
     ledger.model = "tiny@0123456789ab"
     ledger.arrive(world, [2])
@@ -105,8 +107,12 @@ def test_objects_under_cloud_at_the_upgrade_are_compared_when_observed(ledgers: 
     west, east = cells(0, 0, 4.5, 8), cells(4.5, 0, 8, 8)
     ledger = upgraded(
         ledgers,
-        [Look((LAKE, POND))],
-        {0: Look((POND,), east), 1: Look((cells(1, 1, 4, 4.6),), west), 2: Look((cells(1, 1, 4, 6),), west)},
+        [SceneContent((LAKE, POND))],
+        {
+            0: SceneContent((POND,), east),
+            1: SceneContent((cells(1, 1, 4, 4.6),), west),
+            2: SceneContent((cells(1, 1, 4, 6),), west),
+        },
     )
     rows = ledger.rows(
         "SELECT kind, valid_at, baseline FROM watch.changes WHERE model = 'tiny@second' AND retracted_at IS NULL"
@@ -119,8 +125,13 @@ def test_objects_under_cloud_at_the_upgrade_are_compared_when_observed(ledgers: 
 
 
 def test_any_order_of_arrival_after_an_upgrade_ends_the_same(ledgers: Any) -> None:
-    before = [Look((LAKE, POND))]
-    after = {0: Look((LARGER, POND)), 1: Look((LARGER,)), 2: Look((LARGER, POOL)), 3: Look((LAKE, POOL))}
+    before = [SceneContent((LAKE, POND))]
+    after = {
+        0: SceneContent((LARGER, POND)),
+        1: SceneContent((LARGER,)),
+        2: SceneContent((LARGER, POOL)),
+        3: SceneContent((LAKE, POOL)),
+    }
     straight = upgraded(ledgers, before, after)
     expected = straight.known()
     for order in ((3, 2, 1, 0), (1, 0, 3, 2), (2, 0, 1, 3)):
@@ -131,12 +142,12 @@ def test_any_order_of_arrival_after_an_upgrade_ends_the_same(ledgers: Any) -> No
 
 
 def test_reviews_are_carried_over(ledgers: Any) -> None:
-    ledger = upgraded(ledgers, [Look((LAKE, POND))], {})
+    ledger = upgraded(ledgers, [SceneContent((LAKE, POND))], {})
     (lake,) = ledger.rows("SELECT track_id FROM watch.objects_now ORDER BY area_m2 DESC LIMIT 1")
     with ledger.engine.begin() as conn:
         reviews.decide(conn, lake["track_id"], reviews.Verdict.REJECTED, reviewer="ada", reason="a shadow")
-    ledger.arrive({0: Look((LAKE, POND))}, [0])
-    ledger.arrive({1: Look((LARGER, POND))}, [1])
+    ledger.arrive({0: SceneContent((LAKE, POND))}, [0])
+    ledger.arrive({1: SceneContent((LARGER, POND))}, [1])
     (now,) = ledger.rows("SELECT model FROM watch.objects_now")
     assert now["model"] == "tiny@second"
     assert ledger.rows("SELECT 1 FROM watch.alerts") == []

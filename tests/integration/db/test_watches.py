@@ -21,8 +21,8 @@ def _counts(engine: Engine) -> dict[str, int]:
 
 def test_a_watch_reads_back_as_it_was(world: Any, kit: Any) -> None:
     with world.engine.begin() as conn:
-        stored = watches.current(conn, "lakes")
-        assert watches.names(conn) == ["lakes"]
+        stored = watches.load_current(conn, "lakes")
+        assert watches.list_names(conn) == ["lakes"]
     # not-a-number is not equal to itself, so it is compared apart
     known, back = (replace(one.profile, nodata=None) for one in (kit.watch(), stored.watch))
     assert replace(stored.watch, profile=back) == replace(kit.watch(), profile=known)
@@ -42,7 +42,7 @@ def test_applying_again_changes_nothing_and_an_old_definition_reuses_its_revisio
         assert other.created
         assert other.revision_id != world.revision
         assert watches.apply(conn, kit.watch()) == watches.Applied(world.revision, True)
-        assert watches.current(conn, "lakes").revision_id == world.revision
+        assert watches.load_current(conn, "lakes").revision_id == world.revision
 
 
 def test_whole_numbers_and_decimals_are_the_same_definition(kit: Any) -> None:
@@ -52,7 +52,7 @@ def test_whole_numbers_and_decimals_are_the_same_definition(kit: Any) -> None:
 
 def test_an_unknown_watch_is_named(world: Any) -> None:
     with world.engine.begin() as conn, pytest.raises(NotFound, match="nothing here"):
-        watches.current(conn, "nothing here")
+        watches.load_current(conn, "nothing here")
 
 
 def test_a_definition_that_cannot_be_read_is_named(kit: Any) -> None:

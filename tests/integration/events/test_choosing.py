@@ -20,7 +20,12 @@ from segwatch.flows.config.settings import load_settings
 from segwatch.flows.errors import ConfigError
 from segwatch.flows.events import playbooks
 from segwatch.flows.events.disaster_runs import respond_to_events
-from segwatch.flows.events.source_selection import Choice, Happening, choose, running
+from segwatch.flows.events.source_selection import (
+    RunTarget,
+    SourceChoice,
+    choose_source,
+    find_running_watches,
+)
 from segwatch.geo.types.event import Event, EventKind, EventName
 from tests.support.serving import Answer, serving
 
@@ -103,21 +108,21 @@ class Run:
         self._book = book
         self.unreachable: list[str] = []
 
-    def choose(self, *, seconds: float = 20.0) -> Choice:
+    def choose(self, *, seconds: float = 20.0) -> SourceChoice:
         self.unreachable.clear()
-        happening = Happening("gdacs/1", AREA, WHEN)
+        happening = RunTarget("gdacs/1", AREA, WHEN)
         with self._engine.begin() as conn:
-            runs = running(conn, self._book, happening.identity)
-            choice = choose(self._book, happening, runs, seconds=seconds, unreachable=self.unreachable)
+            runs = find_running_watches(conn, self._book, happening.identity)
+            choice = choose_source(self._book, happening, runs, seconds=seconds, unreachable=self.unreachable)
             watches.apply(conn, choice.watch)
         return choice
 
     def names(self) -> list[str]:
         with self._engine.connect() as conn:
-            return watches.names(conn)
+            return watches.list_names(conn)
 
 
-def name(choice: Choice) -> tuple[str, int, int]:
+def name(choice: SourceChoice) -> tuple[str, int, int]:
     return choice.watch.profile.name, len(choice.before), choice.after
 
 
@@ -226,9 +231,9 @@ def test_two_catalogs_of_one_profile_are_two_sources(world: World, engine: Engin
     world.has("optical", -3, 2)
     assert run.choose().watch == begun.watch
     with engine.connect() as conn:
-        assert list(running(conn, book, "gdacs/1")) == ["optical"]
+        assert list(find_running_watches(conn, book, "gdacs/1")) == ["optical"]
         turned = playbooks.Playbook(**{**book.model_dump(), "sources": [archive, world.source("optical")]})
-        (label,) = running(conn, turned, "gdacs/1")
+        (label,) = find_running_watches(conn, turned, "gdacs/1")
     assert label.startswith("optical ")
     assert label.endswith("/optical.json")
     assert run.names() == [begun.watch.name]
@@ -254,8 +259,8 @@ def test_a_run_keeps_its_name_and_ends_when_its_event_is_taken_back(world: World
 
     (begun,) = respond(flood(2, "C2"))
     with engine.connect() as conn:
-        (name,) = watches.names(conn)
-        planned = watches.current(conn, name).watch.end
+        (name,) = watches.list_names(conn)
+        planned = watches.load_current(conn, name).watch.end
     assert begun[0].watch == name
     # the message that began it comes later, and with it another name
     (again,) = respond(flood(3, "C3", "C1", "C2"))
@@ -264,7 +269,7 @@ def test_a_run_keeps_its_name_and_ends_when_its_event_is_taken_back(world: World
     assert told.startswith("cap:met/C2 was cancelled; its watch")
     assert respond(flood(4, "C4", "C3", cancelled=True)) == [], "once is enough"
     with engine.connect() as conn:
-        assert watches.names(conn) == [name]
-        ended = watches.current(conn, name).watch.end
+        assert watches.list_names(conn) == [name]
+        ended = watches.load_current(conn, name).watch.end
     assert planned is not None
     assert ended == WHEN + timedelta(hours=4) < planned

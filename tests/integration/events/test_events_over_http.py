@@ -14,7 +14,7 @@ from pydantic import SecretStr
 from sqlalchemy import Engine, text
 from standardwebhooks import Webhook
 
-from segwatch.db.events import current
+from segwatch.db.events import list_events
 from segwatch.flows.config.settings import load_settings
 from segwatch.flows.errors import ConfigError
 from segwatch.flows.web import events
@@ -70,7 +70,7 @@ def test_a_signed_event_is_kept_once_and_revised(client: TestClient, engine: Eng
     replayed = client.post("/events", content=first, headers=headers)
     assert replayed.json()["recorded"] == {"stale": 1}
     with engine.connect() as conn:
-        (known,) = current(conn)
+        (known,) = list_events(conn)
     assert (known["source"], known["external_id"], known["level"]) == ("geojson:webhook", "dam-7", "red")
     assert known["revisions"] == 2
 

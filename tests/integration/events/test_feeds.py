@@ -48,8 +48,8 @@ def test_recorded_feeds_end_in_the_ledger_once(engine: Engine) -> None:
     assert [set(one.recorded) for one in again] == [{"unchanged"}] * 3
     assert rows(engine) == held
     with engine.connect() as conn:
-        listed = events.current(conn)
-        quakes = events.current(conn, "earthquake")
+        listed = events.list_events(conn)
+        quakes = events.list_events(conn, "earthquake")
     assert len(listed) == held
     assert quakes[0]["external_id"] == "us6000pi9w"
     assert quakes[0]["place"].startswith("POINT(87.")
@@ -71,7 +71,7 @@ def test_a_revision_is_kept_and_becomes_the_current_one(engine: Engine) -> None:
         assert say(alertlevel="Red", datemodified="2025-01-06T00:00:00") == {"revised": 1}
         assert say() == {"stale": 1}, "an old copy takes nothing back"
     with engine.connect() as conn:
-        (flood,) = events.current(conn)
+        (flood,) = events.list_events(conn)
     assert (flood["revisions"], flood["level"]) == (4, "red")
 
 
@@ -110,7 +110,7 @@ def test_characters_that_no_database_stores_end_no_poll(engine: Engine) -> None:
     with serving({"/feed": (200, {}, json.dumps(document).encode())}) as base:
         assert poll(engine, f"{base}/feed")[0].recorded == {"new": 1}
     with engine.connect() as conn:
-        assert [one["title"] for one in events.current(conn)] == ["Po \ufffd \ufffd"]
+        assert [one["title"] for one in events.list_events(conn)] == ["Po \ufffd \ufffd"]
 
 
 @pytest.mark.parametrize("way", [dripping_headers, dripping_body], ids=lambda one: one.__name__)

@@ -13,8 +13,8 @@ from sqlalchemy import Engine
 from segwatch.db import events, watches
 from segwatch.flows.config.settings import FlowSettings, load_settings
 from segwatch.flows.events import disaster_runs, fetch, playbooks
-from segwatch.flows.events.source_selection import Happening
-from segwatch.geo.area import geodesic_m2
+from segwatch.flows.events.source_selection import RunTarget
+from segwatch.geo.area import compute_area_m2
 from tests.support.paths import DATA
 from tests.support.serving import Answer, serving
 from tests.unit.geo.events.test_shaking import RINGS
@@ -41,15 +41,15 @@ def summary(base: str) -> bytes:
     return json.dumps({"type": "FeatureCollection", "features": [document]}).encode()
 
 
-def looked(engine: Engine, settings: FlowSettings, **changes: Any) -> Happening:
+def looked(engine: Engine, settings: FlowSettings, **changes: Any) -> RunTarget:
     with engine.connect() as conn:
-        (event,) = events.known(conn)
-    book = playbooks.by_name(playbooks.load_all(), "earthquake")
-    return disaster_runs.happening_of(engine, settings, book, replace(event, **changes))
+        (event,) = events.load_events(conn)
+    book = playbooks.find_playbook(playbooks.load_all(), "earthquake")
+    return disaster_runs.resolve_target(engine, settings, book, replace(event, **changes))
 
 
-def area(happening: Happening) -> float:
-    return geodesic_m2(happening.area) / 1e6
+def area(happening: RunTarget) -> float:
+    return compute_area_m2(happening.area) / 1e6
 
 
 @pytest.mark.parametrize("whole", [True, False], ids=["in detail", "by its link"])
@@ -71,10 +71,10 @@ def test_another_feeds_entry_about_it_may_lead_to_the_contours(engine: Engine) -
         settings = load_settings(feeds=(f"{base}/feed",), feed_timeout_seconds=5)
         fetch.poll(engine, settings)
         with engine.connect() as conn:
-            (told,) = events.known(conn)
+            (told,) = events.load_events(conn)
         other = replace(told, source="gdacs", external_id="EQ1", shaking="")
-        book = playbooks.by_name(playbooks.load_all(), "earthquake")
-        happening = disaster_runs.happening_of(engine, settings, book, other, [told])
+        book = playbooks.find_playbook(playbooks.load_all(), "earthquake")
+        happening = disaster_runs.resolve_target(engine, settings, book, other, [told])
     assert happening.identity == "gdacs/EQ1"
     assert area(happening) == pytest.approx(SHAKEN_KM2, rel=0.01)
 
@@ -124,7 +124,7 @@ def test_contours_that_cannot_be_had_today_do_not_move_the_watch(engine: Engine)
         settings = load_settings(feeds=(f"{base}/feed",), feed_timeout_seconds=5)
         fetch.poll(engine, settings)
         first = looked(engine, settings)
-        book = playbooks.by_name(playbooks.load_all(), "earthquake")
+        book = playbooks.find_playbook(playbooks.load_all(), "earthquake")
         with engine.begin() as conn:
             watches.apply(
                 conn, book.watch_over(first.area, first.occurred_at, first.identity, book.sources[0])

@@ -12,7 +12,7 @@ from sqlalchemy import Engine, text
 
 from segwatch.flows.config.settings import load_settings
 from segwatch.flows.inference.drain import Drain
-from segwatch.flows.inference.segmenters import Answer, Tiles
+from segwatch.flows.inference.segmenters import Prediction, Tiles
 from tests.support.colour_segmenter import Well
 from tests.support.images import textured
 from tests.support.serving import serving_files
@@ -27,7 +27,7 @@ class Slow(Well):
     def __init__(self) -> None:
         self.begun, self.may_end = threading.Event(), threading.Event()
 
-    def segment(self, tiles: Tiles, instructions: Any) -> list[list[Answer]]:
+    def segment(self, tiles: Tiles, instructions: Any) -> list[list[Prediction]]:
         self.begun.set()
         assert self.may_end.wait(60)
         return super().segment(tiles, instructions)

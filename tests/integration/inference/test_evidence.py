@@ -202,4 +202,4 @@ def test_pictures_that_are_switched_off_are_no_reason_to_warn(
 
 
 def test_without_a_server_of_its_own_the_home_folder_has_them(run_folder: Path) -> None:
-    assert quicklooks.place(load_settings()) == str(run_folder / ".segwatch" / "evidence")
+    assert quicklooks.find_storage(load_settings()) == str(run_folder / ".segwatch" / "evidence")

@@ -18,7 +18,7 @@ from segwatch.flows.config.settings import FlowSettings, load_settings
 from segwatch.flows.errors import SegmenterError
 from segwatch.flows.inference import outcomes, segmenters, tiled
 from segwatch.flows.inference.drain import Drain
-from segwatch.flows.inference.segmenters import Answer, Tiles
+from segwatch.flows.inference.segmenters import Prediction, Tiles
 from tests.support.colour_segmenter import Well
 from tests.support.images import textured
 from tests.support.serving import serving_files
@@ -30,14 +30,14 @@ PIXELS = textured(10, 20, 30)
 class Sick(Well):
     """Answers nothing any more."""
 
-    def segment(self, tiles: Tiles, instructions: Any) -> list[list[Answer]]:
+    def segment(self, tiles: Tiles, instructions: Any) -> list[list[Prediction]]:
         raise RuntimeError("CUDA error: an illegal memory access was encountered")
 
 
 class Picky(Well):
     """Fails on one instruction."""
 
-    def segment(self, tiles: Tiles, instructions: Any) -> list[list[Answer]]:
+    def segment(self, tiles: Tiles, instructions: Any) -> list[list[Prediction]]:
         if "the odd one" in instructions:
             raise KeyError("odd")
         return super().segment(tiles, instructions)
@@ -46,7 +46,7 @@ class Picky(Well):
 class Wordy(Well):
     """Says what no database of text stores."""
 
-    def _answer(self, tile: Any) -> Answer:
+    def _answer(self, tile: Any) -> Prediction:
         answer: Any = super()._answer(tile)
         return type(answer)("yes\x00 \ud800", answer.mask_logits)  # type: ignore[no-any-return]
 
@@ -105,7 +105,7 @@ def test_an_instruction_that_the_segmenter_fails_on_does_not_end_the_drain(engin
 
 def test_an_instruction_that_the_segmenter_fails_on_costs_the_others_nothing(engine: Engine) -> None:
     """They look at the same pixels and are asked together; more words than the shipped model knows are its own."""
-    shipped = segmenters.load(_settings(segmenter=None))
+    shipped = segmenters.load_segmenter(_settings(segmenter=None))
     with serving_files({"/a.tif": PIXELS}) as files:
         queue(engine, files.url, shipped.version, name="a", words="segment the water")
         queue(engine, files.url, shipped.version, name="b", words="\u0449" * 400)
@@ -132,7 +132,7 @@ def test_a_watch_that_cannot_be_looked_at_blocks_no_other(engine: Engine) -> Non
 def test_whatever_one_scene_raises_is_its_reason_and_the_drain_goes_on(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    right = tiled.answer_group
+    right = tiled.predict_group
     calls = 0
 
     def wrong_at_first(*given: Any) -> Any:
@@ -182,7 +182,7 @@ class _Blip(Well):
         self._away, self._seconds, self.begun = nobody_gets_in(database), seconds, 0
         self.back: threading.Timer | None = None
 
-    def segment(self, tiles: Tiles, instructions: Any) -> list[list[Answer]]:
+    def segment(self, tiles: Tiles, instructions: Any) -> list[list[Prediction]]:
         self.begun += 1
         if self.begun == 1:
             self._away.__enter__()
@@ -283,7 +283,7 @@ def test_being_told_to_stop_counts_no_attempt(engine: Engine) -> None:
     stop = threading.Event()
 
     class Stopped(Well):
-        def segment(self, tiles: Tiles, instructions: Any) -> list[list[Answer]]:
+        def segment(self, tiles: Tiles, instructions: Any) -> list[list[Prediction]]:
             raise KeyboardInterrupt
 
     with serving_files({"/a.tif": PIXELS}) as files:

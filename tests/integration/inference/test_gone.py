@@ -21,11 +21,11 @@ from segwatch.flows.alerting.courier import deliver_outbox
 from segwatch.flows.config.settings import load_settings
 from segwatch.flows.events import fetch
 from tests.conftest import Database
-from tests.invariants.conftest import Ledger, Look, cells
+from tests.invariants.conftest import Ledger, SceneContent, cells
 from tests.support.receiving import receiving
 from tests.support.serving import Answer, serving
 
-WORLD = [Look(()), Look(tuple(cells(1.2 * k, 1, 1.2 * k + 0.9, 3) for k in range(6)))]
+WORLD = [SceneContent(()), SceneContent(tuple(cells(1.2 * k, 1, 1.2 * k + 0.9, 3) for k in range(6)))]
 
 
 def deliver(ledger: Ledger) -> None:
@@ -48,14 +48,14 @@ def test_a_channel_that_is_gone_is_set_aside_until_it_is_tried_again_by_hand(led
         assert states(ledger, good) == {"delivered": 6}
         asked = taken.paths.count("/gone")
         assert 1 <= asked <= 6, "those on their way, and no other"
-        ledger.arrive([*WORLD, Look(())], [2])
+        ledger.arrive([*WORLD, SceneContent(())], [2])
         deliver(ledger)
         assert states(ledger, gone) == {"dead": 12}
         assert taken.paths.count("/gone") == asked, "what comes later is not tried"
         (row,) = ledger.rows("SELECT DISTINCT last_error FROM segwatch.delivery WHERE state = 'dead'")
         assert row["last_error"] == "HTTP 410: the receiver is gone; take the channel out of the rule"
         with ledger.engine.connect() as conn:
-            (shown,) = outbox.ailing_channels(conn)
+            (shown,) = outbox.list_failing_channels(conn)
         assert (shown["name"], shown["given_up"], shown["pending"]) == (gone, 12, 0)
         assert shown["gone_at"] is not None
         assert shown["rules"] == ["lakes, rule any"]
@@ -65,7 +65,7 @@ def test_a_channel_that_is_gone_is_set_aside_until_it_is_tried_again_by_hand(led
         conn.execute(text("UPDATE segwatch.channel SET name = :to WHERE name = :old"),
                      {"to": again.url + "/gone", "old": gone})  # fmt: skip
         assert outbox.replay(conn, channel=again.url + "/gone") == 12
-        assert outbox.ailing_channels(conn) == []
+        assert outbox.list_failing_channels(conn) == []
 
 
 def test_the_command_line_lists_what_is_gone_without_its_key(database: Database, ledgers: Any) -> None:
@@ -104,7 +104,7 @@ def test_who_asks_for_a_while_gets_it_in_every_form(ledgers: Any, status: int, a
     ledger: Ledger = ledgers()
     with receiving(answers={"/1": (status, {"retry-after": after()})}) as taken:
         ledger.rule(channels=(taken.url + "/1",))
-        ledger.arrive([Look(()), Look((cells(1, 1, 3, 3),))], [0, 1])
+        ledger.arrive([SceneContent(()), SceneContent((cells(1, 1, 3, 3),))], [0, 1])
         deliver(ledger)
     (row,) = ledger.rows(
         "SELECT extract(epoch FROM next_attempt_at - clock_timestamp()) AS wait FROM segwatch.delivery"
@@ -117,7 +117,7 @@ def test_every_success_is_one(ledgers: Any, status: int) -> None:
     ledger: Ledger = ledgers()
     with receiving(answers={"/1": (status, {})}) as taken:
         ledger.rule(channels=(taken.url + "/1",))
-        ledger.arrive([Look(()), Look((cells(1, 1, 3, 3),))], [0, 1])
+        ledger.arrive([SceneContent(()), SceneContent((cells(1, 1, 3, 3),))], [0, 1])
         deliver(ledger)
         assert states(ledger, taken.url + "/1") == {"delivered": 1}
 
@@ -153,7 +153,7 @@ def test_a_feed_in_every_legal_form(
         (one,) = poll(engine, f"{base}/feed")
     assert one.recorded == {"new": 1}, one.reason
     with engine.connect() as conn:
-        assert [event.title for event in events.known(conn)] == ["Flood at Plön"]
+        assert [event.title for event in events.load_events(conn)] == ["Flood at Plön"]
 
 
 @pytest.mark.parametrize(
@@ -187,14 +187,14 @@ def test_the_same_id_in_two_feeds_is_two_events(engine: Engine) -> None:
         again = (f"{one}/feed?key=2&country=a", f"{one}/feed?api_key=2&country=b")
         assert [done.recorded for done in poll(engine, *again)] == [{"unchanged": 1}] * 2
     with engine.connect() as conn:
-        assert not [one for one in events.known(conn) if "key" in one.source]
+        assert not [one for one in events.load_events(conn) if "key" in one.source]
 
 
 def test_the_name_of_a_source_is_the_same_whatever_the_usual_port() -> None:
     assert (
-        fetch.source_name("https://a.example:443/x")
-        == fetch.source_name("https://a.example/x")
+        fetch.name_source("https://a.example:443/x")
+        == fetch.name_source("https://a.example/x")
         == "a.example/x"
     )
-    assert fetch.source_name("https://a.example:8443/x") == "a.example:8443/x"
-    assert httpx.URL("https://a.example/x").host in fetch.source_name("https://a.example/x?q=1")
+    assert fetch.name_source("https://a.example:8443/x") == "a.example:8443/x"
+    assert httpx.URL("https://a.example/x").host in fetch.name_source("https://a.example/x?q=1")

@@ -28,7 +28,7 @@ from segwatch.flows.pipeline.tracking import track_ready
 from segwatch.geo.types.tracking import ChangeKind
 from segwatch.geo.types.watch import AlertRule
 from tests.conftest import Database
-from tests.invariants.conftest import Ledger, Look, cells
+from tests.invariants.conftest import Ledger, SceneContent, cells
 from tests.support import at_work
 from tests.support.colour_segmenter import Well
 from tests.support.hanging import Hanging
@@ -113,7 +113,7 @@ def alert_everything(engine: Engine, channel: str) -> None:
     """The watch of the small queue alerts of all that is there."""
     rule = AlertRule("any", tuple(ChangeKind), channels=(channel,), include_baseline=True)
     with engine.begin() as conn:
-        made = watches.apply(conn, replace(watches.current(conn, "lakes").watch, rules=(rule,)))
+        made = watches.apply(conn, replace(watches.load_current(conn, "lakes").watch, rules=(rule,)))
         conn.execute(text("UPDATE segwatch.observation SET revision_id = :id"), {"id": made.revision_id})
 
 
@@ -208,7 +208,7 @@ def test_a_courier_that_is_alive_keeps_its_messages_and_is_named(ledger: Ledger,
 
 
 def test_a_series_that_a_stopped_tracker_holds_is_told_of(ledger: Ledger, database: Database) -> None:
-    ledger.answer({2: Look(())}, [2])
+    ledger.answer({2: SceneContent(())}, [2])
     (row,) = ledger.rows("SELECT id FROM segwatch.series")
     environment = {"SEGWATCH_DATABASE_URL": database.url()}
     with at_work.process("track", str(row["id"]), environment=environment) as tracker:
@@ -234,7 +234,7 @@ FORMER_LOCKS = (
 
 
 def test_a_reader_can_stop_nothing_by_locks(ledger: Ledger, database: Database) -> None:
-    ledger.answer({2: Look((LAKE,))}, [2])
+    ledger.answer({2: SceneContent((LAKE,))}, [2])
     (row,) = ledger.rows("SELECT id FROM segwatch.series")
     url = database.url("segwatch_analyst").replace("+psycopg", "")
     with psycopg.connect(url, autocommit=True) as reader:
@@ -246,8 +246,8 @@ def test_a_reader_can_stop_nothing_by_locks(ledger: Ledger, database: Database) 
         assert track_ready(ledger.engine).observations == 1
         with ledger.engine.begin() as conn:
             conn.execute(text("SET LOCAL lock_timeout = '2s'"))
-            assert series.take(conn, row["id"])
-            assert events.known(conn) == []
+            assert series.try_lock(conn, row["id"])
+            assert events.load_events(conn) == []
 
 
 def test_no_code_waits_for_a_lock_that_anybody_can_take() -> None:
@@ -280,7 +280,7 @@ def test_a_real_notification_can_be_told_from_a_forged_one(ledger: Ledger, datab
             return rows.fetchall()
 
         reader.execute("LISTEN segwatch_alert")
-        ledger.arrive({2: Look((LAKE, cells(4, 4, 6, 6)))}, [2])
+        ledger.arrive({2: SceneContent((LAKE, cells(4, 4, 6, 6)))}, [2])
         (real,) = reader.notifies(timeout=5, stop_after=1)
         hint = json.loads(real.payload)
         assert [(str(one), kind) for one, kind, _ in found(real.payload)] == [(hint["alert_id"], "appeared")]
@@ -291,7 +291,7 @@ def test_a_real_notification_can_be_told_from_a_forged_one(ledger: Ledger, datab
         assert found(real.payload[:-1] + f', "alert_id": "{hint["change_id"]}"}}') == [], (
             "the last one counts"
         )
-        ledger.arrive({2: Look((LAKE,))}, [2], version=1)
+        ledger.arrive({2: SceneContent((LAKE,))}, [2], version=1)
         (retracted,) = reader.notifies(timeout=5, stop_after=1)
         ((_, _, since),) = found(retracted.payload)
         assert since is not None

@@ -93,9 +93,9 @@ def test_a_mended_profile_and_a_retry_observe_what_failed(
         queue(engine, files.url, Well.version)
         Drain(engine, Well(), _settings()).run()
         with engine.begin() as conn:
-            watch = watches.current(conn, "lakes").watch
+            watch = watches.load_current(conn, "lakes").watch
             watches.apply(conn, replace(watch, profile=replace(watch.profile, high=3000)))
-        monkeypatch.setattr("segwatch.flows.inference.segmenters.version_of", lambda _: Well.version)
+        monkeypatch.setattr("segwatch.flows.inference.segmenters.get_model_version", lambda _: Well.version)
         assert "1 failed observation(s) queued again" in segwatch("retry", "lakes")
         Drain(engine, Well(), _settings()).run()
     assert [row.state for row in _rows(engine)] == ["inferred"]
@@ -137,7 +137,7 @@ def mixed(engine: Engine) -> Engine:
         queue(engine, files.url, Well.version, first=1)
         Drain(engine, Well(), _settings()).run()
     with engine.begin() as conn:
-        revision = watches.current(conn, "lakes").revision_id
+        revision = watches.load_current(conn, "lakes").revision_id
         known: dict[str, Any] = {"acquired_at": NOW, "footprint": AREA}
         link = "https://stac.example.org/"
         scenes.reject(conn, revision, "bare", "visual", f"{link}bare", "asset 'visual' is missing", **known)
@@ -179,7 +179,7 @@ def test_the_map_lists_all_of_it(mixed: Engine, database: Database) -> None:
 def test_a_watch_of_which_all_was_rejected_is_on_the_map(engine: Engine, database: Database) -> None:
     queue(engine, "https://stac.example.org", Well.version, count=0)
     with engine.begin() as conn:
-        revision = watches.current(conn, "lakes").revision_id
+        revision = watches.load_current(conn, "lakes").revision_id
         scenes.reject(conn, revision, "bare", "visual", "https://stac.example.org/bare", "no asset")
     with TestClient(create_app(database.url("segwatch_analyst"))) as client:
         (watch,) = client.get("/api/watches").json()

@@ -27,11 +27,11 @@ from segwatch.flows.errors import SourceOut
 from segwatch.flows.failures.outages import require_sources
 from segwatch.flows.inference import quicklook_spool, quicklooks
 from segwatch.flows.inference.drain import Drain
-from segwatch.flows.inference.segmenters import Answer, Tiles
+from segwatch.flows.inference.segmenters import Prediction, Tiles
 from segwatch.geo.errors import AccessDenied, ReadFailed, SearchIncomplete
 from segwatch.geo.sources import profiles
 from segwatch.geo.sources.http import range_requests
-from segwatch.geo.sources.search.item_search import Rejected, search
+from segwatch.geo.sources.search.item_search import RejectedItem, search
 from tests.conftest import Database
 from tests.support.colour_segmenter import Well
 from tests.support.images import textured
@@ -80,7 +80,7 @@ def rest_over(engine: Engine) -> None:
 
 def is_open(engine: Engine) -> list[circuits.OpenCircuit]:
     with engine.connect() as conn:
-        return circuits.open_now(conn)
+        return circuits.list_open(conn)
 
 
 def test_an_outage_costs_no_attempt_however_long_and_the_scenes_come_back(engine: Engine) -> None:
@@ -246,7 +246,7 @@ def test_a_half_open_circuit_is_probed_by_one_scene_and_not_always_by_the_same(e
     probed = []
     for _ in range(4):
         with engine.begin() as conn:
-            circuits.failed(conn, "example.org", "refused", first_seconds=600)
+            circuits.record_failure(conn, "example.org", "refused", first_seconds=600)
         assert lease("other") is None, "it rests"
         rest_over(engine)
         probe = lease("prober")
@@ -259,11 +259,11 @@ def test_a_half_open_circuit_is_probed_by_one_scene_and_not_always_by_the_same(e
                 conn, one.id, "prober", "refused", circuit="example.org", needs=("example.org",),
                 max_attempts=1, retry_seconds=0.0, patience_seconds=3600.0,
             )  # fmt: skip
-            circuits.release(conn, "prober")
+            circuits.release_probes(conn, "prober")
     assert len(set(probed[:3])) == 3
     assert probed[3] == probed[0]
     with engine.begin() as conn:
-        assert circuits.answered(conn, ["example.org"]) == 1
+        assert circuits.record_success(conn, ["example.org"]) == 1
     assert lease("other") is not None
     assert lease("third") is not None
 
@@ -272,8 +272,8 @@ def test_the_rests_double_up_to_a_quarter_of_an_hour(engine: Engine) -> None:
     rests = []
     for _ in range(8):
         with engine.begin() as conn:
-            circuits.failed(conn, "h", "refused", first_seconds=30)
-            circuits.failed(conn, "h", "another scene, at the same time", first_seconds=30)
+            circuits.record_failure(conn, "h", "refused", first_seconds=30)
+            circuits.record_failure(conn, "h", "another scene, at the same time", first_seconds=30)
             query = "SELECT extract(epoch FROM retry_at - clock_timestamp()) FROM segwatch.circuit"
             rests.append(round(float(conn.execute(text(query)).scalar_one())))
         rest_over(engine)
@@ -282,7 +282,7 @@ def test_the_rests_double_up_to_a_quarter_of_an_hour(engine: Engine) -> None:
 
 def test_a_credential_that_is_missing_holds_up_its_own_source_only(engine: Engine) -> None:
     with engine.begin() as conn:
-        circuits.failed(conn, "source:hls-s30", "it needs token", first_seconds=600)
+        circuits.record_failure(conn, "source:hls-s30", "it needs token", first_seconds=600)
     with serving_files({"/a.tif": PIXELS}) as files:
         queue(engine, files.url, Well.version)
         assert drain(engine).inferred == 1
@@ -291,7 +291,7 @@ def test_a_credential_that_is_missing_holds_up_its_own_source_only(engine: Engin
 class FullDevice(Well):
     """Other processes hold the memory of its device."""
 
-    def segment(self, tiles: Tiles, instructions: Any) -> list[list[Answer]]:
+    def segment(self, tiles: Tiles, instructions: Any) -> list[list[Prediction]]:
         if instructions != ["water"]:
             raise torch.OutOfMemoryError("CUDA out of memory")
         return super().segment(tiles, instructions)
@@ -324,7 +324,7 @@ def test_a_full_database_is_no_fault_of_a_scene() -> None:
     import psycopg
     from sqlalchemy.exc import DBAPIError, OperationalError
 
-    from segwatch.db.errors import connection_lost
+    from segwatch.db.errors import is_connection_lost
     from segwatch.flows.failures.blame import Blame, find_cause
 
     away = (
@@ -333,7 +333,7 @@ def test_a_full_database_is_no_fault_of_a_scene() -> None:
     )  # fmt: skip
     for kind in away:
         error = OperationalError("INSERT", {}, kind("no"))
-        assert connection_lost(error), kind
+        assert is_connection_lost(error), kind
         assert find_cause(error).blame is Blame.DATABASE
     wrong = DBAPIError("INSERT", {}, psycopg.errors.NotNullViolation("no"))
     assert find_cause(wrong).blame is Blame.SCENE
@@ -410,11 +410,11 @@ def test_quicklooks_of_an_outage_are_stored_once_their_store_is_back(engine: Eng
         with engine.connect() as conn:
             paths = list(conn.execute(query).scalars())
         assert len(paths) == 3
-        assert not any(quicklooks.read(given, path) for path in paths)
+        assert not any(quicklooks.read_file(given, path) for path in paths)
         _Store.down = False
         queue(engine, files.url, Well.version, first=3)
         assert Drain(engine, Well(), given).run().inferred == 1
-    assert all(quicklooks.read(given, path) for path in paths)
+    assert all(quicklooks.read_file(given, path) for path in paths)
     assert not any(one.is_file() for one in (tmp_path / "quicklooks-to-store").rglob("*"))
 
 
@@ -446,7 +446,7 @@ def test_an_item_that_an_outage_hides_is_not_rejected(status: int) -> None:
         looking = search(url + "/", profiles.load("rgb-cog"), box(0, 0, 1, 1), begin, end)
         if status == 404:
             found += looking
-            assert [type(one) for one in found] == [Rejected]
+            assert [type(one) for one in found] == [RejectedItem]
             return
         with pytest.raises(SearchIncomplete, match=f"cannot be read now: HTTP {status}"):
             found += looking

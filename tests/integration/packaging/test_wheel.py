@@ -29,8 +29,8 @@ PROBE = """
 import segwatch.flows.orchestration.deploy, segwatch.geo.sources.profiles, segwatch.db.migrate
 from segwatch.model import model_version
 print(segwatch.flows.orchestration.deploy.__file__)
-print(segwatch.flows.orchestration.deploy.deployments_folder())
-print(len(segwatch.geo.sources.profiles.names()))
+print(segwatch.flows.orchestration.deploy.find_deployments_folder())
+print(len(segwatch.geo.sources.profiles.list_names()))
 print(model_version.version(model_version.resolve(None)))
 """
 

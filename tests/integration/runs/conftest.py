@@ -15,7 +15,7 @@ from prefect.client.schemas.objects import DeploymentSchedule, FlowRun
 from prefect.context import refresh_global_settings_context
 from sqlalchemy import Engine
 
-from segwatch.db.embedded.ports import any_free
+from segwatch.db.embedded.ports import find_free_port
 from segwatch.flows.orchestration import deploy
 from segwatch.flows.services.supervisor import Supervisor
 from tests.support.colour_segmenter import ColourSegmenter
@@ -83,7 +83,7 @@ def _client() -> SyncPrefectClient:
 def _server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     home = tmp_path_factory.mktemp("prefect")
     supervisor = Supervisor(home)
-    port = any_free()
+    port = find_free_port()
     environment = {
         "PREFECT_HOME": str(home / "home"),
         "PREFECT_API_URL": f"http://127.0.0.1:{port}/api",
@@ -99,8 +99,8 @@ def _server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         with pytest.MonkeyPatch.context() as patch:
             _talk_to(environment, patch)
             folder = home / "deployed-from"
-            shutil.copytree(deploy.deployments_folder(), folder)
-            deploy.deploy(folder)
+            shutil.copytree(deploy.find_deployments_folder(), folder)
+            deploy.deploy_flows(folder)
             shutil.rmtree(folder)
             with _client() as client:
                 shipped = {

@@ -67,7 +67,7 @@ def test_what_is_to_be_sent_does_not_wait_for_an_operator(server: Server) -> Non
 
 def test_deploying_again_keeps_what_an_operator_set(server: Server) -> None:
     shore = replace(LAKES, name="shore")
-    deploy.schedule([LAKES, shore])
+    deploy.schedule_watches([LAKES, shore])
     hourly = DeploymentScheduleCreate(
         schedule=IntervalSchedule(interval=timedelta(hours=1)), active=True, parameters={"watch": "lakes"}
     )
@@ -89,8 +89,8 @@ def test_deploying_again_keeps_what_an_operator_set(server: Server) -> None:
             schedule_id = server.schedules(f"{flow}/{name}")[key].id
             assert schedule_id is not None
             client.update_deployment_schedule(ids[name], schedule_id, active=active)
-        deploy.deploy(deploy.deployments_folder())
-        deploy.schedule([LAKES, shore])
+        deploy.deploy_flows(deploy.find_deployments_folder())
+        deploy.schedule_watches([LAKES, shore])
         assert crons(server) == {"lakes": ("0 6 * * *", True), "shore": ("0 6 * * *", False)}
         assert len(server.schedules(OBSERVE)) == 1, "the operator's own stays"
         assert len(server.watch_schedules()["lakes"]) == 2, "the operator's own stays"
@@ -98,7 +98,7 @@ def test_deploying_again_keeps_what_an_operator_set(server: Server) -> None:
         assert [one.active for one in server.schedules("deliver/deliver").values()] == [False]
         assert client.read_work_pool("gpu").concurrency_limit == 1
         assert client.read_work_pool("gpu").base_job_template == mine
-    deploy.schedule([replace(shore, schedule="30 7 * * *")])
+    deploy.schedule_watches([replace(shore, schedule="30 7 * * *")])
     assert crons(server)["shore"] == ("30 7 * * *", False), "a new time does not switch it on"
 
 
@@ -109,9 +109,9 @@ def test_a_pool_of_before_is_closed(server: Server, caplog: pytest.LogCaptureFix
         client.update_work_pool("cpu", WorkPoolUpdate(concurrency_limit=3, base_job_template=opened))
         shared = client.read_deployment_by_name(OBSERVE)
         client.update_deployment(shared.id, DeploymentUpdate(job_variables={"env": {"A": "1"}}))
-        deploy.schedule([LAKES])
-        deploy.deploy(deploy.deployments_folder())
-        deploy.schedule([LAKES])
+        deploy.schedule_watches([LAKES])
+        deploy.deploy_flows(deploy.find_deployments_folder())
+        deploy.schedule_watches([LAKES])
         pool = client.read_work_pool("cpu")
         client.update_work_pool("cpu", WorkPoolUpdate(concurrency_limit=None))
         variables = client.read_deployment_by_name("observe/watch-lakes").job_variables
@@ -125,7 +125,7 @@ def test_a_watch_that_cannot_be_scheduled_does_not_stop_the_others(
     server: Server, engine: Engine, database: Any
 ) -> None:
     unreadable, wrong = replace(LAKES, name="a-unreadable"), replace(LAKES, name="b-wrong", schedule="hourly")
-    deploy.schedule([unreadable, replace(LAKES, name="unknown")])
+    deploy.schedule_watches([unreadable, replace(LAKES, name="unknown")])
     with engine.begin() as conn:
         for watch in (unreadable, wrong, LAKES):
             watches.apply(conn, watch)
@@ -133,7 +133,7 @@ def test_a_watch_that_cannot_be_scheduled_does_not_stop_the_others(
         superuser.execute("SET session_replication_role = replica")
         superuser.execute("UPDATE segwatch.watch SET definition = '{}' WHERE name = 'a-unreadable'")
     with pytest.raises(FlowError) as caught:
-        deploy.schedule_all(engine)
+        deploy.schedule_all_watches(engine)
     assert "a-unreadable: " in str(caught.value)
     assert "b-wrong: schedule 'hourly'" in str(caught.value)
     assert crons(server) == {"a-unreadable": ("0 6 * * *", True), "lakes": ("0 6 * * *", True)}
@@ -142,12 +142,12 @@ def test_a_watch_that_cannot_be_scheduled_does_not_stop_the_others(
 def test_a_watch_that_is_over_has_no_schedule(server: Server, engine: Engine) -> None:
     now = datetime.now(UTC)
     late, over = replace(LAKES, name="late"), replace(LAKES, name="over")
-    deploy.schedule([late, over])
+    deploy.schedule_watches([late, over])
     ended = replace(late, end=now - timedelta(days=6)), replace(over, end=now - timedelta(days=8))
     with engine.begin() as conn:
         for watch in ended:
             watches.apply(conn, watch)
-    deploy.schedule_all(engine)
+    deploy.schedule_all_watches(engine)
     assert set(crons(server)) == {"late"}, "what is published late is still found"
     assert set(server.watch_schedules()) == {"late"}, "disaster runs do not pile up there"
 
@@ -157,7 +157,7 @@ def test_applying_a_watch_does_not_depend_on_the_others(
 ) -> None:
     with worker.begin() as conn:
         watches.apply(conn, replace(LAKES, name="b-wrong", schedule="hourly"))
-    deploy.schedule([LAKES])
+    deploy.schedule_watches([LAKES])
     document = {
         "version": 1, "name": "shore", "instruction": "segment the water", "start": "2024-01-01T00:00:00Z",
         "area": {"bbox": [10.0, 45.0, 10.01, 45.01]}, "schedule": "0 5 * * *",
@@ -171,7 +171,7 @@ def test_applying_a_watch_does_not_depend_on_the_others(
     file.write_text(json.dumps(document | {"name": "dune", "schedule": "hourly"}))
     assert CliRunner().invoke(app, ["apply", str(file)]).exit_code == 1
     with worker.connect() as conn:
-        assert watches.names(conn) == ["b-wrong", "shore"], "a wrong schedule is not stored"
+        assert watches.list_names(conn) == ["b-wrong", "shore"], "a wrong schedule is not stored"
 
 
 def test_schedules_of_earlier_versions_move_to_their_watches_as_they_were(
@@ -198,14 +198,14 @@ def test_schedules_of_earlier_versions_move_to_their_watches_as_they_were(
     }
     for _ in range(2):
         with pytest.raises(FlowError, match=r"never: schedule '0 0 31 2 \*': never fires"):
-            deploy.schedule_all(engine)
+            deploy.schedule_all_watches(engine)
         assert crons(server) == expected
         assert server.schedules(OBSERVE) == {}
 
 
 def test_applying_one_watch_moves_it_alone(server: Server) -> None:
     put_on_the_shared(server, lakes=("0 6 * * *", False), shore=("0 6 * * *", True))
-    deploy.schedule([LAKES])
+    deploy.schedule_watches([LAKES])
     assert crons(server) == {"lakes": ("0 6 * * *", False)}
     assert set(server.schedules(OBSERVE)) == {"shore"}
 
@@ -216,7 +216,7 @@ def test_who_paused_the_deployment_of_all_finds_its_watches_paused(server: Serve
         shared = client.read_deployment_by_name(OBSERVE)
         client.pause_deployment(shared.id)
         try:
-            deploy.schedule([LAKES, replace(LAKES, name="shore")])
+            deploy.schedule_watches([LAKES, replace(LAKES, name="shore")])
         finally:
             client.resume_deployment(shared.id)
         assert client.read_deployment_by_name("observe/watch-lakes").paused
@@ -225,7 +225,7 @@ def test_who_paused_the_deployment_of_all_finds_its_watches_paused(server: Serve
 
 def test_a_watch_has_the_code_and_the_pool_of_the_shared_deployment(server: Server) -> None:
     odd = replace(LAKES, name="observe")
-    deploy.schedule([LAKES, odd])
+    deploy.schedule_watches([LAKES, odd])
     with get_client(sync_client=True) as client:
         shared, own = (client.read_deployment_by_name(one) for one in (OBSERVE, "observe/watch-lakes"))
         for name in (
@@ -241,13 +241,13 @@ def test_a_watch_has_the_code_and_the_pool_of_the_shared_deployment(server: Serv
         assert client.read_deployment_by_name("observe/watch-observe").parameters == {"watch": "observe"}
         assert shared.parameters == {}
         before = own.updated
-        deploy.schedule([LAKES])
+        deploy.schedule_watches([LAKES])
         assert client.read_deployment_by_name("observe/watch-lakes").updated == before, (
             "nothing to do, nothing done"
         )
         client.update_deployment(shared.id, DeploymentUpdate(tags=["ours"]))
         try:
-            deploy.schedule([LAKES])
+            deploy.schedule_watches([LAKES])
             assert client.read_deployment_by_name("observe/watch-lakes").tags == ["ours"]
         finally:
             client.update_deployment(shared.id, DeploymentUpdate(tags=shared.tags))
@@ -255,8 +255,8 @@ def test_a_watch_has_the_code_and_the_pool_of_the_shared_deployment(server: Serv
 
 
 def test_what_the_ledger_does_not_know_has_no_deployment(server: Server, engine: Engine) -> None:
-    deploy.schedule([LAKES, replace(LAKES, name="shore")])
+    deploy.schedule_watches([LAKES, replace(LAKES, name="shore")])
     with engine.begin() as conn:
         watches.apply(conn, replace(LAKES, name="shore", schedule=None))
-    deploy.schedule_all(engine)
+    deploy.schedule_all_watches(engine)
     assert server.watch_schedules() == {"shore": []}

@@ -62,7 +62,7 @@ def test_what_is_well_and_what_is_not(server: Server, worker: Engine) -> None:
         with worker.begin() as conn:
             watches.apply(conn, lakes)
         assert any("watch lakes: its schedule '0 6 * * *' is not on the server" in one for one in wrong())
-        deploy.schedule([lakes])
+        deploy.schedule_watches([lakes])
         discover_watch(worker, "lakes", model_version="m@1")
         _until(lambda: not any("pool cpu" in one for one in wrong()))
         found = {one["about"]: one for one in doctor()[1] if one["level"] == "ok"}
@@ -101,7 +101,7 @@ def test_a_schedule_that_the_server_cannot_compute_is_named(
     monkeypatch.setattr("segwatch.flows.doctor.checks.MAX_SCHEDULER_DELAY", timedelta(0))
     with worker.begin() as conn:
         watches.apply(conn, DAILY)
-    deploy.schedule([DAILY, replace(DAILY, name="broken")])
+    deploy.schedule_watches([DAILY, replace(DAILY, name="broken")])
     with get_client(sync_client=True) as client:
         broken = client.read_deployment_by_name("observe/watch-broken")
         never = CronSchedule(cron="0 0 31 2 *", timezone="UTC")

@@ -28,7 +28,7 @@ from segwatch.flows.errors import FlowError
 from segwatch.flows.inference import segmenters
 from segwatch.flows.inference.drain import Drain
 from segwatch.flows.orchestration import deploy
-from segwatch.flows.orchestration.heartbeats import registered
+from segwatch.flows.orchestration.heartbeats import register_run
 from segwatch.flows.orchestration.in_process import run_in_process
 from segwatch.flows.segment import segment
 from segwatch.geo.crs import to_lonlat
@@ -109,8 +109,8 @@ def observed(watch: str, **period: Any) -> dict[str, Any]:
 def observing(engine: Engine) -> Iterator[None]:
     """Another run observes the watch lakes."""
     with engine.connect() as conn:
-        subject = f"observe {watches.current(conn, 'lakes').revision_id}"
-    with registered(engine, load_settings(), "observe", watch="lakes", subject=subject) as holder:
+        subject = f"observe {watches.load_current(conn, 'lakes').revision_id}"
+    with register_run(engine, load_settings(), "observe", watch="lakes", subject=subject) as holder:
         assert holder is None
         yield
 
@@ -168,7 +168,7 @@ def test_the_model_is_loaded_for_work_only(worker: Engine, monkeypatch: pytest.M
         loaded.append(settings.segmenter)
         return ColourSegmenter()
 
-    monkeypatch.setattr(segmenters, "load", load)
+    monkeypatch.setattr(segmenters, "load_segmenter", load)
     nothing = {"scenes": 0, "inferred": 0, "skipped": 0, "failed": 0, "waiting": 0, "reasons": {}}
     assert segment.fn() == nothing
     assert loaded == []
@@ -277,7 +277,7 @@ def test_zombies_of_dead_workers_are_ended_in_prefect(server: Server, worker: En
 
 def test_a_watch_that_is_over_ends_its_schedule(server: Server, worker: Engine, catalog: str) -> None:
     daily = lakes(catalog, name="over", schedule="0 6 * * *")
-    deploy.schedule([daily])
+    deploy.schedule_watches([daily])
     assert "over" in server.scheduled()
     with worker.begin() as conn:
         watches.apply(conn, replace(daily, end=NOW + timedelta(days=1)))

@@ -56,27 +56,29 @@ def floods(engine: Engine, *names: str) -> None:
         }
         for number, name in enumerate(names)
     ]  # fmt: skip
-    ingest.keep(engine, json.dumps({"type": "FeatureCollection", "features": features}).encode(), "test")
+    ingest.record_events(
+        engine, json.dumps({"type": "FeatureCollection", "features": features}).encode(), "test"
+    )
 
 
 def started(server: Server, engine: Engine) -> list[str]:
     """Watches of floods whose runs were asked for."""
     with engine.connect() as conn:
-        names = [name for name in watches.names(conn) if name.startswith("flood")]
+        names = [name for name in watches.list_names(conn) if name.startswith("flood")]
     return [name for name in names if len(server.runs("observe/observe", watch=name)) == 1]
 
 
 def test_what_goes_wrong_with_one_event_does_not_stop_the_next(
     server: Server, worker: Engine, playbook: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    right = disaster_runs.happening_of
+    right = disaster_runs.resolve_target
 
     def happening_of(engine: Engine, settings: Any, book: Any, event: Event, told: Any) -> Any:
         if event.external_id == "b":
             raise MemoryError("contours")
         return right(engine, settings, book, event, told)
 
-    monkeypatch.setattr(disaster_runs, "happening_of", happening_of)
+    monkeypatch.setattr(disaster_runs, "resolve_target", happening_of)
     floods(worker, "a", "b", "c")
     with pytest.raises(FlowError, match=r"test/b: MemoryError: contours"):
         respond.respond_flow.fn()
@@ -109,7 +111,7 @@ def test_the_run_is_started_also_where_scheduling_fails(
     def schedule(chosen: Any) -> None:
         raise FlowError("not scheduled")
 
-    monkeypatch.setattr(deploy, "schedule", schedule)
+    monkeypatch.setattr(deploy, "schedule_watches", schedule)
     floods(worker, "a", "b")
     with pytest.raises(FlowError, match=r"watch flood-\S+: not scheduled; .*watch flood-\S+: not scheduled"):
         respond.respond_flow.fn()

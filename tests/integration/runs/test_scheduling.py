@@ -54,7 +54,7 @@ def test_schedules_of_a_watch_and_of_track_start_and_complete_runs_that_nobody_a
         lakes = replace(LAKES, catalog=f"{catalog}/")
         with worker.begin() as conn:
             watches.apply(conn, lakes)
-        deploy.schedule([lakes])
+        deploy.schedule_watches([lakes])
         begun = datetime.now(UTC)
 
         def completed(deployment: str) -> list[FlowRun]:
@@ -74,7 +74,7 @@ def test_schedules_of_a_watch_and_of_track_start_and_complete_runs_that_nobody_a
 def test_a_schedule_that_cannot_be_computed_stops_no_other_watch(server: Server) -> None:
     """Put on the server past all checks, as somebody could by its API."""
     never = CronSchedule(cron="0 0 31 2 *", timezone="UTC")
-    deploy.schedule(
+    deploy.schedule_watches(
         [replace(LAKES, name="a-broken", schedule="0 6 * * *"), replace(LAKES, schedule="30 7 * * *")]
     )
     with get_client(sync_client=True) as client:
@@ -82,8 +82,8 @@ def test_a_schedule_that_cannot_be_computed_stops_no_other_watch(server: Server)
         made = DeploymentScheduleCreate(schedule=never, active=True, slug="never")
         client.create_deployment_schedules(broken.id, [made])
         # what was computed before, between the two calls, says nothing
-        deploy.schedule([replace(LAKES, name="a-broken", schedule="30 8 * * *")])
-        deploy.schedule([replace(LAKES, name="later", schedule="0 9 * * *")])
+        deploy.schedule_watches([replace(LAKES, name="a-broken", schedule="30 8 * * *")])
+        deploy.schedule_watches([replace(LAKES, name="later", schedule="0 9 * * *")])
         for name in ("observe/watch-lakes", "observe/watch-later"):
             _until(90, partial(_has_automatic, client, name))
         assert all(
@@ -95,7 +95,7 @@ def test_a_schedule_that_cannot_be_computed_stops_no_other_watch(server: Server)
 def test_the_scheduler_of_the_pinned_versions_works(server: Server) -> None:
     """Its errors are in its log only: with other versions it failed each minute, and nothing else told so."""
     with _log_of_the_scheduler(server), get_client(sync_client=True) as client:
-        deploy.schedule(
+        deploy.schedule_watches(
             [replace(LAKES, schedule="0 6 29 2 *"), replace(LAKES, name="daily", schedule="0 6 * * *")]
         )
         _until(60, partial(_has_automatic, client, "observe/watch-daily"))

@@ -15,8 +15,8 @@ from sqlalchemy import Engine, text
 from segwatch.db import events
 from segwatch.flows.config.settings import load_settings
 from segwatch.flows.events.disaster_runs import respond_to_events
-from segwatch.flows.events.ingest import keep
-from segwatch.flows.events.playbooks import by_name, load_all
+from segwatch.flows.events.ingest import record_events
+from segwatch.flows.events.playbooks import find_playbook, load_all
 from segwatch.geo.types.event import Event
 from tests.conftest import Database
 from tests.support.hostile_shapes import as_geojson, knot, latitude_first
@@ -41,7 +41,7 @@ def collection(*features: dict[str, Any]) -> bytes:
 
 def known(engine: Engine) -> dict[str, Event]:
     with engine.connect() as conn:
-        return {one.external_id: one for one in events.known(conn)}
+        return {one.external_id: one for one in events.load_events(conn)}
 
 
 def test_knots_in_feeds_are_refused_one_by_one(engine: Engine) -> None:
@@ -49,7 +49,7 @@ def test_knots_in_feeds_are_refused_one_by_one(engine: Engine) -> None:
     deep: Any = []
     for _ in range(300):
         deep = [deep]
-    recorded, refused = keep(
+    recorded, refused = record_events(
         engine,
         collection(
             flood(as_geojson(shape), name="knot"),
@@ -77,16 +77,16 @@ def test_knots_in_feeds_are_refused_one_by_one(engine: Engine) -> None:
         }.items()
     )
     spaces = 'xmlns:georss="http://www.georss.org/georss" xmlns:gml="http://www.opengis.net/gml"'
-    recorded, refused = keep(engine, f"<rss {spaces}><channel>{items}</channel></rss>".encode(), "g")
+    recorded, refused = record_events(engine, f"<rss {spaces}><channel>{items}</channel></rss>".encode(), "g")
     assert (recorded, {one["entry"] for one in refused}) == ({"new": 1}, {"polygon", "line", "gml"})
 
 
 def test_an_event_from_the_future_does_not_freeze_what_is_said_later(engine: Engine) -> None:
     bogus = collection(flood(title="bogus", updated_at="2099-01-01T00:00:00Z"))
-    assert keep(engine, bogus, "f")[0] == {"new": 1}
+    assert record_events(engine, bogus, "f")[0] == {"new": 1}
     later = collection(flood(title="true", updated_at=(datetime.now(UTC) + timedelta(minutes=1)).isoformat()))
-    assert keep(engine, later, "f")[0] == {"revised": 1}
-    assert keep(engine, bogus, "f")[0] == {"stale": 1}, "saying it again does not say it later"
+    assert record_events(engine, later, "f")[0] == {"revised": 1}
+    assert record_events(engine, bogus, "f")[0] == {"stale": 1}, "saying it again does not say it later"
     assert known(engine)["dam"].title == "true"
     with engine.connect() as conn:
         query = text("SELECT min(properties ->> 'updated_at') FROM segwatch.event WHERE title = 'bogus'")
@@ -94,22 +94,22 @@ def test_an_event_from_the_future_does_not_freeze_what_is_said_later(engine: Eng
 
 
 def test_what_is_taken_back_in_the_future_can_be_said_again(engine: Engine) -> None:
-    keep(engine, collection(flood()), "f")
+    record_events(engine, collection(flood()), "f")
     taken_back = collection({**flood(updated_at="2099-01-01T00:00:00Z", cancelled=True), "geometry": None})
-    assert keep(engine, taken_back, "f")[0] == {"revised": 1}
+    assert record_events(engine, taken_back, "f")[0] == {"revised": 1}
     assert (known(engine)["dam"].updated_at or NOW) < NOW + timedelta(hours=1)
     again = collection(flood(updated_at=(datetime.now(UTC) + timedelta(minutes=1)).isoformat()))
-    assert keep(engine, again, "f")[0] == {"revised": 1}
-    keep(engine, taken_back, "f")
+    assert record_events(engine, again, "f")[0] == {"revised": 1}
+    record_events(engine, taken_back, "f")
     assert not known(engine)["dam"].cancelled, "saying it again does not say it later"
 
 
 def test_an_event_of_a_far_year_keeps_no_other_from_being_responded_to(engine: Engine) -> None:
     times = {"far": "9999-12-31T23:59:59Z", "late": "2199-12-31T23:59:59Z"}
     far = collection(*(flood(name=name, occurred_at=at) for name, at in times.items()))
-    recorded, refused = keep(engine, far, "f")
+    recorded, refused = record_events(engine, far, "f")
     assert (recorded, [one["entry"] for one in refused]) == ({"new": 1}, ["far"])
-    assert list(respond_to_events(engine, load_settings(), [by_name(load_all(), "flood")])) == []
+    assert list(respond_to_events(engine, load_settings(), [find_playbook(load_all(), "flood")])) == []
 
 
 def test_apply_stores_the_good_watches_of_a_folder_and_names_the_bad(

@@ -17,7 +17,7 @@ from typer.testing import CliRunner, Result
 
 from segwatch.db import watches, watermarks
 from segwatch.flows.cli.app import app
-from segwatch.flows.pipeline.discovery import Discovered, discover_watch
+from segwatch.flows.pipeline.discovery import DiscoveryCounts, discover_watch
 from segwatch.geo.errors import CatalogUnreachable, NoSuchCollection, SearchIncomplete
 from segwatch.geo.sources import profiles
 from segwatch.geo.types.scene import Watermark
@@ -39,7 +39,7 @@ def segwatch(database: Database, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     return lambda *arguments: CliRunner().invoke(app, list(arguments))
 
 
-def discover(engine: Engine, url: str, *, after: timedelta = timedelta(0)) -> Discovered:
+def discover(engine: Engine, url: str, *, after: timedelta = timedelta(0)) -> DiscoveryCounts:
     watch = Watch(
         "w",
         Instruction("segment the water"),
@@ -55,7 +55,7 @@ def discover(engine: Engine, url: str, *, after: timedelta = timedelta(0)) -> Di
 
 def mark(engine: Engine) -> Watermark:
     with engine.connect() as conn:
-        return watermarks.load(conn, watches.current(conn, "w").revision_id)
+        return watermarks.load(conn, watches.load_current(conn, "w").revision_id)
 
 
 def queued(engine: Engine) -> int:
@@ -132,7 +132,7 @@ def test_a_collection_that_is_gone(engine: Engine, segwatch: Command, tmp_path: 
         assert "has no collection 'visual'; it has visual_2.0" in words(done[name])
     assert "collection 'radar'" in words(done["of a collection"])
     with engine.connect() as conn:
-        assert "renamed" in watches.names(conn)
+        assert "renamed" in watches.list_names(conn)
 
 
 @pytest.mark.parametrize("status", [400, 404, 422])

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from segwatch.db.embedded.ports import PLACES, any_free
+from segwatch.db.embedded.ports import PLACES, find_free_port
 from segwatch.flows.config.settings import FlowSettings
 from segwatch.flows.errors import PortLost, ServiceError
 from segwatch.flows.inference import quicklooks
@@ -210,7 +210,7 @@ def test_a_port_of_a_service_with_an_account_is_known_for_its_own() -> None:
     python = shutil.which("python3", path="/usr/bin:/bin") or sys.executable
     try:
         who = accounts.make_account(home, "web")
-        port = any_free()
+        port = find_free_port()
         supervisor.start("web", [python, "-c", _SERVES.format(port)], {}, account=who)
         supervisor.wait("web", f"http://127.0.0.1:{port}/")
         with serving({"/": (200, {}, b"x")}) as other:
@@ -240,7 +240,7 @@ def test_evidence_of_before_is_shared_by_the_workers(tmp_path: Path) -> None:
     assert (picture.stat().st_gid, picture.stat().st_mode & 0o777) == (cpu.gid, 0o660)
     # what this process, root, adds later is shared, too
     settings = FlowSettings(home=tmp_path)
-    assert quicklooks.put(settings, "shore/deep/two.jpg", b"x") is not None
+    assert quicklooks.store_file(settings, "shore/deep/two.jpg", b"x") is not None
     for path in ("shore", "shore/deep", "shore/deep/two.jpg"):
         found = (tmp_path / "evidence" / path).stat()
         assert found.st_gid == cpu.gid

@@ -20,7 +20,7 @@ from segwatch.geo.errors import AccessDenied, ReadFailed, UnsafeHref
 from segwatch.geo.rendering import render
 from segwatch.geo.sources import profiles
 from segwatch.geo.sources.http import hrefs
-from segwatch.geo.sources.rasters.pixels import SceneWindow, read
+from segwatch.geo.sources.rasters.pixels import SceneWindow, read_scene
 from segwatch.geo.sources.search.inspection import inspect
 from segwatch.geo.types.scene import Item, Scene
 from segwatch.geo.types.source import AssetAccess, Profile
@@ -124,7 +124,7 @@ def guarded(method: str, at: str, **more: Any) -> Profile:
 
 def look(one: Source, profile: Profile, path: str = "/a.tif", **credentials: str) -> SceneWindow:
     shown = scene(visual=one.url + path)
-    return read(shown, profile, GRID, allowed_hosts=["127.0.0.1:*"], credentials=credentials)
+    return read_scene(shown, profile, GRID, allowed_hosts=["127.0.0.1:*"], credentials=credentials)
 
 
 def test_links_are_signed_and_signed_again_after_expiry(caplog: pytest.LogCaptureFixture) -> None:
@@ -209,7 +209,7 @@ def test_radar_is_rendered_in_decibels_with_the_ratio_as_blue() -> None:
         one.accepted = other.accepted = {""}
         one.content, other.content = image(0.1, dtype="float32"), image(0.01, dtype="float32")
         shown = scene(vv=f"{one.url}/a.tif", vh=f"{other.url}/a.tif")
-        window = read(shown, profile, GRID, allowed_hosts=["127.0.0.1:*"])
+        window = read_scene(shown, profile, GRID, allowed_hosts=["127.0.0.1:*"])
     np.testing.assert_allclose(window.bands[:, 0, 0], [-10, -20, 10], atol=1e-4)
     rgb = render(window.bands, window.valid, profile)
     assert rgb[0, 0].tolist() == [128, 89, 170]

@@ -19,9 +19,15 @@ from scipy import ndimage
 
 from segwatch.db.ledger import LeasedObservation
 from segwatch.flows.inference.quicklooks import Preview
-from segwatch.flows.inference.segmenters import Answer, Tiles
-from segwatch.flows.inference.strips import Reading
-from segwatch.flows.inference.tiled import Group, Outcome, SceneMisrendered, answer_group, bands
+from segwatch.flows.inference.segmenters import Prediction, Tiles
+from segwatch.flows.inference.strips import StripReader
+from segwatch.flows.inference.tiled import (
+    ObservationGroup,
+    Outcome,
+    SceneMisrendered,
+    predict_group,
+    split_grid,
+)
 from segwatch.geo.crs import to_lonlat
 from segwatch.geo.types.scene import Item, Scene
 from segwatch.geo.types.source import BandRef, CloudMask, Profile
@@ -45,7 +51,7 @@ class Frail(ColourSegmenter):
     def __init__(self) -> None:
         self.asked = 0
 
-    def segment(self, tiles: Tiles, instructions: Sequence[str]) -> list[list[Answer]]:
+    def segment(self, tiles: Tiles, instructions: Sequence[str]) -> list[list[Prediction]]:
         self.asked += len(tiles)
         if any((tile == RED).all(axis=2).any() for tile in tiles):
             raise RuntimeError("out of memory")
@@ -73,7 +79,7 @@ def ground(*, broken: bool) -> tuple[bytes, bytes]:
     return tiff(image), tiff(clouds.astype(np.uint8)[None])
 
 
-def group_of(url: str) -> tuple[Scene, Group]:
+def group_of(url: str) -> tuple[Scene, ObservationGroup]:
     area = to_lonlat(WHOLE.buffer(-60), UTM)
     assets = {"image": f"{url}/image.tif", "mask": f"{url}/mask.tif"}
     item = Item("one", "c", f"{url}/one", NOW, None, "made", "1", "", area, assets)
@@ -84,7 +90,7 @@ def group_of(url: str) -> tuple[Scene, Group]:
     watch = Watch("w", Instruction("segment it", ("bright",)), area, profile, url, NOW, min_polygon_m2=0)
     watch = replace(watch, max_failed_tiles=1.0)
     leased = LeasedObservation(UUID(int=1), watch, 1)
-    return scene, Group((leased,), frozenset({"127.0.0.1:*"}))
+    return scene, ObservationGroup((leased,), frozenset({"127.0.0.1:*"}))
 
 
 @dataclass(frozen=True)
@@ -97,12 +103,12 @@ class Seen:
 def outcome(url: str, most_px: int, rows: int) -> tuple[Outcome, Frail]:
     scene, group = group_of(url)
     segmenter = Frail()
-    columns = bands(group.view.grid, segmenter.tile_px, most_px)
+    columns = split_grid(group.view.grid, segmenter.tile_px, most_px)
     with (
         ThreadPoolExecutor(1) as executor,
-        Reading(executor, scene, group.view, columns, rows) as reading,
+        StripReader(executor, scene, group.view, columns, rows) as reading,
     ):
-        ((_, result),) = answer_group(group, reading, segmenter, 1)
+        ((_, result),) = predict_group(group, reading, segmenter, 1)
     return result, segmenter
 
 
@@ -110,12 +116,12 @@ def observe(url: str, most_px: int, rows: int) -> Seen:
     scene, group = group_of(url)
     segmenter, grid = Frail(), group.view.grid
     preview = Preview(grid)
-    columns = bands(grid, segmenter.tile_px, most_px)
+    columns = split_grid(grid, segmenter.tile_px, most_px)
     with (
         ThreadPoolExecutor(1) as executor,
-        Reading(executor, scene, group.view, columns, rows) as reading,
+        StripReader(executor, scene, group.view, columns, rows) as reading,
     ):
-        ((_, result),) = answer_group(group, reading, segmenter, 1, preview)
+        ((_, result),) = predict_group(group, reading, segmenter, 1, preview)
     assert isinstance(result, ObservationResult)
     return Seen(result, preview.draw(result), segmenter.asked)
 

@@ -14,10 +14,10 @@ from shapely.geometry import box
 
 from segwatch.flows.config.settings import load_settings
 from segwatch.flows.events import fetch
-from segwatch.geo.errors import CatalogUnreachable, EventRefused, ReadFailed, UnsafeHref
+from segwatch.geo.errors import CatalogUnreachable, InvalidEvent, ReadFailed, UnsafeHref
 from segwatch.geo.sources import profiles
 from segwatch.geo.sources.http import hrefs
-from segwatch.geo.sources.rasters.pixels import read
+from segwatch.geo.sources.rasters.pixels import read_scene
 from segwatch.geo.sources.search import item_search
 from segwatch.geo.types.scene import Item, Scene
 from tests.support.images import GRID
@@ -82,7 +82,7 @@ def look(url: str, hosts: list[str]) -> None:
     href = f"{url}/a.tif?token={SECRET}"
     item = Item("one", "visual", href, now, None, "made", "1", "", square, {"visual": href})
     scene = Scene("visual", "made", "1", date(2024, 5, 1), now, (item,), square)
-    read(scene, PROFILE, GRID, allowed_hosts=hosts)
+    read_scene(scene, PROFILE, GRID, allowed_hosts=hosts)
 
 
 def look_at(url: str) -> None:
@@ -99,10 +99,10 @@ def search(url: str) -> None:
 
 def poll(url: str) -> None:
     try:
-        fetch.fetch(f"{url}/?token={SECRET}", load_settings(feed_timeout_seconds=20))
+        fetch.fetch_document(f"{url}/?token={SECRET}", load_settings(feed_timeout_seconds=20))
     except Exception as error:
-        raise EventRefused(fetch.told(error)) from error
-    raise EventRefused("it is read, and what it is is for others to say")
+        raise InvalidEvent(fetch.describe_failure(error)) from error
+    raise InvalidEvent("it is read, and what it is is for others to say")
 
 
 @pytest.mark.parametrize("answer", ANSWERS)
@@ -114,7 +114,7 @@ def test_reasons_never_quote_a_response(
     monkeypatch.setattr("segwatch.geo.sources.search.catalog._BACK_OFF_SECONDS", 0.001)
     with (
         saying(ANSWERS[answer].encode("latin-1")) as (url, _),
-        pytest.raises((ReadFailed, UnsafeHref, CatalogUnreachable, EventRefused)) as told,
+        pytest.raises((ReadFailed, UnsafeHref, CatalogUnreachable, InvalidEvent)) as told,
     ):
         ask(url)
     said = str(told.value)
@@ -125,7 +125,7 @@ def test_reasons_never_quote_a_response(
 
 def test_another_port_of_an_allowed_host_is_not_connected_to() -> None:
     with saying(b"SSH-2.0-x\r\n") as (url, counted):
-        hosts = list(hrefs.readable_hosts(PROFILE, "http://127.0.0.1:1/stac"))
+        hosts = list(hrefs.list_readable_hosts(PROFILE, "http://127.0.0.1:1/stac"))
         with pytest.raises(UnsafeHref, match="not allowed"):
             look(url, hosts)
         moved = {"/": (302, {"location": f"{url}/a"}, b"")}

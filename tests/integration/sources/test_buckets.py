@@ -19,7 +19,7 @@ from shapely.geometry import box
 from segwatch.geo.errors import AccessDenied, BadItem, ReadFailed
 from segwatch.geo.items import parse_item
 from segwatch.geo.sources import profiles
-from segwatch.geo.sources.rasters.pixels import SceneWindow, read
+from segwatch.geo.sources.rasters.pixels import SceneWindow, read_scene
 from segwatch.geo.types.scene import Scene
 from segwatch.geo.types.source import AssetAccess, Profile
 from tests.support.images import GRID, image
@@ -96,7 +96,9 @@ def scene(profile: Profile, link: str) -> Scene:
 
 
 def look(profile: Profile, link: str = "s3://images/a b/ü+1.tif", **credentials: str) -> SceneWindow:
-    return read(scene(profile, link), profile, GRID, allowed_hosts=["127.0.0.1:*"], credentials=credentials)
+    return read_scene(
+        scene(profile, link), profile, GRID, allowed_hosts=["127.0.0.1:*"], credentials=credentials
+    )
 
 
 def test_requests_are_signed_and_requester_pays(caplog: pytest.LogCaptureFixture) -> None:

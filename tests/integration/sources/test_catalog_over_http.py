@@ -14,7 +14,7 @@ from shapely.geometry import box
 
 from segwatch.geo.errors import CatalogUnreachable, SearchIncomplete
 from segwatch.geo.sources import profiles
-from segwatch.geo.sources.search.item_search import Rejected, search
+from segwatch.geo.sources.search.item_search import RejectedItem, search
 from segwatch.geo.types.scene import Item
 from tests.support.paths import DATA
 from tests.support.serving import running
@@ -92,7 +92,7 @@ def follow(base: str, page: dict[str, Any]) -> dict[str, Any]:
     return page | {"links": [link]}
 
 
-def found(url: str) -> list[Item | Rejected]:
+def found(url: str) -> list[Item | RejectedItem]:
     return list(search(url, NAIP, EVERYWHERE, LONG_AGO, NOW))
 
 
@@ -114,7 +114,7 @@ def test_all_pages_are_followed() -> None:
 
 
 def test_a_catalog_that_always_repeats_its_page_is_incomplete() -> None:
-    items: list[Item | Rejected] = []
+    items: list[Item | RejectedItem] = []
     with (
         catalog(lambda base, _: (200, follow(base, recorded("pc_naip_page1.json")))) as url,
         pytest.raises(SearchIncomplete, match="lead back"),
@@ -138,7 +138,7 @@ def test_a_broken_item_is_rejected_and_the_others_are_returned() -> None:
     broken["geometry"] = None
     with catalog(lambda *_: (200, page | {"features": [broken, "nonsense", *page["features"]]})) as url:
         items = found(url)
-    (rejected,) = [one for one in items if isinstance(one, Rejected)]
+    (rejected,) = [one for one in items if isinstance(one, RejectedItem)]
     assert rejected.item_id == "broken"
     assert "geometry" in rejected.reason
     assert len(items) == len(page["features"]) + 1

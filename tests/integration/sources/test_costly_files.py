@@ -23,7 +23,7 @@ from segwatch.geo.sources.http import block_cache, ranges
 from segwatch.geo.sources.http.connections import open_connections
 from segwatch.geo.sources.rasters import files as source_files
 from segwatch.geo.sources.rasters.decode_budget import DecodingBudget
-from segwatch.geo.sources.rasters.pixels import opened, read
+from segwatch.geo.sources.rasters.pixels import open_scene, read_scene
 from segwatch.geo.types.scene import Item, Scene
 from tests.support.hostile_tiffs import Page, hostile_tiff, mask, overview, text
 from tests.support.images import GRID, textured, tiff
@@ -106,7 +106,7 @@ def test_it_is_refused_in_little_memory(name: str, told: dict[str, tuple[str | N
 )
 def test_what_gdal_reads_in_little_memory_is_read(content: bytes) -> None:
     with serving_files({"/a.tif": content}) as served:
-        window = read(scene(f"{served.url}/a.tif"), PROFILE, GRID, allowed_hosts=["127.0.0.1:*"])
+        window = read_scene(scene(f"{served.url}/a.tif"), PROFILE, GRID, allowed_hosts=["127.0.0.1:*"])
     assert window.bands.shape == (3, GRID.height, GRID.width)
 
 
@@ -125,7 +125,7 @@ def test_metadata_open_no_other_file(name: str, other_file: Path) -> None:
         serving_files({"/a.tif": hostile_tiff(page, pixel_m=2.5)}) as served,
         pytest.raises(UnfitPixels, match="name another file"),
     ):
-        read(scene(f"{served.url}/a.tif"), PROFILE, GRID, allowed_hosts=["127.0.0.1:*"])
+        read_scene(scene(f"{served.url}/a.tif"), PROFILE, GRID, allowed_hosts=["127.0.0.1:*"])
 
 
 def _jp2(siz: tuple[int, ...], bands: int, *, code_block: int = 4, boxes: bytes = b"") -> bytes:
@@ -158,7 +158,7 @@ _XML = b"<OVERVIEW_FILE/>"
 )  # fmt: skip
 def test_jpeg_2000_is_measured_by_its_headers(content: bytes, reason: str) -> None:
     with serving_files({"/a.jp2": content}) as served, pytest.raises(UnfitPixels, match=reason):
-        read(scene(f"{served.url}/a.jp2"), PROFILE, GRID, allowed_hosts=["127.0.0.1:*"])
+        read_scene(scene(f"{served.url}/a.jp2"), PROFILE, GRID, allowed_hosts=["127.0.0.1:*"])
 
 
 def test_a_scene_decodes_so_much_and_no_more() -> None:
@@ -170,7 +170,7 @@ def test_a_scene_decodes_so_much_and_no_more() -> None:
     whole = hostile_tiff(Page(100_000, 100_000, tile=(512, 512), filled=7), pixel_m=1.25)
     big = GeoBox(GRID.shape, GRID.transform @ Affine.scale(300), GRID.crs)
     with serving_files({"/a.tif": whole}) as served, pytest.raises(UnfitPixels, match="to be decoded"):
-        read(scene(f"{served.url}/a.tif"), PROFILE, big, allowed_hosts=["127.0.0.1:*"])
+        read_scene(scene(f"{served.url}/a.tif"), PROFILE, big, allowed_hosts=["127.0.0.1:*"])
 
 
 @pytest.fixture
@@ -186,7 +186,7 @@ def test_a_mosaic_keeps_few_files_open_and_few_of_their_bytes(mosaic: tuple[Scen
     shown, count = mosaic
     coordinates = make_coordinates(GRID)
     # nothing is clear, so that every file is read
-    with opened(shown, PROFILE, GRID, allowed_hosts=["127.0.0.1:*"]) as reader:
+    with open_scene(shown, PROFILE, GRID, allowed_hosts=["127.0.0.1:*"]) as reader:
         for _ in range(2):
             for item in shown.items:
                 reader._read_item(item, GRID, coordinates)

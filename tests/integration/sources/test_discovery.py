@@ -12,7 +12,7 @@ from shapely.geometry import box
 from sqlalchemy import Engine, text
 
 from segwatch.db import watches
-from segwatch.flows.pipeline.discovery import Discovered, discover_watch
+from segwatch.flows.pipeline.discovery import DiscoveryCounts, discover_watch
 from segwatch.geo.errors import CatalogUnreachable
 from segwatch.geo.sources import profiles
 from segwatch.geo.types.source import BandRef
@@ -36,7 +36,7 @@ class World:
         with engine.begin() as conn:
             watches.apply(conn, Watch("w", Instruction("segment the water"), area, profile, url, start))
 
-    def look(self, after: timedelta = HOUR) -> Discovered:
+    def look(self, after: timedelta = HOUR) -> DiscoveryCounts:
         """Advance the clock and run discovery."""
         self.now += after
         return discover_watch(self.engine, "w", model_version="m@1", now=self.now)
@@ -261,7 +261,7 @@ def test_an_item_that_another_watch_can_use_stays_rejected(world: World) -> None
         profile, red=BandRef("other"), green=BandRef("other", 2), blue=BandRef("other", 3), name="other"
     )
     with world.engine.begin() as conn:
-        watch = watches.current(conn, "w").watch
+        watch = watches.load_current(conn, "w").watch
         watches.apply(conn, replace(watch, name="v", profile=other))
     discover_watch(world.engine, "v", model_version="m@1", now=world.now)
     states = "SELECT watch, state FROM watch.coverage WHERE superseded_at IS NULL ORDER BY watch"

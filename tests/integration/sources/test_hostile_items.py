@@ -22,10 +22,10 @@ from segwatch.db import watches
 from segwatch.flows.pipeline.discovery import discover_watch
 from segwatch.geo.errors import BadItem, UnsafeHref
 from segwatch.geo.items import parse_item
-from segwatch.geo.scenes import group
+from segwatch.geo.scenes import group_scenes
 from segwatch.geo.sources import profiles
 from segwatch.geo.sources.http import hrefs
-from segwatch.geo.text.storable import shortened, storable
+from segwatch.geo.text.storable import shorten, to_storable
 from segwatch.geo.types.scene import Item
 from segwatch.geo.types.source import Profile
 from segwatch.geo.types.watch import Instruction, Watch
@@ -100,7 +100,7 @@ def _sound(item: Item, profile: Profile) -> None:
     assert -90 <= south <= north <= 90
     assert item.acquired_at.tzinfo is not None
     assert set(item.assets) == set(profile.assets())
-    (scene,) = group([item, item])
+    (scene,) = group_scenes([item, item])
     assert scene.items == (item,)
     for href in item.assets.values():
         with suppress(UnsafeHref):
@@ -158,5 +158,5 @@ def test_every_item_is_used_or_rejected_and_none_ends_the_run(
     assert report.items >= len(kept)
     for document, usable in drawn:
         if isinstance(document.get("id"), str):
-            name = shortened(storable(document["id"]), 255) or "?"
+            name = shorten(to_storable(document["id"]), 255) or "?"
             assert name in (kept if usable else refused), (name, usable)

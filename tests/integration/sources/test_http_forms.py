@@ -20,7 +20,7 @@ from shapely.geometry import box
 
 from segwatch.geo.errors import CatalogUnreachable, ReadFailed
 from segwatch.geo.sources import profiles
-from segwatch.geo.sources.rasters.pixels import read
+from segwatch.geo.sources.rasters.pixels import read_scene
 from segwatch.geo.sources.search.item_search import search
 from segwatch.geo.types.scene import Item, Scene
 from tests.support.images import GRID, image
@@ -187,7 +187,7 @@ def pixels(url: str, path: str = "/a.tif") -> NDArray[np.float32]:
     now, square = datetime.now(UTC), box(0, 0, 1, 1)
     item = Item("one", "visual", url, now, None, "made", "1", "", square, {"visual": url + path})
     scene = Scene("visual", "made", "1", date(2024, 5, 1), now, (item,), square)
-    return read(scene, PROFILE, GRID, allowed_hosts=["127.0.0.1:*"]).bands.values
+    return read_scene(scene, PROFILE, GRID, allowed_hosts=["127.0.0.1:*"]).bands.values
 
 
 def asked_range(one: Asked) -> tuple[int, int, bytes]:

@@ -13,14 +13,14 @@ from pathlib import Path
 
 import httpx
 
-from segwatch.db.embedded.ports import any_free
+from segwatch.db.embedded.ports import find_free_port
 from tests.support import documents
 from tests.support.paths import ROOT
 
 
 @contextmanager
 def _served(folder: Path) -> Iterator[str]:
-    port = any_free()
+    port = find_free_port()
     server = subprocess.Popen(
         [
             sys.executable,

@@ -15,24 +15,24 @@ from rasterio.transform import from_origin
 from shapely.geometry import box
 from shapely.geometry.base import BaseGeometry
 
-from segwatch.geo.crs import to_local
-from segwatch.geo.grid import for_area
+from segwatch.geo.crs import to_crs
+from segwatch.geo.grid import make_grid
 from segwatch.geo.sources import profiles
-from segwatch.geo.sources.rasters.pixels import SceneWindow, read
+from segwatch.geo.sources.rasters.pixels import SceneWindow, read_scene
 from segwatch.geo.types.scene import Item, Scene
 from segwatch.geo.types.source import BandRef, CloudMask, Profile
 from tests.support.serving import serving_files
 
 #: Around 12 degrees east, where the zones 32 and 33 meet.
 AREA = box(11.96, 46.0, 12.04, 46.04)
-GRID = for_area(AREA, 20.0)
+GRID = make_grid(AREA, 20.0)
 NOW = datetime(2024, 5, 1, 10, tzinfo=UTC)
 CLEAR, CLOUD = 0, 1
 
 
 def tiff(zone: int, ground: BaseGeometry, value: int, *, slant: float = 0.0, count: int = 3) -> bytes:
     """Constant pixels of a zone over some ground; with ``slant`` a swath whose left edge leans that far."""
-    west, south, east, north = to_local(ground, CRS.from_epsg(32600 + zone)).bounds
+    west, south, east, north = to_crs(ground, CRS.from_epsg(32600 + zone)).bounds
     height, width = int((north - south) / 10), int((east - west) / 10)
     pixels = np.full((count, height, width), value, np.uint8)
     cols, rows = np.arange(width)[None], np.arange(height)[:, None]
@@ -58,7 +58,7 @@ def item(name: str, base: str, *, cloud: float | None = None, minutes: int = 0, 
 def look(items: list[Item], profile: Profile | None = None, area: Any = AREA) -> SceneWindow:
     scene = Scene("visual", "made", "1", date(2024, 5, 1), NOW, tuple(items), AREA)
     profile = profile or replace(profiles.load("rgb-cog"), nodata=0)
-    return read(scene, profile, for_area(area, 20.0), allowed_hosts=["127.0.0.1:*"])
+    return read_scene(scene, profile, make_grid(area, 20.0), allowed_hosts=["127.0.0.1:*"])
 
 
 def values(window: SceneWindow) -> NDArray[np.float32]:

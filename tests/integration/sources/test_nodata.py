@@ -16,9 +16,9 @@ from rasterio.enums import ColorInterp, Resampling
 from shapely.geometry import box
 
 from segwatch.geo.crs import to_lonlat
-from segwatch.geo.grid import for_area, get_crs
+from segwatch.geo.grid import get_crs, make_grid
 from segwatch.geo.sources import profiles
-from segwatch.geo.sources.rasters.pixels import SceneWindow, read
+from segwatch.geo.sources.rasters.pixels import SceneWindow, read_scene
 from segwatch.geo.types.scene import Item, Scene
 from segwatch.geo.types.source import BandRef, CloudMask, Profile
 from tests.support.images import GRID, tiff
@@ -63,7 +63,7 @@ def look(content: bytes, profile: Profile, step: int, **assets: bytes) -> SceneW
         item = Item("one", "visual", served.url, now, None, "made", "1", "", AREA, hrefs)
         scene = Scene("visual", "made", "1", date(2024, 5, 1), now, (item,), AREA)
         profile = replace(profile, gsd_m=10.0 * step)
-        return read(scene, profile, for_area(AREA, profile.gsd_m), allowed_hosts=["127.0.0.1:*"])
+        return read_scene(scene, profile, make_grid(AREA, profile.gsd_m), allowed_hosts=["127.0.0.1:*"])
 
 
 def shares(window: SceneWindow) -> tuple[float, set[float]]:

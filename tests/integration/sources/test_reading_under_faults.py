@@ -17,7 +17,7 @@ from shapely.geometry import box
 
 from segwatch.geo.errors import GeoError, ReadFailed, UnsafeHref
 from segwatch.geo.sources import profiles
-from segwatch.geo.sources.rasters.pixels import opened, read
+from segwatch.geo.sources.rasters.pixels import open_scene, read_scene
 from segwatch.geo.types.scene import Item, Scene
 from tests.support.serving import Answer, Fault, serving_files
 
@@ -43,7 +43,7 @@ def scene(url: str) -> Scene:
 
 
 def pixels(url: str) -> NDArray[np.float32]:
-    return read(scene(url), profiles.load("rgb-cog"), GRID, allowed_hosts=["127.0.0.1:*"]).bands.values
+    return read_scene(scene(url), profiles.load("rgb-cog"), GRID, allowed_hosts=["127.0.0.1:*"]).bands.values
 
 
 def _now_and_then(status: int) -> Fault:
@@ -229,7 +229,7 @@ def test_windows_are_the_whole_whatever_their_shape(image: tuple[bytes, NDArray[
     with serving_files({"/a.tif": image[0]}) as files:
         shown = scene(files.url)
         for grid in grids:
-            with opened(shown, profiles.load("rgb-cog"), grid, allowed_hosts=["127.0.0.1:*"]) as reader:
+            with open_scene(shown, profiles.load("rgb-cog"), grid, allowed_hosts=["127.0.0.1:*"]) as reader:
                 whole = reader.read(grid)
                 rows = [
                     reader.read(grid[row : min(row + 70, grid.height), :])
@@ -249,7 +249,7 @@ def test_windows_are_the_whole_whatever_their_shape(image: tuple[bytes, NDArray[
 def test_only_what_the_area_needs_is_read(image: tuple[bytes, NDArray[np.uint8]]) -> None:
     corner = GRID[:50, :50]
     with serving_files({"/a.tif": image[0]}) as files:
-        window = read(scene(files.url), profiles.load("rgb-cog"), corner, allowed_hosts=["127.0.0.1:*"])
+        window = read_scene(scene(files.url), profiles.load("rgb-cog"), corner, allowed_hosts=["127.0.0.1:*"])
     assert window.valid.all()
     asked = files.bytes_asked("/a.tif")
     assert window.bytes_read == asked

@@ -11,12 +11,12 @@ from shapely.geometry import box
 
 from segwatch.geo.errors import ReadFailed
 from segwatch.geo.sources import profiles
-from segwatch.geo.sources.rasters.pixels import read
+from segwatch.geo.sources.rasters.pixels import read_scene
 from segwatch.geo.types.scene import Item, Scene
 from tests.support.images import GRID, image
 from tests.support.serving import serving_files
 
-SENTINEL2 = [name for name in profiles.names() if name.startswith("sentinel2-l2a")]
+SENTINEL2 = [name for name in profiles.list_names() if name.startswith("sentinel2-l2a")]
 APPLIED = {"earthsearch:boa_offset_applied": True}
 NOT_APPLIED = {"earthsearch:boa_offset_applied": False}
 
@@ -34,7 +34,7 @@ def shown(
         assets = dict.fromkeys(profile.assets(), f"{files.url}/a.tif")
         item = Item("one", "c", files.url, now, None, "made", "1", baseline, square, assets, properties)
         scene = Scene("c", "made", "1", date(2024, 5, 1), now, (item,), square)
-        window = read(scene, profile, GRID, allowed_hosts=["127.0.0.1:*"])
+        window = read_scene(scene, profile, GRID, allowed_hosts=["127.0.0.1:*"])
     assert window.valid.all() == (stored != 0)
     return float(np.unique(window.bands[0]).item())
 

@@ -11,7 +11,7 @@ from shapely.geometry import box
 from segwatch.geo.errors import CatalogUnreachable, ReadFailed
 from segwatch.geo.sources import profiles
 from segwatch.geo.sources.http import range_requests
-from segwatch.geo.sources.rasters.pixels import read
+from segwatch.geo.sources.rasters.pixels import read_scene
 from segwatch.geo.sources.search import catalog, item_search
 from segwatch.geo.types.scene import Item, Scene
 from tests.support import behaving as ways
@@ -53,7 +53,7 @@ def test_a_slow_file_is_given_up(way: Behaviour, monkeypatch: pytest.MonkeyPatch
         item = Item("one", "visual", url, now, None, "made", "1", "", square, {"visual": f"{url}/a.tif"})
         scene = Scene("visual", "made", "1", date(2024, 5, 1), now, (item,), square)
         with pytest.raises(ReadFailed):
-            read(scene, profiles.load("rgb-cog"), GRID, allowed_hosts=["127.0.0.1:*"])
+            read_scene(scene, profiles.load("rgb-cog"), GRID, allowed_hosts=["127.0.0.1:*"])
 
     with behaving(way) as server:
         begun = time.monotonic()

@@ -13,7 +13,7 @@ from sqlalchemy import Engine
 from segwatch.db import watches
 from segwatch.flows.pipeline.discovery import discover_watch
 from segwatch.geo.sources import profiles
-from segwatch.geo.sources.search.item_search import Rejected, search
+from segwatch.geo.sources.search.item_search import RejectedItem, search
 from segwatch.geo.types.scene import Item
 from segwatch.geo.types.watch import Instruction, Watch
 from tests.support.serving import Answer, serving
@@ -56,7 +56,7 @@ def catalog(*links: str) -> dict[str, Any]:
     }
 
 
-def found(files: dict[str, Any], path: str) -> tuple[list[Item | Rejected], str]:
+def found(files: dict[str, Any], path: str) -> tuple[list[Item | RejectedItem], str]:
     answers: dict[str, Answer] = {
         name: (200, {"content-type": "application/json"}, json.dumps(content).encode())
         for name, content in files.items()
@@ -94,7 +94,7 @@ def test_circular_links_end_and_broken_ones_are_reported() -> None:
     }
     results, _ = found(files, "/catalog.json")
     assert [one.id for one in results if isinstance(one, Item)] == ["a"]
-    reasons = {one.item_id: one.reason for one in results if isinstance(one, Rejected)}
+    reasons = {one.item_id: one.reason for one in results if isinstance(one, RejectedItem)}
     assert set(reasons) == {"missing.json", "elsewhere.json"}
     assert "not allowed" in reasons["elsewhere.json"]
 
@@ -104,7 +104,7 @@ def test_a_single_item_and_a_file_of_items() -> None:
     assert [type(one) for one in results] == [Item]
     features = [item("a"), item("b", geometry=None), "no item"]
     results, _ = found({"/all.geojson": {"type": "FeatureCollection", "features": features}}, "/all.geojson")
-    assert [type(one) for one in results] == [Item, Rejected]
+    assert [type(one) for one in results] == [Item, RejectedItem]
 
 
 def test_years_are_searched_by_reading_each_file_once(engine: Engine) -> None:

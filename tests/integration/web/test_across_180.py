@@ -13,11 +13,11 @@ from shapely.geometry.base import BaseGeometry
 from sqlalchemy import text
 
 from segwatch.db import digests, ledger, observations, scenes, watches
-from segwatch.flows.alerting.channels import words
+from segwatch.flows.alerting.channels import render_message
 from segwatch.flows.web.application import create_app
-from segwatch.geo.antimeridian import bounds_of
-from segwatch.geo.area import geodesic_m2
-from segwatch.geo.events.document import read
+from segwatch.geo.antimeridian import compute_bounds
+from segwatch.geo.area import compute_area_m2
+from segwatch.geo.events.document import read_events
 from segwatch.geo.types.event import Event
 from segwatch.geo.types.tracking import Detection, ObservationResult
 from segwatch.geo.types.watch import Digest
@@ -37,7 +37,7 @@ def look(made: Ledger, day: int, *shapes: BaseGeometry) -> None:
     with made.engine.begin() as conn:
         observations.enqueue(conn, made.revision, made.model, scenes.upsert(conn, [over]))
     leased = made.lease("w")
-    found = tuple(Detection("water", shape, 0.75, geodesic_m2(shape)) for shape in shapes)
+    found = tuple(Detection("water", shape, 0.75, compute_area_m2(shape)) for shape in shapes)
     result = ObservationResult(AREA, found, "yes", 1, 0, 1.0, 1, 0.1)
     with made.engine.begin() as conn:
         ledger.save(conn, leased.observations[0].id, "w", result, {"read_at": START})
@@ -49,7 +49,7 @@ def island(ledgers: Any) -> Ledger:
     """A ledger of ground across 180 degrees on which a lake and a pond appeared."""
     made: Ledger = ledgers()
     with made.engine.begin() as conn:
-        watch = replace(watches.current(conn, "lakes").watch, area=AREA)
+        watch = replace(watches.load_current(conn, "lakes").watch, area=AREA)
         made.revision = watches.apply(conn, watch).revision_id
     look(made, 0)
     look(made, 1, LAKE, POND)
@@ -70,7 +70,7 @@ def about_the_lake(rows: list[dict[str, Any]]) -> dict[str, Any]:
 def test_messages_and_texts_name_the_place(island: Ledger) -> None:
     message = about_the_lake(island.rows("SELECT payload FROM segwatch.delivery"))
     assert message["data"]["bbox"] == BBOX
-    _, body = words(message)
+    _, body = render_message(message)
     assert "around -16.92500, -179.99500 (latitude, longitude)" in body
 
 
@@ -79,19 +79,19 @@ def test_a_digest_has_the_narrowest_box(island: Ledger) -> None:
     look(island, 2)
     with island.engine.begin() as conn:
         conn.execute(text("UPDATE segwatch.delivery SET digest_at = now() WHERE digest_at IS NOT NULL"))
-        assert digests.gather(conn)
+        assert digests.write_due(conn)
     (digest, *_) = island.rows("SELECT payload FROM segwatch.delivery WHERE alert_id IS NULL")
     assert digest["payload"]["data"]["bbox"] == [179.9, -16.95, -179.97, -16.84]
 
 
 def test_feeds_lead_back_to_the_same_ground(client: TestClient) -> None:
-    events = list(read(client.get("/feeds/lakes/atom.xml").content, "f"))
+    events = list(read_events(client.get("/feeds/lakes/atom.xml").content, "f"))
     # our own entries name no kind of disaster
     assert len(events) == 2
     document = client.get("/feeds/lakes/atom.xml").content.replace(b"water appeared", b"flood appeared")
-    read_back = [one for one in read(document, "f") if isinstance(one, Event)]
+    read_back = [one for one in read_events(document, "f") if isinstance(one, Event)]
     lake = next(one.geometry for one in read_back if one.geometry.geom_type == "MultiPolygon")
-    assert bounds_of(lake) == pytest.approx(tuple(BBOX))
+    assert compute_bounds(lake) == pytest.approx(tuple(BBOX))
     assert lake.symmetric_difference(LAKE).area < 1e-9
     cap = client.get(f"/feeds/cap/{_alert(client)['alert_id']}.xml").text
     assert "longitude 179.9800 to -179.9700, across 180" in cap

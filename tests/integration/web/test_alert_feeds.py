@@ -14,11 +14,11 @@ from sqlalchemy import Engine, text
 
 from segwatch.db import events
 from segwatch.flows.web.application import create_app
-from segwatch.geo.events.document import read
+from segwatch.geo.events.document import read_events
 from segwatch.geo.types.event import Event
 from tests.conftest import Database
 from tests.integration.conftest import LAKE
-from tests.invariants.conftest import Ledger, Look, cells
+from tests.invariants.conftest import Ledger, SceneContent, cells
 
 ATOM = "{http://www.w3.org/2005/Atom}"
 GEORSS = "{http://www.georss.org/georss}"
@@ -75,7 +75,7 @@ def test_what_is_retracted_cancels_the_first_message_and_keeps_its_entry(
 ) -> None:
     (before,) = entries(client)
     first = cap(client, before)
-    ledger.arrive({1: Look(())}, [1], version=1)
+    ledger.arrive({1: SceneContent(())}, [1], version=1)
     (after,) = entries(client)
     assert told(after, f"{ATOM}id") == told(before, f"{ATOM}id")
     assert told(after, f"{ATOM}published") == told(before, f"{ATOM}published")
@@ -103,22 +103,22 @@ def test_what_holds_again_or_is_elsewhere_updates_every_message_before(
         messages.append(cap(client, entry))
         updated.append(datetime.fromisoformat(told(entry, f"{ATOM}updated")))
 
-    ledger.arrive({3: Look((LAKE,))}, [3])
-    ledger.arrive({4: Look((LAKE, cells(5, 5, 7, 7)))}, [4])
+    ledger.arrive({3: SceneContent((LAKE,))}, [3])
+    ledger.arrive({4: SceneContent((LAKE, cells(5, 5, 7, 7)))}, [4])
     (alert,) = (
         str(row["alert_id"])
         for row in ledger.rows("SELECT alert_id FROM watch.alerts ORDER BY valid_at DESC LIMIT 1")
     )
     look()
     # a lake there on the day before: it appeared then
-    ledger.arrive({2: Look((LAKE, cells(5, 5, 7, 7)))}, [2])
+    ledger.arrive({2: SceneContent((LAKE, cells(5, 5, 7, 7)))}, [2])
     look()
-    ledger.arrive({2: Look((LAKE,))}, [2], version=1)
+    ledger.arrive({2: SceneContent((LAKE,))}, [2], version=1)
     look()
     with ledger.engine.begin() as conn:
         move = "UPDATE segwatch.change SET geom = ST_Translate(geom, 0.001, 0) WHERE id = (SELECT change_id"
         conn.execute(text(f"{move} FROM segwatch.alert WHERE id = :id)"), {"id": alert})
-    ledger.arrive({2: Look((LAKE,))}, [2], version=2)
+    ledger.arrive({2: SceneContent((LAKE,))}, [2], version=2)
     look()
     assert [told(one, f"{CAP}msgType") for one in messages] == ["Alert", "Cancel", "Update", "Update"]
     assert "was reinstated" in told(messages[2], f"{CAP}note")
@@ -133,7 +133,7 @@ def test_what_holds_again_or_is_elsewhere_updates_every_message_before(
     # other points along the same outline are no news
     with ledger.engine.begin() as conn:
         conn.execute(text("UPDATE segwatch.change SET geom = ST_Segmentize(geom, 0.001)"))
-    ledger.arrive({2: Look((LAKE,))}, [2], version=3)
+    ledger.arrive({2: SceneContent((LAKE,))}, [2], version=3)
     look()
     assert names[-1] == told(messages[-1], f"{CAP}identifier")
 
@@ -146,7 +146,7 @@ def test_the_reader_of_cap_feeds_follows_alert_cancel_and_update(
         (alert,) = conn.execute(text("SELECT id FROM segwatch.alert")).scalars()
 
     def tell() -> tuple[events.Recorded, Event]:
-        (event,) = read(client.get(f"/feeds/cap/{alert}.xml").content, "feed")
+        (event,) = read_events(client.get(f"/feeds/cap/{alert}.xml").content, "feed")
         assert isinstance(event, Event), event
         with engine.begin() as conn:
             return events.record(conn, event), event
@@ -170,7 +170,7 @@ def test_the_reader_of_cap_feeds_understands_the_message(client: TestClient, led
         conn.execute(text("UPDATE segwatch.change SET target = 'flood'"))
     (entry,) = entries(client)
     (link,) = (one for one in entry.findall(f"{ATOM}link") if one.get("rel") == "alternate")
-    (event,) = read(client.get(str(link.get("href"))).content, "feed")
+    (event,) = read_events(client.get(str(link.get("href"))).content, "feed")
     assert isinstance(event, Event), event
     assert (event.source, event.kind, event.cancelled) == ("cap:segwatch", "flood", False)
     assert event.geometry.symmetric_difference(LAKE).area < 1e-9
@@ -192,7 +192,7 @@ def test_names_cannot_break_the_feed(client: TestClient, ledger: Ledger) -> None
 def test_several_grounds_are_told_by_their_box_and_each_in_cap(client: TestClient, ledgers: Any) -> None:
     ledger: Ledger = ledgers()
     inner = cells(2, 2, 4, 4)
-    ledger.arrive([Look((inner,)), Look((cells(1, 2, 5, 4),))], [0, 1])
+    ledger.arrive([SceneContent((inner,)), SceneContent((cells(1, 2, 5, 4),))], [0, 1])
     (entry,) = entries(client)
     south, west, north, east = (float(one) for one in told(entry, f"{GEORSS}box").split())
     assert west == pytest.approx(10.002)

@@ -19,7 +19,7 @@ from segwatch.flows.web.pixels.decoding import Decoders, DecodersBusy, Limits, M
 from segwatch.geo.errors import ReadFailed, UnfitPixels, UnsafeHref
 from segwatch.geo.rendering import render
 from segwatch.geo.sources import profiles
-from segwatch.geo.sources.rasters.pixels import read
+from segwatch.geo.sources.rasters.pixels import read_scene
 from segwatch.geo.types.scene import Item, Scene
 from tests.support.hostile_tiffs import Page, hostile_tiff
 from tests.support.images import GRID, textured
@@ -75,7 +75,7 @@ def test_what_is_shown_is_what_the_model_sees_and_what_exceeds_the_memory_ends_a
     with serving_files(
         {"/good.tif": textured(40, 90, 200), "/large.tif": LARGE, "/page.tif": b"220 mail.example"}
     ) as files:
-        window = read(scene(f"{files.url}/good.tif"), PROFILE, GRID, allowed_hosts=HOSTS)
+        window = read_scene(scene(f"{files.url}/good.tif"), PROFILE, GRID, allowed_hosts=HOSTS)
         found = rendered(small, f"{files.url}/good.tif")
         assert np.array_equal(found.rgb, render(window.bands, window.valid, PROFILE))
         assert np.array_equal(found.valid, window.valid)

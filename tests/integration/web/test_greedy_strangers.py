@@ -25,7 +25,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from segwatch.db import analyst, reviews
-from segwatch.flows.alerting.send_times import turn
+from segwatch.flows.alerting.send_times import compute_send_time
 from segwatch.flows.web import events, health
 from segwatch.flows.web.application import create_app
 from segwatch.flows.web.guards import bodies, connections, sending
@@ -37,7 +37,7 @@ from segwatch.flows.web.options import ServerOptions
 from segwatch.flows.web.pixels import circuits, decoding, renders
 from tests.conftest import Database
 from tests.integration.conftest import LAKE
-from tests.invariants.conftest import Ledger, Look, cells
+from tests.invariants.conftest import Ledger, SceneContent, cells
 from tests.support.live_web import line_to, live
 from tests.support.serving import serving_files
 from tests.support.shown_scenes import TILE, picture, show_from, silent_host
@@ -167,7 +167,7 @@ def test_a_kept_tile_of_objects_never_says_what_does_not_hold(
         with engine.begin() as conn:
             reviews.decide(
                 conn, row["track_id"], reviews.Verdict.REJECTED, reviewer="ada", reason="no lake",
-                outline=None, turn=turn,
+                outline=None, turn=compute_send_time,
             )  # fmt: skip
         changed = httpx.get(base + VECTOR, headers=etag)
         assert changed.status_code == 200
@@ -363,7 +363,7 @@ def test_long_pages_end_where_an_answer_may_hold_no_more(
 ) -> None:
     ledger = ledgers()
     ponds = tuple(cells(x, y, x + 0.5, y + 0.5) for x in range(5) for y in range(4))
-    ledger.arrive([Look((LAKE,)), Look(ponds)], [0, 1])
+    ledger.arrive([SceneContent((LAKE,)), SceneContent(ponds)], [0, 1])
     monkeypatch.setattr(pages, "MAX_PAGE_BYTES", 4000)
     with live(create_app(url)) as base:
         seen: list[str] = []

@@ -10,11 +10,11 @@ from fastapi.testclient import TestClient
 
 from segwatch.flows.web.application import create_app
 from tests.conftest import Database
-from tests.invariants.conftest import Ledger, Look, cells
+from tests.invariants.conftest import Ledger, SceneContent, cells
 from tests.support.vector_tiles import decoded
 
 LAKE = cells(1, 1, 4, 4)
-WORLD = [Look((LAKE,))] * 4
+WORLD = [SceneContent((LAKE,))] * 4
 
 
 @pytest.fixture
@@ -114,7 +114,7 @@ def counted(layers: dict[str, list[Any]]) -> tuple[int, int]:
 
 
 def test_what_is_smaller_than_a_pixel_is_a_dot_and_counted(client: TestClient, ledger: Ledger) -> None:
-    ledger.arrive([Look((LAKE,))] * 2 + [Look((LAKE, cells(6, 6, 6.1, 6.1)))], [2])
+    ledger.arrive([SceneContent((LAKE,))] * 2 + [SceneContent((LAKE, cells(6, 6, 6.1, 6.1)))], [2])
     world = decoded(client.get(MAP.format("0/0/0"), params=NOW).content)
     assert counted(world) == (2, 0)
     assert "objects" not in world
@@ -129,7 +129,7 @@ def test_beyond_the_most_the_largest_have_outlines_and_none_is_dropped(
     client: TestClient, ledger: Ledger
 ) -> None:
     ponds = tuple(cells(1 + x, 5 + y, 1.5 + x, 5.5 + y) for x in range(6) for y in range(2))
-    ledger.arrive([Look((LAKE,))] * 2 + [Look((LAKE, *ponds))], [2])
+    ledger.arrive([SceneContent((LAKE,))] * 2 + [SceneContent((LAKE, *ponds))], [2])
     query = "SELECT watch.objects_tile('lakes', '2024-02-01Z', 11, 1080, 694, :most) AS tile"
     for most in (1, 5, 100):
         (row,) = ledger.rows(query, most=most)
@@ -161,7 +161,7 @@ def test_tiles_of_a_watch_that_is_not_there_or_elsewhere_are_empty(
 
 def test_a_list_of_alerts_says_how_many_there_are(client: TestClient, ledgers: Any) -> None:
     ledger = ledgers()
-    ledger.arrive([Look(()), Look((LAKE, cells(5, 5, 6, 6), cells(5, 1, 6, 2)))], [0, 1])
+    ledger.arrive([SceneContent(()), SceneContent((LAKE, cells(5, 5, 6, 6), cells(5, 1, 6, 2)))], [0, 1])
     answer = client.get("/api/alerts", params={"watch": "lakes", "limit": 2})
     assert (len(answer.json()), answer.headers["X-Total-Count"]) == (2, "3")
     assert b"3 of 3 alerts" in client.get("/feeds/lakes/atom.xml").content

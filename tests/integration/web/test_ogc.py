@@ -20,7 +20,7 @@ from segwatch.flows.web.ogcapi import application, collections
 from segwatch.flows.web.ogcapi import queries as bounded
 from tests.conftest import Database
 from tests.integration.conftest import LAKE
-from tests.invariants.conftest import Ledger, Look, cells
+from tests.invariants.conftest import Ledger, SceneContent, cells
 from tests.support.vector_tiles import decoded
 
 OBJECTS = "/ogc/collections/watch.objects_now"
@@ -341,7 +341,7 @@ def test_datetime_is_the_time_of_what_was_seen(client: TestClient, ledger: Ledge
 
 
 def test_a_state_ends_before_the_next_begins(client: TestClient, ledger: Ledger) -> None:
-    ledger.arrive({2: Look((cells(1, 1, 5, 3),))}, [2])
+    ledger.arrive({2: SceneContent((cells(1, 1, 5, 3),))}, [2])
     for asked, states in {
         "2024-01-03T09:59:59Z": 1,
         "2024-01-03T10:00:00Z": 1,
@@ -402,7 +402,7 @@ def test_a_box_may_go_across_180_degrees(client: TestClient) -> None:
 
 
 def test_several_ids_are_found(client: TestClient, ledger: Ledger) -> None:
-    ledger.arrive({2: Look((LAKE, cells(5, 5, 7, 7)))}, [2])
+    ledger.arrive({2: SceneContent((LAKE, cells(5, 5, 7, 7)))}, [2])
     ids = [str(row["track_id"]) for row in ledger.rows("SELECT track_id FROM watch.objects_now")]
     assert found(client, ids=",".join(ids)) == 2
     assert found(client, filter=f"track_id IN ('{ids[0]}', '{ids[1]}')") == 2
@@ -416,7 +416,7 @@ def test_the_reference_system_may_be_named(client: TestClient) -> None:
 
 def test_pages_of_rows_without_a_key_neither_repeat_nor_skip(client: TestClient, ledger: Ledger) -> None:
     for number in range(2, 6):
-        ledger.arrive({number: Look((LAKE,))}, [number])
+        ledger.arrive({number: SceneContent((LAKE,))}, [number])
     url: str | None = "/ogc/collections/watch.object_history/items?limit=2"
     seen = []
     while url:
@@ -431,7 +431,7 @@ def test_a_tile_of_the_world_keeps_small_and_prefers_large(
     client: TestClient, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     small = cells(5, 5, 5.1, 5.1)
-    ledger.arrive({2: Look((LAKE, small))}, [2])
+    ledger.arrive({2: SceneContent((LAKE, small))}, [2])
     for zoom in ("0/0/0", "3/4/2", "10/540/347"):
         answer = client.get(f"{OBJECTS}/tiles/WebMercatorQuad/{zoom}")
         assert len(decoded(answer.content)["default"]) == 2, zoom

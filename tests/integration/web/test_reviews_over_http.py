@@ -16,13 +16,13 @@ from pydantic import SecretStr
 from shapely.geometry import mapping
 from sqlalchemy import Engine
 
-from segwatch.flows.config.geojson import from_geojson
+from segwatch.flows.config.geojson import parse_geometry
 from segwatch.flows.web import reviews
 from segwatch.flows.web.application import create_app
 from segwatch.flows.web.options import ServerOptions
-from segwatch.geo.antimeridian import bounds_of
+from segwatch.geo.antimeridian import compute_bounds
 from tests.conftest import Database
-from tests.invariants.conftest import Ledger, Look, cells
+from tests.invariants.conftest import Ledger, SceneContent, cells
 
 TOKEN = "a token of some length"
 LAKE = cells(1, 1, 4, 4)
@@ -32,7 +32,7 @@ LAKE = cells(1, 1, 4, 4)
 def lake(ledgers: Any) -> tuple[Ledger, str]:
     """A ledger with one object, and its track."""
     ledger: Ledger = ledgers()
-    ledger.arrive([Look((LAKE,))], [0])
+    ledger.arrive([SceneContent((LAKE,))], [0])
     (row,) = ledger.rows("SELECT track_id FROM watch.objects_now")
     return ledger, str(row["track_id"])
 
@@ -67,11 +67,11 @@ def test_a_verdict_is_added_once_and_read_by_anyone(client: TestClient, lake: tu
 
 
 def test_an_outline_beyond_180_degrees_is_stored_split(client: TestClient, lake: tuple[Ledger, str]) -> None:
-    outline = from_geojson(
+    outline = parse_geometry(
         {"type": "Polygon", "coordinates": [[[179, 0], [181, 0], [181, 1], [179, 0]]]}, "x"
     )
     assert outline.geom_type == "MultiPolygon"
-    assert bounds_of(outline) == (179, 0, -179, 1)
+    assert compute_bounds(outline) == (179, 0, -179, 1)
     crossed = {"type": "Polygon", "coordinates": [[[179, 0], [-179, 1], [-179, 0], [179, 1], [179, 0]]]}
     _, track = lake
     answer = client.post("/api/reviews", json=body(track, verdict="edited", outline=crossed), headers=BEARER)

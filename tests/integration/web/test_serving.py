@@ -13,7 +13,7 @@ import psycopg
 import pytest
 
 from segwatch.db.embedded import ports
-from segwatch.db.embedded.ports import any_free
+from segwatch.db.embedded.ports import find_free_port
 from tests.conftest import Database
 
 
@@ -33,7 +33,7 @@ def test_a_role_that_may_write_serves_nobody(database: Database, role: str) -> N
         given["database"] = database.url(role)
     try:
         done = subprocess.run(
-            [sys.executable, "-P", "-m", "segwatch.flows.cli", "serve", "--port", str(any_free())],
+            [sys.executable, "-P", "-m", "segwatch.flows.cli", "serve", "--port", str(find_free_port())],
             env=environment(**given), capture_output=True, text=True, timeout=60, check=False,
         )  # fmt: skip
     finally:
@@ -50,7 +50,7 @@ def test_a_role_that_may_write_serves_nobody(database: Database, role: str) -> N
 
 def test_the_map_takes_the_role_that_reads(database: Database) -> None:
     """Also where nothing else is known: a map that nobody may write through needs no other role."""
-    port = any_free()
+    port = find_free_port()
     with subprocess.Popen(
         [sys.executable, "-P", "-m", "segwatch.flows.cli", "serve", "--public", "--port", str(port)],
         env=environment(analyst=database.url("segwatch_analyst")) | {"SEGWATCH_ALLOWED_HOSTS": '["map.example.org"]'},
@@ -71,7 +71,7 @@ def test_the_map_takes_the_role_that_reads(database: Database) -> None:
 
 
 def test_a_port_that_is_taken_is_named_with_one_that_is_free(database: Database) -> None:
-    with ports.reserve() as other:
+    with ports.reserve_port() as other:
         other.listen()
         port = other.getsockname()[1]
         done = subprocess.run(
@@ -103,7 +103,7 @@ def test_a_server_beyond_loopback_wants_a_token(database: Database) -> None:
     listed = _segwatch("token", "list", "--json", **urls).stdout
     assert '"ada"' in listed
     assert secret.rpartition("_")[2] not in listed
-    port = any_free()
+    port = find_free_port()
     with subprocess.Popen(
         [sys.executable, "-P", "-m", "segwatch.flows.cli", "serve", "--host", "0.0.0.0", "--port", str(port)],
         env=environment(**urls), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,

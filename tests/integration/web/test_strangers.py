@@ -20,9 +20,9 @@ from starlette.routing import Mount
 
 from segwatch.db import alerts, reviews, tokens
 from segwatch.db.errors import NotFound, TokenRefused
-from segwatch.db.readers import NOTHING, Sight, engine_for
+from segwatch.db.readers import NOTHING, Visibility, make_reader_engine
 from segwatch.db.tokens import Scope
-from segwatch.flows.alerting.send_times import turn
+from segwatch.flows.alerting.send_times import compute_send_time
 from segwatch.flows.config.settings.web import WebSettings
 from segwatch.flows.errors import ConfigError
 from segwatch.flows.web import events
@@ -32,7 +32,7 @@ from segwatch.flows.web.guards.rules import RULES, NoRoute, find_rule
 from segwatch.flows.web.guards.site import is_reached_from_elsewhere, make_site
 from segwatch.flows.web.options import ServerOptions
 from tests.conftest import Database
-from tests.invariants.conftest import Ledger, Look, cells
+from tests.invariants.conftest import Ledger, SceneContent, cells
 
 SECRET = "s3cr3tValue0123456789"
 PERSON = "ada-lovelace"
@@ -45,11 +45,13 @@ def ledger(ledgers: Any) -> Ledger:
     """``lakes`` has a reviewed object, a marked alert and a rejected item; ``ponds`` has a scene."""
     made: Ledger = ledgers()
     made.instruct("segment water bodies")
-    made.arrive([Look(()), Look((LAKE,))], [0, 1])
+    made.arrive([SceneContent(()), SceneContent((LAKE,))], [0, 1])
     track = made.rows("SELECT track_id FROM watch.objects_now")[0]["track_id"]
     alert = made.rows("SELECT alert_id FROM watch.alerts")[0]["alert_id"]
     with made.engine.begin() as conn:
-        reviews.decide(conn, track, reviews.Verdict.CONFIRMED, reviewer=PERSON, reason="x", turn=turn)
+        reviews.decide(
+            conn, track, reviews.Verdict.CONFIRMED, reviewer=PERSON, reason="x", turn=compute_send_time
+        )
         alerts.mark(conn, alert, alerts.Mark.ACKNOWLEDGED, person=PERSON)
         conn.execute(
             text(
@@ -59,7 +61,7 @@ def ledger(ledgers: Any) -> Ledger:
             )
         )
     made.revision = made.also_watch(SHOWN, f"https://me:{SECRET}@ponds.example/v1?token={SECRET}")
-    made.arrive([Look((LAKE,))], [0])
+    made.arrive([SceneContent((LAKE,))], [0])
     return made
 
 
@@ -259,18 +261,18 @@ def test_views_and_functions_hold_nothing_that_a_session_may_not_see(
     queries = [f"SELECT CAST(r AS text) FROM watch.{one} r" for one in relations] + list(calls.values())
     assert set(COLLECTIONS) <= set(relations)
 
-    def told(sight: Sight) -> list[str]:
-        made = engine_for(database.url("segwatch_analyst"), lambda: sight, application_name="test")
+    def told(sight: Visibility) -> list[str]:
+        made = make_reader_engine(database.url("segwatch_analyst"), lambda: sight, application_name="test")
         with made.connect() as conn:
             found = ["\n".join(map(str, conn.execute(text(one)).scalars())) for one in queries]
         made.dispose()
         return found
 
-    everything = told(Sight(None, names=True))
+    everything = told(Visibility(None, names=True))
     assert sum(HIDDEN in one for one in everything) >= 9
     assert sum(PERSON in one for one in everything) == 5
-    assert not any(PERSON in one for one in told(Sight(None, names=False)))
-    some = told(Sight(frozenset({SHOWN}), names=False))
+    assert not any(PERSON in one for one in told(Visibility(None, names=False)))
+    some = told(Visibility(frozenset({SHOWN}), names=False))
     assert not any(HIDDEN in one for one in some)
     assert sum(SHOWN in one for one in some) >= 5
     nothing = told(NOTHING)
@@ -340,7 +342,7 @@ def test_tokens_end(closed: TestClient, engine: Engine, token: Callable[..., dic
     with pytest.raises(TokenRefused, match="revoke"):
         token("held")
     with engine.begin() as conn:
-        assert "digest" not in tokens.listed(conn)[0]
+        assert "digest" not in tokens.list_tokens(conn)[0]
         tokens.revoke(conn, "held")
     assert closed.get("/api/watches", headers=held).status_code == 401
     soon = token("soon", expires_at=datetime.now(UTC) + timedelta(hours=1))

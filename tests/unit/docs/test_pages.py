@@ -116,7 +116,7 @@ def test_pages_that_the_code_names_exist() -> None:
 
 def test_every_playbook_and_profile_has_an_example() -> None:
     shown = {watchfile.load(file).profile.name for file in (ROOT / "examples").glob("*.yaml")}
-    assert set(profiles.names()) - shown == {"local-naip", "local-sentinel2"}, "the demo has these two"
+    assert set(profiles.list_names()) - shown == {"local-naip", "local-sentinel2"}, "the demo has these two"
     by_hand = {file.stem for file in (ROOT / "examples" / "disasters").glob("*.yaml")}
     assert by_hand == {one.name for one in playbooks.load_all()}
 

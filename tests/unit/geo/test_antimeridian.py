@@ -24,27 +24,27 @@ from shapely.geometry.base import BaseGeometry
 
 from segwatch.geo.antimeridian import (
     Bounds,
-    bounds_of,
-    box_of,
-    centre,
-    centre_of,
-    centroid,
-    crosses,
-    in_degrees,
-    is_box,
-    is_valid,
-    meets,
-    name_bounds,
-    name_place,
-    narrower,
-    parts_of,
-    split,
+    choose_narrower_bounds,
+    compute_bounds,
+    compute_bounds_centre,
+    compute_centre,
+    compute_centroid,
+    compute_width,
+    crosses_antimeridian,
+    format_bounds,
+    format_place,
+    intersects,
+    is_bounding_box,
+    is_in_degrees,
+    is_valid_geometry,
+    iterate_parts,
+    split_at_antimeridian,
+    to_box,
     union_bounds,
-    unwrap,
-    width,
-    wrapped,
+    unwrap_longitudes,
+    wrap_longitude,
 )
-from segwatch.geo.area import geodesic_m2
+from segwatch.geo.area import compute_area_m2
 
 #: Whole thousandths of degrees, so that a shape that is moved is the same shape.
 _SMALL = st.integers(-40_000, 40_000).map(lambda one: one / 1000)
@@ -83,7 +83,7 @@ def jumping(shape: BaseGeometry) -> BaseGeometry:
     """With every longitude brought into -180..180 by itself, as feeds write it."""
 
     def bring(coords: NDArray[np.float64]) -> NDArray[np.float64]:
-        coords[:, 0] = [wrapped(round(one, 9)) for one in coords[:, 0]]
+        coords[:, 0] = [wrap_longitude(round(one, 9)) for one in coords[:, 0]]
         return coords
 
     return shapely.transform(shape, bring)
@@ -96,44 +96,54 @@ def same_longitude(one: float, other: float) -> bool:
 @given(shapes(), _SHIFTS)
 @settings(max_examples=300, deadline=None)
 def test_results_move_with_the_geometry(shape: BaseGeometry, degrees: float) -> None:
-    there = split(moved(shape, degrees))
-    assert in_degrees(there)
+    there = split_at_antimeridian(moved(shape, degrees))
+    assert is_in_degrees(there)
     assert there.is_valid
     assert there.area == pytest.approx(shape.area, rel=1e-9)
-    west, south, east, north = bounds_of(there)
+    west, south, east, north = compute_bounds(there)
     assert (south, north) == (shape.bounds[1], shape.bounds[3])
     assert same_longitude(west, shape.bounds[0] + degrees)
     assert same_longitude(east, shape.bounds[2] + degrees)
-    assert width((west, south, east, north)) == pytest.approx(shape.bounds[2] - shape.bounds[0], abs=1e-6)
+    assert compute_width((west, south, east, north)) == pytest.approx(
+        shape.bounds[2] - shape.bounds[0], abs=1e-6
+    )
     # a line that runs back over itself is shorter once it is cut
-    for of in (centre,) if isinstance(shape, LineString) else (centre, centroid):
+    for of in (compute_centre,) if isinstance(shape, LineString) else (compute_centre, compute_centroid):
         longitude, latitude = of(there)
         assert -180 <= longitude <= 180
         assert same_longitude(longitude, of(shape)[0] + degrees)
         assert latitude == pytest.approx(of(shape)[1], abs=1e-6)
-    ours, theirs = centre_of((west, south, east, north)), centre(there)
+    ours, theirs = compute_bounds_centre((west, south, east, north)), compute_centre(there)
     assert same_longitude(ours[0], theirs[0])
 
 
 @given(shapes(), _SHIFTS)
 @settings(max_examples=200, deadline=None)
 def test_jumping_and_continuous_longitudes_are_equivalent(shape: BaseGeometry, degrees: float) -> None:
-    there, same = split(moved(shape, degrees)), split(jumping(moved(shape, degrees)))
-    assert in_degrees(same)
-    assert shapely.hausdorff_distance(there, same) < 1e-6 or bounds_of(there) == pytest.approx(
-        bounds_of(same)
+    there, same = (
+        split_at_antimeridian(moved(shape, degrees)),
+        split_at_antimeridian(jumping(moved(shape, degrees))),
     )
-    assert is_valid(jumping(moved(shape, degrees)))
+    assert is_in_degrees(same)
+    assert shapely.hausdorff_distance(there, same) < 1e-6 or compute_bounds(there) == pytest.approx(
+        compute_bounds(same)
+    )
+    assert is_valid_geometry(jumping(moved(shape, degrees)))
 
 
 @given(shapes(), _SHIFTS)
 @settings(max_examples=200, deadline=None)
 def test_splitting_is_idempotent(shape: BaseGeometry, degrees: float) -> None:
-    there = split(moved(shape, degrees))
-    assert split(there) is there
-    unwrapped = unwrap(there)
-    assert unwrapped.bounds[2] - unwrapped.bounds[0] == pytest.approx(width(bounds_of(there)), abs=1e-9)
-    assert crosses(there) is (bounds_of(there)[0] > bounds_of(there)[2]) or bounds_of(there)[0] == -180
+    there = split_at_antimeridian(moved(shape, degrees))
+    assert split_at_antimeridian(there) is there
+    unwrapped = unwrap_longitudes(there)
+    assert unwrapped.bounds[2] - unwrapped.bounds[0] == pytest.approx(
+        compute_width(compute_bounds(there)), abs=1e-9
+    )
+    assert (
+        crosses_antimeridian(there) is (compute_bounds(there)[0] > compute_bounds(there)[2])
+        or compute_bounds(there)[0] == -180
+    )
 
 
 @given(
@@ -146,16 +156,19 @@ def test_union_of_boxes_covers_their_polygons(
 ) -> None:
     flat: list[Bounds] = [(x, y, x + wide, y + high) for x, y, wide, high in places]
     there = [
-        (wrapped(west + degrees), south, wrapped(east + degrees), north) for west, south, east, north in flat
+        (wrap_longitude(west + degrees), south, wrap_longitude(east + degrees), north)
+        for west, south, east, north in flat
     ]
     west, south, east, north = union_bounds(there)
     assert same_longitude(west, min(one[0] for one in flat) + degrees)
     assert same_longitude(east, max(one[2] for one in flat) + degrees)
     assert (south, north) == (min(one[1] for one in flat), max(one[3] for one in flat))
     for one in there:
-        assert is_box(one)
+        assert is_bounding_box(one)
         assert (
-            bounds_of(box_of(one)) == pytest.approx(one, abs=1e-6) or abs(one[0]) == 180 or abs(one[2]) == 180
+            compute_bounds(to_box(one)) == pytest.approx(one, abs=1e-6)
+            or abs(one[0]) == 180
+            or abs(one[2]) == 180
         )
 
 
@@ -166,46 +179,46 @@ def test_intersection_does_not_depend_on_longitude(
 ) -> None:
     clear = one.distance(other) > 1e-6 or shapely.intersection(one, other).area > 1e-3
     if clear:
-        there = split(moved(one, degrees)), split(moved(other, degrees))
-        assert meets(*there) is meets(one, other)
-        assert meets(*reversed(there)) is meets(one, other)
+        there = split_at_antimeridian(moved(one, degrees)), split_at_antimeridian(moved(other, degrees))
+        assert intersects(*there) is intersects(one, other)
+        assert intersects(*reversed(there)) is intersects(one, other)
 
 
 def test_180_and_minus_180_are_one_meridian() -> None:
-    assert meets(Point(180, 0), box(-180, -1, -179, 1))
-    assert meets(Point(-180, 0), box(179, -1, 180, 1))
-    assert not meets(Point(0, 0), box(-180, -1, -179, 1))
+    assert intersects(Point(180, 0), box(-180, -1, -179, 1))
+    assert intersects(Point(-180, 0), box(179, -1, 180, 1))
+    assert not intersects(Point(0, 0), box(-180, -1, -179, 1))
 
 
 def test_bounds_of_a_split_geometry_follow_rfc_7946() -> None:
     lake = box(179.98, -16.95, 180, -16.9).union(box(-180, -16.95, -179.97, -16.9))
-    assert bounds_of(lake) == (179.98, -16.95, -179.97, -16.9)
-    assert bounds_of(box(-180, 0, -179, 1)) == (-180, 0, -179, 1)
-    assert bounds_of(box(179, 0, 180, 1)) == (179, 0, 180, 1)
-    assert bounds_of(box(-180, -90, 180, 90)) == (-180, -90, 180, 90)
+    assert compute_bounds(lake) == (179.98, -16.95, -179.97, -16.9)
+    assert compute_bounds(box(-180, 0, -179, 1)) == (-180, 0, -179, 1)
+    assert compute_bounds(box(179, 0, 180, 1)) == (179, 0, 180, 1)
+    assert compute_bounds(box(-180, -90, 180, 90)) == (-180, -90, 180, 90)
     assert union_bounds([(179.9, 0, -179.9, 1), (178, -1, 179, 0)]) == (178, -1, -179.9, 1)
     assert union_bounds([(-180, 0, -179, 1), (179, 0, 180, 1)]) == (179, 0, -179, 1)
     assert union_bounds([(10, 0, 20, 1)]) == (10, 0, 20, 1)
 
 
 def test_the_narrower_bounds_are_chosen() -> None:
-    assert narrower((-180, -17, 180, -16), (179.98, 180.03)) == (179.98, -17, -179.97, -16)
-    assert narrower((-10, 0, 10, 1), (10, 350)) == (-10, 0, 10, 1)
-    assert narrower((178, 0, 179, 1), (178, 179)) == (178, 0, 179, 1)
-    assert narrower((-180, 0, -179, 1), (180, 181)) == (-180, 0, -179, 1)
+    assert choose_narrower_bounds((-180, -17, 180, -16), (179.98, 180.03)) == (179.98, -17, -179.97, -16)
+    assert choose_narrower_bounds((-10, 0, 10, 1), (10, 350)) == (-10, 0, 10, 1)
+    assert choose_narrower_bounds((178, 0, 179, 1), (178, 179)) == (178, 0, 179, 1)
+    assert choose_narrower_bounds((-180, 0, -179, 1), (180, 181)) == (-180, 0, -179, 1)
 
 
 def test_boxes() -> None:
-    assert box_of((10, 40, 11, 41)).wkb == box(10, 40, 11, 41).wkb, "areas of watches keep their identity"
-    assert bounds_of(box_of((179, -18, -179, -16))) == (179, -18, -179, -16)
-    assert bounds_of(box_of((179, -18, 181, -16))) == (179, -18, -179, -16)
-    assert bounds_of(box_of((-181, -18, -179, -16))) == (179, -18, -179, -16)
-    north = box_of((-180, 60, 180, 90))
-    assert split(north) is north
+    assert to_box((10, 40, 11, 41)).wkb == box(10, 40, 11, 41).wkb, "areas of watches keep their identity"
+    assert compute_bounds(to_box((179, -18, -179, -16))) == (179, -18, -179, -16)
+    assert compute_bounds(to_box((179, -18, 181, -16))) == (179, -18, -179, -16)
+    assert compute_bounds(to_box((-181, -18, -179, -16))) == (179, -18, -179, -16)
+    north = to_box((-180, 60, 180, 90))
+    assert split_at_antimeridian(north) is north
     assert shapely.intersects(north, Point(0, 80))
-    wide = box_of((-170, 60, 170, 61))
-    assert split(wide) is wide, "340 degrees, not the 20 on the other side"
-    assert width(bounds_of(wide)) == 340
+    wide = to_box((-170, 60, 170, 61))
+    assert split_at_antimeridian(wide) is wide, "340 degrees, not the 20 on the other side"
+    assert compute_width(compute_bounds(wide)) == 340
 
 
 @pytest.mark.parametrize(
@@ -213,62 +226,62 @@ def test_boxes() -> None:
     [(1, 2, 1, 3), (1, 3, 2, 2), (1, 2, 3, 91), (400, 0, 401, 1), (-181, 0, 180, 1), (180, 0, -180, 1)],
 )
 def test_invalid_boxes(bounds: Bounds) -> None:
-    assert not is_box(bounds)
+    assert not is_bounding_box(bounds)
 
 
 @pytest.mark.parametrize("pole", [1, -1])
 def test_a_ring_around_a_pole_is_the_polar_cap(pole: int) -> None:
     ring = [(lon, pole * 70) for lon in range(-170, 190, 20)]
     for corners in (ring, ring[::-1]):
-        cap = split(Polygon(corners))
+        cap = split_at_antimeridian(Polygon(corners))
         assert cap.is_valid
         assert shapely.intersects(cap, Point(33, pole * 85))
         assert not shapely.intersects(cap, Point(33, 0))
-        assert bounds_of(cap) == ((-180, 70, 180, 90) if pole > 0 else (-180, -90, 180, -70))
+        assert compute_bounds(cap) == ((-180, 70, 180, 90) if pole > 0 else (-180, -90, 180, -70))
         exact = 2 * math.pi * 6371007.2**2 * (1 - math.sin(math.radians(70)))
-        assert geodesic_m2(cap) == pytest.approx(exact, rel=0.02)
-        assert split(cap) is cap
-    belt = split(Polygon(ring, [[(lon, pole * 80) for lon, _ in ring]]))
+        assert compute_area_m2(cap) == pytest.approx(exact, rel=0.02)
+        assert split_at_antimeridian(cap) is cap
+    belt = split_at_antimeridian(Polygon(ring, [[(lon, pole * 80) for lon, _ in ring]]))
     assert belt.is_valid
     assert not shapely.intersects(belt, Point(33, pole * 85))
     assert shapely.intersects(belt, Point(33, pole * 75))
 
 
 def test_the_whole_earth_has_its_area() -> None:
-    assert geodesic_m2(box(-180, -90, 180, 90)) == pytest.approx(5.1e14, rel=1e-3)
-    assert split(box(-180, -90, 180, 90)) == box(-180, -90, 180, 90)
+    assert compute_area_m2(box(-180, -90, 180, 90)) == pytest.approx(5.1e14, rel=1e-3)
+    assert split_at_antimeridian(box(-180, -90, 180, 90)) == box(-180, -90, 180, 90)
 
 
 def test_lines_and_points() -> None:
-    line = split(LineString([(179, 0), (-179, 1), (-178, 1)]))
+    line = split_at_antimeridian(LineString([(179, 0), (-179, 1), (-178, 1)]))
     assert line == MultiLineString([[(179, 0), (180, 0.5)], [(-180, 0.5), (-179, 1), (-178, 1)]])
-    assert split(Point(181, 0)) == Point(-179, 0)
-    assert split(MultiPoint([(190, 0), (170, 0)])) == MultiPoint([(-170, 0), (170, 0)])
-    assert centre(MultiPoint([(-179, 0), (179, 0)])) == (180, 0)
-    assert list(parts_of(GeometryCollection([Point(), MultiPoint([(1, 2)])]))) == [Point(1, 2)]
+    assert split_at_antimeridian(Point(181, 0)) == Point(-179, 0)
+    assert split_at_antimeridian(MultiPoint([(190, 0), (170, 0)])) == MultiPoint([(-170, 0), (170, 0)])
+    assert compute_centre(MultiPoint([(-179, 0), (179, 0)])) == (180, 0)
+    assert list(iterate_parts(GeometryCollection([Point(), MultiPoint([(1, 2)])]))) == [Point(1, 2)]
 
 
 def test_a_ring_that_crosses_itself_beyond_180_is_invalid() -> None:
-    assert not is_valid(Polygon([(179, 0), (-179, 1), (-179, 0), (179, 1)]))
-    assert is_valid(Polygon([(179, 0), (-179, 0), (-179, 1), (179, 1)]))
+    assert not is_valid_geometry(Polygon([(179, 0), (-179, 1), (-179, 0), (179, 1)]))
+    assert is_valid_geometry(Polygon([(179, 0), (-179, 0), (-179, 1), (179, 1)]))
 
 
 def test_names() -> None:
     assert (
-        name_place(centre_of((179.98, -16.95, -179.97, -16.9)))
+        format_place(compute_bounds_centre((179.98, -16.95, -179.97, -16.9)))
         == "-16.92500, -179.99500 (latitude, longitude)"
     )
-    assert name_bounds((179.98, -16.95, -179.97, -16.9)).endswith(
+    assert format_bounds((179.98, -16.95, -179.97, -16.9)).endswith(
         "longitude 179.9800 to -179.9700, across 180"
     )
-    assert "across" not in name_bounds((1, 2, 3, 4))
+    assert "across" not in format_bounds((1, 2, 3, 4))
 
 
 @pytest.mark.parametrize("west", [-180.0, -170.0, 0.0, 10.0, 175.0])
 @pytest.mark.parametrize("degrees", [1.0, 179.0, 180.0, 200.0, 300.0, 359.0, 360.0])
 def test_a_geometry_and_its_bounding_box_have_the_same_centre(west: float, degrees: float) -> None:
-    area = box_of((west, -10.0, west + degrees, 20.0))
-    assert centre(area) == centre_of(bounds_of(area))
-    assert -180 <= centre(area)[0] <= 180
+    area = to_box((west, -10.0, west + degrees, 20.0))
+    assert compute_centre(area) == compute_bounds_centre(compute_bounds(area))
+    assert -180 <= compute_centre(area)[0] <= 180
     if degrees < 360:
-        assert centre(area) == pytest.approx((wrapped(west + degrees / 2), 5.0))
+        assert compute_centre(area) == pytest.approx((wrap_longitude(west + degrees / 2), 5.0))

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from segwatch.geo.judging import Shades, misrendered
+from segwatch.geo.judging import PixelSample, find_misrendering
 from segwatch.geo.raster import BAND_YX, YX
 from segwatch.geo.rendering import render
 from segwatch.geo.sources import profiles
@@ -29,16 +29,16 @@ DEMO = ROOT / "demo" / "imagery"
 RNG = np.random.default_rng(3)
 
 
-def shades(values: NDArray[np.floating], profile: Profile) -> Shades:
+def shades(values: NDArray[np.floating], profile: Profile) -> PixelSample:
     """Of (3, n) values with scale and offset applied."""
     bands = values.astype(np.float32)
     valid = np.ones((1, bands.shape[1]), bool)
     rgb = render(xr.DataArray(bands[:, None], dims=BAND_YX), xr.DataArray(valid, dims=YX), profile)
-    return Shades.of(bands, rgb.values[0], profile)
+    return PixelSample.of(bands, rgb.values[0], profile)
 
 
 def judged(stored: NDArray[np.floating], profile: Profile) -> str | None:
-    return misrendered(shades(stored * profile.scale + profile.offset, profile), profile)
+    return find_misrendering(shades(stored * profile.scale + profile.offset, profile), profile)
 
 
 def ground(low: float, high: float, count: int = 5000) -> NDArray[np.float64]:
@@ -122,11 +122,11 @@ def test_a_profile_may_want_such_pictures() -> None:
 def test_parts_add_up_to_the_whole(cuts: list[int], flat: bool) -> None:
     values = np.full((3, 200), 17.0) if flat else np.random.default_rng(1).normal(120, 90, (3, 200))
     edges = sorted({0, 200, *cuts})
-    total = Shades()
+    total = PixelSample()
     for start, stop in pairwise(edges):
         total += shades(values[:, start:stop], BYTES)
     assert total == shades(values, BYTES)
-    assert total + Shades() == Shades() + total == total
+    assert total + PixelSample() == PixelSample() + total == total
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ SQL = re.compile(
 #: Where it is right all the same, and why. Whoever adds a place says why, or uses ``geo/antimeridian.py``.
 ALLOWED = {
     "geo/area.py:_cut_into_slices": "one polygon, which lies on one side; its width alone",
-    "geo/grid.py:for_area": "projected, in metres",
+    "geo/grid.py:make_grid": "projected, in metres",
     "geo/items.py:_footprint": "as received, before it is split: whether its numbers are degrees",
     "geo/bounded/__main__.py:main": "standard input and output",
     "geo/bounded/tasks.py:compute": "for those who call it",

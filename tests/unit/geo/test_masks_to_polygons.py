@@ -16,15 +16,15 @@ from odc.geo.geobox import GeoBox
 from rasterio.features import rasterize
 from shapely.geometry import MultiPolygon, Point, Polygon, box
 
-from segwatch.geo.antimeridian import centre, crosses, split
-from segwatch.geo.area import geodesic_m2
-from segwatch.geo.crs import to_local, to_lonlat, utm
+from segwatch.geo.antimeridian import compute_centre, crosses_antimeridian, split_at_antimeridian
+from segwatch.geo.area import compute_area_m2
+from segwatch.geo.crs import choose_utm, to_crs, to_lonlat
 from segwatch.geo.detect import observe
 from segwatch.geo.errors import AreaError
-from segwatch.geo.grid import for_area, get_crs
+from segwatch.geo.grid import get_crs, make_grid
 from segwatch.geo.polygons import clean, trace
 from segwatch.geo.stitch import ABSENT, Stitcher
-from segwatch.geo.tiling import compute_weights, tiles
+from segwatch.geo.tiling import compute_weights, make_tiles
 
 #: UTM zones north and south of the equator and far apart; with the grid's upper left corner.
 PLACES = [(32633, 500_000.0, 5_100_000.0), (32719, 300_000.0, 7_500_000.0), (32601, 600_000.0, 200_000.0)]
@@ -55,7 +55,7 @@ def test_polygons_are_the_mask(
     if not found:
         assert not mask.any()
         return
-    local = [to_local(one.geometry, get_crs(grid)) for one in found]
+    local = [to_crs(one.geometry, get_crs(grid)) for one in found]
     burnt = rasterize(local, out_shape=mask.shape, transform=grid.transform, dtype="uint8").astype(bool)
     np.testing.assert_array_equal(burnt, mask)
     area = sum(geometry.area for geometry in local)
@@ -92,7 +92,7 @@ def test_tiles_cover_the_grid(height: int, width: int, side: int, overlap: int) 
     overlap = min(overlap, side - 1)
     covered = np.zeros((height, width), int)
     blended = np.zeros((height, width))
-    for tile in tiles(height, width, side, overlap):
+    for tile in make_tiles(height, width, side, overlap):
         window = np.s_[tile.row : tile.row + tile.height, tile.col : tile.col + tile.width]
         assert covered[window].shape == (tile.height, tile.width)
         covered[window] += 1
@@ -106,7 +106,7 @@ def test_tiles_cover_the_grid(height: int, width: int, side: int, overlap: int) 
 def test_seams_do_not_show(mask: NDArray[np.bool_], side: int, overlap: int) -> None:
     """Tiles that agree where they overlap give exactly the mask that one tile over all would give."""
     stitcher = Stitcher(40, 50, side, overlap)
-    for tile in tiles(40, 50, side, overlap):
+    for tile in make_tiles(40, 50, side, overlap):
         window = mask[tile.row : tile.row + tile.height, tile.col : tile.col + tile.width]
         stitcher.add(tile, sure(window)[None])
     stitched = stitcher.take(40)
@@ -118,19 +118,19 @@ def test_a_failed_tile_is_unknown_and_leaves_the_footprint() -> None:
     mask = np.ones((20, 40), bool)
     grid = grid_of(mask)
     stitcher = Stitcher(20, 40, 20, 0)
-    left, _ = tiles(20, 40, 20, 0)
+    left, _ = make_tiles(20, 40, 20, 0)
     stitcher.add(left, sure(np.ones((20, 20), bool))[None])
     stitched = stitcher.take(20)
     area = clean(_lonlat(grid))
     footprint, (one,) = observe(stitched, mask, area, grid, label=lambda _: "water", min_polygon_m2=0)
-    half = geodesic_m2(area) / 2
-    assert geodesic_m2(footprint) == pytest.approx(half, rel=0.01)
+    half = compute_area_m2(area) / 2
+    assert compute_area_m2(footprint) == pytest.approx(half, rel=0.01)
     assert one.area_m2 == pytest.approx(half, rel=0.01)
 
 
 def test_a_target_that_one_tile_does_not_name_is_absent_there() -> None:
     stitcher = Stitcher(4, 8, 4, 0)
-    left, right = tiles(4, 8, 4, 0)
+    left, right = make_tiles(4, 8, 4, 0)
     stitcher.add(left, np.zeros((0, 4, 4), np.float32))
     stitcher.add(right, sure(np.ones((4, 4), bool))[None])
     logits = stitcher.take(4).logits[0]
@@ -143,7 +143,7 @@ def test_a_target_that_one_tile_does_not_name_is_absent_there() -> None:
 def test_detections_lie_within_the_footprint(mask: NDArray[np.bool_], seen: NDArray[np.bool_]) -> None:
     grid = grid_of(mask)
     stitcher = Stitcher(16, 16, 16, 0)
-    stitcher.add(tiles(16, 16, 16, 0)[0], sure(mask)[None])
+    stitcher.add(make_tiles(16, 16, 16, 0)[0], sure(mask)[None])
     area = clean(_lonlat(grid).buffer(-1e-4))
     footprint, found = observe(stitcher.take(16), seen, area, grid, label=lambda _: "water", min_polygon_m2=0)
     together = shapely.union_all([one.geometry for one in found]) if found else Polygon()
@@ -161,23 +161,23 @@ def _lonlat(grid: GeoBox) -> Polygon:
 
 def test_the_same_area_has_the_same_grid() -> None:
     area = box(14.55, 45.86, 14.57, 45.88)
-    one, other = for_area(area, 10.0), for_area(Polygon(area.exterior.coords[::-1]), 10.0)
+    one, other = make_grid(area, 10.0), make_grid(Polygon(area.exterior.coords[::-1]), 10.0)
     assert one == other
     assert one.transform.c % 10 == 0
     assert one.transform.f % 10 == 0
     left, bottom, right, top = one.boundingbox
-    assert box(left, bottom, right, top).covers(to_local(area, get_crs(one)).buffer(-0.01))
+    assert box(left, bottom, right, top).covers(to_crs(area, get_crs(one)).buffer(-0.01))
 
 
 def test_a_continent_is_no_area_of_interest() -> None:
     with pytest.raises(AreaError, match="cut it into several watches"):
-        for_area(box(0, 40, 30, 60), 10.0)
+        make_grid(box(0, 40, 30, 60), 10.0)
 
 
 def test_an_area_round_a_pole_is_cut_along_meridians() -> None:
     with pytest.raises(AreaError, match=r"spans 360 degrees of longitude.*cut it along meridians"):
-        for_area(box(-180, 89.5, 180, 90), 100.0)
-    assert for_area(box(0, 89.5, 180, 90), 100.0).width > 500
+        make_grid(box(-180, 89.5, 180, 90), 100.0)
+    assert make_grid(box(0, 89.5, 180, 90), 100.0).width > 500
 
 
 @pytest.mark.parametrize(
@@ -192,13 +192,13 @@ def test_an_area_round_a_pole_is_cut_along_meridians() -> None:
 )
 def test_utm_zones(longitude: float, latitude: float, epsg: int) -> None:
     area = box(longitude - 0.01, latitude - 0.01, longitude + 0.01, latitude + 0.01)
-    assert utm(area).to_epsg() == epsg
+    assert choose_utm(area).to_epsg() == epsg
 
 
 def test_islands_on_both_sides_of_the_antimeridian_that_do_not_touch_it() -> None:
     islands = MultiPolygon([box(179.8, -17, 179.9, -16.9), box(-179.9, -17, -179.8, -16.9)])
-    assert abs(centre(islands)[0]) == pytest.approx(180)
-    grid = for_area(islands, 100.0)
+    assert abs(compute_centre(islands)[0]) == pytest.approx(180)
+    grid = make_grid(islands, 100.0)
     assert grid.width * 100 == pytest.approx(42_600, rel=0.05)
     first, last = (
         to_lonlat(Point(*(grid.transform * at)), get_crs(grid)).bounds
@@ -219,15 +219,15 @@ def test_islands_on_both_sides_of_the_antimeridian_that_do_not_touch_it() -> Non
     ],
 )
 def test_which_areas_lie_across_the_antimeridian(parts: list[Polygon], over: bool) -> None:
-    assert crosses(MultiPolygon(parts)) is over
+    assert crosses_antimeridian(MultiPolygon(parts)) is over
 
 
 def test_an_area_over_the_antimeridian() -> None:
-    fiji = split(Polygon([(179.9, -17.0), (-179.9, -17.0), (-179.9, -16.8), (179.9, -16.8)]))
+    fiji = split_at_antimeridian(Polygon([(179.9, -17.0), (-179.9, -17.0), (-179.9, -16.8), (179.9, -16.8)]))
     assert fiji.geom_type == "MultiPolygon"
-    assert crosses(fiji)
-    assert abs(centre(fiji)[0]) == pytest.approx(180)
-    grid = for_area(fiji, 100.0)
+    assert crosses_antimeridian(fiji)
+    assert abs(compute_centre(fiji)[0]) == pytest.approx(180)
+    grid = make_grid(fiji, 100.0)
     assert grid.width * 100 == pytest.approx(
         21_300, rel=0.05
     )  # the grid is turned against north at the zone's edge

@@ -20,13 +20,13 @@ from shapely.geometry import shape
 
 from segwatch.geo.crs import to_lonlat
 from segwatch.geo.detect import Observer, observe
-from segwatch.geo.footprint import AreaMask, inside
+from segwatch.geo.footprint import AreaMask, rasterize_area
 from segwatch.geo.grid import get_crs
 from segwatch.geo.polygons import Region, Tracer
 from segwatch.geo.seams import join_regions
 from segwatch.geo.stitch import Stitched, Stitcher
-from segwatch.geo.tiling import split_columns, tiles
-from segwatch.geo.types.watch import Outlines
+from segwatch.geo.tiling import make_tiles, split_columns
+from segwatch.geo.types.watch import PolygonStyle
 
 HEIGHT, WIDTH = 30, 20
 GRID = GeoBox((HEIGHT, WIDTH), Affine(10, 0, 500_000, 0, -10, 5_100_000), "EPSG:32633")
@@ -111,10 +111,10 @@ def test_observing_in_strips_and_bands_is_observing_at_once(
         assert one.area_m2 == pytest.approx(other.area_m2, rel=1e-6)
 
 
-@given(masks, masks, st.sampled_from([Outlines.SIMPLE, Outlines.SMOOTH]))
+@given(masks, masks, st.sampled_from([PolygonStyle.SIMPLE, PolygonStyle.SMOOTH]))
 @settings(max_examples=60, deadline=None)
 def test_drawn_outlines_stay_within_the_footprint(
-    mask: NDArray[np.bool_], seen: NDArray[np.bool_], outlines: Outlines
+    mask: NDArray[np.bool_], seen: NDArray[np.bool_], outlines: PolygonStyle
 ) -> None:
     area = to_lonlat(shapely.box(*GRID.boundingbox).buffer(25), get_crs(GRID))
     observer = Observer(area, GRID, label=str, min_polygon_m2=0, outlines=outlines)
@@ -135,7 +135,7 @@ def test_drawn_outlines_stay_within_the_footprint(
 def test_rows_taken_early_are_the_rows_of_the_whole(
     logits: NDArray[np.float32], side: int, overlap: int
 ) -> None:
-    plan = tiles(HEIGHT, WIDTH, side, overlap)
+    plan = make_tiles(HEIGHT, WIDTH, side, overlap)
     early, late = (Stitcher(HEIGHT, WIDTH, side, overlap) for _ in range(2))
     strips = []
     top = 0
@@ -165,7 +165,7 @@ def test_bands_are_the_columns_of_the_whole(
     logits: NDArray[np.float32], side: int, overlap: int, most: int
 ) -> None:
     height, width = logits.shape
-    plan = tiles(height, width, side, overlap)
+    plan = make_tiles(height, width, side, overlap)
     found = split_columns(width, side, overlap, most)
     assert [one.start for one in found] == [0, *(one.stop for one in found[:-1])]
     assert found[-1].stop == width
@@ -200,6 +200,6 @@ def test_rows_of_an_area_are_those_of_the_whole(edges: list[int]) -> None:
     area = to_lonlat(shapely.Point(500_100, 5_099_850).buffer(95), get_crs(GRID))
     mask = AreaMask(area, GRID)
     parts = [mask.rasterize(GRID[start:stop, :]) for start, stop in pairwise(edges)]
-    whole = inside(area, GRID)
+    whole = rasterize_area(area, GRID)
     np.testing.assert_array_equal(np.concatenate(parts), whole)
     assert mask.pixels == pytest.approx(whole.sum(), rel=0.05)

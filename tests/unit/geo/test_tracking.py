@@ -17,12 +17,12 @@ from hypothesis import strategies as st
 from shapely.geometry import Point, Polygon, box
 from shapely.geometry.base import BaseGeometry
 
-from segwatch.geo.area import geodesic_m2
-from segwatch.geo.crs import local_equal_area, to_local, to_lonlat
+from segwatch.geo.area import compute_area_m2
+from segwatch.geo.crs import make_local_equal_area, to_crs, to_lonlat
 from segwatch.geo.polygons import clean
-from segwatch.geo.tracking.alert_rules import awake_from, digest_at, matching
+from segwatch.geo.tracking.alert_rules import compute_digest_time, end_quiet_hours, match_changes
 from segwatch.geo.tracking.fold import fold_observation
-from segwatch.geo.tracking.ground import SeenGround, reach
+from segwatch.geo.tracking.ground import ObservedGround, compute_search_area
 from segwatch.geo.types.tracking import (
     Change,
     ChangeKind,
@@ -35,7 +35,7 @@ from segwatch.geo.types.tracking import (
 from segwatch.geo.types.watch import AlertRule, Digest, QuietHours, TrackingSettings
 
 ORIGIN = (15.0, 46.0)
-CRS = local_equal_area(ORIGIN)
+CRS = make_local_equal_area(ORIGIN)
 SERIES = UUID(int=1)
 START = datetime(2024, 5, 1, 10, tzinfo=UTC)
 EVERYTHING = box(-5000, -5000, 5000, 5000)
@@ -51,7 +51,7 @@ def ground(shape: BaseGeometry) -> BaseGeometry:
 
 
 def metres(geometry: BaseGeometry) -> BaseGeometry:
-    return to_local(geometry, CRS)
+    return to_crs(geometry, CRS)
 
 
 class World:
@@ -61,7 +61,7 @@ class World:
         self.numbers = numbers
         self.tracks: dict[UUID, TrackState] = {}
         self.steps: list[TrackingStep] = []
-        self.seen = SeenGround()
+        self.seen = ObservedGround()
 
     def observe(
         self, *found: BaseGeometry, footprint: BaseGeometry = EVERYTHING, target: str = "water"
@@ -69,7 +69,7 @@ class World:
         """Observe the next scene: clip the objects to the footprint."""
         number = len(self.steps)
         seen = [part for shape in found for part in _polygons(shape.intersection(footprint))]
-        detections = tuple(Detection(target, ground(one), 0.9, geodesic_m2(ground(one))) for one in seen)
+        detections = tuple(Detection(target, ground(one), 0.9, compute_area_m2(ground(one))) for one in seen)
         observation = TrackedObservation(
             uuid5(SERIES, str(number)),
             uuid5(SERIES, f"scene {number}"),
@@ -78,7 +78,7 @@ class World:
             detections,
         )
         new = self.seen.find_new(observation.footprint)
-        area = reach(observation.footprint, self.numbers.tolerance_m, new)
+        area = compute_search_area(observation.footprint, self.numbers.tolerance_m, new)
         live = [one for one in self.tracks.values() if not one.merged_into and one.geometry.intersects(area)]
         step = fold_observation(live, observation, self.numbers, series_id=SERIES, origin=ORIGIN, new=new)
         self.seen.add(GroundPiece(observation.id, step.new_ground))
@@ -159,8 +159,8 @@ def test_growth_beyond_one_pixel_and_the_minimum_is_a_change(after: BaseGeometry
     assert same(world.only().geometry, after)
     if kind:
         (change,) = step.changes
-        gained = geodesic_m2(change.gained) if change.gained else 0
-        lost = geodesic_m2(change.lost) if change.lost else 0
+        gained = compute_area_m2(change.gained) if change.gained else 0
+        lost = compute_area_m2(change.lost) if change.lost else 0
         assert change.after_m2 == pytest.approx(change.before_m2 + gained - lost, abs=2)
 
 
@@ -407,7 +407,7 @@ def _make_area_north(metres: float) -> BaseGeometry:
 )
 def test_alert_rules_match(one: Change, by: AlertRule, matched: bool) -> None:
     step = TrackingStep(UUID(int=0), UUID(int=0), (), (one,), (), ())
-    assert matching([by], step) == ([(one, by)] if matched else [])
+    assert match_changes([by], step) == ([(one, by)] if matched else [])
 
 
 @pytest.mark.parametrize(
@@ -423,15 +423,15 @@ def test_alert_rules_match(one: Change, by: AlertRule, matched: bool) -> None:
 )
 def test_quiet_hours_follow_local_time(now: str, expected: str | None) -> None:
     moment = datetime.fromisoformat(now)
-    end = awake_from(QuietHours("22:00", "06:00", "Europe/Paris"), moment)
+    end = end_quiet_hours(QuietHours("22:00", "06:00", "Europe/Paris"), moment)
     assert end == (moment if expected is None else datetime.fromisoformat(expected))
 
 
 def test_quiet_hours_within_a_day_and_none() -> None:
     noon = datetime(2026, 1, 10, 12, 30, tzinfo=UTC)
-    assert awake_from(QuietHours("12:00", "13:00"), noon) == noon + timedelta(minutes=30)
-    assert awake_from(QuietHours("13:00", "14:00"), noon) == noon
-    assert awake_from(None, noon) == noon
+    assert end_quiet_hours(QuietHours("12:00", "13:00"), noon) == noon + timedelta(minutes=30)
+    assert end_quiet_hours(QuietHours("13:00", "14:00"), noon) == noon
+    assert end_quiet_hours(None, noon) == noon
 
 
 @pytest.mark.parametrize(
@@ -448,12 +448,12 @@ def test_quiet_hours_within_a_day_and_none() -> None:
 )
 def test_digest_times(digest: Digest, now: str, expected: str) -> None:
     rule = AlertRule("r", tuple(ChangeKind), digest=digest)
-    assert digest_at(rule, datetime.fromisoformat(now)) == datetime.fromisoformat(expected)
+    assert compute_digest_time(rule, datetime.fromisoformat(now)) == datetime.fromisoformat(expected)
 
 
 def test_quiet_hours_hold_a_digest_back() -> None:
     night = datetime(2026, 1, 10, 23, 10, tzinfo=UTC)
     rule = AlertRule("r", tuple(ChangeKind), quiet=QuietHours("22:00", "06:00"), digest=Digest())
-    later = [digest_at(rule, night + timedelta(hours=hours)) for hours in range(7)]
+    later = [compute_digest_time(rule, night + timedelta(hours=hours)) for hours in range(7)]
     assert later == [datetime(2026, 1, 11, 6, tzinfo=UTC)] * 7, "the last at 05:10"
-    assert digest_at(AlertRule("r", tuple(ChangeKind)), night) is None
+    assert compute_digest_time(AlertRule("r", tuple(ChangeKind)), night) is None

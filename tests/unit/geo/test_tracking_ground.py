@@ -17,12 +17,12 @@ from hypothesis import strategies as st
 from shapely.geometry import Polygon, box
 from shapely.geometry.base import BaseGeometry
 
-from segwatch.geo.area import geodesic_m2, polygonal_parts
-from segwatch.geo.crs import local_equal_area, to_lonlat
+from segwatch.geo.area import compute_area_m2, extract_polygons
+from segwatch.geo.crs import make_local_equal_area, to_lonlat
 from segwatch.geo.polygons import clean
 from segwatch.geo.tracking import overlay
-from segwatch.geo.tracking.ground import SeenGround
-from segwatch.geo.tracking.series import Look, refold, taken_over
+from segwatch.geo.tracking.ground import ObservedGround
+from segwatch.geo.tracking.series import FoldInput, fold_series, inherit_tracks
 from segwatch.geo.types.tracking import (
     Change,
     Detection,
@@ -34,7 +34,7 @@ from segwatch.geo.types.tracking import (
 from segwatch.geo.types.watch import TrackingSettings
 
 ORIGIN = (15.0, 46.0)
-CRS = local_equal_area(ORIGIN)
+CRS = make_local_equal_area(ORIGIN)
 SERIES = UUID(int=1)
 START = datetime(2024, 5, 1, 10, tzinfo=UTC)
 WEST, EAST, BOTH = box(-2000, -2000, 0, 2000), box(0, -2000, 2000, 2000), box(-2000, -2000, 2000, 2000)
@@ -53,25 +53,25 @@ def metres(geometry: BaseGeometry) -> BaseGeometry:
 
 def make_observations(
     *scenes: Scene, numbers: TrackingSettings = NUMBERS, min_polygon_m2: float = 0.0
-) -> list[Look]:
+) -> list[FoldInput]:
     """Make observations of the objects in each scene, clipped to its footprint."""
     made = []
     for number, (there, footprint) in enumerate(scenes):
-        seen = [part for shape in there for part in polygonal_parts(shape.intersection(footprint))]
+        seen = [part for shape in there for part in extract_polygons(shape.intersection(footprint))]
         outlines = [ground(part) for part in seen if part.area > max(1, min_polygon_m2)]
         observation = TrackedObservation(
             uuid5(SERIES, str(number)),
             uuid5(SERIES, f"scene {number}"),
             START + timedelta(days=number),
             ground(footprint),
-            tuple(Detection("water", one, 0.9, geodesic_m2(one)) for one in outlines),
+            tuple(Detection("water", one, 0.9, compute_area_m2(one)) for one in outlines),
         )
-        made.append(Look(observation, numbers, first=not number, min_polygon_m2=min_polygon_m2))
+        made.append(FoldInput(observation, numbers, first=not number, min_polygon_m2=min_polygon_m2))
     return made
 
 
 def fold(*scenes: Scene, **more: Any) -> list[TrackingStep]:
-    return refold([], make_observations(*scenes, **more), series_id=SERIES, origin=ORIGIN)
+    return fold_series([], make_observations(*scenes, **more), series_id=SERIES, origin=ORIGIN)
 
 
 def states(steps: Sequence[TrackingStep]) -> list[TrackState]:
@@ -272,7 +272,7 @@ def test_a_steady_world_has_no_change_under_any_footprints(
 
     Footprints overlap by nothing or by more than a pixel; smaller overlaps cannot be told from rounding.
     """
-    there = polygonal_parts(cells(water))
+    there = extract_polygons(cells(water))
     footprints = [cells(view, shift_m * (number % 2)) for number, view in enumerate(views)]
     steps = fold(*((there, footprint) for footprint in footprints))
     assert reported(steps) == []
@@ -283,13 +283,13 @@ def test_a_steady_world_has_no_change_under_any_footprints(
     found = shapely.union_all([metres(state.geometry) for state in alive])
     assert found.symmetric_difference(expected).area < 1e-3 * CELL**2
     if not shift_m:
-        assert len(alive) == len(polygonal_parts(expected))
+        assert len(alive) == len(extract_polygons(expected))
 
 
 @given(st.lists(chosen, min_size=1, max_size=6))
 @settings(max_examples=60, deadline=None)
 def test_pieces_are_disjoint_and_cover_the_observed_area(views: list[frozenset[int]]) -> None:
-    seen = SeenGround()
+    seen = ObservedGround()
     pieces: list[BaseGeometry] = []
     for number, view in enumerate(views):
         footprint = ground(cells(view))
@@ -308,11 +308,11 @@ def test_a_continued_series_inherits_observed_ground() -> None:
     middle = box(-2000, -2000, 1000, 2000)
     before = fold(((LAKE,), middle))
     since = START + timedelta(hours=1)
-    taken = taken_over(states(before), SERIES, since)
+    taken = inherit_tracks(states(before), SERIES, since)
     inherited = [GroundPiece(step.observation_id, step.new_ground, inherited=True) for step in before]
     puddle = box(200, -1000, 500, -700)
     wider = box(-600, 0, 1400, 400)
-    steps = refold(
+    steps = fold_series(
         taken.values(),
         make_observations(
             ((LAKE,), WEST),

@@ -19,16 +19,16 @@ from shapely import affinity
 from shapely.geometry import Point, Polygon, box
 from shapely.geometry.base import BaseGeometry
 
-from segwatch.geo.area import geodesic_m2
-from segwatch.geo.crs import local_equal_area, to_local, to_lonlat
+from segwatch.geo.area import compute_area_m2
+from segwatch.geo.crs import make_local_equal_area, to_crs, to_lonlat
 from segwatch.geo.polygons import clean
 from segwatch.geo.tracking.overlay import compose, extract_gain, extract_unobserved
-from segwatch.geo.tracking.series import Look, refold
+from segwatch.geo.tracking.series import FoldInput, fold_series
 from segwatch.geo.types.tracking import ChangeKind, Detection, TrackedObservation, TrackingStep
 from segwatch.geo.types.watch import TrackingSettings
 
 ORIGIN = (15.0, 46.0)
-CRS = local_equal_area(ORIGIN)
+CRS = make_local_equal_area(ORIGIN)
 SERIES = UUID(int=1)
 EVERYTHING = box(-5000, -5000, 5000, 5000)
 LAKE, POND = box(0, 0, 400, 400), box(1000, 0, 1400, 400)
@@ -43,13 +43,13 @@ def fold(*scenes: tuple[Sequence[BaseGeometry], BaseGeometry]) -> list[TrackingS
     looks = []
     for number, (there, cloud) in enumerate(scenes):
         pieces = [part for shape in there for part in shapely.get_parts(shape.difference(cloud))]
-        found = [Detection("water", ground(one), 0.9, geodesic_m2(ground(one))) for one in pieces]
+        found = [Detection("water", ground(one), 0.9, compute_area_m2(ground(one))) for one in pieces]
         when = datetime(2024, 5, 1, tzinfo=UTC) + timedelta(days=number)
         footprint = ground(EVERYTHING.difference(cloud))
         name = uuid5(SERIES, str(number))
         observation = TrackedObservation(name, name, when, footprint, tuple(found))
-        looks.append(Look(observation, TrackingSettings(), first=not number))
-    return refold([], looks, series_id=SERIES, origin=ORIGIN)
+        looks.append(FoldInput(observation, TrackingSettings(), first=not number))
+    return fold_series([], looks, series_id=SERIES, origin=ORIGIN)
 
 
 def test_an_object_reappearing_on_both_sides_of_a_cloud_is_one() -> None:
@@ -98,7 +98,7 @@ def test_polygons_that_cross_when_snapped_are_still_combined() -> None:
     assert footprint.is_valid
     with pytest.raises(shapely.errors.GEOSException):
         shapely.difference(outline, footprint, grid_size=1e-9)
-    assert extract_unobserved(outline, footprint, local_equal_area(ORIGIN), 10.0).is_empty
+    assert extract_unobserved(outline, footprint, make_local_equal_area(ORIGIN), 10.0).is_empty
     assert extract_gain(footprint, outline) is None
     assert compose(outline, [footprint]).area == pytest.approx(footprint.area, rel=1e-6)
 
@@ -154,7 +154,7 @@ def pixels(
 ) -> list[BaseGeometry]:
     """Polygonise shapes on a UTM zone's pixel grid and return them in EPSG:4326."""
     utm = CRS_TYPE.from_epsg(32600 + zone)
-    projected = [to_local(ground(shape), utm) for shape in shapes]
+    projected = [to_crs(ground(shape), utm) for shape in shapes]
     west, south, east, north = shapely.total_bounds(projected)
     west, north = math.floor(west / gsd_m) * gsd_m - offset - gsd_m, math.ceil(north / gsd_m) * gsd_m + offset
     size = math.ceil((north - south) / gsd_m) + 1, math.ceil((east - west) / gsd_m) + 1
@@ -174,12 +174,14 @@ def on_grids(
     numbers = TrackingSettings(tolerance_m=tolerance_m)
     folded = []
     for number, (there, zone, gsd_m, offset) in enumerate(looks):
-        found = [Detection("water", one, 0.9, geodesic_m2(one)) for one in pixels(there, zone, gsd_m, offset)]
+        found = [
+            Detection("water", one, 0.9, compute_area_m2(one)) for one in pixels(there, zone, gsd_m, offset)
+        ]
         when = datetime(2024, 5, 1, tzinfo=UTC) + timedelta(days=number)
         name = uuid5(SERIES, f"grid {number}")
         observation = TrackedObservation(name, name, when, ground(EVERYTHING), tuple(found))
-        folded.append(Look(observation, numbers, first=not number))
-    return refold([], folded, series_id=SERIES, origin=ORIGIN)
+        folded.append(FoldInput(observation, numbers, first=not number))
+    return fold_series([], folded, series_id=SERIES, origin=ORIGIN)
 
 
 ROUND = [Point(0, 0).buffer(260), Point(1500, 300).buffer(140), box(-1500, -900, -900, -700)]

@@ -68,7 +68,7 @@ class Published:
     def assemble(self, out: Path) -> checkpoint_assembly.AssemblyReport:
         """Assemble them."""
         f = self.folder
-        return checkpoint_assembly.assemble(
+        return checkpoint_assembly.assemble_checkpoint(
             f / "mipha", f / "siglip", f / "m2f.pkl", out, dimensions=self.dimensions
         )
 
@@ -112,7 +112,7 @@ def test_every_parameter_comes_from_its_part(published: Published, tmp_path: Pat
     result = CliRunner().invoke(app, [*published.arguments(out), "--json"])
     assert result.exit_code == 0, result.output
     report = json.loads(result.stdout)
-    assert json.loads((out / checkpoint_assembly.ACCOUNT).read_text())["origins"] == report["origins"]
+    assert json.loads((out / checkpoint_assembly.ACCOUNT_FILE).read_text())["origins"] == report["origins"]
     shapes = checkpoint.list_expected_shapes(pretrained.build_on_meta(published.dimensions))
     assert set(report["origins"]) == set(shapes)
     assert sum(report["parameters"].values()) == sum(int(np.prod(shape)) for shape in shapes.values())

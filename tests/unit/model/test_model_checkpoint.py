@@ -175,13 +175,13 @@ def test_weights_are_read_once_for_their_version_and_again_when_they_change(
 ) -> None:
     """Every step of a run computes the version, and official weights take many seconds to read."""
     target = _rewritten(saved, tmp_path / "copy")
-    first = model_version.version(target)
+    first = model_version.compute_version(target)
     hits = model_version._digest.cache_info().hits
-    assert model_version.version(target) == first
+    assert model_version.compute_version(target) == first
     assert model_version._digest.cache_info().hits == hits + 1
     state = load_file(target / checkpoint.WEIGHTS_FILE)
     save_file({**state, "lm_head.weight": state["lm_head.weight"] + 1}, target / checkpoint.WEIGHTS_FILE)
-    assert model_version.version(target) != first
+    assert model_version.compute_version(target) != first
 
 
 def test_nothing_is_saved_beside_another_models_weights(saved: Path, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 
 from segwatch.flows.cli import app
 from segwatch.model import checkpoint, config, parity, pretrained, tokenizer
-from segwatch.model.checkpoint_conversion import convert
+from segwatch.model.checkpoint_conversion import convert_checkpoint
 from segwatch.model.config import SegEarthConfig
 from segwatch.model.errors import CheckpointError
 from segwatch.model.predictor import Predictor
@@ -162,10 +162,10 @@ def test_a_pickle_that_would_run_code_is_not_read(
     shard = sorted(source.glob("*.bin"))[1]
     torch.save({"lm_head.weight": _Payload(marker)}, shard)
     with pytest.raises(CheckpointError, match="would run code"):
-        convert(source, tmp_path / "out", config_file=tmp_path / "small.json")
+        convert_checkpoint(source, tmp_path / "out", config_file=tmp_path / "small.json")
     shard.write_bytes(pickle.dumps(_Payload(marker)))
     with pytest.raises(CheckpointError, match=r"would run code|not a readable checkpoint"):
-        convert(source, tmp_path / "out", config_file=tmp_path / "small.json")
+        convert_checkpoint(source, tmp_path / "out", config_file=tmp_path / "small.json")
     assert not marker.exists()
     assert not (tmp_path / "out").exists()
 
@@ -177,7 +177,7 @@ def test_an_invalid_checkpoint_is_named(
 
     def refused(message: str, folder: Path = source, target: Path = tmp_path / "out") -> None:
         with pytest.raises(CheckpointError, match=message):
-            convert(folder, target, config_file=small)
+            convert_checkpoint(folder, target, config_file=small)
         assert not (tmp_path / "out").exists()
         assert not (tmp_path / "out.partial").exists()
 
@@ -199,7 +199,7 @@ def test_an_invalid_checkpoint_is_named(
     with pytest.raises(
         CheckpointError, match=rf"{key} holds values up to 1e\+05, too large for torch.float16"
     ):
-        convert(source, tmp_path / "out", config_file=small, dtype=torch.float16)
+        convert_checkpoint(source, tmp_path / "out", config_file=small, dtype=torch.float16)
     torch.save(part | {"model.layers.0.self_attn.q_proj.lora_A.weight": torch.zeros(2)}, shards[0])
     refused("LoRA weights beside the model's; merge them first")
     torch.save([part], shards[0])
@@ -219,7 +219,7 @@ def test_weights_are_stored_as_requested(
 ) -> None:
     source = official(state, shards=1)
     target = tmp_path / "half"
-    convert(source, target, config_file=tmp_path / "small.json", dtype=torch.bfloat16)
+    convert_checkpoint(source, target, config_file=tmp_path / "small.json", dtype=torch.bfloat16)
     shapes = checkpoint.read_shapes(checkpoint.list_weight_files(target))
     assert shapes == {key: tuple(state[key].shape) for key in shapes}
     stored = dict(checkpoint.read_tensors(checkpoint.list_weight_files(target)[0], ["lm_head.weight"]))
@@ -228,7 +228,7 @@ def test_weights_are_stored_as_requested(
 
 def test_half_precision_is_near_the_reference(oracle: Path) -> None:
     """bfloat16 in the language half: the tolerance that the README states."""
-    stages = {diff.stage: diff for diff in parity.compare(oracle, torch.bfloat16)}
+    stages = {diff.stage: diff for diff in parity.compare_with_reference(oracle, torch.bfloat16)}
     assert {name: diff.max_abs_diff for name, diff in stages.items() if not diff.max_abs_diff <= 0.15} == {}
     for image in range(2):
         assert stages[f"generated_ids.{image}"].max_abs_diff == 0
@@ -245,7 +245,7 @@ def test_a_converted_model_predicts_as_its_source(tmp_path: Path) -> None:
     torch.manual_seed(1)
     words = tokenizer.train_tokenizer(["segment the water"])
     pretrained.save_pretrained(SegEarthR2(config.make_tiny_config()), words, tmp_path / "one")
-    convert(tmp_path / "one", tmp_path / "two", config_file=tmp_path / "one" / "config.json")
+    convert_checkpoint(tmp_path / "one", tmp_path / "two", config_file=tmp_path / "one" / "config.json")
     image = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
     first, second = (
         Predictor.load(tmp_path / name, "cpu", max_new_tokens=4).segment([image], ["water"])[0][0]

@@ -87,7 +87,7 @@ def test_the_device_is_waited_for_once_per_token_and_result() -> None:
 
 def test_a_device_matches_the_reference(oracle: Path) -> None:
     with FarDevice():
-        diffs = parity.compare(oracle, device=DEVICE)
+        diffs = parity.compare_with_reference(oracle, device=DEVICE)
     assert len(diffs) == 40
     assert {diff.stage: diff.max_abs_diff for diff in diffs if not diff.max_abs_diff <= 1e-4} == {}
 
@@ -108,7 +108,7 @@ def test_a_missing_device_is_named(device: str, says: str, oracle: Path) -> None
 
 def test_a_training_step_gives_the_gradients_of_the_cpu() -> None:
     made = [scenes.make_scene(seed, 64) for seed in (0, 3, 4)]
-    loaded = pretrained.load_pretrained(model_version.resolve(None), "cpu")
+    loaded = pretrained.load_pretrained(model_version.resolve_model_folder(None), "cpu")
     objective = TrainingObjective(loaded.model.requires_grad_(True))
     batch = batches.build_batch(
         batches.SceneSource(made, [], 0.0, Mix()),

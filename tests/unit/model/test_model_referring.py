@@ -23,7 +23,7 @@ from segwatch.model import metrics
 from segwatch.model.errors import DatasetError
 from segwatch.model.predictor import Prediction, Predictor
 from segwatch.model.referring import score
-from segwatch.model.referring.layouts import Dataset, samples
+from segwatch.model.referring.layouts import Dataset, load_samples
 from segwatch.model.referring.samples import Mask, ReferringSample, decode_coco_mask, read_mask
 
 SIDE = 24
@@ -133,7 +133,7 @@ LAYOUTS: dict[Dataset, tuple[Callable[[Path], None], list[tuple[str, list[Mask]]
 def test_every_layout_is_read_as_it_is_published(dataset: Dataset, tmp_path: Path) -> None:
     make, expected = LAYOUTS[dataset]
     make(tmp_path)
-    found = samples(dataset, tmp_path, "test")
+    found = load_samples(dataset, tmp_path, "test")
     assert [sample.instruction for sample in found] == [words for words, _ in expected]
     assert len({sample.name for sample in found}) == len(found)
     for sample, (_, masks) in zip(found, expected, strict=True):
@@ -145,7 +145,7 @@ def test_every_layout_is_read_as_it_is_published(dataset: Dataset, tmp_path: Pat
 
 def test_lasers_is_grouped_by_its_dimensions(tmp_path: Path) -> None:
     _lasers(tmp_path)
-    groups = [dict(sample.groups) for sample in samples(Dataset.LASERS, tmp_path, "test")]
+    groups = [dict(sample.groups) for sample in load_samples(Dataset.LASERS, tmp_path, "test")]
     assert groups == [
         {"granularity": "object", "targets": "several", "form": "statement"},
         {"granularity": "part", "targets": "one", "form": "question"},
@@ -166,30 +166,30 @@ def test_a_pickle_with_more_than_plain_data_is_refused(tmp_path: Path) -> None:
     marker = tmp_path / "ran"
     (tmp_path / "rrsisd/refs(unc).p").write_bytes(pickle.dumps([_Payload(marker)]))
     with pytest.raises(DatasetError, match="only plain data is read"):
-        samples(Dataset.RRSIS_D, tmp_path, "test")
+        load_samples(Dataset.RRSIS_D, tmp_path, "test")
     assert not marker.exists()
 
 
 def test_other_layouts_are_named(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="no such folder"):
-        samples(Dataset.LASERS, tmp_path / "nowhere", "test")
+        load_samples(Dataset.LASERS, tmp_path / "nowhere", "test")
     for dataset in Dataset:
         with pytest.raises(DatasetError):
-            samples(dataset, tmp_path, "test")
+            load_samples(dataset, tmp_path, "test")
     _write(tmp_path / "test/annotations/x.json", [{"id": 1, "description": "a", "image_name": "a.jpg"}])
     with pytest.raises(DatasetError, match="truth of this split is not public"):
-        samples(Dataset.LASERS, tmp_path, "test")
+        load_samples(Dataset.LASERS, tmp_path, "test")
     outside = {"id": 1, "description": "a", "answer": "", "mask": [], "image_name": "../../etc/passwd"}
     _write(tmp_path / "test/annotations/x.json", [outside])
     with pytest.raises(DatasetError, match="points outside"):
-        samples(Dataset.LASERS, tmp_path, "test")
+        load_samples(Dataset.LASERS, tmp_path, "test")
     _write(tmp_path / "test/annotations/x.json", {"id": 1})
     with pytest.raises(DatasetError, match="not laid out as lasers"):
-        samples(Dataset.LASERS, tmp_path, "test")
+        load_samples(Dataset.LASERS, tmp_path, "test")
     _refsegrs(tmp_path)
     (tmp_path / "output_phrase_test.txt").write_text("road 12\n")
     with pytest.raises(DatasetError, match=r"test\.txt:1: 'road 12' is not"):
-        samples(Dataset.REFSEGRS, tmp_path, "test")
+        load_samples(Dataset.REFSEGRS, tmp_path, "test")
 
 
 def test_every_form_of_coco_mask_is_read() -> None:
@@ -240,9 +240,9 @@ def test_scores_of_a_hand_computed_case(tmp_path: Path) -> None:
     half = _mask(2, 2, 6, 12)  # half of ONE
     found = {"all lakes": [TWO, ONE], "Where could a boat land?": [half], "the airport": []}
     oracle = _Oracle(found, [])
-    scores = score.score(
+    scores = score.score_samples(
         oracle,  # type: ignore[arg-type]
-        samples(Dataset.LASERS, tmp_path, "test"),
+        load_samples(Dataset.LASERS, tmp_path, "test"),
         overlays=tmp_path / "worst",
         worst=1,
     )
@@ -274,16 +274,16 @@ def test_images_of_all_sizes_weigh_the_same(tmp_path: Path) -> None:
         whole = np.ones((SIDE * times, SIDE * times), np.bool_)
         shown.append(ReferringSample(name, tmp_path / f"{name}.png", name, lambda whole=whole: [whole]))  # type: ignore[misc]
     oracle = _Oracle({"small": [np.ones((SIDE, SIDE), np.bool_)], "large": [half]}, [])
-    scores = score.score(oracle, shown)  # type: ignore[arg-type]
+    scores = score.score_samples(oracle, shown)  # type: ignore[arg-type]
     assert score.summarise_by_group(scores.records)["all"]["cIoU"] == pytest.approx(0.75)
 
 
 def test_unreadable_samples_are_recorded_and_the_rest_is_scored(tmp_path: Path) -> None:
     _lasers(tmp_path)
     (tmp_path / "test/images/a.jpg").write_bytes(b"not a picture")
-    scores = score.score(
+    scores = score.score_samples(
         _Oracle({"the airport": [ONE]}, []),  # type: ignore[arg-type]
-        samples(Dataset.LASERS, tmp_path, "test"),
+        load_samples(Dataset.LASERS, tmp_path, "test"),
     )
     assert [failure.name for failure in scores.failures] == ["test/1", "test/2"]
     assert all("not a readable picture" in failure.reason for failure in scores.failures)
@@ -318,10 +318,10 @@ def test_published_figures_appear_beside_their_groups(tmp_path: Path) -> None:
     _lasers(tmp_path)
     made = [
         score.score_prediction(sample, sample.truth(), sample.truth(), "")
-        for sample in samples(Dataset.LASERS, tmp_path, "test")
+        for sample in load_samples(Dataset.LASERS, tmp_path, "test")
     ]
     scores = score.Scores(tuple(made), ())
-    table = score.markdown(score.report(scores, dataset="lasers", split="test", model="m"))
+    table = score.format_markdown(score.build_report(scores, dataset="lasers", split="test", model="m"))
     quoted = {
         row.split(" | ")[0][2:]: row.split(" | ")[-2:] for row in table.splitlines() if row.startswith("|")
     }
@@ -329,7 +329,7 @@ def test_published_figures_appear_beside_their_groups(tmp_path: Path) -> None:
     assert quoted["targets: several"] == ["0.383", "0.562 |"]
     assert quoted["granularity: part"] == ["0.648", "0.683 |"]
     assert quoted["form: question"] == ["", " |"]
-    alone = score.markdown(score.report(scores, dataset="lasers", split="train", model="m"))
+    alone = score.format_markdown(score.build_report(scores, dataset="lasers", split="train", model="m"))
     assert "paper" not in alone
 
 

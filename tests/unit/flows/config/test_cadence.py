@@ -87,7 +87,7 @@ def test_what_passes_is_what_prefect_fires_and_the_rest_it_cannot_compute(
     fields: tuple[str, ...], moment: datetime
 ) -> None:
     cron, moment = " ".join(fields), moment.replace(microsecond=0)
-    ours = cadence.next_after(cron, moment)
+    ours = cadence.find_next(cron, moment)
     schedule = CronSchedule(cron=cron, timezone="UTC")
     if ours is None:
         with pytest.raises(Exception, match="failed to find next date"):
@@ -95,20 +95,20 @@ def test_what_passes_is_what_prefect_fires_and_the_rest_it_cannot_compute(
         return
     (theirs,) = asyncio.run(schedule.get_dates(1, start=moment + timedelta(seconds=1)))
     assert ours == theirs
-    before = cadence.last_before(cron, ours)
+    before = cadence.find_previous(cron, ours)
     assert before is None or before < ours
 
 
 def test_pauses_are_found() -> None:
     week = timedelta(days=7)
-    assert cadence.pauses_at_most("0 * * * *", week)
-    assert cadence.pauses_at_most("0 6 * * mon", week)
-    assert not cadence.pauses_at_most("0 6 1 * *", week)
-    assert not cadence.pauses_at_most("*/1 * * 1 *", timedelta(days=90))
-    assert not cadence.pauses_at_most("0 6 29 2 *", timedelta(days=366))
+    assert cadence.fires_at_least_every("0 * * * *", week)
+    assert cadence.fires_at_least_every("0 6 * * mon", week)
+    assert not cadence.fires_at_least_every("0 6 1 * *", week)
+    assert not cadence.fires_at_least_every("*/1 * * 1 *", timedelta(days=90))
+    assert not cadence.fires_at_least_every("0 6 29 2 *", timedelta(days=366))
 
 
 def test_a_watch_without_an_end_that_the_calendar_has_is_never_over() -> None:
-    assert not cadence.over(datetime(9999, 12, 31, tzinfo=UTC), NOW)
-    assert not cadence.over(None, NOW)
-    assert cadence.over(NOW - timedelta(days=8), NOW)
+    assert not cadence.is_over(datetime(9999, 12, 31, tzinfo=UTC), NOW)
+    assert not cadence.is_over(None, NOW)
+    assert cadence.is_over(NOW - timedelta(days=8), NOW)

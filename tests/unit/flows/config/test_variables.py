@@ -34,7 +34,7 @@ from tests.support.paths import ROOT
     ],
 )
 def test_names_that_are_nearly_right_are_found(name: str, meant: str | None) -> None:
-    assert [(one.name, one.meant) for one in variables.unread([name])] == [(name, meant)]
+    assert [(one.name, one.meant) for one in variables.find_unread([name])] == [(name, meant)]
 
 
 @pytest.mark.parametrize(
@@ -42,7 +42,7 @@ def test_names_that_are_nearly_right_are_found(name: str, meant: str | None) -> 
     ["SEGWATCH_HOME", "segwatch_home", "SEGWATCH_STAC_URL", "PATH", "DATABASE_URL", "SWITCH_HOME", "SHLVL"],
 )
 def test_what_is_read_and_what_is_others_is_left_alone(name: str) -> None:
-    assert variables.unread([name]) == []
+    assert variables.find_unread([name]) == []
 
 
 def test_every_variable_that_the_source_names_is_known() -> None:

@@ -17,8 +17,8 @@ from shapely.geometry import box, mapping
 from segwatch.db.codec import dump_watch, load_watch
 from segwatch.flows.config import watchfile
 from segwatch.flows.errors import ConfigError
-from segwatch.geo.antimeridian import bounds_of
-from segwatch.geo.identity import identity_of
+from segwatch.geo.antimeridian import compute_bounds
+from segwatch.geo.identity import identify_watch_catalog
 from segwatch.geo.types.tracking import ChangeKind
 from segwatch.geo.types.watch import Digest, Escalation, QuietHours
 from tests.support.paths import ROOT
@@ -73,7 +73,7 @@ def test_an_area_across_180_degrees_in_every_form(tmp_path: Path, area: dict[str
     (rule,) = watch.rules
     for ground in (watch.area, rule.region):
         assert ground is not None
-        assert bounds_of(ground) == pytest.approx(FIJI)
+        assert compute_bounds(ground) == pytest.approx(FIJI)
         assert ground.area == pytest.approx(0.08)
     assert load_watch(dump_watch(watch)) == watch
 
@@ -377,15 +377,15 @@ def test_the_demo_watches_are_valid(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_catalog_may_have_a_name_that_outlasts_its_address() -> None:
     source = {"profile": "rgb-cog", "catalog": "https://Stac.example.org:443/v1/", "catalog_name": "ours"}
     named = watchfile.parse(document(source=source), base=BASE, name="lake.yaml")
-    assert identity_of(named) == "ours"
+    assert identify_watch_catalog(named) == "ours"
     assert load_watch(dump_watch(named)).catalog_name == "ours"
     del source["catalog_name"]
     plain = watchfile.parse(document(source=source), base=BASE, name="lake.yaml")
-    assert identity_of(plain) == "https://stac.example.org/v1"
+    assert identify_watch_catalog(plain) == "https://stac.example.org/v1"
     # definitions from before catalogs had names
     old = dump_watch(plain)
     del old["catalog_name"]
-    assert identity_of(load_watch(old)) == identity_of(plain)
+    assert identify_watch_catalog(load_watch(old)) == identify_watch_catalog(plain)
     for wrong in ("https://stac.example.org", "Two Words"):
         with pytest.raises(ConfigError, match=r"source\.catalog_name"):
             watchfile.parse(document(source=source | {"catalog_name": wrong}), base=BASE, name="lake.yaml")

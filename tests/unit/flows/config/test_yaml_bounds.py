@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from segwatch.flows.config import watchfile
-from segwatch.flows.config.yaml_document import from_yaml
+from segwatch.flows.config.yaml_document import parse_yaml
 from segwatch.flows.errors import ConfigError
 from segwatch.flows.events import playbooks
 
@@ -60,12 +60,12 @@ def aliases(make: str) -> bytes:
 def test_what_costs_too_much_is_refused_at_once(content: bytes, words: str) -> None:
     begun = time.monotonic()
     with pytest.raises(ConfigError, match=words):
-        from_yaml(content, "w.yaml")
+        parse_yaml(content, "w.yaml")
     assert time.monotonic() - begun < 20
 
 
 def test_aliases_that_people_use_are_read() -> None:
-    assert from_yaml(b"a: &a [x]\nb: {c: *a}\nd: {<<: {e: *a}}", "w") == {
+    assert parse_yaml(b"a: &a [x]\nb: {c: *a}\nd: {<<: {e: *a}}", "w") == {
         "a": ["x"], "b": {"c": ["x"]}, "d": {"e": ["x"]},
     }  # fmt: skip
 

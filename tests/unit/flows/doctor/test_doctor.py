@@ -9,10 +9,10 @@ from uuid import UUID
 
 import pytest
 
-from segwatch.db.health import LedgerHealth, OpenCircuit, WatchHealth
+from segwatch.db.health import LedgerHealth, OpenChannel, WatchHealth
 from segwatch.db.runs import Run
 from segwatch.db.stuck import HeldSeries, IdleScenes, StuckWork
-from segwatch.flows.config.variables import Unread
+from segwatch.flows.config.variables import UnreadVariable
 from segwatch.flows.doctor.checks import Finding, Level, check
 from segwatch.flows.doctor.facts import Facts, RootWorker
 from segwatch.flows.orchestration.server_facts import (
@@ -154,13 +154,13 @@ def test_a_healthy_system_gives_only_ok_findings() -> None:
             "deliver/deliver",
         ),
         (
-            with_ledger(circuits=(OpenCircuit("https://hook.example.org/hunter2", 5, SOON, "HTTP 500"),)),
+            with_ledger(circuits=(OpenChannel("https://hook.example.org/hunter2", 5, SOON, "HTTP 500"),)),
             "outbox",
             "channel hook.example.org: circuit open until 2026-11-28 12:05 UTC",
             "receiver",
         ),
         (
-            replace(WELL, unread=(Unread("SEGWATCH_HOM", "SEGWATCH_HOME"),)),
+            replace(WELL, unread=(UnreadVariable("SEGWATCH_HOM", "SEGWATCH_HOME"),)),
             "settings",
             "did you mean SEGWATCH_HOME?",
             "SEGWATCH_HOM",
@@ -192,7 +192,7 @@ def test_each_stopped_part_gives_one_finding_with_its_fix(
         with_ledger(messages_due=7, due_since=NOW - timedelta(minutes=2)),
         with_ledger(messages_dead=7),
         with_ledger(expired_leases=2, expired_since=NOW - timedelta(seconds=5)),
-        replace(WELL, unread=(Unread("SEGWATCH_HOOK", None),)),
+        replace(WELL, unread=(UnreadVariable("SEGWATCH_HOOK", None),)),
     ],
 )
 def test_recent_ended_or_intended_states_are_not_wrong(facts: Facts) -> None:

@@ -16,12 +16,12 @@ from shapely.geometry.base import BaseGeometry
 
 from segwatch.flows.errors import ConfigError
 from segwatch.flows.events import playbooks
-from segwatch.geo.area import geodesic_m2
-from segwatch.geo.errors import EventRefused
-from segwatch.geo.events.area import looked_at
-from segwatch.geo.events.document import read
-from segwatch.geo.events.linking import linked
-from segwatch.geo.scenes import best
+from segwatch.geo.area import compute_area_m2
+from segwatch.geo.errors import InvalidEvent
+from segwatch.geo.events.area import compute_area
+from segwatch.geo.events.document import read_events
+from segwatch.geo.events.linking import group_same_events
+from segwatch.geo.scenes import select_best_scene
 from segwatch.geo.types.event import Event, EventKind, EventLevel
 from segwatch.geo.types.scene import Item, Scene
 from tests.support.paths import DATA
@@ -32,7 +32,7 @@ FLOOD = Event("a", "1", EventKind.FLOOD, "Flood", WHEN, Point(10.0, 45.0), level
 
 
 def shipped(name: str) -> playbooks.Playbook:
-    return playbooks.by_name(playbooks.load_all(), name)
+    return playbooks.find_playbook(playbooks.load_all(), name)
 
 
 def test_every_kind_of_disaster_has_its_playbook() -> None:
@@ -127,7 +127,7 @@ def test_recorded_events_start_the_right_playbooks() -> None:
     for file in sorted(FEEDS.iterdir()):
         if file.suffix == ".md":
             continue
-        for event in read(file.read_bytes(), "feed"):
+        for event in read_events(file.read_bytes(), "feed"):
             if isinstance(event, Event):
                 for book in playbooks.load_all():
                     if book.matches(event):
@@ -207,9 +207,9 @@ def test_two_playbooks_of_one_name_are_refused(tmp_path: Path) -> None:
 @settings(deadline=None)
 def test_watch_names_are_names_and_no_two_events_share_one(one: str, other: str) -> None:
     book = shipped("flood")
-    name = playbooks.watch_name(book, one)
+    name = playbooks.make_watch_name(book, one)
     assert book.watch_over(box(0, 0, 1, 1), WHEN, one, book.sources[0]).name == name
-    assert (name == playbooks.watch_name(book, other)) == (one == other)
+    assert (name == playbooks.make_watch_name(book, other)) == (one == other)
 
 
 @pytest.mark.parametrize(
@@ -223,29 +223,29 @@ def test_watch_names_are_names_and_no_two_events_share_one(one: str, other: str)
     ],
 )
 def test_ground_around_a_place(place: Any) -> None:
-    area = looked_at(replace(FLOOD, geometry=place), radius_km=10, largest_km2=5000)
+    area = compute_area(replace(FLOOD, geometry=place), radius_km=10, largest_km2=5000)
     assert area.is_valid
     west, _, east, _ = area.bounds
     assert -180 <= west < east <= 180
     if place.geom_type == "Point":
-        assert geodesic_m2(area) == pytest.approx(3.1416e8, rel=0.01)
+        assert compute_area_m2(area) == pytest.approx(3.1416e8, rel=0.01)
 
 
 def test_an_area_of_its_own_is_taken_and_an_absurd_one_refused() -> None:
     own = box(10, 45, 10.1, 45.1)
-    assert looked_at(replace(FLOOD, geometry=own), radius_km=10, largest_km2=5000).equals(own)
+    assert compute_area(replace(FLOOD, geometry=own), radius_km=10, largest_km2=5000).equals(own)
     for absurd in (box(-180, -90, 180, 90), box(-170, -80, 170, 80), box(0, 0, 5, 5)):
-        with pytest.raises(EventRefused, match="larger"):
-            looked_at(replace(FLOOD, geometry=absurd), radius_km=10, largest_km2=5000)
+        with pytest.raises(InvalidEvent, match="larger"):
+            compute_area(replace(FLOOD, geometry=absurd), radius_km=10, largest_km2=5000)
 
 
 def test_an_area_that_no_one_grid_holds_is_refused_and_the_largest_circle_is_not() -> None:
     long = replace(FLOOD, geometry=box(8, 45, 15.2, 45.05))
-    with pytest.raises(EventRefused, match=r"measures 5\d\d km on a side, at most 500 km .* --area"):
-        looked_at(long, radius_km=10, largest_km2=50_000)
+    with pytest.raises(InvalidEvent, match=r"measures 5\d\d km on a side, at most 500 km .* --area"):
+        compute_area(long, radius_km=10, largest_km2=50_000)
     for place in (Point(15, 45), Point(17.99, 65), Point(179.9, -17)):
-        area = looked_at(replace(FLOOD, geometry=place), radius_km=240, largest_km2=200_000)
-        assert geodesic_m2(area) == pytest.approx(1.81e11, rel=0.01)
+        area = compute_area(replace(FLOOD, geometry=place), radius_km=240, largest_km2=200_000)
+        assert compute_area_m2(area) == pytest.approx(1.81e11, rel=0.01)
 
 
 def test_entries_of_several_feeds_about_one_event_are_linked() -> None:
@@ -256,12 +256,12 @@ def test_entries_of_several_feeds_about_one_event_are_linked() -> None:
     beside = replace(FLOOD, external_id="5", geometry=Point(10.1, 45.0))
     antipode = replace(FLOOD, source="b", external_id="6", geometry=Point(-170.0, -45.0))
     every = [late, near, fire, far, FLOOD, beside, antipode]
-    groups = linked(every)
+    groups = group_same_events(every)
     assert [FLOOD, near] in groups
     assert sum(len(one) for one in groups) == len(every)
     assert len(groups) == 6, "two entries of one feed are two events"
     track = replace(FLOOD, source="b", external_id="7", geometry=MultiPoint([(10, 45), (30, 60)]))
-    assert [FLOOD, track] in linked([FLOOD, track])
+    assert [FLOOD, track] in group_same_events([FLOOD, track])
 
 
 def scene(day: int, cloud: float, east: float = 1.0) -> Scene:
@@ -274,6 +274,8 @@ def scene(day: int, cloud: float, east: float = 1.0) -> Scene:
 
 def test_the_best_picture_from_before_is_clear_whole_and_of_much_the_same_the_newest() -> None:
     area = box(0, 0, 1, 1)
-    assert best([scene(9, 0), scene(5, 3), scene(2, 60), scene(1, 0, east=0.5)], area) == scene(5, 3)
-    assert best([scene(9, 0), scene(5, 40)], area) == scene(9, 0)
-    assert best([], area) is None
+    assert select_best_scene([scene(9, 0), scene(5, 3), scene(2, 60), scene(1, 0, east=0.5)], area) == scene(
+        5, 3
+    )
+    assert select_best_scene([scene(9, 0), scene(5, 40)], area) == scene(9, 0)
+    assert select_best_scene([], area) is None

@@ -9,7 +9,7 @@ import pytest
 from prefect.workers.process import ProcessJobConfiguration, ProcessVariables, ProcessWorker
 
 from segwatch.flows.orchestration import deploy
-from segwatch.flows.orchestration.work_pools import settable
+from segwatch.flows.orchestration.work_pools import find_unsafe_settings
 
 
 def job(**entries: Any) -> dict[str, Any]:
@@ -17,19 +17,19 @@ def job(**entries: Any) -> dict[str, Any]:
 
 
 def test_the_shipped_pools_let_a_run_decide_nothing() -> None:
-    files = sorted((deploy.deployments_folder() / "work_pools").glob("*.json"))
+    files = sorted((deploy.find_deployments_folder() / "work_pools").glob("*.json"))
     assert {file.stem for file in files} == {"cpu", "gpu"}
     for file in files:
         pool = json.loads(file.read_text(encoding="utf-8"))
         template = pool["base_job_template"]
-        assert settable(pool["type"], template) == []
+        assert find_unsafe_settings(pool["type"], template) == []
         assert "{{" not in json.dumps(template)
         assert template["variables"]["additionalProperties"] is False
 
 
 def test_prefects_own_template_lets_it_decide_all() -> None:
     template = ProcessWorker.get_default_base_job_template()
-    assert settable("process", template) == ["command", "env", "working_dir"]
+    assert find_unsafe_settings("process", template) == ["command", "env", "working_dir"]
     assert ProcessVariables.model_fields.keys() >= {"command", "env", "working_dir"}
     assert ProcessJobConfiguration.model_fields.keys() >= {"command", "env", "working_dir"}
 
@@ -55,4 +55,4 @@ def test_prefects_own_template_lets_it_decide_all() -> None:
     ],
 )
 def test_what_is_open_is_named(kind: str, template: dict[str, Any], expected: list[str]) -> None:
-    assert settable(kind, template) == expected
+    assert find_unsafe_settings(kind, template) == expected

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from segwatch.db import messages
-from segwatch.flows.alerting.channels import words
+from segwatch.flows.alerting.channels import render_message
 from segwatch.flows.config.watchfile import load
 from segwatch.flows.errors import ConfigError
 from segwatch.flows.runtime import logs
@@ -37,7 +37,7 @@ def written() -> Any:
 
 
 def test_a_record_is_one_line_without_secrets(written: Any) -> None:
-    logs.install()
+    logs.clean_log_records()
     logger, stream = written
     logger.debug("item %s", HOSTILE)
     logger.info(HOSTILE.replace("%", "%%"))
@@ -85,7 +85,7 @@ def _message(**more: Any) -> dict[str, Any]:
 
 def test_a_message_mentions_nobody_and_links_nowhere_else() -> None:
     hostile = "<!channel> @everyone [x](https://evil.example)\r\nBcc: eve@evil.example\n`code`"
-    title, body = words(
+    title, body = render_message(
         _message(target=hostile, note=hostile, item_hrefs=["https://a.example/@a?x=<!here>|y"])
     )
     for text in (title, body):

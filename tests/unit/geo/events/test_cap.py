@@ -9,9 +9,9 @@ import pytest
 import shapely
 from shapely.geometry import Point
 
-from segwatch.geo.antimeridian import bounds_of
-from segwatch.geo.area import geodesic_m2
-from segwatch.geo.events.document import read
+from segwatch.geo.antimeridian import compute_bounds
+from segwatch.geo.area import compute_area_m2
+from segwatch.geo.events.document import read_events
 from segwatch.geo.types.event import Event, EventKind, EventLevel, EventName, RefusedEntry, Withdrawal
 
 
@@ -47,7 +47,7 @@ def message(
 
 
 def every(document: bytes) -> Sequence[Event | Withdrawal | RefusedEntry]:
-    return list(read(document, "f"))
+    return list(read_events(document, "f"))
 
 
 def only(document: bytes) -> Event:
@@ -68,7 +68,7 @@ def test_several_infos_are_one_event_over_all_areas_at_the_highest_level() -> No
     for order in ((upper, lower), (lower, upper)):
         event = only(message(*order))
         assert event.level is EventLevel.RED
-        assert bounds_of(event.geometry) == (20.0, 50.0, 20.7, 50.2)
+        assert compute_bounds(event.geometry) == (20.0, 50.0, 20.7, 50.2)
         assert not event.geometry.intersects(Point(20.35, 50.1))
         assert event.ended_at == datetime(2026, 5, 5, tzinfo=UTC)
 
@@ -99,7 +99,7 @@ def test_an_info_about_another_thing_is_told_and_not_taken() -> None:
     wind = info(area(ring(22.0, 22.2)), event="Wind")
     event, *others = every(message(fire, flood, wind))
     assert isinstance(event, Event)
-    assert (event.kind, bounds_of(event.geometry)) == (EventKind.FLOOD, (20.0, 50.0, 20.2, 50.2))
+    assert (event.kind, compute_bounds(event.geometry)) == (EventKind.FLOOD, (20.0, 50.0, 20.2, 50.2))
     assert [one.entry for one in others if isinstance(one, RefusedEntry)] == ["M1: Wildfire", "M1: Wind"]
 
 
@@ -121,7 +121,7 @@ def test_codes_of_areas_are_named_as_what_is_missing() -> None:
 )
 def test_a_circle_in_any_spacing(circle: str) -> None:
     disc = only(message(info(area(f"<circle>{circle}</circle>")))).geometry
-    assert geodesic_m2(disc) == pytest.approx(3.14e8, rel=0.01)
+    assert compute_area_m2(disc) == pytest.approx(3.14e8, rel=0.01)
     assert disc.intersects(Point(15, 46))
 
 
@@ -151,7 +151,7 @@ def test_places_across_180_degrees(shape: str) -> None:
     assert place.intersects(Point(179.95, -16.8))
     assert place.intersects(Point(-179.99, -16.8))
     assert not place.intersects(Point(0, -16.8))
-    west, _, east, _ = bounds_of(place)
+    west, _, east, _ = compute_bounds(place)
     assert 179.7 < west < 180
     assert -180 < east < -179.7
 
@@ -160,7 +160,7 @@ def test_a_circle_round_a_pole_is_a_cap() -> None:
     cap = only(message(info(area("<circle>89.5,0 200</circle>")))).geometry
     assert cap.is_valid
     assert cap.intersects(Point(170, 89.6))
-    assert geodesic_m2(cap) == pytest.approx(3.14159 * 200e3**2, rel=0.02)
+    assert compute_area_m2(cap) == pytest.approx(3.14159 * 200e3**2, rel=0.02)
 
 
 def names(document: bytes) -> list[tuple[str, str]]:

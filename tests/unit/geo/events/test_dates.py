@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from segwatch.geo.errors import EventRefused
-from segwatch.geo.events.dates import moment
+from segwatch.geo.errors import InvalidEvent
+from segwatch.geo.events.dates import parse_time
 
 TEN = "Fri, 27 Nov 2026 10:00:00"
 
@@ -43,11 +43,11 @@ TEN = "Fri, 27 Nov 2026 10:00:00"
     ],
 )
 def test_a_time_is_read_in_its_zone(said: object, hour: int) -> None:
-    assert moment(said) == datetime(2026, 11, 27, hour, tzinfo=UTC)
+    assert parse_time(said) == datetime(2026, 11, 27, hour, tzinfo=UTC)
 
 
 def test_a_zone_of_half_an_hour() -> None:
-    assert moment(f"{TEN} ACST") == datetime(2026, 11, 27, 0, 30, tzinfo=UTC)
+    assert parse_time(f"{TEN} ACST") == datetime(2026, 11, 27, 0, 30, tzinfo=UTC)
 
 
 @pytest.mark.parametrize(
@@ -68,11 +68,11 @@ def test_a_zone_of_half_an_hour() -> None:
     ],
 )
 def test_what_is_not_certain_is_refused(said: object, word: str) -> None:
-    with pytest.raises(EventRefused, match=word):
-        moment(said)
+    with pytest.raises(InvalidEvent, match=word):
+        parse_time(said)
 
 
 def test_a_format_may_ask_for_a_zone() -> None:
-    assert moment("2026-11-27T10:00:00+01:00", zone_required=True).hour == 9
-    with pytest.raises(EventRefused, match="has no time zone"):
-        moment("2026-11-27T10:00:00", zone_required=True)
+    assert parse_time("2026-11-27T10:00:00+01:00", zone_required=True).hour == 9
+    with pytest.raises(InvalidEvent, match="has no time zone"):
+        parse_time("2026-11-27T10:00:00", zone_required=True)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from shapely.geometry import LineString, MultiPoint, Point
 
-from segwatch.geo.antimeridian import bounds_of
-from segwatch.geo.area import geodesic_m2
-from segwatch.geo.events.document import read
+from segwatch.geo.antimeridian import compute_bounds
+from segwatch.geo.area import compute_area_m2
+from segwatch.geo.events.document import read_events
 from segwatch.geo.types.event import Event, RefusedEntry
 
 SPACES = (
@@ -25,7 +25,7 @@ def item(place: str, *, name: str = "<guid>1</guid>", more: str = "") -> str:
 
 def rss(*items: str, link: str = "https://example.org/") -> list[Event | RefusedEntry]:
     document = f"<rss version='2.0' {SPACES}><channel><link>{link}</link>{''.join(items)}</channel></rss>"
-    return [one for one in read(document.encode(), "f") if isinstance(one, Event | RefusedEntry)]
+    return [one for one in read_events(document.encode(), "f") if isinstance(one, Event | RefusedEntry)]
 
 
 def only(place: str, **more: str) -> Event:
@@ -140,19 +140,19 @@ def test_holes_of_gml_are_holes() -> None:
 )
 def test_a_circle_in_every_encoding(place: str) -> None:
     disc = only(place).geometry
-    assert geodesic_m2(disc) == pytest.approx(3.14e8, rel=0.01)
+    assert compute_area_m2(disc) == pytest.approx(3.14e8, rel=0.01)
     assert disc.intersects(POINT)
 
 
 def test_a_line_may_be_told_with_its_width() -> None:
     line = "<georss:line{}>-33.5 150.2 -33.4 150.3</georss:line>"
     assert only(line.format("")).geometry == LineString([(150.2, -33.5), (150.3, -33.4)])
-    assert geodesic_m2(only(line.format(" radius='1000'")).geometry) > 2e7
+    assert compute_area_m2(only(line.format(" radius='1000'")).geometry) > 2e7
 
 
 def test_every_shape_of_an_entry_belongs_to_it() -> None:
     two = "<georss:polygon>0 10 0 11 1 11 0 10</georss:polygon><georss:polygon>0 20 0 21 1 21 0 20</georss:polygon>"
-    assert bounds_of(only(two).geometry) == (10, 0, 21, 1)
+    assert compute_bounds(only(two).geometry) == (10, 0, 21, 1)
     points = (
         "<georss:point>1 2</georss:point><georss:point>3 4</georss:point><georss:point>1 2</georss:point>"
     )
@@ -179,14 +179,14 @@ def test_every_shape_of_an_entry_belongs_to_it() -> None:
 )
 def test_areas_across_180_degrees(place: str) -> None:
     area = only(place).geometry
-    assert bounds_of(area) == pytest.approx((179.8, -17.2, -179.7, -16.6))
+    assert compute_bounds(area) == pytest.approx((179.8, -17.2, -179.7, -16.6))
     assert not area.intersects(Point(0, -17))
 
 
 def test_a_line_across_180_degrees_is_cut() -> None:
     line = only("<georss:line>-17 179.5 -16 -179.5</georss:line>").geometry
     assert line.geom_type == "MultiLineString"
-    assert bounds_of(line) == (179.5, -17, -179.5, -16)
+    assert compute_bounds(line) == (179.5, -17, -179.5, -16)
 
 
 @pytest.mark.parametrize(
@@ -249,7 +249,7 @@ def test_of_several_links_the_one_to_the_entry_is_taken() -> None:
     )
     entry = f"<entry><id>1</id><title>Flood</title><updated>2026-01-01T00:00:00Z</updated>{links}{POINTED}</entry>"
     feed = f"<feed xmlns='http://www.w3.org/2005/Atom' {SPACES}>{entry}</feed>"
-    (event,) = read(feed.encode(), "f")
+    (event,) = read_events(feed.encode(), "f")
     assert isinstance(event, Event)
     assert event.link == "https://example.org/alternate"
 

@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from segwatch.geo.area import geodesic_m2
-from segwatch.geo.errors import EventRefused
-from segwatch.geo.events.document import read
-from segwatch.geo.events.record import each
+from segwatch.geo.area import compute_area_m2
+from segwatch.geo.errors import InvalidEvent
+from segwatch.geo.events.document import read_events
+from segwatch.geo.events.record import read_each
 from segwatch.geo.types.event import Event, EventKind, EventLevel, RefusedEntry
 from tests.support.paths import DATA
 
@@ -24,7 +24,7 @@ FEEDS = DATA / "feeds"
 
 def every(document: bytes | dict[str, Any]) -> tuple[list[Event], list[RefusedEntry]]:
     data = json.dumps(document).encode() if isinstance(document, dict) else document
-    found = list(read(data, "example.org/feed"))
+    found = list(read_events(data, "example.org/feed"))
     return [e for e in found if isinstance(e, Event)], [e for e in found if isinstance(e, RefusedEntry)]
 
 
@@ -116,7 +116,7 @@ def test_cap() -> None:
 
 def test_a_cap_circle_is_in_kilometres() -> None:
     disc = only(cap(area="<circle>46,15 10</circle>")).geometry
-    assert geodesic_m2(disc) == pytest.approx(3.1416e8, rel=0.01)
+    assert compute_area_m2(disc) == pytest.approx(3.1416e8, rel=0.01)
 
 
 def test_cap_updates_and_cancels_keep_the_name_of_the_first() -> None:
@@ -175,8 +175,8 @@ def test_georss_in_atom() -> None:
     ],
 )
 def test_documents_that_cannot_be_read(document: bytes) -> None:
-    with pytest.raises(EventRefused, match=r"document|feed|object"):
-        list(read(document, "feed"))
+    with pytest.raises(InvalidEvent, match=r"document|feed|object"):
+        list(read_events(document, "feed"))
 
 
 def test_a_bad_entry_hides_no_other() -> None:
@@ -199,7 +199,7 @@ def test_what_nobody_thought_of_hides_no_other_entry() -> None:
     def read_one(entry: int) -> Event:
         return replace(good, magnitude=1 / entry)
 
-    events_and_refusals = list(each([1, 0, 2], str, read_one))
+    events_and_refusals = list(read_each([1, 0, 2], str, read_one))
     assert [type(one) for one in events_and_refusals] == [Event, RefusedEntry, Event]
     assert events_and_refusals[1] == RefusedEntry("0", "it cannot be read (ZeroDivisionError)")
 

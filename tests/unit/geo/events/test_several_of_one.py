@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from shapely.geometry import Point
 
-from segwatch.geo.antimeridian import bounds_of
-from segwatch.geo.errors import EventRefused
-from segwatch.geo.events.document import decoded, read
+from segwatch.geo.antimeridian import compute_bounds
+from segwatch.geo.errors import InvalidEvent
+from segwatch.geo.events.document import decode_text, read_events
 from segwatch.geo.types.event import Event, EventName, RefusedEntry, Withdrawal
 
 
@@ -31,7 +31,7 @@ def gdacs(shape: dict[str, Any] | None, kind: str, **more: Any) -> dict[str, Any
 
 def found(*features: dict[str, Any]) -> list[Event | Withdrawal | RefusedEntry]:
     document = {"type": "FeatureCollection", "features": list(features)}
-    return list(read(json.dumps(document).encode(), "f"))
+    return list(read_events(json.dumps(document).encode(), "f"))
 
 
 POINT = {"type": "Point", "coordinates": [171.9, -26.9]}
@@ -46,10 +46,10 @@ def test_features_of_a_gdacs_event_are_one_event_over_all_of_its_areas() -> None
         cone,
     )
     assert isinstance(event, Event)
-    assert (event.external_id, bounds_of(event.geometry)) == ("TC1001", (172, -18, 175, -17))
+    assert (event.external_id, compute_bounds(event.geometry)) == ("TC1001", (172, -18, 175, -17))
     (forecast,) = found(gdacs(POINT, "Point_Centroid"), cone)
     assert isinstance(forecast, Event)
-    assert bounds_of(forecast.geometry) == (0, 0, 40, 40), "better than nothing"
+    assert compute_bounds(forecast.geometry) == (0, 0, 40, 40), "better than nothing"
 
 
 def test_the_newest_episode_decides() -> None:
@@ -58,7 +58,7 @@ def test_the_newest_episode_decides() -> None:
         gdacs(square(172, -18), "Poly_Green", episodeid=1),
     )
     assert isinstance(event, Event)
-    assert (event.level, bounds_of(event.geometry)) == ("red", (174, -18, 175, -17))
+    assert (event.level, compute_bounds(event.geometry)) == ("red", (174, -18, 175, -17))
 
 
 def test_numbers_of_gdacs_are_those_of_a_type() -> None:
@@ -152,7 +152,7 @@ def test_a_number_that_is_none_is_refused(name: str) -> None:
 def test_geojson_across_180_degrees(shape: dict[str, Any]) -> None:
     (event,) = found(own() | {"geometry": shape})
     assert isinstance(event, Event)
-    west, _, east, _ = bounds_of(event.geometry)
+    west, _, east, _ = compute_bounds(event.geometry)
     assert west == 179.5
     assert east == pytest.approx(-179.5)
     assert not event.geometry.intersects(Point(0, -16.5))
@@ -186,7 +186,7 @@ RSS = (
     ],
 )
 def test_a_document_in_any_character_set(document: bytes, charset: str) -> None:
-    (event,) = read(document, "f", charset)
+    (event,) = read_events(document, "f", charset)
     assert isinstance(event, Event)
     assert event.title.endswith("Plöne")
 
@@ -198,12 +198,12 @@ def test_json_in_any_character_set() -> None:
         document.encode("utf-16"),
         document.encode("utf-16-be"),
     ):
-        (event,) = read(content, "f")
+        (event,) = read_events(content, "f")
         assert isinstance(event, Event)
         assert event.title == "Plöne"
 
 
 @pytest.mark.parametrize("charset", ["", "idna", "rot13", "unicode_escape", "zlib", "none at all"])
 def test_a_character_set_that_is_none_is_refused(charset: str) -> None:
-    with pytest.raises(EventRefused, match=r"the document (is|has the unsupported encoding)"):
-        decoded(b"<rss>\xff\xfe</rss>", charset)
+    with pytest.raises(InvalidEvent, match=r"the document (is|has the unsupported encoding)"):
+        decode_text(b"<rss>\xff\xfe</rss>", charset)

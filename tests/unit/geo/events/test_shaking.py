@@ -18,11 +18,11 @@ from pyproj import Geod
 from shapely.geometry import MultiLineString, Point
 from shapely.geometry.base import BaseGeometry
 
-from segwatch.geo.antimeridian import parts_of, split
-from segwatch.geo.area import geodesic_m2
-from segwatch.geo.errors import EventRefused
-from segwatch.geo.events.document import read
-from segwatch.geo.events.shaking import contours_link, link_in, shaken
+from segwatch.geo.antimeridian import iterate_parts, split_at_antimeridian
+from segwatch.geo.area import compute_area_m2
+from segwatch.geo.errors import InvalidEvent
+from segwatch.geo.events.document import read_events
+from segwatch.geo.events.shaking import compute_shaken_area, find_contours_link, find_link_in
 from segwatch.geo.types.event import Event, EventKind
 from tests.support.paths import DATA
 
@@ -61,7 +61,7 @@ RINGS = contours({5.5: [ring(60)], 6.0: [ring(40)], 6.5: [ring(20)], 7.0: [ring(
 
 
 def km2(ground: BaseGeometry) -> float:
-    return geodesic_m2(ground) / 1e6
+    return compute_area_m2(ground) / 1e6
 
 
 @pytest.mark.parametrize(
@@ -77,7 +77,7 @@ def km2(ground: BaseGeometry) -> float:
 def test_ground_of_at_least_an_intensity(
     least: float, largest_km2: float, intensity: float, radius_km: float
 ) -> None:
-    found, ground = shaken(RINGS, quake(), least=least, largest_km2=largest_km2)
+    found, ground = compute_shaken_area(RINGS, quake(), least=least, largest_km2=largest_km2)
     assert found == intensity
     assert km2(ground) == pytest.approx(math.pi * radius_km**2, rel=0.005)
     assert ground.is_valid
@@ -85,21 +85,25 @@ def test_ground_of_at_least_an_intensity(
 
 
 def test_a_basin_that_shook_less_is_left_out() -> None:
-    _, ground = shaken(contours({6.0: [ring(40), ring(10)]}), quake(), least=6, largest_km2=1e5)
+    _, ground = compute_shaken_area(contours({6.0: [ring(40), ring(10)]}), quake(), least=6, largest_km2=1e5)
     assert km2(ground) == pytest.approx(math.pi * (40**2 - 10**2), rel=0.005)
 
 
 def test_a_line_that_comes_in_pieces_is_one_and_one_that_leaves_the_map_is_closed() -> None:
     whole = ring(40)
-    _, ground = shaken(contours({6.0: [whole[:70], whole[69:]]}), quake(), least=6, largest_km2=1e5)
+    _, ground = compute_shaken_area(
+        contours({6.0: [whole[:70], whole[69:]]}), quake(), least=6, largest_km2=1e5
+    )
     assert km2(ground) == pytest.approx(math.pi * 40**2, rel=0.005)
-    _, half = shaken(contours({6.0: [whole[:91]]}), quake(), least=6, largest_km2=1e5)
+    _, half = compute_shaken_area(contours({6.0: [whole[:91]]}), quake(), least=6, largest_km2=1e5)
     assert km2(half) == pytest.approx(math.pi * 40**2 / 2, rel=0.01)
 
 
 @pytest.mark.parametrize("place", [(179.9, 52.0), (-179.95, -17.0), (0.0, 0.0), (30.0, 84.0)])
 def test_ground_anywhere_on_earth(place: tuple[float, float]) -> None:
-    _, ground = shaken(contours({6.0: [ring(40, place)]}), quake(place), least=6, largest_km2=1e5)
+    _, ground = compute_shaken_area(
+        contours({6.0: [ring(40, place)]}), quake(place), least=6, largest_km2=1e5
+    )
     assert km2(ground) == pytest.approx(math.pi * 40**2, rel=0.01)
     west, _, east, _ = ground.bounds
     assert -180 <= west < east <= 180
@@ -108,10 +112,10 @@ def test_ground_anywhere_on_earth(place: tuple[float, float]) -> None:
 def test_contours_that_are_cut_at_180_degrees_are_closed_across_it() -> None:
     place = (179.9, 52.0)
     whole = MultiLineString([ring(40, place), ring(10, place)])
-    cut = [[list(point) for point in part.coords] for part in parts_of(split(whole))]
+    cut = [[list(point) for point in part.coords] for part in iterate_parts(split_at_antimeridian(whole))]
     jumping = [[[(lon + 180) % 360 - 180, lat] for lon, lat in ring(40, place)], ring(10, place)]
     for lines in (cut, jumping):
-        _, ground = shaken(contours({6.0: lines}), quake(place), least=6, largest_km2=1e5)
+        _, ground = compute_shaken_area(contours({6.0: lines}), quake(place), least=6, largest_km2=1e5)
         # what lies within both rings shook less
         assert km2(ground) == pytest.approx(math.pi * (40**2 - 10**2), rel=0.01)
 
@@ -152,8 +156,8 @@ def feature(**more: Any) -> bytes:
     ],
 )
 def test_what_is_no_contours_of_the_event_is_refused(document: bytes, reason: str) -> None:
-    with pytest.raises(EventRefused, match=reason):
-        shaken(document, quake(), least=6, largest_km2=10_000)
+    with pytest.raises(InvalidEvent, match=reason):
+        compute_shaken_area(document, quake(), least=6, largest_km2=10_000)
 
 
 @given(
@@ -174,23 +178,25 @@ def test_any_lines_are_ground_or_refused(lines: list[Any]) -> None:
         }
     ).encode()
     try:
-        _, ground = shaken(document, quake(), least=6, largest_km2=1e9)
-    except EventRefused:
+        _, ground = compute_shaken_area(document, quake(), least=6, largest_km2=1e9)
+    except InvalidEvent:
         return
     assert ground.is_valid
     assert ground.geom_type in {"Polygon", "MultiPolygon"}
 
 
 def test_where_the_contours_are() -> None:
-    (event,) = read(DETAIL.read_bytes(), "feed")
+    (event,) = read_events(DETAIL.read_bytes(), "feed")
     assert isinstance(event, Event)
     assert event.shaking.startswith("https://earthquake.usgs.gov/")
     assert event.shaking.endswith("/download/cont_mmi.json")
-    assert link_in(DETAIL.read_bytes()) == event.shaking
-    assert contours_link({"detail": "https://x.example/d"}) == "https://x.example/d"
+    assert find_link_in(DETAIL.read_bytes()) == event.shaking
+    assert find_contours_link({"detail": "https://x.example/d"}) == "https://x.example/d"
     older = {"shakemap": [{"contents": {"download/cont_mi.json": {"url": "https://x.example/c"}}}]}
-    assert contours_link({"products": older}) == "https://x.example/c"
+    assert find_contours_link({"products": older}) == "https://x.example/c"
     odd: dict[str, Any]
     for odd in ({"products": {}}, {"products": {"shakemap": [3, {"contents": 4}]}}, {}):
-        assert contours_link({**odd, "detail": "https://x.example/d"} if "products" in odd else odd) == ""
-    assert link_in(RINGS) == ""
+        assert (
+            find_contours_link({**odd, "detail": "https://x.example/d"} if "products" in odd else odd) == ""
+        )
+    assert find_link_in(RINGS) == ""

@@ -10,10 +10,10 @@ import pytest
 
 from segwatch.geo.errors import BadItem
 from segwatch.geo.items import parse_item, parse_time_and_footprint
-from segwatch.geo.scenes import newest
+from segwatch.geo.scenes import select_newest
 from segwatch.geo.sources import profiles
 from segwatch.geo.sources.http import headers, signatures
-from segwatch.geo.sources.search.watermark import Updated, after, looks
+from segwatch.geo.sources.search.watermark import UpdateTimes, advance, plan_searches
 from segwatch.geo.types.scene import Watermark
 from tests.support.hostile_shapes import as_geojson, knot
 
@@ -55,23 +55,23 @@ def test_an_update_time_in_the_future_does_not_supersede_later_updates() -> None
     bogus = parse_item(document(updated="2099-01-01T00:00:00Z"), PROFILE)
     assert bogus.updated_at == datetime(2099, 1, 1, tzinfo=UTC)
     later = parse_item(document(updated=(NOW + timedelta(hours=1)).isoformat()), PROFILE)
-    assert newest([bogus, later]) == newest([later, bogus]) == [later]
+    assert select_newest([bogus, later]) == select_newest([later, bogus]) == [later]
 
 
 def test_one_item_of_the_future_moves_no_watermark() -> None:
-    updated = Updated()
+    updated = UpdateTimes()
     seen = NOW - timedelta(hours=3)
     for moment in (seen, NOW + timedelta(days=3650)):
         updated.add(moment, NOW)
     start = NOW - timedelta(days=30)
-    (look,) = looks(Watermark(), PROFILE, start, NOW, NOW)
-    mark = after(Watermark(), look, updated, last=True, now=NOW)
+    (look,) = plan_searches(Watermark(), PROFILE, start, NOW, NOW)
+    mark = advance(Watermark(), look, updated, last=True, now=NOW)
     assert mark == Watermark(NOW, None, seen)
 
 
 def test_a_watermark_in_the_future_is_due() -> None:
     ahead = NOW + timedelta(days=3650)
-    (look,) = looks(Watermark(ahead, None, ahead), PROFILE, NOW - timedelta(days=30), NOW, NOW)
+    (look,) = plan_searches(Watermark(ahead, None, ahead), PROFILE, NOW - timedelta(days=30), NOW, NOW)
     assert look.reconciles
 
 

@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 import pytest
 from shapely.geometry import box
 
-from segwatch.geo.identity import identify_catalog, place
-from segwatch.geo.text.redaction import public
+from segwatch.geo.identity import identify_catalog, normalize_link
+from segwatch.geo.text.redaction import to_public_url
 from segwatch.geo.types.scene import Scene
 
 
@@ -71,8 +71,8 @@ def test_the_root_of_a_host_and_of_a_url_without_a_host() -> None:
     ],
 )
 def test_signatures_are_not_part_of_a_normalized_link(signed: str, kept: str) -> None:
-    assert public(signed) == kept
-    assert place(signed) == place(kept)
+    assert to_public_url(signed) == kept
+    assert normalize_link(signed) == normalize_link(kept)
 
 
 def test_scene_keys_are_unique(scene: Scene) -> None:

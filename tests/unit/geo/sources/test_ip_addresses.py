@@ -9,14 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from segwatch.geo.sources.http.ip_addresses import kind_of, parse_allowed, refusal
+from segwatch.geo.sources.http.ip_addresses import classify_address, explain_refusal, parse_allowed
 
 PUBLIC = ["93.184.215.14", "1.1.1.1", "2606:4700::1111", "64:ff9b::101:101", "2002:101:101::1"]
 
 
 @pytest.mark.parametrize("address", PUBLIC)
 def test_public_addresses_are_allowed(address: str) -> None:
-    assert refusal("example.org", ip_address(address), 443, ()) is None
+    assert explain_refusal("example.org", ip_address(address), 443, ()) is None
 
 
 @pytest.mark.parametrize(
@@ -35,7 +35,7 @@ def test_any_notation_of_a_private_address_is_refused(host: str) -> None:
     found = {one[4][0] for one in socket.getaddrinfo(host, 80, type=socket.SOCK_STREAM)}
     assert found
     for address in found:
-        reason = refusal(host, ip_address(address), 80, ())
+        reason = explain_refusal(host, ip_address(address), 80, ())
         assert reason is not None, address
         assert "SEGWATCH_ALLOWED_ADDRESSES" in reason
 
@@ -44,8 +44,8 @@ def test_any_notation_of_a_private_address_is_refused(host: str) -> None:
 def test_an_embedded_ipv4_address_is_checked(number: int, prefix: str) -> None:
     inside = IPv4Address(number)
     outside = IPv6Address(int(IPv6Address(prefix)) | number)
-    if kind_of(inside) is not None:
-        assert kind_of(outside) is not None
+    if classify_address(inside) is not None:
+        assert classify_address(outside) is not None
 
 
 @pytest.mark.parametrize(
@@ -67,7 +67,7 @@ def test_an_embedded_ipv4_address_is_checked(number: int, prefix: str) -> None:
 def test_an_operator_allows_by_name_or_network_and_port(
     rule: str, host: str, address: str, port: int, open_: bool
 ) -> None:
-    assert (refusal(host, ip_address(address), port, [parse_allowed(rule)]) is None) is open_
+    assert (explain_refusal(host, ip_address(address), port, [parse_allowed(rule)]) is None) is open_
 
 
 @pytest.mark.parametrize(
@@ -80,7 +80,7 @@ def test_an_invalid_allowance_is_refused(rule: str) -> None:
 
 def test_literal_addresses_are_trusted_except_metadata_services() -> None:
     def reason(host: str, address: str) -> str | None:
-        return refusal(host, ip_address(address), 80, (), trusts_literals=True)
+        return explain_refusal(host, ip_address(address), 80, (), trusts_literals=True)
 
     assert reason("127.0.0.1", "127.0.0.1") is None
     assert reason("localhost", "::1") is None

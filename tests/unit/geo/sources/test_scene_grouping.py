@@ -17,7 +17,7 @@ from shapely.geometry import box
 
 from segwatch.geo.errors import BadItem
 from segwatch.geo.items import parse_item
-from segwatch.geo.scenes import best, group
+from segwatch.geo.scenes import group_scenes, select_best_scene
 from segwatch.geo.sources import profiles
 from segwatch.geo.types.scene import Item
 from segwatch.geo.types.source import BandRef, CloudMask, Profile
@@ -113,7 +113,7 @@ def test_real_items(name: str, used: Profile, platform: str, orbit: str, baselin
 
 def test_a_planetary_computer_series_is_one_scene_per_pass() -> None:
     items = [parse_item(one, PLANETARY) for one in features("site2-2020_jun_jul-35MNM.geojson")]
-    scenes = group(items)
+    scenes = group_scenes(items)
     assert len(scenes) == len(items) == 13
     assert scenes[0].key == "sentinel-2-l2a/sentinel-2a/78/2020-06-01"
     assert [scene.acquired_at for scene in scenes] == sorted(item.acquired_at for item in items)
@@ -129,7 +129,7 @@ def test_earth_search_keeps_boa_offset_applied() -> None:
 
 def test_tiles_next_to_the_antimeridian() -> None:
     items = [parse_item(one, PLANETARY) for one in features("pc_s2_antimeridian.json")]
-    (scene,) = group(items)
+    (scene,) = group_scenes(items)
     assert len(scene.items) == 2
     # one second after midnight UTC, but noon by solar time
     assert scene.solar_day == date(2019, 1, 1)
@@ -145,11 +145,11 @@ def test_a_pass_over_the_antimeridian_is_one_scene() -> None:
             ("west", box(-180, -17, -179.5, -16), datetime(2024, 5, 1, 22, 0, 0, tzinfo=UTC)),
         )
     )
-    (scene,) = group([west, east])
+    (scene,) = group_scenes([west, east])
     assert scene.solar_day == date(2024, 5, 2)
     # without an orbit, a day later: two days are two scenes
     later = [replace(one, acquired_at=one.acquired_at + timedelta(days=1)) for one in (west, east)]
-    days = group([replace(one, relative_orbit="") for one in (west, east, *later)], all_versions=True)
+    days = group_scenes([replace(one, relative_orbit="") for one in (west, east, *later)], all_versions=True)
     assert [(one.solar_day, len(one.items)) for one in days] == [(date(2024, 5, 2), 2), (date(2024, 5, 3), 2)]
 
 
@@ -252,26 +252,26 @@ def item(
 
 def test_newest_version_of_an_acquisition_is_kept() -> None:
     old, new = item("z-old", tile="T", baseline="02.09"), item("a-new", tile="T", baseline="05.10")
-    (scene,) = group([new, old])
+    (scene,) = group_scenes([new, old])
     assert [one.id for one in scene.items] == ["a-new"]
 
 
 def test_same_id_by_update_time() -> None:
     old = replace(item("x"), updated_at=datetime(2024, 5, 2, tzinfo=UTC))
     new = replace(item("x"), updated_at=datetime(2024, 5, 3, tzinfo=UTC), href="https://stac.example.org/v2")
-    (scene,) = group([new, old, old])
+    (scene,) = group_scenes([new, old, old])
     assert scene.items == (new,)
 
 
 def test_complementary_parts_of_a_tile_are_both_kept() -> None:
-    (scene,) = group([item("a", tile="T"), item("b", tile="T", west=0.9)])
+    (scene,) = group_scenes([item("a", tile="T"), item("b", tile="T", west=0.9)])
     assert len(scene.items) == 2
     assert scene.footprint.bounds == (0, 0, 1.9, 1)
 
 
 def test_noon_passes_are_never_cut_at_midnight() -> None:
     # local noon at 170 degrees east is half past midnight UTC
-    (scene,) = group([item("a", west=172, hour=0), item("b", west=173, hour=0)])
+    (scene,) = group_scenes([item("a", west=172, hour=0), item("b", west=173, hour=0)])
     assert scene.solar_day == date(2024, 5, 1)
 
 
@@ -292,7 +292,7 @@ ITEMS = st.lists(
 @given(items=ITEMS, data=st.data())
 def test_order_and_repetition_change_nothing(items: list[Item], data: st.DataObject) -> None:
     again = data.draw(st.permutations(items + items))
-    assert group(again) == group(items)
+    assert group_scenes(again) == group_scenes(items)
 
 
 #: Parts of one tile: west and east edges, and a version.
@@ -310,18 +310,18 @@ def test_kept_versions_cover_all_versions(pieces: list[tuple[int, int, int]], da
         )
         for index, (west, width, version) in enumerate(pieces)
     ]
-    (scene,) = group(found)
+    (scene,) = group_scenes(found)
     everything = shapely.union_all([one.footprint for one in found])
     assert everything.difference(scene.footprint).area == pytest.approx(0, abs=1e-9)
     newest = max(found, key=lambda one: (one.processing_baseline, one.id))
     assert newest in scene.items
-    assert group(data.draw(st.permutations(found))) == [scene]
+    assert group_scenes(data.draw(st.permutations(found))) == [scene]
 
 
 def test_a_scene_never_spans_two_catalogs() -> None:
     one = replace(item("a"), catalog="https://one.example")
     two = replace(item("a"), catalog="https://two.example", footprint=box(0.1, 0, 1.1, 1))
-    scenes = group([one, two, one])
+    scenes = group_scenes([one, two, one])
     assert [(scene.catalog, scene.items) for scene in scenes] == [(x.catalog, (x,)) for x in (one, two)]
     assert len({scene.key for scene in scenes}) == 2
     # the collection of the items, in either place
@@ -334,8 +334,8 @@ def test_an_unknown_cloud_cover_does_not_count_as_clear() -> None:
     def of(cover: float | None, day: int) -> Any:
         at = datetime(2024, 5, day, 10, tzinfo=UTC)
         properties = {} if cover is None else {"eo:cloud_cover": cover}
-        return group([replace(item("a"), acquired_at=at, properties=properties)])[0]
+        return group_scenes([replace(item("a"), acquired_at=at, properties=properties)])[0]
 
     clear, unsaid = of(10.0, 1), of(None, 2)
-    assert best([clear, unsaid], box(0, 0, 1, 1)) == clear
-    assert best([of(None, 1), unsaid], box(0, 0, 1, 1)) == unsaid
+    assert select_best_scene([clear, unsaid], box(0, 0, 1, 1)) == clear
+    assert select_best_scene([of(None, 1), unsaid], box(0, 0, 1, 1)) == unsaid

@@ -9,12 +9,12 @@ from shapely.geometry import box, mapping
 
 from segwatch.geo.errors import BadItem
 from segwatch.geo.items import parse_item
-from segwatch.geo.scenes import group
+from segwatch.geo.scenes import group_scenes
 from segwatch.geo.sources import profiles
 from segwatch.geo.sources.rasters.pixels import compute_offset
 from segwatch.geo.types.scene import Item
 
-SENTINEL2 = [name for name in profiles.names() if name.startswith("sentinel2-l2a")]
+SENTINEL2 = [name for name in profiles.list_names() if name.startswith("sentinel2-l2a")]
 NAME = "S2B_MSIL2A_20260501T100000_N0511_R079_T31TFJ_20260501T150000"
 OLD_NAME = "S2B_MSIL2A_20260501T100000_N0301_R079_T31TFJ_20260501T150000"
 
@@ -102,7 +102,7 @@ def test_datastrips_tell_parts_of_a_tile_apart() -> None:
     west = parsed(identity="west", **strip("20260501T100700", "20260501T150000"))
     east = parsed(identity="east", **strip("20260501T095100", "20260501T151000"))
     again = parsed(identity="again", **strip("20260501T095100", "20270101T000000", "05.12"))
-    (two,) = group([west, east])
+    (two,) = group_scenes([west, east])
     assert [one.id for one in two.items] == ["east", "west"]
-    (newer,) = group([again, west, east])
+    (newer,) = group_scenes([again, west, east])
     assert [one.id for one in newer.items] == ["again", "west"]

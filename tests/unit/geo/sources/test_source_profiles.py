@@ -40,8 +40,8 @@ def test_all_shipped_profiles_load() -> None:
         "local-sentinel2",
         "rgb-cog",
     }
-    assert expected <= set(profiles.names())
-    for name in profiles.names():
+    assert expected <= set(profiles.list_names())
+    for name in profiles.list_names():
         profile = profiles.load(name)
         assert profile.name == name
         assert profile.high > profile.low
@@ -56,7 +56,7 @@ def test_all_shipped_profiles_load() -> None:
 
 @pytest.mark.parametrize("kind", ["sentinel2", "landsat", "hls"])
 def test_optical_satellite_profiles_mask_cloud_and_shadow(kind: str) -> None:
-    for name in profiles.names():
+    for name in profiles.list_names():
         if name.startswith(kind):
             clouds = profiles.load(name).clouds
             assert clouds is not None

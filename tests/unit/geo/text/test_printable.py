@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from segwatch.geo.text.printable import MAX_MESSAGE, clean, lines, one_line
+from segwatch.geo.text.printable import MAX_MESSAGE_CHARS, sanitize, to_one_line, to_safe_lines
 
 HOSTILE = {
     "a newline": "x\nERROR root forged",
@@ -27,7 +27,7 @@ HOSTILE = {
 
 @pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE.keys())
 def test_invisible_characters_are_escaped(text: str) -> None:
-    shown = one_line(text)
+    shown = to_one_line(text)
     assert len(shown.splitlines()) == 1
     assert shown.isprintable()
     assert "\\" in shown
@@ -35,22 +35,22 @@ def test_invisible_characters_are_escaped(text: str) -> None:
 
 def test_letters_of_all_scripts_are_kept() -> None:
     for text in ("Überschwemmung", "水害 2024", "می‌خواهم", "👩‍🚀", "é", "a\u00a0b"):
-        assert one_line(text) == text
+        assert to_one_line(text) == text
 
 
 @given(st.text(max_size=200))
 def test_any_text_becomes_one_harmless_line(text: str) -> None:
-    shown = one_line(text)
+    shown = to_one_line(text)
     assert len(shown.splitlines()) <= 1
     assert not any(unicodedata.category(one) in {"Cc", "Cs", "Zl", "Zp"} for one in shown)
-    assert one_line(shown) == shown
+    assert to_one_line(shown) == shown
 
 
 @given(st.text(max_size=200))
 def test_further_lines_are_indented(text: str) -> None:
-    assert all(one.startswith("  ") for one in lines(text).splitlines()[1:])
+    assert all(one.startswith("  ") for one in to_safe_lines(text).splitlines()[1:])
 
 
 def test_long_texts_are_truncated() -> None:
-    assert len(clean("x" * 50_000_000)) == MAX_MESSAGE
-    assert len(one_line("\x1b" * 1000, 10)) == 10
+    assert len(sanitize("x" * 50_000_000)) == MAX_MESSAGE_CHARS
+    assert len(to_one_line("\x1b" * 1000, 10)) == 10

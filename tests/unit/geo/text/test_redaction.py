@@ -9,7 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from segwatch.geo.errors import CatalogUnreachable, ReadFailed, UnsafeHref
-from segwatch.geo.text.redaction import has_user_information, open_address, public, redacted, strip_signature
+from segwatch.geo.text.redaction import (
+    has_user_information,
+    redact,
+    require_public_url,
+    strip_signature,
+    to_public_url,
+)
 
 SECRET = "s3cr3tValue0123456789"
 #: Known ways in which URLs carry secrets.
@@ -43,12 +49,12 @@ LEAKS = [
 @pytest.mark.parametrize("address", LEAKS)
 def test_no_secret_of_a_url_is_shown(address: str) -> None:
     for shown in (
-        public(address),
-        public(address, query=False),
-        redacted(f"GET {address}, refused (HTTP 403)."),
+        to_public_url(address),
+        to_public_url(address, query=False),
+        redact(f"GET {address}, refused (HTTP 403)."),
     ):
         assert SECRET not in shown
-    assert "example" in public(address) or public(address).startswith("s3://bucket/")
+    assert "example" in to_public_url(address) or to_public_url(address).startswith("s3://bucket/")
 
 
 @pytest.mark.parametrize("address", LEAKS)
@@ -77,8 +83,8 @@ def test_errors_do_not_show_secrets(address: str) -> None:
     ],
 )
 def test_other_parts_of_a_url_are_kept(address: str) -> None:
-    assert public(address) == address
-    assert redacted(f"read {address} twice") == f"read {address} twice"
+    assert to_public_url(address) == address
+    assert redact(f"read {address} twice") == f"read {address} twice"
 
 
 @pytest.mark.parametrize(
@@ -94,8 +100,8 @@ def test_other_parts_of_a_url_are_kept(address: str) -> None:
     ],
 )
 def test_secrets_in_quoted_requests_are_hidden(text: str, hidden: bool) -> None:
-    assert SECRET not in redacted(text)
-    assert hidden or "basic processing failed" in redacted(text)
+    assert SECRET not in redact(text)
+    assert hidden or "basic processing failed" in redact(text)
 
 
 def test_stripping_a_signature_keeps_other_parameters() -> None:
@@ -105,7 +111,7 @@ def test_stripping_a_signature_keeps_other_parameters() -> None:
 
 def test_user_information_is_refused_with_advice() -> None:
     with pytest.raises(ValueError, match="SEGWATCH_CREDENTIALS") as caught:
-        open_address(f"https://me:{SECRET}@a.example/v1")
+        require_public_url(f"https://me:{SECRET}@a.example/v1")
     assert SECRET not in str(caught.value)
     assert not has_user_information("https://a.example/@me?x=a@b")
 
@@ -115,8 +121,8 @@ _QUERY = st.lists(st.tuples(st.from_regex(r"[a-z-]{1,12}", fullmatch=True), st.t
 
 @given(st.text(max_size=60))
 def test_redaction_is_idempotent(text: str) -> None:
-    assert public(public(text)) == public(text)
-    assert redacted(redacted(text)) == redacted(text)
+    assert to_public_url(to_public_url(text)) == to_public_url(text)
+    assert redact(redact(text)) == redact(text)
 
 
 @given(_QUERY)
@@ -124,6 +130,6 @@ def test_redaction_adds_no_parameter(pairs: list[tuple[str, str]]) -> None:
     from urllib.parse import urlencode
 
     address = f"https://a.example/x?{urlencode(pairs)}&password={SECRET}"
-    shown = parse_qsl(urlsplit(public(address)).query, keep_blank_values=True)
+    shown = parse_qsl(urlsplit(to_public_url(address)).query, keep_blank_values=True)
     assert SECRET not in str(shown)
     assert all(one in pairs for one in shown)

@@ -37,11 +37,11 @@ from segwatch.model.train import (
     mask_stage,
     scenes,
 )
-from segwatch.model.train.config import Mix, TrainConfig, load
+from segwatch.model.train.config import Mix, TrainConfig, load_config
 from segwatch.model.train.labelled_sample import UNKNOWN, LabelledPicture
 from segwatch.model.train.loop import LOSSES_FILE, Trainer, make_accelerator
 from segwatch.model.train.prefetch import Prefetcher
-from segwatch.model.train.run import train
+from segwatch.model.train.run import run_training
 from tests.support.paths import ROOT
 
 RECIPES = ROOT / "model" / "train" / "recipes"
@@ -200,7 +200,7 @@ def test_mask_logits_are_capped_at_presence(cells: list[float], presence: list[f
 
 def _with_head(bias: float) -> Predictor:
     """The shipped model with a presence head that always says the same."""
-    shipped = pretrained.load_pretrained(model_version.TINY, "cpu")
+    shipped = pretrained.load_pretrained(model_version.SHIPPED_MODEL, "cpu")
     model = SegEarthR2(replace(shipped.model.config, presence_targets=7))
     model.load_state_dict({**model.state_dict(), **shipped.model.state_dict()})
     assert model.presence is not None
@@ -253,7 +253,7 @@ def test_calibration_moves_the_threshold_between_the_classes() -> None:
 def test_a_calibrated_model_is_another_version(tmp_path: Path, samples: list[LabelledPicture]) -> None:
     made = _with_head(2.0)
     pretrained.save_pretrained(made._model, made._tokenizer, tmp_path / "model", torch.float16)
-    before = model_version.version(tmp_path / "model")
+    before = model_version.compute_version(tmp_path / "model")
     places = (f"p{number}" for number in range(10_000))
     chosen = [place for place in places if labelled_sets.get_part(place) == "calibrate"][:6]
     some = [picture("water", number) for number in range(6)]
@@ -262,11 +262,11 @@ def test_a_calibrated_model_is_another_version(tmp_path: Path, samples: list[Lab
     found = calibrate.calibrate_presence(tmp_path / "model", file, made=1)
     assert found["water"].present >= 6
     assert found["road"].absent >= 5
-    assert model_version.version(tmp_path / "model") != before
+    assert model_version.compute_version(tmp_path / "model") != before
     head = pretrained.load_pretrained(tmp_path / "model", "cpu").model.presence
     assert head is not None
     assert (head.anchors.abs().sum(1) > 0).all()
-    shipped = pretrained.load_pretrained(model_version.TINY, "cpu")
+    shipped = pretrained.load_pretrained(model_version.SHIPPED_MODEL, "cpu")
     pretrained.save_pretrained(shipped.model, shipped.tokenizer, tmp_path / "plain")
     with pytest.raises(CheckpointError, match="no presence head for 7 targets"):
         calibrate.calibrate_presence(tmp_path / "plain", file)
@@ -274,10 +274,10 @@ def test_a_calibrated_model_is_another_version(tmp_path: Path, samples: list[Lab
 
 def test_instructions_teach_presence(source: crop_pool.CropPool, tmp_path: Path) -> None:
     told = labelled_instructions.LabelledSource(source, Mix(absent=0.5, empty=1.0), 64)
-    shipped = pretrained.load_pretrained(model_version.TINY, "cpu")
+    shipped = pretrained.load_pretrained(model_version.SHIPPED_MODEL, "cpu")
     torch.manual_seed(0)
     model = mask_stage._renew_mask_branch(shipped.model, mask_stage.make_lite_config(shipped.model.config, 7))
-    recipe = load(
+    recipe = load_config(
         RECIPES / "default-instruct.toml",
         ["optimizer.images=1", "optimizer.coarse_share=1", "loss.points=64", f'run.state="{tmp_path}"'],
     )
@@ -302,7 +302,7 @@ def test_a_small_model_survives_saving_and_loading(tmp_path: Path) -> None:
     model = small_model().eval()
     for name, value in model.mask_encoder.named_buffers():
         value.fill_(1e-6 if name.endswith("var") else 7e4)  # neither fits into half precision
-    words = pretrained.load_pretrained(model_version.TINY, "cpu").tokenizer
+    words = pretrained.load_pretrained(model_version.SHIPPED_MODEL, "cpu").tokenizer
     pretrained.save_pretrained(model, words, tmp_path, torch.float16)
     again = pretrained.load_pretrained(tmp_path, "cpu").model
     assert again.config == model.config
@@ -371,7 +371,7 @@ def curve(folder: Path) -> list[dict[str, float]]:
 
 
 def test_a_stopped_run_resumes_identically(material: Path, tmp_path: Path) -> None:
-    whole = train(config(material, tmp_path / "whole"))
+    whole = run_training(config(material, tmp_path / "whole"))
     AcceleratorState._reset_state(reset_partial_state=True)
 
     def dies(run: Any) -> None:
@@ -380,14 +380,14 @@ def test_a_stopped_run_resumes_identically(material: Path, tmp_path: Path) -> No
     stopped = config(material, tmp_path / "cut", checkpoint_minutes=1e-9)
     with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr("segwatch.model.train.run._write", dies)
-        train(stopped)
+        run_training(stopped)
     assert len(curve(tmp_path / "cut")) == 1
     AcceleratorState._reset_state(reset_partial_state=True)
     # what is resumed needs the encoder's first weights no more, and the archive may have moved
     moved = stopped.model_copy(
         update={"masks": stopped.masks and stopped.masks.model_copy(update={"encoder": tmp_path / "gone"})}
     )
-    again = train(moved)
+    again = run_training(moved)
     assert curve(tmp_path / "cut") == curve(tmp_path / "whole")
     for name, value in whole.model.state_dict().items():
         assert torch.equal(value, again.model.state_dict()[name]), name
@@ -399,7 +399,7 @@ def test_a_stopped_run_resumes_identically(material: Path, tmp_path: Path) -> No
         for file in checkpoint.list_weight_files(tmp_path / folder / "out")
     ]
     assert all(torch.equal(written[0][key], written[1][key]) for key in written[0])
-    shipped = pretrained.load_pretrained(model_version.TINY, "cpu").model.state_dict()
+    shipped = pretrained.load_pretrained(model_version.SHIPPED_MODEL, "cpu").model.state_dict()
     ours = pretrained.load_pretrained(tmp_path / "whole" / "out", "cpu").model
     assert ours.config.mask_encoder == "lite0"
     for name, value in ours.state_dict().items():
@@ -427,7 +427,7 @@ def test_instructions_on_labelled_imagery(source: crop_pool.CropPool) -> None:
     assert any(not found for _, found in answers)
     assert any(found == [False] for _, found in answers)
     assert any(found == [True] for _, found in answers)
-    words = pretrained.load_pretrained(model_version.TINY, "cpu").tokenizer
+    words = pretrained.load_pretrained(model_version.SHIPPED_MODEL, "cpu").tokenizer
     batch = batches.build_batch(
         told, words, make_tiny_config(), seed=1, step=0, images=4, pairs_per_image=2, size=64
     )
@@ -436,7 +436,7 @@ def test_instructions_on_labelled_imagery(source: crop_pool.CropPool) -> None:
 
 
 def test_recipes_chain_outside_the_repository() -> None:
-    first, second = load(RECIPES / "default.toml"), load(RECIPES / "default-instruct.toml")
+    first, second = load_config(RECIPES / "default.toml"), load_config(RECIPES / "default-instruct.toml")
     assert second.start.checkpoint == first.run.out
     for recipe in (first, second):
         assert recipe.run.state.is_absolute()
@@ -450,9 +450,9 @@ def test_recipes_chain_outside_the_repository() -> None:
         ("data.kind=made", r"\[masks\] goes with data\.kind=labelled"),
     ):
         with pytest.raises(ConfigError, match=message):
-            load(RECIPES / "default.toml", [change])
+            load_config(RECIPES / "default.toml", [change])
     with pytest.raises(ConfigError, match=r"average averages whole weights"):
-        load(RECIPES / "default-instruct.toml", ["optimizer.average=0.9"])
+        load_config(RECIPES / "default-instruct.toml", ["optimizer.average=0.9"])
 
 
 class Bright:

@@ -25,7 +25,7 @@ from segwatch.model.predictor import Predictor
 from segwatch.model.referring.samples import ReferringSample
 from segwatch.model.segearth import SegEarthR2
 from segwatch.model.train import batches, instructions, lora, pixel_stage, scenes, text_stage
-from segwatch.model.train.config import Lora, Mix, Optimizer, TrainConfig, load
+from segwatch.model.train.config import Lora, Mix, Optimizer, TrainConfig, load_config
 from segwatch.model.train.loop import (
     LOSSES_FILE,
     STATE_FILE,
@@ -34,7 +34,7 @@ from segwatch.model.train.loop import (
     compute_learning_rate,
     make_accelerator,
 )
-from segwatch.model.train.run import train
+from segwatch.model.train.run import run_training
 from tests.support.paths import ROOT
 
 RECIPES = ROOT / "model" / "train" / "recipes"
@@ -214,14 +214,14 @@ def test_another_runs_state_is_refused(material: batches.SceneSource, tmp_path: 
 
 
 def test_adapters_are_saved_without_what_they_adapt(tmp_path: Path) -> None:
-    train(config(tmp_path / "first", optimizer__steps=1))
+    run_training(config(tmp_path / "first", optimizer__steps=1))
     AcceleratorState._reset_state(reset_partial_state=True)
     changes: dict[str, Any] = {
         "lora": {"rank": 2, "dropout": 0.3},
         "start": {"checkpoint": str(tmp_path / "first" / "out")},
         "optimizer__steps": 3,
     }
-    whole = train(config(tmp_path / "whole", **changes))
+    whole = run_training(config(tmp_path / "whole", **changes))
     kept = torch.load(tmp_path / "whole" / "state" / STATE_FILE, weights_only=True)["model"]
     assert not any(name.startswith("vision_tower.") or "base_layer" in name for name in kept)
     assert any("lora_A" in name for name in kept)
@@ -233,9 +233,9 @@ def test_adapters_are_saved_without_what_they_adapt(tmp_path: Path) -> None:
 
     with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr("segwatch.model.train.run._write", dies)
-        train(stopped)
+        run_training(stopped)
     AcceleratorState._reset_state(reset_partial_state=True)
-    again = train(stopped).model.state_dict()
+    again = run_training(stopped).model.state_dict()
     assert curve(tmp_path / "cut") == curve(tmp_path / "whole")
     for name, value in whole.model.state_dict().items():
         assert torch.equal(value, again[name]), name
@@ -246,7 +246,7 @@ def test_a_folder_with_another_models_weights_is_unchanged(tmp_path: Path) -> No
     out.mkdir()
     (out / "model-00001-of-00002.safetensors").write_bytes(b"of another model")
     with pytest.raises(CheckpointError, match=r"weights of another model .*give a new folder"):
-        train(config(tmp_path, optimizer__steps=1))
+        run_training(config(tmp_path, optimizer__steps=1))
     assert [file.name for file in out.iterdir()] == ["model-00001-of-00002.safetensors"]
 
 
@@ -262,22 +262,24 @@ def test_an_image_without_usable_targets_is_redrawn() -> None:
 
 
 def test_a_fresh_run_discards_the_old_state(tmp_path: Path) -> None:
-    train(config(tmp_path, optimizer__steps=1))
+    run_training(config(tmp_path, optimizer__steps=1))
     with pytest.raises(CheckpointError, match="another optimizer"):
-        train(config(tmp_path, optimizer__steps=2))
-    train(config(tmp_path, optimizer__steps=2), fresh=True)
+        run_training(config(tmp_path, optimizer__steps=2))
+    run_training(config(tmp_path, optimizer__steps=2), fresh=True)
     assert [row["step"] for row in curve(tmp_path)] == [1, 2]
     assert Predictor.load(tmp_path / "out", "cpu").name == "segearth-r2-tiny"
 
 
 def test_a_stage_continues_from_the_one_before(tmp_path: Path) -> None:
-    first, second, last = (load(RECIPES / f"{name}.toml") for name in ("tiny-first", "tiny-second", "tiny"))
+    first, second, last = (
+        load_config(RECIPES / f"{name}.toml") for name in ("tiny-first", "tiny-second", "tiny")
+    )
     assert second.start.checkpoint == first.run.out
     assert last.start.checkpoint == second.run.out
     few = {"targets": ["water", "forest"], "gsd_m": [10], "root": "nowhere", "scenes": 3, "scene_px": 64}
-    train(config(tmp_path / "first", data={**few, "real_share": 0}, optimizer__steps=1))
+    run_training(config(tmp_path / "first", data={**few, "real_share": 0}, optimizer__steps=1))
     begun = pretrained.load_pretrained(tmp_path / "first" / "out", "cpu")
-    train(
+    run_training(
         config(
             tmp_path / "second",
             start={"checkpoint": str(tmp_path / "first" / "out")},
@@ -291,10 +293,10 @@ def test_a_stage_continues_from_the_one_before(tmp_path: Path) -> None:
 
 
 def test_written_weights_may_keep_a_share_of_the_start(tmp_path: Path) -> None:
-    train(config(tmp_path / "first", optimizer__steps=1))
+    run_training(config(tmp_path / "first", optimizer__steps=1))
     start = tmp_path / "first" / "out"
     changes = {"start": {"checkpoint": str(start)}, "optimizer__learning_rate": 0.01}
-    run = train(config(tmp_path / "second", run__start_share=0.25, **changes))
+    run = run_training(config(tmp_path / "second", run__start_share=0.25, **changes))
     begun, written = (
         pretrained.load_pretrained(folder, "cpu").model.state_dict()
         for folder in (start, tmp_path / "second" / "out")
@@ -304,7 +306,7 @@ def test_written_weights_may_keep_a_share_of_the_start(tmp_path: Path) -> None:
     for name, value in written.items():
         torch.testing.assert_close(value, 0.25 * begun[name] + 0.75 * ended[name])
     with pytest.raises(ConfigError, match=r"run\.start_share mixes with start\.checkpoint"):
-        load(RECIPES / "tiny-first.toml", ["run.start_share=0.5"])
+        load_config(RECIPES / "tiny-first.toml", ["run.start_share=0.5"])
 
 
 def test_learning_rate_warms_up_and_falls() -> None:
@@ -386,8 +388,8 @@ def test_a_public_data_set_can_be_trained_on(tmp_path: Path) -> None:
 
 def test_an_invalid_recipe_is_explained(tmp_path: Path) -> None:
     recipe = RECIPES / "tiny-first.toml"
-    assert load(recipe).optimizer.steps == 2400
-    changed = load(recipe, ["loss.attention=0", "run.out=here", "lora.rank=2"])
+    assert load_config(recipe).optimizer.steps == 2400
+    changed = load_config(recipe, ["loss.attention=0", "run.out=here", "lora.rank=2"])
     assert (changed.loss.attention, changed.run.out, changed.lora) == (0.0, Path("here"), Lora(rank=2))
     for change, message in (
         ("optimizer.steps=0", r"optimizer\.steps: .*greater than or equal to 1, got 0"),
@@ -398,9 +400,9 @@ def test_an_invalid_recipe_is_explained(tmp_path: Path) -> None:
         ("steps=3", "not of the form section.field=value"),
     ):
         with pytest.raises(ConfigError, match=message):
-            load(recipe, [change])
+            load_config(recipe, [change])
     with pytest.raises(ConfigError, match=r"need made scenes; leave them out, or data\.kind=lasers"):
-        load(recipe, ["data.kind=lasers", "start.checkpoint=x"])
+        load_config(recipe, ["data.kind=lasers", "start.checkpoint=x"])
     (tmp_path / "bad.toml").write_text("[data\n")
     result = CliRunner().invoke(app, ["model", "train", str(tmp_path / "bad.toml")])
     assert result.exit_code == 1
