@@ -1,4 +1,4 @@
-"""Views and functions for migrations, from frozen SQL: ``db/sql/REVISION``, which never changes once released."""
+"""Views and functions for migrations, from frozen SQL: a folder of ``db/sql`` for each revision, which never changes."""
 
 from __future__ import annotations
 

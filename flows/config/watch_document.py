@@ -94,7 +94,7 @@ class SourceSection(Section):
     """Where imagery comes from."""
 
     profile: str = Field(
-        description="Name of the profile that finds and renders the collection; `segwatch sources list` shows them.",
+        description="Name of the profile that finds and renders the collection; `segwatch source list` shows them.",
         examples=["sentinel2-l2a-earthsearch"],
     )
     catalog: Catalog | None = Field(

@@ -31,7 +31,7 @@ ALLOWED = {
     "geo/bounded/tasks.py:compute": "for those who call it",
     "geo/seams.py:_find_neighbours": "pixels",
     "geo/seams.py:touches_seam": "pixels",
-    "geo/events/xml.py:widened": "projected, in metres",
+    "geo/events/xml.py:buffer_metres": "projected, in metres",
     "geo/events/linking.py:_are_near": "south and north alone",
     "geo/events/area.py:_around": "projected, in metres",
     "geo/scenes.py:_covers": "a hair around one footprint, on either side",
@@ -102,7 +102,7 @@ def test_only_one_module_measures_what_180_degrees_may_split() -> None:
     }
     assert not new, (
         f"{new}: a shape split at 180 degrees has its bounding box, centre and hull on the other side of the earth; "
-        f"use {HOME} (bounds_of, centre, centroid, box_of, meets), or say in ALLOWED why the shape cannot be split"
+        f"use {HOME} (compute_bounds, compute_centre, compute_centroid, to_box, intersects), or say in ALLOWED why the shape cannot be split"
     )
 
 

@@ -63,7 +63,7 @@ def test_full_size_shapes_are_the_published_ones() -> None:
     pixels = model.pixel_features(torch.empty(2, 3, 1024, 1024, device="meta"))
     assert pixels.mask_features.shape == (2, 256, 256, 256)
     assert [scale.shape[2:] for scale in pixels.scales] == [(32, 32), (64, 64), (128, 128)]
-    masks = model.mask_decoder(pixels, torch.empty(2, 3, 256, device="meta"))
+    masks, _ = model.mask_decoder(pixels, torch.empty(2, 3, 256, device="meta"))
     assert [mask.shape for mask in masks] == [(2, 3, 256, 256)] * 10
 
 

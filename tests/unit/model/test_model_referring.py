@@ -311,7 +311,7 @@ def test_the_command_measures_and_writes(tmp_path: Path) -> None:
     assert len(list((tmp_path / "out/worst").glob("*.png"))) == 1
     wrong = CliRunner().invoke(app, ["model", "eval", "--dataset", "coco", "--root", str(tmp_path)])
     assert wrong.exit_code == 2
-    assert "none of lasers" in " ".join(wrong.output.split())
+    assert "use one of lasers" in " ".join(wrong.output.split())
 
 
 def test_published_figures_appear_beside_their_groups(tmp_path: Path) -> None:

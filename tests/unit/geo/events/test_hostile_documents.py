@@ -11,9 +11,9 @@ from tests.support.hostile_shapes import as_geojson, knot
 _PROGRAM = """
 import pathlib, re, resource, sys
 resource.setrlimit(resource.RLIMIT_AS, (2 * 2**30, 2 * 2**30))
-from segwatch.geo.events.document import read
+from segwatch.geo.events.document import read_events
 from segwatch.geo.types.event import Event
-found = list(read(sys.stdin.buffer.read(), "f"))
+found = list(read_events(sys.stdin.buffer.read(), "f"))
 # of this program alone: what getrusage tells begins with the peak of the process that started it
 peak = re.search(r"VmHWM:\\s+(\\d+) kB", pathlib.Path("/proc/self/status").read_text())[1]
 print(sum(isinstance(one, Event) for one in found), len(found), peak)
