@@ -1,4 +1,4 @@
-"""Views and functions for migrations, from frozen SQL: a folder of ``db/sql`` for each revision, which never changes."""
+"""Views and functions for migrations, from frozen SQL: an unchanging folder of ``db/sql`` for each revision."""
 
 from __future__ import annotations
 

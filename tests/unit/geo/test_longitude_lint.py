@@ -102,7 +102,8 @@ def test_only_one_module_measures_what_180_degrees_may_split() -> None:
     }
     assert not new, (
         f"{new}: a shape split at 180 degrees has its bounding box, centre and hull on the other side of the earth; "
-        f"use {HOME} (compute_bounds, compute_centre, compute_centroid, to_box, intersects), or say in ALLOWED why the shape cannot be split"
+        f"use {HOME} (compute_bounds, compute_centre, compute_centroid, to_box, intersects), or say in ALLOWED why "
+        "the shape cannot be split"
     )
 
 
