@@ -84,6 +84,10 @@ def respond(
     if as_json:
         print_json(asdict(made) | ({"run": report} if report else {}))
         return
+    _print_run(made, dry_run=dry_run)
+
+
+def _print_run(made: DisasterRun, *, dry_run: bool) -> None:
     for reason in made.unreachable:
         err.print(f"no result from {escape(reason)}")
     word = "would watch" if dry_run else "watching"
