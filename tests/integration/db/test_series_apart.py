@@ -57,7 +57,7 @@ def while_folding(monkeypatch: pytest.MonkeyPatch, happens: Callable[[UUID], Non
         return fold_series(*args, series_id=series_id, **more)
 
     with monkeypatch.context() as patched:
-        patched.setattr("segwatch.flows.pipeline.tracking.refold", watched)
+        patched.setattr("segwatch.flows.pipeline.tracking.fold_series", watched)
         yield
 
 

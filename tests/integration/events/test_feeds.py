@@ -88,7 +88,7 @@ def test_a_revision_is_kept_and_becomes_the_current_one(engine: Engine) -> None:
         ((200, {}, b"<html>no feed</html>"), "neither RSS"),
         ((200, {}, b'<!DOCTYPE a [<!ENTITY b "c">]><rss>&b;</rss>'), "not safe XML"),
         ((200, {}, b" " * (fetch.MAX_BYTES + 1)), "larger than 16 MiB"),
-        ((200, {"content-length": "1000"}, b"<rss/>"), "cut off"),
+        ((200, {"content-length": "1000"}, b"<rss/>"), "truncated"),
     ],
 )
 def test_a_feed_that_fails_says_why_and_stops_no_other(engine: Engine, answer: Answer, word: str) -> None:

@@ -86,7 +86,7 @@ def test_another_feeds_entry_about_it_may_lead_to_the_contours(engine: Engine) -
         ((302, {"location": "http://127.0.0.1:1/admin?key=secret"}, b""), "it has moved"),
         ((200, {}, b"<html>"), "not JSON"),
         ((200, {}, b" " * (fetch.MAX_BYTES + 1)), "larger than 16 MiB"),
-        ((200, {"content-length": "1000"}, b"{"), "cut off"),
+        ((200, {"content-length": "1000"}, b"{"), "truncated"),
         ((200, {}, b'{"features": []}'), "no contours"),
     ],
 )

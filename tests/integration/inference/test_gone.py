@@ -164,7 +164,7 @@ def test_a_feed_in_every_legal_form(
         ((307, {"location": "https://new.example/feed"}, b""), "moved to new.example/feed"),
         ((304, {}, b""), "HTTP 304"),
         ((204, {}, b""), "sent no document"),
-        ((206, {}, FEED.encode()[:50]), "part of one"),
+        ((206, {}, FEED.encode()[:50]), "only a part"),
         ((429, {"retry-after": "90"}, b""), "asks to wait 90 s"),
         ((200, {"content-encoding": "br"}, b"x"), "compression is not supported"),
         ((200, {"content-encoding": "gzip"}, gzip.compress(FEED.encode())[:40]), "not compressed"),

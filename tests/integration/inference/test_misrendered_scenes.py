@@ -122,7 +122,7 @@ def test_a_runs_last_lines_say_why_not_all_was_observed(
     rejected, failed = done.stdout.splitlines()[-2:]
     assert rejected.startswith("rejected: 2 x asset 'visual' is missing")
     assert failed.startswith(
-        "not observed: 2 x the picture cannot be judged: the files hold more than 8 bits"
+        "not observed: 2 x the rendering cannot be judged: the files hold more than 8 bits"
     )
 
 
@@ -154,7 +154,7 @@ def test_the_command_line_lists_all_of_it(mixed: Engine) -> None:
     why = segwatch("why-not", "lakes", "--", str(lon), str(lat))
     assert "rejected: asset 'visual' is missing" in why
     assert "unknown time rejected: its time is unknown" in why
-    assert "failed: the picture cannot be judged" in why
+    assert "failed: the rendering cannot be judged" in why
 
 
 def test_the_map_lists_all_of_it(mixed: Engine, database: Database) -> None:

@@ -212,7 +212,7 @@ def test_radar_is_rendered_in_decibels_with_the_ratio_as_blue() -> None:
         window = read_scene(shown, profile, GRID, allowed_hosts=["127.0.0.1:*"])
     np.testing.assert_allclose(window.bands[:, 0, 0], [-10, -20, 10], atol=1e-4)
     rgb = render(window.bands, window.valid, profile)
-    assert rgb[0, 0].tolist() == [128, 89, 170]
+    assert rgb.values[0, 0].tolist() == [128, 89, 170]
 
 
 def test_source_check_reports_findings() -> None:

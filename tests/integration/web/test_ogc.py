@@ -83,7 +83,7 @@ WRONG = [
     ("area_m2 > 1 OR target IN (current_setting('data_directory'))", "current_setting"),
     ("S_INTERSECTS(geom, pg_sleep(600))", "pg_sleep"),
     ("ACCENTI(target) = 'x'", "accenti"),
-    ("'pg_sleep(600) IS NULL'", "no condition"),
+    ("'pg_sleep(600) IS NULL'", "not a condition"),
     ('{"op": "in", "args": [{"property": "area_m2"}, [{"op": "pg_sleep", "args": [600]}]]}', "pg_sleep"),
     ('{"op": "(select 1)=1 or coalesce", "args": [true]}', "coalesce"),
     ('{"op": "=", "args": [{"property": "x\\" = 1 or true --"}, 1]}', "no property"),
