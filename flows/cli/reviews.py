@@ -32,9 +32,10 @@ Why = Annotated[str, typer.Option("--why", metavar="TEXT", help="Reason, stored 
 @app.command("list")
 def list_(watch: WatchName, as_json: Json = False) -> None:
     """List every verdict about the objects of a watch, oldest first."""
-    from segwatch.db import analyst
+    from segwatch.db import analyst, watches
 
     with clear_errors(), open_engine() as engine, engine.connect() as conn:
+        watches.require(conn, watch)
         rows = analyst.list_reviews(conn, watch, geometry=True)
     if as_json:
         print_json(rows)

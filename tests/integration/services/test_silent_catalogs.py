@@ -242,5 +242,5 @@ def test_a_check_says_where_the_api_is_and_that_it_cuts(segwatch: Command) -> No
     assert "a full page has no link to the next" in cut
     with odd_catalog(replace(OddCatalog(items(30)), takes=("GET",), methods=("GET",), link="get")) as url:
         by_get = words(segwatch("source", "check", url, "--profile", "rgb-cog"))
-    assert "paging: 20 different ids, asked by GET" in by_get
+    assert "paging: 20 different ids, requested by GET" in by_get
     assert "does not link" not in by_get
