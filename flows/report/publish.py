@@ -39,5 +39,5 @@ def publish(engine: Engine, settings: QuicklookSettings, name: str) -> tuple[Sit
             if quicklooks.find_storage(settings) is None
             else "it could not be stored, see the log"
         )
-        where = f"not kept: {why}"
+        where = f"not stored: {why}"
     return situation, where

@@ -103,9 +103,9 @@ def test_where_nothing_is_meant_to_stay_nothing_is_kept(
         assert answered(engine, settings) == [None] * DAYS
         seen, where = publish(engine, settings, "lakes")
     assert list(run_folder.iterdir()) == []
-    (said,) = [record.getMessage() for record in caplog.records if "not kept" in record.getMessage()]
+    (said,) = [record.getMessage() for record in caplog.records if "not stored" in record.getMessage()]
     assert "SEGWATCH_EVIDENCE" in said
-    assert where.startswith("not kept: ")
+    assert where.startswith("not stored: ")
     assert "set SEGWATCH_EVIDENCE" in where
     assert f"Report: {where}" in render_markdown(seen, where)
     assert "No quicklook was stored" in render_html(seen)
@@ -132,7 +132,7 @@ def test_a_place_that_is_named_has_pictures_and_report(
     assert "data:image/jpeg" in (root / "lakes" / "situation.html").read_text(encoding="utf-8")
     assert f"Report: {where}" in render_markdown(seen, where)
     assert list(run_folder.iterdir()) == []
-    assert "not kept" not in caplog.text
+    assert "not stored" not in caplog.text
     # who looks from elsewhere is told that there are pictures
     quicklooks._warn_once.cache_clear()
     elsewhere = gather(engine, given(database), "lakes")
@@ -198,7 +198,7 @@ def test_pictures_that_are_switched_off_are_no_reason_to_warn(
     engine: Engine, database: Database, caplog: pytest.LogCaptureFixture
 ) -> None:
     assert answered(engine, given(database, evidence="none")) == [None] * DAYS
-    assert "not kept" not in caplog.text
+    assert "not stored" not in caplog.text
 
 
 def test_without_a_server_of_its_own_the_home_folder_has_them(run_folder: Path) -> None:
