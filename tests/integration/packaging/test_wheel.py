@@ -31,7 +31,7 @@ from segwatch.model import model_version
 print(segwatch.flows.orchestration.deploy.__file__)
 print(segwatch.flows.orchestration.deploy.find_deployments_folder())
 print(len(segwatch.geo.sources.profiles.list_names()))
-print(model_version.version(model_version.resolve(None)))
+print(model_version.compute_version(model_version.resolve_model_folder(None)))
 """
 
 
