@@ -11,13 +11,13 @@ from segwatch.flows.config.settings import load_settings
 from segwatch.flows.orchestration.heartbeats import register_run
 from segwatch.flows.orchestration.lost_runs import end_lost_runs
 from segwatch.flows.pipeline.tracking import track_ready
-from segwatch.flows.runtime.assemble import open_worker_engine
+from segwatch.flows.runtime.assemble import open_run_engine
 
 
 @flow(name="track", log_prints=False)
 def track() -> dict[str, Any]:
     """Publish every observation that is ready; return the counts."""
     settings = load_settings()
-    with open_worker_engine(settings) as engine, register_run(engine, settings, "track"):
+    with open_run_engine(settings) as engine, register_run(engine, settings, "track"):
         end_lost_runs(engine)
         return asdict(track_ready(engine))
