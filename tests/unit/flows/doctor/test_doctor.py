@@ -309,7 +309,7 @@ LOST = Run(UUID(int=1), "segment", "lakes", "gpu1-7", None, LONG_AGO, LONG_AGO, 
         (
             StuckWork(idle=(IdleScenes("lakes", 3, LONG_AGO),)),
             "scenes",
-            "watch lakes: 3 scene(s) have been pending since 2026-11-25 12:00 UTC, and no segment run is active",
+            "watch lakes: 3 scene(s) could be segmented since 2026-11-25 12:00 UTC, and no segment run is active",
             "segwatch run lakes",
         ),
         (
