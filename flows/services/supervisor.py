@@ -250,8 +250,15 @@ class Supervisor:
         return service is not None
 
     def stop_all(self) -> list[str]:
-        """Stop all services; return the names of those that were running."""
-        return [service.name for service in self.running() if self.stop(service.name)]
+        """Stop all services, workers first; return the names of those that were running.
+
+        A Prefect worker whose server is gone takes a minute to end.
+        """
+        in_order = sorted(self.running(), key=lambda one: (not one.name.startswith("worker-"), one.name))
+        stopped = [service.name for service in in_order if self.stop(service.name)]
+        for name in self.ended():
+            self.stop(name)
+        return stopped
 
     def _read_tail(self, name: str) -> str:
         log = self._logs / f"{name}.log"

@@ -304,6 +304,21 @@ def test_a_service_dies_with_its_keeper_and_is_known_to_have_ended(
     assert supervisor.ended() == ["one"]
 
 
+def test_workers_are_stopped_before_the_server_that_they_poll(supervisor: Supervisor) -> None:
+    for name in ("prefect", "web", "worker-cpu"):
+        supervisor.start(name, SLEEPER, {})
+    assert supervisor.stop_all() == ["worker-cpu", "prefect", "web"]
+
+
+def test_after_stopping_no_service_counts_as_ended_by_itself(supervisor: Supervisor) -> None:
+    service = supervisor.start("one", SLEEPER, {})
+    os.killpg(service.pid, signal.SIGKILL)
+    os.waitpid(service.pid, 0)
+    assert supervisor.ended() == ["one"]
+    assert supervisor.stop_all() == []
+    assert supervisor.ended() == []
+
+
 def _hasty_keeper(folder: Path) -> ModuleType:
     """The keeper, which takes a service that ran for 0.2 s for one that can be started."""
     file = folder / "keeper.py"
