@@ -10,7 +10,6 @@ import logging
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
-import httpx
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.filters import (
     FlowRunFilter,
@@ -19,18 +18,14 @@ from prefect.client.schemas.filters import (
     FlowRunFilterStateType,
 )
 from prefect.client.schemas.objects import StateType
-from prefect.exceptions import PrefectException
 from prefect.settings import get_current_settings
 from sqlalchemy import Engine
-from sqlalchemy.exc import DBAPIError
 
 from segwatch.db import ledger, runs
 from segwatch.db.errors import describe_error
 from segwatch.flows.config.settings import FlowSettings
-from segwatch.flows.errors import FlowError
 from segwatch.flows.inference.segmenters import get_model_version
 from segwatch.flows.orchestration.gpu_pool import SEGMENT_DEPLOYMENT
-from segwatch.model.errors import ModelError
 
 _log = logging.getLogger(__name__)
 
@@ -60,7 +55,7 @@ def resume_waiting(engine: Engine, settings: FlowSettings) -> list[str]:
             busy = runs.list_watches(conn, _FLOWS) if free else set()
         waiting = [name for name in free if name not in busy] if None not in busy else []
         return _start(waiting) if waiting else []
-    except (DBAPIError, httpx.HTTPError, PrefectException, FlowError, ModelError) as error:
+    except Exception as error:  # whatever it is, tracking goes on
         _log.warning(
             "no segment run could be started for waiting scenes, the next track run tries again: %s",
             describe_error(error),

@@ -167,7 +167,8 @@ class Supervisor:
             self._log_starts[name] = log.tell()
             # background jobs of a shell ignore SIGINT, with which Prefect's CLI stops its child processes
             # the account may be unable to enter the folders of this file and of the virtual environment
-            keep = [sys._base_executable, "-I", "-S", "-", str(report.fileno())]
+            python = getattr(sys, "_base_executable", sys.executable)
+            keep = [python, "-I", "-S", "-", str(report.fileno())]
             process = subprocess.Popen(
                 ["env", "--default-signal=INT", *keep, *argv],
                 pass_fds=(report.fileno(),),
