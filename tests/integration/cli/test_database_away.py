@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -68,6 +70,22 @@ def test_the_wait_is_bounded(database: Database, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("SEGWATCH_DATABASE_WAIT_SECONDS", "0.5")
     with away(database, 2.0), pytest.raises(OperationalError):
         deliver.fn()
+
+
+@pytest.mark.parametrize("exists", [True, False])
+def test_an_embedded_cluster_that_was_stopped_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, exists: bool
+) -> None:
+    """One that was never set up is not: nobody starts it."""
+    monkeypatch.delenv("SEGWATCH_DATABASE_URL")
+    monkeypatch.setenv("SEGWATCH_HOME", str(tmp_path))
+    monkeypatch.setenv("SEGWATCH_DATABASE_WAIT_SECONDS", "0.3")
+    if exists:
+        state = {"data_dir": str(tmp_path / "postgres" / "data"), "port": 5432}
+        (tmp_path / "postgres.json").write_text(json.dumps(state))
+    done = run("lakes")
+    assert (done.exit_code, "segwatch db up" in done.output) == (1, True)
+    assert ("waiting for it for up to" in done.output) is exists
 
 
 def test_a_password_that_is_wrong_is_not_waited_for(
