@@ -142,7 +142,7 @@ def test_whatever_one_scene_raises_is_its_reason_and_the_drain_goes_on(
             raise MemoryError("no room\x00")
         return right(*given)
 
-    monkeypatch.setattr("segwatch.flows.inference.drain.answer_group", wrong_at_first)
+    monkeypatch.setattr("segwatch.flows.inference.drain.predict_group", wrong_at_first)
     with serving_files({"/a.tif": PIXELS}) as files:
         queue(engine, files.url, Well.version, count=2)
         done = Drain(engine, Well(), _settings()).run()

@@ -313,7 +313,7 @@ def test_a_full_disk_costs_no_attempt(engine: Engine, monkeypatch: pytest.Monkey
     def full(*_: Any) -> Any:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("segwatch.flows.inference.drain.answer_group", full)
+    monkeypatch.setattr("segwatch.flows.inference.drain.predict_group", full)
     with serving_files({"/a.tif": PIXELS}) as files:
         queue(engine, files.url, Well.version)
         drain(engine, max_attempts=1)

@@ -157,7 +157,7 @@ def test_channels_that_rest_are_told_without_their_secrets(worker: Engine) -> No
 def test_without_a_ledger_and_a_server_it_still_answers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(variables, "_told", set())
+    monkeypatch.setattr(variables, "_reported", set())
     monkeypatch.setenv("SEGWATCH_HOME", str(tmp_path))
     monkeypatch.setenv("SEGWATCH_DATABSE_URL", "postgresql://u:hunter2@h/d")
     monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:9/api")
