@@ -77,7 +77,8 @@ _TRY_NOW = text(
 )
 _OPEN = text(
     """
-    SELECT c.name, c.failures, c.opened_at, c.retry_at, c.error, count(o.id) AS waiting
+    SELECT c.name, c.failures, c.opened_at, c.retry_at, c.error, count(o.id) AS waiting,
+           c.retry_at <= clock_timestamp() AS due
     FROM segwatch.circuit c
     LEFT JOIN segwatch.observation o ON o.state = 'pending' AND c.name = ANY(o.circuits)
         AND (CAST(:watch AS text) IS NULL OR EXISTS (
@@ -103,6 +104,8 @@ class OpenCircuit:
     error: str | None
     waiting: int
     """Number of observations known to wait for it."""
+    due: bool = False
+    """Whether it may be tried again now."""
 
 
 @dataclass(frozen=True, slots=True)

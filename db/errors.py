@@ -23,6 +23,8 @@ DbError
 
 from __future__ import annotations
 
+import re
+
 import psycopg
 from sqlalchemy.exc import DBAPIError
 
@@ -139,6 +141,17 @@ def is_connection_lost(error: BaseException) -> bool:
     if error.sqlstate is None:
         return isinstance(error, psycopg.OperationalError)
     return error.sqlstate.startswith(_UNAVAILABLE)
+
+
+#: How PostgreSQL refuses a connection for good; psycopg keeps no SQLSTATE of it.
+_REFUSED = re.compile(
+    "authentication failed|does not exist|pg_hba.conf|not permitted to log in|no password supplied"
+)
+
+
+def is_server_away(error: BaseException) -> bool:
+    """Tell whether the database does not answer now, and may do so later; a wrong user or password stays wrong."""
+    return is_connection_lost(error) and not _REFUSED.search(str(error))
 
 
 #: Errors of a database without this version's schema.

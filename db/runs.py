@@ -6,6 +6,7 @@ observes, reads this table.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID, uuid4
@@ -67,6 +68,12 @@ _OF_FLOW_RUN = text(
 )
 _ALIVE = text(
     f"SELECT EXISTS (SELECT FROM segwatch.run r WHERE r.flow = :flow AND r.ended_at IS NULL AND NOT {_LOST})"  # noqa: S608
+)
+_ALIVE_WATCHES = text(
+    f"""
+    SELECT DISTINCT r.watch FROM segwatch.run r
+    WHERE r.flow = ANY(CAST(:flows AS text[])) AND r.ended_at IS NULL AND NOT {_LOST}
+    """  # noqa: S608 - parts of this file
 )
 _LOST_RUNS = text(
     f"SELECT {_COLUMNS}, true AS lost FROM segwatch.run r WHERE {_LOST} ORDER BY r.heartbeat_at"  # noqa: S608
@@ -175,6 +182,11 @@ def find_by_flow_run(conn: Connection, flow_run_id: UUID) -> Run | None:
 def is_alive(conn: Connection, flow: str) -> bool:
     """Tell whether any run of a flow is alive."""
     return bool(conn.execute(_ALIVE, {"flow": flow}).scalar_one())
+
+
+def list_watches(conn: Connection, flows: Collection[str]) -> set[str | None]:
+    """List the watches that living runs of these flows work on; None = all watches."""
+    return set(conn.execute(_ALIVE_WATCHES, {"flows": list(flows)}).scalars())
 
 
 def list_lost(conn: Connection) -> list[Run]:

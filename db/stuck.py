@@ -14,8 +14,8 @@ from segwatch.db.runs import Run
 _IDLE = text(
     """
     SELECT w.name AS watch, count(*) AS scenes,
-           min(greatest(o.discovered_at, coalesce(o.not_before, o.discovered_at),
-                        coalesce(o.leased_at, o.discovered_at))) AS since
+           min(greatest(o.discovered_at, o.not_before, o.leased_at,
+                        (SELECT max(c.closed_at) FROM segwatch.circuit c WHERE c.name = ANY(o.circuits)))) AS since
     FROM segwatch.observation o JOIN segwatch.watch w ON w.id = o.revision_id
     WHERE o.state = 'pending' AND (o.not_before IS NULL OR o.not_before <= clock_timestamp())
       AND NOT EXISTS (SELECT 1 FROM segwatch.circuit c WHERE c.name = ANY(o.circuits) AND c.failures > 0)

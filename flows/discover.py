@@ -12,14 +12,14 @@ from segwatch.flows.config.settings import load_settings
 from segwatch.flows.inference.segmenters import get_model_version
 from segwatch.flows.orchestration.heartbeats import register_run
 from segwatch.flows.pipeline.discovery import discover_watch
-from segwatch.flows.runtime.assemble import open_worker_engine
+from segwatch.flows.runtime.assemble import open_run_engine
 
 
 @flow(name="discover", log_prints=False)
 def discover(watch: str, start: datetime | None = None, end: datetime | None = None) -> dict[str, Any]:
     """Queue the new scenes of one watch, optionally only those acquired from ``start`` to ``end``."""
     settings = load_settings()
-    with open_worker_engine(settings) as engine, register_run(engine, settings, "discover", watch=watch):
+    with open_run_engine(settings) as engine, register_run(engine, settings, "discover", watch=watch):
         return asdict(
             discover_watch(engine, watch, model_version=get_model_version(settings), start=start, end=end)
         )

@@ -28,7 +28,7 @@ from segwatch.flows.pipeline.discovery import discover_watch
 from segwatch.flows.pipeline.steps import Report, Steps
 from segwatch.flows.report.publish import publish
 from segwatch.flows.report.summary import render_markdown
-from segwatch.flows.runtime.assemble import open_worker_engine
+from segwatch.flows.runtime.assemble import open_run_engine
 from segwatch.geo.types.watch import Watch
 
 _log = logging.getLogger(__name__)
@@ -43,7 +43,7 @@ def observe(watch: str, start: datetime | None = None, end: datetime | None = No
     Skipped and names the run that observes the watch.
     """
     settings = load_settings()
-    with open_worker_engine(settings) as engine:
+    with open_run_engine(settings) as engine:
         end_lost_runs(engine)
         with engine.connect() as conn:
             stored = watches.load_current(conn, watch)

@@ -12,14 +12,14 @@ from segwatch.flows.errors import FeedError
 from segwatch.flows.events.fetch import poll
 from segwatch.flows.orchestration.heartbeats import register_run
 from segwatch.flows.orchestration.lost_runs import end_lost_runs
-from segwatch.flows.runtime.assemble import open_worker_engine
+from segwatch.flows.runtime.assemble import open_run_engine
 
 
 @flow(name="poll-feeds", log_prints=False)
 def poll_feeds() -> list[dict[str, Any]]:
     """Poll every feed of the settings; fail only if none could be read."""
     settings = load_settings()
-    with open_worker_engine(settings) as engine, register_run(engine, settings, "poll-feeds"):
+    with open_run_engine(settings) as engine, register_run(engine, settings, "poll-feeds"):
         end_lost_runs(engine)
         results = poll(engine, settings)
     if results and all(one.reason for one in results):

@@ -20,7 +20,7 @@ from segwatch.flows.events.fetch import poll
 from segwatch.flows.orchestration import deploy
 from segwatch.flows.orchestration.heartbeats import register_run
 from segwatch.flows.orchestration.lost_runs import end_lost_runs
-from segwatch.flows.runtime.assemble import open_worker_engine
+from segwatch.flows.runtime.assemble import open_run_engine
 
 _log = logging.getLogger(__name__)
 _OBSERVE_DEPLOYMENT = "observe/observe"
@@ -45,7 +45,7 @@ def respond_flow(document: str | None = None) -> list[dict[str, Any]]:
     settings = load_settings()
     results: list[dict[str, Any]] = []
     failed: list[str] = []
-    with open_worker_engine(settings) as engine, register_run(engine, settings, "respond"):
+    with open_run_engine(settings) as engine, register_run(engine, settings, "respond"):
         end_lost_runs(engine)
         if document is None:
             poll(engine, settings)

@@ -11,13 +11,13 @@ from segwatch.flows.config.settings import load_settings
 from segwatch.flows.inference.drain import drain
 from segwatch.flows.orchestration.heartbeats import register_run
 from segwatch.flows.orchestration.lost_runs import end_lost_runs
-from segwatch.flows.runtime.assemble import open_worker_engine
+from segwatch.flows.runtime.assemble import open_run_engine
 
 
 @flow(name="segment", log_prints=False)
 def segment(watch: str | None = None) -> dict[str, Any]:
     """Drain the queue of one watch, or of all watches; return the counts."""
     settings = load_settings()
-    with open_worker_engine(settings) as engine, register_run(engine, settings, "segment", watch=watch):
+    with open_run_engine(settings) as engine, register_run(engine, settings, "segment", watch=watch):
         end_lost_runs(engine)
         return asdict(drain(engine, settings, watch=watch))

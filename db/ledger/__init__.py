@@ -16,6 +16,8 @@ from segwatch.db.ledger.outcomes import save as save
 from segwatch.db.ledger.outcomes import skip as skip
 from segwatch.db.ledger.progress import OpenWork as OpenWork
 from segwatch.db.ledger.progress import has_waiting as has_waiting
+from segwatch.db.ledger.progress import is_due_within as is_due_within
+from segwatch.db.ledger.progress import list_free as list_free
 from segwatch.db.ledger.progress import list_other_leases as list_other_leases
 from segwatch.db.ledger.progress import list_untouched as list_untouched
 from segwatch.db.ledger.progress import read_open_work as read_open_work

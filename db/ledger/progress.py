@@ -21,11 +21,30 @@ _WAITING = text(
           AND {IS_ELIGIBLE})
     """  # noqa: S608 - parts of this file
 )
+#: Seconds until the first pending observation may be leased, unless that is now.
+_NEXT_ATTEMPT = text(
+    f"""
+    SELECT CAST(extract(epoch FROM min(greatest(o.not_before, c.at)) - clock_timestamp()) AS float8)
+    FROM segwatch.observation o JOIN segwatch.watch w ON w.id = o.revision_id
+    CROSS JOIN LATERAL (
+        SELECT max(greatest(c.retry_at, CASE WHEN c.probe_worker <> :worker THEN c.probe_until END)) AS at
+        FROM segwatch.circuit c WHERE c.name = ANY(o.circuits) AND c.failures > 0) c
+    WHERE o.state = 'pending' AND o.model_version = :model_version
+      AND NOT (o.circuits && CAST(:left_alone AS text[]))
+      AND {IS_ELIGIBLE}
+    """  # noqa: S608 - parts of this file
+)
 _HELD_BY_OTHERS = text(
     f"""
     SELECT o.id, o.lease_until FROM segwatch.observation o JOIN segwatch.watch w ON w.id = o.revision_id
     WHERE o.state = 'leased' AND o.lease_worker <> :worker AND o.lease_until >= clock_timestamp()
       AND o.model_version = :model_version AND {IS_ELIGIBLE}
+    """  # noqa: S608 - parts of this file
+)
+_FREE_WATCHES = text(
+    f"""
+    SELECT DISTINCT w.name FROM segwatch.observation o JOIN segwatch.watch w ON w.id = o.revision_id
+    WHERE o.state IN ('pending', 'leased') AND {IS_FREE} AND o.model_version = :model_version ORDER BY w.name
     """  # noqa: S608 - parts of this file
 )
 _UNTOUCHED = text(
@@ -104,6 +123,26 @@ def has_waiting(
     return bool(
         conn.execute(_WAITING, admission.select(conn, model_version, watch, worker, left_alone)).scalar_one()
     )
+
+
+def is_due_within(
+    conn: Connection,
+    seconds: float,
+    *,
+    model_version: str,
+    watch: str | None = None,
+    worker: str = "",
+    left_alone: Collection[str] = (),
+) -> bool:
+    """Tell whether the next attempt at any pending scene comes within so many seconds from now."""
+    scope = admission.select(conn, model_version, watch, worker, left_alone)
+    wait = conn.execute(_NEXT_ATTEMPT, scope).scalar()
+    return wait is not None and wait <= seconds
+
+
+def list_free(conn: Connection, *, model_version: str) -> list[str]:
+    """List the watches that have scenes that can be leased now."""
+    return list(conn.execute(_FREE_WATCHES, admission.select(conn, model_version, None, "")).scalars())
 
 
 def list_other_leases(

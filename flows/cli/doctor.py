@@ -27,7 +27,7 @@ def doctor(as_json: Json = False) -> None:
 
     with clear_errors():
         findings = examine(load_settings())
-    wrong = _select_wrong(findings)
+    wrong = select_wrong(findings)
     if as_json:
         print_json({"wrong": len(wrong), "findings": [asdict(one) for one in findings]})
     else:
@@ -47,7 +47,7 @@ def examine(settings: FlowSettings) -> list[Finding]:
 
 def print_short(console: Console, findings: list[Finding]) -> None:
     """Print what is wrong, or one line if nothing is."""
-    wrong = _select_wrong(findings)
+    wrong = select_wrong(findings)
     for one in wrong:
         _print(console, one)
     if not wrong:
@@ -55,7 +55,8 @@ def print_short(console: Console, findings: list[Finding]) -> None:
         console.print(f"ok: {', '.join(areas)}   (details: segwatch doctor)")
 
 
-def _select_wrong(findings: list[Finding]) -> list[Finding]:
+def select_wrong(findings: list[Finding]) -> list[Finding]:
+    """Select the findings that are wrong."""
     return [one for one in findings if one.level == "wrong"]
 
 

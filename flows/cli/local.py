@@ -7,7 +7,7 @@ import shlex
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -117,24 +117,42 @@ def print_environment() -> None:
 
 
 def status(as_json: Json = False) -> None:
-    """List the running services of this home folder and the problems that `segwatch doctor` finds."""
-    from segwatch.flows.cli.doctor import examine, print_short
+    """List the services of this home folder and the problems that `segwatch doctor` finds.
+
+    Exit status 1 if anything is wrong.
+    """
+    from segwatch.db.embedded.cluster import Cluster
+    from segwatch.flows.cli.doctor import examine, print_short, select_wrong
     from segwatch.flows.config.settings import load_settings
     from segwatch.flows.services.supervisor import Supervisor
 
     with clear_errors():
         settings = load_settings()
-        running = Supervisor(settings.home).running()
+        supervisor = Supervisor(settings.home)
+        ended = supervisor.ended()
+        running = [{"name": one.name, "pid": one.pid} for one in supervisor.running()]
+        if (database := Cluster(settings.home).status()).running:
+            running.insert(0, {"name": "postgres", "pid": database.pid})
         # without services here and without addresses in the environment, there is nothing to examine
         elsewhere = settings.database_url is not None or "PREFECT_API_URL" in os.environ
-        findings = examine(settings) if running or elsewhere else []
+        findings = examine(settings) if running or ended or elsewhere else []
     if as_json:
-        services = [{"name": one.name, "pid": one.pid} for one in running]
-        print_json({"services": services, "findings": [asdict(one) for one in findings]})
-        return
+        print_json({"services": running, "findings": [asdict(one) for one in findings]})
+    else:
+        _print_services(running, ended, has_database=database.port is not None)
+        if findings:
+            print_short(out, findings)
+    if select_wrong(findings):
+        raise typer.Exit(1)
+
+
+def _print_services(running: list[dict[str, Any]], ended: list[str], *, has_database: bool) -> None:
+    """Print a line for each service; the database's is missing if none was ever created."""
     for one in running:
-        out.print(f"{one.name}: pid {one.pid}")
+        out.print(f"{one['name']}: pid {one['pid']}")
     if not running:
         out.print("no services are running")
-    if findings:
-        print_short(out, findings)
+    elif has_database and running[0]["name"] != "postgres":
+        out.print("postgres: does not run")
+    for name in ended:
+        out.print(f"{name}: does not run")

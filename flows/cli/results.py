@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, time, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -26,7 +26,10 @@ if TYPE_CHECKING:
 
 
 def coverage(watch: WatchName, as_json: Json = False) -> None:
-    """List every scene of a watch: what was observed when, what was not, and why."""
+    """List every scene of a watch: what was observed when, what was not, and why.
+
+    A predicted scene is published after the earlier ones of its series, so it waits while those are pending.
+    """
     from segwatch.db import analyst
 
     with clear_errors(), open_engine() as engine, engine.connect() as conn:
@@ -39,7 +42,7 @@ def coverage(watch: WatchName, as_json: Json = False) -> None:
     for row in rows:
         clear = "" if row["clear_share"] is None else f"{row['clear_share']:.0%}"
         acquired = "unknown" if row["acquired_at"] is None else format_minute(row["acquired_at"])
-        cells.append((acquired, row["state"], clear, str(row["detections"]), row["reason"] or ""))
+        cells.append((acquired, row["state"], clear, str(row["detections"]), _explain(row)))
     print_table(("acquired", "state", "clear", "polygons", "reason"), cells, title=watch)
 
 
@@ -83,9 +86,16 @@ def why_not(
         if row["observation_id"] is None:  # the row that stands for "no scene"
             err.print("no scene of this watch was found up to that time")
             continue
-        explained = row["reason"] and row["answer"] in {"failed", "rejected", "pending"}
-        why = f": {row['reason']}" if explained else ""
+        reason = _explain(row) if row["answer"] in {"failed", "rejected", "pending"} else ""
+        why = f": {reason}" if reason else ""
         out.print(f"{row['acquired_at'] or 'unknown time'}  {row['answer']}{why}", markup=False)
+
+
+def _explain(row: dict[str, Any]) -> str:
+    """Join what an observation waits for now and the reason of its last attempt."""
+    if row["waits"] and row["reason"]:
+        return f"{row['waits']}; the last attempt: {row['reason']}"
+    return row["waits"] or row["reason"] or ""
 
 
 def upgrades(watch: WatchName, as_json: Json = False) -> None:

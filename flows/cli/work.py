@@ -156,7 +156,7 @@ def run(
     with clear_errors(), stoppable(), _show_progress() as progress:
         task = progress.add_task(f"{watch}: starting", total=None)
         settings = load_settings()
-        with assemble.open_worker_engine(settings) as engine:
+        with assemble.open_run_engine(settings, say) as engine:
             report = run_in_process(
                 engine,
                 settings,

@@ -26,6 +26,10 @@ MAX_OUTBOX_DELAY = timedelta(minutes=15)
 #: A search of a catalog may have to wait for a worker, and takes time itself.
 MAX_SEARCH_DELAY = timedelta(minutes=30)
 MAX_LEASE_DELAY = timedelta(minutes=10)
+#: Time that a service takes to start.
+RESTART_TIME = timedelta(seconds=15)
+#: Restarts of services are reported for this long.
+MAX_RESTART_AGE = timedelta(days=1)
 #: Prefect marks a worker as offline after three missed heartbeats.
 _HEARTBEATS = 3
 _ALWAYS = ("track/track", "deliver/deliver")
@@ -37,6 +41,7 @@ def check(facts: Facts) -> list[Finding]:
     """Run every check; findings come in order of dependency, causes before consequences."""
     return [
         *_variables(facts),
+        *_services(facts),
         *_ledger(facts),
         *_prefect(facts),
         *control_plane.check(facts),
@@ -57,9 +62,30 @@ def _variables(facts: Facts) -> Iterator[Finding]:
         yield Finding("settings", level, str(one), f"unset {one.name}, or correct its name")
 
 
+def _services(facts: Facts) -> Iterator[Finding]:
+    """Report services of the demo that ended by themselves."""
+    home = facts.services
+    for name in home.ended:
+        fix = f"start it again: make demo; see {home.logs / f'{name}.log'}"
+        yield Finding("services", Level.WRONG, f"{name} does not run, although nobody stopped it here", fix)
+    recent = [one for one in home.restarts if facts.now - one.ended_at < MAX_RESTART_AGE]
+    for one in recent:
+        down = one.starts_at > facts.now - RESTART_TIME
+        says = (
+            f"{one.name} ended by itself at {_at(one.ended_at)} ({one.how}), {one.restarts} time(s) since it was "
+            f"started; it {'is being' if down else 'was'} started again"
+        )
+        fix = f"see {home.logs / f'{one.name}.log'}"
+        yield Finding("services", Level.WRONG if down else Level.NOTE, says, fix)
+    if home.running and not home.ended and not recent:
+        yield Finding("services", Level.OK, f"{len(home.running)} service(s) of this home folder run")
+
+
 def _ledger(facts: Facts) -> Iterator[Finding]:
     if facts.ledger_error is not None:
         fix = "run: segwatch db up; or correct SEGWATCH_DATABASE_URL"
+        if facts.ledger_server is not None and not facts.ledger_error.startswith("the schema is"):
+            fix = f"make sure that PostgreSQL runs at {facts.ledger_server}, or correct SEGWATCH_DATABASE_URL"
         yield Finding("ledger", Level.WRONG, facts.ledger_error, fix)
     elif facts.ledger is not None:
         says = f"reachable, schema up to date, {len(facts.ledger.watches)} watch(es)"
@@ -73,8 +99,15 @@ def _prefect(facts: Facts) -> Iterator[Finding]:
         yield Finding(
             "prefect", Level.NOTE, "no Prefect server is configured, so nothing runs by itself", fix
         )
+    elif server.failing:
+        says = f"{server.url} answers with an error, as it does while its database is away: {server.error}"
+        database = "its database runs in this home folder: segwatch db up"
+        if not server.of_home:
+            database = "make sure that the database of the Prefect server runs; see the server's log"
+        yield Finding("prefect", Level.WRONG, says, database)
     elif server.error is not None:
-        fix = "start it with: prefect server start; or correct PREFECT_API_URL"
+        start = "make demo" if facts.has_home_prefect else "prefect server start"
+        fix = f"start it with: {start}; or correct PREFECT_API_URL"
         yield Finding("prefect", Level.WRONG, f"{server.url} does not answer: {server.error}", fix)
     else:
         yield Finding("prefect", Level.OK, f"{server.url} is reachable, {len(server.names)} deployment(s)")
@@ -107,7 +140,7 @@ def _schedules(facts: Facts) -> Iterator[Finding]:
                 f"{one.name}: the server schedules no run for it",
                 "its cron expression probably matches no date: correct it and run: segwatch apply FILE",
             )
-    troubled = [found for one in switched_on for found in _runs(one, facts.now)]
+    troubled = [found for one in switched_on for found in _runs(one, facts)]
     yield from troubled
     if not silent and not troubled and switched_on:
         last = max((one.last.expected_at for one in switched_on if one.last is not None), default=None)
@@ -130,13 +163,13 @@ def _is_silent(one: DeploymentFacts, now: datetime) -> bool:
     return one.next_at is None and one.late == 0 and now - one.changed_at > MAX_SCHEDULER_DELAY
 
 
-def _runs(one: DeploymentFacts, now: datetime) -> Iterator[Finding]:
-    if one.late and one.late_since is not None and now - one.late_since > MAX_RUN_DELAY:
+def _runs(one: DeploymentFacts, facts: Facts) -> Iterator[Finding]:
+    if one.late and one.late_since is not None and facts.now - one.late_since > MAX_RUN_DELAY:
         yield Finding(
             "schedules",
             Level.WRONG,
             f"{one.name}: {one.late} run(s) are waiting for a worker, the oldest since {_at(one.late_since)}",
-            f"start a worker: prefect worker start --pool {one.pool or 'cpu'}",
+            f"start a worker: {_start_of_worker(facts, one.pool or 'cpu')}",
         )
     if one.last is not None and one.last.bad:
         yield Finding(
@@ -149,12 +182,22 @@ def _runs(one: DeploymentFacts, now: datetime) -> Iterator[Finding]:
 
 def _workers(facts: Facts) -> Iterator[Finding]:
     for pool in facts.prefect.pools if facts.prefect is not None else ():
-        yield from _pool(pool, facts.now)
+        yield from _pool(pool, facts)
 
 
-def _pool(pool: PoolFacts, now: datetime) -> Iterator[Finding]:
+def _start_of_worker(facts: Facts, pool: str) -> str:
+    """Return the command that starts a worker; the demo's workers have an environment and users of their own."""
+    if facts.has_home_prefect and pool in ("cpu", "gpu"):
+        return "make demo"
+    return f"prefect worker start --pool {pool}{' --limit 1' if pool == 'gpu' else ''}"
+
+
+def _pool(pool: PoolFacts, facts: Facts) -> Iterator[Finding]:
+    now = facts.now
+    if facts.has_home_prefect and f"worker-{pool.name}" in facts.services.ended and len(pool.workers) < 2:
+        return  # its last heartbeat may be recent; reported as a service
     online = [one for one in pool.workers if not _is_lost(one, now)]
-    start = f"prefect worker start --pool {pool.name}{' --limit 1' if pool.name == 'gpu' else ''}"
+    start = _start_of_worker(facts, pool.name)
     if pool.paused:
         yield Finding(
             "workers", Level.WRONG, f"pool {pool.name} is paused", f"prefect work-pool resume {pool.name}"

@@ -21,18 +21,17 @@ def find_root_workers(url: str, services: dict[int, str]) -> Iterator[RootWorker
     url
         Address of the API; workers known to poll another API are left out.
     services
-        Process ids of the home's own services, with their names.
+        Process groups of the home's own services, with their names.
     """
     for folder in Path("/proc").glob("[0-9]*"):
         pid = int(folder.name)
         try:
             words = folder.joinpath("cmdline").read_bytes().split(b"\0")
-            if (
-                folder.stat().st_uid == 0
-                and _is_worker(words)
-                and (pid in services or _may_poll(folder, url))
-            ):
-                yield RootWorker(pid, services.get(pid))
+            if pid in services or folder.stat().st_uid != 0 or not _is_worker(words):
+                continue  # services.keeper, which leads the process group of a service, is not the worker itself
+            service = services.get(os.getpgid(pid))
+            if service is not None or _may_poll(folder, url):
+                yield RootWorker(pid, service)
         except OSError:  # the process ended, or this user may not inspect it
             continue
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import datetime
+from pathlib import Path
 
 from segwatch.db.health import LedgerHealth
 from segwatch.db.stuck import StuckWork
 from segwatch.flows.config.variables import UnreadVariable
 from segwatch.flows.orchestration.server_facts import PrefectFacts
+from segwatch.flows.services.supervisor import Restart
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +20,18 @@ class RootWorker:
     pid: int
     service: str | None
     """Its name if it is a service of this home folder."""
+
+
+@dataclass(frozen=True, slots=True)
+class HomeServices:
+    """The services that the demo started in this home folder."""
+
+    running: tuple[str, ...] = ()
+    ended: tuple[str, ...] = ()
+    """Neither running nor stopped by a user."""
+    restarts: tuple[Restart, ...] = ()
+    logs: Path = Path("logs")
+    """Folder of their logs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,3 +47,12 @@ class Facts:
     """None if no server is configured here."""
     root_workers: tuple[RootWorker, ...] = ()
     stuck: StuckWork = field(default_factory=StuckWork)
+    services: HomeServices = field(default_factory=HomeServices)
+    ledger_server: str | None = None
+    """HOST:PORT of a database server that the operator runs; None = the embedded cluster of the home folder."""
+
+    @property
+    def has_home_prefect(self) -> bool:
+        """Whether `make demo` starts the Prefect server and its workers."""
+        known = (*self.services.running, *self.services.ended)
+        return self.prefect is not None and self.prefect.of_home and "prefect" in known

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from datetime import UTC, datetime
 
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy import make_url
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from segwatch.db import health, migrate, stuck
+from segwatch.db.embedded.cluster import Cluster
 from segwatch.db.engine import make_engine
 from segwatch.db.errors import DbError, describe_error
 from segwatch.flows.config import variables
 from segwatch.flows.config.settings import FlowSettings
 from segwatch.flows.doctor import control_plane
-from segwatch.flows.doctor.facts import Facts
-from segwatch.flows.errors import FlowError
+from segwatch.flows.doctor.facts import Facts, HomeServices
 from segwatch.flows.orchestration.read_server import read_server
 from segwatch.flows.orchestration.server_facts import PrefectFacts
 from segwatch.flows.runtime import assemble
-from segwatch.flows.services.stack import Stack
 from segwatch.flows.services.supervisor import Supervisor
 
 
@@ -27,15 +28,23 @@ def gather(settings: FlowSettings) -> Facts:
     now = datetime.now(UTC)
     ledger, work, problem = _read_ledger(settings)
     prefect = _read_prefect(settings, now)
-    services = {one.pid: one.name for one in Supervisor(settings.home).running()}
+    supervisor = Supervisor(settings.home)
+    services = {one.pid: one.name for one in supervisor.running()}
     return Facts(
         now=now if ledger is None else ledger.now,
         unread=tuple(variables.find_unread(os.environ)),
         ledger=ledger,
         ledger_error=problem,
+        ledger_server=_find_external_server(settings),
         stuck=work,
         prefect=prefect,
         root_workers=() if prefect is None else tuple(control_plane.find_root_workers(prefect.url, services)),
+        services=HomeServices(
+            tuple(services.values()),
+            tuple(supervisor.ended()),
+            tuple(supervisor.restarts()),
+            supervisor.logs,
+        ),
     )
 
 
@@ -58,17 +67,29 @@ def _read_ledger(
     return found, work, None if up_to_date else f"the schema is {state}"
 
 
+def _find_external_server(settings: FlowSettings) -> str | None:
+    """Return HOST:PORT of a database server that the operator runs; None for the embedded cluster."""
+    if settings.database_url is None:
+        return None
+    try:
+        url = make_url(settings.database_url.get_secret_value())
+        own = Cluster(settings.home).status().port
+    except (ArgumentError, DbError):
+        return None
+    if own is not None and (url.host, url.port) == ("127.0.0.1", own):
+        return None
+    return f"{url.host or 'localhost'}:{url.port or 5432}"
+
+
 def _read_prefect(settings: FlowSettings, now: datetime) -> PrefectFacts | None:
-    url = os.environ.get("PREFECT_API_URL") or _find_home_server(settings)
-    return None if url is None else read_server(url, now)
+    own = _find_home_server(settings)
+    url = os.environ.get("PREFECT_API_URL") or own
+    return None if url is None else replace(read_server(url, now), of_home=url == own)
 
 
 def _find_home_server(settings: FlowSettings) -> str | None:
     """Find the server that this home folder started, also in a shell where PREFECT_API_URL is not set."""
-    stack = Stack(settings.home, say=lambda _: None)
-    if stack.supervisor.find("prefect") is None:
-        return None
-    try:
-        return f"{stack.urls().prefect}/api"
-    except FlowError:
-        return None
+    supervisor = Supervisor(settings.home)
+    port = supervisor.remembered_port("prefect")
+    known = supervisor.find("prefect") is not None or "prefect" in supervisor.ended()
+    return f"http://127.0.0.1:{port}/api" if known and port is not None else None

@@ -10,8 +10,8 @@ from segwatch.flows.doctor.findings import Finding, Level
 
 #: The next run of any deployment ends lost runs.
 MAX_LOST_DELAY = timedelta(minutes=5)
-#: Time for a worker of the gpu pool to start, load its model and finish more urgent scenes.
-MAX_IDLE_DELAY = timedelta(hours=1)
+#: `track` runs every five minutes and starts a segment run; then its worker has to load the model.
+MAX_IDLE_DELAY = timedelta(minutes=20)
 #: Folding years of scenes takes minutes.
 MAX_FOLD_DELAY = timedelta(minutes=30)
 MAX_MESSAGE_DELAY = timedelta(minutes=10)
@@ -54,11 +54,12 @@ def _check_idle(stuck: StuckWork, now: datetime) -> Iterator[Finding]:
     if stuck.segmenting:
         return
     for one in stuck.idle:
-        if now - one.since > MAX_IDLE_DELAY:
-            yield Finding(
-                "scenes",
-                Level.WRONG,
-                f"watch {one.watch}: {one.scenes} scene(s) have been pending since {one.since:%Y-%m-%d %H:%M} UTC, "
-                "and no segment run is active",
-                f"start a worker of the gpu pool; by hand: segwatch run {one.watch}",
-            )
+        late = now - one.since > MAX_IDLE_DELAY
+        yield Finding(
+            "scenes",
+            Level.WRONG if late else Level.NOTE,
+            f"watch {one.watch}: {one.scenes} scene(s) could be segmented since {one.since:%Y-%m-%d %H:%M} UTC, "
+            "and no segment run is active",
+            "the next run of track/track starts one, if a worker of each pool runs; "
+            f"by hand: segwatch run {one.watch}",
+        )

@@ -18,15 +18,15 @@ def require_sources(engine: Engine, watch: str) -> dict[str, int]:
     Raises
     ------
     SourceOut
-        Scenes wait; the first run after the source works again takes them up.
+        Scenes wait; a run takes them up once the source works again.
     """
     with engine.connect() as conn:
         waiting = [one for one in circuits.list_open(conn, watch) if one.waiting]
     if waiting:
         descriptions = "; ".join(describe_circuit(one) for one in waiting)
         raise SourceOut(
-            f"{watch}: {descriptions}. Nothing is lost and no attempt is counted: the first run after the source works "
-            f"again takes the scenes up. To try at once: segwatch retry {watch}, then segwatch run {watch}"
+            f"{watch}: {descriptions}. Nothing is lost and no attempt is counted: a run takes the scenes up once the "
+            f"source works again. To try at once: segwatch retry {watch}, then segwatch run {watch}"
         )
     return {}
 
@@ -36,8 +36,14 @@ def describe_circuit(one: OpenCircuit) -> str:
     return (
         f"{one.waiting} scene(s) wait for {name_circuit(one.name)}: "
         f"circuit open since {one.opened_at:%Y-%m-%d %H:%M} UTC, {one.failures} failure(s) in a row, "
-        f"next attempt after {one.retry_at:%H:%M:%S} UTC; the last error: {one.error}"
+        f"{_describe_next(one)}; the last error: {one.error}"
     )
+
+
+def _describe_next(one: OpenCircuit) -> str:
+    if one.due:
+        return "to be tried again by the next run that segments them"
+    return f"next attempt after {one.retry_at:%H:%M:%S} UTC"
 
 
 def name_circuit(name: str) -> str:

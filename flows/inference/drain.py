@@ -191,7 +191,8 @@ class Drain:
     def _linger(self) -> bool:
         """Wait a little for new work; False once the linger time has passed without any.
 
-        Leases that are not renewed belong to a worker that died: the drain waits until they expire.
+        Leases that are not renewed belong to a worker that died: the drain waits until they expire. It also waits for a
+        scene whose next attempt comes within the linger time.
         """
         begun = time.monotonic()
         stale: dict[UUID, datetime] | None = None
@@ -205,7 +206,7 @@ class Drain:
             if stale:
                 longest = max(longest, self._settings.lease_seconds + 1)
             left = begun + longest - time.monotonic()
-            if left <= 0:
+            if left <= 0 and not self._outcomes.transaction(self._is_due_soon):
                 return False
             self._stop.wait(min(1.0, max(0.05, left)))
         return False
@@ -217,6 +218,16 @@ class Drain:
         leased = ledger.list_other_leases(conn, self._worker, **scope)
         avoided = self._outcomes.list_avoided()
         return leased, ledger.has_waiting(conn, **scope, worker=self._worker, left_alone=avoided)
+
+    def _is_due_soon(self, conn: Connection) -> bool:
+        return ledger.is_due_within(
+            conn,
+            self._settings.linger_seconds,
+            model_version=self._segmenter.version,
+            watch=self._watch,
+            worker=self._worker,
+            left_alone=self._outcomes.list_avoided(),
+        )
 
     def _process(self, lease: ledger.SceneLease, groups: _Groups) -> None:
         self.counts.scenes += 1
@@ -337,11 +348,16 @@ def _list_hosts(members: list[ledger.LeasedObservation], settings: FlowSettings)
 
 
 def has_work(engine: Engine, settings: FlowSettings, watch: str | None = None) -> bool:
-    """Whether a drain may find work: pending observations, or leased ones that return if their worker died."""
-    version = segmenters.get_model_version(settings)
+    """Whether a drain may find work before its linger time is over.
+
+    That is a scene that is free or soon due for another attempt, or a leased one, which returns if its worker died.
+    """
+    scope: dict[str, Any] = {"model_version": segmenters.get_model_version(settings), "watch": watch}
     with engine.connect() as conn:
-        return ledger.has_waiting(conn, model_version=version, watch=watch) or observations.has_leased(
-            conn, model_version=version, watch=watch
+        return (
+            ledger.has_waiting(conn, **scope)
+            or ledger.is_due_within(conn, settings.linger_seconds, **scope)
+            or observations.has_leased(conn, **scope)
         )
 
 

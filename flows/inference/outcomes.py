@@ -31,8 +31,6 @@ from segwatch.geo.types.watch import Watch
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
 
-#: Maximum database outage tolerated before the drain stops; computed results are held that long.
-_MAX_OUTAGE_SECONDS = 300.0
 _MIN_WAIT_SECONDS, _MAX_WAIT_SECONDS = 0.2, 10.0
 #: After this many failures in a row this drain avoids a circuit for a while, however soon its next probe is due.
 _AVOID_AFTER, _AVOID_SECONDS = 2, 60.0
@@ -86,8 +84,11 @@ class OutcomeRecorder:
         }
 
     def transaction(self, work: Callable[[Connection], _T]) -> _T:
-        """Run ``work`` in a transaction; retry with back-off while the database is unreachable."""
-        deadline, wait = time.monotonic() + _MAX_OUTAGE_SECONDS, _MIN_WAIT_SECONDS
+        """Run ``work`` in a transaction; retry with back-off while the database is unreachable.
+
+        Computed results are held that long.
+        """
+        deadline, wait = time.monotonic() + self._settings.database_wait_seconds, _MIN_WAIT_SECONDS
         while True:
             self._report_alive()
             try:

@@ -32,8 +32,6 @@ _MAX_STILL_SECONDS = 6 * 3600.0
 _WARN_SECONDS = 60.0
 #: Maximum time that Prefect may take to report the end of a run that has ended in the ledger.
 _MAX_SILENCE_SECONDS = 30.0
-#: Maximum database outage tolerated before waiting ends.
-_MAX_OUTAGE_SECONDS = 300.0
 
 
 class RunEnd(enum.StrEnum):
@@ -118,12 +116,15 @@ class RunFollower:
                 run = runs.find_by_flow_run(conn, self.flow_run.id)
                 alive = runs.is_alive(conn, "segment")
         except Exception as error:
-            if not is_connection_lost(error) or time.monotonic() - self._read_at > _MAX_OUTAGE_SECONDS:
+            if not is_connection_lost(error) or self._is_away_too_long():
                 raise
             _log.warning("the database cannot be reached, retrying: %s", describe_error(error))
             return None
         self._read_at = time.monotonic()
         return _OpenWork(left, run, alive)
+
+    def _is_away_too_long(self) -> bool:
+        return time.monotonic() - self._read_at > self.settings.database_wait_seconds
 
     def _judge(self, work: _OpenWork) -> FollowedRun | None:
         now = time.monotonic()

@@ -56,11 +56,12 @@ def read_server(url: str, now: datetime) -> PrefectFacts:
     """
     try:
         if httpx.get(f"{url.rstrip('/')}/health", timeout=_HEALTH_SECONDS).is_server_error:
-            return PrefectFacts(url, "its health check reports an error")
+            return PrefectFacts(url, "its health check reports an error", failing=True)
         with temporary_settings({PREFECT_API_URL: url}), get_client(sync_client=True) as client:
             return _read(client, url, now)
     except (httpx.HTTPError, httpx.InvalidURL, PrefectException, ValueError) as error:
-        return PrefectFacts(url, describe_error(error))
+        failing = isinstance(error, httpx.HTTPStatusError) and error.response.is_server_error
+        return PrefectFacts(url, describe_error(error), failing=failing)
 
 
 def _read(client: SyncPrefectClient, url: str, now: datetime) -> PrefectFacts:

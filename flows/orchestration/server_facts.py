@@ -81,3 +81,7 @@ class PrefectFacts:
     scheduled: tuple[DeploymentFacts, ...] = ()
     pools: tuple[PoolFacts, ...] = ()
     exposure: ApiExposure = ApiExposure()
+    failing: bool = False
+    """The server answers with errors of its own (HTTP 5xx), as it does while its database is away."""
+    of_home: bool = False
+    """It is the server of this home folder."""

@@ -2,7 +2,8 @@
 
 A service is identified by its pid *and* the start time of that process, so a recycled pid is never mistaken for a
 service. Starting twice, stopping twice and starting after a kill are all safe. A service whose command or environment
-has changed is restarted. Why this is not an existing process manager: docs/adr/0016-own-supervisor.md.
+has changed is restarted. Each service runs below a keeper (:mod:`segwatch.flows.services.keeper`), which starts it
+again when it ends unexpectedly. Why this is not an existing process manager: docs/adr/0016-own-supervisor.md.
 """
 
 from __future__ import annotations
@@ -12,15 +13,18 @@ import json
 import os
 import re
 import subprocess
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO
 from urllib.parse import urlsplit
 
 from segwatch.db.embedded import ports
 from segwatch.flows.errors import PortLost, ServiceError
+from segwatch.flows.services import keeper
 from segwatch.flows.services.accounts import ServiceAccount
 from segwatch.flows.services.processes import is_listening, read_start_ticks, stop_group
 
@@ -36,10 +40,25 @@ class Service:
 
     name: str
     pid: int
+    """Process of its keeper, which leads the service's process group."""
     started: int
     """Start time of the process in clock ticks since boot."""
     command: str = ""
     """Digest of its command and environment."""
+
+
+@dataclass(frozen=True, slots=True)
+class Restart:
+    """The last unexpected end of a service that runs; times UTC."""
+
+    name: str
+    restarts: int
+    """How often it was started again since it was started by hand."""
+    ended_at: datetime
+    starts_at: datetime
+    """When it starts, or started, again."""
+    how: str
+    """Exit status or signal."""
 
 
 class Supervisor:
@@ -50,6 +69,11 @@ class Supervisor:
         self._folder = self._home / "services"
         self._logs = self._home / "logs"
         self._log_starts: dict[str, int] = {}
+
+    @property
+    def logs(self) -> Path:
+        """Folder of the services' logs."""
+        return self._logs
 
     def port(self, name: str) -> int:
         """Return the port of a service, chosen once and kept, so that URLs stay valid.
@@ -90,6 +114,23 @@ class Supervisor:
         names = sorted(file.stem for file in self._folder.glob("*.json")) if self._folder.exists() else []
         return [service for name in names if (service := self.find(name)) is not None]
 
+    def ended(self) -> list[str]:
+        """List the services that were started and not stopped, and yet do not run."""
+        names = sorted(file.stem for file in self._folder.glob("*.json")) if self._folder.exists() else []
+        return [name for name in names if self.find(name) is None]
+
+    def restarts(self) -> list[Restart]:
+        """List the last unexpected end of each running service that its keeper started again."""
+        return [found for one in self.running() if (found := self._read_restart(one.name)) is not None]
+
+    def _read_restart(self, name: str) -> Restart | None:
+        try:
+            entry = json.loads((self._folder / f"{name}.restarts").read_text())
+            moments = [datetime.fromisoformat(entry[field]) for field in ("ended_at", "starts_at")]
+            return Restart(name, int(entry["restarts"]), moments[0], moments[1], str(entry["how"]))
+        except (OSError, ValueError, KeyError, TypeError):
+            return None  # it never ended
+
     def start(
         self,
         name: str,
@@ -114,20 +155,25 @@ class Supervisor:
         account
             Account that it runs as; None = the user of this process.
         """
-        definition = [list(argv), sorted(env.items()), None if account is None else account.uid]
+        definition = ["kept", list(argv), sorted(env.items()), None if account is None else account.uid]
         command = hashlib.sha256(json.dumps(definition).encode()).hexdigest()[:16]
         found = self.find(name)
         if found is not None and found.command == command:
             return found
         if found is not None:
             self.stop(name)
-        with self._log(name) as log:
+        program = Path(keeper.__file__)
+        with self._log(name) as log, self._open_report(name) as report, program.open("rb") as code:
             self._log_starts[name] = log.tell()
             # background jobs of a shell ignore SIGINT, with which Prefect's CLI stops its child processes
+            # the account may be unable to enter the folders of this file and of the virtual environment
+            python = getattr(sys, "_base_executable", sys.executable)
+            keep = [python, "-I", "-S", "-", str(report.fileno())]
             process = subprocess.Popen(
-                ["env", "--default-signal=INT", *argv],
+                ["env", "--default-signal=INT", *keep, *argv],
+                pass_fds=(report.fileno(),),
                 env={**(os.environ if inherited is None else inherited), **env},
-                stdin=subprocess.DEVNULL,
+                stdin=code,
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
@@ -146,6 +192,11 @@ class Supervisor:
         file = (self._logs / f"{name}.log").open("ab")
         os.fchmod(file.fileno(), 0o600)
         return file
+
+    def _open_report(self, name: str) -> BinaryIO:
+        """Open the empty file to which the keeper writes unexpected ends, as another user perhaps."""
+        _make_private(self._folder)
+        return (self._folder / f"{name}.restarts").open("wb")
 
     def wait(self, name: str, url: str, seconds: float = 90.0) -> None:
         """Wait until the service responds at ``url`` with success.
@@ -200,8 +251,15 @@ class Supervisor:
         return service is not None
 
     def stop_all(self) -> list[str]:
-        """Stop all services; return the names of those that were running."""
-        return [service.name for service in self.running() if self.stop(service.name)]
+        """Stop all services, workers first; return the names of those that were running.
+
+        A Prefect worker whose server is gone takes a minute to end.
+        """
+        in_order = sorted(self.running(), key=lambda one: (not one.name.startswith("worker-"), one.name))
+        stopped = [service.name for service in in_order if self.stop(service.name)]
+        for name in self.ended():
+            self.stop(name)
+        return stopped
 
     def _read_tail(self, name: str) -> str:
         log = self._logs / f"{name}.log"

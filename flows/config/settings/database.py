@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pydantic import Field, SecretStr
 
-from segwatch.flows.config.settings.fields import Folder, Settings
+from segwatch.flows.config.settings.fields import DAY_SECONDS, Folder, Settings
 
 
 class DatabaseSettings(Settings):
@@ -21,4 +21,10 @@ class DatabaseSettings(Settings):
     analyst_url: SecretStr | None = Field(
         None,
         description="PostgreSQL URL of a read-only role for the map and APIs; unset = the URL used for everything else",
+    )
+    database_wait_seconds: float = Field(
+        300.0,
+        ge=0,
+        le=DAY_SECONDS,
+        description="maximum database outage that a run waits out, when it begins and while it works",
     )

@@ -16,7 +16,7 @@ from segwatch.db import ledger
 from segwatch.flows.cli.app import app
 from segwatch.flows.config.settings import FlowSettings, load_settings
 from segwatch.flows.errors import SegmenterError
-from segwatch.flows.inference import outcomes, segmenters, tiled
+from segwatch.flows.inference import segmenters, tiled
 from segwatch.flows.inference.drain import Drain
 from segwatch.flows.inference.segmenters import Prediction, Tiles
 from tests.support.colour_segmenter import Well
@@ -202,15 +202,12 @@ def test_a_database_that_is_away_when_an_answer_is_to_be_stored_costs_nothing(
     assert [(row.state, row.attempts) for row in _rows(engine)] == [("inferred", 1)] * 3
 
 
-def test_a_database_that_stays_away_ends_the_drain(
-    database: Any, engine: Engine, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(outcomes, "_MAX_OUTAGE_SECONDS", 0.5)
+def test_a_database_that_stays_away_ends_the_drain(database: Any, engine: Engine) -> None:
     segmenter = _Blip(database, 3.0)
     with serving_files({"/a.tif": PIXELS}) as files:
         queue(engine, files.url, segmenter.version, count=3)
         with pytest.raises(OperationalError):
-            Drain(engine, segmenter, _settings()).run()
+            Drain(engine, segmenter, _settings(database_wait_seconds=0.5)).run()
         assert segmenter.back is not None
         segmenter.back.join()
     assert all(row.state in {"leased", "pending"} and row.reason == "" for row in _rows(engine))

@@ -19,14 +19,16 @@ from fsspec.implementations.memory import MemoryFileSystem
 from shapely.geometry import box
 from sqlalchemy import Engine, text
 
-from segwatch.db import admission, circuits, ledger
+from segwatch.db import admission, analyst, circuits, ledger
 from segwatch.flows.config.settings import FlowSettings, load_settings
 from segwatch.flows.doctor import checks
+from segwatch.flows.doctor.facts import Facts
 from segwatch.flows.doctor.gathering import gather
 from segwatch.flows.errors import SourceOut
 from segwatch.flows.failures.outages import require_sources
 from segwatch.flows.inference import quicklook_spool, quicklooks
 from segwatch.flows.inference.drain import Drain
+from segwatch.flows.inference.drain import drain as drain_all
 from segwatch.flows.inference.segmenters import Prediction, Tiles
 from segwatch.geo.errors import AccessDenied, ReadFailed, SearchIncomplete
 from segwatch.geo.sources import profiles
@@ -379,6 +381,68 @@ def test_an_outage_is_told_and_retry_tries_at_once(database: Database, engine: E
         assert drain(engine).inferred == 2
     assert require_sources(engine, "lakes") == {}
     assert json.loads(command("doctor", "--json").stdout)
+
+
+def test_a_run_waits_for_an_attempt_that_is_due_in_a_moment(
+    database: Database, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It ended as failed a second before the attempt, and the scenes waited for the watch's next schedule."""
+    monkeypatch.setenv("SEGWATCH_SEGMENTER", f"{Well.__module__}:{Well.__name__}")
+    down = True
+    with serving_files({"/a.tif": PIXELS}, lambda _, right: (503, {}, b"") if down else right) as files:
+        queue(engine, files.url, Well.version, count=2)
+        drain(engine)
+        down = False
+        do(engine, "UPDATE segwatch.circuit SET retry_at = clock_timestamp() + interval '1 second'")
+        assert drain_all(engine, settings(linger_seconds=3.0), watch="lakes").inferred == 2
+
+
+def test_coverage_says_what_scenes_of_a_source_that_was_away_wait_for_now(engine: Engine) -> None:
+    down = True
+    with serving_files({"/a.tif": PIXELS}, lambda _, right: (503, {}, b"") if down else right) as files:
+        queue(engine, files.url, Well.version, count=2)
+        drain(engine)
+        assert {"next attempt after" in one for one in waits(engine)} == {True}
+        (found,) = list(checks._sources(gather_from(engine)))
+        assert "next attempt after" in found.says
+        rest_over(engine)
+        assert waits(engine) == ["may be tried again now: the next segment run takes it"] * 2
+        (found,) = list(checks._sources(gather_from(engine)))
+        assert "to be tried again by the next run" in found.says
+        assert "next attempt after" not in found.says
+        with engine.begin() as conn:
+            circuits.record_success(conn, [one.name for one in is_open(engine)])
+        assert waits(engine) == ["may be tried again now: the next segment run takes it"] * 2
+        (idle,) = [one for one in checks.check(gather_from(engine)) if one.about == "scenes"]
+        assert (idle.level, "lakes: 2 scene(s) could be segmented" in idle.says) == (checks.Level.NOTE, True)
+
+
+def test_coverage_and_why_not_say_which_scenes_a_predicted_one_waits_for(engine: Engine) -> None:
+    with serving_files({"/a.tif": PIXELS}) as files:
+        queue(engine, files.url, Well.version, count=2)
+        do(
+            engine,
+            "UPDATE segwatch.observation SET not_before = clock_timestamp() + interval '1 hour'"
+            " WHERE acquired_at = (SELECT min(acquired_at) FROM segwatch.observation)",
+        )
+        assert drain(engine).inferred == 1
+    expected = "predicted; waits for 1 earlier scene(s) of its series: 2024-05-01 10:00"
+    assert waits(engine)[1] == expected
+    with engine.connect() as conn:
+        why = analyst.explain_missing_alert(conn, "lakes", *_centre(), datetime.now(UTC))
+    assert [row["waits"] for row in why][1] == expected
+    do(engine, "UPDATE segwatch.observation SET state = 'failed', reason = 'no' WHERE state = 'pending'")
+    assert waits(engine)[1] == "predicted: the next track run publishes it"
+
+
+def waits(engine: Engine) -> list[Any]:
+    with engine.connect() as conn:
+        return [row["waits"] for row in analyst.list_coverage(conn, "lakes")]
+
+
+def gather_from(engine: Engine) -> Facts:
+    url = engine.url.render_as_string(hide_password=False)
+    return gather(load_settings(database_url=url))
 
 
 def _centre() -> tuple[float, float]:

@@ -168,7 +168,7 @@ def test_without_a_ledger_and_a_server_it_still_answers(
     assert "http://127.0.0.1:9/api does not answer" in done.stdout
     assert "did you mean SEGWATCH_DATABASE_URL?" in done.stdout
     assert "hunter2" not in done.output
-    assert CliRunner().invoke(app, ["status"]).exit_code == 0
+    assert CliRunner().invoke(app, ["status"]).exit_code == 1
     monkeypatch.delenv("PREFECT_API_URL")
     short = CliRunner().invoke(app, ["status", "--json"])
     assert json.loads(short.stdout) == {"services": [], "findings": []}

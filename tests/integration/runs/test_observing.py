@@ -31,6 +31,7 @@ from segwatch.flows.orchestration import deploy
 from segwatch.flows.orchestration.heartbeats import register_run
 from segwatch.flows.orchestration.in_process import run_in_process
 from segwatch.flows.segment import segment
+from segwatch.flows.track import track
 from segwatch.geo.crs import to_lonlat
 from segwatch.geo.grid import get_crs
 from segwatch.geo.sources import profiles
@@ -113,6 +114,32 @@ def observing(engine: Engine) -> Iterator[None]:
     with register_run(engine, load_settings(), "observe", watch="lakes", subject=subject) as holder:
         assert holder is None
         yield
+
+
+def open_segment_runs(server: Server) -> list[FlowRun]:
+    found = [run for watch in ({}, {"watch": "lakes"}) for run in server.runs("segment/segment", **watch)]
+    return [one for one in found if one.state is None or not one.state.is_final()]
+
+
+def test_scenes_that_no_run_takes_get_one_segment_run(server: Server, worker: Engine) -> None:
+    """After an outage, or a worker that was killed; the schedule of the watch may be a day away."""
+    with get_client(sync_client=True) as client:
+        for one in open_segment_runs(server):
+            client.delete_flow_run(one.id)
+        assert "resumed" not in track.fn(), "nothing waits"
+        queue(worker, lakes("http://127.0.0.1:9/"))
+        with observing(worker):
+            assert "resumed" not in track.fn(), "that run takes them"
+        with worker.begin() as conn:
+            conn.execute(text("UPDATE segwatch.observation SET not_before = now() + interval '1 hour'"))
+        assert "resumed" not in track.fn(), "they may not be tried yet"
+        with worker.begin() as conn:
+            conn.execute(text("UPDATE segwatch.observation SET not_before = NULL"))
+        assert track.fn()["resumed"] == ["lakes"]
+        assert "resumed" not in track.fn(), "one at a time"
+        (run,) = open_segment_runs(server)
+        assert (run.parameters, run.work_pool_name) == ({}, "gpu")
+        client.delete_flow_run(run.id)
 
 
 def until(holds: Callable[[], bool]) -> None:

@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -20,7 +21,7 @@ from segwatch.db.embedded.ports import PLACES, find_free_port
 from segwatch.flows.config.settings import FlowSettings
 from segwatch.flows.errors import PortLost, ServiceError
 from segwatch.flows.inference import quicklooks
-from segwatch.flows.services import accounts
+from segwatch.flows.services import accounts, keeper
 from segwatch.flows.services.supervisor import Supervisor
 from tests.support.serving import serving
 
@@ -152,6 +153,15 @@ def _lives(pid: int) -> bool:
     return stat.exists() and stat.read_text().rsplit(")", 1)[1].split()[0] not in {"Z", "X"}
 
 
+@pytest.fixture
+def shared_python(monkeypatch: pytest.MonkeyPatch) -> str:
+    """A Python that other users can run, for services and their keepers."""
+    python = shutil.which("python3", path="/usr/bin:/bin") or sys.executable
+    monkeypatch.setattr(sys, "_base_executable", python)
+    return python
+
+
+@pytest.mark.usefixtures("shared_python")
 def test_a_service_has_an_account_of_its_own_and_nothing_else() -> None:
     """As root; an ordinary user has none to give away."""
     # not tmp_path: other users cannot enter that of root
@@ -203,15 +213,14 @@ def test_an_account_that_cannot_run_segwatch_is_told_why() -> None:
         shutil.rmtree(home)
 
 
-def test_a_port_of_a_service_with_an_account_is_known_for_its_own() -> None:
+def test_a_port_of_a_service_with_an_account_is_known_for_its_own(shared_python: str) -> None:
     home = Path(tempfile.mkdtemp(prefix="segwatch-accounts-", dir="/tmp"))
     home.chmod(0o711)
     supervisor = Supervisor(home)
-    python = shutil.which("python3", path="/usr/bin:/bin") or sys.executable
     try:
         who = accounts.make_account(home, "web")
         port = find_free_port()
-        supervisor.start("web", [python, "-c", _SERVES.format(port)], {}, account=who)
+        supervisor.start("web", [shared_python, "-c", _SERVES.format(port)], {}, account=who)
         supervisor.wait("web", f"http://127.0.0.1:{port}/")
         with serving({"/": (200, {}, b"x")}) as other:
             supervisor.start("receiver", SLEEPER_SH, {}, account=accounts.make_account(home, "receiver"))
@@ -248,9 +257,74 @@ def test_evidence_of_before_is_shared_by_the_workers(tmp_path: Path) -> None:
         assert found.st_mode & 0o007 == 0
 
 
-def _log_of(home: Path, name: str, *, until: str) -> str:
+def _log_of(home: Path, name: str, *, until: str, times: int = 1) -> str:
     deadline = time.monotonic() + 20
     file = home / "logs" / f"{name}.log"
-    while until not in (said := file.read_text()) and time.monotonic() < deadline:
+    while (said := file.read_text()).count(until) < times and time.monotonic() < deadline:
         time.sleep(0.05)
     return said
+
+
+def test_a_service_that_ends_by_itself_is_started_again(
+    supervisor: Supervisor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As Prefect's worker does after an outage of its server."""
+    monkeypatch.setattr("segwatch.flows.services.supervisor.keeper", _hasty_keeper(tmp_path))
+    script = "import os, sys, time; print('pid', os.getpid(), flush=True); time.sleep(600)"
+    service = supervisor.start("one", [sys.executable, "-c", script], {})
+    first = int(_log_of(tmp_path, "one", until="\n").split()[1])
+    assert supervisor.restarts() == []
+    time.sleep(0.3)
+    os.kill(first, signal.SIGKILL)
+    log = _log_of(tmp_path, "one", until="pid", times=2)
+    assert "the service ended unexpectedly" in log
+    assert "signal 9" in log
+    assert supervisor.find("one") == service
+    assert supervisor.ended() == []
+    (restart,) = supervisor.restarts()
+    assert (restart.name, restart.restarts, restart.how) == ("one", 1, "signal 9")
+    second = int(log.split()[-1])
+    assert _lives(second)
+    supervisor.stop("one")
+    assert not _lives(second)
+    assert supervisor.ended() == []
+
+
+def test_a_service_dies_with_its_keeper_and_is_known_to_have_ended(
+    supervisor: Supervisor, tmp_path: Path
+) -> None:
+    script = "import os, time; print('pid', os.getpid(), flush=True); time.sleep(600)"
+    service = supervisor.start("one", [sys.executable, "-c", script], {})
+    child = int(_log_of(tmp_path, "one", until="\n").split()[1])
+    os.kill(service.pid, signal.SIGKILL)
+    deadline = time.monotonic() + 20
+    while (_lives(child) or _lives(service.pid)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not _lives(child)
+    assert supervisor.ended() == ["one"]
+
+
+def test_workers_are_stopped_before_the_server_that_they_poll(supervisor: Supervisor) -> None:
+    for name in ("prefect", "web", "worker-cpu"):
+        supervisor.start(name, SLEEPER, {})
+    assert supervisor.stop_all() == ["worker-cpu", "prefect", "web"]
+
+
+def test_after_stopping_no_service_counts_as_ended_by_itself(supervisor: Supervisor) -> None:
+    service = supervisor.start("one", SLEEPER, {})
+    os.killpg(service.pid, signal.SIGKILL)
+    os.waitpid(service.pid, 0)
+    assert supervisor.ended() == ["one"]
+    assert supervisor.stop_all() == []
+    assert supervisor.ended() == []
+
+
+def _hasty_keeper(folder: Path) -> ModuleType:
+    """The keeper, which takes a service that ran for 0.2 s for one that can be started."""
+    file = folder / "keeper.py"
+    code = Path(keeper.__file__).read_text()
+    assert "FIRST_SECONDS = 10.0" in code
+    file.write_text(code.replace("FIRST_SECONDS = 10.0", "FIRST_SECONDS = 0.2"))
+    made = ModuleType("keeper")
+    made.__file__ = str(file)
+    return made

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -14,7 +15,7 @@ from segwatch.db.runs import Run
 from segwatch.db.stuck import HeldSeries, IdleScenes, StuckWork
 from segwatch.flows.config.variables import UnreadVariable
 from segwatch.flows.doctor.checks import Finding, Level, check
-from segwatch.flows.doctor.facts import Facts, RootWorker
+from segwatch.flows.doctor.facts import Facts, HomeServices, RootWorker
 from segwatch.flows.orchestration.server_facts import (
     ApiExposure,
     DeploymentFacts,
@@ -23,6 +24,7 @@ from segwatch.flows.orchestration.server_facts import (
     PrefectFacts,
     WorkerFacts,
 )
+from segwatch.flows.services.supervisor import Restart
 
 NOW = datetime(2026, 11, 28, 12, tzinfo=UTC)
 LONG_AGO = NOW - timedelta(days=3)
@@ -67,6 +69,19 @@ def instead(**changes: Any) -> Facts:
     return with_server(scheduled=(*ALL[:2], replace(ALL[2], **changes)))
 
 
+HOME_SERVER = replace(SERVER, of_home=True)
+
+
+def at_home(
+    prefect: PrefectFacts = HOME_SERVER,
+    pools: tuple[PoolFacts, ...] | None = None,
+    **services: Any,
+) -> Facts:
+    """The demo, with services of its home folder."""
+    home = HomeServices(**{"running": ("prefect", "worker-cpu"), "logs": Path("/home/logs"), **services})
+    return replace(WELL, services=home, prefect=prefect if pools is None else replace(prefect, pools=pools))
+
+
 def test_a_healthy_system_gives_only_ok_findings() -> None:
     found = check(WELL)
     assert {one.about for one in found} == {"ledger", "prefect", "schedules", "workers", "catalogs", "outbox"}
@@ -77,7 +92,43 @@ def test_a_healthy_system_gives_only_ok_findings() -> None:
     ("facts", "about", "says", "fix"),
     [
         (replace(WELL, ledger=None, ledger_error="refused"), "ledger", "refused", "segwatch db up"),
+        (
+            replace(WELL, ledger=None, ledger_error="refused", ledger_server="db.example.org:5432"),
+            "ledger",
+            "refused",
+            "PostgreSQL runs at db.example.org:5432",
+        ),
         (with_server(error="refused"), "prefect", "does not answer: refused", "prefect server start"),
+        (
+            with_server(error="500 Internal Server Error", failing=True),
+            "prefect",
+            "while its database is away: 500",
+            "the database of the Prefect server",
+        ),
+        (
+            at_home(prefect=replace(SERVER, error="500", failing=True, of_home=True)),
+            "prefect",
+            "while its database is away",
+            "segwatch db up",
+        ),
+        (
+            at_home(prefect=replace(SERVER, of_home=True, pools=(pool("cpu", 3600),))),
+            "workers",
+            "no worker polls the pool cpu",
+            "start one: make demo",
+        ),
+        (
+            at_home(ended=("worker-cpu",), pools=(pool("cpu", 5),)),
+            "services",
+            "worker-cpu does not run",
+            "make demo; see /home/logs/worker-cpu.log",
+        ),
+        (
+            at_home(restarts=(Restart("worker-gpu", 3, NOW, NOW, "exit status 1"),)),
+            "services",
+            "worker-gpu ended by itself at 2026-11-28 12:00 UTC (exit status 1), 3 time(s)",
+            "worker-gpu.log",
+        ),
         (
             with_server(scheduled=tuple(replace(one, next_at=None) for one in ALL)),
             "schedules",
@@ -258,7 +309,7 @@ LOST = Run(UUID(int=1), "segment", "lakes", "gpu1-7", None, LONG_AGO, LONG_AGO, 
         (
             StuckWork(idle=(IdleScenes("lakes", 3, LONG_AGO),)),
             "scenes",
-            "watch lakes: 3 scene(s) have been pending since 2026-11-25 12:00 UTC, and no segment run is active",
+            "watch lakes: 3 scene(s) could be segmented since 2026-11-25 12:00 UTC, and no segment run is active",
             "segwatch run lakes",
         ),
         (
@@ -294,3 +345,15 @@ def test_work_that_waits_briefly_is_not_stuck() -> None:
     )
     busy = StuckWork(idle=(IdleScenes("w", 3, LONG_AGO),), segmenting=True)
     assert wrong(replace(WELL, stuck=young)) == wrong(replace(WELL, stuck=busy)) == []
+
+
+def test_a_service_that_was_started_again_is_a_note() -> None:
+    before = NOW - timedelta(hours=1)
+    facts = at_home(restarts=(Restart("worker-gpu", 1, before, before, "signal 9"),))
+    (found,) = [one for one in check(facts) if one.about == "services"]
+    assert (found.level, "it was started again" in found.says) == (Level.NOTE, True)
+
+
+def test_a_worker_that_ended_does_not_count_as_online_because_of_its_last_heartbeat() -> None:
+    found = check(at_home(ended=("worker-cpu",), pools=(pool("cpu", 5),)))
+    assert not [one for one in found if one.about == "workers" and one.level is Level.OK]
