@@ -82,8 +82,8 @@ class CatalogUnreachable(GeoError):
 
     def _message(self, url: str, reason: str) -> str:
         return (
-            f"catalog {url} cannot be read: {reason}. Check the URL (in a browser it must show a STAC landing page), "
-            "the network and the credentials, then run again; nothing was written"
+            f"catalog {url} cannot be read: {reason}. Check the URL (in a browser it must show the landing page of a "
+            "STAC API, or the JSON file of a static catalog), the network and the credentials, then run again; nothing was written"
         )
 
 

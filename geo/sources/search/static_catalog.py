@@ -100,7 +100,16 @@ def _items(response: StacResponse) -> Iterator[Document]:
         # relative hrefs are relative to the URL where the item was found
         yield {**response.document, "links": [{"rel": "self", "href": response.href}]}
     elif kind == "FeatureCollection":
-        yield from (one for one in (features if isinstance(features, list) else ()) if isinstance(one, dict))
+        for one in features if isinstance(features, list) else ():
+            if isinstance(one, dict):
+                yield _with_self_link(one, response.href)
+
+
+def _with_self_link(item: Document, address: str) -> Document:
+    """Give an item of a list a self link: its own, relative to the list's address, else that address."""
+    links = [one for one in iter_links(item)]
+    own = next((resolve_link(address, one) for one in links if one.get("rel") == "self"), None)
+    return {**item, "links": [{"rel": "self", "href": own or address}, *links]}
 
 
 def _next_steps(response: StacResponse, request: HttpRequest, extent: SearchExtent) -> Iterator[_Step]:
