@@ -39,7 +39,10 @@ def coverage(watch: WatchName, as_json: Json = False) -> None:
     for row in rows:
         clear = "" if row["clear_share"] is None else f"{row['clear_share']:.0%}"
         acquired = "unknown" if row["acquired_at"] is None else format_minute(row["acquired_at"])
-        cells.append((acquired, row["state"], clear, str(row["detections"]), row["reason"] or ""))
+        reason = row["reason"] or ""
+        if row["state"] == "rejected":
+            reason = f"{(row['item_hrefs'] or [''])[0]}: {reason}"
+        cells.append((acquired, row["state"], clear, str(row["detections"]), reason))
     print_table(("acquired", "state", "clear", "polygons", "reason"), cells, title=watch)
 
 
