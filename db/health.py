@@ -14,10 +14,17 @@ _NOW = text("SELECT clock_timestamp()")
 _WATCHES = text(
     """
     SELECT h.name, w.definition ->> 'schedule' AS schedule, CAST(w.definition ->> 'end' AS timestamptz) AS ends_at,
-           h.applied_at, d.attempted_at, d.answered_at, coalesce(d.failures, 0) AS failures, d.error
+           h.applied_at, d.attempted_at, d.answered_at, coalesce(d.failures, 0) AS failures, d.error,
+           CASE WHEN r.rejected > 0 AND NOT EXISTS (
+                    SELECT 1 FROM segwatch.observation o JOIN segwatch.watch v ON v.id = o.revision_id
+                    WHERE v.name = h.name AND v.definition -> 'profile' = w.definition -> 'profile')
+                THEN r.rejected ELSE 0 END AS only_rejected, r.reason AS rejected_because
     FROM segwatch.watch_head h
     JOIN segwatch.watch w ON w.id = h.revision_id
     LEFT JOIN segwatch.discovery d ON d.watch_name = h.name
+    CROSS JOIN LATERAL (
+        SELECT count(*) AS rejected, max(r.reason) AS reason
+        FROM segwatch.rejection r WHERE r.watch_name = h.name AND r.superseded_at IS NULL) r
     ORDER BY h.name
     """
 )
@@ -70,6 +77,10 @@ class WatchHealth:
     failures: int
     """Failed searches in a row, the last one included."""
     error: str | None
+    only_rejected: int = 0
+    """Rejected items of a watch that found no other items; 0 if it found any."""
+    rejected_because: str | None = None
+    """Reason of one of the current rejections."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +117,7 @@ def read(conn: Connection) -> LedgerHealth:
     leases, outbox = conn.execute(_LEASES).one(), conn.execute(_OUTBOX).one()
     return LedgerHealth(
         now=conn.execute(_NOW).scalar_one(),
-        watches=tuple(WatchHealth(*row) for row in conn.execute(_WATCHES)),
+        watches=read_watches(conn),
         expired_leases=leases.expired,
         expired_since=leases.since,
         messages_due=outbox.due,
@@ -116,3 +127,8 @@ def read(conn: Connection) -> LedgerHealth:
         messages_withdrawn=conn.execute(_WITHDRAWN).scalar_one(),
         sources=tuple(list_open(conn)),
     )
+
+
+def read_watches(conn: Connection) -> tuple[WatchHealth, ...]:
+    """Read the health of every watch, by name."""
+    return tuple(WatchHealth(*row) for row in conn.execute(_WATCHES))

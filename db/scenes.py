@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import datetime
 from itertools import groupby
 from typing import Any
@@ -17,6 +17,7 @@ from segwatch.db.codec import from_ewkb, to_ewkb
 from segwatch.db.errors import NotFound
 from segwatch.db.ids import make_id
 from segwatch.geo.antimeridian import compute_coverage
+from segwatch.geo.text.redaction import to_public_url
 from segwatch.geo.types.scene import Item, Scene
 
 _item = tables.scene_item
@@ -170,6 +171,43 @@ def _load_item(row: Any) -> Item:
     )
 
 
+_COUNT_ENDED = text(
+    """
+    SELECT count(*) FROM segwatch.rejected_item
+    WHERE revision_id = :revision_id AND collection = :collection AND item_id = :item_id AND reason = :reason
+      AND ended_at IS NOT NULL
+    """
+)
+_END_OTHERS = text(
+    """
+    UPDATE segwatch.rejected_item r SET ended_at = clock_timestamp()
+    FROM segwatch.watch w JOIN segwatch.watch n ON n.name = w.name
+    WHERE n.id = :revision AND r.revision_id = w.id AND r.item_id = :item AND r.collection = :collection
+      AND r.id <> :id AND r.ended_at IS NULL
+    """
+)
+_END_USABLE = text(
+    """
+    UPDATE segwatch.rejected_item r SET ended_at = clock_timestamp()
+    FROM segwatch.watch w
+    WHERE w.name = :watch AND r.revision_id = w.id AND r.ended_at IS NULL
+      AND r.id <> ALL(CAST(:current AS uuid[]))
+      AND (r.href = ANY(CAST(:hrefs AS text[]))
+           OR r.collection = '*' AND r.item_id = ANY(CAST(:ids AS text[]))
+           OR (r.item_id, r.collection) IN (
+               SELECT * FROM unnest(CAST(:ids AS text[]), CAST(:collections AS text[]))))
+    """
+)
+_END_MISSING = text(
+    """
+    UPDATE segwatch.rejected_item r SET ended_at = clock_timestamp()
+    FROM segwatch.watch w
+    WHERE w.name = :watch AND r.revision_id = w.id AND r.ended_at IS NULL
+      AND r.id <> ALL(CAST(:current AS uuid[]))
+    """
+)
+
+
 def reject(
     conn: Connection,
     revision_id: UUID,
@@ -180,13 +218,27 @@ def reject(
     *,
     acquired_at: datetime | None = None,
     footprint: BaseGeometry | None = None,
-) -> None:
+) -> UUID:
     """Record an item that cannot be used, so that nothing found is silently dropped.
 
-    ``acquired_at`` and ``footprint`` (EPSG:4326) are None if the item has none.
+    Earlier rejections of the item by the watch end. Repeating it changes nothing while the rejection is current.
+
+    Parameters
+    ----------
+    acquired_at, footprint
+        None if the item has none. The footprint is in EPSG:4326.
+
+    Returns
+    -------
+    UUID
+        Id of the current rejection.
     """
+    parts: tuple[object, ...] = (revision_id, collection, item_id, reason)
+    same = dict(zip(("revision_id", "collection", "item_id", "reason"), parts, strict=True))
+    ended = conn.execute(_COUNT_ENDED, same).scalar_one()
+    identity = make_id("rejected", *parts, *((ended,) if ended else ()))
     row = {
-        "id": make_id("rejected", revision_id, collection, item_id, reason),
+        "id": identity,
         "revision_id": revision_id,
         "collection": collection,
         "item_id": item_id,
@@ -196,3 +248,24 @@ def reject(
         "footprint": None if footprint is None else to_ewkb(footprint),
     }
     conn.execute(insert(tables.rejected_item).values(row).on_conflict_do_nothing())
+    conn.execute(
+        _END_OTHERS, {"id": identity, "revision": revision_id, "item": item_id, "collection": collection}
+    )
+    return identity
+
+
+def end_rejections(conn: Connection, watch: str, usable: Iterable[Item], current: Collection[UUID]) -> None:
+    """End the watch's rejections of items that turned out usable, by their id or the address of their file.
+
+    ``current`` are ids of rejections that the same search returned: they stay.
+    """
+    found = sorted({(item.id, item.collection, to_public_url(item.href)) for item in usable})
+    if found:
+        ids, collections, hrefs = (list(column) for column in zip(*found, strict=True))
+        given = {"ids": ids, "collections": collections, "hrefs": hrefs}
+        conn.execute(_END_USABLE, {"watch": watch, "current": list(current), **given})
+
+
+def end_missing_rejections(conn: Connection, watch: str, current: Collection[UUID]) -> None:
+    """End all rejections of the watch but those that a complete search returned (ids of :func:`reject`)."""
+    conn.execute(_END_MISSING, {"watch": watch, "current": list(current)})

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
 from uuid import UUID
 
 from sqlalchemy import Connection, select, text
 from sqlalchemy.dialects.postgresql import insert
 
-from segwatch.db import tables
+from segwatch.db import tables, withdrawing
 from segwatch.db.codec import dump_watch, load_watch, to_ewkb
 from segwatch.db.errors import UnknownWatch
 from segwatch.db.ids import make_id
@@ -104,6 +105,28 @@ def apply(conn: Connection, watch: Watch) -> Applied:
     now = conn.execute(_NOW).scalar_one()
     conn.execute(_AREA, {"name": watch.name, "area": area, "now": now})
     return Applied(revision, changed is not None)
+
+
+def archive(conn: Connection, name: str, now: datetime) -> tuple[Watch, int]:
+    """End a watch: no schedule, no rules, no scenes acquired after ``now``. Everything recorded stays.
+
+    Applying its file again resumes the watch.
+
+    Returns
+    -------
+    tuple[Watch, int]
+        The ended watch, and the number of pending messages about its alerts that were withdrawn.
+
+    Raises
+    ------
+    UnknownWatch
+        No watch has this name.
+    """
+    watch = load_current(conn, name).watch
+    end = max(watch.start, min(watch.end or now, now))
+    ended = replace(watch, end=end, schedule=None, rules=())
+    apply(conn, ended)
+    return ended, withdrawing.withdraw_watch(conn, name, f"watch {name} was archived")
 
 
 def load_current(conn: Connection, name: str) -> StoredWatch:

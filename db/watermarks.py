@@ -4,20 +4,45 @@ from __future__ import annotations
 
 from uuid import UUID
 
-from sqlalchemy import Connection, select, text
+from sqlalchemy import Connection, text
 from sqlalchemy.dialects.postgresql import insert
 
 from segwatch.db import tables
 from segwatch.geo.types.scene import Watermark
 
+#: Whether revision ``o`` of a watch searches as revision ``w`` does and queues what it finds in the same series. Then
+#: a search of one is a search of the other: a new schedule or rule searches nothing anew.
+_SAME_SEARCH = """
+    o.name = w.name AND o.area_id = w.area_id AND o.instruction_id = w.instruction_id
+    AND (SELECT bool_and(o.definition -> key IS NOT DISTINCT FROM w.definition -> key)
+         FROM unnest(ARRAY['catalog', 'catalog_name', 'profile', 'start', 'end']) key)"""
+_LOAD = text(
+    f"""
+    SELECT m.reconciled_at, m.reconciling_to, m.updated_to
+    FROM segwatch.watch w
+    JOIN segwatch.watch o ON {_SAME_SEARCH}
+    JOIN segwatch.watermark m ON m.revision_id = o.id
+    WHERE w.id = :revision
+    ORDER BY m.reconciled_at DESC NULLS LAST, m.updated_to DESC NULLS LAST, o.id = w.id DESC
+    LIMIT 1
+    """  # noqa: S608 - part of this file
+)
+_IS_UNSEARCHED = text(
+    f"""
+    SELECT NOT EXISTS (SELECT 1 FROM segwatch.watch o JOIN segwatch.watermark m ON m.revision_id = o.id
+                       WHERE {_SAME_SEARCH} AND m.reconciled_at IS NOT NULL)
+    FROM segwatch.watch_head h JOIN segwatch.watch w ON w.id = h.revision_id WHERE h.name = :watch
+    """  # noqa: S608 - part of this file
+)
 _MAY_READ_WATERMARKS = text("SELECT has_schema_privilege('segwatch', 'USAGE')")
 
 
 def load(conn: Connection, revision_id: UUID) -> Watermark:
-    """Load the watermark of a watch revision; empty before the first search."""
-    columns = tables.watermark.c
-    query = select(columns.reconciled_at, columns.reconciling_to, columns.updated_to)
-    row = conn.execute(query.where(columns.revision_id == revision_id)).first()
+    """Load the watermark of a watch revision; empty before the first search.
+
+    Searches of other revisions of the watch count if they search the same: catalog, profile, area, period, instruction.
+    """
+    row = conn.execute(_LOAD, {"revision": revision_id}).first()
     return Watermark(*row) if row is not None else Watermark()
 
 
@@ -28,14 +53,7 @@ def is_unsearched(conn: Connection, watch: str) -> bool:
     """
     if not conn.execute(_MAY_READ_WATERMARKS).scalar_one():
         return False
-    head, mark = tables.watch_head, tables.watermark
-    query = (
-        select(mark.c.reconciled_at)
-        .select_from(head.outerjoin(mark, mark.c.revision_id == head.c.revision_id))
-        .where(head.c.name == watch)
-    )
-    row = conn.execute(query).first()
-    return row is not None and row.reconciled_at is None
+    return bool(conn.execute(_IS_UNSEARCHED, {"watch": watch}).scalar())
 
 
 def save(conn: Connection, revision_id: UUID, mark: Watermark) -> None:

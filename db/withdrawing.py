@@ -65,6 +65,18 @@ _WITHDRAW_DIGESTS = text(
     """
 )
 
+_WITHDRAW_WATCH = text(
+    """
+    UPDATE segwatch.delivery d SET state = 'withdrawn', lease_worker = NULL, lease_until = NULL, last_error = :reason
+    WHERE d.id IN (
+        SELECT e.id FROM segwatch.delivery e
+        JOIN segwatch.alert a ON a.id = e.alert_id JOIN segwatch.watch w ON w.id = a.revision_id
+        WHERE w.name = :watch AND e.state = 'pending'
+        ORDER BY e.id FOR UPDATE OF e SKIP LOCKED)
+    RETURNING d.id
+    """
+)
+
 
 def read_configuration(conn: Connection) -> tuple[Any, ...]:
     """Read a value that changes whenever a watch is applied or removed."""
@@ -81,3 +93,10 @@ def withdraw(conn: Connection) -> tuple[int, frozenset[UUID]]:
     """
     alerts = frozenset(conn.execute(_WITHDRAW).scalars())
     return len(alerts), alerts | frozenset(conn.execute(_WITHDRAW_DIGESTS).scalars())
+
+
+def withdraw_watch(conn: Connection, watch: str, reason: str) -> int:
+    """Withdraw the pending messages of a watch, digests included; returns the number of messages about alerts."""
+    count = len(conn.execute(_WITHDRAW_WATCH, {"watch": watch, "reason": reason}).all())
+    conn.execute(_WITHDRAW_DIGESTS)
+    return count

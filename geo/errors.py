@@ -82,8 +82,9 @@ class CatalogUnreachable(GeoError):
 
     def _message(self, url: str, reason: str) -> str:
         return (
-            f"catalog {url} cannot be read: {reason}. Check the URL (in a browser it must show a STAC landing page), "
-            "the network and the credentials, then run again; nothing was written"
+            f"catalog {url} cannot be read: {reason}. Check the URL (in a browser it must show the landing page of a "
+            "STAC API, or the JSON file of a static catalog), the network and the credentials, then run again; "
+            "nothing was written"
         )
 
 
@@ -101,9 +102,7 @@ class NoSuchCollection(CatalogUnreachable):
     """A catalog does not have the collection of the profile."""
 
     def _message(self, url: str, reason: str) -> str:
-        return (
-            f"catalog {url} {reason}. Correct the collection of the profile, or source.catalog of the watch"
-        )
+        return f"catalog {url} {reason}. Correct source.collection or source.catalog of the watch, or the profile"
 
 
 class ReadFailed(GeoError):

@@ -134,6 +134,15 @@ def _build_item(
     )
 
 
+def find_item_href(document: Mapping[str, Any], base: str) -> str:
+    """Find the web address of an item: its self link, relative to ``base``, else ``base``."""
+    with suppress(*MALFORMED):
+        href = urljoin(base, str(to_storable(_self_link(document))))
+        if urlsplit(href).scheme in _WEB_SCHEMES:
+            return href
+    return base
+
+
 def parse_time_and_footprint(
     document: Mapping[str, Any],
 ) -> tuple[datetime | None, BaseGeometry | None]:

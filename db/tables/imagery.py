@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Column, Date, Index, Table, Text
+from sqlalchemy import Column, Date, Index, Table, Text, text
 from sqlalchemy.dialects.postgresql import JSONB, UUID
 
 from segwatch.db.tables.columns import geometry, identity, metadata, reference, string, time
@@ -65,5 +65,8 @@ rejected_item = Table(
     #: null if the item has none
     time("acquired_at", nullable=True),
     geometry("footprint", nullable=True),
+    #: when the item became usable, was rejected for another reason, or was no longer found; null until then
+    time("ended_at", nullable=True),
     Index("rejected_item_item_ix", "item_id"),
+    Index("rejected_item_current_ix", "revision_id", postgresql_where=text("ended_at IS NULL")),
 )

@@ -92,7 +92,9 @@ def why_not(
 
 
 def _explain(row: dict[str, Any]) -> str:
-    """Join what an observation waits for now and the reason of its last attempt."""
+    """Join what an observation waits for now and the reason of its last attempt; of a rejected item, name its file."""
+    if row["state"] == "rejected":
+        return f"{(row['item_hrefs'] or [''])[0]}: {row['reason']}"
     if row["waits"] and row["reason"]:
         return f"{row['waits']}; the last attempt: {row['reason']}"
     return row["waits"] or row["reason"] or ""

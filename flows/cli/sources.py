@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Annotated
 
 import typer
@@ -66,6 +66,12 @@ def check(
             "--profile", metavar="PROFILE", help="With an address: the profile that must fit the catalog."
         ),
     ] = None,
+    collection: Annotated[
+        str | None,
+        typer.Option(
+            "--collection", metavar="ID", help="Collection in place of the profile's, as in a watch file."
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Check what a catalog supports and read a sample of its imagery.
@@ -81,6 +87,10 @@ def check(
         is_address = source.startswith(("http://", "https://"))
         name = profile if is_address else source
         loaded = profiles.load(name) if name is not None else None
+        if collection is not None:
+            if loaded is None:
+                raise ConfigError("--collection needs a profile; give --profile, too")
+            loaded = replace(loaded, collection=collection)
         url = source if is_address else loaded.catalog if loaded is not None else None
         if url is None:
             raise ConfigError(f"profile {source} names no catalog; give its address and --profile {source}")

@@ -1,8 +1,10 @@
-"""``segwatch watch``: test the alert rules of a watch before applying them."""
+"""``segwatch watch``: list and archive watches, and test their alert rules before applying them."""
 
 from __future__ import annotations
 
-from datetime import datetime
+import os
+from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -10,15 +12,69 @@ import typer
 
 from segwatch.flows.cli.console import (
     Json,
+    WatchName,
     clear_errors,
     format_minute,
     open_engine,
+    out,
     print_json,
     print_table,
+    say,
     utc,
 )
 
-app = typer.Typer(no_args_is_help=True, help="Test the alert rules of a watch file.")
+app = typer.Typer(no_args_is_help=True, help="List and archive watches, test their alert rules.")
+
+
+@app.command("list")
+def list_(as_json: Json = False) -> None:
+    """List the watches of the ledger: schedule, end, last search of the catalog."""
+    from segwatch.db import health
+
+    with clear_errors(), open_engine() as engine, engine.connect() as conn:
+        rows = health.read_watches(conn)
+    if as_json:
+        print_json([asdict(one) for one in rows])
+        return
+    now = datetime.now(UTC)
+    cells = [
+        (
+            one.name,
+            "ended" if one.ends_at is not None and one.ends_at <= now else "active",
+            one.schedule or "by hand",
+            "" if one.ends_at is None else format_minute(one.ends_at.astimezone(UTC)),
+            format_minute(one.applied_at.astimezone(UTC)),
+            "never" if one.attempted_at is None else format_minute(one.attempted_at.astimezone(UTC)),
+        )
+        for one in rows
+    ]
+    print_table(("watch", "state", "schedule", "end", "applied", "last search"), cells)
+
+
+@app.command()
+def archive(watch: WatchName, as_json: Json = False) -> None:
+    """End a watch: no further scenes, schedule or alerts; pending messages are withdrawn.
+
+    Objects, history, alerts and reports stay. Applying the watch file again resumes the watch. With PREFECT_API_URL
+    set, the schedule is removed from the Prefect server, too.
+    """
+    from segwatch.db import watches
+
+    with clear_errors():
+        with open_engine() as engine, engine.begin() as conn:
+            ended, withdrawn = watches.archive(conn, watch, datetime.now(UTC))
+        if as_json:
+            print_json({"watch": watch, "end": ended.end, "messages_withdrawn": withdrawn})
+        else:
+            out.print(f"{watch}: archived, {withdrawn} pending message(s) withdrawn", markup=False)
+        if "PREFECT_API_URL" in os.environ:
+            from segwatch.flows.orchestration import deploy
+
+            deploy.schedule_watches([ended])
+        else:
+            say(
+                "PREFECT_API_URL is not set; if a Prefect server has its schedule, set it and run: segwatch deploy"
+            )
 
 
 @app.command("test-rule")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -42,10 +42,14 @@ def apply(
 ) -> None:
     """Store watches in the ledger.
 
-    A new or changed file becomes a new revision of its watch; applying an unchanged file changes nothing. With
-    PREFECT_API_URL set, the schedules on the Prefect server are updated, too.
+    A new or changed file becomes a new revision of its watch; applying an unchanged file changes nothing. If the end of
+    a watch is more than seven days past, its schedule is removed and its pending messages are withdrawn.
 
-    Exit status 1 if a file is invalid or a catalog does not have a watch's collection; all other watches are stored.
+    With PREFECT_API_URL set, the watches' deployments and schedules on that Prefect server are updated afterwards. A
+    new server needs `segwatch deploy` once, which also schedules the watches that are stored.
+
+    Exit status 1 if a file is invalid, a catalog does not have a watch's collection, or a schedule could not be put on
+    the server; all other watches are stored.
     """
     from segwatch.flows.config import watchfile
     from segwatch.flows.config.sizes import find_doubtful_limits
@@ -63,11 +67,13 @@ def apply(
     for watch in stored:
         for doubt in find_doubtful_limits(watch):
             say(f"{watch.name}: warning: {doubt}")
+    for watch, _ in applied:
+        _tell_if_over(watch)
+    for reason in failed:
+        print_error(reason)
     # the watches stay stored even if scheduling fails
     with clear_errors():
         _schedule(stored)
-    for reason in failed:
-        print_error(reason)
     if missing or failed:
         raise typer.Exit(1)
 
@@ -76,14 +82,18 @@ def _store(engine: Engine, given: list[Watch], failed: list[str]) -> list[tuple[
     """Store each watch in a transaction of its own; reasons of those that fail are added to ``failed``."""
     from sqlalchemy.exc import DataError
 
-    from segwatch.db import watches
+    from segwatch.db import watches, withdrawing
     from segwatch.db.errors import DbError, describe_error
+    from segwatch.flows.config.cadence import is_over
 
     applied = []
     for watch in given:
         try:
             with engine.begin() as conn:
-                applied.append((watch, watches.apply(conn, watch)))
+                done = watches.apply(conn, watch)
+                if done.created and is_over(watch.end, datetime.now(UTC)):
+                    withdrawing.withdraw_watch(conn, watch.name, f"watch {watch.name} ended at {watch.end}")
+            applied.append((watch, done))
         except (DbError, DataError) as error:
             failed.append(f"{watch.name}: {describe_error(error)}")
     return applied
@@ -123,11 +133,26 @@ def _print_applied(applied: list[tuple[Watch, Applied]], *, as_json: bool) -> No
         out.print(f"  {describe_limits(watch)}", markup=False)
 
 
+def _tell_if_over(watch: Watch) -> None:
+    from segwatch.flows.config.cadence import GRACE, is_over
+
+    if is_over(watch.end, datetime.now(UTC)):
+        say(
+            f"{watch.name}: its end {watch.end:%Y-%m-%d %H:%M} is more than {GRACE.days} days past: it has no schedule "
+            "any more, and its pending messages are withdrawn; segwatch run still observes its period"
+        )
+
+
 def _schedule(stored: list[Watch]) -> None:
     if "PREFECT_API_URL" in os.environ:
+        from segwatch.flows.errors import FlowError
         from segwatch.flows.orchestration import deploy as deployment
 
-        deployment.schedule_watches(stored)
+        try:
+            deployment.schedule_watches(stored)
+        except FlowError as error:
+            names = ", ".join(watch.name for watch in stored)
+            raise FlowError(f"stored, but not scheduled on the Prefect server: {names}: {error}") from error
     elif any(watch.schedule for watch in stored):
         say("PREFECT_API_URL is not set, so nothing is scheduled; set it and run: segwatch deploy")
 
@@ -169,6 +194,19 @@ def run(
         print_json(report)
     else:
         _print_report(report)
+    _warn_if_all_rejected(watch)
+
+
+def _warn_if_all_rejected(name: str) -> None:
+    from segwatch.db import health
+
+    with clear_errors(), open_engine() as engine, engine.connect() as conn:
+        found = next((one for one in health.read_watches(conn) if one.name == name), None)
+    if found is not None and found.only_rejected:
+        warn(
+            f"all {found.only_rejected} item(s) that the watch found were rejected, so it observes nothing; correct "
+            "source.profile or source.collection in its file and apply it"
+        )
 
 
 def retry(watch: WatchName, as_json: Json = False) -> None:

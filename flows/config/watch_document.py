@@ -103,6 +103,14 @@ class SourceSection(Section):
         "Default: the profile's catalog.",
         examples=["https://earth-search.aws.element84.com/v1"],
     )
+    collection: str | None = Field(
+        None,
+        min_length=1,
+        max_length=255,
+        description="Id of the STAC collection, if the catalog gives it another one than the profile. "
+        "Default: the profile's collection.",
+        examples=["lakes-2024"],
+    )
     catalog_name: str = Field(
         "",
         pattern=r"^([a-z0-9][a-z0-9-]{0,62})?$",

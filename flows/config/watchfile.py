@@ -7,6 +7,7 @@ fix.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -126,6 +127,8 @@ def parse(document: object, *, base: Path, name: str) -> Watch:
         profile = profiles.load(file.source.profile)
     except GeoError as error:
         raise ConfigError(f"{name}: source.profile: {error}") from error
+    if file.source.collection is not None:
+        profile = replace(profile, collection=file.source.collection)
     return _build(file, profile, base, name)
 
 

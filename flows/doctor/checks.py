@@ -225,13 +225,17 @@ def _is_lost(one: WorkerFacts, now: datetime) -> bool:
 
 
 def _catalogs(facts: Facts) -> Iterator[Finding]:
-    well = 0
-    for watch in _live(facts):
+    well = unsearched = 0
+    live = _live(facts)
+    for watch in live:
         found = list(_catalog(watch, facts.now))
         yield from found
         well += not found and watch.answered_at is not None
+        unsearched += not found and watch.answered_at is None
     if well:
-        yield Finding("catalogs", Level.OK, f"{well} watch(es): the last catalog search succeeded")
+        rest = f"; {unsearched} not searched yet" if unsearched else ""
+        says = f"{well} of {len(live)} watch(es): the last catalog search succeeded{rest}"
+        yield Finding("catalogs", Level.OK, says)
 
 
 def _catalog(watch: WatchHealth, now: datetime) -> Iterator[Finding]:
@@ -244,6 +248,7 @@ def _catalog(watch: WatchHealth, now: datetime) -> Iterator[Finding]:
             f"{watch.error}",
             "check the catalog with: segwatch source check PROFILE; the next run retries",
         )
+    yield from _rejections(watch)
     due = _find_due_search(watch)
     if due is not None and now - due > MAX_SEARCH_DELAY:
         last = (
@@ -256,6 +261,18 @@ def _catalog(watch: WatchHealth, now: datetime) -> Iterator[Finding]:
             Level.WRONG,
             f"watch {watch.name}: the catalog search due at {_at(due)} did not happen; {last}",
             f"see the findings about schedules and workers; by hand: segwatch run {watch.name}",
+        )
+
+
+def _rejections(watch: WatchHealth) -> Iterator[Finding]:
+    if watch.only_rejected:
+        yield Finding(
+            "catalogs",
+            Level.WRONG,
+            f"watch {watch.name}: all {watch.only_rejected} item(s) found were rejected, for example: "
+            f"{watch.rejected_because}",
+            "correct source.profile or source.collection in the watch file and apply it; the items are listed by: "
+            f"segwatch coverage {watch.name}",
         )
 
 

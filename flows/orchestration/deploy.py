@@ -32,7 +32,7 @@ from segwatch.db.errors import DbError
 from segwatch.flows.config import cadence
 from segwatch.flows.errors import ConfigError, FlowError
 from segwatch.flows.orchestration import work_pools
-from segwatch.flows.orchestration.watch_deployments import WatchDeployments
+from segwatch.flows.orchestration.watch_deployments import WatchDeployments, is_deployed
 from segwatch.geo.types.watch import Watch
 
 _log = logging.getLogger(__name__)
@@ -191,7 +191,8 @@ def schedule_all_watches(engine: Engine) -> None:
 def schedule_watches(chosen: Sequence[Watch]) -> None:
     """Schedule these watches, each on a deployment of its own; other watches are left unchanged.
 
-    Repeating it changes nothing. A schedule that was switched off stays off. A watch that is over has no schedule.
+    Repeating it changes nothing. A schedule that was switched off stays off. A watch that is over has no schedule. A
+    server without deployments is left as it is if none of the watches has a schedule.
 
     Raises
     ------
@@ -208,6 +209,8 @@ def is_over(watch: Watch) -> bool:
 
 def _schedule(chosen: Sequence[Watch], failed: list[str], known: set[str] | None) -> None:
     with explain_unreachable_server(), get_client(sync_client=True) as client:
+        if known is None and not any(_needs_schedule(one) for one in chosen) and not is_deployed(client):
+            return
         server = WatchDeployments(client)
         for watch in chosen:
             try:
@@ -227,6 +230,10 @@ def _schedule(chosen: Sequence[Watch], failed: list[str], known: set[str] | None
                 server.drop_idle(watch.name)
     if failed:
         raise FlowError("some watches could not be scheduled (all others are): " + "; ".join(failed))
+
+
+def _needs_schedule(watch: Watch) -> bool:
+    return watch.schedule is not None and not is_over(watch)
 
 
 def _put(server: WatchDeployments, watch: Watch) -> None:

@@ -49,6 +49,15 @@ def make_deployment_name(watch: str) -> str:
     return f"observe/{PREFIX}{watch}"
 
 
+def is_deployed(client: SyncPrefectClient) -> bool:
+    """Tell whether the server has the deployment from which those of watches are made."""
+    try:
+        client.read_deployment_by_name(SHARED)
+    except ObjectNotFound:
+        return False
+    return True
+
+
 class WatchDeployments:
     """The deployments of watches on one server.
 
@@ -64,7 +73,7 @@ class WatchDeployments:
             self._shared = client.read_deployment_by_name(SHARED)
         except ObjectNotFound as error:
             raise FlowError(
-                f"deployment {SHARED} is not on the server; run `segwatch deploy` first"
+                f"deployment {SHARED} is not on the server yet; run: segwatch deploy (it schedules all stored watches)"
             ) from error
         schedules = client.read_deployment_schedules(self._shared.id)
         self._old = {

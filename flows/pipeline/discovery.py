@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from functools import wraps
 from typing import Concatenate, ParamSpec
+from uuid import UUID
 
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
@@ -224,7 +225,9 @@ class _Keeper:
         self._mark = mark
         # an interrupted comparison does not know which items it saw before
         self._updated = UpdateTimes(every=mark is None or mark.reconciling_to is None)
+        self._whole = self._updated.every
         self._rejected: set[RejectedItem] = set()
+        self._rejections: set[UUID] = set()
 
     def keep(
         self, look: CatalogSearch, found: Sequence[Item | RejectedItem], *, last: bool, complete: bool
@@ -243,6 +246,7 @@ class _Keeper:
         grouped = group_scenes(items, all_versions=True)
         with self._engine.begin() as conn:
             self._reject(conn, rejected)
+            scenes.end_rejections(conn, self._stored.watch.name, items, self._rejections)
             scene_ids = scenes.upsert(conn, grouped)
             scenes.settle(conn, scene_ids, select_newest)
             revision = self._stored.revision_id
@@ -250,6 +254,8 @@ class _Keeper:
             if self._mark is not None and complete:
                 self._mark = advance(self._mark, look, self._updated, last=last, now=self._now)
                 watermarks.save(conn, revision, self._mark)
+                if look.reconciles and last and self._whole:
+                    scenes.end_missing_rejections(conn, self._stored.watch.name, self._rejections)
         self.report.items += len(items)
         self.report.rejected += len(rejected)
         for one in sorted(rejected, key=lambda one: (one.item_id, one.reason)):
@@ -262,7 +268,7 @@ class _Keeper:
             _log.warning("watch %s: item %s rejected: %s", watch.name, one.item_id, one.reason)
             collection = watch.profile.collection
             revision = self._stored.revision_id
-            scenes.reject(
+            identity = scenes.reject(
                 conn,
                 revision,
                 one.item_id,
@@ -272,6 +278,7 @@ class _Keeper:
                 acquired_at=one.acquired_at,
                 footprint=one.footprint,
             )
+            self._rejections.add(identity)
 
 
 def _mark_last(planned: Iterable[CatalogSearch]) -> Iterator[tuple[CatalogSearch, bool]]:

@@ -30,6 +30,7 @@ from segwatch.geo.sources.search.endpoints import (
 from segwatch.geo.sources.search.paging import StacResponse
 from segwatch.geo.sources.search.requests import Endpoints, HttpRequest, RequestForm
 from segwatch.geo.sources.search.stac_client import StacClient, StacRetries
+from segwatch.geo.sources.search.static_catalog import UnreadableFile, sample_collections
 from segwatch.geo.types.source import Profile
 
 #: Time limit for one response, including all retries.
@@ -162,7 +163,7 @@ def select_collection(catalog: Catalog, profile: Profile) -> str | None:
 
 
 def require_collection(catalog: Catalog, profile: Profile) -> CollectionInfo | None:
-    """Return the profile's collection as an API describes it; None for files and where it cannot be determined.
+    """Return the profile's collection as the catalog describes it; None where it cannot be determined.
 
     Raises
     ------
@@ -174,8 +175,12 @@ def require_collection(catalog: Catalog, profile: Profile) -> CollectionInfo | N
 
 def check_collection(catalog: Catalog, name: str | None) -> CollectionInfo | None:
     """Look up a collection by name, see :func:`require_collection`."""
+    if name is None or name == ANY_COLLECTION:
+        return None
+    if not catalog.is_api:
+        return _check_files(catalog, name)
     collections = catalog.endpoints.collections
-    if not catalog.is_api or name is None or collections is None:
+    if collections is None:
         return None
 
     def send(request: HttpRequest) -> StacResponse | None:
@@ -188,3 +193,27 @@ def check_collection(catalog: Catalog, name: str | None) -> CollectionInfo | Non
     if isinstance(found, MissingCollection):
         raise NoSuchCollection(hrefs.redact_href(catalog.url), str(found))
     return found
+
+
+def _check_files(catalog: Catalog, name: str) -> CollectionInfo | None:
+    """Look for a collection among static files; None where no file names its collection, or one cannot be read."""
+
+    def fetch(request: HttpRequest) -> StacResponse | UnreadableFile:
+        try:
+            return catalog.client.send(request)
+        except (APIError, UnsafeHref, *MALFORMED) as error:
+            return UnreadableFile(request.href, str(error))
+
+    names: dict[str, None] = {}
+    unread = False
+    for found in sample_collections(catalog.url, catalog.document, fetch):
+        if isinstance(found, UnreadableFile):
+            unread = True
+        elif found.name in {name, ""}:
+            return found if found.name else None  # an item that names none belongs to any collection
+        else:
+            names[found.name] = None
+    if unread or not names:
+        return None
+    missing = MissingCollection.among(name, list(names))
+    raise NoSuchCollection(hrefs.redact_href(catalog.url), str(missing))

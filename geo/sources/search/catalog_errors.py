@@ -23,8 +23,11 @@ class NotACatalog(TypeError):
 
 
 @contextmanager
-def translate_errors(url: str) -> Iterator[None]:
-    """Raise :class:`CatalogUnreachable` for any failed request or malformed response; :class:`InvalidPage` passes."""
+def translate_errors(url: str, *, is_file: bool = False) -> Iterator[None]:
+    """Raise :class:`CatalogUnreachable` for any failed request or malformed response; :class:`InvalidPage` passes.
+
+    ``is_file``: the URL is that of a file of a static catalog.
+    """
     try:
         yield
     except UnsafeHref as error:
@@ -38,9 +41,8 @@ def translate_errors(url: str) -> Iterator[None]:
         raise
     except MALFORMED as error:
         detail = _summarize(error) if isinstance(error, NotACatalog) else faults.describe(error)
-        raise CatalogUnreachable(
-            hrefs.redact_href(url), f"it does not respond as a STAC API ({detail})"
-        ) from error
+        wrong = "the file cannot be read as STAC" if is_file else "it does not respond as a STAC API"
+        raise CatalogUnreachable(hrefs.redact_href(url), f"{wrong} ({detail})") from error
 
 
 def get_status(error: APIError) -> int | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, Self
 from urllib.parse import quote
 
 from segwatch.geo.sources.search.paging import StacResponse, find_next_request
@@ -42,6 +42,11 @@ class MissingCollection:
     count: int
     """Number of collections of the catalog."""
 
+    @classmethod
+    def among(cls, name: str, names: list[str]) -> Self:
+        """Make it from the names of all collections of the catalog."""
+        return cls(name, _nearest(name, names), len(names))
+
     def __str__(self) -> str:
         if not self.count:
             return f"has no collection {self.name!r}; it lists no collections"
@@ -71,7 +76,7 @@ def look_up_collection(collections: str, name: str, send: Send) -> CollectionInf
         return None
     if name in names:
         return CollectionInfo(name, "")
-    return MissingCollection(name, _nearest(name, names), len(names))
+    return MissingCollection.among(name, names)
 
 
 def _names(collections: str, send: Send) -> list[str] | None:

@@ -16,7 +16,7 @@ from shapely.geometry.base import BaseGeometry
 
 from segwatch.geo.errors import BadItem, CatalogUnreachable, SearchIncomplete
 from segwatch.geo.identity import identify_catalog
-from segwatch.geo.items import ANY_COLLECTION, parse_item, parse_time_and_footprint
+from segwatch.geo.items import ANY_COLLECTION, find_item_href, parse_item, parse_time_and_footprint
 from segwatch.geo.sources.http import hrefs
 from segwatch.geo.sources.search.catalog import Catalog, open_catalog, select_collection
 from segwatch.geo.sources.search.catalog_errors import is_outage, translate_errors
@@ -150,14 +150,18 @@ def sample(
 def _parse(
     document: dict[str, Any], item_id: str, catalog_url: str, profile: Profile, identity: str
 ) -> Item | RejectedItem:
-    name = quote(shorten(str(to_storable(item_id)), _MAX_CHARS), safe="")
-    path = f"/collections/{quote(profile.collection, safe='')}/items/{name}"
+    given = document.get("collection")
+    name, collection = (
+        quote(shorten(str(to_storable(text)), _MAX_CHARS), safe="")
+        for text in (item_id, given if isinstance(given, str) and given else profile.collection)
+    )
+    path = f"/collections/{collection}/items/{name}"
     base = to_public_url(catalog_url, query=False).rstrip("/") + path
     try:
         return parse_item(document, profile, base=base, catalog=identity)
     except BadItem as error:
         acquired_at, footprint = parse_time_and_footprint(document)
-        rejected = _build_rejected(error.item_id, base, error.reason)
+        rejected = _build_rejected(error.item_id, find_item_href(document, base), error.reason)
         return replace(rejected, acquired_at=acquired_at, footprint=footprint)
 
 
@@ -209,7 +213,10 @@ def _documents_of_files(catalog: Catalog, extent: SearchExtent) -> Iterator[dict
             # if it were rejected, the watermark would pass it and it would never be read again
             incomplete = incomplete or f"{hrefs.redact_href(one.href)} cannot be read now: {one.reason}"
         elif isinstance(one, UnreadableFile):
-            yield _build_rejected(one.href.rsplit("/", 1)[-1], hrefs.redact_href(one.href), one.reason)
+            # files of one name may lie in many folders
+            folder = hrefs.redact_href(catalog.url).rpartition("/")[0]
+            path = hrefs.redact_href(one.href).removeprefix(f"{folder}/")
+            yield _build_rejected(path, one.href, one.reason)
         elif isinstance(one, IncompleteListing):
             incomplete = incomplete or one.reason
         else:
@@ -220,7 +227,7 @@ def _documents_of_files(catalog: Catalog, extent: SearchExtent) -> Iterator[dict
 
 def _fetch_file(catalog: Catalog, request: HttpRequest) -> StacResponse | UnreadableFile:
     try:
-        with translate_errors(request.href):
+        with translate_errors(request.href, is_file=True):
             return catalog.client.send(request)
     except CatalogUnreachable as error:
         return UnreadableFile(request.href, error.reason, is_outage=is_outage(error.__cause__))

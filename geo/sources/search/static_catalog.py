@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import islice
 from typing import Any
 
 from shapely.geometry import box
@@ -17,12 +18,17 @@ from shapely.geometry.base import BaseGeometry
 
 from segwatch.geo.items import parse_time
 from segwatch.geo.sources.http import hrefs
+from segwatch.geo.sources.search.collections import CollectionInfo
 from segwatch.geo.sources.search.endpoints import iter_links, resolve_link
 from segwatch.geo.sources.search.paging import StacResponse, find_next_request
 from segwatch.geo.sources.search.requests import HttpRequest
+from segwatch.geo.text.storable import shorten, to_storable
 
 MAX_FILES = 100_000
 """Maximum files of one search; more take longer than anybody waits."""
+#: Files, and items of each catalog or collection, that are read to learn which collections there are.
+_MAX_SAMPLED, _SAMPLED_ITEMS = 200, 2
+_MAX_NAME_CHARS = 255
 _FOLLOWED = frozenset({"child", "item", "items"})
 
 Document = dict[str, Any]
@@ -94,13 +100,73 @@ def walk_files(
         yield IncompleteListing(f"it consists of more than {MAX_FILES} files; give the URL of a part of it")
 
 
+def sample_collections(
+    url: str, document: Document, fetch: Fetch
+) -> Iterator[CollectionInfo | UnreadableFile]:
+    """Yield the collections that the items of static files name, from the first items of each catalog or collection.
+
+    Parameters are as in :func:`walk_files`. Ends after :data:`_MAX_SAMPLED` files, with an unreadable one in place of
+    what was not looked at.
+    """
+    first = HttpRequest("GET", url, {})
+    waiting = deque([_Step(first, response=StacResponse(document, url))])
+    known = {first.fingerprint}
+    while waiting:
+        step = waiting.popleft()
+        response = step.response or fetch(step.request)
+        if isinstance(response, UnreadableFile):
+            yield response
+            continue
+        for item in islice(_items(response), _SAMPLED_ITEMS):
+            yield from _name_collection(item)
+        items = 0
+        for href, is_item in _children(response):
+            request = HttpRequest("GET", href, {})
+            items += is_item
+            if request.fingerprint in known or (is_item and items > _SAMPLED_ITEMS):
+                continue
+            if len(known) >= _MAX_SAMPLED:
+                yield UnreadableFile(href, f"only the first {_MAX_SAMPLED} files were read")
+                return
+            known.add(request.fingerprint)
+            waiting.append(_Step(request))
+
+
+def _children(response: StacResponse) -> Iterator[tuple[str, bool]]:
+    """Yield the addresses that a file links to, and whether each is that of an item."""
+    if _get(response.document, "type") in {"Feature", "FeatureCollection"}:
+        return
+    for link in iter_links(response.document) if isinstance(response.document, dict) else ():
+        href = resolve_link(response.href, link) if link.get("rel") in _FOLLOWED else None
+        if href is not None:
+            yield href, link.get("rel") == "item"
+
+
+def _name_collection(item: Document) -> Iterator[CollectionInfo]:
+    properties = item.get("properties")
+    name = item.get("collection") or (properties.get("collection") if isinstance(properties, dict) else None)
+    if isinstance(name, str):
+        yield CollectionInfo(shorten(str(to_storable(name)), _MAX_NAME_CHARS), "")
+    else:  # belongs to any collection
+        yield CollectionInfo("", "")
+
+
 def _items(response: StacResponse) -> Iterator[Document]:
     kind, features = _get(response.document, "type"), _get(response.document, "features")
     if kind == "Feature":
         # relative hrefs are relative to the URL where the item was found
         yield {**response.document, "links": [{"rel": "self", "href": response.href}]}
     elif kind == "FeatureCollection":
-        yield from (one for one in (features if isinstance(features, list) else ()) if isinstance(one, dict))
+        for one in features if isinstance(features, list) else ():
+            if isinstance(one, dict):
+                yield _with_self_link(one, response.href)
+
+
+def _with_self_link(item: Document, address: str) -> Document:
+    """Give an item of a list a self link: its own, relative to the list's address, else that address."""
+    links = list(iter_links(item))
+    own = next((resolve_link(address, one) for one in links if one.get("rel") == "self"), None)
+    return {**item, "links": [{"rel": "self", "href": own or address}, *links]}
 
 
 def _next_steps(response: StacResponse, request: HttpRequest, extent: SearchExtent) -> Iterator[_Step]:

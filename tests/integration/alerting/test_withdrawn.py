@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler
+from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy import text
+from typer.testing import CliRunner
 
 from segwatch.db import outbox, watches
 from segwatch.flows.alerting.courier import DeliveryCounts, deliver_outbox
+from segwatch.flows.cli.app import app
 from segwatch.flows.config.settings import load_settings
 from segwatch.flows.doctor import checks
 from segwatch.flows.doctor.gathering import gather
@@ -183,3 +187,44 @@ def test_a_receiver_that_is_out_for_days_gets_its_messages_when_it_is_back(ledge
             conn.execute(text("UPDATE segwatch.channel SET resting_until = NULL"))
         assert deliver(ledger).delivered == 6
     assert len(taken.messages) == 6
+
+
+def test_an_archived_watch_is_ended_and_gets_no_message(
+    ledgers: Any, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SEGWATCH_DATABASE_URL", database.url())
+    monkeypatch.delenv("PREFECT_API_URL", raising=False)
+    ledger: Ledger = ledgers()
+    with receiving() as taken:
+        ledger.rule(channels=(taken.url + "/old",))
+        ledger.arrive(WORLD, [0, 1])
+        done = CliRunner().invoke(app, ["watch", "archive", "lakes"])
+        assert "lakes: archived, 6 pending message(s) withdrawn" in done.stdout
+        assert (deliver(ledger).delivered, taken.requests) == (0, 0)
+    listed = CliRunner().invoke(app, ["watch", "list"]).stdout
+    assert "lakes" in listed
+    assert "ended" in listed
+    assert CliRunner().invoke(app, ["watch", "archive", "rivers"]).exit_code == 1
+    with ledger.engine.connect() as conn:
+        ended = watches.load_current(conn, "lakes").watch
+    assert (ended.schedule, ended.rules) == (None, ())
+
+
+def test_an_end_long_past_is_told_and_withdraws_pending_messages(
+    ledgers: Any, database: Database, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("SEGWATCH_DATABASE_URL", database.url())
+    monkeypatch.delenv("PREFECT_API_URL", raising=False)
+    ledger: Ledger = ledgers()
+    document = {
+        "version": 1, "name": "lakes", "instruction": "segment the water", "area": {"bbox": [0, 0, 0.01, 0.01]},
+        "source": {"profile": "rgb-cog", "catalog": "http://127.0.0.1:9/"},
+        "start": "2016-01-01T00:00:00Z", "end": "2017-01-01T00:00:00Z",
+    }  # fmt: skip
+    (tmp_path / "lakes.yaml").write_text(json.dumps(document), encoding="utf-8")
+    with receiving() as taken:
+        ledger.rule(channels=(taken.url + "/old",))
+        ledger.arrive(WORLD, [0, 1])
+        done = CliRunner().invoke(app, ["apply", str(tmp_path / "lakes.yaml")])
+    assert "its end 2017-01-01 00:00 is more than 7 days past" in done.stderr
+    assert states(ledger) == {"old": {"withdrawn": 6}}

@@ -260,3 +260,26 @@ def test_what_the_ledger_does_not_know_has_no_deployment(server: Server, engine:
         watches.apply(conn, replace(LAKES, name="shore", schedule=None))
     deploy.schedule_all_watches(engine)
     assert server.watch_schedules() == {"shore": []}
+
+
+def test_applying_before_the_first_deploy_says_what_is_stored_and_what_to_do(
+    server: Server, worker: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # as on a server that nobody has deployed to
+    monkeypatch.setattr("segwatch.flows.orchestration.watch_deployments.SHARED", "observe/not-deployed")
+    document = {
+        "version": 1, "name": "shore", "instruction": "segment the water", "start": "2024-01-01T00:00:00Z",
+        "area": {"bbox": [10.0, 45.0, 10.01, 45.01]},
+        "source": {"profile": "rgb-cog", "catalog": "http://127.0.0.1:9"},
+    }  # fmt: skip
+    file = tmp_path / "shore.yaml"
+    file.write_text(json.dumps(document))
+    assert CliRunner().invoke(app, ["apply", str(file)]).exit_code == 0, "there is nothing to schedule"
+    file.write_text(json.dumps(document | {"schedule": "0 5 * * *"}))
+    done = CliRunner().invoke(app, ["apply", str(file)])
+    assert done.exit_code == 1
+    said = " ".join(done.stderr.split())
+    assert "stored, but not scheduled on the Prefect server: shore" in said
+    assert "run: segwatch deploy (it schedules all stored watches)" in said
+    with worker.connect() as conn:
+        assert watches.load_current(conn, "shore").watch.schedule == "0 5 * * *"

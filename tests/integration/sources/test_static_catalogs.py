@@ -95,8 +95,8 @@ def test_circular_links_end_and_broken_ones_are_reported() -> None:
     results, _ = found(files, "/catalog.json")
     assert [one.id for one in results if isinstance(one, Item)] == ["a"]
     reasons = {one.item_id: one.reason for one in results if isinstance(one, RejectedItem)}
-    assert set(reasons) == {"missing.json", "elsewhere.json"}
-    assert "not allowed" in reasons["elsewhere.json"]
+    assert set(reasons) == {"missing.json", "http://127.0.0.2/elsewhere.json"}
+    assert "not allowed" in reasons["http://127.0.0.2/elsewhere.json"]
 
 
 def test_a_single_item_and_a_file_of_items() -> None:

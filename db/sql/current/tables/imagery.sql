@@ -49,8 +49,11 @@ CREATE TABLE segwatch.rejected_item (
     recorded_at TIMESTAMP WITH TIME ZONE DEFAULT clock_timestamp() NOT NULL,
     acquired_at TIMESTAMP WITH TIME ZONE,
     footprint geometry(GEOMETRY,4326),
+    ended_at TIMESTAMP WITH TIME ZONE,
     CONSTRAINT rejected_item_pk PRIMARY KEY (id),
     CONSTRAINT rejected_item_revision_id_fk FOREIGN KEY(revision_id) REFERENCES segwatch.watch (id)
 );
+
+CREATE INDEX rejected_item_current_ix ON segwatch.rejected_item (revision_id) WHERE ended_at IS NULL;
 
 CREATE INDEX rejected_item_item_ix ON segwatch.rejected_item (item_id);

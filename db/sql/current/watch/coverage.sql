@@ -75,6 +75,6 @@ COMMENT ON COLUMN watch.coverage.area_km2 IS
 COMMENT ON COLUMN watch.coverage.version IS
     'Number of this observation among those of its scene, from 1 on; a reprocessed or added item makes another one.';
 COMMENT ON COLUMN watch.coverage.superseded_at IS
-    'When a newer observation of the scene replaced this one, or the rejected item became usable, UTC; null while it is current.';
+    'When a newer observation of the scene replaced this one, or the rejection ended (see watch.rejected_items), UTC; null while it is current.';
 COMMENT ON COLUMN watch.coverage.catalog IS
     'Catalog of the scene: its name in the watch file, else its address; empty if recorded before catalogs were kept.';

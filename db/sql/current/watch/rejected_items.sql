@@ -14,7 +14,7 @@ COMMENT ON COLUMN watch.rejected_items.collection IS
 COMMENT ON COLUMN watch.rejected_items.item_id IS
     'Id of the STAC item.';
 COMMENT ON COLUMN watch.rejected_items.href IS
-    'Link to the STAC item.';
+    'Link to the STAC item, or to the file of a static catalog that contains it.';
 COMMENT ON COLUMN watch.rejected_items.reason IS
     'Why the item cannot be used.';
 COMMENT ON COLUMN watch.rejected_items.recorded_at IS
@@ -24,4 +24,4 @@ COMMENT ON COLUMN watch.rejected_items.acquired_at IS
 COMMENT ON COLUMN watch.rejected_items.geom IS
     'Footprint of the item, EPSG:4326; null if the item has none.';
 COMMENT ON COLUMN watch.rejected_items.superseded_at IS
-    'When the item became usable or was rejected for another reason, UTC; null while the rejection is current.';
+    'When the item became usable, was rejected for another reason, was no longer found, or when the watch got another profile or catalog, UTC; null while the rejection is current.';
