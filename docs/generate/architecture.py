@@ -5,42 +5,52 @@ from __future__ import annotations
 from docs.generate import svg
 
 _TITLE = "How a scene becomes polygons and alerts"
-_WIDTH, _HEIGHT = 880.0, 500.0
+_WIDTH, _HEIGHT = 940.0, 546.0
 _OUTSIDE, _FLOW, _LEDGER = ("#f4f0e6", "#c8b98f"), ("#e8f0fa", "#8aaed6"), ("#e9f5ec", "#7fb890")
+_SERVER, _FRAME = ("#f3ecf7", "#b294c7"), ("#f8fafd", "#8aaed6")
 
 
 def drawing() -> str:
-    """Return the drawing."""
+    """Return the drawing: flows in blue, which Prefect starts; the web server runs by itself."""
     parts = [
         svg.MARKER,
-        *_box(20, 20, 250, 56, "STAC catalogs", "APIs, static catalogs, local files", _OUTSIDE),
-        *_box(610, 20, 250, 56, "Event feeds, signed events", "GDACS, USGS, EONET, GeoRSS, CAP", _OUTSIDE),
-        *_box(20, 126, 250, 64, "discover", "finds scenes, queues observations", _FLOW),
-        *_box(610, 126, 250, 64, "poll_feeds, respond", "events, playbooks, disaster runs", _FLOW),
-        *_box(310, 126, 260, 244, "PostgreSQL + PostGIS", "the ledger: schema segwatch", _LEDGER),
+        *_box(20, 20, 270, 56, "STAC catalogs", "items, and the imagery that they link to", _OUTSIDE),
+        *_box(350, 20, 260, 56, "Prefect", "schedules and starts the flows (blue)", _OUTSIDE),
+        *_box(670, 20, 250, 56, "Event feeds, signed events", "GDACS, USGS, EONET, GeoRSS, CAP", _OUTSIDE),
+        svg.box(20, 106, 270, 314, fill=_FRAME[0], stroke=_FRAME[1]),
+        svg.text(66, 127, "observe: for one watch", weight="600"),
+        *_box(66, 140, 212, 56, "discover", "finds scenes, queues", _FLOW),
+        *_box(66, 210, 212, 56, "segment (gpu pool)", "reads, predicts, stitches", _FLOW),
+        *_box(66, 280, 212, 56, "track", "folds in order, publishes", _FLOW),
+        *_box(66, 350, 212, 56, "deliver", "sends the outbox", _FLOW),
+        *_box(350, 140, 260, 266, "PostgreSQL + PostGIS", "the ledger: schema segwatch", _LEDGER),
         *_lines(
-            440,
-            196,
+            480,
+            214,
             ("watches, scenes, items", "observations: state, lease, reason", "detections, footprints"),
         ),
-        *_lines(440, 250, ("tracks, changes, lineage", "alerts, outbox, reviews", "events, circuits")),
-        svg.text(440, 326, "schema watch: views for analysts", size=12, anchor="middle", weight="600"),
-        svg.text(440, 344, "objects_now, changes, coverage ...", size=12, anchor="middle", fill=svg.MUTED),
-        *_box(20, 216, 250, 64, "segment (gpu pool)", "reads, predicts, stitches masks", _FLOW),
-        *_box(20, 306, 250, 64, "track", "folds a series in order, publishes", _FLOW),
-        *_box(610, 216, 250, 64, "deliver", "sends the outbox", _FLOW),
-        *_box(610, 306, 250, 64, "segwatch serve", "map, OGC API, tiles, alert feeds", _FLOW),
-        *_box(20, 420, 250, 56, "Prefect", "schedules and runs the flows", _OUTSIDE),
-        *_box(310, 420, 260, 56, "Analysts", "SQL, QGIS, reports", _OUTSIDE),
-        *_box(610, 420, 250, 56, "Receivers, readers", "webhooks, mail, chat, browsers", _OUTSIDE),
-        svg.arrow(145, 76, 145, 124),
-        svg.arrow(735, 76, 735, 124),
-        *(svg.arrow(270, y, 308, y) for y in (158, 248, 338)),
-        svg.arrow(610, 158, 572, 158),
-        *(svg.arrow(572, y, 608, y) for y in (248, 338)),
-        svg.arrow(440, 370, 440, 418),
-        svg.arrow(735, 370, 735, 418),
-        svg.arrow(145, 420, 145, 372),
+        *_lines(480, 268, ("tracks, changes, lineage", "alerts, outbox, reviews", "events, circuits")),
+        svg.text(480, 352, "schema watch: views for analysts", size=12, anchor="middle", weight="600"),
+        svg.text(480, 370, "objects_now, changes, coverage ...", size=12, anchor="middle", fill=svg.MUTED),
+        *_box(670, 140, 250, 56, "poll_feeds, respond", "events, playbooks, disaster runs", _FLOW),
+        *_box(670, 350, 250, 56, "segwatch serve", "map, OGC API, tiles, alert feeds", _SERVER),
+        *_box(20, 470, 270, 56, "Receivers", "webhooks, mail, chat", _OUTSIDE),
+        *_box(350, 470, 260, 56, "Analysts", "SQL, QGIS, reports", _OUTSIDE),
+        *_box(670, 470, 250, 56, "Readers", "browsers, OGC clients, feed readers", _OUTSIDE),
+        svg.arrow(256, 76, 256, 138),
+        svg.line(43, 76, 43, 238),
+        svg.arrow(43, 238, 64, 238),
+        svg.arrow(350, 66, 292, 104),
+        svg.arrow(610, 66, 668, 138),
+        svg.arrow(795, 76, 795, 138),
+        svg.arrow(670, 168, 612, 168),
+        svg.arrow(278, 168, 348, 168),
+        *(svg.arrow(350, y, 280, y) for y in (230, 300, 378)),
+        *(svg.arrow(278, y, 348, y) for y in (246, 316)),
+        svg.arrow(610, 378, 668, 378),
+        svg.arrow(172, 406, 172, 468),
+        svg.arrow(480, 406, 480, 468),
+        svg.arrow(795, 406, 795, 468),
     ]
     return svg.document(_WIDTH, _HEIGHT, parts, _TITLE)
 

@@ -56,6 +56,11 @@ def arrow(x1: float, y1: float, x2: float, y2: float) -> str:
     )
 
 
+def line(x1: float, y1: float, x2: float, y2: float) -> str:
+    """Return the part of a bent arrow that has no head."""
+    return f'<line x1="{x1:g}" y1="{y1:g}" x2="{x2:g}" y2="{y2:g}" stroke="{MUTED}" stroke-width="1.5"/>'
+
+
 MARKER = (
     '<defs><marker id="tip" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" markerHeight="7" orient="auto">'
     f'<path d="M0 0 8 4 0 8z" fill="{MUTED}"/></marker></defs>'

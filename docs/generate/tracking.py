@@ -1,4 +1,4 @@
-"""Drawings of the tracking rules: made scenes go through the real tracking core, and what it says is drawn."""
+"""Drawings of the tracking rules: simulated scenes go through the real tracking core, and what it says is drawn."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from segwatch.geo.area import compute_area_m2
 from segwatch.geo.crs import make_local_equal_area, to_crs, to_lonlat
 from segwatch.geo.polygons import clean
 from segwatch.geo.tracking.series import FoldInput, fold_series
-from segwatch.geo.types.tracking import Detection, TrackedObservation, TrackingStep, TrackState
+from segwatch.geo.types.tracking import ChangeKind, Detection, TrackedObservation, TrackingStep, TrackState
 from segwatch.geo.types.watch import TrackingSettings
 
 _ORIGIN = (15.0, 46.0)
@@ -28,6 +28,7 @@ _START = datetime(2026, 5, 1, 10, tzinfo=UTC)
 _AREA = box(0, 0, 900, 600)
 _SETTINGS = TrackingSettings(min_change_m2=500, gone_after=2)
 _PANEL, _GAP, _TOP, _BOTTOM = (204.0, 136.0), 16.0, 44.0, 46.0
+_OUTLINE_BEFORE = "#c2571a"
 _COLOURS = ("#2f6fb3", "#c2571a", "#2e8b57", "#8e44ad")
 
 
@@ -65,7 +66,7 @@ _STORIES: dict[str, tuple[str, tuple[Scene, ...]]] = {
         (Scene(0, (_LAKE,)), Scene(5, (_LAKE.buffer(6),)), Scene(10, (_LAKE.buffer(60),))),
     ),
     "split": (
-        "A split: the larger part keeps the identity, lineage names the other one",
+        "A split: the part with the largest overlap keeps the identity, lineage names the other one",
         (Scene(0, (_LAKE,)), Scene(5, (_WEST, _EAST))),
     ),
     "merged": (
@@ -73,7 +74,7 @@ _STORIES: dict[str, tuple[str, tuple[Scene, ...]]] = {
         (Scene(0, (_WEST, _EAST)), Scene(5, (_LAKE,))),
     ),
     "moved": (
-        "Moved: about as large as before, but elsewhere",
+        "Moved: about as large as before, but elsewhere; long dashes: where it was",
         (
             Scene(0, (box(140, 200, 420, 420),)),
             Scene(5, (box(240, 200, 520, 420),)),
@@ -146,7 +147,7 @@ def _panels(scenes: Sequence[Scene], top: float) -> Iterator[str]:
     known: dict[UUID, TrackState] = {}
     colours: dict[UUID, str] = {}
     for position, (scene, step) in enumerate(zip(scenes, fold(scenes), strict=True)):
-        known |= {state.track_id: state for state in step.states}
+        before, known = known, known | {state.track_id: state for state in step.states}
         left = _GAP + position * (_PANEL[0] + _GAP)
         yield svg.polygon(_place(_AREA, left, top), 'fill="#eef3e6" stroke="#c5cfb5"')
         for state in sorted(known.values(), key=lambda one: (-one.area_m2, one.track_id)):
@@ -159,6 +160,12 @@ def _panels(scenes: Sequence[Scene], top: float) -> Iterator[str]:
         for found in scene.found:
             shape = _place(found.intersection(_footprint(scene)), left, top)
             yield svg.polygon(shape, f'fill="none" stroke="{svg.INK}" stroke-dasharray="3 3"')
+        for change in step.changes:
+            if change.kind is ChangeKind.MOVED:
+                shape = _place(to_crs(before[change.track_id].geometry, _CRS), left, top)
+                yield svg.polygon(
+                    shape, f'fill="none" stroke="{_OUTLINE_BEFORE}" stroke-width="2" stroke-dasharray="10 5"'
+                )
         if scene.cloud is not None:
             cloud = _place(scene.cloud.intersection(_AREA), left, top)
             yield svg.polygon(

@@ -15,6 +15,9 @@ _INTRODUCTION = """# Views and functions
 The schema `watch` is what analysts read, with the role `segwatch_analyst`. Names and columns are stable: they change
 only with a note in the changelog. Queries to start from are in [the cookbook](../how-to/cookbook.md).
 
+`track_id` stays the same within a series. A new model or instruction begins a new series, in which the object gets
+another `track_id`; across series use `object_id`.
+
 """
 _VIEWS = text(
     """

@@ -19,7 +19,7 @@ field, the value and the fix. `${NAME}` in a catalog's or channel's address stan
 The same as [JSON Schema](watch.schema.json), for editors: begin the file with
 `# yaml-language-server: $schema=PATH/watch.schema.json`.
 
-The format is defined in `flows/config/watchfile.py`. Loadable examples are in the folder `examples`.
+The format is defined in `flows/config/watch_document.py`. Loadable examples are in the folder `examples`.
 
 """
 _PLAYBOOK = """# Playbook
@@ -107,11 +107,17 @@ def _table(document: Mapping[str, Any], parts: Mapping[str, Mapping[str, Any]]) 
             code(name),
             _type(field, parts),
             "required" if name in required else _default(field),
-            str(field.get("description", "")),
+            _meaning(field, parts),
         )
         for name, field in document.get("properties", {}).items()
     ]
     return table(("field", "type", "default", "meaning"), rows)
+
+
+def _meaning(field: Mapping[str, Any], parts: Mapping[str, Mapping[str, Any]]) -> str:
+    """Return the field's own description, else that of the part it refers to: pydantic omits one that says the same."""
+    part = parts[str(field["$ref"]).rpartition("/")[2]] if "$ref" in field else {}
+    return str(field.get("description") or part.get("description", ""))
 
 
 def _type(field: Mapping[str, Any], parts: Mapping[str, Mapping[str, Any]]) -> str:

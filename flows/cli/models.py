@@ -252,7 +252,7 @@ def train(
     config: Annotated[
         Path,
         typer.Argument(
-            metavar="RECIPE", help="Training recipe (TOML), such as model/train/recipes/tiny.toml."
+            metavar="RECIPE", help="Training recipe (TOML), such as model/train/recipes/tiny-first.toml."
         ),
     ],
     changes: Annotated[

@@ -217,7 +217,9 @@ class RuleSection(Section):
         None, ge=1, description="Rate limit: messages per hour and channel; further ones wait."
     )
     escalate: EscalationSection | None = Field(
-        None, description="Notify further channels of alerts that are not acknowledged."
+        None,
+        description="Notify further channels of alerts that nobody marked in time. Any mark cancels it: acknowledged, "
+        "snoozed, resolved or reopened.",
     )
     digest: (
         Annotated[

@@ -42,17 +42,19 @@ class _Part(BaseModel):
 
 
 class _Plain(_Part):
-    asset: str = Field(min_length=1)
-    index: int = Field(1, ge=1)
+    asset: str = Field(min_length=1, description="Key of the asset in the STAC item.")
+    index: int = Field(1, ge=1, description="Number of the band in the asset's file, from 1 on.")
 
     def build(self) -> BandRef:
         return BandRef(self.asset, self.index)
 
 
 class _Band(_Plain):
-    minus: _Plain | None = None
-    low: float | None = None
-    high: float | None = None
+    minus: _Plain | None = Field(
+        None, description="Band to subtract after scaling; a difference of decibels is a ratio."
+    )
+    low: float | None = Field(None, description="Value rendered as 0. Default: the profile's `low`.")
+    high: float | None = Field(None, description="Value rendered as 255. Default: the profile's `high`.")
 
     def build(self) -> BandRef:
         minus = self.minus.build() if self.minus is not None else None
@@ -64,13 +66,31 @@ _Address = Annotated[str, AfterValidator(require_public_url)]
 
 
 class _Access(_Part):
-    method: Literal["planetary-computer", "bearer", "headers", "oauth2", "s3"]
-    token_url: _Address = Field("", pattern=r"^(https?://\S+)?$")
-    client_id: str = ""
-    region: str = Field("", pattern=r"^[a-z0-9-]*$")
-    endpoint: _Address = Field("", pattern=r"^(https?://[^\s/]+)?$")
-    requester_pays: bool = False
-    redirect_hosts: tuple[Annotated[str, AfterValidator(_host)], ...] = ()
+    method: Literal["planetary-computer", "bearer", "headers", "oauth2", "s3"] = Field(
+        description="How requests for assets are authorized; the secrets are in SEGWATCH_CREDENTIALS."
+    )
+    token_url: _Address = Field(
+        "",
+        pattern=r"^(https?://\S+)?$",
+        description="Endpoint that issues tokens: required for `oauth2`; `planetary-computer` has one by default.",
+    )
+    client_id: str = Field("", description="Client id, for `oauth2`.")
+    region: str = Field(
+        "",
+        pattern=r"^[a-z0-9-]*$",
+        description="Region of the buckets, for `s3`; required without `endpoint`.",
+    )
+    endpoint: _Address = Field(
+        "",
+        pattern=r"^(https?://[^\s/]+)?$",
+        description="URL of an S3-compatible store other than Amazon's, for `s3`; addressed by path.",
+    )
+    requester_pays: bool = Field(
+        False, description="Whether the reader pays for requests and transfer, for `s3`."
+    )
+    redirect_hosts: tuple[Annotated[str, AfterValidator(_host)], ...] = Field(
+        (), description="Other hosts that assets may redirect to, https only. They receive no credentials."
+    )
 
     @model_validator(mode="after")
     def _has_endpoint(self) -> Self:
@@ -82,9 +102,13 @@ class _Access(_Part):
 
 
 class _Clouds(_Plain):
-    unclear_values: tuple[int, ...] = ()
-    unclear_bits: tuple[Annotated[int, Field(ge=0, le=31)], ...] = ()
-    invalid_values: tuple[int, ...] = ()
+    unclear_values: tuple[int, ...] = Field((), description="Class values that mean cloud, cirrus or shadow.")
+    unclear_bits: tuple[Annotated[int, Field(ge=0, le=31)], ...] = Field(
+        (),
+        description="Bit numbers, 0 = least significant; any of them set means cloud, cirrus or shadow. Give this or "
+        "`unclear_values`.",
+    )
+    invalid_values: tuple[int, ...] = Field((), description="Class values that mean no data.")
 
     @model_validator(mode="after")
     def _masks_something(self) -> Self:
@@ -94,34 +118,85 @@ class _Clouds(_Plain):
 
 
 class _Bands(_Part):
-    red: _Band
-    green: _Band
-    blue: _Band
+    red: _Band = Field(description="Band rendered as red.")
+    green: _Band = Field(description="Band rendered as green.")
+    blue: _Band = Field(description="Band rendered as blue.")
 
 
 class _ProfileFile(_Part):
-    title: str
-    collection: str = Field(min_length=1)
-    catalog: _Address | None = Field(None, pattern=r"^https?://\S+$")
-    bands: _Bands
-    low: float
-    high: float
-    gsd_m: float = Field(gt=0, le=10_000)
-    scale: float = Field(1.0, gt=0)
-    offset: float = 0.0
-    offset_from_baseline: str = Field("", pattern=rf"{_BASELINE}|^$")
-    nodata: float | None = None
-    gamma: float = Field(1.0, gt=0, le=10)
-    clouds: _Clouds | None = None
-    decibels: bool = False
-    access: _Access | None = None
-    rescan_days: float | None = Field(None, gt=0, le=_MAX_RESCAN_DAYS)
-    license: str = ""
-    attribution: str = ""
-    hosts: tuple[Annotated[str, AfterValidator(_host)], ...] = ()
-    finest_m: float | None = Field(None, gt=0, le=10_000)
-    coarsest_m: float | None = Field(None, gt=0, le=100_000)
-    max_saturated: float = Field(0.8, gt=0, le=1)
+    title: str = Field(description="One line for lists.")
+    collection: str = Field(
+        min_length=1,
+        description="Id of the STAC collection; * = any, for catalogs with one collection per acquisition.",
+    )
+    catalog: _Address | None = Field(
+        None,
+        pattern=r"^https?://\S+$",
+        description="URL of the STAC API or static catalog; a watch may name another one.",
+    )
+    bands: _Bands = Field(description="Bands that are rendered as red, green and blue.")
+    low: float = Field(description="Value rendered as 0, after `scale`, `offset` and `decibels`.")
+    high: float = Field(description="Value rendered as 255, after `scale`, `offset` and `decibels`.")
+    gsd_m: float = Field(
+        gt=0,
+        le=10_000,
+        description="Ground sample distance at which imagery is read for the model, in metres.",
+    )
+    scale: float = Field(1.0, gt=0, description="Factor that stored values are multiplied by.")
+    offset: float = Field(0.0, description="Constant added after `scale`.")
+    offset_from_baseline: str = Field(
+        "",
+        pattern=rf"{_BASELINE}|^$",
+        description="First processing baseline to which `offset` applies, such as 04.00. Default: every item.",
+    )
+    nodata: float | None = Field(
+        None, description="Stored value that means no data, besides what the file itself marks as such."
+    )
+    gamma: float = Field(
+        1.0, gt=0, le=10, description="Gamma of the rendering; above 1, dark ground becomes brighter."
+    )
+    clouds: _Clouds | None = Field(
+        None,
+        description="Mask of cloud, cirrus and shadow. Default: no mask, so every valid pixel counts as clear.",
+    )
+    decibels: bool = Field(
+        False, description="Whether scaled values are converted to decibels, as usual for radar backscatter."
+    )
+    access: _Access | None = Field(
+        None, description="How requests for assets are authorized. Default: assets are public."
+    )
+    rescan_days: float | None = Field(
+        None,
+        gt=0,
+        le=_MAX_RESCAN_DAYS,
+        description="For catalogs whose items have no `updated` time: each search covers acquisitions of so many "
+        "days back from the last search of everything, which is daily. Default: the whole period.",
+    )
+    license: str = Field("", description="Licence of the imagery, shown in situation reports.")
+    attribution: str = Field("", description="Attribution of the imagery, shown in situation reports.")
+    hosts: tuple[Annotated[str, AfterValidator(_host)], ...] = Field(
+        (),
+        description="Hosts that assets may be read from, besides the catalog's own: data.example.org, "
+        "data.example.org:8443 or *.example.org.",
+    )
+    finest_m: float | None = Field(
+        None,
+        gt=0,
+        le=10_000,
+        description="Smallest accepted pixel size of files, in metres. Default: an eighth of `gsd_m`.",
+    )
+    coarsest_m: float | None = Field(
+        None,
+        gt=0,
+        le=100_000,
+        description="Largest accepted pixel size of files, in metres. Default: twice `gsd_m`.",
+    )
+    max_saturated: float = Field(
+        0.8,
+        gt=0,
+        le=1,
+        description="Largest share of clear values that rendering may clip to black or white; 1 = no limit.",
+    )
 
     @model_validator(mode="after")
     def _pixel_limits_enclose_gsd(self) -> Self:

@@ -1,1 +1,1 @@
-"""Training: losses, made scenes, real crops with weak labels, and the loop that uses them."""
+"""Training: losses, simulated scenes, real crops with weak labels, and the loop that uses them."""

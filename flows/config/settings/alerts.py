@@ -22,7 +22,7 @@ class AlertSettings(LeaseSettings, NetworkSettings):
         72.0,
         gt=0,
         le=YEAR_HOURS,
-        description="how long a message is retried that its channel refuses; messages wait while the channel is down",
+        description="how long a refused message is retried; messages wait while the channel is down",
     )
     delivery_retry_seconds: float = Field(
         5.0,

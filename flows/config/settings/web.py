@@ -59,7 +59,10 @@ class WebSettings(Settings):
     )
     proxy_users: Annotated[dict[str, ProxyUser], NoDecode, BeforeValidator(parse_json_object)] = Field(
         default_factory=dict,
-        description="rights of the users that trusted proxies name; * = every other user; a JSON object",
+        description=(
+            "rights of the users that trusted proxies name; * = every other user; without watches, every watch, and "
+            "without scopes, read; a JSON object"
+        ),
         examples=['{"ada@example.org": {"watches": ["lakes"], "scopes": ["read", "review"]}}'],
     )
     review_token: SecretStr | None = Field(

@@ -8,7 +8,7 @@ from segwatch.flows.config.settings.fields import DAY_SECONDS, YEAR_HOURS, Setti
 
 
 class LeaseSettings(Settings):
-    """How long a claim lasts that is not renewed."""
+    """How long an unrenewed lease lasts."""
 
     lease_seconds: float = Field(
         120.0,
