@@ -127,11 +127,12 @@ def replay(
 def channels(as_json: Json = False) -> None:
     """List channels that fail, whose circuit is open or that are gone, with the messages affected."""
     from segwatch.db import outbox
-    from segwatch.flows.alerting.channels import name_channel
+    from segwatch.flows.alerting.channels import name_channels
 
     with clear_errors(), open_engine() as engine, engine.connect() as conn:
         rows = outbox.list_failing_channels(conn)
-    rows = [row | {"name": name_channel(row["name"])} for row in rows]
+    names = name_channels(row["name"] for row in rows)
+    rows = [row | {"name": names[row["name"]]} for row in rows]
     if as_json:
         print_json(rows)
         return
@@ -143,7 +144,9 @@ def channels(as_json: Json = False) -> None:
         elif row["resting_until"] is not None and row["resting_until"] > now:
             state = f"circuit open until {format_minute(row['resting_until'])}"
         else:
-            state = f"{row['failures']} failure(s) in a row"
+            last = row["delivered_at"]
+            since = "ever" if last is None else f"since {format_minute(last)}"
+            state = f"{row['failures']} failure(s) in a row, nothing delivered {since}"
         counts = f"{row['pending']} pending, {row['given_up']} failed, {row['withdrawn']} withdrawn"
         cells.append((row["name"], state, row["last_error"] or "", counts, "; ".join(row["rules"])))
     print_table(("channel", "state", "reason", "messages", "used by"), cells)
