@@ -46,7 +46,19 @@ _REDIRECTS = {301: " for good", 302: "", 303: "", 307: "", 308: " for good"}
 #: Words that paths of webhooks usually begin with; anything else may be a key.
 _PATH_WORDS = frozenset(
     {
-        *("alert", "alerts", "api", "event", "events", "hook", "hooks", "in", "incoming", "messages", "notify"),
+        *(
+            "alert",
+            "alerts",
+            "api",
+            "event",
+            "events",
+            "hook",
+            "hooks",
+            "in",
+            "incoming",
+            "messages",
+            "notify",
+        ),
         *("segwatch", "services", "v1", "v2", "webhook", "webhooks", "workflows"),
     }
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -95,6 +96,19 @@ def warn(text: str) -> None:
     """Print a warning on standard error."""
     err.print("[yellow]warning:[/yellow] ", end="")
     err.print(text, markup=False)
+
+
+def confirm_deletion(question: str, *, yes: bool, how: str) -> None:
+    """Ask before something is deleted for good; where nobody can be asked, refuse with exit status 2.
+
+    ``how`` says how to go on without a question, and ``yes`` whether the user did so.
+    """
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        print_error(f"nothing was deleted: without a terminal nobody can confirm it; to go on, give {how}")
+        raise typer.Exit(2)
+    typer.confirm(question, abort=True)
 
 
 def print_error(text: str) -> None:

@@ -103,7 +103,7 @@ class Stack:
             "receiver": urls.receiver,
             "prefect": urls.prefect,
         }
-        return environment.make_variables(self.home, used, sends=sends)
+        return environment.make_variables(self.home, used, os.environ, sends=sends)
 
     def up_database(self) -> None:
         """Start PostGIS and bring its schema up to date."""
@@ -162,7 +162,7 @@ class Stack:
 
         def settings(port: int) -> dict[str, str]:
             url = f"http://127.0.0.1:{port}"
-            return environment.make_variables(self.home, {"prefect": url}, sends=False) | {
+            return environment.make_variables(self.home, {"prefect": url}, os.environ, sends=False) | {
                 "PREFECT_SERVER_DATABASE_CONNECTION_URL": database,
                 "PREFECT_SERVER_API_AUTH_STRING": read_prefect_secret(self.home),
                 # only its own UI may call the server from a browser, by either name of this machine
