@@ -41,7 +41,7 @@ def list_(
     limit: Annotated[int, typer.Option(min=1, help="Maximum number of alerts.")] = 200,
     as_json: Json = False,
 ) -> None:
-    """List the newest alerts of a watch."""
+    """List the alerts of a watch that were raised last."""
     from segwatch.db import analyst, watches
 
     with clear_errors(), open_engine() as engine, engine.connect() as conn:
@@ -52,7 +52,7 @@ def list_(
         print_json(rows)
         return
     title = watch if len(rows) == count else f"{watch}: {len(rows)} of {count}, see --limit"
-    head = ("acquired", "what", "rule", "hectares", "status", "delivery", "alert")
+    head = ("raised", "acquired", "what", "rule", "hectares", "status", "delivery", "alert")
     print_table(head, map(_to_cells, rows), title=title)
 
 
@@ -69,8 +69,9 @@ def _to_cells(row: dict[str, Any]) -> tuple[str, ...]:
         )
         if row[name]
     )
-    acquired, alert = format_minute(row["valid_at"]), str(row["alert_id"])
-    return acquired, what, row["rule"], size, status, sent or "done", alert
+    raised, acquired = format_minute(row["created_at"]), format_minute(row["valid_at"])
+    alert = str(row["alert_id"])
+    return raised, acquired, what, row["rule"], size, status, sent or "done", alert
 
 
 @app.command()

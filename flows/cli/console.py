@@ -146,4 +146,5 @@ def stoppable() -> Iterator[None]:
 def _describe(error: Exception) -> str:
     if is_schema_outdated(error):
         return "the database schema is not up to date; run: segwatch db up"
-    return str(error.orig) if isinstance(error, OperationalError) else str(error)
+    # libpq indents further lines by a tab
+    return str(error.orig).replace("\n\t", "\n") if isinstance(error, OperationalError) else str(error)

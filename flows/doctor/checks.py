@@ -194,12 +194,13 @@ def _catalogs(facts: Facts) -> Iterator[Finding]:
 
 def _catalog(watch: WatchHealth, now: datetime) -> Iterator[Finding]:
     if watch.failures:
-        since = f"since {_at(watch.answered_at)}" if watch.answered_at is not None else "yet"
+        good = f"since {_at(watch.answered_at)}" if watch.answered_at is not None else "yet"
+        last = f", the last at {_at(watch.attempted_at)}" if watch.attempted_at is not None else ""
         yield Finding(
             "catalogs",
             Level.WRONG,
-            f"watch {watch.name}: no catalog search has succeeded {since}; {watch.failures} failure(s) in a row: "
-            f"{watch.error}",
+            f"watch {watch.name}: no catalog search has succeeded {good}; {watch.failures} failure(s) in a "
+            f"row{last}: {watch.error}",
             "check the catalog with: segwatch source check PROFILE; the next run retries",
         )
     due = _find_due_search(watch)

@@ -119,9 +119,19 @@ def test_a_healthy_system_gives_only_ok_findings() -> None:
         ),
         (with_server(pools=(replace(pool("cpu", 1), paused=True),)), "workers", "paused", "resume cpu"),
         (
-            with_ledger(watches=(replace(LAKES, failures=4, error="CatalogUnreachable: timed out"),)),
+            with_ledger(
+                watches=(
+                    replace(
+                        LAKES,
+                        attempted_at=NOW - timedelta(hours=1),
+                        failures=4,
+                        error="CatalogUnreachable: timed out",
+                    ),
+                )
+            ),
             "catalogs",
-            "no catalog search has succeeded since 2026-11-28 06:00 UTC; 4 failure(s) in a row: CatalogUnreachable",
+            "no catalog search has succeeded since 2026-11-28 06:00 UTC; 4 failure(s) in a row, the last at "
+            "2026-11-28 11:00 UTC: CatalogUnreachable",
             "segwatch source check",
         ),
         (
