@@ -35,7 +35,9 @@ def gather(settings: FlowSettings) -> Facts:
         ledger_error=problem,
         stuck=work,
         prefect=prefect,
-        root_workers=() if prefect is None else tuple(control_plane.find_root_workers(prefect.url, services)),
+        root_workers=()
+        if prefect is None
+        else tuple(control_plane.find_root_workers(prefect.url, services, settings.home)),
     )
 
 

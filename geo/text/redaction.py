@@ -156,8 +156,8 @@ def require_public_url(address: str) -> str:
     """
     if has_user_information(address):
         raise ValueError(
-            "contains a user name or password, and URLs are visible to everyone; write it without the part before the @ "
-            'and set SEGWATCH_CREDENTIALS instead, e.g. {"PROFILE": {"username": "...", "password": "..."}}'
+            "contains a user name or password, and URLs are visible to everyone; write it without the part before "
+            'the @ and set SEGWATCH_CREDENTIALS instead, e.g. {"PROFILE": {"username": "...", "password": "..."}}'
         )
     return address
 
