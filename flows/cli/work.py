@@ -45,9 +45,8 @@ def apply(
     """Store watches in the ledger.
 
     A new or changed file becomes a new revision of its watch; applying an unchanged file changes nothing. With
-    PREFECT_API_URL set, or a demo running in the home folder, the command also creates, changes or removes the
-    deployments on the Prefect server that carry the schedules of these watches. A new server needs `segwatch deploy`
-    first.
+    PREFECT_API_URL set, or a demo running in the home folder, the deployments on the Prefect server that carry the
+    schedules of these watches are created or changed, too; a new server needs `segwatch deploy` first.
 
     Exit status 1 if a file is invalid or a catalog does not have a watch's collection; all other watches are stored.
     """
