@@ -47,7 +47,7 @@ fmt: setup
 stop:
 	@if [ ! -e "$(HOME_FOLDER)" ]; then echo "nothing was running"; else $(MAKE) --no-print-directory setup && $(BIN)/segwatch stop; fi
 
-# lists what it removes, and asks first if run on a terminal
+# lists what it removes and asks first; without a terminal it needs CLEAN_ARGS=--yes
 clean:
 	@if [ ! -e "$(HOME_FOLDER)" ]; then echo "nothing to remove: there is no $(HOME_FOLDER)"; else $(MAKE) --no-print-directory setup && $(BIN)/segwatch clean $(CLEAN_ARGS); fi
 

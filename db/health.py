@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import Connection, text
 
+from segwatch.db import outbox
 from segwatch.db.circuits import OpenCircuit as OpenSource
 from segwatch.db.circuits import list_open
 
@@ -55,12 +57,6 @@ _WITHDRAWN = text(
     "SELECT count(*) FROM segwatch.delivery"
     " WHERE state = 'withdrawn' AND last_error IS NOT NULL AND alert_id IS NOT NULL"
 )
-_OPEN = text(
-    """
-    SELECT name, failures, resting_until, last_error FROM segwatch.channel
-    WHERE resting_until > clock_timestamp() ORDER BY name
-    """
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,13 +80,21 @@ class WatchHealth:
 
 
 @dataclass(frozen=True, slots=True)
-class OpenChannel:
-    """A channel whose circuit is open: it failed repeatedly and gets no message for a while."""
+class FailingChannel:
+    """A channel that a rule in force names, or that messages wait for, and whose last attempt failed; times UTC."""
 
     channel: str
     failures: int
-    until: datetime
+    """Failures in a row."""
+    failed_at: datetime
+    """Last failure."""
     error: str | None
+    delivered_at: datetime | None
+    """Last delivery; None = nothing was ever delivered."""
+    open_until: datetime | None = None
+    """Set while its circuit is open: it gets no message until then."""
+    gone_at: datetime | None = None
+    """When its receiver refused all messages (410 Gone)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +109,7 @@ class LedgerHealth:
     due_since: datetime | None
     messages_dead: int
     """Given up unless somebody replays them."""
-    circuits: tuple[OpenChannel, ...]
+    channels: tuple[FailingChannel, ...]
     sources: tuple[OpenSource, ...] = ()
     """Imagery sources whose circuit is open."""
     messages_withdrawn: int = 0
@@ -114,16 +118,17 @@ class LedgerHealth:
 
 def read(conn: Connection) -> LedgerHealth:
     """Read the health of the ledger now."""
-    leases, outbox = conn.execute(_LEASES).one(), conn.execute(_OUTBOX).one()
+    now = conn.execute(_NOW).scalar_one()
+    leases, due = conn.execute(_LEASES).one(), conn.execute(_OUTBOX).one()
     return LedgerHealth(
-        now=conn.execute(_NOW).scalar_one(),
+        now=now,
         watches=read_watches(conn),
         expired_leases=leases.expired,
         expired_since=leases.since,
-        messages_due=outbox.due,
-        due_since=outbox.since,
+        messages_due=due.due,
+        due_since=due.since,
         messages_dead=conn.execute(_DEAD).scalar_one(),
-        circuits=tuple(OpenChannel(*row) for row in conn.execute(_OPEN)),
+        channels=tuple(_list_failing_channels(conn, now)),
         messages_withdrawn=conn.execute(_WITHDRAWN).scalar_one(),
         sources=tuple(list_open(conn)),
     )
@@ -132,3 +137,18 @@ def read(conn: Connection) -> LedgerHealth:
 def read_watches(conn: Connection) -> tuple[WatchHealth, ...]:
     """Read the health of every watch, by name."""
     return tuple(WatchHealth(*row) for row in conn.execute(_WATCHES))
+
+
+def _list_failing_channels(conn: Connection, now: datetime) -> Iterator[FailingChannel]:
+    for row in outbox.list_failing_channels(conn):
+        if row["rules"] or row["pending"]:
+            until = row["resting_until"]
+            yield FailingChannel(
+                channel=row["name"],
+                failures=row["failures"],
+                failed_at=row["changed_at"],
+                error=row["last_error"],
+                delivered_at=row["delivered_at"],
+                open_until=until if until is not None and until > now else None,
+                gone_at=row["gone_at"],
+            )

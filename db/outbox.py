@@ -18,7 +18,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from segwatch.db import messages, tables
 from segwatch.db.ids import make_id
-from segwatch.db.withdrawing import NAMED
+from segwatch.db.withdrawing import NAMED, NAMING_RULES
 from segwatch.geo.text.printable import sanitize
 
 #: Failures in a row that open the circuit of a channel.
@@ -117,18 +117,16 @@ _GIVE_UP = text(
     """
 )
 _CHANNELS = text(
-    """
+    f"""
     SELECT c.name, c.failures, c.resting_until, c.gone_at, c.last_error, c.changed_at,
            count(d.id) FILTER (WHERE d.state = 'pending') AS pending,
            count(d.id) FILTER (WHERE d.state = 'dead') AS given_up,
            count(d.id) FILTER (WHERE d.state = 'withdrawn' AND d.last_error IS NOT NULL) AS withdrawn,
-           coalesce(array_agg(DISTINCT w.name || ', rule ' || a.rule) FILTER (WHERE a.id IS NOT NULL), '{}') AS rules
-    FROM segwatch.channel c
-    LEFT JOIN segwatch.delivery d ON d.channel = c.name AND d.state IN ('pending', 'dead', 'withdrawn')
-    LEFT JOIN segwatch.alert a ON a.id = d.alert_id LEFT JOIN segwatch.watch w ON w.id = a.revision_id
+           max(d.delivered_at) AS delivered_at, ARRAY({NAMING_RULES}) AS rules
+    FROM segwatch.channel c LEFT JOIN segwatch.delivery d ON d.channel = c.name
     WHERE c.gone_at IS NOT NULL OR c.failures > 0
     GROUP BY c.name ORDER BY c.gone_at NULLS LAST, c.name
-    """
+    """  # noqa: S608 - a part of another file
 )
 _RELEASE = text(
     """
@@ -326,7 +324,7 @@ def give_up_gone(conn: Connection) -> int:
 
 
 def list_failing_channels(conn: Connection) -> list[dict[str, Any]]:
-    """List channels that fail or are gone, with counts of their messages and the rules that name them."""
+    """List channels that fail or are gone, with counts of their messages and the rules in force that name them."""
     return [dict(row) for row in conn.execute(_CHANNELS).mappings()]
 
 

@@ -11,14 +11,23 @@ from uuid import UUID
 
 from sqlalchemy import Connection, text
 
-_NAMES = """EXISTS (
+_HAS_CHANNEL = "(r -> 'channels' ? {channel} OR r #> '{{escalation,channels}}' ? {channel})"
+_NAMES = f"""EXISTS (
     SELECT 1 FROM jsonb_array_elements(w.definition -> 'rules') r
-    WHERE r ->> 'name' = {rule} AND (r -> 'channels' ? {channel} OR r #> '{{escalation,channels}}' ? {channel}))"""
+    WHERE r ->> 'name' = {{rule}} AND {_HAS_CHANNEL})"""  # noqa: S608
 #: Whether the current watch revision names the channel of ``segwatch.delivery d`` and its ``segwatch.alert a``.
 NAMED = f"""EXISTS (
     SELECT 1 FROM segwatch.watch raised JOIN segwatch.watch_head h ON h.name = raised.name
     JOIN segwatch.watch w ON w.id = h.revision_id
     WHERE raised.id = a.revision_id AND {_NAMES.format(rule="a.rule", channel="d.channel")})"""  # noqa: S608
+
+#: Rules in force that name the channel of ``segwatch.channel c``, with the names of their watches.
+NAMING_RULES = f"""
+    SELECT h.name || ', rule ' || (r ->> 'name')
+    FROM segwatch.watch_head h JOIN segwatch.watch w ON w.id = h.revision_id
+    CROSS JOIN jsonb_array_elements(w.definition -> 'rules') r
+    WHERE {_HAS_CHANNEL.format(channel="c.name")}
+    ORDER BY 1"""  # noqa: S608
 
 _CONFIGURATION = text("SELECT count(*) AS n, max(applied_at) AS at FROM segwatch.watch_head")
 #: Deliveries that another courier is recording are locked and left to it.

@@ -15,7 +15,7 @@ import re
 import secrets
 import shutil
 from collections.abc import Collection, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, LiteralString
@@ -153,6 +153,8 @@ class Cluster:
             done = account.run(argv)
             if done.returncode:
                 raise ClusterError(f"the server (pid {pid}) did not stop: {done.stderr.strip()}")
+            with suppress(OSError):  # not empty, or removed by somebody else
+                self.socket_dir.rmdir()
             return True
 
     def status(self) -> ClusterStatus:

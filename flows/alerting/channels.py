@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import itertools
 import json
 import re
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import urlsplit
 
 import apprise
 import httpx
@@ -38,6 +43,25 @@ _MAX_LINES = 20
 _MESSAGE_REFUSED = frozenset({400, 413, 415, 422})
 #: Redirects are not followed: the signature is meant for one receiver.
 _REDIRECTS = {301: " for good", 302: "", 303: "", 307: "", 308: " for good"}
+#: Words that paths of webhooks usually begin with; anything else may be a key.
+_PATH_WORDS = frozenset(
+    {
+        *(
+            "alert",
+            "alerts",
+            "api",
+            "event",
+            "events",
+            "hook",
+            "hooks",
+            "in",
+            "incoming",
+            "messages",
+            "notify",
+        ),
+        *("segwatch", "services", "v1", "v2", "webhook", "webhooks", "workflows"),
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,13 +100,30 @@ async def send(
 
 
 def name_channel(channel: str) -> str:
-    """Name a channel for logs: only the host of a webhook, whose path and query may hold a key."""
+    """Name a channel for logs: only host and port of a webhook, whose path and query may hold a key."""
     if SERVICE.match(channel):
         return channel
     try:
-        return httpx.URL(channel).host
+        return httpx.URL(channel).netloc.decode("ascii")
     except (httpx.InvalidURL, ValueError):
         return "a webhook with an invalid URL"
+
+
+def name_channels(channels: Iterable[str]) -> dict[str, str]:
+    """Name channels so that they differ: those on one host also with the usual words of their path and a checksum."""
+    names = {channel: name_channel(channel) for channel in channels}
+    counts = Counter(names.values())
+    return {
+        channel: name if counts[name] == 1 else f"{name}{_name_path(channel)}"
+        for channel, name in names.items()
+    }
+
+
+def _name_path(channel: str) -> str:
+    """Tell two webhooks on one host apart, without the parts of the path that may be a key."""
+    words = itertools.takewhile(_PATH_WORDS.__contains__, urlsplit(channel).path.split("/")[1:])
+    checksum = hashlib.sha256(channel.encode()).hexdigest()[:4]
+    return "".join(f"/{one}" for one in words) + f" ({checksum})"
 
 
 async def _post(

@@ -41,7 +41,7 @@ def list_(
     limit: Annotated[int, typer.Option(min=1, help="Maximum number of alerts.")] = 200,
     as_json: Json = False,
 ) -> None:
-    """List the newest alerts of a watch."""
+    """List the alerts of a watch that were raised last."""
     from segwatch.db import analyst, watches
 
     with clear_errors(), open_engine() as engine, engine.connect() as conn:
@@ -52,7 +52,7 @@ def list_(
         print_json(rows)
         return
     title = watch if len(rows) == count else f"{watch}: {len(rows)} of {count}, see --limit"
-    head = ("acquired", "what", "rule", "hectares", "status", "delivery", "alert")
+    head = ("raised", "acquired", "what", "rule", "hectares", "status", "delivery", "alert")
     print_table(head, map(_to_cells, rows), title=title)
 
 
@@ -69,8 +69,9 @@ def _to_cells(row: dict[str, Any]) -> tuple[str, ...]:
         )
         if row[name]
     )
-    acquired, alert = format_minute(row["valid_at"]), str(row["alert_id"])
-    return acquired, what, row["rule"], size, status, sent or "done", alert
+    raised, acquired = format_minute(row["created_at"]), format_minute(row["valid_at"])
+    alert = str(row["alert_id"])
+    return raised, acquired, what, row["rule"], size, status, sent or "done", alert
 
 
 @app.command()
@@ -127,11 +128,12 @@ def replay(
 def channels(as_json: Json = False) -> None:
     """List channels that fail, whose circuit is open or that are gone, with the messages affected."""
     from segwatch.db import outbox
-    from segwatch.flows.alerting.channels import name_channel
+    from segwatch.flows.alerting.channels import name_channels
 
     with clear_errors(), open_engine() as engine, engine.connect() as conn:
         rows = outbox.list_failing_channels(conn)
-    rows = [row | {"name": name_channel(row["name"])} for row in rows]
+    names = name_channels(row["name"] for row in rows)
+    rows = [row | {"name": names[row["name"]]} for row in rows]
     if as_json:
         print_json(rows)
         return
@@ -143,7 +145,9 @@ def channels(as_json: Json = False) -> None:
         elif row["resting_until"] is not None and row["resting_until"] > now:
             state = f"circuit open until {format_minute(row['resting_until'])}"
         else:
-            state = f"{row['failures']} failure(s) in a row"
+            last = row["delivered_at"]
+            since = "ever" if last is None else f"since {format_minute(last)}"
+            state = f"{row['failures']} failure(s) in a row, nothing delivered {since}"
         counts = f"{row['pending']} pending, {row['given_up']} failed, {row['withdrawn']} withdrawn"
         cells.append((row["name"], state, row["last_error"] or "", counts, "; ".join(row["rules"])))
     print_table(("channel", "state", "reason", "messages", "used by"), cells)

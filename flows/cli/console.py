@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -97,6 +98,19 @@ def warn(text: str) -> None:
     err.print(text, markup=False)
 
 
+def confirm_deletion(question: str, *, yes: bool, how: str) -> None:
+    """Ask before something is deleted for good; where nobody can be asked, refuse with exit status 2.
+
+    ``how`` says how to go on without a question, and ``yes`` whether the user did so.
+    """
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        print_error(f"nothing was deleted: without a terminal nobody can confirm it; to go on, give {how}")
+        raise typer.Exit(2)
+    typer.confirm(question, abort=True)
+
+
 def print_error(text: str) -> None:
     """Print an error message on standard error."""
     err.print("[red]error:[/red] ", end="")
@@ -132,4 +146,5 @@ def stoppable() -> Iterator[None]:
 def _describe(error: Exception) -> str:
     if is_schema_outdated(error):
         return "the database schema is not up to date; run: segwatch db up"
-    return str(error.orig) if isinstance(error, OperationalError) else str(error)
+    # libpq indents further lines by a tab
+    return str(error.orig).replace("\n\t", "\n") if isinstance(error, OperationalError) else str(error)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from sqlalchemy.exc import OperationalError
 
-from segwatch.flows.cli.console import Json, clear_errors, out, print_json, say
+from segwatch.flows.cli.console import Json, clear_errors, confirm_deletion, out, print_json, say
 
 if TYPE_CHECKING:
     from segwatch.db.embedded.cluster import Cluster
@@ -55,9 +55,11 @@ def down() -> None:
 def destroy(
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask: really delete everything.")] = False,
 ) -> None:
-    """Stop the cluster and delete its data for good."""
-    if not yes:
-        typer.confirm("Delete every scene, polygon and alert of this home folder?", abort=True)
+    """Stop the cluster and delete its data for good.
+
+    Asks first. Without a terminal it needs --yes; otherwise it deletes nothing, and the exit status is 2.
+    """
+    confirm_deletion("Delete every scene, polygon and alert of this home folder?", yes=yes, how="--yes")
     with clear_errors():
         _open_cluster().destroy()
     out.print("the cluster and its data are deleted")

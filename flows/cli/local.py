@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 import shlex
-import sys
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from segwatch.flows.cli.console import Json, clear_errors, out, print_json, say
+from segwatch.flows.cli.console import Json, clear_errors, confirm_deletion, out, print_json, say
 
 #: Commands about the home's own services; they ignore what the environment names.
 _ABOUT_THE_HOME = frozenset({"demo", "stop", "clean", "env"})
@@ -29,8 +29,17 @@ def find_services(context: typer.Context) -> None:
         found = environment.find_missing(load_settings().home, os.environ)
     except (ConfigError, OSError):
         return  # the command itself reports what is wrong
+    before = {name: os.environ.get(name) for name in found}
     os.environ.update(found)
-    context.call_on_close(lambda: [os.environ.pop(name, None) for name in found])
+    context.call_on_close(lambda: _restore(before))
+
+
+def _restore(variables: Mapping[str, str | None]) -> None:
+    for name, value in variables.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
 
 
 def demo(
@@ -71,7 +80,8 @@ def clean(
 ) -> None:
     """Stop the services and delete the home folder's state: the database with every scene, polygon and alert, too.
 
-    Lists what it deletes and, on a terminal, asks first.
+    Lists what it deletes and asks first. Without a terminal it needs --yes; otherwise it deletes nothing, and the exit
+    status is 2.
     """
     from segwatch.flows.config.settings import load_settings
     from segwatch.flows.services.stack import Stack
@@ -85,8 +95,7 @@ def clean(
         out.print("This removes for good:")
         for path, what in found:
             out.print(f"  {path}  {what}", markup=False)
-        if not yes and sys.stdin.isatty():
-            typer.confirm("Remove it?", abort=True)
+        confirm_deletion("Remove it?", yes=yes, how="--yes (with make: CLEAN_ARGS=--yes)")
         stack.remove()
     out.print("removed")
 
@@ -104,7 +113,7 @@ def print_environment() -> None:
 
     with clear_errors():
         home = load_settings().home.absolute()
-        found = environment.find_running(home)
+        found = environment.find_running(home, os.environ)
         if not found:
             raise ServiceError(
                 f"no services are running in {home}; start them with: make demo, or set SEGWATCH_HOME to the folder "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
+from ipaddress import ip_address
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -70,7 +71,27 @@ def serve(
         # without writes, no connection with the worker's rights is opened
         with assemble.open_worker_engine(settings) if writes else nullcontext() as engine:
             options = _make_options(settings, host, engine, closed=needed, writing=writing)
-            run_server(assemble.make_analyst_url(settings), host=host, port=port, options=options)
+            run_server(
+                assemble.make_analyst_url(settings),
+                host=host,
+                port=port,
+                options=options,
+                on_started=lambda: say(
+                    f"serving at {_describe_address(settings, host, port)}; Ctrl-C stops it"
+                ),
+            )
+
+
+def _describe_address(settings: FlowSettings, host: str, port: int) -> str:
+    if settings.public_url:
+        return f"{settings.public_url} (port {port} of this machine)"
+    try:
+        everywhere = ip_address(host).is_unspecified
+    except ValueError:
+        everywhere = False
+    if everywhere:
+        return f"http://127.0.0.1:{port}/ and port {port} of every address of this machine"
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}/"
 
 
 def _make_options(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -259,14 +261,20 @@ def deploy(
     out.print("work pools, deployments and schedules are in place")
 
 
-def _show_progress() -> Progress:
-    return Progress(
+@contextmanager
+def _show_progress() -> Iterator[Progress]:
+    progress = Progress(
         SpinnerColumn(),
         TextColumn("{task.description}", markup=False),
         TimeElapsedColumn(),
         console=err,
         transient=True,
     )
+    if not err.is_interactive:
+        yield progress  # started, it would print an empty line
+        return
+    with progress:
+        yield progress
 
 
 def _print_report(report: dict[str, dict[str, Any]]) -> None:
@@ -275,9 +283,10 @@ def _print_report(report: dict[str, dict[str, Any]]) -> None:
         shown = ", ".join(
             f"{name} {value}"
             for name, value in counts.items()
-            if value not in ({}, [], None, "") and name not in {"reasons", "held"}
+            if value not in ({}, [], None, "") and name not in {"reasons", "held", "pending"}
         )
-        out.print(f"[bold]{escape(step)}[/bold]: {escape(shown)}")
+        if shown:
+            out.print(f"[bold]{escape(step)}[/bold]: {escape(shown)}")
     reasons = [
         (what, count, reason)
         for step, what in (("discover", "rejected"), ("segment", "not observed"), ("track", "not tracked"))

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 
-from segwatch.db.health import WatchHealth
-from segwatch.flows.alerting.channels import name_channel
+from segwatch.db.health import FailingChannel, WatchHealth
+from segwatch.db.outbox import BREAKER_FAILURES
+from segwatch.flows.alerting.channels import name_channels
 from segwatch.flows.config import cadence
 from segwatch.flows.doctor import control_plane, stuck
 from segwatch.flows.doctor.facts import Facts
@@ -240,12 +241,13 @@ def _catalogs(facts: Facts) -> Iterator[Finding]:
 
 def _catalog(watch: WatchHealth, now: datetime) -> Iterator[Finding]:
     if watch.failures:
-        since = f"since {_at(watch.answered_at)}" if watch.answered_at is not None else "yet"
+        good = f"since {_at(watch.answered_at)}" if watch.answered_at is not None else "yet"
+        last = f", the last at {_at(watch.attempted_at)}" if watch.attempted_at is not None else ""
         yield Finding(
             "catalogs",
             Level.WRONG,
-            f"watch {watch.name}: no catalog search has succeeded {since}; {watch.failures} failure(s) in a row: "
-            f"{watch.error}",
+            f"watch {watch.name}: no catalog search has succeeded {good}; {watch.failures} failure(s) in a "
+            f"row{last}: {watch.error}",
             "check the catalog with: segwatch source check PROFILE; the next run retries",
         )
     yield from _rejections(watch)
@@ -324,14 +326,9 @@ def _outbox(facts: Facts) -> Iterator[Finding]:
             f"{ledger.messages_due} message(s) are due and not sent, the oldest since {_at(ledger.due_since)}",
             "make sure that the deployment deliver/deliver and a worker of the cpu pool run",
         )
-    for one in ledger.circuits:
-        yield Finding(
-            "outbox",
-            Level.WRONG,
-            f"channel {name_channel(one.channel)}: circuit open until {_at(one.until)} after {one.failures} failures "
-            f"in a row: {one.error}",
-            "correct the receiver or its address; pending messages are sent when the circuit closes",
-        )
+    names = name_channels([one.channel for one in ledger.channels])
+    for one in ledger.channels:
+        yield _report_channel(names[one.channel], one)
     if ledger.messages_dead:
         says = f"{ledger.messages_dead} message(s) failed for good"
         fix = "once the channel works again, resend them with: segwatch alert replay"
@@ -340,8 +337,26 @@ def _outbox(facts: Facts) -> Iterator[Finding]:
         says = f"{ledger.messages_withdrawn} message(s) were withdrawn, because their rule no longer names the channel"
         fix = "if that was a mistake, restore the channel in the rule and run: segwatch alert replay"
         yield Finding("outbox", Level.NOTE, says, fix)
-    if not stuck and not ledger.circuits:
+    if not stuck and not ledger.channels:
         yield Finding("outbox", Level.OK, f"no backlog; {ledger.messages_due} message(s) due now")
+
+
+def _report_channel(name: str, one: FailingChannel) -> Finding:
+    """Report a channel whose last attempt failed, also between two times at which its circuit is open."""
+    if one.gone_at is not None:
+        says = f"channel {name}: its receiver has refused all messages since {_at(one.gone_at)}: {one.error}"
+        fix = "take it out of the rule; or, once it accepts messages again, run: segwatch alert replay"
+        return Finding("outbox", Level.WRONG, says, fix)
+    state = "" if one.open_until is None else f"circuit open until {_at(one.open_until)} after "
+    since = "ever" if one.delivered_at is None else f"since {_at(one.delivered_at)}"
+    says = (
+        f"channel {name}: {state}{one.failures} failure(s) in a row, the last at {_at(one.failed_at)}; nothing was "
+        f"delivered {since}: {one.error}"
+    )
+    # a few failures may be a receiver that restarts
+    level = Level.WRONG if one.failures >= BREAKER_FAILURES else Level.NOTE
+    fix = "correct the receiver or its address; pending messages are retried and sent once it works"
+    return Finding("outbox", level, says, fix)
 
 
 def _at(moment: datetime) -> str:

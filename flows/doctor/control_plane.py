@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
 from segwatch.flows.doctor.facts import Facts, RootWorker
 from segwatch.flows.doctor.findings import Finding, Level
 from segwatch.flows.orchestration.server_facts import ApiExposure
+from segwatch.flows.services import accounts
 
 _DOCUMENT = "see docs/how-to/control-plane.md"
 
 
-def find_root_workers(url: str, services: dict[int, str]) -> Iterator[RootWorker]:
+def find_root_workers(url: str, services: dict[int, str], home: Path) -> Iterator[RootWorker]:
     """Find Prefect workers on this machine that run as root, among the processes that this user may inspect.
 
     Parameters
@@ -22,6 +24,8 @@ def find_root_workers(url: str, services: dict[int, str]) -> Iterator[RootWorker
         Address of the API; workers known to poll another API are left out.
     services
         Process groups of the home's own services, with their names.
+    home
+        Folder of these services.
     """
     for folder in Path("/proc").glob("[0-9]*"):
         pid = int(folder.name)
@@ -31,7 +35,8 @@ def find_root_workers(url: str, services: dict[int, str]) -> Iterator[RootWorker
                 continue  # services.keeper, which leads the process group of a service, is not the worker itself
             service = services.get(os.getpgid(pid))
             if service is not None or _may_poll(folder, url):
-                yield RootWorker(pid, service)
+                barring = accounts.list_barring_folders(home) if service is not None else ()
+                yield RootWorker(pid, service, tuple(map(str, barring)))
         except OSError:  # the process ended, or this user may not inspect it
             continue
 
@@ -87,7 +92,9 @@ def _report_root(worker: RootWorker) -> Finding:
     if worker.service is not None:
         # segwatch gives its services users of their own where it can; when starting them it said why it could not
         says = f"{worker.service} (process {worker.pid}) runs as root"
-        fix = "start segwatch as an ordinary user, or let others enter the folders of Python, segwatch and its home"
+        fix = "start segwatch as an ordinary user"
+        if worker.barring:
+            fix += f", or let others pass: chmod o+x {shlex.join(worker.barring)}"
         return Finding("access", Level.NOTE, says, f"{fix}; {_DOCUMENT}")
     says = f"a Prefect worker (process {worker.pid}) runs as root, and so does everything that its runs do"
     return Finding("access", Level.WRONG, says, f"start it as an ordinary user; {_DOCUMENT}")

@@ -20,6 +20,8 @@ class RootWorker:
     pid: int
     service: str | None
     """Its name if it is a service of this home folder."""
+    barring: tuple[str, ...] = ()
+    """Folders that keep such a service from having a user of its own."""
 
 
 @dataclass(frozen=True, slots=True)

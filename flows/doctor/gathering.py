@@ -38,7 +38,9 @@ def gather(settings: FlowSettings) -> Facts:
         ledger_server=_find_external_server(settings),
         stuck=work,
         prefect=prefect,
-        root_workers=() if prefect is None else tuple(control_plane.find_root_workers(prefect.url, services)),
+        root_workers=()
+        if prefect is None
+        else tuple(control_plane.find_root_workers(prefect.url, services, settings.home)),
         services=HomeServices(
             tuple(services.values()),
             tuple(supervisor.ended()),

@@ -12,8 +12,10 @@ from __future__ import annotations
 import hashlib
 import os
 import pwd
+import stat
 import subprocess
 import sys
+import sysconfig
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,11 +23,13 @@ from pathlib import Path
 #: systemd's range of user ids for dynamic users: first id, ids per home folder, number of home folders.
 _FIRST, _BLOCK, _BLOCKS = 61_184, 8, 540
 #: Services in the order of their user ids within the home's block.
-_PLACES = ("worker-cpu", "worker-gpu", "web", "prefect", "stac", "imagery", "receiver")
+SERVICES = ("worker-cpu", "worker-gpu", "web", "prefect", "stac", "imagery", "receiver")
 WORKERS = frozenset({"worker-cpu", "worker-gpu"})
 #: GPU devices; the worker joins the groups that may use them.
 _DEVICES = ("nvidia*", "dri/*", "kfd")
 _TRIES = 20
+#: As many as Linux follows.
+_MAX_LINKS = 40
 _PROBE_SECONDS = 60.0
 _PROBE = """
 import importlib.util, os, sys
@@ -68,7 +72,7 @@ def make_account(home: Path, service: str) -> ServiceAccount | None:
     if os.geteuid() != 0:
         return None
     first = _find_first_uid(home)
-    uid = first + _PLACES.index(service)
+    uid = first + SERVICES.index(service)
     gid = first + _BLOCK - 1 if service in WORKERS else uid
     groups = tuple(sorted(_list_device_groups())) if service == "worker-gpu" else ()
     folder = home / "accounts" / service
@@ -118,6 +122,43 @@ def find_obstacle(
     if done.returncode == 0:
         return None
     return (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]
+
+
+def list_barring_folders(home: Path) -> list[Path]:
+    """List the folders on the way to Python, segwatch and a home's accounts that no other user can enter.
+
+    Links are followed one by one, because the folder that bars may be that of any of them.
+    """
+    import segwatch.flows
+
+    paths = sysconfig.get_paths()
+    needed = [
+        Path(sys.executable),
+        Path(paths["stdlib"]),
+        Path(paths["purelib"]),
+        home.absolute() / "accounts",
+    ]
+    needed += [Path(one) for one in segwatch.flows.__path__]
+    passed = dict.fromkeys(folder for path in needed for folder in _list_passed_folders(path))
+    return [folder for folder in passed if folder.is_dir() and not folder.stat().st_mode & stat.S_IXOTH]
+
+
+def _list_passed_folders(path: Path) -> Iterator[Path]:
+    """List the folders that opening a path passes through, those of its links included."""
+    left = list(path.absolute().parts[1:])
+    at, links = Path("/"), 0
+    while left:
+        yield at
+        part = left.pop(0)
+        if part == "..":
+            at = at.parent
+        elif (at / part).is_symlink() and links < _MAX_LINKS:
+            links += 1
+            target = (at / part).readlink()
+            at = Path("/") if target.is_absolute() else at
+            left = [*(one for one in target.parts if one != "/"), *left]
+        else:
+            at /= part
 
 
 def share_evidence(home: Path, worker: ServiceAccount) -> None:

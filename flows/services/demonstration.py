@@ -21,12 +21,17 @@ from segwatch.flows.runtime.progress import Say, print_table, step
 from segwatch.flows.services import environment, secrets
 from segwatch.flows.services.stack import Stack
 
-#: Variables that a shell may have set for another system; the demo uses its own database and Prefect server.
+#: Variables that a shell may have set for another system; the demo uses its own services.
 _OTHER_SYSTEM = (
     "SEGWATCH_DATABASE_URL",
     "SEGWATCH_ANALYST_URL",
+    "SEGWATCH_STAC_URL",
+    "SEGWATCH_RECEIVER_URL",
+    "SEGWATCH_WEBHOOK_SECRET",
     "PREFECT_API_URL",
+    "PREFECT_API_AUTH_STRING",
     "PREFECT_API_KEY",
+    "PREFECT_HOME",
     "PREFECT_PROFILE",
 )
 
@@ -49,13 +54,7 @@ def run(home: Path, folder: Path, *, say: Say, out: Console) -> None:
     if not (folder / "watches").is_dir():
         raise ConfigError(f"{folder}/watches does not exist; run from the repository's root or give --folder")
     started = time.monotonic()
-    ours = environment.find_running(home)
-    for name in _OTHER_SYSTEM:
-        if os.environ.pop(name, None) not in {None, "", ours.get(name)}:
-            say(
-                f"ignoring {name} from the environment: the demo uses its own database and Prefect server, "
-                "and leaves yours alone"
-            )
+    _ignore_other_systems(home, say)
     stack = Stack(home, say=say)
     with stack.exclusive():
         out.print("[bold]1. Services[/bold]")
@@ -77,6 +76,15 @@ def run(home: Path, folder: Path, *, say: Say, out: Console) -> None:
         out.print(f"{_count_finished(after) - _count_finished(before)} scene(s) newly processed.")
     out.print(f"Took {time.monotonic() - started:.0f} s.\n")
     _print_next_steps(out, stack)
+
+
+def _ignore_other_systems(home: Path, say: Say) -> None:
+    ours = environment.find_running(home)
+    for name in _OTHER_SYSTEM:
+        if os.environ.pop(name, None) not in {None, "", ours.get(name)}:
+            say(
+                f"ignoring {name} from the environment: the demo uses its own services and leaves yours alone"
+            )
 
 
 def _summarize(engine: Engine) -> analyst.Rows:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shlex
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -103,7 +104,7 @@ class Stack:
             "receiver": urls.receiver,
             "prefect": urls.prefect,
         }
-        return environment.make_variables(self.home, used, sends=sends)
+        return environment.make_variables(self.home, used, os.environ, sends=sends)
 
     def up_database(self) -> None:
         """Start PostGIS and bring its schema up to date."""
@@ -162,7 +163,7 @@ class Stack:
 
         def settings(port: int) -> dict[str, str]:
             url = f"http://127.0.0.1:{port}"
-            return environment.make_variables(self.home, {"prefect": url}, sends=False) | {
+            return environment.make_variables(self.home, {"prefect": url}, os.environ, sends=False) | {
                 "PREFECT_SERVER_DATABASE_CONNECTION_URL": database,
                 "PREFECT_SERVER_API_AUTH_STRING": read_prefect_secret(self.home),
                 # only its own UI may call the server from a browser, by either name of this machine
@@ -283,12 +284,17 @@ class Stack:
         who = accounts.make_account(self.home, name)
         if who is None or (reason := self._find_obstacle(name, who)) is None:
             return who
-        if reason not in self._warned:
-            self._warned.add(reason)
-            self._say(
-                f"{name} runs as root, because a user of its own ({who.uid}) cannot run it: {reason}. To change that, "
-                f"let others enter the folders of {sys.prefix}, segwatch, {self.home} and that file: chmod o+x FOLDER"
+        barring = " ".join(shlex.quote(str(one)) for one in accounts.list_barring_folders(self.home))
+        if barring:
+            warning = (
+                f"all services ({', '.join(accounts.SERVICES)}) run as root, because users of their own cannot enter "
+                f"{barring}. To change that: chmod o+x {barring}"
             )
+        else:
+            warning = f"{name} runs as root, because a user of its own ({who.uid}) cannot run it: {reason}"
+        if warning not in self._warned:
+            self._warned.add(warning)
+            self._say(warning)
         return None
 
     def _find_obstacle(self, name: str, who: accounts.ServiceAccount) -> str | None:

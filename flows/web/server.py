@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import socket
+from collections.abc import Callable
 
 from segwatch.db import roles
 from segwatch.db.embedded.ports import find_free_port
@@ -16,13 +17,23 @@ from segwatch.flows.web.options import DEFAULTS, ServerOptions
 _NOT_STARTED = 3
 
 
-def serve(database_url: str, *, host: str, port: int, options: ServerOptions = DEFAULTS) -> None:
+def serve(
+    database_url: str,
+    *,
+    host: str,
+    port: int,
+    options: ServerOptions = DEFAULTS,
+    on_started: Callable[[], None] = lambda: None,
+) -> None:
     """Run the server until it is stopped.
 
     Parameters
     ----------
     database_url
         URL of a role that may only read the analyst views; every request reads with its rights.
+
+    on_started
+        Called once the server accepts connections.
 
     Raises
     ------
@@ -34,7 +45,9 @@ def serve(database_url: str, *, host: str, port: int, options: ServerOptions = D
     _require_reader(database_url)
     _require_port(host, port)
     proxies = [str(one) for one in options.site.proxies]
-    server = connections.make_server(create_app(database_url, options), host=host, port=port, proxies=proxies)
+    server = connections.make_server(
+        create_app(database_url, options), host=host, port=port, proxies=proxies, on_started=on_started
+    )
     server.run()
     if not server.started:  # the log says why
         raise SystemExit(_NOT_STARTED)

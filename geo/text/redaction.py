@@ -85,9 +85,13 @@ _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s\"'<>\\^`{|}]+")
 #: A query parameter outside a full URL, as clients quote requests: ``/search?token=...``.
 _PARAMETER = re.compile(r"([?&;]|%3[fF]|%26)([\w.%-]{1,40})(=|%3[dD])([^&\s\"'<>#;]+)")
 _CREDENTIALS = re.compile(r"(?i)\b(bearer|basic|token)(\s+|%20)(?=[^\s\"']*\d)[\w.~+/=-]{12,}")
+#: ``Authorization: Bearer TOKEN``, as our help texts write it, stays.
 _HEADERS = re.compile(
-    r"(?i)\b(authorization|x-api-key|api-key|cookie)([\"']?\s*[:=]\s*[\"']?)((?:bearer|basic)\s+)?[^\s\"',;]{6,}"
+    r"(?i)\b(authorization|x-api-key|api-key|cookie)([\"']?\s*[:=]\s*[\"']?)"
+    r"(?!bearer\s+token(?:[\s\"'`),;]|$))((?:bearer|basic)\s+)?[^\s\"',;]{6,}"
 )
+#: User information that only shows where it belongs.
+_PLACEHOLDERS = ("user@", "USER@", "USER:PASSWORD@")
 #: Punctuation that may follow a URL in a sentence.
 _PUNCTUATION = ".,;:!?)]"
 _MAX_CHARS = 500
@@ -212,7 +216,10 @@ def _public_assignment(part: str) -> str:
 
 def _public_in_text(address: str) -> str:
     bare = address.rstrip(_PUNCTUATION)
-    return to_public_url(bare) + address[len(bare) :]
+    shown = to_public_url(bare)
+    rest = bare.partition("://")[2]
+    placeholder = next((one for one in _PLACEHOLDERS if rest.startswith(one)), "")
+    return shown.replace("://", f"://{placeholder}", 1) + address[len(bare) :]
 
 
 def _hide_parameter(match: re.Match[str]) -> str:

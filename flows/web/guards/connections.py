@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import resource
+import socket
 from collections import Counter, OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from ipaddress import ip_network
 from typing import Any
 
@@ -137,6 +138,20 @@ class _Abortable:
         await self._app(scope, receive, send)
 
 
+class _Server(uvicorn.Server):
+    """Server that says when it is ready."""
+
+    def __init__(self, config: uvicorn.Config, on_started: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._on_started = on_started
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start as uvicorn does, then call ``on_started``."""
+        await super().startup(sockets)
+        if self.started:
+            self._on_started()
+
+
 def make_server(
     app: ASGIApp,
     *,
@@ -144,6 +159,7 @@ def make_server(
     port: int,
     proxies: Sequence[str] = (),
     connections: int = MAX_CONNECTIONS,
+    on_started: Callable[[], None] = lambda: None,
 ) -> uvicorn.Server:
     """Make a server, without starting it.
 
@@ -154,11 +170,13 @@ def make_server(
         :mod:`segwatch.flows.web.guards.site`.
     connections
         Maximum number of connections; any other client gets at most a fifth of them.
+    on_started
+        Called once the server accepts connections.
     """
     max_total = min(connections, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2)
     limits = Connections(max_total, max(1, max_total // 5), proxies)
     protocol: Any = type("Protocol", (LimitedProtocol,), {"registry": limits})
-    return uvicorn.Server(
+    return _Server(
         uvicorn.Config(
             _Abortable(app),
             host=host,
@@ -170,5 +188,6 @@ def make_server(
             server_header=False,
             h11_max_incomplete_event_size=_MAX_HEAD_BYTES,
             timeout_graceful_shutdown=_STOP_SECONDS,
-        )
+        ),
+        on_started,
     )

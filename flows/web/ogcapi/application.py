@@ -162,7 +162,7 @@ def _make_view(one: Collection) -> ViewCollection:
     view = ViewCollection.model_validate({**dict(one), "schema": _SCHEMA})
     traits = view.traits
     if traits is not None:
-        view.id_column = view.get_column(traits.key or "")
+        view.id_column = view.get_column(traits.key)
         view.datetime_column = view.get_datetime_column(traits.begin)
         for column in view.datetime_columns:
             if column.name not in {traits.begin, traits.end}:

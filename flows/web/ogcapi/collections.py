@@ -33,6 +33,7 @@ from segwatch.flows.web.ogcapi.pages import BATCH, Page
 #: Features per response and per tile.
 MAX_FEATURES = 10_000
 _TILE_PIXELS = 512
+_BEFORE_CHECKSUM = "~"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +48,13 @@ class ViewTraits:
     """Meaning of ``datetime``, for the description of the collection."""
     order: tuple[str, ...]
     """Columns that together identify a row; without a total order, pages would repeat and omit rows."""
-    key: str | None = None
-    """Column that alone identifies a row, because views have no primary key; without one, features have no link."""
+    key: str
+    """Column that identifies a row; if it does not do so alone, ``order`` does, and ids end with a checksum of it."""
+
+    @property
+    def is_key_unique(self) -> bool:
+        """Whether the key alone identifies a row."""
+        return self.order == (self.key,)
 
 
 TRAITS = {
@@ -60,6 +66,7 @@ TRAITS = {
         "valid_to",
         "when the object was in this state: from valid_from to before valid_to",
         ("track_id", "valid_from", "recorded_from", "observation_id"),
+        "track_id",
     ),
     "changes": ViewTraits(
         "valid_at", "valid_at", "valid_at, when it was so on the ground", ("change_id",), "change_id"
@@ -72,7 +79,8 @@ TRAITS = {
         "observation_id",
     ),
     "imagery": ViewTraits(
-        "acquired_at", "acquired_at", "acquired_at, when the scene was acquired", ("watch", "scene_id", "item_id")
+        "acquired_at", "acquired_at", "acquired_at, when the scene was acquired", ("watch", "scene_id", "item_id"),
+        "scene_id",
     ),
     "reviews": ViewTraits(
         "looked_at", "looked_at", "looked_at, when the scene was acquired that the verdict is about",
@@ -80,7 +88,7 @@ TRAITS = {
     ),
     "rejected_items": ViewTraits(
         "acquired_at", "acquired_at", "acquired_at, when the item was acquired",
-        ("watch", "collection", "item_id", "recorded_at", "reason"),
+        ("watch", "collection", "item_id", "recorded_at", "reason"), "watch",
     ),
     "watches": ViewTraits(
         "starts_at", "ends_at", "when scenes are observed: from starts_at to before ends_at", ("watch",), "watch"
@@ -144,10 +152,33 @@ class ViewCollection(MeasuredCollection):
     def _filter_ids(self, ids: Sequence[str]) -> Expr:
         if self.id_column is None:
             raise NoPrimaryKey(f"features of {self.id} have no id")
-        for one in ids:
-            if self.id_column.type == "uuid" and not _is_uuid(one):
-                raise NotFound(f"{one!r} is not an id of {self.id}")
-        return Expr(make_any_of({"property": self.id_column.name}, list(ids)))
+        if self.traits is None or self.traits.is_key_unique:
+            return Expr(
+                make_any_of({"property": self.id_column.name}, [self._check_key(one, one) for one in ids])
+            )
+        conditions = [self._match_id(one, self.traits.order) for one in ids]
+        return Expr(conditions[0] if len(conditions) == 1 else {"op": "or", "args": conditions})
+
+    def _check_key(self, key: str, identity: str) -> str:
+        if self.id_column is not None and self.id_column.type == "uuid" and not _is_uuid(key):
+            raise NotFound(f"{identity!r} is not an id of {self.id}")
+        return key
+
+    def _match_id(self, identity: str, order: Sequence[str]) -> dict[str, Any]:
+        """Match the key, which the database finds by its index, and the checksum of the row."""
+        key, _, checksum = identity.rpartition(_BEFORE_CHECKSUM)
+        row = [{"property": name} for name in order]
+        made = {"op": "md5", "args": [{"op": "concat_ws", "args": ["/", *row]}]}
+        column = self.id_column.name if self.id_column is not None else ""
+        equal = {"op": "=", "args": [{"property": column}, self._check_key(key, identity)]}
+        return {"op": "and", "args": [equal, {"op": "=", "args": [made, checksum]}]}
+
+    def _select_id(self) -> str:
+        """Select the id of a row as tipg does, or put it together from its key and a checksum."""
+        if self.traits is None or self.traits.is_key_unique:
+            return str(super()._select_id())
+        row = ", ".join(f'"{name}"' for name in self.traits.order)
+        return f"concat(\"{self.traits.key}\", '{_BEFORE_CHECKSUM}', md5(concat_ws('/', {row}))) AS tipg_id"
 
     def _filter_datetime(self, interval: Sequence[str], asked: str | None) -> dict[str, Any]:
         begin, end, still = self._choose_column(asked)

@@ -28,10 +28,11 @@ def home() -> Iterator[Path]:
     shutil.rmtree(made, ignore_errors=True)
 
 
-def segwatch(home: Path, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
+def segwatch(home: Path, *arguments: str, stdin: str = "", **more: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-P", "-m", "segwatch.flows.cli", *arguments],
         env=os.environ | {"SEGWATCH_HOME": str(home)} | more,
+        input=stdin,
         capture_output=True,
         text=True,
         timeout=120,
@@ -61,8 +62,19 @@ def test_from_nothing_through_a_kill_to_nothing(home: Path) -> None:
 
 def test_nothing_is_deleted_without_a_yes(home: Path) -> None:
     assert segwatch(home, "db", "up").returncode == 0
-    assert segwatch(home, "db", "destroy").returncode == 1
+    for command in (("db", "destroy"), ("clean",)):
+        for given in ("", "y\n"):
+            done = segwatch(home, *command, stdin=given)
+            assert done.returncode == 2, done.stderr
+            assert "nothing was deleted" in done.stderr
+            assert "--yes" in done.stderr
     assert segwatch(home, "db", "status").returncode == 0
+    socket_folder = json.loads(segwatch(home, "db", "status", "--json").stdout)["socket_dir"]
+    assert Path(socket_folder).is_dir()
+    segwatch(home, "stop")
+    assert not Path(socket_folder).exists(), "a stopped cluster leaves nothing in /tmp"
+    assert segwatch(home, "clean", "--yes").returncode == 0
+    assert not any(home.glob("postgres*"))
 
 
 def test_psql_and_status_are_about_the_server_that_is_named(home: Path, database: Database) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shlex
 import subprocess
 import sys
 import threading
@@ -11,7 +13,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from segwatch.flows.cli.app import app
 from segwatch.flows.runtime.progress import step
 from segwatch.flows.services import environment, secrets
 from segwatch.flows.services.stack import Stack
@@ -68,6 +72,39 @@ def test_a_home_of_another_user_says_nothing(home: Path, monkeypatch: pytest.Mon
     somebody_else = os.geteuid() + 1
     monkeypatch.setattr(os, "geteuid", lambda: somebody_else)
     assert environment.find_missing(home, {}) == {}
+
+
+def test_what_the_operator_allows_stays_allowed(home: Path) -> None:
+    own = '["127.0.0.1:9912"]'
+    given = {"SEGWATCH_ALLOWED_ADDRESSES": own, "PREFECT_WORKER_QUERY_SECONDS": "7"}
+    receiver = f"127.0.0.1:{Supervisor(home).remembered_port('receiver')}"
+    found = environment.find_missing(home, given)
+    assert json.loads(found["SEGWATCH_ALLOWED_ADDRESSES"]) == ["127.0.0.1:9912", receiver]
+    assert (
+        environment.find_missing(home, given | found)["SEGWATCH_ALLOWED_ADDRESSES"]
+        == (found["SEGWATCH_ALLOWED_ADDRESSES"])
+    )
+    assert environment.find_running(home, given)["PREFECT_WORKER_QUERY_SECONDS"] == "7"
+    broken = {"SEGWATCH_ALLOWED_ADDRESSES": "127.0.0.1:9912"}
+    assert environment.find_missing(home, broken) | broken == environment.find_missing(home, broken), (
+        "commands say what is wrong with it"
+    )
+
+
+def test_workers_and_commands_get_what_the_operator_allows(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SEGWATCH_HOME", str(home))
+    monkeypatch.setenv("SEGWATCH_ALLOWED_ADDRESSES", '["127.0.0.1:9912"]')
+    stack = Stack(home, say=lambda _: None)
+    receiver = stack.urls().receiver.removeprefix("http://")
+    allowed = ["127.0.0.1:9912", receiver]
+    assert json.loads(stack.environment()["SEGWATCH_ALLOWED_ADDRESSES"]) == allowed
+    printed = CliRunner().invoke(app, ["env"]).stdout
+    (line,) = [one for one in printed.splitlines() if "SEGWATCH_ALLOWED_ADDRESSES" in one]
+    assert json.loads(shlex.split(line)[1].partition("=")[2]) == allowed
+    CliRunner().invoke(app, ["status"])
+    assert os.environ["SEGWATCH_ALLOWED_ADDRESSES"] == '["127.0.0.1:9912"]', "until the command ends"
 
 
 def test_the_printed_environment_is_the_same_for_a_shell_and_shows_no_secret(home: Path) -> None:

@@ -168,7 +168,10 @@ def test_coverage_and_why_not_tell_a_catalog_that_was_never_heard(
         asked = (("coverage", "renamed", "--json"), ("why-not", "renamed", "0.205", "0.205"))
         assert ["never searched to the end" in words(segwatch(*one)) for one in asked] == [True, True]
         catalog.broken = 0
-        assert segwatch("run", "renamed").exit_code == 0
+        done = segwatch("run", "renamed")
+        assert done.exit_code == 0
+        assert not done.output.startswith("\n")
+        assert not any(line.rstrip().endswith(":") for line in done.output.splitlines()), done.output
         assert ["never searched to the end" in words(segwatch(*one)) for one in asked] == [False, False]
 
 

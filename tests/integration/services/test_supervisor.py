@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import signal
 import socket
@@ -22,6 +23,7 @@ from segwatch.flows.config.settings import FlowSettings
 from segwatch.flows.errors import PortLost, ServiceError
 from segwatch.flows.inference import quicklooks
 from segwatch.flows.services import accounts, keeper
+from segwatch.flows.services.stack import Stack
 from segwatch.flows.services.supervisor import Supervisor
 from tests.support.serving import serving
 
@@ -211,6 +213,32 @@ def test_an_account_that_cannot_run_segwatch_is_told_why() -> None:
         assert "ermission" in str(accounts.find_obstacle(who, {}))
     finally:
         shutil.rmtree(home)
+
+
+def test_the_folder_that_bars_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also the folder of a link on the way to the interpreter, as where Python is root's own."""
+    top = Path(tempfile.mkdtemp(prefix="segwatch-accounts-", dir="/tmp"))
+    try:
+        top.chmod(0o755)
+        (top / "home").mkdir(mode=0o711)
+        (top / "private").mkdir(mode=0o700)
+        (top / "bin").mkdir()
+        (top / "private" / "python").symlink_to(sys.executable)
+        (top / "bin" / "python").symlink_to("../private/python")
+        before = accounts.list_barring_folders(top / "home")
+        monkeypatch.setattr(sys, "executable", str(top / "bin" / "python"))
+        assert [one for one in accounts.list_barring_folders(top / "home") if one not in before] == [
+            top / "private"
+        ]
+        if os.geteuid() == 0:
+            told: list[str] = []
+            stack = Stack(top / "home", say=told.append)
+            assert stack._account("imagery") is stack._account("web") is None
+            (said,) = told
+            assert f"chmod o+x {shlex.join(map(str, accounts.list_barring_folders(top / 'home')))}" in said
+            assert all(name in said for name in accounts.SERVICES)
+    finally:
+        shutil.rmtree(top)
 
 
 def test_a_port_of_a_service_with_an_account_is_known_for_its_own(shared_python: str) -> None:

@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Iterator
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import psycopg
 import pytest
@@ -14,7 +14,7 @@ from fastapi.testclient import TestClient
 from morecantile import tms
 from sqlalchemy import text
 
-from segwatch.db import reviews
+from segwatch.db import reviews, scenes
 from segwatch.flows.web.application import create_app
 from segwatch.flows.web.ogcapi import application, collections
 from segwatch.flows.web.ogcapi import queries as bounded
@@ -425,6 +425,31 @@ def test_pages_of_rows_without_a_key_neither_repeat_nor_skip(client: TestClient,
                  for one in page["features"]]  # fmt: skip
         url = next((one["href"] for one in page["links"] if one["rel"] == "next"), None)
     assert len(seen) == len(set(seen)) == page["numberMatched"]
+
+
+def test_every_feature_is_found_by_its_id(client: TestClient, ledger: Ledger) -> None:
+    ledger.arrive({2: SceneContent((LAKE, cells(5, 5, 7, 7)))}, [2])
+    with ledger.engine.begin() as conn:
+        for reason in ("no date", "no geometry"):
+            scenes.reject(conn, ledger.revision, "i/1", "visual", "https://a.example/1", reason)
+    for name in sorted(collections.TRAITS):
+        find_each_feature(client, name)
+
+
+def find_each_feature(client: TestClient, name: str) -> None:
+    path = f"/ogc/collections/watch.{name}/items"
+    features = client.get(path).json()["features"]
+    assert features or name == "reviews"
+    for one in features:
+        again = client.get(f"{path}/{quote(str(one['id']), safe='')}")
+        assert again.status_code == 200, again.text
+        assert again.json()["properties"] == one["properties"]
+        (link,) = (link["href"] for link in one["links"] if link["rel"] == "item")
+        assert client.get(link).json()["id"] == one["id"]
+    ids = ",".join(str(one["id"]) for one in features[:2])
+    assert client.get(path, params={"ids": ids}).json()["numberReturned"] == len(features[:2])
+    for wrong in ("1", "x~y"):
+        assert client.get(f"{path}/{wrong}").status_code == 404
 
 
 def test_a_tile_of_the_world_keeps_small_and_prefers_large(

@@ -54,7 +54,7 @@ def test_the_map_takes_the_role_that_reads(database: Database) -> None:
     with subprocess.Popen(
         [sys.executable, "-P", "-m", "segwatch.flows.cli", "serve", "--public", "--port", str(port)],
         env=environment(analyst=database.url("segwatch_analyst")) | {"SEGWATCH_ALLOWED_HOSTS": '["map.example.org"]'},
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
     ) as server:  # fmt: skip
         try:
             until = time.monotonic() + 60
@@ -66,8 +66,15 @@ def test_the_map_takes_the_role_that_reads(database: Database) -> None:
             got = [httpx.get(f"http://127.0.0.1:{port}/api/watches", headers={"Host": one}) for one in hosts]
             assert [one.status_code for one in got] == [200, 200, 400, 400]
             assert "SEGWATCH_ALLOWED_HOSTS" in got[2].text
+            # Python's warnings about the description go to standard error
+            assert httpx.get(f"http://127.0.0.1:{port}/openapi.json").status_code == 200
+            assert httpx.get(f"http://127.0.0.1:{port}/ogc/api").status_code == 200
         finally:
             server.kill()
+            assert server.stderr is not None
+            said = server.stderr.read()
+    assert f"serving at http://127.0.0.1:{port}/; Ctrl-C stops it" in said
+    assert "Duplicate Operation ID" not in said
 
 
 def test_a_port_that_is_taken_is_named_with_one_that_is_free(database: Database) -> None:

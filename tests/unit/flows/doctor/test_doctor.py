@@ -10,7 +10,7 @@ from uuid import UUID
 
 import pytest
 
-from segwatch.db.health import LedgerHealth, OpenChannel, WatchHealth
+from segwatch.db.health import FailingChannel, LedgerHealth, WatchHealth
 from segwatch.db.runs import Run
 from segwatch.db.stuck import HeldSeries, IdleScenes, StuckWork
 from segwatch.flows.config.variables import UnreadVariable
@@ -33,6 +33,7 @@ LAKES = WatchHealth(
     "lakes", "0 6 * * *", None, LONG_AGO, NOW - timedelta(hours=6), NOW - timedelta(hours=6), 0, None
 )
 LEDGER = LedgerHealth(NOW, (LAKES,), 0, None, 0, None, 0, ())
+FAILING = FailingChannel("https://hook.example.org/hunter2", 5, NOW, "HTTP 500", None)
 DONE = LastRun(NOW - timedelta(minutes=5), "Completed", False, "")
 
 
@@ -169,9 +170,19 @@ def test_a_healthy_system_gives_only_ok_findings() -> None:
         ),
         (with_server(pools=(replace(pool("cpu", 1), paused=True),)), "workers", "paused", "resume cpu"),
         (
-            with_ledger(watches=(replace(LAKES, failures=4, error="CatalogUnreachable: timed out"),)),
+            with_ledger(
+                watches=(
+                    replace(
+                        LAKES,
+                        attempted_at=NOW - timedelta(hours=1),
+                        failures=4,
+                        error="CatalogUnreachable: timed out",
+                    ),
+                )
+            ),
             "catalogs",
-            "no catalog search has succeeded since 2026-11-28 06:00 UTC; 4 failure(s) in a row: CatalogUnreachable",
+            "no catalog search has succeeded since 2026-11-28 06:00 UTC; 4 failure(s) in a row, the last at "
+            "2026-11-28 11:00 UTC: CatalogUnreachable",
             "segwatch source check",
         ),
         (
@@ -205,10 +216,23 @@ def test_a_healthy_system_gives_only_ok_findings() -> None:
             "deliver/deliver",
         ),
         (
-            with_ledger(circuits=(OpenChannel("https://hook.example.org/hunter2", 5, SOON, "HTTP 500"),)),
+            with_ledger(channels=(replace(FAILING, open_until=SOON),)),
             "outbox",
-            "channel hook.example.org: circuit open until 2026-11-28 12:05 UTC",
+            "channel hook.example.org: circuit open until 2026-11-28 12:05 UTC after 5 failure(s) in a row",
             "receiver",
+        ),
+        (
+            with_ledger(channels=(FAILING,), messages_due=2),
+            "outbox",
+            "channel hook.example.org: 5 failure(s) in a row, the last at 2026-11-28 12:00 UTC; nothing was delivered "
+            "ever: HTTP 500",
+            "receiver",
+        ),
+        (
+            with_ledger(channels=(replace(FAILING, gone_at=LONG_AGO),)),
+            "outbox",
+            "channel hook.example.org: its receiver has refused all messages since 2026-11-25 12:00 UTC",
+            "alert replay",
         ),
         (
             replace(WELL, unread=(UnreadVariable("SEGWATCH_HOM", "SEGWATCH_HOME"),)),

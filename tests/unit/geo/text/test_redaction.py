@@ -104,6 +104,30 @@ def test_secrets_in_quoted_requests_are_hidden(text: str, hidden: bool) -> None:
     assert hidden or "basic processing failed" in redact(text)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "send Authorization: Bearer TOKEN, or enter it",
+        'curl -H "Authorization: Bearer TOKEN" http://a.example/',
+        "use postgresql://user@host:port/database, the port a number",
+        '{"duty": "mailtos://USER:PASSWORD@example.org"}',
+    ],
+)
+def test_examples_of_our_own_are_shown(text: str) -> None:
+    assert redact(text) == text
+
+
+def test_what_only_resembles_an_example_is_hidden() -> None:
+    for text in (
+        "Authorization: Bearer token-4f3a99",
+        "Authorization: Bearer TOKEN.4f3a99",
+        "authorization=Bearertoken",
+    ):
+        assert redact(text).endswith("***")
+    assert redact("https://user:pw@a.example/") == "https://a.example/"
+    assert redact("https://user@me:pw@a.example/") == "https://user@a.example/"
+
+
 def test_stripping_a_signature_keeps_other_parameters() -> None:
     assert strip_signature("https://a.example/a?token=t&sig=1&se=2") == "https://a.example/a?token=t"
     assert strip_signature("https://a.example/a?token=t&se=2") == "https://a.example/a?token=t&se=2"
