@@ -138,7 +138,7 @@ def test_a_gpu_worker_that_looks_at_another_ledger_is_noticed(system: System) ->
         system.stack.supervisor.stop("worker-cpu")
     assert ended.startswith("FAILED")
     assert "completed without leasing any of 7 pending scene(s) of lost" in ended
-    assert "compare SEGWATCH_DATABASE_URL" in ended
+    assert "compare its SEGWATCH_DATABASE_URL" in ended
     assert system.segwatch("run", "lost", **there).returncode == 0, "and nothing is lost"
 
 
@@ -169,7 +169,7 @@ def test_a_source_is_checked_before_a_watch_relies_on_it(system: System) -> None
     found = {row["about"]: row for row in json.loads(good.stdout)}
     assert good.returncode == 0, good.stdout + good.stderr
     assert found["search"]["good"]
-    assert "imaged" in found["sample read"]["says"]
+    assert "valid" in found["sample read"]["says"]
     wrong = system.segwatch("source", "check", url, "--profile", "rgb-cog")
     assert wrong.returncode == 1
     assert "missing" in wrong.stdout

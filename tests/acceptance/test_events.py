@@ -68,7 +68,7 @@ def observed(system: System, watch: str) -> list[tuple[str, str]]:
 
 def page_of_totals(html: str) -> list[list[str]]:
     """Rows of the table of what each target covers in all."""
-    table = html.partition("<h2>In all</h2>")[2].partition("</table>")[0]
+    table = html.partition("<h2>Total area</h2>")[2].partition("</table>")[0]
     rows = [re.findall(r"<td[^>]*>([^<]*)</td>", row) for row in table.split("<tr>")]
     return [row for row in rows if row]
 
