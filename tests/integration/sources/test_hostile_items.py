@@ -129,8 +129,8 @@ def _drawn(documents: st.SearchStrategy[Any], count: int, profile: Profile) -> l
 @pytest.mark.parametrize(
     ("documents", "count", "profile"),
     [
-        (by_schema, 1500, "rgb-cog"),
-        (made_up, 4000, "rgb-cog"),
+        (by_schema, 500, "rgb-cog"),
+        (made_up, 5000, "rgb-cog"),
         (_real("pc_s2_antimeridian.json"), 2250, "sentinel2-l2a-planetary"),
         (_real("pc_naip_page1.json"), 2250, "naip-planetary"),
     ],
