@@ -100,7 +100,7 @@ def both() -> Iterator[tuple[Demo, Demo]]:
     try:
         told = [one.communicate(timeout=1200)[0] for one in started]
         assert [one.returncode for one in started] == [0, 0], "\n\n".join(told)
-        assert any("another program has port" in text for text in told)
+        assert any("another program uses port" in text for text in told)
         assert all("make clean to" not in text for text in told), "nobody is advised to delete data"
         yield demos
     finally:

@@ -28,6 +28,8 @@ from segwatch.flows.errors import ConfigError
 from segwatch.flows.orchestration import deploy
 from segwatch.flows.pipeline.discovery import discover_watch
 from segwatch.geo.errors import GeoError
+from segwatch.geo.types.tracking import ChangeKind
+from segwatch.geo.types.watch import AlertRule
 from tests.integration.runs.conftest import Server
 from tests.integration.runs.test_scheduling import LAKES, NOTHING
 from tests.integration.runs.test_workers import working
@@ -146,9 +148,13 @@ def test_a_look_that_did_not_happen_is_told(worker: Engine, database: Any) -> No
 
 def test_channels_that_rest_are_told_without_their_secrets(worker: Engine) -> None:
     insert = "INSERT INTO segwatch.channel (name, failures, resting_until, last_error) VALUES (:name, 5, :until, 'no')"
+    channel = "https://hook.example.org/hunter2"
     with worker.begin() as conn:
+        watches.apply(
+            conn, replace(DAILY, rules=(AlertRule("any", (ChangeKind.GREW,), channels=(channel,)),))
+        )
         until = datetime.now(UTC) + timedelta(hours=1)
-        conn.execute(text(insert), {"name": "https://hook.example.org/hunter2", "until": until})
+        conn.execute(text(insert), {"name": channel, "until": until})
     (told,) = [one for one in wrong() if one.startswith("outbox")]
     assert "channel hook.example.org: circuit open" in told
     assert "hunter2" not in told
