@@ -93,7 +93,7 @@ def why_not(
 
 def _explain(row: dict[str, Any]) -> str:
     """Join what an observation waits for now and the reason of its last attempt; of a rejected item, name its file."""
-    if row["state"] == "rejected":
+    if row.get("state") == "rejected":
         return f"{(row['item_hrefs'] or [''])[0]}: {row['reason']}"
     if row["waits"] and row["reason"]:
         return f"{row['waits']}; the last attempt: {row['reason']}"

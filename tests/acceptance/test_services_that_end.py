@@ -38,7 +38,7 @@ def test_a_worker_that_ends_is_started_again_and_one_that_is_gone_is_reported(sy
     assert [(one["level"], one["about"]) for one in found] == [("wrong", "services")], found
     assert "make demo" in found[0]["fix"]
     supervisor.stop("worker-cpu")
-    system.stack.up_workers()
+    system.work(dict(system._given))
 
 
 def _children(pid: int) -> list[int]:

@@ -26,6 +26,14 @@ DEFAULT_PORTS = {"http": 80, "https": 443}
 _AMBIGUOUS = re.compile(r"[\x00-\x20\x7f\\]")
 
 
+def join_href(base: str, href: str) -> str:
+    """Resolve an href against its base (RFC 3986); one that is not a URL stays as it is, and is refused when opened."""
+    try:
+        return urljoin(base, href)
+    except ValueError:
+        return href
+
+
 def check(href: str, allowed_hosts: Sequence[str]) -> str:
     """Return the href unchanged if it may be opened.
 
@@ -109,7 +117,7 @@ def check_redirect(
     UnsafeHref
         The target is on another host or port, or must not be opened.
     """
-    absolute = urljoin(source, location)
+    absolute = join_href(source, location)
     try:
         if (
             redirect_hosts

@@ -9,10 +9,11 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import unquote, urljoin, urlsplit, urlunsplit
+from urllib.parse import unquote, urlsplit, urlunsplit
 
 from pystac_client.conformance import ConformanceClasses
 
+from segwatch.geo.sources.http.hrefs import join_href
 from segwatch.geo.sources.search.requests import Endpoints, PropertyFilter, RequestForm, join_url
 from segwatch.geo.text.storable import to_storable
 
@@ -131,7 +132,7 @@ def iter_links(document: Document) -> Iterator[Document]:
 def resolve_link(base: str, link: Document) -> str | None:
     """Return the absolute URL of a link; None where it has no href."""
     href = link.get("href")
-    return urljoin(base, str(to_storable(href)).strip()) if isinstance(href, str) and href.strip() else None
+    return join_href(base, str(to_storable(href)).strip()) if isinstance(href, str) and href.strip() else None
 
 
 def is_inside_api(url: str) -> bool:

@@ -13,9 +13,10 @@ from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urlsplit
 
 from segwatch.geo.items import parse_time
+from segwatch.geo.sources.http.hrefs import join_href
 from segwatch.geo.sources.search.requests import HttpRequest, Method
 from segwatch.geo.text.storable import to_storable
 
@@ -203,7 +204,9 @@ def find_next_request(response: StacResponse, current: HttpRequest, first: HttpR
     if link is None:
         return HttpRequest("GET", response.next_href, {}) if response.next_href else None
     href = link.get("href")
-    target = urljoin(response.href, str(to_storable(href)).strip()) if isinstance(href, str) else current.href
+    target = (
+        join_href(response.href, str(to_storable(href)).strip()) if isinstance(href, str) else current.href
+    )
     body = link.get("body")
     method = _method(link, body, current, target)
     merged = link.get("merge") is True

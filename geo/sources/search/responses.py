@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from typing import Any
-from urllib.parse import urljoin
 
 from pystac_client.exceptions import APIError
 from requests import Response
 
 from segwatch.geo.bounded import documents
 from segwatch.geo.errors import TooComplex
+from segwatch.geo.sources.http.hrefs import join_href
 
 #: Larger than any page of items.
 _MAX_BYTES = 64 * 1024**2
@@ -62,4 +62,4 @@ def _decode(content: bytes, charset: str) -> str:
 def find_next_link(response: Response) -> str | None:
     """Find the next page in the ``Link`` header (RFC 8288)."""
     links = [link for link in response.links.values() if link.get("rel", "").lower() == "next"]
-    return urljoin(str(response.url), links[0]["url"]) if links and links[0].get("url") else None
+    return join_href(str(response.url), links[0]["url"]) if links and links[0].get("url") else None

@@ -86,7 +86,7 @@ WRONG = [
     ("'pg_sleep(600) IS NULL'", "not a condition"),
     ('{"op": "in", "args": [{"property": "area_m2"}, [{"op": "pg_sleep", "args": [600]}]]}', "pg_sleep"),
     ('{"op": "(select 1)=1 or coalesce", "args": [true]}', "coalesce"),
-    ('{"op": "=", "args": [{"property": "x\\" = 1 or true --"}, 1]}', "no property"),
+    ('{"op": "=", "args": [{"property": "x\\" = 1 or true --"}, 1]}', "unknown property"),
     ("current_user = 'segwatch_analyst'", "current_user"),
     ("tableoid = 1", "tableoid"),
     ("target", "properties"),

@@ -140,3 +140,14 @@ def test_a_catalog_and_a_store_are_read_on_their_own_ports() -> None:
         "stac.example.org:9000",
     ):
         assert not hrefs.is_allowed_host(f"http://{refused}/a.tif", hosts), refused
+
+
+@pytest.mark.parametrize("href", ["//[", "http://[x", "https://a]b/c", "//[::1"])
+def test_a_link_that_is_not_a_url_stays_and_is_refused(href: str) -> None:
+    joined = hrefs.join_href("https://stac.example.org/catalog.json", href)
+    with pytest.raises(UnsafeHref):
+        hrefs.check(joined, ["stac.example.org"])
+
+
+def test_links_are_relative_to_their_document() -> None:
+    assert hrefs.join_href("https://a.example/b/c.json", "../d.json") == "https://a.example/d.json"
