@@ -49,6 +49,14 @@ _COVERAGE = text(
 _STATES = text(
     "SELECT state, count(*) AS n FROM watch.coverage WHERE watch = :watch AND superseded_at IS NULL GROUP BY state"
 )
+_READS_LEDGER = text("SELECT has_schema_privilege('segwatch', 'USAGE')")
+_WHY_NOT_IN_VIEWS = text(
+    """
+    SELECT n.*, c.reason, CAST(NULL AS text) AS waits FROM watch.why_not(:lon, :lat, :at, :watch) n
+    LEFT JOIN watch.coverage c ON c.observation_id = n.observation_id
+    ORDER BY n.acquired_at NULLS LAST, n.observation_id
+    """
+)
 _WHY_NOT = text(
     f"""
     SELECT n.*, c.reason, t.waits FROM watch.why_not(:lon, :lat, :at, :watch) n
@@ -116,7 +124,8 @@ def count_states(conn: Connection, watch: str) -> dict[str, int]:
 def explain_missing_alert(conn: Connection, watch: str, lon: float, lat: float, at: datetime) -> Rows:
     """Explain why a point has no alert: one row per observation or rejected item up to ``at``.
 
-    ``lon`` and ``lat`` are degrees (EPSG:4326). See the database function ``watch.why_not``.
+    ``lon`` and ``lat`` are degrees (EPSG:4326). See the database function ``watch.why_not``. What an observation waits
+    for is in the ledger's own tables: for a role that reads the views alone, ``waits`` is None.
 
     Raises
     ------
@@ -124,7 +133,8 @@ def explain_missing_alert(conn: Connection, watch: str, lon: float, lat: float, 
         No watch has this name.
     """
     watches.require(conn, watch)
-    return fetch_rows(conn, _WHY_NOT, watch=watch, lon=lon, lat=lat, at=at)
+    query = _WHY_NOT if conn.execute(_READS_LEDGER).scalar_one() else _WHY_NOT_IN_VIEWS
+    return fetch_rows(conn, query, watch=watch, lon=lon, lat=lat, at=at)
 
 
 def list_scenes(conn: Connection, watch: str) -> Rows:
