@@ -11,7 +11,7 @@ from urllib.parse import urlsplit, urlunsplit
 from segwatch.geo.text.redaction import to_public_url
 from segwatch.geo.types.watch import Watch
 
-_DEFAULT_PORTS = {"http": 80, "https": 443}
+DEFAULT_PORTS = {"http": 80, "https": 443}
 #: Paths of an API that stand for its root: its search, a collection, the items of a collection.
 _API_SUBPATH = re.compile(r"/(search|collections(/[^/]+(/items)?)?)$")
 
@@ -52,5 +52,5 @@ def normalize_link(href: str) -> str:
     scheme = parts.scheme.lower()
     host = (parts.hostname or "").rstrip(".")
     host = f"[{host}]" if ":" in host else host
-    shown_port = "" if port in {None, _DEFAULT_PORTS.get(scheme)} else f":{port}"
+    shown_port = "" if port in {None, DEFAULT_PORTS.get(scheme)} else f":{port}"
     return urlunsplit((scheme, f"{host}{shown_port}", parts.path, "", ""))

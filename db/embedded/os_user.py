@@ -27,17 +27,6 @@ class ServerAccount:
 
     def run(self, argv: Sequence[str], *, timeout: float = 120) -> subprocess.CompletedProcess[str]:
         """Run a program as this account, from ``/``, as it may not be able to enter our folder."""
-        if not self.switch:
-            return subprocess.run(
-                argv,
-                text=True,
-                capture_output=True,
-                check=False,
-                timeout=timeout,
-                cwd="/",
-                env=_ENVIRONMENT,
-                umask=0o077,
-            )
         return subprocess.run(
             argv,
             text=True,
@@ -47,9 +36,9 @@ class ServerAccount:
             cwd="/",
             env=_ENVIRONMENT,
             umask=0o077,
-            user=self.uid,
-            group=self.gid,
-            extra_groups=[],
+            user=self.uid if self.switch else None,
+            group=self.gid if self.switch else None,
+            extra_groups=[] if self.switch else None,
         )
 
     def own_folder(self, folder: Path) -> None:

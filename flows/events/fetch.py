@@ -17,6 +17,7 @@ from segwatch.db.errors import describe_error, is_connection_lost, is_schema_out
 from segwatch.flows.config.settings.events import EventSettings
 from segwatch.flows.events.ingest import record_events
 from segwatch.geo.errors import InvalidEvent, UnsafeHref
+from segwatch.geo.identity import DEFAULT_PORTS
 from segwatch.geo.sources.http import egress, faults, headers
 from segwatch.geo.sources.http.deadline import call_within
 
@@ -27,7 +28,6 @@ _CHUNK_BYTES = 2**20
 #: 203: changed by a proxy on the way.
 _COMPLETE = frozenset({200, 203})
 _REDIRECTS = {301: " for good", 302: "", 303: "", 307: "", 308: " for good"}
-_DEFAULT_PORTS = {"http": 80, "https": 443}
 #: Query parameters that identify the client, not the feed; they change while the feed stays the same.
 _SECRET = re.compile(
     r"(?:\A|[_-])(?:api|app|access|subscription)?[_-]?key\Z|token|secret|passw|auth|signature|\Asig\Z|credential|session",
@@ -161,7 +161,7 @@ def name_source(url: str) -> str:
         for name, value in parse_qsl(parts.query, keep_blank_values=True)
         if not _SECRET.search(name)
     )
-    is_default = port is None or port == _DEFAULT_PORTS.get(parts.scheme)
+    is_default = port is None or port == DEFAULT_PORTS.get(parts.scheme)
     query = f"?{sha256(urlencode(parameters).encode()).hexdigest()[:8]}" if parameters else ""
     return f"{parts.hostname or ''}{'' if is_default else f':{port}'}{parts.path}{query}"
 

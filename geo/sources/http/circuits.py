@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from urllib.parse import urlsplit
 
-from segwatch.geo.sources.http.hrefs import DEFAULT_PORTS
+from segwatch.geo.identity import DEFAULT_PORTS
 from segwatch.geo.types.scene import Scene
 from segwatch.geo.types.source import Profile
 

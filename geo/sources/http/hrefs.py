@@ -18,10 +18,10 @@ from collections.abc import Sequence
 from urllib.parse import SplitResult, urljoin, urlsplit
 
 from segwatch.geo.errors import UnsafeHref
+from segwatch.geo.identity import DEFAULT_PORTS
 from segwatch.geo.text.redaction import to_public_url
 from segwatch.geo.types.source import Profile
 
-DEFAULT_PORTS = {"http": 80, "https": 443}
 """Port by scheme."""
 _AMBIGUOUS = re.compile(r"[\x00-\x20\x7f\\]")
 
