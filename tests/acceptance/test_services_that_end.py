@@ -10,10 +10,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from segwatch.flows.services import keeper
-from tests.acceptance.conftest import System
+from tests.acceptance.conftest import COLOUR, System
 
 
 def test_a_worker_that_ends_is_started_again_and_one_that_is_gone_is_reported(system: System) -> None:
+    system.work(COLOUR)  # the test before may have left no worker
     supervisor = system.stack.supervisor
     service = supervisor.find("worker-cpu")
     assert service is not None
@@ -38,7 +39,6 @@ def test_a_worker_that_ends_is_started_again_and_one_that_is_gone_is_reported(sy
     assert [(one["level"], one["about"]) for one in found] == [("wrong", "services")], found
     assert "make demo" in found[0]["fix"]
     supervisor.stop("worker-cpu")
-    system.work(dict(system._given))
 
 
 def _children(pid: int) -> list[int]:
