@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -25,6 +23,7 @@ from xdist.scheduler import LoadScopeScheduling
 from segwatch.db.embedded.cluster import Cluster
 from segwatch.db.engine import make_engine
 from segwatch.db.migrate import upgrade
+from tests.support.paths import make_home
 
 _TEMPLATE = "segwatch"
 #: Folders whose tests share what is slow to start.
@@ -44,7 +43,18 @@ class _OneStack(LoadScopeScheduling):  # type: ignore[misc]  # it is not typed
     """Tests one by one to whoever is free, but for those of the stack: one process starts it, and first of all."""
 
     def _split_scope(self, nodeid: str) -> str:
-        return next((folder for folder in _TOGETHER if nodeid.startswith(folder)), nodeid)
+        return _find_stack(nodeid) or nodeid
+
+
+def _find_stack(nodeid: str) -> str | None:
+    """Find the folder whose stack a test uses."""
+    return next((folder for folder in _TOGETHER if nodeid.startswith(folder)), None)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep the tests of a stack together after their order was shuffled; it is stopped after the last of them."""
+    items.sort(key=lambda item: _find_stack(item.nodeid) or "")
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -73,9 +83,7 @@ class Database:
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[Cluster]:
     """A running embedded cluster whose database ``segwatch`` is migrated."""
-    # not tmp_path: the server's account cannot enter it when the tests run as root
-    home = Path(tempfile.mkdtemp(prefix="segwatch-tests-", dir="/tmp"))
-    home.chmod(0o755)
+    home = make_home("tests")
     made = Cluster(home, durable=False)
     try:
         info = made.up()

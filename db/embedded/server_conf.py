@@ -6,7 +6,8 @@ import os
 import re
 from pathlib import Path
 
-_FAST = "fsync = off\nsynchronous_commit = off\nfull_page_writes = off\n"
+#: Little is cached and logged, because such a cluster may lie in memory.
+_FAST = "fsync = off\nsynchronous_commit = off\nfull_page_writes = off\nshared_buffers = 128MB\nmax_wal_size = 256MB\n"
 
 
 def render_conf(port: int, socket_dir: Path, *, durable: bool) -> str:

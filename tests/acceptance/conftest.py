@@ -7,7 +7,6 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,7 +19,7 @@ from sqlalchemy import Engine, text
 from segwatch.db.engine import make_engine
 from segwatch.flows.services.stack import Stack
 from tests.support.made_scenes import Lake, MadeSeries, SeriesSpec, make_series
-from tests.support.paths import ROOT
+from tests.support.paths import ROOT, make_home
 
 #: The segmenter that knows the truth.
 COLOUR = {"SEGWATCH_SEGMENTER": "tests.support.colour_segmenter:ColourSegmenter"}
@@ -176,12 +175,10 @@ def _python(*arguments: str, env: Mapping[str, str]) -> subprocess.CompletedProc
     )
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def system() -> Iterator[System]:
     """Everything, up; made once for all acceptance tests."""
-    # not tmp_path: the server's account cannot enter it when the tests run as root
-    home = Path(tempfile.mkdtemp(prefix="segwatch-acceptance-", dir="/tmp"))
-    home.chmod(0o755)
+    home = make_home("acceptance")
     folder = home / "material"
     lakes = make_series(folder)
     broken = _break(make_series(folder, BROKEN))

@@ -7,7 +7,6 @@ import re
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,7 @@ import pytest
 from segwatch.flows.services.stack import Stack
 from tests.support import documents
 from tests.support.documents import Page
-from tests.support.paths import ROOT
+from tests.support.paths import ROOT, make_home
 
 #: Commands of the blocks marked ``sh`` that this test does not run, and why.
 NOT_RUN = {
@@ -57,8 +56,7 @@ def _pages() -> list[Page]:
 @pytest.fixture(scope="module")
 def checkout() -> Iterator[Path]:
     """A folder as a checkout is after ``make demo``: the demo's material, the virtual environment, and all up."""
-    folder = Path(tempfile.mkdtemp(prefix="segwatch-readme-", dir="/tmp"))
-    folder.chmod(0o755)
+    folder = make_home("readme")
     (folder / "demo").symlink_to(ROOT / "demo")
     (folder / ".venv").symlink_to(sys.prefix)
     try:

@@ -7,7 +7,6 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +24,7 @@ from segwatch.flows.services.secrets import read_prefect_secret
 from segwatch.flows.services.stack import Stack
 from tests.acceptance.conftest import COLOUR
 from tests.support.made_scenes import Lake, SeriesSpec, make_series
-from tests.support.paths import ROOT
+from tests.support.paths import ROOT, make_home
 
 
 @dataclass(frozen=True)
@@ -87,8 +86,7 @@ def _start(demo: Demo) -> subprocess.Popen[str]:
 @pytest.fixture(scope="module")
 def both() -> Iterator[tuple[Demo, Demo]]:
     """Two demonstrations that were started at once, both of which wanted the same six ports, after their runs."""
-    folder = Path(tempfile.mkdtemp(prefix="segwatch-two-", dir="/tmp"))
-    folder.chmod(0o755)
+    folder = make_home("two")
     for name in ("north", "south"):
         (folder / name).mkdir()
     ports = {service: find_free_port() for service in PLACES}

@@ -8,7 +8,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,13 +15,13 @@ import pytest
 from sqlalchemy.engine import make_url
 
 from tests.conftest import Database
+from tests.support.paths import make_home
 
 
 @pytest.fixture
 def home() -> Iterator[Path]:
     """A home folder that the server's account can enter."""
-    made = Path(tempfile.mkdtemp(prefix="segwatch-cli-", dir="/tmp"))
-    made.chmod(0o755)
+    made = make_home("cli")
     yield made
     segwatch(made, "db", "destroy", "--yes")
     shutil.rmtree(made, ignore_errors=True)

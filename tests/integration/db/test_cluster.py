@@ -8,7 +8,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,6 +26,7 @@ from segwatch.db.errors import (
     PostgisMissing,
     PostgresMissing,
 )
+from tests.support.paths import make_home
 
 _AS_ROOT = os.geteuid() == 0
 
@@ -34,8 +34,7 @@ _AS_ROOT = os.geteuid() == 0
 @pytest.fixture
 def home() -> Iterator[Path]:
     """A folder the server's account can enter, also when the tests run as root."""
-    made = Path(tempfile.mkdtemp(prefix="segwatch-cluster-", dir="/tmp"))
-    made.chmod(0o755)
+    made = make_home("cluster")
     yield made / "home"
     Cluster(made / "home").destroy()
     shutil.rmtree(made, ignore_errors=True)

@@ -79,7 +79,7 @@ def _client() -> SyncPrefectClient:
     return get_client(sync_client=True)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def _server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     home = tmp_path_factory.mktemp("prefect")
     supervisor = Supervisor(home)
