@@ -179,10 +179,12 @@ class DigestSection(Section):
 
 
 class EscalationSection(Section):
-    """Who is notified of an alert that nobody has acknowledged."""
+    """Who is notified of an alert that nobody has marked."""
 
     after_minutes: float = Field(
-        gt=0, le=_MAX_ESCALATION_MINUTES, description="Minutes after the first delivery."
+        gt=0,
+        le=_MAX_ESCALATION_MINUTES,
+        description="Minutes after the time at which the alert may first be sent.",
     )
     channels: tuple[Channel, ...] = Field(
         min_length=1, description="Channels that are notified then.", examples=[["apprise:on-call"]]
