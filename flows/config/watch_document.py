@@ -297,7 +297,8 @@ class WatchDocument(Section):
         "has rounded corners; no edge moves by more than half a pixel.",
     )
     max_cloud_cover: Share = Field(
-        1.0, description="Scenes with a larger share of the AOI not clear are skipped."
+        1.0,
+        description="Scenes with a larger share of the AOI not clear are skipped, and those in which nothing is clear.",
     )
     max_failed_tiles: Share = Field(
         0.2, description="An observation with a larger share of failed tiles fails."
