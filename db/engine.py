@@ -25,12 +25,12 @@ _OPTIONS = " ".join(
         "-c lock_timeout=60s",
         # a worker that hangs inside a transaction must not hold row locks for ever
         "-c idle_in_transaction_session_timeout=600s",
-        # nor must a machine that is gone, for the two hours of TCP's default; ignored on Unix sockets
+        # a client machine that has vanished must not hold locks for TCP's default of two hours; ignored on Unix sockets
         "-c tcp_keepalives_idle=30 -c tcp_keepalives_interval=10 -c tcp_keepalives_count=3",
     )
 )
 _CONNECT_SECONDS = 10
-#: Detect a server that is gone: seconds, and number of probes.
+#: TCP keepalives that detect a vanished server: seconds, and number of probes.
 _KEEPALIVES = {"keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3}
 
 

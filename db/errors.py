@@ -16,9 +16,9 @@ DbError
 ├── LeaseLost            the lease expired, and another worker has the observation or has finished it
 ├── PublishConflict      an observation cannot be published in its present state
 ├── MayWrite             the role of a public server may do more than read
-├── TokenRefused         an access token cannot be made with this name, scope, watch or end
-├── MarkRefused          a mark on an alert lacks something or makes no sense
-└── ReviewRefused        a verdict about an object lacks something or makes no sense
+├── TokenRefused         an access token cannot be created with this name, scope, watch or end
+├── MarkRefused          a mark on an alert is incomplete or invalid
+└── ReviewRefused        a verdict about an object is incomplete or invalid
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ class PublishConflict(DbError):
 
 
 class ReviewRefused(DbError):
-    """A verdict about an object lacks something or makes no sense."""
+    """A verdict about an object is incomplete or invalid."""
 
 
 class TokenRefused(DbError):
@@ -109,7 +109,7 @@ class TokenRefused(DbError):
 
 
 class MarkRefused(DbError):
-    """A mark on an alert lacks something or makes no sense."""
+    """A mark on an alert is incomplete or invalid."""
 
 
 def describe_error(error: BaseException) -> str:

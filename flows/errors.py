@@ -2,9 +2,9 @@
 
 FlowError
 ├── ConfigError         a setting, watch file or argument is wrong; names the field, the value and the fix
-├── SegmenterError      the segmenter could not be loaded, or answers nothing any more
+├── SegmenterError      the segmenter could not be loaded, or fails on every tile
 ├── FeedError           no event feed could be read
-├── SourceOut           scenes wait for a source that is out; they come back by themselves
+├── SourceOut           scenes wait for a source whose circuit is open; a later run takes them up
 └── ServiceError        a local service did not start or stop
     └── PortLost        another program listens at the port that a service was to have
 """
@@ -26,7 +26,7 @@ class ConfigError(FlowError):
 
 
 class SegmenterError(FlowError):
-    """The segmenter named in the settings could not be loaded, or answers nothing any more."""
+    """The segmenter named in the settings could not be loaded, or fails on every tile."""
 
 
 class FeedError(FlowError):
@@ -34,7 +34,7 @@ class FeedError(FlowError):
 
 
 class SourceOut(FlowError):
-    """Scenes wait for a source that is out; they come back by themselves."""
+    """Scenes wait for a source whose circuit is open; a later run takes them up."""
 
 
 class ServiceError(FlowError):

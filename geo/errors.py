@@ -5,7 +5,7 @@ GeoError
 ├── TooComplex           a geometry or document exceeds the limits of memory or time
 ├── ProfileError         a source profile is unknown or invalid
 ├── BadItem              a STAC item cannot be used; carries ``item_id`` and ``reason``
-├── EventRefused         a feed or one of its entries is not a valid event
+├── InvalidEvent         a feed or one of its entries is not a valid event
 ├── CatalogUnreachable   a catalog did not respond; carries ``url`` and ``reason``
 │   ├── SearchIncomplete     it responded, but may have more items than it returned
 │   └── NoSuchCollection     it responded, but does not have the collection

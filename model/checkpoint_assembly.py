@@ -142,7 +142,7 @@ def plan_assembly(parts: Mapping[PublicPart, Shapes], config: SegEarthConfig) ->
     Raises
     ------
     CheckpointError
-        No part has a parameter, or its shape differs; the message names the keys.
+        A parameter is in none of the parts, or its shape differs; the message names the keys.
     """
     model = pretrained.build_on_meta(config)
     wanted = checkpoint.list_expected_shapes(model)

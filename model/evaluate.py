@@ -194,7 +194,7 @@ def evaluate_model(predictor: Predictor, data: Path, made: int = 40) -> list[Bas
         Held-out simulated scenes of each kind; their seeds are not among the training seeds.
     """
     rows = compare_with_baselines(
-        predictor, "made scenes", make_examples(_FIRST_TUNING_SEED, made), make_examples(0, made)
+        predictor, "simulated scenes", make_examples(_FIRST_TUNING_SEED, made), make_examples(0, made)
     )
     rows += compare_with_baselines(
         predictor,

@@ -1,1 +1,1 @@
-"""From alerts to messages that arrive: rules tried on history, channels, and when a message may go out. No prefect."""
+"""From alerts to delivered messages: backtests of rules, channels, and earliest send times. Does not import Prefect."""

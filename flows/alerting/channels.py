@@ -31,7 +31,7 @@ from segwatch.geo.text.printable import escape_for_chat, escape_link_for_chat
 #: How rules name a service. Its URL holds passwords, so it is in SEGWATCH_SERVICES and not in the ledger.
 SERVICE = re.compile(r"^apprise:([a-z0-9][a-z0-9-]{0,62})$")
 _TITLE_PREFIXES = {
-    messages.ESCALATED: "Not acknowledged: ",
+    messages.ESCALATED: "Not marked in time: ",
     messages.RETRACTED: "Retracted: ",
     messages.REINSTATED: "Holds after all: ",
 }

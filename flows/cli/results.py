@@ -66,8 +66,8 @@ def why_not(
 ) -> None:
     """Explain why there is no alert at a point.
 
-    Gives one line per scene: not imaged, cloudy, nothing found, below threshold, suppressed, failed or pending. Write
-    -- before negative coordinates:
+    Gives one line per scene: not imaged, cloudy, nothing found, below threshold, suppressed, failed, pending, rejected
+    or alerted. Write -- before negative coordinates:
 
     segwatch why-not lakes -- -99.15 47.02 2017-08-27
     """

@@ -1,1 +1,1 @@
-"""Read what operators write: settings, watch files, GeoJSON, cron expressions. No prefect."""
+"""Read what operators write: settings, watch files, GeoJSON, cron expressions. Does not import Prefect."""

@@ -179,10 +179,12 @@ class DigestSection(Section):
 
 
 class EscalationSection(Section):
-    """Who is notified of an alert that nobody has acknowledged."""
+    """Who is notified of an alert that nobody has marked."""
 
     after_minutes: float = Field(
-        gt=0, le=_MAX_ESCALATION_MINUTES, description="Minutes after the first delivery."
+        gt=0,
+        le=_MAX_ESCALATION_MINUTES,
+        description="Minutes after the time at which the alert may first be sent.",
     )
     channels: tuple[Channel, ...] = Field(
         min_length=1, description="Channels that are notified then.", examples=[["apprise:on-call"]]
@@ -295,7 +297,8 @@ class WatchDocument(Section):
         "has rounded corners; no edge moves by more than half a pixel.",
     )
     max_cloud_cover: Share = Field(
-        1.0, description="Scenes with a larger share of the AOI not clear are skipped."
+        1.0,
+        description="Scenes with a larger share of the AOI not clear are skipped, and those in which nothing is clear.",
     )
     max_failed_tiles: Share = Field(
         0.2, description="An observation with a larger share of failed tiles fails."

@@ -1,1 +1,1 @@
-"""Event feeds, playbooks, and the disaster runs that events start. No prefect."""
+"""Event feeds, playbooks, and the disaster runs that events start. Does not import Prefect."""

@@ -131,7 +131,7 @@ def _read(client: httpx.Client, url: str) -> FetchedDocument:
 
 
 def _check(response: httpx.Response) -> None:
-    """Raise EventRefused unless the response is a complete document."""
+    """Raise InvalidEvent unless the response is a complete document."""
     code = response.status_code
     if code in _COMPLETE:
         return

@@ -1,1 +1,1 @@
-"""Which part failed, what that costs, and how it is reported. No prefect."""
+"""Decide which part failed and what that costs, and report it. Does not import Prefect."""

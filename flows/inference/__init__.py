@@ -1,1 +1,1 @@
-"""Predict instructions on scenes: drain the queue, read, tile, segment, store results and quicklooks. No prefect."""
+"""Predict instructions on scenes: drain, read, tile, segment, store results and quicklooks. Does not import Prefect."""

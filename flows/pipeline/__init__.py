@@ -1,1 +1,1 @@
-"""The steps of observing a watch that need no model: discovery, tracking, and running steps in order. No prefect."""
+"""Steps of observing a watch without the model: discovery, tracking, and their order. Does not import Prefect."""

@@ -26,7 +26,7 @@ _OTHER_SYSTEM = "SEGWATCH_DATABASE_URL"
 _OTHER_PREFECT = frozenset(
     {"PREFECT_API_URL", "PREFECT_API_KEY", "PREFECT_API_AUTH_STRING", "PREFECT_PROFILE", "PREFECT_HOME"}
 )
-#: Variables whose values are lists, to which the services of a home add theirs.
+#: List-valued variables; the services of a home append their own entries.
 _LISTS = frozenset({"SEGWATCH_ALLOWED_ADDRESSES", "SEGWATCH_IMAGERY_HOSTS", "PREFECT_LOGGING_EXTRA_LOGGERS"})
 #: What Prefect does unless the operator prefers otherwise.
 _PREFERENCES = {

@@ -27,7 +27,7 @@ def compute_area(event: Event, *, radius_km: float, largest_km2: float) -> BaseG
 
     Raises
     ------
-    EventRefused
+    InvalidEvent
         The area is larger than ``largest_km2``, too long for one pixel grid, or cannot be computed.
     """
     try:

@@ -56,7 +56,7 @@ def parse_time(value: object, *, zone_required: bool = False) -> datetime:
 
     Raises
     ------
-    EventRefused
+    InvalidEvent
         The value has another form, an unknown or ambiguous zone, or is before 1970 or after 2200.
     """
     try:

@@ -48,7 +48,7 @@ def read_events(document: bytes, feed: str, charset: str = "") -> Iterator[Event
 
     Raises
     ------
-    EventRefused
+    InvalidEvent
         The document as a whole cannot be read. A single bad entry is yielded as :class:`RefusedEntry`.
     """
     text = decode_text(document, charset).lstrip(" \t\r\n")
@@ -77,7 +77,7 @@ def decode_text(document: bytes, charset: str = "") -> str:
 
     Raises
     ------
-    EventRefused
+    InvalidEvent
         None of these decodes the document.
     """
     for mark, encoding in _MARKS:

@@ -35,7 +35,7 @@ def read_location(entry: Element) -> BaseGeometry:
 
     Raises
     ------
-    EventRefused
+    InvalidEvent
         There is none, or one that cannot be read; the message names the encoding.
     """
     found = [*_georss(entry)] or [*_w3c(entry)]

@@ -60,7 +60,7 @@ def read_gml(holder: Element) -> Iterator[BaseGeometry]:
 
     Raises
     ------
-    EventRefused
+    InvalidEvent
         There is none, or one of an unsupported type or CRS.
     """
     found = [shape for child in holder for shape in _shapes(child, _CoordinateSystem().of(holder), 0)]

@@ -69,7 +69,7 @@ def read_features(document: Mapping[str, Any], feed: str) -> Iterator[Event | Wi
 
     Raises
     ------
-    EventRefused
+    InvalidEvent
         The document is neither.
     """
     if document.get("type") == "Feature":

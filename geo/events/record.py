@@ -51,7 +51,7 @@ def recognize_kind(*words: str) -> EventKind:
 
     Raises
     ------
-    EventRefused
+    InvalidEvent
         No known kind is mentioned.
     """
     text = " ".join(words).lower()
@@ -73,7 +73,7 @@ def parse_number(value: object) -> float | None:
 
 
 def require_object(value: object, name: str) -> Mapping[str, Any]:
-    """Return the value if it is a JSON object, else raise EventRefused."""
+    """Return the value if it is a JSON object, else raise InvalidEvent."""
     if not isinstance(value, dict):
         raise InvalidEvent(f"{name} is {type(value).__name__}, not an object")
     return value
@@ -84,7 +84,7 @@ def parse_json_object(document: bytes | str, *, to_be_stored: bool = False) -> M
 
     Raises
     ------
-    EventRefused
+    InvalidEvent
         The document is something else.
     """
     try:
@@ -107,7 +107,7 @@ def parse_geometry(value: object) -> BaseGeometry:
 
     Raises
     ------
-    EventRefused
+    InvalidEvent
         The value is not a geometry.
     """
     try:
@@ -126,7 +126,7 @@ def combine_geometries(parts: Iterable[BaseGeometry]) -> BaseGeometry:
 
     Raises
     ------
-    EventRefused
+    InvalidEvent
         A coordinate is invalid.
     """
     simple = [part for one in parts for part in iterate_parts(normalize_location(one))]
@@ -153,7 +153,7 @@ def normalize_location(place: BaseGeometry) -> BaseGeometry:
 
     Raises
     ------
-    EventRefused
+    InvalidEvent
         The geometry is too complex, or a coordinate is not a longitude or latitude in degrees.
     """
     try:
@@ -176,7 +176,7 @@ def check_event(event: Event) -> Event:
 
     Raises
     ------
-    EventRefused
+    InvalidEvent
         The event has no valid name or geometry.
     """
     if event.geometry.is_empty:
@@ -209,7 +209,7 @@ def check_name(name: EventName) -> EventName:
 
     Raises
     ------
-    EventRefused
+    InvalidEvent
         The id is empty, too long or has control characters.
     """
     external_id = to_plain_line(name.external_id, _MAX_ID_CHARS)

@@ -82,7 +82,7 @@ def compute_shaken_area(
 
     Raises
     ------
-    EventRefused
+    InvalidEvent
         The document has no contours, none of this intensity, or none with a suitable area near the event.
     """
     crs = make_local_equal_area(compute_centre(event.geometry))

@@ -49,7 +49,7 @@ def parse_numbers(text: str) -> list[float]:
 
     Raises
     ------
-    EventRefused
+    InvalidEvent
         The text is empty or has anything else in it.
     """
     values: list[float] = []
@@ -71,7 +71,7 @@ def parse_pairs(text: str) -> Pairs:
 
     Raises
     ------
-    EventRefused
+    InvalidEvent
         The text is not such a list.
     """
     values = parse_numbers(text)
@@ -85,7 +85,7 @@ def make_polygon(corners: Pairs) -> Polygon:
 
     Raises
     ------
-    EventRefused
+    InvalidEvent
         There are too few corners.
     """
     if len(corners) < 4:
@@ -98,7 +98,7 @@ def make_box(lower: tuple[float, float], upper: tuple[float, float]) -> BaseGeom
 
     Raises
     ------
-    EventRefused
+    InvalidEvent
         The corners are invalid or in the wrong order.
     """
     (west, south), (east, north) = lower, upper
@@ -116,7 +116,7 @@ def buffer_metres(place: BaseGeometry, metres: float) -> BaseGeometry:
 
     Raises
     ------
-    EventRefused
+    InvalidEvent
         The radius or the geometry is invalid.
     """
     if not 0 <= metres <= MAX_RADIUS_M:

@@ -35,7 +35,7 @@ def read_entries(root: Element, feed: str) -> Iterator[Event | Withdrawal | Refu
 
     Raises
     ------
-    EventRefused
+    InvalidEvent
         The document has another format.
     """
     if root.tag == f"{{{NAMESPACES['cap']}}}alert":

@@ -67,10 +67,10 @@ class Digest:
 
 @dataclass(frozen=True, slots=True)
 class Escalation:
-    """Channels to notify of an alert that nobody has acknowledged."""
+    """Channels to notify of an alert that nobody has marked."""
 
     after_minutes: float
-    """Minutes after the alert."""
+    """Minutes after the earliest send time of the alert."""
     channels: tuple[str, ...]
 
 

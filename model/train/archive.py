@@ -36,7 +36,7 @@ def write_archive(samples: Iterable[LabelledPicture], file: Path) -> int:
     Parameters
     ----------
     samples
-        Of all parts; which part a picture belongs to follows from its place.
+        Pictures of every split; a picture's place decides its split.
     file
         The archive.
 

@@ -85,7 +85,7 @@ def calibrate_presence(
     root
         Of the labelled sets, or their archive.
     made
-        Made scenes to fit on beside the calibration places.
+        Number of simulated scenes to fit on beside the calibration places.
     most
         Pictures of each set.
 

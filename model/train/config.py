@@ -178,11 +178,11 @@ class TrainConfig(_Section):
             )
         if self.data.kind != MADE and self.masks is None and self.start.checkpoint is None:
             raise ValueError(
-                f"data.kind={self.data.kind} needs start.checkpoint: only made scenes can train random weights"
+                f"data.kind={self.data.kind} needs start.checkpoint: only simulated scenes can train random weights"
             )
         if self.data.kind != MADE and (self.start.pixel_steps or self.start.word_steps):
             raise ValueError(
-                "start.pixel_steps and start.word_steps need made scenes; leave them out, or "
+                "start.pixel_steps and start.word_steps need simulated scenes; leave them out, or "
                 f"data.kind={self.data.kind}"
             )
         if self.run.start_share and self.start.checkpoint is None:

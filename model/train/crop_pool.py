@@ -104,11 +104,11 @@ class CropPool:
     samples
         Labelled pictures.
     made
-        How many made scenes, of seeds from :data:`FIRST_SEED` on.
+        Number of simulated scenes, with seeds from :data:`FIRST_SEED` on.
     made_share
-        Share of crops from made scenes.
+        Share of crops from simulated scenes.
     world
-        What made scenes hold.
+        Classes and ground sample distances of simulated scenes.
     """
 
     def __init__(
@@ -119,7 +119,7 @@ class CropPool:
         world: scenes.SceneSettings = scenes.ALL_CLASSES,
     ) -> None:
         if not samples and not made:
-            raise DatasetError("there is neither a labelled picture nor a made scene to draw from")
+            raise DatasetError("there is neither a labelled picture nor a simulated scene to draw from")
         self._made, self._made_share = made, made_share if made else 0.0
         self._by_source: dict[str, list[LabelledPicture]] = {}
         for sample in samples:

@@ -1,4 +1,4 @@
-"""The whole system with real parts, started as the demo starts it, on made scenes whose truth is known."""
+"""The whole system with real parts, started as the demo starts it, on simulated scenes whose truth is known."""
 
 from __future__ import annotations
 

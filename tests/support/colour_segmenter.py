@@ -1,4 +1,4 @@
-"""A segmenter that knows the made scenes' colours: its masks are the truth wherever ground is seen."""
+"""A segmenter that knows the simulated scenes' colours: its masks are the truth wherever ground is seen."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from segwatch.flows.inference.segmenters import Prediction, Tiles
 from tests.support.made_scenes import WATER
 
-#: Noise of the made scenes is far below this, the nearest other colour far above.
+#: Noise of the simulated scenes is far below this, the nearest other colour far above.
 _REACH = 30.0
 
 

@@ -20,7 +20,10 @@ class DatabaseSettings(Settings):
     database_url: SecretStr | None = Field(None, description="PostgreSQL URL; unset = the embedded cluster")
     analyst_url: SecretStr | None = Field(
         None,
-        description="PostgreSQL URL of a read-only role for the map and APIs; unset = the URL used for everything else",
+        description=(
+            "PostgreSQL URL of a read-only role for the map and APIs; with a database of your own, required by "
+            "segwatch serve"
+        ),
     )
     database_wait_seconds: float = Field(
         300.0,

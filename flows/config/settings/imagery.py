@@ -20,7 +20,10 @@ class ImagerySettings(Settings):
     credentials: Annotated[dict[str, dict[str, SecretStr]], NoDecode, BeforeValidator(parse_json_object)] = (
         Field(
             default_factory=dict,
-            description="credentials of sources by profile: token, username and password, or headers; a JSON object",
+            description=(
+                "credentials of sources by profile: token, username and password, headers, or, for the access method "
+                "s3, access_key_id, secret_access_key and session_token; a JSON object"
+            ),
             examples=['{"hls-s30": {"token": "TOKEN"}}'],
         )
     )

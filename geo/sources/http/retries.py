@@ -1,4 +1,4 @@
-"""Retry HTTP requests with exponential back-off: one policy for catalog requests and range requests.
+"""Retry HTTP requests with exponential back-off: one loop for catalog requests and range requests.
 
 See ``docs/adr/0007-own-range-reader.md`` for the libraries that were weighed.
 """

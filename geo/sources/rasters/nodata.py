@@ -19,7 +19,7 @@ from rasterio.windows import Window
 
 Mask = NDArray[np.bool_]
 
-#: Pixels to read along a cell's side for its average; only zoomed-out maps need coarser cells.
+#: Most source pixels averaged along one side of an output cell; only zoomed-out maps have coarser cells.
 _MAX_PIXELS_A_SIDE = 8
 #: Values held in memory at once while averages are computed.
 _CHUNK_VALUES = 8_000_000

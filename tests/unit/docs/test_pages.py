@@ -13,13 +13,14 @@ import yaml
 from segwatch.flows.config import variables, watchfile
 from segwatch.flows.events import playbooks
 from segwatch.geo.sources import profiles
+from segwatch.model.train.config import load_config
 from tests.support import documents
 from tests.support.documents import Block, Page
 from tests.support.paths import ROOT
 
 PAGES = documents.list_pages()
 BLOCKS = [block for page in PAGES for block in page.blocks]
-LANGUAGES = {"", "console", "ini", "json", "nginx", "postgresql", "python", "sh", "sql", "yaml"}
+LANGUAGES = {"", "console", "ini", "json", "nginx", "postgresql", "python", "sh", "sql", "toml", "yaml"}
 _FOLDERS = ("benchmarks", "db", "demo", "deployments", "docs", "examples", "flows", "geo", "model", "tests")
 _PATH = re.compile(rf"(?:{'|'.join(_FOLDERS)})(?:/[\w.-]+)+/?")
 #: Examples of names that do not exist.
@@ -102,6 +103,12 @@ def test_other_blocks_can_be_parsed(block: Block) -> None:
         json.loads(block.text)
     else:
         ast.parse(block.text)
+
+
+@pytest.mark.parametrize("block", [one for one in BLOCKS if one.language == "toml"], ids=_name)
+def test_toml_is_a_training_recipe(block: Block, tmp_path: Path) -> None:
+    (tmp_path / "recipe.toml").write_text(block.text, encoding="utf-8")
+    assert load_config(tmp_path / "recipe.toml").start.checkpoint is not None
 
 
 def test_pages_that_the_code_names_exist() -> None:

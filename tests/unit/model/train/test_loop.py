@@ -401,7 +401,7 @@ def test_an_invalid_recipe_is_explained(tmp_path: Path) -> None:
     ):
         with pytest.raises(ConfigError, match=message):
             load_config(recipe, [change])
-    with pytest.raises(ConfigError, match=r"need made scenes; leave them out, or data\.kind=lasers"):
+    with pytest.raises(ConfigError, match=r"need simulated scenes; leave them out, or data\.kind=lasers"):
         load_config(recipe, ["data.kind=lasers", "start.checkpoint=x"])
     (tmp_path / "bad.toml").write_text("[data\n")
     result = CliRunner().invoke(app, ["model", "train", str(tmp_path / "bad.toml")])
