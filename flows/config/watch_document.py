@@ -201,8 +201,9 @@ class RuleSection(Section):
     )
     status: AlertStatus = Field(
         AlertStatus.CONFIRMED,
-        description="`confirmed` alerts once further observations confirm the change; `provisional` alerts on the first "
-        "evidence, and one message follows when the change is confirmed or refuted. Default in playbooks: provisional.",
+        description="`confirmed` alerts once further observations confirm the change. `provisional` alerts on the "
+        "first evidence, and one message follows when the change is confirmed or refuted. Default in playbooks: "
+        "provisional.",
     )
     confidence: Share | None = Field(
         None,

@@ -17,8 +17,8 @@ def describe_belief(row: Mapping[str, Any], *, status: str = "status") -> str:
     Parameters
     ----------
     row
-        Has ``confidence`` (0..1), ``observations_for``, ``observations_against`` and the status; a missing or null status
-        means that nothing was judged.
+        Has ``confidence`` (0..1), ``observations_for``, ``observations_against`` and the status; a missing or null
+        status means that nothing was judged.
     status
         Name of the field with the status: ``provisional``, ``confirmed`` or ``refuted``.
     """
@@ -28,8 +28,12 @@ def describe_belief(row: Mapping[str, Any], *, status: str = "status") -> str:
     agree, disagree = row["observations_for"], row["observations_against"]
     percent = format_percent(row["confidence"])
     if found == "refuted":
-        return f"refuted by {_count(disagree)}, {percent} likely" + (f"; {_count(agree)} for it" if agree else "")
-    words = f"confirmed by {_count(agree)}" if found == "confirmed" else f"provisional: {_count(agree)} so far"
+        return f"refuted by {_count(disagree)}, {percent} likely" + (
+            f"; {_count(agree)} for it" if agree else ""
+        )
+    words = (
+        f"confirmed by {_count(agree)}" if found == "confirmed" else f"provisional: {_count(agree)} so far"
+    )
     return f"{words}, {percent} sure" + (f"; {_count(disagree)} against it" if disagree else "")
 
 

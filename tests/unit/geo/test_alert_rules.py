@@ -78,7 +78,9 @@ def test_later_observations_judge_earlier_changes_again() -> None:
     sure = rule("confirmed", 0.8)
     assert [[one.change for one, _ in match_changes([sure], some)] for some in listed] == [[], [], [GREW]]
     fast = rule()
-    assert [len(match_changes([fast], some)) for some in listed] == [2, 0, 1], "who raises alerts skips repetitions"
+    assert [len(match_changes([fast], some)) for some in listed] == [2, 0, 1], (
+        "who raises alerts skips repetitions"
+    )
 
 
 def test_changes_that_were_open_before_lie_where_they_did() -> None:

@@ -57,7 +57,10 @@ def test_a_rule_of_a_playbook_may_wait_for_confirmation() -> None:
     rules = [{"name": "sure", "status": "confirmed"}, {"name": "fast"}]
     other = book.model_copy(update={"watch": {**book.watch, "rules": rules}})
     watch = other.watch_over(box(0, 0, 1, 1), WHEN, "gdacs/1", book.sources[0])
-    assert [(rule.status.value, rule.confidence) for rule in watch.rules] == [("confirmed", 0.8), ("provisional", 0)]
+    assert [(rule.status.value, rule.confidence) for rule in watch.rules] == [
+        ("confirmed", 0.8),
+        ("provisional", 0),
+    ]
 
 
 def test_shipped_playbooks_prefer_what_shows_most() -> None:
