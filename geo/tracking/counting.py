@@ -166,6 +166,8 @@ def _count_hits(states: Iterable[TrackState], transition: Transition) -> tuple[f
 def _measure_jitter(transition: Transition, crs: object) -> dict[str, list[float]]:
     """Measure squared displacements of the boundaries, m², of wholly visible objects without a change, by target."""
     changed = {one.track_id for one in transition.step.changes}
+    fresh = transition.step.new_ground
+    shapely.prepare(fresh)
     pairs = [
         (old, state)
         for state in transition.step.states
@@ -174,14 +176,15 @@ def _measure_jitter(transition: Transition, crs: object) -> dict[str, list[float
         and state.visible_share >= 1.0
         and (old := transition.before.get(state.track_id)) is not None
         and old.alive
-        and old.visible_share >= 1.0
+        and not shapely.intersects(fresh, state.geometry)
     ][:_MAX_COMPARED]
     before = project_all([old.geometry for old, _ in pairs], crs)
     after = project_all([new.geometry for _, new in pairs], crs)
     apart = shapely.area(shapely.symmetric_difference(before, after)) if pairs else np.zeros(0)
     length = np.maximum(shapely.length(before), 1e-9) if pairs else np.ones(0)
     found: dict[str, list[float]] = {}
-    for (_, new), moved in zip(pairs, ((apart / length) ** 2).tolist(), strict=True):
+    displaced = np.minimum(apart / length, transition.tolerance_m) ** 2
+    for (_, new), moved in zip(pairs, displaced.tolist(), strict=True):
         found.setdefault(new.target, []).append(moved)
     return found
 
