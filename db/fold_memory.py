@@ -84,8 +84,8 @@ _PAST = text(
             WHERE e.series_id = :series_id AND e.state = 'observed' AND e.superseded_at IS NULL
               AND (e.acquired_at, e.scene_id) < (:acquired_at, :scene_id)
               AND NOT (e.id = ANY(CAST(:folded AS uuid[]))) AND ST_Intersects(e.footprint, n.geom)
-            ORDER BY e.acquired_at DESC, e.id DESC LIMIT :most) p)
-    ORDER BY o.acquired_at, o.id
+            ORDER BY e.acquired_at DESC, e.scene_id DESC LIMIT :most) p)
+    ORDER BY o.acquired_at, o.scene_id
     """
 )
 _PAST_DETECTIONS = text(
