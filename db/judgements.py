@@ -69,7 +69,7 @@ def save_judgements(
     published: Sequence[PublishedStep],
     open_before: Iterable[OpenChange],
     now: datetime,
-) -> None:
+) -> set[tuple[UUID, UUID]]:
     """Replace the judgements that observations made by those of their steps; equal ones stay as they are.
 
     Parameters
@@ -84,6 +84,11 @@ def save_judgements(
         Open changes that the steps were folded with.
     now
         Recorded time.
+
+    Returns
+    -------
+    set
+        Change id and observation id of the judgements that are new or differ from those recorded.
 
     Raises
     ------
@@ -104,6 +109,7 @@ def save_judgements(
     touched = {change_id for change_id, _ in {*added, *(recorded.keys() - held)}}
     if touched:
         conn.execute(_REOPEN, {"ids": sorted(touched)})
+    return set(added)
 
 
 def _identify(published: Sequence[PublishedStep], open_before: Iterable[OpenChange]) -> dict[Identity, UUID]:

@@ -18,9 +18,10 @@ import shapely
 from shapely.geometry.base import BaseGeometry
 from sqlalchemy import Connection, Row, text
 
-from segwatch.db import corrections, fold_memory, ground, judgements, publishing, verdicts
+from segwatch.db import corrections, fold_memory, ground, judgements, publishing, raising, verdicts
 from segwatch.db.codec import from_ewkb, load_track_state, load_watch, to_ewkb
 from segwatch.db.fold_memory import FoldMemory, FoldStart
+from segwatch.db.raising import RuleMatch, SendTime
 from segwatch.db.timeline import Entry, Segment, build_entries, build_segments
 from segwatch.geo.types.tracking import GroundPiece, TrackedObservation, TrackingStep, TrackState
 from segwatch.geo.types.watch import AlertRule, Watch
@@ -271,8 +272,8 @@ def publish(
     series_id: UUID,
     old: Past,
     steps: Sequence[TrackingStep],
-    alerts: Mapping[UUID, Sequence[publishing.RuleMatch]],
-    turn: Callable[[AlertRule], publishing.SendTime],
+    alerts: Mapping[UUID, Sequence[RuleMatch]],
+    turn: Callable[[AlertRule], SendTime],
     object_ids: Mapping[UUID, UUID] | None = None,
 ) -> int:
     """Write what the steps change, in the caller's transaction.
@@ -286,7 +287,7 @@ def publish(
     steps
         One per folded observation.
     alerts
-        Changes that match rules, by observation.
+        Changes that satisfy rules after an observation, by observation.
     turn
         Returns the earliest send time of a rule; corrections wait like alerts.
     object_ids
@@ -320,14 +321,18 @@ def publish(
     publishing.copy_states(conn, added, now)
     ground.replace_ground(conn, series_id, folded, steps)
     fold_memory.save_memory(conn, folded, steps)
-    known = _correct(conn, folded, steps, turn, now)
-    _add_changes(conn, steps, known, now)
+    known, again = _retract(conn, folded, steps, turn, now)
+    reshaped = _add_changes(conn, steps, known, now)
     published = [
         judgements.PublishedStep(step, one.observation.acquired_at)
         for one, step in zip(old.looks, steps, strict=True)
     ]
-    judgements.save_judgements(conn, folded, published, old.memory.open_changes, now)
-    new_alerts = _add_alerts(conn, steps, alerts, known, now)
+    judged = judgements.save_judgements(conn, folded, published, old.memory.open_changes, now)
+    # messages say what is believed with all judgements stored
+    corrections.reinstate(conn, again, turn, now)
+    corrections.record_update(conn, reshaped, now)
+    new_alerts = _add_alerts(conn, alerts, known, judged, now)
+    corrections.follow_up(conn, sorted({change_id for change_id, _ in judged}), turn, now)
     _lineage(conn, folded, steps, now)
     for step in steps:
         lost = [ordinal for ordinal, track in enumerate(step.detection_tracks) if track is None]
@@ -364,51 +369,59 @@ def _same(row: Row[Any], entry: Entry) -> bool:
     return row.change == entry.change and load_track_state(row) == entry.state
 
 
-def _correct(
+def _retract(
     conn: Connection,
     folded: set[UUID],
     steps: Sequence[TrackingStep],
-    turn: Callable[[AlertRule], publishing.SendTime],
+    turn: Callable[[AlertRule], SendTime],
     now: datetime,
-) -> set[UUID]:
-    """Retract changes that no longer hold and correct their alerts; returns the ids of changes known before."""
+) -> tuple[set[UUID], list[UUID]]:
+    """Retract changes that no longer hold, and alerts about them.
+
+    Returns
+    -------
+    set
+        Ids of changes known before.
+    list
+        Those among them that were retracted and hold again.
+    """
     recorded = {row.id for row in conn.execute(_RECORDED_CHANGES, {"ids": sorted(folded)})}
     derived = {publishing.make_change_id(step.scene_id, one) for step in steps for one in step.changes}
     gone = sorted(recorded - derived)
     conn.execute(_RETRACT_CHANGES, {"ids": gone, "now": now})
     again = list(conn.execute(_HOLDS_AGAIN, {"ids": sorted(derived - recorded)}).scalars())
     corrections.retract(conn, gone, turn, now)
-    corrections.reinstate(conn, again, turn, now)
-    return {*recorded, *again}
+    return {*recorded, *again}, again
 
 
-def _add_changes(conn: Connection, steps: Sequence[TrackingStep], known: set[UUID], now: datetime) -> None:
-    """Add the changes that hold now, and say that alerts about those with another geometry are updated."""
+def _add_changes(
+    conn: Connection, steps: Sequence[TrackingStep], known: set[UUID], now: datetime
+) -> list[UUID]:
+    """Add the changes that hold now; returns those with alerts whose geometry differs from before."""
+    reshaped: list[UUID] = []
     alerted = set(conn.execute(_ALERTED, {"ids": sorted(known)}).scalars())
     for step in steps:
         grounds = publishing.compute_geometries(step, alerted)
         values = {"ids": list(grounds), "grounds": list(grounds.values()), "rounding": _ROUNDING_DEG}
-        reshaped = list(conn.execute(_RESHAPED, values).scalars())
-        corrections.record_update(conn, reshaped, now)
+        reshaped += conn.execute(_RESHAPED, values).scalars()
         publishing.add_changes(conn, step, now)
+    return reshaped
 
 
 def _add_alerts(
     conn: Connection,
-    steps: Sequence[TrackingStep],
-    alerts: Mapping[UUID, Sequence[publishing.RuleMatch]],
+    alerts: Mapping[UUID, Sequence[RuleMatch]],
     known: set[UUID],
+    judged: set[tuple[UUID, UUID]],
     now: datetime,
 ) -> int:
-    """Add alerts about changes that were not known before; returns their number."""
+    """Add alerts about changes that are new or judged otherwise than before; returns their number."""
     count = 0
-    for step in steps:
+    for observation_id, matches in alerts.items():
         new = [
-            one
-            for one in alerts.get(step.observation_id, ())
-            if publishing.make_change_id(step.scene_id, one.change) not in known
+            one for one in matches if one.change_id not in known or (one.change_id, observation_id) in judged
         ]
-        count += publishing.add_alerts(conn, step, new, now)
+        count += raising.add_alerts(conn, observation_id, new, now)
     return count
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Self
@@ -14,12 +15,12 @@ from sqlalchemy import Connection, Engine
 from segwatch.db import fold_memory, ground, late_observations, series, tracks
 from segwatch.db.errors import describe_error
 from segwatch.db.fold_memory import FoldStart
-from segwatch.db.publishing import RuleMatch
+from segwatch.db.raising import RuleMatch
 from segwatch.flows.alerting.send_times import compute_send_time
 from segwatch.flows.errors import FlowError
 from segwatch.flows.failures.reasons import Reasons
 from segwatch.flows.runtime import stopping
-from segwatch.geo.tracking.alert_rules import match_changes
+from segwatch.geo.tracking.alert_rules import JudgedChange, list_judged_changes, match_changes
 from segwatch.geo.tracking.ground import ObservedGround, widen_footprint
 from segwatch.geo.tracking.registration import MAX_SHIFT_TOLERANCES
 from segwatch.geo.tracking.series import FoldInput, fold_series, inherit_tracks
@@ -136,9 +137,16 @@ def _publish_next(conn: Connection, series_id: UUID, total: TrackingCounts) -> b
         open_before=memory.open_changes,
         past=memory.past,
     )
-    alerts = _choose_alerts(ready.watch, step)
+    (judged,) = list_judged_changes([step], memory.open_changes)
     total.alerts += tracks.publish(
-        conn, series_id, observation.id, step, alerts, seeds.object_ids, open_before=memory.open_changes
+        conn,
+        series_id,
+        observation.id,
+        step,
+        _choose_alerts(ready.watch, judged),
+        seeds.object_ids,
+        open_before=memory.open_changes,
+        turn=compute_send_time,
     )
     total.observations += 1
     _count(total, step)
@@ -180,9 +188,10 @@ def _publish_late(
         open_before=old.memory.open_changes,
         past=old.memory.past,
     )
+    judged = list_judged_changes(steps, old.memory.open_changes)
     chosen = {
-        step.observation_id: _choose_alerts(look.watch, step)
-        for look, step in zip(old.looks, steps, strict=True)
+        look.observation.id: _choose_alerts(look.watch, changes)
+        for look, changes in zip(old.looks, judged, strict=True)
     }
     total.alerts += late_observations.publish(
         conn, series_id, old, steps, chosen, compute_send_time, seeds.object_ids
@@ -219,9 +228,10 @@ def _ensure_ground(conn: Connection, series_id: UUID) -> None:
         ground.save_ground(conn, series_id, [(observation_id, piece)])
 
 
-def _choose_alerts(watch: Watch, step: TrackingStep) -> list[RuleMatch]:
+def _choose_alerts(watch: Watch, changes: Sequence[JudgedChange]) -> list[RuleMatch]:
     return [
-        RuleMatch(change, rule, compute_send_time(rule)) for change, rule in match_changes(watch.rules, step)
+        RuleMatch(one.change, one.scene_id, rule, compute_send_time(rule))
+        for one, rule in match_changes(watch.rules, changes)
     ]
 
 
