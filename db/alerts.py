@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 from shapely.geometry.base import BaseGeometry
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, Row, text
 
 from segwatch.db.codec import from_ewkb
 from segwatch.db.errors import MarkRefused, NotFound
 from segwatch.db.ids import make_id
 from segwatch.geo.text.storable import to_storable
+from segwatch.geo.types.belief import Belief, BeliefStatus
 from segwatch.geo.types.tracking import Change, ChangeKind
 
 MAX_TEXT_LENGTH = 2000
@@ -125,8 +128,15 @@ def mark(
 _CHANGES = text(
     """
     SELECT c.track_id, c.kind, c.target, c.valid_at, c.before_m2, c.after_m2, c.gained, c.lost, c.geom, c.score,
-           c.baseline
+           c.baseline, j.times, j.confidences, j.statuses, j.agree, j.disagree
     FROM segwatch.held_change c JOIN segwatch.provenance p ON p.observation_id = c.observation_id
+    CROSS JOIN LATERAL (
+        SELECT coalesce(array_agg(n.acquired_at ORDER BY n.acquired_at, n.scene_id), '{}') AS times,
+               array_agg(n.confidence ORDER BY n.acquired_at, n.scene_id) AS confidences,
+               array_agg(n.status ORDER BY n.acquired_at, n.scene_id) AS statuses,
+               array_agg(n.observations_for ORDER BY n.acquired_at, n.scene_id) AS agree,
+               array_agg(n.observations_against ORDER BY n.acquired_at, n.scene_id) AS disagree
+        FROM segwatch.change_judgement n WHERE n.change_id = c.id AND upper_inf(n.recorded)) j
     WHERE p.watch = :watch AND c.retracted_at IS NULL
       AND (CAST(:since AS timestamptz) IS NULL OR c.valid_at >= :since)
       AND (CAST(:until AS timestamptz) IS NULL OR c.valid_at < :until)
@@ -135,10 +145,30 @@ _CHANGES = text(
 )
 
 
+@dataclass(frozen=True, slots=True)
+class RecordedBelief:
+    """Belief of a change after one observation."""
+
+    acquired_at: datetime
+    """Acquisition time of the observation, UTC."""
+    belief: Belief
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedChange:
+    """A change of the ledger that holds, with how it was judged."""
+
+    change: Change
+    ground: BaseGeometry
+    """Area gained or lost, or the whole object if neither is known, EPSG:4326."""
+    beliefs: tuple[RecordedBelief, ...]
+    """One for each observation that judged it, in order of acquisition; empty = not judged."""
+
+
 def list_changes(
     conn: Connection, watch: str, since: datetime | None = None, until: datetime | None = None
-) -> Iterator[tuple[Change, BaseGeometry]]:
-    """Iterate over the changes of a watch that hold, in order of recording, each with its geometry (EPSG:4326)."""
+) -> Iterator[RecordedChange]:
+    """Iterate over the changes of a watch that hold, in order of recording."""
     for row in conn.execution_options(yield_per=1000).execute(
         _CHANGES, {"watch": watch, "since": since, "until": until}
     ):
@@ -155,7 +185,15 @@ def list_changes(
             row.score,
             row.baseline,
         )
-        yield change, from_ewkb(row.geom)
+        yield RecordedChange(change, from_ewkb(row.geom), tuple(_load_beliefs(row)))
+
+
+def _load_beliefs(row: Row[Any]) -> Iterator[RecordedBelief]:
+    if not row.times:
+        return
+    columns = (row.times, row.confidences, row.statuses, row.agree, row.disagree)
+    for at, confidence, status, agree, disagree in zip(*columns, strict=True):
+        yield RecordedBelief(at, Belief(confidence, BeliefStatus(status), agree, disagree))
 
 
 def alert_not_found(alert_id: UUID) -> NotFound:

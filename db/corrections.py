@@ -1,9 +1,10 @@
-"""Corrections of alerts: retracting those that do not hold, and reinstating those that hold again.
+"""Corrections of alerts: following up provisional ones, retracting those that do not hold, reinstating those that do.
 
-An alert is retracted when a later scene disproves its change or a review rejects its object, and reinstated once
-neither is the case. Feeds get a row of ``alert_correction``, and every notified channel gets a message, once per
-transition: the last correction decides whether one is due, so that a rejected object whose change is then disproved is
-retracted once.
+An alert about a provisional change is followed up when the change is confirmed or refuted. It is retracted when a late
+scene disproves its change or a review rejects its object, and reinstated once neither is the case. Feeds get a row of
+``alert_correction``, and every notified channel gets a message, once per transition: the last correction decides
+whether one is due, so that a rejected object whose change is then disproved is retracted once, and observing a scene
+again confirms nothing twice.
 """
 
 from __future__ import annotations
@@ -14,13 +15,13 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, Row, text
 from sqlalchemy.dialects.postgresql import insert
 
 from segwatch.db import messages, tables
 from segwatch.db.codec import load_watch
 from segwatch.db.ids import make_id
-from segwatch.db.publishing import SendTime, notify
+from segwatch.db.raising import SendTime, notify
 from segwatch.geo.types.watch import AlertRule
 
 #: Error of deliveries given up by a rejection; they are sent after all when the rejection is reversed.
@@ -105,16 +106,50 @@ _RECORD = text(
     RETURNING alert_id
     """
 )
+#: Alerts whose change was decided after they, or their last follow-up, said otherwise. Retracted ones wait until they
+#: are reinstated; of alerts about changes that were not judged, nothing was said.
+_RECORD_DECIDED = text(
+    """
+    INSERT INTO segwatch.alert_correction (alert_id, ordinal, kind, recorded_at)
+    SELECT a.id, 1 + coalesce(l.ordinal, 0), c.status, :now
+    FROM segwatch.alert a
+    JOIN segwatch.held_change c ON c.id = a.change_id
+    LEFT JOIN LATERAL (
+        SELECT max(k.ordinal) AS ordinal, (array_agg(k.kind ORDER BY k.ordinal DESC))[1] AS kind,
+               (array_agg(k.kind ORDER BY k.ordinal DESC)
+                FILTER (WHERE k.kind IN ('confirmed', 'refuted')))[1] AS decided
+        FROM segwatch.alert_correction k WHERE k.alert_id = a.id) l ON true
+    WHERE a.change_id = ANY(CAST(:ids AS uuid[])) AND c.retracted_at IS NULL AND l.kind IS DISTINCT FROM 'retracted'
+      AND c.status IN ('confirmed', 'refuted') AND c.status <> coalesce(l.decided, a.raised_as)
+    RETURNING alert_id, kind
+    """
+)
+_REFUTED = text(
+    "SELECT id FROM segwatch.held_change WHERE id = ANY(CAST(:ids AS uuid[])) AND status = 'refuted'"
+)
+#: Alerts that left their digest because their change was refuted, which a late scene confirms after all.
+_TAKEN_OUT = text(
+    """
+    SELECT d.id, a.revision_id, a.rule, true AS digest
+    FROM segwatch.alert a JOIN segwatch.delivery d ON d.alert_id = a.id
+    WHERE a.id = ANY(CAST(:ids AS uuid[])) AND d.state = 'withdrawn' AND d.last_error IS NULL
+      AND d.digest_at IS NOT NULL AND d.digest_id IS NULL
+    """
+)
 #: Last message to each channel of some alerts, and whether the channel may have received any message about them.
 _LAST_MESSAGES = text(
     """
     SELECT DISTINCT ON (d.alert_id, d.channel)
            d.alert_id, d.channel, d.ordinal, d.payload, d.track_id, a.revision_id, a.rule,
            d.digest_at IS NOT NULL AND d.digest_id IS NULL AS in_digest,
+           c.confidence, c.status, c.observations_for, c.observations_against, c.earliest, c.latest,
+           (SELECT coalesce(f.digest_id, f.id) FROM segwatch.delivery f
+            WHERE f.alert_id = d.alert_id AND f.channel = d.channel ORDER BY f.ordinal LIMIT 1) AS follows,
            EXISTS (SELECT 1 FROM segwatch.delivery e LEFT JOIN segwatch.delivery m ON m.id = e.digest_id
                    WHERE e.alert_id = d.alert_id AND e.channel = d.channel
                      AND (e.attempts > 0 OR e.delivered_at IS NOT NULL OR m.attempts > 0)) AS notified
     FROM segwatch.alert a JOIN segwatch.delivery d ON d.alert_id = a.id
+    JOIN segwatch.held_change c ON c.id = a.change_id
     WHERE a.id = ANY(CAST(:ids AS uuid[]))
     ORDER BY d.alert_id, d.channel, d.ordinal DESC
     """
@@ -149,12 +184,46 @@ def reinstate(
 ) -> None:
     """Reinstate retracted alerts about changes that hold again, except while their object is rejected."""
     send_times = _send_times(conn, changes, turn)
-    for row in conn.execute(_GIVEN_UP, {"ids": list(changes), "reason": _REJECTED}).all():
+    given_up = conn.execute(_GIVEN_UP, {"ids": list(changes), "reason": _REJECTED}).all()
+    _put_back(conn, given_up, send_times, now)
+    noted = _record(conn, changes, "reinstated", now)
+    _queue(conn, noted, messages.REINSTATED, send_times, now)
+    _take_out_refuted(conn, changes)
+    follow_up(conn, changes, turn, now)
+
+
+def follow_up(
+    conn: Connection, changes: Sequence[UUID], turn: Callable[[AlertRule], SendTime], now: datetime
+) -> None:
+    """Say of alerts about provisional changes that these were confirmed or refuted; their judgements are stored.
+
+    A change that a late scene decides the other way is followed up again.
+    """
+    decided: dict[str, list[UUID]] = {"confirmed": [], "refuted": []}
+    for row in conn.execute(_RECORD_DECIDED, {"ids": list(changes), "now": now}):
+        decided[row.kind].append(row.alert_id)
+    if not any(decided.values()):
+        return
+    send_times = _send_times(conn, changes, turn)
+    _take_out_refuted(conn, changes)
+    taken_out = conn.execute(_TAKEN_OUT, {"ids": decided["confirmed"]}).all()
+    _put_back(conn, taken_out, send_times, now)
+    for kind, message in (("confirmed", messages.CONFIRMED), ("refuted", messages.REFUTED)):
+        _queue(conn, sorted(decided[kind]), message, send_times, now)
+
+
+def _take_out_refuted(conn: Connection, changes: Sequence[UUID]) -> None:
+    """Leave refuted changes out of the digests that have not announced them."""
+    refuted = list(conn.execute(_REFUTED, {"ids": list(changes)}).scalars())
+    conn.execute(_TAKE_OUT, {"ids": refuted})
+
+
+def _put_back(conn: Connection, rows: Sequence[Row[Any]], send_times: _SendTimes, now: datetime) -> None:
+    """Queue again what was given up or left a digest."""
+    for row in rows:
         at = send_times[row.revision_id, row.rule]
         due = at.digest_at or at.not_before if row.digest else at.not_before
         conn.execute(_PUT_BACK, {"id": row.id, "at": due, "now": now})
-    noted = _record(conn, changes, "reinstated", now)
-    _queue(conn, noted, messages.REINSTATED, send_times, now)
 
 
 def record_update(conn: Connection, changes: Sequence[UUID], now: datetime) -> None:
@@ -212,12 +281,15 @@ def _queue(
 ) -> None:
     """Queue a further message about each alert to its channels, except for alerts that wait for their digest.
 
+    It names the first message about the alert on the channel, or the digest with it, as ``follows``.
+
     ``only_notified`` leaves out channels that cannot have received anything. A reinstatement goes to channels whose
     last message was a retraction.
     """
     queued: dict[UUID, tuple[UUID, str, Mapping[str, Any]]] = {}
     for last in conn.execute(_LAST_MESSAGES, {"ids": list(alerts)}).all():
         data = {name: value for name, value in last.payload["data"].items() if name not in {"reason", "note"}}
+        data |= messages.to_json_values({name: getattr(last, name) for name in messages.BELIEF})
         if reason is not None:
             data |= {"reason": reason.code, "note": reason.words}
         queued[last.alert_id] = (last.alert_id, kind, data)
@@ -236,7 +308,7 @@ def _queue(
             "channel": last.channel,
             "ordinal": ordinal,
             "idempotency_key": str(identity),
-            "payload": messages.build_message(kind, identity, data, now),
+            "payload": messages.build_message(kind, identity, data | {"follows": str(last.follows)}, now),
             "state": "pending",
             "track_id": last.track_id,
             "next_attempt_at": send_times[last.revision_id, last.rule].not_before,

@@ -25,10 +25,14 @@ _DUE = text(
     ORDER BY w.name, a.rule, d.channel, d.sequence FOR UPDATE OF d SKIP LOCKED
     """
 )
+#: With what is believed now, not when the alert was raised.
 _DATA = text(
-    """
-    SELECT payload -> 'data' AS data FROM segwatch.delivery WHERE id = ANY(CAST(:ids AS uuid[])) ORDER BY sequence
-    """
+    f"""
+    SELECT (d.payload -> 'data') || {messages.BELIEF_SQL} AS data
+    FROM segwatch.delivery d JOIN segwatch.alert a ON a.id = d.alert_id
+    JOIN segwatch.held_change c ON c.id = a.change_id
+    WHERE d.id = ANY(CAST(:ids AS uuid[])) ORDER BY d.sequence
+    """  # noqa: S608 - a part of another file
 )
 _ASSIGN = text("UPDATE segwatch.delivery SET digest_id = :digest_id WHERE id = ANY(CAST(:ids AS uuid[]))")
 

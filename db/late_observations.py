@@ -18,8 +18,10 @@ import shapely
 from shapely.geometry.base import BaseGeometry
 from sqlalchemy import Connection, Row, text
 
-from segwatch.db import corrections, ground, publishing, verdicts
+from segwatch.db import corrections, fold_memory, ground, judgements, publishing, raising, verdicts
 from segwatch.db.codec import from_ewkb, load_track_state, load_watch, to_ewkb
+from segwatch.db.fold_memory import FoldMemory, FoldStart
+from segwatch.db.raising import RuleMatch, SendTime
 from segwatch.db.timeline import Entry, Segment, build_entries, build_segments
 from segwatch.geo.types.tracking import GroundPiece, TrackedObservation, TrackingStep, TrackState
 from segwatch.geo.types.watch import AlertRule, Watch
@@ -75,7 +77,8 @@ _ROWS = text(
     )
     SELECT t.id, t.track_id, k.target, t.observation_id, lower(t.valid) AS valid_from, upper(t.valid) AS valid_to,
            t.geom, t.area_m2, t.score, t.first_seen, t.last_seen, t.last_looked, t.misses, t.missed_since,
-           t.visible_share, t.alive, t.merged_into, t.change
+           t.visible_share, t.alive, t.merged_into, t.change, t.confidence, t.status,
+           t.observations_for, t.observations_against
     FROM segwatch.track_state t
     JOIN segwatch.track k ON k.id = t.track_id
     JOIN segwatch.observation o ON o.id = t.observation_id
@@ -175,6 +178,8 @@ class Past:
     """Recorded rows of each track that the fold may change, in order of observation."""
     seen: tuple[GroundPiece, ...]
     """Ground observed before the fold, where the folded footprints are."""
+    memory: FoldMemory
+    """What the observations before the fold left for it."""
 
 
 def load_past(conn: Connection, series_id: UUID, detections: Any, around: Around) -> Past:
@@ -189,7 +194,7 @@ def load_past(conn: Connection, series_id: UUID, detections: Any, around: Around
     detections
         Loads the detections of an observation.
     around
-        Buffers a geometry (EPSG:4326) by so many metres.
+        Widens a footprint (EPSG:4326) by all that a fold with so many metres of tolerance may reach.
     """
     order = _scenes(conn.execute(_ORDER, {"series_id": series_id}).all())
     place = {row.id: position for position, scene in enumerate(order) for row in scene}
@@ -209,17 +214,19 @@ def load_past(conn: Connection, series_id: UUID, detections: Any, around: Around
         )
         for row in conn.execute(_OBSERVATIONS, {"ids": ids})
     )
-    since = times[first]
+    since, scene_id = times[first], order[first][-1].scene_id
     rows: dict[UUID, list[Row[Any]]] = defaultdict(list)
     arriving = frozenset(scene[-1].id for scene in order if scene[-1].arriving and not scene[-1].stale)
     replaced = frozenset(row.id for scene in order for row in scene if row.stale or row is not scene[-1])
-    where = shapely.union_all([one.observation.footprint for one in observations])
+    folded = frozenset({*ids, *replaced})
+    footprints = [one.observation.footprint for one in observations]
     tolerance_m = max((one.watch.tracking.tolerance_m for one in observations), default=0.0)
+    where = around(shapely.union_all(footprints), tolerance_m)
     values = {
         "series_id": series_id,
         "since": since,
-        "folded": sorted({*ids, *replaced}),
-        "ground": to_ewkb(around(where, tolerance_m)),
+        "folded": sorted(folded),
+        "ground": to_ewkb(where),
     }
     for row in conn.execute(_ROWS, values):
         rows[row.track_id].append(row)
@@ -231,7 +238,8 @@ def load_past(conn: Connection, series_id: UUID, detections: Any, around: Around
         replaced,
         before,
         {track_id: tuple(some) for track_id, some in rows.items()},
-        ground.load_near(conn, series_id, where, without={*ids, *replaced}),
+        ground.load_near(conn, series_id, where, without=folded),
+        fold_memory.load_memory(conn, series_id, FoldStart(since, scene_id, folded), footprints, where),
     )
 
 
@@ -264,8 +272,8 @@ def publish(
     series_id: UUID,
     old: Past,
     steps: Sequence[TrackingStep],
-    alerts: Mapping[UUID, Sequence[publishing.RuleMatch]],
-    turn: Callable[[AlertRule], publishing.SendTime],
+    alerts: Mapping[UUID, Sequence[RuleMatch]],
+    turn: Callable[[AlertRule], SendTime],
     object_ids: Mapping[UUID, UUID] | None = None,
 ) -> int:
     """Write what the steps change, in the caller's transaction.
@@ -279,7 +287,7 @@ def publish(
     steps
         One per folded observation.
     alerts
-        Changes that match rules, by observation.
+        Changes that satisfy rules after an observation, by observation.
     turn
         Returns the earliest send time of a rule; corrections wait like alerts.
     object_ids
@@ -312,8 +320,19 @@ def publish(
         conn.execute(_CLOSE, {"ids": closed, "now": now})
     publishing.copy_states(conn, added, now)
     ground.replace_ground(conn, series_id, folded, steps)
-    known = _correct(conn, folded, steps, turn, now)
-    new_alerts = _add(conn, steps, alerts, known, now)
+    fold_memory.save_memory(conn, folded, steps)
+    known, again = _retract(conn, folded, steps, turn, now)
+    reshaped = _add_changes(conn, steps, known, now)
+    published = [
+        judgements.PublishedStep(step, one.observation.acquired_at)
+        for one, step in zip(old.looks, steps, strict=True)
+    ]
+    judged = judgements.save_judgements(conn, folded, published, old.memory.open_changes, now)
+    # messages say what is believed with all judgements stored
+    corrections.reinstate(conn, again, turn, now)
+    corrections.record_update(conn, reshaped, now)
+    new_alerts = _add_alerts(conn, alerts, known, judged, now)
+    corrections.follow_up(conn, sorted({change_id for change_id, _ in judged}), turn, now)
     _lineage(conn, folded, steps, now)
     for step in steps:
         lost = [ordinal for ordinal, track in enumerate(step.detection_tracks) if track is None]
@@ -350,46 +369,59 @@ def _same(row: Row[Any], entry: Entry) -> bool:
     return row.change == entry.change and load_track_state(row) == entry.state
 
 
-def _correct(
+def _retract(
     conn: Connection,
     folded: set[UUID],
     steps: Sequence[TrackingStep],
-    turn: Callable[[AlertRule], publishing.SendTime],
+    turn: Callable[[AlertRule], SendTime],
     now: datetime,
-) -> set[UUID]:
-    """Retract changes that no longer hold and correct their alerts; returns the ids of changes known before."""
+) -> tuple[set[UUID], list[UUID]]:
+    """Retract changes that no longer hold, and alerts about them.
+
+    Returns
+    -------
+    set
+        Ids of changes known before.
+    list
+        Those among them that were retracted and hold again.
+    """
     recorded = {row.id for row in conn.execute(_RECORDED_CHANGES, {"ids": sorted(folded)})}
     derived = {publishing.make_change_id(step.scene_id, one) for step in steps for one in step.changes}
     gone = sorted(recorded - derived)
     conn.execute(_RETRACT_CHANGES, {"ids": gone, "now": now})
     again = list(conn.execute(_HOLDS_AGAIN, {"ids": sorted(derived - recorded)}).scalars())
     corrections.retract(conn, gone, turn, now)
-    corrections.reinstate(conn, again, turn, now)
-    return {*recorded, *again}
+    return {*recorded, *again}, again
 
 
-def _add(
-    conn: Connection,
-    steps: Sequence[TrackingStep],
-    alerts: Mapping[UUID, Sequence[publishing.RuleMatch]],
-    known: set[UUID],
-    now: datetime,
-) -> int:
-    """Add the changes that hold now, and alerts about new ones; returns the number of alerts."""
-    count = 0
+def _add_changes(
+    conn: Connection, steps: Sequence[TrackingStep], known: set[UUID], now: datetime
+) -> list[UUID]:
+    """Add the changes that hold now; returns those with alerts whose geometry differs from before."""
+    reshaped: list[UUID] = []
     alerted = set(conn.execute(_ALERTED, {"ids": sorted(known)}).scalars())
     for step in steps:
         grounds = publishing.compute_geometries(step, alerted)
         values = {"ids": list(grounds), "grounds": list(grounds.values()), "rounding": _ROUNDING_DEG}
-        reshaped = list(conn.execute(_RESHAPED, values).scalars())
-        corrections.record_update(conn, reshaped, now)
+        reshaped += conn.execute(_RESHAPED, values).scalars()
         publishing.add_changes(conn, step, now)
+    return reshaped
+
+
+def _add_alerts(
+    conn: Connection,
+    alerts: Mapping[UUID, Sequence[RuleMatch]],
+    known: set[UUID],
+    judged: set[tuple[UUID, UUID]],
+    now: datetime,
+) -> int:
+    """Add alerts about changes that are new or judged otherwise than before; returns their number."""
+    count = 0
+    for observation_id, matches in alerts.items():
         new = [
-            one
-            for one in alerts.get(step.observation_id, ())
-            if publishing.make_change_id(step.scene_id, one.change) not in known
+            one for one in matches if one.change_id not in known or (one.change_id, observation_id) in judged
         ]
-        count += publishing.add_alerts(conn, step, new, now)
+        count += raising.add_alerts(conn, observation_id, new, now)
     return count
 
 

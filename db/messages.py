@@ -24,8 +24,17 @@ from segwatch.geo.types.watch import AlertRule
 ALERT = "segwatch.alert"
 DIGEST = "segwatch.alert.digest"
 ESCALATED = "segwatch.alert.escalated"
+CONFIRMED = "segwatch.alert.confirmed"
+REFUTED = "segwatch.alert.refuted"
 RETRACTED = "segwatch.alert.retracted"
 REINSTATED = "segwatch.alert.reinstated"
+#: Version 1 had neither this field nor beliefs.
+DATA_SCHEMA = "urn:segwatch:messages:2"
+"""Names the schema of ``data``, docs/reference/messages.schema.json; a change that breaks receivers gets another."""
+#: Fields of the belief of a change, null where it is not judged.
+BELIEF = ("confidence", "status", "observations_for", "observations_against", "earliest", "latest")
+#: The same as JSON in SQL, from ``segwatch.held_change c``.
+BELIEF_SQL = "jsonb_build_object(" + ", ".join(f"'{name}', c.{name}" for name in BELIEF) + ")"
 #: Most receivers refuse bodies over 256 KiB, many queues behind them far smaller ones.
 _MAX_GEOMETRY_BYTES = 32_000
 _FIRST_TOLERANCE_DEGREES = 1e-5
@@ -46,7 +55,6 @@ class DigestEntry:
 
 def build_data(
     alert_id: UUID,
-    change_id: UUID,
     change: Change,
     ground: BaseGeometry,
     rule: AlertRule,
@@ -54,12 +62,16 @@ def build_data(
 ) -> dict[str, Any]:
     """Build ``data`` of the messages about one alert, ready for JSON.
 
-    ``ground`` is the area gained or lost, or the whole object if neither is known (EPSG:4326).
+    Parameters
+    ----------
+    ground
+        Area gained or lost, or the whole object if neither is known (EPSG:4326).
+    context
+        ``change_id``, the belief of the change (null where it is not judged), and where it comes from.
     """
     shape, simplified = to_bounded_geojson(ground)
     data = {
         "alert_id": alert_id,
-        "change_id": change_id,
         "track_id": change.track_id,
         "rule": rule.name,
         "kind": change.kind.value,
@@ -73,7 +85,12 @@ def build_data(
         "geometry": shape,
         "geometry_simplified": simplified,
     }
-    return {name: _plain(value) for name, value in {**context, **data}.items()}
+    return to_json_values({**context, **data})
+
+
+def to_json_values(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Convert ids and times of a row to strings."""
+    return {name: _plain(value) for name, value in values.items()}
 
 
 def build_message(kind: str, delivery_id: UUID, data: Mapping[str, Any], now: datetime) -> dict[str, Any]:
@@ -138,6 +155,7 @@ def _event(
         "time": now.isoformat(),
         "timestamp": now.isoformat(),
         "datacontenttype": "application/json",
+        "dataschema": DATA_SCHEMA,
         "data": dict(data),
     }
 

@@ -1,14 +1,14 @@
-"""Rows that publishing an observation adds: tracks, states, lineage, changes, alerts and deliveries.
+"""Rows that publishing an observation adds: tracks, states, lineage and changes.
+
+Alerts follow in :mod:`segwatch.db.raising`.
 
 Called by :mod:`segwatch.db.tracks` and :mod:`segwatch.db.late_observations`.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from collections.abc import Collection, Iterable, Mapping
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -17,32 +17,12 @@ from shapely.geometry.base import BaseGeometry
 from sqlalchemy import Connection, text
 from sqlalchemy.dialects.postgresql import insert
 
-from segwatch.db import messages, tables, verdicts
+from segwatch.db import tables, verdicts
 from segwatch.db.codec import to_ewkb
 from segwatch.db.errors import PublishConflict
 from segwatch.db.ids import make_id
 from segwatch.db.timeline import Segment, build_entries
 from segwatch.geo.types.tracking import Change, TrackingStep
-from segwatch.geo.types.watch import AlertRule
-
-
-@dataclass(frozen=True, slots=True)
-class SendTime:
-    """Earliest send time of the messages of a rule, UTC."""
-
-    not_before: datetime
-    digest_at: datetime | None = None
-    """When the digest with the alert is due; None = the alert is sent by itself."""
-
-
-@dataclass(frozen=True, slots=True)
-class RuleMatch:
-    """A change that matched an alert rule."""
-
-    change: Change
-    rule: AlertRule
-    turn: SendTime
-
 
 #: Later than everything recorded in the series, even within one transaction or if the clock was set back.
 _RECORDED_TIME = text(
@@ -89,54 +69,25 @@ _CLOSE = text(
 _TRUNCATED = text(
     """
     INSERT INTO segwatch.track_state (id, track_id, observation_id, valid, recorded, geom, area_m2, score,
-        first_seen, last_seen, last_looked, misses, missed_since, visible_share, alive, merged_into, change)
+        first_seen, last_seen, last_looked, misses, missed_since, visible_share, alive, merged_into, change,
+        confidence, status, observations_for, observations_against)
     SELECT n.id, t.track_id, t.observation_id, tstzrange(lower(t.valid), n.valid_to), tstzrange(:now, NULL), t.geom,
         t.area_m2, t.score, t.first_seen, t.last_seen, t.last_looked, t.misses, t.missed_since, t.visible_share,
-        t.alive, t.merged_into, t.change
+        t.alive, t.merged_into, t.change, t.confidence, t.status, t.observations_for, t.observations_against
     FROM unnest(CAST(:old AS uuid[]), CAST(:new AS uuid[]), CAST(:ends AS timestamptz[])) AS n(old, id, valid_to)
     JOIN segwatch.track_state t ON t.id = n.old
     """
 )
 _COPY_STATES = (
     "COPY segwatch.track_state (id, track_id, observation_id, valid, recorded, geom, area_m2, score, first_seen,"
-    " last_seen, last_looked, misses, missed_since, visible_share, alive, merged_into, change) FROM STDIN"
+    " last_seen, last_looked, misses, missed_since, visible_share, alive, merged_into, change,"
+    " confidence, status, observations_for, observations_against) FROM STDIN"
 )
 _LINK = text(
     """
     UPDATE segwatch.detection d SET track_id = n.track_id
     FROM unnest(CAST(:ordinals AS int[]), CAST(:tracks AS uuid[])) AS n(ordinal, track_id)
     WHERE d.observation_id = :id AND d.ordinal = n.ordinal
-    """
-)
-_ALERTED_ONCE = text(
-    """
-    SELECT DISTINCT c.track_id, a.rule FROM segwatch.change c JOIN segwatch.alert a ON a.change_id = c.id
-    WHERE c.track_id = ANY(CAST(:tracks AS uuid[])) AND c.retracted_at IS NULL
-    """
-)
-#: Messages of a rule to a channel in the last hour, and those that the rate limit delays.
-_RECENT = text(
-    """
-    SELECT count(*) FROM segwatch.delivery d
-    JOIN segwatch.alert a ON a.id = d.alert_id JOIN segwatch.watch w ON w.id = a.revision_id
-    WHERE d.channel = :channel AND a.rule = :rule AND w.name = :watch AND d.ordinal = 0
-      AND (d.created_at > CAST(:now AS timestamptz) - interval '1 hour' OR d.next_attempt_at > :now)
-    """
-)
-#: Any role can fill the notification queue, and a full queue would fail the commit.
-_NOTIFY = text(
-    """
-    SELECT pg_notify('segwatch_alert', n.note) FROM unnest(CAST(:notes AS text[])) AS n(note)
-    WHERE pg_notification_queue_usage() < 0.5
-    """
-)
-#: A notification holds at most 8 000 bytes; listeners read the rest from the alert.
-_NOTIFIED = ("watch", "rule", "kind", "target", "track_id", "change_id", "valid_at")
-_CONTEXT = text(
-    """
-    SELECT p.watch, p.watch_revision, p.instruction, p.instruction_revision, p.model, p.scene_key, p.scene_id,
-           p.item_hrefs, p.acquired_at
-    FROM segwatch.provenance p WHERE p.observation_id = :id
     """
 )
 
@@ -226,6 +177,10 @@ def _state_row(segment: Segment, now: datetime) -> tuple[object, ...]:
         state.alive,
         state.merged_into,
         entry.change,
+        state.belief.confidence,
+        state.belief.status.value,
+        state.belief.observations_for,
+        state.belief.observations_against,
     )
 
 
@@ -333,126 +288,3 @@ def link_detections(conn: Connection, step: TrackingStep) -> None:
     if linked:
         ordinals, tracks = zip(*linked, strict=True)
         conn.execute(_LINK, {"id": step.observation_id, "ordinals": list(ordinals), "tracks": list(tracks)})
-
-
-def add_alerts(conn: Connection, step: TrackingStep, chosen: Sequence[RuleMatch], now: datetime) -> int:
-    """Add one alert per change and rule and one delivery per channel; returns the number of alerts.
-
-    Rejected objects raise no alert, and once-rules only one per object.
-    """
-    rejected = verdicts.select_rejected(conn, {one.change.track_id for one in chosen})
-    chosen = _drop_repeated(conn, [one for one in chosen if one.change.track_id not in rejected])
-    if not chosen:
-        return 0
-    observation_id = step.observation_id
-    context = dict(conn.execute(_CONTEXT, {"id": observation_id}).mappings().one())
-    context["observation_id"] = observation_id
-    outlines = {state.track_id: state.geometry for state in step.states}
-    limiter = _RateLimiter(conn, context["watch"], now)
-    alerts, deliveries, notes = [], [], []
-    for one in chosen:
-        change, rule = one.change, one.rule
-        identity = make_change_id(step.scene_id, change)
-        alert_id = make_id("alert", identity, rule.name)
-        row = {
-            "id": alert_id,
-            "change_id": identity,
-            "revision_id": context["watch_revision"],
-            "rule": rule.name,
-            "created_at": now,
-        }
-        alerts.append(row | _escalation(one))
-        ground = _ground(change, outlines.get(change.track_id))
-        data = messages.build_data(alert_id, identity, change, ground, rule, context)
-        notes.append((alert_id, messages.ALERT, data))
-        for channel in dict.fromkeys(rule.channels):
-            delivery_id = make_id("delivery", alert_id, channel)
-            deliveries.append(
-                {
-                    "id": delivery_id,
-                    "alert_id": alert_id,
-                    "channel": channel,
-                    "idempotency_key": str(delivery_id),
-                    "payload": messages.build_message(messages.ALERT, delivery_id, data, now),
-                    "state": "pending",
-                    "track_id": change.track_id,
-                    "next_attempt_at": one.turn.digest_at
-                    or limiter.schedule(rule, channel, one.turn.not_before),
-                    "digest_at": one.turn.digest_at,
-                }
-            )
-    conn.execute(insert(tables.alert).on_conflict_do_nothing(), alerts)
-    if deliveries:
-        conn.execute(insert(tables.delivery).on_conflict_do_nothing(), deliveries)
-    notify(conn, notes)
-    return len(alerts)
-
-
-def _escalation(one: RuleMatch) -> dict[str, Any]:
-    """Compute the columns of an escalation, whose time runs from the earliest send time of the alert."""
-    escalation = one.rule.escalation
-    if escalation is None:
-        return {"escalate_at": None, "escalate_to": []}
-    sent_at = one.turn.digest_at or one.turn.not_before
-    return {
-        "escalate_at": sent_at + timedelta(minutes=escalation.after_minutes),
-        "escalate_to": list(escalation.channels),
-    }
-
-
-def _drop_repeated(conn: Connection, chosen: Sequence[RuleMatch]) -> list[RuleMatch]:
-    """Drop matches of once-rules that already alerted on this object."""
-    tracks = {one.change.track_id for one in chosen if one.rule.once}
-    alerted = (
-        {(row.track_id, row.rule) for row in conn.execute(_ALERTED_ONCE, {"tracks": list(tracks)})}
-        if tracks
-        else set()
-    )
-    kept = []
-    for one in chosen:
-        key = (one.change.track_id, one.rule.name)
-        if one.rule.once and key in alerted:
-            continue
-        alerted.add(key)
-        kept.append(one)
-    return kept
-
-
-class _RateLimiter:
-    """Delays the messages of rules with a rate limit."""
-
-    def __init__(self, conn: Connection, watch: str, now: datetime) -> None:
-        self._conn = conn
-        self._watch = watch
-        self._now = now
-        self._counts: dict[tuple[str, str], int] = {}
-
-    def schedule(self, rule: AlertRule, channel: str, earliest: datetime) -> datetime:
-        """Return the earliest send time of the next message of a rule to a channel, first come, first served."""
-        if rule.most_per_hour is None:
-            return earliest
-        key = (rule.name, channel)
-        if key not in self._counts:
-            values = {"watch": self._watch, "rule": rule.name, "channel": channel, "now": self._now}
-            self._counts[key] = self._conn.execute(_RECENT, values).scalar_one()
-        hours = self._counts[key] // rule.most_per_hour
-        self._counts[key] += 1
-        return earliest + timedelta(hours=hours)
-
-
-def notify(conn: Connection, alerts: Sequence[tuple[UUID, str, Mapping[str, Any]]]) -> None:
-    """Notify listeners on the PostgreSQL channel ``segwatch_alert`` once the transaction commits.
-
-    A notification is a hint, as any role can send one; the function ``watch.notified`` looks up the alert.
-
-    Parameters
-    ----------
-    alerts
-        Alert id, type of message and ``data``.
-    """
-    notes = [
-        json.dumps({"type": kind, "alert_id": str(alert_id)} | {name: data[name] for name in _NOTIFIED})
-        for alert_id, kind, data in alerts
-    ]
-    if notes:
-        conn.execute(_NOTIFY, {"notes": notes})

@@ -23,7 +23,7 @@ from segwatch.db import corrections, publishing, series
 from segwatch.db.codec import from_ewkb, to_ewkb
 from segwatch.db.errors import NotFound, ReviewRefused
 from segwatch.db.ids import make_id
-from segwatch.db.publishing import SendTime
+from segwatch.db.raising import SendTime
 from segwatch.geo.antimeridian import is_in_degrees
 from segwatch.geo.bounded import operations
 from segwatch.geo.errors import TooComplex

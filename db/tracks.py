@@ -6,7 +6,7 @@ copies and itself, all with one recorded time and in one transaction; no other r
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
@@ -14,11 +14,12 @@ from uuid import UUID
 from shapely.geometry.base import BaseGeometry
 from sqlalchemy import Connection, select, text
 
-from segwatch.db import ground, publishing, series, tables
+from segwatch.db import corrections, fold_memory, ground, judgements, publishing, raising, series, tables
 from segwatch.db.codec import from_ewkb, load_track_state, load_watch, to_ewkb
 from segwatch.db.errors import NotFound, PublishConflict
-from segwatch.geo.types.tracking import Detection, TrackedObservation, TrackingStep, TrackState
-from segwatch.geo.types.watch import Watch
+from segwatch.db.raising import RuleMatch, SendTime
+from segwatch.geo.types.tracking import Detection, OpenChange, TrackedObservation, TrackingStep, TrackState
+from segwatch.geo.types.watch import AlertRule, Watch
 
 _WATCH_NAMES = text("SELECT id, watch_name FROM segwatch.series WHERE id = ANY(CAST(:ids AS uuid[]))")
 _READY_SERIES = text(
@@ -49,7 +50,8 @@ _NEXT = text(
 _LIVE = text(
     """
     SELECT t.track_id, k.target, t.geom, t.area_m2, t.score, t.first_seen, t.last_seen, t.last_looked, t.misses,
-           t.missed_since, t.visible_share, t.alive, t.merged_into
+           t.missed_since, t.visible_share, t.alive, t.merged_into, t.confidence, t.status,
+           t.observations_for, t.observations_against
     FROM segwatch.track_state t JOIN segwatch.track k ON k.id = t.track_id
     WHERE k.series_id = :series_id AND upper_inf(t.valid) AND upper_inf(t.recorded) AND t.merged_into IS NULL
       AND ST_Intersects(t.geom, CAST(:footprint AS geometry))
@@ -141,13 +143,26 @@ def publish(
     series_id: UUID,
     observation_id: UUID,
     step: TrackingStep,
-    alerts: Sequence[publishing.RuleMatch],
+    alerts: Sequence[RuleMatch],
     object_ids: Mapping[UUID, UUID] | None = None,
+    *,
+    open_before: Sequence[OpenChange] = (),
+    turn: Callable[[AlertRule], SendTime] | None = None,
 ) -> int:
     """Publish an observation and its tracking step in the caller's transaction.
 
-    An observation that is published already stays as it is. ``object_ids`` gives the object id of tracks that the
-    series takes over.
+    An observation that is published already stays as it is.
+
+    Parameters
+    ----------
+    alerts
+        Changes that satisfy a rule after this observation.
+    object_ids
+        Object ids of tracks that the series takes over, by track.
+    open_before
+        Open changes that the step was folded with.
+    turn
+        Returns the earliest send time of a rule; messages that follow alerts wait like alerts. None = send at once.
 
     Returns
     -------
@@ -179,20 +194,19 @@ def publish(
     now = publishing.next_recorded_time(conn, series_id)
     publishing.add_tracks(conn, series_id, step, object_ids)
     ground.save_ground(conn, series_id, [(observation_id, step.new_ground)])
-    count = _write(conn, row.acquired_at, now, step, alerts)
+    fold_memory.save_memory(conn, {observation_id}, [step])
+    _write(conn, row.acquired_at, now, step)
+    published = judgements.PublishedStep(step, row.acquired_at)
+    judged = judgements.save_judgements(conn, {observation_id}, [published], open_before, now)
+    count = raising.add_alerts(conn, observation_id, alerts, now)
+    changes = sorted({change_id for change_id, _ in judged})
+    corrections.follow_up(conn, changes, turn or (lambda _: SendTime(now)), now)
     publishing.finish_observation(conn, observation_id, now)
     return count
 
 
-def _write(
-    conn: Connection,
-    acquired_at: datetime,
-    now: datetime,
-    step: TrackingStep,
-    alerts: Sequence[publishing.RuleMatch],
-) -> int:
+def _write(conn: Connection, acquired_at: datetime, now: datetime, step: TrackingStep) -> None:
     publishing.add_states(conn, step, acquired_at, now)
     publishing.add_lineage(conn, step)
     publishing.add_changes(conn, step, now)
     publishing.link_detections(conn, step)
-    return publishing.add_alerts(conn, step, alerts, now)

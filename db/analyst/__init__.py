@@ -6,7 +6,9 @@ a session may read (:mod:`segwatch.db.readers`), so nothing here checks access.
 """
 
 from segwatch.db.analyst.alerts import (
+    ChangeStatus,
     count_alerts,
+    count_alerts_by_status,
     list_alerts,
     list_alerts_for_feed,
     list_alerts_for_map,
@@ -28,10 +30,12 @@ from segwatch.db.analyst.rows import Rows
 from segwatch.db.analyst.watches import list_upgrades, list_watches, summarize_watches
 
 __all__ = [
+    "ChangeStatus",
     "Rows",
     "check_readable",
     "compare_areas",
     "count_alerts",
+    "count_alerts_by_status",
     "count_states",
     "explain_missing_alert",
     "list_alerts",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import enum
+from collections.abc import Collection
 from typing import Any
 from uuid import UUID
 
@@ -9,10 +11,21 @@ from sqlalchemy import Connection, text
 
 from segwatch.db.analyst.rows import Rows, choose_bounds, fetch_rows
 
+
+class ChangeStatus(enum.StrEnum):
+    """Status of the change of an alert, to choose alerts by."""
+
+    CONFIRMED = "confirmed"
+    PROVISIONAL = "provisional"
+    REFUTED = "refuted"
+    NOT_JUDGED = "not judged"
+
+
 _LIST = text(
     """
     SELECT alert_id, created_at, rule, kind, target, valid_at, before_m2, after_m2, retracted_at, delivered_at,
-           deliveries_pending, deliveries_failed, deliveries_withdrawn, status, status_by, status_note, snoozed_until
+           deliveries_pending, deliveries_failed, deliveries_withdrawn, status, status_by, status_note, snoozed_until,
+           change_status, confidence, observations_for, observations_against
     FROM watch.alerts WHERE watch = :watch AND (NOT CAST(:unresolved AS boolean) OR status <> 'resolved')
     ORDER BY created_at DESC, alert_id LIMIT :limit
     """
@@ -28,16 +41,25 @@ _FOR_MAP = text(
     SELECT count(*) OVER () AS of_all, a.alert_id, a.track_id, a.rule,
            a.kind, a.target, CAST(a.valid_at AS text) AS valid_at,
            a.before_m2, a.after_m2, a.delivered_at, a.status, a.status_by, a.status_note, a.snoozed_until,
-           a.retracted_at, a.retracted_because,
+           a.retracted_at, a.retracted_because, a.change_status, a.confidence, a.observations_for,
+           a.observations_against,
            ST_XMin(a.geom) AS west, ST_YMin(a.geom) AS south, ST_XMax(a.geom) AS east, ST_YMax(a.geom) AS north,
            ST_XMin(ST_ShiftLongitude(a.geom)) AS west_to_360, ST_XMax(ST_ShiftLongitude(a.geom)) AS east_to_360
-    FROM watch.alerts a WHERE a.watch = :watch
+    FROM watch.alerts a
+    WHERE a.watch = :watch AND coalesce(a.change_status, 'not judged') = ANY(CAST(:statuses AS text[]))
     ORDER BY a.valid_at DESC, abs(a.after_m2 - a.before_m2) DESC, a.alert_id LIMIT :limit
+    """
+)
+_COUNT_STATUSES = text(
+    """
+    SELECT coalesce(change_status, 'not judged') AS status, count(*) AS alerts FROM watch.alerts WHERE watch = :watch
+    GROUP BY 1 ORDER BY 1
     """
 )
 _WITH_CORRECTIONS = """
     SELECT a.alert_id, a.track_id, a.watch, a.rule, a.kind, a.target, a.valid_at, a.created_at, a.before_m2, a.after_m2,
            a.geom, a.retracted_at, a.retracted_because, a.item_hrefs, a.model, c.score, o.instruction,
+           a.change_status, a.confidence, a.observations_for, a.observations_against,
            k.corrections, k.corrected_at
     FROM watch.alerts a JOIN watch.changes c ON c.change_id = a.change_id
     JOIN watch.coverage o ON o.observation_id = a.observation_id
@@ -64,17 +86,30 @@ def count_alerts(conn: Connection, watch: str, *, unresolved: bool = False) -> i
     return int(conn.execute(_COUNT, {"watch": watch, "unresolved": unresolved}).scalar_one())
 
 
-def list_alerts_for_map(conn: Connection, watch: str, limit: int) -> tuple[Rows, int]:
+def list_alerts_for_map(
+    conn: Connection, watch: str, limit: int, statuses: Collection[ChangeStatus] = tuple(ChangeStatus)
+) -> tuple[Rows, int]:
     """List the alerts of a watch with their bounds, latest change first, larger ones first within one time.
+
+    Parameters
+    ----------
+    statuses
+        Only alerts about changes of these statuses.
 
     Returns
     -------
     tuple[Rows, int]
-        At most ``limit`` alerts, bounds in degrees (EPSG:4326), and the number of all alerts.
+        At most ``limit`` alerts, bounds in degrees (EPSG:4326), and the number of all alerts of these statuses.
     """
-    rows = [choose_bounds(row) for row in fetch_rows(conn, _FOR_MAP, watch=watch, limit=limit)]
+    found = fetch_rows(conn, _FOR_MAP, watch=watch, limit=limit, statuses=[one.value for one in statuses])
+    rows = [choose_bounds(row) for row in found]
     counts = [row.pop("of_all") for row in rows]
     return rows, counts[0] if counts else 0
+
+
+def count_alerts_by_status(conn: Connection, watch: str) -> dict[str, int]:
+    """Count the alerts of a watch by the status of their change, one of :class:`ChangeStatus`."""
+    return {row["status"]: row["alerts"] for row in fetch_rows(conn, _COUNT_STATUSES, watch=watch)}
 
 
 def list_alerts_for_feed(conn: Connection, watch: str, limit: int) -> tuple[Rows, int]:

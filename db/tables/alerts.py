@@ -29,7 +29,10 @@ alert = Table(
     #: when it escalates to further channels unless somebody marks it
     time("escalate_at", nullable=True),
     Column("escalate_to", ARRAY(Text), nullable=False, server_default="{}"),
+    #: status of the change then, which a later message may confirm or refute; null = not judged, and no message follows
+    string("raised_as", nullable=True),
     UniqueConstraint("change_id", "rule", name="alert_identity"),
+    CheckConstraint("raised_as IN ('provisional', 'confirmed')", name="alert_raised_as"),
     Index("alert_escalate_ix", "escalate_at", postgresql_where=text("escalate_at IS NOT NULL")),
 )
 
@@ -41,7 +44,9 @@ alert_correction = Table(
     Column("ordinal", Integer, primary_key=True, autoincrement=False),
     string("kind"),
     time("recorded_at"),
-    CheckConstraint("kind IN ('retracted', 'reinstated', 'updated')", name="alert_correction_kind"),
+    CheckConstraint(
+        "kind IN ('retracted', 'reinstated', 'updated', 'confirmed', 'refuted')", name="alert_correction_kind"
+    ),
 )
 
 alert_mark = Table(
@@ -79,7 +84,7 @@ delivery = Table(
     string("last_error", nullable=True),
     time("created_at", now=True),
     time("delivered_at", nullable=True),
-    #: 0 is the alert; odd ones retract it, further even ones reinstate it
+    #: 0 is the first message about the alert on the channel, further ones correct it
     Column("ordinal", Integer, nullable=False, server_default="0"),
     reference("track_id", "track", nullable=True),
     #: order in which messages about one object reach a channel

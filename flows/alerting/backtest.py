@@ -1,17 +1,52 @@
-"""Backtest: what the rules of a watch would have alerted on over its history."""
+"""Backtest: what the rules of a watch would have alerted on over its history, and what waiting for certainty costs."""
 
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from statistics import median
+from uuid import UUID
 
 from sqlalchemy import Connection
 
 from segwatch.db import alerts, verdicts
-from segwatch.geo.tracking.alert_rules import compute_digest_time, is_match
+from segwatch.db.alerts import RecordedChange
+from segwatch.geo.tracking.alert_rules import compute_digest_time, is_match, is_sure_enough
+from segwatch.geo.types.belief import BeliefStatus
 from segwatch.geo.types.tracking import Change
-from segwatch.geo.types.watch import AlertRule, Watch
+from segwatch.geo.types.watch import AlertRule, AlertStatus, Watch
+
+#: What the trade compares, beside the rule's own choice.
+_CHOICES = (
+    (AlertStatus.PROVISIONAL, 0.0),
+    (AlertStatus.PROVISIONAL, 0.5),
+    (AlertStatus.CONFIRMED, 0.8),
+    (AlertStatus.CONFIRMED, 0.9),
+    (AlertStatus.CONFIRMED, 0.95),
+    (AlertStatus.CONFIRMED, 0.99),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Trade:
+    """What a rule would have alerted on with one choice of status and confidence."""
+
+    status: AlertStatus
+    confidence: float
+    chosen: bool
+    """Whether this is the rule's own choice."""
+    alerts: int
+    refuted: int
+    """Alerts whose change was refuted by now."""
+    not_alerted: int
+    """Matching changes that were not refuted and never became sure enough."""
+    delay_observations: float | None
+    """Median number of observations of the place between the first one that shows the change and the alert; None
+    without alerts."""
+    delay_days: float | None
+    """Median time between these observations, days; None without alerts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +61,10 @@ class RuleBacktest:
     """Largest number of alerts on the imagery of one day."""
     digests: int | None
     """Number of digests per channel, had every scene been known at once; None = one message per alert."""
+    not_judged: int
+    """Changes that match but for the belief that they never got: they were recorded before segwatch judged."""
+    trade: tuple[Trade, ...]
+    """For each choice of status and confidence, least sure first."""
 
 
 def backtest_rules(
@@ -43,20 +82,81 @@ def backtest_rules(
         One entry per rule.
     """
     history = list(alerts.list_changes(conn, watch.name, since, until))
-    rejected = verdicts.select_rejected(conn, {change.track_id for change, _ in history})
-    results = []
-    for rule in watch.rules:
-        chosen: list[Change] = []
-        alerted = set()
-        for change, ground in history:
-            repeated = rule.once and change.track_id in alerted
-            if repeated or change.track_id in rejected or not is_match(rule, change, ground):
-                continue
-            alerted.add(change.track_id)
-            chosen.append(change)
-        days = Counter(one.valid_at.astimezone(UTC).date() for one in chosen)
-        digests = len({compute_digest_time(rule, one.valid_at) for one in chosen}) if rule.digest else None
-        results.append(
-            RuleBacktest(rule, tuple(chosen), len(alerted), max(days.values(), default=0), digests)
+    rejected = verdicts.select_rejected(conn, {one.change.track_id for one in history})
+    return len(history), [_backtest(rule, history, rejected) for rule in watch.rules]
+
+
+def _backtest(rule: AlertRule, history: Sequence[RecordedChange], rejected: Collection[UUID]) -> RuleBacktest:
+    matched = [
+        one
+        for one in history
+        if one.change.track_id not in rejected and is_match(rule, one.change, one.ground)
+    ]
+    chosen = [one.change for one, _ in _raise_alerts(rule, matched)]
+    days = Counter(one.valid_at.astimezone(UTC).date() for one in chosen)
+    return RuleBacktest(
+        rule,
+        tuple(chosen),
+        len({one.track_id for one in chosen}),
+        max(days.values(), default=0),
+        len({compute_digest_time(rule, one.valid_at) for one in chosen}) if rule.digest else None,
+        sum(not one.beliefs and not one.change.baseline for one in matched),
+        tuple(compute_trade(rule, matched)),
+    )
+
+
+def compute_trade(rule: AlertRule, matched: Sequence[RecordedChange]) -> list[Trade]:
+    """Compute alerts, refuted alerts and delays of a rule for several choices of status and confidence.
+
+    Parameters
+    ----------
+    matched
+        Changes that match the rule whatever their belief, in the order in which they were recorded.
+    """
+    own = (rule.status, rule.confidence)
+    choices = sorted({*_CHOICES, own}, key=lambda one: (one[0] is AlertStatus.CONFIRMED, one[1]))
+    return [
+        _compute_trade(
+            replace(rule, status=status, confidence=confidence), matched, (status, confidence) == own
         )
-    return len(history), results
+        for status, confidence in choices
+    ]
+
+
+def _compute_trade(rule: AlertRule, matched: Sequence[RecordedChange], chosen: bool) -> Trade:
+    raised = _raise_alerts(rule, matched)
+    refuted = sum(_is_refuted(one) for one, _ in raised)
+    judged = [(one.beliefs[0], one.beliefs[at], at) for one, at in raised if one.beliefs]
+    days = [(alerted.acquired_at - first.acquired_at) / timedelta(days=1) for first, alerted, _ in judged]
+    return Trade(
+        rule.status,
+        rule.confidence,
+        chosen,
+        len(raised),
+        refuted,
+        sum(not _is_refuted(one) and _find_alert(rule, one) is None for one in matched),
+        float(median(at for _, _, at in judged)) if judged else None,
+        median(days) if days else None,
+    )
+
+
+def _is_refuted(one: RecordedChange) -> bool:
+    return bool(one.beliefs) and one.beliefs[-1].belief.status is BeliefStatus.REFUTED
+
+
+def _raise_alerts(rule: AlertRule, matched: Sequence[RecordedChange]) -> list[tuple[RecordedChange, int]]:
+    """Raise the alerts of a rule: each change with the position of the belief that first satisfies it."""
+    alerted: set[UUID] = set()
+    raised = []
+    for one in matched:
+        at = _find_alert(rule, one)
+        if at is None or (rule.once and one.change.track_id in alerted):
+            continue
+        alerted.add(one.change.track_id)
+        raised.append((one, at))
+    return raised
+
+
+def _find_alert(rule: AlertRule, one: RecordedChange) -> int | None:
+    beliefs = [each.belief for each in one.beliefs] or [None]
+    return next((at for at, belief in enumerate(beliefs) if is_sure_enough(rule, one.change, belief)), None)

@@ -26,15 +26,20 @@ from segwatch.geo.antimeridian import compute_bounds_centre, format_place
 from segwatch.geo.errors import AddressRefused
 from segwatch.geo.sources.http import faults
 from segwatch.geo.sources.http.headers import parse_retry_after
+from segwatch.geo.text.beliefs import describe_belief
 from segwatch.geo.text.printable import escape_for_chat, escape_link_for_chat
 
 #: How rules name a service. Its URL holds passwords, so it is in SEGWATCH_SERVICES and not in the ledger.
 SERVICE = re.compile(r"^apprise:([a-z0-9][a-z0-9-]{0,62})$")
 _TITLE_PREFIXES = {
     messages.ESCALATED: "Not marked in time: ",
+    messages.CONFIRMED: "Confirmed: ",
+    messages.REFUTED: "Refuted: ",
     messages.RETRACTED: "Retracted: ",
     messages.REINSTATED: "Holds after all: ",
 }
+#: What an alert says about a change that may still be refuted, in the first word of the title.
+_PROVISIONAL_PREFIX = {"provisional": "Provisional: "}
 _MAX_WAIT_SECONDS = 3600.0
 _MAX_REASON_CHARS = 300
 #: Alerts that the text of a digest lists one by one.
@@ -198,16 +203,28 @@ def render_message(payload: dict[str, Any]) -> tuple[str, str]:
     data = _plain(payload["data"])
     if payload["type"] == messages.DIGEST:
         return _render_digest(data)
-    title = f"{_TITLE_PREFIXES.get(payload['type'], '')}{data['watch']}: {data['target']} {data['kind']}"
+    prefix = _TITLE_PREFIXES.get(payload["type"]) or _PROVISIONAL_PREFIX.get(data.get("status"), "")
+    title = f"{prefix}{data['watch']}: {data['target']} {data['kind']}"
     lines = [
         *((f"Because: {data['note']}",) if data.get("note") else ()),
+        _to_sentence(describe_belief(data)),
         f"{data['before_m2'] / 1e4:.2f} ha -> {data['after_m2'] / 1e4:.2f} ha, score {data['score']:.2f}",
-        f"Observed {data['valid_at']} around {format_place(compute_bounds_centre(data['bbox']))}",
+        f"{_format_time(data)} around {format_place(compute_bounds_centre(data['bbox']))}",
         f"Rule {data['rule']}; instruction: {data['instruction']}; model {data['model']}",
         *data["item_hrefs"],
         f"Object {data['track_id']}, alert {data['alert_id']}",
     ]
     return title, "\n".join(lines)
+
+
+def _to_sentence(words: str) -> str:
+    return words[:1].upper() + words[1:]
+
+
+def _format_time(data: dict[str, Any]) -> str:
+    """Say when the change was observed, and in which interval it happened if that is known."""
+    between = f", happened between {data['earliest']} and {data['latest']}," if data.get("earliest") else ""
+    return f"Observed {data['valid_at']}{between}"
 
 
 def _plain(value: Any, name: str = "") -> Any:
@@ -224,7 +241,7 @@ def _render_digest(data: dict[str, Any]) -> tuple[str, str]:
     lines = [f"{one['count']} x {one['target']} {one['kind']}" for one in data["totals"]]
     lines += [
         f"{one['valid_at']}: {one['target']} {one['kind']}, {one['before_m2'] / 1e4:.2f} ha -> "
-        f"{one['after_m2'] / 1e4:.2f} ha, alert {one['alert_id']}"
+        f"{one['after_m2'] / 1e4:.2f} ha, {describe_belief(one)}, alert {one['alert_id']}"
         for one in listed
     ]
     if data["count"] > len(listed):

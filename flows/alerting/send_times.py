@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from segwatch.db.publishing import SendTime
+from segwatch.db.raising import SendTime
 from segwatch.geo.tracking.alert_rules import compute_digest_time, end_quiet_hours
 from segwatch.geo.types.watch import AlertRule
 

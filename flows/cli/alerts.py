@@ -20,6 +20,7 @@ from segwatch.flows.cli.console import (
     print_json,
     print_table,
 )
+from segwatch.geo.text.beliefs import describe_belief
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -52,7 +53,7 @@ def list_(
         print_json(rows)
         return
     title = watch if len(rows) == count else f"{watch}: {len(rows)} of {count}, see --limit"
-    head = ("raised", "acquired", "what", "rule", "hectares", "status", "delivery", "alert")
+    head = ("raised", "acquired", "what", "how sure", "rule", "hectares", "status", "delivery", "alert")
     print_table(head, map(_to_cells, rows), title=title)
 
 
@@ -71,7 +72,8 @@ def _to_cells(row: dict[str, Any]) -> tuple[str, ...]:
     )
     raised, acquired = format_minute(row["created_at"]), format_minute(row["valid_at"])
     alert = str(row["alert_id"])
-    return raised, acquired, what, row["rule"], size, status, sent or "done", alert
+    sure = describe_belief(row, status="change_status")
+    return raised, acquired, what, sure, row["rule"], size, status, sent or "done", alert
 
 
 @app.command()

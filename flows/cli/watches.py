@@ -6,7 +6,7 @@ import os
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -22,6 +22,9 @@ from segwatch.flows.cli.console import (
     say,
     utc,
 )
+
+if TYPE_CHECKING:
+    from segwatch.flows.alerting.backtest import RuleBacktest, Trade
 
 app = typer.Typer(no_args_is_help=True, help="List and archive watches, test their alert rules.")
 
@@ -93,7 +96,8 @@ def try_rules(
 ) -> None:
     """Backtest the rules of a watch file: list the alerts that they would have raised on the watch's history.
 
-    Nothing is stored or sent.
+    A second table compares how sure an alert may have to be: alerts, those refuted later, changes without an alert, and
+    the median delay. Nothing is stored or sent.
     """
     from segwatch.flows.alerting.backtest import backtest_rules
     from segwatch.flows.config import watchfile
@@ -110,45 +114,65 @@ def try_rules(
             count, results = backtest_rules(conn, watch, since=utc(since), until=utc(until))
     results = [one for one in results if rule is None or one.rule.name == rule]
     if as_json:
-        print_json(
-            [
-                {
-                    "rule": one.rule.name,
-                    "changes": count,
-                    "alerts": len(one.alerts),
-                    "objects": one.objects,
-                    "busiest_day": one.busiest_day,
-                    "digests": one.digests,
-                    "first": [
-                        {
-                            "valid_at": change.valid_at,
-                            "kind": change.kind.value,
-                            "target": change.target,
-                            "track_id": change.track_id,
-                            "before_m2": change.before_m2,
-                            "after_m2": change.after_m2,
-                        }
-                        for change in one.alerts[:limit]
-                    ],
-                }
-                for one in results
-            ]
-        )
+        print_json([_to_json(one, count, limit) for one in results])
         return
     for one in results:
-        title = (
-            f"{one.rule.name}: {len(one.alerts)} of {count} changes alert, {one.objects} objects, "
-            f"at most {one.busiest_day} on one day"
-            + (f", in {one.digests} digest(s)" if one.digests is not None else "")
-            + (f"; the first {limit}" if len(one.alerts) > limit else "")
-        )
-        cells = [
-            (
-                format_minute(change.valid_at),
-                f"{change.target} {change.kind}",
-                f"{change.before_m2 / 1e4:.2f} -> {change.after_m2 / 1e4:.2f}",
-                str(change.track_id),
-            )
+        _print_backtest(one, count, limit)
+
+
+def _to_json(one: RuleBacktest, changes: int, limit: int) -> dict[str, Any]:
+    return {
+        "rule": one.rule.name,
+        "changes": changes,
+        "alerts": len(one.alerts),
+        "objects": one.objects,
+        "busiest_day": one.busiest_day,
+        "digests": one.digests,
+        "not_judged": one.not_judged,
+        "trade": [asdict(choice) for choice in one.trade],
+        "first": [
+            {
+                "valid_at": change.valid_at,
+                "kind": change.kind.value,
+                "target": change.target,
+                "track_id": change.track_id,
+                "before_m2": change.before_m2,
+                "after_m2": change.after_m2,
+            }
             for change in one.alerts[:limit]
-        ]
-        print_table(("acquired", "what", "hectares", "object"), cells, title=title)
+        ],
+    }
+
+
+def _print_backtest(one: RuleBacktest, changes: int, limit: int) -> None:
+    title = (
+        f"{one.rule.name}: {len(one.alerts)} of {changes} changes alert, {one.objects} objects, "
+        f"at most {one.busiest_day} on one day"
+        + (f", in {one.digests} digest(s)" if one.digests is not None else "")
+        + (f"; {one.not_judged} were recorded before segwatch judged" if one.not_judged else "")
+        + (f"; the first {limit}" if len(one.alerts) > limit else "")
+    )
+    cells = [
+        (
+            format_minute(change.valid_at),
+            f"{change.target} {change.kind}",
+            f"{change.before_m2 / 1e4:.2f} -> {change.after_m2 / 1e4:.2f}",
+            str(change.track_id),
+        )
+        for change in one.alerts[:limit]
+    ]
+    print_table(("acquired", "what", "hectares", "object"), cells, title=title)
+    head = ("status", "confidence", "alerts", "later refuted", "no alert", "observations later", "days later")
+    print_table(head, map(_to_trade_cells, one.trade), title=f"{one.rule.name}: how sure an alert must be")
+
+
+def _to_trade_cells(choice: Trade) -> tuple[str, ...]:
+    return (
+        f"{choice.status}{' (this rule)' if choice.chosen else ''}",
+        f"{choice.confidence:g}",
+        str(choice.alerts),
+        str(choice.refuted),
+        str(choice.not_alerted),
+        "" if choice.delay_observations is None else f"{choice.delay_observations:g}",
+        "" if choice.delay_days is None else f"{choice.delay_days:.1f}",
+    )

@@ -1,7 +1,7 @@
 """Alerts as feeds: Atom (RFC 4287) with GeoRSS Simple; each entry links to its alert as a CAP 1.2 (OASIS) message.
 
-An alert keeps its id. A retracted alert stays in the feed, and its CAP message becomes a cancel of the earlier ones; if
-it is reinstated or its geometry changes, the message becomes an update of them.
+An alert keeps its id. A retracted or refuted alert stays in the feed, and its CAP message becomes a cancel of the
+earlier ones; if it is confirmed or reinstated, or its geometry changes, the message becomes an update of them.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from segwatch.db import analyst
 from segwatch.db.messages import to_bounded_geojson
 from segwatch.geo.antimeridian import compute_bounds, crosses_antimeridian, format_bounds, to_box
 from segwatch.geo.area import extract_polygons
+from segwatch.geo.text.beliefs import describe_belief
 
 _ATOM, _GEORSS = "http://www.w3.org/2005/Atom", "http://www.georss.org/georss"
 _OPENSEARCH = "http://a9.com/-/spec/opensearch/1.1/"
@@ -30,6 +31,8 @@ _CAP = "urn:oasis:names:tc:emergency:cap:1.2"
 _SENDER = "segwatch"
 #: CAP message type and note by kind of correction.
 _CORRECTIONS = {
+    "confirmed": ("Update", "The change was confirmed by further observations."),
+    "refuted": ("Cancel", "The change was refuted by further observations."),
     "retracted": ("Cancel", "The change was retracted: later evidence shows that it did not happen."),
     "reinstated": ("Update", "The change was reinstated: later evidence confirms it."),
     "updated": ("Update", "The geometry of the change was corrected."),
@@ -39,7 +42,7 @@ for _prefix, _space in (("", _ATOM), ("georss", _GEORSS), ("cap", _CAP), ("opens
     ET.register_namespace(_prefix, _space)
 #: Characters that XML 1.0 does not allow, not even escaped.
 _NO_XML = re.compile("[^\\t\\n\\r\\x20-\\ud7ff\\ue000-\\ufffd\\U00010000-\\U0010ffff]")
-#: Score above which CAP's certainty "Likely" (a chance above 50 %) is used.
+#: Confidence above which CAP's certainty "Likely" (a chance above 50 %) is used; the score, where nothing is judged.
 _LIKELY = 0.5
 
 
@@ -119,7 +122,7 @@ def _write_ring(part: Polygon) -> str:
 def _make_cap(row: dict[str, Any]) -> ET.Element:
     root = ET.Element(f"{{{_CAP}}}alert")
     *earlier, (identifier, sent) = _list_messages(row)
-    kind, note = _CORRECTIONS[row["corrections"][-1]] if earlier else ("Alert", "")
+    kind, note = _choose_type(row)
     _add_texts(
         root,
         _CAP,
@@ -142,7 +145,7 @@ def _make_cap(row: dict[str, Any]) -> ET.Element:
         ("event", f"{row['target']} {row['kind']}"),
         ("urgency", "Unknown"),
         ("severity", "Unknown"),
-        ("certainty", "Likely" if row["score"] > _LIKELY else "Possible"),
+        ("certainty", _choose_certainty(row)),
         ("effective", _cap_time(row["valid_at"])),
         ("headline", _make_headline(row)),
         ("description", _describe(row)),
@@ -155,19 +158,37 @@ def _make_cap(row: dict[str, Any]) -> ET.Element:
     return root
 
 
+def _choose_type(row: dict[str, Any]) -> tuple[str, str]:
+    """Choose message type and note. What was refuted stays cancelled when only its geometry is corrected."""
+    decided = [one for one in row["corrections"] if one != "updated"]
+    if row["change_status"] == "refuted" and decided[-1:] == ["refuted"]:
+        return _CORRECTIONS["refuted"]
+    return _CORRECTIONS[row["corrections"][-1]] if row["corrections"] else ("Alert", "")
+
+
+def _choose_certainty(row: dict[str, Any]) -> str:
+    """Choose CAP's certainty from the belief: determined by observations, likely, possible, or not expected."""
+    decided = {"confirmed": "Observed", "refuted": "Unlikely"}.get(row["change_status"])
+    sure = row["score"] if row["confidence"] is None else row["confidence"]
+    return decided or ("Likely" if sure > _LIKELY else "Possible")
+
+
 def _simplify(row: dict[str, Any]) -> BaseGeometry:
     small, _ = to_bounded_geojson(shapely.from_wkb(str(row["geom"])))
     return shapely.from_geojson(json.dumps(small))
 
 
 def _make_headline(row: dict[str, Any]) -> str:
-    before = "Retracted: " if row["retracted_at"] else ""
+    before = {"refuted": "Refuted: ", "provisional": "Provisional: "}.get(row["change_status"], "")
+    if row["retracted_at"]:
+        before = "Retracted: "
     return f"{before}{row['watch']}: {row['target']} {row['kind']}"
 
 
 def _describe(row: dict[str, Any]) -> str:
     because = f"Retracted: {row['retracted_because']}. " if row["retracted_because"] else ""
     return because + (
+        f"{describe_belief(row, status='change_status')}; "
         f"{row['before_m2'] / 1e4:.2f} ha before, {row['after_m2'] / 1e4:.2f} ha after, score {row['score']:.2f}; "
         f"acquired {_utc(row['valid_at']).isoformat()}; rule {row['rule']}; instruction: {row['instruction']}; "
         f"model {row['model']}; object {row['track_id']}"

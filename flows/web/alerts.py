@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+import json
+from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import APIRouter, HTTPException, Query, Request, Response
@@ -39,11 +40,23 @@ def make_router(reading: Engine, intake: ReviewIntake | None) -> APIRouter:
     routes = APIRouter()
 
     @routes.get("/alerts")
-    def list_alerts(watch: str, response: Response, limit: int = Query(200, ge=1, le=1000)) -> analyst.Rows:
-        """List the newest alerts of a watch; the header ``X-Total-Count`` has the number of all."""
+    def list_alerts(
+        watch: str,
+        response: Response,
+        limit: Annotated[int, Query(ge=1, le=1000)] = 200,
+        change_status: Annotated[list[analyst.ChangeStatus] | None, Query()] = None,
+    ) -> analyst.Rows:
+        """List the newest alerts of a watch, of all or only of some statuses of their change.
+
+        The header ``X-Total-Count`` has the number of all of them, ``X-Status-Counts`` the numbers by status as JSON.
+        """
         with reading.connect() as conn:
-            rows, count = analyst.list_alerts_for_map(conn, watch, limit)
+            rows, count = analyst.list_alerts_for_map(
+                conn, watch, limit, change_status or tuple(analyst.ChangeStatus)
+            )
+            counts = analyst.count_alerts_by_status(conn, watch)
         response.headers["X-Total-Count"] = str(count)
+        response.headers["X-Status-Counts"] = json.dumps(counts)
         return rows
 
     @routes.post("/alerts/{alert_id}/marks", status_code=201)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, time, timedelta
+from uuid import UUID
 from zoneinfo import ZoneInfo
 
 from shapely.geometry.base import BaseGeometry
@@ -11,26 +13,98 @@ from shapely.geometry.base import BaseGeometry
 from segwatch.geo.antimeridian import compute_centre, intersects
 from segwatch.geo.area import compute_area_m2
 from segwatch.geo.crs import make_local_equal_area, to_crs
-from segwatch.geo.types.tracking import Change, TrackingStep
-from segwatch.geo.types.watch import AlertRule, Digest, QuietHours
+from segwatch.geo.types.belief import Belief, BeliefStatus
+from segwatch.geo.types.tracking import Change, ChangeKind, OpenChange, TrackingStep
+from segwatch.geo.types.watch import AlertRule, AlertStatus, Digest, QuietHours
 
 
-def match_changes(rules: Iterable[AlertRule], step: TrackingStep) -> list[tuple[Change, AlertRule]]:
-    """Return every pair of a change and a rule that it matches, in order of changes, then of rules."""
+@dataclass(frozen=True, slots=True)
+class JudgedChange:
+    """A change that an observation raised or judged again."""
+
+    change: Change
+    scene_id: UUID
+    """Scene that raised it."""
+    belief: Belief | None
+    """Belief after the observation; None = not judged, as for the baseline."""
+    ground: BaseGeometry | None
+    """Area that it changed, or the whole object if that is not known, EPSG:4326."""
+
+
+def list_judged_changes(
+    steps: Iterable[TrackingStep], open_before: Iterable[OpenChange] = ()
+) -> list[list[JudgedChange]]:
+    """List, for each step, the changes that it raises and the earlier ones that it judges again.
+
+    Parameters
+    ----------
+    steps
+        Successive steps of one series.
+    open_before
+        Earlier changes that the steps may judge again, as given to the fold.
+    """
+    known = {_identify(one.scene_id, one.change): _open_change(one) for one in open_before}
+    listed = []
+    for step in steps:
+        geometries = {state.track_id: state.geometry for state in step.states}
+        beliefs = {(one.change_scene_id, one.track_id, one.kind): one.belief for one in step.judgements}
+        raised = {
+            _identify(step.scene_id, one): JudgedChange(
+                one, step.scene_id, None, one.ground(geometries.get(one.track_id))
+            )
+            for one in step.changes
+        }
+        known |= raised
+        shown = {**raised, **{key: known[key] for key in beliefs}}
+        listed.append([replace(one, belief=beliefs.get(key)) for key, one in shown.items()])
+    return listed
+
+
+def _open_change(one: OpenChange) -> JudgedChange:
+    evidence = one.judgement.evidence
+    ground = one.change.ground(None if evidence is None else evidence.region)
+    return JudgedChange(one.change, one.scene_id, None, ground)
+
+
+def _identify(scene_id: UUID, change: Change) -> tuple[UUID, UUID, ChangeKind]:
+    return scene_id, change.track_id, change.kind
+
+
+def match_changes(
+    rules: Iterable[AlertRule], changes: Iterable[JudgedChange]
+) -> list[tuple[JudgedChange, AlertRule]]:
+    """Return every pair of a change and a rule that it matches and satisfies, in order of changes, then of rules.
+
+    A change satisfies a rule again at later judgements: who raises alerts skips pairs that alerted already.
+    """
     rules = tuple(rules)
-    geometries = {state.track_id: state.geometry for state in step.states}
     return [
-        (change, rule)
-        for change in step.changes
+        (one, rule)
+        for one in changes
         for rule in rules
-        if is_match(rule, change, change.ground(geometries.get(change.track_id)))
+        if is_sure_enough(rule, one.change, one.belief) and is_match(rule, one.change, one.ground)
     ]
+
+
+def is_sure_enough(rule: AlertRule, change: Change, belief: Belief | None) -> bool:
+    """Return whether a belief has the status and confidence that a rule asks for.
+
+    The baseline is not judged and suffices any rule that includes it. Other changes without a belief suffice only rules
+    that ask for none.
+    """
+    if belief is None:
+        return change.baseline or (rule.status is AlertStatus.PROVISIONAL and rule.confidence <= 0)
+    decided = belief.status is BeliefStatus.CONFIRMED or (
+        belief.status is BeliefStatus.PROVISIONAL and rule.status is AlertStatus.PROVISIONAL
+    )
+    return decided and belief.confidence >= rule.confidence
 
 
 def is_match(rule: AlertRule, change: Change, changed: BaseGeometry | None) -> bool:
     """Return whether a change matches a rule: kind, baseline, score, area, growth and region.
 
-    ``rule.once`` is not checked here: it needs the alerts of the object so far.
+    Not checked here: the belief, see :func:`is_sure_enough`, and ``rule.once``, which needs the alerts of the object so
+    far.
 
     Parameters
     ----------

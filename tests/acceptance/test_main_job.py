@@ -24,6 +24,7 @@ ALERTING = {
     "name": "any-change",
     "kinds": ["appeared", "grew", "shrank", "disappeared"],
     "channels": ["${SEGWATCH_RECEIVER_URL}/alerts"],
+    "status": "provisional",
 }
 
 
@@ -141,7 +142,8 @@ def test_one_alert_for_each_change_but_the_baseline_and_each_arrived_once(system
     assert sorted(row["kind"] for row in rows) == ["appeared", "disappeared", "grew", "shrank"]
     assert all(row["delivered_at"] is not None for row in rows)
     mine = [one for one in system.received() if str(one).count(f"'{exact}'")]
-    assert len(mine) == len(rows)
+    assert sum("'segwatch.alert'" in str(one) for one in mine) == len(rows)
+    assert len(mine) <= 2 * len(rows), "one may follow each, once its change is confirmed or refuted"
 
 
 def test_every_polygon_leads_back_to_its_imagery(system: System, exact: str) -> None:

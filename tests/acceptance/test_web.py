@@ -25,7 +25,7 @@ CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.whic
 @pytest.fixture(scope="module")
 def mapped(system: System) -> str:
     """URL of the map over a watch with alerts."""
-    rule = {"name": "any", "kinds": ["grew", "appeared"], "channels": []}
+    rule = {"name": "any", "kinds": ["grew", "appeared"], "channels": [], "status": "provisional"}
     system.apply("mapped", system.lakes, rules=[rule])
     done = system.segwatch("run", "mapped", **COLOUR)
     assert done.returncode == 0, done.stderr

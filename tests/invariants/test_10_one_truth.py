@@ -158,7 +158,7 @@ class Windows:
         """Kinds of the changes that hold, without the baseline."""
         with self.ledger.engine.connect() as conn:
             told = Counter(
-                change.kind.value for change, _ in alerts.list_changes(conn, "lakes") if not change.baseline
+                one.change.kind.value for one in alerts.list_changes(conn, "lakes") if not one.change.baseline
             )
         rows = self.ledger.rows("SELECT kind FROM watch.changes WHERE retracted_at IS NULL AND NOT baseline")
         asked = {"limit": "10000", "filter": "retracted_at IS NULL AND baseline = FALSE"}

@@ -1,5 +1,8 @@
 // Map page: objects as they were on the date of the slider, coloured by their last change.
 import * as maplibregl from "/static/vendor/maplibre-gl.mjs";
+import {
+  chosenObjects, describeAlert, describeStatus, listStatuses, onStatuses, showHidden, shownChange,
+} from "/static/beliefs.js";
 import { hideMarks, showMarks, status } from "/static/marks.js";
 import { showUnused } from "/static/unused.js";
 
@@ -18,7 +21,7 @@ const GONE = ["disappeared", "gone"];
 const LAYER = "objects";
 const element = (id) => document.getElementById(id);
 const origin = window.location.origin;
-const state = { watch: null, scenes: [], index: 0 };
+const state = { watch: null, scenes: [], index: 0, refutedAlerts: 0 };
 
 const map = new maplibregl.Map({
   container: "map",
@@ -48,14 +51,27 @@ async function get(path) {
 async function getWithCount(path) {
   const response = await fetchWithToken(path);
   if (!response.ok) throw new Error(`${path}: ${response.status}`);
-  return { rows: await response.json(), count: Number(response.headers.get("X-Total-Count")) };
+  const statuses = JSON.parse(response.headers.get("X-Status-Counts") ?? "{}");
+  return { rows: await response.json(), count: Number(response.headers.get("X-Total-Count")), statuses };
+}
+
+/** Path of the alerts of a watch, of the chosen statuses. */
+function alertsPath(watch) {
+  const statuses = listStatuses().map((status) => ["change_status", status]);
+  return `/api/alerts?${new URLSearchParams([["watch", watch.watch], ...statuses])}`;
+}
+
+/** Get the alerts of the chosen statuses; none if no status is chosen. */
+async function getAlerts(watch) {
+  const found = await getWithCount(alertsPath(watch));
+  return listStatuses().length ? found : { ...found, rows: [], count: 0 };
 }
 
 const day = (time) => time.slice(0, 10);
 const hectares = (squareMetres) => `${(squareMetres / 1e4).toLocaleString("en", { maximumFractionDigits: 1 })} ha`;
 
-const colour = ["match", ["get", "shows"], ...Object.entries(COLOURS).flat(), COLOURS["as before"]];
-const isGone = ["in", ["get", "shows"], ["literal", GONE]];
+const colour = () => ["match", shownChange(listStatuses()), ...Object.entries(COLOURS).flat(), COLOURS["as before"]];
+const isGone = () => ["in", shownChange(listStatuses()), ["literal", GONE]];
 
 function showDate(index) {
   state.index = index;
@@ -105,25 +121,29 @@ function showObjects(time) {
   if (source) return source.setTiles(tiles);
   map.addSource(LAYER, { type: "vector", maxzoom: 16, tiles });
   const outlines = { source: LAYER, "source-layer": "objects" };
+  map.addLayer({ id: LAYER, type: "fill", ...outlines, paint: { "fill-opacity": 0.35 } });
+  map.addLayer({ id: `${LAYER}-outline`, type: "line", ...outlines, paint: { "line-width": 2 } });
   map.addLayer({
-    id: LAYER, type: "fill", ...outlines, filter: ["!", isGone],
-    paint: { "fill-color": colour, "fill-opacity": 0.35 },
+    id: `${LAYER}-gone`, type: "line", ...outlines, paint: { "line-width": 1.5, "line-dasharray": [2, 2] },
   });
   map.addLayer({
-    id: `${LAYER}-outline`, type: "line", ...outlines, filter: ["!", isGone],
-    paint: { "line-color": colour, "line-width": 2 },
-  });
-  map.addLayer({
-    id: `${LAYER}-gone`, type: "line", ...outlines, filter: isGone,
-    paint: { "line-color": colour, "line-width": 1.5, "line-dasharray": [2, 2] },
-  });
-  return map.addLayer({
     id: `${LAYER}-dots`, type: "circle", source: LAYER, "source-layer": "dots",
-    paint: {
-      "circle-color": colour, "circle-opacity": ["case", isGone, 0.3, 0.8],
-      "circle-radius": ["interpolate", ["linear"], ["ln", ["get", "objects"]], 0, 2, 7, 6],
-    },
+    paint: { "circle-radius": ["interpolate", ["linear"], ["ln", ["get", "objects"]], 0, 2, 7, 6] },
   });
+  return styleObjects();
+}
+
+/** Draw the objects of the chosen statuses, coloured by what they show. */
+function styleObjects() {
+  if (!map.getSource(LAYER)) return;
+  const chosen = chosenObjects(listStatuses());
+  for (const layer of [LAYER, `${LAYER}-outline`]) map.setFilter(layer, ["all", chosen, ["!", isGone()]]);
+  map.setFilter(`${LAYER}-gone`, ["all", chosen, isGone()]);
+  map.setFilter(`${LAYER}-dots`, chosen);
+  map.setPaintProperty(LAYER, "fill-color", colour());
+  for (const layer of [`${LAYER}-outline`, `${LAYER}-gone`]) map.setPaintProperty(layer, "line-color", colour());
+  map.setPaintProperty(`${LAYER}-dots`, "circle-color", colour());
+  map.setPaintProperty(`${LAYER}-dots`, "circle-opacity", ["case", isGone(), 0.3, 0.8]);
 }
 
 /** Show how many objects in view are drawn as polygons; the others are dots until the user zooms in. */
@@ -135,6 +155,7 @@ function showCounts() {
   }
   const sum = (name) => [...tiles.values()].reduce((total, one) => total + one[name], 0);
   const [outlined, objects] = [sum("outlined"), sum("objects")];
+  showHidden(sum("refuted"), state.refutedAlerts);
   element("drawn").textContent = outlined === objects ? ""
     : `${outlined} of ${objects} objects in view are drawn as polygons; the smaller ones are dots: zoom in.`;
 }
@@ -147,7 +168,7 @@ async function showWatch(watch) {
   element("alerts").replaceChildren();
   const query = new URLSearchParams({ watch: watch.watch });
   const [scenes, alerts, unused] = await Promise.all([
-    get(`/api/scenes?${query}`), getWithCount(`/api/alerts?${query}`), get(`/api/unused?${query}`),
+    get(`/api/scenes?${query}`), getAlerts(watch), get(`/api/unused?${query}`),
   ]);
   if (state.watch !== watch) return; // the user has chosen another watch meanwhile
   state.scenes = scenes;
@@ -166,14 +187,16 @@ async function showWatch(watch) {
 /** Reload the alerts and show the current state of one of them. */
 async function refreshAlerts(alertId) {
   const watch = state.watch;
-  const alerts = await getWithCount(`/api/alerts?${new URLSearchParams({ watch: watch.watch })}`);
+  const alerts = await getAlerts(watch);
   if (state.watch !== watch) return;
   showAlerts(alerts);
   const alert = alerts.rows.find((one) => one.alert_id === alertId);
   if (alert) showMarks(alert, refreshAlerts);
 }
 
-function showAlerts({ rows, count }) {
+function showAlerts({ rows, count, statuses }) {
+  state.refutedAlerts = statuses.refuted ?? 0;
+  showCounts();
   element("count").textContent = rows.length < count ? `(${rows.length} of ${count})` : `(${count})`;
   element("alerts").replaceChildren(...rows.map((alert) => {
     const button = document.createElement("button");
@@ -181,9 +204,10 @@ function showAlerts({ rows, count }) {
     title.textContent = `${alert.target} ${alert.kind}`;
     if (alert.retracted_at) button.title = alert.retracted_because;
     button.classList.toggle("retracted", Boolean(alert.retracted_at));
+    if (alert.change_status) button.classList.add(alert.change_status);
     const detail = document.createElement("small");
     const sent = alert.delivered_at ? "delivered" : "not delivered yet";
-    detail.textContent = ` ${day(alert.valid_at)}, ${hectares(alert.before_m2)} → ${hectares(alert.after_m2)}, ${sent}${alert.status === "open" ? "" : `, ${status(alert)}`}`;
+    detail.textContent = ` ${day(alert.valid_at)}, ${hectares(alert.before_m2)} → ${hectares(alert.after_m2)}, ${describeAlert(alert)}, ${sent}${alert.status === "open" ? "" : `, ${status(alert)}`}`;
     button.append(title, detail);
     button.addEventListener("click", () => {
       const index = state.scenes.findIndex((scene) => scene.acquired_at === alert.valid_at);
@@ -200,7 +224,10 @@ function showAlerts({ rows, count }) {
 function showObject(properties) {
   const rows = [
     ["target", properties.target],
+    ["object", describeStatus(properties.status, properties.confidence)],
     ["change", WORDS[properties.shows] ?? properties.shows],
+    ...(properties.change_status
+      ? [["the change", describeStatus(properties.change_status, properties.change_confidence)]] : []),
     ["area", hectares(properties.area_m2)],
     ["score", properties.score.toFixed(2)],
     ["last change", day(properties.since)],
@@ -229,6 +256,12 @@ element("legend").replaceChildren(...Object.entries(COLOURS).map(([kind, shade])
   return line;
 }));
 element("slider").addEventListener("input", (event) => showDate(Number(event.target.value)));
+onStatuses(async () => {
+  document.body.dataset.drawn = "false";
+  styleObjects();
+  if (state.watch) await refreshAlerts();
+  map.triggerRepaint();
+});
 element("imagery").addEventListener("change", () => showDate(state.index));
 
 map.on("load", async () => {

@@ -13,7 +13,7 @@ from shapely.geometry.base import BaseGeometry
 from sqlalchemy import Engine
 
 from segwatch.db import ledger, observations, scenes, tracks, watches
-from segwatch.db.publishing import RuleMatch, SendTime
+from segwatch.db.raising import RuleMatch, SendTime
 from segwatch.geo.types.scene import Item, Scene
 from segwatch.geo.types.source import BandRef, CloudMask, Profile
 from segwatch.geo.types.tracking import (
@@ -84,7 +84,7 @@ class World:
             step = make(ready)
             rules = ready.watch.rules
             chosen = [
-                RuleMatch(one, rule, SendTime(one.valid_at))
+                RuleMatch(one, step.scene_id, rule, SendTime(one.valid_at))
                 for one in step.changes
                 for rule in rules
                 if one.kind in rule.kinds

@@ -14,7 +14,7 @@ from sqlalchemy.exc import IntegrityError
 
 from segwatch.db import ledger, outbox, tracks
 from segwatch.db.errors import NotFound, PublishConflict
-from segwatch.db.publishing import RuleMatch, SendTime
+from segwatch.db.raising import RuleMatch, SendTime
 from segwatch.geo.types.tracking import ChangeKind, Lineage, TrackingStep
 
 LAKE, BIGGER, POND = (
@@ -173,7 +173,7 @@ def test_publishing_again_changes_nothing(world: Any, kit: Any) -> None:
             series,
             observation,
             step,
-            [RuleMatch(step.changes[0], rule, SendTime(step.changes[0].valid_at))],
+            [RuleMatch(step.changes[0], step.scene_id, rule, SendTime(step.changes[0].valid_at))],
         )
         assert tracks.read_next_ready(conn, series) is None
         assert tracks.list_ready_series(conn) == []
@@ -194,7 +194,11 @@ def test_a_crash_while_publishing_leaves_nothing(world: Any, kit: Any) -> None:
             series,
             ready.observation.id,
             step,
-            [RuleMatch(step.changes[0], world.watch.rules[0], SendTime(step.changes[0].valid_at))],
+            [
+                RuleMatch(
+                    step.changes[0], step.scene_id, world.watch.rules[0], SendTime(step.changes[0].valid_at)
+                )
+            ],
         )
         raise RuntimeError("the process dies before the commit")
     assert _dump(world.engine) == before

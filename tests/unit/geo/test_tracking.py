@@ -20,7 +20,12 @@ from shapely.geometry.base import BaseGeometry
 from segwatch.geo.area import compute_area_m2
 from segwatch.geo.crs import make_local_equal_area, to_crs, to_lonlat
 from segwatch.geo.polygons import clean
-from segwatch.geo.tracking.alert_rules import compute_digest_time, end_quiet_hours, match_changes
+from segwatch.geo.tracking.alert_rules import (
+    compute_digest_time,
+    end_quiet_hours,
+    list_judged_changes,
+    match_changes,
+)
 from segwatch.geo.tracking.fold import fold_observation
 from segwatch.geo.tracking.ground import ObservedGround, compute_search_area
 from segwatch.geo.types.tracking import (
@@ -407,7 +412,9 @@ def _make_area_north(metres: float) -> BaseGeometry:
 )
 def test_alert_rules_match(one: Change, by: AlertRule, matched: bool) -> None:
     step = TrackingStep(UUID(int=0), UUID(int=0), (), (one,), (), ())
-    assert match_changes([by], step) == ([(one, by)] if matched else [])
+    (listed,) = list_judged_changes([step])
+    found = [(judged.change, rule) for judged, rule in match_changes([by], listed)]
+    assert found == ([(one, by)] if matched else [])
 
 
 @pytest.mark.parametrize(

@@ -16,8 +16,10 @@ CREATE TABLE segwatch.alert (
     created_at TIMESTAMP WITH TIME ZONE DEFAULT clock_timestamp() NOT NULL,
     escalate_at TIMESTAMP WITH TIME ZONE,
     escalate_to TEXT[] DEFAULT '{}' NOT NULL,
+    raised_as TEXT,
     CONSTRAINT alert_pk PRIMARY KEY (id),
     CONSTRAINT alert_identity UNIQUE (change_id, rule),
+    CONSTRAINT alert_raised_as CHECK (raised_as IN ('provisional', 'confirmed')),
     CONSTRAINT alert_change_id_fk FOREIGN KEY(change_id) REFERENCES segwatch.change (id),
     CONSTRAINT alert_revision_id_fk FOREIGN KEY(revision_id) REFERENCES segwatch.watch (id)
 );
@@ -30,7 +32,7 @@ CREATE TABLE segwatch.alert_correction (
     kind TEXT NOT NULL,
     recorded_at TIMESTAMP WITH TIME ZONE NOT NULL,
     CONSTRAINT alert_correction_pk PRIMARY KEY (alert_id, ordinal),
-    CONSTRAINT alert_correction_kind CHECK (kind IN ('retracted', 'reinstated', 'updated')),
+    CONSTRAINT alert_correction_kind CHECK (kind IN ('retracted', 'reinstated', 'updated', 'confirmed', 'refuted')),
     CONSTRAINT alert_correction_alert_id_fk FOREIGN KEY(alert_id) REFERENCES segwatch.alert (id)
 );
 

@@ -1,4 +1,5 @@
--- Withdrawn messages count neither as delivered nor as pending.
+-- Withdrawn messages count neither as delivered nor as pending. Alerts that were retracted, or whose change was refuted, are
+-- resolved by that.
 CREATE OR REPLACE VIEW watch.alerts AS
 SELECT a.id AS alert_id, a.change_id, c.track_id, p.watch, a.rule, c.kind, c.target, c.valid_at, a.created_at,
        c.before_m2, c.after_m2, c.geom, d.delivered_at, coalesce(d.pending, 0) AS deliveries_pending,
@@ -8,17 +9,23 @@ SELECT a.id AS alert_id, a.change_id, c.track_id, p.watch, a.rule, c.kind, c.tar
             WHEN s.mark IS NULL OR s.mark = 'reopened' OR s.until <= now() THEN 'open' ELSE s.mark END AS status,
        CASE WHEN closed.by_itself THEN coalesce(CASE WHEN c.verdict = 'rejected' THEN c.reviewer END, 'segwatch')
             ELSE s.person END AS status_by,
-       CASE WHEN closed.by_itself THEN c.retracted_because ELSE s.note END AS status_note,
-       CASE WHEN closed.by_itself THEN c.retracted_at ELSE s.marked_at END AS status_at,
+       CASE WHEN closed.by_itself THEN coalesce(c.retracted_because, 'further observations refute the change')
+            ELSE s.note END AS status_note,
+       CASE WHEN closed.by_itself THEN ended.at ELSE s.marked_at END AS status_at,
        CASE WHEN NOT closed.by_itself THEN s.until END AS snoozed_until, c.retracted_because,
-       coalesce(d.withdrawn, 0) AS deliveries_withdrawn
+       coalesce(d.withdrawn, 0) AS deliveries_withdrawn, c.confidence, c.status AS change_status,
+       c.observations_for, c.observations_against
 FROM segwatch.alert a
 JOIN segwatch.held_change c ON c.id = a.change_id
 JOIN segwatch.provenance p ON p.observation_id = c.observation_id
 LEFT JOIN segwatch.alert_status s ON s.alert_id = a.id
 CROSS JOIN LATERAL (
-    SELECT c.retracted_at IS NOT NULL
-           AND (s.mark IS NULL OR s.marked_at <= c.retracted_at AND s.mark <> 'resolved') AS by_itself) closed
+    SELECT coalesce(c.retracted_at, CASE WHEN c.status = 'refuted' THEN (
+        SELECT max(k.recorded_at) FROM segwatch.alert_correction k WHERE k.alert_id = a.id AND k.kind = 'refuted') END)
+        AS at) ended
+CROSS JOIN LATERAL (
+    SELECT ended.at IS NOT NULL AND (s.mark IS NULL OR s.marked_at <= ended.at AND s.mark <> 'resolved') AS by_itself)
+    closed
 LEFT JOIN LATERAL (
     SELECT CASE WHEN count(*) FILTER (WHERE d.state <> 'withdrawn') = count(d.delivered_at) THEN max(d.delivered_at) END AS delivered_at,
            count(*) FILTER (WHERE d.state = 'pending') AS pending,
@@ -73,7 +80,7 @@ COMMENT ON COLUMN watch.alerts.instruction_revision IS
 COMMENT ON COLUMN watch.alerts.retracted_at IS
     'When a later scene disproved the change or a review rejected the object, UTC; null while the alert holds.';
 COMMENT ON COLUMN watch.alerts.status IS
-    'open, acknowledged, snoozed or resolved. A retracted alert is resolved unless somebody marked it afterwards.';
+    'open, acknowledged, snoozed or resolved. A retracted alert, and one whose change was refuted, is resolved unless somebody marked it afterwards.';
 COMMENT ON COLUMN watch.alerts.status_by IS
     'Who set the status; null where nobody did or names are hidden: over HTTP only readers with the right to review see names.';
 COMMENT ON COLUMN watch.alerts.status_note IS
@@ -86,3 +93,11 @@ COMMENT ON COLUMN watch.alerts.retracted_because IS
     'Why the alert was retracted; null while it holds.';
 COMMENT ON COLUMN watch.alerts.deliveries_withdrawn IS
     'Number of deliveries withdrawn before they were sent: the rule no longer names the channel, or the alert left its digest.';
+COMMENT ON COLUMN watch.alerts.confidence IS
+    'Probability that the change happened, 0 to 1, given the observations so far; null: not judged, because it was recorded before segwatch judged.';
+COMMENT ON COLUMN watch.alerts.change_status IS
+    'provisional (too little evidence yet), confirmed or refuted; null: not judged.';
+COMMENT ON COLUMN watch.alerts.observations_for IS
+    'Number of observations so far that speak for it; null: not judged.';
+COMMENT ON COLUMN watch.alerts.observations_against IS
+    'Number of observations so far that speak against it; null: not judged.';

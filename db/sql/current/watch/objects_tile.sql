@@ -1,8 +1,10 @@
 -- Mapbox vector tile of the objects of a watch at a time, as known now, with three layers:
---   objects  outlines, largest first, simplified below half a pixel; `shows` is the state that the map colours
+--   objects  outlines, largest first, simplified below half a pixel; `shows` is the state that the map colours, `status`
+--            and `confidence` are of the object, `change_status` and `change_confidence` of the change that it shows
 --   dots     objects smaller than a pixel or beyond `most` outlines, counted in cells of four pixels: nothing is dropped
---   summary  one point: how many objects have the lower left corner of their bounding box in this tile, and how many of
---            them are drawn as outlines; sums over tiles count every object once
+--   summary  one point: how many objects have the lower left corner of their bounding box in this tile, how many of
+--            them are drawn as outlines, and how many are refuted, or show a refuted change; sums over tiles count every
+--            object once
 -- Planned anew for each tile: the number of rows in a bounding box differs by orders of magnitude between zooms.
 CREATE OR REPLACE FUNCTION watch.objects_tile(watch text, at timestamptz, z int, x int, y int, most int DEFAULT 5000)
 RETURNS bytea
@@ -33,7 +35,7 @@ DECLARE
 BEGIN
     WITH boxed AS (
         SELECT h.track_id, h.observation_id, k.target, h.geom, h.area_m2, h.score, lower(h.valid) AS since,
-               lower(h.valid) = objects_tile.at AS fresh, h.change, h.alive, h.verdict,
+               lower(h.valid) = objects_tile.at AS fresh, h.change, h.alive, h.verdict, h.confidence, h.status,
                CAST(CAST(h.geom AS box2d) AS box3d) AS box
         FROM segwatch.held_state h
         JOIN segwatch.track k ON k.id = h.track_id
@@ -51,23 +53,32 @@ BEGIN
                    AS visible
         FROM boxed b
     ), placed AS (
-        SELECT s.track_id, s.target, s.area_m2, s.score, s.since, s.alive, s.verdict, s.visible, s.x0, s.y0,
+        SELECT s.track_id, s.target, s.area_m2, s.score, s.since, s.alive, s.verdict, s.confidence, s.status,
+               s.visible, s.x0, s.y0,
                s.x0 >= west AND s.x0 < east AND s.y0 >= south AND s.y0 < north AS here,
                -- dots keep no outline: a hundred thousand of them would spill to disk
                CASE WHEN s.visible THEN s.geom END AS geom, ST_YMax(s.box) > 85.06 OR s.y0 < -85.06 AS polar,
                CASE WHEN NOT s.alive AND s.fresh THEN 'disappeared' WHEN NOT s.alive THEN 'gone'
                     WHEN NOT s.fresh OR s.change IS NULL THEN 'as before'
-                    WHEN EXISTS (SELECT 1 FROM segwatch.change c
-                                 WHERE c.track_id = s.track_id AND c.observation_id = s.observation_id
-                                   AND c.kind = s.change AND c.baseline) THEN 'baseline'
-                    ELSE s.change END AS shows
+                    WHEN l.baseline THEN 'baseline'
+                    ELSE s.change END AS shows, l.status AS change_status, l.confidence AS change_confidence
         FROM sized s
+        LEFT JOIN LATERAL (
+            SELECT c.baseline, j.status, j.confidence
+            FROM segwatch.change c
+            LEFT JOIN LATERAL (
+                SELECT n.status, n.confidence FROM segwatch.change_judgement n
+                WHERE n.change_id = c.id AND upper_inf(n.recorded)
+                ORDER BY n.acquired_at DESC, n.scene_id DESC LIMIT 1) j ON true
+            WHERE c.track_id = s.track_id AND c.observation_id = s.observation_id AND c.kind = s.change
+            ORDER BY c.retracted_at IS NOT NULL, c.baseline DESC LIMIT 1) l ON s.fresh
     ), ranked AS MATERIALIZED (
         SELECT p.*, p.visible AND row_number() OVER (PARTITION BY p.visible ORDER BY p.area_m2 DESC, p.track_id)
                                   <= objects_tile.most AS outlined
         FROM placed p
     ), outlines AS (
         SELECT p.track_id::text, p.target, p.area_m2, p.score, p.since::text, p.verdict AS review,
+               p.confidence, p.status, p.change_confidence, p.change_status,
                -- tell objects unchanged since their ground was first observed from those that changed earlier
                CASE WHEN p.shows = 'as before' AND NOT EXISTS (
                         SELECT 1 FROM segwatch.change c
@@ -81,16 +92,18 @@ BEGIN
         FROM ranked p
         WHERE p.outlined
     ), dots AS (
-        SELECT p.shows, count(*) AS objects, sum(p.area_m2) AS area_m2,
+        SELECT p.shows, p.status, p.change_status, count(*) AS objects, sum(p.area_m2) AS area_m2,
                ST_AsMVTGeom(ST_Transform(ST_SetSRID(ST_MakePoint(avg(p.x0), avg(p.y0)), 4326), 3857), bounds, 4096, 0)
                    AS geom
         FROM ranked p
         WHERE p.here AND NOT p.outlined
-        GROUP BY p.shows, floor((p.x0 - west) / (4 * pixel)), floor((p.y0 - south) / (4 * pixel_north))
+        GROUP BY p.shows, p.status, p.change_status, floor((p.x0 - west) / (4 * pixel)),
+                 floor((p.y0 - south) / (4 * pixel_north))
     ), summary AS (
         SELECT concat_ws('/', objects_tile.z, objects_tile.x, objects_tile.y) AS tile,
                count(*) FILTER (WHERE p.here AND p.alive) AS objects,
                count(*) FILTER (WHERE p.here AND p.alive AND p.outlined) AS outlined,
+               count(*) FILTER (WHERE p.here AND 'refuted' IN (p.status, p.change_status)) AS refuted,
                ST_AsMVTGeom(ST_Centroid(bounds), bounds, 4096, 0) AS geom
         FROM ranked p
     )

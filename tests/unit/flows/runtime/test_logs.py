@@ -93,7 +93,7 @@ def test_a_message_mentions_nobody_and_links_nowhere_else() -> None:
         assert "@everyone" not in text
         assert "](" not in text
     assert len(title.splitlines()) == 1
-    assert len(body.splitlines()) == 6
+    assert len(body.splitlines()) == 7
     assert "https://a.example/%40a?x=%3C!here%3E%7Cy" in body
 
 
