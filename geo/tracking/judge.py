@@ -44,8 +44,8 @@ _REFUTED = 0.01
 _TWICE = frozenset({ChangeKind.GREW, ChangeKind.SHRANK, ChangeKind.MOVED, ChangeKind.MERGED})
 #: Objects nearer than this many tolerances may be one behind a cloud.
 _NEAR = 14.0
-#: Clear empty ground between two objects that shows them apart, in tolerances.
-_GAP = 0.5
+MIN_GAP = 0.5
+"""Clear empty ground between two objects that shows them apart, in tolerances."""
 #: A place is at least and at most this many tolerances wide, for false detections that would be taken for the object.
 _PLACE = (4.0, 20.0)
 #: Share of the confidence that is left to a change that another one explains, or may explain.
@@ -98,7 +98,7 @@ class Judge:
         evidence = self._update_holds(one.change, evidence)
         if one.change.kind is ChangeKind.APPEARED and one.change.track_id in explained:
             return self._refute(one.judgement)
-        if one.change.kind is ChangeKind.SHRANK and evidence.blocked and self._is_split(one.change.track_id):
+        if one.change.kind is ChangeKind.SHRANK and self._is_split(one.change.track_id):
             return self._refute(one.judgement)
         view = self.shown.view(evidence.region, evidence.core, one.change.target)
         if not _tells(one.change.kind, view):
@@ -111,12 +111,11 @@ class Judge:
 
     def find_explained(self, judged: Sequence[tuple[Change, Judgement]]) -> frozenset[UUID]:
         """Find tracks that merged into others from which no observation had shown them apart."""
+        merged = {change.track_id for change, _ in judged if change.kind is ChangeKind.MERGED}
         return frozenset(
-            change.track_id
-            for change, judgement in judged
-            if change.kind is ChangeKind.MERGED
-            and judgement.belief.status is BeliefStatus.REFUTED
-            and self.transition.get_keeper(change.track_id) != change.track_id
+            one.parent
+            for one in self.transition.step.lineage
+            if one.kind is ChangeKind.MERGED and one.parent not in merged
         )
 
     # ---- new changes
@@ -143,7 +142,7 @@ class Judge:
             return ()
         own = self.transition.after[change.track_id].geometry
         near = self._list_neighbours(change, own)
-        least_m = _GAP * self.transition.tolerance_m
+        least_m = MIN_GAP * self.transition.tolerance_m
         return tuple(
             one
             for one in near
@@ -183,7 +182,7 @@ class Judge:
         before = self.transition.before
         if keeper not in before:
             return False
-        least_m = _GAP * self.transition.tolerance_m
+        least_m = MIN_GAP * self.transition.tolerance_m
         return any(
             one.shows_apart(before[keeper].geometry, before[other].geometry, change.target, least_m)
             for other in others
@@ -212,7 +211,7 @@ class Judge:
         rivals = tuple(
             one
             for one in evidence.rivals
-            if not self.shown.shows_apart(evidence.region, one, change.target, _GAP * tolerance_m)
+            if not self.shown.shows_apart(evidence.region, one, change.target, MIN_GAP * tolerance_m)
         )
         blocked = evidence.blocked
         state = self._get_changed_state(change.track_id)
