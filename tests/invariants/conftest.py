@@ -193,12 +193,13 @@ class Ledger:
             return analyst.summarize_watches(conn)
 
     def known(self) -> dict[str, list[dict[str, Any]]]:
-        """Return current knowledge: objects, history, changes, beliefs, lineage, links of detections, observed ground."""
+        """Return current knowledge: objects, history, changes, beliefs, lineage, links of detections, ground."""
         return {
             "history": self.rows(
                 "SELECT t.track_id, t.observation_id, t.valid, t.geom, t.area_m2, t.score, t.first_seen, t.last_seen,"
                 " t.last_looked, t.misses, t.missed_since, t.visible_share, t.alive, t.merged_into, t.change,"
-                " t.confidence, t.status, t.observations_for, t.observations_against FROM segwatch.track_state t WHERE upper_inf(t.recorded) ORDER BY t.track_id, lower(t.valid)"
+                " t.confidence, t.status, t.observations_for, t.observations_against"
+                " FROM segwatch.track_state t WHERE upper_inf(t.recorded) ORDER BY t.track_id, lower(t.valid)"
             ),
             "changes": self.rows(
                 "SELECT id, track_id, observation_id, kind, target, valid_at, before_m2, after_m2, gained, lost, geom,"

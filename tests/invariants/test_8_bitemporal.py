@@ -84,7 +84,9 @@ def test_a_change_that_holds_again_is_reinstated(ledgers: Any, kit: Any) -> None
     ]
     assert ledger.known()["objects"] == []
     known = ledger.known()
-    ledger.arrive(world, [2])  # covers too little to count as a miss, but tells something about how sure the rest is
+    ledger.arrive(
+        world, [2]
+    )  # covers too little to count as a miss, but tells something about how sure the rest is
     assert ledger.known()["changes"] == known["changes"]
     assert without_belief(ledger.known()["history"]) == without_belief(known["history"])
     assert ledger.rows("SELECT * FROM segwatch.change WHERE retracted_at IS NOT NULL") == []
