@@ -4,6 +4,7 @@ GRANT SELECT, INSERT, UPDATE ON
     segwatch.alert,
     segwatch.area,
     segwatch.change,
+    segwatch.change_judgement,
     segwatch.channel,
     segwatch.circuit,
     segwatch.delivery,
@@ -29,6 +30,8 @@ GRANT SELECT, INSERT, UPDATE ON
     TO segwatch_worker;
 GRANT SELECT, INSERT ON segwatch.alert_correction, segwatch.alert_mark, segwatch.review TO segwatch_worker;
 GRANT SELECT, INSERT, UPDATE, DELETE ON segwatch.run TO segwatch_worker;
+-- Derived from the observations: a late scene replaces them.
+GRANT SELECT, INSERT, DELETE ON segwatch.series_counts TO segwatch_worker;
 
 -- Small tables that every view joins: keep their statistics exact from the first row on.
 ALTER TABLE segwatch.area SET (autovacuum_analyze_threshold = 1, autovacuum_analyze_scale_factor = 0.1);
