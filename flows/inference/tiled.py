@@ -23,6 +23,7 @@ from segwatch.flows.inference.segmenters import Segmenter
 from segwatch.flows.inference.strips import SceneView, Strip, StripReader
 from segwatch.geo import grid as grids
 from segwatch.geo import tiling
+from segwatch.geo.chips import ChipCutter, choose_cells
 from segwatch.geo.detect import Observer
 from segwatch.geo.footprint import AreaMask
 from segwatch.geo.judging import PixelSample, find_misrendering
@@ -231,6 +232,9 @@ class _GroupPrediction:
         self._columns: ColumnSpan | None = None
         self._queue: list[tuple[Tile, NDArray[np.uint8]]] = []
         self.tally = _Tally()
+        self._chips = ChipCutter(
+            choose_cells(group.observations[0].watch.area, self._view.grid), self._view.grid
+        )
         self._seconds = 0.0
         self._errors: dict[object, str] = {}
         self._of_machine: set[object] = set()
@@ -261,6 +265,7 @@ class _GroupPrediction:
             self.finish()
             self._begin(strip.columns)
         self.tally.add(strip)
+        self._chips.add(strip.rgb.values, strip.clear.values, strip.row, strip.columns.left)
         self._rgb = np.concatenate([self._rgb, strip.rgb.values])
         self._valid = np.concatenate([self._valid, strip.valid.values])
         self._clear = np.concatenate([self._clear, strip.clear.values])
@@ -296,6 +301,7 @@ class _GroupPrediction:
             clear_share=self.tally.clear_share,
             bytes_read=bytes_read,
             compute_seconds=self._seconds / len(self._active),
+            chips=self._chips.cut(),
         )
 
     def drop_too_cloudy(self) -> None:

@@ -124,7 +124,8 @@ def _publish_next(conn: Connection, series_id: UUID, total: TrackingCounts) -> b
     observation = ready.observation
     where = _widen(observation.footprint, ready.watch.tracking.tolerance_m)
     start = FoldStart(observation.acquired_at, observation.scene_id)
-    memory = fold_memory.load_memory(conn, series_id, start, [observation.footprint], where)
+    cells = [chip.cell for chip in observation.chips]
+    memory = fold_memory.load_memory(conn, series_id, start, [observation.footprint], where, cells)
     (step,) = fold_series(
         seeds.states or tracks.load_live(conn, series_id, where),
         [_to_look(observation, ready.watch, ready.first)],
@@ -135,6 +136,7 @@ def _publish_next(conn: Connection, series_id: UUID, total: TrackingCounts) -> b
         counts_before=memory.counts,
         open_before=memory.open_changes,
         past=memory.past,
+        references=memory.references,
     )
     alerts = _choose_alerts(ready.watch, step)
     total.alerts += tracks.publish(
@@ -179,6 +181,7 @@ def _publish_late(
         counts_before=old.memory.counts,
         open_before=old.memory.open_changes,
         past=old.memory.past,
+        references=old.memory.references,
     )
     chosen = {
         step.observation_id: _choose_alerts(look.watch, step)

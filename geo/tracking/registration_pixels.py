@@ -25,7 +25,7 @@ from segwatch.geo.types.chips import CELL_PX, Cell, Chip, ReferenceChip
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
-MAX_SHIFT_PX = 8.0
+MAX_SHIFT_PX = 4.5
 """Larger displacements are not believed, pixels."""
 MAX_UNCERTAINTY_PX = 0.25
 """Largest standard error of a displacement that is corrected, pixels."""
