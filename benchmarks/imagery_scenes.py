@@ -182,7 +182,8 @@ def _group(url: str, side: int, what: str) -> tuple[Scene, ObservationGroup]:
     red, green, blue = (BandRef("image", index) for index in (1, 2, 3))
     profile = Profile("sparse", "sparse", "sparse", red, green, blue, low=0, high=255, gsd_m=_GSD_M)
     watch = Watch("bench", Instruction("segment the bright fields"), area, profile, url, now)
-    return scene, ObservationGroup((LeasedObservation(UUID(int=1), watch, 1),), frozenset({"127.0.0.1:*"}))
+    leased = LeasedObservation(UUID(int=1), watch, 1)
+    return scene, ObservationGroup((leased,), frozenset({"127.0.0.1:*"}), _Threshold.tile_px)
 
 
 def _observe(url: str, side: int, what: str) -> dict[str, float | int]:

@@ -7,8 +7,8 @@ lies near the ground that is folded, so that the cost of a scene follows the sce
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -17,8 +17,10 @@ from shapely.geometry.base import BaseGeometry
 from sqlalchemy import Connection, Row, insert, text
 
 from segwatch.db import tables
+from segwatch.db.chips import load_references, load_shift
 from segwatch.db.codec import from_ewkb, load_belief, to_ewkb
-from segwatch.geo.types.belief import MAX_PAST, Evidence, RegionView, Shift, TargetCounts
+from segwatch.geo.types.belief import MAX_PAST, Evidence, RegionView, TargetCounts
+from segwatch.geo.types.chips import Cell, ReferenceChip
 from segwatch.geo.types.tracking import (
     Change,
     ChangeKind,
@@ -138,6 +140,8 @@ class FoldMemory:
     """Changes near the folded ground that the fold may decide."""
     past: tuple[PastObservation, ...] = ()
     """The last observations before the fold that meet a folded footprint."""
+    references: Mapping[Cell, ReferenceChip] = field(default_factory=dict)
+    """Chips that those of the folded observations are compared with."""
 
 
 def load_memory(
@@ -146,6 +150,7 @@ def load_memory(
     start: FoldStart,
     footprints: Sequence[BaseGeometry],
     ground: BaseGeometry,
+    cells: Collection[Cell],
 ) -> FoldMemory:
     """Load what the observations before a fold left for it.
 
@@ -159,6 +164,8 @@ def load_memory(
         Footprints of the folded observations as they were read, EPSG:4326.
     ground
         Union of the footprints, widened by the largest shift, EPSG:4326.
+    cells
+        Cells of the folded observations' chips.
     """
     place = {
         "series_id": series_id,
@@ -173,6 +180,14 @@ def load_memory(
         tuple(TargetCounts.from_json(one) for one in counts),
         tuple(_load_open(row) for row in open_changes),
         _load_past(conn, place | {"footprints": [to_ewkb(one) for one in footprints]}, near),
+        load_references(
+            conn,
+            series_id,
+            cells,
+            acquired_at=start.acquired_at,
+            scene_id=start.scene_id,
+            folded=start.folded,
+        ),
     )
 
 
@@ -221,17 +236,11 @@ def _load_past(
             row.acquired_at,
             from_ewkb(row.footprint),
             tuple(detections[row.id]),
-            _load_shift(row),
+            load_shift(row),
             tuple(changes[row.id]),
         )
         for row in rows
     )
-
-
-def _load_shift(row: Row[Any]) -> Shift:
-    if row.shift_source is None:
-        return Shift()
-    return Shift(row.shift_east_m, row.shift_north_m, row.shift_quality, row.shift_source)
 
 
 def save_memory(conn: Connection, folded: Collection[UUID], steps: Sequence[TrackingStep]) -> None:

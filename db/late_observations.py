@@ -18,7 +18,7 @@ import shapely
 from shapely.geometry.base import BaseGeometry
 from sqlalchemy import Connection, Row, text
 
-from segwatch.db import corrections, fold_memory, ground, judgements, publishing, raising, verdicts
+from segwatch.db import chips, corrections, fold_memory, ground, judgements, publishing, raising, verdicts
 from segwatch.db.codec import from_ewkb, load_track_state, load_watch, to_ewkb
 from segwatch.db.fold_memory import FoldMemory, FoldStart
 from segwatch.db.raising import RuleMatch, SendTime
@@ -204,10 +204,16 @@ def load_past(conn: Connection, series_id: UUID, detections: Any, around: Around
     first = _start(first, conn.execute(_BACKDATED, {"series_id": series_id}).all(), times, place)
     ids = [top for top in tops[first:] if top is not None]
     opening = next((top for top in tops if top is not None), None)
+    pictures = chips.load_chips(conn, ids)
     observations = tuple(
         FoldedObservation(
             TrackedObservation(
-                row.id, row.scene_id, row.acquired_at, from_ewkb(row.footprint), detections(conn, row.id)
+                row.id,
+                row.scene_id,
+                row.acquired_at,
+                from_ewkb(row.footprint),
+                detections(conn, row.id),
+                pictures.get(row.id, ()),
             ),
             load_watch(row.definition),
             first=row.id == opening,
@@ -220,6 +226,7 @@ def load_past(conn: Connection, series_id: UUID, detections: Any, around: Around
     replaced = frozenset(row.id for scene in order for row in scene if row.stale or row is not scene[-1])
     folded = frozenset({*ids, *replaced})
     footprints = [one.observation.footprint for one in observations]
+    cells = {chip.cell for some in pictures.values() for chip in some}
     tolerance_m = max((one.watch.tracking.tolerance_m for one in observations), default=0.0)
     where = around(shapely.union_all(footprints), tolerance_m)
     values = {
@@ -239,7 +246,9 @@ def load_past(conn: Connection, series_id: UUID, detections: Any, around: Around
         before,
         {track_id: tuple(some) for track_id, some in rows.items()},
         ground.load_near(conn, series_id, where, without=folded),
-        fold_memory.load_memory(conn, series_id, FoldStart(since, scene_id, folded), footprints, where),
+        fold_memory.load_memory(
+            conn, series_id, FoldStart(since, scene_id, folded), footprints, where, cells
+        ),
     )
 
 

@@ -14,7 +14,7 @@ from uuid import UUID
 from shapely.geometry.base import BaseGeometry
 from sqlalchemy import Connection, select, text
 
-from segwatch.db import corrections, fold_memory, ground, judgements, publishing, raising, series, tables
+from segwatch.db import chips, corrections, fold_memory, ground, judgements, publishing, raising, series, tables
 from segwatch.db.codec import from_ewkb, load_track_state, load_watch, to_ewkb
 from segwatch.db.errors import NotFound, PublishConflict
 from segwatch.db.raising import RuleMatch, SendTime
@@ -115,7 +115,12 @@ def read_next_ready(conn: Connection, series_id: UUID) -> ReadyObservation | Lat
     if row.late:
         return LateObservations(origin, row.seed_valid_at)
     observation = TrackedObservation(
-        row.id, row.scene_id, row.acquired_at, from_ewkb(row.footprint), load_detections(conn, row.id)
+        row.id,
+        row.scene_id,
+        row.acquired_at,
+        from_ewkb(row.footprint),
+        load_detections(conn, row.id),
+        chips.load_chips(conn, [row.id]).get(row.id, ()),
     )
     return ReadyObservation(observation, load_watch(row.definition), origin, row.first, row.seed_valid_at)
 

@@ -15,6 +15,7 @@ from shapely.geometry.base import BaseGeometry
 from segwatch.geo.crs import to_crs
 from segwatch.geo.grid import compute_pixel_area, get_crs
 from segwatch.geo.polygons import Region, Tracer, clean, georeference
+from segwatch.geo.tiling import Tile
 
 
 class AreaMask:
@@ -36,6 +37,19 @@ class AreaMask:
     def pixels(self) -> float:
         """Approximate number of pixels in the area."""
         return float(self._local.area) / self._pixel_area
+
+    def select(self, tiles: Sequence[Tile], grid: GeoBox) -> list[Tile]:
+        """Select the tiles of a grid that meet the area."""
+        corners = np.array(
+            [(one.col, one.row, one.col + one.width, one.row + one.height) for one in tiles], float
+        )
+        transform, size = grid.transform, grid.resolution
+        xs = transform.c + corners[:, [0, 2]] * size.x
+        ys = transform.f + corners[:, [3, 1]] * size.y
+        squares = shapely.box(xs[:, 0], ys[:, 0], xs[:, 1], ys[:, 1])
+        shapely.prepare(self._local)
+        meets = shapely.intersects(self._local, squares)
+        return [tile for tile, is_met in zip(tiles, meets, strict=True) if is_met]
 
     def rasterize(self, window: GeoBox) -> NDArray[np.bool_]:
         """Make the (height, width) mask of a window of the grid."""

@@ -7,6 +7,7 @@ like an array, ``grid[top:bottom, left:right]``, gives the grid of a window.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 from affine import Affine
 from odc.geo.geobox import GeoBox
@@ -58,6 +59,23 @@ def make_grid(area: BaseGeometry, gsd_m: float) -> GeoBox:
     first_row, last_row = _snap(bottom, top, gsd_m)
     transform = Affine(gsd_m, 0.0, first_col * gsd_m, 0.0, -gsd_m, last_row * gsd_m)
     return GeoBox((last_row - first_row, last_col - first_col), transform, crs)
+
+
+@dataclass(frozen=True, slots=True)
+class GridOrigin:
+    """Upper left pixel of a grid on the lattice of all pixels of its CRS."""
+
+    row: int
+    """Rows below the CRS's origin; negative north of it."""
+    col: int
+    """Columns right of the CRS's origin."""
+
+
+def get_origin(grid: GeoBox) -> GridOrigin:
+    """Return where a grid lies on the lattice of pixels whose edges are multiples of the pixel size."""
+    return GridOrigin(
+        round(grid.transform.f / grid.resolution.y), round(grid.transform.c / grid.resolution.x)
+    )
 
 
 def get_crs(grid: GeoBox) -> CRS:

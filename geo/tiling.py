@@ -1,4 +1,9 @@
-"""Cover a grid with overlapping tiles, split its columns into spans, and compute blend weights."""
+"""Cover a grid with overlapping tiles, split its columns into spans, and compute blend weights.
+
+Scenes are cut into the tiles of a lattice of the ground: the corners of tiles are multiples of the step between them,
+counted in pixels from the origin of the grid's CRS. Which tiles show a place, and what weight each has there, therefore
+does not depend on the area.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +11,11 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
+from affine import Affine
 from numpy.typing import NDArray
+from odc.geo.geobox import GeoBox
+
+from segwatch.geo.grid import get_origin
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +26,27 @@ class Tile:
     col: int
     height: int
     width: int
+
+
+def extend_to_tiles(grid: GeoBox, tile_px: int, overlap_px: int) -> GeoBox:
+    """Extend a grid to whole tiles of the lattice of the ground: to all those that reach it.
+
+    :func:`make_tiles` gives exactly these tiles for the result. It reaches up to one tile beyond the grid.
+    """
+    origin, step = get_origin(grid), tile_px - overlap_px
+    top, bottom = _extend(origin.row, grid.height, tile_px, step)
+    left, right = _extend(origin.col, grid.width, tile_px, step)
+    size = grid.resolution
+    # multiples of the pixel size, as in make_grid: the same pixel has the same coordinates in every grid
+    transform = Affine(size.x, 0.0, left * size.x, 0.0, size.y, top * size.y)
+    return GeoBox((bottom - top, right - left), transform, grid.crs)
+
+
+def _extend(first: int, length: int, tile_px: int, step: int) -> tuple[int, int]:
+    """First pixel, and the one after the last, of the tiles that reach the pixels from ``first`` on."""
+    start = ((first - tile_px) // step + 1) * step
+    last = (first + length - 1) // step * step
+    return start, last + tile_px
 
 
 def make_tiles(grid_height: int, grid_width: int, tile_px: int, overlap_px: int) -> list[Tile]:

@@ -10,6 +10,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection, text
 
+from segwatch.db.chips import save_chips
 from segwatch.db.codec import to_ewkb
 from segwatch.db.errors import LeaseLost
 from segwatch.db.ids import make_id
@@ -159,7 +160,7 @@ def save(
     *,
     evidence: str | None = None,
 ) -> None:
-    """Store a prediction: observed footprint, detections and times. The observation then waits to be tracked.
+    """Store a prediction: observed footprint, detections, chips and times. The observation then waits to be tracked.
 
     ``timings`` may have ``read_at`` and ``inferred_at`` (UTC); ``evidence`` is the path of its quicklook.
 
@@ -190,6 +191,7 @@ def save(
             f"observation {observation_id} is not leased by {worker} any more; its result is dropped"
         )
     _copy_detections(conn, observation_id, result.detections)
+    save_chips(conn, observation_id, result.chips)
 
 
 def _copy_detections(conn: Connection, observation_id: UUID, detections: tuple[Detection, ...]) -> None:

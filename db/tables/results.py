@@ -11,6 +11,7 @@ from sqlalchemy import (
     Double,
     Index,
     Integer,
+    LargeBinary,
     Table,
     Text,
     UniqueConstraint,
@@ -144,6 +145,21 @@ detection = Table(
     UniqueConstraint("observation_id", "ordinal", name="detection_identity"),
     # detections of one observation near a place
     Index("detection_near_ix", "observation_id", "geom", postgresql_using="gist"),
+)
+
+#: Small grey pictures of fixed cells of the ground, by which the observation is registered to its series; at most nine.
+observation_chip = Table(
+    "observation_chip",
+    metadata,
+    reference("observation_id", "observation", primary_key=True),
+    #: the lattice of cells: CRS, and side of a pixel in metres
+    Column("crs", Text, primary_key=True),
+    Column("pixel_m", Double, primary_key=True),
+    #: cells of 128 x 128 pixels below and right of the CRS's origin
+    Column("grid_row", Integer, primary_key=True),
+    Column("grid_col", Integer, primary_key=True),
+    #: see segwatch.geo.types.chips.Chip
+    Column("content", LargeBinary, nullable=False),
 )
 
 #: Part of a footprint that the observation was the first of its series to cover; the rows of a series are disjoint.

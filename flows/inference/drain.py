@@ -177,7 +177,7 @@ class Drain:
         groups = []
         for members in _group_by_pixels(lease):
             with self._outcomes.recording_failures(lease.scene, members):
-                group = _make_group(members, self._settings)
+                group = _make_group(members, self._settings, side)
                 view = group.view
                 reading = StripReader(reader, lease.scene, view, split_grid(view.grid, side), rows)
                 self._readings.append(reading)
@@ -240,7 +240,7 @@ class Drain:
             self._check_segmenter()
 
     def _process_group(self, lease: ledger.SceneLease, group: ObservationGroup, reading: StripReader) -> None:
-        preview = quicklooks.Preview(group.view.grid)
+        preview = quicklooks.Preview(group.view)
         outcomes = predict_group(
             group, reading, self._segmenter, self._settings.tile_batch, preview, self._report_alive
         )
@@ -333,10 +333,15 @@ def _group_by_pixels(lease: ledger.SceneLease) -> list[list[ledger.LeasedObserva
     return list(by_view.values())
 
 
-def _make_group(members: list[ledger.LeasedObservation], settings: FlowSettings) -> ObservationGroup:
+def _make_group(
+    members: list[ledger.LeasedObservation], settings: FlowSettings, tile_px: int
+) -> ObservationGroup:
     profile = members[0].watch.profile
     return ObservationGroup(
-        tuple(members), frozenset(_list_hosts(members, settings)), settings.credentials_for(profile.name)
+        tuple(members),
+        frozenset(_list_hosts(members, settings)),
+        tile_px,
+        settings.credentials_for(profile.name),
     )
 
 

@@ -17,16 +17,15 @@ import shapely
 from affine import Affine
 from fsspec.implementations.local import LocalFileSystem
 from numpy.typing import NDArray
-from odc.geo.geobox import GeoBox
 from rasterio.features import rasterize
 from shapely.geometry.base import BaseGeometry
 
 from segwatch.db.errors import describe_error
 from segwatch.flows.config.settings.imagery import QuicklookSettings
 from segwatch.flows.inference import quicklook_spool
-from segwatch.flows.inference.strips import Strip
+from segwatch.flows.inference.strips import SceneView, Strip
 from segwatch.geo.crs import to_crs
-from segwatch.geo.grid import get_crs
+from segwatch.geo.grid import get_crs, get_origin
 from segwatch.geo.types.tracking import ObservationResult
 
 _log = logging.getLogger(__name__)
@@ -42,9 +41,11 @@ NO_STORAGE = (
 
 
 class Preview:
-    """A scene's rendering, decimated to at most 768 pixels a side."""
+    """A scene's rendering of its area, decimated to at most 768 pixels a side."""
 
-    def __init__(self, grid: GeoBox) -> None:
+    def __init__(self, view: SceneView) -> None:
+        grid, origin, whole = view.area_grid, get_origin(view.area_grid), get_origin(view.grid)
+        self._row, self._col = origin.row - whole.row, origin.col - whole.col
         self._step = max(1, math.ceil(max(grid.shape) / _MAX_SIDE_PX))
         # the grid of every n-th pixel; its upper left corner is the grid's
         self._grid = grid.zoom_out(self._step)
@@ -53,11 +54,18 @@ class Preview:
 
     def add(self, strip: Strip) -> None:
         """Add the rows of a strip."""
-        step, left = self._step, strip.columns.left
-        first, start = -strip.row % step, -left % step
-        part = strip.rgb.isel(y=slice(first, None, step), x=slice(start, None, step)).values
-        row, col = (strip.row + first) // step, (left + start) // step
-        self._picture[row : row + part.shape[0], col : col + part.shape[1]] = part
+        rows, own_rows = self._choose(strip.row - self._row, strip.rgb.shape[0], self._picture.shape[0])
+        cols, own_cols = self._choose(
+            strip.columns.left - self._col, strip.rgb.shape[1], self._picture.shape[1]
+        )
+        self._picture[own_rows, own_cols] = strip.rgb.values[rows, cols]
+
+    def _choose(self, start: int, length: int, count: int) -> tuple[slice, slice]:
+        """Every n-th pixel of ``length`` from ``start`` on, in the area: places in the strip, and in the picture."""
+        first = max(0, -(-start // self._step))
+        last = max(first, min(count, -(-(start + length) // self._step)))
+        offset = first * self._step - start
+        return slice(offset, offset + (last - first) * self._step, self._step), slice(first, last)
 
     def draw(self, result: ObservationResult) -> NDArray[np.uint8]:
         """Draw the footprint's border and the detections' outlines, coloured by target: (h, w, 3) uint8."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import queue
 import threading
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
@@ -28,11 +29,11 @@ from segwatch.geo.raster import RGB, YX, YX_BAND, make_coordinates
 from segwatch.geo.rendering import render
 from segwatch.geo.sources.http.credentials import Credentials
 from segwatch.geo.sources.rasters.pixels import SceneReader, SceneWindow, open_scene
-from segwatch.geo.tiling import ColumnSpan
+from segwatch.geo.tiling import ColumnSpan, Tile
 from segwatch.geo.types.scene import Scene
 from segwatch.geo.types.source import Profile
 
-#: Pixels to read ahead of the model; each takes 4 bytes.
+#: Pixels to read ahead of the model; each takes 5 bytes.
 _MAX_AHEAD_PX = 16_000_000
 #: Columns to read and render at once: float32 bands take several times the memory of the finished strip.
 _MAX_WINDOW_COLUMNS = 2048
@@ -48,6 +49,8 @@ class Strip:
     """First row, in the whole grid."""
     rgb: xr.DataArray
     """(y, x, band: red, green, blue) uint8, rendered by the profile; 0 where not valid. All columns of the tiles."""
+    valid: xr.DataArray
+    """(y, x) bool: the pixel holds data, in the area or beyond it."""
     clear: xr.DataArray
     """(y, x) bool: in the area, valid, and free of cloud and shadow."""
     area_px: int
@@ -62,10 +65,15 @@ class Strip:
 
 @dataclass(frozen=True, slots=True)
 class SceneView:
-    """The pixels that a group of observations needs of a scene: those of its area, by one profile."""
+    """The pixels that a group of observations needs of a scene: those of its tiles, by one profile."""
 
     area: AreaMask
+    area_grid: GeoBox
+    """Pixels of the area's bounding box."""
     grid: GeoBox
+    """Pixels of all tiles that reach ``area_grid``; strips and tiles are counted in it."""
+    tiles: tuple[Tile, ...]
+    """Tiles of ``grid`` that meet the area, in row-major order."""
     profile: Profile
     hosts: tuple[str, ...]
     """Hosts that pixels may be read from."""
@@ -166,22 +174,20 @@ class StripReader:
         rgb = np.zeros((*in_area.shape, 3), np.uint8)
         clear, valid = np.zeros_like(in_area), np.zeros_like(in_area)
         sample = PixelSample()
-        for col in range(0, span.width, _MAX_WINDOW_COLUMNS):
-            part = np.s_[:, col : min(col + _MAX_WINDOW_COLUMNS, span.width)]
-            wanted = in_area[part]
-            if not wanted.any():
-                continue  # nothing is read outside the area
+        for columns in _list_windows(view.tiles, span, start, stop):
+            part = np.s_[:, columns]
             window = reader.read(strip_grid[part])
             received = window.bytes_read
             rgb[part] = render(window.bands, window.valid, view.profile).values
-            valid[part] = window.valid.values & wanted
-            clear[part] = window.valid.values & window.clear.values & wanted
-            sample += self._sample(window, rgb[part], clear[part], (start, span.left + col), span)
-        area_px, valid_px, clear_px = (int(mask[:, span.own].sum()) for mask in (in_area, valid, clear))
+            valid[part] = window.valid.values
+            clear[part] = window.valid.values & window.clear.values & in_area[part]
+            sample += self._sample(window, rgb[part], clear[part], (start, span.left + columns.start), span)
+        counted = (in_area, valid & in_area, clear)
+        area_px, valid_px, clear_px = (int(np.count_nonzero(mask[:, span.own])) for mask in counted)
         coordinates = make_coordinates(strip_grid)
         rendered = xr.DataArray(rgb, dims=YX_BAND, coords=coordinates.assign(band=list(RGB)))
-        usable = xr.DataArray(clear, dims=YX, coords=coordinates)
-        return Strip(span, start, rendered, usable, area_px, valid_px, clear_px, sample), received
+        imaged, usable = (xr.DataArray(mask, dims=YX, coords=coordinates) for mask in (valid, clear))
+        return Strip(span, start, rendered, imaged, usable, area_px, valid_px, clear_px, sample), received
 
     def _sample(
         self,
@@ -209,3 +215,17 @@ class StripReader:
                 continue
             return True
         return False
+
+
+def _list_windows(tiles: Sequence[Tile], span: ColumnSpan, start: int, stop: int) -> Iterator[slice]:
+    """Columns of a span that its tiles need in some rows, counted from ``span.left``, at most so many at once."""
+    needed = np.zeros(span.width + 2, bool)
+    first = bisect_right(tiles, start, key=lambda tile: tile.row + tile.height)
+    last = bisect_left(tiles, stop, key=lambda tile: tile.row)
+    for tile in tiles[first:last]:
+        if span.has(tile):
+            needed[1 + tile.col - span.left : 1 + tile.col + tile.width - span.left] = True
+    edges = np.flatnonzero(needed[1:] != needed[:-1])
+    for left, right in edges.reshape(-1, 2).tolist():
+        for col in range(left, right, _MAX_WINDOW_COLUMNS):
+            yield slice(col, min(col + _MAX_WINDOW_COLUMNS, right))

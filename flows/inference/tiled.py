@@ -23,9 +23,11 @@ from segwatch.flows.inference.segmenters import Segmenter
 from segwatch.flows.inference.strips import SceneView, Strip, StripReader
 from segwatch.geo import grid as grids
 from segwatch.geo import tiling
+from segwatch.geo.chips import ChipCutter, choose_cells
 from segwatch.geo.detect import Observer
 from segwatch.geo.footprint import AreaMask
 from segwatch.geo.judging import PixelSample, find_misrendering
+from segwatch.geo.mirroring import fill_by_mirroring
 from segwatch.geo.sources.http.credentials import Credentials
 from segwatch.geo.stitch import Stitcher
 from segwatch.geo.text.storable import to_storable
@@ -78,6 +80,8 @@ class ObservationGroup:
     observations: tuple[LeasedObservation, ...]
     hosts: frozenset[str]
     """Hosts that pixels may be read from."""
+    tile_px: int
+    """Side in pixels of the tiles that the segmenter takes."""
     credentials: Credentials = field(default_factory=dict)
     """What the profile's access needs."""
 
@@ -88,11 +92,20 @@ class ObservationGroup:
 
     @cached_property
     def view(self) -> SceneView:
-        """The group's area on its pixel grid, the same for every scene."""
-        area = self.observations[0].watch.area
-        grid = grids.make_grid(area, self.profile.gsd_m)
+        """The group's area on its pixel grid, the same for every scene; the grid reaches to whole tiles."""
+        area, side = self.observations[0].watch.area, self.tile_px
+        area_grid = grids.make_grid(area, self.profile.gsd_m)
+        grid = tiling.extend_to_tiles(area_grid, side, compute_overlap(side))
+        tiles = tiling.make_tiles(grid.height, grid.width, side, compute_overlap(side))
+        mask = AreaMask(area, grid)
         return SceneView(
-            AreaMask(area, grid), grid, self.profile, tuple(sorted(self.hosts)), self.credentials
+            mask,
+            area_grid,
+            grid,
+            tuple(mask.select(tiles, grid)),
+            self.profile,
+            tuple(sorted(self.hosts)),
+            self.credentials,
         )
 
 
@@ -219,6 +232,9 @@ class _GroupPrediction:
         self._columns: ColumnSpan | None = None
         self._queue: list[tuple[Tile, NDArray[np.uint8]]] = []
         self.tally = _Tally()
+        self._chips = ChipCutter(
+            choose_cells(group.observations[0].watch.area, self._view.grid), self._view.grid
+        )
         self._seconds = 0.0
         self._errors: dict[object, str] = {}
         self._of_machine: set[object] = set()
@@ -233,11 +249,12 @@ class _GroupPrediction:
         self._columns = columns
         grid, side = self._view.grid, self._segmenter.tile_px
         shape = (grid.height, grid.width, side, compute_overlap(side))
-        self._plan = [tile for tile in tiling.make_tiles(*shape) if columns.has(tile)]
+        self._plan = [tile for tile in self._view.tiles if columns.has(tile)]
         self._top = 0
         # plain arrays: the buffers grow and shrink by rows with every strip; segmenters take numpy tiles (ADR 0011)
         self._rgb: NDArray[np.uint8] = np.zeros((0, columns.width, 3), np.uint8)
-        self._clear: NDArray[np.bool_] = np.zeros((0, columns.width), bool)
+        self._valid: NDArray[np.bool_] = np.zeros((0, columns.width), bool)
+        self._clear = self._valid
         self._stitchers = {one.id: Stitcher(*shape, columns) for one in self._active}
         for one in self._active:
             self._observers[one.id].begin_columns(columns.start, columns.stop)
@@ -248,7 +265,9 @@ class _GroupPrediction:
             self.finish()
             self._begin(strip.columns)
         self.tally.add(strip)
+        self._chips.add(strip.rgb.values, strip.clear.values, strip.row, strip.columns.left)
         self._rgb = np.concatenate([self._rgb, strip.rgb.values])
+        self._valid = np.concatenate([self._valid, strip.valid.values])
         self._clear = np.concatenate([self._clear, strip.clear.values])
         bottom = self._top + len(self._clear)
         while self._plan and self._plan[0].row + self._plan[0].height <= bottom:
@@ -282,6 +301,7 @@ class _GroupPrediction:
             clear_share=self.tally.clear_share,
             bytes_read=bytes_read,
             compute_seconds=self._seconds / len(self._active),
+            chips=self._chips.cut(),
         )
 
     def drop_too_cloudy(self) -> None:
@@ -296,7 +316,7 @@ class _GroupPrediction:
         cols = slice(tile.col - columns.left, tile.col + tile.width - columns.left)
         if not (self._active and self._clear[rows, cols].any()):
             return  # a tile without a clear pixel needs no prediction
-        self._queue.append((tile, np.ascontiguousarray(self._rgb[rows, cols])))
+        self._queue.append((tile, fill_by_mirroring(self._rgb[rows, cols], self._valid[rows, cols])))
         if len(self._queue) >= self._batch:
             self._run_batch()
 
@@ -352,7 +372,8 @@ class _GroupPrediction:
             return
         for one in self._active:
             self._observers[one.id].add(self._stitchers[one.id].take(stop), self._clear[:count, columns.own])
-        self._rgb, self._clear = self._rgb[count:].copy(), self._clear[count:].copy()
+        self._rgb, self._valid = self._rgb[count:].copy(), self._valid[count:].copy()
+        self._clear = self._clear[count:].copy()
         self._top = stop
 
 

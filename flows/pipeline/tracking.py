@@ -125,7 +125,8 @@ def _publish_next(conn: Connection, series_id: UUID, total: TrackingCounts) -> b
     observation = ready.observation
     where = _widen(observation.footprint, ready.watch.tracking.tolerance_m)
     start = FoldStart(observation.acquired_at, observation.scene_id)
-    memory = fold_memory.load_memory(conn, series_id, start, [observation.footprint], where)
+    cells = [chip.cell for chip in observation.chips]
+    memory = fold_memory.load_memory(conn, series_id, start, [observation.footprint], where, cells)
     (step,) = fold_series(
         seeds.states or tracks.load_live(conn, series_id, where),
         [_to_look(observation, ready.watch, ready.first)],
@@ -136,6 +137,7 @@ def _publish_next(conn: Connection, series_id: UUID, total: TrackingCounts) -> b
         counts_before=memory.counts,
         open_before=memory.open_changes,
         past=memory.past,
+        references=memory.references,
     )
     (judged,) = list_judged_changes([step], memory.open_changes)
     total.alerts += tracks.publish(
@@ -187,6 +189,7 @@ def _publish_late(
         counts_before=old.memory.counts,
         open_before=old.memory.open_changes,
         past=old.memory.past,
+        references=old.memory.references,
     )
     judged = list_judged_changes(steps, old.memory.open_changes)
     chosen = {

@@ -155,7 +155,9 @@ class _Pairing:
         visible = shapely.intersection(self.objects, shapely.difference(self.windows, self.fresh))
         old, new = shapely.centroid(visible), shapely.centroid(self.detections)
         usable = np.flatnonzero(~shapely.is_empty(old))
-        first, second = shapely.STRtree(new).query(old[usable], predicate="dwithin", distance=self.reach_m * 1.5)
+        first, second = shapely.STRtree(new).query(
+            old[usable], predicate="dwithin", distance=self.reach_m * 1.5
+        )
         first = usable[first]
         before, after = shapely.area(visible[first]), shapely.area(self.detections[second])
         alike = (np.abs(before - after) <= _ROUNDS[0] * before) & self.same_target[first, second]
@@ -195,7 +197,9 @@ class _Pairing:
         return residuals, len(shown)
 
 
-def _cut_window(footprint: BaseGeometry, bounds: tuple[float, float, float, float], margin: float) -> BaseGeometry:
+def _cut_window(
+    footprint: BaseGeometry, bounds: tuple[float, float, float, float], margin: float
+) -> BaseGeometry:
     """Cut the footprint around the bounds of an object."""
     left, bottom, right, top = bounds
     return shapely.clip_by_rect(footprint, left - margin, bottom - margin, right + margin, top + margin)
@@ -218,6 +222,11 @@ def _to_east_north(at: Floats, near: BaseGeometry, crs: CRS) -> tuple[float, flo
     return float((end.x - start.x) * per_longitude[0]), float((end.y - start.y) * per_latitude[0])
 
 
+def is_within_reach(shift: Shift, tolerance_m: float) -> bool:
+    """Whether a shift is not larger than those that are looked for."""
+    return max(abs(shift.east_m), abs(shift.north_m)) <= MAX_SHIFT_TOLERANCES * tolerance_m
+
+
 def move_observation(observation: TrackedObservation, shift: Shift) -> TrackedObservation:
     """Move an observation's footprint and detections."""
     if shift.is_zero:
@@ -225,9 +234,7 @@ def move_observation(observation: TrackedObservation, shift: Shift) -> TrackedOb
     return replace(
         observation,
         footprint=move(observation.footprint, shift),
-        detections=tuple(
-            replace(one, geometry=move(one.geometry, shift)) for one in observation.detections
-        ),
+        detections=tuple(replace(one, geometry=move(one.geometry, shift)) for one in observation.detections),
     )
 
 

@@ -24,10 +24,17 @@ from segwatch.geo.tracking.ground import NewGround, ObservedGround, compute_sear
 from segwatch.geo.tracking.judge import MIN_GAP, Judge, to_past_changes
 from segwatch.geo.tracking.overlay import project_all, to_array
 from segwatch.geo.tracking.region_views import ShownGround
-from segwatch.geo.tracking.registration import MAX_SHIFT_TOLERANCES, estimate_shift, move_observation
 from segwatch.geo.tracking.regions import Transition
+from segwatch.geo.tracking.registration import (
+    MAX_SHIFT_TOLERANCES,
+    estimate_shift,
+    is_within_reach,
+    move_observation,
+)
+from segwatch.geo.tracking.registration_pixels import add_references, measure_shift
 from segwatch.geo.tracking.step_builder import Context, Loss
 from segwatch.geo.types.belief import MAX_PAST, Shift, TargetCounts
+from segwatch.geo.types.chips import Cell, ReferenceChip
 from segwatch.geo.types.tracking import (
     Change,
     ChangeKind,
@@ -54,8 +61,6 @@ class FoldInput:
     """Smaller detections were dropped, m²."""
     new: NewGround | None = None
     """What of its footprint was not observed before; computed where it is None, or the observation is moved."""
-    shift: Shift | None = None
-    """Its shift against the series as measured on pixels; None = estimate it from outlines."""
 
 
 def fold_series(
@@ -69,6 +74,7 @@ def fold_series(
     counts_before: Iterable[TargetCounts] = (),
     open_before: Iterable[OpenChange] = (),
     past: Iterable[PastObservation] = (),
+    references: Mapping[Cell, ReferenceChip] | None = None,
 ) -> list[TrackingStep]:
     """Fold observations in order, each over the objects that it may affect, and judge what changed.
 
@@ -94,6 +100,8 @@ def fold_series(
     past
         Observations before the first one, in order: at least the last
         :data:`~segwatch.geo.types.belief.MAX_PAST` whose footprint intersects that of each input, both as read.
+    references
+        For the cells of the observations' chips: the chip of the first observation before, with its shift.
 
     Returns
     -------
@@ -109,6 +117,7 @@ def fold_series(
         {one.target: one for one in counts_before},
         {_identify(one): one for one in open_before},
         list(past),
+        dict(references or {}),
     )
     return [series.fold(item) for item in inputs]
 
@@ -125,21 +134,23 @@ class _Series:
     counts: dict[str, TargetCounts]
     open_changes: dict[tuple[UUID, UUID, ChangeKind], OpenChange]
     past: list[PastObservation]
+    references: dict[Cell, ReferenceChip]
     shown: dict[UUID, ShownGround] = field(default_factory=dict)
     """Past observations that were asked before, moved, by observation id."""
 
     def fold(self, item: FoldInput) -> TrackingStep:
         """Fold the next observation and judge its step."""
-        near, shift = self._register(item)
+        near, shift, doubt_m = self._register(item)
         past = self._find_past(item.observation.footprint)
         observation = move_observation(item.observation, shift)
         new = item.new if item.new and shift.is_zero else self.observed.find_new(observation.footprint)
         tolerance_m = item.settings.tolerance_m
-        live = _select_within(near, compute_search_area(observation.footprint, tolerance_m, new))
+        where = compute_search_area(observation.footprint, tolerance_m + doubt_m, new)
+        live = _select_within(near, where)
         step = fold_observation(
             live,
             observation,
-            item.settings,
+            replace(item.settings, tolerance_m=tolerance_m + doubt_m),
             series_id=self.series_id,
             origin=self.origin,
             new=new,
@@ -162,19 +173,32 @@ class _Series:
                 to_past_changes(step.changes),
             )
         )
+        self.references = add_references(self.references, observation.chips, shift)
         return step
 
-    def _register(self, item: FoldInput) -> tuple[dict[UUID, TrackState], Shift]:
-        """Select the states near an observation, and measure its shift against them."""
+    def _register(self, item: FoldInput) -> tuple[dict[UUID, TrackState], Shift, float]:
+        """Select the states near an observation, and measure its shift: on pixels, or where they do not tell on outlines.
+
+        Returns
+        -------
+        near : dict
+            Track id -> state.
+        shift : Shift
+            Zero without a source where neither is certain.
+        doubt_m : float
+            By how much the tolerance is widened then, metres.
+        """
         tolerance_m, footprint = item.settings.tolerance_m, item.observation.footprint
         area = widen_footprint(footprint, MAX_SHIFT_TOLERANCES / 2 * tolerance_m)
         near = {state.track_id: state for state in _select_within(self.known, area)}
-        if item.shift is not None:
-            return near, item.shift
+        measured = measure_shift(item.observation.chips, self.references)
+        if measured.shift is not None and is_within_reach(measured.shift, tolerance_m):
+            return near, measured.shift, 0.0
         new = item.new or self.observed.find_new(footprint)
         crs = make_local_equal_area(self.origin)
         states = list(near.values())
-        return near, estimate_shift(item.observation, states, new.new_to_series, crs, tolerance_m)
+        shift = estimate_shift(item.observation, states, new.new_to_series, crs, tolerance_m)
+        return near, shift, measured.uncertainty_m if shift.source == "none" else 0.0
 
     def _tell(self, near: dict[UUID, TrackState], past: list[PastObservation], item: FoldInput) -> Context:
         """Tell the fold what earlier observations show."""
@@ -229,7 +253,9 @@ class _Series:
         ]
         crs = make_local_equal_area(self.origin)
         footprint, fresh = shapely.area(project_all([observation.footprint, step.new_ground], crs)).tolist()
-        counts = count_observation(self.counts, transition, observation, Exposure(footprint, fresh, gap_days), crs)
+        counts = count_observation(
+            self.counts, transition, observation, Exposure(footprint, fresh, gap_days), crs
+        )
         self.counts = count_judgements(counts, new, again)
         for change, judgement in [*((one.change, judgement) for one, judgement in again), *new]:
             self._record(change, judgement)

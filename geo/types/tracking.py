@@ -12,6 +12,7 @@ from shapely.geometry import Polygon
 from shapely.geometry.base import BaseGeometry
 
 from segwatch.geo.types.belief import Belief, Evidence, RegionView, Shift, TargetCounts
+from segwatch.geo.types.chips import Chip
 
 
 class ObservationState(enum.StrEnum):
@@ -71,6 +72,8 @@ class ObservationResult:
     bytes_read: int = 0
     compute_seconds: float = 0.0
     """Time in the model, seconds."""
+    chips: tuple[Chip, ...] = ()
+    """Pictures of fixed cells of the ground, to register the observation by."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +87,8 @@ class TrackedObservation:
     footprint: BaseGeometry
     """Observed footprint, EPSG:4326."""
     detections: tuple[Detection, ...]
+    chips: tuple[Chip, ...] = ()
+    """Pictures of fixed cells of the ground, to register the observation by."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,6 +37,8 @@ from tests.support.colour_segmenter import ColourSegmenter
 from tests.support.serving import serving_files
 
 SIDE, GSD_M, UTM = 600, 10.0, CRS.from_epsg(32633)
+#: More pixels a side than the area and the tiles at its border.
+AT_ONCE = SIDE + 2 * 64
 WHOLE = shapely.box(500_000, 5_100_000 - SIDE * GSD_M, 500_000 + SIDE * GSD_M, 5_100_000)
 NOW = datetime(2024, 5, 1, 10, tzinfo=UTC)
 BRIGHT, DARK, RED = (200, 200, 200), (40, 40, 40), (255, 0, 0)
@@ -90,7 +92,7 @@ def group_of(url: str) -> tuple[Scene, ObservationGroup]:
     watch = Watch("w", Instruction("segment it", ("bright",)), area, profile, url, NOW, min_polygon_m2=0)
     watch = replace(watch, max_failed_tiles=1.0)
     leased = LeasedObservation(UUID(int=1), watch, 1)
-    return scene, ObservationGroup((leased,), frozenset({"127.0.0.1:*"}))
+    return scene, ObservationGroup((leased,), frozenset({"127.0.0.1:*"}), Frail.tile_px)
 
 
 @dataclass(frozen=True)
@@ -115,7 +117,7 @@ def outcome(url: str, most_px: int, rows: int) -> tuple[Outcome, Frail]:
 def observe(url: str, most_px: int, rows: int) -> Seen:
     scene, group = group_of(url)
     segmenter, grid = Frail(), group.view.grid
-    preview = Preview(grid)
+    preview = Preview(group.view)
     columns = split_grid(grid, segmenter.tile_px, most_px)
     with (
         ThreadPoolExecutor(1) as executor,
@@ -131,7 +133,7 @@ def observe(url: str, most_px: int, rows: int) -> Seen:
 def test_bands_and_strips_change_nothing(most_px: int, rows: int, broken: bool) -> None:
     image, mask = ground(broken=broken)
     with serving_files({"/image.tif": image, "/mask.tif": mask}) as files:
-        once = observe(files.url, SIDE, SIDE)
+        once = observe(files.url, AT_ONCE, AT_ONCE)
         parts = observe(files.url, most_px, rows)
     assert once.result.tiles_failed == 0 if not broken else once.result.tiles_failed >= 1
     assert bool(parts.result.tiles_failed) == broken
@@ -153,7 +155,7 @@ def clipped(share: float) -> tuple[bytes, bytes]:
     return tiff(image), tiff(np.zeros((1, SIDE, SIDE), np.uint8))
 
 
-@pytest.mark.parametrize(("most_px", "rows"), [(SIDE, SIDE), (200, 48), (64, 17)])
+@pytest.mark.parametrize(("most_px", "rows"), [(AT_ONCE, AT_ONCE), (200, 48), (64, 17)])
 @pytest.mark.parametrize("share", [1.0, 0.5, 0.03])
 def test_a_clipped_picture_is_no_observation_however_it_is_read(
     share: float, most_px: int, rows: int
@@ -163,7 +165,7 @@ def test_a_clipped_picture_is_no_observation_however_it_is_read(
         result, segmenter = outcome(files.url, most_px, rows)
     assert isinstance(result, SceneMisrendered)
     assert "more than 8 bits" in result.reason
-    if most_px == SIDE:
+    if most_px == AT_ONCE:
         assert segmenter.asked == 0, "it is judged before the model is asked"
 
 

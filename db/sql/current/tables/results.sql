@@ -135,6 +135,17 @@ CREATE TABLE segwatch.detection (
 
 CREATE INDEX detection_near_ix ON segwatch.detection USING gist (observation_id, geom);
 
+CREATE TABLE segwatch.observation_chip (
+    observation_id UUID NOT NULL,
+    crs TEXT NOT NULL,
+    pixel_m DOUBLE PRECISION NOT NULL,
+    grid_row INTEGER NOT NULL,
+    grid_col INTEGER NOT NULL,
+    content BYTEA NOT NULL,
+    CONSTRAINT observation_chip_pk PRIMARY KEY (observation_id, crs, pixel_m, grid_row, grid_col),
+    CONSTRAINT observation_chip_observation_id_fk FOREIGN KEY(observation_id) REFERENCES segwatch.observation (id)
+);
+
 CREATE TABLE segwatch.review (
     id UUID NOT NULL,
     track_id UUID NOT NULL,
