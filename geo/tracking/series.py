@@ -167,7 +167,8 @@ class _Series:
     def _register(self, item: FoldInput) -> tuple[dict[UUID, TrackState], Shift]:
         """Select the states near an observation, and measure its shift against them."""
         tolerance_m, footprint = item.settings.tolerance_m, item.observation.footprint
-        area = widen_footprint(footprint, MAX_SHIFT_TOLERANCES / 2 * tolerance_m)
+        # a box costs less than a widened footprint, and the fold selects again
+        area = widen_footprint(shapely.envelope(footprint), MAX_SHIFT_TOLERANCES / 2 * tolerance_m)
         near = {state.track_id: state for state in _select_within(self.known, area)}
         if item.shift is not None:
             return near, item.shift
