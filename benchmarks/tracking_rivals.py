@@ -82,7 +82,7 @@ def segwatch(views: Sequence[SceneView]) -> Tracked:
         reports += [
             Report(one.kind, scene_of(one.valid_at), scene, places.last[numbers[one.track_id]])
             for one in step.changes
-            if one.kind in KINDS and not one.baseline
+            if one.kind in KINDS and not one.baseline and one.track_id in numbers
         ]
     return Tracked(ids, reports)
 

@@ -45,6 +45,8 @@ _REFUTED = 0.01
 _TWICE = frozenset({ChangeKind.GREW, ChangeKind.SHRANK, ChangeKind.MOVED, ChangeKind.MERGED})
 #: Objects nearer than this many tolerances may be one behind a cloud.
 _NEAR = 14.0
+#: Minimum visible share of lost ground that excludes a part that was split off and missed.
+_MIN_LOSS_VISIBLE = 0.6
 MIN_GAP = 0.5
 """Clear empty ground between two objects that shows them apart, in tolerances."""
 #: A place is at least and at most this many tolerances wide, for false detections that would be taken for the object.
@@ -133,7 +135,12 @@ class Judge:
             if _tells(change.kind, view)
         ]
         views.append(self.shown.view(evidence.region, evidence.core, change.target))
-        evidence = replace(evidence, rivals=self._find_rivals(change), blocked=self._is_blocked(change))
+        evidence = replace(
+            evidence,
+            rivals=self._find_rivals(change),
+            blocked=self._is_blocked(change),
+            prior=self._find_prior(change),
+        )
         judgement = self._judge(change, scene_id, evidence, tuple(views))
         return self._refute(judgement) if self._is_explained(change, judgement) else judgement
 
@@ -160,6 +167,15 @@ class Judge:
         latitude = np.radians(own.centroid.y)
         reach = _NEAR * self.transition.tolerance_m / METRES_PER_DEGREE / max(float(np.cos(latitude)), 1e-3)
         return list(geometries[shapely.dwithin(geometries, own, reach)])
+
+    def _find_prior(self, change: Change) -> float:
+        """Return how sure it is that the objects were there that a change needs: those that merged."""
+        if change.kind is not ChangeKind.MERGED:
+            return 1.0
+        ended = self.transition.list_merged(change.track_id)[1:]
+        others = [change.track_id] if change.track_id in ended else ended
+        before = self.transition.before
+        return max((before[one].belief.confidence for one in others if one in before), default=1.0)
 
     def _is_blocked(self, change: Change) -> bool:
         """Return whether an object that shrank lies in pieces: a split may explain it."""
@@ -246,7 +262,7 @@ class Judge:
         chain, likelihoods = self._weigh(change.kind, evidence, views, rates)
         turn = smooth_turn(views, likelihoods, chain, evidence.to_covered, raised)
         held = bool(evidence.rivals) or evidence.blocked
-        confidence = turn.confidence * (_HELD if held else 1.0)
+        confidence = turn.confidence * evidence.prior * (_HELD if held else 1.0)
         belief = _decide(change, confidence, views, evidence, held)
         is_open = belief.status is BeliefStatus.PROVISIONAL and len(views) < MAX_VIEWS
         return Judgement(
@@ -299,6 +315,8 @@ def _decide(
     supporting = against = 0
     for view in views:
         if view.acquired_at < change.valid_at or not _tells(change.kind, view):
+            continue
+        if change.kind is ChangeKind.SHRANK and view.visible_share < _MIN_LOSS_VISIBLE:
             continue
         covered = is_detected(view) if change.kind in EXISTENCE else view.covered_share >= 0.5
         supporting += covered is evidence.to_covered

@@ -14,8 +14,8 @@ from shapely.geometry.base import BaseGeometry
 
 from segwatch.geo.tracking.belief_model import MIN_COVERED, MIN_VISIBLE
 from segwatch.geo.tracking.overlay import METRES_PER_DEGREE, Geometries, apply_snapped, to_array
-from segwatch.geo.tracking.registration import move
-from segwatch.geo.types.belief import RegionView
+from segwatch.geo.tracking.registration import UNCERTAIN, move
+from segwatch.geo.types.belief import RegionView, Shift
 from segwatch.geo.types.tracking import Detection, PastChange, PastObservation, TrackedObservation
 
 
@@ -39,6 +39,8 @@ class ShownGround:
         Moved onto the series.
     changes
         What it raised, as far as it is known.
+    is_registered
+        Whether its outlines can be compared with those of other observations.
     """
 
     def __init__(
@@ -48,11 +50,13 @@ class ShownGround:
         footprint: BaseGeometry,
         detections: Sequence[Detection],
         changes: tuple[PastChange, ...] = (),
+        is_registered: bool = True,
     ) -> None:
         self.id = id
         self.acquired_at = acquired_at
         self.footprint = footprint
         self.changes = changes
+        self._is_registered = is_registered
         self._detections = detections
         self._layers: dict[str, _Layer] = {}
         shapely.prepare(footprint)
@@ -64,12 +68,15 @@ class ShownGround:
             Detection(one.target, move(one.geometry, past.shift), one.score, one.area_m2)
             for one in past.detections
         ]
-        return cls(past.id, past.acquired_at, move(past.footprint, past.shift), detections, past.changes)
+        footprint = move(past.footprint, past.shift)
+        return cls(
+            past.id, past.acquired_at, footprint, detections, past.changes, past.shift != UNCERTAIN
+        )
 
     @classmethod
-    def of_observation(cls, one: TrackedObservation, changes: tuple[PastChange, ...] = ()) -> Self:
-        """Take an observation that is moved already."""
-        return cls(one.id, one.acquired_at, one.footprint, one.detections, changes)
+    def of_observation(cls, one: TrackedObservation, shift: Shift) -> Self:
+        """Take an observation that has been moved by its shift already."""
+        return cls(one.id, one.acquired_at, one.footprint, one.detections, (), shift != UNCERTAIN)
 
     def view(self, region: BaseGeometry, core: BaseGeometry | None, target: str) -> RegionView:
         """View a region, and the core of its object."""
@@ -126,6 +133,8 @@ class ShownGround:
         return _divide(total, visible.area), score
 
     def _find_core(self, core: BaseGeometry, target: str) -> bool | None:
+        if not self._is_registered:
+            return None
         visible = self._clip(core)
         if visible.area < MIN_VISIBLE * core.area:
             return None

@@ -22,7 +22,7 @@ from segwatch.geo.tracking.overlay import Geometries, project_all, to_array
 from segwatch.geo.types.belief import Shift
 from segwatch.geo.types.tracking import TrackedObservation, TrackState
 
-MAX_SHIFT_TOLERANCES = 4.0
+MAX_SHIFT_TOLERANCES = 6.0
 """Largest shift that is looked for, in tolerances (pixels)."""
 _MIN_OBJECTS = 4
 #: Minimum share of the compared objects that agree on the shift.
@@ -43,6 +43,9 @@ _NEGLIGIBLE = 0.03
 _MAJOR_M, _ECCENTRICITY2 = 6_378_137.0, 6.69437999014e-3  # WGS 84
 
 Floats = NDArray[np.float64]
+
+UNCERTAIN = Shift(0.0, 0.0, 0.0, "outlines")
+"""Of an observation whose outlines were compared and do not agree on a shift: it tells nothing about shapes."""
 
 
 def estimate_shift(
@@ -73,7 +76,8 @@ def estimate_shift(
     Returns
     -------
     Shift
-        Zero without a source where too few objects agree.
+        Zero without a source where there are too few objects to compare; zero with quality 0 where too few of them
+        agree.
     """
     alive = [one for one in states if one.alive and one.merged_into is None]
     if len(alive) < _MIN_OBJECTS or len(observation.detections) < _MIN_OBJECTS:
@@ -85,13 +89,13 @@ def estimate_shift(
     for difference in _ROUNDS:
         residuals = pairing.compare(at, difference)[0]
         if len(residuals) < _MIN_OBJECTS:
-            return Shift()
+            return UNCERTAIN if pairing.compare(at, 1.0)[1] >= _MIN_OBJECTS else Shift()
         at = at + np.median(residuals, axis=0)
     residuals, compared = pairing.compare(at, _SAME_AREA)
     agreeing = int((np.linalg.norm(residuals, axis=1) <= _SAME_PLACE * tolerance_m).sum())
     quality = agreeing / max(compared, 1)
     if agreeing < _MIN_OBJECTS or quality < _MIN_AGREEMENT or np.abs(at).max() > pairing.reach_m:
-        return Shift()
+        return UNCERTAIN
     if np.linalg.norm(at) <= _NEGLIGIBLE * tolerance_m:
         return Shift(0.0, 0.0, quality, "outlines")
     return Shift(*_to_east_north(at, pairing.objects[0], crs), quality, "outlines")

@@ -242,7 +242,7 @@ class _Series:
         }
         transition = Transition(step, before, after, at, tolerance_m, lost)
         changes = [one for one in step.changes if not one.baseline]
-        shown = ShownGround.of_observation(observation)
+        shown = ShownGround.of_observation(observation, step.shift)
         judge = Judge(transition, shown, [self._show(one) for one in past] if changes else [], rates)
         new = judge.judge_new()
         explained = judge.find_explained(new)
