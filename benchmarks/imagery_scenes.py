@@ -78,7 +78,7 @@ def run(*, quick: bool) -> dict[str, float | int]:
     figures: dict[str, float | int] = {}
     sides = _QUICK if quick else _FULL
     print(f"{'side':>7} {'what':<16} {'seconds':>8} {'MiB':>7} {'MB read':>8} {'regions':>8}")
-    with tempfile.TemporaryDirectory() as folder, _served(Path(folder)) as url:
+    with tempfile.TemporaryDirectory() as folder, serve_folder(Path(folder)) as url:
         for side in sides:
             _write(Path(folder) / f"{side}.tif", side)
         for side in sides:
@@ -150,7 +150,7 @@ def _needed(path: Path) -> int:
 
 
 @contextmanager
-def _served(folder: Path) -> Iterator[str]:
+def serve_folder(folder: Path) -> Iterator[str]:
     held = reserve_port()
     port = held.getsockname()[1]
     server = uvicorn.Server(uvicorn.Config(create_app(folder), log_level="warning"))

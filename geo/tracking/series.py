@@ -177,7 +177,7 @@ class _Series:
         return step
 
     def _register(self, item: FoldInput) -> tuple[dict[UUID, TrackState], Shift, float]:
-        """Select the states near an observation, and measure its shift: on pixels, or where they do not tell on outlines.
+        """Select the states near an observation, and measure its shift on pixels, else on outlines.
 
         Returns
         -------
