@@ -29,6 +29,8 @@ class JudgedChange:
     """Belief after the observation; None = not judged, as for the baseline."""
     ground: BaseGeometry | None
     """Area that it changed, or the whole object if that is not known, EPSG:4326."""
+    before: Belief | None = None
+    """Belief before the observation; None for a change that the observation raised."""
 
 
 def list_judged_changes(
@@ -48,22 +50,23 @@ def list_judged_changes(
     for step in steps:
         geometries = {state.track_id: state.geometry for state in step.states}
         beliefs = {(one.change_scene_id, one.track_id, one.kind): one.belief for one in step.judgements}
-        raised = {
+        shown = {
             _identify(step.scene_id, one): JudgedChange(
                 one, step.scene_id, None, one.ground(geometries.get(one.track_id))
             )
             for one in step.changes
         }
-        known |= raised
-        shown = {**raised, **{key: known[key] for key in beliefs}}
-        listed.append([replace(one, belief=beliefs.get(key)) for key, one in shown.items()])
+        shown |= {key: replace(known[key], before=known[key].belief) for key in beliefs if key not in shown}
+        judged = {key: replace(one, belief=beliefs.get(key)) for key, one in shown.items()}
+        known |= judged
+        listed.append(list(judged.values()))
     return listed
 
 
 def _open_change(one: OpenChange) -> JudgedChange:
     evidence = one.judgement.evidence
     ground = one.change.ground(None if evidence is None else evidence.region)
-    return JudgedChange(one.change, one.scene_id, None, ground)
+    return JudgedChange(one.change, one.scene_id, one.judgement.belief, ground)
 
 
 def _identify(scene_id: UUID, change: Change) -> tuple[UUID, UUID, ChangeKind]:
@@ -73,16 +76,20 @@ def _identify(scene_id: UUID, change: Change) -> tuple[UUID, UUID, ChangeKind]:
 def match_changes(
     rules: Iterable[AlertRule], changes: Iterable[JudgedChange]
 ) -> list[tuple[JudgedChange, AlertRule]]:
-    """Return every pair of a change and a rule that it matches and satisfies, in order of changes, then of rules.
+    """Return every pair of a change and a rule that it matches and now satisfies, in order of changes, then of rules.
 
-    A change satisfies a rule again at later judgements: who raises alerts skips pairs that alerted already.
+    A change that satisfied a rule before the observation is left out, also if the rule is new: rules look ahead only.
+    As its confidence may fall and rise, a change may satisfy a rule for a second time: who raises alerts skips pairs
+    that alerted already.
     """
     rules = tuple(rules)
     return [
         (one, rule)
         for one in changes
         for rule in rules
-        if is_sure_enough(rule, one.change, one.belief) and is_match(rule, one.change, one.ground)
+        if is_sure_enough(rule, one.change, one.belief)
+        and (one.before is None or not is_sure_enough(rule, one.change, one.before))
+        and is_match(rule, one.change, one.ground)
     ]
 
 

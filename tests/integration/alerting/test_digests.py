@@ -289,7 +289,14 @@ def test_killed_at_random_every_alert_comes_in_one_digest(ledgers: Any, database
             worker.kill()
             worker.join()
             kills += 1
+    raised = {str(row["id"]) for row in ledger.rows("SELECT id FROM segwatch.alert")}
+    left_out = ledger.rows("SELECT alert_id, channel FROM segwatch.delivery WHERE state = 'withdrawn'")
     for path in ("/1", "/2"):
-        told = [one["alert_id"] for message in of(taken, path) for one in message["data"]["alerts"]]
-        assert len(told) == len(set(told)) == len(ledger.rows("SELECT 1 FROM segwatch.alert")) > 8
-    assert {one["type"] for one in taken.messages} == {"segwatch.alert.digest"}
+        sent = [one for one in of(taken, path) if one["type"] == "segwatch.alert.digest"]
+        told = [one["alert_id"] for message in sent for one in message["data"]["alerts"]]
+        refuted_before = {str(row["alert_id"]) for row in left_out if row["channel"].endswith(path)}
+        assert len(told) == len(set(told)) > 8
+        assert {*told, *refuted_before} == raised
+        assert set(told).isdisjoint(refuted_before)
+    types = {one["type"].removeprefix("segwatch.alert.") for one in taken.messages}
+    assert types <= {"digest", "confirmed", "refuted"}

@@ -411,7 +411,7 @@ def test_a_service_of_apprise_gets_words(ledger: Ledger) -> None:
     ]
     assert taken.paths == ["/chat"] * 30
     title, body = taken.messages[0]["title"], taken.messages[0]["message"]
-    assert title.startswith("lakes: water ")
+    assert title.startswith(("lakes: water ", "Provisional: lakes: water "))
     assert " ha -> " in body
     assert "https://stac.example" in body
 

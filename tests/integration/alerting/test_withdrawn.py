@@ -113,7 +113,11 @@ def test_digests_escalations_and_retractions_follow_the_watch_in_force(ledgers: 
         ledger.rule(channels=(taken.url + "/now",), digest=None, escalation=escalation)
         assert deliver(ledger).withdrawn == 6
         assert taken.requests == 0
-        ledger.arrive([*WORLD, SceneContent(())], [2])
+        world = [*WORLD, WORLD[1], SceneContent(())]
+        ledger.arrive(world, [2])
+        deliver(ledger)
+        assert taken.requests == 0, "what follows an alert goes where the alert went"
+        ledger.arrive(world, [3])
         deliver(ledger)
         assert taken.paths.count("/now") == 6
         with ledger.engine.begin() as conn:
@@ -124,7 +128,7 @@ def test_digests_escalations_and_retractions_follow_the_watch_in_force(ledgers: 
         assert deliver(ledger).withdrawn == 6
         assert "/boss" not in taken.paths
         ledger.rule(channels=(taken.url + "/other",))
-        ledger.arrive({2: WORLD[1]}, [2], version=1)
+        ledger.arrive({3: WORLD[1]}, [3], version=1)
         deliver(ledger)
     assert taken.paths.count("/now") == 6, "what it was told is not retracted there"
 
