@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from sqlalchemy import (
     Boolean,
     CheckConstraint,
@@ -14,9 +16,22 @@ from sqlalchemy import (
     UniqueConstraint,
     text,
 )
-from sqlalchemy.dialects.postgresql import ARRAY, TSTZRANGE, UUID, ExcludeConstraint
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB, TSTZRANGE, UUID, ExcludeConstraint
 
 from segwatch.db.tables.columns import geometry, identity, metadata, reference, string, time
+
+_STATUSES = "status IN ('provisional', 'confirmed', 'refuted')"
+
+
+
+def _belief(*, nullable: bool = False) -> tuple[Column[Any], ...]:
+    return (
+        Column("confidence", Double, nullable=nullable),
+        string("status", nullable=nullable),
+        Column("observations_for", Integer, nullable=nullable),
+        Column("observations_against", Integer, nullable=nullable),
+    )
+
 
 series = Table(
     "series",
@@ -80,10 +95,16 @@ observation = Table(
     time("refused_at", nullable=True),
     #: expired leases in a row; many of them fail a scene that kills its workers
     Column("lost_leases", Integer, nullable=False, server_default="0"),
+    #: how far tracking moved footprint and detections to the series' reference; null before it was tracked
+    Column("shift_east_m", Double),
+    Column("shift_north_m", Double),
+    Column("shift_quality", Double),
+    string("shift_source", nullable=True),
     CheckConstraint(
         "state IN ('pending', 'leased', 'inferred', 'observed', 'skipped', 'failed')",
         name="observation_state",
     ),
+    CheckConstraint("shift_source IN ('pixels', 'outlines', 'none')", name="observation_shift_source"),
     Index(
         "observation_open_ix",
         text("priority DESC"),
@@ -158,10 +179,17 @@ track_state = Table(
     Column("alive", Boolean, nullable=False),
     reference("merged_into", "track", nullable=True),
     string("change", nullable=True),
+    #: belief that the object is there after its observation; null in rows from before segwatch judged
+    *_belief(nullable=True),
     ExcludeConstraint(
         ("track_id", "="), ("valid", "&&"), ("recorded", "&&"), name="track_state_no_overlap", using="gist"
     ),
     CheckConstraint("NOT isempty(valid) AND NOT isempty(recorded)", name="track_state_ranges_not_empty"),
+    CheckConstraint(_STATUSES, name="track_state_status"),
+    CheckConstraint(
+        "num_nulls(confidence, status, observations_for, observations_against) IN (0, 4)",
+        name="track_state_judged",
+    ),
     Index(
         "track_state_now_ix",
         "geom",
@@ -202,10 +230,62 @@ change = Table(
     Column("score", Double, nullable=False),
     Column("baseline", Boolean, nullable=False),
     time("retracted_at", nullable=True),
+    #: whether its newest judgement has evidence, so that the next observation of its ground judges it again
+    Column("is_open", Boolean, nullable=False, server_default="false"),
     Index("change_geom_ix", "geom", postgresql_using="gist"),
+    Index(
+        "change_open_ix",
+        "geom",
+        postgresql_using="gist",
+        postgresql_where=text("is_open AND retracted_at IS NULL"),
+    ),
     Index("change_valid_ix", "valid_at"),
     Index("change_track_ix", "track_id"),
     Index("change_observation_ix", "observation_id"),
+)
+
+#: Belief of a change after an observation of its ground. A late scene closes the rows that no longer hold and adds others.
+change_judgement = Table(
+    "change_judgement",
+    metadata,
+    identity(),
+    reference("change_id", "change"),
+    reference("observation_id", "observation"),
+    #: acquisition time and scene of the observation: they order the judgements of a change
+    time("acquired_at"),
+    reference("scene_id", "scene"),
+    *_belief(),
+    #: interval in which the change happened on the ground
+    time("earliest"),
+    time("latest"),
+    #: what each observation so far showed of the ground of the change
+    Column("views", JSONB, nullable=False),
+    #: what later observations are compared with; null once the change is decided, or cannot be judged
+    Column("evidence", JSONB(none_as_null=True)),
+    Column("recorded", TSTZRANGE, nullable=False),
+    CheckConstraint("NOT isempty(recorded)", name="change_judgement_range_not_empty"),
+    CheckConstraint(_STATUSES, name="change_judgement_status"),
+    Index(
+        "change_judgement_now_ix",
+        "change_id",
+        text("acquired_at DESC"),
+        text("scene_id DESC"),
+        unique=True,
+        postgresql_where=text("upper_inf(recorded)"),
+    ),
+    Index(
+        "change_judgement_observation_ix", "observation_id", postgresql_where=text("upper_inf(recorded)")
+    ),
+)
+
+#: Running counts of a series for each target, after an observation. Derived from the observations, like tracks, and
+#: replaced where a late scene comes before it.
+series_counts = Table(
+    "series_counts",
+    metadata,
+    reference("observation_id", "observation", primary_key=True),
+    Column("target", Text, primary_key=True),
+    Column("counts", JSONB, nullable=False),
 )
 
 review = Table(

@@ -11,6 +11,8 @@ import shapely
 from shapely.geometry import Polygon
 from shapely.geometry.base import BaseGeometry
 
+from segwatch.geo.types.belief import Belief, Evidence, RegionView, Shift, TargetCounts
+
 
 class ObservationState(enum.StrEnum):
     """State of an observation; the normal path is ``pending -> leased -> inferred -> observed``."""
@@ -123,6 +125,8 @@ class TrackState:
     """False once the object disappeared, after which it may reappear, or merged into another."""
     merged_into: UUID | None = None
     """Track that it merged into, for good."""
+    belief: Belief = field(default_factory=Belief)
+    """Belief that the object is there, given all observations until now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +158,65 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True)
+class Judgement:
+    """Belief of one change after one observation."""
+
+    change_scene_id: UUID
+    """Scene that raised the change; with track and kind it identifies the change."""
+    track_id: UUID
+    kind: ChangeKind
+    belief: Belief
+    earliest: datetime
+    """Begin of the interval in which the change happened."""
+    latest: datetime
+    """End of that interval."""
+    views: tuple[RegionView, ...] = ()
+    """The observations it rests on, in order of acquisition time."""
+    evidence: Evidence | None = None
+    """What later observations are compared with; None once the change is decided, or cannot be judged."""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether later observations may change it."""
+        return self.evidence is not None
+
+
+@dataclass(frozen=True, slots=True)
+class OpenChange:
+    """A change that later observations may confirm or refute."""
+
+    change: Change
+    scene_id: UUID
+    """Scene that raised it."""
+    judgement: Judgement
+    """The newest one, still open."""
+
+
+@dataclass(frozen=True, slots=True)
+class PastChange:
+    """A change that an earlier observation raised, as far as later ones are judged by it."""
+
+    track_id: UUID
+    kind: ChangeKind
+
+
+@dataclass(frozen=True, slots=True)
+class PastObservation:
+    """An earlier observation of the series, by which new changes are judged."""
+
+    id: UUID
+    acquired_at: datetime
+    footprint: BaseGeometry
+    """Observed footprint as it was read, EPSG:4326."""
+    detections: tuple[Detection, ...]
+    """As they were read; only those near the ground that is folded are needed."""
+    shift: Shift = field(default_factory=Shift)
+    """By which footprint and detections are moved."""
+    changes: tuple[PastChange, ...] = ()
+    """Changes that it raised."""
+
+
+@dataclass(frozen=True, slots=True)
 class Lineage:
     """``child`` split off ``parent``, or ``parent`` merged into ``child``."""
 
@@ -179,3 +242,9 @@ class TrackingStep:
     new_ground: BaseGeometry = field(default_factory=Polygon)
     """Part of the footprint that no earlier observation of the series had covered, EPSG:4326; empty where there
     is none."""
+    shift: Shift = field(default_factory=Shift)
+    """By which footprint and detections were moved before they were folded."""
+    judgements: tuple[Judgement, ...] = ()
+    """Beliefs of the new changes, and of earlier open changes that the observation shows."""
+    counts: tuple[TargetCounts, ...] = ()
+    """The series' counts after the observation, by target."""

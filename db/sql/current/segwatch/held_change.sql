@@ -1,5 +1,5 @@
 -- Changes with the verdicts about their objects applied: rejecting an object retracts its changes, as a later scene that
--- disproves them does.
+-- disproves them does. Their belief is that of the newest observation that judged them; null: not judged.
 CREATE OR REPLACE VIEW segwatch.held_change AS
 SELECT c.id, c.track_id, c.observation_id, c.kind, c.target, c.valid_at, c.recorded_at, c.before_m2, c.after_m2,
        c.gained, c.lost, c.geom, c.score, c.baseline, v.verdict, v.reviewer,
@@ -7,8 +7,14 @@ SELECT c.id, c.track_id, c.observation_id, c.kind, c.target, c.valid_at, c.recor
             ELSE c.retracted_at END AS retracted_at,
        CASE WHEN c.retracted_at IS NOT NULL AND (v.verdict IS DISTINCT FROM 'rejected' OR c.retracted_at <= v.decided_at)
             THEN 'a later scene shows otherwise'
-            WHEN v.verdict = 'rejected' THEN 'the object was rejected in review: ' || v.reason END AS retracted_because
+            WHEN v.verdict = 'rejected' THEN 'the object was rejected in review: ' || v.reason END AS retracted_because,
+       j.confidence, j.status, j.observations_for, j.observations_against, j.earliest, j.latest
 FROM segwatch.change c
+LEFT JOIN LATERAL (
+    SELECT n.confidence, n.status, n.observations_for, n.observations_against, n.earliest, n.latest
+    FROM segwatch.change_judgement n
+    WHERE n.change_id = c.id AND upper_inf(n.recorded)
+    ORDER BY n.acquired_at DESC, n.scene_id DESC LIMIT 1) j ON true
 LEFT JOIN LATERAL (
     SELECT r.verdict, r.reviewer, r.reason, r.decided_at FROM segwatch.review r
     WHERE r.track_id = c.track_id ORDER BY r.ordinal DESC LIMIT 1) v ON true;

@@ -27,13 +27,15 @@ $$;
 CREATE OR REPLACE VIEW segwatch.held_state AS
 SELECT t.id AS state_id, t.track_id, t.observation_id, t.valid, t.recorded, t.recorded AS known, t.geom, t.area_m2,
        t.score, t.first_seen, t.last_seen, t.last_looked, t.visible_share, t.alive, t.merged_into, t.change,
-       CAST(NULL AS text) AS verdict, CAST(NULL AS text) AS reviewer, CAST(NULL AS timestamptz) AS decided_at
+       CAST(NULL AS text) AS verdict, CAST(NULL AS text) AS reviewer, CAST(NULL AS timestamptz) AS decided_at,
+       t.confidence, t.status, t.observations_for, t.observations_against
 FROM segwatch.track_state t
 WHERE NOT EXISTS (SELECT 1 FROM segwatch.review r WHERE r.track_id = t.track_id)
 UNION ALL
 SELECT t.id, t.track_id, t.observation_id, t.valid, piece.recorded, t.recorded, t.geom, t.area_m2,
        t.score, t.first_seen, t.last_seen, t.last_looked, t.visible_share, t.alive, t.merged_into, t.change,
-       v.verdict, v.reviewer, v.decided_at
+       v.verdict, v.reviewer, v.decided_at,
+       t.confidence, t.status, t.observations_for, t.observations_against
 FROM segwatch.track_state t
 JOIN segwatch.verdict_span v ON v.track_id = t.track_id AND v.recorded && t.recorded
 CROSS JOIN LATERAL unnest(
@@ -43,7 +45,8 @@ WHERE v.verdict IS DISTINCT FROM 'rejected'
 UNION ALL
 SELECT t.id, t.track_id, t.observation_id, t.valid, piece.recorded, t.recorded, v.geom, v.area_m2,
        t.score, t.first_seen, t.last_seen, t.last_looked, t.visible_share, t.alive, t.merged_into, t.change,
-       v.verdict, v.reviewer, v.decided_at
+       v.verdict, v.reviewer, v.decided_at,
+       t.confidence, t.status, t.observations_for, t.observations_against
 FROM segwatch.verdict_span v
 JOIN segwatch.track_state t ON t.track_id = v.track_id AND t.recorded && v.recorded
 CROSS JOIN LATERAL unnest(

@@ -50,8 +50,13 @@ CREATE TABLE segwatch.observation (
     refused_since TIMESTAMP WITH TIME ZONE,
     refused_at TIMESTAMP WITH TIME ZONE,
     lost_leases INTEGER DEFAULT '0' NOT NULL,
+    shift_east_m DOUBLE PRECISION,
+    shift_north_m DOUBLE PRECISION,
+    shift_quality DOUBLE PRECISION,
+    shift_source TEXT,
     CONSTRAINT observation_pk PRIMARY KEY (id),
     CONSTRAINT observation_state CHECK (state IN ('pending', 'leased', 'inferred', 'observed', 'skipped', 'failed')),
+    CONSTRAINT observation_shift_source CHECK (shift_source IN ('pixels', 'outlines', 'none')),
     CONSTRAINT observation_series_id_fk FOREIGN KEY(series_id) REFERENCES segwatch.series (id),
     CONSTRAINT observation_scene_id_fk FOREIGN KEY(scene_id) REFERENCES segwatch.scene (id),
     CONSTRAINT observation_revision_id_fk FOREIGN KEY(revision_id) REFERENCES segwatch.watch (id)
@@ -97,6 +102,7 @@ CREATE TABLE segwatch.change (
     score DOUBLE PRECISION NOT NULL,
     baseline BOOLEAN NOT NULL,
     retracted_at TIMESTAMP WITH TIME ZONE,
+    is_open BOOLEAN DEFAULT 'false' NOT NULL,
     CONSTRAINT change_pk PRIMARY KEY (id),
     CONSTRAINT change_track_id_fk FOREIGN KEY(track_id) REFERENCES segwatch.track (id),
     CONSTRAINT change_observation_id_fk FOREIGN KEY(observation_id) REFERENCES segwatch.observation (id)
@@ -105,6 +111,8 @@ CREATE TABLE segwatch.change (
 CREATE INDEX change_geom_ix ON segwatch.change USING gist (geom);
 
 CREATE INDEX change_observation_ix ON segwatch.change (observation_id);
+
+CREATE INDEX change_open_ix ON segwatch.change USING gist (geom) WHERE is_open AND retracted_at IS NULL;
 
 CREATE INDEX change_track_ix ON segwatch.change (track_id);
 
@@ -164,6 +172,14 @@ CREATE TABLE segwatch.seen_ground (
 
 CREATE INDEX seen_ground_geom_ix ON segwatch.seen_ground USING gist (series_id, geom);
 
+CREATE TABLE segwatch.series_counts (
+    observation_id UUID NOT NULL,
+    target TEXT NOT NULL,
+    counts JSONB NOT NULL,
+    CONSTRAINT series_counts_pk PRIMARY KEY (observation_id, target),
+    CONSTRAINT series_counts_observation_id_fk FOREIGN KEY(observation_id) REFERENCES segwatch.observation (id)
+);
+
 CREATE TABLE segwatch.track_lineage (
     parent UUID NOT NULL,
     child UUID NOT NULL,
@@ -197,9 +213,15 @@ CREATE TABLE segwatch.track_state (
     alive BOOLEAN NOT NULL,
     merged_into UUID,
     change TEXT,
+    confidence DOUBLE PRECISION,
+    status TEXT,
+    observations_for INTEGER,
+    observations_against INTEGER,
     CONSTRAINT track_state_pk PRIMARY KEY (id),
     CONSTRAINT track_state_no_overlap EXCLUDE USING gist (track_id WITH =, valid WITH &&, recorded WITH &&),
     CONSTRAINT track_state_ranges_not_empty CHECK (NOT isempty(valid) AND NOT isempty(recorded)),
+    CONSTRAINT track_state_status CHECK (status IN ('provisional', 'confirmed', 'refuted')),
+    CONSTRAINT track_state_judged CHECK (num_nulls(confidence, status, observations_for, observations_against) IN (0, 4)),
     CONSTRAINT track_state_track_id_fk FOREIGN KEY(track_id) REFERENCES segwatch.track (id),
     CONSTRAINT track_state_observation_id_fk FOREIGN KEY(observation_id) REFERENCES segwatch.observation (id),
     CONSTRAINT track_state_merged_into_fk FOREIGN KEY(merged_into) REFERENCES segwatch.track (id)
@@ -210,3 +232,30 @@ CREATE INDEX track_state_now_ix ON segwatch.track_state USING gist (geom) WHERE 
 CREATE INDEX track_state_observation_ix ON segwatch.track_state (observation_id) WHERE upper_inf(recorded);
 
 CREATE INDEX track_state_track_ix ON segwatch.track_state (track_id);
+
+CREATE TABLE segwatch.change_judgement (
+    id UUID NOT NULL,
+    change_id UUID NOT NULL,
+    observation_id UUID NOT NULL,
+    acquired_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    scene_id UUID NOT NULL,
+    confidence DOUBLE PRECISION NOT NULL,
+    status TEXT NOT NULL,
+    observations_for INTEGER NOT NULL,
+    observations_against INTEGER NOT NULL,
+    earliest TIMESTAMP WITH TIME ZONE NOT NULL,
+    latest TIMESTAMP WITH TIME ZONE NOT NULL,
+    views JSONB NOT NULL,
+    evidence JSONB,
+    recorded TSTZRANGE NOT NULL,
+    CONSTRAINT change_judgement_pk PRIMARY KEY (id),
+    CONSTRAINT change_judgement_range_not_empty CHECK (NOT isempty(recorded)),
+    CONSTRAINT change_judgement_status CHECK (status IN ('provisional', 'confirmed', 'refuted')),
+    CONSTRAINT change_judgement_change_id_fk FOREIGN KEY(change_id) REFERENCES segwatch.change (id),
+    CONSTRAINT change_judgement_observation_id_fk FOREIGN KEY(observation_id) REFERENCES segwatch.observation (id),
+    CONSTRAINT change_judgement_scene_id_fk FOREIGN KEY(scene_id) REFERENCES segwatch.scene (id)
+);
+
+CREATE UNIQUE INDEX change_judgement_now_ix ON segwatch.change_judgement (change_id, acquired_at DESC, scene_id DESC) WHERE upper_inf(recorded);
+
+CREATE INDEX change_judgement_observation_ix ON segwatch.change_judgement (observation_id) WHERE upper_inf(recorded);

@@ -11,7 +11,8 @@ SELECT a.id AS alert_id, a.change_id, c.track_id, p.watch, a.rule, c.kind, c.tar
        CASE WHEN closed.by_itself THEN c.retracted_because ELSE s.note END AS status_note,
        CASE WHEN closed.by_itself THEN c.retracted_at ELSE s.marked_at END AS status_at,
        CASE WHEN NOT closed.by_itself THEN s.until END AS snoozed_until, c.retracted_because,
-       coalesce(d.withdrawn, 0) AS deliveries_withdrawn
+       coalesce(d.withdrawn, 0) AS deliveries_withdrawn, c.confidence, c.status AS change_status,
+       c.observations_for, c.observations_against
 FROM segwatch.alert a
 JOIN segwatch.held_change c ON c.id = a.change_id
 JOIN segwatch.provenance p ON p.observation_id = c.observation_id
@@ -86,3 +87,11 @@ COMMENT ON COLUMN watch.alerts.retracted_because IS
     'Why the alert was retracted; null while it holds.';
 COMMENT ON COLUMN watch.alerts.deliveries_withdrawn IS
     'Number of deliveries withdrawn before they were sent: the rule no longer names the channel, or the alert left its digest.';
+COMMENT ON COLUMN watch.alerts.confidence IS
+    'Probability that the change happened, 0 to 1, given the observations so far; null: not judged, because it was recorded before segwatch judged.';
+COMMENT ON COLUMN watch.alerts.change_status IS
+    'provisional (too little evidence yet), confirmed or refuted; null: not judged.';
+COMMENT ON COLUMN watch.alerts.observations_for IS
+    'Number of observations so far that speak for it; null: not judged.';
+COMMENT ON COLUMN watch.alerts.observations_against IS
+    'Number of observations so far that speak against it; null: not judged.';

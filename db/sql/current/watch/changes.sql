@@ -1,7 +1,8 @@
 CREATE OR REPLACE VIEW watch.changes AS
 SELECT c.id AS change_id, c.track_id, p.watch, c.target, c.kind, c.valid_at, c.recorded_at, c.before_m2,
        c.after_m2, c.geom, c.score, c.baseline, c.retracted_at, p.observation_id, p.scene_id, p.item_hrefs,
-       p.model, p.instruction_revision, c.verdict AS review, c.retracted_because
+       p.model, p.instruction_revision, c.verdict AS review, c.retracted_because,
+       c.confidence, c.status, c.observations_for, c.observations_against, c.earliest, c.latest
 FROM segwatch.held_change c
 JOIN segwatch.provenance p ON p.observation_id = c.observation_id;
 
@@ -49,3 +50,15 @@ COMMENT ON COLUMN watch.changes.review IS
     'Verdict on the object: confirmed, rejected or edited; null if nobody reviewed it.';
 COMMENT ON COLUMN watch.changes.retracted_because IS
     'Why the change was retracted; null while it holds.';
+COMMENT ON COLUMN watch.changes.confidence IS
+    'Probability that the change happened, 0 to 1, given the observations so far; null: not judged, because it was recorded before segwatch judged.';
+COMMENT ON COLUMN watch.changes.status IS
+    'provisional (too little evidence yet), confirmed or refuted; null: not judged.';
+COMMENT ON COLUMN watch.changes.observations_for IS
+    'Number of observations so far that speak for it; null: not judged.';
+COMMENT ON COLUMN watch.changes.observations_against IS
+    'Number of observations so far that speak against it; null: not judged.';
+COMMENT ON COLUMN watch.changes.earliest IS
+    'Start of the interval in which the change happened on the ground, UTC; null: not judged.';
+COMMENT ON COLUMN watch.changes.latest IS
+    'End of the interval in which the change happened on the ground, UTC; null: not judged.';

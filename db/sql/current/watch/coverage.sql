@@ -3,7 +3,9 @@ SELECT o.id AS observation_id, p.watch, p.instruction, p.scene_key, o.acquired_a
        o.footprint AS geom, o.clear_share, o.tiles, o.tiles_failed, o.answer,
        (SELECT count(*) FROM segwatch.detection d WHERE d.observation_id = o.id) AS detections,
        p.item_hrefs, p.model, p.instruction_revision, o.discovered_at, o.leased_at, o.read_at, o.inferred_at,
-       o.committed_at, o.compute_seconds, o.bytes_read, o.area_km2, o.version, o.superseded_at, p.catalog
+       o.committed_at, o.compute_seconds, o.bytes_read, o.area_km2, o.version, o.superseded_at, p.catalog,
+       (SELECT t.waits FROM segwatch.waiting t WHERE t.observation_id = o.id) AS waits,
+       o.shift_east_m, o.shift_north_m, o.shift_quality, o.shift_source
 FROM segwatch.observation o
 JOIN segwatch.provenance p ON p.observation_id = o.id
 UNION ALL
@@ -13,7 +15,8 @@ SELECT r.id, r.watch_name, i.text, NULL, r.acquired_at, 'rejected', r.reason, 0,
        ARRAY[r.href], NULL, w.instruction_id, r.recorded_at, NULL, NULL, NULL,
        r.recorded_at, NULL, NULL, NULL, 1, r.superseded_at,
        -- as catalogs are identified: name in the watch file, else public address
-       coalesce(nullif(w.definition->>'catalog_name', ''), rtrim(w.catalog, '/'))
+       coalesce(nullif(w.definition->>'catalog_name', ''), rtrim(w.catalog, '/')),
+       NULL, NULL, NULL, NULL, NULL
 FROM segwatch.rejection r
 JOIN segwatch.watch w ON w.id = r.revision_id
 JOIN segwatch.instruction i ON i.id = w.instruction_id;
@@ -78,3 +81,13 @@ COMMENT ON COLUMN watch.coverage.superseded_at IS
     'When a newer observation of the scene replaced this one, or the rejection ended (see watch.rejected_items), UTC; null while it is current.';
 COMMENT ON COLUMN watch.coverage.catalog IS
     'Catalog of the scene: its name in the watch file, else its address; empty if recorded before catalogs were kept.';
+COMMENT ON COLUMN watch.coverage.waits IS
+    'What an observation that is not final waits for; null if it is final or a worker is on it.';
+COMMENT ON COLUMN watch.coverage.shift_east_m IS
+    'How far tracking moved the observation to the east to match the series, metres; null before it was tracked.';
+COMMENT ON COLUMN watch.coverage.shift_north_m IS
+    'How far tracking moved the observation to the north to match the series, metres; null before it was tracked.';
+COMMENT ON COLUMN watch.coverage.shift_quality IS
+    'How certain this shift is, 0 to 1; null before it was tracked.';
+COMMENT ON COLUMN watch.coverage.shift_source IS
+    'What it was measured on: pixels, outlines, or none where nothing was moved; null before it was tracked.';

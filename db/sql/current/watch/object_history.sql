@@ -7,7 +7,8 @@ SELECT t.track_id, p.watch, k.target, t.geom, t.area_m2, t.score, lower(t.valid)
            WHERE c.track_id = t.track_id AND c.observation_id = t.observation_id AND c.kind = t.change
              AND c.baseline) AS baseline,
        t.verdict AS review, t.reviewer, t.decided_at AS reviewed_at,
-       upper_inf(t.recorded) AND coalesce(f.valid && t.valid, false) AS in_force
+       upper_inf(t.recorded) AND coalesce(f.valid && t.valid, false) AS in_force,
+       t.confidence, t.status, t.observations_for, t.observations_against
 FROM segwatch.held_state t
 JOIN segwatch.track k ON k.id = t.track_id
 JOIN segwatch.provenance p ON p.observation_id = t.observation_id
@@ -63,3 +64,11 @@ COMMENT ON COLUMN watch.object_history.reviewed_at IS
     'When that verdict was given, UTC.';
 COMMENT ON COLUMN watch.object_history.in_force IS
     'True if this is current knowledge: recorded_to is null, and no newer model or instruction covers this valid time.';
+COMMENT ON COLUMN watch.object_history.confidence IS
+    'Probability that the object was there in this state, 0 to 1, given the observations so far; null: not judged, because it was recorded before segwatch judged.';
+COMMENT ON COLUMN watch.object_history.status IS
+    'provisional (too little evidence yet), confirmed or refuted; null: not judged.';
+COMMENT ON COLUMN watch.object_history.observations_for IS
+    'Number of observations so far that speak for it; null: not judged.';
+COMMENT ON COLUMN watch.object_history.observations_against IS
+    'Number of observations so far that speak against it; null: not judged.';

@@ -3,7 +3,8 @@ CREATE OR REPLACE VIEW watch.objects_now AS
 SELECT t.track_id, p.watch, p.instruction, k.target, t.geom, t.area_m2, t.score, t.first_seen, t.last_seen,
        t.last_looked, t.visible_share, c.kind AS last_change, c.valid_at AS last_change_at, p.observation_id,
        p.scene_id, p.item_hrefs, p.model, p.instruction_revision, p.watch_revision, p.series_id,
-       t.verdict AS review, t.reviewer, t.decided_at AS reviewed_at, k.object_id
+       t.verdict AS review, t.reviewer, t.decided_at AS reviewed_at, k.object_id,
+       t.confidence, t.status, t.observations_for, t.observations_against
 FROM segwatch.held_state t
 JOIN segwatch.track k ON k.id = t.track_id
 JOIN segwatch.provenance p ON p.observation_id = t.observation_id
@@ -68,3 +69,11 @@ COMMENT ON COLUMN watch.objects_now.reviewed_at IS
     'When the object was last reviewed, UTC.';
 COMMENT ON COLUMN watch.objects_now.object_id IS
     'Id of the object in the first series that found it; it stays when a new model or instruction gives the object another track_id.';
+COMMENT ON COLUMN watch.objects_now.confidence IS
+    'Probability that the object is there, 0 to 1, given the observations so far; null: not judged, because it was recorded before segwatch judged.';
+COMMENT ON COLUMN watch.objects_now.status IS
+    'provisional (too little evidence yet), confirmed or refuted; null: not judged.';
+COMMENT ON COLUMN watch.objects_now.observations_for IS
+    'Number of observations so far that speak for it; null: not judged.';
+COMMENT ON COLUMN watch.objects_now.observations_against IS
+    'Number of observations so far that speak against it; null: not judged.';

@@ -33,7 +33,7 @@ DECLARE
 BEGIN
     WITH boxed AS (
         SELECT h.track_id, h.observation_id, k.target, h.geom, h.area_m2, h.score, lower(h.valid) AS since,
-               lower(h.valid) = objects_tile.at AS fresh, h.change, h.alive, h.verdict,
+               lower(h.valid) = objects_tile.at AS fresh, h.change, h.alive, h.verdict, h.confidence, h.status,
                CAST(CAST(h.geom AS box2d) AS box3d) AS box
         FROM segwatch.held_state h
         JOIN segwatch.track k ON k.id = h.track_id
@@ -51,7 +51,8 @@ BEGIN
                    AS visible
         FROM boxed b
     ), placed AS (
-        SELECT s.track_id, s.target, s.area_m2, s.score, s.since, s.alive, s.verdict, s.visible, s.x0, s.y0,
+        SELECT s.track_id, s.target, s.area_m2, s.score, s.since, s.alive, s.verdict, s.confidence, s.status,
+               s.visible, s.x0, s.y0,
                s.x0 >= west AND s.x0 < east AND s.y0 >= south AND s.y0 < north AS here,
                -- dots keep no outline: a hundred thousand of them would spill to disk
                CASE WHEN s.visible THEN s.geom END AS geom, ST_YMax(s.box) > 85.06 OR s.y0 < -85.06 AS polar,
@@ -68,6 +69,7 @@ BEGIN
         FROM placed p
     ), outlines AS (
         SELECT p.track_id::text, p.target, p.area_m2, p.score, p.since::text, p.verdict AS review,
+               p.confidence, p.status,
                -- tell objects unchanged since their ground was first observed from those that changed earlier
                CASE WHEN p.shows = 'as before' AND NOT EXISTS (
                         SELECT 1 FROM segwatch.change c

@@ -1,0 +1,173 @@
+"""How sure a series is of its objects and changes, and the evidence behind it."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any, Self
+from uuid import UUID
+
+import shapely
+from shapely.geometry.base import BaseGeometry
+
+MAX_VIEWS = 24
+"""Maximum number of observations that a change is judged by; with as many it stays as it is."""
+MAX_PAST = 8
+"""Maximum number of earlier observations that a new change is judged by."""
+DEFAULT_CONFIDENCE = 0.8
+"""Least confidence of a confirmed object or change."""
+
+
+class BeliefStatus(enum.StrEnum):
+    """Whether the evidence suffices to decide."""
+
+    PROVISIONAL = "provisional"
+    CONFIRMED = "confirmed"
+    REFUTED = "refuted"
+
+
+@dataclass(frozen=True, slots=True)
+class Belief:
+    """How sure a series is of an object or change."""
+
+    confidence: float = 0.0
+    """Probability that the object is there, or that the change happened, 0..1."""
+    status: BeliefStatus = BeliefStatus.PROVISIONAL
+    observations_for: int = 0
+    """Observations that support it."""
+    observations_against: int = 0
+    """Observations that contradict it."""
+
+
+@dataclass(frozen=True, slots=True)
+class RegionView:
+    """What one observation showed of the region that a change turned."""
+
+    observation_id: UUID
+    acquired_at: datetime
+    visible_share: float
+    """Share of the region that the observation covered, 0..1."""
+    covered_share: float
+    """Share of the visible part that detections of the target cover, 0..1."""
+    core_detected: bool | None = None
+    """Whether the unchanged part of the object was detected; None if too little of it was visible, or it has none."""
+    score: float | None = None
+    """Mean score of the detections in the region, 0..1; None without a detection."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Convert to JSON values."""
+        return {
+            **asdict(self),
+            "observation_id": str(self.observation_id),
+            "acquired_at": self.acquired_at.isoformat(),
+        }
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> Self:
+        """Read what :meth:`to_json` made."""
+        return cls(
+            **{
+                **document,
+                "observation_id": UUID(document["observation_id"]),
+                "acquired_at": datetime.fromisoformat(document["acquired_at"]),
+            }
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What later observations are compared with to judge a change."""
+
+    region: BaseGeometry
+    """Region that the change turned from uncovered to covered by the target or back, EPSG:4326."""
+    to_covered: bool
+    """Whether the region is covered by the target after the change."""
+    core: BaseGeometry | None = None
+    """Part of the object that the change left as it was, EPSG:4326; None if it has none."""
+    rivals: tuple[BaseGeometry, ...] = ()
+    """Objects that may be one with this one, as no observation has shown clear empty ground between, EPSG:4326."""
+    blocked: bool = False
+    """Whether another change may explain this one; it is not confirmed meanwhile."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Convert to JSON values, geometries as hexadecimal WKB."""
+        return {
+            "region": shapely.to_wkb(self.region, hex=True),
+            "to_covered": self.to_covered,
+            "core": None if self.core is None else shapely.to_wkb(self.core, hex=True),
+            "rivals": [shapely.to_wkb(one, hex=True) for one in self.rivals],
+            "blocked": self.blocked,
+        }
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> Self:
+        """Read what :meth:`to_json` made."""
+        core = document["core"]
+        return cls(
+            shapely.from_wkb(document["region"]),
+            document["to_covered"],
+            None if core is None else shapely.from_wkb(core),
+            tuple(shapely.from_wkb(one) for one in document["rivals"]),
+            document["blocked"],
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class TargetCounts:
+    """What a series has shown about its detector and about one target; sums, so that rates follow from them."""
+
+    target: str
+    hits: float = 0.0
+    """Visible objects that were detected, weighted by the belief that they are there."""
+    misses: float = 0.0
+    """Visible objects that were not detected, weighted likewise."""
+    false_alarms: float = 0.0
+    """Appearances that were refuted."""
+    km2_scenes: float = 0.0
+    """Observed ground, summed over the observations, km²."""
+    births: float = 0.0
+    """Appearances that were confirmed."""
+    km2_days: float = 0.0
+    """Observed ground times the days since the observation before, km² days."""
+    deaths: float = 0.0
+    """Disappearances that were confirmed."""
+    object_days: float = 0.0
+    """Observed objects times the days since the observation before."""
+    turns: float = 0.0
+    """Changes of shape, splits and mergers that were confirmed."""
+    objects: float = 0.0
+    """Objects found on ground that was observed for the first time."""
+    first_km2: float = 0.0
+    """Ground that was observed for the first time, km²."""
+    jitter_m2: float = 0.0
+    """Sum of squared displacements of the boundaries of unchanged objects, m²."""
+    jitter_objects: float = 0.0
+    """Number of these objects."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Convert to JSON values."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> Self:
+        """Read what :meth:`to_json` made."""
+        return cls(**document)
+
+
+@dataclass(frozen=True, slots=True)
+class Shift:
+    """Displacement that moves an observation onto its series' reference."""
+
+    east_m: float = 0.0
+    north_m: float = 0.0
+    quality: float = 0.0
+    """How certain it is, 0..1."""
+    source: str = "none"
+    """What it was measured on: pixels, outlines or none."""
+
+    @property
+    def is_zero(self) -> bool:
+        """Whether nothing is moved."""
+        return self.east_m == 0.0 and self.north_m == 0.0
