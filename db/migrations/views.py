@@ -38,6 +38,7 @@ def restore(*, before: str) -> None:
     if before > _COMPLETE:
         for revision in revisions:
             if revision >= _COMPLETE:
+                _drop_replaced_functions(revision)
                 apply(revision)
         return
     # the first views need a column that the second migration dropped once it had replaced them
@@ -47,3 +48,15 @@ def restore(*, before: str) -> None:
     for revision in revisions:
         apply(revision)
     op.drop_column("observation", "tracked", schema="segwatch")
+
+
+def _drop_replaced_functions(revision: str) -> None:
+    """Drop the functions of schema ``watch`` that a revision makes anew: CREATE OR REPLACE refuses other columns."""
+    conn = op.get_bind()
+    query = sa.text(
+        "SELECT oid::regprocedure::text FROM pg_proc WHERE pronamespace = to_regnamespace('watch') AND proname = :name"
+    )
+    for part in sorted((_SQL / revision).glob("*_watch.*.sql")):
+        name = part.stem.rpartition(".")[2]
+        for signature in conn.execute(query, {"name": name}).scalars().all():
+            op.execute(f"DROP FUNCTION {signature}")

@@ -24,9 +24,9 @@ _Floats = NDArray[np.float64]
 
 def fit_calibration(judged: Sequence[Judged]) -> Calibration | None:
     """Fit a calibration to judgements; None if there are fewer than :data:`MIN_JUDGED`, or all are alike."""
-    confidence, true, weight = _to_arrays(judged)
-    if len(judged) < MIN_JUDGED or true.min() == true.max():
+    if len(judged) < MIN_JUDGED or len({one.true for one in judged}) < 2:
         return None
+    confidence, true, weight = _to_arrays(judged)
     raw, calibrated = _fit(confidence, true, weight)
     before = measure_reliability(confidence, true, weight)
     after = measure_reliability(_cross_validate(confidence, true, weight), true, weight)

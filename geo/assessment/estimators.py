@@ -18,6 +18,7 @@ from segwatch.geo.assessment.intervals import add, estimate_part, estimate_propo
 from segwatch.geo.types.assessment import (
     BACKGROUND,
     MAPPED,
+    REFUTED,
     Estimate,
     StratumCounts,
     TargetAccuracy,
@@ -111,7 +112,8 @@ def assess_target(target: str, strata: Sequence[StratumCounts]) -> TargetAccurac
     points = {one.stratum: one for one in strata if one.unit is Unit.POINT and one.size > 0}
     mapped, background = points.get(MAPPED), points.get(BACKGROUND)
     area = _estimate_area(mapped, background)
-    changes = [one for one in strata if one.unit is Unit.CHANGE]
+    every = [one for one in strata if one.unit is Unit.CHANGE]
+    changes = [one for one in every if one.stratum != REFUTED]
     return TargetAccuracy(
         target=target,
         samples=sum(one.samples for one in strata),
@@ -124,7 +126,7 @@ def assess_target(target: str, strata: Sequence[StratumCounts]) -> TargetAccurac
         objects=_estimate_share_correct([one for one in strata if one.unit is Unit.OBJECT]),
         changes=_estimate_share_correct(changes),
         change_kinds={
-            one.stratum: found for one in changes if (found := _estimate_share_correct([one])) is not None
+            one.stratum: found for one in every if (found := _estimate_share_correct([one])) is not None
         },
     )
 

@@ -26,6 +26,9 @@ BACKGROUND = "background"
 OBJECTS = "object"
 """Stratum of the objects of a target; strata of changes are named by their kind, such as ``appeared``."""
 
+REFUTED = "refuted"
+"""Stratum of the changes that later observations refuted; a label agrees where nothing happened."""
+
 
 class Label(enum.StrEnum):
     """What a person saw at the marked point, in a picture before and a picture after."""
@@ -114,8 +117,9 @@ class TargetAccuracy:
     objects: Estimate | None = None
     """Share of the objects that are there."""
     changes: Estimate | None = None
-    """Share of the changes that happened."""
+    """Share of the changes that happened, without refuted ones."""
     change_kinds: Mapping[str, Estimate] = field(default_factory=dict)
+    """By kind; ``refuted`` is the share of refuted changes that did not happen."""
 
 
 @dataclass(frozen=True, slots=True)

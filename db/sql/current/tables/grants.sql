@@ -30,6 +30,13 @@ GRANT SELECT, INSERT, UPDATE ON
     segwatch.watermark
     TO segwatch_worker;
 GRANT SELECT, INSERT ON segwatch.alert_correction, segwatch.alert_mark, segwatch.review TO segwatch_worker;
+GRANT SELECT, INSERT ON
+    segwatch.assessment,
+    segwatch.assessment_label,
+    segwatch.assessment_sample,
+    segwatch.assessment_stratum,
+    segwatch.calibration
+    TO segwatch_worker;
 GRANT SELECT, INSERT, UPDATE, DELETE ON segwatch.run TO segwatch_worker;
 
 -- Small tables that every view joins: keep their statistics exact from the first row on.
