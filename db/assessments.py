@@ -1,7 +1,7 @@
 """Accuracy assessments: populations to draw from, stored samples, and the labels that people give them.
 
-Nothing here changes: a new assessment of a series adds a sample, and a further label of a sample replaces the one before
-in what is counted. Which units are drawn is decided by :mod:`segwatch.flows.assessment`, in the same transaction.
+Rows are only added: a new assessment of a series has a sample of its own, and of several labels of a sample the last
+one counts. Which units are drawn is decided by :mod:`segwatch.flows.assessment`, in the same transaction.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ _CHANGES = """
     SELECT * FROM (
         SELECT c.id, c.confidence, c.observation_id,
                CASE WHEN c.status = 'refuted' THEN 'refuted' ELSE c.kind END AS stratum,
-               c.kind IN ('appeared', 'reappeared', 'grew') OR (c.gained IS NOT NULL AND c.kind NOT IN ('disappeared', 'shrank'))
-                   AS came,
+               c.kind IN ('appeared', 'reappeared', 'grew')
+               OR (c.gained IS NOT NULL AND c.kind NOT IN ('disappeared', 'shrank')) AS came,
                CASE WHEN c.kind IN ('appeared', 'reappeared', 'grew') THEN coalesce(c.gained, c.geom)
                     WHEN c.kind IN ('disappeared', 'shrank') THEN coalesce(c.lost, c.geom)
                     ELSE coalesce(c.gained, c.lost) END AS part
@@ -257,7 +257,9 @@ def load_series(conn: Connection, watch: str) -> AssessedSeries:
     values = {"watch": watch, "series_id": None if head is None else head.series_id}
     ground = None if head is None else conn.execute(_GROUND, values).one_or_none()
     if head is None or ground is None or not ground.m2:
-        raise NotFound(f"watch {watch} has no observed scene, so there is nothing to assess; run: segwatch run {watch}")
+        raise NotFound(
+            f"watch {watch} has no observed scene, so there is nothing to assess; run: segwatch run {watch}"
+        )
     targets = {*head.targets, *conn.execute(_TARGETS, values).scalars()}
     return AssessedSeries(
         watch, head.series_id, head.gsd_m, tuple(sorted(targets)), from_ewkb(ground.geom), ground.m2
@@ -272,13 +274,15 @@ def sum_objects(conn: Connection, watch: str, target: str) -> tuple[int, float]:
 
 def count_changes(conn: Connection, series_id: UUID, target: str) -> dict[str, int]:
     """Count the changes of a target by stratum: kinds of change, and ``refuted``."""
-    return {row.stratum: row.n for row in conn.execute(_COUNT_CHANGES, {"series_id": series_id, "target": target})}
+    return {
+        row.stratum: row.n for row in conn.execute(_COUNT_CHANGES, {"series_id": series_id, "target": target})
+    }
 
 
 def pick_objects_by_area(
     conn: Connection, watch: str, target: str, positions: Sequence[float]
 ) -> list[DrawnObject]:
-    """Find the objects that positions fall into, where the objects' areas (m²) lie side by side in order of their ids."""
+    """Find the objects that positions (m²) fall into if the objects' areas lie side by side in order of their ids."""
     values = {"watch": watch, "target": target, "positions": list(positions)}
     rows = conn.execute(_BY_AREA, values)
     return [DrawnObject(row.track_id, row.confidence, from_ewkb(row.geom), row.points) for row in rows]
@@ -329,7 +333,11 @@ def _to_arrays(points: Sequence[Point]) -> dict[str, list[float]]:
 
 
 def add(
-    conn: Connection, series_id: UUID, seed: int, strata: Sequence[Stratum], samples: Sequence[tuple[int, Sample]]
+    conn: Connection,
+    series_id: UUID,
+    seed: int,
+    strata: Sequence[Stratum],
+    samples: Sequence[tuple[int, Sample]],
 ) -> UUID:
     """Store an assessment; ``samples`` are numbered in the order in which they are labelled."""
     ordinal = conn.execute(_NEXT, {"series_id": series_id}).scalar_one()
@@ -414,4 +422,6 @@ def add_label(conn: Connection, sample_id: UUID, label: Label, labeller: str) ->
 
 def sample_not_found(sample_id: UUID) -> NotFound:
     """Build the error for a sample that does not exist or that the reader may not see."""
-    return NotFound(f"there is no sample {sample_id}; `segwatch assess export WATCH FILE` writes them to a file")
+    return NotFound(
+        f"there is no sample {sample_id}; `segwatch assess export WATCH FILE` writes them to a file"
+    )

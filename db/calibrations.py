@@ -12,8 +12,8 @@ from segwatch.geo.types.assessment import Calibration, Judged, to_json
 OBJECT, CHANGE = "object", "change"
 SUBJECTS = (OBJECT, CHANGE)
 
-#: Labels of objects and changes that had a confidence when they were drawn, each with the number of units that it stands
-#: for; and reviews of objects without such a label, which stand for themselves, with the confidence that was reviewed.
+#: Labels of objects and changes that had a confidence when they were drawn, each with the number of units that it
+#: stands for; and reviews of objects without such a label, which stand for themselves.
 _JUDGED = text(
     """
     WITH labelled AS (
@@ -56,9 +56,7 @@ _LAST = text(
 def list_judged(conn: Connection, series_id: UUID, target: str, subject: str) -> list[Judged]:
     """List what people judged about the objects or changes of a target, with the raw confidences."""
     values = {"series_id": series_id, "target": target, "subject": subject}
-    return [
-        Judged(row.confidence, row.is_true, float(row.weight)) for row in conn.execute(_JUDGED, values)
-    ]
+    return [Judged(row.confidence, row.is_true, float(row.weight)) for row in conn.execute(_JUDGED, values)]
 
 
 def add(conn: Connection, series_id: UUID, target: str, subject: str, made: Calibration) -> bool:

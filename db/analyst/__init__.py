@@ -5,7 +5,14 @@ Functions run on the caller's connection and return plain rows, bounded where th
 a session may read (:mod:`segwatch.db.readers`), so nothing here checks access.
 """
 
-from segwatch.db.analyst.accuracy import StoredCalibration, list_calibrations, list_strata, read_accuracy
+from segwatch.db.analyst.accuracy import (
+    StoredCalibration,
+    describe_accuracy,
+    describe_target,
+    list_calibrations,
+    list_strata,
+    read_accuracy,
+)
 from segwatch.db.analyst.alerts import (
     count_alerts,
     list_alerts,
@@ -35,6 +42,8 @@ __all__ = [
     "compare_areas",
     "count_alerts",
     "count_states",
+    "describe_accuracy",
+    "describe_target",
     "explain_missing_alert",
     "list_alerts",
     "list_alerts_for_feed",

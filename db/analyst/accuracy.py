@@ -1,4 +1,4 @@
-"""Accuracy of the map, from the labels of its newest assessment: read by reports, the map and the command line alike."""
+"""Accuracy of the map, from the labels of its newest assessment; what reports, map and command line show of it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,14 @@ from sqlalchemy import Connection, text
 
 from segwatch.db.analyst.rows import Rows, fetch_rows
 from segwatch.geo.assessment.estimators import assess_target
-from segwatch.geo.types.assessment import Accuracy, Calibration, StratumCounts, Unit, from_json
+from segwatch.geo.types.assessment import (
+    Accuracy,
+    Calibration,
+    StratumCounts,
+    TargetAccuracy,
+    Unit,
+    from_json,
+)
 
 #: The newest assessment of the series in force that has a label; without labels, the newest one.
 _COUNTS = text(
@@ -38,6 +45,9 @@ _CALIBRATIONS = text(
     FROM watch.calibrations WHERE watch = :watch AND is_current ORDER BY target, subject
     """
 )
+
+
+NOT_ASSESSED = "not assessed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +78,39 @@ def read_accuracy(conn: Connection, watch: str) -> Accuracy:
         assess_target(target, list(ours)) for target, ours in groupby(strata, lambda one: one.target)
     )
     return Accuracy(watch, rows[0].assessment_id, rows[0].drawn_at, targets)
+
+
+def describe_accuracy(accuracy: Accuracy) -> list[str]:
+    """Describe the accuracy in words, one line per target, as it stands beside every area that leaves the system."""
+    if not accuracy.targets:
+        return [NOT_ASSESSED]
+    return [f"{one.target}: {describe_target(accuracy, one)}" for one in accuracy.targets]
+
+
+def describe_target(accuracy: Accuracy, target: TargetAccuracy | None) -> str:
+    """Describe the accuracy of one target's map; None: a target that was not in the sample."""
+    if target is None or accuracy.drawn_at is None or target.labels == 0:
+        return NOT_ASSESSED
+    of = "" if target.labels == target.samples else f" of {target.samples} samples"
+    began = f"assessed on {accuracy.drawn_at:%Y-%m-%d} with {target.labels} labels{of}"
+    shares = {
+        "user's accuracy": target.users,
+        "producer's accuracy": target.producers,
+        "objects that are there": target.objects,
+        "changes that happened": target.changes,
+    }
+    parts = [
+        f"{name} {one.value:.2f} ({one.low:.2f}-{one.high:.2f})"
+        for name, one in shares.items()
+        if one is not None
+    ]
+    area = target.area_m2
+    if area is not None:
+        parts.append(
+            f"area {area.value / 1e4:.2f} ha ({area.low / 1e4:.2f}-{area.high / 1e4:.2f}), "
+            f"mapped {target.mapped_m2 / 1e4:.2f} ha"
+        )
+    return f"{began}: {', '.join(parts) or 'too few for an estimate'}"
 
 
 def list_strata(conn: Connection, watch: str) -> Rows:

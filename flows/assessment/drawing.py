@@ -218,7 +218,6 @@ def _add_changes(draft: _Draft, target: str, stratum: str, population: int, coun
         )  # fmt: skip
 
 
-
 def _other(before: UUID, after: UUID) -> UUID | None:
     """Return the earlier scene, if there is one."""
     return None if before == after else before

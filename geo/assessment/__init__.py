@@ -1,1 +1,1 @@
-"""Accuracy assessment: probability samples, stratified estimators with intervals, calibration. Values in, values out."""
+"""Accuracy assessment: probability samples, stratified estimators with intervals, calibration of the confidence."""

@@ -1,6 +1,6 @@
 """Calibration of the confidence by isotonic regression, and its reliability (expected calibration error, ten bins).
 
-The calibrated confidence is the non-decreasing function of the raw one that is closest to the labels in weighted squares
+The calibrated confidence is the non-decreasing function of the raw one with the least weighted squares from the labels
 (Zadrozny and Elkan 2002), interpolated between its steps.
 """
 

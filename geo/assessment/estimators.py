@@ -97,9 +97,7 @@ def compute_sample_size(shares: Sequence[float], accuracies: Sequence[float], st
     accuracies
         Expected user's accuracy of each stratum.
     """
-    spread = sum(
-        share * math.sqrt(one * (1 - one)) for share, one in zip(shares, accuracies, strict=True)
-    )
+    spread = sum(share * math.sqrt(one * (1 - one)) for share, one in zip(shares, accuracies, strict=True))
     return math.ceil((spread / standard_error) ** 2)
 
 

@@ -60,8 +60,9 @@ class Allocation:
 def allocate_by_error(population: Population, standard_error: float) -> Allocation:
     """Allocate units so that the overall accuracy of the map gets about this standard error.
 
-    The points follow equation 13 of Olofsson et al. (2014), half of them in each stratum at most and 20 at least, so
-    that user's accuracy of a rare target is known, too. Shares of objects and changes get 2.5 times the standard error.
+    The number of points follows equation 13 of Olofsson et al. (2014). Each stratum of points gets two fifths of them at
+    least, so that the user's accuracy of a rare target is known, too. The shares of objects and of changes get 2.5 times
+    the standard error. Strata have at least 20 units, kinds of change 10, or all that there are.
     """
     whole = population.mapped + population.background
     points = 0
@@ -69,13 +70,16 @@ def allocate_by_error(population: Population, standard_error: float) -> Allocati
         shares = (population.mapped / whole, population.background / whole)
         points = compute_sample_size(shares, (_EXPECTED_MAPPED, _EXPECTED_BACKGROUND), standard_error)
     units = _EXPECTED_UNITS * (1 - _EXPECTED_UNITS) / (_COARSER * standard_error) ** 2
-    return _allocate(population, points, units, units)
+    changes = sum(population.changes.values())
+    return _allocate(
+        population, points, _correct_finite(units, population.objects), _correct_finite(units, changes)
+    )
 
 
 def allocate_by_count(population: Population, samples: int) -> Allocation:
     """Allocate a number of units: 30 % to the mapped area and to the background each, 20 % to objects and to changes.
 
-    Strata get at least 20 units, or all that they have, so that the sample may be larger than asked.
+    Strata have at least 20 units, kinds of change 10, or all that there are: a small sample may become larger than asked.
     """
     sizes = {
         "mapped": population.mapped,
@@ -83,30 +87,34 @@ def allocate_by_count(population: Population, samples: int) -> Allocation:
         "object": population.objects,
         "change": sum(population.changes.values()),
     }
-    used = sum(part for name, part in _PARTS.items() if sizes[name] > 0)
-    if not used:
-        return Allocation(0, 0, 0, {})
-    units = {name: samples * part / used for name, part in _PARTS.items()}
-    return _allocate(
-        population, units["mapped"] + units["background"], units["object"], units["change"]
-    )
+    parts = {name: part for name, part in _PARTS.items() if sizes[name] > 0}
+    units = {name: samples * part / sum(parts.values()) for name, part in parts.items()}
+    points = units.get("mapped", 0.0) + units.get("background", 0.0)
+    return _allocate(population, points, units.get("object", 0.0), units.get("change", 0.0))
 
 
 def _allocate(population: Population, points: float, objects: float, changes: float) -> Allocation:
     every = sum(population.changes.values())
-    rare = min(points / 2, max(_MIN_SAMPLES, points * 0.4))
-    whole = population.mapped + population.background
-    mapped = max(rare, points * population.mapped / whole) if whole else 0.0
+    mapped = _allocate_mapped(population, points)
     return Allocation(
-        _limit(min(mapped, points - rare), population.mapped),
-        _limit(points - min(mapped, points - rare), population.background),
-        _limit(_correct_finite(objects, population.objects), population.objects),
+        _limit(mapped, population.mapped),
+        _limit(points - mapped, population.background),
+        _limit(objects, population.objects),
         {
-            kind: _limit(_correct_finite(changes, every) * count / every, count)
+            kind: _limit(changes * count / every, count, MIN_LABELS)
             for kind, count in sorted(population.changes.items())
             if count
         },
     )
+
+
+def _allocate_mapped(population: Population, points: float) -> float:
+    """Divide the points: by area, but neither stratum gets less than two fifths, or half of a few."""
+    if population.mapped <= 0 or population.background <= 0:
+        return points if population.mapped > 0 else 0.0
+    least = min(points / 2, max(_MIN_SAMPLES, points * 0.4))
+    by_area = points * population.mapped / (population.mapped + population.background)
+    return min(max(by_area, least), points - least)
 
 
 def _correct_finite(count: float, population: int) -> float:
@@ -114,8 +122,8 @@ def _correct_finite(count: float, population: int) -> float:
     return count / (1 + count / population) if population else 0.0
 
 
-def _limit(count: float, population: float) -> int:
-    return min(max(math.ceil(count), _MIN_SAMPLES), math.floor(population))
+def _limit(count: float, population: float, least: int = _MIN_SAMPLES) -> int:
+    return min(max(math.ceil(count), least), math.floor(population))
 
 
 def draw_positions(random: np.random.Generator, total: float, count: int) -> NDArray[np.float64]:

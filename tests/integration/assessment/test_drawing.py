@@ -28,7 +28,8 @@ def drawn(ledgers: Any) -> Ledger:
 
 def samples(ledger: Ledger) -> list[dict[str, Any]]:
     return ledger.rows(
-        "SELECT p.ordinal, p.target, p.stratum, p.probability, ST_AsText(p.geom) AS place, p.before_scene, p.after_scene,"
+        "SELECT p.ordinal, p.target, p.stratum, p.probability, ST_AsText(p.geom) AS place, p.before_scene,"
+        " p.after_scene,"
         " p.agreeing, p.confidence, p.track_id FROM segwatch.assessment_sample p"
         " JOIN segwatch.assessment a ON a.id = p.assessment_id ORDER BY a.ordinal, p.ordinal"
     )
@@ -65,7 +66,8 @@ def test_points_lie_in_their_stratum(drawn: Ledger) -> None:
 def test_a_change_is_shown_between_the_scenes_around_it(drawn: Ledger) -> None:
     draw_assessment(drawn.engine, "lakes", samples=50, seed=7)
     days = {
-        row["id"]: row["acquired_at"].day - 1 for row in drawn.rows("SELECT id, acquired_at FROM segwatch.scene")
+        row["id"]: row["acquired_at"].day - 1
+        for row in drawn.rows("SELECT id, acquired_at FROM segwatch.scene")
     }
     shown = {
         row["stratum"]: (days[row["before_scene"]], days[row["after_scene"]], row["agreeing"])
@@ -83,7 +85,11 @@ def test_the_same_seed_draws_the_same_sample(drawn: Ledger) -> None:
     first, second, third = (rows[at : at + len(rows) // 3] for at in range(0, len(rows), len(rows) // 3))
     assert first == second
     assert first != third
-    assert [row["seed"] for row in drawn.rows("SELECT seed FROM segwatch.assessment ORDER BY ordinal")] == [7, 7, 8]
+    assert [row["seed"] for row in drawn.rows("SELECT seed FROM segwatch.assessment ORDER BY ordinal")] == [
+        7,
+        7,
+        8,
+    ]
 
 
 def test_labels_are_added_never_changed(drawn: Ledger) -> None:
@@ -92,16 +98,28 @@ def test_labels_are_added_never_changed(drawn: Ledger) -> None:
         "SELECT id FROM segwatch.assessment_sample WHERE stratum = 'background' ORDER BY ordinal"
     )
     made = []
-    for label, person in ((Label.BOTH, "ada"), (Label.BOTH, "ada"), (Label.NEITHER, "ada"), (Label.NEITHER, "bo")):
+    for label, person in (
+        (Label.BOTH, "ada"),
+        (Label.BOTH, "ada"),
+        (Label.NEITHER, "ada"),
+        (Label.NEITHER, "bo"),
+    ):
         with drawn.engine.begin() as conn:
             made.append(assessments.add_label(conn, sample["id"], label, person))
     assert [one.created for one in made] == [True, False, True, True]
     assert [one.agrees for one in made] == [False, False, True, True]
     rows = drawn.rows("SELECT label, labeller FROM segwatch.assessment_label ORDER BY ordinal")
-    assert [(row["label"], row["labeller"]) for row in rows] == [("both", "ada"), ("neither", "ada"), ("neither", "bo")]
+    assert [(row["label"], row["labeller"]) for row in rows] == [
+        ("both", "ada"),
+        ("neither", "ada"),
+        ("neither", "bo"),
+    ]
     (counts,) = drawn.rows("SELECT correct, wrong FROM watch.assessments WHERE stratum = 'background'")
     assert (counts["correct"], counts["wrong"]) == (1, 0)
-    for refused in ("UPDATE segwatch.assessment_label SET label = 'both'", "DELETE FROM segwatch.assessment_label"):
+    for refused in (
+        "UPDATE segwatch.assessment_label SET label = 'both'",
+        "DELETE FROM segwatch.assessment_label",
+    ):
         with pytest.raises(DBAPIError, match="permission denied"), drawn.engine.begin() as conn:
             conn.execute(text(refused))
 
