@@ -19,6 +19,7 @@ import shapely
 from shapely.geometry.base import BaseGeometry
 
 from segwatch.db.errors import CodecError
+from segwatch.geo.types.belief import Belief, BeliefStatus
 from segwatch.geo.types.source import Profile
 from segwatch.geo.types.tracking import TrackState
 from segwatch.geo.types.watch import Watch
@@ -146,4 +147,11 @@ def load_track_state(row: Any) -> TrackState:
         visible_share=row.visible_share,
         alive=row.alive,
         merged_into=row.merged_into,
+        # nobody judged the rows from before segwatch judged
+        belief=Belief() if row.confidence is None else load_belief(row),
     )
+
+
+def load_belief(row: Any) -> Belief:
+    """Convert a row with the columns of a belief."""
+    return Belief(row.confidence, BeliefStatus(row.status), row.observations_for, row.observations_against)

@@ -18,8 +18,9 @@ import shapely
 from shapely.geometry.base import BaseGeometry
 from sqlalchemy import Connection, Row, text
 
-from segwatch.db import corrections, ground, publishing, verdicts
+from segwatch.db import corrections, fold_memory, ground, judgements, publishing, verdicts
 from segwatch.db.codec import from_ewkb, load_track_state, load_watch, to_ewkb
+from segwatch.db.fold_memory import FoldMemory, FoldStart
 from segwatch.db.timeline import Entry, Segment, build_entries, build_segments
 from segwatch.geo.types.tracking import GroundPiece, TrackedObservation, TrackingStep, TrackState
 from segwatch.geo.types.watch import AlertRule, Watch
@@ -75,7 +76,8 @@ _ROWS = text(
     )
     SELECT t.id, t.track_id, k.target, t.observation_id, lower(t.valid) AS valid_from, upper(t.valid) AS valid_to,
            t.geom, t.area_m2, t.score, t.first_seen, t.last_seen, t.last_looked, t.misses, t.missed_since,
-           t.visible_share, t.alive, t.merged_into, t.change
+           t.visible_share, t.alive, t.merged_into, t.change, t.confidence, t.status,
+           t.observations_for, t.observations_against
     FROM segwatch.track_state t
     JOIN segwatch.track k ON k.id = t.track_id
     JOIN segwatch.observation o ON o.id = t.observation_id
@@ -175,6 +177,8 @@ class Past:
     """Recorded rows of each track that the fold may change, in order of observation."""
     seen: tuple[GroundPiece, ...]
     """Ground observed before the fold, where the folded footprints are."""
+    memory: FoldMemory
+    """What the observations before the fold left for it."""
 
 
 def load_past(conn: Connection, series_id: UUID, detections: Any, around: Around) -> Past:
@@ -189,7 +193,7 @@ def load_past(conn: Connection, series_id: UUID, detections: Any, around: Around
     detections
         Loads the detections of an observation.
     around
-        Buffers a geometry (EPSG:4326) by so many metres.
+        Widens a footprint (EPSG:4326) by all that a fold with so many metres of tolerance may reach.
     """
     order = _scenes(conn.execute(_ORDER, {"series_id": series_id}).all())
     place = {row.id: position for position, scene in enumerate(order) for row in scene}
@@ -209,17 +213,19 @@ def load_past(conn: Connection, series_id: UUID, detections: Any, around: Around
         )
         for row in conn.execute(_OBSERVATIONS, {"ids": ids})
     )
-    since = times[first]
+    since, scene_id = times[first], order[first][-1].scene_id
     rows: dict[UUID, list[Row[Any]]] = defaultdict(list)
     arriving = frozenset(scene[-1].id for scene in order if scene[-1].arriving and not scene[-1].stale)
     replaced = frozenset(row.id for scene in order for row in scene if row.stale or row is not scene[-1])
-    where = shapely.union_all([one.observation.footprint for one in observations])
+    folded = frozenset({*ids, *replaced})
+    footprints = [one.observation.footprint for one in observations]
     tolerance_m = max((one.watch.tracking.tolerance_m for one in observations), default=0.0)
+    where = around(shapely.union_all(footprints), tolerance_m)
     values = {
         "series_id": series_id,
         "since": since,
-        "folded": sorted({*ids, *replaced}),
-        "ground": to_ewkb(around(where, tolerance_m)),
+        "folded": sorted(folded),
+        "ground": to_ewkb(where),
     }
     for row in conn.execute(_ROWS, values):
         rows[row.track_id].append(row)
@@ -231,7 +237,8 @@ def load_past(conn: Connection, series_id: UUID, detections: Any, around: Around
         replaced,
         before,
         {track_id: tuple(some) for track_id, some in rows.items()},
-        ground.load_near(conn, series_id, where, without={*ids, *replaced}),
+        ground.load_near(conn, series_id, where, without=folded),
+        fold_memory.load_memory(conn, series_id, FoldStart(since, scene_id, folded), footprints, where),
     )
 
 
@@ -312,8 +319,15 @@ def publish(
         conn.execute(_CLOSE, {"ids": closed, "now": now})
     publishing.copy_states(conn, added, now)
     ground.replace_ground(conn, series_id, folded, steps)
+    fold_memory.save_memory(conn, folded, steps)
     known = _correct(conn, folded, steps, turn, now)
-    new_alerts = _add(conn, steps, alerts, known, now)
+    _add_changes(conn, steps, known, now)
+    published = [
+        judgements.PublishedStep(step, one.observation.acquired_at)
+        for one, step in zip(old.looks, steps, strict=True)
+    ]
+    judgements.save_judgements(conn, folded, published, old.memory.open_changes, now)
+    new_alerts = _add_alerts(conn, steps, alerts, known, now)
     _lineage(conn, folded, steps, now)
     for step in steps:
         lost = [ordinal for ordinal, track in enumerate(step.detection_tracks) if track is None]
@@ -368,15 +382,8 @@ def _correct(
     return {*recorded, *again}
 
 
-def _add(
-    conn: Connection,
-    steps: Sequence[TrackingStep],
-    alerts: Mapping[UUID, Sequence[publishing.RuleMatch]],
-    known: set[UUID],
-    now: datetime,
-) -> int:
-    """Add the changes that hold now, and alerts about new ones; returns the number of alerts."""
-    count = 0
+def _add_changes(conn: Connection, steps: Sequence[TrackingStep], known: set[UUID], now: datetime) -> None:
+    """Add the changes that hold now, and say that alerts about those with another geometry are updated."""
     alerted = set(conn.execute(_ALERTED, {"ids": sorted(known)}).scalars())
     for step in steps:
         grounds = publishing.compute_geometries(step, alerted)
@@ -384,6 +391,18 @@ def _add(
         reshaped = list(conn.execute(_RESHAPED, values).scalars())
         corrections.record_update(conn, reshaped, now)
         publishing.add_changes(conn, step, now)
+
+
+def _add_alerts(
+    conn: Connection,
+    steps: Sequence[TrackingStep],
+    alerts: Mapping[UUID, Sequence[publishing.RuleMatch]],
+    known: set[UUID],
+    now: datetime,
+) -> int:
+    """Add alerts about changes that were not known before; returns their number."""
+    count = 0
+    for step in steps:
         new = [
             one
             for one in alerts.get(step.observation_id, ())

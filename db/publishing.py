@@ -89,17 +89,19 @@ _CLOSE = text(
 _TRUNCATED = text(
     """
     INSERT INTO segwatch.track_state (id, track_id, observation_id, valid, recorded, geom, area_m2, score,
-        first_seen, last_seen, last_looked, misses, missed_since, visible_share, alive, merged_into, change)
+        first_seen, last_seen, last_looked, misses, missed_since, visible_share, alive, merged_into, change,
+        confidence, status, observations_for, observations_against)
     SELECT n.id, t.track_id, t.observation_id, tstzrange(lower(t.valid), n.valid_to), tstzrange(:now, NULL), t.geom,
         t.area_m2, t.score, t.first_seen, t.last_seen, t.last_looked, t.misses, t.missed_since, t.visible_share,
-        t.alive, t.merged_into, t.change
+        t.alive, t.merged_into, t.change, t.confidence, t.status, t.observations_for, t.observations_against
     FROM unnest(CAST(:old AS uuid[]), CAST(:new AS uuid[]), CAST(:ends AS timestamptz[])) AS n(old, id, valid_to)
     JOIN segwatch.track_state t ON t.id = n.old
     """
 )
 _COPY_STATES = (
     "COPY segwatch.track_state (id, track_id, observation_id, valid, recorded, geom, area_m2, score, first_seen,"
-    " last_seen, last_looked, misses, missed_since, visible_share, alive, merged_into, change) FROM STDIN"
+    " last_seen, last_looked, misses, missed_since, visible_share, alive, merged_into, change,"
+    " confidence, status, observations_for, observations_against) FROM STDIN"
 )
 _LINK = text(
     """
@@ -226,6 +228,10 @@ def _state_row(segment: Segment, now: datetime) -> tuple[object, ...]:
         state.alive,
         state.merged_into,
         entry.change,
+        state.belief.confidence,
+        state.belief.status.value,
+        state.belief.observations_for,
+        state.belief.observations_against,
     )
 
 

@@ -102,7 +102,8 @@ _SEED = text("SELECT seed_valid_at FROM segwatch.series WHERE id = :series_id")
 _TAKEN_OVER = text(
     """
     SELECT t.track_id, k.object_id, k.target, t.geom, t.area_m2, t.score, t.first_seen, t.last_seen, t.last_looked,
-           t.misses, t.missed_since, t.visible_share, t.alive, t.merged_into
+           t.misses, t.missed_since, t.visible_share, t.alive, t.merged_into, t.confidence, t.status,
+           t.observations_for, t.observations_against
     FROM segwatch.series s
     JOIN segwatch.track k ON k.series_id = s.seeded_from
     JOIN segwatch.track_state t ON t.track_id = k.id

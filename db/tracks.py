@@ -14,10 +14,10 @@ from uuid import UUID
 from shapely.geometry.base import BaseGeometry
 from sqlalchemy import Connection, select, text
 
-from segwatch.db import ground, publishing, series, tables
+from segwatch.db import fold_memory, ground, judgements, publishing, series, tables
 from segwatch.db.codec import from_ewkb, load_track_state, load_watch, to_ewkb
 from segwatch.db.errors import NotFound, PublishConflict
-from segwatch.geo.types.tracking import Detection, TrackedObservation, TrackingStep, TrackState
+from segwatch.geo.types.tracking import Detection, OpenChange, TrackedObservation, TrackingStep, TrackState
 from segwatch.geo.types.watch import Watch
 
 _WATCH_NAMES = text("SELECT id, watch_name FROM segwatch.series WHERE id = ANY(CAST(:ids AS uuid[]))")
@@ -49,7 +49,8 @@ _NEXT = text(
 _LIVE = text(
     """
     SELECT t.track_id, k.target, t.geom, t.area_m2, t.score, t.first_seen, t.last_seen, t.last_looked, t.misses,
-           t.missed_since, t.visible_share, t.alive, t.merged_into
+           t.missed_since, t.visible_share, t.alive, t.merged_into, t.confidence, t.status,
+           t.observations_for, t.observations_against
     FROM segwatch.track_state t JOIN segwatch.track k ON k.id = t.track_id
     WHERE k.series_id = :series_id AND upper_inf(t.valid) AND upper_inf(t.recorded) AND t.merged_into IS NULL
       AND ST_Intersects(t.geom, CAST(:footprint AS geometry))
@@ -143,11 +144,13 @@ def publish(
     step: TrackingStep,
     alerts: Sequence[publishing.RuleMatch],
     object_ids: Mapping[UUID, UUID] | None = None,
+    *,
+    open_before: Sequence[OpenChange] = (),
 ) -> int:
     """Publish an observation and its tracking step in the caller's transaction.
 
     An observation that is published already stays as it is. ``object_ids`` gives the object id of tracks that the
-    series takes over.
+    series takes over, ``open_before`` the open changes that the step was folded with.
 
     Returns
     -------
@@ -179,20 +182,24 @@ def publish(
     now = publishing.next_recorded_time(conn, series_id)
     publishing.add_tracks(conn, series_id, step, object_ids)
     ground.save_ground(conn, series_id, [(observation_id, step.new_ground)])
-    count = _write(conn, row.acquired_at, now, step, alerts)
+    fold_memory.save_memory(conn, {observation_id}, [step])
+    published = judgements.PublishedStep(step, row.acquired_at)
+    count = _write(conn, published, open_before, alerts, now)
     publishing.finish_observation(conn, observation_id, now)
     return count
 
 
 def _write(
     conn: Connection,
-    acquired_at: datetime,
-    now: datetime,
-    step: TrackingStep,
+    published: judgements.PublishedStep,
+    open_before: Sequence[OpenChange],
     alerts: Sequence[publishing.RuleMatch],
+    now: datetime,
 ) -> int:
-    publishing.add_states(conn, step, acquired_at, now)
+    step = published.step
+    publishing.add_states(conn, step, published.acquired_at, now)
     publishing.add_lineage(conn, step)
     publishing.add_changes(conn, step, now)
     publishing.link_detections(conn, step)
+    judgements.save_judgements(conn, {step.observation_id}, [published], open_before, now)
     return publishing.add_alerts(conn, step, alerts, now)

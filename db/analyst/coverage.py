@@ -11,58 +11,24 @@ from sqlalchemy import Connection, RowMapping, text
 from segwatch.db import watches
 from segwatch.db.analyst.rows import Rows, fetch_rows
 
-#: What observation ``c.observation_id`` waits for now; its stored reason is that of its last attempt.
-_WAITS = """
-    LEFT JOIN LATERAL (
-        SELECT CASE
-            WHEN o.state = 'pending' AND n.at > clock_timestamp()
-                THEN 'next attempt after ' || to_char(n.at AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS') || ' UTC'
-            WHEN o.state = 'pending' AND o.reason IS NOT NULL
-                THEN 'may be tried again now: the next segment run takes it'
-            WHEN o.state = 'inferred' AND e.scenes IS NOT NULL
-                THEN 'predicted; waits for ' || e.scenes || ' earlier scene(s) of its series: ' || e.times
-            WHEN o.state = 'inferred' THEN 'predicted: the next track run publishes it'
-        END AS waits
-        FROM segwatch.observation o
-        CROSS JOIN LATERAL (
-            SELECT greatest(o.not_before, max(r.retry_at)) AS at FROM segwatch.circuit r
-            WHERE r.name = ANY(o.circuits) AND r.failures > 0) n
-        LEFT JOIN LATERAL (
-            SELECT nullif(count(*), 0) AS scenes,
-                   array_to_string((array_agg(to_char(p.acquired_at AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI')
-                                              ORDER BY p.acquired_at))[1\\:3], ', ')
-                   || CASE WHEN count(*) > 3 THEN ', ...' ELSE '' END AS times
-            FROM segwatch.unanswered p
-            WHERE o.state = 'inferred' AND p.series_id = o.series_id
-              AND (p.acquired_at, p.scene_id) < (o.acquired_at, o.scene_id)) e ON true
-        WHERE o.id = c.observation_id) t ON true
-"""
 _COVERAGE = text(
-    f"""
-    SELECT c.observation_id, c.acquired_at, c.state, c.reason, t.waits, c.attempts, c.clear_share, c.item_hrefs,
-           (SELECT count(*) FROM segwatch.detection d WHERE d.observation_id = c.observation_id) AS detections
-    FROM watch.coverage c {_WAITS}
+    """
+    SELECT c.observation_id, c.acquired_at, c.state, c.reason, c.waits, c.attempts, c.clear_share, c.item_hrefs,
+           c.detections
+    FROM watch.coverage c
     WHERE c.watch = :watch AND (c.state <> 'rejected' OR c.superseded_at IS NULL)
     ORDER BY c.acquired_at NULLS LAST, c.observation_id
-    """  # noqa: S608 - a part of this file
+    """
 )
 _STATES = text(
     "SELECT state, count(*) AS n FROM watch.coverage WHERE watch = :watch AND superseded_at IS NULL GROUP BY state"
 )
-_READS_LEDGER = text("SELECT has_schema_privilege('segwatch', 'USAGE')")
-_WHY_NOT_IN_VIEWS = text(
+_WHY_NOT = text(
     """
-    SELECT n.*, c.reason, CAST(NULL AS text) AS waits FROM watch.why_not(:lon, :lat, :at, :watch) n
+    SELECT n.*, c.reason FROM watch.why_not(:lon, :lat, :at, :watch) n
     LEFT JOIN watch.coverage c ON c.observation_id = n.observation_id
     ORDER BY n.acquired_at NULLS LAST, n.observation_id
     """
-)
-_WHY_NOT = text(
-    f"""
-    SELECT n.*, c.reason, t.waits FROM watch.why_not(:lon, :lat, :at, :watch) n
-    LEFT JOIN watch.coverage c ON c.observation_id = n.observation_id {_WAITS}
-    ORDER BY n.acquired_at NULLS LAST, n.observation_id
-    """  # noqa: S608 - a part of this file
 )
 #: Times as PostgreSQL writes them in vector tiles: the map page compares the two as texts.
 _SCENES = text(
@@ -124,8 +90,7 @@ def count_states(conn: Connection, watch: str) -> dict[str, int]:
 def explain_missing_alert(conn: Connection, watch: str, lon: float, lat: float, at: datetime) -> Rows:
     """Explain why a point has no alert: one row per observation or rejected item up to ``at``.
 
-    ``lon`` and ``lat`` are degrees (EPSG:4326). See the database function ``watch.why_not``. What an observation waits
-    for is in the ledger's own tables: for a role that reads the views alone, ``waits`` is None.
+    ``lon`` and ``lat`` are degrees (EPSG:4326). See the database function ``watch.why_not``.
 
     Raises
     ------
@@ -133,8 +98,7 @@ def explain_missing_alert(conn: Connection, watch: str, lon: float, lat: float, 
         No watch has this name.
     """
     watches.require(conn, watch)
-    query = _WHY_NOT if conn.execute(_READS_LEDGER).scalar_one() else _WHY_NOT_IN_VIEWS
-    return fetch_rows(conn, query, watch=watch, lon=lon, lat=lat, at=at)
+    return fetch_rows(conn, _WHY_NOT, watch=watch, lon=lon, lat=lat, at=at)
 
 
 def list_scenes(conn: Connection, watch: str) -> Rows:

@@ -23,7 +23,6 @@ from segwatch.db.tables.columns import geometry, identity, metadata, reference, 
 _STATUSES = "status IN ('provisional', 'confirmed', 'refuted')"
 
 
-
 def _belief(*, nullable: bool = False) -> tuple[Column[Any], ...]:
     return (
         Column("confidence", Double, nullable=nullable),
@@ -143,7 +142,8 @@ detection = Table(
     Column("area_m2", Double, nullable=False),
     reference("track_id", "track", nullable=True),
     UniqueConstraint("observation_id", "ordinal", name="detection_identity"),
-    Index("detection_geom_ix", "geom", postgresql_using="gist"),
+    # detections of one observation near a place
+    Index("detection_near_ix", "observation_id", "geom", postgresql_using="gist"),
 )
 
 #: Part of a footprint that the observation was the first of its series to cover; the rows of a series are disjoint.
@@ -244,7 +244,7 @@ change = Table(
     Index("change_observation_ix", "observation_id"),
 )
 
-#: Belief of a change after an observation of its ground. A late scene closes the rows that no longer hold and adds others.
+#: Belief of a change after an observation of its ground. A late scene closes rows that no longer hold and adds others.
 change_judgement = Table(
     "change_judgement",
     metadata,
@@ -273,9 +273,7 @@ change_judgement = Table(
         unique=True,
         postgresql_where=text("upper_inf(recorded)"),
     ),
-    Index(
-        "change_judgement_observation_ix", "observation_id", postgresql_where=text("upper_inf(recorded)")
-    ),
+    Index("change_judgement_observation_ix", "observation_id", postgresql_where=text("upper_inf(recorded)")),
 )
 
 #: Running counts of a series for each target, after an observation. Derived from the observations, like tracks, and

@@ -66,8 +66,8 @@ def why_not(
 ) -> None:
     """Explain why there is no alert at a point.
 
-    Gives one line per scene: not imaged, cloudy, nothing found, below threshold, suppressed, failed or pending. Write
-    -- before negative coordinates:
+    Gives one line per scene: not imaged, cloudy, nothing found, below threshold, refuted, suppressed, failed or
+    pending. Write -- before negative coordinates:
 
     segwatch why-not lakes -- -99.15 47.02 2017-08-27
     """
@@ -86,7 +86,8 @@ def why_not(
         if row["observation_id"] is None:  # the row that stands for "no scene"
             err.print("no scene of this watch was found up to that time")
             continue
-        reason = _explain(row) if row["answer"] in {"failed", "rejected", "pending"} else ""
+        explained = row["waits"] or row["answer"] in {"failed", "rejected", "pending"}
+        reason = _explain(row) if explained else ""
         why = f": {reason}" if reason else ""
         out.print(f"{row['acquired_at'] or 'unknown time'}  {row['answer']}{why}", markup=False)
 

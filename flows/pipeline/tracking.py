@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Self
 from uuid import UUID
 
+from shapely.geometry.base import BaseGeometry
 from sqlalchemy import Connection, Engine
 
-from segwatch.db import ground, late_observations, series, tracks
+from segwatch.db import fold_memory, ground, late_observations, series, tracks
 from segwatch.db.errors import describe_error
+from segwatch.db.fold_memory import FoldStart
 from segwatch.db.publishing import RuleMatch
 from segwatch.flows.alerting.send_times import compute_send_time
 from segwatch.flows.errors import FlowError
 from segwatch.flows.failures.reasons import Reasons
 from segwatch.flows.runtime import stopping
 from segwatch.geo.tracking.alert_rules import match_changes
-from segwatch.geo.tracking.ground import ObservedGround, compute_search_area, widen_footprint
+from segwatch.geo.tracking.ground import ObservedGround, widen_footprint
+from segwatch.geo.tracking.registration import MAX_SHIFT_TOLERANCES
 from segwatch.geo.tracking.series import FoldInput, fold_series, inherit_tracks
 from segwatch.geo.types.tracking import GroundPiece, TrackedObservation, TrackingStep, TrackState
 from segwatch.geo.types.watch import Watch
@@ -118,14 +121,25 @@ def _publish_next(conn: Connection, series_id: UUID, total: TrackingCounts) -> b
         _publish_late(conn, series_id, ready, total)
         return True
     seeds = _Seeds.of(conn, series_id, ready.since) if ready.first and ready.since else _Seeds()
-    footprint = ready.observation.footprint
-    new = ObservedGround(ground.load_near(conn, series_id, footprint)).find_new(footprint)
-    where = compute_search_area(footprint, ready.watch.tracking.tolerance_m, new)
-    live = seeds.states or tracks.load_live(conn, series_id, where)
-    look = replace(_to_look(ready.observation, ready.watch, ready.first), new=new)
-    (step,) = fold_series(live, [look], series_id=series_id, origin=ready.origin, since=ready.since)
+    observation = ready.observation
+    where = _widen(observation.footprint, ready.watch.tracking.tolerance_m)
+    start = FoldStart(observation.acquired_at, observation.scene_id)
+    memory = fold_memory.load_memory(conn, series_id, start, [observation.footprint], where)
+    (step,) = fold_series(
+        seeds.states or tracks.load_live(conn, series_id, where),
+        [_to_look(observation, ready.watch, ready.first)],
+        series_id=series_id,
+        origin=ready.origin,
+        since=ready.since,
+        observed_before=ground.load_near(conn, series_id, where),
+        counts_before=memory.counts,
+        open_before=memory.open_changes,
+        past=memory.past,
+    )
     alerts = _choose_alerts(ready.watch, step)
-    total.alerts += tracks.publish(conn, series_id, ready.observation.id, step, alerts, seeds.object_ids)
+    total.alerts += tracks.publish(
+        conn, series_id, observation.id, step, alerts, seeds.object_ids, open_before=memory.open_changes
+    )
     total.observations += 1
     _count(total, step)
     return True
@@ -150,13 +164,21 @@ def _publish_late(
     conn: Connection, series_id: UUID, late: tracks.LateObservations, total: TrackingCounts
 ) -> None:
     """Fold the series again from its earliest late observation on, and publish the difference."""
-    old = late_observations.load_past(conn, series_id, tracks.load_detections, widen_footprint)
+    old = late_observations.load_past(conn, series_id, tracks.load_detections, _widen)
     looks = [_to_look(one.observation, one.watch, one.first) for one in old.looks]
     first = bool(looks) and looks[0].first
     seeds = _Seeds.of(conn, series_id, late.since) if first and late.since else _Seeds()
     before = seeds.states or old.before
     steps = fold_series(
-        before, looks, series_id=series_id, origin=late.origin, since=late.since, observed_before=old.seen
+        before,
+        looks,
+        series_id=series_id,
+        origin=late.origin,
+        since=late.since,
+        observed_before=old.seen,
+        counts_before=old.memory.counts,
+        open_before=old.memory.open_changes,
+        past=old.memory.past,
     )
     chosen = {
         step.observation_id: _choose_alerts(look.watch, step)
@@ -170,6 +192,11 @@ def _publish_late(
         if step.observation_id in old.arriving:
             _count(total, step)
     _log.info("series %s: %d late observation(s), %d folded again", series_id, len(old.arriving), len(looks))
+
+
+def _widen(footprint: BaseGeometry, tolerance_m: float) -> BaseGeometry:
+    """Widen a footprint by all that its fold may reach: the largest shift, and the search area around what is moved."""
+    return widen_footprint(footprint, (MAX_SHIFT_TOLERANCES / 2 + 1) * tolerance_m)
 
 
 def _to_look(observation: TrackedObservation, watch: Watch, first: bool) -> FoldInput:

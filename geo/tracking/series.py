@@ -8,17 +8,36 @@ that any order of arrival gives the result of the order of acquisition.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from functools import cache
 from uuid import UUID, uuid5
 
 import shapely
 from shapely.geometry.base import BaseGeometry
 
+from segwatch.geo.crs import make_local_equal_area
+from segwatch.geo.tracking.belief_model import Rates
+from segwatch.geo.tracking.counting import Exposure, count_judgements, count_observation, update_beliefs
 from segwatch.geo.tracking.fold import fold_observation
-from segwatch.geo.tracking.ground import NewGround, ObservedGround, compute_search_area
-from segwatch.geo.tracking.overlay import to_array
-from segwatch.geo.types.tracking import GroundPiece, TrackedObservation, TrackingStep, TrackState
+from segwatch.geo.tracking.ground import NewGround, ObservedGround, compute_search_area, widen_footprint
+from segwatch.geo.tracking.judge import Judge, to_past_changes
+from segwatch.geo.tracking.overlay import project_all, to_array
+from segwatch.geo.tracking.region_views import ShownGround
+from segwatch.geo.tracking.registration import MAX_SHIFT_TOLERANCES, estimate_shift, move_observation
+from segwatch.geo.tracking.regions import Transition
+from segwatch.geo.types.belief import MAX_PAST, Shift, TargetCounts
+from segwatch.geo.types.tracking import (
+    Change,
+    ChangeKind,
+    GroundPiece,
+    Judgement,
+    OpenChange,
+    PastObservation,
+    TrackedObservation,
+    TrackingStep,
+    TrackState,
+)
 from segwatch.geo.types.watch import TrackingSettings
 
 
@@ -33,7 +52,9 @@ class FoldInput:
     min_polygon_m2: float = 0.0
     """Smaller detections were dropped, m²."""
     new: NewGround | None = None
-    """What of its footprint was not observed before; computed where it is None."""
+    """What of its footprint was not observed before; computed where it is None, or the observation is moved."""
+    shift: Shift | None = None
+    """Its shift against the series as measured on pixels; None = estimate it from outlines."""
 
 
 def fold_series(
@@ -44,8 +65,11 @@ def fold_series(
     origin: tuple[float, float],
     since: datetime | None = None,
     observed_before: Iterable[GroundPiece] = (),
+    counts_before: Iterable[TargetCounts] = (),
+    open_before: Iterable[OpenChange] = (),
+    past: Iterable[PastObservation] = (),
 ) -> list[TrackingStep]:
-    """Fold observations in order, each over the objects that it may affect.
+    """Fold observations in order, each over the objects that it may affect, and judge what changed.
 
     Parameters
     ----------
@@ -62,35 +86,163 @@ def fold_series(
         When the series inherited tracks; None if it did not.
     observed_before
         Ground observed before the first observation, at least where the footprints are.
+    counts_before
+        The series' counts after the observation before the first one.
+    open_before
+        Changes that were open after that observation, at least those whose region meets a footprint.
+    past
+        Observations before the first one, in order: at least the last
+        :data:`~segwatch.geo.types.belief.MAX_PAST` whose footprint intersects that of each input, both as read.
 
     Returns
     -------
     list of TrackingStep
         One for each observation.
     """
-    known = {state.track_id: state for state in before}
-    observed = ObservedGround(observed_before)
-    steps = []
-    for item in inputs:
-        new = item.new or observed.find_new(item.observation.footprint)
+    series = _Series(
+        series_id,
+        origin,
+        since,
+        {state.track_id: state for state in before},
+        ObservedGround(observed_before),
+        {one.target: one for one in counts_before},
+        {_identify(one): one for one in open_before},
+        list(past),
+    )
+    return [series.fold(item) for item in inputs]
+
+
+@dataclass(slots=True)
+class _Series:
+    """A series after the observations folded so far."""
+
+    series_id: UUID
+    origin: tuple[float, float]
+    since: datetime | None
+    known: dict[UUID, TrackState]
+    observed: ObservedGround
+    counts: dict[str, TargetCounts]
+    open_changes: dict[tuple[UUID, UUID, ChangeKind], OpenChange]
+    past: list[PastObservation]
+    shown: dict[UUID, ShownGround] = field(default_factory=dict)
+    """Past observations that were asked before, moved, by observation id."""
+
+    def fold(self, item: FoldInput) -> TrackingStep:
+        """Fold the next observation and judge its step."""
+        near, shift = self._register(item)
+        observation = move_observation(item.observation, shift)
+        new = item.new if item.new and shift.is_zero else self.observed.find_new(observation.footprint)
+        tolerance_m = item.settings.tolerance_m
+        live = _select_within(near, compute_search_area(observation.footprint, tolerance_m, new))
         step = fold_observation(
-            _select_within(
-                known, compute_search_area(item.observation.footprint, item.settings.tolerance_m, new)
-            ),
-            item.observation,
+            live,
+            observation,
             item.settings,
-            series_id=series_id,
-            origin=origin,
+            series_id=self.series_id,
+            origin=self.origin,
             new=new,
-            since=since,
+            since=self.since,
             min_polygon_m2=item.min_polygon_m2,
         )
-        observed.add(GroundPiece(item.observation.id, step.new_ground))
+        self.observed.add(GroundPiece(observation.id, step.new_ground))
+        step = self._judge(replace(step, shift=shift), observation, near, item)
         if item.first:
-            step = _add_unaffected(step, known.values())
-        known.update((state.track_id, state) for state in step.states)
-        steps.append(step)
-    return steps
+            step = _add_unaffected(step, self.known.values())
+        self.known.update((state.track_id, state) for state in step.states)
+        self.past.append(
+            PastObservation(
+                observation.id,
+                observation.acquired_at,
+                item.observation.footprint,
+                item.observation.detections,
+                shift,
+                to_past_changes(step.changes),
+            )
+        )
+        return step
+
+    def _register(self, item: FoldInput) -> tuple[dict[UUID, TrackState], Shift]:
+        """Select the states near an observation, and measure its shift against them."""
+        tolerance_m, footprint = item.settings.tolerance_m, item.observation.footprint
+        area = widen_footprint(footprint, MAX_SHIFT_TOLERANCES / 2 * tolerance_m)
+        near = {state.track_id: state for state in _select_within(self.known, area)}
+        if item.shift is not None:
+            return near, item.shift
+        new = item.new or self.observed.find_new(footprint)
+        crs = make_local_equal_area(self.origin)
+        states = list(near.values())
+        return near, estimate_shift(item.observation, states, new.new_to_series, crs, tolerance_m)
+
+    def _judge(
+        self, step: TrackingStep, observation: TrackedObservation, before: dict[UUID, TrackState], item: FoldInput
+    ) -> TrackingStep:
+        """Update the beliefs of objects and changes, and the counts."""
+        at, tolerance_m = observation.acquired_at, item.settings.tolerance_m
+        past = self._find_past(item.observation.footprint)
+        gap_days = (at - past[-1].acquired_at).total_seconds() / 86_400 if past else 0.0
+
+        @cache
+        def rates(target: str) -> Rates:
+            return Rates.estimate(self.counts.get(target) or TargetCounts(target), tolerance_m)
+
+        step = update_beliefs(step, before, at, gap_days, rates)
+        after = before | {state.track_id: state for state in step.states}
+        transition = Transition(step, before, after, at, tolerance_m)
+        changes = [one for one in step.changes if not one.baseline]
+        shown = ShownGround.of_observation(observation)
+        judge = Judge(transition, shown, [self._show(one) for one in past] if changes else [], rates)
+        new = judge.judge_new()
+        explained = judge.find_explained(new)
+        again = [
+            (one, judgement)
+            for one in self._find_open(observation.footprint)
+            if (judgement := judge.judge_open(one, explained)) is not None
+        ]
+        crs = make_local_equal_area(self.origin)
+        footprint, fresh = shapely.area(project_all([observation.footprint, step.new_ground], crs)).tolist()
+        counts = count_observation(self.counts, transition, observation, Exposure(footprint, fresh, gap_days), crs)
+        self.counts = count_judgements(counts, new, again)
+        for change, judgement in [*((one.change, judgement) for one, judgement in again), *new]:
+            self._record(change, judgement)
+        judgements = sorted(
+            (judgement for _, judgement in [*new, *again]),
+            key=lambda one: (one.change_scene_id, one.track_id, one.kind),
+        )
+        return replace(step, judgements=tuple(judgements), counts=tuple(self.counts.values()))
+
+    def _record(self, change: Change, judgement: Judgement) -> None:
+        one = OpenChange(change, judgement.change_scene_id, judgement)
+        if judgement.is_open:
+            self.open_changes[_identify(one)] = one
+        else:
+            self.open_changes.pop(_identify(one), None)
+
+    def _find_past(self, footprint: BaseGeometry) -> list[PastObservation]:
+        """Find the last observations before whose footprint meets this one, oldest first."""
+        shapely.prepare(footprint)
+        found: list[PastObservation] = []
+        for one in reversed(self.past):
+            if shapely.intersects(footprint, one.footprint):
+                found.append(one)
+            if len(found) == MAX_PAST:
+                break
+        return found[::-1]
+
+    def _show(self, one: PastObservation) -> ShownGround:
+        if one.id not in self.shown:
+            self.shown[one.id] = ShownGround.of_past(one)
+        return self.shown[one.id]
+
+    def _find_open(self, footprint: BaseGeometry) -> list[OpenChange]:
+        """Find the open changes whose region the footprint meets, in a stable order."""
+        every = [self.open_changes[key] for key in sorted(self.open_changes)]
+        regions = to_array([one.judgement.evidence and one.judgement.evidence.region for one in every])
+        meets = shapely.intersects(footprint, regions)
+        return [one for one, is_near in zip(every, meets, strict=True) if is_near]
+
+
+def _identify(one: OpenChange) -> tuple[UUID, UUID, ChangeKind]:
+    return one.scene_id, one.change.track_id, one.change.kind
 
 
 def inherit_tracks(states: Iterable[TrackState], series_id: UUID, since: datetime) -> dict[UUID, TrackState]:

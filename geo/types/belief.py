@@ -84,6 +84,8 @@ class Evidence:
     """Region that the change turned from uncovered to covered by the target or back, EPSG:4326."""
     to_covered: bool
     """Whether the region is covered by the target after the change."""
+    raised_at: datetime
+    """Acquisition time of the observation that raised the change."""
     core: BaseGeometry | None = None
     """Part of the object that the change left as it was, EPSG:4326; None if it has none."""
     rivals: tuple[BaseGeometry, ...] = ()
@@ -96,6 +98,7 @@ class Evidence:
         return {
             "region": shapely.to_wkb(self.region, hex=True),
             "to_covered": self.to_covered,
+            "raised_at": self.raised_at.isoformat(),
             "core": None if self.core is None else shapely.to_wkb(self.core, hex=True),
             "rivals": [shapely.to_wkb(one, hex=True) for one in self.rivals],
             "blocked": self.blocked,
@@ -108,6 +111,7 @@ class Evidence:
         return cls(
             shapely.from_wkb(document["region"]),
             document["to_covered"],
+            datetime.fromisoformat(document["raised_at"]),
             None if core is None else shapely.from_wkb(core),
             tuple(shapely.from_wkb(one) for one in document["rivals"]),
             document["blocked"],

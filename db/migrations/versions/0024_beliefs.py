@@ -70,6 +70,10 @@ def upgrade() -> None:
     )
     _make_judgements()
     _make_counts()
+    op.drop_index('detection_geom_ix', 'detection', schema='segwatch')
+    op.create_index(
+        'detection_near_ix', 'detection', ['observation_id', 'geom'], schema='segwatch', postgresql_using='gist'
+    )
     op.execute('DROP FUNCTION watch.objects_as_of')
     op.execute('DROP FUNCTION watch.why_not')
     views.apply(revision)
@@ -115,11 +119,13 @@ def _make_counts() -> None:
         sa.PrimaryKeyConstraint('observation_id', 'target', name=f'{name}_pk'),
         schema='segwatch',
     )
-    op.execute(f'GRANT SELECT, INSERT, UPDATE ON segwatch.{name} TO segwatch_worker')
+    op.execute(f'GRANT SELECT, INSERT, DELETE ON segwatch.{name} TO segwatch_worker')
 
 
 def downgrade() -> None:
     views.drop()
+    op.drop_index('detection_near_ix', 'detection', schema='segwatch')
+    op.create_index('detection_geom_ix', 'detection', ['geom'], schema='segwatch', postgresql_using='gist')
     op.drop_table('series_counts', schema='segwatch')
     op.drop_table('change_judgement', schema='segwatch')
     op.drop_index('change_open_ix', 'change', schema='segwatch')

@@ -20,7 +20,6 @@ GRANT SELECT, INSERT, UPDATE ON
     segwatch.scene_item,
     segwatch.seen_ground,
     segwatch.series,
-    segwatch.series_counts,
     segwatch.track,
     segwatch.track_lineage,
     segwatch.track_state,
@@ -38,6 +37,8 @@ GRANT SELECT, INSERT ON
     segwatch.calibration
     TO segwatch_worker;
 GRANT SELECT, INSERT, UPDATE, DELETE ON segwatch.run TO segwatch_worker;
+-- Derived from the observations: a late scene replaces them.
+GRANT SELECT, INSERT, DELETE ON segwatch.series_counts TO segwatch_worker;
 
 -- Small tables that every view joins: keep their statistics exact from the first row on.
 ALTER TABLE segwatch.area SET (autovacuum_analyze_threshold = 1, autovacuum_analyze_scale_factor = 0.1);

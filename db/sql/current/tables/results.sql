@@ -133,7 +133,7 @@ CREATE TABLE segwatch.detection (
     CONSTRAINT detection_track_id_fk FOREIGN KEY(track_id) REFERENCES segwatch.track (id)
 );
 
-CREATE INDEX detection_geom_ix ON segwatch.detection USING gist (geom);
+CREATE INDEX detection_near_ix ON segwatch.detection USING gist (observation_id, geom);
 
 CREATE TABLE segwatch.review (
     id UUID NOT NULL,

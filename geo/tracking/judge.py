@@ -1,0 +1,309 @@
+"""Judge the changes of one observation, and earlier open changes whose region it shows.
+
+Judging changes neither geometry nor identity: it follows the fold. Its cost follows what the observation changed and
+shows: a new change is judged by at most :data:`~segwatch.geo.types.belief.MAX_PAST` earlier observations, an open one by
+its stored views and the new one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from uuid import UUID
+
+import numpy as np
+import shapely
+from shapely.geometry.base import BaseGeometry
+
+from segwatch.geo.tracking.belief_model import (
+    MIN_VISIBLE,
+    Chain,
+    Rates,
+    is_detected,
+    is_shape_shown,
+    judge_existence,
+    judge_shape,
+    smooth_turn,
+)
+from segwatch.geo.tracking.overlay import METRES_PER_DEGREE, to_array
+from segwatch.geo.tracking.region_views import ShownGround
+from segwatch.geo.tracking.regions import EXISTENCE, Transition, count_parts, measure
+from segwatch.geo.types.belief import (
+    DEFAULT_CONFIDENCE,
+    MAX_VIEWS,
+    Belief,
+    BeliefStatus,
+    Evidence,
+    RegionView,
+)
+from segwatch.geo.types.tracking import Change, ChangeKind, Judgement, OpenChange, PastChange, TrackState
+
+#: Below this confidence a change is refuted.
+_REFUTED = 0.01
+#: Kinds that need two observations after the change.
+_TWICE = frozenset({ChangeKind.GREW, ChangeKind.SHRANK, ChangeKind.MOVED, ChangeKind.MERGED})
+#: Objects nearer than this many tolerances may be one behind a cloud.
+_NEAR = 14.0
+#: Clear empty ground between two objects that shows them apart, in tolerances.
+_GAP = 0.5
+#: A place is at least and at most this many tolerances wide, for false detections that would be taken for the object.
+_PLACE = (4.0, 20.0)
+#: Share of the confidence that is left to a change that another one explains, or may explain.
+_EXPLAINED, _HELD = 0.05, 0.5
+#: Kinds that add to an object, and kinds that take from it: one change may be told in several pieces.
+_ADDING = frozenset({ChangeKind.GREW, ChangeKind.APPEARED, ChangeKind.MERGED})
+_TAKING = frozenset({ChangeKind.SHRANK, ChangeKind.SPLIT})
+
+RatesOf = Callable[[str], Rates]
+
+
+@dataclass(frozen=True, slots=True)
+class Judge:
+    """What judging one observation needs.
+
+    Parameters
+    ----------
+    transition
+        The observation's step, and the states before and after it.
+    shown
+        The observation, moved onto its series.
+    past
+        Earlier observations of the same ground, oldest first.
+    rates
+        Rates of a target, from the counts before the observation.
+    """
+
+    transition: Transition
+    shown: ShownGround
+    past: Sequence[ShownGround]
+    rates: RatesOf
+
+    def judge_new(self) -> list[tuple[Change, Judgement]]:
+        """Judge the changes of the step that are no baseline."""
+        return [(one, self._judge_new(one)) for one in self.transition.step.changes if not one.baseline]
+
+    def judge_open(self, one: OpenChange, explained: frozenset[UUID]) -> Judgement | None:
+        """Judge an earlier change again; None where the observation shows nothing of its region.
+
+        Parameters
+        ----------
+        one
+            The change with its newest judgement.
+        explained
+            Tracks that this observation showed to be a part of others all along.
+        """
+        evidence = one.judgement.evidence
+        if evidence is None:
+            return None
+        evidence = self._update_holds(one.change, evidence)
+        if one.change.kind is ChangeKind.APPEARED and one.change.track_id in explained:
+            return self._refute(one.judgement)
+        if one.change.kind is ChangeKind.SHRANK and evidence.blocked and self._is_split(one.change.track_id):
+            return self._refute(one.judgement)
+        view = self.shown.view(evidence.region, evidence.core, one.change.target)
+        if not _tells(one.change.kind, view):
+            if evidence == one.judgement.evidence:
+                return None
+            views = one.judgement.views
+        else:
+            views = (*one.judgement.views, view)
+        return self._judge(one.change, one.scene_id, evidence, views)
+
+    def find_explained(self, judged: Sequence[tuple[Change, Judgement]]) -> frozenset[UUID]:
+        """Find tracks that merged into others from which no observation had shown them apart."""
+        return frozenset(
+            change.track_id
+            for change, judgement in judged
+            if change.kind is ChangeKind.MERGED
+            and judgement.belief.status is BeliefStatus.REFUTED
+            and self.transition.get_keeper(change.track_id) != change.track_id
+        )
+
+    # ---- new changes
+
+    def _judge_new(self, change: Change) -> Judgement:
+        evidence = self.transition.find_evidence(change)
+        scene_id, at = self.transition.step.scene_id, self.transition.acquired_at
+        if evidence is None:
+            start = self.past[-1].acquired_at if self.past else at
+            return Judgement(scene_id, change.track_id, change.kind, Belief(0.0), min(start, change.valid_at), at)
+        views = [
+            view
+            for view in (one.view(evidence.region, evidence.core, change.target) for one in self.past)
+            if _tells(change.kind, view)
+        ]
+        views.append(self.shown.view(evidence.region, evidence.core, change.target))
+        evidence = replace(evidence, rivals=self._find_rivals(change), blocked=self._is_blocked(change))
+        judgement = self._judge(change, scene_id, evidence, tuple(views))
+        return self._refute(judgement) if self._is_explained(change, judgement) else judgement
+
+    def _find_rivals(self, change: Change) -> tuple[BaseGeometry, ...]:
+        """Find neighbours that may be one object with a new one: only hidden ground lies between."""
+        if change.kind is not ChangeKind.APPEARED:
+            return ()
+        own = self.transition.after[change.track_id].geometry
+        near = self._list_neighbours(change, own)
+        least_m = _GAP * self.transition.tolerance_m
+        return tuple(
+            one
+            for one in near
+            if self.shown.measure_clear(shapely.shortest_line(own, one)) < least_m
+        )
+
+    def _list_neighbours(self, change: Change, own: BaseGeometry) -> list[BaseGeometry]:
+        states = [
+            one
+            for one in self.transition.after.values()
+            if one.alive and one.target == change.target and one.track_id != change.track_id
+        ]
+        geometries = to_array([one.geometry for one in states])
+        latitude = np.radians(own.centroid.y)
+        reach = _NEAR * self.transition.tolerance_m / METRES_PER_DEGREE / max(float(np.cos(latitude)), 1e-3)
+        return list(geometries[shapely.dwithin(geometries, own, reach)])
+
+    def _is_blocked(self, change: Change) -> bool:
+        """Return whether an object that shrank lies in pieces: a split may explain it."""
+        if change.kind is not ChangeKind.SHRANK:
+            return False
+        geometry = self.transition.after[change.track_id].geometry
+        return count_parts(geometry, self.transition.tolerance_m) > 1
+
+    def _is_explained(self, change: Change, judgement: Judgement) -> bool:
+        match change.kind:
+            case ChangeKind.MERGED:
+                return not self._were_apart(change)
+            case ChangeKind.GREW | ChangeKind.SHRANK:
+                return self._continues(change, judgement.views)
+        return False
+
+    def _were_apart(self, change: Change) -> bool:
+        """Return whether an earlier observation shows merged objects apart."""
+        keeper, *ended = self.transition.list_merged(change.track_id)
+        others = [change.track_id] if change.track_id in ended else ended
+        before = self.transition.before
+        if keeper not in before:
+            return False
+        least_m = _GAP * self.transition.tolerance_m
+        return any(
+            one.shows_apart(before[keeper].geometry, before[other].geometry, change.target, least_m)
+            for other in others
+            if other in before
+            for one in self.past
+        )
+
+    def _continues(self, change: Change, views: Sequence[RegionView]) -> bool:
+        """Return whether an earlier change of the track explains a later one, whose region nobody had seen since."""
+        covered_before = change.kind is ChangeKind.SHRANK
+        old = [view.acquired_at for view in views[:-1] if (view.covered_share >= 0.5) is covered_before]
+        kinds = _ADDING if change.kind is ChangeKind.GREW else _TAKING
+        since = max(old, default=None)
+        return any(
+            earlier.track_id == change.track_id and earlier.kind in kinds
+            for one in self.past
+            if since is None or one.acquired_at > since
+            for earlier in one.changes
+        )
+
+    # ---- open changes
+
+    def _update_holds(self, change: Change, evidence: Evidence) -> Evidence:
+        """Drop what no longer holds a change back."""
+        tolerance_m = self.transition.tolerance_m
+        rivals = tuple(
+            one
+            for one in evidence.rivals
+            if not self.shown.shows_apart(evidence.region, one, change.target, _GAP * tolerance_m)
+        )
+        blocked = evidence.blocked
+        state = self._get_changed_state(change.track_id)
+        if blocked and state is not None:
+            blocked = count_parts(state.geometry, tolerance_m) > 1
+        if rivals == evidence.rivals and blocked is evidence.blocked:
+            return evidence
+        return replace(evidence, rivals=rivals, blocked=blocked)
+
+    def _get_changed_state(self, track_id: UUID) -> TrackState | None:
+        return next((one for one in self.transition.step.states if one.track_id == track_id), None)
+
+    def _is_split(self, track_id: UUID) -> bool:
+        return any(
+            one.track_id == track_id and one.kind is ChangeKind.SPLIT for one in self.transition.step.changes
+        )
+
+    # ---- belief
+
+    def _judge(
+        self, change: Change, scene_id: UUID, evidence: Evidence, views: tuple[RegionView, ...]
+    ) -> Judgement:
+        raised = max(
+            (index for index, view in enumerate(views) if view.acquired_at <= evidence.raised_at), default=0
+        )
+        rates = self.rates(change.target)
+        chain, likelihoods = self._weigh(change.kind, evidence, views, rates)
+        turn = smooth_turn(views, likelihoods, chain, evidence.to_covered, raised)
+        held = bool(evidence.rivals) or evidence.blocked
+        confidence = turn.confidence * (_HELD if held else 1.0)
+        belief = _decide(change, confidence, views, evidence, held)
+        is_open = belief.status is BeliefStatus.PROVISIONAL and len(views) < MAX_VIEWS
+        return Judgement(
+            scene_id,
+            change.track_id,
+            change.kind,
+            belief,
+            turn.earliest,
+            turn.latest,
+            views,
+            evidence if is_open else None,
+        )
+
+    def _weigh(
+        self, kind: ChangeKind, evidence: Evidence, views: Sequence[RegionView], rates: Rates
+    ) -> tuple[Chain, np.ndarray]:
+        """Return how the region changes on its own, and the likelihoods (V, 2) of its views."""
+        area_m2, width_m = measure(evidence.region)
+        tolerance_m = self.transition.tolerance_m
+        place_km2 = float(np.clip(area_m2, *((side * tolerance_m) ** 2 for side in _PLACE))) / 1e6
+        if kind in EXISTENCE:
+            there = -float(np.expm1(-rates.objects * place_km2))
+            chain = Chain(there, rates.births * place_km2, rates.deaths)
+            return chain, judge_existence(views, rates, place_km2)
+        first = 0.03 if evidence.to_covered else 0.97
+        return Chain(first, rates.turns, rates.turns), judge_shape(views, rates, width_m, min(place_km2, area_m2 / 1e6))
+
+    def _refute(self, judgement: Judgement) -> Judgement:
+        belief = replace(
+            judgement.belief,
+            confidence=judgement.belief.confidence * _EXPLAINED,
+            status=BeliefStatus.REFUTED,
+        )
+        return replace(judgement, belief=belief, evidence=None)
+
+
+def to_past_changes(changes: Sequence[Change]) -> tuple[PastChange, ...]:
+    """Keep of an observation's changes what later changes are judged by."""
+    return tuple(PastChange(one.track_id, one.kind) for one in changes)
+
+
+def _tells(kind: ChangeKind, view: RegionView) -> bool:
+    return view.visible_share >= MIN_VISIBLE if kind in EXISTENCE else is_shape_shown(view)
+
+
+def _decide(
+    change: Change, confidence: float, views: Sequence[RegionView], evidence: Evidence, held: bool
+) -> Belief:
+    """Decide on a change from its confidence and the views since it happened."""
+    supporting = against = 0
+    for view in views:
+        if view.acquired_at < change.valid_at or not _tells(change.kind, view):
+            continue
+        covered = is_detected(view) if change.kind in EXISTENCE else view.covered_share >= 0.5
+        supporting += covered is evidence.to_covered
+        against += covered is not evidence.to_covered
+    status = BeliefStatus.PROVISIONAL
+    if confidence >= DEFAULT_CONFIDENCE and not held and supporting >= (2 if change.kind in _TWICE else 1):
+        status = BeliefStatus.CONFIRMED
+    elif confidence < _REFUTED:
+        status = BeliefStatus.REFUTED
+    return Belief(confidence, status, supporting, against)
+
+

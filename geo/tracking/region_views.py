@@ -1,0 +1,153 @@
+"""What one observation shows of a region: how much of it is visible, and how much of that the target covers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Self
+from uuid import UUID
+
+import numpy as np
+import shapely
+from shapely.geometry.base import BaseGeometry
+
+from segwatch.geo.tracking.belief_model import MIN_COVERED, MIN_VISIBLE
+from segwatch.geo.tracking.overlay import METRES_PER_DEGREE, Geometries, apply_snapped, to_array
+from segwatch.geo.tracking.registration import move
+from segwatch.geo.types.belief import RegionView
+from segwatch.geo.types.tracking import Detection, PastChange, PastObservation, TrackedObservation
+
+
+@dataclass(frozen=True, slots=True)
+class _Layer:
+    """The detections of one target, indexed."""
+
+    geometries: Geometries
+    scores: tuple[float, ...]
+    tree: shapely.STRtree
+
+
+class ShownGround:
+    """An observation, moved onto its series, of which regions are asked; all geometries in EPSG:4326.
+
+    Parameters
+    ----------
+    id, acquired_at
+        Of the observation.
+    footprint, detections
+        Moved onto the series.
+    changes
+        What it raised, as far as it is known.
+    """
+
+    def __init__(
+        self,
+        id: UUID,
+        acquired_at: datetime,
+        footprint: BaseGeometry,
+        detections: Sequence[Detection],
+        changes: tuple[PastChange, ...] = (),
+    ) -> None:
+        self.id = id
+        self.acquired_at = acquired_at
+        self.footprint = footprint
+        self.changes = changes
+        self._detections = detections
+        self._layers: dict[str, _Layer] = {}
+        shapely.prepare(footprint)
+
+    @classmethod
+    def of_past(cls, past: PastObservation) -> Self:
+        """Move an earlier observation by its shift."""
+        detections = [
+            Detection(one.target, move(one.geometry, past.shift), one.score, one.area_m2)
+            for one in past.detections
+        ]
+        return cls(past.id, past.acquired_at, move(past.footprint, past.shift), detections, past.changes)
+
+    @classmethod
+    def of_observation(cls, one: TrackedObservation, changes: tuple[PastChange, ...] = ()) -> Self:
+        """Take an observation that is moved already."""
+        return cls(one.id, one.acquired_at, one.footprint, one.detections, changes)
+
+    def view(self, region: BaseGeometry, core: BaseGeometry | None, target: str) -> RegionView:
+        """View a region, and the core of its object."""
+        visible = self._clip(region)
+        share = _divide(visible.area, region.area)
+        covered, score = self._cover(visible, target)
+        return RegionView(
+            self.id, self.acquired_at, share, covered, None if core is None else self._find_core(core, target), score
+        )
+
+    def shows_apart(self, first: BaseGeometry, second: BaseGeometry, target: str, least_m: float) -> bool:
+        """Return whether both objects are detected with at least ``least_m`` of clear empty ground between them."""
+        layer = self._get_layer(target)
+        near = layer.tree.query([first, second], predicate="intersects")
+        common = [
+            {
+                index: shapely.intersection(one, layer.geometries[index]).area
+                for index in near[1][near[0] == row].tolist()
+            }
+            for row, one in enumerate((first, second))
+        ]
+        sides = [
+            [index for index, area in common[row].items() if area > common[1 - row].get(index, 0.0)]
+            for row in (0, 1)
+        ]
+        if not (sides[0] and sides[1]):
+            return False
+        line = shapely.shortest_line(*(shapely.union_all(layer.geometries[side]) for side in sides))
+        return self.measure_clear(line) >= least_m
+
+    def measure_clear(self, line: BaseGeometry) -> float:
+        """Measure how much of a line is within the footprint, metres."""
+        return measure_length(shapely.intersection(line, self.footprint))
+
+    def _clip(self, region: BaseGeometry) -> BaseGeometry:
+        if not shapely.intersects(self.footprint, region):
+            return shapely.Polygon()
+        if shapely.covers(self.footprint, region):
+            return region
+        return apply_snapped(shapely.intersection, region, self.footprint)
+
+    def _cover(self, visible: BaseGeometry, target: str) -> tuple[float, float | None]:
+        """Return the share of a region that detections cover, and their mean score."""
+        if visible.is_empty:
+            return 0.0, None
+        layer = self._get_layer(target)
+        found = np.sort(layer.tree.query(visible, predicate="intersects"))
+        if not len(found):
+            return 0.0, None
+        common = shapely.area(shapely.intersection(layer.geometries[found], visible))
+        total = float(common.sum())
+        scores = np.array([layer.scores[index] for index in found.tolist()])
+        score = float((scores * common).sum() / total) if total > 0 else None
+        return _divide(total, visible.area), score
+
+    def _find_core(self, core: BaseGeometry, target: str) -> bool | None:
+        visible = self._clip(core)
+        if visible.area < MIN_VISIBLE * core.area:
+            return None
+        return self._cover(visible, target)[0] >= MIN_COVERED
+
+    def _get_layer(self, target: str) -> _Layer:
+        if target not in self._layers:
+            chosen = [one for one in self._detections if one.target == target]
+            geometries = to_array([one.geometry for one in chosen])
+            tree = shapely.STRtree(geometries)
+            self._layers[target] = _Layer(geometries, tuple(one.score for one in chosen), tree)
+        return self._layers[target]
+
+
+def measure_length(line: BaseGeometry) -> float:
+    """Measure the length of a short EPSG:4326 line, metres."""
+    if line.is_empty:
+        return 0.0
+    _, south, _, north = line.bounds
+    scale = np.array([np.cos(np.radians((south + north) / 2)), 1.0]) * METRES_PER_DEGREE
+    return float(shapely.length(shapely.transform(line, lambda coordinates: coordinates * scale)))
+
+
+def _divide(part: float, whole: float) -> float:
+    return min(part / whole, 1.0) if whole > 0 else 0.0

@@ -1,0 +1,147 @@
+"""Find the region of ground that a change turned from uncovered to covered by its target, or back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+from shapely.geometry.base import BaseGeometry
+
+from segwatch.geo.area import extract_polygons
+from segwatch.geo.polygons import clean
+from segwatch.geo.tracking.overlay import METRES_PER_DEGREE, apply_snapped
+from segwatch.geo.types.belief import Evidence
+from segwatch.geo.types.tracking import Change, ChangeKind, TrackingStep, TrackState
+
+EXISTENCE = frozenset({ChangeKind.APPEARED, ChangeKind.REAPPEARED, ChangeKind.DISAPPEARED})
+"""Kinds whose region is a whole object; the others change the shape of objects."""
+#: Parts of a region narrower than this share of the tolerance are rounding.
+_THIN = 0.1
+#: Growth and loss within this many tolerances of the old boundary are left to the jitter.
+_BAND = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Transition:
+    """An observation's step with the states of the objects around it, to find what its changes did."""
+
+    step: TrackingStep
+    before: Mapping[UUID, TrackState]
+    """States before the observation."""
+    after: Mapping[UUID, TrackState]
+    """States after it."""
+    acquired_at: datetime
+    tolerance_m: float
+
+    def find_evidence(self, change: Change) -> Evidence | None:
+        """Find the region of a change and the core of its object; None where too little of it is left to judge."""
+        match change.kind:
+            case ChangeKind.APPEARED | ChangeKind.REAPPEARED:
+                return self._make(change.gained or self.after[change.track_id].geometry, True)
+            case ChangeKind.DISAPPEARED:
+                return self._make(change.lost, False)
+            case ChangeKind.SPLIT:
+                parts = self._unite(self.after, self.list_parts(change.track_id))
+                whole = self._unite(self.before, self.list_parts(change.track_id))
+                return self._make(self._open(_subtract(whole, parts)), False, parts)
+            case ChangeKind.MERGED:
+                parts = self._unite(self.before, self.list_merged(change.track_id))
+                whole = self._unite(self.after, [self.get_keeper(change.track_id)])
+                return self._make(self._open(_subtract(whole, parts)), True, parts)
+            case ChangeKind.SHRANK:
+                core = self.after[change.track_id].geometry
+                return self._make(self._erase_band(change.lost, core), False, core)
+            case _:
+                core = self.before[change.track_id].geometry
+                return self._make(self._erase_band(change.gained, core), True, core)
+
+    def list_parts(self, track_id: UUID) -> list[UUID]:
+        """List the tracks of the split that a track takes part in, the one that was split first."""
+        parent = next((one.parent for one in self._lineage(ChangeKind.SPLIT) if one.child == track_id), track_id)
+        return [parent, *(one.child for one in self._lineage(ChangeKind.SPLIT) if one.parent == parent)]
+
+    def get_keeper(self, track_id: UUID) -> UUID:
+        """Return the track that a merged one continues as; its own if it continues."""
+        return next(
+            (one.child for one in self._lineage(ChangeKind.MERGED) if one.parent == track_id), track_id
+        )
+
+    def list_merged(self, track_id: UUID) -> list[UUID]:
+        """List the tracks of the merger that a track takes part in, the one that continues first."""
+        keeper = self.get_keeper(track_id)
+        return [keeper, *(one.parent for one in self._lineage(ChangeKind.MERGED) if one.child == keeper)]
+
+    def _lineage(self, kind: ChangeKind) -> list:
+        return [one for one in self.step.lineage if one.kind is kind]
+
+    def _unite(self, states: Mapping[UUID, TrackState], tracks: Sequence[UUID]) -> BaseGeometry:
+        return shapely.union_all([states[one].geometry for one in tracks if one in states])
+
+    def _make(
+        self, region: BaseGeometry | None, to_covered: bool, core: BaseGeometry | None = None
+    ) -> Evidence | None:
+        if region is None or region.is_empty:
+            return None
+        return Evidence(region, to_covered, self.acquired_at, core)
+
+    def _open(self, region: BaseGeometry) -> BaseGeometry:
+        """Remove what is too narrow to be seen by morphological opening."""
+        if region.is_empty:
+            return region
+        thin = _THIN / 2 * self.tolerance_m
+        return in_plane(region, lambda plane: shapely.buffer(shapely.buffer(plane, -thin), thin))
+
+    def _erase_band(self, region: BaseGeometry | None, core: BaseGeometry) -> BaseGeometry | None:
+        """Remove from a region what lies next to the core, unless nothing would be left."""
+        if region is None or region.is_empty:
+            return None
+        band = _BAND * self.tolerance_m
+        nearby = _clip_around(core, region, 4 * self.tolerance_m)
+
+        def erase(plane: BaseGeometry) -> BaseGeometry:
+            rest, edge = shapely.get_geometry(plane, 0), shapely.get_geometry(plane, 1)
+            return shapely.difference(rest, shapely.buffer(edge, band))
+
+        beyond = in_plane(shapely.GeometryCollection([region, nearby]), erase)
+        beyond = self._open(beyond)
+        return self._open(region) if beyond.is_empty else beyond
+
+
+def in_plane(geometry: BaseGeometry, operation: Callable[[BaseGeometry], BaseGeometry]) -> BaseGeometry:
+    """Apply an operation to an EPSG:4326 geometry in metres; right where it spans less than a degree or so."""
+    _, south, _, north = geometry.bounds
+    scale: NDArray[np.float64] = np.array(
+        [max(np.cos(np.radians((south + north) / 2)), 1e-3), 1.0]
+    ) * METRES_PER_DEGREE
+    done = operation(shapely.transform(geometry, lambda coordinates: coordinates * scale))
+    return clean(shapely.transform(done, lambda coordinates: coordinates / scale))
+
+
+def measure(region: BaseGeometry) -> tuple[float, float]:
+    """Measure the area, m², and mean width, m, of an EPSG:4326 region."""
+    _, south, _, north = region.bounds
+    scale = np.array([max(np.cos(np.radians((south + north) / 2)), 1e-3), 1.0]) * METRES_PER_DEGREE
+    plane = shapely.transform(region, lambda coordinates: coordinates * scale)
+    return float(plane.area), 2 * float(plane.area) / max(float(plane.length), 1e-9)
+
+
+def count_parts(geometry: BaseGeometry, tolerance_m: float) -> int:
+    """Count the parts of an EPSG:4326 geometry that are larger than two pixels."""
+    return sum(measure(part)[0] > 2 * tolerance_m**2 for part in extract_polygons(geometry))
+
+
+def _subtract(whole: BaseGeometry, parts: BaseGeometry) -> BaseGeometry:
+    return clean(apply_snapped(shapely.difference, whole, parts))
+
+
+def _clip_around(geometry: BaseGeometry, region: BaseGeometry, margin_m: float) -> BaseGeometry:
+    """Clip a large geometry to the neighbourhood of a region, EPSG:4326."""
+    west, south, east, north = region.bounds
+    across = margin_m / METRES_PER_DEGREE / max(float(np.cos(np.radians((south + north) / 2))), 1e-3)
+    along = margin_m / METRES_PER_DEGREE
+    return clean(shapely.clip_by_rect(geometry, west - across, south - along, east + across, north + along))

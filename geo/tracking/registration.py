@@ -1,0 +1,257 @@
+"""Measure and correct the shift of an observation against its series, from outlines.
+
+Scenes of one place are often displaced against each other by a fraction of a pixel to a few pixels. Objects that did
+not change then show the same displacement, so its most frequent value is the shift of the scene.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Self
+
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+from pyproj import CRS
+from shapely.geometry.base import BaseGeometry
+
+from segwatch.geo.crs import to_lonlat
+from segwatch.geo.polygons import clean
+from segwatch.geo.tracking.overlay import Geometries, project_all, to_array
+from segwatch.geo.types.belief import Shift
+from segwatch.geo.types.tracking import TrackedObservation, TrackState
+
+MAX_SHIFT_TOLERANCES = 4.0
+"""Largest shift that is looked for, in tolerances (pixels)."""
+_MIN_OBJECTS = 4
+#: Minimum share of the compared objects that agree on the shift.
+_MIN_AGREEMENT = 0.3
+#: Maximum number of objects that are compared, the largest first: the cost stays bounded.
+_MAX_OBJECTS = 150
+#: Differences in area, as a share, up to which an object is compared in each round.
+_ROUNDS = (0.4, 0.3, 0.2, 0.1, 0.1)
+#: In the end an unchanged object keeps its area up to this share ...
+_SAME_AREA = 0.05
+#: ... and its centroid within this many tolerances.
+_SAME_PLACE = 0.15
+#: Displacements within this many tolerances of each other count as one in the first guess.
+_VOTE = 0.6
+#: Smaller shifts, in tolerances, are left alone.
+_NEGLIGIBLE = 0.03
+
+_MAJOR_M, _ECCENTRICITY2 = 6_378_137.0, 6.69437999014e-3  # WGS 84
+
+Floats = NDArray[np.float64]
+
+
+def estimate_shift(
+    observation: TrackedObservation,
+    states: Sequence[TrackState],
+    never_observed: BaseGeometry,
+    crs: CRS,
+    tolerance_m: float,
+) -> Shift:
+    """Estimate the shift that moves an observation onto the objects of its series.
+
+    The visible part of each object is compared with the detections that overlap it. As what is visible of it moves with
+    the observation, the shift is found in rounds.
+
+    Parameters
+    ----------
+    observation
+        As it was read.
+    states
+        Present states of the objects near its footprint.
+    never_observed
+        Part of the footprint that was not observed before, EPSG:4326; nothing is compared there.
+    crs
+        The series' equal-area CRS.
+    tolerance_m
+        Registration tolerance, metres: about one pixel.
+
+    Returns
+    -------
+    Shift
+        Zero without a source where too few objects agree.
+    """
+    alive = [one for one in states if one.alive and one.merged_into is None]
+    if len(alive) < _MIN_OBJECTS or len(observation.detections) < _MIN_OBJECTS:
+        return Shift()
+    pairing = _Pairing.of(observation, alive, never_observed, crs, tolerance_m)
+    if len(pairing.objects) < _MIN_OBJECTS:
+        return Shift()
+    at = pairing.guess()
+    for difference in _ROUNDS:
+        residuals = pairing.compare(at, difference)[0]
+        if len(residuals) < _MIN_OBJECTS:
+            return Shift()
+        at = at + np.median(residuals, axis=0)
+    residuals, compared = pairing.compare(at, _SAME_AREA)
+    agreeing = int((np.linalg.norm(residuals, axis=1) <= _SAME_PLACE * tolerance_m).sum())
+    quality = agreeing / max(compared, 1)
+    if agreeing < _MIN_OBJECTS or quality < _MIN_AGREEMENT or np.abs(at).max() > pairing.reach_m:
+        return Shift()
+    if np.linalg.norm(at) <= _NEGLIGIBLE * tolerance_m:
+        return Shift(0.0, 0.0, quality, "outlines")
+    return Shift(*_to_east_north(at, pairing.objects[0], crs), quality, "outlines")
+
+
+@dataclass(frozen=True, slots=True)
+class _Pairing:
+    """O objects and D detections to compare, in the equal-area CRS."""
+
+    objects: Geometries
+    """(O,) geometries, largest first."""
+    windows: Geometries
+    """(O,) observed footprint around each."""
+    fresh: Geometries
+    """(O,) ground around each that was not observed before."""
+    detections: Geometries
+    """(D,) geometries."""
+    same_target: NDArray[np.bool_]
+    """(O, D) whether object and detection have the same target."""
+    tolerance_m: float
+
+    @classmethod
+    def of(
+        cls,
+        observation: TrackedObservation,
+        states: Sequence[TrackState],
+        never_observed: BaseGeometry,
+        crs: CRS,
+        tolerance_m: float,
+    ) -> Self:
+        shapely.prepare(observation.footprint)
+        near = shapely.intersects(observation.footprint, to_array([one.geometry for one in states]))
+        chosen = sorted(
+            (state for state, is_near in zip(states, near, strict=True) if is_near),
+            key=lambda one: (-one.area_m2, one.track_id),
+        )[:_MAX_OBJECTS]
+        objects = project_all([one.geometry for one in chosen], crs)
+        footprint, fresh = project_all([observation.footprint, never_observed], crs)
+        margin = 2 * MAX_SHIFT_TOLERANCES * tolerance_m
+        targets, found = [one.target for one in chosen], [one.target for one in observation.detections]
+        return cls(
+            objects,
+            to_array([_cut_window(footprint, one.bounds, margin) for one in objects]),
+            to_array([_cut_window(fresh, one.bounds, margin) for one in objects]),
+            project_all([one.geometry for one in observation.detections], crs),
+            np.equal.outer(np.array(targets, object), np.array(found, object)),
+            tolerance_m,
+        )
+
+    @property
+    def reach_m(self) -> float:
+        """Largest shift along each axis, metres."""
+        return MAX_SHIFT_TOLERANCES * self.tolerance_m
+
+    def guess(self) -> Floats:
+        """Return the most frequent displacement, (2,), of detections and visible objects of similar area."""
+        visible = shapely.intersection(self.objects, shapely.difference(self.windows, self.fresh))
+        old, new = shapely.centroid(visible), shapely.centroid(self.detections)
+        usable = np.flatnonzero(~shapely.is_empty(old))
+        first, second = shapely.STRtree(new).query(old[usable], predicate="dwithin", distance=self.reach_m * 1.5)
+        first = usable[first]
+        before, after = shapely.area(visible[first]), shapely.area(self.detections[second])
+        alike = (np.abs(before - after) <= _ROUNDS[0] * before) & self.same_target[first, second]
+        moves = _get_xy(old[first[alike]]) - _get_xy(new[second[alike]])
+        if not len(moves):
+            return np.zeros(2)
+        votes = (np.abs(moves[:, None] - moves[None]).max(axis=2) <= _VOTE * self.tolerance_m).sum(axis=1)
+        best = np.lexsort((np.abs(moves).sum(axis=1), -votes))[0]
+        return np.asarray(moves[best])
+
+    def compare(self, at: Floats, difference: float) -> tuple[Floats, int]:
+        """Compare visible objects with the detections moved by ``at``.
+
+        Returns
+        -------
+        residuals : (N, 2)
+            Displacement that is left for each object whose area differs by at most ``difference``.
+        compared : int
+            Number of objects that overlap detections at all.
+        """
+        windows = shapely.difference(_translate(self.windows, at), self.fresh)
+        visible = shapely.intersection(self.objects, windows)
+        moved = _translate(self.detections, at)
+        first, second = shapely.STRtree(moved).query(visible, predicate="intersects")
+        right = self.same_target[first, second]
+        first, second = first[right], second[right]
+        pieces = shapely.difference(moved[second], self.fresh[first])
+        first, pieces = first[~shapely.is_empty(pieces)], pieces[~shapely.is_empty(pieces)]
+        areas = shapely.area(pieces)
+        found = np.bincount(first, areas, len(visible))
+        middle = np.zeros((len(visible), 2))
+        np.add.at(middle, first, areas[:, None] * _get_xy(shapely.centroid(pieces)))
+        shown = np.flatnonzero(found > 0)
+        before = shapely.area(visible[shown])
+        alike = shown[np.abs(before - found[shown]) <= difference * before]
+        residuals = _get_xy(shapely.centroid(visible[alike])) - middle[alike] / found[alike, None]
+        return residuals, len(shown)
+
+
+def _cut_window(footprint: BaseGeometry, bounds: tuple[float, float, float, float], margin: float) -> BaseGeometry:
+    """Cut the footprint around the bounds of an object."""
+    left, bottom, right, top = bounds
+    return shapely.clip_by_rect(footprint, left - margin, bottom - margin, right + margin, top + margin)
+
+
+def _translate(geometries: Geometries, by: Floats) -> Geometries:
+    return np.asarray(shapely.transform(geometries, lambda coordinates: coordinates + by))
+
+
+def _get_xy(points: Geometries) -> Floats:
+    return np.stack([shapely.get_x(points), shapely.get_y(points)], axis=-1)
+
+
+def _to_east_north(at: Floats, near: BaseGeometry, crs: CRS) -> tuple[float, float]:
+    """Convert a displacement in the equal-area CRS to metres east and north, at an object."""
+    middle = near.centroid
+    start = to_lonlat(middle, crs)
+    end = to_lonlat(shapely.Point(middle.x + at[0], middle.y + at[1]), crs)
+    per_longitude, per_latitude = _measure_degrees(np.array([start.y]))
+    return float((end.x - start.x) * per_longitude[0]), float((end.y - start.y) * per_latitude[0])
+
+
+def move_observation(observation: TrackedObservation, shift: Shift) -> TrackedObservation:
+    """Move an observation's footprint and detections."""
+    if shift.is_zero:
+        return observation
+    return replace(
+        observation,
+        footprint=move(observation.footprint, shift),
+        detections=tuple(
+            replace(one, geometry=move(one.geometry, shift)) for one in observation.detections
+        ),
+    )
+
+
+def move(geometry: BaseGeometry, shift: Shift) -> BaseGeometry:
+    """Move an EPSG:4326 geometry; what lies on the antimeridian stays on it."""
+    if shift.is_zero or geometry.is_empty:
+        return geometry
+
+    def displace(coordinates: Floats) -> Floats:
+        longitude, latitude = coordinates.T
+        per_longitude, per_latitude = _measure_degrees(latitude)
+        east = np.where(np.abs(longitude) >= 180.0, 0.0, shift.east_m / per_longitude)
+        return np.stack(
+            [
+                np.clip(longitude + east, -180.0, 180.0),
+                np.clip(latitude + shift.north_m / per_latitude, -90.0, 90.0),
+            ],
+            axis=1,
+        )
+
+    moved: BaseGeometry = shapely.transform(geometry, displace)
+    return moved if moved.is_valid else clean(moved)
+
+
+def _measure_degrees(latitude: Floats) -> tuple[Floats, Floats]:
+    """Return the metres per degree of longitude and of latitude."""
+    phi = np.radians(latitude)
+    root = 1 - _ECCENTRICITY2 * np.sin(phi) ** 2
+    across = _MAJOR_M / np.sqrt(root) * np.maximum(np.cos(phi), 1e-6)
+    along = _MAJOR_M * (1 - _ECCENTRICITY2) / root**1.5
+    return np.radians(across), np.radians(along)
