@@ -19,8 +19,9 @@ from segwatch.db.errors import LabelRefused, NotFound
 from segwatch.flows.config.settings import FlowSettings
 from segwatch.flows.errors import ConfigError
 from segwatch.flows.web.pixels.chips import render_chip
+from segwatch.flows.web.pixels.circuits import MAX_FAILURES, HostCircuits
 from segwatch.flows.web.pixels.shown import ShownScene, shown_scene
-from segwatch.geo.errors import GeoError
+from segwatch.geo.errors import GeoError, ReadFailed
 from segwatch.geo.types.assessment import Label
 
 if TYPE_CHECKING:
@@ -118,13 +119,13 @@ def _write_pictures(
 ) -> None:
     """Render both pictures of each sample, note their paths in the rows, and collect why some are missing."""
     folder.mkdir(parents=True, exist_ok=True)
-    load = _make_loader(engine, settings, watch)
+    load, circuits = _make_loader(engine, settings, watch), HostCircuits()
     for number, row in enumerate(rows, start=1):
         for side in ("before", "after"):
             if row[f"{side}_scene"] is None:
                 continue
             try:
-                content = render_chip(load(row[f"{side}_scene"]), row["lon"], row["lat"])
+                content = _render(load(row[f"{side}_scene"]), row, circuits)
             except (GeoError, NotFound) as error:
                 failures.append(f"sample {row['ordinal']}, {side}: {error}")
                 continue
@@ -132,6 +133,21 @@ def _write_pictures(
             path.write_bytes(content)
             row[side] = f"{folder.name}/{path.name}"
         say(number, len(rows))
+
+
+def _render(shown: ShownScene, row: Mapping[str, Any], circuits: HostCircuits) -> bytes:
+    """Render the picture of a sample, unless the host of its imagery failed repeatedly a moment ago."""
+    hosts = shown.list_hosts()
+    if circuits.open_seconds(hosts) > 0:
+        raise NotFound(f"{', '.join(sorted(hosts))} failed {MAX_FAILURES} times in a row and is left alone")
+    circuits.start_probe(hosts)
+    try:
+        content = render_chip(shown, row["lon"], row["lat"])
+    except ReadFailed:
+        circuits.record_failure(hosts)
+        raise
+    circuits.record_success(hosts)
+    return content
 
 
 def _make_loader(engine: Engine, settings: FlowSettings, watch: str) -> Callable[[UUID], ShownScene]:

@@ -60,9 +60,9 @@ class Allocation:
 def allocate_by_error(population: Population, standard_error: float) -> Allocation:
     """Allocate units so that the overall accuracy of the map gets about this standard error.
 
-    The number of points follows equation 13 of Olofsson et al. (2014). Each stratum of points gets two fifths of them at
-    least, so that the user's accuracy of a rare target is known, too. The shares of objects and of changes get 2.5 times
-    the standard error. Strata have at least 20 units, kinds of change 10, or all that there are.
+    The number of points follows equation 13 of Olofsson et al. (2014). Each stratum of points gets two fifths of them
+    at least, so that the user's accuracy of a rare target is known, too. The shares of objects and of changes get 2.5
+    times the standard error. Strata have at least 20 units, kinds of change 10, or all that there are.
     """
     whole = population.mapped + population.background
     points = 0
@@ -79,7 +79,7 @@ def allocate_by_error(population: Population, standard_error: float) -> Allocati
 def allocate_by_count(population: Population, samples: int) -> Allocation:
     """Allocate a number of units: 30 % to the mapped area and to the background each, 20 % to objects and to changes.
 
-    Strata have at least 20 units, kinds of change 10, or all that there are: a small sample may become larger than asked.
+    Strata have at least 20 units, kinds of change 10, or all that there are; the sample may become larger than asked.
     """
     sizes = {
         "mapped": population.mapped,

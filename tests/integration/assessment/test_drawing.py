@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from shapely.geometry import Point
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
@@ -14,15 +15,14 @@ from segwatch.flows.assessment.drawing import draw_assessment
 from segwatch.flows.errors import ConfigError
 from segwatch.geo.types.assessment import Label
 from tests.invariants.conftest import Ledger, SceneContent, cells
-
-LAKE, POND = cells(1, 1, 4, 4), cells(5, 5, 7, 7)
+from tests.support.assessing import LAKE, POND, arrive, label_all
 
 
 @pytest.fixture
 def drawn(ledgers: Any) -> Ledger:
     """A ledger with two objects, one of which appeared."""
     made: Ledger = ledgers()
-    made.arrive([SceneContent((LAKE,)), SceneContent((LAKE, POND)), SceneContent((LAKE, POND))], [0, 1, 2])
+    arrive(made)
     return made
 
 
@@ -154,23 +154,16 @@ def test_ground_observed_once_has_no_earlier_picture(ledgers: Any) -> None:
     assert {(row["stratum"], row["before_scene"]) for row in samples(ledger)} == {("background", None)}
 
 
-def label_truthfully(ledger: Ledger, truth: Any) -> None:
-    """Label every sample by whether it lies on the true lake."""
-    with ledger.engine.begin() as conn:
-        (found,) = [assessments.find(conn, "lakes")]
-        assert found is not None
-        for row in assessments.list_samples(conn, found):
-            there = truth(row["lon"], row["lat"])
-            assessments.add_label(conn, row["sample_id"], Label.BOTH if there else Label.NEITHER, "ada")
-
-
 def test_accuracy_and_area_follow_from_the_labels(drawn: Ledger) -> None:
     """The western half of the lake is no water; the map shows everything else as it is."""
     with drawn.engine.connect() as conn:
         assert analyst.read_accuracy(conn, "lakes").targets == ()
-    draw_assessment(drawn.engine, "lakes", samples=1000, seed=3)
+    draw_assessment(drawn.engine, "lakes", samples=600, seed=3)
     real = [cells(2.5, 1, 4, 4), POND]
-    label_truthfully(drawn, lambda lon, lat: any(_holds(one, lon, lat) for one in real))
+    label_all(
+        drawn,
+        lambda lon, lat: Label.BOTH if any(one.covers(Point(lon, lat)) for one in real) else Label.NEITHER,
+    )
     with drawn.engine.connect() as conn:
         (water,) = analyst.read_accuracy(conn, "lakes").targets
     (true,) = drawn.rows(
@@ -186,14 +179,9 @@ def test_accuracy_and_area_follow_from_the_labels(drawn: Ledger) -> None:
     assert water.mapped_m2 > water.area_m2.high, "the map shows too much"
 
 
-def _holds(shape: Any, lon: float, lat: float) -> bool:
-    west, south, east, north = shape.bounds
-    return bool(west <= lon <= east and south <= lat <= north)
-
-
 def test_an_assessment_of_an_earlier_instruction_no_longer_counts(drawn: Ledger) -> None:
     draw_assessment(drawn.engine, "lakes", samples=100, seed=3)
-    label_truthfully(drawn, lambda *_: True)
+    label_all(drawn)
     drawn.instruct("segment the ponds")
     drawn.arrive([SceneContent((LAKE,))] * 4, [3])
     with drawn.engine.connect() as conn:
