@@ -18,6 +18,7 @@ DbError
 ├── MayWrite             the role of a public server may do more than read
 ├── TokenRefused         an access token cannot be created with this name, scope, watch or end
 ├── MarkRefused          a mark on an alert is incomplete or invalid
+├── LabelRefused         a label of a sample is incomplete, or a file of labels does not fit
 └── ReviewRefused        a verdict about an object is incomplete or invalid
 """
 
@@ -110,6 +111,10 @@ class TokenRefused(DbError):
 
 class MarkRefused(DbError):
     """A mark on an alert is incomplete or invalid."""
+
+
+class LabelRefused(DbError):
+    """A label of a sample is incomplete, or a file of labels does not fit its assessment."""
 
 
 def describe_error(error: BaseException) -> str:

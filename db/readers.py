@@ -30,6 +30,13 @@ _WATCH_OF_ALERT = text(
     """
 )
 
+_WATCH_OF_ASSESSMENT = text(
+    """
+    SELECT s.watch_name FROM segwatch.assessment a JOIN segwatch.series s ON s.id = a.series_id
+    WHERE a.id = :id OR a.id = (SELECT p.assessment_id FROM segwatch.assessment_sample p WHERE p.id = :id)
+    """
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Visibility:
@@ -88,6 +95,11 @@ def may_see_track(conn: Connection, sight: Visibility, track_id: UUID) -> bool:
 def may_see_alert(conn: Connection, sight: Visibility, alert_id: UUID) -> bool:
     """Tell whether a reader may see an alert; True for unknown ids, which are reported as not found later."""
     return _sees(sight, conn.execute(_WATCH_OF_ALERT, {"id": alert_id}).scalar_one_or_none())
+
+
+def may_see_assessment(conn: Connection, sight: Visibility, either_id: UUID) -> bool:
+    """Tell whether a reader may see an assessment, by its id or that of a sample; True for unknown ids."""
+    return _sees(sight, conn.execute(_WATCH_OF_ASSESSMENT, {"id": either_id}).scalar_one_or_none())
 
 
 def _sees(sight: Visibility, watch: str | None) -> bool:

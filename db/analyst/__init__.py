@@ -5,6 +5,14 @@ Functions run on the caller's connection and return plain rows, bounded where th
 a session may read (:mod:`segwatch.db.readers`), so nothing here checks access.
 """
 
+from segwatch.db.analyst.accuracy import (
+    StoredCalibration,
+    describe_accuracy,
+    describe_target,
+    list_calibrations,
+    list_strata,
+    read_accuracy,
+)
 from segwatch.db.analyst.alerts import (
     ChangeStatus,
     count_alerts,
@@ -32,25 +40,31 @@ from segwatch.db.analyst.watches import list_upgrades, list_watches, summarize_w
 __all__ = [
     "ChangeStatus",
     "Rows",
+    "StoredCalibration",
     "check_readable",
     "compare_areas",
     "count_alerts",
     "count_alerts_by_status",
     "count_states",
+    "describe_accuracy",
+    "describe_target",
     "explain_missing_alert",
     "list_alerts",
     "list_alerts_for_feed",
     "list_alerts_for_map",
+    "list_calibrations",
     "list_coverage",
     "list_largest_changes",
     "list_readable_items",
     "list_reported_scenes",
     "list_reviews",
     "list_scenes",
+    "list_strata",
     "list_unused",
     "list_upgrades",
     "list_watches",
     "measure_observed_m2",
+    "read_accuracy",
     "read_alert_for_feed",
     "read_object_tile",
     "read_snapshot",

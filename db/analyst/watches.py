@@ -5,6 +5,7 @@ from __future__ import annotations
 from sqlalchemy import Connection, text
 
 from segwatch.db import watches
+from segwatch.db.analyst.accuracy import describe_accuracy, read_accuracy
 from segwatch.db.analyst.rows import Rows, choose_bounds, fetch_rows
 
 #: A scene counts once per state, also when a newer instruction revision or model observes it again. The instruction in
@@ -64,9 +65,10 @@ def list_watches(conn: Connection) -> Rows:
     -------
     Rows
         By name. ``west``, ``south``, ``east``, ``north`` in degrees (EPSG:4326) are None before the first observation,
-        and ``west`` is east of ``east`` where the coverage crosses the antimeridian.
+        and ``west`` is east of ``east`` where the coverage crosses the antimeridian. ``accuracy`` has lines of text.
     """
-    return [choose_bounds(row) for row in fetch_rows(conn, _WATCHES)]
+    rows = [choose_bounds(row) for row in fetch_rows(conn, _WATCHES)]
+    return [row | {"accuracy": describe_accuracy(read_accuracy(conn, row["watch"]))} for row in rows]
 
 
 def summarize_watches(conn: Connection) -> Rows:

@@ -1,6 +1,13 @@
 """The ledger's tables (schema ``segwatch``). Geometries are EPSG:4326, areas geodesic m², times UTC."""
 
 from segwatch.db.tables.alerts import alert, alert_correction, alert_mark, channel, delivery
+from segwatch.db.tables.assessments import (
+    assessment,
+    assessment_label,
+    assessment_sample,
+    assessment_stratum,
+    calibration,
+)
 from segwatch.db.tables.columns import SCHEMA, metadata
 from segwatch.db.tables.events import event, event_name
 from segwatch.db.tables.imagery import rejected_item, scene, scene_item
@@ -28,6 +35,11 @@ __all__ = [
     "alert_correction",
     "alert_mark",
     "area",
+    "assessment",
+    "assessment_label",
+    "assessment_sample",
+    "assessment_stratum",
+    "calibration",
     "change",
     "change_judgement",
     "channel",

@@ -10,6 +10,7 @@ import typer
 
 from segwatch.flows.cli import (
     alerts,
+    assess,
     database,
     doctor,
     events,
@@ -60,6 +61,7 @@ app.command("why-not", rich_help_panel=_RESULTS)(results.why_not)
 app.command(rich_help_panel=_RESULTS)(results.upgrades)
 app.command(rich_help_panel=_RESULTS)(results.report)
 app.add_typer(reviews.app, name="review", rich_help_panel=_RESULTS)
+app.add_typer(assess.app, name="assess", rich_help_panel=_RESULTS)
 
 app.add_typer(alerts.app, name="alert", rich_help_panel=_ALERTS)
 app.add_typer(events.app, name="event", rich_help_panel=_ALERTS)

@@ -7,7 +7,7 @@ from typing import Any
 
 import jinja2
 
-from segwatch.flows.report import formats
+from segwatch.flows.report import formats, reliability
 from segwatch.flows.report.situation import Situation
 
 _ENVIRONMENT = jinja2.Environment(
@@ -20,6 +20,8 @@ _FILTERS: dict[str, Any] = {
     "hectares": formats.format_hectares,
     "signed_hectares": formats.format_difference,
     "base64": lambda content: base64.b64encode(content).decode(),
+    "reliability": lambda one: reliability.draw_svg(one.calibration),
+    "reliability_words": reliability.describe,
     "is_web": lambda href: href.startswith(("http://", "https://")),
 }
 _ENVIRONMENT.filters |= _FILTERS

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from fpdf import FPDF
 
+from segwatch.flows.report import reliability
 from segwatch.flows.report.formats import (
     format_day,
     format_difference,
@@ -20,6 +21,8 @@ from segwatch.geo.text.storable import shorten
 #: A table row must fit on a page.
 _MAX_CELL_CHARS = 300
 _MAX_NAMES = 5
+#: Width and height of a reliability diagram.
+_DIAGRAM_MM = 60
 _MAX_NAME_CHARS = 80
 
 
@@ -32,6 +35,7 @@ def render_pdf(situation: Situation) -> bytes:
     _put_header(pdf, situation)
     _put_pictures(pdf, situation)
     _put_changes(pdf, situation)
+    _put_calibrations(pdf, situation)
     _put_coverage(pdf, situation)
     _put_line(pdf, situation.attribution)
     return bytes(pdf.output())
@@ -51,6 +55,8 @@ def _put_changes(pdf: FPDF, situation: Situation) -> None:
     totals = [(_to_cell(one.target), *_sizes(one.before_m2, one.after_m2)) for one in situation.totals]
     days = (format_day(one) if one else "-" for one in (situation.first, situation.last))
     _put_table(pdf, ("target", *(f"ha {day}" for day in days), "difference"), totals)
+    for one in situation.totals:
+        _put_line(pdf, f"{_to_cell(one.target)}: {one.accuracy}")
     _put_line(pdf, "Changes", size=13)
     rows = [
         (
@@ -71,6 +77,16 @@ def _put_changes(pdf: FPDF, situation: Situation) -> None:
     _put_table(
         pdf, ("observed", "target", "change", "ha before", "ha after", "difference", "lon, lat"), largest
     )
+
+
+def _put_calibrations(pdf: FPDF, situation: Situation) -> None:
+    for one in situation.calibrations:
+        _put_line(pdf, reliability.describe(one), size=9)
+        if pdf.get_y() + _DIAGRAM_MM > pdf.eph:
+            pdf.add_page()
+        left, top = pdf.l_margin + 6, pdf.get_y() + 2
+        pdf.image(io.BytesIO(reliability.draw_svg(one.calibration).encode()), x=left, y=top, w=_DIAGRAM_MM)
+        pdf.set_y(top + _DIAGRAM_MM + 2)
 
 
 def _put_coverage(pdf: FPDF, situation: Situation) -> None:

@@ -14,6 +14,7 @@ from segwatch.flows.config.sizes import describe_limits
 from segwatch.flows.report.pictures import Picture, choose_pictures, explain_missing_pictures
 from segwatch.flows.report.tables import to_places, to_table
 from segwatch.geo.area import compute_area_m2
+from segwatch.geo.types.assessment import Accuracy
 
 if TYPE_CHECKING:
     import geopandas as gpd
@@ -34,6 +35,8 @@ class Total:
     """At the first observation."""
     after_m2: float
     """At the last observation."""
+    accuracy: str
+    """How accurate the map of the target is, in words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +68,8 @@ class Situation:
     """Scenes in order of acquisition with their outcome."""
     observed_share: float
     gap_km2: float
+    accuracy: Accuracy
+    calibrations: tuple[analyst.StoredCalibration, ...]
     limits: str
     """Sizes below which nothing is reported, in words."""
 
@@ -92,6 +97,8 @@ def gather(engine: Engine, settings: QuicklookSettings, name: str) -> Situation:
         answered = [row for row in scenes if row["state"] == "observed"]
         times = [row["acquired_at"] for row in answered]
         areas = analyst.compare_areas(conn, name, times[0], times[-1]) if times else {}
+        accuracy = analyst.read_accuracy(conn, name)
+        calibrations = analyst.list_calibrations(conn, name)
     whole = compute_area_m2(watch.area)
     share = min(1.0, observed_m2 / whole)
     pictures = tuple(choose_pictures(settings, answered))
@@ -109,11 +116,16 @@ def gather(engine: Engine, settings: QuicklookSettings, name: str) -> Situation:
         without_pictures=explain_missing_pictures(settings, answered),
         first=times[0] if times else None,
         last=times[-1] if times else None,
-        totals=tuple(Total(target, *sizes) for target, sizes in areas.items()),
+        totals=tuple(
+            Total(target, *sizes, analyst.describe_target(accuracy, accuracy.find(target)))
+            for target, sizes in areas.items()
+        ),
         changes=to_table(changes, _CHANGE_COLUMNS),
         largest=to_places(largest, _LARGEST_COLUMNS),
         scenes=to_table(scenes, _SCENE_COLUMNS),
         observed_share=share,
         gap_km2=(1 - share) * whole / 1e6,
+        accuracy=accuracy,
+        calibrations=tuple(calibrations),
         limits=describe_limits(watch),
     )

@@ -6,6 +6,9 @@ from segwatch.flows.report.formats import format_hectares
 from segwatch.flows.report.situation import Situation
 from segwatch.geo.text.printable import sanitize
 
+#: Characters of estimates with their intervals, which have no meaning in Markdown outside of links.
+_FIGURES = "(),:'"
+
 
 def render_markdown(situation: Situation, where: str) -> str:
     """Render the summary.
@@ -21,7 +24,7 @@ def render_markdown(situation: Situation, where: str) -> str:
     lines += [f"{situation.limits}.", ""]
     lines += [
         f"{_plain(one.target)}: {format_hectares(one.before_m2)} ha at first, "
-        f"{format_hectares(one.after_m2)} ha at last.\n"
+        f"{format_hectares(one.after_m2)} ha at last; {_plain(one.accuracy, _FIGURES)}.\n"
         for one in situation.totals
     ]
     lines += ["| target | change | objects | hectares before | after |", "| --- | --- | --- | --- | --- |"]
@@ -35,6 +38,6 @@ def render_markdown(situation: Situation, where: str) -> str:
     return "\n".join([*lines, "", counts or "no scene yet", "", f"Report: {sanitize(where)}"])
 
 
-def _plain(text: str) -> str:
+def _plain(text: str, also: str = "") -> str:
     """Replace the characters that have a meaning in Markdown."""
-    return "".join(letter if letter.isalnum() or letter in " .-_" else " " for letter in text)
+    return "".join(letter if letter.isalnum() or letter in f" .-_{also}" else " " for letter in text)

@@ -22,7 +22,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from segwatch.db import analyst, readers, tokens
 from segwatch.db.engine import RequestLimits, to_driver_url
-from segwatch.flows.web import alert_feeds, alerts, events, health, reviews
+from segwatch.flows.web import alert_feeds, alerts, assessments, events, health, reviews
 from segwatch.flows.web.caching import respond_with_tile
 from segwatch.flows.web.guards import login
 from segwatch.flows.web.guards.access import (
@@ -140,6 +140,9 @@ def create_app(database_url: str, options: ServerOptions = DEFAULTS, rate: Rate 
     app.include_router(login.make_router(policy.find))
     app.include_router(reviews.make_router(engines.api, options.reviews), prefix="/api", tags=["reviews"])
     app.include_router(alerts.make_router(engines.api, options.reviews), prefix="/api", tags=["alerts"])
+    app.include_router(
+        assessments.make_router(engines.api, options.reviews), prefix="/api", tags=["assessments"]
+    )
     app.include_router(events.make_router(options.events), tags=["events"])
     app.include_router(alert_feeds.make_router(engines.api), tags=["alerts"])
     app.include_router(
@@ -180,9 +183,13 @@ def _add_pages(app: FastAPI, engines: Engines) -> None:
     def page() -> FileResponse:
         return FileResponse(_STATIC / "index.html")
 
+    @app.get("/assess", include_in_schema=False)
+    def assess() -> FileResponse:
+        return FileResponse(_STATIC / "assess.html")
+
     @app.get("/api/watches")
     def watches() -> analyst.Rows:
-        """List every watch with its counts and bounds."""
+        """List every watch with its counts, bounds, and what is known about the accuracy of its areas."""
         with engine.connect() as conn:
             return analyst.list_watches(conn)
 

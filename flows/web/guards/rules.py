@@ -21,6 +21,7 @@ _GET = "GET"
 #: Required scope by path and method; ``{rest:path}`` stands for everything below a mounted application.
 RULES: dict[str, dict[str, Requirement]] = {
     "/": {_GET: Scope.READ},
+    "/assess": {_GET: Scope.READ},
     "/healthz": {_GET: ANYONE},
     "/readyz": {_GET: ANYONE},
     "/login": {_GET: ANYONE, "POST": ANYONE},
@@ -34,6 +35,10 @@ RULES: dict[str, dict[str, Requirement]] = {
     "/api/tiles/{z}/{x}/{y}.mvt": {_GET: Scope.READ},
     "/api/reviews": {_GET: Scope.READ, "POST": Scope.REVIEW},
     "/api/alerts": {_GET: Scope.READ},
+    "/api/accuracy": {_GET: Scope.READ},
+    # samples hide what the map says until they are labelled
+    "/api/samples": {_GET: Scope.REVIEW},
+    "/api/samples/{sample_id}/labels": {"POST": Scope.REVIEW},
     "/api/alerts/{alert_id}/marks": {"POST": Scope.REVIEW},
     # events carry a token or a signature; the route itself checks the signature
     "/events": {"POST": Scope.EVENTS},

@@ -1,4 +1,4 @@
-"""Map tiles of scenes, rendered exactly as the model sees them.
+"""Map tiles and chips of scenes, rendered exactly as the model sees them.
 
 Pixels are read by :mod:`segwatch.geo.sources.rasters.pixels`, with the same rules for hrefs as in the flows. A client
 can only name scenes in the ledger, never a URL. Every request reads the ledger; the scene's host is read only for tiles
@@ -11,28 +11,26 @@ import asyncio
 import hashlib
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Annotated, Literal
-from urllib.parse import urlsplit
 from uuid import UUID
 
 import numpy as np
+import rasterio.crs
 from affine import Affine
 from fastapi import APIRouter, Depends, HTTPException, Query, Request, Response
 from morecantile import Tile
 from odc.geo.geobox import GeoBox
 from pyproj import CRS
 from rio_tiler.models import ImageData
-from shapely import wkb
-from shapely.geometry import box
+from shapely.geometry import Point, box
 from shapely.geometry.base import BaseGeometry
 from sqlalchemy import Engine
 from titiler.core.resources.enums import ImageType
 from titiler.core.utils import render_image
 
 from segwatch.db import analyst
-from segwatch.db.codec import load_profile
 from segwatch.flows.web.caching import (
     MadeTile,
     SingleFlight,
@@ -43,15 +41,14 @@ from segwatch.flows.web.caching import (
 )
 from segwatch.flows.web.guards.access import bind_reader
 from segwatch.flows.web.pixels import decoding
+from segwatch.flows.web.pixels.chips import CHIP_PX, MAX_CHIP_M, make_chip_grid
 from segwatch.flows.web.pixels.renders import RenderPool
+from segwatch.flows.web.pixels.shown import ShownScene, shown_scene
 from segwatch.flows.web.tiles import GRIDS, parse_tile
-from segwatch.geo.antimeridian import compute_coverage
 from segwatch.geo.crs import to_lonlat
-from segwatch.geo.sources.http import hrefs
+from segwatch.geo.grid import get_crs
 from segwatch.geo.sources.http.credentials import Credentials
 from segwatch.geo.sources.rasters.pixels import Mask
-from segwatch.geo.types.scene import Item, Scene
-from segwatch.geo.types.source import Profile
 
 _TILE_PX = 256
 _MAX_TILE_PX = 512
@@ -62,22 +59,6 @@ MAX_CACHE_BYTES = 128 * 2**20
 _CACHE_CONTROL = "private, max-age=60"
 
 _Grid = Literal["WebMercatorQuad", "WGS1984Quad"]
-
-
-@dataclass(frozen=True, slots=True)
-class ShownScene:
-    """A scene, the profile that renders it, and the hosts that its pixels may be read from."""
-
-    scene: Scene
-    profile: Profile
-    hosts: tuple[str, ...]
-    credentials: Credentials = field(default_factory=dict)
-
-    def list_hosts(self) -> frozenset[str]:
-        """List the hosts that its pixels are read from."""
-        names = self.profile.assets()
-        links = (item.assets[name] for item in self.scene.items for name in names if name in item.assets)
-        return frozenset(urlsplit(link).netloc for link in links)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,10 +78,54 @@ class TileRequest:
         crs = CRS.from_user_input(grid.crs.to_wkt())
         return GeoBox((self.size, self.size), Affine(step, 0, left, 0, -step, top), crs)
 
+    @property
+    def bounds(self) -> tuple[float, float, float, float]:
+        """Left, bottom, right and top in the CRS of the tile matrix set."""
+        left, bottom, right, top = GRIDS.get(self.grid).xy_bounds(self.place)
+        return left, bottom, right, top
+
+    @property
+    def rasterio_crs(self) -> rasterio.crs.CRS:
+        """CRS of the tile matrix set."""
+        return GRIDS.get(self.grid).rasterio_crs
+
     def make_footprint(self) -> BaseGeometry:
         """Make the footprint of the tile in EPSG:4326."""
         grid = GRIDS.get(self.grid)
         return to_lonlat(box(*grid.xy_bounds(self.place)), CRS.from_user_input(grid.crs.to_wkt()))
+
+
+@dataclass(frozen=True, slots=True)
+class ChipRequest:
+    """A requested chip: a square picture around a point, for the labels of an assessment."""
+
+    lon: float
+    lat: float
+    width_m: float
+    size: int = _TILE_PX
+    format: ImageType | None = None
+
+    def make_grid(self) -> GeoBox:
+        """Make the pixel grid of the chip; see :func:`segwatch.flows.web.pixels.chips.make_chip_grid`."""
+        return make_chip_grid(self.lon, self.lat, self.width_m, self.size)
+
+    @property
+    def bounds(self) -> tuple[float, float, float, float]:
+        """Left, bottom, right and top in metres from the point."""
+        half = self.width_m / 2
+        return -half, -half, half, half
+
+    @property
+    def rasterio_crs(self) -> rasterio.crs.CRS:
+        """CRS of the chip."""
+        return rasterio.crs.CRS.from_wkt(get_crs(self.make_grid()).to_wkt())
+
+    def make_footprint(self) -> BaseGeometry:
+        """Make the point that the chip is about, EPSG:4326."""
+        return Point(self.lon, self.lat)
+
+
+_Wanted = TileRequest | ChipRequest
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +137,7 @@ class _Found:
     """Changes with everything that the pixels depend on."""
 
 
-def render_tile(shown: ShownScene, wanted: TileRequest) -> tuple[bytes, str]:
+def render_tile(shown: ShownScene, wanted: _Wanted) -> tuple[bytes, str]:
     """Render a tile; transparent where the scene has no data. Returns content and media type.
 
     Raises
@@ -130,21 +155,20 @@ def render_tile(shown: ShownScene, wanted: TileRequest) -> tuple[bytes, str]:
     return _encode(rendered.rgb, rendered.valid, wanted)
 
 
-def blank_tile(wanted: TileRequest) -> tuple[bytes, str]:
+def blank_tile(wanted: _Wanted) -> tuple[bytes, str]:
     """Make a transparent tile. Returns content and media type."""
     size = (wanted.size, wanted.size)
     return _encode(np.zeros((*size, 3), np.uint8), np.zeros(size, bool), wanted)
 
 
 def _encode(
-    rgb: np.ndarray[tuple[int, ...], np.dtype[np.uint8]], valid: Mask, wanted: TileRequest
+    rgb: np.ndarray[tuple[int, ...], np.dtype[np.uint8]], valid: Mask, wanted: _Wanted
 ) -> tuple[bytes, str]:
     mask = np.broadcast_to(~valid, (3, wanted.size, wanted.size))
-    grid = GRIDS.get(wanted.grid)
     image = ImageData(
         np.ma.MaskedArray(np.moveaxis(rgb, -1, 0), mask=mask),
-        crs=grid.rasterio_crs,
-        bounds=tuple(grid.xy_bounds(wanted.place)),
+        crs=wanted.rasterio_crs,
+        bounds=wanted.bounds,
     )
     content, media_type = render_image(image, output_format=wanted.format)
     return content, media_type
@@ -164,7 +188,7 @@ class SceneTiles:
         self._cache: TileCache[str] = TileCache(MAX_CACHE_BYTES)
         self._running: SingleFlight[str, MadeTile] = SingleFlight()
 
-    async def respond(self, request: Request, watch: str, scene: UUID, wanted: TileRequest) -> Response:
+    async def respond(self, request: Request, watch: str, scene: UUID, wanted: _Wanted) -> Response:
         """Respond with the tile; 304 if the client has it already; 404 if the watch has no such scene."""
         loop = asyncio.get_running_loop()
         found = await loop.run_in_executor(self._lookups, bind_reader(self._find), watch, scene)
@@ -178,7 +202,7 @@ class SceneTiles:
             made = await self._running.join(key, lambda: self._make(key, etag, found.shown, wanted))
         return respond_with_tile(request, made, _CACHE_CONTROL)
 
-    async def _make(self, key: str, etag: str, shown: ShownScene, wanted: TileRequest) -> MadeTile:
+    async def _make(self, key: str, etag: str, shown: ShownScene, wanted: _Wanted) -> MadeTile:
         loop = asyncio.get_running_loop()
         if await loop.run_in_executor(self._lookups, _has_pixels, shown, wanted):
             made = await self._renders.run(shown.list_hosts(), partial(render_tile, shown, wanted))
@@ -198,14 +222,14 @@ class SceneTiles:
         return _Found(replace(shown, credentials=self._credentials(shown.profile.name)), digest)
 
 
-def _has_pixels(shown: ShownScene, wanted: TileRequest) -> bool:
+def _has_pixels(shown: ShownScene, wanted: _Wanted) -> bool:
     return bool(wanted.make_footprint().intersects(shown.scene.footprint))
 
 
 def make_router(
     engine: Engine, credentials: Callable[[str], Credentials], hosts: Sequence[str] = ()
 ) -> APIRouter:
-    """Make the routes ``/tiles/{tms}/{z}/{x}/{y}.png?watch=NAME&scene=ID``.
+    """Make the routes ``/tiles/{tms}/{z}/{x}/{y}.png?watch=NAME&scene=ID`` and ``/chips/{scene}.png``.
 
     Parameters
     ----------
@@ -231,36 +255,20 @@ def make_router(
         wanted = TileRequest(tileMatrixSetId, place, min(tilesize, _MAX_TILE_PX), format)
         return await tiles.respond(request, watch, scene, wanted)
 
-    return routes
-
-
-def shown_scene(rows: analyst.Rows, hosts: Sequence[str] = ()) -> ShownScene:
-    """Make a scene from its rows of ``watch.readable_imagery``."""
-    first = rows[0]
-    profile = load_profile(first["profile"])
-    items = tuple(
-        Item(
-            id=row["item_id"],
-            collection=row["collection"],
-            href=row["item_href"],
-            acquired_at=row["item_acquired_at"],
-            updated_at=row["updated_at"],
-            platform=row["platform"],
-            relative_orbit=row["relative_orbit"],
-            processing_baseline=row["processing_baseline"],
-            footprint=wkb.loads(row["geom"], hex=True),
-            assets=row["assets"] | row["links"],
-            properties=row["properties"],
+    @routes.get("/chips/{scene}.png", response_class=Response)
+    async def chip(
+        request: Request,
+        scene: UUID,
+        watch: Annotated[str, Query(description="Name of the watch.")],
+        lon: Annotated[float, Query(ge=-180, le=180, description="Longitude of the middle, degrees.")],
+        lat: Annotated[float, Query(ge=-90, le=90, description="Latitude of the middle, degrees.")],
+        width_m: Annotated[
+            float, Query(gt=0, le=MAX_CHIP_M, description="Width and height on the ground, metres.")
+        ],
+    ) -> Response:
+        """Return a square picture of a scene around a point, as the model sees it."""
+        return await tiles.respond(
+            request, watch, scene, ChipRequest(lon, lat, width_m, CHIP_PX, ImageType.png)
         )
-        for row in rows
-    )
-    scene = Scene(
-        first["collection"],
-        first["platform"],
-        first["relative_orbit"],
-        first["solar_day"],
-        first["acquired_at"],
-        items,
-        compute_coverage([item.footprint for item in items]),
-    )
-    return ShownScene(scene, profile, hrefs.list_readable_hosts(profile, first["catalog"], hosts))
+
+    return routes

@@ -176,6 +176,7 @@ async function showWatch(watch) {
     + `${watch.hectares.toFixed(1)} ha; ${watch.observed} scenes observed, ${watch.skipped} skipped, ${watch.failed} failed; `
     + `${watch.rejected} items rejected`;
   element("sizes").textContent = sizes(watch);
+  element("accuracy").textContent = `Accuracy: ${watch.accuracy.join("; ")}`;
   showUnused(unused);
   element("slider").max = String(Math.max(0, state.scenes.length - 1));
   if (watch.west !== null) map.fitBounds(bounds(watch), { padding: 30, animate: false });

@@ -175,7 +175,7 @@ def test_the_map_shows_each_watch_its_own_pixels(
     engine: Engine, database: Database, analyst_engine: Engine
 ) -> None:
     from segwatch.db import analyst
-    from segwatch.flows.web.pixels.imagery import shown_scene
+    from segwatch.flows.web.pixels.shown import shown_scene
 
     with catalogs(engine, database, RADAR, 0) as (world, _, files):
         for name in world.grounds:

@@ -4,10 +4,13 @@ SELECT t.track_id, p.watch, p.instruction, k.target, t.geom, t.area_m2, t.score,
        t.last_looked, t.visible_share, c.kind AS last_change, c.valid_at AS last_change_at, p.observation_id,
        p.scene_id, p.item_hrefs, p.model, p.instruction_revision, p.watch_revision, p.series_id,
        t.verdict AS review, t.reviewer, t.decided_at AS reviewed_at, k.object_id,
-       t.confidence, t.status, t.observations_for, t.observations_against
+       t.confidence, t.status, t.observations_for, t.observations_against,
+       segwatch.interpolate(t.confidence, a.raw, a.calibrated) AS confidence_calibrated
 FROM segwatch.held_state t
 JOIN segwatch.track k ON k.id = t.track_id
 JOIN segwatch.provenance p ON p.observation_id = t.observation_id
+LEFT JOIN segwatch.current_calibration a
+       ON a.series_id = k.series_id AND a.target = k.target AND a.subject = 'object'
 LEFT JOIN LATERAL (
     SELECT c.kind, c.valid_at FROM segwatch.change c
     WHERE c.track_id = t.track_id AND c.retracted_at IS NULL AND NOT c.baseline
@@ -77,3 +80,5 @@ COMMENT ON COLUMN watch.objects_now.observations_for IS
     'Number of observations so far that speak for it; null: not judged.';
 COMMENT ON COLUMN watch.objects_now.observations_against IS
     'Number of observations so far that speak against it; null: not judged.';
+COMMENT ON COLUMN watch.objects_now.confidence_calibrated IS
+    'Confidence corrected with the labels and reviews of the series, 0 to 1; null: the series is not calibrated, see watch.calibrations. Rules use confidence.';

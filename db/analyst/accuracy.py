@@ -1,0 +1,140 @@
+"""Accuracy of the map, from the labels of its newest assessment; what reports, map and command line show of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import groupby
+
+from sqlalchemy import Connection, text
+
+from segwatch.db.analyst.rows import Rows, fetch_rows
+from segwatch.geo.assessment.estimators import assess_target
+from segwatch.geo.types.assessment import (
+    Accuracy,
+    Calibration,
+    StratumCounts,
+    TargetAccuracy,
+    Unit,
+    from_json,
+)
+
+#: The newest assessment of the series in force that has a label; without labels, the newest one.
+_COUNTS = text(
+    """
+    WITH newest AS (
+        SELECT a.assessment_id FROM watch.assessments a WHERE a.watch = :watch AND a.is_current
+        GROUP BY a.assessment_id, a.ordinal
+        ORDER BY sum(a.correct + a.wrong) > 0 DESC, a.ordinal DESC LIMIT 1)
+    SELECT a.assessment_id, a.drawn_at, a.target, a.stratum, a.unit, a.size, a.area_m2, a.samples, a.correct, a.wrong,
+           a.unclear
+    FROM watch.assessments a JOIN newest n ON n.assessment_id = a.assessment_id ORDER BY a.target, a.stratum
+    """
+)
+_STRATA = text(
+    """
+    SELECT assessment_id, drawn_at, seed, target, stratum, unit, size, area_m2, samples, correct, wrong, unclear,
+           labelled_at
+    FROM watch.assessments WHERE watch = :watch AND is_current ORDER BY ordinal, target, stratum
+    """
+)
+_CALIBRATIONS = text(
+    """
+    SELECT target, subject, version, fitted_at, labels, raw, calibrated, bins_before, bins_after, error_before,
+           error_after
+    FROM watch.calibrations WHERE watch = :watch AND is_current ORDER BY target, subject
+    """
+)
+
+
+NOT_ASSESSED = "not assessed"
+
+
+@dataclass(frozen=True, slots=True)
+class StoredCalibration:
+    """A calibration in force."""
+
+    target: str
+    subject: str
+    """``object`` or ``change``."""
+    version: int
+    fitted_at: datetime
+    calibration: Calibration
+
+
+def read_accuracy(conn: Connection, watch: str) -> Accuracy:
+    """Estimate the accuracy of a watch's map and the true areas of its targets, from its newest labelled assessment."""
+    rows = conn.execute(_COUNTS, {"watch": watch}).all()
+    if not rows:
+        return Accuracy(watch, None, None, ())
+    strata = [
+        StratumCounts(
+            row.target, row.stratum, Unit(row.unit), row.size, row.area_m2, row.samples, row.correct, row.wrong,
+            row.unclear,
+        )
+        for row in rows
+    ]  # fmt: skip
+    targets = tuple(
+        assess_target(target, list(ours)) for target, ours in groupby(strata, lambda one: one.target)
+    )
+    return Accuracy(watch, rows[0].assessment_id, rows[0].drawn_at, targets)
+
+
+def describe_accuracy(accuracy: Accuracy) -> list[str]:
+    """Describe the accuracy in words, one line per target, as it stands beside every area that leaves the system."""
+    if not accuracy.targets:
+        return [NOT_ASSESSED]
+    return [f"{one.target}: {describe_target(accuracy, one)}" for one in accuracy.targets]
+
+
+def describe_target(accuracy: Accuracy, target: TargetAccuracy | None) -> str:
+    """Describe the accuracy of one target's map; None: a target that was not in the sample."""
+    if target is None or accuracy.drawn_at is None or target.labels == 0:
+        return NOT_ASSESSED
+    of = "" if target.labels == target.samples else f" of {target.samples} samples"
+    began = f"assessed on {accuracy.drawn_at:%Y-%m-%d} with {target.labels} labels{of}"
+    shares = {
+        "user's accuracy": target.users,
+        "producer's accuracy": target.producers,
+        "objects that are there": target.objects,
+        "changes that happened": target.changes,
+    }
+    parts = [
+        f"{name} {one.value:.2f} ({one.low:.2f}-{one.high:.2f})"
+        for name, one in shares.items()
+        if one is not None
+    ]
+    area = target.area_m2
+    if area is not None:
+        parts.append(
+            f"area {area.value / 1e4:.2f} ha ({area.low / 1e4:.2f}-{area.high / 1e4:.2f}), "
+            f"mapped {target.mapped_m2 / 1e4:.2f} ha"
+        )
+    return f"{began}: {', '.join(parts) or 'too few for an estimate'}"
+
+
+def list_strata(conn: Connection, watch: str) -> Rows:
+    """List the strata of every assessment of the series in force, with their counts of labels."""
+    return fetch_rows(conn, _STRATA, watch=watch)
+
+
+def list_calibrations(conn: Connection, watch: str) -> list[StoredCalibration]:
+    """List the calibrations of a watch that are in force."""
+    return [
+        StoredCalibration(
+            row.target,
+            row.subject,
+            row.version,
+            row.fitted_at,
+            Calibration(
+                tuple(row.raw),
+                tuple(row.calibrated),
+                row.labels,
+                from_json(row.bins_before),
+                from_json(row.bins_after),
+                row.error_before,
+                row.error_after,
+            ),
+        )
+        for row in conn.execute(_CALIBRATIONS, {"watch": watch})
+    ]

@@ -1,0 +1,1 @@
+"""Assessments of a watch: draw a sample, exchange it with QGIS, calibrate the confidence."""

@@ -1,0 +1,71 @@
+"""Chips: square pictures of a scene around a point, north up, in an equal-area CRS centred on it."""
+
+from __future__ import annotations
+
+import numpy as np
+import rasterio
+from affine import Affine
+from numpy.typing import NDArray
+from odc.geo.geobox import GeoBox
+
+from segwatch.flows.web.pixels import decoding
+from segwatch.flows.web.pixels.shown import ShownScene
+from segwatch.geo.crs import make_local_equal_area
+
+#: Width and height of a chip, pixels.
+CHIP_PX = 320
+#: Largest width on the ground, metres.
+MAX_CHIP_M = 50_000.0
+#: Pixels of the source from side to side, unless a reader zooms.
+SOURCE_PIXELS = 64
+#: The cross: free middle and end of its arms, pixels from the middle, and its colours.
+_ARM = (8, 24)
+_DARK, _BRIGHT = (0, 0, 0), (255, 255, 0)
+
+
+def make_chip_grid(lon: float, lat: float, width_m: float, size: int = CHIP_PX) -> GeoBox:
+    """Make the pixel grid of a chip: ``size`` x ``size`` pixels, ``width_m`` metres wide, the point in the middle."""
+    step = width_m / size
+    return GeoBox(
+        (size, size),
+        Affine(step, 0, -width_m / 2, 0, -step, width_m / 2),
+        make_local_equal_area((lon, lat)),
+    )
+
+
+def render_chip(shown: ShownScene, lon: float, lat: float) -> bytes:
+    """Render a chip with a cross in its middle as PNG, for people who label outside the browser.
+
+    Raises
+    ------
+    segwatch.geo.errors.GeoError
+        See :func:`segwatch.flows.web.pixels.decoding.render`.
+    """
+    grid = make_chip_grid(lon, lat, SOURCE_PIXELS * shown.profile.gsd_m)
+    rendered = decoding.render(
+        shown.scene, shown.profile, grid, allowed_hosts=shown.hosts, credentials=shown.credentials
+    )
+    picture = np.where(rendered.valid[..., None], rendered.rgb, 0).astype(np.uint8)
+    _draw_cross(picture)
+    return _encode_png(picture)
+
+
+def _draw_cross(picture: NDArray[np.uint8]) -> None:
+    """Draw a cross with a free middle on (H, W, 3) uint8."""
+    middle = picture.shape[0] // 2
+    free, end = _ARM
+    for colour, half in ((_DARK, 2), (_BRIGHT, 1)):
+        across = slice(middle - half, middle + half)
+        for arm in (slice(middle - end, middle - free), slice(middle + free, middle + end)):
+            picture[across, arm] = colour
+            picture[arm, across] = colour
+
+
+def _encode_png(picture: NDArray[np.uint8]) -> bytes:
+    height, width, bands = picture.shape
+    profile = {"driver": "PNG", "height": height, "width": width, "count": bands, "dtype": "uint8"}
+    with rasterio.Env(GDAL_PAM_ENABLED="NO"), rasterio.MemoryFile(ext=".png") as memory:
+        # with a transform, GDAL does not warn that the file has none
+        with memory.open(transform=Affine.translation(0, 1), **profile) as target:
+            target.write(np.moveaxis(picture, -1, 0))
+        return bytes(memory.read())

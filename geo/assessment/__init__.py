@@ -1,0 +1,1 @@
+"""Accuracy assessment: probability samples, stratified estimators with intervals, calibration of the confidence."""

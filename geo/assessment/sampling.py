@@ -1,0 +1,185 @@
+"""A stratified random sample: how many units each stratum gets, which ones are drawn, and points on the ground.
+
+All draws come from one seeded generator, so that a seed and a ledger make the same sample again.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+from pyproj import CRS
+from shapely.geometry import Point
+from shapely.geometry.base import BaseGeometry
+
+from segwatch.geo.antimeridian import compute_centre
+from segwatch.geo.area import extract_polygons
+from segwatch.geo.assessment.estimators import MIN_LABELS, compute_sample_size
+from segwatch.geo.crs import make_local_equal_area, to_crs, to_lonlat
+
+#: Areas are equal everywhere on the ellipsoid, and meridians are straight.
+_EQUAL_AREA = CRS.from_proj4("+proj=cea +datum=WGS84 +units=m +no_defs")
+#: Expected accuracy of a stratum before anything is known, as in the planning example of Olofsson et al. (2014).
+_EXPECTED_MAPPED, _EXPECTED_BACKGROUND, _EXPECTED_UNITS = 0.8, 0.95, 0.8
+#: Standard error of the shares of objects and changes, as a multiple of that of the overall accuracy.
+_COARSER = 2.5
+_MIN_SAMPLES = 2 * MIN_LABELS
+#: Shares of a given number of samples; what empty strata leave goes to the others.
+_PARTS = {"mapped": 0.3, "background": 0.3, "object": 0.2, "change": 0.2}
+
+
+@dataclass(frozen=True, slots=True)
+class Population:
+    """Sizes of the strata of one target, in units: pixels, objects, changes by kind."""
+
+    mapped: float
+    background: float
+    objects: int
+    changes: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Allocation:
+    """Units to draw in each stratum of one target."""
+
+    mapped: int
+    background: int
+    objects: int
+    changes: Mapping[str, int]
+
+    @property
+    def total(self) -> int:
+        """Size of the sample."""
+        return self.mapped + self.background + self.objects + sum(self.changes.values())
+
+
+def allocate_by_error(population: Population, standard_error: float) -> Allocation:
+    """Allocate units so that the overall accuracy of the map gets about this standard error.
+
+    The number of points follows equation 13 of Olofsson et al. (2014). Each stratum of points gets two fifths of them
+    at least, so that the user's accuracy of a rare target is known, too. The shares of objects and of changes get 2.5
+    times the standard error. Strata have at least 20 units, kinds of change 10, or all that there are.
+    """
+    whole = population.mapped + population.background
+    points = 0
+    if whole > 0:
+        shares = (population.mapped / whole, population.background / whole)
+        points = compute_sample_size(shares, (_EXPECTED_MAPPED, _EXPECTED_BACKGROUND), standard_error)
+    units = _EXPECTED_UNITS * (1 - _EXPECTED_UNITS) / (_COARSER * standard_error) ** 2
+    changes = sum(population.changes.values())
+    return _allocate(
+        population, points, _correct_finite(units, population.objects), _correct_finite(units, changes)
+    )
+
+
+def allocate_by_count(population: Population, samples: int) -> Allocation:
+    """Allocate a number of units: 30 % to the mapped area and to the background each, 20 % to objects and to changes.
+
+    Strata have at least 20 units, kinds of change 10, or all that there are; the sample may become larger than asked.
+    """
+    sizes = {
+        "mapped": population.mapped,
+        "background": population.background,
+        "object": population.objects,
+        "change": sum(population.changes.values()),
+    }
+    parts = {name: part for name, part in _PARTS.items() if sizes[name] > 0}
+    units = {name: samples * part / sum(parts.values()) for name, part in parts.items()}
+    points = units.get("mapped", 0.0) + units.get("background", 0.0)
+    return _allocate(population, points, units.get("object", 0.0), units.get("change", 0.0))
+
+
+def _allocate(population: Population, points: float, objects: float, changes: float) -> Allocation:
+    every = sum(population.changes.values())
+    mapped = _allocate_mapped(population, points)
+    return Allocation(
+        _limit(mapped, population.mapped),
+        _limit(points - mapped, population.background),
+        _limit(objects, population.objects),
+        {
+            kind: _limit(changes * count / every, count, MIN_LABELS)
+            for kind, count in sorted(population.changes.items())
+            if count
+        },
+    )
+
+
+def _allocate_mapped(population: Population, points: float) -> float:
+    """Divide the points: by area, but neither stratum gets less than two fifths, or half of a few."""
+    if population.mapped <= 0 or population.background <= 0:
+        return points if population.mapped > 0 else 0.0
+    least = min(points / 2, max(_MIN_SAMPLES, points * 0.4))
+    by_area = points * population.mapped / (population.mapped + population.background)
+    return min(max(by_area, least), points - least)
+
+
+def _correct_finite(count: float, population: int) -> float:
+    """Return the size of a sample from a finite population with the precision of ``count`` from an infinite one."""
+    return count / (1 + count / population) if population else 0.0
+
+
+def _limit(count: float, population: float, least: int = _MIN_SAMPLES) -> int:
+    return min(max(math.ceil(count), least), math.floor(population))
+
+
+def draw_positions(random: np.random.Generator, total: float, count: int) -> NDArray[np.float64]:
+    """Draw ``count`` independent positions in [0, total), ascending: which objects get how many random points."""
+    return np.sort(random.random(count)) * total
+
+
+def draw_ordinals(random: np.random.Generator, population: int, count: int) -> NDArray[np.int64]:
+    """Draw ``count`` of the numbers 1 to ``population``, without replacement, ascending."""
+    drawn: NDArray[np.int64] = np.sort(random.choice(population, size=count, replace=False)) + 1
+    return drawn
+
+
+def draw_points(random: np.random.Generator, geometry: BaseGeometry, count: int) -> list[Point]:
+    """Draw points that are uniform on the ground of a polygonal geometry, both in EPSG:4326.
+
+    The geometry is cut into triangles in an equal-area projection, so that nothing is drawn in vain however thin or
+    scattered it is.
+
+    Raises
+    ------
+    ValueError
+        The geometry has no area.
+    """
+    flat = shapely.MultiPolygon(extract_polygons(to_crs(geometry, _EQUAL_AREA)))
+    triangles = shapely.get_parts(shapely.constrained_delaunay_triangles(flat))
+    corners = shapely.get_coordinates(triangles).reshape(-1, 4, 2)[:, :3]
+    sizes = shapely.area(triangles)
+    if not sizes.sum() > 0:
+        raise ValueError("a geometry without area has no points to draw")
+    chosen = corners[random.choice(len(sizes), size=count, p=sizes / sizes.sum())]
+    u, v = random.random((2, count, 1))
+    # the unit square folded to a triangle
+    folded = (u + v) > 1
+    u, v = np.where(folded, 1 - u, u), np.where(folded, 1 - v, v)
+    places = chosen[:, 0] + u * (chosen[:, 1] - chosen[:, 0]) + v * (chosen[:, 2] - chosen[:, 0])
+    moved = to_lonlat(shapely.MultiPoint(places), _EQUAL_AREA)
+    return [Point(one) for one in shapely.get_coordinates(moved)]
+
+
+def find_core(geometry: BaseGeometry) -> Point:
+    """Find the point of a polygonal geometry that is farthest from its border (EPSG:4326).
+
+    There, whether an object or change is real does not depend on where exactly its border runs.
+    """
+    crs = make_local_equal_area(compute_centre(geometry))
+    largest = max(extract_polygons(to_crs(geometry, crs)), key=lambda one: one.area)
+    west, south, east, north = largest.bounds
+    circle = shapely.maximum_inscribed_circle(largest, tolerance=max(east - west, north - south) / 1000)
+    found = to_lonlat(Point(circle.coords[0]), crs)
+    return Point(found.x, found.y)
+
+
+def shuffle(random: np.random.Generator, count: int) -> Sequence[int]:
+    """Draw a random order of 1 to ``count``, in which samples are labelled.
+
+    A part of the sample that was labelled in this order is a random sample, too.
+    """
+    return [int(one) + 1 for one in random.permutation(count)]

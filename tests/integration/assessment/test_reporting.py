@@ -1,0 +1,86 @@
+"""The situation report says how accurate its areas are, and how reliable the confidence is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from segwatch.db import analyst, assessments, calibrations
+from segwatch.flows.config.settings import FlowSettings, load_settings
+from segwatch.flows.report.html import render_html
+from segwatch.flows.report.pdf import render_pdf
+from segwatch.flows.report.situation import gather
+from segwatch.flows.report.summary import render_markdown
+from segwatch.geo.assessment.calibration import fit_calibration
+from segwatch.geo.types.assessment import Judged
+from tests.conftest import Database
+from tests.invariants.conftest import Ledger
+from tests.support.assessing import arrive, draw, label_all
+
+
+@pytest.fixture
+def settings(database: Database, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FlowSettings:
+    monkeypatch.setenv("SEGWATCH_DATABASE_URL", database.url())
+    monkeypatch.setenv("SEGWATCH_HOME", str(tmp_path / "home"))
+    return load_settings()
+
+
+def render(ledger: Ledger, settings: FlowSettings) -> tuple[str, bytes, str]:
+    found = gather(ledger.engine, settings, "lakes")
+    return render_html(found), render_pdf(found), render_markdown(found, "here")
+
+
+def test_every_document_says_what_the_accuracy_is(ledgers: Any, settings: FlowSettings) -> None:
+    ledger: Ledger = ledgers()
+    arrive(ledger)
+    html, pdf, summary = render(ledger, settings)
+    assert "water: not assessed" in html
+    assert "not assessed" in summary
+    assert "Reliability" not in html
+    draw(ledger)
+    label_all(ledger)
+    with ledger.engine.connect() as conn:
+        (line,) = analyst.describe_accuracy(analyst.read_accuracy(conn, "lakes"))
+    html, assessed, summary = render(ledger, settings)
+    assert line.replace("'", "&#39;") in html
+    assert line.partition(": ")[2] in summary
+    assert len(assessed) > len(pdf)
+
+
+def test_a_calibration_is_drawn(ledgers: Any, settings: FlowSettings) -> None:
+    ledger: Ledger = ledgers()
+    arrive(ledger)
+    judged = [Judged(one / 200, (one * 7) % 200 < one) for one in range(200)]
+    found = fit_calibration(judged)
+    assert found is not None
+    _, plain, _ = render(ledger, settings)
+    with ledger.engine.begin() as conn:
+        series_id = assessments.load_series(conn, "lakes").series_id
+        calibrations.add(conn, series_id, "water", "object", found)
+    html, pdf, _ = render(ledger, settings)
+    assert html.count("<svg") == 1
+    assert html.count("<circle") == len(found.bins_before)
+    assert "Confidence of objects, water: version 1" in html
+    assert pdf.startswith(b"%PDF-")
+    assert len(pdf) > len(plain)
+
+
+def test_the_command_line_shows_the_same(
+    ledgers: Any, settings: FlowSettings, run_segwatch: Callable[..., str], tmp_path: Path
+) -> None:
+    ledger: Ledger = ledgers()
+    arrive(ledger)
+    assert "not assessed" in run_segwatch("assess", "report", "lakes")
+    assert "seed 5" in run_segwatch("assess", "start", "lakes", "--samples", "60", "--seed", "5")
+    run_segwatch("assess", "export", "lakes", str(tmp_path / "lakes.gpkg"), "--no-chips")
+    label_all(ledger)
+    assert "background" in run_segwatch("assess", "status", "lakes")
+    with ledger.engine.connect() as conn:
+        (line,) = analyst.describe_accuracy(analyst.read_accuracy(conn, "lakes"))
+    shown = run_segwatch("assess", "report", "lakes")
+    assert line in shown
+    assert "hectares" in shown
+    assert "too few labels" in run_segwatch("assess", "calibrate", "lakes")
