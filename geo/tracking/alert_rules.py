@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
@@ -11,24 +11,34 @@ from shapely.geometry.base import BaseGeometry
 from segwatch.geo.antimeridian import compute_centre, intersects
 from segwatch.geo.area import compute_area_m2
 from segwatch.geo.crs import make_local_equal_area, to_crs
+from segwatch.geo.tracking import evidence_conditions
+from segwatch.geo.types.evidence import ChangeEvidence
 from segwatch.geo.types.tracking import Change, TrackingStep
 from segwatch.geo.types.watch import AlertRule, Digest, QuietHours
 
 
-def match_changes(rules: Iterable[AlertRule], step: TrackingStep) -> list[tuple[Change, AlertRule]]:
-    """Return every pair of a change and a rule that it matches, in order of changes, then of rules."""
+def match_changes(
+    rules: Iterable[AlertRule], step: TrackingStep, evidence: Sequence[ChangeEvidence] = ()
+) -> list[tuple[Change, AlertRule]]:
+    """Return every pair of a change and a rule that it matches, in order of changes, then of rules.
+
+    ``evidence`` is that of each change, in order; without it, rules with conditions on evidence match nothing.
+    """
     rules = tuple(rules)
+    known = evidence or [None] * len(step.changes)
     geometries = {state.track_id: state.geometry for state in step.states}
     return [
         (change, rule)
-        for change in step.changes
+        for change, found in zip(step.changes, known, strict=True)
         for rule in rules
-        if is_match(rule, change, change.ground(geometries.get(change.track_id)))
+        if is_match(rule, change, change.ground(geometries.get(change.track_id)), found)
     ]
 
 
-def is_match(rule: AlertRule, change: Change, changed: BaseGeometry | None) -> bool:
-    """Return whether a change matches a rule: kind, baseline, score, area, growth and region.
+def is_match(
+    rule: AlertRule, change: Change, changed: BaseGeometry | None, evidence: ChangeEvidence | None = None
+) -> bool:
+    """Return whether a change matches a rule: kind, baseline, score, area, growth, region and spectral evidence.
 
     ``rule.once`` is not checked here: it needs the alerts of the object so far.
 
@@ -40,6 +50,8 @@ def is_match(rule: AlertRule, change: Change, changed: BaseGeometry | None) -> b
         Change to test.
     changed
         Result of ``change.ground``: changed area, EPSG:4326; None never matches a rule with a region.
+    evidence
+        Spectral evidence of the change; None never matches a rule with conditions on it.
     """
     return (
         change.kind in rule.kinds
@@ -51,6 +63,7 @@ def is_match(rule: AlertRule, change: Change, changed: BaseGeometry | None) -> b
             rule.region is None
             or (changed is not None and _is_within_distance(changed, rule.region, rule.region_distance_m))
         )
+        and all(evidence_conditions.holds(one, evidence) for one in rule.evidence)
     )
 
 

@@ -11,6 +11,8 @@ import shapely
 from shapely.geometry import Polygon
 from shapely.geometry.base import BaseGeometry
 
+from segwatch.geo.types.evidence import Evidence, IndexCells, ShadowResult
+
 
 class ObservationState(enum.StrEnum):
     """State of an observation; the normal path is ``pending -> leased -> inferred -> observed``."""
@@ -51,6 +53,8 @@ class Detection:
     """Mean probability over the polygon, 0..1; not calibrated."""
     area_m2: float
     """Geodesic area, m²."""
+    evidence: Evidence | None = None
+    """Spectral evidence; None = not measured."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +73,10 @@ class ObservationResult:
     bytes_read: int = 0
     compute_seconds: float = 0.0
     """Time in the model, seconds."""
+    cells: IndexCells | None = None
+    """Spectral indices over the AOI; None where the source has no bands for them."""
+    shadow: ShadowResult | None = None
+    """Comparison with the shadow segmenter; None = the watch has none."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -75,6 +75,19 @@ class Escalation:
 
 
 @dataclass(frozen=True, slots=True)
+class EvidenceCondition:
+    """A limit of one value of spectral evidence."""
+
+    index: str
+    """Name of the index, such as ``mndwi``."""
+    measure: str
+    """``inside``, ``ring``, ``contrast``, ``before``, ``after`` or ``difference``."""
+    operator: str
+    """``>``, ``>=``, ``<`` or ``<=``."""
+    limit: float
+
+
+@dataclass(frozen=True, slots=True)
 class AlertRule:
     """Which changes alert, and how they are sent."""
 
@@ -104,6 +117,8 @@ class AlertRule:
     """None = no escalation."""
     digest: Digest | None = None
     """None = one message per alert."""
+    evidence: tuple[EvidenceCondition, ...] = ()
+    """Conditions on spectral evidence that must all hold."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,3 +166,7 @@ class Watch:
     rules: tuple[AlertRule, ...] = ()
     catalog_name: str = ""
     """Name of the catalog, so that its scenes keep their identity when its URL changes; empty = the URL is its name."""
+    evidence: bool = True
+    """Whether spectral evidence is measured where the profile has bands for it."""
+    shadow: str | None = None
+    """Shadow segmenter: ``spectral``, or ``none``; None = that of the settings."""
