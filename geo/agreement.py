@@ -32,7 +32,7 @@ def compute_agreement(
     -------
     ShadowResult
         Areas are geodesic. ``objects`` has one entry for each detection of ``primary``; those of other targets, and those
-        outside the common ground, have none (NaN).
+        outside the common ground, have none.
     """
     ground = _intersect(primary.footprint, shadow.footprint)
     agreements, differences = [], []
@@ -56,11 +56,10 @@ def compute_agreement(
             for piece in extract_polygons(part)
         ]
     differences.sort(key=lambda one: (-one.area_m2, one.target, one.found_by, one.wkb))
-    missing = (float("nan"), float("nan"))
     return ShadowResult(
         version,
         targets=tuple(agreements),
-        objects=tuple(shares.get(at, missing) for at in range(len(primary.detections))),
+        objects=tuple(shares.get(at, (None, None)) for at in range(len(primary.detections))),
         differences=tuple(differences[:MAX_DIFFERENCES]),
     )
 
@@ -79,7 +78,8 @@ def _compare_objects(
         near = [others[place] for place in sorted(tree.query(mine, predicate="intersects"))]
         its = _intersect(_unite(near), ground)
         both = min(size, compute_area_m2(_intersect(mine, its)))
-        union = size + compute_area_m2(its) - both
+        # areas on the ellipsoid do not quite add up
+        union = max(size, size + compute_area_m2(its) - both)
         found[at] = (both / size, both / union)
     return found
 

@@ -16,6 +16,13 @@ from segwatch.db.tables.results import (
     track_lineage,
     track_state,
 )
+from segwatch.db.tables.second_opinion import (
+    change_evidence,
+    index_cells,
+    shadow_agreement,
+    shadow_difference,
+    shadow_result,
+)
 from segwatch.db.tables.watches import area, discovery, instruction, watch, watch_area, watch_head, watermark
 
 __all__ = [
@@ -26,6 +33,7 @@ __all__ = [
     "alert_mark",
     "area",
     "change",
+    "change_evidence",
     "channel",
     "circuit",
     "delivery",
@@ -33,6 +41,7 @@ __all__ = [
     "discovery",
     "event",
     "event_name",
+    "index_cells",
     "instruction",
     "metadata",
     "mutex",
@@ -44,6 +53,9 @@ __all__ = [
     "scene_item",
     "seen_ground",
     "series",
+    "shadow_agreement",
+    "shadow_difference",
+    "shadow_result",
     "track",
     "track_lineage",
     "track_state",

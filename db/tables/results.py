@@ -14,7 +14,7 @@ from sqlalchemy import (
     UniqueConstraint,
     text,
 )
-from sqlalchemy.dialects.postgresql import ARRAY, TSTZRANGE, UUID, ExcludeConstraint
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB, TSTZRANGE, UUID, ExcludeConstraint
 
 from segwatch.db.tables.columns import geometry, identity, metadata, reference, string, time
 
@@ -121,8 +121,16 @@ detection = Table(
     Column("score", Double, nullable=False),
     Column("area_m2", Double, nullable=False),
     reference("track_id", "track", nullable=True),
+    #: means of spectral indices, see segwatch.geo.types.evidence.Evidence.to_json
+    Column("evidence", JSONB),
+    #: agreement with the shadow segmenter on the ground that both observed
+    Column("shadow_share", Double),
+    Column("shadow_iou", Double),
     UniqueConstraint("observation_id", "ordinal", name="detection_identity"),
     Index("detection_geom_ix", "geom", postgresql_using="gist"),
+    Index(
+        "detection_evidence_ix", "track_id", "observation_id", postgresql_where=text("evidence IS NOT NULL")
+    ),
 )
 
 #: Part of a footprint that the observation was the first of its series to cover; the rows of a series are disjoint.

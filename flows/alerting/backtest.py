@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 from sqlalchemy import Connection
 
-from segwatch.db import alerts, verdicts
+from segwatch.db import alerts, second_opinion, verdicts
 from segwatch.geo.tracking.alert_rules import compute_digest_time, is_match
 from segwatch.geo.types.tracking import Change
 from segwatch.geo.types.watch import AlertRule, Watch
@@ -44,13 +44,16 @@ def backtest_rules(
     """
     history = list(alerts.list_changes(conn, watch.name, since, until))
     rejected = verdicts.select_rejected(conn, {change.track_id for change, _ in history})
+    has_conditions = any(rule.evidence for rule in watch.rules)
+    evidence = second_opinion.load_changes(conn, watch.name) if has_conditions else {}
     results = []
     for rule in watch.rules:
         chosen: list[Change] = []
         alerted = set()
         for change, ground in history:
             repeated = rule.once and change.track_id in alerted
-            if repeated or change.track_id in rejected or not is_match(rule, change, ground):
+            found = evidence.get((change.track_id, change.kind.value, change.valid_at))
+            if repeated or change.track_id in rejected or not is_match(rule, change, ground, found):
                 continue
             alerted.add(change.track_id)
             chosen.append(change)

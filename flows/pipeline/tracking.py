@@ -16,6 +16,7 @@ from segwatch.db.publishing import RuleMatch
 from segwatch.flows.alerting.send_times import compute_send_time
 from segwatch.flows.errors import FlowError
 from segwatch.flows.failures.reasons import Reasons
+from segwatch.flows.pipeline.change_evidence import EvidenceOfChanges, measure_changes
 from segwatch.flows.runtime import stopping
 from segwatch.geo.tracking.alert_rules import match_changes
 from segwatch.geo.tracking.ground import ObservedGround, compute_search_area, widen_footprint
@@ -124,8 +125,10 @@ def _publish_next(conn: Connection, series_id: UUID, total: TrackingCounts) -> b
     live = seeds.states or tracks.load_live(conn, series_id, where)
     look = replace(_to_look(ready.observation, ready.watch, ready.first), new=new)
     (step,) = fold_series(live, [look], series_id=series_id, origin=ready.origin, since=ready.since)
-    alerts = _choose_alerts(ready.watch, step)
+    evidence = measure_changes(conn, series_id, [ready.observation], [step])
+    alerts = _choose_alerts(ready.watch, step, evidence)
     total.alerts += tracks.publish(conn, series_id, ready.observation.id, step, alerts, seeds.object_ids)
+    evidence.save(conn, [step])
     total.observations += 1
     _count(total, step)
     return True
@@ -158,13 +161,15 @@ def _publish_late(
     steps = fold_series(
         before, looks, series_id=series_id, origin=late.origin, since=late.since, observed_before=old.seen
     )
+    evidence = measure_changes(conn, series_id, [one.observation for one in looks], steps, old.replaced)
     chosen = {
-        step.observation_id: _choose_alerts(look.watch, step)
+        step.observation_id: _choose_alerts(look.watch, step, evidence)
         for look, step in zip(old.looks, steps, strict=True)
     }
     total.alerts += late_observations.publish(
         conn, series_id, old, steps, chosen, compute_send_time, seeds.object_ids
     )
+    evidence.save(conn, steps)
     total.observations += len(old.arriving)
     for step in steps:
         if step.observation_id in old.arriving:
@@ -192,10 +197,9 @@ def _ensure_ground(conn: Connection, series_id: UUID) -> None:
         ground.save_ground(conn, series_id, [(observation_id, piece)])
 
 
-def _choose_alerts(watch: Watch, step: TrackingStep) -> list[RuleMatch]:
-    return [
-        RuleMatch(change, rule, compute_send_time(rule)) for change, rule in match_changes(watch.rules, step)
-    ]
+def _choose_alerts(watch: Watch, step: TrackingStep, evidence: EvidenceOfChanges) -> list[RuleMatch]:
+    matches = match_changes(watch.rules, step, evidence.list_for(step))
+    return [RuleMatch(change, rule, compute_send_time(rule)) for change, rule in matches]
 
 
 def _count(total: TrackingCounts, step: TrackingStep) -> None:

@@ -139,9 +139,10 @@ class ShadowResult:
     version: str
     """Name and version of the shadow segmenter."""
     reason: str | None = None
-    """Why there is nothing to compare: it failed or has no opinion; None = compared."""
+    """What could not be compared, and why: it failed or has no opinion; None = everything was."""
     targets: tuple[TargetAgreement, ...] = ()
-    objects: tuple[tuple[float, float], ...] = ()
-    """For each detection of the main segmenter, in order: share of it that the shadow covers, and their IoU; 0..1."""
+    objects: tuple[tuple[float | None, float | None], ...] = ()
+    """For each detection of the main segmenter, in order: share of it that the shadow covers, and their IoU; 0..1. None
+    where they were not compared."""
     differences: tuple[Disagreement, ...] = ()
     """The largest places of disagreement, largest first."""

@@ -1,9 +1,10 @@
 CREATE OR REPLACE VIEW watch.changes AS
 SELECT c.id AS change_id, c.track_id, p.watch, c.target, c.kind, c.valid_at, c.recorded_at, c.before_m2,
        c.after_m2, c.geom, c.score, c.baseline, c.retracted_at, p.observation_id, p.scene_id, p.item_hrefs,
-       p.model, p.instruction_revision, c.verdict AS review, c.retracted_because
+       p.model, p.instruction_revision, c.verdict AS review, c.retracted_because, e.evidence
 FROM segwatch.held_change c
-JOIN segwatch.provenance p ON p.observation_id = c.observation_id;
+JOIN segwatch.provenance p ON p.observation_id = c.observation_id
+LEFT JOIN segwatch.change_evidence e ON e.change_id = c.id;
 
 GRANT SELECT ON watch.changes TO segwatch_analyst, segwatch_worker;
 
@@ -49,3 +50,5 @@ COMMENT ON COLUMN watch.changes.review IS
     'Verdict on the object: confirmed, rejected or edited; null if nobody reviewed it.';
 COMMENT ON COLUMN watch.changes.retracted_because IS
     'Why the change was retracted; null while it holds.';
+COMMENT ON COLUMN watch.changes.evidence IS
+    'Spectral evidence: before and after hold means of indices on the ground of the change, in the observation before that saw it clearly and in this one; detection holds those of the object as in watch.detections, null if it was not found. Null where the source has no bands for them.';

@@ -3,7 +3,7 @@ CREATE OR REPLACE VIEW watch.objects_now AS
 SELECT t.track_id, p.watch, p.instruction, k.target, t.geom, t.area_m2, t.score, t.first_seen, t.last_seen,
        t.last_looked, t.visible_share, c.kind AS last_change, c.valid_at AS last_change_at, p.observation_id,
        p.scene_id, p.item_hrefs, p.model, p.instruction_revision, p.watch_revision, p.series_id,
-       t.verdict AS review, t.reviewer, t.decided_at AS reviewed_at, k.object_id
+       t.verdict AS review, t.reviewer, t.decided_at AS reviewed_at, k.object_id, e.evidence
 FROM segwatch.held_state t
 JOIN segwatch.track k ON k.id = t.track_id
 JOIN segwatch.provenance p ON p.observation_id = t.observation_id
@@ -11,6 +11,10 @@ LEFT JOIN LATERAL (
     SELECT c.kind, c.valid_at FROM segwatch.change c
     WHERE c.track_id = t.track_id AND c.retracted_at IS NULL AND NOT c.baseline
     ORDER BY c.valid_at DESC, segwatch.change_rank(c.kind), c.id LIMIT 1) c ON true
+LEFT JOIN LATERAL (
+    SELECT d.evidence FROM segwatch.detection d
+    WHERE d.track_id = t.track_id AND d.observation_id = t.observation_id AND d.evidence IS NOT NULL
+    ORDER BY d.area_m2 DESC, d.ordinal LIMIT 1) e ON true
 WHERE upper_inf(t.valid) AND upper_inf(t.known) AND upper_inf(t.recorded) AND t.alive
   AND k.series_id IN (SELECT series_id FROM segwatch.current_series)
   AND NOT EXISTS (SELECT 1 FROM segwatch.narrowed_area n WHERE n.watch_name = p.watch AND n.until IS NULL
@@ -68,3 +72,5 @@ COMMENT ON COLUMN watch.objects_now.reviewed_at IS
     'When the object was last reviewed, UTC.';
 COMMENT ON COLUMN watch.objects_now.object_id IS
     'Id of the object in the first series that found it; it stays when a new model or instruction gives the object another track_id.';
+COMMENT ON COLUMN watch.objects_now.evidence IS
+    'Spectral evidence of the object in the observation that the row comes from, as in watch.detections; null if the object was not found in it or the source has no bands.';
