@@ -1,4 +1,4 @@
-"""Store and load second opinions: spectral evidence of detections and changes, and comparisons with shadow segmenters."""
+"""Store and load second opinions: spectral evidence, and comparisons with shadow segmenters."""
 
 from __future__ import annotations
 
@@ -55,9 +55,7 @@ def save(
 
 def _save_shadow(conn: Connection, observation_id: UUID, shadow: ShadowResult) -> None:
     key = {"observation_id": observation_id}
-    conn.execute(
-        insert(tables.shadow_result), {**key, "version": shadow.version, "reason": shadow.reason}
-    )
+    conn.execute(insert(tables.shadow_result), {**key, "version": shadow.version, "reason": shadow.reason})
     agreements = [
         {
             **key,
@@ -89,7 +87,11 @@ def _save_shadow(conn: Connection, observation_id: UUID, shadow: ShadowResult) -
 def load_cells(conn: Connection, observation_id: UUID) -> IndexCells | None:
     """Load the index cells of an observation; None if it has none."""
     row = conn.execute(_CELLS, {"id": observation_id}).mappings().first()
-    return None if row is None else IndexCells(**{**row, "names": tuple(row["names"]), "values": bytes(row["values"])})
+    return (
+        None
+        if row is None
+        else IndexCells(**{**row, "names": tuple(row["names"]), "values": bytes(row["values"])})
+    )
 
 
 def list_earlier(
@@ -111,10 +113,8 @@ def list_earlier(
     return [(row.id, from_ewkb(row.footprint)) for row in conn.execute(_EARLIER, values)]
 
 
-def save_changes(
-    conn: Connection, found: Iterable[tuple[UUID, UUID | None, ChangeEvidence]]
-) -> None:
-    """Store the evidence of changes: change id, observation before, evidence; a known change gets its newest evidence."""
+def save_changes(conn: Connection, found: Iterable[tuple[UUID, UUID | None, ChangeEvidence]]) -> None:
+    """Store the evidence of changes, given with change id and observation before; a known change gets the newest."""
     rows: Sequence[Mapping[str, Any]] = [
         {"change_id": identity, "before_id": before, "evidence": evidence.to_json()}
         for identity, before, evidence in found
@@ -128,6 +128,4 @@ def save_changes(
 def load_changes(conn: Connection, watch: str) -> dict[tuple[UUID, str, datetime], ChangeEvidence]:
     """Load the evidence of a watch's changes, by track, kind and time of the change."""
     rows = conn.execute(_CHANGES, {"watch": watch})
-    return {
-        (row.track_id, row.kind, row.valid_at): ChangeEvidence.from_json(row.evidence) for row in rows
-    }
+    return {(row.track_id, row.kind, row.valid_at): ChangeEvidence.from_json(row.evidence) for row in rows}

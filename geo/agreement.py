@@ -31,8 +31,8 @@ def compute_agreement(
     Returns
     -------
     ShadowResult
-        Areas are geodesic. ``objects`` has one entry for each detection of ``primary``; those of other targets, and those
-        outside the common ground, have none.
+        Areas are geodesic. ``objects`` has one entry for each detection of ``primary``; those of other targets, and
+        those outside the common ground, have none.
     """
     ground = _intersect(primary.footprint, shadow.footprint)
     agreements, differences = [], []

@@ -9,7 +9,15 @@ import os
 import re
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    field_validator,
+    model_validator,
+)
 
 from segwatch.flows.alerting.channels import SERVICE
 from segwatch.flows.config.times import Cron, Moment, Start, TimeOfDay, Zone
@@ -237,9 +245,9 @@ class RuleSection(Section):
     evidence: dict[str, str] = Field(
         {},
         max_length=20,
-        description="Conditions on spectral evidence, all of which must hold: an index (ndwi, mndwi, nbr, ndvi, vv, vh), alone "
-        "or with _ring, _contrast (inside minus ring), _before, _after or _difference (after minus before), and a "
-        "comparison with a number. A change without that evidence does not match.",
+        description="Conditions on spectral evidence, all of which must hold: an index (ndwi, mndwi, nbr, ndvi, "
+        "vv, vh), alone or with _ring, _contrast (inside minus ring), _before, _after or _difference (after minus "
+        "before), and a comparison with a number. A change without that evidence does not match.",
         examples=[{"mndwi": ">0", "mndwi_difference": ">0.2"}],
     )
 
@@ -323,11 +331,11 @@ class WatchDocument(Section):
     rules: tuple[RuleSection, ...] = Field((), description="Alert rules.")
     evidence: bool = Field(
         True,
-        description="Measure spectral indices of what was found, where the profile has bands for them. On Sentinel-2, this "
-        "reads about half as many bytes again.",
+        description="Measure spectral indices of what was found, where the profile has bands for them. On Sentinel-2, "
+        "this reads about half as many bytes again.",
     )
     shadow: Literal["spectral", "none"] | None = Field(
         None,
-        description="Shadow segmenter: its predictions on the same scenes are compared with the main segmenter's and never "
-        "published. `spectral` needs no weights: thresholds of spectral indices. Default: SEGWATCH_SHADOW.",
+        description="Shadow segmenter: its predictions on the same scenes are compared with the main segmenter's and "
+        "never published. `spectral` needs no weights: thresholds of spectral indices. Default: SEGWATCH_SHADOW.",
     )

@@ -205,12 +205,14 @@ def _check_evidence(file: WatchDocument, profile: Profile, name: str) -> None:
     for rule in file.rules:
         for condition in rule.evidence:
             if not file.evidence:
-                raise ConfigError(f"{name}: rules.{rule.name}.evidence: the watch has evidence: false; take one out")
+                raise ConfigError(
+                    f"{name}: rules.{rule.name}.evidence: the watch has evidence: false; take one out"
+                )
             if condition.partition("_")[0] not in available:
                 known = ", ".join(available) or "no index"
                 raise ConfigError(
-                    f"{name}: rules.{rule.name}.evidence: {condition}: profile {profile.name} has bands for {known}; name "
-                    "one of these, or add the bands to the profile's spectral"
+                    f"{name}: rules.{rule.name}.evidence: {condition}: profile {profile.name} has bands for "
+                    f"{known}; name one of these, or add the bands to the profile's spectral"
                 )
 
 

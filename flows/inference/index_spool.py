@@ -1,4 +1,4 @@
-"""Keep the spectral indices of a scene until its detections are known: in memory up to a limit, then in a temporary file."""
+"""Keep the spectral indices of a scene until its detections are known, in bounded memory, then in a temporary file."""
 
 from __future__ import annotations
 

@@ -97,7 +97,10 @@ class Shadow:
         if opinion.result is None:
             return ShadowResult(self._version, sanitize(opinion.explain_silence()))
         watch = observation.watch
-        named = [*watch.instruction.targets, *(one.target for one in (*primary.detections, *opinion.result.detections))]
+        named = [
+            *watch.instruction.targets,
+            *(one.target for one in (*primary.detections, *opinion.result.detections)),
+        ]
         targets = [one for one in dict.fromkeys(named) if one not in opinion.silent]
         result = compute_agreement(primary, opinion.result, self._version, targets)
         reason = sanitize(opinion.explain_silence()) or None

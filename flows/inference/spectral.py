@@ -1,8 +1,8 @@
 """Spectral evidence of an observation, and the segmenter ``spectral``: thresholds of indices, without weights.
 
-``spectral`` looks at whole scenes: the threshold of an index comes from the histogram of all clear pixels. So it waits until
-the last strip, and takes no tiles. Where a histogram has one mode, or a target has no class, it has no opinion: the ground
-is then not observed, rather than observed to be empty.
+``spectral`` looks at whole scenes: the threshold of an index comes from the histogram of all clear pixels. So it
+waits until the last strip, and takes no tiles. Where a histogram has one mode, or a target has no class, it has no
+opinion: the ground is then not observed, rather than observed to be empty.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _LOGITS_PER_UNIT = 10.0
 
 
 class SpectralSegmenter:
-    """The segmenter ``spectral``, for :class:`segwatch.flows.inference.segmenters.Segmenter`; see :class:`IndexSegmentation`."""
+    """The segmenter ``spectral`` as a worker loads it; :class:`IndexSegmentation` does the work."""
 
     version = "spectral 1"
     tile_px = 1024
@@ -47,7 +47,9 @@ class SpectralSegmenter:
         SegmenterError
             Always.
         """
-        raise SegmenterError("the segmenter spectral needs the bands of a whole scene, not tiles of a picture")
+        raise SegmenterError(
+            "the segmenter spectral needs the bands of a whole scene, not tiles of a picture"
+        )
 
 
 class SceneIndices:

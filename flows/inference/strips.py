@@ -60,8 +60,8 @@ class Strip:
     sample: PixelSample
     """Statistics of a sample of the clear pixels."""
     indices: xr.DataArray | None = None
-    """(index, y, x) int16 of the span's own columns, as :func:`segwatch.geo.spectral.indices.compute_indices` returns them;
-    ``NO_VALUE`` where not clear. None where the source has no bands for an index."""
+    """(index, y, x) int16 of the span's own columns, as :func:`segwatch.geo.spectral.indices.compute_indices`
+    returns them; ``NO_VALUE`` where not clear. None where the source has no bands for an index."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,8 @@
 """Measure the spectral evidence of changes: on their ground, in the observation that shows them and in the one before.
 
 The observation before is the last one that saw at least :data:`MIN_CLEAR` of the ground, among the
-:data:`MAX_OBSERVATIONS` before. It depends on earlier observations alone, so folding a series again gives the same evidence.
+:data:`MAX_OBSERVATIONS` before. It depends on earlier observations alone, so folding a series again gives the same
+evidence.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from sqlalchemy import Connection
 from segwatch.db import publishing, second_opinion
 from segwatch.geo.spectral.cells import compare_places
 from segwatch.geo.types.evidence import ChangeEvidence, Evidence, IndexCells
-from segwatch.geo.types.tracking import Change, TrackedObservation, TrackingStep
+from segwatch.geo.types.tracking import TrackedObservation, TrackingStep
 
 #: Observations before a change that are searched for a clear view of its ground.
 MAX_OBSERVATIONS = 8
@@ -90,7 +91,10 @@ def measure_changes(
             ids = {*without, *(one.id for one in observations)}
             before = (first.acquired_at, first.scene_id)
             published = second_opinion.list_earlier(conn, series_id, before, MAX_OBSERVATIONS, ids)
-        folded = [(one.id, one.footprint) for one in reversed(observations[max(0, place - MAX_OBSERVATIONS) : place])]
+        folded = [
+            (one.id, one.footprint)
+            for one in reversed(observations[max(0, place - MAX_OBSERVATIONS) : place])
+        ]
         earlier = [*folded, *published][:MAX_OBSERVATIONS]
         load = partial(_load, conn, cells)
         after = load(observation.id)

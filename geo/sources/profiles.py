@@ -177,9 +177,9 @@ class _ProfileFile(_Part):
     )
     spectral: _Spectral = Field(
         _Spectral(),
-        description="Bands that spectral indices are computed from, as evidence beside the model: `ndwi` needs green and "
-        "nir, `mndwi` green and swir1, `nbr` nir and swir2, `ndvi` nir and red. An item without their assets is used "
-        "without evidence. Default: no evidence.",
+        description="Bands that spectral indices are computed from, as evidence beside the model: `ndwi` needs "
+        "green and nir, `mndwi` green and swir1, `nbr` nir and swir2, `ndvi` nir and red. An item without their "
+        "assets is used without evidence. Default: no evidence.",
     )
     decibels: bool = Field(
         False, description="Whether scaled values are converted to decibels, as usual for radar backscatter."

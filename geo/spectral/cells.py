@@ -1,7 +1,8 @@
 """Means of spectral indices over square cells of an observation, and look-ups of a place in them.
 
-An observation keeps its cells, so that what happened at a place can be compared with the observation before, which may have
-found no object there. Cells lie on multiples of their size in the grid's CRS, so two observations of one area share them.
+An observation keeps its cells, so that what happened at a place can be compared with the observation before, which
+may have found no object there. Cells lie on multiples of their size in the grid's CRS, so two observations of one
+area share them.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ class CellAverager:
         self._counts = np.zeros((len(self._indices), *self._shape), np.int32)
 
     def add(self, row: int, col: int, values: NDArray[np.int16]) -> None:
-        """Add a window of :func:`segwatch.geo.spectral.indices.compute_indices`, whose corner is (row, col) of the grid."""
+        """Add a window of ``compute_indices`` (:mod:`segwatch.geo.spectral.indices`) with this upper left pixel."""
         rows, of_row = self._group(row + self._top, values.shape[1])
         cols, of_col = self._group(col + self._left, values.shape[2])
         known = values != NO_VALUE
@@ -148,8 +149,8 @@ def _find_cells(place: BaseGeometry, cells: IndexCells) -> tuple[NDArray[np.bool
     """Mask of the cells of a place, and the rows and columns that it covers."""
     local = to_crs(place, CRS.from_user_input(cells.crs))
     west, south, east, north = local.bounds
-    left, right = (int(math.floor((at - cells.west) / cells.cell_m)) for at in (west, east))
-    top, bottom = (int(math.floor((cells.north - at) / cells.cell_m)) for at in (north, south))
+    left, right = (math.floor((at - cells.west) / cells.cell_m) for at in (west, east))
+    top, bottom = (math.floor((cells.north - at) / cells.cell_m) for at in (north, south))
     rows = slice(max(0, top), min(cells.height, bottom + 1))
     cols = slice(max(0, left), min(cells.width, right + 1))
     shape = (rows.stop - rows.start, cols.stop - cols.start)
@@ -160,7 +161,9 @@ def _find_cells(place: BaseGeometry, cells: IndexCells) -> tuple[NDArray[np.bool
         0, -cells.cell_m, cells.north - rows.start * cells.cell_m,
     )  # fmt: skip
     for all_touched in (False, True):
-        burnt = rasterize([(local, 1)], out_shape=shape, transform=corner, all_touched=all_touched, dtype="uint8")
+        burnt = rasterize(
+            [(local, 1)], out_shape=shape, transform=corner, all_touched=all_touched, dtype="uint8"
+        )
         if burnt.any():
             break
     return burnt.astype(bool), (rows, cols)

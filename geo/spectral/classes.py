@@ -1,8 +1,8 @@
 """What spectral indices can tell: water, burned ground and vegetation, found by the names that targets have here.
 
-The names are those that the shipped model is trained on (``TARGET_NOUNS`` in :mod:`segwatch.model.train.instructions`) and
-those of the playbooks. A name that says more than the index can see has no class: a flooded road is no water, and forest is
-more than vegetation.
+The names are those that the shipped model is trained on (``TARGET_NOUNS`` in
+:mod:`segwatch.model.train.instructions`) and those of the playbooks. A name that says more than the index can see
+has no class: a flooded road is no water, and forest is more than vegetation.
 """
 
 from __future__ import annotations
@@ -59,8 +59,8 @@ CLASSES = (
         False,
         (-0.4, 0.1),
         _names(
-            "burned", "burnt", "burned area", "burnt area", "burned ground", "burnt ground", "burned land", "burnt land",
-            "burn scar", "fire damage", "burned forest", "burned vegetation",
+            "burned", "burnt", "burned area", "burnt area", "burned ground", "burnt ground", "burned land",
+            "burnt land", "burn scar", "fire damage", "burned forest", "burned vegetation",
         ),
     ),
     SpectralClass(
@@ -73,7 +73,9 @@ CLASSES = (
 )  # fmt: skip
 #: Ground that always has vegetation; an index tells where it cannot be, not where it is.
 _VEGETATED = _names("forest", "trees", "woodland", "tree cover", "wooded area", "rainforest")
-_ORDER = re.compile(r"^(please )?(can you )?(segment|outline|find|map|show|mark|detect|delineate) ", re.IGNORECASE)
+_ORDER = re.compile(
+    r"^(please )?(can you )?(segment|outline|find|map|show|mark|detect|delineate) ", re.IGNORECASE
+)
 
 
 def find_class(target: str) -> SpectralClass | None:

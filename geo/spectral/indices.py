@@ -1,8 +1,9 @@
 """Spectral indices that segwatch computes, and the bands that each needs.
 
-The formulas are those of the Awesome Spectral Indices catalogue (Montero et al. 2023, doi:10.1038/s41597-023-02096-0, MIT
-licence), which spyndex evaluates: NDWI (McFeeters 1996), MNDWI (Xu 2006), NBR (Key & Benson 1999), NDVI (Rouse 1974).
-All four are normalised differences ``(a - b) / (a + b)``; radar backscatter is taken as it is, in decibels.
+The formulas are those of the Awesome Spectral Indices catalogue (Montero et al. 2023,
+doi:10.1038/s41597-023-02096-0, MIT licence), which spyndex evaluates: NDWI (McFeeters 1996), MNDWI (Xu 2006), NBR
+(Key & Benson 1999), NDVI (Rouse 1974). All four are normalised differences ``(a - b) / (a + b)``; radar backscatter
+is taken as it is, in decibels.
 """
 
 from __future__ import annotations
@@ -34,7 +35,9 @@ class SpectralIndex:
 
 INDICES = (
     SpectralIndex("ndwi", ("green", "nir"), "open water above about 0"),
-    SpectralIndex("mndwi", ("green", "swir1"), "open water above about 0, with fewer false alarms in towns than ndwi"),
+    SpectralIndex(
+        "mndwi", ("green", "swir1"), "open water above about 0, with fewer false alarms in towns than ndwi"
+    ),
     SpectralIndex("nbr", ("nir", "swir2"), "low on burned ground; a fire lowers it"),
     SpectralIndex("ndvi", ("nir", "red"), "green vegetation above about 0.3"),
     SpectralIndex("vv", ("vv",), "backscatter in decibels, low on calm water"),

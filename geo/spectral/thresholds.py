@@ -1,7 +1,8 @@
 """Find the threshold between two classes of an index from the pixels of one scene, or say that there is none.
 
-Otsu's threshold (1979) exists for every histogram, also for one with a single mode, where it cuts the mode in two. So three
-guards decide whether a histogram has two classes at all; where one fails, the caller gets the reason and no threshold.
+Otsu's threshold (1979) exists for every histogram, also for one with a single mode, where it cuts the mode in two.
+So three guards decide whether a histogram has two classes at all; where one fails, the caller gets the reason and no
+threshold.
 """
 
 from __future__ import annotations
@@ -59,7 +60,9 @@ def find_threshold(counts: NDArray[np.int64], plausible: tuple[float, float]) ->
         return Threshold(None, f"the histogram has one mode: its halves are {separation:.1f} widths apart")
     depth = _measure_valley(counts, cut)
     if depth > _MAX_VALLEY:
-        return Threshold(None, f"the histogram has one mode: no valley between its halves ({depth:.0%} of the peak)")
+        return Threshold(
+            None, f"the histogram has one mode: no valley between its halves ({depth:.0%} of the peak)"
+        )
     value = float(centres[cut] - 1 / BINS)
     if not plausible[0] <= value <= plausible[1]:
         return Threshold(

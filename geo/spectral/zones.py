@@ -55,7 +55,7 @@ class ZoneMeter:
         self._pixels = np.zeros((2, len(detections)), np.int64)
 
     def add(self, row: int, col: int, values: NDArray[np.int16]) -> None:
-        """Add a window of :func:`segwatch.geo.spectral.indices.compute_indices`, whose corner is (row, col) of the grid."""
+        """Add a window of ``compute_indices`` (:mod:`segwatch.geo.spectral.indices`) with this upper left pixel."""
         if self._bounds is None:
             return
         height, width = values.shape[1:]
@@ -95,7 +95,9 @@ class ZoneMeter:
         """Return the evidence of each detection, in order; None where no pixel inside it has a value."""
         steps = np.array([one.steps_per_unit for one in self._indices])[:, None]
         counted = self._counts > 0
-        means = np.divide(self._sums, self._counts, out=np.full_like(self._sums, np.nan), where=counted) / steps
+        means = (
+            np.divide(self._sums, self._counts, out=np.full_like(self._sums, np.nan), where=counted) / steps
+        )
         return [self._build(means[:, :, at], self._pixels[:, at]) for at in range(len(self._targets))]
 
     def _build(self, means: NDArray[np.float64], pixels: NDArray[np.int64]) -> Evidence | None:

@@ -1,7 +1,7 @@
 """Conditions on spectral evidence in alert rules: parse them, and test them on a change.
 
-The grammar is a name and a comparison, never an expression: ``mndwi: ">0"``, ``nbr_difference: "<-0.2"``. A name is an index, or
-an index and one of the measures ``ring``, ``contrast``, ``before``, ``after`` and ``difference``.
+The grammar is a name and a comparison, never an expression: ``mndwi: ">0"``, ``nbr_difference: "<-0.2"``. A name is
+an index, or an index and one of the measures ``ring``, ``contrast``, ``before``, ``after`` and ``difference``.
 """
 
 from __future__ import annotations
@@ -33,7 +33,9 @@ def parse_condition(name: str, comparison: str) -> EvidenceCondition:
         )
     found = _COMPARISON.fullmatch(comparison)
     if found is None:
-        raise ValueError(f'{name}: write an operator and a number, such as ">0" or "<= -0.2"; got {comparison!r}')
+        raise ValueError(
+            f'{name}: write an operator and a number, such as ">0" or "<= -0.2"; got {comparison!r}'
+        )
     return EvidenceCondition(index, measure or "inside", found[1], float(found[2]))
 
 
@@ -43,7 +45,9 @@ def holds(condition: EvidenceCondition, evidence: ChangeEvidence | None) -> bool
     if value is None:
         return False
     limit = condition.limit
-    return {">": value > limit, ">=": value >= limit, "<": value < limit, "<=": value <= limit}[condition.operator]
+    return {">": value > limit, ">=": value >= limit, "<": value < limit, "<=": value <= limit}[
+        condition.operator
+    ]
 
 
 def _get_value(condition: EvidenceCondition, evidence: ChangeEvidence) -> float | None:

@@ -91,7 +91,9 @@ class Broken:
 def make_scene(url: str, year: int, area: BaseGeometry) -> Scene:
     """The scene of one year, with its file on a server."""
     at = datetime(year, 7, 1, 15, tzinfo=UTC)
-    item = Item(f"p{year}", "pucallpa", url, at, None, "landsat", "1", "", area, {"image": f"{url}/{year}.tif"})
+    item = Item(
+        f"p{year}", "pucallpa", url, at, None, "landsat", "1", "", area, {"image": f"{url}/{year}.tif"}
+    )
     return Scene("pucallpa", "landsat", "1", at.date(), at, (item,), area)
 
 
@@ -109,7 +111,10 @@ def queue_river(
     """Apply a watch of the river's water, and queue the scenes of these years."""
     area = read_area()
     start = datetime(1980, 1, 1, tzinfo=UTC)
-    given: dict[str, Any] = {"min_polygon_m2": 50_000.0, "instruction": Instruction("segment the water", ("water",))}
+    given: dict[str, Any] = {
+        "min_polygon_m2": 50_000.0,
+        "instruction": Instruction("segment the water", ("water",)),
+    }
     watch = Watch("river", area=area, profile=profile, catalog=url, start=start, **(given | more))
     with engine.begin() as conn:
         revision = watches.apply(conn, watch).revision_id

@@ -43,5 +43,7 @@ class ModelSettings(Settings):
                 "other; unset one"
             )
         if self.shadow and self.shadow == self.segmenter:
-            raise ValueError(f"SEGWATCH_SHADOW={self.shadow} is SEGWATCH_SEGMENTER, too; name another one, or unset it")
+            raise ValueError(
+                f"SEGWATCH_SHADOW={self.shadow} is SEGWATCH_SEGMENTER, too; name another one, or unset it"
+            )
         return self

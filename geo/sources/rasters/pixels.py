@@ -52,8 +52,8 @@ class SceneWindow:
     bytes_read: int
     """Bytes received over the network since the scene was opened."""
     spectral: xr.DataArray | None = None
-    """(band: names of ``profile.spectral``; y, x) float32, scale and offset applied, or decibels; NaN where not valid or
-    missing. None unless asked for."""
+    """(band: names of ``profile.spectral``; y, x) float32, scale and offset applied, or decibels; NaN where not
+    valid or missing. None unless asked for."""
 
 
 @dataclass(frozen=True, slots=True)

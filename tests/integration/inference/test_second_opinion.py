@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy import Engine, text
+from typer.testing import CliRunner
 
 from segwatch.db import watches
 from segwatch.flows.alerting.backtest import backtest_rules
+from segwatch.flows.cli.app import app
 from segwatch.flows.config.settings import FlowSettings, load_settings
 from segwatch.flows.inference.drain import Drain
 from segwatch.flows.inference.segmenters import Segmenter, load_named
@@ -70,7 +73,9 @@ def test_water_has_the_evidence_of_water_inside_and_of_land_around(
         # a pixel is about 90 m long
         assert evidence["pixels"] == pytest.approx(row["area_m2"] / 8100, rel=0.1)
         assert evidence["ring_pixels"] > 0
-    (now,) = _rows(engine, "SELECT bool_and(evidence IS NOT NULL) AS all, count(*) AS n FROM watch.objects_now")
+    (now,) = _rows(
+        engine, "SELECT bool_and(evidence IS NOT NULL) AS all, count(*) AS n FROM watch.objects_now"
+    )
     assert now["n"]
 
 
@@ -88,7 +93,8 @@ def test_a_change_has_the_evidence_of_its_ground_before_and_after(
     changes = [row for row in _rows(engine, CHANGES) if not row["baseline"]]
     gained = [row["evidence"] for row in changes if row["kind"] == "appeared"]
     lost = [row["evidence"] for row in changes if row["kind"] == "disappeared"]
-    assert gained and lost
+    assert gained
+    assert lost
     for evidence in gained:
         assert evidence["before"]["mndwi"] < evidence["after"]["mndwi"], "nothing was found there before"
         assert evidence["detection"]["mndwi"] > 0
@@ -97,7 +103,8 @@ def test_a_change_has_the_evidence_of_its_ground_before_and_after(
         assert evidence["detection"] is None
     alerted = _rows(engine, "SELECT rule, kind, change_id FROM watch.alerts")
     kinds = {(row["rule"], row["kind"]) for row in alerted}
-    assert ("wetter", "appeared") in kinds and ("drier", "disappeared") in kinds
+    assert ("wetter", "appeared") in kinds
+    assert ("drier", "disappeared") in kinds
     assert not kinds & {("wetter", "disappeared"), ("drier", "appeared"), ("impossible", "appeared")}
     with engine.connect() as conn:
         _, tested = backtest_rules(conn, watches.load_current(conn, "river").watch)
@@ -130,8 +137,10 @@ def test_the_shadow_is_compared_and_never_published(
     compared = _rows(engine, COMPARISONS)
     assert [row["shadow"] for row in compared] == ["spectral 1"] * 2
     for row in compared:
-        assert row["reason"] is None and row["iou"] > 0.75
-        assert row["primary_count"] and row["shadow_count"]
+        assert row["reason"] is None
+        assert row["iou"] > 0.75
+        assert row["primary_count"]
+        assert row["shadow_count"]
     detections = _rows(engine, DETECTIONS)
     assert len(detections) == sum(row["primary_count"] for row in compared)
     for row in detections:
@@ -156,7 +165,9 @@ def test_the_spectral_shadow_says_where_it_has_no_opinion(
     queue_river(engine, url, make_profile(tmp_path), DarkWater.version, (1985,), **given)
     assert _work(engine, settings) == 1
     (row,) = _rows(engine, COMPARISONS)
-    assert row["target"] is None and reason in row["reason"] and instruction.targets[0] in row["reason"]
+    assert row["target"] is None
+    assert reason in row["reason"]
+    assert instruction.targets[0] in row["reason"]
 
 
 @pytest.mark.parametrize(
@@ -172,8 +183,11 @@ def test_a_shadow_that_fails_costs_the_observation_nothing(
     queue_river(engine, url, make_profile(tmp_path), DarkWater.version, (1985,))
     assert _work(engine, settings.model_copy(update={"shadow": name})) == 1
     (row,) = _rows(engine, COMPARISONS)
-    assert row["target"] is None and reason in row["reason"]
-    assert all(row["evidence"] is not None and row["shadow_share"] is None for row in _rows(engine, DETECTIONS))
+    assert row["target"] is None
+    assert reason in row["reason"]
+    assert all(
+        row["evidence"] is not None and row["shadow_share"] is None for row in _rows(engine, DETECTIONS)
+    )
 
 
 def test_a_second_model_can_be_the_shadow(
@@ -184,7 +198,8 @@ def test_a_second_model_can_be_the_shadow(
     queue_river(engine, url, make_profile(tmp_path), DarkWater.version, (1985,))
     _work(engine, settings.model_copy(update={"shadow": name}))
     (row,) = _rows(engine, COMPARISONS)
-    assert row["iou"] == pytest.approx(1) and row["only_primary_m2"] + row["only_shadow_m2"] == pytest.approx(0)
+    assert row["iou"] == pytest.approx(1)
+    assert row["only_primary_m2"] + row["only_shadow_m2"] == pytest.approx(0)
     queue_river(engine, url, make_profile(tmp_path), DarkWater.version, (2015,), shadow="none")
     _work(engine, settings.model_copy(update={"shadow": name}))
     assert len(_rows(engine, COMPARISONS)) == 1
@@ -218,7 +233,8 @@ def test_spectral_observes_nothing_where_it_has_no_opinion(
     queue_river(engine, url, make_profile(tmp_path), spectral.version, (1985,), instruction=forest)
     assert _work(engine, settings, spectral) == 0
     (row,) = _rows(engine, "SELECT state, reason FROM watch.coverage")
-    assert row["state"] == "skipped" and "no opinion on forest" in row["reason"]
+    assert row["state"] == "skipped"
+    assert "no opinion on forest" in row["reason"]
 
 
 def test_a_source_without_the_bands_costs_nothing(
@@ -230,3 +246,33 @@ def test_a_source_without_the_bands_costs_nothing(
     (count,) = _rows(engine, "SELECT count(*) AS n FROM segwatch.index_cells")
     assert count["n"] == 0
     assert all(row["evidence"] is None for row in _rows(engine, CHANGES))
+
+
+def test_the_command_compares_before_a_switch(
+    engine: Engine, database: Any, settings: FlowSettings, url: str, tmp_path: Path
+) -> None:
+    def run(*arguments: str) -> Any:
+        given = {"SEGWATCH_DATABASE_URL": database.url()}
+        return CliRunner().invoke(app, ["watch", "compare", *arguments], env=given)
+
+    assert "no watch" in run("river").output
+    profile = make_profile(tmp_path)
+    queue_river(engine, url, profile, DarkWater.version, shadow="spectral")
+    assert "nothing was compared yet" in run("river").output
+    _work(engine, settings)
+    page = tmp_path / "comparison.html"
+    shown = run("river", "--html", str(page))
+    assert shown.exit_code == 0, shown.output
+    assert "spectral 1" in shown.stdout
+    assert "where they differ most" in shown.stdout
+    document = json.loads(run("river", "--json", "--limit", "3").stdout)
+    (water,) = document["targets"]
+    assert water["target"] == "water"
+    assert water["scenes"] == 2
+    assert water["iou"] > 0.75
+    assert 0 < water["confirmed_objects"] <= water["objects"]
+    assert len(document["places"]) == 3
+    assert len(document["scenes"]) == 2
+    html = page.read_text()
+    assert "Where they differ most" in html
+    assert "spectral 1" in html
