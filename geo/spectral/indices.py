@@ -85,7 +85,9 @@ def _compute(index: SpectralIndex, bands: Sequence[NDArray[np.float32]]) -> NDAr
     # surface reflectance is slightly negative over dark water; there the difference must not leave -1..1
     first, second = (np.maximum(one, np.float32(0)) for one in bands)
     total = first + second
-    return np.divide(first - second, total, out=np.full_like(total, np.nan), where=total > 0)
+    found = np.full_like(total, np.nan)
+    np.divide(first - second, total, out=found, where=total > 0)
+    return found
 
 
 def _quantize(values: NDArray[np.float32], steps: int) -> NDArray[np.int16]:

@@ -30,7 +30,7 @@ class Evidence:
     """Clear pixels with a value in the ring."""
 
     def to_json(self) -> dict[str, float]:
-        """Convert to a flat mapping: ``ndwi``, ``ndwi_ring``, ..., ``pixels``, ``ring_pixels``, without unknown means."""
+        """Convert to a flat mapping: ``ndwi``, ``ndwi_ring``, ``pixels`` and so on, without unknown means."""
         found: dict[str, float] = {"pixels": self.pixels, "ring_pixels": self.ring_pixels}
         for one in self.means:
             named = {one.index: one.inside, f"{one.index}_ring": one.ring}
