@@ -35,17 +35,15 @@ from segwatch.flows.errors import SegmenterError
 from segwatch.flows.failures.blame import Blame, Cause
 from segwatch.flows.inference import quicklooks, segmenters
 from segwatch.flows.inference.outcomes import DrainCounts, OutcomeRecorder, find_circuits
-from segwatch.flows.inference.shadow import Shadows
+from segwatch.flows.inference.shadow import ShadowPlan, Shadows, is_spectral
 from segwatch.flows.inference.strips import StripReader
 from segwatch.flows.inference.tiled import (
     ObservationGroup,
     Outcome,
     SceneMisrendered,
     SceneUnusable,
-    ShadowPlan,
     TilesFailed,
     compute_overlap,
-    is_spectral,
     predict_group,
     split_grid,
 )
@@ -270,7 +268,7 @@ class Drain:
 
     def _plan_shadows(self, members: Sequence[ledger.LeasedObservation]) -> list[ShadowPlan]:
         """Choose the second segmenters of observations; one that is the worker's own compares nothing."""
-        wanted: dict[str, set[object]] = defaultdict(set)
+        wanted: dict[str, set[UUID]] = defaultdict(set)
         for one in members:
             name = self._shadows.choose_name(one.watch)
             if name is not None:

@@ -7,16 +7,18 @@ comparison: a shadow cannot fail an observation.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 from uuid import UUID
 
 from segwatch.db.errors import describe_error
 from segwatch.db.ledger import LeasedObservation
 from segwatch.flows.config.settings import FlowSettings
+from segwatch.flows.errors import SegmenterError
 from segwatch.flows.inference import segmenters
 from segwatch.flows.inference.segmenters import Segmenter
-from segwatch.flows.inference.spectral import Opinion
+from segwatch.flows.inference.spectral import Opinion, SpectralSegmenter
 from segwatch.flows.inference.strips import Strip
 from segwatch.geo.agreement import compute_agreement
 from segwatch.geo.text.printable import sanitize
@@ -113,6 +115,54 @@ class Shadow:
         except Exception as error:  # whatever a second segmenter raises must not fail the observation
             self._prediction, self._reason = None, f"it failed: {describe_error(error)}"
             _log.warning("shadow segmenter %s failed: %s", self._version, self._reason, exc_info=True)
+
+
+def is_spectral(segmenter: Segmenter | str) -> bool:
+    """Whether a segmenter works on spectral indices instead of tiles."""
+    return isinstance(segmenter, SpectralSegmenter)
+
+
+@dataclass(frozen=True, slots=True)
+class ShadowPlan:
+    """A second segmenter for some observations of a scene."""
+
+    name: str
+    segmenter: Segmenter | str
+    """The reason if it could not be loaded."""
+    observations: frozenset[UUID]
+    """Ids of the observations."""
+
+    def run(
+        self,
+        usable: Sequence[LeasedObservation],
+        primary: Segmenter,
+        start: Callable[[Segmenter, list[LeasedObservation]], ShadowPrediction],
+        *,
+        is_wide: bool,
+    ) -> Shadow:
+        """Start it on a scene.
+
+        Parameters
+        ----------
+        start
+            Starts a segmenter's work for some observations.
+        is_wide
+            Whether the grid is split into column spans, which are cut for the tiles of the main segmenter.
+        """
+        segmenter = self.segmenter
+        chosen = [one for one in usable if one.id in self.observations]
+
+        def begin() -> ShadowPrediction:
+            if isinstance(segmenter, str):
+                raise SegmenterError(segmenter)
+            if is_wide and not is_spectral(segmenter) and segmenter.tile_px != primary.tile_px:
+                raise SegmenterError(
+                    f"the area is too wide for tiles of {segmenter.tile_px} px beside those of {primary.tile_px} px"
+                )
+            return start(segmenter, chosen)
+
+        version = self.name if isinstance(segmenter, str) else segmenter.version
+        return Shadow(version, [one.id for one in chosen], begin)
 
 
 class Shadows:

@@ -22,8 +22,8 @@ from segwatch.flows.failures.blame import is_out_of_device_memory
 from segwatch.flows.inference.index_spool import IndexSpool
 from segwatch.flows.inference.quicklooks import Preview
 from segwatch.flows.inference.segmenters import Segmenter
-from segwatch.flows.inference.shadow import Shadow
-from segwatch.flows.inference.spectral import IndexSegmentation, Opinion, SceneIndices, SpectralSegmenter
+from segwatch.flows.inference.shadow import ShadowPlan, is_spectral
+from segwatch.flows.inference.spectral import IndexSegmentation, Opinion, SceneIndices
 from segwatch.flows.inference.strips import SceneView, Strip, StripReader
 from segwatch.geo import grid as grids
 from segwatch.geo import tiling
@@ -171,7 +171,8 @@ def _predict_group(
         usable = [one for one in usable if not (unfit or _is_too_cloudy(tally.clear_share, one))]
     start = partial(_start, group, batch=batch, report_alive=report_alive, indices=indices)
     prediction = start(segmenter, usable)
-    running = [plan.run(usable, segmenter, start, group.view.grid) for plan in shadows]
+    is_wide = len(split_grid(group.view.grid, segmenter.tile_px)) > 1
+    running = [plan.run(usable, segmenter, start, is_wide=is_wide) for plan in shadows]
     for strip in strips:
         report_alive()
         indices.add(strip)
@@ -203,46 +204,6 @@ def _predict_group(
             result = indices.measure(result, cells)
         compared = [one.compare(observation, result) for one in running if one.has(observation)]
         yield observation, replace(result, shadow=compared[0]) if compared else result
-
-
-@dataclass(frozen=True, slots=True)
-class ShadowPlan:
-    """A second segmenter for some observations of a group."""
-
-    name: str
-    segmenter: Segmenter | str
-    """The reason if it could not be loaded."""
-    observations: frozenset[object]
-    """Ids of the observations."""
-
-    def run(
-        self,
-        usable: Sequence[LeasedObservation],
-        primary: Segmenter,
-        start: Callable[[Segmenter, list[LeasedObservation]], _GroupPrediction | _IndexPrediction],
-        grid: GeoBox,
-    ) -> Shadow:
-        """Start it on a scene."""
-        segmenter = self.segmenter
-        chosen = [one for one in usable if one.id in self.observations]
-
-        def begin() -> _GroupPrediction | _IndexPrediction:
-            if isinstance(segmenter, str):
-                raise SegmenterError(segmenter)
-            many = len(split_grid(grid, primary.tile_px)) > 1
-            if many and not is_spectral(segmenter) and segmenter.tile_px != primary.tile_px:
-                raise SegmenterError(
-                    f"the area is too wide for tiles of {segmenter.tile_px} px beside those of {primary.tile_px} px"
-                )
-            return start(segmenter, chosen)
-
-        version = self.name if isinstance(segmenter, str) else segmenter.version
-        return Shadow(version, [one.id for one in chosen], begin)
-
-
-def is_spectral(segmenter: Segmenter | str) -> bool:
-    """Whether a segmenter works on spectral indices instead of tiles."""
-    return isinstance(segmenter, SpectralSegmenter)
 
 
 def _start(

@@ -1,10 +1,10 @@
 """How much spectral evidence speaks for a detection: a log-likelihood ratio for belief in objects.
 
 The ratio is P(evidence | the target is there) / P(evidence | it is not there), as a clipped linear function of the mean
-of an index. It is conservative on purpose. Logistic regressions on labelled pixels (157 water scenes, and fires with a clear
-contrast) gave slopes of 4.8 (mndwi), 5.8 (ndwi) and -11 (nbr); those used here are at most two thirds of that. Around
-the value that speaks neither way there is an interval without any effect, one detection moves the odds by at most a
-factor of :data:`MAX_FACTOR`, and targets that an index does not show physically get nothing.
+of an index. It is conservative on purpose. Logistic regressions on labelled pixels (157 water scenes, and fires with a
+clear contrast) gave slopes of 4.8 (mndwi), 5.8 (ndwi) and -11 (nbr); those used here are at most two thirds of that.
+Around the value that speaks neither way there is an interval without any effect, one detection moves the odds by at
+most a factor of :data:`MAX_FACTOR`, and targets that an index does not show physically get nothing.
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ def match_changes(
     ``evidence`` is that of each change, in order; without it, rules with conditions on evidence match nothing.
     """
     rules = tuple(rules)
-    known = evidence or [None] * len(step.changes)
+    known: Sequence[ChangeEvidence | None] = evidence or [None] * len(step.changes)
     geometries = {state.track_id: state.geometry for state in step.states}
     return [
         (change, rule)

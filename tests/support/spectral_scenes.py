@@ -106,7 +106,13 @@ def serving_river() -> Iterator[str]:
 
 
 def queue_river(
-    engine: Engine, url: str, profile: Profile, version: str, years: Sequence[int] = YEARS, **more: Any
+    engine: Engine,
+    url: str,
+    profile: Profile,
+    version: str,
+    years: Sequence[int] = YEARS,
+    name: str = "river",
+    **more: Any,
 ) -> None:
     """Apply a watch of the river's water, and queue the scenes of these years."""
     area = read_area()
@@ -115,7 +121,7 @@ def queue_river(
         "min_polygon_m2": 50_000.0,
         "instruction": Instruction("segment the water", ("water",)),
     }
-    watch = Watch("river", area=area, profile=profile, catalog=url, start=start, **(given | more))
+    watch = Watch(name, area=area, profile=profile, catalog=url, start=start, **(given | more))
     with engine.begin() as conn:
         revision = watches.apply(conn, watch).revision_id
         ids = scenes.upsert(conn, [make_scene(url, year, area) for year in years])

@@ -93,10 +93,6 @@ TRAITS = {
     "detections": ViewTraits(
         "acquired_at", "acquired_at", "acquired_at, when the scene was acquired", ("detection_id",), "detection_id"
     ),
-    "shadow_comparisons": ViewTraits(
-        "acquired_at", "acquired_at", "acquired_at, when the scene was acquired", ("observation_id", "target"),
-        "observation_id",
-    ),
     "shadow_differences": ViewTraits(
         "acquired_at", "acquired_at", "acquired_at, when the scene was acquired", ("observation_id", "ordinal"),
         "observation_id",
