@@ -48,7 +48,7 @@ class ZoneMeter:
         self._transform = grid.transform
         shapes = np.array([one.geometry for one in detections], object)
         self._shapes = to_crs_all(shapes, get_crs(grid)) if len(shapes) else shapes
-        self._bounds = shapely.STRtree(shapely.box(*shapely.bounds(self._shapes).T)) if len(shapes) else None
+        self._tree = shapely.STRtree(list(shapely.envelope(self._shapes)))
         self._targets = np.array([one.target for one in detections], object)
         size = (2, len(self._indices), len(detections))
         self._sums, self._counts = np.zeros(size), np.zeros(size, np.int64)
@@ -56,14 +56,12 @@ class ZoneMeter:
 
     def add(self, row: int, col: int, values: NDArray[np.int16]) -> None:
         """Add a window of ``compute_indices`` (:mod:`segwatch.geo.spectral.indices`) with this upper left pixel."""
-        if self._bounds is None:
-            return
         height, width = values.shape[1:]
         corner = self._transform @ Affine.translation(col - _MARGIN, row - _MARGIN)
         shape = (height + 2 * _MARGIN, width + 2 * _MARGIN)
         left, top = corner @ (0, 0)
         right, bottom = corner @ (shape[1], shape[0])
-        near = np.sort(self._bounds.query(shapely.box(left, bottom, right, top)))
+        near = np.sort(self._tree.query(shapely.box(left, bottom, right, top)))
         core = np.s_[_MARGIN : _MARGIN + height, _MARGIN : _MARGIN + width]
         for target in dict.fromkeys(self._targets[near]):
             chosen = near[self._targets[near] == target]
@@ -80,9 +78,9 @@ class ZoneMeter:
     def _count(
         self, zone: int, chosen: NDArray[np.int64], labels: NDArray[np.int32], values: NDArray[np.int16]
     ) -> None:
-        where = np.nonzero(labels)
-        label = labels[where] - 1
-        picked = values[:, *where]
+        rows, cols = np.nonzero(labels)
+        label = labels[rows, cols] - 1
+        picked = values[:, rows, cols]
         known = picked != NO_VALUE
         size = len(chosen)
         self._pixels[zone, chosen] += np.bincount(label[known.any(axis=0)], minlength=size)

@@ -74,7 +74,8 @@ class DarkWater:
         return [[self._answer(tile) for _ in instructions] for tile in tiles]
 
     def _answer(self, tile: NDArray[np.uint8]) -> Prediction:
-        return _Answer("dark", ((_DARK - tile[..., 0].astype(np.float32)) / 4)[None])
+        darkness = (_DARK - tile[..., 0].astype(np.float32)) / 4
+        return _Answer("dark", darkness[None].astype(np.float32))
 
 
 class Broken:

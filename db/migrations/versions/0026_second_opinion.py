@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import sqlalchemy as sa
 from alembic import op
 from geoalchemy2 import Geometry
@@ -18,7 +20,7 @@ depends_on = None
 _TABLES = ('index_cells', 'change_evidence', 'shadow_result', 'shadow_agreement', 'shadow_difference')
 
 
-def _table(name: str, key: tuple[str, ...], references: dict[str, str], *columns: sa.Column[object]) -> None:
+def _table(name: str, key: tuple[str, ...], references: dict[str, str], *columns: sa.Column[Any]) -> None:
     """Create a table; ``references`` gives the table that each foreign key refers to."""
     keys = [sa.Column(one, sa.UUID(), nullable=one not in key) for one in references]
     constraints = [
@@ -35,7 +37,7 @@ def _table(name: str, key: tuple[str, ...], references: dict[str, str], *columns
     )
 
 
-def _column(name: str, kind: object) -> sa.Column[object]:
+def _column(name: str, kind: object) -> sa.Column[Any]:
     return sa.Column(name, kind, nullable=False)  # type: ignore[arg-type]
 
 

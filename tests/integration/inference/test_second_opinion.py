@@ -166,8 +166,8 @@ def test_the_shadow_is_compared_and_never_published(
 def test_the_spectral_shadow_says_where_it_has_no_opinion(
     engine: Engine, settings: FlowSettings, url: str, tmp_path: Path, instruction: Instruction, reason: str
 ) -> None:
-    given = {"shadow": "spectral", "instruction": instruction}
-    queue_river(engine, url, make_profile(tmp_path), DarkWater.version, (1985,), **given)
+    profile = make_profile(tmp_path)
+    queue_river(engine, url, profile, DarkWater.version, (1985,), shadow="spectral", instruction=instruction)
     assert _work(engine, settings) == 1
     (row,) = _rows(engine, COMPARISONS)
     assert row["target"] is None
