@@ -63,9 +63,7 @@ class Told:
     @property
     def confirmed(self) -> tuple[int, Judgement] | None:
         """Scene and judgement that confirmed it; None if it was not confirmed."""
-        return next(
-            (one for one in self.judgements if one[1].belief.status is BeliefStatus.CONFIRMED), None
-        )
+        return next((one for one in self.judgements if one[1].belief.status is BeliefStatus.CONFIRMED), None)
 
     @property
     def last(self) -> Judgement:
@@ -156,7 +154,9 @@ def _group_judgements(
     steps: Sequence[TrackingStep],
 ) -> dict[tuple[UUID, UUID, ChangeKind], list[tuple[int, Judgement]]]:
     judged: dict[tuple[UUID, UUID, ChangeKind], list[tuple[int, Judgement]]] = {}
-    for scene, one in chain.from_iterable(((scene, one) for one in step.judgements) for scene, step in enumerate(steps)):
+    for scene, one in chain.from_iterable(
+        ((scene, one) for one in step.judgements) for scene, step in enumerate(steps)
+    ):
         judged.setdefault((one.change_scene_id, one.track_id, one.kind), []).append((scene, one))
     return judged
 

@@ -20,7 +20,17 @@ from scipy.sparse import csr_array
 from segwatch.benchmarks import tracking_belief
 from segwatch.benchmarks.tracking_rivals import COME_AND_GO, KINDS, TRACKERS, Report, Tracked, segwatch
 from segwatch.benchmarks.tracking_scores import Frame, hota, idf1, scot
-from segwatch.benchmarks.tracking_worlds import PERFECT, Mask, Noise, SceneView, TrueChange, World, look, make, shows
+from segwatch.benchmarks.tracking_worlds import (
+    PERFECT,
+    Mask,
+    Noise,
+    SceneView,
+    TrueChange,
+    World,
+    look,
+    make,
+    shows,
+)
 from segwatch.geo.types.tracking import ChangeKind
 
 SLACK_SCENES = 2

@@ -17,6 +17,7 @@ from segwatch.db.errors import MarkRefused, NotFound
 from segwatch.db.ids import make_id
 from segwatch.geo.text.storable import to_storable
 from segwatch.geo.types.belief import Belief, BeliefStatus
+from segwatch.geo.types.evidence import ChangeEvidence
 from segwatch.geo.types.tracking import Change, ChangeKind
 
 MAX_TEXT_LENGTH = 2000
@@ -128,8 +129,9 @@ def mark(
 _CHANGES = text(
     """
     SELECT c.track_id, c.kind, c.target, c.valid_at, c.before_m2, c.after_m2, c.gained, c.lost, c.geom, c.score,
-           c.baseline, j.times, j.confidences, j.statuses, j.agree, j.disagree
+           c.baseline, e.evidence, j.times, j.confidences, j.statuses, j.agree, j.disagree
     FROM segwatch.held_change c JOIN segwatch.provenance p ON p.observation_id = c.observation_id
+    LEFT JOIN segwatch.change_evidence e ON e.change_id = c.id
     CROSS JOIN LATERAL (
         SELECT coalesce(array_agg(n.acquired_at ORDER BY n.acquired_at, n.scene_id), '{}') AS times,
                array_agg(n.confidence ORDER BY n.acquired_at, n.scene_id) AS confidences,
@@ -163,6 +165,8 @@ class RecordedChange:
     """Area gained or lost, or the whole object if neither is known, EPSG:4326."""
     beliefs: tuple[RecordedBelief, ...]
     """One for each observation that judged it, in order of acquisition; empty = not judged."""
+    evidence: ChangeEvidence | None = None
+    """Its spectral evidence; None where the source has no bands for it."""
 
 
 def list_changes(
@@ -185,7 +189,8 @@ def list_changes(
             row.score,
             row.baseline,
         )
-        yield RecordedChange(change, from_ewkb(row.geom), tuple(_load_beliefs(row)))
+        evidence = None if row.evidence is None else ChangeEvidence.from_json(row.evidence)
+        yield RecordedChange(change, from_ewkb(row.geom), tuple(_load_beliefs(row)), evidence)
 
 
 def _load_beliefs(row: Row[Any]) -> Iterator[RecordedBelief]:

@@ -14,10 +14,21 @@ from uuid import UUID
 from shapely.geometry.base import BaseGeometry
 from sqlalchemy import Connection, select, text
 
-from segwatch.db import chips, corrections, fold_memory, ground, judgements, publishing, raising, series, tables
+from segwatch.db import (
+    chips,
+    corrections,
+    fold_memory,
+    ground,
+    judgements,
+    publishing,
+    raising,
+    series,
+    tables,
+)
 from segwatch.db.codec import from_ewkb, load_track_state, load_watch, to_ewkb
 from segwatch.db.errors import NotFound, PublishConflict
 from segwatch.db.raising import RuleMatch, SendTime
+from segwatch.geo.types.evidence import SpectralEvidence
 from segwatch.geo.types.tracking import Detection, OpenChange, TrackedObservation, TrackingStep, TrackState
 from segwatch.geo.types.watch import AlertRule, Watch
 
@@ -129,12 +140,21 @@ def load_detections(conn: Connection, observation_id: UUID) -> tuple[Detection, 
     """Load the detections of an observation in order."""
     table = tables.detection.c
     query = (
-        select(table.target, table.geom, table.score, table.area_m2)
+        select(table.target, table.geom, table.score, table.area_m2, table.evidence)
         .where(table.observation_id == observation_id)
         .order_by(table.ordinal)
     )
     rows = conn.execute(query)
-    return tuple(Detection(row.target, from_ewkb(row.geom.data), row.score, row.area_m2) for row in rows)
+    return tuple(
+        Detection(
+            row.target,
+            from_ewkb(row.geom.data),
+            row.score,
+            row.area_m2,
+            None if row.evidence is None else SpectralEvidence.from_json(row.evidence),
+        )
+        for row in rows
+    )
 
 
 def load_live(conn: Connection, series_id: UUID, where: BaseGeometry) -> list[TrackState]:

@@ -307,6 +307,9 @@ def _asset_hrefs(item_id: str, assets: object, profile: Profile, href: str) -> d
             reason = f"asset {name!r} is missing (present: {names}); check that profile {profile.name} fits"
             raise BadItem(item_id, reason)
         found[name] = _asset_href(item_id, name, present[name], href, profile.access)
+    for name in profile.optional_assets():
+        with suppress(BadItem):  # without it, there is no spectral evidence
+            found[name] = _asset_href(item_id, name, present.get(name), href, profile.access)
     return found
 
 

@@ -35,6 +35,7 @@ from segwatch.db.analyst.coverage import (
 )
 from segwatch.db.analyst.objects import check_readable, list_reviews, read_object_tile, read_snapshot
 from segwatch.db.analyst.rows import Rows
+from segwatch.db.analyst.shadows import list_compared_objects, list_compared_scenes, list_differences
 from segwatch.db.analyst.watches import list_upgrades, list_watches, summarize_watches
 
 __all__ = [
@@ -53,7 +54,10 @@ __all__ = [
     "list_alerts_for_feed",
     "list_alerts_for_map",
     "list_calibrations",
+    "list_compared_objects",
+    "list_compared_scenes",
     "list_coverage",
+    "list_differences",
     "list_largest_changes",
     "list_readable_items",
     "list_reported_scenes",

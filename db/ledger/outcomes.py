@@ -8,14 +8,16 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from psycopg.types.json import Jsonb
 from sqlalchemy import Connection, text
 
+from segwatch.db import second_opinion
 from segwatch.db.chips import save_chips
 from segwatch.db.codec import to_ewkb
 from segwatch.db.errors import LeaseLost
 from segwatch.db.ids import make_id
 from segwatch.geo.text.printable import sanitize
-from segwatch.geo.types.tracking import Detection, ObservationResult
+from segwatch.geo.types.tracking import ObservationResult
 
 _log = logging.getLogger(__name__)
 
@@ -84,7 +86,8 @@ _SAVE = text(
     """
 )
 _COPY_DETECTIONS = (
-    "COPY segwatch.detection (id, observation_id, ordinal, target, geom, score, area_m2) FROM STDIN"
+    "COPY segwatch.detection (id, observation_id, ordinal, target, geom, score, area_m2, evidence, shadow_share,"
+    " shadow_iou) FROM STDIN"
 )
 _TIMINGS = frozenset({"read_at", "inferred_at"})
 
@@ -190,14 +193,19 @@ def save(
         raise LeaseLost(
             f"observation {observation_id} is not leased by {worker} any more; its result is dropped"
         )
-    _copy_detections(conn, observation_id, result.detections)
+    _copy_detections(conn, observation_id, result)
+    second_opinion.save(conn, observation_id, result.cells, result.shadow)
     save_chips(conn, observation_id, result.chips)
 
 
-def _copy_detections(conn: Connection, observation_id: UUID, detections: tuple[Detection, ...]) -> None:
+def _copy_detections(conn: Connection, observation_id: UUID, result: ObservationResult) -> None:
     driver: Any = conn.connection.driver_connection
+    compared = result.shadow.objects if result.shadow is not None else ()
     with driver.cursor() as cursor, cursor.copy(_COPY_DETECTIONS) as copy:
-        for ordinal, one in enumerate(detections):
+        for ordinal, one in enumerate(result.detections):
             identity = make_id("detection", observation_id, ordinal)
             geom = to_ewkb(one.geometry)
-            copy.write_row((identity, observation_id, ordinal, one.target, geom, one.score, one.area_m2))
+            evidence = None if one.evidence is None else Jsonb(one.evidence.to_json())
+            agreement = compared[ordinal] if compared else (None, None)
+            row = (identity, observation_id, ordinal, one.target, geom, one.score, one.area_m2, evidence)
+            copy.write_row((*row, *agreement))

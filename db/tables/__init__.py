@@ -26,6 +26,13 @@ from segwatch.db.tables.results import (
     track_lineage,
     track_state,
 )
+from segwatch.db.tables.second_opinion import (
+    change_evidence,
+    index_cells,
+    shadow_agreement,
+    shadow_difference,
+    shadow_result,
+)
 from segwatch.db.tables.watches import area, discovery, instruction, watch, watch_area, watch_head, watermark
 
 __all__ = [
@@ -41,6 +48,7 @@ __all__ = [
     "assessment_stratum",
     "calibration",
     "change",
+    "change_evidence",
     "change_judgement",
     "channel",
     "circuit",
@@ -49,6 +57,7 @@ __all__ = [
     "discovery",
     "event",
     "event_name",
+    "index_cells",
     "instruction",
     "metadata",
     "mutex",
@@ -62,6 +71,9 @@ __all__ = [
     "seen_ground",
     "series",
     "series_counts",
+    "shadow_agreement",
+    "shadow_difference",
+    "shadow_result",
     "track",
     "track_lineage",
     "track_state",

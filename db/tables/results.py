@@ -142,9 +142,17 @@ detection = Table(
     Column("score", Double, nullable=False),
     Column("area_m2", Double, nullable=False),
     reference("track_id", "track", nullable=True),
+    #: means of spectral indices, see segwatch.geo.types.evidence.SpectralEvidence.to_json
+    Column("evidence", JSONB),
+    #: agreement with the shadow segmenter on the ground that both observed
+    Column("shadow_share", Double),
+    Column("shadow_iou", Double),
     UniqueConstraint("observation_id", "ordinal", name="detection_identity"),
     # detections of one observation near a place
     Index("detection_near_ix", "observation_id", "geom", postgresql_using="gist"),
+    Index(
+        "detection_evidence_ix", "track_id", "observation_id", postgresql_where=text("evidence IS NOT NULL")
+    ),
 )
 
 #: Small grey pictures of fixed cells of the ground, by which the observation is registered to its series; at most nine.

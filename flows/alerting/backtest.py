@@ -90,7 +90,7 @@ def _backtest(rule: AlertRule, history: Sequence[RecordedChange], rejected: Coll
     matched = [
         one
         for one in history
-        if one.change.track_id not in rejected and is_match(rule, one.change, one.ground)
+        if one.change.track_id not in rejected and is_match(rule, one.change, one.ground, one.evidence)
     ]
     chosen = [one.change for one, _ in _raise_alerts(rule, matched)]
     days = Counter(one.valid_at.astimezone(UTC).date() for one in chosen)

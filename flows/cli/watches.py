@@ -1,4 +1,4 @@
-"""``segwatch watch``: list and archive watches, and test their alert rules before applying them."""
+"""``segwatch watch``: list and archive watches, test their alert rules, and compare their segmenters."""
 
 from __future__ import annotations
 
@@ -22,11 +22,15 @@ from segwatch.flows.cli.console import (
     say,
     utc,
 )
+from segwatch.flows.report.formats import format_hectares
 
 if TYPE_CHECKING:
     from segwatch.flows.alerting.backtest import RuleBacktest, Trade
+    from segwatch.flows.report.comparison import Comparison
 
-app = typer.Typer(no_args_is_help=True, help="List and archive watches, test their alert rules.")
+app = typer.Typer(
+    no_args_is_help=True, help="List and archive watches, test their alert rules, compare their segmenters."
+)
 
 
 @app.command("list")
@@ -176,3 +180,75 @@ def _to_trade_cells(choice: Trade) -> tuple[str, ...]:
         "" if choice.delay_observations is None else f"{choice.delay_observations:g}",
         "" if choice.delay_days is None else f"{choice.delay_days:.1f}",
     )
+
+
+@app.command()
+def compare(
+    watch: WatchName,
+    html: Annotated[
+        Path | None, typer.Option("--html", metavar="FILE", help="Write the comparison as one HTML page.")
+    ] = None,
+    limit: Annotated[int, typer.Option(min=0, help="Maximum number of places and of objects shown.")] = 10,
+    as_json: Json = False,
+) -> None:
+    """Compare the main segmenter of a watch with its shadow segmenter, before a switch.
+
+    Shows how many polygons each found, the areas that both and that one of them found, and where they differ most, over
+    the scenes that both were run on. The watch file names the shadow (`shadow: spectral`), or SEGWATCH_SHADOW for all.
+    """
+    from segwatch.flows.report.comparison import compare_segmenters, render_comparison
+
+    with clear_errors():
+        with open_engine() as engine, engine.connect() as conn:
+            found = compare_segmenters(conn, watch, limit)
+        if html is not None:
+            html.write_text(render_comparison(found), encoding="utf-8")
+    if as_json:
+        print_json(found.to_json())
+        return
+    if found.shadow is None:
+        say(
+            f"{watch}: nothing was compared yet; set shadow in the watch file, or SEGWATCH_SHADOW for the workers"
+        )
+        return
+    _print_comparison(found)
+    if html is not None:
+        say(f"written: {html}")
+
+
+def _print_comparison(found: Comparison) -> None:
+    totals = [
+        (
+            one.target,
+            str(one.scenes),
+            "" if one.iou is None else f"{one.iou:.2f}",
+            *(format_hectares(size) for size in (one.both_m2, one.only_primary_m2, one.only_shadow_m2)),
+            f"{one.primary_count} / {one.shadow_count}",
+            f"{one.confirmed_objects} of {one.objects}",
+        )
+        for one in found.targets
+    ]
+    head = (
+        "target",
+        "scenes",
+        "IoU",
+        "ha both",
+        "ha main only",
+        "ha shadow only",
+        "polygons",
+        "objects confirmed",
+    )
+    print_table(head, totals, title=f"{found.watch}: {found.model} and, as its shadow, {found.shadow}")
+    for reason, count in found.silent:
+        say(f"not compared on {count} scene(s): {reason}")
+    places = [
+        (
+            format_minute(row["acquired_at"]),
+            row["target"],
+            "main only" if row["found_by"] == "primary" else "shadow only",
+            format_hectares(row["area_m2"]),
+            f"{row['lon']:.5f} {row['lat']:.5f}",
+        )
+        for row in found.places
+    ]
+    print_table(("acquired", "target", "found by", "hectares", "at"), places, title="where they differ most")

@@ -9,11 +9,20 @@ import os
 import re
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    field_validator,
+    model_validator,
+)
 
 from segwatch.flows.alerting.channels import SERVICE
 from segwatch.flows.config.times import Cron, Moment, Start, TimeOfDay, Zone
 from segwatch.geo.text.redaction import require_public_url
+from segwatch.geo.tracking.evidence_conditions import parse_condition
 from segwatch.geo.types.tracking import ChangeKind
 from segwatch.geo.types.watch import AlertStatus, PolygonStyle
 
@@ -247,6 +256,22 @@ class RuleSection(Section):
         examples=["hourly", "07:00", {"at": "07:00", "timezone": "Europe/Paris"}],
     )
 
+    evidence: dict[str, str] = Field(
+        {},
+        max_length=20,
+        description="Conditions on spectral evidence, all of which must hold: an index (ndwi, mndwi, nbr, ndvi, "
+        "vv, vh), alone or with _ring, _contrast (inside minus ring), _before, _after or _difference (after minus "
+        "before), and a comparison with a number. A change without that evidence does not match.",
+        examples=[{"mndwi": ">0", "mndwi_difference": ">0.2"}],
+    )
+
+    @field_validator("evidence")
+    @classmethod
+    def _check_evidence(cls, given: dict[str, str]) -> dict[str, str]:
+        for name, comparison in given.items():
+            parse_condition(name, comparison)
+        return given
+
     @model_validator(mode="after")
     def _check_digest(self) -> Self:
         if self.digest and self.most_per_hour:
@@ -319,3 +344,13 @@ class WatchDocument(Section):
         TrackingSection(), description="How detections become tracks and changes."
     )
     rules: tuple[RuleSection, ...] = Field((), description="Alert rules.")
+    evidence: bool = Field(
+        True,
+        description="Measure spectral indices of what was found, where the profile has bands for them. On Sentinel-2, "
+        "this reads about half as many bytes again.",
+    )
+    shadow: Literal["spectral", "none"] | None = Field(
+        None,
+        description="Shadow segmenter: its predictions on the same scenes are compared with the main segmenter's and "
+        "never published. `spectral` needs no weights: thresholds of spectral indices. Default: SEGWATCH_SHADOW.",
+    )

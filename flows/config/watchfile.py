@@ -25,8 +25,10 @@ from segwatch.geo import grid as grids
 from segwatch.geo.antimeridian import is_bounding_box, is_in_degrees, to_box
 from segwatch.geo.errors import GeoError
 from segwatch.geo.sources import profiles
+from segwatch.geo.spectral.indices import list_computable
 from segwatch.geo.text.spelling import describe_errors
 from segwatch.geo.text.storable import to_storable
+from segwatch.geo.tracking.evidence_conditions import parse_condition
 from segwatch.geo.types.source import Profile
 from segwatch.geo.types.watch import (
     AlertRule,
@@ -149,7 +151,7 @@ def _texts(value: object, where: str = "") -> Iterator[tuple[str, str]]:
 
 
 def _build_rule(rule: RuleSection, base: Path, name: str) -> AlertRule:
-    plain = rule.model_dump(exclude={"near", "quiet", "escalate", "digest", "confidence"})
+    plain = rule.model_dump(exclude={"near", "quiet", "escalate", "digest", "confidence", "evidence"})
     return AlertRule(
         **plain,
         confidence=_CONFIDENCE[rule.status] if rule.confidence is None else rule.confidence,
@@ -158,6 +160,7 @@ def _build_rule(rule: RuleSection, base: Path, name: str) -> AlertRule:
         quiet=QuietHours(**rule.quiet.model_dump()) if rule.quiet else None,
         escalation=Escalation(**rule.escalate.model_dump()) if rule.escalate else None,
         digest=Digest(**rule.digest.model_dump()) if rule.digest else None,
+        evidence=tuple(parse_condition(*one) for one in sorted(rule.evidence.items())),
     )
 
 
@@ -170,6 +173,7 @@ def _build(file: WatchDocument, profile: Profile, base: Path, name: str) -> Watc
     if file.end is not None and file.end <= file.start:
         raise ConfigError(f"{name}: end {file.end.isoformat()} is not after start {file.start.isoformat()}")
     _check_schedule(file, name)
+    _check_evidence(file, profile, name)
     area = _build_area(file.area, base, name)
     try:
         grids.make_grid(area, profile.gsd_m)
@@ -195,7 +199,26 @@ def _build(file: WatchDocument, profile: Profile, base: Path, name: str) -> Watc
         tracking=TrackingSettings(**tracking),
         rules=tuple(_build_rule(rule, base, name) for rule in file.rules),
         catalog_name=file.source.catalog_name,
+        evidence=file.evidence,
+        shadow=file.shadow,
     )
+
+
+def _check_evidence(file: WatchDocument, profile: Profile, name: str) -> None:
+    """Reject rules that could never match, because the watch has no evidence for them."""
+    available = [one.name for one in list_computable(one.name for one in profile.spectral)]
+    for rule in file.rules:
+        for condition in rule.evidence:
+            if not file.evidence:
+                raise ConfigError(
+                    f"{name}: rules.{rule.name}.evidence: the watch has evidence: false; take one out"
+                )
+            if condition.partition("_")[0] not in available:
+                known = ", ".join(available) or "no index"
+                raise ConfigError(
+                    f"{name}: rules.{rule.name}.evidence: {condition}: profile {profile.name} has bands for "
+                    f"{known}; name one of these, or add the bands to the profile's spectral"
+                )
 
 
 def _check_schedule(file: WatchDocument, name: str) -> None:

@@ -17,7 +17,7 @@ import socket
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
@@ -35,6 +35,7 @@ from segwatch.flows.errors import SegmenterError
 from segwatch.flows.failures.blame import Blame, Cause
 from segwatch.flows.inference import quicklooks, segmenters
 from segwatch.flows.inference.outcomes import DrainCounts, OutcomeRecorder, find_circuits
+from segwatch.flows.inference.shadow import ShadowPlan, Shadows, is_spectral
 from segwatch.flows.inference.strips import StripReader
 from segwatch.flows.inference.tiled import (
     ObservationGroup,
@@ -48,6 +49,7 @@ from segwatch.flows.inference.tiled import (
 )
 from segwatch.flows.runtime import stopping
 from segwatch.geo.sources.http import hrefs
+from segwatch.geo.types.source import Profile
 
 _log = logging.getLogger(__name__)
 
@@ -85,6 +87,7 @@ class Drain:
         self._progress = progress
         self._worker = f"segment-{socket.gethostname()}-{os.getpid()}-{threading.get_ident()}"
         self._outcomes = OutcomeRecorder(engine, self._worker, settings, self._report_alive)
+        self._shadows = Shadows(settings)
         self._readings: list[StripReader] = []
         self._stop = threading.Event()
         self._without_prediction: dict[UUID, list[UUID]] = {}
@@ -177,12 +180,17 @@ class Drain:
         groups = []
         for members in _group_by_pixels(lease):
             with self._outcomes.recording_failures(lease.scene, members):
-                group = _make_group(members, self._settings, side)
+                group = _make_group(members, self._settings, side, spectral=self._needs_indices(members))
                 view = group.view
                 reading = StripReader(reader, lease.scene, view, split_grid(view.grid, side), rows)
                 self._readings.append(reading)
                 groups.append((group, reading))
         return lease, groups
+
+    def _needs_indices(self, members: Sequence[ledger.LeasedObservation]) -> bool:
+        """Whether a segmenter of these observations works on spectral indices."""
+        plans = self._plan_shadows(members)
+        return any(is_spectral(one) for one in (self._segmenter, *(plan.segmenter for plan in plans)))
 
     def _close_readings(self) -> None:
         for reading in self._readings:
@@ -242,7 +250,13 @@ class Drain:
     def _process_group(self, lease: ledger.SceneLease, group: ObservationGroup, reading: StripReader) -> None:
         preview = quicklooks.Preview(group.view)
         outcomes = predict_group(
-            group, reading, self._segmenter, self._settings.tile_batch, preview, self._report_alive
+            group,
+            reading,
+            self._segmenter,
+            self._settings.tile_batch,
+            preview,
+            self._report_alive,
+            self._plan_shadows(group.observations),
         )
         is_read = False
         for observation, outcome in outcomes:
@@ -251,6 +265,20 @@ class Drain:
                 self._outcomes.close_circuits(lease.scene, group.observations)
             with self._outcomes.recording_failures(lease.scene, [observation]):
                 self._record(lease.scene_id, observation, outcome, reading, preview)
+
+    def _plan_shadows(self, members: Sequence[ledger.LeasedObservation]) -> list[ShadowPlan]:
+        """Choose the second segmenters of observations; one that is the worker's own compares nothing."""
+        wanted: dict[str, set[UUID]] = defaultdict(set)
+        for one in members:
+            name = self._shadows.choose_name(one.watch)
+            if name is not None:
+                wanted[name].add(one.id)
+        plans = [ShadowPlan(name, self._shadows.load(name), frozenset(ids)) for name, ids in wanted.items()]
+        return [
+            one
+            for one in plans
+            if isinstance(one.segmenter, str) or one.segmenter.version != self._segmenter.version
+        ]
 
     def _record(
         self,
@@ -326,15 +354,15 @@ class Drain:
 
 def _group_by_pixels(lease: ledger.SceneLease) -> list[list[ledger.LeasedObservation]]:
     """Group observations that need the same pixels, so that these are read and encoded once."""
-    by_view: dict[tuple[str, bytes], list[ledger.LeasedObservation]] = defaultdict(list)
+    by_view: dict[tuple[Profile, bytes], list[ledger.LeasedObservation]] = defaultdict(list)
     for observation in lease.observations:
         watch = observation.watch
-        by_view[watch.profile.name, watch.area.wkb].append(observation)
+        by_view[watch.profile, watch.area.wkb].append(observation)
     return list(by_view.values())
 
 
 def _make_group(
-    members: list[ledger.LeasedObservation], settings: FlowSettings, tile_px: int
+    members: list[ledger.LeasedObservation], settings: FlowSettings, tile_px: int, *, spectral: bool
 ) -> ObservationGroup:
     profile = members[0].watch.profile
     return ObservationGroup(
@@ -342,6 +370,7 @@ def _make_group(
         frozenset(_list_hosts(members, settings)),
         tile_px,
         settings.credentials_for(profile.name),
+        spectral,
     )
 
 

@@ -19,6 +19,8 @@ from segwatch.flows.errors import SegmenterError
 from segwatch.model import model_version
 
 Tiles = Sequence[NDArray[np.uint8]]
+#: Segmenters that come with segwatch and need no weights.
+_SHIPPED = {"spectral": "segwatch.flows.inference.spectral:SpectralSegmenter"}
 
 
 class Prediction(Protocol):
@@ -72,22 +74,29 @@ class SegEarth:
 
 def load_segmenter(settings: FlowSettings) -> Segmenter:
     """Load the configured segmenter with its weights."""
-    return SegEarth(settings) if settings.segmenter is None else _load_plugin(settings.segmenter)
+    return SegEarth(settings) if settings.segmenter is None else load_named(settings.segmenter)
 
 
 def get_model_version(settings: FlowSettings) -> str:
     """Return the version of the configured segmenter without loading weights."""
     if settings.segmenter is not None:
-        return _load_plugin(settings.segmenter).version
+        return load_named(settings.segmenter).version
     return model_version.compute_version(model_version.resolve_model_folder(settings.model_path))
 
 
-def _load_plugin(name: str) -> Segmenter:
-    module_name, _, attribute = name.partition(":")
+def load_named(name: str, variable: str = "SEGWATCH_SEGMENTER") -> Segmenter:
+    """Load a segmenter by its name (``spectral``) or as ``module:factory``; ``variable`` is named in errors.
+
+    Raises
+    ------
+    SegmenterError
+        No such module or factory can be imported.
+    """
+    module_name, _, attribute = _SHIPPED.get(name, name).partition(":")
     try:
         factory = getattr(importlib.import_module(module_name), attribute)
     except (ImportError, AttributeError, ValueError) as error:
         raise SegmenterError(
-            f"SEGWATCH_SEGMENTER={name}: {error}; expected an importable module:factory"
+            f"{variable}={name}: {error}; expected an importable module:factory, or {', '.join(_SHIPPED)}"
         ) from error
     return cast(Callable[[], Segmenter], factory)()

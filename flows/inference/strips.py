@@ -29,11 +29,12 @@ from segwatch.geo.raster import RGB, YX, YX_BAND, make_coordinates
 from segwatch.geo.rendering import render
 from segwatch.geo.sources.http.credentials import Credentials
 from segwatch.geo.sources.rasters.pixels import SceneReader, SceneWindow, open_scene
+from segwatch.geo.spectral.indices import NO_VALUE, SpectralIndex, compute_indices, list_computable
 from segwatch.geo.tiling import ColumnSpan, Tile
 from segwatch.geo.types.scene import Scene
 from segwatch.geo.types.source import Profile
 
-#: Pixels to read ahead of the model; each takes 5 bytes.
+#: Pixels to read ahead of the model; each takes 5 bytes. Fewer where spectral indices are computed, in the same memory.
 _MAX_AHEAD_PX = 16_000_000
 #: Columns to read and render at once: float32 bands take several times the memory of the finished strip.
 _MAX_WINDOW_COLUMNS = 2048
@@ -61,6 +62,9 @@ class Strip:
     """Clear pixels in the area."""
     sample: PixelSample
     """Statistics of a sample of the clear pixels."""
+    indices: xr.DataArray | None = None
+    """(index, y, x) int16 of the span's own columns, as :func:`segwatch.geo.spectral.indices.compute_indices`
+    returns them; ``NO_VALUE`` where not clear. None where the source has no bands for an index."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +82,13 @@ class SceneView:
     hosts: tuple[str, ...]
     """Hosts that pixels may be read from."""
     credentials: Credentials = field(default_factory=dict)
+    spectral: bool = True
+    """Whether to compute spectral indices where the profile has bands for them."""
+
+    @property
+    def indices(self) -> tuple[SpectralIndex, ...]:
+        """The spectral indices to compute."""
+        return list_computable(one.name for one in self.profile.spectral) if self.spectral else ()
 
     @property
     def sample_step(self) -> int:
@@ -111,7 +122,9 @@ class StripReader:
         self._view = view
         self._spans = spans
         self._rows = rows
-        ahead = max(1, _MAX_AHEAD_PX // (rows * max(span.width for span in spans)))
+        # an index takes two bytes a pixel, colours and masks five
+        ahead_px = _MAX_AHEAD_PX * 5 // (5 + 2 * len(view.indices))
+        ahead = max(1, ahead_px // (rows * max(span.width for span in spans)))
         self.fits_in_memory = len(spans) == 1 and ahead * rows >= view.grid.height
         """Whether all strips are read ahead, so that the whole scene can be judged before the first prediction."""
         self._strips: queue.Queue[Strip | None] = queue.Queue(ahead + 1)
@@ -155,7 +168,12 @@ class StripReader:
     def _read_all(self) -> tuple[int, datetime]:
         view, grid, received = self._view, self._view.grid, 0
         with open_scene(
-            self._scene, view.profile, grid, allowed_hosts=view.hosts, credentials=view.credentials
+            self._scene,
+            view.profile,
+            grid,
+            allowed_hosts=view.hosts,
+            credentials=view.credentials,
+            spectral=bool(view.indices),
         ) as reader:
             for span, start in product(self._spans, range(0, grid.height, self._rows)):
                 stop = min(start + self._rows, grid.height)
@@ -173,6 +191,7 @@ class StripReader:
         # filled window by window in plain arrays: xr.concat would need the windows and the strip at once (ADR 0011)
         rgb = np.zeros((*in_area.shape, 3), np.uint8)
         clear, valid = np.zeros_like(in_area), np.zeros_like(in_area)
+        indices = np.full((len(view.indices), *in_area.shape), NO_VALUE, np.int16)
         sample = PixelSample()
         for columns in _list_windows(view.tiles, span, start, stop):
             part = np.s_[:, columns]
@@ -181,13 +200,22 @@ class StripReader:
             rgb[part] = render(window.bands, window.valid, view.profile).values
             valid[part] = window.valid.values
             clear[part] = window.valid.values & window.clear.values & in_area[part]
+            if window.spectral is not None:
+                names = [str(name) for name in window.spectral.band.values]
+                computed = compute_indices(window.spectral.values, names, view.indices)
+                indices[:, *part] = np.where(clear[part], computed, NO_VALUE)
             sample += self._sample(window, rgb[part], clear[part], (start, span.left + columns.start), span)
         counted = (in_area, valid & in_area, clear)
         area_px, valid_px, clear_px = (int(np.count_nonzero(mask[:, span.own])) for mask in counted)
         coordinates = make_coordinates(strip_grid)
         rendered = xr.DataArray(rgb, dims=YX_BAND, coords=coordinates.assign(band=list(RGB)))
         imaged, usable = (xr.DataArray(mask, dims=YX, coords=coordinates) for mask in (valid, clear))
-        return Strip(span, start, rendered, imaged, usable, area_px, valid_px, clear_px, sample), received
+        spectral = None
+        if view.indices:
+            own = make_coordinates(strip_grid[:, span.own]).assign(index=[one.name for one in view.indices])
+            spectral = xr.DataArray(indices[:, :, span.own], dims=("index", *YX), coords=own)
+        counts = (area_px, valid_px, clear_px)
+        return Strip(span, start, rendered, imaged, usable, *counts, sample, spectral), received
 
     def _sample(
         self,

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
-from functools import cached_property
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,9 +17,13 @@ from odc.geo.geobox import GeoBox
 
 from segwatch.db.errors import describe_error
 from segwatch.db.ledger import LeasedObservation
+from segwatch.flows.errors import SegmenterError
 from segwatch.flows.failures.blame import is_out_of_device_memory
+from segwatch.flows.inference.index_spool import IndexSpool
 from segwatch.flows.inference.quicklooks import Preview
 from segwatch.flows.inference.segmenters import Segmenter
+from segwatch.flows.inference.shadow import ShadowPlan, is_spectral
+from segwatch.flows.inference.spectral import IndexSegmentation, Opinion, SceneIndices
 from segwatch.flows.inference.strips import SceneView, Strip, StripReader
 from segwatch.geo import grid as grids
 from segwatch.geo import tiling
@@ -84,6 +88,8 @@ class ObservationGroup:
     """Side in pixels of the tiles that the segmenter takes."""
     credentials: Credentials = field(default_factory=dict)
     """What the profile's access needs."""
+    spectral: bool = False
+    """Whether a segmenter needs spectral indices; observations may want them as evidence, too."""
 
     @property
     def profile(self) -> Profile:
@@ -106,6 +112,7 @@ class ObservationGroup:
             self.profile,
             tuple(sorted(self.hosts)),
             self.credentials,
+            spectral=self.spectral or any(one.watch.evidence for one in self.observations),
         )
 
 
@@ -129,6 +136,7 @@ def predict_group(
     batch: int,
     preview: Preview | None = None,
     report_alive: Callable[[], None] = lambda: None,
+    shadows: Sequence[ShadowPlan] = (),
 ) -> Iterator[tuple[LeasedObservation, Outcome]]:
     """Run the segmenter once for all observations of a group, and yield the outcome of each.
 
@@ -143,7 +151,24 @@ def predict_group(
         Receives every strip, to draw the quicklook.
     report_alive
         Called with each strip and each batch of tiles.
+    shadows
+        Segmenters to compare with the first one.
     """
+    with IndexSpool() as spool:
+        indices = SceneIndices(group.view, spool)
+        yield from _predict_group(group, reading, segmenter, batch, preview, report_alive, shadows, indices)
+
+
+def _predict_group(
+    group: ObservationGroup,
+    reading: StripReader,
+    segmenter: Segmenter,
+    batch: int,
+    preview: Preview | None,
+    report_alive: Callable[[], None],
+    shadows: Sequence[ShadowPlan],
+    indices: SceneIndices,
+) -> Iterator[tuple[LeasedObservation, Outcome]]:
     strips: Iterable[Strip] = reading
     usable = list(group.observations)
     if reading.fits_in_memory:
@@ -153,16 +178,24 @@ def predict_group(
             tally.add(strip)
         unfit = find_misrendering(tally.sample, group.profile) is not None
         usable = [one for one in usable if not (unfit or _is_too_cloudy(tally.clear_share, one))]
-    prediction = _GroupPrediction(group, usable, segmenter, batch, report_alive)
+    start = partial(_start, group, batch=batch, report_alive=report_alive, indices=indices)
+    prediction = start(segmenter, usable)
+    is_wide = len(split_grid(group.view.grid, segmenter.tile_px)) > 1
+    running = [plan.run(usable, segmenter, start, is_wide=is_wide) for plan in shadows]
     for strip in strips:
         report_alive()
+        indices.add(strip)
         prediction.add(strip)
+        for shadow in running:
+            shadow.add(strip)
         if preview is not None:
             preview.add(strip)
         if not reading.fits_in_memory:
             prediction.drop_too_cloudy()
-    prediction.finish()
+    for one in (prediction, *running):
+        one.finish()
     tally = prediction.tally
+    cells = indices.get_cells() if indices.names else None
     fault = find_misrendering(tally.sample, group.profile)
     for observation in group.observations:
         if _is_too_cloudy(tally.clear_share, observation):
@@ -172,7 +205,29 @@ def predict_group(
             yield observation, SceneMisrendered(fault)
             continue
         failure = prediction.failure(observation)
-        yield observation, failure or prediction.result(observation, reading.bytes_read)
+        if failure is not None:
+            yield observation, failure
+            continue
+        result = prediction.result(observation, reading.bytes_read)
+        if cells is not None and observation.watch.evidence:
+            result = indices.measure(result, cells)
+        compared = [one.compare(observation, result) for one in running if one.has(observation)]
+        yield observation, replace(result, shadow=compared[0]) if compared else result
+
+
+def _start(
+    group: ObservationGroup,
+    segmenter: Segmenter,
+    usable: list[LeasedObservation],
+    *,
+    batch: int,
+    report_alive: Callable[[], None],
+    indices: SceneIndices,
+) -> _GroupPrediction | _IndexPrediction:
+    """Start a segmenter's work on a scene."""
+    if is_spectral(segmenter):
+        return _IndexPrediction(IndexSegmentation(group.view, indices))
+    return _GroupPrediction(group, usable, segmenter, batch, report_alive)
 
 
 @dataclass(slots=True)
@@ -211,6 +266,43 @@ def _explain_skip(tally: _Tally, max_cloud_cover: float) -> str:
         return "not imaged: no valid pixel of this scene lies in the area"
     clear, valid, least = tally.clear_share, tally.valid_share, 1 - max_cloud_cover
     return f"cloudy: {clear:.0%} of the area is clear ({valid:.0%} imaged), at least {least:.0%} is required"
+
+
+class _IndexPrediction:
+    """The work of ``spectral`` on one group: it begins when all indices are collected."""
+
+    def __init__(self, segmentation: IndexSegmentation) -> None:
+        self._segmentation = segmentation
+        self._opinions: dict[object, Opinion] = {}
+        self.tally = _Tally()
+
+    def add(self, strip: Strip) -> None:
+        """Count the next strip."""
+        self.tally.add(strip)
+
+    def drop_too_cloudy(self) -> None:
+        """Drop nothing: nothing is predicted before the last strip."""
+
+    def finish(self) -> None:
+        """Finish: the indices are complete."""
+
+    def ask(self, observation: LeasedObservation) -> Opinion:
+        """Return the prediction of one observation."""
+        if observation.id not in self._opinions:
+            self._opinions[observation.id] = self._segmentation.predict(observation)
+        return self._opinions[observation.id]
+
+    def failure(self, observation: LeasedObservation) -> SceneUnusable | None:
+        """Return why an observation has no result: no opinion on one target is no observation of any."""
+        reason = self.ask(observation).explain_silence()
+        return SceneUnusable(reason) if reason else None
+
+    def result(self, observation: LeasedObservation, bytes_read: int) -> ObservationResult:
+        """Return the result of one observation."""
+        result = self.ask(observation).result
+        if result is None:
+            raise SegmenterError("the segmenter spectral has no opinion on this scene")
+        return replace(result, bytes_read=bytes_read)
 
 
 class _GroupPrediction:
@@ -288,6 +380,13 @@ class _GroupPrediction:
             return None
         error = self._errors[observation.id]
         return TilesFailed(failed, tiles, error, of_machine=observation.id in self._of_machine)
+
+    def ask(self, observation: LeasedObservation) -> Opinion:
+        """Return the prediction of one observation for a comparison."""
+        failed = self.failure(observation)
+        if failed is not None:
+            return Opinion(None, {"every target": failed.reason})
+        return Opinion(self.result(observation, 0), {})
 
     def result(self, observation: LeasedObservation, bytes_read: int) -> ObservationResult:
         """Return the result of one observation."""

@@ -19,6 +19,7 @@ from segwatch.db.raising import RuleMatch
 from segwatch.flows.alerting.send_times import compute_send_time
 from segwatch.flows.errors import FlowError
 from segwatch.flows.failures.reasons import Reasons
+from segwatch.flows.pipeline.change_evidence import measure_changes
 from segwatch.flows.runtime import stopping
 from segwatch.geo.tracking.alert_rules import JudgedChange, list_judged_changes, match_changes
 from segwatch.geo.tracking.ground import ObservedGround, widen_footprint
@@ -139,7 +140,9 @@ def _publish_next(conn: Connection, series_id: UUID, total: TrackingCounts) -> b
         past=memory.past,
         references=memory.references,
     )
+    evidence = measure_changes(conn, series_id, [observation], [step])
     (judged,) = list_judged_changes([step], memory.open_changes)
+    judged = evidence.add_to(conn, ready.watch.rules, judged)
     total.alerts += tracks.publish(
         conn,
         series_id,
@@ -150,6 +153,7 @@ def _publish_next(conn: Connection, series_id: UUID, total: TrackingCounts) -> b
         open_before=memory.open_changes,
         turn=compute_send_time,
     )
+    evidence.save(conn)
     total.observations += 1
     _count(total, step)
     return True
@@ -192,13 +196,15 @@ def _publish_late(
         references=old.memory.references,
     )
     judged = list_judged_changes(steps, old.memory.open_changes)
+    evidence = measure_changes(conn, series_id, [one.observation for one in looks], steps, old.replaced)
     chosen = {
-        look.observation.id: _choose_alerts(look.watch, changes)
+        look.observation.id: _choose_alerts(look.watch, evidence.add_to(conn, look.watch.rules, changes))
         for look, changes in zip(old.looks, judged, strict=True)
     }
     total.alerts += late_observations.publish(
         conn, series_id, old, steps, chosen, compute_send_time, seeds.object_ids
     )
+    evidence.save(conn)
     total.observations += len(old.arriving)
     for step in steps:
         if step.observation_id in old.arriving:

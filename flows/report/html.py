@@ -29,4 +29,9 @@ _ENVIRONMENT.filters |= _FILTERS
 
 def render_html(situation: Situation) -> str:
     """Render a self-contained page; pictures are embedded, and text from outside is escaped."""
-    return _ENVIRONMENT.get_template("situation.html.j2").render(s=situation)
+    return render_template("situation.html.j2", s=situation)
+
+
+def render_template(name: str, **values: object) -> str:
+    """Render a template of this folder; text from outside is escaped."""
+    return _ENVIRONMENT.get_template(name).render(**values)

@@ -18,7 +18,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from segwatch.geo.errors import ProfileError
 from segwatch.geo.text.redaction import require_public_url
 from segwatch.geo.text.spelling import describe_errors, find_nearest
-from segwatch.geo.types.source import AssetAccess, BandRef, CloudMask, Profile
+from segwatch.geo.types.source import AssetAccess, BandRef, CloudMask, Profile, SpectralBand
 
 _HOST = re.compile(r"^(\*\.)?[a-z0-9]([a-z0-9.-]*[a-z0-9])?(:(\d{1,5}|\*))?$")
 #: A century. To search the whole period, the field is omitted.
@@ -123,6 +123,22 @@ class _Bands(_Part):
     blue: _Band = Field(description="Band rendered as blue.")
 
 
+class _Spectral(_Part):
+    """Bands for spectral evidence; they are scaled like the rendered ones."""
+
+    green: _Plain | None = Field(None, description="Green, about 0.56 µm.")
+    red: _Plain | None = Field(None, description="Red, about 0.66 µm.")
+    nir: _Plain | None = Field(None, description="Near infrared, about 0.84 µm.")
+    swir1: _Plain | None = Field(None, description="Short-wave infrared, about 1.6 µm.")
+    swir2: _Plain | None = Field(None, description="Short-wave infrared, about 2.2 µm.")
+    vv: _Plain | None = Field(None, description="Radar backscatter, sent and received vertically.")
+    vh: _Plain | None = Field(None, description="Radar backscatter, sent vertically, received horizontally.")
+
+    def build(self) -> tuple[SpectralBand, ...]:
+        given = ((name, getattr(self, name)) for name in type(self).model_fields)
+        return tuple(SpectralBand(name, part.build()) for name, part in given if part is not None)
+
+
 class _ProfileFile(_Part):
     title: str = Field(description="One line for lists.")
     collection: str = Field(
@@ -158,6 +174,12 @@ class _ProfileFile(_Part):
     clouds: _Clouds | None = Field(
         None,
         description="Mask of cloud, cirrus and shadow. Default: no mask, so every valid pixel counts as clear.",
+    )
+    spectral: _Spectral = Field(
+        _Spectral(),
+        description="Bands that spectral indices are computed from, as evidence beside the model: `ndwi` needs "
+        "green and nir, `mndwi` green and swir1, `nbr` nir and swir2, `ndvi` nir and red. An item without their "
+        "assets is used without evidence. Default: no evidence.",
     )
     decibels: bool = Field(
         False, description="Whether scaled values are converted to decibels, as usual for radar backscatter."
@@ -262,7 +284,7 @@ def _parse(name: str, text: str, where: str) -> Profile:
         raise ProfileError(
             f"{where}:\n{describe_errors(error, model=_ProfileFile)}\nfields: {known}"
         ) from error
-    rest = file.model_dump(exclude={"bands", "clouds", "hosts", "access"})
+    rest = file.model_dump(exclude={"bands", "clouds", "hosts", "access", "spectral"})
     return Profile(
         name=name,
         red=file.bands.red.build(),
@@ -271,6 +293,7 @@ def _parse(name: str, text: str, where: str) -> Profile:
         clouds=_clouds(file.clouds),
         hosts=file.hosts,
         access=AssetAccess(**file.access.model_dump()) if file.access is not None else None,
+        spectral=file.spectral.build(),
         **rest,
     )
 

@@ -13,7 +13,9 @@ from shapely.geometry.base import BaseGeometry
 from segwatch.geo.antimeridian import compute_centre, intersects
 from segwatch.geo.area import compute_area_m2
 from segwatch.geo.crs import make_local_equal_area, to_crs
+from segwatch.geo.tracking import evidence_conditions
 from segwatch.geo.types.belief import Belief, BeliefStatus
+from segwatch.geo.types.evidence import ChangeEvidence
 from segwatch.geo.types.tracking import Change, ChangeKind, OpenChange, TrackingStep
 from segwatch.geo.types.watch import AlertRule, AlertStatus, Digest, QuietHours
 
@@ -31,6 +33,8 @@ class JudgedChange:
     """Area that it changed, or the whole object if that is not known, EPSG:4326."""
     before: Belief | None = None
     """Belief before the observation; None for a change that the observation raised."""
+    evidence: ChangeEvidence | None = None
+    """Its spectral evidence; None where the source has no bands for it."""
 
 
 def list_judged_changes(
@@ -89,7 +93,7 @@ def match_changes(
         for rule in rules
         if is_sure_enough(rule, one.change, one.belief)
         and (one.before is None or not is_sure_enough(rule, one.change, one.before))
-        and is_match(rule, one.change, one.ground)
+        and is_match(rule, one.change, one.ground, one.evidence)
     ]
 
 
@@ -107,8 +111,10 @@ def is_sure_enough(rule: AlertRule, change: Change, belief: Belief | None) -> bo
     return decided and belief.confidence >= rule.confidence
 
 
-def is_match(rule: AlertRule, change: Change, changed: BaseGeometry | None) -> bool:
-    """Return whether a change matches a rule: kind, baseline, score, area, growth and region.
+def is_match(
+    rule: AlertRule, change: Change, changed: BaseGeometry | None, evidence: ChangeEvidence | None = None
+) -> bool:
+    """Return whether a change matches a rule: kind, baseline, score, area, growth, region and spectral evidence.
 
     Not checked here: the belief, see :func:`is_sure_enough`, and ``rule.once``, which needs the alerts of the object so
     far.
@@ -121,6 +127,8 @@ def is_match(rule: AlertRule, change: Change, changed: BaseGeometry | None) -> b
         Change to test.
     changed
         Result of ``change.ground``: changed area, EPSG:4326; None never matches a rule with a region.
+    evidence
+        Spectral evidence of the change; None never matches a rule with conditions on it.
     """
     return (
         change.kind in rule.kinds
@@ -132,6 +140,7 @@ def is_match(rule: AlertRule, change: Change, changed: BaseGeometry | None) -> b
             rule.region is None
             or (changed is not None and _is_within_distance(changed, rule.region, rule.region_distance_m))
         )
+        and all(evidence_conditions.holds(one, evidence) for one in rule.evidence)
     )
 
 

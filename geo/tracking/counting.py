@@ -138,7 +138,8 @@ def count_observation(
             km2_scenes=one.km2_scenes + exposure.footprint_m2 / 1e6,
             km2_days=one.km2_days + exposure.footprint_m2 / 1e6 * exposure.gap_days,
             object_days=one.object_days + seen * exposure.gap_days,
-            objects=one.objects + sum(
+            objects=one.objects
+            + sum(
                 change.baseline and change.kind is ChangeKind.APPEARED and change.target == target
                 for change in step.changes
             ),

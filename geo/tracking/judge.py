@@ -7,7 +7,7 @@ its stored views and the new one.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from uuid import UUID
@@ -128,7 +128,9 @@ class Judge:
         scene_id, at = self.transition.step.scene_id, self.transition.acquired_at
         if evidence is None:
             start = self.past[-1].acquired_at if self.past else at
-            return Judgement(scene_id, change.track_id, change.kind, Belief(0.0), min(start, change.valid_at), at)
+            return Judgement(
+                scene_id, change.track_id, change.kind, Belief(0.0), min(start, change.valid_at), at
+            )
         views = [
             view
             for view in (one.view(evidence.region, evidence.core, change.target) for one in self.past)
@@ -152,9 +154,7 @@ class Judge:
         near = self._list_neighbours(change, own)
         least_m = MIN_GAP * self.transition.tolerance_m
         return tuple(
-            one
-            for one in near
-            if self.shown.measure_clear(shapely.shortest_line(own, one)) < least_m
+            one for one in near if self.shown.measure_clear(shapely.shortest_line(own, one)) < least_m
         )
 
     def _list_neighbours(self, change: Change, own: BaseGeometry) -> list[BaseGeometry]:
@@ -191,7 +191,9 @@ class Judge:
         """
         if change.kind not in (ChangeKind.GREW, ChangeKind.SHRANK):
             return False
-        kinds = _ADDING | {ChangeKind.SHRANK} if change.kind is ChangeKind.GREW else _TAKING | {ChangeKind.GREW}
+        kinds = (
+            _ADDING | {ChangeKind.SHRANK} if change.kind is ChangeKind.GREW else _TAKING | {ChangeKind.GREW}
+        )
         covered_before = change.kind is ChangeKind.SHRANK
         old = [
             view.acquired_at for view in judgement.views[:-1] if (view.covered_share >= 0.5) is covered_before
@@ -245,7 +247,11 @@ class Judge:
         evidence = self.transition.find_evidence(change)
         if evidence is None:
             return False
-        views = [one.view(evidence.region, evidence.core, change.target) for one in self.past if one.acquired_at >= at]
+        views = [
+            one.view(evidence.region, evidence.core, change.target)
+            for one in self.past
+            if one.acquired_at >= at
+        ]
         return not any(
             is_shape_shown(view) and (view.covered_share >= 0.5) is not evidence.to_covered for view in views
         )
@@ -288,7 +294,9 @@ class Judge:
             chain = Chain(there, rates.births * place_km2, rates.deaths)
             return chain, judge_existence(views, rates, place_km2)
         first = 0.03 if evidence.to_covered else 0.97
-        return Chain(first, rates.turns, rates.turns), judge_shape(views, rates, width_m, min(place_km2, area_m2 / 1e6))
+        return Chain(first, rates.turns, rates.turns), judge_shape(
+            views, rates, width_m, min(place_km2, area_m2 / 1e6)
+        )
 
     def _refute(self, judgement: Judgement) -> Judgement:
         belief = replace(
@@ -327,5 +335,3 @@ def _decide(
     elif confidence < _REFUTED:
         status = BeliefStatus.REFUTED
     return Belief(confidence, status, supporting, against)
-
-

@@ -69,9 +69,7 @@ class ShownGround:
             for one in past.detections
         ]
         footprint = move(past.footprint, past.shift)
-        return cls(
-            past.id, past.acquired_at, footprint, detections, past.changes, past.shift != UNCERTAIN
-        )
+        return cls(past.id, past.acquired_at, footprint, detections, past.changes, past.shift != UNCERTAIN)
 
     @classmethod
     def of_observation(cls, one: TrackedObservation, shift: Shift) -> Self:
@@ -84,7 +82,12 @@ class ShownGround:
         share = _divide(visible.area, region.area)
         covered, score = self._cover(visible, target)
         return RegionView(
-            self.id, self.acquired_at, share, covered, None if core is None else self._find_core(core, target), score
+            self.id,
+            self.acquired_at,
+            share,
+            covered,
+            None if core is None else self._find_core(core, target),
+            score,
         )
 
     def shows_apart(self, first: BaseGeometry, second: BaseGeometry, target: str, least_m: float) -> bool:

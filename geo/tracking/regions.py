@@ -67,7 +67,9 @@ class Transition:
 
     def list_parts(self, track_id: UUID) -> list[UUID]:
         """List the tracks of the split that a track takes part in, the one that was split first."""
-        parent = next((one.parent for one in self._lineage(ChangeKind.SPLIT) if one.child == track_id), track_id)
+        parent = next(
+            (one.parent for one in self._lineage(ChangeKind.SPLIT) if one.child == track_id), track_id
+        )
         return [parent, *(one.child for one in self._lineage(ChangeKind.SPLIT) if one.parent == parent)]
 
     def get_keeper(self, track_id: UUID) -> UUID:
@@ -120,9 +122,9 @@ class Transition:
 def in_plane(geometry: BaseGeometry, operation: Callable[[BaseGeometry], BaseGeometry]) -> BaseGeometry:
     """Apply an operation to an EPSG:4326 geometry in metres; right where it spans less than a degree or so."""
     _, south, _, north = geometry.bounds
-    scale: NDArray[np.float64] = np.array(
-        [max(np.cos(np.radians((south + north) / 2)), 1e-3), 1.0]
-    ) * METRES_PER_DEGREE
+    scale: NDArray[np.float64] = (
+        np.array([max(np.cos(np.radians((south + north) / 2)), 1e-3), 1.0]) * METRES_PER_DEGREE
+    )
     done = operation(shapely.transform(geometry, lambda coordinates: coordinates * scale))
     return clean(shapely.transform(done, lambda coordinates: coordinates / scale))
 

@@ -22,6 +22,15 @@ class BandRef:
 
 
 @dataclass(frozen=True, slots=True)
+class SpectralBand:
+    """One band that spectral indices are computed from."""
+
+    name: str
+    """``green``, ``red``, ``nir``, ``swir1``, ``swir2``, ``vv`` or ``vh``."""
+    band: BandRef
+
+
+@dataclass(frozen=True, slots=True)
 class CloudMask:
     """How a collection marks pixels that are cloudy or invalid."""
 
@@ -96,6 +105,9 @@ class Profile:
     """Accepted pixel sizes of files, in metres; None = an eighth of ``gsd_m`` and twice ``gsd_m``."""
     max_saturated: float = 0.8
     """Maximum share of clear values that rendering may clip to black or white, 0 to 1; 1 = no limit."""
+    spectral: tuple[SpectralBand, ...] = ()
+    """Bands for spectral evidence, with the same scale and offset as the rendered ones; empty = no evidence. Items may
+    lack their assets."""
 
     @property
     def store(self) -> str:
@@ -104,9 +116,17 @@ class Profile:
         return f"s3 {access.endpoint or access.region}" if access and access.method == "s3" else ""
 
     def assets(self) -> tuple[str, ...]:
-        """List the asset keys that an item must have, without duplicates: in band order, the mask last."""
+        """List the asset keys that an item must have, without duplicates: in band order, the mask last.
+
+        Those of :attr:`spectral` are not among them: an item without them only lacks evidence.
+        """
         bands = [*self.bands(), *([self.clouds.band] if self.clouds else [])]
         return tuple(dict.fromkeys(band.asset for band in bands))
+
+    def optional_assets(self) -> tuple[str, ...]:
+        """List the asset keys of spectral bands that are not among :meth:`assets`."""
+        needed = self.assets()
+        return tuple(dict.fromkeys(one.band.asset for one in self.spectral if one.band.asset not in needed))
 
     def bands(self) -> tuple[BandRef, ...]:
         """List the bands to read: red, green, blue, then the bands to subtract."""

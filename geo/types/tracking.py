@@ -13,6 +13,7 @@ from shapely.geometry.base import BaseGeometry
 
 from segwatch.geo.types.belief import Belief, Evidence, RegionView, Shift, TargetCounts
 from segwatch.geo.types.chips import Chip
+from segwatch.geo.types.evidence import IndexCells, ShadowResult, SpectralEvidence
 
 
 class ObservationState(enum.StrEnum):
@@ -54,6 +55,8 @@ class Detection:
     """Mean probability over the polygon, 0..1; not calibrated."""
     area_m2: float
     """Geodesic area, m²."""
+    evidence: SpectralEvidence | None = None
+    """Spectral evidence; None = not measured."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +77,10 @@ class ObservationResult:
     """Time in the model, seconds."""
     chips: tuple[Chip, ...] = ()
     """Pictures of fixed cells of the ground, to register the observation by."""
+    cells: IndexCells | None = None
+    """Spectral indices over the AOI; None where the source has no bands for them."""
+    shadow: ShadowResult | None = None
+    """Comparison with the shadow segmenter; None = the watch has none."""
 
 
 @dataclass(frozen=True, slots=True)

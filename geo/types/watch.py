@@ -84,6 +84,19 @@ class AlertStatus(enum.StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class EvidenceCondition:
+    """A limit of one value of spectral evidence."""
+
+    index: str
+    """Name of the index, such as ``mndwi``."""
+    measure: str
+    """``inside``, ``ring``, ``contrast``, ``before``, ``after`` or ``difference``."""
+    operator: str
+    """``>``, ``>=``, ``<`` or ``<=``."""
+    limit: float
+
+
+@dataclass(frozen=True, slots=True)
 class AlertRule:
     """Which changes alert, and how they are sent.
 
@@ -121,6 +134,8 @@ class AlertRule:
     """Least status of a change that alerts."""
     confidence: float = 0.0
     """Least confidence of a change that alerts, 0..1."""
+    evidence: tuple[EvidenceCondition, ...] = ()
+    """Conditions on spectral evidence that must all hold."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,3 +183,7 @@ class Watch:
     rules: tuple[AlertRule, ...] = ()
     catalog_name: str = ""
     """Name of the catalog, so that its scenes keep their identity when its URL changes; empty = the URL is its name."""
+    evidence: bool = True
+    """Whether spectral evidence is measured where the profile has bands for it."""
+    shadow: str | None = None
+    """Shadow segmenter: ``spectral``, or ``none``; None = that of the settings."""

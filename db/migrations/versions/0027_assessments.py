@@ -13,7 +13,7 @@ from sqlalchemy.dialects import postgresql
 from segwatch.db.migrations import views
 
 revision = '0027'
-down_revision = '0024'
+down_revision = '0026'
 branch_labels = None
 depends_on = None
 

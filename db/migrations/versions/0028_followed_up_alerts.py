@@ -12,7 +12,7 @@ from alembic import op
 from segwatch.db.migrations import views
 
 revision = '0028'
-down_revision = '0024'
+down_revision = '0027'
 branch_labels = None
 depends_on = None
 

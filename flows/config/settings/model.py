@@ -12,7 +12,15 @@ from segwatch.flows.config.settings.fields import Settings
 class ModelSettings(Settings):
     """Which segmenter runs, and on which device."""
 
-    segmenter: str | None = Field(None, description="module:factory of a segmenter; unset = SegEarth-R2")
+    segmenter: str | None = Field(
+        None,
+        description="module:factory of a segmenter, or spectral (thresholds of spectral indices); unset = SegEarth-R2",
+    )
+    shadow: str | None = Field(
+        None,
+        description="second segmenter that is compared with the first on every scene and never published: spectral or "
+        "module:factory; a watch may choose otherwise; unset = none",
+    )
     model_path: str | None = Field(
         None, description="folder or hub id of a checkpoint; unset = segearth-r2-tiny"
     )
@@ -33,5 +41,9 @@ class ModelSettings(Settings):
             raise ValueError(
                 f"SEGWATCH_SEGMENTER={self.segmenter} and SEGWATCH_MODEL_PATH={self.model_path} exclude each "
                 "other; unset one"
+            )
+        if self.shadow and self.shadow == self.segmenter:
+            raise ValueError(
+                f"SEGWATCH_SHADOW={self.shadow} is SEGWATCH_SEGMENTER, too; name another one, or unset it"
             )
         return self

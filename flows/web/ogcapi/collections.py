@@ -90,6 +90,13 @@ TRAITS = {
         "acquired_at", "acquired_at", "acquired_at, when the item was acquired",
         ("watch", "collection", "item_id", "recorded_at", "reason"), "watch",
     ),
+    "detections": ViewTraits(
+        "acquired_at", "acquired_at", "acquired_at, when the scene was acquired", ("detection_id",), "detection_id"
+    ),
+    "shadow_differences": ViewTraits(
+        "acquired_at", "acquired_at", "acquired_at, when the scene was acquired", ("observation_id", "ordinal"),
+        "observation_id",
+    ),
     "watches": ViewTraits(
         "starts_at", "ends_at", "when scenes are observed: from starts_at to before ends_at", ("watch",), "watch"
     ),

@@ -5,8 +5,9 @@ Depends on rasterio for warping; :mod:`segwatch.geo.sources.rasters.files` says 
 
 from __future__ import annotations
 
+import logging
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
@@ -20,7 +21,7 @@ from rasterio.enums import Resampling
 from rasterio.warp import reproject
 
 from segwatch.geo.clouds import find_clear
-from segwatch.geo.errors import UnfitPixels
+from segwatch.geo.errors import ReadFailed, SourceFailed, UnfitPixels, UnsafeHref
 from segwatch.geo.grid import get_crs
 from segwatch.geo.items import get_cloud_cover, is_offset_unknown
 from segwatch.geo.raster import BAND_YX, RGB, YX, make_coordinates
@@ -35,6 +36,7 @@ from segwatch.geo.types.scene import Item, Scene, to_baseline_key
 from segwatch.geo.types.source import CloudMask, Profile
 
 Mask = NDArray[np.bool_]
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +51,9 @@ class SceneWindow:
     """(y, x) bool: valid and free of cloud and shadow. Equal to ``valid`` when the profile has no mask."""
     bytes_read: int
     """Bytes received over the network since the scene was opened."""
+    spectral: xr.DataArray | None = None
+    """(band: names of ``profile.spectral``; y, x) float32, scale and offset applied, or decibels; NaN where not
+    valid or missing. None unless asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +63,7 @@ class _ItemWindow:
     bands: NDArray[np.float32]
     valid: Mask
     clear: Mask
+    spectral: NDArray[np.float32] | None
 
 
 def read_scene(
@@ -85,6 +91,7 @@ def open_scene(
     allowed_hosts: Sequence[str],
     credentials: Credentials = NO_CREDENTIALS,
     seconds: float = math.inf,
+    spectral: bool = False,
 ) -> Iterator[SceneReader]:
     """Open a scene for reading; files are opened when a window first needs them and closed after the block.
 
@@ -98,6 +105,9 @@ def open_scene(
         What ``profile.access`` needs.
     seconds
         Time limit for all network access, for readers on whom somebody waits.
+    spectral
+        Whether to read the bands for spectral evidence, too. They are optional: where one of their files is missing or
+        unfit, its values are NaN.
 
     Raises
     ------
@@ -118,16 +128,20 @@ def open_scene(
         rasterio.Env(**ENVIRONMENT),
         ExitStack() as files,
     ):
-        yield SceneReader(scene, profile, AssetFiles(shared, allowed_hosts, files, grid, profile))
+        opened = AssetFiles(shared, allowed_hosts, files, grid, profile)
+        yield SceneReader(scene, profile, opened, SpectralReader(profile, opened) if spectral else None)
 
 
 class SceneReader:
     """Reads windows of an open scene; for one thread."""
 
-    def __init__(self, scene: Scene, profile: Profile, files: AssetFiles) -> None:
+    def __init__(
+        self, scene: Scene, profile: Profile, files: AssetFiles, spectral: SpectralReader | None = None
+    ) -> None:
         self._items = sorted(scene.items, key=_least_cloud_then_newest)
         self._profile = profile
         self._files = files
+        self._spectral = spectral
 
     def read(self, grid: GeoBox) -> SceneWindow:
         """Mosaic the scene's items on a window of the whole grid.
@@ -140,12 +154,16 @@ class SceneReader:
         valid = np.zeros(grid.shape, bool)
         clear = valid.copy()
         coordinates = make_coordinates(grid)
+        names = [one.name for one in self._profile.spectral] if self._spectral is not None else []
+        spectral = np.full((len(names), *grid.shape), np.nan, np.float32)
         for item in self._items:
             part = self._read_item(item, grid, coordinates)
             if part is None:
                 continue
             better = part.valid & (~valid | (part.clear & ~clear))
             np.copyto(bands, part.bands, where=better)
+            if part.spectral is not None:
+                np.copyto(spectral, part.spectral, where=better)
             valid |= better
             clear |= better & part.clear
             if clear.all():
@@ -155,6 +173,7 @@ class SceneReader:
             xr.DataArray(valid, dims=YX, coords=coordinates),
             xr.DataArray(clear, dims=YX, coords=coordinates),
             self._files.bytes_read,
+            xr.DataArray(spectral, dims=BAND_YX, coords=coordinates.assign(band=names)) if names else None,
         )
 
     def headers(self) -> list[Header]:
@@ -191,10 +210,17 @@ class SceneReader:
         valid: Mask = np.asarray(np.isfinite(bands).all(axis=0))
         bands *= profile.scale
         bands += compute_offset(item, profile)
+        if profile.decibels:
+            bands = to_decibels(bands)
+        spectral = None
+        if self._spectral is not None and valid.any():
+            known = {(band.asset, band.index): values for band, values in zip(wanted, bands, strict=True)}
+            spectral = self._spectral.read(item, grid, known)
         bands = _to_rendered_bands(bands, profile)
         if profile.clouds is None or not valid.any():
-            return _ItemWindow(bands, valid, valid.copy())
-        return _ItemWindow(bands, valid, valid & self._read_clear(item, profile.clouds, grid, coordinates))
+            return _ItemWindow(bands, valid, valid.copy(), spectral)
+        clear = valid & self._read_clear(item, profile.clouds, grid, coordinates)
+        return _ItemWindow(bands, valid, clear, spectral)
 
     def _read_clear(self, item: Item, clouds: CloudMask, grid: GeoBox, coordinates: xr.Coordinates) -> Mask:
         asset = clouds.band.asset
@@ -211,13 +237,74 @@ def _least_cloud_then_newest(item: Item) -> tuple[float, float, str]:
 
 def _to_rendered_bands(bands: NDArray[np.float32], profile: Profile) -> NDArray[np.float32]:
     """(B, H, W) scaled values of ``profile.bands()`` -> (3, H, W) values that rendering stretches."""
-    if profile.decibels:
-        bands = 10 * np.log10(np.maximum(bands, np.float32(MIN_POWER)))
     others = iter(bands[3:])
     for place, band in enumerate((profile.red, profile.green, profile.blue)):
         if band.minus is not None:
             bands[place] -= next(others)
     return bands[:3]
+
+
+def to_decibels(power: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Convert linear power to decibels, at least -60 dB."""
+    return np.asarray(10 * np.log10(np.maximum(power, np.float32(MIN_POWER))), np.float32)
+
+
+class SpectralReader:
+    """Reads the bands of ``profile.spectral``; those that are rendered, too, are not read again."""
+
+    def __init__(self, profile: Profile, files: AssetFiles) -> None:
+        self._profile = profile
+        self._files = files
+        self._unusable: set[str] = set()
+        """Hrefs of files that are missing or unfit."""
+
+    def read(
+        self, item: Item, grid: GeoBox, known: Mapping[tuple[str, int], NDArray[np.float32]]
+    ) -> NDArray[np.float32]:
+        """Read a window of one item.
+
+        Parameters
+        ----------
+        known
+            Scaled values (H, W), or decibels, of bands that were read already, by asset and index.
+
+        Returns
+        -------
+        NDArray[np.float32]
+            (bands, H, W), NaN where there is no data.
+        """
+        profile = self._profile
+        found = np.full((len(profile.spectral), *grid.shape), np.nan, np.float32)
+        missing: dict[str, list[int]] = {}
+        for place, one in enumerate(profile.spectral):
+            values = known.get((one.band.asset, one.band.index))
+            if values is not None:
+                found[place] = values
+            elif item.assets.get(one.band.asset, "") not in {"", *self._unusable}:
+                missing.setdefault(one.band.asset, []).append(place)
+        for asset, places in missing.items():
+            self._read_asset(item, asset, places, grid, found)
+        return found
+
+    def _read_asset(
+        self, item: Item, asset: str, places: list[int], grid: GeoBox, found: NDArray[np.float32]
+    ) -> None:
+        profile, href = self._profile, item.assets[asset]
+        try:
+            with self._files.use(asset, href) as file:
+                cut = find_cut(file, grid)
+                indices = [profile.spectral[place].band.index for place in places]
+                if cut is None or max(indices) > len(file.header.dtypes):
+                    return
+                values = _warp_bands(file, indices, profile.nodata, grid, cut)
+        except SourceFailed:
+            raise  # an outage: the scene is read again
+        except (ReadFailed, UnsafeHref) as error:
+            _log.warning("no spectral evidence from %s of item %s: %s", asset, item.id, error)
+            self._unusable.add(href)
+            return
+        values = values * np.float32(profile.scale) + np.float32(compute_offset(item, profile))
+        found[places] = to_decibels(values) if profile.decibels else values
 
 
 def compute_offset(item: Item, profile: Profile) -> float:

@@ -127,11 +127,16 @@ CREATE TABLE segwatch.detection (
     score DOUBLE PRECISION NOT NULL,
     area_m2 DOUBLE PRECISION NOT NULL,
     track_id UUID,
+    evidence JSONB,
+    shadow_share DOUBLE PRECISION,
+    shadow_iou DOUBLE PRECISION,
     CONSTRAINT detection_pk PRIMARY KEY (id),
     CONSTRAINT detection_identity UNIQUE (observation_id, ordinal),
     CONSTRAINT detection_observation_id_fk FOREIGN KEY(observation_id) REFERENCES segwatch.observation (id),
     CONSTRAINT detection_track_id_fk FOREIGN KEY(track_id) REFERENCES segwatch.track (id)
 );
+
+CREATE INDEX detection_evidence_ix ON segwatch.detection (track_id, observation_id) WHERE evidence IS NOT NULL;
 
 CREATE INDEX detection_near_ix ON segwatch.detection USING gist (observation_id, geom);
 

@@ -2,12 +2,13 @@ CREATE OR REPLACE VIEW watch.changes AS
 SELECT c.id AS change_id, c.track_id, p.watch, c.target, c.kind, c.valid_at, c.recorded_at, c.before_m2,
        c.after_m2, c.geom, c.score, c.baseline, c.retracted_at, p.observation_id, p.scene_id, p.item_hrefs,
        p.model, p.instruction_revision, c.verdict AS review, c.retracted_because,
-       c.confidence, c.status, c.observations_for, c.observations_against, c.earliest, c.latest,
+       c.confidence, c.status, c.observations_for, c.observations_against, c.earliest, c.latest, e.evidence,
        segwatch.interpolate(c.confidence, a.raw, a.calibrated) AS confidence_calibrated
 FROM segwatch.held_change c
 JOIN segwatch.provenance p ON p.observation_id = c.observation_id
 LEFT JOIN segwatch.current_calibration a
-       ON a.series_id = p.series_id AND a.target = c.target AND a.subject = 'change';
+       ON a.series_id = p.series_id AND a.target = c.target AND a.subject = 'change'
+LEFT JOIN segwatch.change_evidence e ON e.change_id = c.id;
 
 GRANT SELECT ON watch.changes TO segwatch_analyst, segwatch_worker;
 
@@ -67,3 +68,5 @@ COMMENT ON COLUMN watch.changes.latest IS
     'End of the interval in which the change happened on the ground, UTC; null: not judged.';
 COMMENT ON COLUMN watch.changes.confidence_calibrated IS
     'Confidence corrected with the labels of the series, 0 to 1; null: the series is not calibrated, see watch.calibrations. Rules use confidence.';
+COMMENT ON COLUMN watch.changes.evidence IS
+    'Spectral evidence: before and after hold means of indices on the ground of the change, in the observation before that saw it clearly and in this one; detection holds those of the object as in watch.detections, null if it was not found. Null where the source has no bands for them.';

@@ -4,7 +4,7 @@ SELECT t.track_id, p.watch, p.instruction, k.target, t.geom, t.area_m2, t.score,
        t.last_looked, t.visible_share, c.kind AS last_change, c.valid_at AS last_change_at, p.observation_id,
        p.scene_id, p.item_hrefs, p.model, p.instruction_revision, p.watch_revision, p.series_id,
        t.verdict AS review, t.reviewer, t.decided_at AS reviewed_at, k.object_id,
-       t.confidence, t.status, t.observations_for, t.observations_against,
+       t.confidence, t.status, t.observations_for, t.observations_against, e.evidence,
        segwatch.interpolate(t.confidence, a.raw, a.calibrated) AS confidence_calibrated
 FROM segwatch.held_state t
 JOIN segwatch.track k ON k.id = t.track_id
@@ -15,6 +15,10 @@ LEFT JOIN LATERAL (
     SELECT c.kind, c.valid_at FROM segwatch.change c
     WHERE c.track_id = t.track_id AND c.retracted_at IS NULL AND NOT c.baseline
     ORDER BY c.valid_at DESC, segwatch.change_rank(c.kind), c.id LIMIT 1) c ON true
+LEFT JOIN LATERAL (
+    SELECT d.evidence FROM segwatch.detection d
+    WHERE d.track_id = t.track_id AND d.observation_id = t.observation_id AND d.evidence IS NOT NULL
+    ORDER BY d.area_m2 DESC, d.ordinal LIMIT 1) e ON true
 WHERE upper_inf(t.valid) AND upper_inf(t.known) AND upper_inf(t.recorded) AND t.alive
   AND k.series_id IN (SELECT series_id FROM segwatch.current_series)
   AND NOT EXISTS (SELECT 1 FROM segwatch.narrowed_area n WHERE n.watch_name = p.watch AND n.until IS NULL
@@ -82,3 +86,5 @@ COMMENT ON COLUMN watch.objects_now.observations_against IS
     'Number of observations so far that speak against it; null: not judged.';
 COMMENT ON COLUMN watch.objects_now.confidence_calibrated IS
     'Confidence corrected with the labels and reviews of the series, 0 to 1; null: the series is not calibrated, see watch.calibrations. Rules use confidence.';
+COMMENT ON COLUMN watch.objects_now.evidence IS
+    'Spectral evidence of the object in the observation that the row comes from, as in watch.detections; null if the object was not found in it or the source has no bands.';

@@ -1,0 +1,125 @@
+"""Store and load second opinions: spectral evidence, and comparisons with shadow segmenters."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import fields
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from shapely import from_wkb
+from shapely.geometry.base import BaseGeometry
+from sqlalchemy import Connection, insert, text
+from sqlalchemy.dialects import postgresql
+
+from segwatch.db import tables
+from segwatch.db.codec import from_ewkb, to_ewkb
+from segwatch.geo.types.evidence import ChangeEvidence, IndexCells, ShadowResult
+
+_CELLS = text(
+    """
+    SELECT crs, cell_m, west, north, width, height, names, values FROM segwatch.index_cells WHERE observation_id = :id
+    """
+)
+#: The last published observations of a series before a place in its order, newest first.
+_EARLIER = text(
+    """
+    SELECT o.id, o.footprint FROM segwatch.observation o
+    WHERE o.series_id = :series_id AND o.state = 'observed' AND o.superseded_at IS NULL
+      AND (o.acquired_at, o.scene_id) < (:acquired_at, :scene_id) AND o.id <> ALL(CAST(:without AS uuid[]))
+    ORDER BY o.acquired_at DESC, o.scene_id DESC LIMIT :limit
+    """
+)
+_OF_CHANGES = text(
+    "SELECT e.change_id, e.evidence FROM segwatch.change_evidence e WHERE e.change_id = ANY(CAST(:ids AS uuid[]))"
+)
+
+
+def save(
+    conn: Connection, observation_id: UUID, cells: IndexCells | None, shadow: ShadowResult | None
+) -> None:
+    """Store the index cells and the shadow's comparison of an observation."""
+    if cells is not None:
+        values = {one.name: getattr(cells, one.name) for one in fields(cells)} | {"names": list(cells.names)}
+        conn.execute(insert(tables.index_cells), {"observation_id": observation_id, **values})
+    if shadow is not None:
+        _save_shadow(conn, observation_id, shadow)
+
+
+def _save_shadow(conn: Connection, observation_id: UUID, shadow: ShadowResult) -> None:
+    key = {"observation_id": observation_id}
+    conn.execute(insert(tables.shadow_result), {**key, "version": shadow.version, "reason": shadow.reason})
+    agreements = [
+        {
+            **key,
+            "target": one.target,
+            "both_m2": one.both_m2,
+            "only_primary_m2": one.only_primary_m2,
+            "only_shadow_m2": one.only_shadow_m2,
+            "primary_count": one.primary_count,
+            "shadow_count": one.shadow_count,
+        }
+        for one in shadow.targets
+    ]
+    differences = [
+        {
+            **key,
+            "ordinal": ordinal,
+            "target": one.target,
+            "found_by": one.found_by,
+            "geom": to_ewkb(from_wkb(one.wkb)),
+            "area_m2": one.area_m2,
+        }
+        for ordinal, one in enumerate(shadow.differences)
+    ]
+    for table, rows in ((tables.shadow_agreement, agreements), (tables.shadow_difference, differences)):
+        if rows:
+            conn.execute(insert(table), rows)
+
+
+def load_cells(conn: Connection, observation_id: UUID) -> IndexCells | None:
+    """Load the index cells of an observation; None if it has none."""
+    row = conn.execute(_CELLS, {"id": observation_id}).mappings().first()
+    return (
+        None
+        if row is None
+        else IndexCells(**{**row, "names": tuple(row["names"]), "values": bytes(row["values"])})
+    )
+
+
+def list_earlier(
+    conn: Connection,
+    series_id: UUID,
+    before: tuple[datetime, UUID],
+    limit: int,
+    without: Collection[UUID] = (),
+) -> list[tuple[UUID, BaseGeometry]]:
+    """List the last published observations before an acquisition time and scene id, newest first, with footprints."""
+    acquired_at, scene_id = before
+    values: dict[str, Any] = {
+        "series_id": series_id,
+        "acquired_at": acquired_at,
+        "scene_id": scene_id,
+        "limit": limit,
+        "without": list(without),
+    }
+    return [(row.id, from_ewkb(row.footprint)) for row in conn.execute(_EARLIER, values)]
+
+
+def save_changes(conn: Connection, found: Iterable[tuple[UUID, UUID | None, ChangeEvidence]]) -> None:
+    """Store the evidence of changes, given with change id and observation before; a known change gets the newest."""
+    rows: Sequence[Mapping[str, Any]] = [
+        {"change_id": identity, "before_id": before, "evidence": evidence.to_json()}
+        for identity, before, evidence in found
+    ]
+    if rows:
+        added = postgresql.insert(tables.change_evidence)
+        anew = {name: added.excluded[name] for name in ("before_id", "evidence")}
+        conn.execute(added.on_conflict_do_update(index_elements=["change_id"], set_=anew), rows)
+
+
+def load_evidence(conn: Connection, change_ids: Iterable[UUID]) -> dict[UUID, ChangeEvidence]:
+    """Load the evidence of changes by their ids; changes without evidence are missing."""
+    rows = conn.execute(_OF_CHANGES, {"ids": sorted(change_ids)})
+    return {row.change_id: ChangeEvidence.from_json(row.evidence) for row in rows}

@@ -1,0 +1,153 @@
+"""Measure the spectral evidence of changes: on their ground, in the observation that shows them and in the one before.
+
+The observation before is the last one that saw at least :data:`MIN_CLEAR` of the ground, among the
+:data:`MAX_OBSERVATIONS` before. It depends on earlier observations alone, so folding a series again gives the same
+evidence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from uuid import UUID
+
+import shapely
+from shapely.geometry.base import BaseGeometry
+from sqlalchemy import Connection
+
+from segwatch.db import publishing, second_opinion
+from segwatch.geo.spectral.cells import compare_places
+from segwatch.geo.tracking.alert_rules import JudgedChange
+from segwatch.geo.types.evidence import ChangeEvidence, IndexCells, SpectralEvidence
+from segwatch.geo.types.tracking import TrackedObservation, TrackingStep
+from segwatch.geo.types.watch import AlertRule
+
+#: Observations before a change that are searched for a clear view of its ground.
+MAX_OBSERVATIONS = 8
+#: Share of the ground that the observation before must have seen.
+MIN_CLEAR = 0.8
+
+_Earlier = tuple[UUID, BaseGeometry]
+
+
+@dataclass(frozen=True, slots=True)
+class MeasuredChange:
+    """The evidence of one change."""
+
+    before_id: UUID | None
+    """The observation before; None = none of the last ones saw the ground."""
+    evidence: ChangeEvidence
+
+
+@dataclass(slots=True)
+class EvidenceOfChanges:
+    """Evidence of the changes of some steps; changes without evidence are missing."""
+
+    found: dict[UUID, MeasuredChange] = field(default_factory=dict)
+    """By change id."""
+
+    def add_to(
+        self, conn: Connection, rules: Iterable[AlertRule], changes: Sequence[JudgedChange]
+    ) -> list[JudgedChange]:
+        """Add their evidence to judged changes where a rule has conditions on it.
+
+        That of changes that an earlier observation raised is loaded.
+        """
+        if not any(rule.evidence for rule in rules):
+            return list(changes)
+        ids = [publishing.make_change_id(one.scene_id, one.change) for one in changes]
+        earlier = second_opinion.load_evidence(conn, set(ids) - set(self.found))
+        known = earlier | {identity: one.evidence for identity, one in self.found.items()}
+        return [
+            replace(one, evidence=known.get(identity)) for identity, one in zip(ids, changes, strict=True)
+        ]
+
+    def save(self, conn: Connection) -> None:
+        """Store the evidence of changes that are stored already."""
+        second_opinion.save_changes(
+            conn, ((identity, one.before_id, one.evidence) for identity, one in self.found.items())
+        )
+
+
+def measure_changes(
+    conn: Connection,
+    series_id: UUID,
+    observations: Sequence[TrackedObservation],
+    steps: Sequence[TrackingStep],
+    without: Collection[UUID] = (),
+) -> EvidenceOfChanges:
+    """Measure the changes of consecutive steps.
+
+    Parameters
+    ----------
+    observations
+        Those that were folded, in order.
+    steps
+        One for each of them.
+    without
+        Published observations that these replace.
+    """
+    measured = EvidenceOfChanges()
+    cells: dict[UUID, IndexCells | None] = {}
+    published: list[_Earlier] | None = None
+    for place, (observation, step) in enumerate(zip(observations, steps, strict=True)):
+        if not step.changes or _load(conn, cells, observation.id) is None:
+            continue
+        if published is None:
+            first = observations[0]
+            ids = {*without, *(one.id for one in observations)}
+            before = (first.acquired_at, first.scene_id)
+            published = second_opinion.list_earlier(conn, series_id, before, MAX_OBSERVATIONS, ids)
+        folded = [
+            (one.id, one.footprint)
+            for one in reversed(observations[max(0, place - MAX_OBSERVATIONS) : place])
+        ]
+        earlier = [*folded, *published][:MAX_OBSERVATIONS]
+        load = partial(_load, conn, cells)
+        after = load(observation.id)
+        found = _find_detections(observation, step)
+        outlines = {state.track_id: state.geometry for state in step.states}
+        for change in step.changes:
+            ground = change.ground(outlines.get(change.track_id))
+            before_id = None if ground is None else _find_before(ground, earlier)
+            before_cells = None if before_id is None else load(before_id)
+            means = ({}, {}) if ground is None else compare_places(ground, before_cells, after)
+            evidence = _build(means, found.get(change.track_id))
+            identity = publishing.make_change_id(step.scene_id, change)
+            measured.found[identity] = MeasuredChange(before_id, evidence)
+        if len(cells) > 2 * MAX_OBSERVATIONS:
+            cells.clear()  # a long series that is folded again must not fill the memory
+    return measured
+
+
+def _load(conn: Connection, cells: dict[UUID, IndexCells | None], identity: UUID) -> IndexCells | None:
+    if identity not in cells:
+        cells[identity] = second_opinion.load_cells(conn, identity)
+    return cells[identity]
+
+
+def _find_before(ground: BaseGeometry, earlier: Sequence[_Earlier]) -> UUID | None:
+    """The newest observation that saw enough of the ground."""
+    whole = ground.area
+    for identity, footprint in earlier:
+        if shapely.intersection(ground, footprint).area >= MIN_CLEAR * whole:
+            return identity
+    return None
+
+
+def _find_detections(observation: TrackedObservation, step: TrackingStep) -> Mapping[UUID, SpectralEvidence]:
+    """Track -> evidence of the largest of its detections."""
+    found: dict[UUID, SpectralEvidence] = {}
+    linked = zip(step.detection_tracks, observation.detections, strict=True)
+    for track, detection in sorted(linked, key=lambda one: one[1].area_m2):
+        if track is not None and detection.evidence is not None:
+            found[track] = detection.evidence
+    return found
+
+
+def _build(
+    means: tuple[Mapping[str, float], Mapping[str, float]], detection: SpectralEvidence | None
+) -> ChangeEvidence:
+    before, after = (tuple(sorted(part.items())) for part in means)
+    return ChangeEvidence(before, after, detection)

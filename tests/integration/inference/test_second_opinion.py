@@ -1,0 +1,283 @@
+"""Spectral evidence and shadow segmenters, through the real drain and tracking on real scenes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine, text
+from typer.testing import CliRunner
+
+from segwatch.db import watches
+from segwatch.flows.alerting.backtest import backtest_rules
+from segwatch.flows.cli.app import app
+from segwatch.flows.config.settings import FlowSettings, load_settings
+from segwatch.flows.inference.drain import Drain
+from segwatch.flows.inference.segmenters import Segmenter, load_named
+from segwatch.flows.pipeline.tracking import track_ready
+from segwatch.geo.tracking.evidence_conditions import parse_condition
+from segwatch.geo.types.tracking import ChangeKind
+from segwatch.geo.types.watch import AlertRule, Instruction, TrackingSettings
+from tests.support.spectral_scenes import Broken, DarkWater, make_profile, queue_river, serving_river
+
+DETECTIONS = "SELECT target, area_m2, evidence, shadow_share, shadow_iou, track_id FROM watch.detections"
+COMPARISONS = "SELECT * FROM watch.shadow_comparisons ORDER BY acquired_at, target"
+CHANGES = "SELECT track_id, kind, baseline, evidence FROM watch.changes ORDER BY change_id"
+
+
+@pytest.fixture(scope="module")
+def url() -> Iterator[str]:
+    """Address of the scenes."""
+    with serving_river() as found:
+        yield found
+
+
+@pytest.fixture
+def settings() -> FlowSettings:
+    """Settings of a worker that ends when nothing is left."""
+    return load_settings().model_copy(update={"linger_seconds": 0.0, "evidence": "none"})
+
+
+def _rule(name: str, **conditions: str) -> AlertRule:
+    parsed = tuple(parse_condition(*one) for one in conditions.items())
+    return AlertRule(name, tuple(ChangeKind), evidence=parsed, include_baseline=True)
+
+
+def _rows(engine: Engine, query: str) -> list[dict[str, Any]]:
+    with engine.connect() as conn:
+        return [dict(row) for row in conn.execute(text(query)).mappings()]
+
+
+def _work(engine: Engine, settings: FlowSettings, segmenter: Segmenter | None = None) -> int:
+    """Predict and track everything; returns the number of predictions."""
+    count = Drain(engine, segmenter or DarkWater(), settings).run().inferred
+    track_ready(engine)
+    return count
+
+
+def test_water_has_the_evidence_of_water_inside_and_of_land_around(
+    engine: Engine, settings: FlowSettings, url: str, tmp_path: Path
+) -> None:
+    queue_river(engine, url, make_profile(tmp_path), DarkWater.version)
+    assert _work(engine, settings) == 2
+    large = [row for row in _rows(engine, DETECTIONS) if row["area_m2"] > 2e6]
+    assert large
+    for row in large:
+        evidence = row["evidence"]
+        assert evidence["mndwi"] > 0.1 > evidence["mndwi_ring"]
+        assert evidence["ndvi"] < evidence["ndvi_ring"]
+        assert "nbr" not in evidence, "the source has no second short-wave band"
+        # a pixel is about 90 m long
+        assert evidence["pixels"] == pytest.approx(row["area_m2"] / 8100, rel=0.1)
+        assert evidence["ring_pixels"] > 0
+    (now,) = _rows(
+        engine, "SELECT bool_and(evidence IS NOT NULL) AS all, count(*) AS n FROM watch.objects_now"
+    )
+    assert now["n"]
+
+
+def test_a_change_has_the_evidence_of_its_ground_before_and_after(
+    engine: Engine, settings: FlowSettings, url: str, tmp_path: Path
+) -> None:
+    rules = (
+        _rule("wetter", mndwi_difference=">0.15"),
+        _rule("drier", mndwi_difference="<-0.15"),
+        _rule("impossible", mndwi_difference=">1.9"),
+    )
+    once = TrackingSettings(gone_after=1, tolerance_m=90.0)
+    queue_river(engine, url, make_profile(tmp_path), DarkWater.version, rules=rules, tracking=once)
+    _work(engine, settings)
+    changes = [row for row in _rows(engine, CHANGES) if not row["baseline"]]
+    gained = [row["evidence"] for row in changes if row["kind"] == "appeared"]
+    lost = [row["evidence"] for row in changes if row["kind"] == "disappeared"]
+    assert gained
+    assert lost
+    for evidence in gained:
+        assert evidence["before"]["mndwi"] < evidence["after"]["mndwi"], "nothing was found there before"
+        assert evidence["detection"]["mndwi"] > 0
+    for evidence in lost:
+        assert evidence["before"]["mndwi"] > evidence["after"]["mndwi"]
+        assert evidence["detection"] is None
+    alerted = _rows(engine, "SELECT rule, kind, change_id FROM watch.alerts")
+    kinds = {(row["rule"], row["kind"]) for row in alerted}
+    assert ("wetter", "appeared") in kinds
+    assert ("drier", "disappeared") in kinds
+    assert not kinds & {("wetter", "disappeared"), ("drier", "appeared"), ("impossible", "appeared")}
+    with engine.connect() as conn:
+        _, tested = backtest_rules(conn, watches.load_current(conn, "river").watch)
+    assert {one.rule.name: len(one.alerts) for one in tested} == {
+        name: sum(row["rule"] == name for row in alerted) for name in ("wetter", "drier", "impossible")
+    }
+
+
+def test_the_order_of_arrival_does_not_change_the_evidence(
+    engine: Engine, settings: FlowSettings, url: str, tmp_path: Path
+) -> None:
+    """Invariants 1, 2 and 8: a late scene gives the changes that it makes, and those after it, the same evidence."""
+    profile = make_profile(tmp_path)
+    for name, years in {"in order": (1985, 2015), "late": (2015, 1985)}.items():
+        for year in years:
+            queue_river(engine, url, profile, DarkWater.version, (year,), name=name)
+            assert _work(engine, settings) == 1
+    held = "SELECT kind, valid_at, round(after_m2) AS m2, evidence FROM watch.changes"
+    found = {
+        name: _rows(engine, f"{held} WHERE watch = '{name}' AND retracted_at IS NULL ORDER BY 2, 1, 3")
+        for name in ("in order", "late")
+    }
+    assert found["late"] == found["in order"]
+    assert any(row["evidence"]["before"] for row in found["late"])
+    stored = _rows(engine, "SELECT * FROM segwatch.change_evidence ORDER BY change_id")
+    track_ready(engine)
+    assert _rows(engine, "SELECT * FROM segwatch.change_evidence ORDER BY change_id") == stored
+
+
+def test_the_shadow_is_compared_and_never_published(
+    engine: Engine, settings: FlowSettings, url: str, tmp_path: Path
+) -> None:
+    queue_river(engine, url, make_profile(tmp_path), DarkWater.version, shadow="spectral")
+    assert _work(engine, settings) == 2
+    compared = _rows(engine, COMPARISONS)
+    assert [row["shadow"] for row in compared] == ["spectral 1"] * 2
+    for row in compared:
+        assert row["reason"] is None
+        assert row["iou"] > 0.75
+        assert row["primary_count"]
+        assert row["shadow_count"]
+    detections = _rows(engine, DETECTIONS)
+    assert len(detections) == sum(row["primary_count"] for row in compared)
+    for row in detections:
+        assert 0 <= row["shadow_iou"] <= row["shadow_share"] <= 1 + 1e-9
+    places = _rows(engine, "SELECT found_by, area_m2 FROM watch.shadow_differences ORDER BY area_m2 DESC")
+    assert {row["found_by"] for row in places} <= {"primary", "shadow"}
+    (models,) = _rows(engine, "SELECT array_agg(DISTINCT model) AS names FROM watch.objects_now")
+    assert models["names"] == [DarkWater.version]
+
+
+@pytest.mark.parametrize(
+    ("instruction", "reason"),
+    [
+        (Instruction("segment the roads", ("road",)), "no spectral class"),
+        (Instruction("segment the burned ground", ("burned ground",)), "no bands for nbr"),
+    ],
+)
+def test_the_spectral_shadow_says_where_it_has_no_opinion(
+    engine: Engine, settings: FlowSettings, url: str, tmp_path: Path, instruction: Instruction, reason: str
+) -> None:
+    profile = make_profile(tmp_path)
+    queue_river(engine, url, profile, DarkWater.version, (1985,), shadow="spectral", instruction=instruction)
+    assert _work(engine, settings) == 1
+    (row,) = _rows(engine, COMPARISONS)
+    assert row["target"] is None
+    assert reason in row["reason"]
+    assert instruction.targets[0] in row["reason"]
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        (f"{Broken.__module__}:{Broken.__name__}", "no such layer"),
+        ("nowhere_at_all:x", "No module named"),
+    ],
+)
+def test_a_shadow_that_fails_costs_the_observation_nothing(
+    engine: Engine, settings: FlowSettings, url: str, tmp_path: Path, name: str, reason: str
+) -> None:
+    queue_river(engine, url, make_profile(tmp_path), DarkWater.version, (1985,))
+    assert _work(engine, settings.model_copy(update={"shadow": name})) == 1
+    (row,) = _rows(engine, COMPARISONS)
+    assert row["target"] is None
+    assert reason in row["reason"]
+    assert all(
+        row["evidence"] is not None and row["shadow_share"] is None for row in _rows(engine, DETECTIONS)
+    )
+
+
+def test_a_second_model_can_be_the_shadow(
+    engine: Engine, settings: FlowSettings, url: str, tmp_path: Path
+) -> None:
+    """The same model agrees with itself; a watch may leave the shadow of the settings out."""
+    name = "tests.integration.inference.test_second_opinion:Twin"
+    queue_river(engine, url, make_profile(tmp_path), DarkWater.version, (1985,))
+    _work(engine, settings.model_copy(update={"shadow": name}))
+    (row,) = _rows(engine, COMPARISONS)
+    assert row["iou"] == pytest.approx(1)
+    assert row["only_primary_m2"] + row["only_shadow_m2"] == pytest.approx(0)
+    queue_river(engine, url, make_profile(tmp_path), DarkWater.version, (2015,), shadow="none")
+    _work(engine, settings.model_copy(update={"shadow": name}))
+    assert len(_rows(engine, COMPARISONS)) == 1
+
+
+class Twin(DarkWater):
+    """The main segmenter under another name, with other tiles."""
+
+    version = "twin@1"
+    tile_px = 96
+
+
+def test_spectral_segments_by_itself(
+    engine: Engine, settings: FlowSettings, url: str, tmp_path: Path
+) -> None:
+    spectral = load_named("spectral")
+    queue_river(engine, url, make_profile(tmp_path), spectral.version, evidence=False)
+    assert _work(engine, settings, spectral) == 2
+    found = _rows(engine, DETECTIONS)
+    assert sum(row["area_m2"] for row in found) > 1e7
+    assert all(row["evidence"] is None for row in found), "the watch asked for none"
+    (row,) = _rows(engine, "SELECT array_agg(DISTINCT answer) AS texts FROM segwatch.observation")
+    assert all(one.startswith("water: mndwi > 0.") for one in row["texts"])
+
+
+def test_spectral_observes_nothing_where_it_has_no_opinion(
+    engine: Engine, settings: FlowSettings, url: str, tmp_path: Path
+) -> None:
+    spectral = load_named("spectral")
+    forest = Instruction("segment the forest", ("forest",))
+    queue_river(engine, url, make_profile(tmp_path), spectral.version, (1985,), instruction=forest)
+    assert _work(engine, settings, spectral) == 0
+    (row,) = _rows(engine, "SELECT state, reason FROM watch.coverage")
+    assert row["state"] == "skipped"
+    assert "no opinion on forest" in row["reason"]
+
+
+def test_a_source_without_the_bands_costs_nothing(
+    engine: Engine, settings: FlowSettings, url: str, tmp_path: Path
+) -> None:
+    queue_river(engine, url, make_profile(tmp_path, spectral=False), DarkWater.version)
+    assert _work(engine, settings) == 2
+    assert all(row["evidence"] is None for row in _rows(engine, f"{DETECTIONS}"))
+    (count,) = _rows(engine, "SELECT count(*) AS n FROM segwatch.index_cells")
+    assert count["n"] == 0
+    assert all(row["evidence"] is None for row in _rows(engine, CHANGES))
+
+
+def test_the_command_compares_before_a_switch(
+    engine: Engine, database: Any, settings: FlowSettings, url: str, tmp_path: Path
+) -> None:
+    def run(*arguments: str) -> Any:
+        given = {"SEGWATCH_DATABASE_URL": database.url()}
+        return CliRunner().invoke(app, ["watch", "compare", *arguments], env=given)
+
+    assert "no watch" in run("river").output
+    profile = make_profile(tmp_path)
+    queue_river(engine, url, profile, DarkWater.version, shadow="spectral")
+    assert "nothing was compared yet" in run("river").output
+    _work(engine, settings)
+    page = tmp_path / "comparison.html"
+    shown = run("river", "--html", str(page))
+    assert shown.exit_code == 0, shown.output
+    assert "spectral 1" in shown.stdout
+    assert "where they differ most" in shown.stdout
+    document = json.loads(run("river", "--json", "--limit", "3").stdout)
+    (water,) = document["targets"]
+    assert water["target"] == "water"
+    assert water["scenes"] == 2
+    assert water["iou"] > 0.75
+    assert 0 < water["confirmed_objects"] <= water["objects"]
+    assert len(document["places"]) == 3
+    assert len(document["scenes"]) == 2
+    html = page.read_text()
+    assert "Where they differ most" in html
+    assert "spectral 1" in html
