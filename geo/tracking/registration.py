@@ -155,7 +155,9 @@ class _Pairing:
         visible = shapely.intersection(self.objects, shapely.difference(self.windows, self.fresh))
         old, new = shapely.centroid(visible), shapely.centroid(self.detections)
         usable = np.flatnonzero(~shapely.is_empty(old))
-        first, second = shapely.STRtree(new).query(old[usable], predicate="dwithin", distance=self.reach_m * 1.5)
+        first, second = shapely.STRtree(new).query(
+            old[usable], predicate="dwithin", distance=self.reach_m * 1.5
+        )
         first = usable[first]
         before, after = shapely.area(visible[first]), shapely.area(self.detections[second])
         alike = (np.abs(before - after) <= _ROUNDS[0] * before) & self.same_target[first, second]
@@ -195,7 +197,9 @@ class _Pairing:
         return residuals, len(shown)
 
 
-def _cut_window(footprint: BaseGeometry, bounds: tuple[float, float, float, float], margin: float) -> BaseGeometry:
+def _cut_window(
+    footprint: BaseGeometry, bounds: tuple[float, float, float, float], margin: float
+) -> BaseGeometry:
     """Cut the footprint around the bounds of an object."""
     left, bottom, right, top = bounds
     return shapely.clip_by_rect(footprint, left - margin, bottom - margin, right + margin, top + margin)
@@ -212,10 +216,10 @@ def _get_xy(points: Geometries) -> Floats:
 def _to_east_north(at: Floats, near: BaseGeometry, crs: CRS) -> tuple[float, float]:
     """Convert a displacement in the equal-area CRS to metres east and north, at an object."""
     middle = near.centroid
-    start = to_lonlat(middle, crs)
-    end = to_lonlat(shapely.Point(middle.x + at[0], middle.y + at[1]), crs)
-    per_longitude, per_latitude = _measure_degrees(np.array([start.y]))
-    return float((end.x - start.x) * per_longitude[0]), float((end.y - start.y) * per_latitude[0])
+    start = _get_xy(to_array([to_lonlat(middle, crs)]))[0]
+    end = _get_xy(to_array([to_lonlat(shapely.Point(middle.x + at[0], middle.y + at[1]), crs)]))[0]
+    per_longitude, per_latitude = _measure_degrees(start[1:])
+    return float((end[0] - start[0]) * per_longitude[0]), float((end[1] - start[1]) * per_latitude[0])
 
 
 def move_observation(observation: TrackedObservation, shift: Shift) -> TrackedObservation:
@@ -225,9 +229,7 @@ def move_observation(observation: TrackedObservation, shift: Shift) -> TrackedOb
     return replace(
         observation,
         footprint=move(observation.footprint, shift),
-        detections=tuple(
-            replace(one, geometry=move(one.geometry, shift)) for one in observation.detections
-        ),
+        detections=tuple(replace(one, geometry=move(one.geometry, shift)) for one in observation.detections),
     )
 
 

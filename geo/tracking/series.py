@@ -24,8 +24,8 @@ from segwatch.geo.tracking.ground import NewGround, ObservedGround, compute_sear
 from segwatch.geo.tracking.judge import MIN_GAP, Judge, to_past_changes
 from segwatch.geo.tracking.overlay import project_all, to_array
 from segwatch.geo.tracking.region_views import ShownGround
-from segwatch.geo.tracking.registration import MAX_SHIFT_TOLERANCES, estimate_shift, move_observation
 from segwatch.geo.tracking.regions import Transition
+from segwatch.geo.tracking.registration import MAX_SHIFT_TOLERANCES, estimate_shift, move_observation
 from segwatch.geo.tracking.step_builder import Context, Loss
 from segwatch.geo.types.belief import MAX_PAST, Shift, TargetCounts
 from segwatch.geo.types.tracking import (
@@ -230,7 +230,9 @@ class _Series:
         ]
         crs = make_local_equal_area(self.origin)
         footprint, fresh = shapely.area(project_all([observation.footprint, step.new_ground], crs)).tolist()
-        counts = count_observation(self.counts, transition, observation, Exposure(footprint, fresh, gap_days), crs)
+        counts = count_observation(
+            self.counts, transition, observation, Exposure(footprint, fresh, gap_days), crs
+        )
         self.counts = count_judgements(counts, new, again)
         for change, judgement in [*((one.change, judgement) for one, judgement in again), *new]:
             self._record(change, judgement)
@@ -266,7 +268,8 @@ class _Series:
     def _find_open(self, footprint: BaseGeometry) -> list[OpenChange]:
         """Find the open changes whose region the footprint meets, in a stable order."""
         every = [self.open_changes[key] for key in sorted(self.open_changes)]
-        regions = to_array([one.judgement.evidence and one.judgement.evidence.region for one in every])
+        evidence = [one.judgement.evidence for one in every]
+        regions = to_array([one.region if one else None for one in evidence])
         meets = shapely.intersects(footprint, regions)
         return [one for one, is_near in zip(every, meets, strict=True) if is_near]
 
