@@ -24,8 +24,8 @@ from segwatch.geo.tracking.ground import NewGround, ObservedGround, compute_sear
 from segwatch.geo.tracking.judge import MIN_GAP, Judge, to_past_changes
 from segwatch.geo.tracking.overlay import project_all, to_array
 from segwatch.geo.tracking.region_views import ShownGround
-from segwatch.geo.tracking.registration import MAX_SHIFT_TOLERANCES, estimate_shift, move_observation
 from segwatch.geo.tracking.regions import Transition
+from segwatch.geo.tracking.registration import MAX_SHIFT_TOLERANCES, estimate_shift, move_observation
 from segwatch.geo.tracking.step_builder import Context, Loss
 from segwatch.geo.types.belief import MAX_PAST, Shift, TargetCounts
 from segwatch.geo.types.tracking import (
@@ -167,7 +167,8 @@ class _Series:
     def _register(self, item: FoldInput) -> tuple[dict[UUID, TrackState], Shift]:
         """Select the states near an observation, and measure its shift against them."""
         tolerance_m, footprint = item.settings.tolerance_m, item.observation.footprint
-        area = widen_footprint(footprint, MAX_SHIFT_TOLERANCES / 2 * tolerance_m)
+        # a box costs less than a widened footprint, and the fold selects again
+        area = widen_footprint(shapely.envelope(footprint), MAX_SHIFT_TOLERANCES / 2 * tolerance_m)
         near = {state.track_id: state for state in _select_within(self.known, area)}
         if item.shift is not None:
             return near, item.shift
@@ -218,7 +219,7 @@ class _Series:
         }
         transition = Transition(step, before, after, at, tolerance_m, lost)
         changes = [one for one in step.changes if not one.baseline]
-        shown = ShownGround.of_observation(observation)
+        shown = ShownGround.of_observation(observation, step.shift)
         judge = Judge(transition, shown, [self._show(one) for one in past] if changes else [], rates)
         new = judge.judge_new()
         explained = judge.find_explained(new)
@@ -229,7 +230,9 @@ class _Series:
         ]
         crs = make_local_equal_area(self.origin)
         footprint, fresh = shapely.area(project_all([observation.footprint, step.new_ground], crs)).tolist()
-        counts = count_observation(self.counts, transition, observation, Exposure(footprint, fresh, gap_days), crs)
+        counts = count_observation(
+            self.counts, transition, observation, Exposure(footprint, fresh, gap_days), crs
+        )
         self.counts = count_judgements(counts, new, again)
         for change, judgement in [*((one.change, judgement) for one, judgement in again), *new]:
             self._record(change, judgement)
@@ -265,7 +268,8 @@ class _Series:
     def _find_open(self, footprint: BaseGeometry) -> list[OpenChange]:
         """Find the open changes whose region the footprint meets, in a stable order."""
         every = [self.open_changes[key] for key in sorted(self.open_changes)]
-        regions = to_array([one.judgement.evidence and one.judgement.evidence.region for one in every])
+        evidence = [one.judgement.evidence for one in every]
+        regions = to_array([one.region if one else None for one in evidence])
         meets = shapely.intersects(footprint, regions)
         return [one for one, is_near in zip(every, meets, strict=True) if is_near]
 
