@@ -66,7 +66,7 @@ _OPEN = text(
           AND (i.acquired_at, i.scene_id) < (:acquired_at, :scene_id)
           AND NOT (i.observation_id = ANY(CAST(:folded AS uuid[])))
         ORDER BY i.acquired_at DESC, i.scene_id DESC LIMIT 1) j
-    JOIN segwatch.change_evidence e ON e.id = j.evidence_id
+    JOIN segwatch.judgement_evidence e ON e.id = j.evidence_id
     WHERE c.retracted_at IS NULL
       AND NOT (c.observation_id = ANY(CAST(:folded AS uuid[])))
     ORDER BY c.id

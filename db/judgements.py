@@ -105,7 +105,7 @@ def save_judgements(
     new_evidence = evidence.keys() & {row["evidence_id"] for row in added.values()}
     if new_evidence:
         values = [{"id": one, "content": evidence[one].to_json()} for one in sorted(new_evidence)]
-        conn.execute(insert(tables.change_evidence).on_conflict_do_nothing(), values)
+        conn.execute(insert(tables.judgement_evidence).on_conflict_do_nothing(), values)
     if added:
         conn.execute(insert(tables.change_judgement), list(added.values()))
     touched = {change_id for change_id, _ in {*added, *(recorded.keys() - held)}}

@@ -245,8 +245,8 @@ change = Table(
 )
 
 #: What later observations are compared with to judge a change. The id comes from the content: judgements share it.
-change_evidence = Table(
-    "change_evidence",
+judgement_evidence = Table(
+    "judgement_evidence",
     metadata,
     identity(),
     Column("content", JSONB, nullable=False),
@@ -269,7 +269,7 @@ change_judgement = Table(
     #: what each observation so far showed of the ground of the change
     Column("views", JSONB, nullable=False),
     #: what later observations are compared with; null once the change is decided, or cannot be judged
-    reference("evidence_id", "change_evidence", nullable=True),
+    reference("evidence_id", "judgement_evidence", nullable=True),
     Column("recorded", TSTZRANGE, nullable=False),
     CheckConstraint("NOT isempty(recorded)", name="change_judgement_range_not_empty"),
     CheckConstraint(_STATUSES, name="change_judgement_status"),

@@ -241,7 +241,7 @@ class Ledger:
         """Return every row of the tables that tracking writes."""
         names = (
             "observation", "track", "track_state", "track_lineage", "change", "alert", "alert_correction", "delivery",
-            "seen_ground", "watch_area", "change_judgement", "change_evidence", "series_counts",
+            "seen_ground", "watch_area", "change_judgement", "judgement_evidence", "series_counts",
         )  # fmt: skip
         return {name: self.rows(f"SELECT * FROM segwatch.{name} ORDER BY 1, 2") for name in names}
 

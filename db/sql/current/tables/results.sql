@@ -1,7 +1,7 @@
-CREATE TABLE segwatch.change_evidence (
+CREATE TABLE segwatch.judgement_evidence (
     id UUID NOT NULL,
     content JSONB NOT NULL,
-    CONSTRAINT change_evidence_pk PRIMARY KEY (id)
+    CONSTRAINT judgement_evidence_pk PRIMARY KEY (id)
 );
 
 CREATE TABLE segwatch.series (
@@ -260,7 +260,7 @@ CREATE TABLE segwatch.change_judgement (
     CONSTRAINT change_judgement_change_id_fk FOREIGN KEY(change_id) REFERENCES segwatch.change (id),
     CONSTRAINT change_judgement_observation_id_fk FOREIGN KEY(observation_id) REFERENCES segwatch.observation (id),
     CONSTRAINT change_judgement_scene_id_fk FOREIGN KEY(scene_id) REFERENCES segwatch.scene (id),
-    CONSTRAINT change_judgement_evidence_id_fk FOREIGN KEY(evidence_id) REFERENCES segwatch.change_evidence (id)
+    CONSTRAINT change_judgement_evidence_id_fk FOREIGN KEY(evidence_id) REFERENCES segwatch.judgement_evidence (id)
 );
 
 CREATE UNIQUE INDEX change_judgement_now_ix ON segwatch.change_judgement (change_id, acquired_at DESC, scene_id DESC) WHERE upper_inf(recorded);
