@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import chain
 from statistics import fmean
 from uuid import UUID
 
@@ -154,10 +153,16 @@ def _group_judgements(
     steps: Sequence[TrackingStep],
 ) -> dict[tuple[UUID, UUID, ChangeKind], list[tuple[int, Judgement]]]:
     judged: dict[tuple[UUID, UUID, ChangeKind], list[tuple[int, Judgement]]] = {}
+<<<<<<< HEAD
     for scene, one in chain.from_iterable(
         ((scene, one) for one in step.judgements) for scene, step in enumerate(steps)
     ):
         judged.setdefault((one.change_scene_id, one.track_id, one.kind), []).append((scene, one))
+=======
+    for scene, step in enumerate(steps):
+        for one in step.judgements:
+            judged.setdefault((one.change_scene_id, one.track_id, one.kind), []).append((scene, one))
+>>>>>>> 4f57cdae5554319fc4e91b5bcf13d908e1bad27a
     return judged
 
 

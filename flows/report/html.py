@@ -9,6 +9,7 @@ import jinja2
 
 from segwatch.flows.report import formats, reliability
 from segwatch.flows.report.situation import Situation
+from segwatch.geo.text.beliefs import describe_belief
 
 _ENVIRONMENT = jinja2.Environment(
     loader=jinja2.PackageLoader("segwatch.flows.report"), autoescape=True, undefined=jinja2.StrictUndefined
@@ -20,8 +21,12 @@ _FILTERS: dict[str, Any] = {
     "hectares": formats.format_hectares,
     "signed_hectares": formats.format_difference,
     "base64": lambda content: base64.b64encode(content).decode(),
+<<<<<<< HEAD
     "reliability": lambda one: reliability.draw_svg(one.calibration),
     "reliability_words": reliability.describe,
+=======
+    "belief": describe_belief,
+>>>>>>> 4f57cdae5554319fc4e91b5bcf13d908e1bad27a
     "is_web": lambda href: href.startswith(("http://", "https://")),
 }
 _ENVIRONMENT.filters |= _FILTERS

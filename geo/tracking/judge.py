@@ -1,14 +1,18 @@
 """Judge the changes of one observation, and earlier open changes whose region it shows.
 
 Judging changes neither geometry nor identity: it follows the fold. Its cost follows what the observation changed and
-shows: a new change is judged by at most :data:`~segwatch.geo.types.belief.MAX_PAST` earlier observations, an open one by
-its stored views and the new one.
+shows: a new change is judged by at most :data:`~segwatch.geo.types.belief.MAX_PAST` earlier observations, an open one
+by its stored views and the new one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+<<<<<<< HEAD
 from dataclasses import dataclass, replace
+=======
+from dataclasses import dataclass, field, replace
+>>>>>>> 4f57cdae5554319fc4e91b5bcf13d908e1bad27a
 from datetime import datetime
 from uuid import UUID
 
@@ -19,6 +23,7 @@ from shapely.geometry.base import BaseGeometry
 from segwatch.geo.tracking.belief_model import (
     MIN_VISIBLE,
     Chain,
+    Floats,
     Rates,
     is_detected,
     is_shape_shown,
@@ -37,7 +42,7 @@ from segwatch.geo.types.belief import (
     Evidence,
     RegionView,
 )
-from segwatch.geo.types.tracking import Change, ChangeKind, Judgement, OpenChange, PastChange, TrackState
+from segwatch.geo.types.tracking import Change, ChangeKind, Judgement, OpenChange, PastChange
 
 #: Below this confidence a change is refuted.
 _REFUTED = 0.01
@@ -80,6 +85,8 @@ class Judge:
     shown: ShownGround
     past: Sequence[ShownGround]
     rates: RatesOf
+    _living: dict[str, tuple[shapely.STRtree, list[UUID]]] = field(default_factory=dict)
+    """Living objects by target, indexed when they are first asked for."""
 
     def judge_new(self) -> list[tuple[Change, Judgement]]:
         """Judge the changes of the step that are no baseline."""
@@ -158,15 +165,17 @@ class Judge:
         )
 
     def _list_neighbours(self, change: Change, own: BaseGeometry) -> list[BaseGeometry]:
-        states = [
-            one
-            for one in self.transition.after.values()
-            if one.alive and one.target == change.target and one.track_id != change.track_id
-        ]
-        geometries = to_array([one.geometry for one in states])
+        if change.target not in self._living:
+            states = [
+                one for one in self.transition.after.values() if one.alive and one.target == change.target
+            ]
+            geometries = to_array([one.geometry for one in states])
+            self._living[change.target] = shapely.STRtree(geometries), [one.track_id for one in states]
+        tree, tracks = self._living[change.target]
         latitude = np.radians(own.centroid.y)
         reach = _NEAR * self.transition.tolerance_m / METRES_PER_DEGREE / max(float(np.cos(latitude)), 1e-3)
-        return list(geometries[shapely.dwithin(geometries, own, reach)])
+        near = np.sort(tree.query(own, predicate="dwithin", distance=reach)).tolist()
+        return [tree.geometries[index] for index in near if tracks[index] != change.track_id]
 
     def _find_prior(self, change: Change) -> float:
         """Return how sure it is that the objects were there that a change needs: those that merged."""
@@ -200,10 +209,9 @@ class Judge:
         ]
         since = max(old, default=None)
         return any(
-            earlier.track_id == change.track_id and earlier.kind in kinds
+            not kinds.isdisjoint(one.get_kinds(change.track_id))
             for one in self.past
             if since is None or one.acquired_at > since
-            for earlier in one.changes
         )
 
     # ---- open changes
@@ -217,15 +225,11 @@ class Judge:
             if not self.shown.shows_apart(evidence.region, one, change.target, MIN_GAP * tolerance_m)
         )
         blocked = evidence.blocked
-        state = self._get_changed_state(change.track_id)
-        if blocked and state is not None:
-            blocked = count_parts(state.geometry, tolerance_m) > 1
+        if blocked and change.track_id in self.transition.after:
+            blocked = count_parts(self.transition.after[change.track_id].geometry, tolerance_m) > 1
         if rivals == evidence.rivals and blocked is evidence.blocked:
             return evidence
         return replace(evidence, rivals=rivals, blocked=blocked)
-
-    def _get_changed_state(self, track_id: UUID) -> TrackState | None:
-        return next((one for one in self.transition.step.states if one.track_id == track_id), None)
 
     def _is_split_or_moved(self, change: Change) -> bool:
         """Return whether this observation explains what an object seemed to gain or lose: it was split, or moved."""
@@ -236,10 +240,8 @@ class Judge:
         else:
             return False
         return any(
-            one.track_id == change.track_id
-            and one.kind in kinds
-            and (one.kind is ChangeKind.SPLIT or self._began_before(one, change.valid_at))
-            for one in self.transition.step.changes
+            one.kind in kinds and (one.kind is ChangeKind.SPLIT or self._began_before(one, change.valid_at))
+            for one in self.transition.changes.get(change.track_id, [])
         )
 
     def _began_before(self, change: Change, at: datetime) -> bool:
@@ -284,11 +286,12 @@ class Judge:
 
     def _weigh(
         self, kind: ChangeKind, evidence: Evidence, views: Sequence[RegionView], rates: Rates
-    ) -> tuple[Chain, np.ndarray]:
+    ) -> tuple[Chain, Floats]:
         """Return how the region changes on its own, and the likelihoods (V, 2) of its views."""
         area_m2, width_m = measure(evidence.region)
         tolerance_m = self.transition.tolerance_m
-        place_km2 = float(np.clip(area_m2, *((side * tolerance_m) ** 2 for side in _PLACE))) / 1e6
+        least_m2, most_m2 = ((side * tolerance_m) ** 2 for side in _PLACE)
+        place_km2 = min(max(area_m2, least_m2), most_m2) / 1e6
         if kind in EXISTENCE:
             there = -float(np.expm1(-rates.objects * place_km2))
             chain = Chain(there, rates.births * place_km2, rates.deaths)

@@ -25,6 +25,7 @@ from segwatch.geo.tracking.judge import MIN_GAP, Judge, to_past_changes
 from segwatch.geo.tracking.overlay import project_all, to_array
 from segwatch.geo.tracking.region_views import ShownGround
 from segwatch.geo.tracking.regions import Transition
+<<<<<<< HEAD
 from segwatch.geo.tracking.registration import (
     MAX_SHIFT_TOLERANCES,
     estimate_shift,
@@ -32,6 +33,9 @@ from segwatch.geo.tracking.registration import (
     move_observation,
 )
 from segwatch.geo.tracking.registration_pixels import add_references, measure_shift
+=======
+from segwatch.geo.tracking.registration import MAX_SHIFT_TOLERANCES, estimate_shift, move_observation
+>>>>>>> 4f57cdae5554319fc4e91b5bcf13d908e1bad27a
 from segwatch.geo.tracking.step_builder import Context, Loss
 from segwatch.geo.types.belief import MAX_PAST, Shift, TargetCounts
 from segwatch.geo.types.chips import Cell, ReferenceChip
@@ -292,7 +296,8 @@ class _Series:
     def _find_open(self, footprint: BaseGeometry) -> list[OpenChange]:
         """Find the open changes whose region the footprint meets, in a stable order."""
         every = [self.open_changes[key] for key in sorted(self.open_changes)]
-        regions = to_array([one.judgement.evidence and one.judgement.evidence.region for one in every])
+        evidence = [one.judgement.evidence for one in every]
+        regions = to_array([one.region if one else None for one in evidence])
         meets = shapely.intersects(footprint, regions)
         return [one for one, is_near in zip(every, meets, strict=True) if is_near]
 

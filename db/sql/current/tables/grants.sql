@@ -34,13 +34,15 @@ GRANT SELECT, INSERT, UPDATE ON
     segwatch.watermark
     TO segwatch_worker;
 GRANT SELECT, INSERT ON segwatch.observation_chip TO segwatch_worker;
-GRANT SELECT, INSERT ON segwatch.alert_correction, segwatch.alert_mark, segwatch.review TO segwatch_worker;
+GRANT SELECT, INSERT ON segwatch.alert_correction, segwatch.alert_mark, segwatch.judgement_evidence, segwatch.review
+    TO segwatch_worker;
 GRANT SELECT, INSERT ON
     segwatch.assessment,
     segwatch.assessment_label,
     segwatch.assessment_sample,
     segwatch.assessment_stratum,
     segwatch.calibration
+GRANT SELECT, INSERT ON segwatch.alert_correction, segwatch.alert_mark, segwatch.judgement_evidence, segwatch.review
     TO segwatch_worker;
 GRANT SELECT, INSERT, UPDATE, DELETE ON segwatch.run TO segwatch_worker;
 -- Derived from the observations: a late scene replaces them.

@@ -9,15 +9,19 @@ from uuid import UUID, uuid5
 
 import numpy as np
 import pytest
+import shapely
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
+from shapely.affinity import translate
 from shapely.geometry import MultiPolygon, Polygon, box
 from shapely.geometry.base import BaseGeometry
 
 from segwatch.benchmarks import tracking_belief
 from segwatch.benchmarks.tracking_worlds import ORIGIN, PERFECT, SERIES, Noise, look, make
 from segwatch.geo.area import compute_area_m2
+from segwatch.geo.crs import make_local_equal_area
 from segwatch.geo.tracking.belief_model import Chain, Rates, judge_existence, smooth_turn
+from segwatch.geo.tracking.judge import to_past_changes
 from segwatch.geo.tracking.registration import UNCERTAIN, estimate_shift, move, move_observation
 from segwatch.geo.tracking.series import FoldInput, fold_series
 from segwatch.geo.types.belief import (
@@ -38,6 +42,7 @@ from segwatch.geo.types.tracking import (
     PastObservation,
     TrackedObservation,
     TrackingStep,
+    TrackState,
 )
 from segwatch.geo.types.watch import TrackingSettings
 
@@ -50,8 +55,6 @@ SETTINGS = TrackingSettings()
 
 def to_degrees(shape: BaseGeometry) -> BaseGeometry:
     """Metres around the origin -> EPSG:4326."""
-    import shapely
-
     scale = np.array([METRE / np.cos(np.radians(ORIGIN[1])), METRE])
     return shapely.transform(shape, lambda coordinates: coordinates * scale + np.array(ORIGIN))
 
@@ -160,7 +163,7 @@ def test_a_part_missed_after_a_split_is_told_as_split() -> None:
 @pytest.mark.parametrize("pixels", [0.5, 1.0, 2.0, 3.0])
 def test_a_moved_scene_raises_nothing(pixels: float) -> None:
     lakes = [box(x, y, x + 90 + x / 20, y + 120) for x in (-800, -400, 0, 400) for y in (-600, 200)]
-    moved = [box(*(value + pixels * 10 for value in one.bounds)) for one in lakes]
+    moved = [translate(one, 10 * pixels, 10 * pixels) for one in lakes]
     steps = fold(*(observe(number, *lakes) for number in range(3)), observe(3, *moved), observe(4, *lakes))
     assert steps[3].shift.source == "outlines"
     assert (steps[3].shift.east_m, steps[3].shift.north_m) == pytest.approx(
@@ -183,14 +186,16 @@ def test_a_shift_moves_footprint_and_detections_and_stops_at_the_antimeridian() 
 
 
 def test_outlines_that_do_not_agree_tell_nothing_about_shapes() -> None:
-    from segwatch.geo.crs import make_local_equal_area
-
     lakes = [box(x, y, x + 100, y + 100) for x in (-800, -400, 0, 400) for y in (-600, 200)]
     steps = fold(observe(0, *lakes))
+<<<<<<< HEAD
     odd = [
         box(*(value + 30 * (-1) ** number * (number % 3) for value in one.bounds))
         for number, one in enumerate(lakes)
     ]
+=======
+    odd = [translate(one, 30 * (-1) ** number * (number % 3)) for number, one in enumerate(lakes)]
+>>>>>>> 4f57cdae5554319fc4e91b5bcf13d908e1bad27a
     crs = make_local_equal_area(ORIGIN)
     shift = estimate_shift(observe(1, *odd), steps[0].states, Polygon(), crs, 10.0)
     assert shift == UNCERTAIN
@@ -210,7 +215,11 @@ def test_folding_again_from_any_scene_gives_the_same(seed: int, start: int, clou
 
 
 def _fold_from(
+<<<<<<< HEAD
     start: int, inputs: list[FoldInput], steps: list[TrackingStep], states: list
+=======
+    start: int, inputs: list[FoldInput], steps: list[TrackingStep], states: list[TrackState]
+>>>>>>> 4f57cdae5554319fc4e91b5bcf13d908e1bad27a
 ) -> list[TrackingStep]:
     changes = {(step.scene_id, one.track_id, one.kind): one for step in steps[:start] for one in step.changes}
     newest = {
@@ -239,17 +248,11 @@ def _fold_from(
                 item.observation.footprint,
                 item.observation.detections,
                 step.shift,
-                tuple_of_changes(step),
+                to_past_changes(step.changes),
             )
             for item, step in zip(inputs[:start], steps[:start], strict=True)
         ],
     )
-
-
-def tuple_of_changes(step: TrackingStep) -> tuple:
-    from segwatch.geo.tracking.judge import to_past_changes
-
-    return to_past_changes(step.changes)
 
 
 def test_evidence_stays_bounded() -> None:
