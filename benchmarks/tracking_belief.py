@@ -153,16 +153,9 @@ def _group_judgements(
     steps: Sequence[TrackingStep],
 ) -> dict[tuple[UUID, UUID, ChangeKind], list[tuple[int, Judgement]]]:
     judged: dict[tuple[UUID, UUID, ChangeKind], list[tuple[int, Judgement]]] = {}
-<<<<<<< HEAD
-    for scene, one in chain.from_iterable(
-        ((scene, one) for one in step.judgements) for scene, step in enumerate(steps)
-    ):
-        judged.setdefault((one.change_scene_id, one.track_id, one.kind), []).append((scene, one))
-=======
     for scene, step in enumerate(steps):
         for one in step.judgements:
             judged.setdefault((one.change_scene_id, one.track_id, one.kind), []).append((scene, one))
->>>>>>> 4f57cdae5554319fc4e91b5bcf13d908e1bad27a
     return judged
 
 

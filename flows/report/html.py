@@ -21,12 +21,9 @@ _FILTERS: dict[str, Any] = {
     "hectares": formats.format_hectares,
     "signed_hectares": formats.format_difference,
     "base64": lambda content: base64.b64encode(content).decode(),
-<<<<<<< HEAD
     "reliability": lambda one: reliability.draw_svg(one.calibration),
     "reliability_words": reliability.describe,
-=======
     "belief": describe_belief,
->>>>>>> 4f57cdae5554319fc4e91b5bcf13d908e1bad27a
     "is_web": lambda href: href.startswith(("http://", "https://")),
 }
 _ENVIRONMENT.filters |= _FILTERS

@@ -8,11 +8,7 @@ by its stored views and the new one.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-<<<<<<< HEAD
-from dataclasses import dataclass, replace
-=======
 from dataclasses import dataclass, field, replace
->>>>>>> 4f57cdae5554319fc4e91b5bcf13d908e1bad27a
 from datetime import datetime
 from uuid import UUID
 

@@ -92,16 +92,9 @@ class Transition:
 
     def list_parts(self, track_id: UUID) -> list[UUID]:
         """List the tracks of the split that a track takes part in, the one that was split first."""
-<<<<<<< HEAD
-        parent = next(
-            (one.parent for one in self._lineage(ChangeKind.SPLIT) if one.child == track_id), track_id
-        )
-        return [parent, *(one.child for one in self._lineage(ChangeKind.SPLIT) if one.parent == parent)]
-=======
         split = self.lineage[ChangeKind.SPLIT]
         parent = split.parents.get(track_id, [track_id])[0]
         return [parent, *split.children.get(parent, [])]
->>>>>>> 4f57cdae5554319fc4e91b5bcf13d908e1bad27a
 
     def get_keeper(self, track_id: UUID) -> UUID:
         """Return the track that a merged one continues as; its own if it continues."""

@@ -25,7 +25,6 @@ from segwatch.geo.tracking.judge import MIN_GAP, Judge, to_past_changes
 from segwatch.geo.tracking.overlay import project_all, to_array
 from segwatch.geo.tracking.region_views import ShownGround
 from segwatch.geo.tracking.regions import Transition
-<<<<<<< HEAD
 from segwatch.geo.tracking.registration import (
     MAX_SHIFT_TOLERANCES,
     estimate_shift,
@@ -33,9 +32,6 @@ from segwatch.geo.tracking.registration import (
     move_observation,
 )
 from segwatch.geo.tracking.registration_pixels import add_references, measure_shift
-=======
-from segwatch.geo.tracking.registration import MAX_SHIFT_TOLERANCES, estimate_shift, move_observation
->>>>>>> 4f57cdae5554319fc4e91b5bcf13d908e1bad27a
 from segwatch.geo.tracking.step_builder import Context, Loss
 from segwatch.geo.types.belief import MAX_PAST, Shift, TargetCounts
 from segwatch.geo.types.chips import Cell, ReferenceChip

@@ -34,8 +34,6 @@ GRANT SELECT, INSERT, UPDATE ON
     segwatch.watermark
     TO segwatch_worker;
 GRANT SELECT, INSERT ON segwatch.observation_chip TO segwatch_worker;
-GRANT SELECT, INSERT ON segwatch.alert_correction, segwatch.alert_mark, segwatch.judgement_evidence, segwatch.review
-    TO segwatch_worker;
 GRANT SELECT, INSERT ON
     segwatch.assessment,
     segwatch.assessment_label,

@@ -188,14 +188,7 @@ def test_a_shift_moves_footprint_and_detections_and_stops_at_the_antimeridian() 
 def test_outlines_that_do_not_agree_tell_nothing_about_shapes() -> None:
     lakes = [box(x, y, x + 100, y + 100) for x in (-800, -400, 0, 400) for y in (-600, 200)]
     steps = fold(observe(0, *lakes))
-<<<<<<< HEAD
-    odd = [
-        box(*(value + 30 * (-1) ** number * (number % 3) for value in one.bounds))
-        for number, one in enumerate(lakes)
-    ]
-=======
     odd = [translate(one, 30 * (-1) ** number * (number % 3)) for number, one in enumerate(lakes)]
->>>>>>> 4f57cdae5554319fc4e91b5bcf13d908e1bad27a
     crs = make_local_equal_area(ORIGIN)
     shift = estimate_shift(observe(1, *odd), steps[0].states, Polygon(), crs, 10.0)
     assert shift == UNCERTAIN
@@ -215,11 +208,7 @@ def test_folding_again_from_any_scene_gives_the_same(seed: int, start: int, clou
 
 
 def _fold_from(
-<<<<<<< HEAD
-    start: int, inputs: list[FoldInput], steps: list[TrackingStep], states: list
-=======
     start: int, inputs: list[FoldInput], steps: list[TrackingStep], states: list[TrackState]
->>>>>>> 4f57cdae5554319fc4e91b5bcf13d908e1bad27a
 ) -> list[TrackingStep]:
     changes = {(step.scene_id, one.track_id, one.kind): one for step in steps[:start] for one in step.changes}
     newest = {
