@@ -189,7 +189,8 @@ class _Series:
             By how much the tolerance is widened then, metres.
         """
         tolerance_m, footprint = item.settings.tolerance_m, item.observation.footprint
-        area = widen_footprint(footprint, MAX_SHIFT_TOLERANCES / 2 * tolerance_m)
+        # a box costs less than a widened footprint, and the fold selects again
+        area = widen_footprint(shapely.envelope(footprint), MAX_SHIFT_TOLERANCES / 2 * tolerance_m)
         near = {state.track_id: state for state in _select_within(self.known, area)}
         measured = measure_shift(item.observation.chips, self.references)
         if measured.shift is not None and is_within_reach(measured.shift, tolerance_m):
