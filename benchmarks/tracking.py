@@ -1,11 +1,15 @@
-"""Tracking: quality on simulated worlds, and cost over a growing history."""
+"""Tracking: quality on simulated worlds, false changes of unchanged ground, and cost over a growing history."""
 
 from __future__ import annotations
 
-from segwatch.benchmarks import tracking_quality, tracking_scale
+from segwatch.benchmarks import tracking_invariance, tracking_quality, tracking_scale
 
 
 def run(*, quick: bool, device: str) -> dict[str, float | int]:
-    """Measure :mod:`segwatch.benchmarks.tracking_quality` and :mod:`segwatch.benchmarks.tracking_scale`, on the CPU."""
-    del device
-    return tracking_quality.run(quick=quick) | tracking_scale.run(quick=quick)
+    """Measure the three modules :mod:`segwatch.benchmarks.tracking_quality`, ``tracking_invariance`` and ``tracking_scale``."""
+    del device  # all on the CPU
+    return (
+        tracking_quality.run(quick=quick)
+        | tracking_invariance.run(quick=quick)
+        | tracking_scale.run(quick=quick)
+    )
