@@ -6,7 +6,7 @@ from segwatch.benchmarks import tracking_invariance, tracking_quality, tracking_
 
 
 def run(*, quick: bool, device: str) -> dict[str, float | int]:
-    """Measure the three modules :mod:`segwatch.benchmarks.tracking_quality`, ``tracking_invariance`` and ``tracking_scale``."""
+    """Measure quality, invariance and scale, each in the module ``segwatch.benchmarks.tracking_NAME``."""
     del device  # all on the CPU
     return (
         tracking_quality.run(quick=quick)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import chain
 from statistics import fmean
 from uuid import UUID
 
@@ -63,9 +62,7 @@ class Told:
     @property
     def confirmed(self) -> tuple[int, Judgement] | None:
         """Scene and judgement that confirmed it; None if it was not confirmed."""
-        return next(
-            (one for one in self.judgements if one[1].belief.status is BeliefStatus.CONFIRMED), None
-        )
+        return next((one for one in self.judgements if one[1].belief.status is BeliefStatus.CONFIRMED), None)
 
     @property
     def last(self) -> Judgement:
@@ -156,8 +153,9 @@ def _group_judgements(
     steps: Sequence[TrackingStep],
 ) -> dict[tuple[UUID, UUID, ChangeKind], list[tuple[int, Judgement]]]:
     judged: dict[tuple[UUID, UUID, ChangeKind], list[tuple[int, Judgement]]] = {}
-    for scene, one in chain.from_iterable(((scene, one) for one in step.judgements) for scene, step in enumerate(steps)):
-        judged.setdefault((one.change_scene_id, one.track_id, one.kind), []).append((scene, one))
+    for scene, step in enumerate(steps):
+        for one in step.judgements:
+            judged.setdefault((one.change_scene_id, one.track_id, one.kind), []).append((scene, one))
     return judged
 
 

@@ -20,7 +20,17 @@ from scipy.sparse import csr_array
 from segwatch.benchmarks import tracking_belief
 from segwatch.benchmarks.tracking_rivals import COME_AND_GO, KINDS, TRACKERS, Report, Tracked, segwatch
 from segwatch.benchmarks.tracking_scores import Frame, hota, idf1, scot
-from segwatch.benchmarks.tracking_worlds import PERFECT, Mask, Noise, SceneView, TrueChange, World, look, make, shows
+from segwatch.benchmarks.tracking_worlds import (
+    PERFECT,
+    Mask,
+    Noise,
+    SceneView,
+    TrueChange,
+    World,
+    look,
+    make,
+    shows,
+)
 from segwatch.geo.types.tracking import ChangeKind
 
 SLACK_SCENES = 2
@@ -234,8 +244,9 @@ def _print(figures: dict[str, dict[str, float]], worlds: int) -> None:
 
 def _print_beliefs(figures: dict[str, float]) -> None:
     out.print(
-        f"confirmed changes: precision {figures['confirmed_precision']:.3f}, recall {figures['confirmed_recall']:.3f} of "
-        f"those with two clear observations afterwards, {figures['confirmed_delay_scenes']:.2f} extra clear observations; "
-        f"calibration error {figures['calibration_error']:.3f}; Brier score {figures['brier']:.3f}, of a constant "
-        f"{figures['brier_constant']:.3f}"
+        "confirmed changes: precision {confirmed_precision:.3f}, recall {confirmed_recall:.3f} of those with two clear "
+        "observations afterwards, {confirmed_delay_scenes:.2f} extra clear observations; calibration error "
+        "{calibration_error:.3f}; Brier score {brier:.3f}, of a constant {brier_constant:.3f}".format(
+            **figures
+        )
     )

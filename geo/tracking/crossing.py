@@ -19,7 +19,7 @@ from segwatch.geo.polygons import clean
 from segwatch.geo.tracking import overlay
 from segwatch.geo.tracking.link import Edges, find_components
 from segwatch.geo.tracking.step_builder import Continuation, StepBuilder, VisibleObject, compute_mean_score
-from segwatch.geo.types.tracking import ChangeKind, Detection, Lineage, TrackState
+from segwatch.geo.types.tracking import Detection, TrackState
 
 #: Minimum contact area, as a share of the tolerance squared: about a pixel along the border, more than a corner.
 _MIN_CONTACT = 0.9

@@ -1,14 +1,14 @@
 """Judge the changes of one observation, and earlier open changes whose region it shows.
 
 Judging changes neither geometry nor identity: it follows the fold. Its cost follows what the observation changed and
-shows: a new change is judged by at most :data:`~segwatch.geo.types.belief.MAX_PAST` earlier observations, an open one by
-its stored views and the new one.
+shows: a new change is judged by at most :data:`~segwatch.geo.types.belief.MAX_PAST` earlier observations, an open one
+by its stored views and the new one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from uuid import UUID
 
@@ -19,6 +19,7 @@ from shapely.geometry.base import BaseGeometry
 from segwatch.geo.tracking.belief_model import (
     MIN_VISIBLE,
     Chain,
+    Floats,
     Rates,
     is_detected,
     is_shape_shown,
@@ -37,7 +38,7 @@ from segwatch.geo.types.belief import (
     Evidence,
     RegionView,
 )
-from segwatch.geo.types.tracking import Change, ChangeKind, Judgement, OpenChange, PastChange, TrackState
+from segwatch.geo.types.tracking import Change, ChangeKind, Judgement, OpenChange, PastChange
 
 #: Below this confidence a change is refuted.
 _REFUTED = 0.01
@@ -80,6 +81,8 @@ class Judge:
     shown: ShownGround
     past: Sequence[ShownGround]
     rates: RatesOf
+    _living: dict[str, tuple[shapely.STRtree, list[UUID]]] = field(default_factory=dict)
+    """Living objects by target, indexed when they are first asked for."""
 
     def judge_new(self) -> list[tuple[Change, Judgement]]:
         """Judge the changes of the step that are no baseline."""
@@ -128,7 +131,9 @@ class Judge:
         scene_id, at = self.transition.step.scene_id, self.transition.acquired_at
         if evidence is None:
             start = self.past[-1].acquired_at if self.past else at
-            return Judgement(scene_id, change.track_id, change.kind, Belief(0.0), min(start, change.valid_at), at)
+            return Judgement(
+                scene_id, change.track_id, change.kind, Belief(0.0), min(start, change.valid_at), at
+            )
         views = [
             view
             for view in (one.view(evidence.region, evidence.core, change.target) for one in self.past)
@@ -152,21 +157,21 @@ class Judge:
         near = self._list_neighbours(change, own)
         least_m = MIN_GAP * self.transition.tolerance_m
         return tuple(
-            one
-            for one in near
-            if self.shown.measure_clear(shapely.shortest_line(own, one)) < least_m
+            one for one in near if self.shown.measure_clear(shapely.shortest_line(own, one)) < least_m
         )
 
     def _list_neighbours(self, change: Change, own: BaseGeometry) -> list[BaseGeometry]:
-        states = [
-            one
-            for one in self.transition.after.values()
-            if one.alive and one.target == change.target and one.track_id != change.track_id
-        ]
-        geometries = to_array([one.geometry for one in states])
+        if change.target not in self._living:
+            states = [
+                one for one in self.transition.after.values() if one.alive and one.target == change.target
+            ]
+            geometries = to_array([one.geometry for one in states])
+            self._living[change.target] = shapely.STRtree(geometries), [one.track_id for one in states]
+        tree, tracks = self._living[change.target]
         latitude = np.radians(own.centroid.y)
         reach = _NEAR * self.transition.tolerance_m / METRES_PER_DEGREE / max(float(np.cos(latitude)), 1e-3)
-        return list(geometries[shapely.dwithin(geometries, own, reach)])
+        near = np.sort(tree.query(own, predicate="dwithin", distance=reach)).tolist()
+        return [tree.geometries[index] for index in near if tracks[index] != change.track_id]
 
     def _find_prior(self, change: Change) -> float:
         """Return how sure it is that the objects were there that a change needs: those that merged."""
@@ -191,17 +196,18 @@ class Judge:
         """
         if change.kind not in (ChangeKind.GREW, ChangeKind.SHRANK):
             return False
-        kinds = _ADDING | {ChangeKind.SHRANK} if change.kind is ChangeKind.GREW else _TAKING | {ChangeKind.GREW}
+        kinds = (
+            _ADDING | {ChangeKind.SHRANK} if change.kind is ChangeKind.GREW else _TAKING | {ChangeKind.GREW}
+        )
         covered_before = change.kind is ChangeKind.SHRANK
         old = [
             view.acquired_at for view in judgement.views[:-1] if (view.covered_share >= 0.5) is covered_before
         ]
         since = max(old, default=None)
         return any(
-            earlier.track_id == change.track_id and earlier.kind in kinds
+            not kinds.isdisjoint(one.get_kinds(change.track_id))
             for one in self.past
             if since is None or one.acquired_at > since
-            for earlier in one.changes
         )
 
     # ---- open changes
@@ -215,15 +221,11 @@ class Judge:
             if not self.shown.shows_apart(evidence.region, one, change.target, MIN_GAP * tolerance_m)
         )
         blocked = evidence.blocked
-        state = self._get_changed_state(change.track_id)
-        if blocked and state is not None:
-            blocked = count_parts(state.geometry, tolerance_m) > 1
+        if blocked and change.track_id in self.transition.after:
+            blocked = count_parts(self.transition.after[change.track_id].geometry, tolerance_m) > 1
         if rivals == evidence.rivals and blocked is evidence.blocked:
             return evidence
         return replace(evidence, rivals=rivals, blocked=blocked)
-
-    def _get_changed_state(self, track_id: UUID) -> TrackState | None:
-        return next((one for one in self.transition.step.states if one.track_id == track_id), None)
 
     def _is_split_or_moved(self, change: Change) -> bool:
         """Return whether this observation explains what an object seemed to gain or lose: it was split, or moved."""
@@ -234,10 +236,8 @@ class Judge:
         else:
             return False
         return any(
-            one.track_id == change.track_id
-            and one.kind in kinds
-            and (one.kind is ChangeKind.SPLIT or self._began_before(one, change.valid_at))
-            for one in self.transition.step.changes
+            one.kind in kinds and (one.kind is ChangeKind.SPLIT or self._began_before(one, change.valid_at))
+            for one in self.transition.changes.get(change.track_id, [])
         )
 
     def _began_before(self, change: Change, at: datetime) -> bool:
@@ -245,7 +245,11 @@ class Judge:
         evidence = self.transition.find_evidence(change)
         if evidence is None:
             return False
-        views = [one.view(evidence.region, evidence.core, change.target) for one in self.past if one.acquired_at >= at]
+        views = [
+            one.view(evidence.region, evidence.core, change.target)
+            for one in self.past
+            if one.acquired_at >= at
+        ]
         return not any(
             is_shape_shown(view) and (view.covered_share >= 0.5) is not evidence.to_covered for view in views
         )
@@ -278,17 +282,20 @@ class Judge:
 
     def _weigh(
         self, kind: ChangeKind, evidence: Evidence, views: Sequence[RegionView], rates: Rates
-    ) -> tuple[Chain, np.ndarray]:
+    ) -> tuple[Chain, Floats]:
         """Return how the region changes on its own, and the likelihoods (V, 2) of its views."""
         area_m2, width_m = measure(evidence.region)
         tolerance_m = self.transition.tolerance_m
-        place_km2 = float(np.clip(area_m2, *((side * tolerance_m) ** 2 for side in _PLACE))) / 1e6
+        least_m2, most_m2 = ((side * tolerance_m) ** 2 for side in _PLACE)
+        place_km2 = min(max(area_m2, least_m2), most_m2) / 1e6
         if kind in EXISTENCE:
             there = -float(np.expm1(-rates.objects * place_km2))
             chain = Chain(there, rates.births * place_km2, rates.deaths)
             return chain, judge_existence(views, rates, place_km2)
         first = 0.03 if evidence.to_covered else 0.97
-        return Chain(first, rates.turns, rates.turns), judge_shape(views, rates, width_m, min(place_km2, area_m2 / 1e6))
+        return Chain(first, rates.turns, rates.turns), judge_shape(
+            views, rates, width_m, min(place_km2, area_m2 / 1e6)
+        )
 
     def _refute(self, judgement: Judgement) -> Judgement:
         belief = replace(
@@ -327,5 +334,3 @@ def _decide(
     elif confidence < _REFUTED:
         status = BeliefStatus.REFUTED
     return Belief(confidence, status, supporting, against)
-
-

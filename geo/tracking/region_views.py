@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Self
@@ -16,7 +16,7 @@ from segwatch.geo.tracking.belief_model import MIN_COVERED, MIN_VISIBLE
 from segwatch.geo.tracking.overlay import METRES_PER_DEGREE, Geometries, apply_snapped, to_array
 from segwatch.geo.tracking.registration import UNCERTAIN, move
 from segwatch.geo.types.belief import RegionView, Shift
-from segwatch.geo.types.tracking import Detection, PastChange, PastObservation, TrackedObservation
+from segwatch.geo.types.tracking import ChangeKind, Detection, PastChange, PastObservation, TrackedObservation
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,9 @@ class ShownGround:
         self.id = id
         self.acquired_at = acquired_at
         self.footprint = footprint
-        self.changes = changes
+        self._kinds: dict[UUID, set[ChangeKind]] = {}
+        for one in changes:
+            self._kinds.setdefault(one.track_id, set()).add(one.kind)
         self._is_registered = is_registered
         self._detections = detections
         self._layers: dict[str, _Layer] = {}
@@ -69,14 +71,16 @@ class ShownGround:
             for one in past.detections
         ]
         footprint = move(past.footprint, past.shift)
-        return cls(
-            past.id, past.acquired_at, footprint, detections, past.changes, past.shift != UNCERTAIN
-        )
+        return cls(past.id, past.acquired_at, footprint, detections, past.changes, past.shift != UNCERTAIN)
 
     @classmethod
     def of_observation(cls, one: TrackedObservation, shift: Shift) -> Self:
         """Take an observation that has been moved by its shift already."""
         return cls(one.id, one.acquired_at, one.footprint, one.detections, (), shift != UNCERTAIN)
+
+    def get_kinds(self, track_id: UUID) -> Set[ChangeKind]:
+        """Return the kinds of change of a track that the observation raised."""
+        return self._kinds.get(track_id, frozenset())
 
     def view(self, region: BaseGeometry, core: BaseGeometry | None, target: str) -> RegionView:
         """View a region, and the core of its object."""
@@ -84,7 +88,12 @@ class ShownGround:
         share = _divide(visible.area, region.area)
         covered, score = self._cover(visible, target)
         return RegionView(
-            self.id, self.acquired_at, share, covered, None if core is None else self._find_core(core, target), score
+            self.id,
+            self.acquired_at,
+            share,
+            covered,
+            None if core is None else self._find_core(core, target),
+            score,
         )
 
     def shows_apart(self, first: BaseGeometry, second: BaseGeometry, target: str, least_m: float) -> bool:

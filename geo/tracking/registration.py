@@ -216,10 +216,10 @@ def _get_xy(points: Geometries) -> Floats:
 def _to_east_north(at: Floats, near: BaseGeometry, crs: CRS) -> tuple[float, float]:
     """Convert a displacement in the equal-area CRS to metres east and north, at an object."""
     middle = near.centroid
-    start = to_lonlat(middle, crs)
-    end = to_lonlat(shapely.Point(middle.x + at[0], middle.y + at[1]), crs)
-    per_longitude, per_latitude = _measure_degrees(np.array([start.y]))
-    return float((end.x - start.x) * per_longitude[0]), float((end.y - start.y) * per_latitude[0])
+    start = _get_xy(to_array([to_lonlat(middle, crs)]))[0]
+    end = _get_xy(to_array([to_lonlat(shapely.Point(middle.x + at[0], middle.y + at[1]), crs)]))[0]
+    per_longitude, per_latitude = _measure_degrees(start[1:])
+    return float((end[0] - start[0]) * per_longitude[0]), float((end[1] - start[1]) * per_latitude[0])
 
 
 def is_within_reach(shift: Shift, tolerance_m: float) -> bool:

@@ -292,7 +292,8 @@ class _Series:
     def _find_open(self, footprint: BaseGeometry) -> list[OpenChange]:
         """Find the open changes whose region the footprint meets, in a stable order."""
         every = [self.open_changes[key] for key in sorted(self.open_changes)]
-        regions = to_array([one.judgement.evidence and one.judgement.evidence.region for one in every])
+        evidence = [one.judgement.evidence for one in every]
+        regions = to_array([one.region if one else None for one in evidence])
         meets = shapely.intersects(footprint, regions)
         return [one for one, is_near in zip(every, meets, strict=True) if is_near]
 

@@ -9,15 +9,19 @@ from uuid import UUID, uuid5
 
 import numpy as np
 import pytest
+import shapely
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
+from shapely.affinity import translate
 from shapely.geometry import MultiPolygon, Polygon, box
 from shapely.geometry.base import BaseGeometry
 
 from segwatch.benchmarks import tracking_belief
 from segwatch.benchmarks.tracking_worlds import ORIGIN, PERFECT, SERIES, Noise, look, make
 from segwatch.geo.area import compute_area_m2
+from segwatch.geo.crs import make_local_equal_area
 from segwatch.geo.tracking.belief_model import Chain, Rates, judge_existence, smooth_turn
+from segwatch.geo.tracking.judge import to_past_changes
 from segwatch.geo.tracking.registration import UNCERTAIN, estimate_shift, move, move_observation
 from segwatch.geo.tracking.series import FoldInput, fold_series
 from segwatch.geo.types.belief import (
@@ -38,6 +42,7 @@ from segwatch.geo.types.tracking import (
     PastObservation,
     TrackedObservation,
     TrackingStep,
+    TrackState,
 )
 from segwatch.geo.types.watch import TrackingSettings
 
@@ -50,13 +55,13 @@ SETTINGS = TrackingSettings()
 
 def to_degrees(shape: BaseGeometry) -> BaseGeometry:
     """Metres around the origin -> EPSG:4326."""
-    import shapely
-
     scale = np.array([METRE / np.cos(np.radians(ORIGIN[1])), METRE])
     return shapely.transform(shape, lambda coordinates: coordinates * scale + np.array(ORIGIN))
 
 
-def observe(number: int, *shapes: BaseGeometry, clear: BaseGeometry = FIELD, score: float = 0.9) -> TrackedObservation:
+def observe(
+    number: int, *shapes: BaseGeometry, clear: BaseGeometry = FIELD, score: float = 0.9
+) -> TrackedObservation:
     found = []
     for shape in shapes:
         geometry = to_degrees(shape)
@@ -131,7 +136,8 @@ def test_parts_that_no_observation_showed_apart_do_not_merge() -> None:
     left, right, whole = box(-300, 0, -100, 100), box(100, 0, 250, 100), box(-300, 0, 250, 100)
     cloud = box(-100, -1000, 100, 1000)
     steps = fold(
-        observe(0, left, right, clear=FIELD.difference(cloud)), observe(1, left, right, clear=FIELD.difference(cloud)),
+        observe(0, left, right, clear=FIELD.difference(cloud)),
+        observe(1, left, right, clear=FIELD.difference(cloud)),
         observe(2, whole),
     )
     assert not [one for one in steps[2].changes if one.kind is ChangeKind.MERGED and not one.baseline]
@@ -143,7 +149,9 @@ def test_parts_that_no_observation_showed_apart_do_not_merge() -> None:
 def test_a_part_missed_after_a_split_is_told_as_split() -> None:
     whole, large, small = box(-300, 0, 300, 100), box(-300, 0, 100, 100), box(150, 0, 300, 100)
     before = [observe(number, whole, LAKE) for number in range(3)]
-    steps = fold(*before, observe(3, large, LAKE), observe(4, large, small, LAKE), observe(5, large, small, LAKE))
+    steps = fold(
+        *before, observe(3, large, LAKE), observe(4, large, small, LAKE), observe(5, large, small, LAKE)
+    )
     assert [one.kind for one in steps[3].changes] == [ChangeKind.SHRANK]
     late = steps[4].changes
     assert [one.kind for one in late] == [ChangeKind.SPLIT] * 2
@@ -155,10 +163,12 @@ def test_a_part_missed_after_a_split_is_told_as_split() -> None:
 @pytest.mark.parametrize("pixels", [0.5, 1.0, 2.0, 3.0])
 def test_a_moved_scene_raises_nothing(pixels: float) -> None:
     lakes = [box(x, y, x + 90 + x / 20, y + 120) for x in (-800, -400, 0, 400) for y in (-600, 200)]
-    moved = [box(*(value + pixels * 10 for value in one.bounds)) for one in lakes]
+    moved = [translate(one, 10 * pixels, 10 * pixels) for one in lakes]
     steps = fold(*(observe(number, *lakes) for number in range(3)), observe(3, *moved), observe(4, *lakes))
     assert steps[3].shift.source == "outlines"
-    assert (steps[3].shift.east_m, steps[3].shift.north_m) == pytest.approx((-10 * pixels, -10 * pixels), abs=0.2)
+    assert (steps[3].shift.east_m, steps[3].shift.north_m) == pytest.approx(
+        (-10 * pixels, -10 * pixels), abs=0.2
+    )
     assert not [change for step in steps for change in step.changes if not change.baseline]
     assert steps[4].shift.is_zero
 
@@ -176,13 +186,9 @@ def test_a_shift_moves_footprint_and_detections_and_stops_at_the_antimeridian() 
 
 
 def test_outlines_that_do_not_agree_tell_nothing_about_shapes() -> None:
-    from segwatch.geo.crs import make_local_equal_area
-
     lakes = [box(x, y, x + 100, y + 100) for x in (-800, -400, 0, 400) for y in (-600, 200)]
     steps = fold(observe(0, *lakes))
-    odd = [
-        box(*(value + 30 * (-1) ** number * (number % 3) for value in one.bounds)) for number, one in enumerate(lakes)
-    ]
+    odd = [translate(one, 30 * (-1) ** number * (number % 3)) for number, one in enumerate(lakes)]
     crs = make_local_equal_area(ORIGIN)
     shift = estimate_shift(observe(1, *odd), steps[0].states, Polygon(), crs, 10.0)
     assert shift == UNCERTAIN
@@ -201,12 +207,14 @@ def test_folding_again_from_any_scene_gives_the_same(seed: int, start: int, clou
     assert _fold_from(start, inputs, steps, list(states.values())) == steps[start:]
 
 
-def _fold_from(start: int, inputs: list[FoldInput], steps: list[TrackingStep], states: list) -> list[TrackingStep]:
-    changes = {
-        (step.scene_id, one.track_id, one.kind): one for step in steps[:start] for one in step.changes
-    }
+def _fold_from(
+    start: int, inputs: list[FoldInput], steps: list[TrackingStep], states: list[TrackState]
+) -> list[TrackingStep]:
+    changes = {(step.scene_id, one.track_id, one.kind): one for step in steps[:start] for one in step.changes}
     newest = {
-        (one.change_scene_id, one.track_id, one.kind): one for step in steps[:start] for one in step.judgements
+        (one.change_scene_id, one.track_id, one.kind): one
+        for step in steps[:start]
+        for one in step.judgements
     }
     return fold_series(
         states,
@@ -216,7 +224,9 @@ def _fold_from(start: int, inputs: list[FoldInput], steps: list[TrackingStep], s
         observed_before=[GroundPiece(step.observation_id, step.new_ground) for step in steps[:start]],
         counts_before=[TargetCounts.from_json(one.to_json()) for one in steps[start - 1].counts],
         open_before=[
-            OpenChange(changes[key], key[0], replace(one, evidence=Evidence.from_json(one.evidence.to_json())))
+            OpenChange(
+                changes[key], key[0], replace(one, evidence=Evidence.from_json(one.evidence.to_json()))
+            )
             for key, one in newest.items()
             if one.evidence is not None
         ],
@@ -227,17 +237,11 @@ def _fold_from(start: int, inputs: list[FoldInput], steps: list[TrackingStep], s
                 item.observation.footprint,
                 item.observation.detections,
                 step.shift,
-                tuple_of_changes(step),
+                to_past_changes(step.changes),
             )
             for item, step in zip(inputs[:start], steps[:start], strict=True)
         ],
     )
-
-
-def tuple_of_changes(step: TrackingStep) -> tuple:
-    from segwatch.geo.tracking.judge import to_past_changes
-
-    return to_past_changes(step.changes)
 
 
 def test_evidence_stays_bounded() -> None:
@@ -288,7 +292,9 @@ def test_rates_follow_the_counts() -> None:
     assert after.detection == pytest.approx(0.54, abs=0.01)
     assert after.false_alarms > before.false_alarms
     # a pixel ten times as large makes densities a hundred times as small
-    assert Rates.estimate(TargetCounts("water"), 100.0).false_alarms == pytest.approx(before.false_alarms / 100)
+    assert Rates.estimate(TargetCounts("water"), 100.0).false_alarms == pytest.approx(
+        before.false_alarms / 100
+    )
 
 
 def test_confirmed_changes_of_a_noisy_world_are_right() -> None:
