@@ -15,7 +15,7 @@ from segwatch.flows.alerting.channels import SERVICE
 from segwatch.flows.config.times import Cron, Moment, Start, TimeOfDay, Zone
 from segwatch.geo.text.redaction import require_public_url
 from segwatch.geo.types.tracking import ChangeKind
-from segwatch.geo.types.watch import PolygonStyle
+from segwatch.geo.types.watch import AlertStatus, PolygonStyle
 
 _VARIABLE = re.compile(r"\$\{([A-Z][A-Z0-9_]*)\}")
 _URL = re.compile(r"^https?://[^\s/]+(/\S*)?$")
@@ -198,6 +198,17 @@ class RuleSection(Section):
     min_score: Share = Field(0.0, description="Smallest model score that matches.")
     min_growth: float = Field(
         0.0, ge=0, description="Smallest difference of area that matches, as a share of the area before."
+    )
+    status: AlertStatus = Field(
+        AlertStatus.CONFIRMED,
+        description="`confirmed` alerts once further observations confirm the change; `provisional` alerts on the first "
+        "evidence, and one message follows when the change is confirmed or refuted. Default in playbooks: provisional.",
+    )
+    confidence: Share | None = Field(
+        None,
+        description="Least confidence of a change that matches, 0 to 1. Default: 0.8 for `status: confirmed`, 0 for "
+        "`status: provisional`.",
+        examples=[0.9],
     )
     near: NearSection | None = Field(
         None, description="Match only changes that touch this polygon or come within a distance of it."

@@ -30,6 +30,7 @@ from segwatch.geo.text.storable import to_storable
 from segwatch.geo.types.source import Profile
 from segwatch.geo.types.watch import (
     AlertRule,
+    AlertStatus,
     Digest,
     Escalation,
     Instruction,
@@ -37,6 +38,9 @@ from segwatch.geo.types.watch import (
     TrackingSettings,
     Watch,
 )
+
+#: Default of ``confidence``, by the status of the rule.
+_CONFIDENCE = {AlertStatus.CONFIRMED: 0.8, AlertStatus.PROVISIONAL: 0.0}
 
 
 def json_schema() -> dict[str, Any]:
@@ -145,9 +149,10 @@ def _texts(value: object, where: str = "") -> Iterator[tuple[str, str]]:
 
 
 def _build_rule(rule: RuleSection, base: Path, name: str) -> AlertRule:
-    plain = rule.model_dump(exclude={"near", "quiet", "escalate", "digest"})
+    plain = rule.model_dump(exclude={"near", "quiet", "escalate", "digest", "confidence"})
     return AlertRule(
         **plain,
+        confidence=_CONFIDENCE[rule.status] if rule.confidence is None else rule.confidence,
         region=_build_area(rule.near, base, f"{name}: rules.{rule.name}.near") if rule.near else None,
         region_distance_m=rule.near.distance_m if rule.near else 0.0,
         quiet=QuietHours(**rule.quiet.model_dump()) if rule.quiet else None,

@@ -22,7 +22,7 @@ from segwatch.geo.antimeridian import Bounds, intersects, is_bounding_box, to_bo
 from segwatch.geo.grid import MAX_SIDE_M
 from segwatch.geo.text.spelling import describe_errors
 from segwatch.geo.types.event import Event, EventKind, EventLevel
-from segwatch.geo.types.watch import Watch
+from segwatch.geo.types.watch import AlertStatus, Watch
 
 _LEVELS = tuple(EventLevel)
 #: Less than the limit of a pixel grid, because projections stretch circles.
@@ -123,7 +123,8 @@ class Playbook(_Part):
         ge=_MIN_DAYS, le=_MAX_DAYS, description="How long to observe, in days from the event on."
     )
     watch: dict[str, Any] = Field(
-        description="Further fields of the watch file: instruction, targets, rules and the like."
+        description="Further fields of the watch file: instruction, targets, rules and the like. Rules are "
+        "`status: provisional` unless they say otherwise."
     )
 
     @field_validator("radius_km")
@@ -175,7 +176,15 @@ class Playbook(_Part):
             "start": since.isoformat(),
             "end": (since + timedelta(days=self.days)).isoformat(),
         }
+        rules = self.watch.get("rules")
+        if isinstance(rules, list):
+            document["rules"] = [_set_default_status(rule) for rule in rules]
         return watchfile.parse(document, base=Path(), name=f"playbook {self.name}")
+
+
+def _set_default_status(rule: Any) -> Any:
+    """Have a rule alert on the first evidence unless it says otherwise: in a disaster, waiting costs more."""
+    return {"status": AlertStatus.PROVISIONAL.value, **rule} if isinstance(rule, dict) else rule
 
 
 def _reaches(value: float | None, least: float | None) -> bool:

@@ -59,9 +59,12 @@ class RegionView:
     def to_json(self) -> dict[str, Any]:
         """Convert to JSON values."""
         return {
-            **asdict(self),
             "observation_id": str(self.observation_id),
             "acquired_at": self.acquired_at.isoformat(),
+            "visible_share": self.visible_share,
+            "covered_share": self.covered_share,
+            "core_detected": self.core_detected,
+            "score": self.score,
         }
 
     @classmethod

@@ -74,9 +74,22 @@ class Escalation:
     channels: tuple[str, ...]
 
 
+class AlertStatus(enum.StrEnum):
+    """Least evidence of a change that raises an alert."""
+
+    #: alert on the first evidence; one message follows when the change is confirmed or refuted
+    PROVISIONAL = "provisional"
+    #: alert once the change is confirmed
+    CONFIRMED = "confirmed"
+
+
 @dataclass(frozen=True, slots=True)
 class AlertRule:
-    """Which changes alert, and how they are sent."""
+    """Which changes alert, and how they are sent.
+
+    A revision stored before rules had ``status`` and ``confidence`` keeps alerting on the first evidence: the defaults
+    here. Watch files have other defaults, see :mod:`segwatch.flows.config.watchfile`.
+    """
 
     name: str
     kinds: tuple[ChangeKind, ...]
@@ -104,6 +117,10 @@ class AlertRule:
     """None = no escalation."""
     digest: Digest | None = None
     """None = one message per alert."""
+    status: AlertStatus = AlertStatus.PROVISIONAL
+    """Least status of a change that alerts."""
+    confidence: float = 0.0
+    """Least confidence of a change that alerts, 0..1."""
 
 
 @dataclass(frozen=True, slots=True)

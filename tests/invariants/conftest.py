@@ -207,7 +207,7 @@ class Ledger:
             ),
             "judgements": self.rows(
                 "SELECT change_id, observation_id, acquired_at, scene_id, confidence, status, observations_for,"
-                " observations_against, earliest, latest, views, evidence FROM segwatch.change_judgement"
+                " observations_against, earliest, latest, views, evidence_id FROM segwatch.change_judgement"
                 " WHERE upper_inf(recorded) ORDER BY change_id, acquired_at, scene_id"
             ),
             "counts": self.rows(
@@ -241,9 +241,9 @@ class Ledger:
         """Return every row of the tables that tracking writes."""
         names = (
             "observation", "track", "track_state", "track_lineage", "change", "alert", "alert_correction", "delivery",
-            "seen_ground", "watch_area", "change_judgement", "series_counts",
+            "seen_ground", "watch_area", "change_judgement", "change_evidence", "series_counts",
         )  # fmt: skip
-        return {name: self.rows(f"SELECT * FROM segwatch.{name} ORDER BY 1, 2, 3") for name in names}
+        return {name: self.rows(f"SELECT * FROM segwatch.{name} ORDER BY 1, 2") for name in names}
 
 
 def merged(boxes: Iterable[tuple[float, float, float, float]]) -> tuple[BaseGeometry, ...]:

@@ -20,7 +20,7 @@ from segwatch.flows.errors import ConfigError
 from segwatch.geo.antimeridian import compute_bounds
 from segwatch.geo.identity import identify_watch_catalog
 from segwatch.geo.types.tracking import ChangeKind
-from segwatch.geo.types.watch import Digest, Escalation, QuietHours
+from segwatch.geo.types.watch import AlertStatus, Digest, Escalation, QuietHours
 from tests.support.paths import ROOT
 
 BASE = Path()
@@ -133,8 +133,38 @@ def test_a_rule_says_everything_that_rules_can_say() -> None:
 
 
 @pytest.mark.parametrize(
+    ("said", "status", "confidence"),
+    [
+        ({}, AlertStatus.CONFIRMED, 0.8),
+        ({"confidence": 0.95}, AlertStatus.CONFIRMED, 0.95),
+        ({"status": "confirmed", "confidence": 0}, AlertStatus.CONFIRMED, 0.0),
+        ({"status": "provisional"}, AlertStatus.PROVISIONAL, 0.0),
+        ({"status": "provisional", "confidence": 0.5}, AlertStatus.PROVISIONAL, 0.5),
+    ],
+)
+def test_a_rule_chooses_how_sure_an_alert_must_be(
+    said: dict[str, object], status: AlertStatus, confidence: float
+) -> None:
+    rules = document(rules=[{"name": "r", **said}])
+    (made,) = watchfile.parse(rules, base=BASE, name="lake.yaml").rules
+    assert (made.status, made.confidence) == (status, confidence)
+    jsonschema.validate(rules, watchfile.json_schema())
+
+
+def test_a_rule_stored_before_rules_had_a_status_alerts_on_the_first_evidence() -> None:
+    watch = watchfile.parse(document(rules=[{"name": "r"}]), base=BASE, name="lake.yaml")
+    stored = dump_watch(watch)
+    for name in ("status", "confidence"):
+        del stored["rules"][0][name]
+    (rule,) = load_watch(stored).rules
+    assert (rule.status, rule.confidence) == (AlertStatus.PROVISIONAL, 0.0)
+
+
+@pytest.mark.parametrize(
     ("changes", "field", "hint"),
     [
+        ({"rules": [{"name": "r", "confidence": 1.5}]}, "rules.0.confidence", "1"),
+        ({"rules": [{"name": "r", "status": "refuted"}]}, "rules.0.status", "provisional"),
         ({"instrution": "typo"}, "instrution", "instruction"),
         (
             {"area": {"bbox": [8.0, 45.0, 15.2, 45.1]}},

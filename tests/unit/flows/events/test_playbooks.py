@@ -24,6 +24,7 @@ from segwatch.geo.events.linking import group_same_events
 from segwatch.geo.scenes import select_best_scene
 from segwatch.geo.types.event import Event, EventKind, EventLevel
 from segwatch.geo.types.scene import Item, Scene
+from segwatch.geo.types.watch import AlertStatus
 from tests.support.paths import DATA
 
 FEEDS = DATA / "feeds"
@@ -45,9 +46,18 @@ def test_every_kind_of_disaster_has_its_playbook() -> None:
     for one in books:
         watch = one.watch_over(box(0, 0, 1, 1), WHEN, "gdacs/1", one.sources[0])
         assert watch.tracking.gone_after == 1, "what is gone after a disaster is gone at the first look"
+        assert {(rule.status, rule.confidence) for rule in watch.rules} == {(AlertStatus.PROVISIONAL, 0.0)}
         assert watch.priority > 100
         assert watch.schedule is not None
         assert (watch.start, watch.end) == (WHEN, WHEN + timedelta(days=one.days))
+
+
+def test_a_rule_of_a_playbook_may_wait_for_confirmation() -> None:
+    book = shipped("flood")
+    rules = [{"name": "sure", "status": "confirmed"}, {"name": "fast"}]
+    other = book.model_copy(update={"watch": {**book.watch, "rules": rules}})
+    watch = other.watch_over(box(0, 0, 1, 1), WHEN, "gdacs/1", book.sources[0])
+    assert [(rule.status.value, rule.confidence) for rule in watch.rules] == [("confirmed", 0.8), ("provisional", 0)]
 
 
 def test_shipped_playbooks_prefer_what_shows_most() -> None:
