@@ -49,6 +49,7 @@ Pixels = NDArray[np.uint8]
 
 IMAGE = Path(__file__).resolve().parents[1] / "demo/imagery/naip-cottonwood/2009-08-18.tif"
 GSD_M = 5.0
+_MIN_POLYGON_M2 = 1000.0
 #: Pixels by which an unchanged image is displaced, east and south.
 _SHIFTS = [(0.6, 0.0), (0.5, 0.0), (0.0, -0.5), (-0.35, 0.35), (1.0, 0.0), (-0.7, -0.7), (0.0, 2.0), (-1.4, 1.4),
            (3.0, 0.0), (0.0, -3.0), (2.1, 2.1), (-3.0, 0.0)]  # fmt: skip
@@ -59,7 +60,7 @@ _THREE_METRES = (0.6, 0.0)
 _AREA_MOVES = [(7, 13), (-40, 5), (3.4, -21.7)]
 _ZONES = {"zone 13": "EPSG:32613", "zone 15": "EPSG:32615"}
 #: Pixels of the image inside the area: left, top, right, bottom.
-_AREA_PX = (60, 60, 860, 660)
+_AREA_PX = (45, 30, 890, 695)
 _BEGAN = datetime(2024, 1, 1, 10, tzinfo=UTC)
 _SERIES = UUID("5c6b9c0e-0d2e-5a61-9d57-6d1c2b8a4f10")
 _NEVER_ALTERED = 2
@@ -279,7 +280,7 @@ def _make_watch(url: str, area: BaseGeometry) -> Watch:
     profile = Profile("lakes", "lakes", "lakes", red, green, blue, low=0, high=255, gsd_m=GSD_M, nodata=0)
     tracking = TrackingSettings(tolerance_m=GSD_M)
     watch = Watch("lakes", Instruction("segment the water", ("water",)), area, profile, url, _BEGAN)
-    return replace(watch, tracking=tracking, min_polygon_m2=2000)
+    return replace(watch, tracking=tracking, min_polygon_m2=_MIN_POLYGON_M2)
 
 
 def count_alarms(unaltered: ObservationResult, seen: ObservationResult, variant: Variant) -> Alarms:
@@ -317,7 +318,7 @@ def count_unregistered(unaltered: ObservationResult, seen: ObservationResult) ->
         series_id=_SERIES,
         origin=_find_origin(unaltered),
         new=ground.find_new(second.footprint),
-        min_polygon_m2=2000,
+        min_polygon_m2=_MIN_POLYGON_M2,
     )
     return sum(not change.baseline for change in found.changes)
 
@@ -325,7 +326,7 @@ def count_unregistered(unaltered: ObservationResult, seen: ObservationResult) ->
 def _fold(results: Sequence[ObservationResult]) -> list[TrackingStep]:
     settings = TrackingSettings(tolerance_m=GSD_M)
     inputs = [
-        FoldInput(_to_observation(number, result), settings, first=not number, min_polygon_m2=2000)
+        FoldInput(_to_observation(number, result), settings, first=not number, min_polygon_m2=_MIN_POLYGON_M2)
         for number, result in enumerate(results)
     ]
     return fold_series([], inputs, series_id=_SERIES, origin=_find_origin(results[0]))

@@ -186,7 +186,7 @@ def _align(
 def _find_whole_pixels(fixed: Floats, fixed_mask: Mask, moving: Floats, moving_mask: Mask) -> Floats:
     if not (fixed[fixed_mask].any() and moving[moving_mask].any()):
         return np.zeros(2)
-    shift, _, _ = phase_cross_correlation(
+    shift, _, _ = phase_cross_correlation(  # type: ignore[no-untyped-call]
         fixed, moving, reference_mask=fixed_mask, moving_mask=moving_mask, overlap_ratio=0.5
     )
     whole = np.asarray(shift, float)
@@ -196,7 +196,7 @@ def _find_whole_pixels(fixed: Floats, fixed_mask: Mask, moving: Floats, moving_m
 
 def _fit_step(fixed: Floats, moved: Floats, common: Mask) -> Floats:
     """Least-squares displacement (down, right), with the gain and offset of ``moved`` fitted as well."""
-    down, right = np.gradient(moved)
+    down, right = (np.asarray(np.gradient(moved, axis=axis)) for axis in (0, 1))
     columns = np.stack([down[common], right[common], moved[common], np.ones(np.count_nonzero(common))])
     try:
         fit = np.linalg.solve(columns @ columns.T, columns @ fixed[common])
