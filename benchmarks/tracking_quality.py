@@ -17,9 +17,20 @@ from rich.table import Table
 from scipy.optimize import linear_sum_assignment
 from scipy.sparse import csr_array
 
+from segwatch.benchmarks import tracking_belief
 from segwatch.benchmarks.tracking_rivals import COME_AND_GO, KINDS, TRACKERS, Report, Tracked, segwatch
 from segwatch.benchmarks.tracking_scores import Frame, hota, idf1, scot
-from segwatch.benchmarks.tracking_worlds import PERFECT, Mask, Noise, SceneView, TrueChange, World, look, make
+from segwatch.benchmarks.tracking_worlds import (
+    PERFECT,
+    Mask,
+    Noise,
+    SceneView,
+    TrueChange,
+    World,
+    look,
+    make,
+    shows,
+)
 from segwatch.geo.types.tracking import ChangeKind
 
 SLACK_SCENES = 2
@@ -110,7 +121,9 @@ def run(*, quick: bool) -> dict[str, float | int]:
     figures = {ending: tally.figures() for ending, tally in tallies.items()}
     perfect = [_own_scot(seed, _CLOUDS[seed % len(_CLOUDS)], decidable=True) for seed in range(worlds)]
     clean = [_own_scot(seed, PERFECT.cloud, decidable=False) for seed in range(worlds)]
+    beliefs = tracking_belief.measure(1 if quick else 4)
     _print(figures, worlds)
+    _print_beliefs(beliefs)
     out.print(
         f"segwatch with perfect detections: SCOT at least {min(perfect):.4f} where they determine identities, "
         f"{fmean(clean):.4f} on average where clouds may leave them ambiguous"
@@ -122,6 +135,7 @@ def run(*, quick: bool) -> dict[str, float | int]:
             for ending, values in figures.items()
             for name, value in values.items()
         },
+        **{f"quality_{name}": value for name, value in beliefs.items()},
         "quality_scot_perfect": min(perfect),
         "quality_scot_clean": round(fmean(clean), 4),
     }
@@ -184,14 +198,8 @@ def delays(
     for one, meets in zip(true, _share_pixels(world, true, told), strict=True):
         after = [told[index].told for index in np.flatnonzero(meets) if told[index].told >= one.scene]
         if after:
-            late.append(sum(_shows(world, view, one) for view in views[one.scene : min(after)]))
+            late.append(sum(shows(world, view, one) for view in views[one.scene : min(after)]))
     return late
-
-
-def _shows(world: World, view: SceneView, change: TrueChange) -> bool:
-    if change.kind is ChangeKind.APPEARED:
-        return bool((view.truth == change.id).any())
-    return bool(view.clear[world.place(change)].mean() >= 0.5)
 
 
 def _share_pixels(world: World, true: Sequence[TrueChange], told: Sequence[Report]) -> NDArray[np.bool_]:
@@ -232,3 +240,13 @@ def _print(figures: dict[str, dict[str, float]], worlds: int) -> None:
         table.add_row(_TITLES[ending], *shares, *late)
     out.print(table)
     out.print("delays: mean (median) over the changes that were reported at all")
+
+
+def _print_beliefs(figures: dict[str, float]) -> None:
+    out.print(
+        "confirmed changes: precision {confirmed_precision:.3f}, recall {confirmed_recall:.3f} of those with two clear "
+        "observations afterwards, {confirmed_delay_scenes:.2f} extra clear observations; calibration error "
+        "{calibration_error:.3f}; Brier score {brier:.3f}, of a constant {brier_constant:.3f}".format(
+            **figures
+        )
+    )

@@ -5,8 +5,9 @@ The baselines ignore clouds: an identity without a detection in a scene has disa
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from uuid import UUID
 
 import numpy as np
 from scipy.sparse import csr_array, vstack
@@ -14,7 +15,7 @@ from scipy.sparse import csr_array, vstack
 from segwatch.benchmarks.tracking_scores import Floats, Ids
 from segwatch.benchmarks.tracking_worlds import ORIGIN, SERIES, Labels, Mask, SceneView, scene_of
 from segwatch.geo.tracking.series import FoldInput, fold_series
-from segwatch.geo.types.tracking import ChangeKind
+from segwatch.geo.types.tracking import ChangeKind, TrackingStep
 from segwatch.geo.types.watch import TrackingSettings
 
 SETTINGS = TrackingSettings()
@@ -72,19 +73,29 @@ def segwatch(views: Sequence[SceneView]) -> Tracked:
     """Run the tracking core."""
     looks = [FoldInput(view.observation, SETTINGS, first=not number) for number, view in enumerate(views)]
     steps = fold_series([], looks, series_id=SERIES, origin=ORIGIN)
-    numbers: dict[object, int] = {}
-    places = _LastPlaces({}, set())
+    numbers: dict[UUID | None, int] = {}
     ids, reports = [], []
-    for scene, (view, step) in enumerate(zip(views, steps, strict=True)):
+    for scene, (step, places) in enumerate(zip(steps, find_places(views, steps), strict=True)):
         given = [numbers.setdefault(track, len(numbers)) for track in step.detection_tracks]
         ids.append(np.array(given, np.int64))
-        places.see(view, ids[-1])
         reports += [
-            Report(one.kind, scene_of(one.valid_at), scene, places.last[numbers[one.track_id]])
+            Report(one.kind, scene_of(one.valid_at), scene, places[one.track_id])
             for one in step.changes
-            if one.kind in KINDS and not one.baseline
+            if one.kind in KINDS and not one.baseline and one.track_id in places
         ]
     return Tracked(ids, reports)
+
+
+def find_places(
+    views: Sequence[SceneView], steps: Sequence[TrackingStep]
+) -> Iterator[Mapping[UUID | None, Mask]]:
+    """Yield for each scene where every track was last detected; tracks that never were are missing."""
+    last: dict[UUID | None, Mask] = {}
+    for view, step in zip(views, steps, strict=True):
+        for track in set(step.detection_tracks):
+            shown = [number for number, one in enumerate(step.detection_tracks, start=1) if one == track]
+            last[track] = np.isin(view.regions, shown)
+        yield last
 
 
 def frame_to_frame(views: Sequence[SceneView]) -> Tracked:

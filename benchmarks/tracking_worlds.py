@@ -149,6 +149,13 @@ def scene_of(when: datetime) -> int:
     return round((when - _START) / _REVISIT)
 
 
+def shows(world: World, view: SceneView, change: TrueChange) -> bool:
+    """Return whether a scene could show a change: some of a new object, or at least half of the place of another."""
+    if change.kind is ChangeKind.APPEARED:
+        return bool((view.truth == change.id).any())
+    return bool(view.clear[world.place(change)].mean() >= 0.5)
+
+
 # ---- the truth
 
 

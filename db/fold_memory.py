@@ -56,7 +56,7 @@ _OPEN = text(
     )
     SELECT c.track_id, c.kind, c.target, c.valid_at, c.before_m2, c.after_m2, c.gained, c.lost, c.score, c.baseline,
            o.scene_id AS change_scene_id, j.confidence, j.status, j.observations_for, j.observations_against,
-           j.earliest, j.latest, j.views, j.evidence
+           j.earliest, j.latest, j.views, e.content AS evidence
     FROM candidate n
     JOIN segwatch.change c ON c.id = n.id
     JOIN segwatch.observation o ON o.id = c.observation_id
@@ -66,7 +66,8 @@ _OPEN = text(
           AND (i.acquired_at, i.scene_id) < (:acquired_at, :scene_id)
           AND NOT (i.observation_id = ANY(CAST(:folded AS uuid[])))
         ORDER BY i.acquired_at DESC, i.scene_id DESC LIMIT 1) j
-    WHERE j.evidence IS NOT NULL AND c.retracted_at IS NULL
+    JOIN segwatch.change_evidence e ON e.id = j.evidence_id
+    WHERE c.retracted_at IS NULL
       AND NOT (c.observation_id = ANY(CAST(:folded AS uuid[])))
     ORDER BY c.id
     """

@@ -6,25 +6,27 @@ judgements that no longer hold and adds those that replace them.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, insert, text
-from sqlalchemy.dialects.postgresql import Range
+from sqlalchemy import Connection, text
+from sqlalchemy.dialects.postgresql import Range, insert
 
 from segwatch.db import tables
 from segwatch.db.errors import PublishConflict
 from segwatch.db.ids import make_id
 from segwatch.db.publishing import make_change_id
+from segwatch.geo.types.belief import Evidence
 from segwatch.geo.types.tracking import ChangeKind, Judgement, OpenChange, TrackingStep
 
 #: Columns that say what a judgement is, without its id and recorded range.
 _CONTENT = (
     "acquired_at", "scene_id", "confidence", "status", "observations_for", "observations_against", "earliest",
-    "latest", "views", "evidence",
+    "latest", "views", "evidence_id",
 )  # fmt: skip
 _RECORDED = text(
     f"""
@@ -43,7 +45,7 @@ _REOPEN = text(
     UPDATE segwatch.change c SET is_open = n.is_open
     FROM (
         SELECT i.id, coalesce(
-            (SELECT j.evidence IS NOT NULL FROM segwatch.change_judgement j
+            (SELECT j.evidence_id IS NOT NULL FROM segwatch.change_judgement j
              WHERE j.change_id = i.id AND upper_inf(j.recorded)
              ORDER BY j.acquired_at DESC, j.scene_id DESC LIMIT 1), false) AS is_open
         FROM unnest(CAST(:ids AS uuid[])) AS i(id)) n
@@ -99,11 +101,16 @@ def save_judgements(
         (row.change_id, row.observation_id): row for row in conn.execute(_RECORDED, {"ids": sorted(folded)})
     }
     rows = _build_rows(published, _identify(published, open_before), now)
+    evidence = _build_evidence(published)
     held = {key for key, row in recorded.items() if key in rows and _is_same(row, rows[key])}
     closed = [row.id for key, row in recorded.items() if key not in held]
     if closed:
         conn.execute(_CLOSE, {"ids": closed, "now": now})
     added = {key: row for key, row in rows.items() if key not in held}
+    new_evidence = evidence.keys() & {row["evidence_id"] for row in added.values()}
+    if new_evidence:
+        values = [{"id": one, "content": evidence[one].to_json()} for one in sorted(new_evidence)]
+        conn.execute(insert(tables.change_evidence).on_conflict_do_nothing(), values)
     if added:
         conn.execute(insert(tables.change_judgement), list(added.values()))
     touched = {change_id for change_id, _ in {*added, *(recorded.keys() - held)}}
@@ -142,7 +149,7 @@ def _build_rows(
 def _build_row(
     key: tuple[UUID, UUID], judgement: Judgement, one: PublishedStep, now: datetime
 ) -> dict[str, Any]:
-    belief, evidence = judgement.belief, judgement.evidence
+    belief = judgement.belief
     return {
         "id": make_id("judgement", *key, now.timestamp()),
         "change_id": key[0],
@@ -156,9 +163,18 @@ def _build_row(
         "earliest": judgement.earliest,
         "latest": judgement.latest,
         "views": [view.to_json() for view in judgement.views],
-        "evidence": None if evidence is None else evidence.to_json(),
+        "evidence_id": None if judgement.evidence is None else _make_evidence_id(judgement.evidence),
         "recorded": Range(now, None, bounds="[)"),
     }
+
+
+def _build_evidence(published: Sequence[PublishedStep]) -> dict[UUID, Evidence]:
+    every = [judgement.evidence for one in published for judgement in one.step.judgements]
+    return {_make_evidence_id(one): one for one in every if one is not None}
+
+
+def _make_evidence_id(evidence: Evidence) -> UUID:
+    return make_id("evidence", json.dumps(evidence.to_json(), sort_keys=True))
 
 
 def _is_same(recorded: Any, row: Mapping[str, Any]) -> bool:

@@ -7,6 +7,7 @@ from segwatch.db.tables.imagery import rejected_item, scene, scene_item
 from segwatch.db.tables.operations import access_token, circuit, mutex, run
 from segwatch.db.tables.results import (
     change,
+    change_evidence,
     change_judgement,
     detection,
     observation,
@@ -28,6 +29,7 @@ __all__ = [
     "alert_mark",
     "area",
     "change",
+    "change_evidence",
     "change_judgement",
     "channel",
     "circuit",

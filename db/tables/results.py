@@ -244,6 +244,14 @@ change = Table(
     Index("change_observation_ix", "observation_id"),
 )
 
+#: What later observations are compared with to judge a change. The id comes from the content: judgements share it.
+change_evidence = Table(
+    "change_evidence",
+    metadata,
+    identity(),
+    Column("content", JSONB, nullable=False),
+)
+
 #: Belief of a change after an observation of its ground. A late scene closes rows that no longer hold and adds others.
 change_judgement = Table(
     "change_judgement",
@@ -261,7 +269,7 @@ change_judgement = Table(
     #: what each observation so far showed of the ground of the change
     Column("views", JSONB, nullable=False),
     #: what later observations are compared with; null once the change is decided, or cannot be judged
-    Column("evidence", JSONB(none_as_null=True)),
+    reference("evidence_id", "change_evidence", nullable=True),
     Column("recorded", TSTZRANGE, nullable=False),
     CheckConstraint("NOT isempty(recorded)", name="change_judgement_range_not_empty"),
     CheckConstraint(_STATUSES, name="change_judgement_status"),

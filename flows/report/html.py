@@ -9,6 +9,7 @@ import jinja2
 
 from segwatch.flows.report import formats
 from segwatch.flows.report.situation import Situation
+from segwatch.geo.text.beliefs import describe_belief
 
 _ENVIRONMENT = jinja2.Environment(
     loader=jinja2.PackageLoader("segwatch.flows.report"), autoescape=True, undefined=jinja2.StrictUndefined
@@ -20,6 +21,7 @@ _FILTERS: dict[str, Any] = {
     "hectares": formats.format_hectares,
     "signed_hectares": formats.format_difference,
     "base64": lambda content: base64.b64encode(content).decode(),
+    "belief": describe_belief,
     "is_web": lambda href: href.startswith(("http://", "https://")),
 }
 _ENVIRONMENT.filters |= _FILTERS

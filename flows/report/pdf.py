@@ -15,6 +15,7 @@ from segwatch.flows.report.formats import (
     shorten_href,
 )
 from segwatch.flows.report.situation import Situation
+from segwatch.geo.text.beliefs import describe_belief
 from segwatch.geo.text.storable import shorten
 
 #: A table row must fit on a page.
@@ -57,20 +58,22 @@ def _put_changes(pdf: FPDF, situation: Situation) -> None:
             _to_cell(row["target"]),
             row["kind"],
             str(row["objects"]),
+            str(row["confirmed"]),
             *_sizes(row["before_m2"], row["after_m2"]),
         )
         for row in situation.changes.to_dict("records")
     ]
-    _put_table(pdf, ("target", "change", "objects", "ha before", "ha after", "difference"), rows)
+    _put_table(pdf, ("target", "change", "objects", "confirmed", "ha before", "ha after", "difference"), rows)
     _put_line(pdf, f"Largest: {situation.largest_share}", size=13)
     largest = [
         (format_time(row["valid_at"]), _to_cell(row["target"]), row["kind"], *_sizes(row["before_m2"], row["after_m2"]),
-         f"{row['geometry'].x:.5f}, {row['geometry'].y:.5f}")
+         f"{row['geometry'].x:.5f}, {row['geometry'].y:.5f}", describe_belief(row))
         for row in situation.largest.to_dict("records")
     ]  # fmt: skip
-    _put_table(
-        pdf, ("observed", "target", "change", "ha before", "ha after", "difference", "lon, lat"), largest
-    )
+    columns = (
+        "observed", "target", "change", "ha before", "ha after", "difference", "lon, lat", "how sure"
+    )  # fmt: skip
+    _put_table(pdf, columns, largest)
 
 
 def _put_coverage(pdf: FPDF, situation: Situation) -> None:

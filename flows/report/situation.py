@@ -20,8 +20,11 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _LARGEST = 20
-_CHANGE_COLUMNS = ("target", "kind", "objects", "before_m2", "after_m2")
-_LARGEST_COLUMNS = ("valid_at", "target", "kind", "before_m2", "after_m2", "track_id")
+_CHANGE_COLUMNS = ("target", "kind", "objects", "confirmed", "before_m2", "after_m2")
+_LARGEST_COLUMNS = (
+    "valid_at", "target", "kind", "before_m2", "after_m2", "track_id",
+    "confidence", "status", "observations_for", "observations_against",
+)  # fmt: skip
 _SCENE_COLUMNS = ("acquired_at", "state", "clear_share", "reason", "item_hrefs", "model", "preview")
 
 
@@ -58,9 +61,9 @@ class Situation:
     """Acquisition time of the last observation."""
     totals: tuple[Total, ...]
     changes: pd.DataFrame
-    """By target and kind: number of objects, total area before and after in m²."""
+    """By target and kind: number of objects, how many of them are confirmed, total area before and after in m²."""
     largest: gpd.GeoDataFrame
-    """The largest changes, with a point on each in EPSG:4326."""
+    """The largest changes with their belief, and a point on each in EPSG:4326."""
     scenes: pd.DataFrame
     """Scenes in order of acquisition with their outcome."""
     observed_share: float

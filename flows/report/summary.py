@@ -24,10 +24,13 @@ def render_markdown(situation: Situation, where: str) -> str:
         f"{format_hectares(one.after_m2)} ha at last.\n"
         for one in situation.totals
     ]
-    lines += ["| target | change | objects | hectares before | after |", "| --- | --- | --- | --- | --- |"]
     lines += [
-        f"| {_plain(row['target'])} | {row['kind']} | {row['objects']} | {format_hectares(row['before_m2'])} "
-        f"| {format_hectares(row['after_m2'])} |"
+        "| target | change | objects | confirmed | hectares before | after |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    lines += [
+        f"| {_plain(row['target'])} | {row['kind']} | {row['objects']} | {row['confirmed']} "
+        f"| {format_hectares(row['before_m2'])} | {format_hectares(row['after_m2'])} |"
         for row in situation.changes.to_dict("records")
     ]
     states = situation.scenes["state"].value_counts(sort=False)

@@ -10,6 +10,7 @@ from uuid import UUID
 
 import numpy as np
 import shapely
+from pyproj import CRS
 
 from segwatch.geo.tracking.belief_model import Rates
 from segwatch.geo.tracking.overlay import project_all
@@ -112,7 +113,7 @@ def count_observation(
     transition: Transition,
     observation: TrackedObservation,
     exposure: Exposure,
-    crs: object,
+    crs: CRS,
 ) -> dict[str, TargetCounts]:
     """Add to the counts what one observation shows of the detector: hits, misses, ground, jitter.
 
@@ -138,7 +139,8 @@ def count_observation(
             km2_scenes=one.km2_scenes + exposure.footprint_m2 / 1e6,
             km2_days=one.km2_days + exposure.footprint_m2 / 1e6 * exposure.gap_days,
             object_days=one.object_days + seen * exposure.gap_days,
-            objects=one.objects + sum(
+            objects=one.objects
+            + sum(
                 change.baseline and change.kind is ChangeKind.APPEARED and change.target == target
                 for change in step.changes
             ),
@@ -163,7 +165,7 @@ def _count_hits(states: Iterable[TrackState], transition: Transition) -> tuple[f
     return hits, misses
 
 
-def _measure_jitter(transition: Transition, crs: object) -> dict[str, list[float]]:
+def _measure_jitter(transition: Transition, crs: CRS) -> dict[str, list[float]]:
     """Measure squared displacements of the boundaries, m², of wholly visible objects without a change, by target."""
     changed = {one.track_id for one in transition.step.changes}
     fresh = transition.step.new_ground

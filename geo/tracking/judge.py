@@ -1,14 +1,15 @@
 """Judge the changes of one observation, and earlier open changes whose region it shows.
 
 Judging changes neither geometry nor identity: it follows the fold. Its cost follows what the observation changed and
-shows: a new change is judged by at most :data:`~segwatch.geo.types.belief.MAX_PAST` earlier observations, an open one by
-its stored views and the new one.
+shows: a new change is judged by at most :data:`~segwatch.geo.types.belief.MAX_PAST` earlier observations, an open one
+by its stored views and the new one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 from uuid import UUID
 
 import numpy as np
@@ -18,6 +19,7 @@ from shapely.geometry.base import BaseGeometry
 from segwatch.geo.tracking.belief_model import (
     MIN_VISIBLE,
     Chain,
+    Floats,
     Rates,
     is_detected,
     is_shape_shown,
@@ -36,7 +38,7 @@ from segwatch.geo.types.belief import (
     Evidence,
     RegionView,
 )
-from segwatch.geo.types.tracking import Change, ChangeKind, Judgement, OpenChange, PastChange, TrackState
+from segwatch.geo.types.tracking import Change, ChangeKind, Judgement, OpenChange, PastChange
 
 #: Below this confidence a change is refuted.
 _REFUTED = 0.01
@@ -44,8 +46,10 @@ _REFUTED = 0.01
 _TWICE = frozenset({ChangeKind.GREW, ChangeKind.SHRANK, ChangeKind.MOVED, ChangeKind.MERGED})
 #: Objects nearer than this many tolerances may be one behind a cloud.
 _NEAR = 14.0
-#: Clear empty ground between two objects that shows them apart, in tolerances.
-_GAP = 0.5
+#: Minimum visible share of lost ground that excludes a part that was split off and missed.
+_MIN_LOSS_VISIBLE = 0.6
+MIN_GAP = 0.5
+"""Clear empty ground between two objects that shows them apart, in tolerances."""
 #: A place is at least and at most this many tolerances wide, for false detections that would be taken for the object.
 _PLACE = (4.0, 20.0)
 #: Share of the confidence that is left to a change that another one explains, or may explain.
@@ -77,6 +81,8 @@ class Judge:
     shown: ShownGround
     past: Sequence[ShownGround]
     rates: RatesOf
+    _living: dict[str, tuple[shapely.STRtree, list[UUID]]] = field(default_factory=dict)
+    """Living objects by target, indexed when they are first asked for."""
 
     def judge_new(self) -> list[tuple[Change, Judgement]]:
         """Judge the changes of the step that are no baseline."""
@@ -98,7 +104,7 @@ class Judge:
         evidence = self._update_holds(one.change, evidence)
         if one.change.kind is ChangeKind.APPEARED and one.change.track_id in explained:
             return self._refute(one.judgement)
-        if one.change.kind is ChangeKind.SHRANK and evidence.blocked and self._is_split(one.change.track_id):
+        if self._is_split_or_moved(one.change):
             return self._refute(one.judgement)
         view = self.shown.view(evidence.region, evidence.core, one.change.target)
         if not _tells(one.change.kind, view):
@@ -111,12 +117,11 @@ class Judge:
 
     def find_explained(self, judged: Sequence[tuple[Change, Judgement]]) -> frozenset[UUID]:
         """Find tracks that merged into others from which no observation had shown them apart."""
+        merged = {change.track_id for change, _ in judged if change.kind is ChangeKind.MERGED}
         return frozenset(
-            change.track_id
-            for change, judgement in judged
-            if change.kind is ChangeKind.MERGED
-            and judgement.belief.status is BeliefStatus.REFUTED
-            and self.transition.get_keeper(change.track_id) != change.track_id
+            one.parent
+            for one in self.transition.step.lineage
+            if one.kind is ChangeKind.MERGED and one.parent not in merged
         )
 
     # ---- new changes
@@ -126,14 +131,21 @@ class Judge:
         scene_id, at = self.transition.step.scene_id, self.transition.acquired_at
         if evidence is None:
             start = self.past[-1].acquired_at if self.past else at
-            return Judgement(scene_id, change.track_id, change.kind, Belief(0.0), min(start, change.valid_at), at)
+            return Judgement(
+                scene_id, change.track_id, change.kind, Belief(0.0), min(start, change.valid_at), at
+            )
         views = [
             view
             for view in (one.view(evidence.region, evidence.core, change.target) for one in self.past)
             if _tells(change.kind, view)
         ]
         views.append(self.shown.view(evidence.region, evidence.core, change.target))
-        evidence = replace(evidence, rivals=self._find_rivals(change), blocked=self._is_blocked(change))
+        evidence = replace(
+            evidence,
+            rivals=self._find_rivals(change),
+            blocked=self._is_blocked(change),
+            prior=self._find_prior(change),
+        )
         judgement = self._judge(change, scene_id, evidence, tuple(views))
         return self._refute(judgement) if self._is_explained(change, judgement) else judgement
 
@@ -143,23 +155,32 @@ class Judge:
             return ()
         own = self.transition.after[change.track_id].geometry
         near = self._list_neighbours(change, own)
-        least_m = _GAP * self.transition.tolerance_m
+        least_m = MIN_GAP * self.transition.tolerance_m
         return tuple(
-            one
-            for one in near
-            if self.shown.measure_clear(shapely.shortest_line(own, one)) < least_m
+            one for one in near if self.shown.measure_clear(shapely.shortest_line(own, one)) < least_m
         )
 
     def _list_neighbours(self, change: Change, own: BaseGeometry) -> list[BaseGeometry]:
-        states = [
-            one
-            for one in self.transition.after.values()
-            if one.alive and one.target == change.target and one.track_id != change.track_id
-        ]
-        geometries = to_array([one.geometry for one in states])
+        if change.target not in self._living:
+            states = [
+                one for one in self.transition.after.values() if one.alive and one.target == change.target
+            ]
+            geometries = to_array([one.geometry for one in states])
+            self._living[change.target] = shapely.STRtree(geometries), [one.track_id for one in states]
+        tree, tracks = self._living[change.target]
         latitude = np.radians(own.centroid.y)
         reach = _NEAR * self.transition.tolerance_m / METRES_PER_DEGREE / max(float(np.cos(latitude)), 1e-3)
-        return list(geometries[shapely.dwithin(geometries, own, reach)])
+        near = np.sort(tree.query(own, predicate="dwithin", distance=reach)).tolist()
+        return [tree.geometries[index] for index in near if tracks[index] != change.track_id]
+
+    def _find_prior(self, change: Change) -> float:
+        """Return how sure it is that the objects were there that a change needs: those that merged."""
+        if change.kind is not ChangeKind.MERGED:
+            return 1.0
+        ended = self.transition.list_merged(change.track_id)[1:]
+        others = [change.track_id] if change.track_id in ended else ended
+        before = self.transition.before
+        return max((before[one].belief.confidence for one in others if one in before), default=1.0)
 
     def _is_blocked(self, change: Change) -> bool:
         """Return whether an object that shrank lies in pieces: a split may explain it."""
@@ -169,39 +190,24 @@ class Judge:
         return count_parts(geometry, self.transition.tolerance_m) > 1
 
     def _is_explained(self, change: Change, judgement: Judgement) -> bool:
-        match change.kind:
-            case ChangeKind.MERGED:
-                return not self._were_apart(change)
-            case ChangeKind.GREW | ChangeKind.SHRANK:
-                return self._continues(change, judgement.views)
-        return False
+        """Return whether an earlier change of the track explains a later one, whose region nobody had seen since.
 
-    def _were_apart(self, change: Change) -> bool:
-        """Return whether an earlier observation shows merged objects apart."""
-        keeper, *ended = self.transition.list_merged(change.track_id)
-        others = [change.track_id] if change.track_id in ended else ended
-        before = self.transition.before
-        if keeper not in before:
+        What is gained where another part was lost meanwhile moved.
+        """
+        if change.kind not in (ChangeKind.GREW, ChangeKind.SHRANK):
             return False
-        least_m = _GAP * self.transition.tolerance_m
-        return any(
-            one.shows_apart(before[keeper].geometry, before[other].geometry, change.target, least_m)
-            for other in others
-            if other in before
-            for one in self.past
+        kinds = (
+            _ADDING | {ChangeKind.SHRANK} if change.kind is ChangeKind.GREW else _TAKING | {ChangeKind.GREW}
         )
-
-    def _continues(self, change: Change, views: Sequence[RegionView]) -> bool:
-        """Return whether an earlier change of the track explains a later one, whose region nobody had seen since."""
         covered_before = change.kind is ChangeKind.SHRANK
-        old = [view.acquired_at for view in views[:-1] if (view.covered_share >= 0.5) is covered_before]
-        kinds = _ADDING if change.kind is ChangeKind.GREW else _TAKING
+        old = [
+            view.acquired_at for view in judgement.views[:-1] if (view.covered_share >= 0.5) is covered_before
+        ]
         since = max(old, default=None)
         return any(
-            earlier.track_id == change.track_id and earlier.kind in kinds
+            not kinds.isdisjoint(one.get_kinds(change.track_id))
             for one in self.past
             if since is None or one.acquired_at > since
-            for earlier in one.changes
         )
 
     # ---- open changes
@@ -212,22 +218,40 @@ class Judge:
         rivals = tuple(
             one
             for one in evidence.rivals
-            if not self.shown.shows_apart(evidence.region, one, change.target, _GAP * tolerance_m)
+            if not self.shown.shows_apart(evidence.region, one, change.target, MIN_GAP * tolerance_m)
         )
         blocked = evidence.blocked
-        state = self._get_changed_state(change.track_id)
-        if blocked and state is not None:
-            blocked = count_parts(state.geometry, tolerance_m) > 1
+        if blocked and change.track_id in self.transition.after:
+            blocked = count_parts(self.transition.after[change.track_id].geometry, tolerance_m) > 1
         if rivals == evidence.rivals and blocked is evidence.blocked:
             return evidence
         return replace(evidence, rivals=rivals, blocked=blocked)
 
-    def _get_changed_state(self, track_id: UUID) -> TrackState | None:
-        return next((one for one in self.transition.step.states if one.track_id == track_id), None)
-
-    def _is_split(self, track_id: UUID) -> bool:
+    def _is_split_or_moved(self, change: Change) -> bool:
+        """Return whether this observation explains what an object seemed to gain or lose: it was split, or moved."""
+        if change.kind is ChangeKind.SHRANK:
+            kinds = {ChangeKind.SPLIT, ChangeKind.GREW}
+        elif change.kind is ChangeKind.GREW:
+            kinds = {ChangeKind.SHRANK}
+        else:
+            return False
         return any(
-            one.track_id == track_id and one.kind is ChangeKind.SPLIT for one in self.transition.step.changes
+            one.kind in kinds and (one.kind is ChangeKind.SPLIT or self._began_before(one, change.valid_at))
+            for one in self.transition.changes.get(change.track_id, [])
+        )
+
+    def _began_before(self, change: Change, at: datetime) -> bool:
+        """Return whether nobody had seen the region of a new change as it was since some time."""
+        evidence = self.transition.find_evidence(change)
+        if evidence is None:
+            return False
+        views = [
+            one.view(evidence.region, evidence.core, change.target)
+            for one in self.past
+            if one.acquired_at >= at
+        ]
+        return not any(
+            is_shape_shown(view) and (view.covered_share >= 0.5) is not evidence.to_covered for view in views
         )
 
     # ---- belief
@@ -242,7 +266,7 @@ class Judge:
         chain, likelihoods = self._weigh(change.kind, evidence, views, rates)
         turn = smooth_turn(views, likelihoods, chain, evidence.to_covered, raised)
         held = bool(evidence.rivals) or evidence.blocked
-        confidence = turn.confidence * (_HELD if held else 1.0)
+        confidence = turn.confidence * evidence.prior * (_HELD if held else 1.0)
         belief = _decide(change, confidence, views, evidence, held)
         is_open = belief.status is BeliefStatus.PROVISIONAL and len(views) < MAX_VIEWS
         return Judgement(
@@ -258,17 +282,20 @@ class Judge:
 
     def _weigh(
         self, kind: ChangeKind, evidence: Evidence, views: Sequence[RegionView], rates: Rates
-    ) -> tuple[Chain, np.ndarray]:
+    ) -> tuple[Chain, Floats]:
         """Return how the region changes on its own, and the likelihoods (V, 2) of its views."""
         area_m2, width_m = measure(evidence.region)
         tolerance_m = self.transition.tolerance_m
-        place_km2 = float(np.clip(area_m2, *((side * tolerance_m) ** 2 for side in _PLACE))) / 1e6
+        least_m2, most_m2 = ((side * tolerance_m) ** 2 for side in _PLACE)
+        place_km2 = min(max(area_m2, least_m2), most_m2) / 1e6
         if kind in EXISTENCE:
             there = -float(np.expm1(-rates.objects * place_km2))
             chain = Chain(there, rates.births * place_km2, rates.deaths)
             return chain, judge_existence(views, rates, place_km2)
         first = 0.03 if evidence.to_covered else 0.97
-        return Chain(first, rates.turns, rates.turns), judge_shape(views, rates, width_m, min(place_km2, area_m2 / 1e6))
+        return Chain(first, rates.turns, rates.turns), judge_shape(
+            views, rates, width_m, min(place_km2, area_m2 / 1e6)
+        )
 
     def _refute(self, judgement: Judgement) -> Judgement:
         belief = replace(
@@ -296,6 +323,8 @@ def _decide(
     for view in views:
         if view.acquired_at < change.valid_at or not _tells(change.kind, view):
             continue
+        if change.kind is ChangeKind.SHRANK and view.visible_share < _MIN_LOSS_VISIBLE:
+            continue
         covered = is_detected(view) if change.kind in EXISTENCE else view.covered_share >= 0.5
         supporting += covered is evidence.to_covered
         against += covered is not evidence.to_covered
@@ -305,5 +334,3 @@ def _decide(
     elif confidence < _REFUTED:
         status = BeliefStatus.REFUTED
     return Belief(confidence, status, supporting, against)
-
-

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Self
@@ -14,9 +14,9 @@ from shapely.geometry.base import BaseGeometry
 
 from segwatch.geo.tracking.belief_model import MIN_COVERED, MIN_VISIBLE
 from segwatch.geo.tracking.overlay import METRES_PER_DEGREE, Geometries, apply_snapped, to_array
-from segwatch.geo.tracking.registration import move
-from segwatch.geo.types.belief import RegionView
-from segwatch.geo.types.tracking import Detection, PastChange, PastObservation, TrackedObservation
+from segwatch.geo.tracking.registration import UNCERTAIN, move
+from segwatch.geo.types.belief import RegionView, Shift
+from segwatch.geo.types.tracking import ChangeKind, Detection, PastChange, PastObservation, TrackedObservation
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +39,8 @@ class ShownGround:
         Moved onto the series.
     changes
         What it raised, as far as it is known.
+    is_registered
+        Whether its outlines can be compared with those of other observations.
     """
 
     def __init__(
@@ -48,11 +50,15 @@ class ShownGround:
         footprint: BaseGeometry,
         detections: Sequence[Detection],
         changes: tuple[PastChange, ...] = (),
+        is_registered: bool = True,
     ) -> None:
         self.id = id
         self.acquired_at = acquired_at
         self.footprint = footprint
-        self.changes = changes
+        self._kinds: dict[UUID, set[ChangeKind]] = {}
+        for one in changes:
+            self._kinds.setdefault(one.track_id, set()).add(one.kind)
+        self._is_registered = is_registered
         self._detections = detections
         self._layers: dict[str, _Layer] = {}
         shapely.prepare(footprint)
@@ -64,12 +70,17 @@ class ShownGround:
             Detection(one.target, move(one.geometry, past.shift), one.score, one.area_m2)
             for one in past.detections
         ]
-        return cls(past.id, past.acquired_at, move(past.footprint, past.shift), detections, past.changes)
+        footprint = move(past.footprint, past.shift)
+        return cls(past.id, past.acquired_at, footprint, detections, past.changes, past.shift != UNCERTAIN)
 
     @classmethod
-    def of_observation(cls, one: TrackedObservation, changes: tuple[PastChange, ...] = ()) -> Self:
-        """Take an observation that is moved already."""
-        return cls(one.id, one.acquired_at, one.footprint, one.detections, changes)
+    def of_observation(cls, one: TrackedObservation, shift: Shift) -> Self:
+        """Take an observation that has been moved by its shift already."""
+        return cls(one.id, one.acquired_at, one.footprint, one.detections, (), shift != UNCERTAIN)
+
+    def get_kinds(self, track_id: UUID) -> Set[ChangeKind]:
+        """Return the kinds of change of a track that the observation raised."""
+        return self._kinds.get(track_id, frozenset())
 
     def view(self, region: BaseGeometry, core: BaseGeometry | None, target: str) -> RegionView:
         """View a region, and the core of its object."""
@@ -77,7 +88,12 @@ class ShownGround:
         share = _divide(visible.area, region.area)
         covered, score = self._cover(visible, target)
         return RegionView(
-            self.id, self.acquired_at, share, covered, None if core is None else self._find_core(core, target), score
+            self.id,
+            self.acquired_at,
+            share,
+            covered,
+            None if core is None else self._find_core(core, target),
+            score,
         )
 
     def shows_apart(self, first: BaseGeometry, second: BaseGeometry, target: str, least_m: float) -> bool:
@@ -126,6 +142,8 @@ class ShownGround:
         return _divide(total, visible.area), score
 
     def _find_core(self, core: BaseGeometry, target: str) -> bool | None:
+        if not self._is_registered:
+            return None
         visible = self._clip(core)
         if visible.area < MIN_VISIBLE * core.area:
             return None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
 
@@ -27,6 +27,16 @@ _BAND = 0.5
 
 
 @dataclass(frozen=True, slots=True)
+class Family:
+    """Lineage of one kind, to look up from both sides."""
+
+    children: dict[UUID, list[UUID]] = field(default_factory=dict)
+    """By parent."""
+    parents: dict[UUID, list[UUID]] = field(default_factory=dict)
+    """By child."""
+
+
+@dataclass(frozen=True, slots=True)
 class Transition:
     """An observation's step with the states of the objects around it, to find what its changes did."""
 
@@ -37,6 +47,23 @@ class Transition:
     """States after it."""
     acquired_at: datetime
     tolerance_m: float
+    lost: Mapping[UUID, BaseGeometry]
+    """Ground that objects lost by changes that are still open, EPSG:4326."""
+    lineage: dict[ChangeKind, Family] = field(init=False)
+    """Lineage of the step, by kind."""
+    changes: dict[UUID, list[Change]] = field(init=False)
+    """Changes of the step, by track."""
+
+    def __post_init__(self) -> None:
+        lineage = {kind: Family() for kind in (ChangeKind.SPLIT, ChangeKind.MERGED)}
+        for one in self.step.lineage:
+            lineage[one.kind].children.setdefault(one.parent, []).append(one.child)
+            lineage[one.kind].parents.setdefault(one.child, []).append(one.parent)
+        changes: dict[UUID, list[Change]] = {}
+        for change in self.step.changes:
+            changes.setdefault(change.track_id, []).append(change)
+        object.__setattr__(self, "lineage", lineage)
+        object.__setattr__(self, "changes", changes)
 
     def find_evidence(self, change: Change) -> Evidence | None:
         """Find the region of a change and the core of its object; None where too little of it is left to judge."""
@@ -46,8 +73,11 @@ class Transition:
             case ChangeKind.DISAPPEARED:
                 return self._make(change.lost, False)
             case ChangeKind.SPLIT:
-                parts = self._unite(self.after, self.list_parts(change.track_id))
-                whole = self._unite(self.before, self.list_parts(change.track_id))
+                tracks = self.list_parts(change.track_id)
+                parts, whole = self._unite(self.after, tracks), self._unite(self.before, tracks)
+                if change.valid_at < self.acquired_at and tracks[0] in self.lost:
+                    # the gap had been told as a loss when the other part was missed
+                    whole = shapely.union(whole, self.lost[tracks[0]])
                 return self._make(self._open(_subtract(whole, parts)), False, parts)
             case ChangeKind.MERGED:
                 parts = self._unite(self.before, self.list_merged(change.track_id))
@@ -62,22 +92,18 @@ class Transition:
 
     def list_parts(self, track_id: UUID) -> list[UUID]:
         """List the tracks of the split that a track takes part in, the one that was split first."""
-        parent = next((one.parent for one in self._lineage(ChangeKind.SPLIT) if one.child == track_id), track_id)
-        return [parent, *(one.child for one in self._lineage(ChangeKind.SPLIT) if one.parent == parent)]
+        split = self.lineage[ChangeKind.SPLIT]
+        parent = split.parents.get(track_id, [track_id])[0]
+        return [parent, *split.children.get(parent, [])]
 
     def get_keeper(self, track_id: UUID) -> UUID:
         """Return the track that a merged one continues as; its own if it continues."""
-        return next(
-            (one.child for one in self._lineage(ChangeKind.MERGED) if one.parent == track_id), track_id
-        )
+        return self.lineage[ChangeKind.MERGED].children.get(track_id, [track_id])[0]
 
     def list_merged(self, track_id: UUID) -> list[UUID]:
         """List the tracks of the merger that a track takes part in, the one that continues first."""
         keeper = self.get_keeper(track_id)
-        return [keeper, *(one.parent for one in self._lineage(ChangeKind.MERGED) if one.child == keeper)]
-
-    def _lineage(self, kind: ChangeKind) -> list:
-        return [one for one in self.step.lineage if one.kind is kind]
+        return [keeper, *self.lineage[ChangeKind.MERGED].parents.get(keeper, [])]
 
     def _unite(self, states: Mapping[UUID, TrackState], tracks: Sequence[UUID]) -> BaseGeometry:
         return shapely.union_all([states[one].geometry for one in tracks if one in states])
@@ -104,8 +130,9 @@ class Transition:
         nearby = _clip_around(core, region, 4 * self.tolerance_m)
 
         def erase(plane: BaseGeometry) -> BaseGeometry:
-            rest, edge = shapely.get_geometry(plane, 0), shapely.get_geometry(plane, 1)
-            return shapely.difference(rest, shapely.buffer(edge, band))
+            rest, edge = shapely.get_geometry(np.array([plane, plane]), [0, 1]).tolist()
+            beyond: BaseGeometry = shapely.difference(rest, shapely.buffer(edge, band))
+            return beyond
 
         beyond = in_plane(shapely.GeometryCollection([region, nearby]), erase)
         beyond = self._open(beyond)
@@ -115,9 +142,9 @@ class Transition:
 def in_plane(geometry: BaseGeometry, operation: Callable[[BaseGeometry], BaseGeometry]) -> BaseGeometry:
     """Apply an operation to an EPSG:4326 geometry in metres; right where it spans less than a degree or so."""
     _, south, _, north = geometry.bounds
-    scale: NDArray[np.float64] = np.array(
-        [max(np.cos(np.radians((south + north) / 2)), 1e-3), 1.0]
-    ) * METRES_PER_DEGREE
+    scale: NDArray[np.float64] = (
+        np.array([max(np.cos(np.radians((south + north) / 2)), 1e-3), 1.0]) * METRES_PER_DEGREE
+    )
     done = operation(shapely.transform(geometry, lambda coordinates: coordinates * scale))
     return clean(shapely.transform(done, lambda coordinates: coordinates / scale))
 

@@ -22,7 +22,7 @@ from segwatch.geo.tracking.overlay import Geometries, project_all, to_array
 from segwatch.geo.types.belief import Shift
 from segwatch.geo.types.tracking import TrackedObservation, TrackState
 
-MAX_SHIFT_TOLERANCES = 4.0
+MAX_SHIFT_TOLERANCES = 6.0
 """Largest shift that is looked for, in tolerances (pixels)."""
 _MIN_OBJECTS = 4
 #: Minimum share of the compared objects that agree on the shift.
@@ -43,6 +43,9 @@ _NEGLIGIBLE = 0.03
 _MAJOR_M, _ECCENTRICITY2 = 6_378_137.0, 6.69437999014e-3  # WGS 84
 
 Floats = NDArray[np.float64]
+
+UNCERTAIN = Shift(0.0, 0.0, 0.0, "outlines")
+"""Of an observation whose outlines were compared and do not agree on a shift: it tells nothing about shapes."""
 
 
 def estimate_shift(
@@ -73,7 +76,8 @@ def estimate_shift(
     Returns
     -------
     Shift
-        Zero without a source where too few objects agree.
+        Zero without a source where there are too few objects to compare; zero with quality 0 where too few of them
+        agree.
     """
     alive = [one for one in states if one.alive and one.merged_into is None]
     if len(alive) < _MIN_OBJECTS or len(observation.detections) < _MIN_OBJECTS:
@@ -85,13 +89,13 @@ def estimate_shift(
     for difference in _ROUNDS:
         residuals = pairing.compare(at, difference)[0]
         if len(residuals) < _MIN_OBJECTS:
-            return Shift()
+            return UNCERTAIN if pairing.compare(at, 1.0)[1] >= _MIN_OBJECTS else Shift()
         at = at + np.median(residuals, axis=0)
     residuals, compared = pairing.compare(at, _SAME_AREA)
     agreeing = int((np.linalg.norm(residuals, axis=1) <= _SAME_PLACE * tolerance_m).sum())
     quality = agreeing / max(compared, 1)
     if agreeing < _MIN_OBJECTS or quality < _MIN_AGREEMENT or np.abs(at).max() > pairing.reach_m:
-        return Shift()
+        return UNCERTAIN
     if np.linalg.norm(at) <= _NEGLIGIBLE * tolerance_m:
         return Shift(0.0, 0.0, quality, "outlines")
     return Shift(*_to_east_north(at, pairing.objects[0], crs), quality, "outlines")
@@ -151,7 +155,9 @@ class _Pairing:
         visible = shapely.intersection(self.objects, shapely.difference(self.windows, self.fresh))
         old, new = shapely.centroid(visible), shapely.centroid(self.detections)
         usable = np.flatnonzero(~shapely.is_empty(old))
-        first, second = shapely.STRtree(new).query(old[usable], predicate="dwithin", distance=self.reach_m * 1.5)
+        first, second = shapely.STRtree(new).query(
+            old[usable], predicate="dwithin", distance=self.reach_m * 1.5
+        )
         first = usable[first]
         before, after = shapely.area(visible[first]), shapely.area(self.detections[second])
         alike = (np.abs(before - after) <= _ROUNDS[0] * before) & self.same_target[first, second]
@@ -191,7 +197,9 @@ class _Pairing:
         return residuals, len(shown)
 
 
-def _cut_window(footprint: BaseGeometry, bounds: tuple[float, float, float, float], margin: float) -> BaseGeometry:
+def _cut_window(
+    footprint: BaseGeometry, bounds: tuple[float, float, float, float], margin: float
+) -> BaseGeometry:
     """Cut the footprint around the bounds of an object."""
     left, bottom, right, top = bounds
     return shapely.clip_by_rect(footprint, left - margin, bottom - margin, right + margin, top + margin)
@@ -208,10 +216,10 @@ def _get_xy(points: Geometries) -> Floats:
 def _to_east_north(at: Floats, near: BaseGeometry, crs: CRS) -> tuple[float, float]:
     """Convert a displacement in the equal-area CRS to metres east and north, at an object."""
     middle = near.centroid
-    start = to_lonlat(middle, crs)
-    end = to_lonlat(shapely.Point(middle.x + at[0], middle.y + at[1]), crs)
-    per_longitude, per_latitude = _measure_degrees(np.array([start.y]))
-    return float((end.x - start.x) * per_longitude[0]), float((end.y - start.y) * per_latitude[0])
+    start = _get_xy(to_array([to_lonlat(middle, crs)]))[0]
+    end = _get_xy(to_array([to_lonlat(shapely.Point(middle.x + at[0], middle.y + at[1]), crs)]))[0]
+    per_longitude, per_latitude = _measure_degrees(start[1:])
+    return float((end[0] - start[0]) * per_longitude[0]), float((end[1] - start[1]) * per_latitude[0])
 
 
 def move_observation(observation: TrackedObservation, shift: Shift) -> TrackedObservation:
@@ -221,9 +229,7 @@ def move_observation(observation: TrackedObservation, shift: Shift) -> TrackedOb
     return replace(
         observation,
         footprint=move(observation.footprint, shift),
-        detections=tuple(
-            replace(one, geometry=move(one.geometry, shift)) for one in observation.detections
-        ),
+        detections=tuple(replace(one, geometry=move(one.geometry, shift)) for one in observation.detections),
     )
 
 

@@ -59,9 +59,12 @@ class RegionView:
     def to_json(self) -> dict[str, Any]:
         """Convert to JSON values."""
         return {
-            **asdict(self),
             "observation_id": str(self.observation_id),
             "acquired_at": self.acquired_at.isoformat(),
+            "visible_share": self.visible_share,
+            "covered_share": self.covered_share,
+            "core_detected": self.core_detected,
+            "score": self.score,
         }
 
     @classmethod
@@ -92,6 +95,8 @@ class Evidence:
     """Objects that may be one with this one, as no observation has shown clear empty ground between, EPSG:4326."""
     blocked: bool = False
     """Whether another change may explain this one; it is not confirmed meanwhile."""
+    prior: float = 1.0
+    """Probability that the objects were there that the change needs, 0..1."""
 
     def to_json(self) -> dict[str, Any]:
         """Convert to JSON values, geometries as hexadecimal WKB."""
@@ -102,6 +107,7 @@ class Evidence:
             "core": None if self.core is None else shapely.to_wkb(self.core, hex=True),
             "rivals": [shapely.to_wkb(one, hex=True) for one in self.rivals],
             "blocked": self.blocked,
+            "prior": self.prior,
         }
 
     @classmethod
@@ -115,6 +121,7 @@ class Evidence:
             None if core is None else shapely.from_wkb(core),
             tuple(shapely.from_wkb(one) for one in document["rivals"]),
             document["blocked"],
+            document["prior"],
         )
 
 

@@ -80,6 +80,14 @@ def upgrade() -> None:
 
 
 def _make_judgements() -> None:
+    op.create_table(
+        'change_evidence',
+        sa.Column('id', postgresql.UUID(as_uuid=True), nullable=False),
+        sa.Column('content', postgresql.JSONB(), nullable=False),
+        sa.PrimaryKeyConstraint('id', name='change_evidence_pk'),
+        schema='segwatch',
+    )
+    op.execute('GRANT SELECT, INSERT ON segwatch.change_evidence TO segwatch_worker')
     name = 'change_judgement'
     op.create_table(
         name,
@@ -92,7 +100,10 @@ def _make_judgements() -> None:
         _time('earliest'),
         _time('latest'),
         sa.Column('views', postgresql.JSONB(), nullable=False),
-        sa.Column('evidence', postgresql.JSONB()),
+        sa.Column('evidence_id', postgresql.UUID(as_uuid=True)),
+        sa.ForeignKeyConstraint(
+            ['evidence_id'], ['segwatch.change_evidence.id'], name=f'{name}_evidence_id_fk'
+        ),
         sa.Column('recorded', postgresql.TSTZRANGE(), nullable=False),
         sa.CheckConstraint('NOT isempty(recorded)', name='change_judgement_range_not_empty'),
         sa.CheckConstraint(_STATUSES, name='change_judgement_status'),
@@ -128,6 +139,7 @@ def downgrade() -> None:
     op.create_index('detection_geom_ix', 'detection', ['geom'], schema='segwatch', postgresql_using='gist')
     op.drop_table('series_counts', schema='segwatch')
     op.drop_table('change_judgement', schema='segwatch')
+    op.drop_table('change_evidence', schema='segwatch')
     op.drop_index('change_open_ix', 'change', schema='segwatch')
     op.drop_column('change', 'is_open', schema='segwatch')
     for name in ('confidence', 'status', 'observations_for', 'observations_against'):

@@ -1,3 +1,9 @@
+CREATE TABLE segwatch.change_evidence (
+    id UUID NOT NULL,
+    content JSONB NOT NULL,
+    CONSTRAINT change_evidence_pk PRIMARY KEY (id)
+);
+
 CREATE TABLE segwatch.series (
     id UUID NOT NULL,
     watch_name TEXT NOT NULL,
@@ -246,14 +252,15 @@ CREATE TABLE segwatch.change_judgement (
     earliest TIMESTAMP WITH TIME ZONE NOT NULL,
     latest TIMESTAMP WITH TIME ZONE NOT NULL,
     views JSONB NOT NULL,
-    evidence JSONB,
+    evidence_id UUID,
     recorded TSTZRANGE NOT NULL,
     CONSTRAINT change_judgement_pk PRIMARY KEY (id),
     CONSTRAINT change_judgement_range_not_empty CHECK (NOT isempty(recorded)),
     CONSTRAINT change_judgement_status CHECK (status IN ('provisional', 'confirmed', 'refuted')),
     CONSTRAINT change_judgement_change_id_fk FOREIGN KEY(change_id) REFERENCES segwatch.change (id),
     CONSTRAINT change_judgement_observation_id_fk FOREIGN KEY(observation_id) REFERENCES segwatch.observation (id),
-    CONSTRAINT change_judgement_scene_id_fk FOREIGN KEY(scene_id) REFERENCES segwatch.scene (id)
+    CONSTRAINT change_judgement_scene_id_fk FOREIGN KEY(scene_id) REFERENCES segwatch.scene (id),
+    CONSTRAINT change_judgement_evidence_id_fk FOREIGN KEY(evidence_id) REFERENCES segwatch.change_evidence (id)
 );
 
 CREATE UNIQUE INDEX change_judgement_now_ix ON segwatch.change_judgement (change_id, acquired_at DESC, scene_id DESC) WHERE upper_inf(recorded);

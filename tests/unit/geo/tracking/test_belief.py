@@ -1,0 +1,310 @@
+"""Beliefs of objects and changes: exact under folding again, local, and right about what observations tell."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from uuid import UUID, uuid5
+
+import numpy as np
+import pytest
+import shapely
+from hypothesis import Phase, given, settings
+from hypothesis import strategies as st
+from shapely.affinity import translate
+from shapely.geometry import MultiPolygon, Polygon, box
+from shapely.geometry.base import BaseGeometry
+
+from segwatch.benchmarks import tracking_belief
+from segwatch.benchmarks.tracking_worlds import ORIGIN, PERFECT, SERIES, Noise, look, make
+from segwatch.geo.area import compute_area_m2
+from segwatch.geo.crs import make_local_equal_area
+from segwatch.geo.tracking.belief_model import Chain, Rates, judge_existence, smooth_turn
+from segwatch.geo.tracking.judge import to_past_changes
+from segwatch.geo.tracking.registration import UNCERTAIN, estimate_shift, move, move_observation
+from segwatch.geo.tracking.series import FoldInput, fold_series
+from segwatch.geo.types.belief import (
+    MAX_PAST,
+    MAX_VIEWS,
+    Belief,
+    BeliefStatus,
+    Evidence,
+    RegionView,
+    Shift,
+    TargetCounts,
+)
+from segwatch.geo.types.tracking import (
+    ChangeKind,
+    Detection,
+    GroundPiece,
+    OpenChange,
+    PastObservation,
+    TrackedObservation,
+    TrackingStep,
+    TrackState,
+)
+from segwatch.geo.types.watch import TrackingSettings
+
+METRE = 1 / 111_320
+"""Degrees of latitude."""
+START = datetime(2024, 5, 1, tzinfo=UTC)
+FIELD = box(-1000, -1000, 1000, 1000)
+SETTINGS = TrackingSettings()
+
+
+def to_degrees(shape: BaseGeometry) -> BaseGeometry:
+    """Metres around the origin -> EPSG:4326."""
+    scale = np.array([METRE / np.cos(np.radians(ORIGIN[1])), METRE])
+    return shapely.transform(shape, lambda coordinates: coordinates * scale + np.array(ORIGIN))
+
+
+def observe(
+    number: int, *shapes: BaseGeometry, clear: BaseGeometry = FIELD, score: float = 0.9
+) -> TrackedObservation:
+    found = []
+    for shape in shapes:
+        geometry = to_degrees(shape)
+        found.append(Detection("water", geometry, score, compute_area_m2(geometry)))
+    return TrackedObservation(
+        uuid5(SERIES, str(number)),
+        uuid5(SERIES, f"scene {number}"),
+        START + number * timedelta(days=5),
+        to_degrees(clear),
+        tuple(found),
+    )
+
+
+def fold(*observations: TrackedObservation) -> list[TrackingStep]:
+    inputs = [FoldInput(one, SETTINGS, first=not number) for number, one in enumerate(observations)]
+    return fold_series([], inputs, series_id=SERIES, origin=ORIGIN)
+
+
+def beliefs(steps: Sequence[TrackingStep], kind: ChangeKind) -> list[Belief]:
+    return [one.belief for step in steps for one in step.judgements if one.kind is kind]
+
+
+LAKE, POND = box(-300, -300, -100, -100), box(200, 200, 300, 300)
+
+
+def test_one_detection_is_provisional_and_a_second_confirms() -> None:
+    empty = [observe(number, LAKE) for number in range(4)]
+    steps = fold(*empty, observe(4, LAKE, POND), observe(5, LAKE, POND))
+    first, second = beliefs(steps, ChangeKind.APPEARED)
+    assert first.status is BeliefStatus.PROVISIONAL
+    assert (first.observations_for, first.observations_against) == (1, 0)
+    assert second.status is BeliefStatus.CONFIRMED
+    assert second.confidence > 0.95
+    judgement = steps[5].judgements[0]
+    assert empty[1].acquired_at <= judgement.earliest <= empty[3].acquired_at
+    assert judgement.latest == steps[4].changes[0].valid_at
+    assert not judgement.is_open
+
+
+def test_a_detection_that_nothing_confirms_is_refuted() -> None:
+    empty = [observe(number, LAKE) for number in range(4)]
+    after = [observe(number, LAKE) for number in range(5, 8)]
+    steps = fold(*empty, observe(4, LAKE, POND), *after)
+    assert beliefs(steps, ChangeKind.APPEARED)[-1].status is BeliefStatus.REFUTED
+    # nor did something disappear that hardly was there
+    gone = beliefs(steps, ChangeKind.DISAPPEARED)
+    assert gone
+    assert all(one.status is not BeliefStatus.CONFIRMED for one in gone)
+
+
+def test_an_object_that_was_seen_for_long_and_is_missed_for_long_disappeared() -> None:
+    there = [observe(number, LAKE, POND) for number in range(5)]
+    steps = fold(*there, *(observe(number, LAKE) for number in range(5, 9)))
+    assert beliefs(steps, ChangeKind.DISAPPEARED)[-1].status is BeliefStatus.CONFIRMED
+    states = [one for step in steps for one in step.states if one.area_m2 < 20_000]
+    assert states[3].belief.confidence > 0.99
+    assert states[-1].belief.confidence < states[3].belief.confidence
+
+
+def test_growth_needs_two_observations() -> None:
+    larger = box(-300, -300, 0, -100)
+    before = [observe(number, LAKE, POND) for number in range(4)]
+    steps = fold(*before, observe(4, larger, POND), observe(5, larger, POND))
+    once, twice = beliefs(steps, ChangeKind.GREW)
+    assert once.status is BeliefStatus.PROVISIONAL
+    assert twice.status is BeliefStatus.CONFIRMED
+    back = fold(*before, observe(4, larger, POND), observe(5, LAKE, POND), observe(6, LAKE, POND))
+    assert beliefs(back, ChangeKind.GREW)[-1].status is not BeliefStatus.CONFIRMED
+
+
+def test_parts_that_no_observation_showed_apart_do_not_merge() -> None:
+    left, right, whole = box(-300, 0, -100, 100), box(100, 0, 250, 100), box(-300, 0, 250, 100)
+    cloud = box(-100, -1000, 100, 1000)
+    steps = fold(
+        observe(0, left, right, clear=FIELD.difference(cloud)),
+        observe(1, left, right, clear=FIELD.difference(cloud)),
+        observe(2, whole),
+    )
+    assert not [one for one in steps[2].changes if one.kind is ChangeKind.MERGED and not one.baseline]
+    apart = fold(observe(0, left, right), observe(1, left, right), observe(2, whole), observe(3, whole))
+    assert [one.kind for one in apart[2].changes] == [ChangeKind.MERGED] * 2
+    assert {one.status for one in beliefs(apart[3:], ChangeKind.MERGED)} == {BeliefStatus.CONFIRMED}
+
+
+def test_a_part_missed_after_a_split_is_told_as_split() -> None:
+    whole, large, small = box(-300, 0, 300, 100), box(-300, 0, 100, 100), box(150, 0, 300, 100)
+    before = [observe(number, whole, LAKE) for number in range(3)]
+    steps = fold(
+        *before, observe(3, large, LAKE), observe(4, large, small, LAKE), observe(5, large, small, LAKE)
+    )
+    assert [one.kind for one in steps[3].changes] == [ChangeKind.SHRANK]
+    late = steps[4].changes
+    assert [one.kind for one in late] == [ChangeKind.SPLIT] * 2
+    assert {one.valid_at for one in late} == {START + 3 * timedelta(days=5)}
+    assert beliefs(steps, ChangeKind.SHRANK)[-1].status is BeliefStatus.REFUTED
+    assert beliefs(steps, ChangeKind.SPLIT)[-1].status is BeliefStatus.CONFIRMED
+
+
+@pytest.mark.parametrize("pixels", [0.5, 1.0, 2.0, 3.0])
+def test_a_moved_scene_raises_nothing(pixels: float) -> None:
+    lakes = [box(x, y, x + 90 + x / 20, y + 120) for x in (-800, -400, 0, 400) for y in (-600, 200)]
+    moved = [translate(one, 10 * pixels, 10 * pixels) for one in lakes]
+    steps = fold(*(observe(number, *lakes) for number in range(3)), observe(3, *moved), observe(4, *lakes))
+    assert steps[3].shift.source == "outlines"
+    assert (steps[3].shift.east_m, steps[3].shift.north_m) == pytest.approx(
+        (-10 * pixels, -10 * pixels), abs=0.2
+    )
+    assert not [change for step in steps for change in step.changes if not change.baseline]
+    assert steps[4].shift.is_zero
+
+
+def test_a_shift_moves_footprint_and_detections_and_stops_at_the_antimeridian() -> None:
+    one = observe(0, LAKE)
+    shift = Shift(10.0, -20.0, 1.0, "pixels")
+    moved = move_observation(one, shift)
+    assert moved.footprint.bounds == pytest.approx(to_degrees(box(-990, -1020, 1010, 980)).bounds, abs=2e-6)
+    assert moved.detections[0].area_m2 == one.detections[0].area_m2
+    split = MultiPolygon([box(179.9, 0, 180, 1), box(-180, 0, -179.9, 1)])
+    assert move(split, shift).bounds[::2] == (-180, 180)
+    assert move(Polygon(), shift).is_empty
+    assert move(LAKE, Shift()) is LAKE
+
+
+def test_outlines_that_do_not_agree_tell_nothing_about_shapes() -> None:
+    lakes = [box(x, y, x + 100, y + 100) for x in (-800, -400, 0, 400) for y in (-600, 200)]
+    steps = fold(observe(0, *lakes))
+    odd = [translate(one, 30 * (-1) ** number * (number % 3)) for number, one in enumerate(lakes)]
+    crs = make_local_equal_area(ORIGIN)
+    shift = estimate_shift(observe(1, *odd), steps[0].states, Polygon(), crs, 10.0)
+    assert shift == UNCERTAIN
+    assert estimate_shift(observe(1, *odd[:2]), steps[0].states, Polygon(), crs, 10.0) == Shift()
+
+
+@settings(max_examples=12, deadline=None, derandomize=True, phases=[Phase.generate])
+@given(st.integers(0, 2**31), st.integers(1, 11), st.floats(0, 0.7))
+def test_folding_again_from_any_scene_gives_the_same(seed: int, start: int, cloud: float) -> None:
+    """What a late scene makes fold again is what folding everything in order gives, beliefs included."""
+    world = make(seed, scenes=12, rows=2, columns=3)
+    views = look(world, replace(Noise(missed=0.2, false=0.3), cloud=cloud), seed)
+    inputs = [FoldInput(view.observation, SETTINGS, first=not number) for number, view in enumerate(views)]
+    steps = fold_series([], inputs, series_id=SERIES, origin=ORIGIN)
+    states = {state.track_id: state for step in steps[:start] for state in step.states}
+    assert _fold_from(start, inputs, steps, list(states.values())) == steps[start:]
+
+
+def _fold_from(
+    start: int, inputs: list[FoldInput], steps: list[TrackingStep], states: list[TrackState]
+) -> list[TrackingStep]:
+    changes = {(step.scene_id, one.track_id, one.kind): one for step in steps[:start] for one in step.changes}
+    newest = {
+        (one.change_scene_id, one.track_id, one.kind): one
+        for step in steps[:start]
+        for one in step.judgements
+    }
+    return fold_series(
+        states,
+        inputs[start:],
+        series_id=SERIES,
+        origin=ORIGIN,
+        observed_before=[GroundPiece(step.observation_id, step.new_ground) for step in steps[:start]],
+        counts_before=[TargetCounts.from_json(one.to_json()) for one in steps[start - 1].counts],
+        open_before=[
+            OpenChange(
+                changes[key], key[0], replace(one, evidence=Evidence.from_json(one.evidence.to_json()))
+            )
+            for key, one in newest.items()
+            if one.evidence is not None
+        ],
+        past=[
+            PastObservation(
+                item.observation.id,
+                item.observation.acquired_at,
+                item.observation.footprint,
+                item.observation.detections,
+                step.shift,
+                to_past_changes(step.changes),
+            )
+            for item, step in zip(inputs[:start], steps[:start], strict=True)
+        ],
+    )
+
+
+def test_evidence_stays_bounded() -> None:
+    shared = [observe(number, LAKE) for number in range(20)]
+    steps = fold(*shared, *(observe(number, LAKE, POND, score=0.5) for number in range(20, 24)))
+    assert max(len(one.views) for step in steps for one in step.judgements) <= MAX_PAST + 4 <= MAX_VIEWS
+
+
+def test_evidence_and_counts_survive_json() -> None:
+    view = RegionView(UUID(int=1), START, 0.5, 0.25, None, 0.7)
+    assert RegionView.from_json(view.to_json()) == view
+    evidence = Evidence(LAKE, True, START, POND, (POND,), True, 0.5)
+    assert Evidence.from_json(evidence.to_json()) == evidence
+    counts = TargetCounts("water", hits=3.5, jitter_m2=2.0)
+    assert TargetCounts.from_json(counts.to_json()) == counts
+    assert TargetCounts.from_json({"target": "water"}) == TargetCounts("water")
+
+
+def make_views(*covered: float) -> list[RegionView]:
+    return [RegionView(UUID(int=n), START + n * timedelta(days=5), 1.0, one) for n, one in enumerate(covered)]
+
+
+def test_the_chain_gives_the_posterior_of_all_paths() -> None:
+    """Compare forward and backward passes with the sum over all sequences of states."""
+    rates = Rates.estimate(TargetCounts("water"), 10.0)
+    chain = Chain(0.2, 0.01, 0.02)
+    views = make_views(0, 0, 1, 0, 1)
+    likelihoods = judge_existence(views, rates, 0.01)
+    step = chain.advance(5.0)
+    total = turned = 0.0
+    for path in np.ndindex(*[2] * 5):
+        weight = (0.8, 0.2)[path[0]] * likelihoods[0, path[0]]
+        for index in range(1, 5):
+            weight *= step[path[index - 1], path[index]] * likelihoods[index, path[index]]
+        total += weight
+        turned += weight * (path[2] == 1 and 0 in path[:2])
+    turn = smooth_turn(views, likelihoods, chain, to_covered=True, raised=2)
+    assert turn.confidence == pytest.approx(turned / total)
+    # it may have been there and missed the second time
+    assert (turn.earliest, turn.latest) == (views[0].acquired_at, views[2].acquired_at)
+
+
+def test_rates_follow_the_counts() -> None:
+    before = Rates.estimate(TargetCounts("water"), 10.0)
+    assert before.detection == pytest.approx(0.9)
+    shown = TargetCounts("water", hits=50, misses=50, false_alarms=30, km2_scenes=10)
+    after = Rates.estimate(shown, 10.0)
+    assert after.detection == pytest.approx(0.54, abs=0.01)
+    assert after.false_alarms > before.false_alarms
+    # a pixel ten times as large makes densities a hundred times as small
+    assert Rates.estimate(TargetCounts("water"), 100.0).false_alarms == pytest.approx(
+        before.false_alarms / 100
+    )
+
+
+def test_confirmed_changes_of_a_noisy_world_are_right() -> None:
+    figures = tracking_belief.measure(1, noises=[Noise()], first_seed=3)
+    assert figures["confirmed_precision"] >= 0.93
+    assert figures["confirmed_recall"] >= 0.8
+    assert figures["confirmed_delay_scenes"] <= 1.5
+    assert figures["brier"] < figures["brier_constant"] / 2
+
+
+def test_perfect_observations_leave_no_doubt() -> None:
+    figures = tracking_belief.measure(1, noises=[replace(PERFECT, cloud=0.0)], first_seed=5)
+    assert figures["confirmed_recall"] >= 0.95
