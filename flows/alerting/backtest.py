@@ -14,7 +14,7 @@ from sqlalchemy import Connection
 from segwatch.db import alerts, verdicts
 from segwatch.db.alerts import RecordedChange
 from segwatch.geo.tracking.alert_rules import compute_digest_time, is_match, is_sure_enough
-from segwatch.geo.types.belief import BeliefStatus
+from segwatch.geo.types.belief import Belief, BeliefStatus
 from segwatch.geo.types.tracking import Change
 from segwatch.geo.types.watch import AlertRule, AlertStatus, Watch
 
@@ -158,5 +158,7 @@ def _raise_alerts(rule: AlertRule, matched: Sequence[RecordedChange]) -> list[tu
 
 
 def _find_alert(rule: AlertRule, one: RecordedChange) -> int | None:
-    beliefs = [each.belief for each in one.beliefs] or [None]
-    return next((at for at, belief in enumerate(beliefs) if is_sure_enough(rule, one.change, belief)), None)
+    beliefs: list[Belief | None] = [each.belief for each in one.beliefs]
+    return next(
+        (at for at, belief in enumerate(beliefs or [None]) if is_sure_enough(rule, one.change, belief)), None
+    )

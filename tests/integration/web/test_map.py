@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
+from sqlalchemy import text
 
 from segwatch.flows.web.application import create_app
 from tests.conftest import Database
@@ -123,6 +125,57 @@ def test_what_is_smaller_than_a_pixel_is_a_dot_and_counted(client: TestClient, l
     assert counted(near) == (2, 1)
     assert len(near["objects"]) == len(near["dots"]) == 1
     assert near["dots"][0].properties["shows"] == "as before"
+
+
+def judge(ledger: Ledger, kind: str, status: str, confidence: float) -> None:
+    """Give the newest judgement of the changes of a kind another belief."""
+    with ledger.engine.begin() as conn:
+        conn.execute(
+            text(
+                "UPDATE segwatch.change_judgement j SET status = :status, confidence = :confidence"
+                " FROM segwatch.change c WHERE c.id = j.change_id AND c.kind = :kind"
+            ),
+            {"kind": kind, "status": status, "confidence": confidence},
+        )
+
+
+def test_alerts_are_chosen_by_the_status_of_their_change(client: TestClient, ledger: Ledger) -> None:
+    pond = cells(5, 1, 7, 3)
+    ledger.arrive(
+        [SceneContent(())] * 2 + [SceneContent((LAKE, pond)), SceneContent((cells(1, 1, 6, 4),))], [2, 3]
+    )
+    everything = client.get("/api/alerts?watch=lakes")
+    kinds = {row["kind"] for row in everything.json()}
+    (one, *others) = sorted(kinds)
+    for kind in kinds:
+        judge(ledger, kind, "confirmed", 0.97)
+    judge(ledger, one, "refuted", 0.004)
+    found = client.get(
+        "/api/alerts", params={"watch": "lakes", "change_status": ["confirmed", "provisional"]}
+    )
+    assert {row["kind"] for row in found.json()} == set(others)
+    counts = json.loads(found.headers["X-Status-Counts"])
+    assert counts["refuted"] + counts["confirmed"] == len(everything.json())
+    assert int(found.headers["X-Total-Count"]) == counts["confirmed"] == len(found.json())
+    (refuted, *_) = client.get("/api/alerts", params={"watch": "lakes", "change_status": "refuted"}).json()
+    assert (refuted["kind"], refuted["change_status"], refuted["confidence"]) == (one, "refuted", 0.004)
+    assert client.get("/api/alerts?watch=lakes&change_status=maybe").status_code == 422
+
+
+def test_tiles_show_how_sure_objects_and_their_changes_are(client: TestClient, ledger: Ledger) -> None:
+    ledger.arrive([SceneContent((LAKE,))] * 2 + [SceneContent((LAKE, cells(6, 6, 7, 7)))], [2])
+    judge(ledger, "appeared", "refuted", 0.004)
+    at = {"watch": "lakes", "at": "2024-01-03T10:00:00Z"}
+    near = decoded(client.get(MAP.format("11/1080/694"), params=at).content)
+    shown = {one.properties["shows"]: one.properties for one in near["objects"]}
+    assert (shown["appeared"]["change_status"], shown["appeared"]["change_confidence"]) == ("refuted", 0.004)
+    assert 0 <= shown["appeared"]["confidence"] <= 1
+    assert "change_status" not in shown["baseline"], "the baseline is not judged"
+    assert near["summary"][0].properties["refuted"] == 1
+    world = decoded(client.get(MAP.format("0/0/0"), params=at).content)
+    assert {one.properties.get("change_status") for one in world["dots"]} == {"refuted", None}
+    later = decoded(client.get(MAP.format("11/1080/694"), params=NOW).content)
+    assert len(later["objects"]) == 2
 
 
 def test_beyond_the_most_the_largest_have_outlines_and_none_is_dropped(
