@@ -34,6 +34,7 @@ from segwatch.db.engine import make_engine
 from segwatch.db.migrate import upgrade
 from segwatch.flows.pipeline.tracking import track_ready
 from segwatch.geo.area import compute_area_m2
+from segwatch.geo.types.belief import MAX_PAST
 from segwatch.geo.types.scene import Item, Scene
 from segwatch.geo.types.source import BandRef, Profile
 from segwatch.geo.types.tracking import ChangeKind, Detection, ObservationResult
@@ -106,7 +107,7 @@ class World:
         values = {
             "series": self.series_id, "first": self.tracks, "last": tracks - 1, "side": self.side, "blocks": _BLOCKS,
             "per_block": self.side**2, "west": _WEST, "south": _SOUTH, "lon": _STEP_LON, "lat": _STEP_LAT,
-            "radius": _RADIUS_M / _METRES_PER_DEGREE, "weeks": _WEEKS,
+            "radius": _RADIUS_M / _METRES_PER_DEGREE, "weeks": _WEEKS, "past": MAX_PAST,
         }  # fmt: skip
         with psycopg.connect(self.superuser_url, autocommit=True) as conn:
             for statement in _GROW:
@@ -211,7 +212,14 @@ _CHANGES = """
     SELECT gen_random_uuid(), track_id, later_id, 'grew', 'burned', later, later + interval '1 hour',
            ST_Area(first_geom::geography), ST_Area(geom::geography), geom, geom, 0.9, false FROM placed WHERE grew
 """
-_GROW = (_RANKED, _PLACED, _TRACKS, _STATES, _CHANGES)
+# the last observations detected every object: new changes are judged by them
+_DETECTIONS = """
+    INSERT INTO segwatch.detection (id, observation_id, ordinal, target, geom, score, area_m2, track_id)
+    SELECT gen_random_uuid(), o.id, %(first)s + row_number() OVER (PARTITION BY o.id), 'burned', p.geom, 0.9,
+           ST_Area(p.geom::geography), p.track_id
+    FROM ranked o CROSS JOIN placed p WHERE o.week >= %(weeks)s - %(past)s
+"""
+_GROW = (_RANKED, _PLACED, _TRACKS, _STATES, _CHANGES, _DETECTIONS)
 
 
 def run(*, quick: bool) -> dict[str, float | int]:

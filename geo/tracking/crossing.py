@@ -146,7 +146,7 @@ def _join(
         builder.detection_tracks[index] = builder.detection_tracks[index] or new.track_id
     for state in before:
         if state.track_id != new.track_id:
-            _absorb(builder, state, new.track_id)
+            builder.absorb(state, new.track_id)
             continuing.pop(state.track_id, None)
     if any(change.track_id == new.track_id for change in builder.changes):
         _correct_areas(builder, new, new.area_m2 - now[first].area_m2)
@@ -178,14 +178,6 @@ def _unite(state: TrackState, parts: Sequence[TrackState | Detection], tolerance
         return state
     geometry = overlay.join([one.geometry for one in parts], tolerance_m)
     return replace(state, geometry=geometry, area_m2=compute_area_m2(geometry))
-
-
-def _absorb(builder: StepBuilder, state: TrackState, keeper: UUID) -> None:
-    """End a track as part of another, with lineage and without a change."""
-    at = builder.observation.acquired_at
-    builder.states[state.track_id] = replace(state, alive=False, merged_into=keeper, last_looked=at)
-    builder.lineage.append(Lineage(state.track_id, keeper, ChangeKind.MERGED, at))
-    builder.absorbed[state.track_id] = keeper
 
 
 def _correct_areas(builder: StepBuilder, new: TrackState, gained_m2: float) -> None:

@@ -32,7 +32,7 @@ from segwatch.geo.tracking.overlay import (
     project_all,
     to_array,
 )
-from segwatch.geo.tracking.step_builder import Continuation, StepBuilder, VisibleObject
+from segwatch.geo.tracking.step_builder import Context, Continuation, Loss, StepBuilder, VisibleObject
 from segwatch.geo.tracking.transitions import classify_changes
 from segwatch.geo.types.tracking import ChangeKind, Lineage, TrackedObservation, TrackingStep, TrackState
 from segwatch.geo.types.watch import TrackingSettings
@@ -41,6 +41,8 @@ Floats = NDArray[np.float64]
 
 #: Objects with a larger visible share count as wholly visible: the rest is rounding along the footprint's edge.
 _WHOLLY_VISIBLE = 1 - 1e-6
+#: Share of a new detection on ground that an object lost, from which it is a part of that object.
+_LOST_PART = 0.6
 
 
 def fold_observation(
@@ -53,6 +55,7 @@ def fold_observation(
     new: NewGround,
     since: datetime | None = None,
     min_polygon_m2: float = 0.0,
+    context: Context | None = None,
 ) -> TrackingStep:
     """Compute what an observation changes in the objects that it may affect.
 
@@ -80,8 +83,19 @@ def fold_observation(
         the difference between two models, so it is baseline, and a single miss ends the object.
     min_polygon_m2
         Smaller detections were dropped (m²), so an observation without a detection does not exclude a smaller object.
+    context
+        What earlier observations tell; None = objects count as shown apart, and nothing was lost before.
     """
-    fold = _Fold(observation, settings, series_id, make_local_equal_area(origin), new, since, min_polygon_m2)
+    fold = _Fold(
+        observation,
+        settings,
+        series_id,
+        make_local_equal_area(origin),
+        new,
+        since,
+        min_polygon_m2,
+        context or Context(),
+    )
     states = sorted(live, key=lambda state: state.track_id)
     for target in sorted({one.target for one in states} | {one.target for one in observation.detections}):
         fold.fold_target(
@@ -179,13 +193,28 @@ class _Fold(StepBuilder):
         shown = [self.list_detections([pieces[position] for position in group]) for group in groups]
         for row, column in kept.items():
             geometry = self.compose(shown[column], [unobserved[index] for index in (row, *ended[row])])
-            if ended[row] or children[row]:
-                others = [objects[index] for index in ended[row]]
+            others = self._absorb_parts(objects[row], [objects[index] for index in ended[row]])
+            if others or children[row]:
                 parts = [shown[child] for child in children[row]]
                 self._split_or_merge(objects[row], shown[column], geometry, others, parts)
             else:
                 continuations.append(self._continue(objects[row], shown[column], geometry))
         return continuations
+
+    def _absorb_parts(self, keeper: VisibleObject, others: list[VisibleObject]) -> list[VisibleObject]:
+        """Absorb objects that no observation showed apart from the one they merge into; return the other ones.
+
+        They were parts of one object, seen piece by piece, so nothing merged on the ground.
+        """
+        merged = []
+        for other in others:
+            if self.is_inherited(other.state) or self.context.were_apart(
+                keeper.state.geometry, other.state.geometry, keeper.state.target
+            ):
+                merged.append(other)
+            else:
+                self.absorb(other.state, keeper.state.track_id)
+        return merged
 
     def _extract_unobserved(self, one: VisibleObject) -> BaseGeometry:
         if one.visible_share >= 1.0:
@@ -337,7 +366,11 @@ class _Fold(StepBuilder):
     # ---- step 6: appearances and baseline
 
     def _appear(self, detection: int) -> None:
+        loss = self._find_loss(detection)
         state = self.begin_track([detection])
+        if loss is not None:
+            self._split_late(loss, state)
+            return
         gained = self._find_appeared_part(state)
         self.add_change(
             state,
@@ -346,6 +379,25 @@ class _Fold(StepBuilder):
             gained=state.geometry if gained is None else gained,
             baseline=gained is None,
         )
+
+    def _find_loss(self, detection: int) -> Loss | None:
+        """Find the loss of a living object of which most of a detection covers: a part that was missed until now."""
+        one = self.observation.detections[detection]
+        for loss in self.context.losses:
+            if loss.target != one.target or not shapely.intersects(loss.region, one.geometry):
+                continue
+            if shapely.intersection(loss.region, one.geometry).area >= _LOST_PART * one.geometry.area:
+                return loss
+        return None
+
+    def _split_late(self, loss: Loss, state: TrackState) -> None:
+        """Record that a part of an object is seen for the first time since it was split off."""
+        old = self.states.get(loss.track_id, loss.state)
+        self.states.setdefault(loss.track_id, old)
+        if not any(one.track_id == old.track_id and one.kind is ChangeKind.SPLIT for one in self.changes):
+            self.add_change(old, ChangeKind.SPLIT, lost=loss.region, valid_at=loss.valid_at)
+        self.add_change(state, ChangeKind.SPLIT, is_new=True, gained=state.geometry, valid_at=loss.valid_at)
+        self.lineage.append(Lineage(old.track_id, state.track_id, ChangeKind.SPLIT, loss.valid_at))
 
     def _find_appeared_part(self, state: TrackState) -> BaseGeometry | None:
         """Find the part on ground that was observed before without the object; None if the object is baseline.

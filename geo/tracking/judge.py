@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from uuid import UUID
 
 import numpy as np
@@ -44,8 +45,8 @@ _REFUTED = 0.01
 _TWICE = frozenset({ChangeKind.GREW, ChangeKind.SHRANK, ChangeKind.MOVED, ChangeKind.MERGED})
 #: Objects nearer than this many tolerances may be one behind a cloud.
 _NEAR = 14.0
-#: Clear empty ground between two objects that shows them apart, in tolerances.
-_GAP = 0.5
+MIN_GAP = 0.5
+"""Clear empty ground between two objects that shows them apart, in tolerances."""
 #: A place is at least and at most this many tolerances wide, for false detections that would be taken for the object.
 _PLACE = (4.0, 20.0)
 #: Share of the confidence that is left to a change that another one explains, or may explain.
@@ -98,7 +99,7 @@ class Judge:
         evidence = self._update_holds(one.change, evidence)
         if one.change.kind is ChangeKind.APPEARED and one.change.track_id in explained:
             return self._refute(one.judgement)
-        if one.change.kind is ChangeKind.SHRANK and evidence.blocked and self._is_split(one.change.track_id):
+        if self._is_split_or_moved(one.change):
             return self._refute(one.judgement)
         view = self.shown.view(evidence.region, evidence.core, one.change.target)
         if not _tells(one.change.kind, view):
@@ -111,12 +112,11 @@ class Judge:
 
     def find_explained(self, judged: Sequence[tuple[Change, Judgement]]) -> frozenset[UUID]:
         """Find tracks that merged into others from which no observation had shown them apart."""
+        merged = {change.track_id for change, _ in judged if change.kind is ChangeKind.MERGED}
         return frozenset(
-            change.track_id
-            for change, judgement in judged
-            if change.kind is ChangeKind.MERGED
-            and judgement.belief.status is BeliefStatus.REFUTED
-            and self.transition.get_keeper(change.track_id) != change.track_id
+            one.parent
+            for one in self.transition.step.lineage
+            if one.kind is ChangeKind.MERGED and one.parent not in merged
         )
 
     # ---- new changes
@@ -143,7 +143,7 @@ class Judge:
             return ()
         own = self.transition.after[change.track_id].geometry
         near = self._list_neighbours(change, own)
-        least_m = _GAP * self.transition.tolerance_m
+        least_m = MIN_GAP * self.transition.tolerance_m
         return tuple(
             one
             for one in near
@@ -169,33 +169,17 @@ class Judge:
         return count_parts(geometry, self.transition.tolerance_m) > 1
 
     def _is_explained(self, change: Change, judgement: Judgement) -> bool:
-        match change.kind:
-            case ChangeKind.MERGED:
-                return not self._were_apart(change)
-            case ChangeKind.GREW | ChangeKind.SHRANK:
-                return self._continues(change, judgement.views)
-        return False
+        """Return whether an earlier change of the track explains a later one, whose region nobody had seen since.
 
-    def _were_apart(self, change: Change) -> bool:
-        """Return whether an earlier observation shows merged objects apart."""
-        keeper, *ended = self.transition.list_merged(change.track_id)
-        others = [change.track_id] if change.track_id in ended else ended
-        before = self.transition.before
-        if keeper not in before:
+        What is gained where another part was lost meanwhile moved.
+        """
+        if change.kind not in (ChangeKind.GREW, ChangeKind.SHRANK):
             return False
-        least_m = _GAP * self.transition.tolerance_m
-        return any(
-            one.shows_apart(before[keeper].geometry, before[other].geometry, change.target, least_m)
-            for other in others
-            if other in before
-            for one in self.past
-        )
-
-    def _continues(self, change: Change, views: Sequence[RegionView]) -> bool:
-        """Return whether an earlier change of the track explains a later one, whose region nobody had seen since."""
+        kinds = _ADDING | {ChangeKind.SHRANK} if change.kind is ChangeKind.GREW else _TAKING | {ChangeKind.GREW}
         covered_before = change.kind is ChangeKind.SHRANK
-        old = [view.acquired_at for view in views[:-1] if (view.covered_share >= 0.5) is covered_before]
-        kinds = _ADDING if change.kind is ChangeKind.GREW else _TAKING
+        old = [
+            view.acquired_at for view in judgement.views[:-1] if (view.covered_share >= 0.5) is covered_before
+        ]
         since = max(old, default=None)
         return any(
             earlier.track_id == change.track_id and earlier.kind in kinds
@@ -212,7 +196,7 @@ class Judge:
         rivals = tuple(
             one
             for one in evidence.rivals
-            if not self.shown.shows_apart(evidence.region, one, change.target, _GAP * tolerance_m)
+            if not self.shown.shows_apart(evidence.region, one, change.target, MIN_GAP * tolerance_m)
         )
         blocked = evidence.blocked
         state = self._get_changed_state(change.track_id)
@@ -225,9 +209,29 @@ class Judge:
     def _get_changed_state(self, track_id: UUID) -> TrackState | None:
         return next((one for one in self.transition.step.states if one.track_id == track_id), None)
 
-    def _is_split(self, track_id: UUID) -> bool:
+    def _is_split_or_moved(self, change: Change) -> bool:
+        """Return whether this observation explains what an object seemed to gain or lose: it was split, or moved."""
+        if change.kind is ChangeKind.SHRANK:
+            kinds = {ChangeKind.SPLIT, ChangeKind.GREW}
+        elif change.kind is ChangeKind.GREW:
+            kinds = {ChangeKind.SHRANK}
+        else:
+            return False
         return any(
-            one.track_id == track_id and one.kind is ChangeKind.SPLIT for one in self.transition.step.changes
+            one.track_id == change.track_id
+            and one.kind in kinds
+            and (one.kind is ChangeKind.SPLIT or self._began_before(one, change.valid_at))
+            for one in self.transition.step.changes
+        )
+
+    def _began_before(self, change: Change, at: datetime) -> bool:
+        """Return whether nobody had seen the region of a new change as it was since some time."""
+        evidence = self.transition.find_evidence(change)
+        if evidence is None:
+            return False
+        views = [one.view(evidence.region, evidence.core, change.target) for one in self.past if one.acquired_at >= at]
+        return not any(
+            is_shape_shown(view) and (view.covered_share >= 0.5) is not evidence.to_covered for view in views
         )
 
     # ---- belief

@@ -37,6 +37,8 @@ class Transition:
     """States after it."""
     acquired_at: datetime
     tolerance_m: float
+    lost: Mapping[UUID, BaseGeometry]
+    """Ground that objects lost by changes that are still open, EPSG:4326."""
 
     def find_evidence(self, change: Change) -> Evidence | None:
         """Find the region of a change and the core of its object; None where too little of it is left to judge."""
@@ -46,8 +48,11 @@ class Transition:
             case ChangeKind.DISAPPEARED:
                 return self._make(change.lost, False)
             case ChangeKind.SPLIT:
-                parts = self._unite(self.after, self.list_parts(change.track_id))
-                whole = self._unite(self.before, self.list_parts(change.track_id))
+                tracks = self.list_parts(change.track_id)
+                parts, whole = self._unite(self.after, tracks), self._unite(self.before, tracks)
+                if change.valid_at < self.acquired_at and tracks[0] in self.lost:
+                    # the gap had been told as a loss when the other part was missed
+                    whole = shapely.union(whole, self.lost[tracks[0]])
                 return self._make(self._open(_subtract(whole, parts)), False, parts)
             case ChangeKind.MERGED:
                 parts = self._unite(self.before, self.list_merged(change.track_id))

@@ -21,11 +21,12 @@ from segwatch.geo.tracking.belief_model import Rates
 from segwatch.geo.tracking.counting import Exposure, count_judgements, count_observation, update_beliefs
 from segwatch.geo.tracking.fold import fold_observation
 from segwatch.geo.tracking.ground import NewGround, ObservedGround, compute_search_area, widen_footprint
-from segwatch.geo.tracking.judge import Judge, to_past_changes
+from segwatch.geo.tracking.judge import MIN_GAP, Judge, to_past_changes
 from segwatch.geo.tracking.overlay import project_all, to_array
 from segwatch.geo.tracking.region_views import ShownGround
 from segwatch.geo.tracking.registration import MAX_SHIFT_TOLERANCES, estimate_shift, move_observation
 from segwatch.geo.tracking.regions import Transition
+from segwatch.geo.tracking.step_builder import Context, Loss
 from segwatch.geo.types.belief import MAX_PAST, Shift, TargetCounts
 from segwatch.geo.types.tracking import (
     Change,
@@ -130,6 +131,7 @@ class _Series:
     def fold(self, item: FoldInput) -> TrackingStep:
         """Fold the next observation and judge its step."""
         near, shift = self._register(item)
+        past = self._find_past(item.observation.footprint)
         observation = move_observation(item.observation, shift)
         new = item.new if item.new and shift.is_zero else self.observed.find_new(observation.footprint)
         tolerance_m = item.settings.tolerance_m
@@ -143,9 +145,10 @@ class _Series:
             new=new,
             since=self.since,
             min_polygon_m2=item.min_polygon_m2,
+            context=self._tell(near, past, item),
         )
         self.observed.add(GroundPiece(observation.id, step.new_ground))
-        step = self._judge(replace(step, shift=shift), observation, near, item)
+        step = self._judge(replace(step, shift=shift), observation, near, past, item)
         if item.first:
             step = _add_unaffected(step, self.known.values())
         self.known.update((state.track_id, state) for state in step.states)
@@ -173,12 +176,33 @@ class _Series:
         states = list(near.values())
         return near, estimate_shift(item.observation, states, new.new_to_series, crs, tolerance_m)
 
+    def _tell(self, near: dict[UUID, TrackState], past: list[PastObservation], item: FoldInput) -> Context:
+        """Tell the fold what earlier observations show."""
+        least_m = MIN_GAP * item.settings.tolerance_m
+
+        def were_apart(first: BaseGeometry, second: BaseGeometry, target: str) -> bool:
+            return any(self._show(one).shows_apart(first, second, target, least_m) for one in past)
+
+        losses = tuple(
+            Loss(near[one.change.track_id], one.judgement.evidence.region, one.change.valid_at)
+            for _, one in sorted(self.open_changes.items())
+            if one.change.kind is ChangeKind.SHRANK
+            and one.judgement.evidence is not None
+            and one.change.track_id in near
+            and near[one.change.track_id].alive
+        )
+        return Context(were_apart, losses)
+
     def _judge(
-        self, step: TrackingStep, observation: TrackedObservation, before: dict[UUID, TrackState], item: FoldInput
+        self,
+        step: TrackingStep,
+        observation: TrackedObservation,
+        before: dict[UUID, TrackState],
+        past: list[PastObservation],
+        item: FoldInput,
     ) -> TrackingStep:
         """Update the beliefs of objects and changes, and the counts."""
         at, tolerance_m = observation.acquired_at, item.settings.tolerance_m
-        past = self._find_past(item.observation.footprint)
         gap_days = (at - past[-1].acquired_at).total_seconds() / 86_400 if past else 0.0
 
         @cache
@@ -187,7 +211,12 @@ class _Series:
 
         step = update_beliefs(step, before, at, gap_days, rates)
         after = before | {state.track_id: state for state in step.states}
-        transition = Transition(step, before, after, at, tolerance_m)
+        lost = {
+            one.change.track_id: one.judgement.evidence.region
+            for _, one in sorted(self.open_changes.items())
+            if one.change.kind is ChangeKind.SHRANK and one.judgement.evidence is not None
+        }
+        transition = Transition(step, before, after, at, tolerance_m, lost)
         changes = [one for one in step.changes if not one.baseline]
         shown = ShownGround.of_observation(observation)
         judge = Judge(transition, shown, [self._show(one) for one in past] if changes else [], rates)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from uuid import UUID, uuid5
@@ -57,6 +57,42 @@ class Continuation:
     """The new geometry in the equal-area CRS where it is at hand; None = still to be projected."""
 
 
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """Ground that an object lost, which may have been a part that was missed after a split."""
+
+    state: TrackState
+    """Present state of the object, alive."""
+    region: BaseGeometry
+    """EPSG:4326."""
+    valid_at: datetime
+
+    @property
+    def track_id(self) -> UUID:
+        """Track of the object."""
+        return self.state.track_id
+
+    @property
+    def target(self) -> str:
+        """Target of the object."""
+        return self.state.target
+
+
+def _assume_apart(first: BaseGeometry, second: BaseGeometry, target: str) -> bool:
+    del first, second, target
+    return True
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What earlier observations tell about the changes of this one."""
+
+    were_apart: Callable[[BaseGeometry, BaseGeometry, str], bool] = _assume_apart
+    """Whether an earlier observation shows two objects (EPSG:4326) of a target apart."""
+    losses: tuple[Loss, ...] = ()
+    """Losses that are still open, in a stable order."""
+
+
 @dataclass(slots=True)
 class StepBuilder:
     """Context and results of folding one observation; detections are referred to by index."""
@@ -68,6 +104,7 @@ class StepBuilder:
     new: NewGround
     since: datetime | None = None
     min_polygon_m2: float = 0.0
+    context: Context = field(default_factory=Context)
     footprint: BaseGeometry = field(init=False)
     """Observed footprint in the equal-area CRS."""
     never_observed: IndexedArea = field(init=False)
@@ -209,6 +246,13 @@ class StepBuilder:
                 baseline=baseline or self.is_inherited(old),
             )
         )
+
+    def absorb(self, state: TrackState, keeper: UUID) -> None:
+        """End a track as part of another, with lineage and without a change."""
+        at = self.observation.acquired_at
+        self.states[state.track_id] = replace(state, alive=False, merged_into=keeper, last_looked=at)
+        self.lineage.append(Lineage(state.track_id, keeper, ChangeKind.MERGED, at))
+        self.absorbed[state.track_id] = keeper
 
     def is_inherited(self, state: TrackState) -> bool:
         """Return whether only the series before has observed the object so far."""

@@ -193,16 +193,31 @@ class Ledger:
             return analyst.summarize_watches(conn)
 
     def known(self) -> dict[str, list[dict[str, Any]]]:
-        """Return current knowledge: objects, history, changes, lineage, links of detections and observed ground."""
+        """Return current knowledge: objects, history, changes, beliefs, lineage, links of detections, ground."""
         return {
             "history": self.rows(
                 "SELECT t.track_id, t.observation_id, t.valid, t.geom, t.area_m2, t.score, t.first_seen, t.last_seen,"
-                " t.last_looked, t.misses, t.missed_since, t.visible_share, t.alive, t.merged_into, t.change"
+                " t.last_looked, t.misses, t.missed_since, t.visible_share, t.alive, t.merged_into, t.change,"
+                " t.confidence, t.status, t.observations_for, t.observations_against"
                 " FROM segwatch.track_state t WHERE upper_inf(t.recorded) ORDER BY t.track_id, lower(t.valid)"
             ),
             "changes": self.rows(
                 "SELECT id, track_id, observation_id, kind, target, valid_at, before_m2, after_m2, gained, lost, geom,"
-                " score, baseline FROM segwatch.change WHERE retracted_at IS NULL ORDER BY id"
+                " score, baseline, is_open FROM segwatch.change WHERE retracted_at IS NULL ORDER BY id"
+            ),
+            "judgements": self.rows(
+                "SELECT change_id, observation_id, acquired_at, scene_id, confidence, status, observations_for,"
+                " observations_against, earliest, latest, views, evidence FROM segwatch.change_judgement"
+                " WHERE upper_inf(recorded) ORDER BY change_id, acquired_at, scene_id"
+            ),
+            "counts": self.rows(
+                "SELECT c.observation_id, c.target, c.counts FROM segwatch.series_counts c"
+                " JOIN segwatch.observation o ON o.id = c.observation_id WHERE o.superseded_at IS NULL"
+                " ORDER BY c.observation_id, c.target"
+            ),
+            "shifts": self.rows(
+                "SELECT id, shift_east_m, shift_north_m, shift_quality, shift_source FROM segwatch.observation"
+                " WHERE state = 'observed' AND superseded_at IS NULL ORDER BY id"
             ),
             "lineage": self.rows(
                 "SELECT parent, child, kind, valid_at, observation_id FROM segwatch.track_lineage"
@@ -226,7 +241,7 @@ class Ledger:
         """Return every row of the tables that tracking writes."""
         names = (
             "observation", "track", "track_state", "track_lineage", "change", "alert", "alert_correction", "delivery",
-            "seen_ground", "watch_area",
+            "seen_ground", "watch_area", "change_judgement", "series_counts",
         )  # fmt: skip
         return {name: self.rows(f"SELECT * FROM segwatch.{name} ORDER BY 1, 2, 3") for name in names}
 

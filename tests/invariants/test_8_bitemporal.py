@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+BELIEF = ("confidence", "status", "observations_for", "observations_against")
 AS_OF = "SELECT track_id, observation_id, change FROM watch.objects_as_of(:valid, :known) ORDER BY track_id"
 
 
@@ -83,10 +84,17 @@ def test_a_change_that_holds_again_is_reinstated(ledgers: Any, kit: Any) -> None
     ]
     assert ledger.known()["objects"] == []
     known = ledger.known()
-    ledger.arrive(world, [2])  # sees too little to say anything
+    ledger.arrive(
+        world, [2]
+    )  # covers too little to count as a miss, but tells something about how sure the rest is
     assert ledger.known()["changes"] == known["changes"]
-    assert ledger.known()["history"] == known["history"]
+    assert without_belief(ledger.known()["history"]) == without_belief(known["history"])
     assert ledger.rows("SELECT * FROM segwatch.change WHERE retracted_at IS NOT NULL") == []
+
+
+def without_belief(states: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Leave the confidence of states out."""
+    return [{name: value for name, value in row.items() if name not in BELIEF} for row in states]
 
 
 @pytest.mark.parametrize("gone_after", [1, 2, 3])
