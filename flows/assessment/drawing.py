@@ -207,7 +207,7 @@ def _add_changes(draft: _Draft, target: str, stratum: str, population: int, coun
         point = find_core(one.geometry)
         before = assessments.find_scene_before(draft.conn, series.watch, point, one.acquired_at)
         happened = Label.AFTER if one.came else Label.BEFORE
-        agreeing = (happened,)
+        agreeing: tuple[Label, ...] = (happened,)
         if stratum == REFUTED:
             agreeing = tuple(label for label in Label if label not in {happened, Label.UNCLEAR})
         draft.samples.append(

@@ -173,8 +173,7 @@ def find_core(geometry: BaseGeometry) -> Point:
     largest = max(extract_polygons(to_crs(geometry, crs)), key=lambda one: one.area)
     west, south, east, north = largest.bounds
     circle = shapely.maximum_inscribed_circle(largest, tolerance=max(east - west, north - south) / 1000)
-    found = to_lonlat(Point(circle.coords[0]), crs)
-    return Point(found.x, found.y)
+    return Point(shapely.get_coordinates(to_lonlat(Point(circle.coords[0]), crs))[0])
 
 
 def shuffle(random: np.random.Generator, count: int) -> Sequence[int]:

@@ -79,7 +79,7 @@ class TileRequest:
         return GeoBox((self.size, self.size), Affine(step, 0, left, 0, -step, top), crs)
 
     @property
-    def bounds(self) -> tuple[float, float, float, float]:
+    def xy_bounds(self) -> tuple[float, float, float, float]:
         """Left, bottom, right and top in the CRS of the tile matrix set."""
         left, bottom, right, top = GRIDS.get(self.grid).xy_bounds(self.place)
         return left, bottom, right, top
@@ -110,7 +110,7 @@ class ChipRequest:
         return make_chip_grid(self.lon, self.lat, self.width_m, self.size)
 
     @property
-    def bounds(self) -> tuple[float, float, float, float]:
+    def xy_bounds(self) -> tuple[float, float, float, float]:
         """Left, bottom, right and top in metres from the point."""
         half = self.width_m / 2
         return -half, -half, half, half
@@ -168,7 +168,7 @@ def _encode(
     image = ImageData(
         np.ma.MaskedArray(np.moveaxis(rgb, -1, 0), mask=mask),
         crs=wanted.rasterio_crs,
-        bounds=wanted.bounds,
+        bounds=wanted.xy_bounds,
     )
     content, media_type = render_image(image, output_format=wanted.format)
     return content, media_type

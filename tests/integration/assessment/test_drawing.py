@@ -78,6 +78,18 @@ def test_a_change_is_shown_between_the_scenes_around_it(drawn: Ledger) -> None:
     assert shown["object"] == shown["mapped"] == (0, 2, ["both", "after"])
 
 
+def test_the_confidence_at_the_time_of_drawing_is_kept(drawn: Ledger) -> None:
+    draw_assessment(drawn.engine, "lakes", samples=50, seed=7)
+    (change,) = drawn.rows("SELECT confidence FROM watch.changes WHERE NOT baseline")
+    objects = drawn.rows("SELECT track_id, confidence FROM watch.objects_now")
+    held = {row["stratum"]: row["confidence"] for row in samples(drawn) if row["track_id"] is None}
+    assert held["appeared"] == change["confidence"] is not None
+    assert held["mapped"] is held["background"] is None
+    assert {row["track_id"]: row["confidence"] for row in samples(drawn) if row["track_id"]} == {
+        row["track_id"]: row["confidence"] for row in objects
+    }
+
+
 def test_the_same_seed_draws_the_same_sample(drawn: Ledger) -> None:
     for seed in (7, 7, 8):
         draw_assessment(drawn.engine, "lakes", samples=60, seed=seed)

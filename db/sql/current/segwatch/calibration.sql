@@ -12,7 +12,7 @@ GRANT SELECT ON segwatch.current_calibration TO segwatch_worker;
 -- Piecewise linear interpolation between knots (xs ascending), constant beyond the first and the last; null if x or the
 -- knots are null.
 CREATE OR REPLACE FUNCTION segwatch.interpolate(x float8, xs float8[], ys float8[]) RETURNS float8
-LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE AS $$
     SELECT CASE
         WHEN i = 0 THEN ys[1]
         WHEN i = cardinality(xs) THEN ys[i]

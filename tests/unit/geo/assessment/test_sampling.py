@@ -49,7 +49,8 @@ def test_the_core_is_far_from_the_border() -> None:
     shape = box(10, 60, 10.2, 60.1).union(box(10.2, 60.04, 10.5, 60.05))
     core = find_core(shape)
     assert shape.covers(core)
-    assert (core.x, core.y) == (pytest.approx(10.1, abs=0.01), pytest.approx(60.05, abs=0.005))
+    assert core.x == pytest.approx(10.1, abs=0.01)
+    assert core.y == pytest.approx(60.05, abs=0.005)
     ring = box(10, 50, 10.3, 50.3).difference(box(10.1, 50.1, 10.2, 50.2))
     assert ring.covers(find_core(ring))
 
