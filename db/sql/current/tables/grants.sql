@@ -40,6 +40,7 @@ GRANT SELECT, INSERT ON
     segwatch.assessment_sample,
     segwatch.assessment_stratum,
     segwatch.calibration
+    TO segwatch_worker;
 GRANT SELECT, INSERT ON segwatch.alert_correction, segwatch.alert_mark, segwatch.judgement_evidence, segwatch.review
     TO segwatch_worker;
 GRANT SELECT, INSERT, UPDATE, DELETE ON segwatch.run TO segwatch_worker;
