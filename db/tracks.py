@@ -17,7 +17,7 @@ from sqlalchemy import Connection, select, text
 from segwatch.db import ground, publishing, series, tables
 from segwatch.db.codec import from_ewkb, load_track_state, load_watch, to_ewkb
 from segwatch.db.errors import NotFound, PublishConflict
-from segwatch.geo.types.evidence import Evidence
+from segwatch.geo.types.evidence import SpectralEvidence
 from segwatch.geo.types.tracking import Detection, TrackedObservation, TrackingStep, TrackState
 from segwatch.geo.types.watch import Watch
 
@@ -134,7 +134,7 @@ def load_detections(conn: Connection, observation_id: UUID) -> tuple[Detection, 
             from_ewkb(row.geom.data),
             row.score,
             row.area_m2,
-            None if row.evidence is None else Evidence.from_json(row.evidence),
+            None if row.evidence is None else SpectralEvidence.from_json(row.evidence),
         )
         for row in rows
     )

@@ -121,7 +121,7 @@ detection = Table(
     Column("score", Double, nullable=False),
     Column("area_m2", Double, nullable=False),
     reference("track_id", "track", nullable=True),
-    #: means of spectral indices, see segwatch.geo.types.evidence.Evidence.to_json
+    #: means of spectral indices, see segwatch.geo.types.evidence.SpectralEvidence.to_json
     Column("evidence", JSONB),
     #: agreement with the shadow segmenter on the ground that both observed
     Column("shadow_share", Double),

@@ -18,7 +18,7 @@ from sqlalchemy import Connection
 
 from segwatch.db import publishing, second_opinion
 from segwatch.geo.spectral.cells import compare_places
-from segwatch.geo.types.evidence import ChangeEvidence, Evidence, IndexCells
+from segwatch.geo.types.evidence import ChangeEvidence, IndexCells, SpectralEvidence
 from segwatch.geo.types.tracking import TrackedObservation, TrackingStep
 
 #: Observations before a change that are searched for a clear view of its ground.
@@ -128,9 +128,9 @@ def _find_before(ground: BaseGeometry, earlier: Sequence[_Earlier]) -> UUID | No
     return None
 
 
-def _find_detections(observation: TrackedObservation, step: TrackingStep) -> Mapping[UUID, Evidence]:
+def _find_detections(observation: TrackedObservation, step: TrackingStep) -> Mapping[UUID, SpectralEvidence]:
     """Track -> evidence of the largest of its detections."""
-    found: dict[UUID, Evidence] = {}
+    found: dict[UUID, SpectralEvidence] = {}
     linked = zip(step.detection_tracks, observation.detections, strict=True)
     for track, detection in sorted(linked, key=lambda one: one[1].area_m2):
         if track is not None and detection.evidence is not None:
@@ -139,7 +139,7 @@ def _find_detections(observation: TrackedObservation, step: TrackingStep) -> Map
 
 
 def _build(
-    means: tuple[Mapping[str, float], Mapping[str, float]], detection: Evidence | None
+    means: tuple[Mapping[str, float], Mapping[str, float]], detection: SpectralEvidence | None
 ) -> ChangeEvidence:
     before, after = (tuple(sorted(part.items())) for part in means)
     return ChangeEvidence(before, after, detection)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 
 from segwatch.geo.spectral.classes import find_class, is_vegetated
-from segwatch.geo.types.evidence import Evidence, IndexMean
+from segwatch.geo.types.evidence import IndexMean, SpectralEvidence
 
 #: Largest factor by which the evidence of one detection changes the odds.
 MAX_FACTOR = 4.0
@@ -29,7 +29,7 @@ _NEUTRAL = {
 _MIN_CONTRAST = 0.05
 
 
-def log_likelihood_ratio(target: str, evidence: Evidence | None) -> float:
+def log_likelihood_ratio(target: str, evidence: SpectralEvidence | None) -> float:
     """Compute the log-likelihood ratio of a detection's evidence.
 
     Parameters

@@ -18,7 +18,7 @@ from scipy.ndimage import distance_transform_edt
 from segwatch.geo.crs import to_crs_all
 from segwatch.geo.grid import get_crs
 from segwatch.geo.spectral.indices import NO_VALUE, SpectralIndex
-from segwatch.geo.types.evidence import Evidence, IndexMean
+from segwatch.geo.types.evidence import IndexMean, SpectralEvidence
 from segwatch.geo.types.tracking import Detection
 
 #: Distance in pixels at which the ring begins: the pixels that touch an object are partly inside it.
@@ -89,7 +89,7 @@ class ZoneMeter:
             weights = picked[at, known[at]].astype(np.float64)
             self._sums[zone, at, chosen] += np.bincount(label[known[at]], weights, minlength=size)
 
-    def result(self) -> list[Evidence | None]:
+    def result(self) -> list[SpectralEvidence | None]:
         """Return the evidence of each detection, in order; None where no pixel inside it has a value."""
         steps = np.array([one.steps_per_unit for one in self._indices])[:, None]
         counted = self._counts > 0
@@ -98,7 +98,7 @@ class ZoneMeter:
         )
         return [self._build(means[:, :, at], self._pixels[:, at]) for at in range(len(self._targets))]
 
-    def _build(self, means: NDArray[np.float64], pixels: NDArray[np.int64]) -> Evidence | None:
+    def _build(self, means: NDArray[np.float64], pixels: NDArray[np.int64]) -> SpectralEvidence | None:
         if not pixels[0]:
             return None
         found = []
@@ -106,7 +106,7 @@ class ZoneMeter:
             inside, ring = (None if np.isnan(mean) else float(mean) for mean in means[:, at])
             if inside is not None:
                 found.append(IndexMean(one.name, inside, ring))
-        return Evidence(tuple(found), int(pixels[0]), int(pixels[1]))
+        return SpectralEvidence(tuple(found), int(pixels[0]), int(pixels[1]))
 
 
 def _find_rings(labels: NDArray[np.int32]) -> NDArray[np.int32]:

@@ -20,7 +20,7 @@ class IndexMean:
 
 
 @dataclass(frozen=True, slots=True)
-class Evidence:
+class SpectralEvidence:
     """Index means inside a detection and in the ring around it."""
 
     means: tuple[IndexMean, ...]
@@ -80,7 +80,7 @@ class ChangeEvidence:
     """(index, mean) in the observation before that saw the place clearly."""
     after: tuple[tuple[str, float], ...] = ()
     """(index, mean) in the observation that shows the change."""
-    detection: Evidence | None = None
+    detection: SpectralEvidence | None = None
     """Evidence of the detection in which the object was found; None where it was not found."""
 
     def to_json(self) -> dict[str, Any]:
@@ -96,7 +96,7 @@ class ChangeEvidence:
             for part in ("before", "after")
         )
         detection = document["detection"]
-        return cls(before, after, None if detection is None else Evidence.from_json(detection))
+        return cls(before, after, None if detection is None else SpectralEvidence.from_json(detection))
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ import shapely
 from shapely.geometry import Polygon
 from shapely.geometry.base import BaseGeometry
 
-from segwatch.geo.types.evidence import Evidence, IndexCells, ShadowResult
+from segwatch.geo.types.evidence import IndexCells, ShadowResult, SpectralEvidence
 
 
 class ObservationState(enum.StrEnum):
@@ -53,7 +53,7 @@ class Detection:
     """Mean probability over the polygon, 0..1; not calibrated."""
     area_m2: float
     """Geodesic area, m²."""
-    evidence: Evidence | None = None
+    evidence: SpectralEvidence | None = None
     """Spectral evidence; None = not measured."""
 
 

@@ -22,7 +22,7 @@ from segwatch.geo.spectral.cells import CellAverager, compare_places
 from segwatch.geo.spectral.indices import BANDS, NO_VALUE, compute_indices, list_computable
 from segwatch.geo.spectral.likelihood import MAX_FACTOR, log_likelihood_ratio
 from segwatch.geo.spectral.zones import ZoneMeter
-from segwatch.geo.types.evidence import ChangeEvidence, Evidence, IndexMean
+from segwatch.geo.types.evidence import ChangeEvidence, IndexMean, SpectralEvidence
 from segwatch.geo.types.tracking import Detection, ObservationResult
 
 GRID = GeoBox((60, 50), Affine(10, 0, 500_000, 0, -10, 5_100_000), "EPSG:32633")
@@ -156,15 +156,15 @@ def test_cells_of_a_large_area_stay_few(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_evidence_survives_storage() -> None:
-    evidence = Evidence((IndexMean("mndwi", 0.25, None), IndexMean("ndwi", 0.5, -0.125)), 12, 30)
-    assert Evidence.from_json(evidence.to_json()) == evidence
+    evidence = SpectralEvidence((IndexMean("mndwi", 0.25, None), IndexMean("ndwi", 0.5, -0.125)), 12, 30)
+    assert SpectralEvidence.from_json(evidence.to_json()) == evidence
     change = ChangeEvidence((("ndwi", -0.5),), (("ndwi", 0.25),), evidence)
     assert ChangeEvidence.from_json(change.to_json()) == change
     assert ChangeEvidence.from_json(ChangeEvidence().to_json()) == ChangeEvidence()
 
 
-def _evidence(index: str, inside: float, ring: float | None = None, pixels: int = 1000) -> Evidence:
-    return Evidence((IndexMean(index, inside, ring),), pixels, 100)
+def _evidence(index: str, inside: float, ring: float | None = None, pixels: int = 1000) -> SpectralEvidence:
+    return SpectralEvidence((IndexMean(index, inside, ring),), pixels, 100)
 
 
 def test_evidence_speaks_only_for_what_an_index_shows() -> None:

@@ -7,11 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from segwatch.geo.tracking.evidence_conditions import holds, parse_condition
-from segwatch.geo.types.evidence import ChangeEvidence, Evidence, IndexMean
+from segwatch.geo.types.evidence import ChangeEvidence, IndexMean, SpectralEvidence
 from segwatch.geo.types.watch import EvidenceCondition
 
 FOUND = ChangeEvidence(
-    (("mndwi", -0.3),), (("mndwi", 0.4),), Evidence((IndexMean("mndwi", 0.5, -0.2),), 50, 40)
+    (("mndwi", -0.3),), (("mndwi", 0.4),), SpectralEvidence((IndexMean("mndwi", 0.5, -0.2),), 50, 40)
 )
 LOST = ChangeEvidence((("mndwi", 0.4),), (("mndwi", -0.3),), None)
 
