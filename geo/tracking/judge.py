@@ -43,7 +43,9 @@ from segwatch.geo.types.tracking import Change, ChangeKind, Judgement, OpenChang
 #: Below this confidence a change is refuted.
 _REFUTED = 0.01
 #: Kinds that need two observations after the change.
-_TWICE = frozenset({ChangeKind.GREW, ChangeKind.SHRANK, ChangeKind.MOVED, ChangeKind.SPLIT, ChangeKind.MERGED})
+_TWICE = frozenset(
+    {ChangeKind.GREW, ChangeKind.SHRANK, ChangeKind.MOVED, ChangeKind.SPLIT, ChangeKind.MERGED}
+)
 #: Objects nearer than this many tolerances may be one behind a cloud.
 _NEAR = 14.0
 #: Minimum visible share of lost ground that excludes a part that was split off and missed.

@@ -15,8 +15,10 @@ from segwatch.db import watches
 from segwatch.flows.alerting.backtest import backtest_rules
 from segwatch.flows.cli.app import app
 from segwatch.flows.config.settings import FlowSettings, load_settings
+from segwatch.flows.inference import drain, tiled
 from segwatch.flows.inference.drain import Drain
 from segwatch.flows.inference.segmenters import Segmenter, load_named
+from segwatch.flows.inference.spectral import SpectralSegmenter
 from segwatch.flows.pipeline.tracking import track_ready
 from segwatch.geo.tracking.evidence_conditions import parse_condition
 from segwatch.geo.types.tracking import ChangeKind
@@ -228,6 +230,28 @@ def test_spectral_segments_by_itself(
     assert all(row["evidence"] is None for row in found), "the watch asked for none"
     (row,) = _rows(engine, "SELECT array_agg(DISTINCT answer) AS texts FROM segwatch.observation")
     assert all(one.startswith("water: mndwi > 0.") for one in row["texts"])
+
+
+def test_the_way_a_scene_is_cut_changes_neither_polygons_nor_evidence(
+    engine: Engine, settings: FlowSettings, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spectral, profile = load_named("spectral"), make_profile(tmp_path)
+    queue_river(engine, url, profile, spectral.version, (1985,), name="whole")
+    _work(engine, settings, spectral)
+    monkeypatch.setattr(SpectralSegmenter, "tile_px", 48)
+    monkeypatch.setattr(drain, "split_grid", lambda grid, side: tiled.split_grid(grid, side, 64))
+    queue_river(engine, url, profile, spectral.version, (1985,), name="cut")
+    _work(engine, settings, spectral)
+    query = "SELECT area_m2, evidence FROM watch.detections WHERE watch = '{}' AND area_m2 > 2e5 ORDER BY 1"
+    whole, cut = (_rows(engine, query.format(name)) for name in ("whole", "cut"))
+    assert whole
+    # windows of a file in degrees are resampled a hair differently
+    assert [row["area_m2"] for row in cut] == pytest.approx([row["area_m2"] for row in whole], rel=0.02)
+    for one, other in zip(cut, whole, strict=True):
+        means, same = (
+            {k: v for k, v in row["evidence"].items() if "pixels" not in k} for row in (one, other)
+        )
+        assert means == pytest.approx(same, abs=0.02)
 
 
 def test_spectral_observes_nothing_where_it_has_no_opinion(
