@@ -174,7 +174,7 @@ def load_memory(
         "scene_id": start.scene_id,
         "folded": sorted(start.folded),
     }
-    near = {"ground": to_ewkb(ground)}
+    near: dict[str, object] = {"ground": to_ewkb(ground)}
     counts = conn.execute(_COUNTS, place).scalars()
     open_changes = conn.execute(_OPEN, place | near)
     return FoldMemory(

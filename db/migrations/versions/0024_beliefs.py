@@ -110,9 +110,13 @@ def _make_judgements() -> None:
         sa.PrimaryKeyConstraint('id', name=f'{name}_pk'),
         schema='segwatch',
     )
-    order = ['change_id', sa.text('acquired_at DESC'), sa.text('scene_id DESC')]
     op.create_index(
-        'change_judgement_now_ix', name, order, schema='segwatch', unique=True, postgresql_where=_OPEN
+        'change_judgement_now_ix',
+        name,
+        ['change_id', sa.text('acquired_at DESC'), sa.text('scene_id DESC')],
+        schema='segwatch',
+        unique=True,
+        postgresql_where=_OPEN,
     )
     op.create_index(
         'change_judgement_observation_ix', name, ['observation_id'], schema='segwatch', postgresql_where=_OPEN
