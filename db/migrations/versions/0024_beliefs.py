@@ -110,7 +110,7 @@ def _make_judgements() -> None:
         sa.PrimaryKeyConstraint('id', name=f'{name}_pk'),
         schema='segwatch',
     )
-    order = ['change_id', sa.text('acquired_at DESC'), sa.text('scene_id DESC')]
+    order: list[str | sa.TextClause] = ['change_id', sa.text('acquired_at DESC'), sa.text('scene_id DESC')]
     op.create_index(
         'change_judgement_now_ix', name, order, schema='segwatch', unique=True, postgresql_where=_OPEN
     )
