@@ -219,10 +219,10 @@ def _load_open(row: Row[Any]) -> OpenChange:
 
 
 def _load_past(
-    conn: Connection, place: dict[str, object], near: dict[str, object]
+    conn: Connection, place: Mapping[str, object], near: Mapping[str, object]
 ) -> tuple[PastObservation, ...]:
-    rows = conn.execute(_PAST, place | {"most": MAX_PAST}).all()
-    near = near | {"ids": [row.id for row in rows]}
+    rows = conn.execute(_PAST, {**place, "most": MAX_PAST}).all()
+    near = {**near, "ids": [row.id for row in rows]}
     detections: dict[UUID, list[Detection]] = defaultdict(list)
     changes: dict[UUID, list[PastChange]] = defaultdict(list)
     if rows:

@@ -1,4 +1,4 @@
-"""Changes of a watch summed up, for situation reports; without those that observations refuted."""
+"""Changes of a watch summed up, for situation reports."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _SUMS = text(
     SELECT target, kind, count(*) AS objects, count(*) FILTER (WHERE status = 'confirmed') AS confirmed,
            sum(before_m2) AS before_m2, sum(after_m2) AS after_m2
     FROM watch.changes
-    WHERE watch = :watch AND NOT baseline AND retracted_at IS NULL AND status IS DISTINCT FROM 'refuted'
+    WHERE watch = :watch AND NOT baseline AND retracted_at IS NULL
     GROUP BY target, kind ORDER BY target, abs(sum(after_m2) - sum(before_m2)) DESC
     """
 )
@@ -21,7 +21,7 @@ _LARGEST = text(
     SELECT valid_at, target, kind, before_m2, after_m2, track_id, confidence, status, observations_for,
            observations_against, ST_X(ST_PointOnSurface(geom)) AS lon, ST_Y(ST_PointOnSurface(geom)) AS lat
     FROM watch.changes
-    WHERE watch = :watch AND NOT baseline AND retracted_at IS NULL AND status IS DISTINCT FROM 'refuted'
+    WHERE watch = :watch AND NOT baseline AND retracted_at IS NULL
     ORDER BY abs(after_m2 - before_m2) DESC, valid_at, track_id LIMIT :limit
     """
 )
@@ -37,7 +37,7 @@ _AREAS = text(
 
 
 def sum_changes(conn: Connection, watch: str) -> Sequence[RowMapping]:
-    """Sum up the changes of a watch by target and kind: neither baseline nor retracted nor refuted ones.
+    """Sum up the changes of a watch by target and kind: neither baseline nor retracted ones.
 
     Areas are in geodesic m²; ``confirmed`` counts those that observations confirmed.
     """
