@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import rasterio
 from playwright.sync_api import ConsoleMessage, Page, Request, sync_playwright
+from sqlalchemy import text
 
 from segwatch.db.embedded.ports import find_free_port
 from tests.acceptance.conftest import COLOUR, System
@@ -94,6 +95,42 @@ def test_the_page_shows_objects_dates_and_alerts(page: Page, tmp_path: Path) -> 
 def test_an_alert_leads_to_its_place_and_date(page: Page) -> None:
     page.locator("#alerts button").first.click()
     assert page.inner_text("#date") == "2024-05-11"
+
+
+@pytest.fixture
+def refuted(system: System, mapped: str) -> Iterator[str]:
+    """URL of the map while what grew counts as refuted."""
+    engine = system.engine()
+    judged = (
+        "SELECT j.id, j.status, j.confidence FROM segwatch.change_judgement j JOIN watch.changes c USING (change_id)"
+        " WHERE c.watch = 'mapped' AND c.kind = 'grew' AND upper_inf(j.recorded)"
+    )
+    change = text(
+        "UPDATE segwatch.change_judgement SET status = :status, confidence = :confidence WHERE id = :id"
+    )
+    rows = system.query(judged)
+    assert rows
+    with engine.begin() as conn:
+        conn.execute(change, [row | {"status": "refuted", "confidence": 0.004} for row in rows])
+    yield mapped
+    with engine.begin() as conn:
+        conn.execute(change, rows)
+    engine.dispose()
+
+
+def test_refuted_changes_are_hidden_and_counted_until_somebody_wants_them(refuted: str) -> None:
+    with opened(refuted) as page:
+        assert "1 refuted hidden in the list of alerts" in page.inner_text("#hidden")
+        assert page.locator("#alerts li").count() == 1
+        assert "sure" in page.locator("#alerts button").inner_text()
+        page.check("#statuses input[value=refuted]")
+        page.wait_for_selector("#alerts button.refuted")
+        assert "refuted by" in page.locator("#alerts button.refuted").inner_text()
+        assert page.locator("#alerts li").count() == 2
+        assert page.inner_text("#hidden") == ""
+        page.uncheck("#statuses input[value=provisional]")
+        page.uncheck("#statuses input[value=confirmed]")
+        page.wait_for_function("document.querySelectorAll('#alerts li').length === 1")
 
 
 TOKEN = "a-token-of-some-length"
