@@ -123,8 +123,8 @@ def test_past_observations_are_the_last_that_meet_the_footprint(
         first["acquired_at"], first["scene_id"], frozenset(row["id"] for row in rows[10:] if late)
     )
     with engine.connect() as conn:
-        found = fold_memory.load_memory(conn, rows[0]["series_id"], start, [east], east)
-        both = fold_memory.load_memory(conn, rows[0]["series_id"], start, [east, west], EVERYTHING)
+        found = fold_memory.load_memory(conn, rows[0]["series_id"], start, [east], east, [])
+        both = fold_memory.load_memory(conn, rows[0]["series_id"], start, [east, west], EVERYTHING, [])
     assert [one.acquired_at for one in found.past] == [
         day(number) for number in range(1, 10 if late else 12, 2)
     ]
