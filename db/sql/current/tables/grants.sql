@@ -28,13 +28,9 @@ GRANT SELECT, INSERT, UPDATE ON
     segwatch.watch_head,
     segwatch.watermark
     TO segwatch_worker;
-<<<<<<< HEAD
 GRANT SELECT, INSERT ON segwatch.observation_chip TO segwatch_worker;
-GRANT SELECT, INSERT ON segwatch.alert_correction, segwatch.alert_mark, segwatch.review TO segwatch_worker;
-=======
 GRANT SELECT, INSERT ON segwatch.alert_correction, segwatch.alert_mark, segwatch.change_evidence, segwatch.review
     TO segwatch_worker;
->>>>>>> 9e6b23f9dfda70b9e13e05840905dc7d18f2103a
 GRANT SELECT, INSERT, UPDATE, DELETE ON segwatch.run TO segwatch_worker;
 -- Derived from the observations: a late scene replaces them.
 GRANT SELECT, INSERT, DELETE ON segwatch.series_counts TO segwatch_worker;
