@@ -270,7 +270,7 @@ class Judge:
         rates = self.rates(change.target)
         chain, likelihoods = self._weigh(change.kind, evidence, views, rates)
         turn = smooth_turn(views, likelihoods, chain, evidence.to_covered, raised)
-        held = bool(evidence.rivals) or evidence.blocked
+        held = bool(evidence.rivals) or evidence.blocked or _ends_single_view(change, views, evidence)
         confidence = turn.confidence * evidence.prior * (_HELD if held else 1.0)
         belief = _decide(change, confidence, views, evidence, held)
         is_open = belief.status is BeliefStatus.PROVISIONAL and len(views) < MAX_VIEWS
@@ -318,6 +318,18 @@ def to_past_changes(changes: Sequence[Change]) -> tuple[PastChange, ...]:
 
 def _tells(kind: ChangeKind, view: RegionView) -> bool:
     return view.visible_share >= MIN_VISIBLE if kind in EXISTENCE else is_shape_shown(view)
+
+
+def _ends_single_view(change: Change, views: Sequence[RegionView], evidence: Evidence) -> bool:
+    """Return whether a change of shape ends what a single observation showed, such as one in another light."""
+    if change.kind not in _TWICE:
+        return False
+    before = [
+        (view.covered_share >= 0.5) is evidence.to_covered
+        for view in views
+        if view.acquired_at < change.valid_at and _tells(change.kind, view)
+    ]
+    return before[-2:] == [True, False]
 
 
 def _decide(

@@ -26,6 +26,7 @@ SQL = re.compile(
 ALLOWED = {
     "geo/area.py:_cut_into_slices": "one polygon, which lies on one side; its width alone",
     "geo/grid.py:make_grid": "projected, in metres",
+    "geo/chips.py": "projected, in metres",
     "geo/items.py:_footprint": "as received, before it is split: whether its numbers are degrees",
     "geo/bounded/__main__.py:main": "standard input and output",
     "geo/bounded/tasks.py:compute": "for those who call it",
