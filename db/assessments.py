@@ -102,10 +102,12 @@ _POINTS = (
     "SELECT n, ST_SetSRID(ST_Point(lon, lat), 4326) AS geom"
     " FROM unnest(CAST(:lons AS float8[]), CAST(:lats AS float8[])) WITH ORDINALITY AS p(lon, lat, n)"
 )
+#: LIMIT has each point looked up in the spatial index; joined as a whole, every object would be compared.
 _ON_OBJECTS = text(
     f"""
-    SELECT p.n FROM ({_POINTS}) p WHERE EXISTS (
-        SELECT FROM watch.objects_now o WHERE o.watch = :watch AND o.target = :target AND ST_Intersects(o.geom, p.geom))
+    SELECT p.n FROM ({_POINTS}) p JOIN LATERAL (
+        SELECT FROM watch.objects_now o
+        WHERE o.watch = :watch AND o.target = :target AND ST_Intersects(o.geom, p.geom) LIMIT 1) hit ON true
     """  # noqa: S608 - parts of this file
 )
 _SCENES = """
