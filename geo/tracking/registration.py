@@ -25,6 +25,8 @@ from segwatch.geo.types.tracking import TrackedObservation, TrackState
 MAX_SHIFT_TOLERANCES = 6.0
 """Largest shift that is looked for, in tolerances (pixels)."""
 _MIN_OBJECTS = 4
+#: Objects at exactly their place, and half of all, that show that there is no shift.
+_MIN_UNMOVED = 2
 #: Minimum share of the compared objects that agree on the shift.
 _MIN_AGREEMENT = 0.3
 #: Maximum number of objects that are compared, the largest first: the cost stays bounded.
@@ -89,16 +91,21 @@ def estimate_shift(
     for difference in _ROUNDS:
         residuals = pairing.compare(at, difference)[0]
         if len(residuals) < _MIN_OBJECTS:
-            return UNCERTAIN if pairing.compare(at, 1.0)[1] >= _MIN_OBJECTS else Shift()
+            return _doubt(pairing) if pairing.compare(at, 1.0)[1] >= _MIN_OBJECTS else Shift()
         at = at + np.median(residuals, axis=0)
-    residuals, compared = pairing.compare(at, _SAME_AREA)
-    agreeing = int((np.linalg.norm(residuals, axis=1) <= _SAME_PLACE * tolerance_m).sum())
+    agreeing, compared = pairing.count_agreeing(at)
     quality = agreeing / max(compared, 1)
     if agreeing < _MIN_OBJECTS or quality < _MIN_AGREEMENT or np.abs(at).max() > pairing.reach_m:
-        return UNCERTAIN
+        return _doubt(pairing)
     if np.linalg.norm(at) <= _NEGLIGIBLE * tolerance_m:
         return Shift(0.0, 0.0, quality, "outlines")
     return Shift(*_to_east_north(at, pairing.objects[0], crs), quality, "outlines")
+
+
+def _doubt(pairing: _Pairing) -> Shift:
+    """Return that there is no shift where most objects lie where they lay, if too few to measure one; else doubt it."""
+    agreeing, compared = pairing.count_agreeing(np.zeros(2))
+    return Shift() if agreeing >= _MIN_UNMOVED and 2 * agreeing >= compared else UNCERTAIN
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +174,12 @@ class _Pairing:
         votes = (np.abs(moves[:, None] - moves[None]).max(axis=2) <= _VOTE * self.tolerance_m).sum(axis=1)
         best = np.lexsort((np.abs(moves).sum(axis=1), -votes))[0]
         return np.asarray(moves[best])
+
+    def count_agreeing(self, at: Floats) -> tuple[int, int]:
+        """Count the objects that keep area and place when the detections are moved by ``at``, and all compared."""
+        residuals, compared = self.compare(at, _SAME_AREA)
+        distances = np.linalg.norm(residuals, axis=1)
+        return int((distances <= _SAME_PLACE * self.tolerance_m).sum()), compared
 
     def compare(self, at: Floats, difference: float) -> tuple[Floats, int]:
         """Compare visible objects with the detections moved by ``at``.

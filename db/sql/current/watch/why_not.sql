@@ -26,10 +26,11 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = segwatch, public, pg_temp
                                  SELECT d.track_id FROM segwatch.detection d
                                  WHERE d.observation_id = o.id AND ST_Intersects(d.geom, place.point)))
                     THEN 'suppressed'
-                WHEN NOT EXISTS (SELECT 1 FROM segwatch.detection d
+                WHEN b.status = 'refuted' THEN 'refuted'
+                -- a disappearance has no detection
+                WHEN b.waits IS NULL AND NOT EXISTS (SELECT 1 FROM segwatch.detection d
                                  WHERE d.observation_id = o.id AND ST_Intersects(d.geom, place.point))
                     THEN 'nothing found'
-                WHEN b.status = 'refuted' THEN 'refuted'
                 ELSE 'below threshold'
             END AS answer,
             coalesce((SELECT t.waits FROM segwatch.waiting t WHERE t.observation_id = o.id), b.waits) AS waits
