@@ -57,6 +57,8 @@ MIN_GAP = 0.5
 """Clear empty ground between two objects that shows them apart, in tolerances."""
 #: A place is at least and at most this many tolerances wide, for false detections that would be taken for the object.
 _PLACE = (4.0, 20.0)
+#: A change is not judged again once it is this sure; the largest confidence is 0.95.
+_SETTLED = 0.94
 #: Share of the confidence that is left to a change that another one explains, or may explain.
 _EXPLAINED, _HELD = 0.05, 0.5
 #: Kinds that add to an object, and kinds that take from it: one change may be told in several pieces.
@@ -107,9 +109,8 @@ class Judge:
         if evidence is None:
             return None
         evidence = self._update_holds(one.change, evidence)
-        if one.change.kind is ChangeKind.APPEARED and one.change.track_id in explained:
-            return self._refute(one.judgement)
-        if self._is_split_or_moved(one.change):
+        status = one.judgement.belief.status
+        if status is BeliefStatus.PROVISIONAL and self._is_explained_now(one.change, explained):
             return self._refute(one.judgement)
         view = self.shown.view(evidence.region, evidence.core, one.change.target)
         if not _tells(one.change.kind, view):
@@ -118,7 +119,12 @@ class Judge:
             views = one.judgement.views
         else:
             views = (*one.judgement.views, view)
-        return self._judge(one.change, one.scene_id, evidence, views)
+        return self._judge(one.change, one.scene_id, evidence, views, status)
+
+    def _is_explained_now(self, change: Change, explained: frozenset[UUID]) -> bool:
+        if change.kind is ChangeKind.APPEARED and change.track_id in explained:
+            return True
+        return self._is_split_or_moved(change)
 
     def find_explained(self, judged: Sequence[tuple[Change, Judgement]]) -> frozenset[UUID]:
         """Find tracks that merged into others from which no observation had shown them apart."""
@@ -262,7 +268,12 @@ class Judge:
     # ---- belief
 
     def _judge(
-        self, change: Change, scene_id: UUID, evidence: Evidence, views: tuple[RegionView, ...]
+        self,
+        change: Change,
+        scene_id: UUID,
+        evidence: Evidence,
+        views: tuple[RegionView, ...],
+        was: BeliefStatus = BeliefStatus.PROVISIONAL,
     ) -> Judgement:
         raised = max(
             (index for index, view in enumerate(views) if view.acquired_at <= evidence.raised_at), default=0
@@ -272,8 +283,10 @@ class Judge:
         turn = smooth_turn(views, likelihoods, chain, evidence.to_covered, raised)
         held = bool(evidence.rivals) or evidence.blocked or _ends_single_view(change, views, evidence)
         confidence = turn.confidence * evidence.prior * (_HELD if held else 1.0)
-        belief = _decide(change, confidence, views, evidence, held)
-        is_open = belief.status is BeliefStatus.PROVISIONAL and len(views) < MAX_VIEWS
+        belief = _decide(change, confidence, views, evidence, held, was)
+        # a confirmed change stays open, too, so that rules may ask for more than the confidence that confirms
+        is_settled = belief.status is BeliefStatus.REFUTED or belief.confidence >= _SETTLED
+        is_open = not is_settled and len(views) < MAX_VIEWS
         return Judgement(
             scene_id,
             change.track_id,
@@ -333,9 +346,17 @@ def _ends_single_view(change: Change, views: Sequence[RegionView], evidence: Evi
 
 
 def _decide(
-    change: Change, confidence: float, views: Sequence[RegionView], evidence: Evidence, held: bool
+    change: Change,
+    confidence: float,
+    views: Sequence[RegionView],
+    evidence: Evidence,
+    held: bool,
+    was: BeliefStatus,
 ) -> Belief:
-    """Decide on a change from its confidence and the views since it happened."""
+    """Decide on a change from its confidence and the views since it happened.
+
+    Only what an observation contradicts is refuted, and a change that was confirmed stays so until then.
+    """
     supporting = against = 0
     for view in views:
         if view.acquired_at < change.valid_at or not _tells(change.kind, view):
@@ -346,10 +367,12 @@ def _decide(
         supporting += covered is evidence.to_covered
         against += covered is not evidence.to_covered
     status = BeliefStatus.PROVISIONAL
-    refuted = confidence < _REFUTED
+    refuted = confidence < _REFUTED and against > 0
     confidence = _SURPRISE_FOR + (1 - _SURPRISE_FOR - _SURPRISE_AGAINST) * confidence
     if confidence >= DEFAULT_CONFIDENCE and not held and supporting >= (2 if change.kind in _TWICE else 1):
         status = BeliefStatus.CONFIRMED
     elif refuted:
         status = BeliefStatus.REFUTED
+    elif was is BeliefStatus.CONFIRMED:
+        status = was
     return Belief(confidence, status, supporting, against)

@@ -246,7 +246,7 @@ def test_the_way_a_scene_is_cut_changes_neither_polygons_nor_evidence(
     whole, cut = (_rows(engine, query.format(name)) for name in ("whole", "cut"))
     assert whole
     # windows of a file in degrees are resampled a hair differently
-    assert [row["area_m2"] for row in cut] == pytest.approx([row["area_m2"] for row in whole], rel=0.02)
+    assert [row["area_m2"] for row in cut] == pytest.approx([row["area_m2"] for row in whole], rel=0.05)
     for one, other in zip(cut, whole, strict=True):
         means, same = (
             {k: v for k, v in row["evidence"].items() if "pixels" not in k} for row in (one, other)
