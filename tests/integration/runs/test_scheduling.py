@@ -63,7 +63,7 @@ def test_schedules_of_a_watch_and_of_track_start_and_complete_runs_that_nobody_a
             ]
 
         names = ("observe/watch-lakes", "track/track")
-        _until(210, lambda: all(len(completed(one)) >= 2 for one in names))
+        _until(300, lambda: all(len(completed(one)) >= 2 for one in names))
         for one in names:
             times = {run.expected_start_time for run in completed(one)}
             assert len(times) >= 2, "each at a time of its own"
