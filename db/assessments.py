@@ -16,6 +16,7 @@ from shapely.geometry import Point
 from shapely.geometry.base import BaseGeometry
 from sqlalchemy import Connection, text
 
+from segwatch.db import mutexes
 from segwatch.db.codec import from_ewkb, to_ewkb
 from segwatch.db.errors import LabelRefused, NotFound
 from segwatch.db.ids import make_id
@@ -172,7 +173,6 @@ _LIST = text(
     """
 )
 _SAMPLE = text("SELECT stratum, agreeing FROM segwatch.assessment_sample WHERE id = :id")
-_SERIALIZE = text("SELECT pg_advisory_xact_lock(hashtextextended(CAST(:id AS text), 27))")
 _LAST_LABEL = text("SELECT ordinal, label, labeller FROM segwatch.current_label WHERE sample_id = :id")
 _ADD_LABEL = text(
     """
@@ -408,7 +408,7 @@ def add_label(conn: Connection, sample_id: UUID, label: Label, labeller: str) ->
         raise LabelRefused(f"labeller: write 1 to {MAX_NAME_LENGTH} characters")
     if to_storable(labeller) != labeller:
         raise LabelRefused("labeller: NUL and halves of surrogate pairs cannot be stored; leave them out")
-    conn.execute(_SERIALIZE, {"id": sample_id})
+    mutexes.lock(conn, "label")
     sample = conn.execute(_SAMPLE, {"id": sample_id}).one_or_none()
     if sample is None:
         raise sample_not_found(sample_id)

@@ -26,8 +26,13 @@ from segwatch.db.migrate import upgrade
 from tests.support.paths import make_home
 
 _TEMPLATE = "segwatch"
-#: Folders whose tests share what is slow to start.
-_TOGETHER = ("tests/acceptance/", "tests/integration/runs/")
+#: Files and folders whose tests share what is slow to start; the first that fits.
+_TOGETHER = (
+    "tests/acceptance/test_readme.py",
+    "tests/acceptance/test_two_stacks.py",
+    "tests/acceptance/",
+    "tests/integration/runs/",
+)
 
 for _name in list(os.environ):
     if _name.startswith(("SEGWATCH_", "PREFECT_", "PG")) and _name != "SEGWATCH_PG_BINDIR":
@@ -47,8 +52,8 @@ class _OneStack(LoadScopeScheduling):  # type: ignore[misc]  # it is not typed
 
 
 def _find_stack(nodeid: str) -> str | None:
-    """Find the folder whose stack a test uses."""
-    return next((folder for folder in _TOGETHER if nodeid.startswith(folder)), None)
+    """Find the file or folder whose stack a test uses."""
+    return next((one for one in _TOGETHER if nodeid.startswith(one)), None)
 
 
 @pytest.hookimpl(trylast=True)

@@ -237,6 +237,9 @@ def test_features_of_the_analyst_views(mapped: str) -> None:
             "rejected_items",
             "reviews",
             "watches",
+            "detections",
+            "shadow_comparisons",
+            "shadow_differences",
         )
     }
     found = httpx.get(f"{mapped}/ogc/collections/watch.objects_now/items", params={"watch": "mapped"}).json()
