@@ -61,7 +61,14 @@ def _make(folder: Path, name: str, left: float, ports: dict[str, int]) -> Demo:
         "area": {"geojson": mapping(made.area)},
         "source": {"profile": str(made.profile), "catalog": "${SEGWATCH_STAC_URL}"},
         "start": "2024-01-01T00:00:00Z",
-        "rules": [{"name": "any", "kinds": ["grew"], "channels": ["${SEGWATCH_RECEIVER_URL}/alerts"]}],
+        "rules": [
+            {
+                "name": "any",
+                "kinds": ["grew"],
+                "status": "provisional",  # two scenes confirm nothing
+                "channels": ["${SEGWATCH_RECEIVER_URL}/alerts"],
+            }
+        ],
     }
     (folder / "material" / "watches" / f"{name}.yaml").write_text(json.dumps(watch))  # JSON is YAML
     home = folder / ".segwatch"
