@@ -355,11 +355,16 @@ def _decide(
 ) -> Belief:
     """Decide on a change from its confidence and the views since it happened.
 
-    Only what an observation contradicts is refuted, and a change that was confirmed stays so until then.
+    Only what an observation contradicts is refuted, and a change that was confirmed stays so until then. Earlier
+    observations contradict a disappearance if they did not show the object: it may never have been there.
     """
     supporting = against = 0
+    was_missed = False
     for view in views:
-        if view.acquired_at < change.valid_at or not _tells(change.kind, view):
+        if not _tells(change.kind, view):
+            continue
+        if view.acquired_at < change.valid_at:
+            was_missed |= change.kind is ChangeKind.DISAPPEARED and not is_detected(view)
             continue
         if change.kind is ChangeKind.SHRANK and view.visible_share < _MIN_LOSS_VISIBLE:
             continue
@@ -367,7 +372,7 @@ def _decide(
         supporting += covered is evidence.to_covered
         against += covered is not evidence.to_covered
     status = BeliefStatus.PROVISIONAL
-    refuted = confidence < _REFUTED and against > 0
+    refuted = confidence < _REFUTED and (against > 0 or was_missed)
     confidence = _SURPRISE_FOR + (1 - _SURPRISE_FOR - _SURPRISE_AGAINST) * confidence
     if confidence >= DEFAULT_CONFIDENCE and not held and supporting >= (2 if change.kind in _TWICE else 1):
         status = BeliefStatus.CONFIRMED

@@ -30,30 +30,46 @@ from segwatch.flows.config.settings import load_settings
 from segwatch.flows.web import reviews
 from segwatch.flows.web.application import create_app
 from segwatch.flows.web.options import ServerOptions
+from segwatch.geo.types.belief import DEFAULT_CONFIDENCE
 from segwatch.geo.types.tracking import ChangeKind
-from segwatch.geo.types.watch import Escalation, QuietHours
+from segwatch.geo.types.watch import AlertStatus, Escalation, QuietHours
 from tests.conftest import Database
 from tests.invariants.conftest import CHANNELS, START, Ledger, SceneContent, cells
 from tests.support.receiving import deliver_again_and_again, receiving
 
 SECRET = "whsec_" + "c2Vnd2F0Y2ggc2Vnd2F0Y2ggc2Vnd2F0Y2g="
-DAYS = 6
+#: Changes of each lake that a later day confirms: all but the last.
+CHANGES = 5
+DAYS = CHANGES + 2
+#: Objects that stay as they are, so that outlines agree that scenes are not displaced.
+PONDS = tuple(cells(0.9 * k, 6, 0.9 * k + 0.5, 6.5) for k in range(8))
 
 
 def lakes(day: int) -> SceneContent:
-    """Six lakes that grow and shrink from day to day, each in its own turn."""
-    shapes = [cells(1.2 * k, 1, 1.2 * k + 0.9, 3 + 2 * ((day + k) % 2)) for k in range(6)]
-    return SceneContent(tuple(shapes))
+    """Six lakes beside unchanged ponds; every other lake grows from day to day, the others shrink."""
+    shapes = [
+        cells(1.2 * k, 1, 1.2 * k + 0.9, 1.5 + 0.5 * (DAYS - 1 - day if k % 2 else day)) for k in range(6)
+    ]
+    return SceneContent((*shapes, *PONDS))
+
+
+WORLD = [lakes(day) for day in range(DAYS)]
+
+
+def confirmed_only(ledger: Ledger, **more: Any) -> None:
+    """Let the watch alert on a change once, a day later, when it is confirmed."""
+    ledger.rule(status=AlertStatus.CONFIRMED, confidence=DEFAULT_CONFIDENCE, **more)
 
 
 @pytest.fixture
 def ledger(ledgers: Any) -> Ledger:
     """A ledger whose outbox has five messages about each of six lakes, for two channels."""
     made: Ledger = ledgers()
+    confirmed_only(made)
     for day in range(DAYS):
-        made.arrive([lakes(one) for one in range(DAYS)], [day])
+        made.arrive(WORLD, [day])
     (count,) = made.rows("SELECT count(*) AS n FROM segwatch.delivery")
-    assert count["n"] == 6 * (DAYS - 1) * len(CHANNELS)
+    assert count["n"] == 6 * CHANGES * len(CHANNELS)
     return made
 
 
@@ -118,10 +134,26 @@ def test_killed_at_random_with_a_receiver_that_fails_every_message_arrives_once_
                 worker.join()
             kills += 1
     assert kills >= 2
-    assert len(taken.messages) == 6 * (DAYS - 1) * len(CHANNELS)
+    assert len(taken.messages) == 6 * CHANGES * len(CHANNELS)
     assert taken.requests > len(taken.messages), "some were sent again, and taken once"
     in_order(ledger, taken.messages)
     assert {row["state"] for row in ledger.rows("SELECT state FROM segwatch.delivery")} == {"delivered"}
+
+
+def test_a_provisional_alert_and_its_confirmation_arrive_once_and_in_order(ledgers: Any) -> None:
+    ledger: Ledger = ledgers()
+    for day in range(DAYS):
+        ledger.arrive(WORLD, [day])
+    with receiving(failing=0.3) as taken:
+        redirect(ledger, {old: taken.url + httpx.URL(old).path for old in CHANNELS})
+        deliver_until_done(ledger, settings())
+    in_order(ledger, taken.messages)
+    types: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for one in taken.messages:
+        types[one["path"], one["data"]["alert_id"]].append(one["type"].removeprefix("segwatch.alert"))
+    sent = sorted(types.values())
+    assert sent[: 6 * len(CHANNELS)] == [[""]] * 6 * len(CHANNELS), "what no later day showed"
+    assert sent[6 * len(CHANNELS) :] == [["", ".confirmed"]] * 6 * CHANGES * len(CHANNELS)
 
 
 def test_messages_are_signed_cloud_events_with_all_that_a_reader_needs(ledger: Ledger) -> None:
@@ -411,16 +443,16 @@ def test_a_service_of_apprise_gets_words(ledger: Ledger) -> None:
     ]
     assert taken.paths == ["/chat"] * 30
     title, body = taken.messages[0]["title"], taken.messages[0]["message"]
-    assert title.startswith(("lakes: water ", "Provisional: lakes: water "))
+    assert title.startswith("lakes: water ")
     assert " ha -> " in body
     assert "https://stac.example" in body
 
 
 def test_a_rule_may_speak_once_about_an_object(ledgers: Any) -> None:
     ledger: Ledger = ledgers()
-    ledger.rule(once=True)
+    confirmed_only(ledger, once=True)
     for day in range(DAYS):
-        ledger.arrive([lakes(one) for one in range(DAYS)], [day])
+        ledger.arrive(WORLD, [day])
     per_object = ledger.rows("SELECT track_id, count(*) AS n FROM watch.alerts GROUP BY 1")
     assert [row["n"] for row in per_object] == [1] * 6
 
@@ -429,11 +461,9 @@ def test_messages_of_quiet_hours_wait_for_their_end_and_a_crowd_for_the_next_hou
     ledger: Ledger = ledgers()
     now = datetime.now(UTC)
     quiet = QuietHours(f"{now - timedelta(hours=1):%H:%M}", f"{now + timedelta(hours=2):%H:%M}")
-    ledger.rule(quiet=quiet, most_per_hour=4)
-    world = [lakes(one) for one in range(DAYS)]
-    ledger.arrive(world, [0])
-    ledger.arrive(world, [1])
-    ledger.arrive(world, [2])
+    confirmed_only(ledger, quiet=quiet, most_per_hour=4)
+    for day in range(4):
+        ledger.arrive(WORLD, [day])
     waits = ledger.rows(
         "SELECT channel, round(extract(epoch FROM next_attempt_at - clock_timestamp()) / 3600) AS hours"
         " FROM segwatch.delivery ORDER BY channel, sequence"
@@ -483,8 +513,10 @@ def test_corrections_keep_quiet_hours_too(ledgers: Any) -> None:
 def test_an_alert_that_nobody_marks_is_told_to_others_once(ledgers: Any) -> None:
     ledger: Ledger = ledgers()
     with receiving() as taken:
-        ledger.rule(channels=(taken.url + "/duty",), escalation=Escalation(30, (taken.url + "/boss",)))
-        ledger.arrive([lakes(0), lakes(1)], [0, 1])
+        confirmed_only(
+            ledger, channels=(taken.url + "/duty",), escalation=Escalation(30, (taken.url + "/boss",))
+        )
+        ledger.arrive(WORLD, [0, 1, 2])
         deliver_outbox(ledger.engine, settings())
         assert {one["path"] for one in taken.messages} == {"/duty"}
         seen, gone = (row["alert_id"] for row in ledger.rows("SELECT alert_id FROM watch.alerts LIMIT 2"))
@@ -520,10 +552,10 @@ def test_rules_are_tried_on_the_history_before_they_wake_somebody(ledger: Ledger
         count, results = backtest_rules(conn, tried)
         said = {one.rule.name: (len(one.alerts), one.objects, one.busiest_day) for one in results}
         _, late = backtest_rules(conn, tried, since=START + timedelta(days=3))
-    assert count == 36
+    assert count == len(PONDS) + 6 * DAYS, "the baseline, and every change"
     alerted = ledger.rows("SELECT count(*) AS n FROM segwatch.alert")[0]["n"]
     assert said[rule.name] == (alerted, 6, 6)
-    assert said["growth"][:2] == (15, 6)
+    assert said["growth"] == (15, 3, 3)
     assert said["once"] == (6, 6, 6)
     assert said["far"] == (0, 0, 0)
     assert said["first lake"] == (5, 1, 1)

@@ -109,7 +109,7 @@ def test_a_detection_that_nothing_confirms_is_refuted() -> None:
     # nor did something disappear that hardly was there
     gone = beliefs(steps, ChangeKind.DISAPPEARED)
     assert gone
-    assert all(one.status is not BeliefStatus.CONFIRMED for one in gone)
+    assert {one.status for one in gone} == {BeliefStatus.REFUTED}
 
 
 def test_an_object_that_was_seen_for_long_and_is_missed_for_long_disappeared() -> None:
