@@ -238,7 +238,6 @@ def test_features_of_the_analyst_views(mapped: str) -> None:
             "reviews",
             "watches",
             "detections",
-            "shadow_comparisons",
             "shadow_differences",
         )
     }
