@@ -18,6 +18,7 @@ def test_a_worker_that_ends_is_started_again_and_one_that_is_gone_is_reported(sy
     supervisor = system.stack.supervisor
     service = supervisor.find("worker-cpu")
     assert service is not None
+    until(lambda: _children(service.pid) != [])
     (first,) = _children(service.pid)
     # one that ends sooner counts as one that cannot be started
     until(lambda: time.time() - Path(f"/proc/{first}").stat().st_ctime > keeper.FIRST_SECONDS)
