@@ -14,7 +14,7 @@ from sqlalchemy import Connection
 from segwatch.db import alerts, verdicts
 from segwatch.db.alerts import RecordedChange
 from segwatch.geo.tracking.alert_rules import compute_digest_time, is_match, is_sure_enough
-from segwatch.geo.types.belief import Belief, BeliefStatus
+from segwatch.geo.types.belief import SETTLED_CONFIDENCE, Belief, BeliefStatus
 from segwatch.geo.types.tracking import Change
 from segwatch.geo.types.watch import AlertRule, AlertStatus, Watch
 
@@ -23,9 +23,9 @@ _CHOICES = (
     (AlertStatus.PROVISIONAL, 0.0),
     (AlertStatus.PROVISIONAL, 0.5),
     (AlertStatus.CONFIRMED, 0.8),
+    (AlertStatus.CONFIRMED, 0.85),
     (AlertStatus.CONFIRMED, 0.9),
-    (AlertStatus.CONFIRMED, 0.95),
-    (AlertStatus.CONFIRMED, 0.99),
+    (AlertStatus.CONFIRMED, SETTLED_CONFIDENCE),
 )
 
 

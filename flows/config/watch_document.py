@@ -23,6 +23,7 @@ from segwatch.flows.alerting.channels import SERVICE
 from segwatch.flows.config.times import Cron, Moment, Start, TimeOfDay, Zone
 from segwatch.geo.text.redaction import require_public_url
 from segwatch.geo.tracking.evidence_conditions import parse_condition
+from segwatch.geo.types.belief import SETTLED_CONFIDENCE
 from segwatch.geo.types.tracking import ChangeKind
 from segwatch.geo.types.watch import AlertStatus, PolygonStyle
 
@@ -216,10 +217,12 @@ class RuleSection(Section):
         "first evidence, and one message follows when the change is confirmed or refuted. Default in playbooks: "
         "provisional.",
     )
-    confidence: Share | None = Field(
+    confidence: float | None = Field(
         None,
-        description="Least confidence of a change that matches, 0 to 1. Default: 0.8 for `status: confirmed`, 0 for "
-        "`status: provisional`.",
+        ge=0,
+        le=SETTLED_CONFIDENCE,
+        description=f"Least confidence of a change that matches, 0 to {SETTLED_CONFIDENCE}. Default: 0.8 for "
+        "`status: confirmed`, 0 for `status: provisional`.",
         examples=[0.9],
     )
     near: NearSection | None = Field(

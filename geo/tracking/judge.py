@@ -33,6 +33,7 @@ from segwatch.geo.tracking.regions import EXISTENCE, Transition, count_parts, me
 from segwatch.geo.types.belief import (
     DEFAULT_CONFIDENCE,
     MAX_VIEWS,
+    SETTLED_CONFIDENCE,
     Belief,
     BeliefStatus,
     Evidence,
@@ -57,8 +58,6 @@ MIN_GAP = 0.5
 """Clear empty ground between two objects that shows them apart, in tolerances."""
 #: A place is at least and at most this many tolerances wide, for false detections that would be taken for the object.
 _PLACE = (4.0, 20.0)
-#: A change is not judged again once it is this sure; the largest confidence is 0.95.
-_SETTLED = 0.94
 #: Share of the confidence that is left to a change that another one explains, or may explain.
 _EXPLAINED, _HELD = 0.05, 0.5
 #: Kinds that add to an object, and kinds that take from it: one change may be told in several pieces.
@@ -285,7 +284,7 @@ class Judge:
         confidence = turn.confidence * evidence.prior * (_HELD if held else 1.0)
         belief = _decide(change, confidence, views, evidence, held, was)
         # a confirmed change stays open, too, so that rules may ask for more than the confidence that confirms
-        is_settled = belief.status is BeliefStatus.REFUTED or belief.confidence >= _SETTLED
+        is_settled = belief.status is BeliefStatus.REFUTED or belief.confidence >= SETTLED_CONFIDENCE
         is_open = not is_settled and len(views) < MAX_VIEWS
         return Judgement(
             scene_id,

@@ -18,6 +18,8 @@ MAX_PAST = 8
 """Maximum number of earlier observations that a new change is judged by."""
 DEFAULT_CONFIDENCE = 0.8
 """Least confidence of a confirmed object or change."""
+SETTLED_CONFIDENCE = 0.94
+"""A change that is this sure is not judged again; rules cannot ask for more."""
 
 
 class BeliefStatus(enum.StrEnum):

@@ -136,7 +136,7 @@ def test_a_rule_says_everything_that_rules_can_say() -> None:
     ("said", "status", "confidence"),
     [
         ({}, AlertStatus.CONFIRMED, 0.8),
-        ({"confidence": 0.95}, AlertStatus.CONFIRMED, 0.95),
+        ({"confidence": 0.94}, AlertStatus.CONFIRMED, 0.94),
         ({"status": "confirmed", "confidence": 0}, AlertStatus.CONFIRMED, 0.0),
         ({"status": "provisional"}, AlertStatus.PROVISIONAL, 0.0),
         ({"status": "provisional", "confidence": 0.5}, AlertStatus.PROVISIONAL, 0.5),
@@ -163,7 +163,7 @@ def test_a_rule_stored_before_rules_had_a_status_alerts_on_the_first_evidence() 
 @pytest.mark.parametrize(
     ("changes", "field", "hint"),
     [
-        ({"rules": [{"name": "r", "confidence": 1.5}]}, "rules.0.confidence", "1"),
+        ({"rules": [{"name": "r", "confidence": 0.95}]}, "rules.0.confidence", "0.94"),
         ({"rules": [{"name": "r", "status": "refuted"}]}, "rules.0.status", "provisional"),
         ({"instrution": "typo"}, "instrution", "instruction"),
         (
