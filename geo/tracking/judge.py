@@ -58,6 +58,8 @@ MIN_GAP = 0.5
 """Clear empty ground between two objects that shows them apart, in tolerances."""
 #: A place is at least and at most this many tolerances wide, for false detections that would be taken for the object.
 _PLACE = (4.0, 20.0)
+#: A confirmed change of which later observations leave less than this is provisional again.
+_DOUBTED = 0.5
 #: Share of the confidence that is left to a change that another one explains, or may explain.
 _EXPLAINED, _HELD = 0.05, 0.5
 #: Kinds that add to an object, and kinds that take from it: one change may be told in several pieces.
@@ -354,8 +356,8 @@ def _decide(
 ) -> Belief:
     """Decide on a change from its confidence and the views since it happened.
 
-    Only what an observation contradicts is refuted, and a change that was confirmed stays so until then. Earlier
-    observations contradict a disappearance if they did not show the object: it may never have been there.
+    Only what an observation contradicts is refuted. A change that was confirmed stays so while it is likelier than not.
+    Earlier observations contradict a disappearance if they did not show the object: it may never have been there.
     """
     supporting = against = 0
     was_missed = False
@@ -377,6 +379,6 @@ def _decide(
         status = BeliefStatus.CONFIRMED
     elif refuted:
         status = BeliefStatus.REFUTED
-    elif was is BeliefStatus.CONFIRMED:
+    elif was is BeliefStatus.CONFIRMED and confidence >= _DOUBTED:
         status = was
     return Belief(confidence, status, supporting, against)

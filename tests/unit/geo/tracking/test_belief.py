@@ -305,6 +305,16 @@ def test_confirmed_changes_of_a_noisy_world_are_right() -> None:
     assert figures["brier"] < figures["brier_constant"] / 2
 
 
+@pytest.mark.parametrize("misses", [1, 2, 3, 6])
+def test_a_confirmed_change_is_likelier_than_not_whatever_follows(misses: int) -> None:
+    """A short-lived object: what follows its confirmation takes the confidence back."""
+    empty = [observe(number, LAKE) for number in range(4)]
+    there = [observe(number, LAKE, POND) for number in (4, 5)]
+    steps = fold(*empty, *there, *(observe(number, LAKE) for number in range(6, 6 + misses)))
+    for one in (judgement.belief for step in steps for judgement in step.judgements):
+        assert one.status is not BeliefStatus.CONFIRMED or one.confidence >= 0.5, one
+
+
 def test_perfect_observations_leave_no_doubt() -> None:
     figures = tracking_belief.measure(1, noises=[replace(PERFECT, cloud=0.0)], first_seed=5)
     assert figures["confirmed_recall"] >= 0.95
