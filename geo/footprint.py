@@ -59,11 +59,6 @@ class AreaMask:
         return np.asarray(burnt, dtype=bool)
 
 
-def rasterize_area(area: BaseGeometry, grid: GeoBox) -> NDArray[np.bool_]:
-    """Mark the pixels whose centres lie in the EPSG:4326 area: (height, width)."""
-    return AreaMask(area, grid).rasterize(grid)
-
-
 def trace_footprint(area: BaseGeometry, clear: NDArray[np.bool_], grid: GeoBox) -> BaseGeometry:
     """Trace the footprint of the clear pixels.
 

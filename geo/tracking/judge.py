@@ -43,8 +43,8 @@ from segwatch.geo.types.tracking import Change, ChangeKind, Judgement, OpenChang
 
 #: A change whose probability in the model is below this is refuted.
 _REFUTED = 0.01
-#: Share of the changes that the model excludes and yet happened, and of those it is sure of that did not; from
-#: simulated worlds (seeds 0 to 5 of the benchmark).
+#: Share of the changes that the model excludes and yet happened, and of those it is sure of that did not; chosen on
+#: simulated worlds of the benchmark, those that it reports among them.
 _SURPRISE_FOR, _SURPRISE_AGAINST = 0.02, 0.05
 #: Kinds that need two observations after the change.
 _TWICE = frozenset(

@@ -51,6 +51,12 @@ def to_array(geometries: Sequence[BaseGeometry | None]) -> Geometries:
     return made
 
 
+def compute_metres_per_degree(geometry: BaseGeometry) -> NDArray[np.float64]:
+    """Compute metres per degree of longitude and latitude, (2,), in the middle latitude of an EPSG:4326 geometry."""
+    _, south, _, north = geometry.bounds
+    return np.array([max(np.cos(np.radians((south + north) / 2)), 1e-3), 1.0]) * METRES_PER_DEGREE
+
+
 def project(geometry: BaseGeometry, crs: CRS) -> BaseGeometry:
     """Project one EPSG:4326 geometry to the equal-area CRS; see :func:`project_all`."""
     projected: BaseGeometry = project_all([geometry], crs)[0]

@@ -13,7 +13,7 @@ import shapely
 from shapely.geometry.base import BaseGeometry
 
 from segwatch.geo.tracking.belief_model import MIN_COVERED, MIN_VISIBLE
-from segwatch.geo.tracking.overlay import METRES_PER_DEGREE, Geometries, apply_snapped, to_array
+from segwatch.geo.tracking.overlay import Geometries, apply_snapped, compute_metres_per_degree, to_array
 from segwatch.geo.tracking.registration import UNCERTAIN, move
 from segwatch.geo.types.belief import RegionView, Shift
 from segwatch.geo.types.tracking import ChangeKind, Detection, PastChange, PastObservation, TrackedObservation
@@ -162,8 +162,7 @@ def measure_length(line: BaseGeometry) -> float:
     """Measure the length of a short EPSG:4326 line, metres."""
     if line.is_empty:
         return 0.0
-    _, south, _, north = line.bounds
-    scale = np.array([np.cos(np.radians((south + north) / 2)), 1.0]) * METRES_PER_DEGREE
+    scale = compute_metres_per_degree(line)
     return float(shapely.length(shapely.transform(line, lambda coordinates: coordinates * scale)))
 
 

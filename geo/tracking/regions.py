@@ -9,12 +9,11 @@ from uuid import UUID
 
 import numpy as np
 import shapely
-from numpy.typing import NDArray
 from shapely.geometry.base import BaseGeometry
 
 from segwatch.geo.area import extract_polygons
 from segwatch.geo.polygons import clean
-from segwatch.geo.tracking.overlay import METRES_PER_DEGREE, apply_snapped
+from segwatch.geo.tracking.overlay import apply_snapped, compute_metres_per_degree
 from segwatch.geo.types.belief import Evidence
 from segwatch.geo.types.tracking import Change, ChangeKind, TrackingStep, TrackState
 
@@ -141,18 +140,14 @@ class Transition:
 
 def in_plane(geometry: BaseGeometry, operation: Callable[[BaseGeometry], BaseGeometry]) -> BaseGeometry:
     """Apply an operation to an EPSG:4326 geometry in metres; right where it spans less than a degree or so."""
-    _, south, _, north = geometry.bounds
-    scale: NDArray[np.float64] = (
-        np.array([max(np.cos(np.radians((south + north) / 2)), 1e-3), 1.0]) * METRES_PER_DEGREE
-    )
+    scale = compute_metres_per_degree(geometry)
     done = operation(shapely.transform(geometry, lambda coordinates: coordinates * scale))
     return clean(shapely.transform(done, lambda coordinates: coordinates / scale))
 
 
 def measure(region: BaseGeometry) -> tuple[float, float]:
     """Measure the area, m², and mean width, m, of an EPSG:4326 region."""
-    _, south, _, north = region.bounds
-    scale = np.array([max(np.cos(np.radians((south + north) / 2)), 1e-3), 1.0]) * METRES_PER_DEGREE
+    scale = compute_metres_per_degree(region)
     plane = shapely.transform(region, lambda coordinates: coordinates * scale)
     return float(plane.area), 2 * float(plane.area) / max(float(plane.length), 1e-9)
 
@@ -169,6 +164,5 @@ def _subtract(whole: BaseGeometry, parts: BaseGeometry) -> BaseGeometry:
 def _clip_around(geometry: BaseGeometry, region: BaseGeometry, margin_m: float) -> BaseGeometry:
     """Clip a large geometry to the neighbourhood of a region, EPSG:4326."""
     west, south, east, north = region.bounds
-    across = margin_m / METRES_PER_DEGREE / max(float(np.cos(np.radians((south + north) / 2))), 1e-3)
-    along = margin_m / METRES_PER_DEGREE
+    across, along = (margin_m / compute_metres_per_degree(region)).tolist()
     return clean(shapely.clip_by_rect(geometry, west - across, south - along, east + across, north + along))

@@ -59,8 +59,6 @@ class FoldInput:
     """Whether it is the first observation of the series; it then inherits the tracks of the series before."""
     min_polygon_m2: float = 0.0
     """Smaller detections were dropped, m²."""
-    new: NewGround | None = None
-    """What of its footprint was not observed before; computed where it is None, or the observation is moved."""
 
 
 def fold_series(
@@ -140,10 +138,11 @@ class _Series:
 
     def fold(self, item: FoldInput) -> TrackingStep:
         """Fold the next observation and judge its step."""
-        near, shift, doubt_m = self._register(item)
+        near, shift, doubt_m, new = self._register(item)
         past = self._find_past(item.observation.footprint)
         observation = move_observation(item.observation, shift)
-        new = item.new if item.new and shift.is_zero else self.observed.find_new(observation.footprint)
+        if new is None or not shift.is_zero:
+            new = self.observed.find_new(observation.footprint)
         tolerance_m = item.settings.tolerance_m
         where = compute_search_area(observation.footprint, tolerance_m + doubt_m, new)
         live = _select_within(near, where)
@@ -176,7 +175,7 @@ class _Series:
         self.references = add_references(self.references, observation.chips, shift)
         return step
 
-    def _register(self, item: FoldInput) -> tuple[dict[UUID, TrackState], Shift, float]:
+    def _register(self, item: FoldInput) -> tuple[dict[UUID, TrackState], Shift, float, NewGround | None]:
         """Select the states near an observation, and measure its shift on pixels, else on outlines.
 
         Returns
@@ -187,6 +186,8 @@ class _Series:
             Zero without a source where neither is certain.
         doubt_m : float
             By how much the tolerance is widened then, metres.
+        new : NewGround or None
+            What of the footprint as read was not observed before; None where the outlines were not needed.
         """
         tolerance_m, footprint = item.settings.tolerance_m, item.observation.footprint
         # a box costs less than a widened footprint, and the fold selects again
@@ -194,12 +195,12 @@ class _Series:
         near = {state.track_id: state for state in _select_within(self.known, area)}
         measured = measure_shift(item.observation.chips, self.references)
         if measured.shift is not None and is_within_reach(measured.shift, tolerance_m):
-            return near, measured.shift, 0.0
-        new = item.new or self.observed.find_new(footprint)
+            return near, measured.shift, 0.0, None
+        new = self.observed.find_new(footprint)
         crs = make_local_equal_area(self.origin)
         states = list(near.values())
         shift = estimate_shift(item.observation, states, new.new_to_series, crs, tolerance_m)
-        return near, shift, measured.uncertainty_m if shift.source == "none" else 0.0
+        return near, shift, measured.uncertainty_m if shift.source == "none" else 0.0, new
 
     def _tell(self, near: dict[UUID, TrackState], past: list[PastObservation], item: FoldInput) -> Context:
         """Tell the fold what earlier observations show."""

@@ -15,7 +15,7 @@ from shapely.geometry import Polygon, box
 from segwatch.geo.antimeridian import split_at_antimeridian
 from segwatch.geo.crs import to_crs
 from segwatch.geo.detect import observe
-from segwatch.geo.footprint import rasterize_area
+from segwatch.geo.footprint import AreaMask
 from segwatch.geo.grid import get_crs, make_grid
 from segwatch.geo.stitch import Stitcher
 from segwatch.geo.tiling import make_tiles
@@ -62,7 +62,7 @@ def test_polygons_are_the_stitched_mask(
     shape = (grid.height, grid.width)
     burnt = rasterize(local, out_shape=shape, transform=grid.transform) if local else np.zeros(shape)
     # pixels that the area's own outline cuts through may fall to either side
-    whole = rasterize_area(area.buffer(-2e-3), grid)
+    whole = AreaMask(area.buffer(-2e-3), grid).rasterize(grid)
     np.testing.assert_array_equal(burnt[whole] > 0, mask[whole])
     total = sum(geometry.area for geometry in local)
     assert shapely.union_all(local).area == pytest.approx(total, rel=1e-6)

@@ -20,7 +20,7 @@ from shapely.geometry import shape
 
 from segwatch.geo.crs import to_lonlat
 from segwatch.geo.detect import Observer, observe
-from segwatch.geo.footprint import AreaMask, rasterize_area
+from segwatch.geo.footprint import AreaMask
 from segwatch.geo.grid import get_crs
 from segwatch.geo.polygons import Region, Tracer
 from segwatch.geo.seams import join_regions
@@ -200,6 +200,6 @@ def test_rows_of_an_area_are_those_of_the_whole(edges: list[int]) -> None:
     area = to_lonlat(shapely.Point(500_100, 5_099_850).buffer(95), get_crs(GRID))
     mask = AreaMask(area, GRID)
     parts = [mask.rasterize(GRID[start:stop, :]) for start, stop in pairwise(edges)]
-    whole = rasterize_area(area, GRID)
+    whole = AreaMask(area, GRID).rasterize(GRID)
     np.testing.assert_array_equal(np.concatenate(parts), whole)
     assert mask.pixels == pytest.approx(whole.sum(), rel=0.05)
