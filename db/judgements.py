@@ -21,7 +21,7 @@ from segwatch.db.errors import PublishConflict
 from segwatch.db.ids import make_id
 from segwatch.db.publishing import make_change_id
 from segwatch.geo.types.belief import Evidence
-from segwatch.geo.types.tracking import ChangeKind, Judgement, OpenChange, TrackingStep
+from segwatch.geo.types.tracking import ChangeKey, Judgement, OpenChange, TrackingStep
 
 #: Columns that say what a judgement is, without its id and recorded range.
 _CONTENT = (
@@ -52,9 +52,6 @@ _REOPEN = text(
     WHERE c.id = n.id AND c.is_open <> n.is_open
     """
 )
-
-Identity = tuple[UUID, UUID, ChangeKind]
-"""Scene that raised a change, track and kind."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +116,7 @@ def save_judgements(
     return set(added)
 
 
-def _identify(published: Sequence[PublishedStep], open_before: Iterable[OpenChange]) -> dict[Identity, UUID]:
+def _identify(published: Sequence[PublishedStep], open_before: Iterable[OpenChange]) -> dict[ChangeKey, UUID]:
     """Compute the ids of the changes that the steps judge."""
     changes = [(one.scene_id, one.change) for one in open_before]
     changes += [(one.step.scene_id, change) for one in published for change in one.step.changes]
@@ -130,7 +127,7 @@ def _identify(published: Sequence[PublishedStep], open_before: Iterable[OpenChan
 
 
 def _build_rows(
-    published: Sequence[PublishedStep], names: Mapping[Identity, UUID], now: datetime
+    published: Sequence[PublishedStep], names: Mapping[ChangeKey, UUID], now: datetime
 ) -> dict[tuple[UUID, UUID], dict[str, Any]]:
     rows = {}
     for one in published:

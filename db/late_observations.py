@@ -23,7 +23,14 @@ from segwatch.db.codec import from_ewkb, load_track_state, load_watch, to_ewkb
 from segwatch.db.fold_memory import FoldMemory, FoldStart
 from segwatch.db.raising import RuleMatch, SendTime
 from segwatch.db.timeline import Entry, Segment, build_entries, build_segments
-from segwatch.geo.types.tracking import GroundPiece, TrackedObservation, TrackingStep, TrackState
+from segwatch.geo.types.tracking import (
+    ChangeKey,
+    ChangeKind,
+    GroundPiece,
+    TrackedObservation,
+    TrackingStep,
+    TrackState,
+)
 from segwatch.geo.types.watch import AlertRule, Watch
 
 Around = Callable[[BaseGeometry, float], BaseGeometry]
@@ -152,6 +159,23 @@ _RESHAPED = text(
 )
 
 
+#: Changes that the fold may judge otherwise and that no rule may alert on now, as their newest judgement refutes them.
+_REFUTED = text(
+    """
+    SELECT c.id, o.scene_id, c.track_id, c.kind
+    FROM segwatch.change c
+    JOIN segwatch.observation o ON o.id = c.observation_id
+    CROSS JOIN LATERAL (
+        SELECT i.status FROM segwatch.change_judgement i
+        WHERE i.change_id = c.id AND upper_inf(i.recorded)
+        ORDER BY i.acquired_at DESC, i.scene_id DESC LIMIT 1) j
+    WHERE j.status = 'refuted' AND c.id IN (
+        SELECT f.change_id FROM segwatch.change_judgement f
+        WHERE f.observation_id = ANY(CAST(:folded AS uuid[])) AND upper_inf(f.recorded))
+    """
+)
+
+
 @dataclass(frozen=True, slots=True)
 class FoldedObservation:
     """An observation to fold, again or for the first time."""
@@ -180,6 +204,8 @@ class Past:
     """Ground observed before the fold, where the folded footprints are."""
     memory: FoldMemory
     """What the observations before the fold left for it."""
+    refuted: Mapping[UUID, ChangeKey]
+    """Changes that count as refuted before the fold, by id. If they no longer do, rules see them for the first time."""
 
 
 def load_past(conn: Connection, series_id: UUID, detections: Any, around: Around) -> Past:
@@ -249,6 +275,10 @@ def load_past(conn: Connection, series_id: UUID, detections: Any, around: Around
         fold_memory.load_memory(
             conn, series_id, FoldStart(since, scene_id, folded), footprints, where, cells
         ),
+        {
+            row.id: (row.scene_id, row.track_id, ChangeKind(row.kind))
+            for row in conn.execute(_REFUTED, {"folded": sorted(folded)})
+        },
     )
 
 
@@ -340,7 +370,7 @@ def publish(
     # messages say what is believed with all judgements stored
     corrections.reinstate(conn, again, turn, now)
     corrections.record_update(conn, reshaped, now)
-    new_alerts = _add_alerts(conn, alerts, known, judged, now)
+    new_alerts = _add_alerts(conn, alerts, known - old.refuted.keys(), judged, now)
     corrections.follow_up(conn, sorted({change_id for change_id, _ in judged}), turn, now)
     _lineage(conn, folded, steps, now)
     for step in steps:
@@ -424,7 +454,7 @@ def _add_alerts(
     judged: set[tuple[UUID, UUID]],
     now: datetime,
 ) -> int:
-    """Add alerts about changes that are new or judged otherwise than before; returns their number."""
+    """Add alerts about changes that are unknown to rules or judged otherwise than before; returns their number."""
     count = 0
     for observation_id, matches in alerts.items():
         new = [

@@ -195,7 +195,7 @@ def _publish_late(
         past=old.memory.past,
         references=old.memory.references,
     )
-    judged = list_judged_changes(steps, old.memory.open_changes)
+    judged = list_judged_changes(steps, old.memory.open_changes, frozenset(old.refuted.values()))
     evidence = measure_changes(conn, series_id, [one.observation for one in looks], steps, old.replaced)
     chosen = {
         look.observation.id: _choose_alerts(look.watch, evidence.add_to(conn, look.watch.rules, changes))

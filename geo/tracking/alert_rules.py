@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, time, timedelta
 from uuid import UUID
@@ -16,7 +16,7 @@ from segwatch.geo.crs import make_local_equal_area, to_crs
 from segwatch.geo.tracking import evidence_conditions
 from segwatch.geo.types.belief import Belief, BeliefStatus
 from segwatch.geo.types.evidence import ChangeEvidence
-from segwatch.geo.types.tracking import Change, ChangeKind, OpenChange, TrackingStep
+from segwatch.geo.types.tracking import Change, ChangeKey, OpenChange, TrackingStep
 from segwatch.geo.types.watch import AlertRule, AlertStatus, Digest, QuietHours
 
 
@@ -38,7 +38,9 @@ class JudgedChange:
 
 
 def list_judged_changes(
-    steps: Iterable[TrackingStep], open_before: Iterable[OpenChange] = ()
+    steps: Iterable[TrackingStep],
+    open_before: Iterable[OpenChange] = (),
+    refuted: Container[ChangeKey] = (),
 ) -> list[list[JudgedChange]]:
     """List, for each step, the changes that it raises and the earlier ones that it judges again.
 
@@ -48,8 +50,12 @@ def list_judged_changes(
         Successive steps of one series.
     open_before
         Earlier changes that the steps may judge again, as given to the fold.
+    refuted
+        Those among them that later observations had refuted by the last time rules were applied, so that a rule they
+        satisfied earlier raised no alert: rules see them as new.
     """
     known = {_identify(one.scene_id, one.change): _open_change(one) for one in open_before}
+    believed = {key: None if key in refuted else one.belief for key, one in known.items()}
     listed = []
     for step in steps:
         geometries = {state.track_id: state.geometry for state in step.states}
@@ -60,9 +66,10 @@ def list_judged_changes(
             )
             for one in step.changes
         }
-        shown |= {key: replace(known[key], before=known[key].belief) for key in beliefs if key not in shown}
+        shown |= {key: replace(known[key], before=believed[key]) for key in beliefs if key not in shown}
         judged = {key: replace(one, belief=beliefs.get(key)) for key, one in shown.items()}
         known |= judged
+        believed |= {key: one.belief for key, one in judged.items()}
         listed.append(list(judged.values()))
     return listed
 
@@ -73,7 +80,7 @@ def _open_change(one: OpenChange) -> JudgedChange:
     return JudgedChange(one.change, one.scene_id, one.judgement.belief, ground)
 
 
-def _identify(scene_id: UUID, change: Change) -> tuple[UUID, UUID, ChangeKind]:
+def _identify(scene_id: UUID, change: Change) -> ChangeKey:
     return scene_id, change.track_id, change.kind
 
 

@@ -44,6 +44,10 @@ class ChangeKind(enum.StrEnum):
     REAPPEARED = "reappeared"
 
 
+ChangeKey = tuple[UUID, UUID, ChangeKind]
+"""What identifies a change in its series: id of the scene that raised it, track id and kind."""
+
+
 @dataclass(frozen=True, slots=True)
 class Detection:
     """One polygon of one observation."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -26,7 +28,20 @@ def test_the_last_message_about_every_change_is_true(
     world = [kit.look(kit.merged(SHAPES[index] for index in sorted(shapes))) for shapes in drawn]
     order = list(range(len(world)))
     shuffle.shuffle(order)
-    ledger = ledgers()
+    check_messages(ledgers(), kit, world, order)
+
+
+@pytest.mark.parametrize("order", [(0, 3, 1, 2), (1, 3, 0, 2)])
+def test_a_change_that_a_late_scene_takes_back_from_the_refuted_alerts(
+    ledgers: Any, kit: Any, order: tuple[int, ...]
+) -> None:
+    """It satisfied its rule when it was raised, but was refuted by then, so that it had no alert yet."""
+    world = [kit.look(kit.merged(shapes)) for shapes in ([], SHAPES[:1], SHAPES[:1], [])]
+    check_messages(ledgers(), kit, world, order)
+
+
+def check_messages(ledger: Any, kit: Any, world: Sequence[Any], order: Sequence[int]) -> None:
+    """Let scenes arrive in an order, and check the alerts and messages about every change."""
     for number in order:
         ledger.arrive(world, [number])
     rows = ledger.rows(
