@@ -7,7 +7,7 @@ them are added; changes and lineage that no longer hold are retracted, and alert
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import groupby
@@ -68,6 +68,11 @@ _OBSERVATIONS = text(
     SELECT o.id, o.scene_id, o.acquired_at, o.footprint, w.definition
     FROM segwatch.observation o JOIN segwatch.watch w ON w.id = o.revision_id
     WHERE o.id = ANY(CAST(:ids AS uuid[])) ORDER BY o.acquired_at, o.scene_id
+    """
+)
+_WATCH = text(
+    """
+    SELECT w.definition FROM segwatch.observation o JOIN segwatch.watch w ON w.id = o.revision_id WHERE o.id = :id
     """
 )
 #: Recorded states of tracks that the fold may change: those that a folded observation touched, and those that meet the
@@ -204,6 +209,8 @@ class Past:
     """Ground observed before the fold, where the folded footprints are."""
     memory: FoldMemory
     """What the observations before the fold left for it."""
+    newest: tuple[UUID, Watch]
+    """The newest observation of the series, folded or not, and its watch."""
     refuted: Mapping[UUID, ChangeKey]
     """Changes that count as refuted before the fold, by id. If they no longer do, rules see them for the first time."""
 
@@ -246,7 +253,7 @@ def load_past(conn: Connection, series_id: UUID, detections: Any, around: Around
         )
         for row in conn.execute(_OBSERVATIONS, {"ids": ids})
     )
-    since, scene_id = times[first], order[first][-1].scene_id
+    since, scene_id, newest = times[first], order[first][-1].scene_id, order[-1][-1].id
     rows: dict[UUID, list[Row[Any]]] = defaultdict(list)
     arriving = frozenset(scene[-1].id for scene in order if scene[-1].arriving and not scene[-1].stale)
     replaced = frozenset(row.id for scene in order for row in scene if row.stale or row is not scene[-1])
@@ -275,6 +282,7 @@ def load_past(conn: Connection, series_id: UUID, detections: Any, around: Around
         fold_memory.load_memory(
             conn, series_id, FoldStart(since, scene_id, folded), footprints, where, cells
         ),
+        (newest, load_watch(conn.execute(_WATCH, {"id": newest}).scalar_one())),
         {
             row.id: (row.scene_id, row.track_id, ChangeKind(row.kind))
             for row in conn.execute(_REFUTED, {"folded": sorted(folded)})
@@ -311,7 +319,7 @@ def publish(
     series_id: UUID,
     old: Past,
     steps: Sequence[TrackingStep],
-    alerts: Mapping[UUID, Sequence[RuleMatch]],
+    alerts: Iterable[tuple[UUID, Sequence[RuleMatch]]],
     turn: Callable[[AlertRule], SendTime],
     object_ids: Mapping[UUID, UUID] | None = None,
 ) -> int:
@@ -326,7 +334,7 @@ def publish(
     steps
         One per folded observation.
     alerts
-        Changes that satisfy rules after an observation, by observation.
+        Observations in order, and the changes that satisfy rules of their watch after them.
     turn
         Returns the earliest send time of a rule; corrections wait like alerts.
     object_ids
@@ -449,14 +457,14 @@ def _add_changes(
 
 def _add_alerts(
     conn: Connection,
-    alerts: Mapping[UUID, Sequence[RuleMatch]],
+    alerts: Iterable[tuple[UUID, Sequence[RuleMatch]]],
     known: set[UUID],
     judged: set[tuple[UUID, UUID]],
     now: datetime,
 ) -> int:
     """Add alerts about changes that are unknown to rules or judged otherwise than before; returns their number."""
     count = 0
-    for observation_id, matches in alerts.items():
+    for observation_id, matches in alerts:
         new = [
             one for one in matches if one.change_id not in known or (one.change_id, observation_id) in judged
         ]

@@ -21,7 +21,12 @@ from segwatch.flows.errors import FlowError
 from segwatch.flows.failures.reasons import Reasons
 from segwatch.flows.pipeline.change_evidence import measure_changes
 from segwatch.flows.runtime import stopping
-from segwatch.geo.tracking.alert_rules import JudgedChange, list_judged_changes, match_changes
+from segwatch.geo.tracking.alert_rules import (
+    JudgedChange,
+    list_judged_changes,
+    list_restored_changes,
+    match_changes,
+)
 from segwatch.geo.tracking.ground import ObservedGround, widen_footprint
 from segwatch.geo.tracking.registration import MAX_SHIFT_TOLERANCES
 from segwatch.geo.tracking.series import FoldInput, fold_series, inherit_tracks
@@ -195,12 +200,18 @@ def _publish_late(
         past=old.memory.past,
         references=old.memory.references,
     )
-    judged = list_judged_changes(steps, old.memory.open_changes, frozenset(old.refuted.values()))
+    refuted = frozenset(old.refuted.values())
+    judged = list_judged_changes(steps, old.memory.open_changes, refuted)
     evidence = measure_changes(conn, series_id, [one.observation for one in looks], steps, old.replaced)
-    chosen = {
-        look.observation.id: _choose_alerts(look.watch, evidence.add_to(conn, look.watch.rules, changes))
-        for look, changes in zip(old.looks, judged, strict=True)
-    }
+    restored = list_restored_changes(steps, old.memory.open_changes, refuted)
+    chosen = [
+        (observation_id, _choose_alerts(watch, evidence.add_to(conn, watch.rules, changes)))
+        for (observation_id, watch), changes in zip(
+            [*((one.observation.id, one.watch) for one in old.looks), old.newest],
+            [*judged, restored],
+            strict=True,
+        )
+    ]
     total.alerts += late_observations.publish(
         conn, series_id, old, steps, chosen, compute_send_time, seeds.object_ids
     )

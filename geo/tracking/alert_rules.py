@@ -74,6 +74,18 @@ def list_judged_changes(
     return listed
 
 
+def list_restored_changes(
+    steps: Iterable[TrackingStep], open_before: Iterable[OpenChange], refuted: Container[ChangeKey]
+) -> list[JudgedChange]:
+    """List the refuted changes whose refutation no step repeats, with the belief before the steps; new to all rules.
+
+    The parameters are those of :func:`list_judged_changes`.
+    """
+    judged = {(one.change_scene_id, one.track_id, one.kind) for step in steps for one in step.judgements}
+    known = ((_identify(one.scene_id, one.change), one) for one in open_before)
+    return [_open_change(one) for key, one in known if key in refuted and key not in judged]
+
+
 def _open_change(one: OpenChange) -> JudgedChange:
     evidence = one.judgement.evidence
     ground = one.change.ground(None if evidence is None else evidence.region)

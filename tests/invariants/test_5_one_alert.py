@@ -31,12 +31,19 @@ def test_the_last_message_about_every_change_is_true(
     check_messages(ledgers(), kit, world, order)
 
 
-@pytest.mark.parametrize("order", [(0, 3, 1, 2), (1, 3, 0, 2)])
-def test_a_change_that_a_late_scene_takes_back_from_the_refuted_alerts(
-    ledgers: Any, kit: Any, order: tuple[int, ...]
+@pytest.mark.parametrize(
+    ("drawn", "order"),
+    [
+        ([(), (0,), (0,), ()], (0, 3, 1, 2)),
+        ([(), (0,), (0,), ()], (1, 3, 0, 2)),
+        ([(0, 1), (2,), (), (), (0,)], (0, 4, 1, 2, 3)),
+    ],
+)
+def test_a_change_that_late_scenes_no_longer_refute_alerts(
+    ledgers: Any, kit: Any, drawn: list[tuple[int, ...]], order: tuple[int, ...]
 ) -> None:
     """It satisfied its rule when it was raised, but was refuted by then, so that it had no alert yet."""
-    world = [kit.look(kit.merged(shapes)) for shapes in ([], SHAPES[:1], SHAPES[:1], [])]
+    world = [kit.look(kit.merged(SHAPES[index] for index in shapes)) for shapes in drawn]
     check_messages(ledgers(), kit, world, order)
 
 
