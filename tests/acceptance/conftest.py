@@ -76,6 +76,10 @@ class System:
         self._given.clear()
         self._given.update(environment)
 
+    def work_again(self) -> None:
+        """Start workers that have ended, with the environment that they had."""
+        self.work(dict(self._given or COLOUR))
+
     def url(self, role: str = "segwatch_worker") -> str:
         """Database URL of a role."""
         return self.stack.cluster.info().url_for(role)
@@ -206,6 +210,13 @@ def system() -> Iterator[System]:
         stack.down()
         stack.cluster.destroy()
         shutil.rmtree(home, ignore_errors=True)
+
+
+@pytest.fixture(autouse=True)
+def _workers_at_work(request: pytest.FixtureRequest) -> None:
+    """Start the workers again that a test before ended: tests run in any order."""
+    if "system" in request.fixturenames:
+        request.getfixturevalue("system").work_again()
 
 
 def _break(series: MadeSeries) -> MadeSeries:

@@ -183,7 +183,7 @@ def test_a_prefect_event_becomes_an_event_of_the_ledger(system: System) -> None:
         env=system.environment(), capture_output=True, text=True, check=False, timeout=120,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    until = time.monotonic() + 120
+    until = time.monotonic() + 300
     while not (
         rows := system.query("SELECT kind, title FROM segwatch.event WHERE external_id = 'told-by-prefect'")
     ):

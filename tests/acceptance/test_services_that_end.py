@@ -10,11 +10,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from segwatch.flows.services import keeper
-from tests.acceptance.conftest import COLOUR, System
+from tests.acceptance.conftest import System
 
 
 def test_a_worker_that_ends_is_started_again_and_one_that_is_gone_is_reported(system: System) -> None:
-    system.work(COLOUR)  # the test before may have left no worker
     supervisor = system.stack.supervisor
     service = supervisor.find("worker-cpu")
     assert service is not None
