@@ -14,7 +14,6 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlsplit
 
-import apprise
 import httpx
 from standardwebhooks import Webhook
 
@@ -188,6 +187,9 @@ def _notify(name: str, one: DeliveryLease, settings: AlertSettings) -> DeliveryP
             f"SEGWATCH_SERVICES has no service {name!r}; add it, or take it out of the rule"
         )
     title, body = render_message(one.payload)
+    # imported here: it loads all its services, which most deployments do not use
+    import apprise
+
     service = apprise.Apprise()
     if not service.add(address.get_secret_value()):
         return DeliveryProblem(f"Apprise does not know the URL of service {name!r} in SEGWATCH_SERVICES")

@@ -28,13 +28,14 @@ import numpy as np
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
-from segwatch.db import circuits, ledger, observations
+from segwatch.db import circuits, ledger
 from segwatch.db.errors import describe_error, is_connection_lost
 from segwatch.flows.config.settings import FlowSettings
 from segwatch.flows.errors import SegmenterError
 from segwatch.flows.failures.blame import Blame, Cause
 from segwatch.flows.inference import quicklooks, segmenters
 from segwatch.flows.inference.outcomes import DrainCounts, OutcomeRecorder, find_circuits
+from segwatch.flows.inference.pending_work import has_work
 from segwatch.flows.inference.shadow import ShadowPlan, Shadows, is_spectral
 from segwatch.flows.inference.strips import StripReader
 from segwatch.flows.inference.tiled import (
@@ -378,20 +379,6 @@ def _list_hosts(members: list[ledger.LeasedObservation], settings: FlowSettings)
     for member in members:
         yield from hrefs.list_readable_hosts(
             member.watch.profile, member.watch.catalog, settings.imagery_hosts
-        )
-
-
-def has_work(engine: Engine, settings: FlowSettings, watch: str | None = None) -> bool:
-    """Whether a drain may find work before its linger time is over.
-
-    That is a scene that is free or soon due for another attempt, or a leased one, which returns if its worker died.
-    """
-    scope: dict[str, Any] = {"model_version": segmenters.get_model_version(settings), "watch": watch}
-    with engine.connect() as conn:
-        return (
-            ledger.has_waiting(conn, **scope)
-            or ledger.is_due_within(conn, settings.linger_seconds, **scope)
-            or observations.has_leased(conn, **scope)
         )
 
 

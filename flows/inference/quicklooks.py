@@ -2,42 +2,30 @@
 
 from __future__ import annotations
 
-import functools
-import logging
 import math
-import os
-import stat
 from pathlib import Path
 from uuid import UUID
 
-import fsspec
 import numpy as np
 import rasterio
 import shapely
 from affine import Affine
-from fsspec.implementations.local import LocalFileSystem
 from numpy.typing import NDArray
 from rasterio.features import rasterize
 from shapely.geometry.base import BaseGeometry
 
-from segwatch.db.errors import describe_error
 from segwatch.flows.config.settings.imagery import QuicklookSettings
 from segwatch.flows.inference import quicklook_spool
 from segwatch.flows.inference.strips import SceneView, Strip
+from segwatch.flows.runtime.quicklook_store import has_storage, store_file
 from segwatch.geo.crs import to_crs
 from segwatch.geo.grid import get_crs, get_origin
 from segwatch.geo.types.tracking import ObservationResult
 
-_log = logging.getLogger(__name__)
 _MAX_SIDE_PX = 768
 #: Colours of the targets in order, and of the observed footprint's border.
 _COLOURS = ((255, 64, 64), (255, 200, 0), (255, 0, 255), (0, 255, 128))
 _BORDER = (255, 255, 255)
-#: Why nothing is stored where :func:`find_storage` returns None.
-NO_STORAGE = (
-    "the ledger is on an external server (SEGWATCH_DATABASE_URL) and no storage is configured that outlasts a run; set "
-    "SEGWATCH_EVIDENCE to a folder or bucket that all workers reach, or SEGWATCH_HOME"
-)
 
 
 class Preview:
@@ -102,7 +90,7 @@ def write_quicklook(
     str | None
         Path below ``SEGWATCH_EVIDENCE``; None where quicklooks are off or cannot be stored.
     """
-    if settings.evidence == "none" or not _has_place(settings):
+    if settings.evidence == "none" or not has_storage(settings):
         return None
     path, content = f"{watch}/{observation}.jpg", _encode_jpeg(preview.draw(result))
     if store_file(settings, path, content):
@@ -113,75 +101,6 @@ def write_quicklook(
 
 def _spool_folder(settings: QuicklookSettings) -> Path:
     return settings.home.absolute() / "quicklooks-to-store"
-
-
-def store_file(settings: QuicklookSettings, path: str, content: bytes) -> str | None:
-    """Store a file below ``SEGWATCH_EVIDENCE``, replacing an earlier one; return its address, or None on failure."""
-    if not _has_place(settings):
-        return None
-    try:
-        files, root = fsspec.url_to_fs(find_storage(settings))
-        if isinstance(files, LocalFileSystem):
-            # hidden from other users of the machine, unless somebody made the folder for them
-            Path(root).mkdir(0o700, parents=True, exist_ok=True)
-        files.makedirs(f"{root}/{path.rpartition('/')[0]}", exist_ok=True)
-        files.pipe_file(f"{root}/{path}", content)
-        if isinstance(files, LocalFileSystem):
-            _share(Path(root), Path(root) / path)
-    except Exception as error:  # stores are plugins of fsspec, which raise errors of their own
-        _log.warning("%s could not be stored: %s", path, describe_error(error))
-        return None
-    return str(files.unstrip_protocol(f"{root}/{path}"))
-
-
-def _share(root: Path, file: Path) -> None:
-    """Let the group write the file where workers share the folder by its group (``services.accounts``)."""
-    mode = root.stat().st_mode
-    if not mode & stat.S_ISGID:
-        return
-    for path in (file, *file.parents):
-        if path == root:
-            return
-        if path.stat().st_uid == os.geteuid():
-            path.chmod(0o660 if path == file else stat.S_IMODE(mode))
-
-
-def read_file(settings: QuicklookSettings, path: str) -> bytes | None:
-    """Read a file below ``SEGWATCH_EVIDENCE``; None when it is missing."""
-    if not _has_place(settings):
-        return None
-    try:
-        files, root = fsspec.url_to_fs(find_storage(settings))
-        content: bytes = files.cat_file(f"{root}/{path}")
-    except Exception as error:  # as in put
-        _log.warning("%s could not be read: %s", path, describe_error(error))
-        return None
-    return content
-
-
-def find_storage(settings: QuicklookSettings) -> str | None:
-    """Return the folder or fsspec address for quicklooks and reports; None where no storage outlasts a run.
-
-    A worker may run each flow in a temporary folder, and the default home is relative to it.
-    """
-    given = None if settings.evidence == "none" else settings.evidence
-    if given is None and settings.database_url is not None and "home" not in settings.model_fields_set:
-        return None
-    return given or str(settings.home.absolute() / "evidence")
-
-
-def _has_place(settings: QuicklookSettings) -> bool:
-    if find_storage(settings) is None:
-        _warn_once()
-        return False
-    return True
-
-
-@functools.cache
-def _warn_once() -> None:
-    _log.warning(
-        "quicklooks and reports are not stored: %s; SEGWATCH_EVIDENCE=none turns quicklooks off", NO_STORAGE
-    )
 
 
 def _encode_jpeg(picture: NDArray[np.uint8]) -> bytes:

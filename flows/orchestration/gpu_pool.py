@@ -14,7 +14,7 @@ from sqlalchemy import Engine
 from segwatch.db import ledger
 from segwatch.flows.config.settings import FlowSettings
 from segwatch.flows.errors import FlowError
-from segwatch.flows.inference.drain import drain, has_work
+from segwatch.flows.inference.pending_work import has_work
 from segwatch.flows.inference.segmenters import get_model_version
 from segwatch.flows.orchestration import deploy
 from segwatch.flows.orchestration.following import FollowedRun, RunEnd, RunFollower
@@ -101,6 +101,9 @@ def _is_worth_another(found: FollowedRun) -> bool:
 
 
 def _run_here(engine: Engine, settings: FlowSettings, watch: str, why: str) -> dict[str, Any]:
+    # imported here: what reads and segments imagery takes a second that most observe runs do not need
+    from segwatch.flows.inference.drain import drain
+
     done = drain(engine, settings, watch=watch)
     with engine.connect() as conn:
         left = ledger.read_open_work(conn, model_version=get_model_version(settings), watch=watch)

@@ -9,7 +9,7 @@ from datetime import datetime
 from sqlalchemy import RowMapping
 
 from segwatch.flows.config.settings.imagery import QuicklookSettings
-from segwatch.flows.inference import quicklooks
+from segwatch.flows.runtime import quicklook_store
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ def choose_pictures(settings: QuicklookSettings, observed: Sequence[RowMapping])
         if len(shown) > 1
         else [("observed", row) for row in shown]
     )
-    found = ((title, row, quicklooks.read_file(settings, row["preview"])) for title, row in chosen)
+    found = ((title, row, quicklook_store.read_file(settings, row["preview"])) for title, row in chosen)
     return [
         Picture(title, row["acquired_at"], content) for title, row, content in found if content is not None
     ]
@@ -42,7 +42,7 @@ def explain_missing_pictures(settings: QuicklookSettings, observed: Sequence[Row
         return "No scene was observed yet."
     if all(row["preview"] is None for row in observed):
         return "No quicklook was stored."
-    where = quicklooks.find_storage(settings)
+    where = quicklook_store.find_storage(settings)
     if where is None:
         return (
             "Quicklooks were stored; set SEGWATCH_EVIDENCE to the workers' value and write this report again."

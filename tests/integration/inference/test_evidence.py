@@ -18,7 +18,6 @@ from typer.testing import CliRunner
 from segwatch.db import ledger, observations, scenes, watches
 from segwatch.flows.cli.app import app
 from segwatch.flows.config.settings import FlowSettings, load_settings
-from segwatch.flows.inference import quicklooks
 from segwatch.flows.inference.drain import Drain
 from segwatch.flows.pipeline.tracking import track_ready
 from segwatch.flows.report.html import render_html
@@ -26,6 +25,7 @@ from segwatch.flows.report.pdf import render_pdf
 from segwatch.flows.report.publish import publish
 from segwatch.flows.report.situation import gather
 from segwatch.flows.report.summary import render_markdown
+from segwatch.flows.runtime import quicklook_store
 from segwatch.geo.crs import to_lonlat
 from segwatch.geo.grid import get_crs
 from segwatch.geo.sources import profiles
@@ -46,9 +46,9 @@ def run_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path
     folder = tmp_path / "run"
     folder.mkdir()
     monkeypatch.chdir(folder)
-    quicklooks._warn_once.cache_clear()
+    quicklook_store._warn_once.cache_clear()
     yield folder
-    quicklooks._warn_once.cache_clear()
+    quicklook_store._warn_once.cache_clear()
 
 
 @pytest.fixture
@@ -134,7 +134,7 @@ def test_a_place_that_is_named_has_pictures_and_report(
     assert list(run_folder.iterdir()) == []
     assert "not stored" not in caplog.text
     # who looks from elsewhere is told that there are pictures
-    quicklooks._warn_once.cache_clear()
+    quicklook_store._warn_once.cache_clear()
     elsewhere = gather(engine, given(database), "lakes")
     assert "set SEGWATCH_EVIDENCE" in render_html(elsewhere)
 
@@ -202,4 +202,4 @@ def test_pictures_that_are_switched_off_are_no_reason_to_warn(
 
 
 def test_without_a_server_of_its_own_the_home_folder_has_them(run_folder: Path) -> None:
-    assert quicklooks.find_storage(load_settings()) == str(run_folder / ".segwatch" / "evidence")
+    assert quicklook_store.find_storage(load_settings()) == str(run_folder / ".segwatch" / "evidence")

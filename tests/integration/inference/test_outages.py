@@ -26,10 +26,11 @@ from segwatch.flows.doctor.facts import Facts
 from segwatch.flows.doctor.gathering import gather
 from segwatch.flows.errors import SourceOut
 from segwatch.flows.failures.outages import require_sources
-from segwatch.flows.inference import quicklook_spool, quicklooks
+from segwatch.flows.inference import quicklook_spool
 from segwatch.flows.inference.drain import Drain
 from segwatch.flows.inference.drain import drain as drain_all
 from segwatch.flows.inference.segmenters import Prediction, Tiles
+from segwatch.flows.runtime import quicklook_store
 from segwatch.geo.errors import AccessDenied, ReadFailed, SearchIncomplete
 from segwatch.geo.sources import profiles
 from segwatch.geo.sources.http import range_requests
@@ -474,11 +475,11 @@ def test_quicklooks_of_an_outage_are_stored_once_their_store_is_back(engine: Eng
         with engine.connect() as conn:
             paths = list(conn.execute(query).scalars())
         assert len(paths) == 3
-        assert not any(quicklooks.read_file(given, path) for path in paths)
+        assert not any(quicklook_store.read_file(given, path) for path in paths)
         _Store.down = False
         queue(engine, files.url, Well.version, first=3)
         assert Drain(engine, Well(), given).run().inferred == 1
-    assert all(quicklooks.read_file(given, path) for path in paths)
+    assert all(quicklook_store.read_file(given, path) for path in paths)
     assert not any(one.is_file() for one in (tmp_path / "quicklooks-to-store").rglob("*"))
 
 

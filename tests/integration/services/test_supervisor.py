@@ -21,7 +21,7 @@ import pytest
 from segwatch.db.embedded.ports import PLACES, find_free_port
 from segwatch.flows.config.settings import FlowSettings
 from segwatch.flows.errors import PortLost, ServiceError
-from segwatch.flows.inference import quicklooks
+from segwatch.flows.runtime import quicklook_store
 from segwatch.flows.services import accounts, keeper
 from segwatch.flows.services.stack import Stack
 from segwatch.flows.services.supervisor import Supervisor
@@ -277,7 +277,7 @@ def test_evidence_of_before_is_shared_by_the_workers(tmp_path: Path) -> None:
     assert (picture.stat().st_gid, picture.stat().st_mode & 0o777) == (cpu.gid, 0o660)
     # what this process, root, adds later is shared, too
     settings = FlowSettings(home=tmp_path)
-    assert quicklooks.store_file(settings, "shore/deep/two.jpg", b"x") is not None
+    assert quicklook_store.store_file(settings, "shore/deep/two.jpg", b"x") is not None
     for path in ("shore", "shore/deep", "shore/deep/two.jpg"):
         found = (tmp_path / "evidence" / path).stat()
         assert found.st_gid == cpu.gid
