@@ -85,6 +85,13 @@ def convert(
     ],
     target: Annotated[Path, typer.Argument(metavar="TARGET", help="Folder to create; it must not exist.")],
     config: Config = None,
+    prompt: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Prompt that the weights were trained with, with <image> and {instruction}. Default: the published one.",
+        ),
+    ] = None,
     precision: Annotated[
         Precision | None, typer.Option("--dtype", help="Precision to store. Default: unchanged.")
     ] = None,
@@ -104,6 +111,7 @@ def convert(
             source,
             target,
             config_file=config,
+            prompt_file=prompt,
             dtype=None if precision is None else getattr(torch, precision),
             on_file=lambda done, files: progress.update(task, completed=done, total=files),
         )
@@ -115,12 +123,15 @@ def convert(
                 "keys": report.keys,
                 "unused": list(report.unused),
                 "parameters": report.parameters,
+                "repairs": list(report.repairs),
             }
         )
         return
     out.print(
         f"{target}: {report.version}, {report.keys} keys, {report.parameters / 1e9:.2f} billion parameters"
     )
+    for repair in report.repairs:
+        out.print(f"repaired: {repair}", markup=False, soft_wrap=True)
     if report.unused:
         out.print(
             f"{len(report.unused)} keys left out, because the model does not use them (--json lists them)"

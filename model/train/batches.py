@@ -250,7 +250,9 @@ def build_batch(
         clips.append(processor.make_language_view(drawn.image, config.siglip.image_size))
         for pair in drawn.pairs:
             layout: Literal["ask", "refer"] = "refer" if rng.random() < 0.1 else "ask"
-            examples.append(prompt.tokenize_example(tokenizer, pair.instruction, pair.answer, layout))
+            examples.append(
+                prompt.tokenize_example(tokenizer, pair.instruction, pair.answer, layout, config.prompt)
+            )
             owners.append(index)
             for part in pair.masks:
                 mask = torch.from_numpy(part).float()
