@@ -210,6 +210,19 @@ class ReferringSource:
         return InstructedImage(image, examples)
 
 
+class MixedSource:
+    """Several sources, each with its share of the images."""
+
+    def __init__(self, sources: Sequence[InstructionSource], shares: Sequence[float]) -> None:
+        self._sources = list(sources)
+        self._shares = np.array(shares) / sum(shares)
+
+    def draw_image(self, rng: np.random.Generator, max_pairs: int) -> InstructedImage:
+        """Draw an image from one of the sources, see :class:`InstructionSource`."""
+        chosen = int(rng.choice(len(self._sources), p=self._shares))
+        return self._sources[chosen].draw_image(rng, max_pairs)
+
+
 def build_batch(
     source: InstructionSource,
     tokenizer: Any,

@@ -228,7 +228,7 @@ def test_adapters_are_saved_without_what_they_adapt(tmp_path: Path) -> None:
     AcceleratorState._reset_state(reset_partial_state=True)
     stopped = config(tmp_path / "cut", **changes, run__checkpoint_minutes=1e-9)
 
-    def dies(run: Trainer) -> None:
+    def dies(run: Trainer, weights: dict[str, torch.Tensor]) -> None:
         raise KeyboardInterrupt
 
     with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
