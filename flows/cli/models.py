@@ -341,7 +341,7 @@ def plan(
     out.print(
         f"{counted.trained / 1e6:.1f} million values trained, {counted.frozen / 1e6:.1f} million frozen; "
         f"{counted.steps} steps of {counted.passes_per_step} passes, {flops / 1e12:.2f} TFLOP a pass; "
-        f"{counted.host_gib} GiB of host memory for each process while it loads"
+        f"{counted.host_gib:.1f} GiB of host memory for each process while it loads"
     )
     out.print(
         f"assumed, not measured: {given.utilisation:.0%} of {given.peak_tflops:g} TFLOP/s, "

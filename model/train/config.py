@@ -190,6 +190,9 @@ class Run(_Section):
     threads: int | None = Field(None, ge=1)
     nice: int = Field(0, ge=0, le=19, description="niceness of the process; 19 = lowest priority")
     checkpoint_minutes: float = Field(4.0, gt=0)
+    stop_after_minutes: float | None = Field(
+        None, gt=0, description="save and end after this time, to be resumed; unset = train to the end"
+    )
     log_every: int = Field(20, ge=1)
 
 

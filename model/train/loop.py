@@ -218,7 +218,7 @@ class Trainer:
         return torch.stack([total, *(parts[name].float() for name in weights)]).detach()
 
     def run(self, on_checkpoint: Callable[[Trainer, Weights], None] = lambda run, weights: None) -> None:
-        """Train to the end, saving every few minutes and at the end.
+        """Train to the end or for ``run.stop_after_minutes``, saving every few minutes and at the end.
 
         Parameters
         ----------
@@ -226,9 +226,11 @@ class Trainer:
             Called with this trainer and its whole weights after each save, in the first process alone.
         """
         settings = self.config.run
-        saved = self.progress.seconds
+        saved = begun = self.progress.seconds
+        limit = math.inf if settings.stop_after_minutes is None else 60 * settings.stop_after_minutes
         mean: dict[str, float] = {}
-        while self.progress.step < self.config.optimizer.steps:
+        ended = False
+        while not ended and self.progress.step < self.config.optimizer.steps:
             losses = self.step()
             self._record(losses)
             mean = {name: 0.95 * mean.get(name, value) + 0.05 * value for name, value in losses.items()}
@@ -243,7 +245,8 @@ class Trainer:
                     * (self.config.optimizer.steps - self.progress.step),
                     "  ".join(f"{name} {value:.3f}" for name, value in mean.items()),
                 )
-            if self._agree(self.progress.seconds - saved > 60 * settings.checkpoint_minutes):
+            ended = limit < math.inf and self._agree(self.progress.seconds - begun > limit)
+            if not ended and self._agree(self.progress.seconds - saved > 60 * settings.checkpoint_minutes):
                 saved = self.progress.seconds
                 self._save_and_report(on_checkpoint)
         self._save_and_report(on_checkpoint)
