@@ -163,7 +163,7 @@ def assemble(
     """
     import torch
 
-    from segwatch.model.checkpoint_assembly import ACCOUNT_FILE
+    from segwatch.model.checkpoint_assembly import ACCOUNT_FILE, TABLE_FILE
     from segwatch.model.checkpoint_assembly import assemble_checkpoint as run
     from segwatch.model.checkpoint_conversion import read_config_file
 
@@ -187,7 +187,9 @@ def assemble(
     for part, count in done.parameters.items():
         table.add_row(part.value, f"{count:,}", str(len(done.account.unused.get(part, ()))))
     out.print(table)
-    out.print(f"{out_folder}: {done.version}, not trained; {ACCOUNT_FILE} lists the origin of each parameter")
+    out.print(
+        f"{out_folder}: {done.version}, not trained; {TABLE_FILE} and {ACCOUNT_FILE} say where parameters are from"
+    )
     out.print(
         "to train it: segwatch model train RECIPE, with start.checkpoint set to this folder", soft_wrap=True
     )
