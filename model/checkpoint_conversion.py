@@ -152,11 +152,14 @@ def _configure(
         repairs = [] if repair is None else [repair]
     else:
         config, repairs = read_config_file(file), []
-        for name, token in (("eos_token_id", prompt.END), ("seg_token_id", prompt.SEG)):
-            wanted, found = tokenizer.get_token_id(text_tokenizer, token), getattr(config, name)
+        end, seg = (tokenizer.get_token_id(text_tokenizer, token) for token in (prompt.END, prompt.SEG))
+        for name, found, wanted, token in (
+            ("eos_token_id", config.eos_token_id, end, prompt.END),
+            ("seg_token_id", config.seg_token_id, seg, prompt.SEG),
+        ):
             if found != wanted:
                 repairs.append(f"{file} gives {name} {found}; {wanted}, the tokenizer's {token}, is written")
-                config = replace(config, **{name: wanted})
+        config = replace(config, eos_token_id=end, seg_token_id=seg)
     return (config if prompt_file is None else replace(config, prompt=read_prompt(prompt_file))), tuple(
         repairs
     )

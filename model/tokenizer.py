@@ -84,7 +84,7 @@ def load_tokenizer(directory: Path) -> PreTrainedTokenizerBase:
 def _silence_transformers() -> Iterator[None]:
     """Keep transformers from warning about the configuration beside the tokenizer, which has another format."""
     before = logging.get_verbosity()
-    logging.set_verbosity_error()
+    logging.set_verbosity(logging.ERROR)
     try:
         yield
     finally:

@@ -202,31 +202,35 @@ def _run_pass(model: SegEarthR2, config: TrainConfig, given: Assumptions) -> Ten
         pixels = model.pixel_features(torch.zeros(images, 3, dims.image_size, dims.image_size, device=place))
         padded = queries.view(images, -1, queries.shape[1])
         masks, _ = model.mask_decoder(pixels, padded)
-    return logits.log_softmax(2).sum() + torch.stack([one.float().sum() for one in masks]).sum()
+    total: Tensor = logits.log_softmax(2).sum() + torch.stack([one.float().sum() for one in masks]).sum()
+    return total
 
 
 def _plan_gpus(
     model: SegEarthR2, config: TrainConfig, cost: PassCost, count: int, given: Assumptions
 ) -> GpuPlan:
-    share = count if config.run.shard else 1
+    sharded = config.run.shard and count > 1
+    share = count if sharded else 1
     weights = sum(value.numel() * value.element_size() for value in model.parameters())
     trained = sum(value.numel() for value in model.parameters() if value.requires_grad)
     # sharded, one layer and the pieces that are not layers are whole at a time; the latter hold the trained parts
-    gathered = trained * 4 if config.run.shard else 0
+    gathered = trained * 4 if sharded else 0
     accumulate = config.optimizer.accumulate // count
     own = weights / share + gathered
-    gradients, moments = trained * 4 / share, trained * _ADAM_BYTES / share
+    # processes that are not sharded exchange copies of the gradients
+    copies = 2 if count > 1 and not sharded else 1
+    gradients, moments = copies * trained * 4 / share, trained * _ADAM_BYTES / share
     spare = given.spare_gib * _GIB
     flops = cost.forward_flops + cost.backward_flops
     compute = accumulate * flops / (given.peak_tflops * 1e12 * given.utilisation)
     # a ring sends almost every byte once for a gather or a reduction, twice for both
     ring = (count - 1) / count
-    moved = ring * (accumulate * (2 * weights + trained * 4) if config.run.shard else 2 * trained * 4)
+    moved = ring * (accumulate * (2 * weights + trained * 4) if sharded else 2 * trained * 4)
     seconds = compute + moved / (given.link_gb_per_second * 1e9)
     hours = config.optimizer.steps * seconds / 3600
     return GpuPlan(
         gpus=count,
-        sharded=config.run.shard,
+        sharded=sharded,
         accumulate=accumulate,
         weights_gib=own / _GIB,
         gradients_gib=gradients / _GIB,

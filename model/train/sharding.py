@@ -67,7 +67,7 @@ def touch_trained(parts: Iterable[nn.Module]) -> Tensor:
 
 def gather_weights(model: nn.Module) -> dict[str, Tensor]:
     """Gather the whole weights on the CPU of the first process; the others get nothing."""
-    return get_model_state_dict(model, options=_WHOLE)
+    return cast("dict[str, Tensor]", get_model_state_dict(model, options=_WHOLE))
 
 
 def gather_optimizer(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from segwatch.flows.cli import app
 from segwatch.model import checkpoint, config, model_version, pretrained
 from segwatch.model.errors import ConfigError
 from segwatch.model.predictor import Predictor
+from segwatch.model.referring import layouts
 from segwatch.model.train import batches, lora, planning
 from segwatch.model.train import run as training
 from segwatch.model.train.config import TrainConfig, load_config
@@ -166,13 +167,13 @@ def test_spread_processes_learn_what_one_learns_and_resume(lasers: Path, tmp_pat
         if ours["step"] > 1:
             del ours["attention"], theirs["attention"]
         assert ours == pytest.approx(theirs, rel=0.02)
-    ours, theirs = (_weights(tmp_path / name / "out") for name in ("spread", "one"))
+    written, expected = (_weights(tmp_path / name / "out") for name in ("spread", "one"))
     start = _weights(model_version.SHIPPED_MODEL)
-    for key, value in theirs.items():
+    for key, value in expected.items():
         moved = (value - start[key].float()).abs().mean()
-        assert (ours[key] - value).abs().mean() <= 0.2 * moved + 1e-6, key
+        assert (written[key] - value).abs().mean() <= 0.2 * moved + 1e-6, key
     file = tmp_path / "spread" / "state" / STATE_FILE
-    saved, written = torch.load(file, weights_only=True), ours
+    saved = torch.load(file, weights_only=True)
     assert not any("base_layer" in name or name.startswith("mask_encoder.") for name in saved["model"])
     done = subprocess.run(command, check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
@@ -213,9 +214,7 @@ def test_a_plan_counts_what_a_step_does(lasers: Path, tmp_path: Path) -> None:
     assert chosen.lora is not None
     model = loaded.model.train()
     lora.add_adapters(model, chosen.lora)
-    source = batches.ReferringSource(
-        training.layouts.load_samples(training.layouts.Dataset.LASERS, lasers, "train")
-    )
+    source = batches.ReferringSource(layouts.load_samples(layouts.Dataset.LASERS, lasers, "train"))
     batch = next(
         made
         for step in range(20)
@@ -249,13 +248,13 @@ def test_a_plan_counts_what_a_step_does(lasers: Path, tmp_path: Path) -> None:
     ):
         total = torch.stack([one.float() for one in objective(batch, 64, 1).values()]).sum()
     with FlopCounterMode(display=False) as backward:
-        total.backward()
+        total.backward()  # type: ignore[no-untyped-call]
     counted = planning.plan_training(chosen, (1, 2), given)
     assert counted.cost.forward_flops == pytest.approx(forward.get_total_flops(), rel=0.05)
     assert counted.cost.backward_flops == pytest.approx(backward.get_total_flops(), rel=0.2)
     alone, both = counted.gpus
     assert (alone.accumulate, both.accumulate) == (2, 1)
-    assert alone.total_gib == both.total_gib
+    assert both.total_gib - alone.total_gib == pytest.approx(alone.gradients_gib)
     assert both.hours < alone.hours < both.gpu_hours * 1.001
     spread = planning.plan_training(_load(tmp_path, lasers, "run.shard=true"), (2,), given).gpus[0]
     assert spread.optimizer_gib <= both.optimizer_gib
