@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any, cast
 
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
-from transformers.utils import logging
+from transformers.utils import logging as transformers_logging
 
 from segwatch.model import prompt
 from segwatch.model.config import INFERENCE_REQUEST, SYSTEM, TEMPLATE
@@ -83,12 +84,12 @@ def load_tokenizer(directory: Path) -> PreTrainedTokenizerBase:
 @contextmanager
 def _silence_transformers() -> Iterator[None]:
     """Keep transformers from warning about the configuration beside the tokenizer, which has another format."""
-    before = logging.get_verbosity()
-    logging.set_verbosity(logging.ERROR)
+    before = transformers_logging.get_verbosity()
+    transformers_logging.set_verbosity(logging.ERROR)
     try:
         yield
     finally:
-        logging.set_verbosity(before)
+        transformers_logging.set_verbosity(before)
 
 
 def get_token_id(tokenizer: PreTrainedTokenizerBase, token: str) -> int:
