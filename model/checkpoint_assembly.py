@@ -38,6 +38,8 @@ from segwatch.model.errors import CheckpointError
 
 ACCOUNT_FILE = "assembly.json"
 """File in the assembled folder that states where each parameter came from."""
+TABLE_FILE = "assembly.md"
+"""The same by module, to be read."""
 ASSEMBLED_NAME = "segearth-r2-assembled"
 _SEED = 0
 _SHARD_BYTES = 2 * 1024**3
@@ -60,6 +62,8 @@ class ParameterOrigin:
     part: PublicPart
     key: str
     """Name in the part's file; for ``fresh`` the kind of initialisation."""
+    file: str = ""
+    """Name of the file that holds it; empty for ``fresh``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +78,9 @@ class ParameterAccount:
     def to_dict(self) -> dict[str, object]:
         """Return a JSON-ready dict."""
         return {
-            "origins": {key: [one.part.value, one.key] for key, one in sorted(self.origins.items())},
+            "origins": {
+                key: [one.part.value, one.key, one.file] for key, one in sorted(self.origins.items())
+            },
             "unused": {part.value: list(keys) for part, keys in self.unused.items()},
         }
 
@@ -98,6 +104,10 @@ class PartWeights(Protocol):
     @property
     def shapes(self) -> Shapes:
         """Shape by key."""
+
+    @property
+    def files(self) -> Mapping[str, str]:
+        """Name of the file that holds each key."""
 
     def get(self, key: str) -> Tensor:
         """Return the values of one key."""
@@ -129,7 +139,11 @@ _FRESH = {
 }
 
 
-def plan_assembly(parts: Mapping[PublicPart, Shapes], config: SegEarthConfig) -> ParameterAccount:
+def plan_assembly(
+    parts: Mapping[PublicPart, Shapes],
+    config: SegEarthConfig,
+    files: Mapping[PublicPart, Mapping[str, str]] | None = None,
+) -> ParameterAccount:
     """Find the origin of every parameter.
 
     Parameters
@@ -138,6 +152,8 @@ def plan_assembly(parts: Mapping[PublicPart, Shapes], config: SegEarthConfig) ->
         Shapes of each part's file, by its own names.
     config
         Dimensions; the vocabulary may be smaller than Mipha's, whose last rows are padding.
+    files
+        Name of the file of each key, for the account.
 
     Raises
     ------
@@ -159,7 +175,8 @@ def plan_assembly(parts: Mapping[PublicPart, Shapes], config: SegEarthConfig) ->
             elif not _fits(ours, shape, wanted[ours]):
                 problems.append(f"{part}: {key} is {shape} instead of {wanted[ours]}")
             else:
-                origins[ours] = ParameterOrigin(part, key)
+                file = "" if files is None else files[part][key]
+                origins[ours] = ParameterOrigin(part, key, file)
     problems += [f"no part has {key}" for key in sorted(set(wanted) - set(origins))]
     if problems:
         more = f" and {len(problems) - 8} more" if len(problems) > 8 else ""
@@ -231,7 +248,11 @@ def assemble_checkpoint(
         PublicPart.SIGLIP: _Folder(siglip),
         PublicPart.MASK2FORMER: _Pickle(mask2former),
     }
-    account = plan_assembly({part: weights.shapes for part, weights in parts.items()}, config)
+    account = plan_assembly(
+        {part: weights.shapes for part, weights in parts.items()},
+        config,
+        {part: weights.files for part, weights in parts.items()},
+    )
     partial = out.with_name(out.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
@@ -241,6 +262,7 @@ def assemble_checkpoint(
         (partial / "config.json").write_text(text, encoding="utf-8")
         (partial / ACCOUNT_FILE).write_text(json.dumps(account.to_dict(), indent=1) + "\n", encoding="utf-8")
         counts = _write(partial, _values(account, parts, config), len(account.origins), dtype, on_key)
+        (partial / TABLE_FILE).write_text(format_account(account, counts), encoding="utf-8")
         version = model_version.compute_version(partial)
         os.replace(partial, out)
     except BaseException:
@@ -268,6 +290,7 @@ class _Folder:
 
     def __init__(self, folder: Path) -> None:
         self.shapes, self._place = published_weights.read_shard_shapes(published_weights.list_shards(folder))
+        self.files: Mapping[str, str] = {key: file.name for key, file in self._place.items()}
 
     def get(self, key: str) -> Tensor:
         """Return the values of one key."""
@@ -280,10 +303,54 @@ class _Pickle:
     def __init__(self, file: Path) -> None:
         self._arrays = detectron2_weights.read_arrays(file)
         self.shapes: Shapes = {key: tuple(value.shape) for key, value in self._arrays.items()}
+        self.files: Mapping[str, str] = dict.fromkeys(self._arrays, file.name)
 
     def get(self, key: str) -> Tensor:
         """Return the values of one key."""
         return torch.from_numpy(self._arrays[key].copy())
+
+
+def format_account(account: ParameterAccount, counts: Mapping[str, int]) -> str:
+    """Format where the parameters of each module came from as a Markdown table.
+
+    Parameters
+    ----------
+    account
+        Origin of every parameter.
+    counts
+        Number of values of every parameter.
+    """
+    groups: dict[tuple[str, str, str], list[int]] = {}
+    for key, origin in sorted(account.origins.items()):
+        source = origin.key if origin.part is PublicPart.FRESH else origin.file
+        groups.setdefault((_name_module(key), origin.part.value, source), []).append(counts[key])
+    lines = [
+        "# Where each parameter came from",
+        "",
+        f"{ACCOUNT_FILE} lists every one. Fresh parameters are untrained: so is the model, until it has been trained.",
+        "",
+        "| module | from | file, or how it was initialised | parameters | values |",
+        "| --- | --- | --- | --- | --- |",
+        *(
+            f"| {module} | {part} | {source} | {len(values)} | {sum(values):,} |"
+            for (module, part, source), values in groups.items()
+        ),
+        f"| all | | | {len(counts)} | {sum(counts.values()):,} |",
+        "",
+        "Not used by the architecture:",
+        "",
+        *(
+            f"- {part.value}: {', '.join(keys) if keys else 'nothing'}"
+            for part, keys in account.unused.items()
+        ),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _name_module(key: str) -> str:
+    """Name the module of a parameter: its first names, without the number of a layer."""
+    names = [name for name in key.split(".")[:-1] if not name.isdigit()]
+    return ".".join(names[: 3 if names[0] == "model" else 2])
 
 
 def _values(

@@ -15,6 +15,22 @@ from segwatch.model.errors import ConfigError
 FORMAT = "segwatch-segearth-r2/1"
 
 Encoder = Literal["swin", "lite0"]
+IMAGE = "<image>"
+"""Place of the image in a prompt."""
+INSTRUCTION = "{instruction}"
+"""Place of the instruction in a prompt."""
+SYSTEM = (
+    "You are a helpful language and vision assistant. You are able to understand the visual content that the user "
+    "provides, and assist the user with a variety of tasks using natural language."
+)
+TEMPLATE = "[INST] <<SYS>>\n{system}\n<</SYS>>\n\n{user} [/INST]"
+INFERENCE_REQUEST = (
+    "This is an image \n<image>\n. If the instruction is a question, provide segmentation result + explanation; if "
+    "it's a declarative phrase, provide only the segmentation result\n. Please doing Referring or Reasoning "
+    "Segmentation according to the following instruction:\n"
+)
+PUBLISHED_PROMPT = TEMPLATE.replace("{system}", SYSTEM).replace("{user}", INFERENCE_REQUEST + INSTRUCTION)
+"""Prompt at inference of the published code, its grammar included."""
 LITE_CHANNELS = (24, 40, 112, 320)
 """Channels of res2..res5 in EfficientNet-lite0."""
 
@@ -107,6 +123,9 @@ class SegEarthConfig:
     """Encoder of the mask view: Swin as published, or EfficientNet-lite0 for small models."""
     presence_targets: int = 0
     """Number of targets with a presence calibration of their own; 0 = no presence head, as published."""
+    prompt: str = PUBLISHED_PROMPT
+    """Prompt at inference, with one ``<image>`` and, after it, one ``{instruction}``. The published training prompt
+    changed between releases, so it belongs to the weights."""
 
     def __post_init__(self) -> None:
         """Reject dimensions that cannot work; the message gives both values."""
@@ -130,6 +149,7 @@ class SegEarthConfig:
             raise ConfigError(
                 f"presence_targets={self.presence_targets} is negative; 0 means no presence head"
             )
+        check_prompt(self.prompt)
         if len(self.swin.depths) != 4 or len(self.swin.num_heads) != 4:
             raise ConfigError(
                 f"swin needs four stages, got depths {self.swin.depths}, heads {self.swin.num_heads}"
@@ -207,6 +227,21 @@ class SegEarthConfig:
             image_size=data["image_size"],
             seg_token_id=data["seg_token_id"],
         )
+
+
+def check_prompt(text: str) -> None:
+    """Check that a prompt has a place for the image and, after it, one for the instruction.
+
+    Raises
+    ------
+    ConfigError
+        A place is missing, occurs twice, or the order differs.
+    """
+    for place in (IMAGE, INSTRUCTION):
+        if (count := text.count(place)) != 1:
+            raise ConfigError(f"prompt has {place} {count} times; write it once: {text!r}")
+    if text.index(INSTRUCTION) < text.index(IMAGE):
+        raise ConfigError(f"prompt has {INSTRUCTION} before {IMAGE}; write the image first: {text!r}")
 
 
 def make_base_config() -> SegEarthConfig:

@@ -7,6 +7,7 @@ is refused before anything is called.
 from __future__ import annotations
 
 import pickle
+import re
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from importlib import import_module
@@ -30,11 +31,32 @@ def _rebuild_bytes(text: str, encoding: str) -> bytes:
 
 
 _multiarray: Any = import_module("numpy._core.multiarray")
+
+
+def _rebuild_array(kind: object, shape: object, code: object) -> NDArray[np.generic]:
+    """Rebuild an empty array, which its state fills later, as every pickled array begins."""
+    if kind is not _ArrayType or shape != (0,) or code not in (b"b", "b"):
+        raise pickle.UnpicklingError(f"an array that begins as {kind!r:.40}, {shape!r:.40}")
+    empty: NDArray[np.generic] = _multiarray._reconstruct(np.ndarray, (0,), b"b")
+    return empty
+
+
+def _rebuild_dtype(code: object, *rest: object) -> np.dtype[Any]:
+    """Rebuild a numeric dtype; one of objects or fields could hold anything."""
+    if not isinstance(code, str) or not re.fullmatch(r"[<>|=]?[fiub][1248]", code):
+        raise pickle.UnpicklingError(f"an array of {code!r:.40}")
+    return np.dtype(code)
+
+
+class _ArrayType:
+    """Stands for the class of arrays, so that a pickle cannot call it with a size of its own."""
+
+
 _ALLOWED: Mapping[tuple[str, str], Callable[..., Any]] = {
-    ("numpy.core.multiarray", "_reconstruct"): _multiarray._reconstruct,
-    ("numpy._core.multiarray", "_reconstruct"): _multiarray._reconstruct,
-    ("numpy", "ndarray"): np.ndarray,
-    ("numpy", "dtype"): np.dtype,
+    ("numpy.core.multiarray", "_reconstruct"): _rebuild_array,
+    ("numpy._core.multiarray", "_reconstruct"): _rebuild_array,
+    ("numpy", "ndarray"): _ArrayType,
+    ("numpy", "dtype"): _rebuild_dtype,
     ("collections", "OrderedDict"): OrderedDict,
     ("_codecs", "encode"): _rebuild_bytes,
 }

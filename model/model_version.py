@@ -7,6 +7,7 @@ import json
 from functools import lru_cache
 from pathlib import Path
 
+from segwatch.model.config import PUBLISHED_PROMPT
 from segwatch.model.errors import CheckpointError
 
 #: The model shipped with the product.
@@ -42,7 +43,10 @@ def resolve_model_folder(path_or_hub_id: str | None) -> Path:
 
 
 def compute_version(directory: Path) -> str:
-    """Compute the model version: ``<name>@<first 12 hex digits of the SHA-256 over all weight files>``.
+    """Compute the model version: ``<name>@<first 12 hex digits of a SHA-256>``.
+
+    The digest is of all weight files, and of the prompt if that is not the published one: another prompt gives other
+    masks, so it begins another series.
 
     Raises
     ------
@@ -60,7 +64,10 @@ def compute_version(directory: Path) -> str:
     stats_key = tuple(
         (one.st_dev, one.st_ino, one.st_size, one.st_mtime_ns, one.st_ctime_ns) for one in stats
     )
-    return f"{config.get('name', directory.name)}@{_digest(tuple(files), stats_key)[:12]}"
+    digest = _digest(tuple(files), stats_key)
+    if (template := config.get("prompt", PUBLISHED_PROMPT)) != PUBLISHED_PROMPT:
+        digest = hashlib.sha256(f"{digest}\n{template}".encode()).hexdigest()
+    return f"{config.get('name', directory.name)}@{digest[:12]}"
 
 
 @lru_cache(maxsize=8)

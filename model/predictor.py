@@ -90,8 +90,8 @@ class Predictor:
         self._tokenizer = tokenizer
         self._prefix_ids = _find_common_start(
             [
-                prompt.tokenize_prompt(tokenizer, "a").tolist(),
-                prompt.tokenize_prompt(tokenizer, "Q?").tolist(),
+                prompt.tokenize_prompt(tokenizer, "a", model.config.prompt).tolist(),
+                prompt.tokenize_prompt(tokenizer, "Q?", model.config.prompt).tolist(),
             ]
         )
         self._tiles = gpu_memory.Batcher(self.plan.tiles)
@@ -265,7 +265,7 @@ class Predictor:
         if not instruction.strip():
             return "it is empty: say what to segment"
         config = self._model.config
-        tokens = len(prompt.tokenize_prompt(self._tokenizer, instruction.strip()))
+        tokens = len(prompt.tokenize_prompt(self._tokenizer, instruction.strip(), config.prompt))
         surplus = tokens - 1 + config.num_image_tokens + self.max_new_tokens - config.phi.max_positions
         if surplus > 0:
             return (
@@ -279,7 +279,10 @@ class Predictor:
         for index, text in enumerate(instructions):
             if (why := self.find_problem(text)) is not None:
                 raise InputError(f"instruction {index} cannot be used: {why}")
-        return [prompt.tokenize_prompt(self._tokenizer, text.strip()).tolist() for text in instructions]
+        template = self._model.config.prompt
+        return [
+            prompt.tokenize_prompt(self._tokenizer, text.strip(), template).tolist() for text in instructions
+        ]
 
     def _draw_uniform(self, images: int, instructions: int, sampling: Sampling | None) -> _Draws | None:
         if sampling is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,6 +19,8 @@ from segwatch.model import checkpoint, prompt, tokenizer
 from segwatch.model.config import FORMAT, SegEarthConfig, make_base_config
 from segwatch.model.errors import CheckpointError, InputError
 from segwatch.model.segearth import SegEarthR2
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -71,7 +74,25 @@ def read_config(directory: Path) -> SegEarthConfig:
     if data.get("format") == FORMAT:
         return SegEarthConfig.from_dict(data)
     found = read_official_config(directory, checkpoint.read_shapes(checkpoint.list_weight_files(directory)))
+    if (repair := describe_wrong_end(directory, found)) is not None:
+        _log.warning("%s: %s", directory, repair)
     return replace(found, name=str(data.get("name", found.name)))
+
+
+def describe_wrong_end(directory: Path, config: SegEarthConfig) -> str | None:
+    """Say that a folder's ``config.json`` names another end of text than its tokenizer; None if it does not.
+
+    Merged SegEarth-R2 folders were seen with ``eos_token_id`` 2, an ordinary token: texts would not end where they
+    should.
+    """
+    try:
+        data = json.loads((directory / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    theirs = data.get("eos_token_id") if isinstance(data, dict) else None
+    if theirs is None or theirs == config.eos_token_id:
+        return None
+    return f"config.json gives eos_token_id {theirs}; {config.eos_token_id}, the tokenizer's {prompt.END}, is used"
 
 
 def read_official_config(directory: Path, shapes: Mapping[str, tuple[int, ...]]) -> SegEarthConfig:

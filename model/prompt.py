@@ -8,24 +8,14 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from segwatch.model.config import IMAGE, INSTRUCTION, PUBLISHED_PROMPT, SYSTEM, TEMPLATE
 from segwatch.model.splice import IGNORE_LABEL, IMAGE_ID, REFER_ID
 
 SEG = "[SEG]"
 END = "<|endoftext|>"
-IMAGE = "<image>"
 REFER = "<refer>"
 NOTHING = "There is no target object in the image."
 
-SYSTEM = (
-    "You are a helpful language and vision assistant. You are able to understand the visual content that the user "
-    "provides, and assist the user with a variety of tasks using natural language."
-)
-TEMPLATE = "[INST] <<SYS>>\n{system}\n<</SYS>>\n\n{user} [/INST]"
-INFERENCE_REQUEST = (
-    "This is an image \n<image>\n. If the instruction is a question, provide segmentation result + explanation; if "
-    "it's a declarative phrase, provide only the segmentation result\n. Please doing Referring or Reasoning "
-    "Segmentation according to the following instruction:\n"
-)
 TRAINING_REQUEST = (
     "This is an image \n<image>\n, please doing Reasoning Segmentation according to the following instruction:"
     "\n<refer> <|assistant|>"
@@ -46,18 +36,34 @@ class TrainingExample:
     """Index into ``input_ids`` of the first id of the text to generate."""
 
 
-def tokenize_prompt(tokenizer: Any, instruction: str) -> Tensor:
-    """Tokenize the prompt for inference: (n,) int64, -200 at the image's place."""
-    before, after = TEMPLATE.replace("{system}", SYSTEM).split("{user}")
-    head, tail = INFERENCE_REQUEST.split(IMAGE)
-    return torch.tensor(
-        [*tokenize(tokenizer, before + head), IMAGE_ID, *tokenize(tokenizer, tail + instruction + after)],
-        dtype=torch.long,
-    )
+def tokenize_prompt(tokenizer: Any, instruction: str, template: str = PUBLISHED_PROMPT) -> Tensor:
+    """Tokenize the prompt for inference.
+
+    Parameters
+    ----------
+    tokenizer
+        Of the model.
+    instruction
+        What to segment.
+    template
+        :attr:`.SegEarthConfig.prompt` of the model.
+
+    Returns
+    -------
+    Tensor
+        (n,) int64, -200 at the image's place. The text on either side of the image is tokenized separately.
+    """
+    head, tail = template.split(IMAGE)
+    rest = tail.replace(INSTRUCTION, instruction)
+    return torch.tensor([*tokenize(tokenizer, head), IMAGE_ID, *tokenize(tokenizer, rest)], dtype=torch.long)
 
 
 def tokenize_example(
-    tokenizer: Any, instruction: str, answer: str, layout: Literal["refer", "ask"] = "refer"
+    tokenizer: Any,
+    instruction: str,
+    answer: str,
+    layout: Literal["refer", "ask"] = "refer",
+    template: str = PUBLISHED_PROMPT,
 ) -> TrainingExample:
     """Tokenize one training example.
 
@@ -71,9 +77,11 @@ def tokenize_example(
         Text to generate, with one ``[SEG]`` per target, or :data:`NOTHING`.
     layout
         "refer" = the published training layout; "ask" = the prompt used at inference.
+    template
+        The prompt used at inference, see :func:`tokenize_prompt`.
     """
     if layout == "ask":
-        prompt = tokenize_prompt(tokenizer, instruction).tolist()
+        prompt = tokenize_prompt(tokenizer, instruction, template).tolist()
     else:
         before, after = TEMPLATE.replace("{system}", SYSTEM).split("{user}")
         head, rest = TRAINING_REQUEST.split(IMAGE)

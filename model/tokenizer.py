@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import logging
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
+from transformers.utils import logging as transformers_logging
 
 from segwatch.model import prompt
+from segwatch.model.config import INFERENCE_REQUEST, SYSTEM, TEMPLATE
 from segwatch.model.errors import TokenizerError
 
 
@@ -67,7 +71,8 @@ def load_tokenizer(directory: Path) -> PreTrainedTokenizerBase:
             f"{directory}: neither tokenizer.json nor vocab.json; copy the tokenizer files there"
         )
     # an existing path is never looked up on the hub, and no code from the folder is executed
-    tokenizer = AutoTokenizer.from_pretrained(directory, local_files_only=True, trust_remote_code=False)
+    with _silence_transformers():
+        tokenizer = AutoTokenizer.from_pretrained(directory, local_files_only=True, trust_remote_code=False)
     vocabulary = tokenizer.get_vocab()
     if prompt.END not in vocabulary:
         raise TokenizerError(f"{directory}: the tokenizer has no {prompt.END}; use the checkpoint's own")
@@ -76,10 +81,21 @@ def load_tokenizer(directory: Path) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
+@contextmanager
+def _silence_transformers() -> Iterator[None]:
+    """Keep transformers from warning about the configuration beside the tokenizer, which has another format."""
+    before = transformers_logging.get_verbosity()
+    transformers_logging.set_verbosity(logging.ERROR)
+    try:
+        yield
+    finally:
+        transformers_logging.set_verbosity(before)
+
+
 def get_token_id(tokenizer: PreTrainedTokenizerBase, token: str) -> int:
     """Return the id of one whole token."""
     return int(tokenizer.get_vocab()[token])
 
 
 def _list_prompt_texts() -> list[str]:
-    return [prompt.SYSTEM, prompt.TEMPLATE, prompt.INFERENCE_REQUEST, prompt.TRAINING_REQUEST, prompt.NOTHING]
+    return [SYSTEM, TEMPLATE, INFERENCE_REQUEST, prompt.TRAINING_REQUEST, prompt.NOTHING]

@@ -85,6 +85,13 @@ def convert(
     ],
     target: Annotated[Path, typer.Argument(metavar="TARGET", help="Folder to create; it must not exist.")],
     config: Config = None,
+    prompt: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Prompt of these weights, with <image> and {instruction} in it. Default: the published one.",
+        ),
+    ] = None,
     precision: Annotated[
         Precision | None, typer.Option("--dtype", help="Precision to store. Default: unchanged.")
     ] = None,
@@ -104,6 +111,7 @@ def convert(
             source,
             target,
             config_file=config,
+            prompt_file=prompt,
             dtype=None if precision is None else getattr(torch, precision),
             on_file=lambda done, files: progress.update(task, completed=done, total=files),
         )
@@ -115,12 +123,15 @@ def convert(
                 "keys": report.keys,
                 "unused": list(report.unused),
                 "parameters": report.parameters,
+                "repairs": list(report.repairs),
             }
         )
         return
     out.print(
         f"{target}: {report.version}, {report.keys} keys, {report.parameters / 1e9:.2f} billion parameters"
     )
+    for repair in report.repairs:
+        out.print(f"repaired: {repair}", markup=False, soft_wrap=True)
     if report.unused:
         out.print(
             f"{len(report.unused)} keys left out, because the model does not use them (--json lists them)"
@@ -152,7 +163,7 @@ def assemble(
     """
     import torch
 
-    from segwatch.model.checkpoint_assembly import ACCOUNT_FILE
+    from segwatch.model.checkpoint_assembly import ACCOUNT_FILE, TABLE_FILE
     from segwatch.model.checkpoint_assembly import assemble_checkpoint as run
     from segwatch.model.checkpoint_conversion import read_config_file
 
@@ -176,7 +187,9 @@ def assemble(
     for part, count in done.parameters.items():
         table.add_row(part.value, f"{count:,}", str(len(done.account.unused.get(part, ()))))
     out.print(table)
-    out.print(f"{out_folder}: {done.version}, not trained; {ACCOUNT_FILE} lists the origin of each parameter")
+    out.print(
+        f"{out_folder}: {done.version}, not trained; {TABLE_FILE} and {ACCOUNT_FILE} say where parameters are from"
+    )
     out.print(
         "to train it: segwatch model train RECIPE, with start.checkpoint set to this folder", soft_wrap=True
     )
@@ -277,3 +290,105 @@ def train(
         trainer = run(chosen, fresh=fresh)
     if trainer.accelerator.is_main_process:
         out.print(f"{chosen.run.out}: {trainer.progress.step} steps")
+
+
+@app.command()
+def plan(
+    recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="Training recipe (TOML).")],
+    changes: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Override section.field of the recipe; repeatable."),
+    ] = None,
+    gpus: Annotated[
+        list[int] | None, typer.Option(metavar="N", help="Number of GPUs; repeatable. Default: 1, 4 and 8.")
+    ] = None,
+    peak: Annotated[
+        float, typer.Option(min=1, metavar="TFLOPS", help="Peak of a GPU in bfloat16; default: an H100's.")
+    ] = 989.0,
+    utilisation: Annotated[
+        float, typer.Option(min=0.01, max=1, help="Share of the peak that training reaches, an assumption.")
+    ] = 0.2,
+    as_json: Json = False,
+) -> None:
+    """Count memory per GPU and time of a training run before a GPU is rented.
+
+    Parameters, operations and activations are counted at the run's size; the speed of a GPU is assumed.
+    """
+    with clear_errors():
+        from segwatch.model.train.config import load_config
+        from segwatch.model.train.planning import Assumptions, plan_training
+
+        given = Assumptions(peak_tflops=peak, utilisation=utilisation)
+        counted = plan_training(load_config(recipe, changes or ()), gpus or (1, 4, 8), given)
+    if as_json:
+        print_json(counted.to_dict())
+        return
+    table = Table(
+        "GPUs",
+        "passes each",
+        "weights",
+        "gradients",
+        "optimizer",
+        "activations",
+        "GiB a GPU",
+        "hours",
+        "GPU hours",
+    )
+    for one in counted.gpus:
+        figures = (one.weights_gib, one.gradients_gib, one.optimizer_gib, one.activations_gib, one.total_gib)
+        times = (one.hours, one.gpu_hours)
+        table.add_row(str(one.gpus), str(one.accumulate), *(f"{value:.1f}" for value in (*figures, *times)))
+    out.print(table)
+    flops = counted.cost.forward_flops + counted.cost.backward_flops
+    out.print(
+        f"{counted.trained / 1e6:.1f} million values trained, {counted.frozen / 1e6:.1f} million frozen; "
+        f"{counted.steps} steps of {counted.passes_per_step} passes, {flops / 1e12:.2f} TFLOP a pass; "
+        f"{counted.host_gib:.1f} GiB of host memory for each process while it loads"
+    )
+    out.print(
+        f"assumed, not measured: {given.utilisation:.0%} of {given.peak_tflops:g} TFLOP/s, "
+        f"{given.link_gb_per_second:g} GB/s between GPUs, {given.text_tokens} text tokens and {given.targets} targets "
+        f"an example, {given.spare_gib:g} GiB beside tensors; preparing pictures is not counted"
+    )
+
+
+@app.command()
+def publish(
+    source: Annotated[Path, typer.Argument(metavar="FOLDER", help="Folder of a trained or converted model.")],
+    target: Annotated[Path, typer.Argument(metavar="TARGET", help="Folder to create; it must not exist.")],
+    facts: Annotated[
+        Path,
+        typer.Option(
+            "--card", metavar="FILE", help="TOML file of licence, summary, limits, data, parts and figures."
+        ),
+    ],
+    evaluation: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="FILE", help="results.md of `segwatch model eval`, for the card; repeatable."),
+    ] = None,
+    recipe: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Training recipe, for the card.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Write a model's folder for others: safetensors, configuration, tokenizer and a model card.
+
+    Refuses a model without a licence of its weights and of its data. Upload the folder to a hub yourself.
+    """
+    with clear_errors():
+        from segwatch.model import publishing
+
+        made = publishing.publish_model(
+            source,
+            target,
+            publishing.read_facts(facts),
+            evaluations=[publishing.read_text(file) for file in evaluation or ()],
+            recipe=None if recipe is None else publishing.read_text(recipe),
+        )
+    if as_json:
+        print_json(
+            {"target": str(target), "version": made.version, "files": list(made.files), "bytes": made.bytes}
+        )
+        return
+    out.print(f"{target}: {made.version}, {len(made.files)} files, {made.bytes / 2**20:.1f} MiB")
+    out.print(f"read {publishing.CARD_FILE} before you upload the folder", soft_wrap=True)

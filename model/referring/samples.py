@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
-from pycocotools import mask as coco
 
 from segwatch.model import prompt
 from segwatch.model.errors import DatasetError
@@ -75,6 +74,8 @@ def decode_coco_mask(segmentation: Any, height: int, width: int) -> Mask:
     DatasetError
         It has none of these forms.
     """
+    from pycocotools import mask as coco  # here, because only these masks need it
+
     parts = segmentation if isinstance(segmentation, list) else [segmentation]
     if not parts:
         return np.zeros((height, width), np.bool_)
@@ -118,6 +119,8 @@ def resolve_inside(folder: Path, name: Any) -> Path:
 
 def _encode_part(part: Any, height: int, width: int) -> list[Any]:
     """Encode one part as compressed run lengths."""
+    from pycocotools import mask as coco
+
     if isinstance(part, dict):
         rows, columns = part["size"]
         counts = part["counts"]

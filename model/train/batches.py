@@ -210,6 +210,19 @@ class ReferringSource:
         return InstructedImage(image, examples)
 
 
+class MixedSource:
+    """Several sources, each with its share of the images."""
+
+    def __init__(self, sources: Sequence[InstructionSource], shares: Sequence[float]) -> None:
+        self._sources = list(sources)
+        self._shares = np.array(shares) / sum(shares)
+
+    def draw_image(self, rng: np.random.Generator, max_pairs: int) -> InstructedImage:
+        """Draw an image from one of the sources, see :class:`InstructionSource`."""
+        chosen = int(rng.choice(len(self._sources), p=self._shares))
+        return self._sources[chosen].draw_image(rng, max_pairs)
+
+
 def build_batch(
     source: InstructionSource,
     tokenizer: Any,
@@ -250,7 +263,9 @@ def build_batch(
         clips.append(processor.make_language_view(drawn.image, config.siglip.image_size))
         for pair in drawn.pairs:
             layout: Literal["ask", "refer"] = "refer" if rng.random() < 0.1 else "ask"
-            examples.append(prompt.tokenize_example(tokenizer, pair.instruction, pair.answer, layout))
+            examples.append(
+                prompt.tokenize_example(tokenizer, pair.instruction, pair.answer, layout, config.prompt)
+            )
             owners.append(index)
             for part in pair.masks:
                 mask = torch.from_numpy(part).float()

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -32,6 +33,15 @@ class Start(_Section):
     word_rate: float = Field(2e-3, gt=0, description="learning rate of the text steps")
 
 
+class PublicSet(_Section):
+    """A public data set beside the first one."""
+
+    kind: Literal["lasers", "earthreason", "rrsis-d", "risbench", "refsegrs"]
+    root: Path = Field(description="folder of the data set")
+    split: str = "train"
+    share: float = Field(1.0, gt=0, description="images drawn from it, relative to the other sets' shares")
+
+
 class Data(_Section):
     """Training data."""
 
@@ -42,6 +52,8 @@ class Data(_Section):
     demo: Path | None = Field(None, description="folder of the demo imagery, to add to the labelled sets")
     made_share: float = Field(0.28, ge=0, le=1, description="share of simulated scenes beside labelled sets")
     split: str = "train"
+    share: float = Field(1.0, gt=0, description="images drawn from it, relative to the shares of data.more")
+    more: tuple[PublicSet, ...] = Field((), description="further public data sets")
     scenes: int = Field(800, ge=1, description="simulated scenes kept in memory")
     scene_px: int = Field(256, ge=32, description="side of a simulated scene, pixels")
     targets: tuple[Target, ...] = Field(TARGETS, min_length=1, description="classes of simulated scenes")
@@ -125,12 +137,35 @@ class Loss(_Section):
         return self.model_dump(exclude={"points"})
 
 
+AdaptedLayer = Literal["q_proj", "k_proj", "v_proj", "dense", "fc1", "fc2"]
+TrainedPart = Literal[
+    "embedding",
+    "final_norm",
+    "lm_head",
+    "projector",
+    "mask_encoder",
+    "pixel_decoder",
+    "query_projector",
+    "mask_decoder",
+    "presence",
+]
+
+
 class Lora(_Section):
-    """Low-rank adapters on the language model, whose own weights stay frozen."""
+    """Low-rank adapters on the language model, whose own weights stay frozen, and what is trained beside them."""
 
     rank: int = Field(4, ge=1)
     alpha: int = Field(16, ge=1)
     dropout: float = Field(0.05, ge=0, lt=1)
+    layers: tuple[AdaptedLayer, ...] = Field(
+        get_args(AdaptedLayer), min_length=1, description="layers of the language model that get an adapter"
+    )
+    whole: tuple[TrainedPart, ...] = Field(
+        get_args(TrainedPart), description="parts that are trained whole; the others stay as they are"
+    )
+    frozen: Literal["float32", "bfloat16"] = Field(
+        "float32", description="precision in which the language half's frozen weights are kept"
+    )
 
 
 class Run(_Section):
@@ -148,9 +183,16 @@ class Run(_Section):
     )
     precision: Literal["no", "bf16", "fp16"] = "no"
     device: Literal["auto", "cpu"] = "auto"
+    shard: bool = Field(
+        False,
+        description="spread weights, gradients and optimizer over the processes (FSDP) instead of copying them",
+    )
     threads: int | None = Field(None, ge=1)
     nice: int = Field(0, ge=0, le=19, description="niceness of the process; 19 = lowest priority")
     checkpoint_minutes: float = Field(4.0, gt=0)
+    stop_after_minutes: float | None = Field(
+        None, gt=0, description="save and end after this time, to be resumed; unset = train to the end"
+    )
     log_every: int = Field(20, ge=1)
 
 
@@ -185,6 +227,16 @@ class TrainConfig(_Section):
                 "start.pixel_steps and start.word_steps need simulated scenes; leave them out, or "
                 f"data.kind={self.data.kind}"
             )
+        if self.data.more and self.data.kind in {MADE, LABELLED}:
+            raise ValueError(
+                f"data.more adds public data sets to a public one, and data.kind is {self.data.kind}"
+            )
+        if self.lora is not None and self.lora.frozen == "bfloat16" and self.run.precision != "bf16":
+            raise ValueError(f"lora.frozen=bfloat16 needs run.precision=bf16, and it is {self.run.precision}")
+        if self.run.shard and (
+            self.masks is not None or self.optimizer.average or self.run.precision == "fp16"
+        ):
+            raise ValueError("run.shard goes without [masks], optimizer.average and run.precision=fp16")
         if self.run.start_share and self.start.checkpoint is None:
             raise ValueError("run.start_share mixes with start.checkpoint; name one")
         return self
@@ -196,10 +248,21 @@ class TrainConfig(_Section):
             "run": True,
             "optimizer": {"accumulate"},
             "masks": {"workers", "encoder"},
-            "data": {"root", "demo"},
+            "data": {"root": True, "demo": True, "more": {"__all__": {"root"}}},
         }
         kept = self.model_dump(mode="json", exclude=without)
-        return {**kept, "seed": self.run.seed, "precision": self.run.precision}
+        return {**kept, "seed": self.run.seed, "precision": self.run.precision, "shard": self.run.shard}
+
+    def complete(self, learned: Mapping[str, Any]) -> dict[str, Any]:
+        """Add the defaults of settings that did not exist when an earlier run stored its :meth:`learned`."""
+        complete: dict[str, Any] = {"shard": False, **learned}
+        for name, section in self.learned().items():
+            stored = complete.get(name)
+            if isinstance(section, dict) and isinstance(stored, dict):
+                fields = getattr(self, name).__class__.model_fields
+                defaults = {key: fields[key].get_default() for key in section if key not in stored}
+                complete[name] = {**json.loads(json.dumps(defaults)), **stored}
+        return complete
 
 
 def load_config(file: Path, changes: Sequence[str] = ()) -> TrainConfig:

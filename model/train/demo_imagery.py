@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-import rasterio
 from numpy.typing import NDArray
 from scipy import ndimage
 
@@ -117,6 +116,8 @@ def turn_randomly(rng: np.random.Generator, scene: Scene) -> Scene:
 def _read(path: Path) -> Floats:
     if not path.exists():
         raise InputError(f"{path} is missing; give --data a folder laid out like demo/imagery")
+    import rasterio  # here, because only the demo's imagery needs it
+
     with rasterio.open(path) as file:
         return np.asarray(file.read(), dtype=np.float32)
 

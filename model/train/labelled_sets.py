@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import rasterio
 from numpy.typing import NDArray
 from PIL import Image
 from PIL.ImageDraw import Draw
@@ -216,6 +215,8 @@ _READERS: dict[str, Callable[[Path], Iterator[LabelledPicture]]] = {
 
 def _read_bands(path: Path) -> NDArray[np.generic]:
     """Read (C, H, W)."""
+    import rasterio  # here, because training from a packed archive needs no such package
+
     try:
         with rasterio.open(path) as file:
             return np.asarray(file.read())

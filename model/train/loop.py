@@ -11,7 +11,7 @@ import logging
 import math
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,7 +25,7 @@ from segwatch.model.errors import CheckpointError
 from segwatch.model.language import AttentionProbe
 from segwatch.model.segearth import SegEarthR2
 from segwatch.model.splice import splice_labels
-from segwatch.model.train import batches
+from segwatch.model.train import batches, sharding
 from segwatch.model.train.config import Optimizer, TrainConfig
 from segwatch.model.train.losses import (
     compute_attention_loss,
@@ -38,6 +38,8 @@ _log = logging.getLogger(__name__)
 
 STATE_FILE = "training.pt"
 LOSSES_FILE = "losses.jsonl"
+Weights = Mapping[str, Tensor]
+"""Parameter or buffer name -> value."""
 
 
 @dataclass
@@ -76,6 +78,8 @@ class TrainingObjective(nn.Module):
         language = compute_language_loss(model.language.lm_head(hidden), labels)
         if not len(pair):
             zero = language * 0.0
+            if sharding.is_spread(self):
+                zero = zero + sharding.touch_trained(model.mask_half)
             return {
                 "cross_entropy": zero,
                 "dice": zero,
@@ -134,12 +138,18 @@ class Trainer:
         self.config = config
         self.accelerator = accelerator
         self.progress = Progress()
+        objective = self.make_objective()
+        if config.run.shard:
+            sharding.shard_objective(objective, self.model, accelerator)
         optimizer = torch.optim.AdamW(
             self.list_parameter_groups(),
             lr=config.optimizer.learning_rate,
             weight_decay=config.optimizer.weight_decay,
         )
-        self.objective, self.optimizer = accelerator.prepare(self.make_objective(), optimizer)
+        if config.run.shard:
+            self.objective, self.optimizer = objective, accelerator.prepare(optimizer)
+        else:
+            self.objective, self.optimizer = accelerator.prepare(objective, optimizer)
         self.average = self._copy_trained() if config.optimizer.average else {}
         """Running average of the trained weights, by name; empty unless configured."""
 
@@ -196,28 +206,31 @@ class Trainer:
         seed = self.config.run.seed * 1_000_003 + mine
         torch.manual_seed(seed)
         with accelerator.accumulate(self.objective):
-            parts = self.objective(batch, self.config.loss.points, seed)
+            with accelerator.autocast():
+                parts = self.objective(batch, self.config.loss.points, seed)
             weights = self.config.loss.weights()
-            total = torch.stack([parts[name] * weights[name] for name in weights]).sum()
+            total = torch.stack([parts[name].float() * weights[name] for name in weights]).sum()
             accelerator.backward(total)
             if accelerator.sync_gradients:
                 accelerator.clip_grad_norm_(self.objective.parameters(), config.clip_norm)
             self.optimizer.step()
             self.optimizer.zero_grad(set_to_none=True)
-        return torch.stack([total, *(parts[name] for name in weights)]).detach().float()
+        return torch.stack([total, *(parts[name].float() for name in weights)]).detach()
 
-    def run(self, on_checkpoint: Callable[[Trainer], None] = lambda run: None) -> None:
-        """Train to the end, saving every few minutes and at the end.
+    def run(self, on_checkpoint: Callable[[Trainer, Weights], None] = lambda run, weights: None) -> None:
+        """Train to the end or for ``run.stop_after_minutes``, saving every few minutes and at the end.
 
         Parameters
         ----------
         on_checkpoint
-            Called with this trainer after each save, in the first process alone.
+            Called with this trainer and its whole weights after each save, in the first process alone.
         """
         settings = self.config.run
-        saved = self.progress.seconds
+        saved = begun = self.progress.seconds
+        limit = math.inf if settings.stop_after_minutes is None else 60 * settings.stop_after_minutes
         mean: dict[str, float] = {}
-        while self.progress.step < self.config.optimizer.steps:
+        ended = False
+        while not ended and self.progress.step < self.config.optimizer.steps:
             losses = self.step()
             self._record(losses)
             mean = {name: 0.95 * mean.get(name, value) + 0.05 * value for name, value in losses.items()}
@@ -232,22 +245,39 @@ class Trainer:
                     * (self.config.optimizer.steps - self.progress.step),
                     "  ".join(f"{name} {value:.3f}" for name, value in mean.items()),
                 )
-            if self._agree(self.progress.seconds - saved > 60 * settings.checkpoint_minutes):
+            ended = limit < math.inf and self._agree(self.progress.seconds - begun > limit)
+            if not ended and self._agree(self.progress.seconds - saved > 60 * settings.checkpoint_minutes):
                 saved = self.progress.seconds
                 self._save_and_report(on_checkpoint)
         self._save_and_report(on_checkpoint)
 
-    def save(self) -> None:
-        """Save everything that a resumed run needs, whole or not at all, in a file that loads with ``weights_only``."""
+    def save(self, weights: Weights | None = None) -> None:
+        """Save everything that a resumed run needs, whole or not at all, in a file that loads with ``weights_only``.
+
+        Every process calls it, because weights may be spread over them; the first one writes.
+
+        Parameters
+        ----------
+        weights
+            The whole weights if they are gathered already.
+        """
+        weights = self.gather_weights() if weights is None else weights
+        optimizer = (
+            sharding.gather_optimizer(self.model, self.optimizer.optimizer)
+            if self.config.run.shard
+            else self.optimizer.state_dict()
+        )
+        if not self.accelerator.is_main_process:
+            return
         folder = self.config.run.state
         folder.mkdir(parents=True, exist_ok=True)
         partial = folder / f"{STATE_FILE}.partial"
         scaler = self.accelerator.scaler
         torch.save(
             {
-                "model": self._get_state(),
+                "model": self._select_saved(weights),
                 "average": self.average,
-                "optimizer": self.optimizer.state_dict(),
+                "optimizer": optimizer,
                 "scaler": None if scaler is None else scaler.state_dict(),
                 "step": self.progress.step,
                 "seconds": self.progress.seconds,
@@ -268,16 +298,20 @@ class Trainer:
         file = self.config.run.state / STATE_FILE
         if not file.exists():
             raise CheckpointError(f"{self.config.run.state} has no {STATE_FILE}; start a new run")
-        state = torch.load(file, map_location=self.accelerator.device, weights_only=True)
-        theirs, ours = json.loads(state["learned"]), self._get_fixed_settings()
+        place = "cpu" if self.config.run.shard else self.accelerator.device
+        state = torch.load(file, map_location=place, weights_only=True)
+        theirs, ours = self.config.complete(json.loads(state["learned"])), self._get_fixed_settings()
         if other := sorted(key for key in {*theirs, *ours} if theirs.get(key) != ours.get(key)):
             raise CheckpointError(
                 f"{file} belongs to a run with another {', '.join(other)}; use its configuration, another "
                 "run.state, or start a new run"
             )
         # frozen weights are not in the state; they are as at the start of the run
-        self.model.load_state_dict({**self.model.state_dict(), **state["model"]})
-        self.optimizer.load_state_dict(state["optimizer"])
+        if self.config.run.shard:
+            sharding.spread_state(self.model, self.optimizer.optimizer, state["model"], state["optimizer"])
+        else:
+            self.model.load_state_dict({**self.model.state_dict(), **state["model"]})
+            self.optimizer.load_state_dict(state["optimizer"])
         self.average = state["average"]
         if state["scaler"] is not None and self.accelerator.scaler is not None:
             self.accelerator.scaler.load_state_dict(state["scaler"])
@@ -302,14 +336,20 @@ class Trainer:
         for name, value in self.average.items():
             value.lerp_(own[name].detach(), 1.0 - keep)
 
-    def _get_state(self) -> dict[str, Tensor]:
-        """Return the weights to save; with adapters, frozen weights are still the checkpoint's and are left out."""
-        state: dict[str, Tensor] = self.model.state_dict()
+    def gather_weights(self) -> Weights:
+        """Return the whole weights in the first process; every process calls it."""
+        state: dict[str, Tensor] = (
+            sharding.gather_weights(self.model) if self.config.run.shard else self.model.state_dict()
+        )
+        return state
+
+    def _select_saved(self, weights: Weights) -> dict[str, Tensor]:
+        """Select the weights to save; with adapters, frozen weights are still the checkpoint's and are left out."""
         start = self.config.start
         if self.config.lora is None or start.checkpoint is None or start.pixel_steps or start.word_steps:
-            return state
+            return dict(weights)
         still = {name for name, value in self.model.named_parameters() if not value.requires_grad}
-        return {name: value for name, value in state.items() if name not in still}
+        return {name: value for name, value in weights.items() if name not in still}
 
     def _get_fixed_settings(self) -> dict[str, Any]:
         """Return the settings that a resumed run must share; the number of passes per step is one of them."""
@@ -323,10 +363,11 @@ class Trainer:
         )
         return bool(self.accelerator.reduce(shared, reduction="sum") > 0)
 
-    def _save_and_report(self, on_checkpoint: Callable[[Trainer], None]) -> None:
+    def _save_and_report(self, on_checkpoint: Callable[[Trainer, Weights], None]) -> None:
+        weights = self.gather_weights()
+        self.save(weights)
         if self.accelerator.is_main_process:
-            self.save()
-            on_checkpoint(self)
+            on_checkpoint(self, weights)
         self.accelerator.wait_for_everyone()
 
     def _record(self, losses: dict[str, float]) -> None:

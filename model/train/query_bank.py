@@ -89,7 +89,8 @@ def _cycle(tokens: Tensor) -> Any:
 
 def _compute_query(model: SegEarthR2, tokenizer: Any, text: str, target: str, token: Tensor) -> Tensor:
     """Compute the (width,) query of the [SEG]."""
-    example = prompt.tokenize_example(tokenizer, text, instructions.compose_answer((target,)), "ask")
+    answer = instructions.compose_answer((target,))
+    example = prompt.tokenize_example(tokenizer, text, answer, "ask", model.config.prompt)
     spliced = model.splice([example.input_ids], token[None], [example.refer_ids])
     _, batch, position = model.targets([example.input_ids], spliced, [example.answer_start])
     hidden, _ = model.language(spliced.embeds)

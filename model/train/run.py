@@ -93,8 +93,8 @@ def _train_masks(config: TrainConfig, accelerator: Accelerator) -> Trainer:
     return trainer
 
 
-def _write(run: Trainer) -> None:
-    settings, state = run.config.run, {**lora.merge_adapters(run.model), **run.average}
+def _write(run: Trainer, weights: Mapping[str, Tensor]) -> None:
+    settings, state = run.config.run, {**lora.merge_adapters(run.model, weights), **run.average}
     if settings.start_share and run.config.start.checkpoint is not None:
         first = pretrained.load_pretrained(run.config.start.checkpoint, "cpu").model.state_dict()
         state = mix_weights(state, first, settings.start_share)
@@ -122,9 +122,13 @@ def _make_source(config: TrainConfig) -> batches.InstructionSource:
             data.scene_px,
         )
     if data.kind != MADE:
-        return batches.ReferringSource(
-            layouts.load_samples(layouts.Dataset(data.kind), data.root, data.split)
-        )
+        sets = [(data.kind, data.root, data.split), *((one.kind, one.root, one.split) for one in data.more)]
+        sources = [
+            batches.ReferringSource(layouts.load_samples(layouts.Dataset(kind), root, split))
+            for kind, root, split in sets
+        ]
+        shares = [data.share, *(one.share for one in data.more)]
+        return sources[0] if len(sources) == 1 else batches.MixedSource(sources, shares)
     world = scenes.SceneSettings(data.targets, data.gsd_m)
     made = [
         scenes.make_scene(crop_pool.FIRST_SEED + index, data.scene_px, world) for index in range(data.scenes)

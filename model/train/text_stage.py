@@ -78,7 +78,7 @@ def train_text_stage(
             group["lr"] = config.learning_rate * warm * (1.0 - 0.7 * step / config.steps)
         rng = np.random.default_rng((config.seed, 1, step))
         pairs = instructions.draw_pairs(rng, sorted(targets), [], config.pairs, mix)
-        ids, labels, pointed_at = _tokenize_pairs(pairs, tokenizer, targets)
+        ids, labels, pointed_at = _tokenize_pairs(pairs, tokenizer, targets, model.config.prompt)
         hidden, _ = language(language.embed(ids))
         pointed = model.queries(hidden[labels == model.config.seg_token_id])
         loss = compute_language_loss(language.lm_head(hidden), labels) + F.mse_loss(
@@ -103,18 +103,18 @@ def compute_queries(model: SegEarthR2, tokenizer: Any, targets: Sequence[str]) -
         )
         for name in targets
     ]
-    ids, labels, _ = _tokenize_pairs(pairs, tokenizer, targets)
+    ids, labels, _ = _tokenize_pairs(pairs, tokenizer, targets, model.config.prompt)
     hidden, _ = model.language(model.language.embed(ids))
     return model.queries(hidden[labels == model.config.seg_token_id])
 
 
 def _tokenize_pairs(
-    pairs: Sequence[instructions.InstructionPair], tokenizer: Any, targets: Sequence[str]
+    pairs: Sequence[instructions.InstructionPair], tokenizer: Any, targets: Sequence[str], template: str
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return (pairs, L) ids and labels of the prompt after the image, and the (T,) target of each [SEG]."""
     ids, labels, pointed_at = [], [], []
     for pair in pairs:
-        example = prompt.tokenize_example(tokenizer, pair.instruction, pair.answer, "ask")
+        example = prompt.tokenize_example(tokenizer, pair.instruction, pair.answer, "ask", template)
         begin = int((example.input_ids == IMAGE_ID).nonzero()[0]) + 1
         ids.append(example.input_ids[begin:])
         labels.append(example.labels[begin:])

@@ -13,6 +13,7 @@ import yaml
 from segwatch.flows.config import variables, watchfile
 from segwatch.flows.events import playbooks
 from segwatch.geo.sources import profiles
+from segwatch.model import publishing
 from segwatch.model.train.config import load_config
 from tests.support import documents
 from tests.support.documents import Block, Page
@@ -106,9 +107,13 @@ def test_other_blocks_can_be_parsed(block: Block) -> None:
 
 
 @pytest.mark.parametrize("block", [one for one in BLOCKS if one.language == "toml"], ids=_name)
-def test_toml_is_a_training_recipe(block: Block, tmp_path: Path) -> None:
-    (tmp_path / "recipe.toml").write_text(block.text, encoding="utf-8")
-    assert load_config(tmp_path / "recipe.toml").start.checkpoint is not None
+def test_toml_is_a_training_recipe_or_the_facts_of_a_card(block: Block, tmp_path: Path) -> None:
+    file = tmp_path / "block.toml"
+    file.write_text(block.text, encoding="utf-8")
+    if block.text.startswith("licence"):
+        assert publishing.read_facts(file).data
+    else:
+        assert load_config(file).start.checkpoint is not None
 
 
 def test_pages_that_the_code_names_exist() -> None:

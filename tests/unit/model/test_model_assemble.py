@@ -73,6 +73,18 @@ class Published:
         )
 
 
+def _write_mipha(state: dict[str, Tensor], folder: Path) -> None:
+    """Write two pickled shards with an index, as Mipha-3B is published, with its own vision tower."""
+    weight_map = {}
+    for number in (1, 2):
+        name = f"pytorch_model-{number:05d}-of-00002.bin"
+        part = dict(list(state.items())[number - 1 :: 2])
+        torch.save(part, folder / name)
+        weight_map.update(dict.fromkeys(part, name))
+    (folder / "pytorch_model.bin.index.json").write_text(json.dumps({"weight_map": weight_map}))
+    (folder / "config.json").write_text(json.dumps({"model_type": "mipha_phi", "eos_token_id": 50256}))
+
+
 @pytest.fixture
 def published(tmp_path: Path) -> Published:
     dimensions = replace(config.make_tiny_config(), name="small")
@@ -88,6 +100,9 @@ def published(tmp_path: Path) -> Published:
     for key in ("model.embed_tokens.weight", "lm_head.weight"):
         parts[PublicPart.MIPHA][key] = torch.cat([parts[PublicPart.MIPHA][key], rows])
     parts[PublicPart.MIPHA]["lm_head.bias"] = torch.zeros(3)
+    parts[PublicPart.MIPHA]["model.vision_tower.vision_tower.vision_model.post_layernorm.bias"] = torch.zeros(
+        3
+    )
     parts[PublicPart.SIGLIP]["logit_scale"] = torch.zeros(1)
     arrays: dict[str, NDArray[np.generic]] = {
         key: value.numpy() for key, value in parts[PublicPart.MASK2FORMER].items()
@@ -98,7 +113,7 @@ def published(tmp_path: Path) -> Published:
         (tmp_path / name).mkdir()
         if name == "mipha":
             tokenizer.train_tokenizer(["segment the water"]).save_pretrained(tmp_path / name)
-            torch.save(parts[part], tmp_path / name / "pytorch_model.bin")
+            _write_mipha(parts[part], tmp_path / name)
         else:
             save_file(parts[part], tmp_path / name / "model.safetensors")
     document = {"model": arrays, "__author__": "third_party"}
@@ -117,13 +132,25 @@ def test_every_parameter_comes_from_its_part(published: Published, tmp_path: Pat
     assert set(report["origins"]) == set(shapes)
     assert sum(report["parameters"].values()) == sum(int(np.prod(shape)) for shape in shapes.values())
     assert report["unused"] == {
-        "mipha": ["lm_head.bias"],
+        "mipha": ["lm_head.bias", "model.vision_tower.vision_tower.vision_model.post_layernorm.bias"],
         "siglip": ["logit_scale"],
         "mask2former": [
             "backbone.layers.0.blocks.0.attn.relative_position_index",
             "criterion.empty_weight",
         ],
     }
+    files = {
+        part: {one[2] for one in report["origins"].values() if one[0] == part} for part in report["unused"]
+    }
+    assert files == {
+        "mipha": {"pytorch_model-00001-of-00002.bin", "pytorch_model-00002-of-00002.bin"},
+        "siglip": {"model.safetensors"},
+        "mask2former": {"m2f.pkl"},
+    }
+    table = (out / checkpoint_assembly.TABLE_FILE).read_text()
+    assert "| SEG_token_projector | fresh | uniform, +-1 / sqrt(inputs) | 2 |" in table
+    assert "| predictor.mask_embed | mask2former | m2f.pkl |" in table
+    assert f"| all | | | {len(shapes)} |" in table
     for name, value in pretrained.load_pretrained(out, "cpu").model.state_dict().items():
         origin = checkpoint.find_origin(name)
         if origin.key.startswith(_FRESH):
@@ -227,6 +254,42 @@ def test_a_pickle_that_would_run_code_is_refused(
     with pytest.raises(CheckpointError, match="would run code"):
         published.assemble(tmp_path / "out")
     assert not marker.exists()
+
+
+class _Huge:
+    """Allocates before anything is checked."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return np.ndarray, ((2**40,),)
+
+
+class _Fields:
+    """An array whose dtype holds objects."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return np.dtype, ([("x", "O")],)
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        _Huge(),
+        _Fields(),
+        np.array([{}], dtype=object),
+        np.array([(1,)], dtype=[("a", "i4")]),
+        np.array(["text"]),
+    ],
+)
+def test_a_pickle_holds_nothing_but_numeric_arrays(
+    published: Published, tmp_path: Path, payload: Any
+) -> None:
+    for protocol in (2, 5):
+        arrays = published.arrays | {"backbone.norm0.bias": payload}
+        (published.folder / "m2f.pkl").write_bytes(pickle.dumps({"model": arrays}, protocol=protocol))
+        with pytest.raises(
+            CheckpointError, match=r"m2f\.pkl: (holds more than arrays|not a readable pickle)"
+        ):
+            published.assemble(tmp_path / "out")
 
 
 @pytest.mark.parametrize(

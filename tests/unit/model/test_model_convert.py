@@ -20,7 +20,7 @@ from segwatch.flows.cli import app
 from segwatch.model import checkpoint, config, parity, pretrained, tokenizer
 from segwatch.model.checkpoint_conversion import convert_checkpoint
 from segwatch.model.config import SegEarthConfig
-from segwatch.model.errors import CheckpointError
+from segwatch.model.errors import CheckpointError, ConfigError
 from segwatch.model.predictor import Predictor
 from segwatch.model.segearth import SegEarthR2
 from tests.support.paths import DATA
@@ -147,6 +147,78 @@ def test_keys_that_do_not_fit_are_listed(
     assert not (tmp_path / "out").exists()
 
 
+def test_training_checkpoints_get_advice(tmp_path: Path) -> None:
+    """ZeRO shards and bare adapters look like a model's folder; the decoder of the second is nowhere in it."""
+    run = tmp_path / "output"
+    step = run / "checkpoint-5000"
+    (step / "global_step5000").mkdir(parents=True)
+    save_file({"base_model.model.lora_A.weight": torch.zeros(2)}, step / "adapter_model.safetensors")
+    (step / "adapter_config.json").write_text("{}")
+    (step / "global_step5000" / "zero_pp_rank_0_mp_rank_00_model_states.pt").write_bytes(b"")
+    advice = "pixel_decoder, predictor and SEG_token_projector are trained outside the adapter.*merge_lora_weights.sh"
+    for folder, what in (
+        (run, r"no weights, but training checkpoints \(checkpoint-5000\)"),
+        (step, r"a DeepSpeed \(ZeRO\) checkpoint"),
+        (step / "global_step5000", r"a DeepSpeed \(ZeRO\) checkpoint"),
+    ):
+        with pytest.raises(CheckpointError, match=f"{what}.*{advice}"):
+            convert_checkpoint(folder, tmp_path / "out")
+    (step / "global_step5000" / "zero_pp_rank_0_mp_rank_00_model_states.pt").unlink()
+    with pytest.raises(CheckpointError, match=f"an adapter without the model.*{advice}"):
+        convert_checkpoint(step, tmp_path / "out")
+
+
+def test_the_prompt_and_the_end_of_text_belong_to_the_weights(
+    official: Callable[..., Path],
+    state: dict[str, Tensor],
+    small: SegEarthConfig,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    source, wrong = official(state, shards=1), tmp_path / "wrong.json"
+    wrong.write_text(json.dumps({**small.to_dict(), "eos_token_id": 2}))
+    other = tmp_path / "prompt.txt"
+    other.write_text("<|vision|>\n<image>\nSegment: {instruction}\nASSISTANT:\n")
+    command = ["model", "convert", str(source), "--config", str(wrong)]
+    done = CliRunner().invoke(app, [*command, str(tmp_path / "one"), "--prompt", str(other)])
+    assert done.exit_code == 0, done.output
+    assert "gives eos_token_id 2; 1022, the tokenizer's <|endoftext|>, is written" in " ".join(
+        done.stdout.split()
+    )
+    convert_checkpoint(source, tmp_path / "two", config_file=wrong)
+    ours, published = (Predictor.load(tmp_path / name, "cpu", max_new_tokens=2) for name in ("one", "two"))
+    assert ours._model.config.eos_token_id == 1022
+    assert ours.version != published.version, "the same weights, asked in another way"
+    head, _, tail = other.read_text().partition("<image>")
+    ids = ours._tokenize(["the lake"])[0]
+    cut = ids.index(-200)
+    assert ours._tokenizer.decode(ids[:cut]) == head
+    assert ours._tokenizer.decode(ids[cut + 1 :]) == tail.replace("{instruction}", "the lake").rstrip("\n")
+    image = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    assert len(ours.segment([image], ["the lake", "the road"])[0]) == 2
+    assert "You are using a model of type" not in capfd.readouterr().err + caplog.text
+    for text, problem in (
+        ("{instruction}", "<image> 0 times"),
+        ("{instruction} <image>", "write the image first"),
+    ):
+        other.write_text(text)
+        with pytest.raises(ConfigError, match=problem):
+            convert_checkpoint(source, tmp_path / "three", config_file=wrong, prompt_file=other)
+
+
+def test_an_official_end_of_text_is_repaired_and_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    words = tokenizer.train_tokenizer(["water"])
+    words.save_pretrained(tmp_path)
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "llava_phi", "eos_token_id": 2}))
+    save_file({"model.embed_tokens.weight": torch.zeros(1024, 2)}, tmp_path / "model.safetensors")
+    assert pretrained.read_config(tmp_path).eos_token_id == 1022
+    assert "config.json gives eos_token_id 2; 1022, the tokenizer's <|endoftext|>, is used" in caplog.text
+    assert "You are using a model of type" not in caplog.text
+
+
 class _Payload:
     def __init__(self, marker: Path) -> None:
         self.marker = marker
@@ -201,7 +273,7 @@ def test_an_invalid_checkpoint_is_named(
     ):
         convert_checkpoint(source, tmp_path / "out", config_file=small, dtype=torch.float16)
     torch.save(part | {"model.layers.0.self_attn.q_proj.lora_A.weight": torch.zeros(2)}, shards[0])
-    refused("LoRA weights beside the model's; merge them first")
+    refused("LoRA weights beside the model's, not merged; .*merge_lora_weights.sh on the DeepSpeed")
     torch.save([part], shards[0])
     refused("not a mapping of names to tensors")
     other = torch.load(shards[1], weights_only=True)

@@ -206,7 +206,7 @@ def test_placeholders_must_fit(words: PreTrainedTokenizerFast) -> None:
 def test_prompt_is_the_published_text(words: PreTrainedTokenizerFast) -> None:
     ids = prompt.tokenize_prompt(words, "segment the water").tolist()
     cut = ids.index(-200)
-    assert words.decode(ids[:cut]) == f"[INST] <<SYS>>\n{prompt.SYSTEM}\n<</SYS>>\n\nThis is an image \n"
+    assert words.decode(ids[:cut]) == f"[INST] <<SYS>>\n{config.SYSTEM}\n<</SYS>>\n\nThis is an image \n"
     assert words.decode(ids[cut + 1 :]) == (
         "\n. If the instruction is a question, provide segmentation result + explanation; if it's a declarative "
         "phrase, provide only the segmentation result\n. Please doing Referring or Reasoning Segmentation according "

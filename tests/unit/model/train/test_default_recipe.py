@@ -374,7 +374,7 @@ def test_a_stopped_run_resumes_identically(material: Path, tmp_path: Path) -> No
     whole = run_training(config(material, tmp_path / "whole"))
     AcceleratorState._reset_state(reset_partial_state=True)
 
-    def dies(run: Any) -> None:
+    def dies(run: Any, weights: Any) -> None:
         raise KeyboardInterrupt
 
     stopped = config(material, tmp_path / "cut", checkpoint_minutes=1e-9)

@@ -106,6 +106,21 @@ def test_resuming_changes_nothing(
     assert curve(tmp_path / "one") == curve(tmp_path / "two")
 
 
+def test_a_run_of_limited_time_is_saved_and_goes_on(material: batches.SceneSource, tmp_path: Path) -> None:
+    """A rented machine is there for minutes."""
+    limited, whole = config(tmp_path / "some", run__stop_after_minutes=1e-9), config(tmp_path / "whole")
+    written: list[int] = []
+    for expected in (1, 2):
+        some = _trainer(material, limited)
+        if expected > 1:
+            some.resume()
+        some.run(lambda run, weights: written.append(run.progress.step))
+        assert some.progress.step == expected
+    assert written == [1, 2]
+    _trainer(material, whole).run()
+    assert curve(tmp_path / "some") == curve(tmp_path / "whole")[:2]
+
+
 def _command(folder: Path, *changes: str) -> list[str]:
     file = folder / "run.toml"
     file.write_text(
@@ -229,7 +244,7 @@ def test_adapters_are_saved_without_what_they_adapt(tmp_path: Path) -> None:
     AcceleratorState._reset_state(reset_partial_state=True)
     stopped = config(tmp_path / "cut", **changes, run__checkpoint_minutes=1e-9)
 
-    def dies(run: Trainer) -> None:
+    def dies(run: Trainer, weights: dict[str, torch.Tensor]) -> None:
         raise KeyboardInterrupt
 
     with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
