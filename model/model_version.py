@@ -41,8 +41,13 @@ def resolve_model_folder(path_or_hub_id: str | None) -> Path:
         ) from error
 
 
-def compute_version(directory: Path) -> str:
+def compute_version(directory: Path, default_name: str | None = None) -> str:
     """Compute the model version: ``<name>@<first 12 hex digits of the SHA-256 over all weight files>``.
+
+    Parameters
+    ----------
+    default_name
+        Used where the configuration has no name; None = that of the folder.
 
     Raises
     ------
@@ -60,7 +65,7 @@ def compute_version(directory: Path) -> str:
     stats_key = tuple(
         (one.st_dev, one.st_ino, one.st_size, one.st_mtime_ns, one.st_ctime_ns) for one in stats
     )
-    return f"{config.get('name', directory.name)}@{_digest(tuple(files), stats_key)[:12]}"
+    return f"{config.get('name', default_name or directory.name)}@{_digest(tuple(files), stats_key)[:12]}"
 
 
 @lru_cache(maxsize=8)

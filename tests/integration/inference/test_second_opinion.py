@@ -17,7 +17,7 @@ from segwatch.flows.cli.app import app
 from segwatch.flows.config.settings import FlowSettings, load_settings
 from segwatch.flows.inference import drain, tiled
 from segwatch.flows.inference.drain import Drain
-from segwatch.flows.inference.segmenters import Segmenter, load_named
+from segwatch.flows.inference.segmenters import InstructionSegmenter, Segmenter, load_named
 from segwatch.flows.inference.spectral import SpectralSegmenter
 from segwatch.flows.pipeline.tracking import track_ready
 from segwatch.geo.tracking.evidence_conditions import parse_condition
@@ -53,7 +53,9 @@ def _rows(engine: Engine, query: str) -> list[dict[str, Any]]:
         return [dict(row) for row in conn.execute(text(query)).mappings()]
 
 
-def _work(engine: Engine, settings: FlowSettings, segmenter: Segmenter | None = None) -> int:
+def _work(
+    engine: Engine, settings: FlowSettings, segmenter: Segmenter | InstructionSegmenter | None = None
+) -> int:
     """Predict and track everything; returns the number of predictions."""
     count = Drain(engine, segmenter or DarkWater(), settings).run().inferred
     track_ready(engine)
