@@ -17,7 +17,8 @@ _INSIDE = 1e-3
 def to_logits(probabilities: NDArray[np.float32]) -> NDArray[np.float32]:
     """Convert probabilities (...), 0..1, to logits: > 0 where the probability is above one half."""
     clipped = np.clip(probabilities.astype(np.float32), _MARGIN, 1 - _MARGIN)
-    return np.log(clipped / (1 - clipped)).astype(np.float32)
+    logits: NDArray[np.float32] = np.log(clipped / (1 - clipped)).astype(np.float32)
+    return logits
 
 
 def compute_logits(prediction: TilePrediction) -> NDArray[np.float32]:

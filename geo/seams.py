@@ -63,16 +63,17 @@ def _find_neighbours(regions: Sequence[Region], seam: int, connectivity: int) ->
         shared = shapely.length(shapely.intersection(one[first], other[second])) > 0
         first, second = first[shared], second[shared]
     pairs: _Pairs = np.stack([left[first], right[second]])
-    return pairs[:, _are_same_object(regions, pairs, seam)]
+    return pairs[:, _are_same_object(regions, pairs)]
 
 
-def _are_same_object(regions: Sequence[Region], pairs: _Pairs, seam: int) -> NDArray[np.bool_]:
+def _are_same_object(regions: Sequence[Region], pairs: _Pairs) -> NDArray[np.bool_]:
     """Whether neighbours across a seam are one object: instances have a neighbour each, the one with most of the seam.
 
     The numbers of instances differ between column spans.
     """
-    owned = np.array([[regions[int(at)].instance > 0 for at in pair] for pair in pairs.T]).reshape(-1, 2)
-    same: NDArray[np.bool_] = np.logical_not(owned.any(axis=1))
+    has_instance = np.array([one.instance > 0 for one in regions], bool)
+    owned = has_instance[pairs.T]
+    same = np.array(~owned.any(axis=1), bool)
     apart = np.flatnonzero(owned.all(axis=1))
     common = {int(at): _measure_common(regions, *pairs[:, at]) for at in apart}
     taken: set[int] = set()

@@ -189,7 +189,6 @@ def _join_concepts(found: Sequence[ConceptPrediction]) -> TilePrediction:
     """Join the predictions of a request's concepts, one for each target."""
     return TilePrediction(
         to_logits(np.stack([one.probabilities for one in found])),
-        "; ".join(one.describe() for one in found),
         scores=tuple(one.score for one in found),
         presence=tuple(one.presence for one in found),
         instances=np.stack([one.instances for one in found]),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -40,7 +41,8 @@ class Sam3Predictor:
         self.tile_px = int(model.config.image_size)
         free = gpu_memory.measure_free_bytes(model.device, memory_gib)
         self.plan = gpu_memory.divide_memory(estimate_sizes(model.config, model.dtype), free)
-        self._model = model.eval()
+        self._model = model
+        model.train(mode=False)
         self._tokenizer = tokenizer
         self._tiles = gpu_memory.Batcher(self.plan.tiles)
         self._rows = gpu_memory.Batcher(self.plan.rows)
@@ -80,8 +82,9 @@ class Sam3Predictor:
         place = resolve_device(device)
         if dtype is None:
             dtype = torch.bfloat16 if place.type == "cuda" else torch.float32
-        model = _load_weights(folder, dtype).to(place)
-        return cls(model, _load_tokenizer(folder), version, memory_gib=memory_gib)
+        model = _load_weights(folder, dtype)
+        model.to(device=place)  # type: ignore[arg-type]  # its decorator hides the signature
+        return cls(model, _load_tokenizer(folder, model.vocab_size), version, memory_gib=memory_gib)
 
     @torch.inference_mode()
     def segment(
@@ -260,24 +263,31 @@ def _check_concepts(concepts: Sequence[Concept], images: int) -> None:
 def _load_weights(folder: Path, dtype: torch.dtype) -> Sam3:
     """Load the model strictly; nothing in the files is executed."""
     try:
-        model, report = Sam3.from_pretrained(
+        loaded: Any = Sam3.from_pretrained(
             folder, dtype=dtype, output_loading_info=True, use_safetensors=True, local_files_only=True
         )
     except (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(f"{folder}: no weights of SAM 3 can be loaded: {error}") from error
-    missing = sorted(report["missing_keys"])
+    model: Sam3 = loaded[0]
+    missing = sorted(loaded[1]["missing_keys"])
     if missing:
         raise CheckpointError(
             f"{folder}: {len(missing)} weights of SAM 3 are missing, {missing[0]} among them; download facebook/sam3 "
             "again"
         )
-    loaded: Sam3 = model
-    return loaded
+    return model
 
 
-def _load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+def _load_tokenizer(folder: Path, words: int) -> PreTrainedTokenizerBase:
+    """Load the tokenizer; ``words`` is the size of the model's vocabulary."""
     try:
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     except (OSError, ValueError, KeyError) as error:
         raise TokenizerError(f"{folder}: no usable tokenizer beside the weights: {error}") from error
+    # without its files, transformers makes one that knows no word
+    if len(tokenizer) != words:
+        raise TokenizerError(
+            f"{folder}: no usable tokenizer beside the weights: it has {len(tokenizer)} tokens, the model {words}; "
+            "put tokenizer.json of facebook/sam3 there"
+        )
     return tokenizer
