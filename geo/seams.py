@@ -1,8 +1,9 @@
-"""Join regions that were traced apart: in separate column spans of a grid, or as an object and its unclaimed edge."""
+"""Join regions that were traced apart: in separate column spans, or as parts of what turned out to be one object."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import shapely
@@ -69,7 +70,7 @@ def _find_neighbours(regions: Sequence[Region], seam: int, connectivity: int) ->
 def _are_same_object(regions: Sequence[Region], pairs: _Pairs) -> NDArray[np.bool_]:
     """Whether neighbours across a seam are one object: instances have a neighbour each, the one with most of the seam.
 
-    The numbers of instances differ between column spans.
+    The numbers of instances differ between column spans, so two objects that meet exactly at a seam count as one.
     """
     has_instance = np.array([one.instance > 0 for one in regions], bool)
     owned = has_instance[pairs.T]
@@ -87,6 +88,35 @@ def _are_same_object(regions: Sequence[Region], pairs: _Pairs) -> NDArray[np.boo
 def _measure_common(regions: Sequence[Region], one: int, other: int) -> float:
     """Length of the border that two regions share, pixels."""
     return float(shapely.length(shapely.intersection(regions[one].outline, regions[other].outline)))
+
+
+def join_instances(regions: Sequence[Region], joined: Mapping[int, int]) -> list[Region]:
+    """Join touching regions whose instances turned out to be one object.
+
+    Parameters
+    ----------
+    regions
+        Regions of one target and column span.
+    joined
+        Number of an instance -> the one that it is a part of.
+    """
+    renamed = [replace(one, instance=joined.get(one.instance, one.instance)) for one in regions]
+    parts = set(joined.values())
+    inside = [at for at, one in enumerate(renamed) if one.instance in parts]
+    if not inside:
+        return renamed
+    outlines = [renamed[at].outline for at in inside]
+    first, second = shapely.STRtree(outlines).query(outlines, predicate="intersects")
+    numbers = np.array([renamed[at].instance for at in inside])
+    borders = shapely.intersection(np.array(outlines)[first], np.array(outlines)[second])
+    same = (numbers[first] == numbers[second]) & (shapely.length(borders) > 0)
+    graph = coo_array((same[same], (first[same], second[same])), shape=(len(inside), len(inside)))
+    count, of = connected_components(graph, directed=False)
+    groups: list[list[Region]] = [[] for _ in range(count)]
+    for at, group in zip(inside, of, strict=True):
+        groups[group].append(renamed[at])
+    rest = [one for one in renamed if one.instance not in parts]
+    return rest + [_merge(group) if len(group) > 1 else group[0] for group in groups]
 
 
 def absorb_unclaimed(regions: Sequence[Region]) -> list[Region]:

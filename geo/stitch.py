@@ -26,6 +26,8 @@ class Stitched:
     instances: NDArray[np.int32] | None = None
     """(M, h, w) number of the object that a pixel belongs to, the same in all rows; 0 = of no object. None = no tile
     has instances."""
+    joined: tuple[dict[int, int], ...] = ()
+    """For each target: numbers of rows before -> the object that they turned out to be a part of."""
 
 
 class Stitcher:
@@ -100,14 +102,23 @@ class Stitcher:
         stacked = np.full((len(self._sums), *known.shape), ABSENT, np.float32)
         for logits, total in zip(stacked, self._sums, strict=True):
             np.divide(total[:count, self._columns.own], weight, out=logits, where=known)
-        instances = np.zeros(stacked.shape, np.int32) if self._instances else None
-        for index, one in self._instances.items():
-            if instances is not None:
-                instances[index] = one.take(count)[:, self._columns.own]
+        instances, joined = self._take_instances(stacked.shape, count)
         self._weight = self._weight[count:].copy()
         self._sums = [total[count:].copy() for total in self._sums]
         self._top = stop
-        return Stitched(stacked, known, instances)
+        return Stitched(stacked, known, instances, joined)
+
+    def _take_instances(
+        self, shape: tuple[int, ...], count: int
+    ) -> tuple[NDArray[np.int32] | None, tuple[dict[int, int], ...]]:
+        if not self._instances:
+            return None, ()
+        numbers = np.zeros(shape, np.int32)
+        joined: tuple[dict[int, int], ...] = tuple({} for _ in numbers)
+        for index, one in self._instances.items():
+            numbers[index] = one.take(count)[:, self._columns.own]
+            joined[index].update(one.joined)
+        return numbers, joined
 
     def _extend(self, stop: int) -> None:
         """Allocate rows up to ``stop``."""
@@ -123,19 +134,25 @@ class Stitcher:
 class _InstanceMap:
     """Instances of one target on the rows that are open: each tile's instances continue those of the tiles before.
 
-    Where tiles overlap, a pixel keeps the instance of the tile that weighs most there, among those that have one.
+    Where tiles overlap, a pixel keeps the instance of the tile that weighs most there, among those that have one. A
+    tile may show that two earlier instances are parts of one object; they are joined unless a tile told them apart.
     """
 
     def __init__(self, shape: tuple[int, int]) -> None:
         self._numbers: NDArray[np.int32] = np.zeros(shape, np.int32)
         self._weight: NDArray[np.float32] = np.zeros(shape, np.float32)
         """Weight of the tile that gave a pixel its number."""
+        self._tiles: dict[int, set[int]] = {}
+        """Instance -> the tiles that show it, by their order."""
         self._next = 1
+        self._added = 0
+        self.joined: dict[int, int] = {}
+        """Instance -> the one that it turned out to be a part of."""
 
     def add(self, rows: slice, cols: slice, numbers: NDArray[np.int32], weight: NDArray[np.float32]) -> None:
         """Add one tile's instances, 0 = none; ``weight`` is the tile's."""
+        renamed = self._rename(numbers, self._numbers[rows, cols])
         held, best = self._numbers[rows, cols], self._weight[rows, cols]
-        renamed = self._rename(numbers, held)
         newer = (renamed > 0) & ((held == 0) | (weight > best))
         held[newer] = renamed[newer]
         best[newer] = weight[newer]
@@ -143,14 +160,38 @@ class _InstanceMap:
     def _rename(self, numbers: NDArray[np.int32], held: NDArray[np.int32]) -> NDArray[np.int32]:
         """Number a tile's instances as the objects that they continue, or anew."""
         found, compact = np.unique(numbers, return_inverse=True)
-        names = np.zeros(len(found), np.int32)
-        for at, name in _match(compact.reshape(numbers.shape), held, skip=int(found[0] == 0)):
-            names[at] = name
-        fresh = (names == 0) & (found > 0)
-        names[fresh] = np.arange(self._next, self._next + fresh.sum(), dtype=np.int32)
-        self._next += int(fresh.sum())
-        renamed: NDArray[np.int32] = names[compact].reshape(numbers.shape)
+        compact = compact.reshape(numbers.shape)
+        names: dict[int, int] = {}
+        others: list[tuple[int, int]] = []
+        for place, name in _match(compact, held):
+            if found[place] == 0:
+                continue
+            if place in names:
+                others.append((place, name))
+            elif name not in names.values():
+                names[place] = name
+        for place, number in enumerate(found):
+            if number and place not in names:
+                names[place] = self._next
+                self._next += 1
+        for name in names.values():
+            self._tiles.setdefault(name, set()).add(self._added)
+        self._added += 1
+        for place, name in others:
+            if name in self._tiles and self._tiles[name].isdisjoint(self._tiles[names[place]]):
+                self._join(name, names[place])
+        lookup = np.array([names.get(place, 0) for place in range(len(found))], np.int32)
+        renamed: NDArray[np.int32] = lookup[compact]
         return renamed
+
+    def _join(self, part: int, whole: int) -> None:
+        """Make an instance a part of another one."""
+        self._numbers[self._numbers == part] = whole
+        self._tiles[whole] |= self._tiles.pop(part)
+        for name, known in self.joined.items():
+            if known == part:
+                self.joined[name] = whole
+        self.joined[part] = whole
 
     def take(self, count: int) -> NDArray[np.int32]:
         """Return the first rows, and release them."""
@@ -165,37 +206,27 @@ class _InstanceMap:
         self._weight = np.concatenate([self._weight, np.zeros((count, width), np.float32)])
 
 
-def _match(compact: NDArray[np.intp], held: NDArray[np.int32], *, skip: int) -> list[tuple[int, int]]:
-    """Pair a tile's instances with earlier ones, each at most once, those with most common pixels first.
+def _match(compact: NDArray[np.intp], held: NDArray[np.int32]) -> list[tuple[int, int]]:
+    """List the pairs of a tile's instance and an earlier one that are the same object, most common pixels first.
 
-    Two are the same object if they share at least half of the smaller one: of an object that reaches beyond the overlap
-    of both tiles, only that part was held before.
+    They share at least half of the smaller one: of an object that reaches beyond the overlap of both tiles, only that
+    part was held before.
 
     Parameters
     ----------
     compact
-        (h, w) place of each pixel's instance in the sorted numbers.
+        (h, w) place of each pixel's instance among the tile's.
     held
-        (h, w) earlier numbers, 0 = none.
-    skip
-        Places before this are no instances.
+        (h, w) earlier instances, 0 = none.
     """
-    if not held.any():
-        return []
     earlier, place = np.unique(held, return_inverse=True)
-    begin = int(earlier[0] == 0)
     columns = len(earlier)
     pairs = compact.ravel() * columns + place.ravel()
     table = np.bincount(pairs, minlength=(int(compact.max()) + 1) * columns).reshape(-1, columns)
-    candidates = []
+    found = []
     for one, other in np.argwhere(table > 0):
-        if one < skip or other < begin:
-            continue
         common = int(table[one, other])
         size = min(int(table[one].sum()), int(table[:, other].sum()))
-        candidates.append((common, size, int(one), int(earlier[other])))
-    chosen: dict[int, int] = {}
-    for common, size, one, name in sorted(candidates, key=lambda each: (-each[0], each[2], each[3])):
-        if common >= _SAME_INSTANCE * size and one not in chosen and name not in chosen.values():
-            chosen[one] = name
-    return list(chosen.items())
+        if earlier[other] and common >= _SAME_INSTANCE * size:
+            found.append((-common, int(one), int(earlier[other])))
+    return [(one, name) for _, one, name in sorted(found)]
