@@ -21,6 +21,7 @@ from segwatch.flows.errors import SegmenterError
 from segwatch.geo.predictions import to_logits
 from segwatch.geo.types.segmentation import SegmentationRequest, TilePixels, TilePrediction
 from segwatch.model import model_version
+from segwatch.model.errors import CheckpointError
 
 if TYPE_CHECKING:
     from segwatch.model.sam3.concepts import ConceptPrediction
@@ -205,15 +206,19 @@ def _locate_sam3(path: str | None) -> Path:
     Raises
     ------
     SegmenterError
-        No folder or hub id is given; segwatch has no weights of SAM 3.
+        There is no such folder or hub id, or none is given; segwatch has no weights of SAM 3.
     """
+    how = (
+        "segwatch has no weights of SAM 3: accept the SAM License at https://huggingface.co/facebook/sam3, download "
+        "them, and set SEGWATCH_MODEL_PATH (as a shadow: SEGWATCH_SHADOW_MODEL_PATH) to their folder, or to "
+        "facebook/sam3 where you are logged in"
+    )
     if path is None:
-        raise SegmenterError(
-            "the model sam3 needs weights of your own: accept the SAM License at https://huggingface.co/facebook/sam3, "
-            "download them, and set SEGWATCH_MODEL_PATH (as a shadow: SEGWATCH_SHADOW_MODEL_PATH) to their folder, or "
-            "to facebook/sam3 where you are logged in"
-        )
-    return model_version.resolve_model_folder(path)
+        raise SegmenterError(how)
+    try:
+        return model_version.resolve_model_folder(path)
+    except CheckpointError as error:
+        raise SegmenterError(f"{error}. {how[0].upper()}{how[1:]}") from error
 
 
 def load_segmenter(settings: FlowSettings) -> Segmenter:

@@ -39,6 +39,8 @@ class Sam3Predictor:
     ) -> None:
         self.version = version
         self.tile_px = int(model.config.image_size)
+        text: Any = model.config.text_config
+        self._max_tokens = int(text.max_position_embeddings)
         free = gpu_memory.measure_free_bytes(model.device, memory_gib)
         self.plan = gpu_memory.divide_memory(estimate_sizes(model.config, model.dtype), free)
         self._model = model
@@ -83,7 +85,7 @@ class Sam3Predictor:
         if dtype is None:
             dtype = torch.bfloat16 if place.type == "cuda" else torch.float32
         model = _load_weights(folder, dtype)
-        model.to(device=place)  # type: ignore[arg-type]  # its decorator hides the signature
+        model.to(device=place)  # type: ignore[call-arg]  # its decorator hides the signature
         return cls(model, _load_tokenizer(folder, model.vocab_size), version, memory_gib=memory_gib)
 
     @torch.inference_mode()
@@ -136,7 +138,7 @@ class Sam3Predictor:
             [phrase.strip() for phrase in phrases],
             padding="max_length",
             truncation=True,
-            max_length=self._model.config.text_config.max_position_embeddings,
+            max_length=self._max_tokens,
             return_tensors="pt",
         ).to(self._model.device)
         found = self._model.get_text_features(encoded.input_ids, encoded.attention_mask)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import CLIPTokenizer, Sam3Config, Sam3Model
@@ -67,7 +68,8 @@ def write_sam3(folder: Path, *, presence: float = 2.0) -> Path:
             for parameter in model.parameters():
                 # initial weights are so small that outputs are all but the same
                 parameter.add_(torch.randn_like(parameter) * 0.1)
-            model.detr_decoder.presence_head.layer3.weight.zero_()
-            model.detr_decoder.presence_head.layer3.bias.fill_(presence)
+            last: Any = model.detr_decoder.presence_head.layer3
+            last.weight.zero_()
+            last.bias.fill_(presence)
         model.save_pretrained(folder)
     return folder

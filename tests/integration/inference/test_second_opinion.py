@@ -302,6 +302,12 @@ def test_the_command_compares_before_a_switch(
     assert water["scenes"] == 2
     assert water["iou"] > 0.75
     assert 0 < water["confirmed_objects"] <= water["objects"]
+    for count in ("lost_count", "gained_count", "changed_count"):
+        assert water[count] == sum(row[count] for row in document["scenes"])
+    assert 0 < water["lost_count"] + water["gained_count"] < water["primary_count"] + water["shadow_count"]
+    assert water["area_change_m2"] == pytest.approx(water["only_shadow_m2"] - water["only_primary_m2"])
+    assert (document["compared"], document["observed"], document["share"]) == (2, 2, 1)
+    assert "what a switch would change" in shown.stdout
     assert len(document["places"]) == 3
     assert len(document["scenes"]) == 2
     html = page.read_text()
