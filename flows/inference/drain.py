@@ -17,7 +17,7 @@ import socket
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
@@ -28,7 +28,7 @@ import numpy as np
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
-from segwatch.db import circuits, ledger, observations
+from segwatch.db import circuits, ledger, observations, verdicts
 from segwatch.db.errors import describe_error, is_connection_lost
 from segwatch.flows.config.settings import FlowSettings
 from segwatch.flows.errors import SegmenterError
@@ -49,7 +49,7 @@ from segwatch.flows.inference.tiled import (
 )
 from segwatch.flows.runtime import stopping
 from segwatch.geo.sources.http import hrefs
-from segwatch.geo.types.segmentation import SegmentationRequest
+from segwatch.geo.types.segmentation import ReviewedObject, SegmentationRequest
 from segwatch.geo.types.source import Profile
 
 _log = logging.getLogger(__name__)
@@ -179,11 +179,11 @@ class Drain:
         side = self._segmenter.tile_px
         rows = side - compute_overlap(side)
         groups = []
+        reviewed = self._load_reviewed(lease)
         for members in _group_by_pixels(lease):
             with self._outcomes.recording_failures(lease.scene, members):
-                group = _make_group(
-                    members, self._settings, side, spectral=self._needs_indices(lease, members)
-                )
+                spectral = self._needs_indices(lease, members)
+                group = _make_group(members, self._settings, side, spectral=spectral, reviewed=reviewed)
                 view = group.view
                 reading = StripReader(reader, lease.scene, view, split_grid(view.grid, side), rows)
                 self._readings.append(reading)
@@ -194,6 +194,16 @@ class Drain:
         """Whether a segmenter of these observations works on spectral indices."""
         plans = self._plan_shadows(lease, members)
         return any(is_spectral(one) for one in (self._segmenter, *(plan.segmenter for plan in plans)))
+
+    def _load_reviewed(self, lease: ledger.SceneLease) -> dict[str, tuple[ReviewedObject, ...]]:
+        """Load the reviewed objects of the leased watches, if segmenters are to take exemplars."""
+        limit = self._settings.exemplars
+        if limit == 0:
+            return {}
+        names = sorted({one.watch.name for one in lease.observations})
+        return self._outcomes.transaction(
+            lambda conn: {name: verdicts.list_reviewed(conn, name, limit) for name in names}
+        )
 
     def _close_readings(self) -> None:
         for reading in self._readings:
@@ -374,7 +384,12 @@ def _group_by_pixels(lease: ledger.SceneLease) -> list[list[ledger.LeasedObserva
 
 
 def _make_group(
-    members: list[ledger.LeasedObservation], settings: FlowSettings, tile_px: int, *, spectral: bool
+    members: list[ledger.LeasedObservation],
+    settings: FlowSettings,
+    tile_px: int,
+    *,
+    spectral: bool,
+    reviewed: Mapping[str, tuple[ReviewedObject, ...]],
 ) -> ObservationGroup:
     profile = members[0].watch.profile
     return ObservationGroup(
@@ -383,6 +398,7 @@ def _make_group(
         tile_px,
         settings.credentials_for(profile.name),
         spectral,
+        reviewed,
     )
 
 

@@ -8,17 +8,19 @@ from segwatch.geo.stitch import Stitcher
 from segwatch.geo.text.storable import to_storable
 from segwatch.geo.tiling import Tile
 from segwatch.geo.types.evidence import TargetPresence
-from segwatch.geo.types.segmentation import SegmentationRequest, TilePrediction
+from segwatch.geo.types.segmentation import Exemplar, SegmentationRequest, TilePrediction
 from segwatch.geo.types.watch import Instruction
 
 #: Probability from which a target counts as present in a tile.
 _PRESENT = 0.5
 
 
-def make_request(observation: LeasedObservation) -> SegmentationRequest:
+def make_request(observation: LeasedObservation, exemplars: tuple[Exemplar, ...] = ()) -> SegmentationRequest:
     """Make the request for one observation."""
     watch = observation.watch
-    return SegmentationRequest(watch.instruction.text, watch.instruction.targets, watch.profile.gsd_m)
+    return SegmentationRequest(
+        watch.instruction.text, watch.instruction.targets, watch.profile.gsd_m, exemplars
+    )
 
 
 class Collector:

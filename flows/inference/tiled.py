@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 
@@ -30,12 +30,14 @@ from segwatch.geo import grid as grids
 from segwatch.geo import tiling
 from segwatch.geo.chips import ChipCutter, choose_cells
 from segwatch.geo.detect import Observer
+from segwatch.geo.exemplars import ExemplarFinder
 from segwatch.geo.footprint import AreaMask
 from segwatch.geo.judging import PixelSample, find_misrendering
 from segwatch.geo.mirroring import fill_by_mirroring
 from segwatch.geo.sources.http.credentials import Credentials
 from segwatch.geo.stitch import Stitcher
 from segwatch.geo.tiling import ColumnSpan, Tile
+from segwatch.geo.types.segmentation import ReviewedObject
 from segwatch.geo.types.source import Profile
 from segwatch.geo.types.tracking import ObservationResult
 
@@ -90,6 +92,8 @@ class ObservationGroup:
     """What the profile's access needs."""
     spectral: bool = False
     """Whether a segmenter needs spectral indices; observations may want them as evidence, too."""
+    reviewed: Mapping[str, tuple[ReviewedObject, ...]] = field(default_factory=dict)
+    """Watch -> its reviewed objects that segmenters may take as exemplars, the newest reviews first."""
 
     @property
     def profile(self) -> Profile:
@@ -332,6 +336,9 @@ class _GroupPrediction:
         self._of_machine: set[object] = set()
         self._isolated: set[object] = set()
         """Observations whose instruction failed where others succeeded; they run separately from then on."""
+        self._exemplars = {
+            one.id: ExemplarFinder(group.reviewed.get(one.watch.name, ()), self._view.grid) for one in usable
+        }
         self._collectors = {one.id: Collector(one.watch.instruction) for one in usable}
         self._tiles = dict.fromkeys((one.id for one in usable), 0)
         self._tiles_failed = self._tiles.copy()
@@ -446,7 +453,8 @@ class _GroupPrediction:
         """Predict a batch of tiles and blend the results in; return the observations that failed."""
         if not observations:
             return []
-        requests = [make_request(one) for one in observations]
+        tiles = [tile for tile, _ in batch]
+        requests = [make_request(one, self._exemplars[one.id].find(tiles)) for one in observations]
         self._report_alive()
         try:
             predictions = self._segmenter.segment([pixels for _, pixels in batch], requests)

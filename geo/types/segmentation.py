@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from shapely.geometry.base import BaseGeometry
 
 #: A tile as segmenters take it: (H, W, 3) uint8 RGB.
 TilePixels = NDArray[np.uint8]
@@ -19,6 +20,17 @@ class PixelBox:
     top: float
     right: float
     bottom: float
+
+
+@dataclass(frozen=True, slots=True)
+class ReviewedObject:
+    """An object that a person accepted, edited or rejected."""
+
+    target: str
+    geometry: BaseGeometry
+    """As drawn by the person, else as observed; EPSG:4326."""
+    is_positive: bool
+    """False: it was rejected."""
 
 
 @dataclass(frozen=True, slots=True)

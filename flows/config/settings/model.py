@@ -41,6 +41,13 @@ class ModelSettings(Settings):
         le=1,
         description="share of a watch's scenes that the shadow is run on, always the same ones",
     )
+    exemplars: int = Field(
+        0,
+        ge=0,
+        le=200,
+        description="newest reviewed objects of a watch that are given to the segmenter as exemplars; only sam3 and "
+        "segmenters of your own use them",
+    )
     device: str = Field("auto", description="auto, cpu, cuda or cuda:N")
     memory_gib: float | None = Field(
         None,

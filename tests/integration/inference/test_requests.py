@@ -12,13 +12,15 @@ import pytest
 from sqlalchemy import Engine, text
 from typer.testing import CliRunner
 
+from segwatch.db import reviews
+from segwatch.db.reviews import Verdict
 from segwatch.flows.cli.app import app
 from segwatch.flows.config.settings import load_settings
 from segwatch.flows.inference.drain import Drain
 from segwatch.flows.inference.segmenters import Tiles, get_model_version
 from segwatch.flows.inference.shadow import Shadows
 from segwatch.flows.pipeline.tracking import track_ready
-from segwatch.geo.types.segmentation import SegmentationRequest, TilePrediction
+from segwatch.geo.types.segmentation import PixelBox, SegmentationRequest, TilePrediction
 from segwatch.geo.types.watch import Instruction
 from tests.support.spectral_scenes import DarkWater, make_profile, queue_river, serving_river
 from tests.support.tiny_sam3 import write_sam3
@@ -72,6 +74,40 @@ def test_presence_vetoes_masks_enters_scores_and_is_stored(engine: Engine, url: 
     assert (water["target"], water["presence"]) == ("water", 0.9)
     assert 0 < water["tiles_present"] <= water["tiles"] == road["tiles"]
     assert (water["watch"], water["model"]) == ("river", segmenter.version)
+
+
+def test_reviewed_objects_become_exemplars_on_the_tiles_that_show_them(
+    engine: Engine, url: str, tmp_path: Path
+) -> None:
+    settings = load_settings().model_copy(update={"linger_seconds": 0.0, "evidence": "none"})
+    profile, before, after = make_profile(tmp_path, spectral=False), Sceptic(), Sceptic()
+    queue_river(engine, url, profile, before.version, (1985,))
+    Drain(engine, before, settings.model_copy(update={"exemplars": 5})).run()
+    track_ready(engine)
+    assert all(not one.exemplars for one in before.asked), "nothing was reviewed yet"
+    found = _rows(
+        engine, "SELECT track_id, area_m2 FROM watch.detections WHERE area_m2 < 3e6 ORDER BY area_m2 DESC"
+    )
+    verdicts = {0: Verdict.CONFIRMED, 1: Verdict.REJECTED}
+    with engine.begin() as conn:
+        for at, verdict in verdicts.items():
+            reviews.decide(conn, found[at]["track_id"], verdict, reviewer="ann", reason="seen")
+    queue_river(engine, url, profile, after.version, (2015,))
+    Drain(engine, after, settings.model_copy(update={"exemplars": 5})).run()
+    shown = {one for request in after.asked for one in request.exemplars}
+    assert {one.target for one in shown} == {"water"}
+    for at, is_positive in ((0, True), (1, False)):
+        sizes = [_measure_m2(one.box) for one in shown if one.is_positive is is_positive]
+        # a box is at least as large as what it bounds; a tile shows at least half of it
+        assert sizes
+        assert max(sizes) >= 0.5 * found[at]["area_m2"]
+    assert all(0 <= one.box.left < one.box.right <= after.tile_px for one in shown)
+    assert all(0 <= one.box.top < one.box.bottom <= after.tile_px for one in shown)
+
+
+def _measure_m2(box: PixelBox) -> float:
+    """Area of a box of pixels that are 90 m long."""
+    return 8100 * (box.right - box.left) * (box.bottom - box.top)
 
 
 def test_sam3_is_the_shadow_on_a_share_of_the_scenes(
