@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -30,7 +31,7 @@ def test_presence_of_the_checkpoint_is_that_of_the_segmenter(
     assert all(key.startswith("presence.") for key in left_out.missing_keys)
     assert model.presence is not None
     with torch.no_grad():
-        last = model.presence.layers[-1]
+        last: Any = model.presence.layers[-1]
         last.weight.zero_()
         last.bias.fill_(logit)
     pretrained.save_pretrained(model, shipped.tokenizer, tmp_path)
