@@ -16,7 +16,6 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
 from uuid import UUID
@@ -32,13 +31,13 @@ from rasterio.windows import Window
 
 from segwatch.db.embedded.ports import reserve_port
 from segwatch.db.ledger import LeasedObservation
-from segwatch.flows.inference.segmenters import Prediction
 from segwatch.flows.inference.strips import StripReader
 from segwatch.flows.inference.tiled import ObservationGroup, compute_overlap, predict_group, split_grid
 from segwatch.flows.services.imagery import create_app
 from segwatch.geo.antimeridian import split_at_antimeridian
 from segwatch.geo.crs import to_lonlat
 from segwatch.geo.types.scene import Item, Scene
+from segwatch.geo.types.segmentation import SegmentationRequest, TilePrediction
 from segwatch.geo.types.source import BandRef, Profile
 from segwatch.geo.types.tracking import ObservationResult
 from segwatch.geo.types.watch import Instruction, Watch
@@ -53,12 +52,6 @@ _SMALL_KM = 2.0
 _STORED = 16
 
 
-@dataclass(frozen=True)
-class _Prediction:
-    text: str
-    mask_logits: NDArray[np.float32]
-
-
 class _Threshold:
     """Predict bright pixels."""
 
@@ -66,11 +59,11 @@ class _Threshold:
     tile_px = 1024
 
     def segment(
-        self, tiles: Sequence[NDArray[np.uint8]], instructions: Sequence[str]
-    ) -> list[list[Prediction]]:
+        self, tiles: Sequence[NDArray[np.uint8]], requests: Sequence[SegmentationRequest]
+    ) -> list[list[TilePrediction]]:
         """See :class:`segwatch.flows.inference.segmenters.Segmenter`."""
         logits = (np.where(tile[:, :, 0] > 128, 4, -4).astype(np.float32)[None] for tile in tiles)
-        return [[_Prediction("bright", one) for _ in instructions] for one in logits]
+        return [[TilePrediction(one, "bright") for _ in requests] for one in logits]
 
 
 def run(*, quick: bool) -> dict[str, float | int]:

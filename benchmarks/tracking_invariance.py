@@ -32,7 +32,7 @@ from shapely.geometry.base import BaseGeometry
 
 from segwatch.benchmarks.imagery_scenes import serve_folder
 from segwatch.db.ledger import LeasedObservation
-from segwatch.flows.inference.segmenters import Prediction, Segmenter
+from segwatch.flows.inference.segmenters import Segmenter
 from segwatch.flows.inference.strips import StripReader
 from segwatch.flows.inference.tiled import ObservationGroup, compute_overlap, predict_group, split_grid
 from segwatch.geo.crs import to_lonlat
@@ -41,6 +41,7 @@ from segwatch.geo.tracking.ground import ObservedGround
 from segwatch.geo.tracking.series import FoldInput, fold_series
 from segwatch.geo.types.belief import BeliefStatus
 from segwatch.geo.types.scene import Item, Scene
+from segwatch.geo.types.segmentation import SegmentationRequest, TilePrediction
 from segwatch.geo.types.source import BandRef, Profile
 from segwatch.geo.types.tracking import GroundPiece, ObservationResult, TrackedObservation, TrackingStep
 from segwatch.geo.types.watch import Instruction, TrackingSettings, Watch
@@ -98,25 +99,21 @@ class Alarms:
     """Largest error of the measured displacement, where it is known."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Prediction:
-    text: str
-    mask_logits: NDArray[np.float32]
-
-
 class DarkWater:
     """Predicts water where the blurred image is dark."""
 
     version = "dark-water@1"
     tile_px = 256
 
-    def segment(self, tiles: Sequence[Pixels], instructions: Sequence[str]) -> list[list[Prediction]]:
+    def segment(
+        self, tiles: Sequence[Pixels], requests: Sequence[SegmentationRequest]
+    ) -> list[list[TilePrediction]]:
         """See :class:`segwatch.flows.inference.segmenters.Segmenter`."""
-        return [[self._predict(tile) for _ in instructions] for tile in tiles]
+        return [[self._predict(tile) for _ in requests] for tile in tiles]
 
-    def _predict(self, tile: Pixels) -> Prediction:
+    def _predict(self, tile: Pixels) -> TilePrediction:
         grey = ndimage.gaussian_filter(tile.mean(axis=2), 1.0)
-        return _Prediction("water", ((80.0 - grey) / 8.0).astype(np.float32)[None])
+        return TilePrediction(((80.0 - grey) / 8.0).astype(np.float32)[None], "water")
 
 
 def run(*, quick: bool, segmenter: Segmenter | None = None) -> dict[str, float | int]:

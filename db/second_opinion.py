@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import fields
+from dataclasses import asdict, fields
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -16,6 +16,7 @@ from sqlalchemy.dialects import postgresql
 from segwatch.db import tables
 from segwatch.db.codec import from_ewkb, to_ewkb
 from segwatch.geo.types.evidence import ChangeEvidence, IndexCells, ShadowResult
+from segwatch.geo.types.tracking import ObservationResult
 
 _CELLS = text(
     """
@@ -36,10 +37,12 @@ _OF_CHANGES = text(
 )
 
 
-def save(
-    conn: Connection, observation_id: UUID, cells: IndexCells | None, shadow: ShadowResult | None
-) -> None:
-    """Store the index cells and the shadow's comparison of an observation."""
+def save(conn: Connection, observation_id: UUID, result: ObservationResult) -> None:
+    """Store the presence of targets, the index cells and the shadow's comparison of an observation."""
+    cells, shadow = result.cells, result.shadow
+    if result.presence:
+        rows = [{"observation_id": observation_id, **asdict(one)} for one in result.presence]
+        conn.execute(insert(tables.target_presence), rows)
     if cells is not None:
         values = {one.name: getattr(cells, one.name) for one in fields(cells)} | {"names": list(cells.names)}
         conn.execute(insert(tables.index_cells), {"observation_id": observation_id, **values})
@@ -49,7 +52,8 @@ def save(
 
 def _save_shadow(conn: Connection, observation_id: UUID, shadow: ShadowResult) -> None:
     key = {"observation_id": observation_id}
-    conn.execute(insert(tables.shadow_result), {**key, "version": shadow.version, "reason": shadow.reason})
+    values = {name: getattr(shadow, name) for name in ("version", "reason", "share")}
+    conn.execute(insert(tables.shadow_result), {**key, **values})
     agreements = [
         {
             **key,
@@ -59,6 +63,9 @@ def _save_shadow(conn: Connection, observation_id: UUID, shadow: ShadowResult) -
             "only_shadow_m2": one.only_shadow_m2,
             "primary_count": one.primary_count,
             "shadow_count": one.shadow_count,
+            "lost_count": one.lost,
+            "gained_count": one.gained,
+            "changed_count": one.changed,
         }
         for one in shadow.targets
     ]

@@ -8,7 +8,8 @@ from uuid import UUID
 from shapely.geometry.base import BaseGeometry
 from sqlalchemy import Connection, text
 
-from segwatch.db.codec import to_ewkb
+from segwatch.db.codec import from_ewkb, to_ewkb
+from segwatch.geo.types.segmentation import ReviewedObject
 
 #: Of verdicts of the same watch and target, the one that overlaps a new track most. A rejection applies if half of the
 #: smaller geometry overlaps, other verdicts only if the geometries are about the same (IoU of 0.5).
@@ -35,6 +36,17 @@ _CARRY = text(
     ORDER BY n.id, size.common DESC, v.decided_at DESC, v.id
     """
 )
+#: Carried-over verdicts repeat those that they come from.
+_REVIEWED = text(
+    """
+    SELECT k.target, v.verdict, coalesce(v.geom, v.outline) AS geom
+    FROM segwatch.verdict v
+    JOIN segwatch.track k ON k.id = v.track_id
+    JOIN segwatch.series s ON s.id = k.series_id
+    WHERE s.watch_name = :watch AND v.carried_from IS NULL
+    ORDER BY v.decided_at DESC, v.id LIMIT :limit
+    """
+)
 _ANY = text("SELECT EXISTS (SELECT 1 FROM segwatch.review)")
 _REJECTED = text(
     "SELECT track_id FROM segwatch.verdict WHERE verdict = 'rejected' AND track_id = ANY(CAST(:ids AS uuid[]))"
@@ -51,3 +63,9 @@ def carry_over(conn: Connection, born: Mapping[UUID, BaseGeometry]) -> None:
 def select_rejected(conn: Connection, track_ids: Collection[UUID]) -> set[UUID]:
     """Select the rejected objects among these tracks."""
     return set(conn.execute(_REJECTED, {"ids": list(track_ids)}).scalars()) if track_ids else set()
+
+
+def list_reviewed(conn: Connection, watch: str, limit: int) -> tuple[ReviewedObject, ...]:
+    """List the objects of a watch that people reviewed, the newest reviews first."""
+    rows = conn.execute(_REVIEWED, {"watch": watch, "limit": limit})
+    return tuple(ReviewedObject(row.target, from_ewkb(row.geom), row.verdict != "rejected") for row in rows)

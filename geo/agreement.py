@@ -14,6 +14,10 @@ from segwatch.geo.types.tracking import Detection, ObservationResult
 
 #: Places of disagreement that are kept for each observation.
 MAX_DIFFERENCES = 20
+#: Least share of a detection that the other segmenter covers for both to have found it.
+FOUND_SHARE = 0.5
+#: Detections that both found with a smaller IoU have another outline.
+SAME_OUTLINE = 0.7
 
 
 def compute_agreement(
@@ -38,18 +42,9 @@ def compute_agreement(
     agreements, differences = [], []
     shares: dict[int, tuple[float, float]] = {}
     for target in targets:
-        chosen = [at for at, one in enumerate(primary.detections) if one.target == target]
-        others = [one for one in shadow.detections if one.target == target]
-        shares |= _compare_objects(primary.detections, chosen, others, ground)
-        mine, its = (
-            _intersect(_unite(found), ground) for found in ([primary.detections[at] for at in chosen], others)
-        )
-        parts = {"primary": _subtract(mine, its), "shadow": _subtract(its, mine)}
-        areas = {name: compute_area_m2(part) for name, part in parts.items()}
-        both = compute_area_m2(_intersect(mine, its))
-        agreements.append(
-            TargetAgreement(target, both, areas["primary"], areas["shadow"], len(chosen), len(others))
-        )
+        agreement, found, parts = _compare_target(primary.detections, shadow.detections, target, ground)
+        agreements.append(agreement)
+        shares |= found
         differences += [
             Disagreement(target, name, shapely.to_wkb(piece), compute_area_m2(piece))
             for name, part in parts.items()
@@ -62,6 +57,30 @@ def compute_agreement(
         objects=tuple(shares.get(at, (None, None)) for at in range(len(primary.detections))),
         differences=tuple(differences[:MAX_DIFFERENCES]),
     )
+
+
+def _compare_target(
+    primary: Sequence[Detection], shadow: Sequence[Detection], target: str, ground: BaseGeometry
+) -> tuple[TargetAgreement, dict[int, tuple[float, float]], dict[str, BaseGeometry]]:
+    """Agreement on one target, as of :func:`_compare_objects` for ``primary``, and the areas that only one found."""
+    mine, its = ([at for at, one in enumerate(found) if one.target == target] for found in (primary, shadow))
+    found = _compare_objects(primary, mine, [shadow[at] for at in its], ground)
+    back = _compare_objects(shadow, its, [primary[at] for at in mine], ground)
+    one = _intersect(_unite([primary[at] for at in mine]), ground)
+    other = _intersect(_unite([shadow[at] for at in its]), ground)
+    parts = {"primary": _subtract(one, other), "shadow": _subtract(other, one)}
+    agreement = TargetAgreement(
+        target,
+        compute_area_m2(_intersect(one, other)),
+        compute_area_m2(parts["primary"]),
+        compute_area_m2(parts["shadow"]),
+        len(mine),
+        len(its),
+        lost=sum(share < FOUND_SHARE for share, _ in found.values()),
+        gained=sum(share < FOUND_SHARE for share, _ in back.values()),
+        changed=sum(share >= FOUND_SHARE and iou < SAME_OUTLINE for share, iou in found.values()),
+    )
+    return agreement, found, parts
 
 
 def _compare_objects(

@@ -15,7 +15,7 @@ from segwatch.geo.area import compute_area_m2
 from segwatch.geo.footprint import AreaMask, join_footprint
 from segwatch.geo.grid import compute_pixel_area
 from segwatch.geo.polygons import Region, Tracer, clean, to_detection
-from segwatch.geo.seams import join_regions, touches_seam
+from segwatch.geo.seams import absorb_unclaimed, join_instances, join_regions, touches_seam
 from segwatch.geo.simplifying import simplify_outlines
 from segwatch.geo.stitch import Stitched
 from segwatch.geo.types.tracking import Detection
@@ -24,6 +24,8 @@ from segwatch.geo.types.watch import PolygonStyle
 
 class Observer:
     """Footprint and detections of one instruction on one scene, from strips of rows, top to bottom.
+
+    Instances that the segmenter told apart are detections of their own, even where they touch.
 
     A wide grid may come in several column spans, left to right, each from top to bottom. A pixel counts where it is
     clear, a tile has a prediction for it, and its centre lies in the area. Detections are covered by the footprint;
@@ -63,6 +65,7 @@ class Observer:
         self._seams: list[int] = []
         self._footprint: list[Region] = []
         self._found: list[tuple[int, Region]] = []
+        self._with_instances: set[int] = set()
         self._begin(0, grid.width)
         shapely.prepare(area)
 
@@ -76,6 +79,9 @@ class Observer:
     def _begin(self, start: int, stop: int) -> None:
         self._columns = start, stop
         self._row = 0
+        self._begun = len(self._found)
+        self._joined: dict[int, dict[int, int]] = {}
+        """Target -> instances of this column span that turned out to be parts of others."""
         self._clear = Tracer(stop - start, col=start)
         self._targets: list[Tracer] = []
 
@@ -83,6 +89,10 @@ class Observer:
         self._footprint += self._clear.end()
         for index, tracer in enumerate(self._targets):
             self._keep(index, tracer.end())
+        if self._joined:
+            earlier, self._found = self._found[: self._begun], self._found[self._begun :]
+            self._regroup(lambda index, regions: join_instances(regions, self._joined.get(index, {})))
+            self._found, self._joined = earlier + self._found, {}
 
     def add(self, stitched: Stitched, clear: NDArray[np.bool_]) -> None:
         """Add the next rows; ``clear`` has the (h, w) of the column span."""
@@ -98,7 +108,12 @@ class Observer:
         for index, tracer in enumerate(self._targets):
             if index < len(stitched.logits):
                 logits = stitched.logits[index]
-                ended = tracer.add((logits > 0) & usable, logits)
+                instances = None if stitched.instances is None else stitched.instances[index]
+                if instances is not None and instances.any():
+                    self._with_instances.add(index)
+                if index < len(stitched.joined) and stitched.joined[index]:
+                    self._joined[index] = stitched.joined[index]
+                ended = tracer.add((logits > 0) & usable, logits, instances)
             else:
                 ended = tracer.add(nothing)
             self._keep(index, ended)
@@ -108,6 +123,7 @@ class Observer:
         """Return the footprint, and the detections by target in row-major order of their first pixels."""
         self._end()
         self._join_seams()
+        self._join_unclaimed()
         self._found.sort(key=lambda one: (one[0], one[1].first))
         if self._outlines is not PolygonStyle.EDGES:
             self._simplify()
@@ -123,14 +139,19 @@ class Observer:
         if not self._seams:
             return
         self._footprint = join_regions(self._footprint, self._seams)
+        self._regroup(lambda _, regions: join_regions(regions, self._seams, self._connectivity))
+
+    def _join_unclaimed(self) -> None:
+        """Join the parts of a mask that belong to no instance with the instances beside them."""
+        if self._with_instances:
+            self._regroup(lambda _, regions: absorb_unclaimed(regions))
+
+    def _regroup(self, join: Callable[[int, list[Region]], list[Region]]) -> None:
+        """Replace the regions of each target by what ``join`` makes of them."""
         by_target: dict[int, list[Region]] = {}
         for index, region in self._found:
             by_target.setdefault(index, []).append(region)
-        self._found = [
-            (index, region)
-            for index, regions in by_target.items()
-            for region in join_regions(regions, self._seams, self._connectivity)
-        ]
+        self._found = [(index, one) for index, regions in by_target.items() for one in join(index, regions)]
 
     def _simplify(self) -> None:
         """Simplify all outlines together with the footprint's, so that shared borders stay shared."""
@@ -147,8 +168,12 @@ class Observer:
         # drop clearly too small regions early; half the limit leaves room for the distortion of a projected pixel
         least = self._min_m2 / 2 / compute_pixel_area(self._grid)
         edges = self._columns
+        # small parts may belong to an instance, or be one with others
+        keeps_all = index in self._with_instances
         self._found += [
-            (index, one) for one in regions if one.outline.area >= least or touches_seam(one, edges)
+            (index, one)
+            for one in regions
+            if keeps_all or one.outline.area >= least or touches_seam(one, edges)
         ]
 
 

@@ -39,18 +39,22 @@ class Region:
     """(row, column) of its first pixel."""
     mean: float
     """Mean probability over its pixels; 1 without logits."""
+    instance: int = 0
+    """Number of the object that the segmenter told apart; 0 = none."""
 
 
 @dataclass(slots=True)
 class _Growing:
     """A region that may continue in the next rows."""
 
+    instance: int = 0
     parts: list[BaseGeometry] = field(default_factory=list)
     first: tuple[int, int] = (np.iinfo(np.int64).max, 0)
     total: float = 0.0
     count: int = 0
 
     def absorb(self, other: _Growing) -> None:
+        self.instance = other.instance
         self.parts += other.parts
         self.first = min(self.first, other.first)
         self.total += other.total
@@ -59,13 +63,14 @@ class _Growing:
     def region(self) -> Region:
         # strips leave extra vertices in the middle of straight edges
         joined = self.parts[0] if len(self.parts) == 1 else shapely.union_all(self.parts).simplify(0)
-        return Region(joined, self.first, self.total / self.count)
+        return Region(joined, self.first, self.total / self.count, self.instance)
 
 
 class Tracer:
     """Traces the connected regions of a mask that comes in strips of rows, from the top.
 
-    Memory follows the regions that reach the last row, not the number of rows.
+    Pixels of different instances are never in one region. Memory follows the regions that reach the last row, not the
+    number of rows.
 
     Parameters
     ----------
@@ -85,13 +90,29 @@ class Tracer:
         self._last: _Labels = np.zeros(width, np.int32)
         """Labels of the last row: 1 + index into the open regions, 0 = none."""
 
-    def add(self, mask: NDArray[np.bool_], logits: NDArray[np.float32] | None = None) -> list[Region]:
-        """Add the next (h, W) rows; return the regions that ended."""
-        labels, count = ndimage.label(mask, self._structure)
-        labels = labels.astype(np.int32, copy=False)
+    def add(
+        self,
+        mask: NDArray[np.bool_],
+        logits: NDArray[np.float32] | None = None,
+        instances: NDArray[np.int32] | None = None,
+    ) -> list[Region]:
+        """Add the next (h, W) rows; return the regions that ended.
+
+        Parameters
+        ----------
+        instances
+            (h, W) number of the object that a pixel belongs to, the same in all strips; 0 = of no object. None = of no
+            object anywhere.
+        """
+        labels, count = self._label(mask, instances)
         pieces = self._pieces(labels, count, mask, logits)
+        if instances is not None:
+            for label, one in zip(*np.unique(labels, return_index=True), strict=True):
+                if label:
+                    pieces[label - 1].instance = int(instances.ravel()[one])
         known = len(self._open)
-        groups, of = self._join(labels[0], known, count)
+        owners = np.array([one.instance for one in (*self._open, *pieces)], np.int32)
+        groups, of = self._join(labels[0], known, owners)
         last = labels[-1]
         reaching = np.unique(of[known + last[last > 0] - 1])
         merged = [_Growing() for _ in range(groups)]
@@ -109,6 +130,23 @@ class Tracer:
         ended, self._open = [one.region() for one in self._open], []
         self._last[:] = 0
         return ended
+
+    def _label(self, mask: NDArray[np.bool_], instances: NDArray[np.int32] | None) -> tuple[_Labels, int]:
+        """Label the connected regions of pixels of one instance from 1; returns their number, too."""
+        if instances is None or not instances.any():
+            labels, count = ndimage.label(mask, self._structure)
+            return labels.astype(np.int32, copy=False), int(count)
+        labels, count = np.zeros(mask.shape, np.int32), 0
+        found, compact = np.unique(np.where(mask, instances, -1), return_inverse=True)
+        compact = compact.reshape(mask.shape) + 1
+        for at, window in enumerate(ndimage.find_objects(compact)):
+            if window is None or found[at] < 0:
+                continue
+            part, more = ndimage.label(compact[window] == at + 1, self._structure)
+            within = part > 0
+            labels[window][within] = part[within] + count
+            count += int(more)
+        return labels, count
 
     def _pieces(
         self, labels: _Labels, count: int, mask: NDArray[np.bool_], logits: NDArray[np.float32] | None
@@ -134,8 +172,8 @@ class Tracer:
             pieces[int(label) - 1].parts.append(Polygon(rings[0], rings[1:]))
         return pieces
 
-    def _join(self, top: _Labels, known: int, count: int) -> tuple[int, NDArray[np.int32]]:
-        """Group open regions and new pieces: number of groups, and the group of each."""
+    def _join(self, top: _Labels, known: int, owners: NDArray[np.int32]) -> tuple[int, NDArray[np.int32]]:
+        """Group open regions and new pieces, with the instance of each: number of groups, and the group of each."""
         width = len(top)
         pairs = []
         for shift in self._reach:
@@ -144,7 +182,9 @@ class Tracer:
             both = (above > 0) & (below > 0)
             pairs.append(np.stack([above[both] - 1, known + below[both] - 1]))
         one, other = np.unique(np.concatenate(pairs, axis=1), axis=1)
-        total = known + count
+        same = owners[one] == owners[other]
+        one, other = one[same], other[same]
+        total = len(owners)
         graph = coo_array((np.ones(len(one), bool), (one, other)), shape=(total, total))
         groups, of = connected_components(graph, directed=False) if total else (0, np.zeros(0, np.int32))
         return int(groups), of

@@ -80,8 +80,12 @@ def estimate_sizes(config: SegEarthConfig, dtype: torch.dtype, instruction_token
 def plan_batches(
     config: SegEarthConfig, dtype: torch.dtype, free: int, instruction_tokens: int = 64
 ) -> BatchPlan:
+    """Plan batches of SegEarth-R2; see :func:`divide_memory`."""
+    return divide_memory(estimate_sizes(config, dtype, instruction_tokens), free)
+
+
+def divide_memory(each: MemorySizes, free: int) -> BatchPlan:
     """Give half of the free bytes to tiles and half to instructions on them; at least one of each."""
-    each = estimate_sizes(config, dtype, instruction_tokens)
     return BatchPlan(
         tiles=min(max(free // 2 // each.tile, 1), _MAX_TILES),
         rows=min(max(free // 2 // each.row, 1), _MAX_ROWS),

@@ -42,11 +42,16 @@ def resolve_model_folder(path_or_hub_id: str | None) -> Path:
         ) from error
 
 
-def compute_version(directory: Path) -> str:
+def compute_version(directory: Path, default_name: str | None = None) -> str:
     """Compute the model version: ``<name>@<first 12 hex digits of a SHA-256>``.
 
     The digest is of all weight files, and of the prompt if that is not the published one: another prompt gives other
     masks, so it begins another series.
+
+    Parameters
+    ----------
+    default_name
+        Used where the configuration has no name; None = that of the folder.
 
     Raises
     ------
@@ -67,7 +72,7 @@ def compute_version(directory: Path) -> str:
     digest = _digest(tuple(files), stats_key)
     if (template := config.get("prompt", PUBLISHED_PROMPT)) != PUBLISHED_PROMPT:
         digest = hashlib.sha256(f"{digest}\n{template}".encode()).hexdigest()
-    return f"{config.get('name', directory.name)}@{digest[:12]}"
+    return f"{config.get('name', default_name or directory.name)}@{digest[:12]}"
 
 
 @lru_cache(maxsize=8)

@@ -35,6 +35,7 @@ from segwatch.db.analyst.coverage import (
 )
 from segwatch.db.analyst.objects import check_readable, list_reviews, read_object_tile, read_snapshot
 from segwatch.db.analyst.rows import Rows
+from segwatch.db.analyst.shadows import count_observed as count_observed
 from segwatch.db.analyst.shadows import list_compared_objects, list_compared_scenes, list_differences
 from segwatch.db.analyst.watches import list_upgrades, list_watches, summarize_watches
 

@@ -16,9 +16,21 @@ _SCENES = text(
     _NEWEST  # noqa: S608 - parts of this file
     + """
     SELECT c.acquired_at, c.target, c.iou, c.both_m2, c.only_primary_m2, c.only_shadow_m2, c.primary_count,
-           c.shadow_count, c.reason, c.observation_id, c.shadow, c.model
+           c.shadow_count, c.lost_count, c.gained_count, c.changed_count, c.share, c.reason, c.observation_id, c.shadow,
+           c.model
     FROM watch.shadow_comparisons c JOIN newest USING (shadow, model, instruction_revision)
     WHERE c.watch = :watch ORDER BY c.acquired_at, c.target
+    """
+)
+#: Observations by the main segmenter from the first compared scene on, whether or not the shadow ran on them.
+_OBSERVED = text(
+    _NEWEST  # noqa: S608 - parts of this file
+    + """
+    SELECT count(DISTINCT c.observation_id) FROM watch.coverage c
+    JOIN newest ON newest.model = c.model AND newest.instruction_revision = c.instruction_revision
+    WHERE c.watch = :watch AND c.state = 'observed' AND c.superseded_at IS NULL AND c.acquired_at >= (
+        SELECT min(s.acquired_at) FROM watch.shadow_comparisons s
+        JOIN newest USING (shadow, model, instruction_revision) WHERE s.watch = :watch)
     """
 )
 _OBJECTS = text(
@@ -49,6 +61,11 @@ _PLACES = text(
 def list_compared_scenes(conn: Connection, watch: str) -> Rows:
     """List the comparisons of a watch with its newest shadow and model, by time and target; areas in geodesic m²."""
     return fetch_rows(conn, _SCENES, watch=watch)
+
+
+def count_observed(conn: Connection, watch: str) -> int:
+    """Count the scenes that the main segmenter observed since the newest shadow began, those not compared, too."""
+    return int(conn.execute(_OBSERVED, {"watch": watch}).scalar_one())
 
 
 def list_compared_objects(conn: Connection, watch: str) -> Rows:

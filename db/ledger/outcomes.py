@@ -194,7 +194,7 @@ def save(
             f"observation {observation_id} is not leased by {worker} any more; its result is dropped"
         )
     _copy_detections(conn, observation_id, result)
-    second_opinion.save(conn, observation_id, result.cells, result.shadow)
+    second_opinion.save(conn, observation_id, result)
     save_chips(conn, observation_id, result.chips)
 
 

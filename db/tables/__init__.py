@@ -33,6 +33,7 @@ from segwatch.db.tables.second_opinion import (
     shadow_agreement,
     shadow_difference,
     shadow_result,
+    target_presence,
 )
 from segwatch.db.tables.watches import area, discovery, instruction, watch, watch_area, watch_head, watermark
 
@@ -76,6 +77,7 @@ __all__ = [
     "shadow_agreement",
     "shadow_difference",
     "shadow_result",
+    "target_presence",
     "track",
     "track_lineage",
     "track_state",

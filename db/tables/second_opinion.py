@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Column, Double, Index, Integer, LargeBinary, Table, Text
+from sqlalchemy import Column, Double, Index, Integer, LargeBinary, Table, Text, text
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
 from segwatch.db.tables.columns import geometry, metadata, reference, string, time
@@ -42,6 +42,8 @@ shadow_result = Table(
     #: what could not be compared, and why; null = everything was
     string("reason", nullable=True),
     time("recorded_at", now=True),
+    #: share of the watch's scenes that the shadow was run on
+    Column("share", Double, nullable=False, server_default=text("1")),
 )
 
 shadow_agreement = Table(
@@ -54,6 +56,21 @@ shadow_agreement = Table(
     Column("only_shadow_m2", Double, nullable=False),
     Column("primary_count", Integer, nullable=False),
     Column("shadow_count", Integer, nullable=False),
+    #: what a switch would lose, gain and change; null = compared before this was counted
+    Column("lost_count", Integer),
+    Column("gained_count", Integer),
+    Column("changed_count", Integer),
+)
+
+#: How probable the segmenter found each target to be in an observation at all; see segwatch.geo.types.evidence.
+target_presence = Table(
+    "target_presence",
+    metadata,
+    reference("observation_id", "observation", primary_key=True),
+    Column("target", Text, primary_key=True),
+    Column("presence", Double, nullable=False),
+    Column("tiles", Integer, nullable=False),
+    Column("tiles_present", Integer, nullable=False),
 )
 
 #: The largest places where only one segmenter found the target.

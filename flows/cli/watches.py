@@ -26,7 +26,7 @@ from segwatch.flows.report.formats import format_hectares
 
 if TYPE_CHECKING:
     from segwatch.flows.alerting.backtest import RuleBacktest, Trade
-    from segwatch.flows.report.comparison import Comparison
+    from segwatch.flows.report.comparison import Comparison, TargetComparison
 
 app = typer.Typer(
     no_args_is_help=True, help="List and archive watches, test their alert rules, compare their segmenters."
@@ -193,8 +193,9 @@ def compare(
 ) -> None:
     """Compare the main segmenter of a watch with its shadow segmenter, before a switch.
 
-    Shows how many polygons each found, the areas that both and that one of them found, and where they differ most, over
-    the scenes that both were run on. The watch file names the shadow (`shadow: spectral`), or SEGWATCH_SHADOW for all.
+    Shows how many polygons each found, what a switch would lose, gain and change, the areas that both and that one of
+    them found, and where they differ most, over the scenes that both were run on. The watch file names the shadow
+    (`shadow: spectral`), or SEGWATCH_SHADOW for all.
     """
     from segwatch.flows.report.comparison import compare_segmenters, render_comparison
 
@@ -214,6 +215,14 @@ def compare(
     _print_comparison(found)
     if html is not None:
         say(f"written: {html}")
+
+
+def _format_area_change(one: TargetComparison) -> str:
+    """Format the area that a switch would add or take away, in hectares and percent."""
+    before = one.both_m2 + one.only_primary_m2
+    sign = "-" if one.area_change_m2 < 0 else "+"
+    size = f"{sign}{format_hectares(abs(one.area_change_m2))} ha"
+    return size if before == 0 else f"{size} ({one.area_change_m2 / before:+.0%})"
 
 
 def _print_comparison(found: Comparison) -> None:
@@ -239,6 +248,21 @@ def _print_comparison(found: Comparison) -> None:
         "objects confirmed",
     )
     print_table(head, totals, title=f"{found.watch}: {found.model} and, as its shadow, {found.shadow}")
+    if found.share is not None:
+        say(
+            f"compared on {found.compared} of {found.observed} scene(s); the shadow runs on {found.share:.0%}"
+        )
+    switch = [
+        (
+            one.target,
+            *(str(count) for count in (one.lost_count, one.gained_count, one.changed_count)),
+            _format_area_change(one),
+        )
+        for one in found.targets
+    ]
+    print_table(
+        ("target", "polygons lost", "gained", "changed", "area"), switch, title="what a switch would change"
+    )
     for reason, count in found.silent:
         say(f"not compared on {count} scene(s): {reason}")
     places = [

@@ -352,8 +352,9 @@ class WatchDocument(Section):
         description="Measure spectral indices of what was found, where the profile has bands for them. On Sentinel-2, "
         "this reads about half as many bytes again.",
     )
-    shadow: Literal["spectral", "none"] | None = Field(
+    shadow: Literal["spectral", "sam3", "segearth-r2", "none"] | None = Field(
         None,
         description="Shadow segmenter: its predictions on the same scenes are compared with the main segmenter's and "
-        "never published. `spectral` needs no weights: thresholds of spectral indices. Default: SEGWATCH_SHADOW.",
+        "never published. `spectral` needs no weights: thresholds of spectral indices; the checkpoint of `sam3` and "
+        "`segearth-r2` is SEGWATCH_SHADOW_MODEL_PATH of the workers. Default: SEGWATCH_SHADOW.",
     )

@@ -17,7 +17,7 @@ import socket
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
@@ -28,7 +28,7 @@ import numpy as np
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
-from segwatch.db import circuits, ledger
+from segwatch.db import circuits, ledger, verdicts
 from segwatch.db.errors import describe_error, is_connection_lost
 from segwatch.flows.config.settings import FlowSettings
 from segwatch.flows.errors import SegmenterError
@@ -50,6 +50,7 @@ from segwatch.flows.inference.tiled import (
 )
 from segwatch.flows.runtime import stopping
 from segwatch.geo.sources.http import hrefs
+from segwatch.geo.types.segmentation import ReviewedObject, SegmentationRequest
 from segwatch.geo.types.source import Profile
 
 _log = logging.getLogger(__name__)
@@ -75,14 +76,14 @@ class Drain:
     def __init__(
         self,
         engine: Engine,
-        segmenter: segmenters.Segmenter,
+        segmenter: segmenters.Segmenter | segmenters.InstructionSegmenter,
         settings: FlowSettings,
         *,
         watch: str | None = None,
         progress: Progress = _log.info,
     ) -> None:
         self._engine = engine
-        self._segmenter = segmenter
+        self._segmenter = segmenters.adapt(segmenter)
         self._settings = settings
         self._watch = watch
         self._progress = progress
@@ -179,19 +180,31 @@ class Drain:
         side = self._segmenter.tile_px
         rows = side - compute_overlap(side)
         groups = []
+        reviewed = self._load_reviewed(lease)
         for members in _group_by_pixels(lease):
             with self._outcomes.recording_failures(lease.scene, members):
-                group = _make_group(members, self._settings, side, spectral=self._needs_indices(members))
+                spectral = self._needs_indices(lease, members)
+                group = _make_group(members, self._settings, side, spectral=spectral, reviewed=reviewed)
                 view = group.view
                 reading = StripReader(reader, lease.scene, view, split_grid(view.grid, side), rows)
                 self._readings.append(reading)
                 groups.append((group, reading))
         return lease, groups
 
-    def _needs_indices(self, members: Sequence[ledger.LeasedObservation]) -> bool:
+    def _needs_indices(self, lease: ledger.SceneLease, members: Sequence[ledger.LeasedObservation]) -> bool:
         """Whether a segmenter of these observations works on spectral indices."""
-        plans = self._plan_shadows(members)
+        plans = self._plan_shadows(lease, members)
         return any(is_spectral(one) for one in (self._segmenter, *(plan.segmenter for plan in plans)))
+
+    def _load_reviewed(self, lease: ledger.SceneLease) -> dict[str, tuple[ReviewedObject, ...]]:
+        """Load the reviewed objects of the leased watches, if segmenters are to take exemplars."""
+        limit = self._settings.exemplars
+        if limit == 0:
+            return {}
+        names = sorted({one.watch.name for one in lease.observations})
+        return self._outcomes.transaction(
+            lambda conn: {name: verdicts.list_reviewed(conn, name, limit) for name in names}
+        )
 
     def _close_readings(self) -> None:
         for reading in self._readings:
@@ -257,7 +270,7 @@ class Drain:
             self._settings.tile_batch,
             preview,
             self._report_alive,
-            self._plan_shadows(group.observations),
+            self._plan_shadows(lease, group.observations),
         )
         is_read = False
         for observation, outcome in outcomes:
@@ -267,14 +280,21 @@ class Drain:
             with self._outcomes.recording_failures(lease.scene, [observation]):
                 self._record(lease.scene_id, observation, outcome, reading, preview)
 
-    def _plan_shadows(self, members: Sequence[ledger.LeasedObservation]) -> list[ShadowPlan]:
+    def _plan_shadows(
+        self, lease: ledger.SceneLease, members: Sequence[ledger.LeasedObservation]
+    ) -> list[ShadowPlan]:
         """Choose the second segmenters of observations; one that is the worker's own compares nothing."""
+        if not self._shadows.is_due(lease.scene_id):
+            return []
         wanted: dict[str, set[UUID]] = defaultdict(set)
         for one in members:
             name = self._shadows.choose_name(one.watch)
             if name is not None:
                 wanted[name].add(one.id)
-        plans = [ShadowPlan(name, self._shadows.load(name), frozenset(ids)) for name, ids in wanted.items()]
+        share = self._settings.shadow_share
+        plans = [
+            ShadowPlan(name, self._shadows.load(name), frozenset(ids), share) for name, ids in wanted.items()
+        ]
         return [
             one
             for one in plans
@@ -320,7 +340,9 @@ class Drain:
         side = self._segmenter.tile_px
         scenes, self._without_prediction = self._without_prediction, {}
         try:
-            self._segmenter.segment([np.zeros((side, side, 3), np.uint8)], ["water"])
+            self._segmenter.segment(
+                [np.zeros((side, side, 3), np.uint8)], [SegmentationRequest("water", ("water",))]
+            )
         except Exception as error:
             ids = [one for members in scenes.values() for one in members]
             self._outcomes.transaction(lambda conn: ledger.forgive(conn, ids))
@@ -363,7 +385,12 @@ def _group_by_pixels(lease: ledger.SceneLease) -> list[list[ledger.LeasedObserva
 
 
 def _make_group(
-    members: list[ledger.LeasedObservation], settings: FlowSettings, tile_px: int, *, spectral: bool
+    members: list[ledger.LeasedObservation],
+    settings: FlowSettings,
+    tile_px: int,
+    *,
+    spectral: bool,
+    reviewed: Mapping[str, tuple[ReviewedObject, ...]],
 ) -> ObservationGroup:
     profile = members[0].watch.profile
     return ObservationGroup(
@@ -372,6 +399,7 @@ def _make_group(
         tile_px,
         settings.credentials_for(profile.name),
         spectral,
+        reviewed,
     )
 
 

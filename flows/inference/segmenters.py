@@ -1,4 +1,4 @@
-"""Load the segmenter that predicts instructions on tiles: SegEarth-R2, or an operator's own ``module:factory``.
+"""Load the segmenter that answers requests on tiles: SegEarth-R2, SAM 3, or an operator's own ``module:factory``.
 
 The only module outside the command line and the benchmarks that imports :mod:`segwatch.model`. The version of the
 configured segmenter, which keys the series, is known without torch: discovery calls :func:`get_model_version`, and only
@@ -8,23 +8,48 @@ the segment flow calls :func:`load_segmenter`.
 from __future__ import annotations
 
 import importlib
+import inspect
 from collections.abc import Callable, Sequence
-from typing import Protocol, cast
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from segwatch.flows.config.settings import FlowSettings
 from segwatch.flows.errors import SegmenterError
+from segwatch.geo.predictions import to_logits
+from segwatch.geo.types.segmentation import SegmentationRequest, TilePixels, TilePrediction
 from segwatch.model import model_version
+from segwatch.model.errors import CheckpointError
 
-Tiles = Sequence[NDArray[np.uint8]]
+if TYPE_CHECKING:
+    from segwatch.model.sam3.concepts import ConceptPrediction
+
+Tiles = Sequence[TilePixels]
 #: Segmenters that come with segwatch and need no weights.
 _SHIPPED = {"spectral": "segwatch.flows.inference.spectral:SpectralSegmenter"}
+#: Architectures that come with segwatch and load weights.
+SEGEARTH, SAM3 = "segearth-r2", "sam3"
+
+
+class Segmenter(Protocol):
+    """Predicts all requests on a batch of tiles."""
+
+    @property
+    def version(self) -> str:
+        """Name and version, stored with every result."""
+
+    @property
+    def tile_px(self) -> int:
+        """Side in pixels of the square tiles it takes."""
+
+    def segment(self, tiles: Tiles, requests: Sequence[SegmentationRequest]) -> list[list[TilePrediction]]:
+        """Predict ``[tile][request]``; tiles are (H, W, 3) uint8 RGB."""
 
 
 class Prediction(Protocol):
-    """The prediction for one instruction on one tile."""
+    """The prediction for one instruction on one tile, as an :class:`InstructionSegmenter` returns it."""
 
     @property
     def text(self) -> str:
@@ -35,8 +60,8 @@ class Prediction(Protocol):
         """(M, H, W) logits for M targets at the tile's own size; > 0 is inside."""
 
 
-class Segmenter(Protocol):
-    """Predicts all instructions on a batch of tiles."""
+class InstructionSegmenter(Protocol):
+    """A segmenter that takes instructions as text alone."""
 
     @property
     def version(self) -> str:
@@ -50,15 +75,48 @@ class Segmenter(Protocol):
         """Predict ``[tile][instruction]``; tiles are (H, W, 3) uint8 RGB."""
 
 
-class SegEarth:
-    """SegEarth-R2 behind the :class:`Segmenter` protocol: encodes pixels once for all instructions."""
+class _RequestAdapter:
+    """An :class:`InstructionSegmenter` behind the :class:`Segmenter` protocol: it is given the text of each request."""
 
-    def __init__(self, settings: FlowSettings) -> None:
+    def __init__(self, segmenter: InstructionSegmenter) -> None:
+        self._segmenter = segmenter
+
+    @property
+    def version(self) -> str:
+        """See :class:`Segmenter`."""
+        return self._segmenter.version
+
+    @property
+    def tile_px(self) -> int:
+        """See :class:`Segmenter`."""
+        return self._segmenter.tile_px
+
+    def segment(self, tiles: Tiles, requests: Sequence[SegmentationRequest]) -> list[list[TilePrediction]]:
+        """See :class:`Segmenter`."""
+        rows = self._segmenter.segment(tiles, [one.instruction for one in requests])
+        return [[TilePrediction(one.mask_logits, one.text) for one in row] for row in rows]
+
+
+def adapt(segmenter: Segmenter | InstructionSegmenter) -> Segmenter:
+    """Make a segmenter take requests; if the second parameter of its ``segment`` is ``requests``, it does already."""
+    names = list(inspect.signature(segmenter.segment).parameters)
+    if names[1:2] == ["requests"]:
+        return cast(Segmenter, segmenter)
+    return _RequestAdapter(cast(InstructionSegmenter, segmenter))
+
+
+class SegEarth:
+    """SegEarth-R2 behind the :class:`Segmenter` protocol: encodes pixels once for all requests.
+
+    It reads the instruction alone; the checkpoint has a presence head, or predictions have no presence.
+    """
+
+    def __init__(self, settings: FlowSettings, path: str | None) -> None:
         # imported here: torch and transformers take seconds and a gigabyte, which only the segment flow needs
         from segwatch.model.predictor import Predictor
 
         self._predictor = Predictor.load(
-            model_version.resolve_model_folder(settings.model_path),
+            model_version.resolve_model_folder(path),
             settings.device,
             dtype=None,
             memory_gib=settings.memory_gib,
@@ -67,20 +125,127 @@ class SegEarth:
         self.version = self._predictor.version
         self.tile_px = self._predictor.tile_px
 
-    def segment(self, tiles: Tiles, instructions: Sequence[str]) -> list[list[Prediction]]:
+    def segment(self, tiles: Tiles, requests: Sequence[SegmentationRequest]) -> list[list[TilePrediction]]:
         """See :meth:`Segmenter.segment`."""
-        return cast(list[list[Prediction]], self._predictor.segment(tiles, instructions))
+        rows = self._predictor.segment(tiles, [one.instruction for one in requests])
+        return [
+            [
+                TilePrediction(
+                    one.mask_logits,
+                    one.text,
+                    presence=None if one.presence is None else _to_probabilities(one.presence),
+                )
+                for one in row
+            ]
+            for row in rows
+        ]
+
+
+class Sam3:
+    """SAM 3 behind the :class:`Segmenter` protocol: each target is a concept, the instruction is one without targets.
+
+    Exemplars are boxes on the tiles that show them; other tiles are segmented by the concept's words alone.
+    """
+
+    def __init__(self, settings: FlowSettings, path: str | None) -> None:
+        from segwatch.model.sam3.predictor import Sam3Predictor
+
+        self._predictor = Sam3Predictor.load(
+            _locate_sam3(path), settings.device, memory_gib=settings.memory_gib
+        )
+        self.version = self._predictor.version
+        self.tile_px = self._predictor.tile_px
+
+    def segment(self, tiles: Tiles, requests: Sequence[SegmentationRequest]) -> list[list[TilePrediction]]:
+        """See :meth:`Segmenter.segment`."""
+        from segwatch.model.sam3.concepts import Concept, ConceptBox
+
+        wanted = [
+            [
+                Concept(
+                    target,
+                    tuple(
+                        ConceptBox(
+                            one.tile,
+                            (one.box.left, one.box.top, one.box.right, one.box.bottom),
+                            one.is_positive,
+                        )
+                        for one in request.exemplars
+                        if one.target == target
+                    ),
+                )
+                for target in request.targets or (request.instruction,)
+            ]
+            for request in requests
+        ]
+        distinct = list(dict.fromkeys(one for row in wanted for one in row))
+        place = {one: at for at, one in enumerate(distinct)}
+        rows = self._predictor.segment(tiles, distinct)
+        return [
+            [_join_concepts([row[place[one]] for one in concepts]) for concepts in wanted] for row in rows
+        ]
+
+
+def _join_concepts(found: Sequence[ConceptPrediction]) -> TilePrediction:
+    """Join the predictions of a request's concepts, one for each target."""
+    return TilePrediction(
+        to_logits(np.stack([one.probabilities for one in found])),
+        scores=tuple(one.score for one in found),
+        presence=tuple(one.presence for one in found),
+        instances=np.stack([one.instances for one in found]),
+    )
+
+
+def _to_probabilities(logits: NDArray[np.float32]) -> tuple[float, ...]:
+    return tuple(float(one) for one in 1 / (1 + np.exp(-logits.astype(np.float64))))
+
+
+def _locate_sam3(path: str | None) -> Path:
+    """Locate the weights of SAM 3.
+
+    Raises
+    ------
+    SegmenterError
+        There is no such folder or hub id, or none is given; segwatch has no weights of SAM 3.
+    """
+    how = (
+        "segwatch has no weights of SAM 3: accept the SAM License at https://huggingface.co/facebook/sam3, download "
+        "them, and set SEGWATCH_MODEL_PATH (as a shadow: SEGWATCH_SHADOW_MODEL_PATH) to their folder, or to "
+        "facebook/sam3 where you are logged in"
+    )
+    if path is None:
+        raise SegmenterError(how)
+    try:
+        return model_version.resolve_model_folder(path)
+    except CheckpointError as error:
+        raise SegmenterError(f"{error}. {how[0].upper()}{how[1:]}") from error
 
 
 def load_segmenter(settings: FlowSettings) -> Segmenter:
     """Load the configured segmenter with its weights."""
-    return SegEarth(settings) if settings.segmenter is None else load_named(settings.segmenter)
+    if settings.segmenter is not None:
+        return load_named(settings.segmenter)
+    return load_architecture(settings.model, settings, settings.model_path)
+
+
+def load_architecture(name: str, settings: FlowSettings, path: str | None) -> Segmenter:
+    """Load ``segearth-r2`` or ``sam3`` with the weights of a folder or hub id."""
+    return Sam3(settings, path) if name == SAM3 else SegEarth(settings, path)
+
+
+def load_shadow(name: str, settings: FlowSettings) -> Segmenter:
+    """Load a shadow segmenter: ``segearth-r2``, ``sam3``, ``spectral`` or ``module:factory``."""
+    if name in {SEGEARTH, SAM3}:
+        return load_architecture(name, settings, settings.shadow_model_path)
+    return load_named(name, "SEGWATCH_SHADOW")
 
 
 def get_model_version(settings: FlowSettings) -> str:
     """Return the version of the configured segmenter without loading weights."""
     if settings.segmenter is not None:
         return load_named(settings.segmenter).version
+    if settings.model == SAM3:
+        return model_version.compute_version(_locate_sam3(settings.model_path), default_name=SAM3)
     return model_version.compute_version(model_version.resolve_model_folder(settings.model_path))
 
 
@@ -99,4 +264,4 @@ def load_named(name: str, variable: str = "SEGWATCH_SEGMENTER") -> Segmenter:
         raise SegmenterError(
             f"{variable}={name}: {error}; expected an importable module:factory, or {', '.join(_SHIPPED)}"
         ) from error
-    return cast(Callable[[], Segmenter], factory)()
+    return adapt(cast(Callable[[], Segmenter | InstructionSegmenter], factory)())

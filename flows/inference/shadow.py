@@ -6,9 +6,10 @@ comparison: a shadow cannot fail an observation.
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 from uuid import UUID
 
@@ -55,12 +56,19 @@ class Shadow:
         Ids of the observations that it is compared on.
     start
         Makes the prediction; may raise, as everything here.
+    share
+        Share of the watch's scenes that it is run on.
     """
 
     def __init__(
-        self, version: str, observations: Collection[UUID], start: Callable[[], ShadowPrediction]
+        self,
+        version: str,
+        observations: Collection[UUID],
+        start: Callable[[], ShadowPrediction],
+        share: float = 1.0,
     ) -> None:
         self._version = version
+        self._share = share
         self._observations = frozenset(observations)
         self._prediction: ShadowPrediction | None = None
         self._reason: str | None = None
@@ -88,16 +96,15 @@ class Shadow:
         prediction = self._prediction
         if prediction is not None:
             self._attempt(lambda: found.append(self._compare(prediction, observation, primary)))
-        if found:
-            return found[0]
-        return ShadowResult(self._version, sanitize(self._reason or "it did not run"))
+        result = found[0] if found else self._explain(self._reason or "it did not run")
+        return replace(result, share=self._share)
 
     def _compare(
         self, prediction: ShadowPrediction, observation: LeasedObservation, primary: ObservationResult
     ) -> ShadowResult:
         opinion = prediction.ask(observation)
         if opinion.result is None:
-            return ShadowResult(self._version, sanitize(opinion.explain_silence()))
+            return self._explain(opinion.explain_silence())
         watch = observation.watch
         named = [
             *watch.instruction.targets,
@@ -106,7 +113,11 @@ class Shadow:
         targets = [one for one in dict.fromkeys(named) if one not in opinion.silent]
         result = compute_agreement(primary, opinion.result, self._version, targets)
         reason = sanitize(opinion.explain_silence()) or None
-        return ShadowResult(result.version, reason, result.targets, result.objects, result.differences)
+        return replace(result, reason=reason)
+
+    def _explain(self, reason: str) -> ShadowResult:
+        """Return the result of a shadow that could not be compared."""
+        return ShadowResult(self._version, sanitize(reason))
 
     def _attempt(self, work: Callable[[], object]) -> None:
         """Run a step; an error ends the shadow's work on this scene."""
@@ -131,6 +142,8 @@ class ShadowPlan:
     """The reason if it could not be loaded."""
     observations: frozenset[UUID]
     """Ids of the observations."""
+    share: float = 1.0
+    """Share of a watch's scenes that it is run on, 0..1."""
 
     def run(
         self,
@@ -162,7 +175,7 @@ class ShadowPlan:
             return start(segmenter, chosen)
 
         version = self.name if isinstance(segmenter, str) else segmenter.version
-        return Shadow(version, [one.id for one in chosen], begin)
+        return Shadow(version, [one.id for one in chosen], begin, self.share)
 
 
 class Shadows:
@@ -177,11 +190,21 @@ class Shadows:
         name = watch.shadow or self._settings.shadow
         return None if name in {None, NONE} else name
 
+    def is_due(self, scene_id: UUID) -> bool:
+        """Whether a scene is among those that shadows are run on.
+
+        The choice follows from the id alone: a scene that is predicted again is compared again, every watch has about
+        the same share, and a larger share has all scenes of a smaller one.
+        """
+        return (
+            int.from_bytes(hashlib.sha256(scene_id.bytes).digest()[:8]) < self._settings.shadow_share * 2**64
+        )
+
     def load(self, name: str) -> Segmenter | str:
         """Load a segmenter; the reason if it cannot be loaded, which is not tried again."""
         if name not in self._loaded:
             try:
-                self._loaded[name] = segmenters.load_named(name, "SEGWATCH_SHADOW")
+                self._loaded[name] = segmenters.load_shadow(name, self._settings)
             except Exception as error:  # an operator's module may raise anything
                 _log.warning("shadow segmenter %s cannot be loaded", name, exc_info=True)
                 self._loaded[name] = f"it cannot be loaded: {describe_error(error)}"

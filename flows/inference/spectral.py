@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from segwatch.db.ledger import LeasedObservation
 from segwatch.flows.errors import SegmenterError
 from segwatch.flows.inference.index_spool import IndexSpool, IndexWindow
-from segwatch.flows.inference.segmenters import Prediction, Tiles
+from segwatch.flows.inference.segmenters import Tiles
 from segwatch.flows.inference.strips import SceneView, Strip
 from segwatch.geo.detect import Observer
 from segwatch.geo.spectral.cells import CellAverager
@@ -26,6 +26,7 @@ from segwatch.geo.spectral.thresholds import BINS, count_values, find_threshold
 from segwatch.geo.spectral.zones import ZoneMeter
 from segwatch.geo.stitch import ABSENT, Stitched
 from segwatch.geo.types.evidence import IndexCells
+from segwatch.geo.types.segmentation import SegmentationRequest, TilePrediction
 from segwatch.geo.types.tracking import ObservationResult
 
 #: Logits per unit of an index above its threshold: 0.1 above gives a score of 0.73.
@@ -39,7 +40,7 @@ class SpectralSegmenter:
     tile_px = 1024
     """Height and width of the windows that are read at once; nothing depends on it."""
 
-    def segment(self, tiles: Tiles, instructions: Sequence[str]) -> list[list[Prediction]]:
+    def segment(self, tiles: Tiles, requests: Sequence[SegmentationRequest]) -> list[list[TilePrediction]]:
         """Refuse: a colour picture has no infrared bands.
 
         Raises

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 
@@ -21,6 +21,7 @@ from segwatch.flows.errors import SegmenterError
 from segwatch.flows.failures.blame import is_out_of_device_memory
 from segwatch.flows.inference.index_spool import IndexSpool
 from segwatch.flows.inference.quicklooks import Preview
+from segwatch.flows.inference.requests import Collector, make_request
 from segwatch.flows.inference.segmenters import Segmenter
 from segwatch.flows.inference.shadow import ShadowPlan, is_spectral
 from segwatch.flows.inference.spectral import IndexSegmentation, Opinion, SceneIndices
@@ -29,13 +30,14 @@ from segwatch.geo import grid as grids
 from segwatch.geo import tiling
 from segwatch.geo.chips import ChipCutter, choose_cells
 from segwatch.geo.detect import Observer
+from segwatch.geo.exemplars import ExemplarFinder
 from segwatch.geo.footprint import AreaMask
 from segwatch.geo.judging import PixelSample, find_misrendering
 from segwatch.geo.mirroring import fill_by_mirroring
 from segwatch.geo.sources.http.credentials import Credentials
 from segwatch.geo.stitch import Stitcher
-from segwatch.geo.text.storable import to_storable
 from segwatch.geo.tiling import ColumnSpan, Tile
+from segwatch.geo.types.segmentation import ReviewedObject
 from segwatch.geo.types.source import Profile
 from segwatch.geo.types.tracking import ObservationResult
 
@@ -90,6 +92,8 @@ class ObservationGroup:
     """What the profile's access needs."""
     spectral: bool = False
     """Whether a segmenter needs spectral indices; observations may want them as evidence, too."""
+    reviewed: Mapping[str, tuple[ReviewedObject, ...]] = field(default_factory=dict)
+    """Watch -> its reviewed objects that segmenters may take as exemplars, the newest reviews first."""
 
     @property
     def profile(self) -> Profile:
@@ -332,7 +336,10 @@ class _GroupPrediction:
         self._of_machine: set[object] = set()
         self._isolated: set[object] = set()
         """Observations whose instruction failed where others succeeded; they run separately from then on."""
-        self._texts: dict[object, str] = {}
+        self._exemplars = {
+            one.id: ExemplarFinder(group.reviewed.get(one.watch.name, ()), self._view.grid) for one in usable
+        }
+        self._collectors = {one.id: Collector(one.watch.instruction) for one in usable}
         self._tiles = dict.fromkeys((one.id for one in usable), 0)
         self._tiles_failed = self._tiles.copy()
         self._observers = {one.id: _make_observer(one, self._view.grid) for one in usable}
@@ -394,13 +401,14 @@ class _GroupPrediction:
         return ObservationResult(
             footprint=footprint,
             detections=tuple(detections),
-            answer=str(to_storable(self._texts.get(observation.id, ""))),
+            answer=self._collectors[observation.id].text,
             tiles=self._tiles[observation.id],
             tiles_failed=self._tiles_failed[observation.id],
             clear_share=self.tally.clear_share,
             bytes_read=bytes_read,
             compute_seconds=self._seconds / len(self._active),
             chips=self._chips.cut(),
+            presence=self._collectors[observation.id].list_presence(),
         )
 
     def drop_too_cloudy(self) -> None:
@@ -445,10 +453,11 @@ class _GroupPrediction:
         """Predict a batch of tiles and blend the results in; return the observations that failed."""
         if not observations:
             return []
-        instructions = [one.watch.instruction.text for one in observations]
+        tiles = [tile for tile, _ in batch]
+        requests = [make_request(one, self._exemplars[one.id].find(tiles)) for one in observations]
         self._report_alive()
         try:
-            predictions = self._segmenter.segment([pixels for _, pixels in batch], instructions)
+            predictions = self._segmenter.segment([pixels for _, pixels in batch], requests)
         except Exception as error:  # torch's own errors, and whatever an operator's segmenter raises
             reason = describe_error(error)
             self._errors.update({one.id: reason for one in observations})
@@ -456,10 +465,9 @@ class _GroupPrediction:
                 self._of_machine.update(one.id for one in observations)
             _log.warning("%d tile(s) failed for %d instruction(s): %s", len(batch), len(observations), reason)
             return observations
-        for (tile, _), per_instruction in zip(batch, predictions, strict=True):
-            for one, prediction in zip(observations, per_instruction, strict=True):
-                self._stitchers[one.id].add(tile, prediction.mask_logits)
-                self._texts[one.id] = self._texts.get(one.id) or prediction.text
+        for (tile, _), per_request in zip(batch, predictions, strict=True):
+            for one, prediction in zip(observations, per_request, strict=True):
+                self._collectors[one.id].add(self._stitchers[one.id], tile, prediction)
         return []
 
     def _trace(self, columns: ColumnSpan) -> None:

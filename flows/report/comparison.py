@@ -1,4 +1,8 @@
-"""Compare the main segmenter of a watch with its shadow segmenter, before a switch: as data, and as one HTML page."""
+"""Compare the main segmenter of a watch with its shadow segmenter, before a switch: as data, and as one HTML page.
+
+What a switch would change is counted in polygons: lost are those that the shadow does not find, gained those that only
+it finds, changed those that both find with another outline.
+"""
 
 from __future__ import annotations
 
@@ -11,9 +15,7 @@ from sqlalchemy import Connection
 
 from segwatch.db import analyst, watches
 from segwatch.flows.report.html import render_template
-
-#: Objects that the shadow covers by less count as found by the main segmenter alone.
-FOUND_SHARE = 0.5
+from segwatch.geo.agreement import FOUND_SHARE
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,13 +34,24 @@ class TargetComparison:
     objects: int
     """Objects that were compared."""
     confirmed_objects: int
-    """Those of them whose newest detection the shadow covers by at least :data:`FOUND_SHARE`."""
+    """Those of them whose newest detection the shadow covers by at least :data:`segwatch.geo.agreement.FOUND_SHARE`."""
+    lost_count: int = 0
+    """Polygons that a switch would lose. Comparisons of earlier releases count as none, here and below."""
+    gained_count: int = 0
+    """Polygons that a switch would gain."""
+    changed_count: int = 0
+    """Polygons whose outline a switch would change."""
 
     @property
     def iou(self) -> float | None:
         """Intersection over union of the summed areas, 0..1; None where neither found anything."""
         union = self.both_m2 + self.only_primary_m2 + self.only_shadow_m2
         return self.both_m2 / union if union else None
+
+    @property
+    def area_change_m2(self) -> float:
+        """Area that a switch would add, or take away where it is negative; geodesic m²."""
+        return self.only_shadow_m2 - self.only_primary_m2
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,14 +73,24 @@ class Comparison:
     """The largest places where only one of them found something."""
     objects: tuple[dict[str, Any], ...]
     """Objects that the shadow covers least."""
+    share: float | None = None
+    """Share of the watch's scenes that the shadow was last run on, 0..1; None = nothing was compared yet."""
+    compared: int = 0
+    """Scenes that the shadow was run on."""
+    observed: int = 0
+    """Scenes that the main segmenter observed since the first of these."""
 
     def to_json(self) -> dict[str, Any]:
         """Convert to a mapping for JSON."""
         targets = [
-            {name: getattr(one, name) for name in TargetComparison.__dataclass_fields__} | {"iou": one.iou}
+            {
+                name: getattr(one, name)
+                for name in (*TargetComparison.__dataclass_fields__, "iou", "area_change_m2")
+            }
             for one in self.targets
         ]
-        plain = {name: getattr(self, name) for name in ("watch", "model", "shadow", "first", "last")}
+        names = ("watch", "model", "shadow", "first", "last", "share", "compared", "observed")
+        plain = {name: getattr(self, name) for name in names}
         silent = [{"reason": reason, "scenes": count} for reason, count in self.silent]
         rest = {name: list(getattr(self, name)) for name in ("scenes", "places", "objects")}
         return plain | {"targets": targets, "not_compared": silent} | rest
@@ -102,6 +125,9 @@ def compare_segmenters(conn: Connection, watch: str, limit: int) -> Comparison:
         silent=tuple((reason, len(ids)) for reason, ids in sorted(reasons.items())),
         places=tuple(analyst.list_differences(conn, watch, limit)),
         objects=tuple(least[:limit]),
+        share=scenes[-1]["share"] if scenes else None,
+        compared=len({row["observation_id"] for row in scenes}),
+        observed=analyst.count_observed(conn, watch),
     )
 
 
@@ -111,8 +137,11 @@ def _sum_up(
     rows = [row for row in scenes if row["target"] == target]
     found = [row for row in objects if row["target"] == target]
     sums = {
-        name: sum(row[name] for row in rows)
-        for name in ("both_m2", "only_primary_m2", "only_shadow_m2", "primary_count", "shadow_count")
+        name: sum(row[name] or 0 for row in rows)
+        for name in (
+            *("both_m2", "only_primary_m2", "only_shadow_m2", "primary_count", "shadow_count"),
+            *("lost_count", "gained_count", "changed_count"),
+        )
     }
     confirmed = sum(row["shadow_share"] >= FOUND_SHARE for row in found)
     return TargetComparison(target, len(rows), **sums, objects=len(found), confirmed_objects=confirmed)

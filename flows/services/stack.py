@@ -310,8 +310,8 @@ class Stack:
         if name not in accounts.WORKERS:
             return self._reads.get(name, []), []
         settings = load_settings()
-        model = Path(settings.model_path) if settings.model_path else None
-        reads = [one for one in (model, settings.playbooks) if one is not None and one.exists()]
+        models = [Path(one) for one in (settings.model_path, settings.shadow_model_path) if one]
+        reads = [one for one in (*models, settings.playbooks) if one is not None and one.exists()]
         evidence = Path(settings.evidence) if settings.evidence else None
         writes = [one for one in (evidence,) if one is not None and one.is_dir()]
         return reads, writes

@@ -100,6 +100,19 @@ class ChangeEvidence:
 
 
 @dataclass(frozen=True, slots=True)
+class TargetPresence:
+    """How probable the segmenter found a target to be in an observation at all, apart from its masks."""
+
+    target: str
+    presence: float
+    """The highest of all tiles, 0..1."""
+    tiles: int
+    """Tiles for which the segmenter stated it."""
+    tiles_present: int
+    """Tiles in which the target is probably present; the masks of the others were dropped."""
+
+
+@dataclass(frozen=True, slots=True)
 class TargetAgreement:
     """Areas on which two segmenters agree and differ, for one target of one observation; geodesic m²."""
 
@@ -111,6 +124,12 @@ class TargetAgreement:
     """Detections of the main segmenter."""
     shadow_count: int
     """Detections of the shadow segmenter."""
+    lost: int = 0
+    """Detections of the main segmenter that the shadow covers by less than half: a switch would lose them."""
+    gained: int = 0
+    """Detections of the shadow segmenter that the main one covers by less than half: a switch would gain them."""
+    changed: int = 0
+    """Detections of the main segmenter that both found, with another outline: their IoU is below 0.7."""
 
     @property
     def iou(self) -> float | None:
@@ -146,3 +165,5 @@ class ShadowResult:
     where they were not compared."""
     differences: tuple[Disagreement, ...] = ()
     """The largest places of disagreement, largest first."""
+    share: float = 1.0
+    """Share of the watch's scenes that the shadow is run on, 0..1."""

@@ -13,7 +13,7 @@ from shapely.geometry.base import BaseGeometry
 
 from segwatch.geo.types.belief import Belief, Evidence, RegionView, Shift, TargetCounts
 from segwatch.geo.types.chips import Chip
-from segwatch.geo.types.evidence import IndexCells, ShadowResult, SpectralEvidence
+from segwatch.geo.types.evidence import IndexCells, ShadowResult, SpectralEvidence, TargetPresence
 
 
 class ObservationState(enum.StrEnum):
@@ -85,6 +85,8 @@ class ObservationResult:
     """Spectral indices over the AOI; None where the source has no bands for them."""
     shadow: ShadowResult | None = None
     """Comparison with the shadow segmenter; None = the watch has none."""
+    presence: tuple[TargetPresence, ...] = ()
+    """Presence of each target; empty if the segmenter has no such output."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -186,4 +186,4 @@ class Watch:
     evidence: bool = True
     """Whether spectral evidence is measured where the profile has bands for it."""
     shadow: str | None = None
-    """Shadow segmenter: ``spectral``, or ``none``; None = that of the settings."""
+    """Shadow segmenter: ``spectral``, ``sam3``, ``segearth-r2``, or ``none``; None = that of the settings."""

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from datetime import UTC, date, datetime
-from typing import cast
 from uuid import UUID
 
 import numpy as np
@@ -18,28 +16,22 @@ from pyproj import CRS
 from shapely.geometry.base import BaseGeometry
 
 from segwatch.db.ledger import LeasedObservation
-from segwatch.flows.inference.segmenters import Prediction, Segmenter, Tiles
+from segwatch.flows.config.settings import load_settings
+from segwatch.flows.inference.segmenters import Segmenter, Tiles, load_segmenter
 from segwatch.flows.inference.strips import StripReader
 from segwatch.flows.inference.tiled import ObservationGroup, compute_overlap, predict_group, split_grid
 from segwatch.geo.crs import to_crs, to_lonlat
 from segwatch.geo.types.scene import Item, Scene
+from segwatch.geo.types.segmentation import SegmentationRequest, TilePrediction
 from segwatch.geo.types.source import BandRef, Profile
 from segwatch.geo.types.tracking import ObservationResult
 from segwatch.geo.types.watch import Instruction, Watch
-from segwatch.model.model_version import resolve_model_folder
-from segwatch.model.predictor import Predictor
 from tests.support.paths import ROOT
 from tests.support.serving import serving_files
 
 LAKES = ROOT / "demo/imagery/naip-cottonwood/2009-08-18.tif"
 GSD_M, UTM = 5.0, CRS.from_epsg(26914)
 NOW = datetime(2024, 5, 1, 10, tzinfo=UTC)
-
-
-@dataclass(frozen=True)
-class _Answer:
-    text: str
-    mask_logits: NDArray[np.float32]
 
 
 class Relative:
@@ -50,18 +42,18 @@ class Relative:
     def __init__(self) -> None:
         self.darkest = 255
 
-    def segment(self, tiles: Tiles, instructions: Sequence[str]) -> list[list[Prediction]]:
+    def segment(self, tiles: Tiles, requests: Sequence[SegmentationRequest]) -> list[list[TilePrediction]]:
         self.darkest = min(self.darkest, *(int(tile.max(axis=2).min()) for tile in tiles))
         assert all(tile.shape == (self.tile_px, self.tile_px, 3) for tile in tiles)
-        return [[self._answer(tile.mean(axis=2)) for _ in instructions] for tile in tiles]
+        return [[self._answer(tile.mean(axis=2)) for _ in requests] for tile in tiles]
 
-    def _answer(self, grey: NDArray[np.float64]) -> Prediction:
-        return _Answer("", ((grey.mean() - 30 - grey) / 20).astype(np.float32)[None])
+    def _answer(self, grey: NDArray[np.float64]) -> TilePrediction:
+        return TilePrediction(((grey.mean() - 30 - grey) / 20).astype(np.float32)[None])
 
 
 def load_tiny() -> Segmenter:
     """The shipped model."""
-    return cast(Segmenter, Predictor.load(resolve_model_folder(None)))
+    return load_segmenter(load_settings())
 
 
 def rectangle(west: float, south: float, east: float, north: float) -> BaseGeometry:

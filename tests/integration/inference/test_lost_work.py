@@ -23,7 +23,7 @@ from segwatch.db import events, series, watches
 from segwatch.db.stuck import read
 from segwatch.flows.alerting.courier import deliver_outbox
 from segwatch.flows.config.settings import load_settings
-from segwatch.flows.inference.segmenters import Segmenter
+from segwatch.flows.inference.segmenters import InstructionSegmenter
 from segwatch.flows.pipeline.tracking import track_ready
 from segwatch.geo.types.tracking import ChangeKind
 from segwatch.geo.types.watch import AlertRule
@@ -85,7 +85,7 @@ def until(holds: Callable[[], bool]) -> None:
 
 @contextmanager
 def segwatch_run(
-    database: Database, folder: Any, segmenter: type[Segmenter]
+    database: Database, folder: Any, segmenter: type[InstructionSegmenter]
 ) -> Iterator[subprocess.Popen[str]]:
     """``segwatch run lakes`` in a process of its own."""
     environment = os.environ | {

@@ -17,7 +17,7 @@ from segwatch.flows.cli.app import app
 from segwatch.flows.config.settings import FlowSettings, load_settings
 from segwatch.flows.inference import drain, tiled
 from segwatch.flows.inference.drain import Drain
-from segwatch.flows.inference.segmenters import Segmenter, load_named
+from segwatch.flows.inference.segmenters import InstructionSegmenter, Segmenter, load_named
 from segwatch.flows.inference.spectral import SpectralSegmenter
 from segwatch.flows.pipeline.tracking import track_ready
 from segwatch.geo.tracking.evidence_conditions import parse_condition
@@ -53,7 +53,9 @@ def _rows(engine: Engine, query: str) -> list[dict[str, Any]]:
         return [dict(row) for row in conn.execute(text(query)).mappings()]
 
 
-def _work(engine: Engine, settings: FlowSettings, segmenter: Segmenter | None = None) -> int:
+def _work(
+    engine: Engine, settings: FlowSettings, segmenter: Segmenter | InstructionSegmenter | None = None
+) -> int:
     """Predict and track everything; returns the number of predictions."""
     count = Drain(engine, segmenter or DarkWater(), settings).run().inferred
     track_ready(engine)
@@ -300,6 +302,12 @@ def test_the_command_compares_before_a_switch(
     assert water["scenes"] == 2
     assert water["iou"] > 0.75
     assert 0 < water["confirmed_objects"] <= water["objects"]
+    for count in ("lost_count", "gained_count", "changed_count"):
+        assert water[count] == sum(row[count] for row in document["scenes"])
+    assert 0 < water["lost_count"] + water["gained_count"] < water["primary_count"] + water["shadow_count"]
+    assert water["area_change_m2"] == pytest.approx(water["only_shadow_m2"] - water["only_primary_m2"])
+    assert (document["compared"], document["observed"], document["share"]) == (2, 2, 1)
+    assert "what a switch would change" in shown.stdout
     assert len(document["places"]) == 3
     assert len(document["scenes"]) == 2
     html = page.read_text()

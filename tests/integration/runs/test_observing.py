@@ -191,7 +191,7 @@ def test_where_nothing_waits_no_segment_run_is_started(server: Server, worker: E
 def test_the_model_is_loaded_for_work_only(worker: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     loaded: list[str] = []
 
-    def load(settings: Any) -> segmenters.Segmenter:
+    def load(settings: Any) -> segmenters.InstructionSegmenter:
         loaded.append(settings.segmenter)
         return ColourSegmenter()
 

@@ -19,7 +19,7 @@ from scipy import ndimage
 
 from segwatch.db.ledger import LeasedObservation
 from segwatch.flows.inference.quicklooks import Preview
-from segwatch.flows.inference.segmenters import Prediction, Tiles
+from segwatch.flows.inference.segmenters import Prediction, Tiles, adapt
 from segwatch.flows.inference.strips import StripReader
 from segwatch.flows.inference.tiled import (
     ObservationGroup,
@@ -110,7 +110,7 @@ def outcome(url: str, most_px: int, rows: int) -> tuple[Outcome, Frail]:
         ThreadPoolExecutor(1) as executor,
         StripReader(executor, scene, group.view, columns, rows) as reading,
     ):
-        ((_, result),) = predict_group(group, reading, segmenter, 1)
+        ((_, result),) = predict_group(group, reading, adapt(segmenter), 1)
     return result, segmenter
 
 
@@ -123,7 +123,7 @@ def observe(url: str, most_px: int, rows: int) -> Seen:
         ThreadPoolExecutor(1) as executor,
         StripReader(executor, scene, group.view, columns, rows) as reading,
     ):
-        ((_, result),) = predict_group(group, reading, segmenter, 1, preview)
+        ((_, result),) = predict_group(group, reading, adapt(segmenter), 1, preview)
     assert isinstance(result, ObservationResult)
     return Seen(result, preview.draw(result), segmenter.asked)
 

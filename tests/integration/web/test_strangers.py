@@ -159,6 +159,7 @@ def test_nothing_is_answered_to_those_who_are_not_known(closed: TestClient) -> N
 COLLECTIONS = (
     "objects_now", "object_history", "changes", "alerts", "coverage", "imagery", "rejected_items", "reviews",
     "watches", "evidence", "upgrades", "alert_corrections", "detections", "shadow_comparisons", "shadow_differences",
+    "presence",
 )  # fmt: skip
 
 

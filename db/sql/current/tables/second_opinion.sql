@@ -20,6 +20,9 @@ CREATE TABLE segwatch.shadow_agreement (
     only_shadow_m2 DOUBLE PRECISION NOT NULL,
     primary_count INTEGER NOT NULL,
     shadow_count INTEGER NOT NULL,
+    lost_count INTEGER,
+    gained_count INTEGER,
+    changed_count INTEGER,
     CONSTRAINT shadow_agreement_pk PRIMARY KEY (observation_id, target),
     CONSTRAINT shadow_agreement_observation_id_fk FOREIGN KEY(observation_id) REFERENCES segwatch.observation (id)
 );
@@ -42,8 +45,19 @@ CREATE TABLE segwatch.shadow_result (
     version TEXT NOT NULL,
     reason TEXT,
     recorded_at TIMESTAMP WITH TIME ZONE DEFAULT clock_timestamp() NOT NULL,
+    share DOUBLE PRECISION DEFAULT 1 NOT NULL,
     CONSTRAINT shadow_result_pk PRIMARY KEY (observation_id),
     CONSTRAINT shadow_result_observation_id_fk FOREIGN KEY(observation_id) REFERENCES segwatch.observation (id)
+);
+
+CREATE TABLE segwatch.target_presence (
+    observation_id UUID NOT NULL,
+    target TEXT NOT NULL,
+    presence DOUBLE PRECISION NOT NULL,
+    tiles INTEGER NOT NULL,
+    tiles_present INTEGER NOT NULL,
+    CONSTRAINT target_presence_pk PRIMARY KEY (observation_id, target),
+    CONSTRAINT target_presence_observation_id_fk FOREIGN KEY(observation_id) REFERENCES segwatch.observation (id)
 );
 
 CREATE TABLE segwatch.change_evidence (
