@@ -219,14 +219,14 @@ def retry(watch: WatchName, as_json: Json = False) -> None:
     """
     from segwatch.db import circuits, ledger, watches
     from segwatch.flows.config.settings import load_settings
-    from segwatch.flows.inference import segmenters
+    from segwatch.flows.inference import watch_models
     from segwatch.flows.runtime import assemble
 
     with clear_errors():
         settings = load_settings()
         with assemble.open_worker_engine(settings) as engine, engine.begin() as conn:
             watches.load_current(conn, watch)
-            count = ledger.retry(conn, watch, model_version=segmenters.get_model_version(settings))
+            count = ledger.retry(conn, watch, model_version=watch_models.find_version(conn, settings, watch))
             circuits.probe_now(conn, watch)
     if as_json:
         print_json({"watch": watch, "queued": count})

@@ -33,8 +33,9 @@ from segwatch.db.errors import describe_error, is_connection_lost
 from segwatch.flows.config.settings import FlowSettings
 from segwatch.flows.errors import SegmenterError
 from segwatch.flows.failures.blame import Blame, Cause
-from segwatch.flows.inference import quicklooks, segmenters
+from segwatch.flows.inference import quicklooks, watch_models
 from segwatch.flows.inference.outcomes import DrainCounts, OutcomeRecorder, find_circuits
+from segwatch.flows.inference.segmenters import Segmenter
 from segwatch.flows.inference.shadow import ShadowPlan, Shadows, is_spectral
 from segwatch.flows.inference.strips import StripReader
 from segwatch.flows.inference.tiled import (
@@ -74,7 +75,7 @@ class Drain:
     def __init__(
         self,
         engine: Engine,
-        segmenter: segmenters.Segmenter,
+        segmenter: Segmenter,
         settings: FlowSettings,
         *,
         watch: str | None = None,
@@ -386,20 +387,44 @@ def has_work(engine: Engine, settings: FlowSettings, watch: str | None = None) -
 
     That is a scene that is free or soon due for another attempt, or a leased one, which returns if its worker died.
     """
-    scope: dict[str, Any] = {"model_version": segmenters.get_model_version(settings), "watch": watch}
     with engine.connect() as conn:
-        return (
-            ledger.has_waiting(conn, **scope)
-            or ledger.is_due_within(conn, settings.linger_seconds, **scope)
-            or observations.has_leased(conn, **scope)
-        )
+        models = watch_models.list_models(conn, settings, watch)
+        return any(_has_work(conn, settings, version, watch) for version, _ in models)
+
+
+def _has_work(conn: Connection, settings: FlowSettings, version: str, watch: str | None) -> bool:
+    scope: dict[str, Any] = {"model_version": version, "watch": watch}
+    return (
+        ledger.has_waiting(conn, **scope)
+        or ledger.is_due_within(conn, settings.linger_seconds, **scope)
+        or observations.has_leased(conn, **scope)
+    )
 
 
 def drain(
     engine: Engine, settings: FlowSettings, *, watch: str | None = None, progress: Progress = _log.info
 ) -> DrainCounts:
-    """Load the configured segmenter and drain the queue; without work nothing is loaded."""
-    if not has_work(engine, settings, watch):
-        return DrainCounts()
-    segmenter = segmenters.load_segmenter(settings)
-    return Drain(engine, segmenter, settings, watch=watch, progress=progress).run(stopping.stop_requested)
+    """Drain the queue with the model of each watch, one model after another; without work nothing is loaded.
+
+    A model that cannot be loaded leaves the others their work; its error is raised at the end.
+    """
+    done, failures = DrainCounts(), list[Exception]()
+    with engine.connect() as conn:
+        models = watch_models.list_models(conn, settings, watch)
+    for version, chosen in models:
+        if stopping.stop_requested.is_set():
+            break
+        with engine.connect() as conn:
+            if not _has_work(conn, settings, version, watch):
+                continue
+        try:
+            segmenter = watch_models.load_model(settings, chosen)
+        except Exception as error:  # an operator's module or checkpoint may raise anything
+            failures.append(error)
+            continue
+        done.add(
+            Drain(engine, segmenter, settings, watch=watch, progress=progress).run(stopping.stop_requested)
+        )
+    if failures:
+        raise failures[0]
+    return done
