@@ -1,0 +1,131 @@
+"""Labelled tiles of one watch's ground, as files in a folder: what a model is adapted to and judged on.
+
+A tile is an ``.npz`` file of ``rgb`` (S, S, 3) uint8 and ``labels`` (T, S, S) int8, one layer for each target in the
+order of the instruction: 1 present, 0 absent, -1 unknown. ``tiles.json`` lists the files, each with the block of ground
+that it lies in.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+import numpy as np
+
+from segwatch.model.errors import DatasetError
+from segwatch.model.train.labelled_sample import UNKNOWN, Labels, Rgb
+
+INDEX_FILE = "tiles.json"
+#: Fewest blocks of ground with labels: each part needs some of its own.
+MIN_BLOCKS = 6
+#: Share of a tile that must be labelled before a target without any pixel of it counts as absent there.
+MIN_KNOWN_ABSENT = 0.9
+
+
+class Part(StrEnum):
+    """What the tiles of a block are used for."""
+
+    LEARN = "learn"
+    """Training."""
+    STOP = "stop"
+    """Choosing when to stop."""
+    JUDGE = "judge"
+    """Figures before and after."""
+
+
+@dataclass(frozen=True)
+class AdaptationTile:
+    """One labelled tile."""
+
+    name: str
+    block: str
+    """Block of ground; all tiles of a block are in one part, whatever their scene."""
+    part: Part
+    rgb: Rgb
+    """(S, S, 3)."""
+    labels: Labels
+    """(T, S, S): 1 present, 0 absent, -1 unknown."""
+
+    def is_absent(self, target: int) -> bool:
+        """Tell whether a target is labelled as absent and nowhere as present."""
+        label = self.labels[target]
+        return bool((label == 0).any()) and not bool((label > 0).any())
+
+
+def write_tile(file: Path, rgb: Rgb, labels: Labels) -> None:
+    """Write a tile, whole or not at all."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    partial = file.with_suffix(".partial")
+    with partial.open("wb") as stream:
+        np.savez_compressed(stream, rgb=rgb, labels=labels)
+    os.replace(partial, file)
+
+
+def write_index(folder: Path, blocks: Mapping[str, str]) -> None:
+    """Write the list of tiles: name of the file without its suffix -> block."""
+    partial = folder / f"{INDEX_FILE}.partial"
+    partial.write_text(json.dumps({"blocks": blocks}, indent=1) + "\n", encoding="utf-8")
+    os.replace(partial, folder / INDEX_FILE)
+
+
+def load_tiles(folder: Path, seed: int) -> list[AdaptationTile]:
+    """Load the tiles of a folder, split by blocks of ground.
+
+    Raises
+    ------
+    DatasetError
+        The folder is unreadable, or its labels lie in too few blocks.
+    """
+    try:
+        blocks = json.loads((folder / INDEX_FILE).read_text(encoding="utf-8"))["blocks"]
+        arrays = {name: np.load(folder / f"{name}.npz", allow_pickle=False) for name in sorted(blocks)}
+        tiles = {name: (one["rgb"], one["labels"]) for name, one in arrays.items()}
+    except (OSError, ValueError, KeyError) as error:
+        raise DatasetError(f"{folder}: the tiles cannot be read ({error}); collect them again") from error
+    shown = {blocks[name] for name, (_, labels) in tiles.items() if (labels > 0).any()}
+    parts = split_blocks(sorted(set(blocks.values())), shown, seed)
+    return [
+        AdaptationTile(name, blocks[name], parts[blocks[name]], rgb, labels)
+        for name, (rgb, labels) in tiles.items()
+    ]
+
+
+def split_blocks(blocks: Sequence[str], shown: set[str], seed: int) -> dict[str, Part]:
+    """Give a fifth of the blocks to stopping and a fifth to judging, alike of those that show a target and of others.
+
+    The order is that of a hash, so the same blocks always get the same parts.
+
+    Raises
+    ------
+    DatasetError
+        There are too few blocks, or too few that show a target.
+    """
+    if len(blocks) < MIN_BLOCKS or len(shown) < len(Part):
+        raise DatasetError(
+            f"labels lie in {len(blocks)} blocks of ground, {len(shown)} of them with a target; at least {MIN_BLOCKS} "
+            f"and {len(Part)} are needed, as training, stopping and judging need ground of their own: review more "
+            "objects in other places (segwatch review), or label an assessment (segwatch assess start)"
+        )
+
+    def order(names: Sequence[str]) -> list[str]:
+        return sorted(names, key=lambda one: hashlib.sha256(f"{seed} {one}".encode()).digest())
+
+    parts: dict[str, Part] = {}
+    for group in (
+        order([one for one in blocks if one in shown]),
+        order([one for one in blocks if one not in shown]),
+    ):
+        held = max(1, round(len(group) / 5)) if len(group) >= len(Part) else 0
+        for index, name in enumerate(group):
+            parts[name] = Part.JUDGE if index < held else Part.STOP if index < 2 * held else Part.LEARN
+    return parts
+
+
+def count_known(tiles: Sequence[AdaptationTile]) -> int:
+    """Count the labelled pixels of some tiles, over all targets."""
+    return sum(int((one.labels != UNKNOWN).sum()) for one in tiles)
