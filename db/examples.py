@@ -55,6 +55,19 @@ _POINTS = text(
     ORDER BY p.id
     """
 )
+#: Mapped and other ground of each target, m², in the newest labelled assessment of the series in force.
+_AREAS = text(
+    """
+    SELECT t.target, t.stratum, t.area_m2 FROM segwatch.assessment_stratum t
+    WHERE t.stratum IN ('mapped', 'background') AND t.assessment_id = (
+        SELECT a.id FROM segwatch.assessment a JOIN segwatch.series s ON s.id = a.series_id
+        WHERE s.watch_name = :watch AND s.id IN (SELECT series_id FROM segwatch.current_series)
+          AND EXISTS (SELECT FROM segwatch.assessment_sample q
+                      JOIN segwatch.assessment_label m ON m.sample_id = q.id WHERE q.assessment_id = a.id)
+        ORDER BY a.ordinal DESC LIMIT 1)
+    ORDER BY t.target, t.stratum
+    """
+)
 _DETECTIONS = text(
     "SELECT target, geom FROM segwatch.detection WHERE observation_id = :observation_id ORDER BY id"
 )
@@ -152,6 +165,11 @@ def list_points(conn: Connection, watch: str, *, in_force: bool = False) -> list
     ]
 
 
+def read_areas(conn: Connection, watch: str) -> dict[tuple[str, str], float]:
+    """Read the area of each target and stratum of points, m², in the assessment of :func:`list_points` in force."""
+    return {(row.target, row.stratum): row.area_m2 for row in conn.execute(_AREAS, {"watch": watch})}
+
+
 def list_detections(conn: Connection, observation_id: UUID) -> list[tuple[str, BaseGeometry]]:
     """List target and geometry (EPSG:4326) of the detections of an observation."""
     rows = conn.execute(_DETECTIONS, {"observation_id": observation_id})
@@ -171,6 +189,12 @@ def find_clear_observation(conn: Connection, watch: str) -> ClearObservation:
     if row is None:
         raise NotFound(f"watch {watch} has no observed scene; run: segwatch run {watch}")
     return ClearObservation(row.id, row.scene_id, row.acquired_at, from_ewkb(row.footprint))
+
+
+def read_model(conn: Connection, series_id: UUID) -> str:
+    """Read the model version of a series."""
+    query = text("SELECT model_version FROM segwatch.series WHERE id = :id")
+    return str(conn.execute(query, {"id": series_id}).scalar_one())
 
 
 def _load(value: object) -> BaseGeometry | None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, RowMapping, text
 
 _SAVE = text(
     """
@@ -20,12 +20,20 @@ _SAVE = text(
         agreement = excluded.agreement, by_target = excluded.by_target, measured_at = clock_timestamp()
     """
 )
-#: Of the instruction revision and the model: the watch's own, else the lowest of other watches.
+#: The newest measurement of an instruction revision, the watch's own before those of other watches.
 _FIND = text(
     """
-    SELECT r.* FROM segwatch.rewording r
-    WHERE r.instruction_id = :instruction_id AND r.model_version = :model
-    ORDER BY r.watch_name = :watch DESC, r.agreement LIMIT 1
+    SELECT * FROM segwatch.rewording r WHERE r.instruction_id = :instruction_id
+    ORDER BY r.watch_name = :watch DESC, r.measured_at DESC LIMIT 1
+    """
+)
+#: Of each watch, with the instruction in force.
+_NEWEST = text(
+    """
+    SELECT DISTINCT ON (h.name) r.* FROM segwatch.watch_head h
+    JOIN segwatch.watch w ON w.id = h.revision_id
+    JOIN segwatch.rewording r ON r.watch_name = h.name AND r.instruction_id = w.instruction_id
+    ORDER BY h.name, r.measured_at DESC
     """
 )
 
@@ -62,19 +70,25 @@ def save(conn: Connection, instruction_id: UUID, measured: RewordingAgreement) -
     conn.execute(_SAVE, values)
 
 
-def find(conn: Connection, instruction_id: UUID, model: str, watch: str) -> RewordingAgreement | None:
-    """Find the measurement of an instruction revision and a model, the watch's own before those of other watches."""
-    values = {"instruction_id": instruction_id, "model": model, "watch": watch}
-    row = conn.execute(_FIND, values).one_or_none()
-    if row is None:
-        return None
+def find(conn: Connection, instruction_id: UUID, watch: str) -> RewordingAgreement | None:
+    """Find the newest measurement of an instruction revision, the watch's own before those of other watches."""
+    row = conn.execute(_FIND, {"instruction_id": instruction_id, "watch": watch}).mappings().one_or_none()
+    return None if row is None else _load(row)
+
+
+def list_newest(conn: Connection) -> list[RewordingAgreement]:
+    """List the newest measurement of each watch with its instruction in force, by the watches' names."""
+    return [_load(row) for row in conn.execute(_NEWEST).mappings()]
+
+
+def _load(row: RowMapping) -> RewordingAgreement:
     return RewordingAgreement(
-        row.watch_name,
-        row.model_version,
-        row.scene_id,
-        tuple(row.wordings),
-        row.tiles,
-        row.agreement,
-        row.by_target,
-        row.measured_at,
+        row["watch_name"],
+        row["model_version"],
+        row["scene_id"],
+        tuple(row["wordings"]),
+        row["tiles"],
+        row["agreement"],
+        row["by_target"],
+        row["measured_at"],
     )

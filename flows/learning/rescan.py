@@ -91,10 +91,12 @@ def predict_again(
     view = group.view
     rows = side - compute_overlap(side)
     found: dict[UUID, ObservationResult | str] = {}
-    with ThreadPoolExecutor(1, thread_name_prefix="read") as pool:
-        with StripReader(pool, shown.scene, view, split_grid(view.grid, side), rows) as reading:
-            for member, outcome in predict_group(group, reading, segmenter, batch):
-                found[member.id] = outcome if isinstance(outcome, ObservationResult) else outcome.reason
+    with (
+        ThreadPoolExecutor(1, thread_name_prefix="read") as pool,
+        StripReader(pool, shown.scene, view, split_grid(view.grid, side), rows) as reading,
+    ):
+        for member, outcome in predict_group(group, reading, segmenter, batch):
+            found[member.id] = outcome if isinstance(outcome, ObservationResult) else outcome.reason
     return [found[one.id] for one in members]
 
 
