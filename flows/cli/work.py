@@ -27,6 +27,7 @@ from segwatch.flows.cli.console import (
     utc,
     warn,
 )
+from segwatch.flows.cli.learning import report_words
 from segwatch.geo.text.printable import to_one_line
 
 if TYPE_CHECKING:
@@ -65,6 +66,7 @@ def apply(
             applied = _store(engine, given, failed)
         stored = [watch for watch, _ in applied]
         missing = _report_catalogs(stored)
+        report_words(applied)
     _print_applied(applied, as_json=as_json)
     for watch in stored:
         for doubt in find_doubtful_limits(watch):

@@ -134,7 +134,7 @@ def describe_agreement(found: RewordingAgreement | None, watch: str) -> str | No
     """Describe what a person should know before relying on the words; None if the agreement is high."""
     if found is None:
         return (
-            "how much its words decide was not measured with this model; once a scene is observed, run: "
+            "how much its words decide was not measured; once a scene is observed, run: "
             f"segwatch model rewordings {watch}"
         )
     if found.agreement is None:
@@ -144,6 +144,7 @@ def describe_agreement(found: RewordingAgreement | None, watch: str) -> str | No
     if found.agreement >= LOW_AGREEMENT:
         return None
     return (
-        f"over {len(found.wordings)} rewordings the masks agree by {found.agreement:.2f} only (mean IoU, measured on "
-        f"{found.watch}): the words decide as much as the ground; try others, such as {found.wordings[0]!r}"
+        f"over {len(found.wordings)} rewordings the masks of {found.model} agree by {found.agreement:.2f} only (mean "
+        f"IoU, measured on {found.watch}): the words decide as much as the ground; try others, such as "
+        f"{found.wordings[0]!r}, and measure again: segwatch model rewordings {watch}"
     )
