@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -85,7 +86,7 @@ def load_tiles(folder: Path, seed: int) -> list[AdaptationTile]:
         blocks = json.loads((folder / INDEX_FILE).read_text(encoding="utf-8"))["blocks"]
         arrays = {name: np.load(folder / f"{name}.npz", allow_pickle=False) for name in sorted(blocks)}
         tiles = {name: (one["rgb"], one["labels"]) for name, one in arrays.items()}
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise DatasetError(f"{folder}: the tiles cannot be read ({error}); collect them again") from error
     shown = {blocks[name] for name, (_, labels) in tiles.items() if (labels > 0).any()}
     parts = split_blocks(sorted(set(blocks.values())), shown, seed)

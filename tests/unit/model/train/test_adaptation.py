@@ -1,0 +1,70 @@
+"""Tiles of a watch are split by ground, and scored where they are labelled."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from segwatch.model.errors import DatasetError
+from segwatch.model.train.adaptation_scores import compute_mean_iou, score_masks
+from segwatch.model.train.adaptation_tiles import (
+    AdaptationTile,
+    Part,
+    load_tiles,
+    split_blocks,
+    write_index,
+    write_tile,
+)
+
+
+def test_blocks_are_split_alike_with_and_without_a_target() -> None:
+    names = [f"{row}_{column}" for row in range(5) for column in range(4)]
+    shown = set(names[:10])
+    parts = split_blocks(names, shown, 7)
+    for group in (shown, set(names) - shown):
+        held = [parts[name] for name in group]
+        assert (held.count(Part.JUDGE), held.count(Part.STOP)) == (2, 2)
+    assert parts == split_blocks(names[::-1], shown, 7), "the order does not matter"
+    assert parts != split_blocks(names, shown, 8)
+    for few, with_target in ((names[:5], shown), (names, set(names[:2]))):
+        with pytest.raises(DatasetError, match="review more objects"):
+            split_blocks(few, with_target, 7)
+
+
+def test_all_tiles_of_a_block_are_in_one_part(tmp_path: Path) -> None:
+    blocks = {}
+    for index in range(24):
+        labels = np.full((1, 4, 4), index % 2, np.int8)
+        write_tile(tmp_path / f"t{index}.npz", np.full((4, 4, 3), index, np.uint8), labels)
+        blocks[f"t{index}"] = f"b{index // 3}"
+    write_index(tmp_path, blocks)
+    tiles = load_tiles(tmp_path, 7)
+    assert {(one.block, one.part) for one in tiles} == set({one.block: one.part for one in tiles}.items())
+    assert {one.part for one in tiles} == set(Part)
+    (tmp_path / "t3.npz").write_bytes(b"")
+    with pytest.raises(DatasetError, match="collect them again"):
+        load_tiles(tmp_path, 7)
+
+
+def _tile(name: str, labels: list[int]) -> AdaptationTile:
+    return AdaptationTile(
+        name, name, Part.JUDGE, np.zeros((2, 2, 3), np.uint8), np.array(labels, np.int8).reshape(1, 2, 2)
+    )
+
+
+def test_pixels_without_a_label_count_for_nothing() -> None:
+    tiles = [_tile("a", [1, 1, 0, -1]), _tile("b", [0, 0, -1, -1])]
+    masks = np.array([[[[1, 0], [0, 1]]], [[[1, 0], [1, 1]]]], bool)
+    (found,) = score_masks(masks, tiles, ["water"])
+    assert found.iou.value == pytest.approx(1 / 3)
+    assert found.precision.value == pytest.approx(1 / 2)
+    assert found.recall.value == pytest.approx(1 / 2)
+    assert (found.pixels, found.absent_tiles, found.absent_marked) == (5, 1, 1)
+    assert found.iou.low is not None
+    assert found.iou.low < 1 / 3
+    assert compute_mean_iou([found]) == pytest.approx(1 / 3)
+    (empty,) = score_masks(np.zeros_like(masks), [_tile("a", [0, 0, 0, 0])] * 2, ["water"])
+    assert empty.iou.value is None
+    assert compute_mean_iou([empty]) == 0
