@@ -157,7 +157,7 @@ def adapt(
 ) -> None:
     """Adapt the model of a watch to what people judged: accepted, rejected and edited objects, and labels.
 
-    The imagery is read again. Training, stopping and judging use blocks of ground of their own. The adapted model and a
+    The imagery is read again. Training, stopping and judging use places of their own. The adapted model and a
     report of what it would change are written to a folder; no watch uses it before `segwatch model switch`. Run again
     after an interruption, it continues. Exit status 1 if no step was better than the model as it is.
     """
@@ -235,7 +235,7 @@ def _adapt(
         say=say,
     )
     _report_collected(collected)
-    adaptation_tiles.write_index(folder / "tiles", collected.blocks)
+    adaptation_tiles.write_index(folder / "tiles", collected.places)
     plan = adaptation.AdaptationPlan(
         instruction=stored.instruction.text,
         targets=stored.instruction.targets,
@@ -305,7 +305,7 @@ def _read_absent(given: Sequence[str]) -> list[AbsentArea]:
 
 
 def switch(
-    places: Annotated[
+    words: Annotated[
         list[str],
         typer.Argument(
             metavar="[WATCH] FOLDER", help="Watch and folder of the model; with --all, the folder."
@@ -325,7 +325,7 @@ def switch(
     from segwatch.flows.config.settings import load_settings
     from segwatch.flows.inference import segmenters, watch_models
 
-    *named, given = places
+    *named, given = words
     if len(named) != (0 if every else 1):
         raise typer.BadParameter(
             "give a watch and a folder, or --all and a folder", param_hint="WATCH FOLDER"

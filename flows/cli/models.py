@@ -1,4 +1,4 @@
-"""``segwatch model``: convert, assemble, verify, evaluate and train checkpoints."""
+"""``segwatch model``: convert, assemble, verify, evaluate and train checkpoints; see learning.py for the rest."""
 
 from __future__ import annotations
 

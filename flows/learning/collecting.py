@@ -48,8 +48,8 @@ _PRESENT, _ABSENT, _UNKNOWN = np.int8(1), np.int8(0), np.int8(-1)
 _RING_PX = 8
 #: Distance from a labelled point within which its label holds, pixels.
 _POINT_PX = 1
-#: Sides of blocks of ground in tiles, and how many blocks a side must leave.
-_BLOCK_SIDES, _ENOUGH_BLOCKS = (4, 2), 10
+#: Sides of the squares of ground that are split, in tiles, and how many of them a side must leave.
+_PLACE_SIDES, _ENOUGH_PLACES = (4, 2), 10
 MAX_TILES = 200
 
 
@@ -88,8 +88,8 @@ class _SceneExamples:
 class Collected:
     """Tiles of a watch in its folder."""
 
-    blocks: dict[str, str]
-    """Name of each tile -> block of ground."""
+    places: dict[str, str]
+    """Name of each tile -> place, a square of ground."""
     objects: int
     points: int
     read: int
@@ -174,7 +174,7 @@ def collect_tiles(
         say(f"{len(names)} of {len(chosen)} tiles are there")
     counts = [(len(one.objects), len(one.points)) for one in scenes.values()]
     return Collected(
-        _group_by_blocks(names),
+        _group_by_places(names),
         sum(objects for objects, _ in counts),
         sum(points for _, points in counts),
         read,
@@ -303,10 +303,10 @@ def _read_tile(
     return fill_by_mirroring(rgb, pixels.valid.values), pixels.clear.values & pixels.valid.values
 
 
-def _group_by_blocks(names: dict[str, tuple[int, int]]) -> dict[str, str]:
-    """Group tiles into square blocks of ground, as large as leaves enough of them."""
-    for side in (*_BLOCK_SIDES, 1):
-        blocks = {name: f"{row // side}_{col // side}" for name, (row, col) in names.items()}
-        if len(set(blocks.values())) >= _ENOUGH_BLOCKS:
-            return blocks
-    return blocks
+def _group_by_places(names: dict[str, tuple[int, int]]) -> dict[str, str]:
+    """Group tiles into square places, as large as leaves enough of them."""
+    for side in (*_PLACE_SIDES, 1):
+        places = {name: f"{row // side}_{col // side}" for name, (row, col) in names.items()}
+        if len(set(places.values())) >= _ENOUGH_PLACES:
+            return places
+    return places

@@ -56,14 +56,14 @@ def _list_lines(document: Mapping[str, Any]) -> Iterator[str]:
         f"{document['history'][-1][0]} steps kept. Judged objects: {document['objects']}, labelled points: "
         f"{document['points']}."
     )
-    tiles, blocks = document["tiles"], document["blocks"]
+    tiles, places = document["tiles"], document["places"]
     yield (
-        "Blocks of ground (tiles) for training, stopping, judging: "
-        + ", ".join(f"{blocks[part]} ({tiles[part]})" for part in ("learn", "stop", "judge"))
+        "Places (tiles) for training, stopping, judging: "
+        + ", ".join(f"{places[part]} ({tiles[part]})" for part in ("learn", "stop", "judge"))
         + "."
     )
     yield ""
-    yield "Before and after, on the ground for judging; 95 % intervals by bootstrap over its blocks:"
+    yield "Before and after, on the ground for judging; 95 % intervals by bootstrap over its places:"
     yield ""
     yield "| target | IoU | precision | recall | tiles without it that are marked |"
     yield "| --- | --- | --- | --- | --- |"

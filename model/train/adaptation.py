@@ -98,7 +98,7 @@ class Adapted:
     """0 = no step was better than the model as it was, and nothing was written."""
     tiles: dict[str, int]
     """Tiles by part."""
-    blocks: dict[str, int]
+    places: dict[str, int]
     trained: Trained
     version_before: str
     version: str | None
@@ -262,7 +262,7 @@ def adapt_model(
         history=history,
         best_step=best_step,
         tiles={part: len(found) for part, found in parts.items()},
-        blocks={part: len({one.block for one in found}) for part, found in parts.items()},
+        places={part: len({one.place for one in found}) for part, found in parts.items()},
         trained=trained,
         version_before=version,
         version=written,

@@ -1,4 +1,4 @@
-"""Score a model on the labelled pixels of tiles: IoU, precision and recall by target, intervals by block of ground."""
+"""Score a model on the labelled pixels of tiles: IoU, precision and recall by target, intervals by place."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _RESAMPLES = 1000
 
 @dataclass(frozen=True)
 class Score:
-    """A share with its 95 % interval from resampled blocks; None where there is nothing to divide by."""
+    """A share with its 95 % interval from resampled places; None where there is nothing to divide by."""
 
     value: float | None
     low: float | None
@@ -35,7 +35,7 @@ class TargetScores:
     recall: Score
     pixels: int
     """Labelled pixels."""
-    blocks: int
+    places: int
     absent_tiles: int
     """Tiles where the target is labelled as absent and nowhere as present."""
     absent_marked: int
@@ -71,10 +71,10 @@ def _score(
     counts = np.stack(
         [(masks & true).sum((1, 2)), (masks & known & ~true).sum((1, 2)), (~masks & true).sum((1, 2))], axis=1
     )
-    blocks = sorted({one.block for one in tiles})
-    table = np.zeros((len(blocks), 3), np.int64)
+    places = sorted({one.place for one in tiles})
+    table = np.zeros((len(places), 3), np.int64)
     for row, tile in zip(counts, tiles, strict=True):
-        table[blocks.index(tile.block)] += row
+        table[places.index(tile.place)] += row
     absent = [at for at, tile in enumerate(tiles) if tile.is_absent(index)]
     return TargetScores(
         target,
@@ -82,14 +82,14 @@ def _score(
         precision=_estimate(table, (0,), (0, 1)),
         recall=_estimate(table, (0,), (0, 2)),
         pixels=int(known.sum()),
-        blocks=len({one.block for one, row in zip(tiles, known, strict=True) if row.any()}),
+        places=len({one.place for one, row in zip(tiles, known, strict=True) if row.any()}),
         absent_tiles=len(absent),
         absent_marked=sum(bool(counts[at, 1]) for at in absent),
     )
 
 
 def _estimate(table: NDArray[np.int64], above: Sequence[int], below: Sequence[int]) -> Score:
-    """Estimate a ratio of sums over blocks; its interval by resampling the blocks (percentile bootstrap)."""
+    """Estimate a ratio of sums over places; its interval by resampling the places (percentile bootstrap)."""
     whole = int(table[:, below].sum())
     if whole == 0:
         return Score(None, None, None)

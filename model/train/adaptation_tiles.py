@@ -1,7 +1,7 @@
 """Labelled tiles of one watch's ground, as files in a folder: what a model is adapted to and judged on.
 
 A tile is an ``.npz`` file of ``rgb`` (S, S, 3) uint8 and ``labels`` (T, S, S) int8, one layer for each target in the
-order of the instruction: 1 present, 0 absent, -1 unknown. ``tiles.json`` lists the files, each with the block of ground
+order of the instruction: 1 present, 0 absent, -1 unknown. ``tiles.json`` lists the files, each with the place
 that it lies in.
 """
 
@@ -22,14 +22,14 @@ from segwatch.model.errors import DatasetError
 from segwatch.model.train.labelled_sample import UNKNOWN, Labels, Rgb
 
 INDEX_FILE = "tiles.json"
-#: Fewest blocks of ground with labels: each part needs some of its own.
-MIN_BLOCKS = 6
+#: Fewest places with labels: each part needs some of its own.
+MIN_PLACES = 6
 #: Share of a tile that must be labelled before a target without any pixel of it counts as absent there.
 MIN_KNOWN_ABSENT = 0.9
 
 
 class Part(StrEnum):
-    """What the tiles of a block are used for."""
+    """What the tiles of a place are used for."""
 
     LEARN = "learn"
     """Training."""
@@ -44,8 +44,8 @@ class AdaptationTile:
     """One labelled tile."""
 
     name: str
-    block: str
-    """Block of ground; all tiles of a block are in one part, whatever their scene."""
+    place: str
+    """Square of ground that it lies in; all tiles of a place are in one part, whatever their scene."""
     part: Part
     rgb: Rgb
     """(S, S, 3)."""
@@ -67,48 +67,48 @@ def write_tile(file: Path, rgb: Rgb, labels: Labels) -> None:
     os.replace(partial, file)
 
 
-def write_index(folder: Path, blocks: Mapping[str, str]) -> None:
-    """Write the list of tiles: name of the file without its suffix -> block."""
+def write_index(folder: Path, places: Mapping[str, str]) -> None:
+    """Write the list of tiles: name of the file without its suffix -> place."""
     partial = folder / f"{INDEX_FILE}.partial"
-    partial.write_text(json.dumps({"blocks": blocks}, indent=1) + "\n", encoding="utf-8")
+    partial.write_text(json.dumps({"places": places}, indent=1) + "\n", encoding="utf-8")
     os.replace(partial, folder / INDEX_FILE)
 
 
 def load_tiles(folder: Path, seed: int) -> list[AdaptationTile]:
-    """Load the tiles of a folder, split by blocks of ground.
+    """Load the tiles of a folder, split by places.
 
     Raises
     ------
     DatasetError
-        The folder is unreadable, or its labels lie in too few blocks.
+        The folder is unreadable, or its labels lie in too few places.
     """
     try:
-        blocks = json.loads((folder / INDEX_FILE).read_text(encoding="utf-8"))["blocks"]
-        arrays = {name: np.load(folder / f"{name}.npz", allow_pickle=False) for name in sorted(blocks)}
+        places = json.loads((folder / INDEX_FILE).read_text(encoding="utf-8"))["places"]
+        arrays = {name: np.load(folder / f"{name}.npz", allow_pickle=False) for name in sorted(places)}
         tiles = {name: (one["rgb"], one["labels"]) for name, one in arrays.items()}
     except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise DatasetError(f"{folder}: the tiles cannot be read ({error}); collect them again") from error
-    shown = {blocks[name] for name, (_, labels) in tiles.items() if (labels > 0).any()}
-    parts = split_blocks(sorted(set(blocks.values())), shown, seed)
+    shown = {places[name] for name, (_, labels) in tiles.items() if (labels > 0).any()}
+    parts = split_places(sorted(set(places.values())), shown, seed)
     return [
-        AdaptationTile(name, blocks[name], parts[blocks[name]], rgb, labels)
+        AdaptationTile(name, places[name], parts[places[name]], rgb, labels)
         for name, (rgb, labels) in tiles.items()
     ]
 
 
-def split_blocks(blocks: Sequence[str], shown: set[str], seed: int) -> dict[str, Part]:
-    """Give a fifth of the blocks to stopping and a fifth to judging, alike of those that show a target and of others.
+def split_places(places: Sequence[str], shown: set[str], seed: int) -> dict[str, Part]:
+    """Give a fifth of the places to stopping and a fifth to judging, alike of those that show a target and of others.
 
-    The order is that of a hash, so the same blocks always get the same parts.
+    The order is that of a hash, so the same places always get the same parts.
 
     Raises
     ------
     DatasetError
-        There are too few blocks, or too few that show a target.
+        There are too few places, or too few that show a target.
     """
-    if len(blocks) < MIN_BLOCKS or len(shown) < len(Part):
+    if len(places) < MIN_PLACES or len(shown) < len(Part):
         raise DatasetError(
-            f"labels lie in {len(blocks)} blocks of ground, {len(shown)} of them with a target; at least {MIN_BLOCKS} "
+            f"labels lie in {len(places)} places, {len(shown)} of them with a target; at least {MIN_PLACES} "
             f"and {len(Part)} are needed, as training, stopping and judging need ground of their own: review more "
             "objects in other places (segwatch review), or label an assessment (segwatch assess start)"
         )
@@ -118,8 +118,8 @@ def split_blocks(blocks: Sequence[str], shown: set[str], seed: int) -> dict[str,
 
     parts: dict[str, Part] = {}
     for group in (
-        order([one for one in blocks if one in shown]),
-        order([one for one in blocks if one not in shown]),
+        order([one for one in places if one in shown]),
+        order([one for one in places if one not in shown]),
     ):
         held = max(1, round(len(group) / 5)) if len(group) >= len(Part) else 0
         for index, name in enumerate(group):

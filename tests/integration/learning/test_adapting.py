@@ -63,10 +63,10 @@ def test_a_model_is_adapted_switched_to_and_rolled_back(
     out, work = tmp_path / "adapted", tmp_path / "adapted.work"
     steps = ("--steps", "10", "--every", "10", "--tiles", "9", "--json")
     found = run("adapt", "lakes", "--out", str(out), *steps)
-    # every judged square lies in a tile, and no block of ground is in two parts
+    # every judged square lies in a tile, and no place is in two parts
     assert found["objects"] == ROWS * COLUMNS
-    assert sum(found["tiles"].values()) == sum(found["blocks"].values()) == ROWS * COLUMNS
-    assert all(found["blocks"].values())
+    assert sum(found["tiles"].values()) == sum(found["places"].values()) == ROWS * COLUMNS
+    assert all(found["places"].values())
     (before,), (after,) = found["before"], found["after"]
     assert before["iou"]["value"] < 0.1
     assert after["iou"]["value"] > 0.3, "the squares were learned"

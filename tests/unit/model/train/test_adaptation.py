@@ -13,7 +13,7 @@ from segwatch.model.train.adaptation_tiles import (
     AdaptationTile,
     Part,
     load_tiles,
-    split_blocks,
+    split_places,
     write_index,
     write_tile,
 )
@@ -22,26 +22,26 @@ from segwatch.model.train.adaptation_tiles import (
 def test_blocks_are_split_alike_with_and_without_a_target() -> None:
     names = [f"{row}_{column}" for row in range(5) for column in range(4)]
     shown = set(names[:10])
-    parts = split_blocks(names, shown, 7)
+    parts = split_places(names, shown, 7)
     for group in (shown, set(names) - shown):
         held = [parts[name] for name in group]
         assert (held.count(Part.JUDGE), held.count(Part.STOP)) == (2, 2)
-    assert parts == split_blocks(names[::-1], shown, 7), "the order does not matter"
-    assert parts != split_blocks(names, shown, 8)
+    assert parts == split_places(names[::-1], shown, 7), "the order does not matter"
+    assert parts != split_places(names, shown, 8)
     for few, with_target in ((names[:5], shown), (names, set(names[:2]))):
         with pytest.raises(DatasetError, match="review more objects"):
-            split_blocks(few, with_target, 7)
+            split_places(few, with_target, 7)
 
 
 def test_all_tiles_of_a_block_are_in_one_part(tmp_path: Path) -> None:
-    blocks = {}
+    places = {}
     for index in range(24):
         labels = np.full((1, 4, 4), index % 2, np.int8)
         write_tile(tmp_path / f"t{index}.npz", np.full((4, 4, 3), index, np.uint8), labels)
-        blocks[f"t{index}"] = f"b{index // 3}"
-    write_index(tmp_path, blocks)
+        places[f"t{index}"] = f"b{index // 3}"
+    write_index(tmp_path, places)
     tiles = load_tiles(tmp_path, 7)
-    assert {(one.block, one.part) for one in tiles} == set({one.block: one.part for one in tiles}.items())
+    assert {(one.place, one.part) for one in tiles} == set({one.place: one.part for one in tiles}.items())
     assert {one.part for one in tiles} == set(Part)
     (tmp_path / "t3.npz").write_bytes(b"")
     with pytest.raises(DatasetError, match="collect them again"):
