@@ -38,20 +38,21 @@ _UNDO = text(
     WHERE watch_name = :watch AND ordinal = :ordinal
     """
 )
-#: Scenes that the watch's other models have pending, or observed and this one has not; and the newest observed one.
+#: Scenes that other models have pending for the instruction in force, or observed: all for a model that observed
+#: some itself, else the newest one. Those that the model knows already are left out when they are queued.
 _SCENES = text(
     """
-    WITH other AS (
-        SELECT o.scene_id, o.state, o.acquired_at FROM segwatch.observation o
-        JOIN segwatch.series s ON s.id = o.series_id
-        WHERE s.watch_name = :watch AND o.model_version <> :version AND o.superseded_at IS NULL
-          AND o.state IN ('pending', 'leased', 'inferred', 'observed'))
-    SELECT o.scene_id FROM other o
-    WHERE o.state <> 'observed' OR o.acquired_at >= coalesce(
-        (SELECT max(p.acquired_at) FROM segwatch.observation p JOIN segwatch.series s ON s.id = p.series_id
-         WHERE s.watch_name = :watch AND p.model_version = :version AND p.state = 'observed'),
-        (SELECT max(n.acquired_at) FROM other n WHERE n.state = 'observed'))
-    GROUP BY o.scene_id ORDER BY o.scene_id
+    WITH every AS (
+        SELECT o.scene_id, o.state, o.acquired_at, o.model_version = :version AS is_own
+        FROM segwatch.watch_head h JOIN segwatch.watch w ON w.id = h.revision_id
+        JOIN segwatch.series s ON s.watch_name = h.name AND s.instruction_id = w.instruction_id
+        JOIN segwatch.observation o ON o.series_id = s.id AND o.superseded_at IS NULL
+        WHERE h.name = :watch AND o.state IN ('pending', 'leased', 'inferred', 'observed'))
+    SELECT DISTINCT e.scene_id FROM every e
+    WHERE NOT e.is_own
+      AND (e.state <> 'observed' OR e.acquired_at = (SELECT max(n.acquired_at) FROM every n WHERE n.state = 'observed')
+           OR EXISTS (SELECT FROM every n WHERE n.is_own AND n.state = 'observed'))
+    ORDER BY e.scene_id
     """
 )
 _SKIP = text(
@@ -61,6 +62,16 @@ _SKIP = text(
         superseded_at = clock_timestamp(), committed_at = clock_timestamp()
     FROM segwatch.series s
     WHERE s.id = o.series_id AND s.watch_name = :watch AND o.model_version <> :version AND o.state = 'pending'
+    """
+)
+
+#: Queue again what was skipped by a switch away from this model.
+_REOPEN = text(
+    """
+    UPDATE segwatch.observation o SET state = 'pending', reason = NULL, superseded_at = NULL, committed_at = NULL
+    FROM segwatch.series s
+    WHERE s.id = o.series_id AND s.watch_name = :watch AND o.model_version = :version AND o.state = 'skipped'
+      AND o.reason LIKE 'superseded: the watch was switched to the model %' AND o.scene_id = ANY(:scenes)
     """
 )
 
@@ -152,6 +163,7 @@ def _requeue(conn: Connection, watch: str, version: str) -> None:
     values = {"watch": watch, "version": version}
     scenes: list[UUID] = list(conn.execute(_SCENES, values).scalars())
     conn.execute(_SKIP, values)
+    conn.execute(_REOPEN, {**values, "scenes": scenes})
     observations.enqueue(conn, watches.load_current(conn, watch).revision_id, version, scenes)
 
 

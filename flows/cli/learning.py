@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import hashlib
 import shutil
 import sys
 from collections.abc import Iterator, Sequence
@@ -241,7 +242,7 @@ def _adapt(
         targets=stored.instruction.targets,
         checkpoint=checkpoint,
         tiles=folder / "tiles",
-        state=folder / "state",
+        state=folder / f"state-{_name_run(collected, checkpoint, stored, half, (steps, every))}",
         out=folder / "model",
         name=f"{config.name}-{watch}",
         trained=None if half is None else adaptation.Trained(half),
@@ -260,6 +261,17 @@ def _adapt(
             destination.rmdir()
         shutil.move(plan.out, destination)
     return document
+
+
+def _name_run(
+    collected: Collected, checkpoint: Path, watch: Watch, half: Half | None, steps: tuple[int, int]
+) -> str:
+    """Name what a training depends on, so that only the same training is resumed."""
+    from segwatch.model import model_version
+
+    version, instruction = model_version.compute_version(checkpoint), watch.instruction
+    parts = (version, instruction.text, instruction.targets, half, steps, sorted(collected.places.items()))
+    return hashlib.sha256(repr(parts).encode()).hexdigest()[:12]
 
 
 def _report_collected(collected: Collected) -> None:

@@ -8,7 +8,9 @@ from datetime import UTC, datetime
 
 import numpy as np
 from affine import Affine
+from pyproj import CRS
 from shapely.geometry import box
+from shapely.geometry.base import BaseGeometry
 from sqlalchemy import Engine, text
 
 from segwatch.db import observations, reviews, scenes, watches
@@ -16,7 +18,7 @@ from segwatch.db.reviews import Verdict
 from segwatch.flows.config.settings import FlowSettings
 from segwatch.flows.inference.drain import Drain
 from segwatch.flows.pipeline.tracking import track_ready
-from segwatch.geo.crs import to_lonlat
+from segwatch.geo.crs import to_crs, to_lonlat
 from segwatch.geo.sources import profiles
 from segwatch.geo.types.scene import Item, Scene
 from segwatch.geo.types.watch import Instruction, Watch
@@ -28,6 +30,7 @@ TILE = 256
 ROWS, COLUMNS = 2, 4
 #: On the lattice of tiles, so that each square lies in a tile of its own.
 _CORNER = Affine(10, 0, 195 * TILE * 10, 0, -10, 1992 * TILE * 10)
+_CRS = CRS.from_epsg(32633)
 _COLOUR = (160, 40, 160)
 _NOW = datetime(2024, 5, 1, 10, tzinfo=UTC)
 _SIDE = 100
@@ -63,11 +66,17 @@ def serving_picture() -> Iterator[str]:
         yield server.url
 
 
+def shrink(area: BaseGeometry) -> BaseGeometry:
+    """Return a part of the area around its first square."""
+    west, _, _, north = to_crs(area, _CRS).bounds
+    return to_lonlat(box(west, north - 200 * 10, west + 200 * 10, north), _CRS)
+
+
 def make_judged_ledger(engine: Engine, settings: FlowSettings, url: str, days: int = 1) -> Watch:
     """Observe the scene on so many days, and judge every square of the first one."""
     west, north = _CORNER.c, _CORNER.f
     ground = box(west, north - ROWS * TILE * 10, west + COLUMNS * TILE * 10, north).buffer(-20)
-    area = to_lonlat(ground, "EPSG:32633")  # type: ignore[arg-type]
+    area = to_lonlat(ground, _CRS)
     found = []
     for day in range(1, 1 + days):
         at = _NOW.replace(day=day)
