@@ -249,8 +249,8 @@ def _label(found: _SceneExamples, targets: Sequence[str], watch: Watch, grid: Ge
 
 def _label_point(layer: Labels, point: LabelledPoint, window: GeoBox) -> None:
     """Label the pixels beside a point."""
-    at = to_crs(point.point, grids.get_crs(window)).centroid
-    col, row = (int(np.floor(value)) for value in ~window.transform * (at.x, at.y))
+    ((x, y),) = shapely.get_coordinates(to_crs(point.point, grids.get_crs(window)))
+    col, row = (int(np.floor(value)) for value in ~window.transform * (x, y))
     if not (0 <= row < window.height and 0 <= col < window.width):
         return
     part = (

@@ -39,7 +39,7 @@ def read_report(folder: Path) -> dict[str, Any] | None:
         found = json.loads(file.read_text(encoding="utf-8"))
         return {**found, "text": format_markdown(found)}
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ConfigError(f"{file} cannot be read: {error}; adapt the model again, or remove it") from error
+        raise ConfigError(f"{file} cannot be read: {error}; adapt the model again") from error
 
 
 def format_markdown(document: Mapping[str, Any]) -> str:

@@ -23,6 +23,7 @@ from segwatch.flows.inference.strips import StripReader
 from segwatch.flows.inference.tiled import ObservationGroup, compute_overlap, predict_group, split_grid
 from segwatch.flows.web.pixels.shown import ShownScene, shown_scene
 from segwatch.geo import grid as grids
+from segwatch.geo.antimeridian import split_at_antimeridian
 from segwatch.geo.area import extract_polygons
 from segwatch.geo.crs import to_crs, to_lonlat
 from segwatch.geo.types.tracking import ObservationResult
@@ -65,7 +66,7 @@ def limit_area(
         return watch.area
     middle = max(extract_polygons(local), key=lambda one: one.area).representative_point()
     square = box(middle.x - side_m / 2, middle.y - side_m / 2, middle.x + side_m / 2, middle.y + side_m / 2)
-    return to_lonlat(square, crs).intersection(watch.area)
+    return split_at_antimeridian(to_lonlat(square, crs)).intersection(watch.area)
 
 
 def predict_again(
