@@ -7,7 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from segwatch.model import prompt
 from segwatch.model.errors import DatasetError
+from segwatch.model.train.adaptation import AdaptationPlan, TileSource
 from segwatch.model.train.adaptation_scores import compute_mean_iou, score_masks
 from segwatch.model.train.adaptation_tiles import (
     AdaptationTile,
@@ -68,3 +70,20 @@ def test_pixels_without_a_label_count_for_nothing() -> None:
     (empty,) = score_masks(np.zeros_like(masks), [_tile("a", [0, 0, 0, 0])] * 2, ["water"])
     assert empty.iou.value is None
     assert compute_mean_iou([empty]) == 0
+
+
+def test_instructions_deny_what_is_certainly_absent(tmp_path: Path) -> None:
+    plan = AdaptationPlan(
+        "segment the lakes and the roads", ("lakes", "roads"), tmp_path, tmp_path, tmp_path, tmp_path, "m"
+    )
+    shown = np.full((2, 4, 4), -1, np.int8)
+    shown[0, :2] = 1
+    rng, rgb = np.random.default_rng(0), np.zeros((4, 4, 3), np.uint8)
+    (pair,) = TileSource(plan, [AdaptationTile("a", "a", Part.LEARN, rgb, shown)]).draw_image(rng, 1).pairs
+    assert pair.answer == "Sure, it is lakes [SEG] and roads [SEG]."
+    assert [int(mask.sum()) for mask in pair.masks] == [8, 0]
+    assert pair.known is not None
+    assert [int(known.sum()) for known in pair.known] == [8, 0], "what nobody judged counts for nothing"
+    absent = AdaptationTile("b", "b", Part.LEARN, rgb, np.zeros((2, 4, 4), np.int8))
+    (denied,) = TileSource(plan, [absent]).draw_image(rng, 1).pairs
+    assert (denied.instruction, denied.answer, denied.masks) == (plan.instruction, prompt.NOTHING, ())
