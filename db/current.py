@@ -24,7 +24,17 @@ from segwatch.db.tables import metadata
 
 FOLDER = Path(__file__).parent / "sql" / "current"
 #: Modules of :mod:`segwatch.db.tables`; each refers to tables of itself and of those before it.
-_TABLES = ("watches", "imagery", "results", "second_opinion", "alerts", "events", "operations", "assessments")
+_TABLES = (
+    "watches",
+    "imagery",
+    "results",
+    "second_opinion",
+    "alerts",
+    "events",
+    "operations",
+    "assessments",
+    "models",
+)
 
 
 def list_files() -> list[Path]:

@@ -19,6 +19,7 @@ DbError
 ├── TokenRefused         an access token cannot be created with this name, scope, watch or end
 ├── MarkRefused          a mark on an alert is incomplete or invalid
 ├── LabelRefused         a label of a sample is incomplete, or a file of labels does not fit
+├── SwitchRefused        a watch cannot be switched to a model, or back
 └── ReviewRefused        a verdict about an object is incomplete or invalid
 """
 
@@ -99,6 +100,10 @@ class LeaseLost(DbError):
 
 class PublishConflict(DbError):
     """An observation cannot be published in its present state."""
+
+
+class SwitchRefused(DbError):
+    """A watch cannot be switched to a model, or back."""
 
 
 class ReviewRefused(DbError):

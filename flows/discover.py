@@ -9,7 +9,7 @@ from typing import Any
 from prefect import flow
 
 from segwatch.flows.config.settings import load_settings
-from segwatch.flows.inference.segmenters import get_model_version
+from segwatch.flows.inference import watch_models
 from segwatch.flows.orchestration.heartbeats import register_run
 from segwatch.flows.pipeline.discovery import discover_watch
 from segwatch.flows.runtime.assemble import open_run_engine
@@ -20,6 +20,5 @@ def discover(watch: str, start: datetime | None = None, end: datetime | None = N
     """Queue the new scenes of one watch, optionally only those acquired from ``start`` to ``end``."""
     settings = load_settings()
     with open_run_engine(settings) as engine, register_run(engine, settings, "discover", watch=watch):
-        return asdict(
-            discover_watch(engine, watch, model_version=get_model_version(settings), start=start, end=end)
-        )
+        version = watch_models.read_version(engine, settings, watch)
+        return asdict(discover_watch(engine, watch, model_version=version, start=start, end=end))

@@ -19,7 +19,7 @@ from sqlalchemy import Engine
 from segwatch.db import ledger, runs, watches
 from segwatch.flows.config.settings import FlowSettings, load_settings
 from segwatch.flows.failures.outages import require_sources
-from segwatch.flows.inference.segmenters import get_model_version
+from segwatch.flows.inference import watch_models
 from segwatch.flows.orchestration import deploy
 from segwatch.flows.orchestration.gpu_pool import segment_on_pool
 from segwatch.flows.orchestration.heartbeats import register_run
@@ -63,7 +63,7 @@ def _observe(
     engine: Engine, settings: FlowSettings, watch: Watch, start: datetime | None, end: datetime | None
 ) -> Report:
     def discover() -> dict[str, Any]:
-        version = get_model_version(settings)
+        version = watch_models.read_version(engine, settings, watch.name)
         return asdict(discover_watch(engine, watch.name, model_version=version, start=start, end=end))
 
     def report() -> dict[str, Any]:
@@ -94,7 +94,8 @@ def _observe(
 def _take_over_expired(engine: Engine, settings: FlowSettings, watch: str, holder: runs.Run) -> Report:
     """Segment observations whose lease expired, beside the run that observes the watch; else do nothing."""
     with engine.connect() as conn:
-        left = ledger.read_open_work(conn, model_version=get_model_version(settings), watch=watch)
+        version = watch_models.find_version(conn, settings, watch)
+        left = ledger.read_open_work(conn, model_version=version, watch=watch)
     _log.warning("%s is observed by another run, the %s; left: %s", watch, holder, left)
     steps = Steps()
     steps.report["observe"] = {

@@ -11,6 +11,7 @@ from segwatch.db.tables.assessments import (
 from segwatch.db.tables.columns import SCHEMA, metadata
 from segwatch.db.tables.events import event, event_name
 from segwatch.db.tables.imagery import rejected_item, scene, scene_item
+from segwatch.db.tables.models import model_switch, rewording
 from segwatch.db.tables.operations import access_token, circuit, mutex, run
 from segwatch.db.tables.results import (
     change,
@@ -63,11 +64,13 @@ __all__ = [
     "instruction",
     "judgement_evidence",
     "metadata",
+    "model_switch",
     "mutex",
     "observation",
     "observation_chip",
     "rejected_item",
     "review",
+    "rewording",
     "run",
     "scene",
     "scene_item",

@@ -14,6 +14,7 @@ from segwatch.flows.cli import (
     database,
     doctor,
     events,
+    learning,
     local,
     models,
     respond,
@@ -77,6 +78,15 @@ app.add_typer(database.app, name="db", rich_help_panel=_SERVICES)
 app.command(rich_help_panel=_OPERATE)(work.deploy)
 app.command(rich_help_panel=_OPERATE)(doctor.doctor)
 app.add_typer(tokens.app, name="token", rich_help_panel=_OPERATE)
+for _command in (
+    learning.adapt,
+    learning.rewordings,
+    learning.switch,
+    learning.rollback,
+    learning.switches,
+):
+    models.app.command()(_command)
+models.app.command("evaluate-watch")(learning.evaluate_watch)
 app.add_typer(models.app, name="model", rich_help_panel=_OPERATE)
 
 

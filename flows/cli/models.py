@@ -1,4 +1,4 @@
-"""``segwatch model``: convert, assemble, verify, evaluate and train checkpoints."""
+"""``segwatch model``: convert, assemble, verify, evaluate and train checkpoints; see learning.py for the rest."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from segwatch.flows.cli.console import Json, clear_errors, err, out, print_error
 from segwatch.flows.config.settings import load_settings
 
 app = typer.Typer(
-    no_args_is_help=True, help="Convert, assemble, verify, evaluate and train model checkpoints."
+    no_args_is_help=True, help="Convert, assemble, verify, evaluate, train, adapt and switch models."
 )
 
 Config = Annotated[

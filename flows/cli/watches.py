@@ -35,13 +35,21 @@ app = typer.Typer(
 
 @app.command("list")
 def list_(as_json: Json = False) -> None:
-    """List the watches of the ledger: schedule, end, last search of the catalog."""
-    from segwatch.db import health
+    """List the watches of the ledger: schedule, end, last search of the catalog, model, agreement over rewordings."""
+    from segwatch.db import health, model_switches, rewordings
 
     with clear_errors(), open_engine() as engine, engine.connect() as conn:
         rows = health.read_watches(conn)
+        models = {one.watch: one.version for one in model_switches.list_in_force(conn)}
+        agreements = {one.watch: one.agreement for one in rewordings.list_newest(conn)}
     if as_json:
-        print_json([asdict(one) for one in rows])
+        print_json(
+            [
+                asdict(one)
+                | {"switched_to": models.get(one.name), "rewording_agreement": agreements.get(one.name)}
+                for one in rows
+            ]
+        )
         return
     now = datetime.now(UTC)
     cells = [
@@ -52,10 +60,12 @@ def list_(as_json: Json = False) -> None:
             "" if one.ends_at is None else format_minute(one.ends_at.astimezone(UTC)),
             format_minute(one.applied_at.astimezone(UTC)),
             "never" if one.attempted_at is None else format_minute(one.attempted_at.astimezone(UTC)),
+            models.get(one.name, "as set"),
+            "" if (agreement := agreements.get(one.name)) is None else f"{agreement:.2f}",
         )
         for one in rows
     ]
-    print_table(("watch", "state", "schedule", "end", "applied", "last search"), cells)
+    print_table(("watch", "state", "schedule", "end", "applied", "last search", "model", "rewordings"), cells)
 
 
 @app.command()

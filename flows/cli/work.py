@@ -27,6 +27,7 @@ from segwatch.flows.cli.console import (
     utc,
     warn,
 )
+from segwatch.flows.cli.learning import report_words
 from segwatch.geo.text.printable import to_one_line
 
 if TYPE_CHECKING:
@@ -65,6 +66,7 @@ def apply(
             applied = _store(engine, given, failed)
         stored = [watch for watch, _ in applied]
         missing = _report_catalogs(stored)
+        report_words(applied)
     _print_applied(applied, as_json=as_json)
     for watch in stored:
         for doubt in find_doubtful_limits(watch):
@@ -219,14 +221,14 @@ def retry(watch: WatchName, as_json: Json = False) -> None:
     """
     from segwatch.db import circuits, ledger, watches
     from segwatch.flows.config.settings import load_settings
-    from segwatch.flows.inference import segmenters
+    from segwatch.flows.inference import watch_models
     from segwatch.flows.runtime import assemble
 
     with clear_errors():
         settings = load_settings()
         with assemble.open_worker_engine(settings) as engine, engine.begin() as conn:
             watches.load_current(conn, watch)
-            count = ledger.retry(conn, watch, model_version=segmenters.get_model_version(settings))
+            count = ledger.retry(conn, watch, model_version=watch_models.find_version(conn, settings, watch))
             circuits.probe_now(conn, watch)
     if as_json:
         print_json({"watch": watch, "queued": count})

@@ -21,7 +21,7 @@ from segwatch.flows.events.source_selection import (
     find_running_watches,
     list_event_names,
 )
-from segwatch.flows.inference.segmenters import get_model_version
+from segwatch.flows.inference import watch_models
 from segwatch.geo.area import compute_area_m2
 from segwatch.geo.errors import InvalidEvent
 from segwatch.geo.events.area import compute_area
@@ -112,7 +112,6 @@ def prepare_run(
     with one from before. A run keeps its source; a finer source that gets a scene later gets a second run. Idempotent:
     only a revised area makes a new watch revision.
     """
-    model_version = get_model_version(settings)
     area_km2 = compute_area_m2(happening.area) / 1e6
     made = DisasterRun("", book.name, happening.identity, area_km2)
     with engine.connect() as conn:
@@ -125,6 +124,7 @@ def prepare_run(
     made.since, made.until = watch.start, watch.end
     made.baseline = baseline.key if baseline else None
     with engine.begin() as conn:
+        model_version = watch_models.find_version(conn, settings, watch.name)
         cost = observations.read_cost(conn, model_version)
         if cost is not None:
             made.seconds_per_scene = cost.seconds_per_km2 * area_km2

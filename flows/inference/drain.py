@@ -33,9 +33,10 @@ from segwatch.db.errors import describe_error, is_connection_lost
 from segwatch.flows.config.settings import FlowSettings
 from segwatch.flows.errors import SegmenterError
 from segwatch.flows.failures.blame import Blame, Cause
-from segwatch.flows.inference import quicklooks, segmenters
+from segwatch.flows.inference import quicklooks, watch_models
 from segwatch.flows.inference.outcomes import DrainCounts, OutcomeRecorder, find_circuits
-from segwatch.flows.inference.pending_work import has_work
+from segwatch.flows.inference.pending_work import has_work_for
+from segwatch.flows.inference.segmenters import InstructionSegmenter, Segmenter
 from segwatch.flows.inference.shadow import ShadowPlan, Shadows, is_spectral
 from segwatch.flows.inference.strips import StripReader
 from segwatch.flows.inference.tiled import (
@@ -76,14 +77,14 @@ class Drain:
     def __init__(
         self,
         engine: Engine,
-        segmenter: segmenters.Segmenter | segmenters.InstructionSegmenter,
+        segmenter: Segmenter | InstructionSegmenter,
         settings: FlowSettings,
         *,
         watch: str | None = None,
         progress: Progress = _log.info,
     ) -> None:
         self._engine = engine
-        self._segmenter = segmenters.adapt(segmenter)
+        self._segmenter = adapt(segmenter)
         self._settings = settings
         self._watch = watch
         self._progress = progress
@@ -413,8 +414,27 @@ def _list_hosts(members: list[ledger.LeasedObservation], settings: FlowSettings)
 def drain(
     engine: Engine, settings: FlowSettings, *, watch: str | None = None, progress: Progress = _log.info
 ) -> DrainCounts:
-    """Load the configured segmenter and drain the queue; without work nothing is loaded."""
-    if not has_work(engine, settings, watch):
-        return DrainCounts()
-    segmenter = segmenters.load_segmenter(settings)
-    return Drain(engine, segmenter, settings, watch=watch, progress=progress).run(stopping.stop_requested)
+    """Drain the queue with the model of each watch, one model after another; without work nothing is loaded.
+
+    A model that cannot be loaded leaves the others their work; its error is raised at the end.
+    """
+    done, failures = DrainCounts(), list[Exception]()
+    with engine.connect() as conn:
+        models = watch_models.list_models(conn, settings, watch)
+    for version, chosen in models:
+        if stopping.stop_requested.is_set():
+            break
+        with engine.connect() as conn:
+            if not has_work_for(conn, settings, version, watch):
+                continue
+        try:
+            segmenter = watch_models.load_model(settings, chosen)
+        except Exception as error:  # an operator's module or checkpoint may raise anything
+            failures.append(error)
+            continue
+        done.add(
+            Drain(engine, segmenter, settings, watch=watch, progress=progress).run(stopping.stop_requested)
+        )
+    if failures:
+        raise failures[0]
+    return done

@@ -50,6 +50,14 @@ class DrainCounts:
     reasons: Reasons = field(default_factory=Reasons)
     """Why observations were skipped, failed or put back -> how many."""
 
+    def add(self, other: DrainCounts) -> None:
+        """Add the counts of another drain."""
+        for name in ("scenes", "inferred", "skipped", "failed", "waiting"):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        for reason, count in other.reasons.items():
+            for _ in range(count):
+                self.reasons.add(reason)
+
 
 class OutcomeRecorder:
     """Records outcomes for one worker, with retries while the database is unreachable.

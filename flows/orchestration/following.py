@@ -21,7 +21,7 @@ from sqlalchemy import Engine
 from segwatch.db import ledger, runs
 from segwatch.db.errors import describe_error, is_connection_lost
 from segwatch.flows.config.settings import FlowSettings
-from segwatch.flows.inference.segmenters import get_model_version
+from segwatch.flows.inference import watch_models
 from segwatch.flows.orchestration.lost_runs import end_lost_runs
 
 _log = logging.getLogger(__name__)
@@ -110,9 +110,8 @@ class RunFollower:
         """Read the state of the work; None during a database outage."""
         try:
             with self.engine.connect() as conn:
-                left = ledger.read_open_work(
-                    conn, model_version=get_model_version(self.settings), watch=self.watch
-                )
+                version = watch_models.find_version(conn, self.settings, self.watch)
+                left = ledger.read_open_work(conn, model_version=version, watch=self.watch)
                 run = runs.find_by_flow_run(conn, self.flow_run.id)
                 alive = runs.is_alive(conn, "segment")
         except Exception as error:

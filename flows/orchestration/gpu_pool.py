@@ -14,8 +14,8 @@ from sqlalchemy import Engine
 from segwatch.db import ledger
 from segwatch.flows.config.settings import FlowSettings
 from segwatch.flows.errors import FlowError
+from segwatch.flows.inference import watch_models
 from segwatch.flows.inference.pending_work import has_work
-from segwatch.flows.inference.segmenters import get_model_version
 from segwatch.flows.orchestration import deploy
 from segwatch.flows.orchestration.following import FollowedRun, RunEnd, RunFollower
 
@@ -106,7 +106,8 @@ def _run_here(engine: Engine, settings: FlowSettings, watch: str, why: str) -> d
 
     done = drain(engine, settings, watch=watch)
     with engine.connect() as conn:
-        left = ledger.read_open_work(conn, model_version=get_model_version(settings), watch=watch)
+        version = watch_models.find_version(conn, settings, watch)
+        left = ledger.read_open_work(conn, model_version=version, watch=watch)
     if left.free:
         raise FlowError(f"{why}; segmenting in this process left scenes: {left}")
     return {"run": None, "here": asdict(done)} | _make_extra([why], left)
@@ -124,4 +125,5 @@ def _make_extra(troubles: list[str], left: ledger.OpenWork) -> dict[str, Any]:
 
 def _find_untouched(engine: Engine, settings: FlowSettings, watch: str) -> frozenset[UUID]:
     with engine.connect() as conn:
-        return ledger.list_untouched(conn, model_version=get_model_version(settings), watch=watch)
+        version = watch_models.find_version(conn, settings, watch)
+        return ledger.list_untouched(conn, model_version=version, watch=watch)

@@ -14,8 +14,8 @@ from segwatch.db import ledger, outbox, watches
 from segwatch.flows.config.settings import FlowSettings
 from segwatch.flows.errors import FlowError
 from segwatch.flows.failures.outages import require_sources
+from segwatch.flows.inference import watch_models
 from segwatch.flows.inference.drain import drain
-from segwatch.flows.inference.segmenters import get_model_version
 from segwatch.flows.orchestration.heartbeats import register_run
 from segwatch.flows.pipeline.discovery import discover_watch
 from segwatch.flows.pipeline.steps import Report, Steps
@@ -47,7 +47,9 @@ def run_in_process(
     FlowError
         A step failed, or work is left that could be done now.
     """
-    version = get_model_version(settings)  # an invalid setting is reported before any work begins
+    version = watch_models.read_version(
+        engine, settings, watch
+    )  # an invalid setting is reported before any work begins
     steps = Steps()
 
     def discover() -> dict[str, Any]:
@@ -83,7 +85,8 @@ def _report_left(engine: Engine, settings: FlowSettings, watch: str) -> dict[str
         Work is left that could be done now.
     """
     with engine.connect() as conn:
-        left = ledger.read_open_work(conn, model_version=get_model_version(settings), watch=watch)
+        version = watch_models.find_version(conn, settings, watch)
+        left = ledger.read_open_work(conn, model_version=version, watch=watch)
         waiting = outbox.describe_waiting(conn)
     if left.free:
         raise FlowError(f"{watch} is not done: {left}. Run it again: segwatch run {watch}")

@@ -24,7 +24,7 @@ from sqlalchemy import Engine
 from segwatch.db import ledger, runs
 from segwatch.db.errors import describe_error
 from segwatch.flows.config.settings import FlowSettings
-from segwatch.flows.inference.segmenters import get_model_version
+from segwatch.flows.inference import watch_models
 from segwatch.flows.orchestration.gpu_pool import SEGMENT_DEPLOYMENT
 
 _log = logging.getLogger(__name__)
@@ -51,7 +51,8 @@ def resume_waiting(engine: Engine, settings: FlowSettings) -> list[str]:
         return []
     try:
         with engine.connect() as conn:
-            free = ledger.list_free(conn, model_version=get_model_version(settings))
+            versions = [version for version, _ in watch_models.list_models(conn, settings)]
+            free = sorted({name for one in versions for name in ledger.list_free(conn, model_version=one)})
             busy = runs.list_watches(conn, _FLOWS) if free else set()
         waiting = [name for name in free if name not in busy] if None not in busy else []
         return _start(waiting) if waiting else []

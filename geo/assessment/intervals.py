@@ -73,6 +73,22 @@ def estimate_part(part: Estimate, rest: Estimate, standard_error: float) -> Esti
     )
 
 
+def divide(above: Estimate, below: Estimate) -> Estimate | None:
+    """Estimate ``above / below`` of independent, non-negative estimates; the interval by MOVER for ratios.
+
+    Returns
+    -------
+    Estimate | None
+        None where ``below`` is 0.
+    """
+    if below.value == 0:
+        return None
+    value = above.value / below.value
+    low, high = _bound_ratio(above, below)
+    error = math.hypot(above.standard_error, value * below.standard_error) / below.value
+    return Estimate(value, error, min(value, low), max(value, high))
+
+
 def _bound_ratio(above: Estimate, below: Estimate) -> tuple[float, float]:
     """Bound ``above / below``."""
     product = above.value * below.value

@@ -108,7 +108,7 @@ def draw_crops(
         if names:
             drawn.append((crop, names))
     asked = [(crop, name) for crop, names in drawn for name in names]
-    cells = [_to_cells(crop.labels[name], size // 4) for crop, name in asked]
+    cells = [compute_cells(crop.labels[name], size // 4) for crop, name in asked]
     return CropBatch(
         images=torch.stack([torch.from_numpy(crop.image.copy()).permute(2, 0, 1) for crop, _ in drawn]),
         counts=tuple(len(names) for _, names in drawn),
@@ -139,7 +139,7 @@ def _draw_crop(
     return crop, names
 
 
-def _to_cells(label: Labels, count: int) -> tuple[Tensor, Tensor]:
+def compute_cells(label: Labels, count: int) -> tuple[Tensor, Tensor]:
     """Return (count, count) covered share of each cell's labelled part, and whether most of the cell is labelled."""
     values = torch.from_numpy(label)[None]
     both = torch.stack([values > 0, values != int(UNKNOWN)], 1).float()

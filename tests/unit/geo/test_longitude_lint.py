@@ -64,6 +64,7 @@ ALLOWED = {
     "geo/tracking/series.py:_register": "selects more if it is split; the fold selects again",
     "geo/spectral/cells.py:_find_cells": "projected, in metres",
     "geo/spectral/zones.py:__init__": "projected, in metres",
+    "flows/learning/rescan.py:limit_area": "projected, in metres",
     "flows/web/pixels/decoder.py:main": "standard input",
     "flows/web/ogcapi/extents.py": "bounds of tipg's columns",
     "db/analyst/statements.py": "measures with longitudes to 360; the caller chooses the narrower bounds",

@@ -82,7 +82,7 @@ def test_labels_stay_aligned_with_the_picture(source: crop_pool.CropPool) -> Non
     rng, seen = np.random.default_rng(1), 0
     for _ in range(40):
         crop, target = source.draw_any(rng, 64)
-        covered, known = mask_stage._to_cells(crop.labels[target], 64)
+        covered, known = mask_stage.compute_cells(crop.labels[target], 64)
         if known.mean() < 0.9 or not 0.05 < covered.mean() < 0.95:
             continue
         light = crop.image.astype(np.float64).mean(2)
