@@ -6,7 +6,7 @@ one counts. Which units are drawn is decided by :mod:`segwatch.flows.assessment`
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -16,7 +16,7 @@ from shapely.geometry import Point
 from shapely.geometry.base import BaseGeometry
 from sqlalchemy import Connection, text
 
-from segwatch.db import mutexes
+from segwatch.db import accuracies, mutexes
 from segwatch.db.codec import from_ewkb, to_ewkb
 from segwatch.db.errors import LabelRefused, NotFound
 from segwatch.db.ids import make_id
@@ -172,7 +172,7 @@ _LIST = text(
     WHERE p.assessment_id = :id ORDER BY p.ordinal
     """
 )
-_SAMPLE = text("SELECT stratum, agreeing FROM segwatch.assessment_sample WHERE id = :id")
+_SAMPLE = text("SELECT assessment_id, stratum, agreeing FROM segwatch.assessment_sample WHERE id = :id")
 _LAST_LABEL = text("SELECT ordinal, label, labeller FROM segwatch.current_label WHERE sample_id = :id")
 _ADD_LABEL = text(
     """
@@ -394,7 +394,14 @@ class AddedLabel:
 
 
 def add_label(conn: Connection, sample_id: UUID, label: Label, labeller: str) -> AddedLabel:
-    """Label a sample; repeating the label in force adds nothing, another one replaces it.
+    """Label a sample, as :func:`add_labels` does."""
+    return add_labels(conn, [(sample_id, label)], labeller)[0]
+
+
+def add_labels(conn: Connection, labels: Iterable[tuple[UUID, Label]], labeller: str) -> list[AddedLabel]:
+    """Label samples, and store the accuracy that follows from it.
+
+    Repeating the label in force adds nothing, another one replaces it.
 
     Raises
     ------
@@ -409,17 +416,28 @@ def add_label(conn: Connection, sample_id: UUID, label: Label, labeller: str) ->
     if to_storable(labeller) != labeller:
         raise LabelRefused("labeller: NUL and halves of surrogate pairs cannot be stored; leave them out")
     mutexes.lock(conn, "label")
+    made, touched = [], set()
+    for sample_id, label in labels:
+        assessment_id, one = _add_label(conn, sample_id, label, labeller)
+        made.append(one)
+        if one.created:
+            touched.add(assessment_id)
+    accuracies.save(conn, touched)
+    return made
+
+
+def _add_label(conn: Connection, sample_id: UUID, label: Label, labeller: str) -> tuple[UUID, AddedLabel]:
     sample = conn.execute(_SAMPLE, {"id": sample_id}).one_or_none()
     if sample is None:
         raise sample_not_found(sample_id)
     agrees = None if label is Label.UNCLEAR else label.value in sample.agreeing
     last = conn.execute(_LAST_LABEL, {"id": sample_id}).one_or_none()
     if last is not None and (last.label, last.labeller) == (label.value, labeller):
-        return AddedLabel(False, sample.stratum, agrees)
+        return sample.assessment_id, AddedLabel(False, sample.stratum, agrees)
     ordinal = 1 if last is None else last.ordinal + 1
     row = {"id": sample_id, "ordinal": ordinal, "label": label.value, "labeller": labeller}
     conn.execute(_ADD_LABEL, row)
-    return AddedLabel(True, sample.stratum, agrees)
+    return sample.assessment_id, AddedLabel(True, sample.stratum, agrees)
 
 
 def sample_not_found(sample_id: UUID) -> NotFound:

@@ -9,6 +9,7 @@ from segwatch.db.analyst.accuracy import (
     StoredCalibration,
     describe_accuracy,
     describe_target,
+    estimate_assessment,
     list_calibrations,
     list_strata,
     read_accuracy,
@@ -33,7 +34,14 @@ from segwatch.db.analyst.coverage import (
     list_unused,
     measure_observed_m2,
 )
-from segwatch.db.analyst.objects import check_readable, list_reviews, read_object_tile, read_snapshot
+from segwatch.db.analyst.objects import (
+    SecondOpinion,
+    check_readable,
+    list_reviews,
+    read_object_tile,
+    read_second_opinion,
+    read_snapshot,
+)
 from segwatch.db.analyst.rows import Rows
 from segwatch.db.analyst.shadows import list_compared_objects, list_compared_scenes, list_differences
 from segwatch.db.analyst.watches import list_upgrades, list_watches, summarize_watches
@@ -41,6 +49,7 @@ from segwatch.db.analyst.watches import list_upgrades, list_watches, summarize_w
 __all__ = [
     "ChangeStatus",
     "Rows",
+    "SecondOpinion",
     "StoredCalibration",
     "check_readable",
     "compare_areas",
@@ -49,6 +58,7 @@ __all__ = [
     "count_states",
     "describe_accuracy",
     "describe_target",
+    "estimate_assessment",
     "explain_missing_alert",
     "list_alerts",
     "list_alerts_for_feed",
@@ -71,6 +81,7 @@ __all__ = [
     "read_accuracy",
     "read_alert_for_feed",
     "read_object_tile",
+    "read_second_opinion",
     "read_snapshot",
     "sum_changes",
     "summarize_watches",

@@ -51,7 +51,10 @@ _READABLE_ITEMS = text(
 )
 _REPORTED_SCENES = text(
     """
-    SELECT c.acquired_at, c.state, c.clear_share, c.reason, c.item_hrefs, c.model, e.preview
+    SELECT c.acquired_at, c.state, c.clear_share, c.reason, c.item_hrefs, c.model, e.preview,
+           (SELECT min(s.shadow) FROM watch.shadow_comparisons s WHERE s.observation_id = c.observation_id) AS shadow,
+           (SELECT jsonb_object_agg(s.target, s.iou) FROM watch.shadow_comparisons s
+            WHERE s.observation_id = c.observation_id AND s.iou IS NOT NULL) AS agreement
     FROM watch.coverage c LEFT JOIN watch.evidence e ON e.observation_id = c.observation_id
     WHERE c.watch = :watch AND c.superseded_at IS NULL ORDER BY c.acquired_at NULLS LAST, c.observation_id
     """
@@ -120,7 +123,10 @@ def list_readable_items(conn: Connection, watch: str, scene_id: str) -> Rows:
 
 
 def list_reported_scenes(conn: Connection, watch: str) -> Sequence[RowMapping]:
-    """List the current observations and rejected items of a watch, each with the path of its quicklook."""
+    """List the current observations and rejected items of a watch, each with the path of its quicklook.
+
+    ``shadow`` names the shadow segmenter, ``agreement`` has its IoU by target; null where nothing was compared.
+    """
     return conn.execute(_REPORTED_SCENES, {"watch": watch}).mappings().all()
 
 

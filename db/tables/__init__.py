@@ -7,6 +7,7 @@ from segwatch.db.tables.assessments import (
     assessment_sample,
     assessment_stratum,
     calibration,
+    target_accuracy,
 )
 from segwatch.db.tables.columns import SCHEMA, metadata
 from segwatch.db.tables.events import event, event_name
@@ -76,6 +77,7 @@ __all__ = [
     "shadow_agreement",
     "shadow_difference",
     "shadow_result",
+    "target_accuracy",
     "track",
     "track_lineage",
     "track_state",

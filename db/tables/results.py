@@ -151,7 +151,10 @@ detection = Table(
     # detections of one observation near a place
     Index("detection_near_ix", "observation_id", "geom", postgresql_using="gist"),
     Index(
-        "detection_evidence_ix", "track_id", "observation_id", postgresql_where=text("evidence IS NOT NULL")
+        "detection_opinion_ix",
+        "track_id",
+        "observation_id",
+        postgresql_where=text("evidence IS NOT NULL OR shadow_share IS NOT NULL"),
     ),
 )
 

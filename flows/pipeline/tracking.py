@@ -239,7 +239,7 @@ def _ensure_ground(conn: Connection, series_id: UUID) -> None:
 
 def _choose_alerts(watch: Watch, changes: Sequence[JudgedChange]) -> list[RuleMatch]:
     return [
-        RuleMatch(one.change, one.scene_id, rule, compute_send_time(rule))
+        RuleMatch(one.change, one.scene_id, rule, compute_send_time(rule), one.evidence)
         for one, rule in match_changes(watch.rules, changes)
     ]
 

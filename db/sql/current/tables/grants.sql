@@ -25,6 +25,7 @@ GRANT SELECT, INSERT, UPDATE ON
     segwatch.shadow_agreement,
     segwatch.shadow_difference,
     segwatch.shadow_result,
+    segwatch.target_accuracy,
     segwatch.track,
     segwatch.track_lineage,
     segwatch.track_state,

@@ -142,9 +142,9 @@ CREATE TABLE segwatch.detection (
     CONSTRAINT detection_track_id_fk FOREIGN KEY(track_id) REFERENCES segwatch.track (id)
 );
 
-CREATE INDEX detection_evidence_ix ON segwatch.detection (track_id, observation_id) WHERE evidence IS NOT NULL;
-
 CREATE INDEX detection_near_ix ON segwatch.detection USING gist (observation_id, geom);
+
+CREATE INDEX detection_opinion_ix ON segwatch.detection (track_id, observation_id) WHERE evidence IS NOT NULL OR shadow_share IS NOT NULL;
 
 CREATE TABLE segwatch.observation_chip (
     observation_id UUID NOT NULL,
