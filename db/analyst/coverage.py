@@ -14,7 +14,7 @@ from segwatch.db.analyst.rows import Rows, fetch_rows
 _COVERAGE = text(
     """
     SELECT c.observation_id, c.acquired_at, c.state, c.reason, c.waits, c.attempts, c.clear_share, c.item_hrefs,
-           c.detections
+           c.detections, c.shift_east_m, c.shift_north_m, c.shift_quality, c.shift_source, c.shift_problem
     FROM watch.coverage c
     WHERE c.watch = :watch AND (c.state <> 'rejected' OR c.superseded_at IS NULL)
     ORDER BY c.acquired_at NULLS LAST, c.observation_id
