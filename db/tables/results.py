@@ -173,6 +173,24 @@ observation_chip = Table(
     Column("content", LargeBinary, nullable=False),
 )
 
+#: Chips of the series that this one took over, by which its observations are registered to the objects it took over.
+#: Copied once, when the series begins; their observations belong to earlier series.
+series_reference = Table(
+    "series_reference",
+    metadata,
+    reference("series_id", "series", primary_key=True),
+    Column("crs", Text, primary_key=True),
+    Column("pixel_m", Double, primary_key=True),
+    Column("grid_row", Integer, primary_key=True),
+    Column("grid_col", Integer, primary_key=True),
+    reference("observation_id", "observation"),
+    #: by which the observation was moved then
+    Column("shift_east_m", Double, nullable=False),
+    Column("shift_north_m", Double, nullable=False),
+    Column("shift_quality", Double, nullable=False),
+    string("shift_source"),
+)
+
 #: Part of a footprint that the observation was the first of its series to cover; the rows of a series are disjoint.
 #: Derived from the footprints, like tracks, and replaced where a late scene covered it earlier.
 seen_ground = Table(

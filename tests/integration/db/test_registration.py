@@ -97,6 +97,30 @@ def test_displaced_scenes_are_corrected_and_raise_nothing(ledgers: Any) -> None:
         assert max(_overlap(now, lake) for lake in LAKES) > 0.98
 
 
+def test_a_new_model_is_registered_to_the_imagery_of_the_one_before(ledgers: Any) -> None:
+    """Chips belong to the ground, not to the model: objects that are taken over stay where they are."""
+    ledger = ledgers(min_change_m2=1000.0, min_change_ratio=0.01)
+    displaced = ((1, 0), (-1, 0), (2, 1), (3, 0), (0, -2))
+    world = [Displaced(LAKES, east=east, north=north) for east, north in displaced]
+    ledger.arrive(world, [0, 1])
+    ledger.model = "another@2"
+    ledger.arrive(world, [3])
+    # a late scene changes no reference that was taken over
+    ledger.arrive(world, [2])
+    ledger.model = "third@3"
+    ledger.arrive(world, [4])
+    # the first scene is the reference, though it is displaced itself
+    assert shifts(ledger) == [
+        ("none", 0, 0), ("pixels", 2, 0), ("pixels", -1, -1), ("pixels", -2, 0), ("pixels", 1, 2),
+    ]  # fmt: skip
+    assert changes(ledger) == []
+    objects = ledger.rows("SELECT count(*) AS n, count(DISTINCT object_id) AS known FROM watch.objects_now")
+    assert objects == [{"n": len(LAKES), "known": len(LAKES)}]
+    before = ledger.everything()
+    ledger.track()
+    assert ledger.everything() == before
+
+
 def test_large_and_uncertain_shifts_are_named_with_what_to_do(
     ledgers: Any, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -34,7 +34,7 @@ GRANT SELECT, INSERT, UPDATE ON
     segwatch.watch_head,
     segwatch.watermark
     TO segwatch_worker;
-GRANT SELECT, INSERT ON segwatch.observation_chip TO segwatch_worker;
+GRANT SELECT, INSERT ON segwatch.observation_chip, segwatch.series_reference TO segwatch_worker;
 GRANT SELECT, INSERT ON
     segwatch.assessment,
     segwatch.assessment_label,

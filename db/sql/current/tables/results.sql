@@ -202,6 +202,22 @@ CREATE TABLE segwatch.series_counts (
     CONSTRAINT series_counts_observation_id_fk FOREIGN KEY(observation_id) REFERENCES segwatch.observation (id)
 );
 
+CREATE TABLE segwatch.series_reference (
+    series_id UUID NOT NULL,
+    crs TEXT NOT NULL,
+    pixel_m DOUBLE PRECISION NOT NULL,
+    grid_row INTEGER NOT NULL,
+    grid_col INTEGER NOT NULL,
+    observation_id UUID NOT NULL,
+    shift_east_m DOUBLE PRECISION NOT NULL,
+    shift_north_m DOUBLE PRECISION NOT NULL,
+    shift_quality DOUBLE PRECISION NOT NULL,
+    shift_source TEXT NOT NULL,
+    CONSTRAINT series_reference_pk PRIMARY KEY (series_id, crs, pixel_m, grid_row, grid_col),
+    CONSTRAINT series_reference_series_id_fk FOREIGN KEY(series_id) REFERENCES segwatch.series (id),
+    CONSTRAINT series_reference_observation_id_fk FOREIGN KEY(observation_id) REFERENCES segwatch.observation (id)
+);
+
 CREATE TABLE segwatch.track_lineage (
     parent UUID NOT NULL,
     child UUID NOT NULL,
