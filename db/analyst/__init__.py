@@ -27,12 +27,12 @@ from segwatch.db.analyst.changes import compare_areas, list_largest_changes, sum
 from segwatch.db.analyst.coverage import (
     count_states,
     explain_missing_alert,
+    find_gap,
     list_coverage,
     list_readable_items,
     list_reported_scenes,
     list_scenes,
     list_unused,
-    measure_observed_m2,
 )
 from segwatch.db.analyst.objects import (
     SecondOpinion,
@@ -60,6 +60,7 @@ __all__ = [
     "describe_target",
     "estimate_assessment",
     "explain_missing_alert",
+    "find_gap",
     "list_alerts",
     "list_alerts_for_feed",
     "list_alerts_for_map",
@@ -77,7 +78,6 @@ __all__ = [
     "list_unused",
     "list_upgrades",
     "list_watches",
-    "measure_observed_m2",
     "read_accuracy",
     "read_alert_for_feed",
     "read_object_tile",

@@ -5,18 +5,22 @@ Nearly all geometries have few vertices and are computed in this process.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
+import shapely
 from shapely.geometry import GeometryCollection
 from shapely.geometry.base import BaseGeometry
 
 from segwatch.geo.bounded import child, screen
 from segwatch.geo.bounded.tasks import Task, compute
+from segwatch.geo.errors import TooComplex
 
 #: Repairs with more crossings run in the child; so do buffers of more than FEW_VERTICES vertices.
 _FEW_CROSSINGS = 100
 #: Overlays with more vertices and crossings run in the child.
 _MANY_VERTICES = 20_000
+#: How often a subtraction that is too complex is cut into four.
+_MAX_CUTS = 3
 
 
 def make_valid(geometry: BaseGeometry) -> BaseGeometry:
@@ -67,6 +71,50 @@ def difference(one: BaseGeometry, other: BaseGeometry) -> BaseGeometry:
         The operation would take too much memory or time.
     """
     return _overlay(Task.DIFFERENCE, [one, other])
+
+
+def subtract_all(geometry: BaseGeometry, parts: Iterable[BaseGeometry]) -> BaseGeometry:
+    """Subtract valid geometries from one, one after the other, until nothing is left.
+
+    Only one part is in memory at a time, and parts that come after nothing is left are not read. What would take too
+    much is computed in pieces. A piece that does even then stays, so that what is left is too large rather than too
+    small.
+    """
+    left = geometry
+    for part in parts:
+        if shapely.intersects(left, part):
+            left = _subtract(left, part, _MAX_CUTS)
+        if left.is_empty:
+            break
+    return left
+
+
+def _subtract(geometry: BaseGeometry, part: BaseGeometry, cuts: int) -> BaseGeometry:
+    try:
+        return difference(geometry, part)
+    except TooComplex:
+        if not cuts:
+            return geometry
+    west, south, east, north = geometry.bounds
+    middle, centre = (west + east) / 2, (south + north) / 2
+    pieces: list[BaseGeometry] = []
+    for box in (
+        (west, south, middle, centre),
+        (middle, south, east, centre),
+        (west, centre, middle, north),
+        (middle, centre, east, north),
+    ):
+        piece, inside = (_keep_polygons(shapely.clip_by_rect(one, *box)) for one in (geometry, part))
+        if piece.is_empty or inside.is_empty or not inside.is_valid:
+            pieces.append(piece)
+        else:
+            pieces.append(_subtract(piece, inside, cuts - 1))
+    return shapely.multipolygons([one for piece in pieces for one in shapely.get_parts(piece)])
+
+
+def _keep_polygons(geometry: BaseGeometry) -> BaseGeometry:
+    parts = shapely.get_parts(geometry)
+    return shapely.multipolygons(parts[shapely.get_type_id(parts) == shapely.GeometryType.POLYGON])
 
 
 def buffer(geometry: BaseGeometry, distance: float, *, quad_segs: int = 16) -> BaseGeometry:

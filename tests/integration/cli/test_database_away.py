@@ -62,7 +62,7 @@ def test_a_command_that_begins_during_an_outage_waits_and_says_so(database: Data
     [
         (["event", "list"], "(none)"),
         (["event", "poll", "http://127.0.0.1:9/feed.xml"], "127.0.0.1"),
-        (["respond", "--playbook", "flood-optical", "--event", "usgs/1"], "is not in the ledger"),
+        (["respond", "--playbook", "flood", "--event", "usgs/1"], "is not in the ledger"),
     ],
 )
 def test_commands_about_events_wait_too(database: Database, words: list[str], then: str) -> None:
