@@ -19,8 +19,8 @@ from segwatch.geo.errors import TooComplex
 _FEW_CROSSINGS = 100
 #: Overlays with more vertices and crossings run in the child.
 _MANY_VERTICES = 20_000
-#: How often a subtraction that is too complex is cut into four.
-_MAX_CUTS = 3
+#: Operations in the child that may take too much before the others are given up.
+_MAX_REFUSED = 8
 
 
 def make_valid(geometry: BaseGeometry) -> BaseGeometry:
@@ -76,45 +76,21 @@ def difference(one: BaseGeometry, other: BaseGeometry) -> BaseGeometry:
 def subtract_all(geometry: BaseGeometry, parts: Iterable[BaseGeometry]) -> BaseGeometry:
     """Subtract valid geometries from one, one after the other, until nothing is left.
 
-    Only one part is in memory at a time, and parts that come after nothing is left are not read. What would take too
-    much is computed in pieces. A piece that does even then stays, so that what is left is too large rather than too
-    small.
+    Parts may be large: what has many vertices is computed in the child, whose memory and time are limited. Only
+    one part is in memory here at a time, and none is read after nothing is left. A part that takes too much is not
+    subtracted, and after some of these no other one: what is left is then too large, not too small.
     """
-    left = geometry
+    left, refused = geometry, 0
     for part in parts:
         if shapely.intersects(left, part):
-            left = _subtract(left, part, _MAX_CUTS)
-        if left.is_empty:
+            vertices = shapely.get_num_coordinates(left) + shapely.get_num_coordinates(part)
+            try:
+                left = _run(Task.DIFFERENCE, [left, part], in_child=vertices > screen.FEW_VERTICES)
+            except TooComplex:
+                refused += 1
+        if left.is_empty or refused >= _MAX_REFUSED:
             break
     return left
-
-
-def _subtract(geometry: BaseGeometry, part: BaseGeometry, cuts: int) -> BaseGeometry:
-    try:
-        return difference(geometry, part)
-    except TooComplex:
-        if not cuts:
-            return geometry
-    west, south, east, north = geometry.bounds
-    middle, centre = (west + east) / 2, (south + north) / 2
-    pieces: list[BaseGeometry] = []
-    for box in (
-        (west, south, middle, centre),
-        (middle, south, east, centre),
-        (west, centre, middle, north),
-        (middle, centre, east, north),
-    ):
-        piece, inside = (_keep_polygons(shapely.clip_by_rect(one, *box)) for one in (geometry, part))
-        if piece.is_empty or inside.is_empty or not inside.is_valid:
-            pieces.append(piece)
-        else:
-            pieces.append(_subtract(piece, inside, cuts - 1))
-    return shapely.multipolygons([one for piece in pieces for one in shapely.get_parts(piece)])
-
-
-def _keep_polygons(geometry: BaseGeometry) -> BaseGeometry:
-    parts = shapely.get_parts(geometry)
-    return shapely.multipolygons(parts[shapely.get_type_id(parts) == shapely.GeometryType.POLYGON])
 
 
 def buffer(geometry: BaseGeometry, distance: float, *, quad_segs: int = 16) -> BaseGeometry:
