@@ -83,7 +83,7 @@ def subtract_all(geometry: BaseGeometry, parts: Iterable[BaseGeometry]) -> BaseG
     left, refused = geometry, 0
     for part in parts:
         if shapely.intersects(left, part):
-            vertices = shapely.get_num_coordinates(left) + shapely.get_num_coordinates(part)
+            vertices = int(shapely.get_num_coordinates(left) + shapely.get_num_coordinates(part))
             try:
                 left = _run(Task.DIFFERENCE, [left, part], in_child=vertices > screen.FEW_VERTICES)
             except TooComplex:
