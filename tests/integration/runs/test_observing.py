@@ -154,7 +154,11 @@ def test_where_runs_segment_themselves_waiting_scenes_get_an_observe_run(
         assert track.fn()["resumed"] == ["lakes"]
         assert "resumed" not in track.fn(), "one at a time"
         assert open_segment_runs(server) == []
-        (run,) = [one for one in server.runs("observe/observe", watch="lakes") if not one.state.is_final()]
+        (run,) = [
+            one
+            for one in server.runs("observe/observe", watch="lakes")
+            if one.state is None or not one.state.is_final()
+        ]
         assert run.work_pool_name == "cpu"
         client.delete_flow_run(run.id)
 
