@@ -6,20 +6,22 @@ one counts. Which units are drawn is decided by :mod:`segwatch.flows.assessment`
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from shapely.geometry import Point
+import shapely
+from shapely.geometry import GeometryCollection, MultiPolygon, Point, Polygon
 from shapely.geometry.base import BaseGeometry
 from sqlalchemy import Connection, text
 
-from segwatch.db import mutexes
+from segwatch.db import accuracies, mutexes
 from segwatch.db.codec import from_ewkb, to_ewkb
 from segwatch.db.errors import LabelRefused, NotFound
 from segwatch.db.ids import make_id
+from segwatch.geo.bounded import operations
 from segwatch.geo.text.storable import to_storable
 from segwatch.geo.types.assessment import Label, Unit
 
@@ -58,20 +60,18 @@ _HEAD = text(
     """
 )
 _TARGETS = text("SELECT DISTINCT target FROM segwatch.track WHERE series_id = :series_id")
-#: Ground that the series observed; where old versions stored none, the union of what its observations covered.
+_AOI = text("SELECT geom FROM watch.watches WHERE watch = :watch")
+#: Parts of the ground that the series observed; where old versions stored none, what its observations covered.
 _GROUND = text(
     """
-    SELECT ST_CollectionExtract(ST_Intersection(a.geom, g.geom), 3) AS geom,
-           ST_Area(CAST(ST_CollectionExtract(ST_Intersection(a.geom, g.geom), 3) AS geography)) AS m2
-    FROM watch.watches a
-    CROSS JOIN LATERAL (
-        SELECT coalesce(
-            (SELECT ST_Union(s.geom) FROM segwatch.seen_ground s WHERE s.series_id = :series_id),
-            (SELECT ST_Union(o.footprint) FROM segwatch.observation o
-             WHERE o.series_id = :series_id AND o.state = 'observed' AND o.superseded_at IS NULL)) AS geom) g
-    WHERE a.watch = :watch AND g.geom IS NOT NULL
+    SELECT s.geom FROM segwatch.seen_ground s WHERE s.series_id = :series_id AND NOT ST_IsEmpty(s.geom)
+    UNION ALL
+    SELECT o.footprint FROM segwatch.observation o
+    WHERE o.series_id = :series_id AND o.state = 'observed' AND o.superseded_at IS NULL
+      AND NOT EXISTS (SELECT 1 FROM segwatch.seen_ground s WHERE s.series_id = :series_id)
     """
-)
+).execution_options(yield_per=20)
+_GEODESIC_M2 = text("SELECT ST_Area(CAST(CAST(:geom AS geometry) AS geography))")
 _SUM_OBJECTS = text(f"SELECT count(*) AS objects, coalesce(sum(m2), 0) AS m2 FROM ({_OBJECTS}) o")  # noqa: S608
 _COUNT_CHANGES = text(f"SELECT stratum, count(*) AS n FROM ({_CHANGES}) c GROUP BY stratum ORDER BY stratum")  # noqa: S608
 #: How many of the positions fall into the part of each object; width_bucket searches the sorted array.
@@ -172,7 +172,7 @@ _LIST = text(
     WHERE p.assessment_id = :id ORDER BY p.ordinal
     """
 )
-_SAMPLE = text("SELECT stratum, agreeing FROM segwatch.assessment_sample WHERE id = :id")
+_SAMPLE = text("SELECT assessment_id, stratum, agreeing FROM segwatch.assessment_sample WHERE id = :id")
 _LAST_LABEL = text("SELECT ordinal, label, labeller FROM segwatch.current_label WHERE sample_id = :id")
 _ADD_LABEL = text(
     """
@@ -257,15 +257,23 @@ def load_series(conn: Connection, watch: str) -> AssessedSeries:
     """
     head = conn.execute(_HEAD, {"watch": watch}).one_or_none()
     values = {"watch": watch, "series_id": None if head is None else head.series_id}
-    ground = None if head is None else conn.execute(_GROUND, values).one_or_none()
-    if head is None or ground is None or not ground.m2:
+    ground = GeometryCollection() if head is None else _find_ground(conn, values)
+    if head is None or ground.is_empty:
         raise NotFound(
             f"watch {watch} has no observed scene, so there is nothing to assess; run: segwatch run {watch}"
         )
     targets = {*head.targets, *conn.execute(_TARGETS, values).scalars()}
-    return AssessedSeries(
-        watch, head.series_id, head.gsd_m, tuple(sorted(targets)), from_ewkb(ground.geom), ground.m2
-    )
+    ground_m2 = float(conn.execute(_GEODESIC_M2, {"geom": to_ewkb(ground)}).scalar_one())
+    return AssessedSeries(watch, head.series_id, head.gsd_m, tuple(sorted(targets)), ground, ground_m2)
+
+
+def _find_ground(conn: Connection, values: Mapping[str, object]) -> BaseGeometry:
+    """Find the observed part of the AOI, in bounded memory however many observations there are."""
+    area = from_ewkb(conn.execute(_AOI, values).scalar_one())
+    with conn.execute(_GROUND, values) as rows:
+        gap = operations.subtract_all(area, (from_ewkb(row.geom) for row in rows))
+    ground = operations.subtract_all(area, [gap])
+    return MultiPolygon([one for one in shapely.get_parts(ground).tolist() if isinstance(one, Polygon)])
 
 
 def sum_objects(conn: Connection, watch: str, target: str) -> tuple[int, float]:
@@ -394,7 +402,14 @@ class AddedLabel:
 
 
 def add_label(conn: Connection, sample_id: UUID, label: Label, labeller: str) -> AddedLabel:
-    """Label a sample; repeating the label in force adds nothing, another one replaces it.
+    """Label a sample, as :func:`add_labels` does."""
+    return add_labels(conn, [(sample_id, label)], labeller)[0]
+
+
+def add_labels(conn: Connection, labels: Iterable[tuple[UUID, Label]], labeller: str) -> list[AddedLabel]:
+    """Label samples, and store the accuracy that follows from it.
+
+    Repeating the label in force adds nothing, another one replaces it.
 
     Raises
     ------
@@ -409,17 +424,28 @@ def add_label(conn: Connection, sample_id: UUID, label: Label, labeller: str) ->
     if to_storable(labeller) != labeller:
         raise LabelRefused("labeller: NUL and halves of surrogate pairs cannot be stored; leave them out")
     mutexes.lock(conn, "label")
+    made, touched = [], set()
+    for sample_id, label in labels:
+        assessment_id, one = _add_label(conn, sample_id, label, labeller)
+        made.append(one)
+        if one.created:
+            touched.add(assessment_id)
+    accuracies.save(conn, touched)
+    return made
+
+
+def _add_label(conn: Connection, sample_id: UUID, label: Label, labeller: str) -> tuple[UUID, AddedLabel]:
     sample = conn.execute(_SAMPLE, {"id": sample_id}).one_or_none()
     if sample is None:
         raise sample_not_found(sample_id)
     agrees = None if label is Label.UNCLEAR else label.value in sample.agreeing
     last = conn.execute(_LAST_LABEL, {"id": sample_id}).one_or_none()
     if last is not None and (last.label, last.labeller) == (label.value, labeller):
-        return AddedLabel(False, sample.stratum, agrees)
+        return sample.assessment_id, AddedLabel(False, sample.stratum, agrees)
     ordinal = 1 if last is None else last.ordinal + 1
     row = {"id": sample_id, "ordinal": ordinal, "label": label.value, "labeller": labeller}
     conn.execute(_ADD_LABEL, row)
-    return AddedLabel(True, sample.stratum, agrees)
+    return sample.assessment_id, AddedLabel(True, sample.stratum, agrees)
 
 
 def sample_not_found(sample_id: UUID) -> NotFound:

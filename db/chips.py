@@ -21,8 +21,9 @@ _LOAD = text(
     ORDER BY observation_id, crs, pixel_m, grid_row, grid_col
     """
 )
-#: For each cell the chip of the first published observation before the fold. The scan along the series ends at it, and
-#: a series is scanned to its end only for cells that it shows for the first time.
+#: For each cell the chip that the series took over from the one before, else that of the first published observation
+#: before the fold. The scan along the series ends at it, and a series is scanned to its end only for cells that it
+#: shows for the first time.
 _REFERENCES = text(
     """
     SELECT c.*
@@ -30,14 +31,51 @@ _REFERENCES = text(
         AS n(crs, pixel_m, grid_row, grid_col)
     CROSS JOIN LATERAL (
         SELECT h.crs, h.pixel_m, h.grid_row, h.grid_col, h.content,
+               r.shift_east_m, r.shift_north_m, r.shift_quality, r.shift_source
+        FROM segwatch.series_reference r
+        JOIN segwatch.observation_chip h USING (observation_id, crs, pixel_m, grid_row, grid_col)
+        WHERE r.series_id = :series_id
+          AND (r.crs, r.pixel_m, r.grid_row, r.grid_col) = (n.crs, n.pixel_m, n.grid_row, n.grid_col)
+        UNION ALL
+        (SELECT h.crs, h.pixel_m, h.grid_row, h.grid_col, h.content,
                o.shift_east_m, o.shift_north_m, o.shift_quality, o.shift_source
         FROM segwatch.observation o
         JOIN segwatch.observation_chip h ON h.observation_id = o.id
-        WHERE o.series_id = :series_id AND o.state = 'observed' AND o.superseded_at IS NULL
+        WHERE NOT EXISTS (
+            SELECT 1 FROM segwatch.series_reference r WHERE r.series_id = :series_id
+              AND (r.crs, r.pixel_m, r.grid_row, r.grid_col) = (n.crs, n.pixel_m, n.grid_row, n.grid_col))
+          AND o.series_id = :series_id AND o.state = 'observed' AND o.superseded_at IS NULL
           AND (o.acquired_at, o.scene_id) < (:acquired_at, :scene_id)
           AND NOT (o.id = ANY(CAST(:folded AS uuid[])))
           AND (h.crs, h.pixel_m, h.grid_row, h.grid_col) = (n.crs, n.pixel_m, n.grid_row, n.grid_col)
-        ORDER BY o.acquired_at, o.scene_id LIMIT 1) c
+        ORDER BY o.acquired_at, o.scene_id LIMIT 1)) c
+    """
+)
+#: The references of the series before, as they were at the scene at which this one took over its objects: its own first
+#: chips, unless it took over one of the cell itself.
+_INHERIT = text(
+    """
+    INSERT INTO segwatch.series_reference (series_id, crs, pixel_m, grid_row, grid_col, observation_id, shift_east_m,
+                                           shift_north_m, shift_quality, shift_source)
+    SELECT DISTINCT ON (c.crs, c.pixel_m, c.grid_row, c.grid_col)
+           c.id, c.crs, c.pixel_m, c.grid_row, c.grid_col, c.observation_id, coalesce(c.shift_east_m, 0),
+           coalesce(c.shift_north_m, 0), coalesce(c.shift_quality, 0), coalesce(c.shift_source, 'none')
+    FROM (
+        SELECT s.id, r.crs, r.pixel_m, r.grid_row, r.grid_col, r.observation_id, r.shift_east_m, r.shift_north_m,
+               r.shift_quality, r.shift_source, true AS inherited, CAST(NULL AS timestamptz) AS acquired_at,
+               CAST(NULL AS uuid) AS scene_id
+        FROM segwatch.series s JOIN segwatch.series_reference r ON r.series_id = s.seeded_from
+        WHERE s.id = :series_id
+        UNION ALL
+        SELECT s.id, h.crs, h.pixel_m, h.grid_row, h.grid_col, h.observation_id, o.shift_east_m, o.shift_north_m,
+               o.shift_quality, o.shift_source, false, o.acquired_at, o.scene_id
+        FROM segwatch.series s
+        JOIN segwatch.observation o ON o.series_id = s.seeded_from AND o.acquired_at <= s.seed_valid_at
+             AND o.state = 'observed' AND o.superseded_at IS NULL
+        JOIN segwatch.observation_chip h ON h.observation_id = o.id
+        WHERE s.id = :series_id) c
+    ORDER BY c.crs, c.pixel_m, c.grid_row, c.grid_col, c.inherited DESC, c.acquired_at, c.scene_id
+    ON CONFLICT DO NOTHING
     """
 )
 
@@ -78,8 +116,8 @@ def load_references(
 ) -> dict[Cell, ReferenceChip]:
     """Load the reference chips of some cells, as they are for an observation of that time and scene.
 
-    The reference of a cell is the chip of the series' first published observation of it, by acquisition time and scene
-    id. Observations in ``folded`` count as not recorded.
+    The reference of a cell is the one that the series took over from the series before, else the chip of its own first
+    published observation of it, by acquisition time and scene id. Observations in ``folded`` count as not recorded.
     """
     wanted = sorted(cells)
     if not wanted:
@@ -96,6 +134,11 @@ def load_references(
     }
     found = ((_load_chip(row), load_shift(row)) for row in conn.execute(_REFERENCES, values))
     return {chip.cell: ReferenceChip(chip, shift) for chip, shift in found}
+
+
+def inherit_references(conn: Connection, series_id: UUID) -> None:
+    """Take over the references of the series before, so that objects taken over and new observations lie together."""
+    conn.execute(_INHERIT, {"series_id": series_id})
 
 
 def load_shift(row: Row[Any]) -> Shift:

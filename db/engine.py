@@ -77,9 +77,11 @@ class RequestLimits:
     """Limits of connections that answer requests, where somebody waits."""
 
     connections: int
-    """Size of the pool; a request waits at most 0.1 s for a connection."""
+    """Size of the pool, which has one for every request that may run at once."""
     statement_seconds: int
     connect_seconds: int = 3
+    pool_seconds: float = 2.0
+    """Maximum wait for a connection; a request whose client has gone holds its own until its statement ends."""
     lost_seconds: int = 10
     """Time without acknowledgement after which a connection counts as lost."""
 
@@ -133,7 +135,7 @@ def make_engine(
     options = " ".join((limits, *(f"-c {name}={value}" for name, value in settings.items())))
     pool: dict[str, Any] = {"pool_size": 5}
     if patience is not None:
-        pool = {"pool_size": patience.connections, "max_overflow": 0, "pool_timeout": 0.1}
+        pool = {"pool_size": patience.connections, "max_overflow": 0, "pool_timeout": patience.pool_seconds}
     engine = create_engine(
         to_driver_url(url),
         pool_pre_ping=True,

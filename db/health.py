@@ -52,6 +52,19 @@ _OUTBOX = text(
                         AND coalesce(e.digest_at, e.next_attempt_at) > clock_timestamp())
     """
 )
+#: Observations of the series in force that were moved far, or whose shift is not known.
+_SHIFTS = text(
+    """
+    SELECT c.watch, count(*) AS observed, count(*) FILTER (WHERE c.shift_problem = 'large') AS large,
+           count(*) FILTER (WHERE c.shift_problem = 'uncertain') AS uncertain,
+           max(sqrt(c.shift_east_m ^ 2 + c.shift_north_m ^ 2)) AS largest_m,
+           max(c.acquired_at) FILTER (WHERE c.shift_problem IS NOT NULL) AS newest_at
+    FROM watch.coverage c JOIN segwatch.observation o ON o.id = c.observation_id
+    WHERE c.state = 'observed' AND c.superseded_at IS NULL
+      AND o.series_id IN (SELECT series_id FROM segwatch.current_series)
+    GROUP BY c.watch HAVING count(c.shift_problem) > 0 ORDER BY c.watch
+    """
+)
 _DEAD = text("SELECT count(*) FROM segwatch.delivery WHERE state = 'dead'")
 _WITHDRAWN = text(
     "SELECT count(*) FROM segwatch.delivery"
@@ -98,6 +111,22 @@ class FailingChannel:
 
 
 @dataclass(frozen=True, slots=True)
+class ShiftedScenes:
+    """Observations of a watch's series in force that lie far from their series, or whose shift is not known."""
+
+    watch: str
+    observed: int
+    """All observations of the series."""
+    large: int
+    """Moved by more than two pixels."""
+    uncertain: int
+    """Neither pixels nor outlines tell their shift."""
+    largest_m: float
+    newest_at: datetime
+    """Acquisition time of the newest of them, UTC."""
+
+
+@dataclass(frozen=True, slots=True)
 class LedgerHealth:
     """The ledger at one moment."""
 
@@ -114,6 +143,8 @@ class LedgerHealth:
     """Imagery sources whose circuit is open."""
     messages_withdrawn: int = 0
     """Not sent because their rule no longer names the channel."""
+    shifts: tuple[ShiftedScenes, ...] = ()
+    """By watch."""
 
 
 def read(conn: Connection) -> LedgerHealth:
@@ -131,6 +162,7 @@ def read(conn: Connection) -> LedgerHealth:
         channels=tuple(_list_failing_channels(conn, now)),
         messages_withdrawn=conn.execute(_WITHDRAWN).scalar_one(),
         sources=tuple(list_open(conn)),
+        shifts=tuple(ShiftedScenes(*row) for row in conn.execute(_SHIFTS)),
     )
 
 

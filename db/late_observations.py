@@ -370,6 +370,7 @@ def publish(
     fold_memory.save_memory(conn, folded, steps)
     known, again = _retract(conn, folded, steps, turn, now)
     reshaped = _add_changes(conn, steps, known, now)
+    _link_detections(conn, steps)
     published = [
         judgements.PublishedStep(step, one.observation.acquired_at)
         for one, step in zip(old.looks, steps, strict=True)
@@ -381,10 +382,6 @@ def publish(
     new_alerts = _add_alerts(conn, alerts, known - old.refuted.keys(), judged, now)
     corrections.follow_up(conn, sorted({change_id for change_id, _ in judged}), turn, now)
     _lineage(conn, folded, steps, now)
-    for step in steps:
-        lost = [ordinal for ordinal, track in enumerate(step.detection_tracks) if track is None]
-        conn.execute(_UNLINK, {"id": step.observation_id, "ordinals": lost})
-        publishing.link_detections(conn, step)
     conn.execute(_REPLACED, {"ids": sorted(old.replaced), "now": now})
     for observation_id in sorted(old.arriving):
         publishing.finish_observation(conn, observation_id, now)
@@ -453,6 +450,13 @@ def _add_changes(
         reshaped += conn.execute(_RESHAPED, values).scalars()
         publishing.add_changes(conn, step, now)
     return reshaped
+
+
+def _link_detections(conn: Connection, steps: Sequence[TrackingStep]) -> None:
+    for step in steps:
+        lost = [ordinal for ordinal, track in enumerate(step.detection_tracks) if track is None]
+        conn.execute(_UNLINK, {"id": step.observation_id, "ordinals": lost})
+        publishing.link_detections(conn, step)
 
 
 def _add_alerts(

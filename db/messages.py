@@ -67,7 +67,8 @@ def build_data(
     ground
         Area gained or lost, or the whole object if neither is known (EPSG:4326).
     context
-        ``change_id``, the belief of the change (null where it is not judged), and where it comes from.
+        ``change_id``, the belief of the change (null where it is not judged), its spectral evidence, the agreement of
+        the shadow segmenter, and where it comes from.
     """
     shape, simplified = to_bounded_geojson(ground)
     data = {

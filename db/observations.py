@@ -62,6 +62,38 @@ _OUTDATED = text(
       AND o.version < n.version AND o.state = 'pending'
     """
 )
+#: Reason of observations that were withdrawn with their watch, by which they are found again.
+_WITHDRAWN = "withdrawn: the watch was archived before the scene was observed"
+#: Where an earlier version of the scene has a result, this one fails: a skipped version would take the result back.
+_WITHDRAW = text(
+    """
+    UPDATE segwatch.observation o
+    SET state = CASE WHEN EXISTS (
+                    SELECT 1 FROM segwatch.observation p
+                    WHERE p.series_id = o.series_id AND p.scene_id = o.scene_id AND p.version < o.version
+                      AND p.superseded_at IS NULL AND p.state IN ('inferred', 'observed'))
+                THEN 'failed' ELSE 'skipped' END,
+        reason = :reason, committed_at = clock_timestamp(), not_before = NULL
+    WHERE o.id IN (
+        SELECT e.id FROM segwatch.observation e JOIN segwatch.series s ON s.id = e.series_id
+        WHERE s.watch_name = :watch AND e.state = 'pending'
+        ORDER BY e.id FOR UPDATE OF e SKIP LOCKED)
+    RETURNING o.id
+    """
+)
+_QUEUE_AGAIN = text(
+    """
+    UPDATE segwatch.observation o
+    SET state = 'pending', reason = NULL, committed_at = NULL, attempts = 0
+    FROM segwatch.series s
+    WHERE s.id = o.series_id AND s.watch_name = :watch AND o.state IN ('skipped', 'failed') AND o.reason = :reason
+      AND o.superseded_at IS NULL
+      AND NOT EXISTS (
+          SELECT 1 FROM segwatch.observation n
+          WHERE n.series_id = o.series_id AND n.scene_id = o.scene_id AND n.version > o.version)
+    RETURNING o.id
+    """
+)
 _LEASED = text(
     """
     SELECT EXISTS (
@@ -163,6 +195,19 @@ def enqueue(conn: Connection, revision_id: UUID, model_version: str, scene_ids: 
     new = list(conn.execute(added, rows).scalars())
     conn.execute(_OUTDATED, {"ids": new})
     return len(new)
+
+
+def withdraw_pending(conn: Connection, watch: str) -> int:
+    """Withdraw the pending observations of a watch that is archived, with a reason; returns their number.
+
+    Those that a worker is just leasing are left to it. :func:`queue_again` takes them up if the watch resumes.
+    """
+    return len(conn.execute(_WITHDRAW, {"watch": watch, "reason": _WITHDRAWN}).all())
+
+
+def queue_again(conn: Connection, watch: str) -> int:
+    """Queue what :func:`withdraw_pending` withdrew; returns the number of observations."""
+    return len(conn.execute(_QUEUE_AGAIN, {"watch": watch, "reason": _WITHDRAWN}).all())
 
 
 def read_cost(conn: Connection, model_version: str) -> ObservationCost | None:

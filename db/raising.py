@@ -20,6 +20,7 @@ from segwatch.db import messages, tables
 from segwatch.db.codec import from_ewkb
 from segwatch.db.ids import make_id
 from segwatch.db.publishing import make_change_id
+from segwatch.geo.types.evidence import ChangeEvidence
 from segwatch.geo.types.tracking import Change
 from segwatch.geo.types.watch import AlertRule
 
@@ -42,6 +43,8 @@ class RuleMatch:
     """Scene that raised the change."""
     rule: AlertRule
     turn: SendTime
+    evidence: ChangeEvidence | None = None
+    """Spectral evidence of the change; None where the source has no bands for it."""
 
     @property
     def change_id(self) -> UUID:
@@ -82,8 +85,14 @@ _CONTEXT = text(
     """
     SELECT c.id AS change_id, c.geom, c.confidence, c.status, c.observations_for, c.observations_against, c.earliest,
            c.latest, p.watch, CAST(:revision AS uuid) AS watch_revision, p.instruction, p.instruction_revision, p.model,
-           p.scene_key, p.scene_id, p.item_hrefs, p.acquired_at, p.observation_id
+           p.scene_key, p.scene_id, p.item_hrefs, p.acquired_at, p.observation_id, d.shadow_share, d.shadow_iou,
+           coalesce((SELECT a.words FROM segwatch.current_accuracy a
+                     WHERE a.series_id = p.series_id AND a.target = c.target), 'not assessed') AS accuracy
     FROM segwatch.held_change c JOIN segwatch.provenance p ON p.observation_id = c.observation_id
+    LEFT JOIN LATERAL (
+        SELECT n.shadow_share, n.shadow_iou FROM segwatch.detection n
+        WHERE n.track_id = c.track_id AND n.observation_id = c.observation_id AND n.shadow_share IS NOT NULL
+        ORDER BY n.area_m2 DESC, n.ordinal LIMIT 1) d ON true
     WHERE c.id = ANY(CAST(:ids AS uuid[])) AND c.retracted_at IS NULL AND c.status IS DISTINCT FROM 'refuted'
     """
 )
@@ -101,7 +110,7 @@ def add_alerts(conn: Connection, observation_id: UUID, chosen: Sequence[RuleMatc
     observation_id
         Observation that was published; its watch revision has the rules.
     chosen
-        Changes that satisfy a rule after it; their judgements are stored.
+        Changes that satisfy a rule after it; their judgements are stored, and detections linked to their tracks.
     """
     new = _drop_alerted(conn, chosen)
     if not new:
@@ -132,6 +141,7 @@ def _write(
         }
         alerts.append(row | _escalation(one))
         about = {name: value for name, value in of_change.items() if name != "geom"}
+        about["evidence"] = None if one.evidence is None else one.evidence.to_json()
         data = messages.build_data(row["id"], one.change, from_ewkb(of_change["geom"]), one.rule, about)
         notes.append((row["id"], messages.ALERT, data))
         deliveries += _make_deliveries(row["id"], one, data, limiter, now)

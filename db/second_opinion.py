@@ -2,34 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, fields
-from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 from shapely import from_wkb
-from shapely.geometry.base import BaseGeometry
 from sqlalchemy import Connection, insert, text
 from sqlalchemy.dialects import postgresql
 
 from segwatch.db import tables
-from segwatch.db.codec import from_ewkb, to_ewkb
+from segwatch.db.codec import to_ewkb
 from segwatch.geo.types.evidence import ChangeEvidence, IndexCells, ShadowResult
 from segwatch.geo.types.tracking import ObservationResult
 
 _CELLS = text(
     """
     SELECT crs, cell_m, west, north, width, height, names, values FROM segwatch.index_cells WHERE observation_id = :id
-    """
-)
-#: The last published observations of a series before a place in its order, newest first.
-_EARLIER = text(
-    """
-    SELECT o.id, o.footprint FROM segwatch.observation o
-    WHERE o.series_id = :series_id AND o.state = 'observed' AND o.superseded_at IS NULL
-      AND (o.acquired_at, o.scene_id) < (:acquired_at, :scene_id) AND o.id <> ALL(CAST(:without AS uuid[]))
-    ORDER BY o.acquired_at DESC, o.scene_id DESC LIMIT :limit
     """
 )
 _OF_CHANGES = text(
@@ -93,25 +82,6 @@ def load_cells(conn: Connection, observation_id: UUID) -> IndexCells | None:
         if row is None
         else IndexCells(**{**row, "names": tuple(row["names"]), "values": bytes(row["values"])})
     )
-
-
-def list_earlier(
-    conn: Connection,
-    series_id: UUID,
-    before: tuple[datetime, UUID],
-    limit: int,
-    without: Collection[UUID] = (),
-) -> list[tuple[UUID, BaseGeometry]]:
-    """List the last published observations before an acquisition time and scene id, newest first, with footprints."""
-    acquired_at, scene_id = before
-    values: dict[str, Any] = {
-        "series_id": series_id,
-        "acquired_at": acquired_at,
-        "scene_id": scene_id,
-        "limit": limit,
-        "without": list(without),
-    }
-    return [(row.id, from_ewkb(row.footprint)) for row in conn.execute(_EARLIER, values)]
 
 
 def save_changes(conn: Connection, found: Iterable[tuple[UUID, UUID | None, ChangeEvidence]]) -> None:

@@ -10,7 +10,7 @@ from uuid import UUID
 from sqlalchemy import Connection, select, text
 from sqlalchemy.dialects.postgresql import insert
 
-from segwatch.db import tables, withdrawing
+from segwatch.db import observations, tables, withdrawing
 from segwatch.db.codec import dump_watch, load_watch, to_ewkb
 from segwatch.db.errors import UnknownWatch
 from segwatch.db.ids import make_id
@@ -104,18 +104,27 @@ def apply(conn: Connection, watch: Watch) -> Applied:
     # the row of the head is locked now, so concurrent calls for the same watch wait here
     now = conn.execute(_NOW).scalar_one()
     conn.execute(_AREA, {"name": watch.name, "area": area, "now": now})
+    if changed is not None:
+        observations.queue_again(conn, watch.name)
     return Applied(revision, changed is not None)
 
 
-def archive(conn: Connection, name: str, now: datetime) -> tuple[Watch, int]:
+@dataclass(frozen=True, slots=True)
+class Archived:
+    """An archived watch, and what was withdrawn with it."""
+
+    watch: Watch
+    """As it ended."""
+    messages: int
+    """Pending messages about its alerts."""
+    scenes: int
+    """Pending observations."""
+
+
+def archive(conn: Connection, name: str, now: datetime) -> Archived:
     """End a watch: no schedule, no rules, no scenes acquired after ``now``. Everything recorded stays.
 
-    Applying its file again resumes the watch.
-
-    Returns
-    -------
-    tuple[Watch, int]
-        The ended watch, and the number of pending messages about its alerts that were withdrawn.
+    Pending scenes and messages are withdrawn. Applying its file again resumes the watch and queues the scenes again.
 
     Raises
     ------
@@ -126,7 +135,8 @@ def archive(conn: Connection, name: str, now: datetime) -> tuple[Watch, int]:
     end = max(watch.start, min(watch.end or now, now))
     ended = replace(watch, end=end, schedule=None, rules=())
     apply(conn, ended)
-    return ended, withdrawing.withdraw_watch(conn, name, f"watch {name} was archived")
+    messages = withdrawing.withdraw_watch(conn, name, f"watch {name} was archived")
+    return Archived(ended, messages, observations.withdraw_pending(conn, name))
 
 
 def load_current(conn: Connection, name: str) -> StoredWatch:

@@ -9,6 +9,7 @@ from segwatch.db.analyst.accuracy import (
     StoredCalibration,
     describe_accuracy,
     describe_target,
+    estimate_assessment,
     list_calibrations,
     list_strata,
     read_accuracy,
@@ -26,14 +27,21 @@ from segwatch.db.analyst.changes import compare_areas, list_largest_changes, sum
 from segwatch.db.analyst.coverage import (
     count_states,
     explain_missing_alert,
+    find_gap,
     list_coverage,
     list_readable_items,
     list_reported_scenes,
     list_scenes,
     list_unused,
-    measure_observed_m2,
 )
-from segwatch.db.analyst.objects import check_readable, list_reviews, read_object_tile, read_snapshot
+from segwatch.db.analyst.objects import (
+    SecondOpinion,
+    check_readable,
+    list_reviews,
+    read_object_tile,
+    read_second_opinion,
+    read_snapshot,
+)
 from segwatch.db.analyst.rows import Rows
 from segwatch.db.analyst.shadows import count_observed as count_observed
 from segwatch.db.analyst.shadows import list_compared_objects, list_compared_scenes, list_differences
@@ -42,6 +50,7 @@ from segwatch.db.analyst.watches import list_upgrades, list_watches, summarize_w
 __all__ = [
     "ChangeStatus",
     "Rows",
+    "SecondOpinion",
     "StoredCalibration",
     "check_readable",
     "compare_areas",
@@ -50,7 +59,9 @@ __all__ = [
     "count_states",
     "describe_accuracy",
     "describe_target",
+    "estimate_assessment",
     "explain_missing_alert",
+    "find_gap",
     "list_alerts",
     "list_alerts_for_feed",
     "list_alerts_for_map",
@@ -68,10 +79,10 @@ __all__ = [
     "list_unused",
     "list_upgrades",
     "list_watches",
-    "measure_observed_m2",
     "read_accuracy",
     "read_alert_for_feed",
     "read_object_tile",
+    "read_second_opinion",
     "read_snapshot",
     "sum_changes",
     "summarize_watches",

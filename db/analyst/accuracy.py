@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import groupby
+from uuid import UUID
 
 from sqlalchemy import Connection, text
 
 from segwatch.db.analyst.rows import Rows, fetch_rows
+from segwatch.db.errors import NotFound
 from segwatch.geo.assessment.estimators import assess_target
 from segwatch.geo.types.assessment import (
     Accuracy,
@@ -20,15 +22,17 @@ from segwatch.geo.types.assessment import (
 )
 
 #: The newest assessment of the series in force that has a label; without labels, the newest one.
+_NEWEST = text(
+    """
+    SELECT a.assessment_id FROM watch.assessments a WHERE a.watch = :watch AND a.is_current
+    GROUP BY a.assessment_id, a.ordinal
+    ORDER BY sum(a.correct + a.wrong) > 0 DESC, a.ordinal DESC LIMIT 1
+    """
+)
 _COUNTS = text(
     """
-    WITH newest AS (
-        SELECT a.assessment_id FROM watch.assessments a WHERE a.watch = :watch AND a.is_current
-        GROUP BY a.assessment_id, a.ordinal
-        ORDER BY sum(a.correct + a.wrong) > 0 DESC, a.ordinal DESC LIMIT 1)
-    SELECT a.assessment_id, a.drawn_at, a.target, a.stratum, a.unit, a.size, a.area_m2, a.samples, a.correct, a.wrong,
-           a.unclear
-    FROM watch.assessments a JOIN newest n ON n.assessment_id = a.assessment_id ORDER BY a.target, a.stratum
+    SELECT a.watch, a.drawn_at, a.target, a.stratum, a.unit, a.size, a.area_m2, a.samples, a.correct, a.wrong, a.unclear
+    FROM watch.assessments a WHERE a.assessment_id = :id ORDER BY a.target, a.stratum
     """
 )
 _STRATA = text(
@@ -64,9 +68,21 @@ class StoredCalibration:
 
 def read_accuracy(conn: Connection, watch: str) -> Accuracy:
     """Estimate the accuracy of a watch's map and the true areas of its targets, from its newest labelled assessment."""
-    rows = conn.execute(_COUNTS, {"watch": watch}).all()
+    newest = conn.execute(_NEWEST, {"watch": watch}).scalar_one_or_none()
+    return Accuracy(watch, None, None, ()) if newest is None else estimate_assessment(conn, newest)
+
+
+def estimate_assessment(conn: Connection, assessment_id: UUID) -> Accuracy:
+    """Estimate accuracy and areas from the labels that one assessment has so far.
+
+    Raises
+    ------
+    segwatch.db.errors.NotFound
+        The reader sees no such assessment.
+    """
+    rows = conn.execute(_COUNTS, {"id": assessment_id}).all()
     if not rows:
-        return Accuracy(watch, None, None, ())
+        raise NotFound(f"there is no assessment {assessment_id}")
     strata = [
         StratumCounts(
             row.target, row.stratum, Unit(row.unit), row.size, row.area_m2, row.samples, row.correct, row.wrong,
@@ -77,7 +93,7 @@ def read_accuracy(conn: Connection, watch: str) -> Accuracy:
     targets = tuple(
         assess_target(target, list(ours)) for target, ours in groupby(strata, lambda one: one.target)
     )
-    return Accuracy(watch, rows[0].assessment_id, rows[0].drawn_at, targets)
+    return Accuracy(rows[0].watch, assessment_id, rows[0].drawn_at, targets)
 
 
 def describe_accuracy(accuracy: Accuracy) -> list[str]:

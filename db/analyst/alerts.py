@@ -42,7 +42,7 @@ _FOR_MAP = text(
            a.kind, a.target, CAST(a.valid_at AS text) AS valid_at,
            a.before_m2, a.after_m2, a.delivered_at, a.status, a.status_by, a.status_note, a.snoozed_until,
            a.retracted_at, a.retracted_because, a.change_status, a.confidence, a.observations_for,
-           a.observations_against,
+           a.observations_against, a.evidence, a.shadow_share, a.shadow_iou, a.accuracy,
            ST_XMin(a.geom) AS west, ST_YMin(a.geom) AS south, ST_XMax(a.geom) AS east, ST_YMax(a.geom) AS north,
            ST_XMin(ST_ShiftLongitude(a.geom)) AS west_to_360, ST_XMax(ST_ShiftLongitude(a.geom)) AS east_to_360
     FROM watch.alerts a
@@ -60,7 +60,7 @@ _WITH_CORRECTIONS = """
     SELECT a.alert_id, a.track_id, a.watch, a.rule, a.kind, a.target, a.valid_at, a.created_at, a.before_m2, a.after_m2,
            a.geom, a.retracted_at, a.retracted_because, a.item_hrefs, a.model, c.score, o.instruction,
            a.change_status, a.confidence, a.observations_for, a.observations_against,
-           k.corrections, k.corrected_at
+           a.evidence, a.shadow_share, a.shadow_iou, a.accuracy, k.corrections, k.corrected_at
     FROM watch.alerts a JOIN watch.changes c ON c.change_id = a.change_id
     JOIN watch.coverage o ON o.observation_id = a.observation_id
     CROSS JOIN LATERAL (

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from uuid import UUID
 
+from shapely.geometry.base import BaseGeometry
 from sqlalchemy import Connection, RowMapping, text
 
 from segwatch.db import watches
 from segwatch.db.analyst.rows import Rows, fetch_rows
+from segwatch.db.codec import from_ewkb, to_ewkb
+from segwatch.geo.bounded import operations
 
 _COVERAGE = text(
     """
     SELECT c.observation_id, c.acquired_at, c.state, c.reason, c.waits, c.attempts, c.clear_share, c.item_hrefs,
-           c.detections
+           c.detections, c.shift_east_m, c.shift_north_m, c.shift_quality, c.shift_source, c.shift_problem
     FROM watch.coverage c
     WHERE c.watch = :watch AND (c.state <> 'rejected' OR c.superseded_at IS NULL)
     ORDER BY c.acquired_at NULLS LAST, c.observation_id
@@ -51,21 +53,23 @@ _READABLE_ITEMS = text(
 )
 _REPORTED_SCENES = text(
     """
-    SELECT c.acquired_at, c.state, c.clear_share, c.reason, c.item_hrefs, c.model, e.preview
+    SELECT c.acquired_at, c.state, c.clear_share, c.reason, c.item_hrefs, c.model, e.preview,
+           (SELECT min(s.shadow) FROM watch.shadow_comparisons s WHERE s.observation_id = c.observation_id) AS shadow,
+           (SELECT jsonb_object_agg(s.target, s.iou) FROM watch.shadow_comparisons s
+            WHERE s.observation_id = c.observation_id AND s.iou IS NOT NULL) AS agreement
     FROM watch.coverage c LEFT JOIN watch.evidence e ON e.observation_id = c.observation_id
     WHERE c.watch = :watch AND c.superseded_at IS NULL ORDER BY c.acquired_at NULLS LAST, c.observation_id
     """
 )
-_OBSERVED_M2 = text(
+#: Clear ones first: after a few of them nothing is left.
+_FOOTPRINTS = text(
     """
-    SELECT coalesce(ST_Area(CAST(ST_Intersection(a.geom, ST_Union(c.geom)) AS geography)), 0) AS observed_m2
-    FROM segwatch.area a
-    JOIN segwatch.watch w ON w.area_id = a.id
-    LEFT JOIN watch.coverage c ON c.watch = w.name AND c.state = 'observed' AND c.superseded_at IS NULL
-      AND c.acquired_at >= :since
-    WHERE w.id = :revision_id GROUP BY a.geom
+    SELECT c.geom FROM watch.coverage c
+    WHERE c.watch = :watch AND c.state = 'observed' AND c.superseded_at IS NULL AND c.acquired_at >= :since
+      AND c.geom && CAST(:area AS geometry)
+    ORDER BY c.clear_share DESC NULLS LAST, c.acquired_at DESC, c.observation_id
     """
-)
+).execution_options(yield_per=20)
 
 
 def list_coverage(conn: Connection, watch: str) -> Rows:
@@ -120,11 +124,18 @@ def list_readable_items(conn: Connection, watch: str, scene_id: str) -> Rows:
 
 
 def list_reported_scenes(conn: Connection, watch: str) -> Sequence[RowMapping]:
-    """List the current observations and rejected items of a watch, each with the path of its quicklook."""
+    """List the current observations and rejected items of a watch, each with the path of its quicklook.
+
+    ``shadow`` names the shadow segmenter, ``agreement`` has its IoU by target; null where nothing was compared.
+    """
     return conn.execute(_REPORTED_SCENES, {"watch": watch}).mappings().all()
 
 
-def measure_observed_m2(conn: Connection, revision_id: UUID, since: datetime) -> float:
-    """Measure how much of the AOI of a watch revision was observed at least once since a time, geodesic m²."""
-    found = conn.execute(_OBSERVED_M2, {"since": since, "revision_id": revision_id}).scalar()
-    return float(found or 0)
+def find_gap(conn: Connection, watch: str, area: BaseGeometry, since: datetime) -> BaseGeometry:
+    """Find the part of an area that no observation of a watch has observed since a time, EPSG:4326.
+
+    However many observations there are, and however complex their footprints: see
+    :func:`segwatch.geo.bounded.operations.subtract_all`.
+    """
+    with conn.execute(_FOOTPRINTS, {"watch": watch, "since": since, "area": to_ewkb(area)}) as rows:
+        return operations.subtract_all(area, (from_ewkb(row.geom) for row in rows))

@@ -7,6 +7,7 @@ from segwatch.db.tables.assessments import (
     assessment_sample,
     assessment_stratum,
     calibration,
+    target_accuracy,
 )
 from segwatch.db.tables.columns import SCHEMA, metadata
 from segwatch.db.tables.events import event, event_name
@@ -24,6 +25,7 @@ from segwatch.db.tables.results import (
     seen_ground,
     series,
     series_counts,
+    series_reference,
     track,
     track_lineage,
     track_state,
@@ -77,9 +79,11 @@ __all__ = [
     "seen_ground",
     "series",
     "series_counts",
+    "series_reference",
     "shadow_agreement",
     "shadow_difference",
     "shadow_result",
+    "target_accuracy",
     "target_presence",
     "track",
     "track_lineage",

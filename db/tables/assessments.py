@@ -91,6 +91,19 @@ assessment_label = Table(
     ),
 )
 
+#: Estimates from the labels of an assessment so far, stored with the last label, so that views can show them.
+target_accuracy = Table(
+    "target_accuracy",
+    metadata,
+    reference("assessment_id", "assessment", primary_key=True),
+    Column("target", Text, primary_key=True),
+    Column("labels", Integer, nullable=False),
+    #: the accuracy in words, as it stands beside every area
+    string("words"),
+    #: value, low and high of each estimate
+    Column("estimates", JSONB, nullable=False),
+)
+
 #: Versions of the calibration of a series' confidence; the newest one of a target and subject is shown.
 calibration = Table(
     "calibration",

@@ -151,7 +151,10 @@ detection = Table(
     # detections of one observation near a place
     Index("detection_near_ix", "observation_id", "geom", postgresql_using="gist"),
     Index(
-        "detection_evidence_ix", "track_id", "observation_id", postgresql_where=text("evidence IS NOT NULL")
+        "detection_opinion_ix",
+        "track_id",
+        "observation_id",
+        postgresql_where=text("evidence IS NOT NULL OR shadow_share IS NOT NULL"),
     ),
 )
 
@@ -168,6 +171,24 @@ observation_chip = Table(
     Column("grid_col", Integer, primary_key=True),
     #: see segwatch.geo.types.chips.Chip
     Column("content", LargeBinary, nullable=False),
+)
+
+#: Chips of the series that this one took over, by which its observations are registered to the objects it took over.
+#: Copied once, when the series begins; their observations belong to earlier series.
+series_reference = Table(
+    "series_reference",
+    metadata,
+    reference("series_id", "series", primary_key=True),
+    Column("crs", Text, primary_key=True),
+    Column("pixel_m", Double, primary_key=True),
+    Column("grid_row", Integer, primary_key=True),
+    Column("grid_col", Integer, primary_key=True),
+    reference("observation_id", "observation"),
+    #: by which the observation was moved then
+    Column("shift_east_m", Double, nullable=False),
+    Column("shift_north_m", Double, nullable=False),
+    Column("shift_quality", Double, nullable=False),
+    string("shift_source"),
 )
 
 #: Part of a footprint that the observation was the first of its series to cover; the rows of a series are disjoint.

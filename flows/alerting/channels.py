@@ -26,6 +26,7 @@ from segwatch.geo.errors import AddressRefused
 from segwatch.geo.sources.http import faults
 from segwatch.geo.sources.http.headers import parse_retry_after
 from segwatch.geo.text.beliefs import describe_belief
+from segwatch.geo.text.opinions import describe_agreement, describe_change_evidence
 from segwatch.geo.text.printable import escape_for_chat, escape_link_for_chat
 
 #: How rules name a service. Its URL holds passwords, so it is in SEGWATCH_SERVICES and not in the ledger.
@@ -211,12 +212,25 @@ def render_message(payload: dict[str, Any]) -> tuple[str, str]:
         *((f"Because: {data['note']}",) if data.get("note") else ()),
         _to_sentence(describe_belief(data)),
         f"{data['before_m2'] / 1e4:.2f} ha -> {data['after_m2'] / 1e4:.2f} ha, score {data['score']:.2f}",
+        *_render_opinions(data),
         f"{_format_time(data)} around {format_place(compute_bounds_centre(data['bbox']))}",
         f"Rule {data['rule']}; instruction: {data['instruction']}; model {data['model']}",
         *data["item_hrefs"],
         f"Object {data['track_id']}, alert {data['alert_id']}",
     ]
     return title, "\n".join(lines)
+
+
+def _render_opinions(data: dict[str, Any]) -> list[str]:
+    """Say what does not depend on the model, where it is known; earlier versions wrote no such fields."""
+    words = []
+    if data.get("evidence") is not None:
+        words.append(f"Spectral evidence: {describe_change_evidence(data['evidence'])}")
+    if data.get("shadow_share") is not None:
+        words.append(_to_sentence(describe_agreement(data["shadow_share"], data["shadow_iou"])))
+    if data.get("accuracy") is not None:
+        words.append(f"Accuracy: {data['accuracy']}")
+    return words
 
 
 def _to_sentence(words: str) -> str:

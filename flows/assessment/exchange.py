@@ -172,16 +172,16 @@ def import_labels(engine: Engine, watch: str, file: Path, labeller: str) -> Impo
         The file cannot be read, is of another assessment, or holds an invalid label or a moved point.
     """
     given = _read_labels(file)
-    added = unchanged = 0
+    labels = []
     with engine.begin() as conn:
         samples = {row["sample_id"]: row for row in _load_samples(conn, watch)}
         for sample_id, label, lon, lat in given:
             _check(samples.get(sample_id), sample_id, label, (lon, lat), file)
-            if label is None:
-                continue
-            made = assessments.add_label(conn, UUID(sample_id), Label(label), labeller)
-            added, unchanged = added + made.created, unchanged + (not made.created)
-    return Imported(added, unchanged, len(samples) - added - unchanged)
+            if label is not None:
+                labels.append((UUID(sample_id), Label(label)))
+        made = assessments.add_labels(conn, labels, labeller)
+    added = sum(one.created for one in made)
+    return Imported(added, len(made) - added, len(samples) - len(made))
 
 
 def _read_labels(file: Path) -> list[tuple[str, str | None, float, float]]:

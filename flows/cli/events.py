@@ -13,10 +13,10 @@ from segwatch.flows.cli.console import (
     clear_errors,
     err,
     format_minute,
-    open_engine,
     out,
     print_json,
     print_table,
+    say,
 )
 from segwatch.geo.types.event import EventKind
 
@@ -43,7 +43,7 @@ def poll(
 
     with clear_errors():
         settings = load_settings(feeds=tuple(feeds)) if feeds else load_settings()
-        with assemble.open_worker_engine(settings) as engine:
+        with assemble.open_run_engine(settings, say) as engine:
             done = poll_now(engine, settings)
     if as_json:
         print_json([asdict(one) for one in done])
@@ -64,8 +64,10 @@ def list_(
 ) -> None:
     """List the current revision of every event, newest first."""
     from segwatch.db import events
+    from segwatch.flows.config.settings import load_settings
+    from segwatch.flows.runtime import assemble
 
-    with clear_errors(), open_engine() as engine, engine.connect() as conn:
+    with clear_errors(), assemble.open_run_engine(load_settings(), say) as engine, engine.connect() as conn:
         rows = events.list_events(conn, kind.value if kind else None)
     if as_json:
         print_json(rows)

@@ -71,7 +71,7 @@ def respond(
             raise ConfigError("give one of --area FILE and --event SOURCE/ID")
         if event is not None and at is not None:
             raise ConfigError("--at cannot be used with --event: the event has its own time")
-        with assemble.open_worker_engine(settings) as engine:
+        with assemble.open_run_engine(settings, say) as engine:
             happening = (
                 _from_file(area, at) if area is not None else _from_ledger(engine, settings, str(event), book)
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from datetime import UTC, datetime, time, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -44,6 +45,11 @@ def coverage(watch: WatchName, as_json: Json = False) -> None:
         acquired = "unknown" if row["acquired_at"] is None else format_minute(row["acquired_at"])
         cells.append((acquired, row["state"], clear, str(row["detections"]), _explain(row)))
     print_table(("acquired", "state", "clear", "polygons", "reason"), cells, title=watch)
+    if any(row["shift_problem"] for row in rows):
+        say(
+            "scenes that lie far from the others or whose shift is uncertain may show changes that are displaced "
+            "imagery: compare them on the map; rules with status: confirmed wait for another scene"
+        )
 
 
 def why_not(
@@ -93,12 +99,21 @@ def why_not(
 
 
 def _explain(row: dict[str, Any]) -> str:
-    """Join what an observation waits for now and the reason of its last attempt; of a rejected item, name its file."""
+    """Join what an observation waits for and the reason of its last attempt; name rejected files and odd shifts."""
     if row.get("state") == "rejected":
         return f"{(row['item_hrefs'] or [''])[0]}: {row['reason']}"
     if row["waits"] and row["reason"]:
         return f"{row['waits']}; the last attempt: {row['reason']}"
-    return row["waits"] or row["reason"] or ""
+    return row["waits"] or row["reason"] or _describe_shift(row)
+
+
+def _describe_shift(row: dict[str, Any]) -> str:
+    """Describe a large or uncertain shift; empty for others, and for rows without shifts."""
+    problem = row.get("shift_problem")
+    if problem == "large":
+        metres = math.hypot(row["shift_east_m"], row["shift_north_m"])
+        return f"moved by {metres:.0f} m, measured on {row['shift_source']}"
+    return "shift uncertain: not moved" if problem == "uncertain" else ""
 
 
 def upgrades(watch: WatchName, as_json: Json = False) -> None:

@@ -70,24 +70,32 @@ def list_(as_json: Json = False) -> None:
 
 @app.command()
 def archive(watch: WatchName, as_json: Json = False) -> None:
-    """End a watch: no further scenes, schedule or alerts; pending messages are withdrawn.
+    """End a watch: no further scenes, schedule or alerts; pending messages and scenes are withdrawn.
 
-    Objects, history, alerts and reports stay. Applying the watch file again resumes the watch. With PREFECT_API_URL
-    set, the schedule is removed from the Prefect server, too.
+    Objects, history, alerts and reports stay. Applying the watch file again resumes the watch and queues its scenes.
+    With PREFECT_API_URL set, the schedule is removed from the Prefect server, too.
     """
     from segwatch.db import watches
 
     with clear_errors():
         with open_engine() as engine, engine.begin() as conn:
-            ended, withdrawn = watches.archive(conn, watch, datetime.now(UTC))
+            done = watches.archive(conn, watch, datetime.now(UTC))
         if as_json:
-            print_json({"watch": watch, "end": ended.end, "messages_withdrawn": withdrawn})
+            print_json(
+                {
+                    "watch": watch,
+                    "end": done.watch.end,
+                    "messages_withdrawn": done.messages,
+                    "scenes_withdrawn": done.scenes,
+                }
+            )
         else:
-            out.print(f"{watch}: archived, {withdrawn} pending message(s) withdrawn", markup=False)
+            counts = f"{done.messages} pending message(s) and {done.scenes} pending scene(s)"
+            out.print(f"{watch}: archived, {counts} withdrawn", markup=False)
         if "PREFECT_API_URL" in os.environ:
             from segwatch.flows.orchestration import deploy
 
-            deploy.schedule_watches([ended])
+            deploy.schedule_watches([done.watch])
         else:
             say(
                 "PREFECT_API_URL is not set; if a Prefect server has its schedule, set it and run: segwatch deploy"

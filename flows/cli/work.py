@@ -64,15 +64,15 @@ def apply(
             raise ConfigError("\n".join(failed))
         with open_engine() as engine:
             applied = _store(engine, given, failed)
-        stored = [watch for watch, _ in applied]
+        stored = [watch for watch, _, _ in applied]
         missing = _report_catalogs(stored)
         report_words(applied)
     _print_applied(applied, as_json=as_json)
     for watch in stored:
         for doubt in find_doubtful_limits(watch):
             say(f"{watch.name}: warning: {doubt}")
-    for watch, _ in applied:
-        _tell_if_over(watch)
+    for watch, _, withdrawn in applied:
+        _tell_if_over(watch, withdrawn)
     for reason in failed:
         print_error(reason)
     # the watches stay stored even if scheduling fails
@@ -82,8 +82,11 @@ def apply(
         raise typer.Exit(1)
 
 
-def _store(engine: Engine, given: list[Watch], failed: list[str]) -> list[tuple[Watch, Applied]]:
-    """Store each watch in a transaction of its own; reasons of those that fail are added to ``failed``."""
+def _store(engine: Engine, given: list[Watch], failed: list[str]) -> list[tuple[Watch, Applied, int]]:
+    """Store each watch in a transaction of its own, with the number of messages withdrawn.
+
+    Reasons of those that fail are added to ``failed``.
+    """
     from sqlalchemy.exc import DataError
 
     from segwatch.db import watches, withdrawing
@@ -94,10 +97,11 @@ def _store(engine: Engine, given: list[Watch], failed: list[str]) -> list[tuple[
     for watch in given:
         try:
             with engine.begin() as conn:
-                done = watches.apply(conn, watch)
+                done, withdrawn = watches.apply(conn, watch), 0
                 if done.created and is_over(watch.end, datetime.now(UTC)):
-                    withdrawing.withdraw_watch(conn, watch.name, f"watch {watch.name} ended at {watch.end}")
-            applied.append((watch, done))
+                    why = f"watch {watch.name} ended at {watch.end}"
+                    withdrawn = withdrawing.withdraw_watch(conn, watch.name, why)
+            applied.append((watch, done, withdrawn))
         except (DbError, DataError) as error:
             failed.append(f"{watch.name}: {describe_error(error)}")
     return applied
@@ -115,7 +119,7 @@ def _report_catalogs(stored: list[Watch]) -> bool:
     return missing
 
 
-def _print_applied(applied: list[tuple[Watch, Applied]], *, as_json: bool) -> None:
+def _print_applied(applied: list[tuple[Watch, Applied, int]], *, as_json: bool) -> None:
     from segwatch.flows.config.sizes import describe_limits
 
     if as_json:
@@ -127,23 +131,24 @@ def _print_applied(applied: list[tuple[Watch, Applied]], *, as_json: bool) -> No
                     "created": done.created,
                     "min_polygon_m2": watch.min_polygon_m2,
                     "min_change_m2": watch.tracking.min_change_m2,
+                    "messages_withdrawn": withdrawn,
                 }
-                for watch, done in applied
+                for watch, done, withdrawn in applied
             ]
         )
         return
-    for watch, done in applied:
+    for watch, done, _ in applied:
         out.print(f"{watch.name}: {'new revision' if done.created else 'unchanged'} {done.revision_id}")
         out.print(f"  {describe_limits(watch)}", markup=False)
 
 
-def _tell_if_over(watch: Watch) -> None:
+def _tell_if_over(watch: Watch, withdrawn: int) -> None:
     from segwatch.flows.config.cadence import GRACE, is_over
 
     if is_over(watch.end, datetime.now(UTC)):
         say(
             f"{watch.name}: its end {watch.end:%Y-%m-%d %H:%M} is more than {GRACE.days} days past: it has no schedule "
-            "any more, and its pending messages are withdrawn; segwatch run still observes its period"
+            f"any more, and {withdrawn} pending message(s) were withdrawn; segwatch run still observes its period"
         )
 
 

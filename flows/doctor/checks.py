@@ -50,6 +50,7 @@ def check(facts: Facts) -> list[Finding]:
         *_workers(facts),
         *_catalogs(facts),
         *_sources(facts),
+        *_shifts(facts),
         *_leases(facts),
         *_outbox(facts),
         *stuck.check(facts.stuck, facts.now),
@@ -284,6 +285,26 @@ def _sources(facts: Facts) -> Iterator[Finding]:
             "if the outage lasts, correct the address or the credentials; to retry now: segwatch retry WATCH"
         )
         yield Finding("sources", Level.WRONG, outages.describe_circuit(one), fix)
+
+
+def _shifts(facts: Facts) -> Iterator[Finding]:
+    """Report scenes that lie far from their series, or whose place is not certain: they may raise false changes."""
+    for one in facts.ledger.shifts if facts.ledger is not None else ():
+        parts = []
+        if one.large:
+            parts.append(f"{one.large} moved by more than two pixels (up to {one.largest_m:.0f} m)")
+        if one.uncertain:
+            parts.append(f"{one.uncertain} whose shift is uncertain, so that they were not moved")
+        says = (
+            f"watch {one.watch}: of {one.observed} observed scene(s) {' and '.join(parts)}, "
+            f"the newest of {_at(one.newest_at)}; changes in them may be displaced imagery"
+        )
+        fix = (
+            f"look at them: segwatch coverage {one.watch}; if one platform lies elsewhere than the others, use one "
+            "source a watch, or ask the provider for orthorectified imagery; alert rules with status: confirmed wait "
+            "for another scene"
+        )
+        yield Finding("registration", Level.NOTE, says, fix)
 
 
 def _find_due_search(watch: WatchHealth) -> datetime | None:

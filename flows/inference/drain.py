@@ -36,7 +36,7 @@ from segwatch.flows.failures.blame import Blame, Cause
 from segwatch.flows.inference import quicklooks, watch_models
 from segwatch.flows.inference.outcomes import DrainCounts, OutcomeRecorder, find_circuits
 from segwatch.flows.inference.pending_work import has_work_for
-from segwatch.flows.inference.segmenters import InstructionSegmenter, Segmenter
+from segwatch.flows.inference.segmenters import InstructionSegmenter, Segmenter, adapt
 from segwatch.flows.inference.shadow import ShadowPlan, Shadows, is_spectral
 from segwatch.flows.inference.strips import StripReader
 from segwatch.flows.inference.tiled import (

@@ -1,7 +1,8 @@
-"""Start a segment run for scenes that may be tried again and that no other run takes soon.
+"""Start a run for scenes that may be tried again and that no other run takes soon.
 
 Such scenes waited for a source that was away, for their next attempt, or for a worker that was killed. The schedule of
-their watch may be a day away.
+their watch may be a day away. A segment run takes them all up; with ``SEGWATCH_SEGMENT_HERE`` there may be no worker
+for it, so observe runs do, which segment in their own process what the gpu pool does not.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from segwatch.db.errors import describe_error
 from segwatch.flows.config.settings import FlowSettings
 from segwatch.flows.inference import watch_models
 from segwatch.flows.orchestration.gpu_pool import SEGMENT_DEPLOYMENT
+from segwatch.flows.orchestration.watch_deployments import SHARED
 
 _log = logging.getLogger(__name__)
 
@@ -35,17 +37,21 @@ _OPEN_STATES = (StateType.SCHEDULED, StateType.PENDING, StateType.RUNNING, State
 #: A run that is scheduled for later than this is not waited for.
 _SOON = timedelta(minutes=5)
 _PAGE = 200
+#: Observe runs that one call starts.
+_MAX_STARTED = 10
 
 
 def resume_waiting(engine: Engine, settings: FlowSettings) -> list[str]:
     """Start one segment run of all watches if any has scenes that may be tried now and that no run takes.
+
+    With ``SEGWATCH_SEGMENT_HERE`` an observe run of each of these watches is started instead.
 
     Without a Prefect server this does nothing. It never raises: the next call tries again.
 
     Returns
     -------
     list[str]
-        Watches whose scenes the run is for; empty if none was started.
+        Watches whose scenes are taken up; empty if no run was started.
     """
     if get_current_settings().api.url is None:
         return []
@@ -55,10 +61,12 @@ def resume_waiting(engine: Engine, settings: FlowSettings) -> list[str]:
             free = sorted({name for one in versions for name in ledger.list_free(conn, model_version=one)})
             busy = runs.list_watches(conn, _FLOWS) if free else set()
         waiting = [name for name in free if name not in busy] if None not in busy else []
-        return _start(waiting) if waiting else []
+        if not waiting:
+            return []
+        return _start_observing(waiting) if settings.segment_here else _start(waiting)
     except Exception as error:  # whatever it is, tracking goes on
         _log.warning(
-            "no segment run could be started for waiting scenes, the next track run tries again: %s",
+            "no run could be started for waiting scenes, the next track run tries again: %s",
             describe_error(error),
         )
         return []
@@ -73,6 +81,19 @@ def _start(waiting: list[str]) -> list[str]:
             return []
         run = client.create_flow_run_from_deployment(deployment.id, parameters={})
     _log.info("segment run %s takes up waiting scenes of %s", run.name, ", ".join(left))
+    return left
+
+
+def _start_observing(waiting: list[str]) -> list[str]:
+    """Start an observe run of each watch that has none; at most some at once, the next track run starts others."""
+    with get_client(sync_client=True) as client:
+        deployment = client.read_deployment_by_name(SHARED)
+        busy = set(_list_open(client, FlowRunFilterDeploymentId(any_=[deployment.id])))
+        left = [name for name in waiting if name not in busy][:_MAX_STARTED]
+        for name in left:
+            client.create_flow_run_from_deployment(deployment.id, parameters={"watch": name})
+    if left:
+        _log.info("observe runs take up waiting scenes of %s", ", ".join(left))
     return left
 
 

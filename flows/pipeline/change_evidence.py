@@ -1,13 +1,12 @@
 """Measure the spectral evidence of changes: on their ground, in the observation that shows them and in the one before.
 
-The observation before is the last one that saw at least :data:`MIN_CLEAR` of the ground, among the
-:data:`MAX_OBSERVATIONS` before. It depends on earlier observations alone, so folding a series again gives the same
-evidence.
+The observation before is the last one that saw at least :data:`MIN_CLEAR` of the ground, among the last ones that meet
+the footprint of this one. It depends on earlier observations alone, so folding a series again gives the same evidence.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from uuid import UUID
@@ -19,16 +18,16 @@ from sqlalchemy import Connection
 from segwatch.db import publishing, second_opinion
 from segwatch.geo.spectral.cells import compare_places
 from segwatch.geo.tracking.alert_rules import JudgedChange
+from segwatch.geo.tracking.past import find_past
+from segwatch.geo.types.belief import MAX_PAST
 from segwatch.geo.types.evidence import ChangeEvidence, IndexCells, SpectralEvidence
-from segwatch.geo.types.tracking import TrackedObservation, TrackingStep
+from segwatch.geo.types.tracking import PastObservation, TrackedObservation, TrackingStep
 from segwatch.geo.types.watch import AlertRule
 
-#: Observations before a change that are searched for a clear view of its ground.
-MAX_OBSERVATIONS = 8
 #: Share of the ground that the observation before must have seen.
 MIN_CLEAR = 0.8
 
-_Earlier = tuple[UUID, BaseGeometry]
+_Earlier = TrackedObservation | PastObservation
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +49,11 @@ class EvidenceOfChanges:
     def add_to(
         self, conn: Connection, rules: Iterable[AlertRule], changes: Sequence[JudgedChange]
     ) -> list[JudgedChange]:
-        """Add their evidence to judged changes where a rule has conditions on it.
+        """Add their evidence to judged changes, for the conditions of rules and for messages.
 
-        That of changes that an earlier observation raised is loaded.
+        That of changes that an earlier observation raised is loaded. Without rules, nobody needs it.
         """
-        if not any(rule.evidence for rule in rules):
+        if not any(rules):
             return list(changes)
         ids = [publishing.make_change_id(one.scene_id, one.change) for one in changes]
         earlier = second_opinion.load_evidence(conn, set(ids) - set(self.found))
@@ -72,10 +71,9 @@ class EvidenceOfChanges:
 
 def measure_changes(
     conn: Connection,
-    series_id: UUID,
     observations: Sequence[TrackedObservation],
     steps: Sequence[TrackingStep],
-    without: Collection[UUID] = (),
+    past: Sequence[PastObservation],
 ) -> EvidenceOfChanges:
     """Measure the changes of consecutive steps.
 
@@ -85,38 +83,30 @@ def measure_changes(
         Those that were folded, in order.
     steps
         One for each of them.
-    without
-        Published observations that these replace.
+    past
+        The last observations before them, with which they were folded.
     """
     measured = EvidenceOfChanges()
     cells: dict[UUID, IndexCells | None] = {}
-    published: list[_Earlier] | None = None
-    for place, (observation, step) in enumerate(zip(observations, steps, strict=True)):
+    earlier: list[_Earlier] = list(past)
+    for observation, step in zip(observations, steps, strict=True):
+        before = find_past(earlier, observation.footprint) if step.changes else []
+        earlier.append(observation)
         if not step.changes or _load(conn, cells, observation.id) is None:
             continue
-        if published is None:
-            first = observations[0]
-            ids = {*without, *(one.id for one in observations)}
-            before = (first.acquired_at, first.scene_id)
-            published = second_opinion.list_earlier(conn, series_id, before, MAX_OBSERVATIONS, ids)
-        folded = [
-            (one.id, one.footprint)
-            for one in reversed(observations[max(0, place - MAX_OBSERVATIONS) : place])
-        ]
-        earlier = [*folded, *published][:MAX_OBSERVATIONS]
         load = partial(_load, conn, cells)
         after = load(observation.id)
         found = _find_detections(observation, step)
         outlines = {state.track_id: state.geometry for state in step.states}
         for change in step.changes:
             ground = change.ground(outlines.get(change.track_id))
-            before_id = None if ground is None else _find_before(ground, earlier)
+            before_id = None if ground is None else _find_before(ground, before)
             before_cells = None if before_id is None else load(before_id)
             means = ({}, {}) if ground is None else compare_places(ground, before_cells, after)
             evidence = _build(means, found.get(change.track_id))
             identity = publishing.make_change_id(step.scene_id, change)
             measured.found[identity] = MeasuredChange(before_id, evidence)
-        if len(cells) > 2 * MAX_OBSERVATIONS:
+        if len(cells) > 2 * MAX_PAST:
             cells.clear()  # a long series that is folded again must not fill the memory
     return measured
 
@@ -130,9 +120,9 @@ def _load(conn: Connection, cells: dict[UUID, IndexCells | None], identity: UUID
 def _find_before(ground: BaseGeometry, earlier: Sequence[_Earlier]) -> UUID | None:
     """The newest observation that saw enough of the ground."""
     whole = ground.area
-    for identity, footprint in earlier:
-        if shapely.intersection(ground, footprint).area >= MIN_CLEAR * whole:
-            return identity
+    for one in reversed(earlier):
+        if shapely.intersection(ground, one.footprint).area >= MIN_CLEAR * whole:
+            return one.id
     return None
 
 

@@ -12,7 +12,7 @@ from uuid import UUID
 from shapely.geometry.base import BaseGeometry
 from sqlalchemy import Connection, Engine
 
-from segwatch.db import fold_memory, ground, late_observations, series, tracks
+from segwatch.db import chips, fold_memory, ground, late_observations, series, tracks
 from segwatch.db.errors import describe_error
 from segwatch.db.fold_memory import FoldStart
 from segwatch.db.raising import RuleMatch
@@ -145,7 +145,7 @@ def _publish_next(conn: Connection, series_id: UUID, total: TrackingCounts) -> b
         past=memory.past,
         references=memory.references,
     )
-    evidence = measure_changes(conn, series_id, [observation], [step])
+    evidence = measure_changes(conn, [observation], [step], memory.past)
     (judged,) = list_judged_changes([step], memory.open_changes)
     judged = evidence.add_to(conn, ready.watch.rules, judged)
     total.alerts += tracks.publish(
@@ -202,7 +202,7 @@ def _publish_late(
     )
     refuted = frozenset(old.refuted.values())
     judged = list_judged_changes(steps, old.memory.open_changes, refuted)
-    evidence = measure_changes(conn, series_id, [one.observation for one in looks], steps, old.replaced)
+    evidence = measure_changes(conn, [one.observation for one in looks], steps, old.memory.past)
     restored = list_restored_changes(steps, old.memory.open_changes, refuted)
     chosen = [
         (observation_id, _choose_alerts(watch, evidence.add_to(conn, watch.rules, changes)))
@@ -233,7 +233,10 @@ def _to_look(observation: TrackedObservation, watch: Watch, first: bool) -> Fold
 
 
 def _ensure_ground(conn: Connection, series_id: UUID) -> None:
-    """Compute the area a series has observed so far if it is not stored: for a new series, or one of an old version."""
+    """Compute the area a series has observed so far if it is not stored: for a new series, or one of an old version.
+
+    A new series takes over ground and reference chips of the series before.
+    """
     if ground.is_computed(conn, series_id):
         return
     before = ground.find_predecessor(conn, series_id)
@@ -241,6 +244,7 @@ def _ensure_ground(conn: Connection, series_id: UUID) -> None:
         series.lock(conn, before)
         _ensure_ground(conn, before)
         ground.inherit_ground(conn, series_id)
+        chips.inherit_references(conn, series_id)
     seen = ObservedGround()
     for observation_id, footprint in ground.list_published(conn, series_id):
         piece = seen.find_new(footprint).new_to_series
@@ -250,7 +254,7 @@ def _ensure_ground(conn: Connection, series_id: UUID) -> None:
 
 def _choose_alerts(watch: Watch, changes: Sequence[JudgedChange]) -> list[RuleMatch]:
     return [
-        RuleMatch(one.change, one.scene_id, rule, compute_send_time(rule))
+        RuleMatch(one.change, one.scene_id, rule, compute_send_time(rule), one.evidence)
         for one, rule in match_changes(watch.rules, changes)
     ]
 

@@ -10,6 +10,7 @@ import jinja2
 from segwatch.flows.report import formats, reliability
 from segwatch.flows.report.situation import Situation
 from segwatch.geo.text.beliefs import describe_belief
+from segwatch.geo.text.opinions import describe_agreement, describe_change_evidence
 
 _ENVIRONMENT = jinja2.Environment(
     loader=jinja2.PackageLoader("segwatch.flows.report"), autoescape=True, undefined=jinja2.StrictUndefined
@@ -24,6 +25,8 @@ _FILTERS: dict[str, Any] = {
     "reliability": lambda one: reliability.draw_svg(one.calibration),
     "reliability_words": reliability.describe,
     "belief": describe_belief,
+    "evidence": describe_change_evidence,
+    "agreement": lambda row: describe_agreement(row["shadow_share"], row["shadow_iou"]),
     "is_web": lambda href: href.startswith(("http://", "https://")),
 }
 _ENVIRONMENT.filters |= _FILTERS

@@ -17,6 +17,7 @@ from segwatch.flows.report.formats import (
 )
 from segwatch.flows.report.situation import Situation
 from segwatch.geo.text.beliefs import describe_belief
+from segwatch.geo.text.opinions import describe_agreement, describe_change_evidence
 from segwatch.geo.text.storable import shorten
 
 #: A table row must fit on a page.
@@ -80,6 +81,10 @@ def _put_changes(pdf: FPDF, situation: Situation) -> None:
         "observed", "target", "change", "ha before", "ha after", "difference", "lon, lat", "how sure"
     )  # fmt: skip
     _put_table(pdf, columns, largest)
+    for number, row in enumerate(situation.largest.to_dict("records"), start=1):
+        words = describe_change_evidence(row["evidence"])
+        agreement = describe_agreement(row["shadow_share"], row["shadow_iou"])
+        _put_line(pdf, f"{number}. {_to_cell(row['target'])} {row['kind']}: {words}; {agreement}.", size=8)
 
 
 def _put_calibrations(pdf: FPDF, situation: Situation) -> None:
@@ -124,8 +129,9 @@ def _put_pictures(pdf: FPDF, situation: Situation) -> None:
         placed = pdf.image(io.BytesIO(one.content), x=left, y=top, w=width)
         bottom = top + placed.rendered_height
         pdf.set_font("helvetica", size=8)
-        pdf.text(left, bottom + 4, _to_latin(f"{one.title}: {format_time(one.acquired_at)}"))
-        lowest = max(lowest, bottom + 8)
+        pdf.set_xy(left, bottom + 1)
+        pdf.multi_cell(width, 4, _to_latin(one.caption))
+        lowest = max(lowest, pdf.get_y() + 3)
     pdf.set_y(lowest)
 
 

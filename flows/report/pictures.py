@@ -9,7 +9,9 @@ from datetime import datetime
 from sqlalchemy import RowMapping
 
 from segwatch.flows.config.settings.imagery import QuicklookSettings
+from segwatch.flows.report.formats import format_time
 from segwatch.flows.runtime import quicklook_store
+from segwatch.geo.text.opinions import describe_scene_agreement
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +22,14 @@ class Picture:
     acquired_at: datetime
     content: bytes
     """JPEG."""
+    agreement: str = ""
+    """How far the shadow segmenter agrees on the scene, in words; empty where nothing was compared."""
+
+    @property
+    def caption(self) -> str:
+        """Title, acquisition time and agreement."""
+        taken = f"{self.title}: {format_time(self.acquired_at)}"
+        return f"{taken}; {self.agreement}" if self.agreement else taken
 
 
 def choose_pictures(settings: QuicklookSettings, observed: Sequence[RowMapping]) -> list[Picture]:
@@ -32,7 +42,9 @@ def choose_pictures(settings: QuicklookSettings, observed: Sequence[RowMapping])
     )
     found = ((title, row, quicklook_store.read_file(settings, row["preview"])) for title, row in chosen)
     return [
-        Picture(title, row["acquired_at"], content) for title, row, content in found if content is not None
+        Picture(title, row["acquired_at"], content, describe_scene_agreement(row["shadow"], row["agreement"]))
+        for title, row, content in found
+        if content is not None
     ]
 
 

@@ -24,7 +24,7 @@ _LARGEST = 20
 _CHANGE_COLUMNS = ("target", "kind", "objects", "confirmed", "before_m2", "after_m2")
 _LARGEST_COLUMNS = (
     "valid_at", "target", "kind", "before_m2", "after_m2", "track_id",
-    "confidence", "status", "observations_for", "observations_against",
+    "confidence", "status", "observations_for", "observations_against", "evidence", "shadow_share", "shadow_iou",
 )  # fmt: skip
 _SCENE_COLUMNS = ("acquired_at", "state", "clear_share", "reason", "item_hrefs", "model", "preview")
 
@@ -96,14 +96,14 @@ def gather(engine: Engine, settings: QuicklookSettings, name: str) -> Situation:
         scenes = analyst.list_reported_scenes(conn, name)
         changes = analyst.sum_changes(conn, name)
         largest = analyst.list_largest_changes(conn, name, _LARGEST)
-        observed_m2 = analyst.measure_observed_m2(conn, stored.revision_id, watch.start)
+        gap = analyst.find_gap(conn, name, watch.area, watch.start)
         answered = [row for row in scenes if row["state"] == "observed"]
         times = [row["acquired_at"] for row in answered]
         areas = analyst.compare_areas(conn, name, times[0], times[-1]) if times else {}
         accuracy = analyst.read_accuracy(conn, name)
         calibrations = analyst.list_calibrations(conn, name)
     whole = compute_area_m2(watch.area)
-    share = min(1.0, observed_m2 / whole)
+    gap_m2 = compute_area_m2(gap)
     pictures = tuple(choose_pictures(settings, answered))
     return Situation(
         watch=name,
@@ -126,8 +126,8 @@ def gather(engine: Engine, settings: QuicklookSettings, name: str) -> Situation:
         changes=to_table(changes, _CHANGE_COLUMNS),
         largest=to_places(largest, _LARGEST_COLUMNS),
         scenes=to_table(scenes, _SCENE_COLUMNS),
-        observed_share=share,
-        gap_km2=(1 - share) * whole / 1e6,
+        observed_share=max(0.0, 1 - gap_m2 / whole),
+        gap_km2=gap_m2 / 1e6,
         accuracy=accuracy,
         calibrations=tuple(calibrations),
         limits=describe_limits(watch),

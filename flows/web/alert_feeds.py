@@ -24,6 +24,7 @@ from segwatch.db.messages import to_bounded_geojson
 from segwatch.geo.antimeridian import compute_bounds, crosses_antimeridian, format_bounds, to_box
 from segwatch.geo.area import extract_polygons
 from segwatch.geo.text.beliefs import describe_belief
+from segwatch.geo.text.opinions import describe_agreement, describe_change_evidence
 
 _ATOM, _GEORSS = "http://www.w3.org/2005/Atom", "http://www.georss.org/georss"
 _OPENSEARCH = "http://a9.com/-/spec/opensearch/1.1/"
@@ -190,7 +191,9 @@ def _describe(row: dict[str, Any]) -> str:
     return because + (
         f"{describe_belief(row, status='change_status')}; "
         f"{row['before_m2'] / 1e4:.2f} ha before, {row['after_m2'] / 1e4:.2f} ha after, score {row['score']:.2f}; "
-        f"acquired {_utc(row['valid_at']).isoformat()}; rule {row['rule']}; instruction: {row['instruction']}; "
+        f"{describe_change_evidence(row['evidence'])}; {describe_agreement(row['shadow_share'], row['shadow_iou'])}; "
+        f"accuracy: {row['accuracy']}; acquired {_utc(row['valid_at']).isoformat()}; "
+        f"rule {row['rule']}; instruction: {row['instruction']}; "
         f"model {row['model']}; object {row['track_id']}"
     )
 

@@ -22,7 +22,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from segwatch.db import analyst, readers, tokens
 from segwatch.db.engine import RequestLimits, to_driver_url
-from segwatch.flows.web import alert_feeds, alerts, assessments, events, health, reviews
+from segwatch.flows.web import alert_feeds, alerts, assessments, events, health, objects, reviews
 from segwatch.flows.web.caching import respond_with_tile
 from segwatch.flows.web.guards import login
 from segwatch.flows.web.guards.access import (
@@ -140,6 +140,7 @@ def create_app(database_url: str, options: ServerOptions = DEFAULTS, rate: Rate 
     app.include_router(login.make_router(policy.find))
     app.include_router(reviews.make_router(engines.api, options.reviews), prefix="/api", tags=["reviews"])
     app.include_router(alerts.make_router(engines.api, options.reviews), prefix="/api", tags=["alerts"])
+    app.include_router(objects.make_router(engines.api), prefix="/api", tags=["objects"])
     app.include_router(
         assessments.make_router(engines.api, options.reviews), prefix="/api", tags=["assessments"]
     )
@@ -206,7 +207,7 @@ def _add_pages(app: FastAPI, engines: Engines) -> None:
             return analyst.list_unused(conn, watch, limit)
 
     @app.get("/api/tiles/{z}/{x}/{y}.mvt", response_class=Response)
-    async def objects(
+    async def tile(
         request: Request, watch: str, at: str, place: Annotated[Tile, Depends(parse_mercator_tile)]
     ) -> Response:
         """Return the objects of a watch as they were at a time, as a vector tile; see ``watch.objects_tile``."""

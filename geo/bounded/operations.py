@@ -5,18 +5,22 @@ Nearly all geometries have few vertices and are computed in this process.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
+import shapely
 from shapely.geometry import GeometryCollection
 from shapely.geometry.base import BaseGeometry
 
 from segwatch.geo.bounded import child, screen
 from segwatch.geo.bounded.tasks import Task, compute
+from segwatch.geo.errors import TooComplex
 
 #: Repairs with more crossings run in the child; so do buffers of more than FEW_VERTICES vertices.
 _FEW_CROSSINGS = 100
 #: Overlays with more vertices and crossings run in the child.
 _MANY_VERTICES = 20_000
+#: Operations in the child that may take too much before the others are given up.
+_MAX_REFUSED = 8
 
 
 def make_valid(geometry: BaseGeometry) -> BaseGeometry:
@@ -67,6 +71,26 @@ def difference(one: BaseGeometry, other: BaseGeometry) -> BaseGeometry:
         The operation would take too much memory or time.
     """
     return _overlay(Task.DIFFERENCE, [one, other])
+
+
+def subtract_all(geometry: BaseGeometry, parts: Iterable[BaseGeometry]) -> BaseGeometry:
+    """Subtract valid geometries from one, one after the other, until nothing is left.
+
+    Parts may be large: what has many vertices is computed in the child, whose memory and time are limited. Only
+    one part is in memory here at a time, and none is read after nothing is left. A part that takes too much is not
+    subtracted, and after some of these no other one: what is left is then too large, not too small.
+    """
+    left, refused = geometry, 0
+    for part in parts:
+        if shapely.intersects(left, part):
+            vertices = int(shapely.get_num_coordinates(left) + shapely.get_num_coordinates(part))
+            try:
+                left = _run(Task.DIFFERENCE, [left, part], in_child=vertices > screen.FEW_VERTICES)
+            except TooComplex:
+                refused += 1
+        if left.is_empty or refused >= _MAX_REFUSED:
+            break
+    return left
 
 
 def buffer(geometry: BaseGeometry, distance: float, *, quad_segs: int = 16) -> BaseGeometry:

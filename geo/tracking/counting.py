@@ -15,7 +15,13 @@ from pyproj import CRS
 from segwatch.geo.tracking.belief_model import Rates
 from segwatch.geo.tracking.overlay import project_all
 from segwatch.geo.tracking.regions import Transition
-from segwatch.geo.types.belief import DEFAULT_CONFIDENCE, Belief, BeliefStatus, TargetCounts
+from segwatch.geo.types.belief import (
+    DEFAULT_CONFIDENCE,
+    Belief,
+    BeliefStatus,
+    TargetCounts,
+    round_confidence,
+)
 from segwatch.geo.types.tracking import (
     Change,
     ChangeKind,
@@ -88,7 +94,7 @@ def _update(old: TrackState | None, there: float, hit: bool, rates: Rates, state
         false = min(max(-math.expm1(-rates.false_alarms * place_km2), 1e-6), 0.5)
         seen = (rates.detection, false) if hit else (1 - rates.detection, 1 - false)
         confidence = there * seen[0] / (there * seen[0] + (1 - there) * seen[1])
-    confidence = min(max(confidence, 1e-6), 1 - 1e-6)
+    confidence = round_confidence(confidence)
     supporting = before.observations_for + hit
     status = BeliefStatus.PROVISIONAL
     if confidence >= DEFAULT_CONFIDENCE:

@@ -38,6 +38,7 @@ from segwatch.geo.types.belief import (
     BeliefStatus,
     Evidence,
     RegionView,
+    round_confidence,
 )
 from segwatch.geo.types.tracking import Change, ChangeKind, Judgement, OpenChange, PastChange
 
@@ -374,7 +375,7 @@ def _decide(
         against += covered is not evidence.to_covered
     status = BeliefStatus.PROVISIONAL
     refuted = confidence < _REFUTED and (against > 0 or was_missed)
-    confidence = _SURPRISE_FOR + (1 - _SURPRISE_FOR - _SURPRISE_AGAINST) * confidence
+    confidence = round_confidence(_SURPRISE_FOR + (1 - _SURPRISE_FOR - _SURPRISE_AGAINST) * confidence)
     if confidence >= DEFAULT_CONFIDENCE and not held and supporting >= (2 if change.kind in _TWICE else 1):
         status = BeliefStatus.CONFIRMED
     elif refuted:

@@ -23,6 +23,7 @@ from segwatch.geo.tracking.fold import fold_observation
 from segwatch.geo.tracking.ground import NewGround, ObservedGround, compute_search_area, widen_footprint
 from segwatch.geo.tracking.judge import MIN_GAP, Judge, to_past_changes
 from segwatch.geo.tracking.overlay import project_all, to_array
+from segwatch.geo.tracking.past import find_past
 from segwatch.geo.tracking.region_views import ShownGround
 from segwatch.geo.tracking.regions import Transition
 from segwatch.geo.tracking.registration import (
@@ -33,7 +34,7 @@ from segwatch.geo.tracking.registration import (
 )
 from segwatch.geo.tracking.registration_pixels import add_references, measure_shift
 from segwatch.geo.tracking.step_builder import Context, Loss
-from segwatch.geo.types.belief import MAX_PAST, Shift, TargetCounts
+from segwatch.geo.types.belief import Shift, TargetCounts
 from segwatch.geo.types.chips import Cell, ReferenceChip
 from segwatch.geo.types.tracking import (
     Change,
@@ -139,7 +140,7 @@ class _Series:
     def fold(self, item: FoldInput) -> TrackingStep:
         """Fold the next observation and judge its step."""
         near, shift, doubt_m, new = self._register(item)
-        past = self._find_past(item.observation.footprint)
+        past = find_past(self.past, item.observation.footprint)
         observation = move_observation(item.observation, shift)
         if new is None or not shift.is_zero:
             new = self.observed.find_new(observation.footprint)
@@ -273,17 +274,6 @@ class _Series:
             self.open_changes[_identify(one)] = one
         else:
             self.open_changes.pop(_identify(one), None)
-
-    def _find_past(self, footprint: BaseGeometry) -> list[PastObservation]:
-        """Find the last observations before whose footprint meets this one, oldest first."""
-        shapely.prepare(footprint)
-        found: list[PastObservation] = []
-        for one in reversed(self.past):
-            if shapely.intersects(footprint, one.footprint):
-                found.append(one)
-            if len(found) == MAX_PAST:
-                break
-        return found[::-1]
 
     def _show(self, one: PastObservation) -> ShownGround:
         if one.id not in self.shown:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -20,6 +21,34 @@ DEFAULT_CONFIDENCE = 0.8
 """Least confidence of a confirmed object or change."""
 SETTLED_CONFIDENCE = 0.94
 """A change that is this sure is not judged again; rules cannot ask for more."""
+
+
+#: Log-odds up to which a confidence is rounded to a step, and the step: at most 0.0125 of the confidence everywhere.
+_STEPS = ((3.0, 0.05), (5.0, 0.25), (math.inf, 2.5))
+_MAX_LOG_ODDS = 12.5
+
+
+def round_confidence(probability: float) -> float:
+    """Round a probability to a step of its log-odds, so that a difference too small to notice makes none.
+
+    Every observation moves the rates of its series a little, and with them each confidence that is derived from them. A
+    late scene then rewrites the rows of the objects that it shows, and not those of all others.
+
+    Parameters
+    ----------
+    probability
+        0..1.
+
+    Returns
+    -------
+    float
+        Never 0 or 1: observations do not make anything certain.
+    """
+    bounded = min(max(probability, 1e-9), 1 - 1e-9)
+    log_odds = math.log(bounded / (1 - bounded))
+    step = next(step for most, step in _STEPS if abs(log_odds) < most)
+    rounded = min(round(abs(log_odds) / step) * step, _MAX_LOG_ODDS)
+    return 1 / (1 + math.exp(-math.copysign(rounded, log_odds)))
 
 
 class BeliefStatus(enum.StrEnum):

@@ -35,17 +35,19 @@ from segwatch.flows.web.guards.sending import (
 )
 from segwatch.flows.web.guards.site import local_path
 
+#: A map asks for dozens of tiles at once, and on a loaded machine a tile may take a second. What waits for less than
+#: 15 s is served late rather than refused, because a browser shows a refused tile as a hole.
 #: The pools that use the web framework's 40 shared threads (api, writes, pages) have fewer places than that together.
 POOLS: Mapping[str, PoolLimits] = {
     "imagery": PoolLimits(running=24, waiting=96, wait_seconds=15, seconds=45),
-    "tiles": PoolLimits(running=16, waiting=128, wait_seconds=5, seconds=20),
-    "features": PoolLimits(running=4, waiting=32, wait_seconds=5, seconds=20),
+    "tiles": PoolLimits(running=16, waiting=128, wait_seconds=15, seconds=20),
+    "features": PoolLimits(running=4, waiting=32, wait_seconds=15, seconds=20),
     "heavy": PoolLimits(
         running=2, waiting=8, wait_seconds=5, seconds=20, work=Rate(per_second=0.5, burst=60)
     ),
-    "api": PoolLimits(running=8, waiting=64, wait_seconds=5, seconds=20),
+    "api": PoolLimits(running=8, waiting=64, wait_seconds=15, seconds=20),
     "writes": PoolLimits(running=12, waiting=24, wait_seconds=10, seconds=60),
-    "pages": PoolLimits(running=16, waiting=128, wait_seconds=5, seconds=20),
+    "pages": PoolLimits(running=16, waiting=128, wait_seconds=15, seconds=20),
 }
 #: Size of tipg's connection pool: one connection for every request that may run.
 OGC_CONNECTIONS = POOLS["features"].running + POOLS["heavy"].running

@@ -222,6 +222,17 @@ function showAlerts({ rows, count, statuses }) {
   }));
 }
 
+/** Write rows of names and values. */
+function listRows(rows) {
+  return rows.flatMap(([name, value]) => {
+    const term = document.createElement("dt");
+    term.textContent = name;
+    const detail = document.createElement("dd");
+    detail.textContent = value;
+    return [term, detail];
+  });
+}
+
 function showObject(properties) {
   const rows = [
     ["target", properties.target],
@@ -237,15 +248,21 @@ function showObject(properties) {
     ["track", properties.track_id],
   ];
   const list = document.createElement("dl");
-  for (const [name, value] of rows) {
-    const term = document.createElement("dt");
-    term.textContent = name;
-    const detail = document.createElement("dd");
-    detail.textContent = value;
-    list.append(term, detail);
-  }
+  list.append(...listRows(rows));
   element("object").replaceChildren(list);
   element("object").hidden = false;
+  showOpinion(properties.track_id, list);
+}
+
+/** Add what does not depend on the model: spectral evidence and the agreement of the shadow segmenter. */
+async function showOpinion(track, list) {
+  const query = new URLSearchParams({ at: state.scenes[state.index].acquired_at });
+  try {
+    const { words } = await get(`/api/objects/${track}/opinion?${query}`);
+    list.append(...listRows(Object.entries(words)));
+  } catch (error) {
+    list.append(...listRows([["second opinion", `could not be loaded (${error.message})`]]));
+  }
 }
 
 element("legend").replaceChildren(...Object.entries(COLOURS).map(([kind, shade]) => {

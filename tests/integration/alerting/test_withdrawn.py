@@ -203,7 +203,7 @@ def test_an_archived_watch_is_ended_and_gets_no_message(
         ledger.rule(channels=(taken.url + "/old",))
         ledger.arrive(WORLD, [0, 1])
         done = CliRunner().invoke(app, ["watch", "archive", "lakes"])
-        assert "lakes: archived, 6 pending message(s) withdrawn" in done.stdout
+        assert "lakes: archived, 6 pending message(s) and 0 pending scene(s) withdrawn" in done.stdout
         assert (deliver(ledger).delivered, taken.requests) == (0, 0)
     listed = CliRunner().invoke(app, ["watch", "list"]).stdout
     assert "lakes" in listed
@@ -212,6 +212,43 @@ def test_an_archived_watch_is_ended_and_gets_no_message(
     with ledger.engine.connect() as conn:
         ended = watches.load_current(conn, "lakes").watch
     assert (ended.schedule, ended.rules) == (None, ())
+
+
+def test_pending_scenes_of_an_archived_watch_are_withdrawn_until_it_resumes(
+    ledgers: Any, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SEGWATCH_DATABASE_URL", database.url())
+    monkeypatch.delenv("PREFECT_API_URL", raising=False)
+    ledger: Ledger = ledgers()
+    ledger.arrive(WORLD, [0, 1])
+    with ledger.engine.connect() as conn:
+        file = watches.load_current(conn, "lakes").watch
+    ledger.find([2])
+    ledger.find([1], version=1)  # reprocessed: what the first version showed stays in force
+    before = ledger.rows("SELECT * FROM watch.objects_now ORDER BY track_id")
+    states = "SELECT DISTINCT state, reason FROM watch.coverage WHERE state <> 'observed' ORDER BY state"
+    done = CliRunner().invoke(app, ["watch", "archive", "lakes", "--json"])
+    assert json.loads(done.stdout)["scenes_withdrawn"] == 2
+    assert [row["state"] for row in ledger.rows(states)] == ["failed", "skipped"]
+    assert {row["reason"] for row in ledger.rows(states)} == {
+        "withdrawn: the watch was archived before the scene was observed"
+    }
+    ledger.track()
+    assert ledger.rows("SELECT * FROM watch.objects_now ORDER BY track_id") == before
+    assert (
+        json.loads(CliRunner().invoke(app, ["watch", "archive", "lakes", "--json"]).stdout)[
+            "scenes_withdrawn"
+        ]
+        == 0
+    )
+    with ledger.engine.begin() as conn:
+        watches.apply(conn, file)
+    assert ledger.rows(states) == [{"state": "pending", "reason": None}]
+    for _ in range(2):
+        ledger.answer_leased([*WORLD, WORLD[1]])
+    ledger.track()
+    assert ledger.rows("SELECT count(*) AS n FROM watch.coverage WHERE superseded_at IS NULL") == [{"n": 3}]
+    assert ledger.rows(states) == []
 
 
 def test_an_end_long_past_is_told_and_withdraws_pending_messages(
@@ -231,4 +268,5 @@ def test_an_end_long_past_is_told_and_withdraws_pending_messages(
         ledger.arrive(WORLD, [0, 1])
         done = CliRunner().invoke(app, ["apply", str(tmp_path / "lakes.yaml")])
     assert "its end 2017-01-01 00:00 is more than 7 days past" in done.stderr
+    assert "6 pending message(s) were withdrawn" in " ".join(done.stderr.split())
     assert states(ledger) == {"old": {"withdrawn": 6}}

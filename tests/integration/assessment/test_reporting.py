@@ -7,18 +7,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fastapi.testclient import TestClient
 
 from segwatch.db import analyst, assessments, calibrations
+from segwatch.db.migrate import upgrade
 from segwatch.flows.config.settings import FlowSettings, load_settings
 from segwatch.flows.report.html import render_html
 from segwatch.flows.report.pdf import render_pdf
 from segwatch.flows.report.situation import gather
 from segwatch.flows.report.summary import render_markdown
+from segwatch.flows.web.application import create_app
 from segwatch.geo.assessment.calibration import fit_calibration
 from segwatch.geo.types.assessment import Judged
 from tests.conftest import Database
 from tests.invariants.conftest import Ledger
-from tests.support.assessing import arrive, draw, label_all
+from tests.support.assessing import WORLD, arrive, believe, draw, label_all
 
 
 @pytest.fixture
@@ -48,6 +51,57 @@ def test_every_document_says_what_the_accuracy_is(ledgers: Any, settings: FlowSe
     assert line.replace("'", "&#39;") in html
     assert line.partition(": ")[2] in summary
     assert len(assessed) > len(pdf)
+
+
+def test_every_number_that_leaves_says_how_accurate_the_map_is(
+    ledgers: Any, settings: FlowSettings, database: Database
+) -> None:
+    ledger: Ledger = ledgers()
+    arrive(ledger)
+    windows = ("objects_now", "object_history", "changes", "alerts")
+
+    def read(client: TestClient) -> set[str]:
+        shown = [client.get(f"/ogc/collections/watch.{one}/items").json()["features"] for one in windows]
+        return {one["properties"]["accuracy"] for features in shown for one in features}
+
+    with TestClient(create_app(database.url("segwatch_analyst"))) as client:
+        assert read(client) == {"not assessed"}
+        draw(ledger)
+        assert read(client) == {"not assessed"}, "drawn, and nobody labelled yet"
+        label_all(ledger)
+        with ledger.engine.connect() as conn:
+            found = analyst.read_accuracy(conn, "lakes")
+        (words,) = analyst.describe_accuracy(found)
+        assert read(client) == {words.removeprefix("water: ")}
+        assert words.removeprefix("water: ") in client.get("/feeds/lakes/atom.xml").text
+        page = client.get("/ogc/collections/watch.objects_now/items", params={"f": "csv"}).text
+        assert words.removeprefix("water: ") in page
+        (row,) = ledger.rows("SELECT * FROM watch.accuracy")
+        users = found.targets[0].users
+        assert users is not None
+        assert (row["estimates"]["users"], row["labels"], row["is_current"]) == (
+            {"value": users.value, "low": users.low, "high": users.high},
+            found.targets[0].labels,
+            True,
+        )
+        draw(ledger, seed=8)
+        assert read(client) == {words.removeprefix("water: ")}, "a new sample counts once it has a label"
+        ledger.instruct("segment water bodies")
+        ledger.arrive(WORLD, [2])
+        assert "not assessed" in read(client), "the new series is not assessed"
+
+
+def test_labels_of_an_earlier_version_are_shown_after_the_upgrade(ledgers: Any, database: Database) -> None:
+    ledger: Ledger = ledgers()
+    arrive(ledger)
+    draw(ledger)
+    label_all(ledger)
+    shown = "SELECT DISTINCT accuracy FROM watch.objects_now"
+    before = ledger.rows(shown)
+    believe(database, "DELETE FROM segwatch.target_accuracy")
+    assert ledger.rows(shown) == [{"accuracy": "not assessed"}]
+    upgrade(database.url("segwatch_owner"))
+    assert ledger.rows(shown) == before
 
 
 def test_a_calibration_is_drawn(ledgers: Any, settings: FlowSettings) -> None:

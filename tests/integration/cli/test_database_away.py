@@ -57,6 +57,22 @@ def test_a_command_that_begins_during_an_outage_waits_and_says_so(database: Data
     assert "no watch named 'lakes'" in done.output, "it went on once the database was back"
 
 
+@pytest.mark.parametrize(
+    ("words", "then"),
+    [
+        (["event", "list"], "(none)"),
+        (["event", "poll", "http://127.0.0.1:9/feed.xml"], "127.0.0.1"),
+        (["respond", "--playbook", "flood", "--event", "usgs/1"], "is not in the ledger"),
+    ],
+)
+def test_commands_about_events_wait_too(database: Database, words: list[str], then: str) -> None:
+    CliRunner().invoke(app, words)  # imports what the command needs, so that it meets the outage
+    with away(database, 3.0):
+        done = CliRunner().invoke(app, words)
+    assert "the database is away, waiting for it for up to 300 s" in " ".join(done.output.split())
+    assert then in " ".join(done.output.split()), "it went on once the database was back"
+
+
 @pytest.mark.parametrize("flow", [deliver, track])
 def test_a_flow_that_begins_during_an_outage_waits(
     database: Database, flow: Any, caplog: pytest.LogCaptureFixture

@@ -56,6 +56,24 @@ def test_each_observation_adds_a_judgement_and_the_views_show_the_newest(ledgers
     assert now["observations_for"] == 2
 
 
+def test_a_late_scene_rewrites_no_belief_that_does_not_move_noticeably(ledgers: Any) -> None:
+    """The late scene moves the rates of the series, and with them every confidence a little."""
+    ledger: Ledger = ledgers()
+    near, *far = [
+        cells(west, south, west + 0.8, south + 0.8) for west in range(8) for south in range(0, 8, 2)
+    ]
+    world = {number: SceneContent((near, *far)) for number in range(12)}
+    ledger.arrive(world, [0, 1, 2, 4, 5, 6, 7, 8, 9, 10, 11])
+    counts = "SELECT counts FROM segwatch.series_counts ORDER BY observation_id"
+    before = ledger.rows(counts)
+    ledger.arrive({3: SceneContent((near,), cells(0, 0, 1, 1))}, [3])
+    assert ledger.rows(counts) != before, "the rates have moved"
+    late = "(SELECT max(committed_at) FROM segwatch.observation)"
+    closed = ledger.rows(f"SELECT DISTINCT track_id FROM segwatch.track_state WHERE upper(recorded) = {late}")
+    (seen,) = ledger.rows("SELECT track_id FROM watch.objects_now ORDER BY observations_for DESC LIMIT 1")
+    assert closed == [seen]
+
+
 def test_a_late_scene_closes_judgements_and_rewrites_none(ledgers: Any) -> None:
     ledger: Ledger = ledgers()
     ledger.arrive(WORLD, [0, 1, 2, 3, 4, 5, 6, 8])

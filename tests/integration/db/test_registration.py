@@ -8,15 +8,22 @@ from itertools import permutations
 from typing import Any
 
 import numpy as np
+import pytest
 import shapely
 from numpy.typing import NDArray
 from scipy import ndimage
 from shapely.geometry.base import BaseGeometry
+from typer.testing import CliRunner
 
+from segwatch.db import health
+from segwatch.flows.cli.app import app
+from segwatch.flows.doctor.checks import check
+from segwatch.flows.doctor.facts import Facts
 from segwatch.geo.tracking.registration import move
 from segwatch.geo.types.belief import Shift
 from segwatch.geo.types.chips import CELL_PX, Cell, Chip
 from segwatch.geo.types.tracking import ObservationResult
+from tests.conftest import Database
 from tests.invariants.conftest import Ledger, SceneContent, cells
 
 PIXEL_M = 10.0
@@ -88,6 +95,56 @@ def test_displaced_scenes_are_corrected_and_raise_nothing(ledgers: Any) -> None:
     for row in ledger.rows("SELECT ST_AsBinary(geom) AS geom FROM watch.objects_now"):
         now = shapely.from_wkb(bytes(row["geom"]))
         assert max(_overlap(now, lake) for lake in LAKES) > 0.98
+
+
+def test_a_new_model_is_registered_to_the_imagery_of_the_one_before(ledgers: Any) -> None:
+    """Chips belong to the ground, not to the model: objects that are taken over stay where they are."""
+    ledger = ledgers(min_change_m2=1000.0, min_change_ratio=0.01)
+    displaced = ((1, 0), (-1, 0), (2, 1), (3, 0), (0, -2))
+    world = [Displaced(LAKES, east=east, north=north) for east, north in displaced]
+    ledger.arrive(world, [0, 1])
+    ledger.model = "another@2"
+    ledger.arrive(world, [3])
+    # a late scene changes no reference that was taken over
+    ledger.arrive(world, [2])
+    ledger.model = "third@3"
+    ledger.arrive(world, [4])
+    # the first scene is the reference, though it is displaced itself
+    assert shifts(ledger) == [
+        ("none", 0, 0), ("pixels", 2, 0), ("pixels", -1, -1), ("pixels", -2, 0), ("pixels", 1, 2),
+    ]  # fmt: skip
+    assert changes(ledger) == []
+    objects = ledger.rows("SELECT count(*) AS n, count(DISTINCT object_id) AS known FROM watch.objects_now")
+    assert objects == [{"n": len(LAKES), "known": len(LAKES)}]
+    before = ledger.everything()
+    ledger.track()
+    assert ledger.everything() == before
+
+
+def test_large_and_uncertain_shifts_are_named_with_what_to_do(
+    ledgers: Any, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger = ledgers()
+    world = [
+        Displaced(LAKES),
+        Displaced(LAKES, east=3),
+        Displaced(LAKES, east=1),
+        Displaced(LAKES, visible=()),
+    ]
+    ledger.arrive(world, range(len(world)))
+    rows = ledger.rows("SELECT shift_problem FROM watch.coverage ORDER BY acquired_at")
+    assert [row["shift_problem"] for row in rows] == [None, "large", None, "uncertain"]
+    with ledger.engine.connect() as conn:
+        found = health.read(conn)
+    (finding,) = (one for one in check(Facts(found.now, ledger=found)) if one.about == "registration")
+    assert "of 4 observed scene(s) 1 moved by more than two pixels (up to 30 m)" in finding.says
+    assert "1 whose shift is uncertain" in finding.says
+    assert "segwatch coverage lakes" in finding.fix
+    monkeypatch.setenv("SEGWATCH_DATABASE_URL", database.url())
+    shown = CliRunner().invoke(app, ["coverage", "lakes"], env={"COLUMNS": "200"})
+    assert "moved by 30 m, measured on pixels" in shown.output
+    assert "shift uncertain: not moved" in shown.output
+    assert "rules with status: confirmed wait for another scene" in " ".join(shown.output.split())
 
 
 def _overlap(one: BaseGeometry, other: BaseGeometry) -> float:

@@ -11,12 +11,15 @@ import shapely
 from shapely.geometry import LineString, MultiPolygon, Polygon, box
 from sqlalchemy.exc import ProgrammingError
 
-from segwatch.db import outbox, reviews
+from segwatch.db import outbox, reviews, verdicts
 from segwatch.db.errors import NotFound, ReviewRefused
 from segwatch.db.reviews import Verdict
 from segwatch.geo.types.watch import Digest, Escalation
+from tests.conftest import Database
 from tests.invariants.conftest import CHANNELS, EVERYTHING, Ledger, SceneContent, cells, day
 from tests.invariants.conftest import ledgers as ledgers  # noqa: PLC0414 - a fixture of these tests, too
+from tests.support.assessing import believe
+from tests.support.hostile_shapes import comb
 
 LAKE, POND = cells(1, 1, 4, 4), cells(5, 5, 7, 7)
 WHY: dict[str, Any] = {"reviewer": "ada", "reason": "seen from the bridge"}
@@ -156,6 +159,31 @@ def test_a_verdict_is_carried_over_to_a_track_on_the_same_ground(ledgers: Any) -
     assert [(row["verdict"], row["carried_from"] is None) for row in carried] == [
         ("rejected", True), ("confirmed", True), ("rejected", False), ("confirmed", False), ("rejected", False),
     ]  # fmt: skip
+
+
+def test_outlines_that_explode_together_carry_no_verdict_and_cost_little(
+    ledgers: Any, database: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Of some thousand vertices each, whose intersection has hundreds of millions."""
+    lake, pond = cells(0, 0, 2, 2), cells(4, 4, 6, 6)
+    ledger: Ledger = ledgers()
+    ledger.arrive([SceneContent((lake, pond))], [0])
+    decide(ledger, track_at(ledger, lake), Verdict.CONFIRMED)
+    spiky = shapely.transform(comb(10_000), lambda at: at * 0.01 + (10.0, 50.0))
+    across = shapely.transform(comb(10_000), lambda at: at[:, ::-1] * 0.01 + (10.0, 50.0))
+    believe(
+        database,
+        f"UPDATE segwatch.review SET outline = ST_GeomFromWKB('\\x{shapely.to_wkb(spiky, hex=True)}', 4326)",
+    )
+    begun = time.monotonic()
+    with ledger.engine.begin() as conn:
+        verdicts.carry_over(conn, {track_at(ledger, pond): across})
+    assert time.monotonic() - begun < 30
+    assert "is not carried over" in caplog.text
+    assert len(ledger.rows("SELECT 1 FROM watch.reviews")) == 1
+    with ledger.engine.begin() as conn:
+        verdicts.carry_over(conn, {track_at(ledger, pond): spiky})
+    assert len(ledger.rows("SELECT 1 FROM watch.reviews")) == 2, "one outline alone is no problem"
 
 
 def test_an_edit_holds_until_the_object_changes_and_is_kept(ledgers: Any) -> None:

@@ -142,6 +142,27 @@ def test_scenes_that_no_run_takes_get_one_segment_run(server: Server, worker: En
         client.delete_flow_run(run.id)
 
 
+def test_where_runs_segment_themselves_waiting_scenes_get_an_observe_run(
+    server: Server, worker: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No worker of the gpu pool may take a segment run."""
+    monkeypatch.setenv("SEGWATCH_SEGMENT_HERE", "true")
+    with get_client(sync_client=True) as client:
+        for one in open_segment_runs(server):
+            client.delete_flow_run(one.id)
+        queue(worker, lakes("http://127.0.0.1:9/"))
+        assert track.fn()["resumed"] == ["lakes"]
+        assert "resumed" not in track.fn(), "one at a time"
+        assert open_segment_runs(server) == []
+        (run,) = [
+            one
+            for one in server.runs("observe/observe", watch="lakes")
+            if one.state is None or not one.state.is_final()
+        ]
+        assert run.work_pool_name == "cpu"
+        client.delete_flow_run(run.id)
+
+
 def until(holds: Callable[[], bool]) -> None:
     deadline = time.monotonic() + 60
     while not holds():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -51,6 +52,26 @@ def test_a_knot_within_the_bounds_is_made_valid() -> None:
     assert operations.make_valid(shape).equals(shapely.make_valid(shape))
     fan = LineString([(n, n % 2) for n in range(200)]).buffer(0.01)
     assert operations.make_valid(fan) is fan
+
+
+def test_large_parts_are_subtracted_in_bounded_memory_and_none_is_read_in_vain() -> None:
+    area = shapely.box(0, 0, 1, 1)
+    begun = time.monotonic()
+    # many vertices, more than an overlay here may have, and then far too many crossings
+    left = operations.subtract_all(
+        area, [comb(60_000), shapely.transform(comb(60_000), lambda at: at[:, ::-1])]
+    )
+    assert left.area == pytest.approx(0.5, abs=0.01), "what takes too much is not subtracted"
+    assert time.monotonic() - begun < 60
+    read = []
+
+    def parts() -> Iterator[Polygon]:
+        for part in (shapely.box(0, 0, 1, 0.5), shapely.box(-1, 0.5, 2, 2), area):
+            read.append(part)
+            yield part
+
+    assert operations.subtract_all(area, parts()).is_empty
+    assert len(read) == 2
 
 
 def test_valid_shapes_that_explode_together_are_refused() -> None:

@@ -5,3 +5,14 @@ FROM segwatch.assessment_label l
 WHERE NOT EXISTS (
     SELECT 1 FROM segwatch.assessment_label n WHERE n.sample_id = l.sample_id AND n.ordinal > l.ordinal);
 GRANT SELECT ON segwatch.current_label TO segwatch_worker;
+
+-- Accuracy of each series and target, from its newest assessment with a label.
+CREATE OR REPLACE VIEW segwatch.current_accuracy AS
+SELECT s.series_id, a.assessment_id, a.target, a.labels, a.words, a.estimates, s.drawn_at
+FROM segwatch.target_accuracy a JOIN segwatch.assessment s ON s.id = a.assessment_id
+WHERE NOT EXISTS (
+    SELECT 1 FROM segwatch.assessment n
+    WHERE n.series_id = s.series_id AND n.ordinal > s.ordinal
+      AND EXISTS (SELECT 1 FROM segwatch.target_accuracy x WHERE x.assessment_id = n.id AND x.labels > 0))
+  AND EXISTS (SELECT 1 FROM segwatch.target_accuracy x WHERE x.assessment_id = a.assessment_id AND x.labels > 0);
+GRANT SELECT ON segwatch.current_accuracy TO segwatch_worker;

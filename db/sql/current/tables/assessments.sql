@@ -39,6 +39,16 @@ CREATE TABLE segwatch.assessment_stratum (
     CONSTRAINT assessment_stratum_assessment_id_fk FOREIGN KEY(assessment_id) REFERENCES segwatch.assessment (id)
 );
 
+CREATE TABLE segwatch.target_accuracy (
+    assessment_id UUID NOT NULL,
+    target TEXT NOT NULL,
+    labels INTEGER NOT NULL,
+    words TEXT NOT NULL,
+    estimates JSONB NOT NULL,
+    CONSTRAINT target_accuracy_pk PRIMARY KEY (assessment_id, target),
+    CONSTRAINT target_accuracy_assessment_id_fk FOREIGN KEY(assessment_id) REFERENCES segwatch.assessment (id)
+);
+
 CREATE TABLE segwatch.assessment_sample (
     id UUID NOT NULL,
     assessment_id UUID NOT NULL,

@@ -27,6 +27,7 @@ GRANT SELECT, INSERT, UPDATE ON
     segwatch.shadow_agreement,
     segwatch.shadow_difference,
     segwatch.shadow_result,
+    segwatch.target_accuracy,
     segwatch.target_presence,
     segwatch.track,
     segwatch.track_lineage,
@@ -36,7 +37,7 @@ GRANT SELECT, INSERT, UPDATE ON
     segwatch.watch_head,
     segwatch.watermark
     TO segwatch_worker;
-GRANT SELECT, INSERT ON segwatch.observation_chip TO segwatch_worker;
+GRANT SELECT, INSERT ON segwatch.observation_chip, segwatch.series_reference TO segwatch_worker;
 GRANT SELECT, INSERT ON
     segwatch.assessment,
     segwatch.assessment_label,

@@ -142,9 +142,9 @@ CREATE TABLE segwatch.detection (
     CONSTRAINT detection_track_id_fk FOREIGN KEY(track_id) REFERENCES segwatch.track (id)
 );
 
-CREATE INDEX detection_evidence_ix ON segwatch.detection (track_id, observation_id) WHERE evidence IS NOT NULL;
-
 CREATE INDEX detection_near_ix ON segwatch.detection USING gist (observation_id, geom);
+
+CREATE INDEX detection_opinion_ix ON segwatch.detection (track_id, observation_id) WHERE evidence IS NOT NULL OR shadow_share IS NOT NULL;
 
 CREATE TABLE segwatch.observation_chip (
     observation_id UUID NOT NULL,
@@ -200,6 +200,22 @@ CREATE TABLE segwatch.series_counts (
     counts JSONB NOT NULL,
     CONSTRAINT series_counts_pk PRIMARY KEY (observation_id, target),
     CONSTRAINT series_counts_observation_id_fk FOREIGN KEY(observation_id) REFERENCES segwatch.observation (id)
+);
+
+CREATE TABLE segwatch.series_reference (
+    series_id UUID NOT NULL,
+    crs TEXT NOT NULL,
+    pixel_m DOUBLE PRECISION NOT NULL,
+    grid_row INTEGER NOT NULL,
+    grid_col INTEGER NOT NULL,
+    observation_id UUID NOT NULL,
+    shift_east_m DOUBLE PRECISION NOT NULL,
+    shift_north_m DOUBLE PRECISION NOT NULL,
+    shift_quality DOUBLE PRECISION NOT NULL,
+    shift_source TEXT NOT NULL,
+    CONSTRAINT series_reference_pk PRIMARY KEY (series_id, crs, pixel_m, grid_row, grid_col),
+    CONSTRAINT series_reference_series_id_fk FOREIGN KEY(series_id) REFERENCES segwatch.series (id),
+    CONSTRAINT series_reference_observation_id_fk FOREIGN KEY(observation_id) REFERENCES segwatch.observation (id)
 );
 
 CREATE TABLE segwatch.track_lineage (

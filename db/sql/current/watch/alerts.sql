@@ -14,7 +14,16 @@ SELECT a.id AS alert_id, a.change_id, c.track_id, p.watch, a.rule, c.kind, c.tar
        CASE WHEN closed.by_itself THEN ended.at ELSE s.marked_at END AS status_at,
        CASE WHEN NOT closed.by_itself THEN s.until END AS snoozed_until, c.retracted_because,
        coalesce(d.withdrawn, 0) AS deliveries_withdrawn, c.confidence, c.status AS change_status,
-       c.observations_for, c.observations_against
+       c.observations_for, c.observations_against,
+       (SELECT e.evidence FROM segwatch.change_evidence e WHERE e.change_id = c.id) AS evidence,
+       (SELECT d.shadow_share FROM segwatch.detection d
+        WHERE d.track_id = c.track_id AND d.observation_id = c.observation_id AND d.shadow_share IS NOT NULL
+        ORDER BY d.area_m2 DESC, d.ordinal LIMIT 1) AS shadow_share,
+       (SELECT d.shadow_iou FROM segwatch.detection d
+        WHERE d.track_id = c.track_id AND d.observation_id = c.observation_id AND d.shadow_share IS NOT NULL
+        ORDER BY d.area_m2 DESC, d.ordinal LIMIT 1) AS shadow_iou,
+       coalesce((SELECT a.words FROM segwatch.current_accuracy a
+                 WHERE a.series_id = p.series_id AND a.target = c.target), 'not assessed') AS accuracy
 FROM segwatch.alert a
 JOIN segwatch.held_change c ON c.id = a.change_id
 JOIN segwatch.provenance p ON p.observation_id = c.observation_id
@@ -42,7 +51,7 @@ COMMENT ON COLUMN watch.alerts.alert_id IS
 COMMENT ON COLUMN watch.alerts.change_id IS
     'Id of the change.';
 COMMENT ON COLUMN watch.alerts.track_id IS
-    'Id of the object on the ground; it stays the same through the life of the object.';
+    'Id of the track: the object in one series, and the same in all of its observations. A new model or instruction starts a series with new ids; watch.object_history has the object_id that stays.';
 COMMENT ON COLUMN watch.alerts.watch IS
     'Name of the watch.';
 COMMENT ON COLUMN watch.alerts.rule IS
@@ -101,3 +110,11 @@ COMMENT ON COLUMN watch.alerts.observations_for IS
     'Number of observations so far that speak for it; null: not judged.';
 COMMENT ON COLUMN watch.alerts.observations_against IS
     'Number of observations so far that speak against it; null: not judged.';
+COMMENT ON COLUMN watch.alerts.evidence IS
+    'Spectral evidence: before and after hold means of indices on the ground of the change, in the observation before that saw it clearly and in this one; detection holds those of the object as in watch.detections, null if it was not found. Null where the source has no bands for them.';
+COMMENT ON COLUMN watch.alerts.shadow_share IS
+    'Share of the object that the shadow segmenter found, too, in the observation that shows the change, 0 to 1; null if they were not compared there or the object was not found.';
+COMMENT ON COLUMN watch.alerts.shadow_iou IS
+    'Intersection over union of the object with the detections of the shadow segmenter that it meets, in the observation that shows the change, 0 to 1; null as shadow_share.';
+COMMENT ON COLUMN watch.alerts.accuracy IS
+    'How accurate the map of this target by this model and instruction is, with 95 % intervals, from the newest assessment of the series; not assessed: nobody labelled a sample.';

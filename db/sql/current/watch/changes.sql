@@ -3,7 +3,15 @@ SELECT c.id AS change_id, c.track_id, p.watch, c.target, c.kind, c.valid_at, c.r
        c.after_m2, c.geom, c.score, c.baseline, c.retracted_at, p.observation_id, p.scene_id, p.item_hrefs,
        p.model, p.instruction_revision, c.verdict AS review, c.retracted_because,
        c.confidence, c.status, c.observations_for, c.observations_against, c.earliest, c.latest, e.evidence,
-       segwatch.interpolate(c.confidence, a.raw, a.calibrated) AS confidence_calibrated
+       segwatch.interpolate(c.confidence, a.raw, a.calibrated) AS confidence_calibrated,
+       (SELECT d.shadow_share FROM segwatch.detection d
+        WHERE d.track_id = c.track_id AND d.observation_id = c.observation_id AND d.shadow_share IS NOT NULL
+        ORDER BY d.area_m2 DESC, d.ordinal LIMIT 1) AS shadow_share,
+       (SELECT d.shadow_iou FROM segwatch.detection d
+        WHERE d.track_id = c.track_id AND d.observation_id = c.observation_id AND d.shadow_share IS NOT NULL
+        ORDER BY d.area_m2 DESC, d.ordinal LIMIT 1) AS shadow_iou,
+       coalesce((SELECT a.words FROM segwatch.current_accuracy a
+                 WHERE a.series_id = p.series_id AND a.target = c.target), 'not assessed') AS accuracy
 FROM segwatch.held_change c
 JOIN segwatch.provenance p ON p.observation_id = c.observation_id
 LEFT JOIN segwatch.current_calibration a
@@ -17,7 +25,7 @@ COMMENT ON VIEW watch.changes IS
 COMMENT ON COLUMN watch.changes.change_id IS
     'Id of the change.';
 COMMENT ON COLUMN watch.changes.track_id IS
-    'Id of the object on the ground; it stays the same through the life of the object.';
+    'Id of the track: the object in one series, and the same in all of its observations. A new model or instruction starts a series with new ids; watch.object_history has the object_id that stays.';
 COMMENT ON COLUMN watch.changes.watch IS
     'Name of the watch.';
 COMMENT ON COLUMN watch.changes.target IS
@@ -70,3 +78,9 @@ COMMENT ON COLUMN watch.changes.confidence_calibrated IS
     'Confidence corrected with the labels of the series, 0 to 1; null: the series is not calibrated, see watch.calibrations. Rules use confidence.';
 COMMENT ON COLUMN watch.changes.evidence IS
     'Spectral evidence: before and after hold means of indices on the ground of the change, in the observation before that saw it clearly and in this one; detection holds those of the object as in watch.detections, null if it was not found. Null where the source has no bands for them.';
+COMMENT ON COLUMN watch.changes.shadow_share IS
+    'Share of the object that the shadow segmenter found, too, in the observation that shows the change, 0 to 1; null if they were not compared there or the object was not found.';
+COMMENT ON COLUMN watch.changes.shadow_iou IS
+    'Intersection over union of the object with the detections of the shadow segmenter that it meets, in the observation that shows the change, 0 to 1; null as shadow_share.';
+COMMENT ON COLUMN watch.changes.accuracy IS
+    'How accurate the map of this target by this model and instruction is, with 95 % intervals, from the newest assessment of the series; not assessed: nobody labelled a sample.';

@@ -5,7 +5,16 @@ SELECT o.id AS observation_id, p.watch, p.instruction, p.scene_key, o.acquired_a
        p.item_hrefs, p.model, p.instruction_revision, o.discovered_at, o.leased_at, o.read_at, o.inferred_at,
        o.committed_at, o.compute_seconds, o.bytes_read, o.area_km2, o.version, o.superseded_at, p.catalog,
        (SELECT t.waits FROM segwatch.waiting t WHERE t.observation_id = o.id) AS waits,
-       o.shift_east_m, o.shift_north_m, o.shift_quality, o.shift_source
+       o.shift_east_m, o.shift_north_m, o.shift_quality, o.shift_source,
+       CASE WHEN o.state <> 'observed' THEN NULL
+            WHEN sqrt(o.shift_east_m ^ 2 + o.shift_north_m ^ 2) > 2 * (
+                SELECT CAST(w.definition -> 'profile' ->> 'gsd_m' AS float8) FROM segwatch.watch w
+                WHERE w.id = o.revision_id) THEN 'large'
+            WHEN o.shift_quality = 0 AND EXISTS (
+                SELECT 1 FROM segwatch.observation e
+                WHERE e.series_id = o.series_id AND e.state = 'observed' AND e.superseded_at IS NULL
+                  AND (e.acquired_at, e.scene_id) < (o.acquired_at, o.scene_id) AND e.footprint && o.footprint)
+            THEN 'uncertain' END AS shift_problem
 FROM segwatch.observation o
 JOIN segwatch.provenance p ON p.observation_id = o.id
 UNION ALL
@@ -16,7 +25,7 @@ SELECT r.id, r.watch_name, i.text, NULL, r.acquired_at, 'rejected', r.reason, 0,
        r.recorded_at, NULL, NULL, NULL, 1, r.superseded_at,
        -- as catalogs are identified: name in the watch file, else public address
        coalesce(nullif(w.definition->>'catalog_name', ''), rtrim(w.catalog, '/')),
-       NULL, NULL, NULL, NULL, NULL
+       NULL, NULL, NULL, NULL, NULL, NULL
 FROM segwatch.rejection r
 JOIN segwatch.watch w ON w.id = r.revision_id
 JOIN segwatch.instruction i ON i.id = w.instruction_id;
@@ -91,3 +100,5 @@ COMMENT ON COLUMN watch.coverage.shift_quality IS
     'How certain this shift is, 0 to 1; null before it was tracked.';
 COMMENT ON COLUMN watch.coverage.shift_source IS
     'What it was measured on: pixels, outlines, or none where nothing was moved; null before it was tracked.';
+COMMENT ON COLUMN watch.coverage.shift_problem IS
+    'large: the scene was moved by more than two pixels; uncertain: earlier observations show the same ground, but neither pixels nor outlines tell the shift, so it was not moved; null: neither, or not tracked.';

@@ -8,7 +8,9 @@ SELECT t.track_id, p.watch, k.target, t.geom, t.area_m2, t.score, lower(t.valid)
              AND c.baseline) AS baseline,
        t.verdict AS review, t.reviewer, t.decided_at AS reviewed_at,
        upper_inf(t.recorded) AND coalesce(f.valid && t.valid, false) AS in_force,
-       t.confidence, t.status, t.observations_for, t.observations_against
+       t.confidence, t.status, t.observations_for, t.observations_against,
+       coalesce((SELECT a.words FROM segwatch.current_accuracy a
+                 WHERE a.series_id = k.series_id AND a.target = k.target), 'not assessed') AS accuracy
 FROM segwatch.held_state t
 JOIN segwatch.track k ON k.id = t.track_id
 JOIN segwatch.provenance p ON p.observation_id = t.observation_id
@@ -19,7 +21,7 @@ GRANT SELECT ON watch.object_history TO segwatch_analyst, segwatch_worker;
 COMMENT ON VIEW watch.object_history IS
     'Every recorded state of every object, with valid time (on the ground) and recorded time (when it was known); verdicts apply from when they were given.';
 COMMENT ON COLUMN watch.object_history.track_id IS
-    'Id of the object on the ground; it stays the same through the life of the object.';
+    'Id of the track: the object in one series, and the same in all of its observations. A new model or instruction starts a series with new ids; object_id stays.';
 COMMENT ON COLUMN watch.object_history.watch IS
     'Name of the watch.';
 COMMENT ON COLUMN watch.object_history.target IS
@@ -72,3 +74,5 @@ COMMENT ON COLUMN watch.object_history.observations_for IS
     'Number of observations so far that speak for it; null: not judged.';
 COMMENT ON COLUMN watch.object_history.observations_against IS
     'Number of observations so far that speak against it; null: not judged.';
+COMMENT ON COLUMN watch.object_history.accuracy IS
+    'How accurate the map of this target by this model and instruction is, with 95 % intervals, from the newest assessment of the series; not assessed: nobody labelled a sample.';

@@ -1,0 +1,43 @@
+"""Find the last earlier observations of the same ground."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol, TypeVar
+
+import shapely
+from shapely.geometry.base import BaseGeometry
+
+from segwatch.geo.types.belief import MAX_PAST
+
+
+class HasFootprint(Protocol):
+    """An observation with its footprint."""
+
+    @property
+    def footprint(self) -> BaseGeometry:
+        """Observed ground as it was read, EPSG:4326."""
+        ...
+
+
+Observed = TypeVar("Observed", bound=HasFootprint)
+
+
+def find_past(past: Sequence[Observed], footprint: BaseGeometry) -> list[Observed]:
+    """Find the last :data:`~segwatch.geo.types.belief.MAX_PAST` observations that meet a footprint, oldest first.
+
+    Parameters
+    ----------
+    past
+        Earlier observations in order; of those that meet the footprint at least the last ones.
+    footprint
+        As it was read, EPSG:4326.
+    """
+    shapely.prepare(footprint)
+    found: list[Observed] = []
+    for one in reversed(past):
+        if shapely.intersects(footprint, one.footprint):
+            found.append(one)
+        if len(found) == MAX_PAST:
+            break
+    return found[::-1]
