@@ -325,9 +325,15 @@ def pick_changes(
     values = {"series_id": series_id, "target": target, "stratum": stratum, "ordinals": list(ordinals)}
     return [
         DrawnChange(
-            row.id, row.confidence, from_ewkb(row.part), row.came, row.track_id, row.valid_at, row.scene_id,
-            row.acquired_at,
-        )  # fmt: skip
+            change_id=row.id,
+            confidence=row.confidence,
+            geometry=from_ewkb(row.part),
+            came=row.came,
+            track_id=row.track_id,
+            valid_at=row.valid_at,
+            scene_id=row.scene_id,
+            raised_at=row.acquired_at,
+        )
         for row in conn.execute(_CHANGES_BY_ORDINAL, values)
     ]
 
