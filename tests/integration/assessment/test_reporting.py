@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 
 from segwatch.db import analyst, assessments, calibrations
 from segwatch.flows.config.settings import FlowSettings, load_settings
@@ -48,6 +49,23 @@ def test_every_document_says_what_the_accuracy_is(ledgers: Any, settings: FlowSe
     assert line.replace("'", "&#39;") in html
     assert line.partition(": ")[2] in summary
     assert len(assessed) > len(pdf)
+
+
+def test_refuted_changes_have_a_line_of_their_own(ledgers: Any, settings: FlowSettings) -> None:
+    ledger: Ledger = ledgers()
+    arrive(ledger)
+    html, pdf, summary = render(ledger, settings)
+    assert "| water | appeared | 1 |" in summary
+    assert "<td>appeared</td>" in html
+    with ledger.engine.begin() as conn:
+        conn.execute(text("UPDATE segwatch.change_judgement SET status = 'refuted', confidence = 0.001"))
+    found = gather(ledger.engine, settings, "lakes")
+    assert (found.changes.empty, found.largest.empty, found.refuted) == (True, True, {"water": 1})
+    html, refuted, summary = render(ledger, settings)
+    assert "appeared" not in summary + html
+    assert "| water | refuted | 1 | - | - | - |" in summary
+    assert '<td>refuted</td><td class="n">1</td>' in html
+    assert len(refuted) < len(pdf), "nothing is listed as one of the largest"
 
 
 def test_a_calibration_is_drawn(ledgers: Any, settings: FlowSettings) -> None:
