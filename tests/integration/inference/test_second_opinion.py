@@ -252,6 +252,10 @@ def test_spectral_segments_by_itself(
     assert all(row["evidence"] is None for row in found), "the watch asked for none"
     (row,) = _rows(engine, "SELECT array_agg(DISTINCT answer) AS texts FROM segwatch.observation")
     assert all(one.startswith("water: mndwi > 0.") for one in row["texts"])
+    chips = _rows(engine, "SELECT observation_id FROM segwatch.observation_chip")
+    assert len({one["observation_id"] for one in chips}) == 2, (
+        "every observation can be registered by its pixels"
+    )
 
 
 def test_the_way_a_scene_is_cut_changes_neither_polygons_nor_evidence(
