@@ -251,6 +251,7 @@ def test_spectral_segments_by_itself(
     assert sum(row["area_m2"] for row in found) > 1e7
     assert all(row["evidence"] is None for row in found), "the watch asked for none"
     (row,) = _rows(engine, "SELECT array_agg(DISTINCT answer) AS texts FROM segwatch.observation")
+    assert _rows(engine, "SELECT * FROM segwatch.index_cells") == [], "the watch asked for none"
     assert all(one.startswith("water: mndwi > 0.") for one in row["texts"])
     chips = _rows(engine, "SELECT observation_id FROM segwatch.observation_chip")
     assert len({one["observation_id"] for one in chips}) == 2, (
@@ -278,6 +279,8 @@ def test_the_way_a_scene_is_cut_changes_neither_polygons_nor_evidence(
             {k: v for k, v in row["evidence"].items() if "pixels" not in k} for row in (one, other)
         )
         assert means == pytest.approx(same, abs=0.02)
+    frames = _rows(engine, "SELECT DISTINCT cell_m, width, height FROM segwatch.index_cells")
+    assert [one["cell_m"] for one in frames] == [90.0], "a pixel, however far the tiles reach beyond the area"
 
 
 def test_spectral_observes_nothing_where_it_has_no_opinion(
