@@ -221,7 +221,7 @@ def render_message(payload: dict[str, Any]) -> tuple[str, str]:
 def _choose_prefix(kind: str, data: dict[str, Any]) -> str:
     if kind == messages.PROVISIONAL:
         return f"{_to_sentence(data['reason'])}: "
-    return _TITLE_PREFIXES.get(kind) or _PROVISIONAL_PREFIX.get(data.get("status"), "")
+    return _TITLE_PREFIXES.get(kind) or _PROVISIONAL_PREFIX.get(data.get("status") or "", "")
 
 
 def _to_sentence(words: str) -> str:
