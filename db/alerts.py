@@ -126,10 +126,16 @@ def mark(
     return True
 
 
+#: ``waited`` counts the observations of the place from the change on, before the one that raised it.
 _CHANGES = text(
     """
     SELECT c.track_id, c.kind, c.target, c.valid_at, c.before_m2, c.after_m2, c.gained, c.lost, c.geom, c.score,
-           c.baseline, e.evidence, j.times, j.confidences, j.statuses, j.agree, j.disagree
+           c.baseline, e.evidence, j.times, j.confidences, j.statuses, j.agree, j.disagree,
+           CASE WHEN c.valid_at < p.acquired_at THEN (
+               SELECT count(*) FROM segwatch.observation o
+               WHERE o.series_id = p.series_id AND o.state = 'observed' AND o.superseded_at IS NULL
+                 AND o.acquired_at >= c.valid_at AND (o.acquired_at, o.scene_id) < (p.acquired_at, p.scene_id)
+                 AND ST_Intersects(o.footprint, c.geom)) ELSE 0 END AS waited
     FROM segwatch.held_change c JOIN segwatch.provenance p ON p.observation_id = c.observation_id
     LEFT JOIN segwatch.change_evidence e ON e.change_id = c.id
     CROSS JOIN LATERAL (
@@ -167,6 +173,9 @@ class RecordedChange:
     """One for each observation that judged it, in order of acquisition; empty = not judged."""
     evidence: ChangeEvidence | None = None
     """Its spectral evidence; None where the source has no bands for it."""
+    waited: int = 0
+    """Number of observations of the place from the change on, before the one that raised it: a disappearance is raised
+    by the last of ``gone_after`` misses and dated to the first."""
 
 
 def list_changes(
@@ -190,7 +199,7 @@ def list_changes(
             row.baseline,
         )
         evidence = None if row.evidence is None else ChangeEvidence.from_json(row.evidence)
-        yield RecordedChange(change, from_ewkb(row.geom), tuple(_load_beliefs(row)), evidence)
+        yield RecordedChange(change, from_ewkb(row.geom), tuple(_load_beliefs(row)), evidence, row.waited)
 
 
 def _load_beliefs(row: Row[Any]) -> Iterator[RecordedBelief]:

@@ -40,7 +40,7 @@ _OBJECTS = """
 #: Changes that hold and have a place: of those that came and went at once, the part that was gained.
 _CHANGES = """
     SELECT * FROM (
-        SELECT c.id, c.confidence, c.observation_id,
+        SELECT c.id, c.confidence, c.observation_id, c.track_id, c.valid_at,
                CASE WHEN c.status = 'refuted' THEN 'refuted' ELSE c.kind END AS stratum,
                c.kind IN ('appeared', 'reappeared', 'grew')
                OR (c.gained IS NOT NULL AND c.kind NOT IN ('disappeared', 'shrank')) AS came,
@@ -123,11 +123,25 @@ _FIRST_AND_LAST = text(
     JOIN LATERAL ({_SCENES} ORDER BY o.acquired_at DESC, o.scene_id DESC LIMIT 1) last ON true
     """  # noqa: S608 - parts of this file
 )
+#: The last scene at a point before a change. An object that went was still there when it was last detected: an
+#: observation after that, of too little of it to count as a miss, may show the ground without it.
 _BEFORE = text(
     f"""
-    SELECT before.scene_id FROM (SELECT CAST(:point AS geometry) AS geom) p
-    JOIN LATERAL ({_SCENES} AND o.acquired_at < :acquired_at
+    SELECT before.scene_id FROM (
+        SELECT CAST(:point AS geometry) AS geom, (
+            SELECT max(t.last_seen) FROM segwatch.track_state t
+            WHERE t.track_id = :track_id AND upper_inf(t.recorded) AND t.last_seen < :valid_at) AS last_seen) p
+    JOIN LATERAL ({_SCENES} AND o.acquired_at < :valid_at
+                  AND (CAST(:came AS boolean) OR o.acquired_at <= coalesce(p.last_seen, 'infinity'))
                   ORDER BY o.acquired_at DESC, o.scene_id DESC LIMIT 1) before ON true
+    """  # noqa: S608 - parts of this file
+)
+#: The first scene at a point that shows a change, at the latest the one that raised it.
+_AFTER = text(
+    f"""
+    SELECT after.scene_id FROM (SELECT CAST(:point AS geometry) AS geom) p
+    JOIN LATERAL ({_SCENES} AND o.acquired_at >= :valid_at AND o.acquired_at < :raised_at
+                  ORDER BY o.acquired_at, o.scene_id LIMIT 1) after ON true
     """  # noqa: S608 - parts of this file
 )
 _NEXT = text("SELECT coalesce(max(ordinal), 0) + 1 FROM segwatch.assessment WHERE series_id = :series_id")
@@ -208,15 +222,20 @@ class DrawnObject:
 
 @dataclass(frozen=True, slots=True)
 class DrawnChange:
-    """A change, the part of the ground that it turned, and the scene that showed it."""
+    """A change, the part of the ground that it turned, and when."""
 
     change_id: UUID
     confidence: float | None
     geometry: BaseGeometry
     came: bool
     """Whether the target came there; else it went."""
+    track_id: UUID
+    valid_at: datetime
+    """When it happened on the ground; earlier than ``raised_at`` where several observations were needed to tell."""
     scene_id: UUID
-    acquired_at: datetime
+    """Scene that raised it."""
+    raised_at: datetime
+    """Acquisition time of that scene."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -313,7 +332,16 @@ def pick_changes(
     """Find changes of a stratum by their numbers, from 1 on in order of their ids."""
     values = {"series_id": series_id, "target": target, "stratum": stratum, "ordinals": list(ordinals)}
     return [
-        DrawnChange(row.id, row.confidence, from_ewkb(row.part), row.came, row.scene_id, row.acquired_at)
+        DrawnChange(
+            change_id=row.id,
+            confidence=row.confidence,
+            geometry=from_ewkb(row.part),
+            came=row.came,
+            track_id=row.track_id,
+            valid_at=row.valid_at,
+            scene_id=row.scene_id,
+            raised_at=row.acquired_at,
+        )
         for row in conn.execute(_CHANGES_BY_ORDINAL, values)
     ]
 
@@ -332,10 +360,25 @@ def find_first_and_last_scenes(
     return {row.n - 1: (row.before, row.after) for row in rows}
 
 
-def find_scene_before(conn: Connection, watch: str, point: Point, acquired_at: datetime) -> UUID | None:
-    """Find the last scene before a time that was observed at a point."""
-    values = {"watch": watch, "point": to_ewkb(point), "acquired_at": acquired_at}
-    return conn.execute(_BEFORE, values).scalar_one_or_none()
+def find_scenes_around(
+    conn: Connection, watch: str, point: Point, change: DrawnChange
+) -> tuple[UUID | None, UUID]:
+    """Find the last scene at a point before a change, if there is one, and the first that shows the change.
+
+    An object that went is still there in the scene before: it is none after the object's last detection. Where several
+    observations were needed to tell, as after ``gone_after`` misses, the scene after is that of the first of them.
+    """
+    values = {
+        "watch": watch,
+        "point": to_ewkb(point),
+        "track_id": change.track_id,
+        "came": change.came,
+        "valid_at": change.valid_at,
+        "raised_at": change.raised_at,
+    }
+    before = conn.execute(_BEFORE, values).scalar_one_or_none()
+    after = conn.execute(_AFTER, values).scalar_one_or_none()
+    return before, after or change.scene_id
 
 
 def _to_arrays(points: Sequence[Point]) -> dict[str, list[float]]:

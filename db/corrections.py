@@ -1,14 +1,15 @@
-"""Corrections of alerts: following up provisional ones, retracting those that do not hold, reinstating those that do.
+"""Corrections of alerts: following up what is believed, retracting those that do not hold, reinstating those that do.
 
-An alert about a provisional change is followed up when the change is confirmed or refuted. It is retracted when a late
-scene disproves its change or a review rejects its object, and reinstated once neither is the case. Feeds get a row of
-``alert_correction``, and every notified channel gets a message, once per transition: the last correction decides
-whether one is due, so that a rejected object whose change is then disproved is retracted once, and observing a scene
-again confirms nothing twice.
+An alert is followed up when its change gets another status than was said last: a provisional change is confirmed or
+refuted, or one that was confirmed becomes provisional again. It is retracted when a late scene disproves its change or
+a review rejects its object, and reinstated once neither is the case. Feeds get a row of ``alert_correction``, and every
+notified channel gets a message, once per transition: the last correction decides whether one is due, so that a rejected
+object whose change is then disproved is retracted once, and observing a scene again confirms nothing twice.
 """
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -30,15 +31,29 @@ _REJECTED = "the object was rejected in review"
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """Why alerts are retracted."""
+    """Why alerts are retracted, or their changes provisional again."""
 
     code: str
-    """For programs: ``later scene`` or ``rejected``."""
+    """For programs, as in the schema of messages."""
     words: str
     """For people."""
 
 
 LATER_SCENE = Reason("later scene", "A later scene shows that the change did not happen so.")
+#: Why a change is provisional again, by the status that was said last.
+_NO_LONGER = {
+    "confirmed": Reason(
+        "no longer confirmed", "Further observations leave it uncertain whether the change happened."
+    ),
+    "refuted": Reason(
+        "no longer refuted", "A later scene shows that the change may have happened after all."
+    ),
+}
+_FOLLOW_UPS = {
+    "provisional": messages.PROVISIONAL,
+    "confirmed": messages.CONFIRMED,
+    "refuted": messages.REFUTED,
+}
 
 
 def rejection_reason(words: str) -> Reason:
@@ -50,11 +65,11 @@ def rejection_reason(words: str) -> Reason:
 _TAKE_OUT = text(
     """
     UPDATE segwatch.delivery d SET state = 'withdrawn'
-    FROM segwatch.alert a
-    WHERE a.id = d.alert_id AND a.change_id = ANY(CAST(:ids AS uuid[]))
+    WHERE d.alert_id = ANY(CAST(:ids AS uuid[]))
       AND d.digest_at IS NOT NULL AND d.digest_id IS NULL AND d.state = 'pending'
     """
 )
+_OF_CHANGES = text("SELECT a.id FROM segwatch.alert a WHERE a.change_id = ANY(CAST(:ids AS uuid[]))")
 #: Give up unsent messages about a rejected object and its escalation. Messages that are being sent, and retractions,
 #: stay.
 _GIVE_UP = text(
@@ -106,35 +121,47 @@ _RECORD = text(
     RETURNING alert_id
     """
 )
-#: Alerts whose change was decided after they, or their last follow-up, said otherwise. Retracted ones wait until they
-#: are reinstated; of alerts about changes that were not judged, nothing was said.
-_RECORD_DECIDED = text(
+#: Alerts whose change has another status than they, or their last follow-up, said. Retracted ones wait until they are
+#: reinstated; of alerts about changes that were not judged, nothing was said.
+_RECORD_JUDGED = text(
     """
-    INSERT INTO segwatch.alert_correction (alert_id, ordinal, kind, recorded_at)
-    SELECT a.id, 1 + coalesce(l.ordinal, 0), c.status, :now
-    FROM segwatch.alert a
-    JOIN segwatch.held_change c ON c.id = a.change_id
-    LEFT JOIN LATERAL (
-        SELECT max(k.ordinal) AS ordinal, (array_agg(k.kind ORDER BY k.ordinal DESC))[1] AS kind,
-               (array_agg(k.kind ORDER BY k.ordinal DESC)
-                FILTER (WHERE k.kind IN ('confirmed', 'refuted')))[1] AS decided
-        FROM segwatch.alert_correction k WHERE k.alert_id = a.id) l ON true
-    WHERE a.change_id = ANY(CAST(:ids AS uuid[])) AND c.retracted_at IS NULL AND l.kind IS DISTINCT FROM 'retracted'
-      AND c.status IN ('confirmed', 'refuted') AND c.status <> coalesce(l.decided, a.raised_as)
-    RETURNING alert_id, kind
+    WITH due AS (
+        SELECT a.id AS alert_id, 1 + coalesce(l.ordinal, 0) AS ordinal, c.status AS kind,
+               coalesce(l.said, a.raised_as) AS said
+        FROM segwatch.alert a
+        JOIN segwatch.held_change c ON c.id = a.change_id
+        LEFT JOIN LATERAL (
+            SELECT max(k.ordinal) AS ordinal, (array_agg(k.kind ORDER BY k.ordinal DESC))[1] AS kind,
+                   (array_agg(k.kind ORDER BY k.ordinal DESC)
+                    FILTER (WHERE k.kind IN ('provisional', 'confirmed', 'refuted')))[1] AS said
+            FROM segwatch.alert_correction k WHERE k.alert_id = a.id) l ON true
+        WHERE a.change_id = ANY(CAST(:ids AS uuid[])) AND c.retracted_at IS NULL
+          AND l.kind IS DISTINCT FROM 'retracted' AND c.status <> coalesce(l.said, a.raised_as)
+    ), recorded AS (
+        INSERT INTO segwatch.alert_correction (alert_id, ordinal, kind, recorded_at)
+        SELECT alert_id, ordinal, kind, :now FROM due)
+    SELECT alert_id, kind, said FROM due ORDER BY alert_id
     """
 )
-_REFUTED = text(
-    "SELECT id FROM segwatch.held_change WHERE id = ANY(CAST(:ids AS uuid[])) AND status = 'refuted'"
+#: Whether an alert belongs into a digest now: its change is neither refuted nor less sure than its rule asked for.
+_IS_SURE = (
+    "(c.status IS NULL OR c.status = 'confirmed' OR c.status = 'provisional' AND a.raised_as = 'provisional')"
 )
-#: Alerts that left their digest because their change was refuted, which a late scene confirms after all.
+_UNSURE = text(
+    f"""
+    SELECT a.id FROM segwatch.alert a JOIN segwatch.held_change c ON c.id = a.change_id
+    WHERE a.change_id = ANY(CAST(:ids AS uuid[])) AND NOT {_IS_SURE}
+    """  # noqa: S608 - a part of this file
+)
+#: Alerts that left their digest because their change was no longer sure enough, and that it is again.
 _TAKEN_OUT = text(
-    """
+    f"""
     SELECT d.id, a.revision_id, a.rule, true AS digest
     FROM segwatch.alert a JOIN segwatch.delivery d ON d.alert_id = a.id
+    JOIN segwatch.held_change c ON c.id = a.change_id
     WHERE a.id = ANY(CAST(:ids AS uuid[])) AND d.state = 'withdrawn' AND d.last_error IS NULL
-      AND d.digest_at IS NOT NULL AND d.digest_id IS NULL
-    """
+      AND d.digest_at IS NOT NULL AND d.digest_id IS NULL AND {_IS_SURE}
+    """  # noqa: S608 - a part of this file
 )
 #: Last message to each channel of some alerts, and whether the channel may have received any message about them.
 _LAST_MESSAGES = text(
@@ -174,7 +201,7 @@ def retract(
     conn: Connection, changes: Sequence[UUID], turn: Callable[[AlertRule], SendTime], now: datetime
 ) -> None:
     """Retract the alerts about changes that a later scene disproved; the changes are marked as retracted already."""
-    conn.execute(_TAKE_OUT, {"ids": list(changes)})
+    conn.execute(_TAKE_OUT, {"ids": list(conn.execute(_OF_CHANGES, {"ids": list(changes)}).scalars())})
     noted = _record(conn, changes, "retracted", now)
     _queue(conn, noted, messages.RETRACTED, _send_times(conn, changes, turn), now, LATER_SCENE)
 
@@ -188,34 +215,36 @@ def reinstate(
     _put_back(conn, given_up, send_times, now)
     noted = _record(conn, changes, "reinstated", now)
     _queue(conn, noted, messages.REINSTATED, send_times, now)
-    _take_out_refuted(conn, changes)
+    _take_out_unsure(conn, changes)
     follow_up(conn, changes, turn, now)
 
 
 def follow_up(
     conn: Connection, changes: Sequence[UUID], turn: Callable[[AlertRule], SendTime], now: datetime
 ) -> None:
-    """Say of alerts about provisional changes that these were confirmed or refuted; their judgements are stored.
+    """Say of alerts that their change has another status than was said last; the judgements are stored already.
 
-    A change that a late scene decides the other way is followed up again.
+    A provisional change was confirmed or refuted, or a decided one is provisional or decided the other way.
     """
-    decided: dict[str, list[UUID]] = {"confirmed": [], "refuted": []}
-    for row in conn.execute(_RECORD_DECIDED, {"ids": list(changes), "now": now}):
-        decided[row.kind].append(row.alert_id)
-    if not any(decided.values()):
+    due = conn.execute(_RECORD_JUDGED, {"ids": list(changes), "now": now}).all()
+    if not due:
         return
     send_times = _send_times(conn, changes, turn)
-    _take_out_refuted(conn, changes)
-    taken_out = conn.execute(_TAKEN_OUT, {"ids": decided["confirmed"]}).all()
+    _take_out_unsure(conn, changes)
+    taken_out = conn.execute(_TAKEN_OUT, {"ids": [row.alert_id for row in due]}).all()
     _put_back(conn, taken_out, send_times, now)
-    for kind, message in (("confirmed", messages.CONFIRMED), ("refuted", messages.REFUTED)):
-        _queue(conn, sorted(decided[kind]), message, send_times, now)
+    by_kind: dict[tuple[str, Reason | None], list[UUID]] = defaultdict(list)
+    for row in due:
+        reason = _NO_LONGER[row.said] if row.kind == "provisional" else None
+        by_kind[_FOLLOW_UPS[row.kind], reason].append(row.alert_id)
+    for (kind, reason), alerts in by_kind.items():
+        _queue(conn, alerts, kind, send_times, now, reason)
 
 
-def _take_out_refuted(conn: Connection, changes: Sequence[UUID]) -> None:
-    """Leave refuted changes out of the digests that have not announced them."""
-    refuted = list(conn.execute(_REFUTED, {"ids": list(changes)}).scalars())
-    conn.execute(_TAKE_OUT, {"ids": refuted})
+def _take_out_unsure(conn: Connection, changes: Sequence[UUID]) -> None:
+    """Leave alerts about changes that are not sure enough out of the digests that have not announced them."""
+    unsure = list(conn.execute(_UNSURE, {"ids": list(changes)}).scalars())
+    conn.execute(_TAKE_OUT, {"ids": unsure})
 
 
 def _put_back(conn: Connection, rows: Sequence[Row[Any]], send_times: _SendTimes, now: datetime) -> None:

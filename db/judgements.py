@@ -87,7 +87,7 @@ def save_judgements(
     Returns
     -------
     set
-        Change id and observation id of the judgements that are new or differ from those recorded.
+        Change id and observation id of the judgements that are new, differ from those recorded, or hold no longer.
 
     Raises
     ------
@@ -110,10 +110,10 @@ def save_judgements(
         conn.execute(insert(tables.judgement_evidence).on_conflict_do_nothing(), values)
     if added:
         conn.execute(insert(tables.change_judgement), list(added.values()))
-    touched = {change_id for change_id, _ in {*added, *(recorded.keys() - held)}}
+    touched = {*added, *(recorded.keys() - held)}
     if touched:
-        conn.execute(_REOPEN, {"ids": sorted(touched)})
-    return set(added)
+        conn.execute(_REOPEN, {"ids": sorted({change_id for change_id, _ in touched})})
+    return touched
 
 
 def _identify(published: Sequence[PublishedStep], open_before: Iterable[OpenChange]) -> dict[ChangeKey, UUID]:

@@ -24,6 +24,7 @@ from segwatch.geo.types.watch import AlertRule
 ALERT = "segwatch.alert"
 DIGEST = "segwatch.alert.digest"
 ESCALATED = "segwatch.alert.escalated"
+PROVISIONAL = "segwatch.alert.provisional"
 CONFIRMED = "segwatch.alert.confirmed"
 REFUTED = "segwatch.alert.refuted"
 RETRACTED = "segwatch.alert.retracted"

@@ -2,23 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, fields
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 from shapely import from_wkb
-from sqlalchemy import Connection, insert, text
+from shapely.geometry.base import BaseGeometry
+from sqlalchemy import Connection, TextClause, insert, text
 from sqlalchemy.dialects import postgresql
 
 from segwatch.db import tables
-from segwatch.db.codec import to_ewkb
+from segwatch.db.codec import from_ewkb, to_ewkb
 from segwatch.geo.types.evidence import ChangeEvidence, IndexCells, ShadowResult
 from segwatch.geo.types.tracking import ObservationResult
 
 _CELLS = text(
     """
     SELECT crs, cell_m, west, north, width, height, names, values FROM segwatch.index_cells WHERE observation_id = :id
+    """
+)
+#: The last published observations of a series before a place in its order, newest first.
+_EARLIER = text(
+    """
+    SELECT o.id, o.acquired_at, o.footprint FROM segwatch.observation o
+    WHERE o.series_id = :series_id AND o.state = 'observed' AND o.superseded_at IS NULL
+      AND (o.acquired_at, o.scene_id) < (:acquired_at, :scene_id) AND o.id <> ALL(CAST(:without AS uuid[]))
+    ORDER BY o.acquired_at DESC, o.scene_id DESC LIMIT :limit
+    """
+)
+#: The first published observations of a series from a time on and before a place in its order, oldest first.
+_SINCE = text(
+    """
+    SELECT o.id, o.acquired_at, o.footprint FROM segwatch.observation o
+    WHERE o.series_id = :series_id AND o.state = 'observed' AND o.superseded_at IS NULL
+      AND o.acquired_at >= :since AND (o.acquired_at, o.scene_id) < (:acquired_at, :scene_id)
+      AND o.id <> ALL(CAST(:without AS uuid[]))
+    ORDER BY o.acquired_at, o.scene_id LIMIT :limit
     """
 )
 _OF_CHANGES = text(
@@ -82,6 +103,63 @@ def load_cells(conn: Connection, observation_id: UUID) -> IndexCells | None:
         if row is None
         else IndexCells(**{**row, "names": tuple(row["names"]), "values": bytes(row["values"])})
     )
+
+
+@dataclass(frozen=True, slots=True)
+class ObservedPlace:
+    """What an observation of a series observed, and when."""
+
+    id: UUID
+    acquired_at: datetime
+    footprint: BaseGeometry
+    """EPSG:4326."""
+
+
+def list_earlier(
+    conn: Connection,
+    series_id: UUID,
+    before: tuple[datetime, UUID],
+    limit: int,
+    without: Collection[UUID] = (),
+) -> list[ObservedPlace]:
+    """List the last published observations before an acquisition time and scene id, newest first."""
+    return _list_observed(conn, _EARLIER, series_id, before, limit, without)
+
+
+def list_since(
+    conn: Connection,
+    series_id: UUID,
+    since: datetime,
+    before: tuple[datetime, UUID],
+    limit: int,
+    without: Collection[UUID] = (),
+) -> list[ObservedPlace]:
+    """List the first published observations from a time on, before an acquisition time and scene id, oldest first."""
+    return _list_observed(conn, _SINCE, series_id, before, limit, without, since=since)
+
+
+def _list_observed(
+    conn: Connection,
+    query: TextClause,
+    series_id: UUID,
+    before: tuple[datetime, UUID],
+    limit: int,
+    without: Collection[UUID],
+    **more: datetime,
+) -> list[ObservedPlace]:
+    acquired_at, scene_id = before
+    values: dict[str, Any] = {
+        "series_id": series_id,
+        "acquired_at": acquired_at,
+        "scene_id": scene_id,
+        "limit": limit,
+        "without": list(without),
+        **more,
+    }
+    return [
+        ObservedPlace(row.id, row.acquired_at, from_ewkb(row.footprint))
+        for row in conn.execute(query, values)
+    ]
 
 
 def save_changes(conn: Connection, found: Iterable[tuple[UUID, UUID | None, ChangeEvidence]]) -> None:

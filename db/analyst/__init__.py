@@ -23,7 +23,12 @@ from segwatch.db.analyst.alerts import (
     list_alerts_for_map,
     read_alert_for_feed,
 )
-from segwatch.db.analyst.changes import compare_areas, list_largest_changes, sum_changes
+from segwatch.db.analyst.changes import (
+    compare_areas,
+    count_refuted_changes,
+    list_largest_changes,
+    sum_changes,
+)
 from segwatch.db.analyst.coverage import (
     count_states,
     explain_missing_alert,
@@ -56,6 +61,7 @@ __all__ = [
     "compare_areas",
     "count_alerts",
     "count_alerts_by_status",
+    "count_refuted_changes",
     "count_states",
     "describe_accuracy",
     "describe_target",

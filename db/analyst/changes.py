@@ -12,7 +12,7 @@ _SUMS = text(
     SELECT target, kind, count(*) AS objects, count(*) FILTER (WHERE status = 'confirmed') AS confirmed,
            sum(before_m2) AS before_m2, sum(after_m2) AS after_m2
     FROM watch.changes
-    WHERE watch = :watch AND NOT baseline AND retracted_at IS NULL
+    WHERE watch = :watch AND NOT baseline AND retracted_at IS NULL AND status IS DISTINCT FROM 'refuted'
     GROUP BY target, kind ORDER BY target, abs(sum(after_m2) - sum(before_m2)) DESC
     """
 )
@@ -22,8 +22,15 @@ _LARGEST = text(
            observations_against, evidence, shadow_share, shadow_iou,
            ST_X(ST_PointOnSurface(geom)) AS lon, ST_Y(ST_PointOnSurface(geom)) AS lat
     FROM watch.changes
-    WHERE watch = :watch AND NOT baseline AND retracted_at IS NULL
+    WHERE watch = :watch AND NOT baseline AND retracted_at IS NULL AND status IS DISTINCT FROM 'refuted'
     ORDER BY abs(after_m2 - before_m2) DESC, valid_at, track_id LIMIT :limit
+    """
+)
+_REFUTED = text(
+    """
+    SELECT target, count(*) AS n FROM watch.changes
+    WHERE watch = :watch AND NOT baseline AND retracted_at IS NULL AND status = 'refuted'
+    GROUP BY target ORDER BY target
     """
 )
 _AREAS = text(
@@ -38,15 +45,23 @@ _AREAS = text(
 
 
 def sum_changes(conn: Connection, watch: str) -> Sequence[RowMapping]:
-    """Sum up the changes of a watch by target and kind: neither baseline nor retracted ones.
+    """Sum up the changes of a watch by target and kind: neither baseline nor retracted or refuted ones.
 
     Areas are in geodesic m²; ``confirmed`` counts those that observations confirmed.
     """
     return conn.execute(_SUMS, {"watch": watch}).mappings().all()
 
 
+def count_refuted_changes(conn: Connection, watch: str) -> dict[str, int]:
+    """Count the changes of a watch that observations refuted, by target."""
+    return {row.target: row.n for row in conn.execute(_REFUTED, {"watch": watch})}
+
+
 def list_largest_changes(conn: Connection, watch: str, limit: int) -> Sequence[RowMapping]:
-    """List the changes of a watch that gained or lost most area, each with a point on it (degrees, EPSG:4326)."""
+    """List the changes of a watch that gained or lost most area, each with a point on it (degrees, EPSG:4326).
+
+    Refuted changes are left out.
+    """
     return conn.execute(_LARGEST, {"watch": watch, "limit": limit}).mappings().all()
 
 

@@ -29,7 +29,7 @@ alert = Table(
     #: when it escalates to further channels unless somebody marks it
     time("escalate_at", nullable=True),
     Column("escalate_to", ARRAY(Text), nullable=False, server_default="{}"),
-    #: status of the change then, which a later message may confirm or refute; null = not judged, and no message follows
+    #: status of the change then, which a later message may correct; null = not judged, and no message follows
     string("raised_as", nullable=True),
     UniqueConstraint("change_id", "rule", name="alert_identity"),
     CheckConstraint("raised_as IN ('provisional', 'confirmed')", name="alert_raised_as"),
@@ -45,7 +45,8 @@ alert_correction = Table(
     string("kind"),
     time("recorded_at"),
     CheckConstraint(
-        "kind IN ('retracted', 'reinstated', 'updated', 'confirmed', 'refuted')", name="alert_correction_kind"
+        "kind IN ('retracted', 'reinstated', 'updated', 'provisional', 'confirmed', 'refuted')",
+        name="alert_correction_kind",
     ),
 )
 

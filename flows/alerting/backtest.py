@@ -46,7 +46,7 @@ class Trade:
     """Median number of observations of the place between the first one that shows the change and the alert; None
     without alerts."""
     delay_days: float | None
-    """Median time between these observations, days; None without alerts."""
+    """Median time from the change on the ground, as far as observed, to the alert, days; None without alerts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,8 +126,8 @@ def compute_trade(rule: AlertRule, matched: Sequence[RecordedChange]) -> list[Tr
 def _compute_trade(rule: AlertRule, matched: Sequence[RecordedChange], chosen: bool) -> Trade:
     raised = _raise_alerts(rule, matched)
     refuted = sum(_is_refuted(one) for one, _ in raised)
-    judged = [(one.beliefs[0], one.beliefs[at], at) for one, at in raised if one.beliefs]
-    days = [(alerted.acquired_at - first.acquired_at) / timedelta(days=1) for first, alerted, _ in judged]
+    judged = [(one, one.beliefs[at].acquired_at, at) for one, at in raised if one.beliefs]
+    days = [(alerted - one.change.valid_at) / timedelta(days=1) for one, alerted, _ in judged]
     return Trade(
         rule.status,
         rule.confidence,
@@ -135,7 +135,7 @@ def _compute_trade(rule: AlertRule, matched: Sequence[RecordedChange], chosen: b
         len(raised),
         refuted,
         sum(not _is_refuted(one) and _find_alert(rule, one) is None for one in matched),
-        float(median(at for _, _, at in judged)) if judged else None,
+        float(median(one.waited + at for one, _, at in judged)) if judged else None,
         median(days) if days else None,
     )
 

@@ -206,8 +206,7 @@ def render_message(payload: dict[str, Any]) -> tuple[str, str]:
     data = _plain(payload["data"])
     if payload["type"] == messages.DIGEST:
         return _render_digest(data)
-    prefix = _TITLE_PREFIXES.get(payload["type"]) or _PROVISIONAL_PREFIX.get(data.get("status"), "")
-    title = f"{prefix}{data['watch']}: {data['target']} {data['kind']}"
+    title = f"{_choose_prefix(payload['type'], data)}{data['watch']}: {data['target']} {data['kind']}"
     lines = [
         *((f"Because: {data['note']}",) if data.get("note") else ()),
         _to_sentence(describe_belief(data)),
@@ -231,6 +230,12 @@ def _render_opinions(data: dict[str, Any]) -> list[str]:
     if data.get("accuracy") is not None:
         words.append(f"Accuracy: {data['accuracy']}")
     return words
+
+
+def _choose_prefix(kind: str, data: dict[str, Any]) -> str:
+    if kind == messages.PROVISIONAL:
+        return f"{_to_sentence(data['reason'])}: "
+    return _TITLE_PREFIXES.get(kind) or _PROVISIONAL_PREFIX.get(data.get("status") or "", "")
 
 
 def _to_sentence(words: str) -> str:

@@ -205,14 +205,14 @@ def _add_changes(draft: _Draft, target: str, stratum: str, population: int, coun
     series = draft.series
     for one in assessments.pick_changes(draft.conn, series.series_id, target, stratum, ordinals.tolist()):
         point = find_core(one.geometry)
-        before = assessments.find_scene_before(draft.conn, series.watch, point, one.acquired_at)
+        before, after = assessments.find_scenes_around(draft.conn, series.watch, point, one)
         happened = Label.AFTER if one.came else Label.BEFORE
         agreeing: tuple[Label, ...] = (happened,)
         if stratum == REFUTED:
             agreeing = tuple(label for label in Label if label not in {happened, Label.UNCLEAR})
         draft.samples.append(
             Sample(
-                target, stratum, count / population, point, one.scene_id, before, agreeing,
+                target, stratum, count / population, point, after, before, agreeing,
                 change_id=one.change_id, confidence=one.confidence,
             )
         )  # fmt: skip

@@ -180,8 +180,9 @@ def run(
 ) -> None:
     """Do the whole job for one watch in this process, without a Prefect server or worker.
 
-    Searches the catalog, segments new scenes, tracks changes and sends alerts. Run it again at any time: finished work
-    is not repeated. Ctrl-C ends it at once and releases its scenes for the next run.
+    Searches the catalog, segments new scenes, tracks changes and sends alerts. What other watches have waiting to be
+    tracked or sent is done along with it, and the output says how much. Run it again at any time: finished work is not
+    repeated. Ctrl-C ends it at once and releases its scenes for the next run.
     """
     from segwatch.flows.config.settings import load_settings
     from segwatch.flows.orchestration.in_process import run_in_process
@@ -202,7 +203,7 @@ def run(
     if as_json:
         print_json(report)
     else:
-        _print_report(report)
+        _print_report(report, watch)
     _warn_if_all_rejected(watch)
 
 
@@ -284,16 +285,20 @@ def _show_progress() -> Iterator[Progress]:
         yield progress
 
 
-def _print_report(report: dict[str, dict[str, Any]]) -> None:
+def _print_report(report: dict[str, dict[str, Any]], watch: str) -> None:
     """Print the counts of each step, then why anything was not observed."""
     for step, counts in report.items():
         shown = ", ".join(
             f"{name} {value}"
             for name, value in counts.items()
-            if value not in ({}, [], None, "") and name not in {"reasons", "held", "pending"}
+            if value not in ({}, [], None, "") and name not in {"reasons", "held", "pending", "watches"}
         )
         if shown:
             out.print(f"[bold]{escape(step)}[/bold]: {escape(shown)}")
+    for name, counts in report.get("track", {}).get("watches", {}).items():
+        if name != watch:
+            of_it = f"{counts['observations']} observation(s), {counts['alerts']} alert(s)"
+            out.print(f"of these, waiting since another run: {name}: {of_it}", markup=False)
     reasons = [
         (what, count, reason)
         for step, what in (("discover", "rejected"), ("segment", "not observed"), ("track", "not tracked"))

@@ -19,6 +19,7 @@ from segwatch.flows.inference.index_spool import IndexSpool, IndexWindow
 from segwatch.flows.inference.segmenters import Tiles
 from segwatch.flows.inference.strips import SceneView, Strip
 from segwatch.geo.detect import Observer
+from segwatch.geo.grid import get_origin
 from segwatch.geo.spectral.cells import CellAverager
 from segwatch.geo.spectral.classes import SpectralClass, list_classes
 from segwatch.geo.spectral.indices import BY_NAME, NO_VALUE
@@ -59,7 +60,10 @@ class SceneIndices:
     def __init__(self, view: SceneView, spool: IndexSpool) -> None:
         self._view = view
         self._spool = spool
-        self._cells = CellAverager(view.grid, view.indices)
+        # the tiles reach far beyond a small area: cells of all their pixels would be several times as large
+        self._cells = CellAverager(view.area_grid, view.indices)
+        whole, area = get_origin(view.grid), get_origin(view.area_grid)
+        self._down, self._right = whole.row - area.row, whole.col - area.col
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -74,7 +78,7 @@ class SceneIndices:
         if strip.indices is None:
             return
         values, columns = np.asarray(strip.indices.values), strip.columns
-        self._cells.add(strip.row, columns.start, values)
+        self._cells.add(strip.row + self._down, columns.start + self._right, values)
         self._spool.add(IndexWindow(strip.row, columns.start, columns.stop, values))
 
     def get_cells(self) -> IndexCells:

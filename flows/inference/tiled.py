@@ -185,11 +185,14 @@ def _predict_group(
     start = partial(_start, group, batch=batch, report_alive=report_alive, indices=indices)
     prediction = start(segmenter, usable)
     is_wide = len(split_grid(group.view.grid, segmenter.tile_px)) > 1
+    # whatever the segmenter is: series are registered by pixels
+    chips = ChipCutter(choose_cells(group.observations[0].watch.area, group.view.grid), group.view.grid)
     running = [plan.run(usable, segmenter, start, is_wide=is_wide) for plan in shadows]
     for strip in strips:
         report_alive()
         indices.add(strip)
         prediction.add(strip)
+        chips.add(strip.rgb.values, strip.clear.values, strip.row, strip.columns.left)
         for shadow in running:
             shadow.add(strip)
         if preview is not None:
@@ -212,7 +215,7 @@ def _predict_group(
         if failure is not None:
             yield observation, failure
             continue
-        result = prediction.result(observation, reading.bytes_read)
+        result = replace(prediction.result(observation, reading.bytes_read), chips=chips.cut())
         if cells is not None and observation.watch.evidence:
             result = indices.measure(result, cells)
         compared = [one.compare(observation, result) for one in running if one.has(observation)]
@@ -328,9 +331,6 @@ class _GroupPrediction:
         self._columns: ColumnSpan | None = None
         self._queue: list[tuple[Tile, NDArray[np.uint8]]] = []
         self.tally = _Tally()
-        self._chips = ChipCutter(
-            choose_cells(group.observations[0].watch.area, self._view.grid), self._view.grid
-        )
         self._seconds = 0.0
         self._errors: dict[object, str] = {}
         self._of_machine: set[object] = set()
@@ -364,7 +364,6 @@ class _GroupPrediction:
             self.finish()
             self._begin(strip.columns)
         self.tally.add(strip)
-        self._chips.add(strip.rgb.values, strip.clear.values, strip.row, strip.columns.left)
         self._rgb = np.concatenate([self._rgb, strip.rgb.values])
         self._valid = np.concatenate([self._valid, strip.valid.values])
         self._clear = np.concatenate([self._clear, strip.clear.values])
@@ -407,7 +406,6 @@ class _GroupPrediction:
             clear_share=self.tally.clear_share,
             bytes_read=bytes_read,
             compute_seconds=self._seconds / len(self._active),
-            chips=self._chips.cut(),
             presence=self._collectors[observation.id].list_presence(),
         )
 

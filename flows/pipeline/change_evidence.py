@@ -1,14 +1,20 @@
-"""Measure the spectral evidence of changes: on their ground, in the observation that shows them and in the one before.
+"""Measure the spectral evidence of changes: on their ground, before them and in the first observation that shows them.
 
-The observation before is the last one that saw at least :data:`MIN_CLEAR` of the ground, among the last ones that meet
-the footprint of this one. It depends on earlier observations alone, so folding a series again gives the same evidence.
+The observation before is the last one that saw at least :data:`MIN_CLEAR` of the ground, among the
+:data:`MAX_OBSERVATIONS` before the change; where an object went, it is none after the object's last detection. The
+observation after is the one that raised the change, or the first from the change's time on that saw as much of the
+ground: a disappearance is raised ``gone_after`` misses late. Both depend on the observations up to the one that raised
+the change alone, so folding a series again gives the same evidence.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from bisect import bisect_left
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from functools import partial
+from itertools import chain, islice
 from uuid import UUID
 
 import shapely
@@ -16,18 +22,21 @@ from shapely.geometry.base import BaseGeometry
 from sqlalchemy import Connection
 
 from segwatch.db import publishing, second_opinion
+from segwatch.db.second_opinion import ObservedPlace
 from segwatch.geo.spectral.cells import compare_places
 from segwatch.geo.tracking.alert_rules import JudgedChange
-from segwatch.geo.tracking.past import find_past
-from segwatch.geo.types.belief import MAX_PAST
 from segwatch.geo.types.evidence import ChangeEvidence, IndexCells, SpectralEvidence
-from segwatch.geo.types.tracking import PastObservation, TrackedObservation, TrackingStep
+from segwatch.geo.types.tracking import Change, ChangeKind, TrackedObservation, TrackingStep, TrackState
 from segwatch.geo.types.watch import AlertRule
 
-#: Share of the ground that the observation before must have seen.
+#: Observations before a change, and from its time on, that are searched for a clear view of its ground.
+MAX_OBSERVATIONS = 8
+#: Share of the ground that the observations before and after must have seen.
 MIN_CLEAR = 0.8
 
-_Earlier = TrackedObservation | PastObservation
+_FIRST_SCENE, _LAST_SCENE = UUID(int=0), UUID(int=2**128 - 1)
+_Place = tuple[datetime, UUID]
+"""Place in the order of a series: acquisition time and scene id."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +58,11 @@ class EvidenceOfChanges:
     def add_to(
         self, conn: Connection, rules: Iterable[AlertRule], changes: Sequence[JudgedChange]
     ) -> list[JudgedChange]:
-        """Add their evidence to judged changes, for the conditions of rules and for messages.
+        """Add their evidence to judged changes where a rule has conditions on it.
 
-        That of changes that an earlier observation raised is loaded. Without rules, nobody needs it.
+        That of changes that an earlier observation raised is loaded.
         """
-        if not any(rules):
+        if not any(rule.evidence for rule in rules):
             return list(changes)
         ids = [publishing.make_change_id(one.scene_id, one.change) for one in changes]
         earlier = second_opinion.load_evidence(conn, set(ids) - set(self.found))
@@ -71,9 +80,10 @@ class EvidenceOfChanges:
 
 def measure_changes(
     conn: Connection,
+    series_id: UUID,
     observations: Sequence[TrackedObservation],
     steps: Sequence[TrackingStep],
-    past: Sequence[PastObservation],
+    without: Collection[UUID] = (),
 ) -> EvidenceOfChanges:
     """Measure the changes of consecutive steps.
 
@@ -83,32 +93,95 @@ def measure_changes(
         Those that were folded, in order.
     steps
         One for each of them.
-    past
-        The last observations before them, with which they were folded.
+    without
+        Published observations that these replace.
     """
     measured = EvidenceOfChanges()
     cells: dict[UUID, IndexCells | None] = {}
-    earlier: list[_Earlier] = list(past)
-    for observation, step in zip(observations, steps, strict=True):
-        before = find_past(earlier, observation.footprint) if step.changes else []
-        earlier.append(observation)
-        if not step.changes or _load(conn, cells, observation.id) is None:
+    load = partial(_load, conn, cells)
+    order = _Order(conn, series_id, observations, frozenset({*without, *(one.id for one in observations)}))
+    for place, (observation, step) in enumerate(zip(observations, steps, strict=True)):
+        if not step.changes or load(observation.id) is None:
             continue
-        load = partial(_load, conn, cells)
-        after = load(observation.id)
         found = _find_detections(observation, step)
-        outlines = {state.track_id: state.geometry for state in step.states}
+        states = {state.track_id: state for state in step.states}
         for change in step.changes:
-            ground = change.ground(outlines.get(change.track_id))
-            before_id = None if ground is None else _find_before(ground, before)
-            before_cells = None if before_id is None else load(before_id)
-            means = ({}, {}) if ground is None else compare_places(ground, before_cells, after)
+            state = states.get(change.track_id)
+            ground = change.ground(None if state is None else state.geometry)
+            before_id = None if ground is None else order.find_before(place, change, state, ground)
+            means: tuple[Mapping[str, float], Mapping[str, float]] = ({}, {})
+            if ground is not None:
+                before = None if before_id is None else load(before_id)
+                after = load(order.find_after(place, change, ground)) or load(observation.id)
+                means = compare_places(ground, before, after)
             evidence = _build(means, found.get(change.track_id))
             identity = publishing.make_change_id(step.scene_id, change)
             measured.found[identity] = MeasuredChange(before_id, evidence)
-        if len(cells) > 2 * MAX_PAST:
+        if len(cells) > 2 * MAX_OBSERVATIONS:
             cells.clear()  # a long series that is folded again must not fill the memory
     return measured
+
+
+@dataclass(slots=True)
+class _Order:
+    """The observations of a series in order: those that are folded, after published ones that are loaded as needed."""
+
+    conn: Connection
+    series_id: UUID
+    folded: Sequence[TrackedObservation]
+    without: frozenset[UUID]
+    """Published observations that are folded again or replaced."""
+    _earlier: dict[_Place, list[ObservedPlace]] = field(default_factory=dict)
+    _since: dict[datetime, list[ObservedPlace]] = field(default_factory=dict)
+
+    def find_before(
+        self, place: int, change: Change, state: TrackState | None, ground: BaseGeometry
+    ) -> UUID | None:
+        """Find the newest observation before a change that saw enough of its ground; ``place`` raised it."""
+        raising = self.folded[place]
+        end = (raising.acquired_at, raising.scene_id)
+        if change.kind is ChangeKind.DISAPPEARED and state is not None:
+            end = min(end, (state.last_seen, _LAST_SCENE))
+        if change.valid_at < raising.acquired_at:
+            end = min(end, (change.valid_at, _FIRST_SCENE))
+        folded = (self.folded[at] for at in reversed(range(place)))
+        near = (_to_place(one) for one in folded if (one.acquired_at, one.scene_id) < end)
+        return _find_clear(ground, islice(chain(near, self._list_earlier(end)), MAX_OBSERVATIONS))
+
+    def find_after(self, place: int, change: Change, ground: BaseGeometry) -> UUID:
+        """Find the first observation that shows a change and enough of its ground, at the latest the raising one."""
+        raising = self.folded[place]
+        if change.valid_at >= raising.acquired_at:
+            return raising.id
+        start = bisect_left(self.folded, change.valid_at, key=lambda one: one.acquired_at)
+        near = (_to_place(self.folded[at]) for at in range(start, place))
+        candidates = chain(self._list_since(change.valid_at), near)
+        return _find_clear(ground, islice(candidates, MAX_OBSERVATIONS)) or raising.id
+
+    def _list_earlier(self, end: _Place) -> list[ObservedPlace]:
+        end = min(end, self._first)
+        if end not in self._earlier:
+            self._earlier[end] = second_opinion.list_earlier(
+                self.conn, self.series_id, end, MAX_OBSERVATIONS, self.without
+            )
+        return self._earlier[end]
+
+    def _list_since(self, since: datetime) -> list[ObservedPlace]:
+        if since >= self._first[0]:
+            return []
+        if since not in self._since:
+            self._since[since] = second_opinion.list_since(
+                self.conn, self.series_id, since, self._first, MAX_OBSERVATIONS, self.without
+            )
+        return self._since[since]
+
+    @property
+    def _first(self) -> _Place:
+        return self.folded[0].acquired_at, self.folded[0].scene_id
+
+
+def _to_place(observation: TrackedObservation) -> ObservedPlace:
+    return ObservedPlace(observation.id, observation.acquired_at, observation.footprint)
 
 
 def _load(conn: Connection, cells: dict[UUID, IndexCells | None], identity: UUID) -> IndexCells | None:
@@ -117,10 +190,10 @@ def _load(conn: Connection, cells: dict[UUID, IndexCells | None], identity: UUID
     return cells[identity]
 
 
-def _find_before(ground: BaseGeometry, earlier: Sequence[_Earlier]) -> UUID | None:
-    """The newest observation that saw enough of the ground."""
+def _find_clear(ground: BaseGeometry, candidates: Iterable[ObservedPlace]) -> UUID | None:
+    """The first observation that saw enough of the ground."""
     whole = ground.area
-    for one in reversed(earlier):
+    for one in candidates:
         if shapely.intersection(ground, one.footprint).area >= MIN_CLEAR * whole:
             return one.id
     return None

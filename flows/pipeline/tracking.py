@@ -37,6 +37,14 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
+class WatchCounts:
+    """What was tracked of one watch."""
+
+    observations: int = 0
+    alerts: int = 0
+
+
+@dataclass(slots=True)
 class TrackingCounts:
     """Counts of one pass over the series with finished observations."""
 
@@ -48,9 +56,14 @@ class TrackingCounts:
     """Series that another database session was tracking."""
     reasons: Reasons = field(default_factory=Reasons)
     """Which series these are, and which session tracks them -> how many."""
+    watches: dict[str, WatchCounts] = field(default_factory=dict)
+    """Of each watch with an observation that was tracked."""
 
-    def add(self, more: TrackingCounts) -> None:
-        """Add further counts."""
+    def add(self, more: TrackingCounts, watch: str) -> None:
+        """Add further counts, of one watch."""
+        of_watch = self.watches.setdefault(watch, WatchCounts())
+        of_watch.observations += more.observations
+        of_watch.alerts += more.alerts
         self.observations += more.observations
         self.alerts += more.alerts
         for kind, count in more.changes.items():
@@ -76,7 +89,7 @@ def track_ready(engine: Engine) -> TrackingCounts:
     failed = []
     for series_id in waiting:
         try:
-            if not _publish_series(engine, series_id, total):
+            if not _publish_series(engine, series_id, watches[series_id], total):
                 _skip(engine, series_id, watches[series_id], total)
         except Exception as error:
             # one series must not keep the others from being tracked
@@ -93,7 +106,7 @@ def track_ready(engine: Engine) -> TrackingCounts:
     return total
 
 
-def _publish_series(engine: Engine, series_id: UUID, total: TrackingCounts) -> bool:
+def _publish_series(engine: Engine, series_id: UUID, watch: str, total: TrackingCounts) -> bool:
     """Publish the ready observations of a series; False if another database session is tracking it."""
     while not stopping.stop_requested.is_set():
         step = TrackingCounts()
@@ -104,7 +117,7 @@ def _publish_series(engine: Engine, series_id: UUID, total: TrackingCounts) -> b
         if not published:
             break
         # only after the commit: a failed transaction published nothing
-        total.add(step)
+        total.add(step, watch)
     return True
 
 
@@ -145,7 +158,7 @@ def _publish_next(conn: Connection, series_id: UUID, total: TrackingCounts) -> b
         past=memory.past,
         references=memory.references,
     )
-    evidence = measure_changes(conn, [observation], [step], memory.past)
+    evidence = measure_changes(conn, series_id, [observation], [step])
     (judged,) = list_judged_changes([step], memory.open_changes)
     judged = evidence.add_to(conn, ready.watch.rules, judged)
     total.alerts += tracks.publish(
@@ -202,7 +215,7 @@ def _publish_late(
     )
     refuted = frozenset(old.refuted.values())
     judged = list_judged_changes(steps, old.memory.open_changes, refuted)
-    evidence = measure_changes(conn, [one.observation for one in looks], steps, old.memory.past)
+    evidence = measure_changes(conn, series_id, [one.observation for one in looks], steps, old.replaced)
     restored = list_restored_changes(steps, old.memory.open_changes, refuted)
     chosen = [
         (observation_id, _choose_alerts(watch, evidence.add_to(conn, watch.rules, changes)))

@@ -70,6 +70,10 @@ def _put_changes(pdf: FPDF, situation: Situation) -> None:
         )
         for row in situation.changes.to_dict("records")
     ]
+    rows += [
+        (_to_cell(target), "refuted", str(count), "-", "-", "-", "-")
+        for target, count in situation.refuted.items()
+    ]
     _put_table(pdf, ("target", "change", "objects", "confirmed", "ha before", "ha after", "difference"), rows)
     _put_line(pdf, f"Largest: {situation.largest_share}", size=13)
     largest = [

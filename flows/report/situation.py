@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -65,6 +66,8 @@ class Situation:
     totals: tuple[Total, ...]
     changes: pd.DataFrame
     """By target and kind: number of objects, how many of them are confirmed, total area before and after in m²."""
+    refuted: Mapping[str, int]
+    """Number of refuted changes by target; nothing else counts or lists them."""
     largest: gpd.GeoDataFrame
     """The largest changes with their belief, and a point on each in EPSG:4326."""
     scenes: pd.DataFrame
@@ -95,6 +98,7 @@ def gather(engine: Engine, settings: QuicklookSettings, name: str) -> Situation:
         watch = stored.watch
         scenes = analyst.list_reported_scenes(conn, name)
         changes = analyst.sum_changes(conn, name)
+        refuted = analyst.count_refuted_changes(conn, name)
         largest = analyst.list_largest_changes(conn, name, _LARGEST)
         gap = analyst.find_gap(conn, name, watch.area, watch.start)
         answered = [row for row in scenes if row["state"] == "observed"]
@@ -124,6 +128,7 @@ def gather(engine: Engine, settings: QuicklookSettings, name: str) -> Situation:
             for target, sizes in areas.items()
         ),
         changes=to_table(changes, _CHANGE_COLUMNS),
+        refuted=refuted,
         largest=to_places(largest, _LARGEST_COLUMNS),
         scenes=to_table(scenes, _SCENE_COLUMNS),
         observed_share=max(0.0, 1 - gap_m2 / whole),

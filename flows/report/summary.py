@@ -36,6 +36,9 @@ def render_markdown(situation: Situation, where: str) -> str:
         f"| {format_hectares(row['before_m2'])} | {format_hectares(row['after_m2'])} |"
         for row in situation.changes.to_dict("records")
     ]
+    lines += [
+        f"| {_plain(target)} | refuted | {count} | - | - | - |" for target, count in situation.refuted.items()
+    ]
     states = situation.scenes["state"].value_counts(sort=False)
     counts = ", ".join(f"{count} {state}" for state, count in states.items())
     return "\n".join([*lines, "", counts or "no scene yet", "", f"Report: {sanitize(where)}"])

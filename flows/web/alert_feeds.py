@@ -32,6 +32,7 @@ _CAP = "urn:oasis:names:tc:emergency:cap:1.2"
 _SENDER = "segwatch"
 #: CAP message type and note by kind of correction.
 _CORRECTIONS = {
+    "provisional": ("Update", "Further observations leave it uncertain again whether the change happened."),
     "confirmed": ("Update", "The change was confirmed by further observations."),
     "refuted": ("Cancel", "The change was refuted by further observations."),
     "retracted": ("Cancel", "The change was retracted: later evidence shows that it did not happen."),

@@ -35,7 +35,7 @@ class CellAverager:
     Parameters
     ----------
     grid
-        The whole pixel grid; its edges are on multiples of its resolution.
+        Pixels that are averaged; the edges are on multiples of the resolution.
     """
 
     def __init__(self, grid: GeoBox, indices: Sequence[SpectralIndex]) -> None:
@@ -53,7 +53,15 @@ class CellAverager:
         self._counts = np.zeros((len(self._indices), *self._shape), np.int32)
 
     def add(self, row: int, col: int, values: NDArray[np.int16]) -> None:
-        """Add a window of ``compute_indices`` (:mod:`segwatch.geo.spectral.indices`) with this upper left pixel."""
+        """Add a window of ``compute_indices`` (:mod:`segwatch.geo.spectral.indices`) with this upper left pixel.
+
+        The window may reach beyond the grid; what lies outside is left out.
+        """
+        values = values[:, max(0, -row) : max(0, self._grid.height - row)]
+        values = values[:, :, max(0, -col) : max(0, self._grid.width - col)]
+        if not values.size:
+            return
+        row, col = max(0, row), max(0, col)
         rows, of_row = self._group(row + self._top, values.shape[1])
         cols, of_col = self._group(col + self._left, values.shape[2])
         known = values != NO_VALUE

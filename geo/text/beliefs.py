@@ -28,9 +28,9 @@ def describe_belief(row: Mapping[str, Any], *, status: str = "status") -> str:
     agree, disagree = row["observations_for"], row["observations_against"]
     percent = format_percent(row["confidence"])
     if found == "refuted":
-        return f"refuted by {_count(disagree)}, {percent} likely" + (
-            f"; {_count(agree)} for it" if agree else ""
-        )
+        # another change may explain it, although no observation contradicts it
+        by = f" by {_count(disagree)}" if disagree else ""
+        return f"refuted{by}, {percent} likely" + (f"; {_count(agree)} for it" if agree else "")
     words = (
         f"confirmed by {_count(agree)}" if found == "confirmed" else f"provisional: {_count(agree)} so far"
     )

@@ -26,6 +26,8 @@ from tests.support.serving import serving_files
 
 DATA = Path(__file__).parents[1] / "data" / "spectral"
 YEARS = (1985, 2015)
+#: A year that shows the river as the last of these did.
+UNCHANGED = 2016
 _PROFILE = """title = "Landsat composites"
 collection = "pucallpa"
 gsd_m = 90.0
@@ -102,6 +104,7 @@ def make_scene(url: str, year: int, area: BaseGeometry) -> Scene:
 def serving_river() -> Iterator[str]:
     """Serve the scenes; yields the server's URL."""
     files = {f"/{year}.tif": (DATA / f"pucallpa-{year}.tif").read_bytes() for year in YEARS}
+    files[f"/{UNCHANGED}.tif"] = files[f"/{YEARS[-1]}.tif"]
     with serving_files(files) as server:
         yield server.url
 

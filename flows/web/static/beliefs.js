@@ -16,7 +16,8 @@ function percent(confidence) {
 export function describeAlert(alert) {
   const { change_status: status, observations_for: agree, observations_against: disagree } = alert;
   if (!status) return NOT_JUDGED;
-  if (status === "refuted") return `refuted by ${observations(disagree)}, ${percent(alert.confidence)} likely`;
+  // another change may explain it, although no observation contradicts it
+  if (status === "refuted") return `refuted${disagree ? ` by ${observations(disagree)}` : ""}, ${percent(alert.confidence)} likely`;
   const words = status === "confirmed" ? `confirmed by ${observations(agree)}` : `provisional: ${observations(agree)} so far`;
   return `${words}, ${percent(alert.confidence)} sure`;
 }

@@ -54,6 +54,22 @@ def test_rules_alert_on_first_evidence_or_on_confirmation(ledgers: Any, status: 
         )
 
 
+def test_the_delay_of_a_disappearance_counts_from_its_first_miss(
+    ledgers: Any, database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is raised on day 5, at the third miss."""
+    ledger: Ledger = ledgers(gone_after=3)
+    lake, gone = SceneContent((cells(1, 1, 4, 4),)), SceneContent(())
+    ledger.arrive([lake] * 3 + [gone] * 4, list(range(7)))
+    monkeypatch.setenv("SEGWATCH_DATABASE_URL", database.url())
+    file = tmp_path / "lakes.yaml"
+    file.write_text(FILE, encoding="utf-8")
+    done = CliRunner().invoke(app, ["watch", "test-rule", str(file), "--json"])
+    (rule,) = json.loads(done.stdout)
+    (fast, *_) = rule["trade"]
+    assert (fast["alerts"], fast["delay_observations"], fast["delay_days"]) == (1, 2, 2)
+
+
 def test_the_backtest_says_what_certainty_costs(
     ledgers: Any, database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from segwatch.db.errors import LabelRefused, NotFound
 from segwatch.flows.assessment.drawing import draw_assessment
 from segwatch.flows.errors import ConfigError
 from segwatch.geo.types.assessment import Label
-from tests.invariants.conftest import Ledger, SceneContent, cells
+from tests.invariants.conftest import Ledger, SceneContent, cells, day
 from tests.support.assessing import LAKE, POND, arrive, label_all
 
 
@@ -76,6 +77,22 @@ def test_a_change_is_shown_between_the_scenes_around_it(drawn: Ledger) -> None:
     assert shown["appeared"] == (0, 1, ["after"])
     assert shown["background"] == (0, 2, ["before", "neither"])
     assert shown["object"] == shown["mapped"] == (0, 2, ["both", "after"])
+
+
+def test_a_disappearance_is_shown_between_its_last_detection_and_its_first_miss(ledgers: Any) -> None:
+    """Day 2 shows too little of the pond to count as a miss, although the ground that it shows is dry."""
+    ledger: Ledger = ledgers(gone_after=2)
+    both, dry = SceneContent((LAKE, POND)), SceneContent((LAKE,))
+    ledger.arrive([both, both, replace(dry, footprint=cells(0, 0, 6.3, 8)), dry, dry, dry], list(range(6)))
+    (change,) = ledger.rows("SELECT kind, valid_at FROM watch.changes WHERE NOT baseline")
+    assert (change["kind"], change["valid_at"]) == ("disappeared", day(3)), "raised on day 4"
+    draw_assessment(ledger.engine, "lakes", samples=50, seed=7)
+    (shown,) = (row for row in samples(ledger) if row["stratum"] == "disappeared")
+    days = {
+        row["id"]: row["acquired_at"] for row in ledger.rows("SELECT id, acquired_at FROM segwatch.scene")
+    }
+    assert (days[shown["before_scene"]], days[shown["after_scene"]]) == (day(1), day(3))
+    assert shown["agreeing"] == ["before"]
 
 
 def test_the_confidence_at_the_time_of_drawing_is_kept(drawn: Ledger) -> None:

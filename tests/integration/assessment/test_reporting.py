@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
+from sqlalchemy import text
 
 from segwatch.db import analyst, assessments, calibrations
 from segwatch.db.migrate import upgrade
@@ -102,6 +103,21 @@ def test_labels_of_an_earlier_version_are_shown_after_the_upgrade(ledgers: Any, 
     assert ledger.rows(shown) == [{"accuracy": "not assessed"}]
     upgrade(database.url("segwatch_owner"))
     assert ledger.rows(shown) == before
+def test_refuted_changes_have_a_line_of_their_own(ledgers: Any, settings: FlowSettings) -> None:
+    ledger: Ledger = ledgers()
+    arrive(ledger)
+    html, pdf, summary = render(ledger, settings)
+    assert "| water | appeared | 1 |" in summary
+    assert "<td>appeared</td>" in html
+    with ledger.engine.begin() as conn:
+        conn.execute(text("UPDATE segwatch.change_judgement SET status = 'refuted', confidence = 0.001"))
+    found = gather(ledger.engine, settings, "lakes")
+    assert (found.changes.empty, found.largest.empty, found.refuted) == (True, True, {"water": 1})
+    html, refuted, summary = render(ledger, settings)
+    assert "appeared" not in summary + html
+    assert "| water | refuted | 1 | - | - | - |" in summary
+    assert '<td>refuted</td><td class="n">1</td>' in html
+    assert len(refuted) < len(pdf), "nothing is listed as one of the largest"
 
 
 def test_a_calibration_is_drawn(ledgers: Any, settings: FlowSettings) -> None:

@@ -228,17 +228,57 @@ def test_late_scenes_that_decide_otherwise_are_told_once_each(story: Story) -> N
     story.observe(CONFIRMED, 0.9)
     story.judge_late(CONFIRMED, 0.95)
     assert story.types() == ["", ".confirmed"], "nothing new"
-    story.judge_late(PROVISIONAL, 0.6)
-    assert story.types() == ["", ".confirmed"], "not decided again yet"
-    story.judge_late(CONFIRMED, 0.9)
-    assert story.types() == ["", ".confirmed"]
     story.judge_late(REFUTED, 0.001)
     story.judge_late(REFUTED, 0.002)
     assert story.types() == ["", ".confirmed", ".refuted"]
     story.judge_late(CONFIRMED, 0.9)
     assert story.types() == ["", ".confirmed", ".refuted", ".confirmed"]
+    story.judge_late(REFUTED, 0.001)
+    story.judge_late(PROVISIONAL, 0.6)
+    story.judge_late(PROVISIONAL, 0.5)
+    assert story.types()[4:] == [".refuted", ".provisional"]
+    for _, *_, last in story.messages():
+        assert last["data"]["reason"] == "no longer refuted"
+        jsonschema.validate(last, SCHEMA)
     for first, *others in story.messages():
         assert {one["data"]["follows"] for one in others} == {first["id"]}
+
+
+def test_a_confirmed_alert_says_once_that_its_change_is_no_longer_confirmed(story: Story) -> None:
+    story.rule("confirmed", 0.8)
+    story.observe(CONFIRMED, 0.9)
+    story.observe(PROVISIONAL, 0.3, die=True)
+    story.observe(PROVISIONAL, 0.2)
+    assert story.types() == ["", ".provisional"]
+    for first, second in story.messages():
+        assert (first["data"]["status"], second["data"]["status"]) == ("confirmed", "provisional")
+        assert (second["data"]["confidence"], second["data"]["reason"]) == (0.3, "no longer confirmed")
+        assert second["data"]["follows"] == first["id"]
+        jsonschema.validate(second, SCHEMA)
+        title, body = render_message(second)
+        assert title == "No longer confirmed: lakes: water appeared"
+        assert "uncertain whether the change happened" in body
+    (alert,) = story.rows("SELECT status, change_status FROM watch.alerts")
+    assert (alert["status"], alert["change_status"]) == ("open", "provisional")
+    story.observe(CONFIRMED, 0.9)
+    story.observe(PROVISIONAL, 0.2)
+    story.observe(REFUTED, 0.004)
+    story.observe(None)
+    assert story.types()[2:] == [".confirmed", ".provisional", ".refuted"]
+    kept = story.rows("SELECT kind FROM watch.alert_corrections ORDER BY ordinal")
+    assert [row["kind"] for row in kept] == ["provisional", "confirmed", "provisional", "refuted"]
+    assert all("reason" not in sent[-1]["data"] for sent in story.messages())
+
+
+def test_a_digest_leaves_out_what_is_no_longer_as_sure_as_its_rule_asks(story: Story) -> None:
+    story.rule("confirmed", 0.8)
+    story.digest_at = story.kit.day(0)
+    story.observe(CONFIRMED, 0.9)
+    story.observe(PROVISIONAL, 0.3)
+    assert _write_digest(story) == []
+    story.observe(CONFIRMED, 0.9)
+    assert len(_write_digest(story)) == 2
+    assert story.types() == [""]
 
 
 def test_while_an_object_is_rejected_nothing_follows_and_then_the_truth_does(story: Story) -> None:

@@ -101,14 +101,17 @@ def test_a_mended_profile_and_a_retry_observe_what_failed(
     assert [row.state for row in _rows(engine)] == ["inferred"]
 
 
-def test_a_runs_last_lines_say_why_not_all_was_observed(
+def test_a_runs_last_lines_say_why_not_all_was_observed_and_what_it_did_for_other_watches(
     engine: Engine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("SEGWATCH_SEGMENTER", "tests.support.colour_segmenter:Well")
     monkeypatch.setenv("SEGWATCH_EVIDENCE", "none")
     monkeypatch.setenv("SEGWATCH_LINGER_SECONDS", "0")
     store = Store()
-    with stac_store(store) as url, serving_files({"/a.tif": tiff(NUMBERS)}) as files:
+    content = {"/a.tif": tiff(NUMBERS), "/ponds/a.tif": textured(10, 20, 30)}
+    with stac_store(store) as url, serving_files(content) as files:
+        queue(engine, f"{files.url}/ponds", Well.version, count=2, name="ponds")
+        Drain(engine, Well(), _settings()).run()
         for day in range(1, 5):
             store.put(f"a{day}", f"2024-05-0{day}T10:00:00Z")
             assets = {"visual": {"href": f"{files.url}/a.tif"}} if day < 3 else {}
@@ -119,7 +122,8 @@ def test_a_runs_last_lines_say_why_not_all_was_observed(
         segwatch("apply", str(tmp_path / "lakes.yaml"))
         done = CliRunner().invoke(app, ["run", "lakes"])
     assert done.exit_code == 0, done.output
-    rejected, failed = done.stdout.splitlines()[-2:]
+    others, rejected, failed = done.stdout.splitlines()[-3:]
+    assert others == "of these, waiting since another run: ponds: 2 observation(s), 0 alert(s)"
     assert rejected.startswith("rejected: 2 x asset 'visual' is missing")
     assert failed.startswith(
         "not observed: 2 x the rendering cannot be judged: the files hold more than 8 bits"

@@ -23,7 +23,15 @@ from segwatch.flows.pipeline.tracking import track_ready
 from segwatch.geo.tracking.evidence_conditions import parse_condition
 from segwatch.geo.types.tracking import ChangeKind
 from segwatch.geo.types.watch import AlertRule, Instruction, TrackingSettings
-from tests.support.spectral_scenes import Broken, DarkWater, make_profile, queue_river, serving_river
+from tests.support.spectral_scenes import (
+    UNCHANGED,
+    YEARS,
+    Broken,
+    DarkWater,
+    make_profile,
+    queue_river,
+    serving_river,
+)
 
 DETECTIONS = "SELECT target, area_m2, evidence, shadow_share, shadow_iou, track_id FROM watch.detections"
 COMPARISONS = "SELECT * FROM watch.shadow_comparisons ORDER BY acquired_at, target"
@@ -117,22 +125,36 @@ def test_a_change_has_the_evidence_of_its_ground_before_and_after(
     }
 
 
-def test_the_order_of_arrival_does_not_change_the_evidence(
+def test_the_evidence_is_that_of_the_ground_around_the_change_in_any_order_of_arrival(
     engine: Engine, settings: FlowSettings, url: str, tmp_path: Path
 ) -> None:
-    """Invariants 1, 2 and 8: a late scene gives the changes that it makes, and those after it, the same evidence."""
-    profile = make_profile(tmp_path)
-    for name, years in {"in order": (1985, 2015), "late": (2015, 1985)}.items():
+    """Invariants 1, 2 and 8: a late scene gives the changes that it makes, and those after it, the same evidence.
+
+    A disappearance is raised at the second miss: its ground is compared from before the first.
+    """
+    profile, twice = make_profile(tmp_path), TrackingSettings(gone_after=2, tolerance_m=90.0)
+    orders = {"in order": (*YEARS, UNCHANGED), "late": (UNCHANGED, *YEARS)}
+    for name, years in orders.items():
         for year in years:
-            queue_river(engine, url, profile, DarkWater.version, (year,), name=name)
+            queue_river(engine, url, profile, DarkWater.version, (year,), name=name, tracking=twice)
             assert _work(engine, settings) == 1
-    held = "SELECT kind, valid_at, round(after_m2) AS m2, evidence FROM watch.changes"
+    held = (
+        "SELECT c.kind, c.valid_at, round(c.after_m2) AS m2, c.evidence, b.acquired_at AS before_at"
+        " FROM watch.changes c JOIN segwatch.change_evidence e ON e.change_id = c.change_id"
+        " LEFT JOIN segwatch.observation b ON b.id = e.before_id"
+    )
     found = {
-        name: _rows(engine, f"{held} WHERE watch = '{name}' AND retracted_at IS NULL ORDER BY 2, 1, 3")
-        for name in ("in order", "late")
+        name: _rows(
+            engine, f"{held} WHERE watch = '{name}' AND c.retracted_at IS NULL ORDER BY 2, 1, 3, 4::text"
+        )
+        for name in orders
     }
     assert found["late"] == found["in order"]
-    assert any(row["evidence"]["before"] for row in found["late"])
+    gone = [row for row in found["late"] if row["kind"] == "disappeared"]
+    assert gone
+    for row in gone:
+        assert (row["before_at"].year, row["valid_at"].year) == YEARS
+        assert row["evidence"]["before"]["mndwi"] > row["evidence"]["after"]["mndwi"] + 0.05
     stored = _rows(engine, "SELECT * FROM segwatch.change_evidence ORDER BY change_id")
     track_ready(engine)
     assert _rows(engine, "SELECT * FROM segwatch.change_evidence ORDER BY change_id") == stored
@@ -231,7 +253,12 @@ def test_spectral_segments_by_itself(
     assert sum(row["area_m2"] for row in found) > 1e7
     assert all(row["evidence"] is None for row in found), "the watch asked for none"
     (row,) = _rows(engine, "SELECT array_agg(DISTINCT answer) AS texts FROM segwatch.observation")
+    assert _rows(engine, "SELECT * FROM segwatch.index_cells") == [], "the watch asked for none"
     assert all(one.startswith("water: mndwi > 0.") for one in row["texts"])
+    chips = _rows(engine, "SELECT observation_id FROM segwatch.observation_chip")
+    assert len({one["observation_id"] for one in chips}) == 2, (
+        "every observation can be registered by its pixels"
+    )
 
 
 def test_the_way_a_scene_is_cut_changes_neither_polygons_nor_evidence(
@@ -254,6 +281,8 @@ def test_the_way_a_scene_is_cut_changes_neither_polygons_nor_evidence(
             {k: v for k, v in row["evidence"].items() if "pixels" not in k} for row in (one, other)
         )
         assert means == pytest.approx(same, abs=0.02)
+    frames = _rows(engine, "SELECT DISTINCT cell_m, width, height FROM segwatch.index_cells")
+    assert [one["cell_m"] for one in frames] == [90.0], "a pixel, however far the tiles reach beyond the area"
 
 
 def test_spectral_observes_nothing_where_it_has_no_opinion(

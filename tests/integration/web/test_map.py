@@ -175,7 +175,13 @@ def test_tiles_show_how_sure_objects_and_their_changes_are(client: TestClient, l
     world = decoded(client.get(MAP.format("0/0/0"), params=at).content)
     assert {one.properties.get("change_status") for one in world["dots"]} == {"refuted", None}
     later = decoded(client.get(MAP.format("11/1080/694"), params=NOW).content)
-    assert len(later["objects"]) == 2
+    as_now = [one.properties["shows"] for one in later["objects"]]
+    assert as_now == ["baseline"] * 2, "what was refuted is no earlier change"
+    (now,) = ledger.rows("SELECT count(*) AS objects, count(last_change) AS changed FROM watch.objects_now")
+    assert tuple(now.values()) == (2, 0)
+    judge(ledger, "appeared", "confirmed", 0.9)
+    (now,) = ledger.rows("SELECT array_agg(last_change ORDER BY last_change) AS kinds FROM watch.objects_now")
+    assert now["kinds"] == ["appeared", None]
 
 
 def test_beyond_the_most_the_largest_have_outlines_and_none_is_dropped(

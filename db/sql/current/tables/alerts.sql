@@ -32,7 +32,7 @@ CREATE TABLE segwatch.alert_correction (
     kind TEXT NOT NULL,
     recorded_at TIMESTAMP WITH TIME ZONE NOT NULL,
     CONSTRAINT alert_correction_pk PRIMARY KEY (alert_id, ordinal),
-    CONSTRAINT alert_correction_kind CHECK (kind IN ('retracted', 'reinstated', 'updated', 'confirmed', 'refuted')),
+    CONSTRAINT alert_correction_kind CHECK (kind IN ('retracted', 'reinstated', 'updated', 'provisional', 'confirmed', 'refuted')),
     CONSTRAINT alert_correction_alert_id_fk FOREIGN KEY(alert_id) REFERENCES segwatch.alert (id)
 );
 

@@ -16,6 +16,6 @@ COMMENT ON COLUMN watch.alert_corrections.watch IS
 COMMENT ON COLUMN watch.alert_corrections.ordinal IS
     'Number of the correction among those of its alert, from 1 on.';
 COMMENT ON COLUMN watch.alert_corrections.kind IS
-    'confirmed, refuted: further observations decided the provisional change; retracted: it does not hold; reinstated: it holds again; updated: its geometry changed.';
+    'confirmed, refuted: further observations decided the change; provisional: they leave it uncertain again after it was confirmed or refuted; retracted: it does not hold; reinstated: it holds again; updated: its geometry changed.';
 COMMENT ON COLUMN watch.alert_corrections.recorded_at IS
     'When the correction was recorded, UTC.';

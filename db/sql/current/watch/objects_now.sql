@@ -15,8 +15,8 @@ JOIN segwatch.provenance p ON p.observation_id = t.observation_id
 LEFT JOIN segwatch.current_calibration a
        ON a.series_id = k.series_id AND a.target = k.target AND a.subject = 'object'
 LEFT JOIN LATERAL (
-    SELECT c.kind, c.valid_at FROM segwatch.change c
-    WHERE c.track_id = t.track_id AND c.retracted_at IS NULL AND NOT c.baseline
+    SELECT c.kind, c.valid_at FROM segwatch.held_change c
+    WHERE c.track_id = t.track_id AND c.retracted_at IS NULL AND NOT c.baseline AND c.status IS DISTINCT FROM 'refuted'
     ORDER BY c.valid_at DESC, segwatch.change_rank(c.kind), c.id LIMIT 1) c ON true
 LEFT JOIN LATERAL (
     SELECT d.evidence, d.shadow_share, d.shadow_iou FROM segwatch.detection d
@@ -55,9 +55,9 @@ COMMENT ON COLUMN watch.objects_now.last_looked IS
 COMMENT ON COLUMN watch.objects_now.visible_share IS
     'Share of the object inside the observed footprint at last_looked, 0 to 1.';
 COMMENT ON COLUMN watch.objects_now.last_change IS
-    'Kind of the latest change; null if the object is as it was when its ground was first observed.';
+    'Kind of the latest change that is neither refuted nor retracted; null if there was none: the object is as it was when its ground was first observed.';
 COMMENT ON COLUMN watch.objects_now.last_change_at IS
-    'When the latest change happened on the ground, UTC; null if there was none.';
+    'When that change happened on the ground, UTC; null if there was none.';
 COMMENT ON COLUMN watch.objects_now.observation_id IS
     'Id of the observation that the row comes from.';
 COMMENT ON COLUMN watch.objects_now.scene_id IS

@@ -81,9 +81,10 @@ BEGIN
                p.confidence, p.status, p.change_confidence, p.change_status,
                -- tell objects unchanged since their ground was first observed from those that changed earlier
                CASE WHEN p.shows = 'as before' AND NOT EXISTS (
-                        SELECT 1 FROM segwatch.change c
+                        SELECT 1 FROM segwatch.held_change c
                         WHERE c.track_id = p.track_id AND NOT c.baseline AND c.retracted_at IS NULL
-                          AND c.valid_at <= objects_tile.at) THEN 'baseline' ELSE p.shows END AS shows,
+                          AND c.status IS DISTINCT FROM 'refuted' AND c.valid_at <= objects_tile.at)
+                    THEN 'baseline' ELSE p.shows END AS shows,
                ST_AsMVTGeom(ST_Transform(ST_Simplify(
                    CASE WHEN p.polar
                         THEN ST_ClipByBox2D(p.geom, ST_MakeEnvelope(-180, -85.06, 180, 85.06, 4326)::box2d)

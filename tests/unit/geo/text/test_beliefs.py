@@ -21,6 +21,7 @@ from segwatch.geo.text.beliefs import describe_belief
             "provisional: 2 observations so far, 40 % sure; 2 observations against it",
         ),
         ("refuted", 0.03, 1, 2, "refuted by 2 observations, 3 % likely; one observation for it"),
+        ("refuted", 0.02, 2, 0, "refuted, 2 % likely; 2 observations for it"),
         ("refuted", 0.001, 0, 1, "refuted by one observation, under 1 % likely"),
     ],
 )
