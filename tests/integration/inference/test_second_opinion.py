@@ -23,17 +23,19 @@ from segwatch.flows.pipeline.tracking import track_ready
 from segwatch.geo.tracking.evidence_conditions import parse_condition
 from segwatch.geo.types.tracking import ChangeKind
 from segwatch.geo.types.watch import AlertRule, Instruction, TrackingSettings
-from tests.support.spectral_scenes import Broken, DarkWater, make_profile, queue_river, serving_river
+from tests.support.spectral_scenes import Broken, DarkWater, dry_up, make_profile, queue_river, serving_river
 
 DETECTIONS = "SELECT target, area_m2, evidence, shadow_share, shadow_iou, track_id FROM watch.detections"
 COMPARISONS = "SELECT * FROM watch.shadow_comparisons ORDER BY acquired_at, target"
+#: Years whose scenes have no water.
+DRY_YEARS = (2016, 2017)
 CHANGES = "SELECT track_id, kind, baseline, evidence FROM watch.changes ORDER BY change_id"
 
 
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:
     """Address of the scenes."""
-    with serving_river() as found:
+    with serving_river({str(year): dry_up(2015) for year in DRY_YEARS}) as found:
         yield found
 
 
@@ -142,7 +144,7 @@ def test_the_shadow_is_compared_and_never_published(
     queue_river(engine, url, make_profile(tmp_path), DarkWater.version, shadow="spectral")
     assert _work(engine, settings) == 2
     compared = _rows(engine, COMPARISONS)
-    assert [row["shadow"] for row in compared] == ["spectral 1"] * 2
+    assert [row["shadow"] for row in compared] == ["spectral 2"] * 2
     for row in compared:
         assert row["reason"] is None
         assert row["iou"] > 0.75
@@ -232,6 +234,21 @@ def test_spectral_segments_by_itself(
     assert all(one.startswith("water: mndwi > 0.") for one in row["texts"])
 
 
+def test_spectral_sees_that_the_last_water_is_gone(
+    engine: Engine, settings: FlowSettings, url: str, tmp_path: Path
+) -> None:
+    spectral = load_named("spectral")
+    years = (2015, *DRY_YEARS)
+    queue_river(engine, url, make_profile(tmp_path), spectral.version, years, evidence=False)
+    assert _work(engine, settings, spectral) == 3
+    rows = _rows(engine, "SELECT state, answer FROM segwatch.observation")
+    assert [row["state"] for row in rows] == ["observed"] * 3
+    assert sum("clearly below" in row["answer"] for row in rows) == 2
+    assert _rows(engine, "SELECT track_id FROM watch.objects_now") == []
+    kinds = _rows(engine, "SELECT DISTINCT kind FROM watch.changes WHERE NOT baseline")
+    assert {row["kind"] for row in kinds} == {"disappeared"}
+
+
 def test_the_way_a_scene_is_cut_changes_neither_polygons_nor_evidence(
     engine: Engine, settings: FlowSettings, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -292,7 +309,7 @@ def test_the_command_compares_before_a_switch(
     page = tmp_path / "comparison.html"
     shown = run("river", "--html", str(page))
     assert shown.exit_code == 0, shown.output
-    assert "spectral 1" in shown.stdout
+    assert "spectral 2" in shown.stdout
     assert "where they differ most" in shown.stdout
     document = json.loads(run("river", "--json", "--limit", "3").stdout)
     (water,) = document["targets"]
@@ -304,4 +321,4 @@ def test_the_command_compares_before_a_switch(
     assert len(document["scenes"]) == 2
     html = page.read_text()
     assert "Where they differ most" in html
-    assert "spectral 1" in html
+    assert "spectral 2" in html
