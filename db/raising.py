@@ -79,13 +79,13 @@ _NOTIFIED = ("watch", "rule", "kind", "target", "track_id", "change_id", "valid_
 #: Changes that hold, with their newest belief. One that its later observations refuted, a review rejected or a late
 #: scene disproved in the same transaction raises no alert.
 _CONTEXT = text(
-    """
-    SELECT c.id AS change_id, c.geom, c.confidence, c.status, c.observations_for, c.observations_against, c.earliest,
-           c.latest, p.watch, CAST(:revision AS uuid) AS watch_revision, p.instruction, p.instruction_revision, p.model,
+    f"""
+    SELECT c.id AS change_id, c.geom, {messages.BELIEF_COLUMNS}, p.watch,
+           CAST(:revision AS uuid) AS watch_revision, p.instruction, p.instruction_revision, p.model,
            p.scene_key, p.scene_id, p.item_hrefs, p.acquired_at, p.observation_id
     FROM segwatch.held_change c JOIN segwatch.provenance p ON p.observation_id = c.observation_id
     WHERE c.id = ANY(CAST(:ids AS uuid[])) AND c.retracted_at IS NULL AND c.status IS DISTINCT FROM 'refuted'
-    """
+    """  # noqa: S608 - a part of another file
 )
 _REVISION = text("SELECT revision_id FROM segwatch.observation WHERE id = :id")
 

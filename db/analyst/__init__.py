@@ -33,6 +33,7 @@ from segwatch.db.analyst.coverage import (
     list_unused,
     measure_observed_m2,
 )
+from segwatch.db.analyst.object_panel import ObjectPanel, read_object_panel
 from segwatch.db.analyst.objects import check_readable, list_reviews, read_object_tile, read_snapshot
 from segwatch.db.analyst.rows import Rows
 from segwatch.db.analyst.shadows import list_compared_objects, list_compared_scenes, list_differences
@@ -40,6 +41,7 @@ from segwatch.db.analyst.watches import list_upgrades, list_watches, summarize_w
 
 __all__ = [
     "ChangeStatus",
+    "ObjectPanel",
     "Rows",
     "StoredCalibration",
     "check_readable",
@@ -70,6 +72,7 @@ __all__ = [
     "measure_observed_m2",
     "read_accuracy",
     "read_alert_for_feed",
+    "read_object_panel",
     "read_object_tile",
     "read_snapshot",
     "sum_changes",

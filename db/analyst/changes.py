@@ -19,7 +19,8 @@ _SUMS = text(
 _LARGEST = text(
     """
     SELECT valid_at, target, kind, before_m2, after_m2, track_id, confidence, status, observations_for,
-           observations_against, ST_X(ST_PointOnSurface(geom)) AS lon, ST_Y(ST_PointOnSurface(geom)) AS lat
+           observations_against, confidence_calibrated,
+           ST_X(ST_PointOnSurface(geom)) AS lon, ST_Y(ST_PointOnSurface(geom)) AS lat
     FROM watch.changes
     WHERE watch = :watch AND NOT baseline AND retracted_at IS NULL
     ORDER BY abs(after_m2 - before_m2) DESC, valid_at, track_id LIMIT :limit

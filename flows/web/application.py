@@ -22,7 +22,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from segwatch.db import analyst, readers, tokens
 from segwatch.db.engine import RequestLimits, to_driver_url
-from segwatch.flows.web import alert_feeds, alerts, assessments, events, health, reviews
+from segwatch.flows.web import alert_feeds, alerts, assessments, events, health, object_panel, reviews
 from segwatch.flows.web.caching import respond_with_tile
 from segwatch.flows.web.guards import login
 from segwatch.flows.web.guards.access import (
@@ -140,6 +140,7 @@ def create_app(database_url: str, options: ServerOptions = DEFAULTS, rate: Rate 
     app.include_router(login.make_router(policy.find))
     app.include_router(reviews.make_router(engines.api, options.reviews), prefix="/api", tags=["reviews"])
     app.include_router(alerts.make_router(engines.api, options.reviews), prefix="/api", tags=["alerts"])
+    app.include_router(object_panel.make_router(engines.api), prefix="/api", tags=["objects"])
     app.include_router(
         assessments.make_router(engines.api, options.reviews), prefix="/api", tags=["assessments"]
     )

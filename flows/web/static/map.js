@@ -225,13 +225,12 @@ function showAlerts({ rows, count, statuses }) {
 function showObject(properties) {
   const rows = [
     ["target", properties.target],
-    ["object", describeStatus(properties.status, properties.confidence)],
     ["change", WORDS[properties.shows] ?? properties.shows],
-    ...(properties.change_status
+    ...(properties.change_status === "refuted"
       ? [["the change", describeStatus(properties.change_status, properties.change_confidence)]] : []),
     ["area", hectares(properties.area_m2)],
     ["score", properties.score.toFixed(2)],
-    ["last change", day(properties.since)],
+    ["state since", day(properties.since)],
     ["review", properties.review ?? "none"],
     ["model", state.watch.model],
     ["track", properties.track_id],
@@ -246,6 +245,30 @@ function showObject(properties) {
   }
   element("object").replaceChildren(list);
   element("object").hidden = false;
+  showBelief(properties, list);
+}
+
+/** Add the last change and the calibrated confidence, as the views say them. */
+async function showBelief(properties, list) {
+  const query = new URLSearchParams({ at: state.scenes[state.index].acquired_at });
+  const rows = [];
+  try {
+    const found = await get(`/api/objects/${properties.track_id}?${query}`);
+    const last = found.last_change;
+    rows.push(["object", describeStatus(found.status, found.confidence, found.confidence_calibrated)]);
+    rows.push(["last change", last ? `${last.kind} ${day(last.valid_at)}` : "none"]);
+    if (last) rows.push(["how sure", describeStatus(last.status, last.confidence, last.confidence_calibrated)]);
+  } catch (error) {
+    rows.push(["object", describeStatus(properties.status, properties.confidence)]);
+    rows.push(["last change", `could not be loaded (${error.message})`]);
+  }
+  for (const [name, value] of rows) {
+    const term = document.createElement("dt");
+    term.textContent = name;
+    const detail = document.createElement("dd");
+    detail.textContent = value;
+    list.append(term, detail);
+  }
 }
 
 element("legend").replaceChildren(...Object.entries(COLOURS).map(([kind, shade]) => {
