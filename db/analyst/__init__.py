@@ -10,6 +10,7 @@ from segwatch.db.analyst.accuracy import (
     describe_accuracy,
     describe_target,
     list_calibrations,
+    list_small_strata,
     list_strata,
     read_accuracy,
 )
@@ -65,6 +66,7 @@ __all__ = [
     "list_reported_scenes",
     "list_reviews",
     "list_scenes",
+    "list_small_strata",
     "list_strata",
     "list_unused",
     "list_upgrades",

@@ -30,8 +30,8 @@ class TargetComparison:
     shadow_count: int
     """Polygons of the shadow segmenter."""
     objects: int
-    """Objects that were compared."""
-    confirmed_objects: int
+    """Objects of now (``watch.objects_now``) that were compared."""
+    found_objects: int
     """Those of them whose newest detection the shadow covers by at least :data:`FOUND_SHARE`."""
 
     @property
@@ -114,8 +114,8 @@ def _sum_up(
         name: sum(row[name] for row in rows)
         for name in ("both_m2", "only_primary_m2", "only_shadow_m2", "primary_count", "shadow_count")
     }
-    confirmed = sum(row["shadow_share"] >= FOUND_SHARE for row in found)
-    return TargetComparison(target, len(rows), **sums, objects=len(found), confirmed_objects=confirmed)
+    both = sum(row["shadow_share"] >= FOUND_SHARE for row in found)
+    return TargetComparison(target, len(rows), **sums, objects=len(found), found_objects=both)
 
 
 def render_comparison(comparison: Comparison) -> str:

@@ -208,7 +208,7 @@ function showAlerts({ rows, count, statuses }) {
     if (alert.change_status) button.classList.add(alert.change_status);
     const detail = document.createElement("small");
     const sent = alert.delivered_at ? "delivered" : "not delivered yet";
-    detail.textContent = ` ${day(alert.valid_at)}, ${hectares(alert.before_m2)} → ${hectares(alert.after_m2)}, ${describeAlert(alert)}, ${sent}${alert.status === "open" ? "" : `, ${status(alert)}`}`;
+    detail.textContent = ` ${day(alert.valid_at)}, ${hectares(alert.before_m2)} → ${hectares(alert.after_m2)}, ${describeAlert(alert)}, rule ${alert.rule}, ${sent}${alert.status === "open" ? "" : `, ${status(alert)}`}`;
     button.append(title, detail);
     button.addEventListener("click", () => {
       const index = state.scenes.findIndex((scene) => scene.acquired_at === alert.valid_at);

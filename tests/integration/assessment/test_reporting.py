@@ -74,13 +74,18 @@ def test_the_command_line_shows_the_same(
     ledger: Ledger = ledgers()
     arrive(ledger)
     assert "not assessed" in run_segwatch("assess", "report", "lakes")
+    few = run_segwatch("assess", "start", "lakes", "--samples", "20", "--seed", "5")
+    assert "samples instead of 20: each stratum has at least 20" in few
     assert "seed 5" in run_segwatch("assess", "start", "lakes", "--samples", "60", "--seed", "5")
     run_segwatch("assess", "export", "lakes", str(tmp_path / "lakes.gpkg"), "--no-chips")
     label_all(ledger)
-    assert "background" in run_segwatch("assess", "status", "lakes")
+    status = run_segwatch("assess", "status", "lakes")
+    assert "background" in status
+    assert "water, appeared: there are only 1, all of them are samples" in status
     with ledger.engine.connect() as conn:
         (line,) = analyst.describe_accuracy(analyst.read_accuracy(conn, "lakes"))
     shown = run_segwatch("assess", "report", "lakes")
+    assert "water, appeared: there are only 1, all of them are samples" in shown
     assert line in shown
     assert "hectares" in shown
     assert "too few labels" in run_segwatch("assess", "calibrate", "lakes")

@@ -316,7 +316,11 @@ def test_the_command_compares_before_a_switch(
     assert water["target"] == "water"
     assert water["scenes"] == 2
     assert water["iou"] > 0.75
-    assert 0 < water["confirmed_objects"] <= water["objects"]
+    now = _rows(engine, "SELECT track_id FROM watch.objects_now")
+    every = _rows(engine, "SELECT DISTINCT track_id FROM watch.detections WHERE shadow_share IS NOT NULL")
+    assert 0 < water["found_objects"] <= water["objects"] <= len(now) < len(every)
+    assert {row["track_id"] for row in document["objects"]} <= {str(row["track_id"]) for row in now}
+    assert "objects found by both" in " ".join(shown.stdout.split())
     assert len(document["places"]) == 3
     assert len(document["scenes"]) == 2
     html = page.read_text()
