@@ -303,7 +303,8 @@ def test_the_command_compares_before_a_switch(
 
     assert "no watch" in run("river").output
     profile = make_profile(tmp_path)
-    queue_river(engine, url, profile, DarkWater.version, shadow="spectral")
+    once = TrackingSettings(gone_after=1, tolerance_m=90.0)
+    queue_river(engine, url, profile, DarkWater.version, shadow="spectral", tracking=once)
     assert "nothing was compared yet" in run("river").output
     _work(engine, settings)
     page = tmp_path / "comparison.html"
