@@ -165,11 +165,11 @@ _TAKEN_OUT = text(
 )
 #: Last message to each channel of some alerts, and whether the channel may have received any message about them.
 _LAST_MESSAGES = text(
-    """
+    f"""
     SELECT DISTINCT ON (d.alert_id, d.channel)
            d.alert_id, d.channel, d.ordinal, d.payload, d.track_id, a.revision_id, a.rule,
            d.digest_at IS NOT NULL AND d.digest_id IS NULL AS in_digest,
-           c.confidence, c.status, c.observations_for, c.observations_against, c.earliest, c.latest,
+           {messages.BELIEF_COLUMNS},
            (SELECT coalesce(f.digest_id, f.id) FROM segwatch.delivery f
             WHERE f.alert_id = d.alert_id AND f.channel = d.channel ORDER BY f.ordinal LIMIT 1) AS follows,
            EXISTS (SELECT 1 FROM segwatch.delivery e LEFT JOIN segwatch.delivery m ON m.id = e.digest_id
@@ -179,7 +179,7 @@ _LAST_MESSAGES = text(
     JOIN segwatch.held_change c ON c.id = a.change_id
     WHERE a.id = ANY(CAST(:ids AS uuid[]))
     ORDER BY d.alert_id, d.channel, d.ordinal DESC
-    """
+    """  # noqa: S608 - a part of another file
 )
 #: Watch revisions that raised these alerts, each with the current revision.
 _REVISIONS = text(

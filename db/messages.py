@@ -33,9 +33,26 @@ REINSTATED = "segwatch.alert.reinstated"
 DATA_SCHEMA = "urn:segwatch:messages:2"
 """Names the schema of ``data``, docs/reference/messages.schema.json; a change that breaks receivers gets another."""
 #: Fields of the belief of a change, null where it is not judged.
-BELIEF = ("confidence", "status", "observations_for", "observations_against", "earliest", "latest")
-#: The same as JSON in SQL, from ``segwatch.held_change c``.
-BELIEF_SQL = "jsonb_build_object(" + ", ".join(f"'{name}', c.{name}" for name in BELIEF) + ")"
+BELIEF = (
+    "confidence",
+    "confidence_calibrated",
+    "status",
+    "observations_for",
+    "observations_against",
+    "earliest",
+    "latest",
+)
+#: The confidence of ``segwatch.held_change c`` by the calibration of its series that is in force; null without one.
+CALIBRATED_SQL = """(
+    SELECT segwatch.interpolate(c.confidence, n.raw, n.calibrated)
+    FROM segwatch.track k JOIN segwatch.current_calibration n
+      ON n.series_id = k.series_id AND n.target = k.target AND n.subject = 'change'
+    WHERE k.id = c.track_id)"""
+#: The belief as columns, and as JSON, in SQL, from ``segwatch.held_change c``.
+BELIEF_COLUMNS = ", ".join(
+    f"{CALIBRATED_SQL} AS {name}" if name == "confidence_calibrated" else f"c.{name}" for name in BELIEF
+)
+BELIEF_SQL = f"(SELECT to_jsonb(b) FROM (SELECT {BELIEF_COLUMNS}) AS b)"  # noqa: S608 - parts of this file
 #: Most receivers refuse bodies over 256 KiB, many queues behind them far smaller ones.
 _MAX_GEOMETRY_BYTES = 32_000
 _FIRST_TOLERANCE_DEGREES = 1e-5

@@ -82,9 +82,9 @@ _NOTIFIED = ("watch", "rule", "kind", "target", "track_id", "change_id", "valid_
 #: Changes that hold, with their newest belief. One that its later observations refuted, a review rejected or a late
 #: scene disproved in the same transaction raises no alert.
 _CONTEXT = text(
-    """
-    SELECT c.id AS change_id, c.geom, c.confidence, c.status, c.observations_for, c.observations_against, c.earliest,
-           c.latest, p.watch, CAST(:revision AS uuid) AS watch_revision, p.instruction, p.instruction_revision, p.model,
+    f"""
+    SELECT c.id AS change_id, c.geom, {messages.BELIEF_COLUMNS}, p.watch,
+           CAST(:revision AS uuid) AS watch_revision, p.instruction, p.instruction_revision, p.model,
            p.scene_key, p.scene_id, p.item_hrefs, p.acquired_at, p.observation_id, d.shadow_share, d.shadow_iou,
            coalesce((SELECT a.words FROM segwatch.current_accuracy a
                      WHERE a.series_id = p.series_id AND a.target = c.target), 'not assessed') AS accuracy
@@ -94,7 +94,7 @@ _CONTEXT = text(
         WHERE n.track_id = c.track_id AND n.observation_id = c.observation_id AND n.shadow_share IS NOT NULL
         ORDER BY n.area_m2 DESC, n.ordinal LIMIT 1) d ON true
     WHERE c.id = ANY(CAST(:ids AS uuid[])) AND c.retracted_at IS NULL AND c.status IS DISTINCT FROM 'refuted'
-    """
+    """  # noqa: S608 - a part of another file
 )
 _REVISION = text("SELECT revision_id FROM segwatch.observation WHERE id = :id")
 

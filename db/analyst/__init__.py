@@ -11,6 +11,7 @@ from segwatch.db.analyst.accuracy import (
     describe_target,
     estimate_assessment,
     list_calibrations,
+    list_small_strata,
     list_strata,
     read_accuracy,
 )
@@ -39,6 +40,7 @@ from segwatch.db.analyst.coverage import (
     list_scenes,
     list_unused,
 )
+from segwatch.db.analyst.object_panel import ObjectPanel, read_object_panel
 from segwatch.db.analyst.objects import (
     SecondOpinion,
     check_readable,
@@ -54,6 +56,7 @@ from segwatch.db.analyst.watches import list_upgrades, list_watches, summarize_w
 
 __all__ = [
     "ChangeStatus",
+    "ObjectPanel",
     "Rows",
     "SecondOpinion",
     "StoredCalibration",
@@ -81,12 +84,14 @@ __all__ = [
     "list_reported_scenes",
     "list_reviews",
     "list_scenes",
+    "list_small_strata",
     "list_strata",
     "list_unused",
     "list_upgrades",
     "list_watches",
     "read_accuracy",
     "read_alert_for_feed",
+    "read_object_panel",
     "read_object_tile",
     "read_second_opinion",
     "read_snapshot",

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, text
 
 from segwatch.db.analyst.rows import Rows, fetch_rows
 from segwatch.db.errors import NotFound
-from segwatch.geo.assessment.estimators import assess_target
+from segwatch.geo.assessment.estimators import MIN_LABELS, assess_target
 from segwatch.geo.types.assessment import (
     Accuracy,
     Calibration,
@@ -40,6 +40,14 @@ _STRATA = text(
     SELECT assessment_id, drawn_at, seed, target, stratum, unit, size, area_m2, samples, correct, wrong, unclear,
            labelled_at
     FROM watch.assessments WHERE watch = :watch AND is_current ORDER BY ordinal, target, stratum
+    """
+)
+_SMALL = text(
+    """
+    SELECT a.target, a.stratum, a.size FROM watch.assessments a
+    WHERE a.watch = :watch AND a.is_current AND a.unit <> 'point' AND a.size > 0 AND a.size < :least
+      AND a.ordinal = (SELECT max(n.ordinal) FROM watch.assessments n WHERE n.watch = :watch AND n.is_current)
+    ORDER BY a.target, a.stratum
     """
 )
 _CALIBRATIONS = text(
@@ -132,6 +140,14 @@ def describe_target(accuracy: Accuracy, target: TargetAccuracy | None) -> str:
 def list_strata(conn: Connection, watch: str) -> Rows:
     """List the strata of every assessment of the series in force, with their counts of labels."""
     return fetch_rows(conn, _STRATA, watch=watch)
+
+
+def list_small_strata(conn: Connection, watch: str) -> Rows:
+    """List target, stratum and size of the newest assessment's objects and changes that are fewer than 10.
+
+    All of them are samples, so that an estimate comes from fewer labels than other strata need.
+    """
+    return fetch_rows(conn, _SMALL, watch=watch, least=MIN_LABELS)
 
 
 def list_calibrations(conn: Connection, watch: str) -> list[StoredCalibration]:

@@ -25,7 +25,9 @@ _LIST = text(
     """
     SELECT alert_id, created_at, rule, kind, target, valid_at, before_m2, after_m2, retracted_at, delivered_at,
            deliveries_pending, deliveries_failed, deliveries_withdrawn, status, status_by, status_note, snoozed_until,
-           change_status, confidence, observations_for, observations_against
+           change_status, confidence, observations_for, observations_against,
+           (SELECT c.confidence_calibrated FROM watch.changes c WHERE c.change_id = alerts.change_id)
+               AS confidence_calibrated
     FROM watch.alerts WHERE watch = :watch AND (NOT CAST(:unresolved AS boolean) OR status <> 'resolved')
     ORDER BY created_at DESC, alert_id LIMIT :limit
     """
@@ -43,6 +45,8 @@ _FOR_MAP = text(
            a.before_m2, a.after_m2, a.delivered_at, a.status, a.status_by, a.status_note, a.snoozed_until,
            a.retracted_at, a.retracted_because, a.change_status, a.confidence, a.observations_for,
            a.observations_against, a.evidence, a.shadow_share, a.shadow_iou, a.accuracy,
+           (SELECT c.confidence_calibrated FROM watch.changes c WHERE c.change_id = a.change_id)
+               AS confidence_calibrated,
            ST_XMin(a.geom) AS west, ST_YMin(a.geom) AS south, ST_XMax(a.geom) AS east, ST_YMax(a.geom) AS north,
            ST_XMin(ST_ShiftLongitude(a.geom)) AS west_to_360, ST_XMax(ST_ShiftLongitude(a.geom)) AS east_to_360
     FROM watch.alerts a
@@ -59,7 +63,7 @@ _COUNT_STATUSES = text(
 _WITH_CORRECTIONS = """
     SELECT a.alert_id, a.track_id, a.watch, a.rule, a.kind, a.target, a.valid_at, a.created_at, a.before_m2, a.after_m2,
            a.geom, a.retracted_at, a.retracted_because, a.item_hrefs, a.model, c.score, o.instruction,
-           a.change_status, a.confidence, a.observations_for, a.observations_against,
+           c.confidence_calibrated, a.change_status, a.confidence, a.observations_for, a.observations_against,
            a.evidence, a.shadow_share, a.shadow_iou, a.accuracy, k.corrections, k.corrected_at
     FROM watch.alerts a JOIN watch.changes c ON c.change_id = a.change_id
     JOIN watch.coverage o ON o.observation_id = a.observation_id

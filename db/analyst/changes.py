@@ -19,7 +19,7 @@ _SUMS = text(
 _LARGEST = text(
     """
     SELECT valid_at, target, kind, before_m2, after_m2, track_id, confidence, status, observations_for,
-           observations_against, evidence, shadow_share, shadow_iou,
+           observations_against, confidence_calibrated, evidence, shadow_share, shadow_iou,
            ST_X(ST_PointOnSurface(geom)) AS lon, ST_Y(ST_PointOnSurface(geom)) AS lat
     FROM watch.changes
     WHERE watch = :watch AND NOT baseline AND retracted_at IS NULL AND status IS DISTINCT FROM 'refuted'

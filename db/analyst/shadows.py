@@ -42,7 +42,8 @@ _OBJECTS = text(
     JOIN watch.shadow_comparisons c ON c.observation_id = d.observation_id AND c.target = d.target
     JOIN newest ON newest.shadow = c.shadow AND newest.model = c.model
          AND newest.instruction_revision = c.instruction_revision
-    WHERE d.watch = :watch AND d.shadow_share IS NOT NULL AND d.track_id IS NOT NULL
+    JOIN (SELECT n.track_id FROM watch.objects_now n WHERE n.watch = :watch) held ON held.track_id = d.track_id
+    WHERE d.watch = :watch AND d.shadow_share IS NOT NULL
     ORDER BY d.track_id, d.acquired_at DESC, d.area_m2 DESC
     """
 )
@@ -69,7 +70,7 @@ def count_observed(conn: Connection, watch: str) -> int:
 
 
 def list_compared_objects(conn: Connection, watch: str) -> Rows:
-    """List each object with the agreement of its newest compared detection, and a point on it (degrees, EPSG:4326)."""
+    """List each object of now with the agreement of its newest compared detection, and a point on it (EPSG:4326)."""
     return fetch_rows(conn, _OBJECTS, watch=watch)
 
 

@@ -6,7 +6,6 @@ judged at the point farthest from their border. The same seed draws the same sam
 
 from __future__ import annotations
 
-import math
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -46,6 +45,20 @@ class DrawnAssessment:
     samples: int
     strata: Mapping[tuple[str, str], int]
     """Number of samples by target and stratum."""
+    asked: int | None = None
+    """Number of samples that were asked for; None = as many as the standard error needs."""
+
+    def explain_size(self) -> str:
+        """Say why the sample is not as large as asked; empty if it is, or if no number was given."""
+        if self.asked is None or self.asked == self.samples:
+            return ""
+        if self.samples > self.asked:
+            why = "each stratum has at least 20 samples, each kind of change 10, or all of its units"
+        else:
+            why = (
+                "there are no more objects and changes, and no more of the ground has two pictures to compare"
+            )
+        return f"{self.samples} samples instead of {self.asked}: {why}"
 
 
 @dataclass(slots=True)
@@ -87,9 +100,11 @@ def draw_assessment(
     with engine.connect().execution_options(isolation_level="REPEATABLE READ") as conn, conn.begin():
         watches.require(conn, watch)
         draft = _Draft(conn, assessments.load_series(conn, watch), np.random.default_rng(seed))
-        for target in draft.series.targets:
+        targets = draft.series.targets
+        for index, target in enumerate(targets):
             population = _measure(draft, target)
-            _draw_target(draft, target, population, _allocate(draft, population, samples, standard_error))
+            part = None if samples is None else (samples + index) // len(targets)
+            _draw_target(draft, target, population, _allocate(population, part, standard_error))
         if len(draft.samples) > assessments.MAX_SAMPLES:
             raise ConfigError(
                 f"{len(draft.samples)} samples are more than {assessments.MAX_SAMPLES}; give a smaller number with "
@@ -98,7 +113,7 @@ def draw_assessment(
         order = shuffle(draft.random, len(draft.samples))
         numbered = sorted(zip(order, draft.samples, strict=True), key=lambda one: one[0])
         made = assessments.add(conn, draft.series.series_id, seed, draft.strata, numbered)
-    return DrawnAssessment(made, seed, len(draft.samples), _count(draft.samples))
+    return DrawnAssessment(made, seed, len(draft.samples), _count(draft.samples), samples)
 
 
 def _count(samples: Sequence[Sample]) -> dict[tuple[str, str], int]:
@@ -126,12 +141,10 @@ def _measure(draft: _Draft, target: str) -> Population:
     return Population(mapped_m2 / pixel, rest_m2 / pixel, objects, changes)
 
 
-def _allocate(
-    draft: _Draft, population: Population, samples: int | None, standard_error: float
-) -> Allocation:
+def _allocate(population: Population, samples: int | None, standard_error: float) -> Allocation:
     if samples is None:
         return allocate_by_error(population, standard_error)
-    return allocate_by_count(population, math.ceil(samples / len(draft.series.targets)))
+    return allocate_by_count(population, samples)
 
 
 def _draw_target(draft: _Draft, target: str, population: Population, wanted: Allocation) -> None:

@@ -58,13 +58,21 @@ def start(
     if as_json:
         strata = [{"target": key[0], "stratum": key[1], "samples": n} for key, n in made.strata.items()]
         print_json(
-            {"assessment": made.assessment_id, "seed": made.seed, "samples": made.samples, "strata": strata}
+            {
+                "assessment": made.assessment_id,
+                "seed": made.seed,
+                "asked": made.asked,
+                "samples": made.samples,
+                "strata": strata,
+            }
         )
         return
     cells = [(target, stratum, str(count)) for (target, stratum), count in sorted(made.strata.items())]
     print_table(
         ("target", "stratum", "samples"), cells, title=f"{watch}: {made.samples} samples, seed {made.seed}"
     )
+    if made.explain_size():
+        say(made.explain_size())
     say("label them at /assess of segwatch serve, or with segwatch assess export")
 
 
@@ -76,6 +84,7 @@ def status(watch: WatchName, as_json: Json = False) -> None:
     with clear_errors(), open_engine() as engine, engine.connect() as conn:
         watches.require(conn, watch)
         rows = analyst.list_strata(conn, watch)
+        few = analyst.list_small_strata(conn, watch)
     if as_json:
         print_json(rows)
         return
@@ -93,6 +102,16 @@ def status(watch: WatchName, as_json: Json = False) -> None:
     ]
     head = ("drawn", "target", "stratum", "units", "samples", "labelled", "unclear")
     print_table(head, cells, title=watch if cells else f"{watch}: not assessed")
+    _say_few(few)
+
+
+def _say_few(few: list[dict[str, Any]]) -> None:
+    """Say which strata are too small for their estimate to tell about anything but their units."""
+    for row in few:
+        say(
+            f"{row['target']}, {row['stratum']}: there are only {row['size']:.0f}, all of them are samples; "
+            "what is estimated holds for these, not for those to come"
+        )
 
 
 @app.command()
@@ -158,9 +177,11 @@ def report(watch: WatchName, as_json: Json = False) -> None:
         watches.require(conn, watch)
         found = analyst.read_accuracy(conn, watch)
         calibrations = analyst.list_calibrations(conn, watch)
+        few = analyst.list_small_strata(conn, watch)
     if as_json:
         fitted = [asdict(one) for one in calibrations]
-        print_json({**asdict(found), "words": analyst.describe_accuracy(found), "calibrations": fitted})
+        words = analyst.describe_accuracy(found)
+        print_json({**asdict(found), "words": words, "calibrations": fitted, "small_strata": few})
         return
     for line in analyst.describe_accuracy(found):
         out.print(line, markup=False)
@@ -174,6 +195,7 @@ def report(watch: WatchName, as_json: Json = False) -> None:
             f"{one.calibration.labels} labels, calibration error {errors}",
             markup=False,
         )
+    _say_few(few)
 
 
 def _list_estimates(target: Any) -> list[tuple[str, str, str, str]]:

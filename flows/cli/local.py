@@ -107,6 +107,7 @@ def print_environment() -> None:
     .segwatch in the current folder) by themselves, unless SEGWATCH_DATABASE_URL names another database. Secrets are
     printed as commands that read them from their files.
     """
+    from segwatch.db.embedded.cluster import Cluster
     from segwatch.flows.config.settings import load_settings
     from segwatch.flows.errors import ServiceError
     from segwatch.flows.services import environment
@@ -114,6 +115,9 @@ def print_environment() -> None:
     with clear_errors():
         home = load_settings().home.absolute()
         found = environment.find_running(home, os.environ)
+        if not found and Cluster(home).status().running:
+            found = {"SEGWATCH_HOME": str(home)}
+            say("only the database runs here; segwatch's commands find it by SEGWATCH_HOME")
         if not found:
             raise ServiceError(
                 f"no services are running in {home}; start them with: make demo, or set SEGWATCH_HOME to the folder "

@@ -251,7 +251,7 @@ def _print_comparison(found: Comparison) -> None:
             "" if one.iou is None else f"{one.iou:.2f}",
             *(format_hectares(size) for size in (one.both_m2, one.only_primary_m2, one.only_shadow_m2)),
             f"{one.primary_count} / {one.shadow_count}",
-            f"{one.confirmed_objects} of {one.objects}",
+            f"{one.found_objects} of {one.objects}",
         )
         for one in found.targets
     ]
@@ -263,7 +263,7 @@ def _print_comparison(found: Comparison) -> None:
         "ha main only",
         "ha shadow only",
         "polygons",
-        "objects confirmed",
+        "objects found by both",
     )
     print_table(head, totals, title=f"{found.watch}: {found.model} and, as its shadow, {found.shadow}")
     if found.share is not None:

@@ -120,10 +120,7 @@ def parse(document: object, *, base: Path, name: str) -> Watch:
     try:
         file = WatchDocument.model_validate(document)
     except ValidationError as error:
-        known = ", ".join(sorted(WatchDocument.model_fields))
-        raise ConfigError(
-            f"{name}:\n{describe_errors(error, model=WatchDocument)}\nfields: {known}"
-        ) from error
+        raise ConfigError(f"{name}:\n{describe_errors(error, model=WatchDocument)}") from error
     for where, text in _texts(file.model_dump()):
         if to_storable(text) != text:
             raise ConfigError(

@@ -274,9 +274,7 @@ def _parse(content: bytes, name: str) -> Playbook:
     try:
         book = Playbook.model_validate(document)
     except ValidationError as error:
-        raise ConfigError(
-            f"{name}:\n{describe_errors(error, model=Playbook)}\nfields: {', '.join(sorted(Playbook.model_fields))}"
-        ) from error
+        raise ConfigError(f"{name}:\n{describe_errors(error, model=Playbook)}") from error
     begun = datetime.fromisoformat("2024-01-01T00:00:00+00:00")
     for source in book.sources:
         try:

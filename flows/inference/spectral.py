@@ -1,7 +1,8 @@
 """Spectral evidence of an observation, and the segmenter ``spectral``: thresholds of indices, without weights.
 
 ``spectral`` looks at whole scenes: the threshold of an index comes from the histogram of all clear pixels. So it
-waits until the last strip, and takes no tiles. Where a histogram has one mode, or a target has no class, it has no
+waits until the last strip, and takes no tiles. A scene whose values all lie clearly on one side is observed to be
+empty, or to be all target. Where neither two modes nor the physical range tell, or a target has no class, it has no
 opinion: the ground is then not observed, rather than observed to be empty.
 """
 
@@ -37,7 +38,7 @@ _LOGITS_PER_UNIT = 10.0
 class SpectralSegmenter:
     """The segmenter ``spectral`` as a worker loads it; :class:`IndexSegmentation` does the work."""
 
-    version = "spectral 1"
+    version = "spectral 2"
     tile_px = 1024
     """Height and width of the windows that are read at once; nothing depends on it."""
 
@@ -157,10 +158,12 @@ class IndexSegmentation:
         index = kind.choose_index(names)
         if index is None:
             return f"the source has no bands for {' or '.join(kind.indices)}"
-        found = find_threshold(self._count(index), kind.plausible)
+        found = find_threshold(self._count(index), kind.plausible, kind.undecided)
         if found.value is None:
             return f"{index}: {found.reason}"
         text = f"{kind.name}: {index} {'>' if kind.above else '<'} {found.value:.2f}"
+        if found.reason:
+            text += f" ({found.reason})"
         return _Rule(names.index(index), kind.above, found.value, text)
 
     def _count(self, index: str) -> NDArray[np.int64]:

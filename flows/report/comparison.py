@@ -32,8 +32,8 @@ class TargetComparison:
     shadow_count: int
     """Polygons of the shadow segmenter."""
     objects: int
-    """Objects that were compared."""
-    confirmed_objects: int
+    """Objects of now (``watch.objects_now``) that were compared."""
+    found_objects: int
     """Those of them whose newest detection the shadow covers by at least :data:`segwatch.geo.agreement.FOUND_SHARE`."""
     lost_count: int = 0
     """Polygons that a switch would lose. Comparisons of earlier releases count as none, here and below."""
@@ -143,8 +143,8 @@ def _sum_up(
             *("lost_count", "gained_count", "changed_count"),
         )
     }
-    confirmed = sum(row["shadow_share"] >= FOUND_SHARE for row in found)
-    return TargetComparison(target, len(rows), **sums, objects=len(found), confirmed_objects=confirmed)
+    both = sum(row["shadow_share"] >= FOUND_SHARE for row in found)
+    return TargetComparison(target, len(rows), **sums, objects=len(found), found_objects=both)
 
 
 def render_comparison(comparison: Comparison) -> str:

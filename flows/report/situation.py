@@ -25,7 +25,8 @@ _LARGEST = 20
 _CHANGE_COLUMNS = ("target", "kind", "objects", "confirmed", "before_m2", "after_m2")
 _LARGEST_COLUMNS = (
     "valid_at", "target", "kind", "before_m2", "after_m2", "track_id",
-    "confidence", "status", "observations_for", "observations_against", "evidence", "shadow_share", "shadow_iou",
+    "confidence", "confidence_calibrated", "status", "observations_for", "observations_against", "evidence",
+    "shadow_share", "shadow_iou",
 )  # fmt: skip
 _SCENE_COLUMNS = ("acquired_at", "state", "clear_share", "reason", "item_hrefs", "model", "preview")
 

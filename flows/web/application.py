@@ -22,7 +22,16 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from segwatch.db import analyst, readers, tokens
 from segwatch.db.engine import RequestLimits, to_driver_url
-from segwatch.flows.web import alert_feeds, alerts, assessments, events, health, objects, reviews
+from segwatch.flows.web import (
+    alert_feeds,
+    alerts,
+    assessments,
+    events,
+    health,
+    object_panel,
+    objects,
+    reviews,
+)
 from segwatch.flows.web.caching import respond_with_tile
 from segwatch.flows.web.guards import login
 from segwatch.flows.web.guards.access import (
@@ -141,6 +150,7 @@ def create_app(database_url: str, options: ServerOptions = DEFAULTS, rate: Rate 
     app.include_router(reviews.make_router(engines.api, options.reviews), prefix="/api", tags=["reviews"])
     app.include_router(alerts.make_router(engines.api, options.reviews), prefix="/api", tags=["alerts"])
     app.include_router(objects.make_router(engines.api), prefix="/api", tags=["objects"])
+    app.include_router(object_panel.make_router(engines.api), prefix="/api", tags=["objects"])
     app.include_router(
         assessments.make_router(engines.api, options.reviews), prefix="/api", tags=["assessments"]
     )

@@ -28,7 +28,7 @@ _EXPECTED_MAPPED, _EXPECTED_BACKGROUND, _EXPECTED_UNITS = 0.8, 0.95, 0.8
 #: Standard error of the shares of objects and changes, as a multiple of that of the overall accuracy.
 _COARSER = 2.5
 _MIN_SAMPLES = 2 * MIN_LABELS
-#: Shares of a given number of samples; what empty strata leave goes to the others.
+#: Shares of a given number of samples; what empty strata leave goes to the others, what small ones leave to points.
 _PARTS = {"mapped": 0.3, "background": 0.3, "object": 0.2, "change": 0.2}
 
 
@@ -72,7 +72,10 @@ def allocate_by_error(population: Population, standard_error: float) -> Allocati
     units = _EXPECTED_UNITS * (1 - _EXPECTED_UNITS) / (_COARSER * standard_error) ** 2
     changes = sum(population.changes.values())
     return _allocate(
-        population, points, _correct_finite(units, population.objects), _correct_finite(units, changes)
+        population,
+        points,
+        _correct_finite(units, population.objects),
+        _allocate_changes(population, _correct_finite(units, changes)),
     )
 
 
@@ -80,6 +83,7 @@ def allocate_by_count(population: Population, samples: int) -> Allocation:
     """Allocate a number of units: 30 % to the mapped area and to the background each, 20 % to objects and to changes.
 
     Strata have at least 20 units, kinds of change 10, or all that there are; the sample may become larger than asked.
+    Points take what objects and changes leave because there are too few of them.
     """
     sizes = {
         "mapped": population.mapped,
@@ -89,23 +93,31 @@ def allocate_by_count(population: Population, samples: int) -> Allocation:
     }
     parts = {name: part for name, part in _PARTS.items() if sizes[name] > 0}
     units = {name: samples * part / sum(parts.values()) for name, part in parts.items()}
-    points = units.get("mapped", 0.0) + units.get("background", 0.0)
-    return _allocate(population, points, units.get("object", 0.0), units.get("change", 0.0))
+    objects = _limit(math.floor(units.get("object", 0.0)), population.objects)
+    changes = _allocate_changes(population, math.floor(units.get("change", 0.0)))
+    points = max(samples - objects - sum(changes.values()), 0)
+    return _allocate(population, points, objects, changes)
 
 
-def _allocate(population: Population, points: float, objects: float, changes: float) -> Allocation:
-    every = sum(population.changes.values())
-    mapped = _allocate_mapped(population, points)
+def _allocate(
+    population: Population, points: float, objects: float, changes: Mapping[str, int]
+) -> Allocation:
+    mapped = _limit(_allocate_mapped(population, points), population.mapped)
     return Allocation(
-        _limit(mapped, population.mapped),
+        mapped,
         _limit(points - mapped, population.background),
         _limit(objects, population.objects),
-        {
-            kind: _limit(changes * count / every, count, MIN_LABELS)
-            for kind, count in sorted(population.changes.items())
-            if count
-        },
+        changes,
     )
+
+
+def _allocate_changes(population: Population, changes: float) -> dict[str, int]:
+    every = sum(population.changes.values())
+    return {
+        kind: _limit(changes * count / every, count, MIN_LABELS)
+        for kind, count in sorted(population.changes.items())
+        if count
+    }
 
 
 def _allocate_mapped(population: Population, points: float) -> float:

@@ -280,10 +280,7 @@ def _parse(name: str, text: str, where: str) -> Profile:
     except tomllib.TOMLDecodeError as error:
         raise ProfileError(f"{where}: invalid TOML: {error}") from error
     except ValidationError as error:
-        known = ", ".join(sorted(_ProfileFile.model_fields))
-        raise ProfileError(
-            f"{where}:\n{describe_errors(error, model=_ProfileFile)}\nfields: {known}"
-        ) from error
+        raise ProfileError(f"{where}:\n{describe_errors(error, model=_ProfileFile)}") from error
     rest = file.model_dump(exclude={"bands", "clouds", "hosts", "access", "spectral"})
     return Profile(
         name=name,

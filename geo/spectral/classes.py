@@ -25,6 +25,8 @@ class SpectralClass:
     """Whether its values lie above the threshold."""
     plausible: tuple[float, float]
     """Where a threshold may lie; tuned on the labelled scenes that docs/how-to/second-opinion.md names."""
+    undecided: tuple[float, float]
+    """Values that ground with and without it may have; beyond them the index alone tells."""
     names: frozenset[str]
 
     def choose_index(self, available: Collection[str]) -> str | None:
@@ -48,6 +50,7 @@ CLASSES = (
         ("mndwi", "ndwi"),
         True,
         (-0.3, 0.5),
+        (-0.2, 0.2),
         _names(
             "water", "water bodies", "water body", "open water", "surface water", "lake", "lakes and ponds", "pond",
             "river", "flooded area", "flood water", "flood", "inundated land", "inundated area",
@@ -58,6 +61,7 @@ CLASSES = (
         ("nbr",),
         False,
         (-0.4, 0.1),
+        (-0.4, 0.2),
         _names(
             "burned", "burnt", "burned area", "burnt area", "burned ground", "burnt ground", "burned land",
             "burnt land", "burn scar", "fire damage", "burned forest", "burned vegetation",
@@ -68,6 +72,7 @@ CLASSES = (
         ("ndvi",),
         True,
         (0.1, 0.7),
+        (0.1, 0.5),
         _names("vegetation", "green vegetation", "green area", "plants", "plant cover", "greenery"),
     ),
 )  # fmt: skip

@@ -1,8 +1,10 @@
 """Find the threshold between two classes of an index from the pixels of one scene, or say that there is none.
 
 Otsu's threshold (1979) exists for every histogram, also for one with a single mode, where it cuts the mode in two.
-So three guards decide whether a histogram has two classes at all; where one fails, the caller gets the reason and no
-threshold.
+So three guards decide whether a histogram has two classes at all. Otsu also misses classes of few pixels beside a wide
+one. Where it finds nothing, the physical range of the index decides: where all values lie clearly on one side, as those
+of a scene without water do, any threshold in between gives the same polygons. Where that fails, too, the caller gets
+the reason and no threshold.
 """
 
 from __future__ import annotations
@@ -29,6 +31,7 @@ class Threshold:
 
     value: float | None
     reason: str = ""
+    """Why there is none, or why there is one without two modes; empty where two modes tell it."""
 
 
 def count_values(values: NDArray[np.float64]) -> NDArray[np.int64]:
@@ -36,8 +39,10 @@ def count_values(values: NDArray[np.float64]) -> NDArray[np.int64]:
     return np.histogram(values, BINS, (-1.0, 1.0))[0].astype(np.int64)
 
 
-def find_threshold(counts: NDArray[np.int64], plausible: tuple[float, float]) -> Threshold:
-    """Find Otsu's threshold of a histogram with two modes.
+def find_threshold(
+    counts: NDArray[np.int64], plausible: tuple[float, float], undecided: tuple[float, float]
+) -> Threshold:
+    """Find the threshold between two classes from a histogram.
 
     Parameters
     ----------
@@ -46,10 +51,42 @@ def find_threshold(counts: NDArray[np.int64], plausible: tuple[float, float]) ->
     plausible
         Range in which the threshold of this index lies on real ground. A threshold outside of it separates two other
         classes, such as forest from fields in an index of water.
+    undecided
+        Range of values that either class may have. Ground below it is clearly of the lower class, ground above it
+        clearly of the upper one.
     """
     total = int(counts.sum())
     if total < _MIN_PIXELS:
         return Threshold(None, f"only {total} clear pixels")
+    low, between, high = _count_sides(counts, undecided)
+    middle, resolution = sum(undecided) / 2, _MIN_SHARE * total
+    if total - low <= resolution:
+        return Threshold(middle, f"{low / total:.1%} of the pixels are clearly below")
+    if total - high <= resolution:
+        return Threshold(middle, f"{high / total:.1%} of the pixels are clearly above")
+    found = _find_between_modes(counts, plausible)
+    if found.value is None and between <= resolution:
+        return Threshold(middle, f"only {between / total:.1%} of the pixels may be either")
+    if found.value is None and min(low, high) >= resolution:
+        return _find_valley(counts, (max(plausible[0], undecided[0]), min(plausible[1], undecided[1])))
+    return found
+
+
+def _count_sides(counts: NDArray[np.int64], undecided: tuple[float, float]) -> tuple[int, int, int]:
+    """Count the pixels below, within and above the undecided range."""
+    first, last = _find_bins(undecided)
+    return int(counts[:first].sum()), int(counts[first:last].sum()), int(counts[last:].sum())
+
+
+def _find_bins(values: tuple[float, float]) -> tuple[int, int]:
+    """Find the first bin of a range of values, and the first one behind it."""
+    first, last = (round((one + 1) * BINS / 2) for one in values)
+    return first, last
+
+
+def _find_between_modes(counts: NDArray[np.int64], plausible: tuple[float, float]) -> Threshold:
+    """Find Otsu's threshold of a histogram with two modes."""
+    total = int(counts.sum())
     centres = (np.arange(BINS) + 0.5) * 2 / BINS - 1
     cut, separation = _split(counts, centres)
     low, high = counts[:cut], counts[cut:]
@@ -69,6 +106,25 @@ def find_threshold(counts: NDArray[np.int64], plausible: tuple[float, float]) ->
             None, f"its two modes meet at {value:.2f}, not within {plausible[0]:g} to {plausible[1]:g}"
         )
     return Threshold(value)
+
+
+def _find_valley(counts: NDArray[np.int64], within: tuple[float, float]) -> Threshold:
+    """Find the deepest point of a range, if it is a valley between two peaks and not the foot of a slope.
+
+    It tells a class of few pixels, whose threshold Otsu's method places within the other class.
+    """
+    first, last = _find_bins(within)
+    smooth = _smooth(counts)[first:last]
+    lowest = np.flatnonzero(smooth == smooth.min())
+    place = int(lowest[len(lowest) // 2])
+    depth = _measure_valley(counts, first + place)
+    if depth > _MAX_VALLEY or place in {0, len(smooth) - 1}:
+        return Threshold(
+            None, "the histogram has one mode: no valley between its clearly lower and clearly higher values"
+        )
+    return Threshold(
+        (first + place) * 2 / BINS - 1, "a valley between clearly lower and clearly higher values"
+    )
 
 
 def _split(counts: NDArray[np.int64], centres: NDArray[np.float64]) -> tuple[int, float]:
@@ -98,8 +154,12 @@ def _describe(counts: NDArray[np.int64], centres: NDArray[np.float64]) -> tuple[
 
 def _measure_valley(counts: NDArray[np.int64], cut: int) -> float:
     """Lowest point between the peaks of both classes, as a share of the lower peak, of the smoothed histogram."""
-    kernel = np.array([1, 4, 6, 4, 1]) / 16
-    smooth = np.convolve(np.pad(counts.astype(np.float64), 2, mode="edge"), kernel, "valid")
+    smooth = _smooth(counts)
     left, right = int(smooth[:cut].argmax()), cut + int(smooth[cut:].argmax())
     lower = min(smooth[left], smooth[right])
     return float(smooth[left : right + 1].min() / lower) if lower > 0 else 1.0
+
+
+def _smooth(counts: NDArray[np.int64]) -> NDArray[np.float64]:
+    kernel = np.array([1, 4, 6, 4, 1]) / 16
+    return np.convolve(np.pad(counts.astype(np.float64), 2, mode="edge"), kernel, "valid")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,17 +15,25 @@ _ALMOST_SURE = 0.995
 def describe_belief(row: Mapping[str, Any], *, status: str = "status") -> str:
     """Describe a belief, such as ``confirmed by 3 observations, 97 % sure``.
 
+    Where the calibrated confidence is known, it stands beside the raw one: ``...; calibrated: 67 %``.
+
     Parameters
     ----------
     row
-        Has ``confidence`` (0..1), ``observations_for``, ``observations_against`` and the status; a missing or null
-        status means that nothing was judged.
+        Has ``confidence`` and perhaps ``confidence_calibrated`` (0..1), ``observations_for``, ``observations_against``
+        and the status; a missing or null status means that nothing was judged.
     status
         Name of the field with the status: ``provisional``, ``confirmed`` or ``refuted``.
     """
-    found = row.get(status)
-    if found is None:
+    if row.get(status) is None:
         return NOT_JUDGED
+    calibrated = row.get("confidence_calibrated")
+    if calibrated is None or math.isnan(calibrated):  # tables write null as NaN
+        return _describe(row, row[status])
+    return f"{_describe(row, row[status])}; calibrated: {format_percent(calibrated)}"
+
+
+def _describe(row: Mapping[str, Any], found: str) -> str:
     agree, disagree = row["observations_for"], row["observations_against"]
     percent = format_percent(row["confidence"])
     if found == "refuted":

@@ -28,6 +28,8 @@ def describe_errors(
 ) -> str:
     """Describe every problem of a pydantic error as ``field: message (got value)``, one per line.
 
+    A last line lists the fields of the model where one of them is missing or unknown.
+
     Parameters
     ----------
     error
@@ -50,11 +52,16 @@ def describe_errors(
         shown = f" (got {got!r})" if field not in hidden and isinstance(got, str | int | float | bool) else ""
         example = f"; write {examples[field]}, say" if examples and field in examples else ""
         lines.append(f"{where or 'value'}: {_describe_problem(problem, model)}{shown}{example}")
+    if model is not None and any(
+        len(one["loc"]) == 1 and one["type"] in {"extra_forbidden", "missing"} for one in error.errors()
+    ):
+        lines.append(f"fields: {', '.join(sorted(model.model_fields))}")
     return "\n".join(lines)
 
 
 def _describe_problem(problem: Mapping[str, Any], model: type[BaseModel] | None) -> str:
-    message = str(problem["msg"])
+    # pydantic writes "Value error, " before what a check of ours says
+    message = str(problem["ctx"]["error"] if problem["type"] == "value_error" else problem["msg"])
     where = problem["loc"]
     if problem["type"] != "extra_forbidden" or model is None or not where:
         return message

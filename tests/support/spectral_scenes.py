@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -100,11 +100,26 @@ def make_scene(url: str, year: int, area: BaseGeometry) -> Scene:
     return Scene("pucallpa", "landsat", "1", at.date(), at, (item,), area)
 
 
+def dry_up(year: int) -> bytes:
+    """The file of a year with land in place of all water."""
+    with rasterio.open(DATA / f"pucallpa-{year}.tif") as file:
+        pixels, profile = file.read(), file.profile
+    swir1, green = pixels[0].astype(float), pixels[3].astype(float)
+    land = pixels[:, swir1 > 1.6 * green]
+    wet = swir1 <= 1.6 * green
+    pixels[:, wet] = land[:, np.random.default_rng(0).integers(0, land.shape[1], int(wet.sum()))]
+    with rasterio.MemoryFile() as memory:
+        with memory.open(**profile) as target:
+            target.write(pixels)
+        return bytes(memory.read())
+
+
 @contextmanager
-def serving_river() -> Iterator[str]:
-    """Serve the scenes; yields the server's URL."""
+def serving_river(further: Mapping[str, bytes] | None = None) -> Iterator[str]:
+    """Serve the scenes, with further files by their names; yields the server's URL."""
     files = {f"/{year}.tif": (DATA / f"pucallpa-{year}.tif").read_bytes() for year in YEARS}
     files[f"/{UNCHANGED}.tif"] = files[f"/{YEARS[-1]}.tif"]
+    files |= {f"/{name}.tif": content for name, content in (further or {}).items()}
     with serving_files(files) as server:
         yield server.url
 

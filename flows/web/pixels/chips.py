@@ -1,4 +1,4 @@
-"""Chips: square pictures of a scene around a point, north up, in an equal-area CRS centred on it."""
+"""Chips: square pictures of a scene around a point, north up, in an equal-area CRS centred nearby."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from odc.geo.geobox import GeoBox
 
 from segwatch.flows.web.pixels import decoding
 from segwatch.flows.web.pixels.shown import ShownScene
-from segwatch.geo.crs import make_local_equal_area
+from segwatch.geo.crs import LONLAT, get_transformer, make_local_equal_area
 
 #: Width and height of a chip, pixels.
 CHIP_PX = 320
@@ -24,13 +24,14 @@ _DARK, _BRIGHT = (0, 0, 0), (255, 255, 0)
 
 
 def make_chip_grid(lon: float, lat: float, width_m: float, size: int = CHIP_PX) -> GeoBox:
-    """Make the pixel grid of a chip: ``size`` x ``size`` pixels, ``width_m`` metres wide, the point in the middle."""
+    """Make the pixel grid of a chip: ``size`` x ``size`` pixels, ``width_m`` metres wide, the point in the middle.
+
+    Chips of one neighbourhood share their CRS, whose transformations are costly to make. North is up to 0.05 degrees.
+    """
+    crs = make_local_equal_area((round(lon, 1), round(lat, 1)))
+    x, y = get_transformer(LONLAT, crs).transform(lon, lat)
     step = width_m / size
-    return GeoBox(
-        (size, size),
-        Affine(step, 0, -width_m / 2, 0, -step, width_m / 2),
-        make_local_equal_area((lon, lat)),
-    )
+    return GeoBox((size, size), Affine(step, 0, x - width_m / 2, 0, -step, y + width_m / 2), crs)
 
 
 def render_chip(shown: ShownScene, lon: float, lat: float) -> bytes:

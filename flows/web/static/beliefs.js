@@ -16,16 +16,20 @@ function percent(confidence) {
 export function describeAlert(alert) {
   const { change_status: status, observations_for: agree, observations_against: disagree } = alert;
   if (!status) return NOT_JUDGED;
+  const calibrated = describeCalibrated(alert.confidence_calibrated);
   // another change may explain it, although no observation contradicts it
-  if (status === "refuted") return `refuted${disagree ? ` by ${observations(disagree)}` : ""}, ${percent(alert.confidence)} likely`;
+  if (status === "refuted") return `refuted${disagree ? ` by ${observations(disagree)}` : ""}, ${percent(alert.confidence)} likely${calibrated}`;
   const words = status === "confirmed" ? `confirmed by ${observations(agree)}` : `provisional: ${observations(agree)} so far`;
-  return `${words}, ${percent(alert.confidence)} sure`;
+  return `${words}, ${percent(alert.confidence)} sure${calibrated}`;
 }
 
-/** Describe a status with its confidence, such as "provisional, 62 % sure". */
-export function describeStatus(status, confidence) {
+/** The confidence that labels and reviews correct, beside the raw one; nothing where the series is not calibrated. */
+const describeCalibrated = (confidence) => confidence == null ? "" : ` (calibrated: ${percent(confidence)})`;
+
+/** Describe a status with its confidence, such as "provisional, 62 % sure (calibrated: 40 %)". */
+export function describeStatus(status, confidence, calibrated) {
   if (!status) return NOT_JUDGED;
-  return `${status}, ${percent(confidence)} ${status === "refuted" ? "likely" : "sure"}`;
+  return `${status}, ${percent(confidence)} ${status === "refuted" ? "likely" : "sure"}${describeCalibrated(calibrated)}`;
 }
 
 /** List the statuses that the user wants to see. */

@@ -208,7 +208,7 @@ function showAlerts({ rows, count, statuses }) {
     if (alert.change_status) button.classList.add(alert.change_status);
     const detail = document.createElement("small");
     const sent = alert.delivered_at ? "delivered" : "not delivered yet";
-    detail.textContent = ` ${day(alert.valid_at)}, ${hectares(alert.before_m2)} → ${hectares(alert.after_m2)}, ${describeAlert(alert)}, ${sent}${alert.status === "open" ? "" : `, ${status(alert)}`}`;
+    detail.textContent = ` ${day(alert.valid_at)}, ${hectares(alert.before_m2)} → ${hectares(alert.after_m2)}, ${describeAlert(alert)}, rule ${alert.rule}, ${sent}${alert.status === "open" ? "" : `, ${status(alert)}`}`;
     button.append(title, detail);
     button.addEventListener("click", () => {
       const index = state.scenes.findIndex((scene) => scene.acquired_at === alert.valid_at);
@@ -236,13 +236,12 @@ function listRows(rows) {
 function showObject(properties) {
   const rows = [
     ["target", properties.target],
-    ["object", describeStatus(properties.status, properties.confidence)],
     ["change", WORDS[properties.shows] ?? properties.shows],
-    ...(properties.change_status
+    ...(properties.change_status === "refuted"
       ? [["the change", describeStatus(properties.change_status, properties.change_confidence)]] : []),
     ["area", hectares(properties.area_m2)],
     ["score", properties.score.toFixed(2)],
-    ["last change", day(properties.since)],
+    ["state since", day(properties.since)],
     ["review", properties.review ?? "none"],
     ["model", state.watch.model],
     ["track", properties.track_id],
@@ -251,6 +250,7 @@ function showObject(properties) {
   list.append(...listRows(rows));
   element("object").replaceChildren(list);
   element("object").hidden = false;
+  showBelief(properties, list);
   showOpinion(properties.track_id, list);
 }
 
@@ -263,6 +263,23 @@ async function showOpinion(track, list) {
   } catch (error) {
     list.append(...listRows([["second opinion", `could not be loaded (${error.message})`]]));
   }
+}
+
+/** Add the last change and the calibrated confidence, as the views say them. */
+async function showBelief(properties, list) {
+  const query = new URLSearchParams({ at: state.scenes[state.index].acquired_at });
+  const rows = [];
+  try {
+    const found = await get(`/api/objects/${properties.track_id}?${query}`);
+    const last = found.last_change;
+    rows.push(["object", describeStatus(found.status, found.confidence, found.confidence_calibrated)]);
+    rows.push(["last change", last ? `${last.kind} ${day(last.valid_at)}` : "none"]);
+    if (last) rows.push(["how sure", describeStatus(last.status, last.confidence, last.confidence_calibrated)]);
+  } catch (error) {
+    rows.push(["object", describeStatus(properties.status, properties.confidence)]);
+    rows.push(["last change", `could not be loaded (${error.message})`]);
+  }
+  list.append(...listRows(rows));
 }
 
 element("legend").replaceChildren(...Object.entries(COLOURS).map(([kind, shade]) => {

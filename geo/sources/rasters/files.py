@@ -26,7 +26,7 @@ from rasterio.errors import RasterioError
 from rasterio.io import DatasetReader
 from rasterio.windows import Window
 
-from segwatch.geo.crs import LONLAT
+from segwatch.geo.crs import LONLAT, get_transformer
 from segwatch.geo.errors import is_machine_failure
 from segwatch.geo.grid import get_crs
 from segwatch.geo.sources.http.connections import SceneConnections
@@ -170,7 +170,7 @@ class AssetFiles:
         _check_georeference(dataset, remote)
         layout = Layout(dataset.width, dataset.height, dataset.transform, dataset.crs)
         crs = CRS.from_wkt(layout.crs.to_wkt())
-        to_file = Transformer.from_crs(get_crs(self._whole), crs, always_xy=True)
+        to_file = get_transformer(get_crs(self._whole), crs)
         header = read_header(dataset, asset, _measure_pixel_m(layout, crs, to_file, self._whole))
         for reason in find_misfits(header, self._profile):
             raise remote.unfit(reason)
@@ -275,7 +275,7 @@ def _measure_pixel_m(layout: Layout, crs: CRS, to_file: Transformer, grid: GeoBo
             for at, size in zip(reached, (layout.width, layout.height), strict=True)
         )
     corners = np.array([col, col + 1, col]), np.array([row, row, row + 1])
-    to_lonlat = Transformer.from_crs(crs, LONLAT, always_xy=True)
+    to_lonlat = get_transformer(crs, LONLAT)
     lons, lats = to_lonlat.transform(*_apply(layout.transform, *corners))
     if not (np.isfinite(lons).all() and np.isfinite(lats).all()):
         return None

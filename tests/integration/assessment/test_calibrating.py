@@ -6,13 +6,18 @@ from typing import Any
 
 import numpy as np
 import pytest
+from fastapi.testclient import TestClient
 
 from segwatch.db import analyst, assessments, calibrations, reviews
 from segwatch.flows.assessment.calibrating import calibrate
+from segwatch.flows.config.settings import load_settings
+from segwatch.flows.report.html import render_html
+from segwatch.flows.report.situation import gather
+from segwatch.flows.web.application import create_app
 from segwatch.geo.types.assessment import Calibration, Label, ReliabilityBin
 from tests.conftest import Database
 from tests.invariants.conftest import Ledger, SceneContent, cells
-from tests.support.assessing import believe, draw, list_samples
+from tests.support.assessing import WORLD, believe, draw, list_samples
 
 #: One object in each cell of a board; those in the east are false.
 BOARD = tuple(cells(x + 0.1, y + 0.1, x + 0.9, y + 0.9) for x in range(8) for y in range(8))
@@ -101,3 +106,45 @@ def test_the_database_interpolates_as_numpy_does(board: Ledger, raw: float) -> N
 def test_an_unjudged_or_uncalibrated_object_has_none(board: Ledger) -> None:
     assert board.rows("SELECT DISTINCT confidence_calibrated AS c FROM watch.objects_now") == [{"c": None}]
     assert board.rows("SELECT segwatch.interpolate(NULL, ARRAY[0.1], ARRAY[0.2]) AS y") == [{"y": None}]
+
+
+def test_every_window_says_the_same_confidence_and_last_change(ledgers: Any, database: Database) -> None:
+    """Message, API, feed, report and panel say what the views say: the raw confidence, and the calibrated one."""
+    ledger: Ledger = ledgers()
+    ledger.arrive(WORLD, [0])
+    made = Calibration((0.0, 1.0), (0.1, 0.4), 40, (), (), 0.1, 0.05)
+    with ledger.engine.begin() as conn:
+        series_id = assessments.load_series(conn, "lakes").series_id
+        for subject in ("object", "change"):
+            assert calibrations.add(conn, series_id, "water", subject, made)
+    ledger.arrive(WORLD, [1, 2])
+    (change,) = ledger.rows("SELECT * FROM watch.changes WHERE kind = 'appeared' AND NOT baseline")
+    shown = {name: change[name] for name in ("confidence", "confidence_calibrated")}
+    assert shown["confidence_calibrated"] == pytest.approx(0.1 + 0.3 * shown["confidence"])
+    said = ledger.rows(
+        "SELECT payload -> 'data' AS data FROM segwatch.delivery WHERE payload -> 'data' ->> 'kind' = 'appeared'"
+    )
+    assert said
+    for row in said:
+        raw, calibrated = row["data"]["confidence"], row["data"]["confidence_calibrated"]
+        assert calibrated == pytest.approx(0.1 + 0.3 * raw), "of the moment when it was written"
+    words = f"calibrated: {shown['confidence_calibrated']:.0%}".replace("%", " %")
+    assert words in render_html(gather(ledger.engine, load_settings(), "lakes"))
+    (now,) = ledger.rows("SELECT * FROM watch.objects_now WHERE track_id = :id", id=change["track_id"])
+    with TestClient(create_app(database.url("segwatch_analyst"))) as client:
+        alert = next(row for row in client.get("/api/alerts?watch=lakes").json() if row["kind"] == "appeared")
+        assert {name: alert[name] for name in shown} == shown
+        assert words in client.get("/feeds/lakes/atom.xml").text
+        path = f"/api/objects/{change['track_id']}"
+        panel = client.get(path, params={"at": str(now["last_looked"])}).json()
+        for name in ("confidence", "confidence_calibrated", "status"):
+            assert panel[name] == pytest.approx(now[name]) if name != "status" else panel[name] == now[name]
+        last = panel["last_change"]
+        assert (last["kind"], last["change_id"]) == (now["last_change"], str(change["change_id"]))
+        assert {name: last[name] for name in shown} == shown
+        assert client.get(path, params={"at": "2020-01-01T00:00:00Z"}).status_code == 404, "not there yet"
+        believe(
+            database,
+            "UPDATE segwatch.change_judgement SET status = 'refuted', confidence = 0.02",
+        )
+        assert client.get(path, params={"at": str(now["last_looked"])}).json()["last_change"] is None

@@ -38,6 +38,9 @@ def samples(ledger: Ledger) -> list[dict[str, Any]]:
 
 def test_the_strata_cover_the_observed_ground(drawn: Ledger) -> None:
     made = draw_assessment(drawn.engine, "lakes", samples=200, seed=7)
+    assert (made.samples, made.explain_size()) == (200, ""), (
+        "points for the objects and changes that there are not"
+    )
     strata = {row["stratum"]: row for row in drawn.rows("SELECT * FROM watch.assessments")}
     assert set(strata) == {"mapped", "background", "object", "appeared"}
     (whole,) = drawn.rows("SELECT ST_Area(CAST(geom AS geography)) AS m2 FROM watch.watches")

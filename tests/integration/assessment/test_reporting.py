@@ -103,6 +103,8 @@ def test_labels_of_an_earlier_version_are_shown_after_the_upgrade(ledgers: Any, 
     assert ledger.rows(shown) == [{"accuracy": "not assessed"}]
     upgrade(database.url("segwatch_owner"))
     assert ledger.rows(shown) == before
+
+
 def test_refuted_changes_have_a_line_of_their_own(ledgers: Any, settings: FlowSettings) -> None:
     ledger: Ledger = ledgers()
     arrive(ledger)
@@ -144,13 +146,18 @@ def test_the_command_line_shows_the_same(
     ledger: Ledger = ledgers()
     arrive(ledger)
     assert "not assessed" in run_segwatch("assess", "report", "lakes")
+    few = run_segwatch("assess", "start", "lakes", "--samples", "20", "--seed", "5")
+    assert "samples instead of 20: each stratum has at least 20" in few
     assert "seed 5" in run_segwatch("assess", "start", "lakes", "--samples", "60", "--seed", "5")
     run_segwatch("assess", "export", "lakes", str(tmp_path / "lakes.gpkg"), "--no-chips")
     label_all(ledger)
-    assert "background" in run_segwatch("assess", "status", "lakes")
+    status = run_segwatch("assess", "status", "lakes")
+    assert "background" in status
+    assert "water, appeared: there are only 1, all of them are samples" in status
     with ledger.engine.connect() as conn:
         (line,) = analyst.describe_accuracy(analyst.read_accuracy(conn, "lakes"))
     shown = run_segwatch("assess", "report", "lakes")
+    assert "water, appeared: there are only 1, all of them are samples" in shown
     assert line in shown
     assert "hectares" in shown
     assert "too few labels" in run_segwatch("assess", "calibrate", "lakes")

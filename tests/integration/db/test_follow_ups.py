@@ -372,5 +372,5 @@ def test_nothing_follows_alerts_that_were_raised_before_segwatch_judged(story: S
     story.observe(None)
     assert story.types() == [""]
     (first,), _ = story.messages()
-    assert [first["data"][name] for name in messages.BELIEF] == [None] * 6
+    assert [first["data"][name] for name in messages.BELIEF] == [None] * len(messages.BELIEF)
     jsonschema.validate(first, SCHEMA)

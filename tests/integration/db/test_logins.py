@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 from collections.abc import Iterator
 from contextlib import closing
 
@@ -9,7 +11,7 @@ import psycopg
 import pytest
 
 from segwatch.db import roles
-from segwatch.db.embedded import logins
+from segwatch.db.embedded import binaries, logins
 from segwatch.db.embedded.cluster import Cluster
 
 
@@ -109,3 +111,44 @@ def test_the_socket_asks_the_system_who_connects(cluster: Cluster) -> None:
     for role in logins.SERVICES.values():
         with pytest.raises(psycopg.OperationalError):
             psycopg.connect(host=str(info.socket_dir), port=info.port, user=role, dbname="segwatch")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can act as another account of the machine")
+def test_another_account_of_the_machine_is_refused(cluster: Cluster) -> None:
+    """The account that started the cluster is its administrator; others need a password, over the socket, too."""
+    info = cluster.info()
+    folders = [folder for folder in (info.socket_dir, *info.socket_dir.parents) if folder.stat().st_uid]
+    modes = {folder: folder.stat().st_mode for folder in folders}
+    try:
+        for folder in folders:  # as if a mistake had opened the folder of the socket
+            folder.chmod(0o777)
+        for role in (logins.SUPERUSER, *roles.ALL):
+            for host in (str(info.socket_dir), "127.0.0.1"):
+                argv = [
+                    binaries.find_psql(),
+                    "-w",
+                    "-h",
+                    host,
+                    "-p",
+                    str(info.port),
+                    "-U",
+                    role,
+                    "-d",
+                    "segwatch",
+                ]
+                done = subprocess.run(
+                    [*argv, "-c", "SELECT 1"],
+                    capture_output=True,
+                    text=True,
+                    check=False,
+                    cwd="/",
+                    env={},
+                    user="nobody",
+                    group="nogroup",
+                    extra_groups=[],
+                )
+                assert done.returncode != 0
+                assert "authentication failed" in done.stderr or "no password supplied" in done.stderr
+    finally:
+        for folder, mode in modes.items():
+            folder.chmod(mode)

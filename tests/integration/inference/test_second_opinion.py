@@ -28,6 +28,7 @@ from tests.support.spectral_scenes import (
     YEARS,
     Broken,
     DarkWater,
+    dry_up,
     make_profile,
     queue_river,
     serving_river,
@@ -35,13 +36,15 @@ from tests.support.spectral_scenes import (
 
 DETECTIONS = "SELECT target, area_m2, evidence, shadow_share, shadow_iou, track_id FROM watch.detections"
 COMPARISONS = "SELECT * FROM watch.shadow_comparisons ORDER BY acquired_at, target"
+#: Years whose scenes have no water.
+DRY_YEARS = (2016, 2017)
 CHANGES = "SELECT track_id, kind, baseline, evidence FROM watch.changes ORDER BY change_id"
 
 
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:
     """Address of the scenes."""
-    with serving_river() as found:
+    with serving_river({str(year): dry_up(2015) for year in DRY_YEARS}) as found:
         yield found
 
 
@@ -166,7 +169,7 @@ def test_the_shadow_is_compared_and_never_published(
     queue_river(engine, url, make_profile(tmp_path), DarkWater.version, shadow="spectral")
     assert _work(engine, settings) == 2
     compared = _rows(engine, COMPARISONS)
-    assert [row["shadow"] for row in compared] == ["spectral 1"] * 2
+    assert [row["shadow"] for row in compared] == ["spectral 2"] * 2
     for row in compared:
         assert row["reason"] is None
         assert row["iou"] > 0.75
@@ -261,6 +264,21 @@ def test_spectral_segments_by_itself(
     )
 
 
+def test_spectral_sees_that_the_last_water_is_gone(
+    engine: Engine, settings: FlowSettings, url: str, tmp_path: Path
+) -> None:
+    spectral = load_named("spectral")
+    years = (2015, *DRY_YEARS)
+    queue_river(engine, url, make_profile(tmp_path), spectral.version, years, evidence=False)
+    assert _work(engine, settings, spectral) == 3
+    rows = _rows(engine, "SELECT state, answer FROM segwatch.observation")
+    assert [row["state"] for row in rows] == ["observed"] * 3
+    assert sum("clearly below" in row["answer"] for row in rows) == 2
+    assert _rows(engine, "SELECT track_id FROM watch.objects_now") == []
+    kinds = _rows(engine, "SELECT DISTINCT kind FROM watch.changes WHERE NOT baseline")
+    assert {row["kind"] for row in kinds} == {"disappeared"}
+
+
 def test_the_way_a_scene_is_cut_changes_neither_polygons_nor_evidence(
     engine: Engine, settings: FlowSettings, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -317,28 +335,33 @@ def test_the_command_compares_before_a_switch(
 
     assert "no watch" in run("river").output
     profile = make_profile(tmp_path)
-    queue_river(engine, url, profile, DarkWater.version, shadow="spectral")
+    once = TrackingSettings(gone_after=1, tolerance_m=90.0)
+    queue_river(engine, url, profile, DarkWater.version, shadow="spectral", tracking=once)
     assert "nothing was compared yet" in run("river").output
     _work(engine, settings)
     page = tmp_path / "comparison.html"
     shown = run("river", "--html", str(page))
     assert shown.exit_code == 0, shown.output
-    assert "spectral 1" in shown.stdout
+    assert "spectral 2" in shown.stdout
     assert "where they differ most" in shown.stdout
     document = json.loads(run("river", "--json", "--limit", "3").stdout)
     (water,) = document["targets"]
     assert water["target"] == "water"
     assert water["scenes"] == 2
     assert water["iou"] > 0.75
-    assert 0 < water["confirmed_objects"] <= water["objects"]
     for count in ("lost_count", "gained_count", "changed_count"):
         assert water[count] == sum(row[count] for row in document["scenes"])
     assert 0 < water["lost_count"] + water["gained_count"] < water["primary_count"] + water["shadow_count"]
     assert water["area_change_m2"] == pytest.approx(water["only_shadow_m2"] - water["only_primary_m2"])
     assert (document["compared"], document["observed"], document["share"]) == (2, 2, 1)
     assert "what a switch would change" in shown.stdout
+    now = _rows(engine, "SELECT track_id FROM watch.objects_now")
+    every = _rows(engine, "SELECT DISTINCT track_id FROM watch.detections WHERE shadow_share IS NOT NULL")
+    assert 0 < water["found_objects"] <= water["objects"] <= len(now) < len(every)
+    assert {row["track_id"] for row in document["objects"]} <= {str(row["track_id"]) for row in now}
+    assert "objects found by both" in " ".join(shown.stdout.split())
     assert len(document["places"]) == 3
     assert len(document["scenes"]) == 2
     html = page.read_text()
     assert "Where they differ most" in html
-    assert "spectral 1" in html
+    assert "spectral 2" in html

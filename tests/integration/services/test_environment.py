@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from segwatch.db.embedded.cluster import Cluster
 from segwatch.flows.cli.app import app
 from segwatch.flows.runtime.progress import step
 from segwatch.flows.services import environment, secrets
@@ -105,6 +106,18 @@ def test_workers_and_commands_get_what_the_operator_allows(
     assert json.loads(shlex.split(line)[1].partition("=")[2]) == allowed
     CliRunner().invoke(app, ["status"])
     assert os.environ["SEGWATCH_ALLOWED_ADDRESSES"] == '["127.0.0.1:9912"]', "until the command ends"
+
+
+def test_where_only_the_database_runs_its_home_is_printed(
+    cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SEGWATCH_HOME", str(cluster.home))
+    done = CliRunner().invoke(app, ["env"])
+    assert (done.exit_code, done.stdout) == (0, f"export SEGWATCH_HOME={cluster.home}\n")
+    monkeypatch.setenv("SEGWATCH_HOME", str(tmp_path))
+    nothing = CliRunner().invoke(app, ["env"])
+    assert nothing.exit_code != 0
+    assert "no services are running" in nothing.output
 
 
 def test_the_printed_environment_is_the_same_for_a_shell_and_shows_no_secret(home: Path) -> None:

@@ -301,6 +301,10 @@ def test_a_wrong_field_is_named_with_its_value(changes: dict[str, Any], field: s
     assert "lake.yaml" in message
     assert field in message
     assert hint in message
+    assert "Value error" not in message
+    assert ("fields: area, " in message) == (
+        len(changes) == 1 and "is not a known field" in message and "." not in field
+    )
 
 
 @pytest.mark.parametrize(

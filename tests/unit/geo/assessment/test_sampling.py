@@ -80,7 +80,10 @@ def test_rare_targets_get_enough_points() -> None:
 @pytest.mark.parametrize("samples", [100, 500, 2000])
 def test_a_number_of_samples_is_divided(samples: int) -> None:
     found = allocate_by_count(Population(50_000, 50_000, 5400, {"appeared": 4000, "grew": 800}), samples)
-    assert samples <= found.total < samples + 25
+    assert found.total == samples
+    few = allocate_by_count(Population(50_000, 50_000, 18, {"appeared": 3, "grew": 12}), samples)
+    assert (few.total, few.objects, few.changes["appeared"]) == (samples, 18, 3)
+    assert few.mapped + few.background >= samples - 18 - 15, "points take the rest"
     empty = allocate_by_count(Population(0, 0, 0, {}), samples)
     assert empty.total == 0
     plain = allocate_by_count(Population(0, 1e6, 0, {}), samples)

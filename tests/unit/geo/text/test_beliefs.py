@@ -35,6 +35,7 @@ def test_a_belief_is_said_in_words(
         "observations_against": disagree,
     }
     assert describe_belief(row) == words
+    assert describe_belief(row | {"confidence_calibrated": 0.67}) == f"{words}; calibrated: 67 %"
 
 
 def test_what_nobody_judged_says_so() -> None:

@@ -1,0 +1,48 @@
+"""One object over HTTP, for the panel of the map: the same numbers as in the views."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+from fastapi import APIRouter, HTTPException
+from sqlalchemy import Connection, Engine
+
+from segwatch.db import analyst
+from segwatch.db.errors import NotFound
+from segwatch.geo.assessment.calibration import apply_calibration
+
+
+def make_router(reading: Engine) -> APIRouter:
+    """Make the route ``GET /objects/TRACK?at=``."""
+    routes = APIRouter()
+
+    @routes.get("/objects/{track_id}")
+    def read_object(track_id: UUID, at: str) -> dict[str, Any]:
+        """Return how sure an object was at a time, and its last change until then, as known now.
+
+        ``confidence`` is the raw one, ``confidence_calibrated`` the one corrected with labels; null: not calibrated.
+        """
+        try:
+            with reading.connect() as conn:
+                found = analyst.read_object_panel(conn, track_id, at)
+                calibrated = _calibrate(conn, found.state)
+        except NotFound as error:
+            raise HTTPException(404, str(error)) from error
+        shown = {name: value for name, value in found.state.items() if name != "is_current_series"}
+        return shown | {"confidence_calibrated": calibrated, "last_change": found.last_change}
+
+    return routes
+
+
+def _calibrate(conn: Connection, state: dict[str, Any]) -> float | None:
+    if state["confidence"] is None or not state["is_current_series"]:
+        return None
+    return next(
+        (
+            apply_calibration(one.calibration, state["confidence"])
+            for one in analyst.list_calibrations(conn, state["watch"])
+            if (one.target, one.subject) == (state["target"], "object")
+        ),
+        None,
+    )
