@@ -285,8 +285,11 @@ class Judge:
         held = bool(evidence.rivals) or evidence.blocked or _ends_single_view(change, views, evidence)
         confidence = turn.confidence * evidence.prior * (_HELD if held else 1.0)
         belief = _decide(change, confidence, views, evidence, held, was)
-        # a confirmed change stays open, too, so that rules may ask for more than the confidence that confirms
-        is_settled = belief.status is BeliefStatus.REFUTED or belief.confidence >= SETTLED_CONFIDENCE
+        # a confirmed change stays open, too, so that rules may ask for more than the confidence that confirms; a
+        # change that waits for a second observation stays open however sure it is
+        is_settled = belief.status is BeliefStatus.REFUTED or (
+            belief.status is BeliefStatus.CONFIRMED and belief.confidence >= SETTLED_CONFIDENCE
+        )
         is_open = not is_settled and len(views) < MAX_VIEWS
         return Judgement(
             scene_id,
