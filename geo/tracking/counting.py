@@ -12,7 +12,7 @@ import numpy as np
 import shapely
 from pyproj import CRS
 
-from segwatch.geo.tracking.belief_model import Rates
+from segwatch.geo.tracking.belief_model import Rates, find_score_bin
 from segwatch.geo.tracking.overlay import project_all
 from segwatch.geo.tracking.regions import Transition
 from segwatch.geo.types.belief import DEFAULT_CONFIDENCE, Belief, BeliefStatus, TargetCounts
@@ -134,6 +134,7 @@ def count_observation(
         moved = jitter.get(target, [])
         updated[target] = replace(
             one,
+            true_scores=_count_scores(one.true_scores, states, transition),
             hits=one.hits + hits,
             misses=one.misses + misses,
             km2_scenes=one.km2_scenes + exposure.footprint_m2 / 1e6,
@@ -163,6 +164,17 @@ def _count_hits(states: Iterable[TrackState], transition: Transition) -> tuple[f
         elif state.misses > old.misses:
             misses += state.belief.confidence
     return hits, misses
+
+
+def _count_scores(
+    counted: tuple[float, ...], states: Iterable[TrackState], transition: Transition
+) -> tuple[float, ...]:
+    """Count the scores of objects that were known before and are detected now, weighted by the belief in them."""
+    found = list(counted)
+    for state in states:
+        if state.track_id in transition.before and state.last_seen == transition.acquired_at:
+            found[find_score_bin(state.score)] += state.belief.confidence
+    return tuple(found)
 
 
 def _measure_jitter(transition: Transition, crs: CRS) -> dict[str, list[float]]:
@@ -210,7 +222,14 @@ def count_judgements(
         match change.kind:
             case ChangeKind.APPEARED:
                 first = 1.0 if id(judgement) in known else 0.0
-                one = replace(one, births=one.births + gain, false_alarms=one.false_alarms + first - gain)
+                false = list(one.false_scores)
+                false[find_score_bin(change.score)] += first - gain
+                one = replace(
+                    one,
+                    births=one.births + gain,
+                    false_alarms=one.false_alarms + first - gain,
+                    false_scores=tuple(false),
+                )
             case ChangeKind.DISAPPEARED:
                 one = replace(one, deaths=one.deaths + gain)
             case _:

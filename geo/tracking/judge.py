@@ -7,6 +7,7 @@ by its stored views and the new one.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -21,6 +22,7 @@ from segwatch.geo.tracking.belief_model import (
     Chain,
     Floats,
     Rates,
+    believe_older,
     is_detected,
     is_shape_shown,
     judge_existence,
@@ -46,10 +48,9 @@ _REFUTED = 0.01
 #: Share of the changes that the model excludes and yet happened, and of those it is sure of that did not; chosen on
 #: simulated worlds of the benchmark, those that it reports among them.
 _SURPRISE_FOR, _SURPRISE_AGAINST = 0.02, 0.05
-#: Kinds that need two observations after the change.
-_TWICE = frozenset(
-    {ChangeKind.GREW, ChangeKind.SHRANK, ChangeKind.MOVED, ChangeKind.SPLIT, ChangeKind.MERGED}
-)
+#: Observations that have to show a change before it is confirmed. One is enough where its spectral evidence, which the
+#: model has no part in, makes the change likelier by this factor.
+_MIN_SUPPORT, _MIN_SPECTRAL = 2, math.log(2.0)
 #: Objects nearer than this many tolerances may be one behind a cloud.
 _NEAR = 14.0
 #: Minimum visible share of lost ground that excludes a part that was split off and missed.
@@ -157,6 +158,7 @@ class Judge:
             rivals=self._find_rivals(change),
             blocked=self._is_blocked(change),
             prior=self._find_prior(change),
+            **self._count_older(change, views),
         )
         judgement = self._judge(change, scene_id, evidence, tuple(views))
         return self._refute(judgement) if self._is_explained(change, judgement) else judgement
@@ -194,6 +196,17 @@ class Judge:
         before = self.transition.before
         return max((before[one].belief.confidence for one in others if one in before), default=1.0)
 
+    def _count_older(self, change: Change, views: Sequence[RegionView]) -> dict[str, int]:
+        """Count the detections and counted misses of an object that disappeared that are older than all views."""
+        old = self.transition.before.get(change.track_id)
+        if change.kind is not ChangeKind.DISAPPEARED or old is None:
+            return {}
+        hits = sum(is_detected(one) for one in views)
+        return {
+            "hits_before": max(old.belief.observations_for - hits, 0),
+            "misses_before": max(old.belief.observations_against - (len(views) - hits), 0),
+        }
+
     def _is_blocked(self, change: Change) -> bool:
         """Return whether an object that shrank lies in pieces: a split may explain it."""
         if change.kind is not ChangeKind.SHRANK:
@@ -230,7 +243,9 @@ class Judge:
         rivals = tuple(
             one
             for one in evidence.rivals
-            if not self.shown.shows_apart(evidence.region, one, change.target, MIN_GAP * tolerance_m)
+            if not self.shown.shows_apart(
+                evidence.region, one, change.target, MIN_GAP * tolerance_m, is_one_enough=True
+            )
         )
         blocked = evidence.blocked
         if blocked and change.track_id in self.transition.after:
@@ -312,6 +327,7 @@ class Judge:
         place_km2 = min(max(area_m2, least_m2), most_m2) / 1e6
         if kind in EXISTENCE:
             there = -float(np.expm1(-rates.objects * place_km2))
+            there = believe_older(there, rates, place_km2, evidence.hits_before, evidence.misses_before)
             chain = Chain(there, rates.births * place_km2, rates.deaths)
             return chain, judge_existence(views, rates, place_km2)
         first = 0.03 if evidence.to_covered else 0.97
@@ -339,7 +355,7 @@ def _tells(kind: ChangeKind, view: RegionView) -> bool:
 
 def _ends_single_view(change: Change, views: Sequence[RegionView], evidence: Evidence) -> bool:
     """Return whether a change of shape ends what a single observation showed, such as one in another light."""
-    if change.kind not in _TWICE:
+    if change.kind in EXISTENCE:
         return False
     before = [
         (view.covered_share >= 0.5) is evidence.to_covered
@@ -363,7 +379,7 @@ def _decide(
     Earlier observations contradict a disappearance if they did not show the object: it may never have been there.
     """
     supporting = against = 0
-    was_missed = False
+    was_missed = is_independent = False
     for view in views:
         if not _tells(change.kind, view):
             continue
@@ -374,11 +390,13 @@ def _decide(
             continue
         covered = is_detected(view) if change.kind in EXISTENCE else view.covered_share >= 0.5
         supporting += covered is evidence.to_covered
+        is_independent |= covered and evidence.to_covered and view.spectral >= _MIN_SPECTRAL
         against += covered is not evidence.to_covered
     status = BeliefStatus.PROVISIONAL
     refuted = confidence < _REFUTED and (against > 0 or was_missed)
     confidence = _SURPRISE_FOR + (1 - _SURPRISE_FOR - _SURPRISE_AGAINST) * confidence
-    if confidence >= DEFAULT_CONFIDENCE and not held and supporting >= (2 if change.kind in _TWICE else 1):
+    is_shown = supporting >= _MIN_SUPPORT or is_independent
+    if confidence >= DEFAULT_CONFIDENCE and not held and is_shown:
         status = BeliefStatus.CONFIRMED
     elif refuted:
         status = BeliefStatus.REFUTED

@@ -77,11 +77,11 @@ class Transition:
                 if change.valid_at < self.acquired_at and tracks[0] in self.lost:
                     # the gap had been told as a loss when the other part was missed
                     whole = shapely.union(whole, self.lost[tracks[0]])
-                return self._make(self._open(_subtract(whole, parts)), False, parts)
+                return self._make(self._find_gap(whole, parts), False, parts)
             case ChangeKind.MERGED:
                 parts = self._unite(self.before, self.list_merged(change.track_id))
                 whole = self._unite(self.after, [self.get_keeper(change.track_id)])
-                return self._make(self._open(_subtract(whole, parts)), True, parts)
+                return self._make(self._find_gap(whole, parts), True, parts)
             case ChangeKind.SHRANK:
                 core = self.after[change.track_id].geometry
                 return self._make(self._erase_band(change.lost, core), False, core)
@@ -114,6 +114,15 @@ class Transition:
             return None
         return Evidence(region, to_covered, self.acquired_at, core)
 
+    def _find_gap(self, whole: BaseGeometry, parts: BaseGeometry) -> BaseGeometry:
+        """Find the ground of a whole between its parts.
+
+        An object that lay in pieces before it was split, or before its parts merged, has none left: earlier changes
+        told it as lost or gained. The ground where the parts are nearest to each other is taken then.
+        """
+        gap = self._open(_subtract(whole, parts))
+        return gap if not gap.is_empty else self._open(bridge(parts, self.tolerance_m))
+
     def _open(self, region: BaseGeometry) -> BaseGeometry:
         """Remove what is too narrow to be seen by morphological opening."""
         if region.is_empty:
@@ -136,6 +145,19 @@ class Transition:
         beyond = in_plane(shapely.GeometryCollection([region, nearby]), erase)
         beyond = self._open(beyond)
         return self._open(region) if beyond.is_empty else beyond
+
+
+def bridge(parts: BaseGeometry, tolerance_m: float) -> BaseGeometry:
+    """Find the ground between the parts of an EPSG:4326 geometry where they are nearest, two tolerances wide."""
+    polygons = sorted(extract_polygons(parts), key=lambda one: -one.area)
+    if len(polygons) < 2:
+        return shapely.Polygon()
+    lines = [
+        shapely.shortest_line(one, shapely.union_all(polygons[:index]))
+        for index, one in enumerate(polygons[1:], start=1)
+    ]
+    wide = in_plane(shapely.MultiLineString(lines), lambda plane: shapely.buffer(plane, tolerance_m))
+    return _subtract(wide, parts)
 
 
 def in_plane(geometry: BaseGeometry, operation: Callable[[BaseGeometry], BaseGeometry]) -> BaseGeometry:

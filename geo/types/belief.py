@@ -16,6 +16,8 @@ MAX_VIEWS = 24
 """Maximum number of observations that a change is judged by; with as many it stays as it is."""
 MAX_PAST = 8
 """Maximum number of earlier observations that a new change is judged by."""
+SCORE_BINS = 10
+"""Number of equal intervals in which detections are counted by their score."""
 DEFAULT_CONFIDENCE = 0.8
 """Least confidence of a confirmed object or change."""
 SETTLED_CONFIDENCE = 0.94
@@ -57,6 +59,8 @@ class RegionView:
     """Whether the unchanged part of the object was detected; None if too little of it was visible, or it has none."""
     score: float | None = None
     """Mean score of the detections in the region, 0..1; None without a detection."""
+    spectral: float = 0.0
+    """Mean log-likelihood ratio of the detections' spectral evidence; 0 where there is none, or no detection."""
 
     def to_json(self) -> dict[str, Any]:
         """Convert to JSON values."""
@@ -67,6 +71,7 @@ class RegionView:
             "covered_share": self.covered_share,
             "core_detected": self.core_detected,
             "score": self.score,
+            "spectral": self.spectral,
         }
 
     @classmethod
@@ -99,6 +104,10 @@ class Evidence:
     """Whether another change may explain this one; it is not confirmed meanwhile."""
     prior: float = 1.0
     """Probability that the objects were there that the change needs, 0..1."""
+    hits_before: int = 0
+    """Detections of the object that are older than the first view."""
+    misses_before: int = 0
+    """Counted misses of the object that are older than the first view."""
 
     def to_json(self) -> dict[str, Any]:
         """Convert to JSON values, geometries as hexadecimal WKB."""
@@ -110,6 +119,8 @@ class Evidence:
             "rivals": [shapely.to_wkb(one, hex=True) for one in self.rivals],
             "blocked": self.blocked,
             "prior": self.prior,
+            "hits_before": self.hits_before,
+            "misses_before": self.misses_before,
         }
 
     @classmethod
@@ -124,6 +135,8 @@ class Evidence:
             tuple(shapely.from_wkb(one) for one in document["rivals"]),
             document["blocked"],
             document["prior"],
+            document.get("hits_before", 0),
+            document.get("misses_before", 0),
         )
 
 
@@ -158,15 +171,26 @@ class TargetCounts:
     """Sum of squared displacements of the boundaries of unchanged objects, m²."""
     jitter_objects: float = 0.0
     """Number of these objects."""
+    true_scores: tuple[float, ...] = (0.0,) * SCORE_BINS
+    """Detections of known objects by score, weighted by the belief that the object is there."""
+    false_scores: tuple[float, ...] = (0.0,) * SCORE_BINS
+    """Detections that appeared and were refuted, by score."""
 
     def to_json(self) -> dict[str, Any]:
         """Convert to JSON values."""
-        return asdict(self)
+        return {
+            **asdict(self),
+            "true_scores": list(self.true_scores),
+            "false_scores": list(self.false_scores),
+        }
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Self:
         """Read what :meth:`to_json` made."""
-        return cls(**document)
+        scores = {
+            name: tuple(document[name]) for name in ("true_scores", "false_scores") if name in document
+        }
+        return cls(**{**document, **scores})
 
 
 @dataclass(frozen=True, slots=True)
