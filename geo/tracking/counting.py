@@ -15,7 +15,14 @@ from pyproj import CRS
 from segwatch.geo.tracking.belief_model import Rates, find_score_bin
 from segwatch.geo.tracking.overlay import project_all
 from segwatch.geo.tracking.regions import Transition
-from segwatch.geo.types.belief import DEFAULT_CONFIDENCE, Belief, BeliefStatus, TargetCounts
+from segwatch.geo.types.belief import (
+    DEFAULT_CONFIDENCE,
+    MAX_LIGHTS,
+    Belief,
+    BeliefStatus,
+    Light,
+    TargetCounts,
+)
 from segwatch.geo.types.tracking import (
     Change,
     ChangeKind,
@@ -106,6 +113,8 @@ class Exposure:
     new_m2: float
     gap_days: float
     """Days since the last observation of the same ground."""
+    light: Light | None = None
+    """In which light it showed the ground; None = not measured."""
 
 
 def count_observation(
@@ -125,6 +134,9 @@ def count_observation(
     step = transition.step
     targets = {*counts, *(one.target for one in observation.detections), *(one.target for one in step.states)}
     jitter = _measure_jitter(transition, crs)
+    lights = next((one.lights for one in counts.values()), ())
+    if exposure.light is not None:
+        lights = (*lights, (observation.id, exposure.light))[-MAX_LIGHTS:]
     updated = {}
     for target in sorted(targets):
         states = [one for one in step.states if one.target == target and one.merged_into is None]
@@ -134,6 +146,7 @@ def count_observation(
         moved = jitter.get(target, [])
         updated[target] = replace(
             one,
+            lights=lights,
             true_scores=_count_scores(one.true_scores, states, transition),
             hits=one.hits + hits,
             misses=one.misses + misses,

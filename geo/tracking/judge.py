@@ -29,9 +29,10 @@ from segwatch.geo.tracking.belief_model import (
     judge_shape,
     smooth_turn,
 )
+from segwatch.geo.tracking.light import is_explained_by_light
 from segwatch.geo.tracking.overlay import METRES_PER_DEGREE, to_array
 from segwatch.geo.tracking.region_views import ShownGround
-from segwatch.geo.tracking.regions import EXISTENCE, Transition, count_parts, measure
+from segwatch.geo.tracking.regions import EXISTENCE, Transition, count_parts, is_resolved, measure
 from segwatch.geo.types.belief import (
     DEFAULT_CONFIDENCE,
     MAX_VIEWS,
@@ -84,12 +85,15 @@ class Judge:
         Earlier observations of the same ground, oldest first.
     rates
         Rates of a target, from the counts before the observation.
+    min_polygon_m2
+        Smaller detections were dropped, m².
     """
 
     transition: Transition
     shown: ShownGround
     past: Sequence[ShownGround]
     rates: RatesOf
+    min_polygon_m2: float = 0.0
     _living: dict[str, tuple[shapely.STRtree, list[UUID]]] = field(default_factory=dict)
     """Living objects by target, indexed when they are first asked for."""
 
@@ -297,7 +301,13 @@ class Judge:
         rates = self.rates(change.target)
         chain, likelihoods = self._weigh(change.kind, evidence, views, rates)
         turn = smooth_turn(views, likelihoods, chain, evidence.to_covered, raised)
-        held = bool(evidence.rivals) or evidence.blocked or _ends_single_view(change, views, evidence)
+        held = (
+            bool(evidence.rivals)
+            or evidence.blocked
+            or _ends_single_view(change, views, evidence)
+            or _follows_light(change, views, evidence, raised)
+            or not is_resolved(change.kind, evidence.region, self.transition.tolerance_m, self.min_polygon_m2)
+        )
         confidence = turn.confidence * evidence.prior * (_HELD if held else 1.0)
         belief = _decide(change, confidence, views, evidence, held, was)
         # a confirmed change stays open, too, so that rules may ask for more than the confidence that confirms; a
@@ -363,6 +373,18 @@ def _ends_single_view(change: Change, views: Sequence[RegionView], evidence: Evi
         if view.acquired_at < change.valid_at and _tells(change.kind, view)
     ]
     return before[-2:] == [True, False]
+
+
+def _follows_light(change: Change, views: Sequence[RegionView], evidence: Evidence, raised: int) -> bool:
+    """Return whether the light of the observations explains a change as well."""
+
+    def is_new_state(view: RegionView) -> bool:
+        covered = is_detected(view) if change.kind in EXISTENCE else view.covered_share >= 0.5
+        return covered is evidence.to_covered
+
+    told = [one for one in views if _tells(change.kind, one)]
+    index = sum(_tells(change.kind, one) and one.acquired_at < change.valid_at for one in views[:raised])
+    return is_explained_by_light(told, index, is_new_state)
 
 
 def _decide(

@@ -16,7 +16,7 @@ from segwatch.geo.spectral.likelihood import log_likelihood_ratio
 from segwatch.geo.tracking.belief_model import MIN_COVERED, MIN_VISIBLE
 from segwatch.geo.tracking.overlay import Geometries, apply_snapped, compute_metres_per_degree, to_array
 from segwatch.geo.tracking.registration import UNCERTAIN, move
-from segwatch.geo.types.belief import RegionView, Shift
+from segwatch.geo.types.belief import Light, RegionView, Shift
 from segwatch.geo.types.tracking import ChangeKind, Detection, PastChange, PastObservation, TrackedObservation
 
 
@@ -44,6 +44,8 @@ class ShownGround:
         What it raised, as far as it is known.
     is_registered
         Whether its outlines can be compared with those of other observations.
+    light
+        In which light it shows the ground; None = not measured.
     """
 
     def __init__(
@@ -54,10 +56,12 @@ class ShownGround:
         detections: Sequence[Detection],
         changes: tuple[PastChange, ...] = (),
         is_registered: bool = True,
+        light: Light | None = None,
     ) -> None:
         self.id = id
         self.acquired_at = acquired_at
         self.footprint = footprint
+        self.light = light
         self._kinds: dict[UUID, set[ChangeKind]] = {}
         for one in changes:
             self._kinds.setdefault(one.track_id, set()).add(one.kind)
@@ -67,19 +71,17 @@ class ShownGround:
         shapely.prepare(footprint)
 
     @classmethod
-    def of_past(cls, past: PastObservation) -> Self:
+    def of_past(cls, past: PastObservation, light: Light | None) -> Self:
         """Move an earlier observation by its shift."""
-        detections = [
-            replace(one, geometry=move(one.geometry, past.shift))
-            for one in past.detections
-        ]
+        detections = [replace(one, geometry=move(one.geometry, past.shift)) for one in past.detections]
         footprint = move(past.footprint, past.shift)
-        return cls(past.id, past.acquired_at, footprint, detections, past.changes, past.shift != UNCERTAIN)
+        is_registered = past.shift != UNCERTAIN
+        return cls(past.id, past.acquired_at, footprint, detections, past.changes, is_registered, light)
 
     @classmethod
-    def of_observation(cls, one: TrackedObservation, shift: Shift) -> Self:
+    def of_observation(cls, one: TrackedObservation, shift: Shift, light: Light | None) -> Self:
         """Take an observation that has been moved by its shift already."""
-        return cls(one.id, one.acquired_at, one.footprint, one.detections, (), shift != UNCERTAIN)
+        return cls(one.id, one.acquired_at, one.footprint, one.detections, (), shift != UNCERTAIN, light)
 
     def get_kinds(self, track_id: UUID) -> Set[ChangeKind]:
         """Return the kinds of change of a track that the observation raised."""
@@ -98,10 +100,17 @@ class ShownGround:
             None if core is None else self._find_core(core, target),
             score,
             spectral,
+            self.light,
         )
 
     def shows_apart(
-        self, first: BaseGeometry, second: BaseGeometry, target: str, least_m: float, *, is_one_enough: bool = False
+        self,
+        first: BaseGeometry,
+        second: BaseGeometry,
+        target: str,
+        least_m: float,
+        *,
+        is_one_enough: bool = False,
     ) -> bool:
         """Return whether both objects are detected with at least ``least_m`` of clear empty ground between them.
 

@@ -23,6 +23,8 @@ EXISTENCE = frozenset({ChangeKind.APPEARED, ChangeKind.REAPPEARED, ChangeKind.DI
 _THIN = 0.1
 #: Growth and loss within this many tolerances of the old boundary are left to the jitter.
 _BAND = 0.5
+#: Boundaries are uncertain by this many tolerances however well a scene is registered.
+_UNSURE = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +174,19 @@ def measure(region: BaseGeometry) -> tuple[float, float]:
     scale = compute_metres_per_degree(region)
     plane = shapely.transform(region, lambda coordinates: coordinates * scale)
     return float(plane.area), 2 * float(plane.area) / max(float(plane.length), 1e-9)
+
+
+def is_resolved(kind: ChangeKind, region: BaseGeometry, tolerance_m: float, min_polygon_m2: float) -> bool:
+    """Return whether pixels resolve what a change tells, or sampling the same ground again may raise it.
+
+    A gap narrower than a pixel opens and closes with the position of the pixels, and an object crosses the minimum size
+    of a polygon (m²) if its boundary is displaced by half a pixel.
+    """
+    area_m2, width_m = measure(region)
+    if kind in EXISTENCE:
+        length_m = 2 * area_m2 / max(width_m, 1e-9)
+        return min_polygon_m2 <= 0 or area_m2 > min_polygon_m2 + length_m * _UNSURE * tolerance_m
+    return width_m > 2 * _UNSURE * tolerance_m or kind not in (ChangeKind.SPLIT, ChangeKind.MERGED)
 
 
 def count_parts(geometry: BaseGeometry, tolerance_m: float) -> int:

@@ -109,9 +109,7 @@ def _is_chance(agreeing: int, compared: int) -> bool:
     A minimum share would refuse a scene in which most objects changed or are partly hidden, however many agree exactly.
     """
     below = sum(
-        math.comb(compared, count)
-        * _CHANCE_AGREEMENT**count
-        * (1 - _CHANCE_AGREEMENT) ** (compared - count)
+        math.comb(compared, count) * _CHANCE_AGREEMENT**count * (1 - _CHANCE_AGREEMENT) ** (compared - count)
         for count in range(agreeing)
     )
     return 1 - below > _MAX_CHANCE

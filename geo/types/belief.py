@@ -24,6 +24,12 @@ SETTLED_CONFIDENCE = 0.94
 """A change that is this sure is not judged again; rules cannot ask for more."""
 
 
+Light = tuple[float, float, float]
+"""How much brighter an observation is than its series' reference, grey levels: dark, medium and bright pixels."""
+MAX_LIGHTS = 16
+"""Maximum number of earlier observations whose light is kept."""
+
+
 class BeliefStatus(enum.StrEnum):
     """Whether the evidence suffices to decide."""
 
@@ -61,6 +67,8 @@ class RegionView:
     """Mean score of the detections in the region, 0..1; None without a detection."""
     spectral: float = 0.0
     """Mean log-likelihood ratio of the detections' spectral evidence; 0 where there is none, or no detection."""
+    light: Light | None = None
+    """In which light the observation shows the ground; None = not measured."""
 
     def to_json(self) -> dict[str, Any]:
         """Convert to JSON values."""
@@ -72,16 +80,19 @@ class RegionView:
             "core_detected": self.core_detected,
             "score": self.score,
             "spectral": self.spectral,
+            "light": None if self.light is None else list(self.light),
         }
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Self:
         """Read what :meth:`to_json` made."""
+        light = document.get("light")
         return cls(
             **{
                 **document,
                 "observation_id": UUID(document["observation_id"]),
                 "acquired_at": datetime.fromisoformat(document["acquired_at"]),
+                "light": None if light is None else tuple(light),
             }
         )
 
@@ -175,6 +186,8 @@ class TargetCounts:
     """Detections of known objects by score, weighted by the belief that the object is there."""
     false_scores: tuple[float, ...] = (0.0,) * SCORE_BINS
     """Detections that appeared and were refuted, by score."""
+    lights: tuple[tuple[UUID, Light], ...] = ()
+    """Light of the newest observations of the series, by observation id, oldest first."""
 
     def to_json(self) -> dict[str, Any]:
         """Convert to JSON values."""
@@ -182,15 +195,15 @@ class TargetCounts:
             **asdict(self),
             "true_scores": list(self.true_scores),
             "false_scores": list(self.false_scores),
+            "lights": [[str(observation_id), list(light)] for observation_id, light in self.lights],
         }
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Self:
         """Read what :meth:`to_json` made."""
-        scores = {
-            name: tuple(document[name]) for name in ("true_scores", "false_scores") if name in document
-        }
-        return cls(**{**document, **scores})
+        scores = {name: tuple(document[name]) for name in ("true_scores", "false_scores") if name in document}
+        lights = tuple((UUID(name), tuple(light)) for name, light in document.get("lights", ()))
+        return cls(**{**document, **scores, "lights": lights})
 
 
 @dataclass(frozen=True, slots=True)

@@ -160,6 +160,26 @@ def test_a_part_missed_after_a_split_is_told_as_split() -> None:
     assert beliefs(steps, ChangeKind.SPLIT)[-1].status is BeliefStatus.CONFIRMED
 
 
+def test_a_part_that_new_ground_joins_to_its_object_leaves_no_track_without_a_detection() -> None:
+    """Two parts of an object that reach ground seen for the first time may meet there: nothing was split."""
+    known = box(-1000, -1000, -100, 1000)
+    whole = box(-400, 0, -100, 600)
+    upper = box(-400, 300, -100, 600)
+    lower = box(-400, 0, -100, 250).union(box(-100, 0, 0, 250))
+    steps = fold(
+        observe(0, whole, LAKE, clear=known),
+        observe(1, whole, LAKE, clear=known),
+        observe(2, upper, lower, LAKE),
+    )
+    old, lake = steps[0].detection_tracks
+    last = steps[2]
+    assert last.detection_tracks == (old, old, lake)
+    assert {one.track_id for one in last.states} == {old, lake}
+    assert {one.track_id for one in last.changes} <= {old}
+    assert not [one for one in last.changes if one.kind is ChangeKind.SPLIT]
+    assert not last.lineage
+
+
 @pytest.mark.parametrize("pixels", [0.5, 1.0, 2.0, 3.0])
 def test_a_moved_scene_raises_nothing(pixels: float) -> None:
     lakes = [box(x, y, x + 90 + x / 20, y + 120) for x in (-800, -400, 0, 400) for y in (-600, 200)]
