@@ -55,7 +55,9 @@ _MIN_SUPPORT, _MIN_SPECTRAL = 2, math.log(2.0)
 #: Objects nearer than this many tolerances may be one behind a cloud.
 _NEAR = 14.0
 #: Minimum visible share of lost ground that excludes a part that was split off and missed.
-_MIN_LOSS_VISIBLE = 0.6
+_MIN_LOSS_VISIBLE = 0.4
+DOUBTED = 0.3
+"""An open change below this confidence explains no other."""
 MIN_GAP = 0.5
 """Clear empty ground between two objects that shows them apart, in tolerances."""
 #: A place is at least and at most this many tolerances wide, for false detections that would be taken for the object.
@@ -87,6 +89,8 @@ class Judge:
         Rates of a target, from the counts before the observation.
     min_polygon_m2
         Smaller detections were dropped, m².
+    doubted
+        Track and kind of earlier changes that are unlikely by now: they explain no other.
     """
 
     transition: Transition
@@ -94,6 +98,7 @@ class Judge:
     past: Sequence[ShownGround]
     rates: RatesOf
     min_polygon_m2: float = 0.0
+    doubted: frozenset[tuple[UUID, ChangeKind]] = frozenset()
     _living: dict[str, tuple[shapely.STRtree, list[UUID]]] = field(default_factory=dict)
     """Living objects by target, indexed when they are first asked for."""
 
@@ -233,6 +238,7 @@ class Judge:
             view.acquired_at for view in judgement.views[:-1] if (view.covered_share >= 0.5) is covered_before
         ]
         since = max(old, default=None)
+        kinds -= {kind for kind in kinds if (change.track_id, kind) in self.doubted}
         return any(
             not kinds.isdisjoint(one.get_kinds(change.track_id))
             for one in self.past

@@ -21,7 +21,7 @@ from segwatch.geo.tracking.belief_model import Rates
 from segwatch.geo.tracking.counting import Exposure, count_judgements, count_observation, update_beliefs
 from segwatch.geo.tracking.fold import fold_observation
 from segwatch.geo.tracking.ground import NewGround, ObservedGround, compute_search_area, widen_footprint
-from segwatch.geo.tracking.judge import MIN_GAP, Judge, to_past_changes
+from segwatch.geo.tracking.judge import DOUBTED, MIN_GAP, Judge, to_past_changes
 from segwatch.geo.tracking.light import measure_light
 from segwatch.geo.tracking.overlay import project_all, to_array
 from segwatch.geo.tracking.region_views import ShownGround
@@ -245,6 +245,7 @@ class _Series:
         }
         transition = Transition(step, before, after, at, tolerance_m, lost)
         changes = [one for one in step.changes if not one.baseline]
+        near_open = self._find_open(observation.footprint)
         light = measure_light(observation.chips, self.references)
         shown = ShownGround.of_observation(observation, step.shift, light)
         judge = Judge(
@@ -253,12 +254,17 @@ class _Series:
             [self._show(one) for one in past] if changes else [],
             rates,
             min_polygon_m2=item.min_polygon_m2,
+            doubted=frozenset(
+                (one.change.track_id, one.change.kind)
+                for one in near_open
+                if one.judgement.belief.confidence < DOUBTED
+            ),
         )
         new = judge.judge_new()
         explained = judge.find_explained(new)
         again = [
             (one, judgement)
-            for one in self._find_open(observation.footprint)
+            for one in near_open
             if (judgement := judge.judge_open(one, explained)) is not None
         ]
         crs = make_local_equal_area(self.origin)
