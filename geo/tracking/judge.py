@@ -42,7 +42,7 @@ from segwatch.geo.types.belief import (
     Evidence,
     RegionView,
 )
-from segwatch.geo.types.tracking import Change, ChangeKind, Judgement, OpenChange, PastChange
+from segwatch.geo.types.tracking import Change, ChangeKind, Judgement, OpenChange, PastChange, TrackState
 
 #: A change whose probability in the model is below this is refuted.
 _REFUTED = 0.01
@@ -60,6 +60,8 @@ DOUBTED = 0.3
 """An open change below this confidence explains no other."""
 MIN_GAP = 0.5
 """Clear empty ground between two objects that shows them apart, in tolerances."""
+#: Share of a rival that an object covers once they are one.
+_JOINED = 0.5
 #: A place is at least and at most this many tolerances wide, for false detections that would be taken for the object.
 _PLACE = (4.0, 20.0)
 #: A confirmed change of which later observations leave less than this is provisional again.
@@ -167,8 +169,8 @@ class Judge:
             rivals=self._find_rivals(change),
             blocked=self._is_blocked(change),
             prior=self._find_prior(change),
-            **self._count_older(change, views),
         )
+        evidence = self._add_older(change, evidence, views)
         judgement = self._judge(change, scene_id, evidence, tuple(views))
         return self._refute(judgement) if self._is_explained(change, judgement) else judgement
 
@@ -205,16 +207,16 @@ class Judge:
         before = self.transition.before
         return max((before[one].belief.confidence for one in others if one in before), default=1.0)
 
-    def _count_older(self, change: Change, views: Sequence[RegionView]) -> dict[str, int]:
-        """Count the detections and counted misses of an object that disappeared that are older than all views."""
+    def _add_older(self, change: Change, evidence: Evidence, views: Sequence[RegionView]) -> Evidence:
+        """Add the detections and counted misses of an object that disappeared that are older than all views."""
         old = self.transition.before.get(change.track_id)
         if change.kind is not ChangeKind.DISAPPEARED or old is None:
-            return {}
-        hits = sum(is_detected(one) for one in views)
-        return {
-            "hits_before": max(old.belief.observations_for - hits, 0),
-            "misses_before": max(old.belief.observations_against - (len(views) - hits), 0),
-        }
+            return evidence
+        shown = sum(is_detected(one) for one in views)
+        hits = max(old.belief.observations_for - shown, 0)
+        misses = max(old.belief.observations_against - (len(views) - shown), 0)
+        seen_at = min(old.last_seen, views[0].acquired_at) if hits else None
+        return replace(evidence, hits_before=hits, misses_before=misses, seen_at=seen_at)
 
     def _is_blocked(self, change: Change) -> bool:
         """Return whether an object that shrank lies in pieces: a split may explain it."""
@@ -248,18 +250,20 @@ class Judge:
     # ---- open changes
 
     def _update_holds(self, change: Change, evidence: Evidence) -> Evidence:
-        """Drop what no longer holds a change back."""
+        """Drop what no longer holds a change back: rivals shown apart or joined to the object, and pieces."""
         tolerance_m = self.transition.tolerance_m
+        after = self.transition.after.get(change.track_id)
         rivals = tuple(
             one
             for one in evidence.rivals
-            if not self.shown.shows_apart(
-                evidence.region, one, change.target, MIN_GAP * tolerance_m, is_one_enough=True
+            if not (
+                _is_part(one, after)
+                or self.shown.shows_apart(
+                    evidence.region, one, change.target, MIN_GAP * tolerance_m, is_one_enough=True
+                )
             )
         )
-        blocked = evidence.blocked
-        if blocked and change.track_id in self.transition.after:
-            blocked = count_parts(self.transition.after[change.track_id].geometry, tolerance_m) > 1
+        blocked = evidence.blocked and (after is None or count_parts(after.geometry, tolerance_m) > 1)
         if rivals == evidence.rivals and blocked is evidence.blocked:
             return evidence
         return replace(evidence, rivals=rivals, blocked=blocked)
@@ -305,8 +309,9 @@ class Judge:
             (index for index, view in enumerate(views) if view.acquired_at <= evidence.raised_at), default=0
         )
         rates = self.rates(change.target)
-        chain, likelihoods = self._weigh(change.kind, evidence, views, rates)
-        turn = smooth_turn(views, likelihoods, chain, evidence.to_covered, raised)
+        older = _recall_older(evidence, views)
+        chain, likelihoods = self._weigh(change.kind, evidence, (*older, *views), rates)
+        turn = smooth_turn((*older, *views), likelihoods, chain, evidence.to_covered, raised + len(older))
         held = (
             bool(evidence.rivals)
             or evidence.blocked
@@ -365,6 +370,13 @@ def to_past_changes(changes: Sequence[Change]) -> tuple[PastChange, ...]:
     return tuple(PastChange(one.track_id, one.kind) for one in changes)
 
 
+def _is_part(rival: BaseGeometry, state: TrackState | None) -> bool:
+    """Return whether a rival has become a part of the object: both were seen piece by piece, and appeared together."""
+    if state is None or not state.alive:
+        return False
+    return bool(shapely.intersection(rival, state.geometry).area >= _JOINED * rival.area)
+
+
 def _tells(kind: ChangeKind, view: RegionView) -> bool:
     return view.visible_share >= MIN_VISIBLE if kind in EXISTENCE else is_shape_shown(view)
 
@@ -379,6 +391,13 @@ def _ends_single_view(change: Change, views: Sequence[RegionView], evidence: Evi
         if view.acquired_at < change.valid_at and _tells(change.kind, view)
     ]
     return before[-2:] == [True, False]
+
+
+def _recall_older(evidence: Evidence, views: Sequence[RegionView]) -> tuple[RegionView, ...]:
+    """Return a view that shows nothing at the time of the last older detection: the object may be gone since then."""
+    if evidence.seen_at is None:
+        return ()
+    return (RegionView(views[0].observation_id, evidence.seen_at, 0.0, 0.0),)
 
 
 def _follows_light(change: Change, views: Sequence[RegionView], evidence: Evidence, raised: int) -> bool:

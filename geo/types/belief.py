@@ -119,6 +119,8 @@ class Evidence:
     """Detections of the object that are older than the first view."""
     misses_before: int = 0
     """Counted misses of the object that are older than the first view."""
+    seen_at: datetime | None = None
+    """Acquisition time of the newest of these detections; None if there are none."""
 
     def to_json(self) -> dict[str, Any]:
         """Convert to JSON values, geometries as hexadecimal WKB."""
@@ -132,12 +134,13 @@ class Evidence:
             "prior": self.prior,
             "hits_before": self.hits_before,
             "misses_before": self.misses_before,
+            "seen_at": None if self.seen_at is None else self.seen_at.isoformat(),
         }
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Self:
         """Read what :meth:`to_json` made."""
-        core = document["core"]
+        core, seen_at = document["core"], document.get("seen_at")
         return cls(
             shapely.from_wkb(document["region"]),
             document["to_covered"],
@@ -148,6 +151,7 @@ class Evidence:
             document["prior"],
             document.get("hits_before", 0),
             document.get("misses_before", 0),
+            None if seen_at is None else datetime.fromisoformat(seen_at),
         )
 
 

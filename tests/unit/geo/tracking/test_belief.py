@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
-from uuid import UUID, uuid5
+from datetime import timedelta
+from uuid import UUID
 
 import numpy as np
 import pytest
-import shapely
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from shapely.affinity import translate
 from shapely.geometry import MultiPolygon, Polygon, box
-from shapely.geometry.base import BaseGeometry
 
 from segwatch.benchmarks import tracking_belief
 from segwatch.benchmarks.tracking_worlds import ORIGIN, PERFECT, SERIES, Noise, look, make
-from segwatch.geo.area import compute_area_m2
 from segwatch.geo.crs import make_local_equal_area
 from segwatch.geo.tracking.belief_model import Chain, Rates, judge_existence, smooth_turn
 from segwatch.geo.tracking.judge import to_past_changes
@@ -27,7 +23,6 @@ from segwatch.geo.tracking.series import FoldInput, fold_series
 from segwatch.geo.types.belief import (
     MAX_PAST,
     MAX_VIEWS,
-    Belief,
     BeliefStatus,
     Evidence,
     RegionView,
@@ -36,55 +31,23 @@ from segwatch.geo.types.belief import (
 )
 from segwatch.geo.types.tracking import (
     ChangeKind,
-    Detection,
     GroundPiece,
     OpenChange,
     PastObservation,
-    TrackedObservation,
     TrackingStep,
     TrackState,
 )
-from segwatch.geo.types.watch import TrackingSettings
-
-METRE = 1 / 111_320
-"""Degrees of latitude."""
-START = datetime(2024, 5, 1, tzinfo=UTC)
-FIELD = box(-1000, -1000, 1000, 1000)
-SETTINGS = TrackingSettings()
-
-
-def to_degrees(shape: BaseGeometry) -> BaseGeometry:
-    """Metres around the origin -> EPSG:4326."""
-    scale = np.array([METRE / np.cos(np.radians(ORIGIN[1])), METRE])
-    return shapely.transform(shape, lambda coordinates: coordinates * scale + np.array(ORIGIN))
-
-
-def observe(
-    number: int, *shapes: BaseGeometry, clear: BaseGeometry = FIELD, score: float = 0.9
-) -> TrackedObservation:
-    found = []
-    for shape in shapes:
-        geometry = to_degrees(shape)
-        found.append(Detection("water", geometry, score, compute_area_m2(geometry)))
-    return TrackedObservation(
-        uuid5(SERIES, str(number)),
-        uuid5(SERIES, f"scene {number}"),
-        START + number * timedelta(days=5),
-        to_degrees(clear),
-        tuple(found),
-    )
-
-
-def fold(*observations: TrackedObservation) -> list[TrackingStep]:
-    inputs = [FoldInput(one, SETTINGS, first=not number) for number, one in enumerate(observations)]
-    return fold_series([], inputs, series_id=SERIES, origin=ORIGIN)
-
-
-def beliefs(steps: Sequence[TrackingStep], kind: ChangeKind) -> list[Belief]:
-    return [one.belief for step in steps for one in step.judgements if one.kind is kind]
-
-
-LAKE, POND = box(-300, -300, -100, -100), box(200, 200, 300, 300)
+from tests.support.tracked_fields import (
+    FIELD,
+    LAKE,
+    POND,
+    SETTINGS,
+    START,
+    beliefs,
+    fold,
+    observe,
+    to_degrees,
+)
 
 
 def test_one_detection_is_provisional_and_a_second_confirms() -> None:
