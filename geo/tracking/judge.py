@@ -32,7 +32,14 @@ from segwatch.geo.tracking.belief_model import (
 from segwatch.geo.tracking.light import is_explained_by_light
 from segwatch.geo.tracking.overlay import METRES_PER_DEGREE, to_array
 from segwatch.geo.tracking.region_views import ShownGround
-from segwatch.geo.tracking.regions import EXISTENCE, Transition, count_parts, is_resolved, measure
+from segwatch.geo.tracking.regions import (
+    EXISTENCE,
+    Transition,
+    count_parts,
+    is_explained_by_movement,
+    is_resolved,
+    measure,
+)
 from segwatch.geo.types.belief import (
     DEFAULT_CONFIDENCE,
     MAX_VIEWS,
@@ -199,7 +206,15 @@ class Judge:
         return [tree.geometries[index] for index in near if tracks[index] != change.track_id]
 
     def _find_prior(self, change: Change) -> float:
-        """Return how sure it is that the objects were there that a change needs: those that merged."""
+        """Return how likely nothing else explains a change: objects that were there to merge, no mere movement."""
+        if change.kind in (ChangeKind.GREW, ChangeKind.SHRANK):
+            before, after = (
+                states[change.track_id].geometry for states in (self.transition.before, self.transition.after)
+            )
+            is_moved = is_explained_by_movement(
+                before, after, self.shown.footprint, self.transition.tolerance_m
+            )
+            return _HELD if is_moved else 1.0
         if change.kind is not ChangeKind.MERGED:
             return 1.0
         ended = self.transition.list_merged(change.track_id)[1:]

@@ -9,11 +9,12 @@ from uuid import UUID
 
 import numpy as np
 import shapely
+from shapely.affinity import translate
 from shapely.geometry.base import BaseGeometry
 
 from segwatch.geo.area import extract_polygons
 from segwatch.geo.polygons import clean
-from segwatch.geo.tracking.overlay import apply_snapped, compute_metres_per_degree
+from segwatch.geo.tracking.overlay import apply_snapped, compute_metres_per_degree, to_array
 from segwatch.geo.types.belief import Evidence
 from segwatch.geo.types.tracking import Change, ChangeKind, TrackingStep, TrackState
 
@@ -23,6 +24,8 @@ EXISTENCE = frozenset({ChangeKind.APPEARED, ChangeKind.REAPPEARED, ChangeKind.DI
 _THIN = 0.1
 #: Growth and loss within this many tolerances of the old boundary are left to the jitter.
 _BAND = 0.5
+#: Largest movement that is considered, tolerances, and the share of the difference that it may leave unexplained.
+_MAX_MOVE, _MOVED = 2, 0.3
 #: Boundaries are uncertain by this many tolerances however well a scene is registered.
 _UNSURE = 0.5
 
@@ -187,6 +190,33 @@ def is_resolved(kind: ChangeKind, region: BaseGeometry, tolerance_m: float, min_
         length_m = 2 * area_m2 / max(width_m, 1e-9)
         return min_polygon_m2 <= 0 or area_m2 > min_polygon_m2 + length_m * _UNSURE * tolerance_m
     return width_m > 2 * _UNSURE * tolerance_m or kind not in (ChangeKind.SPLIT, ChangeKind.MERGED)
+
+
+def is_explained_by_movement(
+    before: BaseGeometry, after: BaseGeometry, footprint: BaseGeometry, tolerance_m: float
+) -> bool:
+    """Return whether the object as it was, displaced by some pixels, is what an observation shows.
+
+    Where a cloud hides the other side of the object, movement looks like growth or loss. What was gained on one side
+    alone stays unexplained, as a displaced object loses as much on the other.
+
+    Parameters
+    ----------
+    before, after
+        The object before and after the observation, EPSG:4326.
+    footprint
+        What the observation showed, EPSG:4326.
+    tolerance_m
+        About one pixel, metres.
+    """
+    window = _clip_around(footprint, shapely.union(before, after), _MAX_MOVE * tolerance_m)
+    shown = apply_snapped(shapely.intersection, after, window)
+    step = tolerance_m / compute_metres_per_degree(after)
+    moves = np.arange(-_MAX_MOVE, _MAX_MOVE + 1)
+    places = np.array([(across, along) for across in moves for along in moves]) * step
+    moved = to_array([translate(before, *by) for by in places.tolist()])
+    apart = shapely.area(shapely.symmetric_difference(shapely.intersection(moved, window), shown))
+    return bool(apart.min() <= _MOVED * apart[len(apart) // 2])
 
 
 def count_parts(geometry: BaseGeometry, tolerance_m: float) -> int:

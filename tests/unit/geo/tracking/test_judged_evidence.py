@@ -16,9 +16,16 @@ from segwatch.benchmarks.tracking_worlds import ORIGIN
 from segwatch.geo.crs import make_local_equal_area
 from segwatch.geo.tracking.belief_model import MAX_SCORE_FACTOR, Rates, find_score_bin
 from segwatch.geo.tracking.light import is_explained_by_light, measure_light
-from segwatch.geo.tracking.regions import bridge, is_resolved, measure
+from segwatch.geo.tracking.regions import bridge, is_explained_by_movement, is_resolved, measure
 from segwatch.geo.tracking.registration import estimate_shift
-from segwatch.geo.types.belief import SCORE_BINS, BeliefStatus, RegionView, Shift, TargetCounts
+from segwatch.geo.types.belief import (
+    DEFAULT_CONFIDENCE,
+    SCORE_BINS,
+    BeliefStatus,
+    RegionView,
+    Shift,
+    TargetCounts,
+)
 from segwatch.geo.types.chips import CELL_PX, Cell, Chip, ReferenceChip
 from segwatch.geo.types.evidence import IndexMean, SpectralEvidence
 from segwatch.geo.types.tracking import ChangeKind, TrackedObservation
@@ -120,7 +127,7 @@ def test_a_series_learns_its_scores() -> None:
 
 def test_spectral_evidence_confirms_a_single_observation() -> None:
     empty = [observe(number, LAKE) for number in range(16)]
-    seen = observe(16, LAKE, POND)
+    seen = observe(24, LAKE, POND)
     water = SpectralEvidence((IndexMean("mndwi", 0.6, -0.4),), 100, 100)
     ground = SpectralEvidence((IndexMean("mndwi", -0.6, -0.4),), 100, 100)
     (alone,) = beliefs(fold(*empty, seen), ChangeKind.APPEARED)
@@ -130,6 +137,7 @@ def test_spectral_evidence_confirms_a_single_observation() -> None:
         told = replace(seen, detections=(lake, replace(pond, evidence=evidence)))
         (judged[name],) = beliefs(fold(*empty, told), ChangeKind.APPEARED)
     assert alone.status is BeliefStatus.PROVISIONAL
+    assert judged["water"].confidence >= DEFAULT_CONFIDENCE
     assert judged["water"].status is BeliefStatus.CONFIRMED
     assert judged["ground"].status is BeliefStatus.PROVISIONAL
     assert judged["ground"].confidence < alone.confidence < judged["water"].confidence
@@ -148,9 +156,10 @@ def test_what_older_observations_showed_counts_for_a_disappearance() -> None:
 
 
 def test_a_change_that_is_sure_at_once_stays_open_until_a_second_observation_confirms_it() -> None:
+    wider = box(-300, -300, -70, -100)
     others = [box(x, 500, x + 100, 600) for x in range(-900, 900, 150)]
     before = [observe(number, LAKE, *others) for number in range(9)]
-    steps = fold(*before, *(observe(9 + number, LARGER, *others) for number in range(2)))
+    steps = fold(*before, *(observe(50 + number, wider, *others) for number in range(2)))
     once, twice = beliefs(steps, ChangeKind.GREW)
     assert once.confidence >= 0.94
     assert once.status is BeliefStatus.PROVISIONAL
@@ -168,6 +177,14 @@ def test_what_pixels_do_not_resolve_is_not_confirmed() -> None:
     assert not is_resolved(ChangeKind.APPEARED, pond, 10.0, 1500.0)
     assert is_resolved(ChangeKind.APPEARED, pond, 10.0, 500.0)
     assert is_resolved(ChangeKind.APPEARED, pond, 10.0, 0.0)
+
+
+def test_movement_behind_a_cloud_is_no_growth() -> None:
+    footprint = to_degrees(FIELD.difference(box(-400, -400, -250, 0)))
+    before, moved, larger = (to_degrees(one) for one in (LAKE, translate(LAKE, 20, 0), LAKE.buffer(20)))
+    assert is_explained_by_movement(before, moved, footprint, 10.0)
+    assert not is_explained_by_movement(before, larger, footprint, 10.0)
+    assert not is_explained_by_movement(before, to_degrees(LARGER), footprint, 10.0)
 
 
 def test_the_ground_between_parts_is_where_they_are_nearest() -> None:
