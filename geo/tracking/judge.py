@@ -208,11 +208,11 @@ class Judge:
     def _find_prior(self, change: Change) -> float:
         """Return how likely nothing else explains a change: objects that were there to merge, no mere movement."""
         if change.kind in (ChangeKind.GREW, ChangeKind.SHRANK):
-            before, after = (
-                states[change.track_id].geometry for states in (self.transition.before, self.transition.after)
-            )
             is_moved = is_explained_by_movement(
-                before, after, self.shown.footprint, self.transition.tolerance_m
+                self.transition.before[change.track_id].geometry,
+                self.transition.after[change.track_id].geometry,
+                self.shown.footprint,
+                self.transition.tolerance_m,
             )
             return _HELD if is_moved else 1.0
         if change.kind is not ChangeKind.MERGED:
