@@ -206,5 +206,5 @@ def test_a_shift_that_a_significant_minority_shows_is_found() -> None:
     crs = make_local_equal_area(ORIGIN)
     shift = estimate_shift(observe(1, *seen), steps[0].states, Polygon(), crs, 10.0)
     assert shift.source == "outlines"
-    assert (shift.east_m, shift.north_m) == (pytest.approx(-30, abs=0.3), pytest.approx(0, abs=0.3))
+    assert (shift.east_m, shift.north_m) == pytest.approx((-30.0, 0.0), abs=0.3)
     assert shift.quality < 0.3
