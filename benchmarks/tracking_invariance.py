@@ -2,7 +2,8 @@
 
 A real aerial image is segmented by a threshold and observed again displaced, in other light, on other grids and for a
 moved area, through the product's own reading, tiles, chips, registration, tracking and judging. Each variant is
-observed between unaltered scenes; what it raises provisionally, the next scene must refute.
+observed once between unaltered scenes, in alternation with them, and from some scene on for good; light also comes and
+goes by degrees. Whatever that raises is provisional, and no later scene may confirm it.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import math
 import tempfile
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
@@ -64,8 +65,16 @@ _ZONES = {"zone 13": "EPSG:32613", "zone 15": "EPSG:32615"}
 _AREA_PX = (45, 30, 890, 695)
 _BEGAN = datetime(2024, 1, 1, 10, tzinfo=UTC)
 _SERIES = UUID("5c6b9c0e-0d2e-5a61-9d57-6d1c2b8a4f10")
-_NEVER_ALTERED = 2
-"""Unaltered scenes before a variant, and after it."""
+_ORDERS = {
+    "once": (0, 0, 1, 0, 0),
+    "alternating": (0, 0, 1, 0, 1, 0, 1),
+    "lasting": (0, 0, 0, 1, 1, 1, 1),
+    "ramping": (0, 0, 0.5, 0.75, 1, 1, 0.75, 0.5, 0),
+}
+"""Scenes by how far they are altered: 0 = not at all, 1 = wholly."""
+_DEGREES = (0.5, 0.75)
+#: Variants that a quick run observes in every order; a full run observes all.
+_QUICK_ORDERED = ("displaced by 0.6, 0 px", "10 % darker", "haze")
 
 out = Console(width=110, highlight=False)
 
@@ -85,6 +94,8 @@ class Variant:
     """Pixels by which the area lies east and south of its place."""
     shift_px: tuple[float, float] | None = None
     """Known displacement of the image, pixels east and north."""
+    degrees: tuple[Variant, ...] = ()
+    """The same at each of the degrees between the unaltered image and this one; empty where there are none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,20 +132,37 @@ def run(*, quick: bool, segmenter: Segmenter | None = None) -> dict[str, float |
     chosen = segmenter or DarkWater()
     base, *variants = make_variants(quick=quick)
     alarms: dict[str, list[Alarms]] = defaultdict(list)
-    table = Table("variant", "objects", "changes raised", "confirmed", "error of shift, px")
+    ordered: dict[str, list[Alarms]] = defaultdict(list)
+    table = Table(
+        "variant", "objects", "changes raised", "confirmed", "error of shift, px", *list(_ORDERS)[1:]
+    )
     with tempfile.TemporaryDirectory() as folder, serve_folder(Path(folder)) as url:
         unaltered = observe(folder, url, base, chosen)
         before = 0
         for variant in variants:
             seen = observe(folder, url, variant, chosen)
-            found = count_alarms(unaltered, seen, variant)
+            found = count_alarms(unaltered, {1: seen}, variant)
             alarms[variant.group].append(found)
+            repeated = {}
+            if not quick or variant.name in _QUICK_ORDERED:
+                scenes = {1: seen} | {
+                    degree: observe(folder, url, one, chosen)
+                    for degree, one in zip(_DEGREES, variant.degrees, strict=False)
+                }
+                repeated = {
+                    order: count_alarms(unaltered, scenes, variant, order)
+                    for order in list(_ORDERS)[1:]
+                    if order != "ramping" or variant.degrees
+                }
+            for order, one in repeated.items():
+                ordered[order].append(one)
             table.add_row(
                 variant.name,
                 str(len(seen.detections)),
                 str(found.provisional),
                 str(found.confirmed),
                 f"{found.shift_error_px:.2f}" if variant.shift_px else "",
+                *(f"{one.confirmed} of {one.provisional}" for one in repeated.values()),
             )
             if variant.shift_px == _THREE_METRES:
                 before = count_unregistered(unaltered, seen)
@@ -144,13 +172,15 @@ def run(*, quick: bool, segmenter: Segmenter | None = None) -> dict[str, float |
     return {
         "invariance_objects": len(unaltered.detections),
         "invariance_variants": len(variants),
-        "invariance_false_alerts": sum(one.confirmed for one in every),
+        "invariance_false_alerts": sum(one.confirmed for one in every)
+        + sum(one.confirmed for some in ordered.values() for one in some),
         "invariance_provisional": sum(one.provisional for one in every),
         **{f"invariance_{group}": sum(one.confirmed for one in some) for group, some in alarms.items()},
         **{
             f"invariance_{group}_provisional": sum(one.provisional for one in some)
             for group, some in alarms.items()
         },
+        **{f"invariance_{order}": sum(one.confirmed for one in some) for order, some in ordered.items()},
         "invariance_shift_3m_provisional": alarms["shift"][0].provisional,
         "invariance_shift_3m_unregistered": before,
         "invariance_shift_error_px": round(max(one.shift_error_px for one in every), 3),
@@ -184,17 +214,25 @@ def _displace(base: Variant, east: float, south: float) -> Variant:
 
 
 def _relight(base: Variant) -> Iterator[Variant]:
-    lights: dict[tuple[str, str], Callable[[NDArray[np.float64]], NDArray[np.float64]]] = {
-        ("brightness", "5 % brighter"): lambda light: 1.05 * light,
-        ("brightness", "10 % brighter"): lambda light: 1.1 * light,
-        ("brightness", "10 % darker"): lambda light: 0.9 * light,
-        ("gamma", "gamma 1.15"): lambda light: light ** (1 / 1.15),
-        ("gamma", "gamma 0.87"): lambda light: light**1.15,
-        ("haze", "haze"): lambda light: 0.85 * light + 0.12,
+    lights: dict[tuple[str, str], Callable[[NDArray[np.float64], float], NDArray[np.float64]]] = {
+        ("brightness", "5 % brighter"): lambda light, degree: (1 + 0.05 * degree) * light,
+        ("brightness", "10 % brighter"): lambda light, degree: (1 + 0.1 * degree) * light,
+        ("brightness", "10 % darker"): lambda light, degree: (1 - 0.1 * degree) * light,
+        ("gamma", "gamma 1.15"): lambda light, degree: light ** (1 / (1 + 0.15 * degree)),
+        ("gamma", "gamma 0.87"): lambda light, degree: light ** (1 + 0.15 * degree),
+        ("haze", "haze"): lambda light, degree: (1 - 0.15 * degree) * light + 0.12 * degree,
     }
     for (group, name), relight in lights.items():
-        pixels = np.clip(np.rint(255 * relight(base.pixels / 255.0)), 1, 255).astype(np.uint8)
-        yield replace(base, group=group, name=name, pixels=pixels)
+        half, most, whole = (
+            replace(
+                base,
+                group=group,
+                name=name if degree == 1 else f"{name} at {degree:g}",
+                pixels=np.clip(np.rint(255 * relight(base.pixels / 255.0, degree)), 1, 255).astype(np.uint8),
+            )
+            for degree in (*_DEGREES, 1)
+        )
+        yield replace(whole, degrees=(half, most))
 
 
 def _regrid(base: Variant, *, quick: bool) -> Iterator[Variant]:
@@ -280,9 +318,26 @@ def _make_watch(url: str, area: BaseGeometry) -> Watch:
     return replace(watch, tracking=tracking, min_polygon_m2=_MIN_POLYGON_M2)
 
 
-def count_alarms(unaltered: ObservationResult, seen: ObservationResult, variant: Variant) -> Alarms:
-    """Track a variant between unaltered scenes, and count the changes."""
-    results = [*[unaltered] * _NEVER_ALTERED, seen, *[unaltered] * _NEVER_ALTERED]
+def count_alarms(
+    unaltered: ObservationResult,
+    scenes: Mapping[float, ObservationResult],
+    variant: Variant,
+    order: str = "once",
+) -> Alarms:
+    """Track a variant among unaltered scenes, and count the changes.
+
+    Parameters
+    ----------
+    unaltered
+        The unaltered scene.
+    scenes
+        What was observed of the variant, by degree.
+    variant
+        The variant.
+    order
+        once, alternating, lasting or ramping.
+    """
+    results = [scenes[degree] if degree else unaltered for degree in _ORDERS[order]]
     steps = _fold(results)
     raised = {
         (step.scene_id, change.track_id, change.kind)
@@ -298,7 +353,7 @@ def count_alarms(unaltered: ObservationResult, seen: ObservationResult, variant:
     }
     error = 0.0
     if variant.shift_px is not None:
-        shift, (east, north) = steps[_NEVER_ALTERED].shift, variant.shift_px
+        shift, (east, north) = steps[_ORDERS[order].index(1)].shift, variant.shift_px
         error = math.hypot(shift.east_m / GSD_M + east, shift.north_m / GSD_M + north)
     return Alarms(len(raised), len(confirmed), error)
 

@@ -21,6 +21,7 @@ from segwatch.db.chips import load_references, load_shift
 from segwatch.db.codec import from_ewkb, load_belief, to_ewkb
 from segwatch.geo.types.belief import MAX_PAST, Evidence, RegionView, TargetCounts
 from segwatch.geo.types.chips import Cell, ReferenceChip
+from segwatch.geo.types.evidence import SpectralEvidence
 from segwatch.geo.types.tracking import (
     Change,
     ChangeKind,
@@ -93,7 +94,7 @@ _PAST = text(
 )
 _PAST_DETECTIONS = text(
     """
-    SELECT d.observation_id, d.target, d.geom, d.score, d.area_m2
+    SELECT d.observation_id, d.target, d.geom, d.score, d.area_m2, d.evidence
     FROM unnest(CAST(:ids AS uuid[])) AS n(id)
     JOIN segwatch.detection d ON d.observation_id = n.id AND ST_Intersects(d.geom, CAST(:ground AS geometry))
     ORDER BY d.observation_id, d.ordinal
@@ -227,7 +228,8 @@ def _load_past(
     changes: dict[UUID, list[PastChange]] = defaultdict(list)
     if rows:
         for one in conn.execute(_PAST_DETECTIONS, near):
-            found = Detection(one.target, from_ewkb(one.geom), one.score, one.area_m2)
+            evidence = None if one.evidence is None else SpectralEvidence.from_json(one.evidence)
+            found = Detection(one.target, from_ewkb(one.geom), one.score, one.area_m2, evidence)
             detections[one.observation_id].append(found)
         for one in conn.execute(_PAST_CHANGES, near):
             changes[one.observation_id].append(PastChange(one.track_id, ChangeKind(one.kind)))

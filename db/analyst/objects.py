@@ -31,7 +31,7 @@ _CHANGE = text(
     """
     SELECT c.kind, c.valid_at, c.evidence FROM watch.changes c
     WHERE c.track_id = :track_id AND c.retracted_at IS NULL AND NOT c.baseline
-      AND c.valid_at <= CAST(:at AS timestamptz)
+      AND c.valid_at <= CAST(:at AS timestamptz) AND c.status IS DISTINCT FROM 'refuted'
     ORDER BY c.valid_at DESC, c.recorded_at DESC, c.change_id LIMIT 1
     """
 )

@@ -18,7 +18,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from segwatch.geo.types.belief import RegionView, TargetCounts
+from segwatch.geo.types.belief import SCORE_BINS, RegionView, TargetCounts
 
 Floats = NDArray[np.float64]
 
@@ -32,6 +32,12 @@ _TAIL = 0.05
 _SURPRISE = 0.003
 #: Standard deviation of the covered share beyond the jitter of boundaries.
 _SHARE_ERROR = 0.15
+MAX_SCORE_FACTOR = 3.0
+"""Largest factor by which the score of one detection changes the odds."""
+#: Detections that the distribution of all scores counts for in that of the true and of the false ones.
+_SCORE_PRIOR = 10.0
+#: Bound of what older observations tell, as logarithm of the odds.
+_MAX_LOG_ODDS = 7.0
 _SECONDS_PER_DAY = 86_400.0
 
 
@@ -53,6 +59,8 @@ class Rates:
     """Objects per km²."""
     jitter_m: float
     """Standard deviation of boundaries of unchanged objects, metres."""
+    score_ratios: tuple[float, ...] = (1.0,) * SCORE_BINS
+    """How much likelier a detection's score is for a true than for a false detection, by score."""
 
     @classmethod
     def estimate(cls, counts: TargetCounts, tolerance_m: float) -> Self:
@@ -71,7 +79,33 @@ class Rates:
             jitter_m=math.sqrt(
                 (counts.jitter_m2 + 5.0 * (0.1 * tolerance_m) ** 2) / (counts.jitter_objects + 5.0)
             ),
+            score_ratios=_learn_score_ratios(counts),
         )
+
+    def weigh_score(self, score: float | None) -> float:
+        """Return the likelihood ratio of a score, within ``1 / MAX_SCORE_FACTOR`` and ``MAX_SCORE_FACTOR``."""
+        return 1.0 if score is None else self.score_ratios[find_score_bin(score)]
+
+
+def find_score_bin(score: float) -> int:
+    """Return the number of the interval in which a score, 0..1, is counted."""
+    return min(max(int(score * SCORE_BINS), 0), SCORE_BINS - 1)
+
+
+def _learn_score_ratios(counts: TargetCounts) -> tuple[float, ...]:
+    """Learn how much likelier each score is for a true than for a false detection.
+
+    Both distributions start from that of all detections, so that the ratio is 1 as long as nothing is known, and stays
+    1 where scores do not tell true from false detections. What is true and false is itself believed and not known,
+    which is why the ratio is bounded: no score overrules what observations show.
+    """
+    true, false = np.array(counts.true_scores), np.array(counts.false_scores)
+    every = true + false
+    if not every.sum():
+        return (1.0,) * SCORE_BINS
+    shared = _SCORE_PRIOR * (every + 1 / SCORE_BINS) / (every.sum() + 1)
+    ratios = (true + shared) / (true.sum() + _SCORE_PRIOR) * (false.sum() + _SCORE_PRIOR) / (false + shared)
+    return tuple(np.clip(ratios, 1 / MAX_SCORE_FACTOR, MAX_SCORE_FACTOR).tolist())
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,10 +193,29 @@ def _count_days(before: datetime, after: datetime) -> float:
     return (after - before).total_seconds() / _SECONDS_PER_DAY
 
 
+def believe_older(there: float, rates: Rates, area_km2: float, hits: int, misses: int) -> float:
+    """Compute the probability that an object was there before the first view, from older hits and misses.
+
+    Parameters
+    ----------
+    there
+        Probability of an object at any such place.
+    rates, area_km2
+        As in :func:`judge_existence`.
+    hits, misses
+        Older detections and counted misses of the object.
+    """
+    false = -math.expm1(-rates.false_alarms * area_km2)
+    odds = math.log(there / (1 - there)) + hits * math.log(rates.detection / false)
+    odds += misses * math.log((1 - rates.detection) / (1 - false))
+    return 1 / (1 + math.exp(-min(max(odds, -_MAX_LOG_ODDS), _MAX_LOG_ODDS)))
+
+
 def judge_existence(views: Sequence[RegionView], rates: Rates, area_km2: float) -> Floats:
     """Compute the likelihoods, (V, 2), of views of the place of an object: without it, and with it.
 
-    An object is detected as a whole or missed as a whole; a false detection may lie in its place.
+    An object is detected as a whole or missed as a whole; a false detection may lie in its place. The score and the
+    spectral evidence of a detection tell which of both it is; where nothing is known of them they are neutral.
 
     Parameters
     ----------
@@ -179,7 +232,10 @@ def judge_existence(views: Sequence[RegionView], rates: Rates, area_km2: float) 
         if view.visible_share < MIN_VISIBLE:
             continue
         hits = np.array([false, rates.detection])
-        row[:] = hits if is_detected(view) else 1 - hits
+        if is_detected(view):
+            row[:] = hits * (1.0, rates.weigh_score(view.score) * math.exp(view.spectral))
+        else:
+            row[:] = 1 - hits
     return likelihoods
 
 

@@ -12,13 +12,15 @@ import numpy as np
 import shapely
 from pyproj import CRS
 
-from segwatch.geo.tracking.belief_model import Rates
+from segwatch.geo.tracking.belief_model import Rates, find_score_bin
 from segwatch.geo.tracking.overlay import project_all
 from segwatch.geo.tracking.regions import Transition
 from segwatch.geo.types.belief import (
     DEFAULT_CONFIDENCE,
+    MAX_LIGHTS,
     Belief,
     BeliefStatus,
+    Light,
     TargetCounts,
     round_confidence,
 )
@@ -112,6 +114,8 @@ class Exposure:
     new_m2: float
     gap_days: float
     """Days since the last observation of the same ground."""
+    light: Light | None = None
+    """In which light it showed the ground; None = not measured."""
 
 
 def count_observation(
@@ -131,6 +135,9 @@ def count_observation(
     step = transition.step
     targets = {*counts, *(one.target for one in observation.detections), *(one.target for one in step.states)}
     jitter = _measure_jitter(transition, crs)
+    lights = next((one.lights for one in counts.values()), ())
+    if exposure.light is not None:
+        lights = (*lights, (observation.id, exposure.light))[-MAX_LIGHTS:]
     updated = {}
     for target in sorted(targets):
         states = [one for one in step.states if one.target == target and one.merged_into is None]
@@ -140,6 +147,8 @@ def count_observation(
         moved = jitter.get(target, [])
         updated[target] = replace(
             one,
+            lights=lights,
+            true_scores=_count_scores(one.true_scores, states, transition),
             hits=one.hits + hits,
             misses=one.misses + misses,
             km2_scenes=one.km2_scenes + exposure.footprint_m2 / 1e6,
@@ -169,6 +178,17 @@ def _count_hits(states: Iterable[TrackState], transition: Transition) -> tuple[f
         elif state.misses > old.misses:
             misses += state.belief.confidence
     return hits, misses
+
+
+def _count_scores(
+    counted: tuple[float, ...], states: Iterable[TrackState], transition: Transition
+) -> tuple[float, ...]:
+    """Count the scores of objects that were known before and are detected now, weighted by the belief in them."""
+    found = list(counted)
+    for state in states:
+        if state.track_id in transition.before and state.last_seen == transition.acquired_at:
+            found[find_score_bin(state.score)] += state.belief.confidence
+    return tuple(found)
 
 
 def _measure_jitter(transition: Transition, crs: CRS) -> dict[str, list[float]]:
@@ -216,7 +236,14 @@ def count_judgements(
         match change.kind:
             case ChangeKind.APPEARED:
                 first = 1.0 if id(judgement) in known else 0.0
-                one = replace(one, births=one.births + gain, false_alarms=one.false_alarms + first - gain)
+                false = list(one.false_scores)
+                false[find_score_bin(change.score)] += first - gain
+                one = replace(
+                    one,
+                    births=one.births + gain,
+                    false_alarms=one.false_alarms + first - gain,
+                    false_scores=tuple(false),
+                )
             case ChangeKind.DISAPPEARED:
                 one = replace(one, deaths=one.deaths + gain)
             case _:

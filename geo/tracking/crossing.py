@@ -151,7 +151,10 @@ def _join(
     if any(change.track_id == new.track_id for change in builder.changes):
         _correct_areas(builder, new, new.area_m2 - now[first].area_m2)
         return
-    one, old = known[new.track_id], _unite(before[first], before, builder.settings.tolerance_m)
+    if new.track_id not in known:
+        return
+    known_before = [state for state in before if state.track_id in known]
+    one, old = known[new.track_id], _unite(before[first], known_before, builder.settings.tolerance_m)
     whole = overlay.project(old.geometry, builder.crs)
     continuing[new.track_id] = Continuation(
         VisibleObject(old, whole, one.visible, one.visible_share), new, None

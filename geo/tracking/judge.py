@@ -7,6 +7,7 @@ by its stored views and the new one.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -21,15 +22,24 @@ from segwatch.geo.tracking.belief_model import (
     Chain,
     Floats,
     Rates,
+    believe_older,
     is_detected,
     is_shape_shown,
     judge_existence,
     judge_shape,
     smooth_turn,
 )
+from segwatch.geo.tracking.light import is_explained_by_light
 from segwatch.geo.tracking.overlay import METRES_PER_DEGREE, to_array
 from segwatch.geo.tracking.region_views import ShownGround
-from segwatch.geo.tracking.regions import EXISTENCE, Transition, count_parts, measure
+from segwatch.geo.tracking.regions import (
+    EXISTENCE,
+    Transition,
+    count_parts,
+    is_explained_by_movement,
+    is_resolved,
+    measure,
+)
 from segwatch.geo.types.belief import (
     DEFAULT_CONFIDENCE,
     MAX_VIEWS,
@@ -40,23 +50,26 @@ from segwatch.geo.types.belief import (
     RegionView,
     round_confidence,
 )
-from segwatch.geo.types.tracking import Change, ChangeKind, Judgement, OpenChange, PastChange
+from segwatch.geo.types.tracking import Change, ChangeKind, Judgement, OpenChange, PastChange, TrackState
 
 #: A change whose probability in the model is below this is refuted.
 _REFUTED = 0.01
 #: Share of the changes that the model excludes and yet happened, and of those it is sure of that did not; chosen on
 #: simulated worlds of the benchmark, those that it reports among them.
 _SURPRISE_FOR, _SURPRISE_AGAINST = 0.02, 0.05
-#: Kinds that need two observations after the change.
-_TWICE = frozenset(
-    {ChangeKind.GREW, ChangeKind.SHRANK, ChangeKind.MOVED, ChangeKind.SPLIT, ChangeKind.MERGED}
-)
+#: Observations that have to show a change before it is confirmed. One is enough where its spectral evidence, which the
+#: model has no part in, makes the change likelier by this factor.
+_MIN_SUPPORT, _MIN_SPECTRAL = 2, math.log(2.0)
 #: Objects nearer than this many tolerances may be one behind a cloud.
 _NEAR = 14.0
 #: Minimum visible share of lost ground that excludes a part that was split off and missed.
-_MIN_LOSS_VISIBLE = 0.6
+_MIN_LOSS_VISIBLE = 0.4
+DOUBTED = 0.3
+"""An open change below this confidence explains no other."""
 MIN_GAP = 0.5
 """Clear empty ground between two objects that shows them apart, in tolerances."""
+#: Share of a rival that an object covers once they are one.
+_JOINED = 0.5
 #: A place is at least and at most this many tolerances wide, for false detections that would be taken for the object.
 _PLACE = (4.0, 20.0)
 #: A confirmed change of which later observations leave less than this is provisional again.
@@ -84,12 +97,18 @@ class Judge:
         Earlier observations of the same ground, oldest first.
     rates
         Rates of a target, from the counts before the observation.
+    min_polygon_m2
+        Smaller detections were dropped, m².
+    doubted
+        Track and kind of earlier changes that are unlikely by now: they explain no other.
     """
 
     transition: Transition
     shown: ShownGround
     past: Sequence[ShownGround]
     rates: RatesOf
+    min_polygon_m2: float = 0.0
+    doubted: frozenset[tuple[UUID, ChangeKind]] = frozenset()
     _living: dict[str, tuple[shapely.STRtree, list[UUID]]] = field(default_factory=dict)
     """Living objects by target, indexed when they are first asked for."""
 
@@ -159,6 +178,7 @@ class Judge:
             blocked=self._is_blocked(change),
             prior=self._find_prior(change),
         )
+        evidence = self._add_older(change, evidence, views)
         judgement = self._judge(change, scene_id, evidence, tuple(views))
         return self._refute(judgement) if self._is_explained(change, judgement) else judgement
 
@@ -187,13 +207,32 @@ class Judge:
         return [tree.geometries[index] for index in near if tracks[index] != change.track_id]
 
     def _find_prior(self, change: Change) -> float:
-        """Return how sure it is that the objects were there that a change needs: those that merged."""
+        """Return how likely nothing else explains a change: objects that were there to merge, no mere movement."""
+        if change.kind in (ChangeKind.GREW, ChangeKind.SHRANK):
+            is_moved = is_explained_by_movement(
+                self.transition.before[change.track_id].geometry,
+                self.transition.after[change.track_id].geometry,
+                self.shown.footprint,
+                self.transition.tolerance_m,
+            )
+            return _HELD if is_moved else 1.0
         if change.kind is not ChangeKind.MERGED:
             return 1.0
         ended = self.transition.list_merged(change.track_id)[1:]
         others = [change.track_id] if change.track_id in ended else ended
         before = self.transition.before
         return max((before[one].belief.confidence for one in others if one in before), default=1.0)
+
+    def _add_older(self, change: Change, evidence: Evidence, views: Sequence[RegionView]) -> Evidence:
+        """Add the detections and counted misses of an object that disappeared that are older than all views."""
+        old = self.transition.before.get(change.track_id)
+        if change.kind is not ChangeKind.DISAPPEARED or old is None:
+            return evidence
+        shown = sum(is_detected(one) for one in views)
+        hits = max(old.belief.observations_for - shown, 0)
+        misses = max(old.belief.observations_against - (len(views) - shown), 0)
+        seen_at = min(old.last_seen, views[0].acquired_at) if hits else None
+        return replace(evidence, hits_before=hits, misses_before=misses, seen_at=seen_at)
 
     def _is_blocked(self, change: Change) -> bool:
         """Return whether an object that shrank lies in pieces: a split may explain it."""
@@ -217,6 +256,7 @@ class Judge:
             view.acquired_at for view in judgement.views[:-1] if (view.covered_share >= 0.5) is covered_before
         ]
         since = max(old, default=None)
+        kinds -= {kind for kind in kinds if (change.track_id, kind) in self.doubted}
         return any(
             not kinds.isdisjoint(one.get_kinds(change.track_id))
             for one in self.past
@@ -226,16 +266,20 @@ class Judge:
     # ---- open changes
 
     def _update_holds(self, change: Change, evidence: Evidence) -> Evidence:
-        """Drop what no longer holds a change back."""
+        """Drop what no longer holds a change back: rivals shown apart or joined to the object, and pieces."""
         tolerance_m = self.transition.tolerance_m
+        after = self.transition.after.get(change.track_id)
         rivals = tuple(
             one
             for one in evidence.rivals
-            if not self.shown.shows_apart(evidence.region, one, change.target, MIN_GAP * tolerance_m)
+            if not (
+                _is_part(one, after)
+                or self.shown.shows_apart(
+                    evidence.region, one, change.target, MIN_GAP * tolerance_m, is_one_enough=True
+                )
+            )
         )
-        blocked = evidence.blocked
-        if blocked and change.track_id in self.transition.after:
-            blocked = count_parts(self.transition.after[change.track_id].geometry, tolerance_m) > 1
+        blocked = evidence.blocked and (after is None or count_parts(after.geometry, tolerance_m) > 1)
         if rivals == evidence.rivals and blocked is evidence.blocked:
             return evidence
         return replace(evidence, rivals=rivals, blocked=blocked)
@@ -281,13 +325,23 @@ class Judge:
             (index for index, view in enumerate(views) if view.acquired_at <= evidence.raised_at), default=0
         )
         rates = self.rates(change.target)
-        chain, likelihoods = self._weigh(change.kind, evidence, views, rates)
-        turn = smooth_turn(views, likelihoods, chain, evidence.to_covered, raised)
-        held = bool(evidence.rivals) or evidence.blocked or _ends_single_view(change, views, evidence)
+        older = _recall_older(evidence, views)
+        chain, likelihoods = self._weigh(change.kind, evidence, (*older, *views), rates)
+        turn = smooth_turn((*older, *views), likelihoods, chain, evidence.to_covered, raised + len(older))
+        held = (
+            bool(evidence.rivals)
+            or evidence.blocked
+            or _ends_single_view(change, views, evidence)
+            or _follows_light(change, views, evidence, raised)
+            or not is_resolved(change.kind, evidence.region, self.transition.tolerance_m, self.min_polygon_m2)
+        )
         confidence = turn.confidence * evidence.prior * (_HELD if held else 1.0)
         belief = _decide(change, confidence, views, evidence, held, was)
-        # a confirmed change stays open, too, so that rules may ask for more than the confidence that confirms
-        is_settled = belief.status is BeliefStatus.REFUTED or belief.confidence >= SETTLED_CONFIDENCE
+        # a confirmed change stays open, too, so that rules may ask for more than the confidence that confirms; a
+        # change that waits for a second observation stays open however sure it is
+        is_settled = belief.status is BeliefStatus.REFUTED or (
+            belief.status is BeliefStatus.CONFIRMED and belief.confidence >= SETTLED_CONFIDENCE
+        )
         is_open = not is_settled and len(views) < MAX_VIEWS
         return Judgement(
             scene_id,
@@ -310,6 +364,7 @@ class Judge:
         place_km2 = min(max(area_m2, least_m2), most_m2) / 1e6
         if kind in EXISTENCE:
             there = -float(np.expm1(-rates.objects * place_km2))
+            there = believe_older(there, rates, place_km2, evidence.hits_before, evidence.misses_before)
             chain = Chain(there, rates.births * place_km2, rates.deaths)
             return chain, judge_existence(views, rates, place_km2)
         first = 0.03 if evidence.to_covered else 0.97
@@ -331,13 +386,20 @@ def to_past_changes(changes: Sequence[Change]) -> tuple[PastChange, ...]:
     return tuple(PastChange(one.track_id, one.kind) for one in changes)
 
 
+def _is_part(rival: BaseGeometry, state: TrackState | None) -> bool:
+    """Return whether a rival has become a part of the object: both were seen piece by piece, and appeared together."""
+    if state is None or not state.alive:
+        return False
+    return bool(shapely.intersection(rival, state.geometry).area >= _JOINED * rival.area)
+
+
 def _tells(kind: ChangeKind, view: RegionView) -> bool:
     return view.visible_share >= MIN_VISIBLE if kind in EXISTENCE else is_shape_shown(view)
 
 
 def _ends_single_view(change: Change, views: Sequence[RegionView], evidence: Evidence) -> bool:
     """Return whether a change of shape ends what a single observation showed, such as one in another light."""
-    if change.kind not in _TWICE:
+    if change.kind in EXISTENCE:
         return False
     before = [
         (view.covered_share >= 0.5) is evidence.to_covered
@@ -345,6 +407,25 @@ def _ends_single_view(change: Change, views: Sequence[RegionView], evidence: Evi
         if view.acquired_at < change.valid_at and _tells(change.kind, view)
     ]
     return before[-2:] == [True, False]
+
+
+def _recall_older(evidence: Evidence, views: Sequence[RegionView]) -> tuple[RegionView, ...]:
+    """Return a view that shows nothing at the time of the last older detection: the object may be gone since then."""
+    if evidence.seen_at is None:
+        return ()
+    return (RegionView(views[0].observation_id, evidence.seen_at, 0.0, 0.0),)
+
+
+def _follows_light(change: Change, views: Sequence[RegionView], evidence: Evidence, raised: int) -> bool:
+    """Return whether the light of the observations explains a change as well."""
+
+    def is_new_state(view: RegionView) -> bool:
+        covered = is_detected(view) if change.kind in EXISTENCE else view.covered_share >= 0.5
+        return covered is evidence.to_covered
+
+    told = [one for one in views if _tells(change.kind, one)]
+    index = sum(_tells(change.kind, one) and one.acquired_at < change.valid_at for one in views[:raised])
+    return is_explained_by_light(told, index, is_new_state)
 
 
 def _decide(
@@ -361,7 +442,7 @@ def _decide(
     Earlier observations contradict a disappearance if they did not show the object: it may never have been there.
     """
     supporting = against = 0
-    was_missed = False
+    was_missed = is_independent = False
     for view in views:
         if not _tells(change.kind, view):
             continue
@@ -372,11 +453,13 @@ def _decide(
             continue
         covered = is_detected(view) if change.kind in EXISTENCE else view.covered_share >= 0.5
         supporting += covered is evidence.to_covered
+        is_independent |= covered and evidence.to_covered and view.spectral >= _MIN_SPECTRAL
         against += covered is not evidence.to_covered
     status = BeliefStatus.PROVISIONAL
     refuted = confidence < _REFUTED and (against > 0 or was_missed)
     confidence = round_confidence(_SURPRISE_FOR + (1 - _SURPRISE_FOR - _SURPRISE_AGAINST) * confidence)
-    if confidence >= DEFAULT_CONFIDENCE and not held and supporting >= (2 if change.kind in _TWICE else 1):
+    is_shown = supporting >= _MIN_SUPPORT or is_independent
+    if confidence >= DEFAULT_CONFIDENCE and not held and is_shown:
         status = BeliefStatus.CONFIRMED
     elif refuted:
         status = BeliefStatus.REFUTED

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Self
 from uuid import UUID
@@ -12,10 +12,11 @@ import numpy as np
 import shapely
 from shapely.geometry.base import BaseGeometry
 
+from segwatch.geo.spectral.likelihood import log_likelihood_ratio
 from segwatch.geo.tracking.belief_model import MIN_COVERED, MIN_VISIBLE
 from segwatch.geo.tracking.overlay import Geometries, apply_snapped, compute_metres_per_degree, to_array
 from segwatch.geo.tracking.registration import UNCERTAIN, move
-from segwatch.geo.types.belief import RegionView, Shift
+from segwatch.geo.types.belief import Light, RegionView, Shift
 from segwatch.geo.types.tracking import ChangeKind, Detection, PastChange, PastObservation, TrackedObservation
 
 
@@ -25,6 +26,8 @@ class _Layer:
 
     geometries: Geometries
     scores: tuple[float, ...]
+    spectral: tuple[float, ...]
+    """Log-likelihood ratios of the spectral evidence."""
     tree: shapely.STRtree
 
 
@@ -41,6 +44,8 @@ class ShownGround:
         What it raised, as far as it is known.
     is_registered
         Whether its outlines can be compared with those of other observations.
+    light
+        In which light it shows the ground; None = not measured.
     """
 
     def __init__(
@@ -51,10 +56,12 @@ class ShownGround:
         detections: Sequence[Detection],
         changes: tuple[PastChange, ...] = (),
         is_registered: bool = True,
+        light: Light | None = None,
     ) -> None:
         self.id = id
         self.acquired_at = acquired_at
         self.footprint = footprint
+        self.light = light
         self._kinds: dict[UUID, set[ChangeKind]] = {}
         for one in changes:
             self._kinds.setdefault(one.track_id, set()).add(one.kind)
@@ -64,19 +71,17 @@ class ShownGround:
         shapely.prepare(footprint)
 
     @classmethod
-    def of_past(cls, past: PastObservation) -> Self:
+    def of_past(cls, past: PastObservation, light: Light | None) -> Self:
         """Move an earlier observation by its shift."""
-        detections = [
-            Detection(one.target, move(one.geometry, past.shift), one.score, one.area_m2)
-            for one in past.detections
-        ]
+        detections = [replace(one, geometry=move(one.geometry, past.shift)) for one in past.detections]
         footprint = move(past.footprint, past.shift)
-        return cls(past.id, past.acquired_at, footprint, detections, past.changes, past.shift != UNCERTAIN)
+        is_registered = past.shift != UNCERTAIN
+        return cls(past.id, past.acquired_at, footprint, detections, past.changes, is_registered, light)
 
     @classmethod
-    def of_observation(cls, one: TrackedObservation, shift: Shift) -> Self:
+    def of_observation(cls, one: TrackedObservation, shift: Shift, light: Light | None) -> Self:
         """Take an observation that has been moved by its shift already."""
-        return cls(one.id, one.acquired_at, one.footprint, one.detections, (), shift != UNCERTAIN)
+        return cls(one.id, one.acquired_at, one.footprint, one.detections, (), shift != UNCERTAIN, light)
 
     def get_kinds(self, track_id: UUID) -> Set[ChangeKind]:
         """Return the kinds of change of a track that the observation raised."""
@@ -86,7 +91,7 @@ class ShownGround:
         """View a region, and the core of its object."""
         visible = self._clip(region)
         share = _divide(visible.area, region.area)
-        covered, score = self._cover(visible, target)
+        covered, score, spectral = self._cover(visible, target)
         return RegionView(
             self.id,
             self.acquired_at,
@@ -94,10 +99,24 @@ class ShownGround:
             covered,
             None if core is None else self._find_core(core, target),
             score,
+            spectral,
+            self.light,
         )
 
-    def shows_apart(self, first: BaseGeometry, second: BaseGeometry, target: str, least_m: float) -> bool:
-        """Return whether both objects are detected with at least ``least_m`` of clear empty ground between them."""
+    def shows_apart(
+        self,
+        first: BaseGeometry,
+        second: BaseGeometry,
+        target: str,
+        least_m: float,
+        *,
+        is_one_enough: bool = False,
+    ) -> bool:
+        """Return whether both objects are detected with at least ``least_m`` of clear empty ground between them.
+
+        An object is missed as a whole. With ``is_one_enough``, one of them detected beside clear empty ground therefore
+        shows them apart, too: if they were one object, the other would have been detected with it.
+        """
         layer = self._get_layer(target)
         near = layer.tree.query([first, second], predicate="intersects")
         common = [
@@ -111,10 +130,13 @@ class ShownGround:
             [index for index, area in common[row].items() if area > common[1 - row].get(index, 0.0)]
             for row in (0, 1)
         ]
-        if not (sides[0] and sides[1]):
+        if not (any(sides) if is_one_enough else all(sides)):
             return False
-        line = shapely.shortest_line(*(shapely.union_all(layer.geometries[side]) for side in sides))
-        return self.measure_clear(line) >= least_m
+        outlines = (
+            shapely.union_all(layer.geometries[side]) if side else one
+            for side, one in zip(sides, (first, second), strict=True)
+        )
+        return self.measure_clear(shapely.shortest_line(*outlines)) >= least_m
 
     def measure_clear(self, line: BaseGeometry) -> float:
         """Measure how much of a line is within the footprint, metres."""
@@ -127,19 +149,21 @@ class ShownGround:
             return region
         return apply_snapped(shapely.intersection, region, self.footprint)
 
-    def _cover(self, visible: BaseGeometry, target: str) -> tuple[float, float | None]:
-        """Return the share of a region that detections cover, and their mean score."""
+    def _cover(self, visible: BaseGeometry, target: str) -> tuple[float, float | None, float]:
+        """Return the share of a region that detections cover, and the means of their scores and spectral evidence."""
         if visible.is_empty:
-            return 0.0, None
+            return 0.0, None, 0.0
         layer = self._get_layer(target)
         found = np.sort(layer.tree.query(visible, predicate="intersects"))
-        if not len(found):
-            return 0.0, None
         common = shapely.area(shapely.intersection(layer.geometries[found], visible))
         total = float(common.sum())
-        scores = np.array([layer.scores[index] for index in found.tolist()])
-        score = float((scores * common).sum() / total) if total > 0 else None
-        return _divide(total, visible.area), score
+        if total <= 0:
+            return 0.0, None, 0.0
+        score, spectral = (
+            float((np.array([values[index] for index in found.tolist()]) * common).sum() / total)
+            for values in (layer.scores, layer.spectral)
+        )
+        return _divide(total, visible.area), score, spectral
 
     def _find_core(self, core: BaseGeometry, target: str) -> bool | None:
         if not self._is_registered:
@@ -154,7 +178,12 @@ class ShownGround:
             chosen = [one for one in self._detections if one.target == target]
             geometries = to_array([one.geometry for one in chosen])
             tree = shapely.STRtree(geometries)
-            self._layers[target] = _Layer(geometries, tuple(one.score for one in chosen), tree)
+            self._layers[target] = _Layer(
+                geometries,
+                tuple(one.score for one in chosen),
+                tuple(log_likelihood_ratio(target, one.evidence) for one in chosen),
+                tree,
+            )
         return self._layers[target]
 
 

@@ -9,11 +9,12 @@ from uuid import UUID
 
 import numpy as np
 import shapely
+from shapely.affinity import translate
 from shapely.geometry.base import BaseGeometry
 
 from segwatch.geo.area import extract_polygons
 from segwatch.geo.polygons import clean
-from segwatch.geo.tracking.overlay import apply_snapped, compute_metres_per_degree
+from segwatch.geo.tracking.overlay import apply_snapped, compute_metres_per_degree, to_array
 from segwatch.geo.types.belief import Evidence
 from segwatch.geo.types.tracking import Change, ChangeKind, TrackingStep, TrackState
 
@@ -23,6 +24,10 @@ EXISTENCE = frozenset({ChangeKind.APPEARED, ChangeKind.REAPPEARED, ChangeKind.DI
 _THIN = 0.1
 #: Growth and loss within this many tolerances of the old boundary are left to the jitter.
 _BAND = 0.5
+#: Largest movement that is considered, tolerances, and the share of the difference that it may leave unexplained.
+_MAX_MOVE, _MOVED = 2, 0.3
+#: Boundaries are uncertain by this many tolerances however well a scene is registered.
+_UNSURE = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,11 +82,11 @@ class Transition:
                 if change.valid_at < self.acquired_at and tracks[0] in self.lost:
                     # the gap had been told as a loss when the other part was missed
                     whole = shapely.union(whole, self.lost[tracks[0]])
-                return self._make(self._open(_subtract(whole, parts)), False, parts)
+                return self._make(self._find_gap(whole, parts), False, parts)
             case ChangeKind.MERGED:
                 parts = self._unite(self.before, self.list_merged(change.track_id))
                 whole = self._unite(self.after, [self.get_keeper(change.track_id)])
-                return self._make(self._open(_subtract(whole, parts)), True, parts)
+                return self._make(self._find_gap(whole, parts), True, parts)
             case ChangeKind.SHRANK:
                 core = self.after[change.track_id].geometry
                 return self._make(self._erase_band(change.lost, core), False, core)
@@ -114,6 +119,15 @@ class Transition:
             return None
         return Evidence(region, to_covered, self.acquired_at, core)
 
+    def _find_gap(self, whole: BaseGeometry, parts: BaseGeometry) -> BaseGeometry:
+        """Find the ground of a whole between its parts.
+
+        An object that lay in pieces before it was split, or before its parts merged, has none left: earlier changes
+        told it as lost or gained. The ground where the parts are nearest to each other is taken then.
+        """
+        gap = self._open(_subtract(whole, parts))
+        return gap if not gap.is_empty else self._open(bridge(parts, self.tolerance_m))
+
     def _open(self, region: BaseGeometry) -> BaseGeometry:
         """Remove what is too narrow to be seen by morphological opening."""
         if region.is_empty:
@@ -138,6 +152,19 @@ class Transition:
         return self._open(region) if beyond.is_empty else beyond
 
 
+def bridge(parts: BaseGeometry, tolerance_m: float) -> BaseGeometry:
+    """Find the ground between the parts of an EPSG:4326 geometry where they are nearest, two tolerances wide."""
+    polygons = sorted(extract_polygons(parts), key=lambda one: -one.area)
+    if len(polygons) < 2:
+        return shapely.Polygon()
+    lines = [
+        shapely.shortest_line(one, shapely.union_all(polygons[:index]))
+        for index, one in enumerate(polygons[1:], start=1)
+    ]
+    wide = in_plane(shapely.MultiLineString(lines), lambda plane: shapely.buffer(plane, tolerance_m))
+    return _subtract(wide, parts)
+
+
 def in_plane(geometry: BaseGeometry, operation: Callable[[BaseGeometry], BaseGeometry]) -> BaseGeometry:
     """Apply an operation to an EPSG:4326 geometry in metres; right where it spans less than a degree or so."""
     scale = compute_metres_per_degree(geometry)
@@ -150,6 +177,46 @@ def measure(region: BaseGeometry) -> tuple[float, float]:
     scale = compute_metres_per_degree(region)
     plane = shapely.transform(region, lambda coordinates: coordinates * scale)
     return float(plane.area), 2 * float(plane.area) / max(float(plane.length), 1e-9)
+
+
+def is_resolved(kind: ChangeKind, region: BaseGeometry, tolerance_m: float, min_polygon_m2: float) -> bool:
+    """Return whether pixels resolve what a change tells, or sampling the same ground again may raise it.
+
+    A gap narrower than a pixel opens and closes with the position of the pixels, and an object crosses the minimum size
+    of a polygon (m²) if its boundary is displaced by half a pixel.
+    """
+    area_m2, width_m = measure(region)
+    if kind in EXISTENCE:
+        length_m = 2 * area_m2 / max(width_m, 1e-9)
+        return min_polygon_m2 <= 0 or area_m2 > min_polygon_m2 + length_m * _UNSURE * tolerance_m
+    return width_m > 2 * _UNSURE * tolerance_m or kind not in (ChangeKind.SPLIT, ChangeKind.MERGED)
+
+
+def is_explained_by_movement(
+    before: BaseGeometry, after: BaseGeometry, footprint: BaseGeometry, tolerance_m: float
+) -> bool:
+    """Return whether the object as it was, displaced by some pixels, is what an observation shows.
+
+    Where a cloud hides the other side of the object, movement looks like growth or loss. What was gained on one side
+    alone stays unexplained, as a displaced object loses as much on the other.
+
+    Parameters
+    ----------
+    before, after
+        The object before and after the observation, EPSG:4326.
+    footprint
+        What the observation showed, EPSG:4326.
+    tolerance_m
+        About one pixel, metres.
+    """
+    window = _clip_around(footprint, shapely.union(before, after), _MAX_MOVE * tolerance_m)
+    shown = apply_snapped(shapely.intersection, after, window)
+    step = tolerance_m / compute_metres_per_degree(after)
+    moves = np.arange(-_MAX_MOVE, _MAX_MOVE + 1)
+    places = np.array([(across, along) for across in moves for along in moves]) * step
+    moved = to_array([translate(before, *by) for by in places.tolist()])
+    apart = shapely.area(shapely.symmetric_difference(shapely.intersection(moved, window), shown))
+    return bool(apart.min() <= _MOVED * apart[len(apart) // 2])
 
 
 def count_parts(geometry: BaseGeometry, tolerance_m: float) -> int:

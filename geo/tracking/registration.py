@@ -6,6 +6,7 @@ not change then show the same displacement, so its most frequent value is the sh
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Self
@@ -27,8 +28,8 @@ MAX_SHIFT_TOLERANCES = 6.0
 _MIN_OBJECTS = 4
 #: Objects at exactly their place, and half of all, that show that there is no shift.
 _MIN_UNMOVED = 2
-#: Minimum share of the compared objects that agree on the shift.
-_MIN_AGREEMENT = 0.3
+#: Share of the compared objects that agree on a wrong shift by chance, and how unlikely chance has to be as the reason.
+_CHANCE_AGREEMENT, _MAX_CHANCE = 0.05, 0.005
 #: Maximum number of objects that are compared, the largest first: the cost stays bounded.
 _MAX_OBJECTS = 150
 #: Differences in area, as a share, up to which an object is compared in each round.
@@ -95,11 +96,23 @@ def estimate_shift(
         at = at + np.median(residuals, axis=0)
     agreeing, compared = pairing.count_agreeing(at)
     quality = agreeing / max(compared, 1)
-    if agreeing < _MIN_OBJECTS or quality < _MIN_AGREEMENT or np.abs(at).max() > pairing.reach_m:
+    if agreeing < _MIN_OBJECTS or _is_chance(agreeing, compared) or np.abs(at).max() > pairing.reach_m:
         return _doubt(pairing)
     if np.linalg.norm(at) <= _NEGLIGIBLE * tolerance_m:
         return Shift(0.0, 0.0, quality, "outlines")
     return Shift(*_to_east_north(at, pairing.objects[0], crs), quality, "outlines")
+
+
+def _is_chance(agreeing: int, compared: int) -> bool:
+    """Return whether as many objects may agree on a wrong shift, by the tail of the binomial distribution.
+
+    A minimum share would refuse a scene in which most objects changed or are partly hidden, however many agree exactly.
+    """
+    below = sum(
+        math.comb(compared, count) * _CHANCE_AGREEMENT**count * (1 - _CHANCE_AGREEMENT) ** (compared - count)
+        for count in range(agreeing)
+    )
+    return 1 - below > _MAX_CHANCE
 
 
 def _doubt(pairing: _Pairing) -> Shift:

@@ -21,7 +21,8 @@ from segwatch.geo.tracking.belief_model import Rates
 from segwatch.geo.tracking.counting import Exposure, count_judgements, count_observation, update_beliefs
 from segwatch.geo.tracking.fold import fold_observation
 from segwatch.geo.tracking.ground import NewGround, ObservedGround, compute_search_area, widen_footprint
-from segwatch.geo.tracking.judge import MIN_GAP, Judge, to_past_changes
+from segwatch.geo.tracking.judge import DOUBTED, MIN_GAP, Judge, to_past_changes
+from segwatch.geo.tracking.light import measure_light
 from segwatch.geo.tracking.overlay import project_all, to_array
 from segwatch.geo.tracking.past import find_past
 from segwatch.geo.tracking.region_views import ShownGround
@@ -34,7 +35,7 @@ from segwatch.geo.tracking.registration import (
 )
 from segwatch.geo.tracking.registration_pixels import add_references, measure_shift
 from segwatch.geo.tracking.step_builder import Context, Loss
-from segwatch.geo.types.belief import Shift, TargetCounts
+from segwatch.geo.types.belief import Light, Shift, TargetCounts
 from segwatch.geo.types.chips import Cell, ReferenceChip
 from segwatch.geo.types.tracking import (
     Change,
@@ -245,19 +246,32 @@ class _Series:
         }
         transition = Transition(step, before, after, at, tolerance_m, lost)
         changes = [one for one in step.changes if not one.baseline]
-        shown = ShownGround.of_observation(observation, step.shift)
-        judge = Judge(transition, shown, [self._show(one) for one in past] if changes else [], rates)
+        near_open = self._find_open(observation.footprint)
+        light = measure_light(observation.chips, self.references)
+        shown = ShownGround.of_observation(observation, step.shift, light)
+        judge = Judge(
+            transition,
+            shown,
+            [self._show(one) for one in past] if changes else [],
+            rates,
+            min_polygon_m2=item.min_polygon_m2,
+            doubted=frozenset(
+                (one.change.track_id, one.change.kind)
+                for one in near_open
+                if one.judgement.belief.confidence < DOUBTED
+            ),
+        )
         new = judge.judge_new()
         explained = judge.find_explained(new)
         again = [
             (one, judgement)
-            for one in self._find_open(observation.footprint)
+            for one in near_open
             if (judgement := judge.judge_open(one, explained)) is not None
         ]
         crs = make_local_equal_area(self.origin)
         footprint, fresh = shapely.area(project_all([observation.footprint, step.new_ground], crs)).tolist()
         counts = count_observation(
-            self.counts, transition, observation, Exposure(footprint, fresh, gap_days), crs
+            self.counts, transition, observation, Exposure(footprint, fresh, gap_days, light), crs
         )
         self.counts = count_judgements(counts, new, again)
         for change, judgement in [*((one.change, judgement) for one, judgement in again), *new]:
@@ -277,8 +291,12 @@ class _Series:
 
     def _show(self, one: PastObservation) -> ShownGround:
         if one.id not in self.shown:
-            self.shown[one.id] = ShownGround.of_past(one)
+            self.shown[one.id] = ShownGround.of_past(one, self._list_lights().get(one.id))
         return self.shown[one.id]
+
+    def _list_lights(self) -> dict[UUID, Light]:
+        """Return the light of earlier observations, by id; every target's counts hold the same."""
+        return dict(next((one.lights for one in self.counts.values()), ()))
 
     def _find_open(self, footprint: BaseGeometry) -> list[OpenChange]:
         """Find the open changes whose region the footprint meets, in a stable order."""

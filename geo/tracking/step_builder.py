@@ -248,11 +248,32 @@ class StepBuilder:
         )
 
     def absorb(self, state: TrackState, keeper: UUID) -> None:
-        """End a track as part of another, with lineage and without a change."""
+        """End a track as part of another, with lineage and without a change.
+
+        A part that was split off by this very observation is forgotten: no track without a detection is left.
+        """
         at = self.observation.acquired_at
+        parents = [
+            one.parent for one in self.lineage if (one.child, one.kind) == (state.track_id, ChangeKind.SPLIT)
+        ]
+        if parents:
+            self._forget_part(state.track_id, parents[0], keeper)
+            return
         self.states[state.track_id] = replace(state, alive=False, merged_into=keeper, last_looked=at)
         self.lineage.append(Lineage(state.track_id, keeper, ChangeKind.MERGED, at))
         self.absorbed[state.track_id] = keeper
+
+    def _forget_part(self, part: UUID, parent: UUID, keeper: UUID) -> None:
+        """Replace a part that was split off by the track that it belongs to; if that is its parent, nothing split."""
+        del self.states[part]
+        self.absorbed[part] = keeper
+        self.changes = [one for one in self.changes if one.track_id != part]
+        self.lineage = [one for one in self.lineage if part not in (one.parent, one.child)]
+        if keeper != parent:
+            self.lineage.append(Lineage(parent, keeper, ChangeKind.SPLIT, self.observation.acquired_at))
+        elif not any((one.parent, one.kind) == (parent, ChangeKind.SPLIT) for one in self.lineage):
+            split = (parent, ChangeKind.SPLIT)
+            self.changes = [one for one in self.changes if (one.track_id, one.kind) != split]
 
     def is_inherited(self, state: TrackState) -> bool:
         """Return whether only the series before has observed the object so far."""

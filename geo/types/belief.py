@@ -17,11 +17,18 @@ MAX_VIEWS = 24
 """Maximum number of observations that a change is judged by; with as many it stays as it is."""
 MAX_PAST = 8
 """Maximum number of earlier observations that a new change is judged by."""
+SCORE_BINS = 10
+"""Number of equal intervals in which detections are counted by their score."""
 DEFAULT_CONFIDENCE = 0.8
 """Least confidence of a confirmed object or change."""
 SETTLED_CONFIDENCE = 0.94
 """A change that is this sure is not judged again; rules cannot ask for more."""
 
+
+Light = tuple[float, float, float]
+"""How much brighter an observation is than its series' reference, grey levels: dark, medium and bright pixels."""
+MAX_LIGHTS = 16
+"""Maximum number of earlier observations whose light is kept."""
 
 #: Log-odds up to which a confidence is rounded to a step, and the step: at most 0.0125 of the confidence everywhere.
 _STEPS = ((3.0, 0.05), (5.0, 0.25), (math.inf, 2.5))
@@ -86,6 +93,10 @@ class RegionView:
     """Whether the unchanged part of the object was detected; None if too little of it was visible, or it has none."""
     score: float | None = None
     """Mean score of the detections in the region, 0..1; None without a detection."""
+    spectral: float = 0.0
+    """Mean log-likelihood ratio of the detections' spectral evidence; 0 where there is none, or no detection."""
+    light: Light | None = None
+    """In which light the observation shows the ground; None = not measured."""
 
     def to_json(self) -> dict[str, Any]:
         """Convert to JSON values."""
@@ -96,16 +107,20 @@ class RegionView:
             "covered_share": self.covered_share,
             "core_detected": self.core_detected,
             "score": self.score,
+            "spectral": self.spectral,
+            "light": None if self.light is None else list(self.light),
         }
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Self:
         """Read what :meth:`to_json` made."""
+        light = document.get("light")
         return cls(
             **{
                 **document,
                 "observation_id": UUID(document["observation_id"]),
                 "acquired_at": datetime.fromisoformat(document["acquired_at"]),
+                "light": None if light is None else tuple(light),
             }
         )
 
@@ -128,6 +143,12 @@ class Evidence:
     """Whether another change may explain this one; it is not confirmed meanwhile."""
     prior: float = 1.0
     """Probability that the objects were there that the change needs, 0..1."""
+    hits_before: int = 0
+    """Detections of the object that are older than the first view."""
+    misses_before: int = 0
+    """Counted misses of the object that are older than the first view."""
+    seen_at: datetime | None = None
+    """Acquisition time of the newest of these detections; None if there are none."""
 
     def to_json(self) -> dict[str, Any]:
         """Convert to JSON values, geometries as hexadecimal WKB."""
@@ -139,12 +160,15 @@ class Evidence:
             "rivals": [shapely.to_wkb(one, hex=True) for one in self.rivals],
             "blocked": self.blocked,
             "prior": self.prior,
+            "hits_before": self.hits_before,
+            "misses_before": self.misses_before,
+            "seen_at": None if self.seen_at is None else self.seen_at.isoformat(),
         }
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Self:
         """Read what :meth:`to_json` made."""
-        core = document["core"]
+        core, seen_at = document["core"], document.get("seen_at")
         return cls(
             shapely.from_wkb(document["region"]),
             document["to_covered"],
@@ -153,6 +177,9 @@ class Evidence:
             tuple(shapely.from_wkb(one) for one in document["rivals"]),
             document["blocked"],
             document["prior"],
+            document.get("hits_before", 0),
+            document.get("misses_before", 0),
+            None if seen_at is None else datetime.fromisoformat(seen_at),
         )
 
 
@@ -187,15 +214,28 @@ class TargetCounts:
     """Sum of squared displacements of the boundaries of unchanged objects, m²."""
     jitter_objects: float = 0.0
     """Number of these objects."""
+    true_scores: tuple[float, ...] = (0.0,) * SCORE_BINS
+    """Detections of known objects by score, weighted by the belief that the object is there."""
+    false_scores: tuple[float, ...] = (0.0,) * SCORE_BINS
+    """Detections that appeared and were refuted, by score."""
+    lights: tuple[tuple[UUID, Light], ...] = ()
+    """Light of the newest observations of the series, by observation id, oldest first."""
 
     def to_json(self) -> dict[str, Any]:
         """Convert to JSON values."""
-        return asdict(self)
+        return {
+            **asdict(self),
+            "true_scores": list(self.true_scores),
+            "false_scores": list(self.false_scores),
+            "lights": [[str(observation_id), list(light)] for observation_id, light in self.lights],
+        }
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Self:
         """Read what :meth:`to_json` made."""
-        return cls(**document)
+        scores = {name: tuple(document[name]) for name in ("true_scores", "false_scores") if name in document}
+        lights = tuple((UUID(name), tuple(light)) for name, light in document.get("lights", ()))
+        return cls(**{**document, **scores, "lights": lights})
 
 
 @dataclass(frozen=True, slots=True)

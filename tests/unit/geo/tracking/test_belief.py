@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
-from uuid import UUID, uuid5
+from datetime import timedelta
+from uuid import UUID
 
 import numpy as np
 import pytest
-import shapely
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from shapely.affinity import translate
 from shapely.geometry import MultiPolygon, Polygon, box
-from shapely.geometry.base import BaseGeometry
 
 from segwatch.benchmarks import tracking_belief
 from segwatch.benchmarks.tracking_worlds import ORIGIN, PERFECT, SERIES, Noise, look, make
-from segwatch.geo.area import compute_area_m2
 from segwatch.geo.crs import make_local_equal_area
 from segwatch.geo.tracking.belief_model import Chain, Rates, judge_existence, smooth_turn
 from segwatch.geo.tracking.judge import to_past_changes
@@ -27,7 +23,6 @@ from segwatch.geo.tracking.series import FoldInput, fold_series
 from segwatch.geo.types.belief import (
     MAX_PAST,
     MAX_VIEWS,
-    Belief,
     BeliefStatus,
     Evidence,
     RegionView,
@@ -36,55 +31,23 @@ from segwatch.geo.types.belief import (
 )
 from segwatch.geo.types.tracking import (
     ChangeKind,
-    Detection,
     GroundPiece,
     OpenChange,
     PastObservation,
-    TrackedObservation,
     TrackingStep,
     TrackState,
 )
-from segwatch.geo.types.watch import TrackingSettings
-
-METRE = 1 / 111_320
-"""Degrees of latitude."""
-START = datetime(2024, 5, 1, tzinfo=UTC)
-FIELD = box(-1000, -1000, 1000, 1000)
-SETTINGS = TrackingSettings()
-
-
-def to_degrees(shape: BaseGeometry) -> BaseGeometry:
-    """Metres around the origin -> EPSG:4326."""
-    scale = np.array([METRE / np.cos(np.radians(ORIGIN[1])), METRE])
-    return shapely.transform(shape, lambda coordinates: coordinates * scale + np.array(ORIGIN))
-
-
-def observe(
-    number: int, *shapes: BaseGeometry, clear: BaseGeometry = FIELD, score: float = 0.9
-) -> TrackedObservation:
-    found = []
-    for shape in shapes:
-        geometry = to_degrees(shape)
-        found.append(Detection("water", geometry, score, compute_area_m2(geometry)))
-    return TrackedObservation(
-        uuid5(SERIES, str(number)),
-        uuid5(SERIES, f"scene {number}"),
-        START + number * timedelta(days=5),
-        to_degrees(clear),
-        tuple(found),
-    )
-
-
-def fold(*observations: TrackedObservation) -> list[TrackingStep]:
-    inputs = [FoldInput(one, SETTINGS, first=not number) for number, one in enumerate(observations)]
-    return fold_series([], inputs, series_id=SERIES, origin=ORIGIN)
-
-
-def beliefs(steps: Sequence[TrackingStep], kind: ChangeKind) -> list[Belief]:
-    return [one.belief for step in steps for one in step.judgements if one.kind is kind]
-
-
-LAKE, POND = box(-300, -300, -100, -100), box(200, 200, 300, 300)
+from tests.support.tracked_fields import (
+    FIELD,
+    LAKE,
+    POND,
+    SETTINGS,
+    START,
+    beliefs,
+    fold,
+    observe,
+    to_degrees,
+)
 
 
 def test_one_detection_is_provisional_and_a_second_confirms() -> None:
@@ -158,6 +121,26 @@ def test_a_part_missed_after_a_split_is_told_as_split() -> None:
     assert {one.valid_at for one in late} == {START + 3 * timedelta(days=5)}
     assert beliefs(steps, ChangeKind.SHRANK)[-1].status is BeliefStatus.REFUTED
     assert beliefs(steps, ChangeKind.SPLIT)[-1].status is BeliefStatus.CONFIRMED
+
+
+def test_a_part_that_new_ground_joins_to_its_object_leaves_no_track_without_a_detection() -> None:
+    """Two parts of an object that reach ground seen for the first time may meet there: nothing was split."""
+    known = box(-1000, -1000, -100, 1000)
+    whole = box(-400, 0, -100, 600)
+    upper = box(-400, 300, -100, 600)
+    lower = box(-400, 0, -100, 250).union(box(-100, 0, 0, 250))
+    steps = fold(
+        observe(0, whole, LAKE, clear=known),
+        observe(1, whole, LAKE, clear=known),
+        observe(2, upper, lower, LAKE),
+    )
+    old, lake = steps[0].detection_tracks
+    last = steps[2]
+    assert last.detection_tracks == (old, old, lake)
+    assert {one.track_id for one in last.states} == {old, lake}
+    assert {one.track_id for one in last.changes} <= {old}
+    assert not [one for one in last.changes if one.kind is ChangeKind.SPLIT]
+    assert not last.lineage
 
 
 @pytest.mark.parametrize("pixels", [0.5, 1.0, 2.0, 3.0])
