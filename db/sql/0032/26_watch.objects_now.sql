@@ -5,7 +5,10 @@ SELECT t.track_id, p.watch, p.instruction, k.target, t.geom, t.area_m2, t.score,
        p.scene_id, p.item_hrefs, p.model, p.instruction_revision, p.watch_revision, p.series_id,
        t.verdict AS review, t.reviewer, t.decided_at AS reviewed_at, k.object_id,
        t.confidence, t.status, t.observations_for, t.observations_against, e.evidence,
-       segwatch.interpolate(t.confidence, a.raw, a.calibrated) AS confidence_calibrated
+       segwatch.interpolate(t.confidence, a.raw, a.calibrated) AS confidence_calibrated,
+       e.shadow_share, e.shadow_iou,
+       coalesce((SELECT a.words FROM segwatch.current_accuracy a
+                 WHERE a.series_id = k.series_id AND a.target = k.target), 'not assessed') AS accuracy
 FROM segwatch.held_state t
 JOIN segwatch.track k ON k.id = t.track_id
 JOIN segwatch.provenance p ON p.observation_id = t.observation_id
@@ -16,8 +19,9 @@ LEFT JOIN LATERAL (
     WHERE c.track_id = t.track_id AND c.retracted_at IS NULL AND NOT c.baseline AND c.status IS DISTINCT FROM 'refuted'
     ORDER BY c.valid_at DESC, segwatch.change_rank(c.kind), c.id LIMIT 1) c ON true
 LEFT JOIN LATERAL (
-    SELECT d.evidence FROM segwatch.detection d
-    WHERE d.track_id = t.track_id AND d.observation_id = t.observation_id AND d.evidence IS NOT NULL
+    SELECT d.evidence, d.shadow_share, d.shadow_iou FROM segwatch.detection d
+    WHERE d.track_id = t.track_id AND d.observation_id = t.observation_id
+      AND (d.evidence IS NOT NULL OR d.shadow_share IS NOT NULL)
     ORDER BY d.area_m2 DESC, d.ordinal LIMIT 1) e ON true
 WHERE upper_inf(t.valid) AND upper_inf(t.known) AND upper_inf(t.recorded) AND t.alive
   AND k.series_id IN (SELECT series_id FROM segwatch.current_series)
@@ -29,7 +33,7 @@ GRANT SELECT ON watch.objects_now TO segwatch_analyst, segwatch_worker;
 COMMENT ON VIEW watch.objects_now IS
     'Objects on the ground now, one row per object; without objects that a review rejected and objects wholly outside the current AOI.';
 COMMENT ON COLUMN watch.objects_now.track_id IS
-    'Id of the object on the ground; it stays the same through the life of the object.';
+    'Id of the track: the object in one series, and the same in all of its observations. A new model or instruction starts a series with new ids; object_id stays.';
 COMMENT ON COLUMN watch.objects_now.watch IS
     'Name of the watch.';
 COMMENT ON COLUMN watch.objects_now.instruction IS
@@ -88,3 +92,9 @@ COMMENT ON COLUMN watch.objects_now.confidence_calibrated IS
     'Confidence corrected with the labels and reviews of the series, 0 to 1; null: the series is not calibrated, see watch.calibrations. Rules use confidence.';
 COMMENT ON COLUMN watch.objects_now.evidence IS
     'Spectral evidence of the object in the observation that the row comes from, as in watch.detections; null if the object was not found in it or the source has no bands.';
+COMMENT ON COLUMN watch.objects_now.shadow_share IS
+    'Share of the object that the shadow segmenter found, too, in the observation that the row comes from, 0 to 1; null if they were not compared there or the object was not found.';
+COMMENT ON COLUMN watch.objects_now.shadow_iou IS
+    'Intersection over union of the object with the detections of the shadow segmenter that it meets, in the observation that the row comes from, 0 to 1; null as shadow_share.';
+COMMENT ON COLUMN watch.objects_now.accuracy IS
+    'How accurate the map of this target by this model and instruction is, with 95 % intervals, from the newest assessment of the series; not assessed: nobody labelled a sample.';
