@@ -66,7 +66,7 @@ def apply(
             applied = _store(engine, given, failed)
         stored = [watch for watch, _, _ in applied]
         missing = _report_catalogs(stored)
-        report_words(applied)
+        report_words([(watch, done) for watch, done, _ in applied])
     _print_applied(applied, as_json=as_json)
     for watch in stored:
         for doubt in find_doubtful_limits(watch):

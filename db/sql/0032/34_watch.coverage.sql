@@ -99,6 +99,6 @@ COMMENT ON COLUMN watch.coverage.shift_north_m IS
 COMMENT ON COLUMN watch.coverage.shift_quality IS
     'How certain this shift is, 0 to 1; null before it was tracked.';
 COMMENT ON COLUMN watch.coverage.shift_source IS
-    'What it was measured on: pixels or outlines, also where nothing was moved (shift_quality 0: the outlines contradict each other), or none where too little could be compared; null before it was tracked.'; null before it was tracked.';
+    'What it was measured on: pixels or outlines, also where nothing was moved (shift_quality 0: the outlines contradict each other), or none where too little could be compared; null before it was tracked.';
 COMMENT ON COLUMN watch.coverage.shift_problem IS
     'large: the scene was moved by more than two pixels; uncertain: earlier observations show the same ground, but neither pixels nor outlines tell the shift, so it was not moved; null: neither, or not tracked.';
