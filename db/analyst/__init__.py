@@ -42,11 +42,9 @@ from segwatch.db.analyst.coverage import (
 )
 from segwatch.db.analyst.object_panel import ObjectPanel, read_object_panel
 from segwatch.db.analyst.objects import (
-    SecondOpinion,
     check_readable,
     list_reviews,
     read_object_tile,
-    read_second_opinion,
     read_snapshot,
 )
 from segwatch.db.analyst.rows import Rows
@@ -58,7 +56,6 @@ __all__ = [
     "ChangeStatus",
     "ObjectPanel",
     "Rows",
-    "SecondOpinion",
     "StoredCalibration",
     "check_readable",
     "compare_areas",
@@ -93,7 +90,6 @@ __all__ = [
     "read_alert_for_feed",
     "read_object_panel",
     "read_object_tile",
-    "read_second_opinion",
     "read_snapshot",
     "sum_changes",
     "summarize_watches",

@@ -1,4 +1,4 @@
-"""One object as the panel of the map shows it at a time: how sure it is, and its last change."""
+"""One object as the panel of the map shows it at a time: how sure it is, its last change, and independent evidence."""
 
 from __future__ import annotations
 
@@ -26,12 +26,21 @@ _STATE = text(
 _LAST_CHANGE = text(
     """
     SELECT c.change_id, c.kind, c.valid_at, c.confidence, c.confidence_calibrated, c.status, c.observations_for,
-           c.observations_against
+           c.observations_against, c.evidence
     FROM watch.changes c
     WHERE c.track_id = :track_id AND c.valid_at <= CAST(:at AS timestamptz) AND c.retracted_at IS NULL
       AND NOT c.baseline AND c.status IS DISTINCT FROM 'refuted'
     ORDER BY c.valid_at DESC, array_position(ARRAY['disappeared', 'reappeared', 'appeared', 'merged', 'split', 'moved',
                                                    'grew', 'shrank'], c.kind), c.change_id LIMIT 1
+    """
+)
+#: The newest detection of an object up to a time, the largest of its scene.
+_DETECTION = text(
+    """
+    SELECT d.acquired_at, d.evidence, d.shadow_share, d.shadow_iou,
+           (SELECT s.shadow FROM watch.shadow_comparisons s WHERE s.observation_id = d.observation_id LIMIT 1) AS shadow
+    FROM watch.detections d WHERE d.track_id = :track_id AND d.acquired_at <= CAST(:at AS timestamptz)
+    ORDER BY d.acquired_at DESC, d.scene_id DESC, d.area_m2 DESC LIMIT 1
     """
 )
 
@@ -44,6 +53,9 @@ class ObjectPanel:
     """Ids, raw belief, and ``is_current_series``: whether the calibrations in force are about it."""
     last_change: dict[str, Any] | None
     """The latest change until then that is neither refuted nor retracted; None = it did not change."""
+    detection: dict[str, Any] | None
+    """Its newest detection until then: ``acquired_at``, spectral ``evidence``, and the shadow segmenter's agreement
+    (``shadow``, ``shadow_share``, ``shadow_iou``); None = not found until then."""
 
 
 def read_object_panel(conn: Connection, track_id: UUID, at: str) -> ObjectPanel:
@@ -60,5 +72,5 @@ def read_object_panel(conn: Connection, track_id: UUID, at: str) -> ObjectPanel:
     states = fetch_rows(conn, _STATE, **values)
     if not states:
         raise NotFound(f"there was no object {track_id} at {at}; watch.object_history lists objects")
-    changes = fetch_rows(conn, _LAST_CHANGE, **values)
-    return ObjectPanel(states[0], changes[0] if changes else None)
+    changes, detections = fetch_rows(conn, _LAST_CHANGE, **values), fetch_rows(conn, _DETECTION, **values)
+    return ObjectPanel(states[0], changes[0] if changes else None, detections[0] if detections else None)

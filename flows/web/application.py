@@ -29,7 +29,6 @@ from segwatch.flows.web import (
     events,
     health,
     object_panel,
-    objects,
     reviews,
 )
 from segwatch.flows.web.caching import respond_with_tile
@@ -149,7 +148,6 @@ def create_app(database_url: str, options: ServerOptions = DEFAULTS, rate: Rate 
     app.include_router(login.make_router(policy.find))
     app.include_router(reviews.make_router(engines.api, options.reviews), prefix="/api", tags=["reviews"])
     app.include_router(alerts.make_router(engines.api, options.reviews), prefix="/api", tags=["alerts"])
-    app.include_router(objects.make_router(engines.api), prefix="/api", tags=["objects"])
     app.include_router(object_panel.make_router(engines.api), prefix="/api", tags=["objects"])
     app.include_router(
         assessments.make_router(engines.api, options.reviews), prefix="/api", tags=["assessments"]

@@ -11,6 +11,11 @@ from sqlalchemy import Connection, Engine
 from segwatch.db import analyst
 from segwatch.db.errors import NotFound
 from segwatch.geo.assessment.calibration import apply_calibration
+from segwatch.geo.text.opinions import (
+    describe_agreement,
+    describe_change_evidence,
+    describe_detection_evidence,
+)
 
 
 def make_router(reading: Engine) -> APIRouter:
@@ -19,9 +24,11 @@ def make_router(reading: Engine) -> APIRouter:
 
     @routes.get("/objects/{track_id}")
     def read_object(track_id: UUID, at: str) -> dict[str, Any]:
-        """Return how sure an object was at a time, and its last change until then, as known now.
+        """Return how sure an object was at a time, its last change and its newest detection until then, as known now.
 
         ``confidence`` is the raw one, ``confidence_calibrated`` the one corrected with labels; null: not calibrated.
+        ``words`` says for people what does not depend on the model: spectral evidence, and the agreement of the shadow
+        segmenter.
         """
         try:
             with reading.connect() as conn:
@@ -30,7 +37,12 @@ def make_router(reading: Engine) -> APIRouter:
         except NotFound as error:
             raise HTTPException(404, str(error)) from error
         shown = {name: value for name, value in found.state.items() if name != "is_current_series"}
-        return shown | {"confidence_calibrated": calibrated, "last_change": found.last_change}
+        return shown | {
+            "confidence_calibrated": calibrated,
+            "last_change": found.last_change,
+            "detection": found.detection,
+            "words": _describe(found),
+        }
 
     return routes
 
@@ -46,3 +58,14 @@ def _calibrate(conn: Connection, state: dict[str, Any]) -> float | None:
         ),
         None,
     )
+
+
+def _describe(found: analyst.ObjectPanel) -> dict[str, str]:
+    detection = found.detection or {}
+    words = {
+        "spectral evidence": describe_detection_evidence(detection.get("evidence")),
+        "second opinion": describe_agreement(detection.get("shadow_share"), detection.get("shadow_iou")),
+    }
+    if found.last_change:
+        words["evidence of the change"] = describe_change_evidence(found.last_change["evidence"])
+    return words

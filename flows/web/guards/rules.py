@@ -34,7 +34,6 @@ RULES: dict[str, dict[str, Requirement]] = {
     "/api/unused": {_GET: Scope.READ},
     "/api/tiles/{z}/{x}/{y}.mvt": {_GET: Scope.READ},
     "/api/objects/{track_id}": {_GET: Scope.READ},
-    "/api/objects/{track_id}/opinion": {_GET: Scope.READ},
     "/api/reviews": {_GET: Scope.READ, "POST": Scope.REVIEW},
     "/api/alerts": {_GET: Scope.READ},
     "/api/accuracy": {_GET: Scope.READ},

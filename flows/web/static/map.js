@@ -251,21 +251,9 @@ function showObject(properties) {
   element("object").replaceChildren(list);
   element("object").hidden = false;
   showBelief(properties, list);
-  showOpinion(properties.track_id, list);
 }
 
-/** Add what does not depend on the model: spectral evidence and the agreement of the shadow segmenter. */
-async function showOpinion(track, list) {
-  const query = new URLSearchParams({ at: state.scenes[state.index].acquired_at });
-  try {
-    const { words } = await get(`/api/objects/${track}/opinion?${query}`);
-    list.append(...listRows(Object.entries(words)));
-  } catch (error) {
-    list.append(...listRows([["second opinion", `could not be loaded (${error.message})`]]));
-  }
-}
-
-/** Add the last change and the calibrated confidence, as the views say them. */
+/** Add the last change, the calibrated confidence and what does not depend on the model, as the views say them. */
 async function showBelief(properties, list) {
   const query = new URLSearchParams({ at: state.scenes[state.index].acquired_at });
   const rows = [];
@@ -275,6 +263,7 @@ async function showBelief(properties, list) {
     rows.push(["object", describeStatus(found.status, found.confidence, found.confidence_calibrated)]);
     rows.push(["last change", last ? `${last.kind} ${day(last.valid_at)}` : "none"]);
     if (last) rows.push(["how sure", describeStatus(last.status, last.confidence, last.confidence_calibrated)]);
+    rows.push(...Object.entries(found.words));
   } catch (error) {
     rows.push(["object", describeStatus(properties.status, properties.confidence)]);
     rows.push(["last change", `could not be loaded (${error.message})`]);
