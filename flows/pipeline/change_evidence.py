@@ -58,11 +58,11 @@ class EvidenceOfChanges:
     def add_to(
         self, conn: Connection, rules: Iterable[AlertRule], changes: Sequence[JudgedChange]
     ) -> list[JudgedChange]:
-        """Add their evidence to judged changes where a rule has conditions on it.
+        """Add their evidence to judged changes, for the conditions of rules and for messages.
 
-        That of changes that an earlier observation raised is loaded.
+        That of changes that an earlier observation raised is loaded. Without rules, nobody needs it.
         """
-        if not any(rule.evidence for rule in rules):
+        if not any(rules):
             return list(changes)
         ids = [publishing.make_change_id(one.scene_id, one.change) for one in changes]
         earlier = second_opinion.load_evidence(conn, set(ids) - set(self.found))
