@@ -12,6 +12,7 @@ import shapely
 from shapely.affinity import translate
 from shapely.geometry.base import BaseGeometry
 
+from segwatch.geo.antimeridian import split_at_antimeridian, unwrap_longitudes
 from segwatch.geo.area import extract_polygons
 from segwatch.geo.polygons import clean
 from segwatch.geo.tracking.overlay import apply_snapped, compute_metres_per_degree, to_array
@@ -154,7 +155,8 @@ class Transition:
 
 def bridge(parts: BaseGeometry, tolerance_m: float) -> BaseGeometry:
     """Find the ground between the parts of an EPSG:4326 geometry where they are nearest, two tolerances wide."""
-    polygons = sorted(extract_polygons(parts), key=lambda one: -one.area)
+    # the nearest points of parts on both sides of 180 degrees lie across it, not round the earth
+    polygons = sorted(extract_polygons(unwrap_longitudes(parts)), key=lambda one: -one.area)
     if len(polygons) < 2:
         return shapely.Polygon()
     lines = [
@@ -162,7 +164,7 @@ def bridge(parts: BaseGeometry, tolerance_m: float) -> BaseGeometry:
         for index, one in enumerate(polygons[1:], start=1)
     ]
     wide = in_plane(shapely.MultiLineString(lines), lambda plane: shapely.buffer(plane, tolerance_m))
-    return _subtract(wide, parts)
+    return _subtract(split_at_antimeridian(wide), parts)
 
 
 def in_plane(geometry: BaseGeometry, operation: Callable[[BaseGeometry], BaseGeometry]) -> BaseGeometry:

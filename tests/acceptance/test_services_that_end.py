@@ -34,9 +34,12 @@ def test_a_worker_that_ends_is_started_again_and_one_that_is_gone_is_reported(sy
     assert names[0] == "postgres"
     assert "worker-cpu" not in names
     found = [
-        one for one in said["findings"] if one["about"] in ("services", "workers") and "cpu" in one["says"]
+        one
+        for one in said["findings"]
+        # workers that other tests ended count as online until their heartbeats are old
+        if one["about"] in ("services", "workers") and "cpu" in one["says"] and one["level"] == "wrong"
     ]
-    assert [(one["level"], one["about"]) for one in found] == [("wrong", "services")], found
+    assert [one["about"] for one in found] == ["services"], found
     assert "make demo" in found[0]["fix"]
     supervisor.stop("worker-cpu")
 

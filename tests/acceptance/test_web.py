@@ -125,7 +125,7 @@ def test_refuted_changes_are_hidden_and_counted_until_somebody_wants_them(refute
         assert "sure" in page.locator("#alerts button").inner_text()
         page.check("#statuses input[value=refuted]")
         page.wait_for_selector("#alerts button.refuted")
-        assert "refuted by" in page.locator("#alerts button.refuted").inner_text()
+        assert "refuted, under 1 % likely" in page.locator("#alerts button.refuted").inner_text()
         assert page.locator("#alerts li").count() == 2
         assert page.inner_text("#hidden") == ""
         page.uncheck("#statuses input[value=provisional]")

@@ -61,7 +61,7 @@ def write_sam3(folder: Path, *, presence: float = 2.0) -> Path:
     (folder / "vocab.json").write_text(json.dumps({word: at for at, word in enumerate(vocabulary)}))
     (folder / "merges.txt").write_text("#version: 0.2\n")
     CLIPTokenizer(str(folder / "vocab.json"), str(folder / "merges.txt")).save_pretrained(folder)
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model = Sam3Model(make_config(len(vocabulary)))
         with torch.no_grad():

@@ -9,10 +9,12 @@ from uuid import UUID
 
 import numpy as np
 import pytest
+import shapely
 from shapely.affinity import translate
 from shapely.geometry import MultiPolygon, Polygon, box
 
 from segwatch.benchmarks.tracking_worlds import ORIGIN
+from segwatch.geo.antimeridian import split_at_antimeridian
 from segwatch.geo.crs import make_local_equal_area
 from segwatch.geo.tracking.belief_model import MAX_SCORE_FACTOR, Rates, find_score_bin
 from segwatch.geo.tracking.light import is_explained_by_light, measure_light
@@ -192,6 +194,13 @@ def test_the_ground_between_parts_is_where_they_are_nearest() -> None:
     area_m2, _ = measure(bridge(parts, 10.0))
     assert area_m2 == pytest.approx(30 * 20 + np.pi * 10**2 / 2, rel=0.05)
     assert bridge(to_degrees(LAKE), 10.0).is_empty
+    # of parts on both sides of 180 degrees, too
+    west, _, east, _ = parts.bounds
+    edge = west + (east - west) * 115 / 200  # between the parts
+    moved = split_at_antimeridian(shapely.transform(parts, lambda one: one + [180 - edge, 0]))
+    assert len({part.centroid.x > 0 for part in moved.geoms}) == 2
+    across, _ = measure(bridge(moved, 10.0))
+    assert across == pytest.approx(area_m2, rel=0.05)
 
 
 def test_a_shift_that_a_significant_minority_shows_is_found() -> None:
