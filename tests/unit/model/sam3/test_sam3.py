@@ -194,11 +194,10 @@ def test_it_is_a_segmenter_of_targets(
     assert both.instances is not None
     assert both.instances.shape == both.mask_logits.shape
     # without targets, the instruction is the concept
-    assert np.array_equal(water.mask_logits[0], both.mask_logits[0])
-    assert not np.array_equal(houses.mask_logits[0], both.mask_logits[1])
-    assert np.array_equal(rows[1][2].mask_logits[0], rows[1][0].mask_logits[1]), (
-        "the example is on the first tile"
-    )
+    np.testing.assert_allclose(water.mask_logits[0], both.mask_logits[0], atol=1e-3)
+    assert np.abs(houses.mask_logits[0] - both.mask_logits[1]).max() > 0.1
+    # the example is on the first tile
+    np.testing.assert_allclose(rows[1][2].mask_logits[0], rows[1][0].mask_logits[1], atol=1e-3)
 
 
 def test_missing_weights_are_named_with_their_licence(folder: Path, tmp_path: Path) -> None:
