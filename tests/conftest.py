@@ -37,6 +37,8 @@ _TOGETHER = (
 for _name in list(os.environ):
     if _name.startswith(("SEGWATCH_", "PREFECT_", "PG")) and _name != "SEGWATCH_PG_BINDIR":
         del os.environ[_name]
+# Test processes share the cores: threads of torch and BLAS that wait for each other take most of the time otherwise
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 #: The tests' servers choose their ports.
 os.environ["SEGWATCH_IMAGERY_HOSTS"] = '["127.0.0.1:*", "localhost:*"]'
 

@@ -98,7 +98,8 @@ def _result(stem: Path) -> tuple[int, str, str]:
 
 def _shell(folder: Path, script: str, *, seconds: float) -> subprocess.CompletedProcess[str]:
     """Bash as a new terminal has it: nothing of segwatch or Prefect in its environment."""
-    kept = {name: os.environ[name] for name in ("PATH", "LANG", "SEGWATCH_PG_BINDIR") if name in os.environ}
+    names = ("PATH", "LANG", "SEGWATCH_PG_BINDIR", "OMP_NUM_THREADS")
+    kept = {name: os.environ[name] for name in names if name in os.environ}
     return subprocess.run(
         ["bash", "--noprofile", "--norc", "-c", script],
         cwd=folder,
