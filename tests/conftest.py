@@ -16,6 +16,7 @@ from uuid import uuid4
 
 import psycopg
 import pytest
+from hypothesis import settings
 from psycopg import sql
 from sqlalchemy import Engine
 from xdist.scheduler import LoadScopeScheduling
@@ -39,6 +40,9 @@ for _name in list(os.environ):
         del os.environ[_name]
 # Test processes share the cores: threads of torch and BLAS that wait for each other take most of the time otherwise
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# a test is no race: other processes share the machine
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 #: The tests' servers choose their ports.
 os.environ["SEGWATCH_IMAGERY_HOSTS"] = '["127.0.0.1:*", "localhost:*"]'
 
