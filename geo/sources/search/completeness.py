@@ -141,6 +141,9 @@ class CompleteSearch:
             for part, one in results:
                 again |= yield from self._complete(part, one, depth)
             return pages.found | again
+        if reports_more and not results and self._by_id:
+            # one moment at one place, which leaves the ids to tell the items apart
+            return (yield from self._search_in_parts(query, pages, depth))
         if reports_more:
             ignores_period = any(_ignores_period(part, one) for part, one in results)
             if not results or ignores_period or _find_lost(pages.found, again, query):

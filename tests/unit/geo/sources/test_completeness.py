@@ -68,6 +68,8 @@ PLACES = st.sampled_from(
     st.sampled_from([2, 3, 5, 10, 16, 25, 50, 100]),
     st.booleans(),
 )
+@example([(BEGIN, (0.0, 0.0, 4.0, 4.0))] * 4, 2, True)
+@example([(BEGIN, (0.0, 0.0, 4.0, 4.0))] * 20, 3, True)
 def test_with_id_ranges_every_item_is_found(
     held: list[tuple[datetime, Place]], most: int, counts: bool
 ) -> None:
