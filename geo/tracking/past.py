@@ -3,27 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol, TypeVar
 
 import shapely
 from shapely.geometry.base import BaseGeometry
 
 from segwatch.geo.types.belief import MAX_PAST
+from segwatch.geo.types.tracking import PastObservation
 
 
-class HasFootprint(Protocol):
-    """An observation with its footprint."""
-
-    @property
-    def footprint(self) -> BaseGeometry:
-        """Observed ground as it was read, EPSG:4326."""
-        ...
-
-
-Observed = TypeVar("Observed", bound=HasFootprint)
-
-
-def find_past(past: Sequence[Observed], footprint: BaseGeometry) -> list[Observed]:
+def find_past(past: Sequence[PastObservation], footprint: BaseGeometry) -> list[PastObservation]:
     """Find the last :data:`~segwatch.geo.types.belief.MAX_PAST` observations that meet a footprint, oldest first.
 
     Parameters
@@ -34,7 +22,7 @@ def find_past(past: Sequence[Observed], footprint: BaseGeometry) -> list[Observe
         As it was read, EPSG:4326.
     """
     shapely.prepare(footprint)
-    found: list[Observed] = []
+    found: list[PastObservation] = []
     for one in reversed(past):
         if shapely.intersects(footprint, one.footprint):
             found.append(one)

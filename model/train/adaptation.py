@@ -38,11 +38,10 @@ from segwatch.model.train.batches import InstructedImage, TrainingPair
 from segwatch.model.train.config import LABELLED, Data, Lora, Loss, Masks, Optimizer, Run, Start, TrainConfig
 from segwatch.model.train.labelled_sample import UNKNOWN
 from segwatch.model.train.loop import STATE_FILE, Trainer, make_accelerator
-from segwatch.model.train.mask_stage import MaskBatch, compute_cell_losses, compute_cells
+from segwatch.model.train.mask_stage import MaskBatch, MaskObjective, compute_cells
 
 _SMALL = 200_000_000
 """Parameters up to which a model counts as small."""
-_EARLIER_LAYER_WEIGHT = 0.4
 _HISTORY_FILE = "history.json"
 _LEAST_GAIN = 1e-4
 
@@ -105,38 +104,14 @@ class Adapted:
     """Version of the written model; None if nothing was written."""
 
 
-class AdaptationObjective(nn.Module):
+class AdaptationObjective(MaskObjective):
     """Mask branch and losses; the presence of a target counts only where it is certain over the whole tile."""
 
-    def __init__(self, model: SegEarthR2) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, batch: MaskBatch, num_points: int, seed: int) -> dict[str, Tensor]:
-        """Compute the unweighted losses over all labelled cells; points and seed are for objectives that sample."""
-        pixels = self.model.pixel_features(batch.images)
-        decoded = self.model.decode_targets(pixels, batch.queries, batch.counts)
-        parts = [compute_cell_losses(masks.float(), batch) for masks in decoded.masks]
-        weights = [_EARLIER_LAYER_WEIGHT] * (len(parts) - 1) + [1.0]
-        cross_entropy, dice = (
-            torch.stack([weight * part[which] for weight, part in zip(weights, parts, strict=True)]).sum()
-            for which in (0, 1)
-        )
-        zero = cross_entropy * 0.0
-        presence = zero
-        if decoded.presence is not None:
-            sure = ((batch.present > 0) | (batch.known.mean((1, 2)) >= MIN_KNOWN_ABSENT)).float()
-            each = F.binary_cross_entropy_with_logits(
-                decoded.presence.float(), batch.present, reduction="none"
-            )
-            presence = (each * sure).sum() / sure.sum().clamp(min=1.0)
-        return {
-            "cross_entropy": cross_entropy,
-            "dice": dice,
-            "attention": zero,
-            "language": zero,
-            "presence": presence,
-        }
+    def compute_presence_loss(self, logits: Tensor, batch: MaskBatch) -> Tensor:
+        """Compute the mean loss of (T,) presence logits over the targets whose presence is certain."""
+        sure = ((batch.present > 0) | (batch.known.mean((1, 2)) >= MIN_KNOWN_ABSENT)).float()
+        each = F.binary_cross_entropy_with_logits(logits, batch.present, reduction="none")
+        return (each * sure).sum() / sure.sum().clamp(min=1.0)
 
 
 class MaskAdapter(Trainer):

@@ -167,7 +167,7 @@ class MaskObjective(nn.Module):
         zero = cross_entropy * 0.0
         presence = zero
         if decoded.presence is not None:
-            presence = F.binary_cross_entropy_with_logits(decoded.presence.float(), batch.present)
+            presence = self.compute_presence_loss(decoded.presence.float(), batch)
         return {
             "cross_entropy": cross_entropy,
             "dice": dice,
@@ -175,6 +175,10 @@ class MaskObjective(nn.Module):
             "language": zero,
             "presence": presence,
         }
+
+    def compute_presence_loss(self, logits: Tensor, batch: MaskBatch) -> Tensor:
+        """Compute the mean loss of (T,) presence logits."""
+        return F.binary_cross_entropy_with_logits(logits, batch.present)
 
 
 def compute_cell_losses(logits: Tensor, batch: MaskBatch) -> tuple[Tensor, Tensor]:
