@@ -84,7 +84,7 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 	@$(PROGRESS) "virtual environment" $(PYTHON) -m venv $(VENV)
 	@$(PROGRESS) "pip" $(BIN)/pip install --quiet --upgrade pip
 	@$(PROGRESS) "torch" $(BIN)/pip install --quiet -c constraints.txt $(TORCH_ARGS) torch
-	@$(PROGRESS) "segwatch and its dependencies" $(BIN)/pip install --quiet -c constraints.txt -e '.[model,serve,stac,train,aws,dev]'
+	@$(PROGRESS) "segwatch and its dependencies" $(BIN)/pip install --quiet -c constraints.txt -e '.[model,serve,stac,train,analysis,aws,dev]'
 	@touch $@
 
 .PHONY: chromium
