@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import groupby
 from uuid import UUID
@@ -29,6 +29,7 @@ _NEWEST = text(
     ORDER BY sum(a.correct + a.wrong) > 0 DESC, a.ordinal DESC LIMIT 1
     """
 )
+_MODEL = text("SELECT is_demonstration FROM watch.watches WHERE watch = :watch")
 _COUNTS = text(
     """
     SELECT a.watch, a.drawn_at, a.target, a.stratum, a.unit, a.size, a.area_m2, a.samples, a.correct, a.wrong, a.unclear
@@ -60,6 +61,7 @@ _CALIBRATIONS = text(
 
 
 NOT_ASSESSED = "not assessed"
+DEMONSTRATION = "demonstration model"
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +79,8 @@ class StoredCalibration:
 def read_accuracy(conn: Connection, watch: str) -> Accuracy:
     """Estimate the accuracy of a watch's map and the true areas of its targets, from its newest labelled assessment."""
     newest = conn.execute(_NEWEST, {"watch": watch}).scalar_one_or_none()
-    return Accuracy(watch, None, None, ()) if newest is None else estimate_assessment(conn, newest)
+    found = Accuracy(watch, None, None, ()) if newest is None else estimate_assessment(conn, newest)
+    return replace(found, is_demonstration=bool(conn.execute(_MODEL, {"watch": watch}).scalar_one_or_none()))
 
 
 def estimate_assessment(conn: Connection, assessment_id: UUID) -> Accuracy:
@@ -107,12 +110,21 @@ def estimate_assessment(conn: Connection, assessment_id: UUID) -> Accuracy:
 def describe_accuracy(accuracy: Accuracy) -> list[str]:
     """Describe the accuracy in words, one line per target, as it stands beside every area that leaves the system."""
     if not accuracy.targets:
-        return [NOT_ASSESSED]
+        return [_mark(accuracy, NOT_ASSESSED)]
     return [f"{one.target}: {describe_target(accuracy, one)}" for one in accuracy.targets]
 
 
 def describe_target(accuracy: Accuracy, target: TargetAccuracy | None) -> str:
     """Describe the accuracy of one target's map; None: a target that was not in the sample."""
+    return _mark(accuracy, _describe_estimates(accuracy, target))
+
+
+def _mark(accuracy: Accuracy, words: str) -> str:
+    """Say first where the words are about the model that ships with segwatch; as ``segwatch.describe_accuracy`` in SQL."""
+    return f"{DEMONSTRATION}, {words}" if accuracy.is_demonstration else words
+
+
+def _describe_estimates(accuracy: Accuracy, target: TargetAccuracy | None) -> str:
     if target is None or accuracy.drawn_at is None or target.labels == 0:
         return NOT_ASSESSED
     of = "" if target.labels == target.samples else f" of {target.samples} samples"

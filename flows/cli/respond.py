@@ -43,12 +43,19 @@ def respond(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only print what would be watched, and what it would cost.")
     ] = False,
+    demonstration_model: Annotated[
+        bool,
+        typer.Option(
+            "--demonstration-model",
+            help="Go on with the model that ships with segwatch, which is not made for decisions.",
+        ),
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Start a disaster run: watch the area of an event at top priority.
 
     Observes the best scene from before the event, then every scene since. With PREFECT_API_URL set the run is started
-    on the workers, else in this process.
+    on the workers, else in this process. With the model that ships with segwatch it starts only if you say so.
     """
     from segwatch.flows import respond as prefect_runs
     from segwatch.flows.config.settings import load_settings
@@ -75,6 +82,7 @@ def respond(
             happening = (
                 _from_file(area, at) if area is not None else _from_ledger(engine, settings, str(event), book)
             )
+            _check_model(settings, agreed=demonstration_model or dry_run)
             made, watch = disaster_runs.prepare_run(engine, settings, book, happening, dry_run=dry_run)
             report = None
             if not dry_run and prefect_runs.has_server():
@@ -85,6 +93,21 @@ def respond(
         print_json(asdict(made) | ({"run": report} if report else {}))
         return
     _print_run(made, dry_run=dry_run)
+
+
+def _check_model(settings: FlowSettings, *, agreed: bool) -> None:
+    """Refuse a run with the demonstration model that nobody agreed to; say so of one that goes on."""
+    from segwatch.flows.errors import ConfigError
+    from segwatch.flows.inference.segmenters import is_demonstration
+
+    if not is_demonstration(settings):
+        return
+    if not agreed:
+        raise ConfigError(
+            "the configured model is the demonstration model, which is not made for decisions: set SEGWATCH_MODEL or "
+            "SEGWATCH_MODEL_PATH to your own, or add --demonstration-model to go on; every polygon and report says so"
+        )
+    warn("demonstration model: its polygons are not made for decisions")
 
 
 def _print_run(made: DisasterRun, *, dry_run: bool) -> None:

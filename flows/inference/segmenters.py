@@ -249,6 +249,12 @@ def get_model_version(settings: FlowSettings) -> str:
     return model_version.compute_version(model_version.resolve_model_folder(settings.model_path))
 
 
+def is_demonstration(settings: FlowSettings) -> bool:
+    """Return whether the configured segmenter is the model that ships with segwatch."""
+    own = settings.segmenter is not None or settings.model == SAM3
+    return not own and model_version.is_demonstration(get_model_version(settings))
+
+
 def load_named(name: str, variable: str = "SEGWATCH_SEGMENTER") -> Segmenter:
     """Load a segmenter by its name (``spectral``) or as ``module:factory``; ``variable`` is named in errors.
 

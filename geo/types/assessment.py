@@ -131,6 +131,8 @@ class Accuracy:
     """Newest assessment of the series in force; None where there is none."""
     drawn_at: datetime | None
     targets: tuple[TargetAccuracy, ...]
+    is_demonstration: bool = False
+    """Whether the series is of the model that ships with segwatch, which is not made for decisions."""
 
     def find(self, target: str) -> TargetAccuracy | None:
         """Find the accuracy of a target."""

@@ -16,3 +16,16 @@ WHERE NOT EXISTS (
       AND EXISTS (SELECT 1 FROM segwatch.target_accuracy x WHERE x.assessment_id = n.id AND x.labels > 0))
   AND EXISTS (SELECT 1 FROM segwatch.target_accuracy x WHERE x.assessment_id = a.assessment_id AND x.labels > 0);
 GRANT SELECT ON segwatch.current_accuracy TO segwatch_worker;
+
+-- Whether a model version is one of the model that ships with segwatch, which demonstrates and is not made for decisions.
+CREATE OR REPLACE FUNCTION segwatch.is_demonstration(model text) RETURNS boolean
+LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+    SELECT model LIKE 'segearth-r2-tiny@%'
+$$;
+
+-- What stands beside every area: whether a demonstration model was used, and the assessed accuracy in words (null: none).
+CREATE OR REPLACE FUNCTION segwatch.describe_accuracy(model text, words text) RETURNS text
+LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+    SELECT CASE WHEN segwatch.is_demonstration(model) THEN 'demonstration model, ' ELSE '' END
+           || coalesce(words, 'not assessed')
+$$;

@@ -22,8 +22,8 @@ SELECT a.id AS alert_id, a.change_id, c.track_id, p.watch, a.rule, c.kind, c.tar
        (SELECT d.shadow_iou FROM segwatch.detection d
         WHERE d.track_id = c.track_id AND d.observation_id = c.observation_id AND d.shadow_share IS NOT NULL
         ORDER BY d.area_m2 DESC, d.ordinal LIMIT 1) AS shadow_iou,
-       coalesce((SELECT a.words FROM segwatch.current_accuracy a
-                 WHERE a.series_id = p.series_id AND a.target = c.target), 'not assessed') AS accuracy
+       segwatch.describe_accuracy(p.model, (SELECT a.words FROM segwatch.current_accuracy a
+                 WHERE a.series_id = p.series_id AND a.target = c.target)) AS accuracy
 FROM segwatch.alert a
 JOIN segwatch.held_change c ON c.id = a.change_id
 JOIN segwatch.provenance p ON p.observation_id = c.observation_id
@@ -117,4 +117,4 @@ COMMENT ON COLUMN watch.alerts.shadow_share IS
 COMMENT ON COLUMN watch.alerts.shadow_iou IS
     'Intersection over union of the object with the detections of the shadow segmenter that it meets, in the observation that shows the change, 0 to 1; null as shadow_share.';
 COMMENT ON COLUMN watch.alerts.accuracy IS
-    'How accurate the map of this target by this model and instruction is, with 95 % intervals, from the newest assessment of the series; not assessed: nobody labelled a sample.';
+    'How accurate the map of this target by this model and instruction is, with 95 % intervals, from the newest assessment of the series; not assessed: nobody labelled a sample. Begins with "demonstration model" where the shipped model was used.';

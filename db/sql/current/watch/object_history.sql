@@ -9,8 +9,8 @@ SELECT t.track_id, p.watch, k.target, t.geom, t.area_m2, t.score, lower(t.valid)
        t.verdict AS review, t.reviewer, t.decided_at AS reviewed_at,
        upper_inf(t.recorded) AND coalesce(f.valid && t.valid, false) AS in_force,
        t.confidence, t.status, t.observations_for, t.observations_against,
-       coalesce((SELECT a.words FROM segwatch.current_accuracy a
-                 WHERE a.series_id = k.series_id AND a.target = k.target), 'not assessed') AS accuracy
+       segwatch.describe_accuracy(p.model, (SELECT a.words FROM segwatch.current_accuracy a
+                 WHERE a.series_id = k.series_id AND a.target = k.target)) AS accuracy
 FROM segwatch.held_state t
 JOIN segwatch.track k ON k.id = t.track_id
 JOIN segwatch.provenance p ON p.observation_id = t.observation_id
@@ -75,4 +75,4 @@ COMMENT ON COLUMN watch.object_history.observations_for IS
 COMMENT ON COLUMN watch.object_history.observations_against IS
     'Number of observations so far that speak against it; null: not judged.';
 COMMENT ON COLUMN watch.object_history.accuracy IS
-    'How accurate the map of this target by this model and instruction is, with 95 % intervals, from the newest assessment of the series; not assessed: nobody labelled a sample.';
+    'How accurate the map of this target by this model and instruction is, with 95 % intervals, from the newest assessment of the series; not assessed: nobody labelled a sample. Begins with "demonstration model" where the shipped model was used.';

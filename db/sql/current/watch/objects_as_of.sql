@@ -2,11 +2,14 @@ CREATE OR REPLACE FUNCTION watch.objects_as_of(valid_at timestamptz, known_at ti
 RETURNS TABLE (track_id uuid, watch text, target text, geom geometry, area_m2 float8, score float8,
                valid_from timestamptz, valid_to timestamptz, change text, observation_id uuid, scene_id uuid,
                item_hrefs text[], model text, instruction_revision uuid, object_id uuid, review text,
-               confidence float8, status text, observations_for int, observations_against int)
+               confidence float8, status text, observations_for int, observations_against int,
+               accuracy text)
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = segwatch, public, pg_temp AS $$
     SELECT t.track_id, p.watch, k.target, t.geom, t.area_m2, t.score, lower(t.valid), upper(t.valid), t.change,
            p.observation_id, p.scene_id, p.item_hrefs, p.model, p.instruction_revision, k.object_id, t.verdict,
-           t.confidence, t.status, t.observations_for, t.observations_against
+           t.confidence, t.status, t.observations_for, t.observations_against,
+           segwatch.describe_accuracy(p.model, (SELECT a.words FROM segwatch.current_accuracy a
+                WHERE a.series_id = k.series_id AND a.target = k.target))
     FROM segwatch.held_state t
     JOIN segwatch.track k ON k.id = t.track_id
     JOIN segwatch.series_in_force(objects_as_of.known_at) f

@@ -8,11 +8,15 @@ SELECT h.name AS watch, w.id AS watch_revision, i.text AS instruction, i.targets
        CAST(w.definition->'tracking'->>'min_change_m2' AS float8) AS min_change_m2,
        CAST(w.definition->'tracking'->>'min_change_ratio' AS float8) AS min_change_ratio,
        CAST(w.definition->>'start' AS timestamptz) AS starts_at, CAST(w.definition->>'end' AS timestamptz) AS ends_at,
-       w.definition->>'schedule' AS schedule, w.priority, h.applied_at, a.geom
+       w.definition->>'schedule' AS schedule, w.priority, h.applied_at, a.geom,
+       n.model_version AS model, coalesce(segwatch.is_demonstration(n.model_version), false) AS is_demonstration
 FROM segwatch.watch_head h
 JOIN segwatch.watch w ON w.id = h.revision_id
 JOIN segwatch.instruction i ON i.id = w.instruction_id
 JOIN segwatch.area a ON a.id = w.area_id
+LEFT JOIN LATERAL (
+    SELECT s.model_version FROM segwatch.series s
+    WHERE s.watch_name = h.name AND s.id IN (SELECT series_id FROM segwatch.current_series) LIMIT 1) n ON true
 WHERE ((SELECT segwatch.reads_all_watches()) OR h.name = ANY (CAST((SELECT segwatch.readable_watches()) AS text[])));
 
 GRANT SELECT ON watch.watches TO segwatch_analyst, segwatch_worker;
@@ -55,3 +59,7 @@ COMMENT ON COLUMN watch.watches.applied_at IS
     'When the current revision was applied, UTC.';
 COMMENT ON COLUMN watch.watches.geom IS
     'AOI of the watch, EPSG:4326.';
+COMMENT ON COLUMN watch.watches.model IS
+    'Name and version of the model of the series in force; null before the first observation.';
+COMMENT ON COLUMN watch.watches.is_demonstration IS
+    'Whether that is the model that ships with segwatch, which demonstrates and is not made for decisions.';
