@@ -120,7 +120,7 @@ def describe_target(accuracy: Accuracy, target: TargetAccuracy | None) -> str:
 
 
 def _mark(accuracy: Accuracy, words: str) -> str:
-    """Say first where the words are about the model that ships with segwatch; as ``segwatch.describe_accuracy`` in SQL."""
+    """Begin with what the shipped model is, as ``segwatch.describe_accuracy`` does in SQL."""
     return f"{DEMONSTRATION}, {words}" if accuracy.is_demonstration else words
 
 
