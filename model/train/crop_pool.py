@@ -1,14 +1,17 @@
 """Pool of labelled pictures and simulated scenes, from which crops are drawn by content.
 
 A crop is drawn for a target to be present or absent. Drawing pictures first and then asking about their content would
-make rare targets nearly always absent when asked for, and the model would learn to deny them.
+make rare targets nearly always absent when asked for, and the model would learn to deny them. For the same reason a
+target's presences and absences come from the same data sets in the same proportions: where one set showed it more
+rarely than it lacked it, the model learned to deny it on imagery that looks like that set.
 """
 
 from __future__ import annotations
 
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -33,8 +36,8 @@ _DRAWS = 40
 _WINDOWS = 4
 _ABSENT_SHARE = 0.3  # of a picture, so that searching it for windows without the target is worthwhile
 _PARTLY_SHARE = 0.3  # of crops for an absent target that come from pictures with the target elsewhere
-_ESTIMATED_FROM, _ESTIMATED_AT = 200, 32  # crops and their side
-_Able = dict[str, dict[str, list[LabelledPicture]]]  # target -> source -> samples
+_ESTIMATED_FROM, _ESTIMATED_AT = 400, 32  # crops and their side
+_Able = dict[str, dict[str, list[LabelledPicture]]]  # target -> data set -> samples
 _ONE_PICTURE_SHARE = (
     0.4  # maximum share of crops for one target from a single real picture, if there are simulated scenes
 )
@@ -48,7 +51,7 @@ class CropRule:
     """How crops are taken from pictures of a source."""
 
     weight: float
-    """Frequency relative to the other real sources that can show the target."""
+    """Frequency relative to the other data sets that can show (or lack) the target."""
     smallest: int
     """Minimum side of a crop, pixels of the source."""
     largest: int
@@ -65,11 +68,15 @@ CROP_RULES: Mapping[str, CropRule] = {
     "fields-naip": CropRule(8, 220, 1024),
     "flood-water-s2": CropRule(12, 110, 256),
     "demo-naip": CropRule(7, 120, 400),
-    "demo-chesapeake": CropRule(3, 120, 300),
-    "demo-slovenia": CropRule(1, 32, 64, alone=True),
+    "demo-chesapeake": CropRule(5, 120, 300),
+    "demo-slovenia": CropRule(4, 32, 64, alone=True),
+    "eurosat": CropRule(8, 128, 256),  # one source per class
     MADE: CropRule(0, 96, 256),
 }
-_OTHER = CropRule(1.4, 128, 256)  # EuroSAT, one source per class
+_OTHER = CropRule(8, 128, 256)
+_ONE_SIDED_SHARE = 0.25  # of crops for an absent target that come from data sets that never show it
+_ONE_SIDED_RATE = 0.15  # relative rate of further targets that a data set always shows or always lacks
+_SAME_CLASS_SHARE = 0.5  # of EuroSAT mosaics that are of one class
 
 
 @dataclass(frozen=True)
@@ -121,16 +128,15 @@ class CropPool:
         if not samples and not made:
             raise DatasetError("there is neither a labelled picture nor a simulated scene to draw from")
         self._made, self._made_share = made, made_share if made else 0.0
-        self._by_source: dict[str, list[LabelledPicture]] = {}
+        self._by_set: dict[str, list[LabelledPicture]] = {}
         for sample in samples:
-            self._by_source.setdefault(sample.source, []).append(sample)
+            self._by_set.setdefault(_get_data_set(sample.source), []).append(sample)
         self.targets: tuple[str, ...] = world.targets
         self._there: _Able = {target: self._groups(_shows, target) for target in self.targets}
         self._gone: _Able = {target: self._groups(_lacks, target) for target in self.targets}
         self._partly: _Able = {target: self._groups(_lacks_in_parts, target) for target in self.targets}
-        self._scene: Callable[[int], LabelledPicture] = lru_cache(maxsize=None)(
-            lambda index: make_scene_sample(FIRST_SEED + index, world)
-        )
+        self._world = world
+        self._scenes: dict[int, LabelledPicture] = {}
 
     def draw(self, rng: np.random.Generator, target: str, side: int, *, present: bool) -> Crop:
         """Draw a crop that shows a target, or certainly does not, where the sources allow.
@@ -147,12 +153,12 @@ class CropPool:
             Which of the two.
         """
         sample = self._sample(rng, target, present=present)
-        rule = CROP_RULES.get(sample.source, _OTHER)
+        rule = _get_rule(_get_data_set(sample.source))
         length = int(np.exp(rng.uniform(np.log(rule.smallest), np.log(rule.largest + 1))))
         rgb, labels = sample.rgb, _get_all_labels(sample)
         if min(rgb.shape[:2]) < length:
-            others = self._by_source if present else self._gone[target]
-            rgb, labels = self._mosaic(rng, sample, others.get(sample.source, [sample]), rule, length)
+            others = self._list_neighbours(rng, sample, target, present=present)
+            rgb, labels = self._mosaic(rng, sample, others, rule, length)
         window = _choose_window(rng, rgb.shape[:2], labels.get(target), length, present=present)
         return _finish_crop(rng, sample.source, rgb[window], {k: v[window] for k, v in labels.items()}, side)
 
@@ -162,30 +168,52 @@ class CropPool:
         target = str(rng.choice(np.array(self.targets), p=chances / chances.sum()))
         return self.draw(rng, target, side, present=bool(rng.random() < 0.5)), target
 
+    def rate_further(self, crop: Crop, target: str) -> float:
+        """Rate how rarely a target is in this state, present or absent, in crops that were drawn for any target.
+
+        Returns
+        -------
+        float
+            The reciprocal of its share of the crops, lower where the crop's data set shows the target more often
+            than it lacks it, or the reverse; 0 if the state is unknown.
+        """
+        state = crop.state(target)
+        return (
+            0.0
+            if state is None
+            else self._ratings.get((_get_data_set(crop.source), target, state), _ONE_SIDED_RATE)
+        )
+
     @cached_property
-    def shares(self) -> dict[tuple[str, bool], float]:
-        """Share of crops, drawn for any target, that show a target or certainly lack it; estimated once by sampling."""
+    def _ratings(self) -> dict[tuple[str, str, bool], float]:
+        """Ratings by data set, target and state; estimated once by sampling."""
         rng = np.random.default_rng(0)
-        seen = dict.fromkeys([(name, state) for name in self.targets for state in (True, False)], 1.0)
+        seen: Counter[tuple[str, str, bool]] = Counter()
         for _ in range(_ESTIMATED_FROM):
             crop, _ = self.draw_any(rng, _ESTIMATED_AT)
             for name in self.targets:
                 if (state := crop.state(name)) is not None:
-                    seen[name, state] += 1.0
-        return {key: count / _ESTIMATED_FROM for key, count in seen.items()}
+                    seen[_get_data_set(crop.source), name, state] += 1
+        fair = {
+            (group, name, state): max(min(1.0, seen[group, name, not state] / count), _ONE_SIDED_RATE)
+            for (group, name, state), count in seen.items()
+        }
+        totals: defaultdict[tuple[str, bool], float] = defaultdict(float)
+        for (group, name, state), count in seen.items():
+            totals[name, state] += count * fair[group, name, state]
+        return {
+            (group, name, state): rate * _ESTIMATED_FROM / (totals[name, state] + 1.0)
+            for (group, name, state), rate in fair.items()
+        }
 
     def _groups(
         self, fits: Callable[[LabelledPicture, str], bool], target: str
     ) -> dict[str, list[LabelledPicture]]:
-        able = {
-            source: [one for one in group if fits(one, target)] for source, group in self._by_source.items()
-        }
-        return {source: group for source, group in able.items() if group}
+        able = {name: [one for one in group if fits(one, target)] for name, group in self._by_set.items()}
+        return {name: group for name, group in able.items() if group}
 
     def _sample(self, rng: np.random.Generator, target: str, *, present: bool) -> LabelledPicture:
-        groups = self._there[target] if present else self._gone[target]
-        if not present and self._partly[target] and rng.random() < _PARTLY_SHARE:
-            groups = self._partly[target]
+        groups = self._there[target] if present else self._choose_absences(rng, target)
         pictures = sum(len(group) for group in groups.values())
         made_share = max(self._made_share, 1.0 - _ONE_PICTURE_SHARE * pictures)
         if self._made and rng.random() < made_share:
@@ -195,14 +223,41 @@ class CropPool:
                 f"no picture {'shows' if present else 'certainly lacks'} {target}; add simulated scenes (data.scenes)"
             )
         names = sorted(groups)
-        chances = np.array([CROP_RULES.get(name, _OTHER).weight for name in names])
+        chances = np.array([_get_rule(name).weight for name in names])
         group = groups[names[int(rng.choice(len(names), p=chances / chances.sum()))]]
         return group[int(rng.integers(len(group)))]
+
+    def _choose_absences(self, rng: np.random.Generator, target: str) -> dict[str, list[LabelledPicture]]:
+        """Choose the pictures to draw an absence from: mostly of the data sets that show the target, too."""
+        shown, gone, partly = self._there[target], self._gone[target], self._partly[target]
+        one_sided = {name: group for name, group in gone.items() if name not in shown}
+        both = {
+            name: partly[name]
+            if name in partly and (name not in gone or rng.random() < _PARTLY_SHARE)
+            else gone[name]
+            for name in shown
+            if name in gone or name in partly
+        }
+        if not both or (one_sided and rng.random() < _ONE_SIDED_SHARE):
+            return one_sided
+        return both
+
+    def _list_neighbours(
+        self, rng: np.random.Generator, sample: LabelledPicture, target: str, *, present: bool
+    ) -> list[LabelledPicture]:
+        """List the pictures that may fill the rest of a crop: of the same data set, half the time of the same class."""
+        groups = self._by_set if present else self._gone[target]
+        others = groups.get(_get_data_set(sample.source), [sample])
+        if rng.random() < _SAME_CLASS_SHARE:
+            others = [one for one in others if one.source == sample.source] or [sample]
+        return others
 
     def _made_sample(self, rng: np.random.Generator, target: str, *, present: bool) -> LabelledPicture:
         """Draw a simulated scene that shows (or lacks) the target; after many tries the last one drawn."""
         for _ in range(_DRAWS):
-            scene = self._scene(int(rng.integers(self._made)))
+            index = int(rng.integers(self._made))
+            scene = self._scenes.get(index) or make_scene_sample(FIRST_SEED + index, self._world)
+            self._scenes[index] = scene
             if (target in scene.labels) if present else (target in scene.absent):
                 break
         return scene
@@ -252,6 +307,15 @@ def make_scene_sample(seed: int, world: scenes.SceneSettings) -> LabelledPicture
     scene = scenes.make_scene(seed, scenes.SCENE_PX, world)
     labels = {name: mask.astype(np.int8) for name, mask in scene.masks.items()}
     return LabelledPicture(MADE, str(seed), float(scene.gsd_m), scene.image, labels, scene.absent)
+
+
+def _get_data_set(source: str) -> str:
+    """Return the data set of a source: the classes of EuroSAT are sources of one set."""
+    return "eurosat" if source.startswith("eurosat-") else source
+
+
+def _get_rule(data_set: str) -> CropRule:
+    return CROP_RULES.get(data_set, _OTHER)
 
 
 def _get_all_labels(sample: LabelledPicture) -> dict[str, Labels]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import cached_property
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -33,15 +31,6 @@ class LabelledSource:
     def __init__(self, source: CropPool, mix: Mix, side: int) -> None:
         self._source, self._mix, self._side = source, mix, side
 
-    @cached_property
-    def _weights(self) -> instructions.TargetWeights:
-        """Weights that ask more often for targets that few crops show (or lack)."""
-        shares = self._source.shares
-        return instructions.TargetWeights(
-            {name: 1.0 / share for (name, present), share in shares.items() if present},
-            {name: 1.0 / share for (name, present), share in shares.items() if not present},
-        )
-
     def draw_image(self, rng: np.random.Generator, max_pairs: int) -> InstructedImage:
         """Draw a crop with up to ``max_pairs`` instructions, at least one.
 
@@ -53,9 +42,16 @@ class LabelledSource:
         for _ in range(_DRAWS):
             crop, _ = self._source.draw_any(rng, self._side)
             states = {name: crop.state(name) for name in sorted(crop.labels)}
-            there = [name for name, state in states.items() if state is True]
-            gone = [name for name, state in states.items() if state is False]
-            if made := instructions.draw_pairs(rng, there, gone, max_pairs, self._mix, self._weights):
+            there = {
+                name: self._source.rate_further(crop, name) for name, state in states.items() if state is True
+            }
+            gone = {
+                name: self._source.rate_further(crop, name)
+                for name, state in states.items()
+                if state is False
+            }
+            weights = instructions.TargetWeights(there, gone)
+            if made := instructions.draw_pairs(rng, list(there), list(gone), max_pairs, self._mix, weights):
                 return InstructedImage(crop.image, [self._make_pair(crop, pair) for pair in made])
         raise DatasetError(f"{_DRAWS} crops in a row have no target that is certainly present or absent")
 

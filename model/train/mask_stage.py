@@ -131,10 +131,9 @@ def _draw_crop(
     """
     crop, target = source.draw_any(rng, size)
     names = [target] if crop.state(target) is not None else []
-    each = (count - 1.0) / len(source.shares)
+    each = (count - 1.0) / (2 * len(source.targets))
     for name in sorted(crop.labels):
-        state = crop.state(name)
-        if name != target and state is not None and rng.random() < each / source.shares[name, state]:
+        if name != target and rng.random() < each * source.rate_further(crop, name):
             names.append(name)
     return crop, names
 
@@ -277,6 +276,10 @@ class CropMaker:
     def __init__(self, config: TrainConfig, size: int) -> None:
         self._config, self._size = config, size
         self._pool: crop_pool.CropPool | None = None
+
+    def __reduce__(self) -> tuple[type[Self], tuple[TrainConfig, int]]:
+        """Leave the pictures out of what worker processes get: a pool takes more than a gigabyte."""
+        return type(self), (self._config, self._size)
 
     def pool(self) -> crop_pool.CropPool:
         """Return the pool to draw from."""

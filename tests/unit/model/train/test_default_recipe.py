@@ -6,6 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
+from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
 from typing import Any, cast
 
@@ -113,6 +114,22 @@ def test_rare_targets_are_not_denied_more_often_than_shown(source: crop_pool.Cro
         assert 0.4 < asked[target, True] / asked[target, False] < 2.5, (target, asked)
     counts = [asked[target, True] + asked[target, False] for target in scenes.TARGETS]
     assert max(counts) < 2.5 * min(counts)
+
+
+def test_a_target_is_as_often_absent_as_present_in_each_set() -> None:
+    """Else a model learns from the look of a set what to deny: most classes of EuroSAT lack water."""
+    chips = [picture("water", number, "eurosat-SeaLake") for number in range(3)]
+    chips += [picture("forest", number, f"eurosat-{number}") for number in range(6)]
+    other = [picture(target, number) for target in ("water", "forest") for number in range(3)]
+    pool = crop_pool.CropPool([*chips, *other], made=0, made_share=0.0)
+    asked: Counter[tuple[str, bool]] = Counter()
+    for step in range(80):
+        rng = np.random.default_rng((5, step))
+        for present in (True, False):
+            crop = pool.draw(rng, "water", 32, present=present)
+            asked[crop.source.partition("-")[0], present] += 1
+    for name in ("eurosat", "toy"):
+        assert 0.6 < asked[name, True] / asked[name, False] < 1.7, asked
 
 
 def test_the_same_step_gives_the_same_crops(
@@ -405,6 +422,15 @@ def test_a_stopped_run_resumes_identically(material: Path, tmp_path: Path) -> No
     for name, value in ours.state_dict().items():
         if name.startswith(("language.", "vision_tower.", "query_projector.")):
             torch.testing.assert_close(value, shipped[name], atol=1e-3, rtol=1e-3)
+
+
+def test_worker_processes_read_the_pictures_themselves(
+    source: crop_pool.CropPool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(crop_pool, "load_pool", lambda *given: source)
+    maker = mask_stage.CropMaker(load_config(RECIPES / "default.toml"), 64)
+    assert maker(3).images.shape[1:] == (3, 64, 64)
+    assert len(ForkingPickler.dumps(maker)) < 20_000
 
 
 def test_batches_come_in_order_from_workers() -> None:
