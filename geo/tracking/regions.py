@@ -15,7 +15,7 @@ from shapely.geometry.base import BaseGeometry
 from segwatch.geo.antimeridian import split_at_antimeridian, unwrap_longitudes
 from segwatch.geo.area import extract_polygons
 from segwatch.geo.polygons import clean
-from segwatch.geo.tracking.overlay import apply_snapped, compute_metres_per_degree, to_array
+from segwatch.geo.tracking.overlay import apply_snapped, compute_metres_per_degree, measure, to_array
 from segwatch.geo.types.belief import Evidence
 from segwatch.geo.types.tracking import Change, ChangeKind, TrackingStep, TrackState
 
@@ -27,6 +27,8 @@ _THIN = 0.1
 _BAND = 0.5
 #: Largest movement that is considered, tolerances, and the share of the difference that it may leave unexplained.
 _MAX_MOVE, _MOVED = 2, 0.3
+#: Parts of an object are larger than this, tolerances squared.
+_PART = 2
 #: Boundaries are uncertain by this many tolerances however well a scene is registered.
 _UNSURE = 0.5
 
@@ -51,6 +53,8 @@ class Transition:
     after: Mapping[UUID, TrackState]
     """States after it."""
     acquired_at: datetime
+    footprint: BaseGeometry
+    """What the observation showed, EPSG:4326."""
     tolerance_m: float
     lost: Mapping[UUID, BaseGeometry]
     """Ground that objects lost by changes that are still open, EPSG:4326."""
@@ -80,9 +84,12 @@ class Transition:
             case ChangeKind.SPLIT:
                 tracks = self.list_parts(change.track_id)
                 parts, whole = self._unite(self.after, tracks), self._unite(self.before, tracks)
-                if change.valid_at < self.acquired_at and tracks[0] in self.lost:
-                    # the gap had been told as a loss when the other part was missed
+                if tracks[0] in self.lost:
+                    # the gap had been told as a loss when the other part was missed, or a part of it was hidden
                     whole = shapely.union(whole, self.lost[tracks[0]])
+                if change.valid_at < self.acquired_at:
+                    # what is hidden of the part that was missed is no gap
+                    whole = apply_snapped(shapely.intersection, whole, self.footprint)
                 return self._make(self._find_gap(whole, parts), False, parts)
             case ChangeKind.MERGED:
                 parts = self._unite(self.before, self.list_merged(change.track_id))
@@ -131,10 +138,7 @@ class Transition:
 
     def _open(self, region: BaseGeometry) -> BaseGeometry:
         """Remove what is too narrow to be seen by morphological opening."""
-        if region.is_empty:
-            return region
-        thin = _THIN / 2 * self.tolerance_m
-        return in_plane(region, lambda plane: shapely.buffer(shapely.buffer(plane, -thin), thin))
+        return _open_by(region, _THIN / 2 * self.tolerance_m)
 
     def _erase_band(self, region: BaseGeometry | None, core: BaseGeometry) -> BaseGeometry | None:
         """Remove from a region what lies next to the core, unless nothing would be left."""
@@ -172,13 +176,6 @@ def in_plane(geometry: BaseGeometry, operation: Callable[[BaseGeometry], BaseGeo
     scale = compute_metres_per_degree(geometry)
     done = operation(shapely.transform(geometry, lambda coordinates: coordinates * scale))
     return clean(shapely.transform(done, lambda coordinates: coordinates / scale))
-
-
-def measure(region: BaseGeometry) -> tuple[float, float]:
-    """Measure the area, m², and mean width, m, of an EPSG:4326 region."""
-    scale = compute_metres_per_degree(region)
-    plane = shapely.transform(region, lambda coordinates: coordinates * scale)
-    return float(plane.area), 2 * float(plane.area) / max(float(plane.length), 1e-9)
 
 
 def is_resolved(kind: ChangeKind, region: BaseGeometry, tolerance_m: float, min_polygon_m2: float) -> bool:
@@ -221,9 +218,47 @@ def is_explained_by_movement(
     return bool(apart.min() <= _MOVED * apart[len(apart) // 2])
 
 
+def find_cut_pieces(
+    before: BaseGeometry, after: BaseGeometry, footprint: BaseGeometry, tolerance_m: float
+) -> list[BaseGeometry]:
+    """Find the visible pieces of an object that were one visible piece before, largest first; none if it was not cut.
+
+    What is hidden of the object may still join them, so that it seems to have lost the ground of the gap alone. Pieces
+    between which a cloud lay anyway do not count.
+
+    Parameters
+    ----------
+    before, after
+        The object before and after the observation, EPSG:4326.
+    footprint
+        What the observation showed, EPSG:4326.
+    tolerance_m
+        About one pixel, metres.
+    """
+    window = _clip_around(footprint, shapely.union(before, after), tolerance_m)
+    old = extract_polygons(apply_snapped(shapely.intersection, before, window))
+    # hidden parts reach a hairline into the footprint
+    visible = _open_by(apply_snapped(shapely.intersection, after, window), _THIN * tolerance_m)
+    new = [one for one in extract_polygons(visible) if measure(one)[0] > _PART * tolerance_m**2]
+    cut = [
+        piece
+        for whole in old
+        if len(pieces := [one for one in new if shapely.intersection(whole, one).area > one.area / 2]) > 1
+        for piece in pieces
+    ]
+    return sorted(cut, key=lambda one: -one.area)
+
+
 def count_parts(geometry: BaseGeometry, tolerance_m: float) -> int:
     """Count the parts of an EPSG:4326 geometry that are larger than two pixels."""
-    return sum(measure(part)[0] > 2 * tolerance_m**2 for part in extract_polygons(geometry))
+    return sum(measure(part)[0] > _PART * tolerance_m**2 for part in extract_polygons(geometry))
+
+
+def _open_by(region: BaseGeometry, thin_m: float) -> BaseGeometry:
+    """Remove what is narrower than twice some metres by morphological opening."""
+    if region.is_empty:
+        return region
+    return in_plane(region, lambda plane: shapely.buffer(shapely.buffer(plane, -thin_m), thin_m))
 
 
 def _subtract(whole: BaseGeometry, parts: BaseGeometry) -> BaseGeometry:

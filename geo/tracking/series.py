@@ -21,7 +21,8 @@ from segwatch.geo.tracking.belief_model import Rates
 from segwatch.geo.tracking.counting import Exposure, count_judgements, count_observation, update_beliefs
 from segwatch.geo.tracking.fold import fold_observation
 from segwatch.geo.tracking.ground import NewGround, ObservedGround, compute_search_area, widen_footprint
-from segwatch.geo.tracking.judge import DOUBTED, MIN_GAP, Judge, to_past_changes
+from segwatch.geo.tracking.holds import MIN_GAP
+from segwatch.geo.tracking.judge import DOUBTED, Judge, to_past_changes
 from segwatch.geo.tracking.light import measure_light
 from segwatch.geo.tracking.overlay import project_all, to_array
 from segwatch.geo.tracking.past import find_past
@@ -244,7 +245,7 @@ class _Series:
             for _, one in sorted(self.open_changes.items())
             if one.change.kind is ChangeKind.SHRANK and one.judgement.evidence is not None
         }
-        transition = Transition(step, before, after, at, tolerance_m, lost)
+        transition = Transition(step, before, after, at, observation.footprint, tolerance_m, lost)
         changes = [one for one in step.changes if not one.baseline]
         near_open = self._find_open(observation.footprint)
         light = measure_light(observation.chips, self.references)
