@@ -29,6 +29,8 @@ _BAND = 0.5
 _MAX_MOVE, _MOVED = 2, 0.3
 #: Parts of an object are larger than this, tolerances squared.
 _PART = 2
+#: Areas of unchanged objects vary by up to this share, slowly and so alike in one scene after the other.
+_VARIES = 0.25
 #: Boundaries are uncertain by this many tolerances however well a scene is registered.
 _UNSURE = 0.5
 
@@ -181,14 +183,21 @@ def in_plane(geometry: BaseGeometry, operation: Callable[[BaseGeometry], BaseGeo
 def is_resolved(kind: ChangeKind, region: BaseGeometry, tolerance_m: float, min_polygon_m2: float) -> bool:
     """Return whether pixels resolve what a change tells, or sampling the same ground again may raise it.
 
-    A gap narrower than a pixel opens and closes with the position of the pixels, and an object crosses the minimum size
-    of a polygon (m²) if its boundary is displaced by half a pixel.
+    A gap narrower than a pixel opens and closes with the position of the pixels. An object crosses the minimum size of
+    a polygon (m²) if its boundary is displaced by half a pixel, or if its area varies as it does with season and light.
     """
     area_m2, width_m = measure(region)
     if kind in EXISTENCE:
         length_m = 2 * area_m2 / max(width_m, 1e-9)
-        return min_polygon_m2 <= 0 or area_m2 > min_polygon_m2 + length_m * _UNSURE * tolerance_m
+        if min_polygon_m2 > 0 and area_m2 <= min_polygon_m2 + length_m * _UNSURE * tolerance_m:
+            return False
+        return not is_near_minimum(area_m2, min_polygon_m2)
     return width_m > 2 * _UNSURE * tolerance_m or kind not in (ChangeKind.SPLIT, ChangeKind.MERGED)
+
+
+def is_near_minimum(area_m2: float, min_polygon_m2: float) -> bool:
+    """Return whether an object that is still there may fall below the minimum size of a polygon, and be dropped."""
+    return area_m2 <= (1 + _VARIES) * min_polygon_m2
 
 
 def is_explained_by_movement(

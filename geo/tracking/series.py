@@ -271,9 +271,8 @@ class _Series:
         ]
         crs = make_local_equal_area(self.origin)
         footprint, fresh = shapely.area(project_all([observation.footprint, step.new_ground], crs)).tolist()
-        counts = count_observation(
-            self.counts, transition, observation, Exposure(footprint, fresh, gap_days, light), crs
-        )
+        exposure = Exposure(footprint, fresh, gap_days, light, item.min_polygon_m2)
+        counts = count_observation(self.counts, transition, observation, exposure, crs)
         self.counts = count_judgements(counts, new, again)
         for change, judgement in [*((one.change, judgement) for one, judgement in again), *new]:
             self._record(change, judgement)
