@@ -60,6 +60,8 @@ class Transition:
     tolerance_m: float
     lost: Mapping[UUID, BaseGeometry]
     """Ground that objects lost by changes that are still open, EPSG:4326."""
+    gained: Mapping[UUID, BaseGeometry]
+    """Ground that objects gained by such changes."""
     lineage: dict[ChangeKind, Family] = field(init=False)
     """Lineage of the step, by kind."""
     changes: dict[UUID, list[Change]] = field(init=False)
@@ -94,7 +96,11 @@ class Transition:
                     whole = apply_snapped(shapely.intersection, whole, self.footprint)
                 return self._make(self._find_gap(whole, parts), False, parts)
             case ChangeKind.MERGED:
-                parts = self._unite(self.before, self.list_merged(change.track_id))
+                merged = self.list_merged(change.track_id)
+                parts = self._unite(self.before, merged)
+                if merged[0] in self.gained:
+                    # a part of the gap had been told as growth when the other object was hidden
+                    parts = _subtract(parts, self.gained[merged[0]])
                 whole = self._unite(self.after, [self.get_keeper(change.track_id)])
                 return self._make(self._find_gap(whole, parts), True, parts)
             case ChangeKind.SHRANK:

@@ -240,12 +240,8 @@ class _Series:
 
         step = update_beliefs(step, before, at, gap_days, rates)
         after = before | {state.track_id: state for state in step.states}
-        lost = {
-            one.change.track_id: one.judgement.evidence.region
-            for _, one in sorted(self.open_changes.items())
-            if one.change.kind is ChangeKind.SHRANK and one.judgement.evidence is not None
-        }
-        transition = Transition(step, before, after, at, observation.footprint, tolerance_m, lost)
+        lost, gained = (self._map_open(kind) for kind in (ChangeKind.SHRANK, ChangeKind.GREW))
+        transition = Transition(step, before, after, at, observation.footprint, tolerance_m, lost, gained)
         changes = [one for one in step.changes if not one.baseline]
         near_open = self._find_open(observation.footprint)
         light = measure_light(observation.chips, self.references)
@@ -288,6 +284,14 @@ class _Series:
             self.open_changes[_identify(one)] = one
         else:
             self.open_changes.pop(_identify(one), None)
+
+    def _map_open(self, kind: ChangeKind) -> dict[UUID, BaseGeometry]:
+        """Return the region of an open change of a kind by track; of several, the last in their stable order."""
+        return {
+            one.change.track_id: one.judgement.evidence.region
+            for _, one in sorted(self.open_changes.items())
+            if one.change.kind is kind and one.judgement.evidence is not None
+        }
 
     def _show(self, one: PastObservation) -> ShownGround:
         if one.id not in self.shown:
