@@ -19,6 +19,7 @@ from segwatch.geo.tracking.regions import (
     count_parts,
     find_cut_pieces,
     is_explained_by_movement,
+    is_resolved,
 )
 from segwatch.geo.types.belief import Evidence
 from segwatch.geo.types.tracking import Change, ChangeKind, TrackState
@@ -51,10 +52,13 @@ class Holds:
         The observation's step, and the states before and after it.
     shown
         The observation, moved onto its series.
+    min_polygon_m2
+        Smaller detections were dropped, m².
     """
 
     transition: Transition
     shown: ShownGround
+    min_polygon_m2: float = 0.0
     _living: dict[str, tuple[shapely.STRtree, list[UUID]]] = field(default_factory=dict)
     """Living objects by target, indexed when they are first asked for."""
 
@@ -162,10 +166,16 @@ class Holds:
             return 1.0
         ended = self.transition.list_merged(change.track_id)[1:]
         others = [change.track_id] if change.track_id in ended else ended
-        before_all = self.transition.before
-        there = max((before_all[one].belief.confidence for one in others if one in before_all), default=1.0)
+        known = [self.transition.before[one] for one in others if one in self.transition.before]
+        there = max((one.belief.confidence for one in known), default=1.0)
         # the merger shows their ground covered, as it would be if nothing had been there and the other object grew
-        return there / (there + (1 - there) * _GROWN_OVER)
+        there = there / (there + (1 - there) * _GROWN_OVER)
+        # a piece that sampling may have cut off is no object
+        are_resolved = [
+            is_resolved(ChangeKind.APPEARED, one.geometry, self.transition.tolerance_m, self.min_polygon_m2)
+            for one in known
+        ]
+        return there if any(are_resolved) or not known else there * HELD
 
     def _is_moved(self, before: BaseGeometry, after: BaseGeometry) -> bool:
         return is_explained_by_movement(before, after, self.transition.footprint, self.transition.tolerance_m)

@@ -66,8 +66,14 @@ _PLACE = (4.0, 20.0)
 _DOUBTED = 0.5
 #: Share of the confidence that is left to a change that another one explains.
 _EXPLAINED = 0.05
-#: Kinds that add to an object, and kinds that take from it: one change may be told in several pieces.
-_ADDING = frozenset({ChangeKind.GREW, ChangeKind.APPEARED, ChangeKind.MERGED})
+#: Earlier changes that a later one may continue, as one change may be told in several pieces.
+_CONTINUING = {
+    ChangeKind.GREW: (ChangeKind.GREW, ChangeKind.APPEARED, ChangeKind.MERGED, ChangeKind.SHRANK),
+    ChangeKind.SHRANK: (ChangeKind.SHRANK, ChangeKind.SPLIT, ChangeKind.GREW),
+    ChangeKind.SPLIT: (ChangeKind.SPLIT,),
+    ChangeKind.MERGED: (ChangeKind.MERGED,),
+}
+#: Kinds that take from an object.
 _COMING = frozenset({ChangeKind.APPEARED, ChangeKind.REAPPEARED})
 _TAKING = frozenset({ChangeKind.SHRANK, ChangeKind.SPLIT})
 #: What explains a gain or loss that an earlier observation seemed to show, and what does if it began before.
@@ -109,7 +115,7 @@ class Judge:
     """What else may explain changes."""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "holds", Holds(self.transition, self.shown))
+        object.__setattr__(self, "holds", Holds(self.transition, self.shown, self.min_polygon_m2))
 
     def judge_new(self) -> list[tuple[Change, Judgement]]:
         """Judge the changes of the step that are no baseline."""
@@ -192,21 +198,24 @@ class Judge:
     def _is_explained(self, change: Change, judgement: Judgement) -> bool:
         """Return whether an earlier change of the track explains a later one, whose region nobody had seen since.
 
-        What is gained where another part was lost meanwhile moved.
+        What is gained where another part was lost meanwhile moved, and objects are split or merge once.
         """
-        if change.kind not in (ChangeKind.GREW, ChangeKind.SHRANK):
+        if change.kind not in _CONTINUING:
             return False
-        kinds = (
-            _ADDING | {ChangeKind.SHRANK} if change.kind is ChangeKind.GREW else _TAKING | {ChangeKind.GREW}
-        )
-        covered_before = change.kind is ChangeKind.SHRANK
+        track_id = change.track_id
+        if change.kind in (ChangeKind.SPLIT, ChangeKind.MERGED):
+            find = (
+                self.transition.list_parts if change.kind is ChangeKind.SPLIT else self.transition.list_merged
+            )
+            track_id = find(track_id)[0]
+        kinds = {kind for kind in _CONTINUING[change.kind] if (track_id, kind) not in self.doubted}
+        covered_before = change.kind in _TAKING
         old = [
             view.acquired_at for view in judgement.views[:-1] if (view.covered_share >= 0.5) is covered_before
         ]
         since = max(old, default=None)
-        kinds -= {kind for kind in kinds if (change.track_id, kind) in self.doubted}
         return any(
-            not kinds.isdisjoint(one.get_kinds(change.track_id))
+            not kinds.isdisjoint(one.get_kinds(track_id))
             for one in self.past
             if since is None or one.acquired_at > since
         )
@@ -368,7 +377,7 @@ def _decide(
     Only what an observation contradicts is refuted. A change that was confirmed stays so while it is likelier than not.
     Earlier observations contradict a disappearance if they did not show the object: it may never have been there.
     """
-    supporting = against = 0
+    supporting = against = in_a_row = 0
     was_missed = is_independent = False
     for view in views:
         if not _tells(change.kind, view):
@@ -379,14 +388,17 @@ def _decide(
         if change.kind not in EXISTENCE and view.visible_share < _MIN_SHAPE_VISIBLE:
             continue
         covered = is_detected(view) if change.kind in EXISTENCE else view.covered_share >= 0.5
-        supporting += covered is evidence.to_covered
-        is_independent |= covered and evidence.to_covered and view.spectral >= _MIN_SPECTRAL
-        against += covered is not evidence.to_covered
+        is_shown = covered is evidence.to_covered
+        against += not is_shown
+        in_a_row = in_a_row if in_a_row >= _MIN_SUPPORT else 0 if is_shown else in_a_row + 1
+        # what turns again after it had turned back is another change
+        supporting += is_shown and in_a_row < _MIN_SUPPORT
+        is_independent |= is_shown and evidence.to_covered and view.spectral >= _MIN_SPECTRAL
     status = BeliefStatus.PROVISIONAL
     refuted = confidence < _REFUTED and (against > 0 or was_missed)
     confidence = round_confidence(_SURPRISE_FOR + (1 - _SURPRISE_FOR - _SURPRISE_AGAINST) * confidence)
-    is_shown = supporting >= _MIN_SUPPORT or is_independent
-    if confidence >= DEFAULT_CONFIDENCE and not held and is_shown:
+    is_supported = supporting >= _MIN_SUPPORT or is_independent
+    if confidence >= DEFAULT_CONFIDENCE and not held and is_supported:
         status = BeliefStatus.CONFIRMED
     elif refuted:
         status = BeliefStatus.REFUTED
