@@ -75,8 +75,9 @@ class Holds:
         """Drop what this observation excludes: rivals shown apart or joined to the object, pieces, and movement."""
         after = self.transition.after.get(change.track_id)
         rivals = self._update_rivals(change, evidence, after)
-        parts = 1 if after is None else count_parts(after.geometry, self.transition.tolerance_m)
-        blocked = evidence.blocked and (after is None or parts > 1)
+        blocked = evidence.blocked and (
+            after is None or count_parts(after.geometry, self.transition.tolerance_m) > 1
+        )
         prior = 1.0 if self._is_unmoved(change, evidence, after) else evidence.prior
         if (rivals, blocked, prior) == (evidence.rivals, evidence.blocked, evidence.prior):
             return evidence
