@@ -15,8 +15,10 @@ import numpy as np
 from affine import Affine
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
+from rasterio.features import geometry_mask
 from scipy import ndimage
 from shapely.geometry import Point, box
+from shapely.geometry.base import BaseGeometry
 
 from segwatch.geo.crs import choose_utm, to_crs
 from segwatch.geo.footprint import trace_footprint
@@ -65,6 +67,25 @@ class World:
         """Return (H, W) where a change happened: the object then, or just before if it is gone."""
         now, before = (self.labels[scene] == change.id for scene in (change.scene, change.scene - 1))
         return np.asarray(now if now.any() else before)
+
+    def ground(self, change: TrueChange) -> Mask:
+        """Return (H, W) the ground that a change turned: the object, what it gained or lost, the gap between parts."""
+        place = self.place(change)
+        if change.kind in (ChangeKind.APPEARED, ChangeKind.DISAPPEARED):
+            return place
+        row, column = np.argwhere(place)[0] // PLOT * PLOT
+        plot = np.s_[row : row + PLOT, column : column + PLOT]
+        turned = np.zeros_like(place)
+        turned[plot] = (self.labels[change.scene][plot] > 0) != (self.labels[change.scene - 1][plot] > 0)
+        return turned
+
+    def count_holding(self, change: TrueChange) -> int:
+        """Count the scenes, from the change on, until its ground turns back or its object is gone."""
+        ground, place = self.ground(change), self.place(change)
+        covered = (self.labels[change.scene :, ground] > 0).mean(axis=1) >= 0.5
+        there = (self.labels[change.scene :, place] > 0).any(axis=1)
+        holds = (covered == covered[0]) & (there | (change.kind is ChangeKind.DISAPPEARED))
+        return len(holds) if holds.all() else int(np.argmin(holds))
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +163,13 @@ def look(world: World, noise: Noise, seed: int) -> list[SceneView]:
         seen = np.where(_drop_small((truth > 0) & sky), truth, 0)
         views.append(SceneView(seen, sky, regions, observation))
     return views
+
+
+def rasterize(geometry: BaseGeometry, shape: tuple[int, int]) -> Mask:
+    """Return (H, W) the pixels of a world whose centres an EPSG:4326 geometry covers."""
+    grid = _grid(*shape)
+    projected = to_crs(geometry, grid.crs.proj)
+    return np.asarray(geometry_mask([projected], shape, grid.transform, invert=True))
 
 
 def scene_of(when: datetime) -> int:

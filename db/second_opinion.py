@@ -23,22 +23,25 @@ _CELLS = text(
     SELECT crs, cell_m, west, north, width, height, names, values FROM segwatch.index_cells WHERE observation_id = :id
     """
 )
-#: The last published observations of a series before a place in its order, newest first.
+#: The last published observations of a series that meet a footprint before a place in its order, newest first; the
+#: fold is given the same ones (:mod:`segwatch.db.fold_memory`).
 _EARLIER = text(
     """
     SELECT o.id, o.acquired_at, o.footprint FROM segwatch.observation o
     WHERE o.series_id = :series_id AND o.state = 'observed' AND o.superseded_at IS NULL
       AND (o.acquired_at, o.scene_id) < (:acquired_at, :scene_id) AND o.id <> ALL(CAST(:without AS uuid[]))
+      AND ST_Intersects(o.footprint, CAST(:footprint AS geometry))
     ORDER BY o.acquired_at DESC, o.scene_id DESC LIMIT :limit
     """
 )
-#: The first published observations of a series from a time on and before a place in its order, oldest first.
+#: The first published observations of a series that meet a footprint, from a time on and before a place in its order,
+#: oldest first.
 _SINCE = text(
     """
     SELECT o.id, o.acquired_at, o.footprint FROM segwatch.observation o
     WHERE o.series_id = :series_id AND o.state = 'observed' AND o.superseded_at IS NULL
       AND o.acquired_at >= :since AND (o.acquired_at, o.scene_id) < (:acquired_at, :scene_id)
-      AND o.id <> ALL(CAST(:without AS uuid[]))
+      AND o.id <> ALL(CAST(:without AS uuid[])) AND ST_Intersects(o.footprint, CAST(:footprint AS geometry))
     ORDER BY o.acquired_at, o.scene_id LIMIT :limit
     """
 )
@@ -115,45 +118,47 @@ class ObservedPlace:
     """EPSG:4326."""
 
 
+@dataclass(frozen=True, slots=True)
+class Neighbourhood:
+    """Which observations of a series are asked for."""
+
+    series_id: UUID
+    footprint: BaseGeometry
+    """They meet it, EPSG:4326."""
+    without: Collection[UUID] = ()
+    """Observations that are left out."""
+
+
 def list_earlier(
-    conn: Connection,
-    series_id: UUID,
-    before: tuple[datetime, UUID],
-    limit: int,
-    without: Collection[UUID] = (),
+    conn: Connection, near: Neighbourhood, before: tuple[datetime, UUID], limit: int
 ) -> list[ObservedPlace]:
     """List the last published observations before an acquisition time and scene id, newest first."""
-    return _list_observed(conn, _EARLIER, series_id, before, limit, without)
+    return _list_observed(conn, _EARLIER, near, before, limit)
 
 
 def list_since(
-    conn: Connection,
-    series_id: UUID,
-    since: datetime,
-    before: tuple[datetime, UUID],
-    limit: int,
-    without: Collection[UUID] = (),
+    conn: Connection, near: Neighbourhood, since: datetime, before: tuple[datetime, UUID], limit: int
 ) -> list[ObservedPlace]:
     """List the first published observations from a time on, before an acquisition time and scene id, oldest first."""
-    return _list_observed(conn, _SINCE, series_id, before, limit, without, since=since)
+    return _list_observed(conn, _SINCE, near, before, limit, since=since)
 
 
 def _list_observed(
     conn: Connection,
     query: TextClause,
-    series_id: UUID,
+    near: Neighbourhood,
     before: tuple[datetime, UUID],
     limit: int,
-    without: Collection[UUID],
     **more: datetime,
 ) -> list[ObservedPlace]:
     acquired_at, scene_id = before
     values: dict[str, Any] = {
-        "series_id": series_id,
+        "series_id": near.series_id,
+        "footprint": to_ewkb(near.footprint),
         "acquired_at": acquired_at,
         "scene_id": scene_id,
         "limit": limit,
-        "without": list(without),
+        "without": list(near.without),
         **more,
     }
     return [

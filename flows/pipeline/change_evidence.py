@@ -1,7 +1,8 @@
 """Measure the spectral evidence of changes: on their ground, before them and in the first observation that shows them.
 
-The observation before is the last one that saw at least :data:`MIN_CLEAR` of the ground, among the
-:data:`MAX_OBSERVATIONS` before the change; where an object went, it is none after the object's last detection. The
+The observation before is the last one that saw at least :data:`MIN_CLEAR` of the ground, among the last
+:data:`~segwatch.geo.types.belief.MAX_PAST` before the change that meet the footprint of the observation that raised it,
+by which the change is judged as well; where an object went, it is none after the object's last detection. The
 observation after is the one that raised the change, or the first from the change's time on that saw as much of the
 ground: a disappearance is raised ``gone_after`` misses late. Both depend on the observations up to the one that raised
 the change alone, so folding a series again gives the same evidence.
@@ -14,7 +15,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
-from itertools import chain, islice
+from itertools import islice
 from uuid import UUID
 
 import shapely
@@ -22,15 +23,15 @@ from shapely.geometry.base import BaseGeometry
 from sqlalchemy import Connection
 
 from segwatch.db import publishing, second_opinion
-from segwatch.db.second_opinion import ObservedPlace
+from segwatch.db.second_opinion import Neighbourhood, ObservedPlace
 from segwatch.geo.spectral.cells import compare_places
 from segwatch.geo.tracking.alert_rules import JudgedChange
+from segwatch.geo.tracking.past import find_past
+from segwatch.geo.types.belief import MAX_PAST
 from segwatch.geo.types.evidence import ChangeEvidence, IndexCells, SpectralEvidence
 from segwatch.geo.types.tracking import Change, ChangeKind, TrackedObservation, TrackingStep, TrackState
 from segwatch.geo.types.watch import AlertRule
 
-#: Observations before a change, and from its time on, that are searched for a clear view of its ground.
-MAX_OBSERVATIONS = 8
 #: Share of the ground that the observations before and after must have seen.
 MIN_CLEAR = 0.8
 
@@ -117,7 +118,7 @@ def measure_changes(
             evidence = _build(means, found.get(change.track_id))
             identity = publishing.make_change_id(step.scene_id, change)
             measured.found[identity] = MeasuredChange(before_id, evidence)
-        if len(cells) > 2 * MAX_OBSERVATIONS:
+        if len(cells) > 2 * MAX_PAST:
             cells.clear()  # a long series that is folded again must not fill the memory
     return measured
 
@@ -131,8 +132,8 @@ class _Order:
     folded: Sequence[TrackedObservation]
     without: frozenset[UUID]
     """Published observations that are folded again or replaced."""
-    _earlier: dict[_Place, list[ObservedPlace]] = field(default_factory=dict)
-    _since: dict[datetime, list[ObservedPlace]] = field(default_factory=dict)
+    _earlier: dict[tuple[int, _Place], list[ObservedPlace]] = field(default_factory=dict)
+    _since: dict[tuple[int, datetime], list[ObservedPlace]] = field(default_factory=dict)
 
     def find_before(
         self, place: int, change: Change, state: TrackState | None, ground: BaseGeometry
@@ -144,40 +145,43 @@ class _Order:
             end = min(end, (state.last_seen, _LAST_SCENE))
         if change.valid_at < raising.acquired_at:
             end = min(end, (change.valid_at, _FIRST_SCENE))
-        folded = (self.folded[at] for at in reversed(range(place)))
-        near = (_to_place(one) for one in folded if (one.acquired_at, one.scene_id) < end)
-        return _find_clear(ground, islice(chain(near, self._list_earlier(end)), MAX_OBSERVATIONS))
+        if (place, end) not in self._earlier:
+            self._earlier[place, end] = self._list_before(place, end)
+        return _find_clear(ground, self._earlier[place, end])
 
     def find_after(self, place: int, change: Change, ground: BaseGeometry) -> UUID:
         """Find the first observation that shows a change and enough of its ground, at the latest the raising one."""
         raising = self.folded[place]
         if change.valid_at >= raising.acquired_at:
             return raising.id
-        start = bisect_left(self.folded, change.valid_at, key=lambda one: one.acquired_at)
-        near = (_to_place(self.folded[at]) for at in range(start, place))
-        candidates = chain(self._list_since(change.valid_at), near)
-        return _find_clear(ground, islice(candidates, MAX_OBSERVATIONS)) or raising.id
+        key = place, change.valid_at
+        if key not in self._since:
+            self._since[key] = self._list_since(place, change.valid_at)
+        return _find_clear(ground, self._since[key]) or raising.id
 
-    def _list_earlier(self, end: _Place) -> list[ObservedPlace]:
-        end = min(end, self._first)
-        if end not in self._earlier:
-            self._earlier[end] = second_opinion.list_earlier(
-                self.conn, self.series_id, end, MAX_OBSERVATIONS, self.without
-            )
-        return self._earlier[end]
+    def _list_before(self, place: int, end: _Place) -> list[ObservedPlace]:
+        """List the last observations before ``end`` that meet the footprint of ``place``, newest first."""
+        near = self._describe(place)
+        stop = bisect_left(self.folded, end, hi=place, key=lambda one: (one.acquired_at, one.scene_id))
+        found = [_to_place(one) for one in reversed(find_past(self.folded[:stop], near.footprint))]
+        if len(found) < MAX_PAST:
+            first = self.folded[0].acquired_at, self.folded[0].scene_id
+            found += second_opinion.list_earlier(self.conn, near, min(end, first), MAX_PAST - len(found))
+        return found
 
-    def _list_since(self, since: datetime) -> list[ObservedPlace]:
-        if since >= self._first[0]:
-            return []
-        if since not in self._since:
-            self._since[since] = second_opinion.list_since(
-                self.conn, self.series_id, since, self._first, MAX_OBSERVATIONS, self.without
-            )
-        return self._since[since]
+    def _list_since(self, place: int, since: datetime) -> list[ObservedPlace]:
+        """List the first observations from a time on that meet the footprint of ``place`` before it, oldest first."""
+        near = self._describe(place)
+        first = self.folded[0].acquired_at, self.folded[0].scene_id
+        found = []
+        if since < first[0]:
+            found = second_opinion.list_since(self.conn, near, since, first, MAX_PAST)
+        start = bisect_left(self.folded, since, key=lambda one: one.acquired_at)
+        folded = (one for one in self.folded[start:place] if near.footprint.intersects(one.footprint))
+        return [*found, *map(_to_place, islice(folded, MAX_PAST - len(found)))]
 
-    @property
-    def _first(self) -> _Place:
-        return self.folded[0].acquired_at, self.folded[0].scene_id
+    def _describe(self, place: int) -> Neighbourhood:
+        return Neighbourhood(self.series_id, self.folded[place].footprint, self.without)
 
 
 def _to_place(observation: TrackedObservation) -> ObservedPlace:

@@ -14,7 +14,7 @@ from pyproj import CRS
 
 from segwatch.geo.tracking.belief_model import Rates, find_score_bin
 from segwatch.geo.tracking.overlay import project_all
-from segwatch.geo.tracking.regions import Transition
+from segwatch.geo.tracking.regions import Transition, is_near_minimum
 from segwatch.geo.types.belief import (
     DEFAULT_CONFIDENCE,
     MAX_LIGHTS,
@@ -116,6 +116,8 @@ class Exposure:
     """Days since the last observation of the same ground."""
     light: Light | None = None
     """In which light it showed the ground; None = not measured."""
+    min_polygon_m2: float = 0.0
+    """Smaller detections were dropped, m²."""
 
 
 def count_observation(
@@ -141,7 +143,7 @@ def count_observation(
     updated = {}
     for target in sorted(targets):
         states = [one for one in step.states if one.target == target and one.merged_into is None]
-        hits, misses = _count_hits(states, transition)
+        hits, misses = _count_hits(states, transition, exposure.min_polygon_m2)
         seen = hits + misses
         one = counts.get(target) or TargetCounts(target)
         moved = jitter.get(target, [])
@@ -166,12 +168,17 @@ def count_observation(
     return updated
 
 
-def _count_hits(states: Iterable[TrackState], transition: Transition) -> tuple[float, float]:
-    """Count detected and missed objects that were known before, weighted by the belief that they are there."""
+def _count_hits(
+    states: Iterable[TrackState], transition: Transition, min_polygon_m2: float
+) -> tuple[float, float]:
+    """Count detected and missed objects that were known before, weighted by the belief that they are there.
+
+    Objects near the minimum size tell nothing about the detector: they may have been found and dropped.
+    """
     hits = misses = 0.0
     for state in states:
         old = transition.before.get(state.track_id)
-        if old is None or not old.alive:
+        if old is None or not old.alive or is_near_minimum(old.area_m2, min_polygon_m2):
             continue
         if state.last_seen == transition.acquired_at and state.visible_share >= 0.8:
             hits += state.belief.confidence

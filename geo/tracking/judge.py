@@ -14,8 +14,6 @@ from datetime import datetime
 from uuid import UUID
 
 import numpy as np
-import shapely
-from shapely.geometry.base import BaseGeometry
 
 from segwatch.geo.tracking.belief_model import (
     MIN_VISIBLE,
@@ -29,14 +27,12 @@ from segwatch.geo.tracking.belief_model import (
     judge_shape,
     smooth_turn,
 )
+from segwatch.geo.tracking.holds import HELD, Holds
 from segwatch.geo.tracking.light import is_explained_by_light
-from segwatch.geo.tracking.overlay import METRES_PER_DEGREE, to_array
 from segwatch.geo.tracking.region_views import ShownGround
 from segwatch.geo.tracking.regions import (
     EXISTENCE,
     Transition,
-    count_parts,
-    is_explained_by_movement,
     is_resolved,
     measure,
 )
@@ -50,7 +46,7 @@ from segwatch.geo.types.belief import (
     RegionView,
     round_confidence,
 )
-from segwatch.geo.types.tracking import Change, ChangeKind, Judgement, OpenChange, PastChange, TrackState
+from segwatch.geo.types.tracking import Change, ChangeKind, Judgement, OpenChange, PastChange
 
 #: A change whose probability in the model is below this is refuted.
 _REFUTED = 0.01
@@ -60,25 +56,31 @@ _SURPRISE_FOR, _SURPRISE_AGAINST = 0.02, 0.05
 #: Observations that have to show a change before it is confirmed. One is enough where its spectral evidence, which the
 #: model has no part in, makes the change likelier by this factor.
 _MIN_SUPPORT, _MIN_SPECTRAL = 2, math.log(2.0)
-#: Objects nearer than this many tolerances may be one behind a cloud.
-_NEAR = 14.0
-#: Minimum visible share of lost ground that excludes a part that was split off and missed.
-_MIN_LOSS_VISIBLE = 0.4
+#: Minimum visible share of a region whose shape an observation shows; less may be all there is of the change.
+_MIN_SHAPE_VISIBLE = 0.5
 DOUBTED = 0.3
 """An open change below this confidence explains no other."""
-MIN_GAP = 0.5
-"""Clear empty ground between two objects that shows them apart, in tolerances."""
-#: Share of a rival that an object covers once they are one.
-_JOINED = 0.5
 #: A place is at least and at most this many tolerances wide, for false detections that would be taken for the object.
 _PLACE = (4.0, 20.0)
 #: A confirmed change of which later observations leave less than this is provisional again.
 _DOUBTED = 0.5
-#: Share of the confidence that is left to a change that another one explains, or may explain.
-_EXPLAINED, _HELD = 0.05, 0.5
-#: Kinds that add to an object, and kinds that take from it: one change may be told in several pieces.
-_ADDING = frozenset({ChangeKind.GREW, ChangeKind.APPEARED, ChangeKind.MERGED})
+#: Share of the confidence that is left to a change that another one explains.
+_EXPLAINED = 0.05
+#: Earlier changes that a later one may continue, as one change may be told in several pieces.
+_CONTINUING = {
+    ChangeKind.GREW: (ChangeKind.GREW, ChangeKind.APPEARED, ChangeKind.MERGED, ChangeKind.SHRANK),
+    ChangeKind.SHRANK: (ChangeKind.SHRANK, ChangeKind.SPLIT, ChangeKind.GREW),
+    ChangeKind.SPLIT: (ChangeKind.SPLIT,),
+    ChangeKind.MERGED: (ChangeKind.MERGED,),
+}
+#: Kinds that take from an object.
+_COMING = frozenset({ChangeKind.APPEARED, ChangeKind.REAPPEARED})
 _TAKING = frozenset({ChangeKind.SHRANK, ChangeKind.SPLIT})
+#: What explains a gain or loss that an earlier observation seemed to show, and what does if it began before.
+_EXPLAINING = {
+    ChangeKind.SHRANK: (ChangeKind.SPLIT, ChangeKind.GREW),
+    ChangeKind.GREW: (ChangeKind.MERGED, ChangeKind.SHRANK),
+}
 
 RatesOf = Callable[[str], Rates]
 
@@ -109,8 +111,11 @@ class Judge:
     rates: RatesOf
     min_polygon_m2: float = 0.0
     doubted: frozenset[tuple[UUID, ChangeKind]] = frozenset()
-    _living: dict[str, tuple[shapely.STRtree, list[UUID]]] = field(default_factory=dict)
-    """Living objects by target, indexed when they are first asked for."""
+    holds: Holds = field(init=False)
+    """What else may explain changes."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "holds", Holds(self.transition, self.shown, self.min_polygon_m2))
 
     def judge_new(self) -> list[tuple[Change, Judgement]]:
         """Judge the changes of the step that are no baseline."""
@@ -129,11 +134,11 @@ class Judge:
         evidence = one.judgement.evidence
         if evidence is None:
             return None
-        evidence = self._update_holds(one.change, evidence)
         status = one.judgement.belief.status
-        if status is BeliefStatus.PROVISIONAL and self._is_explained_now(one.change, explained):
+        if status is BeliefStatus.PROVISIONAL and self._is_explained_now(one.change, evidence, explained):
             return self._refute(one.judgement)
-        view = self.shown.view(evidence.region, evidence.core, one.change.target)
+        evidence = self.holds.update(one.change, evidence)
+        view = self._view(self.shown, one.change, evidence)
         if not _tells(one.change.kind, view):
             if evidence == one.judgement.evidence:
                 return None
@@ -142,10 +147,13 @@ class Judge:
             views = (*one.judgement.views, view)
         return self._judge(one.change, one.scene_id, evidence, views, status)
 
-    def _is_explained_now(self, change: Change, explained: frozenset[UUID]) -> bool:
+    def _is_explained_now(self, change: Change, evidence: Evidence, explained: frozenset[UUID]) -> bool:
         if change.kind is ChangeKind.APPEARED and change.track_id in explained:
             return True
-        return self._is_split_or_moved(change)
+        return self._is_split_or_moved(change) or self.holds.has_joined_rival(change, evidence)
+
+    def _view(self, shown: ShownGround, change: Change, evidence: Evidence) -> RegionView:
+        return shown.view(evidence.region, evidence.core, change.target, self.transition.tolerance_m)
 
     def find_explained(self, judged: Sequence[tuple[Change, Judgement]]) -> frozenset[UUID]:
         """Find tracks that merged into others from which no observation had shown them apart."""
@@ -168,60 +176,13 @@ class Judge:
             )
         views = [
             view
-            for view in (one.view(evidence.region, evidence.core, change.target) for one in self.past)
+            for view in (self._view(one, change, evidence) for one in self.past)
             if _tells(change.kind, view)
         ]
-        views.append(self.shown.view(evidence.region, evidence.core, change.target))
-        evidence = replace(
-            evidence,
-            rivals=self._find_rivals(change),
-            blocked=self._is_blocked(change),
-            prior=self._find_prior(change),
-        )
-        evidence = self._add_older(change, evidence, views)
+        views.append(self._view(self.shown, change, evidence))
+        evidence = self._add_older(change, self.holds.find(change, evidence), views)
         judgement = self._judge(change, scene_id, evidence, tuple(views))
         return self._refute(judgement) if self._is_explained(change, judgement) else judgement
-
-    def _find_rivals(self, change: Change) -> tuple[BaseGeometry, ...]:
-        """Find neighbours that may be one object with a new one: only hidden ground lies between."""
-        if change.kind is not ChangeKind.APPEARED:
-            return ()
-        own = self.transition.after[change.track_id].geometry
-        near = self._list_neighbours(change, own)
-        least_m = MIN_GAP * self.transition.tolerance_m
-        return tuple(
-            one for one in near if self.shown.measure_clear(shapely.shortest_line(own, one)) < least_m
-        )
-
-    def _list_neighbours(self, change: Change, own: BaseGeometry) -> list[BaseGeometry]:
-        if change.target not in self._living:
-            states = [
-                one for one in self.transition.after.values() if one.alive and one.target == change.target
-            ]
-            geometries = to_array([one.geometry for one in states])
-            self._living[change.target] = shapely.STRtree(geometries), [one.track_id for one in states]
-        tree, tracks = self._living[change.target]
-        latitude = np.radians(own.centroid.y)
-        reach = _NEAR * self.transition.tolerance_m / METRES_PER_DEGREE / max(float(np.cos(latitude)), 1e-3)
-        near = np.sort(tree.query(own, predicate="dwithin", distance=reach)).tolist()
-        return [tree.geometries[index] for index in near if tracks[index] != change.track_id]
-
-    def _find_prior(self, change: Change) -> float:
-        """Return how likely nothing else explains a change: objects that were there to merge, no mere movement."""
-        if change.kind in (ChangeKind.GREW, ChangeKind.SHRANK):
-            is_moved = is_explained_by_movement(
-                self.transition.before[change.track_id].geometry,
-                self.transition.after[change.track_id].geometry,
-                self.shown.footprint,
-                self.transition.tolerance_m,
-            )
-            return _HELD if is_moved else 1.0
-        if change.kind is not ChangeKind.MERGED:
-            return 1.0
-        ended = self.transition.list_merged(change.track_id)[1:]
-        others = [change.track_id] if change.track_id in ended else ended
-        before = self.transition.before
-        return max((before[one].belief.confidence for one in others if one in before), default=1.0)
 
     def _add_older(self, change: Change, evidence: Evidence, views: Sequence[RegionView]) -> Evidence:
         """Add the detections and counted misses of an object that disappeared that are older than all views."""
@@ -234,66 +195,43 @@ class Judge:
         seen_at = min(old.last_seen, views[0].acquired_at) if hits else None
         return replace(evidence, hits_before=hits, misses_before=misses, seen_at=seen_at)
 
-    def _is_blocked(self, change: Change) -> bool:
-        """Return whether an object that shrank lies in pieces: a split may explain it."""
-        if change.kind is not ChangeKind.SHRANK:
-            return False
-        geometry = self.transition.after[change.track_id].geometry
-        return count_parts(geometry, self.transition.tolerance_m) > 1
-
     def _is_explained(self, change: Change, judgement: Judgement) -> bool:
         """Return whether an earlier change of the track explains a later one, whose region nobody had seen since.
 
-        What is gained where another part was lost meanwhile moved.
+        What is gained where another part was lost meanwhile moved, and objects are split or merge once.
         """
-        if change.kind not in (ChangeKind.GREW, ChangeKind.SHRANK):
+        if change.kind not in _CONTINUING:
             return False
-        kinds = (
-            _ADDING | {ChangeKind.SHRANK} if change.kind is ChangeKind.GREW else _TAKING | {ChangeKind.GREW}
-        )
-        covered_before = change.kind is ChangeKind.SHRANK
+        track_id = change.track_id
+        if change.kind in (ChangeKind.SPLIT, ChangeKind.MERGED):
+            find = (
+                self.transition.list_parts if change.kind is ChangeKind.SPLIT else self.transition.list_merged
+            )
+            track_id = find(track_id)[0]
+        kinds = {kind for kind in _CONTINUING[change.kind] if (track_id, kind) not in self.doubted}
+        covered_before = change.kind in _TAKING
         old = [
             view.acquired_at for view in judgement.views[:-1] if (view.covered_share >= 0.5) is covered_before
         ]
         since = max(old, default=None)
-        kinds -= {kind for kind in kinds if (change.track_id, kind) in self.doubted}
         return any(
-            not kinds.isdisjoint(one.get_kinds(change.track_id))
+            not kinds.isdisjoint(one.get_kinds(track_id))
             for one in self.past
             if since is None or one.acquired_at > since
         )
 
     # ---- open changes
 
-    def _update_holds(self, change: Change, evidence: Evidence) -> Evidence:
-        """Drop what no longer holds a change back: rivals shown apart or joined to the object, and pieces."""
-        tolerance_m = self.transition.tolerance_m
-        after = self.transition.after.get(change.track_id)
-        rivals = tuple(
-            one
-            for one in evidence.rivals
-            if not (
-                _is_part(one, after)
-                or self.shown.shows_apart(
-                    evidence.region, one, change.target, MIN_GAP * tolerance_m, is_one_enough=True
-                )
-            )
-        )
-        blocked = evidence.blocked and (after is None or count_parts(after.geometry, tolerance_m) > 1)
-        if rivals == evidence.rivals and blocked is evidence.blocked:
-            return evidence
-        return replace(evidence, rivals=rivals, blocked=blocked)
-
     def _is_split_or_moved(self, change: Change) -> bool:
-        """Return whether this observation explains what an object seemed to gain or lose: it was split, or moved."""
-        if change.kind is ChangeKind.SHRANK:
-            kinds = {ChangeKind.SPLIT, ChangeKind.GREW}
-        elif change.kind is ChangeKind.GREW:
-            kinds = {ChangeKind.SHRANK}
-        else:
+        """Return whether this observation explains what an object seemed to gain or lose.
+
+        It was split or merged, or moved: what it seems to have done the other way round may have begun before.
+        """
+        if change.kind not in _EXPLAINING:
             return False
+        surely, perhaps = _EXPLAINING[change.kind]
         return any(
-            one.kind in kinds and (one.kind is ChangeKind.SPLIT or self._began_before(one, change.valid_at))
+            one.kind is surely or (one.kind is perhaps and self._began_before(one, change.valid_at))
             for one in self.transition.changes.get(change.track_id, [])
         )
 
@@ -302,11 +240,7 @@ class Judge:
         evidence = self.transition.find_evidence(change)
         if evidence is None:
             return False
-        views = [
-            one.view(evidence.region, evidence.core, change.target)
-            for one in self.past
-            if one.acquired_at >= at
-        ]
+        views = [self._view(one, change, evidence) for one in self.past if one.acquired_at >= at]
         return not any(
             is_shape_shown(view) and (view.covered_share >= 0.5) is not evidence.to_covered for view in views
         )
@@ -333,9 +267,9 @@ class Judge:
             or evidence.blocked
             or _ends_single_view(change, views, evidence)
             or _follows_light(change, views, evidence, raised)
-            or not is_resolved(change.kind, evidence.region, self.transition.tolerance_m, self.min_polygon_m2)
+            or not self._is_resolved(change, evidence)
         )
-        confidence = turn.confidence * evidence.prior * (_HELD if held else 1.0)
+        confidence = turn.confidence * evidence.prior * (HELD if held else 1.0)
         belief = _decide(change, confidence, views, evidence, held, was)
         # a confirmed change stays open, too, so that rules may ask for more than the confidence that confirms; a
         # change that waits for a second observation stays open however sure it is
@@ -353,6 +287,15 @@ class Judge:
             views,
             evidence if is_open else None,
         )
+
+    def _is_resolved(self, change: Change, evidence: Evidence) -> bool:
+        """Return whether pixels resolve the change; an object may have been seen by a corner when it appeared."""
+        regions = [evidence.region]
+        after = self.transition.after.get(change.track_id)
+        if change.kind in _COMING and after is not None and after.alive:
+            regions.append(after.geometry)
+        tolerance_m = self.transition.tolerance_m
+        return any(is_resolved(change.kind, one, tolerance_m, self.min_polygon_m2) for one in regions)
 
     def _weigh(
         self, kind: ChangeKind, evidence: Evidence, views: Sequence[RegionView], rates: Rates
@@ -384,13 +327,6 @@ class Judge:
 def to_past_changes(changes: Sequence[Change]) -> tuple[PastChange, ...]:
     """Keep of an observation's changes what later changes are judged by."""
     return tuple(PastChange(one.track_id, one.kind) for one in changes)
-
-
-def _is_part(rival: BaseGeometry, state: TrackState | None) -> bool:
-    """Return whether a rival has become a part of the object: both were seen piece by piece, and appeared together."""
-    if state is None or not state.alive:
-        return False
-    return bool(shapely.intersection(rival, state.geometry).area >= _JOINED * rival.area)
 
 
 def _tells(kind: ChangeKind, view: RegionView) -> bool:
@@ -441,7 +377,7 @@ def _decide(
     Only what an observation contradicts is refuted. A change that was confirmed stays so while it is likelier than not.
     Earlier observations contradict a disappearance if they did not show the object: it may never have been there.
     """
-    supporting = against = 0
+    supporting = against = in_a_row = 0
     was_missed = is_independent = False
     for view in views:
         if not _tells(change.kind, view):
@@ -449,17 +385,20 @@ def _decide(
         if view.acquired_at < change.valid_at:
             was_missed |= change.kind is ChangeKind.DISAPPEARED and not is_detected(view)
             continue
-        if change.kind is ChangeKind.SHRANK and view.visible_share < _MIN_LOSS_VISIBLE:
+        if change.kind not in EXISTENCE and view.visible_share < _MIN_SHAPE_VISIBLE:
             continue
         covered = is_detected(view) if change.kind in EXISTENCE else view.covered_share >= 0.5
-        supporting += covered is evidence.to_covered
-        is_independent |= covered and evidence.to_covered and view.spectral >= _MIN_SPECTRAL
-        against += covered is not evidence.to_covered
+        is_shown = covered is evidence.to_covered
+        against += not is_shown
+        in_a_row = in_a_row if in_a_row >= _MIN_SUPPORT else 0 if is_shown else in_a_row + 1
+        # what turns again after it had turned back is another change
+        supporting += is_shown and in_a_row < _MIN_SUPPORT
+        is_independent |= is_shown and evidence.to_covered and view.spectral >= _MIN_SPECTRAL
     status = BeliefStatus.PROVISIONAL
     refuted = confidence < _REFUTED and (against > 0 or was_missed)
     confidence = round_confidence(_SURPRISE_FOR + (1 - _SURPRISE_FOR - _SURPRISE_AGAINST) * confidence)
-    is_shown = supporting >= _MIN_SUPPORT or is_independent
-    if confidence >= DEFAULT_CONFIDENCE and not held and is_shown:
+    is_supported = supporting >= _MIN_SUPPORT or is_independent
+    if confidence >= DEFAULT_CONFIDENCE and not held and is_supported:
         status = BeliefStatus.CONFIRMED
     elif refuted:
         status = BeliefStatus.REFUTED

@@ -57,6 +57,13 @@ def compute_metres_per_degree(geometry: BaseGeometry) -> NDArray[np.float64]:
     return np.array([max(np.cos(np.radians((south + north) / 2)), 1e-3), 1.0]) * METRES_PER_DEGREE
 
 
+def measure(region: BaseGeometry) -> tuple[float, float]:
+    """Measure the area, m², and mean width, m, of an EPSG:4326 region."""
+    scale = compute_metres_per_degree(region)
+    plane = shapely.transform(region, lambda coordinates: coordinates * scale)
+    return float(plane.area), 2 * float(plane.area) / max(float(plane.length), 1e-9)
+
+
 def project(geometry: BaseGeometry, crs: CRS) -> BaseGeometry:
     """Project one EPSG:4326 geometry to the equal-area CRS; see :func:`project_all`."""
     projected: BaseGeometry = project_all([geometry], crs)[0]

@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Protocol, TypeVar
 
 import shapely
 from shapely.geometry.base import BaseGeometry
 
 from segwatch.geo.types.belief import MAX_PAST
-from segwatch.geo.types.tracking import PastObservation
 
 
-def find_past(past: Sequence[PastObservation], footprint: BaseGeometry) -> list[PastObservation]:
+class Observed(Protocol):
+    """Something that has the footprint of an observation."""
+
+    @property
+    def footprint(self) -> BaseGeometry:
+        """What it observed, EPSG:4326."""
+        ...
+
+
+AnyObserved = TypeVar("AnyObserved", bound=Observed)
+
+
+def find_past(past: Sequence[AnyObserved], footprint: BaseGeometry) -> list[AnyObserved]:
     """Find the last :data:`~segwatch.geo.types.belief.MAX_PAST` observations that meet a footprint, oldest first.
 
     Parameters
@@ -22,7 +34,7 @@ def find_past(past: Sequence[PastObservation], footprint: BaseGeometry) -> list[
         As it was read, EPSG:4326.
     """
     shapely.prepare(footprint)
-    found: list[PastObservation] = []
+    found: list[AnyObserved] = []
     for one in reversed(past):
         if shapely.intersects(footprint, one.footprint):
             found.append(one)

@@ -14,10 +14,19 @@ from shapely.geometry.base import BaseGeometry
 
 from segwatch.geo.spectral.likelihood import log_likelihood_ratio
 from segwatch.geo.tracking.belief_model import MIN_COVERED, MIN_VISIBLE
-from segwatch.geo.tracking.overlay import Geometries, apply_snapped, compute_metres_per_degree, to_array
+from segwatch.geo.tracking.overlay import (
+    Geometries,
+    apply_snapped,
+    compute_metres_per_degree,
+    measure,
+    to_array,
+)
 from segwatch.geo.tracking.registration import UNCERTAIN, move
 from segwatch.geo.types.belief import Light, RegionView, Shift
 from segwatch.geo.types.tracking import ChangeKind, Detection, PastChange, PastObservation, TrackedObservation
+
+#: A visible share of a region from which it tells something, however narrow.
+_MOST = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,10 +96,18 @@ class ShownGround:
         """Return the kinds of change of a track that the observation raised."""
         return self._kinds.get(track_id, frozenset())
 
-    def view(self, region: BaseGeometry, core: BaseGeometry | None, target: str) -> RegionView:
-        """View a region, and the core of its object."""
+    def view(
+        self, region: BaseGeometry, core: BaseGeometry | None, target: str, tolerance_m: float
+    ) -> RegionView:
+        """View a region, and the core of its object.
+
+        The edges of clouds and of objects are uncertain by half a pixel: less than half of a region, narrower than a
+        tolerance, tells nothing and counts as hidden.
+        """
         visible = self._clip(region)
         share = _divide(visible.area, region.area)
+        if 0 < share < _MOST and measure(visible)[1] < tolerance_m:
+            visible, share = shapely.Polygon(), 0.0
         covered, score, spectral = self._cover(visible, target)
         return RegionView(
             self.id,
@@ -137,6 +154,18 @@ class ShownGround:
             for side, one in zip(sides, (first, second), strict=True)
         )
         return self.measure_clear(shapely.shortest_line(*outlines)) >= least_m
+
+    def shows_joined(self, first: BaseGeometry, second: BaseGeometry, target: str) -> bool:
+        """Return whether one detection covers most of what is visible of two pieces of ground."""
+        visible = to_array([self._clip(first), self._clip(second)])
+        if any(
+            one.area < MIN_COVERED * whole.area for one, whole in zip(visible, (first, second), strict=True)
+        ):
+            return False
+        layer = self._get_layer(target)
+        near = np.sort(layer.tree.query(visible[1], predicate="intersects"))
+        common = shapely.area(shapely.intersection(layer.geometries[near][:, None], visible[None]))
+        return bool((common >= _MOST * shapely.area(visible)).all(axis=1).any())
 
     def measure_clear(self, line: BaseGeometry) -> float:
         """Measure how much of a line is within the footprint, metres."""

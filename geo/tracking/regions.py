@@ -15,7 +15,7 @@ from shapely.geometry.base import BaseGeometry
 from segwatch.geo.antimeridian import split_at_antimeridian, unwrap_longitudes
 from segwatch.geo.area import extract_polygons
 from segwatch.geo.polygons import clean
-from segwatch.geo.tracking.overlay import apply_snapped, compute_metres_per_degree, to_array
+from segwatch.geo.tracking.overlay import apply_snapped, compute_metres_per_degree, measure, to_array
 from segwatch.geo.types.belief import Evidence
 from segwatch.geo.types.tracking import Change, ChangeKind, TrackingStep, TrackState
 
@@ -27,6 +27,10 @@ _THIN = 0.1
 _BAND = 0.5
 #: Largest movement that is considered, tolerances, and the share of the difference that it may leave unexplained.
 _MAX_MOVE, _MOVED = 2, 0.3
+#: Parts of an object are larger than this, tolerances squared.
+_PART = 2
+#: Areas of unchanged objects vary by up to this share, slowly and so alike in one scene after the other.
+_VARIES = 0.25
 #: Boundaries are uncertain by this many tolerances however well a scene is registered.
 _UNSURE = 0.5
 
@@ -51,9 +55,13 @@ class Transition:
     after: Mapping[UUID, TrackState]
     """States after it."""
     acquired_at: datetime
+    footprint: BaseGeometry
+    """What the observation showed, EPSG:4326."""
     tolerance_m: float
     lost: Mapping[UUID, BaseGeometry]
     """Ground that objects lost by changes that are still open, EPSG:4326."""
+    gained: Mapping[UUID, BaseGeometry]
+    """Ground that objects gained by such changes."""
     lineage: dict[ChangeKind, Family] = field(init=False)
     """Lineage of the step, by kind."""
     changes: dict[UUID, list[Change]] = field(init=False)
@@ -80,12 +88,19 @@ class Transition:
             case ChangeKind.SPLIT:
                 tracks = self.list_parts(change.track_id)
                 parts, whole = self._unite(self.after, tracks), self._unite(self.before, tracks)
-                if change.valid_at < self.acquired_at and tracks[0] in self.lost:
-                    # the gap had been told as a loss when the other part was missed
+                if tracks[0] in self.lost:
+                    # the gap had been told as a loss when the other part was missed, or a part of it was hidden
                     whole = shapely.union(whole, self.lost[tracks[0]])
+                if change.valid_at < self.acquired_at:
+                    # what is hidden of the part that was missed is no gap
+                    whole = apply_snapped(shapely.intersection, whole, self.footprint)
                 return self._make(self._find_gap(whole, parts), False, parts)
             case ChangeKind.MERGED:
-                parts = self._unite(self.before, self.list_merged(change.track_id))
+                merged = self.list_merged(change.track_id)
+                parts = self._unite(self.before, merged)
+                if merged[0] in self.gained:
+                    # a part of the gap had been told as growth when the other object was hidden
+                    parts = _subtract(parts, self.gained[merged[0]])
                 whole = self._unite(self.after, [self.get_keeper(change.track_id)])
                 return self._make(self._find_gap(whole, parts), True, parts)
             case ChangeKind.SHRANK:
@@ -131,10 +146,7 @@ class Transition:
 
     def _open(self, region: BaseGeometry) -> BaseGeometry:
         """Remove what is too narrow to be seen by morphological opening."""
-        if region.is_empty:
-            return region
-        thin = _THIN / 2 * self.tolerance_m
-        return in_plane(region, lambda plane: shapely.buffer(shapely.buffer(plane, -thin), thin))
+        return _open_by(region, _THIN / 2 * self.tolerance_m)
 
     def _erase_band(self, region: BaseGeometry | None, core: BaseGeometry) -> BaseGeometry | None:
         """Remove from a region what lies next to the core, unless nothing would be left."""
@@ -174,24 +186,24 @@ def in_plane(geometry: BaseGeometry, operation: Callable[[BaseGeometry], BaseGeo
     return clean(shapely.transform(done, lambda coordinates: coordinates / scale))
 
 
-def measure(region: BaseGeometry) -> tuple[float, float]:
-    """Measure the area, m², and mean width, m, of an EPSG:4326 region."""
-    scale = compute_metres_per_degree(region)
-    plane = shapely.transform(region, lambda coordinates: coordinates * scale)
-    return float(plane.area), 2 * float(plane.area) / max(float(plane.length), 1e-9)
-
-
 def is_resolved(kind: ChangeKind, region: BaseGeometry, tolerance_m: float, min_polygon_m2: float) -> bool:
     """Return whether pixels resolve what a change tells, or sampling the same ground again may raise it.
 
-    A gap narrower than a pixel opens and closes with the position of the pixels, and an object crosses the minimum size
-    of a polygon (m²) if its boundary is displaced by half a pixel.
+    A gap narrower than a pixel opens and closes with the position of the pixels. An object crosses the minimum size of
+    a polygon (m²) if its boundary is displaced by half a pixel, or if its area varies as it does with season and light.
     """
     area_m2, width_m = measure(region)
     if kind in EXISTENCE:
         length_m = 2 * area_m2 / max(width_m, 1e-9)
-        return min_polygon_m2 <= 0 or area_m2 > min_polygon_m2 + length_m * _UNSURE * tolerance_m
+        if min_polygon_m2 > 0 and area_m2 <= min_polygon_m2 + length_m * _UNSURE * tolerance_m:
+            return False
+        return not is_near_minimum(area_m2, min_polygon_m2)
     return width_m > 2 * _UNSURE * tolerance_m or kind not in (ChangeKind.SPLIT, ChangeKind.MERGED)
+
+
+def is_near_minimum(area_m2: float, min_polygon_m2: float) -> bool:
+    """Return whether an object that is still there may fall below the minimum size of a polygon, and be dropped."""
+    return area_m2 <= (1 + _VARIES) * min_polygon_m2
 
 
 def is_explained_by_movement(
@@ -221,9 +233,47 @@ def is_explained_by_movement(
     return bool(apart.min() <= _MOVED * apart[len(apart) // 2])
 
 
+def find_cut_pieces(
+    before: BaseGeometry, after: BaseGeometry, footprint: BaseGeometry, tolerance_m: float
+) -> list[BaseGeometry]:
+    """Find the visible pieces of an object that were one visible piece before, largest first; none if it was not cut.
+
+    What is hidden of the object may still join them, so that it seems to have lost the ground of the gap alone. Pieces
+    between which a cloud lay anyway do not count.
+
+    Parameters
+    ----------
+    before, after
+        The object before and after the observation, EPSG:4326.
+    footprint
+        What the observation showed, EPSG:4326.
+    tolerance_m
+        About one pixel, metres.
+    """
+    window = _clip_around(footprint, shapely.union(before, after), tolerance_m)
+    old = extract_polygons(apply_snapped(shapely.intersection, before, window))
+    # hidden parts reach a hairline into the footprint
+    visible = _open_by(apply_snapped(shapely.intersection, after, window), _THIN * tolerance_m)
+    new = [one for one in extract_polygons(visible) if measure(one)[0] > _PART * tolerance_m**2]
+    cut = [
+        piece
+        for whole in old
+        if len(pieces := [one for one in new if shapely.intersection(whole, one).area > one.area / 2]) > 1
+        for piece in pieces
+    ]
+    return sorted(cut, key=lambda one: -one.area)
+
+
 def count_parts(geometry: BaseGeometry, tolerance_m: float) -> int:
     """Count the parts of an EPSG:4326 geometry that are larger than two pixels."""
-    return sum(measure(part)[0] > 2 * tolerance_m**2 for part in extract_polygons(geometry))
+    return sum(measure(part)[0] > _PART * tolerance_m**2 for part in extract_polygons(geometry))
+
+
+def _open_by(region: BaseGeometry, thin_m: float) -> BaseGeometry:
+    """Remove what is narrower than twice some metres by morphological opening."""
+    if region.is_empty:
+        return region
+    return in_plane(region, lambda plane: shapely.buffer(shapely.buffer(plane, -thin_m), thin_m))
 
 
 def _subtract(whole: BaseGeometry, parts: BaseGeometry) -> BaseGeometry:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import repeat
 from typing import Self
 
 import numpy as np
@@ -34,6 +35,9 @@ _CHANCE_AGREEMENT, _MAX_CHANCE = 0.05, 0.005
 _MAX_OBJECTS = 150
 #: Differences in area, as a share, up to which an object is compared in each round.
 _ROUNDS = (0.4, 0.3, 0.2, 0.1, 0.1)
+#: Where the border of the compared ground cuts objects, a round finds only half of the displacement that is left: the
+#: last round is repeated until it moves by less than this many tolerances, at most so often.
+_CONVERGED, _MAX_REPEATS = 0.001, 20
 #: In the end an unchanged object keeps its area up to this share ...
 _SAME_AREA = 0.05
 #: ... and its centroid within this many tolerances.
@@ -89,11 +93,14 @@ def estimate_shift(
     if len(pairing.objects) < _MIN_OBJECTS:
         return Shift()
     at = pairing.guess()
-    for difference in _ROUNDS:
+    for number, difference in enumerate((*_ROUNDS, *repeat(_ROUNDS[-1], _MAX_REPEATS)), start=1):
         residuals = pairing.compare(at, difference)[0]
         if len(residuals) < _MIN_OBJECTS:
             return _doubt(pairing) if pairing.compare(at, 1.0)[1] >= _MIN_OBJECTS else Shift()
-        at = at + np.median(residuals, axis=0)
+        by = np.median(residuals, axis=0)
+        at = at + by
+        if number >= len(_ROUNDS) and np.linalg.norm(by) <= _CONVERGED * tolerance_m:
+            break
     agreeing, compared = pairing.count_agreeing(at)
     quality = agreeing / max(compared, 1)
     if agreeing < _MIN_OBJECTS or _is_chance(agreeing, compared) or np.abs(at).max() > pairing.reach_m:
@@ -171,17 +178,21 @@ class _Pairing:
         return MAX_SHIFT_TOLERANCES * self.tolerance_m
 
     def guess(self) -> Floats:
-        """Return the most frequent displacement, (2,), of detections and visible objects of similar area."""
+        """Return the most frequent displacement, (2,), of detections and visible objects of similar area.
+
+        Both are compared on ground that was observed before: what new ground adds to an object is no displacement.
+        """
         visible = shapely.intersection(self.objects, shapely.difference(self.windows, self.fresh))
-        old, new = shapely.centroid(visible), shapely.centroid(self.detections)
+        old = shapely.centroid(visible)
         usable = np.flatnonzero(~shapely.is_empty(old))
-        first, second = shapely.STRtree(new).query(
+        first, second = shapely.STRtree(shapely.centroid(self.detections)).query(
             old[usable], predicate="dwithin", distance=self.reach_m * 1.5
         )
         first = usable[first]
-        before, after = shapely.area(visible[first]), shapely.area(self.detections[second])
+        pieces = shapely.difference(self.detections[second], self.fresh[first])
+        before, after = shapely.area(visible[first]), shapely.area(pieces)
         alike = (np.abs(before - after) <= _ROUNDS[0] * before) & self.same_target[first, second]
-        moves = _get_xy(old[first[alike]]) - _get_xy(new[second[alike]])
+        moves = _get_xy(old[first[alike]]) - _get_xy(shapely.centroid(pieces[alike]))
         if not len(moves):
             return np.zeros(2)
         votes = (np.abs(moves[:, None] - moves[None]).max(axis=2) <= _VOTE * self.tolerance_m).sum(axis=1)

@@ -21,7 +21,8 @@ from segwatch.geo.tracking.belief_model import Rates
 from segwatch.geo.tracking.counting import Exposure, count_judgements, count_observation, update_beliefs
 from segwatch.geo.tracking.fold import fold_observation
 from segwatch.geo.tracking.ground import NewGround, ObservedGround, compute_search_area, widen_footprint
-from segwatch.geo.tracking.judge import DOUBTED, MIN_GAP, Judge, to_past_changes
+from segwatch.geo.tracking.holds import MIN_GAP
+from segwatch.geo.tracking.judge import DOUBTED, Judge, to_past_changes
 from segwatch.geo.tracking.light import measure_light
 from segwatch.geo.tracking.overlay import project_all, to_array
 from segwatch.geo.tracking.past import find_past
@@ -239,12 +240,8 @@ class _Series:
 
         step = update_beliefs(step, before, at, gap_days, rates)
         after = before | {state.track_id: state for state in step.states}
-        lost = {
-            one.change.track_id: one.judgement.evidence.region
-            for _, one in sorted(self.open_changes.items())
-            if one.change.kind is ChangeKind.SHRANK and one.judgement.evidence is not None
-        }
-        transition = Transition(step, before, after, at, tolerance_m, lost)
+        lost, gained = (self._map_open(kind) for kind in (ChangeKind.SHRANK, ChangeKind.GREW))
+        transition = Transition(step, before, after, at, observation.footprint, tolerance_m, lost, gained)
         changes = [one for one in step.changes if not one.baseline]
         near_open = self._find_open(observation.footprint)
         light = measure_light(observation.chips, self.references)
@@ -270,9 +267,8 @@ class _Series:
         ]
         crs = make_local_equal_area(self.origin)
         footprint, fresh = shapely.area(project_all([observation.footprint, step.new_ground], crs)).tolist()
-        counts = count_observation(
-            self.counts, transition, observation, Exposure(footprint, fresh, gap_days, light), crs
-        )
+        exposure = Exposure(footprint, fresh, gap_days, light, item.min_polygon_m2)
+        counts = count_observation(self.counts, transition, observation, exposure, crs)
         self.counts = count_judgements(counts, new, again)
         for change, judgement in [*((one.change, judgement) for one, judgement in again), *new]:
             self._record(change, judgement)
@@ -288,6 +284,14 @@ class _Series:
             self.open_changes[_identify(one)] = one
         else:
             self.open_changes.pop(_identify(one), None)
+
+    def _map_open(self, kind: ChangeKind) -> dict[UUID, BaseGeometry]:
+        """Return the region of an open change of a kind by track; of several, the last in their stable order."""
+        return {
+            one.change.track_id: one.judgement.evidence.region
+            for _, one in sorted(self.open_changes.items())
+            if one.change.kind is kind and one.judgement.evidence is not None
+        }
 
     def _show(self, one: PastObservation) -> ShownGround:
         if one.id not in self.shown:

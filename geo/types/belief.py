@@ -138,7 +138,11 @@ class Evidence:
     core: BaseGeometry | None = None
     """Part of the object that the change left as it was, EPSG:4326; None if it has none."""
     rivals: tuple[BaseGeometry, ...] = ()
-    """Objects that may be one with this one, as no observation has shown clear empty ground between, EPSG:4326."""
+    """What may be one with the object, or split off it, EPSG:4326.
+
+    Of an appearance: objects from which no observation has shown it apart. Of growth: objects that it reaches. Of a
+    loss: the pieces in which it left the object, largest first.
+    """
     blocked: bool = False
     """Whether another change may explain this one; it is not confirmed meanwhile."""
     prior: float = 1.0

@@ -9,9 +9,10 @@ import psycopg
 import pytest
 from sqlalchemy import Engine, text
 
-from segwatch.db import fold_memory
+from segwatch.db import fold_memory, second_opinion
 from segwatch.db.analyst import frames
 from segwatch.db.fold_memory import FoldStart
+from segwatch.db.second_opinion import Neighbourhood
 from segwatch.geo.types.belief import MAX_PAST
 from tests.invariants.conftest import EVERYTHING, Ledger, SceneContent, cells, day
 from tests.invariants.conftest import ledgers as ledgers  # noqa: PLC0414 - a fixture of these tests, too
@@ -150,6 +151,15 @@ def test_past_observations_are_the_last_that_meet_the_footprint(
     last = 10 if late else 12
     expected = {*range(1, last, 2), *range(last - MAX_PAST, last)}
     assert [one.acquired_at for one in both.past] == [day(number) for number in sorted(expected)]
+    # the evidence of a change is compared with the same ones, and however few are asked for, all meet the ground
+    for limit in (3, MAX_PAST):
+        near = Neighbourhood(rows[0]["series_id"], east, start.folded)
+        place = (start.acquired_at, start.scene_id)
+        with engine.connect() as conn:
+            earlier = second_opinion.list_earlier(conn, near, place, limit)
+            later = second_opinion.list_since(conn, near, day(0), place, limit)
+        assert [one.id for one in earlier] == [one.id for one in found.past][::-1][:limit]
+        assert [one.id for one in later] == [one.id for one in found.past][:limit]
 
 
 def test_old_rows_say_that_nobody_judged_them_and_later_scenes_judge_on(

@@ -243,6 +243,11 @@ chosen = st.frozensets(st.integers(0, 24), min_size=1)
 
 
 @example(
+    water=frozenset({0, 2, 4, 15}),
+    views=[frozenset({0}), frozenset({0, 2, 4, 15}), frozenset({0, 2, 4, 15})],
+    shift_m=20,
+)
+@example(
     water=frozenset({0, 1, 2, 7, 12, 17}),
     views=[frozenset({0, 1, 2, 3, 4, 5, 6, 7, 17}), frozenset({0, 11}), frozenset({0, 17})],
     shift_m=20,
