@@ -10,6 +10,7 @@ GeoError
 │   ├── SearchIncomplete     it responded, but may have more items than it returned
 │   ├── NoSuchCollection     it responded, but does not have the collection
 │   └── UnknownSource        a source of local files is not registered on this machine
+├── SourceInUse          another process changes a source of local files
 ├── UnusableFile         a file cannot become part of a source of local files
 ├── BadDatePattern       a date of local files cannot be read
 ├── BadBands             the bands of local files cannot be read
@@ -117,6 +118,10 @@ class UnknownSource(CatalogUnreachable):
             f"source {url} {reason}. Register its files with: segwatch source add FOLDER --name {url}; on each machine "
             "that reads them"
         )
+
+
+class SourceInUse(GeoError):
+    """Another process changes the registration of a source of local files now."""
 
 
 class UnusableFile(GeoError):

@@ -182,22 +182,34 @@ def _look(work: _Work, found: Sequence[FoundFile]) -> list[_Candidate]:
     return candidates
 
 
-def _look_at(work: _Work, file: FoundFile, *, with_picture: bool) -> _Candidate:
+def look_at_file(
+    shared: SceneConnections, source: str, file: FoundFile, bands: BandMeaning | None
+) -> JudgedFile:
+    """Look at one file of a source, and judge what it holds.
+
+    Raises
+    ------
+    UnusableFile
+        With the reason.
+    """
     if file.reason:
         raise UnusableFile(file.reason)
     facts = inspect_file(
-        work.shared, work.source.name, file.root, file.below, file.stamp,
-        name=file.path.name, bands=work.options.bands,
-    )  # fmt: skip
+        shared, source, file.root, file.below, file.stamp, name=file.path.name, bands=bands
+    )
     nodata = find_border_value(facts)
-    stretch = infer_stretch(facts, nodata)
+    return JudgedFile(facts, infer_stretch(facts, nodata), nodata)
+
+
+def _look_at(work: _Work, file: FoundFile, *, with_picture: bool) -> _Candidate:
+    judged = look_at_file(work.shared, work.source.name, file, work.options.bands)
+    facts = judged.facts
     acquired = find_date(file.named_path, facts.tags, work.options.date, work.now)
     if acquired is None:
         acquired = _ask(work, file)
-    thumbnail = pictures.make_thumbnail(facts, nodata) if with_picture else None
-    return _Candidate(
-        file, JudgedFile(replace(facts, sample=_NO_SAMPLE), stretch, nodata), acquired, thumbnail
-    )
+    thumbnail = pictures.make_thumbnail(facts, judged.nodata) if with_picture else None
+    # thousands of samples would not fit in memory
+    return _Candidate(file, replace(judged, facts=replace(facts, sample=_NO_SAMPLE)), acquired, thumbnail)
 
 
 def _ask(work: _Work, file: FoundFile) -> FoundDate:

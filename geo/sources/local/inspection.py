@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import count
@@ -19,6 +19,7 @@ from affine import Affine
 from numpy.typing import NDArray
 from pyproj import CRS, Geod
 from pyproj.exceptions import CRSError
+from rasterio.control import GroundControlPoint
 from rasterio.enums import ColorInterp
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.io import DatasetReader
@@ -50,6 +51,8 @@ _SAME_DEGREES = 1e-7
 _MAX_LATITUDE, _MAX_LONGITUDE = 90.0, 540.0
 #: More control points are none that a person set.
 _MAX_CONTROL_POINTS = 20_000
+#: Farther control points mean that the picture is distorted.
+_MAX_RESIDUAL_PX = 2.0
 _INK = frozenset({ColorInterp.cyan, ColorInterp.magenta, ColorInterp.yellow, ColorInterp.black})
 _LUMA = frozenset({ColorInterp.Y, ColorInterp.Cb, ColorInterp.Cr})
 _ELLIPSOID = Geod(ellps="WGS84")
@@ -265,7 +268,23 @@ def _find_georeference(dataset: DatasetReader) -> tuple[bool, CRS, Affine]:
     transform = from_gcps(points) if by_points else dataset.transform
     if not np.isfinite(transform).all() or transform.is_degenerate:
         raise UnusableFile("its georeference is degenerate: a pixel has no area")
+    if by_points:
+        _check_control_points(points, transform)
     return by_points, crs, transform
+
+
+def _check_control_points(points: Sequence[GroundControlPoint], transform: Affine) -> None:
+    """Refuse control points that no affine transform fits: their picture must be warped."""
+    inverse = ~transform
+    x, y = (np.array([getattr(one, axis) for one in points]) for axis in "xy")
+    cols = inverse.a * x + inverse.b * y + inverse.c
+    rows = inverse.d * x + inverse.e * y + inverse.f
+    off = np.hypot(cols - [one.col for one in points], rows - [one.row for one in points]).max()
+    if not off <= _MAX_RESIDUAL_PX:
+        raise UnusableFile(
+            f"its ground control points lie up to {off:.0f} pixels from any affine transform; warp it with "
+            "gdalwarp -tps first"
+        )
 
 
 def _project(crs: CRS, transform: Affine, cols: Points, rows: Points) -> tuple[Points, Points]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,14 +18,11 @@ from typing import Any
 import numpy as np
 import rasterio
 from numpy.typing import NDArray
+from rasterio.crs import CRS as RasterioCrs
 from rasterio.enums import Resampling
 from rasterio.io import DatasetReader, DatasetWriter
-from rasterio.vrt import WarpedVRT
-from rasterio.warp import calculate_default_transform
 from rasterio.windows import Window
-from shapely.geometry.base import BaseGeometry
 
-from segwatch.geo.crs import choose_utm
 from segwatch.geo.errors import UnusableFile
 from segwatch.geo.sources.local.inspection import FileFacts, read_colours
 from segwatch.geo.sources.local.stretch import Stretch
@@ -74,60 +71,28 @@ def prepare(
     """
     with ExitStack() as stack:
         stack.enter_context(rasterio.Env(**_ENVIRONMENT))
-        source = stack.enter_context(_straighten(dataset, facts))
-        _check_cost(source, structure, path.parent)
+        _check_cost(dataset, structure, path.parent)
         draft = path.with_name(f".{path.name}.draft")
         stack.callback(draft.unlink, missing_ok=True)
         plain = conversion.wanted.is_plain
         made: dict[str, Any] = {
-            "driver": "GTiff", "width": source.width, "height": source.height, "count": max(bands), "crs": source.crs,
-            "dtype": "uint8" if plain else "float32", "transform": source.transform, "tiled": True,
+            "driver": "GTiff", "width": facts.width, "height": facts.height, "count": max(bands),
+            "crs": RasterioCrs.from_wkt(facts.crs.to_wkt()), "transform": facts.transform,
+            "dtype": "uint8" if plain else "float32", "tiled": True,
             "blockxsize": _BLOCK, "blockysize": _BLOCK, "compress": "deflate", "bigtiff": "if_safer", "predictor": 2 if plain else 3,
             "interleave": "band", "sparse_ok": True,
         }  # fmt: skip
         with rasterio.open(draft, "w", **made) as target:
-            for window in _list_windows(source):
-                rgb = _read(source, facts, window, conversion)
+            for window in _list_windows(dataset):
+                rgb = _read(dataset, facts, window, conversion)
                 _write(target, rgb, window, bands, plain=plain)
         with rasterio.open(draft, "r+") as target:
-            target.build_overviews(_list_overviews(source), Resampling.average)
+            target.build_overviews(_list_overviews(dataset), Resampling.average)
         draft.chmod(0o644)
         os.replace(draft, path)
 
 
-@contextmanager
-def _straighten(dataset: DatasetReader, facts: FileFacts) -> Iterator[DatasetReader | WarpedVRT]:
-    """The file itself, or, if control points georeference it, warped to UTM."""
-    if not facts.control_points:
-        yield dataset
-        return
-    points, crs = dataset.gcps
-    target = _choose_crs(facts.footprint)
-    transform, width, height = calculate_default_transform(
-        crs, target, dataset.width, dataset.height, gcps=points
-    )
-    if width is None or height is None:
-        raise UnusableFile("its ground control points lead nowhere")
-    resampling = Resampling.nearest if facts.palette else Resampling.bilinear
-    with WarpedVRT(
-        dataset,
-        src_crs=crs,
-        crs=target,
-        transform=transform,
-        width=width,
-        height=height,
-        resampling=resampling,
-        add_alpha=True,
-        warp_mem_limit=64,
-    ) as warped:
-        yield warped
-
-
-def _choose_crs(footprint: BaseGeometry) -> rasterio.crs.CRS:
-    return rasterio.crs.CRS.from_wkt(choose_utm(footprint).to_wkt())
-
-
-def _check_cost(source: DatasetReader | WarpedVRT, structure: Structure, folder: Path) -> None:
+def _check_cost(source: DatasetReader, structure: Structure, folder: Path) -> None:
     pixels = source.width * source.height
     full = structure.images[0]
     decoded = structure.decoded_bytes((0, 0, full.width, full.height), 1, 3, masked=True)
@@ -143,14 +108,14 @@ def _check_cost(source: DatasetReader | WarpedVRT, structure: Structure, folder:
         )
 
 
-def _list_windows(source: DatasetReader | WarpedVRT) -> Iterator[Window]:
+def _list_windows(source: DatasetReader) -> Iterator[Window]:
     for row in range(0, source.height, _BLOCK):
         for col in range(0, source.width, _BLOCK):
             width, height = min(_BLOCK, source.width - col), min(_BLOCK, source.height - row)
             yield Window(col, row, width, height)
 
 
-def _list_overviews(source: DatasetReader | WarpedVRT) -> list[int]:
+def _list_overviews(source: DatasetReader) -> list[int]:
     factors, factor = [], 2
     while max(source.width, source.height) // factor >= _OVERVIEW_PX // 2:
         factors.append(factor)
@@ -159,12 +124,12 @@ def _list_overviews(source: DatasetReader | WarpedVRT) -> list[int]:
 
 
 def _read(
-    source: DatasetReader | WarpedVRT, facts: FileFacts, window: Window, conversion: Conversion
+    source: DatasetReader, facts: FileFacts, window: Window, conversion: Conversion
 ) -> NDArray[np.float32]:
     """(3, h, w) red, green and blue in the wanted range; NaN where not valid."""
     valid = source.dataset_mask(window=window) != 0
     if facts.palette:
-        rgb = np.ascontiguousarray(np.moveaxis(_read_colours(source)[source.read(1, window=window)], -1, 0))
+        rgb = np.ascontiguousarray(np.moveaxis(read_colours(source)[source.read(1, window=window)], -1, 0))
     else:
         rgb = source.read(list(facts.bands.rgb), window=window).astype(np.float32)
     if conversion.nodata is not None:
@@ -175,11 +140,6 @@ def _read(
     rgb = conversion.wanted.from_unit(np.clip(unit, 0, 1))
     rgb[:, ~valid] = np.nan
     return np.asarray(rgb, np.float32)
-
-
-def _read_colours(source: DatasetReader | WarpedVRT) -> NDArray[np.float32]:
-    dataset = source.src_dataset if isinstance(source, WarpedVRT) else source
-    return read_colours(dataset)
 
 
 def _write(

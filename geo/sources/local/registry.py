@@ -24,7 +24,7 @@ from fcntl import LOCK_EX, LOCK_NB, flock
 from pathlib import Path
 from typing import Any
 
-from segwatch.geo.errors import UnknownSource
+from segwatch.geo.errors import SourceInUse, UnknownSource
 from segwatch.geo.local_addresses import (
     NAME,
     Root,
@@ -53,10 +53,6 @@ def use_home(home: Path) -> None:
 def get_folder() -> Path:
     """Return the folder of all sources."""
     return _FOLDER[0]
-
-
-class SourceInUse(Exception):
-    """Another process changes the source now."""
 
 
 @dataclass(frozen=True, slots=True)
