@@ -41,7 +41,9 @@ app = typer.Typer(no_args_is_help=True, help="Register local files; list, show a
 def add(
     paths: Annotated[
         list[Path],
-        typer.Argument(metavar="PATH...", help="Folders, searched with all folders in them, or single files."),
+        typer.Argument(
+            metavar="PATH...", help="Folders, searched with all folders in them, or single files."
+        ),
     ],
     name: Annotated[
         str | None,
@@ -97,7 +99,9 @@ def add(
         watch = None
         if instruction is not None:
             watch = local_watch.write_watch(report.source, report.profile, instruction)
-        elif (report.source.folder / local_watch.WATCH_FILE).exists() and local_watch.update_area(report.source):
+        elif (report.source.folder / local_watch.WATCH_FILE).exists() and local_watch.update_area(
+            report.source
+        ):
             say(f"its area grew; run: segwatch apply {report.source.folder / local_watch.WATCH_FILE}")
     if as_json:
         print_json(_to_document(report, watch))
@@ -354,9 +358,7 @@ def remove(
 def check(
     source: Annotated[
         str,
-        typer.Argument(
-            metavar="SOURCE", help="A local source, a profile, or the address of a STAC catalog."
-        ),
+        typer.Argument(metavar="SOURCE", help="A local source, a profile, or the address of a STAC catalog."),
     ],
     profile: Annotated[
         str | None,

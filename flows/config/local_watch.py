@@ -51,9 +51,7 @@ def derive_targets(instruction: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(part for part in parts if part))[:_MAX_TARGETS]
 
 
-def write_watch(
-    source: LocalSource, profile: Profile, instruction: str, targets: Sequence[str] = ()
-) -> Path:
+def write_watch(source: LocalSource, profile: Profile, instruction: str, targets: Sequence[str] = ()) -> Path:
     """Write the watch file of a source, unless there is one, and its area.
 
     Raises
@@ -85,7 +83,9 @@ def update_area(source: LocalSource) -> bool:
         if not _has_grown(known, ground):
             return False
         ground = operations.union_all([known, ground])
-    write_atomically(path, json.dumps({"type": "Feature", "properties": {}, "geometry": mapping(ground)}).encode())
+    write_atomically(
+        path, json.dumps({"type": "Feature", "properties": {}, "geometry": mapping(ground)}).encode()
+    )
     return True
 
 

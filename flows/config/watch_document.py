@@ -139,11 +139,15 @@ class SourceSection(Section):
 
     @model_validator(mode="after")
     def _names_one_source(self) -> Self:
-        others = [name for name in ("profile", "catalog", "collection", "catalog_name") if getattr(self, name)]
+        others = [
+            name for name in ("profile", "catalog", "collection", "catalog_name") if getattr(self, name)
+        ]
         if self.local is not None and others:
             raise ValueError(f"local has its own {', '.join(others)}; take out one or the other")
         if self.local is None and self.profile is None:
-            raise ValueError("profile is missing; give the name of a profile, or local: NAME for files of your own")
+            raise ValueError(
+                "profile is missing; give the name of a profile, or local: NAME for files of your own"
+            )
         return self
 
 

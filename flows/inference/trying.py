@@ -127,15 +127,20 @@ def try_image(
         total = len(group.view.tiles)
         if total > MAX_TILES:
             raise ConfigError(
-                f"{path} has {total} tiles of {side} pixels at {image.profile.gsd_m:g} m, more than {MAX_TILES}; give a "
-                "coarser --gsd or a part of it (gdal_translate -srcwin), or let a watch do it, which can be interrupted: "
+                f"{path} has {total} tiles of {side} pixels at {image.profile.gsd_m:g} m, more than {MAX_TILES}; "
+                "give a coarser --gsd or a part of it (gdal_translate -srcwin), or let a watch do it, which can be "
+                "interrupted: "
                 f"segwatch source add {path} --watch '{instruction}'"
             )
         preview = Preview(group.view)
         counting = segmenter if is_spectral(segmenter) else _Counting(segmenter, total, options.report)
         with ThreadPoolExecutor(1, thread_name_prefix="read") as reader:
             reading = StripReader(
-                reader, image.scene, group.view, split_grid(group.view.grid, side), side - compute_overlap(side)
+                reader,
+                image.scene,
+                group.view,
+                split_grid(group.view.grid, side),
+                side - compute_overlap(side),
             )
             with reading:
                 [(_, outcome)] = predict_group(group, reading, counting, settings.tile_batch, preview)

@@ -21,8 +21,8 @@ from urllib.parse import SplitResult, urljoin, urlsplit
 
 from segwatch.geo.errors import UnsafeHref
 from segwatch.geo.identity import DEFAULT_PORTS
-from segwatch.geo.sources.local import registry
 from segwatch.geo.local_addresses import find_root, is_grant, is_local
+from segwatch.geo.sources.local import registry
 from segwatch.geo.text.redaction import to_public_url
 from segwatch.geo.types.source import Profile
 

@@ -10,9 +10,9 @@ from collections import OrderedDict
 from collections.abc import Sequence
 
 from segwatch.geo.errors import AccessDenied, ReadFailed, UnfitPixels, UnsafeHref
+from segwatch.geo.local_addresses import is_local
 from segwatch.geo.sources.http.connections import SceneConnections
 from segwatch.geo.sources.http.range_requests import RangeRequester
-from segwatch.geo.local_addresses import is_local
 from segwatch.geo.sources.local.reading import LocalRanges
 
 _BLOCK = 32 * 1024

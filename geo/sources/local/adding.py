@@ -194,9 +194,7 @@ def look_at_file(
     """
     if file.reason:
         raise UnusableFile(file.reason)
-    facts = inspect_file(
-        shared, source, file.root, file.below, file.stamp, name=file.path.name, bands=bands
-    )
+    facts = inspect_file(shared, source, file.root, file.below, file.stamp, name=file.path.name, bands=bands)
     nodata = find_border_value(facts)
     return JudgedFile(facts, infer_stretch(facts, nodata), nodata)
 
@@ -249,9 +247,7 @@ def _register(work: _Work, one: _Candidate, profile: Profile) -> None:
                 target = work.source.prepared.path / f"{item_id}.tif"
                 prepare(dataset, structure, facts, conversion, target, get_bands(profile))
                 read = FoundFile(work.source.prepared, target.name, make_stamp(target.stat()))
-            item = make_item(
-                dataset, file, facts, one.acquired, item_id, work.source.name, work.now, read
-            )
+            item = make_item(dataset, file, facts, one.acquired, item_id, work.source.name, work.now, read)
     except UnusableFile as error:
         work.refused.append((file.key, str(error)))
         return
@@ -272,20 +268,16 @@ def _check_size(facts: FileFacts, profile: Profile) -> None:
 
 def explain_conversion(judged: JudgedFile, profile: Profile) -> str:
     """Say why a profile cannot read a file as it is; empty where it can."""
-    facts, wanted = judged.facts, get_range(profile)
-    if facts.palette:
-        return "palette"
-    if facts.control_points:
-        return "control points"
-    if facts.white_is_zero:
-        return "white is 0"
-    if facts.bands.rgb != get_bands(profile):
-        return f"other bands ({facts.bands.text})"
-    if not fits(judged.stretch, wanted):
-        return f"other values ({judged.stretch.text})"
-    if judged.nodata is not None and judged.nodata != profile.nodata:
-        return "black border"
-    return ""
+    facts = judged.facts
+    reasons = {
+        "palette": facts.palette,
+        "control points": facts.control_points,
+        "white is 0": facts.white_is_zero,
+        f"other bands ({facts.bands.text})": facts.bands.rgb != get_bands(profile),
+        f"other values ({judged.stretch.text})": not fits(judged.stretch, get_range(profile)),
+        "black border": judged.nodata is not None and judged.nodata != profile.nodata,
+    }
+    return next((reason for reason, is_so in reasons.items() if is_so), "")
 
 
 def _draw(work: _Work, candidates: Sequence[_Candidate], profile: Profile) -> Path | None:

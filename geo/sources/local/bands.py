@@ -22,7 +22,12 @@ _WORDS = {
     "swir2": ("swir2", "swir 2", "swir_2", "swir22", "b12", "sr_b7"),
 }
 _MEANINGS = {word: meaning for meaning, words in _WORDS.items() for word in words}
-_COLOURS = {ColorInterp.red: "red", ColorInterp.green: "green", ColorInterp.blue: "blue", ColorInterp.nir: "nir"}
+_COLOURS = {
+    ColorInterp.red: "red",
+    ColorInterp.green: "green",
+    ColorInterp.blue: "blue",
+    ColorInterp.nir: "nir",
+}
 #: Order of the bands in products that declare none: by family of names and number of bands.
 _FAMILIES = (
     ("Planet", re.compile(r"_(?:3B|3A|1B)_|AnalyticMS|_SR(?:_|$)", re.IGNORECASE), (4, 8)),

@@ -85,7 +85,9 @@ class FoundDate:
     def text(self) -> str:
         """The date as people read it, as precise as it is known."""
         if self.start == self.end:
-            return f"{self.start:%Y-%m-%d}" if self.start.time() == time(12) else f"{self.start:%Y-%m-%d %H:%M}"
+            return (
+                f"{self.start:%Y-%m-%d}" if self.start.time() == time(12) else f"{self.start:%Y-%m-%d %H:%M}"
+            )
         return f"{self.start:%Y-%m}" if self.start.month == self.end.month else f"{self.start:%Y}"
 
 
@@ -145,7 +147,7 @@ def parse_pattern(path: PurePath, pattern: str) -> Iterator[FoundDate]:
     for name in (path.name, *(one.name for one in path.parents if one.name)):
         for match in search.finditer(name):
             try:
-                found = datetime.strptime(match.group(1), pattern)  # noqa: DTZ007 - UTC is added
+                found = datetime.strptime(match.group(1), pattern)
             except ValueError:
                 continue
             yield _at(found, "--date", has_time="%H" in pattern)
@@ -182,7 +184,7 @@ def _read_tag(tags: Mapping[str, str], name: str, how: str) -> Iterator[Iterator
     given = tags.get(name, "").strip().removesuffix("Z")[:26]
     for form in _TAG_FORMATS:
         try:
-            found = datetime.strptime(given, form)  # noqa: DTZ007 - UTC is added
+            found = datetime.strptime(given, form)
         except ValueError:
             continue
         yield iter([_at(found, how, has_time="%H" in form)])
@@ -211,5 +213,7 @@ def _build(parts: Mapping[str, str | None], how: str) -> FoundDate:
     month = _MONTHS[str(parts["monthname"]).upper()] if parts.get("monthname") else int(parts["month"] or 0)
     clock = _NOON
     if parts.get("hour") is not None:
-        clock = time(int(parts["hour"] or 0), int(parts["minute"] or 0), int(parts["second"] or 0), tzinfo=UTC)
+        clock = time(
+            int(parts["hour"] or 0), int(parts["minute"] or 0), int(parts["second"] or 0), tzinfo=UTC
+        )
     return _at(datetime.combine(date(year, month, int(parts["day"] or 0)), clock), how)

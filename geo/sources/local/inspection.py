@@ -255,7 +255,7 @@ def _find_georeference(dataset: DatasetReader) -> tuple[bool, CRS, Affine]:
         raise UnusableFile(f"it has {len(points)} ground control points; at least 3 are needed")
     if not by_points and dataset.transform.is_identity:
         raise UnusableFile(
-            "it has no georeference; assign one (gdal_edit.py -a_srs EPSG:... -a_ullr ..., or the Georeferencer of QGIS)"
+            "it has no georeference; assign one (gdal_edit.py -a_srs EPSG:... -a_ullr ..., or QGIS's Georeferencer)"
         )
     if given is None:
         raise UnusableFile("it has no CRS; assign that of its coordinates (gdal_edit.py -a_srs EPSG:...)")

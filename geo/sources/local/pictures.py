@@ -11,14 +11,13 @@ import numpy as np
 import rasterio
 from affine import Affine
 from numpy.typing import NDArray
-from rasterio.crs import CRS as RasterioCrs
 from rasterio.enums import Resampling
 from rasterio.warp import reproject
 
 from segwatch.geo.crs import choose_utm, get_transformer
 from segwatch.geo.sources.local.inspection import FileFacts
-from segwatch.geo.sources.local.stretch import Stretch
 from segwatch.geo.sources.local.registry import write_atomically
+from segwatch.geo.sources.local.stretch import Stretch
 
 _SIDE_PX = 240
 _GAP_PX = 6
@@ -59,9 +58,9 @@ def make_thumbnail(facts: FileFacts, nodata: float | None) -> Thumbnail:
         rgb,
         warped,
         src_transform=transform,
-        src_crs=RasterioCrs.from_wkt(facts.crs.to_wkt()),
+        src_crs=rasterio.crs.CRS.from_wkt(facts.crs.to_wkt()),
         dst_transform=Affine(size, 0, min(xs), 0, -size, max(ys)),
-        dst_crs=RasterioCrs.from_wkt(utm.to_wkt()),
+        dst_crs=rasterio.crs.CRS.from_wkt(utm.to_wkt()),
         resampling=Resampling.average,
         src_nodata=np.nan,
         dst_nodata=np.nan,

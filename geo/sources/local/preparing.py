@@ -18,7 +18,6 @@ from typing import Any
 import numpy as np
 import rasterio
 from numpy.typing import NDArray
-from rasterio.crs import CRS as RasterioCrs
 from rasterio.enums import Resampling
 from rasterio.io import DatasetReader, DatasetWriter
 from rasterio.windows import Window
@@ -77,9 +76,10 @@ def prepare(
         plain = conversion.wanted.is_plain
         made: dict[str, Any] = {
             "driver": "GTiff", "width": facts.width, "height": facts.height, "count": max(bands),
-            "crs": RasterioCrs.from_wkt(facts.crs.to_wkt()), "transform": facts.transform,
+            "crs": rasterio.crs.CRS.from_wkt(facts.crs.to_wkt()), "transform": facts.transform,
             "dtype": "uint8" if plain else "float32", "tiled": True,
-            "blockxsize": _BLOCK, "blockysize": _BLOCK, "compress": "deflate", "bigtiff": "if_safer", "predictor": 2 if plain else 3,
+            "blockxsize": _BLOCK, "blockysize": _BLOCK, "compress": "deflate", "bigtiff": "if_safer",
+            "predictor": 2 if plain else 3,
             "interleave": "band", "sparse_ok": True,
         }  # fmt: skip
         with rasterio.open(draft, "w", **made) as target:
@@ -157,5 +157,3 @@ def _write(
     for number in dict.fromkeys(bands):
         target.write(values[bands.index(number)], number, window=window)
     target.write_mask(np.where(valid, 255, 0).astype(np.uint8), window=window)
-
-

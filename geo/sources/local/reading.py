@@ -6,7 +6,7 @@
 | a symbolic link out of the root, put there before or after it was registered | the file's real path must lie in \
   the root, before and after it is opened; its last part is not followed |
 | a pipe, socket or device, which would block or never end | opened without blocking; only regular files are read |
-| a file that changes while it is read, or since it was registered | its size and time of change are part of the address |
+| a file that changes while it is read, or since it was registered | its size and time of change are in the address |
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from segwatch.geo.errors import ReadFailed, SourceFailed, UnfitPixels, UnsafeHref
-from segwatch.geo.sources.http import circuits
 from segwatch.geo.local_addresses import find_root, make_stamp, parse_address
+from segwatch.geo.sources.http import circuits
 
 _FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY
 
@@ -115,7 +115,8 @@ class LocalRanges:
                 status = os.fstat(descriptor)
                 if self._stamp and make_stamp(status) != self._stamp:
                     raise self.unfit(
-                        "the file changed since it was added; run segwatch source add again, which makes it a new version"
+                        "the file changed since it was added; run segwatch source add again, which makes it a new "
+                        "version"
                     )
                 content = _read(descriptor, first, last - first + 1)
         except Outside as error:

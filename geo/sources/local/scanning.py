@@ -93,7 +93,9 @@ def _look_at(root: Root, below: str) -> FoundFile:
         with open_inside(root.path, below) as descriptor:
             return FoundFile(root, below, make_stamp(os.fstat(descriptor)))
     except UnicodeEncodeError:
-        return FoundFile(root, below.encode(errors="replace").decode(), "", "its name is not UTF-8; rename it")
+        return FoundFile(
+            root, below.encode(errors="replace").decode(), "", "its name is not UTF-8; rename it"
+        )
     except Outside as error:
         return FoundFile(root, below, "", str(error))
     except OSError as error:
@@ -122,7 +124,9 @@ def extend_roots(known: Sequence[Root], given: Sequence[Path]) -> tuple[Root, ..
                 f"{path} encloses {inside.path}, which the source has already; give the source another --name"
             )
         if len(roots) >= MAX_ROOTS:
-            raise UnusableFile(f"a source has at most {MAX_ROOTS} folders and single files; give their folder")
+            raise UnusableFile(
+                f"a source has at most {MAX_ROOTS} folders and single files; give their folder"
+            )
         roots.append(Root(_choose_label(real.name, {one.label for one in roots}), real))
     return tuple(roots)
 
@@ -130,7 +134,9 @@ def extend_roots(known: Sequence[Root], given: Sequence[Path]) -> tuple[Root, ..
 def _choose_label(name: str, taken: Collection[str]) -> str:
     plain = re.sub(r"[^\w.-]", "_", name).lstrip(".")[:_MAX_NAME_CHARS] or "files"
     taken = {*taken, PREPARED}
-    return next(one for one in (plain, *(f"{plain}-{number}" for number in range(2, 10_000))) if one not in taken)
+    return next(
+        one for one in (plain, *(f"{plain}-{number}" for number in range(2, 10_000))) if one not in taken
+    )
 
 
 def choose_id(file: FoundFile, taken: Mapping[str, str]) -> str:

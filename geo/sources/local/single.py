@@ -62,7 +62,9 @@ def open_single(
     except OSError as error:
         raise UnusableFile(f"{path} cannot be read: {error.strerror}") from error
     if real.is_dir():
-        raise UnusableFile(f"{path} is a folder; give one image, or register the folder with segwatch source add")
+        raise UnusableFile(
+            f"{path} is a folder; give one image, or register the folder with segwatch source add"
+        )
     root, now = Root("file", real), datetime.now(UTC)
     [file] = scan([root])
     with open_connections(load("rgb-cog"), NO_CREDENTIALS) as shared:

@@ -47,7 +47,12 @@ def make_item(
     read
         The converted file that is read in its place; None = the file itself is read.
     """
-    properties: dict[str, Any] = {FILE: file.key, STAMP: file.stamp, "updated": _format(now), "gsd": facts.gsd_m}
+    properties: dict[str, Any] = {
+        FILE: file.key,
+        STAMP: file.stamp,
+        "updated": _format(now),
+        "gsd": facts.gsd_m,
+    }
     if acquired.start != acquired.end:
         properties |= {"start_datetime": _format(acquired.start), "end_datetime": _format(acquired.end)}
     with rasterio.Env(GDAL_PAM_ENABLED="NO"), warnings.catch_warnings():
@@ -55,7 +60,7 @@ def make_item(
         warnings.simplefilter("ignore")
         item = create_stac_item(
             dataset,
-            input_datetime=acquired.start,
+            input_datetime=acquired.start if acquired.start == acquired.end else None,
             id=item_id,
             collection=collection,
             collection_url="../collection.json",

@@ -1,4 +1,4 @@
-"""Infer how the values of files become 8-bit pictures, and whether one file fits what was inferred from others. Pure."""
+"""Infer how values of files become 8-bit pictures, and whether one file fits what was inferred from others. Pure."""
 
 from __future__ import annotations
 
@@ -50,12 +50,16 @@ class Stretch:
 
     def to_unit(self, rgb: NDArray[np.float32]) -> NDArray[np.float32]:
         """Scale (3, ...) stored values to 0..1; those beyond the range stay beyond."""
-        low, high = (np.asarray(one, np.float32).reshape(3, *(1,) * (rgb.ndim - 1)) for one in (self.low, self.high))
+        low, high = (
+            np.asarray(one, np.float32).reshape(3, *(1,) * (rgb.ndim - 1)) for one in (self.low, self.high)
+        )
         return np.asarray((rgb - low) / (high - low), np.float32)
 
     def from_unit(self, unit: NDArray[np.float32]) -> NDArray[np.float32]:
         """Scale (3, ...) values of 0..1 to stored ones."""
-        low, high = (np.asarray(one, np.float32).reshape(3, *(1,) * (unit.ndim - 1)) for one in (self.low, self.high))
+        low, high = (
+            np.asarray(one, np.float32).reshape(3, *(1,) * (unit.ndim - 1)) for one in (self.low, self.high)
+        )
         return np.asarray(low + unit * (high - low), np.float32)
 
 
@@ -84,7 +88,9 @@ def infer_stretch(facts: FileFacts, nodata: float | None) -> Stretch:
         raise UnusableFile(f"all its pixels hold one value, {distinct[0]:g}; it shows nothing")
     is_grey = facts.bands.red == facts.bands.green == facts.bands.blue and not facts.palette
     if is_grey and len(distinct) <= _MAX_CLASSES:
-        raise UnusableFile(f"it holds {len(distinct)} distinct values: a mask or a map of classes, no picture")
+        raise UnusableFile(
+            f"it holds {len(distinct)} distinct values: a mask or a map of classes, no picture"
+        )
     lows, highs = np.percentile(values, [_LOW_PERCENT, _HIGH_PERCENT], axis=1)
     if facts.palette or (facts.dtype == "uint8" and highs.max() >= _DARK):
         return PLAIN
