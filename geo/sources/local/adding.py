@@ -21,7 +21,7 @@ from segwatch.geo.sources import profiles
 from segwatch.geo.sources.http.connections import SceneConnections, open_connections
 from segwatch.geo.sources.http.credentials import NO_CREDENTIALS
 from segwatch.geo.sources.local import pictures, registry
-from segwatch.geo.sources.local.bands import BandMeaning
+from segwatch.geo.sources.local.bands import BandMeaning, find_product_band
 from segwatch.geo.sources.local.dates import FoundDate, find_date
 from segwatch.geo.sources.local.inspection import FileFacts, Sample, inspect_file, open_file
 from segwatch.geo.sources.local.pictures import Thumbnail
@@ -195,6 +195,12 @@ def look_at_file(
     if file.reason:
         raise UnusableFile(file.reason)
     facts = inspect_file(shared, source, file.root, file.below, file.stamp, name=file.path.name, bands=bands)
+    part = find_product_band(file.path.name) if facts.band_count == 1 and bands is None else None
+    if part is not None:
+        raise UnusableFile(
+            f"it is one band of a product ({part}); put red, green and blue into one file (gdalbuildvrt -separate, then "
+            "gdal_translate), or give --bands 1 to read each file as grey"
+        )
     nodata = find_border_value(facts)
     return JudgedFile(facts, infer_stretch(facts, nodata), nodata)
 

@@ -28,6 +28,9 @@ _COLOURS = {
     ColorInterp.blue: "blue",
     ColorInterp.nir: "nir",
 }
+_PRODUCT_BAND = re.compile(
+    r"_((?:SR_|ST_)?B\d{1,2}A?|BQA|QA_[A-Z]+|SCL|AOT|WVP)(?:_\d+m)?\.(?:tiff?|jp2)$", re.IGNORECASE
+)
 #: Order of the bands in products that declare none: by family of names and number of bands.
 _FAMILIES = (
     ("Planet", re.compile(r"_(?:3B|3A|1B)_|AnalyticMS|_SR(?:_|$)", re.IGNORECASE), (4, 8)),
@@ -86,6 +89,12 @@ class BandMeaning:
         return f"R {self.red} G {self.green} B {self.blue}{more}"
 
 
+def find_product_band(name: str) -> str | None:
+    """Find the band in the name of a file that is one band of a Sentinel-2 or Landsat product, such as ``B04``."""
+    found = _PRODUCT_BAND.search(name)
+    return found.group(1) if found else None
+
+
 def parse_bands(text: str) -> BandMeaning:
     """Parse what a user wrote: ``R,G,B`` or ``R,G,B,NIR,SWIR1,SWIR2`` as numbers from 1; one number is grey.
 
@@ -102,7 +111,8 @@ def parse_bands(text: str) -> BandMeaning:
         numbers = numbers * 3
     if not 3 <= len(numbers) <= 3 + len(FURTHER) or min(numbers) < 1:
         raise BadBands(text)
-    return BandMeaning(*numbers[:3], tuple(zip(FURTHER, numbers[3:], strict=False)), "--bands")
+    red, green, blue, *more = numbers
+    return BandMeaning(red, green, blue, tuple(zip(FURTHER, more, strict=False)), "--bands")
 
 
 def infer_bands(name: str, colours: Sequence[ColorInterp], descriptions: Sequence[str | None]) -> BandMeaning:

@@ -95,6 +95,10 @@ def _added(tmp_path_factory: pytest.TempPathFactory) -> AddReport:
     pictures.write_palette(folder / "2024-05-06.tif", PICTURE)
     pictures.write_alpha(folder / "2024-05-07.tif", PICTURE, hidden=12)
     pictures.write_16_bit(folder / "20240508_100000_1234_3B_AnalyticMS.tif", PICTURE)
+    random = np.random.default_rng(1).integers(0, 255, (1, *SHAPE), np.uint8)
+    pictures.write(
+        folder / "LC08_L1TP_191028_20240501_20240502_02_T1_B4.TIF", random, pictures.north_up(SHAPE[0])
+    )
     pictures.write_plain(folder / "undated.tif", PICTURE)
     pictures.write(folder / "2024-05-09.tif", PICTURE * 0 + 7, pictures.north_up(SHAPE[0]))
     pictures.write(folder / "2024-05-10.tif", PICTURE, Affine.identity(), "")
@@ -116,7 +120,8 @@ def mixed(_added: AddReport) -> AddReport:
 
 def test_every_kind_is_rendered_north_up_in_its_colours_and_the_unusable_are_named(mixed: AddReport) -> None:
     reasons = dict(mixed.refused)
-    assert len(reasons) == 6 + len(HOSTILE)
+    assert len(reasons) == 7 + len(HOSTILE)
+    assert "one band" in reasons["photos/LC08_L1TP_191028_20240501_20240502_02_T1_B4.TIF"]
     for key, part in {
         "undated": "give --date", "2024-05-09": "one value", "2024-05-10": "no georeference",
         "2024-05-11": "add it as a source of its own", "2024-05-12": "damaged", "2024-05-13": "neither GeoTIFF",
