@@ -12,6 +12,7 @@ from uuid import uuid4
 
 import numpy as np
 from numpy.typing import NDArray
+from shapely.geometry.base import BaseGeometry
 
 from segwatch.db.ledger import LeasedObservation
 from segwatch.flows.config.local_watch import derive_targets
@@ -22,6 +23,7 @@ from segwatch.flows.inference.segmenters import Segmenter
 from segwatch.flows.inference.shadow import is_spectral
 from segwatch.flows.inference.strips import StripReader
 from segwatch.flows.inference.tiled import ObservationGroup, compute_overlap, predict_group, split_grid
+from segwatch.geo.grid import make_grid
 from segwatch.geo.local_addresses import make_catalog_url
 from segwatch.geo.sources.local.bands import BandMeaning
 from segwatch.geo.sources.local.inspection import FileFacts
@@ -32,6 +34,7 @@ from segwatch.geo.types.watch import Instruction, Watch
 
 #: Larger images are work for a watch, which can be interrupted and goes on where it was.
 MAX_TILES = 2000
+_MAX_GRID_TILES = 8 * MAX_TILES
 #: Pixels of the smallest polygon.
 _MIN_POLYGON_PX = 9
 
@@ -124,7 +127,10 @@ def try_image(
             side,
             spectral=is_spectral(segmenter),
         )
-        total = len(group.view.tiles)
+        # of a sparse image in a large grid, few tiles hold anything; but not even a list may grow without bound
+        total = _count_grid_tiles(image.facts.footprint, image.profile.gsd_m, side)
+        if total <= _MAX_GRID_TILES:
+            total = len(group.view.tiles)
         if total > MAX_TILES:
             raise ConfigError(
                 f"{path} has {total} tiles of {side} pixels at {image.profile.gsd_m:g} m, more than {MAX_TILES}; "
@@ -150,3 +156,9 @@ def try_image(
             outcome, preview.draw(outcome), image.facts, targets, image.profile.gsd_m, segmenter.version,
             image.converted,
         )  # fmt: skip
+
+
+def _count_grid_tiles(area: BaseGeometry, gsd_m: float, tile_px: int) -> int:
+    """Count the tiles of the grid of an area, whether or not they meet it."""
+    grid, step = make_grid(area, gsd_m), tile_px - compute_overlap(tile_px)
+    return -(-grid.width // step) * -(-grid.height // step)

@@ -198,8 +198,8 @@ def look_at_file(
     part = find_product_band(file.path.name) if facts.band_count == 1 and bands is None else None
     if part is not None:
         raise UnusableFile(
-            f"it is one band of a product ({part}); put red, green and blue into one file (gdalbuildvrt -separate, then "
-            "gdal_translate), or give --bands 1 to read each file as grey"
+            f"it is one band of a product ({part}); put red, green and blue into one file (gdalbuildvrt -separate, "
+            "then gdal_translate), or give --bands 1 to read each file as grey"
         )
     nodata = find_border_value(facts)
     return JudgedFile(facts, infer_stretch(facts, nodata), nodata)
