@@ -13,7 +13,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import geopandas
 import pytest
 from pyproj import CRS
 from shapely import union_all, wkb
@@ -47,7 +46,7 @@ class Newcomer:
         done = subprocess.run(
             ["sh", "-c", re.sub(r"^segwatch ", python, command)],
             cwd=self.folder,
-            env=os.environ | COLOUR | {"PYTHONPATH": str(ROOT)},
+            env=os.environ | COLOUR | {"PYTHONPATH": str(ROOT), "SEGWATCH_LINGER_SECONDS": "0"},
             capture_output=True,
             text=True,
             timeout=300,
@@ -127,10 +126,13 @@ def test_two_commands_lead_from_a_folder_to_tracked_polygons(newcomer: Newcomer)
     # a new image of the same place is all that the same commands add
     pictures.write_plain(newcomer.folder / "photos" / "2024-07-01.tif", BEFORE)
     assert "1 new, 5 unchanged" in newcomer.run(commands[0])
-    assert "unchanged" in newcomer.run("segwatch apply .segwatch/sources/photos/watch.yaml")
     assert "scenes 1, inferred 1" in newcomer.run(commands[1])
-    why = newcomer.run("segwatch why-not photos -- 15.0 46.06 2024-07-01")
-    assert "2024-07-01" in why
+    with _connect(newcomer.folder) as conn:
+        # on land, and on the ground that the transparent pixels of one image hide
+        asked = "SELECT acquired_at::date::text, answer FROM watch.why_not(15.0013, 46.0622, '2024-07-01', 'photos')"
+        answers = {day: answer for day, answer in conn.execute(text(asked))}
+    assert answers.pop("2024-05-31") in {"cloudy", "not imaged"}
+    assert set(answers.values()) == {"nothing found"}
 
 
 def test_one_image_is_tried_without_anything(newcomer: Newcomer) -> None:
@@ -140,6 +142,3 @@ def test_one_image_is_tried_without_anything(newcomer: Newcomer) -> None:
     found = json.loads((newcomer.folder / "try.geojson").read_text(encoding="utf-8"))
     assert [one["properties"]["target"] for one in found["features"]] == ["water", "water"]
     assert (newcomer.folder / "try.png").read_bytes().startswith(b"\x89PNG")
-    newcomer.run(command.replace("try.geojson", "try.gpkg"))
-    frame = geopandas.read_file(newcomer.folder / "try.gpkg")
-    assert (len(frame), frame.crs.to_epsg()) == (2, 4326)

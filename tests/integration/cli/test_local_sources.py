@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import geopandas
 import pytest
 from typer.testing import CliRunner, Result
 
@@ -104,3 +105,6 @@ def test_one_image_is_tried_in_any_form(here: Path) -> None:
         west = [point[0] for one in found["features"] for point in one["geometry"]["coordinates"][0]]
         assert min(point[0] for point in largest["geometry"]["coordinates"][0]) > min(west)
         assert (here / "found.png").read_bytes().startswith(b"\x89PNG")
+    assert segwatch("try", "south-up.tif", "segment the water", "--out", "found.gpkg").exit_code == 0
+    frame = geopandas.read_file(here / "found.gpkg")
+    assert (list(frame["target"]), frame.crs.to_epsg()) == (["water", "water"], 4326)
