@@ -8,7 +8,12 @@ GeoError
 ├── InvalidEvent         a feed or one of its entries is not a valid event
 ├── CatalogUnreachable   a catalog did not respond; carries ``url`` and ``reason``
 │   ├── SearchIncomplete     it responded, but may have more items than it returned
-│   └── NoSuchCollection     it responded, but does not have the collection
+│   ├── NoSuchCollection     it responded, but does not have the collection
+│   └── UnknownSource        a source of local files is not registered on this machine
+├── SourceInUse          another process changes a source of local files
+├── UnusableFile         a file cannot become part of a source of local files
+├── BadDatePattern       a date of local files cannot be read
+├── BadBands             the bands of local files cannot be read
 ├── ReadFailed           pixels could not be read; carries ``asset``, ``href`` and ``reason``
 │   ├── UnfitPixels      a file does not match its profile; retrying does not help
 │   └── SourceFailed     the source did not serve a file; the file itself may be fine
@@ -103,6 +108,44 @@ class NoSuchCollection(CatalogUnreachable):
 
     def _message(self, url: str, reason: str) -> str:
         return f"catalog {url} {reason}. Correct source.collection or source.catalog of the watch, or the profile"
+
+
+class UnknownSource(CatalogUnreachable):
+    """A source of local files is not registered on this machine."""
+
+    def _message(self, url: str, reason: str) -> str:
+        return (
+            f"source {url} {reason}. Register its files with: segwatch source add FOLDER --name {url}; on each machine "
+            "that reads them"
+        )
+
+
+class SourceInUse(GeoError):
+    """Another process changes the registration of a source of local files now."""
+
+
+class UnusableFile(GeoError):
+    """A file cannot become part of a source of local files."""
+
+
+class BadDatePattern(GeoError):
+    """A date of local files cannot be read."""
+
+    def __init__(self, given: str) -> None:
+        super().__init__(
+            f"--date {given!r} is neither a date, such as 2024-05-01 or 2024-05-01T10:30:00, nor a pattern of %Y %y %m "
+            "%d %j %b %H %M %S, such as %d%m%Y for 01052024"
+        )
+
+
+class BadBands(GeoError):
+    """The bands of local files cannot be read."""
+
+    def __init__(self, given: str) -> None:
+        super().__init__(
+            f"--bands {given!r} is not R,G,B as numbers of bands from 1, such as 4,3,2; near infrared and two "
+            "short-wave infrared bands may follow, and one number alone is grey"
+        )
 
 
 class ReadFailed(GeoError):

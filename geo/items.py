@@ -22,6 +22,7 @@ from shapely.errors import ShapelyError
 from shapely.geometry import MultiPolygon
 from shapely.geometry.base import BaseGeometry
 
+from segwatch.geo import local_addresses as addresses
 from segwatch.geo import sentinel2
 from segwatch.geo.antimeridian import split_at_antimeridian
 from segwatch.geo.bounded import operations
@@ -114,9 +115,12 @@ def parse_item(
 def _build_item(
     document: Mapping[str, Any], item_id: str, properties: Mapping[str, Any], profile: Profile, base: str
 ) -> Item:
-    href = urljoin(base, _self_link(document))
+    # only the catalog of a registered source is at such an address; in other catalogs its items' links are text
+    local = addresses.is_local(base)
+    href = _self_link(document) if local else urljoin(base, _self_link(document))
     acquired_at = _acquisition_time(item_id, properties)
-    assets = _asset_hrefs(item_id, document.get("assets"), profile, href)
+    schemes = (addresses.SCHEME,) if local else _WEB_SCHEMES
+    assets = _asset_hrefs(item_id, document.get("assets"), profile, href, schemes)
     return Item(
         id=item_id,
         collection=profile.collection,
@@ -298,7 +302,9 @@ def _polygons(geometry: BaseGeometry) -> Iterator[shapely.Polygon]:
         yield from _polygons(part)
 
 
-def _asset_hrefs(item_id: str, assets: object, profile: Profile, href: str) -> dict[str, str]:
+def _asset_hrefs(
+    item_id: str, assets: object, profile: Profile, href: str, schemes: Sequence[str]
+) -> dict[str, str]:
     present = assets if isinstance(assets, Mapping) else {}
     found = {}
     for name in profile.assets():
@@ -306,15 +312,17 @@ def _asset_hrefs(item_id: str, assets: object, profile: Profile, href: str) -> d
             names = ", ".join(sorted(present)) or "none"
             reason = f"asset {name!r} is missing (present: {names}); check that profile {profile.name} fits"
             raise BadItem(item_id, reason)
-        found[name] = _asset_href(item_id, name, present[name], href, profile.access)
+        found[name] = _asset_href(item_id, name, present[name], href, profile.access, schemes)
     for name in profile.optional_assets():
         with suppress(BadItem):  # without it, there is no spectral evidence
-            found[name] = _asset_href(item_id, name, present.get(name), href, profile.access)
+            found[name] = _asset_href(item_id, name, present.get(name), href, profile.access, schemes)
     return found
 
 
-def _asset_href(item_id: str, name: str, asset: object, base: str, access: AssetAccess | None) -> str:
-    """The http(s) href of an asset: its own, else an alternate one (alternate-assets extension).
+def _asset_href(
+    item_id: str, name: str, asset: object, base: str, access: AssetAccess | None, schemes: Sequence[str]
+) -> str:
+    """The href of an asset with one of these schemes: its own, else an alternate one (alternate-assets extension).
 
     With access method ``s3`` an ``s3://`` href is preferred, rewritten to https.
     """
@@ -325,7 +333,7 @@ def _asset_href(item_id: str, name: str, asset: object, base: str, access: Asset
     if access is not None and access.method == "s3":
         absolute = [*filter(None, (_s3_to_https(link, access) for link in absolute)), *absolute]
     for link in absolute:
-        if urlsplit(link).scheme in _WEB_SCHEMES:
+        if urlsplit(link).scheme in schemes:
             return link
     if not urlsplit(absolute[0]).scheme:
         raise BadItem(item_id, f"asset {name!r} has a relative href and the item has no self link")

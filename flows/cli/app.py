@@ -23,6 +23,7 @@ from segwatch.flows.cli import (
     serving,
     sources,
     tokens,
+    trying,
     work,
 )
 from segwatch.flows.cli import watches as watch_commands
@@ -31,7 +32,8 @@ from segwatch.flows.runtime import extras, logs
 
 _HELP = """Keep watch over satellite imagery: find new scenes, segment them, track changes, alert.
 
-Start with `segwatch demo`, or with `segwatch apply FILE` and `segwatch run WATCH`.
+Start with `segwatch demo`, with images of your own (`segwatch source add FOLDER --watch INSTRUCTION`, then
+`segwatch run NAME`), or with `segwatch apply FILE` and `segwatch run WATCH`.
 Commands read their settings from environment variables SEGWATCH_... and, where these are not set, use the services
 that run in the home folder (SEGWATCH_HOME, by default .segwatch in the current folder).
 Exit status: 0 success, 1 error or something is wrong, 2 usage error.
@@ -50,6 +52,7 @@ app = typer.Typer(
     # rich tracebacks print values of local variables, which may be passwords
     pretty_exceptions_enable=False,
 )
+app.command("try", rich_help_panel=_WORK)(trying.try_)
 app.command(rich_help_panel=_WORK)(work.apply)
 app.command(rich_help_panel=_WORK)(work.run)
 app.command(rich_help_panel=_WORK)(work.retry)

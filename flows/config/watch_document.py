@@ -103,9 +103,18 @@ class AreaSection(Section):
 class SourceSection(Section):
     """Where imagery comes from."""
 
-    profile: str = Field(
-        description="Name of the profile that finds and renders the collection; `segwatch source list` shows them.",
+    profile: str | None = Field(
+        None,
+        description="Name of the profile that finds and renders the collection; `segwatch source list` shows them. "
+        "Required, unless `local` is given.",
         examples=["sentinel2-l2a-earthsearch"],
+    )
+    local: str | None = Field(
+        None,
+        pattern=r"^[a-z0-9][a-z0-9-]{0,62}$",
+        description="Name of a source of local files, as `segwatch source add` registered it, in place of all other "
+        "fields.",
+        examples=["photos"],
     )
     catalog: Catalog | None = Field(
         None,
@@ -127,6 +136,19 @@ class SourceSection(Section):
         description="Identity of the catalog, kept when its URL changes; catalogs of the same name are the same "
         "catalog. Default: the URL is the identity.",
     )
+
+    @model_validator(mode="after")
+    def _names_one_source(self) -> Self:
+        others = [
+            name for name in ("profile", "catalog", "collection", "catalog_name") if getattr(self, name)
+        ]
+        if self.local is not None and others:
+            raise ValueError(f"local has its own {', '.join(others)}; take out one or the other")
+        if self.local is None and self.profile is None:
+            raise ValueError(
+                "profile is missing; give the name of a profile, or local: NAME for files of your own"
+            )
+        return self
 
 
 class TrackingSection(Section):

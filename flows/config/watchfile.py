@@ -18,13 +18,15 @@ from shapely.geometry.base import BaseGeometry
 
 from segwatch.flows.config.cadence import GRACE, find_next, is_over
 from segwatch.flows.config.geojson import parse_geometry, read_geometry_file
-from segwatch.flows.config.watch_document import AreaSection, RuleSection, WatchDocument
+from segwatch.flows.config.settings import load_settings
+from segwatch.flows.config.watch_document import AreaSection, RuleSection, SourceSection, WatchDocument
 from segwatch.flows.config.yaml_document import MAX_BYTES, parse_yaml
 from segwatch.flows.errors import ConfigError
 from segwatch.geo import grid as grids
 from segwatch.geo.antimeridian import is_bounding_box, is_in_degrees, to_box
 from segwatch.geo.errors import GeoError
 from segwatch.geo.sources import profiles
+from segwatch.geo.sources.local import registry
 from segwatch.geo.spectral.indices import list_computable
 from segwatch.geo.text.spelling import describe_errors
 from segwatch.geo.text.storable import to_storable
@@ -126,13 +128,31 @@ def parse(document: object, *, base: Path, name: str) -> Watch:
             raise ConfigError(
                 f"{name}: {where}: a character that cannot be stored (got {text!r}); take it out"
             )
+    return _build(file, *_load_source(file.source, name), base, name)
+
+
+def _load_source(source: SourceSection, name: str) -> tuple[Profile, str]:
+    """The profile of a source, and the URL of its catalog."""
+    if source.local is not None:
+        try:
+            # where sources are registered is known once the settings are read
+            load_settings()
+            found = registry.find(source.local)
+            return profiles.load(str(found.profile_path)), found.url
+        except GeoError as error:
+            raise ConfigError(f"{name}: source.local: {error}") from error
     try:
-        profile = profiles.load(file.source.profile)
+        profile = profiles.load(source.profile or "")
     except GeoError as error:
         raise ConfigError(f"{name}: source.profile: {error}") from error
-    if file.source.collection is not None:
-        profile = replace(profile, collection=file.source.collection)
-    return _build(file, profile, base, name)
+    if source.collection is not None:
+        profile = replace(profile, collection=source.collection)
+    catalog = source.catalog or profile.catalog
+    if catalog is None:
+        raise ConfigError(
+            f"{name}: source.catalog: profile {profile.name} names no catalog; write its URL here"
+        )
+    return profile, catalog
 
 
 def _texts(value: object, where: str = "") -> Iterator[tuple[str, str]]:
@@ -161,12 +181,7 @@ def _build_rule(rule: RuleSection, base: Path, name: str) -> AlertRule:
     )
 
 
-def _build(file: WatchDocument, profile: Profile, base: Path, name: str) -> Watch:
-    catalog = file.source.catalog or profile.catalog
-    if catalog is None:
-        raise ConfigError(
-            f"{name}: source.catalog: profile {profile.name} names no catalog; write its URL here"
-        )
+def _build(file: WatchDocument, profile: Profile, catalog: str, base: Path, name: str) -> Watch:
     if file.end is not None and file.end <= file.start:
         raise ConfigError(f"{name}: end {file.end.isoformat()} is not after start {file.start.isoformat()}")
     _check_schedule(file, name)

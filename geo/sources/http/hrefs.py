@@ -3,6 +3,8 @@
 | attack | defence |
 | --- | --- |
 | ``file:``, ``/vsi...``, ``s3:`` or a bare path | only ``http`` and ``https`` |
+| ``local:`` in an item of another catalog | only the catalog of a registered source gives grants, see \
+  :mod:`segwatch.geo.local_addresses` |
 | a host inside the network | only hosts of the profile and the catalog's own |
 | another service of an allowed host (``:22``, ``:5432``) | only ports 443 (https) and 80 (http), or one that the \
   operator lists with the host |
@@ -19,6 +21,8 @@ from urllib.parse import SplitResult, urljoin, urlsplit
 
 from segwatch.geo.errors import UnsafeHref
 from segwatch.geo.identity import DEFAULT_PORTS
+from segwatch.geo.local_addresses import find_root, is_grant, is_local
+from segwatch.geo.sources.local import registry
 from segwatch.geo.text.redaction import to_public_url
 from segwatch.geo.types.source import Profile
 
@@ -40,10 +44,10 @@ def check(href: str, allowed_hosts: Sequence[str]) -> str:
     Parameters
     ----------
     href
-        Absolute http or https URL.
+        Absolute http or https URL, or the address of a registered file.
     allowed_hosts
         Host names; ``*.example.org`` allows all subdomains. Without a port, http on port 80 and https on port 443 are
-        allowed; ``host:8443`` allows only that port, ``host:*`` all ports.
+        allowed; ``host:8443`` allows only that port, ``host:*`` all ports. Grants allow registered files.
 
     Raises
     ------
@@ -51,6 +55,9 @@ def check(href: str, allowed_hosts: Sequence[str]) -> str:
         The href must not be opened; the reason tells what to change.
     """
     parts = _split(href)
+    if is_local(href):
+        find_root(href, allowed_hosts)
+        return href
     if parts.scheme not in DEFAULT_PORTS:
         raise UnsafeHref(redact_href(href), f"scheme {parts.scheme or 'none'!r} is not http or https")
     if "@" in parts.netloc:
@@ -59,7 +66,7 @@ def check(href: str, allowed_hosts: Sequence[str]) -> str:
     if not host:
         raise UnsafeHref(redact_href(href), "it has no host")
     if not any(_matches(parts, pattern) for pattern in allowed_hosts):
-        known = ", ".join(sorted(filter(None, allowed_hosts))) or "none"
+        known = ", ".join(sorted(one for one in allowed_hosts if one and not is_grant(one))) or "none"
         where = f"host {host}" if port == DEFAULT_PORTS[parts.scheme] else f"port {port} of host {host}"
         raise UnsafeHref(
             redact_href(href),
@@ -69,8 +76,12 @@ def check(href: str, allowed_hosts: Sequence[str]) -> str:
 
 
 def list_readable_hosts(profile: Profile, catalog: str, others: Sequence[str] = ()) -> tuple[str, ...]:
-    """List the hosts that assets may be read from: those of the profile, the catalog's own, and ``others``."""
-    return (*list_profile_hosts(profile), *list_url_hosts(catalog), *others)
+    """List the hosts that assets may be read from: those of the profile, the catalog's own, and ``others``.
+
+    The catalog of a registered source has no host; its grants are listed.
+    """
+    own = registry.list_grants(catalog) if is_local(catalog) else list_url_hosts(catalog)
+    return (*list_profile_hosts(profile), *own, *others)
 
 
 def list_profile_hosts(profile: Profile) -> tuple[str, ...]:
@@ -95,7 +106,7 @@ def list_url_hosts(url: str) -> tuple[str, ...]:
 def is_allowed_host(href: str, hosts: Sequence[str]) -> bool:
     """Whether the href's host and port are among these hosts, as in :func:`check`."""
     parts = _split(href)
-    return any(_matches(parts, pattern) for pattern in hosts)
+    return not is_local(href) and any(_matches(parts, pattern) for pattern in hosts)
 
 
 def check_redirect(

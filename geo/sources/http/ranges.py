@@ -1,4 +1,4 @@
-"""Read a remote file by HTTP byte ranges in fixed blocks, and present it to GDAL as a Python file object.
+"""Read a file by byte ranges in fixed blocks, by HTTP or from disk, and present it to GDAL as a Python file object.
 
 GDAL's own networking (``/vsicurl/``) is not used, see ``docs/adr/0007-own-range-reader.md``.
 """
@@ -10,8 +10,10 @@ from collections import OrderedDict
 from collections.abc import Sequence
 
 from segwatch.geo.errors import AccessDenied, ReadFailed, UnfitPixels, UnsafeHref
+from segwatch.geo.local_addresses import is_local
 from segwatch.geo.sources.http.connections import SceneConnections
 from segwatch.geo.sources.http.range_requests import RangeRequester
+from segwatch.geo.sources.local.reading import LocalRanges
 
 _BLOCK = 32 * 1024
 MAX_READ_BYTES = 256 * 1024**2
@@ -32,7 +34,7 @@ class RemoteFile:
     asset
         Name for error messages.
     href
-        Absolute http or https URL.
+        Absolute http or https URL, or the address of a registered file.
     allowed_hosts
         As in :func:`segwatch.geo.sources.http.hrefs.check`.
 
@@ -43,7 +45,11 @@ class RemoteFile:
     """
 
     def __init__(self, shared: SceneConnections, asset: str, href: str, allowed_hosts: Sequence[str]) -> None:
-        self._requester = RangeRequester(shared, asset, href, allowed_hosts)
+        self._requester: RangeRequester | LocalRanges = (
+            LocalRanges(asset, href, allowed_hosts)
+            if is_local(href)
+            else RangeRequester(shared, asset, href, allowed_hosts)
+        )
         self._threads = shared.threads
         self._cache = shared.cache
         self.blocks: OrderedDict[int, bytes] = OrderedDict()

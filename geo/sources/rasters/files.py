@@ -165,7 +165,7 @@ class AssetFiles:
             raise remote.error
 
     def _inspect(self, remote: RemoteFile, asset: str, href: str) -> OpenFile:
-        driver, structure = _parse_structure(remote)
+        driver, structure = parse_structure(remote)
         dataset = self._dataset(remote, href, driver, structure)
         _check_georeference(dataset, remote)
         layout = Layout(dataset.width, dataset.height, dataset.transform, dataset.crs)
@@ -195,7 +195,7 @@ class AssetFiles:
                 oldest.close()
             # unique, because rasterio tells openers apart by name
             name = f"asset{next(self._names)}"
-            self._open[href] = rasterio.open(name, driver=driver, opener=_Opener(remote, name)), held
+            self._open[href] = open_dataset(remote, driver, name), held
         self._open.move_to_end(href)
         return self._open[href][0]
 
@@ -209,7 +209,21 @@ class AssetFiles:
             dataset.close()
 
 
-def _parse_structure(file: RemoteFile) -> tuple[str, Structure]:
+def open_dataset(file: RemoteFile, driver: str, name: str) -> DatasetReader:
+    """Open a file with one driver of GDAL, which sees no other file; ``name`` must be unique in the process."""
+    return rasterio.open(name, driver=driver, opener=_Opener(file, name))
+
+
+def parse_structure(file: RemoteFile) -> tuple[str, Structure]:
+    """Return GDAL's driver of a file and the file's structure.
+
+    Raises
+    ------
+    UnfitStructure
+        The file exceeds a limit, or is damaged.
+    ReadFailed
+        It is of no format that is read.
+    """
     head = file.read(0, 64)
     for magic, (driver, structure) in _FORMATS.items():
         if head.startswith(magic):

@@ -1,4 +1,4 @@
-"""Open a catalog: a STAC API or static files.
+"""Open a catalog: a STAC API, static files, or a registered source of local files.
 
 The URL of an API may be that of its root, of a collection, or of a list of items. Static files are a catalog or
 collection whose links are followed, a single item, or a FeatureCollection of items.
@@ -6,15 +6,18 @@ collection whose links are followed, a single item, or a FeatureCollection of it
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from pystac_client.exceptions import APIError
 
-from segwatch.geo.errors import NoSuchCollection, UnsafeHref
+from segwatch.geo.errors import NoSuchCollection, UnknownSource, UnsafeHref
 from segwatch.geo.items import ANY_COLLECTION, MALFORMED
+from segwatch.geo.local_addresses import is_local
 from segwatch.geo.sources.http import hrefs
 from segwatch.geo.sources.http.retries import RetryPolicy
+from segwatch.geo.sources.local import registry
 from segwatch.geo.sources.search.catalog_errors import NotACatalog, get_status, translate_errors
 from segwatch.geo.sources.search.collections import CollectionInfo, MissingCollection, look_up_collection
 from segwatch.geo.sources.search.completeness import LearnedLimits
@@ -91,13 +94,15 @@ def open_catalog(url: str) -> Catalog:
     Raises
     ------
     CatalogUnreachable
-        The URL does not respond, or not as a STAC catalog.
+        The URL does not respond, or not as a STAC catalog; UnknownSource where it is that of a registered source which
+        is not registered here.
     """
+    if is_local(url):
+        return _open_registered(url)
     with translate_errors(url):
         hosts = hrefs.list_url_hosts(url)
         hrefs.check(url, hosts)
-        policy = RetryPolicy(_MAX_ATTEMPTS, _BACK_OFF_SECONDS, _MAX_WAIT_SECONDS)
-        client = StacClient(hosts, StacRetries(_RESPONSE_SECONDS, policy, _MAX_CONNECT_ATTEMPTS))
+        client = _make_client(hosts)
         document = _read_root(client, url)
         location = locate_api(url, document, lambda at: _try_read(client, at))
         if location is None and not lists_files(document):
@@ -108,6 +113,21 @@ def open_catalog(url: str) -> Catalog:
             return Catalog(url, client, document, None, SearchState(choose_first_form(document, None)))
         form = choose_first_form(location.document, location)
         return Catalog(location.url, client, location.document, location, SearchState(form))
+
+
+def _open_registered(url: str) -> Catalog:
+    """Open the catalog of a registered source: its items are read at once, and no request follows."""
+    source = registry.find_by_url(url)
+    try:
+        document = source.build_catalog()
+    except (OSError, *MALFORMED) as error:
+        raise UnknownSource(source.name, f"has a catalog that cannot be read: {error}") from error
+    return Catalog(source.url, _make_client([]), document)
+
+
+def _make_client(hosts: Sequence[str]) -> StacClient:
+    policy = RetryPolicy(_MAX_ATTEMPTS, _BACK_OFF_SECONDS, _MAX_WAIT_SECONDS)
+    return StacClient(hosts, StacRetries(_RESPONSE_SECONDS, policy, _MAX_CONNECT_ATTEMPTS))
 
 
 def _read_root(client: StacClient, url: str) -> dict[str, Any]:

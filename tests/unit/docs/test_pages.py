@@ -13,9 +13,11 @@ import yaml
 from segwatch.flows.config import variables, watchfile
 from segwatch.flows.events import playbooks
 from segwatch.geo.sources import profiles
+from segwatch.geo.sources.local import registry
+from segwatch.geo.sources.local.adding import AddingOptions, add
 from segwatch.model import publishing
 from segwatch.model.train.config import load_config
-from tests.support import documents
+from tests.support import documents, local_pictures
 from tests.support.documents import Block, Page
 from tests.support.paths import ROOT
 
@@ -86,6 +88,13 @@ def test_yaml_is_a_watch_or_part_of_one(
     document = yaml.safe_load(block.text)
     if "version" not in document:
         document = _some_watch() | document
+    if name := document["source"].get("local"):
+        monkeypatch.setenv("SEGWATCH_HOME", str(tmp_path / "home"))
+        registry.use_home(tmp_path / "home")
+        picture = local_pictures.write_plain(
+            tmp_path / "2024-05-01.tif", local_pictures.paint((40, 40), (9, 9, 6))
+        )
+        add(name, [picture], AddingOptions())
     file = tmp_path / "watch.yaml"
     file.write_text(yaml.safe_dump(document), encoding="utf-8")
     assert watchfile.load(file).name == document["name"]

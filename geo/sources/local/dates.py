@@ -1,0 +1,219 @@
+"""Find the acquisition time of a file in its tags and its name. Pure."""
+
+from __future__ import annotations
+
+import calendar
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from pathlib import PurePath
+
+from segwatch.geo.clock import ITEM_TOLERANCE, is_too_far_ahead
+from segwatch.geo.errors import BadDatePattern
+
+#: No aerial photograph is older.
+_FIRST_YEAR = 1900
+#: Noon UTC is on the same solar day all around the earth.
+_NOON = time(12, tzinfo=UTC)
+#: Tag of GDAL's imagery domain, and the formats that its drivers write.
+_ACQUIRED = "ACQUISITIONDATETIME"
+_WRITTEN = "TIFFTAG_DATETIME"
+_TAG_FORMATS = (
+    "%Y-%m-%d %H:%M:%S",
+    "%Y-%m-%dT%H:%M:%S",
+    "%Y-%m-%dT%H:%M:%S.%f",
+    "%Y:%m:%d %H:%M:%S",
+    "%Y-%m-%d",
+    "%Y:%m:%d",
+)
+_MONTHS = {name.upper(): number for number, name in enumerate(calendar.month_abbr) if name}
+_CLOCK = r"(?P<hour>[01]\d|2[0-3])[-_:h]?(?P<minute>[0-5]\d)(?:[-_:m]?(?P<second>[0-5]\d))?"
+_YEAR, _MONTH, _DAY = r"(?P<year>(?:19|20)\d\d)", r"(?P<month>0[1-9]|1[0-2])", r"(?P<day>0[1-9]|[12]\d|3[01])"
+_ALONE = r"(?<!\d)", r"(?!\d)"
+
+#: Names of producers, then plain dates; the first that gives a possible date wins.
+_PATTERNS = tuple(
+    (how, re.compile(pattern, re.IGNORECASE))
+    for how, pattern in (
+        # S2A_MSIL2A_20240501T100031_N0510_R122_T33UUP_20240501T134512, T33UUP_20240501T100031_B04_10m
+        ("Sentinel-2 name", rf"(?:S2[ABC]_MSI\w{{3}}_|T\d\d[A-Z]{{3}}_){_YEAR}{_MONTH}{_DAY}T{_CLOCK}"),
+        # S2A_33UUP_20240501_0_L2A
+        ("Sentinel-2 name", rf"S2[ABC]_\d\d?[A-Z]{{3}}_{_YEAR}{_MONTH}{_DAY}"),
+        # LC08_L1TP_013032_20180131_20180207_01_T1: acquired, then processed
+        ("Landsat name", rf"L[COTEM]\d\d_L\w{{3}}_\d{{6}}_{_YEAR}{_MONTH}{_DAY}"),
+        # LC80130322018031LGN00: year and day of the year
+        ("Landsat name", rf"L[COTEM]\d\d{{6}}{_YEAR}(?P<yearday>[0-3]\d\d)[A-Z]{{3}}\d\d"),
+        # 20240501_153045_12_24a1_3B_AnalyticMS
+        ("Planet name", rf"(?<!\d){_YEAR}{_MONTH}{_DAY}_{_CLOCK}(?:_\d\d)?_\w{{4}}_(?:1A|1B|3A|3B)"),
+        # 24MAY01153045-M1BS-012345678010_01_P001
+        (
+            "Maxar name",
+            rf"(?<![A-Z0-9])(?P<year2>\d\d)(?P<monthname>{'|'.join(_MONTHS)}){_DAY}{_CLOCK}-[A-Z]\d[A-Z]{{2}}",
+        ),
+        # DJI_20240501153045_0001_V
+        ("drone's name", rf"DJI_{_YEAR}{_MONTH}{_DAY}{_CLOCK}"),
+        # m_4709922_ne_14_060_20170827_20171230: flown, then published
+        ("NAIP name", rf"m_\d{{7}}_[ns][ew]_\d\d_\w+?_{_YEAR}{_MONTH}{_DAY}"),
+        ("name", rf"{_ALONE[0]}{_YEAR}([-_.]?){_MONTH}\2{_DAY}[T_ -]?{_CLOCK}Z?{_ALONE[1]}"),
+        ("name", rf"{_ALONE[0]}{_YEAR}([-_.]?){_MONTH}\2{_DAY}{_ALONE[1]}"),
+        # 01.05.2024 and 01-05-2024 only where the day cannot be a month
+        ("name", rf"{_ALONE[0]}(?P<day>1[3-9]|2\d|3[01])[-_.]{_MONTH}[-_.]{_YEAR}{_ALONE[1]}"),
+        ("month in the name", rf"{_ALONE[0]}{_YEAR}[-_.]{_MONTH}(?![-_.]?\d)"),
+        # not of 01.05.2024, whose first two numbers could be either
+        ("year in the name", rf"(?<!\d)(?<!\d[-_.]){_YEAR}(?![-_.]?\d)"),
+    )
+)
+
+
+@dataclass(frozen=True, slots=True)
+class FoundDate:
+    """When a file was acquired, as far as it says so."""
+
+    start: datetime
+    end: datetime
+    """Equal to ``start`` unless only a month or year is known."""
+    how: str
+    """Where it was found."""
+
+    @property
+    def middle(self) -> datetime:
+        """Middle of the period: the time under which it is observed."""
+        return self.start + (self.end - self.start) / 2
+
+    @property
+    def text(self) -> str:
+        """The date as people read it, as precise as it is known."""
+        if self.start == self.end:
+            return (
+                f"{self.start:%Y-%m-%d}" if self.start.time() == time(12) else f"{self.start:%Y-%m-%d %H:%M}"
+            )
+        return f"{self.start:%Y-%m}" if self.start.month == self.end.month else f"{self.start:%Y}"
+
+
+def find_date(
+    path: PurePath, tags: Mapping[str, str], pattern: str | None, now: datetime
+) -> FoundDate | None:
+    """Find the acquisition time of a file; None where nothing says it.
+
+    In this order: the user's pattern; GDAL's tag of the acquisition; the file's name and its folder's; the tag of the
+    time at which the file was written.
+
+    Parameters
+    ----------
+    path
+        Path below the registered folder.
+    tags
+        Tags of the file and of its domain IMAGERY.
+    pattern
+        A date that holds for every file, or a pattern of :func:`parse_pattern`.
+    now
+        Later times are no acquisition.
+
+    Raises
+    ------
+    BadDatePattern
+        The user's pattern cannot be used.
+    """
+    if pattern is not None:
+        return next(_possible(parse_pattern(path, pattern), now), None)
+    names = [path.stem, *(one.name for one in path.parents if one.name)]
+    candidates = [*_read_tag(tags, _ACQUIRED, "tag of the acquisition"), *map(_parse_name, names)]
+    candidates += _read_tag(tags, _WRITTEN, "tag of the file's time")
+    return next(_possible((one for each in candidates for one in each), now), None)
+
+
+def parse_pattern(path: PurePath, pattern: str) -> Iterator[FoundDate]:
+    """Yield what a user's pattern says about a file.
+
+    A pattern is a date (``2024-05-01``, or with a time ``2024-05-01T10:30:00``), for all files; or a format as of
+    :meth:`datetime.datetime.strptime` that some part of the name of the file or of a folder of it fits (``%d%m%y``).
+
+    Raises
+    ------
+    BadDatePattern
+        It is neither.
+    """
+    if "%" not in pattern:
+        try:
+            yield _at(datetime.fromisoformat(pattern), "--date", has_time=len(pattern) > len("2024-05-01"))
+        except ValueError as error:
+            raise BadDatePattern(pattern) from error
+        return
+    try:
+        search = re.compile(_to_expression(pattern))
+    except KeyError as error:
+        raise BadDatePattern(pattern) from error
+    for name in (path.name, *(one.name for one in path.parents if one.name)):
+        for match in search.finditer(name):
+            try:
+                found = datetime.strptime(match.group(1), pattern)
+            except ValueError:
+                continue
+            yield _at(found, "--date", has_time="%H" in pattern)
+
+
+#: Digits that each directive of a pattern stands for.
+_DIRECTIVES = {
+    "%Y": r"\d{4}", "%y": r"\d\d", "%m": r"\d\d", "%d": r"\d\d", "%H": r"\d\d", "%M": r"\d\d", "%S": r"\d\d",
+    "%j": r"\d{3}", "%b": r"[A-Za-z]{3}", "%B": r"[A-Za-z]{3,9}", "%%": "%",
+}  # fmt: skip
+
+
+def _to_expression(pattern: str) -> str:
+    parts = re.split(r"(%.)", pattern)
+    found = [_DIRECTIVES[one] if one.startswith("%") else re.escape(one) for one in parts]
+    return f"(?=({''.join(found)}))"  # overlapping matches: 20240501 must not hide in 1120240501
+
+
+def _at(moment: datetime, how: str, *, has_time: bool = True) -> FoundDate:
+    moment = moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+    if not has_time:
+        moment = datetime.combine(moment.date(), _NOON)
+    return FoundDate(moment, moment, how)
+
+
+def _possible(found: Iterator[FoundDate], now: datetime) -> Iterator[FoundDate]:
+    for one in found:
+        if one.start.year >= _FIRST_YEAR and not is_too_far_ahead(one.start, now, ITEM_TOLERANCE):
+            # the year of now is not over yet
+            yield FoundDate(one.start, min(one.end, max(one.start, now)), one.how)
+
+
+def _read_tag(tags: Mapping[str, str], name: str, how: str) -> Iterator[Iterator[FoundDate]]:
+    given = tags.get(name, "").strip().removesuffix("Z")[:26]
+    for form in _TAG_FORMATS:
+        try:
+            found = datetime.strptime(given, form)
+        except ValueError:
+            continue
+        yield iter([_at(found, how, has_time="%H" in form)])
+        return
+
+
+def _parse_name(name: str) -> Iterator[FoundDate]:
+    for how, pattern in _PATTERNS:
+        for match in pattern.finditer(name):
+            try:
+                yield _build(match.groupdict(), how)
+            except ValueError:
+                continue
+
+
+def _build(parts: Mapping[str, str | None], how: str) -> FoundDate:
+    year = int(parts.get("year") or 2000 + int(parts.get("year2") or 0))
+    if parts.get("yearday"):
+        day = date(year, 1, 1) + timedelta(days=int(parts["yearday"] or 1) - 1)
+        return _at(datetime.combine(day, _NOON), how)
+    if parts.get("day") is None:
+        first = int(parts.get("month") or 1)
+        last = int(parts.get("month") or 12)
+        end = datetime(year, last, calendar.monthrange(year, last)[1], 23, 59, 59, tzinfo=UTC)
+        return FoundDate(datetime(year, first, 1, tzinfo=UTC), end, how)
+    month = _MONTHS[str(parts["monthname"]).upper()] if parts.get("monthname") else int(parts["month"] or 0)
+    clock = _NOON
+    if parts.get("hour") is not None:
+        clock = time(
+            int(parts["hour"] or 0), int(parts["minute"] or 0), int(parts["second"] or 0), tzinfo=UTC
+        )
+    return _at(datetime.combine(date(year, month, int(parts["day"] or 0)), clock), how)
