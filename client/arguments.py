@@ -38,12 +38,17 @@ def parse_time(given: TimeLike | None, name: str) -> datetime | None:
         moment = datetime(moment.year, moment.month, moment.day)
     if moment is None and given is None:
         return None
-    if not isinstance(moment, datetime) or moment != moment:  # NaT is not equal to itself
+    if not isinstance(moment, datetime) or _is_missing(moment):
         raise BadRequest(f"{name}: {given!r} is no time; write 2024-05-31 or 2024-05-31T10:00:00Z")
     # a Timestamp of pandas is a datetime, which drivers may not know
     plain = moment.to_pydatetime() if hasattr(moment, "to_pydatetime") else moment
     made: datetime = plain.replace(tzinfo=UTC) if plain.tzinfo is None else plain.astimezone(UTC)
     return made
+
+
+def _is_missing(moment: datetime) -> bool:
+    """Tell whether a time is NaT, which is a datetime for Python."""
+    return str(moment) == "NaT"
 
 
 def parse_box(given: BoxLike | None) -> tuple[Box, ...] | None:

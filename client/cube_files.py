@@ -1,4 +1,4 @@
-"""Cubes as files: NetCDF and Zarr that other programs read by the CF conventions, written in one piece or not at all."""
+"""Cubes as files: NetCDF and Zarr by the CF conventions, written in one piece or not at all."""
 
 from __future__ import annotations
 

@@ -170,15 +170,12 @@ class _LayerArrays:
         BadRequest
             There are too many.
         """
-        count = (
-            scenes
-            * len(list(_split(self._grid.height, self._chunk)))
-            * len(list(_split(self._grid.width, self._chunk)))
-        )
+        rows, cols = (len(list(_split(length, self._chunk))) for length in self._grid.shape)
+        count = scenes * rows * cols
         if count > _MAX_CHUNKS:
             raise BadRequest(
-                f"{count} chunks of {self._chunk} x {self._chunk} pixels are too many; choose a larger chunk, a bbox, or "
-                "a shorter time"
+                f"{count} chunks of {self._chunk} x {self._chunk} pixels are too many; choose a larger chunk, "
+                "a bbox, or a shorter time"
             )
 
     def stack(self, scenes: Sequence[SceneRow], name: str, leading: tuple[int, ...], dtype: Any) -> da.Array:

@@ -94,7 +94,8 @@ def _find_url(settings: FlowSettings) -> str:
     except DbError as error:
         raise ConnectFailed(
             f"{error}; or name another ledger: SEGWATCH_HOME, SEGWATCH_ANALYST_URL, or "
-            f"segwatch.connect('postgresql://USER@HOST:PORT/DATABASE'). The home folder is {Path(settings.home).absolute()}"
+            "segwatch.connect('postgresql://USER@HOST:PORT/DATABASE'). The home folder is "
+            f"{Path(settings.home).absolute()}"
         ) from error
 
 
@@ -283,10 +284,10 @@ class Session:
         Returns
         -------
         pandas.DataFrame
-            By ``target`` and ``acquired_at``: ``area_m2`` of all objects that are not refuted, ``confirmed_m2`` of those
-            that observations confirmed or that are baseline, ``expected_m2`` weighted by confidence, and ``objects``,
-            their number. ``clear_share`` is how much of the AOI the scene showed: where it did not look, the last known
-            state counts.
+            By ``target`` and ``acquired_at``: ``area_m2`` of all objects that are not refuted, ``confirmed_m2`` of
+            those that observations confirmed or that nobody judged (baseline), ``expected_m2`` weighted by confidence,
+            and ``objects``, their number. ``clear_share`` is how much of the AOI the scene showed: where it did not
+            look, the last known state counts.
         """
         states, coverage = self.states(watch, bbox=bbox), self.coverage(watch)
         made = areas.sum_areas(states, coverage)
@@ -307,9 +308,9 @@ class Session:
     ) -> xr.Dataset:
         """Open the scenes of a watch as one raster over time; pixels are read when they are computed.
 
-        On the grid on which the watch is segmented: its UTM zone and ground sample distance, so that scenes lie pixel on
-        pixel. Read as the model's pixels are: by the source's profile, from its hosts alone, and only the windows that
-        are computed.
+        On the grid on which the watch is segmented: its UTM zone and ground sample distance, so that scenes lie pixel
+        on pixel. Read as the model's pixels are: by the source's profile, from its hosts alone, and only the windows
+        that are computed.
 
         Parameters
         ----------
@@ -323,8 +324,9 @@ class Session:
         Returns
         -------
         xarray.Dataset
-            ``pixels`` (time, band, y, x) float32, NaN where there is no data; ``valid`` and ``clear`` (time, y, x) bool;
-            per scene: ``scene_id``, ``scene_key``, ``state``, ``item_hrefs``; ``spatial_ref`` is the grid mapping.
+            ``pixels`` (time, band, y, x) float32, NaN where there is no data; ``valid`` and ``clear`` (time, y, x)
+            bool; per scene: ``scene_id``, ``scene_key``, ``state``, ``item_hrefs``; ``spatial_ref`` is the grid
+            mapping.
         """
         from segwatch.client import cubes
 
@@ -350,8 +352,8 @@ class Session:
         Returns
         -------
         xarray.Dataset
-            As :meth:`scenes`, and ``prediction`` (time, target, y, x) uint8: 1 where the scene's detections are, 0 where
-            the ground was observed without one, 255 where it was not observed; per scene ``model``.
+            As :meth:`scenes`, and ``prediction`` (time, target, y, x) uint8: 1 where the scene's detections are, 0
+            where the ground was observed without one, 255 where it was not observed; per scene ``model``.
         """
         from segwatch.client import cubes
 

@@ -74,7 +74,8 @@ class WebSource:
         if query.moment is not None:
             raise NotOffered(
                 "the web API has no objects of an earlier time; connect to the database "
-                "(segwatch.connect('postgresql://USER@HOST:PORT/DATABASE')), or read the recorded states: s.states(watch)"
+                "(segwatch.connect('postgresql://USER@HOST:PORT/DATABASE')), or read the recorded states: "
+                "s.states(watch)"
             )
         if query.boxes is None or not query.boxes:
             boxes = [None] if query.boxes is None else []

@@ -6,7 +6,7 @@ The rights of the analyst role are enough.
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from types import MappingProxyType
@@ -94,14 +94,8 @@ def _build(query: Query) -> Select[Any]:
 
 
 def _make_source(query: Query) -> Any:
-    names: Sequence[str] = dict.fromkeys(  # type: ignore[assignment]  # a mapping iterates over its keys
-        (
-            *query.columns,
-            *(one.column for one in query.conditions),
-            *(one.removeprefix("-") for one in query.order),
-            "geom",
-        )
-    )
+    sorted_by = (one.removeprefix("-") for one in query.order)
+    names = dict.fromkeys((*query.columns, *(one.column for one in query.conditions), *sorted_by, "geom"))
     columns = [column(name) for name in names]
     if query.moment is None:
         return table(query.view, *columns, schema="watch")
