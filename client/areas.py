@@ -12,7 +12,6 @@ UNITS = {
     "acquired_at": "UTC",
     "area_m2": "m2, geodesic",
     "confirmed_m2": "m2, geodesic",
-    "expected_m2": "m2, geodesic",
     "clear_share": "0..1",
 }
 _DTYPES = {
@@ -20,7 +19,6 @@ _DTYPES = {
     "acquired_at": "datetime64[us, UTC]",
     "area_m2": "float64",
     "confirmed_m2": "float64",
-    "expected_m2": "float64",
     "objects": "Int64",
     "clear_share": "float64",
 }
@@ -54,7 +52,7 @@ def sum_areas(states: geopandas.GeoDataFrame, coverage: geopandas.GeoDataFrame) 
 def _sum_target(target: object, ours: geopandas.GeoDataFrame, looked: geopandas.GeoDataFrame) -> pd.DataFrame:
     sure = (ours.status == "confirmed").fillna(True).to_numpy(bool)  # not judged: the baseline
     area = ours.area_m2.to_numpy()
-    values = np.column_stack([area, area * sure, area * ours.confidence.fillna(1.0), np.ones(len(ours))])
+    values = np.column_stack([area, area * sure, np.ones(len(ours))])
     sums = _sum_there(ours, values, looked.acquired_at)
     return pd.DataFrame(
         {
@@ -62,8 +60,7 @@ def _sum_target(target: object, ours: geopandas.GeoDataFrame, looked: geopandas.
             "acquired_at": looked.acquired_at.array,
             "area_m2": sums[:, 0],
             "confirmed_m2": sums[:, 1],
-            "expected_m2": sums[:, 2],
-            "objects": sums[:, 3].round().astype(int),
+            "objects": sums[:, 2].round().astype(int),
             "clear_share": looked.clear_share.array,
         }
     )

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -15,6 +18,8 @@ if TYPE_CHECKING:
     import xarray as xr
 
 _NETCDF, _ZARR = frozenset({".nc", ".nc4"}), frozenset({".zarr"})
+#: Threads that read windows at the same time; the memory is that of so many chunks.
+_MAX_THREADS = 8
 #: zlib is the compression that every reader of NetCDF knows.
 _COMPRESSION = {"zlib": True, "complevel": 4}
 
@@ -43,12 +48,14 @@ def write_cube(cube: xr.Dataset, path: str | os.PathLike[str]) -> Path:
     try:
         if target.suffix in _NETCDF:
             require_analysis("write_cube()", "h5netcdf", "h5py", "dask")
-            cube.to_netcdf(unfinished, engine="h5netcdf", encoding=_encode(cube))
+            with _threads():
+                cube.to_netcdf(unfinished, engine="h5netcdf", encoding=_encode(cube))
             unfinished.replace(target)
         elif target.suffix in _ZARR:
             require_analysis("write_cube()", "zarr", "dask")
             # version 2 is what most programs read, and has a stable form of texts
-            cube.to_zarr(unfinished, zarr_format=2, consolidated=True)
+            with _threads():
+                cube.to_zarr(unfinished, zarr_format=2, consolidated=True)
             shutil.rmtree(target, ignore_errors=True)
             unfinished.rename(target)
         else:
@@ -58,6 +65,19 @@ def write_cube(cube: xr.Dataset, path: str | os.PathLike[str]) -> Path:
             shutil.rmtree(unfinished, ignore_errors=True)
         unfinished.unlink(missing_ok=True)
     return target
+
+
+@contextmanager
+def _threads() -> Iterator[None]:
+    """Compute in threads of our own, which have ended after the block: after an error, others would go on writing."""
+    import dask
+
+    pool = ThreadPoolExecutor(min(_MAX_THREADS, os.cpu_count() or 1), thread_name_prefix="cube")
+    try:
+        with dask.config.set(scheduler="threads", pool=pool):
+            yield
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
 
 
 def open_cube(path: str | os.PathLike[str]) -> xr.Dataset:

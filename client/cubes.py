@@ -218,7 +218,7 @@ def _stack(
     import dask.array as da
 
     if not scenes:
-        return da.zeros((0, *leading, *grid.shape), dtype=dtype)
+        return da.from_array(np.zeros((0, *leading, *grid.shape), dtype), chunks=(1, *leading, chunk, chunk))
     whole = []
     for scene in scenes:
         rows = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from typing import Any
 
 from sqlalchemy import URL, Connection, Engine
@@ -59,10 +60,11 @@ class LedgerSource:
         with self._open() as conn:
             yield from stream_pages(conn, query, rows)
 
-    def describe_accuracy(self, watch: str) -> list[str]:
+    def read_accuracy(self, watch: str) -> dict[str, Any]:
         """See :class:`segwatch.client.sources.Source`."""
         with self._open() as conn:
-            return analyst.describe_accuracy(analyst.read_accuracy(conn, watch))
+            found = analyst.read_accuracy(conn, watch)
+        return {**asdict(found), "words": analyst.describe_accuracy(found)}
 
     def list_items(self, watch: str, scene_id: str) -> list[dict[str, Any]]:
         """See :class:`segwatch.client.sources.Source`; signed links are secrets."""

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import geopandas
 import pandas as pd
 
-from segwatch.client import areas, columns, frames
+from segwatch.client import accuracies, areas, columns, frames
 from segwatch.client.arguments import BoxLike, TimeLike, parse_box, parse_id, parse_time
 from segwatch.client.errors import BadRequest, ConnectFailed, UnknownObject, UnknownWatch
 from segwatch.client.ledger import LedgerSource
@@ -30,6 +30,8 @@ from segwatch.geo.text.spelling import find_nearest
 
 if TYPE_CHECKING:
     import xarray as xr
+
+    from segwatch.client.scenes import WatchImagery
 
 _NOT_ASSESSED = "not assessed"
 
@@ -67,7 +69,7 @@ def connect(target: str | None = None, *, token: str | None = None) -> Session:
         raise BadRequest("a token is for servers: segwatch.connect('https://...', token=...)")
     if target is None:
         return Session(LedgerSource(_find_url(settings)), settings)
-    if scheme not in {"postgresql", "postgres"}:
+    if scheme.partition("+")[0] not in {"postgresql", "postgres"}:
         raise ConnectFailed(
             "connect() takes nothing (the ledger of the home folder), 'postgresql://USER@HOST:PORT/DATABASE', or the "
             "address of a server of segwatch such as 'http://127.0.0.1:8080'"
@@ -104,8 +106,8 @@ class Session:
 
     Tables are GeoDataFrames in EPSG:4326 with areas in geodesic square metres and times in UTC; their columns, dtypes
     and units are listed in the reference. ``attrs`` of each table says what its numbers are worth: ``accuracy`` (the
-    newest assessment of the watch in words, or "not assessed"), ``model``, ``is_demonstration_model``, ``units``,
-    ``source`` and ``read_at``. Threads may share a session.
+    newest assessment of the watch in words, or "not assessed"), ``model``, ``is_demonstration_model``,
+    ``gsd_m``, ``units``, ``source`` and ``read_at``. Threads may share a session.
     """
 
     def __init__(self, source: Source, settings: FlowSettings) -> None:
@@ -285,13 +287,29 @@ class Session:
         -------
         pandas.DataFrame
             By ``target`` and ``acquired_at``: ``area_m2`` of all objects that are not refuted, ``confirmed_m2`` of
-            those that observations confirmed or that nobody judged (baseline), ``expected_m2`` weighted by confidence,
-            and ``objects``, their number. ``clear_share`` is how much of the AOI the scene showed: where it did not
-            look, the last known state counts.
+            those that observations confirmed or that are not judged (baseline), and ``objects``, their number.
+            ``clear_share`` is how much of the AOI the scene showed: where it did not look, the last known state
+            counts.
         """
         states, coverage = self.states(watch, bbox=bbox), self.coverage(watch)
         made = areas.sum_areas(states, coverage)
         made.attrs = {**states.attrs, "units": {**areas.UNITS}}
+        return made
+
+    def accuracy(self, watch: str) -> pd.DataFrame:
+        """Read the newest assessment of a watch: accuracies and areas estimated from labels, with 95 % intervals.
+
+        Returns
+        -------
+        pandas.DataFrame
+            One row per ``target`` and ``measure`` (``users``, ``producers``, ``overall``: accuracies of the map, 0..1;
+            ``objects``, ``changes``: share that is true, 0..1; ``area_m2``: geodesic area) with ``value``, ``low``,
+            ``high``, ``labels`` and ``drawn_at``; without those for which too few samples are labelled. Empty: not
+            assessed.
+        """
+        self._require_watch(watch)
+        made = accuracies.make_table(self._source.read_accuracy(watch))
+        made.attrs = self._gather_facts(columns.DETECTIONS, watch) | {"units": dict(accuracies.UNITS)}
         return made
 
     # -- imagery -----------------------------------------------------------------------------------------
@@ -330,7 +348,9 @@ class Session:
         """
         from segwatch.client import cubes
 
-        return cubes.make_scenes(self._reach(watch), parse_span(start, end), parse_box(bbox), states, chunk)
+        return cubes.make_scenes(
+            self.open_imagery(watch), parse_span(start, end), parse_box(bbox), states, chunk
+        )
 
     def cube(
         self,
@@ -357,9 +377,12 @@ class Session:
         """
         from segwatch.client import cubes
 
-        return cubes.make_cube(self._reach(watch), parse_span(start, end), parse_box(bbox), targets, chunk)
+        return cubes.make_cube(
+            self.open_imagery(watch), parse_span(start, end), parse_box(bbox), targets, chunk
+        )
 
-    def _reach(self, watch: str) -> Any:
+    def open_imagery(self, watch: str) -> WatchImagery:
+        """Open the imagery of a watch window by window, which rasters and plots read."""
         from segwatch.client.scenes import WatchImagery
 
         row = self._require_watch(watch)
@@ -399,14 +422,15 @@ class Session:
         }
         if watch is None:
             return facts
-        self._require_watch(watch)
+        gsd_m = self._require_watch(watch)["gsd_m"]
         model = self._find_model(watch)
-        words = self._source.describe_accuracy(watch)
+        words = [str(one) for one in self._source.read_accuracy(watch)["words"]]
         return facts | {
             "watch": watch,
             "accuracy": _NOT_ASSESSED if words in ([], [_NOT_ASSESSED]) else "; ".join(words),
             "model": model,
             "is_demonstration_model": is_demonstration_model(model),
+            "gsd_m": float(gsd_m),
         }
 
     def _find_model(self, watch: str) -> str | None:

@@ -21,8 +21,8 @@ class Source(Protocol):
     def stream_pages(self, query: Query, rows: int) -> Iterator[list[dict[str, Any]]]:
         """Read the rows of a query in pages."""
 
-    def describe_accuracy(self, watch: str) -> list[str]:
-        """Describe how accurate the map of a watch is, one line per target; ``not assessed`` without labels."""
+    def read_accuracy(self, watch: str) -> dict[str, Any]:
+        """Read the newest assessment of a watch, as ``/api/accuracy`` returns it."""
 
     def list_items(self, watch: str, scene_id: str) -> list[dict[str, Any]]:
         """List the current items of a scene with links to read, as rows of ``watch.readable_imagery``."""

@@ -114,10 +114,12 @@ class WebSource:
             )
         return row
 
-    def describe_accuracy(self, watch: str) -> list[str]:
+    def read_accuracy(self, watch: str) -> dict[str, Any]:
         """See :class:`segwatch.client.sources.Source`."""
         found = self._get("/api/accuracy", {"watch": watch})
-        return [str(one) for one in found["words"]]
+        if not isinstance(found, dict) or not {"targets", "words", "drawn_at"} <= found.keys():
+            raise self._not_ours()
+        return found
 
     def list_items(self, watch: str, scene_id: str) -> list[dict[str, Any]]:
         """See :class:`segwatch.client.sources.Source`; without signed links, which the server keeps to itself."""

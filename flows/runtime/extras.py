@@ -12,6 +12,7 @@ MODULES = {
     "train": ("accelerate", "peft", "pycocotools", "PIL"),
     "serve": ("tipg", "titiler", "rio_tiler", "cql2", "asyncpg", "morecantile", "ciso8601"),
     "stac": ("stac_fastapi", "pypgstac"),
+    "analysis": ("pyarrow", "pyogrio", "dask", "zarr", "h5netcdf", "matplotlib"),
     "aws": ("botocore",),
 }
 

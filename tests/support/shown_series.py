@@ -8,19 +8,21 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from shapely.geometry import shape
+from shapely.geometry import Point, shape
 from sqlalchemy import Engine
 
-from segwatch.db import observations, scenes, watches
+from segwatch.db import assessments, observations, scenes, watches
+from segwatch.flows.assessment.drawing import draw_assessment
 from segwatch.flows.config.settings import load_settings
 from segwatch.flows.inference.drain import Drain
 from segwatch.flows.pipeline.tracking import track_ready
 from segwatch.geo.sources import profiles
+from segwatch.geo.types.assessment import Label
 from segwatch.geo.types.scene import Item, Scene
 from segwatch.geo.types.tracking import ChangeKind
 from segwatch.geo.types.watch import AlertRule, Instruction, Watch
 from tests.support.colour_segmenter import ColourSegmenter
-from tests.support.made_scenes import Lake, MadeSeries, SeriesSpec, make_series
+from tests.support.made_scenes import Lake, MadeDate, MadeSeries, SeriesSpec, make_series
 from tests.support.serving import serving_files
 
 WATCH = "prairie-lakes"
@@ -44,6 +46,8 @@ class Shown:
     made: MadeSeries
     url: str
     """Address of the server of its imagery."""
+    asked: list[tuple[str, int, int]]
+    """Path, first and last byte of each request to that server."""
 
 
 @contextmanager
@@ -56,7 +60,7 @@ def showing_series(engine: Engine, folder: Path) -> Iterator[Shown]:
     }
     with serving_files(files) as server:
         _observe(engine, made, server.url)
-        yield Shown(made, server.url)
+        yield Shown(made, server.url, server.asked)
 
 
 def _observe(engine: Engine, made: MadeSeries, url: str) -> None:
@@ -98,3 +102,22 @@ def _make_scene(item: dict[str, object], url: str) -> Scene:
         properties,
     )
     return Scene(collection, "made-1", "1", at.date(), at, (made,), footprint)
+
+
+def assess(engine: Engine, made: MadeSeries, samples: int = 60) -> None:
+    """Draw an assessment of the watch and label every sample as the ground is."""
+    drawn = draw_assessment(engine, WATCH, samples=samples, seed=7)
+    assert drawn is not None
+    first, last = made.dates[0], made.dates[-1]
+    with engine.begin() as conn:
+        found = assessments.find(conn, WATCH)
+        assert found is not None
+        for row in assessments.list_samples(conn, found):
+            place = Point(row["lon"], row["lat"])
+            before, after = (_is_water(one, place) for one in (first, last))
+            label = {(True, True): Label.BOTH, (False, True): Label.AFTER, (True, False): Label.BEFORE}
+            assessments.add_label(conn, row["sample_id"], label.get((before, after), Label.NEITHER), "ada")
+
+
+def _is_water(date: MadeDate, place: Point) -> bool:
+    return any(outline.contains(place) for outline in date.lakes.values())
