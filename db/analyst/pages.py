@@ -13,7 +13,20 @@ from types import MappingProxyType
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, DateTime, Select, bindparam, cast, column, false, func, or_, select, table
+from sqlalchemy import (
+    ColumnClause,
+    Connection,
+    DateTime,
+    Select,
+    bindparam,
+    cast,
+    column,
+    false,
+    func,
+    or_,
+    select,
+    table,
+)
 
 #: Comparisons that a condition may use.
 OPERATORS: Mapping[str, Callable[[Any, Any], Any]] = MappingProxyType(
@@ -96,7 +109,7 @@ def _build(query: Query) -> Select[Any]:
 def _make_source(query: Query) -> Any:
     sorted_by = (one.removeprefix("-") for one in query.order)
     names = dict.fromkeys((*query.columns, *(one.column for one in query.conditions), *sorted_by, "geom"))
-    columns = [column(name) for name in names]
+    columns: list[ColumnClause[Any]] = [column(name) for name in names]
     if query.moment is None:
         return table(query.view, *columns, schema="watch")
     moment = query.moment
