@@ -87,7 +87,8 @@ def open_cube(path: str | os.PathLike[str]) -> xr.Dataset:
     target = Path(path)
     if target.suffix in _ZARR:
         require_analysis("open_cube()", "zarr", "dask")
-        return xr.open_zarr(target)
+        found: xr.Dataset = xr.open_zarr(target)
+        return found
     require_analysis("open_cube()", "h5netcdf", "h5py", "dask")
     return xr.open_dataset(target, engine="h5netcdf", chunks={})
 

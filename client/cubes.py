@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -20,9 +20,6 @@ from segwatch.client.extras import require_analysis
 from segwatch.client.scenes import NOT_OBSERVED, SceneRow, Span, WatchImagery
 from segwatch.geo.raster import RGB, make_coordinates
 from segwatch.geo.sources.rasters.pixels import SceneWindow
-
-if TYPE_CHECKING:
-    import dask.array as da
 
 #: Largest number of chunks of one raster: Dask holds a task for each.
 _MAX_CHUNKS = 200_000
@@ -178,7 +175,7 @@ class _LayerArrays:
                 "a bbox, or a shorter time"
             )
 
-    def stack(self, scenes: Sequence[SceneRow], name: str, leading: tuple[int, ...], dtype: Any) -> da.Array:
+    def stack(self, scenes: Sequence[SceneRow], name: str, leading: tuple[int, ...], dtype: Any) -> Any:
         """Stack one layer of all scenes along time."""
 
         def make(scene: SceneRow, window: GeoBox, at: tuple[int, int]) -> Any:
@@ -187,21 +184,21 @@ class _LayerArrays:
         return _stack(scenes, self._grid, self._chunk, leading, dtype, make)
 
     def _read(self, scene: SceneRow, window: GeoBox, at: tuple[int, int]) -> Any:
-        import dask
+        from dask.delayed import delayed
 
         key = (scene.scene_id, *at)
         if key not in self._tasks:
-            self._tasks[key] = dask.delayed(_read_layers, pure=False)(self._imagery, scene.scene_id, window)
+            self._tasks[key] = delayed(_read_layers, pure=False)(self._imagery, scene.scene_id, window)
         return self._tasks[key]
 
 
 def _make_prediction(
     imagery: WatchImagery, scenes: Sequence[SceneRow], targets: Sequence[str], grid: GeoBox, chunk: int
-) -> da.Array:
-    import dask
+) -> Any:
+    from dask.delayed import delayed
 
     def make(scene: SceneRow, window: GeoBox, at: tuple[int, int]) -> Any:
-        return dask.delayed(imagery.rasterize, pure=False)(scene, list(targets), window)
+        return delayed(imagery.rasterize, pure=False)(scene, list(targets), window)
 
     return _stack(scenes, grid, chunk, (len(targets),), np.uint8, make)
 
@@ -213,10 +210,11 @@ def _stack(
     leading: tuple[int, ...],
     dtype: Any,
     make: Callable[[SceneRow, GeoBox, tuple[int, int]], Any],
-) -> da.Array:
+) -> Any:
     """Stack a delayed array of each scene and window along time; (time, *leading, y, x)."""
-    import dask.array as da
+    import dask.array
 
+    da: Any = dask.array  # not typed
     if not scenes:
         return da.from_array(np.zeros((0, *leading, *grid.shape), dtype), chunks=(1, *leading, chunk, chunk))
     whole = []
@@ -244,6 +242,6 @@ def _read_layers(imagery: WatchImagery, scene_id: str, window: GeoBox) -> _Layer
 
 
 def _take(layers: Any, name: str) -> Any:
-    import dask
+    from dask.delayed import delayed
 
-    return dask.delayed(getattr, pure=False)(layers, name)
+    return delayed(getattr, pure=False)(layers, name)

@@ -87,7 +87,8 @@ def parse_time(value: Any) -> datetime | None:
         if value.endswith("infinity"):
             return (datetime.min if value.startswith("-") else datetime.max).replace(tzinfo=UTC)
         value = datetime.fromisoformat(value)
-    return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+    made: datetime = value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+    return made
 
 
 def _to_geometries(kind: Kind, values: list[Any]) -> Any:

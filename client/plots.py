@@ -173,7 +173,12 @@ def _draw_statuses(axes: Axes, objects: geopandas.GeoDataFrame) -> Iterator[Any]
         ours = objects[objects.status.fillna("") == status]
         if ours.empty:
             continue
-        style = {"facecolor": f"{colour}66", "edgecolor": colour, "hatch": hatch, "linewidth": 1.0}
+        style: dict[str, Any] = {
+            "facecolor": f"{colour}66",
+            "edgecolor": colour,
+            "hatch": hatch,
+            "linewidth": 1.0,
+        }
         ours.plot(ax=axes, **style)
         yield Patch(**style, label=f"{words} ({len(ours)})")
 
@@ -275,16 +280,17 @@ def _make_axes(ax: Axes | None) -> Axes:
 
 
 def _format_dates(axes: Axes) -> None:
-    from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
+    from matplotlib import dates
 
-    locator = AutoDateLocator(minticks=3, maxticks=8)
+    made: Any = dates  # not typed
+    locator = made.AutoDateLocator(minticks=3, maxticks=8)
     axes.xaxis.set_major_locator(locator)
-    axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))
-    axes.xaxis.get_offset_text().set_size(8)
+    axes.xaxis.set_major_formatter(made.ConciseDateFormatter(locator))
+    axes.xaxis.get_offset_text().set_fontsize(8)
     axes.tick_params(labelsize=8)
 
 
-def _add_note(axes: Axes, facts: Mapping[str, Any]) -> None:
+def _add_note(axes: Axes, facts: Mapping[Any, Any]) -> None:
     """Add what the numbers are worth below the figure: model and accuracy."""
     if not facts.get("model"):
         return

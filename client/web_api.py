@@ -77,10 +77,9 @@ class WebSource:
                 "(segwatch.connect('postgresql://USER@HOST:PORT/DATABASE')), or read the recorded states: "
                 "s.states(watch)"
             )
-        if query.boxes is None or not query.boxes:
-            boxes = [None] if query.boxes is None else []
-        else:
-            boxes = [",".join(map(repr, _join(query.boxes)))]
+        boxes: list[str | None] = [None] if query.boxes is None else []
+        if query.boxes:
+            boxes.append(",".join(map(repr, _join(query.boxes))))
         for box in boxes:
             yield from self._stream(query, rows, box)
 

@@ -39,5 +39,7 @@ def _section(file: Path) -> str:
 
 
 def _cell(kind: str, source: str) -> str:
-    # the page has one heading of the first level
-    return _HEADING.sub(r"#\1 ", source) if kind == "markdown" else f"```python\n{source}\n```"
+    # the page has one heading of the first level, and a semicolon only keeps Jupyter from printing what a cell returns
+    if kind == "markdown":
+        return _HEADING.sub(r"#\1 ", source)
+    return f"```python\n{source.removesuffix(';')}\n```"

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from shapely.geometry import Point, shape
 from sqlalchemy import Engine
@@ -84,7 +85,8 @@ def _observe(engine: Engine, made: MadeSeries, url: str) -> None:
 def _make_scene(item: dict[str, object], url: str) -> Scene:
     properties: dict[str, object] = item["properties"]  # type: ignore[assignment]
     at = datetime.fromisoformat(str(properties["datetime"]))
-    footprint = shape(item["geometry"])
+    outline: dict[str, Any] = item["geometry"]  # type: ignore[assignment]
+    footprint = shape(outline)
     collection, identity = str(item["collection"]), str(item["id"])
     links: dict[str, dict[str, str]] = item["assets"]  # type: ignore[assignment]
     assets = {name: one["href"].replace("{imagery}", url) for name, one in links.items()}

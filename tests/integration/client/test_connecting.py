@@ -49,7 +49,7 @@ def test_importing_is_cheap_and_offers_what_it_says() -> None:
     assert version == "True 0.1.0"
     assert drawn == "False", "plots import it when they draw"
     with pytest.raises(AttributeError, match="no attribute 'conect'"):
-        segwatch.conect  # type: ignore[attr-defined]  # noqa: B018
+        segwatch.conect  # noqa: B018
 
 
 def test_a_session_shows_no_secret_and_only_reads(ground: Ground, session: segwatch.Session) -> None:

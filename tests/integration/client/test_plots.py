@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import matplotlib as mpl
+import numpy as np
 import pytest
 from matplotlib import pyplot
 from matplotlib.axes import Axes
@@ -54,9 +55,9 @@ def test_area_over_time(session: segwatch.Session, tmp_path: Path) -> None:
         "water: not confirmed yet", "water: mapped", "only a part was observed", "water: assessed, 95 % interval",
     ]  # fmt: skip
     (mapped,) = [line for line in axes.lines if line.get_label() == "water: mapped"]
-    assert list(mapped.get_ydata()) == list(session.areas(WATCH).area_m2 / 1e4)
+    assert np.array_equal(np.asarray(mapped.get_ydata()), session.areas(WATCH).area_m2 / 1e4)
     assert axes.get_ylim()[0] == 0
-    assert "Model colour@1; water: assessed on " in axes.figure.get_supxlabel()  # type: ignore[union-attr]
+    assert "Model colour@1; water: assessed on " in axes.figure.get_supxlabel()
     assert _is_drawn(axes, tmp_path / "area.png")
 
 

@@ -40,7 +40,7 @@ _SMALL, _LARGE = cells(1, 1, 2, 2), cells(1, 1, 4, 4)
 
 
 def _dtypes(frame: pd.DataFrame) -> dict[str, str]:
-    return {name: str(dtype) for name, dtype in frame.dtypes.items()}
+    return {str(name): str(dtype) for name, dtype in frame.dtypes.items()}
 
 
 @pytest.mark.parametrize("name", TABLES)
