@@ -1,8 +1,8 @@
 """Every query on the analyst schema ``watch``: what the map, the command line and reports read.
 
 Functions run on the caller's connection and return plain rows, bounded where they answer a web request.
-:mod:`segwatch.db.analyst.frames` returns the same views as GeoDataFrames. The views narrow the rows to the watches that
-a session may read (:mod:`segwatch.db.readers`), so nothing here checks access.
+:mod:`segwatch.db.analyst.pages` reads the same views in pages, for readers that take many rows. The views narrow the
+rows to the watches that a session may read (:mod:`segwatch.db.readers`), so nothing here checks access.
 """
 
 from segwatch.db.analyst.accuracy import (

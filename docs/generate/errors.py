@@ -6,6 +6,7 @@ import inspect
 from types import ModuleType
 
 from docs.generate.markdown import NOTICE, code, file_of, plain, table
+from segwatch.client import errors as client
 from segwatch.db import errors as db
 from segwatch.flows import errors as flows
 from segwatch.geo import errors as geo
@@ -22,7 +23,7 @@ exit status 1; `SEGWATCH_DEBUG=1` shows the traceback too. What to do about the 
 
 def page() -> str:
     """Return the page: one table for each package."""
-    return NOTICE + _INTRODUCTION + "\n".join(_section(one) for one in (flows, geo, db, model))
+    return NOTICE + _INTRODUCTION + "\n".join(_section(one) for one in (client, flows, geo, db, model))
 
 
 def _section(module: ModuleType) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from docs.generate.markdown import NOTICE, ROOT, code, plain, table
 
-_PACKAGES = ("flows", "geo", "db", "model", "benchmarks")
+_PACKAGES = ("client", "flows", "geo", "db", "model", "benchmarks")
 _INTRODUCTION = """# Every module
 
 One line for each file, from its docstring. What belongs where, and where to change what, is in

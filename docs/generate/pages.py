@@ -6,7 +6,18 @@ from collections.abc import Callable
 
 from sqlalchemy import Connection
 
-from docs.generate import architecture, commands, errors, http_api, modules, settings, tracking, watch_file
+from docs.generate import (
+    architecture,
+    commands,
+    errors,
+    http_api,
+    modules,
+    notebooks,
+    settings,
+    tables,
+    tracking,
+    watch_file,
+)
 from docs.generate import views as view_page
 
 #: Path under docs/.
@@ -19,8 +30,10 @@ _FROM_CODE: dict[str, Callable[[], str]] = {
     "reference/playbook.md": watch_file.playbook_page,
     "reference/profile.md": watch_file.profile_page,
     "reference/http-api.md": http_api.page,
+    "reference/python-tables.md": tables.page,
     "reference/errors.md": errors.page,
     "reference/modules.md": modules.page,
+    "how-to/notebooks.md": notebooks.page,
     "explanation/architecture.svg": architecture.drawing,
 }
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from segwatch.flows.cli.console import Json, clear_errors, confirm_deletion, out, print_json, say
+from segwatch.flows.services.shells import Shell, write_secret, write_variable
 
 #: Commands about the home's own services; they ignore what the environment names.
 _ABOUT_THE_HOME = frozenset({"demo", "stop", "clean", "env"})
@@ -100,33 +100,40 @@ def clean(
     out.print("removed")
 
 
-def print_environment() -> None:
-    """Print the running services' environment variables, for other programs: eval "$(segwatch env)".
+def print_environment(
+    shell: Annotated[Shell, typer.Option("--shell", help="Shell that reads the commands.")] = Shell.BASH,
+) -> None:
+    """Set up a shell for what runs here: eval "$(segwatch env)".
+
+    Prints the settings of the running services and PGHOST, PGPORT, PGUSER, PGDATABASE and PGPASSFILE, so that psql,
+    ogr2ogr (PG:), QGIS and Python read the ledger as the read-only analyst. In fish: segwatch env --shell fish | source
 
     segwatch's own commands do not need this: they find the services of the home folder (SEGWATCH_HOME, by default
-    .segwatch in the current folder) by themselves, unless SEGWATCH_DATABASE_URL names another database. Secrets are
-    printed as commands that read them from their files.
+    .segwatch in the current folder) by themselves, unless SEGWATCH_DATABASE_URL names another database. Secrets are not
+    printed: programs read them from files that only this user can read.
     """
     from segwatch.db.embedded.cluster import Cluster
+    from segwatch.db.embedded.passfile import make_libpq_variables
     from segwatch.flows.config.settings import load_settings
     from segwatch.flows.errors import ServiceError
     from segwatch.flows.services import environment
 
     with clear_errors():
         home = load_settings().home.absolute()
-        found = environment.find_running(home, os.environ)
-        if not found and Cluster(home).status().running:
-            found = {"SEGWATCH_HOME": str(home)}
-            say("only the database runs here; segwatch's commands find it by SEGWATCH_HOME")
-        if not found:
+        found, cluster = environment.find_running(home, os.environ), Cluster(home)
+        has_database = cluster.status().running
+        if not found and not has_database:
             raise ServiceError(
                 f"no services are running in {home}; start them with: make demo, or set SEGWATCH_HOME to the folder "
                 "whose services run"
             )
-    for name, value in found.items():
+        found = found or {"SEGWATCH_HOME": str(home)}
+        reading = make_libpq_variables(home, cluster.info()) if has_database else {}
+    for name, value in (found | reading).items():
         file = environment.SECRETS.get(name)
-        shown = shlex.quote(value) if file is None else f'"$(cat {shlex.quote(str(home / file))})"'
-        typer.echo(f"export {name}={shown}")
+        typer.echo(
+            write_variable(name, value, shell) if file is None else write_secret(name, home / file, shell)
+        )
 
 
 def status(as_json: Json = False) -> None:

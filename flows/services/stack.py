@@ -44,6 +44,7 @@ _STATE = {
     "webhook.secret": "secret that webhooks are signed with",
     "prefect.secret": "password of the Prefect server",
     "postgres.json": "port of the database",
+    "analyst.pgpass": "password file of the analyst",
     "postgres.passwords": "passwords of the database roles",
     "postgres.lock": "lock that is held while the database starts",
 }

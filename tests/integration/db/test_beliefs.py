@@ -9,8 +9,8 @@ import psycopg
 import pytest
 from sqlalchemy import Engine, text
 
+import segwatch
 from segwatch.db import fold_memory, second_opinion
-from segwatch.db.analyst import frames
 from segwatch.db.fold_memory import FoldStart
 from segwatch.db.second_opinion import Neighbourhood
 from segwatch.geo.types.belief import MAX_PAST
@@ -163,18 +163,19 @@ def test_past_observations_are_the_last_that_meet_the_footprint(
 
 
 def test_old_rows_say_that_nobody_judged_them_and_later_scenes_judge_on(
-    ledgers: Any, engine: Engine, analyst_engine: Engine, database: Any
+    ledgers: Any, engine: Engine, database: Any
 ) -> None:
     """As in a ledger that was upgraded: rows without beliefs, counts and shifts."""
     pond = cells(5, 5, 6, 6)
     ledger: Ledger = ledgers()
     ledger.arrive(WORLD, range(8))
     _forget(database.superuser_url)
-    for read in (frames.read_objects, frames.read_changes, frames.read_alerts, frames.read_object_history):
-        table = read(analyst_engine, "lakes")
-        assert len(table)
-        assert table.confidence.isna().all()
-    assert frames.read_objects(analyst_engine, "lakes", valid_at=day(7)).status.isna().all()
+    with segwatch.connect(database.url("segwatch_analyst")) as s:
+        for read in (s.objects, s.changes, s.alerts, s.states):
+            table = read("lakes")
+            assert len(table)
+            assert table.confidence.isna().all()
+        assert s.objects("lakes", at=day(7)).status.isna().all()
     old = ledger.rows("SELECT id, confidence FROM segwatch.track_state")
     ledger.arrive([*WORLD[:8], SceneContent((LAKE, pond))], [8])
     (lake,) = ledger.rows("SELECT * FROM watch.objects_now WHERE ST_XMin(geom) < 10.004")

@@ -41,8 +41,8 @@ class Refuse:
 sys.meta_path.insert(0, Refuse())
 """
 IMPORT_ALL = """
-import importlib, pkgutil, segwatch.db, segwatch.flows, segwatch.geo
-for package in (segwatch.db, segwatch.flows, segwatch.geo):
+import importlib, pkgutil, segwatch.client, segwatch.db, segwatch.flows, segwatch.geo
+for package in (segwatch.client, segwatch.db, segwatch.flows, segwatch.geo):
     for module in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
         if not module.name.startswith(("segwatch.flows.web.", "segwatch.db.migrations.")):
             if not module.name.endswith(".__main__"):

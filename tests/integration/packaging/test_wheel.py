@@ -13,6 +13,8 @@ import pytest
 from tests.support.paths import ROOT
 
 NEEDED = (
+    "segwatch/__init__.py",
+    "segwatch/client/py.typed",
     "segwatch/flows/deployments/prefect.yaml",
     "segwatch/flows/deployments/work_pools/gpu.json",
     "segwatch/flows/web/static/index.html",
@@ -26,6 +28,8 @@ NEEDED = (
     "segwatch/geo/py.typed",
 )
 PROBE = """
+import segwatch
+print(segwatch.__file__, segwatch.connect.__module__, segwatch.__version__)
 import segwatch.flows.orchestration.deploy, segwatch.geo.sources.profiles, segwatch.db.migrate
 from segwatch.model import model_version
 print(segwatch.flows.orchestration.deploy.__file__)
@@ -57,10 +61,11 @@ def test_it_works_without_the_repository(wheel: Path, tmp_path: Path) -> None:
     quiet = ("--quiet", "--no-deps", "--no-index", "--disable-pip-version-check")
     _run(sys.executable, "-m", "pip", "install", *quiet, "--target", str(installed), str(wheel))
     told = _run(sys.executable, "-c", PROBE, cwd=tmp_path, PYTHONPATH=str(installed)).splitlines()
-    assert told[0].startswith(str(installed))
+    assert told[0] == f"{installed}/segwatch/__init__.py segwatch.client.session 0.1.0"
     assert told[1].startswith(str(installed))
-    assert int(told[2]) >= 8
-    assert told[3].startswith("segearth-r2-tiny@")
+    assert told[2].startswith(str(installed))
+    assert int(told[3]) >= 8
+    assert told[4].startswith("segearth-r2-tiny@")
 
 
 def _run(*argv: str, cwd: Path | None = None, **environment: str) -> str:

@@ -19,6 +19,7 @@ from segwatch.db.embedded.cluster import Cluster
 from segwatch.flows.cli.app import app
 from segwatch.flows.runtime.progress import step
 from segwatch.flows.services import environment, secrets
+from segwatch.flows.services.shells import Shell, write_variable
 from segwatch.flows.services.stack import Stack
 from segwatch.flows.services.supervisor import Supervisor
 
@@ -108,12 +109,54 @@ def test_workers_and_commands_get_what_the_operator_allows(
     assert os.environ["SEGWATCH_ALLOWED_ADDRESSES"] == '["127.0.0.1:9912"]', "until the command ends"
 
 
-def test_where_only_the_database_runs_its_home_is_printed(
+_PSQL = "psql -tAX -c"
+_PYTHON = "import segwatch; s = segwatch.connect(); print(len(s.watches()), s)"
+
+
+def test_a_shell_after_the_demo_reaches_the_database(cluster: Cluster, tmp_path: Path) -> None:
+    """psql and Python in a real shell that has read the commands; the password is in a file that libpq reads."""
+    line = f"{sys.executable} -P -m segwatch.flows.cli env"
+    kept = {name: value for name, value in os.environ.items() if name in {"PATH", "PYTHONPATH"}}
+    shell = {**kept, "HOME": str(tmp_path), "SEGWATCH_HOME": str(cluster.home)}
+    script = f"""
+        printed="$({line})"; eval "$printed"; cd /
+        {_PSQL} "SELECT current_user, count(*) FROM watch.watches"
+        {_PSQL} "DELETE FROM segwatch.watch" || echo refused
+        stat -c %a "$PGPASSFILE"; echo "$PGHOST:$PGPORT/$PGDATABASE"
+        {sys.executable} -P -c '{_PYTHON}'
+        echo "PRINTED $printed"
+    """
+    done = subprocess.run(
+        ["bash", "-c", script], env=shell, capture_output=True, text=True, timeout=120, check=False
+    )
+    used, _, printed = done.stdout.partition("PRINTED ")
+    info = cluster.info()
+    address = f"127.0.0.1:{info.port}/segwatch"
+    assert used.splitlines() == [
+        "segwatch_analyst|0",
+        "refused",
+        "600",
+        address,
+        f"0 <segwatch session on postgresql://segwatch_analyst@{address}, read-only>",
+    ], done.stderr
+    assert not [password for password in info.passwords.values() if password in printed]
+    names = [one.split("=")[0] for one in printed.splitlines()]
+    assert names[:1] + names[-5:] == [
+        f"export {name}"
+        for name in ("SEGWATCH_HOME", "PGHOST", "PGPORT", "PGUSER", "PGDATABASE", "PGPASSFILE")
+    ]
+
+
+def test_what_is_printed_fits_the_shell(
     cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SEGWATCH_HOME", str(cluster.home))
-    done = CliRunner().invoke(app, ["env"])
-    assert (done.exit_code, done.stdout) == (0, f"export SEGWATCH_HOME={cluster.home}\n")
+    printed = CliRunner().invoke(app, ["env", "--shell", "fish"]).stdout.splitlines()
+    assert printed[0] == f"set -gx SEGWATCH_HOME '{cluster.home}'"
+    assert f"set -gx PGPASSFILE '{cluster.home / 'analyst.pgpass'}'" in printed
+    odd = "it's a \\ backslash"
+    assert write_variable("X", odd, Shell.FISH) == "set -gx X 'it\\'s a \\\\ backslash'"
+    assert CliRunner().invoke(app, ["env", "--shell", "cmd"]).exit_code == 2
     monkeypatch.setenv("SEGWATCH_HOME", str(tmp_path))
     nothing = CliRunner().invoke(app, ["env"])
     assert nothing.exit_code != 0

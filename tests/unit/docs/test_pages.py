@@ -24,7 +24,19 @@ from tests.support.paths import ROOT
 PAGES = documents.list_pages()
 BLOCKS = [block for page in PAGES for block in page.blocks]
 LANGUAGES = {"", "console", "ini", "json", "nginx", "postgresql", "python", "sh", "sql", "toml", "yaml"}
-_FOLDERS = ("benchmarks", "db", "demo", "deployments", "docs", "examples", "flows", "geo", "model", "tests")
+_FOLDERS = (
+    "benchmarks",
+    "client",
+    "db",
+    "demo",
+    "deployments",
+    "docs",
+    "examples",
+    "flows",
+    "geo",
+    "model",
+    "tests",
+)
 _PATH = re.compile(rf"(?:{'|'.join(_FOLDERS)})(?:/[\w.-]+)+/?")
 #: Examples of names that do not exist.
 _NO_SETTINGS = {"SEGWATCH_DATABSE_URL"}
