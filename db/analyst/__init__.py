@@ -40,6 +40,22 @@ from segwatch.db.analyst.coverage import (
     list_scenes,
     list_unused,
 )
+from segwatch.db.analyst.deltas import (
+    Position,
+    SeriesPosition,
+    check_position,
+    iter_change_deltas,
+    iter_object_deltas,
+    read_position,
+)
+from segwatch.db.analyst.exports import (
+    CHANGE_COLUMNS,
+    OBJECT_COLUMNS,
+    Selection,
+    iter_changes,
+    iter_objects,
+    open_snapshot,
+)
 from segwatch.db.analyst.object_panel import ObjectPanel, read_object_panel
 from segwatch.db.analyst.objects import (
     check_readable,
@@ -53,10 +69,16 @@ from segwatch.db.analyst.shadows import list_compared_objects, list_compared_sce
 from segwatch.db.analyst.watches import list_upgrades, list_watches, summarize_watches
 
 __all__ = [
+    "CHANGE_COLUMNS",
+    "OBJECT_COLUMNS",
     "ChangeStatus",
     "ObjectPanel",
+    "Position",
     "Rows",
+    "Selection",
+    "SeriesPosition",
     "StoredCalibration",
+    "check_position",
     "check_readable",
     "compare_areas",
     "count_alerts",
@@ -68,6 +90,10 @@ __all__ = [
     "estimate_assessment",
     "explain_missing_alert",
     "find_gap",
+    "iter_change_deltas",
+    "iter_changes",
+    "iter_object_deltas",
+    "iter_objects",
     "list_alerts",
     "list_alerts_for_feed",
     "list_alerts_for_map",
@@ -86,10 +112,12 @@ __all__ = [
     "list_unused",
     "list_upgrades",
     "list_watches",
+    "open_snapshot",
     "read_accuracy",
     "read_alert_for_feed",
     "read_object_panel",
     "read_object_tile",
+    "read_position",
     "read_snapshot",
     "sum_changes",
     "summarize_watches",
