@@ -30,6 +30,8 @@ class Driver:
 
 GEOPACKAGE = Driver("GPKG", {"SPATIAL_INDEX": "YES"})
 FLATGEOBUF = Driver("FlatGeobuf", {"SPATIAL_INDEX": "YES"}, "DESCRIPTION")
+#: For rows without geometry, which an index cannot hold.
+FLATGEOBUF_WITHOUT_INDEX = Driver("FlatGeobuf", {"SPATIAL_INDEX": "NO"}, "DESCRIPTION")
 GEOJSON = Driver("GeoJSON", {"RFC7946": "YES", "WRITE_BBOX": "YES"}, "DESCRIPTION")
 PMTILES = Driver(
     "PMTiles", {"MINZOOM": str(MIN_ZOOM), "MAXZOOM": str(MAX_ZOOM), "TYPE": "overlay"}, "DESCRIPTION"
@@ -43,9 +45,10 @@ def write_layer(
     metadata: Mapping[str, str],
     *,
     layer: str,
+    geometry_type: str = "MultiPolygon",
     append: bool = False,
 ) -> None:
-    """Write a stream of record batches as a layer of multipolygons, EPSG:4326.
+    """Write a stream of record batches as a layer, EPSG:4326; the column ``geometry`` is WKB.
 
     Parameters
     ----------
@@ -55,6 +58,8 @@ def write_layer(
         Name -> text, kept in the file.
     layer
         Name of the layer.
+    geometry_type
+        GDAL's name of the type of all geometries, or ``Unknown``.
     """
     from pyogrio.raw import write_arrow
 
@@ -71,7 +76,7 @@ def write_layer(
             layer=layer,
             driver=driver.name,
             geometry_name=GEOMETRY,
-            geometry_type="MultiPolygon",
+            geometry_type=geometry_type,
             crs=CRS,
             append=append,
             layer_metadata=kept if driver.description_option is None else None,
