@@ -50,6 +50,7 @@ from segwatch.db.analyst.deltas import (
 )
 from segwatch.db.analyst.exports import (
     CHANGE_COLUMNS,
+    DEMONSTRATION_MODELS,
     OBJECT_COLUMNS,
     Selection,
     iter_changes,
@@ -63,6 +64,13 @@ from segwatch.db.analyst.objects import (
     read_object_tile,
     read_snapshot,
 )
+from segwatch.db.analyst.observed import (
+    DETECTION_COLUMNS,
+    REVIEW_COLUMNS,
+    iter_detections,
+    iter_reviewed,
+    list_observations,
+)
 from segwatch.db.analyst.rows import Rows
 from segwatch.db.analyst.shadows import count_observed as count_observed
 from segwatch.db.analyst.shadows import list_compared_objects, list_compared_scenes, list_differences
@@ -70,7 +78,10 @@ from segwatch.db.analyst.watches import list_upgrades, list_watches, summarize_w
 
 __all__ = [
     "CHANGE_COLUMNS",
+    "DEMONSTRATION_MODELS",
+    "DETECTION_COLUMNS",
     "OBJECT_COLUMNS",
+    "REVIEW_COLUMNS",
     "ChangeStatus",
     "ObjectPanel",
     "Position",
@@ -93,7 +104,9 @@ __all__ = [
     "iter_change_deltas",
     "iter_changes",
     "iter_object_deltas",
+    "iter_detections",
     "iter_objects",
+    "iter_reviewed",
     "list_alerts",
     "list_alerts_for_feed",
     "list_alerts_for_map",
@@ -103,6 +116,7 @@ __all__ = [
     "list_coverage",
     "list_differences",
     "list_largest_changes",
+    "list_observations",
     "list_readable_items",
     "list_reported_scenes",
     "list_reviews",

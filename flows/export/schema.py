@@ -10,7 +10,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from segwatch.db.analyst import CHANGE_COLUMNS, OBJECT_COLUMNS
+from segwatch.db.analyst import CHANGE_COLUMNS, DETECTION_COLUMNS, OBJECT_COLUMNS, REVIEW_COLUMNS
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -103,6 +103,9 @@ FIELDS = {
     "producers_accuracy": Field(_NUMBER, f"Producer's accuracy {_ACCURACY}."),
     "producers_accuracy_low": Field(_NUMBER, "Lower end of its 95 % interval."),
     "producers_accuracy_high": Field(_NUMBER, "Upper end of its 95 % interval."),
+    "verdict": Field(_TEXT, "Verdict of a person: confirmed, edited or rejected."),
+    "looked_at": Field(_TIME, "Acquisition time of the scene that the verdict is about, UTC."),
+    "decided_at": Field(_TIME, "When the verdict was given, UTC."),
     "delta": Field(
         _TEXT, "In a delta feed: inserted, changed, ended or retracted since the token; null in other exports."
     ),
@@ -110,6 +113,10 @@ FIELDS = {
 }
 OBJECTS = Layer("objects", OBJECT_COLUMNS, "Objects on the ground, one row per object", "valid_begin", "valid_end")
 CHANGES = Layer("changes", CHANGE_COLUMNS, "Changes that hold, without the baseline", "valid_at", None)
+DETECTIONS = Layer(
+    "detections", DETECTION_COLUMNS, "Polygons of one observation as the model found them", "acquired_at", None
+)
+REVIEWED = Layer("reviewed", REVIEW_COLUMNS, "Reviewed objects with their verdict", "looked_at", None)
 
 
 def make_schema(layer: Layer) -> pa.Schema:
