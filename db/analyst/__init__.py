@@ -51,9 +51,11 @@ from segwatch.db.analyst.deltas import (
 from segwatch.db.analyst.exports import (
     CHANGE_COLUMNS,
     DEMONSTRATION_MODELS,
+    HISTORY_COLUMNS,
     OBJECT_COLUMNS,
     Selection,
     iter_changes,
+    iter_history,
     iter_objects,
     open_snapshot,
 )
@@ -66,8 +68,10 @@ from segwatch.db.analyst.objects import (
 )
 from segwatch.db.analyst.observed import (
     DETECTION_COLUMNS,
+    OBSERVATION_COLUMNS,
     REVIEW_COLUMNS,
     iter_detections,
+    iter_observations,
     iter_reviewed,
     list_observations,
 )
@@ -80,7 +84,9 @@ __all__ = [
     "CHANGE_COLUMNS",
     "DEMONSTRATION_MODELS",
     "DETECTION_COLUMNS",
+    "HISTORY_COLUMNS",
     "OBJECT_COLUMNS",
+    "OBSERVATION_COLUMNS",
     "REVIEW_COLUMNS",
     "ChangeStatus",
     "ObjectPanel",
@@ -103,9 +109,11 @@ __all__ = [
     "find_gap",
     "iter_change_deltas",
     "iter_changes",
-    "iter_object_deltas",
     "iter_detections",
+    "iter_history",
+    "iter_object_deltas",
     "iter_objects",
+    "iter_observations",
     "iter_reviewed",
     "list_alerts",
     "list_alerts_for_feed",

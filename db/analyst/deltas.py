@@ -47,14 +47,14 @@ _IS_KNOWN = text(
 )
 _CLOCK = """
     clock AS MATERIALIZED (
-        SELECT c.series_id, c.known_at, c.was_in_force, c.series_id IN (SELECT f.series_id FROM segwatch.current_series f)
-                   AS is_in_force
+        SELECT c.series_id, c.known_at, c.was_in_force,
+               c.series_id IN (SELECT f.series_id FROM segwatch.current_series f) AS is_in_force
         FROM unnest(CAST(:series AS uuid[]), CAST(:heard AS timestamptz[]), CAST(:were_in_force AS boolean[]))
              AS c(series_id, known_at, was_in_force))"""
 _IN_BOUNDS = "(CAST(:bounds AS geometry) IS NULL OR ST_Intersects(t.geom, CAST(:bounds AS geometry)))"
 _OUTSIDE = "(NOT ST_Intersects(t.geom, {area}) OR ST_Touches(t.geom, {area}))"
-#: Tracks whose latest state may differ: those with a state or verdict recorded later, or all if the AOI or the series in
-#: force changed. ``present`` is what holds now, ``past`` what the position showed of them, in the AOI of that time.
+#: Tracks whose latest state may differ: those with a state or verdict recorded later, or all if the AOI or the series
+#: in force changed. ``present`` is what holds now, ``past`` what the position showed of them, in the AOI of that time.
 _OBJECTS = text(
     f"""
 WITH {ORIGIN}, {PER_TARGET.format(subject="object")}, {_CLOCK},
@@ -188,9 +188,10 @@ def check_position(conn: Connection, watch: str, position: Position) -> None:
     """
     present = {one.series_id: one for one in read_position(conn, watch).series}
     for one in position.series:
-        known = one.series_id in present and conn.execute(
-            _IS_KNOWN, {"series_id": one.series_id, "at": one.recorded_to}
-        ).scalar_one()
+        known = (
+            one.series_id in present
+            and conn.execute(_IS_KNOWN, {"series_id": one.series_id, "at": one.recorded_to}).scalar_one()
+        )
         if not known:
             raise UnknownPosition(
                 "this token is not of this ledger, or the ledger was restored to a time before it; export the whole "
@@ -242,4 +243,8 @@ def _describe(series: Sequence[UUID], since: Position) -> Mapping[str, object]:
     """Say of series up to which recorded time they were read; of new ones, nothing was."""
     heard = {one.series_id: one.recorded_to for one in since.series}
     times = [heard.get(one, datetime.min.replace(tzinfo=UTC)) for one in series]
-    return {"series": list(series), "heard": times, "least": min(times, default=datetime.max.replace(tzinfo=UTC))}
+    return {
+        "series": list(series),
+        "heard": times,
+        "least": min(times, default=datetime.max.replace(tzinfo=UTC)),
+    }

@@ -156,24 +156,42 @@ held AS (
       AND (CAST(:bounds AS geometry) IS NULL OR ST_Intersects(c.geom, CAST(:bounds AS geometry))))
 {CHANGE_ROWS}"""  # noqa: S608 - parts of this file
 )
+#: States of objects as known now, for the time slider.
+_HISTORY = text(
+    """
+    SELECT concat_ws('/', t.track_id, to_char(t.valid_from, 'YYYYMMDD"T"HH24MISS'), t.observation_id) AS id,
+           CAST(t.track_id AS text) AS track_id, CAST(t.object_id AS text) AS object_id, t.target, t.change, t.baseline,
+           t.score, t.confidence, t.status, t.valid_from AS valid_begin, t.valid_to AS valid_end, t.area_m2,
+           CAST(t.observation_id AS text) AS observation_id, ST_AsBinary(ST_Multi(t.geom)) AS geometry
+    FROM watch.object_history t
+    WHERE t.watch = :watch AND t.in_force AND t.alive AND t.valid_from <= CAST(:at AS timestamptz)
+      AND (CAST(:bounds AS geometry) IS NULL OR ST_Intersects(t.geom, CAST(:bounds AS geometry)))
+    ORDER BY t.track_id, t.valid_from, t.observation_id
+    """
+)
 #: The whole result is read: a plan that returns its first rows soon may take far longer for the rest.
 _READ_WHOLE = text("SET LOCAL cursor_tuple_fraction = 1")
 
+_ACCURACY_COLUMNS = (
+    "accuracy", "users_accuracy", "users_accuracy_low", "users_accuracy_high", "producers_accuracy",
+    "producers_accuracy_low", "producers_accuracy_high",
+)  # fmt: skip
 OBJECT_COLUMNS = (
     "id", "object_id", "watch", "series_id", "target", "instruction", "model", "model_version", "model_mark",
-    "presence", "score", "confidence", "confidence_calibrated", "status", "observations_for", "observations_against", "first_seen", "last_seen",
-    "last_looked", "valid_begin", "valid_end", "recorded_begin", "area_m2", "last_change", "last_change_at", "review",
-    "observation_id", "scene_id", "item_links", "accuracy", "users_accuracy", "users_accuracy_low",
-    "users_accuracy_high", "producers_accuracy", "producers_accuracy_low", "producers_accuracy_high", "delta",
-    "geometry",
+    "presence", "score", "confidence", "confidence_calibrated", "status", "observations_for", "observations_against",
+    "first_seen", "last_seen", "last_looked", "valid_begin", "valid_end", "recorded_begin", "area_m2", "last_change",
+    "last_change_at", "review", "observation_id", "scene_id", "item_links", *_ACCURACY_COLUMNS, "delta", "geometry",
 )  # fmt: skip
 CHANGE_COLUMNS = (
     "id", "track_id", "object_id", "watch", "series_id", "target", "instruction", "model", "model_version",
-    "model_mark", "change", "presence", "score", "confidence", "confidence_calibrated", "status", "observations_for", "observations_against", "valid_at",
-    "earliest", "latest", "recorded_at", "retracted_at", "retracted_because", "before_m2", "after_m2", "review",
-    "observation_id", "scene_id", "item_links", "accuracy", "users_accuracy", "users_accuracy_low",
-    "users_accuracy_high", "producers_accuracy", "producers_accuracy_low", "producers_accuracy_high", "delta",
+    "model_mark", "change", "presence", "score", "confidence", "confidence_calibrated", "status", "observations_for",
+    "observations_against", "valid_at", "earliest", "latest", "recorded_at", "retracted_at", "retracted_because",
+    "before_m2", "after_m2", "review", "observation_id", "scene_id", "item_links", *_ACCURACY_COLUMNS, "delta",
     "geometry",
+)  # fmt: skip
+HISTORY_COLUMNS = (
+    "id", "track_id", "object_id", "target", "change", "baseline", "score", "confidence", "status", "valid_begin",
+    "valid_end", "area_m2", "observation_id", "geometry",
 )  # fmt: skip
 
 
@@ -199,6 +217,11 @@ def iter_changes(conn: Connection, selection: Selection) -> Iterator[Sequence[Se
     The baseline is no change and is left out.
     """
     return iter_parts(conn, _CHANGES, selection.values)
+
+
+def iter_history(conn: Connection, selection: Selection) -> Iterator[Sequence[Sequence[Any]]]:
+    """Yield every state of the objects of a watch as known now, in parts of rows of :data:`HISTORY_COLUMNS`."""
+    return iter_parts(conn, _HISTORY, selection.values)
 
 
 def iter_parts(

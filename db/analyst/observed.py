@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 from uuid import UUID
@@ -14,9 +15,9 @@ from segwatch.db.analyst.rows import Rows, fetch_rows
 #: Observations in force then, in order of acquisition: of a scene that was observed again, the version that held.
 _OBSERVATIONS = text(
     """
-    SELECT o.id AS observation_id, p.scene_key, p.acquired_at, o.committed_at, p.model, p.instruction, i.targets,
-           p.catalog, s.collection, s.platform, o.clear_share, o.area_km2, o.tiles, o.tiles_failed, o.answer,
-           ST_AsBinary(o.footprint) AS footprint, p.item_hrefs,
+    SELECT o.id AS observation_id, o.scene_id, p.scene_key, p.acquired_at, o.committed_at, p.model, p.instruction,
+           i.targets, p.catalog, s.collection, s.platform, o.clear_share, o.area_km2, o.tiles, o.tiles_failed, o.answer,
+           ST_AsBinary(ST_Multi(o.footprint)) AS footprint, p.item_hrefs,
            (SELECT count(*) FROM segwatch.detection d WHERE d.observation_id = o.id) AS detections,
            CASE WHEN cardinality(o.items) = 1 THEN
                (SELECT n.assets FROM segwatch.scene_item n WHERE n.id = o.items[1]) END AS assets
@@ -54,6 +55,10 @@ _REVIEWED = text(
     ORDER BY r.decided_at, r.review_id
     """
 )
+OBSERVATION_COLUMNS = (
+    "id", "scene_id", "acquired_at", "recorded_at", "instruction", "model", "answer", "clear_share", "observed_km2",
+    "detections", "item_links", "geometry",
+)  # fmt: skip
 DETECTION_COLUMNS = ("id", "track_id", "target", "score", "area_m2", "geometry")
 REVIEW_COLUMNS = ("id", "track_id", "target", "verdict", "looked_at", "decided_at", "geometry")
 
@@ -65,6 +70,18 @@ def list_observations(conn: Connection, selection: Selection) -> Rows:
     scene; None if there are several.
     """
     return fetch_rows(conn, _OBSERVATIONS, **selection.values)
+
+
+def iter_observations(conn: Connection, selection: Selection) -> Iterator[Sequence[Sequence[Any]]]:
+    """Yield the observations of a watch as :func:`list_observations` does, as rows of :data:`OBSERVATION_COLUMNS`."""
+    for row in list_observations(conn, selection):
+        yield [
+            (
+                str(row["observation_id"]), str(row["scene_id"]), row["acquired_at"], row["committed_at"],
+                row["instruction"], row["model"], row["answer"], row["clear_share"], row["area_km2"],
+                row["detections"], json.dumps(row["item_hrefs"]), row["footprint"],
+            )
+        ]  # fmt: skip
 
 
 def iter_detections(

@@ -46,8 +46,8 @@ series = Table(
     reference("seeded_from", "series", nullable=True),
     time("seed_valid_at", nullable=True),
     time("seed_known_at", nullable=True),
-    #: recorded time of the latest publication or verdict. Whoever writes one holds the lock of this row until the commit,
-    #: so what is committed later is recorded later: delta feeds resume from here. Null before the first one
+    #: recorded time of the latest publication or verdict. Whoever writes one holds the lock of this row until the
+    #: commit, so what is committed later is recorded later: delta feeds resume from here. Null before the first one
     time("recorded_to", nullable=True),
     UniqueConstraint("watch_name", "instruction_id", "model_version", name="series_identity"),
 )

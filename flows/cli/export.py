@@ -46,7 +46,9 @@ def export(
     ],
     target: Annotated[
         Path | None,
-        typer.Option("--out", metavar="PATH", help="File or folder to write. Default: named after the watch, here."),
+        typer.Option(
+            "--out", metavar="PATH", help="File or folder to write. Default: named after the watch, here."
+        ),
     ] = None,
     changes: Annotated[
         bool, typer.Option("--changes", help="Export the changes that hold instead of the objects.")
@@ -78,6 +80,13 @@ def export(
             "changed, ended or retracted.",
         ),
     ] = None,
+    server: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            help="Of qgis: address of segwatch serve, for imagery and live layers in the project.",
+        ),
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Write over an existing export.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -90,7 +99,9 @@ def export(
         from segwatch.flows.export.tables import Request
 
         request = Request(watch, changes, _end_of(at), _end_of(known_at), _parse_bounds(bbox), since)
-        done = _export(request, form, target, force=force)
+        if server is not None and form is not Format.QGIS:
+            raise ConfigError("--server belongs to --format qgis")
+        done = _export(request, form, target, force=force, server=server)
     if as_json:
         print_json(done)
         return
@@ -99,15 +110,23 @@ def export(
         out.print(f"next token: {done['next_token']}", markup=False)
 
 
-def _export(request: Request, form: Format, target: Path | None, *, force: bool) -> dict[str, object]:
-    from segwatch.flows.export import tables
+def _export(
+    request: Request, form: Format, target: Path | None, *, force: bool, server: str | None
+) -> dict[str, object]:
+    from segwatch.flows.export import qgis, stac, tables
 
-    table = tables.TableFormat(form.value)
-    what = request.layer.name
-    if target is None:
-        target = Path(f"{request.watch}{'-changes' if request.changes else ''}{table.extension}")
     with open_engine() as engine:
-        done = tables.export_table(engine, request, table, target, force=force)
+        if form is Format.STAC:
+            what = "observations"
+            done = stac.export_catalog(engine, request, target or Path(f"{request.watch}-stac"), force=force)
+        elif form is Format.QGIS:
+            what = "objects"
+            folder = target or Path(f"{request.watch}-qgis")
+            done = qgis.export_project(engine, request, folder, force=force, server=server)
+        else:
+            table, what = tables.TableFormat(form.value), request.layer.name
+            named = f"{request.watch}{'-changes' if request.changes else ''}{table.extension}"
+            done = tables.export_table(engine, request, table, target or Path(named), force=force)
     return {"path": str(done.path), "rows": done.rows, "what": what, "next_token": done.next_token}
 
 

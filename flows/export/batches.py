@@ -79,5 +79,6 @@ def _make_batch(schema: pa.Schema, rows: list[Sequence[Any]]) -> pa.RecordBatch:
 
     columns = zip(*rows, strict=True)
     return pa.record_batch(
-        [pa.array(list(column), field.type) for column, field in zip(columns, schema, strict=True)], schema=schema
+        [pa.array(list(column), field.type) for column, field in zip(columns, schema, strict=True)],
+        schema=schema,
     )

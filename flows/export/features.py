@@ -92,7 +92,10 @@ def _to_wkb(shapes: Sequence[Any]) -> pa.Array:
 
     kinds = {one.geom_type for one in shapes if one is not None}
     if kinds == {"Polygon", "MultiPolygon"}:
-        shapes = [shapely.MultiPolygon([one]) if one is not None and one.geom_type == "Polygon" else one for one in shapes]
+        shapes = [
+            shapely.MultiPolygon([one]) if one is not None and one.geom_type == "Polygon" else one
+            for one in shapes
+        ]
     return pa.array([None if one is None else one.wkb for one in shapes], pa.binary())
 
 

@@ -27,7 +27,9 @@ def write_token(watch: str, layer: str, bounds: _Bounds | None, position: Positi
         "layer": layer,
         "bbox": bounds,
         "area": None if position.area_id is None else str(position.area_id),
-        "series": [[str(one.series_id), one.recorded_to.isoformat(), one.in_force] for one in position.series],
+        "series": [
+            [str(one.series_id), one.recorded_to.isoformat(), one.in_force] for one in position.series
+        ],
     }
     packed = zlib.compress(json.dumps(content, separators=(",", ":")).encode(), 9)
     return _PREFIX + base64.urlsafe_b64encode(packed).decode().rstrip("=")
@@ -46,7 +48,7 @@ def read_token(token: str, watch: str, layer: str, bounds: _Bounds | None) -> Po
     for name, value in asked.items():
         if content.get(name) != value:
             raise ConfigError(
-                f"--since: the token is of {name} {content.get(name)!r}, not {value!r}; a feed goes on with what it began"
+                f"--since: the token is of {name} {content.get(name)!r}, not {value!r}; a feed goes on as it began"
             )
     try:
         series = tuple(

@@ -28,7 +28,8 @@ class Driver:
     """Option that stores a text in the file; None = metadata of the layer."""
 
 
-GEOPACKAGE = Driver("GPKG", {"SPATIAL_INDEX": "YES"})
+#: Older GDAL, such as that of QGIS 3.22, warns of newer versions.
+GEOPACKAGE = Driver("GPKG", {"SPATIAL_INDEX": "YES", "VERSION": "1.2"})
 FLATGEOBUF = Driver("FlatGeobuf", {"SPATIAL_INDEX": "YES"}, "DESCRIPTION")
 #: For rows without geometry, which an index cannot hold.
 FLATGEOBUF_WITHOUT_INDEX = Driver("FlatGeobuf", {"SPATIAL_INDEX": "NO"}, "DESCRIPTION")

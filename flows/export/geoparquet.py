@@ -22,7 +22,11 @@ _SIDES = ("xmin", "ymin", "xmax", "ymax")
 
 
 def write_geoparquet(
-    reader: pa.RecordBatchReader, target: Path | IO[bytes], metadata: Mapping[str, str], *, geometry: str = GEOMETRY
+    reader: pa.RecordBatchReader,
+    target: Path | IO[bytes],
+    metadata: Mapping[str, str],
+    *,
+    geometry: str = GEOMETRY,
 ) -> None:
     """Write a stream of record batches as GeoParquet.
 
@@ -78,7 +82,9 @@ def _to_structs(boxes: Any, box_type: pa.DataType) -> pa.Array:
     import pyarrow as pa
 
     columns = [pa.array(boxes[:, place]) for place in range(len(_SIDES))]
-    return pa.StructArray.from_arrays(columns, fields=list(box_type), mask=pa.array(np.isnan(boxes).any(axis=1)))
+    return pa.StructArray.from_arrays(
+        columns, fields=list(box_type), mask=pa.array(np.isnan(boxes).any(axis=1))
+    )
 
 
 def _describe(geometry: str, seen: _Seen) -> dict[str, Any]:

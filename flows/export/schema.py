@@ -10,7 +10,14 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from segwatch.db.analyst import CHANGE_COLUMNS, DETECTION_COLUMNS, OBJECT_COLUMNS, REVIEW_COLUMNS
+from segwatch.db.analyst import (
+    CHANGE_COLUMNS,
+    DETECTION_COLUMNS,
+    HISTORY_COLUMNS,
+    OBJECT_COLUMNS,
+    OBSERVATION_COLUMNS,
+    REVIEW_COLUMNS,
+)
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -18,7 +25,7 @@ if TYPE_CHECKING:
 GEOMETRY = "geometry"
 CRS = "EPSG:4326"
 
-_TEXT, _NUMBER, _COUNT, _TIME, _WKB = "text", "number", "count", "time", "wkb"
+_TEXT, _NUMBER, _COUNT, _TIME, _WKB, _FLAG = "text", "number", "count", "time", "wkb", "flag"
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +33,7 @@ class Field:
     """A column of an export."""
 
     kind: str
-    """text, number (float64), count (int32), time (microseconds, UTC) or wkb (geometry)."""
+    """text, number (float64), count (int32), time (microseconds, UTC), flag (boolean) or wkb (geometry)."""
     meaning: str
     """Meaning and unit."""
 
@@ -60,18 +67,23 @@ FIELDS = {
     "instruction": Field(_TEXT, "Text of the instruction."),
     "model": Field(_TEXT, "Name of the model."),
     "model_version": Field(_TEXT, "Version of the model: the beginning of the hash of its weights."),
-    "model_mark": Field(_TEXT, "demonstration model: shows how segwatch works, not assessed for use; else null."),
-    "change": Field(
-        _TEXT, "appeared, grew, shrank, moved, split, merged, disappeared or reappeared."
+    "model_mark": Field(
+        _TEXT, "demonstration model: shows how segwatch works, not assessed for use; else null."
     ),
+    "change": Field(_TEXT, "appeared, grew, shrank, moved, split, merged, disappeared or reappeared."),
     "presence": Field(
-        _NUMBER, f"Probability that the target is in the observation at all, {_PROBABILITY}; null if not stated."
+        _NUMBER,
+        f"Probability that the target is in the observation at all, {_PROBABILITY}; null if not stated.",
     ),
-    "score": Field(_NUMBER, f"Mean probability of the model inside the polygon, {_PROBABILITY}; not calibrated."),
+    "score": Field(
+        _NUMBER, f"Mean probability of the model inside the polygon, {_PROBABILITY}; not calibrated."
+    ),
     "confidence": Field(
         _NUMBER, f"Probability that it is so, given all observations, {_PROBABILITY}; null: not judged."
     ),
-    "confidence_calibrated": Field(_NUMBER, f"Confidence corrected with labels, {_PROBABILITY}; null: not calibrated."),
+    "confidence_calibrated": Field(
+        _NUMBER, f"Confidence corrected with labels, {_PROBABILITY}; null: not calibrated."
+    ),
     "status": Field(_TEXT, "provisional, confirmed or refuted; null: not judged."),
     "observations_for": Field(_COUNT, "Number of observations that speak for it."),
     "observations_against": Field(_COUNT, "Number of observations that speak against it."),
@@ -92,29 +104,54 @@ FIELDS = {
     "retracted_because": Field(_TEXT, "Why the change was retracted."),
     "before_m2": Field(_NUMBER, "Geodesic area of the object before the change, square metres."),
     "after_m2": Field(_NUMBER, "Geodesic area of the object after the change, square metres."),
-    "review": Field(_TEXT, "Verdict of the latest review: confirmed, edited or rejected; null: not reviewed."),
+    "review": Field(
+        _TEXT, "Verdict of the latest review: confirmed, edited or rejected; null: not reviewed."
+    ),
     "observation_id": Field(_TEXT, "Id of the observation that the row comes from."),
     "scene_id": Field(_TEXT, "Id of the scene that the row comes from."),
     "item_links": Field(_TEXT, "Links to the STAC items of the scene: a JSON array of texts."),
-    "accuracy": Field(_TEXT, "Accuracy of the map of this target in words, with 95 % intervals, or: not assessed."),
+    "accuracy": Field(
+        _TEXT, "Accuracy of the map of this target in words, with 95 % intervals, or: not assessed."
+    ),
     "users_accuracy": Field(_NUMBER, f"User's accuracy {_ACCURACY}."),
     "users_accuracy_low": Field(_NUMBER, "Lower end of its 95 % interval."),
     "users_accuracy_high": Field(_NUMBER, "Upper end of its 95 % interval."),
     "producers_accuracy": Field(_NUMBER, f"Producer's accuracy {_ACCURACY}."),
     "producers_accuracy_low": Field(_NUMBER, "Lower end of its 95 % interval."),
     "producers_accuracy_high": Field(_NUMBER, "Upper end of its 95 % interval."),
+    "baseline": Field(
+        _FLAG, "True if it was there when its ground was first observed: no change on the ground."
+    ),
+    "acquired_at": Field(_TIME, "Acquisition time of the scene, UTC."),
+    "answer": Field(_TEXT, "What the model answered in words."),
+    "clear_share": Field(_NUMBER, "Share of the valid pixels that are clear, 0 to 1."),
+    "observed_km2": Field(_NUMBER, "Geodesic area of the observed footprint, square kilometres."),
+    "detections": Field(_COUNT, "Number of polygons found."),
     "verdict": Field(_TEXT, "Verdict of a person: confirmed, edited or rejected."),
     "looked_at": Field(_TIME, "Acquisition time of the scene that the verdict is about, UTC."),
     "decided_at": Field(_TIME, "When the verdict was given, UTC."),
     "delta": Field(
-        _TEXT, "In a delta feed: inserted, changed, ended or retracted since the token; null in other exports."
+        _TEXT,
+        "In a delta feed: inserted, changed, ended or retracted since the token; null in other exports.",
     ),
     GEOMETRY: Field(_WKB, "MultiPolygon, longitude and latitude in degrees (EPSG:4326)."),
 }
-OBJECTS = Layer("objects", OBJECT_COLUMNS, "Objects on the ground, one row per object", "valid_begin", "valid_end")
+OBJECTS = Layer(
+    "objects", OBJECT_COLUMNS, "Objects on the ground, one row per object", "valid_begin", "valid_end"
+)
 CHANGES = Layer("changes", CHANGE_COLUMNS, "Changes that hold, without the baseline", "valid_at", None)
+HISTORY = Layer(
+    "history", HISTORY_COLUMNS, "Every state of the objects, as known now", "valid_begin", "valid_end"
+)
+OBSERVATIONS = Layer(
+    "observations", OBSERVATION_COLUMNS, "Observations with their observed footprint", "acquired_at", None
+)
 DETECTIONS = Layer(
-    "detections", DETECTION_COLUMNS, "Polygons of one observation as the model found them", "acquired_at", None
+    "detections",
+    DETECTION_COLUMNS,
+    "Polygons of one observation as the model found them",
+    "acquired_at",
+    None,
 )
 REVIEWED = Layer("reviewed", REVIEW_COLUMNS, "Reviewed objects with their verdict", "looked_at", None)
 
@@ -125,7 +162,7 @@ def make_schema(layer: Layer) -> pa.Schema:
 
     types = {
         _TEXT: pa.string(), _NUMBER: pa.float64(), _COUNT: pa.int32(), _TIME: pa.timestamp("us", tz="UTC"),
-        _WKB: pa.binary(),
+        _WKB: pa.binary(), _FLAG: pa.bool_(),
     }  # fmt: skip
     return pa.schema(
         [

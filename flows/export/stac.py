@@ -69,7 +69,9 @@ def export_catalog(engine: Engine, request: Request, target: Path, *, force: boo
     """
     check_request(request)
     if request.changes or request.since is not None:
-        raise ConfigError("a catalog holds observations; leave out --changes and --since, or choose another format")
+        raise ConfigError(
+            "a catalog holds observations; leave out --changes and --since, or choose another format"
+        )
     check_target(target, force=force)
     with analyst.open_snapshot(engine) as conn:
         analyst.read_position(conn, request.watch)  # refuses an unknown watch
@@ -290,7 +292,9 @@ def _assemble(
         "collection": collection,
         "geometry": mapping(geometry),
         "bbox": list(compute_bounds(geometry)),
-        "properties": {key: value for key, value in properties.items() if value is not None or key == "datetime"},
+        "properties": {
+            key: value for key, value in properties.items() if value is not None or key == "datetime"
+        },
         "links": [
             {"rel": "root", "href": "../../catalog.json", "type": _JSON},
             {"rel": "parent", "href": up, "type": _JSON},

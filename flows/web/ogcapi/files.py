@@ -41,7 +41,9 @@ class BinaryFormats:
             await self._app(scope, receive, send)
             return
         if not extras.has_extra("analysis"):
-            await refuse(scope, send, 406, f"f={form} needs packages that this server lacks; use f=geojson or f=csv")
+            await refuse(
+                scope, send, 406, f"f={form} needs packages that this server lacks; use f=geojson or f=csv"
+            )
             return
         kept = _Kept()
         await self._app(_ask_geojson(scope), receive, kept.send)
@@ -104,5 +106,9 @@ def _ask_geojson(scope: Scope) -> dict[str, Any]:
     query = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
     kept = [(name, value) for name, value in query if name != "f"]
     # the answer must be readable here, whatever the client can decompress
-    headers = [(name, value) for name, value in scope["headers"] if name.lower() not in {b"accept", b"accept-encoding"}]
+    headers = [
+        (name, value)
+        for name, value in scope["headers"]
+        if name.lower() not in {b"accept", b"accept-encoding"}
+    ]
     return {**scope, "query_string": urlencode([*kept, ("f", "geojson")]).encode(), "headers": headers}

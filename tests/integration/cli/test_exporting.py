@@ -43,7 +43,9 @@ def test_from_the_whole_to_what_is_new(ledger: Ledger, tmp_path: Path) -> None:
     assert "lakes.parquet: 1 objects" in said
     assert "next token: sw1." in said
     assert list(geopandas.read_parquet("lakes.parquet").delta) == ["changed"]
-    segwatch("export", "lakes", "-f", "csv", "--changes", "--bbox", "9.9,49.9,10.1,50.1", "--at", "2024-01-02")
+    segwatch(
+        "export", "lakes", "-f", "csv", "--changes", "--bbox", "9.9,49.9,10.1,50.1", "--at", "2024-01-02"
+    )
     assert (tmp_path / "lakes-changes.csv").read_text().count("\n") == 2
 
 

@@ -44,7 +44,9 @@ def read(path: Path) -> geopandas.GeoDataFrame:
     if path.suffix == ".csv":
         with path.open(encoding="utf-8") as file:
             rows = list(csv.DictReader(file))
-        return geopandas.GeoDataFrame(rows, geometry=[shapely.from_wkt(row.pop("geometry")) for row in rows], crs=4326)
+        return geopandas.GeoDataFrame(
+            rows, geometry=[shapely.from_wkt(row.pop("geometry")) for row in rows], crs=4326
+        )
     return pyogrio.read_dataframe(path)
 
 
@@ -62,7 +64,9 @@ def test_every_format_holds_what_the_views_show(lakes: Ledger, tmp_path: Path) -
         assert sorted(found.id) == sorted(map(str, shown.index)), form
         for row in found.itertuples():
             view = next(one for one in shown.itertuples() if str(one.Index) == row.id)
-            assert row.geometry.equals_exact(view.geom, 1e-7, normalize=True) or shapely.equals(row.geometry, view.geom)
+            assert row.geometry.equals_exact(view.geom, 1e-7, normalize=True) or shapely.equals(
+                row.geometry, view.geom
+            )
             assert float(row.area_m2) == pytest.approx(view.area_m2)
             assert (row.target, row.watch, row.instruction) == ("water", "lakes", "segment the lakes")
             assert (row.model, row.model_version, row.accuracy) == ("tiny", "0123456789ab", "not assessed")
@@ -98,7 +102,11 @@ def _check_geoparquet(path: Path) -> None:
     ).fetchall()
     ((_, wkb, west, north, _, seen),) = rows
     # DuckDB with its spatial extension returns a geometry, without it the bytes
-    shape = shapely.from_wkb(bytes(wkb)) if isinstance(wkb, bytes | bytearray | memoryview) else shapely.from_wkt(str(wkb))
+    shape = (
+        shapely.from_wkb(bytes(wkb))
+        if isinstance(wkb, bytes | bytearray | memoryview)
+        else shapely.from_wkt(str(wkb))
+    )
     assert shapely.equals(shape, LARGE)
     assert (west, north) == pytest.approx((LARGE.bounds[0], LARGE.bounds[3]))
     assert seen == day(1)
@@ -118,7 +126,9 @@ def _check_tiles(path: Path) -> None:
 def test_the_past_a_box_and_changes(lakes: Ledger, tmp_path: Path) -> None:
     def export(**asked: Any) -> geopandas.GeoDataFrame:
         target = tmp_path / "part.parquet"
-        tables.export_table(lakes.engine, Request("lakes", **asked), TableFormat.GEOPARQUET, target, force=True)
+        tables.export_table(
+            lakes.engine, Request("lakes", **asked), TableFormat.GEOPARQUET, target, force=True
+        )
         return geopandas.read_parquet(target)
 
     past = export(at=day(1))
@@ -127,7 +137,9 @@ def test_the_past_a_box_and_changes(lakes: Ledger, tmp_path: Path) -> None:
     assert past.valid_end.iloc[0] == day(2)
     assert export(known_at=day(1)).empty
     assert list(export(bounds=OTHER.bounds).geometry.map(lambda one: shapely.equals(one, OTHER))) == [True]
-    assert export(bounds=(170.0, 50.0, 9.0, 51.0)).empty, "the box crosses the antimeridian and ends before the lakes"
+    assert export(bounds=(170.0, 50.0, 9.0, 51.0)).empty, (
+        "the box crosses the antimeridian and ends before the lakes"
+    )
     changes = export(changes=True)
     assert list(changes.columns)[:-1] == list(CHANGES.columns)[:-1]
     assert sorted(changes.change) == ["appeared", "appeared", "grew"]

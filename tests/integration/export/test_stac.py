@@ -29,7 +29,9 @@ FIRST, SECOND = cells(1, 1, 2, 2), cells(5, 5, 7, 7)
 def test_a_catalog_that_others_read_and_crawl(ledgers: Any, tmp_path: Path) -> None:
     ledger: Ledger = ledgers()
     ledger.arrive([SceneContent(()), SceneContent((FIRST,)), SceneContent((FIRST, SECOND))], [0, 1, 2])
-    (track, *_) = (row["track_id"] for row in ledger.rows("SELECT track_id FROM watch.objects_now ORDER BY 1"))
+    (track, *_) = (
+        row["track_id"] for row in ledger.rows("SELECT track_id FROM watch.objects_now ORDER BY 1")
+    )
     with ledger.engine.begin() as conn:
         reviews.decide(conn, track, reviews.Verdict.CONFIRMED, reviewer="ada", reason="seen on the ground")
     target = tmp_path / "catalog"
@@ -51,7 +53,9 @@ def test_a_catalog_that_others_read_and_crawl(ledgers: Any, tmp_path: Path) -> N
         assert item.properties["processing:software"]["tiny"] == "0123456789ab"
         path = Path(item.assets["detections"].get_absolute_href())
         assert len(pyogrio.read_dataframe(path)) == item.properties["segwatch:detections"]
-    shapes = pyogrio.read_dataframe(Path(max(observed, key=lambda one: one.id).assets["detections"].get_absolute_href()))
+    shapes = pyogrio.read_dataframe(
+        Path(max(observed, key=lambda one: one.id).assets["detections"].get_absolute_href())
+    )
     assert shapely.equals(shapes.union_all(), shapely.union(FIRST, SECOND))
     model = items["model-tiny-0123456789ab"]
     assert {"mlm:name", "mlm:architecture", "mlm:tasks", "mlm:input", "mlm:output"} <= model.properties.keys()
@@ -60,11 +64,15 @@ def test_a_catalog_that_others_read_and_crawl(ledgers: Any, tmp_path: Path) -> N
     assert list(reviewed.verdict) == ["confirmed"]
 
     found = _crawl(target, ledger)
-    assert [(one.acquired_at, one.footprint.equals(EVERYTHING)) for one in found] == [(day(n), True) for n in range(3)]
+    assert [(one.acquired_at, one.footprint.equals(EVERYTHING)) for one in found] == [
+        (day(n), True) for n in range(3)
+    ]
     assert [one.assets["red"] for one in found] == [f"https://img.example/{n}.tif" for n in range(3)]
 
     stac.export_catalog(ledger.engine, Request("lakes", at=day(1)), target, force=True)
-    assert len(list(target.rglob("*.geojson"))) == 2, "the old catalog is gone, and nobody had reviewed anything then"
+    assert len(list(target.rglob("*.geojson"))) == 2, (
+        "the old catalog is gone, and nobody had reviewed anything then"
+    )
     (tmp_path / "mine").mkdir()
     for wrong, words in (
         (Request("lakes", changes=True), "--changes"), (Request("lakes", known_at=day(-1)), "no observation"),
@@ -85,7 +93,9 @@ def _check_core(document: dict[str, Any]) -> None:
     }  # fmt: skip
     if document["type"] == "FeatureCollection":
         return
-    assert [str(one.message) for one in checks[document["type"]](document["stac_version"]).iter_errors(core)] == []
+    assert [
+        str(one.message) for one in checks[document["type"]](document["stac_version"]).iter_errors(core)
+    ] == []
 
 
 def _crawl(folder: Path, ledger: Ledger) -> list[Item]:
