@@ -47,7 +47,7 @@ class Size:
     """Pages, and tiles, that are asked for."""
 
 
-FULL, QUICK = Size(100, 1_000_000, 100), Size(30, 20_000, 5)
+FULL, QUICK = Size(100, 1_000_000, 100), Size(30, 9_000, 5)
 
 
 @dataclass(frozen=True)

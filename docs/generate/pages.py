@@ -6,7 +6,17 @@ from collections.abc import Callable
 
 from sqlalchemy import Connection
 
-from docs.generate import architecture, commands, errors, http_api, modules, settings, tracking, watch_file
+from docs.generate import (
+    architecture,
+    commands,
+    errors,
+    exports,
+    http_api,
+    modules,
+    settings,
+    tracking,
+    watch_file,
+)
 from docs.generate import views as view_page
 
 #: Path under docs/.
@@ -20,6 +30,7 @@ _FROM_CODE: dict[str, Callable[[], str]] = {
     "reference/profile.md": watch_file.profile_page,
     "reference/http-api.md": http_api.page,
     "reference/errors.md": errors.page,
+    "reference/exports.md": exports.page,
     "reference/modules.md": modules.page,
     "explanation/architecture.svg": architecture.drawing,
 }

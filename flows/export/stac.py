@@ -33,7 +33,7 @@ from segwatch.geo.antimeridian import compute_bounds
 STAC_VERSION = "1.1.0"
 PROCESSING = "https://stac-extensions.github.io/processing/v1.1.0/schema.json"
 MLM = "https://stac-extensions.github.io/mlm/v1.5.0/schema.json"
-LABEL = "https://stac-extensions.github.io/label/v1.0.1/schema.json"
+LABEL = "https://stac-extensions.github.io/label/v1.0.0/schema.json"
 _JSON, _GEOJSON = "application/json", "application/geo+json"
 _DETECTIONS = "detections"
 #: Architectures by the beginning of a model's name; others are called by their names.
