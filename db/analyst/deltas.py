@@ -216,12 +216,13 @@ def iter_object_deltas(
     """
     shown = {one.series_id for one in since.series if one.in_force}
     shows = {one.series_id for one in now.series if one.in_force}
-    series = sorted(shown | shows)
+    whole = shown != shows or since.area_id != now.area_id
+    series = sorted(shown | shows if whole else shows & _list_advanced(since, now))
     values = {
         **_describe(series, since),
         "were_in_force": [one in shown for one in series],
         "area": since.area_id,
-        "all": shown != shows or since.area_id != now.area_id,
+        "all": whole,
     }
     return iter_parts(conn, _OBJECTS, {**selection.values, **values})
 
@@ -234,9 +235,15 @@ def iter_change_deltas(
     Parameters are as in :func:`iter_object_deltas`. ``delta`` is ``inserted``, ``changed`` or ``retracted``; a change
     that was retracted and holds again is ``changed``.
     """
-    series = sorted(one.series_id for one in now.series)
+    series = sorted(_list_advanced(since, now))
     values = {**_describe(series, since), "were_in_force": [True] * len(series)}
     return iter_parts(conn, _CHANGES, {**selection.values, **values})
+
+
+def _list_advanced(since: Position, now: Position) -> set[UUID]:
+    """List the series in which something was recorded: a series of the past must not make every feed read it again."""
+    heard = {one.series_id: one.recorded_to for one in since.series}
+    return {one.series_id for one in now.series if heard.get(one.series_id) != one.recorded_to}
 
 
 def _describe(series: Sequence[UUID], since: Position) -> Mapping[str, object]:
