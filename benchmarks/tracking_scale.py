@@ -7,7 +7,6 @@ with the whole layer, as a script without a ledger would.
 
 from __future__ import annotations
 
-import math
 import re
 import shutil
 import tempfile
@@ -28,6 +27,7 @@ from shapely.geometry import box
 from shapely.geometry.base import BaseGeometry
 from sqlalchemy import Engine, text
 
+from segwatch.benchmarks.memory import forget_peak, read_peak_mib
 from segwatch.db import ledger, observations, scenes, watches
 from segwatch.db.embedded.cluster import Cluster
 from segwatch.db.engine import make_engine
@@ -42,11 +42,11 @@ from segwatch.geo.types.watch import AlertRule, Instruction, TrackingSettings, W
 
 MODEL = "bench@0"
 COOKBOOK = Path(__file__).resolve().parents[1] / "docs" / "how-to" / "cookbook.md"
-_WEST, _SOUTH, _STEP_LON, _STEP_LAT = 15.0, 46.0, 0.0026, 0.0018  # 200 m each way
+WEST, SOUTH, STEP_LON, STEP_LAT = 15.0, 46.0, 0.0026, 0.0018  # 200 m each way
 _BLOCKS = 10  # blocks a side of the largest history
 _WEEKS = 100
 _BEGAN = datetime(2024, 1, 1, 10, tzinfo=UTC)
-_NOW = _BEGAN + timedelta(weeks=_WEEKS)
+NOW = _BEGAN + timedelta(weeks=_WEEKS)
 _RADIUS_M = 60.0
 _METRES_PER_DEGREE = 111_320.0
 
@@ -96,8 +96,8 @@ class World:
         self.side = side
         self.scenes = 0
         self.tracks = 0
-        width, height = _BLOCKS * side * _STEP_LON, _BLOCKS * side * _STEP_LAT
-        self.area = box(_WEST, _SOUTH, _WEST + width, _SOUTH + height)
+        width, height = _BLOCKS * side * STEP_LON, _BLOCKS * side * STEP_LAT
+        self.area = box(WEST, SOUTH, WEST + width, SOUTH + height)
         with self.engine.begin() as conn:
             self.watch_id = watches.apply(conn, make_watch(self.area)).revision_id
         self.series_id = self._first_scenes()
@@ -106,7 +106,7 @@ class World:
         """Add objects block by block up to a number of tracks; a third of them grew once."""
         values = {
             "series": self.series_id, "first": self.tracks, "last": tracks - 1, "side": self.side, "blocks": _BLOCKS,
-            "per_block": self.side**2, "west": _WEST, "south": _SOUTH, "lon": _STEP_LON, "lat": _STEP_LAT,
+            "per_block": self.side**2, "west": WEST, "south": SOUTH, "lon": STEP_LON, "lat": STEP_LAT,
             "radius": _RADIUS_M / _METRES_PER_DEGREE, "weeks": _WEEKS, "past": MAX_PAST,
         }  # fmt: skip
         with psycopg.connect(self.superuser_url, autocommit=True) as conn:
@@ -255,19 +255,19 @@ def run(*, quick: bool) -> dict[str, float | int]:
 
 
 def _measure(world: World, turn: int) -> Cost:
-    block = box(_WEST, _SOUTH, _WEST + world.side * _STEP_LON, _SOUTH + world.side * _STEP_LAT)
+    block = box(WEST, SOUTH, WEST + world.side * STEP_LON, SOUTH + world.side * STEP_LAT)
     seconds = []
     for repeat in range(3):
         number = 3 * turn + repeat
         found = block_detections(world.side, seed=number)
-        world.store_prediction(block, found, _NOW + timedelta(days=number))
+        world.store_prediction(block, found, NOW + timedelta(days=number))
         before = world.rows_written()
-        _forget_peak()
+        forget_peak()
         begun = time.perf_counter()
         tracked = track_ready(world.engine)
         seconds.append(time.perf_counter() - begun)
         assert tracked.observations == 1
-        peak, rows = _peak_mib(), world.rows_written() - before
+        peak, rows = read_peak_mib(), world.rows_written() - before
     # leave out the first repetition: it finds the block as the turn before left it, at the smallest history
     # never observed
     begun = time.perf_counter()
@@ -282,7 +282,7 @@ def block_detections(side: int, seed: int) -> list[Detection]:
     row, column = np.divmod(np.arange(side**2), side)
     noise = rng.normal(0.0, 3.0 / _METRES_PER_DEGREE, (2, side**2))
     points = shapely.points(
-        _WEST + (column + 0.5) * _STEP_LON + noise[0], _SOUTH + (row + 0.5) * _STEP_LAT + noise[1]
+        WEST + (column + 0.5) * STEP_LON + noise[0], SOUTH + (row + 0.5) * STEP_LAT + noise[1]
     )
     fate = rng.random(side**2)
     radius = np.where(fate < 0.05, 1.4, 1.0) * _RADIUS_M / _METRES_PER_DEGREE
@@ -307,15 +307,15 @@ def _overlay(engine: Engine, found: Sequence[Detection]) -> None:
 
 def _late(world: World, size: Size) -> dict[str, float | int]:
     """Track a long series without one of its scenes, which then arrives."""
-    block = box(_WEST, _SOUTH, _WEST + world.side * _STEP_LON, _SOUTH + world.side * _STEP_LAT)
+    block = box(WEST, SOUTH, WEST + world.side * STEP_LON, SOUTH + world.side * STEP_LAT)
     missing = size.late_scenes - size.late_back
     begun = time.perf_counter()
     for number in range(size.late_scenes):
         if number != missing:
-            world.store_prediction(block, block_detections(world.side, number), _NOW + timedelta(days=number))
+            world.store_prediction(block, block_detections(world.side, number), NOW + timedelta(days=number))
             track_ready(world.engine)
     usual = (time.perf_counter() - begun) / (size.late_scenes - 1)
-    world.store_prediction(block, block_detections(world.side, missing), _NOW + timedelta(days=missing))
+    world.store_prediction(block, block_detections(world.side, missing), NOW + timedelta(days=missing))
     before = world.rows_written()
     begun = time.perf_counter()
     track_ready(world.engine)
@@ -397,16 +397,6 @@ def throwaway_cluster() -> Iterator[Cluster]:
     finally:
         cluster.destroy()
         shutil.rmtree(home, ignore_errors=True)
-
-
-def _forget_peak() -> None:
-    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
-
-
-def _peak_mib() -> float:
-    status = Path("/proc/self/status").read_text(encoding="ascii")
-    found = re.search(r"^VmHWM:\s+(\d+) kB", status, re.MULTILINE)
-    return int(found.group(1)) / 1024 if found else math.nan
 
 
 def _print_costs(costs: Sequence[Cost]) -> None:

@@ -19,6 +19,7 @@ DbError
 ├── TokenRefused         an access token cannot be created with this name, scope, watch or end
 ├── MarkRefused          a mark on an alert is incomplete or invalid
 ├── LabelRefused         a label of a sample is incomplete, or a file of labels does not fit
+├── UnknownPosition      a delta feed is asked to go on from where this ledger never was
 ├── SwitchRefused        a watch cannot be switched to a model, or back
 └── ReviewRefused        a verdict about an object is incomplete or invalid
 """
@@ -100,6 +101,10 @@ class LeaseLost(DbError):
 
 class PublishConflict(DbError):
     """An observation cannot be published in its present state."""
+
+
+class UnknownPosition(DbError):
+    """A delta feed is asked to go on from a position that is not of this ledger's past."""
 
 
 class SwitchRefused(DbError):

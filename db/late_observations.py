@@ -126,11 +126,12 @@ _RECORDED_CHANGES = text(
     """
 )
 _RETRACT_CHANGES = text(
-    "UPDATE segwatch.change SET retracted_at = :now WHERE id = ANY(CAST(:ids AS uuid[])) AND retracted_at IS NULL"
+    "UPDATE segwatch.change SET retracted_at = :now, altered_at = :now"
+    " WHERE id = ANY(CAST(:ids AS uuid[])) AND retracted_at IS NULL"
 )
 _HOLDS_AGAIN = text(
     """
-    UPDATE segwatch.change SET retracted_at = NULL
+    UPDATE segwatch.change SET retracted_at = NULL, altered_at = :now
     WHERE id = ANY(CAST(:ids AS uuid[])) AND retracted_at IS NOT NULL RETURNING id
     """
 )
@@ -433,7 +434,7 @@ def _retract(
     derived = {publishing.make_change_id(step.scene_id, one) for step in steps for one in step.changes}
     gone = sorted(recorded - derived)
     conn.execute(_RETRACT_CHANGES, {"ids": gone, "now": now})
-    again = list(conn.execute(_HOLDS_AGAIN, {"ids": sorted(derived - recorded)}).scalars())
+    again = list(conn.execute(_HOLDS_AGAIN, {"ids": sorted(derived - recorded), "now": now}).scalars())
     corrections.retract(conn, gone, turn, now)
     return {*recorded, *again}, again
 

@@ -14,7 +14,7 @@ from uuid import UUID
 
 from psycopg.types.range import TimestamptzRange
 from shapely.geometry.base import BaseGeometry
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, case, or_, text
 from sqlalchemy.dialects.postgresql import insert
 
 from segwatch.db import tables, verdicts
@@ -27,9 +27,9 @@ from segwatch.geo.types.tracking import Change, TrackingStep
 #: Later than everything recorded in the series, even within one transaction or if the clock was set back.
 _RECORDED_TIME = text(
     """
-    SELECT greatest(clock_timestamp(),
-                    (SELECT max(o.committed_at) FROM segwatch.observation o WHERE o.series_id = :series_id)
-                    + interval '1 microsecond')
+    UPDATE segwatch.series
+    SET recorded_to = greatest(clock_timestamp(), recorded_to + interval '1 microsecond')
+    WHERE id = :series_id RETURNING recorded_to
     """
 )
 #: An observation without footprint was skipped: it only replaced the result of an earlier version.
@@ -93,7 +93,10 @@ _LINK = text(
 
 
 def next_recorded_time(conn: Connection, series_id: UUID) -> datetime:
-    """Return the recorded time for what is published now, UTC."""
+    """Return the recorded time for what is published now, UTC.
+
+    The connection must hold the lock of the series: then recorded times of a series are committed in their order.
+    """
     now: datetime = conn.execute(_RECORDED_TIME, {"series_id": series_id}).scalar_one()
     return now
 
@@ -251,6 +254,7 @@ def add_changes(conn: Connection, step: TrackingStep, now: datetime) -> None:
                 "target": one.target,
                 "valid_at": one.valid_at,
                 "recorded_at": now,
+                "altered_at": now,
                 "before_m2": one.before_m2,
                 "after_m2": one.after_m2,
                 "gained": _stored(one.gained),
@@ -265,7 +269,10 @@ def add_changes(conn: Connection, step: TrackingStep, now: datetime) -> None:
         # observation may show it
         added = insert(tables.change)
         measured = ("observation_id", "gained", "lost", "geom", "before_m2", "after_m2", "score")
-        anew = {name: added.excluded[name] for name in measured}
+        anew: dict[str, Any] = {name: added.excluded[name] for name in measured}
+        stored = tables.change.c
+        differs = or_(*(stored[name].is_distinct_from(added.excluded[name]) for name in measured))
+        anew["altered_at"] = case((differs, added.excluded.altered_at), else_=stored.altered_at)
         conn.execute(added.on_conflict_do_update(index_elements=["id"], set_=anew), rows)
 
 

@@ -40,6 +40,25 @@ from segwatch.db.analyst.coverage import (
     list_scenes,
     list_unused,
 )
+from segwatch.db.analyst.deltas import (
+    Position,
+    SeriesPosition,
+    check_position,
+    iter_change_deltas,
+    iter_object_deltas,
+    read_position,
+)
+from segwatch.db.analyst.exports import (
+    CHANGE_COLUMNS,
+    DEMONSTRATION_MODELS,
+    HISTORY_COLUMNS,
+    OBJECT_COLUMNS,
+    Selection,
+    iter_changes,
+    iter_history,
+    iter_objects,
+    open_snapshot,
+)
 from segwatch.db.analyst.object_panel import ObjectPanel, read_object_panel
 from segwatch.db.analyst.objects import (
     check_readable,
@@ -47,16 +66,36 @@ from segwatch.db.analyst.objects import (
     read_object_tile,
     read_snapshot,
 )
+from segwatch.db.analyst.observed import (
+    DETECTION_COLUMNS,
+    OBSERVATION_COLUMNS,
+    REVIEW_COLUMNS,
+    iter_detections,
+    iter_observations,
+    iter_reviewed,
+    list_observations,
+)
 from segwatch.db.analyst.rows import Rows
 from segwatch.db.analyst.shadows import count_observed as count_observed
 from segwatch.db.analyst.shadows import list_compared_objects, list_compared_scenes, list_differences
 from segwatch.db.analyst.watches import list_upgrades, list_watches, summarize_watches
 
 __all__ = [
+    "CHANGE_COLUMNS",
+    "DEMONSTRATION_MODELS",
+    "DETECTION_COLUMNS",
+    "HISTORY_COLUMNS",
+    "OBJECT_COLUMNS",
+    "OBSERVATION_COLUMNS",
+    "REVIEW_COLUMNS",
     "ChangeStatus",
     "ObjectPanel",
+    "Position",
     "Rows",
+    "Selection",
+    "SeriesPosition",
     "StoredCalibration",
+    "check_position",
     "check_readable",
     "compare_areas",
     "count_alerts",
@@ -68,6 +107,14 @@ __all__ = [
     "estimate_assessment",
     "explain_missing_alert",
     "find_gap",
+    "iter_change_deltas",
+    "iter_changes",
+    "iter_detections",
+    "iter_history",
+    "iter_object_deltas",
+    "iter_objects",
+    "iter_observations",
+    "iter_reviewed",
     "list_alerts",
     "list_alerts_for_feed",
     "list_alerts_for_map",
@@ -77,6 +124,7 @@ __all__ = [
     "list_coverage",
     "list_differences",
     "list_largest_changes",
+    "list_observations",
     "list_readable_items",
     "list_reported_scenes",
     "list_reviews",
@@ -86,10 +134,12 @@ __all__ = [
     "list_unused",
     "list_upgrades",
     "list_watches",
+    "open_snapshot",
     "read_accuracy",
     "read_alert_for_feed",
     "read_object_panel",
     "read_object_tile",
+    "read_position",
     "read_snapshot",
     "sum_changes",
     "summarize_watches",

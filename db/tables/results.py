@@ -46,6 +46,9 @@ series = Table(
     reference("seeded_from", "series", nullable=True),
     time("seed_valid_at", nullable=True),
     time("seed_known_at", nullable=True),
+    #: recorded time of the latest publication or verdict. Whoever writes one holds the lock of this row until the
+    #: commit, so what is committed later is recorded later: delta feeds resume from here. Null before the first one
+    time("recorded_to", nullable=True),
     UniqueConstraint("watch_name", "instruction_id", "model_version", name="series_identity"),
 )
 
@@ -243,6 +246,13 @@ track_state = Table(
     ),
     Index("track_state_track_ix", "track_id"),
     Index("track_state_observation_ix", "observation_id", postgresql_where=text("upper_inf(recorded)")),
+    # the latest states that became known, or were found wrong, after a recorded time: delta feeds
+    Index("track_state_learned_ix", text("lower(recorded)"), postgresql_where=text("upper_inf(valid)")),
+    Index(
+        "track_state_closed_ix",
+        text("upper(recorded)"),
+        postgresql_where=text("upper_inf(valid) AND NOT upper_inf(recorded)"),
+    ),
 )
 
 track_lineage = Table(
@@ -277,6 +287,8 @@ change = Table(
     time("retracted_at", nullable=True),
     #: whether its newest judgement has evidence, so that the next observation of its ground judges it again
     Column("is_open", Boolean, nullable=False, server_default="false"),
+    #: recorded time at which the row was last written otherwise: recorded, retracted, reinstated or measured anew
+    time("altered_at", now=True),
     Index("change_geom_ix", "geom", postgresql_using="gist"),
     Index(
         "change_open_ix",
@@ -287,6 +299,7 @@ change = Table(
     Index("change_valid_ix", "valid_at"),
     Index("change_track_ix", "track_id"),
     Index("change_observation_ix", "observation_id"),
+    Index("change_altered_ix", "altered_at"),
 )
 
 #: What later observations are compared with to judge a change. The id comes from the content: judgements share it.
@@ -327,6 +340,13 @@ change_judgement = Table(
         postgresql_where=text("upper_inf(recorded)"),
     ),
     Index("change_judgement_observation_ix", "observation_id", postgresql_where=text("upper_inf(recorded)")),
+    # judgements that were made, or given up, after a recorded time: delta feeds
+    Index("change_judgement_made_ix", text("lower(recorded)")),
+    Index(
+        "change_judgement_closed_ix",
+        text("upper(recorded)"),
+        postgresql_where=text("NOT upper_inf(recorded)"),
+    ),
 )
 
 #: Running counts of a series for each target, after an observation. Derived from the observations, like tracks, and

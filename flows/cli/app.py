@@ -14,6 +14,7 @@ from segwatch.flows.cli import (
     database,
     doctor,
     events,
+    export,
     learning,
     local,
     models,
@@ -64,6 +65,7 @@ app.command(rich_help_panel=_RESULTS)(results.coverage)
 app.command("why-not", rich_help_panel=_RESULTS)(results.why_not)
 app.command(rich_help_panel=_RESULTS)(results.upgrades)
 app.command(rich_help_panel=_RESULTS)(results.report)
+app.command(rich_help_panel=_RESULTS)(export.export)
 app.add_typer(reviews.app, name="review", rich_help_panel=_RESULTS)
 app.add_typer(assess.app, name="assess", rich_help_panel=_RESULTS)
 

@@ -34,11 +34,16 @@ def require_extras(what: str, *extras: str) -> None:
     ConfigError
         A module of these extras is missing; the message says what to install.
     """
-    missing = [extra for extra in extras if not all(map(_is_installed, MODULES[extra]))]
+    missing = [extra for extra in extras if not has_extra(extra)]
     if missing:
         raise ConfigError(
             f"{what} needs more packages; install them with: pip install '{_requirement(*missing)}'"
         )
+
+
+def has_extra(extra: str) -> bool:
+    """Tell whether every module of an extra is installed."""
+    return all(map(_is_installed, MODULES[extra]))
 
 
 def _is_installed(module: str) -> bool:

@@ -34,6 +34,7 @@ from segwatch.flows.web.guards.admission import OGC_CONNECTIONS
 from segwatch.flows.web.guards.refusals import make_refusal
 from segwatch.flows.web.ogcapi import cql, extents
 from segwatch.flows.web.ogcapi.collections import ViewCollection
+from segwatch.flows.web.ogcapi.files import BinaryFormats
 from segwatch.flows.web.ogcapi.queries import LimitCap, require_known_parameters, write_csv_rows
 from segwatch.flows.web.tiles import GRIDS, parse_tile
 
@@ -113,6 +114,7 @@ def make_app() -> FastAPI:
     app.include_router(
         endpoints.router, dependencies=[Depends(_refuse_nul), Depends(require_known_parameters)]
     )
+    app.add_middleware(BinaryFormats, features=app)
     app.add_middleware(LimitCap)
     app.dependency_overrides = {
         dependencies.filter_query: _parse_filter,

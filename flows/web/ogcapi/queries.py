@@ -14,6 +14,7 @@ from fastapi.dependencies.models import Dependant
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from segwatch.flows.export.text import escape_formula
 from segwatch.flows.web.guards.refusals import refuse
 from segwatch.flows.web.ogcapi.collections import MAX_FEATURES, ResponseCounts, response_counts
 
@@ -26,7 +27,6 @@ _CRS84 = {
     "https://www.opengis.net/def/crs/OGC/1.3/CRS84",
     "[OGC:CRS84]",
 }
-_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 _CRS_PARAMETERS = {"crs", "bbox-crs", "filter-crs"}
 
 
@@ -133,11 +133,6 @@ def write_csv_rows(rows: Iterable[dict[str, Any]]) -> Generator[str, None, None]
     )
 
 
-def _escape_formula(value: Any) -> Any:
-    """Put an apostrophe before texts that a spreadsheet would evaluate as a formula."""
-    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
-
-
 def _write_lines(names: list[str], rows: Iterable[dict[str, Any]]) -> Generator[str, None, None]:
     buffer = io.StringIO()
     writer = csv.DictWriter(buffer, names)
@@ -146,5 +141,5 @@ def _write_lines(names: list[str], rows: Iterable[dict[str, Any]]) -> Generator[
     for row in rows:
         buffer.seek(0)
         buffer.truncate()
-        writer.writerow({name: _escape_formula(value) for name, value in row.items()})
+        writer.writerow({name: escape_formula(value) for name, value in row.items()})
         yield buffer.getvalue()

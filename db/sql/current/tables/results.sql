@@ -14,6 +14,7 @@ CREATE TABLE segwatch.series (
     seeded_from UUID,
     seed_valid_at TIMESTAMP WITH TIME ZONE,
     seed_known_at TIMESTAMP WITH TIME ZONE,
+    recorded_to TIMESTAMP WITH TIME ZONE,
     CONSTRAINT series_pk PRIMARY KEY (id),
     CONSTRAINT series_identity UNIQUE (watch_name, instruction_id, model_version),
     CONSTRAINT series_instruction_id_fk FOREIGN KEY(instruction_id) REFERENCES segwatch.instruction (id),
@@ -109,10 +110,13 @@ CREATE TABLE segwatch.change (
     baseline BOOLEAN NOT NULL,
     retracted_at TIMESTAMP WITH TIME ZONE,
     is_open BOOLEAN DEFAULT 'false' NOT NULL,
+    altered_at TIMESTAMP WITH TIME ZONE DEFAULT clock_timestamp() NOT NULL,
     CONSTRAINT change_pk PRIMARY KEY (id),
     CONSTRAINT change_track_id_fk FOREIGN KEY(track_id) REFERENCES segwatch.track (id),
     CONSTRAINT change_observation_id_fk FOREIGN KEY(observation_id) REFERENCES segwatch.observation (id)
 );
+
+CREATE INDEX change_altered_ix ON segwatch.change (altered_at);
 
 CREATE INDEX change_geom_ix ON segwatch.change USING gist (geom);
 
@@ -265,6 +269,10 @@ CREATE TABLE segwatch.track_state (
     CONSTRAINT track_state_merged_into_fk FOREIGN KEY(merged_into) REFERENCES segwatch.track (id)
 );
 
+CREATE INDEX track_state_closed_ix ON segwatch.track_state (upper(recorded)) WHERE upper_inf(valid) AND NOT upper_inf(recorded);
+
+CREATE INDEX track_state_learned_ix ON segwatch.track_state (lower(recorded)) WHERE upper_inf(valid);
+
 CREATE INDEX track_state_now_ix ON segwatch.track_state USING gist (geom) WHERE upper_inf(valid) AND upper_inf(recorded);
 
 CREATE INDEX track_state_observation_ix ON segwatch.track_state (observation_id) WHERE upper_inf(recorded);
@@ -294,6 +302,10 @@ CREATE TABLE segwatch.change_judgement (
     CONSTRAINT change_judgement_scene_id_fk FOREIGN KEY(scene_id) REFERENCES segwatch.scene (id),
     CONSTRAINT change_judgement_evidence_id_fk FOREIGN KEY(evidence_id) REFERENCES segwatch.judgement_evidence (id)
 );
+
+CREATE INDEX change_judgement_closed_ix ON segwatch.change_judgement (upper(recorded)) WHERE NOT upper_inf(recorded);
+
+CREATE INDEX change_judgement_made_ix ON segwatch.change_judgement (lower(recorded));
 
 CREATE UNIQUE INDEX change_judgement_now_ix ON segwatch.change_judgement (change_id, acquired_at DESC, scene_id DESC) WHERE upper_inf(recorded);
 
