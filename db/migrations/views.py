@@ -10,10 +10,14 @@ from alembic import op
 _SQL = Path(__file__).parents[1] / "sql"
 #: This revision has every view and function; what came before is not needed to make them.
 _COMPLETE = "0022"
+#: Views that a revision gives another order of columns; CREATE OR REPLACE can only add columns at the end.
+_REORDERED = {"0037": ("object_history",)}
 
 
 def apply(revision: str) -> None:
     """Run the SQL files that were frozen for a revision, in order of their names."""
+    for name in _REORDERED.get(revision, ()):
+        op.execute(f"DROP VIEW watch.{name}")
     for part in sorted((_SQL / revision).glob("*.sql")):
         op.execute(sa.text(part.read_text(encoding="utf-8").replace(":", "\\:")))
 
