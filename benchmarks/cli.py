@@ -7,7 +7,7 @@ import importlib
 import json
 import sys
 
-NAMES = ("model", "tracking", "imagery", "alerts")
+NAMES = ("model", "tracking", "imagery", "alerts", "sql")
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -28,6 +28,7 @@ _RESERVED = ("pg_", "postgres", "segwatch")
 #: A person may raise these limits in a session of their own; they keep mistakes, not people, from doing harm.
 _SETTINGS: tuple[tuple[LiteralString, str], ...] = (
     ("default_transaction_read_only", "on"),
+    ("jit", "off"),
     ("idle_in_transaction_session_timeout", "10min"),
     ("lock_timeout", "5s"),
     ("timezone", "UTC"),

@@ -18,7 +18,17 @@ import shapely
 from shapely.geometry.base import BaseGeometry
 from sqlalchemy import Connection, Row, text
 
-from segwatch.db import chips, corrections, fold_memory, ground, judgements, publishing, raising, summaries, verdicts
+from segwatch.db import (
+    chips,
+    corrections,
+    fold_memory,
+    ground,
+    judgements,
+    publishing,
+    raising,
+    summaries,
+    verdicts,
+)
 from segwatch.db.codec import from_ewkb, load_track_state, load_watch, to_ewkb
 from segwatch.db.fold_memory import FoldMemory, FoldStart
 from segwatch.db.raising import RuleMatch, SendTime

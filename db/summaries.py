@@ -19,15 +19,19 @@ from uuid import UUID
 from sqlalchemy import Connection, TextClause, text
 
 from segwatch.db import mutexes
+from segwatch.db.tables.summaries import STATUSES
 
 #: Of rows about all ground of a watch.
 WHOLE = UUID(int=0)
 #: Folds share it; loading administrative areas and rebuilding take it alone.
 _MUTEX = "admin areas"
 
+_NAMES = tuple(f"{status}_{what}" for status in STATUSES for what in ("objects", "cm2"))
+_COLUMNS = ", ".join(_NAMES)
+
 #: States that a fold closed and added. Reviewed objects are counted apart.
 _CHANGED = """
-    SELECT n.factor, t.track_id, k.series_id, e.watch_name, k.target, coalesce(t.status, 'not judged') AS status, t.valid,
+    SELECT n.factor, t.track_id, k.series_id, e.watch_name, k.target, coalesce(t.status, 'not_judged') AS status, t.valid,
            t.geom, t.area_m2
     FROM (SELECT unnest(CAST(:removed AS uuid[])) AS id, -1 AS factor
           UNION ALL SELECT unnest(CAST(:added AS uuid[])), 1) n
@@ -37,7 +41,7 @@ _CHANGED = """
     WHERE t.alive AND NOT EXISTS (SELECT 1 FROM segwatch.review r WHERE r.track_id = t.track_id)"""
 #: All states of a series as they are known now, but for reviewed objects.
 _ALL = """
-    SELECT 1 AS factor, t.track_id, k.series_id, e.watch_name, k.target, coalesce(t.status, 'not judged') AS status,
+    SELECT 1 AS factor, t.track_id, k.series_id, e.watch_name, k.target, coalesce(t.status, 'not_judged') AS status,
            t.valid, t.geom, t.area_m2
     FROM segwatch.series e
     JOIN segwatch.track k ON k.series_id = e.id
@@ -46,7 +50,7 @@ _ALL = """
       AND NOT EXISTS (SELECT 1 FROM segwatch.review r WHERE r.track_id = t.track_id)"""
 #: States of reviewed objects with the verdicts applied.
 _REVIEWED = """
-    SELECT 1 AS factor, h.track_id, k.series_id, e.watch_name, k.target, coalesce(h.status, 'not judged') AS status,
+    SELECT 1 AS factor, h.track_id, k.series_id, e.watch_name, k.target, coalesce(h.status, 'not_judged') AS status,
            h.valid, h.geom, h.area_m2
     FROM segwatch.held_state h
     JOIN segwatch.track k ON k.id = h.track_id
@@ -56,11 +60,16 @@ _REVIEWED = """
 
 
 def _count(states: str, *by: str) -> str:
-    """Build the query that counts states by some columns, administrative area, status and week.
+    """Build the query that counts states by some columns, administrative area and week.
 
     A state counts in every administrative area that holds a part of it, with the area of that part.
     """
-    grouped = ", ".join((*by, "admin_area_id", "status", "week"))
+    grouped = ", ".join((*by, "admin_area_id", "week"))
+    sums = ", ".join(
+        f"CAST(coalesce(sum({of}) FILTER (WHERE status = '{status}'), 0) AS bigint) AS {status}_{name}"
+        for status in STATUSES
+        for of, name in (("objects", "objects"), ("change_cm2", "cm2"))
+    )
     return f"""
     WITH state AS MATERIALIZED ({states}
     ), shown AS (
@@ -94,19 +103,19 @@ def _count(states: str, *by: str) -> str:
                CAST(date_trunc('week', upper(p.span) AT TIME ZONE 'UTC') AS date)
         FROM placed p WHERE NOT upper_inf(p.span)
     )
-    SELECT {grouped}, sum(objects) AS objects, CAST(sum(change_cm2) AS bigint) AS area_cm2
-    FROM step GROUP BY {grouped} HAVING sum(objects) <> 0 OR sum(change_cm2) <> 0"""  # noqa: S608 - parts of this file
+    SELECT {grouped}, {sums}
+    FROM step GROUP BY {grouped}"""  # noqa: S608 - parts of this file
 
 
 def _add(counted: str) -> TextClause:
     """Build the statement that adds counts to ``area_by_week``."""
     return text(
         f"""
-        INSERT INTO segwatch.area_by_week AS a (series_id, target, admin_area_id, status, week, objects, area_cm2)
-        SELECT series_id, target, admin_area_id, status, week, objects, area_cm2 FROM ({counted}) n
-        ORDER BY series_id, target, admin_area_id, status, week
-        ON CONFLICT (series_id, admin_area_id, target, status, week) DO UPDATE
-        SET objects = a.objects + excluded.objects, area_cm2 = a.area_cm2 + excluded.area_cm2
+        INSERT INTO segwatch.area_by_week AS a (series_id, target, admin_area_id, week, {_COLUMNS})
+        SELECT series_id, target, admin_area_id, week, {_COLUMNS} FROM ({counted}) n
+        ORDER BY series_id, target, admin_area_id, week
+        ON CONFLICT (series_id, admin_area_id, target, week) DO UPDATE
+        SET {", ".join(f"{name} = a.{name} + excluded.{name}" for name in _NAMES)}
         """  # noqa: S608 - parts of this file
     )
 
@@ -118,20 +127,20 @@ _ADD_ALL = _add(_count(_ALL, *_BY_SERIES))
 _ADD_REVIEWED, _TAKE_REVIEWED = (
     _add(
         f"""
-        SELECT k.series_id, k.target, v.admin_area_id, v.status, v.week, {sign} sum(v.objects) AS objects,
-               {sign} CAST(sum(v.area_cm2) AS bigint) AS area_cm2
+        SELECT k.series_id, k.target, v.admin_area_id, v.week,
+               {", ".join(f"{sign} CAST(sum(v.{name}) AS bigint) AS {name}" for name in _NAMES)}
         FROM segwatch.reviewed_area v JOIN segwatch.track k ON k.id = v.track_id
         WHERE v.track_id = ANY(CAST(:tracks AS uuid[]))
-        GROUP BY k.series_id, k.target, v.admin_area_id, v.status, v.week"""  # noqa: S608 - parts of this file
+        GROUP BY k.series_id, k.target, v.admin_area_id, v.week"""  # noqa: S608 - parts of this file
     )
     for sign in ("", "-")
 )
 _DROP_REVIEWED = text("DELETE FROM segwatch.reviewed_area WHERE track_id = ANY(CAST(:tracks AS uuid[]))")
 _KEEP_REVIEWED = text(
     f"""
-    INSERT INTO segwatch.reviewed_area (track_id, admin_area_id, status, week, objects, area_cm2)
+    INSERT INTO segwatch.reviewed_area (track_id, admin_area_id, week, {_COLUMNS})
     {_count(_REVIEWED, "track_id")}
-    """  # noqa: S608 - parts of this file
+    """
 )
 _WHICH_REVIEWED = text(
     """

@@ -10,14 +10,19 @@ from alembic import op
 _SQL = Path(__file__).parents[1] / "sql"
 #: This revision has every view and function; what came before is not needed to make them.
 _COMPLETE = "0022"
-#: Views that a revision gives another order of columns; CREATE OR REPLACE can only add columns at the end.
-_REORDERED = {"0037": ("object_history",)}
+#: What a revision makes with other columns in between or other parameters, which CREATE OR REPLACE cannot do.
+_DROPPED = {
+    "0037": (
+        "DROP VIEW IF EXISTS watch.object_history",
+        "DROP FUNCTION IF EXISTS watch.objects_as_of(timestamptz, timestamptz)",
+    )
+}
 
 
 def apply(revision: str) -> None:
     """Run the SQL files that were frozen for a revision, in order of their names."""
-    for name in _REORDERED.get(revision, ()):
-        op.execute(f"DROP VIEW watch.{name}")
+    for statement in _DROPPED.get(revision, ()):
+        op.execute(statement)
     for part in sorted((_SQL / revision).glob("*.sql")):
         op.execute(sa.text(part.read_text(encoding="utf-8").replace(":", "\\:")))
 

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, CheckConstraint, Column, Date, Double, Index, Integer, Table, Text, UniqueConstraint
+from typing import Any
+
+from sqlalchemy import BigInteger, Column, Date, Double, Index, Integer, Table, Text, UniqueConstraint
 from sqlalchemy.dialects.postgresql import UUID
 
 from segwatch.db.tables.columns import geometry, identity, metadata, reference, string, time
 
-_STATUSES = "status IN ('provisional', 'confirmed', 'refuted', 'not judged')"
+#: Statuses of objects as parts of names of columns.
+STATUSES = ("confirmed", "provisional", "refuted", "not_judged")
+
+
+def _counts() -> tuple[Column[Any], ...]:
+    """Make a pair of columns for each status: objects, and square centimetres, whose sums do not depend on their order."""
+    names = (f"{status}_{what}" for status in STATUSES for what in ("objects", "cm2"))
+    return tuple(Column(name, BigInteger, nullable=False) for name in names)
+
 
 #: Polygons with names that a user loads, such as districts; areas are summed by them.
 admin_area = Table(
@@ -40,13 +50,9 @@ area_by_week = Table(
     reference("series_id", "series", primary_key=True),
     Column("admin_area_id", UUID(as_uuid=True), primary_key=True),
     Column("target", Text, primary_key=True),
-    Column("status", Text, primary_key=True),
     #: Monday, UTC
     Column("week", Date, primary_key=True),
-    Column("objects", BigInteger, nullable=False),
-    #: square centimetres: sums of integers do not depend on their order
-    Column("area_cm2", BigInteger, nullable=False),
-    CheckConstraint(_STATUSES, name="area_by_week_status"),
+    *_counts(),
 )
 
 #: What each reviewed object adds to ``area_by_week``: a further verdict replaces it.
@@ -55,11 +61,8 @@ reviewed_area = Table(
     metadata,
     reference("track_id", "track", primary_key=True),
     Column("admin_area_id", UUID(as_uuid=True), primary_key=True),
-    Column("status", Text, primary_key=True),
     Column("week", Date, primary_key=True),
-    Column("objects", BigInteger, nullable=False),
-    Column("area_cm2", BigInteger, nullable=False),
-    CheckConstraint(_STATUSES, name="reviewed_area_status"),
+    *_counts(),
 )
 
 #: Ground that was observed in a week, by administrative area that meets the AOI; 0 where none was.

@@ -24,7 +24,6 @@ from segwatch.flows.cli.app import app
 from tests.conftest import Database
 from tests.invariants.conftest import Ledger, SceneContent, merged
 
-
 VIEWS = (
     "objects_now", "object_history", "changes", "alerts", "coverage", "imagery", "detections", "watches",
     "area_by_week",

@@ -17,6 +17,7 @@ from segwatch.db import ledger as work
 from segwatch.db.admin_areas import AdminArea
 from segwatch.db.codec import from_ewkb
 from segwatch.db.migrate import upgrade
+from segwatch.db.tables.summaries import STATUSES
 from tests.invariants.conftest import EVERYTHING, START, Ledger, SceneContent, cells, merged
 
 SHAPES = [
@@ -31,11 +32,12 @@ DISTRICTS = (
 )
 #: Days apart, so that seven scenes take up four weeks.
 _PACE = 4
+_COUNTED = [f"{status}_{what}" for status in STATUSES for what in ("objects", "cm2")]
+_NUMBERS, _ZEROS = ", ".join(_COUNTED), ", ".join("0" for _ in _COUNTED)
 _SUMS = {
-    "area_by_week": "SELECT series_id, admin_area_id, target, status, week, objects, area_cm2 FROM segwatch.area_by_week"
-    " WHERE objects <> 0 OR area_cm2 <> 0 ORDER BY 1, 2, 3, 4, 5",
+    "area_by_week": f"SELECT * FROM segwatch.area_by_week WHERE ({_NUMBERS}) <> ({_ZEROS}) ORDER BY 1, 2, 3, 4",
     "observed_by_week": "SELECT * FROM segwatch.observed_by_week ORDER BY 1, 2, 3",
-    "reviewed_area": "SELECT * FROM segwatch.reviewed_area ORDER BY 1, 2, 3, 4",
+    "reviewed_area": "SELECT * FROM segwatch.reviewed_area ORDER BY 1, 2, 3",
 }
 #: Every week of the view beside what watch.objects_as_of shows at its last moment.
 _SHOWN = """

@@ -265,6 +265,8 @@ CREATE TABLE segwatch.track_state (
     CONSTRAINT track_state_merged_into_fk FOREIGN KEY(merged_into) REFERENCES segwatch.track (id)
 );
 
+CREATE INDEX track_state_geom_ix ON segwatch.track_state USING gist (geom);
+
 CREATE INDEX track_state_now_ix ON segwatch.track_state USING gist (geom) WHERE upper_inf(valid) AND upper_inf(recorded);
 
 CREATE INDEX track_state_observation_ix ON segwatch.track_state (observation_id) WHERE upper_inf(recorded);

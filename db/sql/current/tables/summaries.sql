@@ -23,12 +23,16 @@ CREATE TABLE segwatch.area_by_week (
     series_id UUID NOT NULL,
     admin_area_id UUID NOT NULL,
     target TEXT NOT NULL,
-    status TEXT NOT NULL,
     week DATE NOT NULL,
-    objects BIGINT NOT NULL,
-    area_cm2 BIGINT NOT NULL,
-    CONSTRAINT area_by_week_pk PRIMARY KEY (series_id, admin_area_id, target, status, week),
-    CONSTRAINT area_by_week_status CHECK (status IN ('provisional', 'confirmed', 'refuted', 'not judged')),
+    confirmed_objects BIGINT NOT NULL,
+    confirmed_cm2 BIGINT NOT NULL,
+    provisional_objects BIGINT NOT NULL,
+    provisional_cm2 BIGINT NOT NULL,
+    refuted_objects BIGINT NOT NULL,
+    refuted_cm2 BIGINT NOT NULL,
+    not_judged_objects BIGINT NOT NULL,
+    not_judged_cm2 BIGINT NOT NULL,
+    CONSTRAINT area_by_week_pk PRIMARY KEY (series_id, admin_area_id, target, week),
     CONSTRAINT area_by_week_series_id_fk FOREIGN KEY(series_id) REFERENCES segwatch.series (id)
 );
 
@@ -45,11 +49,15 @@ CREATE TABLE segwatch.observed_by_week (
 CREATE TABLE segwatch.reviewed_area (
     track_id UUID NOT NULL,
     admin_area_id UUID NOT NULL,
-    status TEXT NOT NULL,
     week DATE NOT NULL,
-    objects BIGINT NOT NULL,
-    area_cm2 BIGINT NOT NULL,
-    CONSTRAINT reviewed_area_pk PRIMARY KEY (track_id, admin_area_id, status, week),
-    CONSTRAINT reviewed_area_status CHECK (status IN ('provisional', 'confirmed', 'refuted', 'not judged')),
+    confirmed_objects BIGINT NOT NULL,
+    confirmed_cm2 BIGINT NOT NULL,
+    provisional_objects BIGINT NOT NULL,
+    provisional_cm2 BIGINT NOT NULL,
+    refuted_objects BIGINT NOT NULL,
+    refuted_cm2 BIGINT NOT NULL,
+    not_judged_objects BIGINT NOT NULL,
+    not_judged_cm2 BIGINT NOT NULL,
+    CONSTRAINT reviewed_area_pk PRIMARY KEY (track_id, admin_area_id, week),
     CONSTRAINT reviewed_area_track_id_fk FOREIGN KEY(track_id) REFERENCES segwatch.track (id)
 );

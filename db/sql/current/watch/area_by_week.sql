@@ -32,7 +32,7 @@ FROM (
            coalesce(sum(d.provisional_cm2) OVER span, 0)::float8 AS provisional_cm2,
            coalesce(sum(d.not_judged_objects) OVER span, 0)::bigint AS not_judged_objects,
            coalesce(sum(d.not_judged_cm2) OVER span, 0)::float8 AS not_judged_cm2,
-           coalesce(sum(d.mapped_cm2) OVER span, 0)::float8 AS mapped_cm2
+           coalesce(sum(d.confirmed_cm2 + d.provisional_cm2 + d.not_judged_cm2) OVER span, 0)::float8 AS mapped_cm2
     FROM (
         SELECT f.watch_name AS watch, s.id AS series_id, s.model_version AS model,
                s.instruction_id AS instruction_revision, f.valid, t.target, p.place_id, a.layer, a.name AS admin_area,
@@ -50,17 +50,7 @@ FROM (
         LEFT JOIN segwatch.admin_area a ON a.id = p.place_id) g
     LEFT JOIN segwatch.observed_by_week o
            ON o.series_id = g.series_id AND o.admin_area_id = g.place_id AND o.week = g.week
-    LEFT JOIN (
-        SELECT x.series_id, x.admin_area_id, x.target, x.week,
-               sum(x.objects) FILTER (WHERE x.status = 'confirmed') AS confirmed_objects,
-               sum(x.area_cm2) FILTER (WHERE x.status = 'confirmed') AS confirmed_cm2,
-               sum(x.objects) FILTER (WHERE x.status = 'provisional') AS provisional_objects,
-               sum(x.area_cm2) FILTER (WHERE x.status = 'provisional') AS provisional_cm2,
-               sum(x.objects) FILTER (WHERE x.status = 'not judged') AS not_judged_objects,
-               sum(x.area_cm2) FILTER (WHERE x.status = 'not judged') AS not_judged_cm2,
-               sum(x.area_cm2) FILTER (WHERE x.status <> 'refuted') AS mapped_cm2
-        FROM segwatch.area_by_week x
-        GROUP BY x.series_id, x.admin_area_id, x.target, x.week) d
+    LEFT JOIN segwatch.area_by_week d
            ON d.series_id = g.series_id AND d.admin_area_id = g.place_id AND d.target = g.target AND d.week = g.week
     WINDOW span AS (PARTITION BY g.watch, g.series_id, g.target, g.layer, g.admin_area, g.place_id ORDER BY g.week)
 ) w
