@@ -1,9 +1,9 @@
 """Ask every question of the cookbook at a million tracks, and count what summing costs a scene.
 
-The ledger of :mod:`segwatch.benchmarks.tracking_scale`, with judgements, alerts, reviews, an assessment and districts. Each
-question is asked twenty times as the analyst, each time at another place, and the time until all rows have arrived counts.
-Without a ledger, the same answers need the history of every object: the last figure is how much longer one question takes
-that counts it, instead of reading the sums.
+The ledger of :mod:`segwatch.benchmarks.tracking_scale`, with judgements, alerts, reviews, an assessment and districts.
+Each question is asked twenty times as the analyst, each time at another place; the time until all rows have arrived
+counts. ``history_over_sums`` is how much longer the area of some weeks takes from the history of every object than from
+the sums.
 """
 
 from __future__ import annotations
@@ -71,9 +71,11 @@ _FURTHER = (
     """,
     """
     INSERT INTO segwatch.review (id, track_id, ordinal, verdict, reviewer, reason, outline, looked_at)
-    SELECT gen_random_uuid(), t.track_id, 1, CASE WHEN get_byte(uuid_send(t.id), 1) < 128 THEN 'rejected' ELSE 'confirmed' END,
+    SELECT gen_random_uuid(), t.track_id, 1,
+           CASE WHEN get_byte(uuid_send(t.id), 1) < 128 THEN 'rejected' ELSE 'confirmed' END,
            'ada', 'seen', t.geom, t.last_looked
-    FROM segwatch.track_state t WHERE upper_inf(t.recorded) AND upper_inf(t.valid) AND get_byte(uuid_send(t.id), 0) = 7
+    FROM segwatch.track_state t
+    WHERE upper_inf(t.recorded) AND upper_inf(t.valid) AND get_byte(uuid_send(t.id), 0) = 7
     ORDER BY t.id LIMIT 1000
     """,
     """
@@ -212,7 +214,9 @@ def _time_fold(world: World) -> dict[str, float | int]:
             taken = time.perf_counter() - begun
         shares.append(spent["seconds"] / taken)
         seconds.append(taken)
-    out.print(f"scene of {world.side**2} objects: {min(seconds[1:]):.2f} s, of which sums {median(shares[1:]):.1%}")
+    out.print(
+        f"scene of {world.side**2} objects: {min(seconds[1:]):.2f} s, of which sums {median(shares[1:]):.1%}"
+    )
     return {
         "scene_detections": world.side**2,
         "scene_seconds": round(min(seconds[1:]), 3),

@@ -36,7 +36,7 @@ _ADD_PARTS = text(
     """
 )
 _LAYERS = text(
-    "SELECT layer, count(*) AS areas, max(loaded_at) AS loaded_at FROM segwatch.admin_area GROUP BY layer ORDER BY layer"
+    "SELECT layer, count(*) AS areas, max(loaded_at) AS loaded_at FROM segwatch.admin_area GROUP BY layer ORDER BY 1"
 )
 
 

@@ -1,7 +1,7 @@
-"""Logins of people who read with SQL: members of the analyst's role with limits, which may read some watches or all.
+"""Logins of people who read with SQL: members of the analyst's role with limits, which read some watches or all.
 
-What a login may read is a row of ``segwatch.database_user``, which the functions of ``segwatch/session_rights.sql`` look
-up for every query.
+What a login may read is a row of ``segwatch.database_user``, which the functions of ``segwatch/session_rights.sql``
+look up for every query.
 """
 
 from __future__ import annotations
@@ -131,7 +131,9 @@ def _check(conn: Connection, name: str, watch_names: Collection[str] | None, lim
     for one in watch_names or ():
         watches.require(conn, one)
     if conn.execute(_EXISTS, {"name": name}).scalar_one():
-        raise UserRefused(f"there is a login named {name!r}; choose another name, or: segwatch db revoke-user {name}")
+        raise UserRefused(
+            f"there is a login named {name!r}; choose another name, or: segwatch db revoke-user {name}"
+        )
     admin = conn.execute(_RIGHTS).one()
     if not admin.creates_roles:
         raise _refuse(admin.rolname)
@@ -140,12 +142,20 @@ def _check(conn: Connection, name: str, watch_names: Collection[str] | None, lim
 
 def _create_role(driver: Any, role: sql.Identifier, made: Created, limits: Limits) -> sql.Composed:
     # hashed here, so that the password never reaches the server's log
-    hashed = driver.pgconn.encrypt_password(made.password.encode(), made.name.encode(), b"scram-sha-256").decode()
+    hashed = driver.pgconn.encrypt_password(
+        made.password.encode(), made.name.encode(), b"scram-sha-256"
+    ).decode()
     until = "infinity" if limits.expires_at is None else limits.expires_at.isoformat()
     return sql.SQL(
         "CREATE ROLE {} LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS INHERIT"
         " CONNECTION LIMIT {} PASSWORD {} VALID UNTIL {} IN ROLE {}"
-    ).format(role, sql.Literal(limits.connections), sql.Literal(hashed), sql.Literal(until), sql.Identifier(roles.ANALYST))
+    ).format(
+        role,
+        sql.Literal(limits.connections),
+        sql.Literal(hashed),
+        sql.Literal(until),
+        sql.Identifier(roles.ANALYST),
+    )
 
 
 def revoke(conn: Connection, name: str) -> None:
@@ -188,7 +198,9 @@ def _explain_refusal(admin: str) -> Iterator[None]:
     except psycopg.errors.DuplicateObject as error:
         raise UserRefused("another session made a login of this name at the same time") from error
     except psycopg.errors.DependentObjectsStillExist as error:
-        raise UserRefused(f"the login still has rights or objects elsewhere: {error.diag.message_detail}") from error
+        raise UserRefused(
+            f"the login still has rights or objects elsewhere: {error.diag.message_detail}"
+        ) from error
     except DBAPIError as error:
         if isinstance(error.orig, psycopg.errors.InsufficientPrivilege):
             raise _refuse(admin) from error

@@ -124,9 +124,7 @@ def add_tracks(
         verdicts.carry_over(conn, {one.track_id: one.geometry for one in step.states if one.track_id in new})
 
 
-def add_states(
-    conn: Connection, step: TrackingStep, acquired_at: datetime, now: datetime
-) -> StateChanges:
+def add_states(conn: Connection, step: TrackingStep, acquired_at: datetime, now: datetime) -> StateChanges:
     """Close superseded states and add new ones; see :mod:`segwatch.db.tracks`."""
     added = build_entries(step, acquired_at)
     starts = {track_id: entry.start for track_id, entry in added.items()}

@@ -6,8 +6,8 @@ states are worth and takes away what the states that it closed were worth, so it
 integers of square centimetres: their order does not matter, and a late scene or a refold ends in the same numbers as
 :func:`rebuild_series`.
 
-Verdicts apply: what a reviewed object adds is kept apart in ``reviewed_area`` and replaced as a whole by the next verdict
-or fold. Objects wholly outside a narrowed AOI are not counted while that AOI is in force.
+Verdicts apply: what a reviewed object adds is kept apart in ``reviewed_area`` and replaced as a whole by the next
+verdict or fold. Objects wholly outside a narrowed AOI are not counted while that AOI is in force.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ _COLUMNS = ", ".join(_NAMES)
 
 #: States that a fold closed and added. Reviewed objects are counted apart.
 _CHANGED = """
-    SELECT n.factor, t.track_id, k.series_id, e.watch_name, k.target, coalesce(t.status, 'not_judged') AS status, t.valid,
-           t.geom, t.area_m2
+    SELECT n.factor, t.track_id, k.series_id, e.watch_name, k.target, coalesce(t.status, 'not_judged') AS status,
+           t.valid, t.geom, t.area_m2
     FROM (SELECT unnest(CAST(:removed AS uuid[])) AS id, -1 AS factor
           UNION ALL SELECT unnest(CAST(:added AS uuid[])), 1) n
     JOIN segwatch.track_state t ON t.id = n.id
@@ -89,7 +89,8 @@ def _count(states: str, *by: str) -> str:
         CROSS JOIN LATERAL (
             SELECT p.admin_area_id, CAST(round(10000 * sum(
                        CASE WHEN ST_CoveredBy(s.geom, p.geom) THEN s.area_m2
-                            ELSE ST_Area(CAST(ST_Intersection(s.geom, p.geom) AS geography)) END)) AS bigint) AS area_cm2
+                            ELSE ST_Area(CAST(ST_Intersection(s.geom, p.geom) AS geography)) END)) AS bigint)
+                       AS area_cm2
             FROM segwatch.admin_area_part p
             WHERE ST_Intersects(s.geom, p.geom)
             GROUP BY p.admin_area_id) i
@@ -166,8 +167,8 @@ _DROP_OBSERVED = text(
         FROM segwatch.observation o WHERE o.id = ANY(CAST(:ids AS uuid[])))
     """
 )
-#: Ground that the observations of a week show, in pieces of few vertices. Administrative areas that meet an AOI of the week
-#: have a row even if nothing of them was observed.
+#: Ground that the observations of a week show, in pieces of few vertices. Administrative areas that meet an AOI of the
+#: week have a row even if nothing of them was observed.
 _OBSERVED = text(
     f"""
     WITH week AS (
@@ -194,7 +195,8 @@ _OBSERVED = text(
         SELECT g.week, ST_Subdivide(g.geom, 128) AS geom FROM ground g
         WHERE EXISTS (SELECT 1 FROM part p WHERE p.week = g.week)
     ), measured AS (
-        SELECT g.week, CAST('{WHOLE}' AS uuid) AS admin_area_id, g.scenes, ST_Area(CAST(g.geom AS geography)) AS observed_m2
+        SELECT g.week, CAST('{WHOLE}' AS uuid) AS admin_area_id, g.scenes,
+               ST_Area(CAST(g.geom AS geography)) AS observed_m2
         FROM ground g
         UNION ALL
         SELECT p.week, p.admin_area_id,

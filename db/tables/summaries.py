@@ -1,4 +1,4 @@
-"""Sums over the tracks: area and objects by target, week and administrative area; :mod:`segwatch.db.summaries` keeps them."""
+"""Sums over the tracks by target, week and administrative area; :mod:`segwatch.db.summaries` keeps them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ STATUSES = ("confirmed", "provisional", "refuted", "not_judged")
 
 
 def _counts() -> tuple[Column[Any], ...]:
-    """Make a pair of columns for each status: objects, and square centimetres, whose sums do not depend on their order."""
+    """Make columns for each status: objects, and square centimetres, whose sums do not depend on their order."""
     names = (f"{status}_{what}" for status in STATUSES for what in ("objects", "cm2"))
     return tuple(Column(name, BigInteger, nullable=False) for name in names)
 

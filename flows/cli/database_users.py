@@ -31,10 +31,14 @@ if TYPE_CHECKING:
 
 
 def add_user(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the login: small letters, digits and _.")],
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="Name of the login: small letters, digits and _.")
+    ],
     watch: Annotated[
         list[str] | None,
-        typer.Option("--watch", metavar="WATCH", help="Watch that it may read; repeatable. Default: every watch."),
+        typer.Option(
+            "--watch", metavar="WATCH", help="Watch that it may read; repeatable. Default: every watch."
+        ),
     ] = None,
     names: Annotated[
         bool, typer.Option("--names", help="Show it the names of reviewers and of people who mark alerts.")
@@ -42,12 +46,16 @@ def add_user(
     passfile: Annotated[
         Path | None,
         typer.Option(
-            "--passfile", metavar="FILE", help="Add the password to this file (~/.pgpass) instead of printing it."
+            "--passfile",
+            metavar="FILE",
+            help="Add the password to this file (~/.pgpass) instead of printing it.",
         ),
     ] = None,
     expires: Annotated[
         datetime | None,
-        typer.Option("--expires", metavar="TIME", help="Time at which it expires (UTC). Default: when revoked."),
+        typer.Option(
+            "--expires", metavar="TIME", help="Time at which it expires (UTC). Default: when revoked."
+        ),
     ] = None,
     timeout: Annotated[
         int, typer.Option("--timeout", min=1, max=3600, help="Longest time of a statement, seconds.")
@@ -66,13 +74,17 @@ def add_user(
     with clear_errors():
         limits = database_users.Limits(timeout, connections, utc(expires))
         with _open_admin() as (engine, url), engine.begin() as conn:
-            made = database_users.create(conn, name, watch_names=watch or None, shows_names=names, limits=limits)
+            made = database_users.create(
+                conn, name, watch_names=watch or None, shows_names=names, limits=limits
+            )
             if passfile is not None:
                 _write_passfile(passfile, url, made)
     lines = _connection_lines(url, made, passfile)
     if as_json:
         # print_json would redact the password
-        typer.echo(json.dumps({"name": name, "password": None if passfile else made.password, "connect": lines}))
+        typer.echo(
+            json.dumps({"name": name, "password": None if passfile else made.password, "connect": lines})
+        )
         return
     if passfile is None:
         say("store the password now, it is shown only once")
@@ -115,19 +127,26 @@ def revoke_user(name: Annotated[str, typer.Argument(metavar="NAME", help="Name o
 def load_areas(
     file: Annotated[
         Path | None,
-        typer.Argument(metavar="FILE", help="GeoPackage, Shapefile, FlatGeobuf, GeoJSON or another file of polygons."),
+        typer.Argument(
+            metavar="FILE", help="GeoPackage, Shapefile, FlatGeobuf, GeoJSON or another file of polygons."
+        ),
     ] = None,
     name_column: Annotated[
-        str | None, typer.Option("--name-column", metavar="COLUMN", help="Column with the names of the polygons.")
+        str | None,
+        typer.Option("--name-column", metavar="COLUMN", help="Column with the names of the polygons."),
     ] = None,
     layer: Annotated[
         str | None,
-        typer.Option("--layer", metavar="NAME", help="Name of the layer in segwatch. Default: that of the file."),
+        typer.Option(
+            "--layer", metavar="NAME", help="Name of the layer in segwatch. Default: that of the file."
+        ),
     ] = None,
     file_layer: Annotated[
         str | None, typer.Option("--file-layer", metavar="NAME", help="Layer of the file, if it has several.")
     ] = None,
-    remove: Annotated[str | None, typer.Option("--remove", metavar="LAYER", help="Remove a layer and its sums.")] = None,
+    remove: Annotated[
+        str | None, typer.Option("--remove", metavar="LAYER", help="Remove a layer and its sums.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Load administrative areas, such as districts, by which watch.area_by_week sums; without a file, list the layers.
@@ -151,7 +170,9 @@ def load_areas(
     if as_json:
         print_json({"layer": name, "added": done.added, "removed": done.removed, "kept": done.kept})
         return
-    out.print(f"layer {name}: {done.added} added, {done.removed} removed, {done.kept} as before", markup=False)
+    out.print(
+        f"layer {name}: {done.added} added, {done.removed} removed, {done.kept} as before", markup=False
+    )
 
 
 def _list_or_remove(remove: str | None, as_json: bool) -> None:
@@ -166,7 +187,8 @@ def _list_or_remove(remove: str | None, as_json: bool) -> None:
         print_json(rows)
         return
     print_table(
-        ("layer", "areas", "loaded"), [(str(row["layer"]), str(row["areas"]), str(row["loaded_at"])) for row in rows]
+        ("layer", "areas", "loaded"),
+        [(str(row["layer"]), str(row["areas"]), str(row["loaded_at"])) for row in rows],
     )
 
 
@@ -199,7 +221,9 @@ def _write_passfile(file: Path, url: URL, made: Created) -> None:
     descriptor = os.open(file.expanduser(), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     with os.fdopen(descriptor, "w", encoding="utf-8") as opened:
         if os.fstat(descriptor).st_mode & 0o077:
-            raise ConfigError(f"{file} can be read by others, and psql would ignore it; run: chmod 600 {file}")
+            raise ConfigError(
+                f"{file} can be read by others, and psql would ignore it; run: chmod 600 {file}"
+            )
         opened.write(line + "\n")
 
 
@@ -214,7 +238,9 @@ def _place(url: URL) -> tuple[str, str]:
 def _connection_lines(url: URL, made: Created, passfile: Path | None) -> dict[str, str]:
     """Build the line with which each program connects; with a password file, without the password."""
     host, port = _place(url)
-    secret: dict[str, Any] = {"passfile": str(passfile.expanduser().absolute())} if passfile else {"password": made.password}
+    secret: dict[str, Any] = (
+        {"passfile": str(passfile.expanduser().absolute())} if passfile else {"password": made.password}
+    )
     given = {"host": host, "port": port, "dbname": made.database, "user": made.name, **secret}
     words = " ".join(f"{key}={value}" for key, value in given.items())
     login = made.name if passfile else f"{made.name}:{made.password}"
@@ -226,6 +252,6 @@ def _connection_lines(url: URL, made: Created, passfile: Path | None) -> dict[st
         "QGIS": f"New PostgreSQL connection: {where}, authentication Basic, user {made.name}; then open schema watch",
         "DBeaver": f"jdbc:postgresql://{host}:{port}/{made.database}?user={made.name}",
         "DuckDB": f"ATTACH '{words}' AS segwatch (TYPE postgres, READ_ONLY, SCHEMA 'watch');",
-        "Python": f'import geopandas; geopandas.read_postgis("SELECT * FROM watch.objects_now", "{address}")',
+        "Python": f'import geopandas; geopandas.read_postgis("TABLE watch.objects_now", "{address}")',
         "GDAL": f'ogrinfo "PG:{words} schemas=watch"',
     }

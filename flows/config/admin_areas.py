@@ -47,7 +47,9 @@ def read_admin_areas(path: Path, name_column: str, layer: str | None = None) -> 
         where = f"{path}, feature {number}"
         name = _check_name(value, name_column, where)
         shape = _repair(geometry, f"{where} ({name})")
-        vertices += sum(len(one.exterior.coords) + sum(len(hole.coords) for hole in one.interiors) for one in shape)
+        vertices += sum(
+            len(one.exterior.coords) + sum(len(hole.coords) for hole in one.interiors) for one in shape
+        )
         if vertices > MAX_VERTICES:
             raise ConfigError(f"{path}: more than {MAX_VERTICES:,} vertices; simplify it first")
         parts.setdefault(name, []).extend(shape)
@@ -60,7 +62,9 @@ def _read(path: Path, name_column: str, layer: str | None) -> Iterator[tuple[Any
     try:
         import pyogrio
     except ImportError as error:
-        raise ConfigError("reading polygons needs pyogrio; install it with: pip install 'segwatch[analysis]'") from error
+        raise ConfigError(
+            "reading polygons needs pyogrio; install it with: pip install 'segwatch[analysis]'"
+        ) from error
     if not path.exists():
         raise ConfigError(f"{path}: no such file")
     if path.is_file() and path.stat().st_size > MAX_BYTES:
@@ -69,10 +73,16 @@ def _read(path: Path, name_column: str, layer: str | None) -> Iterator[tuple[Any
         info = pyogrio.read_info(path, layer=layer)
         _check_info(info, path, name_column)
         frame = pyogrio.read_dataframe(path, layer=layer, columns=[name_column])
-    except (pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError, pyogrio.errors.GeometryError) as error:
+    except (
+        pyogrio.errors.DataSourceError,
+        pyogrio.errors.DataLayerError,
+        pyogrio.errors.GeometryError,
+    ) as error:
         raise ConfigError(f"{path} cannot be read: {error}") from error
     if frame.crs is None:
-        raise ConfigError(f"{path} does not say its coordinate system; set it first, for example with ogr2ogr -a_srs")
+        raise ConfigError(
+            f"{path} does not say its coordinate system; set it first, for example with ogr2ogr -a_srs"
+        )
     frame = frame.to_crs(4326)
     return zip(frame[name_column], frame.geometry, strict=True)
 
@@ -90,10 +100,14 @@ def _check_info(info: Mapping[str, Any], path: Path, name_column: str) -> None:
 def _check_name(value: Any, name_column: str, where: str) -> str:
     # missing numbers are NaN, which differs from itself
     if value is None or value != value or not str(value).strip():  # noqa: PLR0124
-        raise ConfigError(f"{where}: the column {name_column!r} is empty; every administrative area needs a name")
+        raise ConfigError(
+            f"{where}: the column {name_column!r} is empty; every administrative area needs a name"
+        )
     name = str(value).strip()
     if len(name) > _MAX_NAME or to_storable(name) != name:
-        raise ConfigError(f"{where}: {name[:40]!r}... cannot be a name; use at most {_MAX_NAME} printable characters")
+        raise ConfigError(
+            f"{where}: {name[:40]!r}... cannot be a name; use at most {_MAX_NAME} printable characters"
+        )
     return name
 
 

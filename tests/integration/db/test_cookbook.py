@@ -76,7 +76,10 @@ def fires(engine: Engine) -> Fires:
     the west only, the 25th is cloudy, and the 30th waits. Somebody confirms the first."""
     made = Fires(engine)
     with engine.begin() as conn:
-        halves = [("District 10", box(15.0, 46.0, 15.01, 46.1)), ("District 11", box(15.01, 46.0, 15.2, 46.1))]
+        halves = [
+            ("District 10", box(15.0, 46.0, 15.01, 46.1)),
+            ("District 11", box(15.01, 46.0, 15.2, 46.1)),
+        ]
         admin_areas.replace_layer(conn, "districts", [AdminArea(*one) for one in halves])
     made.observe(2, [FIRE])
     made.observe(9, [GROWN, SECOND])
@@ -173,7 +176,8 @@ def test_the_cookbook_answers_twenty_questions(fires: Fires, analyst_engine: Eng
             assert len(found) == len(expected), title
             for row, wanted in zip(found, expected, strict=True):
                 assert row == tuple(
-                    pytest.approx(one, rel=1e-6, abs=0.01) if isinstance(one, float) else one for one in wanted
+                    pytest.approx(one, rel=1e-6, abs=0.01) if isinstance(one, float) else one
+                    for one in wanted
                 ), title
 
 

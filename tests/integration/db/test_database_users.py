@@ -79,7 +79,9 @@ def psql(line: str, statement: str, **environment: str) -> subprocess.CompletedP
     )  # fmt: skip
 
 
-def test_a_login_reads_its_watches_and_nothing_else(two_watches: Ledger, name: str, database: Database) -> None:
+def test_a_login_reads_its_watches_and_nothing_else(
+    two_watches: Ledger, name: str, database: Database
+) -> None:
     made = create(name, "--watch", "lakes")
     line = made["connect"]["psql"]
     assert psql(line, "SELECT DISTINCT watch FROM watch.objects_now").stdout == "lakes\n"
@@ -91,7 +93,9 @@ def test_a_login_reads_its_watches_and_nothing_else(two_watches: Ledger, name: s
     assert "ponds" not in psql(line, "SELECT watch FROM watch.objects_as_of('2024-01-03', 'infinity')").stdout
     shown = "SET segwatch.names = 'shown'; SELECT count(*), count(reviewer) FROM watch.reviews"
     assert psql(line, shown).stdout.split() == ["SET", "1|0"]
-    limits = psql(line, "SHOW statement_timeout; SHOW default_transaction_read_only; SHOW timezone").stdout.split()
+    limits = psql(
+        line, "SHOW statement_timeout; SHOW default_transaction_read_only; SHOW timezone"
+    ).stdout.split()
     assert limits == ["1min", "on", "UTC"]
     refused = {
         "SELECT * FROM segwatch.track_state": "permission denied for schema segwatch",
@@ -130,7 +134,10 @@ def test_without_watches_it_reads_all_and_revoking_ends_its_sessions(
     secret = passfile.read_text().strip().rsplit(":", 1)[1]
     assert all(secret not in one for one in made["connect"].values())
     line = made["connect"]["psql"]
-    assert psql(line, "SELECT DISTINCT watch FROM watch.objects_now ORDER BY 1").stdout.split() == ["lakes", "ponds"]
+    assert psql(line, "SELECT DISTINCT watch FROM watch.objects_now ORDER BY 1").stdout.split() == [
+        "lakes",
+        "ponds",
+    ]
     assert psql(line, "SELECT reviewer FROM watch.reviews").stdout == "Grace\n"
     assert f"{name}" in command("users").stdout
     (url,) = re.findall(r'"(postgresql\+psycopg://[^"]+)"', made["connect"]["Python"])

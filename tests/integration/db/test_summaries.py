@@ -133,7 +133,9 @@ def test_sums_follow_random_folds(ledgers: Any, seed: int) -> None:
         if versions and chance.random() < 0.4:
             batch.append(chance.choice(sorted(versions)))
         for day in batch:
-            ground = merged(SHAPES[index] for index in sorted(chance.sample(range(len(SHAPES)), chance.randint(0, 3))))
+            ground = merged(
+                SHAPES[index] for index in sorted(chance.sample(range(len(SHAPES)), chance.randint(0, 3)))
+            )
             version = versions[day] = versions.get(day, -1) + 1
             if chance.random() < 0.1:
                 ledger.give_up(day, skipped=True, version=version)
@@ -163,14 +165,21 @@ def test_what_was_not_seen_is_told_apart_from_zero(ledgers: Any) -> None:
     lake = merged([(1, 1, 3, 3)])
     south = cells(0, 0, 8, 4.5)
     # the north is seen in the third week only, and nothing at all in the second
-    world = {0: SceneContent(lake, south), 1: SceneContent(lake, south), 14: SceneContent((), cells(0, 4.5, 8, 8))}
+    world = {
+        0: SceneContent(lake, south),
+        1: SceneContent(lake, south),
+        14: SceneContent((), cells(0, 4.5, 8, 8)),
+    }
     ledger.arrive(world, [0, 1, 14])
     rows = {
         (str(row["week"]), row["admin_area"]): row
         for row in ledger.rows("SELECT * FROM watch.area_by_week ORDER BY week, admin_area")
     }
     weeks = ("2024-01-01", "2024-01-08", "2024-01-15")
-    coverage = {place: [rows[week, place]["coverage"] for week in weeks] for place in (None, "south west", "north and far")}
+    coverage = {
+        place: [rows[week, place]["coverage"] for week in weeks]
+        for place in (None, "south west", "north and far")
+    }
     assert coverage == {
         None: ["seen", "not seen", "seen"],
         "south west": ["seen", "not seen", "not seen"],
@@ -188,7 +197,9 @@ def test_what_was_not_seen_is_told_apart_from_zero(ledgers: Any) -> None:
     assert lake_m2["observed_m2"] == 0
     assert [rows[week, None]["scenes"] for week in weeks] == [2, 0, 1]
     # two scenes of one week show the same ground, which counts once
-    (one,) = ledger.rows("SELECT ST_Area(geom::geography) AS m2 FROM watch.coverage ORDER BY acquired_at LIMIT 1")
+    (one,) = ledger.rows(
+        "SELECT ST_Area(geom::geography) AS m2 FROM watch.coverage ORDER BY acquired_at LIMIT 1"
+    )
     assert rows["2024-01-01", None]["observed_m2"] == pytest.approx(one["m2"], abs=1)
     assert {row["accuracy"] for row in rows.values()} == {"not assessed"}
     assert {row["adjusted_m2"] for row in rows.values()} == {None}

@@ -67,9 +67,13 @@ def test_keys_are_unique_and_stay_as_long_as_their_rows(ledgers: Any) -> None:
     (before,) = ledger.rows("SELECT array_agg(state_id) AS ids FROM watch.object_history WHERE in_force")
     assert before["ids"]
     ledger.track()
-    assert ledger.rows("SELECT array_agg(state_id) AS ids FROM watch.object_history WHERE in_force") == [before]
+    assert ledger.rows("SELECT array_agg(state_id) AS ids FROM watch.object_history WHERE in_force") == [
+        before
+    ]
     ledger.arrive(world, [2])
-    track = ledger.rows("SELECT track_id, geom FROM watch.objects_now ORDER BY area_m2 LIMIT 1")[0]["track_id"]
+    track = ledger.rows("SELECT track_id, geom FROM watch.objects_now ORDER BY area_m2 LIMIT 1")[0][
+        "track_id"
+    ]
     kept = {
         row["state_id"]: (row["valid_from"], row["recorded_from"])
         for row in ledger.rows("SELECT * FROM watch.object_history")
@@ -82,7 +86,10 @@ def test_keys_are_unique_and_stay_as_long_as_their_rows(ledgers: Any) -> None:
     assert kept.keys() <= after.keys()
     assert len(after) > len(kept)
     for state_id, (valid_from, recorded_from) in kept.items():
-        assert (after[state_id]["valid_from"], after[state_id]["recorded_from"]) == (valid_from, recorded_from)
+        assert (after[state_id]["valid_from"], after[state_id]["recorded_from"]) == (
+            valid_from,
+            recorded_from,
+        )
     (one,) = ledger.rows("SELECT count(*) AS n FROM watch.object_history WHERE state_id = :id", id=max(kept))
     assert one["n"] == 1
     ledger.reject(9)
